@@ -1,0 +1,1 @@
+//! tidings: a typed event bus. See `ARCHITECTURE.md` for the way of an event and the rooms it passes.
