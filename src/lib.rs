@@ -1,1 +1,4 @@
 //! tidings: a typed event bus. See `ARCHITECTURE.md` for the way of an event and the rooms it passes.
+
+pub mod event;
+pub mod protocol;

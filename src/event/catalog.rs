@@ -1,0 +1,414 @@
+//! Every event type that this daemon knows: the built-in ones, then the user's own.
+//!
+//! A type is a JSON Schema, compiled; built-in and own types differ only in where the schema came from, so validation,
+//! filters, generated clients and documents treat them alike. The catalogue is made once at the start and then only read.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use jsonschema::{Draft, Validator};
+use serde_json::{Map, Value, json};
+
+use super::envelope::{self, Defaults, Event, Refusal, RefusalKind};
+use super::mistake::{self, MAX_MISTAKES, Mistake};
+use super::types;
+
+/// The place of a type in its [`Catalog`]; since a type names its channel, also the number of the channel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ChannelId(pub u32);
+
+/// One event type, ready to validate with.
+#[derive(Debug)]
+pub struct EventType {
+    /// The type's name and its channel's.
+    pub name: Arc<str>,
+    /// The field of `data` that says what the event is about, where there is one.
+    pub key: Option<String>,
+    /// The JSON Schema (2020-12) of `data`, with `$id`.
+    pub schema: Value,
+    validator: Validator,
+}
+
+/// The types, by number and by name.
+#[derive(Debug)]
+pub struct Catalog {
+    types: Vec<EventType>,
+    by_name: HashMap<Arc<str>, ChannelId>,
+    envelope: Validator,
+}
+
+/// An own type's schema that cannot be used: what is wrong, and where in the file.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{place}: {message}")]
+pub struct SchemaError {
+    /// `line L, column C`, or a JSON Pointer into the schema.
+    pub place: String,
+    pub message: String,
+}
+
+const DRAFT: &str = "https://json-schema.org/draft/2020-12/schema";
+
+impl Catalog {
+    /// The built-in types alone.
+    pub fn builtin() -> Self {
+        let envelope = compile(&envelope::schema()).expect("the envelope's schema is part of the program");
+        let mut catalog = Self { types: Vec::new(), by_name: HashMap::new(), envelope };
+        for (name, key, schema) in types::builtin() {
+            let schema = with_id(name, schema.to_value());
+            catalog.insert(name, key.map(str::to_owned), schema).expect("built-in schemas are part of the program");
+        }
+        catalog
+    }
+
+    /// Adds the user's own type `name`, whose JSON Schema is `text`.
+    ///
+    /// # Errors
+    /// Where the name is taken or unusable, or the text is no JSON Schema of draft 2020-12 that stands by itself.
+    pub fn add(&mut self, name: &str, text: &str) -> Result<ChannelId, SchemaError> {
+        let wrong = |place: &str, message: String| SchemaError { place: place.into(), message };
+        let good = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+        if name.is_empty() || name.len() > 128 || !name.bytes().all(good) || !name.as_bytes()[0].is_ascii_alphanumeric()
+        {
+            return Err(wrong(
+                "its name",
+                format!("{name:?} cannot be a type's name: letters, digits, `.`, `_` and `-`, at most 128"),
+            ));
+        }
+        if name == "event" || self.by_name.contains_key(name) {
+            return Err(wrong("its name", format!("the name {name} is taken by a type that exists already")));
+        }
+        let schema: Value = serde_json::from_str(text)
+            .map_err(|error| wrong(&format!("line {}, column {}", error.line(), error.column()), error.to_string()))?;
+        let Some(root) = schema.as_object() else {
+            return Err(wrong("/", "a type's schema is a JSON object".into()));
+        };
+        if let Some(draft) =
+            root.get("$schema").filter(|draft| draft.as_str().map(|uri| uri.trim_end_matches('#')) != Some(DRAFT))
+        {
+            return Err(wrong("/$schema", format!("{draft} is not supported: write {DRAFT:?}")));
+        }
+        let key = match root.get("x-tidings-key") {
+            None => None,
+            Some(Value::String(key)) if root.get("properties").is_some_and(|fields| fields.get(key).is_some()) => {
+                Some(key.clone())
+            }
+            Some(key) => {
+                return Err(wrong("/x-tidings-key", format!("{key} is no field under /properties of this schema")));
+            }
+        };
+        self.insert(name, key, with_id(name, schema))
+    }
+
+    fn insert(&mut self, name: &str, key: Option<String>, schema: Value) -> Result<ChannelId, SchemaError> {
+        let validator = compile(&schema)?;
+        let name: Arc<str> = name.into();
+        let id = ChannelId(u32::try_from(self.types.len()).expect("fewer types than 2^32"));
+        self.by_name.insert(name.clone(), id);
+        self.types.push(EventType { name, key, schema, validator });
+        Ok(id)
+    }
+
+    /// All types, built-in ones first; the index of each is its [`ChannelId`].
+    pub fn types(&self) -> &[EventType] {
+        &self.types
+    }
+
+    /// The number of every channel.
+    pub fn channels(&self) -> impl Iterator<Item = ChannelId> + use<> {
+        (0..self.types.len() as u32).map(ChannelId)
+    }
+
+    /// The channel of that name.
+    pub fn channel(&self, name: &str) -> Option<ChannelId> {
+        self.by_name.get(name).copied()
+    }
+
+    /// The type of a channel of this catalogue.
+    pub fn get(&self, channel: ChannelId) -> &EventType {
+        &self.types[channel.0 as usize]
+    }
+
+    /// The known type whose name is nearest to `name`, for "did you mean".
+    pub fn nearest(&self, name: &str) -> Option<&str> {
+        mistake::nearest(name, &self.types.iter().map(|known| &*known.name).collect::<Vec<_>>())
+    }
+
+    /// The schema of the whole event: the envelope, and for each type what its `data` is.
+    pub fn event_schema(&self) -> Value {
+        let mut schema = envelope::schema();
+        let mut definitions = Map::new();
+        let mut rules = Vec::new();
+        for known in &self.types {
+            rules.push(json!({
+                "if": { "properties": { "type": { "const": known.name } } },
+                "then": { "properties": { "data": { "$ref": known.id() } } },
+            }));
+            definitions.insert(known.name.to_string(), known.schema.clone());
+        }
+        schema["properties"]["type"]["enum"] = self.types.iter().map(|known| Value::from(&*known.name)).collect();
+        schema["allOf"] = rules.into();
+        schema["$defs"] = definitions.into();
+        schema
+    }
+
+    /// Takes a document as an event: checks it against the envelope and its type's schema, and completes it.
+    ///
+    /// # Errors
+    /// [`Refusal`] with all mistakes, up to `limit` of them, their pointers beginning with `at`.
+    pub fn accept(&self, document: Value, at: &str, limit: usize, defaults: Defaults<'_>) -> Result<Event, Refusal> {
+        let limit = limit.clamp(1, MAX_MISTAKES);
+        let known = document.get("type").and_then(Value::as_str).map(|name| (name, self.channel(name)));
+        let kind = match known {
+            Some((_, None)) => RefusalKind::UnknownType,
+            _ => RefusalKind::Invalid,
+        };
+        let channel = known.and_then(|(_, channel)| channel);
+        let valid = self.envelope.is_valid(&document)
+            && channel.is_some_and(|channel| self.get(channel).validator.is_valid(&document["data"]));
+        match (channel, document) {
+            (Some(channel), Value::Object(attributes)) if valid => {
+                let known = self.get(channel);
+                let subject = known.subject(&attributes["data"]);
+                Ok(envelope::complete(channel, &known.name, attributes, subject, known.id(), defaults))
+            }
+            (channel, document) => {
+                let mut mistakes = mistake::mistakes(&self.envelope, &document, at, ATTRIBUTES, limit);
+                for mistake in &mut mistakes {
+                    if mistake.pointer.ends_with("/data_base64") {
+                        mistake.message = "binary data is not taken: send JSON in `data`".into();
+                    }
+                }
+                if let Some(name) =
+                    document.get("type").and_then(Value::as_str).filter(|_| kind == RefusalKind::UnknownType)
+                {
+                    let meant = self.nearest(name).map(|near| format!("; did you mean {near}?")).unwrap_or_default();
+                    mistakes.insert(0, Mistake::new(format!("{at}/type"), format!("no such event type here{meant}")));
+                }
+                if let (Some(channel), Some(data)) = (channel, document.get("data")) {
+                    let room = limit.saturating_sub(mistakes.len());
+                    let known = self.get(channel);
+                    if room > 0 {
+                        let fields = known.fields();
+                        mistakes.extend(mistake::mistakes(
+                            &known.validator,
+                            data,
+                            &format!("{at}/data"),
+                            &fields,
+                            room,
+                        ));
+                    }
+                }
+                mistakes.truncate(limit);
+                Err(Refusal { kind, mistakes })
+            }
+        }
+    }
+}
+
+/// The attributes that a misspelt one may have meant.
+const ATTRIBUTES: &[&str] =
+    &["specversion", "type", "data", "id", "source", "time", "subject", "dataschema", "datacontenttype", "causationid"];
+
+impl EventType {
+    /// The URI of the schema: its `$id`.
+    pub fn id(&self) -> &str {
+        self.schema["$id"].as_str().unwrap_or_default()
+    }
+
+    /// The names of the fields of `data`.
+    pub fn fields(&self) -> Vec<&str> {
+        self.schema["properties"]
+            .as_object()
+            .map(|fields| fields.keys().map(String::as_str).collect())
+            .unwrap_or_default()
+    }
+
+    /// Whether `data` fits the schema.
+    pub fn is_valid(&self, data: &Value) -> bool {
+        self.validator.is_valid(data)
+    }
+
+    /// `subject` of an event with this `data`: the value of the key field.
+    fn subject(&self, data: &Value) -> Option<String> {
+        match data.get(self.key.as_ref()?)? {
+            Value::String(text) if !text.is_empty() => Some(text.clone()),
+            Value::Number(number) => Some(number.to_string()),
+            _ => None,
+        }
+    }
+}
+
+/// A schema says who it is; where an own one does not, its name does.
+fn with_id(name: &str, mut schema: Value) -> Value {
+    if let Some(root) = schema.as_object_mut() {
+        root.entry("$schema").or_insert_with(|| DRAFT.into());
+        if !root.get("$id").is_some_and(Value::is_string) {
+            root.shift_insert(1, "$id".into(), format!("urn:tidings:schema:{name}").into());
+        }
+    }
+    schema
+}
+
+fn compile(schema: &Value) -> Result<Validator, SchemaError> {
+    jsonschema::options().with_draft(Draft::Draft202012).should_validate_formats(true).build(schema).map_err(|error| {
+        let place = error.instance_path().as_str();
+        SchemaError { place: if place.is_empty() { "/" } else { place }.into(), message: error.to_string() }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DEFAULTS: Defaults<'static> = Defaults { source: "test", time: "2026-11-21T00:00:00Z" };
+
+    fn accept(document: Value) -> Result<Value, Refusal> {
+        let event = Catalog::builtin().accept(document, "", 100, DEFAULTS)?;
+        Ok(serde_json::from_str(&event.json).unwrap())
+    }
+
+    fn pointers(document: Value) -> Vec<String> {
+        let refusal = accept(document).unwrap_err();
+        refusal.mistakes.into_iter().map(|mistake| mistake.pointer).collect()
+    }
+
+    fn sale() -> Value {
+        json!({"type":"inventory-change","data":{"productId":"123","oldQuantity":100,"newQuantity":95,"reason":"sale"}})
+    }
+
+    #[test]
+    fn what_is_left_out_is_added() {
+        let event = accept(sale()).unwrap();
+        assert_eq!(event["specversion"], "1.0");
+        assert_eq!(event["source"], "test");
+        assert_eq!(event["subject"], "123");
+        assert_eq!(event["time"], "2026-11-21T00:00:00Z");
+        assert_eq!(event["dataschema"], "urn:tidings:schema:inventory-change");
+        assert_eq!(event["id"].as_str().unwrap().len(), 36);
+        assert_eq!(event.as_object().unwrap().keys().next_back().unwrap(), "data");
+    }
+
+    #[test]
+    fn what_is_given_is_kept_and_null_is_absent() {
+        let mut document = sale();
+        for (name, value) in [
+            ("id", json!("a b")),
+            ("source", json!("/shop?x=%20")),
+            ("time", json!("2026-02-28T23:59:59.123456789+01:00")),
+            ("subject", json!("s")),
+            ("traceparent", json!("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")),
+            ("flag", json!(true)),
+            ("count", json!(7)),
+            ("gone", Value::Null),
+        ] {
+            document[name] = value;
+        }
+        let event = accept(document.clone()).unwrap();
+        document.as_object_mut().unwrap().remove("gone");
+        for (name, value) in document.as_object().unwrap() {
+            assert_eq!(&event[name], value, "{name}");
+        }
+        assert_eq!(event.get("gone"), None);
+    }
+
+    #[test]
+    fn every_mistake_is_named_with_its_place() {
+        let wrong = json!({"type":"inventory-change","Time":"x","time":"yesterday",
+            "data":{"productID":"1","oldQuantity":"7","newQuantity":1.5,"reason":null}});
+        let mut found = pointers(wrong);
+        found.sort();
+        assert_eq!(
+            found,
+            [
+                "/Time",
+                "/data/newQuantity",
+                "/data/oldQuantity",
+                "/data/productID",
+                "/data/productId",
+                "/data/reason",
+                "/time"
+            ]
+        );
+        assert_eq!(pointers(json!({"type":"inventory-change"})), ["/data"]);
+        assert_eq!(pointers(json!({"data":{}})), ["/type"]);
+        assert_eq!(pointers(json!([])), [""]);
+    }
+
+    #[test]
+    fn a_misspelt_field_is_told_what_it_may_have_meant() {
+        let refusal =
+            accept(json!({"type":"data-update","data":{"resource":"r","id":"1","acton":"update"}})).unwrap_err();
+        assert!(refusal.mistakes.iter().any(|mistake| mistake.message.contains("did you mean action?")), "{refusal:?}");
+    }
+
+    #[test]
+    fn an_unknown_type_is_another_refusal() {
+        let refusal = accept(json!({"type":"inventory-chnage","data":{}})).unwrap_err();
+        assert_eq!(refusal.kind, RefusalKind::UnknownType);
+        assert_eq!(refusal.mistakes[0].pointer, "/type");
+        assert!(refusal.mistakes[0].message.contains("inventory-change"));
+    }
+
+    #[test]
+    fn attributes_follow_cloud_events() {
+        for (name, value) in [
+            ("id", json!("")),
+            ("id", json!(7)),
+            ("id", json!("tab\there")),
+            ("specversion", json!("0.3")),
+            ("source", json!("two words")),
+            ("source", json!("")),
+            ("time", json!("2026-02-30T00:00:00Z")),
+            ("time", json!("2026-02-28 00:00:00Z")),
+            ("dataschema", json!("relative")),
+            ("datacontenttype", json!("text/plain")),
+            ("data_base64", json!("AAAA")),
+            ("extension", json!(1.5)),
+            ("extension", json!({})),
+            ("extension", json!(4_000_000_000_u32)),
+            ("camelCase", json!("x")),
+        ] {
+            let mut document = sale();
+            document[name] = value.clone();
+            assert_eq!(pointers(document), [format!("/{name}")], "{name} = {value}");
+        }
+    }
+
+    #[test]
+    fn own_types_are_validated_as_their_schema_says() {
+        let mut catalog = Catalog::builtin();
+        let schema =
+            r#"{"type":"object","x-tidings-key":"sku","required":["sku"],"properties":{"sku":{"type":"integer"}}}"#;
+        catalog.add("price-change", schema).unwrap();
+        let event =
+            catalog.accept(json!({"type":"price-change","data":{"sku":7,"more":1}}), "", 100, DEFAULTS).unwrap();
+        let event: Value = serde_json::from_str(&event.json).unwrap();
+        assert_eq!(event["subject"], "7");
+        let refusal = catalog.accept(json!({"type":"price-change","data":{}}), "/3", 100, DEFAULTS).unwrap_err();
+        assert_eq!(refusal.mistakes[0].pointer, "/3/data/sku");
+    }
+
+    #[test]
+    fn a_broken_schema_is_refused_with_its_place() {
+        let mut catalog = Catalog::builtin();
+        let mut place = |name: &str, text: &str| catalog.add(name, text).unwrap_err().place;
+        assert_eq!(place("x", "{\n  oops"), "line 2, column 3");
+        assert_eq!(place("x", r#"{"type":"objekt"}"#), "/type");
+        assert_eq!(place("x", r#"{"x-tidings-key":"id"}"#), "/x-tidings-key");
+        assert_eq!(place("x", r#"{"$schema":"http://json-schema.org/draft-07/schema#"}"#), "/$schema");
+        assert_eq!(place("order-status", "{}"), "its name");
+        assert_eq!(place("a/b", "{}"), "its name");
+    }
+
+    #[test]
+    fn the_whole_events_schema_judges_as_the_catalogue_does() {
+        let catalog = Catalog::builtin();
+        let whole = compile(&catalog.event_schema()).unwrap();
+        let mut wrong = sale();
+        wrong["data"]["extra"] = json!(1);
+        for document in [sale(), wrong, json!({"type":"nope","data":{}}), json!({"type":"data-update"})] {
+            let accepted = catalog.accept(document.clone(), "", 100, DEFAULTS).is_ok();
+            assert_eq!(whole.is_valid(&document), accepted, "{document}");
+        }
+    }
+}

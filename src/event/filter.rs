@@ -1,0 +1,384 @@
+//! Which events of a channel a subscriber wants: `where`, checked against the channel's schema.
+//!
+//! `where` maps a field of `data` (dotted for nested ones) to a scalar, to an array of scalars (any of them), or to
+//! `{"prefix": "…"}`; all must hold, and on an array field it means "contains". Two filters that mean the same are equal,
+//! however they were written, so that the hub can keep them as one group. What could never match (a field that the
+//! schema does not have, a string for an integer) is refused: an empty stream would say nothing.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Map, Value};
+
+use super::EventType;
+use super::mistake::{type_name, unknown};
+
+/// A filter, in its canonical form: conditions by path, all of which must hold.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+pub struct Filter {
+    conditions: Vec<Condition>,
+}
+
+/// What one field must be.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Condition {
+    /// The way to the field, a name for each level.
+    pub path: Vec<Box<str>>,
+    pub test: Test,
+}
+
+/// The test of one field.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Test {
+    /// One of these, sorted and without repeats; never empty.
+    AnyOf(Vec<Scalar>),
+    /// A string that starts so.
+    Prefix(Box<str>),
+}
+
+/// A JSON scalar that can be compared and hashed: numbers are equal when their values are.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Scalar {
+    Null,
+    Bool(bool),
+    Integer(i128),
+    /// The bits of a double that is no integer.
+    Float(u64),
+    String(Box<str>),
+}
+
+/// Why a `where` is no filter for a channel.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum FilterError {
+    /// A field that the channel's schema does not have.
+    #[error("{0}")]
+    UnknownField(String),
+    /// Anything else.
+    #[error("{0}")]
+    Invalid(String),
+}
+
+/// The most fields that one filter names.
+const MAX_CONDITIONS: usize = 16;
+/// The most values that one field is compared with.
+const MAX_VALUES: usize = 1_000;
+
+impl Filter {
+    /// Reads a `where` for events of `event_type`.
+    ///
+    /// # Errors
+    /// [`FilterError::UnknownField`] for a field that the schema lacks, [`FilterError::Invalid`] for all else.
+    pub fn parse(value: &Value, event_type: &EventType) -> Result<Self, FilterError> {
+        let Some(fields) = value.as_object() else {
+            return Err(invalid(format!("a filter is an object of fields, not of type {}", type_name(value))));
+        };
+        if fields.len() > MAX_CONDITIONS {
+            return Err(invalid(format!("a filter names at most {MAX_CONDITIONS} fields, not {}", fields.len())));
+        }
+        let mut conditions =
+            fields.iter().map(|(name, test)| condition(name, test, event_type)).collect::<Result<Vec<_>, _>>()?;
+        conditions.sort_by(|a, b| a.path.cmp(&b.path));
+        Ok(Self { conditions })
+    }
+
+    /// Whether every event passes.
+    pub fn is_empty(&self) -> bool {
+        self.conditions.is_empty()
+    }
+
+    pub fn conditions(&self) -> &[Condition] {
+        &self.conditions
+    }
+
+    /// Whether an event with this `data` passes.
+    pub fn matches(&self, data: &Value) -> bool {
+        self.conditions.iter().all(|condition| condition.matches(data))
+    }
+}
+
+impl Condition {
+    /// Whether the field of `data` passes; a field that is not there does not.
+    pub fn matches(&self, data: &Value) -> bool {
+        match lookup(data, &self.path) {
+            None => false,
+            Some(Value::Array(elements)) => elements.iter().any(|element| self.test.holds(element)),
+            Some(value) => self.test.holds(value),
+        }
+    }
+}
+
+impl Test {
+    fn holds(&self, value: &Value) -> bool {
+        match self {
+            Self::AnyOf(scalars) => Scalar::of(value).is_some_and(|scalar| scalars.binary_search(&scalar).is_ok()),
+            Self::Prefix(prefix) => value.as_str().is_some_and(|text| text.starts_with(&**prefix)),
+        }
+    }
+}
+
+impl Scalar {
+    /// The scalar that a value is; `None` for arrays and objects.
+    pub fn of(value: &Value) -> Option<Self> {
+        Some(match value {
+            Value::Null => Self::Null,
+            Value::Bool(value) => Self::Bool(*value),
+            Value::String(text) => Self::String(text.as_str().into()),
+            Value::Number(number) => match (number.as_i128(), number.as_f64()) {
+                (Some(integer), _) => Self::Integer(integer),
+                // Beyond 2^53 a double stands for many integers; comparing the exact one it is equal to is still right.
+                (None, Some(float)) if float.fract() == 0.0 && float.abs() < 1e30 => Self::Integer(float as i128),
+                (None, float) => Self::Float(float?.to_bits()),
+            },
+            Value::Array(_) | Value::Object(_) => return None,
+        })
+    }
+}
+
+/// The value at the end of `path`.
+pub fn lookup<'a>(data: &'a Value, path: &[Box<str>]) -> Option<&'a Value> {
+    path.iter().try_fold(data, |value, name| value.as_object()?.get(&**name))
+}
+
+fn invalid(message: String) -> FilterError {
+    FilterError::Invalid(message)
+}
+
+fn condition(name: &str, test: &Value, event_type: &EventType) -> Result<Condition, FilterError> {
+    let Some((path, types)) = Types::of_field(&event_type.schema, name) else {
+        let what = format!("{} has no field {name}", event_type.name);
+        return Err(FilterError::UnknownField(unknown(&what, name, &event_type.fields())));
+    };
+    let scalar = |value: &Value| {
+        let scalar = Scalar::of(value).ok_or_else(|| {
+            invalid(format!(
+                "{name}: a scalar, an array of scalars or {{\"prefix\": …}} stands here, not {}",
+                type_name(value)
+            ))
+        })?;
+        if !types.allow(&scalar) {
+            return Err(invalid(format!("{name} is never {value}: it is of type {}", types.names())));
+        }
+        Ok(scalar)
+    };
+    let test = match test {
+        Value::Array(values) if values.is_empty() => {
+            return Err(invalid(format!("{name}: an empty array matches nothing; leave the field out to match all")));
+        }
+        Value::Array(values) if values.len() > MAX_VALUES => {
+            return Err(invalid(format!("{name}: at most {MAX_VALUES} values, not {}", values.len())));
+        }
+        Value::Array(values) => {
+            let scalars = values.iter().map(scalar).collect::<Result<BTreeSet<_>, _>>()?;
+            Test::AnyOf(scalars.into_iter().collect())
+        }
+        Value::Object(operator) => match (operator.len(), operator.get("prefix")) {
+            (1, Some(Value::String(prefix))) if types.0.contains("string") => Test::Prefix(prefix.as_str().into()),
+            (1, Some(Value::String(_))) => {
+                return Err(invalid(format!("{name} has no prefix: it is of type {}", types.names())));
+            }
+            _ => return Err(invalid(format!("{name}: the one operator is {{\"prefix\": \"…\"}}, with a string"))),
+        },
+        single => Test::AnyOf(vec![scalar(single)?]),
+    };
+    Ok(Condition { path, test })
+}
+
+/// The types that a field can have, by JSON Schema's names, as far as the schema tells.
+struct Types<'a>(BTreeSet<&'a str>);
+
+const ALL_TYPES: [&str; 6] = ["array", "boolean", "null", "number", "object", "string"];
+
+impl<'a> Types<'a> {
+    /// The path that a dotted name means, and the types of the field's scalars (of its elements, where it is an array).
+    ///
+    /// A name that itself contains a dot is taken before a nested one.
+    fn of_field(root: &'a Value, name: &str) -> Option<(Vec<Box<str>>, Self)> {
+        let mut path = Vec::new();
+        let mut places = vec![root];
+        let mut rest = name;
+        loop {
+            let whole = step(root, &places, rest);
+            if !whole.is_empty() {
+                path.push(rest.into());
+                return Some((path, Self::of_places(root, &whole, true)));
+            }
+            let (first, others) = rest.split_once('.')?;
+            places = step(root, &places, first);
+            if places.is_empty() {
+                return None;
+            }
+            path.push(first.into());
+            rest = others;
+        }
+    }
+
+    /// `elements`: whether those of an array count too; not those of an array within it, which no filter reaches.
+    fn of_places(root: &'a Value, places: &[&'a Value], elements: bool) -> Self {
+        let mut types = BTreeSet::new();
+        for place in forms(root, places) {
+            match place.get("type") {
+                Some(Value::String(name)) => {
+                    types.insert(name.as_str());
+                }
+                Some(Value::Array(names)) => types.extend(names.iter().filter_map(Value::as_str)),
+                _ => match (place.get("const"), place.get("enum").and_then(Value::as_array)) {
+                    (Some(only), _) => {
+                        types.insert(type_name(only));
+                    }
+                    (None, Some(options)) => types.extend(options.iter().map(|option| type_name(option))),
+                    // A form that only refers to others says nothing itself.
+                    (None, None) if REFERRING.iter().any(|keyword| place.contains_key(*keyword)) => {}
+                    (None, None) => types.extend(ALL_TYPES),
+                },
+            }
+            if let Some(items) = place.get("items").filter(|_| elements) {
+                types.extend(Self::of_places(root, &[items], false).0);
+            } else if elements && place.get("type").is_some_and(|name| name == "array") {
+                types.extend(ALL_TYPES);
+            }
+        }
+        if types.is_empty() {
+            types.extend(ALL_TYPES);
+        }
+        Self(types)
+    }
+
+    fn allow(&self, scalar: &Scalar) -> bool {
+        let has = |name: &str| self.0.contains(name);
+        match scalar {
+            Scalar::Null => has("null"),
+            Scalar::Bool(_) => has("boolean"),
+            Scalar::Integer(_) => has("integer") || has("number"),
+            Scalar::Float(_) => has("number"),
+            Scalar::String(_) => has("string"),
+        }
+    }
+
+    fn names(&self) -> String {
+        self.0.iter().copied().collect::<Vec<_>>().join(" or ")
+    }
+}
+
+const REFERRING: [&str; 6] = ["$ref", "allOf", "anyOf", "oneOf", "then", "else"];
+
+/// The schemas of the field `name` under any of `places`.
+fn step<'a>(root: &'a Value, places: &[&'a Value], name: &str) -> Vec<&'a Value> {
+    let mut found = Vec::new();
+    for place in forms(root, places) {
+        match (place.get("properties").and_then(|fields| fields.get(name)), place.get("additionalProperties")) {
+            (Some(field), _) => found.push(field),
+            // A map: every key is a field of it.
+            (None, Some(values @ Value::Object(_))) => found.push(values),
+            _ => {}
+        }
+    }
+    found
+}
+
+/// `places` and all the schemas that they refer to or are composed of.
+fn forms<'a>(root: &'a Value, places: &[&'a Value]) -> Vec<&'a Map<String, Value>> {
+    let mut seen: Vec<&'a Map<String, Value>> = Vec::new();
+    let mut waiting = places.to_vec();
+    while let Some(place) = waiting.pop() {
+        let Some(schema) = place.as_object() else { continue };
+        if seen.iter().any(|known| std::ptr::eq(*known, schema)) {
+            continue;
+        }
+        seen.push(schema);
+        if let Some(pointer) = schema.get("$ref").and_then(Value::as_str).and_then(|uri| uri.strip_prefix('#')) {
+            waiting.extend(root.pointer(pointer));
+        }
+        for keyword in ["allOf", "anyOf", "oneOf"] {
+            waiting.extend(schema.get(keyword).and_then(Value::as_array).into_iter().flatten());
+        }
+        for keyword in ["then", "else"] {
+            waiting.extend(schema.get(keyword));
+        }
+    }
+    seen
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::Catalog;
+    use serde_json::json;
+
+    fn parse(channel: &str, filter: Value) -> Result<Filter, FilterError> {
+        let mut catalog = Catalog::builtin();
+        let own = json!({"type":"object","properties":{
+            "a.b":{"type":"string"},
+            "a":{"$ref":"#/$defs/node"},
+            "labels":{"type":"object","additionalProperties":{"type":"string"}},
+            "maybe":{"type":["string","null"]}},
+            "$defs":{"node":{"type":"object","properties":{"b":{"type":"integer"},"next":{"$ref":"#/$defs/node"}}}}});
+        catalog.add("own", &own.to_string()).unwrap();
+        Filter::parse(&filter, catalog.get(catalog.channel(channel).unwrap()))
+    }
+
+    fn matches(channel: &str, filter: Value, data: Value) -> bool {
+        parse(channel, filter).unwrap().matches(&data)
+    }
+
+    #[test]
+    fn all_conditions_must_hold() {
+        let filter = json!({"productId":"1","newQuantity":[0,1]});
+        assert!(matches("inventory-change", filter.clone(), json!({"productId":"1","newQuantity":1.0})));
+        assert!(!matches("inventory-change", filter.clone(), json!({"productId":"1","newQuantity":2})));
+        assert!(!matches("inventory-change", filter, json!({"newQuantity":1})));
+        assert!(matches("inventory-change", json!({}), json!({})));
+    }
+
+    #[test]
+    fn on_an_array_it_means_contains() {
+        assert!(matches("cache-invalidate", json!({"tags":["x","b"]}), json!({"tags":["a","b"]})));
+        assert!(matches("cache-invalidate", json!({"keys":{"prefix":"user:"}}), json!({"keys":["a","user:7"]})));
+        assert!(!matches("cache-invalidate", json!({"tags":"c"}), json!({"tags":["a","b"]})));
+    }
+
+    #[test]
+    fn nested_fields_are_dotted_and_a_dotted_name_comes_first() {
+        assert!(matches("own", json!({"a.next.next.b": 7}), json!({"a":{"next":{"next":{"b":7}}}})));
+        assert!(matches("own", json!({"a.b":"x"}), json!({"a.b":"x","a":{"b":1}})));
+        assert!(matches("own", json!({"labels.any":"x"}), json!({"labels":{"any":"x"}})));
+        assert!(matches("own", json!({"maybe":null}), json!({"maybe":null})));
+        assert!(!matches("own", json!({"maybe":null}), json!({})));
+    }
+
+    #[test]
+    fn a_field_that_the_schema_lacks_is_named_with_what_was_meant() {
+        let FilterError::UnknownField(message) = parse("inventory-change", json!({"productid":"1"})).unwrap_err()
+        else {
+            panic!("another error")
+        };
+        assert!(message.contains("did you mean productId?"), "{message}");
+        assert!(matches!(parse("own", json!({"a.c":1})), Err(FilterError::UnknownField(_))));
+        assert!(matches!(parse("inventory-change", json!({"reason.x":1})), Err(FilterError::UnknownField(_))));
+    }
+
+    #[test]
+    fn what_can_never_match_is_refused() {
+        for filter in [
+            json!([]),
+            json!("productId"),
+            json!({"productId":7}),
+            json!({"newQuantity":"7"}),
+            json!({"newQuantity":1.5}),
+            json!({"newQuantity":{"prefix":"7"}}),
+            json!({"productId":null}),
+            json!({"productId":[]}),
+            json!({"productId":[["1"]]}),
+            json!({"productId":{"prefix":7}}),
+            json!({"productId":{"suffix":"7"}}),
+            json!({"productId":{"prefix":"7","also":1}}),
+        ] {
+            assert!(matches!(parse("inventory-change", filter.clone()), Err(FilterError::Invalid(_))), "{filter}");
+        }
+    }
+
+    #[test]
+    fn filters_that_mean_the_same_are_equal() {
+        let one = parse("inventory-change", json!({"productId":["b","a","b"],"newQuantity":5})).unwrap();
+        let other = parse("inventory-change", json!({"newQuantity":5.0,"productId":["a","b"]})).unwrap();
+        assert_eq!(one, other);
+    }
+}

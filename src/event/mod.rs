@@ -1,0 +1,23 @@
+//! The domain: what an event is, which types there are, where an event stands, who wants it.
+//!
+//! An event is a CloudEvents 1.0 JSON object; its `type` names its channel and decides what its `data` must be. A
+//! document from outside becomes an [`Event`] in one place, [`Catalog::accept`], or is refused with every mistake and
+//! the place of each. Nothing in this room does I/O: no tokio, no axum, no fred (a test says so).
+
+mod catalog;
+pub mod currency;
+mod envelope;
+mod filter;
+mod mistake;
+mod position;
+mod types;
+
+pub use catalog::{Catalog, ChannelId, EventType, SchemaError};
+pub use envelope::{Defaults, Event, Refusal, RefusalKind};
+pub use filter::{Condition, Filter, FilterError, Scalar, Test, lookup};
+pub use mistake::{MAX_MISTAKES, Mistake};
+pub use position::{Epoch, ParsePositionError, Position};
+pub use types::{
+    CacheInvalidate, DataAction, DataUpdate, FinanceChange, FinanceEntity, InventoryChange, OrderStatus,
+    OrderStatusChange, Payload,
+};

@@ -1,0 +1,134 @@
+//! Where an event stands: `EPOCH:OFFSET`, opaque to clients.
+//!
+//! A channel's offsets rise by one for each event. The epoch names one life of the channel's log and changes only when
+//! that log was lost, so two positions of one epoch can be compared and two of different epochs cannot.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// The place of one event in its channel; offset 0 stands before the first event.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Position {
+    pub epoch: Epoch,
+    pub offset: u64,
+}
+
+/// One life of a channel's log: a short lowercase alphanumeric name, made by whoever starts the log.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Epoch(Arc<str>);
+
+/// The text is no `EPOCH:OFFSET`.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("a position is EPOCH:OFFSET, for example k3q7:42")]
+pub struct ParsePositionError;
+
+impl Position {
+    pub fn new(epoch: Epoch, offset: u64) -> Self {
+        Self { epoch, offset }
+    }
+
+    /// The position of the event after this one, in the same epoch.
+    pub fn next(&self) -> Self {
+        Self { epoch: self.epoch.clone(), offset: self.offset + 1 }
+    }
+
+    /// Whether `other` is of the same life of the log, so that the offsets can be compared.
+    pub fn same_epoch(&self, other: &Position) -> bool {
+        self.epoch == other.epoch
+    }
+}
+
+impl Epoch {
+    /// The longest name of an epoch, in bytes.
+    pub const MAX_LEN: usize = 32;
+
+    /// A new epoch, different from all others with near certainty (40 random bits).
+    pub fn random() -> Self {
+        const DIGITS: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
+        let mut bits: u64 = rand::random();
+        let name: String = (0..8)
+            .map(|_| {
+                let digit = DIGITS[(bits & 31) as usize] as char;
+                bits >>= 5;
+                digit
+            })
+            .collect();
+        Self(name.into())
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for Epoch {
+    type Err = ParsePositionError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let good = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+        if text.is_empty() || text.len() > Self::MAX_LEN || !text.bytes().all(good) {
+            return Err(ParsePositionError);
+        }
+        Ok(Self(text.into()))
+    }
+}
+
+impl FromStr for Position {
+    type Err = ParsePositionError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (epoch, offset) = text.split_once(':').ok_or(ParsePositionError)?;
+        let canonical = offset.bytes().all(|byte| byte.is_ascii_digit()) && (offset == "0" || !offset.starts_with('0'));
+        if !canonical {
+            return Err(ParsePositionError);
+        }
+        Ok(Self { epoch: epoch.parse()?, offset: offset.parse().map_err(|_| ParsePositionError)? })
+    }
+}
+
+impl fmt::Display for Epoch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Display for Position {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.epoch, self.offset)
+    }
+}
+
+impl Serialize for Position {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Position {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_position_is_read_as_it_is_written() {
+        let position = Position::new(Epoch::random(), 42);
+        assert_eq!(position.to_string().parse(), Ok(position.clone()));
+        assert_eq!(position.next().offset, 43);
+    }
+
+    #[test]
+    fn what_is_no_position_is_refused() {
+        for text in ["", ":", "k3", "k3:", ":1", "k3:-1", "k3:+1", "k3:01", "k3:1:2", "K3:1", "k3:99999999999999999999"]
+        {
+            assert_eq!(text.parse::<Position>(), Err(ParsePositionError), "{text}");
+        }
+    }
+}

@@ -1,0 +1,274 @@
+//! The words of the WebSocket: frames, close codes and error codes, as serde types and nothing else.
+//!
+//! Text frames, one JSON object each, subprotocol [`SUBPROTOCOL`]. The daemon reads [`ClientFrame`] and writes
+//! [`ServerFrame`], a client the other way round; both sides are generated from or built on what stands here.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+use crate::event::Position;
+
+/// The subprotocol's name (`Sec-WebSocket-Protocol`); offering it is not required.
+pub const SUBPROTOCOL: &str = "tidings.v1";
+
+/// The version that `welcome` names.
+pub const VERSION: u32 = 1;
+
+/// The longest `sub`, in characters.
+pub const MAX_SUB: usize = 64;
+
+/// What a client says.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "lowercase")]
+pub enum ClientFrame {
+    Subscribe(Subscribe),
+    Unsubscribe(Unsubscribe),
+    Ping(Ping),
+}
+
+/// Asks for the events of a channel, from now on.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Subscribe {
+    /// The subscription's name: chosen by the client, unique on its connection, 1 to [`MAX_SUB`] characters.
+    pub sub: String,
+    pub channel: String,
+    /// Which of the channel's events; all where it is left out. See [`Filter`](crate::event::Filter).
+    #[serde(rename = "where", default, skip_serializing_if = "Option::is_none", deserialize_with = "given")]
+    pub filter: Option<Value>,
+}
+
+/// `null` is no filter, rather than none.
+fn given<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, D::Error> {
+    Value::deserialize(deserializer).map(Some)
+}
+
+/// Ends a subscription.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Unsubscribe {
+    pub sub: String,
+}
+
+/// Asks for a `pong`; for clients that cannot send WebSocket Pings.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Ping {}
+
+/// What the daemon says.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "lowercase", rename_all_fields = "camelCase")]
+pub enum ServerFrame<'a> {
+    /// The first frame of every connection.
+    Welcome { protocol: u32, session: Cow<'a, str>, node: Cow<'a, str>, heartbeat_ms: u64 },
+    /// A subscription stands; its stream begins after `position`.
+    Subscribed { sub: Cow<'a, str>, channel: Cow<'a, str>, position: Position },
+    /// An event. The daemon writes this frame by [`event_frame`], once for all who get it.
+    Event {
+        position: Position,
+        #[serde(borrow)]
+        event: &'a RawValue,
+    },
+    /// The events after `from` up to and including `position` are gone; the stream goes on after `position`.
+    Gap { channel: Cow<'a, str>, from: Position, position: Position },
+    /// A subscription has ended.
+    Unsubscribed { sub: Cow<'a, str> },
+    /// All that is subscribed and stands up to these positions, by channel, was sent on this connection.
+    Heartbeat { positions: BTreeMap<Cow<'a, str>, Position> },
+    /// The answer to `ping`.
+    Pong,
+    /// A frame was not taken; the connection stays open.
+    Error {
+        code: ErrorCode,
+        message: Cow<'a, str>,
+        /// The subscription that it is about, where there is one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        sub: Option<Cow<'a, str>>,
+    },
+    /// This node is about to stop; connect again (to another) after so many milliseconds.
+    Draining { reconnect_in_ms: u64 },
+}
+
+impl ServerFrame<'_> {
+    /// The frame as JSON text.
+    pub fn to_json(&self) -> String {
+        // Strings, numbers and maps with string keys: there is nothing that could fail.
+        serde_json::to_string(self).unwrap_or_default()
+    }
+}
+
+/// The `event` frame: JSON text that is the same on the WebSocket and on the broker's bus.
+pub fn event_frame(position: &Position, event: &str) -> String {
+    format!(r#"{{"type":"event","position":"{position}","event":{event}}}"#)
+}
+
+/// Reads an `event` frame that was written by [`event_frame`]: its position and the event's JSON.
+///
+/// `None` for every other text, valid JSON or not: what is on the bus is either exactly this or not to be trusted.
+pub fn read_event_frame(frame: &str) -> Option<(Position, &str)> {
+    let rest = frame.strip_prefix(r#"{"type":"event","position":""#)?;
+    let (position, rest) = rest.split_once('"')?;
+    let event = rest.strip_prefix(r#","event":"#)?.strip_suffix('}')?;
+    let position = position.parse().ok()?;
+    // A whole scan: half an object would reach every client as it is.
+    let whole: &RawValue = serde_json::from_str(event).ok()?;
+    whole.get().starts_with('{').then_some((position, event))
+}
+
+/// Why a frame was not taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ErrorCode {
+    /// Not JSON.
+    MalformedJson,
+    /// A known frame with wrong or unknown members, or no object with a `type`.
+    InvalidFrame,
+    /// No such frame.
+    UnknownFrame,
+    UnknownChannel,
+    /// A filter on a field that the schema does not have.
+    UnknownField,
+    InvalidFilter,
+    /// The connection has a subscription of that name.
+    DuplicateSubscription,
+    /// The connection has no subscription of that name.
+    UnknownSubscription,
+    TooManySubscriptions,
+    /// The channel's position is not known yet: the broker has not been reached since the start.
+    BrokerUnavailable,
+}
+
+impl ErrorCode {
+    /// The code as it stands in the frame, for metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::MalformedJson => "malformed-json",
+            Self::InvalidFrame => "invalid-frame",
+            Self::UnknownFrame => "unknown-frame",
+            Self::UnknownChannel => "unknown-channel",
+            Self::UnknownField => "unknown-field",
+            Self::InvalidFilter => "invalid-filter",
+            Self::DuplicateSubscription => "duplicate-subscription",
+            Self::UnknownSubscription => "unknown-subscription",
+            Self::TooManySubscriptions => "too-many-subscriptions",
+            Self::BrokerUnavailable => "broker-unavailable",
+        }
+    }
+}
+
+/// Why the daemon closed a connection (RFC 6455, section 7.4, and the application's own from 4000).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[repr(u16)]
+pub enum CloseCode {
+    Normal = 1000,
+    GoingAway = 1001,
+    Protocol = 1002,
+    /// A binary frame: this protocol has none.
+    Unsupported = 1003,
+    /// Text that is not UTF-8.
+    InvalidText = 1007,
+    TooBig = 1009,
+    /// This node is about to stop.
+    Draining = 1012,
+    /// It did not read as fast as its events came.
+    SlowConsumer = 4008,
+    /// Nothing came from it for two heartbeat intervals.
+    HeartbeatTimeout = 4009,
+}
+
+impl CloseCode {
+    pub fn as_u16(self) -> u16 {
+        self as u16
+    }
+}
+
+/// Reads a client's frame.
+///
+/// # Errors
+/// The code and the sentence of the `error` frame, and the `sub` that the frame named, where it did.
+pub fn read_client_frame(text: &str) -> Result<ClientFrame, (ErrorCode, String, Option<String>)> {
+    let value: Value =
+        serde_json::from_str(text).map_err(|error| (ErrorCode::MalformedJson, error.to_string(), None))?;
+    let sub = value.get("sub").and_then(Value::as_str).filter(|sub| sub.chars().count() <= MAX_SUB).map(str::to_owned);
+    let Value::Object(mut members) = value else {
+        return Err((ErrorCode::InvalidFrame, "a frame is a JSON object".into(), None));
+    };
+    let Some(Value::String(kind)) = members.shift_remove("type") else {
+        return Err((ErrorCode::InvalidFrame, "a frame has a `type`, which is a string".into(), sub));
+    };
+    let rest = Value::Object(members);
+    let read = match kind.as_str() {
+        "subscribe" => serde_json::from_value(rest).map(ClientFrame::Subscribe),
+        "unsubscribe" => serde_json::from_value(rest).map(ClientFrame::Unsubscribe),
+        "ping" => serde_json::from_value(rest).map(ClientFrame::Ping),
+        _ => {
+            let message = "no such frame: this daemon knows subscribe, unsubscribe and ping".to_owned();
+            return Err((ErrorCode::UnknownFrame, message, sub));
+        }
+    };
+    let frame = read.map_err(|error| (ErrorCode::InvalidFrame, format!("{kind}: {error}"), sub.clone()))?;
+    if let ClientFrame::Subscribe(Subscribe { sub: name, .. }) | ClientFrame::Unsubscribe(Unsubscribe { sub: name }) =
+        &frame
+        && (name.is_empty() || name.chars().count() > MAX_SUB)
+    {
+        return Err((ErrorCode::InvalidFrame, format!("{kind}: `sub` has 1 to {MAX_SUB} characters"), sub));
+    }
+    Ok(frame)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn frames_are_refused_for_what_is_wrong_with_them() {
+        let code = |text: &str| read_client_frame(text).unwrap_err().0;
+        assert_eq!(code("{"), ErrorCode::MalformedJson);
+        assert_eq!(code("[]"), ErrorCode::InvalidFrame);
+        assert_eq!(code("{}"), ErrorCode::InvalidFrame);
+        assert_eq!(code(r#"{"type":7}"#), ErrorCode::InvalidFrame);
+        assert_eq!(code(r#"{"type":"subcribe"}"#), ErrorCode::UnknownFrame);
+        assert_eq!(code(r#"{"type":"subscribe","sub":"s"}"#), ErrorCode::InvalidFrame);
+        assert_eq!(code(r#"{"type":"subscribe","sub":"s","channel":"c","were":{}}"#), ErrorCode::InvalidFrame);
+        assert_eq!(code(r#"{"type":"subscribe","sub":"","channel":"c"}"#), ErrorCode::InvalidFrame);
+        assert_eq!(code(r#"{"type":"ping","x":1}"#), ErrorCode::InvalidFrame);
+        let long = "é".repeat(65);
+        assert_eq!(code(&format!(r#"{{"type":"unsubscribe","sub":"{long}"}}"#)), ErrorCode::InvalidFrame);
+    }
+
+    #[test]
+    fn frames_are_read_as_they_are_written() {
+        let frame =
+            ClientFrame::Subscribe(Subscribe { sub: "s".into(), channel: "c".into(), filter: Some(json!({"a":1})) });
+        let text = serde_json::to_string(&frame).unwrap();
+        assert_eq!(text, r#"{"type":"subscribe","sub":"s","channel":"c","where":{"a":1}}"#);
+        assert_eq!(read_client_frame(&text), Ok(frame));
+        let welcome = ServerFrame::Welcome { protocol: 1, session: "s".into(), node: "n".into(), heartbeat_ms: 25_000 };
+        assert_eq!(
+            welcome.to_json(),
+            r#"{"type":"welcome","protocol":1,"session":"s","node":"n","heartbeatMs":25000}"#
+        );
+    }
+
+    #[test]
+    fn only_a_whole_event_frame_is_one() {
+        let position: Position = "k3:42".parse().unwrap();
+        let frame = event_frame(&position, r#"{"id":"1"}"#);
+        assert_eq!(read_event_frame(&frame), Some((position, r#"{"id":"1"}"#)));
+        for other in [
+            "",
+            "hello",
+            r#"{"type":"event","position":"k3:42","event":{"id":"1"}"#,
+            r#"{"type":"event","position":"k3:42","event":7}"#,
+            r#"{"type":"event","position":"k3","event":{}}"#,
+            r#"{"type":"event","position":"k3:42","event":{},"x":{}}"#,
+        ] {
+            assert_eq!(read_event_frame(other), None, "{other}");
+        }
+    }
+}
