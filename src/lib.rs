@@ -2,3 +2,8 @@
 
 pub mod event;
 pub mod protocol;
+
+#[cfg(feature = "server")]
+pub mod broker;
+#[cfg(feature = "server")]
+pub mod config;

@@ -1,0 +1,147 @@
+//! The in-process broker: a ring of events for each channel, gone when the process ends.
+//!
+//! The bus has the order of the log because both are written under one lock, and it cannot lose anything because a
+//! publisher gets room on it before the lock is taken: back-pressure reaches the publisher, not the log.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use tokio::sync::mpsc;
+
+use super::{Appended, BUS_CAPACITY, Broker, Bus, Entry, Limits, Page, Signal, Unavailable};
+use crate::event::{Catalog, ChannelId, Epoch, Event, Position};
+use crate::protocol;
+
+struct Memory {
+    limits: Limits,
+    epoch: Epoch,
+    /// One lock for all channels: what happens under it are a few moves of memory.
+    state: Mutex<State>,
+}
+
+struct State {
+    logs: Vec<Log>,
+    /// `None` once the broker is closed.
+    bus: Option<mpsc::Sender<Signal>>,
+}
+
+#[derive(Default)]
+struct Log {
+    head: u64,
+    entries: VecDeque<Stored>,
+    /// Where an id stands, for as long as `recent` has it.
+    seen: HashMap<Arc<str>, u64>,
+    /// The ids of `seen` by age.
+    recent: VecDeque<(Instant, Arc<str>)>,
+}
+
+struct Stored {
+    at: Instant,
+    json: String,
+}
+
+pub(super) fn open(catalog: &Catalog, limits: Limits) -> (Arc<dyn Broker>, Bus) {
+    let (sender, bus) = mpsc::channel(BUS_CAPACITY);
+    let logs = catalog.channels().map(|_| Log::default()).collect();
+    let state = Mutex::new(State { logs, bus: Some(sender) });
+    (Arc::new(Memory { limits, epoch: Epoch::random(), state }), bus)
+}
+
+impl Memory {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn sender(&self) -> Result<mpsc::Sender<Signal>, Unavailable> {
+        self.lock().bus.clone().ok_or_else(closed)
+    }
+
+    fn position(&self, offset: u64) -> Position {
+        Position::new(self.epoch.clone(), offset)
+    }
+}
+
+fn closed() -> Unavailable {
+    Unavailable("it is closed".into())
+}
+
+#[async_trait]
+impl Broker for Memory {
+    async fn append(&self, events: &[Event]) -> Result<Vec<Appended>, Unavailable> {
+        let sender = self.sender()?;
+        let mut appended = Vec::with_capacity(events.len());
+        for chunk in events.chunks(BUS_CAPACITY) {
+            let mut room = sender.reserve_many(chunk.len()).await.map_err(|_| closed())?;
+            let mut state = self.lock();
+            let now = Instant::now();
+            for event in chunk {
+                let log = &mut state.logs[event.channel.0 as usize];
+                log.expire(&self.limits, now);
+                if let Some(offset) = log.seen.get(event.id.as_str()) {
+                    appended.push(Appended { position: self.position(*offset), duplicate: true });
+                    continue;
+                }
+                let position = self.position(log.append(event, &self.limits, now));
+                let frame = Bytes::from(protocol::event_frame(&position, &event.json));
+                if let Some(permit) = room.next() {
+                    permit.send(Signal::Message { channel: event.channel, frame });
+                }
+                appended.push(Appended { position, duplicate: false });
+            }
+        }
+        Ok(appended)
+    }
+
+    async fn read(&self, channel: ChannelId, known: Option<&Position>, limit: usize) -> Result<Page, Unavailable> {
+        let mut state = self.lock();
+        let log = &mut state.logs[channel.0 as usize];
+        log.expire(&self.limits, Instant::now());
+        let oldest = log.head + 1 - log.entries.len() as u64;
+        let first = match known {
+            Some(known) if known.epoch == self.epoch => oldest.max(known.offset + 1),
+            Some(_) => oldest,
+            None => log.head + 1,
+        };
+        let entries = (first..=log.head)
+            .take(limit)
+            .map(|offset| Entry { offset, json: log.entries[(offset - oldest) as usize].json.clone() })
+            .collect();
+        Ok(Page { epoch: self.epoch.clone(), head: log.head, oldest, entries })
+    }
+
+    async fn canary(&self, number: u64) -> Result<(), Unavailable> {
+        self.sender()?.send(Signal::Canary(number)).await.map_err(|_| closed())
+    }
+
+    async fn close(&self) {
+        self.lock().bus = None;
+    }
+}
+
+impl Log {
+    fn append(&mut self, event: &Event, limits: &Limits, now: Instant) -> u64 {
+        self.head += 1;
+        self.entries.push_back(Stored { at: now, json: event.json.clone() });
+        while self.entries.len() as u64 > limits.log_max_events {
+            self.entries.pop_front();
+        }
+        let id: Arc<str> = event.id.as_str().into();
+        self.seen.insert(id.clone(), self.head);
+        self.recent.push_back((now, id));
+        self.head
+    }
+
+    fn expire(&mut self, limits: &Limits, now: Instant) {
+        while self.entries.front().is_some_and(|oldest| now - oldest.at > limits.log_max_age) {
+            self.entries.pop_front();
+        }
+        while self.recent.front().is_some_and(|(at, _)| now - *at > limits.dedup_window) {
+            if let Some((_, id)) = self.recent.pop_front() {
+                self.seen.remove(&id);
+            }
+        }
+    }
+}

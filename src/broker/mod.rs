@@ -1,0 +1,122 @@
+//! The broker: what keeps each channel's log and tells every node of what is new in it.
+//!
+//! A backend is one small trait, [`Broker`], and the receiving end of its bus, [`Bus`]; [`open`] makes both from the
+//! configuration, and nobody else knows which backend it is. The log decides, the bus is a hint: it may lose, repeat or
+//! garble messages, and the relay repairs that from the log. Nothing here knows of subscribers or sockets.
+
+mod memory;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use tokio::sync::mpsc;
+
+use crate::config::{BrokerConfig, BrokerUrl};
+use crate::event::{Catalog, ChannelId, Epoch, Event, Position};
+
+/// A log for each channel, with positions, deduplication and retention.
+#[async_trait]
+pub trait Broker: Send + Sync + 'static {
+    /// Appends events in their order and announces them on the bus; answers for each, in the same order.
+    ///
+    /// An id that the channel saw within the deduplication window is not appended again: its first position is answered.
+    ///
+    /// # Errors
+    /// [`Unavailable`] says "not known": a prefix of `events` may be in the log. Sending the same ids again is safe.
+    async fn append(&self, events: &[Event]) -> Result<Vec<Appended>, Unavailable>;
+
+    /// Up to `limit` events of a channel's log after the position `known`, or from its oldest where `known` is of another
+    /// epoch; without `known` no events, just the log's bounds.
+    ///
+    /// A `known` ahead of the log in the log's own epoch proves that the log lost its newest events: the backend then
+    /// begins a new epoch before it answers, so that no position ever stands for two events.
+    async fn read(&self, channel: ChannelId, known: Option<&Position>, limit: usize) -> Result<Page, Unavailable>;
+
+    /// Sends [`Signal::Canary`] with this number through the bus, by the way that events take.
+    async fn canary(&self, number: u64) -> Result<(), Unavailable>;
+
+    /// Ends the backend: what was answered is safe, the bus ends.
+    async fn close(&self);
+}
+
+/// Where an appended event stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Appended {
+    pub position: Position,
+    /// The event had been appended before; `position` is where.
+    pub duplicate: bool,
+}
+
+/// A part of a channel's log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Page {
+    /// The log's epoch.
+    pub epoch: Epoch,
+    /// The offset of the log's newest event, 0 before the first.
+    pub head: u64,
+    /// The offset of the oldest event of this epoch that is retained; `head + 1` where there is none.
+    pub oldest: u64,
+    /// Events one after the other, without a hole.
+    pub entries: Vec<Entry>,
+}
+
+/// An event in the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    pub offset: u64,
+    /// The CloudEvent's JSON.
+    pub json: String,
+}
+
+/// What comes over the bus.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Signal {
+    /// An `event` frame's JSON, or what somebody else wrote there.
+    Message { channel: ChannelId, frame: Bytes },
+    /// Messages may have been missed, on every channel.
+    Missed,
+    /// See [`Broker::canary`].
+    Canary(u64),
+}
+
+/// The receiving end of the bus; ends when the broker is closed.
+pub type Bus = mpsc::Receiver<Signal>;
+
+/// The broker cannot be reached, or will not take anything now.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the broker is unavailable: {0}")]
+pub struct Unavailable(pub String);
+
+/// Messages that wait on the bus between the backend and the relay.
+const BUS_CAPACITY: usize = 4096;
+
+/// What every backend is told.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// Events that a channel's log keeps.
+    pub log_max_events: u64,
+    /// How long a channel's log keeps an event.
+    pub log_max_age: Duration,
+    /// How long an id is remembered.
+    pub dedup_window: Duration,
+}
+
+/// Opens the backend that the configuration names, for the catalogue's channels.
+///
+/// Returns at once, whether the backend can be reached or not: it goes on trying by itself.
+///
+/// # Errors
+/// A configuration that can never work (a certificate that cannot be read, for instance), as a sentence.
+pub fn open(config: &BrokerConfig, catalog: &Arc<Catalog>) -> Result<(Arc<dyn Broker>, Bus), String> {
+    let limits = Limits {
+        log_max_events: config.log_max_events,
+        log_max_age: config.log_max_age,
+        dedup_window: config.dedup_window,
+    };
+    match &config.broker {
+        BrokerUrl::Memory => Ok(memory::open(catalog, limits)),
+        BrokerUrl::Redis(_) => Err("the Redis broker is not in this build".into()),
+    }
+}
