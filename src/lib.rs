@@ -7,3 +7,17 @@ pub mod protocol;
 pub mod broker;
 #[cfg(feature = "server")]
 pub mod config;
+#[cfg(feature = "server")]
+mod connection;
+#[cfg(feature = "server")]
+mod health;
+#[cfg(feature = "server")]
+mod http;
+#[cfg(feature = "server")]
+mod hub;
+#[cfg(feature = "server")]
+mod metrics;
+#[cfg(feature = "server")]
+mod relay;
+#[cfg(feature = "server")]
+pub mod server;

@@ -1,0 +1,157 @@
+//! One WebSocket connection: reads what the client says and tells its shard; the shard does the sending.
+//!
+//! The task of an idle connection holds nothing but its seat in the hub: bytes are read into a buffer on the stack, and
+//! only an incomplete frame is kept.
+
+mod inbound;
+
+use std::io;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio::net::TcpStream;
+
+use crate::event::{Catalog, ChannelId, Filter, FilterError};
+use crate::hub::{Hub, Outbox, Seat, frame};
+use crate::metrics::Metrics;
+use crate::protocol::{self, ClientFrame, ErrorCode, ServerFrame, Subscribe};
+use inbound::{Inbound, Said};
+
+/// What all connections of a node share.
+#[derive(Debug)]
+pub struct Connections {
+    pub hub: Arc<Hub>,
+    pub catalog: Arc<Catalog>,
+    pub metrics: Arc<Metrics>,
+    pub node: String,
+    pub heartbeat_ms: u64,
+    pub max_frame_bytes: usize,
+}
+
+impl Connections {
+    /// Serves a connection from the end of its handshake to its end. `early` are bytes that came with the handshake,
+    /// `channels` what its URL subscribes to.
+    pub async fn serve(self: Arc<Self>, stream: TcpStream, early: Bytes, channels: Vec<String>) {
+        let session = uuid::Uuid::now_v7().to_string();
+        let welcome = frame::server(&ServerFrame::Welcome {
+            protocol: protocol::VERSION,
+            session: session.into(),
+            node: self.node.as_str().into(),
+            heartbeat_ms: self.heartbeat_ms,
+        });
+        let Ok(seat) = self.hub.join(stream, &welcome).await else { return };
+        for channel in channels {
+            let frame = Subscribe { sub: channel.clone(), channel, filter: None };
+            self.subscribe(&seat, frame).await;
+        }
+        self.listen(&seat, early).await;
+        seat.outbox().finish().await;
+        seat.leave().await;
+    }
+
+    /// Reads until the peer has closed, is gone, or has broken the protocol.
+    async fn listen(&self, seat: &Seat, early: Bytes) {
+        let outbox = seat.outbox();
+        let mut inbound = Inbound::new(self.max_frame_bytes);
+        let mut heard = Vec::new();
+        let mut ended = take(&mut inbound, outbox, &mut early.to_vec(), &mut heard);
+        drop(early);
+        loop {
+            for text in heard.drain(..) {
+                self.frame(seat, &text).await;
+            }
+            if ended || outbox.stream().readable().await.is_err() {
+                return;
+            }
+            ended = pump(&mut inbound, outbox, &mut heard);
+            if heard.is_empty() {
+                heard = Vec::new();
+            }
+        }
+    }
+
+    async fn frame(&self, seat: &Seat, text: &str) {
+        match protocol::read_client_frame(text) {
+            Ok(ClientFrame::Subscribe(subscribe)) => self.subscribe(seat, subscribe).await,
+            Ok(ClientFrame::Unsubscribe(unsubscribe)) => seat.unsubscribe(unsubscribe.sub).await,
+            Ok(ClientFrame::Ping(_)) => seat.outbox().send(&[&frame::server(&ServerFrame::Pong)]),
+            Err((code, message, sub)) => self.refuse(seat, code, message, sub),
+        }
+    }
+
+    async fn subscribe(&self, seat: &Seat, subscribe: Subscribe) {
+        match self.resolve(&subscribe) {
+            Ok((channel, filter)) => seat.subscribe(subscribe.sub, channel, filter).await,
+            Err((code, message)) => self.refuse(seat, code, message, Some(subscribe.sub)),
+        }
+    }
+
+    /// The channel and the filter that a subscription names.
+    fn resolve(&self, subscribe: &Subscribe) -> Result<(ChannelId, Filter), (ErrorCode, String)> {
+        let name = &subscribe.channel;
+        let Some(channel) = self.catalog.channel(name) else {
+            let meant = self.catalog.nearest(name).map(|near| format!("; did you mean {near}?")).unwrap_or_default();
+            return Err((ErrorCode::UnknownChannel, format!("no such channel here{meant}")));
+        };
+        let filter = match &subscribe.filter {
+            None => Filter::default(),
+            Some(filter) => Filter::parse(filter, self.catalog.get(channel)).map_err(|error| match error {
+                FilterError::UnknownField(message) => (ErrorCode::UnknownField, message),
+                FilterError::Invalid(message) => (ErrorCode::InvalidFilter, message),
+            })?,
+        };
+        Ok((channel, filter))
+    }
+
+    fn refuse(&self, seat: &Seat, code: ErrorCode, message: String, sub: Option<String>) {
+        self.metrics.refused(code.as_str());
+        let error = ServerFrame::Error { code, message: message.into(), sub: sub.map(Into::into) };
+        seat.outbox().send(&[&frame::server(&error)]);
+    }
+}
+
+/// Reads what the socket has; whether the connection has ended. Not async, so that the buffer is on the stack and not in
+/// every connection's task.
+fn pump(inbound: &mut Inbound, outbox: &Arc<Outbox>, heard: &mut Vec<String>) -> bool {
+    let mut buffer = [0; 16 * 1024];
+    match outbox.stream().try_read(&mut buffer) {
+        Ok(0) => {
+            outbox.cut();
+            true
+        }
+        Ok(read) => {
+            outbox.note_heard();
+            take(inbound, outbox, &mut buffer[..read], heard)
+        }
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => false,
+        Err(_) => {
+            outbox.cut();
+            true
+        }
+    }
+}
+
+/// Answers what the protocol answers by itself and collects the texts; whether the connection has ended.
+fn take(inbound: &mut Inbound, outbox: &Arc<Outbox>, bytes: &mut [u8], heard: &mut Vec<String>) -> bool {
+    // After a Close of ours only the peer's own counts.
+    let closing = outbox.is_closing();
+    let mut ended = false;
+    let read = inbound.read(bytes, |said| {
+        match said {
+            Said::Text(text) if !closing => heard.push(text),
+            Said::Ping(payload) => outbox.pong(&payload),
+            Said::Close(code) => {
+                outbox.close_echo(code);
+                ended = true;
+            }
+            Said::Text(_) | Said::Pong => {}
+        }
+        !ended
+    });
+    if let Err(violation) = read {
+        outbox.close(violation.code, violation.reason);
+        // What follows cannot be read as frames any more.
+        ended = true;
+    }
+    ended
+}

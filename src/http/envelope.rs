@@ -1,0 +1,189 @@
+//! The forms in which events come over HTTP (CloudEvents 1.0, HTTP protocol binding, section 3), made into documents.
+//!
+//! What it sees of a document is its size and its place in the body; what it means is the catalogue's to judge.
+
+use axum::http::{HeaderMap, header};
+use serde_json::value::RawValue;
+use serde_json::{Map, Value};
+
+use super::problem::{Code, Problem};
+use crate::event::Mistake;
+
+/// The most events in one request.
+pub const MAX_EVENTS: usize = 1_000;
+
+/// What a request brought.
+#[derive(Debug, PartialEq)]
+pub enum Documents {
+    /// One event: pointers begin at its root.
+    One(Value),
+    /// Several: pointers begin with the index.
+    Many(Vec<Value>),
+    /// One event whose attributes were headers: pointers begin at its `data`.
+    Binary(Value),
+}
+
+/// Reads a request's events.
+pub fn read(headers: &HeaderMap, body: &[u8], max_event_bytes: usize) -> Result<Documents, Problem> {
+    let given = headers.get(header::CONTENT_TYPE).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
+    let essence = given.as_ref().map(|text| text.split(';').next().unwrap_or_default().trim().to_ascii_lowercase());
+    let is_array = body.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'[');
+    let wrong = |message: &str| {
+        let mistake = Mistake::new("", message);
+        Err(Problem::new(Code::InvalidEvent, message).with_errors(vec![mistake]))
+    };
+    match essence.as_deref() {
+        Some("application/cloudevents-batch+json") if !is_array => {
+            json::<&RawValue>(body)?;
+            wrong("a batch is an array of events; one event is sent as application/cloudevents+json")
+        }
+        Some("application/cloudevents+json") if is_array => {
+            json::<&RawValue>(body)?;
+            wrong("one event is an object; an array is sent as application/cloudevents-batch+json")
+        }
+        Some("application/cloudevents-batch+json") => many(body, max_event_bytes),
+        Some("application/cloudevents+json") => one(body, max_event_bytes).map(Documents::One),
+        essence if headers.keys().any(|name| name.as_str().starts_with("ce-")) => {
+            if essence.is_some_and(|essence| essence != "application/json" && !essence.ends_with("+json")) {
+                return Err(unsupported(given.as_deref()));
+            }
+            binary(headers, given, one(body, max_event_bytes)?).map(Documents::Binary)
+        }
+        Some("application/json") if is_array => many(body, max_event_bytes),
+        Some("application/json") => one(body, max_event_bytes).map(Documents::One),
+        _ => Err(unsupported(given.as_deref())),
+    }
+}
+
+fn unsupported(given: Option<&str>) -> Problem {
+    let given = given.map_or("none was given".to_owned(), |given| format!("not {given:?}"));
+    Problem::new(
+        Code::UnsupportedMediaType,
+        format!(
+            "the Content-Type is application/json, application/cloudevents+json or application/cloudevents-batch+json; \
+             {given}"
+        ),
+    )
+}
+
+fn json<'a, T: serde::Deserialize<'a>>(body: &'a [u8]) -> Result<T, Problem> {
+    serde_json::from_slice(body).map_err(|error| Problem::new(Code::MalformedJson, error.to_string()))
+}
+
+fn one(body: &[u8], max: usize) -> Result<Value, Problem> {
+    check_size(body.trim_ascii().len(), max, "the event")?;
+    json(body)
+}
+
+fn many(body: &[u8], max: usize) -> Result<Documents, Problem> {
+    let raw: Vec<&RawValue> = json(body)?;
+    if raw.len() > MAX_EVENTS {
+        let detail = format!("a request has at most {MAX_EVENTS} events, not {}", raw.len());
+        return Err(Problem::new(Code::PayloadTooLarge, detail));
+    }
+    for (index, event) in raw.iter().enumerate() {
+        check_size(event.get().len(), max, &format!("the event at /{index}"))?;
+    }
+    let documents = raw.into_iter().map(|event| json(event.get().as_bytes())).collect::<Result<_, _>>()?;
+    Ok(Documents::Many(documents))
+}
+
+fn check_size(len: usize, max: usize, what: &str) -> Result<(), Problem> {
+    match len > max {
+        true => Err(Problem::new(Code::PayloadTooLarge, format!("{what} has {len} bytes, at most {max} are taken"))),
+        false => Ok(()),
+    }
+}
+
+/// Binary mode: attributes are `ce-` headers, their values percent-encoded (section 3.1.3); the body is `data`.
+fn binary(headers: &HeaderMap, content_type: Option<String>, data: Value) -> Result<Value, Problem> {
+    let mut event = Map::new();
+    for (name, value) in headers {
+        let Some(attribute) = name.as_str().strip_prefix("ce-") else { continue };
+        let Some(value) = percent_decode(value.as_bytes()) else {
+            let message = format!("the header {name} is not UTF-8, percent-encoded");
+            return Err(Problem::new(Code::InvalidEvent, &message).with_errors(vec![Mistake::new("", message)]));
+        };
+        if attribute == "data" || event.insert(attribute.to_owned(), value.into()).is_some() {
+            let message = format!("the header {name} may not be there, or not twice");
+            return Err(Problem::new(Code::InvalidEvent, &message).with_errors(vec![Mistake::new("", message)]));
+        }
+    }
+    if let Some(content_type) = content_type {
+        event.entry("datacontenttype").or_insert(content_type.into());
+    }
+    event.insert("data".to_owned(), data);
+    Ok(Value::Object(event))
+}
+
+fn percent_decode(value: &[u8]) -> Option<String> {
+    let value = value.strip_prefix(b"\"").and_then(|rest| rest.strip_suffix(b"\"")).unwrap_or(value);
+    let mut decoded = Vec::with_capacity(value.len());
+    let mut rest = value;
+    while let Some((&byte, others)) = rest.split_first() {
+        rest = others;
+        let encoded = (byte == b'%').then(|| rest.first_chunk::<2>()).flatten();
+        match encoded.and_then(|digits| u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()) {
+            Some(byte) => {
+                decoded.push(byte);
+                rest = &rest[2..];
+            }
+            None => decoded.push(byte),
+        }
+    }
+    String::from_utf8(decoded).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
+        pairs.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect()
+    }
+
+    fn code(pairs: &[(&'static str, &str)], body: &str) -> Code {
+        read(&headers(pairs), body.as_bytes(), 30).unwrap_err().code()
+    }
+
+    const TYPE: &str = "content-type";
+
+    #[test]
+    fn each_media_type_has_its_form() {
+        let read = |media_type, body: &str| read(&headers(&[(TYPE, media_type)]), body.as_bytes(), 30).unwrap();
+        assert_eq!(read("application/json", " {}"), Documents::One(json!({})));
+        assert_eq!(read("application/json; charset=utf-8", " [{}]"), Documents::Many(vec![json!({})]));
+        assert_eq!(read("Application/CloudEvents+JSON", "{}"), Documents::One(json!({})));
+        assert_eq!(read("application/cloudevents-batch+json", "[]"), Documents::Many(vec![]));
+    }
+
+    #[test]
+    fn the_wrong_form_is_refused() {
+        assert_eq!(code(&[], "{}"), Code::UnsupportedMediaType);
+        assert_eq!(code(&[(TYPE, "text/plain")], "{}"), Code::UnsupportedMediaType);
+        assert_eq!(code(&[(TYPE, "text/plain"), ("ce-type", "x")], "{}"), Code::UnsupportedMediaType);
+        assert_eq!(code(&[(TYPE, "application/json")], "{"), Code::MalformedJson);
+        assert_eq!(code(&[(TYPE, "application/json")], "[{]"), Code::MalformedJson);
+        assert_eq!(code(&[(TYPE, "application/json")], ""), Code::MalformedJson);
+        assert_eq!(code(&[(TYPE, "application/cloudevents+json")], "[]"), Code::InvalidEvent);
+        assert_eq!(code(&[(TYPE, "application/cloudevents-batch+json")], "{}"), Code::InvalidEvent);
+        assert_eq!(code(&[(TYPE, "application/json")], r#"{"a":"0123456789012345678901234"}"#), Code::PayloadTooLarge);
+        assert_eq!(
+            code(&[(TYPE, "application/json")], r#"[{"a":"0123456789012345678901234"}]"#),
+            Code::PayloadTooLarge
+        );
+        assert_eq!(code(&[(TYPE, "application/json")], &format!("[{}0]", "0,".repeat(1000))), Code::PayloadTooLarge);
+    }
+
+    #[test]
+    fn binary_mode_reads_attributes_from_headers() {
+        let pairs = [("ce-type", "t"), ("ce-subject", "Euro%20%E2%82%AC 100%"), (TYPE, "application/x+json")];
+        let expected =
+            json!({"type":"t","subject":"Euro € 100%","datacontenttype":"application/x+json","data":{"a":1}});
+        assert_eq!(read(&headers(&pairs), br#"{"a":1}"#, 30).unwrap(), Documents::Binary(expected));
+        let without_type = read(&headers(&[("ce-type", "t")]), b"7", 30).unwrap();
+        assert_eq!(without_type, Documents::Binary(json!({"type":"t","data":7})));
+        assert_eq!(code(&[("ce-type", "%FF")], "{}"), Code::InvalidEvent);
+    }
+}

@@ -1,0 +1,150 @@
+//! `POST /v1/events`: takes events, answers when the broker has them.
+
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use axum::Json;
+use axum::body::{Body, Bytes};
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode, header};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use serde::Serialize;
+
+use super::App;
+use super::envelope::{self, Documents};
+use super::problem::{Code, Problem};
+use crate::broker::Appended;
+use crate::event::{Defaults, Event, MAX_MISTAKES, Mistake, Position, RefusalKind};
+use crate::metrics::TypeLabel;
+
+/// How long a request's body may take to come.
+const BODY_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long the broker may take to answer: then it is not known whether the events were taken.
+const APPEND_TIMEOUT: Duration = Duration::from_millis(2_500);
+/// The source of events whose publisher names none and is not authenticated.
+const ANONYMOUS: &str = "anonymous";
+
+/// The answer to a publish.
+#[derive(Serialize)]
+pub(super) struct Published {
+    accepted: Vec<Accepted>,
+    /// Events that the accepted ones caused.
+    cascaded: Vec<Accepted>,
+}
+
+#[derive(Serialize)]
+struct Accepted {
+    id: String,
+    r#type: String,
+    position: Position,
+    duplicate: bool,
+}
+
+pub(super) async fn publish(
+    State(app): State<App>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<(StatusCode, Json<Published>), Problem> {
+    if app.draining.load(Ordering::Relaxed) {
+        return Err(Problem::new(Code::Draining, "this node is about to stop: publish to another"));
+    }
+    let body = read_body(&headers, body, app.limits.max_body_bytes).await?;
+    let documents = envelope::read(&headers, &body, app.limits.max_event_bytes)?;
+    drop(body);
+    let events = accept(&app, documents)?;
+    let appended = append(&app, &events).await?;
+    let accepted = events.into_iter().zip(appended).map(|(event, appended)| Accepted {
+        id: event.id,
+        r#type: app.catalog.get(event.channel).name.to_string(),
+        position: appended.position,
+        duplicate: appended.duplicate,
+    });
+    Ok((StatusCode::ACCEPTED, Json(Published { accepted: accepted.collect(), cascaded: Vec::new() })))
+}
+
+async fn read_body(headers: &HeaderMap, body: Body, limit: usize) -> Result<Bytes, Problem> {
+    let too_large = || Problem::new(Code::PayloadTooLarge, format!("a body has at most {limit} bytes"));
+    let announced = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+    if announced.is_some_and(|length| length > limit as u64) {
+        return Err(too_large());
+    }
+    match tokio::time::timeout(BODY_TIMEOUT, Limited::new(body, limit).collect()).await {
+        Ok(Ok(body)) => Ok(body.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
+        Ok(Err(error)) => Err(Problem::new(Code::BadRequest, format!("the body could not be read: {error}"))),
+        Err(_) => Err(Problem::new(Code::RequestTimeout, "the body did not come in time")),
+    }
+}
+
+/// Judges all documents before any is published.
+fn accept(app: &App, documents: Documents) -> Result<Vec<Event>, Problem> {
+    let time = Defaults::now();
+    let defaults = Defaults { source: ANONYMOUS, time: &time };
+    let (documents, many, binary) = match documents {
+        Documents::One(document) => (vec![document], false, false),
+        Documents::Binary(document) => (vec![document], false, true),
+        Documents::Many(documents) => (documents, true, false),
+    };
+    let mut events = Vec::with_capacity(documents.len());
+    let mut kind = None;
+    let mut mistakes: Vec<Mistake> = Vec::new();
+    for (index, document) in documents.into_iter().enumerate() {
+        let at = if many { format!("/{index}") } else { String::new() };
+        match app.catalog.accept(document, &at, MAX_MISTAKES - mistakes.len(), defaults) {
+            Ok(event) => events.push(event),
+            Err(refusal) => {
+                kind.get_or_insert(refusal.kind);
+                mistakes.extend(refusal.mistakes);
+                if mistakes.len() >= MAX_MISTAKES {
+                    break;
+                }
+            }
+        }
+    }
+    let Some(kind) = kind else { return Ok(events) };
+    if binary {
+        mistakes.iter_mut().for_each(from_data);
+    }
+    let (code, what) = match kind {
+        RefusalKind::UnknownType => (Code::UnknownType, "there is no such event type here"),
+        RefusalKind::Invalid => (Code::InvalidEvent, "it does not fit its type's schema or CloudEvents 1.0"),
+    };
+    let detail = match mistakes.as_slice() {
+        [only] => format!("{}: {}", only.pointer, only.message),
+        _ => format!("{what}; see errors"),
+    };
+    Err(Problem::new(code, detail).with_errors(mistakes))
+}
+
+/// In binary mode the body is `data`: pointers start there, and an attribute is a header.
+fn from_data(mistake: &mut Mistake) {
+    match mistake.pointer.strip_prefix("/data") {
+        Some(within) if within.is_empty() || within.starts_with('/') => mistake.pointer = within.to_owned(),
+        _ => {
+            let attribute = std::mem::take(&mut mistake.pointer);
+            mistake.message = format!("header ce-{}: {}", attribute.trim_start_matches('/'), mistake.message);
+        }
+    }
+}
+
+async fn append(app: &App, events: &[Event]) -> Result<Vec<Appended>, Problem> {
+    if events.is_empty() {
+        return Ok(Vec::new());
+    }
+    let started = Instant::now();
+    let unknown = |why: String| {
+        let detail = format!("{why}; whether the events were taken is not known: sending the same ids again is safe");
+        Problem::new(Code::BrokerUnavailable, detail)
+    };
+    let appended = tokio::time::timeout(APPEND_TIMEOUT, app.broker.append(events))
+        .await
+        .map_err(|_| unknown("the broker did not answer in time".into()))?
+        .map_err(|error| unknown(error.to_string()))?;
+    app.metrics.appended(started.elapsed());
+    for (event, appended) in events.iter().zip(&appended) {
+        let label = TypeLabel { r#type: app.catalog.get(event.channel).name.clone() };
+        app.metrics.published.get_or_create(&label).inc();
+        app.metrics.duplicates.inc_by(u64::from(appended.duplicate));
+    }
+    Ok(appended)
+}

@@ -1,0 +1,37 @@
+//! Every response bears `x-request-id`: the caller's own where it sent a sane one, or a new one. The log line of a
+//! refusal or failure bears it too, so that the two can be brought together.
+
+use axum::extract::{Request, State};
+use axum::http::{HeaderName, HeaderValue};
+use axum::middleware::Next;
+use axum::response::Response;
+
+use super::App;
+use super::problem::Refused;
+
+const HEADER: HeaderName = HeaderName::from_static("x-request-id");
+
+/// The longest id that is taken from a caller, in bytes.
+const MAX_LEN: usize = 128;
+
+pub(super) async fn layer(State(app): State<App>, request: Request, next: Next) -> Response {
+    let sane =
+        |id: &&HeaderValue| id.len() <= MAX_LEN && !id.is_empty() && id.as_bytes().iter().all(u8::is_ascii_graphic);
+    let id = request.headers().get(&HEADER).filter(sane).cloned().unwrap_or_else(|| {
+        // A UUID is made of characters that a header may have.
+        HeaderValue::try_from(uuid::Uuid::now_v7().to_string()).unwrap_or(HeaderValue::from_static("-"))
+    });
+    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let mut response = next.run(request).await;
+    if let Some(Refused(code)) = response.extensions().get::<Refused>() {
+        app.metrics.refused(code.as_str());
+        let (status, request_id) = (response.status().as_u16(), id.to_str().unwrap_or_default());
+        if status >= 500 {
+            tracing::warn!(%method, path, status, code = code.as_str(), request_id, "failed");
+        } else {
+            tracing::debug!(%method, path, status, code = code.as_str(), request_id, "refused");
+        }
+    }
+    response.headers_mut().insert(HEADER, id);
+    response
+}

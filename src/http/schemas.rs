@@ -1,0 +1,32 @@
+//! `GET /v1/schemas` and `/v1/schemas/{type}`: the JSON Schemas (2020-12) that events are validated against.
+
+use axum::extract::{Path, State};
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
+use serde_json::{Map, Value, json};
+
+use super::App;
+use super::problem::{Code, Problem};
+
+/// The name of the whole event's schema; no type can have it.
+const EVENT: &str = "event";
+
+pub(super) async fn all(State(app): State<App>) -> Response {
+    let schemas: Map<String, Value> =
+        app.catalog.types().iter().map(|known| (known.name.to_string(), known.schema.clone())).collect();
+    respond("application/json", &json!({ "schemas": schemas }))
+}
+
+pub(super) async fn one(State(app): State<App>, Path(name): Path<String>) -> Result<Response, Problem> {
+    if name == EVENT {
+        return Ok(respond("application/schema+json", &app.catalog.event_schema()));
+    }
+    match app.catalog.channel(&name) {
+        Some(id) => Ok(respond("application/schema+json", &app.catalog.get(id).schema)),
+        None => Err(Problem::new(Code::NotFound, "no such event type here: see /v1/schemas")),
+    }
+}
+
+fn respond(media_type: &'static str, document: &Value) -> Response {
+    ([(header::CONTENT_TYPE, media_type)], document.to_string()).into_response()
+}

@@ -1,0 +1,123 @@
+//! `GET /v1/ws`: the opening handshake (RFC 6455, section 4.2), after which the socket is the connection's.
+//!
+//! The raw TCP stream is taken out of hyper, so that nothing stands between the fan-out and the kernel.
+
+use std::sync::atomic::Ordering;
+
+use axum::body::Body;
+use axum::extract::{RawQuery, Request, State};
+use axum::http::{HeaderMap, HeaderValue, Response, StatusCode, Version, header};
+use hyper::upgrade::{OnUpgrade, Upgraded};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+use tungstenite::handshake::derive_accept_key;
+
+use super::App;
+use super::problem::{Code, Problem};
+use crate::protocol::SUBPROTOCOL;
+
+pub(super) async fn upgrade(
+    State(app): State<App>,
+    RawQuery(query): RawQuery,
+    mut request: Request,
+) -> Result<Response<Body>, Problem> {
+    if app.draining.load(Ordering::Relaxed) {
+        return Err(Problem::new(Code::Draining, "this node is about to stop: connect to another"));
+    }
+    let accept = check(&request)?;
+    let channels = channels(query.as_deref().unwrap_or_default());
+    let Some(upgrade) = request.extensions_mut().remove::<OnUpgrade>() else {
+        return Err(Problem::new(Code::UpgradeRequired, "this connection cannot become a WebSocket"));
+    };
+    let (connections, draining) = (app.connections.clone(), app.clone());
+    app.tasks.spawn(async move {
+        let Ok(upgraded) = upgrade.await else { return };
+        // The accept loop serves nothing but plain TCP, so this is always what is inside.
+        let Ok(parts) = Upgraded::downcast::<TokioIo<TcpStream>>(upgraded) else { return };
+        // A drain that began during the handshake has told its connections already, and would not tell this one.
+        if !draining.draining.load(Ordering::Relaxed) {
+            connections.serve(parts.io.into_inner(), parts.read_buf, channels).await;
+        }
+    });
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    let headers = response.headers_mut();
+    headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+    headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+    headers.insert(header::SEC_WEBSOCKET_ACCEPT, accept);
+    if lists(request.headers(), header::SEC_WEBSOCKET_PROTOCOL, |offered| offered == SUBPROTOCOL) {
+        headers.insert(header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(SUBPROTOCOL));
+    }
+    Ok(response)
+}
+
+/// Checks the client's part of the handshake and answers its key (section 4.2.2).
+fn check(request: &Request) -> Result<HeaderValue, Problem> {
+    let headers = request.headers();
+    let bad = |detail: &str| Err(Problem::new(Code::BadRequest, detail));
+    let upgrade = Problem::new(Code::UpgradeRequired, "this is a WebSocket's address: Upgrade: websocket, version 13");
+    let names = |text: &str, name: &str| text.eq_ignore_ascii_case(name);
+    if request.version() != Version::HTTP_11
+        || !lists(headers, header::UPGRADE, |one| names(one, "websocket"))
+        || !lists(headers, header::CONNECTION, |one| names(one, "upgrade"))
+    {
+        return Err(upgrade);
+    }
+    if headers.get(header::SEC_WEBSOCKET_VERSION).is_none_or(|version| version != "13") {
+        return Err(upgrade);
+    }
+    if headers.get_all(header::HOST).iter().count() != 1 {
+        return bad("a handshake has one Host");
+    }
+    let mut keys = headers.get_all(header::SEC_WEBSOCKET_KEY).iter();
+    let (Some(key), None) = (keys.next(), keys.next()) else {
+        return bad("a handshake has one Sec-WebSocket-Key");
+    };
+    if !is_key(key.as_bytes()) {
+        return bad("Sec-WebSocket-Key is 16 bytes in base64");
+    }
+    HeaderValue::try_from(derive_accept_key(key.as_bytes())).or_else(|_| bad("Sec-WebSocket-Key is not usable"))
+}
+
+/// Whether this is 16 bytes in base64: 22 characters, the last of which carries 2 bits, and two of padding.
+fn is_key(key: &[u8]) -> bool {
+    let Some((text, last)) = key.strip_suffix(b"==").and_then(|text| text.split_last_chunk::<1>()) else {
+        return false;
+    };
+    let good = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/');
+    text.len() == 21 && text.iter().all(good) && b"AQgw".contains(&last[0])
+}
+
+/// Whether a header that is a list has an element like this, in any of its lines.
+fn lists(headers: &HeaderMap, name: header::HeaderName, like: impl Fn(&str) -> bool) -> bool {
+    let lines = headers.get_all(name);
+    lines.iter().filter_map(|line| line.to_str().ok()).flat_map(|line| line.split(',')).any(|one| like(one.trim()))
+}
+
+/// What `?channel=C` subscribes to at once.
+fn channels(query: &str) -> Vec<String> {
+    url::form_urlencoded::parse(query.as_bytes())
+        .filter(|(name, _)| name == "channel")
+        .map(|(_, channel)| channel.into_owned())
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_sixteen_bytes_in_base64() {
+        assert!(is_key(b"dGhlIHNhbXBsZSBub25jZQ=="));
+        for bad in [
+            "",
+            "==",
+            "dGhlIHNhbXBsZSBub25jZQ",
+            "dGhlIHNhbXBsZSBub25jZR==",
+            "dGhlIHNhbXBsZSBub25j",
+            "!!hlIHNhbXBsZSBub25jZQ==",
+        ] {
+            assert!(!is_key(bad.as_bytes()), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! The hub: from what comes out of the broker to the sockets of those who want it.
+//!
+//! Each connection belongs to one shard; a shard is a thread of its own with the subscriptions of its connections, so
+//! that fan-out takes no lock that another thread waits for and never holds up the runtime that feeds it. Everything that
+//! concerns a shard's connections goes through its one inbox, in order: events, subscriptions, ends. That order is what
+//! makes `subscribed` name the exact position after which a stream begins.
+
+mod delivery;
+pub mod frame;
+mod index;
+mod outbox;
+mod shard;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use tokio::net::TcpStream;
+use tokio::runtime::Handle;
+use tokio::sync::mpsc;
+
+pub use delivery::Delivery;
+pub use outbox::{Outbox, Outgoing};
+
+use crate::event::{Catalog, ChannelId, Filter};
+use crate::metrics::Metrics;
+use shard::{Item, Shard};
+
+/// Events and commands that wait for a shard. The relay waits when it is full, and with it the broker's bus.
+const INBOX: usize = 1024;
+
+/// The fan-out of one node.
+#[derive(Debug)]
+pub struct Hub {
+    shards: Vec<mpsc::Sender<Item>>,
+    /// The shard that the next connection gets.
+    next: AtomicUsize,
+    outgoing: Arc<Outgoing>,
+    subscribers: Arc<[AtomicU64]>,
+}
+
+/// How the hub is set up.
+#[derive(Debug, Clone)]
+pub struct HubConfig {
+    /// Shards, each with a thread.
+    pub shards: usize,
+    pub heartbeat: Duration,
+    pub max_subscriptions: usize,
+    pub outbox_bytes: usize,
+}
+
+/// A shard's thread has died: nothing can be delivered to its connections any more.
+#[derive(Debug, thiserror::Error)]
+#[error("a fan-out thread has died")]
+pub struct ShardDied;
+
+impl Hub {
+    /// Starts the shards. Their sockets are waited for on the runtime that this is called on.
+    ///
+    /// # Errors
+    /// Where the system gives no thread.
+    pub fn start(config: &HubConfig, catalog: &Arc<Catalog>, metrics: &Arc<Metrics>) -> std::io::Result<Self> {
+        let outgoing = Arc::new(Outgoing {
+            limit: config.outbox_bytes,
+            metrics: metrics.clone(),
+            runtime: Handle::current(),
+            started: Instant::now(),
+        });
+        let subscribers: Arc<[AtomicU64]> = catalog.channels().map(|_| AtomicU64::new(0)).collect();
+        let shards = (0..config.shards)
+            .map(|number| {
+                let (sender, inbox) = mpsc::channel(INBOX);
+                let shard = Shard::new(config, catalog.clone(), metrics.clone(), subscribers.clone());
+                shard.spawn(number, inbox)?;
+                Ok(sender)
+            })
+            .collect::<std::io::Result<_>>()?;
+        Ok(Self { shards, next: AtomicUsize::new(0), outgoing, subscribers })
+    }
+
+    /// Hands a delivery to every shard; waits while one is behind.
+    ///
+    /// # Errors
+    /// [`ShardDied`]: the node cannot go on.
+    pub async fn deliver(&self, delivery: Delivery) -> Result<(), ShardDied> {
+        let delivery = Arc::new(delivery);
+        for shard in &self.shards {
+            shard.send(Item::Deliver(delivery.clone())).await.map_err(|_| ShardDied)?;
+        }
+        Ok(())
+    }
+
+    /// Takes a connection in: it gets a shard and an outbox.
+    ///
+    /// # Errors
+    /// [`ShardDied`].
+    pub async fn join(&self, stream: TcpStream, greeting: &bytes::Bytes) -> Result<Seat, ShardDied> {
+        let outbox = Outbox::new(stream, self.outgoing.clone());
+        outbox.send(&[greeting]);
+        let shard = self.next.fetch_add(1, Ordering::Relaxed) % self.shards.len();
+        let seat = Seat { shard: self.shards[shard].clone(), outbox };
+        seat.tell(Item::Join(seat.outbox.clone())).await;
+        Ok(seat)
+    }
+
+    /// Connections of this node that are subscribed to a channel.
+    pub fn subscribers(&self, channel: ChannelId) -> u64 {
+        self.subscribers[channel.0 as usize].load(Ordering::Relaxed)
+    }
+
+    /// Tells every connection that this node is about to stop, then closes it with 1012. They are asked to connect again
+    /// at times spread over `spread`, so that the other nodes are not stormed.
+    pub async fn drain(&self, spread: Duration) {
+        for shard in &self.shards {
+            // A shard that has died has no connections left to tell.
+            let _ = shard.send(Item::Drain(spread)).await;
+        }
+    }
+}
+
+/// A connection's place in the hub.
+#[derive(Debug)]
+pub struct Seat {
+    shard: mpsc::Sender<Item>,
+    outbox: Arc<Outbox>,
+}
+
+impl Seat {
+    pub fn outbox(&self) -> &Arc<Outbox> {
+        &self.outbox
+    }
+
+    /// Subscribes; the shard answers with a `subscribed` or an `error` frame.
+    pub async fn subscribe(&self, sub: String, channel: ChannelId, filter: Filter) {
+        self.tell(Item::Subscribe { outbox: self.outbox.clone(), sub, channel, filter: Arc::new(filter) }).await;
+    }
+
+    /// Ends a subscription; the shard answers with an `unsubscribed` or an `error` frame.
+    pub async fn unsubscribe(&self, sub: String) {
+        self.tell(Item::Unsubscribe { outbox: self.outbox.clone(), sub }).await;
+    }
+
+    /// Gives the place up.
+    pub async fn leave(self) {
+        self.tell(Item::Leave(self.outbox.clone())).await;
+    }
+
+    async fn tell(&self, item: Item) {
+        // Only a dead shard takes nothing, and then the relay ends the node.
+        let _ = self.shard.send(item).await;
+    }
+}

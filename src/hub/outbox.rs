@@ -1,0 +1,380 @@
+//! What waits for one connection's socket: bounded in bytes, written without ever waiting.
+//!
+//! Whoever has frames for a connection (its shard, its reader) gives them to the outbox, which writes them at once if
+//! nothing waits before them and keeps what the socket does not take. Only then is there a task: it waits for the socket
+//! and writes the rest. So a fast peer costs one `send` and no memory, a stuck one its bounded outbox and nothing else.
+
+use std::collections::VecDeque;
+use std::io::{self, IoSlice};
+use std::net::Shutdown;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use tokio::net::TcpStream;
+use tokio::runtime::Handle;
+
+use super::frame;
+use crate::metrics::Metrics;
+use crate::protocol::CloseCode;
+
+/// How long a peer may take to answer a Close, or to read the last frames before it.
+pub const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What a queued frame costs beside its bytes: its handle in the queue.
+const FRAME_COST: usize = size_of::<Bytes>();
+
+/// The most frames in one vectored write.
+const MAX_SLICES: usize = 64;
+
+/// What all outboxes of a node share.
+#[derive(Debug)]
+pub struct Outgoing {
+    /// The most bytes that wait for one socket.
+    pub limit: usize,
+    pub metrics: Arc<Metrics>,
+    /// Where the tasks run that wait for a socket.
+    pub runtime: Handle,
+    /// What `heard` counts from.
+    pub started: Instant,
+}
+
+/// The sending side of one connection.
+#[derive(Debug)]
+pub struct Outbox {
+    stream: TcpStream,
+    shared: Arc<Outgoing>,
+    /// The connection's place in its shard, which alone reads and writes it.
+    pub(super) seat: AtomicU32,
+    /// When something last came from the peer: milliseconds since `shared.started`.
+    heard: AtomicU64,
+    /// Held for a `send` at the longest, which never waits: the sockets are non-blocking.
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    phase: Phase,
+    /// A task waits for the socket; nobody else writes.
+    blocked: bool,
+    queue: VecDeque<Bytes>,
+    /// How much of the queue's first frame is written.
+    written: usize,
+    /// The cost of the queue.
+    bytes: usize,
+    /// The answer to the last Ping, where it could not be written at once. Only the last one is answered (RFC 6455,
+    /// section 5.5.3): a flood of Pings that are never read costs nothing.
+    pong: Option<Bytes>,
+}
+
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    #[default]
+    Open,
+    /// A Close is written or queued: nothing may follow it.
+    Closing,
+    /// The socket is gone.
+    Gone,
+}
+
+impl Outbox {
+    pub fn new(stream: TcpStream, shared: Arc<Outgoing>) -> Arc<Self> {
+        let outbox =
+            Self { stream, shared, seat: AtomicU32::new(u32::MAX), heard: AtomicU64::new(0), state: Mutex::default() };
+        outbox.note_heard();
+        Arc::new(outbox)
+    }
+
+    /// The socket, for its reader.
+    pub fn stream(&self) -> &TcpStream {
+        &self.stream
+    }
+
+    /// Something came from the peer.
+    pub fn note_heard(&self) {
+        let now = self.shared.started.elapsed().as_millis() as u64;
+        self.heard.store(now, Ordering::Relaxed);
+    }
+
+    /// How long nothing has come from the peer.
+    pub(super) fn silence(&self) -> Duration {
+        let heard = Duration::from_millis(self.heard.load(Ordering::Relaxed));
+        self.shared.started.elapsed().saturating_sub(heard)
+    }
+
+    /// Sends frames in their order. A peer for which too much waits already is closed with 4008 instead.
+    pub fn send(self: &Arc<Self>, frames: &[&Bytes]) {
+        let mut state = self.lock();
+        if state.phase != Phase::Open {
+            return;
+        }
+        let rest = if state.blocked { Rest { frames, written: 0 } } else { self.write(&mut state, frames) };
+        if !rest.frames.is_empty() && state.phase == Phase::Open {
+            self.queue(&mut state, rest);
+            self.wait_for_socket(&mut state);
+        }
+    }
+
+    /// Answers a Ping.
+    pub fn pong(self: &Arc<Self>, payload: &[u8]) {
+        let pong = frame::pong(payload);
+        let mut state = self.lock();
+        if state.phase != Phase::Open {
+            return;
+        }
+        if state.blocked {
+            state.pong = Some(pong);
+            return;
+        }
+        let frames = [&pong];
+        let rest = self.write(&mut state, &frames);
+        if !rest.frames.is_empty() && state.phase == Phase::Open {
+            self.queue(&mut state, rest);
+            self.wait_for_socket(&mut state);
+        }
+    }
+
+    /// Sends a Close after all that waits, and nothing after it. A peer that does not answer it is cut off.
+    pub fn close(self: &Arc<Self>, code: CloseCode, reason: &str) {
+        self.close_with(&mut self.lock(), frame::close(code, reason));
+    }
+
+    /// Answers a peer's Close.
+    pub fn close_echo(self: &Arc<Self>, code: Option<u16>) {
+        self.close_with(&mut self.lock(), frame::close_echo(code));
+    }
+
+    /// Whether a Close was sent or queued, or the socket is gone.
+    pub fn is_closing(&self) -> bool {
+        self.lock().phase != Phase::Open
+    }
+
+    /// Ends the connection as a server should: what waits is written, the end is sent, and the peer's is awaited, so that
+    /// no reset overtakes the last frames (RFC 6455, section 7.1.1).
+    pub async fn finish(&self) {
+        let whole = async {
+            loop {
+                let flushed = self.flush(&mut self.lock());
+                match flushed {
+                    Flushed::All => break,
+                    Flushed::Blocked => self.stream.writable().await?,
+                }
+            }
+            socket2::SockRef::from(&self.stream).shutdown(Shutdown::Write)?;
+            let mut rest = [0; 256];
+            loop {
+                self.stream.readable().await?;
+                match self.stream.try_read(&mut rest) {
+                    Ok(0) => return Ok(()),
+                    Err(error) if error.kind() != io::ErrorKind::WouldBlock => return Err(error),
+                    _ => {}
+                }
+            }
+        };
+        // However it ends, it has ended: there is nobody to tell.
+        let _: Result<io::Result<()>, _> = tokio::time::timeout(CLOSE_TIMEOUT, whole).await;
+        self.cut();
+    }
+
+    /// Cuts the connection off.
+    pub fn cut(&self) {
+        self.gone(&mut self.lock());
+        // It fails where the peer was first, which is as good.
+        let _ = socket2::SockRef::from(&self.stream).shutdown(Shutdown::Both);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Writes as much as the socket takes and returns the rest.
+    fn write<'a>(&self, state: &mut State, mut frames: &'a [&'a Bytes]) -> Rest<'a> {
+        let mut written = 0;
+        while let Some(first) = frames.first() {
+            let result = if let [only] = frames {
+                self.stream.try_write(&only[written..])
+            } else {
+                let mut slices = [IoSlice::new(&[]); MAX_SLICES];
+                slices[0] = IoSlice::new(&first[written..]);
+                let count = frames.len().min(MAX_SLICES);
+                for (slice, frame) in slices[1..count].iter_mut().zip(&frames[1..]) {
+                    *slice = IoSlice::new(frame);
+                }
+                self.stream.try_write_vectored(&slices[..count])
+            };
+            match result {
+                Ok(mut sent) => {
+                    while let Some(first) = frames.first() {
+                        let left = first.len() - written;
+                        if sent < left {
+                            written += sent;
+                            break;
+                        }
+                        sent -= left;
+                        written = 0;
+                        frames = &frames[1..];
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(_) => {
+                    self.gone(state);
+                    break;
+                }
+            }
+        }
+        Rest { frames, written }
+    }
+
+    fn queue(self: &Arc<Self>, state: &mut State, rest: Rest<'_>) {
+        if state.queue.is_empty() {
+            state.written = rest.written;
+        }
+        let before = state.bytes;
+        for frame in rest.frames {
+            let cost = frame.len() + FRAME_COST;
+            // One frame always fits: an event that is larger than the outbox can be delivered all the same.
+            if state.bytes + cost > self.shared.limit && !state.queue.is_empty() {
+                self.account(before, state.bytes);
+                self.shared.metrics.slow_consumers.inc();
+                self.drop_queue(state);
+                self.close_with(
+                    state,
+                    frame::close(CloseCode::SlowConsumer, "too slow: resume from the last position"),
+                );
+                return;
+            }
+            state.bytes += cost;
+            state.queue.push_back((*frame).clone());
+        }
+        self.account(before, state.bytes);
+    }
+
+    /// Drops what waits, but for a frame that is already half written: the stream of frames stays whole.
+    fn drop_queue(&self, state: &mut State) {
+        let before = state.bytes;
+        state.queue.truncate(usize::from(state.written > 0));
+        state.queue.shrink_to_fit();
+        state.bytes = state.queue.front().map_or(0, |half| half.len() + FRAME_COST);
+        self.account(before, state.bytes);
+    }
+
+    fn close_with(self: &Arc<Self>, state: &mut State, close: Bytes) {
+        if state.phase != Phase::Open {
+            return;
+        }
+        state.phase = Phase::Closing;
+        let before = state.bytes;
+        state.bytes += close.len() + FRAME_COST;
+        state.queue.push_back(close);
+        self.account(before, state.bytes);
+        if !state.blocked && self.flush(state) == Flushed::Blocked {
+            self.wait_for_socket(state);
+        }
+        let weak = Arc::downgrade(self);
+        self.shared.runtime.spawn(async move {
+            tokio::time::sleep(CLOSE_TIMEOUT).await;
+            if let Some(outbox) = weak.upgrade() {
+                outbox.cut();
+            }
+        });
+    }
+
+    /// Writes the queue as far as the socket takes it.
+    fn flush(&self, state: &mut State) -> Flushed {
+        loop {
+            if state.written == 0
+                && let Some(pong) = state.pong.take()
+                && state.phase == Phase::Open
+            {
+                state.bytes += pong.len() + FRAME_COST;
+                self.account(0, pong.len() + FRAME_COST);
+                state.queue.push_front(pong);
+            }
+            if state.queue.is_empty() {
+                // A burst's memory is given back.
+                state.queue = VecDeque::new();
+                return Flushed::All;
+            }
+            let mut slices = [IoSlice::new(&[]); MAX_SLICES];
+            let count = state.queue.len().min(MAX_SLICES);
+            for (slice, frame) in slices.iter_mut().zip(&state.queue) {
+                *slice = IoSlice::new(frame);
+            }
+            slices[0] = IoSlice::new(&state.queue[0][state.written..]);
+            match self.stream.try_write_vectored(&slices[..count]) {
+                Ok(sent) => self.advance(state, sent),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Flushed::Blocked,
+                Err(_) => self.gone(state),
+            }
+        }
+    }
+
+    /// Takes what was sent off the queue.
+    fn advance(&self, state: &mut State, mut sent: usize) {
+        let before = state.bytes;
+        while let Some(first) = state.queue.front() {
+            let left = first.len() - state.written;
+            if sent < left {
+                state.written += sent;
+                break;
+            }
+            sent -= left;
+            state.written = 0;
+            state.bytes -= first.len() + FRAME_COST;
+            state.queue.pop_front();
+        }
+        self.account(before, state.bytes);
+    }
+
+    fn wait_for_socket(self: &Arc<Self>, state: &mut State) {
+        if state.blocked || state.phase == Phase::Gone {
+            return;
+        }
+        state.blocked = true;
+        let outbox = Arc::clone(self);
+        self.shared.runtime.spawn(async move {
+            loop {
+                let broken = outbox.stream.writable().await.is_err();
+                let mut state = outbox.lock();
+                if broken {
+                    outbox.gone(&mut state);
+                }
+                if outbox.flush(&mut state) == Flushed::All {
+                    state.blocked = false;
+                    return;
+                }
+            }
+        });
+    }
+
+    fn gone(&self, state: &mut State) {
+        self.account(state.bytes, 0);
+        *state = State { phase: Phase::Gone, blocked: state.blocked, ..State::default() };
+    }
+
+    /// The queue's cost went from `before` to `after`.
+    fn account(&self, before: usize, after: usize) {
+        self.shared.metrics.outbox_bytes.inc_by(after as i64 - before as i64);
+    }
+}
+
+impl Drop for Outbox {
+    fn drop(&mut self) {
+        self.gone(&mut self.lock());
+    }
+}
+
+/// Frames that the socket did not take; of the first, `written` bytes it did.
+struct Rest<'a> {
+    frames: &'a [&'a Bytes],
+    written: usize,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Flushed {
+    /// Nothing waits.
+    All,
+    /// The socket takes no more now.
+    Blocked,
+}

@@ -1,0 +1,190 @@
+//! From the broker's bus to the hub: every event of every channel, in order, with what the bus lost read from the log.
+//!
+//! The log decides. A message is delivered as it is only if it is an `event` frame at the very next position of its
+//! channel; everything else (a later position, a repeated one, another epoch, bytes that are no frame, a bus that says
+//! it missed something) means: read the log after the last position that was delivered. What the log no longer has
+//! becomes a gap, said to every subscriber. A channel that is being read does not hold up the others.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use futures_util::stream::{FuturesUnordered, StreamExt};
+use prometheus_client::metrics::counter::Counter;
+use tokio::sync::watch;
+
+use crate::broker::{Broker, Bus, Page, Signal};
+use crate::event::{Catalog, ChannelId, Position};
+use crate::hub::{Delivery, Hub, ShardDied};
+use crate::metrics::{Metrics, TypeLabel};
+use crate::protocol::{event_frame, read_event_frame};
+
+/// Signals that are taken from the bus at once.
+const TAKE: usize = 256;
+/// Events in one read of the log.
+const PAGE: usize = 512;
+/// Between two attempts to read a log that cannot be read.
+const RETRY: Duration = Duration::from_millis(200);
+
+/// The relay of one node.
+pub struct Relay {
+    broker: Arc<dyn Broker>,
+    hub: Arc<Hub>,
+    catalog: Arc<Catalog>,
+    metrics: Arc<Metrics>,
+    channels: Vec<Channel>,
+    reads: FuturesUnordered<BoxFuture<'static, (ChannelId, Page)>>,
+    canary: watch::Sender<u64>,
+}
+
+#[derive(Default)]
+struct Channel {
+    /// The last position that was delivered; `None` until the log was read for the first time.
+    delivered: Option<Position>,
+    /// The last offset that came over the bus, in the epoch of `delivered`: the bus repeats only if the log was lost.
+    heard: u64,
+    reading: bool,
+    /// Something came while the log was being read: it must be read again.
+    again: bool,
+    relayed: Counter,
+}
+
+impl Relay {
+    /// `canary` is told the number of each canary that came back.
+    pub fn new(
+        broker: Arc<dyn Broker>,
+        hub: Arc<Hub>,
+        catalog: Arc<Catalog>,
+        metrics: Arc<Metrics>,
+        canary: watch::Sender<u64>,
+    ) -> Self {
+        let channel = |id| {
+            let label = TypeLabel { r#type: catalog.get(id).name.clone() };
+            Channel { relayed: metrics.relayed.get_or_create(&label).clone(), ..Channel::default() }
+        };
+        let channels = catalog.channels().map(channel).collect();
+        Self { broker, hub, catalog, metrics, channels, reads: FuturesUnordered::new(), canary }
+    }
+
+    /// Runs until the bus ends.
+    ///
+    /// # Errors
+    /// [`ShardDied`]: nothing can be delivered any more.
+    pub async fn run(mut self, mut bus: Bus) -> Result<(), ShardDied> {
+        let mut signals = Vec::with_capacity(TAKE);
+        for id in self.catalog.channels() {
+            self.read(id);
+        }
+        loop {
+            tokio::select! {
+                taken = bus.recv_many(&mut signals, TAKE) => {
+                    if taken == 0 {
+                        return Ok(());
+                    }
+                    for signal in signals.drain(..) {
+                        match signal {
+                            Signal::Message { channel, frame } => self.message(channel, &frame).await?,
+                            Signal::Missed => self.catalog.channels().for_each(|id| self.read(id)),
+                            Signal::Canary(number) => {
+                                self.canary.send_if_modified(|last| number > std::mem::replace(last, number.max(*last)));
+                            }
+                        }
+                    }
+                }
+                Some((id, page)) = self.reads.next() => self.page(id, page).await?,
+            }
+        }
+    }
+
+    async fn message(&mut self, id: ChannelId, frame: &[u8]) -> Result<(), ShardDied> {
+        let channel = &mut self.channels[id.0 as usize];
+        let text = std::str::from_utf8(frame).unwrap_or_default();
+        match (read_event_frame(text), &channel.delivered) {
+            (Some((position, _)), Some(delivered)) if position.same_epoch(delivered) => {
+                let expected = position.offset > channel.heard;
+                channel.heard = position.offset;
+                if position.offset == delivered.offset + 1 && !channel.reading {
+                    channel.delivered = Some(position.clone());
+                    channel.relayed.inc();
+                    return self.hub.deliver(Delivery::event(id, position, text)).await;
+                }
+                // A read of the log has overtaken the bus.
+                if position.offset <= delivered.offset && expected {
+                    return Ok(());
+                }
+            }
+            _ => {}
+        }
+        self.read(id);
+        Ok(())
+    }
+
+    /// Reads the log of a channel after what was delivered.
+    fn read(&mut self, id: ChannelId) {
+        let channel = &mut self.channels[id.0 as usize];
+        if std::mem::replace(&mut channel.reading, true) {
+            channel.again = true;
+            return;
+        }
+        channel.again = false;
+        let (broker, delivered) = (self.broker.clone(), channel.delivered.clone());
+        let name = self.catalog.get(id).name.clone();
+        self.metrics.log_reads.inc();
+        self.reads.push(Box::pin(async move {
+            let mut failed = false;
+            loop {
+                match broker.read(id, delivered.as_ref(), PAGE).await {
+                    Ok(page) => return (id, page),
+                    Err(error) => {
+                        if !std::mem::replace(&mut failed, true) {
+                            tracing::warn!(channel = %name, %error, "the log cannot be read; trying on");
+                        }
+                        tokio::time::sleep(RETRY).await;
+                    }
+                }
+            }
+        }));
+    }
+
+    async fn page(&mut self, id: ChannelId, page: Page) -> Result<(), ShardDied> {
+        let name = self.catalog.get(id).name.clone();
+        let channel = &mut self.channels[id.0 as usize];
+        channel.reading = false;
+        let Some(mut at) = channel.delivered.clone() else {
+            let head = Position::new(page.epoch, page.head);
+            channel.heard = 0;
+            channel.delivered = Some(head.clone());
+            self.hub.deliver(Delivery::known(id, head)).await?;
+            if channel.again {
+                self.read(id);
+            }
+            return Ok(());
+        };
+        if page.epoch != at.epoch || page.oldest > at.offset + 1 {
+            let lost = Position::new(page.epoch.clone(), page.oldest - 1);
+            tracing::warn!(channel = %name, from = %at, to = %lost, "events are lost: the log no longer has them");
+            self.metrics.gaps.inc();
+            if page.epoch != at.epoch {
+                channel.heard = 0;
+            }
+            self.hub.deliver(Delivery::gap(id, &name, at, lost.clone())).await?;
+            at = lost;
+        }
+        for entry in page.entries {
+            // The log is without holes; an entry that was delivered before is passed over.
+            if entry.offset != at.offset + 1 {
+                continue;
+            }
+            at.offset = entry.offset;
+            channel.relayed.inc();
+            let text = event_frame(&at, &entry.json);
+            self.hub.deliver(Delivery::event(id, at.clone(), &text)).await?;
+        }
+        let behind = page.head > at.offset;
+        channel.delivered = Some(at);
+        if behind || channel.again {
+            self.read(id);
+        }
+        Ok(())
+    }
+}

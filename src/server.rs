@@ -1,0 +1,212 @@
+//! The daemon as a function: [`bind`] makes it of a configuration, [`Server::run`] serves until it is told to stop.
+//!
+//! Wiring only: which room gets what, in which order things start, and in which order they stop.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use axum::Router;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::broker::{self, Broker, Bus};
+use crate::config::Config;
+use crate::connection::Connections;
+use crate::event::Catalog;
+use crate::health;
+use crate::http::{self, App, AppState};
+use crate::hub::{Hub, HubConfig};
+use crate::metrics::Metrics;
+use crate::relay::Relay;
+
+/// What the kernel holds of one socket's unread frames, in bytes (it doubles this). Its own default lets a stalled peer
+/// hold megabytes that no outbox counts.
+const SEND_BUFFER: usize = 64 * 1024;
+/// Connections that wait to be accepted.
+const BACKLOG: i32 = 4096;
+/// Of the drain, what is left for what follows after the connections.
+const LAST_STEPS: Duration = Duration::from_millis(500);
+
+/// A daemon that listens but does not serve yet.
+pub struct Server {
+    listener: TcpListener,
+    app: App,
+    router: Router,
+    relay: Relay,
+    bus: Bus,
+    canary: watch::Receiver<u64>,
+    ready: watch::Sender<health::Readiness>,
+    config: Config,
+}
+
+/// Why a daemon could not start, or could not go on.
+#[derive(Debug, thiserror::Error)]
+pub enum ServerError {
+    #[error("cannot listen on {address}: {error}")]
+    Listen { address: SocketAddr, error: io::Error },
+    #[error("the broker cannot be used: {0}")]
+    Broker(String),
+    #[error("the system gives no thread: {0}")]
+    Thread(io::Error),
+    #[error(transparent)]
+    ShardDied(#[from] crate::hub::ShardDied),
+}
+
+/// Takes the address and sets everything up; nothing is served yet.
+///
+/// # Errors
+/// See [`ServerError`]. A broker that cannot be reached is none: the daemon serves, is not ready, and goes on trying.
+pub async fn bind(config: Config, catalog: Arc<Catalog>) -> Result<Server, ServerError> {
+    let address = config.server.listen;
+    let listener = listen(address).map_err(|error| ServerError::Listen { address, error })?;
+    let metrics = Arc::new(Metrics::default());
+    let (broker, bus) = broker::open(&config.broker, &catalog).map_err(ServerError::Broker)?;
+    let hub_config = HubConfig {
+        shards: std::thread::available_parallelism().map_or(1, usize::from),
+        heartbeat: config.websocket.heartbeat,
+        max_subscriptions: config.websocket.max_subscriptions,
+        outbox_bytes: config.websocket.outbox_bytes,
+    };
+    let hub = Arc::new(Hub::start(&hub_config, &catalog, &metrics).map_err(ServerError::Thread)?);
+    let (canary_sender, canary) = watch::channel(0);
+    let (ready, ready_receiver) = watch::channel(Err("no round trip through the broker yet".to_owned()));
+    let relay = Relay::new(broker.clone(), hub.clone(), catalog.clone(), metrics.clone(), canary_sender);
+    let connections = Arc::new(Connections {
+        hub: hub.clone(),
+        catalog: catalog.clone(),
+        metrics: metrics.clone(),
+        node: config.server.node_id.clone(),
+        heartbeat_ms: config.websocket.heartbeat.as_millis() as u64,
+        max_frame_bytes: config.websocket.max_frame_bytes,
+    });
+    let app = App(Arc::new(AppState {
+        catalog,
+        broker,
+        hub,
+        metrics,
+        connections,
+        tasks: TaskTracker::new(),
+        limits: config.limits.clone(),
+        ready: ready_receiver,
+        draining: AtomicBool::new(false),
+    }));
+    let router = http::router(app.clone());
+    Ok(Server { listener, app, router, relay, bus, canary, ready, config })
+}
+
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    // Inherited by every connection.
+    socket.set_send_buffer_size(SEND_BUFFER)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    TcpListener::from_std(socket.into())
+}
+
+impl Server {
+    /// Where it listens; tells the port where port 0 was asked for.
+    ///
+    /// # Errors
+    /// Where the system does not say.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+
+    /// Serves until `shutdown`, then drains: not ready, no new connections, connections told and closed, what waits for
+    /// them written, the broker closed. Takes at most the configured `drain` for it.
+    ///
+    /// # Errors
+    /// [`ServerError::ShardDied`]: the process should end and be started anew.
+    pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), ServerError> {
+        let Self { listener, app, router, relay, bus, canary, ready, config } = self;
+        let (broker, metrics) = (app.broker.clone(), app.metrics.clone());
+        let health = tokio::spawn(health::watch_broker(broker.clone(), canary, ready, metrics));
+        let mut relay = tokio::spawn(relay.run(bus));
+        let stop = CancellationToken::new();
+        let requests = TaskTracker::new();
+        let accept = accept(listener, router, config.limits.handshake_timeout, requests.clone(), stop.clone());
+        let ended = tokio::select! {
+            () = shutdown => Ok(()),
+            // Only a panic ends it: the process should not go on without fan-out either way.
+            ended = &mut relay => ended.unwrap_or(Err(crate::hub::ShardDied)),
+            () = accept => Ok(()),
+        };
+        let deadline = Instant::now() + config.server.drain.saturating_sub(LAST_STEPS);
+        tracing::info!("draining");
+        app.draining.store(true, Ordering::Relaxed);
+        stop.cancel();
+        requests.close();
+        app.tasks.close();
+        // First the answers of requests under way, whose events are for the connections too.
+        let _ = tokio::time::timeout_at(deadline, requests.wait()).await;
+        app.hub.drain(config.server.drain).await;
+        let _ = tokio::time::timeout_at(deadline, app.tasks.wait()).await;
+        health.abort();
+        drain_broker(&*broker).await;
+        if ended.is_ok() {
+            let _ = tokio::time::timeout(LAST_STEPS, relay).await;
+        }
+        tracing::info!("stopped");
+        Ok(ended?)
+    }
+}
+
+async fn drain_broker(broker: &dyn Broker) {
+    let _ = tokio::time::timeout(LAST_STEPS, broker.close()).await;
+}
+
+/// Accepts connections until it is told to stop.
+async fn accept(
+    listener: TcpListener,
+    router: Router,
+    handshake_timeout: Duration,
+    requests: TaskTracker,
+    stop: CancellationToken,
+) {
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new()).header_read_timeout(handshake_timeout).keep_alive(true);
+    loop {
+        let stream = tokio::select! {
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _)) => stream,
+                Err(error) => {
+                    // No files left, most likely: those that are open go on, and some will end.
+                    tracing::warn!(%error, "cannot accept a connection");
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                    continue;
+                }
+            },
+            () = stop.cancelled() => return,
+        };
+        let _ = stream.set_nodelay(true);
+        requests.spawn(serve(http.clone(), stream, router.clone(), stop.clone()));
+    }
+}
+
+/// Serves the requests of one connection, until it becomes a WebSocket or ends.
+async fn serve(http: http1::Builder, stream: TcpStream, router: Router, stop: CancellationToken) {
+    let connection = http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router)).with_upgrades();
+    let mut connection = std::pin::pin!(connection);
+    let ended = tokio::select! {
+        ended = &mut connection => ended,
+        () = stop.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, "a connection ended badly");
+    }
+}
