@@ -10,7 +10,6 @@ macro_rules! currencies {
     ($($code:ident)*) => {
         /// An ISO 4217 currency code.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
-        #[expect(clippy::upper_case_acronyms, reason = "the codes are written as ISO 4217 writes them")]
         pub enum Currency {
             $($code,)*
         }

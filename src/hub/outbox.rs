@@ -366,6 +366,7 @@ impl Drop for Outbox {
 }
 
 /// Frames that the socket did not take; of the first, `written` bytes it did.
+#[derive(Clone, Copy)]
 struct Rest<'a> {
     frames: &'a [&'a Bytes],
     written: usize,
