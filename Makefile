@@ -1,0 +1,66 @@
+# The targets are CI's steps, under the same names; `make check` runs them all.
+# Needs: cargo (Rust 1.88 or newer), node 20 or newer with npm. Redis and Chromium, which only the tests need, are
+# installed from Debian's packages where they are missing.
+
+CLIENT := clients/typescript
+AJV    := tests/ajv
+CARGO  ?= cargo
+
+.DEFAULT_GOAL := help
+.PHONY: help run build release test test-rust test-client test-ajv million lint fmt generate check setup setup-client clean
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
+
+run: release ## build and start the daemon on the in-process broker
+	target/release/tidings serve
+
+build: ## the debug binary
+	$(CARGO) build --locked
+
+release: ## the release binary, target/release/tidings
+	$(CARGO) build --locked --release
+
+check: lint test ## everything that CI does
+
+test: setup test-rust test-ajv test-client ## all tests, with real Redis servers, real sockets, a real browser
+
+test-rust: build
+	$(CARGO) test --locked
+
+test-ajv: build setup-client
+	node $(AJV)/check.mjs
+
+test-client: build setup-client
+	cd $(CLIENT) && npm run check
+
+million: ## one million events to 100 subscribers through Redis (minutes)
+	TIDINGS_TEST_EVENTS=1000000 TIDINGS_TEST_SUBSCRIBERS=100 $(CARGO) test --locked --release --test it -- --nocapture every_subscriber_has_every_event
+
+lint: build ## formatting, clippy, documentation, generated files
+	$(CARGO) fmt --check
+	$(CARGO) clippy --locked --all-targets -- -D warnings
+	$(CARGO) check --locked --no-default-features
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps
+	target/debug/tidings schema export --out schemas --check
+	target/debug/tidings codegen typescript --out $(CLIENT)/src/generated --check
+
+fmt: ## format the Rust code
+	$(CARGO) fmt
+
+generate: build ## write the generated files: schemas/ and the client's types
+	target/debug/tidings schema export --out schemas
+	target/debug/tidings codegen typescript --out $(CLIENT)/src/generated
+
+setup: setup-client ## install what the tests need
+	scripts/setup redis-server chromium
+
+setup-client: $(CLIENT)/node_modules/.package-lock.json $(AJV)/node_modules/.package-lock.json
+
+%/node_modules/.package-lock.json: %/package-lock.json
+	scripts/setup npm
+	cd $* && npm ci --no-audit --no-fund
+
+clean: ## remove what was built
+	$(CARGO) clean
+	rm -rf $(CLIENT)/node_modules $(CLIENT)/dist $(AJV)/node_modules
