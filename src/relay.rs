@@ -121,6 +121,10 @@ impl Relay {
 
     /// Reads the log of a channel after what was delivered.
     fn read(&mut self, id: ChannelId) {
+        self.read_after(id, Duration::ZERO);
+    }
+
+    fn read_after(&mut self, id: ChannelId, pause: Duration) {
         let channel = &mut self.channels[id.0 as usize];
         if std::mem::replace(&mut channel.reading, true) {
             channel.again = true;
@@ -132,6 +136,9 @@ impl Relay {
         self.metrics.log_reads.inc();
         self.reads.push(Box::pin(async move {
             let mut failed = false;
+            if !pause.is_zero() {
+                tokio::time::sleep(pause).await;
+            }
             loop {
                 match broker.read(id, delivered.as_ref(), PAGE).await {
                     Ok(page) => return (id, page),
@@ -181,8 +188,13 @@ impl Relay {
             self.hub.deliver(Delivery::event(id, at.clone(), &text)).await?;
         }
         let behind = page.head > at.offset;
+        let stuck = behind && channel.delivered.as_ref() == Some(&at);
         channel.delivered = Some(at);
-        if behind || channel.again {
+        if stuck {
+            // Events are there that the log does not give: not to be asked for in a hurry, nor to be called lost.
+            tracing::error!(channel = %name, head = page.head, "the log has a hole");
+            self.read_after(id, RETRY);
+        } else if behind || channel.again {
             self.read(id);
         }
         Ok(())

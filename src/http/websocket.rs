@@ -29,15 +29,12 @@ pub(super) async fn upgrade(
     let Some(upgrade) = request.extensions_mut().remove::<OnUpgrade>() else {
         return Err(Problem::new(Code::UpgradeRequired, "this connection cannot become a WebSocket"));
     };
-    let (connections, draining) = (app.connections.clone(), app.clone());
+    let connections = app.connections.clone();
     app.tasks.spawn(async move {
         let Ok(upgraded) = upgrade.await else { return };
         // The accept loop serves nothing but plain TCP, so this is always what is inside.
         let Ok(parts) = Upgraded::downcast::<TokioIo<TcpStream>>(upgraded) else { return };
-        // A drain that began during the handshake has told its connections already, and would not tell this one.
-        if !draining.draining.load(Ordering::Relaxed) {
-            connections.serve(parts.io.into_inner(), parts.read_buf, channels).await;
-        }
+        connections.serve(parts.io.into_inner(), parts.read_buf, channels).await;
     });
     let mut response = Response::new(Body::empty());
     *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;

@@ -53,6 +53,9 @@ pub struct Shard {
     channels: Vec<Channel>,
     batch: Batch,
 
+    /// Set once this node is about to stop: whoever still comes is sent away at once.
+    draining: Option<Duration>,
+
     /// Heartbeats: connections with this number modulo `ticks` are due at the next tick.
     tick: u32,
     ticks: u32,
@@ -118,6 +121,7 @@ impl Shard {
             max_subscriptions: config.max_subscriptions,
             peers: Slab::new(),
             batch: Batch::default(),
+            draining: None,
             tick: 0,
             ticks: fitting.clamp(1, MAX_TICKS),
         }
@@ -177,7 +181,10 @@ impl Shard {
                 }
             }
             Item::Unsubscribe { outbox, sub } => self.unsubscribe(&outbox, &sub),
-            Item::Drain(spread) => self.drain(spread),
+            Item::Drain(spread) => {
+                self.draining = Some(spread);
+                self.peers.iter().for_each(|(_, peer)| send_away(&peer.outbox, spread));
+            }
         }
     }
 
@@ -226,6 +233,9 @@ impl Shard {
     }
 
     fn join(&mut self, outbox: Arc<Outbox>) {
+        if let Some(spread) = self.draining {
+            send_away(&outbox, spread);
+        }
         let entry = self.peers.vacant_entry();
         outbox.seat.store(entry.key() as u32, Ordering::Relaxed);
         entry.insert(Peer { outbox, subs: Vec::new(), noted: 0, first: END, last: END });
@@ -342,14 +352,13 @@ impl Shard {
         }
         self.tick = (self.tick + 1) % self.ticks;
     }
+}
 
-    fn drain(&mut self, spread: Duration) {
-        for (_, peer) in &self.peers {
-            let wait = rand::random_range(0..=spread.as_millis().max(1) as u64);
-            peer.outbox.send(&[&frame::server(&ServerFrame::Draining { reconnect_in_ms: wait })]);
-            peer.outbox.close(CloseCode::Draining, "this node is about to stop");
-        }
-    }
+/// Asks a peer to connect again, to another node, after a random part of `spread`, and closes it.
+fn send_away(outbox: &Arc<Outbox>, spread: Duration) {
+    let wait = rand::random_range(0..=spread.as_millis() as u64);
+    outbox.send(&[&frame::server(&ServerFrame::Draining { reconnect_in_ms: wait })]);
+    outbox.close(CloseCode::Draining, "this node is about to stop");
 }
 
 impl Batch {
