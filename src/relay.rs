@@ -6,12 +6,13 @@
 //! becomes a gap, said to every subscriber. A channel that is being read does not hold up the others.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use prometheus_client::metrics::counter::Counter;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use crate::broker::{Broker, Bus, Page, Signal};
 use crate::event::{Catalog, ChannelId, Position};
@@ -26,6 +27,37 @@ const PAGE: usize = 512;
 /// Between two attempts to read a log that cannot be read.
 const RETRY: Duration = Duration::from_millis(200);
 
+/// How far the relay has come on each channel, for publishers who must not outrun it.
+#[derive(Debug)]
+pub struct Progress {
+    offsets: Vec<AtomicU64>,
+    moved: Notify,
+}
+
+impl Progress {
+    /// For the catalogue's channels, none of which has moved.
+    pub fn new(catalog: &Catalog) -> Self {
+        Self { offsets: catalog.channels().map(|_| AtomicU64::new(0)).collect(), moved: Notify::new() }
+    }
+
+    /// Waits until everything of a channel up to `offset` was handed to the hub.
+    pub async fn reached(&self, channel: ChannelId, offset: u64) {
+        let there = || self.offsets[channel.0 as usize].load(Ordering::Acquire) >= offset;
+        while !there() {
+            let moved = self.moved.notified();
+            if there() {
+                return;
+            }
+            moved.await;
+        }
+    }
+
+    fn note(&self, channel: ChannelId, offset: u64) {
+        self.offsets[channel.0 as usize].store(offset, Ordering::Release);
+        self.moved.notify_waiters();
+    }
+}
+
 /// The relay of one node.
 pub struct Relay {
     broker: Arc<dyn Broker>,
@@ -35,6 +67,7 @@ pub struct Relay {
     channels: Vec<Channel>,
     reads: FuturesUnordered<BoxFuture<'static, (ChannelId, Page)>>,
     canary: watch::Sender<u64>,
+    progress: Arc<Progress>,
 }
 
 #[derive(Default)]
@@ -57,13 +90,14 @@ impl Relay {
         catalog: Arc<Catalog>,
         metrics: Arc<Metrics>,
         canary: watch::Sender<u64>,
+        progress: Arc<Progress>,
     ) -> Self {
         let channel = |id| {
             let label = TypeLabel { r#type: catalog.get(id).name.clone() };
             Channel { relayed: metrics.relayed.get_or_create(&label).clone(), ..Channel::default() }
         };
         let channels = catalog.channels().map(channel).collect();
-        Self { broker, hub, catalog, metrics, channels, reads: FuturesUnordered::new(), canary }
+        Self { broker, hub, catalog, metrics, channels, reads: FuturesUnordered::new(), canary, progress }
     }
 
     /// Runs until the bus ends.
@@ -106,7 +140,10 @@ impl Relay {
                 if position.offset == delivered.offset + 1 && !channel.reading {
                     channel.delivered = Some(position.clone());
                     channel.relayed.inc();
-                    return self.hub.deliver(Delivery::event(id, position, text)).await;
+                    let offset = position.offset;
+                    self.hub.deliver(Delivery::event(id, position, text)).await?;
+                    self.progress.note(id, offset);
+                    return Ok(());
                 }
                 // A read of the log has overtaken the bus.
                 if position.offset <= delivered.offset && expected {
@@ -161,6 +198,7 @@ impl Relay {
             let head = Position::new(page.epoch, page.head);
             channel.heard = 0;
             channel.delivered = Some(head.clone());
+            self.progress.note(id, head.offset);
             self.hub.deliver(Delivery::known(id, head)).await?;
             if channel.again {
                 self.read(id);
@@ -187,6 +225,7 @@ impl Relay {
             let text = event_frame(&at, &entry.json);
             self.hub.deliver(Delivery::event(id, at.clone(), &text)).await?;
         }
+        self.progress.note(id, at.offset);
         let behind = page.head > at.offset;
         let stuck = behind && channel.delivered.as_ref() == Some(&at);
         channel.delivered = Some(at);

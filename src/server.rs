@@ -27,13 +27,15 @@ use crate::health;
 use crate::http::{self, App, AppState};
 use crate::hub::{Hub, HubConfig};
 use crate::metrics::Metrics;
-use crate::relay::Relay;
+use crate::relay::{Progress, Relay};
 
 /// What the kernel holds of one socket's unread frames, in bytes (it doubles this). Its own default lets a stalled peer
 /// hold megabytes that no outbox counts.
 const SEND_BUFFER: usize = 64 * 1024;
 /// Connections that wait to be accepted.
 const BACKLOG: i32 = 4096;
+/// Events by which a publisher may be ahead of the fan-out of its node before its answer is held back.
+const MAX_LAG: u64 = 2_000;
 /// Of the drain, what is left for what follows after the connections.
 const LAST_STEPS: Duration = Duration::from_millis(500);
 
@@ -80,7 +82,9 @@ pub async fn bind(config: Config, catalog: Arc<Catalog>) -> Result<Server, Serve
     let hub = Arc::new(Hub::start(&hub_config, &catalog, &metrics).map_err(ServerError::Thread)?);
     let (canary_sender, canary) = watch::channel(0);
     let (ready, ready_receiver) = watch::channel(Err("no round trip through the broker yet".to_owned()));
-    let relay = Relay::new(broker.clone(), hub.clone(), catalog.clone(), metrics.clone(), canary_sender);
+    let progress = Arc::new(Progress::new(&catalog));
+    let relay =
+        Relay::new(broker.clone(), hub.clone(), catalog.clone(), metrics.clone(), canary_sender, progress.clone());
     let connections = Arc::new(Connections {
         hub: hub.clone(),
         catalog: catalog.clone(),
@@ -97,6 +101,8 @@ pub async fn bind(config: Config, catalog: Arc<Catalog>) -> Result<Server, Serve
         connections,
         tasks: TaskTracker::new(),
         limits: config.limits.clone(),
+        max_lag: (config.broker.log_max_events / 4).min(MAX_LAG),
+        progress,
         ready: ready_receiver,
         draining: AtomicBool::new(false),
     }));

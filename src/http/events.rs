@@ -1,5 +1,6 @@
 //! `POST /v1/events`: takes events, answers when the broker has them.
 
+use std::collections::HashMap;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -7,6 +8,7 @@ use axum::Json;
 use axum::body::{Body, Bytes};
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
+use futures_util::future::join_all;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::Serialize;
 
@@ -14,13 +16,15 @@ use super::App;
 use super::envelope::{self, Documents};
 use super::problem::{Code, Problem};
 use crate::broker::Appended;
-use crate::event::{Defaults, Event, MAX_MISTAKES, Mistake, Position, RefusalKind};
+use crate::event::{ChannelId, Defaults, Event, MAX_MISTAKES, Mistake, Position, RefusalKind};
 use crate::metrics::TypeLabel;
 
 /// How long a request's body may take to come.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long the broker may take to answer: then it is not known whether the events were taken.
 const APPEND_TIMEOUT: Duration = Duration::from_millis(2_500);
+/// How long a publisher is held back at the most.
+const MAX_PAUSE: Duration = Duration::from_millis(250);
 /// The source of events whose publisher names none and is not authenticated.
 const ANONYMOUS: &str = "anonymous";
 
@@ -53,6 +57,7 @@ pub(super) async fn publish(
     drop(body);
     let events = accept(&app, documents)?;
     let appended = append(&app, &events).await?;
+    keep_pace(&app, &events, &appended).await;
     let accepted = events.into_iter().zip(appended).map(|(event, appended)| Accepted {
         id: event.id,
         r#type: app.catalog.get(event.channel).name.to_string(),
@@ -125,6 +130,17 @@ fn from_data(mistake: &mut Mistake) {
             mistake.message = format!("header ce-{}: {}", attribute.trim_start_matches('/'), mistake.message);
         }
     }
+}
+
+/// Holds a publisher back who is far ahead of this node's fan-out. Otherwise a burst would run out of the log before it
+/// was delivered, and become a gap.
+async fn keep_pace(app: &App, events: &[Event], appended: &[Appended]) {
+    let last: HashMap<ChannelId, u64> =
+        events.iter().zip(appended).map(|(event, appended)| (event.channel, appended.position.offset)).collect();
+    let behind =
+        last.into_iter().map(|(channel, offset)| app.progress.reached(channel, offset.saturating_sub(app.max_lag)));
+    // Where fan-out stands still, publishing goes on, slowly: the log may outlast it.
+    let _ = tokio::time::timeout(MAX_PAUSE, join_all(behind)).await;
 }
 
 async fn append(app: &App, events: &[Event]) -> Result<Vec<Appended>, Problem> {

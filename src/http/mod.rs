@@ -28,6 +28,7 @@ use crate::event::Catalog;
 use crate::health::Readiness;
 use crate::hub::Hub;
 use crate::metrics::Metrics;
+use crate::relay::Progress;
 use problem::{Code, Problem};
 
 /// What the handlers work with.
@@ -44,6 +45,9 @@ pub struct AppState {
     /// The tasks of WebSocket connections, which outlive their requests.
     pub tasks: TaskTracker,
     pub limits: RequestLimits,
+    pub progress: Arc<Progress>,
+    /// Events of a channel by which a publisher may be ahead of `progress`.
+    pub max_lag: u64,
     pub ready: watch::Receiver<Readiness>,
     /// This node is about to stop: nothing new is taken.
     pub draining: AtomicBool,
