@@ -5,6 +5,7 @@
 //! garble messages, and the relay repairs that from the log. Nothing here knows of subscribers or sockets.
 
 mod memory;
+mod redis;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -117,6 +118,6 @@ pub fn open(config: &BrokerConfig, catalog: &Arc<Catalog>) -> Result<(Arc<dyn Br
     };
     match &config.broker {
         BrokerUrl::Memory => Ok(memory::open(catalog, limits)),
-        BrokerUrl::Redis(_) => Err("the Redis broker is not in this build".into()),
+        BrokerUrl::Redis(url) => redis::open(url, config, catalog, limits),
     }
 }

@@ -1,0 +1,124 @@
+//! The scripts, and the connection on which they run.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use fred::bytes_utils::Str;
+use fred::clients::Client;
+use fred::error::{Error, ErrorKind};
+use fred::interfaces::LuaInterface;
+use fred::types::{Key, Value};
+use tokio::sync::{Semaphore, watch};
+
+use super::link::{Link, reason};
+use super::target::Target;
+use super::{ANSWER, Unavailable};
+
+/// Calls in flight at a time: what is beyond waits its turn, within the time for its answer.
+pub(super) const CALLS: usize = 1024;
+
+/// A script, which Redis knows by its hash.
+pub(super) struct Script {
+    source: Str,
+    hash: Str,
+}
+
+/// Runs scripts.
+pub(super) struct Commands {
+    state: watch::Receiver<State>,
+    calls: Semaphore,
+}
+
+#[derive(Clone)]
+enum State {
+    /// Nothing is known yet: who asks waits for the outcome.
+    Connecting,
+    Up(Client),
+    Down(Arc<str>),
+}
+
+impl Script {
+    pub fn new(source: &'static str) -> Self {
+        Self::from(Cow::Borrowed(source))
+    }
+
+    /// A script that works on a channel's log.
+    pub fn on_log(source: &str) -> Self {
+        Self::from(Cow::Owned(format!("{}{source}", include_str!("log.lua"))))
+    }
+
+    fn from(source: Cow<'static, str>) -> Self {
+        let hash = fred::util::sha1_hash(&source).into();
+        let source = match source {
+            Cow::Borrowed(text) => Str::from_static(text),
+            Cow::Owned(text) => text.into(),
+        };
+        Self { source, hash }
+    }
+
+    async fn run(&self, client: &Client, keys: Vec<Key>, args: Vec<Value>) -> Result<Value, Error> {
+        match client.evalsha(self.hash.clone(), keys.clone(), args.clone()).await {
+            // A Redis that was restarted knows no scripts; nothing has run, so it is safe to say it again in full.
+            Err(error) if error.details().starts_with("NOSCRIPT") => client.eval(self.source.clone(), keys, args).await,
+            answer => answer,
+        }
+    }
+}
+
+impl Commands {
+    /// The connection is kept up by the future, for as long as it is polled.
+    pub fn new(target: Target) -> (Self, impl Future<Output = ()> + Send + use<>) {
+        let (sender, state) = watch::channel(State::Connecting);
+        (Self { state, calls: Semaphore::new(CALLS) }, keep(target, sender))
+    }
+
+    /// Runs a script and answers within [`ANSWER`], at once where there is no connection.
+    ///
+    /// # Errors
+    /// It is not known whether the script ran, unless Redis itself says no.
+    pub async fn run(&self, script: &Script, keys: Vec<Key>, args: Vec<Value>) -> Result<Value, Unavailable> {
+        let run = async {
+            let client = self.client().await?;
+            let _turn = self.calls.acquire().await.map_err(|_| closed())?;
+            script.run(&client, keys, args).await.map_err(|error| Unavailable(reason(&error)))
+        };
+        tokio::time::timeout(ANSWER, run).await.unwrap_or_else(|_| Err(Unavailable("Redis does not answer".into())))
+    }
+
+    async fn client(&self) -> Result<Client, Unavailable> {
+        let mut state = self.state.clone();
+        let known = state.wait_for(|state| !matches!(state, State::Connecting)).await.map_err(|_| closed())?;
+        match &*known {
+            State::Up(client) => Ok(client.clone()),
+            State::Down(reason) => Err(Unavailable(reason.to_string())),
+            State::Connecting => Err(closed()),
+        }
+    }
+}
+
+fn closed() -> Unavailable {
+    Unavailable("it is closed".into())
+}
+
+async fn keep(target: Target, state: watch::Sender<State>) {
+    let mut link = Link::new(target, "commands", 1);
+    loop {
+        let mut connection = match link.connect().await {
+            Ok(connection) => connection,
+            Err(reason) => {
+                state.send_replace(State::Down(reason.into()));
+                continue;
+            }
+        };
+        link.stands();
+        state.send_replace(State::Up(connection.client.clone()));
+        let reason = connection.end(&Default::default()).await;
+        state.send_replace(State::Connecting);
+        link.lost(&reason);
+    }
+}
+
+/// An error for a reply that none of our scripts gives.
+pub(super) fn unreadable() -> Unavailable {
+    Unavailable(Error::new(ErrorKind::Protocol, "a script's reply makes no sense").details().to_owned())
+}

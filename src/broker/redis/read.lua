@@ -1,0 +1,56 @@
+-- A page of a channel's log, seen at one instant.
+--
+-- KEYS: stream, meta
+-- ARGV: an unused epoch, log_max_events, log_max_age (ms), the epoch and offset after which to read or '' and 0, limit
+-- Answers epoch, head, oldest offset, the first entry's offset, then the JSON of the entries, which have no hole.
+
+local log = open(KEYS[1], KEYS[2], ARGV[1], ARGV[4], ARGV[5])
+local limit = tonumber(ARGV[6])
+local deadline = now() - tonumber(ARGV[3])
+
+local function range(first, count)
+  if first > log.head or count < 1 then
+    return {}
+  end
+  return redis.call('XRANGE', log.stream, exact(first) .. '-0', exact(log.head) .. '-0', 'COUNT', count)
+end
+
+local function offset_of(entry)
+  return tonumber(string.match(entry[1], '^%d+'))
+end
+
+-- The oldest entry that is retained: of this epoch, among the newest log_max_events, not too old. Trimming is coarser
+-- than that, so what counts is said here. Entries are in the order of their times: the first young one is found by
+-- halving.
+local low = math.max(log.base, log.head - tonumber(ARGV[2])) + 1
+local high = log.head + 1
+local oldest, probe = high, low
+while low < high do
+  local entry = range(probe, 1)[1]
+  if entry and tonumber(entry[2][4]) < deadline then
+    low = offset_of(entry) + 1
+  else
+    high = probe
+    oldest = entry and offset_of(entry) or oldest
+  end
+  probe = math.floor((low + high) / 2)
+end
+
+local first = oldest
+if ARGV[4] == '' then
+  limit = 0
+elseif ARGV[4] == log.epoch then
+  first = math.max(oldest, tonumber(ARGV[5]) + 1)
+end
+local answer = { log.epoch, exact(log.head), exact(oldest), exact(first) }
+for i, entry in ipairs(range(first, limit)) do
+  local offset = offset_of(entry)
+  if i == 1 then
+    first = offset
+    answer[4] = exact(first)
+  elseif offset ~= first + i - 1 then
+    break
+  end
+  answer[4 + i] = entry[2][2]
+end
+return answer
