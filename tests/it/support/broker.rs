@@ -1,0 +1,137 @@
+//! A node's broker, opened as the daemon does it, and what tests ask of it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tidings::broker::{self, Appended, Broker, Bus, Entry, Page, Signal, Unavailable};
+use tidings::config::{BrokerConfig, BrokerUrl};
+use tidings::event::{Catalog, ChannelId, Event, Position};
+
+use super::{PATIENCE, until};
+
+pub struct Node {
+    pub broker: Arc<dyn Broker>,
+    pub bus: Bus,
+    pub catalog: Arc<Catalog>,
+}
+
+/// A configuration that forgets nothing while a test runs.
+pub fn config(broker: BrokerUrl) -> BrokerConfig {
+    BrokerConfig {
+        broker,
+        prefix: "tidings:".into(),
+        namespace: "default".into(),
+        log_max_events: 10_000,
+        log_max_age: Duration::from_secs(3600),
+        dedup_window: Duration::from_secs(600),
+    }
+}
+
+pub fn redis_url(port: u16) -> BrokerUrl {
+    url(&format!("redis://127.0.0.1:{port}"))
+}
+
+pub fn url(text: &str) -> BrokerUrl {
+    BrokerUrl::Redis(text.parse().expect("a URL"))
+}
+
+impl Node {
+    pub fn open(config: &BrokerConfig) -> Self {
+        let catalog = Arc::new(Catalog::builtin());
+        let (broker, bus) = broker::open(config, &catalog).expect("a broker");
+        Self { broker, bus, catalog }
+    }
+
+    /// A node that has proved that it can publish and hears what is published.
+    pub async fn ready(config: &BrokerConfig) -> Self {
+        let mut node = Self::open(config);
+        node.heals().await;
+        node
+    }
+
+    /// On a Redis that is to be reached on this port.
+    pub async fn on_redis(port: u16) -> Self {
+        Self::ready(&config(redis_url(port))).await
+    }
+
+    pub fn channel(&self, name: &str) -> ChannelId {
+        self.catalog.channel(name).expect("a channel")
+    }
+
+    pub fn event(&self, channel: &str, id: &str) -> Event {
+        let json = format!(r#"{{"specversion":"1.0","id":{id:?},"type":"{channel}","data":{{"note":"ünï \"x\""}}}}"#);
+        Event { channel: self.channel(channel), id: id.into(), json }
+    }
+
+    pub async fn try_append(&self, channel: &str, id: &str) -> Result<Appended, Unavailable> {
+        let appended = self.broker.append(&[self.event(channel, id)]).await?;
+        assert_eq!(appended.len(), 1);
+        Ok(appended.into_iter().next().expect("one answer"))
+    }
+
+    pub async fn append(&self, channel: &str, id: &str) -> Appended {
+        self.try_append(channel, id).await.expect("it is appended")
+    }
+
+    /// Appends an event that is new, and gives its position.
+    pub async fn add(&self, channel: &str, id: &str) -> Position {
+        let appended = self.append(channel, id).await;
+        assert!(!appended.duplicate, "{id} was appended before");
+        appended.position
+    }
+
+    pub async fn read(&self, channel: &str, known: Option<&Position>, limit: usize) -> Page {
+        self.broker.read(self.channel(channel), known, limit).await.expect("it can be read")
+    }
+
+    /// Appends until it works again; the id that was taken.
+    pub async fn appends_again(&self, channel: &str) -> (String, Position) {
+        let mut tries = 0;
+        until("appending works", async || {
+            tries += 1;
+            let id = format!("again-{tries}");
+            let position = self.try_append(channel, &id).await.ok()?.position;
+            Some((id, position))
+        })
+        .await
+    }
+
+    /// Waits until a canary comes back; what else was on the bus is gone then.
+    pub async fn heals(&mut self) {
+        let mut number = rand_number();
+        until("a canary comes back", async || {
+            number += 1;
+            self.broker.canary(number).await.ok()?;
+            let canary = async { while self.signal().await != Signal::Canary(number) {} };
+            tokio::time::timeout(Duration::from_millis(500), canary).await.ok()
+        })
+        .await;
+    }
+
+    /// The next signal.
+    pub async fn signal(&mut self) -> Signal {
+        tokio::time::timeout(PATIENCE, self.bus.recv()).await.expect("a signal in time").expect("the bus goes on")
+    }
+
+    /// Waits for [`Signal::Missed`].
+    pub async fn missed(&mut self) {
+        while self.signal().await != Signal::Missed {}
+    }
+
+    /// The next message: its channel and its text.
+    pub async fn message(&mut self) -> (ChannelId, String) {
+        loop {
+            if let Signal::Message { channel, frame } = self.signal().await {
+                return (channel, String::from_utf8(frame.to_vec()).expect("text"));
+            }
+        }
+    }
+}
+
+pub fn offsets(page: &Page) -> Vec<u64> {
+    page.entries.iter().map(|Entry { offset, .. }| *offset).collect()
+}
+
+fn rand_number() -> u64 {
+    rand::random::<u64>() >> 1
+}

@@ -1,0 +1,22 @@
+//! What tests need around the daemon. Tests wait for conditions, never for times.
+
+pub mod broker;
+pub mod proxy;
+pub mod redis;
+
+use std::time::{Duration, Instant};
+
+/// How long a condition may take that is sure to come: long, for a machine that is busy with other tests.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Asks again and again until the answer is there; `what` is said where it never comes.
+pub async fn until<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
+    let start = Instant::now();
+    loop {
+        if let Some(answer) = ask().await {
+            return answer;
+        }
+        assert!(start.elapsed() < PATIENCE, "waited in vain for: {what}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}

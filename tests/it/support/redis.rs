@@ -1,0 +1,159 @@
+//! A real Redis for one test: on a port and in a directory of its own, to be killed, paused and started again.
+
+use std::io::{BufRead, BufReader};
+use std::net::TcpListener;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{self, Receiver};
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+use super::PATIENCE;
+
+pub struct Redis {
+    pub port: u16,
+    pub directory: TempDir,
+    options: Vec<String>,
+    server: Option<Child>,
+}
+
+impl Redis {
+    /// Keeps nothing on disk.
+    pub fn start() -> Self {
+        Self::with(&["--appendonly", "no"])
+    }
+
+    /// Keeps everything on disk.
+    pub fn durable() -> Self {
+        Self::with(&["--appendonly", "yes", "--appendfsync", "always"])
+    }
+
+    pub fn with(options: &[&str]) -> Self {
+        let mut redis = Self::stopped(options);
+        redis.run();
+        redis
+    }
+
+    /// A Redis that is not running yet.
+    pub fn stopped(options: &[&str]) -> Self {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let options = options.iter().map(|&option| option.to_owned()).collect();
+        Self { port: free_port(), directory, options, server: None }
+    }
+
+    /// Starts it (again), with whatever it kept on disk.
+    pub fn run(&mut self) {
+        assert!(self.server.is_none(), "it is running");
+        let server = Command::new("redis-server")
+            .args(["--port", &self.port.to_string(), "--bind", "127.0.0.1", "--save", ""])
+            .args(["--unixsocket", "redis.sock", "--logfile", "redis.log", "--loglevel", "warning"])
+            .arg("--dir")
+            .arg(self.directory.path())
+            .args(&self.options)
+            .current_dir(self.directory.path())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap_or_else(|error| panic!("cannot start redis-server ({error}): {INSTALL}"));
+        self.server = Some(server);
+        let start = Instant::now();
+        while self.try_cli(&["ping"]).as_deref() != Some("PONG") {
+            assert!(start.elapsed() < PATIENCE, "redis-server does not answer on port {}", self.port);
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// As a power cut for the process: SIGKILL.
+    pub fn kill(&mut self) {
+        if let Some(mut server) = self.server.take() {
+            let _ = server.kill();
+            let _ = server.wait();
+        }
+    }
+
+    /// Stands still with its connections open, as a machine that hangs.
+    pub fn pause(&self) {
+        self.signal("STOP");
+    }
+
+    pub fn go_on(&self) {
+        self.signal("CONT");
+    }
+
+    /// Runs a command by redis-cli and gives its output.
+    pub fn cli(&self, command: &[&str]) -> String {
+        self.try_cli(command).unwrap_or_else(|| panic!("redis-cli {command:?} failed"))
+    }
+
+    fn try_cli(&self, command: &[&str]) -> Option<String> {
+        let output = Command::new("redis-cli")
+            .args(["-p", &self.port.to_string(), "-e"])
+            .args(command)
+            .output()
+            .unwrap_or_else(|error| panic!("cannot start redis-cli ({error}): {INSTALL}"));
+        output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim_end().to_owned())
+    }
+
+    /// What `redis-cli psubscribe PATTERN` shows from now on.
+    pub fn watch(&self, pattern: &str) -> Watcher {
+        let mut client = Command::new("redis-cli")
+            .args(["-p", &self.port.to_string(), "psubscribe", pattern])
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap_or_else(|error| panic!("cannot start redis-cli ({error}): {INSTALL}"));
+        let output = BufReader::new(client.stdout.take().expect("its output"));
+        let (sender, lines) = mpsc::sync_channel(100_000);
+        std::thread::spawn(move || output.lines().map_while(Result::ok).try_for_each(|line| sender.send(line)));
+        let watcher = Watcher { client, lines };
+        // Its three lines about the subscription.
+        assert_eq!([watcher.line(), watcher.line(), watcher.line()], ["psubscribe", pattern, "1"]);
+        watcher
+    }
+
+    fn signal(&self, name: &str) {
+        let pid = self.server.as_ref().expect("a running server").id();
+        // The shell's own kill: not every machine has the program.
+        let status = Command::new("sh").args(["-c", &format!("kill -{name} {pid}")]).status();
+        assert!(status.is_ok_and(|status| status.success()), "kill -{name} {pid}");
+    }
+}
+
+impl Drop for Redis {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+pub struct Watcher {
+    client: Child,
+    lines: Receiver<String>,
+}
+
+impl Watcher {
+    /// The next message: its channel and its text.
+    pub fn message(&self) -> (String, String) {
+        assert_eq!(self.line(), "pmessage");
+        self.line();
+        (self.line(), self.line())
+    }
+
+    /// The next line.
+    fn line(&self) -> String {
+        self.lines.recv_timeout(PATIENCE).expect("a line of redis-cli")
+    }
+}
+
+impl Drop for Watcher {
+    fn drop(&mut self) {
+        let _ = self.client.kill();
+        let _ = self.client.wait();
+    }
+}
+
+const INSTALL: &str = "the tests need a real Redis; install it (on Debian: apt-get install redis-server)";
+
+fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    listener.local_addr().expect("its address").port()
+}
