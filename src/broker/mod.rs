@@ -106,7 +106,8 @@ pub struct Limits {
 
 /// Opens the backend that the configuration names, for the catalogue's channels.
 ///
-/// Returns at once, whether the backend can be reached or not: it goes on trying by itself.
+/// Returns at once, whether the backend can be reached or not: it goes on trying by itself, on the tokio runtime in which
+/// this is called.
 ///
 /// # Errors
 /// A configuration that can never work (a certificate that cannot be read, for instance), as a sentence.

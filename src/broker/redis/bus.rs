@@ -20,8 +20,9 @@ use super::link::{Link, prove, reason};
 use super::target::Target;
 use super::{BUS_CAPACITY, ChannelId, Signal};
 
-/// Messages that fred keeps for us. They are taken as they come, so this is for when this task gets no time to run.
-const MESSAGES: usize = 65_536;
+/// Messages that fred keeps for us while this task gets no time to run; it takes them as they come. fred makes eight rings
+/// of this length for each client and fills them at once: 65,536 cost 55 MB and lost no message less.
+const MESSAGES: usize = 8192;
 
 /// Between two canaries of the bus's own.
 const BEAT: Duration = Duration::from_secs(1);
@@ -109,8 +110,8 @@ impl Listener {
                     Err(RecvError::Closed) => return "the connection was closed".into(),
                 },
                 room = self.bus.reserve_many(BUS_CAPACITY / 2), if missed => {
-                    let Ok(mut room) = room else { return "the bus was closed".into() };
-                    for (permit, signal) in room.by_ref().zip([Some(Signal::Missed), canary.take()].into_iter().flatten()) {
+                    let Ok(room) = room else { return "the bus was closed".into() };
+                    for (signal, permit) in [Some(Signal::Missed), canary.take()].into_iter().flatten().zip(room) {
                         permit.send(signal);
                     }
                     missed = false;

@@ -1,11 +1,10 @@
 //! The scripts, and the connection on which they run.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 
 use fred::bytes_utils::Str;
 use fred::clients::Client;
-use fred::error::{Error, ErrorKind};
+use fred::error::Error;
 use fred::interfaces::LuaInterface;
 use fred::types::{Key, Value};
 use tokio::sync::{Semaphore, watch};
@@ -39,21 +38,7 @@ enum State {
 
 impl Script {
     pub fn new(source: &'static str) -> Self {
-        Self::from(Cow::Borrowed(source))
-    }
-
-    /// A script that works on a channel's log.
-    pub fn on_log(source: &str) -> Self {
-        Self::from(Cow::Owned(format!("{}{source}", include_str!("log.lua"))))
-    }
-
-    fn from(source: Cow<'static, str>) -> Self {
-        let hash = fred::util::sha1_hash(&source).into();
-        let source = match source {
-            Cow::Borrowed(text) => Str::from_static(text),
-            Cow::Owned(text) => text.into(),
-        };
-        Self { source, hash }
+        Self { source: Str::from_static(source), hash: fred::util::sha1_hash(source).into() }
     }
 
     async fn run(&self, client: &Client, keys: Vec<Key>, args: Vec<Value>) -> Result<Value, Error> {
@@ -118,7 +103,7 @@ async fn keep(target: Target, state: watch::Sender<State>) {
     }
 }
 
-/// An error for a reply that none of our scripts gives.
+/// For a reply that none of our scripts gives.
 pub(super) fn unreadable() -> Unavailable {
-    Unavailable(Error::new(ErrorKind::Protocol, "a script's reply makes no sense").details().to_owned())
+    Unavailable("Redis answered what none of the scripts answers".into())
 }

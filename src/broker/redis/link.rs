@@ -146,8 +146,14 @@ pub(super) async fn prove(client: &Client) -> Result<(), Error> {
 
 /// An error of fred or Redis as a sentence for people.
 pub(super) fn reason(error: &Error) -> String {
+    let details = error.details();
     match error.kind() {
         ErrorKind::Timeout => "Redis does not answer".into(),
-        _ => error.details().to_owned(),
+        // fred writes the operating system's errors as Rust's debugger would.
+        ErrorKind::IO => match details.split_once("message: \"").and_then(|(_, rest)| rest.split_once('"')) {
+            Some((message, _)) => message.to_owned(),
+            None => details.to_owned(),
+        },
+        _ => details.to_owned(),
     }
 }

@@ -12,18 +12,32 @@ local function now()
   return time[1] * 1000 + math.floor(time[2] / 1000)
 end
 
--- Begins a new epoch. It goes on above every offset that the stream ever had: what survives of the epoch before keeps
--- its place below `base`, and the stream refuses smaller ids.
-local function renew(log, epoch)
-  local head = log.head
-  if redis.call('EXISTS', log.stream) == 1 then
-    local info = redis.call('XINFO', 'STREAM', log.stream)
+local function offset_of(entry)
+  return tonumber(string.match(entry[1], '^%d+'))
+end
+
+-- When an entry was appended; what has no such field is not ours and as old as can be.
+local function time_of(entry)
+  return tonumber(entry[2][4] or 0) or 0
+end
+
+-- The largest offset that a stream ever had, 0 where there is no stream.
+local function top(stream)
+  if redis.call('EXISTS', stream) == 1 then
+    local info = redis.call('XINFO', 'STREAM', stream)
     for i = 1, #info, 2 do
       if info[i] == 'last-generated-id' then
-        head = math.max(head, tonumber(string.match(info[i + 1], '^%d+')))
+        return tonumber(string.match(info[i + 1], '^%d+'))
       end
     end
   end
+  return 0
+end
+
+-- Begins a new epoch. It goes on above every offset that the stream ever had: what survives of the epoch before keeps
+-- its place, at or below `base`, and the stream takes no smaller ids.
+local function renew(log, epoch)
+  local head = math.max(log.head, top(log.stream))
   redis.call('HSET', log.meta, 'epoch', epoch, 'offset', exact(head), 'base', exact(head))
   log.epoch, log.head, log.base = epoch, head, head
 end

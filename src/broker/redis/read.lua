@@ -15,10 +15,6 @@ local function range(first, count)
   return redis.call('XRANGE', log.stream, exact(first) .. '-0', exact(log.head) .. '-0', 'COUNT', count)
 end
 
-local function offset_of(entry)
-  return tonumber(string.match(entry[1], '^%d+'))
-end
-
 -- The oldest entry that is retained: of this epoch, among the newest log_max_events, not too old. Trimming is coarser
 -- than that, so what counts is said here. Entries are in the order of their times: the first young one is found by
 -- halving.
@@ -27,7 +23,7 @@ local high = log.head + 1
 local oldest, probe = high, low
 while low < high do
   local entry = range(probe, 1)[1]
-  if entry and tonumber(entry[2][4]) < deadline then
+  if entry and time_of(entry) < deadline then
     low = offset_of(entry) + 1
   else
     high = probe
