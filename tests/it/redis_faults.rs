@@ -1,1 +1,459 @@
+//! Redis that dies, hangs, forgets or is cut off, and people who write into it: the broker says so in time, tells the
+//! relay what it may have missed, and heals by itself.
 
+use std::time::{Duration, Instant};
+
+use tidings::broker::Signal;
+use tidings::event::{Epoch, Position};
+use tidings::protocol;
+
+use crate::support::broker::{Node, config, offsets, redis_url, url};
+use crate::support::proxy::{Mode, Proxy};
+use crate::support::redis::Redis;
+use crate::support::until;
+
+const STOCK: &str = "inventory-change";
+const ORDERS: &str = "order-status";
+
+/// A publisher has its 503 within 3 s; the rest of the way takes its part of that.
+const REFUSED_WITHIN: Duration = Duration::from_millis(2500);
+
+/// Asserts that an append fails, and in time.
+async fn refused(node: &Node) {
+    let start = Instant::now();
+    let id = Epoch::random();
+    let error = node.try_append(STOCK, id.as_str()).await.expect_err("the broker is not there");
+    assert!(start.elapsed() < REFUSED_WITHIN, "it took {:?} to say: {error}", start.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn down_at_the_start() {
+    let mut redis = Redis::stopped(&[]);
+    let mut node = Node::open(&config(redis_url(redis.port)));
+    refused(&node).await;
+    assert!(node.broker.read(node.channel(STOCK), None, 1).await.is_err());
+    // Once it is known, it is said at once.
+    let start = Instant::now();
+    refused(&node).await;
+    assert!(start.elapsed() < Duration::from_millis(100), "{:?}", start.elapsed());
+    redis.run();
+    node.missed().await;
+    assert_eq!(node.hears(STOCK).await.offset, 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn killed_and_back_without_its_data() {
+    let mut redis = Redis::start();
+    let mut node = Node::on_redis(redis.port).await;
+    let before = node.add(STOCK, "a").await;
+    redis.kill();
+    refused(&node).await;
+    redis.run();
+    node.missed().await;
+    let page = node.read(STOCK, Some(&before), 10).await;
+    assert_ne!(page.epoch, before.epoch);
+    assert_eq!((page.head, page.oldest, page.entries.len()), (0, 1, 0));
+    // The id may be taken again.
+    assert_eq!(node.add(STOCK, "a").await, Position::new(page.epoch, 1));
+    node.hears(STOCK).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn killed_and_back_with_its_data() {
+    let mut redis = Redis::durable();
+    let mut node = Node::on_redis(redis.port).await;
+    let before = node.add(STOCK, "a").await;
+    redis.kill();
+    refused(&node).await;
+    redis.run();
+    node.missed().await;
+    let start = Position::new(before.epoch.clone(), 0);
+    assert_eq!(offsets(&node.read(STOCK, Some(&start), 10).await), [1]);
+    let again = node.append(STOCK, "a").await;
+    assert_eq!((again.position, again.duplicate), (before.clone(), true));
+    assert_eq!(node.hears(STOCK).await, before.next());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn paused() {
+    let redis = Redis::start();
+    let mut node = Node::on_redis(redis.port).await;
+    let before = node.add(STOCK, "a").await;
+    redis.pause();
+    // Until the connection is given up, and after it.
+    let start = Instant::now();
+    while start.elapsed() < Duration::from_secs(8) {
+        refused(&node).await;
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    redis.go_on();
+    node.missed().await;
+    // What was refused may be in the log: "not known".
+    let after = node.hears(STOCK).await;
+    assert!(after.same_epoch(&before));
+    let page = node.read(STOCK, Some(&Position { offset: 0, ..before }), 1000).await;
+    assert_eq!(offsets(&page), (1..=after.offset).collect::<Vec<_>>());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn paused_for_a_moment() {
+    let redis = Redis::start();
+    let mut node = Node::on_redis(redis.port).await;
+    redis.pause();
+    let (appended, ()) = tokio::join!(node.try_append(STOCK, "a"), async {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        redis.go_on();
+    });
+    assert_eq!(appended.expect("it only took a while").position.offset, 1);
+    assert_eq!(node.hears(STOCK).await.offset, 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn connections_gone_silent() {
+    let redis = Redis::start();
+    let proxy = Proxy::start(redis.port).await;
+    let mut node = Node::on_redis(proxy.port).await;
+    node.add(STOCK, "a").await;
+    proxy.strand();
+    let start = Instant::now();
+    refused(&node).await;
+    node.missed().await;
+    node.hears(STOCK).await;
+    assert!(start.elapsed() < Duration::from_secs(8), "it took {:?}", start.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn cut_off_in_one_direction() {
+    for mode in [Mode::DeafServer, Mode::DeafClient] {
+        let redis = Redis::start();
+        let proxy = Proxy::start(redis.port).await;
+        let mut node = Node::on_redis(proxy.port).await;
+        proxy.set(mode);
+        refused(&node).await;
+        // Connecting anew does not help yet, and is known to fail after a while.
+        until("it is known", async || {
+            let start = Instant::now();
+            refused(&node).await;
+            (start.elapsed() < Duration::from_millis(100)).then_some(())
+        })
+        .await;
+        proxy.set(Mode::Pass);
+        node.hears(STOCK).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_socket_to_a_dead_peer() {
+    let redis = Redis::start();
+    let proxy = Proxy::start(redis.port).await;
+    let mut node = Node::on_redis(proxy.port).await;
+    proxy.strand();
+    // More than all buffers on the way hold: whoever writes this is stuck.
+    let mut event = node.event(STOCK, "large");
+    event.json = format!(r#"{{"data":"{}"}}"#, "x".repeat(60 * 1024 * 1024));
+    let start = Instant::now();
+    assert!(node.broker.append(&[event]).await.is_err());
+    assert!(start.elapsed() < REFUSED_WITHIN, "{:?}", start.elapsed());
+    node.hears(STOCK).await;
+    assert!(start.elapsed() < Duration::from_secs(10), "it took {:?}", start.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn refused_and_reset() {
+    let redis = Redis::start();
+    let proxy = Proxy::start(redis.port).await;
+    let mut node = Node::on_redis(proxy.port).await;
+    let before = node.hears(STOCK).await;
+    proxy.cut();
+    node.missed().await;
+    assert!(node.hears(STOCK).await.same_epoch(&before));
+    proxy.set(Mode::Refuse);
+    until("it is noticed", async || node.try_append(STOCK, "b").await.err()).await;
+    refused(&node).await;
+    proxy.set(Mode::Pass);
+    node.missed().await;
+    assert!(node.hears(STOCK).await.same_epoch(&before));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_subscriber_is_dropped() {
+    let redis = Redis::start();
+    let mut node = Node::on_redis(redis.port).await;
+    let before = node.add(STOCK, "a").await;
+    redis.cli(&["client", "kill", "type", "pubsub"]);
+    node.missed().await;
+    // The other connection has seen nothing of it.
+    assert_eq!(node.add(STOCK, "b").await, before.next());
+    node.hears(STOCK).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_deaf_subscriber_is_found_out() {
+    // What the node writes goes to one Redis, what it hears comes from another: a demoted master looks like this.
+    let (redis, other) = (Redis::start(), Redis::start());
+    let proxy = Proxy::start(redis.port).await;
+    let mut node = Node::on_redis(proxy.port).await;
+    proxy.redirect(other.port);
+    redis.cli(&["client", "kill", "type", "normal"]);
+    let start = Instant::now();
+    node.missed().await;
+    assert!(start.elapsed() < Duration::from_secs(8), "it took {:?}", start.elapsed());
+    node.hears(STOCK).await;
+    assert_eq!(other.cli(&["pubsub", "numsub", "tidings:default:order-status"]), "tidings:default:order-status\n1");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn foreign_bytes_on_a_channel() {
+    let redis = Redis::start();
+    let mut node = Node::on_redis(redis.port).await;
+    let before = node.add(STOCK, "a").await;
+    node.message().await;
+    let forged = protocol::event_frame(&Position { offset: 1_000_000, ..before.clone() }, "{}");
+    for text in ["", "{", "beat", "17", &forged] {
+        redis.cli(&["publish", "tidings:default:inventory-change", text]);
+        assert_eq!(node.message().await, (node.channel(STOCK), text.to_owned()));
+    }
+    // Bytes that are no text.
+    redis.cli(&["eval", r"redis.call('publish', KEYS[1], '\255\0\254')", "1", "tidings:default:inventory-change"]);
+    let Signal::Message { frame, .. } = node.signal().await else { panic!("no message") };
+    assert_eq!(&*frame, b"\xff\0\xfe");
+    // Nobody took the forged position for the truth.
+    assert_eq!(node.add(STOCK, "b").await, before.next());
+    assert_eq!(node.read(STOCK, Some(&before), 10).await.epoch, before.epoch);
+}
+
+/// Takes the newest three of five events from the log, as a failover to a replica that was behind does.
+fn lose_three(redis: &Redis) {
+    for offset in 3..=5 {
+        redis.cli(&["xdel", "tidings:default:inventory-change:log", &format!("{offset}-0")]);
+    }
+    redis.cli(&["xsetid", "tidings:default:inventory-change:log", "2-0"]);
+    redis.cli(&["hset", "tidings:default:inventory-change:meta", "offset", "2"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_log_that_lost_its_newest_events_is_found_by_reading() {
+    let redis = Redis::start();
+    let node = Node::on_redis(redis.port).await;
+    let other = Node::on_redis(redis.port).await;
+    let mut last = node.add(STOCK, "1").await;
+    for i in 2..=5 {
+        last = node.add(STOCK, &i.to_string()).await;
+    }
+    lose_three(&redis);
+    let page = other.read(STOCK, Some(&last), 10).await;
+    assert_ne!(page.epoch, last.epoch);
+    // What survives belongs to the epoch before.
+    assert_eq!((page.head, page.oldest, page.entries.len()), (2, 3, 0));
+    // One loss, one epoch, for all nodes; ids of lost and of surviving events are free again.
+    assert_eq!(node.read(STOCK, Some(&last), 10).await.epoch, page.epoch);
+    assert_eq!(node.add(STOCK, "5").await, Position::new(page.epoch.clone(), 3));
+    assert_eq!(offsets(&other.read(STOCK, Some(&last), 10).await), [3]);
+    // What only lost its place is no loss.
+    assert_eq!(node.read(STOCK, Some(&Position::new(page.epoch.clone(), 3)), 10).await.epoch, page.epoch);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_log_that_lost_its_newest_events_is_found_by_appending() {
+    let redis = Redis::start();
+    let mut node = Node::on_redis(redis.port).await;
+    let mut other = Node::on_redis(redis.port).await;
+    let mut last = node.read(STOCK, None, 1).await.epoch;
+    // Another node knows of them by the bus alone.
+    other.read(STOCK, None, 1).await;
+    for i in 1..=5 {
+        last = node.add(STOCK, &i.to_string()).await.epoch;
+        node.message().await;
+        other.message().await;
+    }
+    lose_three(&redis);
+    let next = other.add(STOCK, "6").await;
+    assert_ne!(next.epoch, last);
+    assert_eq!(next.offset, 3);
+    assert_eq!(node.add(STOCK, "7").await, next.next());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stream_ahead_of_its_meta_data_is_left_behind() {
+    let redis = Redis::start();
+    let node = Node::on_redis(redis.port).await;
+    let before = node.add(STOCK, "a").await;
+    // Somebody adds to the stream by a clock, as XADD does by default.
+    redis.cli(&["xadd", "tidings:default:inventory-change:log", "1700000000000000-5", "some", "thing"]);
+    let next = node.add(STOCK, "b").await;
+    assert_ne!(next.epoch, before.epoch);
+    assert_eq!(next.offset, 1_700_000_000_000_001);
+    assert_eq!(node.append(STOCK, "b").await.position, next);
+    assert_eq!(offsets(&node.read(STOCK, Some(&before), 10).await), [next.offset]);
+    // The meta data alone is lost: what the stream has is of an epoch that nobody knows any more.
+    redis.cli(&["del", "tidings:default:inventory-change:meta"]);
+    let page = node.read(STOCK, Some(&next), 10).await;
+    assert_ne!(page.epoch, next.epoch);
+    assert_eq!((page.head, page.entries.len()), (next.offset, 0));
+    redis.cli(&["flushall"]);
+    let page = node.read(STOCK, Some(&next), 10).await;
+    assert_eq!((page.head, page.oldest), (0, 1));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_redis_refuses_is_said() {
+    let redis = Redis::start();
+    let mut node = Node::on_redis(redis.port).await;
+    let before = node.add(STOCK, "a").await;
+    let reason = async |node: &Node| node.try_append(STOCK, "b").await.expect_err("refused").0;
+    redis.cli(&["config", "set", "maxmemory", "1"]);
+    assert!(reason(&node).await.contains("OOM"), "{}", reason(&node).await);
+    assert!(node.broker.canary(1).await.is_err());
+    redis.cli(&["config", "set", "maxmemory", "0"]);
+    redis.cli(&["replicaof", "127.0.0.1", "1"]);
+    assert!(reason(&node).await.contains("READONLY"), "{}", reason(&node).await);
+    redis.cli(&["replicaof", "no", "one"]);
+    redis.cli(&["acl", "setuser", "default", "-xadd"]);
+    assert!(reason(&node).await.contains("can't run"), "{}", reason(&node).await);
+    redis.cli(&["acl", "setuser", "default", "+xadd"]);
+    redis.cli(&["script", "flush"]);
+    // Nothing of what was refused is in the log or remembered.
+    assert_eq!(node.add(STOCK, "b").await, before.next());
+    assert_eq!(node.hears(STOCK).await.offset, 3);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_user_who_may_do_little() {
+    let redis = Redis::start();
+    redis.cli(&[
+        "acl",
+        "setuser",
+        "bus",
+        "on",
+        ">s3cret",
+        "~tidings:*",
+        "&tidings:*",
+        "+@all",
+        "-@dangerous",
+        "-@admin",
+    ]);
+    let mut node = Node::ready(&config(url(&format!("redis://bus:s3cret@127.0.0.1:{}/2", redis.port)))).await;
+    node.hears(STOCK).await;
+    // One whose subscription is refused is not taken for one who hears.
+    redis.cli(&["acl", "setuser", "bus", "resetchannels", "&tidings:default:order-status"]);
+    let deaf = Node::open(&config(url(&format!("redis://bus:s3cret@127.0.0.1:{}/2", redis.port))));
+    refused(&deaf).await;
+    let wrong = Node::open(&config(url(&format!("redis://bus:wrong@127.0.0.1:{}", redis.port))));
+    let reason = wrong.try_append(STOCK, "b").await.expect_err("refused").0;
+    assert!(reason.contains("WRONGPASS") && !reason.contains("wrong@"), "{reason}");
+    redis.cli(&["acl", "setuser", "bus", "allchannels"]);
+    let mut deaf = deaf;
+    deaf.hears(STOCK).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_redis_without_sharded_channels() {
+    let redis = Redis::with(&["--rename-command", "SSUBSCRIBE", ""]);
+    let mut node = Node::on_redis(redis.port).await;
+    let watcher = redis.watch("tidings:*");
+    node.heals().await;
+    let position = node.add(STOCK, "a").await;
+    let frame = protocol::event_frame(&position, &node.event(STOCK, "a").json);
+    assert_eq!(watcher.message(), ("tidings:default:inventory-change".into(), frame));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_unix_socket() {
+    let redis = Redis::start();
+    let socket = redis.directory.path().join("redis.sock");
+    let mut node = Node::ready(&config(url(&format!("redis+unix://{}", socket.display())))).await;
+    node.hears(STOCK).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_nodes_are_one_bus() {
+    let redis = Redis::start();
+    let mut one = Node::on_redis(redis.port).await;
+    let mut two = Node::on_redis(redis.port).await;
+    let first = one.add(STOCK, "a").await;
+    let again = two.append(STOCK, "a").await;
+    assert_eq!((again.position, again.duplicate), (first.clone(), true));
+    assert_eq!(two.add(STOCK, "b").await, first.next());
+    for node in [&mut one, &mut two] {
+        for id in ["a", "b"] {
+            assert!(node.message().await.1.contains(&format!(r#""id":"{id}""#)));
+        }
+    }
+    // A canary is its node's own.
+    one.broker.canary(17).await.unwrap();
+    assert_eq!(one.signal().await, Signal::Canary(17));
+    let last = two.add(ORDERS, "c").await;
+    assert_eq!(two.message().await.1, protocol::event_frame(&last, &two.event(ORDERS, "c").json));
+    // Another namespace is another bus.
+    let mut elsewhere = config(redis_url(redis.port));
+    elsewhere.namespace = "elsewhere".into();
+    let mut three = Node::ready(&elsewhere).await;
+    assert_eq!(three.add(STOCK, "a").await.offset, 1);
+    assert!(three.message().await.1.contains(r#""id":"a""#));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_watches_the_bus_sees_events_only() {
+    let redis = Redis::start();
+    let watcher = redis.watch("*");
+    let mut node = Node::on_redis(redis.port).await;
+    let mut expected = Vec::new();
+    for id in ["a", "b", "a", "c"] {
+        node.heals().await;
+        let appended = node.append(STOCK, id).await;
+        if !appended.duplicate {
+            expected.push(protocol::event_frame(&appended.position, &node.event(STOCK, id).json));
+        }
+    }
+    for frame in expected {
+        assert_eq!(watcher.message(), ("tidings:default:inventory-change".into(), frame));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_bus_that_nobody_reads() {
+    let redis = Redis::start();
+    let mut node = Node::on_redis(redis.port).await;
+    for batch in 0..10 {
+        let events: Vec<_> = (0..1000).map(|i| node.event(STOCK, &format!("{batch}:{i}"))).collect();
+        node.broker.append(&events).await.unwrap();
+    }
+    // Not all have room; those that have not are said to be missed, after those that have.
+    let mut heard = 0;
+    loop {
+        match node.signal().await {
+            Signal::Message { frame, .. } => {
+                let position = protocol::read_event_frame(std::str::from_utf8(&frame).unwrap()).unwrap().0;
+                assert_eq!(position.offset, heard + 1);
+                heard = position.offset;
+            }
+            Signal::Missed => break,
+            Signal::Canary(_) => {}
+        }
+    }
+    assert!((1000..10_000).contains(&heard), "{heard}");
+    assert_eq!(node.hears(STOCK).await.offset, 10_001);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn streams_are_kept_short() {
+    let redis = Redis::start();
+    let mut config = config(redis_url(redis.port));
+    (config.log_max_events, config.log_max_age) = (1000, Duration::from_millis(300));
+    let node = Node::ready(&config).await;
+    let length = || redis.cli(&["xlen", "tidings:default:inventory-change:log"]).parse::<u64>().unwrap();
+    let batch = |name: &str| (0..3000).map(|i| node.event(STOCK, &format!("{name}{i}"))).collect::<Vec<_>>();
+    node.broker.append(&batch("a")).await.unwrap();
+    // By number, as coarse as Redis' own blocks.
+    assert!((1000..1200).contains(&length()), "{}", length());
+    until("all is old", async || {
+        let page = node.read(STOCK, None, 1).await;
+        (page.oldest > page.head).then_some(())
+    })
+    .await;
+    // By age, as new events come: twice as many go, so that all that was old is gone soon.
+    for i in 0..640 {
+        node.add(STOCK, &i.to_string()).await;
+    }
+    assert!(length() < 800, "{}", length());
+}

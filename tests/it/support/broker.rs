@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use tidings::broker::{self, Appended, Broker, Bus, Entry, Page, Signal, Unavailable};
 use tidings::config::{BrokerConfig, BrokerUrl};
-use tidings::event::{Catalog, ChannelId, Event, Position};
+use tidings::event::{Catalog, ChannelId, Epoch, Event, Position};
+use tidings::protocol;
 
 use super::{PATIENCE, until};
 
@@ -84,14 +85,14 @@ impl Node {
         self.broker.read(self.channel(channel), known, limit).await.expect("it can be read")
     }
 
-    /// Appends until it works again; the id that was taken.
-    pub async fn appends_again(&self, channel: &str) -> (String, Position) {
-        let mut tries = 0;
-        until("appending works", async || {
-            tries += 1;
-            let id = format!("again-{tries}");
-            let position = self.try_append(channel, &id).await.ok()?.position;
-            Some((id, position))
+    /// Publishes until one that was published is heard; its position.
+    pub async fn hears(&mut self, channel: &str) -> Position {
+        until("what is published is heard", async || {
+            let id = Epoch::random();
+            let position = self.try_append(channel, id.as_str()).await.ok()?.position;
+            let frame = protocol::event_frame(&position, &self.event(channel, id.as_str()).json);
+            let heard = async { while self.message().await.1 != frame {} };
+            tokio::time::timeout(Duration::from_millis(500), heard).await.ok().map(|()| position)
         })
         .await
     }
@@ -113,9 +114,11 @@ impl Node {
         tokio::time::timeout(PATIENCE, self.bus.recv()).await.expect("a signal in time").expect("the bus goes on")
     }
 
-    /// Waits for [`Signal::Missed`].
+    /// Waits for [`Signal::Missed`], and until logs can be read.
     pub async fn missed(&mut self) {
         while self.signal().await != Signal::Missed {}
+        let channel = self.channel("data-update");
+        until("reading works", async || self.broker.read(channel, None, 1).await.ok()).await;
     }
 
     /// The next message: its channel and its text.

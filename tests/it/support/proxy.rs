@@ -23,13 +23,13 @@ pub enum Mode {
     DeafServer,
     /// What the server sends is held back.
     DeafClient,
-    /// What both send is held back.
-    BlackHole,
 }
 
 #[derive(Clone, Copy)]
 struct State {
     mode: Mode,
+    /// The port where new connections go.
+    server: u16,
     /// Connections with a smaller number are reset.
     cut: u64,
     /// Connections with a smaller number are silent for ever, in both directions.
@@ -47,9 +47,9 @@ impl Proxy {
     pub async fn start(server: u16) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let port = listener.local_addr().expect("its address").port();
-        let (state, receiver) = watch::channel(State { mode: Mode::Pass, cut: 0, stranded: 0 });
+        let (state, receiver) = watch::channel(State { mode: Mode::Pass, server, cut: 0, stranded: 0 });
         let connections = Arc::new(AtomicU64::new(0));
-        tokio::spawn(accept(listener, server, receiver, connections.clone()));
+        tokio::spawn(accept(listener, receiver, connections.clone()));
         Self { port, state, connections }
     }
 
@@ -70,14 +70,14 @@ impl Proxy {
         self.state.send_modify(|state| state.stranded = all);
     }
 
-    /// Connections that were ever made.
-    pub fn connections(&self) -> u64 {
-        self.connections.load(Ordering::SeqCst)
+    /// Sends new connections to another server; those that exist stay where they are.
+    pub fn redirect(&self, server: u16) {
+        self.state.send_modify(|state| state.server = server);
     }
 }
 
 /// Accepts until the proxy is dropped.
-async fn accept(listener: TcpListener, server: u16, mut state: watch::Receiver<State>, connections: Arc<AtomicU64>) {
+async fn accept(listener: TcpListener, mut state: watch::Receiver<State>, connections: Arc<AtomicU64>) {
     let address = listener.local_addr().expect("its address");
     let mut listener = Some(listener);
     loop {
@@ -102,13 +102,14 @@ async fn accept(listener: TcpListener, server: u16, mut state: watch::Receiver<S
             changed = state.changed() => if changed.is_err() { return },
             client = incoming => if let Some((client, _)) = client {
                 let number = connections.fetch_add(1, Ordering::SeqCst);
-                tokio::spawn(carry(client, server, state.clone(), number));
+                tokio::spawn(carry(client, state.clone(), number));
             }
         }
     }
 }
 
-async fn carry(mut client: TcpStream, server: u16, state: watch::Receiver<State>, number: u64) {
+async fn carry(mut client: TcpStream, state: watch::Receiver<State>, number: u64) {
+    let server = state.borrow().server;
     let Ok(mut server) = TcpStream::connect(("127.0.0.1", server)).await else { return };
     let end = {
         let ((from_client, to_client), (from_server, to_server)) = (client.split(), server.split());
