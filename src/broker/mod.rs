@@ -57,7 +57,8 @@ pub struct Page {
     pub epoch: Epoch,
     /// The offset of the log's newest event, 0 before the first.
     pub head: u64,
-    /// The offset of the oldest event of this epoch that is retained; `head + 1` where there is none.
+    /// The offset of the oldest event of this epoch that is retained; `head + 1` where there is none. Where somebody took
+    /// events out of the log after the position asked for, that of the first after the hole.
     pub oldest: u64,
     /// Events one after the other, without a hole.
     pub entries: Vec<Entry>,

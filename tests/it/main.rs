@@ -1,5 +1,7 @@
 //! The integration tests: one binary, whose modules start what they need themselves and run in parallel.
 
+#![expect(clippy::expect_used, clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 mod broker;
 mod redis_faults;
 mod support;

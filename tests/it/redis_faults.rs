@@ -296,6 +296,26 @@ async fn a_stream_ahead_of_its_meta_data_is_left_behind() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hole_in_the_log_is_not_waited_for() {
+    let redis = Redis::start();
+    let node = Node::on_redis(redis.port).await;
+    let mut last = node.add(STOCK, "1").await;
+    for i in 2..=6 {
+        last = node.add(STOCK, &i.to_string()).await;
+    }
+    let at = |offset| Position { offset, ..last.clone() };
+    redis.cli(&["xdel", "tidings:default:inventory-change:log", "3-0", "4-0"]);
+    let page = node.read(STOCK, Some(&at(1)), 10).await;
+    assert_eq!((page.oldest, offsets(&page)), (1, vec![2]));
+    let page = node.read(STOCK, Some(&at(2)), 10).await;
+    assert_eq!((page.oldest, offsets(&page)), (5, vec![5, 6]));
+    redis.cli(&["del", "tidings:default:inventory-change:log"]);
+    let page = node.read(STOCK, Some(&at(5)), 10).await;
+    assert_eq!((page.epoch.clone(), page.head, page.oldest, offsets(&page)), (last.epoch.clone(), 6, 7, vec![]));
+    assert_eq!(node.add(STOCK, "7").await, last.next());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_redis_refuses_is_said() {
     let redis = Redis::start();
     let mut node = Node::on_redis(redis.port).await;

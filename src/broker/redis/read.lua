@@ -38,15 +38,20 @@ if ARGV[4] == '' then
 elseif ARGV[4] == log.epoch then
   first = math.max(oldest, tonumber(ARGV[5]) + 1)
 end
-local answer = { log.epoch, exact(log.head), exact(oldest), exact(first) }
-for i, entry in ipairs(range(first, limit)) do
+local entries = range(first, limit)
+local answer = { log.epoch, exact(log.head), '', '' }
+for i, entry in ipairs(entries) do
   local offset = offset_of(entry)
-  if i == 1 then
-    first = offset
-    answer[4] = exact(first)
+  if i == 1 and offset > first then
+    -- Somebody took events out: what is retained begins after the hole.
+    first, oldest = offset, offset
   elseif offset ~= first + i - 1 then
     break
   end
   answer[4 + i] = entry[2][2]
 end
+if #entries == 0 and limit > 0 and first <= log.head then
+  oldest = log.head + 1
+end
+answer[3], answer[4] = exact(oldest), exact(first)
 return answer
