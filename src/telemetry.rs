@@ -7,11 +7,6 @@ use tracing_subscriber::fmt::SubscriberBuilder;
 
 use crate::config::{LogConfig, LogFormat};
 
-/// The form that the log takes: the configured one, or the one that suits what stderr is.
-pub fn format(config: &LogConfig) -> LogFormat {
-    config.format.unwrap_or(if io::stderr().is_terminal() { LogFormat::Pretty } else { LogFormat::Json })
-}
-
 /// Sends the process's logs to stderr from now on.
 ///
 /// # Errors
@@ -19,7 +14,7 @@ pub fn format(config: &LogConfig) -> LogFormat {
 pub fn init(config: &LogConfig) -> Result<(), String> {
     let level = EnvFilter::try_new(&config.level).map_err(|error| format!("log_level: {error}"))?;
     let logs = SubscriberBuilder::default().with_env_filter(level).with_writer(io::stderr);
-    let set = match format(config) {
+    let set = match config.format {
         LogFormat::Pretty => {
             let colour =
                 io::stderr().is_terminal() && anstream::stderr().current_choice() != anstream::ColorChoice::Never;

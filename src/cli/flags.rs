@@ -1,11 +1,12 @@
 //! The flags of the configuration, made from the list of settings: each setting is a flag of the same name.
 
+use std::io::IsTerminal;
 use std::path::PathBuf;
 
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, error::Error};
 
 use super::failure::{Failure, say};
-use crate::config::{self, Loaded, Sources, settings};
+use crate::config::{self, Loaded, LogFormat, Sources, settings};
 
 /// The settings that were given as flags, and the file of the others.
 #[derive(Debug)]
@@ -21,7 +22,8 @@ impl ConfigFlags {
         let env =
             std::env::vars_os().filter_map(|(name, text)| Some((name.into_string().ok()?, text.into_string().ok()?)));
         let directory = std::env::current_dir()?;
-        let sources = Sources { flags: self.given, env: env.collect(), file: self.file, directory };
+        let log_format = if std::io::stderr().is_terminal() { LogFormat::Pretty } else { LogFormat::Json };
+        let sources = Sources { flags: self.given, env: env.collect(), file: self.file, directory, log_format };
         config::load(sources).map_err(|mistakes| {
             for mistake in &mistakes.0 {
                 super::failure::say_error(mistake);

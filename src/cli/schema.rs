@@ -77,7 +77,7 @@ pub fn write_or_check(folder: &Path, extension: &str, files: &[File], check: boo
         let path = folder.join(difference.name());
         match difference {
             Difference::Superfluous(_) => {
-                say(&format!("{} belongs to nothing that is generated: remove it", path.display()))
+                say(&format!("{} belongs to nothing that is generated: remove it", path.display()));
             }
             Difference::Missing(_) | Difference::Differs(_) => say(&format!("wrote {}", path.display())),
         }

@@ -9,6 +9,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use super::failure::{Failure, say};
 use super::flags::ConfigFlags;
 use super::output::{BOLD, DIM};
+use super::remote;
 use crate::config::{Config, LogFormat};
 use crate::{schema, server, telemetry};
 
@@ -79,7 +80,7 @@ fn announce(config: &Config, address: SocketAddr, types: usize) {
     let broker = &config.broker.broker;
     let node = &config.server.node_id;
     let [tail, curl] = to_try(&url);
-    match telemetry::format(&config.log) {
+    match config.log.format {
         LogFormat::Json => {
             tracing::info!(%url, %broker, auth = "none", node, types, tail, curl, "listening");
         }
@@ -103,7 +104,7 @@ fn to_try(url: &str) -> [String; 2] {
     const EVENT: &str =
         r#"{"type":"inventory-change","data":{"productId":"123","oldQuantity":100,"newQuantity":95,"reason":"sale"}}"#;
     // The default of --url is not repeated.
-    let named = if url == "http://127.0.0.1:7400" { String::new() } else { format!(" --url {url}") };
+    let named = if url == remote::DEFAULT { String::new() } else { format!(" --url {url}") };
     [
         format!("tidings tail inventory-change{named}"),
         format!("curl -H 'content-type: application/json' {url}/v1/events -d '{EVENT}'"),

@@ -202,14 +202,19 @@ fn human_line(channel: &str, position: &Position, event: &Shown, zone: &TimeZone
     for (name, value) in data {
         let value = match value {
             Value::String(text) => word(text),
-            other => other.to_string(),
+            other => tame(&other.to_string()),
         };
         line.push_str(&format!(" {DIM}{}={DIM:#}{value}", word(name)));
     }
     if !event.data.is_object() {
-        line.push_str(&format!(" {}", event.data));
+        line.push_str(&format!(" {}", tame(&event.data.to_string())));
     }
     format!("{line}  {DIM}{position}{DIM:#}")
+}
+
+/// JSON without the control characters that it need not escape.
+fn tame(json: &str) -> String {
+    json.chars().map(|letter| if letter.is_control() { char::REPLACEMENT_CHARACTER } else { letter }).collect()
 }
 
 /// A text as it stands, where that is one plain word; else quoted, and so that nothing in it can command the terminal.
@@ -227,10 +232,13 @@ mod tests {
         let event = Shown {
             time: Some("2026-11-21T06:30:00.5Z".into()),
             subject: Some("123".into()),
-            data: json!({"reason":"a \u{1b}[2J\n\u{9b}b","tags":["x"],"n":-1,"id":"p/1"}),
+            data: json!({"reason":"a \u{1b}[2J\n\u{9b}b","tags":["x\u{9b}"],"n":-1,"id":"p/1"}),
         };
         let line = human_line("own", &"k3:42".parse().unwrap(), &event, &TimeZone::UTC);
         let line = anstream::adapter::strip_str(&line).to_string();
-        assert_eq!(line, "06:30:00.500  own  123  reason=\"a \\u{1b}[2J\\n\\u{9b}b\" tags=[\"x\"] n=-1 id=p/1  k3:42");
+        assert_eq!(
+            line,
+            "06:30:00.500  own  123  reason=\"a \\u{1b}[2J\\n\\u{9b}b\" tags=[\"x\u{fffd}\"] n=-1 id=p/1  k3:42"
+        );
     }
 }

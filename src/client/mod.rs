@@ -240,7 +240,9 @@ impl Client {
 
     /// The URL of a route.
     fn at(&self, route: &str) -> Url {
-        self.base.join(route).expect("our routes are relative URLs")
+        let mut url = self.base.clone();
+        url.set_path(&format!("{}{route}", self.base.path()));
+        url
     }
 
     fn unexpected(&self, cause: String) -> Error {

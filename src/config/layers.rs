@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use toml::de::{DeTable, DeValue};
 
+use super::LogFormat;
 use super::setting::{self, PREFIX, settings};
 use super::value::Expected;
 
@@ -24,6 +25,8 @@ pub struct Sources {
     pub file: Option<PathBuf>,
     /// The working directory, whose `tidings.toml` is read where no file is named.
     pub directory: PathBuf,
+    /// The form of the log where none is configured: it depends on what stderr is.
+    pub log_format: LogFormat,
 }
 
 /// Where a value came from.
@@ -79,7 +82,7 @@ impl Layers {
             Some(path) => match std::fs::read_to_string(sources.directory.join(&path)) {
                 Ok(text) => layers.file(&path, &text),
                 Err(error) => {
-                    layers.mistakes.push(format!("cannot read the configuration {}: {error}", path.display()))
+                    layers.mistakes.push(format!("cannot read the configuration {}: {error}", path.display()));
                 }
             },
             None => match std::fs::read_to_string(sources.directory.join(FILE)) {
@@ -158,6 +161,7 @@ impl Layers {
     /// The value of a setting that has a default.
     ///
     /// One that cannot be read is noted as a mistake, and the default answered, so that all mistakes are found at once.
+    #[expect(clippy::expect_used, reason = "the defaults are part of the program, and a test reads them all")]
     pub fn required<T>(&mut self, name: &'static str, read: fn(&str) -> Result<T, Expected>) -> T {
         self.optional(name, read).unwrap_or_else(|| {
             let default = settings().iter().find(|setting| setting.name == name).and_then(|setting| setting.default);

@@ -1,6 +1,6 @@
 //! The configuration in force: one struct a concern, each field a setting of the contract.
 //!
-//! [`load`] puts it together from the [`layers`] and refuses what cannot be right; the rest of the program reads the typed
+//! [`load`] puts it together from its layers and refuses what cannot be right; the rest of the program reads the typed
 //! [`Config`] and does not know where a value came from. `tidings.default.toml` lists the settings and describes them.
 
 mod broker_url;
@@ -81,18 +81,18 @@ pub struct RequestLimits {
 /// How the daemon logs.
 #[derive(Debug, Clone)]
 pub struct LogConfig {
-    /// By the terminal where it is not set.
-    pub format: Option<LogFormat>,
+    pub format: LogFormat,
     /// A tracing-subscriber filter: `info`, `tidings=debug,warn`.
     pub level: String,
 }
 
 /// The form of log lines.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum LogFormat {
     /// For a terminal.
     Pretty,
     /// One JSON object a line.
+    #[default]
     Json,
 }
 
@@ -121,6 +121,7 @@ pub struct InForce {
 /// All [`Mistakes`] that were found: unknown keys, values of the wrong form, a file that cannot be read, and an address
 /// that would open an unprotected bus to others.
 pub fn load(sources: Sources) -> Result<Loaded, Mistakes> {
+    let log_format = sources.log_format;
     let mut layers = Layers::read(sources);
     let from = &mut layers;
     let config = Config {
@@ -151,7 +152,7 @@ pub fn load(sources: Sources) -> Result<Loaded, Mistakes> {
             max_body_bytes: from.required("max_body_bytes", value::bytes),
         },
         log: LogConfig {
-            format: from.optional("log_format", value::log_format),
+            format: from.optional("log_format", value::log_format).unwrap_or(log_format),
             level: from.required("log_level", value::log_level),
         },
     };

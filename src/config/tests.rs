@@ -11,6 +11,7 @@ fn load_from(file: &str, env: &[(&str, &str)], flags: &[(&'static str, &str)]) -
         env: env.iter().map(|(name, text)| ((*name).into(), (*text).into())).collect(),
         file: None,
         directory: directory.path().into(),
+        log_format: LogFormat::Pretty,
     })
 }
 

@@ -16,12 +16,12 @@ pub struct Load {
     run_id: String,
 }
 
-/// What was published.
+/// What was published so far.
+#[derive(Default)]
 pub struct Published {
     pub count: u64,
     /// The offset of the last event.
     pub last: u64,
-    pub took: Duration,
 }
 
 /// The most events of one request: above a few hundred nothing is won, and the first of them wait for the last.
@@ -39,11 +39,18 @@ impl Load {
         self.run_id.clone()
     }
 
-    /// Publishes what is due, again and again; `clock` is what `start` is in the ids, `tell` is called now and then.
-    pub async fn run(&self, start: Instant, clock: u64, mut tell: impl FnMut(Duration)) -> Result<Published, Error> {
+    /// Publishes what is due, again and again, and notes it, so that it is known when this is given up.
+    ///
+    /// `clock` is what `start` is in the ids, `tell` is called now and then.
+    pub async fn run(
+        &self,
+        start: Instant,
+        clock: u64,
+        published: &mut Published,
+        mut tell: impl FnMut(Duration),
+    ) -> Result<(), Error> {
         let total = u64::from(self.rate) * self.duration.as_secs();
         let due_at = |number: u64| Duration::from_secs_f64(number as f64 / f64::from(self.rate));
-        let mut published = Published { count: 0, last: 0, took: Duration::ZERO };
         while published.count < total {
             let elapsed = start.elapsed();
             tell(elapsed);
@@ -66,7 +73,6 @@ impl Load {
                 break;
             }
         }
-        published.took = start.elapsed();
-        Ok(published)
+        Ok(())
     }
 }

@@ -16,13 +16,13 @@ use hdrhistogram::Histogram;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
 use serde_json::{Value, json};
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 
 use super::failure::{Failure, say};
 use super::output::{BOLD, Output, human, thousands};
 use super::remote::Remote;
-use crate::client::Client;
+use crate::client::{Client, Error};
 use load::{Load, Published};
 use receiver::{Seen, Shared};
 
@@ -85,44 +85,54 @@ const STRAGGLERS: Duration = Duration::from_secs(5);
 impl Bench {
     pub async fn run(self) -> Result<(), Failure> {
         let client = self.remote.client()?;
-        let data = self.sample()?;
+        let load = Load::new(client.clone(), &self.channel, self.sample()?, self.rate, self.duration());
         warn_of_file_limit(self.connections);
         let shared = Arc::new(Shared::default());
-        // A bar of its own for each part, so that each has its own unit.
-        let bar = self.bar(u64::from(self.connections), "connecting {wide_bar} {human_pos}/{human_len}");
         let (last, _) = watch::channel(None);
-        let interrupted = tokio::signal::ctrl_c();
-        let work = self.measure(&client, data, &shared, last, bar);
-        let report = tokio::select! {
-            report = work => report?,
-            _ = interrupted => return Err("interrupted".to_owned().into()),
+        let mut receivers = tokio::select! {
+            receivers = self.connect(&client, &load, &shared, &last) => receivers?,
+            _ = tokio::signal::ctrl_c() => return Err("interrupted before all were connected".to_owned().into()),
         };
+        let bar = self.bar(u64::from(self.seconds) * 10, "{wide_bar} {msg}");
+        let start = Instant::now();
+        let mut published = Published::default();
+        let publishing = load.run(start, shared.clock(start), &mut published, |elapsed| {
+            bar.set_position(elapsed.as_millis() as u64 / 100);
+            let rate = shared.deliveries.load(Ordering::Relaxed) as f64 / elapsed.as_secs_f64().max(1e-3);
+            bar.set_message(format!(
+                "{} deliveries a second, p99 {}",
+                thousands(rate as u64),
+                human(micros(shared.p99()))
+            ));
+        });
+        tokio::select! {
+            done = publishing => done?,
+            // What was measured so far is worth something, too.
+            _ = tokio::signal::ctrl_c() => {}
+        }
+        bar.finish_and_clear();
+        let took = start.elapsed();
+        last.send_replace(Some(published.last));
+        let seen = gather(&mut receivers, &shared).await?;
+        let report = self.report(&published, took, &seen, &shared, start);
         self.print(&report)?;
         if report.lost > 0 || report.misordered > 0 { Err(Failure::Said) } else { Ok(()) }
     }
 
-    async fn measure(
+    /// Opens the subscribers, one after the other: a thousand at once are an attack, not a load.
+    async fn connect(
         &self,
         client: &Client,
-        data: Value,
+        load: &Load,
         shared: &Arc<Shared>,
-        last: watch::Sender<Option<u64>>,
-        bar: ProgressBar,
-    ) -> Result<Report, Failure> {
-        let load = Load::new(client.clone(), &self.channel, data, self.rate, Duration::from_secs(self.seconds.into()));
+        last: &watch::Sender<Option<u64>>,
+    ) -> Result<JoinSet<Result<Seen, Error>>, Failure> {
+        let bar = self.bar(self.connections.into(), "connecting {wide_bar} {human_pos}/{human_len}");
         let mut receivers = JoinSet::new();
         for _ in 0..self.connections {
-            // One after the other is ready: a thousand at once are an attack, not a load.
-            let (ready, stands) = tokio::sync::oneshot::channel();
-            let receiver = receiver::run(
-                client.clone(),
-                self.channel.clone(),
-                load.run_id(),
-                shared.clone(),
-                last.subscribe(),
-                ready,
-            );
-            receivers.spawn(receiver);
+            let (ready, stands) = oneshot::channel();
+            let (channel, shared) = (self.channel.clone(), shared.clone());
+            receivers.spawn(receiver::run(client.clone(), channel, load.run_id(), shared, last.subscribe(), ready));
             if stands.await.is_err() {
                 return Err(match receivers.join_next().await {
                     Some(Ok(Err(error))) => error.into(),
@@ -132,36 +142,23 @@ impl Bench {
             bar.inc(1);
         }
         bar.finish_and_clear();
-        let bar = self.bar(u64::from(self.seconds) * 10, "{wide_bar} {msg}");
-        let start = Instant::now();
-        let published = load.run(start, shared.clock(start), |elapsed| {
-            bar.set_position(elapsed.as_millis() as u64 / 100);
-            let rate = shared.deliveries.load(Ordering::Relaxed) as f64 / elapsed.as_secs_f64().max(1e-3);
-            bar.set_message(format!(
-                "{} deliveries a second, p99 {}",
-                thousands(rate as u64),
-                human(micros(shared.p99()))
-            ));
-        });
-        let published = published.await?;
-        bar.finish_and_clear();
-        last.send_replace(Some(published.last));
-        let seen = gather(receivers, shared).await?;
-        Ok(self.report(&published, &seen, shared, start))
+        Ok(receivers)
     }
 
-    fn report(&self, published: &Published, seen: &[Seen], shared: &Shared, start: Instant) -> Report {
+    fn duration(&self) -> Duration {
+        Duration::from_secs(self.seconds.into())
+    }
+
+    fn report(&self, published: &Published, took: Duration, seen: &[Seen], shared: &Shared, start: Instant) -> Report {
         let latencies = shared.latencies();
         let end = shared.last_delivery().unwrap_or(start);
         let seconds = end.saturating_duration_since(start).as_secs_f64().max(1e-6);
         let deliveries = shared.deliveries.load(Ordering::Relaxed);
         let at = |quantile: f64| if latencies.is_empty() { 0 } else { latencies.value_at_quantile(quantile) };
-        // Who was stopped before it had seen everything counts as not there.
-        let absent = u64::from(self.connections).saturating_sub(seen.len() as u64) * published.count;
         Report {
             connections: self.connections,
             published: published.count,
-            published_per_s: (published.count as f64 / published.took.as_secs_f64().max(1e-6)) as u64,
+            published_per_s: (published.count as f64 / took.as_secs_f64().max(1e-6)) as u64,
             deliveries,
             deliveries_per_s: (deliveries as f64 / seconds) as u64,
             p50_us: at(0.5),
@@ -169,7 +166,7 @@ impl Bench {
             p99_us: at(0.99),
             p999_us: at(0.999),
             max_us: latencies.max(),
-            lost: absent + seen.iter().map(|seen| seen.lost).sum::<u64>(),
+            lost: seen.iter().map(|seen| seen.lost).sum(),
             misordered: seen.iter().map(|seen| seen.misordered).sum(),
             reconnects: seen.iter().map(|seen| seen.reconnects).sum(),
             seconds,
@@ -224,10 +221,7 @@ impl Bench {
 }
 
 /// Waits until every receiver has seen the last event, or nothing has come for a while.
-async fn gather(
-    mut receivers: JoinSet<Result<Seen, crate::client::Error>>,
-    shared: &Shared,
-) -> Result<Vec<Seen>, Failure> {
+async fn gather(receivers: &mut JoinSet<Result<Seen, Error>>, shared: &Shared) -> Result<Vec<Seen>, Failure> {
     let mut seen = Vec::new();
     let mut deliveries = shared.deliveries.load(Ordering::Relaxed);
     loop {
@@ -252,6 +246,7 @@ fn micros(micros: u64) -> Duration {
 }
 
 /// A histogram of latencies: microseconds up to ten minutes, to three digits.
+#[expect(clippy::expect_used, reason = "fails only for bounds that make no sense, and these are constants")]
 fn histogram() -> Histogram<u64> {
     Histogram::new_with_bounds(1, 600_000_000, 3).expect("the bounds are right")
 }

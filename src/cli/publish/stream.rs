@@ -146,23 +146,30 @@ impl Progress {
         // Lines that scroll by on the same terminal are progress enough.
         let shown = io::stderr().is_terminal() && !(as_json && io::stdout().is_terminal());
         let target = if shown { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
-        let style = ProgressStyle::with_template("{spinner} {human_pos} events published, {per_sec} ({elapsed})");
+        let style = ProgressStyle::with_template("{spinner} published: {msg} ({elapsed})");
         let bar = ProgressBar::with_draw_target(None, target);
         if let Ok(style) = style {
             bar.set_style(style);
         }
-        bar.enable_steady_tick(Duration::from_millis(100));
+        if shown {
+            bar.enable_steady_tick(Duration::from_millis(100));
+        }
         Self { output: as_json.then(Output::ndjson), bar, since: Instant::now(), published: 0, duplicates: 0 }
     }
 
     fn accepted(&mut self, accepted: &[Accepted]) -> io::Result<()> {
         self.published += accepted.len() as u64;
         self.duplicates += accepted.iter().filter(|accepted| accepted.duplicate).count() as u64;
-        self.bar.set_position(self.published);
+        self.bar.set_message(format!("{}, {} a second", thousands(self.published), thousands(self.rate())));
         match &mut self.output {
             Some(output) => accepted.iter().try_for_each(|accepted| output.json(accepted)),
             None => Ok(()),
         }
+    }
+
+    /// Events a second.
+    fn rate(&self) -> u64 {
+        (self.published as f64 / self.since.elapsed().as_secs_f64().max(1e-6)) as u64
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -173,7 +180,7 @@ impl Progress {
         self.bar.finish_and_clear();
         self.flush()?;
         let taken = self.since.elapsed();
-        let rate = (self.published as f64 / taken.as_secs_f64().max(1e-6)) as u64;
+        let rate = self.rate();
         let repeated = match self.duplicates {
             0 => String::new(),
             some => format!(", {} of them were published before", thousands(some)),
