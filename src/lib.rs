@@ -1,10 +1,15 @@
 //! tidings: a typed event bus. See `ARCHITECTURE.md` for the way of an event and the rooms it passes.
 
+pub mod client;
 pub mod event;
 pub mod protocol;
+pub mod schema;
 
 #[cfg(feature = "server")]
 pub mod broker;
+#[cfg(feature = "server")]
+#[doc(hidden)]
+pub mod cli;
 #[cfg(feature = "server")]
 pub mod config;
 #[cfg(feature = "server")]
@@ -21,3 +26,5 @@ mod metrics;
 mod relay;
 #[cfg(feature = "server")]
 pub mod server;
+#[cfg(feature = "server")]
+pub mod telemetry;

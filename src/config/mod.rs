@@ -1,11 +1,22 @@
 //! The configuration in force: one struct a concern, each field a setting of the contract.
 //!
-//! This is what the rest of the program reads; where a value came from (flag, environment, file, default) is settled
-//! before, in the layers, and does not matter here.
+//! [`load`] puts it together from its layers and refuses what cannot be right; the rest of the program reads the typed
+//! [`Config`] and does not know where a value came from. `tidings.default.toml` lists the settings and describes them.
+
+mod broker_url;
+mod layers;
+mod setting;
+mod value;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
+
+pub use broker_url::BrokerUrl;
+pub use layers::{Mistakes, Source, Sources};
+pub use setting::{DEFAULTS, Setting, settings};
+
+use layers::{Given, Layers};
 
 /// Everything that `serve` needs to know.
 #[derive(Debug, Clone)]
@@ -44,15 +55,6 @@ pub struct BrokerConfig {
     pub dedup_window: Duration,
 }
 
-/// Which backend.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum BrokerUrl {
-    /// In this process; nothing survives it.
-    Memory,
-    /// One of Redis' URLs.
-    Redis(url::Url),
-}
-
 /// What a WebSocket connection may cost and how it is kept alive.
 #[derive(Debug, Clone)]
 pub struct WebSocketConfig {
@@ -85,10 +87,115 @@ pub struct LogConfig {
 }
 
 /// The form of log lines.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum LogFormat {
     /// For a terminal.
     Pretty,
     /// One JSON object a line.
+    #[default]
     Json,
 }
+
+/// A configuration, and what is to be said of it.
+#[derive(Debug)]
+pub struct Loaded {
+    pub config: Config,
+    /// Every setting, in the order of the file of defaults.
+    pub values: Vec<InForce>,
+    /// What is odd but no mistake, a sentence each.
+    pub warnings: Vec<String>,
+}
+
+/// The value of one setting, and where it came from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InForce {
+    pub name: &'static str,
+    /// As text, without secrets; `None` where the setting has no value.
+    pub value: Option<String>,
+    pub source: Source,
+}
+
+/// Puts the configuration together.
+///
+/// # Errors
+/// All [`Mistakes`] that were found: unknown keys, values of the wrong form, a file that cannot be read, and an address
+/// that would open an unprotected bus to others.
+pub fn load(sources: Sources) -> Result<Loaded, Mistakes> {
+    let log_format = sources.log_format;
+    let mut layers = Layers::read(sources);
+    let from = &mut layers;
+    let config = Config {
+        server: ServerConfig {
+            listen: from.required("listen", value::address),
+            insecure: from.required("insecure", value::switch),
+            node_id: from.optional("node_id", value::name).unwrap_or_else(random_node_id),
+            schemas: from.optional("schemas", value::path),
+            drain: from.required("drain", value::duration_or_zero),
+        },
+        broker: BrokerConfig {
+            broker: from.required("broker", BrokerUrl::parse),
+            prefix: from.required("prefix", value::prefix),
+            namespace: from.required("namespace", value::name),
+            log_max_events: from.required("log_max_events", value::count),
+            log_max_age: from.required("log_max_age", value::duration),
+            dedup_window: from.required("dedup_window", value::duration),
+        },
+        websocket: WebSocketConfig {
+            heartbeat: from.required("heartbeat", value::duration),
+            max_frame_bytes: from.required("max_frame_bytes", value::bytes),
+            max_subscriptions: from.required("max_subscriptions", value::count) as usize,
+            outbox_bytes: from.required("outbox_bytes", value::bytes),
+        },
+        limits: RequestLimits {
+            handshake_timeout: from.required("handshake_timeout", value::duration),
+            max_event_bytes: from.required("max_event_bytes", value::bytes),
+            max_body_bytes: from.required("max_body_bytes", value::bytes),
+        },
+        log: LogConfig {
+            format: from.optional("log_format", value::log_format).unwrap_or(log_format),
+            level: from.required("log_level", value::log_level),
+        },
+    };
+    check(&config, from);
+    if !layers.mistakes.is_empty() {
+        return Err(Mistakes(layers.mistakes));
+    }
+    let values = settings().iter().map(|setting| in_force(setting, layers.given(setting.name), &config)).collect();
+    Ok(Loaded { config, values, warnings: layers.warnings })
+}
+
+/// What is wrong or odd about values that are each right by themselves.
+fn check(config: &Config, layers: &mut Layers) {
+    let listen = config.server.listen;
+    if !listen.ip().to_canonical().is_loopback() && !config.server.insecure {
+        let source = layers.given("listen").map_or(Source::Default, |given| given.source.clone());
+        layers.mistakes.push(format!(
+            "listen ({source}): {listen} is not loopback, and without authentication whoever reaches it could publish \
+             and subscribe; listen on 127.0.0.1, or allow it with --insecure"
+        ));
+    }
+    for (name, limit) in
+        [("max_body_bytes", config.limits.max_body_bytes), ("outbox_bytes", config.websocket.outbox_bytes)]
+    {
+        if limit < config.limits.max_event_bytes {
+            layers.warnings.push(format!("{name} is smaller than max_event_bytes: the largest events cannot pass"));
+        }
+    }
+}
+
+fn in_force(setting: &'static Setting, given: Option<&Given>, config: &Config) -> InForce {
+    let value = match (setting.name, given) {
+        ("broker", _) => Some(config.broker.broker.to_string()),
+        (_, Some(given)) => Some(given.text.clone()),
+        (_, None) => setting.default.map(str::to_owned),
+    };
+    InForce { name: setting.name, value, source: given.map_or(Source::Default, |given| given.source.clone()) }
+}
+
+/// Short enough to read in a log, long enough not to meet another (40 random bits).
+fn random_node_id() -> String {
+    format!("node-{}", crate::event::Epoch::random())
+}
+
+#[cfg(test)]
+mod tests;

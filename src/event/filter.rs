@@ -182,6 +182,12 @@ fn condition(name: &str, test: &Value, event_type: &EventType) -> Result<Conditi
     Ok(Condition { path, test })
 }
 
+/// The path that the (dotted) name of a field means in documents of `schema`, and the types that the field can have, by
+/// JSON Schema's names: those of its elements too, where it can be an array. `None` where the schema has no such field.
+pub fn field_types<'a>(schema: &'a Value, name: &str) -> Option<(Vec<Box<str>>, BTreeSet<&'a str>)> {
+    Types::of_field(schema, name).map(|(path, types)| (path, types.0))
+}
+
 /// The types that a field can have, by JSON Schema's names, as far as the schema tells.
 struct Types<'a>(BTreeSet<&'a str>);
 

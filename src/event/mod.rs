@@ -14,7 +14,7 @@ mod types;
 
 pub use catalog::{Catalog, ChannelId, EventType, SchemaError};
 pub use envelope::{Defaults, Event, Refusal, RefusalKind};
-pub use filter::{Condition, Filter, FilterError, Scalar, Test, lookup};
+pub use filter::{Condition, Filter, FilterError, Scalar, Test, field_types, lookup};
 pub use mistake::{MAX_MISTAKES, Mistake};
 pub use position::{Epoch, ParsePositionError, Position};
 pub use types::{

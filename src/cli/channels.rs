@@ -1,0 +1,44 @@
+//! `tidings channels`: the channels of a daemon, as a table.
+
+use clap::Args;
+
+use super::failure::Failure;
+use super::output::{Output, thousands};
+use super::remote::Remote;
+
+/// List the channels: where each stands, what its log holds, who listens.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  tidings channels\n  tidings channels --json | jq .position")]
+pub struct Channels {
+    /// Print a JSON object a line.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    remote: Remote,
+}
+
+impl Channels {
+    pub async fn run(self) -> Result<(), Failure> {
+        let channels = self.remote.client()?.channels().await?;
+        let mut output = Output::new();
+        if self.json {
+            channels.iter().try_for_each(|channel| output.json(channel))?;
+        } else {
+            let rows: Vec<_> = channels
+                .into_iter()
+                .map(|channel| {
+                    let position = channel.position.map_or_else(|| "-".into(), |position| position.to_string());
+                    vec![
+                        channel.name,
+                        position,
+                        thousands(channel.retained),
+                        thousands(channel.subscribers),
+                        channel.schema,
+                    ]
+                })
+                .collect();
+            output.table(&["CHANNEL", "POSITION", "RETAINED", "SUBSCRIBERS", "SCHEMA"], &rows)?;
+        }
+        Ok(output.flush()?)
+    }
+}

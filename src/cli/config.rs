@@ -1,0 +1,84 @@
+//! `tidings config`: what is in force and where it came from; what is wrong with it.
+
+use clap::Subcommand;
+use serde_json::json;
+
+use super::failure::{Failure, say};
+use super::flags::ConfigFlags;
+use super::output::Output;
+use crate::schema;
+
+/// Show or check the configuration of the daemon.
+#[derive(Debug, Subcommand)]
+pub enum ConfigCommand {
+    /// Print the configuration in force, and where each value came from.
+    ///
+    /// A flag wins over the environment, the environment over tidings.toml, that over the defaults. Secrets are not shown.
+    #[command(
+        after_help = "Examples:\n  tidings config show\n  TIDINGS_DRAIN=30s tidings config show --config prod.toml --json\n  tidings config show --defaults > tidings.toml"
+    )]
+    Show {
+        /// Print a JSON object a line: name, value, from.
+        #[arg(long)]
+        json: bool,
+        /// Print the commented file of defaults instead, to begin a tidings.toml with.
+        #[arg(long, conflicts_with = "json")]
+        defaults: bool,
+        #[command(flatten)]
+        flags: ConfigFlags,
+    },
+    /// Check the configuration and the own types that it names; exit with 1 where something is wrong.
+    #[command(after_help = "Examples:\n  tidings config check\n  tidings config check --config prod.toml")]
+    Check {
+        #[command(flatten)]
+        flags: ConfigFlags,
+    },
+}
+
+impl ConfigCommand {
+    pub fn run(self) -> Result<(), Failure> {
+        match self {
+            Self::Show { defaults: true, .. } => {
+                let mut output = Output::new();
+                output.line(crate::config::DEFAULTS.trim_end())?;
+                Ok(output.flush()?)
+            }
+            Self::Show { json, flags, .. } => show(flags, json),
+            Self::Check { flags } => check(flags),
+        }
+    }
+}
+
+fn show(flags: ConfigFlags, as_json: bool) -> Result<(), Failure> {
+    let loaded = flags.load()?;
+    let mut output = Output::new();
+    if as_json {
+        for value in &loaded.values {
+            output.json(&json!({ "name": value.name, "value": value.value, "from": value.source.to_string() }))?;
+        }
+    } else {
+        let row = |value: &crate::config::InForce| {
+            let text = value.value.clone().unwrap_or_else(|| "-".into());
+            vec![value.name.to_owned(), text, value.source.to_string()]
+        };
+        output.table(&["NAME", "VALUE", "FROM"], &loaded.values.iter().map(row).collect::<Vec<_>>())?;
+    }
+    output.flush()?;
+    warn(&loaded.warnings);
+    Ok(())
+}
+
+fn check(flags: ConfigFlags) -> Result<(), Failure> {
+    let loaded = flags.load()?;
+    warn(&loaded.warnings);
+    schema::catalog(loaded.config.server.schemas.as_deref()).map_err(|error| format!("schemas: {error}"))?;
+    say("the configuration is right");
+    Ok(())
+}
+
+fn warn(warnings: &[String]) {
+    let yellow = anstyle::AnsiColor::Yellow.on_default().bold();
+    for warning in warnings {
+        say(&format!("{yellow}warning{yellow:#}: {warning}"));
+    }
+}

@@ -1,0 +1,76 @@
+//! The flags of the configuration, made from the list of settings: each setting is a flag of the same name.
+
+use std::io::IsTerminal;
+use std::path::PathBuf;
+
+use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, error::Error};
+
+use super::failure::{Failure, say};
+use crate::config::{self, Loaded, LogFormat, Sources, settings};
+
+/// The settings that were given as flags, and the file of the others.
+#[derive(Debug)]
+pub struct ConfigFlags {
+    given: Vec<(&'static str, String)>,
+    file: Option<PathBuf>,
+}
+
+impl ConfigFlags {
+    /// Puts the configuration together from these flags and what the process was started with.
+    pub fn load(self) -> Result<Loaded, Failure> {
+        // What is not Unicode is no setting of ours.
+        let env =
+            std::env::vars_os().filter_map(|(name, text)| Some((name.into_string().ok()?, text.into_string().ok()?)));
+        let directory = std::env::current_dir()?;
+        let log_format = if std::io::stderr().is_terminal() { LogFormat::Pretty } else { LogFormat::Json };
+        let sources = Sources { flags: self.given, env: env.collect(), file: self.file, directory, log_format };
+        config::load(sources).map_err(|mistakes| {
+            for mistake in &mistakes.0 {
+                super::failure::say_error(mistake);
+            }
+            say("`tidings config show --help` lists the settings; nothing was started.");
+            Failure::Said
+        })
+    }
+}
+
+impl Args for ConfigFlags {
+    fn augment_args(command: Command) -> Command {
+        let file = Arg::new("config")
+            .long("config")
+            .value_name("FILE")
+            .help("File of settings [default: tidings.toml in the working directory, if it is there]")
+            .value_parser(clap::value_parser!(PathBuf));
+        settings().iter().fold(command.arg(file), |command, setting| {
+            let help = match setting.default.filter(|_| !setting.is_switch()) {
+                Some(default) => format!("{} [default: {default}]", setting.help.trim_end_matches('.')),
+                None => setting.help.trim_end_matches('.').to_owned(),
+            };
+            let flag = Arg::new(setting.name).long(setting.flag()).help(help).help_heading(setting.group);
+            command.arg(if setting.is_switch() {
+                flag.value_name("BOOL").num_args(0..=1).require_equals(true).default_missing_value("true")
+            } else {
+                flag.value_name("VALUE").action(ArgAction::Set)
+            })
+        })
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
+}
+
+impl FromArgMatches for ConfigFlags {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, Error> {
+        let given = settings().iter().filter_map(|setting| {
+            let text = matches.get_one::<String>(setting.name)?;
+            Some((setting.name, text.clone()))
+        });
+        Ok(Self { given: given.collect(), file: matches.get_one("config").cloned() })
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}

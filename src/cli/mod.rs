@@ -1,0 +1,104 @@
+//! The command line: one file a command.
+//!
+//! Data goes to stdout, everything else to stderr. A command ends with 0 where it did what it was told, with 1 where that
+//! failed, and with 2 where it was told nonsense; clap sees to the last.
+
+mod bench;
+mod channels;
+mod codegen;
+mod completions;
+mod config;
+mod failure;
+mod fields;
+mod flags;
+mod output;
+mod publish;
+mod remote;
+mod schema;
+mod serve;
+mod tail;
+
+use std::future::Future;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use failure::Failure;
+
+/// A typed event bus: publish over HTTP, subscribe over WebSocket, Redis or nothing behind it.
+#[derive(Debug, Parser)]
+#[command(name = "tidings", version, max_term_width = 100, disable_help_subcommand = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Serve(serve::Serve),
+    Publish(publish::Publish),
+    Tail(tail::Tail),
+    Channels(channels::Channels),
+    #[command(subcommand)]
+    Schema(schema::Schema),
+    #[command(subcommand)]
+    Codegen(codegen::Codegen),
+    Bench(bench::Bench),
+    #[command(subcommand)]
+    Config(config::ConfigCommand),
+    Completions(completions::Completions),
+}
+
+/// Runs the command that the process was started with.
+pub fn main() -> ExitCode {
+    let outcome = match Cli::parse().command {
+        Command::Serve(serve) => on_all_cores(serve.run()),
+        Command::Publish(publish) => on_one_core(publish.run()),
+        Command::Tail(tail) => on_one_core(tail.run()),
+        Command::Channels(channels) => on_one_core(channels.run()),
+        Command::Schema(schema) => schema.run(),
+        Command::Codegen(codegen) => codegen.run(),
+        Command::Bench(bench) => on_all_cores(bench.run()),
+        Command::Config(config) => config.run(),
+        Command::Completions(completions) => completions.run(),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(),
+    }
+}
+
+fn on_all_cores(command: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+    run(tokio::runtime::Builder::new_multi_thread(), command)
+}
+
+fn on_one_core(command: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+    run(tokio::runtime::Builder::new_current_thread(), command)
+}
+
+fn run(
+    mut runtime: tokio::runtime::Builder,
+    command: impl Future<Output = Result<(), Failure>>,
+) -> Result<(), Failure> {
+    runtime.enable_all().build()?.block_on(command)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent_and_every_command_has_an_example() {
+        fn check(command: &clap::Command) {
+            if command.has_subcommands() {
+                command.get_subcommands().for_each(check);
+            } else {
+                let after = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+                assert!(after.contains("tidings "), "{} has no example", command.get_name());
+            }
+        }
+        Cli::command().debug_assert();
+        check(&Cli::command());
+    }
+}

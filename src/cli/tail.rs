@@ -1,0 +1,244 @@
+//! `tidings tail`: follows channels until it is told to stop.
+
+use std::collections::HashSet;
+use std::pin::pin;
+
+use clap::Args;
+use futures_util::FutureExt;
+use jiff::tz::TimeZone;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use serde_json::{Map, Value, json};
+
+use super::failure::{Failure, say};
+use super::fields::{self, Field};
+use super::output::{DIM, Output, colour_of, human};
+use super::remote::Remote;
+use crate::client::{Client, Delivery, Error, Subscription, Update};
+use crate::event::Position;
+
+/// Follow events as they come.
+///
+/// Connects again by itself when the daemon goes away, and says so on stderr; what it missed meanwhile is named there.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  tidings tail\n  tidings tail inventory-change --where productId=123 --where productId=124\n  tidings tail order-status --json | jq .event.data\n  tidings tail cache-invalidate --where 'keys={\"prefix\":\"user:\"}' --count 10"
+)]
+pub struct Tail {
+    /// Channels to follow; all where none is given.
+    #[arg(value_name = "CHANNEL")]
+    channels: Vec<String>,
+    /// Only events with this value in a field of their data; a field given again may have either value.
+    #[arg(long = "where", value_name = "FIELD=VALUE")]
+    filter: Vec<Field>,
+    /// End after so many events.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    count: Option<u64>,
+    /// Print a JSON object a line: position, event.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    remote: Remote,
+}
+
+impl Tail {
+    pub async fn run(self) -> Result<(), Failure> {
+        let mut interrupted = pin!(tokio::signal::ctrl_c());
+        let client = self.remote.client()?;
+        let subscriptions = tokio::select! {
+            subscriptions = subscriptions(&client, self.channels, &self.filter) => subscriptions?,
+            _ = &mut interrupted => return Ok(()),
+        };
+        let mut awaited: HashSet<_> = subscriptions.iter().map(|wanted| wanted.channel.clone()).collect();
+        let mut printer = Printer::new(self.json);
+        let mut connection = Connection::default();
+        let mut left = self.count;
+        let mut subscriber = client.subscribe(subscriptions);
+        while left != Some(0) {
+            // What is there is taken first, and shown together; before waiting for more, it is shown.
+            let update = match subscriber.next().now_or_never() {
+                Some(update) => update?,
+                None => {
+                    printer.output.flush()?;
+                    tokio::select! {
+                        update = subscriber.next() => update?,
+                        _ = &mut interrupted => break,
+                    }
+                }
+            };
+            match update {
+                Update::Event(delivery) => {
+                    printer.print(&delivery)?;
+                    left = left.map(|left| left - 1);
+                }
+                Update::Subscribed { channel, .. } => {
+                    if awaited.remove(&channel) && awaited.is_empty() {
+                        say(&format!("{DIM}following; Ctrl-C ends{DIM:#}"));
+                    }
+                }
+                other => {
+                    printer.output.flush()?;
+                    connection.tell(&other);
+                }
+            }
+        }
+        printer.output.flush()?;
+        subscriber.close().await;
+        Ok(())
+    }
+}
+
+/// What to subscribe to: the channels that were named, or all of them that have the fields of the filter.
+async fn subscriptions(client: &Client, named: Vec<String>, filter: &[Field]) -> Result<Vec<Subscription>, Failure> {
+    let all = named.is_empty();
+    // A channel that was named twice is followed once.
+    let mut names = named;
+    if all {
+        names = client.channels().await?.into_iter().map(|channel| channel.name).collect();
+    } else {
+        let mut seen = HashSet::new();
+        names.retain(|name| seen.insert(name.clone()));
+    }
+    let mut subscriptions = Vec::new();
+    for name in &names {
+        let schema = match client.schema(name).await {
+            // An unknown channel: the daemon will say so, and which one may have been meant.
+            Err(Error::Refused(problem)) if problem.status == 404 => json!({}),
+            schema => schema?,
+        };
+        if all && !fields::has_all(&schema, filter) {
+            continue;
+        }
+        let wanted = Subscription::to(name);
+        let filtered = !filter.is_empty();
+        subscriptions.push(if filtered { wanted.only(fields::filter(&schema, filter)) } else { wanted });
+    }
+    if subscriptions.is_empty() {
+        let fields: Vec<_> = filter.iter().map(|field| field.name.as_str()).collect();
+        return Err(format!("no channel has the field {}", fields.join(" and ")).into());
+    }
+    if subscriptions.len() < names.len() {
+        let followed: Vec<_> = subscriptions.iter().map(|wanted| &*wanted.channel).collect();
+        say(&format!("{DIM}only {} has what --where names{DIM:#}", followed.join(", ")));
+    }
+    Ok(subscriptions)
+}
+
+/// What is said of the connection, on stderr.
+#[derive(Default)]
+struct Connection {
+    lost: bool,
+}
+
+impl Connection {
+    fn tell(&mut self, update: &Update) {
+        match update {
+            Update::Disconnected { reason, retry_in } => {
+                self.lost = true;
+                say(&format!("{DIM}disconnected: {reason}; connecting again in {}{DIM:#}", human(*retry_in)));
+            }
+            Update::Connected { node } if self.lost => {
+                self.lost = false;
+                say(&format!("{DIM}connected again, to {node}{DIM:#}"));
+            }
+            Update::Gap { channel, from, position } => {
+                say(&format!("{channel}: what came after {from} up to {position} was missed"));
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Events as lines.
+struct Printer {
+    output: Output,
+    json: bool,
+    zone: TimeZone,
+}
+
+/// A line of `--json`.
+#[derive(Serialize)]
+struct Line<'a> {
+    position: &'a Position,
+    event: &'a RawValue,
+}
+
+/// What a person is shown of an event.
+#[derive(Deserialize)]
+struct Shown {
+    time: Option<String>,
+    subject: Option<String>,
+    data: Value,
+}
+
+impl Printer {
+    fn new(json: bool) -> Self {
+        let output = if json { Output::ndjson() } else { Output::new() };
+        Self { output, json, zone: TimeZone::system() }
+    }
+
+    fn print(&mut self, delivery: &Delivery) -> Result<(), Failure> {
+        if self.json {
+            let line = Line { position: &delivery.position, event: &delivery.event };
+            return Ok(self.output.json(&line)?);
+        }
+        let shown: Shown = serde_json::from_str(delivery.event.get()).map_err(|error| error.to_string())?;
+        let line = human_line(&delivery.channel, &delivery.position, &shown, &self.zone);
+        Ok(self.output.line(&line)?)
+    }
+}
+
+fn human_line(channel: &str, position: &Position, event: &Shown, zone: &TimeZone) -> String {
+    let time = event.time.as_deref().and_then(|time| time.parse::<jiff::Timestamp>().ok());
+    let time = time.map_or_else(String::new, |time| time.to_zoned(zone.clone()).strftime("%H:%M:%S%.3f").to_string());
+    let colour = colour_of(channel);
+    let subject = event.subject.as_deref().map_or_else(String::new, |subject| format!("  {}", word(subject)));
+    let nothing = Map::new();
+    let data = match &event.data {
+        Value::Object(fields) => fields,
+        _ => &nothing,
+    };
+    let mut line = format!("{DIM}{time}{DIM:#}  {colour}{channel}{colour:#}{subject} ");
+    for (name, value) in data {
+        let value = match value {
+            Value::String(text) => word(text),
+            other => tame(&other.to_string()),
+        };
+        line.push_str(&format!(" {DIM}{}={DIM:#}{value}", word(name)));
+    }
+    if !event.data.is_object() {
+        line.push_str(&format!(" {}", tame(&event.data.to_string())));
+    }
+    format!("{line}  {DIM}{position}{DIM:#}")
+}
+
+/// JSON without the control characters that it need not escape.
+fn tame(json: &str) -> String {
+    json.chars().map(|letter| if letter.is_control() { char::REPLACEMENT_CHARACTER } else { letter }).collect()
+}
+
+/// A text as it stands, where that is one plain word; else quoted, and so that nothing in it can command the terminal.
+fn word(text: &str) -> String {
+    let plain = |letter: char| !letter.is_control() && !letter.is_whitespace() && !"\"'\\=".contains(letter);
+    if !text.is_empty() && text.chars().all(plain) { text.to_owned() } else { format!("{text:?}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_is_one_line_that_cannot_command_the_terminal() {
+        let event = Shown {
+            time: Some("2026-11-21T06:30:00.5Z".into()),
+            subject: Some("123".into()),
+            data: json!({"reason":"a \u{1b}[2J\n\u{9b}b","tags":["x\u{9b}"],"n":-1,"id":"p/1"}),
+        };
+        let line = human_line("own", &"k3:42".parse().unwrap(), &event, &TimeZone::UTC);
+        let line = anstream::adapter::strip_str(&line).to_string();
+        assert_eq!(
+            line,
+            "06:30:00.500  own  123  reason=\"a \\u{1b}[2J\\n\\u{9b}b\" tags=[\"x\u{fffd}\"] n=-1 id=p/1  k3:42"
+        );
+    }
+}

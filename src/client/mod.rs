@@ -1,0 +1,284 @@
+//! The Rust client: publish and subscribe to a tidings daemon. The command line and the tests use it, too.
+//!
+//! ```no_run
+//! use tidings::client::{Client, Subscription, Update};
+//! use tidings::event::{InventoryChange, Payload};
+//!
+//! # async fn example() -> Result<(), tidings::client::Error> {
+//! let client = Client::new("http://127.0.0.1:7400")?;
+//! let mut subscriber = client.subscribe([Subscription::to("inventory-change")]);
+//! client
+//!     .publish(&Payload::InventoryChange(InventoryChange {
+//!         product_id: "123".into(),
+//!         variant_id: None,
+//!         old_quantity: 100,
+//!         new_quantity: 95,
+//!         reason: "sale".into(),
+//!     }))
+//!     .await?;
+//! while let Update::Event(delivery) = subscriber.next().await? {
+//!     println!("{} {}", delivery.position, delivery.event);
+//! }
+//! # Ok(())
+//! # }
+//! ```
+
+mod backoff;
+mod error;
+mod subscriber;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use reqwest::header;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use tokio::time::Instant;
+use url::Url;
+
+pub use error::{Error, Place, Problem};
+pub use subscriber::{Delivery, Subscriber, Subscription, Update};
+
+use crate::event::Position;
+use backoff::Backoff;
+
+/// A daemon, by its address. Cheap to clone; clones share their connections.
+#[derive(Clone)]
+pub struct Client {
+    http: reqwest::Client,
+    /// Ends with a slash.
+    base: Url,
+    token: Option<Arc<str>>,
+    patience: Duration,
+}
+
+/// An event that the daemon has taken.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Accepted {
+    pub id: String,
+    #[serde(rename = "type")]
+    pub event_type: String,
+    pub position: Position,
+    /// The event had been published before; `position` is where.
+    pub duplicate: bool,
+}
+
+/// A channel of the daemon.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Channel {
+    /// Its name, which is that of its events' type.
+    #[serde(rename = "type")]
+    pub name: String,
+    /// The URI of the schema of `data`.
+    pub schema: String,
+    /// Where its newest event stands; `None` while the broker has not been reached.
+    pub position: Option<Position>,
+    /// Events that its log holds.
+    pub retained: u64,
+    /// Subscriptions on this node.
+    pub subscribers: u64,
+}
+
+/// The most events of one [`Client::publish_all`].
+pub const MAX_BATCH: usize = 1_000;
+
+/// How long an answer may take. The daemon itself gives up on its broker after a few seconds.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(15);
+
+impl Client {
+    /// A client of the daemon at `url`, such as `http://127.0.0.1:7400`. Nothing is connected yet.
+    ///
+    /// # Errors
+    /// [`Error::Url`] where that is no URL of a daemon.
+    pub fn new(url: &str) -> Result<Self, Error> {
+        let wrong = |cause: &str| Error::Url(format!("{url:?} is no daemon's URL: {cause}"));
+        let mut base = Url::parse(url).map_err(|_| wrong("expected something like http://127.0.0.1:7400"))?;
+        match base.scheme() {
+            "http" => {}
+            "https" => return Err(wrong("TLS is not supported by this version of the client; expected http://")),
+            _ => return Err(wrong("expected http://HOST:PORT")),
+        }
+        base.set_query(None);
+        base.set_fragment(None);
+        if !base.path().ends_with('/') {
+            base.set_path(&format!("{}/", base.path()));
+        }
+        let http = reqwest::Client::builder()
+            .connect_timeout(CONNECT_TIMEOUT)
+            .timeout(REQUEST_TIMEOUT)
+            .tcp_nodelay(true)
+            .user_agent(concat!("tidings/", env!("CARGO_PKG_VERSION")))
+            .build()
+            .map_err(|error| wrong(&error.to_string()))?;
+        Ok(Self { http, base, token: None, patience: PATIENCE })
+    }
+
+    /// Sends this token with everything.
+    pub fn with_token(mut self, token: impl Into<Arc<str>>) -> Self {
+        self.token = Some(token.into());
+        self
+    }
+
+    /// For how long publishing is tried again, instead of 15 s; zero tries once.
+    pub fn with_patience(mut self, patience: Duration) -> Self {
+        self.patience = patience;
+        self
+    }
+
+    /// The daemon's address, without what may be secret in it.
+    pub fn url(&self) -> String {
+        error::shown(&self.base)
+    }
+
+    /// Publishes one event: a CloudEvent, or anything that serialises as one, such as a
+    /// [`Payload`](crate::event::Payload).
+    ///
+    /// An event without an `id` gets one here, so that it is published once, however often it has to be sent.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] with what is wrong with the event; [`Error::Unreachable`] where it stays unknown whether it was
+    /// taken: publishing it again with the same `id` is safe.
+    pub async fn publish(&self, event: &impl Serialize) -> Result<Accepted, Error> {
+        let mut event = serde_json::to_value(event).map_err(|error| self.unexpected(error.to_string()))?;
+        identify(&mut event);
+        let accepted = self.send(&event).await?.into_iter().next();
+        accepted.ok_or_else(|| self.unexpected("it accepted no event".into()))
+    }
+
+    /// Publishes up to [`MAX_BATCH`] events, all or (where one is refused) none, in this order.
+    ///
+    /// Those without an `id` get one, in place: publishing the same slice again is safe.
+    ///
+    /// # Errors
+    /// As [`Client::publish`]; the pointers of a refusal begin with the index of the event.
+    pub async fn publish_all(&self, events: &mut [Value]) -> Result<Vec<Accepted>, Error> {
+        events.iter_mut().for_each(identify);
+        let accepted = self.send(&events).await?;
+        match accepted.len() == events.len() {
+            true => Ok(accepted),
+            false => Err(self.unexpected(format!("it accepted {} of {} events", accepted.len(), events.len()))),
+        }
+    }
+
+    /// The channels of the daemon.
+    ///
+    /// # Errors
+    /// Where the daemon does not answer, or refuses.
+    pub async fn channels(&self) -> Result<Vec<Channel>, Error> {
+        #[derive(Deserialize)]
+        struct Channels {
+            channels: Vec<Channel>,
+        }
+        let answer: Channels = self.call(self.http.get(self.at("v1/channels"))).await?;
+        Ok(answer.channels)
+    }
+
+    /// The JSON Schema of a type's `data`.
+    ///
+    /// # Errors
+    /// Where the daemon does not answer, or has no such type.
+    pub async fn schema(&self, event_type: &str) -> Result<Value, Error> {
+        let mut url = self.at("v1/schemas/");
+        if let Ok(mut path) = url.path_segments_mut() {
+            path.pop_if_empty().push(event_type);
+        }
+        self.call(self.http.get(url)).await
+    }
+
+    /// A subscriber to these channels. It connects when it is first asked for what there is.
+    pub fn subscribe(&self, subscriptions: impl IntoIterator<Item = Subscription>) -> Subscriber {
+        Subscriber::new(self.clone(), subscriptions.into_iter().collect())
+    }
+
+    async fn send(&self, body: &impl Serialize) -> Result<Vec<Accepted>, Error> {
+        #[derive(Deserialize)]
+        struct Answer {
+            accepted: Vec<Accepted>,
+        }
+        let body = serde_json::to_vec(body).map_err(|error| self.unexpected(error.to_string()))?;
+        let body = Bytes::from(body);
+        let url = self.at("v1/events");
+        let end = Instant::now() + self.patience;
+        let mut backoff = Backoff::default();
+        loop {
+            let request = self.http.post(url.clone()).header(header::CONTENT_TYPE, "application/json");
+            let error = match self.call::<Answer>(request.body(body.clone())).await {
+                Ok(answer) => return Ok(answer.accepted),
+                Err(error) => error,
+            };
+            let asked = match &error {
+                Error::Refused(problem) => problem.retry_after.unwrap_or_default(),
+                _ => Duration::ZERO,
+            };
+            let pause = backoff.next().max(asked);
+            if !error.is_transient() || Instant::now() + pause > end {
+                return Err(error);
+            }
+            tracing::debug!(%error, ?pause, "publishing is tried again");
+            tokio::time::sleep(pause).await;
+        }
+    }
+
+    async fn call<T: DeserializeOwned>(&self, mut request: reqwest::RequestBuilder) -> Result<T, Error> {
+        if let Some(token) = &self.token {
+            request = request.bearer_auth(token);
+        }
+        let answer = request.send().await.map_err(|error| Error::unreachable(&self.base, &error))?;
+        let status = answer.status();
+        let retry_after = answer.headers().get(header::RETRY_AFTER).cloned();
+        let body = answer.bytes().await.map_err(|error| Error::unreachable(&self.base, &error))?;
+        if !status.is_success() {
+            let retry_after = retry_after.as_ref().and_then(|seconds| seconds.to_str().ok());
+            return Err(Error::refused(&self.base, status.as_u16(), retry_after, &body));
+        }
+        serde_json::from_slice(&body).map_err(|error| self.unexpected(error.to_string()))
+    }
+
+    /// The URL of a route.
+    fn at(&self, route: &str) -> Url {
+        let mut url = self.base.clone();
+        url.set_path(&format!("{}{route}", self.base.path()));
+        url
+    }
+
+    fn unexpected(&self, cause: String) -> Error {
+        Error::Unexpected { url: self.url(), cause }
+    }
+}
+
+/// Gives an event an id, unless it has one or is none.
+fn identify(event: &mut Value) {
+    if let Some(attributes) = event.as_object_mut()
+        && attributes.get("id").is_none_or(Value::is_null)
+    {
+        attributes.insert("id".into(), uuid::Uuid::now_v7().to_string().into());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_daemon_is_named_by_an_http_url() {
+        assert_eq!(Client::new("http://127.0.0.1:7400").unwrap().at("v1/ws").as_str(), "http://127.0.0.1:7400/v1/ws");
+        assert_eq!(Client::new("http://h/bus?x#y").unwrap().at("v1/ws").as_str(), "http://h/bus/v1/ws");
+        for url in ["", "127.0.0.1:7400", "localhost:7400", "ftp://host", "http://"] {
+            assert!(matches!(Client::new(url), Err(Error::Url(_))), "{url}");
+        }
+    }
+
+    #[test]
+    fn an_event_keeps_its_id() {
+        let mut event = serde_json::json!({"id":"a"});
+        identify(&mut event);
+        assert_eq!(event["id"], "a");
+        event["id"] = Value::Null;
+        identify(&mut event);
+        assert_eq!(event["id"].as_str().map(str::len), Some(36));
+    }
+}

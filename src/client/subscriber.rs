@@ -1,0 +1,369 @@
+//! The receiving side: one WebSocket with any number of subscriptions, which comes back by itself.
+//!
+//! There is no task behind it. The connection lives while [`Subscriber::next`] is called, so a consumer that does not
+//! keep up holds the daemon back, which closes it (4008) rather than drop something from the middle.
+
+use std::borrow::Cow;
+use std::collections::{HashMap, VecDeque};
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::{SinkExt, Stream, StreamExt, stream};
+use serde::Deserialize;
+use serde_json::Value;
+use serde_json::value::RawValue;
+use tokio::net::TcpStream;
+use tokio::time::{Instant, sleep_until, timeout};
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::http::{HeaderValue, header};
+use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
+use tokio_tungstenite::tungstenite::{self, Message};
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async_with_config};
+
+use super::backoff::Backoff;
+use super::{Client, Error};
+use crate::event::Position;
+use crate::protocol::{self, ErrorCode, ServerFrame};
+
+/// What a subscriber wants of a channel.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Subscription {
+    pub channel: Arc<str>,
+    /// `where`: which events, all where there is none. See [`Filter`](crate::event::Filter).
+    pub filter: Option<Value>,
+}
+
+impl Subscription {
+    /// All events of a channel.
+    pub fn to(channel: &str) -> Self {
+        Self { channel: channel.into(), filter: None }
+    }
+
+    /// Only the events that the filter lets through.
+    pub fn only(mut self, filter: Value) -> Self {
+        self.filter = Some(filter);
+        self
+    }
+}
+
+/// What a subscriber is told.
+#[derive(Debug, Clone)]
+pub enum Update {
+    /// A subscription stands: what comes after `position` will be delivered. Comes again after each reconnect.
+    Subscribed {
+        channel: Arc<str>,
+        position: Position,
+    },
+    Event(Delivery),
+    /// Events after `from` up to and including `position` cannot be delivered: the log lost them, or they came while the
+    /// subscriber was not connected (then a filter might not have let any of them through).
+    Gap {
+        channel: Arc<str>,
+        from: Position,
+        position: Position,
+    },
+    /// The connection ended or was not made; the next attempt begins after `retry_in`.
+    Disconnected {
+        reason: String,
+        retry_in: Duration,
+    },
+    /// The connection stands again after a [`Update::Disconnected`], or for the first time.
+    Connected {
+        node: String,
+    },
+}
+
+/// An event, as it arrived.
+#[derive(Debug, Clone)]
+pub struct Delivery {
+    pub channel: Arc<str>,
+    pub position: Position,
+    /// The CloudEvent's JSON.
+    pub event: Box<RawValue>,
+}
+
+/// A connection to a daemon, with its subscriptions.
+pub struct Subscriber {
+    client: Client,
+    /// Those that the daemon refused are `None`; the index is in the name of the subscription.
+    subscriptions: Vec<Option<Subscription>>,
+    link: Link,
+    backoff: Backoff,
+    /// Where each channel's stream stands, to know what was missed after a reconnect.
+    positions: HashMap<Arc<str>, Position>,
+    /// What one frame meant beyond its first update: never more than two.
+    pending: VecDeque<Update>,
+}
+
+type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
+
+/// Each state holds what it waits for, so that a [`Subscriber::next`] which is dropped half-way loses nothing.
+enum Link {
+    /// Until then.
+    Waiting(Instant),
+    Connecting(Pin<Box<dyn Future<Output = Result<Socket, Error>> + Send>>),
+    Up(Box<Up>),
+}
+
+struct Up {
+    socket: Socket,
+    /// Nothing for that long means that nobody is there.
+    silence: Duration,
+    /// When the daemon, which is about to stop, wants us to come back.
+    come_back: Option<Instant>,
+    /// Why the connection ends, once that is known.
+    reason: Option<String>,
+    /// The channels of which this connection has had no position yet.
+    fresh: Vec<Arc<str>>,
+}
+
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long the goodbye of either side may take.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
+/// Small, since a process may hold thousands of subscribers (as `tidings bench` does).
+const READ_BUFFER: usize = 8 * 1024;
+
+impl Subscriber {
+    pub(super) fn new(client: Client, subscriptions: Vec<Subscription>) -> Self {
+        Self {
+            client,
+            subscriptions: subscriptions.into_iter().map(Some).collect(),
+            link: Link::Waiting(Instant::now()),
+            backoff: Backoff::default(),
+            positions: HashMap::new(),
+            pending: VecDeque::new(),
+        }
+    }
+
+    /// The next thing to know. Connects, and after a loss connects again, for as long as it takes.
+    ///
+    /// May be dropped before it is done (in a `select!`, say) without losing anything.
+    ///
+    /// # Errors
+    /// [`Error::Subscription`] for a subscription that the daemon refuses: the others go on. [`Error::Refused`] and
+    /// [`Error::Unexpected`] where trying again as it is would be refused again.
+    pub async fn next(&mut self) -> Result<Update, Error> {
+        loop {
+            if let Some(update) = self.pending.pop_front() {
+                return Ok(update);
+            }
+            match &mut self.link {
+                Link::Waiting(until) => {
+                    sleep_until(*until).await;
+                    self.link = Link::Connecting(Box::pin(connect(self.client.clone(), self.requests())));
+                }
+                Link::Connecting(connecting) => match connecting.as_mut().await {
+                    Ok(socket) => {
+                        let fresh = self.subscriptions.iter().flatten().map(|wanted| wanted.channel.clone()).collect();
+                        let silence = HANDSHAKE_TIMEOUT;
+                        self.link = Link::Up(Box::new(Up { socket, silence, come_back: None, reason: None, fresh }));
+                    }
+                    Err(error) => {
+                        self.lost(error.to_string(), None);
+                        if !error.is_transient() {
+                            self.pending.clear();
+                            return Err(error);
+                        }
+                    }
+                },
+                Link::Up(up) => match up.receive().await {
+                    Ok(Some(text)) => self.take(&text)?,
+                    Ok(None) => {}
+                    Err(reason) => {
+                        let come_back = up.come_back;
+                        self.lost(reason, come_back);
+                    }
+                },
+            }
+        }
+    }
+
+    /// The same as a stream, which never ends.
+    pub fn into_stream(self) -> impl Stream<Item = Result<Update, Error>> + Send {
+        stream::unfold(self, |mut subscriber| async { Some((subscriber.next().await, subscriber)) })
+    }
+
+    /// Says goodbye to the daemon; dropping a subscriber just hangs up.
+    pub async fn close(self) {
+        if let Link::Up(mut up) = self.link {
+            // Whether the daemon hears it or not, we are gone.
+            let _ = timeout(CLOSE_TIMEOUT, up.socket.close(None)).await;
+        }
+    }
+
+    /// The `subscribe` frames.
+    fn requests(&self) -> Vec<Message> {
+        let named = self.subscriptions.iter().enumerate();
+        named
+            .filter_map(|(index, wanted)| {
+                let wanted = wanted.as_ref()?;
+                let frame = protocol::ClientFrame::Subscribe(protocol::Subscribe {
+                    sub: format!("s{index}"),
+                    channel: wanted.channel.to_string(),
+                    filter: wanted.filter.clone(),
+                });
+                serde_json::to_string(&frame).ok().map(Message::from)
+            })
+            .collect()
+    }
+
+    fn lost(&mut self, reason: String, come_back: Option<Instant>) {
+        let retry_in = match come_back {
+            Some(at) => at.saturating_duration_since(Instant::now()),
+            None => self.backoff.next(),
+        };
+        self.link = Link::Waiting(Instant::now() + retry_in);
+        self.pending.push_back(Update::Disconnected { reason, retry_in });
+    }
+
+    /// Understands one frame of the daemon.
+    fn take(&mut self, text: &str) -> Result<(), Error> {
+        /// Events are by far the most: they are read without a detour, and copied once.
+        #[derive(Deserialize)]
+        struct Frame<'a> {
+            #[serde(rename = "type", borrow)]
+            kind: Cow<'a, str>,
+            position: Option<Position>,
+            event: Option<Box<RawValue>>,
+        }
+        if let Ok(Frame { kind, position: Some(position), event: Some(event) }) = serde_json::from_str(text)
+            && kind == "event"
+        {
+            return self.take_event(position, event);
+        }
+        let Ok(frame) = serde_json::from_str::<ServerFrame<'_>>(text) else {
+            // A frame of a later version.
+            tracing::debug!(bytes = text.len(), "a frame that this client does not know");
+            return Ok(());
+        };
+        let Link::Up(up) = &mut self.link else { return Ok(()) };
+        match frame {
+            ServerFrame::Welcome { node, heartbeat_ms, .. } => {
+                // Two heartbeats, and half of one for what is on its way.
+                up.silence = Duration::from_millis(heartbeat_ms.saturating_mul(5) / 2).max(Duration::from_millis(100));
+                self.pending.push_back(Update::Connected { node: node.into_owned() });
+            }
+            ServerFrame::Subscribed { channel, position, .. } => {
+                let channel: Arc<str> = channel.into();
+                self.backoff.reset();
+                let first = up.fresh.contains(&channel);
+                up.fresh.retain(|fresh| *fresh != channel);
+                if first {
+                    let before = self.positions.insert(channel.clone(), position.clone());
+                    if let Some(from) = before.filter(|from| *from != position) {
+                        let gap = Update::Gap { channel: channel.clone(), from, position: position.clone() };
+                        self.pending.push_back(gap);
+                    }
+                }
+                self.pending.push_back(Update::Subscribed { channel, position });
+            }
+            ServerFrame::Gap { channel, from, position } => {
+                let channel: Arc<str> = channel.into();
+                self.positions.insert(channel.clone(), position.clone());
+                self.pending.push_back(Update::Gap { channel, from, position });
+            }
+            ServerFrame::Heartbeat { positions } => {
+                self.positions.extend(positions.into_iter().map(|(channel, position)| (channel.into(), position)));
+            }
+            ServerFrame::Error { code: ErrorCode::BrokerUnavailable, message, .. } => {
+                // Not refused, just not now: come back, with a growing pause.
+                self.lost(message.into_owned(), None);
+            }
+            ServerFrame::Error { code, message, sub } => {
+                let index = sub.as_deref().and_then(|sub| sub.strip_prefix('s')).and_then(|index| index.parse().ok());
+                let refused = index.and_then(|index: usize| self.subscriptions.get_mut(index)).and_then(Option::take);
+                let channel = refused.map_or_else(|| "the connection".into(), |refused| refused.channel.to_string());
+                let code = code.as_str().to_owned();
+                return Err(Error::Subscription { channel, code, message: message.into_owned() });
+            }
+            ServerFrame::Draining { reconnect_in_ms } => {
+                up.come_back = Some(Instant::now() + Duration::from_millis(reconnect_in_ms));
+            }
+            ServerFrame::Event { .. } | ServerFrame::Unsubscribed { .. } | ServerFrame::Pong => {}
+        }
+        Ok(())
+    }
+
+    fn take_event(&mut self, position: Position, event: Box<RawValue>) -> Result<(), Error> {
+        #[derive(Deserialize)]
+        struct Head<'a> {
+            #[serde(rename = "type", borrow)]
+            channel: Cow<'a, str>,
+        }
+        let Ok(Head { channel }) = serde_json::from_str(event.get()) else {
+            return Err(self.client.unexpected("an event without a type".into()));
+        };
+        let channel = match self.positions.get_key_value(&*channel) {
+            Some((known, _)) => known.clone(),
+            None => channel.into(),
+        };
+        self.positions.insert(channel.clone(), position.clone());
+        self.pending.push_back(Update::Event(Delivery { channel, position, event }));
+        Ok(())
+    }
+}
+
+impl Up {
+    /// The next text frame, or why there will be none. `None` for what is no text.
+    async fn receive(&mut self) -> Result<Option<tungstenite::Utf8Bytes>, String> {
+        let patience = match (&self.reason, self.come_back) {
+            (Some(_), _) => CLOSE_TIMEOUT,
+            (None, Some(at)) => at.saturating_duration_since(Instant::now()).min(self.silence),
+            (None, None) => self.silence,
+        };
+        let Ok(message) = timeout(patience, self.socket.next()).await else {
+            return Err(self.reason.take().unwrap_or_else(|| match self.come_back {
+                Some(_) => "the node is about to stop".into(),
+                None => format!("no sign of life for {} ms", patience.as_millis()),
+            }));
+        };
+        match message {
+            Some(Ok(Message::Text(text))) => Ok(Some(text)),
+            Some(Ok(Message::Close(frame))) => {
+                self.reason = Some(match frame {
+                    Some(frame) => format!("closed by the daemon: {} {}", u16::from(frame.code), frame.reason),
+                    None => "closed by the daemon".into(),
+                });
+                // Read on: the other side has its goodbye answered that way.
+                Ok(None)
+            }
+            Some(Ok(_)) => Ok(None),
+            Some(Err(error)) => Err(self.reason.take().unwrap_or_else(|| error.to_string())),
+            None => Err(self.reason.take().unwrap_or_else(|| "the connection was cut".into())),
+        }
+    }
+}
+
+async fn connect(client: Client, requests: Vec<Message>) -> Result<Socket, Error> {
+    let mut url = client.at("v1/ws");
+    // http and ws are both "special" schemes, between which a URL can change.
+    let _ = url.set_scheme("ws");
+    let mut request = url.as_str().into_client_request().map_err(|error| Error::Url(error.to_string()))?;
+    let headers = request.headers_mut();
+    headers.insert(header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(protocol::SUBPROTOCOL));
+    if let Some(token) = &client.token {
+        let value = HeaderValue::try_from(format!("Bearer {token}"));
+        headers.insert(header::AUTHORIZATION, value.map_err(|_| Error::Url("the token is no header's value".into()))?);
+    }
+    let config = WebSocketConfig::default().read_buffer_size(READ_BUFFER);
+    let connecting = async {
+        let (mut socket, _) = connect_async_with_config(request, Some(config), true).await?;
+        for request in requests {
+            socket.feed(request).await?;
+        }
+        socket.flush().await?;
+        Ok(socket)
+    };
+    match timeout(HANDSHAKE_TIMEOUT, connecting).await {
+        Ok(Ok(socket)) => Ok(socket),
+        Ok(Err(tungstenite::Error::Http(answer))) => {
+            let body = answer.body().as_deref().unwrap_or_default();
+            let retry_after = answer.headers().get(header::RETRY_AFTER).and_then(|seconds| seconds.to_str().ok());
+            Err(Error::refused(&client.base, answer.status().as_u16(), retry_after, body))
+        }
+        Ok(Err(error)) => Err(Error::unreachable(&client.base, &error)),
+        Err(_) => Err(Error::Unreachable { url: client.url(), cause: "the handshake took too long".into() }),
+    }
+}

@@ -1,0 +1,126 @@
+//! The layers together: what wins, what is refused, and what the refusal says.
+
+use super::*;
+
+/// A configuration from a `tidings.toml`, variables and flags.
+fn load_from(file: &str, env: &[(&str, &str)], flags: &[(&'static str, &str)]) -> Result<Loaded, Mistakes> {
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::write(directory.path().join("tidings.toml"), file).unwrap();
+    load(Sources {
+        flags: flags.iter().map(|(name, text)| (*name, (*text).into())).collect(),
+        env: env.iter().map(|(name, text)| ((*name).into(), (*text).into())).collect(),
+        file: None,
+        directory: directory.path().into(),
+        log_format: LogFormat::Pretty,
+    })
+}
+
+fn mistake(file: &str, env: &[(&str, &str)], flags: &[(&'static str, &str)]) -> String {
+    let mistakes = load_from(file, env, flags).unwrap_err().0;
+    assert_eq!(mistakes.len(), 1, "{mistakes:?}");
+    mistakes.into_iter().next().unwrap()
+}
+
+fn source(loaded: &Loaded, name: &str) -> String {
+    loaded.values.iter().find(|value| value.name == name).unwrap().source.to_string()
+}
+
+#[test]
+fn without_anything_the_defaults_hold_and_every_setting_is_read() {
+    let loaded = load_from("", &[], &[]).unwrap();
+    assert_eq!(loaded.config.server.listen.to_string(), "127.0.0.1:7400");
+    assert_eq!(loaded.config.broker.broker, BrokerUrl::Memory);
+    assert_eq!(loaded.config.websocket.heartbeat, Duration::from_secs(25));
+    assert!(loaded.values.iter().all(|value| value.source == Source::Default));
+    assert!(loaded.warnings.is_empty());
+}
+
+#[test]
+fn no_setting_is_listed_that_nothing_reads() {
+    for setting in settings().iter().filter(|setting| setting.name != "schemas") {
+        assert!(mistake("", &[], &[(setting.name, "\u{0}")]).starts_with(setting.name));
+    }
+}
+
+#[test]
+fn flags_win_over_the_environment_and_that_over_the_file() {
+    let file = "heartbeat = \"1s\"\ndrain = \"2s\"\nmax_subscriptions = 1_000\nlisten = \"127.0.0.1:1\"";
+    let env = [("TIDINGS_HEARTBEAT", "3s"), ("TIDINGS_DRAIN", "4s"), ("TIDINGS_LISTEN", "")];
+    let loaded = load_from(file, &env, &[("heartbeat", "5s")]).unwrap();
+    assert_eq!(loaded.config.websocket.heartbeat, Duration::from_secs(5));
+    assert_eq!(loaded.config.server.drain, Duration::from_secs(4));
+    assert_eq!(loaded.config.websocket.max_subscriptions, 1_000);
+    assert_eq!(source(&loaded, "heartbeat"), "--heartbeat");
+    assert_eq!(source(&loaded, "drain"), "TIDINGS_DRAIN");
+    assert_eq!(source(&loaded, "max_subscriptions"), "tidings.toml:3");
+    assert_eq!(source(&loaded, "listen"), "tidings.toml:4");
+    assert_eq!(source(&loaded, "prefix"), "default");
+}
+
+#[test]
+fn the_file_of_defaults_changes_nothing() {
+    let loaded = load_from(DEFAULTS, &[], &[]).unwrap();
+    assert_eq!(loaded.config.limits.max_event_bytes, 64 * 1024);
+}
+
+#[test]
+fn an_unknown_key_is_told_the_nearest() {
+    assert_eq!(
+        mistake("\n\nmax_events_bytes = 1", &[], &[]),
+        "tidings.toml:3: unknown key max_events_bytes; did you mean max_event_bytes?"
+    );
+    assert!(mistake("max-event-bytes = 1", &[], &[]).ends_with("did you mean max_event_bytes?"));
+}
+
+#[test]
+fn an_unknown_variable_is_a_warning() {
+    let env = [("TIDINGS_HEARTBEET", "1s"), ("TIDINGS_URL", "x"), ("TIDINGS_TOKEN", "y"), ("OTHER", "z")];
+    let loaded = load_from("", &env, &[]).unwrap();
+    assert_eq!(loaded.warnings, ["unknown variable TIDINGS_HEARTBEET is ignored; did you mean TIDINGS_HEARTBEAT?"]);
+}
+
+#[test]
+fn a_wrong_value_is_named_with_its_origin_and_what_was_expected() {
+    let expected = "expected a duration such as 250ms, 25s, 10m or 1h, not \"25\"";
+    assert_eq!(mistake("heartbeat = 25", &[], &[]), format!("heartbeat (tidings.toml:1): {expected}"));
+    assert_eq!(mistake("", &[("TIDINGS_HEARTBEAT", "25")], &[]), format!("heartbeat (TIDINGS_HEARTBEAT): {expected}"));
+    assert_eq!(mistake("", &[], &[("heartbeat", "25")]), format!("heartbeat (--heartbeat): {expected}"));
+    assert!(mistake("listen = [1]", &[], &[]).contains("not a TOML array"));
+}
+
+#[test]
+fn all_mistakes_are_found_at_once() {
+    let mistakes =
+        load_from("x = 1\ndrain = \"1\"", &[("TIDINGS_LISTEN", "here")], &[("broker", "kafka")]).unwrap_err();
+    assert_eq!(mistakes.0.len(), 4, "{mistakes}");
+}
+
+#[test]
+fn a_password_is_neither_in_errors_nor_in_what_is_in_force() {
+    for file in
+        ["broker = \"redis://u:s3cret@host", "broker = \"kafka://u:s3cret@host\"", "broker = \"redis://u:s3cret@\""]
+    {
+        let message = mistake(file, &[], &[]);
+        assert!(!message.contains("s3cret"), "{message}");
+    }
+    let loaded = load_from("broker = \"redis://u:s3cret@host\"", &[], &[]).unwrap();
+    assert!(!format!("{loaded:?}").contains("s3cret"));
+}
+
+#[test]
+fn others_are_let_in_only_on_purpose() {
+    for listen in ["0.0.0.0:7400", "[::]:7400", "192.168.0.1:0"] {
+        assert!(mistake("", &[], &[("listen", listen)]).starts_with("listen (--listen): "));
+        assert!(load_from("insecure = true", &[], &[("listen", listen)]).is_ok());
+    }
+    for listen in ["127.9.9.9:0", "[::1]:0", "[::ffff:127.0.0.1]:0"] {
+        assert!(load_from("", &[], &[("listen", listen)]).is_ok());
+    }
+}
+
+#[test]
+fn a_named_file_must_be_there() {
+    let sources =
+        || Sources { directory: std::env::temp_dir(), file: Some("no/such.toml".into()), ..Sources::default() };
+    assert!(load(sources()).unwrap_err().to_string().starts_with("cannot read the configuration no/such.toml: "));
+}

@@ -1,0 +1,166 @@
+//! How a setting's value is written: from text to a typed value, or a sentence that says what was expected.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::{LogFormat, setting};
+
+/// What was expected instead; completes "expected …".
+pub type Expected = String;
+
+/// `IP:PORT`, or `localhost:PORT` for 127.0.0.1.
+pub fn address(text: &str) -> Result<SocketAddr, Expected> {
+    let local = text.strip_prefix("localhost:").and_then(|port| port.parse().ok());
+    local
+        .map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, port)))
+        .or_else(|| text.parse().ok())
+        .ok_or_else(|| "an IP address and a port, such as 127.0.0.1:7400 or [::1]:7400".into())
+}
+
+/// A duration of at least a millisecond.
+pub fn duration(text: &str) -> Result<Duration, Expected> {
+    duration_or_zero(text).and_then(|time| match time {
+        Duration::ZERO => Err("a duration above zero".into()),
+        time => Ok(time),
+    })
+}
+
+/// A whole number with `ms`, `s`, `m` or `h` behind it.
+pub fn duration_or_zero(text: &str) -> Result<Duration, Expected> {
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = text.split_at(digits);
+    let millis_of_unit: u64 = match unit {
+        "ms" => 1,
+        "s" => 1_000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        _ => 0,
+    };
+    // A year: longer ones overflow the clocks that they are added to.
+    let longest = 365 * 24 * 3_600_000;
+    match number.parse::<u64>().ok().and_then(|number| number.checked_mul(millis_of_unit)) {
+        Some(millis) if millis_of_unit > 0 && millis <= longest => Ok(Duration::from_millis(millis)),
+        Some(_) if millis_of_unit > 0 => Err("a duration of at most a year, 8760h".into()),
+        _ => Err("a duration such as 250ms, 25s, 10m or 1h".into()),
+    }
+}
+
+/// Bytes: a whole number, or one with `KiB`, `MiB` or `GiB` behind it.
+pub fn bytes(text: &str) -> Result<usize, Expected> {
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = text.split_at(digits);
+    let bytes_of_unit = match unit {
+        "" | "B" => 1,
+        "KiB" => 1 << 10,
+        "MiB" => 1 << 20,
+        "GiB" => 1 << 30,
+        _ => 0,
+    };
+    match number.parse::<usize>().ok().and_then(|number| number.checked_mul(bytes_of_unit)) {
+        Some(bytes) if bytes > 0 && bytes <= u32::MAX as usize => Ok(bytes),
+        Some(_) if bytes_of_unit > 0 => Err("a size above zero and below 4GiB".into()),
+        _ => Err("a size: bytes such as 65536, or 64KiB, or 1MiB".into()),
+    }
+}
+
+/// A whole number above zero.
+pub fn count(text: &str) -> Result<u64, Expected> {
+    text.parse().ok().filter(|count| *count > 0).ok_or_else(|| "a whole number above zero".into())
+}
+
+/// `true` or `false`.
+pub fn switch(text: &str) -> Result<bool, Expected> {
+    text.parse().map_err(|_| "true or false".into())
+}
+
+/// A folder's name.
+pub fn path(text: &str) -> Result<PathBuf, Expected> {
+    Ok(text.into())
+}
+
+/// The name of a node or of a namespace.
+pub fn name(text: &str) -> Result<String, Expected> {
+    let good = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+    match (1..=64).contains(&text.len()) && text.bytes().all(good) {
+        true => Ok(text.into()),
+        false => Err("1 to 64 letters, digits, `.`, `_` or `-`".into()),
+    }
+}
+
+/// The first part of names on Redis. Braces would move the hash tag, glob characters would match other names.
+pub fn prefix(text: &str) -> Result<String, Expected> {
+    let good = |byte: u8| byte.is_ascii_alphanumeric() || b"._:/-".contains(&byte);
+    match text.len() <= 64 && text.bytes().all(good) {
+        true => Ok(text.into()),
+        false => Err("at most 64 letters, digits, `.`, `_`, `:`, `/` or `-`".into()),
+    }
+}
+
+/// `pretty` or `json`.
+pub fn log_format(text: &str) -> Result<LogFormat, Expected> {
+    match text {
+        "pretty" => Ok(LogFormat::Pretty),
+        "json" => Ok(LogFormat::Json),
+        _ => Err("pretty or json".into()),
+    }
+}
+
+/// A filter of tracing-subscriber.
+///
+/// A lone word that is no level would be a module to log everything of, and so a typing mistake would silence the rest:
+/// here it is refused.
+pub fn log_level(text: &str) -> Result<String, Expected> {
+    const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+    for part in text.split(',') {
+        let level = part.rsplit_once('=').map_or(part, |(_, level)| level).trim().to_ascii_lowercase();
+        if !LEVELS.contains(&level.as_str()) {
+            let near = setting::nearest(&level, LEVELS);
+            return Err(format!("{} or module=LEVEL (did you mean {near}?)", LEVELS.join(", ")));
+        }
+    }
+    match tracing_subscriber::EnvFilter::try_new(text) {
+        Ok(_) => Ok(text.into()),
+        Err(error) => Err(format!("a level, or module=LEVEL: {error}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_have_a_unit() {
+        for (text, millis) in [("250ms", 250), ("25s", 25_000), ("10m", 600_000), ("1h", 3_600_000)] {
+            assert_eq!(duration(text), Ok(Duration::from_millis(millis)));
+        }
+        assert_eq!(duration_or_zero("0s"), Ok(Duration::ZERO));
+        for text in ["", "25", "s", "-1s", "1.5s", "1 s", "1d", "0s", "9999999h", "99999999999999999999h"] {
+            assert!(duration(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn sizes_are_bytes_or_have_a_binary_unit() {
+        for (text, size) in [("1", 1), ("65536", 65536), ("64KiB", 65536), ("1MiB", 1 << 20), ("1GiB", 1 << 30)] {
+            assert_eq!(bytes(text), Ok(size));
+        }
+        for text in ["", "0", "0KiB", "64kb", "64KB", "KiB", "-1", "9GiB", "1.5MiB"] {
+            assert!(bytes(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_level_that_is_none_is_not_taken_for_a_module() {
+        assert!(log_level("info").is_ok() && log_level("warn,tidings::hub=debug").is_ok());
+        assert!(log_level("inof").unwrap_err().contains("did you mean info?"));
+        assert!(log_level("tidings=verbose").is_err() && log_level("").is_err());
+    }
+
+    #[test]
+    fn localhost_is_an_address() {
+        assert_eq!(address("localhost:0"), Ok(SocketAddr::from(([127, 0, 0, 1], 0))));
+        assert!(address("[::1]:7400").is_ok());
+        assert!(address("7400").is_err() && address("example.com:80").is_err());
+    }
+}

@@ -1,0 +1,164 @@
+//! Where a schema stands: the resource that its references start from, and what they lead to.
+//!
+//! Only references within the document are followed. One that leads elsewhere is not known here.
+
+use serde_json::Value;
+
+/// A schema within a schema resource (the document, or a part of it with an `$id` of its own).
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Place<'a> {
+    pub schema: &'a Value,
+    resource: &'a Value,
+}
+
+impl<'a> Place<'a> {
+    pub fn root(schema: &'a Value) -> Self {
+        Self { schema, resource: schema }
+    }
+
+    /// A subschema of this one.
+    pub fn child(self, schema: &'a Value) -> Self {
+        let resource = if id(schema).is_some() { schema } else { self.resource };
+        Self { schema, resource }
+    }
+
+    /// The address of the schema, by which it is known again: the same node of the document is the same schema.
+    pub fn address(self) -> *const Value {
+        self.schema
+    }
+
+    /// What a `$ref` leads to, and the last name on the way, which tends to be a good one for it.
+    pub fn follow(self, reference: &str) -> Option<(Self, String)> {
+        let (uri, fragment) = reference.split_once('#').unwrap_or((reference, ""));
+        let known = id(self.resource).map(|id| id.trim_end_matches('#'));
+        if !uri.is_empty() && known != Some(uri) {
+            return None;
+        }
+        let fragment = percent_decoded(fragment)?;
+        let mut place = Self::root(self.resource);
+        if !fragment.is_empty() && !fragment.starts_with('/') {
+            return Some((place.anchored(&fragment)?, fragment));
+        }
+        let mut name = String::new();
+        for token in fragment.split('/').skip(1) {
+            name = token.replace("~1", "/").replace("~0", "~");
+            place = place.child(match place.schema {
+                Value::Array(items) => items.get(name.parse::<usize>().ok()?)?,
+                schema => schema.get(&name)?,
+            });
+        }
+        Some((place, name))
+    }
+
+    fn anchored(self, name: &str) -> Option<Self> {
+        if self.schema.get("$anchor").and_then(Value::as_str) == Some(name) {
+            return Some(self);
+        }
+        let mut parts: Box<dyn Iterator<Item = &'a Value>> = match self.schema {
+            Value::Object(members) => Box::new(members.values()),
+            Value::Array(items) => Box::new(items.iter()),
+            _ => return None,
+        };
+        // What has an `$id` has its own anchors.
+        parts.find_map(|part| id(part).is_none().then(|| self.child(part).anchored(name))?)
+    }
+
+    /// Whether two schemas mean the same: their text is equal, and so is all that they refer to.
+    pub fn same_as(self, other: Self) -> bool {
+        fn same<'a>(a: Place<'a>, b: Place<'a>, seen: &mut Vec<(*const Value, *const Value)>) -> bool {
+            let pair = (a.address(), b.address());
+            if a.address() == b.address() || seen.contains(&pair) {
+                return true;
+            }
+            seen.push(pair);
+            let mut references = Vec::new();
+            collect_references(a.schema, &mut references);
+            a.schema == b.schema
+                && references.into_iter().all(|reference| match (a.follow(reference), b.follow(reference)) {
+                    (Some((a, _)), Some((b, _))) => same(a, b, seen),
+                    (None, None) => true,
+                    _ => false,
+                })
+        }
+        same(self, other, &mut Vec::new())
+    }
+}
+
+fn id(schema: &Value) -> Option<&str> {
+    schema.get("$id").and_then(Value::as_str)
+}
+
+fn collect_references<'a>(value: &'a Value, found: &mut Vec<&'a str>) {
+    match value {
+        Value::Object(members) => {
+            found.extend(members.get("$ref").and_then(Value::as_str));
+            members.values().for_each(|member| collect_references(member, found));
+        }
+        Value::Array(items) => items.iter().for_each(|item| collect_references(item, found)),
+        _ => {}
+    }
+}
+
+fn percent_decoded(text: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.bytes();
+    while let Some(byte) = rest.next() {
+        bytes.push(match byte {
+            b'%' => {
+                let digits = [rest.next()?, rest.next()?];
+                u8::from_str_radix(std::str::from_utf8(&digits).ok()?, 16).ok()?
+            }
+            byte => byte,
+        });
+    }
+    String::from_utf8(bytes).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn references_are_followed_within_their_resource() {
+        let schema = json!({
+            "$id": "https://example.com/order",
+            "$defs": {
+                "a/b c": { "title": "escaped" },
+                "anchored": { "$anchor": "here", "title": "anchored" },
+                "inner": { "$id": "https://example.com/inner", "$defs": { "x": { "title": "inner x" } } },
+            },
+            "prefixItems": [{ "title": "first" }],
+        });
+        let root = Place::root(&schema);
+        let title = |place: Place<'_>, reference: &str| {
+            place.follow(reference).map(|(found, _)| found.schema["title"].as_str().unwrap_or("untitled").to_owned())
+        };
+        assert_eq!(title(root, "#").unwrap(), "untitled");
+        assert_eq!(title(root, "#/$defs/a~1b%20c").unwrap(), "escaped");
+        assert_eq!(title(root, "https://example.com/order#here").unwrap(), "anchored");
+        assert_eq!(title(root, "#/prefixItems/0").unwrap(), "first");
+        let (inner, name) = root.follow("#/$defs/inner").unwrap();
+        assert_eq!(name, "inner");
+        assert_eq!(title(inner, "#/$defs/x").unwrap(), "inner x");
+        for nowhere in
+            ["#/$defs/none", "#none", "#/prefixItems/x", "other.json", "https://example.com/x#/a", "#/%f", "#/%ff"]
+        {
+            assert_eq!(title(root, nowhere), None, "{nowhere}");
+        }
+    }
+
+    #[test]
+    fn sameness_looks_behind_references() {
+        let document = |leaf: &str| {
+            json!({ "$defs": {
+                "tree": { "items": { "$ref": "#/$defs/tree" }, "properties": { "leaf": { "$ref": "#/$defs/leaf" } } },
+                "leaf": { "type": leaf },
+            } })
+        };
+        let (one, equal, other) = (document("string"), document("string"), document("number"));
+        let tree = |schema| Place::root(schema).follow("#/$defs/tree").unwrap().0;
+        assert!(tree(&one).same_as(tree(&equal)));
+        assert!(!tree(&one).same_as(tree(&other)));
+    }
+}

@@ -1,0 +1,278 @@
+//! From schemas to types: each keyword that says something of a value's type narrows it, every other is passed over.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+
+use serde_json::{Map, Value};
+
+use super::place::Place;
+use super::shape::{Field, Object, Shape, Tuple};
+
+/// A type that has a name.
+#[derive(Debug)]
+pub(super) struct Declared {
+    pub name: String,
+    pub doc: Option<String>,
+    pub shape: Shape,
+}
+
+/// Translates schemas, and names those that are referred to.
+///
+/// Every schema that has a name is translated once, when its turn comes, and not where it is met: this is what ends
+/// recursion.
+#[derive(Debug)]
+pub(super) struct Translator<'a> {
+    taken: HashSet<String>,
+    roots: Vec<(String, Place<'a>)>,
+    /// The names of the schemas that are or will be declared.
+    named: HashMap<*const Value, String>,
+    /// Schemas that were referred to, by the name that the reference gave them.
+    referred: HashMap<String, Vec<Place<'a>>>,
+    waiting: VecDeque<(String, Place<'a>)>,
+}
+
+/// What is known already of the value that a schema is about, from the schemas around it that are about the same value.
+#[derive(Debug, Clone, Default)]
+struct Known<'a> {
+    kinds: Option<Vec<&'a str>>,
+    fields: HashMap<String, Shape>,
+}
+
+const OF_OBJECTS: [&str; 4] = ["properties", "required", "additionalProperties", "patternProperties"];
+const OF_ARRAYS: [&str; 2] = ["prefixItems", "items"];
+
+impl<'a> Translator<'a> {
+    /// `reserved`: names that nothing may be given.
+    pub fn new<const N: usize>(reserved: [&str; N]) -> Self {
+        Self {
+            taken: reserved.map(str::to_owned).into(),
+            roots: Vec::new(),
+            named: HashMap::new(),
+            referred: HashMap::new(),
+            waiting: VecDeque::new(),
+        }
+    }
+
+    /// Adds the schema of the event type `name`, and says what it is called in TypeScript.
+    pub fn root(&mut self, name: &str, schema: &'a Value) -> String {
+        let title = schema.get("title").and_then(Value::as_str).filter(|title| pascal_case(title) == **title);
+        let name = self.name([title.unwrap_or(name), name]);
+        let place = Place::root(schema);
+        self.named.insert(place.address(), name.clone());
+        self.roots.push((name.clone(), place));
+        name
+    }
+
+    /// Everything that was added, each followed by what it refers to.
+    pub fn finish(mut self) -> Vec<Declared> {
+        let mut declared = Vec::new();
+        for root in std::mem::take(&mut self.roots) {
+            let owner = root.0.clone();
+            self.waiting.push_back(root);
+            while let Some((name, place)) = self.waiting.pop_front() {
+                let shape = self.schema(place, &owner, &Known::default());
+                declared.push(Declared { name, doc: doc(place.schema), shape });
+            }
+        }
+        break_circles(&mut declared);
+        declared
+    }
+
+    fn schema(&mut self, place: Place<'a>, owner: &str, known: &Known<'a>) -> Shape {
+        let schema = match place.schema {
+            Value::Object(schema) => schema,
+            Value::Bool(false) => return Shape::Never,
+            _ => return Shape::Unknown,
+        };
+        let mut shape = self.structure(place, schema, owner, known);
+        let mut inner = known.clone();
+        inner.kinds = kinds(schema).or(inner.kinds);
+        inner.fields.extend(shape.fields().iter().map(|field| (field.name.clone(), field.shape.clone())));
+        shape = shape.and(schema.get("const").map_or(Shape::Unknown, Shape::of_value));
+        if let Some(Value::Array(values)) = schema.get("enum") {
+            shape = shape.and(Shape::union(values.iter().map(Shape::of_value)));
+        }
+        if let Some(Value::String(reference)) = schema.get("$ref") {
+            shape = self.reference(place, reference, owner).and(shape);
+        }
+        for keyword in ["allOf", "anyOf", "oneOf"] {
+            let Some(Value::Array(branches)) = schema.get(keyword) else { continue };
+            let branches: Vec<_> =
+                branches.iter().map(|branch| self.schema(place.child(branch), owner, &inner)).collect();
+            shape = shape.and(if keyword == "allOf" { Shape::intersection(branches) } else { Shape::union(branches) });
+        }
+        shape
+    }
+
+    /// What `type` and the keywords of objects and arrays say.
+    fn structure(&mut self, place: Place<'a>, schema: &'a Map<String, Value>, owner: &str, known: &Known<'a>) -> Shape {
+        let has = |keywords: &[&str]| keywords.iter().any(|keyword| schema.contains_key(*keyword));
+        let (of_objects, of_arrays) = (has(&OF_OBJECTS), has(&OF_ARRAYS));
+        let around = || known.kinds.clone().filter(|_| of_objects || of_arrays);
+        let kinds = kinds(schema).or_else(around).unwrap_or_else(|| {
+            let meant = [("object", of_objects), ("array", of_arrays)];
+            meant.into_iter().filter_map(|(kind, is_meant)| is_meant.then_some(kind)).collect()
+        });
+        if kinds.is_empty() {
+            return Shape::Unknown;
+        }
+        Shape::union(kinds.into_iter().map(|kind| match kind {
+            "string" => Shape::Keyword("string"),
+            "number" | "integer" => Shape::Keyword("number"),
+            "boolean" => Shape::Keyword("boolean"),
+            "null" => Shape::Keyword("null"),
+            "object" => Shape::Object(self.object(place, schema, owner, known)),
+            "array" => self.array(place, schema, owner),
+            _ => Shape::Unknown,
+        }))
+    }
+
+    fn object(&mut self, place: Place<'a>, schema: &'a Map<String, Value>, owner: &str, known: &Known<'a>) -> Object {
+        let nothing = Known::default();
+        let required: Vec<&str> = strings(schema.get("required")).collect();
+        let from_outside = |name: &str| known.fields.get(name).cloned().unwrap_or(Shape::Unknown);
+        let mut fields: Vec<Field> = Vec::new();
+        for (name, property) in members(schema.get("properties")) {
+            let shape = from_outside(name).and(self.schema(place.child(property), owner, &nothing));
+            fields.push(Field { name: name.clone(), doc: doc(property), required: required.contains(&&**name), shape });
+        }
+        for name in required {
+            if !fields.iter().any(|field| field.name == name) {
+                fields.push(Field { name: name.into(), doc: None, required: true, shape: from_outside(name) });
+            }
+        }
+
+        let mut others: Vec<Shape> = members(schema.get("patternProperties"))
+            .map(|(_, property)| self.schema(place.child(property), owner, &nothing))
+            .collect();
+        match schema.get("additionalProperties") {
+            None if others.is_empty() => return Object { fields, index: None },
+            None => others.push(Shape::Unknown),
+            Some(Value::Bool(false)) if others.is_empty() && !fields.is_empty() => {
+                return Object { fields, index: None };
+            }
+            Some(additional) => others.push(self.schema(place.child(additional), owner, &nothing)),
+        }
+        // An index signature speaks of all fields, the named ones too.
+        others.extend(fields.iter().map(|field| field.shape.clone()));
+        if fields.iter().any(|field| !field.required) {
+            others.push(Shape::Keyword("undefined"));
+        }
+        Object { fields, index: Some(Box::new(Shape::union(others))) }
+    }
+
+    fn array(&mut self, place: Place<'a>, schema: &'a Map<String, Value>, owner: &str) -> Shape {
+        let nothing = Known::default();
+        let count = |keyword: &str| schema.get(keyword).and_then(Value::as_f64).map(|count| count as usize);
+        let items =
+            schema.get("items").map_or(Shape::Unknown, |items| self.schema(place.child(items), owner, &nothing));
+        let Some(Value::Array(first)) = schema.get("prefixItems") else { return Shape::Array(Box::new(items)) };
+        let most = count("maxItems").unwrap_or(usize::MAX);
+        let members: Vec<_> =
+            first.iter().take(most).map(|member| self.schema(place.child(member), owner, &nothing)).collect();
+        let required = count("minItems").unwrap_or(0).min(members.len());
+        let rest = (items != Shape::Never && most > members.len()).then(|| Box::new(items));
+        Shape::Tuple(Tuple { members, required, rest })
+    }
+
+    fn reference(&mut self, place: Place<'a>, reference: &str, owner: &str) -> Shape {
+        let Some((target, hint)) = place.follow(reference) else { return Shape::Unknown };
+        if !target.schema.is_object() {
+            return self.schema(target, owner, &Known::default());
+        }
+        if let Some(name) = self.named.get(&target.address()) {
+            return Shape::Name(name.clone());
+        }
+        let alike = self.referred.get(&hint).and_then(|known| known.iter().find(|known| known.same_as(target)));
+        let name = match alike.and_then(|alike| self.named.get(&alike.address())) {
+            Some(name) => name.clone(),
+            None => {
+                let name = self.name([&hint, &format!("{owner}-{hint}")]);
+                self.waiting.push_back((name.clone(), target));
+                self.referred.entry(hint).or_default().push(target);
+                name
+            }
+        };
+        self.named.insert(target.address(), name.clone());
+        Shape::Name(name)
+    }
+
+    /// A name that nothing has yet: the first of `wishes` that is free, or else the last with a number.
+    fn name<const N: usize>(&mut self, wishes: [&str; N]) -> String {
+        let wishes = wishes.map(pascal_case);
+        let last = wishes.last().cloned().unwrap_or_default();
+        let numbered = (2..).map(|number: u32| format!("{last}{number}"));
+        let free = wishes.into_iter().chain(numbered).find(|name| self.taken.insert(name.clone()));
+        free.unwrap_or(last)
+    }
+}
+
+/// Takes out references by which a type would consist of itself, such as `type A = A | string`: they say nothing, and
+/// TypeScript refuses them.
+fn break_circles(declared: &mut [Declared]) {
+    for index in 0..declared.len() {
+        let leads_back = |name: &str, declared: &[Declared]| {
+            let mut seen = HashSet::new();
+            let mut waiting = vec![name.to_owned()];
+            while let Some(name) = waiting.pop() {
+                if name == declared[index].name {
+                    return true;
+                }
+                if let Some(next) = declared.iter().find(|other| other.name == name).filter(|_| seen.insert(name)) {
+                    waiting.extend(next.shape.names().into_iter().map(str::to_owned));
+                }
+            }
+            false
+        };
+        let circular: Vec<String> = declared[index]
+            .shape
+            .names()
+            .into_iter()
+            .filter(|name| leads_back(name, declared))
+            .map(str::to_owned)
+            .collect();
+        if !circular.is_empty() {
+            let shape = std::mem::replace(&mut declared[index].shape, Shape::Unknown);
+            declared[index].shape = shape.replace_names(&|name| {
+                if circular.contains(&name) { Shape::Unknown } else { Shape::Name(name) }
+            });
+        }
+    }
+}
+
+/// The names in `type`, where there are any.
+fn kinds(schema: &Map<String, Value>) -> Option<Vec<&str>> {
+    match schema.get("type")? {
+        Value::String(kind) => Some(vec![kind]),
+        several => Some(strings(Some(several)).collect()),
+    }
+}
+
+fn strings(value: Option<&Value>) -> impl Iterator<Item = &str> {
+    value.and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str)
+}
+
+fn members(value: Option<&Value>) -> impl Iterator<Item = (&String, &Value)> {
+    value.and_then(Value::as_object).into_iter().flatten()
+}
+
+fn doc(schema: &Value) -> Option<String> {
+    let description = schema.get("description").and_then(Value::as_str);
+    let deprecated = schema.get("deprecated").and_then(Value::as_bool).unwrap_or(false).then_some("@deprecated");
+    let lines: Vec<&str> = description.into_iter().chain(deprecated).collect();
+    (!lines.is_empty()).then(|| lines.join("\n"))
+}
+
+/// `inventory-change` becomes `InventoryChange`.
+fn pascal_case(text: &str) -> String {
+    let mut name = String::new();
+    for word in text.split(|char: char| !char.is_ascii_alphanumeric()).filter(|word| !word.is_empty()) {
+        let (first, rest) = word.split_at(1);
+        name.push_str(&first.to_ascii_uppercase());
+        name.push_str(rest);
+    }
+    match name.chars().next() {
+        None => "Type".into(),
+        Some(first) if first.is_ascii_digit() => format!("_{name}"),
+        Some(_) => name,
+    }
+}

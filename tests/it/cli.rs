@@ -1,0 +1,274 @@
+//! The commands as a user runs them: what they print where, and how they end.
+
+use std::fs;
+
+use serde_json::Value;
+
+use crate::support::daemon::{Daemon, Ended, Running, run, tidings};
+
+const SALE: [&str; 6] =
+    ["publish", "inventory-change", "productId=123", "oldQuantity=100", "newQuantity=95", "reason=a sale"];
+
+fn json(line: &str) -> Value {
+    serde_json::from_str(line).unwrap_or_else(|error| panic!("{line:?}: {error}"))
+}
+
+fn fails(ended: &Ended, code: i32, words: &[&str]) {
+    assert_eq!(ended.code, Some(code), "{ended:?}");
+    assert_eq!(ended.out, "", "only data belongs on stdout");
+    for words in words {
+        assert!(ended.err.contains(words), "{words:?} is not in {}", ended.err);
+    }
+}
+
+#[test]
+fn what_is_published_is_tailed_at_once() {
+    let daemon = Daemon::start();
+    let as_json = daemon.tail(&["inventory-change", "--json", "--count", "1"]);
+    let for_people = daemon.tail(&[]);
+    let published = daemon.run(&SALE);
+    assert_eq!(published.code, Some(0), "{published:?}");
+
+    let line = json(&as_json.line());
+    assert_eq!(line.as_object().unwrap().keys().collect::<Vec<_>>(), ["position", "event"]);
+    assert_eq!(line["event"]["data"]["newQuantity"], 95);
+    assert_eq!(as_json.ended().code, Some(0));
+
+    let line = for_people.line();
+    let position =
+        format!("  {}", json(&format!("\"{}\"", published.out.split("  ").nth(1).unwrap())).as_str().unwrap());
+    assert!(line.ends_with(&position), "{line:?}");
+    assert!(
+        line.contains("  inventory-change  123  productId=123 oldQuantity=100 newQuantity=95 reason=\"a sale\""),
+        "{line:?}"
+    );
+    assert!(!line.contains('\u{1b}'), "colour is for terminals");
+    for_people.signal("INT");
+    assert_eq!(for_people.ended().code, Some(0));
+}
+
+#[test]
+fn what_the_daemon_refuses_is_told_with_its_places() {
+    let daemon = Daemon::start();
+    let wrong = ["publish", "inventory-change", "productId=123", "oldQuantity=many", "newQuantty=95", "reason=sale"];
+    fails(
+        &daemon.run(&wrong),
+        1,
+        &[
+            "(invalid-event)",
+            "/data/oldQuantity: must be of type integer",
+            "/data/newQuantity: is required",
+            "/data/newQuantty: unknown field; did you mean newQuantity?",
+        ],
+    );
+    fails(&daemon.run(&["publish", "inventory-chang", "a=1"]), 1, &["did you mean inventory-change?"]);
+    fails(&daemon.run(&["publish", "inventory-change", "--data", "{"]), 2, &["--data is not JSON"]);
+    fails(&daemon.run(&["publish", "inventory-change"]), 2, &["nothing to publish"]);
+    fails(&daemon.run(&["publish", "inventory-change", "productId"]), 2, &["expected field=value"]);
+}
+
+#[test]
+fn the_same_id_is_published_once() {
+    let daemon = Daemon::start();
+    let arguments = [&SALE[..], &["--id", "sale-1", "--json"]].concat();
+    let (first, again) = (json(&daemon.run(&arguments).out), json(&daemon.run(&arguments).out));
+    assert_eq!((first["id"].as_str(), first["duplicate"].as_bool()), (Some("sale-1"), Some(false)));
+    assert_eq!((&again["position"], again["duplicate"].as_bool()), (&first["position"], Some(true)));
+}
+
+#[test]
+fn lines_are_published_in_their_order() {
+    let daemon = Daemon::start();
+    let tail = daemon.tail(&["order-status", "--json", "--count", "3000"]);
+    let lines: String = (0..3000).map(|n| format!("{{\"orderId\":\"{n}\",\"newStatus\":\"shipped\"}}\n\n")).collect();
+    let published = run(daemon.command(&["publish", "order-status", "-", "--json"]), &lines);
+    assert_eq!(published.code, Some(0), "{}", published.err);
+    let offsets: Vec<u64> = published
+        .out
+        .lines()
+        .map(|line| json(line)["position"].as_str().unwrap().split_once(':').unwrap().1.parse().unwrap())
+        .collect();
+    assert_eq!(offsets, (1..=3000).collect::<Vec<_>>());
+    for n in 0..3000 {
+        assert_eq!(json(&tail.line())["event"]["subject"], n.to_string());
+    }
+    assert_eq!(tail.ended().code, Some(0));
+
+    let event =
+        "{\"type\":\"data-update\",\"id\":\"e\",\"data\":{\"resource\":\"r\",\"id\":\"1\",\"action\":\"update\"}}";
+    let whole = run(daemon.command(&["publish", "-", "--json"]), event);
+    assert_eq!(json(&whole.out)["id"], "e");
+}
+
+#[test]
+fn a_wrong_line_is_named_by_its_number() {
+    let daemon = Daemon::start();
+    let good = "{\"orderId\":\"1\",\"newStatus\":\"shipped\"}\n";
+    let publish = |lines: &str| run(daemon.command(&["publish", "order-status", "-"]), lines);
+    fails(
+        &publish(&format!("{good}\n{{\"orderId\":1}}\n{good}")),
+        1,
+        &["nothing of lines 1 to 4 was published", "line 3: /data/orderId: ", "line 3: /data/newStatus: is required"],
+    );
+    fails(&publish(&format!("{good}{{\"orderId\"\n{good}")), 1, &["line 2: not JSON", "published: 1 in "]);
+    let large = format!("{{\"orderId\":\"{}\",\"newStatus\":\"shipped\"}}\n", "x".repeat(70_000));
+    fails(
+        &publish(&format!("{good}{good}{large}{good}")),
+        1,
+        &["lines 3 to 3", "payload-too-large", "published: 2 in "],
+    );
+}
+
+#[test]
+fn a_filter_is_typed_by_the_schema() {
+    let daemon = Daemon::start();
+    let tail = daemon.tail(&["--where", "newQuantity=7", "--where", "newQuantity=8", "--json", "--count", "2"]);
+    for quantity in ["newQuantity=6", "newQuantity=7", "newQuantity=9", "newQuantity=8"] {
+        let published =
+            daemon.run(&["publish", "inventory-change", "productId=7", "oldQuantity=7", quantity, "reason=r"]);
+        assert_eq!(published.code, Some(0), "{published:?}");
+    }
+    assert_eq!(json(&tail.line())["event"]["data"]["newQuantity"], 7);
+    assert_eq!(json(&tail.line())["event"]["data"]["newQuantity"], 8);
+    assert_eq!(tail.ended().code, Some(0));
+
+    fails(&daemon.run(&["tail", "nowhere"]), 1, &["nowhere", "unknown-channel"]);
+    fails(&daemon.run(&["tail", "inventory-change", "--where", "colour=1"]), 1, &["colour", "unknown-field"]);
+    fails(&daemon.run(&["tail", "--where", "colour=1"]), 1, &["no channel has the field colour"]);
+    fails(&daemon.run(&["tail", "--where", "colour"]), 2, &["expected field=value"]);
+}
+
+#[test]
+fn a_tail_comes_back_by_itself_and_says_what_it_missed() {
+    let daemon = Daemon::start();
+    let tail = daemon.tail(&["order-status", "--json"]);
+    let Daemon { process, url, folder } = daemon;
+    process.signal("KILL");
+    process.ended();
+    tail.said("disconnected");
+    let daemon = Daemon::with(&["--listen", url.trim_start_matches("http://")], folder);
+    tail.said("connected again");
+    // Another life of the log, so the position that the tail knows is gone.
+    tail.said("order-status: what came after ");
+    daemon.run(&["publish", "order-status", "orderId=2", "newStatus=shipped"]);
+    assert_eq!(json(&tail.line())["event"]["subject"], "2");
+}
+
+#[test]
+fn a_reader_who_has_enough_ends_it_quietly() {
+    let daemon = Daemon::start();
+    let mut tail = daemon.tail(&["order-status"]);
+    let publish = || daemon.run(&["publish", "order-status", "orderId=1", "newStatus=shipped"]);
+    publish();
+    tail.line();
+    tail.stop_reading();
+    // The first of these ends our reader, a later one is written to a pipe that nobody reads.
+    publish();
+    publish();
+    publish();
+    let ended = tail.ended();
+    assert_eq!((ended.code, ended.err.as_str()), (Some(0), ""));
+}
+
+#[test]
+fn channels_are_listed() {
+    let daemon = Daemon::start();
+    daemon.run(&SALE);
+    let table = daemon.run(&["channels"]).out;
+    assert!(table.starts_with("CHANNEL "), "{table}");
+    assert!(table.lines().any(|line| line.starts_with("inventory-change ") && line.contains(":1 ")), "{table}");
+    let lines = daemon.run(&["channels", "--json"]).out;
+    let sales = lines.lines().map(json).find(|channel| channel["type"] == "inventory-change").unwrap();
+    assert_eq!(sales["retained"], 1);
+}
+
+#[test]
+fn a_daemon_that_is_not_there_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    for command in [&["channels"][..], &["tail"], &["publish", "order-status", "orderId=1"], &["bench"]] {
+        let arguments = [command, &["--url", "http://127.0.0.1:1"]].concat();
+        fails(&run(tidings(folder.path(), &arguments), ""), 1, &["cannot reach http://127.0.0.1:1", "tidings serve"]);
+    }
+    fails(&run(tidings(folder.path(), &["tail", "--url", "nonsense"]), ""), 1, &["is no daemon's URL"]);
+    fails(&run(tidings(folder.path(), &["tial"]), ""), 2, &["tail"]);
+}
+
+#[test]
+fn own_types_are_served_exported_and_generated() {
+    let folder = tempfile::tempdir().unwrap();
+    let in_folder = |arguments: &[&str]| run(tidings(folder.path(), arguments), "");
+    fs::create_dir(folder.path().join("types")).unwrap();
+    let own = r#"{"type":"object","x-tidings-key":"sku","properties":{"sku":{"type":"string"},"stars":{"type":"integer"}},
+        "required":["sku"],"additionalProperties":false}"#;
+    fs::write(folder.path().join("types/review.schema.json"), own).unwrap();
+
+    let checked = in_folder(&["schema", "check", "types/review.schema.json"]);
+    assert_eq!(checked.out, "types/review.schema.json: type review, fields sku, stars, key sku\n");
+    for (command, file) in [(["schema", "export"], "review.schema.json"), (["codegen", "typescript"], "events.ts")] {
+        let all = [&command[..], &["--schemas", "types", "--out", "out"]].concat();
+        let checking = [&all[..], &["--check"]].concat();
+        fails(&in_folder(&checking), 1, &[&format!("out/{file} is missing")]);
+        assert_eq!(in_folder(&all).code, Some(0));
+        assert_eq!(in_folder(&checking).code, Some(0));
+        fs::write(folder.path().join("out").join(file), "x").unwrap();
+        fails(&in_folder(&checking), 1, &[&format!("out/{file} differs")]);
+    }
+    assert_eq!(in_folder(&["schema", "export", "--schemas", "types", "--out", "out"]).code, Some(0));
+    fails(&in_folder(&["schema", "export", "--out", "out", "--check"]), 1, &["review.schema.json belongs to nothing"]);
+
+    let daemon = Daemon::with(&["--listen", "127.0.0.1:0", "--schemas", "types"], folder);
+    let tail = daemon.tail(&["review", "--json"]);
+    daemon.run(&["publish", "review", "sku=7", "stars=5"]);
+    let event = &json(&tail.line())["event"];
+    assert_eq!((event["subject"].as_str(), event["data"]["stars"].as_i64()), (Some("7"), Some(5)));
+}
+
+#[test]
+fn a_broken_own_type_stops_the_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let in_folder = |arguments: &[&str]| run(tidings(folder.path(), arguments), "");
+    fails(&in_folder(&["serve", "--schemas", "types"]), 1, &["cannot read the folder of own types types: "]);
+    fs::create_dir(folder.path().join("types")).unwrap();
+    fs::write(folder.path().join("types/review.schema.json"), r#"{"properties":{"a":{"type":"strin"}}}"#).unwrap();
+    let place = "types/review.schema.json: /properties/a/type: ";
+    fails(&in_folder(&["serve", "--schemas", "types"]), 1, &[place]);
+    fails(&in_folder(&["schema", "check", "types/review.schema.json"]), 1, &[place]);
+}
+
+#[test]
+fn a_bench_counts_what_arrives() {
+    let daemon = Daemon::start();
+    let ended = daemon.run(&["bench", "--connections", "5", "--rate", "50", "--seconds", "1", "--json"]);
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    let report = json(ended.out.lines().last().unwrap());
+    assert_eq!((&report["published"], &report["deliveries"], &report["lost"]), (&50.into(), &250.into(), &0.into()));
+    for name in ["deliveries_per_s", "p50_us", "p99_us"] {
+        assert!(report[name].as_u64().unwrap() > 0, "{name}: {report}");
+    }
+    fails(&daemon.run(&["bench", "--channel", "order-status"]), 1, &["--data"]);
+}
+
+#[test]
+fn a_signal_ends_the_daemon_cleanly() {
+    for signal in ["TERM", "INT"] {
+        let daemon = Daemon::start();
+        let tail = daemon.tail(&["order-status"]);
+        daemon.process.signal(signal);
+        tail.said("disconnected: closed by the daemon: 1012");
+        assert_eq!(daemon.process.ended().code, Some(0), "{signal}");
+    }
+}
+
+#[test]
+fn every_command_explains_itself() {
+    let folder = tempfile::tempdir().unwrap();
+    for command in ["serve", "publish", "tail", "channels", "bench", "completions"] {
+        let help = run(tidings(folder.path(), &[command, "--help"]), "");
+        assert!(help.code == Some(0) && help.out.contains("Examples:"), "{help:?}");
+    }
+    let help = run(tidings(folder.path(), &["serve", "--help"]), "").out;
+    assert!(help.contains("--max-event-bytes <VALUE>") && help.contains("[default: 64KiB]"), "{help}");
+    let mut bash = tidings(folder.path(), &["completions", "bash"]);
+    bash.env("NO_COLOR", "1");
+    assert!(Running::start(bash).ended().out.contains("_tidings"));
+}

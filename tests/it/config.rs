@@ -1,0 +1,72 @@
+//! The configuration as an operator meets it: what is in force, and what a mistake says.
+
+use std::fs;
+use std::path::Path;
+
+use serde_json::Value;
+
+use crate::support::daemon::{Ended, run, tidings};
+
+fn config(folder: &Path, arguments: &[&str], env: &[(&str, &str)]) -> Ended {
+    let mut command = tidings(folder, &[&["config"], arguments].concat());
+    command.envs(env.iter().copied());
+    run(command, "")
+}
+
+#[test]
+fn each_value_is_shown_with_its_origin() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| fs::write(folder.path().join(name), text).unwrap();
+    write("tidings.toml", "heartbeat = \"1s\"\nbroker = \"redis://u:s3cret@127.0.0.1:1\"\n");
+    write("other.toml", "namespace = \"other\"");
+
+    let shown = config(folder.path(), &["show", "--json", "--drain", "1m"], &[("TIDINGS_PREFIX", "p:")]);
+    assert_eq!(shown.code, Some(0), "{shown:?}");
+    let values: Vec<Value> = shown.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let of = |name: &str| {
+        let found = values.iter().find(|value| value["name"] == name).unwrap();
+        (found["value"].as_str().unwrap_or("none"), found["from"].as_str().unwrap())
+    };
+    assert_eq!(of("heartbeat"), ("1s", "tidings.toml:1"));
+    assert_eq!(of("broker"), ("redis://u:***@127.0.0.1:1", "tidings.toml:2"));
+    assert_eq!(of("prefix"), ("p:", "TIDINGS_PREFIX"));
+    assert_eq!(of("drain"), ("1m", "--drain"));
+    assert_eq!(of("max_event_bytes"), ("64KiB", "default"));
+    assert_eq!(of("schemas"), ("none", "default"));
+
+    let table = config(folder.path(), &["show", "--config", "other.toml"], &[]).out;
+    assert!(table.lines().any(|line| line.split_whitespace().eq(["namespace", "other", "other.toml:1"])), "{table}");
+    assert!(table.lines().any(|line| line.split_whitespace().eq(["heartbeat", "25s", "default"])), "{table}");
+
+    let defaults = config(folder.path(), &["show", "--defaults"], &[]).out;
+    write("tidings.toml", &defaults);
+    assert_eq!(config(folder.path(), &["check"], &[]).code, Some(0));
+}
+
+#[test]
+fn a_mistake_is_named_with_its_key() {
+    let folder = tempfile::tempdir().unwrap();
+    let wrong = |arguments: &[&str], env: &[(&str, &str)], words: &str| {
+        let ended = config(folder.path(), &[&["check"], arguments].concat(), env);
+        assert_eq!(ended.code, Some(1), "{ended:?}");
+        assert!(ended.err.contains(words), "{words:?} is not in {}", ended.err);
+    };
+    assert_eq!(config(folder.path(), &["check"], &[("TIDINGS_SERVICE_HOST", "x")]).code, Some(0));
+    wrong(&["--heartbeat", "25"], &[], "heartbeat (--heartbeat): expected a duration");
+    wrong(&[], &[("TIDINGS_DRAIN", "soon")], "drain (TIDINGS_DRAIN): expected a duration");
+    wrong(&["--listen", "0.0.0.0:7400"], &[], "listen (--listen): 0.0.0.0:7400 is not loopback");
+    wrong(&["--schemas", "missing"], &[], "schemas: cannot read the folder of own types missing");
+    wrong(&["--config", "missing.toml"], &[], "cannot read the configuration missing.toml");
+    fs::write(folder.path().join("tidings.toml"), "max_events_bytes = 1").unwrap();
+    wrong(&[], &[], "tidings.toml:1: unknown key max_events_bytes; did you mean max_event_bytes?");
+}
+
+#[test]
+fn an_unprotected_daemon_is_not_opened_to_others_by_accident() {
+    let folder = tempfile::tempdir().unwrap();
+    let refused = run(tidings(folder.path(), &["serve", "--listen", "0.0.0.0:0"]), "");
+    assert_eq!(refused.code, Some(1), "{refused:?}");
+    assert!(refused.err.contains("--insecure"), "{}", refused.err);
+    let shown = config(folder.path(), &["check", "--listen", "0.0.0.0:0", "--insecure"], &[]);
+    assert_eq!(shown.code, Some(0), "{shown:?}");
+}

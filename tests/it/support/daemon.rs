@@ -1,0 +1,183 @@
+//! The program as users start it: a process with arguments, variables, signals and pipes.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// When a test gives up. No promise is timed by it.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// `tidings` with these arguments, nothing of ours in its environment, in a folder of its own.
+pub fn tidings(folder: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tidings"));
+    command.args(arguments).current_dir(folder);
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("TIDINGS_") {
+            command.env_remove(name);
+        }
+    }
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+/// A process whose output is read as it comes; it is killed when it is dropped.
+pub struct Running {
+    child: Child,
+    out: Option<Receiver<String>>,
+    err: Receiver<String>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+/// How a process ended, and what it said.
+#[derive(Debug)]
+pub struct Ended {
+    pub code: Option<i32>,
+    pub out: String,
+    pub err: String,
+}
+
+impl Running {
+    pub fn start(mut command: Command) -> Self {
+        let mut child = command.spawn().unwrap();
+        let (out, reading_out) = lines(child.stdout.take().unwrap());
+        let (err, reading_err) = lines(child.stderr.take().unwrap());
+        Self { child, out: Some(out), err, threads: vec![reading_out, reading_err] }
+    }
+
+    /// The next line of stdout.
+    pub fn line(&self) -> String {
+        let out = self.out.as_ref().unwrap();
+        out.recv_timeout(PATIENCE)
+            .unwrap_or_else(|error| panic!("no line on stdout: {error}; stderr: {:?}", rest(&self.err)))
+    }
+
+    /// The next line of stderr that has this in it.
+    pub fn said(&self, words: &str) -> String {
+        let mut before = Vec::new();
+        loop {
+            match self.err.recv_timeout(PATIENCE) {
+                Ok(line) if line.contains(words) => return line,
+                Ok(line) => before.push(line),
+                Err(error) => panic!("{words:?} was not said: {error}; this was: {before:?}"),
+            }
+        }
+    }
+
+    /// Closes our end of its stdout, as `head` does when it has enough.
+    pub fn stop_reading(&mut self) {
+        self.out = None;
+    }
+
+    pub fn signal(&self, name: &str) {
+        let sent = Command::new("kill").args(["-s", name, &self.child.id().to_string()]).status().unwrap();
+        assert!(sent.success());
+    }
+
+    /// Waits for its end.
+    pub fn ended(mut self) -> Ended {
+        let end = Instant::now() + PATIENCE;
+        let code = loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                break status.code();
+            }
+            assert!(Instant::now() < end, "it does not end; stderr: {:?}", rest(&self.err));
+            std::thread::sleep(Duration::from_millis(5));
+        };
+        let out = self.out.take().map_or_else(String::new, |out| rest(&out));
+        for thread in std::mem::take(&mut self.threads) {
+            thread.join().unwrap();
+        }
+        Ended { code, out, err: rest(&self.err) }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The lines of a pipe; the reader ends, and the pipe is closed, when nobody listens any more.
+fn lines(pipe: impl Read + Send + 'static) -> (Receiver<String>, JoinHandle<()>) {
+    let (sender, receiver) = mpsc::sync_channel(10_000);
+    let reader = std::thread::spawn(move || {
+        for line in BufReader::new(pipe).lines() {
+            if line.ok().and_then(|line| sender.send(line).ok()).is_none() {
+                return;
+            }
+        }
+    });
+    (receiver, reader)
+}
+
+/// What is there, and comes until the pipe is closed.
+fn rest(lines: &Receiver<String>) -> String {
+    let mut all = String::new();
+    loop {
+        match lines.recv_timeout(Duration::from_secs(1)) {
+            Ok(line) => {
+                all.push_str(&line);
+                all.push('\n');
+            }
+            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => return all,
+        }
+    }
+}
+
+/// Runs a command to its end, with this on its stdin.
+pub fn run(mut command: Command, stdin: &str) -> Ended {
+    command.stdin(Stdio::piped());
+    let mut running = Running::start(command);
+    let mut pipe = running.child.stdin.take().unwrap();
+    let text = stdin.to_owned();
+    // It may end without having read all.
+    let writer = std::thread::spawn(move || drop(pipe.write_all(text.as_bytes())));
+    let ended = running.ended();
+    writer.join().unwrap();
+    ended
+}
+
+/// `tidings serve` on a free port, in a folder of its own.
+pub struct Daemon {
+    pub process: Running,
+    pub url: String,
+    pub folder: tempfile::TempDir,
+}
+
+impl Daemon {
+    pub fn start() -> Self {
+        Self::with(&["--listen", "127.0.0.1:0"], tempfile::tempdir().unwrap())
+    }
+
+    /// With these flags, in this folder.
+    pub fn with(flags: &[&str], folder: tempfile::TempDir) -> Self {
+        let process = Running::start(tidings(folder.path(), &[&["serve", "--log-format", "json"], flags].concat()));
+        let listening: serde_json::Value = serde_json::from_str(&process.said(r#""message":"listening""#)).unwrap();
+        let url = listening["url"].as_str().unwrap().to_owned();
+        Self { process, url, folder }
+    }
+
+    /// A client command to this daemon.
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = tidings(self.folder.path(), arguments);
+        command.env("TIDINGS_URL", &self.url);
+        command
+    }
+
+    /// Runs a client command to its end.
+    pub fn run(&self, arguments: &[&str]) -> Ended {
+        run(self.command(arguments), "")
+    }
+
+    /// Starts `tidings tail` and waits until it follows.
+    pub fn tail(&self, arguments: &[&str]) -> Running {
+        let tail = Running::start(self.command(&[&["tail"], arguments].concat()));
+        tail.said("following");
+        tail
+    }
+}
