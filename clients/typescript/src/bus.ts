@@ -1,0 +1,323 @@
+// The bus, as a program meets it: subscribe, publish, and know how the connection is.
+
+import { DEFAULT_BACKOFF, type Backoff, delayBefore } from "./backoff.js";
+import { Connection, type ConnectionState } from "./connection.js";
+import { TidingsError } from "./errors.js";
+import type { AnyWhere, Where } from "./filter.js";
+import type { CloudEvent, EventMap } from "./generated/events.js";
+import { newId } from "./id.js";
+import { Listeners } from "./listeners.js";
+import { type Accepted, type FetchLike, Publisher, type PublishOptions } from "./publish.js";
+import { EventStream } from "./stream.js";
+import { type Gap, Subscriptions } from "./subscriptions.js";
+import { findWebSocket, type WebSocketConstructor } from "./websocket.js";
+
+export interface ConnectOptions {
+  /** The WebSocket to use. Default: the runtime's own or, where it has none (Node 20), that of the package `ws`. */
+  readonly WebSocket?: WebSocketConstructor;
+  /** The `fetch` to publish with. Default: the runtime's own. */
+  readonly fetch?: FetchLike;
+  /** How long to wait before connecting, or publishing, again. Default: 250 ms to 30 s. */
+  readonly backoff?: Partial<Backoff>;
+  /** Where the jitter comes from: a number from 0 up to 1. Default: `Math.random`. */
+  readonly random?: () => number;
+}
+
+/** The names of the events in a map of events. */
+export type EventName<Events> = keyof Events & string;
+
+/** The event of that name. */
+export type EventOf<Events, Name extends EventName<Events>> = CloudEvent<Name, Events[Name]>;
+
+/** What is called with each event: its data, and the whole event. */
+export type Handler<Events, Name extends EventName<Events>> = (
+  data: Events[Name],
+  event: EventOf<Events, Name>,
+) => unknown;
+
+export interface SubscribeOptions<Data> {
+  /** Only events whose data is so. */
+  readonly where?: Where<Data>;
+  /** Ends the subscription. */
+  readonly signal?: AbortSignal;
+}
+
+export interface OnOptions<Data> extends SubscribeOptions<Data> {
+  /** The daemon refused the subscription, or closed the connection for good. Default: the listeners of `onError`. */
+  readonly onError?: (error: TidingsError) => void;
+}
+
+export interface EventsOptions<Data> extends SubscribeOptions<Data> {
+  /** How many events may wait for the loop. Default 1,024. */
+  readonly buffer?: number;
+}
+
+/** What a publisher may say of an event besides its type and data. */
+export interface EventAttributes {
+  /** Default: a new UUIDv7. An id that the daemon has seen is not delivered again. */
+  readonly id?: string;
+  readonly source?: string;
+  readonly subject?: string;
+  readonly time?: string | Date;
+  /** The id of the event that caused this one. */
+  readonly causationid?: string;
+  readonly traceparent?: string;
+  readonly tracestate?: string;
+  /** Other extension attributes: names of lowercase letters and digits. */
+  readonly extensions?: { readonly [name: string]: string | number | boolean };
+}
+
+/** An event to publish, of any of the types. */
+export type Draft<Events> = {
+  [Name in EventName<Events>]: EventAttributes & { readonly type: Name; readonly data: Events[Name] };
+}[EventName<Events>];
+
+export class Bus<Events extends object = EventMap> {
+  readonly #connection: Connection;
+  readonly #subscriptions: Subscriptions;
+  readonly #publisher: Publisher;
+  readonly #closing = new AbortController();
+  readonly #errors = new Listeners<TidingsError>((cause) => console.error("tidings: onError failed:", cause));
+  readonly #states = new Listeners<ConnectionState>((cause) => this.#handlerFailed(cause));
+  readonly #gaps = new Listeners<Gap>((cause) => this.#handlerFailed(cause));
+  /** Told of everything that `ready` may wait for. */
+  readonly #progress = new Listeners<void>((cause) => this.#handlerFailed(cause));
+
+  /** @internal Use {@link connect}. */
+  constructor(url: string, options: ConnectOptions) {
+    const base = baseUrl(url);
+    const backoff = { ...DEFAULT_BACKOFF, ...options.backoff };
+    const { random = Math.random, WebSocket } = options;
+    this.#subscriptions = new Subscriptions({
+      send: (frame) => this.#connection.send(frame),
+      onGap: (gap) => this.#gaps.tell(gap),
+      onError: (error) => this.#report(error),
+      onSettled: () => this.#progress.tell(),
+      retryDelay: (failures) => delayBefore(failures, backoff, random),
+    });
+    this.#publisher = new Publisher({
+      url: `${base}/v1/events`,
+      fetch: options.fetch ?? ((input, init) => fetch(input, init)),
+      backoff,
+      random,
+      closed: this.#closing.signal,
+    });
+    this.#connection = new Connection({
+      url: `${base.replace(/^http/, "ws")}/v1/ws`,
+      webSocket: WebSocket ? () => Promise.resolve(WebSocket) : findWebSocket,
+      backoff,
+      random,
+      onState: (state) => this.#entered(state),
+      onFrame: (frame) => this.#subscriptions.handle(frame),
+    });
+  }
+
+  /** How the connection is. */
+  get state(): ConnectionState {
+    return this.#connection.state;
+  }
+
+  /** The last known position of each channel that was subscribed to. Positions are opaque. */
+  get positions(): ReadonlyMap<string, string> {
+    return this.#subscriptions.positions;
+  }
+
+  /**
+   * Calls `handler` with each event of the type `name`, from now on; with `where`, only with those that fit. The answer
+   * ends the subscription.
+   *
+   * A handler that throws, or whose promise is rejected, is told to `onError`, and does not keep others from their
+   * events.
+   */
+  on<Name extends EventName<Events>>(name: Name, handler: Handler<Events, Name>): () => void;
+  on<Name extends EventName<Events>>(
+    name: Name,
+    options: OnOptions<Events[Name]>,
+    handler: Handler<Events, Name>,
+  ): () => void;
+  on<Name extends EventName<Events>>(
+    name: Name,
+    ...rest: [Handler<Events, Name>] | [OnOptions<Events[Name]>, Handler<Events, Name>]
+  ): () => void {
+    const [options, handler] = rest.length === 1 ? [{}, rest[0]] : rest;
+    return this.#subscribe(name, options, {
+      deliver: (event) => {
+        try {
+          const result = handler(event.data, event);
+          if (result instanceof Promise) result.catch((cause: unknown) => this.#handlerFailed(cause));
+        } catch (cause) {
+          this.#handlerFailed(cause);
+        }
+      },
+      end: (error) => {
+        if (error) (options.onError ?? ((error) => this.#report(error)))(error);
+      },
+    });
+  }
+
+  /**
+   * The events of the type `name` from now on, for a loop: `for await (const { data } of bus.events("order-status"))`.
+   * Leaving the loop ends the subscription, and `close()` ends the loop.
+   *
+   * Events that come while the loop is busy wait in a buffer. If it overflows, the subscription ends, and the loop gets
+   * the events that waited and then throws a {@link TidingsError} with the code `buffer-overflow`: nothing is left out
+   * unsaid. It also throws if the daemon refuses the subscription, and when `signal` is aborted.
+   */
+  events<Name extends EventName<Events>>(
+    name: Name,
+    options: EventsOptions<Events[Name]> = {},
+  ): AsyncIterableIterator<EventOf<Events, Name>> {
+    let unsubscribe = () => {};
+    const stream = new EventStream<EventOf<Events, Name>>(options.buffer ?? 1024, () => unsubscribe());
+    unsubscribe = this.#subscribe(name, options, {
+      deliver: (event) => stream.push(event),
+      end: (error) => (error ? stream.fail(error) : stream.end()),
+      abort: (reason) => stream.abort(reason),
+    });
+    return stream;
+  }
+
+  /**
+   * Publishes an event, and answers when the daemon has taken it. What may pass (the daemon is not reached, its broker is
+   * away) is tried again under the same id, which the daemon takes only once.
+   *
+   * @throws {TidingsError} where the event is refused; its `errors` say what is wrong with it, and where.
+   */
+  async publish<Name extends EventName<Events>>(
+    name: Name,
+    data: Events[Name],
+    options: EventAttributes & PublishOptions = {},
+  ): Promise<Accepted> {
+    const { signal: _, attempts: __, ...attributes } = options;
+    const [accepted] = await this.#publisher.post(toEvent({ ...attributes, type: name, data }), options);
+    if (accepted === undefined) throw new TidingsError("unexpected-response", "the daemon accepted nothing");
+    return accepted;
+  }
+
+  /** Publishes several events at once, in this order: all of them are valid, or none is taken. */
+  async publishAll(events: readonly Draft<Events>[], options: PublishOptions = {}): Promise<Accepted[]> {
+    return this.#publisher.post(events.map(toEvent), options);
+  }
+
+  /**
+   * Waits until the connection is open and the daemon has answered for every subscription made so far: what is published
+   * afterwards reaches them. Throws if the bus is closed before.
+   */
+  ready(): Promise<void> {
+    return new Promise((resolve, reject) => {
+      const look = () => {
+        if (this.state.status === "closed") reject(this.state.error ?? closedError());
+        else if (!this.#connection.isOpen || !this.#subscriptions.settled) return;
+        else resolve();
+        stop();
+      };
+      const stop = this.#progress.add(look);
+      look();
+    });
+  }
+
+  /** Calls `listener` whenever the connection changes. The answer takes it away, here and below. */
+  onState(listener: (state: ConnectionState) => void): () => void {
+    return this.#states.add(listener);
+  }
+
+  /**
+   * Calls `listener` when events of a channel are gone, or may be: after a reconnect, if there were any in between. It is
+   * the moment to read afresh what the events are about.
+   */
+  onGap(listener: (gap: Gap) => void): () => void {
+    return this.#gaps.add(listener);
+  }
+
+  /** Calls `listener` with what goes wrong and has no other place to be told. Without one it goes to the console. */
+  onError(listener: (error: TidingsError) => void): () => void {
+    return this.#errors.add(listener);
+  }
+
+  /** Ends all subscriptions and what is being published, and closes the connection. */
+  close(): void {
+    this.#connection.close();
+  }
+
+  #subscribe(
+    name: string,
+    { where, signal }: { where?: object; signal?: AbortSignal },
+    subscriber: {
+      // The daemon has checked the data against the schema that the type was made of.
+      // eslint-disable-next-line @typescript-eslint/no-explicit-any
+      deliver: (event: any) => void;
+      end: (error?: TidingsError) => void;
+      abort?: (reason: unknown) => void;
+    },
+  ): () => void {
+    if (this.state.status === "closed") throw closedError();
+    checkWhere(where);
+    const remove = this.#subscriptions.add(name, where as AnyWhere | undefined, subscriber);
+    const stop = () => {
+      signal?.removeEventListener("abort", abort);
+      remove();
+    };
+    const abort = () => {
+      stop();
+      subscriber.abort?.(signal?.reason);
+    };
+    if (signal?.aborted) abort();
+    else signal?.addEventListener("abort", abort);
+    return stop;
+  }
+
+  #entered(state: ConnectionState): void {
+    if (state.status === "open") this.#subscriptions.opened();
+    if (state.status === "reconnecting") this.#subscriptions.lost();
+    if (state.status === "closed") {
+      this.#closing.abort(state.error ?? closedError());
+      this.#subscriptions.end(state.error);
+    }
+    this.#states.tell(state);
+    this.#progress.tell();
+  }
+
+  #handlerFailed(cause: unknown): void {
+    this.#report(new TidingsError("handler-failed", `a handler failed: ${String(cause)}`, { cause }));
+  }
+
+  #report(error: TidingsError): void {
+    if (this.#errors.size > 0) this.#errors.tell(error);
+    else console.error("tidings:", error);
+  }
+}
+
+/**
+ * Connects to a daemon, in the background: subscriptions can be made and events be published at once.
+ *
+ * `url` is where the daemon is, such as `http://127.0.0.1:7400`; `ws:` does as well. `connect<EventMap>` with the
+ * `EventMap` of `tidings codegen typescript` knows the types of one's own events too.
+ */
+export function connect<Events extends object = EventMap>(url: string, options: ConnectOptions = {}): Bus<Events> {
+  return new Bus<Events>(url, options);
+}
+
+/** The daemon's address as `http:`, without what the routes begin with. */
+function baseUrl(url: string): string {
+  const { protocol, host, pathname } = new URL(url);
+  if (!/^(http|ws)s?:$/.test(protocol)) throw new TypeError(`${url} is no URL of a daemon: http: or ws: is`);
+  return `${protocol.replace("ws", "http")}//${host}${pathname.replace(/(\/v1\/(ws|events))?\/*$/, "")}`;
+}
+
+/** The event as it is sent. Its id is made here, once, and so is the same however often it is sent. */
+function toEvent({ extensions, ...event }: EventAttributes & { type: string; data: unknown }): object {
+  return { id: newId(), ...event, ...extensions };
+}
+
+/** An undefined field would vanish on the way, and with it the condition. */
+function checkWhere(where: object = {}): void {
+  for (const [field, condition] of Object.entries(where)) {
+    if (condition === undefined) {
+      throw new TidingsError("invalid-filter", `where.${field} is undefined: leave it out to match everything`);
+    }
+  }
+}
+
+function closedError(): TidingsError {
+  return new TidingsError("closed", "the bus is closed");
+}
