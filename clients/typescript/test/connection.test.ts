@@ -1,0 +1,243 @@
+// Staying connected, against a daemon that does on demand what a real one seldom does.
+
+import { afterEach, beforeEach, expect, test, vi } from "vitest";
+
+import { type Bus, connect, type ConnectionState, type ConnectOptions, type Gap, type TidingsError } from "../src/index.js";
+import { FakeDaemon } from "./fake.js";
+
+let daemon: FakeDaemon;
+let bus: Bus;
+let states: ConnectionState[];
+
+beforeEach(async () => {
+  daemon = await FakeDaemon.start();
+});
+
+afterEach(async () => {
+  bus.close();
+  await daemon.stop();
+});
+
+/** A bus that comes back after 10 ms at once, and notes its states. */
+function open(options: ConnectOptions = {}): Bus {
+  bus = connect(daemon.url, { backoff: { minMs: 10, maxMs: 40 }, random: () => 1, ...options });
+  states = [bus.state];
+  bus.onState((state) => states.push(state));
+  return bus;
+}
+
+const statuses = () => states.map(({ status }) => status);
+const sale = { productId: "123", oldQuantity: 100, newQuantity: 95, reason: "sale" };
+
+test("after a loss it connects again, subscribes to everything again, and goes on", async () => {
+  const seen: number[] = [];
+  open().on("inventory-change", { where: { productId: "123" } }, ({ newQuantity }) => seen.push(newQuantity));
+  const first = (await daemon.connection()).welcome();
+  await first.subscribe();
+  first.event("inventory-change", sale);
+  await expect.poll(() => seen).toEqual([95]);
+  first.socket.close(1013, "the broker is away");
+
+  const second = (await daemon.connection()).welcome();
+  expect(await second.receive()).toEqual({
+    type: "subscribe", sub: "s1", channel: "inventory-change", where: { productId: "123" },
+  });
+  second.send({ type: "subscribed", sub: "s1", channel: "inventory-change", position: "e:1" });
+  second.event("inventory-change", { ...sale, newQuantity: 94 }, "e:2");
+  await expect.poll(() => seen).toEqual([95, 94]);
+  expect(statuses()).toEqual(["connecting", "open", "reconnecting", "open"]);
+  expect(states[2]).toMatchObject({ attempt: 1, delayMs: 10, reason: "the broker is away (1013)" });
+});
+
+test("the delay doubles while nothing lasts, a welcome alone not being a success", async () => {
+  open();
+  for (let attempt = 0; attempt < 4; attempt++) (await daemon.connection()).welcome().socket.terminate();
+  await daemon.connection();
+  const delays = states.flatMap((state) => (state.status === "reconnecting" ? [[state.attempt, state.delayMs]] : []));
+  expect(delays).toEqual([[1, 10], [2, 20], [3, 40], [4, 40]]);
+});
+
+test("a connection that lasted begins the count anew", async () => {
+  open({ backoff: { minMs: 1, maxMs: 1 } });
+  (await daemon.connection()).socket.terminate();
+  const lasting = (await daemon.connection()).welcome();
+  const at = performance.now();
+  await expect.poll(() => performance.now() - at).toBeGreaterThan(1);
+  lasting.socket.terminate();
+  await daemon.connection();
+  expect(states.at(-1)).toMatchObject({ status: "reconnecting", attempt: 1 });
+});
+
+test.each([1000, 1001, 1002, 1012, 1013, 4008, 4009, 4029])("a close with %i is one to come back from", async (code) => {
+  open();
+  (await daemon.connection()).welcome().socket.close(code);
+  (await daemon.connection()).welcome();
+  await bus.ready();
+  expect(states).toContainEqual(expect.objectContaining({ status: "reconnecting", reason: `closed with ${code}` }));
+});
+
+test.each([1009, 4001, 4003, 4004, 4005])("a close with %i is final, and everyone is told", async (code) => {
+  const refused = vi.fn();
+  open().on("order-status", { onError: refused }, () => {});
+  const next = bus.events("order-status").next();
+  const ready = bus.ready();
+  (await daemon.connection()).welcome().socket.close(code);
+  const error = { code: "connection-refused", status: code };
+  await expect(ready).rejects.toMatchObject(error);
+  await expect(next).rejects.toMatchObject(error);
+  await expect(bus.ready()).rejects.toMatchObject(error);
+  await expect(bus.publish("inventory-change", sale)).rejects.toMatchObject(error);
+  expect(refused).toHaveBeenCalledExactlyOnceWith(expect.objectContaining(error));
+  expect(bus.state).toMatchObject({ status: "closed", error });
+  expect(() => bus.on("order-status", () => {})).toThrow("closed");
+});
+
+test("two intervals without a word are the end of a connection, and a word in time is not", async () => {
+  open();
+  const first = (await daemon.connection()).welcome(200);
+  const at = performance.now();
+  while (performance.now() - at < 600) {
+    const last = performance.now();
+    await expect.poll(() => performance.now() - last).toBeGreaterThan(100);
+    first.send({ type: "heartbeat", positions: {} });
+  }
+  expect(statuses()).toEqual(["connecting", "open"]);
+  expect(await first.closed).toBe(4009);
+  await daemon.connection();
+  expect(states.at(-1)).toMatchObject({ status: "reconnecting", reason: "no heartbeat for two intervals" });
+});
+
+test("from a draining node it moves on when it was told to, hearing events until then", async () => {
+  const seen = vi.fn();
+  open().on("inventory-change", seen);
+  const first = (await daemon.connection()).welcome();
+  await first.subscribe();
+  first.send({ type: "draining", reconnectInMs: 50 });
+  first.event("inventory-change", sale);
+  expect(await first.closed).toBe(1000);
+  expect(seen).toHaveBeenCalledOnce();
+  (await daemon.connection()).welcome();
+  await expect.poll(statuses).toEqual(["connecting", "open", "draining", "reconnecting", "open"]);
+  expect(states[2]).toEqual({ status: "draining", reconnectInMs: 50 });
+  expect(states[3]).toMatchObject({ delayMs: 0, reason: "the node is draining" });
+});
+
+test("a draining node that closes early is not come back to before the time", async () => {
+  open();
+  const first = (await daemon.connection()).welcome();
+  first.send({ type: "draining", reconnectInMs: 500 });
+  first.socket.close(1012);
+  await daemon.connection();
+  const state = states.at(-1)!;
+  expect(state.status === "reconnecting" && state.delayMs).toSatisfy((delay: number) => delay > 40 && delay <= 500);
+});
+
+test("what may have passed in between is told as a gap, and nothing where nothing has", async () => {
+  const gaps: Gap[] = [];
+  open().on("inventory-change", () => {});
+  bus.onGap((gap) => gaps.push(gap));
+  const positions = ["e:7", "e:7", "e:9", "f:0"];
+  for (const position of positions) {
+    const peer = (await daemon.connection()).welcome();
+    await peer.subscribe(position);
+    await expect.poll(() => bus.positions.get("inventory-change")).toBe(position);
+    peer.socket.close(1001);
+  }
+  const channel = "inventory-change";
+  expect(gaps).toEqual([{ channel, from: "e:7", position: "e:9" }, { channel, from: "e:9", position: "f:0" }]);
+});
+
+test("a gap that the daemon tells is handed on", async () => {
+  const gaps: Gap[] = [];
+  open().onGap((gap) => gaps.push(gap));
+  const gap = { channel: "order-status", from: "e:1", position: "f:1" };
+  (await daemon.connection()).welcome().send({ type: "gap", ...gap });
+  await expect.poll(() => gaps).toEqual([gap]);
+  expect(bus.positions.get("order-status")).toBe("f:1");
+});
+
+test("a subscription that cannot be answered yet is asked for again", async () => {
+  const errors: TidingsError[] = [];
+  open().on("order-status", () => {});
+  bus.onError((error) => errors.push(error));
+  const peer = (await daemon.connection()).welcome();
+  await peer.receive();
+  peer.send({ type: "error", code: "broker-unavailable", message: "not yet", sub: "s1" });
+  await peer.subscribe();
+  await bus.ready();
+  expect(errors).toMatchObject([{ code: "broker-unavailable" }]);
+});
+
+test("listeners that want the same share a subscription, which ends with the last of them", async () => {
+  open();
+  const where = { orderId: "1" };
+  const first = bus.on("order-status", { where }, () => {});
+  const second = bus.on("order-status", { where: { ...where } }, () => {});
+  const peer = (await daemon.connection()).welcome();
+  const sub = await peer.subscribe();
+  await bus.ready();
+  first();
+  second();
+  second();
+  bus.on("data-update", () => {});
+  expect(await peer.receive()).toEqual({ type: "unsubscribe", sub });
+  expect(await peer.receive()).toMatchObject({ type: "subscribe", channel: "data-update" });
+});
+
+test("a refused subscription is not unsubscribed from, nor asked for again", async () => {
+  const refused = vi.fn();
+  open();
+  const unsubscribe = bus.on("order-status", { onError: refused }, () => {});
+  const peer = (await daemon.connection()).welcome();
+  await peer.receive();
+  peer.send({ type: "error", code: "forbidden", message: "no", sub: "s1" });
+  await bus.ready();
+  expect(refused).toHaveBeenCalledExactlyOnceWith(expect.objectContaining({ code: "forbidden" }));
+  unsubscribe();
+  bus.on("order-status", () => {});
+  expect(await peer.receive()).toMatchObject({ type: "subscribe", sub: "s2" });
+});
+
+test("frames that it does not know, and what are none, are passed over", async () => {
+  const seen = vi.fn();
+  open().on("inventory-change", seen);
+  const peer = (await daemon.connection()).welcome();
+  await peer.subscribe();
+  for (const text of ["{", "7", "null", '{"type":"news"}', '{"type":"pong"}']) peer.socket.send(text);
+  peer.socket.send(Buffer.from("{}"), { binary: true });
+  peer.event("inventory-change", sale);
+  await expect.poll(() => seen.mock.calls.length).toBe(1);
+});
+
+test("a daemon that is not there yet is waited for", async () => {
+  const { url } = daemon;
+  await daemon.stop();
+  bus = connect(url, { backoff: { minMs: 10, maxMs: 10 } });
+  const states: ConnectionState[] = [];
+  bus.onState((state) => states.push(state));
+  await expect.poll(() => states.length).toBeGreaterThan(2);
+  expect(states[0]).toMatchObject({ status: "reconnecting", attempt: 1, reason: expect.stringContaining("ECONNREFUSED") });
+});
+
+test("a WebSocket that cannot be made ends the bus with the reason", async () => {
+  const WebSocket = class {
+    constructor() {
+      throw new SyntaxError("not like this");
+    }
+  };
+  open({ WebSocket: WebSocket as never });
+  await expect(bus.ready()).rejects.toMatchObject({ code: "connection-refused", message: expect.stringContaining("not like this") });
+});
+
+test("close is heard by the daemon, and ends loops and waits", async () => {
+  const loop = open().events("order-status").next();
+  const peer = (await daemon.connection()).welcome();
+  await peer.receive();
+  const ready = bus.ready();
+  bus.close();
+  bus.close();
+  expect(await loop).toEqual({ value: undefined, done: true });
+  await expect(ready).rejects.toMatchObject({ code: "closed" });
+  expect(await peer.closed).toBe(1000);
+  expect(states.at(-1)).toEqual({ status: "closed" });
+});

@@ -1,0 +1,70 @@
+// The real daemon, started for a test and ended with it.
+
+import { type ChildProcess, spawn } from "node:child_process";
+import { existsSync } from "node:fs";
+import { fileURLToPath } from "node:url";
+
+/** `TIDINGS_BIN`, or the debug build of this repository. */
+const BINARY = process.env["TIDINGS_BIN"] ?? fileURLToPath(new URL("../../../target/debug/tidings", import.meta.url));
+
+export class Daemon {
+  readonly port: number;
+  readonly #process: ChildProcess;
+  readonly #exited: Promise<void>;
+
+  private constructor(process: ChildProcess, exited: Promise<void>, port: number) {
+    this.#process = process;
+    this.#exited = exited;
+    this.port = port;
+  }
+
+  /** Starts `tidings serve` with `flags`, by default on a free port, and waits until it says where it listens. */
+  static async start(flags: readonly string[] = [], port = 0): Promise<Daemon> {
+    if (!existsSync(BINARY)) throw new Error(`${BINARY} is not there: run cargo build, or set TIDINGS_BIN`);
+    const child = spawn(BINARY, ["serve", "--listen", `127.0.0.1:${port}`, ...flags], {
+      stdio: ["ignore", "pipe", "pipe"],
+    });
+    const exited = new Promise<void>((resolve) => child.once("exit", () => resolve()));
+    let said = "";
+    const listening = new Promise<number>((resolve, reject) => {
+      const hear = (chunk: Buffer) => {
+        said += chunk.toString();
+        const port = /127\.0\.0\.1:([1-9]\d*)\b/.exec(said)?.[1];
+        if (port) resolve(Number(port));
+      };
+      child.stdout.on("data", hear);
+      child.stderr.on("data", hear);
+      child.once("error", reject);
+      void exited.then(() => reject(new Error(`the daemon ended before it listened:\n${said}`)));
+    });
+    const daemon = new Daemon(child, exited, await listening);
+    while (!(await daemon.isReady())) await new Promise((resolve) => setTimeout(resolve, 10));
+    return daemon;
+  }
+
+  get url(): string {
+    return `http://127.0.0.1:${this.port}`;
+  }
+
+  async isReady(): Promise<boolean> {
+    return fetch(`${this.url}/readyz`).then((response) => response.ok, () => false);
+  }
+
+  /** How many subscribers a channel has, by the daemon's own count. */
+  async subscribers(channel: string): Promise<number> {
+    const answer = (await (await fetch(`${this.url}/v1/channels`)).json()) as {
+      channels: { type: string; subscribers: number }[];
+    };
+    return answer.channels.find(({ type }) => type === channel)?.subscribers ?? 0;
+  }
+
+  /** Asks it to end, which begins a drain. */
+  terminate(): void {
+    this.#process.kill("SIGTERM");
+  }
+
+  async kill(): Promise<void> {
+    this.#process.kill("SIGKILL");
+    await this.#exited;
+  }
+}

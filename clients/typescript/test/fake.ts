@@ -1,0 +1,117 @@
+// A daemon that does what a test says: for what a real one does not do on demand.
+
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
+import type { AddressInfo } from "node:net";
+
+import { type WebSocket, WebSocketServer } from "ws";
+
+import type { ClientFrame, ServerFrame } from "../src/frames.js";
+
+type Respond = (body: unknown, response: ServerResponse, request: IncomingMessage) => void;
+
+export class FakeDaemon {
+  readonly #server: Server;
+  readonly #sockets: WebSocketServer;
+  readonly #peers = new Queue<Peer>();
+  /** What to answer to the publications to come, in this order. */
+  readonly responses: Respond[] = [];
+  /** The bodies of what was published. */
+  readonly published: unknown[] = [];
+
+  private constructor() {
+    this.#server = createServer(async (request, response) => {
+      let text = "";
+      for await (const chunk of request) text += chunk;
+      const body: unknown = JSON.parse(text);
+      this.published.push(body);
+      const respond = this.responses.shift() ?? accept;
+      respond(body, response, request);
+    });
+    this.#sockets = new WebSocketServer({ server: this.#server, path: "/v1/ws" });
+    this.#sockets.on("connection", (socket) => this.#peers.put(new Peer(socket)));
+  }
+
+  static async start(): Promise<FakeDaemon> {
+    const fake = new FakeDaemon();
+    await new Promise<void>((resolve) => fake.#server.listen(0, "127.0.0.1", resolve));
+    return fake;
+  }
+
+  get url(): string {
+    return `http://127.0.0.1:${(this.#server.address() as AddressInfo).port}`;
+  }
+
+  /** The next connection that is made. */
+  connection(): Promise<Peer> {
+    return this.#peers.take();
+  }
+
+  async stop(): Promise<void> {
+    for (const socket of this.#sockets.clients) socket.terminate();
+    this.#server.closeAllConnections();
+    await new Promise((resolve) => this.#server.close(resolve));
+  }
+}
+
+/** One connection, seen from the daemon. */
+export class Peer {
+  readonly socket: WebSocket;
+  readonly closed: Promise<number>;
+  readonly #frames = new Queue<ClientFrame>();
+
+  constructor(socket: WebSocket) {
+    this.socket = socket;
+    socket.on("message", (data) => this.#frames.put(JSON.parse(String(data)) as ClientFrame));
+    this.closed = new Promise((resolve) => socket.once("close", (code) => resolve(code)));
+  }
+
+  /** The next frame that the client says. */
+  receive(): Promise<ClientFrame> {
+    return this.#frames.take();
+  }
+
+  send(frame: ServerFrame): void {
+    this.socket.send(JSON.stringify(frame));
+  }
+
+  welcome(heartbeatMs = 25_000): this {
+    this.send({ type: "welcome", protocol: 1, session: "session", node: "node", heartbeatMs });
+    return this;
+  }
+
+  /** Takes the next frame, which asks for a subscription, and agrees; answers its name. */
+  async subscribe(position = "e:0"): Promise<string> {
+    const frame = await this.receive();
+    if (frame.type !== "subscribe") throw new Error(`${frame.type} came, and not subscribe`);
+    this.send({ type: "subscribed", sub: frame.sub, channel: frame.channel, position });
+    return frame.sub;
+  }
+
+  event(type: string, data: unknown, position = "e:1"): void {
+    const attributes = { specversion: "1.0", id: position, source: "test", time: "2026-11-21T00:00:00Z" } as const;
+    this.send({ type: "event", position, event: { ...attributes, dataschema: `urn:${type}`, type, data } });
+  }
+}
+
+function accept(body: unknown, response: ServerResponse): void {
+  const events = [body].flat() as { id: string; type: string }[];
+  const accepted = events.map(({ id, type }) => ({ id, type, position: "e:1", duplicate: false }));
+  response.writeHead(202, { "content-type": "application/json" }).end(JSON.stringify({ accepted, cascaded: [] }));
+}
+
+/** Items that are there when they are taken, or come later. */
+class Queue<Item> {
+  readonly #items: Item[] = [];
+  readonly #takers: ((item: Item) => void)[] = [];
+
+  put(item: Item): void {
+    const taker = this.#takers.shift();
+    if (taker) taker(item);
+    else this.#items.push(item);
+  }
+
+  take(): Promise<Item> {
+    const item = this.#items.shift();
+    return item === undefined ? new Promise((resolve) => this.#takers.push(resolve)) : Promise.resolve(item);
+  }
+}

@@ -1,0 +1,128 @@
+// Publishing: what is tried again, under which id, and what is not.
+
+import { afterEach, beforeEach, expect, test } from "vitest";
+
+import { type Bus, connect } from "../src/index.js";
+import { FakeDaemon } from "./fake.js";
+
+let daemon: FakeDaemon;
+let bus: Bus;
+
+beforeEach(async () => {
+  daemon = await FakeDaemon.start();
+  bus = connect(daemon.url, { backoff: { minMs: 1, maxMs: 2 } });
+});
+
+afterEach(async () => {
+  bus.close();
+  await daemon.stop();
+});
+
+const sale = { productId: "123", oldQuantity: 100, newQuantity: 95, reason: "sale" };
+const ids = () => daemon.published.map((body) => (body as { id: string }).id);
+
+test("what may pass is tried again, under the same id", async () => {
+  daemon.responses.push(
+    (_body, response) => response.destroy(),
+    (_body, response) => response.writeHead(503, { "retry-after": "0" }).end('{"code":"broker-unavailable"}'),
+    (_body, response) => response.writeHead(429, { "retry-after": new Date(0).toUTCString() }).end(),
+    (_body, response) => response.writeHead(502).end("<html>"),
+  );
+  const accepted = await bus.publish("inventory-change", sale);
+  expect(accepted).toEqual({ id: ids()[0], type: "inventory-change", position: "e:1", duplicate: false });
+  expect(ids()).toHaveLength(5);
+  expect(new Set(ids()).size).toBe(1);
+});
+
+test("Retry-After is waited for", async () => {
+  daemon.responses.push((_body, response) => response.writeHead(503, { "retry-after": "1" }).end());
+  const at = performance.now();
+  await bus.publish("inventory-change", sale);
+  expect(performance.now() - at).toBeGreaterThan(990);
+});
+
+test("after so many attempts it is given up, with the last reason", async () => {
+  for (let attempt = 0; attempt < 3; attempt++) {
+    daemon.responses.push((_body, response) => response.writeHead(503).end('{"code":"draining","title":"Draining"}'));
+  }
+  const publishing = bus.publish("inventory-change", sale, { attempts: 3 });
+  await expect(publishing).rejects.toMatchObject({ code: "draining", message: "Draining", status: 503 });
+  await daemon.stop();
+  await expect(bus.publish("inventory-change", sale, { attempts: 2 })).rejects.toMatchObject({ code: "network" });
+  expect(ids()).toHaveLength(3);
+});
+
+test("a refusal is final, and says what is wrong and where", async () => {
+  const errors = [{ pointer: "/data/productId", message: "is missing" }];
+  const headers = { "content-type": "application/problem+json", "x-request-id": "r1" };
+  const problem = { title: "Invalid event", detail: "1 mistake", status: 422, code: "invalid-event", errors };
+  daemon.responses.push((_body, response) => response.writeHead(422, headers).end(JSON.stringify(problem)));
+  await expect(bus.publish("inventory-change", sale)).rejects.toMatchObject({
+    name: "TidingsError", code: "invalid-event", message: "1 mistake", status: 422, errors, requestId: "r1",
+  });
+  expect(ids()).toHaveLength(1);
+});
+
+test.each([[200, "{}"], [202, "hello"], [202, '{"accepted":7}'], [404, "<html>"]])(
+  "%i with %s is not how a daemon answers",
+  async (status, text) => {
+    daemon.responses.push((_body, response) => response.writeHead(status).end(text));
+    await expect(bus.publish("inventory-change", sale)).rejects.toMatchObject({ code: "unexpected-response", status });
+  },
+);
+
+test("an event is sent with all that is said of it", async () => {
+  const time = new Date(0);
+  await bus.publish("inventory-change", sale, {
+    id: "i", source: "/shop", subject: "s", time, causationid: "c", extensions: { count: 7 }, attempts: 1,
+  });
+  expect(daemon.published).toEqual([{
+    id: "i", source: "/shop", subject: "s", time: "1970-01-01T00:00:00.000Z", causationid: "c", count: 7,
+    type: "inventory-change", data: sale,
+  }]);
+});
+
+test("several events are one request, each with an id that stays", async () => {
+  daemon.responses.push((_body, response) => response.destroy());
+  const accepted = await bus.publishAll([
+    { type: "inventory-change", data: sale },
+    { type: "order-status", data: { orderId: "1", newStatus: "shipped" }, id: "mine" },
+  ]);
+  expect(accepted.map(({ type }) => type)).toEqual(["inventory-change", "order-status"]);
+  expect(accepted[1]?.id).toBe("mine");
+  expect(daemon.published).toHaveLength(2);
+  expect(daemon.published[0]).toEqual(daemon.published[1]);
+});
+
+test("a signal ends it, while it waits and while it sends", async () => {
+  const waits = new AbortController();
+  daemon.responses.push((_body, response) => {
+    response.writeHead(503, { "retry-after": "3600" }).end();
+    waits.abort(new Error("enough"));
+  });
+  await expect(bus.publish("inventory-change", sale, { signal: waits.signal })).rejects.toThrow("enough");
+  const sends = new AbortController();
+  daemon.responses.push(() => sends.abort(new Error("too much")));
+  await expect(bus.publish("inventory-change", sale, { signal: sends.signal })).rejects.toThrow("too much");
+  await expect(bus.publish("inventory-change", sale, { signal: sends.signal })).rejects.toThrow("too much");
+  expect(daemon.published).toHaveLength(2);
+});
+
+test("closing the bus ends it", async () => {
+  daemon.responses.push((_body, response) => {
+    response.writeHead(503, { "retry-after": "3600" }).end();
+    bus.close();
+  });
+  await expect(bus.publish("inventory-change", sale)).rejects.toMatchObject({ code: "closed" });
+});
+
+test.each(["", "/", "/v1/ws", "/v1/events"])("the daemon's address may end with %j", async (path) => {
+  const other = connect(daemon.url.replace("http", "ws") + path);
+  expect(await other.publish("inventory-change", sale)).toMatchObject({ position: "e:1" });
+  other.close();
+});
+
+test("an address that is none is refused at once", () => {
+  expect(() => connect("127.0.0.1:7400")).toThrow(TypeError);
+  expect(() => connect("redis://127.0.0.1")).toThrow(TypeError);
+});

@@ -1,0 +1,86 @@
+// The parts that need no connection.
+
+import { expect, test, vi } from "vitest";
+
+import { delayBefore } from "../src/backoff.js";
+import { matches } from "../src/filter.js";
+import { newId } from "../src/id.js";
+import { EventStream } from "../src/stream.js";
+
+test("the bound of the backoff doubles, up to the highest, and jitter takes any part of it", () => {
+  const backoff = { minMs: 100, maxMs: 1000 };
+  const highest = [0, 1, 2, 3, 4, 50, 5000].map((attempt) => delayBefore(attempt, backoff, () => 1));
+  expect(highest).toEqual([100, 200, 400, 800, 1000, 1000, 1000]);
+  expect(delayBefore(3, backoff, () => 0)).toBe(0);
+  expect(delayBefore(3, backoff, () => 0.25)).toBe(200);
+});
+
+test("an id is a UUIDv7: it bears its time, and the next one is another", () => {
+  const id = newId(Date.UTC(2026, 10, 21));
+  expect(id).toMatch(/^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/);
+  expect(parseInt(id.replaceAll("-", "").slice(0, 12), 16)).toBe(Date.UTC(2026, 10, 21));
+  expect(newId()).not.toBe(newId());
+});
+
+test("a field's own name comes before a nested one, and nothing is inherited", () => {
+  expect(matches({ "a.b": "x" }, { "a.b": "x", a: { b: "y" } })).toBe(true);
+  expect(matches({ "a.b": "y" }, { "a.b": "x", a: { b: "y" } })).toBe(false);
+  expect(matches({ "a.b.c": 1 }, { a: { "b.c": 1 } })).toBe(true);
+  expect(matches({ "a.length": 1 }, { a: ["x"] })).toBe(false);
+  expect(matches({ "constructor.name": "Object" }, {})).toBe(false);
+  expect(matches({ a: null }, {})).toBe(false);
+  expect(matches({}, null)).toBe(true);
+});
+
+test("a stream gives what was pushed, in order, before and after it is asked for", async () => {
+  const stream = new EventStream<number>(10, () => {});
+  stream.push(1);
+  stream.push(2);
+  const taken = [stream.next(), stream.next(), stream.next(), stream.next()];
+  stream.push(3);
+  stream.end();
+  stream.push(4);
+  const ended = { value: undefined, done: true };
+  expect(await Promise.all(taken)).toEqual([{ value: 1, done: false }, { value: 2, done: false }, { value: 3, done: false }, ended]);
+  expect(await stream.next()).toEqual(ended);
+});
+
+test("a stream that overflows ends: what waited is given, then the error, and nothing after it", async () => {
+  const onEnd = vi.fn();
+  const stream = new EventStream<number>(2, onEnd);
+  for (const item of [1, 2, 3, 4]) stream.push(item);
+  expect(onEnd).toHaveBeenCalledOnce();
+  const seen: number[] = [];
+  const loop = async () => {
+    for await (const item of stream) seen.push(item);
+  };
+  await expect(loop()).rejects.toMatchObject({ code: "buffer-overflow" });
+  expect(seen).toEqual([1, 2]);
+  expect(await stream.next()).toEqual({ value: undefined, done: true });
+});
+
+test("whoever waits for a stream that fails is told, and only once", async () => {
+  const stream = new EventStream<number>(2, () => {});
+  const [first, second] = [stream.next(), stream.next()];
+  stream.fail(new Error("broken"));
+  await expect(first).rejects.toThrow("broken");
+  expect(await second).toEqual({ value: undefined, done: true });
+});
+
+test("an aborted stream gives up what waits", async () => {
+  const stream = new EventStream<number>(2, () => {});
+  stream.push(1);
+  stream.abort(new Error("enough"));
+  await expect(stream.next()).rejects.toThrow("enough");
+});
+
+test("leaving a loop ends its stream", async () => {
+  const onEnd = vi.fn();
+  const stream = new EventStream<number>(2, onEnd);
+  stream.push(1);
+  for await (const item of stream) {
+    expect(item).toBe(1);
+    break;
+  }
+  expect(onEnd).toHaveBeenCalledOnce();
+});
