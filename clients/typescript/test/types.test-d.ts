@@ -1,0 +1,131 @@
+// What compiles, and what must not. Nothing here is run: `npm run typecheck` is the test.
+
+import { expectTypeOf } from "vitest";
+
+import type { Where } from "../src/filter.js";
+import {
+  type Accepted,
+  type Bus,
+  type CloudEvent,
+  connect,
+  type EventMap,
+  type FinanceChange,
+  type InventoryChange,
+  type OrderStatus,
+  type TidingsEvent,
+} from "../src/index.js";
+
+declare const bus: Bus;
+
+// The name of an event decides what its data is.
+bus.on("inventory-change", { where: { productId: "123" } }, (data, event) => {
+  expectTypeOf(data).toEqualTypeOf<InventoryChange>();
+  expectTypeOf(event).toEqualTypeOf<CloudEvent<"inventory-change", InventoryChange>>();
+});
+bus.on("order-status", ({ newStatus }) => expectTypeOf(newStatus).toEqualTypeOf<OrderStatus>());
+for await (const { data } of bus.events("finance-change")) expectTypeOf(data).toEqualTypeOf<FinanceChange>();
+expectTypeOf(bus.publish("data-update", { resource: "r", id: "1", action: "create" })).resolves.toEqualTypeOf<Accepted>();
+// @ts-expect-error no such event
+bus.on("inventory-chnage", () => {});
+// @ts-expect-error no such field
+bus.on("inventory-change", ({ productID }) => productID);
+// @ts-expect-error no such event
+bus.events("inventory-chnage");
+
+// A filter has only the event's fields, with only their values.
+bus.on("inventory-change", { where: { productId: ["1", "2"], newQuantity: 0, variantId: { prefix: "x" } } }, () => {});
+bus.on("order-status", { where: { newStatus: ["shipped", "delivered"], oldStatus: { prefix: "p" } } }, () => {});
+bus.on("cache-invalidate", { where: { tags: "a", keys: { prefix: "user:" }, reason: ["x"] } }, () => {});
+// @ts-expect-error no such field
+bus.on("inventory-change", { where: { productID: "1" } }, () => {});
+// @ts-expect-error a field of another event
+bus.events("inventory-change", { where: { orderId: "1" } });
+// @ts-expect-error a string, and not a number
+bus.on("inventory-change", { where: { productId: 123 } }, () => {});
+// @ts-expect-error a number, and not a string
+bus.on("inventory-change", { where: { newQuantity: ["0"] } }, () => {});
+// @ts-expect-error a number has no prefix
+bus.on("inventory-change", { where: { newQuantity: { prefix: "1" } } }, () => {});
+// @ts-expect-error never null
+bus.on("inventory-change", { where: { productId: null } }, () => {});
+// @ts-expect-error no such status
+bus.on("order-status", { where: { newStatus: "lost" } }, () => {});
+// @ts-expect-error no such operator
+bus.on("order-status", { where: { orderId: { suffix: "1" } } }, () => {});
+// @ts-expect-error a misspelt option must not be an unfiltered stream
+bus.on("order-status", { were: { orderId: "1" } }, () => {});
+
+// What is published fits its type.
+bus.publish("cache-invalidate", { tags: ["a"] }, { id: "1", source: "/shop" });
+bus.publishAll([
+  { type: "order-status", data: { orderId: "1", newStatus: "shipped" } },
+  { type: "cache-invalidate", data: { keys: [] } },
+]);
+// @ts-expect-error one of the three is needed
+bus.publish("cache-invalidate", { reason: "none" });
+// @ts-expect-error a field is missing
+bus.publish("inventory-change", { productId: "1", oldQuantity: 1, newQuantity: 2 });
+// @ts-expect-error no such field
+bus.publish("data-update", { resource: "r", id: "1", action: "create", actor: "me" });
+// @ts-expect-error no such action
+bus.publish("data-update", { resource: "r", id: "1", action: "upsert" });
+// @ts-expect-error no such currency
+bus.publish("finance-change", { entity: "refund", id: "1", amountMinor: 5, currency: "EURO" });
+// @ts-expect-error the data of another event
+bus.publishAll([{ type: "order-status", data: { tags: ["a"] } }]);
+
+// A union of all events narrows by its type.
+declare const event: TidingsEvent;
+if (event.type === "inventory-change") expectTypeOf(event.data).toEqualTypeOf<InventoryChange>();
+// @ts-expect-error not every event has one
+event.data.productId;
+
+// Own types take the place of the built-in ones, or stand beside them.
+interface Own extends EventMap {
+  "price-change": {
+    sku: number;
+    labels: { [key: string]: string };
+    shop: { address?: { city: string; zip?: string | null } };
+    tree: Tree;
+    lines: { sku: string }[];
+    "x.y"?: boolean;
+    anything: unknown;
+    [other: string]: unknown;
+  };
+}
+interface Tree {
+  name: string;
+  child?: Tree;
+}
+const own = connect<Own>("http://127.0.0.1:7400");
+own.on("price-change", ({ shop }) => expectTypeOf(shop.address?.city).toEqualTypeOf<string | undefined>());
+own.on("order-status", { where: { orderId: "1" } }, () => {});
+type OwnWhere = Where<Own["price-change"]>;
+const nested: OwnWhere = {
+  sku: [1, 2],
+  "shop.address.city": { prefix: "B" },
+  "shop.address.zip": null,
+  "labels.colour": "red",
+  "tree.child.child.name": ["a"],
+  "x.y": true,
+  anything: { prefix: "x" },
+};
+// @ts-expect-error an object is no value to compare with
+const whole: OwnWhere = { shop: {} };
+// @ts-expect-error no such field there
+const deep: OwnWhere = { "shop.address.street": "x" };
+// @ts-expect-error a label is a string
+const label: OwnWhere = { "labels.colour": 7 };
+// @ts-expect-error a filter does not look into the objects of an array
+const element: OwnWhere = { "lines.sku": "1" };
+// @ts-expect-error what the schema does not name is no field
+const unnamed: OwnWhere = { other: "1" };
+void [nested, whole, deep, label, element, unnamed];
+
+// Without types everything is unknown, and goes.
+const untyped = connect<Record<string, unknown>>("http://127.0.0.1:7400");
+untyped.on("whatever", { where: { "a.b": 1, c: ["x", null, true], d: { prefix: "" } } }, (data) => {
+  expectTypeOf(data).toEqualTypeOf<unknown>();
+});
+// @ts-expect-error even so, only scalars are compared
+untyped.on("whatever", { where: { a: {} } }, () => {});
