@@ -110,6 +110,7 @@ export class Connection {
     } else if (frame.type === "draining") {
       const { reconnectInMs } = frame;
       this.#reconnectAt = this.#lastHeard + reconnectInMs;
+      clearTimeout(this.#redial);
       this.#redial = setTimeout(() => this.#giveUp("the node is draining", 1000), reconnectInMs);
       this.#enter({ status: "draining", reconnectInMs });
     } else {

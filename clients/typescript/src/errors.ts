@@ -8,21 +8,21 @@ export type ErrorCode =
   | "invalid-filter" | "invalid-position" | "rate-limited" | "internal" | "broker-unavailable" | "draining"
   | "overloaded" | "invalid-frame" | "unknown-frame" | "duplicate-subscription" | "unknown-subscription"
   | "too-many-subscriptions"
-  /** The daemon could not be reached. */
+  // the daemon could not be reached
   | "network"
-  /** The daemon did not answer in time. */
+  // the daemon did not answer in time
   | "timeout"
-  /** What answered does not speak as a tidings daemon does. */
+  // what answered does not speak as a tidings daemon does
   | "unexpected-response"
-  /** The daemon closed the connection for good; `status` is the close code. */
+  // the daemon closed the connection for good; `status` is the close code
   | "connection-refused"
-  /** The bus was closed by `close()`. */
+  // the bus was closed by `close()`
   | "closed"
-  /** A consumer was slower than its events: see `events()`. */
+  // a consumer was slower than its events: see `events()`
   | "buffer-overflow"
-  /** A handler threw; `cause` is what. */
+  // a handler threw; `cause` is what
   | "handler-failed"
-  /** This runtime has no WebSocket, and the package `ws` is not installed. */
+  // this runtime has no WebSocket, and the package `ws` is not installed
   | "no-websocket"
   // a later daemon may know more
   | (string & {});

@@ -2,7 +2,7 @@
 
 export type { Backoff } from "./backoff.js";
 export {
-  Bus,
+  type Bus,
   connect,
   type ConnectOptions,
   type Draft,

@@ -141,9 +141,9 @@ export class Subscriptions {
 
   #deliver(event: CloudEvent, position: string): void {
     this.positions.set(event.type, position);
-    for (const subscription of [...this.#bySub.values()]) {
-      const { channel, where, subscribers, state } = subscription;
+    for (const { channel, where, subscribers, state } of this.#bySub.values()) {
       if (state !== "standing" || channel !== event.type || !matches(where ?? {}, event.data)) continue;
+      // A copy: who joins meanwhile wants what comes from now on.
       for (const subscriber of [...subscribers]) {
         if (subscribers.has(subscriber)) subscriber.deliver(event);
       }
