@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::shape::{Object, Shape};
 use super::translate::{Declared, Translator};
 use super::{TypeSchema, generate};
+use crate::event::Catalog;
 
 /// The declarations for one event type called `root`, without what stands above them.
 fn declarations(schema: Value) -> String {
@@ -262,6 +263,16 @@ fn long_things_are_broken() {
     let codes: Vec<_> = (100..130).map(|code| code.to_string()).collect();
     let lines: Vec<_> = codes.chunks(12).map(|line| format!("\n  | \"{}\"", line.join("\" | \""))).collect();
     assert_eq!(declarations(json!({ "enum": codes })), format!("export type Root ={};\n", lines.concat()));
+}
+
+#[test]
+fn the_clients_types_are_up_to_date() {
+    let catalog = Catalog::builtin();
+    let types = catalog.types().iter();
+    let types: Vec<_> =
+        types.map(|event| TypeSchema { name: &event.name, schema: &event.schema, key: event.key.as_deref() }).collect();
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/clients/typescript/src/generated/events.ts");
+    assert!(std::fs::read_to_string(path).unwrap() == generate(&types), "{path} is out of date: run `make generate`");
 }
 
 proptest! {
