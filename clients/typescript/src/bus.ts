@@ -1,76 +1,17 @@
 // The bus, as a program meets it: subscribe, publish, and know how the connection is.
 
-import { DEFAULT_BACKOFF, type Backoff, delayBefore } from "./backoff.js";
+import { DEFAULT_BACKOFF, delayBefore } from "./backoff.js";
 import { Connection, type ConnectionState } from "./connection.js";
 import { TidingsError } from "./errors.js";
-import type { AnyWhere, Where } from "./filter.js";
-import type { CloudEvent, EventMap } from "./generated/events.js";
+import type { AnyWhere } from "./filter.js";
+import type { EventMap } from "./generated/events.js";
 import { newId } from "./id.js";
 import { Listeners } from "./listeners.js";
-import { type Accepted, type FetchLike, Publisher, type PublishOptions } from "./publish.js";
+import { type Accepted, Publisher, type PublishOptions } from "./publish.js";
 import { EventStream } from "./stream.js";
 import { type Gap, Subscriptions } from "./subscriptions.js";
-import { findWebSocket, type WebSocketConstructor } from "./websocket.js";
-
-export interface ConnectOptions {
-  /** The WebSocket to use. Default: the runtime's own or, where it has none (Node 20), that of the package `ws`. */
-  readonly WebSocket?: WebSocketConstructor;
-  /** The `fetch` to publish with. Default: the runtime's own. */
-  readonly fetch?: FetchLike;
-  /** How long to wait before connecting, or publishing, again. Default: 250 ms to 30 s. */
-  readonly backoff?: Partial<Backoff>;
-  /** Where the jitter comes from: a number from 0 up to 1. Default: `Math.random`. */
-  readonly random?: () => number;
-}
-
-/** The names of the events in a map of events. */
-export type EventName<Events> = keyof Events & string;
-
-/** The event of that name. */
-export type EventOf<Events, Name extends EventName<Events>> = CloudEvent<Name, Events[Name]>;
-
-/** What is called with each event: its data, and the whole event. */
-export type Handler<Events, Name extends EventName<Events>> = (
-  data: Events[Name],
-  event: EventOf<Events, Name>,
-) => unknown;
-
-export interface SubscribeOptions<Data> {
-  /** Only events whose data is so. */
-  readonly where?: Where<Data>;
-  /** Ends the subscription. */
-  readonly signal?: AbortSignal;
-}
-
-export interface OnOptions<Data> extends SubscribeOptions<Data> {
-  /** The daemon refused the subscription, or closed the connection for good. Default: the listeners of `onError`. */
-  readonly onError?: (error: TidingsError) => void;
-}
-
-export interface EventsOptions<Data> extends SubscribeOptions<Data> {
-  /** How many events may wait for the loop. Default 1,024. */
-  readonly buffer?: number;
-}
-
-/** What a publisher may say of an event besides its type and data. */
-export interface EventAttributes {
-  /** Default: a new UUIDv7. An id that the daemon has seen is not delivered again. */
-  readonly id?: string;
-  readonly source?: string;
-  readonly subject?: string;
-  readonly time?: string | Date;
-  /** The id of the event that caused this one. */
-  readonly causationid?: string;
-  readonly traceparent?: string;
-  readonly tracestate?: string;
-  /** Other extension attributes: names of lowercase letters and digits. */
-  readonly extensions?: { readonly [name: string]: string | number | boolean };
-}
-
-/** An event to publish, of any of the types. */
-export type Draft<Events> = {
-  [Name in EventName<Events>]: EventAttributes & { readonly type: Name; readonly data: Events[Name] };
-}[EventName<Events>];
+import type { ConnectOptions, Draft, EventAttributes, EventName, EventOf, EventsOptions, Handler, OnOptions } from "./types.js";
+import { findWebSocket } from "./websocket.js";
 
 export class Bus<Events extends object = EventMap> {
   readonly #connection: Connection;
@@ -91,7 +32,7 @@ export class Bus<Events extends object = EventMap> {
     this.#subscriptions = new Subscriptions({
       send: (frame) => this.#connection.send(frame),
       onGap: (gap) => this.#gaps.tell(gap),
-      onError: (error) => this.#report(error),
+      onError: (error, told) => this.#report(error, told),
       onSettled: () => this.#progress.tell(),
       retryDelay: (failures) => delayBefore(failures, backoff, random),
     });
@@ -141,16 +82,11 @@ export class Bus<Events extends object = EventMap> {
   ): () => void {
     const [options, handler] = rest.length === 1 ? [{}, rest[0]] : rest;
     return this.#subscribe(name, options, {
-      deliver: (event) => {
-        try {
-          const result = handler(event.data, event);
-          if (result instanceof Promise) result.catch((cause: unknown) => this.#handlerFailed(cause));
-        } catch (cause) {
-          this.#handlerFailed(cause);
-        }
-      },
+      deliver: (event) => this.#call(() => handler(event.data, event)),
       end: (error) => {
-        if (error) (options.onError ?? ((error) => this.#report(error)))(error);
+        const { onError } = options;
+        if (error && onError) this.#call(() => onError(error));
+        return onError !== undefined;
       },
     });
   }
@@ -171,7 +107,11 @@ export class Bus<Events extends object = EventMap> {
     const stream = new EventStream<EventOf<Events, Name>>(options.buffer ?? 1024, () => unsubscribe());
     unsubscribe = this.#subscribe(name, options, {
       deliver: (event) => stream.push(event),
-      end: (error) => (error ? stream.fail(error) : stream.end()),
+      end: (error) => {
+        if (error) stream.fail(error);
+        else stream.end();
+        return true;
+      },
       abort: (reason) => stream.abort(reason),
     });
     return stream;
@@ -229,7 +169,10 @@ export class Bus<Events extends object = EventMap> {
     return this.#gaps.add(listener);
   }
 
-  /** Calls `listener` with what goes wrong and has no other place to be told. Without one it goes to the console. */
+  /**
+   * Calls `listener` with whatever goes wrong: what the daemon refuses, a handler that failed. What nobody listens for goes
+   * to the console.
+   */
   onError(listener: (error: TidingsError) => void): () => void {
     return this.#errors.add(listener);
   }
@@ -243,10 +186,9 @@ export class Bus<Events extends object = EventMap> {
     name: string,
     { where, signal }: { where?: object; signal?: AbortSignal },
     subscriber: {
-      // The daemon has checked the data against the schema that the type was made of.
-      // eslint-disable-next-line @typescript-eslint/no-explicit-any
+      // `any`: the daemon has checked the data against the schema that the type was made of.
       deliver: (event: any) => void;
-      end: (error?: TidingsError) => void;
+      end: (error?: TidingsError) => boolean;
       abort?: (reason: unknown) => void;
     },
   ): () => void {
@@ -271,19 +213,31 @@ export class Bus<Events extends object = EventMap> {
     if (state.status === "reconnecting") this.#subscriptions.lost();
     if (state.status === "closed") {
       this.#closing.abort(state.error ?? closedError());
-      this.#subscriptions.end(state.error);
+      const told = this.#subscriptions.end(state.error);
+      if (state.error) this.#report(state.error, told);
     }
     this.#states.tell(state);
     this.#progress.tell();
   }
 
-  #handlerFailed(cause: unknown): void {
-    this.#report(new TidingsError("handler-failed", `a handler failed: ${String(cause)}`, { cause }));
+  /** Calls what is not ours, whose failure must not become ours. */
+  #call(handler: () => unknown): void {
+    try {
+      const result = handler();
+      if (result instanceof Promise) result.catch((cause: unknown) => this.#handlerFailed(cause));
+    } catch (cause) {
+      this.#handlerFailed(cause);
+    }
   }
 
-  #report(error: TidingsError): void {
+  #handlerFailed(cause: unknown): void {
+    this.#report(new TidingsError("handler-failed", `a handler failed: ${String(cause)}`, { cause }), false);
+  }
+
+  /** Tells an error to those who listen; to the console, if nobody has been told. */
+  #report(error: TidingsError, told: boolean): void {
     if (this.#errors.size > 0) this.#errors.tell(error);
-    else console.error("tidings:", error);
+    else if (!told) console.error("tidings:", error);
   }
 }
 
@@ -305,8 +259,8 @@ function baseUrl(url: string): string {
 }
 
 /** The event as it is sent. Its id is made here, once, and so is the same however often it is sent. */
-function toEvent({ extensions, ...event }: EventAttributes & { type: string; data: unknown }): object {
-  return { id: newId(), ...event, ...extensions };
+function toEvent({ extensions, id = newId(), ...event }: EventAttributes & { type: string; data: unknown }): object {
+  return { ...extensions, id, ...event };
 }
 
 /** An undefined field would vanish on the way, and with it the condition. */

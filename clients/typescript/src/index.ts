@@ -1,23 +1,22 @@
 // The client of the tidings event bus. Everything that is public is named here.
 
 export type { Backoff } from "./backoff.js";
-export {
-  type Bus,
-  connect,
-  type ConnectOptions,
-  type Draft,
-  type EventAttributes,
-  type EventName,
-  type EventOf,
-  type EventsOptions,
-  type Handler,
-  type OnOptions,
-  type SubscribeOptions,
-} from "./bus.js";
+export { type Bus, connect } from "./bus.js";
 export type { ConnectionState } from "./connection.js";
 export { type ErrorCode, type Mistake, TidingsError } from "./errors.js";
 export type { Condition, Scalar, Where } from "./filter.js";
 export type * from "./generated/events.js";
 export type { Accepted, FetchLike, PublishOptions } from "./publish.js";
 export type { Gap } from "./subscriptions.js";
+export type {
+  ConnectOptions,
+  Draft,
+  EventAttributes,
+  EventName,
+  EventOf,
+  EventsOptions,
+  Handler,
+  OnOptions,
+  SubscribeOptions,
+} from "./types.js";
 export type { WebSocketConstructor, WebSocketLike } from "./websocket.js";

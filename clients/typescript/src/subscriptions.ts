@@ -11,8 +11,11 @@ import type { CloudEvent } from "./generated/events.js";
 /** Who wants the events of a subscription. */
 export interface Subscriber {
   deliver(event: CloudEvent): void;
-  /** There will be no more: the daemon refused the subscription (or, without an error, the bus was closed). */
-  end(error?: TidingsError): void;
+  /**
+   * There will be no more: the bus was closed or, with an error, the daemon refused. Answers whether the error has been
+   * told to someone.
+   */
+  end(error?: TidingsError): boolean;
 }
 
 /** Events that are gone, or may be: after `from`, up to and including `position`. */
@@ -25,7 +28,8 @@ export interface Gap {
 export interface SubscriptionsOptions {
   readonly send: (frame: ClientFrame) => void;
   readonly onGap: (gap: Gap) => void;
-  readonly onError: (error: TidingsError) => void;
+  /** `told`: whether all those whom it concerns know already. */
+  readonly onError: (error: TidingsError, told: boolean) => void;
   /** Something was answered. */
   readonly onSettled: () => void;
   /** How long to wait until a subscription is asked for again that so many times could not be answered yet. */
@@ -97,9 +101,10 @@ export class Subscriptions {
     }
   }
 
-  /** All subscribers are told that it is over. */
-  end(error?: TidingsError): void {
-    for (const subscription of [...this.#bySub.values()]) this.#refuse(subscription, error);
+  /** It is over. Answers whether there are subscribers, and all have told someone. */
+  end(error?: TidingsError): boolean {
+    const told = [...this.#bySub.values()].map((subscription) => this.#end(subscription, error));
+    return told.length > 0 && told.every(Boolean);
   }
 
   handle(frame: ServerFrame): void {
@@ -153,22 +158,24 @@ export class Subscriptions {
   #error(code: string, message: string, sub: string | undefined): void {
     const error = new TidingsError(code, message);
     const subscription = sub === undefined ? undefined : this.#bySub.get(sub);
-    if (subscription === undefined) return this.#options.onError(error);
-    if (!PASSING.has(code)) return this.#refuse(subscription, error);
+    if (subscription === undefined) return this.#options.onError(error, false);
+    if (!PASSING.has(code)) {
+      this.#options.onError(error, this.#end(subscription, error));
+      return this.#options.onSettled();
+    }
     subscription.state = "new";
-    this.#options.onError(error);
+    this.#options.onError(error, false);
     setTimeout(() => {
       if (subscription.state === "new" && this.#bySub.has(subscription.sub)) this.#ask(subscription);
     }, this.#options.retryDelay(subscription.failures++));
   }
 
-  #refuse(subscription: Subscription, error: TidingsError | undefined): void {
+  #end(subscription: Subscription, error: TidingsError | undefined): boolean {
     this.#forget(subscription);
     const subscribers = [...subscription.subscribers];
     // First, so that one who now leaves finds that there is nothing to be unsubscribed.
     subscription.subscribers.clear();
-    for (const subscriber of subscribers) subscriber.end(error);
-    this.#options.onSettled();
+    return subscribers.map((subscriber) => subscriber.end(error)).every(Boolean);
   }
 
   #remove(subscription: Subscription): void {

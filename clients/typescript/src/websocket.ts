@@ -6,8 +6,7 @@ import { TidingsError } from "./errors.js";
 export interface WebSocketLike {
   send(text: string): void;
   close(code?: number, reason?: string): void;
-  // Each implementation has event types of its own.
-  // eslint-disable-next-line @typescript-eslint/no-explicit-any
+  // `any`: each implementation has event types of its own.
   addEventListener(type: "message" | "close" | "error", listener: (event: any) => void): void;
 }
 

@@ -1,6 +1,6 @@
 // Staying connected, against a daemon that does on demand what a real one seldom does.
 
-import { afterEach, beforeEach, expect, test, vi } from "vitest";
+import { afterEach, beforeEach, expect, onTestFinished, test, vi } from "vitest";
 
 import { type Bus, connect, type ConnectionState, type ConnectOptions, type Gap, type TidingsError } from "../src/index.js";
 import { FakeDaemon } from "./fake.js";
@@ -77,8 +77,9 @@ test.each([1000, 1001, 1002, 1012, 1013, 4008, 4009, 4029])("a close with %i is 
 });
 
 test.each([1009, 4001, 4003, 4004, 4005])("a close with %i is final, and everyone is told", async (code) => {
-  const refused = vi.fn();
+  const [refused, failed] = [vi.fn(), vi.fn()];
   open().on("order-status", { onError: refused }, () => {});
+  bus.onError(failed);
   const next = bus.events("order-status").next();
   const ready = bus.ready();
   (await daemon.connection()).welcome().socket.close(code);
@@ -88,6 +89,7 @@ test.each([1009, 4001, 4003, 4004, 4005])("a close with %i is final, and everyon
   await expect(bus.ready()).rejects.toMatchObject(error);
   await expect(bus.publish("inventory-change", sale)).rejects.toMatchObject(error);
   expect(refused).toHaveBeenCalledExactlyOnceWith(expect.objectContaining(error));
+  expect(failed).toHaveBeenCalledExactlyOnceWith(expect.objectContaining(error));
   expect(bus.state).toMatchObject({ status: "closed", error });
   expect(() => bus.on("order-status", () => {})).toThrow("closed");
 });
@@ -198,6 +200,20 @@ test("a refused subscription is not unsubscribed from, nor asked for again", asy
   expect(await peer.receive()).toMatchObject({ type: "subscribe", sub: "s2" });
 });
 
+test("an error that nobody listens for goes to the console, and one that someone does does not", async () => {
+  const log = vi.spyOn(console, "error").mockReturnValue();
+  onTestFinished(() => log.mockRestore());
+  open().on("order-status", { where: { orderId: "1" } }, () => {});
+  bus.on("order-status", { onError: () => {} }, () => {});
+  const peer = (await daemon.connection()).welcome();
+  for (const sub of ["s1", "s2"]) {
+    await peer.receive();
+    peer.send({ type: "error", code: "forbidden", message: sub, sub });
+  }
+  await bus.ready();
+  expect(log).toHaveBeenCalledExactlyOnceWith("tidings:", expect.objectContaining({ code: "forbidden", message: "s1" }));
+});
+
 test("frames that it does not know, and what are none, are passed over", async () => {
   const seen = vi.fn();
   open().on("inventory-change", seen);
@@ -225,7 +241,7 @@ test("a WebSocket that cannot be made ends the bus with the reason", async () =>
       throw new SyntaxError("not like this");
     }
   };
-  open({ WebSocket: WebSocket as never });
+  open({ WebSocket: WebSocket as never }).onError(() => {});
   await expect(bus.ready()).rejects.toMatchObject({ code: "connection-refused", message: expect.stringContaining("not like this") });
 });
 

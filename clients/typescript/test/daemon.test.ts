@@ -166,13 +166,15 @@ test("what the daemon refuses says what is wrong with it", async () => {
 test("a subscription that the daemon refuses is told to the subscriber, and the others go on", async () => {
   const bus = open();
   const data = sale();
-  const [refused, handler] = [vi.fn(), vi.fn()];
+  const [refused, failed, handler] = [vi.fn(), vi.fn(), vi.fn()];
+  bus.onError(({ code }) => failed(code));
   bus.on("inventory-change", { where: { productID: "1" } as never, onError: refused }, handler);
   bus.on("inventory-change", { where: { productId: data.productId } }, handler);
   const unknown = bus.events("no-such-channel" as never).next();
   await expect(unknown).rejects.toMatchObject({ code: "unknown-channel" });
   await bus.ready();
   expect(refused).toHaveBeenCalledExactlyOnceWith(expect.objectContaining({ code: "unknown-field" }));
+  expect(failed.mock.calls).toEqual([["unknown-field"], ["unknown-channel"]]);
   await bus.publish("inventory-change", data);
   await expect.poll(() => handler.mock.calls.length).toBe(1);
 });
