@@ -6,5 +6,6 @@
 mod broker;
 mod cli;
 mod config;
+mod load;
 mod redis_faults;
 mod support;

@@ -1,0 +1,123 @@
+//! Many events to many subscribers through Redis, at two nodes: each has all of them, in order, once.
+//!
+//! By default a short form; `make million` sets the two variables to a million events and 100 subscribers.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use crate::support::daemon::Daemon;
+use crate::support::redis::Redis;
+use crate::support::until;
+
+/// Events in one request.
+const BATCH: u64 = 500;
+/// The publisher is never further ahead of the slowest subscriber: this is about completeness, not about slow consumers.
+const WINDOW: u64 = 2_000;
+
+fn setting(name: &str, default: u64) -> u64 {
+    std::env::var(name).map_or(default, |value| value.parse().unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_subscriber_has_every_event_in_order_once() {
+    let events = setting("TIDINGS_TEST_EVENTS", 20_000);
+    let subscribers = setting("TIDINGS_TEST_SUBSCRIBERS", 20);
+    let redis = Redis::start();
+    let broker = format!("redis://127.0.0.1:{}", redis.port);
+    let flags = ["--listen", "127.0.0.1:0", "--broker", &broker];
+    let nodes = [0, 1].map(|_| Daemon::with(&flags, tempfile::tempdir().unwrap()));
+    for node in &nodes {
+        let ready = format!("{}/readyz", node.url);
+        until("both nodes to be ready", async || {
+            reqwest::get(&ready).await.ok().filter(|r| r.status() == 200).map(|_| ())
+        })
+        .await;
+    }
+
+    let counts: Vec<Arc<AtomicU64>> = (0..subscribers).map(|_| Arc::default()).collect();
+    let mut tasks = Vec::new();
+    for (number, count) in counts.iter().enumerate() {
+        let stream = subscribe(nodes[number % 2].url.strip_prefix("http://").unwrap()).await;
+        tasks.push(tokio::spawn(receive(stream, events, count.clone())));
+    }
+
+    let started = Instant::now();
+    let http = reqwest::Client::new();
+    let mut sent = 0;
+    while sent < events {
+        let slowest = || counts.iter().map(|count| count.load(Ordering::Relaxed)).min().unwrap();
+        until("the slowest subscriber", async || (slowest() + WINDOW > sent).then_some(())).await;
+        let batch: Vec<Value> = (sent + 1..=events.min(sent + BATCH)).map(event).collect();
+        sent += batch.len() as u64;
+        let answer = http.post(format!("{}/v1/events", nodes[0].url)).json(&batch).send().await.unwrap();
+        assert_eq!(answer.status(), 202, "{}", answer.text().await.unwrap());
+    }
+    for task in tasks {
+        task.await.unwrap();
+    }
+    let seconds = started.elapsed().as_secs_f64();
+    let deliveries = (events * subscribers) as f64;
+    println!(
+        "{events} events to {subscribers} subscribers: all, in order, once, in {seconds:.1} s ({:.0} deliveries/s)",
+        deliveries / seconds
+    );
+}
+
+fn event(number: u64) -> Value {
+    json!({"type": "data-update", "data": {"resource": "r", "id": "x", "action": "update", "version": number}})
+}
+
+/// A WebSocket subscribed to the channel; raw, since a million events times 100 are to be read.
+async fn subscribe(address: &str) -> TcpStream {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let handshake = format!(
+        "GET /v1/ws?channel=data-update HTTP/1.1\r\nHost: {address}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    );
+    stream.write_all(handshake.as_bytes()).await.unwrap();
+    let mut head = Vec::new();
+    while !String::from_utf8_lossy(&head).contains(r#""type":"subscribed""#) {
+        assert!(stream.read_buf(&mut head).await.unwrap() > 0, "{}", String::from_utf8_lossy(&head));
+    }
+    assert!(head.ends_with(b"}"), "nothing is published yet");
+    stream
+}
+
+/// Reads until all events have come; each must be the one after the last.
+async fn receive(mut stream: TcpStream, events: u64, count: Arc<AtomicU64>) {
+    let mut buffer = Vec::with_capacity(1 << 16);
+    let mut last = 0;
+    while last < events {
+        assert!(stream.read_buf(&mut buffer).await.unwrap() > 0, "closed after {last}");
+        let mut taken = 0;
+        while let Some((payload, len)) = frame(&buffer[taken..]) {
+            taken += len;
+            let text = std::str::from_utf8(payload).unwrap();
+            if text.starts_with(r#"{"type":"event""#) {
+                last += 1;
+                let position = text.split('"').nth(7).unwrap();
+                assert_eq!(position.split_once(':').unwrap().1, last.to_string(), "{text}");
+                assert!(text.ends_with(&format!(r#""version":{last}}}}}}}"#)), "{last}: {text}");
+            } else {
+                assert!(text.is_empty() || text.starts_with(r#"{"type":"heartbeat""#), "{text}");
+            }
+        }
+        buffer.drain(..taken);
+        count.store(last, Ordering::Relaxed);
+    }
+}
+
+/// The payload and the whole length of a server's frame; lengths that these events do not have are not read.
+fn frame(bytes: &[u8]) -> Option<(&[u8], usize)> {
+    let (start, len) = match *bytes {
+        [_, len @ 0..=125, ..] => (2, len as usize),
+        [_, 126, high, low, ..] => (4, u16::from_be_bytes([high, low]) as usize),
+        _ => return None,
+    };
+    Some((bytes.get(start..start + len)?, start + len))
+}
