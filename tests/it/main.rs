@@ -6,5 +6,11 @@
 mod broker;
 mod cli;
 mod config;
+mod health;
+mod publish;
 mod redis_faults;
+mod rfc6455;
+mod schemas;
+mod shutdown;
 mod support;
+mod websocket;
