@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use slab::Slab;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 use super::delivery::{Delivery, Step};
@@ -37,8 +37,19 @@ pub enum Item {
     Deliver(Arc<Delivery>),
     Join(Arc<Outbox>),
     Leave(Arc<Outbox>),
-    Subscribe { outbox: Arc<Outbox>, sub: String, channel: ChannelId, filter: Arc<Filter> },
-    Unsubscribe { outbox: Arc<Outbox>, sub: String },
+    /// `done` is dropped once it was answered.
+    Subscribe {
+        outbox: Arc<Outbox>,
+        sub: String,
+        channel: ChannelId,
+        filter: Arc<Filter>,
+        done: oneshot::Sender<()>,
+    },
+    Unsubscribe {
+        outbox: Arc<Outbox>,
+        sub: String,
+        done: oneshot::Sender<()>,
+    },
     Drain(Duration),
 }
 
@@ -175,12 +186,12 @@ impl Shard {
             Item::Deliver(_) => {}
             Item::Join(outbox) => self.join(outbox),
             Item::Leave(outbox) => self.leave(&outbox),
-            Item::Subscribe { outbox, sub, channel, filter } => {
+            Item::Subscribe { outbox, sub, channel, filter, done: _done } => {
                 if let Err((code, message)) = self.subscribe(&outbox, &sub, channel, &filter) {
                     self.refuse(&outbox, code, message, &sub);
                 }
             }
-            Item::Unsubscribe { outbox, sub } => self.unsubscribe(&outbox, &sub),
+            Item::Unsubscribe { outbox, sub, done: _done } => self.unsubscribe(&outbox, &sub),
             Item::Drain(spread) => {
                 self.draining = Some(spread);
                 self.peers.iter().for_each(|(_, peer)| send_away(&peer.outbox, spread));
