@@ -138,7 +138,7 @@ impl Server {
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), ServerError> {
         let Self { listener, app, router, relay, bus, canary, ready, config } = self;
         let (broker, metrics) = (app.broker.clone(), app.metrics.clone());
-        let health = tokio::spawn(health::watch_broker(broker.clone(), canary, ready, metrics));
+        let health = tokio::spawn(health::watch_broker(broker.clone(), canary.clone(), ready, metrics));
         let mut relay = tokio::spawn(relay.run(bus));
         let stop = CancellationToken::new();
         let requests = TaskTracker::new();
@@ -155,17 +155,27 @@ impl Server {
         stop.cancel();
         requests.close();
         app.tasks.close();
-        // First the answers of requests under way, whose events are for the connections too.
-        let _ = tokio::time::timeout_at(deadline, requests.wait()).await;
+        // First the answers of requests under way, whose events are for the connections too. Half of the time at most: one
+        // that never ends must not take the time in which connections are told.
+        let _ = tokio::time::timeout(config.server.drain / 2, requests.wait()).await;
+        health.abort();
+        let _ = tokio::time::timeout(LAST_STEPS, catch_up(&*broker, canary)).await;
         app.hub.drain(config.server.drain).await;
         let _ = tokio::time::timeout_at(deadline, app.tasks.wait()).await;
-        health.abort();
         drain_broker(&*broker).await;
         if ended.is_ok() {
             let _ = tokio::time::timeout(LAST_STEPS, relay).await;
         }
         tracing::info!("stopped");
         Ok(ended?)
+    }
+}
+
+/// Waits until what was answered so far has come back out of the broker: a canary takes the same way, behind it.
+async fn catch_up(broker: &dyn Broker, mut heard: watch::Receiver<u64>) {
+    const LAST: u64 = u64::MAX;
+    if broker.canary(LAST).await.is_ok() {
+        let _ = heard.wait_for(|number| *number == LAST).await;
     }
 }
 

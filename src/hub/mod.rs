@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use tokio::net::TcpStream;
 use tokio::runtime::Handle;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 pub use delivery::Delivery;
 pub use outbox::{Outbox, Outgoing};
@@ -130,14 +130,21 @@ impl Seat {
         &self.outbox
     }
 
-    /// Subscribes; the shard answers with a `subscribed` or an `error` frame.
+    /// Subscribes; returns when the shard has answered with a `subscribed` or an `error` frame, so that answers come in
+    /// the order of what they answer, and so that one connection's commands never fill the inbox.
     pub async fn subscribe(&self, sub: String, channel: ChannelId, filter: Filter) {
-        self.tell(Item::Subscribe { outbox: self.outbox.clone(), sub, channel, filter: Arc::new(filter) }).await;
+        let (done, answered) = oneshot::channel();
+        let filter = Arc::new(filter);
+        self.tell(Item::Subscribe { outbox: self.outbox.clone(), sub, channel, filter, done }).await;
+        // The shard drops its end when it has answered.
+        let _ = answered.await;
     }
 
-    /// Ends a subscription; the shard answers with an `unsubscribed` or an `error` frame.
+    /// Ends a subscription; returns when the shard has answered with an `unsubscribed` or an `error` frame.
     pub async fn unsubscribe(&self, sub: String) {
-        self.tell(Item::Unsubscribe { outbox: self.outbox.clone(), sub }).await;
+        let (done, answered) = oneshot::channel();
+        self.tell(Item::Unsubscribe { outbox: self.outbox.clone(), sub, done }).await;
+        let _ = answered.await;
     }
 
     /// Gives the place up.

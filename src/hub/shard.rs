@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use slab::Slab;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 use super::delivery::{Delivery, Step};
@@ -37,8 +37,19 @@ pub enum Item {
     Deliver(Arc<Delivery>),
     Join(Arc<Outbox>),
     Leave(Arc<Outbox>),
-    Subscribe { outbox: Arc<Outbox>, sub: String, channel: ChannelId, filter: Arc<Filter> },
-    Unsubscribe { outbox: Arc<Outbox>, sub: String },
+    /// `done` is dropped once it was answered.
+    Subscribe {
+        outbox: Arc<Outbox>,
+        sub: String,
+        channel: ChannelId,
+        filter: Arc<Filter>,
+        done: oneshot::Sender<()>,
+    },
+    Unsubscribe {
+        outbox: Arc<Outbox>,
+        sub: String,
+        done: oneshot::Sender<()>,
+    },
     Drain(Duration),
 }
 
@@ -57,8 +68,11 @@ pub struct Shard {
     draining: Option<Duration>,
 
     /// Heartbeats: connections with this number modulo `ticks` are due at the next tick.
-    tick: u32,
+    due: u32,
     ticks: u32,
+    /// From one `due` to the next. Coprime to `ticks`, so that all get their turn, and far from 1, so that connections
+    /// that came together, and thus have neighbouring numbers, are spread over the whole interval.
+    stride: u32,
 }
 
 /// One connection.
@@ -112,6 +126,7 @@ impl Shard {
         subscribers: Arc<[AtomicU64]>,
     ) -> Self {
         let fitting = (config.heartbeat.as_millis() / MIN_TICK.as_millis()) as u32;
+        let ticks = fitting.clamp(1, MAX_TICKS);
         Self {
             channels: catalog.channels().map(|_| Channel::default()).collect(),
             catalog,
@@ -122,8 +137,9 @@ impl Shard {
             peers: Slab::new(),
             batch: Batch::default(),
             draining: None,
-            tick: 0,
-            ticks: fitting.clamp(1, MAX_TICKS),
+            due: 0,
+            ticks,
+            stride: stride(ticks),
         }
     }
 
@@ -175,12 +191,12 @@ impl Shard {
             Item::Deliver(_) => {}
             Item::Join(outbox) => self.join(outbox),
             Item::Leave(outbox) => self.leave(&outbox),
-            Item::Subscribe { outbox, sub, channel, filter } => {
+            Item::Subscribe { outbox, sub, channel, filter, done: _done } => {
                 if let Err((code, message)) = self.subscribe(&outbox, &sub, channel, &filter) {
                     self.refuse(&outbox, code, message, &sub);
                 }
             }
-            Item::Unsubscribe { outbox, sub } => self.unsubscribe(&outbox, &sub),
+            Item::Unsubscribe { outbox, sub, done: _done } => self.unsubscribe(&outbox, &sub),
             Item::Drain(spread) => {
                 self.draining = Some(spread);
                 self.peers.iter().for_each(|(_, peer)| send_away(&peer.outbox, spread));
@@ -332,7 +348,7 @@ impl Shard {
     /// a connection's first comes after a part of the interval that it cannot know.
     fn beat(&mut self) {
         let ping = frame::ping();
-        let due = (self.tick as usize..self.peers.capacity()).step_by(self.ticks as usize);
+        let due = (self.due as usize..self.peers.capacity()).step_by(self.ticks as usize);
         for peer in due.filter_map(|number| self.peers.get(number)) {
             if peer.outbox.silence() > 2 * self.heartbeat {
                 self.metrics.dead_peers.inc();
@@ -350,8 +366,21 @@ impl Shard {
                 .collect();
             peer.outbox.send(&[&ping, &frame::server(&ServerFrame::Heartbeat { positions })]);
         }
-        self.tick = (self.tick + 1) % self.ticks;
+        self.due = (self.due + self.stride) % self.ticks;
     }
+}
+
+/// The first number from about 0.6 of `ticks` on (the golden section spreads neighbours most evenly) that has no divisor
+/// in common with it.
+fn stride(ticks: u32) -> u32 {
+    let coprime = |candidate: &u32| {
+        let (mut a, mut b) = (*candidate, ticks);
+        while b != 0 {
+            (a, b) = (b, a % b);
+        }
+        a == 1
+    };
+    (ticks * 618 / 1000 + 1..).find(coprime).unwrap_or(1)
 }
 
 /// Asks a peer to connect again, to another node, after a random part of `spread`, and closes it.

@@ -6,6 +6,12 @@
 mod broker;
 mod cli;
 mod config;
+mod health;
 mod load;
+mod publish;
 mod redis_faults;
+mod rfc6455;
+mod schemas;
+mod shutdown;
 mod support;
+mod websocket;

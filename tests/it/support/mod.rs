@@ -2,8 +2,14 @@
 
 pub mod broker;
 pub mod daemon;
+pub mod each_broker;
+pub mod events;
+pub mod http;
+pub mod node;
 pub mod proxy;
+pub mod raw;
 pub mod redis;
+pub mod subscriber;
 
 use std::time::{Duration, Instant};
 
@@ -20,4 +26,9 @@ pub async fn until<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T 
         assert!(start.elapsed() < PATIENCE, "waited in vain for: {what}");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
+}
+
+/// What comes of `future`; the test fails where nothing does.
+pub async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(PATIENCE, future).await.unwrap_or_else(|_| panic!("waited in vain for: {what}"))
 }

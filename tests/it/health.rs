@@ -1,0 +1,52 @@
+//! Alive, ready, and what is measured.
+
+use serde_json::json;
+
+use crate::support::each_broker::{TestBroker, over_each_broker};
+use crate::support::events::{order, sale, with};
+use crate::support::subscriber::Subscriber;
+use crate::support::until;
+
+over_each_broker!(
+    a_node_that_can_publish_and_receive_is_alive_and_ready,
+    what_happens_is_measured,
+    nodes_in_one_process_do_not_share_their_measures,
+);
+
+async fn a_node_that_can_publish_and_receive_is_alive_and_ready(broker: TestBroker) {
+    let node = broker.node().await;
+    for path in ["/healthz", "/readyz"] {
+        assert_eq!(node.get(path).await.status, 200, "{path}");
+    }
+}
+
+async fn what_happens_is_measured(broker: TestBroker) {
+    let node = broker.node().await;
+    let mut one = Subscriber::to(&node, "inventory-change").await;
+    let mut other = Subscriber::to(&node, "inventory-change").await;
+    node.publish(&json!([with(sale("1"), "id", "x"), with(sale("1"), "id", "x"), order("1")])).await;
+    node.publish(&sale("2")).await;
+    one.events(2).await;
+    other.events(2).await;
+    let metrics = node.get("/metrics").await;
+    assert!(metrics.header("content-type").is_some_and(|kind| kind.contains("text")), "{metrics:?}");
+    for (line, value) in [
+        ("tidings_connections", "2"),
+        ("tidings_events_relayed_total{type=\"inventory-change\"}", "2"),
+        ("tidings_events_published_total{type=\"order-status\"}", "1"),
+        ("tidings_events_duplicate_total", "1"),
+        ("tidings_outbox_bytes", "0"),
+    ] {
+        assert!(metrics.text.lines().any(|found| found == format!("{line} {value}")), "{line}\n{}", metrics.text);
+    }
+    assert_eq!(node.metric("tidings_broker_append_seconds_count").await, 2.0, "one for each request");
+    until("deliveries are counted", async || (node.metric("tidings_deliveries_total").await == 4.0).then_some(()))
+        .await;
+}
+
+async fn nodes_in_one_process_do_not_share_their_measures(broker: TestBroker) {
+    let (one, other) = (broker.node().await, broker.node().await);
+    let _subscriber = Subscriber::connect(&one).await;
+    until("it is counted", async || (one.metric("tidings_connections").await == 1.0).then_some(())).await;
+    assert_eq!(other.metric("tidings_connections").await, 0.0);
+}

@@ -1,0 +1,129 @@
+//! CloudEvents binary mode: attributes in `ce-*` headers, `data` in the body.
+
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::support::each_broker::{TestBroker, over_each_broker};
+use crate::support::events::{order, sold};
+use crate::support::http::Answer;
+use crate::support::node::Node;
+use crate::support::subscriber::Subscriber;
+
+over_each_broker!(
+    headers_are_attributes_and_the_body_is_the_data,
+    only_the_type_is_needed,
+    values_are_percent_decoded,
+    a_value_that_cannot_be_decoded_is_refused,
+    pointers_into_the_data_start_at_the_body,
+    an_attribute_is_held_to_the_same_rules,
+    an_unknown_type_is_refused_by_its_code,
+    a_body_that_is_no_json_is_malformed,
+    other_json_media_types_are_json_and_others_are_not_taken,
+    a_structured_content_type_wins_over_the_headers,
+);
+
+async fn post(node: &Node, headers: &[(&str, &str)], body: &Value) -> Answer {
+    post_text(node, headers, body.to_string()).await
+}
+
+async fn post_text(node: &Node, headers: &[(&str, &str)], body: impl Into<reqwest::Body>) -> Answer {
+    let request = node.request(Method::POST, "/v1/events");
+    Answer::of(headers.iter().fold(request, |request, (name, value)| request.header(*name, *value)).body(body)).await
+}
+
+async fn headers_are_attributes_and_the_body_is_the_data(broker: TestBroker) {
+    let node = broker.node().await;
+    let mut subscriber = Subscriber::to(&node, "inventory-change").await;
+    let headers = [
+        ("content-type", "application/json"),
+        ("ce-specversion", "1.0"),
+        ("ce-type", "inventory-change"),
+        ("ce-id", "b-1"),
+        ("ce-source", "/shop"),
+        ("ce-time", "2026-02-28T23:59:59Z"),
+        ("ce-subject", "mine"),
+        ("ce-traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"),
+    ];
+    let accepted = post(&node, &headers, &sold("1")).await.accepted();
+    assert_eq!(accepted[0].id, "b-1");
+    let event = subscriber.event().await.event;
+    for (name, value) in &headers[1..] {
+        assert_eq!(event[&name[3..]], *value, "{name}");
+    }
+    assert_eq!(event["data"], sold("1"));
+}
+
+async fn only_the_type_is_needed(broker: TestBroker) {
+    let node = broker.node().await;
+    let mut subscriber = Subscriber::to(&node, "inventory-change").await;
+    let accepted = post(&node, &[("ce-type", "inventory-change")], &sold("7")).await.accepted();
+    let event = subscriber.event().await.event;
+    assert_eq!((&event["specversion"], &event["subject"]), (&json!("1.0"), &json!("7")));
+    assert_eq!(event["id"], accepted[0].id.as_str());
+}
+
+async fn values_are_percent_decoded(broker: TestBroker) {
+    let node = broker.node().await;
+    let mut subscriber = Subscriber::to(&node, "inventory-change").await;
+    let headers =
+        [("ce-type", "inventory-change"), ("ce-subject", "Euro %E2%82%AC %F0%9F%98%80 100%25"), ("ce-id", "a%20b")];
+    assert_eq!(post(&node, &headers, &sold("1")).await.accepted()[0].id, "a b");
+    assert_eq!(subscriber.event().await.event["subject"], "Euro € 😀 100%");
+}
+
+async fn a_value_that_cannot_be_decoded_is_refused(broker: TestBroker) {
+    let node = broker.node().await;
+    let headers = [("ce-type", "inventory-change"), ("ce-subject", "%FF%FE")];
+    post(&node, &headers, &sold("1")).await.problem(422, "invalid-event");
+}
+
+async fn pointers_into_the_data_start_at_the_body(broker: TestBroker) {
+    let node = broker.node().await;
+    let headers = [("ce-type", "inventory-change"), ("content-type", "application/json")];
+    let wrong = json!({"productID": "1", "oldQuantity": "7", "newQuantity": 1, "reason": "x"});
+    let pointers = post(&node, &headers, &wrong).await.pointers("invalid-event");
+    assert_eq!(pointers, ["/oldQuantity", "/productID", "/productId"]);
+}
+
+async fn an_attribute_is_held_to_the_same_rules(broker: TestBroker) {
+    let node = broker.node().await;
+    for (name, value) in [
+        ("ce-time", "yesterday"),
+        ("ce-specversion", "0.3"),
+        ("ce-source", "two words"),
+        ("ce-id", "tab%09here"),
+        ("ce-with-dash", "x"),
+    ] {
+        let headers = [("ce-type", "inventory-change"), (name, value)];
+        post(&node, &headers, &sold("1")).await.problem(422, "invalid-event");
+    }
+    assert_eq!(node.channel("inventory-change").await["retained"], 0);
+}
+
+async fn an_unknown_type_is_refused_by_its_code(broker: TestBroker) {
+    let node = broker.node().await;
+    post(&node, &[("ce-type", "no-such-type")], &json!({})).await.problem(422, "unknown-type");
+}
+
+async fn a_body_that_is_no_json_is_malformed(broker: TestBroker) {
+    let node = broker.node().await;
+    post_text(&node, &[("ce-type", "inventory-change")], "{\"productId\":").await.problem(400, "malformed-json");
+}
+
+async fn other_json_media_types_are_json_and_others_are_not_taken(broker: TestBroker) {
+    let node = broker.node().await;
+    let vendor = [("ce-type", "inventory-change"), ("content-type", "application/vnd.shop.sale+json")];
+    post(&node, &vendor, &sold("1")).await.accepted();
+    for other in ["text/plain", "application/xml", "application/octet-stream"] {
+        let headers = [("ce-type", "inventory-change"), ("content-type", other)];
+        let answer = post(&node, &headers, &sold("1")).await;
+        // The header is the media type of the request and `datacontenttype` of the event: either reading refuses it.
+        assert!([415, 422].contains(&answer.status), "{other}: {answer:?}");
+    }
+}
+
+async fn a_structured_content_type_wins_over_the_headers(broker: TestBroker) {
+    let node = broker.node().await;
+    let headers = [("ce-type", "inventory-change"), ("content-type", "application/cloudevents+json")];
+    assert_eq!(post(&node, &headers, &order("1")).await.accepted()[0].event_type, "order-status");
+}

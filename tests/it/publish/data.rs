@@ -1,0 +1,156 @@
+//! The data of the built-in types: what each may and may not hold.
+
+use serde_json::{Value, json};
+
+use crate::support::each_broker::{TestBroker, over_each_broker};
+use crate::support::events::{TYPES, one_of_each, with_data, without_data};
+use crate::support::subscriber::Subscriber;
+
+over_each_broker!(
+    every_type_takes_all_that_its_table_names,
+    a_missing_field_is_refused_at_the_place_where_it_should_stand,
+    a_field_of_the_wrong_kind_is_refused_at_its_place,
+    an_unknown_field_is_refused_by_every_type,
+    an_invalidation_names_at_least_one_target,
+    data_that_is_no_object_is_refused,
+    five_point_zero_is_an_integer,
+);
+
+fn event(name: &str) -> Value {
+    one_of_each().into_iter().map(|(event, _)| event).find(|event| event["type"] == name).expect("a built-in type")
+}
+
+async fn every_type_takes_all_that_its_table_names(broker: TestBroker) {
+    let node = broker.node().await;
+    let (id, text) = ("é".repeat(256), "é".repeat(1024));
+    let mut valid = vec![
+        ("cache-invalidate", json!({"tags": ["a", id], "keys": ["k"], "prefixes": ["p:"], "reason": text})),
+        ("cache-invalidate", json!({"tags": [], "keys": ["k"]})),
+        ("cache-invalidate", json!({"prefixes": ["p"]})),
+        ("data-update", json!({"resource": id, "id": "1", "action": "create", "version": 0})),
+        ("data-update", json!({"resource": "r", "id": id, "action": "delete", "version": -3})),
+        (
+            "inventory-change",
+            json!({"productId": id, "variantId": id, "oldQuantity": -5, "newQuantity": 0, "reason": text}),
+        ),
+        ("order-status", json!({"orderId": id, "newStatus": "pending", "customerId": id})),
+    ];
+    for status in
+        ["pending", "confirmed", "processing", "shipped", "delivered", "completed", "cancelled", "returned", "refunded"]
+    {
+        valid.push(("order-status", json!({"orderId": "1", "oldStatus": status, "newStatus": status})));
+    }
+    for (entity, currency) in
+        [("payment", "USD"), ("refund", "JPY"), ("invoice", "CHF"), ("payout", "KWD"), ("adjustment", "XXX")]
+    {
+        let data = json!({"entity": entity, "id": id, "amountMinor": 9_007_199_254_740_991_i64, "currency": currency,
+            "status": text});
+        valid.push(("finance-change", data));
+    }
+    for (name, data) in valid {
+        let mut subscriber = Subscriber::to(&node, name).await;
+        let answer = node.post(&json!({"type": name, "data": data})).await;
+        assert_eq!(answer.status, 202, "{data}: {answer:?}");
+        assert_eq!(subscriber.event().await.event["data"], data);
+    }
+}
+
+async fn a_missing_field_is_refused_at_the_place_where_it_should_stand(broker: TestBroker) {
+    let node = broker.node().await;
+    for (name, fields) in [
+        ("data-update", &["resource", "id", "action"][..]),
+        ("inventory-change", &["productId", "oldQuantity", "newQuantity", "reason"]),
+        ("order-status", &["orderId", "newStatus"]),
+        ("finance-change", &["entity", "id", "amountMinor", "currency"]),
+    ] {
+        for field in fields {
+            let pointers = node.post(&without_data(event(name), field)).await.pointers("invalid-event");
+            assert_eq!(pointers, [format!("/data/{field}")], "{name}");
+        }
+    }
+}
+
+async fn a_field_of_the_wrong_kind_is_refused_at_its_place(broker: TestBroker) {
+    let node = broker.node().await;
+    let (long_id, long_text) = (json!("x".repeat(257)), json!("x".repeat(1025)));
+    for (name, field, values) in [
+        ("cache-invalidate", "tags", vec![json!("a"), json!({}), json!(null)]),
+        ("cache-invalidate", "reason", vec![json!(1), long_text.clone()]),
+        ("data-update", "resource", vec![json!(""), json!(1), json!(null), long_id.clone()]),
+        ("data-update", "id", vec![json!(""), json!(1), long_id.clone()]),
+        ("data-update", "action", vec![json!("upsert"), json!("Create"), json!(""), json!(0)]),
+        ("data-update", "version", vec![json!("1"), json!(1.5), json!(true), json!([1])]),
+        ("inventory-change", "productId", vec![json!(""), json!(123), json!(null), long_id.clone()]),
+        ("inventory-change", "variantId", vec![json!(""), json!(1), long_id.clone()]),
+        ("inventory-change", "oldQuantity", vec![json!("100"), json!(0.1), json!(null)]),
+        ("inventory-change", "newQuantity", vec![json!("95"), json!(94.999), json!(1e300)]),
+        ("inventory-change", "reason", vec![json!(7), json!(null), long_text.clone()]),
+        ("order-status", "orderId", vec![json!(""), json!(7), long_id.clone()]),
+        ("order-status", "newStatus", vec![json!("lost"), json!("Pending"), json!(null), json!(["pending"])]),
+        ("order-status", "oldStatus", vec![json!("new"), json!(0)]),
+        ("order-status", "customerId", vec![json!(""), json!({}), long_id.clone()]),
+        ("finance-change", "entity", vec![json!("loan"), json!(1)]),
+        ("finance-change", "id", vec![json!(""), json!(1), long_id]),
+        ("finance-change", "amountMinor", vec![json!("1250"), json!(12.5), json!(null)]),
+        ("finance-change", "currency", vec![json!("eur"), json!("EURO"), json!("ZZZ"), json!(""), json!(978)]),
+        ("finance-change", "status", vec![json!(1), long_text]),
+    ] {
+        for value in values {
+            let mut pointers = node.post(&with_data(event(name), field, value.clone())).await.pointers("invalid-event");
+            // A number among names is both of the wrong type and none of the names: two mistakes at one place.
+            pointers.dedup();
+            assert_eq!(pointers, [format!("/data/{field}")], "{name}: {value}");
+        }
+    }
+    for (field, value) in [("tags", json!([""])), ("keys", json!(["a", 1])), ("prefixes", json!(["x".repeat(257)]))] {
+        let place = format!("/data/{field}/{}", value.as_array().unwrap().len() - 1);
+        let answer = node.post(&with_data(event("cache-invalidate"), field, value)).await;
+        assert_eq!(answer.pointers("invalid-event"), [place]);
+    }
+}
+
+async fn an_unknown_field_is_refused_by_every_type(broker: TestBroker) {
+    let node = broker.node().await;
+    for name in TYPES {
+        let answer = node.post(&with_data(event(name), "extra", 1)).await;
+        assert_eq!(answer.pointers("invalid-event"), ["/data/extra"], "{name}");
+    }
+}
+
+async fn an_invalidation_names_at_least_one_target(broker: TestBroker) {
+    let node = broker.node().await;
+    for data in
+        [json!({}), json!({"reason": "x"}), json!({"tags": []}), json!({"tags": [], "keys": [], "prefixes": []})]
+    {
+        let pointers = node.post(&json!({"type": "cache-invalidate", "data": data})).await.pointers("invalid-event");
+        assert!(
+            !pointers.is_empty() && pointers.iter().all(|place| place.starts_with("/data")),
+            "{data}: {pointers:?}"
+        );
+    }
+}
+
+async fn data_that_is_no_object_is_refused(broker: TestBroker) {
+    let node = broker.node().await;
+    for data in [json!([]), json!("x"), json!(7), json!(false), json!([{"productId": "1"}])] {
+        for name in TYPES {
+            let pointers = node.post(&json!({"type": name, "data": data})).await.pointers("invalid-event");
+            assert_eq!(pointers, ["/data"], "{name}: {data}");
+        }
+    }
+}
+
+async fn five_point_zero_is_an_integer(broker: TestBroker) {
+    let node = broker.node().await;
+    let mut subscriber = Subscriber::connect(&node).await;
+    subscriber.subscribe_where("s", "inventory-change", json!({"newQuantity": 5})).await;
+    for (id, five) in [("a", "5.0"), ("b", "5"), ("c", "0.5e1"), ("d", "50e-1")] {
+        let body = format!(
+            r#"{{"type":"inventory-change","id":"{id}","data":{{"productId":"1","oldQuantity":{five},"newQuantity":{five},"reason":""}}}}"#
+        );
+        node.post_as("application/json", body).await.accepted();
+        let delivered = subscriber.event().await.event;
+        assert_eq!(delivered["id"], id);
+        assert_eq!(delivered["data"]["newQuantity"].as_f64(), Some(5.0));
+    }
+}

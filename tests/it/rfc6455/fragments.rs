@@ -1,0 +1,108 @@
+//! Messages in every cut that the protocol allows (RFC 6455, sections 5.4 and 5.5).
+
+use crate::support::each_broker::{TestBroker, over_each_broker};
+use crate::support::raw::{CONTINUATION, FIN, Frame, PING, PONG, Raw, TEXT, frame, text};
+
+over_each_broker!(
+    a_message_in_fragments_is_one_message,
+    control_frames_between_fragments_are_answered_at_once,
+    frames_cut_into_single_bytes_are_read,
+    many_frames_in_one_segment_are_all_answered,
+    a_ping_is_answered_with_its_payload,
+    a_pong_that_nobody_asked_for_is_ignored,
+    a_message_of_the_largest_size_is_taken,
+);
+
+const PING_FRAME: &str = r#"{"type":"ping"}"#;
+
+async fn upgraded(broker: &TestBroker) -> (crate::support::node::Node, Raw) {
+    let node = broker.node().await;
+    let raw = Raw::upgraded(&node).await;
+    (node, raw)
+}
+
+async fn a_message_in_fragments_is_one_message(broker: TestBroker) {
+    let (_node, mut raw) = upgraded(&broker).await;
+    // Each byte a fragment of its own; the name has characters of two, three and four bytes, and some are empty.
+    let name = "é€😀";
+    let message = format!(r#"{{"type":"subscribe","sub":"{name}","channel":"order-status"}}"#);
+    raw.send(&frame(TEXT, b"")).await;
+    for byte in message.bytes() {
+        raw.send(&frame(CONTINUATION, &[byte])).await;
+        raw.send(&frame(CONTINUATION, b"")).await;
+    }
+    raw.send(&frame(FIN | CONTINUATION, b"")).await;
+    let subscribed = raw.json().await;
+    assert_eq!((&subscribed["type"], &subscribed["sub"]), (&"subscribed".into(), &name.into()));
+}
+
+async fn control_frames_between_fragments_are_answered_at_once(broker: TestBroker) {
+    let (_node, mut raw) = upgraded(&broker).await;
+    raw.send(&frame(TEXT, b"{\"type\":")).await;
+    for payload in [&b"one"[..], b"", b"two"] {
+        raw.send(&frame(FIN | PING, payload)).await;
+        assert_eq!(raw.frame().await, Frame { opcode: PONG, payload: payload.to_vec() }, "before the message is whole");
+    }
+    raw.send(&frame(CONTINUATION, b"\"pi")).await;
+    raw.send(&frame(FIN | PONG, b"unasked")).await;
+    raw.send(&frame(FIN | CONTINUATION, b"ng\"}")).await;
+    assert_eq!(raw.json().await["type"], "pong");
+}
+
+async fn frames_cut_into_single_bytes_are_read(broker: TestBroker) {
+    let (_node, mut raw) = upgraded(&broker).await;
+    let long = format!(r#"{{{}"type":"unsubscribe","sub":"x"}}"#, " ".repeat(200));
+    for message in [text(PING_FRAME), text(&long), text(PING_FRAME)] {
+        for byte in message {
+            raw.send(&[byte]).await;
+            tokio::task::yield_now().await;
+        }
+    }
+    assert_eq!(raw.json().await["type"], "pong");
+    assert_eq!(raw.json().await["code"], "unknown-subscription");
+    assert_eq!(raw.json().await["type"], "pong");
+    for byte in frame(FIN | PING, b"abc") {
+        raw.send(&[byte]).await;
+    }
+    assert_eq!(raw.frame().await, Frame { opcode: PONG, payload: b"abc".to_vec() });
+}
+
+async fn many_frames_in_one_segment_are_all_answered(broker: TestBroker) {
+    let (_node, mut raw) = upgraded(&broker).await;
+    let mut bytes = Vec::new();
+    for n in 0..100 {
+        bytes.extend(text(&format!(r#"{{"type":"subscribe","sub":"{n}","channel":"order-status"}}"#)));
+        bytes.extend(text("nonsense"));
+    }
+    raw.send(&bytes).await;
+    for n in 0..100 {
+        let subscribed = raw.json().await;
+        assert_eq!((&subscribed["type"], &subscribed["sub"]), (&"subscribed".into(), &n.to_string().into()));
+        assert_eq!(raw.json().await["code"], "malformed-json");
+    }
+}
+
+async fn a_ping_is_answered_with_its_payload(broker: TestBroker) {
+    let (_node, mut raw) = upgraded(&broker).await;
+    for payload in [vec![], b"hello".to_vec(), vec![0xff; 1], (0..125).collect()] {
+        raw.send(&frame(FIN | PING, &payload)).await;
+        assert_eq!(raw.frame().await, Frame { opcode: PONG, payload });
+    }
+}
+
+async fn a_pong_that_nobody_asked_for_is_ignored(broker: TestBroker) {
+    let (_node, mut raw) = upgraded(&broker).await;
+    raw.send(&[frame(FIN | PONG, b""), frame(FIN | PONG, &[7; 125]), text(PING_FRAME)].concat()).await;
+    assert_eq!(raw.json().await["type"], "pong");
+}
+
+async fn a_message_of_the_largest_size_is_taken(broker: TestBroker) {
+    let node = broker.node_with(|config| config.websocket.max_frame_bytes = 70_000).await;
+    let mut raw = Raw::upgraded(&node).await;
+    let largest = format!("{}{PING_FRAME}", " ".repeat(70_000 - PING_FRAME.len()));
+    raw.send(&text(&largest)).await;
+    assert_eq!(raw.json().await["type"], "pong");
+    let (first, second) = largest.as_bytes().split_at(35_000);
+    raw.send(&[frame(TEXT, first), frame(FIN | CONTINUATION, second)].concat()).await;
+    assert_eq!(raw.json().await["type"], "pong");
+}

@@ -1,0 +1,94 @@
+//! What the daemon answers over HTTP, with the shape that every answer of its kind must have.
+
+use reqwest::RequestBuilder;
+use reqwest::header::HeaderMap;
+use serde_json::Value;
+
+use super::within;
+
+/// A whole answer.
+#[derive(Debug)]
+pub struct Answer {
+    pub status: u16,
+    pub headers: HeaderMap,
+    pub text: String,
+}
+
+/// An entry of `accepted`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Accepted {
+    pub id: String,
+    pub event_type: String,
+    pub position: String,
+    pub duplicate: bool,
+}
+
+impl Answer {
+    pub async fn of(request: RequestBuilder) -> Self {
+        let response = within("an answer", request.send()).await.expect("the daemon answers");
+        let (status, headers) = (response.status().as_u16(), response.headers().clone());
+        let text = within("the answer's body", response.text()).await.expect("the body is whole");
+        let answer = Self { status, headers, text };
+        assert!(answer.header("x-request-id").is_some_and(|id| !id.is_empty()), "no request id: {answer:?}");
+        answer
+    }
+
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).map(|value| value.to_str().expect("a header is text"))
+    }
+
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.text).unwrap_or_else(|error| panic!("{error}: {self:?}"))
+    }
+
+    /// The entries of a 202, whose body has exactly the members of the contract.
+    pub fn accepted(&self) -> Vec<Accepted> {
+        assert_eq!(self.status, 202, "{self:?}");
+        let body = self.json();
+        assert_eq!(members(&body), ["accepted", "cascaded"], "{body}");
+        assert_eq!(body["cascaded"], serde_json::json!([]));
+        let entries = body["accepted"].as_array().expect("`accepted` is a list");
+        entries.iter().map(Accepted::read).collect()
+    }
+
+    /// The problem that this answer is: RFC 9457 with the contract's `code`.
+    pub fn problem(&self, status: u16, code: &str) -> Value {
+        assert_eq!(self.status, status, "{self:?}");
+        assert_eq!(self.header("content-type"), Some("application/problem+json"), "{self:?}");
+        let problem = self.json();
+        assert_eq!(problem["code"], code, "{problem}");
+        assert_eq!(problem["status"], status, "{problem}");
+        assert!(problem["title"].as_str().is_some_and(|title| !title.is_empty()), "{problem}");
+        problem
+    }
+
+    /// The pointers of a problem's `errors`, sorted; each error has a message too, and nothing else.
+    pub fn pointers(&self, code: &str) -> Vec<String> {
+        let problem = self.problem(422, code);
+        let errors = problem["errors"].as_array().unwrap_or_else(|| panic!("no errors: {problem}"));
+        let pointer = |error: &Value| {
+            assert_eq!(members(error), ["message", "pointer"], "{error}");
+            assert!(error["message"].as_str().is_some_and(|message| !message.is_empty()), "{error}");
+            error["pointer"].as_str().expect("a pointer is a string").to_owned()
+        };
+        let mut pointers: Vec<String> = errors.iter().map(pointer).collect();
+        pointers.sort();
+        pointers
+    }
+}
+
+impl Accepted {
+    fn read(entry: &Value) -> Self {
+        assert_eq!(members(entry), ["duplicate", "id", "position", "type"], "{entry}");
+        let text = |name: &str| entry[name].as_str().unwrap_or_else(|| panic!("{name}: {entry}")).to_owned();
+        let duplicate = entry["duplicate"].as_bool().expect("`duplicate` is a boolean");
+        Self { id: text("id"), event_type: text("type"), position: text("position"), duplicate }
+    }
+}
+
+/// The names of an object's members, sorted.
+pub fn members(object: &Value) -> Vec<&str> {
+    let mut names: Vec<&str> = object.as_object().expect("an object").keys().map(String::as_str).collect();
+    names.sort_unstable();
+    names
+}

@@ -1,0 +1,142 @@
+//! A WebSocket client that knows only the contract, on tokio-tungstenite: a peer that shares no code with the daemon.
+
+use futures_util::{SinkExt, StreamExt};
+use serde_json::{Value, json};
+use tokio::net::TcpStream;
+use tokio_tungstenite::tungstenite::{Error, Message};
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
+
+use super::http::members;
+use super::node::Node;
+use super::within;
+
+/// A connection that has been welcomed.
+pub struct Subscriber {
+    socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
+    pub welcome: Value,
+}
+
+/// An `event` frame.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Delivered {
+    pub position: String,
+    pub event: Value,
+}
+
+impl Subscriber {
+    pub async fn connect(node: &Node) -> Self {
+        Self::connect_to(node, "/v1/ws").await
+    }
+
+    /// Connects and takes the welcome, which is always the first frame.
+    pub async fn connect_to(node: &Node, path: &str) -> Self {
+        let url = format!("ws://{}{path}", node.address);
+        let (socket, _) = within("the handshake", connect_async(url)).await.expect("the handshake succeeds");
+        let mut subscriber = Self { socket, welcome: Value::Null };
+        subscriber.welcome = subscriber.any_frame().await;
+        assert_eq!(subscriber.welcome["type"], "welcome");
+        subscriber
+    }
+
+    /// A connection with one subscription to all events of a channel.
+    pub async fn to(node: &Node, channel: &str) -> Self {
+        let mut subscriber = Self::connect(node).await;
+        subscriber.subscribe("s", channel).await;
+        subscriber
+    }
+
+    /// Subscribes to a whole channel; returns the `subscribed` frame.
+    pub async fn subscribe(&mut self, sub: &str, channel: &str) -> Value {
+        self.say(json!({"type": "subscribe", "sub": sub, "channel": channel})).await;
+        self.frame_of("subscribed").await
+    }
+
+    /// Subscribes to what a filter lets through; returns the `subscribed` frame.
+    pub async fn subscribe_where(&mut self, sub: &str, channel: &str, filter: Value) -> Value {
+        self.say(json!({"type": "subscribe", "sub": sub, "channel": channel, "where": filter})).await;
+        self.frame_of("subscribed").await
+    }
+
+    pub async fn say(&mut self, frame: Value) {
+        self.send(Message::text(frame.to_string())).await;
+    }
+
+    pub async fn send(&mut self, message: Message) {
+        within("the socket takes a message", self.socket.send(message)).await.expect("the connection is open");
+    }
+
+    /// The next message; tungstenite answers Pings by itself.
+    pub async fn message(&mut self) -> Result<Message, Error> {
+        within("a message", self.socket.next()).await.unwrap_or(Err(Error::ConnectionClosed))
+    }
+
+    /// The next frame, whatever it is.
+    pub async fn any_frame(&mut self) -> Value {
+        loop {
+            match self.message().await.expect("the connection is open") {
+                Message::Text(text) => return serde_json::from_str(&text).expect("a frame is JSON"),
+                Message::Ping(_) | Message::Pong(_) => {}
+                other => panic!("{other:?} instead of a frame"),
+            }
+        }
+    }
+
+    /// The next frame that is no heartbeat: those come when they like.
+    pub async fn frame(&mut self) -> Value {
+        loop {
+            let frame = self.any_frame().await;
+            if frame["type"] != "heartbeat" {
+                return frame;
+            }
+        }
+    }
+
+    /// The next frame that is no heartbeat, which must be of this type.
+    pub async fn frame_of(&mut self, kind: &str) -> Value {
+        let frame = self.frame().await;
+        assert_eq!(frame["type"], kind, "{frame}");
+        frame
+    }
+
+    /// The next heartbeat, whatever else comes before it.
+    pub async fn heartbeat(&mut self) -> Value {
+        loop {
+            let frame = self.any_frame().await;
+            if frame["type"] == "heartbeat" {
+                return frame;
+            }
+        }
+    }
+
+    /// The next event.
+    pub async fn event(&mut self) -> Delivered {
+        let mut frame = self.frame_of("event").await;
+        assert_eq!(members(&frame), ["event", "position", "type"]);
+        let position = frame["position"].as_str().expect("a position is a string").to_owned();
+        Delivered { position, event: frame["event"].take() }
+    }
+
+    pub async fn events(&mut self, count: usize) -> Vec<Delivered> {
+        let mut events = Vec::with_capacity(count);
+        while events.len() < count {
+            events.push(self.event().await);
+        }
+        events
+    }
+
+    /// Says `ping`; the next frame must be the `pong`, so whatever was answered before is over and the connection lives.
+    pub async fn pong_is_next(&mut self) {
+        self.say(json!({"type": "ping"})).await;
+        assert_eq!(self.frame().await, json!({"type": "pong"}));
+    }
+
+    /// Reads up to the end, which must begin with a close frame of the daemon's; returns its code.
+    pub async fn close_code(&mut self) -> u16 {
+        loop {
+            match self.message().await.expect("a close frame comes before the end") {
+                Message::Close(frame) => return frame.expect("a close frame has a code").code.into(),
+                _ => continue,
+            }
+        }
+    }
+}

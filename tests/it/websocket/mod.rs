@@ -1,0 +1,10 @@
+//! `/v1/ws`: frames, subscriptions, filters, heartbeats, order and slow consumers.
+
+mod errors;
+mod filter_model;
+mod filters;
+mod heartbeat;
+mod order;
+mod slow;
+mod subscriptions;
+mod welcome;

@@ -1,0 +1,96 @@
+//! Order: one for all subscribers, and a publisher's own kept.
+
+use std::collections::HashMap;
+
+use futures_util::future::join_all;
+use serde_json::{Value, json};
+
+use crate::support::each_broker::{TestBroker, over_each_broker};
+use crate::support::events::{order, place, sale, with};
+use crate::support::subscriber::Subscriber;
+
+over_each_broker!(
+    every_subscriber_sees_all_events_once_in_one_order,
+    a_publisher_who_waits_for_its_answer_gets_rising_positions,
+    a_large_backlog_arrives_whole_and_in_order,
+);
+
+async fn every_subscriber_sees_all_events_once_in_one_order(broker: TestBroker) {
+    const PUBLISHERS: usize = 8;
+    const EACH: usize = 60;
+    const TOTAL: usize = PUBLISHERS * EACH;
+    let node = broker.node().await;
+    let mut subscribers = Vec::new();
+    for _ in 0..6 {
+        let mut subscriber = Subscriber::to(&node, "inventory-change").await;
+        subscriber.subscribe("orders", "order-status").await;
+        subscribers.push(subscriber);
+    }
+    let publish = async |publisher: usize| {
+        for n in (0..EACH).step_by(3) {
+            let event = |m: usize| with(sale(&publisher.to_string()), "number", (n + m) as u32);
+            node.publish(&event(0)).await;
+            node.publish(&json!([event(1), order("o"), event(2)])).await;
+        }
+    };
+    let publishers = join_all((0..PUBLISHERS).map(publish));
+    let read = join_all(subscribers.iter_mut().map(|subscriber| subscriber.events(TOTAL + TOTAL / 3)));
+    let (_, seen) = futures_util::future::join(publishers, read).await;
+    let of = |events: &[crate::support::subscriber::Delivered], channel: &str| -> Vec<(String, Value)> {
+        let here = events.iter().filter(|delivered| delivered.event["type"] == channel);
+        here.map(|delivered| (delivered.position.clone(), delivered.event.clone())).collect()
+    };
+    for channel in ["inventory-change", "order-status"] {
+        let first = of(&seen[0], channel);
+        for ((position, _), expected) in first.iter().zip(1..) {
+            assert_eq!(place(position), (place(&first[0].0).0, expected), "without a hole or repeat");
+        }
+        for other in &seen[1..] {
+            assert!(of(other, channel) == first, "all subscribers see the same");
+        }
+    }
+    let mut next: HashMap<String, u64> = HashMap::new();
+    for (_, event) in of(&seen[0], "inventory-change") {
+        let next = next.entry(event["subject"].as_str().unwrap().to_owned()).or_default();
+        assert_eq!(event["number"], *next, "a publisher's own order is kept");
+        *next += 1;
+    }
+    assert!(next.len() == PUBLISHERS && next.values().all(|count| *count == EACH as u64), "{next:?}");
+}
+
+async fn a_publisher_who_waits_for_its_answer_gets_rising_positions(broker: TestBroker) {
+    let node = broker.node().await;
+    let noise = async {
+        for _ in 0..100 {
+            node.publish(&sale("noise")).await;
+        }
+    };
+    let mine = async {
+        let mut last = 0;
+        for _ in 0..100 {
+            let accepted = node.publish(&sale("mine")).await.remove(0);
+            let at = place(&accepted.position).1;
+            assert!(at > last, "{at} after {last}");
+            last = at;
+        }
+    };
+    futures_util::future::join(noise, mine).await;
+}
+
+async fn a_large_backlog_arrives_whole_and_in_order(broker: TestBroker) {
+    let node = broker.node().await;
+    let mut subscriber = Subscriber::to(&node, "inventory-change").await;
+    let publish = async {
+        for start in (0..6000).step_by(1000) {
+            let batch: Vec<Value> = (start..start + 1000).map(|n| sale(&n.to_string())).collect();
+            node.publish(&json!(batch)).await;
+        }
+    };
+    let (events, ()) = futures_util::future::join(subscriber.events(6000), publish).await;
+    for (n, delivered) in events.iter().enumerate() {
+        assert_eq!(
+            (place(&delivered.position).1, delivered.event["subject"].as_str()),
+            (n as u64 + 1, Some(&*n.to_string()))
+        );
+    }
+}
