@@ -8,8 +8,9 @@ use axum::Json;
 use axum::body::{Body, Bytes};
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
+use bytes::BytesMut;
 use futures_util::future::join_all;
-use http_body_util::{BodyExt, LengthLimitError, Limited};
+use http_body_util::BodyExt;
 use serde::Serialize;
 
 use super::App;
@@ -21,6 +22,8 @@ use crate::metrics::TypeLabel;
 
 /// How long a request's body may take to come.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long the rest of a body that is too large is passed over.
+const DISCARD_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long the broker may take to answer: then it is not known whether the events were taken.
 const APPEND_TIMEOUT: Duration = Duration::from_millis(2_500);
 /// How long a publisher is held back at the most.
@@ -67,18 +70,53 @@ pub(super) async fn publish(
     Ok((StatusCode::ACCEPTED, Json(Published { accepted: accepted.collect(), cascaded: Vec::new() })))
 }
 
-async fn read_body(headers: &HeaderMap, body: Body, limit: usize) -> Result<Bytes, Problem> {
-    let too_large = || Problem::new(Code::PayloadTooLarge, format!("a body has at most {limit} bytes"));
-    let announced = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
-    if announced.is_some_and(|length| length > limit as u64) {
-        return Err(too_large());
+async fn read_body(headers: &HeaderMap, mut body: Body, limit: usize) -> Result<Bytes, Problem> {
+    let announced = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
+    // One that asks before it sends (RFC 9110, section 10.1.1) will not send.
+    let waits = headers.contains_key(header::EXPECT);
+    let too_large = |rest: Body| {
+        if !waits {
+            tokio::spawn(discard(rest, limit.saturating_mul(4)));
+        }
+        Problem::new(Code::PayloadTooLarge, format!("a body has at most {limit} bytes"))
+    };
+    if announced.is_some_and(|length| length > limit) {
+        return Err(too_large(body));
     }
-    match tokio::time::timeout(BODY_TIMEOUT, Limited::new(body, limit).collect()).await {
-        Ok(Ok(body)) => Ok(body.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
-        Ok(Err(error)) => Err(Problem::new(Code::BadRequest, format!("the body could not be read: {error}"))),
+    let mut read = BytesMut::new();
+    let whole = async {
+        while let Some(frame) = body.frame().await {
+            let Ok(bytes) = frame?.into_data() else { continue };
+            if read.len() + bytes.len() > limit {
+                return Ok(false);
+            }
+            read.extend_from_slice(&bytes);
+        }
+        Ok(true)
+    };
+    match tokio::time::timeout(BODY_TIMEOUT, whole).await {
+        Ok(Ok(true)) => Ok(read.freeze()),
+        Ok(Ok(false)) => Err(too_large(body)),
+        Ok(Err::<_, axum::Error>(error)) => {
+            Err(Problem::new(Code::BadRequest, format!("the body could not be read: {error}")))
+        }
         Err(_) => Err(Problem::new(Code::RequestTimeout, "the body did not come in time")),
     }
+}
+
+/// Passes over the rest of a body whose request was answered already, within bounds: a connection that is closed while
+/// the client is still sending is reset, and the client never sees the answer.
+async fn discard(mut body: Body, bound: usize) {
+    let mut passed = 0;
+    let rest = async {
+        while let Some(Ok(frame)) = body.frame().await {
+            passed += frame.data_ref().map_or(0, Bytes::len);
+            if passed > bound {
+                return;
+            }
+        }
+    };
+    let _ = tokio::time::timeout(DISCARD_TIMEOUT, rest).await;
 }
 
 /// Judges all documents before any is published.
