@@ -112,7 +112,8 @@ async fn send(
 fn refused(error: Error, lines: &[u64]) -> Failure {
     let (first, last) = (lines.first().copied().unwrap_or(0), lines.last().copied().unwrap_or(0));
     match error {
-        Error::Refused(Problem { detail, code, errors, .. }) => {
+        // Of the others (a broker that cannot be reached, say) it is not known whether they were taken.
+        Error::Refused(Problem { detail, code, errors, status, .. }) if status < 500 || code == "draining" => {
             say_error(&format!("{detail} ({code}): nothing of lines {first} to {last} was published"));
             say_places(&errors, |pointer| {
                 let (index, rest) =
@@ -125,7 +126,7 @@ fn refused(error: Error, lines: &[u64]) -> Failure {
             });
             Failure::Said
         }
-        Error::Unreachable { .. } => Failure::Message(format!(
+        Error::Unreachable { .. } | Error::Refused(_) => Failure::Message(format!(
             "{error}\nWhether lines {first} to {last} were published is not known; those before were."
         )),
         other => other.into(),
