@@ -1,6 +1,7 @@
 //! Events from stdin, in batches, one request after the other so that their order stays.
 
 use std::io::{self, IsTerminal};
+use std::pin::pin;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -94,7 +95,7 @@ async fn send(
         if part.events.is_empty() {
             continue;
         }
-        match client.publish_all(&mut part.events).await {
+        match patiently(client.publish_all(&mut part.events)).await {
             Ok(accepted) => progress.accepted(&accepted)?,
             Err(Error::Refused(problem)) if problem.status == 413 && part.events.len() > 1 => {
                 let half = part.events.len() / 2;
@@ -106,6 +107,18 @@ async fn send(
     }
     progress.flush()?;
     broken.map_or(Ok(()), |message| Err(message.into()))
+}
+
+/// Waits for a request, and says so where that takes long.
+async fn patiently<T>(request: impl Future<Output = T>) -> T {
+    let mut request = pin!(request);
+    tokio::select! {
+        done = &mut request => done,
+        () = tokio::time::sleep(Duration::from_secs(3)) => {
+            say("the daemon takes nothing at the moment; trying again for up to a minute");
+            request.await
+        }
+    }
 }
 
 /// Says which lines the daemon did not take, and why.
