@@ -101,6 +101,7 @@ async fn subscriptions(client: &Client, named: Vec<String>, filter: &[Field]) ->
     }
     let mut subscriptions = Vec::new();
     for name in &names {
+        // Asked without a filter, too: whoever names a daemon that is not there should hear it at once.
         let schema = match client.schema(name).await {
             // An unknown channel: the daemon will say so, and which one may have been meant.
             Err(Error::Refused(problem)) if problem.status == 404 => json!({}),

@@ -260,25 +260,4 @@ fn identify(event: &mut Value) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_daemon_is_named_by_an_http_url() {
-        assert_eq!(Client::new("http://127.0.0.1:7400").unwrap().at("v1/ws").as_str(), "http://127.0.0.1:7400/v1/ws");
-        assert_eq!(Client::new("http://h/bus?x#y").unwrap().at("v1/ws").as_str(), "http://h/bus/v1/ws");
-        for url in ["", "127.0.0.1:7400", "localhost:7400", "ftp://host", "http://"] {
-            assert!(matches!(Client::new(url), Err(Error::Url(_))), "{url}");
-        }
-    }
-
-    #[test]
-    fn an_event_keeps_its_id() {
-        let mut event = serde_json::json!({"id":"a"});
-        identify(&mut event);
-        assert_eq!(event["id"], "a");
-        event["id"] = Value::Null;
-        identify(&mut event);
-        assert_eq!(event["id"].as_str().map(str::len), Some(36));
-    }
-}
+mod tests;

@@ -1,6 +1,7 @@
 //! Events from stdin, in batches, one request after the other so that their order stays.
 
 use std::io::{self, IsTerminal};
+use std::pin::pin;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -94,7 +95,7 @@ async fn send(
         if part.events.is_empty() {
             continue;
         }
-        match client.publish_all(&mut part.events).await {
+        match patiently(client.publish_all(&mut part.events)).await {
             Ok(accepted) => progress.accepted(&accepted)?,
             Err(Error::Refused(problem)) if problem.status == 413 && part.events.len() > 1 => {
                 let half = part.events.len() / 2;
@@ -108,11 +109,24 @@ async fn send(
     broken.map_or(Ok(()), |message| Err(message.into()))
 }
 
+/// Waits for a request, and says so where that takes long.
+async fn patiently<T>(request: impl Future<Output = T>) -> T {
+    let mut request = pin!(request);
+    tokio::select! {
+        done = &mut request => done,
+        () = tokio::time::sleep(Duration::from_secs(3)) => {
+            say("the daemon takes nothing at the moment; trying again for up to a minute");
+            request.await
+        }
+    }
+}
+
 /// Says which lines the daemon did not take, and why.
 fn refused(error: Error, lines: &[u64]) -> Failure {
     let (first, last) = (lines.first().copied().unwrap_or(0), lines.last().copied().unwrap_or(0));
     match error {
-        Error::Refused(Problem { detail, code, errors, .. }) => {
+        // Of the others (a broker that cannot be reached, say) it is not known whether they were taken.
+        Error::Refused(Problem { detail, code, errors, status, .. }) if status < 500 || code == "draining" => {
             say_error(&format!("{detail} ({code}): nothing of lines {first} to {last} was published"));
             say_places(&errors, |pointer| {
                 let (index, rest) =
@@ -125,7 +139,7 @@ fn refused(error: Error, lines: &[u64]) -> Failure {
             });
             Failure::Said
         }
-        Error::Unreachable { .. } => Failure::Message(format!(
+        Error::Unreachable { .. } | Error::Refused(_) => Failure::Message(format!(
             "{error}\nWhether lines {first} to {last} were published is not known; those before were."
         )),
         other => other.into(),

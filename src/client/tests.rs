@@ -1,0 +1,268 @@
+//! The client against a daemon that is played by the test, so that it can misbehave on purpose.
+
+use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::handshake::server::{Request, Response};
+use tokio_tungstenite::tungstenite::http::HeaderValue;
+use tokio_tungstenite::{WebSocketStream, accept_hdr_async};
+
+use super::*;
+use futures_util::{SinkExt, StreamExt};
+
+/// An address to play a daemon at, and a client of it.
+async fn stage() -> (TcpListener, Client) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let client = Client::new(&format!("http://{}", listener.local_addr().unwrap())).unwrap();
+    (listener, client)
+}
+
+/// One connection of a subscriber, on the daemon's side.
+struct Peer(WebSocketStream<TcpStream>);
+
+impl Peer {
+    async fn accept(listener: &TcpListener, heartbeat_ms: u64) -> Self {
+        let (stream, _) = listener.accept().await.unwrap();
+        #[expect(clippy::result_large_err, reason = "the type is tungstenite's")]
+        let socket = accept_hdr_async(stream, |_: &Request, mut answer: Response| {
+            let protocol = HeaderValue::from_static(crate::protocol::SUBPROTOCOL);
+            answer.headers_mut().insert(header::SEC_WEBSOCKET_PROTOCOL, protocol);
+            Ok(answer)
+        });
+        let mut peer = Self(socket.await.unwrap());
+        peer.say(json!({"type":"welcome","protocol":1,"session":"s","node":"n","heartbeatMs":heartbeat_ms})).await;
+        peer
+    }
+
+    async fn say(&mut self, frame: Value) {
+        self.0.send(Message::from(frame.to_string())).await.unwrap();
+    }
+
+    async fn heard(&mut self) -> Value {
+        serde_json::from_str(self.0.next().await.unwrap().unwrap().to_text().unwrap()).unwrap()
+    }
+
+    /// Takes the next subscription.
+    async fn subscribed(&mut self, position: &str) -> String {
+        let asked = self.heard().await;
+        self.say(json!({"type":"subscribed","sub":asked["sub"],"channel":asked["channel"],"position":position})).await;
+        asked["channel"].as_str().unwrap().to_owned()
+    }
+
+    async fn event(&mut self, position: &str) {
+        self.say(json!({"type":"event","position":position,"event":{"type":"a","id":position,"data":{}}})).await;
+    }
+}
+
+/// What a subscriber is told, in short.
+async fn told(subscriber: &mut Subscriber) -> String {
+    match subscriber.next().await {
+        Ok(Update::Connected { node }) => format!("connected {node}"),
+        Ok(Update::Subscribed { channel, position }) => format!("subscribed {channel} {position}"),
+        Ok(Update::Event(Delivery { channel, position, .. })) => format!("event {channel} {position}"),
+        Ok(Update::Gap { channel, from, position }) => format!("gap {channel} {from} {position}"),
+        Ok(Update::Disconnected { reason, .. }) => format!("disconnected: {reason}"),
+        Err(error) => format!("error: {error}"),
+    }
+}
+
+#[tokio::test]
+async fn after_a_cut_it_subscribes_again_and_names_what_it_missed() {
+    let (listener, client) = stage().await;
+    let daemon = async {
+        let mut peer = Peer::accept(&listener, 25_000).await;
+        assert_eq!(peer.subscribed("e:5").await, "a");
+        peer.event("e:6").await;
+        peer.say(json!({"type":"a frame of a later version"})).await;
+        drop(peer);
+        let mut peer = Peer::accept(&listener, 25_000).await;
+        peer.subscribed("e:9").await;
+        peer.event("e:10").await;
+        drop(peer);
+        // Nothing was missed this time.
+        let mut peer = Peer::accept(&listener, 25_000).await;
+        peer.subscribed("e:10").await;
+        peer
+    };
+    let client = async {
+        let mut subscriber = client.subscribe([Subscription::to("a")]);
+        let mut all = Vec::new();
+        while all.iter().filter(|line: &&String| line.starts_with("subscribed")).count() < 3 {
+            all.push(told(&mut subscriber).await);
+        }
+        all.retain(|line| !line.starts_with("disconnected"));
+        assert_eq!(
+            all,
+            [
+                "connected n",
+                "subscribed a e:5",
+                "event a e:6",
+                "connected n",
+                "gap a e:6 e:9",
+                "subscribed a e:9",
+                "event a e:10",
+                "connected n",
+                "subscribed a e:10",
+            ]
+        );
+    };
+    tokio::join!(daemon, client);
+}
+
+#[tokio::test]
+async fn a_silent_daemon_is_left() {
+    let (listener, client) = stage().await;
+    let daemon = async {
+        let mut silent = Peer::accept(&listener, 20).await;
+        silent.subscribed("e:1").await;
+        let again = Peer::accept(&listener, 25_000).await;
+        (silent, again)
+    };
+    let client = async {
+        let mut subscriber = client.subscribe([Subscription::to("a")]);
+        assert_eq!(told(&mut subscriber).await, "connected n");
+        assert_eq!(told(&mut subscriber).await, "subscribed a e:1");
+        assert!(told(&mut subscriber).await.starts_with("disconnected: no sign of life"));
+        assert_eq!(told(&mut subscriber).await, "connected n");
+    };
+    tokio::join!(daemon, client);
+}
+
+#[tokio::test]
+async fn a_daemon_that_drains_is_left_and_asked_again_when_it_said() {
+    let (listener, client) = stage().await;
+    let daemon = async {
+        let mut peer = Peer::accept(&listener, 25_000).await;
+        peer.subscribed("e:1").await;
+        peer.say(json!({"type":"draining","reconnectInMs":300})).await;
+        let drained = Instant::now();
+        // What was under way still arrives.
+        peer.event("e:2").await;
+        peer.0.close(None).await.unwrap();
+        Peer::accept(&listener, 25_000).await;
+        assert!(drained.elapsed() >= Duration::from_millis(290));
+    };
+    let client = async {
+        let mut subscriber = client.subscribe([Subscription::to("a")]);
+        let mut all = Vec::new();
+        while all.len() < 5 {
+            all.push(told(&mut subscriber).await);
+        }
+        assert_eq!(
+            all,
+            ["connected n", "subscribed a e:1", "event a e:2", "disconnected: closed by the daemon", "connected n"]
+        );
+    };
+    tokio::join!(daemon, client);
+}
+
+#[tokio::test]
+async fn a_refused_subscription_is_told_and_not_asked_for_again() {
+    let (listener, client) = stage().await;
+    let daemon = async {
+        let mut peer = Peer::accept(&listener, 25_000).await;
+        let asked = peer.heard().await;
+        peer.say(json!({"type":"error","code":"unknown-channel","message":"no such","sub":asked["sub"]})).await;
+        assert_eq!(peer.subscribed("e:1").await, "a");
+        // Not now, which is no refusal.
+        peer.say(json!({"type":"error","code":"broker-unavailable","message":"later","sub":"s1"})).await;
+        let mut peer = Peer::accept(&listener, 25_000).await;
+        assert_eq!(peer.subscribed("e:1").await, "a");
+        peer
+    };
+    let client = async {
+        let mut subscriber = client.subscribe([Subscription::to("b"), Subscription::to("a").only(json!({"x":1}))]);
+        let mut all = Vec::new();
+        while all.len() < 6 {
+            all.push(told(&mut subscriber).await);
+        }
+        assert_eq!(
+            all,
+            [
+                "connected n",
+                "error: b: no such (unknown-channel)",
+                "subscribed a e:1",
+                "disconnected: later",
+                "connected n",
+                "subscribed a e:1",
+            ]
+        );
+    };
+    tokio::join!(daemon, client);
+}
+
+/// Reads one HTTP request and answers its body's JSON.
+async fn request(stream: &mut TcpStream) -> Value {
+    let mut bytes = Vec::new();
+    loop {
+        stream.read_buf(&mut bytes).await.unwrap();
+        let text = String::from_utf8_lossy(&bytes);
+        if let Some((_, body)) = text.split_once("\r\n\r\n")
+            && let Ok(value) = serde_json::from_str(body)
+        {
+            return value;
+        }
+    }
+}
+
+#[tokio::test]
+async fn publishing_is_tried_again_with_the_same_id() {
+    let (listener, client) = stage().await;
+    let daemon = async {
+        let mut ids = Vec::new();
+        for answer in [
+            // Cut off before an answer, then not now, then taken.
+            "",
+            "HTTP/1.1 503 X\r\nretry-after: 0\r\nconnection: close\r\ncontent-length: 29\r\n\r\n{\"code\":\"broker-unavailable\"}",
+            "HTTP/1.1 202 X\r\nconnection: close\r\ncontent-length: 85\r\n\r\n{\"accepted\":[{\"id\":\"x\",\"type\":\"a\",\"position\":\"e:1\",\"duplicate\":true}],\"cascaded\":[]}  ",
+        ] {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            ids.push(request(&mut stream).await["id"].clone());
+            stream.write_all(answer.as_bytes()).await.unwrap();
+        }
+        assert!(ids[0].is_string() && ids.iter().all(|id| *id == ids[0]), "{ids:?}");
+    };
+    let event = json!({"type":"a","data":{}});
+    let (accepted, ()) = tokio::join!(client.publish(&event), daemon);
+    assert_eq!(accepted.unwrap().position.to_string(), "e:1");
+}
+
+#[tokio::test]
+async fn a_refusal_is_final() {
+    let (listener, client) = stage().await;
+    let daemon = async {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        request(&mut stream).await;
+        let body = json!({"code":"invalid-event","detail":"no","errors":[{"pointer":"/data","message":"is required"}]})
+            .to_string();
+        let answer = format!("HTTP/1.1 422 X\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+        stream.write_all(answer.as_bytes()).await.unwrap();
+    };
+    let event = json!({"type":"a"});
+    let (accepted, ()) = tokio::join!(client.publish(&event), daemon);
+    let Err(Error::Refused(problem)) = accepted else { panic!("{accepted:?}") };
+    assert_eq!(
+        (problem.status, problem.code.as_str(), problem.errors[0].pointer.as_str()),
+        (422, "invalid-event", "/data")
+    );
+}
+
+#[test]
+fn a_daemon_is_named_by_an_http_url() {
+    assert_eq!(Client::new("http://127.0.0.1:7400").unwrap().at("v1/ws").as_str(), "http://127.0.0.1:7400/v1/ws");
+    assert_eq!(Client::new("http://h/bus?x#y").unwrap().at("v1/ws").as_str(), "http://h/bus/v1/ws");
+    for url in ["", "127.0.0.1:7400", "localhost:7400", "ftp://host", "http://"] {
+        assert!(matches!(Client::new(url), Err(Error::Url(_))), "{url}");
+    }
+}
+
+#[test]
+fn an_event_keeps_its_id() {
+    let mut event = json!({"id":"a"});
+    identify(&mut event);
+    assert_eq!(event["id"], "a");
+    event["id"] = Value::Null;
+    identify(&mut event);
+    assert_eq!(event["id"].as_str().map(str::len), Some(36));
+}
