@@ -43,7 +43,7 @@ async fn a_ping_and_a_heartbeat_frame_come_again_and_again(broker: TestBroker) {
             }
             other => panic!("{other:?}"),
         }
-        assert!((pings - heartbeats).abs() <= 1, "{pings} pings, {heartbeats} heartbeats");
+        assert!(i32::abs(pings - heartbeats) <= 1, "{pings} pings, {heartbeats} heartbeats");
     }
 }
 
