@@ -111,7 +111,11 @@ export class Connection {
       const { reconnectInMs } = frame;
       this.#reconnectAt = this.#lastHeard + reconnectInMs;
       clearTimeout(this.#redial);
-      this.#redial = setTimeout(() => this.#giveUp("the node is draining", 1000), reconnectInMs);
+      this.#redial = setTimeout(() => {
+        // Now, even if the timer was early by a fraction.
+        this.#reconnectAt = 0;
+        this.#giveUp("the node is draining", 1000);
+      }, reconnectInMs);
       this.#enter({ status: "draining", reconnectInMs });
     } else {
       this.#options.onFrame(frame);
