@@ -51,6 +51,7 @@ fmt: ## format the Rust code
 generate: build ## write the generated files: schemas/ and the client's types
 	target/debug/tidings schema export --out schemas
 	target/debug/tidings codegen typescript --out $(CLIENT)/src/generated
+	target/debug/tidings codegen typescript --schemas $(CLIENT)/test/own --out $(CLIENT)/test/own
 
 setup: setup-client ## install what the tests need
 	scripts/setup redis-server chromium
