@@ -7,7 +7,7 @@ use std::str::FromStr;
 
 use serde_json::{Map, Value};
 
-use crate::event::field_types;
+use crate::event::Field as SchemaField;
 
 /// A field, dotted for a nested one, and what was given for it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,8 +31,8 @@ impl FromStr for Field {
 pub fn data(schema: &Value, fields: &[Field]) -> Result<Value, String> {
     let mut root = Map::new();
     for field in fields {
-        let (path, types) = match field_types(schema, &field.name) {
-            Some((path, types)) => (path, types.into_iter().collect()),
+        let (path, types) = match SchemaField::find(schema, &field.name) {
+            Some(known) => (known.path, known.types.into_iter().collect()),
             None => (field.name.split('.').map(Into::into).collect(), Vec::new()),
         };
         let value = typed(&types, &field.text);
@@ -51,7 +51,7 @@ pub fn filter(schema: &Value, fields: &[Field]) -> Value {
     let mut root = Map::new();
     for field in fields {
         let types: Vec<&str> =
-            field_types(schema, &field.name).map_or_else(Vec::new, |(_, types)| types.into_iter().collect());
+            SchemaField::find(schema, &field.name).map_or_else(Vec::new, |known| known.types.into_iter().collect());
         let value = typed(&types, &field.text);
         match (root.get_mut(&field.name), value) {
             (None, value) => {
@@ -67,7 +67,7 @@ pub fn filter(schema: &Value, fields: &[Field]) -> Value {
 
 /// Whether the schema has all of these fields.
 pub fn has_all(schema: &Value, fields: &[Field]) -> bool {
-    fields.iter().all(|field| field_types(schema, &field.name).is_some())
+    fields.iter().all(|field| SchemaField::find(schema, &field.name).is_some())
 }
 
 /// A word as JSON. Arrays and objects are written as JSON; a string may be anything.

@@ -7,9 +7,10 @@
 
 use std::collections::BTreeSet;
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::EventType;
+use super::fields::Field;
 use super::mistake::{type_name, unknown};
 
 /// A filter, in its canonical form: conditions by path, all of which must hold.
@@ -143,7 +144,7 @@ fn invalid(message: String) -> FilterError {
 }
 
 fn condition(name: &str, test: &Value, event_type: &EventType) -> Result<Condition, FilterError> {
-    let Some((path, types)) = Types::of_field(&event_type.schema, name) else {
+    let Some(Field { path, types }) = Field::find(&event_type.schema, name) else {
         let what = format!("{} has no field {name}", event_type.name);
         return Err(FilterError::UnknownField(unknown(&what, name, &event_type.fields())));
     };
@@ -154,8 +155,8 @@ fn condition(name: &str, test: &Value, event_type: &EventType) -> Result<Conditi
                 type_name(value)
             ))
         })?;
-        if !types.allow(&scalar) {
-            return Err(invalid(format!("{name} is never {value}: it is of type {}", types.names())));
+        if !allow(&types, &scalar) {
+            return Err(invalid(format!("{name} is never {value}: it is of type {}", names(&types))));
         }
         Ok(scalar)
     };
@@ -171,9 +172,9 @@ fn condition(name: &str, test: &Value, event_type: &EventType) -> Result<Conditi
             Test::AnyOf(scalars.into_iter().collect())
         }
         Value::Object(operator) => match (operator.len(), operator.get("prefix")) {
-            (1, Some(Value::String(prefix))) if types.0.contains("string") => Test::Prefix(prefix.as_str().into()),
+            (1, Some(Value::String(prefix))) if types.contains("string") => Test::Prefix(prefix.as_str().into()),
             (1, Some(Value::String(_))) => {
-                return Err(invalid(format!("{name} has no prefix: it is of type {}", types.names())));
+                return Err(invalid(format!("{name} has no prefix: it is of type {}", names(&types))));
             }
             _ => return Err(invalid(format!("{name}: the one operator is {{\"prefix\": \"…\"}}, with a string"))),
         },
@@ -182,125 +183,19 @@ fn condition(name: &str, test: &Value, event_type: &EventType) -> Result<Conditi
     Ok(Condition { path, test })
 }
 
-/// The path that the (dotted) name of a field means in documents of `schema`, and the types that the field can have, by
-/// JSON Schema's names: those of its elements too, where it can be an array. `None` where the schema has no such field.
-pub fn field_types<'a>(schema: &'a Value, name: &str) -> Option<(Vec<Box<str>>, BTreeSet<&'a str>)> {
-    Types::of_field(schema, name).map(|(path, types)| (path, types.0))
-}
-
-/// The types that a field can have, by JSON Schema's names, as far as the schema tells.
-struct Types<'a>(BTreeSet<&'a str>);
-
-const ALL_TYPES: [&str; 6] = ["array", "boolean", "null", "number", "object", "string"];
-
-impl<'a> Types<'a> {
-    /// The path that a dotted name means, and the types of the field's scalars (of its elements, where it is an array).
-    ///
-    /// A name that itself contains a dot is taken before a nested one.
-    fn of_field(root: &'a Value, name: &str) -> Option<(Vec<Box<str>>, Self)> {
-        let mut path = Vec::new();
-        let mut places = vec![root];
-        let mut rest = name;
-        loop {
-            let whole = step(root, &places, rest);
-            if !whole.is_empty() {
-                path.push(rest.into());
-                return Some((path, Self::of_places(root, &whole, true)));
-            }
-            let (first, others) = rest.split_once('.')?;
-            places = step(root, &places, first);
-            if places.is_empty() {
-                return None;
-            }
-            path.push(first.into());
-            rest = others;
-        }
-    }
-
-    /// `elements`: whether those of an array count too; not those of an array within it, which no filter reaches.
-    fn of_places(root: &'a Value, places: &[&'a Value], elements: bool) -> Self {
-        let mut types = BTreeSet::new();
-        for place in forms(root, places) {
-            match place.get("type") {
-                Some(Value::String(name)) => {
-                    types.insert(name.as_str());
-                }
-                Some(Value::Array(names)) => types.extend(names.iter().filter_map(Value::as_str)),
-                _ => match (place.get("const"), place.get("enum").and_then(Value::as_array)) {
-                    (Some(only), _) => {
-                        types.insert(type_name(only));
-                    }
-                    (None, Some(options)) => types.extend(options.iter().map(|option| type_name(option))),
-                    // A form that only refers to others says nothing itself.
-                    (None, None) if REFERRING.iter().any(|keyword| place.contains_key(*keyword)) => {}
-                    (None, None) => types.extend(ALL_TYPES),
-                },
-            }
-            if let Some(items) = place.get("items").filter(|_| elements) {
-                types.extend(Self::of_places(root, &[items], false).0);
-            } else if elements && place.get("type").is_some_and(|name| name == "array") {
-                types.extend(ALL_TYPES);
-            }
-        }
-        if types.is_empty() {
-            types.extend(ALL_TYPES);
-        }
-        Self(types)
-    }
-
-    fn allow(&self, scalar: &Scalar) -> bool {
-        let has = |name: &str| self.0.contains(name);
-        match scalar {
-            Scalar::Null => has("null"),
-            Scalar::Bool(_) => has("boolean"),
-            Scalar::Integer(_) => has("integer") || has("number"),
-            Scalar::Float(_) => has("number"),
-            Scalar::String(_) => has("string"),
-        }
-    }
-
-    fn names(&self) -> String {
-        self.0.iter().copied().collect::<Vec<_>>().join(" or ")
+/// Whether a field of these types can be this.
+fn allow(types: &BTreeSet<&str>, scalar: &Scalar) -> bool {
+    match scalar {
+        Scalar::Null => types.contains("null"),
+        Scalar::Bool(_) => types.contains("boolean"),
+        Scalar::Integer(_) => types.contains("integer") || types.contains("number"),
+        Scalar::Float(_) => types.contains("number"),
+        Scalar::String(_) => types.contains("string"),
     }
 }
 
-const REFERRING: [&str; 6] = ["$ref", "allOf", "anyOf", "oneOf", "then", "else"];
-
-/// The schemas of the field `name` under any of `places`.
-fn step<'a>(root: &'a Value, places: &[&'a Value], name: &str) -> Vec<&'a Value> {
-    let mut found = Vec::new();
-    for place in forms(root, places) {
-        match (place.get("properties").and_then(|fields| fields.get(name)), place.get("additionalProperties")) {
-            (Some(field), _) => found.push(field),
-            // A map: every key is a field of it.
-            (None, Some(values @ Value::Object(_))) => found.push(values),
-            _ => {}
-        }
-    }
-    found
-}
-
-/// `places` and all the schemas that they refer to or are composed of.
-fn forms<'a>(root: &'a Value, places: &[&'a Value]) -> Vec<&'a Map<String, Value>> {
-    let mut seen: Vec<&'a Map<String, Value>> = Vec::new();
-    let mut waiting = places.to_vec();
-    while let Some(place) = waiting.pop() {
-        let Some(schema) = place.as_object() else { continue };
-        if seen.iter().any(|known| std::ptr::eq(*known, schema)) {
-            continue;
-        }
-        seen.push(schema);
-        if let Some(pointer) = schema.get("$ref").and_then(Value::as_str).and_then(|uri| uri.strip_prefix('#')) {
-            waiting.extend(root.pointer(pointer));
-        }
-        for keyword in ["allOf", "anyOf", "oneOf"] {
-            waiting.extend(schema.get(keyword).and_then(Value::as_array).into_iter().flatten());
-        }
-        for keyword in ["then", "else"] {
-            waiting.extend(schema.get(keyword));
-        }
-    }
-    seen
+fn names(types: &BTreeSet<&str>) -> String {
+    types.iter().copied().collect::<Vec<_>>().join(" or ")
 }
 
 #[cfg(test)]

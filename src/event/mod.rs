@@ -7,15 +7,19 @@
 mod catalog;
 pub mod currency;
 mod envelope;
+mod fields;
 mod filter;
 mod mistake;
+mod place;
 mod position;
 mod types;
 
 pub use catalog::{Catalog, ChannelId, EventType, SchemaError};
 pub use envelope::{Defaults, Event, Refusal, RefusalKind};
-pub use filter::{Condition, Filter, FilterError, Scalar, Test, field_types, lookup};
+pub use fields::Field;
+pub use filter::{Condition, Filter, FilterError, Scalar, Test, lookup};
 pub use mistake::{MAX_MISTAKES, Mistake};
+pub use place::Place;
 pub use position::{Epoch, ParsePositionError, Position};
 pub use types::{
     CacheInvalidate, DataAction, DataUpdate, FinanceChange, FinanceEntity, InventoryChange, OrderStatus,

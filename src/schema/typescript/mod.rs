@@ -7,11 +7,11 @@
 //! compile; `additionalProperties: true` gives one.
 //!
 //! ```text
-//! schema ─► place (where a `$ref` leads) ─► translate ─► shape (types, joined and simplified) ─► print
+//! schema ─► event::Place (where a `$ref` leads) ─► translate ─► shape (types, joined and simplified) ─► print
 //! ```
 
-mod place;
 mod print;
+mod same;
 mod shape;
 mod translate;
 

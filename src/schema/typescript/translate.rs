@@ -4,8 +4,9 @@ use std::collections::{HashMap, HashSet, VecDeque};
 
 use serde_json::{Map, Value};
 
-use super::place::Place;
+use super::same::same;
 use super::shape::{Field, Object, Shape, Tuple};
+use crate::event::Place;
 
 /// A type that has a name.
 #[derive(Debug)]
@@ -182,7 +183,7 @@ impl<'a> Translator<'a> {
         if let Some(name) = self.named.get(&target.address()) {
             return Shape::Name(name.clone());
         }
-        let alike = self.referred.get(&hint).and_then(|known| known.iter().find(|known| known.same_as(target)));
+        let alike = self.referred.get(&hint).and_then(|known| known.iter().find(|known| same(**known, target)));
         let name = match alike.and_then(|alike| self.named.get(&alike.address())) {
             Some(name) => name.clone(),
             None => {

@@ -1,4 +1,4 @@
-//! Where a schema stands: the resource that its references start from, and what they lead to.
+//! Where a schema stands within a document: the resource that its references start from, and what they lead to.
 //!
 //! Only references within the document are followed. One that leads elsewhere is not known here.
 
@@ -6,7 +6,7 @@ use serde_json::Value;
 
 /// A schema within a schema resource (the document, or a part of it with an `$id` of its own).
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Place<'a> {
+pub struct Place<'a> {
     pub schema: &'a Value,
     resource: &'a Value,
 }
@@ -62,41 +62,10 @@ impl<'a> Place<'a> {
         // What has an `$id` has its own anchors.
         parts.find_map(|part| id(part).is_none().then(|| self.child(part).anchored(name))?)
     }
-
-    /// Whether two schemas mean the same: their text is equal, and so is all that they refer to.
-    pub fn same_as(self, other: Self) -> bool {
-        fn same<'a>(a: Place<'a>, b: Place<'a>, seen: &mut Vec<(*const Value, *const Value)>) -> bool {
-            let pair = (a.address(), b.address());
-            if a.address() == b.address() || seen.contains(&pair) {
-                return true;
-            }
-            seen.push(pair);
-            let mut references = Vec::new();
-            collect_references(a.schema, &mut references);
-            a.schema == b.schema
-                && references.into_iter().all(|reference| match (a.follow(reference), b.follow(reference)) {
-                    (Some((a, _)), Some((b, _))) => same(a, b, seen),
-                    (None, None) => true,
-                    _ => false,
-                })
-        }
-        same(self, other, &mut Vec::new())
-    }
 }
 
 fn id(schema: &Value) -> Option<&str> {
     schema.get("$id").and_then(Value::as_str)
-}
-
-fn collect_references<'a>(value: &'a Value, found: &mut Vec<&'a str>) {
-    match value {
-        Value::Object(members) => {
-            found.extend(members.get("$ref").and_then(Value::as_str));
-            members.values().for_each(|member| collect_references(member, found));
-        }
-        Value::Array(items) => items.iter().for_each(|item| collect_references(item, found)),
-        _ => {}
-    }
 }
 
 fn percent_decoded(text: &str) -> Option<String> {
@@ -146,19 +115,5 @@ mod tests {
         {
             assert_eq!(title(root, nowhere), None, "{nowhere}");
         }
-    }
-
-    #[test]
-    fn sameness_looks_behind_references() {
-        let document = |leaf: &str| {
-            json!({ "$defs": {
-                "tree": { "items": { "$ref": "#/$defs/tree" }, "properties": { "leaf": { "$ref": "#/$defs/leaf" } } },
-                "leaf": { "type": leaf },
-            } })
-        };
-        let (one, equal, other) = (document("string"), document("string"), document("number"));
-        let tree = |schema| Place::root(schema).follow("#/$defs/tree").unwrap().0;
-        assert!(tree(&one).same_as(tree(&equal)));
-        assert!(!tree(&one).same_as(tree(&other)));
     }
 }

@@ -1,0 +1,57 @@
+//! Whether two schemas mean the same, so that they can share one declaration.
+
+use serde_json::Value;
+
+use crate::event::Place;
+
+/// Whether the text of two schemas is equal, and so is all that they refer to.
+pub(super) fn same(a: Place<'_>, b: Place<'_>) -> bool {
+    compare(a, b, &mut Vec::new())
+}
+
+fn compare<'a>(a: Place<'a>, b: Place<'a>, seen: &mut Vec<(*const Value, *const Value)>) -> bool {
+    let pair = (a.address(), b.address());
+    if a.address() == b.address() || seen.contains(&pair) {
+        return true;
+    }
+    seen.push(pair);
+    let mut references = Vec::new();
+    collect_references(a.schema, &mut references);
+    a.schema == b.schema
+        && references.into_iter().all(|reference| match (a.follow(reference), b.follow(reference)) {
+            (Some((a, _)), Some((b, _))) => compare(a, b, seen),
+            (None, None) => true,
+            _ => false,
+        })
+}
+
+fn collect_references<'a>(value: &'a Value, found: &mut Vec<&'a str>) {
+    match value {
+        Value::Object(members) => {
+            found.extend(members.get("$ref").and_then(Value::as_str));
+            members.values().for_each(|member| collect_references(member, found));
+        }
+        Value::Array(items) => items.iter().for_each(|item| collect_references(item, found)),
+        _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn sameness_looks_behind_references() {
+        let document = |leaf: &str| {
+            json!({ "$defs": {
+                "tree": { "items": { "$ref": "#/$defs/tree" }, "properties": { "leaf": { "$ref": "#/$defs/leaf" } } },
+                "leaf": { "type": leaf },
+            } })
+        };
+        let (one, equal, other) = (document("string"), document("string"), document("number"));
+        let tree = |schema| Place::root(schema).follow("#/$defs/tree").unwrap().0;
+        assert!(same(tree(&one), tree(&equal)));
+        assert!(!same(tree(&one), tree(&other)));
+    }
+}
