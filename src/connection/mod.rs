@@ -12,7 +12,7 @@ use bytes::Bytes;
 use tokio::net::TcpStream;
 
 use crate::event::{Catalog, ChannelId, Filter, FilterError};
-use crate::hub::{Hub, Outbox, Seat, frame};
+use crate::hub::{Hub, Outbox, Seat, ShardDied, frame};
 use crate::metrics::Metrics;
 use crate::protocol::{self, ClientFrame, ErrorCode, ServerFrame, Subscribe};
 use inbound::{Inbound, Said};
@@ -31,7 +31,20 @@ pub struct Connections {
 impl Connections {
     /// Serves a connection from the end of its handshake to its end. `early` are bytes that came with the handshake,
     /// `channels` what its URL subscribes to.
+    ///
+    /// What is done once, or seldom, is boxed: the task of an idle connection is as large as what it waits in.
     pub async fn serve(self: Arc<Self>, stream: TcpStream, early: Bytes, channels: Vec<String>) {
+        let Ok(seat) = Box::pin(self.open(stream, channels)).await else { return };
+        let inbound = Inbound::new(self.max_frame_bytes);
+        self.listen(&seat, inbound, early.to_vec()).await;
+        Box::pin(async {
+            seat.outbox().finish().await;
+            seat.leave().await;
+        })
+        .await;
+    }
+
+    async fn open(&self, stream: TcpStream, channels: Vec<String>) -> Result<Seat, ShardDied> {
         let session = uuid::Uuid::now_v7().to_string();
         let welcome = frame::server(&ServerFrame::Welcome {
             protocol: protocol::VERSION,
@@ -39,34 +52,34 @@ impl Connections {
             node: self.node.as_str().into(),
             heartbeat_ms: self.heartbeat_ms,
         });
-        let Ok(seat) = self.hub.join(stream, &welcome).await else { return };
+        let seat = self.hub.join(stream, &welcome).await?;
         for channel in channels {
             let frame = Subscribe { sub: channel.clone(), channel, filter: None };
             self.subscribe(&seat, frame).await;
         }
-        self.listen(&seat, early).await;
-        seat.outbox().finish().await;
-        seat.leave().await;
+        Ok(seat)
     }
 
     /// Reads until the peer has closed, is gone, or has broken the protocol.
-    async fn listen(&self, seat: &Seat, early: Bytes) {
+    async fn listen(&self, seat: &Seat, mut inbound: Inbound, mut early: Vec<u8>) {
         let outbox = seat.outbox();
-        let mut inbound = Inbound::new(self.max_frame_bytes);
         let mut heard = Vec::new();
-        let mut ended = take(&mut inbound, outbox, &mut early.to_vec(), &mut heard);
+        let mut ended = take(&mut inbound, outbox, &mut early, &mut heard);
         drop(early);
         loop {
-            for text in heard.drain(..) {
-                self.frame(seat, &text).await;
+            if !heard.is_empty() {
+                Box::pin(self.frames(seat, std::mem::take(&mut heard))).await;
             }
             if ended || outbox.stream().readable().await.is_err() {
                 return;
             }
             ended = pump(&mut inbound, outbox, &mut heard);
-            if heard.is_empty() {
-                heard = Vec::new();
-            }
+        }
+    }
+
+    async fn frames(&self, seat: &Seat, texts: Vec<String>) {
+        for text in texts {
+            self.frame(seat, &text).await;
         }
     }
 
@@ -154,4 +167,28 @@ fn take(inbound: &mut Inbound, outbox: &Arc<Outbox>, bytes: &mut [u8], heard: &m
         ended = true;
     }
     ended
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hub::HubConfig;
+    use std::time::Duration;
+    use tokio::net::TcpListener;
+
+    /// Ten thousand idle connections are ten thousand of these.
+    #[tokio::test]
+    async fn the_task_of_a_connection_is_small() {
+        let (catalog, metrics) = (Arc::new(Catalog::builtin()), Arc::new(Metrics::default()));
+        let config =
+            HubConfig { shards: 1, heartbeat: Duration::from_secs(25), max_subscriptions: 1, outbox_bytes: 1024 };
+        let hub = Arc::new(Hub::start(&config, &catalog, &metrics).unwrap());
+        let node = "node".to_owned();
+        let connections =
+            Arc::new(Connections { hub, catalog, metrics, node, heartbeat_ms: 25_000, max_frame_bytes: 1024 });
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let task = connections.serve(stream, Bytes::new(), Vec::new());
+        assert!(size_of_val(&task) <= 600, "{} bytes", size_of_val(&task));
+    }
 }

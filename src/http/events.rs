@@ -149,14 +149,12 @@ fn accept(app: &App, documents: Documents) -> Result<Vec<Event>, Problem> {
         mistakes.iter_mut().for_each(from_data);
     }
     let (code, what) = match kind {
-        RefusalKind::UnknownType => (Code::UnknownType, "there is no such event type here"),
-        RefusalKind::Invalid => (Code::InvalidEvent, "it does not fit its type's schema or CloudEvents 1.0"),
+        RefusalKind::UnknownType => (Code::UnknownType, "there is no such event type here; see errors"),
+        RefusalKind::Invalid => {
+            (Code::InvalidEvent, "it does not fit its type's schema or CloudEvents 1.0; see errors")
+        }
     };
-    let detail = match mistakes.as_slice() {
-        [only] => format!("{}: {}", only.pointer, only.message),
-        _ => format!("{what}; see errors"),
-    };
-    Err(Problem::new(code, detail).with_errors(mistakes))
+    Err(Problem::new(code, what).with_errors(mistakes))
 }
 
 /// In binary mode the body is `data`: pointers start there, and an attribute is a header.

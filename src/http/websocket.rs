@@ -29,12 +29,13 @@ pub(super) async fn upgrade(
     let Some(upgrade) = request.extensions_mut().remove::<OnUpgrade>() else {
         return Err(Problem::new(Code::UpgradeRequired, "this connection cannot become a WebSocket"));
     };
-    let connections = app.connections.clone();
+    let (connections, tasks) = (app.connections.clone(), app.tasks.clone());
     app.tasks.spawn(async move {
         let Ok(upgraded) = upgrade.await else { return };
         // The accept loop serves nothing but plain TCP, so this is always what is inside.
         let Ok(parts) = Upgraded::downcast::<TokioIo<TcpStream>>(upgraded) else { return };
-        connections.serve(parts.io.into_inner(), parts.read_buf, channels).await;
+        // A task of its own, so that what an upgrade needs is not kept for as long as the connection lasts.
+        tasks.spawn(connections.serve(parts.io.into_inner(), parts.read_buf, channels));
     });
     let mut response = Response::new(Body::empty());
     *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
