@@ -4,25 +4,23 @@ use std::time::Duration;
 
 use tokio::io::AsyncWriteExt;
 
+use crate::support::daemon::Daemon;
 use crate::support::each_broker::{TestBroker, over_each_broker};
 use crate::support::events::sale;
-use crate::support::node::Node;
 use crate::support::raw::{FIN, PING, Raw, frame, text};
 use crate::support::subscriber::Subscriber;
 
 over_each_broker!(
-    a_flood_of_pings_that_are_never_read_costs_no_memory,
-    a_flood_of_frames_whose_answers_are_never_read_costs_no_memory,
-    a_flood_of_mistakes_whose_errors_are_never_read_costs_no_memory,
+    what_a_flood_of_pings_leaves_waiting_is_bounded,
+    what_a_flood_of_frames_leaves_waiting_is_bounded,
+    what_a_flood_of_mistakes_leaves_waiting_is_bounded,
 );
 
 const OUTBOX: usize = 256 << 10;
 
 /// Sends `unit` over and over, `most` bytes in all and without reading, until the daemon stops reading, closes, or has
 /// taken it all. Returns what it sent.
-async fn flood(node: &Node, unit: &[u8], most: usize) -> usize {
-    let mut reader = Subscriber::to(node, "inventory-change").await;
-    let mut raw = Raw::upgraded(node).await;
+async fn flood(raw: &mut Raw, unit: &[u8], most: usize) -> usize {
     let segment = unit.repeat((64 << 10) / unit.len());
     let mut sent = 0;
     while sent < most {
@@ -32,37 +30,48 @@ async fn flood(node: &Node, unit: &[u8], most: usize) -> usize {
             Ok(Err(_)) | Err(_) => break,
         }
     }
+    sent
+}
+
+async fn flood_leaves_little(broker: &TestBroker, unit: &[u8], most: usize) {
+    let node = broker.node_with(|config| config.websocket.outbox_bytes = OUTBOX).await;
+    let mut reader = Subscriber::to(&node, "inventory-change").await;
+    let mut raw = Raw::upgraded(&node).await;
+    let sent = flood(&mut raw, unit, most).await;
     let waiting = node.metric("tidings_outbox_bytes").await;
     assert!(waiting <= 2.0 * OUTBOX as f64, "{waiting} bytes wait after {sent} were sent");
     node.publish(&sale("1")).await;
     reader.event().await;
     reader.pong_is_next().await;
-    sent
 }
 
-/// The memory of this process that is in use, in bytes.
-fn resident() -> usize {
-    let statm = std::fs::read_to_string("/proc/self/statm").expect("Linux says");
-    statm.split(' ').nth(1).and_then(|pages| pages.parse::<usize>().ok()).expect("a number of pages") * 4096
+async fn what_a_flood_of_pings_leaves_waiting_is_bounded(broker: TestBroker) {
+    flood_leaves_little(&broker, &ping(), 16 << 20).await;
 }
 
-async fn node(broker: &TestBroker) -> Node {
-    broker.node_with(|config| config.websocket.outbox_bytes = OUTBOX).await
+async fn what_a_flood_of_frames_leaves_waiting_is_bounded(broker: TestBroker) {
+    flood_leaves_little(&broker, &text(r#"{"type":"ping"}"#), 8 << 20).await;
 }
 
-async fn a_flood_of_pings_that_are_never_read_costs_no_memory(broker: TestBroker) {
-    let node = node(&broker).await;
-    let before = resident();
-    let sent = flood(&node, &frame(FIN | PING, &[7; 125]), 128 << 20).await;
-    let grown = resident().saturating_sub(before);
-    // Other tests run in this process: what they need at a time must be within this, too.
-    assert!(grown < 96 << 20, "the process grew by {grown} bytes while {sent} were sent");
+async fn what_a_flood_of_mistakes_leaves_waiting_is_bounded(broker: TestBroker) {
+    flood_leaves_little(&broker, &text("?"), 4 << 20).await;
 }
 
-async fn a_flood_of_frames_whose_answers_are_never_read_costs_no_memory(broker: TestBroker) {
-    flood(&node(&broker).await, &text(r#"{"type":"ping"}"#), 8 << 20).await;
+/// The largest Ping.
+fn ping() -> Vec<u8> {
+    frame(FIN | PING, &[7; 125])
 }
 
-async fn a_flood_of_mistakes_whose_errors_are_never_read_costs_no_memory(broker: TestBroker) {
-    flood(&node(&broker).await, &text("?"), 4 << 20).await;
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn floods_that_are_never_read_cost_a_daemon_no_memory() {
+    let daemon = Daemon::with(&["--listen", "127.0.0.1:0"], tempfile::tempdir().unwrap());
+    let address = daemon.url.strip_prefix("http://").unwrap().parse().unwrap();
+    let before = daemon.process.resident();
+    // The answers to a ping of text are larger than it is; Pings are answered with what they bring.
+    for (unit, most) in [(ping(), 64 << 20), (text(r#"{"type":"ping"}"#), 8 << 20), (text("?"), 4 << 20)] {
+        let mut raw = Raw::upgraded_at(address).await;
+        let sent = flood(&mut raw, &unit, most).await;
+        let grown = daemon.process.resident().saturating_sub(before);
+        assert!(grown < 16 << 20, "the daemon grew by {grown} bytes while {sent} were sent");
+    }
 }

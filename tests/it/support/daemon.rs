@@ -76,6 +76,12 @@ impl Running {
         assert!(sent.success());
     }
 
+    /// The memory that it has in use, in bytes.
+    pub fn resident(&self) -> usize {
+        let statm = std::fs::read_to_string(format!("/proc/{}/statm", self.child.id())).unwrap();
+        statm.split(' ').nth(1).and_then(|pages| pages.parse::<usize>().ok()).unwrap() * 4096
+    }
+
     /// Waits for its end.
     pub fn ended(mut self) -> Ended {
         let end = Instant::now() + PATIENCE;

@@ -100,7 +100,11 @@ impl Raw {
 
     /// A connection after the handshake and the welcome.
     pub async fn upgraded(node: &Node) -> Self {
-        let mut raw = Self::connect(node.address).await;
+        Self::upgraded_at(node.address).await
+    }
+
+    pub async fn upgraded_at(address: SocketAddr) -> Self {
+        let mut raw = Self::connect(address).await;
         raw.send(&upgrade(&usual())).await;
         raw.welcomed().await;
         raw
@@ -157,8 +161,14 @@ impl Raw {
         Some(Frame { opcode: bytes[0] & 0x0f, payload: bytes[start..].to_vec() })
     }
 
+    /// The next frame that is no heartbeat: those come when they like.
     pub async fn frame(&mut self) -> Frame {
-        self.frame_or_end().await.expect("a frame comes before the end")
+        loop {
+            let frame = self.frame_or_end().await.expect("a frame comes before the end");
+            if frame.opcode != PING && !(frame.opcode == TEXT && frame.json()["type"] == "heartbeat") {
+                return frame;
+            }
+        }
     }
 
     /// The next frame that must be text; returns its JSON.

@@ -24,13 +24,14 @@ over_each_broker!(
 
 async fn a_subscription_is_live_from_the_position_that_it_names(broker: TestBroker) {
     let node = broker.node().await;
+    let mut subscriber = Subscriber::to(&node, "inventory-change").await;
     let before = node.publish(&json!([sale("1"), sale("2")])).await.remove(1);
-    let mut subscriber = Subscriber::connect(&node).await;
+    subscriber.events(2).await;
     let subscribed = subscriber.subscribe("s1", "inventory-change").await;
     assert_eq!(members(&subscribed), ["channel", "position", "sub", "type"], "`recovered` is absent");
     assert_eq!((&subscribed["sub"], &subscribed["channel"]), (&json!("s1"), &json!("inventory-change")));
     let (epoch, begin) = place(subscribed["position"].as_str().unwrap());
-    assert_eq!((epoch, begin), place(&before.position), "an answered publish is in the position");
+    assert_eq!((epoch, begin), place(&before.position), "what was delivered before is in the position");
     let accepted = node.publish(&sale("3")).await.remove(0);
     let delivered = subscriber.event().await;
     assert_eq!(
@@ -92,11 +93,12 @@ async fn a_channel_can_be_subscribed_again_later_and_begins_there(broker: TestBr
     let mut subscriber = Subscriber::to(&node, "inventory-change").await;
     subscriber.say(json!({"type": "unsubscribe", "sub": "s"})).await;
     subscriber.frame_of("unsubscribed").await;
-    let missed = node.publish(&sale("1")).await.remove(0);
+    node.publish(&sale("1")).await;
     let subscribed = subscriber.subscribe("t", "inventory-change").await;
-    assert_eq!(subscribed["position"], missed.position.as_str());
+    // On its way through the broker the first event may be before or behind the subscription.
+    let at = offset(subscribed["position"].as_str().unwrap());
     node.publish(&sale("2")).await;
-    assert_eq!(subscriber.event().await.event["subject"], "2");
+    assert_eq!(offset(&subscriber.event().await.position), at + 1, "from the named position, whatever it is");
 }
 
 async fn connections_do_not_share_the_names_of_subscriptions(broker: TestBroker) {
