@@ -1,0 +1,128 @@
+// What is done to a valid event to see whether it still is one: most mutations make it invalid, not all of them.
+
+import { Written } from "./json.mjs";
+import { long } from "./valid.mjs";
+
+const STRANGE = [
+  null,
+  true,
+  "",
+  "0",
+  [],
+  {},
+  [null],
+  ["x"],
+  { x: 1 },
+  ...["0", "1", "-1", "1.5", "5.0", "1e3", "1e300", "-1e300", "2147483648", "9007199254740991", "9007199254740992"],
+  ...["9007199254740993", "18446744073709551616", "0.1e1", "1e-400", "5.00000000000000000001", "4.999999"],
+].map((value) => (typeof value === "string" && /^-?[0-9]/.test(value) && value !== "0" ? new Written(value) : value));
+
+const STRINGS = {
+  id: ["", "a\tb", "a\u007fb", "a\u0085b", "\u0000"],
+  source: ["", "two words", "%zz", "<x>", "ä", "a\\b", "\n"],
+  time: ["yesterday", "2026-02-30T00:00:00Z", "2025-02-29T00:00:00Z", "2026-02-28", "2026-02-28T00:00:00", "2026-02-28 00:00:00Z",
+    "2026-13-01T00:00:00Z", "2026-02-28T24:00:00Z", "2026-02-28T00:00:00+24:00", "2026-02-28T00:00:00.Z", "26-02-28T00:00:00Z",
+    "2026-02-28T00:00:00Z\n", "٢٠٢٦-02-28T00:00:00Z", "2016-12-31T23:59:60Z"],
+  subject: ["", "a\nb"],
+  dataschema: ["", "relative", "no scheme:", "https://a b"],
+  datacontenttype: ["text/plain", "application/xml", "application/jsonx", "", "application/+json", "application/json;ä"],
+  specversion: ["0.3", "1", "1.00", ""],
+  own: ["bell\u0007", "two\nlines", "\u009f"],
+  currency: ["eur", "EURO", "ZZZ", "", "EU", " EUR", "ＥＵＲ"],
+  action: ["upsert", "Create", "create "],
+  newStatus: ["lost", "Pending"],
+  entity: ["loan"],
+  parcelId: ["6e8bc430", "6E8BC430-9C3A-11D9-9669-0800200C9A66", "{6e8bc430-9c3a-11d9-9669-0800200c9a66}"],
+  due: ["2026-02-30", "28.02.2026", "2026-2-28"],
+};
+
+const NAMES = ["extra", "__proto__", "constructor", "toString", "productid", "Reason", "id ", ""];
+const ATTRIBUTE_NAMES = ["Upper", "with-dash", "with_underscore", "é", "dot.ted", "", "data_base64", "__proto__"];
+
+/** Puts a member in, even one that means something to JavaScript. */
+function put(object, name, value) {
+  Object.defineProperty(object, name, { value, enumerable: true, configurable: true, writable: true });
+}
+
+/** A way through the data: to an object or array and a place in it. */
+function place(dice, data) {
+  let at = data;
+  for (;;) {
+    const names = Object.keys(at);
+    if (names.length === 0) return [at, null];
+    const name = dice.pick(names);
+    const inner = at[name];
+    const deeper = inner !== null && typeof inner === "object" && !(inner instanceof Written);
+    if (!deeper || dice.chance(0.4)) return [at, name];
+    at = inner;
+  }
+}
+
+const IN_DATA = [
+  function missing(dice, event) {
+    const [at, name] = place(dice, event.data);
+    if (Array.isArray(at)) at.splice(Number(name), 1);
+    else if (name !== null) delete at[name];
+  },
+  function unknown(dice, event) {
+    put(event.data, dice.pick(NAMES), dice.pick([1, "x", null]));
+  },
+  function strange(dice, event) {
+    const [at, name] = place(dice, event.data);
+    if (name !== null) at[name] = dice.pick(STRANGE);
+  },
+  function bound(dice, event) {
+    const [at, name] = place(dice, event.data);
+    if (typeof at[name] === "string") at[name] = long(dice, dice.pick([0, 1, 255, 256, 257, 1023, 1024, 1025]));
+    else if (at[name] instanceof Written) at[name] = dice.pick(STRANGE);
+  },
+  function known(dice, event) {
+    const names = Object.keys(event.data).filter((name) => Object.hasOwn(STRINGS, name));
+    const name = names.length > 0 ? dice.pick(names) : "id";
+    event.data[name] = dice.pick(STRINGS[name]);
+  },
+  function repeated(dice, event) {
+    const [at, name] = place(dice, event.data);
+    if (Array.isArray(at) && name !== null) at.push(at[name]);
+  },
+  function whole(dice, event) {
+    event.data = dice.pick(STRANGE);
+  },
+];
+
+const IN_ENVELOPE = [
+  function attribute(dice, event) {
+    const name = dice.pick(["id", "source", "time", "subject", "dataschema", "datacontenttype", "specversion", "own"]);
+    event[name] = dice.pick(STRINGS[name]);
+  },
+  function strangeAttribute(dice, event) {
+    const name = dice.pick(["id", "source", "time", "subject", "specversion", "datacontenttype", "causationid", "own", "type"]);
+    event[name] = dice.pick(STRANGE);
+  },
+  function longAttribute(dice, event) {
+    event[dice.pick(["id", "subject", "source", "causationid", "own"])] = "x".repeat(dice.pick([256, 257, 1024, 1025]));
+  },
+  function attributeName(dice, event) {
+    put(event, dice.pick(ATTRIBUTE_NAMES), "x");
+  },
+  function missingAttribute(dice, event) {
+    delete event[dice.pick(["type", "data"])];
+  },
+  function otherType(dice, event) {
+    event.type = dice.pick(["no-such-type", "event", "Order-Status", "order-status", "data-update", "parcel", ""]);
+  },
+];
+
+/** Changes an event in one or two ways; returns which, and whether they were all within `data`. */
+export function mutate(dice, event) {
+  const how = [];
+  let within = true;
+  do {
+    const inData = event.data !== null && typeof event.data === "object" && !(event.data instanceof Written) && dice.chance(0.65);
+    const mutation = dice.pick(inData ? IN_DATA : IN_ENVELOPE);
+    within &&= inData;
+    mutation(dice, event);
+    how.push(mutation.name);
+  } while (how.length < 2 && dice.chance(0.2));
+  return { how: how.join(", "), within };
+}
