@@ -8,6 +8,7 @@ mod cli;
 mod config;
 mod health;
 mod load;
+mod one_bus;
 mod publish;
 mod redis_faults;
 mod rfc6455;

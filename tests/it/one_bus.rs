@@ -1,0 +1,83 @@
+//! Several nodes on one Redis are one bus: what is published at one is delivered at all, once and in one order.
+
+use futures_util::future::join_all;
+use serde_json::json;
+
+use crate::support::each_broker::TestBroker;
+use crate::support::events::{offset, sale, with};
+use crate::support::node::Node;
+use crate::support::subscriber::Subscriber;
+
+async fn three_nodes(broker: &TestBroker) -> [Node; 3] {
+    [broker.node().await, broker.node().await, broker.node().await]
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_published_at_one_node_is_delivered_at_all_in_one_order() {
+    const EACH: usize = 100;
+    let broker = TestBroker::redis();
+    let nodes = three_nodes(&broker).await;
+    let mut subscribers = Vec::new();
+    for node in &nodes {
+        subscribers.push(Subscriber::to(node, "inventory-change").await);
+    }
+    let publish = async |node: &Node| {
+        for n in 0..EACH {
+            node.publish(&sale(&n.to_string())).await;
+        }
+    };
+    let publishers = join_all(nodes.iter().map(publish));
+    let read = join_all(subscribers.iter_mut().map(|subscriber| subscriber.events(nodes.len() * EACH)));
+    let (_, seen) = futures_util::join!(publishers, read);
+    let offsets: Vec<u64> = seen[0].iter().map(|delivered| offset(&delivered.position)).collect();
+    assert_eq!(offsets, (1..=(nodes.len() * EACH) as u64).collect::<Vec<_>>());
+    assert!(seen.iter().all(|other| *other == seen[0]), "the same events at the same positions at every node");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_id_is_taken_once_at_whichever_nodes_it_is_published() {
+    let broker = TestBroker::redis();
+    let nodes = three_nodes(&broker).await;
+    let event = with(sale("1"), "id", "same");
+    let posts = nodes.iter().flat_map(|node| (0..5).map(|_| node.publish(&event)));
+    let accepted: Vec<_> = join_all(posts).await.into_iter().flatten().collect();
+    assert_eq!(accepted.iter().filter(|entry| !entry.duplicate).count(), 1);
+    assert!(accepted.iter().all(|entry| entry.position == accepted[0].position));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_publisher_who_goes_from_node_to_node_gets_rising_positions() {
+    let broker = TestBroker::redis();
+    let nodes = three_nodes(&broker).await;
+    let noise = async {
+        for _ in 0..60 {
+            nodes[0].publish(&json!([sale("noise"), sale("noise")])).await;
+        }
+    };
+    let mine = async {
+        let mut last = 0;
+        for n in 0..90 {
+            let at = offset(&nodes[n % 3].publish(&sale("mine")).await[0].position);
+            assert!(at > last, "{at} after {last}");
+            last = at;
+        }
+    };
+    futures_util::join!(noise, mine);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_stops_takes_nothing_from_the_others() {
+    let broker = TestBroker::redis();
+    let [mut stopping, other, _] = three_nodes(&broker).await;
+    let mut stays = Subscriber::to(&other, "inventory-change").await;
+    let mut leaves = Subscriber::to(&stopping, "inventory-change").await;
+    let first = stopping.publish(&sale("1")).await.remove(0);
+    stopping.begin_stop();
+    assert_eq!(leaves.event().await.position, first.position);
+    assert_eq!(leaves.close_code().await, 1012);
+    drop(leaves);
+    stopping.stopped().await.expect("it ends well");
+    let second = other.publish(&sale("2")).await.remove(0);
+    let seen: Vec<_> = stays.events(2).await.into_iter().map(|delivered| delivered.position).collect();
+    assert_eq!(seen, [first.position, second.position]);
+}
