@@ -36,7 +36,9 @@ impl Connections {
     pub async fn serve(self: Arc<Self>, stream: TcpStream, early: Bytes, channels: Vec<String>) {
         let Ok(seat) = Box::pin(self.open(stream, channels)).await else { return };
         let inbound = Inbound::new(self.max_frame_bytes);
-        self.listen(&seat, inbound, early.to_vec()).await;
+        // Consumes it: even empty, it is a part of the buffer that the handshake was read into.
+        let early = Vec::from(early);
+        self.listen(&seat, inbound, early).await;
         Box::pin(async {
             seat.outbox().finish().await;
             seat.leave().await;
