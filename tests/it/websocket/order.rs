@@ -81,8 +81,8 @@ async fn a_large_backlog_arrives_whole_and_in_order(broker: TestBroker) {
     let node = broker.node().await;
     let mut subscriber = Subscriber::to(&node, "inventory-change").await;
     let publish = async {
-        for start in (0..6000).step_by(1000) {
-            let batch: Vec<Value> = (start..start + 1000).map(|n| sale(&n.to_string())).collect();
+        for start in (0..6000).step_by(250) {
+            let batch: Vec<Value> = (start..start + 250).map(|n| sale(&n.to_string())).collect();
             node.publish(&json!(batch)).await;
         }
     };

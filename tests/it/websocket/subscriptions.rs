@@ -31,7 +31,7 @@ async fn a_subscription_is_live_from_the_position_that_it_names(broker: TestBrok
     assert_eq!(members(&subscribed), ["channel", "position", "sub", "type"], "`recovered` is absent");
     assert_eq!((&subscribed["sub"], &subscribed["channel"]), (&json!("s1"), &json!("inventory-change")));
     let (epoch, begin) = place(subscribed["position"].as_str().unwrap());
-    assert_eq!((epoch, begin), place(&before.position), "what was delivered before is in the position");
+    assert_eq!((epoch, begin), place(&before.position), "what came on this connection before is in the position");
     let accepted = node.publish(&sale("3")).await.remove(0);
     let delivered = subscriber.event().await;
     assert_eq!(
