@@ -5,6 +5,8 @@
 CLIENT := clients/typescript
 AJV    := tests/ajv
 CARGO  ?= cargo
+# The tests wait for servers more than they compute: more of them at once than there are cores.
+TEST_THREADS ?= 8
 
 .DEFAULT_GOAL := help
 .PHONY: help run build release test test-rust test-client test-ajv million lint fmt generate check setup setup-client clean
@@ -26,7 +28,7 @@ check: lint test ## everything that CI does
 test: setup test-rust test-ajv test-client ## all tests, with real Redis servers, real sockets, a real browser
 
 test-rust: build
-	$(CARGO) test --locked
+	RUST_TEST_THREADS=$(TEST_THREADS) $(CARGO) test --locked
 
 test-ajv: build setup-client
 	node $(AJV)/check.mjs

@@ -39,9 +39,11 @@ impl Connections {
         // Consumes it: even empty, it is a part of the buffer that the handshake was read into.
         let early = Vec::from(early);
         self.listen(&seat, inbound, early).await;
-        Box::pin(async {
-            seat.outbox().finish().await;
+        let outbox = seat.outbox().clone();
+        Box::pin(async move {
+            // First, so that it does not count as subscribed while it takes its time to close.
             seat.leave().await;
+            outbox.finish().await;
         })
         .await;
     }

@@ -4,6 +4,8 @@
 //! repeats the document's values (they may be long or secret), a pointer always leads to the place: for a missing field
 //! to where it should stand, for an unknown one to the field itself.
 
+use std::collections::HashSet;
+
 use jsonschema::error::{TypeKind, ValidationErrorKind};
 use jsonschema::{ValidationError, Validator};
 use serde::Serialize;
@@ -31,9 +33,13 @@ impl Mistake {
 ///
 /// `known` are names that a misspelt field may have meant.
 pub(super) fn mistakes(validator: &Validator, value: &Value, at: &str, known: &[&str], limit: usize) -> Vec<Mistake> {
-    let mut found = Vec::new();
+    let mut found: Vec<Mistake> = Vec::new();
+    let mut places = HashSet::new();
     for error in validator.iter_errors(value) {
-        describe(&error, at, known, &mut found);
+        let mut of_one = Vec::new();
+        describe(&error, at, known, &mut of_one);
+        // What is of another type is also none of the names that are allowed: one sentence about a place is enough.
+        found.extend(of_one.into_iter().filter(|mistake| places.insert(mistake.pointer.clone())));
         if found.len() >= limit {
             found.truncate(limit);
             break;
@@ -57,12 +63,6 @@ fn describe(error: &ValidationError<'_>, at: &str, known: &[&str], found: &mut V
         ValidationErrorKind::PropertyNames { error } => {
             let name = error.instance().as_str().unwrap_or_default();
             found.push(Mistake::new(child(name), format!("is no allowed name: {}", sentence(error))));
-        }
-        // What is of no known form often fits no pattern either: one sentence about a place is enough.
-        ValidationErrorKind::Format { .. } | ValidationErrorKind::Pattern { .. } => {
-            if found.iter().all(|mistake| mistake.pointer != here) {
-                found.push(Mistake::new(here, sentence(error)));
-            }
         }
         _ => found.push(Mistake::new(here, sentence(error))),
     }

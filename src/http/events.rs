@@ -195,8 +195,10 @@ async fn append(app: &App, events: &[Event]) -> Result<Vec<Appended>, Problem> {
     app.metrics.appended(started.elapsed());
     for (event, appended) in events.iter().zip(&appended) {
         let label = TypeLabel { r#type: app.catalog.get(event.channel).name.clone() };
-        app.metrics.published.get_or_create(&label).inc();
-        app.metrics.duplicates.inc_by(u64::from(appended.duplicate));
+        match appended.duplicate {
+            true => app.metrics.duplicates.inc(),
+            false => app.metrics.published.get_or_create(&label).inc(),
+        };
     }
     Ok(appended)
 }
