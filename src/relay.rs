@@ -1,9 +1,9 @@
-//! From the broker's bus to the hub: every event of every channel, in order, with what the bus lost read from the log.
+//! From the broker's log to the hub: every event of every channel, in order, as soon as the bus says that there is one.
 //!
-//! The log decides. A message is delivered as it is only if it is an `event` frame at the very next position of its
-//! channel; everything else (a later position, a repeated one, another epoch, bytes that are no frame, a bus that says
-//! it missed something) means: read the log after the last position that was delivered. What the log no longer has
-//! becomes a gap, said to every subscriber. A channel that is being read does not hold up the others.
+//! The log decides. What the bus says is never delivered: anybody can write there, and what was true when it was said may
+//! be lost by now. A message means: read the log after the last position that was delivered; so does a bus that says it
+//! missed something. While a channel is being read it gathers what comes, so that a burst is few reads. What the log no
+//! longer has becomes a gap, said to every subscriber. A channel that is being read does not hold up the others.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -18,7 +18,7 @@ use crate::broker::{Broker, Bus, Page, Signal};
 use crate::event::{Catalog, ChannelId, Position};
 use crate::hub::{Delivery, Hub, ShardDied};
 use crate::metrics::{Metrics, TypeLabel};
-use crate::protocol::{event_frame, read_event_frame};
+use crate::protocol::{event_frame, event_frame_position};
 
 /// Signals that are taken from the bus at once.
 const TAKE: usize = 256;
@@ -117,7 +117,7 @@ impl Relay {
                     }
                     for signal in signals.drain(..) {
                         match signal {
-                            Signal::Message { channel, frame } => self.message(channel, &frame).await?,
+                            Signal::Message { channel, frame } => self.message(channel, &frame),
                             Signal::Missed => self.catalog.channels().for_each(|id| self.read(id)),
                             Signal::Canary(number) => {
                                 self.canary.send_if_modified(|last| number > std::mem::replace(last, number.max(*last)));
@@ -130,30 +130,18 @@ impl Relay {
         }
     }
 
-    async fn message(&mut self, id: ChannelId, frame: &[u8]) -> Result<(), ShardDied> {
+    fn message(&mut self, id: ChannelId, frame: &[u8]) {
         let channel = &mut self.channels[id.0 as usize];
-        let text = std::str::from_utf8(frame).unwrap_or_default();
-        match (read_event_frame(text), &channel.delivered) {
-            (Some((position, _)), Some(delivered)) if position.same_epoch(delivered) => {
-                let expected = position.offset > channel.heard;
-                channel.heard = position.offset;
-                if position.offset == delivered.offset + 1 && !channel.reading {
-                    channel.delivered = Some(position.clone());
-                    channel.relayed.inc();
-                    let offset = position.offset;
-                    self.hub.deliver(Delivery::event(id, position, text)).await?;
-                    self.progress.note(id, offset);
-                    return Ok(());
-                }
-                // A read of the log has overtaken the bus.
-                if position.offset <= delivered.offset && expected {
-                    return Ok(());
-                }
+        if let (Some(position), Some(delivered)) = (event_frame_position(frame), &channel.delivered)
+            && position.same_epoch(delivered)
+        {
+            let before = std::mem::replace(&mut channel.heard, position.offset);
+            // A read of the log has overtaken the bus.
+            if position.offset <= delivered.offset && position.offset > before {
+                return;
             }
-            _ => {}
         }
         self.read(id);
-        Ok(())
     }
 
     /// Reads the log of a channel after what was delivered.

@@ -110,7 +110,7 @@ async fn an_id_is_taken_once(backend: Backend) {
     let mut heard = Vec::new();
     for _ in 0..4 {
         let (channel, frame) = node.message().await;
-        heard.push((channel, protocol::read_event_frame(&frame).unwrap().0.offset));
+        heard.push((channel, protocol::event_frame_position(frame.as_bytes()).unwrap().offset));
     }
     let (stock, orders) = (node.channel(STOCK), node.channel(ORDERS));
     assert_eq!(heard, [(stock, 1), (orders, 1), (stock, 2), (stock, 3)]);
@@ -199,7 +199,7 @@ async fn what_many_publish_at_once_has_one_order(backend: Backend) {
     assert_eq!(all, (1..=400).collect());
     for offset in 1..=400 {
         let (_, frame) = node.message().await;
-        assert_eq!(protocol::read_event_frame(&frame).unwrap().0.offset, offset);
+        assert_eq!(protocol::event_frame_position(frame.as_bytes()).unwrap().offset, offset);
     }
 }
 

@@ -6,6 +6,7 @@
 mod broker;
 mod cli;
 mod config;
+mod faults;
 mod health;
 mod load;
 mod one_bus;

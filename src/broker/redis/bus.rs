@@ -32,16 +32,15 @@ const DEAF: Duration = Duration::from_secs(4);
 
 /// Listens to all channels.
 pub(super) struct Listener {
-    channels: Arc<Channels>,
     by_name: HashMap<String, ChannelId>,
     canary: Arc<Canary>,
     bus: mpsc::Sender<Signal>,
 }
 
 impl Listener {
-    pub fn new(channels: Arc<Channels>, canary: Arc<Canary>, bus: mpsc::Sender<Signal>) -> Self {
+    pub fn new(channels: &Channels, canary: Arc<Canary>, bus: mpsc::Sender<Signal>) -> Self {
         let by_name = channels.iter().map(|(id, channel)| (channel.name.clone(), id)).collect();
-        Self { channels, by_name, canary, bus }
+        Self { by_name, canary, bus }
     }
 
     /// Listens until nobody listens to the bus any more.
@@ -127,10 +126,7 @@ impl Listener {
             _ => return None,
         };
         match self.by_name.get(&*message.channel) {
-            Some(&channel) => {
-                self.channels.get(channel).hear(&frame);
-                Some(Signal::Message { channel, frame })
-            }
+            Some(&channel) => Some(Signal::Message { channel, frame }),
             None => self.canary.number(&frame).map(Signal::Canary),
         }
     }

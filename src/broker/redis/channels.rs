@@ -46,7 +46,7 @@ impl Channel {
         format!("{}:id:{id}", self.name)
     }
 
-    /// The newest position that this node knows. A log that is behind it has lost events.
+    /// The newest position that Redis has told this node. A log that is behind it has lost events.
     pub fn known(&self) -> Option<Position> {
         self.lock().clone()
     }
@@ -58,20 +58,6 @@ impl Channel {
             // Answers may overtake each other.
             Some(known) if known.same_epoch(position) && known.offset >= position.offset => {}
             known => *known = Some(position.clone()),
-        }
-    }
-
-    /// This position was on the bus, where anybody can write anything: it counts only as what comes next.
-    pub fn hear(&self, frame: &[u8]) {
-        let mut known = self.lock();
-        if let Some(known) = &mut *known
-            && let Some(text) = frame.strip_prefix(br#"{"type":"event","position":""#)
-            && let Some(text) = text.strip_prefix(known.epoch.as_str().as_bytes())
-            && let Some(text) = text.strip_prefix(b":")
-            && let next = known.offset + 1
-            && text.strip_prefix(next.to_string().as_bytes()).is_some_and(|rest| rest.starts_with(b"\""))
-        {
-            known.offset = next;
         }
     }
 

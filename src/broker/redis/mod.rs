@@ -37,7 +37,7 @@ const ANSWER: Duration = Duration::from_secs(2);
 
 struct Redis {
     commands: Arc<Commands>,
-    channels: Arc<Channels>,
+    channels: Channels,
     canary: Arc<Canary>,
     limits: Limits,
     append: Script,
@@ -57,11 +57,11 @@ pub(super) fn open(
 ) -> Result<(Arc<dyn Broker>, Bus), String> {
     let target = Target::new(url)?;
     let (sender, bus) = mpsc::channel(BUS_CAPACITY);
-    let channels = Arc::new(Channels::new(config, catalog));
+    let channels = Channels::new(config, catalog);
     let (commands, kept_up) = Commands::new(target.clone());
     let commands = Arc::new(commands);
     let canary = Arc::new(Canary::new(config, commands.clone()));
-    let listener = Listener::new(channels.clone(), canary.clone(), sender);
+    let listener = Listener::new(&channels, canary.clone(), sender);
     let (tasks, closing) = (TaskTracker::new(), CancellationToken::new());
     tasks.spawn(closing.clone().run_until_cancelled_owned(kept_up));
     tasks.spawn(closing.clone().run_until_cancelled_owned(listener.listen(target)));

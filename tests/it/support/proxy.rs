@@ -19,6 +19,8 @@ pub enum Mode {
     Pass,
     /// Nobody listens.
     Refuse,
+    /// What either side sends is held back.
+    Silent,
     /// What the client sends is held back.
     DeafServer,
     /// What the server sends is held back.
