@@ -160,17 +160,19 @@ impl Relay {
         let name = self.catalog.get(id).name.clone();
         self.metrics.log_reads.inc();
         self.reads.push(Box::pin(async move {
-            let mut failed = false;
+            let (mut failed, mut limit) = (false, PAGE);
             if !pause.is_zero() {
                 tokio::time::sleep(pause).await;
             }
             loop {
-                match broker.read(id, delivered.as_ref(), PAGE).await {
+                match broker.read(id, delivered.as_ref(), limit).await {
                     Ok(page) => return (id, page),
                     Err(error) => {
                         if !std::mem::replace(&mut failed, true) {
                             tracing::warn!(channel = %name, %error, "the log cannot be read; trying on");
                         }
+                        // On a slow link less may come in time.
+                        limit = (limit / 2).max(1);
                         tokio::time::sleep(RETRY).await;
                     }
                 }

@@ -138,7 +138,7 @@ impl Server {
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), ServerError> {
         let Self { listener, app, router, relay, bus, canary, ready, config } = self;
         let (broker, metrics) = (app.broker.clone(), app.metrics.clone());
-        let health = tokio::spawn(health::watch_broker(broker.clone(), canary.clone(), ready, metrics));
+        let health = tokio::spawn(health::watch_broker(broker.clone(), canary, ready, metrics));
         let mut relay = tokio::spawn(relay.run(bus));
         let stop = CancellationToken::new();
         let requests = TaskTracker::new();
@@ -159,7 +159,7 @@ impl Server {
         // that never ends must not take the time in which connections are told.
         let _ = tokio::time::timeout(config.server.drain / 2, requests.wait()).await;
         health.abort();
-        let _ = tokio::time::timeout(LAST_STEPS, catch_up(&*broker, canary)).await;
+        let _ = tokio::time::timeout(LAST_STEPS, catch_up(&app)).await;
         app.hub.drain(config.server.drain).await;
         let _ = tokio::time::timeout_at(deadline, app.tasks.wait()).await;
         drain_broker(&*broker).await;
@@ -171,11 +171,12 @@ impl Server {
     }
 }
 
-/// Waits until what was answered so far has come back out of the broker: a canary takes the same way, behind it.
-async fn catch_up(broker: &dyn Broker, mut heard: watch::Receiver<u64>) {
-    const LAST: u64 = u64::MAX;
-    if broker.canary(LAST).await.is_ok() {
-        let _ = heard.wait_for(|number| *number == LAST).await;
+/// Waits until all that was answered so far has been handed to the connections.
+async fn catch_up(app: &App) {
+    for id in app.catalog.channels() {
+        if let Ok(page) = app.broker.read(id, None, 0).await {
+            app.progress.reached(id, page.head).await;
+        }
     }
 }
 

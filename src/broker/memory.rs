@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
-use super::{Appended, BUS_CAPACITY, Broker, Bus, Entry, Limits, Page, Signal, Unavailable};
+use super::{Appended, BUS_CAPACITY, Broker, Bus, Entry, Limits, PAGE_BYTES, Page, Signal, Unavailable};
 use crate::event::{Catalog, ChannelId, Epoch, Event, Position};
 use crate::protocol;
 
@@ -105,10 +105,16 @@ impl Broker for Memory {
             Some(_) => oldest,
             None => log.head + 1,
         };
-        let entries = (first..=log.head)
-            .take(limit)
-            .map(|offset| Entry { offset, json: log.entries[(offset - oldest) as usize].json.clone() })
-            .collect();
+        let mut entries = Vec::new();
+        let mut bytes = 0;
+        for offset in (first..=log.head).take(limit) {
+            let json = log.entries[(offset - oldest) as usize].json.clone();
+            bytes += json.len();
+            entries.push(Entry { offset, json });
+            if bytes >= PAGE_BYTES {
+                break;
+            }
+        }
         Ok(Page { epoch: self.epoch.clone(), head: log.head, oldest, entries })
     }
 

@@ -29,7 +29,8 @@ pub trait Broker: Send + Sync + 'static {
     async fn append(&self, events: &[Event]) -> Result<Vec<Appended>, Unavailable>;
 
     /// Up to `limit` events of a channel's log after the position `known`, or from its oldest where `known` is of another
-    /// epoch; without `known` no events, just the log's bounds.
+    /// epoch; without `known` no events, just the log's bounds. A page ends early, but not before its first event, when
+    /// its events come to [`PAGE_BYTES`].
     ///
     /// A `known` ahead of the log in the log's own epoch proves that the log lost its newest events: the backend then
     /// begins a new epoch before it answers, so that no position ever stands for two events.
@@ -93,6 +94,9 @@ pub struct Unavailable(pub String);
 
 /// Messages that wait on the bus between the backend and the relay.
 const BUS_CAPACITY: usize = 4096;
+
+/// The bytes of JSON after which a page is full.
+const PAGE_BYTES: usize = 256 * 1024;
 
 /// What every backend is told.
 #[derive(Debug, Clone)]

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use tokio::net::TcpStream;
 
 use crate::event::{Catalog, ChannelId, Filter, FilterError};
-use crate::hub::{Hub, Outbox, Seat, ShardDied, frame};
+use crate::hub::{Hub, Outbox, Seat, frame};
 use crate::metrics::Metrics;
 use crate::protocol::{self, ClientFrame, ErrorCode, ServerFrame, Subscribe};
 use inbound::{Inbound, Said};
@@ -34,7 +34,7 @@ impl Connections {
     ///
     /// What is done once, or seldom, is boxed: the task of an idle connection is as large as what it waits in.
     pub async fn serve(self: Arc<Self>, stream: TcpStream, early: Bytes, channels: Vec<String>) {
-        let Ok(seat) = Box::pin(self.open(stream, channels)).await else { return };
+        let seat = Box::pin(self.open(stream, channels)).await;
         let inbound = Inbound::new(self.max_frame_bytes);
         // Consumes it: even empty, it is a part of the buffer that the handshake was read into.
         let early = Vec::from(early);
@@ -48,7 +48,7 @@ impl Connections {
         .await;
     }
 
-    async fn open(&self, stream: TcpStream, channels: Vec<String>) -> Result<Seat, ShardDied> {
+    async fn open(&self, stream: TcpStream, channels: Vec<String>) -> Seat {
         let session = uuid::Uuid::now_v7().to_string();
         let welcome = frame::server(&ServerFrame::Welcome {
             protocol: protocol::VERSION,
@@ -56,12 +56,12 @@ impl Connections {
             node: self.node.as_str().into(),
             heartbeat_ms: self.heartbeat_ms,
         });
-        let seat = self.hub.join(stream, &welcome).await?;
+        let seat = self.hub.join(stream, &welcome).await;
         for channel in channels {
             let frame = Subscribe { sub: channel.clone(), channel, filter: None };
             self.subscribe(&seat, frame).await;
         }
-        Ok(seat)
+        seat
     }
 
     /// Reads until the peer has closed, is gone, or has broken the protocol.
@@ -78,6 +78,8 @@ impl Connections {
                 return;
             }
             ended = pump(&mut inbound, outbox, &mut heard);
+            // Readiness alone never yields: a peer whose bytes never run out must not keep the thread.
+            tokio::task::yield_now().await;
         }
     }
 

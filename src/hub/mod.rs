@@ -13,7 +13,7 @@ mod shard;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::net::TcpStream;
 use tokio::runtime::Handle;
@@ -28,6 +28,8 @@ use shard::{Item, Shard};
 
 /// Events and commands that wait for a shard. The relay waits when it is full, and with it the broker's bus.
 const INBOX: usize = 1024;
+/// How long nearly all connections are given to take what they were sent, for each half of an outbox.
+const MAX_SETTLE: Duration = Duration::from_millis(100);
 
 /// The fan-out of one node.
 #[derive(Debug)]
@@ -37,6 +39,8 @@ pub struct Hub {
     next: AtomicUsize,
     outgoing: Arc<Outgoing>,
     subscribers: Arc<[AtomicU64]>,
+    /// Bytes of one connection's share that were handed over since the shards last had a moment to catch up.
+    handed: AtomicUsize,
 }
 
 /// How the hub is set up.
@@ -60,12 +64,7 @@ impl Hub {
     /// # Errors
     /// Where the system gives no thread.
     pub fn start(config: &HubConfig, catalog: &Arc<Catalog>, metrics: &Arc<Metrics>) -> std::io::Result<Self> {
-        let outgoing = Arc::new(Outgoing {
-            limit: config.outbox_bytes,
-            metrics: metrics.clone(),
-            runtime: Handle::current(),
-            started: Instant::now(),
-        });
+        let outgoing = Arc::new(Outgoing::new(config.outbox_bytes, metrics.clone(), Handle::current()));
         let subscribers: Arc<[AtomicU64]> = catalog.channels().map(|_| AtomicU64::new(0)).collect();
         let shards = (0..config.shards)
             .map(|number| {
@@ -75,32 +74,48 @@ impl Hub {
                 Ok(sender)
             })
             .collect::<std::io::Result<_>>()?;
-        Ok(Self { shards, next: AtomicUsize::new(0), outgoing, subscribers })
+        Ok(Self { shards, next: AtomicUsize::new(0), outgoing, subscribers, handed: AtomicUsize::new(0) })
     }
 
-    /// Hands a delivery to every shard; waits while one is behind.
+    /// Hands a delivery to every shard; waits while one is behind, and for a moment where many connections are.
     ///
     /// # Errors
     /// [`ShardDied`]: the node cannot go on.
     pub async fn deliver(&self, delivery: Delivery) -> Result<(), ShardDied> {
+        let size = delivery.size();
         let delivery = Arc::new(delivery);
         for shard in &self.shards {
             shard.send(Item::Deliver(delivery.clone())).await.map_err(|_| ShardDied)?;
         }
+        if self.handed.fetch_add(size, Ordering::Relaxed) + size > self.outgoing.limit / 2 {
+            self.handed.store(0, Ordering::Relaxed);
+            self.settle().await?;
+        }
+        Ok(())
+    }
+
+    /// Lets the shards write all they were given, and nearly all peers take it: without that, a burst that is larger than an
+    /// outbox would overrun peers that read as fast as they can. Few that are stuck among many are waited for by nobody;
+    /// where they are many, they outrun their outboxes soon, are closed, and no longer count.
+    async fn settle(&self) -> Result<(), ShardDied> {
+        for shard in &self.shards {
+            let (done, settled) = oneshot::channel();
+            shard.send(Item::Settle(done)).await.map_err(|_| ShardDied)?;
+            // It drops its end when it has come to it.
+            let _ = settled.await;
+        }
+        let _ = tokio::time::timeout(MAX_SETTLE, self.outgoing.flowing()).await;
         Ok(())
     }
 
     /// Takes a connection in: it gets a shard and an outbox.
-    ///
-    /// # Errors
-    /// [`ShardDied`].
-    pub async fn join(&self, stream: TcpStream, greeting: &bytes::Bytes) -> Result<Seat, ShardDied> {
+    pub async fn join(&self, stream: TcpStream, greeting: &bytes::Bytes) -> Seat {
         let outbox = Outbox::new(stream, self.outgoing.clone());
         outbox.send(&[greeting]);
         let shard = self.next.fetch_add(1, Ordering::Relaxed) % self.shards.len();
         let seat = Seat { shard: self.shards[shard].clone(), outbox };
         seat.tell(Item::Join(seat.outbox.clone())).await;
-        Ok(seat)
+        seat
     }
 
     /// Connections of this node that are subscribed to a channel.

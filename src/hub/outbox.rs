@@ -7,13 +7,14 @@
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 use std::net::Shutdown;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tokio::net::TcpStream;
 use tokio::runtime::Handle;
+use tokio::sync::Notify;
 
 use super::frame;
 use crate::metrics::Metrics;
@@ -38,6 +39,38 @@ pub struct Outgoing {
     pub runtime: Handle,
     /// What `heard` counts from.
     pub started: Instant,
+    /// Outboxes that there are.
+    open: AtomicUsize,
+    /// Those of them that are not closing and wait for their socket.
+    blocked: AtomicUsize,
+    /// Told whenever `blocked` falls.
+    unblocked: Notify,
+}
+
+impl Outgoing {
+    pub fn new(limit: usize, metrics: Arc<Metrics>, runtime: Handle) -> Self {
+        Self {
+            limit,
+            metrics,
+            runtime,
+            started: Instant::now(),
+            open: AtomicUsize::new(0),
+            blocked: AtomicUsize::new(0),
+            unblocked: Notify::new(),
+        }
+    }
+
+    /// Waits until nearly all connections take what they are sent.
+    pub async fn flowing(&self) {
+        let flowing = || self.blocked.load(Ordering::Relaxed) <= self.open.load(Ordering::Relaxed) / 8;
+        while !flowing() {
+            let unblocked = self.unblocked.notified();
+            if flowing() {
+                return;
+            }
+            unblocked.await;
+        }
+    }
 }
 
 /// The sending side of one connection.
@@ -58,6 +91,8 @@ struct State {
     phase: Phase,
     /// A task waits for the socket; nobody else writes.
     blocked: bool,
+    /// It is one of `Outgoing::blocked`.
+    counted: bool,
     queue: VecDeque<Bytes>,
     /// How much of the queue's first frame is written.
     written: usize,
@@ -83,6 +118,7 @@ impl Outbox {
         let outbox =
             Self { stream, shared, seat: AtomicU32::new(u32::MAX), heard: AtomicU64::new(0), state: Mutex::default() };
         outbox.note_heard();
+        outbox.shared.open.fetch_add(1, Ordering::Relaxed);
         Arc::new(outbox)
     }
 
@@ -165,6 +201,8 @@ impl Outbox {
             let mut rest = [0; 256];
             loop {
                 self.stream.readable().await?;
+                // Readiness alone never yields: a peer that goes on sending must not keep the thread, nor stop the clock.
+                tokio::task::yield_now().await;
                 match self.stream.try_read(&mut rest) {
                     Ok(0) => return Ok(()),
                     Err(error) if error.kind() != io::ErrorKind::WouldBlock => return Err(error),
@@ -264,6 +302,7 @@ impl Outbox {
             return;
         }
         state.phase = Phase::Closing;
+        self.uncount(state);
         let before = state.bytes;
         state.bytes += close.len() + FRAME_COST;
         state.queue.push_back(close);
@@ -332,6 +371,8 @@ impl Outbox {
             return;
         }
         state.blocked = true;
+        state.counted = state.phase == Phase::Open;
+        self.shared.blocked.fetch_add(usize::from(state.counted), Ordering::Relaxed);
         let outbox = Arc::clone(self);
         self.shared.runtime.spawn(async move {
             loop {
@@ -342,13 +383,23 @@ impl Outbox {
                 }
                 if outbox.flush(&mut state) == Flushed::All {
                     state.blocked = false;
+                    outbox.uncount(&mut state);
                     return;
                 }
             }
         });
     }
 
+    /// It is not waited for any longer.
+    fn uncount(&self, state: &mut State) {
+        if std::mem::take(&mut state.counted) {
+            self.shared.blocked.fetch_sub(1, Ordering::Relaxed);
+            self.shared.unblocked.notify_waiters();
+        }
+    }
+
     fn gone(&self, state: &mut State) {
+        self.uncount(state);
         self.account(state.bytes, 0);
         *state = State { phase: Phase::Gone, blocked: state.blocked, ..State::default() };
     }
@@ -362,6 +413,7 @@ impl Outbox {
 impl Drop for Outbox {
     fn drop(&mut self) {
         self.gone(&mut self.lock());
+        self.shared.open.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -51,6 +51,8 @@ pub enum Item {
         done: oneshot::Sender<()>,
     },
     Drain(Duration),
+    /// `done` is dropped once all before it was written.
+    Settle(oneshot::Sender<()>),
 }
 
 pub struct Shard {
@@ -189,6 +191,7 @@ impl Shard {
         self.flush();
         match item {
             Item::Deliver(_) => {}
+            Item::Settle(_done) => {}
             Item::Join(outbox) => self.join(outbox),
             Item::Leave(outbox) => self.leave(&outbox),
             Item::Subscribe { outbox, sub, channel, filter, done: _done } => {

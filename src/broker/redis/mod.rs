@@ -28,7 +28,7 @@ use self::canary::Canary;
 use self::channels::{Channel, Channels};
 use self::commands::{Commands, Script, unreadable};
 use self::target::Target;
-use super::{Appended, BUS_CAPACITY, Broker, Bus, Entry, Limits, Page, Signal, Unavailable};
+use super::{Appended, BUS_CAPACITY, Broker, Bus, Entry, Limits, PAGE_BYTES, Page, Signal, Unavailable};
 use crate::config::BrokerConfig;
 use crate::event::{Catalog, ChannelId, Epoch, Event, Position};
 
@@ -114,6 +114,7 @@ impl Broker for Redis {
             epoch,
             offset,
             number(limit as u64),
+            number(PAGE_BYTES as u64),
         ];
         let reply = self.commands.run(&self.read, keys, args).await?;
         let Value::Array(reply) = reply else { return Err(unreadable()) };

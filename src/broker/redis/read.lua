@@ -1,7 +1,8 @@
 -- A page of a channel's log, seen at one instant.
 --
 -- KEYS: stream, meta
--- ARGV: an unused epoch, log_max_events, log_max_age (ms), the epoch and offset after which to read or '' and 0, limit
+-- ARGV: an unused epoch, log_max_events, log_max_age (ms), the epoch and offset after which to read or '' and 0,
+--       the most events, the bytes of JSON after which no more are added
 -- Answers epoch, head, oldest offset, the first entry's offset, then the JSON of the entries, which have no hole.
 
 local log = open(KEYS[1], KEYS[2], ARGV[1], ARGV[4], ARGV[5])
@@ -38,19 +39,29 @@ if ARGV[4] == '' then
 elseif ARGV[4] == log.epoch then
   first = math.max(oldest, tonumber(ARGV[5]) + 1)
 end
-local entries = range(first, limit)
 local answer = { log.epoch, exact(log.head), '', '' }
-for i, entry in ipairs(entries) do
-  local offset = offset_of(entry)
-  if i == 1 and offset > first then
-    -- Somebody took events out: what is retained begins after the hole.
-    first, oldest = offset, offset
-  elseif offset ~= first + i - 1 then
+local after, bytes, hole = first, 0, false
+while limit > 0 and bytes < tonumber(ARGV[7]) and not hole do
+  -- In steps: the events may be large, and only so many bytes are answered.
+  local entries = range(after, math.min(limit, 32))
+  for _, entry in ipairs(entries) do
+    local offset = offset_of(entry)
+    if #answer == 4 and offset > first then
+      -- Somebody took events out: what is retained begins after the hole.
+      first, oldest, after = offset, offset, offset
+    end
+    hole = offset ~= after
+    if hole or bytes >= tonumber(ARGV[7]) then
+      break
+    end
+    answer[#answer + 1] = entry[2][2]
+    bytes, after, limit = bytes + #entry[2][2], after + 1, limit - 1
+  end
+  if #entries == 0 then
     break
   end
-  answer[4 + i] = entry[2][2]
 end
-if #entries == 0 and limit > 0 and first <= log.head then
+if #answer == 4 and limit > 0 and first <= log.head then
   oldest = log.head + 1
 end
 answer[3], answer[4] = exact(oldest), exact(first)

@@ -7,7 +7,7 @@ use tokio::io::AsyncWriteExt;
 use crate::support::daemon::Daemon;
 use crate::support::each_broker::{TestBroker, over_each_broker};
 use crate::support::events::sale;
-use crate::support::raw::{FIN, PING, Raw, frame, text};
+use crate::support::raw::{FIN, PING, PONG, Raw, frame, text};
 use crate::support::subscriber::Subscriber;
 
 over_each_broker!(
@@ -74,4 +74,22 @@ async fn floods_that_are_never_read_cost_a_daemon_no_memory() {
         let grown = daemon.process.resident().saturating_sub(before);
         assert!(grown < 16 << 20, "the daemon grew by {grown} bytes while {sent} were sent");
     }
+}
+
+/// More of them than the daemon has threads, so that each thread has one whose bytes never run out.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn while_many_flood_others_are_served() {
+    let daemon = Daemon::with(&["--listen", "127.0.0.1:0"], tempfile::tempdir().unwrap());
+    let address = daemon.url.strip_prefix("http://").unwrap().parse().unwrap();
+    let mut floods = tokio::task::JoinSet::new();
+    for unit in [ping(), frame(FIN | PONG, b""), text(r#"{"type":"ping"}"#)].into_iter().cycle().take(9) {
+        let mut raw = Raw::upgraded_at(address).await;
+        floods.spawn(async move { flood(&mut raw, &unit, usize::MAX).await });
+    }
+    let http = reqwest::Client::builder().timeout(Duration::from_secs(3)).build().unwrap();
+    for _ in 0..20 {
+        let answer = http.get(format!("{}/healthz", daemon.url)).send().await;
+        assert_eq!(answer.expect("it answers while others flood").status(), 200);
+    }
+    floods.shutdown().await;
 }

@@ -1,5 +1,6 @@
 //! `/v1/ws`: frames, subscriptions, filters, heartbeats, order and slow consumers.
 
+mod burst;
 mod errors;
 mod filter_model;
 mod filters;

@@ -1,0 +1,24 @@
+//! A burst that is larger than an outbox: who reads gets all of it.
+
+use serde_json::{Value, json};
+
+use crate::support::each_broker::{TestBroker, over_each_broker};
+use crate::support::subscriber::Subscriber;
+
+over_each_broker!(one_request_larger_than_an_outbox_reaches_all_who_read);
+
+async fn one_request_larger_than_an_outbox_reaches_all_who_read(broker: TestBroker) {
+    let node = broker.node_with(|config| config.websocket.outbox_bytes = 128 << 10).await;
+    let mut readers = Vec::new();
+    for _ in 0..4 {
+        let mut reader = Subscriber::to(&node, "cache-invalidate").await;
+        readers.push(tokio::spawn(async move { reader.events(1_000).await.len() }));
+    }
+    let keys: Vec<String> = (0..20).map(|number| format!("{number:0>100}")).collect();
+    let event = json!({"type": "cache-invalidate", "data": {"keys": keys}});
+    assert_eq!(node.publish(&Value::Array(vec![event; 1_000])).await.len(), 1_000);
+    for reader in readers {
+        assert_eq!(reader.await.unwrap(), 1_000);
+    }
+    assert!(node.metric("tidings_slow_consumers_total").await < 1.0);
+}
