@@ -15,11 +15,11 @@ use hyper_util::service::TowerToHyperService;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::broker::{self, Broker, Bus};
+use crate::broker::{self, Bus};
 use crate::config::Config;
 use crate::connection::Connections;
 use crate::event::Catalog;
@@ -149,7 +149,9 @@ impl Server {
             ended = &mut relay => ended.unwrap_or(Err(crate::hub::ShardDied)),
             () = accept => Ok(()),
         };
-        let deadline = Instant::now() + config.server.drain.saturating_sub(LAST_STEPS);
+        let begun = Instant::now();
+        let end = begun + config.server.drain;
+        let deadline = begun + config.server.drain.saturating_sub(LAST_STEPS);
         tracing::info!("draining");
         app.draining.store(true, Ordering::Relaxed);
         stop.cancel();
@@ -157,14 +159,14 @@ impl Server {
         app.tasks.close();
         // First the answers of requests under way, whose events are for the connections too. Half of the time at most: one
         // that never ends must not take the time in which connections are told.
-        let _ = tokio::time::timeout(config.server.drain / 2, requests.wait()).await;
+        let _ = timeout_at(begun + config.server.drain / 2, requests.wait()).await;
         health.abort();
-        let _ = tokio::time::timeout(LAST_STEPS, catch_up(&app)).await;
+        let _ = timeout_at(deadline.min(Instant::now() + LAST_STEPS), catch_up(&app)).await;
         app.hub.drain(config.server.drain).await;
-        let _ = tokio::time::timeout_at(deadline, app.tasks.wait()).await;
-        drain_broker(&*broker).await;
+        let _ = timeout_at(deadline, app.tasks.wait()).await;
+        let _ = timeout_at(end, broker.close()).await;
         if ended.is_ok() {
-            let _ = tokio::time::timeout(LAST_STEPS, relay).await;
+            let _ = timeout_at(end, relay).await;
         }
         tracing::info!("stopped");
         Ok(ended?)
@@ -178,10 +180,6 @@ async fn catch_up(app: &App) {
             app.progress.reached(id, page.head).await;
         }
     }
-}
-
-async fn drain_broker(broker: &dyn Broker) {
-    let _ = tokio::time::timeout(LAST_STEPS, broker.close()).await;
 }
 
 /// Accepts connections until it is told to stop.
