@@ -26,6 +26,8 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 const DISCARD_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long the broker may take to answer: then it is not known whether the events were taken.
 const APPEND_TIMEOUT: Duration = Duration::from_millis(2_500);
+/// How long an answer waits for the fan-out of what it answers.
+const CATCH_UP: Duration = Duration::from_millis(20);
 /// How long a publisher is held back at the most.
 const MAX_PAUSE: Duration = Duration::from_millis(250);
 /// The source of events whose publisher names none and is not authenticated.
@@ -168,15 +170,21 @@ fn from_data(mistake: &mut Mistake) {
     }
 }
 
-/// Holds a publisher back who is far ahead of this node's fan-out. Otherwise a burst would run out of the log before it
-/// was delivered, and become a gap.
+/// Waits for this node's own fan-out: a moment, so that who subscribes here after the answer begins after what was
+/// answered; longer where the publisher is far ahead. Otherwise a burst would run out of the log before it was delivered,
+/// and become a gap.
 async fn keep_pace(app: &App, events: &[Event], appended: &[Appended]) {
     let last: HashMap<ChannelId, u64> =
         events.iter().zip(appended).map(|(event, appended)| (event.channel, appended.position.offset)).collect();
-    let behind =
-        last.into_iter().map(|(channel, offset)| app.progress.reached(channel, offset.saturating_sub(app.max_lag)));
-    // Where fan-out stands still, publishing goes on, slowly: the log may outlast it.
-    let _ = tokio::time::timeout(MAX_PAUSE, join_all(behind)).await;
+    let within = |lag: u64, pause| {
+        let reached =
+            last.iter().map(move |(&channel, offset)| app.progress.reached(channel, offset.saturating_sub(lag)));
+        tokio::time::timeout(pause, join_all(reached))
+    };
+    if within(0, CATCH_UP).await.is_err() {
+        // Where fan-out stands still, publishing goes on, slowly: the log may outlast it.
+        let _ = within(app.max_lag, MAX_PAUSE).await;
+    }
 }
 
 async fn append(app: &App, events: &[Event]) -> Result<Vec<Appended>, Problem> {
