@@ -27,10 +27,9 @@ impl Channels {
             let rows: Vec<_> = channels
                 .into_iter()
                 .map(|channel| {
-                    let position = channel.position.map_or_else(|| "-".into(), |position| position.to_string());
                     vec![
                         channel.name,
-                        position,
+                        channel.position.to_string(),
                         thousands(channel.retained),
                         thousands(channel.subscribers),
                         channel.schema,

@@ -1,12 +1,9 @@
 //! `tidings codegen`: the types of the events for clients in other languages.
 
-use std::path::PathBuf;
-
 use clap::Subcommand;
 
 use super::failure::Failure;
-use super::schema::write_or_check;
-use crate::schema;
+use super::generate::Generate;
 use crate::schema::generated::File;
 use crate::schema::typescript::{self, TypeSchema};
 
@@ -18,17 +15,7 @@ pub enum Codegen {
         name = "typescript",
         after_help = "Examples:\n  tidings codegen typescript --out src/generated\n  tidings codegen typescript --out src/generated --schemas types --check"
     )]
-    TypeScript {
-        /// Folder to write to.
-        #[arg(long, value_name = "DIR")]
-        out: PathBuf,
-        /// Folder of own types, to generate too.
-        #[arg(long, value_name = "DIR")]
-        schemas: Option<PathBuf>,
-        /// Write nothing; exit with 1 where the file is not what would be written.
-        #[arg(long)]
-        check: bool,
-    },
+    TypeScript(Generate),
 }
 
 /// The file's name.
@@ -36,14 +23,14 @@ const EVENTS: &str = "events.ts";
 
 impl Codegen {
     pub fn run(self) -> Result<(), Failure> {
-        let Self::TypeScript { out, schemas, check } = self;
-        let catalog = schema::catalog(schemas.as_deref()).map_err(|error| error.to_string())?;
+        let Self::TypeScript(generate) = self;
+        let catalog = generate.catalog()?;
         let types: Vec<_> = catalog
             .types()
             .iter()
             .map(|known| TypeSchema { name: &known.name, schema: &known.schema, key: known.key.as_deref() })
             .collect();
         let file = File { name: EVENTS.into(), text: typescript::generate(&types) };
-        write_or_check(&out, EVENTS, &[file], check)
+        generate.write_or_check(EVENTS, &[file])
     }
 }

@@ -11,6 +11,7 @@ mod config;
 mod failure;
 mod fields;
 mod flags;
+mod generate;
 mod output;
 mod publish;
 mod remote;

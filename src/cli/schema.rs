@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
 
-use super::failure::{Failure, say, say_error};
+use super::failure::Failure;
+use super::generate::Generate;
 use super::output::Output;
 use crate::event::Catalog;
-use crate::schema::generated::{self, Difference, File};
 use crate::schema::{self, EXTENSION};
 
 /// Export or check JSON Schemas.
@@ -17,17 +17,7 @@ pub enum Schema {
     #[command(
         after_help = "Examples:\n  tidings schema export --out schemas\n  tidings schema export --out schemas --schemas types --check"
     )]
-    Export {
-        /// Folder to write to.
-        #[arg(long, value_name = "DIR")]
-        out: PathBuf,
-        /// Folder of own types, to export too.
-        #[arg(long, value_name = "DIR")]
-        schemas: Option<PathBuf>,
-        /// Write nothing; exit with 1 where the files are not what would be written.
-        #[arg(long)]
-        check: bool,
-    },
+    Export(Generate),
     /// Check the schema of an own type; its name is that of the file.
     #[command(after_help = "Examples:\n  tidings schema check types/product-review.schema.json")]
     Check {
@@ -39,11 +29,7 @@ pub enum Schema {
 impl Schema {
     pub fn run(self) -> Result<(), Failure> {
         match self {
-            Self::Export { out, schemas, check } => {
-                let catalog = schema::catalog(schemas.as_deref()).map_err(|error| error.to_string())?;
-                let files = schema::documents(&catalog);
-                write_or_check(&out, EXTENSION, &files, check)
-            }
+            Self::Export(generate) => generate.write_or_check(EXTENSION, &schema::documents(&generate.catalog()?)),
             Self::Check { file } => check(&file),
         }
     }
@@ -61,26 +47,4 @@ fn check(path: &Path) -> Result<(), Failure> {
     let mut output = Output::new();
     output.line(&format!("{}: type {name}, {fields}{key}", path.display()))?;
     Ok(output.flush()?)
-}
-
-/// Writes generated files to a folder, or says how the folder differs from them.
-pub fn write_or_check(folder: &Path, extension: &str, files: &[File], check: bool) -> Result<(), Failure> {
-    let failed = |error: std::io::Error| Failure::Message(format!("{}: {error}", folder.display()));
-    if check {
-        let differences = generated::compare(folder, extension, files).map_err(failed)?;
-        for difference in &differences {
-            say_error(&folder.join(difference.to_string()).display().to_string());
-        }
-        return if differences.is_empty() { Ok(()) } else { Err(Failure::Said) };
-    }
-    for difference in generated::write(folder, extension, files).map_err(failed)? {
-        let path = folder.join(difference.name());
-        match difference {
-            Difference::Superfluous(_) => {
-                say(&format!("{} belongs to nothing that is generated: remove it", path.display()));
-            }
-            Difference::Missing(_) | Difference::Differs(_) => say(&format!("wrote {}", path.display())),
-        }
-    }
-    Ok(())
 }

@@ -7,19 +7,21 @@
 //! # async fn example() -> Result<(), tidings::client::Error> {
 //! let client = Client::new("http://127.0.0.1:7400")?;
 //! let mut subscriber = client.subscribe([Subscription::to("inventory-change")]);
-//! client
-//!     .publish(&Payload::InventoryChange(InventoryChange {
-//!         product_id: "123".into(),
-//!         variant_id: None,
-//!         old_quantity: 100,
-//!         new_quantity: 95,
-//!         reason: "sale".into(),
-//!     }))
-//!     .await?;
-//! while let Update::Event(delivery) = subscriber.next().await? {
-//!     println!("{} {}", delivery.position, delivery.event);
+//! let sale = Payload::InventoryChange(InventoryChange {
+//!     product_id: "123".into(),
+//!     variant_id: None,
+//!     old_quantity: 100,
+//!     new_quantity: 95,
+//!     reason: "sale".into(),
+//! });
+//! loop {
+//!     match subscriber.next().await? {
+//!         // It hears what is published from now on.
+//!         Update::Subscribed { .. } => drop(client.publish(&sale).await?),
+//!         Update::Event(delivery) => println!("{} {}", delivery.position, delivery.event),
+//!         Update::Connected { .. } | Update::Disconnected { .. } | Update::Gap { .. } => {}
+//!     }
 //! }
-//! # Ok(())
 //! # }
 //! ```
 
@@ -73,11 +75,11 @@ pub struct Channel {
     pub name: String,
     /// The URI of the schema of `data`.
     pub schema: String,
-    /// Where its newest event stands; `None` while the broker has not been reached.
-    pub position: Option<Position>,
+    /// Where its newest event stands.
+    pub position: Position,
     /// Events that its log holds.
     pub retained: u64,
-    /// Subscriptions on this node.
+    /// Connections of this node that are subscribed.
     pub subscribers: u64,
 }
 
@@ -111,6 +113,8 @@ impl Client {
             .connect_timeout(CONNECT_TIMEOUT)
             .timeout(REQUEST_TIMEOUT)
             .tcp_nodelay(true)
+            // The WebSocket goes straight to the daemon, so that the rest does too.
+            .no_proxy()
             .user_agent(concat!("tidings/", env!("CARGO_PKG_VERSION")))
             .build()
             .map_err(|error| wrong(&error.to_string()))?;

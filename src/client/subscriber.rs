@@ -10,12 +10,13 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::{SinkExt, Stream, StreamExt, stream};
+use futures_util::{FutureExt, SinkExt, Stream, StreamExt, stream};
 use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 use tokio::net::TcpStream;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::task::yield_now;
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::http::{HeaderValue, header};
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
@@ -111,6 +112,8 @@ struct Up {
     socket: Socket,
     /// Nothing for that long means that nobody is there.
     silence: Duration,
+    /// When something came last: how often we are asked, and for how long, has nothing to do with it.
+    heard: Instant,
     /// When the daemon, which is about to stop, wants us to come back.
     come_back: Option<Instant>,
     /// Why the connection ends, once that is known.
@@ -157,8 +160,9 @@ impl Subscriber {
                 Link::Connecting(connecting) => match connecting.as_mut().await {
                     Ok(socket) => {
                         let fresh = self.subscriptions.iter().flatten().map(|wanted| wanted.channel.clone()).collect();
-                        let silence = HANDSHAKE_TIMEOUT;
-                        self.link = Link::Up(Box::new(Up { socket, silence, come_back: None, reason: None, fresh }));
+                        let (silence, heard) = (HANDSHAKE_TIMEOUT, Instant::now());
+                        let up = Up { socket, silence, heard, come_back: None, reason: None, fresh };
+                        self.link = Link::Up(Box::new(up));
                     }
                     Err(error) => {
                         self.lost(error.to_string(), None);
@@ -308,17 +312,24 @@ impl Subscriber {
 impl Up {
     /// The next text frame, or why there will be none. `None` for what is no text.
     async fn receive(&mut self) -> Result<Option<tungstenite::Utf8Bytes>, String> {
-        let patience = match (&self.reason, self.come_back) {
-            (Some(_), _) => CLOSE_TIMEOUT,
-            (None, Some(at)) => at.saturating_duration_since(Instant::now()).min(self.silence),
-            (None, None) => self.silence,
+        let deadline = match (&self.reason, self.come_back) {
+            (Some(_), _) => self.heard + CLOSE_TIMEOUT,
+            (None, Some(at)) => at.min(self.heard + self.silence),
+            (None, None) => self.heard + self.silence,
         };
-        let Ok(message) = timeout(patience, self.socket.next()).await else {
-            return Err(self.reason.take().unwrap_or_else(|| match self.come_back {
-                Some(_) => "the node is about to stop".into(),
-                None => format!("no sign of life for {} ms", patience.as_millis()),
-            }));
+        let message = match timeout_at(deadline, self.socket.next()).await {
+            Ok(message) => message,
+            Err(_) => {
+                // Nobody asked us for that long, it may be, and the runtime has not looked at the socket either: it does
+                // before this goes on. What came is not silence.
+                yield_now().await;
+                match self.socket.next().now_or_never() {
+                    Some(message) => message,
+                    None => return Err(self.silent()),
+                }
+            }
         };
+        self.heard = Instant::now();
         match message {
             Some(Ok(Message::Text(text))) => Ok(Some(text)),
             Some(Ok(Message::Close(frame))) => {
@@ -333,6 +344,14 @@ impl Up {
             Some(Err(error)) => Err(self.reason.take().unwrap_or_else(|| error.to_string())),
             None => Err(self.reason.take().unwrap_or_else(|| "the connection was cut".into())),
         }
+    }
+
+    /// Why the connection ends when nothing comes any more.
+    fn silent(&mut self) -> String {
+        self.reason.take().unwrap_or_else(|| match self.come_back {
+            Some(_) => "the node is about to stop".into(),
+            None => format!("no sign of life for {} ms", self.heard.elapsed().as_millis()),
+        })
     }
 }
 

@@ -130,6 +130,50 @@ async fn a_silent_daemon_is_left() {
 }
 
 #[tokio::test]
+async fn silence_is_noticed_by_a_consumer_that_does_other_things_too() {
+    let (listener, client) = stage().await;
+    let daemon = async {
+        let mut silent = Peer::accept(&listener, 20).await;
+        silent.subscribed("e:1").await;
+        silent
+    };
+    let client = async {
+        let mut subscriber = client.subscribe([Subscription::to("a")]);
+        loop {
+            tokio::select! {
+                update = told(&mut subscriber) => if update.starts_with("disconnected: no sign of life") { break },
+                () = tokio::time::sleep(Duration::from_millis(10)) => {}
+            }
+        }
+    };
+    let both = async { tokio::join!(daemon, client) };
+    tokio::time::timeout(Duration::from_secs(10), both).await.expect("it is left");
+}
+
+#[tokio::test]
+async fn a_consumer_that_was_busy_for_long_is_no_silent_daemon() {
+    let (listener, client) = stage().await;
+    let (sent, waiting) = tokio::sync::oneshot::channel();
+    let daemon = async {
+        let mut peer = Peer::accept(&listener, 20).await;
+        peer.subscribed("e:1").await;
+        peer.event("e:2").await;
+        sent.send(()).unwrap();
+        peer
+    };
+    let client = async {
+        let mut subscriber = client.subscribe([Subscription::to("a")]);
+        assert_eq!(told(&mut subscriber).await, "connected n");
+        assert_eq!(told(&mut subscriber).await, "subscribed a e:1");
+        waiting.await.unwrap();
+        // The runtime, too, has not looked at the socket in that time.
+        std::thread::sleep(Duration::from_millis(150));
+        assert_eq!(told(&mut subscriber).await, "event a e:2");
+    };
+    tokio::join!(daemon, client);
+}
+
+#[tokio::test]
 async fn a_daemon_that_drains_is_left_and_asked_again_when_it_said() {
     let (listener, client) = stage().await;
     let daemon = async {

@@ -3,7 +3,7 @@
 //! A type is a JSON Schema, compiled; built-in and own types differ only in where the schema came from, so validation,
 //! filters, generated clients and documents treat them alike. The catalogue is made once at the start and then only read.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use jsonschema::{Draft, Validator};
@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 
 use super::envelope::{self, Defaults, Event, Refusal, RefusalKind};
 use super::mistake::{self, MAX_MISTAKES, Mistake};
-use super::types;
+use super::{identity, types};
 
 /// The place of a type in its [`Catalog`]; since a type names its channel, also the number of the channel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -34,6 +34,8 @@ pub struct EventType {
 pub struct Catalog {
     types: Vec<EventType>,
     by_name: HashMap<Arc<str>, ChannelId>,
+    /// The URI of every schema, those within others too: in [`Catalog::event_schema`] they all are in one document.
+    ids: HashSet<String>,
     envelope: Validator,
 }
 
@@ -53,7 +55,8 @@ impl Catalog {
     #[expect(clippy::expect_used, reason = "these schemas are part of the program: every test would find one broken")]
     pub fn builtin() -> Self {
         let envelope = compile(&envelope::schema()).expect("the envelope's schema is part of the program");
-        let mut catalog = Self { types: Vec::new(), by_name: HashMap::new(), envelope };
+        let ids = [envelope::SCHEMA_ID, DRAFT].map(str::to_owned).into();
+        let mut catalog = Self { types: Vec::new(), by_name: HashMap::new(), ids, envelope };
         for (name, key, schema) in types::builtin() {
             let schema = with_id(name, schema.to_value());
             catalog.insert(name, key.map(str::to_owned), schema).expect("built-in schemas are part of the program");
@@ -101,12 +104,34 @@ impl Catalog {
     }
 
     fn insert(&mut self, name: &str, key: Option<String>, schema: Value) -> Result<ChannelId, SchemaError> {
+        let ids = self.judged_ids(&schema)?;
         let validator = compile(&schema)?;
+        self.ids.extend(ids);
         let name: Arc<str> = name.into();
         let id = ChannelId(self.types.len() as u32);
         self.by_name.insert(name.clone(), id);
         self.types.push(EventType { name, key, schema, validator });
         Ok(id)
+    }
+
+    /// The URIs that a schema gives to itself and to its parts, which must be its own.
+    fn judged_ids(&self, schema: &Value) -> Result<HashSet<String>, SchemaError> {
+        let wrong = |place: &str, message: &str| SchemaError { place: place.into(), message: message.into() };
+        // Each event names its schema by this: what the envelope refuses could not be published again.
+        let named = json!({ "type": "-", "data": null, "dataschema": schema["$id"] });
+        if !schema["$id"].is_string() || !self.envelope.is_valid(&named) {
+            return Err(wrong("/$id", "it must be an absolute URI of at most 1024 characters"));
+        }
+        let mut ids = HashSet::new();
+        for (place, id) in identity::ids(schema) {
+            let Some(id) = id else {
+                return Err(wrong(&place, "it must be an absolute URI without a fragment"));
+            };
+            if self.ids.contains(id.as_str()) || !ids.insert(id.into()) {
+                return Err(wrong(&place, "this URI is that of another schema"));
+            }
+        }
+        Ok(ids)
     }
 
     /// All types, built-in ones first; the index of each is its [`ChannelId`].
@@ -243,7 +268,7 @@ impl EventType {
 fn with_id(name: &str, mut schema: Value) -> Value {
     if let Some(root) = schema.as_object_mut() {
         root.entry("$schema").or_insert_with(|| DRAFT.into());
-        if !root.get("$id").is_some_and(Value::is_string) {
+        if !root.contains_key("$id") {
             root.shift_insert(1, "$id".into(), format!("urn:tidings:schema:{name}").into());
         }
     }
@@ -399,6 +424,67 @@ mod tests {
         assert_eq!(place("x", r#"{"$schema":"http://json-schema.org/draft-07/schema#"}"#), "/$schema");
         assert_eq!(place("order-status", "{}"), "its name");
         assert_eq!(place("a/b", "{}"), "its name");
+    }
+
+    #[test]
+    fn an_own_id_is_a_uri_that_nobody_else_has() {
+        let with = |id: Value| json!({"$id":id,"type":"object"}).to_string();
+        let mut catalog = Catalog::builtin();
+        catalog.add("mine", &with(json!("https://example.com/mine"))).unwrap();
+        for id in [
+            json!(7),
+            json!(""),
+            json!("mine"),
+            json!("/mine"),
+            json!("https://example.com/x#"),
+            json!("https://example.com/x#y"),
+            json!("https://example.com/two words"),
+            json!("https:///"),
+            json!(format!("urn:{}", "x".repeat(1024))),
+            json!("https://example.com/mine"),
+            json!("HTTPS://EXAMPLE.com/a/../mine"),
+            json!("urn:tidings:schema:event"),
+            json!("urn:tidings:schema:order-status"),
+            json!(DRAFT),
+        ] {
+            let wrong = catalog.add("other", &with(id.clone()));
+            assert_eq!(wrong.map_err(|error| error.place), Err("/$id".into()), "{id}");
+        }
+        // One that is embedded is as much of an address.
+        let embedding = json!({"$defs":{"a/b":[{"$id":"urn:tidings:schema:order-status"}]}}).to_string();
+        assert_eq!(catalog.add("other", &embedding).unwrap_err().place, "/$defs/a~1b/0/$id");
+        let relative = json!({"$id":"https://example.com/b","$defs":{"x":{"$id":"mine"}}}).to_string();
+        assert_eq!(catalog.add("other", &relative).unwrap_err().place, "/$defs/x/$id");
+        // A name gives an id, too.
+        catalog.add("squatter", &with(json!("urn:tidings:schema:victim"))).unwrap();
+        assert_eq!(catalog.add("victim", "{}").unwrap_err().place, "/$id");
+        // What is no schema but a value, or a field of that name, is no id.
+        let harmless = json!({"properties":{"$id":{"const":{"$id":"mine"}}},"examples":[{"$id":"mine"}]}).to_string();
+        catalog.add("harmless", &harmless).unwrap();
+    }
+
+    #[test]
+    fn the_whole_events_schema_judges_own_types_too() {
+        let mut catalog = Catalog::builtin();
+        let own = json!({"$id":"https://example.com/types/price","type":"object","required":["sku"],
+            "properties":{"sku":{"$ref":"#/$defs/sku"},"parts":{"type":"array","items":{"$ref":"#"}},"unit":{"$ref":"unit"}},
+            "$defs":{"sku":{"type":"integer"},"unit":{"$id":"unit","enum":["kg"]}}});
+        catalog.add("price-change", &own.to_string()).unwrap();
+        catalog.add("note", r#"{"type":"string"}"#).unwrap();
+        let whole = compile(&catalog.event_schema()).unwrap();
+        for (document, right) in [
+            (json!({"type":"price-change","data":{"sku":1,"parts":[{"sku":2}],"unit":"kg"}}), true),
+            (json!({"type":"price-change","data":{"sku":"1"}}), false),
+            (json!({"type":"price-change","data":{"sku":1,"parts":[{}]}}), false),
+            (json!({"type":"price-change","data":{"sku":1,"unit":"g"}}), false),
+            (json!({"type":"note","data":"x"}), true),
+            (json!({"type":"note","data":1}), false),
+            (sale(), true),
+            (json!({"type":"order-status","data":{"sku":1}}), false),
+        ] {
+            assert_eq!(catalog.accept(document.clone(), "", 100, DEFAULTS).is_ok(), right, "{document}");
+            assert_eq!(whole.is_valid(&document), right, "{document}");
+        }
     }
 
     #[test]

@@ -21,15 +21,22 @@ const ALL_TYPES: [&str; 6] = ["array", "boolean", "null", "number", "object", "s
 /// The keywords by which a schema says something through another one.
 const REFERRING: [&str; 6] = ["$ref", "allOf", "anyOf", "oneOf", "then", "else"];
 
+/// The longest name, in bytes, and the most levels of one: a schema that refers to itself has no end of its own.
+const MAX_NAME: usize = 1_024;
+const MAX_LEVELS: usize = 32;
+
 impl<'a> Field<'a> {
     /// The field that a name, dotted for nested fields, means in documents of `schema`; `None` where it has no such one.
     ///
-    /// A name that itself contains a dot is taken before a nested one.
+    /// A name that itself contains a dot is taken before a nested one. No field has more than 1,024 bytes or 32 levels.
     pub fn find(schema: &'a Value, name: &str) -> Option<Self> {
+        if name.len() > MAX_NAME {
+            return None;
+        }
         let mut path = Vec::new();
         let mut places = vec![Place::root(schema)];
         let mut rest = name;
-        loop {
+        while path.len() < MAX_LEVELS {
             let whole = step(&places, rest);
             if !whole.is_empty() {
                 path.push(rest.into());
@@ -43,6 +50,7 @@ impl<'a> Field<'a> {
             path.push(first.into());
             rest = others;
         }
+        None
     }
 }
 
@@ -144,5 +152,17 @@ mod tests {
             "properties": { "a": { "$ref": "#" } } });
         assert!(Field::find(&schema, "a.a.a").is_some());
         assert_eq!(Field::find(&schema, "b"), None);
+    }
+
+    #[test]
+    fn a_name_is_bounded() {
+        let schema = json!({ "properties": { "a": { "$ref": "#" } }, "additionalProperties": { "type": "string" } });
+        assert!(Field::find(&schema, &vec!["a"; 32].join(".")).is_some());
+        let schema = json!({ "properties": { "a": { "$ref": "#" } } });
+        assert!(Field::find(&schema, &vec!["a"; 32].join(".")).is_some());
+        assert_eq!(Field::find(&schema, &vec!["a"; 33].join(".")), None);
+        let schema = json!({ "additionalProperties": { "type": "string" } });
+        assert!(Field::find(&schema, &"x".repeat(1024)).is_some());
+        assert_eq!(Field::find(&schema, &"x".repeat(1025)), None);
     }
 }

@@ -41,8 +41,10 @@ pub enum Test {
 pub enum Scalar {
     Null,
     Bool(bool),
-    Integer(i128),
-    /// The bits of a double that is no integer.
+    Integer(i64),
+    /// An integer above [`i64::MAX`], and only such a one: each value has one form.
+    Large(u64),
+    /// The bits of a double that is neither of them.
     Float(u64),
     String(Box<str>),
 }
@@ -61,7 +63,11 @@ pub enum FilterError {
 /// The most fields that one filter names.
 const MAX_CONDITIONS: usize = 16;
 /// The most values that one field is compared with.
-const MAX_VALUES: usize = 1_000;
+const MAX_VALUES: usize = 128;
+/// The longest string that a field is compared with, in characters: as long as any text of a built-in type.
+const MAX_STRING: usize = 1_024;
+/// How much of a field's name a message repeats, in characters.
+const MAX_SHOWN: usize = 100;
 
 impl Filter {
     /// Reads a `where` for events of `event_type`.
@@ -123,14 +129,24 @@ impl Scalar {
             Value::Null => Self::Null,
             Value::Bool(value) => Self::Bool(*value),
             Value::String(text) => Self::String(text.as_str().into()),
-            Value::Number(number) => match (number.as_i128(), number.as_f64()) {
+            Value::Number(number) => match (number.as_i64(), number.as_u64()) {
                 (Some(integer), _) => Self::Integer(integer),
-                // Beyond 2^53 a double stands for many integers; comparing the exact one it is equal to is still right.
-                (None, Some(float)) if float.fract() == 0.0 && float.abs() < 1e30 => Self::Integer(float as i128),
-                (None, float) => Self::Float(float?.to_bits()),
+                (None, Some(large)) => Self::Large(large),
+                (None, None) => Self::of_double(number.as_f64()?),
             },
             Value::Array(_) | Value::Object(_) => return None,
         })
+    }
+
+    /// Beyond 2^53 a double stands for many integers; comparing the exact one it is equal to is still right. What is
+    /// beyond 64 bits is a double however it was written, because that is what it was read as.
+    fn of_double(double: f64) -> Self {
+        const TO_63: f64 = (1_u64 << 63) as f64;
+        match double.fract() == 0.0 {
+            true if (-TO_63..TO_63).contains(&double) => Self::Integer(double as i64),
+            true if (TO_63..2.0 * TO_63).contains(&double) => Self::Large(double as u64),
+            _ => Self::Float(double.to_bits()),
+        }
     }
 }
 
@@ -144,11 +160,21 @@ fn invalid(message: String) -> FilterError {
 }
 
 fn condition(name: &str, test: &Value, event_type: &EventType) -> Result<Condition, FilterError> {
-    let Some(Field { path, types }) = Field::find(&event_type.schema, name) else {
+    let found = Field::find(&event_type.schema, name);
+    let name = name.char_indices().nth(MAX_SHOWN).map_or(name, |(end, _)| &name[..end]);
+    let Some(Field { path, types }) = found else {
         let what = format!("{} has no field {name}", event_type.name);
         return Err(FilterError::UnknownField(unknown(&what, name, &event_type.fields())));
     };
+    let short = |text: &str| match text.len() > MAX_STRING && text.chars().count() > MAX_STRING {
+        false => Ok(()),
+        true => Err(invalid(format!(
+            "{name}: a string is at most {MAX_STRING} characters long, not {}",
+            text.chars().count()
+        ))),
+    };
     let scalar = |value: &Value| {
+        value.as_str().map_or(Ok(()), short)?;
         let scalar = Scalar::of(value).ok_or_else(|| {
             invalid(format!(
                 "{name}: a scalar, an array of scalars or {{\"prefix\": …}} stands here, not {}",
@@ -165,14 +191,20 @@ fn condition(name: &str, test: &Value, event_type: &EventType) -> Result<Conditi
             return Err(invalid(format!("{name}: an empty array matches nothing; leave the field out to match all")));
         }
         Value::Array(values) if values.len() > MAX_VALUES => {
-            return Err(invalid(format!("{name}: at most {MAX_VALUES} values, not {}", values.len())));
+            return Err(invalid(format!(
+                "{name}: a field is compared with at most {MAX_VALUES} values, not {}",
+                values.len()
+            )));
         }
         Value::Array(values) => {
             let scalars = values.iter().map(scalar).collect::<Result<BTreeSet<_>, _>>()?;
             Test::AnyOf(scalars.into_iter().collect())
         }
         Value::Object(operator) => match (operator.len(), operator.get("prefix")) {
-            (1, Some(Value::String(prefix))) if types.contains("string") => Test::Prefix(prefix.as_str().into()),
+            (1, Some(Value::String(prefix))) if types.contains("string") => {
+                short(prefix)?;
+                Test::Prefix(prefix.as_str().into())
+            }
             (1, Some(Value::String(_))) => {
                 return Err(invalid(format!("{name} has no prefix: it is of type {}", names(&types))));
             }
@@ -188,8 +220,10 @@ fn allow(types: &BTreeSet<&str>, scalar: &Scalar) -> bool {
     match scalar {
         Scalar::Null => types.contains("null"),
         Scalar::Bool(_) => types.contains("boolean"),
-        Scalar::Integer(_) => types.contains("integer") || types.contains("number"),
-        Scalar::Float(_) => types.contains("number"),
+        Scalar::Integer(_) | Scalar::Large(_) => types.contains("integer") || types.contains("number"),
+        Scalar::Float(bits) => {
+            types.contains("number") || (types.contains("integer") && f64::from_bits(*bits).fract() == 0.0)
+        }
         Scalar::String(_) => types.contains("string"),
     }
 }
@@ -274,6 +308,65 @@ mod tests {
         ] {
             assert!(matches!(parse("inventory-change", filter.clone()), Err(FilterError::Invalid(_))), "{filter}");
         }
+    }
+
+    #[test]
+    fn numbers_are_equal_when_their_values_are() {
+        let of = |text: &str| Scalar::of(&serde_json::from_str(text).unwrap()).unwrap();
+        for (one, other) in [
+            ("5", "5.0"),
+            ("5", "50e-1"),
+            ("0", "-0.0"),
+            ("-9223372036854775808", "-9223372036854775808.0"),
+            ("9223372036854775808", "9223372036854775808.0"),
+            ("18446744073709549568", "18446744073709549568.0"),
+            ("18446744073709551616", "1.8446744073709551616e19"),
+            ("100000000000000000000000", "1e23"),
+        ] {
+            assert_eq!(of(one), of(other), "{one} {other}");
+        }
+        for (one, other) in [
+            ("5", "5.5"),
+            ("9223372036854775807", "9223372036854775808"),
+            ("9223372036854775807", "9223372036854775807.0"),
+            ("18446744073709551615", "18446744073709551616"),
+            ("-9223372036854775808", "9223372036854775808"),
+            ("5", "\"5\""),
+        ] {
+            assert_ne!(of(one), of(other), "{one} {other}");
+        }
+        assert!(
+            matches("own", json!({"a.next.b": 1e20}), json!({"a":{"next":{"b":1e20}}})),
+            "a whole number, if a large one"
+        );
+    }
+
+    #[test]
+    fn a_filter_is_bounded() {
+        assert!(size_of::<Scalar>() <= 24);
+        let invalid = |filter: Value| match parse("cache-invalidate", filter) {
+            Err(FilterError::Invalid(message)) => message,
+            other => panic!("{other:?}"),
+        };
+        let values: Vec<_> = (0..129).map(|n| n.to_string()).collect();
+        assert!(parse("cache-invalidate", json!({"tags":values[1..]})).is_ok());
+        assert_eq!(invalid(json!({"tags":values})), "tags: a field is compared with at most 128 values, not 129");
+        let long = "\u{20ac}".repeat(1024);
+        for test in [json!(long), json!({"prefix":long}), json!(["a", long])] {
+            assert!(parse("cache-invalidate", json!({"tags":test})).is_ok());
+        }
+        let long = "x".repeat(1025);
+        for test in [json!(long), json!({"prefix":long}), json!(["a", long])] {
+            let message = invalid(json!({"tags":test}));
+            assert_eq!(message, "tags: a string is at most 1024 characters long, not 1025");
+        }
+    }
+
+    #[test]
+    fn a_message_names_no_more_of_a_field_than_people_read() {
+        let name = format!("a{}", "\u{20ac}".repeat(20_000));
+        let Err(FilterError::UnknownField(message)) = parse("own", json!({name:1})) else { panic!("another error") };
+        assert!(message.chars().count() < 150, "{} characters", message.chars().count());
     }
 
     #[test]

@@ -9,6 +9,7 @@ pub mod currency;
 mod envelope;
 mod fields;
 mod filter;
+mod identity;
 mod mistake;
 mod place;
 mod position;

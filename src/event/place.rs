@@ -2,6 +2,7 @@
 //!
 //! Only references within the document are followed. One that leads elsewhere is not known here.
 
+use percent_encoding::percent_decode_str;
 use serde_json::Value;
 
 /// A schema within a schema resource (the document, or a part of it with an `$id` of its own).
@@ -34,10 +35,10 @@ impl<'a> Place<'a> {
         if !uri.is_empty() && known != Some(uri) {
             return None;
         }
-        let fragment = percent_decoded(fragment)?;
+        let fragment = percent_decode_str(fragment).decode_utf8().ok()?;
         let mut place = Self::root(self.resource);
         if !fragment.is_empty() && !fragment.starts_with('/') {
-            return Some((place.anchored(&fragment)?, fragment));
+            return Some((place.anchored(&fragment)?, fragment.into_owned()));
         }
         let mut name = String::new();
         for token in fragment.split('/').skip(1) {
@@ -68,21 +69,6 @@ fn id(schema: &Value) -> Option<&str> {
     schema.get("$id").and_then(Value::as_str)
 }
 
-fn percent_decoded(text: &str) -> Option<String> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.bytes();
-    while let Some(byte) = rest.next() {
-        bytes.push(match byte {
-            b'%' => {
-                let digits = [rest.next()?, rest.next()?];
-                u8::from_str_radix(std::str::from_utf8(&digits).ok()?, 16).ok()?
-            }
-            byte => byte,
-        });
-    }
-    String::from_utf8(bytes).ok()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -95,6 +81,7 @@ mod tests {
             "$defs": {
                 "a/b c": { "title": "escaped" },
                 "anchored": { "$anchor": "here", "title": "anchored" },
+                "%+F": { "title": "no escape" },
                 "inner": { "$id": "https://example.com/inner", "$defs": { "x": { "title": "inner x" } } },
             },
             "prefixItems": [{ "title": "first" }],
@@ -106,6 +93,7 @@ mod tests {
         assert_eq!(title(root, "#").unwrap(), "untitled");
         assert_eq!(title(root, "#/$defs/a~1b%20c").unwrap(), "escaped");
         assert_eq!(title(root, "https://example.com/order#here").unwrap(), "anchored");
+        assert_eq!(title(root, "#/$defs/%+F").unwrap(), "no escape");
         assert_eq!(title(root, "#/prefixItems/0").unwrap(), "first");
         let (inner, name) = root.follow("#/$defs/inner").unwrap();
         assert_eq!(name, "inner");

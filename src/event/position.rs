@@ -30,11 +30,6 @@ impl Position {
         Self { epoch, offset }
     }
 
-    /// The position of the event after this one, in the same epoch.
-    pub fn next(&self) -> Self {
-        Self { epoch: self.epoch.clone(), offset: self.offset + 1 }
-    }
-
     /// Whether `other` is of the same life of the log, so that the offsets can be compared.
     pub fn same_epoch(&self, other: &Position) -> bool {
         self.epoch == other.epoch
@@ -121,7 +116,6 @@ mod tests {
     fn a_position_is_read_as_it_is_written() {
         let position = Position::new(Epoch::random(), 42);
         assert_eq!(position.to_string().parse(), Ok(position.clone()));
-        assert_eq!(position.next().offset, 43);
     }
 
     #[test]

@@ -34,7 +34,8 @@ pub(super) async fn list(State(app): State<App>) -> Result<Json<Channels>, Probl
 
 async fn channel(app: &App, id: ChannelId) -> Result<Channel, Problem> {
     let page = app.broker.read(id, None, 0).await;
-    let page = page.map_err(|error| Problem::new(Code::BrokerUnavailable, error.to_string()))?;
+    let page =
+        page.map_err(|error| Problem::new(Code::BrokerUnavailable, "the broker is unavailable").with_cause(error.0))?;
     let known = app.catalog.get(id);
     Ok(Channel {
         r#type: known.name.to_string(),

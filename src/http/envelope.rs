@@ -2,7 +2,10 @@
 //!
 //! What it sees of a document is its size and its place in the body; what it means is the catalogue's to judge.
 
+use std::borrow::Cow;
+
 use axum::http::{HeaderMap, header};
+use percent_encoding::percent_decode;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
@@ -47,7 +50,10 @@ pub fn read(headers: &HeaderMap, body: &[u8], max_event_bytes: usize) -> Result<
             if essence.is_some_and(|essence| essence != "application/json" && !essence.ends_with("+json")) {
                 return Err(unsupported(given.as_deref()));
             }
-            binary(headers, given, one(body, max_event_bytes)?).map(Documents::Binary)
+            let document = binary(headers, given, one(body, max_event_bytes)?)?;
+            // The attributes count too, and they are in no body: this is the event as JSON.
+            check_size(document.to_string().len(), max_event_bytes, "the event")?;
+            Ok(Documents::Binary(document))
         }
         Some("application/json") if is_array => many(body, max_event_bytes),
         Some("application/json") => one(body, max_event_bytes).map(Documents::One),
@@ -100,7 +106,7 @@ fn binary(headers: &HeaderMap, content_type: Option<String>, data: Value) -> Res
     let mut event = Map::new();
     for (name, value) in headers {
         let Some(attribute) = name.as_str().strip_prefix("ce-") else { continue };
-        let Some(value) = percent_decode(value.as_bytes()) else {
+        let Some(value) = percent_decoded(value.as_bytes()) else {
             let message = format!("the header {name} is not UTF-8, percent-encoded");
             return Err(Problem::new(Code::InvalidEvent, &message).with_errors(vec![Mistake::new("", message)]));
         };
@@ -116,22 +122,10 @@ fn binary(headers: &HeaderMap, content_type: Option<String>, data: Value) -> Res
     Ok(Value::Object(event))
 }
 
-fn percent_decode(value: &[u8]) -> Option<String> {
+/// Lenient, as section 3.1.3.2 asks: what is no percent-encoding stands for itself.
+fn percent_decoded(value: &[u8]) -> Option<String> {
     let value = value.strip_prefix(b"\"").and_then(|rest| rest.strip_suffix(b"\"")).unwrap_or(value);
-    let mut decoded = Vec::with_capacity(value.len());
-    let mut rest = value;
-    while let Some((&byte, others)) = rest.split_first() {
-        rest = others;
-        let encoded = (byte == b'%').then(|| rest.first_chunk::<2>()).flatten();
-        match encoded.and_then(|digits| u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()) {
-            Some(byte) => {
-                decoded.push(byte);
-                rest = &rest[2..];
-            }
-            None => decoded.push(byte),
-        }
-    }
-    String::from_utf8(decoded).ok()
+    percent_decode(value).decode_utf8().ok().map(Cow::into_owned)
 }
 
 #[cfg(test)]
@@ -178,12 +172,21 @@ mod tests {
 
     #[test]
     fn binary_mode_reads_attributes_from_headers() {
-        let pairs = [("ce-type", "t"), ("ce-subject", "Euro%20%E2%82%AC 100%"), (TYPE, "application/x+json")];
+        let pairs = [("ce-type", "t"), ("ce-subject", "Euro%20%E2%82%AC 100%+F"), (TYPE, "application/x+json")];
         let expected =
-            json!({"type":"t","subject":"Euro € 100%","datacontenttype":"application/x+json","data":{"a":1}});
-        assert_eq!(read(&headers(&pairs), br#"{"a":1}"#, 30).unwrap(), Documents::Binary(expected));
+            json!({"type":"t","subject":"Euro € 100%+F","datacontenttype":"application/x+json","data":{"a":1}});
+        assert_eq!(read(&headers(&pairs), br#"{"a":1}"#, 100).unwrap(), Documents::Binary(expected));
         let without_type = read(&headers(&[("ce-type", "t")]), b"7", 30).unwrap();
         assert_eq!(without_type, Documents::Binary(json!({"type":"t","data":7})));
         assert_eq!(code(&[("ce-type", "%FF")], "{}"), Code::InvalidEvent);
+    }
+
+    #[test]
+    fn in_binary_mode_too_the_size_is_that_of_the_whole_event() {
+        let fits = r#"{"type":"t","more":"x","data":7}"#.len() - 2;
+        assert_eq!(code(&[("ce-type", "t"), ("ce-more", "xxx")], "7"), Code::PayloadTooLarge);
+        let pairs = [("ce-type", "t"), ("ce-more", "x")];
+        assert!(read(&headers(&pairs), b"7", fits + 2).is_ok());
+        assert_eq!(read(&headers(&pairs), b"7", fits + 1).unwrap_err().code(), Code::PayloadTooLarge);
     }
 }

@@ -30,6 +30,8 @@ const APPEND_TIMEOUT: Duration = Duration::from_millis(2_500);
 const CATCH_UP: Duration = Duration::from_millis(20);
 /// How long a publisher is held back at the most.
 const MAX_PAUSE: Duration = Duration::from_millis(250);
+/// Documents that are judged in one go: a megabyte with the largest that the defaults take.
+const TURN: usize = 16;
 /// The source of events whose publisher names none and is not authenticated.
 const ANONYMOUS: &str = "anonymous";
 
@@ -60,7 +62,7 @@ pub(super) async fn publish(
     let body = read_body(&headers, body, app.limits.max_body_bytes).await?;
     let documents = envelope::read(&headers, &body, app.limits.max_event_bytes)?;
     drop(body);
-    let events = accept(&app, documents)?;
+    let events = accept(&app, documents).await?;
     let appended = append(&app, &events).await?;
     keep_pace(&app, &events, &appended).await;
     let accepted = events.into_iter().zip(appended).map(|(event, appended)| Accepted {
@@ -121,8 +123,8 @@ async fn discard(mut body: Body, bound: usize) {
     let _ = tokio::time::timeout(DISCARD_TIMEOUT, rest).await;
 }
 
-/// Judges all documents before any is published.
-fn accept(app: &App, documents: Documents) -> Result<Vec<Event>, Problem> {
+/// Judges all documents before any is published, and lets others have the thread in between: it takes a while for 8 MiB.
+async fn accept(app: &App, documents: Documents) -> Result<Vec<Event>, Problem> {
     let time = Defaults::now();
     let defaults = Defaults { source: ANONYMOUS, time: &time };
     let (documents, many, binary) = match documents {
@@ -134,6 +136,9 @@ fn accept(app: &App, documents: Documents) -> Result<Vec<Event>, Problem> {
     let mut kind = None;
     let mut mistakes: Vec<Mistake> = Vec::new();
     for (index, document) in documents.into_iter().enumerate() {
+        if index % TURN == TURN - 1 {
+            tokio::task::yield_now().await;
+        }
         let at = if many { format!("/{index}") } else { String::new() };
         match app.catalog.accept(document, &at, MAX_MISTAKES - mistakes.len(), defaults) {
             Ok(event) => events.push(event),
@@ -192,14 +197,15 @@ async fn append(app: &App, events: &[Event]) -> Result<Vec<Appended>, Problem> {
         return Ok(Vec::new());
     }
     let started = Instant::now();
-    let unknown = |why: String| {
-        let detail = format!("{why}; whether the events were taken is not known: sending the same ids again is safe");
-        Problem::new(Code::BrokerUnavailable, detail)
+    let unknown = |cause: &str| {
+        let detail = "the broker is unavailable; whether the events were taken is not known: \
+                      sending the same ids again is safe";
+        Problem::new(Code::BrokerUnavailable, detail).with_cause(cause)
     };
     let appended = tokio::time::timeout(APPEND_TIMEOUT, app.broker.append(events))
         .await
-        .map_err(|_| unknown("the broker did not answer in time".into()))?
-        .map_err(|error| unknown(error.to_string()))?;
+        .map_err(|_| unknown("the broker did not answer in time"))?
+        .map_err(|error| unknown(&error.0))?;
     app.metrics.appended(started.elapsed());
     for (event, appended) in events.iter().zip(&appended) {
         let label = TypeLabel { r#type: app.catalog.get(event.channel).name.clone() };

@@ -1,5 +1,7 @@
 //! What goes wrong, as RFC 9457 problem documents: a stable `code`, a sentence, and every mistake with its place.
 
+use std::fmt::Display;
+
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
@@ -61,12 +63,20 @@ pub struct Problem {
     errors: Vec<Mistake>,
     /// Seconds after which to try again.
     retry_after: Option<u32>,
+    /// What is for the log alone: another program's words, or where it runs.
+    cause: Option<String>,
 }
 
 impl Problem {
     pub fn new(code: Code, detail: impl Into<String>) -> Self {
         let retry_after = matches!(code, Code::BrokerUnavailable | Code::Draining).then_some(1);
-        Self { code, detail: detail.into(), errors: Vec::new(), retry_after }
+        Self { code, detail: detail.into(), errors: Vec::new(), retry_after, cause: None }
+    }
+
+    /// With what the log is to say of it, and the public is not.
+    pub fn with_cause(mut self, cause: impl Display) -> Self {
+        self.cause = Some(cause.to_string());
+        self
     }
 
     #[cfg(test)]
@@ -81,9 +91,12 @@ impl Problem {
     }
 }
 
-/// The code of a response that is a [`Problem`], for the log and the metrics.
-#[derive(Debug, Clone, Copy)]
-pub struct Refused(pub Code);
+/// What the log and the metrics are told of a response that is a [`Problem`].
+#[derive(Debug, Clone)]
+pub struct Refused {
+    pub code: Code,
+    pub cause: Option<String>,
+}
 
 #[derive(Serialize)]
 struct Document<'a> {
@@ -119,7 +132,7 @@ impl IntoResponse for Problem {
             response.headers_mut().insert(header::UPGRADE, HeaderValue::from_static("websocket"));
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
         }
-        response.extensions_mut().insert(Refused(self.code));
+        response.extensions_mut().insert(Refused { code: self.code, cause: self.cause });
         response
     }
 }

@@ -23,11 +23,12 @@ pub(super) async fn layer(State(app): State<App>, request: Request, next: Next) 
     });
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let mut response = next.run(request).await;
-    if let Some(Refused(code)) = response.extensions().get::<Refused>() {
+    if let Some(Refused { code, cause }) = response.extensions().get() {
         app.metrics.refused(code.as_str());
+        let cause = cause.as_deref();
         let (status, request_id) = (response.status().as_u16(), id.to_str().unwrap_or_default());
         if status >= 500 {
-            tracing::warn!(%method, path, status, code = code.as_str(), request_id, "failed");
+            tracing::warn!(%method, path, status, code = code.as_str(), cause, request_id, "failed");
         } else {
             tracing::debug!(%method, path, status, code = code.as_str(), request_id, "refused");
         }

@@ -8,7 +8,7 @@ use tidings::config::{BrokerConfig, BrokerUrl};
 use tidings::event::{Epoch, Position};
 use tidings::protocol;
 
-use crate::support::broker::{Node, config, offsets, redis_url};
+use crate::support::broker::{Next, Node, config, offsets, redis_url};
 use crate::support::redis::Redis;
 use crate::support::until;
 

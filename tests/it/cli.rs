@@ -183,6 +183,17 @@ fn channels_are_listed() {
 }
 
 #[test]
+fn a_proxy_for_the_web_is_none_for_the_daemon() {
+    let daemon = Daemon::start();
+    let mut command = daemon.command(&["channels", "--json"]);
+    for name in ["HTTP_PROXY", "http_proxy", "ALL_PROXY"] {
+        command.env(name, "http://127.0.0.1:1");
+    }
+    let ended = run(command, "");
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+}
+
+#[test]
 fn a_daemon_that_is_not_there_is_named() {
     let folder = tempfile::tempdir().unwrap();
     for command in [&["channels"][..], &["tail"], &["publish", "order-status", "orderId=1"], &["bench"]] {

@@ -7,7 +7,7 @@ use tidings::broker::Signal;
 use tidings::event::{Epoch, Position};
 use tidings::protocol;
 
-use crate::support::broker::{Node, config, offsets, redis_url, url};
+use crate::support::broker::{Next, Node, config, offsets, redis_url, url};
 use crate::support::proxy::{Mode, Proxy};
 use crate::support::redis::Redis;
 use crate::support::until;

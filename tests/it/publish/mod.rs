@@ -8,3 +8,4 @@ mod data;
 mod dedup;
 mod one;
 mod problems;
+mod unavailable;

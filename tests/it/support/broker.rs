@@ -10,6 +10,18 @@ use tidings::protocol;
 
 use super::{PATIENCE, until};
 
+/// What is expected of the event after one.
+pub trait Next {
+    /// The position after this one, in the same epoch.
+    fn next(&self) -> Self;
+}
+
+impl Next for Position {
+    fn next(&self) -> Self {
+        Self::new(self.epoch.clone(), self.offset + 1)
+    }
+}
+
 pub struct Node {
     pub broker: Arc<dyn Broker>,
     pub bus: Bus,

@@ -1,0 +1,53 @@
+//! Who a schema says that it is: its `$id`, and those of the schemas within it.
+
+use serde_json::Value;
+use url::Url;
+
+use super::mistake::escape;
+
+/// Keywords whose value is no schema.
+const VALUES: [&str; 4] = ["const", "default", "enum", "examples"];
+/// Keywords whose value has schemas by name.
+const BY_NAME: [&str; 4] = ["$defs", "dependentSchemas", "patternProperties", "properties"];
+
+/// Each `$id` of a schema, by its place (a JSON Pointer), as a normalised URI; `None` for one that is no absolute URI
+/// without a fragment, nor becomes one from the `$id` that it stands under.
+pub(super) fn ids(schema: &Value) -> Vec<(String, Option<Url>)> {
+    let mut found = Vec::new();
+    collect(schema, "", None, &mut found);
+    found
+}
+
+fn collect(schema: &Value, at: &str, base: Option<&Url>, found: &mut Vec<(String, Option<Url>)>) {
+    let child = |name: &str| format!("{at}/{}", escape(name));
+    match schema {
+        Value::Object(members) => {
+            let own = members.get("$id").map(|id| id.as_str().and_then(|id| resolved(id, base)));
+            if let Some(own) = &own {
+                found.push((child("$id"), own.clone()));
+            }
+            let base = own.as_ref().map_or(base, Option::as_ref);
+            for (name, value) in members.iter().filter(|(name, _)| !VALUES.contains(&name.as_str())) {
+                match value {
+                    Value::Object(schemas) if BY_NAME.contains(&name.as_str()) => {
+                        for (key, schema) in schemas {
+                            collect(schema, &format!("{}/{}", child(name), escape(key)), base, found);
+                        }
+                    }
+                    other => collect(other, &child(name), base, found),
+                }
+            }
+        }
+        Value::Array(items) => {
+            for (index, item) in items.iter().enumerate() {
+                collect(item, &format!("{at}/{index}"), base, found);
+            }
+        }
+        _ => {}
+    }
+}
+
+fn resolved(id: &str, base: Option<&Url>) -> Option<Url> {
+    let id = Url::options().base_url(base).parse(id).ok()?;
+    id.fragment().is_none().then_some(id)
+}
