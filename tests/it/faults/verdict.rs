@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet};
 use tidings::event::{Epoch, Position};
 
 use super::ledger::{CHANNELS, Ledger, Outcome, Seen, Sent, Stream};
+use crate::support::broker::Next;
 
 /// A position that can be compared: the number of its epoch in the order of epochs, and its offset.
 type Place = (usize, u64);
