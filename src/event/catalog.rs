@@ -48,6 +48,9 @@ pub struct SchemaError {
     pub message: String,
 }
 
+/// The longest name of a type, in bytes; it can be the name of a subscription too.
+const MAX_NAME: usize = 64;
+
 const DRAFT: &str = "https://json-schema.org/draft/2020-12/schema";
 
 impl Catalog {
@@ -71,11 +74,14 @@ impl Catalog {
     pub fn add(&mut self, name: &str, text: &str) -> Result<ChannelId, SchemaError> {
         let wrong = |place: &str, message: String| SchemaError { place: place.into(), message };
         let good = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
-        if name.is_empty() || name.len() > 128 || !name.bytes().all(good) || !name.as_bytes()[0].is_ascii_alphanumeric()
+        if name.is_empty()
+            || name.len() > MAX_NAME
+            || !name.bytes().all(good)
+            || !name.as_bytes()[0].is_ascii_alphanumeric()
         {
             return Err(wrong(
                 "its name",
-                format!("{name:?} cannot be a type's name: letters, digits, `.`, `_` and `-`, at most 128"),
+                format!("{name:?} cannot be a type's name: letters, digits, `.`, `_` and `-`, at most {MAX_NAME}"),
             ));
         }
         if name == "event" || self.by_name.contains_key(name) {
