@@ -10,12 +10,11 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::{FutureExt, SinkExt, Stream, StreamExt, stream};
+use futures_util::{SinkExt, Stream, StreamExt, stream};
 use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 use tokio::net::TcpStream;
-use tokio::task::yield_now;
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::http::{HeaderValue, header};
@@ -317,17 +316,13 @@ impl Up {
             (None, Some(at)) => at.min(self.heard + self.silence),
             (None, None) => self.heard + self.silence,
         };
-        let message = match timeout_at(deadline, self.socket.next()).await {
-            Ok(message) => message,
-            Err(_) => {
-                // Nobody asked us for that long, it may be, and the runtime has not looked at the socket either: it does
-                // before this goes on. What came is not silence.
-                yield_now().await;
-                match self.socket.next().now_or_never() {
-                    Some(message) => message,
-                    None => return Err(self.silent()),
-                }
-            }
+        // Where nobody asked us for that long: the runtime looks at sockets before it ends a pause, so that what came in
+        // the meantime comes first.
+        let Ok(message) = timeout_at(deadline, self.socket.next()).await else {
+            return Err(self.reason.take().unwrap_or_else(|| match self.come_back {
+                Some(_) => "the node is about to stop".into(),
+                None => format!("no sign of life for {} ms", self.heard.elapsed().as_millis()),
+            }));
         };
         self.heard = Instant::now();
         match message {
@@ -344,14 +339,6 @@ impl Up {
             Some(Err(error)) => Err(self.reason.take().unwrap_or_else(|| error.to_string())),
             None => Err(self.reason.take().unwrap_or_else(|| "the connection was cut".into())),
         }
-    }
-
-    /// Why the connection ends when nothing comes any more.
-    fn silent(&mut self) -> String {
-        self.reason.take().unwrap_or_else(|| match self.come_back {
-            Some(_) => "the node is about to stop".into(),
-            None => format!("no sign of life for {} ms", self.heard.elapsed().as_millis()),
-        })
     }
 }
 

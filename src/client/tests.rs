@@ -153,10 +153,12 @@ async fn silence_is_noticed_by_a_consumer_that_does_other_things_too() {
 #[tokio::test]
 async fn a_consumer_that_was_busy_for_long_is_no_silent_daemon() {
     let (listener, client) = stage().await;
+    let (read_all, begin) = tokio::sync::oneshot::channel();
     let (sent, waiting) = tokio::sync::oneshot::channel();
     let daemon = async {
         let mut peer = Peer::accept(&listener, 20).await;
         peer.subscribed("e:1").await;
+        begin.await.unwrap();
         peer.event("e:2").await;
         sent.send(()).unwrap();
         peer
@@ -165,12 +167,15 @@ async fn a_consumer_that_was_busy_for_long_is_no_silent_daemon() {
         let mut subscriber = client.subscribe([Subscription::to("a")]);
         assert_eq!(told(&mut subscriber).await, "connected n");
         assert_eq!(told(&mut subscriber).await, "subscribed a e:1");
+        assert!(futures_util::FutureExt::now_or_never(subscriber.next()).is_none());
+        read_all.send(()).unwrap();
         waiting.await.unwrap();
         // The runtime, too, has not looked at the socket in that time.
         std::thread::sleep(Duration::from_millis(150));
         assert_eq!(told(&mut subscriber).await, "event a e:2");
     };
-    tokio::join!(daemon, client);
+    // The daemon first, so that the client goes on before the runtime has looked at the socket.
+    tokio::join!(biased; daemon, client);
 }
 
 #[tokio::test]
