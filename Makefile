@@ -9,6 +9,13 @@ CARGO  ?= cargo
 TEST_THREADS ?= 8
 
 .DEFAULT_GOAL := help
+# A missing toolchain gets a sentence, not a "not found".
+ifeq ($(shell command -v $(firstword $(CARGO)) 2>/dev/null),)
+ifneq ($(filter-out help clean,$(or $(MAKECMDGOALS),help)),)
+$(error cargo is missing: install Rust 1.88 or newer from https://rustup.rs)
+endif
+endif
+
 .PHONY: help run build release test test-rust test-client test-ajv million lint fmt generate check setup setup-client clean
 
 help: ## this list

@@ -41,7 +41,7 @@ pub async fn watch_broker(
         }
         metrics.ready.set(i64::from(now.is_ok()));
         let changed = ready.send_if_modified(|before| {
-            let changed = before.is_ok() != now.is_ok();
+            let changed = number == 1 || before.is_ok() != now.is_ok();
             before.clone_from(&now);
             changed
         });

@@ -169,7 +169,8 @@ impl Relay {
                     Ok(page) => return (id, page),
                     Err(error) => {
                         if !std::mem::replace(&mut failed, true) {
-                            tracing::warn!(channel = %name, %error, "the log cannot be read; trying on");
+                            // One line a channel, of one cause: the node's own is that it is not ready.
+                            tracing::debug!(channel = %name, %error, "the log cannot be read; trying on");
                         }
                         // On a slow link less may come in time.
                         limit = (limit / 2).max(1);
@@ -197,7 +198,9 @@ impl Relay {
         };
         if page.epoch != at.epoch || page.oldest > at.offset + 1 {
             let lost = Position::new(page.epoch.clone(), page.oldest - 1);
-            tracing::warn!(channel = %name, from = %at, to = %lost, "events are lost: the log no longer has them");
+            if at.offset > 0 || lost.offset > 0 {
+                tracing::warn!(channel = %name, from = %at, to = %lost, "events are lost: the log no longer has them");
+            }
             self.metrics.gaps.inc();
             if page.epoch != at.epoch {
                 channel.heard = 0;

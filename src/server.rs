@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use axum::Router;
 use hyper::server::conn::http1;
+use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use socket2::{Domain, Protocol, Socket, Type};
@@ -34,6 +35,9 @@ use crate::relay::{Progress, Relay};
 const SEND_BUFFER: usize = 64 * 1024;
 /// Connections that wait to be accepted.
 const BACKLOG: i32 = 4096;
+/// How long a connection is kept for its next request: longer than clients keep theirs, which would otherwise send one
+/// into a connection that is just being closed.
+const KEEP_ALIVE: Duration = Duration::from_secs(75);
 /// Events by which a publisher may be ahead of the fan-out of its node before its answer is held back.
 const MAX_LAG: u64 = 2_000;
 /// Of the drain, what is left for what follows after the connections.
@@ -191,7 +195,7 @@ async fn accept(
     stop: CancellationToken,
 ) {
     let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new()).header_read_timeout(handshake_timeout).keep_alive(true);
+    http.timer(TokioTimer::new()).header_read_timeout(KEEP_ALIVE);
     loop {
         let stream = tokio::select! {
             accepted = listener.accept() => match accepted {
@@ -206,16 +210,34 @@ async fn accept(
             () = stop.cancelled() => return,
         };
         let _ = stream.set_nodelay(true);
-        requests.spawn(serve(http.clone(), stream, router.clone(), stop.clone()));
+        requests.spawn(serve(http.clone(), stream, router.clone(), handshake_timeout, stop.clone()));
     }
 }
 
-/// Serves the requests of one connection, until it becomes a WebSocket or ends.
-async fn serve(http: http1::Builder, stream: TcpStream, router: Router, stop: CancellationToken) {
-    let connection = http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router)).with_upgrades();
+/// Serves the requests of one connection, until it becomes a WebSocket or ends. The first has `handshake_timeout` to come.
+async fn serve(
+    http: http1::Builder,
+    stream: TcpStream,
+    router: Router,
+    handshake_timeout: Duration,
+    stop: CancellationToken,
+) {
+    let (first, router) = (AtomicBool::new(false), TowerToHyperService::new(router));
+    let silent = async {
+        tokio::time::sleep(handshake_timeout).await;
+        if first.load(Ordering::Relaxed) {
+            std::future::pending::<()>().await;
+        }
+    };
+    let service = service_fn(|request| {
+        first.store(true, Ordering::Relaxed);
+        router.call(request)
+    });
+    let connection = http.serve_connection(TokioIo::new(stream), service).with_upgrades();
     let mut connection = std::pin::pin!(connection);
     let ended = tokio::select! {
         ended = &mut connection => ended,
+        () = silent => return,
         () = stop.cancelled() => {
             connection.as_mut().graceful_shutdown();
             connection.await

@@ -109,6 +109,17 @@ pub struct Limits {
     pub dedup_window: Duration,
 }
 
+/// Whether [`open`] would take this URL.
+///
+/// # Errors
+/// What is wrong with it, as a sentence.
+pub fn check(url: &BrokerUrl) -> Result<(), String> {
+    match url {
+        BrokerUrl::Memory => Ok(()),
+        BrokerUrl::Redis(url) => redis::check(url),
+    }
+}
+
 /// Opens the backend that the configuration names, for the catalogue's channels.
 ///
 /// Returns at once, whether the backend can be reached or not: it goes on trying by itself, on the tokio runtime in which

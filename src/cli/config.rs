@@ -72,6 +72,7 @@ fn check(flags: ConfigFlags) -> Result<(), Failure> {
     let loaded = flags.load()?;
     warn(&loaded.warnings);
     schema::catalog(loaded.config.server.schemas.as_deref()).map_err(|error| format!("schemas: {error}"))?;
+    crate::broker::check(&loaded.config.broker.broker).map_err(|error| format!("broker: {error}"))?;
     say("the configuration is right");
     Ok(())
 }

@@ -52,7 +52,11 @@ pub fn filter(schema: &Value, fields: &[Field]) -> Value {
     for field in fields {
         let types: Vec<&str> =
             SchemaField::find(schema, &field.name).map_or_else(Vec::new, |known| known.types.into_iter().collect());
-        let value = typed(&types, &field.text);
+        // An array is any of its values, an object an operator, whatever the field's types.
+        let value = match serde_json::from_str(&field.text) {
+            Ok(value @ (Value::Array(_) | Value::Object(_))) => value,
+            _ => typed(&types, &field.text),
+        };
         match (root.get_mut(&field.name), value) {
             (None, value) => {
                 root.insert(field.name.clone(), value);
@@ -70,11 +74,12 @@ pub fn has_all(schema: &Value, fields: &[Field]) -> bool {
     fields.iter().all(|field| SchemaField::find(schema, &field.name).is_some())
 }
 
-/// A word as JSON. Arrays and objects are written as JSON; a string may be anything.
+/// A word as JSON, where the types allow what it looks like; otherwise it is a string.
 fn typed(types: &[&str], text: &str) -> Value {
     let json = serde_json::from_str::<Value>(text).ok();
     match json {
-        Some(value @ (Value::Array(_) | Value::Object(_))) => value,
+        Some(value @ Value::Array(_)) if types.is_empty() || types.contains(&"array") => value,
+        Some(value @ Value::Object(_)) if types.is_empty() || types.contains(&"object") => value,
         Some(value) if types.is_empty() || !types.contains(&"string") => value,
         _ => text.into(),
     }
@@ -114,6 +119,13 @@ mod tests {
 
     fn fields(texts: &[&str]) -> Vec<Field> {
         texts.iter().map(|text| text.parse().unwrap()).collect()
+    }
+
+    #[test]
+    fn a_string_may_look_like_json() {
+        let schema = json!({"properties": {"id": {"type": "string"}, "count": {"type": "integer"}}});
+        let fields = ["id=[1]", "count=7"].map(|text| text.parse().unwrap());
+        assert_eq!(data(&schema, &fields).unwrap(), json!({"id": "[1]", "count": 7}));
     }
 
     #[test]

@@ -30,11 +30,11 @@ pub struct Connections {
 
 impl Connections {
     /// Serves a connection from the end of its handshake to its end. `early` are bytes that came with the handshake,
-    /// `channels` what its URL subscribes to.
+    /// `query` the parameters of its URL: each `channel` is subscribed to at once.
     ///
     /// What is done once, or seldom, is boxed: the task of an idle connection is as large as what it waits in.
-    pub async fn serve(self: Arc<Self>, stream: TcpStream, early: Bytes, channels: Vec<String>) {
-        let seat = Box::pin(self.open(stream, channels)).await;
+    pub async fn serve(self: Arc<Self>, stream: TcpStream, early: Bytes, query: Vec<(String, String)>) {
+        let seat = Box::pin(self.open(stream, query)).await;
         let inbound = Inbound::new(self.max_frame_bytes);
         // Consumes it: even empty, it is a part of the buffer that the handshake was read into.
         let early = Vec::from(early);
@@ -48,7 +48,7 @@ impl Connections {
         .await;
     }
 
-    async fn open(&self, stream: TcpStream, channels: Vec<String>) -> Seat {
+    async fn open(&self, stream: TcpStream, query: Vec<(String, String)>) -> Seat {
         let session = uuid::Uuid::now_v7().to_string();
         let welcome = frame::server(&ServerFrame::Welcome {
             protocol: protocol::VERSION,
@@ -57,9 +57,14 @@ impl Connections {
             heartbeat_ms: self.heartbeat_ms,
         });
         let seat = self.hub.join(stream, &welcome).await;
-        for channel in channels {
-            let frame = Subscribe { sub: channel.clone(), channel, filter: None };
-            self.subscribe(&seat, frame).await;
+        if query.iter().any(|(name, _)| name != "channel") {
+            // A `where` that was passed over would make an unfiltered stream.
+            let message = "this address takes the parameter `channel` only: all else is said in frames".to_owned();
+            self.refuse(&seat, ErrorCode::InvalidFrame, message, None);
+            return seat;
+        }
+        for (_, channel) in query {
+            self.subscribe(&seat, Subscribe { sub: channel.clone(), channel, filter: None }).await;
         }
         seat
     }

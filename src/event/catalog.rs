@@ -205,11 +205,7 @@ impl Catalog {
             }
             (channel, document) => {
                 let mut mistakes = mistake::mistakes(&self.envelope, &document, at, ATTRIBUTES, limit);
-                for mistake in &mut mistakes {
-                    if mistake.pointer.ends_with("/data_base64") {
-                        mistake.message = "binary data is not taken: send JSON in `data`".into();
-                    }
-                }
+                mistakes.iter_mut().for_each(envelope::explain);
                 if let Some(name) =
                     document.get("type").and_then(Value::as_str).filter(|_| kind == RefusalKind::UnknownType)
                 {

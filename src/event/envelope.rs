@@ -106,6 +106,24 @@ pub(super) fn schema() -> Value {
     })
 }
 
+/// Says in words what a pattern says in signs.
+pub(super) fn explain(mistake: &mut Mistake) {
+    let attribute = mistake.pointer.rsplit('/').next().unwrap_or_default();
+    let words = match attribute {
+        "data_base64" => "binary data is not taken: send JSON in `data`",
+        _ if !mistake.message.starts_with("the value ") => return,
+        "time" => "must be an RFC 3339 time, such as 2026-01-31T12:00:00Z",
+        "source" => "must be a URI-reference (RFC 3986), such as /shop",
+        "dataschema" => "must be an absolute URI (RFC 3986)",
+        "datacontenttype" => "must be application/json or application/…+json",
+        "type" | "id" | "subject" | "causationid" if mistake.message.contains("match") => {
+            "must not have control characters"
+        }
+        _ => return,
+    };
+    mistake.message = words.into();
+}
+
 /// The finished event: attributes in the order in which people read them, `data` last.
 ///
 /// `attributes` were validated; `subject` and `dataschema` are what the type gives where they were left out.

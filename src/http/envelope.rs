@@ -47,7 +47,7 @@ pub fn read(headers: &HeaderMap, body: &[u8], max_event_bytes: usize) -> Result<
         Some("application/cloudevents-batch+json") => many(body, max_event_bytes),
         Some("application/cloudevents+json") => one(body, max_event_bytes).map(Documents::One),
         essence if headers.keys().any(|name| name.as_str().starts_with("ce-")) => {
-            if essence.is_some_and(|essence| essence != "application/json" && !essence.ends_with("+json")) {
+            if essence.is_some_and(|essence| !is_json(essence)) {
                 return Err(unsupported(given.as_deref()));
             }
             let document = binary(headers, given, one(body, max_event_bytes)?)?;
@@ -59,6 +59,11 @@ pub fn read(headers: &HeaderMap, body: &[u8], max_event_bytes: usize) -> Result<
         Some("application/json") => one(body, max_event_bytes).map(Documents::One),
         _ => Err(unsupported(given.as_deref())),
     }
+}
+
+/// JSON, or JSON with a name of its own (RFC 6839, section 3.1).
+fn is_json(essence: &str) -> bool {
+    essence == "application/json" || essence.starts_with("application/") && essence.ends_with("+json")
 }
 
 fn unsupported(given: Option<&str>) -> Problem {
@@ -116,7 +121,9 @@ fn binary(headers: &HeaderMap, content_type: Option<String>, data: Value) -> Res
         }
     }
     if let Some(content_type) = content_type {
-        event.entry("datacontenttype").or_insert(content_type.into());
+        let (essence, parameters) = content_type.split_at(content_type.find(';').unwrap_or(content_type.len()));
+        let media_type = format!("{}{parameters}", essence.trim().to_ascii_lowercase());
+        event.entry("datacontenttype").or_insert(media_type.into());
     }
     event.insert("data".to_owned(), data);
     Ok(Value::Object(event))

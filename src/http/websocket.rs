@@ -25,7 +25,7 @@ pub(super) async fn upgrade(
         return Err(Problem::new(Code::Draining, "this node is about to stop: connect to another"));
     }
     let accept = check(&request)?;
-    let channels = channels(query.as_deref().unwrap_or_default());
+    let query = url::form_urlencoded::parse(query.as_deref().unwrap_or_default().as_bytes()).into_owned().collect();
     let Some(upgrade) = request.extensions_mut().remove::<OnUpgrade>() else {
         return Err(Problem::new(Code::UpgradeRequired, "this connection cannot become a WebSocket"));
     };
@@ -35,7 +35,7 @@ pub(super) async fn upgrade(
         // The accept loop serves nothing but plain TCP, so this is always what is inside.
         let Ok(parts) = Upgraded::downcast::<TokioIo<TcpStream>>(upgraded) else { return };
         // A task of its own, so that what an upgrade needs is not kept for as long as the connection lasts.
-        tasks.spawn(connections.serve(parts.io.into_inner(), parts.read_buf, channels));
+        tasks.spawn(connections.serve(parts.io.into_inner(), parts.read_buf, query));
     });
     let mut response = Response::new(Body::empty());
     *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
@@ -90,14 +90,6 @@ fn is_key(key: &[u8]) -> bool {
 fn lists(headers: &HeaderMap, name: header::HeaderName, like: impl Fn(&str) -> bool) -> bool {
     let lines = headers.get_all(name);
     lines.iter().filter_map(|line| line.to_str().ok()).flat_map(|line| line.split(',')).any(|one| like(one.trim()))
-}
-
-/// What `?channel=C` subscribes to at once.
-fn channels(query: &str) -> Vec<String> {
-    url::form_urlencoded::parse(query.as_bytes())
-        .filter(|(name, _)| name == "channel")
-        .map(|(_, channel)| channel.into_owned())
-        .collect()
 }
 
 #[cfg(test)]

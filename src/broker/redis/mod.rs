@@ -80,6 +80,11 @@ pub(super) fn open(
     Ok((Arc::new(redis), bus))
 }
 
+/// Whether [`open`] would take this URL.
+pub(super) fn check(url: &Url) -> Result<(), String> {
+    Target::new(url).map(drop)
+}
+
 #[async_trait]
 impl Broker for Redis {
     async fn append(&self, events: &[Event]) -> Result<Vec<Appended>, Unavailable> {

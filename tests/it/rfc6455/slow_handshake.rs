@@ -16,6 +16,7 @@ over_each_broker!(
     a_peer_that_stops_within_the_head_is_dropped,
     a_peer_that_sends_its_head_drop_by_drop_is_dropped,
     silent_peers_hold_up_nobody,
+    a_connection_that_made_a_request_is_kept_for_the_next_one,
 );
 
 const TIMEOUT: Duration = Duration::from_millis(400);
@@ -66,4 +67,16 @@ async fn silent_peers_hold_up_nobody(broker: TestBroker) {
     let node = broker.node().await;
     let _silent = join_all((0..200).map(|_| Raw::connect(node.address))).await;
     Subscriber::connect(&node).await.pong_is_next().await;
+}
+
+async fn a_connection_that_made_a_request_is_kept_for_the_next_one(broker: TestBroker) {
+    let node = broker.node_with(|config| config.limits.handshake_timeout = Duration::from_millis(200)).await;
+    let request = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n";
+    let mut kept = Raw::connect(node.address).await;
+    kept.send(request).await;
+    assert_eq!(kept.head().await.status, 200);
+    // One that came later and says nothing is dropped: the time has passed for both.
+    Raw::connect(node.address).await.ends().await;
+    kept.send(request).await;
+    assert_eq!(kept.head().await.status, 200);
 }

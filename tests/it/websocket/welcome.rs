@@ -12,6 +12,7 @@ over_each_broker!(
     a_channel_in_the_query_is_subscribed_at_once,
     several_channels_in_the_query_are_all_subscribed,
     an_unknown_channel_in_the_query_is_an_error_after_the_welcome,
+    a_filter_in_the_query_never_becomes_an_unfiltered_stream_without_a_word,
     connections_are_counted_while_they_are_open,
 );
 
@@ -52,6 +53,14 @@ async fn an_unknown_channel_in_the_query_is_an_error_after_the_welcome(broker: T
     let mut subscriber = Subscriber::connect_to(&node, path).await;
     assert_eq!(subscriber.frame_of("error").await["code"], "unknown-channel");
     assert_eq!(subscriber.frame_of("subscribed").await["channel"], "order-status", "the others stand");
+    subscriber.pong_is_next().await;
+}
+
+async fn a_filter_in_the_query_never_becomes_an_unfiltered_stream_without_a_word(broker: TestBroker) {
+    let node = broker.node().await;
+    let path = "/v1/ws?channel=order-status&where=%7B%22orderId%22%3A%221%22%7D";
+    let mut subscriber = Subscriber::connect_to(&node, path).await;
+    assert_eq!(subscriber.frame_of("error").await["code"], "invalid-frame");
     subscriber.pong_is_next().await;
 }
 
