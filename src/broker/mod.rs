@@ -96,7 +96,7 @@ pub struct Unavailable(pub String);
 const BUS_CAPACITY: usize = 4096;
 
 /// The bytes of JSON after which a page is full.
-const PAGE_BYTES: usize = 256 * 1024;
+pub const PAGE_BYTES: usize = 256 * 1024;
 
 /// What every backend is told.
 #[derive(Debug, Clone)]
