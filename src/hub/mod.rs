@@ -9,6 +9,7 @@ mod delivery;
 pub mod frame;
 mod index;
 mod outbox;
+mod outgoing;
 mod shard;
 
 use std::sync::Arc;
@@ -20,10 +21,11 @@ use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 
 pub use delivery::Delivery;
-pub use outbox::{Outbox, Outgoing};
+pub use outbox::Outbox;
 
 use crate::event::{Catalog, ChannelId, Filter};
 use crate::metrics::Metrics;
+use outgoing::Outgoing;
 use shard::{Item, Shard};
 
 /// Events and commands that wait for a shard. The relay waits when it is full, and with it the broker's bus.

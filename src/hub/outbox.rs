@@ -7,17 +7,15 @@
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 use std::net::Shutdown;
-use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::net::TcpStream;
-use tokio::runtime::Handle;
-use tokio::sync::Notify;
 
 use super::frame;
-use crate::metrics::Metrics;
+use super::outgoing::Outgoing;
 use crate::protocol::CloseCode;
 
 /// How long a peer may take to answer a Close, or to read the last frames before it.
@@ -28,50 +26,6 @@ const FRAME_COST: usize = size_of::<Bytes>();
 
 /// The most frames in one vectored write.
 const MAX_SLICES: usize = 64;
-
-/// What all outboxes of a node share.
-#[derive(Debug)]
-pub struct Outgoing {
-    /// The most bytes that wait for one socket.
-    pub limit: usize,
-    pub metrics: Arc<Metrics>,
-    /// Where the tasks run that wait for a socket.
-    pub runtime: Handle,
-    /// What `heard` counts from.
-    pub started: Instant,
-    /// Outboxes that there are.
-    open: AtomicUsize,
-    /// Those of them that are not closing and wait for their socket.
-    blocked: AtomicUsize,
-    /// Told whenever `blocked` falls.
-    unblocked: Notify,
-}
-
-impl Outgoing {
-    pub fn new(limit: usize, metrics: Arc<Metrics>, runtime: Handle) -> Self {
-        Self {
-            limit,
-            metrics,
-            runtime,
-            started: Instant::now(),
-            open: AtomicUsize::new(0),
-            blocked: AtomicUsize::new(0),
-            unblocked: Notify::new(),
-        }
-    }
-
-    /// Waits until nearly all connections take what they are sent.
-    pub async fn flowing(&self) {
-        let flowing = || self.blocked.load(Ordering::Relaxed) <= self.open.load(Ordering::Relaxed) / 8;
-        while !flowing() {
-            let unblocked = self.unblocked.notified();
-            if flowing() {
-                return;
-            }
-            unblocked.await;
-        }
-    }
-}
 
 /// The sending side of one connection.
 #[derive(Debug)]

@@ -1,0 +1,214 @@
+//! What the catalogue takes and what it refuses, and how it says so.
+
+use super::*;
+
+const DEFAULTS: Defaults<'static> = Defaults { source: "test", time: "2026-11-21T00:00:00Z" };
+
+fn accept(document: Value) -> Result<Value, Refusal> {
+    let event = Catalog::builtin().accept(document, "", 100, DEFAULTS)?;
+    Ok(serde_json::from_str(&event.json).unwrap())
+}
+
+fn pointers(document: Value) -> Vec<String> {
+    let refusal = accept(document).unwrap_err();
+    refusal.mistakes.into_iter().map(|mistake| mistake.pointer).collect()
+}
+
+fn sale() -> Value {
+    json!({"type":"inventory-change","data":{"productId":"123","oldQuantity":100,"newQuantity":95,"reason":"sale"}})
+}
+
+#[test]
+fn what_is_left_out_is_added() {
+    let event = accept(sale()).unwrap();
+    assert_eq!(event["specversion"], "1.0");
+    assert_eq!(event["source"], "test");
+    assert_eq!(event["subject"], "123");
+    assert_eq!(event["time"], "2026-11-21T00:00:00Z");
+    assert_eq!(event["dataschema"], "urn:tidings:schema:inventory-change");
+    assert_eq!(event["id"].as_str().unwrap().len(), 36);
+    assert_eq!(event.as_object().unwrap().keys().next_back().unwrap(), "data");
+}
+
+#[test]
+fn what_is_given_is_kept_and_null_is_absent() {
+    let mut document = sale();
+    for (name, value) in [
+        ("id", json!("a b")),
+        ("source", json!("/shop?x=%20")),
+        ("time", json!("2026-02-28T23:59:59.123456789+01:00")),
+        ("subject", json!("s")),
+        ("traceparent", json!("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")),
+        ("flag", json!(true)),
+        ("count", json!(7)),
+        ("gone", Value::Null),
+    ] {
+        document[name] = value;
+    }
+    let event = accept(document.clone()).unwrap();
+    document.as_object_mut().unwrap().remove("gone");
+    for (name, value) in document.as_object().unwrap() {
+        assert_eq!(&event[name], value, "{name}");
+    }
+    assert_eq!(event.get("gone"), None);
+}
+
+#[test]
+fn every_mistake_is_named_with_its_place() {
+    let wrong = json!({"type":"inventory-change","Time":"x","time":"yesterday",
+        "data":{"productID":"1","oldQuantity":"7","newQuantity":1.5,"reason":null}});
+    let mut found = pointers(wrong);
+    found.sort();
+    assert_eq!(
+        found,
+        [
+            "/Time",
+            "/data/newQuantity",
+            "/data/oldQuantity",
+            "/data/productID",
+            "/data/productId",
+            "/data/reason",
+            "/time"
+        ]
+    );
+    assert_eq!(pointers(json!({"type":"inventory-change"})), ["/data"]);
+    assert_eq!(pointers(json!({"data":{}})), ["/type"]);
+    assert_eq!(pointers(json!([])), [""]);
+}
+
+#[test]
+fn a_misspelt_field_is_told_what_it_may_have_meant() {
+    let refusal = accept(json!({"type":"data-update","data":{"resource":"r","id":"1","acton":"update"}})).unwrap_err();
+    assert!(refusal.mistakes.iter().any(|mistake| mistake.message.contains("did you mean action?")), "{refusal:?}");
+}
+
+#[test]
+fn an_unknown_type_is_another_refusal() {
+    let refusal = accept(json!({"type":"inventory-chnage","data":{}})).unwrap_err();
+    assert_eq!(refusal.kind, RefusalKind::UnknownType);
+    assert_eq!(refusal.mistakes[0].pointer, "/type");
+    assert!(refusal.mistakes[0].message.contains("inventory-change"));
+}
+
+#[test]
+fn attributes_follow_cloud_events() {
+    for (name, value) in [
+        ("id", json!("")),
+        ("id", json!(7)),
+        ("id", json!("tab\there")),
+        ("specversion", json!("0.3")),
+        ("source", json!("two words")),
+        ("source", json!("")),
+        ("time", json!("2026-02-30T00:00:00Z")),
+        ("time", json!("2026-02-28 00:00:00Z")),
+        ("dataschema", json!("relative")),
+        ("datacontenttype", json!("text/plain")),
+        ("data_base64", json!("AAAA")),
+        ("extension", json!(1.5)),
+        ("extension", json!({})),
+        ("extension", json!(4_000_000_000_u32)),
+        ("camelCase", json!("x")),
+    ] {
+        let mut document = sale();
+        document[name] = value.clone();
+        assert_eq!(pointers(document), [format!("/{name}")], "{name} = {value}");
+    }
+}
+
+#[test]
+fn own_types_are_validated_as_their_schema_says() {
+    let mut catalog = Catalog::builtin();
+    let schema =
+        r#"{"type":"object","x-tidings-key":"sku","required":["sku"],"properties":{"sku":{"type":"integer"}}}"#;
+    catalog.add("price-change", schema).unwrap();
+    let event = catalog.accept(json!({"type":"price-change","data":{"sku":7,"more":1}}), "", 100, DEFAULTS).unwrap();
+    let event: Value = serde_json::from_str(&event.json).unwrap();
+    assert_eq!(event["subject"], "7");
+    let refusal = catalog.accept(json!({"type":"price-change","data":{}}), "/3", 100, DEFAULTS).unwrap_err();
+    assert_eq!(refusal.mistakes[0].pointer, "/3/data/sku");
+}
+
+#[test]
+fn a_broken_schema_is_refused_with_its_place() {
+    let mut catalog = Catalog::builtin();
+    let mut place = |name: &str, text: &str| catalog.add(name, text).unwrap_err().place;
+    assert_eq!(place("x", "{\n  oops"), "line 2, column 3");
+    assert_eq!(place("x", r#"{"type":"objekt"}"#), "/type");
+    assert_eq!(place("x", r#"{"x-tidings-key":"id"}"#), "/x-tidings-key");
+    assert_eq!(place("x", r#"{"$schema":"http://json-schema.org/draft-07/schema#"}"#), "/$schema");
+    assert_eq!(place("order-status", "{}"), "its name");
+    assert_eq!(place("a/b", "{}"), "its name");
+}
+
+#[test]
+fn an_own_id_is_a_uri_that_nobody_else_has() {
+    let with = |id: Value| json!({"$id":id,"type":"object"}).to_string();
+    let mut catalog = Catalog::builtin();
+    catalog.add("mine", &with(json!("https://example.com/mine"))).unwrap();
+    for id in [
+        json!(7),
+        json!(""),
+        json!("mine"),
+        json!("/mine"),
+        json!("https://example.com/x#"),
+        json!("https://example.com/x#y"),
+        json!("https://example.com/two words"),
+        json!("https:///"),
+        json!(format!("urn:{}", "x".repeat(1024))),
+        json!("https://example.com/mine"),
+        json!("HTTPS://EXAMPLE.com/a/../mine"),
+        json!("urn:tidings:schema:event"),
+        json!("urn:tidings:schema:order-status"),
+        json!(DRAFT),
+    ] {
+        let wrong = catalog.add("other", &with(id.clone()));
+        assert_eq!(wrong.map_err(|error| error.place), Err("/$id".into()), "{id}");
+    }
+    // One that is embedded is as much of an address.
+    let embedding = json!({"$defs":{"a/b":[{"$id":"urn:tidings:schema:order-status"}]}}).to_string();
+    assert_eq!(catalog.add("other", &embedding).unwrap_err().place, "/$defs/a~1b/0/$id");
+    let relative = json!({"$id":"https://example.com/b","$defs":{"x":{"$id":"mine"}}}).to_string();
+    assert_eq!(catalog.add("other", &relative).unwrap_err().place, "/$defs/x/$id");
+    // A name gives an id, too.
+    catalog.add("squatter", &with(json!("urn:tidings:schema:victim"))).unwrap();
+    assert_eq!(catalog.add("victim", "{}").unwrap_err().place, "/$id");
+    // What is no schema but a value, or a field of that name, is no id.
+    let harmless = json!({"properties":{"$id":{"const":{"$id":"mine"}}},"examples":[{"$id":"mine"}]}).to_string();
+    catalog.add("harmless", &harmless).unwrap();
+}
+
+#[test]
+fn the_whole_events_schema_judges_own_types_too() {
+    let mut catalog = Catalog::builtin();
+    let own = json!({"$id":"https://example.com/types/price","type":"object","required":["sku"],
+        "properties":{"sku":{"$ref":"#/$defs/sku"},"parts":{"type":"array","items":{"$ref":"#"}},"unit":{"$ref":"unit"}},
+        "$defs":{"sku":{"type":"integer"},"unit":{"$id":"unit","enum":["kg"]}}});
+    catalog.add("price-change", &own.to_string()).unwrap();
+    catalog.add("note", r#"{"type":"string"}"#).unwrap();
+    let whole = compile(&catalog.event_schema()).unwrap();
+    for (document, right) in [
+        (json!({"type":"price-change","data":{"sku":1,"parts":[{"sku":2}],"unit":"kg"}}), true),
+        (json!({"type":"price-change","data":{"sku":"1"}}), false),
+        (json!({"type":"price-change","data":{"sku":1,"parts":[{}]}}), false),
+        (json!({"type":"price-change","data":{"sku":1,"unit":"g"}}), false),
+        (json!({"type":"note","data":"x"}), true),
+        (json!({"type":"note","data":1}), false),
+        (sale(), true),
+        (json!({"type":"order-status","data":{"sku":1}}), false),
+    ] {
+        assert_eq!(catalog.accept(document.clone(), "", 100, DEFAULTS).is_ok(), right, "{document}");
+        assert_eq!(whole.is_valid(&document), right, "{document}");
+    }
+}
+
+#[test]
+fn the_whole_events_schema_judges_as_the_catalogue_does() {
+    let catalog = Catalog::builtin();
+    let whole = compile(&catalog.event_schema()).unwrap();
+    let mut wrong = sale();
+    wrong["data"]["extra"] = json!(1);
+    for document in [sale(), wrong, json!({"type":"nope","data":{}}), json!({"type":"data-update"})] {
+        let accepted = catalog.accept(document.clone(), "", 100, DEFAULTS).is_ok();
+        assert_eq!(whole.is_valid(&document), accepted, "{document}");
+    }
+}
