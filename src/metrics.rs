@@ -82,7 +82,7 @@ impl Default for Metrics {
         r.register("events_relayed", "Events that came out of the broker, by type", metrics.relayed.clone());
         r.register("deliveries", "Events given to connections", metrics.deliveries.clone());
         r.register("gaps", "Ranges that the log had lost, one for each channel", metrics.gaps.clone());
-        r.register("log_reads", "Reads of the log to fill in what the bus did not bring", metrics.log_reads.clone());
+        r.register("log_reads", "Reads of the log, each of which takes all that is new", metrics.log_reads.clone());
         r.register_with_unit("outbox", "What waits for slow sockets", Unit::Bytes, metrics.outbox_bytes.clone());
         r.register("slow_consumers", "Connections closed with 4008", metrics.slow_consumers.clone());
         r.register("dead_peers", "Connections closed with 4009", metrics.dead_peers.clone());
