@@ -21,6 +21,9 @@ mod http;
 #[cfg(feature = "server")]
 mod hub;
 #[cfg(feature = "server")]
+#[doc(hidden)]
+pub mod load;
+#[cfg(feature = "server")]
 mod metrics;
 #[cfg(feature = "server")]
 mod relay;
