@@ -5,6 +5,7 @@
 
 mod inbound;
 
+use std::future::poll_fn;
 use std::io;
 use std::sync::Arc;
 
@@ -79,7 +80,9 @@ impl Connections {
             if !heard.is_empty() {
                 Box::pin(self.frames(seat, std::mem::take(&mut heard))).await;
             }
-            if ended || outbox.stream().readable().await.is_err() {
+            // Not `readable()`, which waits beside the place where hyper left its waker: that would keep the handshake's task,
+            // more than a kilobyte, for as long as the connection lasts.
+            if ended || poll_fn(|context| outbox.stream().poll_read_ready(context)).await.is_err() {
                 return;
             }
             ended = pump(&mut inbound, outbox, &mut heard);
