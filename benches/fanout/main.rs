@@ -42,7 +42,10 @@ async fn run(arguments: &[String]) -> std::io::Result<()> {
                     }
                 };
                 for (figure, value) in figures {
-                    println!("{round} {} | {} cores {} | {figure} {value:.3}", scenario.name, system.name, system.cores);
+                    println!(
+                        "{round} {} | {} cores {} | {figure} {value:.3}",
+                        scenario.name, system.name, system.cores
+                    );
                     results.entry(format!("{}|{}|{figure}", scenario.name, system.name)).or_default().push(value);
                 }
             }
@@ -50,7 +53,12 @@ async fn run(arguments: &[String]) -> std::io::Result<()> {
     }
     for (name, mut values) in results {
         values.sort_by(f64::total_cmp);
-        println!("{name}: median {:.3} [{:.3} .. {:.3}]", values[values.len() / 2], values[0], values[values.len() - 1]);
+        println!(
+            "{name}: median {:.3} [{:.3} .. {:.3}]",
+            values[values.len() / 2],
+            values[0],
+            values[values.len() - 1]
+        );
     }
     Ok(())
 }

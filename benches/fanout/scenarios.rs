@@ -21,10 +21,19 @@ pub struct Scenario {
 #[derive(Clone, Copy)]
 enum What {
     /// One event after the other, each when everybody has the one before.
-    One { subscribers: usize, events: u64 },
+    One {
+        subscribers: usize,
+        events: u64,
+    },
     /// So many requests under way at any time.
-    Backlog { subscribers: usize, in_flight: usize, time: Duration },
-    Idle { subscribers: usize },
+    Backlog {
+        subscribers: usize,
+        in_flight: usize,
+        time: Duration,
+    },
+    Idle {
+        subscribers: usize,
+    },
 }
 
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -145,7 +154,8 @@ fn per_delivery(usage: Usage, deliveries: u64) -> Figures {
     let each = |value: f64| value / deliveries as f64;
     let mut figures = vec![("CPU ns a delivery", each(usage.cpu_ns))];
     if let Some((user, kernel)) = usage.instructions {
-        figures.extend([("user instructions a delivery", each(user)), ("kernel instructions a delivery", each(kernel))]);
+        figures
+            .extend([("user instructions a delivery", each(user)), ("kernel instructions a delivery", each(kernel))]);
     }
     figures
 }

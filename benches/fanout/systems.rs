@@ -30,7 +30,9 @@ pub struct System {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Floor,
-    Tidings { redis: bool },
+    Tidings {
+        redis: bool,
+    },
     /// A folder of `benches/peers`.
     Peer(&'static str),
 }

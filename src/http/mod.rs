@@ -10,6 +10,7 @@ mod health;
 mod problem;
 mod request_id;
 mod schemas;
+pub mod takeover;
 mod websocket;
 
 use std::sync::Arc;

@@ -9,18 +9,24 @@ use axum::response::Response;
 use super::App;
 use super::problem::Refused;
 
-const HEADER: HeaderName = HeaderName::from_static("x-request-id");
+/// The header that bears it.
+pub(super) const HEADER: HeaderName = HeaderName::from_static("x-request-id");
+
+/// The request's id, for a handler that answers by itself; in the request's extensions.
+#[derive(Clone)]
+pub(super) struct RequestId(pub HeaderValue);
 
 /// The longest id that is taken from a caller, in bytes.
 const MAX_LEN: usize = 128;
 
-pub(super) async fn layer(State(app): State<App>, request: Request, next: Next) -> Response {
+pub(super) async fn layer(State(app): State<App>, mut request: Request, next: Next) -> Response {
     let sane =
         |id: &&HeaderValue| id.len() <= MAX_LEN && !id.is_empty() && id.as_bytes().iter().all(u8::is_ascii_graphic);
     let id = request.headers().get(&HEADER).filter(sane).cloned().unwrap_or_else(|| {
         // A UUID is made of characters that a header may have.
         HeaderValue::try_from(uuid::Uuid::now_v7().to_string()).unwrap_or(HeaderValue::from_static("-"))
     });
+    request.extensions_mut().insert(RequestId(id.clone()));
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let mut response = next.run(request).await;
     if let Some(Refused { code, cause }) = response.extensions().get() {

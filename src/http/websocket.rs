@@ -1,52 +1,44 @@
 //! `GET /v1/ws`: the opening handshake (RFC 6455, section 4.2), after which the socket is the connection's.
 //!
-//! The raw TCP stream is taken out of hyper, so that nothing stands between the fan-out and the kernel.
+//! The connection is taken over from hyper, so that nothing stands between the fan-out and the kernel.
 
+use std::convert::Infallible;
 use std::sync::atomic::Ordering;
 
-use axum::body::Body;
+use axum::Extension;
 use axum::extract::{RawQuery, Request, State};
-use axum::http::{HeaderMap, HeaderValue, Response, StatusCode, Version, header};
-use hyper::upgrade::{OnUpgrade, Upgraded};
-use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
+use axum::http::{HeaderMap, HeaderValue, StatusCode, Version, header};
 use tungstenite::handshake::derive_accept_key;
 
 use super::App;
 use super::problem::{Code, Problem};
+use super::request_id::{self, RequestId};
+use super::takeover::{self, Takeover};
 use crate::protocol::SUBPROTOCOL;
 
 pub(super) async fn upgrade(
     State(app): State<App>,
+    Extension(takeover): Extension<Takeover>,
+    Extension(id): Extension<RequestId>,
     RawQuery(query): RawQuery,
-    mut request: Request,
-) -> Result<Response<Body>, Problem> {
+    request: Request,
+) -> Result<Infallible, Problem> {
     if app.draining.load(Ordering::Relaxed) {
         return Err(Problem::new(Code::Draining, "this node is about to stop: connect to another"));
     }
     let accept = check(&request)?;
     let query = url::form_urlencoded::parse(query.as_deref().unwrap_or_default().as_bytes()).into_owned().collect();
-    let Some(upgrade) = request.extensions_mut().remove::<OnUpgrade>() else {
-        return Err(Problem::new(Code::UpgradeRequired, "this connection cannot become a WebSocket"));
-    };
-    let (connections, tasks) = (app.connections.clone(), app.tasks.clone());
-    app.tasks.spawn(async move {
-        let Ok(upgraded) = upgrade.await else { return };
-        // The accept loop serves nothing but plain TCP, so this is always what is inside.
-        let Ok(parts) = Upgraded::downcast::<TokioIo<TcpStream>>(upgraded) else { return };
-        // A task of its own, so that what an upgrade needs is not kept for as long as the connection lasts.
-        tasks.spawn(connections.serve(parts.io.into_inner(), parts.read_buf, query));
-    });
-    let mut response = Response::new(Body::empty());
-    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
-    let headers = response.headers_mut();
+    let mut headers = HeaderMap::with_capacity(8);
     headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
     headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
     headers.insert(header::SEC_WEBSOCKET_ACCEPT, accept);
     if lists(request.headers(), header::SEC_WEBSOCKET_PROTOCOL, |offered| offered == SUBPROTOCOL) {
         headers.insert(header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(SUBPROTOCOL));
     }
-    Ok(response)
+    headers.insert(request_id::HEADER, id.0);
+    let head = takeover::head(StatusCode::SWITCHING_PROTOCOLS, &headers);
+    let connections = app.connections.clone();
+    match takeover.take(Box::new(move |stream, early| Box::pin(connections.serve(stream, early, head, query)))).await {}
 }
 
 /// Checks the client's part of the handshake and answers its key (section 4.2.2).

@@ -96,7 +96,7 @@ impl Outbox {
     /// Sends frames in their order. A peer for which too much waits already is closed with 4008 instead.
     pub fn send(self: &Arc<Self>, frames: &[&Bytes]) {
         let mut state = self.lock();
-        if state.phase != Phase::Open {
+        if state.phase != Phase::Open || frames.is_empty() {
             return;
         }
         let rest = if state.blocked { Rest { frames, written: 0 } } else { self.write(&mut state, frames) };

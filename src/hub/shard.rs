@@ -18,7 +18,7 @@ use tokio::time::Instant;
 use super::delivery::{Delivery, Step};
 use super::index::{Index, Member, Place};
 use super::outbox::Outbox;
-use super::{HubConfig, frame};
+use super::{HubConfig, Wanted, frame};
 use crate::event::{Catalog, ChannelId, Filter, Position};
 use crate::metrics::Metrics;
 use crate::protocol::{CloseCode, ErrorCode, ServerFrame};
@@ -35,14 +35,15 @@ const MIN_TICK: Duration = Duration::from_millis(5);
 #[derive(Debug)]
 pub enum Item {
     Deliver(Arc<Delivery>),
-    Join(Arc<Outbox>),
+    Join {
+        outbox: Arc<Outbox>,
+        wanted: Vec<Wanted>,
+    },
     Leave(Arc<Outbox>),
     /// `done` is dropped once it was answered.
     Subscribe {
         outbox: Arc<Outbox>,
-        sub: String,
-        channel: ChannelId,
-        filter: Arc<Filter>,
+        wanted: Wanted,
         done: oneshot::Sender<()>,
     },
     Unsubscribe {
@@ -192,14 +193,14 @@ impl Shard {
         match item {
             Item::Deliver(_) => {}
             Item::Settle(_done) => {}
-            Item::Join(outbox) => self.join(outbox),
-            Item::Leave(outbox) => self.leave(&outbox),
-            Item::Subscribe { outbox, sub, channel, filter, done: _done } => {
-                if let Err((code, message)) = self.subscribe(&outbox, &sub, channel, &filter) {
-                    self.refuse(&outbox, code, message, &sub);
-                }
+            Item::Join { outbox, wanted } => {
+                self.join(outbox.clone());
+                let answers: Vec<Bytes> = wanted.into_iter().map(|wanted| self.subscribe(&outbox, wanted)).collect();
+                outbox.send(&answers.iter().collect::<Vec<_>>());
             }
-            Item::Unsubscribe { outbox, sub, done: _done } => self.unsubscribe(&outbox, &sub),
+            Item::Leave(outbox) => self.leave(&outbox),
+            Item::Subscribe { outbox, wanted, done: _done } => outbox.send(&[&self.subscribe(&outbox, wanted)]),
+            Item::Unsubscribe { outbox, sub, done: _done } => outbox.send(&[&self.unsubscribe(&outbox, &sub)]),
             Item::Drain(spread) => {
                 self.draining = Some(spread);
                 self.peers.iter().for_each(|(_, peer)| send_away(&peer.outbox, spread));
@@ -274,16 +275,29 @@ impl Shard {
         self.metrics.connections.dec();
     }
 
-    fn subscribe(
+    /// Answers with a `subscribed` or an `error` frame.
+    fn subscribe(&mut self, outbox: &Outbox, wanted: Wanted) -> Bytes {
+        let Wanted { sub, channel, filter } = wanted;
+        match self.try_subscribe(outbox, &sub, channel, &filter) {
+            Ok(position) => {
+                let channel = self.catalog.get(channel).name.as_ref();
+                frame::server(&ServerFrame::Subscribed { sub: sub.into(), channel: channel.into(), position })
+            }
+            Err((code, message)) => self.refused(code, message, sub),
+        }
+    }
+
+    fn try_subscribe(
         &mut self,
-        outbox: &Arc<Outbox>,
+        outbox: &Outbox,
         name: &str,
         id: ChannelId,
         filter: &Arc<Filter>,
-    ) -> Result<(), (ErrorCode, String)> {
+    ) -> Result<Position, (ErrorCode, String)> {
+        let gone = || (ErrorCode::UnknownSubscription, "this connection has ended".to_owned());
         let number = outbox.seat.load(Ordering::Relaxed);
         let channel = &mut self.channels[id.0 as usize];
-        let Some(peer) = self.peers.get_mut(number as usize) else { return Ok(()) };
+        let peer = self.peers.get_mut(number as usize).ok_or_else(gone)?;
         if peer.subs.iter().flatten().any(|sub| &*sub.name == name) {
             let message = "this connection has a subscription of that name".to_owned();
             return Err((ErrorCode::DuplicateSubscription, message));
@@ -307,23 +321,21 @@ impl Shard {
         let place = channel.index.insert(filter, Member { peer: number, sub: slot as u32 });
         peer.subs[slot] = Some(Sub { name: name.into(), channel: id, place });
         self.metrics.subscriptions.inc();
-        let channel = self.catalog.get(id).name.as_ref();
-        let answer = ServerFrame::Subscribed { sub: name.into(), channel: channel.into(), position };
-        outbox.send(&[&frame::server(&answer)]);
-        Ok(())
+        Ok(position)
     }
 
-    fn unsubscribe(&mut self, outbox: &Arc<Outbox>, name: &str) {
+    /// Answers with an `unsubscribed` or an `error` frame.
+    fn unsubscribe(&mut self, outbox: &Outbox, name: &str) -> Bytes {
         let number = outbox.seat.load(Ordering::Relaxed);
-        let Some(peer) = self.peers.get(number as usize) else { return };
-        match peer.subs.iter().position(|sub| sub.as_ref().is_some_and(|sub| &*sub.name == name)) {
+        let named = |sub: &Option<Sub>| sub.as_ref().is_some_and(|sub| &*sub.name == name);
+        match self.peers.get(number as usize).and_then(|peer| peer.subs.iter().position(named)) {
             Some(slot) => {
                 self.remove(number, slot);
-                outbox.send(&[&frame::server(&ServerFrame::Unsubscribed { sub: name.into() })]);
+                frame::server(&ServerFrame::Unsubscribed { sub: name.into() })
             }
             None => {
                 let message = "this connection has no subscription of that name".to_owned();
-                self.refuse(outbox, ErrorCode::UnknownSubscription, message, name);
+                self.refused(ErrorCode::UnknownSubscription, message, name.into())
             }
         }
     }
@@ -342,9 +354,9 @@ impl Shard {
         }
     }
 
-    fn refuse(&self, outbox: &Arc<Outbox>, code: ErrorCode, message: String, sub: &str) {
+    fn refused(&self, code: ErrorCode, message: String, sub: String) -> Bytes {
         self.metrics.refused(code.as_str());
-        outbox.send(&[&frame::server(&ServerFrame::Error { code, message: message.into(), sub: Some(sub.into()) })]);
+        frame::server(&ServerFrame::Error { code, message: message.into(), sub: Some(sub.into()) })
     }
 
     /// The heartbeats of the connections that are due: a tick takes each `ticks`-th, so that they are spread evenly and

@@ -111,12 +111,7 @@ struct Subscriber {
 }
 
 impl Subscriber {
-    async fn open(
-        address: SocketAddr,
-        dialect: Arc<Dialect>,
-        shared: Arc<Shared>,
-        number: usize,
-    ) -> io::Result<Self> {
+    async fn open(address: SocketAddr, dialect: Arc<Dialect>, shared: Arc<Shared>, number: usize) -> io::Result<Self> {
         let mut stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
         let handshake = format!(

@@ -127,11 +127,13 @@ impl Bench {
     }
 
     async fn connect(&self, client: &Client, shared: &Arc<Shared>) -> Result<Swarm, Failure> {
-        let unreachable = |cause: &dyn std::fmt::Display| Failure::from(format!("cannot reach {}: {cause}", client.url()));
+        let unreachable =
+            |cause: &dyn std::fmt::Display| Failure::from(format!("cannot reach {}: {cause}", client.url()));
         let url = url::Url::parse(&client.url()).map_err(|error| unreachable(&error))?;
         let (host, port) = (url.host_str().unwrap_or_default(), url.port_or_known_default().unwrap_or_default());
-        let mut addresses =
-            tokio::net::lookup_host((host.trim_matches(['[', ']']), port)).await.map_err(|error| unreachable(&error))?;
+        let mut addresses = tokio::net::lookup_host((host.trim_matches(['[', ']']), port))
+            .await
+            .map_err(|error| unreachable(&error))?;
         let address: SocketAddr = addresses.next().ok_or_else(|| unreachable(&"the name has no address"))?;
         let channel: String = url::form_urlencoded::byte_serialize(self.channel.as_bytes()).collect();
         let dialect = Arc::new(Dialect {
