@@ -73,7 +73,7 @@ impl Connections {
             let message = "this address takes the parameter `channel` only: all else is said in frames".to_owned();
             greeting.push(self.refused(ErrorCode::InvalidFrame, message, None));
         }
-        self.hub.join(stream, &greeting.iter().collect::<Vec<_>>(), wanted).await
+        self.hub.join(stream, greeting, wanted).await
     }
 
     /// Reads until the peer has closed, is gone, or has broken the protocol.

@@ -112,12 +112,11 @@ impl Hub {
     }
 
     /// Takes a connection in: it gets a shard and an outbox, is greeted, and subscribed to what it asked for at once.
-    pub async fn join(&self, stream: TcpStream, greeting: &[&Bytes], wanted: Vec<Wanted>) -> Seat {
+    pub async fn join(&self, stream: TcpStream, greeting: Vec<Bytes>, wanted: Vec<Wanted>) -> Seat {
         let outbox = Outbox::new(stream, self.outgoing.clone());
-        outbox.send(greeting);
         let shard = self.next.fetch_add(1, Ordering::Relaxed) % self.shards.len();
         let seat = Seat { shard: self.shards[shard].clone(), outbox };
-        seat.tell(Item::Join { outbox: seat.outbox.clone(), wanted }).await;
+        seat.tell(Item::Join { outbox: seat.outbox.clone(), greeting, wanted }).await;
         seat
     }
 
@@ -172,9 +171,11 @@ impl Seat {
         let _ = answered.await;
     }
 
-    /// Gives the place up.
+    /// Gives the place up; returns when the shard has written all that was before.
     pub async fn leave(self) {
-        self.tell(Item::Leave(self.outbox.clone())).await;
+        let (done, left) = oneshot::channel();
+        self.tell(Item::Leave { outbox: self.outbox.clone(), done }).await;
+        let _ = left.await;
     }
 
     async fn tell(&self, item: Item) {

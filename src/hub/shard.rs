@@ -31,28 +31,15 @@ const MAX_LINKS: usize = 1 << 16;
 const MAX_TICKS: u32 = 256;
 const MIN_TICK: Duration = Duration::from_millis(5);
 
-/// What a shard is told, in order.
+/// What a shard is told, in order. A `done` is dropped once it was done and answered.
 #[derive(Debug)]
 pub enum Item {
     Deliver(Arc<Delivery>),
-    Join {
-        outbox: Arc<Outbox>,
-        wanted: Vec<Wanted>,
-    },
-    Leave(Arc<Outbox>),
-    /// `done` is dropped once it was answered.
-    Subscribe {
-        outbox: Arc<Outbox>,
-        wanted: Wanted,
-        done: oneshot::Sender<()>,
-    },
-    Unsubscribe {
-        outbox: Arc<Outbox>,
-        sub: String,
-        done: oneshot::Sender<()>,
-    },
+    Join { outbox: Arc<Outbox>, greeting: Vec<Bytes>, wanted: Vec<Wanted> },
+    Leave { outbox: Arc<Outbox>, done: oneshot::Sender<()> },
+    Subscribe { outbox: Arc<Outbox>, wanted: Wanted, done: oneshot::Sender<()> },
+    Unsubscribe { outbox: Arc<Outbox>, sub: String, done: oneshot::Sender<()> },
     Drain(Duration),
-    /// `done` is dropped once all before it was written.
     Settle(oneshot::Sender<()>),
 }
 
@@ -193,12 +180,15 @@ impl Shard {
         match item {
             Item::Deliver(_) => {}
             Item::Settle(_done) => {}
-            Item::Join { outbox, wanted } => {
+            Item::Join { outbox, mut greeting, wanted } => {
                 self.join(outbox.clone());
-                let answers: Vec<Bytes> = wanted.into_iter().map(|wanted| self.subscribe(&outbox, wanted)).collect();
-                outbox.send(&answers.iter().collect::<Vec<_>>());
+                greeting.extend(wanted.into_iter().map(|wanted| self.subscribe(&outbox, wanted)));
+                outbox.greet(&greeting.iter().collect::<Vec<_>>());
+                if let Some(spread) = self.draining {
+                    send_away(&outbox, spread);
+                }
             }
-            Item::Leave(outbox) => self.leave(&outbox),
+            Item::Leave { outbox, done: _done } => self.leave(&outbox),
             Item::Subscribe { outbox, wanted, done: _done } => outbox.send(&[&self.subscribe(&outbox, wanted)]),
             Item::Unsubscribe { outbox, sub, done: _done } => outbox.send(&[&self.unsubscribe(&outbox, &sub)]),
             Item::Drain(spread) => {
@@ -253,9 +243,6 @@ impl Shard {
     }
 
     fn join(&mut self, outbox: Arc<Outbox>) {
-        if let Some(spread) = self.draining {
-            send_away(&outbox, spread);
-        }
         let entry = self.peers.vacant_entry();
         outbox.seat.store(entry.key() as u32, Ordering::Relaxed);
         entry.insert(Peer { outbox, subs: Vec::new(), noted: 0, first: END, last: END });
