@@ -28,6 +28,8 @@ mod metrics;
 #[cfg(feature = "server")]
 mod relay;
 #[cfg(feature = "server")]
+mod replay;
+#[cfg(feature = "server")]
 pub mod server;
 #[cfg(feature = "server")]
 pub mod telemetry;

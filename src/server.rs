@@ -46,6 +46,8 @@ const BACKLOG: i32 = 4096;
 const KEEP_ALIVE: Duration = Duration::from_secs(75);
 /// Events by which a publisher may be ahead of the fan-out of its node before its answer is held back.
 const MAX_LAG: u64 = 2_000;
+/// What a replay sends at a time, in bytes: little, so that what is live does not wait for it.
+const REPLAY_BYTES: usize = 64 * 1024;
 /// Of the drain, what is left for what follows after the connections.
 const LAST_STEPS: Duration = Duration::from_millis(500);
 
@@ -97,11 +99,13 @@ pub async fn bind(config: Config, catalog: Arc<Catalog>) -> Result<Server, Serve
         Relay::new(broker.clone(), hub.clone(), catalog.clone(), metrics.clone(), canary_sender, progress.clone());
     let connections = Arc::new(Connections {
         hub: hub.clone(),
+        broker: broker.clone(),
         catalog: catalog.clone(),
         metrics: metrics.clone(),
         node: config.server.node_id.clone(),
         heartbeat_ms: config.websocket.heartbeat.as_millis() as u64,
         max_frame_bytes: config.websocket.max_frame_bytes,
+        replay_bytes: (config.websocket.outbox_bytes / 2).min(REPLAY_BYTES),
     });
     let app = App(Arc::new(AppState {
         catalog,

@@ -5,14 +5,14 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
 use super::{Appended, BUS_CAPACITY, Broker, Bus, Entry, Limits, PAGE_BYTES, Page, Signal, Unavailable};
-use crate::event::{Catalog, ChannelId, Epoch, Event, Position};
+use crate::event::{Catalog, ChannelId, Epoch, Event, Moment, Position};
 use crate::protocol;
 
 struct Memory {
@@ -116,6 +116,24 @@ impl Broker for Memory {
             }
         }
         Ok(Page { epoch: self.epoch.clone(), head: log.head, oldest, entries })
+    }
+
+    async fn taken(&self, channel: ChannelId, from: Moment) -> Result<Position, Unavailable> {
+        let now = Instant::now();
+        let age = match from {
+            Moment::Ago(age) => age,
+            Moment::At(millis) => {
+                let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as i64;
+                // What is in the future has not been taken yet.
+                Duration::from_millis(u64::try_from(wall.saturating_sub(millis)).unwrap_or_default())
+            }
+        };
+        let mut state = self.lock();
+        let log = &mut state.logs[channel.0 as usize];
+        log.expire(&self.limits, now);
+        let oldest = log.head + 1 - log.entries.len() as u64;
+        let before = log.entries.partition_point(|entry| now - entry.at > age);
+        Ok(self.position(oldest - 1 + before as u64))
     }
 
     async fn canary(&self, number: u64) -> Result<(), Unavailable> {

@@ -15,7 +15,7 @@ use bytes::Bytes;
 use tokio::sync::mpsc;
 
 use crate::config::{BrokerConfig, BrokerUrl};
-use crate::event::{Catalog, ChannelId, Epoch, Event, Position};
+use crate::event::{Catalog, ChannelId, Epoch, Event, Moment, Position};
 
 /// A log for each channel, with positions, deduplication and retention.
 #[async_trait]
@@ -35,6 +35,9 @@ pub trait Broker: Send + Sync + 'static {
     /// A `known` ahead of the log in the log's own epoch proves that the log lost its newest events: the backend then
     /// begins a new epoch before it answers, so that no position ever stands for two events.
     async fn read(&self, channel: ChannelId, known: Option<&Position>, limit: usize) -> Result<Page, Unavailable>;
+
+    /// The position after which stand the events that the broker took from this moment on, by its own clock.
+    async fn taken(&self, channel: ChannelId, from: Moment) -> Result<Position, Unavailable>;
 
     /// Sends [`Signal::Canary`] with this number through the bus, by the way that events take.
     async fn canary(&self, number: u64) -> Result<(), Unavailable>;

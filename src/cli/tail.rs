@@ -19,10 +19,11 @@ use crate::event::Position;
 
 /// Follow events as they come.
 ///
-/// Connects again by itself when the daemon goes away, and says so on stderr; what it missed meanwhile is named there.
+/// Connects again by itself when the daemon goes away, and says so on stderr; it goes on where it was, and names what the
+/// log no longer has.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  tidings tail\n  tidings tail inventory-change --where productId=123 --where productId=124\n  tidings tail order-status --json | jq .event.data\n  tidings tail cache-invalidate --where 'keys={\"prefix\":\"user:\"}' --count 10"
+    after_help = "Examples:\n  tidings tail\n  tidings tail inventory-change --where productId=123 --where productId=124\n  tidings tail order-status --json | jq .event.data\n  tidings tail cache-invalidate --where 'keys={\"prefix\":\"user:\"}' --count 10\n  tidings tail order-status --since 10m"
 )]
 pub struct Tail {
     /// Channels to follow; all where none is given.
@@ -31,6 +32,10 @@ pub struct Tail {
     /// Only events with this value in a field of their data; a field given again may have either value.
     #[arg(long = "where", value_name = "FIELD=VALUE")]
     filter: Vec<Field>,
+    /// First what the log has from there on: a position, `start`, a time such as 2026-11-21T10:00:00Z, or an age such as
+    /// 10m.
+    #[arg(long, value_name = "CURSOR|10m|start")]
+    since: Option<String>,
     /// End after so many events.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     count: Option<u64>,
@@ -49,6 +54,11 @@ impl Tail {
             subscriptions = subscriptions(&client, self.channels, &self.filter) => subscriptions?,
             _ = &mut interrupted => return Ok(()),
         };
+        let subscriptions = subscriptions.into_iter().map(|wanted| match &self.since {
+            Some(since) => wanted.since(since),
+            None => wanted,
+        });
+        let subscriptions: Vec<_> = subscriptions.collect();
         let mut awaited: HashSet<_> = subscriptions.iter().map(|wanted| wanted.channel.clone()).collect();
         let mut printer = Printer::new(self.json);
         let mut connection = Connection::default();

@@ -10,23 +10,28 @@ use std::io;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use serde_json::Value;
 use tokio::net::TcpStream;
 
-use crate::event::{Catalog, ChannelId, Filter, FilterError};
-use crate::hub::{Hub, Outbox, Seat, Wanted, frame};
+use crate::broker::{Broker, Unavailable};
+use crate::event::{Catalog, ChannelId, Filter, FilterError, ParseSinceError, Since};
+use crate::hub::{Begin, Hub, Outbox, Seat, Wanted, frame};
 use crate::metrics::Metrics;
 use crate::protocol::{self, ClientFrame, ErrorCode, ServerFrame, Subscribe};
+use crate::replay;
 use inbound::{Inbound, Said};
 
 /// What all connections of a node share.
-#[derive(Debug)]
 pub struct Connections {
     pub hub: Arc<Hub>,
+    pub broker: Arc<dyn Broker>,
     pub catalog: Arc<Catalog>,
     pub metrics: Arc<Metrics>,
     pub node: String,
     pub heartbeat_ms: u64,
     pub max_frame_bytes: usize,
+    /// What a replay sends at a time, in bytes.
+    pub replay_bytes: usize,
 }
 
 impl Connections {
@@ -63,9 +68,10 @@ impl Connections {
         let mut wanted = Vec::new();
         if query.iter().all(|(name, _)| name == "channel") {
             for (_, channel) in query {
-                match self.resolve(Subscribe { sub: channel.clone(), channel, filter: None }) {
-                    Ok(subscription) => wanted.push(subscription),
-                    Err(refused) => greeting.push(refused),
+                let (sub, begin) = (channel.clone(), Begin::Live { recovered: false });
+                match self.find(&channel, None) {
+                    Ok((channel, filter)) => wanted.push(Wanted { sub, channel, filter, begin }),
+                    Err((code, message)) => greeting.push(self.refused(code, message, Some(sub))),
                 }
             }
         } else {
@@ -113,34 +119,49 @@ impl Connections {
     }
 
     async fn subscribe(&self, seat: &Seat, subscribe: Subscribe) {
-        match self.resolve(subscribe) {
-            Ok(wanted) => seat.subscribe(wanted).await,
-            Err(refused) => seat.outbox().send(&[&refused]),
+        let sub = subscribe.sub.clone();
+        match self.wanted(subscribe).await {
+            Ok(wanted) => {
+                if let Some(feed) = seat.subscribe(wanted).await {
+                    // It ends when the connection does, or is live.
+                    tokio::spawn(replay::run(self.broker.clone(), self.catalog.clone(), feed, self.replay_bytes));
+                }
+            }
+            Err((code, message)) => seat.outbox().send(&[&self.refused(code, message, Some(sub))]),
         }
     }
 
-    /// What a subscription names, or the `error` frame where there is no such thing.
-    fn resolve(&self, subscribe: Subscribe) -> Result<Wanted, Bytes> {
-        match self.find(&subscribe) {
-            Ok((channel, filter)) => Ok(Wanted { sub: subscribe.sub, channel, filter: Arc::new(filter) }),
-            Err((code, message)) => Err(self.refused(code, message, Some(subscribe.sub))),
-        }
+    /// What a subscription asks for.
+    async fn wanted(&self, subscribe: Subscribe) -> Result<Wanted, (ErrorCode, String)> {
+        let Subscribe { sub, channel: name, filter, since } = subscribe;
+        let (channel, filter) = self.find(&name, filter.as_ref())?;
+        let begin = match since {
+            None => Begin::Live { recovered: false },
+            Some(text) => {
+                let invalid = |message| (ErrorCode::InvalidPosition, message);
+                let since: Since = text.parse().map_err(|error: ParseSinceError| invalid(error.to_string()))?;
+                let since = since.of(&name).ok_or_else(|| invalid(format!("this cursor says nothing of {name}")))?;
+                let unavailable = |error: Unavailable| (ErrorCode::BrokerUnavailable, error.to_string());
+                replay::begin(&*self.broker, channel, &since).await.map_err(unavailable)?
+            }
+        };
+        Ok(Wanted { sub, channel, filter, begin })
     }
 
-    fn find(&self, subscribe: &Subscribe) -> Result<(ChannelId, Filter), (ErrorCode, String)> {
-        let name = &subscribe.channel;
+    /// The channel and the filter of these names.
+    fn find(&self, name: &str, filter: Option<&Value>) -> Result<(ChannelId, Arc<Filter>), (ErrorCode, String)> {
         let Some(channel) = self.catalog.channel(name) else {
             let meant = self.catalog.nearest(name).map(|near| format!("; did you mean {near}?")).unwrap_or_default();
             return Err((ErrorCode::UnknownChannel, format!("no such channel here{meant}")));
         };
-        let filter = match &subscribe.filter {
+        let filter = match filter {
             None => Filter::default(),
             Some(filter) => Filter::parse(filter, self.catalog.get(channel)).map_err(|error| match error {
                 FilterError::UnknownField(message) => (ErrorCode::UnknownField, message),
                 FilterError::Invalid(message) => (ErrorCode::InvalidFilter, message),
             })?,
         };
-        Ok((channel, filter))
+        Ok((channel, Arc::new(filter)))
     }
 
     fn refused(&self, code: ErrorCode, message: String, sub: Option<String>) -> Bytes {
@@ -199,6 +220,8 @@ fn take(inbound: &mut Inbound, outbox: &Arc<Outbox>, bytes: &mut [u8], heard: &m
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::broker;
+    use crate::config::{BrokerConfig, BrokerUrl};
     use crate::hub::HubConfig;
     use std::time::Duration;
     use tokio::net::TcpListener;
@@ -210,9 +233,26 @@ mod tests {
         let config =
             HubConfig { shards: 1, heartbeat: Duration::from_secs(25), max_subscriptions: 1, outbox_bytes: 1024 };
         let hub = Arc::new(Hub::start(&config, &catalog, &metrics).unwrap());
+        let broker = BrokerConfig {
+            broker: BrokerUrl::Memory,
+            prefix: String::new(),
+            namespace: String::new(),
+            log_max_events: 1,
+            log_max_age: Duration::from_secs(1),
+            dedup_window: Duration::from_secs(1),
+        };
+        let (broker, _bus) = broker::open(&broker, &catalog).unwrap();
         let node = "node".to_owned();
-        let connections =
-            Arc::new(Connections { hub, catalog, metrics, node, heartbeat_ms: 25_000, max_frame_bytes: 1024 });
+        let connections = Arc::new(Connections {
+            hub,
+            broker,
+            catalog,
+            metrics,
+            node,
+            heartbeat_ms: 25_000,
+            max_frame_bytes: 1024,
+            replay_bytes: 1024,
+        });
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let task = connections.serve(stream, Bytes::new(), Vec::new(), Vec::new());

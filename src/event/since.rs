@@ -39,7 +39,9 @@ pub struct Cursor(pub BTreeMap<String, Position>);
 
 /// The text says nothing of the kind.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is no position, no cursor of this daemon, no time and no age: write start, now, 10m or 2026-11-21T10:00:00Z")]
+#[error(
+    "{0:?} is no position, no cursor of this daemon, no time and no age: write start, now, 10m or 2026-11-21T10:00:00Z"
+)]
 pub struct ParseSinceError(String);
 
 impl Since {
@@ -70,7 +72,9 @@ impl FromStr for Since {
         if let Ok(time) = text.parse::<jiff::Timestamp>() {
             return Ok(Self::Taken(Moment::At(time.as_millisecond())));
         }
-        age(text).map(|age| Self::Taken(Moment::Ago(age))).ok_or_else(|| ParseSinceError(text.chars().take(100).collect()))
+        age(text)
+            .map(|age| Self::Taken(Moment::Ago(age)))
+            .ok_or_else(|| ParseSinceError(text.chars().take(100).collect()))
     }
 }
 
@@ -131,7 +135,21 @@ mod tests {
 
     #[test]
     fn what_says_nothing_is_refused() {
-        for text in ["", "k3", "k3:", "10", "m", "10 m", "-10m", "yesterday", "a=b", "a=k3:1,", "=", "2026-11-21", "9999999999999999999d"] {
+        for text in [
+            "",
+            "k3",
+            "k3:",
+            "10",
+            "m",
+            "10 m",
+            "-10m",
+            "yesterday",
+            "a=b",
+            "a=k3:1,",
+            "=",
+            "2026-11-21",
+            "9999999999999999999d",
+        ] {
             assert!(text.parse::<Since>().is_err(), "{text}");
         }
     }

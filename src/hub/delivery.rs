@@ -53,13 +53,18 @@ impl Delivery {
         Self { channel, position, step: Step::Event(Encoded { frame, text, data: OnceLock::new() }) }
     }
 
-    /// Bytes that it puts on the socket of one who wants it.
-    pub fn size(&self) -> usize {
+    /// What it puts on the socket of one who wants it.
+    pub fn frame(&self) -> Option<&Bytes> {
         match &self.step {
-            Step::Known => 0,
-            Step::Event(event) => event.frame.len(),
-            Step::Gap(frame) => frame.len(),
+            Step::Known => None,
+            Step::Event(event) => Some(&event.frame),
+            Step::Gap(frame) => Some(frame),
         }
+    }
+
+    /// The bytes of that.
+    pub fn size(&self) -> usize {
+        self.frame().map_or(0, Bytes::len)
     }
 
     /// A range that is lost: all after `from`, up to and including `position`.

@@ -6,10 +6,12 @@
 //! makes `subscribed` name the exact position after which a stream begins.
 
 mod delivery;
+mod feed;
 pub mod frame;
 mod index;
 mod outbox;
 mod outgoing;
+mod replay;
 mod shard;
 
 use std::sync::Arc;
@@ -22,9 +24,10 @@ use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 
 pub use delivery::Delivery;
+pub use feed::{Fed, Feed};
 pub use outbox::Outbox;
 
-use crate::event::{Catalog, ChannelId, Filter};
+use crate::event::{Catalog, ChannelId, Filter, Position};
 use crate::metrics::Metrics;
 use outgoing::Outgoing;
 use shard::{Item, Shard};
@@ -141,6 +144,17 @@ pub struct Wanted {
     pub sub: String,
     pub channel: ChannelId,
     pub filter: Arc<Filter>,
+    pub begin: Begin,
+}
+
+/// Where a subscription begins.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Begin {
+    /// With what comes from now on. `recovered`: it was asked for with `since`.
+    Live { recovered: bool },
+    /// With what stands after this position in the log. What was asked for is `lost`, where the log no longer reaches
+    /// back to it.
+    After { position: Position, lost: Option<Position> },
 }
 
 /// A connection's place in the hub.
@@ -157,11 +171,14 @@ impl Seat {
 
     /// Subscribes; returns when the shard has answered with a `subscribed` or an `error` frame, so that answers come in
     /// the order of what they answer, and so that one connection's commands never fill the inbox.
-    pub async fn subscribe(&self, wanted: Wanted) {
+    ///
+    /// A subscription that begins in the log comes with a [`Feed`]: whoever has it brings what the log has.
+    pub async fn subscribe(&self, wanted: Wanted) -> Option<Feed> {
+        let channel = wanted.channel;
         let (done, answered) = oneshot::channel();
         self.tell(Item::Subscribe { outbox: self.outbox.clone(), wanted, done }).await;
-        // The shard drops its end when it has answered.
-        let _ = answered.await;
+        let (ticket, position) = answered.await.ok()??;
+        Some(Feed { shard: self.shard.clone(), outbox: self.outbox.clone(), channel, ticket, position })
     }
 
     /// Ends a subscription; returns when the shard has answered with an `unsubscribed` or an `error` frame.

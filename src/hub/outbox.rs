@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::net::TcpStream;
+use tokio::sync::oneshot;
 
 use super::frame;
 use super::outgoing::Outgoing;
@@ -55,6 +56,8 @@ struct State {
     /// The answer to the last Ping, where it could not be written at once. Only the last one is answered (RFC 6455,
     /// section 5.5.3): a flood of Pings that are never read costs nothing.
     pong: Option<Bytes>,
+    /// Who waits until nothing waits here.
+    drained: Option<oneshot::Sender<()>>,
 }
 
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -153,6 +156,23 @@ impl Outbox {
     /// Answers a peer's Close.
     pub fn close_echo(self: &Arc<Self>, code: Option<u16>) {
         self.close_with(&mut self.lock(), frame::close_echo(code));
+    }
+
+    /// Waits until nothing waits here; false where nothing will be sent any more. For one at a time.
+    pub(super) async fn drained(&self) -> bool {
+        let drained = {
+            let mut state = self.lock();
+            if state.phase != Phase::Open {
+                return false;
+            }
+            if !state.blocked {
+                return true;
+            }
+            let (sender, drained) = oneshot::channel();
+            state.drained = Some(sender);
+            drained
+        };
+        drained.await.is_ok()
     }
 
     /// Whether a Close was sent or queued, or the socket is gone.
@@ -276,6 +296,7 @@ impl Outbox {
             return;
         }
         state.phase = Phase::Closing;
+        state.drained = None;
         self.uncount(state);
         let before = state.bytes;
         state.bytes += close.len() + FRAME_COST;
@@ -307,6 +328,10 @@ impl Outbox {
             if state.queue.is_empty() {
                 // A burst's memory is given back.
                 state.queue = VecDeque::new();
+                if let Some(drained) = state.drained.take() {
+                    // Who waited may have gone.
+                    let _ = drained.send(());
+                }
                 return Flushed::All;
             }
             let mut slices = [IoSlice::new(&[]); MAX_SLICES];

@@ -16,9 +16,11 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 use super::delivery::{Delivery, Step};
+use super::feed::{Fed, Ticket};
 use super::index::{Index, Member, Place};
 use super::outbox::Outbox;
-use super::{HubConfig, Wanted, frame};
+use super::replay::{self, Recent, Replays};
+use super::{Begin, HubConfig, Wanted, frame};
 use crate::event::{Catalog, ChannelId, Filter, Position};
 use crate::metrics::Metrics;
 use crate::protocol::{CloseCode, ErrorCode, ServerFrame};
@@ -37,7 +39,8 @@ pub enum Item {
     Deliver(Arc<Delivery>),
     Join { outbox: Arc<Outbox>, greeting: Vec<Bytes>, wanted: Vec<Wanted> },
     Leave { outbox: Arc<Outbox>, done: oneshot::Sender<()> },
-    Subscribe { outbox: Arc<Outbox>, wanted: Wanted, done: oneshot::Sender<()> },
+    Subscribe { outbox: Arc<Outbox>, wanted: Wanted, done: oneshot::Sender<Option<(Ticket, Position)>> },
+    Feed { ticket: Ticket, steps: Vec<Delivery>, done: oneshot::Sender<Fed> },
     Unsubscribe { outbox: Arc<Outbox>, sub: String, done: oneshot::Sender<()> },
     Drain(Duration),
     Settle(oneshot::Sender<()>),
@@ -51,6 +54,7 @@ pub struct Shard {
     max_subscriptions: usize,
 
     peers: Slab<Peer>,
+    replays: Replays,
     channels: Vec<Channel>,
     batch: Batch,
 
@@ -80,7 +84,15 @@ struct Peer {
 struct Sub {
     name: Box<str>,
     channel: ChannelId,
-    place: Place,
+    standing: Standing,
+}
+
+#[derive(Clone, Copy)]
+enum Standing {
+    /// In the channel's index.
+    Live(Place),
+    /// In this replay.
+    Replayed(u32),
 }
 
 #[derive(Default)]
@@ -88,6 +100,9 @@ struct Channel {
     /// All up to here was given to this shard's connections; `None` until the broker was reached.
     position: Option<Position>,
     index: Index,
+    /// The replays that are to come to what is live, and what they may need for it.
+    replays: Vec<u32>,
+    recent: Recent,
 }
 
 /// What is to be written: for each touched connection a chain of links, one for each of its frames.
@@ -125,6 +140,7 @@ impl Shard {
             heartbeat: config.heartbeat,
             max_subscriptions: config.max_subscriptions,
             peers: Slab::new(),
+            replays: Replays::default(),
             batch: Batch::default(),
             draining: None,
             due: 0,
@@ -182,14 +198,20 @@ impl Shard {
             Item::Settle(_done) => {}
             Item::Join { outbox, mut greeting, wanted } => {
                 self.join(outbox.clone());
-                greeting.extend(wanted.into_iter().map(|wanted| self.subscribe(&outbox, wanted)));
+                greeting.extend(wanted.into_iter().flat_map(|wanted| self.subscribe(&outbox, wanted).0));
                 outbox.greet(&greeting.iter().collect::<Vec<_>>());
                 if let Some(spread) = self.draining {
                     send_away(&outbox, spread);
                 }
             }
             Item::Leave { outbox, done: _done } => self.leave(&outbox),
-            Item::Subscribe { outbox, wanted, done: _done } => outbox.send(&[&self.subscribe(&outbox, wanted)]),
+            Item::Subscribe { outbox, wanted, done } => {
+                let (answer, replay) = self.subscribe(&outbox, wanted);
+                outbox.send(&answer.iter().collect::<Vec<_>>());
+                // Nobody waits for it where the connection has ended meanwhile.
+                let _ = done.send(replay);
+            }
+            Item::Feed { ticket, steps, done } => self.feed(ticket, &steps, done),
             Item::Unsubscribe { outbox, sub, done: _done } => outbox.send(&[&self.unsubscribe(&outbox, &sub)]),
             Item::Drain(spread) => {
                 self.draining = Some(spread);
@@ -198,7 +220,14 @@ impl Shard {
         }
     }
 
-    fn deliver(&mut self, delivery: &Delivery) {
+    fn deliver(&mut self, delivery: &Arc<Delivery>) {
+        self.deliver_live(delivery);
+        if !self.channels[delivery.channel.0 as usize].replays.is_empty() {
+            self.pass_replays(delivery);
+        }
+    }
+
+    fn deliver_live(&mut self, delivery: &Delivery) {
         let channel = &mut self.channels[delivery.channel.0 as usize];
         channel.position = Some(delivery.position.clone());
         self.batch.event += 1;
@@ -262,16 +291,27 @@ impl Shard {
         self.metrics.connections.dec();
     }
 
-    /// Answers with a `subscribed` or an `error` frame.
-    fn subscribe(&mut self, outbox: &Outbox, wanted: Wanted) -> Bytes {
-        let Wanted { sub, channel, filter } = wanted;
-        match self.try_subscribe(outbox, &sub, channel, &filter) {
-            Ok(position) => {
-                let channel = self.catalog.get(channel).name.as_ref();
-                frame::server(&ServerFrame::Subscribed { sub: sub.into(), channel: channel.into(), position })
-            }
-            Err((code, message)) => self.refused(code, message, sub),
+    /// Answers with a `subscribed` (and where the log no longer reaches back, a `gap`) or an `error` frame, and with the
+    /// replay that begins.
+    fn subscribe(&mut self, outbox: &Outbox, wanted: Wanted) -> (Vec<Bytes>, Option<(Ticket, Position)>) {
+        let Wanted { sub, channel, filter, begin } = wanted;
+        let (recovered, lost) = match &begin {
+            Begin::Live { recovered } => (recovered.then_some(true), None),
+            Begin::After { lost, .. } => (Some(lost.is_none()), lost.clone()),
+        };
+        let (position, ticket) = match self.try_subscribe(outbox, &sub, channel, filter, begin) {
+            Ok(stands) => stands,
+            Err((code, message)) => return (vec![self.refused(code, message, sub)], None),
+        };
+        let name = self.catalog.get(channel).name.as_ref();
+        let subscribed =
+            ServerFrame::Subscribed { sub: sub.into(), channel: name.into(), position: position.clone(), recovered };
+        let mut answer = vec![frame::server(&subscribed)];
+        if let Some(from) = lost {
+            self.metrics.gaps.inc();
+            answer.push(frame::server(&ServerFrame::Gap { channel: name.into(), from, position: position.clone() }));
         }
+        (answer, ticket.map(|ticket| (ticket, position)))
     }
 
     fn try_subscribe(
@@ -279,8 +319,9 @@ impl Shard {
         outbox: &Outbox,
         name: &str,
         id: ChannelId,
-        filter: &Arc<Filter>,
-    ) -> Result<Position, (ErrorCode, String)> {
+        filter: Arc<Filter>,
+        begin: Begin,
+    ) -> Result<(Position, Option<Ticket>), (ErrorCode, String)> {
         let gone = || (ErrorCode::UnknownSubscription, "this connection has ended".to_owned());
         let number = outbox.seat.load(Ordering::Relaxed);
         let channel = &mut self.channels[id.0 as usize];
@@ -293,22 +334,126 @@ impl Shard {
         if peer.subs.iter().flatten().count() >= max {
             return Err((ErrorCode::TooManySubscriptions, format!("a connection has at most {max} subscriptions")));
         }
-        let Some(position) = channel.position.clone() else {
+        let Some(live) = channel.position.clone() else {
             let message = "the broker has not been reached yet: try again".to_owned();
             return Err((ErrorCode::BrokerUnavailable, message));
         };
-        if peer.subs.iter().flatten().all(|sub| sub.channel != id) {
+        let slot = peer.subs.iter().position(Option::is_none).unwrap_or(peer.subs.len());
+        let member = Member { peer: number, sub: slot as u32 };
+        // A connection has one position in a channel.
+        let other = peer.subs.iter().flatten().find(|sub| sub.channel == id).map(|sub| sub.standing);
+        let stands = match other {
+            Some(Standing::Replayed(replay)) => self.replays.get(replay).map_or(live, |replay| replay.position.clone()),
+            Some(Standing::Live(_)) | None => live,
+        };
+        let behind = match &begin {
+            Begin::Live { .. } => None,
+            Begin::After { position, lost } => {
+                let reached = position.same_epoch(&stands) && position.offset >= stands.offset;
+                (!reached || (other.is_none() && *position != stands) || lost.is_some()).then(|| position.clone())
+            }
+        };
+        if let (Some(position), Some(_)) = (&behind, other)
+            && *position != stands
+        {
+            let message = format!("this connection's stream of the channel stands at {stands}, and cannot go back");
+            return Err((ErrorCode::InvalidPosition, message));
+        }
+        let mut ticket = None;
+        let (position, standing) = match (other, behind) {
+            (Some(Standing::Replayed(replay)), _) => {
+                if let Some(replay) = self.replays.get_mut(replay) {
+                    replay.subs.push(replay::Member { sub: slot as u32, filter });
+                }
+                (stands, Standing::Replayed(replay))
+            }
+            (None, Some(position)) => {
+                let member = replay::Member { sub: slot as u32, filter };
+                let begun = self.replays.insert(number, id, position.clone(), member);
+                channel.replays.push(begun.slot);
+                ticket = Some(begun);
+                (position, Standing::Replayed(begun.slot))
+            }
+            (Some(Standing::Live(_)) | None, _) => (stands, Standing::Live(channel.index.insert(&filter, member))),
+        };
+        if other.is_none() {
             self.subscribers[id.0 as usize].fetch_add(1, Ordering::Relaxed);
         }
-        let slot = peer.subs.iter().position(Option::is_none).unwrap_or_else(|| {
+        if slot == peer.subs.len() {
             peer.subs.reserve_exact(1);
             peer.subs.push(None);
-            peer.subs.len() - 1
-        });
-        let place = channel.index.insert(filter, Member { peer: number, sub: slot as u32 });
-        peer.subs[slot] = Some(Sub { name: name.into(), channel: id, place });
+        }
+        peer.subs[slot] = Some(Sub { name: name.into(), channel: id, standing });
         self.metrics.subscriptions.inc();
-        Ok(position)
+        Ok((position, ticket))
+    }
+
+    /// Sends what the log has, and brings the replay to what is live where it can be.
+    fn feed(&mut self, ticket: Ticket, steps: &[Delivery], done: oneshot::Sender<Fed>) {
+        let Some(replay) = self.replays.of(ticket) else {
+            let _ = done.send(Fed::Gone);
+            return;
+        };
+        let wanted: Vec<&Bytes> = steps.iter().filter(|step| replay.takes(step)).filter_map(Delivery::frame).collect();
+        self.metrics.replayed.inc_by(wanted.len() as u64);
+        let outbox = &self.peers[replay.peer as usize].outbox;
+        outbox.send(&wanted);
+        let channel = &self.channels[replay.channel.0 as usize];
+        let Some(live) = &channel.position else { return };
+        if replay.position.same_epoch(live) && replay.position.offset > live.offset {
+            // The log was read before what is live came here: it will.
+            replay.ahead = Some(done);
+            return;
+        }
+        if replay.position != *live {
+            let position = replay.position.clone();
+            let Some(rest) = channel.recent.after(&position) else {
+                let _ = done.send(if outbox.is_closing() { Fed::Gone } else { Fed::On });
+                return;
+            };
+            let rest: Vec<&Bytes> = rest.filter(|step| replay.takes(step)).filter_map(|step| step.frame()).collect();
+            self.metrics.replayed.inc_by(rest.len() as u64);
+            outbox.send(&rest);
+        }
+        self.go_live(ticket.slot);
+        let _ = done.send(Fed::Live);
+    }
+
+    /// What is live has made a step: replays that are waiting for it join it.
+    fn pass_replays(&mut self, delivery: &Arc<Delivery>) {
+        let channel = &mut self.channels[delivery.channel.0 as usize];
+        channel.recent.push(delivery);
+        let mut reached = Vec::new();
+        for slot in channel.replays.iter().copied() {
+            let Some(replay) = self.replays.get_mut(slot) else { continue };
+            if !replay.position.same_epoch(&delivery.position) {
+                // The log was lost: it will say what is missing.
+                if let Some(done) = replay.ahead.take() {
+                    let _ = done.send(Fed::On);
+                }
+            } else if delivery.position.offset >= replay.position.offset
+                && let Some(done) = replay.ahead.take()
+            {
+                reached.push((slot, done));
+            }
+        }
+        for (slot, done) in reached {
+            self.go_live(slot);
+            let _ = done.send(Fed::Live);
+        }
+    }
+
+    /// The replay stands where the channel stands.
+    fn go_live(&mut self, slot: u32) {
+        let Some(replay) = self.replays.remove(slot) else { return };
+        let channel = &mut self.channels[replay.channel.0 as usize];
+        channel.forget(slot);
+        for replay::Member { sub, filter } in replay.subs {
+            let place = channel.index.insert(&filter, Member { peer: replay.peer, sub });
+            if let Some(sub) = &mut self.peers[replay.peer as usize].subs[sub as usize] {
+                sub.standing = Standing::Live(place);
+            }
+        }
     }
 
     /// Answers with an `unsubscribed` or an `error` frame.
@@ -334,10 +479,24 @@ impl Shard {
             self.subscribers[sub.channel.0 as usize].fetch_sub(1, Ordering::Relaxed);
         }
         self.metrics.subscriptions.dec();
-        if let Some(moved) = self.channels[sub.channel.0 as usize].index.remove(sub.place)
-            && let Some(other) = &mut self.peers[moved.peer as usize].subs[moved.sub as usize]
-        {
-            other.place = sub.place;
+        let channel = &mut self.channels[sub.channel.0 as usize];
+        match sub.standing {
+            Standing::Live(place) => {
+                if let Some(moved) = channel.index.remove(place)
+                    && let Some(other) = &mut self.peers[moved.peer as usize].subs[moved.sub as usize]
+                {
+                    other.standing = sub.standing;
+                }
+            }
+            Standing::Replayed(replay) => {
+                let Some(replayed) = self.replays.get_mut(replay) else { return };
+                replayed.subs.retain(|member| member.sub != slot as u32);
+                if replayed.subs.is_empty() {
+                    channel.forget(replay);
+                    // Whoever feeds it is told that it has gone.
+                    self.replays.remove(replay);
+                }
+            }
         }
     }
 
@@ -362,13 +521,26 @@ impl Shard {
                 .iter()
                 .flatten()
                 .filter_map(|sub| {
-                    let position = self.channels[sub.channel.0 as usize].position.clone()?;
+                    let position = match sub.standing {
+                        Standing::Live(_) => self.channels[sub.channel.0 as usize].position.clone()?,
+                        Standing::Replayed(replay) => self.replays.get(replay)?.position.clone(),
+                    };
                     Some((Cow::from(&*self.catalog.get(sub.channel).name), position))
                 })
                 .collect();
             peer.outbox.send(&[&ping, &frame::server(&ServerFrame::Heartbeat { positions })]);
         }
         self.due = (self.due + self.stride) % self.ticks;
+    }
+}
+
+impl Channel {
+    /// A replay has ended.
+    fn forget(&mut self, replay: u32) {
+        self.replays.retain(|other| *other != replay);
+        if self.replays.is_empty() {
+            self.recent.clear();
+        }
     }
 }
 

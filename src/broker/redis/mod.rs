@@ -30,7 +30,7 @@ use self::commands::{Commands, Script, unreadable};
 use self::target::Target;
 use super::{Appended, BUS_CAPACITY, Broker, Bus, Entry, Limits, PAGE_BYTES, Page, Signal, Unavailable};
 use crate::config::BrokerConfig;
-use crate::event::{Catalog, ChannelId, Epoch, Event, Position};
+use crate::event::{Catalog, ChannelId, Epoch, Event, Moment, Position};
 
 /// How long an answer of Redis may take. A publisher is told within 3 s that the broker is unavailable.
 const ANSWER: Duration = Duration::from_secs(2);
@@ -42,6 +42,7 @@ struct Redis {
     limits: Limits,
     append: Script,
     read: Script,
+    taken: Script,
     tasks: TaskTracker,
     /// Ends the tasks: when the broker is closed, and when it is dropped.
     closing: CancellationToken,
@@ -73,6 +74,7 @@ pub(super) fn open(
         limits,
         append: Script::new(concat!(include_str!("log.lua"), include_str!("append.lua"))),
         read: Script::new(concat!(include_str!("log.lua"), include_str!("read.lua"))),
+        taken: Script::new(concat!(include_str!("log.lua"), include_str!("taken.lua"))),
         tasks,
         _closing: closing.clone().drop_guard(),
         closing,
@@ -134,6 +136,18 @@ impl Broker for Redis {
             .collect::<Result<_, Unavailable>>()?;
         channel.learn(&Position::new(epoch.clone(), head));
         Ok(Page { epoch, head, oldest, entries })
+    }
+
+    async fn taken(&self, id: ChannelId, from: Moment) -> Result<Position, Unavailable> {
+        let channel = self.channels.get(id);
+        let keys = vec![channel.stream.as_str().into(), channel.meta.as_str().into()];
+        let (at, ago) = match from {
+            Moment::At(millis) => (millis.to_string(), String::new()),
+            Moment::Ago(age) => (String::new(), age.as_millis().to_string()),
+        };
+        let args = vec![new_epoch(), self.log_max_events(), millis(self.limits.log_max_age), at.into(), ago.into()];
+        let reply = self.commands.run(&self.taken, keys, args).await?;
+        parsed(Some(reply))
     }
 
     async fn canary(&self, number: u64) -> Result<(), Unavailable> {
