@@ -28,16 +28,24 @@ pub struct Connections {
     pub max_frame_bytes: usize,
 }
 
+/// What the handshake leaves behind.
+#[derive(Debug)]
+pub struct Opening {
+    /// Bytes that came with it.
+    pub early: Bytes,
+    /// The parameters of its URL: each `channel` is subscribed to at once.
+    pub query: Vec<(String, String)>,
+    /// permessage-deflate was agreed.
+    pub deflate: bool,
+}
+
 impl Connections {
-    /// Serves a connection from the end of its handshake to its end. `early` are bytes that came with the handshake,
-    /// `query` the parameters of its URL: each `channel` is subscribed to at once.
+    /// Serves a connection from the end of its handshake to its end.
     ///
     /// What is done once, or seldom, is boxed: the task of an idle connection is as large as what it waits in.
-    pub async fn serve(self: Arc<Self>, stream: TcpStream, early: Bytes, query: Vec<(String, String)>) {
-        let seat = Box::pin(self.open(stream, query)).await;
-        let inbound = Inbound::new(self.max_frame_bytes);
-        // Consumes it: even empty, it is a part of the buffer that the handshake was read into.
-        let early = Vec::from(early);
+    pub async fn serve(self: Arc<Self>, stream: TcpStream, opening: Box<Opening>) {
+        let inbound = Inbound::new(self.max_frame_bytes, opening.deflate);
+        let (seat, early) = Box::pin(self.open(stream, *opening)).await;
         self.listen(&seat, inbound, early).await;
         let outbox = seat.outbox().clone();
         Box::pin(async move {
@@ -48,7 +56,11 @@ impl Connections {
         .await;
     }
 
-    async fn open(&self, stream: TcpStream, query: Vec<(String, String)>) -> Seat {
+    /// Takes the connection in; returns what the client said early.
+    async fn open(&self, stream: TcpStream, opening: Opening) -> (Seat, Vec<u8>) {
+        let Opening { early, query, deflate } = opening;
+        // Consumes it: even empty, it is a part of the buffer that the handshake was read into.
+        let early = Vec::from(early);
         let session = uuid::Uuid::now_v7().to_string();
         let welcome = frame::server(&ServerFrame::Welcome {
             protocol: protocol::VERSION,
@@ -56,17 +68,17 @@ impl Connections {
             node: self.node.as_str().into(),
             heartbeat_ms: self.heartbeat_ms,
         });
-        let seat = self.hub.join(stream, &welcome).await;
+        let seat = self.hub.join(stream, &welcome, deflate).await;
         if query.iter().any(|(name, _)| name != "channel") {
             // A `where` that was passed over would make an unfiltered stream.
             let message = "this address takes the parameter `channel` only: all else is said in frames".to_owned();
             self.refuse(&seat, ErrorCode::InvalidFrame, message, None);
-            return seat;
+            return (seat, early);
         }
         for (_, channel) in query {
             self.subscribe(&seat, Subscribe { sub: channel.clone(), channel, filter: None }).await;
         }
-        seat
+        (seat, early)
     }
 
     /// Reads until the peer has closed, is gone, or has broken the protocol.
@@ -199,7 +211,8 @@ mod tests {
             Arc::new(Connections { hub, catalog, metrics, node, heartbeat_ms: 25_000, max_frame_bytes: 1024 });
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-        let task = connections.serve(stream, Bytes::new(), Vec::new());
+        let opening = Box::new(Opening { early: Bytes::new(), query: Vec::new(), deflate: true });
+        let task = connections.serve(stream, opening);
         assert!(size_of_val(&task) <= 600, "{} bytes", size_of_val(&task));
     }
 }

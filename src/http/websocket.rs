@@ -14,6 +14,8 @@ use tungstenite::handshake::derive_accept_key;
 
 use super::App;
 use super::problem::{Code, Problem};
+use crate::connection::Opening;
+use crate::deflate;
 use crate::protocol::SUBPROTOCOL;
 
 pub(super) async fn upgrade(
@@ -25,6 +27,8 @@ pub(super) async fn upgrade(
         return Err(Problem::new(Code::Draining, "this node is about to stop: connect to another"));
     }
     let accept = check(&request)?;
+    let extensions = extensions(request.headers(), app.compression)?;
+    let deflate = extensions.is_some();
     let query = url::form_urlencoded::parse(query.as_deref().unwrap_or_default().as_bytes()).into_owned().collect();
     let Some(upgrade) = request.extensions_mut().remove::<OnUpgrade>() else {
         return Err(Problem::new(Code::UpgradeRequired, "this connection cannot become a WebSocket"));
@@ -35,7 +39,8 @@ pub(super) async fn upgrade(
         // The accept loop serves nothing but plain TCP, so this is always what is inside.
         let Ok(parts) = Upgraded::downcast::<TokioIo<TcpStream>>(upgraded) else { return };
         // A task of its own, so that what an upgrade needs is not kept for as long as the connection lasts.
-        tasks.spawn(connections.serve(parts.io.into_inner(), parts.read_buf, query));
+        let opening = Opening { early: parts.read_buf, query, deflate };
+        tasks.spawn(connections.serve(parts.io.into_inner(), Box::new(opening)));
     });
     let mut response = Response::new(Body::empty());
     *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
@@ -45,6 +50,9 @@ pub(super) async fn upgrade(
     headers.insert(header::SEC_WEBSOCKET_ACCEPT, accept);
     if lists(request.headers(), header::SEC_WEBSOCKET_PROTOCOL, |offered| offered == SUBPROTOCOL) {
         headers.insert(header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(SUBPROTOCOL));
+    }
+    if let Some(extensions) = extensions {
+        headers.insert(header::SEC_WEBSOCKET_EXTENSIONS, extensions);
     }
     Ok(response)
 }
@@ -75,6 +83,15 @@ fn check(request: &Request) -> Result<HeaderValue, Problem> {
         return bad("Sec-WebSocket-Key is 16 bytes in base64");
     }
     HeaderValue::try_from(derive_accept_key(key.as_bytes())).or_else(|_| bad("Sec-WebSocket-Key is not usable"))
+}
+
+/// The answer to the extensions that the client offers, where one is agreed. The header must be well-formed in any case
+/// (section 9.1).
+fn extensions(headers: &HeaderMap, compression: bool) -> Result<Option<HeaderValue>, Problem> {
+    let malformed = || Problem::new(Code::BadRequest, "Sec-WebSocket-Extensions is malformed");
+    let offers = headers.get_all(header::SEC_WEBSOCKET_EXTENSIONS).iter().map(HeaderValue::as_bytes);
+    let agreed = deflate::agree(offers).map_err(|deflate::Malformed| malformed())?;
+    agreed.filter(|_| compression).map(HeaderValue::try_from).transpose().map_err(|_| malformed())
 }
 
 /// Whether this is 16 bytes in base64: 22 characters, the last of which carries 2 bits, and two of padding.

@@ -111,12 +111,13 @@ impl Hub {
     }
 
     /// Takes a connection in: it gets a shard and an outbox.
-    pub async fn join(&self, stream: TcpStream, greeting: &bytes::Bytes) -> Seat {
+    /// With `deflate` it gets its events compressed.
+    pub async fn join(&self, stream: TcpStream, greeting: &bytes::Bytes, deflate: bool) -> Seat {
         let outbox = Outbox::new(stream, self.outgoing.clone());
         outbox.send(&[greeting]);
         let shard = self.next.fetch_add(1, Ordering::Relaxed) % self.shards.len();
         let seat = Seat { shard: self.shards[shard].clone(), outbox };
-        seat.tell(Item::Join(seat.outbox.clone())).await;
+        seat.tell(Item::Join { outbox: seat.outbox.clone(), deflate }).await;
         seat
     }
 
