@@ -176,7 +176,7 @@ pub enum CloseCode {
     Protocol = 1002,
     /// A binary frame: this protocol has none.
     Unsupported = 1003,
-    /// Text that is not UTF-8.
+    /// Text that is not UTF-8, or a compressed message that cannot be inflated.
     InvalidText = 1007,
     TooBig = 1009,
     /// This node is about to stop.

@@ -115,6 +115,7 @@ pub async fn bind(config: Config, catalog: Arc<Catalog>) -> Result<Server, Serve
         connections,
         tasks: TaskTracker::new(),
         limits: config.limits.clone(),
+        compression: config.websocket.compression,
         max_lag: (config.broker.log_max_events / 4).min(MAX_LAG),
         progress,
         ready: ready_receiver,

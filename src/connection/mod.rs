@@ -15,7 +15,7 @@ use tokio::net::TcpStream;
 
 use crate::broker::{Broker, Unavailable};
 use crate::event::{Catalog, ChannelId, Filter, FilterError, ParseSinceError, Since};
-use crate::hub::{Begin, Hub, Outbox, Seat, Wanted, frame};
+use crate::hub::{Arrival, Begin, Hub, Outbox, Seat, Wanted, frame};
 use crate::metrics::Metrics;
 use crate::protocol::{self, ClientFrame, ErrorCode, ServerFrame, Subscribe};
 use crate::replay;
@@ -34,16 +34,26 @@ pub struct Connections {
     pub replay_bytes: usize,
 }
 
+/// What the handshake leaves behind.
+#[derive(Debug)]
+pub struct Opening {
+    /// The head of the answer to it.
+    pub head: Vec<u8>,
+    /// Bytes that came with it.
+    pub early: Bytes,
+    /// The parameters of its URL: each `channel` is subscribed to at once.
+    pub query: Vec<(String, String)>,
+    /// permessage-deflate was agreed.
+    pub deflate: bool,
+}
+
 impl Connections {
-    /// Serves a connection from the answer to its handshake to its end. `early` are bytes that came with the handshake,
-    /// `head` is the answer to it, `query` the parameters of its URL: each `channel` is subscribed to at once.
+    /// Serves a connection from the answer to its handshake to its end.
     ///
     /// What is done once, or seldom, is boxed: the task of an idle connection is as large as what it waits in.
-    pub async fn serve(self: Arc<Self>, stream: TcpStream, early: Bytes, head: Vec<u8>, query: Vec<(String, String)>) {
-        let seat = Box::pin(self.open(stream, head.into(), query)).await;
-        let inbound = Inbound::new(self.max_frame_bytes);
-        // Consumes it: even empty, it is a part of the buffer that the handshake was read into.
-        let early = Vec::from(early);
+    pub async fn serve(self: Arc<Self>, stream: TcpStream, opening: Box<Opening>) {
+        let inbound = Inbound::new(self.max_frame_bytes, opening.deflate);
+        let (seat, early) = Box::pin(self.open(stream, *opening)).await;
         self.listen(&seat, inbound, early).await;
         let outbox = seat.outbox().clone();
         Box::pin(async move {
@@ -54,10 +64,14 @@ impl Connections {
         .await;
     }
 
-    async fn open(&self, stream: TcpStream, head: Bytes, query: Vec<(String, String)>) -> Seat {
+    /// Takes the connection in; returns what the client said early.
+    async fn open(&self, stream: TcpStream, opening: Opening) -> (Seat, Vec<u8>) {
+        let Opening { head, early, query, deflate } = opening;
+        // Consumes it: even empty, it is a part of the buffer that the handshake was read into.
+        let early = Vec::from(early);
         let session = uuid::Uuid::now_v7().to_string();
         let mut greeting = vec![
-            head,
+            head.into(),
             frame::server(&ServerFrame::Welcome {
                 protocol: protocol::VERSION,
                 session: session.into(),
@@ -79,7 +93,7 @@ impl Connections {
             let message = "this address takes the parameter `channel` only: all else is said in frames".to_owned();
             greeting.push(self.refused(ErrorCode::InvalidFrame, message, None));
         }
-        self.hub.join(stream, greeting, wanted).await
+        (self.hub.join(stream, Arrival { greeting, wanted, deflate }).await, early)
     }
 
     /// Reads until the peer has closed, is gone, or has broken the protocol.
@@ -255,7 +269,8 @@ mod tests {
         });
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-        let task = connections.serve(stream, Bytes::new(), Vec::new(), Vec::new());
+        let opening = Box::new(Opening { head: Vec::new(), early: Bytes::new(), query: Vec::new(), deflate: true });
+        let task = connections.serve(stream, opening);
         assert!(size_of_val(&task) <= 600, "{} bytes", size_of_val(&task));
     }
 }

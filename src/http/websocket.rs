@@ -8,12 +8,15 @@ use std::sync::atomic::Ordering;
 use axum::Extension;
 use axum::extract::{RawQuery, Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Version, header};
+use futures_util::future::BoxFuture;
 use tungstenite::handshake::derive_accept_key;
 
 use super::App;
 use super::problem::{Code, Problem};
 use super::request_id::{self, RequestId};
 use super::takeover::{self, Takeover};
+use crate::connection::Opening;
+use crate::deflate;
 use crate::protocol::SUBPROTOCOL;
 
 pub(super) async fn upgrade(
@@ -27,6 +30,8 @@ pub(super) async fn upgrade(
         return Err(Problem::new(Code::Draining, "this node is about to stop: connect to another"));
     }
     let accept = check(&request)?;
+    let extensions = extensions(request.headers(), app.compression)?;
+    let deflate = extensions.is_some();
     let query = url::form_urlencoded::parse(query.as_deref().unwrap_or_default().as_bytes()).into_owned().collect();
     let mut headers = HeaderMap::with_capacity(8);
     headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
@@ -35,10 +40,16 @@ pub(super) async fn upgrade(
     if lists(request.headers(), header::SEC_WEBSOCKET_PROTOCOL, |offered| offered == SUBPROTOCOL) {
         headers.insert(header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(SUBPROTOCOL));
     }
+    if let Some(extensions) = extensions {
+        headers.insert(header::SEC_WEBSOCKET_EXTENSIONS, extensions);
+    }
     headers.insert(request_id::HEADER, id.0);
     let head = takeover::head(StatusCode::SWITCHING_PROTOCOLS, &headers);
     let connections = app.connections.clone();
-    match takeover.take(Box::new(move |stream, early| Box::pin(connections.serve(stream, early, head, query)))).await {}
+    let serve = move |stream, early| -> BoxFuture<'static, ()> {
+        Box::pin(connections.serve(stream, Box::new(Opening { head, early, query, deflate })))
+    };
+    match takeover.take(Box::new(serve)).await {}
 }
 
 /// Checks the client's part of the handshake and answers its key (section 4.2.2).
@@ -67,6 +78,15 @@ fn check(request: &Request) -> Result<HeaderValue, Problem> {
         return bad("Sec-WebSocket-Key is 16 bytes in base64");
     }
     HeaderValue::try_from(derive_accept_key(key.as_bytes())).or_else(|_| bad("Sec-WebSocket-Key is not usable"))
+}
+
+/// The answer to the extensions that the client offers, where one is agreed. The header must be well-formed in any case
+/// (section 9.1).
+fn extensions(headers: &HeaderMap, compression: bool) -> Result<Option<HeaderValue>, Problem> {
+    let malformed = || Problem::new(Code::BadRequest, "Sec-WebSocket-Extensions is malformed");
+    let offers = headers.get_all(header::SEC_WEBSOCKET_EXTENSIONS).iter().map(HeaderValue::as_bytes);
+    let agreed = deflate::agree(offers).map_err(|deflate::Malformed| malformed())?;
+    agreed.filter(|_| compression).map(HeaderValue::try_from).transpose().map_err(|_| malformed())
 }
 
 /// Whether this is 16 bytes in base64: 22 characters, the last of which carries 2 bits, and two of padding.

@@ -115,11 +115,11 @@ impl Hub {
     }
 
     /// Takes a connection in: it gets a shard and an outbox, is greeted, and subscribed to what it asked for at once.
-    pub async fn join(&self, stream: TcpStream, greeting: Vec<Bytes>, wanted: Vec<Wanted>) -> Seat {
+    pub async fn join(&self, stream: TcpStream, arrival: Arrival) -> Seat {
         let outbox = Outbox::new(stream, self.outgoing.clone());
         let shard = self.next.fetch_add(1, Ordering::Relaxed) % self.shards.len();
         let seat = Seat { shard: self.shards[shard].clone(), outbox };
-        seat.tell(Item::Join { outbox: seat.outbox.clone(), greeting, wanted }).await;
+        seat.tell(Item::Join { outbox: seat.outbox.clone(), arrival }).await;
         seat
     }
 
@@ -136,6 +136,16 @@ impl Hub {
             let _ = shard.send(Item::Drain(spread)).await;
         }
     }
+}
+
+/// A connection that comes to the hub.
+#[derive(Debug)]
+pub struct Arrival {
+    /// What it is sent before all else.
+    pub greeting: Vec<Bytes>,
+    pub wanted: Vec<Wanted>,
+    /// It gets its events compressed.
+    pub deflate: bool,
 }
 
 /// A subscription that is asked for.

@@ -20,7 +20,8 @@ use super::feed::{Fed, Ticket};
 use super::index::{Index, Member, Place};
 use super::outbox::Outbox;
 use super::replay::{self, Recent, Replays};
-use super::{Begin, HubConfig, Wanted, frame};
+use super::{Arrival, Begin, HubConfig, Wanted, frame};
+use crate::deflate::Deflater;
 use crate::event::{Catalog, ChannelId, Filter, Position};
 use crate::metrics::Metrics;
 use crate::protocol::{CloseCode, ErrorCode, ServerFrame};
@@ -37,7 +38,7 @@ const MIN_TICK: Duration = Duration::from_millis(5);
 #[derive(Debug)]
 pub enum Item {
     Deliver(Arc<Delivery>),
-    Join { outbox: Arc<Outbox>, greeting: Vec<Bytes>, wanted: Vec<Wanted> },
+    Join { outbox: Arc<Outbox>, arrival: Arrival },
     Leave { outbox: Arc<Outbox>, done: oneshot::Sender<()> },
     Subscribe { outbox: Arc<Outbox>, wanted: Wanted, done: oneshot::Sender<Option<(Ticket, Position)>> },
     Feed { ticket: Ticket, steps: Vec<Delivery>, done: oneshot::Sender<Fed> },
@@ -57,6 +58,7 @@ pub struct Shard {
     replays: Replays,
     channels: Vec<Channel>,
     batch: Batch,
+    deflater: Deflater,
 
     /// Set once this node is about to stop: whoever still comes is sent away at once.
     draining: Option<Duration>,
@@ -72,6 +74,7 @@ pub struct Shard {
 /// One connection.
 struct Peer {
     outbox: Arc<Outbox>,
+    deflate: bool,
     /// Its subscriptions; a place in it is the `sub` of a [`Member`], so that it never moves.
     subs: Vec<Option<Sub>>,
     /// The last event that was noted for it, so that two subscriptions make one delivery.
@@ -108,11 +111,14 @@ struct Channel {
 /// What is to be written: for each touched connection a chain of links, one for each of its frames.
 #[derive(Default)]
 struct Batch {
-    frames: Vec<Bytes>,
+    /// Each as it is for most, and for those who take it compressed.
+    frames: Vec<[Bytes; 2]>,
     links: Vec<Link>,
     touched: Vec<u32>,
     /// Counts the events.
     event: u64,
+    /// Whether someone takes the event that is being noted compressed.
+    deflate: bool,
 }
 
 #[derive(Clone, Copy)]
@@ -142,6 +148,7 @@ impl Shard {
             peers: Slab::new(),
             replays: Replays::default(),
             batch: Batch::default(),
+            deflater: Deflater::default(),
             draining: None,
             due: 0,
             ticks,
@@ -196,8 +203,8 @@ impl Shard {
         match item {
             Item::Deliver(_) => {}
             Item::Settle(_done) => {}
-            Item::Join { outbox, mut greeting, wanted } => {
-                self.join(outbox.clone());
+            Item::Join { outbox, arrival: Arrival { mut greeting, wanted, deflate } } => {
+                self.join(outbox.clone(), deflate);
                 greeting.extend(wanted.into_iter().flat_map(|wanted| self.subscribe(&outbox, wanted).0));
                 outbox.greet(&greeting.iter().collect::<Vec<_>>());
                 if let Some(spread) = self.draining {
@@ -231,22 +238,27 @@ impl Shard {
         let channel = &mut self.channels[delivery.channel.0 as usize];
         channel.position = Some(delivery.position.clone());
         self.batch.event += 1;
+        self.batch.deflate = false;
         let before = self.batch.links.len();
-        let frame = match &delivery.step {
+        let [plain, deflated] = match &delivery.step {
             Step::Known => return,
             Step::Event(event) => {
                 let data = if channel.index.has_filters() { event.data() } else { None };
                 channel.index.matching(data, |member| self.batch.note(&mut self.peers, member));
                 self.metrics.deliveries.inc_by((self.batch.links.len() - before) as u64);
-                &event.frame
+                let made = || {
+                    self.metrics.compressed.inc();
+                };
+                let deflated = if self.batch.deflate { event.deflated(&mut self.deflater, made) } else { &event.frame };
+                [&event.frame, deflated]
             }
             Step::Gap(frame) => {
                 channel.index.everyone().for_each(|member| self.batch.note(&mut self.peers, member));
-                frame
+                [frame, frame]
             }
         };
         if self.batch.links.len() > before {
-            self.batch.frames.push(frame.clone());
+            self.batch.frames.push([plain.clone(), deflated.clone()]);
         }
     }
 
@@ -261,7 +273,7 @@ impl Shard {
             run.clear();
             while at != END {
                 let link = links[at as usize];
-                run.push(&frames[link.frame as usize]);
+                run.push(&frames[link.frame as usize][usize::from(peer.deflate)]);
                 at = link.next;
             }
             peer.outbox.send(&run);
@@ -271,10 +283,10 @@ impl Shard {
         links.clear();
     }
 
-    fn join(&mut self, outbox: Arc<Outbox>) {
+    fn join(&mut self, outbox: Arc<Outbox>, deflate: bool) {
         let entry = self.peers.vacant_entry();
         outbox.seat.store(entry.key() as u32, Ordering::Relaxed);
-        entry.insert(Peer { outbox, subs: Vec::new(), noted: 0, first: END, last: END });
+        entry.insert(Peer { outbox, deflate, subs: Vec::new(), noted: 0, first: END, last: END });
         self.metrics.connections.inc();
     }
 
@@ -571,6 +583,7 @@ impl Batch {
         if std::mem::replace(&mut peer.noted, self.event) == self.event {
             return;
         }
+        self.deflate |= peer.deflate;
         let link = self.links.len() as u32;
         self.links.push(Link { frame: self.frames.len() as u32, next: END });
         match peer.last {

@@ -13,6 +13,7 @@ mod one_bus;
 mod publish;
 mod redis_faults;
 mod rfc6455;
+mod rfc7692;
 mod rooms;
 mod schemas;
 mod shutdown;
