@@ -7,9 +7,11 @@ mod channels;
 mod envelope;
 mod events;
 mod health;
+mod history;
 mod problem;
 mod request_id;
 mod schemas;
+mod selection;
 pub mod takeover;
 mod websocket;
 
@@ -67,7 +69,7 @@ impl std::ops::Deref for App {
 /// All routes.
 pub fn router(app: App) -> Router {
     Router::new()
-        .route("/v1/events", post(events::publish))
+        .route("/v1/events", post(events::publish).get(history::read))
         .route("/v1/ws", get(websocket::upgrade))
         .route("/v1/channels", get(channels::list))
         .route("/v1/schemas", get(schemas::all))

@@ -8,6 +8,7 @@ mod cli;
 mod config;
 mod faults;
 mod health;
+mod history;
 mod load;
 mod one_bus;
 mod publish;
