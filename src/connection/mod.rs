@@ -3,6 +3,7 @@
 //! The task of an idle connection holds nothing but its seat in the hub: bytes are read into a buffer on the stack, and
 //! only an incomplete frame is kept.
 
+mod events;
 mod inbound;
 
 use std::future::poll_fn;
@@ -15,7 +16,7 @@ use tokio::net::TcpStream;
 
 use crate::broker::{Broker, Unavailable};
 use crate::event::{Catalog, ChannelId, Filter, FilterError, ParseSinceError, Since};
-use crate::hub::{Arrival, Begin, Hub, Outbox, Seat, Wanted, frame};
+use crate::hub::{Arrival, Begin, Form, Hub, Outbox, Seat, Wanted, frame};
 use crate::metrics::Metrics;
 use crate::protocol::{self, ClientFrame, ErrorCode, ServerFrame, Subscribe};
 use crate::replay;
@@ -93,7 +94,7 @@ impl Connections {
             let message = "this address takes the parameter `channel` only: all else is said in frames".to_owned();
             greeting.push(self.refused(ErrorCode::InvalidFrame, message, None));
         }
-        (self.hub.join(stream, Arrival { greeting, wanted, deflate }).await, early)
+        (self.hub.join(stream, Arrival { greeting, wanted, form: Form::WebSocket { deflate } }).await, early)
     }
 
     /// Reads until the peer has closed, is gone, or has broken the protocol.

@@ -12,6 +12,7 @@ mod problem;
 mod request_id;
 mod schemas;
 mod selection;
+mod stream;
 pub mod takeover;
 mod websocket;
 
@@ -70,6 +71,7 @@ impl std::ops::Deref for App {
 pub fn router(app: App) -> Router {
     Router::new()
         .route("/v1/events", post(events::publish).get(history::read))
+        .route("/v1/stream", get(stream::open))
         .route("/v1/ws", get(websocket::upgrade))
         .route("/v1/channels", get(channels::list))
         .route("/v1/schemas", get(schemas::all))

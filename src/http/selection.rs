@@ -64,19 +64,33 @@ impl Selection {
         if channels.is_empty() {
             return Err(Problem::new(Code::UnknownField, "no channel has the fields that `where` names"));
         }
-        for Selected { name, .. } in &channels {
-            match &since {
+        let selection = Self { channels, since, rest };
+        selection.check()?;
+        Ok(selection)
+    }
+
+    /// Goes on from here instead.
+    pub fn resume(&mut self, since: &str) -> Result<(), Problem> {
+        let read = since.parse::<Since>();
+        self.since = Some(read.map_err(|error| Problem::new(Code::InvalidPosition, error.to_string()))?);
+        self.check()
+    }
+
+    /// Whether `since` is one for these channels.
+    fn check(&self) -> Result<(), Problem> {
+        for Selected { name, .. } in &self.channels {
+            match &self.since {
                 Some(Since::Cursor(cursor)) if !cursor.0.contains_key(name) => {
                     return Err(Problem::new(Code::InvalidPosition, format!("this cursor says nothing of {name}")));
                 }
-                Some(Since::After(_)) if channels.len() > 1 => {
+                Some(Since::After(_)) if self.channels.len() > 1 => {
                     let detail = "a position is of one channel: give a cursor, or one channel";
                     return Err(Problem::new(Code::InvalidPosition, detail));
                 }
                 _ => {}
             }
         }
-        Ok(Self { channels, since, rest })
+        Ok(())
     }
 }
 

@@ -7,10 +7,10 @@ use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use super::frame;
+use super::{form, frame};
 use crate::deflate::Deflater;
 use crate::event::{ChannelId, Position};
-use crate::protocol::ServerFrame;
+use crate::protocol::{ServerFrame, event_frame};
 
 /// A step of a channel's stream.
 #[derive(Debug)]
@@ -28,7 +28,17 @@ pub enum Step {
     Known,
     Event(Encoded),
     /// The events up to the position are gone: a `gap` frame for everyone who is subscribed.
-    Gap(Bytes),
+    Gap(Lost),
+}
+
+/// A lost range as every receiver gets it.
+#[derive(Debug)]
+pub struct Lost {
+    /// The WebSocket frame, header included.
+    frame: Bytes,
+    /// The JSON text.
+    text: String,
+    blocks: [OnceLock<Bytes>; 2],
 }
 
 /// An event as every receiver gets it.
@@ -40,6 +50,8 @@ pub struct Encoded {
     text: Bytes,
     data: OnceLock<Option<Value>>,
     deflated: OnceLock<Bytes>,
+    /// As Server-Sent Events, without an id and with one.
+    blocks: [OnceLock<Bytes>; 2],
 }
 
 impl Delivery {
@@ -55,7 +67,13 @@ impl Delivery {
         Self {
             channel,
             position,
-            step: Step::Event(Encoded { frame, text, data: OnceLock::new(), deflated: OnceLock::new() }),
+            step: Step::Event(Encoded {
+                frame,
+                text,
+                data: OnceLock::new(),
+                deflated: OnceLock::new(),
+                blocks: Default::default(),
+            }),
         }
     }
 
@@ -64,7 +82,21 @@ impl Delivery {
         match &self.step {
             Step::Known => None,
             Step::Event(event) => Some(&event.frame),
-            Step::Gap(frame) => Some(frame),
+            Step::Gap(lost) => Some(&lost.frame),
+        }
+    }
+
+    /// The same as a Server-Sent Event of the channel of this name.
+    pub fn block(&self, name: &str, with_id: bool) -> Option<&Bytes> {
+        match &self.step {
+            Step::Known => None,
+            Step::Event(event) => Some(
+                event.blocks[usize::from(with_id)]
+                    .get_or_init(|| form::event(name, &self.position, event.json(&self.position), with_id)),
+            ),
+            Step::Gap(lost) => Some(
+                lost.blocks[usize::from(with_id)].get_or_init(|| form::gap(name, &self.position, &lost.text, with_id)),
+            ),
         }
     }
 
@@ -75,8 +107,9 @@ impl Delivery {
 
     /// A range that is lost: all after `from`, up to and including `position`.
     pub fn gap(channel: ChannelId, name: &str, from: Position, position: Position) -> Self {
-        let frame = frame::server(&ServerFrame::Gap { channel: name.into(), from, position: position.clone() });
-        Self { channel, position, step: Step::Gap(frame) }
+        let text = ServerFrame::Gap { channel: name.into(), from, position: position.clone() }.to_json();
+        let lost = Lost { frame: frame::text(text.as_bytes()), text, blocks: Default::default() };
+        Self { channel, position, step: Step::Gap(lost) }
     }
 }
 
@@ -91,6 +124,13 @@ impl Encoded {
             }
             None => self.frame.clone(),
         })
+    }
+
+    /// The CloudEvent within the frame.
+    fn json(&self, position: &Position) -> &str {
+        let text = std::str::from_utf8(&self.text).unwrap_or_default();
+        let head = event_frame(position, "").len() - 1;
+        text.get(head..text.len() - 1).unwrap_or_default()
     }
 
     /// The event's `data`, for filters: parsed when the first shard asks, never where nobody filters.
@@ -121,7 +161,6 @@ impl Encoded {
 mod tests {
     use super::*;
     use crate::event::{Catalog, Defaults};
-    use crate::protocol::event_frame;
 
     #[test]
     fn what_was_accepted_can_be_matched_however_deep_it_is() {

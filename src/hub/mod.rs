@@ -7,15 +7,17 @@
 
 mod delivery;
 mod feed;
+mod form;
 pub mod frame;
 mod index;
 mod outbox;
 mod outgoing;
 mod replay;
 mod shard;
+mod writer;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -25,6 +27,7 @@ use tokio::sync::{mpsc, oneshot};
 
 pub use delivery::Delivery;
 pub use feed::{Fed, Feed};
+pub use form::Form;
 pub use outbox::Outbox;
 
 use crate::event::{Catalog, ChannelId, Filter, Position};
@@ -45,6 +48,8 @@ pub struct Hub {
     next: AtomicUsize,
     outgoing: Arc<Outgoing>,
     subscribers: Arc<[AtomicU64]>,
+    /// The channels of which something was delivered: their positions are known.
+    known: Box<[AtomicBool]>,
     /// Bytes of one connection's share that were handed over since the shards last had a moment to catch up.
     handed: AtomicUsize,
 }
@@ -80,7 +85,8 @@ impl Hub {
                 Ok(sender)
             })
             .collect::<std::io::Result<_>>()?;
-        Ok(Self { shards, next: AtomicUsize::new(0), outgoing, subscribers, handed: AtomicUsize::new(0) })
+        let known = catalog.channels().map(|_| AtomicBool::new(false)).collect();
+        Ok(Self { known, shards, next: AtomicUsize::new(0), outgoing, subscribers, handed: AtomicUsize::new(0) })
     }
 
     /// Hands a delivery to every shard; waits while one is behind, and for a moment where many connections are.
@@ -93,6 +99,7 @@ impl Hub {
         for shard in &self.shards {
             shard.send(Item::Deliver(delivery.clone())).await.map_err(|_| ShardDied)?;
         }
+        self.known[delivery.channel.0 as usize].store(true, Ordering::Relaxed);
         if self.handed.fetch_add(size, Ordering::Relaxed) + size > self.outgoing.limit / 2 {
             self.handed.store(0, Ordering::Relaxed);
             self.settle().await?;
@@ -116,11 +123,16 @@ impl Hub {
 
     /// Takes a connection in: it gets a shard and an outbox, is greeted, and subscribed to what it asked for at once.
     pub async fn join(&self, stream: TcpStream, arrival: Arrival) -> Seat {
-        let outbox = Outbox::new(stream, self.outgoing.clone());
+        let outbox = Outbox::new(stream, arrival.form, self.outgoing.clone());
         let shard = self.next.fetch_add(1, Ordering::Relaxed) % self.shards.len();
         let seat = Seat { shard: self.shards[shard].clone(), outbox };
         seat.tell(Item::Join { outbox: seat.outbox.clone(), arrival }).await;
         seat
+    }
+
+    /// Whether a channel's position is known, so that it can be subscribed to.
+    pub fn knows(&self, channel: ChannelId) -> bool {
+        self.known[channel.0 as usize].load(Ordering::Relaxed)
     }
 
     /// Connections of this node that are subscribed to a channel.
@@ -144,8 +156,7 @@ pub struct Arrival {
     /// What it is sent before all else.
     pub greeting: Vec<Bytes>,
     pub wanted: Vec<Wanted>,
-    /// It gets its events compressed.
-    pub deflate: bool,
+    pub form: Form,
 }
 
 /// A subscription that is asked for.

@@ -15,6 +15,7 @@ use bytes::Bytes;
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 
+use super::form::Form;
 use super::frame;
 use super::outgoing::Outgoing;
 use crate::protocol::CloseCode;
@@ -32,6 +33,7 @@ const MAX_SLICES: usize = 64;
 #[derive(Debug)]
 pub struct Outbox {
     stream: TcpStream,
+    pub(super) form: Form,
     shared: Arc<Outgoing>,
     /// The connection's place in its shard, which alone reads and writes it.
     pub(super) seat: AtomicU32,
@@ -72,9 +74,9 @@ enum Phase {
 
 impl Outbox {
     /// An outbox that keeps what it is given until [`Outbox::greet`].
-    pub fn new(stream: TcpStream, shared: Arc<Outgoing>) -> Arc<Self> {
+    pub fn new(stream: TcpStream, form: Form, shared: Arc<Outgoing>) -> Arc<Self> {
         let state = Mutex::new(State { blocked: true, ..State::default() });
-        let outbox = Self { stream, shared, seat: AtomicU32::new(u32::MAX), heard: AtomicU64::new(0), state };
+        let outbox = Self { stream, form, shared, seat: AtomicU32::new(u32::MAX), heard: AtomicU64::new(0), state };
         outbox.note_heard();
         outbox.shared.open.fetch_add(1, Ordering::Relaxed);
         Arc::new(outbox)
@@ -150,7 +152,7 @@ impl Outbox {
 
     /// Sends a Close after all that waits, and nothing after it. A peer that does not answer it is cut off.
     pub fn close(self: &Arc<Self>, code: CloseCode, reason: &str) {
-        self.close_with(&mut self.lock(), frame::close(code, reason));
+        self.close_with(&mut self.lock(), self.form.close(code, reason));
     }
 
     /// Answers a peer's Close.
@@ -272,7 +274,7 @@ impl Outbox {
                 self.drop_queue(state);
                 self.close_with(
                     state,
-                    frame::close(CloseCode::SlowConsumer, "too slow: resume from the last position"),
+                    self.form.close(CloseCode::SlowConsumer, "too slow: resume from the last position"),
                 );
                 return;
             }
@@ -302,8 +304,15 @@ impl Outbox {
         state.bytes += close.len() + FRAME_COST;
         state.queue.push_back(close);
         self.account(before, state.bytes);
-        if !state.blocked && self.flush(state) == Flushed::Blocked {
-            self.wait_for_socket(state);
+        if !state.blocked {
+            match self.flush(state) {
+                Flushed::Blocked => self.wait_for_socket(state),
+                // The peer of a WebSocket answers a Close; that of an event stream just sees the end.
+                Flushed::All if matches!(self.form, Form::Events { .. }) => {
+                    let _ = socket2::SockRef::from(&self.stream).shutdown(Shutdown::Write);
+                }
+                Flushed::All => {}
+            }
         }
         let weak = Arc::downgrade(self);
         self.shared.runtime.spawn(async move {

@@ -17,9 +17,11 @@ use tokio::time::Instant;
 
 use super::delivery::{Delivery, Step};
 use super::feed::{Fed, Ticket};
+use super::form::{self, Form};
 use super::index::{Index, Member, Place};
 use super::outbox::Outbox;
 use super::replay::{self, Recent, Replays};
+use super::writer::Writer;
 use super::{Arrival, Begin, HubConfig, Wanted, frame};
 use crate::deflate::Deflater;
 use crate::event::{Catalog, ChannelId, Filter, Position};
@@ -74,7 +76,9 @@ pub struct Shard {
 /// One connection.
 struct Peer {
     outbox: Arc<Outbox>,
-    deflate: bool,
+    form: Form,
+    /// Where each of its channels stands, for a form whose events say it.
+    cursor: Option<Box<BTreeMap<String, Position>>>,
     /// Its subscriptions; a place in it is the `sub` of a [`Member`], so that it never moves.
     subs: Vec<Option<Sub>>,
     /// The last event that was noted for it, so that two subscriptions make one delivery.
@@ -108,22 +112,19 @@ struct Channel {
     recent: Recent,
 }
 
-/// What is to be written: for each touched connection a chain of links, one for each of its frames.
+/// What is to be written: for each touched connection a chain of links, one for each of its steps.
 #[derive(Default)]
 struct Batch {
-    /// Each as it is for most, and for those who take it compressed.
-    frames: Vec<[Bytes; 2]>,
+    deliveries: Vec<Arc<Delivery>>,
     links: Vec<Link>,
     touched: Vec<u32>,
     /// Counts the events.
     event: u64,
-    /// Whether someone takes the event that is being noted compressed.
-    deflate: bool,
 }
 
 #[derive(Clone, Copy)]
 struct Link {
-    frame: u32,
+    delivery: u32,
     next: u32,
 }
 
@@ -203,8 +204,8 @@ impl Shard {
         match item {
             Item::Deliver(_) => {}
             Item::Settle(_done) => {}
-            Item::Join { outbox, arrival: Arrival { mut greeting, wanted, deflate } } => {
-                self.join(outbox.clone(), deflate);
+            Item::Join { outbox, arrival: Arrival { mut greeting, wanted, .. } } => {
+                self.join(outbox.clone());
                 greeting.extend(wanted.into_iter().flat_map(|wanted| self.subscribe(&outbox, wanted).0));
                 outbox.greet(&greeting.iter().collect::<Vec<_>>());
                 if let Some(spread) = self.draining {
@@ -219,7 +220,10 @@ impl Shard {
                 let _ = done.send(replay);
             }
             Item::Feed { ticket, steps, done } => self.feed(ticket, &steps, done),
-            Item::Unsubscribe { outbox, sub, done: _done } => outbox.send(&[&self.unsubscribe(&outbox, &sub)]),
+            Item::Unsubscribe { outbox, sub, done: _done } => {
+                let answer = self.unsubscribe(&outbox, &sub);
+                outbox.send(&answer.iter().collect::<Vec<_>>());
+            }
             Item::Drain(spread) => {
                 self.draining = Some(spread);
                 self.peers.iter().for_each(|(_, peer)| send_away(&peer.outbox, spread));
@@ -234,59 +238,62 @@ impl Shard {
         }
     }
 
-    fn deliver_live(&mut self, delivery: &Delivery) {
+    fn deliver_live(&mut self, delivery: &Arc<Delivery>) {
         let channel = &mut self.channels[delivery.channel.0 as usize];
         channel.position = Some(delivery.position.clone());
         self.batch.event += 1;
-        self.batch.deflate = false;
         let before = self.batch.links.len();
-        let [plain, deflated] = match &delivery.step {
+        match &delivery.step {
             Step::Known => return,
             Step::Event(event) => {
                 let data = if channel.index.has_filters() { event.data() } else { None };
                 channel.index.matching(data, |member| self.batch.note(&mut self.peers, member));
                 self.metrics.deliveries.inc_by((self.batch.links.len() - before) as u64);
-                let made = || {
-                    self.metrics.compressed.inc();
-                };
-                let deflated = if self.batch.deflate { event.deflated(&mut self.deflater, made) } else { &event.frame };
-                [&event.frame, deflated]
             }
-            Step::Gap(frame) => {
-                channel.index.everyone().for_each(|member| self.batch.note(&mut self.peers, member));
-                [frame, frame]
-            }
-        };
+            Step::Gap(_) => channel.index.everyone().for_each(|member| self.batch.note(&mut self.peers, member)),
+        }
         if self.batch.links.len() > before {
-            self.batch.frames.push([plain.clone(), deflated.clone()]);
+            self.batch.deliveries.push(delivery.clone());
         }
     }
 
     /// Writes each touched socket once.
     fn flush(&mut self) {
-        let Batch { frames, links, touched, .. } = &mut self.batch;
+        let Batch { deliveries, links, touched, .. } = &mut self.batch;
         let mut run: Vec<&Bytes> = Vec::new();
+        let mut writer = Writer { catalog: &self.catalog, deflater: &mut self.deflater, metrics: &self.metrics };
         for number in touched.drain(..) {
             let peer = &mut self.peers[number as usize];
             let mut at = std::mem::replace(&mut peer.first, END);
             peer.last = END;
-            run.clear();
-            while at != END {
-                let link = links[at as usize];
-                run.push(&frames[link.frame as usize][usize::from(peer.deflate)]);
+            let steps = std::iter::from_fn(|| {
+                let link = links.get(at as usize)?;
                 at = link.next;
+                Some(&*deliveries[link.delivery as usize])
+            });
+            match &mut peer.cursor {
+                None => {
+                    run.clear();
+                    run.extend(steps.filter_map(|step| writer.shared(peer.form, step)));
+                    peer.outbox.send(&run);
+                }
+                Some(cursor) => {
+                    let own = writer.with_ids(cursor, steps);
+                    peer.outbox.send(&own.iter().collect::<Vec<_>>());
+                }
             }
-            peer.outbox.send(&run);
         }
         drop(run);
-        frames.clear();
+        deliveries.clear();
         links.clear();
     }
 
-    fn join(&mut self, outbox: Arc<Outbox>, deflate: bool) {
+    fn join(&mut self, outbox: Arc<Outbox>) {
         let entry = self.peers.vacant_entry();
         outbox.seat.store(entry.key() as u32, Ordering::Relaxed);
-        entry.insert(Peer { outbox, deflate, subs: Vec::new(), noted: 0, first: END, last: END });
+        let form = outbox.form;
+        let cursor = (form == Form::Events { several: true }).then(Box::default);
+        entry.insert(Peer { outbox, form, cursor, subs: Vec::new(), noted: 0, first: END, last: END });
         self.metrics.connections.inc();
     }
 
@@ -313,15 +320,25 @@ impl Shard {
         };
         let (position, ticket) = match self.try_subscribe(outbox, &sub, channel, filter, begin) {
             Ok(stands) => stands,
-            Err((code, message)) => return (vec![self.refused(code, message, sub)], None),
+            Err((code, message)) => return (self.refused(outbox, code, message, sub), None),
         };
         let name = self.catalog.get(channel).name.as_ref();
         let subscribed =
             ServerFrame::Subscribed { sub: sub.into(), channel: name.into(), position: position.clone(), recovered };
-        let mut answer = vec![frame::server(&subscribed)];
+        let mut answer: Vec<Bytes> = outbox.form.said(&subscribed).into_iter().collect();
+        let peer = self.peers.get_mut(outbox.seat.load(Ordering::Relaxed) as usize);
+        let cursor = peer.and_then(|peer| peer.cursor.as_mut());
         if let Some(from) = lost {
             self.metrics.gaps.inc();
-            answer.push(frame::server(&ServerFrame::Gap { channel: name.into(), from, position: position.clone() }));
+            answer.extend(cursor.as_ref().map(|_| form::id(&[(name.to_owned(), position.clone())].into())));
+            answer.extend(outbox.form.said(&ServerFrame::Gap {
+                channel: name.into(),
+                from,
+                position: position.clone(),
+            }));
+        }
+        if let Some(cursor) = cursor {
+            cursor.insert(name.to_owned(), position.clone());
         }
         (answer, ticket.map(|ticket| (ticket, position)))
     }
@@ -343,7 +360,8 @@ impl Shard {
             return Err((ErrorCode::DuplicateSubscription, message));
         }
         let max = self.max_subscriptions;
-        if peer.subs.iter().flatten().count() >= max {
+        // An event stream says at once all that it wants.
+        if peer.subs.iter().flatten().count() >= max && matches!(peer.form, Form::WebSocket { .. }) {
             return Err((ErrorCode::TooManySubscriptions, format!("a connection has at most {max} subscriptions")));
         }
         let Some(live) = channel.position.clone() else {
@@ -406,10 +424,11 @@ impl Shard {
             let _ = done.send(Fed::Gone);
             return;
         };
-        let wanted: Vec<&Bytes> = steps.iter().filter(|step| replay.takes(step)).filter_map(Delivery::frame).collect();
-        self.metrics.replayed.inc_by(wanted.len() as u64);
-        let outbox = &self.peers[replay.peer as usize].outbox;
-        outbox.send(&wanted);
+        let peer = &mut self.peers[replay.peer as usize];
+        let outbox = peer.outbox.clone();
+        let mut writer = Writer { catalog: &self.catalog, deflater: &mut self.deflater, metrics: &self.metrics };
+        let sent = writer.replayed(peer.form, &mut peer.cursor, steps.iter().filter(|step| replay.takes(step)));
+        outbox.send(&sent.iter().collect::<Vec<_>>());
         let channel = &self.channels[replay.channel.0 as usize];
         let Some(live) = &channel.position else { return };
         if replay.position.same_epoch(live) && replay.position.offset > live.offset {
@@ -423,9 +442,9 @@ impl Shard {
                 let _ = done.send(if outbox.is_closing() { Fed::Gone } else { Fed::On });
                 return;
             };
-            let rest: Vec<&Bytes> = rest.filter(|step| replay.takes(step)).filter_map(|step| step.frame()).collect();
-            self.metrics.replayed.inc_by(rest.len() as u64);
-            outbox.send(&rest);
+            let rest = rest.map(|step| &**step).filter(|step| replay.takes(step));
+            let sent = writer.replayed(peer.form, &mut peer.cursor, rest);
+            outbox.send(&sent.iter().collect::<Vec<_>>());
         }
         self.go_live(ticket.slot);
         let _ = done.send(Fed::Live);
@@ -469,17 +488,17 @@ impl Shard {
     }
 
     /// Answers with an `unsubscribed` or an `error` frame.
-    fn unsubscribe(&mut self, outbox: &Outbox, name: &str) -> Bytes {
+    fn unsubscribe(&mut self, outbox: &Outbox, name: &str) -> Vec<Bytes> {
         let number = outbox.seat.load(Ordering::Relaxed);
         let named = |sub: &Option<Sub>| sub.as_ref().is_some_and(|sub| &*sub.name == name);
         match self.peers.get(number as usize).and_then(|peer| peer.subs.iter().position(named)) {
             Some(slot) => {
                 self.remove(number, slot);
-                frame::server(&ServerFrame::Unsubscribed { sub: name.into() })
+                outbox.form.said(&ServerFrame::Unsubscribed { sub: name.into() }).into_iter().collect()
             }
             None => {
                 let message = "this connection has no subscription of that name".to_owned();
-                self.refused(ErrorCode::UnknownSubscription, message, name.into())
+                self.refused(outbox, ErrorCode::UnknownSubscription, message, name.into())
             }
         }
     }
@@ -512,9 +531,10 @@ impl Shard {
         }
     }
 
-    fn refused(&self, code: ErrorCode, message: String, sub: String) -> Bytes {
+    fn refused(&self, outbox: &Outbox, code: ErrorCode, message: String, sub: String) -> Vec<Bytes> {
         self.metrics.refused(code.as_str());
-        frame::server(&ServerFrame::Error { code, message: message.into(), sub: Some(sub.into()) })
+        let error = ServerFrame::Error { code, message: message.into(), sub: Some(sub.into()) };
+        outbox.form.said(&error).into_iter().collect()
     }
 
     /// The heartbeats of the connections that are due: a tick takes each `ticks`-th, so that they are spread evenly and
@@ -523,7 +543,9 @@ impl Shard {
         let ping = frame::ping();
         let due = (self.due as usize..self.peers.capacity()).step_by(self.ticks as usize);
         for peer in due.filter_map(|number| self.peers.get(number)) {
-            if peer.outbox.silence() > 2 * self.heartbeat {
+            // An event stream's peer has nothing to say: TCP tells when it has gone.
+            let speaks = matches!(peer.form, Form::WebSocket { .. });
+            if speaks && peer.outbox.silence() > 2 * self.heartbeat {
                 self.metrics.dead_peers.inc();
                 peer.outbox.close(CloseCode::HeartbeatTimeout, "nothing came for two heartbeats");
                 continue;
@@ -540,7 +562,9 @@ impl Shard {
                     Some((Cow::from(&*self.catalog.get(sub.channel).name), position))
                 })
                 .collect();
-            peer.outbox.send(&[&ping, &frame::server(&ServerFrame::Heartbeat { positions })]);
+            let heartbeat = peer.form.said(&ServerFrame::Heartbeat { positions });
+            let frames = speaks.then_some(&ping).into_iter().chain(&heartbeat);
+            peer.outbox.send(&frames.collect::<Vec<_>>());
         }
         self.due = (self.due + self.stride) % self.ticks;
     }
@@ -572,20 +596,21 @@ fn stride(ticks: u32) -> u32 {
 /// Asks a peer to connect again, to another node, after a random part of `spread`, and closes it.
 fn send_away(outbox: &Arc<Outbox>, spread: Duration) {
     let wait = rand::random_range(0..=spread.as_millis() as u64);
-    outbox.send(&[&frame::server(&ServerFrame::Draining { reconnect_in_ms: wait })]);
+    if let Some(draining) = outbox.form.said(&ServerFrame::Draining { reconnect_in_ms: wait }) {
+        outbox.send(&[&draining]);
+    }
     outbox.close(CloseCode::Draining, "this node is about to stop");
 }
 
 impl Batch {
-    /// The batch's next frame is for this subscription's connection.
+    /// The batch's next delivery is for this subscription's connection.
     fn note(&mut self, peers: &mut Slab<Peer>, member: Member) {
         let peer = &mut peers[member.peer as usize];
         if std::mem::replace(&mut peer.noted, self.event) == self.event {
             return;
         }
-        self.deflate |= peer.deflate;
         let link = self.links.len() as u32;
-        self.links.push(Link { frame: self.frames.len() as u32, next: END });
+        self.links.push(Link { delivery: self.deliveries.len() as u32, next: END });
         match peer.last {
             END => {
                 peer.first = link;

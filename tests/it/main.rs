@@ -18,5 +18,6 @@ mod rfc7692;
 mod rooms;
 mod schemas;
 mod shutdown;
+mod stream;
 mod support;
 mod websocket;
