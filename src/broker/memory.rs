@@ -130,7 +130,7 @@ impl Broker for Memory {
 impl Log {
     fn append(&mut self, event: &Event, limits: &Limits, now: Instant) -> u64 {
         self.head += 1;
-        self.entries.push_back(Stored { at: now, json: event.json.clone() });
+        self.entries.push_back(Stored { at: now, json: event.json.to_string() });
         while self.entries.len() as u64 > limits.log_max_events {
             self.entries.pop_front();
         }

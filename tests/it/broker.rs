@@ -90,7 +90,7 @@ async fn the_bus_says_what_the_log_has(backend: Backend) {
         let start = Position::new(node.read(channel, None, 1).await.epoch, 0);
         let page = node.read(channel, Some(&start), 1000).await;
         let sent = events.iter().zip(&appended).filter(|(event, _)| event.channel == node.channel(channel));
-        let sent: Vec<_> = sent.map(|(event, appended)| (appended.position.offset, event.json.clone())).collect();
+        let sent: Vec<_> = sent.map(|(event, appended)| (appended.position.offset, event.json.to_string())).collect();
         let kept: Vec<_> = page.entries.into_iter().map(|entry| (entry.offset, entry.json)).collect();
         assert_eq!(kept, sent);
     }
@@ -207,11 +207,11 @@ async fn ids_and_texts_of_any_kind_come_through(backend: Backend) {
     let mut node = backend.node().await;
     for id in ["a:b", "{x}", "ü ñ 日本", "*", "'\"\\", &"x".repeat(256)] {
         let mut event = node.event(STOCK, id);
-        event.json = serde_json::json!({ "id": id, "data": "\u{0}\r\n\u{1F600}".repeat(1000) }).to_string();
+        event.json = serde_json::json!({ "id": id, "data": "\u{0}\r\n\u{1F600}".repeat(1000) }).to_string().into();
         let appended = node.broker.append(std::slice::from_ref(&event)).await.unwrap();
         assert_eq!(node.message().await.1, protocol::event_frame(&appended[0].position, &event.json));
         let before = Position { offset: appended[0].position.offset - 1, ..appended[0].position.clone() };
-        assert_eq!(node.read(STOCK, Some(&before), 1).await.entries[0].json, event.json);
+        assert_eq!(node.read(STOCK, Some(&before), 1).await.entries[0].json, *event.json);
         assert!(node.append(STOCK, id).await.duplicate);
     }
 }

@@ -150,7 +150,7 @@ async fn a_full_socket_to_a_dead_peer() {
     proxy.strand();
     // More than all buffers on the way hold: whoever writes this is stuck.
     let mut event = node.event(STOCK, "large");
-    event.json = format!(r#"{{"data":"{}"}}"#, "x".repeat(60 * 1024 * 1024));
+    event.json = format!(r#"{{"data":"{}"}}"#, "x".repeat(60 * 1024 * 1024)).into();
     let start = Instant::now();
     assert!(node.broker.append(&[event]).await.is_err());
     assert!(start.elapsed() < REFUSED_WITHIN, "{:?}", start.elapsed());

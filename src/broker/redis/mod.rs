@@ -177,7 +177,7 @@ impl Redis {
         }
         for (event, channel) in events.iter().zip(of_event) {
             keys.push(self.channels.get(event.channel).id_key(&event.id).into());
-            args.extend([number(channel), event.json.as_str().into()]);
+            args.extend([number(channel), (&*event.json).into()]);
         }
         (keys, args)
     }
