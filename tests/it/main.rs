@@ -11,6 +11,7 @@ mod health;
 mod load;
 mod one_bus;
 mod publish;
+mod redis_calls;
 mod redis_faults;
 mod rfc6455;
 mod rfc7692;
