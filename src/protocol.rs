@@ -113,7 +113,9 @@ impl ServerFrame<'_> {
 
 /// The `event` frame: JSON text that is the same on the WebSocket and on the broker's bus.
 pub fn event_frame(position: &Position, event: &str) -> String {
-    format!(r#"{{"type":"event","position":"{position}","event":{event}}}"#)
+    const AROUND: [&str; 3] = [r#"{"type":"event","position":""#, r#"","event":"#, "}"];
+    let position = position.to_string();
+    [AROUND[0], &position, AROUND[1], event, AROUND[2]].concat()
 }
 
 /// The position in an `event` frame that was written by [`event_frame`], or that looks like one: what follows is not read.

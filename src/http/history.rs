@@ -154,7 +154,7 @@ impl Reader<'_> {
                 }
                 self.scanned += 1;
                 at.offset = entry.offset;
-                let event = RawValue::from_string(entry.json).map_err(broken)?;
+                let event = RawValue::from_string(entry.json.to_string()).map_err(broken)?;
                 if selected.lets(&event).map_err(broken)? {
                     self.events.push(Entry { position: at.clone(), event });
                 }
