@@ -16,6 +16,7 @@ pub enum Message<'a> {
     /// Deflated data (RFC 7692).
     Compressed,
     Ping(&'a [u8]),
+    Pong,
     Close(Option<u16>),
 }
 
@@ -77,6 +78,7 @@ fn message(frame: &[u8], header: usize) -> Message<'_> {
     let payload = &frame[header..];
     match frame[0] & 0xF {
         PING => Message::Ping(payload),
+        PONG => Message::Pong,
         CLOSE => Message::Close(payload.first_chunk().map(|code| u16::from_be_bytes(*code))),
         _ if frame[0] & RSV1 != 0 => Message::Compressed,
         _ => Message::Data(payload),
