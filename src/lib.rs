@@ -15,6 +15,8 @@ pub mod config;
 #[cfg(feature = "server")]
 mod connection;
 #[cfg(feature = "server")]
+mod deflate;
+#[cfg(feature = "server")]
 mod health;
 #[cfg(feature = "server")]
 mod http;

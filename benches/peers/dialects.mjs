@@ -22,7 +22,8 @@ export const DIALECTS = {
 /** Subscribes; `onEvent` gets each event as it is in the peer's envelope. Resolves once the subscription stands. */
 export async function subscribe(dialect, port, onEvent) {
   const socket = new WebSocket(`ws://127.0.0.1:${port}${dialect.path}`, { perMessageDeflate: false });
-  const closed = once(socket, "close");
+  // Not once(): that promise would fail with the socket, and nobody may be waiting for it yet.
+  const closed = new Promise((done) => socket.on("close", done));
   await new Promise((stands, fails) => {
     const receive = dialect.frames(socket, stands, onEvent);
     socket.on("message", receive);

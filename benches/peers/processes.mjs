@@ -2,6 +2,7 @@
 
 import { spawn } from "node:child_process";
 import { once } from "node:events";
+import { rmSync } from "node:fs";
 import { mkdtemp, readFile, readdir, rm } from "node:fs/promises";
 import { connect, createServer } from "node:net";
 import { tmpdir } from "node:os";
@@ -12,6 +13,16 @@ import { setTimeout as sleep } from "node:timers/promises";
 const NOT_INSTALLED = 3;
 const READY_MS = 20_000;
 const END_MS = 10_000;
+
+// However this process ends, by Ctrl-C or by a mistake in it, its servers end too.
+const running = new Set();
+process.once("exit", () => {
+  for (const { child, work } of running) {
+    child.kill("SIGTERM");
+    rmSync(work, { recursive: true, force: true });
+  }
+});
+for (const signal of ["SIGINT", "SIGTERM"]) process.once(signal, () => process.exit(1));
 
 /** A port that is free, as is the one after it. */
 export async function freePorts() {
@@ -44,6 +55,8 @@ export async function start(command, args) {
   const child = spawn(command, args, { stdio: ["ignore", "pipe", "pipe"], env: { ...process.env, TMPDIR: work } });
   const exited = once(child, "exit");
   let said = "";
+  const server = { child, exited, work, said: () => said.trim() };
+  running.add(server);
   child.stderr.on("data", (data) => (said = (said + data).slice(-2_000)));
   const ready = (async () => {
     for await (const line of createInterface(child.stdout)) if (line === "ready") return line;
@@ -51,7 +64,6 @@ export async function start(command, args) {
   })();
   const first = await Promise.race([ready, sleep(READY_MS, "late", undefined, { ref: false })]);
   child.stdout.resume();
-  const server = { child, exited, work, said: () => said.trim() };
   if (first === "ready") return server;
   await stop(server);
   if (child.exitCode === NOT_INSTALLED) return undefined;
@@ -59,7 +71,8 @@ export async function start(command, args) {
 }
 
 /** Ends a server, and says what it left behind. */
-export async function stop({ child, exited, work }) {
+export async function stop(server) {
+  const { child, exited, work } = server;
   const left = [];
   const family = child.exitCode === null && child.signalCode === null ? await below(child.pid) : [];
   child.kill("SIGTERM");
@@ -78,6 +91,7 @@ export async function stop({ child, exited, work }) {
   const files = await readdir(work);
   if (files.length > 0) left.push(`it left ${files.join(", ")} in its temporary folder`);
   await rm(work, { recursive: true });
+  running.delete(server);
   return left;
 }
 

@@ -50,7 +50,7 @@ pub enum Events {
     Messages,
     /// By their ids, wherever the messages are cut: for servers whose protocol takes no notice of messages.
     Stream,
-    /// Every compressed message is one. Nothing is inflated, so neither order nor time are known.
+    /// The same, but only in compressed messages.
     Compressed,
 }
 

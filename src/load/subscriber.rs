@@ -177,7 +177,7 @@ impl Subscriber {
             Message::Ping(payload) => reply.extend(pong(payload)),
             Message::Pong => {}
             Message::Close(code) => closed = Some(code),
-            Message::Compressed => tally.compressed(dialect.events),
+            Message::Compressed(data) => tally.compressed(data, shared, now),
             Message::Data(data) => {
                 if *stands < dialect.stands.1 {
                     *stands += memchr::memmem::find_iter(data, &dialect.stands.0).count();

@@ -3,9 +3,13 @@
 use std::time::Instant;
 
 use super::{Events, HISTOGRAMS, Shared, lock};
+use crate::deflate;
 
 /// The longest that an id of [`Shared::id`] and the quote behind it can be.
 const LONGEST_ID: usize = 96;
+
+/// The longest message that a compressed one may become.
+const LONGEST_MESSAGE: usize = 1 << 20;
 
 /// What one subscriber saw.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
@@ -53,15 +57,14 @@ impl Tally {
                 rest.drain(..read.max(rest.len().saturating_sub(LONGEST_ID)));
                 self.rest = rest;
             }
-            // Some messages are too short to be compressed: no events.
             Events::Compressed => {}
         }
     }
 
-    /// A message has come that only whoever inflates it can read.
-    pub fn compressed(&mut self, events: Events) {
-        if events == Events::Compressed {
-            self.new += 1;
+    /// A compressed message has come. What cannot be inflated is no event, and is missed.
+    pub fn compressed(&mut self, data: &[u8], shared: &Shared, now: u64) {
+        if let Ok(message) = deflate::inflate(data, LONGEST_MESSAGE) {
+            self.find(&message, shared, now);
         }
     }
 
