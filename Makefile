@@ -17,7 +17,7 @@ $(error cargo is missing: install Rust 1.88 or newer from https://rustup.rs)
 endif
 endif
 
-.PHONY: help run build release test test-rust test-client test-ajv million lint fmt generate check setup setup-client setup-bench clean
+.PHONY: help run build release test test-rust test-client test-ajv million lint fmt generate check setup setup-client setup-bench bench bench-report clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
@@ -46,6 +46,16 @@ test-client: build setup-client
 
 million: ## one million events to 100 subscribers through Redis (minutes)
 	TIDINGS_TEST_EVENTS=1000000 TIDINGS_TEST_SUBSCRIBERS=100 $(CARGO) test --locked --release --test it -- --nocapture every_subscriber_has_every_event
+
+# What `make bench` measures, all where nothing is named, and how often: make bench BENCH="backlog idle" ROUNDS=5
+BENCH  ?=
+ROUNDS ?= 3
+
+bench: setup-bench ## measure tidings beside the floor and its peers (20 minutes); BENCH="backlog idle" for some of it
+	ulimit -n $$(ulimit -Hn) && $(CARGO) bench --locked --bench fanout -- --rounds $(ROUNDS) $(BENCH)
+
+bench-report: ## write what was measured last into docs/performance.md
+	$(CARGO) bench --locked --bench fanout -- report
 
 lint: build ## formatting, clippy, documentation, generated files
 	$(CARGO) fmt --check

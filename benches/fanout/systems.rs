@@ -1,34 +1,30 @@
-//! The servers that are compared: how each is started, subscribed to and published at.
-//!
-//! All deliver the same text: that of a tidings `event` frame. Clients of the others need an id, a time and a position
-//! too, if they are to do the same.
+//! The servers that are compared, and how each is started. What is said to them is in `dialects.rs`.
 
-use std::fmt::Write as _;
-use std::io::{self, BufRead, BufReader};
-use std::net::{SocketAddr, TcpListener};
-use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::io;
+use std::net::SocketAddr;
+use std::process::Command;
+use std::time::Duration;
 
-use serde_json::json;
-use tidings::load::{Dialect, Events, Publisher, Shared, client_frame};
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tempfile::TempDir;
+
+use crate::process::{Process, Redis, core_list, free_address};
 
 /// A server that can be measured.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct System {
     /// What it is called in tables.
     pub name: &'static str,
-    kind: Kind,
+    pub kind: Kind,
     /// The cores that it may use; 0 for all.
     pub cores: usize,
     /// Further flags, of tidings alone.
-    pub flags: &'static [&'static str],
+    flags: Vec<String>,
+    /// What it is run under.
+    under: Vec<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
+pub enum Kind {
     Floor,
     Tidings {
         redis: bool,
@@ -37,41 +33,32 @@ enum Kind {
     Peer(&'static str),
 }
 
-pub const FLOOR: System = System { name: "floor", kind: Kind::Floor, cores: 0, flags: &[] };
-pub const TIDINGS: System = System { name: "tidings", kind: Kind::Tidings { redis: false }, cores: 0, flags: &[] };
-pub const TIDINGS_REDIS: System =
-    System { name: "tidings + Redis", kind: Kind::Tidings { redis: true }, cores: 0, flags: &[] };
-pub const BUN: System = peer("Bun", "bun");
-pub const WS: System = peer("Node ws + ioredis", "ws");
-pub const NATS: System = peer("nats-server", "nats");
-pub const PEERS: [System; 5] = [BUN, peer("nchan", "nchan"), NATS, WS, peer("Socket.IO + Redis", "socketio")];
+pub const FLOOR: System = system("floor", Kind::Floor);
+pub const TIDINGS: System = system("tidings", Kind::Tidings { redis: false });
+pub const TIDINGS_REDIS: System = system("tidings + Redis", Kind::Tidings { redis: true });
+pub const BUN: System = system("Bun", Kind::Peer("bun"));
+pub const NCHAN: System = system("nchan", Kind::Peer("nchan"));
+pub const NATS: System = system("nats-server", Kind::Peer("nats"));
+pub const WS: System = system("Node ws + ioredis", Kind::Peer("ws"));
+pub const SOCKET_IO: System = system("Socket.IO + Redis", Kind::Peer("socketio"));
+pub const ALL: [System; 8] = [FLOOR, TIDINGS, TIDINGS_REDIS, BUN, NCHAN, NATS, WS, SOCKET_IO];
 
-const fn peer(name: &'static str, folder: &'static str) -> System {
-    System { name, kind: Kind::Peer(folder), cores: 0, flags: &[] }
+const fn system(name: &'static str, kind: Kind) -> System {
+    System { name, kind, cores: 0, flags: Vec::new(), under: Vec::new() }
 }
 
-/// What the events are about; with the attributes around it, a delivery is about 300 bytes.
-pub const CHANNEL: &str = "inventory-change";
+/// The code with which a peer's `start` says that something is not installed.
+const NOT_INSTALLED: i32 = 3;
 
-/// A server that runs; ends with this.
+/// A server that stands; ends with this.
+#[derive(Debug)]
 pub struct Running {
     pub address: SocketAddr,
-    pub system: System,
-    child: Child,
-    pub redis: Option<RedisServer>,
-}
-
-/// A Redis of one run.
-pub struct RedisServer {
-    pub port: u16,
-    child: Child,
-}
-
-/// Whatever publishes.
-pub enum AnyPublisher {
-    Tidings(Publisher),
-    Http(Publisher),
-    Nats(tokio::io::BufReader<TcpStream>),
+    pub kind: Kind,
+    pub redis: Option<Redis>,
+    process: Process,
+    /// Its working directory: nothing of the user's is found there.
+    folder: TempDir,
 }
 
 impl System {
@@ -80,30 +67,60 @@ impl System {
         self
     }
 
-    pub fn with(mut self, flags: &'static [&'static str]) -> Self {
-        self.flags = flags;
+    pub fn with(mut self, flags: &[&str]) -> Self {
+        self.flags.extend(flags.iter().map(|&flag| flag.to_owned()));
         self
     }
 
-    pub fn is_tidings(&self) -> bool {
-        matches!(self.kind, Kind::Tidings { .. })
+    /// The same under another name.
+    pub fn named(mut self, name: &'static str) -> Self {
+        self.name = name;
+        self
     }
 
-    /// Starts it, and its Redis where it needs one; `None` where it is not installed.
-    pub fn start(&self) -> io::Result<Option<Running>> {
-        let address = free_address()?;
+    /// Run by this command.
+    pub fn under(mut self, command: &[&str]) -> Self {
+        self.under = command.iter().map(|&word| word.to_owned()).collect();
+        self
+    }
+
+    /// Starts it in a folder of its own, and its Redis where it needs one; says why where it cannot.
+    pub fn start(&self, folder: TempDir) -> io::Result<Result<Running, String>> {
         let redis = match self.kind {
-            Kind::Tidings { redis: true } | Kind::Peer("ws" | "socketio") => match RedisServer::start()? {
+            Kind::Tidings { redis: true } | Kind::Peer("ws" | "socketio") => match Redis::start()? {
                 Some(redis) => Some(redis),
-                None => return Ok(None),
+                None => return Ok(Err("redis-server is not installed".into())),
             },
             _ => None,
         };
-        let redis_port = redis.as_ref().map_or(0, |redis| redis.port);
-        let mut line = match self.cores {
-            0 => vec![],
-            cores => vec!["taskset".to_owned(), "-c".to_owned(), format!("0-{}", cores - 1)],
+        let address = free_address()?;
+        let line = self.command_line(address, redis.as_ref().map_or(0, |redis| redis.port))?;
+        let mut command = Command::new(&line[0]);
+        command.args(&line[1..]).current_dir(folder.path());
+        for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("TIDINGS_")) {
+            command.env_remove(name);
+        }
+        let mut process = match Process::start(&mut command) {
+            Ok(process) => process,
+            Err(error) => return Ok(Err(format!("{}: {error}", line[0]))),
         };
+        let stands = match self.kind {
+            Kind::Tidings { .. } => answers(&mut process, address),
+            Kind::Floor | Kind::Peer(_) => process.says("ready"),
+        };
+        Ok(match stands {
+            Ok(()) => Ok(Running { address, kind: self.kind, redis, process, folder }),
+            Err(Some(NOT_INSTALLED)) => Err("not installed: `make setup-bench` installs it".into()),
+            Err(code) if self.flags.is_empty() => Err(format!("it ended with {code:?} before it stood")),
+            Err(_) => Err(format!("it does not start with {}", self.flags.join(" "))),
+        })
+    }
+
+    fn command_line(&self, address: SocketAddr, redis_port: u16) -> io::Result<Vec<String>> {
+        let mut line = self.under.clone();
+        if self.cores > 0 {
+            line.extend(["taskset", "-c", &core_list(0, self.cores)].map(str::to_owned));
+        }
         match self.kind {
             Kind::Floor => {
                 line.extend([std::env::current_exe()?.display().to_string(), "floor".into(), address.to_string()]);
@@ -112,191 +129,36 @@ impl System {
                 let broker = if redis { format!("redis://127.0.0.1:{redis_port}") } else { "memory".into() };
                 line.push(env!("CARGO_BIN_EXE_tidings").into());
                 line.extend(["serve", "--listen", &address.to_string(), "--broker", &broker].map(str::to_owned));
-                line.extend(self.flags.iter().map(|&flag| flag.into()));
+                line.extend(self.flags.iter().cloned());
             }
             Kind::Peer(folder) => {
                 line.push(format!("{}/benches/peers/{folder}/start", env!("CARGO_MANIFEST_DIR")));
                 line.extend([address.port().to_string(), redis_port.to_string()]);
             }
         }
-        let started = Command::new(&line[0]).args(&line[1..]).stdout(Stdio::piped()).stderr(Stdio::null()).spawn();
-        let Ok(mut child) = started else { return Ok(None) };
-        let stands = match self.kind {
-            Kind::Tidings { .. } => stands(&mut child, address),
-            _ => child.stdout.take().is_some_and(says_ready),
-        };
-        let running = Running { address, system: self.clone(), child, redis };
-        Ok(stands.then_some(running))
+        Ok(line)
     }
 }
 
 impl Running {
     pub fn pid(&self) -> u32 {
-        self.child.id()
+        self.process.pid()
     }
 
-    /// How a subscriber of all events speaks to it.
-    pub fn dialect(&self) -> Dialect {
-        let path = "/ws".to_owned();
-        match self.system.kind {
-            Kind::Tidings { .. } => Dialect {
-                path: format!("/v1/ws?channel={CHANNEL}"),
-                stands: (br#""type":"subscribed""#.to_vec(), 1),
-                events: Events::Frames,
-                ..Dialect::default()
-            },
-            Kind::Peer("socketio") => Dialect {
-                path: "/ws?EIO=4&transport=websocket".into(),
-                hello: client_frame(b"40", false),
-                stands: (b"40{".to_vec(), 1),
-                keep_alive: Some((b"2".to_vec(), client_frame(b"3", false))),
-                events: Events::Tagged,
-                ..Dialect::default()
-            },
-            Kind::Peer("nats") => Dialect {
-                path,
-                hello: client_frame(b"CONNECT {\"verbose\":false}\r\nSUB bench 1\r\nPING\r\n", true),
-                stands: (b"PONG".to_vec(), 1),
-                keep_alive: Some((b"PING".to_vec(), client_frame(b"PONG\r\n", true))),
-                events: Events::Tagged,
-                ..Dialect::default()
-            },
-            Kind::Floor | Kind::Peer(_) => Dialect { path, events: Events::Tagged, ..Dialect::default() },
-        }
+    /// Ends the server, but not its Redis.
+    pub fn leave_redis(self) -> Option<Redis> {
+        self.redis
     }
 
-    pub async fn publisher(&self) -> io::Result<AnyPublisher> {
-        Ok(match self.system.kind {
-            Kind::Tidings { .. } => AnyPublisher::Tidings(Publisher::connect(self.address, "/v1/events").await?),
-            Kind::Peer("nats") => {
-                let mut stream = TcpStream::connect((self.address.ip(), self.address.port() + 1)).await?;
-                stream.set_nodelay(true)?;
-                stream.write_all(b"CONNECT {\"verbose\":false}\r\n").await?;
-                AnyPublisher::Nats(tokio::io::BufReader::new(stream))
-            }
-            Kind::Floor | Kind::Peer(_) => AnyPublisher::Http(Publisher::connect(self.address, "/publish").await?),
-        })
+    /// Ends it, waits for that, and answers with what it leaves in its folder.
+    pub fn end(mut self) -> TempDir {
+        self.process.end();
+        self.folder
     }
 }
 
-impl AnyPublisher {
-    /// Publishes an event of this number that is due now, with `data` as the product's id; returns when it was taken.
-    pub async fn publish(&mut self, shared: &Shared, number: u64, product: &str) -> io::Result<()> {
-        let id = shared.id(Instant::now(), number);
-        match self {
-            Self::Tidings(publisher) => publisher.publish(document(&id, product)).await.map(drop),
-            Self::Http(publisher) => publisher.publish(delivered(&id, product)).await.map(drop),
-            Self::Nats(stream) => {
-                let text = delivered(&id, product);
-                let message = format!("PUB bench {}\r\n{text}\r\nPING\r\n", text.len());
-                stream.write_all(message.as_bytes()).await?;
-                let mut line = String::new();
-                while !line.starts_with("PONG") {
-                    if line.starts_with("PING") {
-                        stream.write_all(b"PONG\r\n").await?;
-                    }
-                    line.clear();
-                    if stream.read_line(&mut line).await? == 0 {
-                        return Err(io::ErrorKind::UnexpectedEof.into());
-                    }
-                }
-                Ok(())
-            }
-        }
-    }
-}
-
-/// What is POSTed to tidings.
-pub fn document(id: &str, product: &str) -> String {
-    json!({ "type": CHANNEL, "id": id, "data": data(product) }).to_string()
-}
-
-/// What tidings delivers of it, as everybody else delivers it.
-fn delivered(id: &str, product: &str) -> String {
-    let mut text = String::from(r#"{"type":"event","position":"5f0c5k3m:10000","event":"#);
-    let event = json!({
-        "specversion": "1.0", "type": CHANNEL, "source": "anonymous", "subject": product, "id": id,
-        "time": "2026-11-21T10:00:00.000000Z", "data": data(product),
-    });
-    let _ = write!(text, "{event}}}");
-    text
-}
-
-fn data(product: &str) -> serde_json::Value {
-    json!({ "productId": product, "oldQuantity": 100, "newQuantity": 95, "reason": "sale" })
-}
-
-/// A subscriber of tidings with a subscription for each of these filters.
-pub fn filtered(filters: impl Iterator<Item = serde_json::Value>) -> Arc<Dialect> {
-    let mut hello = Vec::new();
-    let mut count = 0;
-    for filter in filters {
-        let frame = json!({"type": "subscribe", "sub": format!("s{count}"), "channel": CHANNEL, "where": filter});
-        hello.extend(client_frame(frame.to_string().as_bytes(), false));
-        count += 1;
-    }
-    let stands = (br#""type":"subscribed""#.to_vec(), count);
-    Arc::new(Dialect { path: "/v1/ws".into(), hello, stands, events: Events::Tagged, ..Dialect::default() })
-}
-
-impl RedisServer {
-    pub fn start() -> io::Result<Option<Self>> {
-        let port = free_address()?.port();
-        let flags = ["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"];
-        let started = Command::new("redis-server").args(flags).stdout(Stdio::piped()).spawn();
-        let Ok(mut child) = started else { return Ok(None) };
-        let stands = child.stdout.take().is_some_and(|out| says(out, "Ready to accept connections"));
-        Ok(stands.then_some(Self { port, child }))
-    }
-
-    pub fn pid(&self) -> u32 {
-        self.child.id()
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        end(&mut self.child);
-    }
-}
-
-impl Drop for RedisServer {
-    fn drop(&mut self) {
-        end(&mut self.child);
-    }
-}
-
-/// A signal that lets it end those below it.
-fn end(child: &mut Child) {
-    let _ = Command::new("kill").arg(child.id().to_string()).status();
-    let begun = Instant::now();
-    while child.try_wait().is_ok_and(|ended| ended.is_none()) {
-        if begun.elapsed() > Duration::from_secs(20) {
-            let _ = child.kill();
-        }
-        std::thread::sleep(Duration::from_millis(20));
-    }
-}
-
-fn free_address() -> io::Result<SocketAddr> {
-    // Some need the next port too.
-    TcpListener::bind("127.0.0.1:0")?.local_addr()
-}
-
-fn says_ready(out: std::process::ChildStdout) -> bool {
-    says(out, "ready")
-}
-
-/// Whether a process says this, before it ends; goes on reading after that, so that it can go on writing.
-fn says(out: std::process::ChildStdout, what: &str) -> bool {
-    let mut lines = BufReader::new(out).lines();
-    let said = lines.by_ref().map_while(Result::ok).any(|line| line.contains(what));
-    std::thread::spawn(move || lines.for_each(drop));
-    said
-}
-
-/// Whether it answers that it is ready, before it ends.
-fn stands(child: &mut Child, address: SocketAddr) -> bool {
+/// Waits until tidings answers that it is ready; where it ends before it does, that is an error and its code.
+fn answers(process: &mut Process, address: SocketAddr) -> Result<(), Option<i32>> {
     use std::io::{Read, Write};
     let ready = || -> io::Result<bool> {
         let mut stream = std::net::TcpStream::connect(address)?;
@@ -306,10 +168,10 @@ fn stands(child: &mut Child, address: SocketAddr) -> bool {
         Ok(answer.starts_with("HTTP/1.1 200"))
     };
     while !ready().unwrap_or(false) {
-        if child.try_wait().is_ok_and(|ended| ended.is_some()) {
-            return false;
+        if let Some(code) = process.ended() {
+            return Err(Some(code));
         }
         std::thread::sleep(Duration::from_millis(20));
     }
-    true
+    Ok(())
 }

@@ -3,15 +3,24 @@
 use std::fs;
 use std::io::Read;
 use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use crate::results::Figures;
+
+/// CPU time in nanoseconds.
+pub const CPU: &str = "cpu ns";
+/// Instructions in user space.
+pub const USER: &str = "user instructions";
+/// Instructions in user space and in the kernel.
+pub const INSTRUCTIONS: &str = "instructions";
 
 /// What was used since a [`Meter`] was started.
-#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy)]
 pub struct Usage {
-    pub cpu_ns: f64,
+    cpu_ns: f64,
     /// User and kernel instructions; `None` where the machine does not count them (most virtual ones).
-    pub instructions: Option<(f64, f64)>,
+    instructions: Option<(f64, f64)>,
 }
 
 /// Runs from [`Meter::start`] to [`Meter::stop`].
@@ -24,22 +33,21 @@ pub struct Meter {
 impl Meter {
     pub fn start(pid: u32) -> Self {
         let pids: Vec<String> = tree(pid).iter().map(u32::to_string).collect();
-        let perf = counts_instructions().then(|| {
-            Command::new("perf")
-                .args(["stat", "-x,", "-e", "instructions:u,instructions:k", "-p", &pids.join(",")])
-                .stderr(Stdio::piped())
-                .spawn()
-                .expect("perf was there a moment ago")
+        let counted = counts_instructions().then(|| {
+            let mut perf = Command::new("perf");
+            perf.args(["stat", "-x,", "-e", "instructions:u,instructions:k", "-p", &pids.join(",")]);
+            perf.stderr(Stdio::piped()).spawn().ok()
         });
+        let perf = counted.flatten();
         if perf.is_some() {
-            // It says nothing when it has attached.
-            std::thread::sleep(std::time::Duration::from_millis(200));
+            // It does not say when it counts.
+            std::thread::sleep(Duration::from_millis(200));
         }
         Self { pid, cpu: cpu_ns(pid), perf }
     }
 
     pub fn stop(self) -> Usage {
-        let cpu_ns = (cpu_ns(self.pid) - self.cpu) as f64;
+        let cpu_ns = (cpu_ns(self.pid).saturating_sub(self.cpu)) as f64;
         let instructions = self.perf.and_then(|mut perf| {
             Command::new("kill").args(["-INT", &perf.id().to_string()]).status().ok()?;
             let mut text = String::new();
@@ -52,18 +60,34 @@ impl Meter {
     }
 }
 
+impl Usage {
+    /// A share of it, for each of so many.
+    pub fn each(&self, count: u64) -> Figures {
+        let each = |value: f64| value / count.max(1) as f64;
+        let mut figures = Figures::from([(CPU.to_owned(), each(self.cpu_ns))]);
+        if let Some((user, kernel)) = self.instructions {
+            figures.extend([(USER.to_owned(), each(user)), (INSTRUCTIONS.to_owned(), each(user + kernel))]);
+        }
+        figures
+    }
+}
+
 /// Whether this machine has counters for instructions and `perf` to read them.
 pub fn counts_instructions() -> bool {
-    let perf = Command::new("perf").args(["stat", "-x,", "-e", "instructions:u", "true"]).output();
-    perf.is_ok_and(|perf| perf.status.success() && !String::from_utf8_lossy(&perf.stderr).contains("not "))
+    static COUNTS: OnceLock<bool> = OnceLock::new();
+    *COUNTS.get_or_init(|| {
+        let perf = Command::new("perf").args(["stat", "-x,", "-e", "instructions:u,instructions:k", "true"]).output();
+        // It succeeds where it counts nothing, and says `<not supported>` then.
+        perf.is_ok_and(|perf| perf.status.success() && !String::from_utf8_lossy(&perf.stderr).contains("<not "))
+    })
 }
 
 /// The resident memory of a process and all below it, in bytes.
-pub fn resident(pid: u32) -> u64 {
+pub fn resident(pid: u32) -> f64 {
     let of = |pid: &u32| {
         let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-        line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok()).unwrap_or_default() * 1024
+        line.and_then(|line| line.split_whitespace().next()?.parse::<f64>().ok()).unwrap_or_default() * 1024.0
     };
     tree(pid).iter().map(of).sum()
 }

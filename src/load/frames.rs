@@ -14,8 +14,9 @@ const MASK: u8 = 0x80;
 pub enum Message<'a> {
     Data(&'a [u8]),
     /// Deflated data (RFC 7692).
-    Compressed,
+    Compressed(&'a [u8]),
     Ping(&'a [u8]),
+    Pong,
     Close(Option<u16>),
 }
 
@@ -77,8 +78,9 @@ fn message(frame: &[u8], header: usize) -> Message<'_> {
     let payload = &frame[header..];
     match frame[0] & 0xF {
         PING => Message::Ping(payload),
+        PONG => Message::Pong,
         CLOSE => Message::Close(payload.first_chunk().map(|code| u16::from_be_bytes(*code))),
-        _ if frame[0] & RSV1 != 0 => Message::Compressed,
+        _ if frame[0] & RSV1 != 0 => Message::Compressed(payload),
         _ => Message::Data(payload),
     }
 }

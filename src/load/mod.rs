@@ -8,23 +8,28 @@
 mod frames;
 mod publisher;
 mod subscriber;
+mod tally;
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
+use memchr::memmem::Finder;
 use tokio::sync::Notify;
 
-pub use frames::client_frame;
+pub use frames::{Frames, Message, client_frame};
 pub use publisher::Publisher;
-pub use subscriber::{Seen, Swarm};
+pub use subscriber::{Swarm, upgrade};
+pub use tally::Seen;
 
 /// How a server is spoken to.
 #[derive(Debug, Clone, Default)]
 pub struct Dialect {
     /// The path and query of the WebSocket.
     pub path: String,
+    /// What the handshake says as `Host`, where that is not the address.
+    pub host: Option<String>,
     /// Header lines of the handshake beside those that every handshake has, each with its line end.
     pub headers: String,
     /// What is sent once the connection is open, already framed.
@@ -38,15 +43,14 @@ pub struct Dialect {
 }
 
 /// How events are found in what a subscriber gets.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Events {
-    /// tidings' `event` frames: their positions are checked.
+    /// By their ids, each of which stands whole in one message.
     #[default]
-    Frames,
-    /// Every place where the tag of the run stands in a message: for other servers, some of which put several events
-    /// in one message.
-    Tagged,
-    /// Every compressed message is one.
+    Messages,
+    /// By their ids, wherever the messages are cut: for servers whose protocol takes no notice of messages.
+    Stream,
+    /// The same, but only in compressed messages.
     Compressed,
 }
 
@@ -55,15 +59,16 @@ pub enum Events {
 pub struct Shared {
     /// What publisher and receivers count microseconds from.
     begun: Instant,
-    /// What the id of each event of the run begins with; behind it stand when the event was due, in microseconds of
-    /// [`Shared::clock`], a hyphen, and the event's number.
-    tag: String,
+    /// What the id of each event of the run begins with; see [`Shared::id`].
+    tag: Finder<'static>,
     deliveries: AtomicU64,
     /// Who waits for so many deliveries is told.
     awaited: AtomicU64,
     arrived: Notify,
     /// When the last delivery came, in microseconds of [`Shared::clock`].
     last: AtomicU64,
+    /// Why the first subscriber ended that was not told to.
+    cut_off: OnceLock<String>,
     /// A few, so that thousands of receivers neither wait for one lock nor hold a histogram each.
     latencies: Vec<Mutex<Histogram<u64>>>,
 }
@@ -73,20 +78,17 @@ const HISTOGRAMS: usize = 8;
 impl Shared {
     /// For a new run, with a tag of its own.
     pub fn new() -> Arc<Self> {
+        let tag = format!("bench-{:08x}-", rand::random::<u32>());
         Arc::new(Self {
             begun: Instant::now(),
-            tag: format!("bench-{:08x}-", rand::random::<u32>()),
+            tag: Finder::new(&tag).into_owned(),
             deliveries: AtomicU64::new(0),
             awaited: AtomicU64::new(u64::MAX),
             arrived: Notify::new(),
             last: AtomicU64::new(0),
+            cut_off: OnceLock::new(),
             latencies: (0..HISTOGRAMS).map(|_| Mutex::new(histogram())).collect(),
         })
-    }
-
-    /// The id of an event.
-    pub fn id(&self, due: Instant, number: u64) -> String {
-        format!("{}{}-{number}", self.tag, self.clock(due))
     }
 
     /// A moment in microseconds of this run, from 1.
@@ -118,12 +120,14 @@ impl Shared {
         }
     }
 
-    /// From when an event was due until it was read, in microseconds.
-    pub fn latencies(&self) -> Histogram<u64> {
+    /// From when an event was due until it was read, in microseconds: of what came since this was last asked.
+    pub fn take_latencies(&self) -> Histogram<u64> {
         let mut all = histogram();
         for part in &self.latencies {
+            let mut part = lock(part);
             // Fails only where the bounds differ.
-            let _ = all.add(&*lock(part));
+            let _ = all.add(&*part);
+            part.reset();
         }
         all
     }
@@ -137,6 +141,11 @@ impl Shared {
     pub fn last_delivery(&self) -> Option<Instant> {
         let last = self.last.load(Ordering::Relaxed);
         (last > 0).then(|| self.begun + Duration::from_micros(last))
+    }
+
+    /// Why a subscriber ended that was not told to, if one did.
+    pub fn cut_off(&self) -> Option<&str> {
+        self.cut_off.get().map(String::as_str)
     }
 
     fn arrived(&self, events: u64, now: u64) {

@@ -1,46 +1,36 @@
 //! The subscribers: one small task for each socket.
 
+use std::future::poll_fn;
 use std::io;
+use std::mem::MaybeUninit;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Poll, ready};
 use std::time::{Duration, Instant};
 
 use futures_util::stream::{self, StreamExt, TryStreamExt};
-use memchr::memmem::Finder;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::frames::{Frames, Message, pong};
-use super::{Dialect, Events, HISTOGRAMS, Shared, lock};
+use super::tally::{Seen, Tally};
+use super::{Dialect, Shared};
 
 /// Connections that are being opened at a time: more are an attack, not a load.
 const OPENING: usize = 256;
 /// How long a server may take to say that a subscriber stands.
 const PATIENCE: Duration = Duration::from_secs(20);
-/// The longest tail of a message in which an event may have begun that goes on in the next.
-const TAIL: usize = 128;
+/// The most that is read at once.
+const READ: usize = 16 * 1024;
 
 /// Subscribers, all of one server.
 #[derive(Debug)]
 pub struct Swarm {
     tasks: JoinSet<Seen>,
     stop: watch::Sender<bool>,
-}
-
-/// What one subscriber saw.
-#[derive(Debug, Default, Clone, PartialEq, Eq)]
-pub struct Seen {
-    pub events: u64,
-    /// Of the events, those that no earlier one had announced: positions between what came and what had come before.
-    pub lost: u64,
-    /// Events that came again, or after a later one.
-    pub misordered: u64,
-    /// Why it ended before it was told to.
-    pub ended: Option<String>,
-    /// The offset of the last event (see [`Events::Frames`]).
-    pub last: u64,
 }
 
 impl Swarm {
@@ -59,6 +49,7 @@ impl Swarm {
         let mut tasks = JoinSet::new();
         let opening = stream::iter(0..count).map(|number| {
             let opening = Subscriber::open(address, dialect(number), shared.clone(), number);
+            // In tasks of their own, so that more than one thread opens them.
             async move { tokio::time::timeout(PATIENCE, tokio::spawn(opening)).await }
         });
         let mut opened = opening.buffer_unordered(OPENING).map(|opened| match opened {
@@ -66,37 +57,60 @@ impl Swarm {
             Ok(Err(died)) => Err(io::Error::other(died)),
             Err(_) => Err(io::Error::new(io::ErrorKind::TimedOut, "a subscription is not answered")),
         });
-        while let Some(subscriber) = opened.try_next().await? {
+        while let Some(mut subscriber) = opened.try_next().await? {
             let mut stopped = stopped.clone();
             tasks.spawn(async move {
-                let mut subscriber = subscriber;
                 tokio::select! {
-                    ended = subscriber.listen() => subscriber.seen.ended = Some(ended.to_string()),
+                    ended = subscriber.listen() => {
+                        let why = subscriber.tally.seen.ended.insert(ended.to_string());
+                        subscriber.shared.cut_off.get_or_init(|| why.clone());
+                    }
                     // Also where the swarm is dropped.
                     _ = stopped.wait_for(|stop| *stop) => {}
                 }
-                subscriber.seen
+                subscriber.tally.seen
             });
             progress();
         }
         Ok(Self { tasks, stop })
     }
 
-    /// Ends all and tells what each saw.
+    /// Ends all and tells what each saw, in no order.
     pub async fn close(self) -> Vec<Seen> {
         self.stop.send_replace(true);
         self.tasks.join_all().await
     }
+}
 
-    /// How many there are.
-    pub fn len(&self) -> usize {
-        self.tasks.len()
+/// Asks for a WebSocket; answers with what came after the answer.
+///
+/// # Errors
+/// Where there is none.
+pub async fn upgrade(stream: &mut TcpStream, dialect: &Dialect) -> io::Result<Vec<u8>> {
+    let address = stream.peer_addr()?.to_string();
+    let handshake = format!(
+        "GET {} HTTP/1.1\r\nHost: {}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n{}\r\n",
+        dialect.path,
+        dialect.host.as_ref().unwrap_or(&address),
+        dialect.headers
+    );
+    stream.write_all(handshake.as_bytes()).await?;
+    let mut head = Vec::new();
+    let end = loop {
+        if let Some(end) = memchr::memmem::find(&head, b"\r\n\r\n") {
+            break end + 4;
+        }
+        if stream.read_buf(&mut head).await? == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+    };
+    if !head.starts_with(b"HTTP/1.1 101") {
+        let line = head.split(|byte| *byte == b'\r').next().unwrap_or_default();
+        return Err(io::Error::other(format!("no WebSocket: {}", String::from_utf8_lossy(line))));
     }
-
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.tasks.is_empty()
-    }
+    head.drain(..end);
+    Ok(head)
 }
 
 struct Subscriber {
@@ -104,51 +118,24 @@ struct Subscriber {
     dialect: Arc<Dialect>,
     shared: Arc<Shared>,
     frames: Frames,
-    histogram: usize,
-    seen: Seen,
     stands: usize,
-    tail: Vec<u8>,
+    tally: Tally,
 }
 
 impl Subscriber {
     async fn open(address: SocketAddr, dialect: Arc<Dialect>, shared: Arc<Shared>, number: usize) -> io::Result<Self> {
         let mut stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
-        let handshake = format!(
-            "GET {} HTTP/1.1\r\nHost: {address}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
-             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n{}\r\n",
-            dialect.path, dialect.headers
-        );
-        stream.write_all(handshake.as_bytes()).await?;
-        let mut head = Vec::new();
-        let end = loop {
-            if let Some(end) = memchr::memmem::find(&head, b"\r\n\r\n") {
-                break end + 4;
-            }
-            if stream.read_buf(&mut head).await? == 0 {
-                return Err(io::ErrorKind::UnexpectedEof.into());
-            }
-        };
-        if !head.starts_with(b"HTTP/1.1 101") {
-            let line = head.split(|byte| *byte == b'\r').next().unwrap_or_default();
-            return Err(io::Error::other(format!("no WebSocket: {}", String::from_utf8_lossy(line))));
-        }
+        let read = upgrade(&mut stream, &dialect).await?;
         stream.write_all(&dialect.hello).await?;
-        let mut subscriber = Self {
-            stream,
-            dialect,
-            shared,
-            frames: Frames::default(),
-            histogram: number % HISTOGRAMS,
-            seen: Seen::default(),
-            stands: 0,
-            tail: Vec::new(),
-        };
-        let mut reply = subscriber.take(&head[end..])?;
+        let tally = Tally::new(number);
+        let mut subscriber = Self { stream, dialect, shared, frames: Frames::default(), stands: 0, tally };
+        let mut reply = subscriber.take(&read)?;
         while subscriber.stands < subscriber.dialect.stands.1 {
             subscriber.stream.write_all(&reply).await?;
             reply = subscriber.read().await?;
         }
+        subscriber.stream.write_all(&reply).await?;
         Ok(subscriber)
     }
 
@@ -169,33 +156,28 @@ impl Subscriber {
 
     /// Reads what there is and returns what is to be answered.
     async fn read(&mut self) -> io::Result<Vec<u8>> {
-        self.stream.readable().await?;
-        let mut buffer = [0; 16 * 1024];
-        match self.stream.try_read(&mut buffer) {
-            Ok(0) => Err(io::ErrorKind::UnexpectedEof.into()),
-            Ok(read) => self.take(&buffer[..read]),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(Vec::new()),
-            Err(error) => Err(error),
-        }
+        poll_fn(|context| {
+            // On the stack, and only while it is read: thousands of buffers would be most of our memory.
+            let mut bytes = [MaybeUninit::uninit(); READ];
+            let mut buffer = ReadBuf::uninit(&mut bytes);
+            ready!(Pin::new(&mut self.stream).poll_read(context, &mut buffer))?;
+            Poll::Ready(match buffer.filled() {
+                [] => Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the server cut it off")),
+                read => self.take(read),
+            })
+        })
+        .await
     }
 
     fn take(&mut self, bytes: &[u8]) -> io::Result<Vec<u8>> {
-        let now = self.shared.clock(Instant::now());
-        let Self { frames, dialect, shared, seen, stands, tail, histogram, .. } = self;
-        let (mut reply, mut closed, mut events) = (Vec::new(), None, 0);
-        let tag = Finder::new(shared.tag.as_bytes());
-        let mut latencies = None;
-        let mut event = |id: Option<&[u8]>| {
-            events += 1;
-            if let Some(due) = id.and_then(number) {
-                let latencies = latencies.get_or_insert_with(|| lock(&shared.latencies[*histogram]));
-                latencies.saturating_record(now.saturating_sub(due).max(1));
-            }
-        };
+        let Self { frames, dialect, shared, stands, tally, .. } = self;
+        let now = shared.clock(Instant::now());
+        let (mut reply, mut closed) = (Vec::new(), None);
         frames.take(bytes, |message| match message {
             Message::Ping(payload) => reply.extend(pong(payload)),
+            Message::Pong => {}
             Message::Close(code) => closed = Some(code),
-            Message::Compressed => event(None),
+            Message::Compressed(data) => tally.compressed(data, shared, now),
             Message::Data(data) => {
                 if *stands < dialect.stands.1 {
                     *stands += memchr::memmem::find_iter(data, &dialect.stands.0).count();
@@ -205,38 +187,10 @@ impl Subscriber {
                 {
                     reply.extend(answer);
                 }
-                match dialect.events {
-                    Events::Frames => {
-                        if let Some(rest) = data.strip_prefix(br#"{"type":"event","position":""#) {
-                            seen.at(offset(rest).unwrap_or_default());
-                            event(tag.find(rest).map(|at| &rest[at + shared.tag.len()..]));
-                        } else if let Some(rest) = data.strip_prefix(br#"{"type":"subscribed""#) {
-                            let position = memchr::memmem::find(rest, br#""position":""#).map(|at| &rest[at + 12..]);
-                            seen.last = position.and_then(offset).unwrap_or_default();
-                        }
-                    }
-                    Events::Tagged => {
-                        tail.extend_from_slice(data);
-                        let mut read = 0;
-                        for at in tag.find_iter(&tail[..]) {
-                            let id = &tail[at + shared.tag.len()..];
-                            if id.contains(&b'-') {
-                                event(Some(id));
-                                read = at + shared.tag.len();
-                            }
-                        }
-                        let keep = tail.len().saturating_sub(TAIL).max(read);
-                        tail.drain(..keep);
-                    }
-                    Events::Compressed => {}
-                }
+                tally.message(data, dialect.events, shared, now);
             }
         });
-        drop(latencies);
-        if events > 0 {
-            seen.events += events;
-            shared.arrived(events, now);
-        }
+        tally.tell(shared, now);
         match closed {
             None => Ok(reply),
             Some(code) => {
@@ -245,29 +199,4 @@ impl Subscriber {
             }
         }
     }
-}
-
-impl Seen {
-    /// An event of this offset has come.
-    fn at(&mut self, offset: u64) {
-        match offset.checked_sub(self.last + 1) {
-            Some(missing) => {
-                self.lost += missing;
-                self.last = offset;
-            }
-            None => self.misordered += 1,
-        }
-    }
-}
-
-/// Of `EPOCH:OFFSET"…`, the offset.
-fn offset(position: &[u8]) -> Option<u64> {
-    let colon = memchr::memchr(b':', &position[..position.len().min(64)])?;
-    number(&position[colon + 1..])
-}
-
-/// The number that this begins with.
-fn number(text: &[u8]) -> Option<u64> {
-    let digits = text.iter().take_while(|byte| byte.is_ascii_digit()).count();
-    std::str::from_utf8(&text[..digits]).ok()?.parse().ok()
 }

@@ -1,7 +1,8 @@
 //! `tidings bench`: puts load on a daemon and measures what its subscribers see.
 //!
 //! Every event bears the time at which it was due, in its id, so that a daemon which holds the publisher up is charged for
-//! it. Publisher and subscribers share this process's clock; the latency is from due to received.
+//! it. Publisher and subscribers share this process's clock; the latency is from due to received. The id bears the
+//! event's number, too, from which each subscriber knows what it has lost.
 
 mod pace;
 
@@ -14,13 +15,14 @@ use clap::Args;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
 use serde_json::{Value, json};
+use tokio::net::TcpStream;
 
-use super::failure::{Failure, say};
+use super::failure::{Failure, say, say_error};
 use super::output::{BOLD, Output, human, thousands};
 use super::remote::Remote;
 use crate::client::Client;
-use crate::load::{Dialect, Events, Seen, Shared, Swarm};
-use pace::{Pace, Published};
+use crate::load::{Dialect, Seen, Shared, Swarm};
+use pace::Pace;
 
 /// Put load on a daemon: latency, deliveries a second, losses.
 ///
@@ -70,8 +72,10 @@ struct Report {
     lost: u64,
     /// Deliveries that came again, or after a later one.
     misordered: u64,
-    /// Subscribers that the daemon, or the network, cut off.
+    /// Subscribers that the daemon, or the network, cut off; and why, of one of them.
     disconnected: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    disconnected_by: Option<String>,
     /// From the first event to the last delivery.
     seconds: f64,
 }
@@ -82,16 +86,16 @@ const STRAGGLERS: Duration = Duration::from_secs(5);
 impl Bench {
     pub async fn run(self) -> Result<(), Failure> {
         let client = self.remote.client()?;
+        self.check_channel(&client).await?;
         let (data, shared) = (self.sample()?, Shared::new());
         warn_of_file_limit(self.connections);
-        self.check_channel(&client).await?;
         let swarm = tokio::select! {
             swarm = self.connect(&client, &shared) => swarm?,
             _ = tokio::signal::ctrl_c() => return Err("interrupted before all were connected".to_owned().into()),
         };
         let bar = self.bar(u64::from(self.seconds) * 10, "{wide_bar} {msg}");
         let start = Instant::now();
-        let mut published = Published::default();
+        let mut published = 0;
         let pace = Pace { client, channel: self.channel.clone(), data, rate: self.rate, duration: self.duration() };
         let publishing = pace.run(start, &shared, &mut published, |elapsed| {
             bar.set_position(elapsed.as_millis() as u64 / 100);
@@ -102,18 +106,23 @@ impl Bench {
                 human(micros(shared.p99()))
             ));
         });
-        tokio::select! {
-            done = publishing => done?,
+        let done = tokio::select! {
+            done = publishing => done,
             // What was measured so far is worth something, too.
-            _ = tokio::signal::ctrl_c() => {}
-        }
+            _ = tokio::signal::ctrl_c() => Ok(()),
+        };
         bar.finish_and_clear();
         let took = start.elapsed();
-        shared.wait_for(published.count * u64::from(self.connections), STRAGGLERS).await;
-        let seen = swarm.close().await;
-        let report = self.report(&published, took, &seen, &shared, start);
+        let broken = done.is_err();
+        match done {
+            Err(error) if published > 0 => say_error(&format!("publishing ended after {}: {error}", human(took))),
+            done => done?,
+        }
+        shared.wait_for(published * u64::from(self.connections), STRAGGLERS).await;
+        let report = self.report(published, took, &swarm.close().await, &shared, start);
         self.print(&report)?;
-        if report.lost > 0 || report.misordered > 0 { Err(Failure::Said) } else { Ok(()) }
+        let whole = report.lost == 0 && report.misordered == 0 && !broken;
+        if whole { Ok(()) } else { Err(Failure::Said) }
     }
 
     /// Names a channel that is not there, which the light subscribers would only wait for.
@@ -131,16 +140,13 @@ impl Bench {
             |cause: &dyn std::fmt::Display| Failure::from(format!("cannot reach {}: {cause}", client.url()));
         let url = url::Url::parse(&client.url()).map_err(|error| unreachable(&error))?;
         let (host, port) = (url.host_str().unwrap_or_default(), url.port_or_known_default().unwrap_or_default());
-        let mut addresses = tokio::net::lookup_host((host.trim_matches(['[', ']']), port))
-            .await
-            .map_err(|error| unreachable(&error))?;
-        let address: SocketAddr = addresses.next().ok_or_else(|| unreachable(&"the name has no address"))?;
+        let address = reachable(host, port).await.map_err(|error| unreachable(&error))?;
         let channel: String = url::form_urlencoded::byte_serialize(self.channel.as_bytes()).collect();
         let dialect = Arc::new(Dialect {
             path: format!("{}v1/ws?channel={channel}", url.path()),
+            host: Some(format!("{host}:{port}")),
             headers: self.remote.token().map(|token| format!("Authorization: Bearer {token}\r\n")).unwrap_or_default(),
             stands: (br#""type":"subscribed""#.to_vec(), 1),
-            events: Events::Frames,
             ..Dialect::default()
         });
         let bar = self.bar(self.connections.into(), "connecting {wide_bar} {human_pos}/{human_len}");
@@ -153,16 +159,16 @@ impl Bench {
         Duration::from_secs(self.seconds.into())
     }
 
-    fn report(&self, published: &Published, took: Duration, seen: &[Seen], shared: &Shared, start: Instant) -> Report {
-        let latencies = shared.latencies();
+    fn report(&self, published: u64, took: Duration, seen: &[Seen], shared: &Shared, start: Instant) -> Report {
+        let latencies = shared.take_latencies();
         let end = shared.last_delivery().unwrap_or(start);
         let seconds = end.saturating_duration_since(start).as_secs_f64().max(1e-6);
         let deliveries = shared.deliveries();
         let at = |quantile: f64| if latencies.is_empty() { 0 } else { latencies.value_at_quantile(quantile) };
         Report {
             connections: self.connections,
-            published: published.count,
-            published_per_s: (published.count as f64 / took.as_secs_f64().max(1e-6)) as u64,
+            published,
+            published_per_s: (published as f64 / took.as_secs_f64().max(1e-6)) as u64,
             deliveries,
             deliveries_per_s: (deliveries as f64 / seconds) as u64,
             p50_us: at(0.5),
@@ -170,10 +176,14 @@ impl Bench {
             p99_us: at(0.99),
             p999_us: at(0.999),
             max_us: latencies.max(),
-            // Also what is behind the last that came.
-            lost: seen.iter().map(|seen| seen.lost + published.last.saturating_sub(seen.last)).sum(),
+            // Also what is behind the last that came, to those that were cut off too.
+            lost: seen
+                .iter()
+                .map(|seen| seen.lost + published.saturating_sub(seen.next.first().copied().unwrap_or(0)))
+                .sum(),
             misordered: seen.iter().map(|seen| seen.misordered).sum(),
             disconnected: seen.iter().filter(|seen| seen.ended.is_some()).count() as u64,
+            disconnected_by: seen.iter().find_map(|seen| seen.ended.clone()),
             seconds,
         }
     }
@@ -199,7 +209,8 @@ impl Bench {
         line("latency", times.join(", "))?;
         line("lost", thousands(report.lost))?;
         line("misordered", thousands(report.misordered))?;
-        line("disconnected", thousands(report.disconnected))?;
+        let why = report.disconnected_by.iter().map(|why| format!(" ({why})"));
+        line("disconnected", why.fold(thousands(report.disconnected), |all, why| all + &why))?;
         Ok(output.flush()?)
     }
 
@@ -223,6 +234,12 @@ impl Bench {
         }
         bar
     }
+}
+
+/// Of the addresses of a name, one at which somebody listens: `localhost` has two, and a daemon is at one of them.
+async fn reachable(host: &str, port: u16) -> io::Result<SocketAddr> {
+    let name = (host.trim_matches(['[', ']']), port);
+    TcpStream::connect(name).await?.peer_addr()
 }
 
 fn micros(micros: u64) -> Duration {
