@@ -1,12 +1,17 @@
-// What the bus listens to: which subscriptions there are, which of them stand, and who gets an event.
+// What the bus listens to: which subscriptions there are, which of them stand, up to where each has its events, and who
+// gets an event.
 //
 // The daemon sends an event once, however many subscriptions of the connection it fits; so whom it is for is found here,
 // by the same filter. Listeners that want the same share a subscription, of which a connection has only so many.
+//
+// All subscriptions to a channel are one stream, which cannot go back for a single one of them. So one that needs what the
+// stream has passed is asked for first on a new connection; the others hear that part twice, and it is dropped here.
 
 import { type AnyWhere, matches } from "./filter.js";
 import { TidingsError } from "./errors.js";
 import type { ClientFrame, ServerFrame } from "./frames.js";
 import type { CloudEvent } from "./generated/events.js";
+import { reaches } from "./position.js";
 
 /** Who wants the events of a subscription. */
 export interface Subscriber {
@@ -18,15 +23,27 @@ export interface Subscriber {
   end(error?: TidingsError): boolean;
 }
 
-/** Events that are gone, or may be: after `from`, up to and including `position`. */
-export interface Gap {
-  readonly channel: string;
+/**
+ * Events that cannot be delivered, since the daemon's log no longer has them: after `from`, up to and including
+ * `position`. A filter might have let none of them through.
+ */
+export interface Gap<Channel extends string = string> {
+  readonly channel: Channel;
   readonly from: string;
   readonly position: string;
 }
 
+export interface Wanted {
+  readonly channel: string;
+  readonly where: AnyWhere | undefined;
+  /** From where; from now on, where there is none. */
+  readonly since: string | undefined;
+}
+
 export interface SubscriptionsOptions {
   readonly send: (frame: ClientFrame) => void;
+  /** Makes another connection, on which everything is asked for again. */
+  readonly restart: (reason: string) => void;
   readonly onGap: (gap: Gap) => void;
   /** `told`: whether all those whom it concerns know already. */
   readonly onError: (error: TidingsError, told: boolean) => void;
@@ -36,16 +53,20 @@ export interface SubscriptionsOptions {
   readonly retryDelay: (failures: number) => number;
 }
 
-interface Subscription {
+interface Subscription extends Wanted {
   readonly key: string;
   readonly sub: string;
-  readonly channel: string;
-  readonly where: AnyWhere | undefined;
   readonly subscribers: Set<Subscriber>;
+  /** Up to here its subscribers have everything; from here it goes on. Known once it has stood. */
+  position: string | undefined;
   /** Whether the daemon, on this connection, was asked and has agreed. */
   state: "new" | "asked" | "standing";
-  /** Whether it stood on an earlier connection. */
-  stoodBefore: boolean;
+  /** The `since` with which it was asked for. */
+  asked: string | undefined;
+  /** Whether it was the first of its channel that was asked for on this connection. */
+  first: boolean;
+  /** Whether the channel's stream was past what it needs when it was asked for. */
+  behind: boolean;
   /** How often in a row the daemon could not say. */
   failures: number;
 }
@@ -54,11 +75,14 @@ interface Subscription {
 const PASSING: ReadonlySet<string> = new Set(["broker-unavailable", "rate-limited"]);
 
 export class Subscriptions {
-  /** The last position that is known of each channel. */
-  readonly positions: Map<string, string> = new Map();
   readonly #options: SubscriptionsOptions;
   readonly #byKey = new Map<string, Subscription>();
   readonly #bySub = new Map<string, Subscription>();
+  /** Where the stream of each channel stands, or stood. */
+  readonly #streams = new Map<string, string>();
+  readonly #positions = new WeakMap<object, string>();
+  /** The last gap in each channel on this connection. */
+  readonly #gaps = new Map<string, Gap>();
   #count = 0;
 
   constructor(options: SubscriptionsOptions) {
@@ -70,13 +94,34 @@ export class Subscriptions {
     return [...this.#bySub.values()].every((subscription) => subscription.state === "standing");
   }
 
+  /** For each channel, up to where all of its subscriptions have everything. */
+  get positions(): Map<string, string> {
+    const positions = new Map(this.#streams);
+    for (const { channel, position } of this.#bySub.values()) {
+      const [stream, oldest] = [this.#streams.get(channel), positions.get(channel)];
+      if (position === undefined || stream === undefined || oldest === undefined) continue;
+      // One that could not follow the stream into a new epoch is older than all that have.
+      const left = !reaches(stream, position) && !reaches(position, stream);
+      if (left || reaches(oldest, position)) positions.set(channel, position);
+    }
+    return positions;
+  }
+
+  /** Where an event that was delivered stands. */
+  positionOf(event: object): string | undefined {
+    return this.#positions.get(event);
+  }
+
   /** Adds a subscriber; the answer takes it away again. */
-  add(channel: string, where: AnyWhere | undefined, subscriber: Subscriber): () => void {
-    const key = JSON.stringify([channel, where]);
+  add({ channel, where, since }: Wanted, subscriber: Subscriber): () => void {
+    const key = JSON.stringify([channel, where, since]);
     let subscription = this.#byKey.get(key);
-    if (subscription === undefined) {
+    // With one that has begun in the past, a part of that would be missed.
+    const begun = since !== undefined && subscription?.position !== undefined;
+    if (subscription === undefined || begun) {
       const sub = `s${++this.#count}`;
-      subscription = { key, sub, channel, where, subscribers: new Set(), state: "new", stoodBefore: false, failures: 0 };
+      const unasked = { position: undefined, state: "new", asked: undefined, first: false, behind: false, failures: 0 } as const;
+      subscription = { key, sub, channel, where, since, subscribers: new Set(), ...unasked };
       this.#byKey.set(key, subscription);
       this.#bySub.set(sub, subscription);
       this.#ask(subscription);
@@ -90,15 +135,19 @@ export class Subscriptions {
 
   /** A connection is open: everything is asked for again. */
   opened(): void {
-    for (const subscription of this.#bySub.values()) this.#ask(subscription);
+    this.lost();
+    for (const channel of new Set([...this.#bySub.values()].map(({ channel }) => channel))) {
+      const subscriptions = this.#of(channel).sort(inTurn);
+      // With a `since` each, they may again be too slow for one another. Without, they join the first.
+      const together = subscriptions.some(({ behind }) => behind);
+      for (const [index, subscription] of subscriptions.entries()) this.#ask(subscription, together && index > 0);
+    }
   }
 
   /** The connection is gone, and what stood on it. */
   lost(): void {
-    for (const subscription of this.#bySub.values()) {
-      subscription.stoodBefore ||= subscription.state === "standing";
-      subscription.state = "new";
-    }
+    this.#gaps.clear();
+    for (const subscription of this.#bySub.values()) subscription.state = "new";
   }
 
   /** It is over. Answers whether there are subscribers, and all have told someone. */
@@ -112,13 +161,12 @@ export class Subscriptions {
       case "event":
         return this.#deliver(frame.event, frame.position);
       case "subscribed":
-        return this.#stands(this.#bySub.get(frame.sub), frame.position);
+        return this.#stands(this.#bySub.get(frame.sub), frame.position, frame.recovered);
       case "heartbeat":
-        for (const [channel, position] of Object.entries(frame.positions)) this.positions.set(channel, position);
+        for (const [channel, position] of Object.entries(frame.positions)) this.#advance(channel, position);
         return;
       case "gap":
-        this.positions.set(frame.channel, frame.position);
-        return this.#options.onGap({ channel: frame.channel, from: frame.from, position: frame.position });
+        return this.#gap({ channel: frame.channel, from: frame.from, position: frame.position });
       case "error":
         return this.#error(frame.code, frame.message, frame.sub);
       default:
@@ -126,28 +174,37 @@ export class Subscriptions {
     }
   }
 
-  #ask(subscription: Subscription): void {
-    const { sub, channel, where } = subscription;
+  #ask(subscription: Subscription, join = false): void {
+    const { sub, channel, where, position } = subscription;
+    const since = position === undefined ? subscription.since : join ? undefined : position;
+    subscription.asked = since;
+    subscription.first = !this.#of(channel).some(({ state }) => state !== "new");
     subscription.state = "asked";
-    this.#options.send({ type: "subscribe", sub, channel, ...(where && { where }) });
+    this.#options.send({ type: "subscribe", sub, channel, ...(where && { where }), ...(since !== undefined && { since }) });
   }
 
-  #stands(subscription: Subscription | undefined, position: string): void {
+  #stands(subscription: Subscription | undefined, position: string, recovered: boolean | undefined): void {
     if (subscription === undefined) return;
-    const { channel, stoodBefore } = subscription;
-    const from = this.positions.get(channel);
+    const { channel, since, asked } = subscription;
+    if (asked === undefined && subscription.position !== undefined && !reaches(subscription.position, position)) {
+      return this.#late(subscription, "a channel's stream was past what one of its subscriptions needs");
+    }
+    // The stream may begin earlier than this one needs, for another one's sake.
+    const had = recovered === false ? undefined : (subscription.position ?? since);
+    subscription.position = had !== undefined && reaches(had, position) ? had : position;
     subscription.state = "standing";
+    subscription.behind = false;
     subscription.failures = 0;
-    this.positions.set(channel, position);
-    // Without a replay, what came while there was no connection was not seen: say so.
-    if (stoodBefore && from !== undefined && from !== position) this.#options.onGap({ channel, from, position });
+    this.#streams.set(channel, position);
     this.#options.onSettled();
   }
 
   #deliver(event: CloudEvent, position: string): void {
-    this.positions.set(event.type, position);
-    for (const { channel, where, subscribers, state } of this.#bySub.values()) {
-      if (state !== "standing" || channel !== event.type || !matches(where ?? {}, event.data)) continue;
+    this.#positions.set(event, position);
+    // First, so that a handler that asks where the channel stands hears of the event that it has.
+    const due = this.#advance(event.type, position);
+    for (const { where, subscribers } of due) {
+      if (!matches(where ?? {}, event.data)) continue;
       // A copy: who joins meanwhile wants what comes from now on.
       for (const subscriber of [...subscribers]) {
         if (subscribers.has(subscriber)) subscriber.deliver(event);
@@ -155,10 +212,33 @@ export class Subscriptions {
     }
   }
 
+  #gap(gap: Gap): void {
+    const { channel, from, position } = gap;
+    this.#advance(channel, position);
+    // It is said for each subscription that asks for what is gone.
+    const last = this.#gaps.get(channel);
+    this.#gaps.set(channel, gap);
+    if (last?.from !== from || last.position !== position) this.#options.onGap(gap);
+  }
+
+  /** The stream of a channel has come to `position`, and with it those that are answered: who follows it and was behind. */
+  #advance(channel: string, position: string): Subscription[] {
+    this.#streams.set(channel, position);
+    const moved: Subscription[] = [];
+    for (const subscription of this.#bySub.values()) {
+      if (subscription.channel !== channel || subscription.state !== "standing") continue;
+      if (subscription.position !== undefined && reaches(subscription.position, position)) continue;
+      subscription.position = position;
+      moved.push(subscription);
+    }
+    return moved;
+  }
+
   #error(code: string, message: string, sub: string | undefined): void {
     const error = new TidingsError(code, message);
     const subscription = sub === undefined ? undefined : this.#bySub.get(sub);
     if (subscription === undefined) return this.#options.onError(error, false);
+    if (code === "invalid-position" && !subscription.first) return this.#late(subscription, message);
     if (!PASSING.has(code)) {
       this.#options.onError(error, this.#end(subscription, error));
       return this.#options.onSettled();
@@ -168,6 +248,12 @@ export class Subscriptions {
     setTimeout(() => {
       if (subscription.state === "new" && this.#bySub.has(subscription.sub)) this.#ask(subscription);
     }, this.#options.retryDelay(subscription.failures++));
+  }
+
+  /** Another subscription to the channel was faster. */
+  #late(subscription: Subscription, reason: string): void {
+    subscription.behind = true;
+    this.#options.restart(reason);
   }
 
   #end(subscription: Subscription, error: TidingsError | undefined): boolean {
@@ -185,7 +271,26 @@ export class Subscriptions {
   }
 
   #forget(subscription: Subscription): void {
-    this.#byKey.delete(subscription.key);
+    if (this.#byKey.get(subscription.key) === subscription) this.#byKey.delete(subscription.key);
     this.#bySub.delete(subscription.sub);
   }
+
+  #of(channel: string): Subscription[] {
+    return [...this.#bySub.values()].filter((subscription) => subscription.channel === channel);
+  }
+}
+
+/**
+ * The order in which a channel's subscriptions are asked for on a new connection: who needs more of the past goes first.
+ * But those that are to begin now come before those that begin in the past for the first time, whose past they would hear.
+ */
+function inTurn(a: Subscription, b: Subscription): number {
+  if (a.position === undefined || b.position === undefined) return turn(a) - turn(b);
+  return Number(reaches(a.position, b.position)) - Number(reaches(b.position, a.position));
+}
+
+function turn({ behind, position, since }: Subscription): number {
+  if (position !== undefined) return 1;
+  if (behind) return 0;
+  return since === undefined ? 2 : 3;
 }
