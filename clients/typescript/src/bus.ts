@@ -9,7 +9,8 @@ import { newId } from "./id.js";
 import { Listeners } from "./listeners.js";
 import { type Accepted, Publisher, type PublishOptions } from "./publish.js";
 import { EventStream } from "./stream.js";
-import { type Gap, Subscriptions } from "./subscriptions.js";
+import type { Gap } from "./subscription.js";
+import { Subscriptions } from "./subscriptions.js";
 import type { ConnectOptions, Draft, EventAttributes, EventName, EventOf, EventsOptions, Handler, OnOptions } from "./types.js";
 import { findWebSocket } from "./websocket.js";
 

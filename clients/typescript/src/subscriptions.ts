@@ -4,41 +4,16 @@
 // The daemon sends an event once, however many subscriptions of the connection it fits; so whom it is for is found here,
 // by the same filter. Listeners that want the same share a subscription, of which a connection has only so many.
 //
-// All subscriptions to a channel are one stream, which cannot go back for a single one of them. So one that needs what the
-// stream has passed is asked for first on a new connection; the others hear that part twice, and it is dropped here.
+// All subscriptions to a channel are one stream, which cannot go back for a single one of them. Where one needs what the
+// stream has passed, there is a new connection, on which all begin together at the earliest place that any of them needs.
+// What some hear twice then is dropped here.
 
-import { type AnyWhere, matches } from "./filter.js";
+import { matches } from "./filter.js";
 import { TidingsError } from "./errors.js";
 import type { ClientFrame, ServerFrame } from "./frames.js";
 import type { CloudEvent } from "./generated/events.js";
 import { reaches } from "./position.js";
-
-/** Who wants the events of a subscription. */
-export interface Subscriber {
-  deliver(event: CloudEvent): void;
-  /**
-   * There will be no more: the bus was closed or, with an error, the daemon refused. Answers whether the error has been
-   * told to someone.
-   */
-  end(error?: TidingsError): boolean;
-}
-
-/**
- * Events that cannot be delivered, since the daemon's log no longer has them: after `from`, up to and including
- * `position`. A filter might have let none of them through.
- */
-export interface Gap<Channel extends string = string> {
-  readonly channel: Channel;
-  readonly from: string;
-  readonly position: string;
-}
-
-export interface Wanted {
-  readonly channel: string;
-  readonly where: AnyWhere | undefined;
-  /** From where; from now on, where there is none. */
-  readonly since: string | undefined;
-}
+import { type Anchor, type Gap, isFed, isHeld, type Subscriber, type Subscription, turn, type Wanted } from "./subscription.js";
 
 export interface SubscriptionsOptions {
   readonly send: (frame: ClientFrame) => void;
@@ -53,23 +28,7 @@ export interface SubscriptionsOptions {
   readonly retryDelay: (failures: number) => number;
 }
 
-interface Subscription extends Wanted {
-  readonly key: string;
-  readonly sub: string;
-  readonly subscribers: Set<Subscriber>;
-  /** Up to here its subscribers have everything; from here it goes on. Known once it has stood. */
-  position: string | undefined;
-  /** Whether the daemon, on this connection, was asked and has agreed. */
-  state: "new" | "asked" | "standing";
-  /** The `since` with which it was asked for. */
-  asked: string | undefined;
-  /** Whether it was the first of its channel that was asked for on this connection. */
-  first: boolean;
-  /** Whether the channel's stream was past what it needs when it was asked for. */
-  behind: boolean;
-  /** How often in a row the daemon could not say. */
-  failures: number;
-}
+type Subscribed = Extract<ServerFrame, { type: "subscribed" }>;
 
 /** Errors that say "not now" of a subscription, and not "never". */
 const PASSING: ReadonlySet<string> = new Set(["broker-unavailable", "rate-limited"]);
@@ -83,6 +42,10 @@ export class Subscriptions {
   readonly #positions = new WeakMap<object, string>();
   /** The last gap in each channel on this connection. */
   readonly #gaps = new Map<string, Gap>();
+  /** By channel. */
+  readonly #anchors = new Map<string, Anchor>();
+  /** No more, where the daemon would not have them: a connection may have no place for one more. */
+  #anchoring = true;
   #count = 0;
 
   constructor(options: SubscriptionsOptions) {
@@ -120,7 +83,7 @@ export class Subscriptions {
     const begun = since !== undefined && subscription?.position !== undefined;
     if (subscription === undefined || begun) {
       const sub = `s${++this.#count}`;
-      const unasked = { position: undefined, state: "new", asked: undefined, first: false, behind: false, failures: 0 } as const;
+      const unasked = { position: undefined, state: "new", carried: false, first: false, behind: false, failures: 0 } as const;
       subscription = { key, sub, channel, where, since, subscribers: new Set(), ...unasked };
       this.#byKey.set(key, subscription);
       this.#bySub.set(sub, subscription);
@@ -137,17 +100,21 @@ export class Subscriptions {
   opened(): void {
     this.lost();
     for (const channel of new Set([...this.#bySub.values()].map(({ channel }) => channel))) {
-      const subscriptions = this.#of(channel).sort(inTurn);
-      // With a `since` each, they may again be too slow for one another. Without, they join the first.
-      const together = subscriptions.some(({ behind }) => behind);
-      for (const [index, subscription] of subscriptions.entries()) this.#ask(subscription, together && index > 0);
+      const subscriptions = this.#of(channel).sort((a, b) => turn(a) - turn(b));
+      const late = subscriptions.find(({ behind }) => behind);
+      if (late && this.#anchoring) this.#cast(late, subscriptions);
+      for (const subscription of subscriptions) this.#ask(subscription);
     }
   }
 
   /** The connection is gone, and what stood on it. */
   lost(): void {
     this.#gaps.clear();
-    for (const subscription of this.#bySub.values()) subscription.state = "new";
+    this.#anchors.clear();
+    for (const subscription of this.#bySub.values()) {
+      subscription.state = "new";
+      subscription.carried = false;
+    }
   }
 
   /** It is over. Answers whether there are subscribers, and all have told someone. */
@@ -161,7 +128,7 @@ export class Subscriptions {
       case "event":
         return this.#deliver(frame.event, frame.position);
       case "subscribed":
-        return this.#stands(this.#bySub.get(frame.sub), frame.position, frame.recovered);
+        return this.#subscribed(frame);
       case "heartbeat":
         for (const [channel, position] of Object.entries(frame.positions)) this.#advance(channel, position);
         return;
@@ -174,29 +141,66 @@ export class Subscriptions {
     }
   }
 
-  #ask(subscription: Subscription, join = false): void {
+  #ask(subscription: Subscription): void {
     const { sub, channel, where, position } = subscription;
-    const since = position === undefined ? subscription.since : join ? undefined : position;
-    subscription.asked = since;
-    subscription.first = !this.#of(channel).some(({ state }) => state !== "new");
+    const anchor = this.#anchors.get(channel);
+    const since = anchor && isHeld(subscription, anchor) ? undefined : (position ?? subscription.since);
+    subscription.first = anchor === undefined && !this.#of(channel).some(({ state }) => state !== "new");
     subscription.state = "asked";
     this.#options.send({ type: "subscribe", sub, channel, ...(where && { where }), ...(since !== undefined && { since }) });
   }
 
-  #stands(subscription: Subscription | undefined, position: string, recovered: boolean | undefined): void {
+  #subscribed(frame: Subscribed): void {
+    const { channel, sub, position, recovered } = frame;
+    const anchor = this.#anchors.get(channel);
+    if (anchor?.sub === sub) return this.#holds(anchor, frame);
+    const subscription = this.#bySub.get(sub);
     if (subscription === undefined) return;
-    const { channel, since, asked } = subscription;
-    if (asked === undefined && subscription.position !== undefined && !reaches(subscription.position, position)) {
-      return this.#late(subscription, "a channel's stream was past what one of its subscriptions needs");
+    this.#streams.set(channel, position);
+    if (!subscription.carried) {
+      subscription.position = begin(subscription.position ?? subscription.since, position, recovered);
     }
-    // The stream may begin earlier than this one needs, for another one's sake.
-    const had = recovered === false ? undefined : (subscription.position ?? since);
-    subscription.position = had !== undefined && reaches(had, position) ? had : position;
     subscription.state = "standing";
     subscription.behind = false;
     subscription.failures = 0;
-    this.#streams.set(channel, position);
+    this.#weigh(channel);
     this.#options.onSettled();
+  }
+
+  /** Sends an anchor ahead of the subscriptions to a channel. */
+  #cast(late: Subscription, subscriptions: readonly Subscription[]): void {
+    const { channel } = late;
+    const since = late.position
+      ? subscriptions.reduce((oldest, { position }) => (position && reaches(oldest, position) ? position : oldest), late.position)
+      : late.since;
+    // Who begins now is late for nothing.
+    if (since === undefined) return;
+    const anchor = { sub: `a${++this.#count}`, since, late };
+    this.#anchors.set(channel, anchor);
+    this.#options.send({ type: "subscribe", sub: anchor.sub, channel, since });
+  }
+
+  /** An anchor stands: from here on, those that are to go on have their events. */
+  #holds(anchor: Anchor, { channel, position, recovered }: Subscribed): void {
+    const { since, late } = anchor;
+    for (const subscription of this.#of(channel).filter((subscription) => isHeld(subscription, anchor))) {
+      const had = subscription.position ?? since;
+      if (had !== since && recovered !== false && !reaches(had, position)) {
+        // It is of an older epoch, perhaps, and needs an anchor of its own.
+        late.behind = false;
+        return this.#late(subscription, "a channel's stream begins after what one of its subscriptions needs");
+      }
+      subscription.position = begin(had, position, had === since ? recovered : true);
+      subscription.carried = true;
+    }
+  }
+
+  /** Lets the anchor of a channel go, once nobody needs it. */
+  #weigh(channel: string): void {
+    const anchor = this.#anchors.get(channel);
+    if (anchor === undefined || this.#of(channel).some(({ state }) => state !== "standing")) return;
+    this.#anchors.delete(channel);
+    this.#options.send({ type: "unsubscribe", sub: anchor.sub });
   }
 
   #deliver(event: CloudEvent, position: string): void {
@@ -226,7 +230,7 @@ export class Subscriptions {
     this.#streams.set(channel, position);
     const moved: Subscription[] = [];
     for (const subscription of this.#bySub.values()) {
-      if (subscription.channel !== channel || subscription.state !== "standing") continue;
+      if (subscription.channel !== channel || !isFed(subscription)) continue;
       if (subscription.position !== undefined && reaches(subscription.position, position)) continue;
       subscription.position = position;
       moved.push(subscription);
@@ -236,9 +240,15 @@ export class Subscriptions {
 
   #error(code: string, message: string, sub: string | undefined): void {
     const error = new TidingsError(code, message);
+    const anchor = [...this.#anchors.values()].find((anchor) => anchor.sub === sub);
+    if (anchor) return this.#drags(anchor, error);
     const subscription = sub === undefined ? undefined : this.#bySub.get(sub);
     if (subscription === undefined) return this.#options.onError(error, false);
     if (code === "invalid-position" && !subscription.first) return this.#late(subscription, message);
+    if (code === "too-many-subscriptions" && this.#anchors.size > 0) {
+      this.#anchoring = false;
+      return this.#options.restart(message);
+    }
     if (!PASSING.has(code)) {
       this.#options.onError(error, this.#end(subscription, error));
       return this.#options.onSettled();
@@ -248,6 +258,18 @@ export class Subscriptions {
     setTimeout(() => {
       if (subscription.state === "new" && this.#bySub.has(subscription.sub)) this.#ask(subscription);
     }, this.#options.retryDelay(subscription.failures++));
+  }
+
+  /** An anchor was refused, and those that rely on it begin again: in the end without, and each is told its own. */
+  #drags({ late }: Anchor, error: TidingsError): void {
+    if (error.code === "invalid-position" && late.position === undefined) {
+      this.#options.onError(error, this.#end(late, error));
+    } else if (PASSING.has(error.code)) {
+      this.#options.onError(error, false);
+    } else {
+      this.#anchoring = false;
+    }
+    this.#options.restart(error.message);
   }
 
   /** Another subscription to the channel was faster. */
@@ -273,6 +295,7 @@ export class Subscriptions {
   #forget(subscription: Subscription): void {
     if (this.#byKey.get(subscription.key) === subscription) this.#byKey.delete(subscription.key);
     this.#bySub.delete(subscription.sub);
+    this.#weigh(subscription.channel);
   }
 
   #of(channel: string): Subscription[] {
@@ -280,17 +303,8 @@ export class Subscriptions {
   }
 }
 
-/**
- * The order in which a channel's subscriptions are asked for on a new connection: who needs more of the past goes first.
- * But those that are to begin now come before those that begin in the past for the first time, whose past they would hear.
- */
-function inTurn(a: Subscription, b: Subscription): number {
-  if (a.position === undefined || b.position === undefined) return turn(a) - turn(b);
-  return Number(reaches(a.position, b.position)) - Number(reaches(b.position, a.position));
-}
-
-function turn({ behind, position, since }: Subscription): number {
-  if (position !== undefined) return 1;
-  if (behind) return 0;
-  return since === undefined ? 2 : 3;
+/** Where one stands who had everything up to `had`, or wants what is after it, and whose stream begins at `position`. */
+function begin(had: string | undefined, position: string, recovered: boolean | undefined): string {
+  // The stream may begin earlier than this one needs, for another one's sake.
+  return recovered !== false && had !== undefined && reaches(had, position) ? had : position;
 }

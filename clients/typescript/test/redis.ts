@@ -56,6 +56,7 @@ function answers(port: number): Promise<boolean> {
   return new Promise((resolve) => {
     const socket = connect(port, "127.0.0.1", () => socket.write("PING\r\n"));
     socket.on("data", (text) => (socket.destroy(), resolve(String(text).startsWith("+PONG"))));
-    socket.on("error", () => resolve(false));
+    socket.on("error", () => {});
+    socket.on("close", () => resolve(false));
   });
 }
