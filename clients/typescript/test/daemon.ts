@@ -29,7 +29,7 @@ export class Daemon {
     const listening = new Promise<number>((resolve, reject) => {
       const hear = (chunk: Buffer) => {
         said += chunk.toString();
-        const port = /127\.0\.0\.1:([1-9]\d*)\b/.exec(said)?.[1];
+        const port = /http:\/\/127\.0\.0\.1:([1-9]\d*)\b/.exec(said)?.[1];
         if (port) resolve(Number(port));
       };
       child.stdout.on("data", hear);
