@@ -16,7 +16,7 @@ $(error cargo is missing: install Rust 1.88 or newer from https://rustup.rs)
 endif
 endif
 
-.PHONY: help run build release test test-rust test-client test-ajv million lint fmt generate check setup setup-client clean
+.PHONY: help run build release test test-rust test-client test-ajv million bench-micro lint fmt generate check setup setup-client clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
@@ -45,6 +45,9 @@ test-client: build setup-client
 
 million: ## one million events to 100 subscribers through Redis (minutes)
 	TIDINGS_TEST_EVENTS=1000000 TIDINGS_TEST_SUBSCRIBERS=100 $(CARGO) test --locked --release --test it -- --nocapture every_subscriber_has_every_event
+
+bench-micro: ## what the parts of an event's way cost, each by itself; ONLY=index those whose name has that
+	$(CARGO) bench --locked --bench micro -- $(ONLY)
 
 lint: build ## formatting, clippy, documentation, generated files
 	$(CARGO) fmt --check

@@ -20,7 +20,8 @@ use tokio::net::TcpStream;
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 
-pub use delivery::Delivery;
+pub use delivery::{Delivery, Step};
+pub use index::{Index, Member, Place};
 pub use outbox::Outbox;
 
 use crate::event::{Catalog, ChannelId, Filter};
