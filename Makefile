@@ -4,6 +4,7 @@
 
 CLIENT := clients/typescript
 AJV    := tests/ajv
+PEERS  := benches/peers
 CARGO  ?= cargo
 # The tests wait for servers more than they compute: more of them at once than there are cores.
 TEST_THREADS ?= 8
@@ -16,7 +17,7 @@ $(error cargo is missing: install Rust 1.88 or newer from https://rustup.rs)
 endif
 endif
 
-.PHONY: help run build release test test-rust test-client test-ajv million bench-micro lint fmt generate check setup setup-client clean
+.PHONY: help run build release test test-rust test-client test-ajv million bench-micro lint fmt generate check setup setup-client setup-bench clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
@@ -70,10 +71,13 @@ setup: setup-client ## install what the tests need
 
 setup-client: $(CLIENT)/node_modules/.package-lock.json $(AJV)/node_modules/.package-lock.json
 
+setup-bench: $(PEERS)/node_modules/.package-lock.json ## install what the benchmark compares tidings with
+	scripts/setup redis-server nginx libnginx-mod-nchan nats-server
+
 %/node_modules/.package-lock.json: %/package-lock.json
 	scripts/setup npm
 	cd $* && npm ci --no-audit --no-fund
 
 clean: ## remove what was built
 	$(CARGO) clean
-	rm -rf $(CLIENT)/node_modules $(CLIENT)/dist $(AJV)/node_modules
+	rm -rf $(CLIENT)/node_modules $(CLIENT)/dist $(AJV)/node_modules $(PEERS)/node_modules

@@ -15,11 +15,16 @@ pub mod config;
 #[cfg(feature = "server")]
 mod connection;
 #[cfg(feature = "server")]
+mod deflate;
+#[cfg(feature = "server")]
 mod health;
 #[cfg(feature = "server")]
 mod http;
 #[cfg(feature = "server")]
 mod hub;
+#[cfg(feature = "server")]
+#[doc(hidden)]
+pub mod load;
 #[cfg(feature = "server")]
 mod metrics;
 /// What `benches/micro` measures by itself: no part of what this crate offers.

@@ -103,7 +103,9 @@ impl ServerFrame<'_> {
 
 /// The `event` frame: JSON text that is the same on the WebSocket and on the broker's bus.
 pub fn event_frame(position: &Position, event: &str) -> String {
-    format!(r#"{{"type":"event","position":"{position}","event":{event}}}"#)
+    const AROUND: [&str; 3] = [r#"{"type":"event","position":""#, r#"","event":"#, "}"];
+    let position = position.to_string();
+    [AROUND[0], &position, AROUND[1], event, AROUND[2]].concat()
 }
 
 /// The position in an `event` frame that was written by [`event_frame`], or that looks like one: what follows is not read.
@@ -163,7 +165,7 @@ pub enum CloseCode {
     Protocol = 1002,
     /// A binary frame: this protocol has none.
     Unsupported = 1003,
-    /// Text that is not UTF-8.
+    /// Text that is not UTF-8, or a compressed message that cannot be inflated.
     InvalidText = 1007,
     TooBig = 1009,
     /// This node is about to stop.

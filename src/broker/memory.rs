@@ -8,12 +8,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use async_trait::async_trait;
-use bytes::Bytes;
 use tokio::sync::mpsc;
 
 use super::{Appended, BUS_CAPACITY, Broker, Bus, Entry, Limits, PAGE_BYTES, Page, Signal, Unavailable};
 use crate::event::{Catalog, ChannelId, Epoch, Event, Position};
-use crate::protocol;
 
 struct Memory {
     limits: Limits,
@@ -40,7 +38,7 @@ struct Log {
 
 struct Stored {
     at: Instant,
-    json: String,
+    json: Arc<str>,
 }
 
 pub(super) fn open(catalog: &Catalog, limits: Limits) -> (Arc<dyn Broker>, Bus) {
@@ -85,9 +83,9 @@ impl Broker for Memory {
                     continue;
                 }
                 let position = self.position(log.append(event, &self.limits, now));
-                let frame = Bytes::from(protocol::event_frame(&position, &event.json));
                 if let Some(permit) = room.next() {
-                    permit.send(Signal::Message { channel: event.channel, frame });
+                    let (position, json) = (position.clone(), event.json.clone());
+                    permit.send(Signal::Appended { channel: event.channel, position, json });
                 }
                 appended.push(Appended { position, duplicate: false });
             }

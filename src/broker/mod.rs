@@ -1,8 +1,9 @@
 //! The broker: what keeps each channel's log and tells every node of what is new in it.
 //!
 //! A backend is one small trait, [`Broker`], and the receiving end of its bus, [`Bus`]; [`open`] makes both from the
-//! configuration, and nobody else knows which backend it is. The log decides, the bus is a hint: it may lose, repeat or
-//! garble messages, and the relay repairs that from the log. Nothing here knows of subscribers or sockets.
+//! configuration, and nobody else knows which backend it is. The log decides: what other nodes say on the bus is a hint,
+//! which may be lost, repeated or garbled, and the relay repairs that from the log. Nothing here knows of subscribers or
+//! sockets.
 
 mod memory;
 mod redis;
@@ -11,7 +12,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bytes::Bytes;
 use tokio::sync::mpsc;
 
 use crate::config::{BrokerConfig, BrokerUrl};
@@ -70,14 +70,17 @@ pub struct Page {
 pub struct Entry {
     pub offset: u64,
     /// The CloudEvent's JSON.
-    pub json: String,
+    pub json: Arc<str>,
 }
 
 /// What comes over the bus.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Signal {
-    /// An `event` frame's JSON, or what somebody else wrote there.
-    Message { channel: ChannelId, frame: Bytes },
+    /// This node appended an event: the log has it at this position, as the backend said when it took it. Those of one
+    /// channel come in the order of the log. A backend that sends a [`Hint`](Self::Hint) too may leave this out.
+    Appended { channel: ChannelId, position: Position, json: Arc<str> },
+    /// A hint that a channel's log has something new, and where, if that could be read. Anybody may have given it.
+    Hint { channel: ChannelId, position: Option<Position> },
     /// Messages may have been missed, on every channel.
     Missed,
     /// See [`Broker::canary`].

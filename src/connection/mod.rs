@@ -5,6 +5,7 @@
 
 mod inbound;
 
+use std::future::poll_fn;
 use std::io;
 use std::sync::Arc;
 
@@ -12,7 +13,7 @@ use bytes::Bytes;
 use tokio::net::TcpStream;
 
 use crate::event::{Catalog, ChannelId, Filter, FilterError};
-use crate::hub::{Hub, Outbox, Seat, frame};
+use crate::hub::{Arrival, Hub, Outbox, Seat, Wanted, frame};
 use crate::metrics::Metrics;
 use crate::protocol::{self, ClientFrame, ErrorCode, ServerFrame, Subscribe};
 use inbound::{Inbound, Said};
@@ -28,16 +29,26 @@ pub struct Connections {
     pub max_frame_bytes: usize,
 }
 
+/// What the handshake leaves behind.
+#[derive(Debug)]
+pub struct Opening {
+    /// The head of the answer to it.
+    pub head: Vec<u8>,
+    /// Bytes that came with it.
+    pub early: Bytes,
+    /// The parameters of its URL: each `channel` is subscribed to at once.
+    pub query: Vec<(String, String)>,
+    /// permessage-deflate was agreed.
+    pub deflate: bool,
+}
+
 impl Connections {
-    /// Serves a connection from the end of its handshake to its end. `early` are bytes that came with the handshake,
-    /// `query` the parameters of its URL: each `channel` is subscribed to at once.
+    /// Serves a connection from the answer to its handshake to its end.
     ///
     /// What is done once, or seldom, is boxed: the task of an idle connection is as large as what it waits in.
-    pub async fn serve(self: Arc<Self>, stream: TcpStream, early: Bytes, query: Vec<(String, String)>) {
-        let seat = Box::pin(self.open(stream, query)).await;
-        let inbound = Inbound::new(self.max_frame_bytes);
-        // Consumes it: even empty, it is a part of the buffer that the handshake was read into.
-        let early = Vec::from(early);
+    pub async fn serve(self: Arc<Self>, stream: TcpStream, opening: Box<Opening>) {
+        let inbound = Inbound::new(self.max_frame_bytes, opening.deflate);
+        let (seat, early) = Box::pin(self.open(stream, *opening)).await;
         self.listen(&seat, inbound, early).await;
         let outbox = seat.outbox().clone();
         Box::pin(async move {
@@ -48,25 +59,35 @@ impl Connections {
         .await;
     }
 
-    async fn open(&self, stream: TcpStream, query: Vec<(String, String)>) -> Seat {
+    /// Takes the connection in; returns what the client said early.
+    async fn open(&self, stream: TcpStream, opening: Opening) -> (Seat, Vec<u8>) {
+        let Opening { head, early, query, deflate } = opening;
+        // Consumes it: even empty, it is a part of the buffer that the handshake was read into.
+        let early = Vec::from(early);
         let session = uuid::Uuid::now_v7().to_string();
-        let welcome = frame::server(&ServerFrame::Welcome {
-            protocol: protocol::VERSION,
-            session: session.into(),
-            node: self.node.as_str().into(),
-            heartbeat_ms: self.heartbeat_ms,
-        });
-        let seat = self.hub.join(stream, &welcome).await;
-        if query.iter().any(|(name, _)| name != "channel") {
+        let mut greeting = vec![
+            head.into(),
+            frame::server(&ServerFrame::Welcome {
+                protocol: protocol::VERSION,
+                session: session.into(),
+                node: self.node.as_str().into(),
+                heartbeat_ms: self.heartbeat_ms,
+            }),
+        ];
+        let mut wanted = Vec::new();
+        if query.iter().all(|(name, _)| name == "channel") {
+            for (_, channel) in query {
+                match self.resolve(Subscribe { sub: channel.clone(), channel, filter: None }) {
+                    Ok(subscription) => wanted.push(subscription),
+                    Err(refused) => greeting.push(refused),
+                }
+            }
+        } else {
             // A `where` that was passed over would make an unfiltered stream.
             let message = "this address takes the parameter `channel` only: all else is said in frames".to_owned();
-            self.refuse(&seat, ErrorCode::InvalidFrame, message, None);
-            return seat;
+            greeting.push(self.refused(ErrorCode::InvalidFrame, message, None));
         }
-        for (_, channel) in query {
-            self.subscribe(&seat, Subscribe { sub: channel.clone(), channel, filter: None }).await;
-        }
-        seat
+        (self.hub.join(stream, Arrival { greeting, wanted, deflate }).await, early)
     }
 
     /// Reads until the peer has closed, is gone, or has broken the protocol.
@@ -79,7 +100,9 @@ impl Connections {
             if !heard.is_empty() {
                 Box::pin(self.frames(seat, std::mem::take(&mut heard))).await;
             }
-            if ended || outbox.stream().readable().await.is_err() {
+            // Not `readable()`, which waits beside the place where hyper left its waker: that would keep the handshake's task,
+            // more than a kilobyte, for as long as the connection lasts.
+            if ended || poll_fn(|context| outbox.stream().poll_read_ready(context)).await.is_err() {
                 return;
             }
             ended = pump(&mut inbound, outbox, &mut heard);
@@ -99,19 +122,26 @@ impl Connections {
             Ok(ClientFrame::Subscribe(subscribe)) => self.subscribe(seat, subscribe).await,
             Ok(ClientFrame::Unsubscribe(unsubscribe)) => seat.unsubscribe(unsubscribe.sub).await,
             Ok(ClientFrame::Ping(_)) => seat.outbox().send(&[&frame::server(&ServerFrame::Pong)]),
-            Err((code, message, sub)) => self.refuse(seat, code, message, sub),
+            Err((code, message, sub)) => seat.outbox().send(&[&self.refused(code, message, sub)]),
         }
     }
 
     async fn subscribe(&self, seat: &Seat, subscribe: Subscribe) {
-        match self.resolve(&subscribe) {
-            Ok((channel, filter)) => seat.subscribe(subscribe.sub, channel, filter).await,
-            Err((code, message)) => self.refuse(seat, code, message, Some(subscribe.sub)),
+        match self.resolve(subscribe) {
+            Ok(wanted) => seat.subscribe(wanted).await,
+            Err(refused) => seat.outbox().send(&[&refused]),
         }
     }
 
-    /// The channel and the filter that a subscription names.
-    fn resolve(&self, subscribe: &Subscribe) -> Result<(ChannelId, Filter), (ErrorCode, String)> {
+    /// What a subscription names, or the `error` frame where there is no such thing.
+    fn resolve(&self, subscribe: Subscribe) -> Result<Wanted, Bytes> {
+        match self.find(&subscribe) {
+            Ok((channel, filter)) => Ok(Wanted { sub: subscribe.sub, channel, filter: Arc::new(filter) }),
+            Err((code, message)) => Err(self.refused(code, message, Some(subscribe.sub))),
+        }
+    }
+
+    fn find(&self, subscribe: &Subscribe) -> Result<(ChannelId, Filter), (ErrorCode, String)> {
         let name = &subscribe.channel;
         let Some(channel) = self.catalog.channel(name) else {
             let meant = self.catalog.nearest(name).map(|near| format!("; did you mean {near}?")).unwrap_or_default();
@@ -127,10 +157,10 @@ impl Connections {
         Ok((channel, filter))
     }
 
-    fn refuse(&self, seat: &Seat, code: ErrorCode, message: String, sub: Option<String>) {
+    fn refused(&self, code: ErrorCode, message: String, sub: Option<String>) -> Bytes {
         self.metrics.refused(code.as_str());
         let error = ServerFrame::Error { code, message: message.into(), sub: sub.map(Into::into) };
-        seat.outbox().send(&[&frame::server(&error)]);
+        frame::server(&error)
     }
 }
 
@@ -199,7 +229,8 @@ mod tests {
             Arc::new(Connections { hub, catalog, metrics, node, heartbeat_ms: 25_000, max_frame_bytes: 1024 });
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-        let task = connections.serve(stream, Bytes::new(), Vec::new());
+        let opening = Box::new(Opening { head: Vec::new(), early: Bytes::new(), query: Vec::new(), deflate: true });
+        let task = connections.serve(stream, opening);
         assert!(size_of_val(&task) <= 600, "{} bytes", size_of_val(&task));
     }
 }

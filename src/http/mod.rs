@@ -10,6 +10,7 @@ mod health;
 mod problem;
 mod request_id;
 mod schemas;
+pub mod takeover;
 mod websocket;
 
 use std::sync::Arc;
@@ -45,6 +46,8 @@ pub struct AppState {
     /// The tasks of WebSocket connections, which outlive their requests.
     pub tasks: TaskTracker,
     pub limits: RequestLimits,
+    /// Whether WebSocket clients may have their events compressed.
+    pub compression: bool,
     pub progress: Arc<Progress>,
     /// Events of a channel by which a publisher may be ahead of `progress`.
     pub max_lag: u64,

@@ -7,6 +7,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::frame;
+use crate::deflate::Deflater;
 use crate::event::{ChannelId, Position};
 use crate::protocol::ServerFrame;
 
@@ -38,6 +39,7 @@ pub struct Encoded {
     text: Bytes,
     /// Within `frame`: the event's `data`, once somebody has asked.
     data: OnceLock<Option<Bytes>>,
+    deflated: OnceLock<Bytes>,
 }
 
 impl Delivery {
@@ -50,7 +52,11 @@ impl Delivery {
     pub fn event(channel: ChannelId, position: Position, text: &str) -> Self {
         let frame = frame::text(text.as_bytes());
         let text = frame.slice(frame.len() - text.len()..);
-        Self { channel, position, step: Step::Event(Encoded { frame, text, data: OnceLock::new() }) }
+        Self {
+            channel,
+            position,
+            step: Step::Event(Encoded { frame, text, data: OnceLock::new(), deflated: OnceLock::new() }),
+        }
     }
 
     /// Bytes that it puts on the socket of one who wants it.
@@ -70,6 +76,18 @@ impl Delivery {
 }
 
 impl Encoded {
+    /// The frame for those who take compressed ones: made when the first shard with one of them asks, and the plain frame
+    /// where compression does not pay. `made` is called where this compressed it.
+    pub fn deflated(&self, deflater: &mut Deflater, made: impl FnOnce()) -> &Bytes {
+        self.deflated.get_or_init(|| match deflater.deflate(&self.text) {
+            Some(payload) => {
+                made();
+                frame::deflated_text(payload)
+            }
+            None => self.frame.clone(),
+        })
+    }
+
     /// The event's `data` for filters: JSON that begins with it. Looked for when the first shard asks, never where nobody
     /// filters.
     pub fn data(&self) -> Option<&str> {

@@ -16,6 +16,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::net::TcpStream;
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
@@ -111,13 +112,12 @@ impl Hub {
         Ok(())
     }
 
-    /// Takes a connection in: it gets a shard and an outbox.
-    pub async fn join(&self, stream: TcpStream, greeting: &bytes::Bytes) -> Seat {
+    /// Takes a connection in: it gets a shard and an outbox, is greeted, and subscribed to what it asked for at once.
+    pub async fn join(&self, stream: TcpStream, arrival: Arrival) -> Seat {
         let outbox = Outbox::new(stream, self.outgoing.clone());
-        outbox.send(&[greeting]);
         let shard = self.next.fetch_add(1, Ordering::Relaxed) % self.shards.len();
         let seat = Seat { shard: self.shards[shard].clone(), outbox };
-        seat.tell(Item::Join(seat.outbox.clone())).await;
+        seat.tell(Item::Join { outbox: seat.outbox.clone(), arrival }).await;
         seat
     }
 
@@ -136,6 +136,24 @@ impl Hub {
     }
 }
 
+/// A connection that comes to the hub.
+#[derive(Debug)]
+pub struct Arrival {
+    /// What it is sent before all else.
+    pub greeting: Vec<Bytes>,
+    pub wanted: Vec<Wanted>,
+    /// It gets its events compressed.
+    pub deflate: bool,
+}
+
+/// A subscription that is asked for.
+#[derive(Debug)]
+pub struct Wanted {
+    pub sub: String,
+    pub channel: ChannelId,
+    pub filter: Arc<Filter>,
+}
+
 /// A connection's place in the hub.
 #[derive(Debug)]
 pub struct Seat {
@@ -150,10 +168,9 @@ impl Seat {
 
     /// Subscribes; returns when the shard has answered with a `subscribed` or an `error` frame, so that answers come in
     /// the order of what they answer, and so that one connection's commands never fill the inbox.
-    pub async fn subscribe(&self, sub: String, channel: ChannelId, filter: Filter) {
+    pub async fn subscribe(&self, wanted: Wanted) {
         let (done, answered) = oneshot::channel();
-        let filter = Arc::new(filter);
-        self.tell(Item::Subscribe { outbox: self.outbox.clone(), sub, channel, filter, done }).await;
+        self.tell(Item::Subscribe { outbox: self.outbox.clone(), wanted, done }).await;
         // The shard drops its end when it has answered.
         let _ = answered.await;
     }
@@ -165,9 +182,11 @@ impl Seat {
         let _ = answered.await;
     }
 
-    /// Gives the place up.
+    /// Gives the place up; returns when the shard has written all that was before.
     pub async fn leave(self) {
-        self.tell(Item::Leave(self.outbox.clone())).await;
+        let (done, left) = oneshot::channel();
+        self.tell(Item::Leave { outbox: self.outbox.clone(), done }).await;
+        let _ = left.await;
     }
 
     async fn tell(&self, item: Item) {

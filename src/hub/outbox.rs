@@ -68,9 +68,10 @@ enum Phase {
 }
 
 impl Outbox {
+    /// An outbox that keeps what it is given until [`Outbox::greet`].
     pub fn new(stream: TcpStream, shared: Arc<Outgoing>) -> Arc<Self> {
-        let outbox =
-            Self { stream, shared, seat: AtomicU32::new(u32::MAX), heard: AtomicU64::new(0), state: Mutex::default() };
+        let state = Mutex::new(State { blocked: true, ..State::default() });
+        let outbox = Self { stream, shared, seat: AtomicU32::new(u32::MAX), heard: AtomicU64::new(0), state };
         outbox.note_heard();
         outbox.shared.open.fetch_add(1, Ordering::Relaxed);
         Arc::new(outbox)
@@ -93,10 +94,29 @@ impl Outbox {
         self.shared.started.elapsed().saturating_sub(heard)
     }
 
+    /// Sends what comes before all else: the answer to the handshake and the first frames, in one write.
+    pub(super) fn greet(self: &Arc<Self>, frames: &[&Bytes]) {
+        let mut state = self.lock();
+        state.blocked = false;
+        if state.phase == Phase::Gone {
+            return;
+        }
+        let rest = self.write(&mut state, frames);
+        for frame in rest.frames.iter().rev() {
+            state.bytes += frame.len() + FRAME_COST;
+            state.queue.push_front((*frame).clone());
+        }
+        state.written = rest.written;
+        self.account(0, rest.frames.iter().map(|frame| frame.len() + FRAME_COST).sum());
+        if self.flush(&mut state) == Flushed::Blocked {
+            self.wait_for_socket(&mut state);
+        }
+    }
+
     /// Sends frames in their order. A peer for which too much waits already is closed with 4008 instead.
     pub fn send(self: &Arc<Self>, frames: &[&Bytes]) {
         let mut state = self.lock();
-        if state.phase != Phase::Open {
+        if state.phase != Phase::Open || frames.is_empty() {
             return;
         }
         let rest = if state.blocked { Rest { frames, written: 0 } } else { self.write(&mut state, frames) };

@@ -18,7 +18,8 @@ use tokio::time::Instant;
 use super::delivery::{Delivery, Step};
 use super::index::{Index, Member, Place};
 use super::outbox::Outbox;
-use super::{HubConfig, frame};
+use super::{Arrival, HubConfig, Wanted, frame};
+use crate::deflate::Deflater;
 use crate::event::{Catalog, ChannelId, Filter, Position};
 use crate::metrics::Metrics;
 use crate::protocol::{CloseCode, ErrorCode, ServerFrame};
@@ -31,27 +32,15 @@ const MAX_LINKS: usize = 1 << 16;
 const MAX_TICKS: u32 = 256;
 const MIN_TICK: Duration = Duration::from_millis(5);
 
-/// What a shard is told, in order.
+/// What a shard is told, in order. A `done` is dropped once it was done and answered.
 #[derive(Debug)]
 pub enum Item {
     Deliver(Arc<Delivery>),
-    Join(Arc<Outbox>),
-    Leave(Arc<Outbox>),
-    /// `done` is dropped once it was answered.
-    Subscribe {
-        outbox: Arc<Outbox>,
-        sub: String,
-        channel: ChannelId,
-        filter: Arc<Filter>,
-        done: oneshot::Sender<()>,
-    },
-    Unsubscribe {
-        outbox: Arc<Outbox>,
-        sub: String,
-        done: oneshot::Sender<()>,
-    },
+    Join { outbox: Arc<Outbox>, arrival: Arrival },
+    Leave { outbox: Arc<Outbox>, done: oneshot::Sender<()> },
+    Subscribe { outbox: Arc<Outbox>, wanted: Wanted, done: oneshot::Sender<()> },
+    Unsubscribe { outbox: Arc<Outbox>, sub: String, done: oneshot::Sender<()> },
     Drain(Duration),
-    /// `done` is dropped once all before it was written.
     Settle(oneshot::Sender<()>),
 }
 
@@ -65,6 +54,7 @@ pub struct Shard {
     peers: Slab<Peer>,
     channels: Vec<Channel>,
     batch: Batch,
+    deflater: Deflater,
 
     /// Set once this node is about to stop: whoever still comes is sent away at once.
     draining: Option<Duration>,
@@ -80,6 +70,7 @@ pub struct Shard {
 /// One connection.
 struct Peer {
     outbox: Arc<Outbox>,
+    deflate: bool,
     /// Its subscriptions; a place in it is the `sub` of a [`Member`], so that it never moves.
     subs: Vec<Option<Sub>>,
     /// The last event that was noted for it, so that two subscriptions make one delivery.
@@ -105,11 +96,14 @@ struct Channel {
 /// What is to be written: for each touched connection a chain of links, one for each of its frames.
 #[derive(Default)]
 struct Batch {
-    frames: Vec<Bytes>,
+    /// Each as it is for most, and for those who take it compressed.
+    frames: Vec<[Bytes; 2]>,
     links: Vec<Link>,
     touched: Vec<u32>,
     /// Counts the events.
     event: u64,
+    /// Whether someone takes the event that is being noted compressed.
+    deflate: bool,
 }
 
 #[derive(Clone, Copy)]
@@ -138,6 +132,7 @@ impl Shard {
             max_subscriptions: config.max_subscriptions,
             peers: Slab::new(),
             batch: Batch::default(),
+            deflater: Deflater::default(),
             draining: None,
             due: 0,
             ticks,
@@ -192,14 +187,17 @@ impl Shard {
         match item {
             Item::Deliver(_) => {}
             Item::Settle(_done) => {}
-            Item::Join(outbox) => self.join(outbox),
-            Item::Leave(outbox) => self.leave(&outbox),
-            Item::Subscribe { outbox, sub, channel, filter, done: _done } => {
-                if let Err((code, message)) = self.subscribe(&outbox, &sub, channel, &filter) {
-                    self.refuse(&outbox, code, message, &sub);
+            Item::Join { outbox, arrival: Arrival { mut greeting, wanted, deflate } } => {
+                self.join(outbox.clone(), deflate);
+                greeting.extend(wanted.into_iter().map(|wanted| self.subscribe(&outbox, wanted)));
+                outbox.greet(&greeting.iter().collect::<Vec<_>>());
+                if let Some(spread) = self.draining {
+                    send_away(&outbox, spread);
                 }
             }
-            Item::Unsubscribe { outbox, sub, done: _done } => self.unsubscribe(&outbox, &sub),
+            Item::Leave { outbox, done: _done } => self.leave(&outbox),
+            Item::Subscribe { outbox, wanted, done: _done } => outbox.send(&[&self.subscribe(&outbox, wanted)]),
+            Item::Unsubscribe { outbox, sub, done: _done } => outbox.send(&[&self.unsubscribe(&outbox, &sub)]),
             Item::Drain(spread) => {
                 self.draining = Some(spread);
                 self.peers.iter().for_each(|(_, peer)| send_away(&peer.outbox, spread));
@@ -211,22 +209,27 @@ impl Shard {
         let channel = &mut self.channels[delivery.channel.0 as usize];
         channel.position = Some(delivery.position.clone());
         self.batch.event += 1;
+        self.batch.deflate = false;
         let before = self.batch.links.len();
-        let frame = match &delivery.step {
+        let [plain, deflated] = match &delivery.step {
             Step::Known => return,
             Step::Event(event) => {
                 let data = if channel.index.has_filters() { event.data() } else { None };
                 channel.index.matching(data, |member| self.batch.note(&mut self.peers, member));
                 self.metrics.deliveries.inc_by((self.batch.links.len() - before) as u64);
-                &event.frame
+                let made = || {
+                    self.metrics.compressed.inc();
+                };
+                let deflated = if self.batch.deflate { event.deflated(&mut self.deflater, made) } else { &event.frame };
+                [&event.frame, deflated]
             }
             Step::Gap(frame) => {
                 channel.index.everyone().for_each(|member| self.batch.note(&mut self.peers, member));
-                frame
+                [frame, frame]
             }
         };
         if self.batch.links.len() > before {
-            self.batch.frames.push(frame.clone());
+            self.batch.frames.push([plain.clone(), deflated.clone()]);
         }
     }
 
@@ -241,7 +244,7 @@ impl Shard {
             run.clear();
             while at != END {
                 let link = links[at as usize];
-                run.push(&frames[link.frame as usize]);
+                run.push(&frames[link.frame as usize][usize::from(peer.deflate)]);
                 at = link.next;
             }
             peer.outbox.send(&run);
@@ -251,13 +254,10 @@ impl Shard {
         links.clear();
     }
 
-    fn join(&mut self, outbox: Arc<Outbox>) {
-        if let Some(spread) = self.draining {
-            send_away(&outbox, spread);
-        }
+    fn join(&mut self, outbox: Arc<Outbox>, deflate: bool) {
         let entry = self.peers.vacant_entry();
         outbox.seat.store(entry.key() as u32, Ordering::Relaxed);
-        entry.insert(Peer { outbox, subs: Vec::new(), noted: 0, first: END, last: END });
+        entry.insert(Peer { outbox, deflate, subs: Vec::new(), noted: 0, first: END, last: END });
         self.metrics.connections.inc();
     }
 
@@ -274,16 +274,29 @@ impl Shard {
         self.metrics.connections.dec();
     }
 
-    fn subscribe(
+    /// Answers with a `subscribed` or an `error` frame.
+    fn subscribe(&mut self, outbox: &Outbox, wanted: Wanted) -> Bytes {
+        let Wanted { sub, channel, filter } = wanted;
+        match self.try_subscribe(outbox, &sub, channel, &filter) {
+            Ok(position) => {
+                let channel = self.catalog.get(channel).name.as_ref();
+                frame::server(&ServerFrame::Subscribed { sub: sub.into(), channel: channel.into(), position })
+            }
+            Err((code, message)) => self.refused(code, message, sub),
+        }
+    }
+
+    fn try_subscribe(
         &mut self,
-        outbox: &Arc<Outbox>,
+        outbox: &Outbox,
         name: &str,
         id: ChannelId,
         filter: &Arc<Filter>,
-    ) -> Result<(), (ErrorCode, String)> {
+    ) -> Result<Position, (ErrorCode, String)> {
+        let gone = || (ErrorCode::UnknownSubscription, "this connection has ended".to_owned());
         let number = outbox.seat.load(Ordering::Relaxed);
         let channel = &mut self.channels[id.0 as usize];
-        let Some(peer) = self.peers.get_mut(number as usize) else { return Ok(()) };
+        let peer = self.peers.get_mut(number as usize).ok_or_else(gone)?;
         if peer.subs.iter().flatten().any(|sub| &*sub.name == name) {
             let message = "this connection has a subscription of that name".to_owned();
             return Err((ErrorCode::DuplicateSubscription, message));
@@ -307,23 +320,21 @@ impl Shard {
         let place = channel.index.insert(filter, Member { peer: number, sub: slot as u32 });
         peer.subs[slot] = Some(Sub { name: name.into(), channel: id, place });
         self.metrics.subscriptions.inc();
-        let channel = self.catalog.get(id).name.as_ref();
-        let answer = ServerFrame::Subscribed { sub: name.into(), channel: channel.into(), position };
-        outbox.send(&[&frame::server(&answer)]);
-        Ok(())
+        Ok(position)
     }
 
-    fn unsubscribe(&mut self, outbox: &Arc<Outbox>, name: &str) {
+    /// Answers with an `unsubscribed` or an `error` frame.
+    fn unsubscribe(&mut self, outbox: &Outbox, name: &str) -> Bytes {
         let number = outbox.seat.load(Ordering::Relaxed);
-        let Some(peer) = self.peers.get(number as usize) else { return };
-        match peer.subs.iter().position(|sub| sub.as_ref().is_some_and(|sub| &*sub.name == name)) {
+        let named = |sub: &Option<Sub>| sub.as_ref().is_some_and(|sub| &*sub.name == name);
+        match self.peers.get(number as usize).and_then(|peer| peer.subs.iter().position(named)) {
             Some(slot) => {
                 self.remove(number, slot);
-                outbox.send(&[&frame::server(&ServerFrame::Unsubscribed { sub: name.into() })]);
+                frame::server(&ServerFrame::Unsubscribed { sub: name.into() })
             }
             None => {
                 let message = "this connection has no subscription of that name".to_owned();
-                self.refuse(outbox, ErrorCode::UnknownSubscription, message, name);
+                self.refused(ErrorCode::UnknownSubscription, message, name.into())
             }
         }
     }
@@ -342,9 +353,9 @@ impl Shard {
         }
     }
 
-    fn refuse(&self, outbox: &Arc<Outbox>, code: ErrorCode, message: String, sub: &str) {
+    fn refused(&self, code: ErrorCode, message: String, sub: String) -> Bytes {
         self.metrics.refused(code.as_str());
-        outbox.send(&[&frame::server(&ServerFrame::Error { code, message: message.into(), sub: Some(sub.into()) })]);
+        frame::server(&ServerFrame::Error { code, message: message.into(), sub: Some(sub.into()) })
     }
 
     /// The heartbeats of the connections that are due: a tick takes each `ticks`-th, so that they are spread evenly and
@@ -400,6 +411,7 @@ impl Batch {
         if std::mem::replace(&mut peer.noted, self.event) == self.event {
             return;
         }
+        self.deflate |= peer.deflate;
         let link = self.links.len() as u32;
         self.links.push(Link { frame: self.frames.len() as u32, next: END });
         match peer.last {

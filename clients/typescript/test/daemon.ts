@@ -58,6 +58,22 @@ export class Daemon {
     return answer.channels.find(({ type }) => type === channel)?.subscribers ?? 0;
   }
 
+  /** A number of its metrics that has no labels. */
+  async metric(name: string): Promise<number> {
+    const text = await (await fetch(`${this.url}/metrics`)).text();
+    return Number(new RegExp(`^${name} (.+)$`, "m").exec(text)?.[1]);
+  }
+
+  /** Publishes events as they are, which the daemon must take. */
+  async publish(events: readonly unknown[]): Promise<void> {
+    const response = await fetch(`${this.url}/v1/events`, {
+      method: "POST",
+      headers: { "content-type": "application/json" },
+      body: JSON.stringify(events),
+    });
+    if (response.status !== 202) throw new Error(await response.text());
+  }
+
   /** Asks it to end, which begins a drain. */
   terminate(): void {
     this.#process.kill("SIGTERM");

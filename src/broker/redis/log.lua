@@ -4,7 +4,7 @@
 
 -- Numbers as text: tostring() would write large ones with an exponent.
 local function exact(number)
-  return string.format('%.0f', number)
+  return string.format('%d', number)
 end
 
 local function now()

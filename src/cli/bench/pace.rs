@@ -5,15 +5,16 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::client::{Client, Error};
+use crate::load::Shared;
 
-/// What is published.
-pub struct Load {
-    client: Client,
-    channel: String,
-    data: Value,
-    rate: u32,
-    duration: Duration,
-    run_id: String,
+/// What is published, and how fast.
+pub struct Pace {
+    pub client: Client,
+    pub channel: String,
+    pub data: Value,
+    /// Events a second.
+    pub rate: u32,
+    pub duration: Duration,
 }
 
 /// What was published so far.
@@ -27,25 +28,13 @@ pub struct Published {
 /// The most events of one request: above a few hundred nothing is won, and the first of them wait for the last.
 const LARGEST_REQUEST: u64 = 250;
 
-impl Load {
-    pub fn new(client: Client, channel: &str, data: Value, rate: u32, duration: Duration) -> Self {
-        let run_id = format!("bench-{}-", uuid::Uuid::now_v7().simple());
-        Self { client, channel: channel.into(), data, rate, duration, run_id }
-    }
-
-    /// What the ids of this run begin with; behind it stands when the event was due, in microseconds, and the
-    /// event's number.
-    pub fn run_id(&self) -> String {
-        self.run_id.clone()
-    }
-
-    /// Publishes what is due, again and again, and notes it, so that it is known when this is given up.
-    ///
-    /// `clock` is what `start` is in the ids, `tell` is called now and then.
+impl Pace {
+    /// Publishes what is due, again and again, and notes it, so that it is known when this is given up. `tell` is called
+    /// now and then.
     pub async fn run(
         &self,
         start: Instant,
-        clock: u64,
+        shared: &Shared,
         published: &mut Published,
         mut tell: impl FnMut(Duration),
     ) -> Result<(), Error> {
@@ -61,8 +50,8 @@ impl Load {
             }
             let end = due.min(published.count + LARGEST_REQUEST);
             let event = |number: u64| {
-                let due = clock + due_at(number).as_micros() as u64;
-                json!({ "type": self.channel, "id": format!("{}{due}-{number}", self.run_id), "data": self.data })
+                let id = shared.id(start + due_at(number), number);
+                json!({ "type": self.channel, "id": id, "data": self.data })
             };
             let mut events: Vec<Value> = (published.count..end).map(event).collect();
             let accepted = self.client.publish_all(&mut events).await?;
