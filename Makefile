@@ -17,7 +17,7 @@ $(error cargo is missing: install Rust 1.88 or newer from https://rustup.rs)
 endif
 endif
 
-.PHONY: help run build release test test-rust test-client test-ajv million lint fmt generate check setup setup-client setup-bench bench bench-report clean
+.PHONY: help run build release test test-rust test-client test-ajv million lint fmt generate check setup setup-client setup-bench bench bench-report bench-micro clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
@@ -56,6 +56,9 @@ bench: setup-bench ## measure tidings beside the floor and its peers (20 minutes
 
 bench-report: ## write what was measured last into docs/performance.md
 	$(CARGO) bench --locked --bench fanout -- report
+
+bench-micro: ## what the parts of an event's way cost, each by itself; ONLY=index those whose name has that
+	$(CARGO) bench --locked --bench micro -- $(ONLY)
 
 lint: build ## formatting, clippy, documentation, generated files
 	$(CARGO) fmt --check

@@ -27,6 +27,12 @@ mod hub;
 pub mod load;
 #[cfg(feature = "server")]
 mod metrics;
+/// What `benches/micro` measures by itself: no part of what this crate offers.
+#[cfg(feature = "server")]
+#[doc(hidden)]
+pub mod parts {
+    pub use crate::hub::{Delivery, Index, Member, Place, Step};
+}
 #[cfg(feature = "server")]
 mod relay;
 #[cfg(feature = "server")]

@@ -19,7 +19,7 @@ mod types;
 pub use catalog::{Catalog, ChannelId, EventType, SchemaError};
 pub use envelope::{Defaults, Event, Refusal, RefusalKind};
 pub use fields::Field;
-pub use filter::{Condition, Filter, FilterError, Scalar, Test, lookup};
+pub use filter::{Condition, Filter, FilterError, Scalar, Test};
 pub use mistake::{MAX_MISTAKES, Mistake};
 pub use place::Place;
 pub use position::{Epoch, ParsePositionError, Position};

@@ -25,9 +25,10 @@ use tokio::net::TcpStream;
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 
-pub use delivery::Delivery;
+pub use delivery::{Delivery, Step};
 pub use feed::{Fed, Feed};
 pub use form::Form;
+pub use index::{Index, Member, Place};
 pub use outbox::Outbox;
 
 use crate::event::{Catalog, ChannelId, Filter, Position};

@@ -74,11 +74,10 @@ impl Replay {
         match &delivery.step {
             Step::Known => false,
             Step::Gap(_) => true,
+            Step::Event(_) if self.subs.iter().any(|member| member.filter.is_empty()) => true,
             Step::Event(event) => {
-                let lets = |member: &Member| {
-                    member.filter.is_empty() || event.data().is_some_and(|data| member.filter.matches(data))
-                };
-                self.subs.iter().any(lets)
+                let data = event.data_value();
+                data.is_some_and(|data| self.subs.iter().any(|member| member.filter.matches(&data)))
             }
         }
     }
