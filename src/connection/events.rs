@@ -13,7 +13,7 @@ use crate::replay;
 impl Connections {
     /// Serves an event stream to its end. `head` is the head of the answer.
     pub async fn stream(self: Arc<Self>, stream: TcpStream, head: Vec<u8>, wanted: Vec<Wanted>) {
-        let form = Form::Events { several: wanted.len() > 1 };
+        let form = Form::Events { channels: wanted.len() as u16 };
         let arrival = Arrival { greeting: vec![head.into()], wanted: Vec::new(), form };
         let seat = self.hub.join(stream, arrival).await;
         for wanted in wanted {

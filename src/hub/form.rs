@@ -17,7 +17,7 @@ pub enum Form {
     WebSocket { deflate: bool },
     /// Server-Sent Events in the chunks of an HTTP/1.1 body. With several channels, each event's `id` is a cursor that only
     /// its connection knows.
-    Events { several: bool },
+    Events { channels: u16 },
 }
 
 /// The last chunk of a body (RFC 9112, section 7.1).
@@ -28,8 +28,8 @@ impl Form {
     pub fn said(self, said: &ServerFrame<'_>) -> Option<Bytes> {
         match (self, said) {
             (Self::WebSocket { .. }, said) => Some(frame::server(said)),
-            (Self::Events { several }, ServerFrame::Gap { channel, position, .. }) => {
-                Some(gap(channel, position, &said.to_json(), !several))
+            (Self::Events { channels }, ServerFrame::Gap { channel, position, .. }) => {
+                Some(gap(channel, position, &said.to_json(), channels == 1))
             }
             // Where EventSource is to wait before it connects again.
             (Self::Events { .. }, ServerFrame::Draining { reconnect_in_ms }) => {
@@ -65,8 +65,8 @@ fn block(kind: &str, channel: &str, position: &Position, json: &str, with_id: bo
 }
 
 /// The `id` of the block that follows.
-pub fn id(cursor: &BTreeMap<String, Position>) -> Bytes {
-    chunk(&format!("id: {}\n", Cursor(cursor.clone())))
+pub fn id(cursor: &Cursor) -> Bytes {
+    chunk(&format!("id: {cursor}\n"))
 }
 
 /// A comment; and an `id` without an event, which moves EventSource's last id past what a filter kept back.

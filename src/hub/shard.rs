@@ -17,14 +17,14 @@ use tokio::time::Instant;
 
 use super::delivery::{Delivery, Step};
 use super::feed::{Fed, Ticket};
-use super::form::{self, Form};
+use super::form::Form;
 use super::index::{Index, Member, Place};
 use super::outbox::Outbox;
 use super::replay::{self, Recent, Replays};
 use super::writer::Writer;
 use super::{Arrival, Begin, HubConfig, Wanted, frame};
 use crate::deflate::Deflater;
-use crate::event::{Catalog, ChannelId, Filter, Position};
+use crate::event::{Catalog, ChannelId, Cursor, Filter, Position};
 use crate::metrics::Metrics;
 use crate::protocol::{CloseCode, ErrorCode, ServerFrame};
 
@@ -78,7 +78,7 @@ struct Peer {
     outbox: Arc<Outbox>,
     form: Form,
     /// Where each of its channels stands, for a form whose events say it.
-    cursor: Option<Box<BTreeMap<String, Position>>>,
+    cursor: Option<Box<Cursor>>,
     /// Its subscriptions; a place in it is the `sub` of a [`Member`], so that it never moves.
     subs: Vec<Option<Sub>>,
     /// The last event that was noted for it, so that two subscriptions make one delivery.
@@ -278,7 +278,7 @@ impl Shard {
                     peer.outbox.send(&run);
                 }
                 Some(cursor) => {
-                    let own = writer.with_ids(cursor, steps);
+                    let own = writer.with_ids(peer.form, cursor, steps);
                     peer.outbox.send(&own.iter().collect::<Vec<_>>());
                 }
             }
@@ -292,7 +292,7 @@ impl Shard {
         let entry = self.peers.vacant_entry();
         outbox.seat.store(entry.key() as u32, Ordering::Relaxed);
         let form = outbox.form;
-        let cursor = (form == Form::Events { several: true }).then(Box::default);
+        let cursor = matches!(form, Form::Events { channels: 2.. }).then(Box::default);
         entry.insert(Peer { outbox, form, cursor, subs: Vec::new(), noted: 0, first: END, last: END });
         self.metrics.connections.inc();
     }
@@ -330,7 +330,6 @@ impl Shard {
         let cursor = peer.and_then(|peer| peer.cursor.as_mut());
         if let Some(from) = lost {
             self.metrics.gaps.inc();
-            answer.extend(cursor.as_ref().map(|_| form::id(&[(name.to_owned(), position.clone())].into())));
             answer.extend(outbox.form.said(&ServerFrame::Gap {
                 channel: name.into(),
                 from,
@@ -338,7 +337,7 @@ impl Shard {
             }));
         }
         if let Some(cursor) = cursor {
-            cursor.insert(name.to_owned(), position.clone());
+            cursor.0.insert(name.to_owned(), position.clone());
         }
         (answer, ticket.map(|ticket| (ticket, position)))
     }

@@ -1,13 +1,11 @@
 //! What a step of a channel is for one connection: the shared bytes of its form, and what is its own.
 
-use std::collections::BTreeMap;
-
 use bytes::Bytes;
 
 use super::delivery::{Delivery, Step};
 use super::form::{self, Form};
 use crate::deflate::Deflater;
-use crate::event::{Catalog, Position};
+use crate::event::{Catalog, Cursor};
 use crate::metrics::Metrics;
 
 /// A shard's means of writing steps.
@@ -16,8 +14,6 @@ pub struct Writer<'a> {
     pub deflater: &'a mut Deflater,
     pub metrics: &'a Metrics,
 }
-
-type Cursor = BTreeMap<String, Position>;
 
 impl Writer<'_> {
     /// The bytes that all connections of a form share.
@@ -29,20 +25,27 @@ impl Writer<'_> {
                 self.metrics.compressed.inc();
             })),
             (Form::WebSocket { .. }, _) => step.frame(),
-            (Form::Events { several }, _) => step.block(&self.catalog.get(step.channel).name, !several),
+            (Form::Events { channels }, _) => step.block(&self.catalog.get(step.channel).name, channels == 1),
         }
     }
 
-    /// Server-Sent Events of several channels: each behind an id that is its connection's own.
-    pub fn with_ids<'d>(&mut self, cursor: &mut Cursor, steps: impl Iterator<Item = &'d Delivery>) -> Vec<Bytes> {
+    /// Server-Sent Events of several channels: each behind an id that is its connection's own, once that speaks of all.
+    pub fn with_ids<'d>(
+        &mut self,
+        form: Form,
+        cursor: &mut Cursor,
+        steps: impl Iterator<Item = &'d Delivery>,
+    ) -> Vec<Bytes> {
         let mut bytes = Vec::new();
         for step in steps {
             let name = &self.catalog.get(step.channel).name;
-            match cursor.get_mut(&**name) {
+            match cursor.0.get_mut(&**name) {
                 Some(position) => *position = step.position.clone(),
-                None => drop(cursor.insert(name.to_string(), step.position.clone())),
+                None => drop(cursor.0.insert(name.to_string(), step.position.clone())),
             }
-            bytes.push(form::id(cursor));
+            if form == (Form::Events { channels: cursor.0.len() as u16 }) {
+                bytes.push(form::id(cursor));
+            }
             bytes.extend(step.block(name, false).cloned());
         }
         bytes
@@ -64,7 +67,7 @@ impl Writer<'_> {
         };
         let steps: Vec<&Delivery> = counted.collect();
         match cursor {
-            Some(cursor) => self.with_ids(cursor, steps.into_iter()),
+            Some(cursor) => self.with_ids(form, cursor, steps.into_iter()),
             None => steps.into_iter().filter_map(|step| self.shared(plain, step).cloned()).collect(),
         }
     }
