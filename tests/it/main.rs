@@ -7,6 +7,7 @@ mod broker;
 mod cli;
 mod config;
 mod faults;
+mod file_log;
 mod health;
 mod load;
 mod one_bus;
