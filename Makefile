@@ -4,6 +4,7 @@
 
 CLIENT := clients/typescript
 AJV    := tests/ajv
+PEERS  := benches/peers
 CARGO  ?= cargo
 # The tests wait for servers more than they compute: more of them at once than there are cores.
 TEST_THREADS ?= 8
@@ -16,7 +17,7 @@ $(error cargo is missing: install Rust 1.89 or newer from https://rustup.rs)
 endif
 endif
 
-.PHONY: help run build release test test-rust test-client test-ajv million lint fmt generate check setup setup-client clean
+.PHONY: help run build release test test-rust test-client test-ajv million lint fmt generate check setup setup-client setup-bench bench bench-report bench-micro clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
@@ -46,6 +47,19 @@ test-client: build setup-client
 million: ## one million events to 100 subscribers through Redis (minutes)
 	TIDINGS_TEST_EVENTS=1000000 TIDINGS_TEST_SUBSCRIBERS=100 $(CARGO) test --locked --release --test it -- --nocapture every_subscriber_has_every_event
 
+# What `make bench` measures, all where nothing is named, and how often: make bench BENCH="backlog idle" ROUNDS=5
+BENCH  ?=
+ROUNDS ?= 3
+
+bench: setup-bench ## measure tidings beside the floor and its peers (20 minutes); BENCH="backlog idle" for some of it
+	ulimit -n $$(ulimit -Hn) && $(CARGO) bench --locked --bench fanout -- --rounds $(ROUNDS) $(BENCH)
+
+bench-report: ## write what was measured last into docs/performance.md
+	$(CARGO) bench --locked --bench fanout -- report
+
+bench-micro: ## what the parts of an event's way cost, each by itself; ONLY=index those whose name has that
+	$(CARGO) bench --locked --bench micro -- $(ONLY)
+
 lint: build ## formatting, clippy, documentation, generated files
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
@@ -67,10 +81,13 @@ setup: setup-client ## install what the tests need
 
 setup-client: $(CLIENT)/node_modules/.package-lock.json $(AJV)/node_modules/.package-lock.json
 
+setup-bench: $(PEERS)/node_modules/.package-lock.json ## install what the benchmark compares tidings with
+	scripts/setup redis-server nginx libnginx-mod-nchan nats-server
+
 %/node_modules/.package-lock.json: %/package-lock.json
 	scripts/setup npm
 	cd $* && npm ci --no-audit --no-fund
 
 clean: ## remove what was built
 	$(CARGO) clean
-	rm -rf $(CLIENT)/node_modules $(CLIENT)/dist $(AJV)/node_modules
+	rm -rf $(CLIENT)/node_modules $(CLIENT)/dist $(AJV)/node_modules $(PEERS)/node_modules

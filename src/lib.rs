@@ -15,15 +15,28 @@ pub mod config;
 #[cfg(feature = "server")]
 mod connection;
 #[cfg(feature = "server")]
+mod deflate;
+#[cfg(feature = "server")]
 mod health;
 #[cfg(feature = "server")]
 mod http;
 #[cfg(feature = "server")]
 mod hub;
 #[cfg(feature = "server")]
+#[doc(hidden)]
+pub mod load;
+#[cfg(feature = "server")]
 mod metrics;
+/// What `benches/micro` measures by itself: no part of what this crate offers.
+#[cfg(feature = "server")]
+#[doc(hidden)]
+pub mod parts {
+    pub use crate::hub::{Delivery, Index, Member, Place, Step};
+}
 #[cfg(feature = "server")]
 mod relay;
+#[cfg(feature = "server")]
+mod replay;
 #[cfg(feature = "server")]
 pub mod server;
 #[cfg(feature = "server")]

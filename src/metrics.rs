@@ -22,6 +22,8 @@ pub struct Metrics {
     pub duplicates: Counter,
     pub relayed: Family<TypeLabel, Counter>,
     pub deliveries: Counter,
+    pub replayed: Counter,
+    pub compressed: Counter,
     pub gaps: Counter,
     pub log_reads: Counter,
     pub outbox_bytes: Gauge,
@@ -58,6 +60,8 @@ impl Default for Metrics {
             duplicates: Counter::default(),
             relayed: Family::default(),
             deliveries: Counter::default(),
+            replayed: Counter::default(),
+            compressed: Counter::default(),
             gaps: Counter::default(),
             log_reads: Counter::default(),
             outbox_bytes: Gauge::default(),
@@ -81,6 +85,12 @@ impl Default for Metrics {
         );
         r.register("events_relayed", "Events that came out of the broker, by type", metrics.relayed.clone());
         r.register("deliveries", "Events given to connections", metrics.deliveries.clone());
+        r.register("replayed", "Events given to connections from the log", metrics.replayed.clone());
+        r.register(
+            "events_compressed",
+            "Events compressed, each once for all who get it so",
+            metrics.compressed.clone(),
+        );
         r.register("gaps", "Ranges that the log had lost, one for each channel", metrics.gaps.clone());
         r.register("log_reads", "Reads of the log, each of which takes all that is new", metrics.log_reads.clone());
         r.register_with_unit("outbox", "What waits for slow sockets", Unit::Bytes, metrics.outbox_bytes.clone());

@@ -30,7 +30,7 @@ pub enum ClientFrame {
     Ping(Ping),
 }
 
-/// Asks for the events of a channel, from now on.
+/// Asks for the events of a channel.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Subscribe {
@@ -40,6 +40,9 @@ pub struct Subscribe {
     /// Which of the channel's events; all where it is left out. See [`Filter`](crate::event::Filter).
     #[serde(rename = "where", default, skip_serializing_if = "Option::is_none", deserialize_with = "given")]
     pub filter: Option<Value>,
+    /// From where: a position, or what else [`Since`](crate::event::Since) says. From now on where it is left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<String>,
 }
 
 /// `null` is no filter, rather than none.
@@ -66,7 +69,14 @@ pub enum ServerFrame<'a> {
     /// The first frame of every connection.
     Welcome { protocol: u32, session: Cow<'a, str>, node: Cow<'a, str>, heartbeat_ms: u64 },
     /// A subscription stands; its stream begins after `position`.
-    Subscribed { sub: Cow<'a, str>, channel: Cow<'a, str>, position: Position },
+    Subscribed {
+        sub: Cow<'a, str>,
+        channel: Cow<'a, str>,
+        position: Position,
+        /// Whether that is where `since` asked for; a `gap` follows where it is not. Absent without `since`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        recovered: Option<bool>,
+    },
     /// An event. The daemon writes this frame by [`event_frame`], once for all who get it.
     Event {
         position: Position,
@@ -103,7 +113,9 @@ impl ServerFrame<'_> {
 
 /// The `event` frame: JSON text that is the same on the WebSocket and on the broker's bus.
 pub fn event_frame(position: &Position, event: &str) -> String {
-    format!(r#"{{"type":"event","position":"{position}","event":{event}}}"#)
+    const AROUND: [&str; 3] = [r#"{"type":"event","position":""#, r#"","event":"#, "}"];
+    let position = position.to_string();
+    [AROUND[0], &position, AROUND[1], event, AROUND[2]].concat()
 }
 
 /// The position in an `event` frame that was written by [`event_frame`], or that looks like one: what follows is not read.
@@ -127,6 +139,8 @@ pub enum ErrorCode {
     /// A filter on a field that the schema does not have.
     UnknownField,
     InvalidFilter,
+    /// A `since` that cannot be read, or that is older than the connection's stream of the channel.
+    InvalidPosition,
     /// The connection has a subscription of that name.
     DuplicateSubscription,
     /// The connection has no subscription of that name.
@@ -146,6 +160,7 @@ impl ErrorCode {
             Self::UnknownChannel => "unknown-channel",
             Self::UnknownField => "unknown-field",
             Self::InvalidFilter => "invalid-filter",
+            Self::InvalidPosition => "invalid-position",
             Self::DuplicateSubscription => "duplicate-subscription",
             Self::UnknownSubscription => "unknown-subscription",
             Self::TooManySubscriptions => "too-many-subscriptions",
@@ -163,7 +178,7 @@ pub enum CloseCode {
     Protocol = 1002,
     /// A binary frame: this protocol has none.
     Unsupported = 1003,
-    /// Text that is not UTF-8.
+    /// Text that is not UTF-8, or a compressed message that cannot be inflated.
     InvalidText = 1007,
     TooBig = 1009,
     /// This node is about to stop.
@@ -237,10 +252,14 @@ mod tests {
 
     #[test]
     fn frames_are_read_as_they_are_written() {
-        let frame =
-            ClientFrame::Subscribe(Subscribe { sub: "s".into(), channel: "c".into(), filter: Some(json!({"a":1})) });
+        let frame = ClientFrame::Subscribe(Subscribe {
+            sub: "s".into(),
+            channel: "c".into(),
+            filter: Some(json!({"a":1})),
+            since: Some("start".into()),
+        });
         let text = serde_json::to_string(&frame).unwrap();
-        assert_eq!(text, r#"{"type":"subscribe","sub":"s","channel":"c","where":{"a":1}}"#);
+        assert_eq!(text, r#"{"type":"subscribe","sub":"s","channel":"c","where":{"a":1},"since":"start"}"#);
         assert_eq!(read_client_frame(&text), Ok(frame));
         let welcome = ServerFrame::Welcome { protocol: 1, session: "s".into(), node: "n".into(), heartbeat_ms: 25_000 };
         assert_eq!(

@@ -2,13 +2,18 @@
 //!
 //! Wiring only: which room gets what, in which order things start, and in which order they stop.
 
+use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::Poll;
 use std::time::Duration;
 
 use axum::Router;
+use hyper::Request;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -25,6 +30,7 @@ use crate::config::Config;
 use crate::connection::Connections;
 use crate::event::Catalog;
 use crate::health;
+use crate::http::takeover::{Taken, Takeover};
 use crate::http::{self, App, AppState};
 use crate::hub::{Hub, HubConfig};
 use crate::metrics::Metrics;
@@ -40,6 +46,8 @@ const BACKLOG: i32 = 4096;
 const KEEP_ALIVE: Duration = Duration::from_secs(75);
 /// Events by which a publisher may be ahead of the fan-out of its node before its answer is held back.
 const MAX_LAG: u64 = 2_000;
+/// What a replay sends at a time, in bytes: little, so that what is live does not wait for it.
+const REPLAY_BYTES: usize = 64 * 1024;
 /// Of the drain, what is left for what follows after the connections.
 const LAST_STEPS: Duration = Duration::from_millis(500);
 
@@ -91,11 +99,13 @@ pub async fn bind(config: Config, catalog: Arc<Catalog>) -> Result<Server, Serve
         Relay::new(broker.clone(), hub.clone(), catalog.clone(), metrics.clone(), canary_sender, progress.clone());
     let connections = Arc::new(Connections {
         hub: hub.clone(),
+        broker: broker.clone(),
         catalog: catalog.clone(),
         metrics: metrics.clone(),
         node: config.server.node_id.clone(),
         heartbeat_ms: config.websocket.heartbeat.as_millis() as u64,
         max_frame_bytes: config.websocket.max_frame_bytes,
+        replay_bytes: (config.websocket.outbox_bytes / 2).min(REPLAY_BYTES),
     });
     let app = App(Arc::new(AppState {
         catalog,
@@ -105,6 +115,7 @@ pub async fn bind(config: Config, catalog: Arc<Catalog>) -> Result<Server, Serve
         connections,
         tasks: TaskTracker::new(),
         limits: config.limits.clone(),
+        compression: config.websocket.compression,
         max_lag: (config.broker.log_max_events / 4).min(MAX_LAG),
         progress,
         ready: ready_receiver,
@@ -146,12 +157,23 @@ impl Server {
         let mut relay = tokio::spawn(relay.run(bus));
         let stop = CancellationToken::new();
         let requests = TaskTracker::new();
-        let accept = accept(listener, router, config.limits.handshake_timeout, requests.clone(), stop.clone());
+        let mut http = http1::Builder::new();
+        http.timer(TokioTimer::new()).header_read_timeout(KEEP_ALIVE);
+        let front = Front {
+            http,
+            router,
+            handshake_timeout: config.limits.handshake_timeout,
+            requests: requests.clone(),
+            streams: app.tasks.clone(),
+            stop: stop.clone(),
+        };
+        // On a thread of the runtime, so that what it accepts is served there without waking another.
+        let accept = tokio::spawn(front.accept(listener));
         let ended = tokio::select! {
             () = shutdown => Ok(()),
             // Only a panic ends it: the process should not go on without fan-out either way.
             ended = &mut relay => ended.unwrap_or(Err(crate::hub::ShardDied)),
-            () = accept => Ok(()),
+            _ = accept => Ok(()),
         };
         let begun = Instant::now();
         let end = begun + config.server.drain;
@@ -186,64 +208,94 @@ async fn catch_up(app: &App) {
     }
 }
 
-/// Accepts connections until it is told to stop.
-async fn accept(
-    listener: TcpListener,
+/// Accepts connections and serves their requests.
+#[derive(Clone)]
+struct Front {
+    http: http1::Builder,
     router: Router,
     handshake_timeout: Duration,
+    /// Connections whose requests are served.
     requests: TaskTracker,
+    /// Connections that handlers have taken over.
+    streams: TaskTracker,
     stop: CancellationToken,
-) {
-    let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new()).header_read_timeout(KEEP_ALIVE);
-    loop {
-        let stream = tokio::select! {
-            accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => stream,
-                Err(error) => {
-                    // No files left, most likely: those that are open go on, and some will end.
-                    tracing::warn!(%error, "cannot accept a connection");
-                    tokio::time::sleep(Duration::from_millis(50)).await;
-                    continue;
-                }
-            },
-            () = stop.cancelled() => return,
+}
+
+impl Front {
+    /// Accepts connections until it is told to stop.
+    async fn accept(self, listener: TcpListener) {
+        loop {
+            let stream = tokio::select! {
+                accepted = listener.accept() => match accepted {
+                    Ok((stream, _)) => stream,
+                    Err(error) => {
+                        // No files left, most likely: those that are open go on, and some will end.
+                        tracing::warn!(%error, "cannot accept a connection");
+                        tokio::time::sleep(Duration::from_millis(50)).await;
+                        continue;
+                    }
+                },
+                () = self.stop.cancelled() => return,
+            };
+            let _ = stream.set_nodelay(true);
+            self.requests.spawn(self.clone().serve(stream));
+        }
+    }
+
+    /// Serves the requests of one connection, until a handler takes it over or it ends. The first has `handshake_timeout`
+    /// to come.
+    async fn serve(self, stream: TcpStream) {
+        let (first, router) = (AtomicBool::new(false), TowerToHyperService::new(self.router));
+        let silent = async {
+            tokio::time::sleep(self.handshake_timeout).await;
+            if first.load(Ordering::Relaxed) {
+                std::future::pending::<()>().await;
+            }
         };
-        let _ = stream.set_nodelay(true);
-        requests.spawn(serve(http.clone(), stream, router.clone(), handshake_timeout, stop.clone()));
+        let takeover = Takeover::default();
+        let service = service_fn(|mut request: Request<Incoming>| {
+            first.store(true, Ordering::Relaxed);
+            request.extensions_mut().insert(takeover.clone());
+            router.call(request)
+        });
+        let mut connection = self.http.serve_connection(TokioIo::new(stream), service);
+        let ended = {
+            let mut served = pin!(poll_fn(|context| {
+                let polled = Pin::new(&mut connection).poll(context);
+                // Looked for first: a handler that has taken the connection over never answers.
+                match takeover.taken() {
+                    Some(taken) => Poll::Ready(Ended::Taken(taken)),
+                    None => polled.map(Ended::Closed),
+                }
+            }));
+            tokio::select! {
+                ended = &mut served => ended,
+                () = silent => return,
+                () = self.stop.cancelled() => Ended::Stopped,
+            }
+        };
+        let ended = match ended {
+            Ended::Taken(taken) => {
+                let parts = connection.into_parts();
+                // A task of its own, so that what serving requests needs is not kept for as long as the connection lasts.
+                self.streams.spawn(taken(parts.io.into_inner(), parts.read_buf));
+                return;
+            }
+            Ended::Stopped => {
+                Pin::new(&mut connection).graceful_shutdown();
+                connection.await
+            }
+            Ended::Closed(ended) => ended,
+        };
+        if let Err(error) = ended {
+            tracing::debug!(%error, "a connection ended badly");
+        }
     }
 }
 
-/// Serves the requests of one connection, until it becomes a WebSocket or ends. The first has `handshake_timeout` to come.
-async fn serve(
-    http: http1::Builder,
-    stream: TcpStream,
-    router: Router,
-    handshake_timeout: Duration,
-    stop: CancellationToken,
-) {
-    let (first, router) = (AtomicBool::new(false), TowerToHyperService::new(router));
-    let silent = async {
-        tokio::time::sleep(handshake_timeout).await;
-        if first.load(Ordering::Relaxed) {
-            std::future::pending::<()>().await;
-        }
-    };
-    let service = service_fn(|request| {
-        first.store(true, Ordering::Relaxed);
-        router.call(request)
-    });
-    let connection = http.serve_connection(TokioIo::new(stream), service).with_upgrades();
-    let mut connection = std::pin::pin!(connection);
-    let ended = tokio::select! {
-        ended = &mut connection => ended,
-        () = silent => return,
-        () = stop.cancelled() => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
-        }
-    };
-    if let Err(error) = ended {
-        tracing::debug!(%error, "a connection ended badly");
-    }
+/// How serving the requests of a connection came to its end.
+enum Ended {
+    Closed(hyper::Result<()>),
+    Taken(Taken),
+    Stopped,
 }

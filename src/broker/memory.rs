@@ -5,15 +5,13 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
-use bytes::Bytes;
 use tokio::sync::mpsc;
 
 use super::{Appended, BUS_CAPACITY, Broker, Bus, Entry, Limits, PAGE_BYTES, Page, Signal, Unavailable};
-use crate::event::{Catalog, ChannelId, Epoch, Event, Position};
-use crate::protocol;
+use crate::event::{Catalog, ChannelId, Epoch, Event, Moment, Position};
 
 struct Memory {
     limits: Limits,
@@ -40,7 +38,7 @@ struct Log {
 
 struct Stored {
     at: Instant,
-    json: String,
+    json: Arc<str>,
 }
 
 pub(super) fn open(catalog: &Catalog, limits: Limits) -> (Arc<dyn Broker>, Bus) {
@@ -85,9 +83,9 @@ impl Broker for Memory {
                     continue;
                 }
                 let position = self.position(log.append(event, &self.limits, now));
-                let frame = Bytes::from(protocol::event_frame(&position, &event.json));
                 if let Some(permit) = room.next() {
-                    permit.send(Signal::Message { channel: event.channel, frame });
+                    let (position, json) = (position.clone(), event.json.clone());
+                    permit.send(Signal::Appended { channel: event.channel, position, json });
                 }
                 appended.push(Appended { position, duplicate: false });
             }
@@ -116,6 +114,24 @@ impl Broker for Memory {
             }
         }
         Ok(Page { epoch: self.epoch.clone(), head: log.head, oldest, entries })
+    }
+
+    async fn taken(&self, channel: ChannelId, from: Moment) -> Result<Position, Unavailable> {
+        let now = Instant::now();
+        let age = match from {
+            Moment::Ago(age) => age,
+            Moment::At(millis) => {
+                let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as i64;
+                // What is in the future has not been taken yet.
+                Duration::from_millis(u64::try_from(wall.saturating_sub(millis)).unwrap_or_default())
+            }
+        };
+        let mut state = self.lock();
+        let log = &mut state.logs[channel.0 as usize];
+        log.expire(&self.limits, now);
+        let oldest = log.head + 1 - log.entries.len() as u64;
+        let before = log.entries.partition_point(|entry| now - entry.at > age);
+        Ok(self.position(oldest - 1 + before as u64))
     }
 
     async fn canary(&self, number: u64) -> Result<(), Unavailable> {

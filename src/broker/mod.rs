@@ -1,8 +1,9 @@
 //! The broker: what keeps each channel's log and tells every node of what is new in it.
 //!
 //! A backend is one small trait, [`Broker`], and the receiving end of its bus, [`Bus`]; [`open`] makes both from the
-//! configuration, and nobody else knows which backend it is. The log decides, the bus is a hint: it may lose, repeat or
-//! garble messages, and the relay repairs that from the log. Nothing here knows of subscribers or sockets.
+//! configuration, and nobody else knows which backend it is. The log decides: what other nodes say on the bus is a hint,
+//! which may be lost, repeated or garbled, and the relay repairs that from the log. Nothing here knows of subscribers or
+//! sockets.
 
 mod file;
 mod memory;
@@ -12,11 +13,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bytes::Bytes;
 use tokio::sync::mpsc;
 
 use crate::config::{BrokerConfig, BrokerUrl};
-use crate::event::{Catalog, ChannelId, Epoch, Event, Position};
+use crate::event::{Catalog, ChannelId, Epoch, Event, Moment, Position};
 
 /// A log for each channel, with positions, deduplication and retention.
 #[async_trait]
@@ -36,6 +36,9 @@ pub trait Broker: Send + Sync + 'static {
     /// A `known` ahead of the log in the log's own epoch proves that the log lost its newest events: the backend then
     /// begins a new epoch before it answers, so that no position ever stands for two events.
     async fn read(&self, channel: ChannelId, known: Option<&Position>, limit: usize) -> Result<Page, Unavailable>;
+
+    /// The position after which stand the events that the broker took from this moment on, by its own clock.
+    async fn taken(&self, channel: ChannelId, from: Moment) -> Result<Position, Unavailable>;
 
     /// Sends [`Signal::Canary`] with this number through the bus, by the way that events take.
     async fn canary(&self, number: u64) -> Result<(), Unavailable>;
@@ -71,14 +74,17 @@ pub struct Page {
 pub struct Entry {
     pub offset: u64,
     /// The CloudEvent's JSON.
-    pub json: String,
+    pub json: Arc<str>,
 }
 
 /// What comes over the bus.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Signal {
-    /// An `event` frame's JSON, or what somebody else wrote there.
-    Message { channel: ChannelId, frame: Bytes },
+    /// This node appended an event: the log has it at this position, as the backend said when it took it. Those of one
+    /// channel come in the order of the log. A backend that sends a [`Hint`](Self::Hint) too may leave this out.
+    Appended { channel: ChannelId, position: Position, json: Arc<str> },
+    /// A hint that a channel's log has something new, and where, if that could be read. Anybody may have given it.
+    Hint { channel: ChannelId, position: Option<Position> },
     /// Messages may have been missed, on every channel.
     Missed,
     /// See [`Broker::canary`].

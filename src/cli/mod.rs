@@ -12,7 +12,9 @@ mod failure;
 mod fields;
 mod flags;
 mod generate;
+mod history;
 mod output;
+mod printer;
 mod publish;
 mod remote;
 mod schema;
@@ -39,6 +41,7 @@ enum Command {
     Serve(serve::Serve),
     Publish(publish::Publish),
     Tail(tail::Tail),
+    History(history::History),
     Channels(channels::Channels),
     #[command(subcommand)]
     Schema(schema::Schema),
@@ -56,6 +59,7 @@ pub fn main() -> ExitCode {
         Command::Serve(serve) => on_all_cores(serve.run()),
         Command::Publish(publish) => on_one_core(publish.run()),
         Command::Tail(tail) => on_one_core(tail.run()),
+        Command::History(history) => on_one_core(history.run()),
         Command::Channels(channels) => on_one_core(channels.run()),
         Command::Schema(schema) => schema.run(),
         Command::Codegen(codegen) => codegen.run(),

@@ -24,9 +24,13 @@ impl Remote {
     pub fn client(&self) -> Result<Client, Failure> {
         // A variable that is set but empty is how deployment files leave one out.
         let client = Client::new(if self.url.is_empty() { DEFAULT } else { &self.url })?;
-        Ok(match self.token.as_deref().filter(|token| !token.is_empty()) {
+        Ok(match self.token() {
             Some(token) => client.with_token(token),
             None => client,
         })
+    }
+
+    pub fn token(&self) -> Option<&str> {
+        self.token.as_deref().filter(|token| !token.is_empty())
     }
 }

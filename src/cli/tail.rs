@@ -5,24 +5,22 @@ use std::pin::pin;
 
 use clap::Args;
 use futures_util::FutureExt;
-use jiff::tz::TimeZone;
-use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
-use serde_json::{Map, Value, json};
+use serde_json::json;
 
 use super::failure::{Failure, say};
 use super::fields::{self, Field};
-use super::output::{DIM, Output, colour_of, human};
+use super::output::{DIM, human};
+use super::printer::Printer;
 use super::remote::Remote;
-use crate::client::{Client, Delivery, Error, Subscription, Update};
-use crate::event::Position;
+use crate::client::{Client, Error, Subscription, Update};
 
 /// Follow events as they come.
 ///
-/// Connects again by itself when the daemon goes away, and says so on stderr; what it missed meanwhile is named there.
+/// Connects again by itself when the daemon goes away, and says so on stderr; it goes on where it was, and names what the
+/// log no longer has.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  tidings tail\n  tidings tail inventory-change --where productId=123 --where productId=124\n  tidings tail order-status --json | jq .event.data\n  tidings tail cache-invalidate --where 'keys={\"prefix\":\"user:\"}' --count 10"
+    after_help = "Examples:\n  tidings tail\n  tidings tail inventory-change --where productId=123 --where productId=124\n  tidings tail order-status --json | jq .event.data\n  tidings tail cache-invalidate --where 'keys={\"prefix\":\"user:\"}' --count 10\n  tidings tail order-status --since 10m"
 )]
 pub struct Tail {
     /// Channels to follow; all where none is given.
@@ -31,6 +29,10 @@ pub struct Tail {
     /// Only events with this value in a field of their data; a field given again may have either value.
     #[arg(long = "where", value_name = "FIELD=VALUE")]
     filter: Vec<Field>,
+    /// First what the log has from there on: a position, `start`, a time such as 2026-11-21T10:00:00Z, or an age such as
+    /// 10m.
+    #[arg(long, value_name = "CURSOR|10m|start")]
+    since: Option<String>,
     /// End after so many events.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     count: Option<u64>,
@@ -49,6 +51,11 @@ impl Tail {
             subscriptions = subscriptions(&client, self.channels, &self.filter) => subscriptions?,
             _ = &mut interrupted => return Ok(()),
         };
+        let subscriptions = subscriptions.into_iter().map(|wanted| match &self.since {
+            Some(since) => wanted.since(since),
+            None => wanted,
+        });
+        let subscriptions: Vec<_> = subscriptions.collect();
         let mut awaited: HashSet<_> = subscriptions.iter().map(|wanted| wanted.channel.clone()).collect();
         let mut printer = Printer::new(self.json);
         let mut connection = Connection::default();
@@ -68,7 +75,7 @@ impl Tail {
             };
             match update {
                 Update::Event(delivery) => {
-                    printer.print(&delivery)?;
+                    printer.print(&delivery.channel, &delivery.position, &delivery.event)?;
                     left = left.map(|left| left - 1);
                 }
                 Update::Subscribed { channel, .. } => {
@@ -89,7 +96,11 @@ impl Tail {
 }
 
 /// What to subscribe to: the channels that were named, or all of them that have the fields of the filter.
-async fn subscriptions(client: &Client, named: Vec<String>, filter: &[Field]) -> Result<Vec<Subscription>, Failure> {
+pub async fn subscriptions(
+    client: &Client,
+    named: Vec<String>,
+    filter: &[Field],
+) -> Result<Vec<Subscription>, Failure> {
     let all = named.is_empty();
     // A channel that was named twice is followed once.
     let mut names = named;
@@ -147,99 +158,5 @@ impl Connection {
             }
             _ => {}
         }
-    }
-}
-
-/// Events as lines.
-struct Printer {
-    output: Output,
-    json: bool,
-    zone: TimeZone,
-}
-
-/// A line of `--json`.
-#[derive(Serialize)]
-struct Line<'a> {
-    position: &'a Position,
-    event: &'a RawValue,
-}
-
-/// What a person is shown of an event.
-#[derive(Deserialize)]
-struct Shown {
-    time: Option<String>,
-    subject: Option<String>,
-    data: Value,
-}
-
-impl Printer {
-    fn new(json: bool) -> Self {
-        let output = if json { Output::ndjson() } else { Output::new() };
-        Self { output, json, zone: TimeZone::system() }
-    }
-
-    fn print(&mut self, delivery: &Delivery) -> Result<(), Failure> {
-        if self.json {
-            let line = Line { position: &delivery.position, event: &delivery.event };
-            return Ok(self.output.json(&line)?);
-        }
-        let shown: Shown = serde_json::from_str(delivery.event.get()).map_err(|error| error.to_string())?;
-        let line = human_line(&delivery.channel, &delivery.position, &shown, &self.zone);
-        Ok(self.output.line(&line)?)
-    }
-}
-
-fn human_line(channel: &str, position: &Position, event: &Shown, zone: &TimeZone) -> String {
-    let time = event.time.as_deref().and_then(|time| time.parse::<jiff::Timestamp>().ok());
-    let time = time.map_or_else(String::new, |time| time.to_zoned(zone.clone()).strftime("%H:%M:%S%.3f").to_string());
-    let colour = colour_of(channel);
-    let subject = event.subject.as_deref().map_or_else(String::new, |subject| format!("  {}", word(subject)));
-    let nothing = Map::new();
-    let data = match &event.data {
-        Value::Object(fields) => fields,
-        _ => &nothing,
-    };
-    let mut line = format!("{DIM}{time}{DIM:#}  {colour}{channel}{colour:#}{subject} ");
-    for (name, value) in data {
-        let value = match value {
-            Value::String(text) => word(text),
-            other => tame(&other.to_string()),
-        };
-        line.push_str(&format!(" {DIM}{}={DIM:#}{value}", word(name)));
-    }
-    if !event.data.is_object() {
-        line.push_str(&format!(" {}", tame(&event.data.to_string())));
-    }
-    format!("{line}  {DIM}{position}{DIM:#}")
-}
-
-/// JSON without the control characters that it need not escape.
-fn tame(json: &str) -> String {
-    json.chars().map(|letter| if letter.is_control() { char::REPLACEMENT_CHARACTER } else { letter }).collect()
-}
-
-/// A text as it stands, where that is one plain word; else quoted, and so that nothing in it can command the terminal.
-fn word(text: &str) -> String {
-    let plain = |letter: char| !letter.is_control() && !letter.is_whitespace() && !"\"'\\=".contains(letter);
-    if !text.is_empty() && text.chars().all(plain) { text.to_owned() } else { format!("{text:?}") }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_event_is_one_line_that_cannot_command_the_terminal() {
-        let event = Shown {
-            time: Some("2026-11-21T06:30:00.5Z".into()),
-            subject: Some("123".into()),
-            data: json!({"reason":"a \u{1b}[2J\n\u{9b}b","tags":["x\u{9b}"],"n":-1,"id":"p/1"}),
-        };
-        let line = human_line("own", &"k3:42".parse().unwrap(), &event, &TimeZone::UTC);
-        let line = anstream::adapter::strip_str(&line).to_string();
-        assert_eq!(
-            line,
-            "06:30:00.500  own  123  reason=\"a \\u{1b}[2J\\n\\u{9b}b\" tags=[\"x\u{fffd}\"] n=-1 id=p/1  k3:42"
-        );
     }
 }

@@ -35,8 +35,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use reqwest::header;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
+use serde_json::value::RawValue;
 use tokio::time::Instant;
 use url::Url;
 
@@ -81,6 +82,60 @@ pub struct Channel {
     pub retained: u64,
     /// Connections of this node that are subscribed.
     pub subscribers: u64,
+}
+
+/// What [`Client::history`] is asked for.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Wanted {
+    /// All where none is named.
+    pub channels: Vec<String>,
+    /// `where`; see [`Filter`](crate::event::Filter).
+    pub filter: Option<Value>,
+    /// From where: see [`Since`](crate::event::Since). From the oldest that is retained where there is none.
+    pub since: Option<String>,
+    /// The most events, 1,000 at most; 100 where nothing is said.
+    pub limit: Option<u32>,
+}
+
+/// A part of the log.
+#[derive(Debug, Clone, Deserialize)]
+pub struct History {
+    pub events: Vec<Recorded>,
+    /// Where the next part begins.
+    pub cursor: String,
+    /// What is missing; empty where nothing is.
+    #[serde(rename = "gap", deserialize_with = "gaps")]
+    pub gaps: Vec<Gap>,
+}
+
+/// An event of the log.
+#[derive(Debug, Clone, Deserialize, Serialize)]
+pub struct Recorded {
+    pub position: Position,
+    /// The CloudEvent's JSON.
+    pub event: Box<RawValue>,
+}
+
+/// The events after `from` up to and including `position` are gone.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Gap {
+    pub channel: String,
+    pub from: Position,
+    pub position: Position,
+}
+
+/// `false`, or a list.
+fn gaps<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Gap>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Gaps {
+        None(#[expect(dead_code, reason = "it is always false")] bool),
+        Some(Vec<Gap>),
+    }
+    Ok(match Gaps::deserialize(deserializer)? {
+        Gaps::None(_) => Vec::new(),
+        Gaps::Some(gaps) => gaps,
+    })
 }
 
 /// The most events of one [`Client::publish_all`].
@@ -179,6 +234,19 @@ impl Client {
         }
         let answer: Channels = self.call(self.http.get(self.at("v1/channels"))).await?;
         Ok(answer.channels)
+    }
+
+    /// Events that the log has.
+    ///
+    /// # Errors
+    /// Where the daemon does not answer, or refuses what `wanted` says.
+    pub async fn history(&self, wanted: &Wanted) -> Result<History, Error> {
+        let mut query: Vec<(&str, String)> =
+            wanted.channels.iter().map(|channel| ("channel", channel.clone())).collect();
+        query.extend(wanted.filter.as_ref().map(|filter| ("where", filter.to_string())));
+        query.extend(wanted.since.clone().map(|since| ("since", since)));
+        query.extend(wanted.limit.map(|limit| ("limit", limit.to_string())));
+        self.call(self.http.get(self.at("v1/events")).query(&query)).await
     }
 
     /// The JSON Schema of a type's `data`.

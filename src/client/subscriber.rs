@@ -33,12 +33,21 @@ pub struct Subscription {
     pub channel: Arc<str>,
     /// `where`: which events, all where there is none. See [`Filter`](crate::event::Filter).
     pub filter: Option<Value>,
+    /// From where: a position, a cursor, `start`, a time or an age; see [`Since`](crate::event::Since). From now on where
+    /// there is none.
+    pub since: Option<String>,
 }
 
 impl Subscription {
     /// All events of a channel.
     pub fn to(channel: &str) -> Self {
-        Self { channel: channel.into(), filter: None }
+        Self { channel: channel.into(), filter: None, since: None }
+    }
+
+    /// First what the log has from there on.
+    pub fn since(mut self, since: impl Into<String>) -> Self {
+        self.since = Some(since.into());
+        self
     }
 
     /// Only the events that the filter lets through.
@@ -57,8 +66,8 @@ pub enum Update {
         position: Position,
     },
     Event(Delivery),
-    /// Events after `from` up to and including `position` cannot be delivered: the log lost them, or they came while the
-    /// subscriber was not connected (then a filter might not have let any of them through).
+    /// Events after `from` up to and including `position` cannot be delivered: the log no longer has them (a filter might
+    /// not have let any of them through).
     Gap {
         channel: Arc<str>,
         from: Position,
@@ -91,7 +100,7 @@ pub struct Subscriber {
     subscriptions: Vec<Option<Subscription>>,
     link: Link,
     backoff: Backoff,
-    /// Where each channel's stream stands, to know what was missed after a reconnect.
+    /// Where each channel's stream stands: from there it goes on after a reconnect.
     positions: HashMap<Arc<str>, Position>,
     /// What one frame meant beyond its first update: never more than two.
     pending: VecDeque<Update>,
@@ -117,8 +126,6 @@ struct Up {
     come_back: Option<Instant>,
     /// Why the connection ends, once that is known.
     reason: Option<String>,
-    /// The channels of which this connection has had no position yet.
-    fresh: Vec<Arc<str>>,
 }
 
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -158,9 +165,8 @@ impl Subscriber {
                 }
                 Link::Connecting(connecting) => match connecting.as_mut().await {
                     Ok(socket) => {
-                        let fresh = self.subscriptions.iter().flatten().map(|wanted| wanted.channel.clone()).collect();
                         let (silence, heard) = (HANDSHAKE_TIMEOUT, Instant::now());
-                        let up = Up { socket, silence, heard, come_back: None, reason: None, fresh };
+                        let up = Up { socket, silence, heard, come_back: None, reason: None };
                         self.link = Link::Up(Box::new(up));
                     }
                     Err(error) => {
@@ -206,6 +212,11 @@ impl Subscriber {
                     sub: format!("s{index}"),
                     channel: wanted.channel.to_string(),
                     filter: wanted.filter.clone(),
+                    since: self
+                        .positions
+                        .get(&wanted.channel)
+                        .map(Position::to_string)
+                        .or_else(|| wanted.since.clone()),
                 });
                 serde_json::to_string(&frame).ok().map(Message::from)
             })
@@ -251,15 +262,8 @@ impl Subscriber {
             ServerFrame::Subscribed { channel, position, .. } => {
                 let channel: Arc<str> = channel.into();
                 self.backoff.reset();
-                let first = up.fresh.contains(&channel);
-                up.fresh.retain(|fresh| *fresh != channel);
-                if first {
-                    let before = self.positions.insert(channel.clone(), position.clone());
-                    if let Some(from) = before.filter(|from| *from != position) {
-                        let gap = Update::Gap { channel: channel.clone(), from, position: position.clone() };
-                        self.pending.push_back(gap);
-                    }
-                }
+                // Where it is not where this stream stood, a gap follows, which says so.
+                self.positions.entry(channel.clone()).or_insert_with(|| position.clone());
                 self.pending.push_back(Update::Subscribed { channel, position });
             }
             ServerFrame::Gap { channel, from, position } => {
@@ -276,7 +280,17 @@ impl Subscriber {
             }
             ServerFrame::Error { code, message, sub } => {
                 let index = sub.as_deref().and_then(|sub| sub.strip_prefix('s')).and_then(|index| index.parse().ok());
-                let refused = index.and_then(|index: usize| self.subscriptions.get_mut(index)).and_then(Option::take);
+                let wanted = index.and_then(|index: usize| self.subscriptions.get_mut(index));
+                if code == ErrorCode::InvalidPosition
+                    && wanted.as_ref().is_some_and(|wanted| {
+                        wanted.as_ref().is_some_and(|wanted| self.positions.contains_key(&wanted.channel))
+                    })
+                {
+                    // Another subscription to the channel was faster and is past that already: all begin again together.
+                    self.lost(message.into_owned(), None);
+                    return Ok(());
+                }
+                let refused = wanted.and_then(Option::take);
                 let channel = refused.map_or_else(|| "the connection".into(), |refused| refused.channel.to_string());
                 let code = code.as_str().to_owned();
                 return Err(Error::Subscription { channel, code, message: message.into_owned() });

@@ -44,10 +44,11 @@ impl Peer {
     }
 
     /// Takes the next subscription.
-    async fn subscribed(&mut self, position: &str) -> String {
+    /// Answers the `subscribe` frame that comes, and returns it.
+    async fn subscribed(&mut self, position: &str) -> Value {
         let asked = self.heard().await;
         self.say(json!({"type":"subscribed","sub":asked["sub"],"channel":asked["channel"],"position":position})).await;
-        asked["channel"].as_str().unwrap().to_owned()
+        asked
     }
 
     async fn event(&mut self, position: &str) {
@@ -68,41 +69,43 @@ async fn told(subscriber: &mut Subscriber) -> String {
 }
 
 #[tokio::test]
-async fn after_a_cut_it_subscribes_again_and_names_what_it_missed() {
+async fn after_a_cut_it_goes_on_where_it_was_and_passes_a_gap_on() {
     let (listener, client) = stage().await;
     let daemon = async {
         let mut peer = Peer::accept(&listener, 25_000).await;
-        assert_eq!(peer.subscribed("e:5").await, "a");
+        assert_eq!(peer.subscribed("e:5").await, json!({"type":"subscribe","sub":"s0","channel":"a","since":"10m"}));
         peer.event("e:6").await;
         peer.say(json!({"type":"a frame of a later version"})).await;
         drop(peer);
         let mut peer = Peer::accept(&listener, 25_000).await;
-        peer.subscribed("e:9").await;
+        assert_eq!(peer.subscribed("e:9").await["since"], "e:6");
+        peer.say(json!({"type":"gap","channel":"a","from":"e:6","position":"e:9"})).await;
         peer.event("e:10").await;
         drop(peer);
-        // Nothing was missed this time.
         let mut peer = Peer::accept(&listener, 25_000).await;
-        peer.subscribed("e:10").await;
+        assert_eq!(peer.subscribed("e:10").await["since"], "e:10");
+        drop(peer);
+        // It stands nowhere else, however often it is cut.
+        let mut peer = Peer::accept(&listener, 25_000).await;
+        assert_eq!(peer.subscribed("e:10").await["since"], "e:10");
         peer
     };
     let client = async {
-        let mut subscriber = client.subscribe([Subscription::to("a")]);
+        let mut subscriber = client.subscribe([Subscription::to("a").since("10m")]);
         let mut all = Vec::new();
-        while all.iter().filter(|line: &&String| line.starts_with("subscribed")).count() < 3 {
+        while all.iter().filter(|line: &&String| line.starts_with("subscribed")).count() < 4 {
             all.push(told(&mut subscriber).await);
         }
-        all.retain(|line| !line.starts_with("disconnected"));
+        all.retain(|line| !line.starts_with("disconnected") && !line.starts_with("connected"));
         assert_eq!(
             all,
             [
-                "connected n",
                 "subscribed a e:5",
                 "event a e:6",
-                "connected n",
-                "gap a e:6 e:9",
                 "subscribed a e:9",
+                "gap a e:6 e:9",
                 "event a e:10",
-                "connected n",
+                "subscribed a e:10",
                 "subscribed a e:10",
             ]
         );
@@ -213,11 +216,11 @@ async fn a_refused_subscription_is_told_and_not_asked_for_again() {
         let mut peer = Peer::accept(&listener, 25_000).await;
         let asked = peer.heard().await;
         peer.say(json!({"type":"error","code":"unknown-channel","message":"no such","sub":asked["sub"]})).await;
-        assert_eq!(peer.subscribed("e:1").await, "a");
+        assert_eq!(peer.subscribed("e:1").await["channel"], "a");
         // Not now, which is no refusal.
         peer.say(json!({"type":"error","code":"broker-unavailable","message":"later","sub":"s1"})).await;
         let mut peer = Peer::accept(&listener, 25_000).await;
-        assert_eq!(peer.subscribed("e:1").await, "a");
+        assert_eq!(peer.subscribed("e:1").await["channel"], "a");
         peer
     };
     let client = async {

@@ -76,6 +76,8 @@ pub struct WebSocketConfig {
     pub max_subscriptions: usize,
     /// Bytes that wait for a connection's socket.
     pub outbox_bytes: usize,
+    /// Whether clients may have their events compressed.
+    pub compression: bool,
 }
 
 /// What a request may cost.
@@ -157,6 +159,7 @@ pub fn load(sources: Sources) -> Result<Loaded, Mistakes> {
             max_frame_bytes: from.required("max_frame_bytes", value::bytes),
             max_subscriptions: from.required("max_subscriptions", value::count) as usize,
             outbox_bytes: from.required("outbox_bytes", value::bytes),
+            compression: from.required("compression", value::switch),
         },
         limits: RequestLimits {
             handshake_timeout: from.required("handshake_timeout", value::duration),

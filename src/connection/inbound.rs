@@ -9,6 +9,7 @@ use std::io::Cursor;
 use tungstenite::protocol::frame::FrameHeader;
 use tungstenite::protocol::frame::coding::{Control, Data, OpCode};
 
+use crate::deflate::{self, InflateError};
 use crate::hub::frame::MAX_CONTROL;
 use crate::protocol::CloseCode;
 
@@ -17,6 +18,10 @@ use crate::protocol::CloseCode;
 pub struct Inbound {
     /// The longest message, in bytes.
     limit: usize,
+    /// Whether messages may be compressed.
+    deflate: bool,
+    /// Whether the open message is.
+    deflated: bool,
     /// The start of a frame whose rest has not come.
     partial: Vec<u8>,
     /// The fragments of a message so far, where one is open.
@@ -24,7 +29,7 @@ pub struct Inbound {
 }
 
 /// What the peer said.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Said {
     Text(String),
     Ping(Vec<u8>),
@@ -41,8 +46,9 @@ pub struct Violation {
 }
 
 impl Inbound {
-    pub fn new(limit: usize) -> Self {
-        Self { limit, partial: Vec::new(), message: None }
+    /// With `deflate`, messages may be compressed.
+    pub fn new(limit: usize, deflate: bool) -> Self {
+        Self { limit, deflate, deflated: false, partial: Vec::new(), message: None }
     }
 
     /// Takes bytes (and unmasks them in place) and gives `each` what they complete, until they or its patience (`false`)
@@ -89,7 +95,9 @@ impl Inbound {
     /// What can be said of a frame by its header alone, before its payload has come.
     fn check(&self, header: &FrameHeader, length: u64) -> Result<(), Violation> {
         let protocol = |reason| Err(violation(CloseCode::Protocol, reason));
-        if header.rsv1 || header.rsv2 || header.rsv3 {
+        // Of a compressed message, the first frame alone says so (RFC 7692, section 6.1).
+        let first = matches!(header.opcode, OpCode::Data(Data::Text | Data::Binary));
+        if header.rsv1 && !(self.deflate && first) || header.rsv2 || header.rsv3 {
             return protocol("a reserved bit is set");
         }
         if header.mask.is_none() {
@@ -107,8 +115,12 @@ impl Inbound {
             }
             _ => {}
         }
-        let before = self.message.as_ref().map_or(0, Vec::len);
-        if matches!(header.opcode, OpCode::Data(_)) && length > (self.limit - before) as u64 {
+        let (before, deflated) = match &self.message {
+            Some(message) => (message.len(), self.deflated),
+            None => (0, header.rsv1),
+        };
+        let limit = if deflated { deflate::longest_deflated(self.limit) } else { self.limit };
+        if matches!(header.opcode, OpCode::Data(_)) && length > (limit - before) as u64 {
             return Err(violation(CloseCode::TooBig, "the message is too big"));
         }
         Ok(())
@@ -120,11 +132,20 @@ impl Inbound {
             OpCode::Control(Control::Pong) => Ok(Some(Said::Pong)),
             OpCode::Control(_) => close(payload).map(Some),
             OpCode::Data(_) => {
-                let mut message = self.message.take().unwrap_or_default();
+                let mut message = self.message.take().unwrap_or_else(|| {
+                    self.deflated = header.rsv1;
+                    Vec::new()
+                });
                 message.extend_from_slice(payload);
                 if !header.is_final {
                     self.message = Some(message);
                     return Ok(None);
+                }
+                if self.deflated {
+                    message = deflate::inflate(&message, self.limit).map_err(|error| match error {
+                        InflateError::TooBig => violation(CloseCode::TooBig, "the message is too big"),
+                        InflateError::Invalid => violation(CloseCode::InvalidText, "the message cannot be inflated"),
+                    })?;
                 }
                 match String::from_utf8(message) {
                     Ok(text) => Ok(Some(Said::Text(text))),
@@ -187,7 +208,10 @@ mod tests {
     }
 
     fn read(bytes: &[u8]) -> Result<Vec<Said>, Violation> {
-        let mut inbound = Inbound::new(1000);
+        read_with(Inbound::new(1000, false), bytes)
+    }
+
+    fn read_with(mut inbound: Inbound, bytes: &[u8]) -> Result<Vec<Said>, Violation> {
         let mut said = Vec::new();
         inbound.read(&mut bytes.to_vec(), |one| {
             said.push(one);
@@ -234,12 +258,32 @@ mod tests {
         assert_eq!(read(&frame(0x88, &[0x03, 0xE8, b'o', b'k'])).unwrap(), [Said::Close(Some(1000))]);
     }
 
+    #[test]
+    fn a_compressed_message_is_read_where_that_was_agreed() {
+        // RFC 7692, section 7.2.3.1.
+        let hello = [0xF2, 0x48, 0xCD, 0xC9, 0xC9, 0x07, 0x00];
+        let read = |bytes: &[u8]| read_with(Inbound::new(5, true), bytes);
+        let said = || vec![Said::Text("Hello".into())];
+        assert_eq!(read(&frame(0xC1, &hello)), Ok(said()));
+        let fragments = [frame(0x41, &hello[..3]), frame(0x89, b""), frame(0x80, &hello[3..])].concat();
+        assert_eq!(read(&fragments), Ok([vec![Said::Ping(Vec::new())], said()].concat()));
+        assert_eq!(read(&[frame(0x81, b"Hello"), frame(0xC1, &hello)].concat()), Ok([said(), said()].concat()));
+        let code = |bytes: &[u8]| read(bytes).unwrap_err().code;
+        assert_eq!(code(&[frame(0x41, &hello[..3]), frame(0xC0, &hello[3..])].concat()), CloseCode::Protocol);
+        assert_eq!(code(&frame(0xC9, b"")), CloseCode::Protocol, "a control frame");
+        assert_eq!(code(&frame(0xC1, b"\x06")), CloseCode::InvalidText);
+        let longer = [0x00, 0x06, 0x00, 0xF9, 0xFF, b'H', b'e', b'l', b'l', b'o', b'!', 0x00];
+        assert_eq!(code(&frame(0xC1, &longer)), CloseCode::TooBig);
+        assert_eq!(code(&frame(0xC1, &[0; 1000])), CloseCode::TooBig);
+        assert_eq!(code(&frame(0x81, b"Hello!")), CloseCode::TooBig);
+    }
+
     proptest! {
         /// However the network cuts the bytes, the messages are the same, and nothing is held after the last.
         #[test]
         fn cuts_do_not_matter(cuts in prop::collection::vec(1..40usize, 1..60), texts in prop::collection::vec("[a-zé]{0,200}", 1..6)) {
             let bytes: Vec<u8> = texts.iter().flat_map(|text| frame(0x81, text.as_bytes())).collect();
-            let mut inbound = Inbound::new(1000);
+            let mut inbound = Inbound::new(1000, false);
             let mut said = Vec::new();
             let mut rest = bytes.as_slice();
             let mut cuts = cuts.iter().cycle();
@@ -253,8 +297,9 @@ mod tests {
         }
 
         #[test]
-        fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
-            let _ = read(&bytes);
+        fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..300), deflate: bool) {
+            let _ = read_with(Inbound::new(1000, deflate), &bytes);
+            let _ = read_with(Inbound::new(1000, deflate), &frame(0xC1, &bytes));
         }
     }
 }

@@ -3,41 +3,58 @@
 //! The task of an idle connection holds nothing but its seat in the hub: bytes are read into a buffer on the stack, and
 //! only an incomplete frame is kept.
 
+mod events;
 mod inbound;
 
+use std::future::poll_fn;
 use std::io;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use serde_json::Value;
 use tokio::net::TcpStream;
 
-use crate::event::{Catalog, ChannelId, Filter, FilterError};
-use crate::hub::{Hub, Outbox, Seat, frame};
+use crate::broker::{Broker, Unavailable};
+use crate::event::{Catalog, ChannelId, Filter, FilterError, ParseSinceError, Since};
+use crate::hub::{Arrival, Begin, Form, Hub, Outbox, Seat, Wanted, frame};
 use crate::metrics::Metrics;
 use crate::protocol::{self, ClientFrame, ErrorCode, ServerFrame, Subscribe};
+use crate::replay;
 use inbound::{Inbound, Said};
 
 /// What all connections of a node share.
-#[derive(Debug)]
 pub struct Connections {
     pub hub: Arc<Hub>,
+    pub broker: Arc<dyn Broker>,
     pub catalog: Arc<Catalog>,
     pub metrics: Arc<Metrics>,
     pub node: String,
     pub heartbeat_ms: u64,
     pub max_frame_bytes: usize,
+    /// What a replay sends at a time, in bytes.
+    pub replay_bytes: usize,
+}
+
+/// What the handshake leaves behind.
+#[derive(Debug)]
+pub struct Opening {
+    /// The head of the answer to it.
+    pub head: Vec<u8>,
+    /// Bytes that came with it.
+    pub early: Bytes,
+    /// The parameters of its URL: each `channel` is subscribed to at once.
+    pub query: Vec<(String, String)>,
+    /// permessage-deflate was agreed.
+    pub deflate: bool,
 }
 
 impl Connections {
-    /// Serves a connection from the end of its handshake to its end. `early` are bytes that came with the handshake,
-    /// `query` the parameters of its URL: each `channel` is subscribed to at once.
+    /// Serves a connection from the answer to its handshake to its end.
     ///
     /// What is done once, or seldom, is boxed: the task of an idle connection is as large as what it waits in.
-    pub async fn serve(self: Arc<Self>, stream: TcpStream, early: Bytes, query: Vec<(String, String)>) {
-        let seat = Box::pin(self.open(stream, query)).await;
-        let inbound = Inbound::new(self.max_frame_bytes);
-        // Consumes it: even empty, it is a part of the buffer that the handshake was read into.
-        let early = Vec::from(early);
+    pub async fn serve(self: Arc<Self>, stream: TcpStream, opening: Box<Opening>) {
+        let inbound = Inbound::new(self.max_frame_bytes, opening.deflate);
+        let (seat, early) = Box::pin(self.open(stream, *opening)).await;
         self.listen(&seat, inbound, early).await;
         let outbox = seat.outbox().clone();
         Box::pin(async move {
@@ -48,25 +65,36 @@ impl Connections {
         .await;
     }
 
-    async fn open(&self, stream: TcpStream, query: Vec<(String, String)>) -> Seat {
+    /// Takes the connection in; returns what the client said early.
+    async fn open(&self, stream: TcpStream, opening: Opening) -> (Seat, Vec<u8>) {
+        let Opening { head, early, query, deflate } = opening;
+        // Consumes it: even empty, it is a part of the buffer that the handshake was read into.
+        let early = Vec::from(early);
         let session = uuid::Uuid::now_v7().to_string();
-        let welcome = frame::server(&ServerFrame::Welcome {
-            protocol: protocol::VERSION,
-            session: session.into(),
-            node: self.node.as_str().into(),
-            heartbeat_ms: self.heartbeat_ms,
-        });
-        let seat = self.hub.join(stream, &welcome).await;
-        if query.iter().any(|(name, _)| name != "channel") {
+        let mut greeting = vec![
+            head.into(),
+            frame::server(&ServerFrame::Welcome {
+                protocol: protocol::VERSION,
+                session: session.into(),
+                node: self.node.as_str().into(),
+                heartbeat_ms: self.heartbeat_ms,
+            }),
+        ];
+        let mut wanted = Vec::new();
+        if query.iter().all(|(name, _)| name == "channel") {
+            for (_, channel) in query {
+                let (sub, begin) = (channel.clone(), Begin::Live { recovered: false });
+                match self.find(&channel, None) {
+                    Ok((channel, filter)) => wanted.push(Wanted { sub, channel, filter, begin }),
+                    Err((code, message)) => greeting.push(self.refused(code, message, Some(sub))),
+                }
+            }
+        } else {
             // A `where` that was passed over would make an unfiltered stream.
             let message = "this address takes the parameter `channel` only: all else is said in frames".to_owned();
-            self.refuse(&seat, ErrorCode::InvalidFrame, message, None);
-            return seat;
+            greeting.push(self.refused(ErrorCode::InvalidFrame, message, None));
         }
-        for (_, channel) in query {
-            self.subscribe(&seat, Subscribe { sub: channel.clone(), channel, filter: None }).await;
-        }
-        seat
+        (self.hub.join(stream, Arrival { greeting, wanted, form: Form::WebSocket { deflate } }).await, early)
     }
 
     /// Reads until the peer has closed, is gone, or has broken the protocol.
@@ -79,7 +107,9 @@ impl Connections {
             if !heard.is_empty() {
                 Box::pin(self.frames(seat, std::mem::take(&mut heard))).await;
             }
-            if ended || outbox.stream().readable().await.is_err() {
+            // Not `readable()`, which waits beside the place where hyper left its waker: that would keep the handshake's task,
+            // more than a kilobyte, for as long as the connection lasts.
+            if ended || poll_fn(|context| outbox.stream().poll_read_ready(context)).await.is_err() {
                 return;
             }
             ended = pump(&mut inbound, outbox, &mut heard);
@@ -99,38 +129,60 @@ impl Connections {
             Ok(ClientFrame::Subscribe(subscribe)) => self.subscribe(seat, subscribe).await,
             Ok(ClientFrame::Unsubscribe(unsubscribe)) => seat.unsubscribe(unsubscribe.sub).await,
             Ok(ClientFrame::Ping(_)) => seat.outbox().send(&[&frame::server(&ServerFrame::Pong)]),
-            Err((code, message, sub)) => self.refuse(seat, code, message, sub),
+            Err((code, message, sub)) => seat.outbox().send(&[&self.refused(code, message, sub)]),
         }
     }
 
     async fn subscribe(&self, seat: &Seat, subscribe: Subscribe) {
-        match self.resolve(&subscribe) {
-            Ok((channel, filter)) => seat.subscribe(subscribe.sub, channel, filter).await,
-            Err((code, message)) => self.refuse(seat, code, message, Some(subscribe.sub)),
+        let sub = subscribe.sub.clone();
+        match self.wanted(subscribe).await {
+            Ok(wanted) => {
+                if let Some(feed) = seat.subscribe(wanted).await {
+                    // It ends when the connection does, or is live.
+                    tokio::spawn(replay::run(self.broker.clone(), self.catalog.clone(), feed, self.replay_bytes));
+                }
+            }
+            Err((code, message)) => seat.outbox().send(&[&self.refused(code, message, Some(sub))]),
         }
     }
 
-    /// The channel and the filter that a subscription names.
-    fn resolve(&self, subscribe: &Subscribe) -> Result<(ChannelId, Filter), (ErrorCode, String)> {
-        let name = &subscribe.channel;
+    /// What a subscription asks for.
+    async fn wanted(&self, subscribe: Subscribe) -> Result<Wanted, (ErrorCode, String)> {
+        let Subscribe { sub, channel: name, filter, since } = subscribe;
+        let (channel, filter) = self.find(&name, filter.as_ref())?;
+        let begin = match since {
+            None => Begin::Live { recovered: false },
+            Some(text) => {
+                let invalid = |message| (ErrorCode::InvalidPosition, message);
+                let since: Since = text.parse().map_err(|error: ParseSinceError| invalid(error.to_string()))?;
+                let since = since.of(&name).ok_or_else(|| invalid(format!("this cursor says nothing of {name}")))?;
+                let unavailable = |error: Unavailable| (ErrorCode::BrokerUnavailable, error.to_string());
+                replay::begin(&*self.broker, channel, &since).await.map_err(unavailable)?
+            }
+        };
+        Ok(Wanted { sub, channel, filter, begin })
+    }
+
+    /// The channel and the filter of these names.
+    fn find(&self, name: &str, filter: Option<&Value>) -> Result<(ChannelId, Arc<Filter>), (ErrorCode, String)> {
         let Some(channel) = self.catalog.channel(name) else {
             let meant = self.catalog.nearest(name).map(|near| format!("; did you mean {near}?")).unwrap_or_default();
             return Err((ErrorCode::UnknownChannel, format!("no such channel here{meant}")));
         };
-        let filter = match &subscribe.filter {
+        let filter = match filter {
             None => Filter::default(),
             Some(filter) => Filter::parse(filter, self.catalog.get(channel)).map_err(|error| match error {
                 FilterError::UnknownField(message) => (ErrorCode::UnknownField, message),
                 FilterError::Invalid(message) => (ErrorCode::InvalidFilter, message),
             })?,
         };
-        Ok((channel, filter))
+        Ok((channel, Arc::new(filter)))
     }
 
-    fn refuse(&self, seat: &Seat, code: ErrorCode, message: String, sub: Option<String>) {
+    fn refused(&self, code: ErrorCode, message: String, sub: Option<String>) -> Bytes {
         self.metrics.refused(code.as_str());
         let error = ServerFrame::Error { code, message: message.into(), sub: sub.map(Into::into) };
-        seat.outbox().send(&[&frame::server(&error)]);
+        frame::server(&error)
     }
 }
 
@@ -183,6 +235,8 @@ fn take(inbound: &mut Inbound, outbox: &Arc<Outbox>, bytes: &mut [u8], heard: &m
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::broker;
+    use crate::config::{BrokerConfig, BrokerUrl, FileSync};
     use crate::hub::HubConfig;
     use std::time::Duration;
     use tokio::net::TcpListener;
@@ -194,12 +248,31 @@ mod tests {
         let config =
             HubConfig { shards: 1, heartbeat: Duration::from_secs(25), max_subscriptions: 1, outbox_bytes: 1024 };
         let hub = Arc::new(Hub::start(&config, &catalog, &metrics).unwrap());
+        let broker = BrokerConfig {
+            broker: BrokerUrl::Memory,
+            file_sync: FileSync::Os,
+            prefix: String::new(),
+            namespace: String::new(),
+            log_max_events: 1,
+            log_max_age: Duration::from_secs(1),
+            dedup_window: Duration::from_secs(1),
+        };
+        let (broker, _bus) = broker::open(&broker, &catalog).unwrap();
         let node = "node".to_owned();
-        let connections =
-            Arc::new(Connections { hub, catalog, metrics, node, heartbeat_ms: 25_000, max_frame_bytes: 1024 });
+        let connections = Arc::new(Connections {
+            hub,
+            broker,
+            catalog,
+            metrics,
+            node,
+            heartbeat_ms: 25_000,
+            max_frame_bytes: 1024,
+            replay_bytes: 1024,
+        });
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-        let task = connections.serve(stream, Bytes::new(), Vec::new());
+        let opening = Box::new(Opening { head: Vec::new(), early: Bytes::new(), query: Vec::new(), deflate: true });
+        let task = connections.serve(stream, opening);
         assert!(size_of_val(&task) <= 600, "{} bytes", size_of_val(&task));
     }
 }

@@ -3,6 +3,7 @@
 //! A type is a JSON Schema, compiled; built-in and own types differ only in where the schema came from, so validation,
 //! filters, generated clients and documents treat them alike. The catalogue is made once at the start and then only read.
 
+use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
@@ -188,48 +189,40 @@ impl Catalog {
     /// # Errors
     /// [`Refusal`] with all mistakes, up to `limit` of them, their pointers beginning with `at`.
     pub fn accept(&self, document: Value, at: &str, limit: usize, defaults: Defaults<'_>) -> Result<Event, Refusal> {
-        let limit = limit.clamp(1, MAX_MISTAKES);
-        let known = document.get("type").and_then(Value::as_str).map(|name| (name, self.channel(name)));
-        let kind = match known {
-            Some((_, None)) => RefusalKind::UnknownType,
-            _ => RefusalKind::Invalid,
-        };
-        let channel = known.and_then(|(_, channel)| channel);
-        let valid = self.envelope.is_valid(&document)
-            && channel.is_some_and(|channel| self.get(channel).validator.is_valid(&document["data"]));
-        match (channel, document) {
-            (Some(channel), Value::Object(attributes)) if valid => {
-                let known = self.get(channel);
-                let subject = known.subject(&attributes["data"]);
-                Ok(envelope::complete(channel, &known.name, attributes, subject, known.id(), defaults))
-            }
-            (channel, document) => {
-                let mut mistakes = mistake::mistakes(&self.envelope, &document, at, ATTRIBUTES, limit);
-                mistakes.iter_mut().for_each(envelope::explain);
-                if let Some(name) =
-                    document.get("type").and_then(Value::as_str).filter(|_| kind == RefusalKind::UnknownType)
-                {
-                    let meant = self.nearest(name).map(|near| format!("; did you mean {near}?")).unwrap_or_default();
-                    mistakes.insert(0, Mistake::new(format!("{at}/type"), format!("no such event type here{meant}")));
-                }
-                if let (Some(channel), Some(data)) = (channel, document.get("data")) {
-                    let room = limit.saturating_sub(mistakes.len());
-                    let known = self.get(channel);
-                    if room > 0 {
-                        let fields = known.fields();
-                        mistakes.extend(mistake::mistakes(
-                            &known.validator,
-                            data,
-                            &format!("{at}/data"),
-                            &fields,
-                            room,
-                        ));
-                    }
-                }
-                mistakes.truncate(limit);
-                Err(Refusal { kind, mistakes })
+        let channel = document.get("type").and_then(Value::as_str).and_then(|name| self.channel(name));
+        if let (Some(channel), Value::Object(attributes)) = (channel, &document)
+            && self.envelope.is_valid(&document)
+            && let Some(data) = attributes.get("data")
+        {
+            let known = self.get(channel);
+            if known.is_valid(data) {
+                let subject = known.subject(data);
+                return Ok(envelope::complete(channel, &known.name, attributes, subject, known.id(), defaults));
             }
         }
+        Err(self.refusal(&document, channel, at, limit.clamp(1, MAX_MISTAKES)))
+    }
+
+    /// All that is wrong with a document that is not valid: to list it takes longer than to find that there is something.
+    fn refusal(&self, document: &Value, channel: Option<ChannelId>, at: &str, limit: usize) -> Refusal {
+        let mut mistakes = mistake::mistakes(&self.envelope, document, at, ATTRIBUTES, limit);
+        mistakes.iter_mut().for_each(envelope::explain);
+        let unknown = document.get("type").and_then(Value::as_str).filter(|_| channel.is_none());
+        if let Some(name) = unknown {
+            let meant = self.nearest(name).map(|near| format!("; did you mean {near}?")).unwrap_or_default();
+            mistakes.insert(0, Mistake::new(format!("{at}/type"), format!("no such event type here{meant}")));
+        }
+        if let (Some(channel), Some(data)) = (channel, document.get("data")) {
+            let room = limit.saturating_sub(mistakes.len());
+            let known = self.get(channel);
+            if room > 0 {
+                let (at, fields) = (format!("{at}/data"), known.fields());
+                mistakes.extend(mistake::mistakes(&known.validator, data, &at, &fields, room));
+            }
+        }
+        mistakes.truncate(limit);
+        let kind = if unknown.is_some() { RefusalKind::UnknownType } else { RefusalKind::Invalid };
+        Refusal { kind, mistakes }
     }
 }
 
@@ -257,10 +250,10 @@ impl EventType {
     }
 
     /// `subject` of an event with this `data`: the value of the key field.
-    fn subject(&self, data: &Value) -> Option<String> {
+    fn subject<'a>(&self, data: &'a Value) -> Option<Cow<'a, str>> {
         match data.get(self.key.as_ref()?)? {
-            Value::String(text) if !text.is_empty() => Some(text.clone()),
-            Value::Number(number) => Some(number.to_string()),
+            Value::String(text) if !text.is_empty() => Some(text.into()),
+            Value::Number(number) => Some(number.to_string().into()),
             _ => None,
         }
     }

@@ -3,6 +3,11 @@
 //! The rules are a JSON Schema ([`schema`]), checked by the same validator as `data`, so that what is published as the
 //! event's schema and what is enforced cannot differ. `null` counts as absent (CloudEvents 1.0, JSON format, 2.2).
 
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use serde::ser::SerializeMap;
+use serde::{Serialize, Serializer};
 use serde_json::{Map, Value, json};
 
 use super::ChannelId;
@@ -16,7 +21,7 @@ pub struct Event {
     /// Unique per channel; what deduplication goes by.
     pub id: String,
     /// The CloudEvent as compact JSON, just as every subscriber gets it.
-    pub json: String,
+    pub json: Arc<str>,
 }
 
 /// What the daemon knows of an event that does not say so itself.
@@ -124,40 +129,67 @@ pub(super) fn explain(mistake: &mut Mistake) {
     mistake.message = words.into();
 }
 
-/// The finished event: attributes in the order in which people read them, `data` last.
+/// The finished event; `subject` and `dataschema` are what the type gives where they were left out.
 ///
-/// `attributes` were validated; `subject` and `dataschema` are what the type gives where they were left out.
+/// `attributes` were validated: `specversion` and `type` say nothing that is not known.
 pub(super) fn complete(
     channel: ChannelId,
     event_type: &str,
-    mut attributes: Map<String, Value>,
-    subject: Option<String>,
+    attributes: &Map<String, Value>,
+    subject: Option<Cow<'_, str>>,
     dataschema: &str,
     defaults: Defaults<'_>,
 ) -> Event {
-    attributes.retain(|name, value| name == "data" || !value.is_null());
-    let mut given = |name: &str| attributes.shift_remove(name);
-    let id = match given("id") {
-        Some(Value::String(id)) => id,
-        _ => uuid::Uuid::now_v7().to_string(),
+    let text = |name: &str| attributes.get(name).and_then(Value::as_str);
+    let id = text("id").map_or_else(|| uuid::Uuid::now_v7().to_string(), str::to_owned);
+    let complete = Complete {
+        id: &id,
+        source: text("source").unwrap_or(defaults.source),
+        event_type,
+        subject: text("subject").or(subject.as_deref()),
+        time: text("time").unwrap_or(defaults.time),
+        dataschema: text("dataschema").unwrap_or(dataschema),
+        attributes,
     };
-    let mut event = Map::new();
-    let mut put = |name: &str, value: Option<Value>| {
-        if let Some(value) = value {
-            event.insert(name.into(), value);
+    // Strings and what was JSON before: there is nothing that could fail.
+    let json = serde_json::to_string(&complete).unwrap_or_default().into();
+    Event { channel, id, json }
+}
+
+/// An event as it is written: attributes in the order in which people read them, `data` last.
+struct Complete<'a> {
+    id: &'a str,
+    source: &'a str,
+    event_type: &'a str,
+    subject: Option<&'a str>,
+    time: &'a str,
+    dataschema: &'a str,
+    /// As they came: `data` and the extensions are taken from here.
+    attributes: &'a Map<String, Value>,
+}
+
+impl Serialize for Complete<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut event = serializer.serialize_map(None)?;
+        event.serialize_entry("specversion", "1.0")?;
+        event.serialize_entry("id", self.id)?;
+        event.serialize_entry("source", self.source)?;
+        event.serialize_entry("type", self.event_type)?;
+        if let Some(subject) = self.subject {
+            event.serialize_entry("subject", subject)?;
         }
-    };
-    given("specversion");
-    given("type");
-    put("specversion", Some("1.0".into()));
-    put("id", Some(id.as_str().into()));
-    put("source", Some(given("source").unwrap_or_else(|| defaults.source.into())));
-    put("type", Some(event_type.into()));
-    put("subject", given("subject").or(subject.map(Value::String)));
-    put("time", Some(given("time").unwrap_or_else(|| defaults.time.into())));
-    put("dataschema", Some(given("dataschema").unwrap_or_else(|| dataschema.into())));
-    let data = given("data");
-    event.extend(attributes);
-    event.insert("data".into(), data.unwrap_or_default());
-    Event { channel, id, json: Value::Object(event).to_string() }
+        event.serialize_entry("time", self.time)?;
+        event.serialize_entry("dataschema", self.dataschema)?;
+        let mut data = &Value::Null;
+        for (name, value) in self.attributes {
+            match name.as_str() {
+                "specversion" | "id" | "source" | "type" | "subject" | "time" | "dataschema" => {}
+                "data" => data = value,
+                _ if value.is_null() => {}
+                _ => event.serialize_entry(name, value)?,
+            }
+        }
+        event.serialize_entry("data", data)?;
+        event.end()
+    }
 }

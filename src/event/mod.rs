@@ -13,15 +13,17 @@ mod identity;
 mod mistake;
 mod place;
 mod position;
+mod since;
 mod types;
 
 pub use catalog::{Catalog, ChannelId, EventType, SchemaError};
 pub use envelope::{Defaults, Event, Refusal, RefusalKind};
 pub use fields::Field;
-pub use filter::{Condition, Filter, FilterError, Scalar, Test, lookup};
+pub use filter::{Condition, Filter, FilterError, Scalar, Test};
 pub use mistake::{MAX_MISTAKES, Mistake};
 pub use place::Place;
 pub use position::{Epoch, ParsePositionError, Position};
+pub use since::{Cursor, Moment, ParseSinceError, Since};
 pub use types::{
     CacheInvalidate, DataAction, DataUpdate, FinanceChange, FinanceEntity, InventoryChange, OrderStatus,
     OrderStatusChange, Payload,

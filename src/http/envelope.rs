@@ -3,6 +3,7 @@
 //! What it sees of a document is its size and its place in the body; what it means is the catalogue's to judge.
 
 use std::borrow::Cow;
+use std::fmt::Display;
 
 use axum::http::{HeaderMap, header};
 use percent_encoding::percent_decode;
@@ -28,8 +29,9 @@ pub enum Documents {
 
 /// Reads a request's events.
 pub fn read(headers: &HeaderMap, body: &[u8], max_event_bytes: usize) -> Result<Documents, Problem> {
-    let given = headers.get(header::CONTENT_TYPE).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
-    let essence = given.as_ref().map(|text| text.split(';').next().unwrap_or_default().trim().to_ascii_lowercase());
+    let given = headers.get(header::CONTENT_TYPE).map(|value| String::from_utf8_lossy(value.as_bytes()));
+    let given = given.as_deref();
+    let essence = given.map(|text| text.split(';').next().unwrap_or_default().trim().to_ascii_lowercase());
     let is_array = body.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'[');
     let wrong = |message: &str| {
         let mistake = Mistake::new("", message);
@@ -48,7 +50,7 @@ pub fn read(headers: &HeaderMap, body: &[u8], max_event_bytes: usize) -> Result<
         Some("application/cloudevents+json") => one(body, max_event_bytes).map(Documents::One),
         essence if headers.keys().any(|name| name.as_str().starts_with("ce-")) => {
             if essence.is_some_and(|essence| !is_json(essence)) {
-                return Err(unsupported(given.as_deref()));
+                return Err(unsupported(given));
             }
             let document = binary(headers, given, one(body, max_event_bytes)?)?;
             // The attributes count too, and they are in no body: this is the event as JSON.
@@ -57,7 +59,7 @@ pub fn read(headers: &HeaderMap, body: &[u8], max_event_bytes: usize) -> Result<
         }
         Some("application/json") if is_array => many(body, max_event_bytes),
         Some("application/json") => one(body, max_event_bytes).map(Documents::One),
-        _ => Err(unsupported(given.as_deref())),
+        _ => Err(unsupported(given)),
     }
 }
 
@@ -93,13 +95,13 @@ fn many(body: &[u8], max: usize) -> Result<Documents, Problem> {
         return Err(Problem::new(Code::PayloadTooLarge, detail));
     }
     for (index, event) in raw.iter().enumerate() {
-        check_size(event.get().len(), max, &format!("the event at /{index}"))?;
+        check_size(event.get().len(), max, format_args!("the event at /{index}"))?;
     }
     let documents = raw.into_iter().map(|event| json(event.get().as_bytes())).collect::<Result<_, _>>()?;
     Ok(Documents::Many(documents))
 }
 
-fn check_size(len: usize, max: usize, what: &str) -> Result<(), Problem> {
+fn check_size(len: usize, max: usize, what: impl Display) -> Result<(), Problem> {
     match len > max {
         true => Err(Problem::new(Code::PayloadTooLarge, format!("{what} has {len} bytes, at most {max} are taken"))),
         false => Ok(()),
@@ -107,7 +109,7 @@ fn check_size(len: usize, max: usize, what: &str) -> Result<(), Problem> {
 }
 
 /// Binary mode: attributes are `ce-` headers, their values percent-encoded (section 3.1.3); the body is `data`.
-fn binary(headers: &HeaderMap, content_type: Option<String>, data: Value) -> Result<Value, Problem> {
+fn binary(headers: &HeaderMap, content_type: Option<&str>, data: Value) -> Result<Value, Problem> {
     let mut event = Map::new();
     for (name, value) in headers {
         let Some(attribute) = name.as_str().strip_prefix("ce-") else { continue };

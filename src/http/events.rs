@@ -1,16 +1,13 @@
 //! `POST /v1/events`: takes events, answers when the broker has them.
 
-use std::collections::HashMap;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use axum::Json;
 use axum::body::{Body, Bytes};
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
-use bytes::BytesMut;
-use futures_util::future::join_all;
-use http_body_util::BodyExt;
+use axum::response::{IntoResponse, Response};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::Serialize;
 
 use super::App;
@@ -37,25 +34,30 @@ const ANONYMOUS: &str = "anonymous";
 
 /// The answer to a publish.
 #[derive(Serialize)]
-pub(super) struct Published {
-    accepted: Vec<Accepted>,
+struct Published<'a> {
+    accepted: Vec<Accepted<'a>>,
     /// Events that the accepted ones caused.
-    cascaded: Vec<Accepted>,
+    cascaded: [Accepted<'a>; 0],
 }
 
 #[derive(Serialize)]
-struct Accepted {
-    id: String,
-    r#type: String,
-    position: Position,
+struct Accepted<'a> {
+    id: &'a str,
+    r#type: &'a str,
+    position: &'a Position,
     duplicate: bool,
 }
 
-pub(super) async fn publish(
-    State(app): State<App>,
-    headers: HeaderMap,
-    body: Body,
-) -> Result<(StatusCode, Json<Published>), Problem> {
+/// What a request put on one channel.
+struct Added {
+    channel: ChannelId,
+    /// The newest offset.
+    offset: u64,
+    /// Events that are no duplicates.
+    fresh: u64,
+}
+
+pub(super) async fn publish(State(app): State<App>, headers: HeaderMap, body: Body) -> Result<Response, Problem> {
     if app.draining.load(Ordering::Relaxed) {
         return Err(Problem::new(Code::Draining, "this node is about to stop: publish to another"));
     }
@@ -64,14 +66,19 @@ pub(super) async fn publish(
     drop(body);
     let events = accept(&app, documents).await?;
     let appended = append(&app, &events).await?;
-    keep_pace(&app, &events, &appended).await;
-    let accepted = events.into_iter().zip(appended).map(|(event, appended)| Accepted {
-        id: event.id,
-        r#type: app.catalog.get(event.channel).name.to_string(),
-        position: appended.position,
-        duplicate: appended.duplicate,
+    let added = added(&events, &appended);
+    count(&app, &added, events.len());
+    keep_pace(&app, &added).await;
+    let accepted = events.iter().zip(&appended).map(|(event, Appended { position, duplicate })| Accepted {
+        id: &event.id,
+        r#type: &app.catalog.get(event.channel).name,
+        position,
+        duplicate: *duplicate,
     });
-    Ok((StatusCode::ACCEPTED, Json(Published { accepted: accepted.collect(), cascaded: Vec::new() })))
+    let published = Published { accepted: accepted.collect(), cascaded: [] };
+    // Strings and booleans: there is nothing that could fail.
+    let answer = serde_json::to_string(&published).unwrap_or_default();
+    Ok((StatusCode::ACCEPTED, [(header::CONTENT_TYPE, "application/json")], answer).into_response())
 }
 
 async fn read_body(headers: &HeaderMap, mut body: Body, limit: usize) -> Result<Bytes, Problem> {
@@ -87,23 +94,11 @@ async fn read_body(headers: &HeaderMap, mut body: Body, limit: usize) -> Result<
     if announced.is_some_and(|length| length > limit) {
         return Err(too_large(body));
     }
-    let mut read = BytesMut::new();
-    let whole = async {
-        while let Some(frame) = body.frame().await {
-            let Ok(bytes) = frame?.into_data() else { continue };
-            if read.len() + bytes.len() > limit {
-                return Ok(false);
-            }
-            read.extend_from_slice(&bytes);
-        }
-        Ok(true)
-    };
+    let whole = Limited::new(&mut body, limit).collect();
     match tokio::time::timeout(BODY_TIMEOUT, whole).await {
-        Ok(Ok(true)) => Ok(read.freeze()),
-        Ok(Ok(false)) => Err(too_large(body)),
-        Ok(Err::<_, axum::Error>(error)) => {
-            Err(Problem::new(Code::BadRequest, format!("the body could not be read: {error}")))
-        }
+        Ok(Ok(read)) => Ok(read.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large(body)),
+        Ok(Err(error)) => Err(Problem::new(Code::BadRequest, format!("the body could not be read: {error}"))),
         Err(_) => Err(Problem::new(Code::RequestTimeout, "the body did not come in time")),
     }
 }
@@ -178,13 +173,14 @@ fn from_data(mistake: &mut Mistake) {
 /// Waits for this node's own fan-out: a moment, so that who subscribes here after the answer begins after what was
 /// answered; longer where the publisher is far ahead. Otherwise a burst would run out of the log before it was delivered,
 /// and become a gap.
-async fn keep_pace(app: &App, events: &[Event], appended: &[Appended]) {
-    let last: HashMap<ChannelId, u64> =
-        events.iter().zip(appended).map(|(event, appended)| (event.channel, appended.position.offset)).collect();
-    let within = |lag: u64, pause| {
-        let reached =
-            last.iter().map(move |(&channel, offset)| app.progress.reached(channel, offset.saturating_sub(lag)));
-        tokio::time::timeout(pause, join_all(reached))
+async fn keep_pace(app: &App, added: &[Added]) {
+    let within = async |lag: u64, pause| {
+        let reached = async {
+            for Added { channel, offset, .. } in added {
+                app.progress.reached(*channel, offset.saturating_sub(lag)).await;
+            }
+        };
+        tokio::time::timeout(pause, reached).await
     };
     if within(0, CATCH_UP).await.is_err() {
         // Where fan-out stands still, publishing goes on, slowly: the log may outlast it.
@@ -207,12 +203,29 @@ async fn append(app: &App, events: &[Event]) -> Result<Vec<Appended>, Problem> {
         .map_err(|_| unknown("the broker did not answer in time"))?
         .map_err(|error| unknown(&error.0))?;
     app.metrics.appended(started.elapsed());
-    for (event, appended) in events.iter().zip(&appended) {
-        let label = TypeLabel { r#type: app.catalog.get(event.channel).name.clone() };
-        match appended.duplicate {
-            true => app.metrics.duplicates.inc(),
-            false => app.metrics.published.get_or_create(&label).inc(),
-        };
-    }
     Ok(appended)
+}
+
+fn added(events: &[Event], appended: &[Appended]) -> Vec<Added> {
+    let mut all: Vec<Added> = Vec::new();
+    for (event, Appended { position, duplicate }) in events.iter().zip(appended) {
+        let (offset, fresh) = (position.offset, u64::from(!duplicate));
+        match all.iter_mut().find(|added| added.channel == event.channel) {
+            Some(added) => {
+                added.offset = added.offset.max(offset);
+                added.fresh += fresh;
+            }
+            None => all.push(Added { channel: event.channel, offset, fresh }),
+        }
+    }
+    all
+}
+
+fn count(app: &App, added: &[Added], events: usize) {
+    for Added { channel, fresh, .. } in added.iter().filter(|added| added.fresh > 0) {
+        let label = TypeLabel { r#type: app.catalog.get(*channel).name.clone() };
+        app.metrics.published.get_or_create(&label).inc_by(*fresh);
+    }
+    let fresh: u64 = added.iter().map(|added| added.fresh).sum();
+    app.metrics.duplicates.inc_by(events as u64 - fresh);
 }

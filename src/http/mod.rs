@@ -7,9 +7,13 @@ mod channels;
 mod envelope;
 mod events;
 mod health;
+mod history;
 mod problem;
 mod request_id;
 mod schemas;
+mod selection;
+mod stream;
+pub mod takeover;
 mod websocket;
 
 use std::sync::Arc;
@@ -45,6 +49,8 @@ pub struct AppState {
     /// The tasks of WebSocket connections, which outlive their requests.
     pub tasks: TaskTracker,
     pub limits: RequestLimits,
+    /// Whether WebSocket clients may have their events compressed.
+    pub compression: bool,
     pub progress: Arc<Progress>,
     /// Events of a channel by which a publisher may be ahead of `progress`.
     pub max_lag: u64,
@@ -64,7 +70,8 @@ impl std::ops::Deref for App {
 /// All routes.
 pub fn router(app: App) -> Router {
     Router::new()
-        .route("/v1/events", post(events::publish))
+        .route("/v1/events", post(events::publish).get(history::read))
+        .route("/v1/stream", get(stream::open))
         .route("/v1/ws", get(websocket::upgrade))
         .route("/v1/channels", get(channels::list))
         .route("/v1/schemas", get(schemas::all))

@@ -18,6 +18,11 @@ pub enum Code {
     UnsupportedMediaType,
     InvalidEvent,
     UnknownType,
+    UnknownChannel,
+    UnknownField,
+    InvalidFilter,
+    InvalidPosition,
+    Internal,
     BadRequest,
     UpgradeRequired,
     RequestTimeout,
@@ -40,6 +45,13 @@ impl Code {
                 (StatusCode::UNPROCESSABLE_ENTITY, "invalid-event", "The event does not fit its type")
             }
             Self::UnknownType => (StatusCode::UNPROCESSABLE_ENTITY, "unknown-type", "Unknown event type"),
+            Self::UnknownChannel => (StatusCode::UNPROCESSABLE_ENTITY, "unknown-channel", "Unknown channel"),
+            Self::UnknownField => (StatusCode::UNPROCESSABLE_ENTITY, "unknown-field", "Unknown field"),
+            Self::InvalidFilter => (StatusCode::UNPROCESSABLE_ENTITY, "invalid-filter", "The filter cannot be used"),
+            Self::InvalidPosition => {
+                (StatusCode::UNPROCESSABLE_ENTITY, "invalid-position", "The position cannot be used")
+            }
+            Self::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "internal", "An error of the daemon's own"),
             Self::BadRequest => (StatusCode::BAD_REQUEST, "bad-request", "Bad request"),
             Self::UpgradeRequired => (StatusCode::UPGRADE_REQUIRED, "upgrade-required", "A WebSocket is required"),
             Self::RequestTimeout => (StatusCode::REQUEST_TIMEOUT, "request-timeout", "The request took too long"),
@@ -79,7 +91,6 @@ impl Problem {
         self
     }
 
-    #[cfg(test)]
     pub fn code(&self) -> Code {
         self.code
     }

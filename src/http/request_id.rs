@@ -5,32 +5,42 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderName, HeaderValue};
 use axum::middleware::Next;
 use axum::response::Response;
+use uuid::Uuid;
+use uuid::fmt::Hyphenated;
 
 use super::App;
 use super::problem::Refused;
 
-const HEADER: HeaderName = HeaderName::from_static("x-request-id");
+/// The header that bears it.
+pub(super) const HEADER: HeaderName = HeaderName::from_static("x-request-id");
+
+/// The request's id, for a handler that answers by itself; in the request's extensions.
+#[derive(Clone)]
+pub(super) struct RequestId(pub HeaderValue);
 
 /// The longest id that is taken from a caller, in bytes.
 const MAX_LEN: usize = 128;
 
-pub(super) async fn layer(State(app): State<App>, request: Request, next: Next) -> Response {
+pub(super) async fn layer(State(app): State<App>, mut request: Request, next: Next) -> Response {
     let sane =
         |id: &&HeaderValue| id.len() <= MAX_LEN && !id.is_empty() && id.as_bytes().iter().all(u8::is_ascii_graphic);
     let id = request.headers().get(&HEADER).filter(sane).cloned().unwrap_or_else(|| {
+        let mut text = [0; Hyphenated::LENGTH];
         // A UUID is made of characters that a header may have.
-        HeaderValue::try_from(uuid::Uuid::now_v7().to_string()).unwrap_or(HeaderValue::from_static("-"))
+        HeaderValue::from_str(Uuid::now_v7().hyphenated().encode_lower(&mut text))
+            .unwrap_or(HeaderValue::from_static("-"))
     });
-    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    request.extensions_mut().insert(RequestId(id.clone()));
+    let (method, uri) = (request.method().clone(), request.uri().clone());
     let mut response = next.run(request).await;
     if let Some(Refused { code, cause }) = response.extensions().get() {
         app.metrics.refused(code.as_str());
         let cause = cause.as_deref();
         let (status, request_id) = (response.status().as_u16(), id.to_str().unwrap_or_default());
         if status >= 500 {
-            tracing::warn!(%method, path, status, code = code.as_str(), cause, request_id, "failed");
+            tracing::warn!(%method, path = uri.path(), status, code = code.as_str(), cause, request_id, "failed");
         } else {
-            tracing::debug!(%method, path, status, code = code.as_str(), request_id, "refused");
+            tracing::debug!(%method, path = uri.path(), status, code = code.as_str(), request_id, "refused");
         }
     }
     response.headers_mut().insert(HEADER, id);

@@ -1,52 +1,55 @@
 //! `GET /v1/ws`: the opening handshake (RFC 6455, section 4.2), after which the socket is the connection's.
 //!
-//! The raw TCP stream is taken out of hyper, so that nothing stands between the fan-out and the kernel.
+//! The connection is taken over from hyper, so that nothing stands between the fan-out and the kernel.
 
+use std::convert::Infallible;
 use std::sync::atomic::Ordering;
 
-use axum::body::Body;
+use axum::Extension;
 use axum::extract::{RawQuery, Request, State};
-use axum::http::{HeaderMap, HeaderValue, Response, StatusCode, Version, header};
-use hyper::upgrade::{OnUpgrade, Upgraded};
-use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
+use axum::http::{HeaderMap, HeaderValue, StatusCode, Version, header};
+use futures_util::future::BoxFuture;
 use tungstenite::handshake::derive_accept_key;
 
 use super::App;
 use super::problem::{Code, Problem};
+use super::request_id::{self, RequestId};
+use super::takeover::{self, Takeover};
+use crate::connection::Opening;
+use crate::deflate;
 use crate::protocol::SUBPROTOCOL;
 
 pub(super) async fn upgrade(
     State(app): State<App>,
+    Extension(takeover): Extension<Takeover>,
+    Extension(id): Extension<RequestId>,
     RawQuery(query): RawQuery,
-    mut request: Request,
-) -> Result<Response<Body>, Problem> {
+    request: Request,
+) -> Result<Infallible, Problem> {
     if app.draining.load(Ordering::Relaxed) {
         return Err(Problem::new(Code::Draining, "this node is about to stop: connect to another"));
     }
     let accept = check(&request)?;
+    let extensions = extensions(request.headers(), app.compression)?;
+    let deflate = extensions.is_some();
     let query = url::form_urlencoded::parse(query.as_deref().unwrap_or_default().as_bytes()).into_owned().collect();
-    let Some(upgrade) = request.extensions_mut().remove::<OnUpgrade>() else {
-        return Err(Problem::new(Code::UpgradeRequired, "this connection cannot become a WebSocket"));
-    };
-    let (connections, tasks) = (app.connections.clone(), app.tasks.clone());
-    app.tasks.spawn(async move {
-        let Ok(upgraded) = upgrade.await else { return };
-        // The accept loop serves nothing but plain TCP, so this is always what is inside.
-        let Ok(parts) = Upgraded::downcast::<TokioIo<TcpStream>>(upgraded) else { return };
-        // A task of its own, so that what an upgrade needs is not kept for as long as the connection lasts.
-        tasks.spawn(connections.serve(parts.io.into_inner(), parts.read_buf, query));
-    });
-    let mut response = Response::new(Body::empty());
-    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
-    let headers = response.headers_mut();
+    let mut headers = HeaderMap::with_capacity(8);
     headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
     headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
     headers.insert(header::SEC_WEBSOCKET_ACCEPT, accept);
     if lists(request.headers(), header::SEC_WEBSOCKET_PROTOCOL, |offered| offered == SUBPROTOCOL) {
         headers.insert(header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(SUBPROTOCOL));
     }
-    Ok(response)
+    if let Some(extensions) = extensions {
+        headers.insert(header::SEC_WEBSOCKET_EXTENSIONS, extensions);
+    }
+    headers.insert(request_id::HEADER, id.0);
+    let head = takeover::head(StatusCode::SWITCHING_PROTOCOLS, &headers);
+    let connections = app.connections.clone();
+    let serve = move |stream, early| -> BoxFuture<'static, ()> {
+        Box::pin(connections.serve(stream, Box::new(Opening { head, early, query, deflate })))
+    };
+    match takeover.take(Box::new(serve)).await {}
 }
 
 /// Checks the client's part of the handshake and answers its key (section 4.2.2).
@@ -75,6 +78,15 @@ fn check(request: &Request) -> Result<HeaderValue, Problem> {
         return bad("Sec-WebSocket-Key is 16 bytes in base64");
     }
     HeaderValue::try_from(derive_accept_key(key.as_bytes())).or_else(|_| bad("Sec-WebSocket-Key is not usable"))
+}
+
+/// The answer to the extensions that the client offers, where one is agreed. The header must be well-formed in any case
+/// (section 9.1).
+fn extensions(headers: &HeaderMap, compression: bool) -> Result<Option<HeaderValue>, Problem> {
+    let malformed = || Problem::new(Code::BadRequest, "Sec-WebSocket-Extensions is malformed");
+    let offers = headers.get_all(header::SEC_WEBSOCKET_EXTENSIONS).iter().map(HeaderValue::as_bytes);
+    let agreed = deflate::agree(offers).map_err(|deflate::Malformed| malformed())?;
+    agreed.filter(|_| compression).map(HeaderValue::try_from).transpose().map_err(|_| malformed())
 }
 
 /// Whether this is 16 bytes in base64: 22 characters, the last of which carries 2 bits, and two of padding.

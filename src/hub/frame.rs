@@ -11,16 +11,20 @@ const CLOSE: u8 = 0x8;
 const PING: u8 = 0x9;
 const PONG: u8 = 0xA;
 const FIN: u8 = 0x80;
+/// A message's first frame says by this bit that the message is compressed (RFC 7692, section 6).
+const RSV1: u8 = 0x40;
 
 /// The longest payload of a control frame, in bytes (section 5.5).
 pub const MAX_CONTROL: usize = 125;
 
 /// A text frame.
 pub fn text(payload: &[u8]) -> Bytes {
-    let mut frame = BytesMut::with_capacity(payload.len() + 10);
-    put_header(&mut frame, TEXT, payload.len());
-    frame.put_slice(payload);
-    frame.freeze()
+    data(TEXT, payload)
+}
+
+/// A text frame whose payload is compressed.
+pub fn deflated_text(payload: &[u8]) -> Bytes {
+    data(RSV1 | TEXT, payload)
 }
 
 /// One of the daemon's frames.
@@ -55,6 +59,13 @@ pub fn close_echo(code: Option<u16>) -> Bytes {
         Some(code) => control(CLOSE, &code.to_be_bytes()),
         None => control(CLOSE, &[]),
     }
+}
+
+fn data(opcode: u8, payload: &[u8]) -> Bytes {
+    let mut frame = BytesMut::with_capacity(payload.len() + 10);
+    put_header(&mut frame, opcode, payload.len());
+    frame.put_slice(payload);
+    frame.freeze()
 }
 
 fn control(opcode: u8, payload: &[u8]) -> Bytes {

@@ -6,24 +6,32 @@
 //! makes `subscribed` name the exact position after which a stream begins.
 
 mod delivery;
+mod feed;
+mod form;
 pub mod frame;
 mod index;
 mod outbox;
 mod outgoing;
+mod replay;
 mod shard;
+mod writer;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::net::TcpStream;
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 
-pub use delivery::Delivery;
+pub use delivery::{Delivery, Step};
+pub use feed::{Fed, Feed};
+pub use form::Form;
+pub use index::{Index, Member, Place};
 pub use outbox::Outbox;
 
-use crate::event::{Catalog, ChannelId, Filter};
+use crate::event::{Catalog, ChannelId, Filter, Position};
 use crate::metrics::Metrics;
 use outgoing::Outgoing;
 use shard::{Item, Shard};
@@ -41,6 +49,8 @@ pub struct Hub {
     next: AtomicUsize,
     outgoing: Arc<Outgoing>,
     subscribers: Arc<[AtomicU64]>,
+    /// The channels of which something was delivered: their positions are known.
+    known: Box<[AtomicBool]>,
     /// Bytes of one connection's share that were handed over since the shards last had a moment to catch up.
     handed: AtomicUsize,
 }
@@ -76,7 +86,8 @@ impl Hub {
                 Ok(sender)
             })
             .collect::<std::io::Result<_>>()?;
-        Ok(Self { shards, next: AtomicUsize::new(0), outgoing, subscribers, handed: AtomicUsize::new(0) })
+        let known = catalog.channels().map(|_| AtomicBool::new(false)).collect();
+        Ok(Self { known, shards, next: AtomicUsize::new(0), outgoing, subscribers, handed: AtomicUsize::new(0) })
     }
 
     /// Hands a delivery to every shard; waits while one is behind, and for a moment where many connections are.
@@ -89,6 +100,7 @@ impl Hub {
         for shard in &self.shards {
             shard.send(Item::Deliver(delivery.clone())).await.map_err(|_| ShardDied)?;
         }
+        self.known[delivery.channel.0 as usize].store(true, Ordering::Relaxed);
         if self.handed.fetch_add(size, Ordering::Relaxed) + size > self.outgoing.limit / 2 {
             self.handed.store(0, Ordering::Relaxed);
             self.settle().await?;
@@ -110,14 +122,18 @@ impl Hub {
         Ok(())
     }
 
-    /// Takes a connection in: it gets a shard and an outbox.
-    pub async fn join(&self, stream: TcpStream, greeting: &bytes::Bytes) -> Seat {
-        let outbox = Outbox::new(stream, self.outgoing.clone());
-        outbox.send(&[greeting]);
+    /// Takes a connection in: it gets a shard and an outbox, is greeted, and subscribed to what it asked for at once.
+    pub async fn join(&self, stream: TcpStream, arrival: Arrival) -> Seat {
+        let outbox = Outbox::new(stream, arrival.form, self.outgoing.clone());
         let shard = self.next.fetch_add(1, Ordering::Relaxed) % self.shards.len();
         let seat = Seat { shard: self.shards[shard].clone(), outbox };
-        seat.tell(Item::Join(seat.outbox.clone())).await;
+        seat.tell(Item::Join { outbox: seat.outbox.clone(), arrival }).await;
         seat
+    }
+
+    /// Whether a channel's position is known, so that it can be subscribed to.
+    pub fn knows(&self, channel: ChannelId) -> bool {
+        self.known[channel.0 as usize].load(Ordering::Relaxed)
     }
 
     /// Connections of this node that are subscribed to a channel.
@@ -135,6 +151,34 @@ impl Hub {
     }
 }
 
+/// A connection that comes to the hub.
+#[derive(Debug)]
+pub struct Arrival {
+    /// What it is sent before all else.
+    pub greeting: Vec<Bytes>,
+    pub wanted: Vec<Wanted>,
+    pub form: Form,
+}
+
+/// A subscription that is asked for.
+#[derive(Debug)]
+pub struct Wanted {
+    pub sub: String,
+    pub channel: ChannelId,
+    pub filter: Arc<Filter>,
+    pub begin: Begin,
+}
+
+/// Where a subscription begins.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Begin {
+    /// With what comes from now on. `recovered`: it was asked for with `since`.
+    Live { recovered: bool },
+    /// With what stands after this position in the log. What was asked for is `lost`, where the log no longer reaches
+    /// back to it.
+    After { position: Position, lost: Option<Position> },
+}
+
 /// A connection's place in the hub.
 #[derive(Debug)]
 pub struct Seat {
@@ -149,12 +193,14 @@ impl Seat {
 
     /// Subscribes; returns when the shard has answered with a `subscribed` or an `error` frame, so that answers come in
     /// the order of what they answer, and so that one connection's commands never fill the inbox.
-    pub async fn subscribe(&self, sub: String, channel: ChannelId, filter: Filter) {
+    ///
+    /// A subscription that begins in the log comes with a [`Feed`]: whoever has it brings what the log has.
+    pub async fn subscribe(&self, wanted: Wanted) -> Option<Feed> {
+        let channel = wanted.channel;
         let (done, answered) = oneshot::channel();
-        let filter = Arc::new(filter);
-        self.tell(Item::Subscribe { outbox: self.outbox.clone(), sub, channel, filter, done }).await;
-        // The shard drops its end when it has answered.
-        let _ = answered.await;
+        self.tell(Item::Subscribe { outbox: self.outbox.clone(), wanted, done }).await;
+        let (ticket, position) = answered.await.ok()??;
+        Some(Feed { shard: self.shard.clone(), outbox: self.outbox.clone(), channel, ticket, position })
     }
 
     /// Ends a subscription; returns when the shard has answered with an `unsubscribed` or an `error` frame.
@@ -164,9 +210,11 @@ impl Seat {
         let _ = answered.await;
     }
 
-    /// Gives the place up.
+    /// Gives the place up; returns when the shard has written all that was before.
     pub async fn leave(self) {
-        self.tell(Item::Leave(self.outbox.clone())).await;
+        let (done, left) = oneshot::channel();
+        self.tell(Item::Leave { outbox: self.outbox.clone(), done }).await;
+        let _ = left.await;
     }
 
     async fn tell(&self, item: Item) {

@@ -13,7 +13,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::net::TcpStream;
+use tokio::sync::oneshot;
 
+use super::form::Form;
 use super::frame;
 use super::outgoing::Outgoing;
 use crate::protocol::CloseCode;
@@ -31,6 +33,7 @@ const MAX_SLICES: usize = 64;
 #[derive(Debug)]
 pub struct Outbox {
     stream: TcpStream,
+    pub(super) form: Form,
     shared: Arc<Outgoing>,
     /// The connection's place in its shard, which alone reads and writes it.
     pub(super) seat: AtomicU32,
@@ -55,6 +58,8 @@ struct State {
     /// The answer to the last Ping, where it could not be written at once. Only the last one is answered (RFC 6455,
     /// section 5.5.3): a flood of Pings that are never read costs nothing.
     pong: Option<Bytes>,
+    /// Who waits until nothing waits here.
+    drained: Option<oneshot::Sender<()>>,
 }
 
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -68,9 +73,10 @@ enum Phase {
 }
 
 impl Outbox {
-    pub fn new(stream: TcpStream, shared: Arc<Outgoing>) -> Arc<Self> {
-        let outbox =
-            Self { stream, shared, seat: AtomicU32::new(u32::MAX), heard: AtomicU64::new(0), state: Mutex::default() };
+    /// An outbox that keeps what it is given until [`Outbox::greet`].
+    pub fn new(stream: TcpStream, form: Form, shared: Arc<Outgoing>) -> Arc<Self> {
+        let state = Mutex::new(State { blocked: true, ..State::default() });
+        let outbox = Self { stream, form, shared, seat: AtomicU32::new(u32::MAX), heard: AtomicU64::new(0), state };
         outbox.note_heard();
         outbox.shared.open.fetch_add(1, Ordering::Relaxed);
         Arc::new(outbox)
@@ -93,10 +99,29 @@ impl Outbox {
         self.shared.started.elapsed().saturating_sub(heard)
     }
 
+    /// Sends what comes before all else: the answer to the handshake and the first frames, in one write.
+    pub(super) fn greet(self: &Arc<Self>, frames: &[&Bytes]) {
+        let mut state = self.lock();
+        state.blocked = false;
+        if state.phase == Phase::Gone {
+            return;
+        }
+        let rest = self.write(&mut state, frames);
+        for frame in rest.frames.iter().rev() {
+            state.bytes += frame.len() + FRAME_COST;
+            state.queue.push_front((*frame).clone());
+        }
+        state.written = rest.written;
+        self.account(0, rest.frames.iter().map(|frame| frame.len() + FRAME_COST).sum());
+        if self.flush(&mut state) == Flushed::Blocked {
+            self.wait_for_socket(&mut state);
+        }
+    }
+
     /// Sends frames in their order. A peer for which too much waits already is closed with 4008 instead.
     pub fn send(self: &Arc<Self>, frames: &[&Bytes]) {
         let mut state = self.lock();
-        if state.phase != Phase::Open {
+        if state.phase != Phase::Open || frames.is_empty() {
             return;
         }
         let rest = if state.blocked { Rest { frames, written: 0 } } else { self.write(&mut state, frames) };
@@ -127,12 +152,29 @@ impl Outbox {
 
     /// Sends a Close after all that waits, and nothing after it. A peer that does not answer it is cut off.
     pub fn close(self: &Arc<Self>, code: CloseCode, reason: &str) {
-        self.close_with(&mut self.lock(), frame::close(code, reason));
+        self.close_with(&mut self.lock(), self.form.close(code, reason));
     }
 
     /// Answers a peer's Close.
     pub fn close_echo(self: &Arc<Self>, code: Option<u16>) {
         self.close_with(&mut self.lock(), frame::close_echo(code));
+    }
+
+    /// Waits until nothing waits here; false where nothing will be sent any more. For one at a time.
+    pub(super) async fn drained(&self) -> bool {
+        let drained = {
+            let mut state = self.lock();
+            if state.phase != Phase::Open {
+                return false;
+            }
+            if !state.blocked {
+                return true;
+            }
+            let (sender, drained) = oneshot::channel();
+            state.drained = Some(sender);
+            drained
+        };
+        drained.await.is_ok()
     }
 
     /// Whether a Close was sent or queued, or the socket is gone.
@@ -232,7 +274,7 @@ impl Outbox {
                 self.drop_queue(state);
                 self.close_with(
                     state,
-                    frame::close(CloseCode::SlowConsumer, "too slow: resume from the last position"),
+                    self.form.close(CloseCode::SlowConsumer, "too slow: resume from the last position"),
                 );
                 return;
             }
@@ -256,13 +298,21 @@ impl Outbox {
             return;
         }
         state.phase = Phase::Closing;
+        state.drained = None;
         self.uncount(state);
         let before = state.bytes;
         state.bytes += close.len() + FRAME_COST;
         state.queue.push_back(close);
         self.account(before, state.bytes);
-        if !state.blocked && self.flush(state) == Flushed::Blocked {
-            self.wait_for_socket(state);
+        if !state.blocked {
+            match self.flush(state) {
+                Flushed::Blocked => self.wait_for_socket(state),
+                // The peer of a WebSocket answers a Close; that of an event stream just sees the end.
+                Flushed::All if matches!(self.form, Form::Events { .. }) => {
+                    let _ = socket2::SockRef::from(&self.stream).shutdown(Shutdown::Write);
+                }
+                Flushed::All => {}
+            }
         }
         let weak = Arc::downgrade(self);
         self.shared.runtime.spawn(async move {
@@ -287,6 +337,10 @@ impl Outbox {
             if state.queue.is_empty() {
                 // A burst's memory is given back.
                 state.queue = VecDeque::new();
+                if let Some(drained) = state.drained.take() {
+                    // Who waited may have gone.
+                    let _ = drained.send(());
+                }
                 return Flushed::All;
             }
             let mut slices = [IoSlice::new(&[]); MAX_SLICES];

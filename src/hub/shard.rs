@@ -16,10 +16,15 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 use super::delivery::{Delivery, Step};
+use super::feed::{Fed, Ticket};
+use super::form::Form;
 use super::index::{Index, Member, Place};
 use super::outbox::Outbox;
-use super::{HubConfig, frame};
-use crate::event::{Catalog, ChannelId, Filter, Position};
+use super::replay::{self, Recent, Replays};
+use super::writer::Writer;
+use super::{Arrival, Begin, HubConfig, Wanted, frame};
+use crate::deflate::Deflater;
+use crate::event::{Catalog, ChannelId, Cursor, Filter, Position};
 use crate::metrics::Metrics;
 use crate::protocol::{CloseCode, ErrorCode, ServerFrame};
 
@@ -31,27 +36,16 @@ const MAX_LINKS: usize = 1 << 16;
 const MAX_TICKS: u32 = 256;
 const MIN_TICK: Duration = Duration::from_millis(5);
 
-/// What a shard is told, in order.
+/// What a shard is told, in order. A `done` is dropped once it was done and answered.
 #[derive(Debug)]
 pub enum Item {
     Deliver(Arc<Delivery>),
-    Join(Arc<Outbox>),
-    Leave(Arc<Outbox>),
-    /// `done` is dropped once it was answered.
-    Subscribe {
-        outbox: Arc<Outbox>,
-        sub: String,
-        channel: ChannelId,
-        filter: Arc<Filter>,
-        done: oneshot::Sender<()>,
-    },
-    Unsubscribe {
-        outbox: Arc<Outbox>,
-        sub: String,
-        done: oneshot::Sender<()>,
-    },
+    Join { outbox: Arc<Outbox>, arrival: Arrival },
+    Leave { outbox: Arc<Outbox>, done: oneshot::Sender<()> },
+    Subscribe { outbox: Arc<Outbox>, wanted: Wanted, done: oneshot::Sender<Option<(Ticket, Position)>> },
+    Feed { ticket: Ticket, steps: Vec<Delivery>, done: oneshot::Sender<Fed> },
+    Unsubscribe { outbox: Arc<Outbox>, sub: String, done: oneshot::Sender<()> },
     Drain(Duration),
-    /// `done` is dropped once all before it was written.
     Settle(oneshot::Sender<()>),
 }
 
@@ -63,8 +57,10 @@ pub struct Shard {
     max_subscriptions: usize,
 
     peers: Slab<Peer>,
+    replays: Replays,
     channels: Vec<Channel>,
     batch: Batch,
+    deflater: Deflater,
 
     /// Set once this node is about to stop: whoever still comes is sent away at once.
     draining: Option<Duration>,
@@ -80,6 +76,9 @@ pub struct Shard {
 /// One connection.
 struct Peer {
     outbox: Arc<Outbox>,
+    form: Form,
+    /// Where each of its channels stands, for a form whose events say it.
+    cursor: Option<Box<Cursor>>,
     /// Its subscriptions; a place in it is the `sub` of a [`Member`], so that it never moves.
     subs: Vec<Option<Sub>>,
     /// The last event that was noted for it, so that two subscriptions make one delivery.
@@ -92,7 +91,15 @@ struct Peer {
 struct Sub {
     name: Box<str>,
     channel: ChannelId,
-    place: Place,
+    standing: Standing,
+}
+
+#[derive(Clone, Copy)]
+enum Standing {
+    /// In the channel's index.
+    Live(Place),
+    /// In this replay.
+    Replayed(u32),
 }
 
 #[derive(Default)]
@@ -100,12 +107,15 @@ struct Channel {
     /// All up to here was given to this shard's connections; `None` until the broker was reached.
     position: Option<Position>,
     index: Index,
+    /// The replays that are to come to what is live, and what they may need for it.
+    replays: Vec<u32>,
+    recent: Recent,
 }
 
-/// What is to be written: for each touched connection a chain of links, one for each of its frames.
+/// What is to be written: for each touched connection a chain of links, one for each of its steps.
 #[derive(Default)]
 struct Batch {
-    frames: Vec<Bytes>,
+    deliveries: Vec<Arc<Delivery>>,
     links: Vec<Link>,
     touched: Vec<u32>,
     /// Counts the events.
@@ -114,7 +124,7 @@ struct Batch {
 
 #[derive(Clone, Copy)]
 struct Link {
-    frame: u32,
+    delivery: u32,
     next: u32,
 }
 
@@ -137,7 +147,9 @@ impl Shard {
             heartbeat: config.heartbeat,
             max_subscriptions: config.max_subscriptions,
             peers: Slab::new(),
+            replays: Replays::default(),
             batch: Batch::default(),
+            deflater: Deflater::default(),
             draining: None,
             due: 0,
             ticks,
@@ -192,14 +204,26 @@ impl Shard {
         match item {
             Item::Deliver(_) => {}
             Item::Settle(_done) => {}
-            Item::Join(outbox) => self.join(outbox),
-            Item::Leave(outbox) => self.leave(&outbox),
-            Item::Subscribe { outbox, sub, channel, filter, done: _done } => {
-                if let Err((code, message)) = self.subscribe(&outbox, &sub, channel, &filter) {
-                    self.refuse(&outbox, code, message, &sub);
+            Item::Join { outbox, arrival: Arrival { mut greeting, wanted, .. } } => {
+                self.join(outbox.clone());
+                greeting.extend(wanted.into_iter().flat_map(|wanted| self.subscribe(&outbox, wanted).0));
+                outbox.greet(&greeting.iter().collect::<Vec<_>>());
+                if let Some(spread) = self.draining {
+                    send_away(&outbox, spread);
                 }
             }
-            Item::Unsubscribe { outbox, sub, done: _done } => self.unsubscribe(&outbox, &sub),
+            Item::Leave { outbox, done: _done } => self.leave(&outbox),
+            Item::Subscribe { outbox, wanted, done } => {
+                let (answer, replay) = self.subscribe(&outbox, wanted);
+                outbox.send(&answer.iter().collect::<Vec<_>>());
+                // Nobody waits for it where the connection has ended meanwhile.
+                let _ = done.send(replay);
+            }
+            Item::Feed { ticket, steps, done } => self.feed(ticket, &steps, done),
+            Item::Unsubscribe { outbox, sub, done: _done } => {
+                let answer = self.unsubscribe(&outbox, &sub);
+                outbox.send(&answer.iter().collect::<Vec<_>>());
+            }
             Item::Drain(spread) => {
                 self.draining = Some(spread);
                 self.peers.iter().for_each(|(_, peer)| send_away(&peer.outbox, spread));
@@ -207,57 +231,69 @@ impl Shard {
         }
     }
 
-    fn deliver(&mut self, delivery: &Delivery) {
+    fn deliver(&mut self, delivery: &Arc<Delivery>) {
+        self.deliver_live(delivery);
+        if !self.channels[delivery.channel.0 as usize].replays.is_empty() {
+            self.pass_replays(delivery);
+        }
+    }
+
+    fn deliver_live(&mut self, delivery: &Arc<Delivery>) {
         let channel = &mut self.channels[delivery.channel.0 as usize];
         channel.position = Some(delivery.position.clone());
         self.batch.event += 1;
         let before = self.batch.links.len();
-        let frame = match &delivery.step {
+        match &delivery.step {
             Step::Known => return,
             Step::Event(event) => {
                 let data = if channel.index.has_filters() { event.data() } else { None };
                 channel.index.matching(data, |member| self.batch.note(&mut self.peers, member));
                 self.metrics.deliveries.inc_by((self.batch.links.len() - before) as u64);
-                &event.frame
             }
-            Step::Gap(frame) => {
-                channel.index.everyone().for_each(|member| self.batch.note(&mut self.peers, member));
-                frame
-            }
-        };
+            Step::Gap(_) => channel.index.everyone().for_each(|member| self.batch.note(&mut self.peers, member)),
+        }
         if self.batch.links.len() > before {
-            self.batch.frames.push(frame.clone());
+            self.batch.deliveries.push(delivery.clone());
         }
     }
 
     /// Writes each touched socket once.
     fn flush(&mut self) {
-        let Batch { frames, links, touched, .. } = &mut self.batch;
+        let Batch { deliveries, links, touched, .. } = &mut self.batch;
         let mut run: Vec<&Bytes> = Vec::new();
+        let mut writer = Writer { catalog: &self.catalog, deflater: &mut self.deflater, metrics: &self.metrics };
         for number in touched.drain(..) {
             let peer = &mut self.peers[number as usize];
             let mut at = std::mem::replace(&mut peer.first, END);
             peer.last = END;
-            run.clear();
-            while at != END {
-                let link = links[at as usize];
-                run.push(&frames[link.frame as usize]);
+            let steps = std::iter::from_fn(|| {
+                let link = links.get(at as usize)?;
                 at = link.next;
+                Some(&*deliveries[link.delivery as usize])
+            });
+            match &mut peer.cursor {
+                None => {
+                    run.clear();
+                    run.extend(steps.filter_map(|step| writer.shared(peer.form, step)));
+                    peer.outbox.send(&run);
+                }
+                Some(cursor) => {
+                    let own = writer.with_ids(peer.form, cursor, steps);
+                    peer.outbox.send(&own.iter().collect::<Vec<_>>());
+                }
             }
-            peer.outbox.send(&run);
         }
         drop(run);
-        frames.clear();
+        deliveries.clear();
         links.clear();
     }
 
     fn join(&mut self, outbox: Arc<Outbox>) {
-        if let Some(spread) = self.draining {
-            send_away(&outbox, spread);
-        }
         let entry = self.peers.vacant_entry();
         outbox.seat.store(entry.key() as u32, Ordering::Relaxed);
-        entry.insert(Peer { outbox, subs: Vec::new(), noted: 0, first: END, last: END });
+        let form = outbox.form;
+        let cursor = matches!(form, Form::Events { channels: 2.. }).then(Box::default);
+        entry.insert(Peer { outbox, form, cursor, subs: Vec::new(), noted: 0, first: END, last: END });
         self.metrics.connections.inc();
     }
 
@@ -274,56 +310,194 @@ impl Shard {
         self.metrics.connections.dec();
     }
 
-    fn subscribe(
+    /// Answers with a `subscribed` (and where the log no longer reaches back, a `gap`) or an `error` frame, and with the
+    /// replay that begins.
+    fn subscribe(&mut self, outbox: &Outbox, wanted: Wanted) -> (Vec<Bytes>, Option<(Ticket, Position)>) {
+        let Wanted { sub, channel, filter, begin } = wanted;
+        let (recovered, lost) = match &begin {
+            Begin::Live { recovered } => (recovered.then_some(true), None),
+            Begin::After { lost, .. } => (Some(lost.is_none()), lost.clone()),
+        };
+        let (position, ticket) = match self.try_subscribe(outbox, &sub, channel, filter, begin) {
+            Ok(stands) => stands,
+            Err((code, message)) => return (self.refused(outbox, code, message, sub), None),
+        };
+        let name = self.catalog.get(channel).name.as_ref();
+        let subscribed =
+            ServerFrame::Subscribed { sub: sub.into(), channel: name.into(), position: position.clone(), recovered };
+        let mut answer: Vec<Bytes> = outbox.form.said(&subscribed).into_iter().collect();
+        let peer = self.peers.get_mut(outbox.seat.load(Ordering::Relaxed) as usize);
+        let cursor = peer.and_then(|peer| peer.cursor.as_mut());
+        if let Some(from) = lost {
+            self.metrics.gaps.inc();
+            answer.extend(outbox.form.said(&ServerFrame::Gap {
+                channel: name.into(),
+                from,
+                position: position.clone(),
+            }));
+        }
+        if let Some(cursor) = cursor {
+            cursor.0.insert(name.to_owned(), position.clone());
+        }
+        (answer, ticket.map(|ticket| (ticket, position)))
+    }
+
+    fn try_subscribe(
         &mut self,
-        outbox: &Arc<Outbox>,
+        outbox: &Outbox,
         name: &str,
         id: ChannelId,
-        filter: &Arc<Filter>,
-    ) -> Result<(), (ErrorCode, String)> {
+        filter: Arc<Filter>,
+        begin: Begin,
+    ) -> Result<(Position, Option<Ticket>), (ErrorCode, String)> {
+        let gone = || (ErrorCode::UnknownSubscription, "this connection has ended".to_owned());
         let number = outbox.seat.load(Ordering::Relaxed);
         let channel = &mut self.channels[id.0 as usize];
-        let Some(peer) = self.peers.get_mut(number as usize) else { return Ok(()) };
+        let peer = self.peers.get_mut(number as usize).ok_or_else(gone)?;
         if peer.subs.iter().flatten().any(|sub| &*sub.name == name) {
             let message = "this connection has a subscription of that name".to_owned();
             return Err((ErrorCode::DuplicateSubscription, message));
         }
         let max = self.max_subscriptions;
-        if peer.subs.iter().flatten().count() >= max {
+        // An event stream says at once all that it wants.
+        if peer.subs.iter().flatten().count() >= max && matches!(peer.form, Form::WebSocket { .. }) {
             return Err((ErrorCode::TooManySubscriptions, format!("a connection has at most {max} subscriptions")));
         }
-        let Some(position) = channel.position.clone() else {
+        let Some(live) = channel.position.clone() else {
             let message = "the broker has not been reached yet: try again".to_owned();
             return Err((ErrorCode::BrokerUnavailable, message));
         };
-        if peer.subs.iter().flatten().all(|sub| sub.channel != id) {
+        let slot = peer.subs.iter().position(Option::is_none).unwrap_or(peer.subs.len());
+        let member = Member { peer: number, sub: slot as u32 };
+        // A connection has one position in a channel.
+        let other = peer.subs.iter().flatten().find(|sub| sub.channel == id).map(|sub| sub.standing);
+        let stands = match other {
+            Some(Standing::Replayed(replay)) => self.replays.get(replay).map_or(live, |replay| replay.position.clone()),
+            Some(Standing::Live(_)) | None => live,
+        };
+        let behind = match &begin {
+            Begin::Live { .. } => None,
+            Begin::After { position, lost } => {
+                let reached = position.same_epoch(&stands) && position.offset >= stands.offset;
+                (!reached || (other.is_none() && *position != stands) || lost.is_some()).then(|| position.clone())
+            }
+        };
+        if let (Some(position), Some(_)) = (&behind, other)
+            && *position != stands
+        {
+            let message = format!("this connection's stream of the channel stands at {stands}, and cannot go back");
+            return Err((ErrorCode::InvalidPosition, message));
+        }
+        let mut ticket = None;
+        let (position, standing) = match (other, behind) {
+            (Some(Standing::Replayed(replay)), _) => {
+                if let Some(replay) = self.replays.get_mut(replay) {
+                    replay.subs.push(replay::Member { sub: slot as u32, filter });
+                }
+                (stands, Standing::Replayed(replay))
+            }
+            (None, Some(position)) => {
+                let member = replay::Member { sub: slot as u32, filter };
+                let begun = self.replays.insert(number, id, position.clone(), member);
+                channel.replays.push(begun.slot);
+                ticket = Some(begun);
+                (position, Standing::Replayed(begun.slot))
+            }
+            (Some(Standing::Live(_)) | None, _) => (stands, Standing::Live(channel.index.insert(&filter, member))),
+        };
+        if other.is_none() {
             self.subscribers[id.0 as usize].fetch_add(1, Ordering::Relaxed);
         }
-        let slot = peer.subs.iter().position(Option::is_none).unwrap_or_else(|| {
+        if slot == peer.subs.len() {
             peer.subs.reserve_exact(1);
             peer.subs.push(None);
-            peer.subs.len() - 1
-        });
-        let place = channel.index.insert(filter, Member { peer: number, sub: slot as u32 });
-        peer.subs[slot] = Some(Sub { name: name.into(), channel: id, place });
+        }
+        peer.subs[slot] = Some(Sub { name: name.into(), channel: id, standing });
         self.metrics.subscriptions.inc();
-        let channel = self.catalog.get(id).name.as_ref();
-        let answer = ServerFrame::Subscribed { sub: name.into(), channel: channel.into(), position };
-        outbox.send(&[&frame::server(&answer)]);
-        Ok(())
+        Ok((position, ticket))
     }
 
-    fn unsubscribe(&mut self, outbox: &Arc<Outbox>, name: &str) {
+    /// Sends what the log has, and brings the replay to what is live where it can be.
+    fn feed(&mut self, ticket: Ticket, steps: &[Delivery], done: oneshot::Sender<Fed>) {
+        let Some(replay) = self.replays.of(ticket) else {
+            let _ = done.send(Fed::Gone);
+            return;
+        };
+        let peer = &mut self.peers[replay.peer as usize];
+        let outbox = peer.outbox.clone();
+        let mut writer = Writer { catalog: &self.catalog, deflater: &mut self.deflater, metrics: &self.metrics };
+        let sent = writer.replayed(peer.form, &mut peer.cursor, steps.iter().filter(|step| replay.takes(step)));
+        outbox.send(&sent.iter().collect::<Vec<_>>());
+        let channel = &self.channels[replay.channel.0 as usize];
+        let Some(live) = &channel.position else { return };
+        if replay.position.same_epoch(live) && replay.position.offset > live.offset {
+            // The log was read before what is live came here: it will.
+            replay.ahead = Some(done);
+            return;
+        }
+        if replay.position != *live {
+            let position = replay.position.clone();
+            let Some(rest) = channel.recent.after(&position) else {
+                let _ = done.send(if outbox.is_closing() { Fed::Gone } else { Fed::On });
+                return;
+            };
+            let rest = rest.map(|step| &**step).filter(|step| replay.takes(step));
+            let sent = writer.replayed(peer.form, &mut peer.cursor, rest);
+            outbox.send(&sent.iter().collect::<Vec<_>>());
+        }
+        self.go_live(ticket.slot);
+        let _ = done.send(Fed::Live);
+    }
+
+    /// What is live has made a step: replays that are waiting for it join it.
+    fn pass_replays(&mut self, delivery: &Arc<Delivery>) {
+        let channel = &mut self.channels[delivery.channel.0 as usize];
+        channel.recent.push(delivery);
+        let mut reached = Vec::new();
+        for slot in channel.replays.iter().copied() {
+            let Some(replay) = self.replays.get_mut(slot) else { continue };
+            if !replay.position.same_epoch(&delivery.position) {
+                // The log was lost: it will say what is missing.
+                if let Some(done) = replay.ahead.take() {
+                    let _ = done.send(Fed::On);
+                }
+            } else if delivery.position.offset >= replay.position.offset
+                && let Some(done) = replay.ahead.take()
+            {
+                reached.push((slot, done));
+            }
+        }
+        for (slot, done) in reached {
+            self.go_live(slot);
+            let _ = done.send(Fed::Live);
+        }
+    }
+
+    /// The replay stands where the channel stands.
+    fn go_live(&mut self, slot: u32) {
+        let Some(replay) = self.replays.remove(slot) else { return };
+        let channel = &mut self.channels[replay.channel.0 as usize];
+        channel.forget(slot);
+        for replay::Member { sub, filter } in replay.subs {
+            let place = channel.index.insert(&filter, Member { peer: replay.peer, sub });
+            if let Some(sub) = &mut self.peers[replay.peer as usize].subs[sub as usize] {
+                sub.standing = Standing::Live(place);
+            }
+        }
+    }
+
+    /// Answers with an `unsubscribed` or an `error` frame.
+    fn unsubscribe(&mut self, outbox: &Outbox, name: &str) -> Vec<Bytes> {
         let number = outbox.seat.load(Ordering::Relaxed);
-        let Some(peer) = self.peers.get(number as usize) else { return };
-        match peer.subs.iter().position(|sub| sub.as_ref().is_some_and(|sub| &*sub.name == name)) {
+        let named = |sub: &Option<Sub>| sub.as_ref().is_some_and(|sub| &*sub.name == name);
+        match self.peers.get(number as usize).and_then(|peer| peer.subs.iter().position(named)) {
             Some(slot) => {
                 self.remove(number, slot);
-                outbox.send(&[&frame::server(&ServerFrame::Unsubscribed { sub: name.into() })]);
+                outbox.form.said(&ServerFrame::Unsubscribed { sub: name.into() }).into_iter().collect()
             }
             None => {
                 let message = "this connection has no subscription of that name".to_owned();
-                self.refuse(outbox, ErrorCode::UnknownSubscription, message, name);
+                self.refused(outbox, ErrorCode::UnknownSubscription, message, name.into())
             }
         }
     }
@@ -335,16 +509,31 @@ impl Shard {
             self.subscribers[sub.channel.0 as usize].fetch_sub(1, Ordering::Relaxed);
         }
         self.metrics.subscriptions.dec();
-        if let Some(moved) = self.channels[sub.channel.0 as usize].index.remove(sub.place)
-            && let Some(other) = &mut self.peers[moved.peer as usize].subs[moved.sub as usize]
-        {
-            other.place = sub.place;
+        let channel = &mut self.channels[sub.channel.0 as usize];
+        match sub.standing {
+            Standing::Live(place) => {
+                if let Some(moved) = channel.index.remove(place)
+                    && let Some(other) = &mut self.peers[moved.peer as usize].subs[moved.sub as usize]
+                {
+                    other.standing = sub.standing;
+                }
+            }
+            Standing::Replayed(replay) => {
+                let Some(replayed) = self.replays.get_mut(replay) else { return };
+                replayed.subs.retain(|member| member.sub != slot as u32);
+                if replayed.subs.is_empty() {
+                    channel.forget(replay);
+                    // Whoever feeds it is told that it has gone.
+                    self.replays.remove(replay);
+                }
+            }
         }
     }
 
-    fn refuse(&self, outbox: &Arc<Outbox>, code: ErrorCode, message: String, sub: &str) {
+    fn refused(&self, outbox: &Outbox, code: ErrorCode, message: String, sub: String) -> Vec<Bytes> {
         self.metrics.refused(code.as_str());
-        outbox.send(&[&frame::server(&ServerFrame::Error { code, message: message.into(), sub: Some(sub.into()) })]);
+        let error = ServerFrame::Error { code, message: message.into(), sub: Some(sub.into()) };
+        outbox.form.said(&error).into_iter().collect()
     }
 
     /// The heartbeats of the connections that are due: a tick takes each `ticks`-th, so that they are spread evenly and
@@ -353,7 +542,9 @@ impl Shard {
         let ping = frame::ping();
         let due = (self.due as usize..self.peers.capacity()).step_by(self.ticks as usize);
         for peer in due.filter_map(|number| self.peers.get(number)) {
-            if peer.outbox.silence() > 2 * self.heartbeat {
+            // An event stream's peer has nothing to say: TCP tells when it has gone.
+            let speaks = matches!(peer.form, Form::WebSocket { .. });
+            if speaks && peer.outbox.silence() > 2 * self.heartbeat {
                 self.metrics.dead_peers.inc();
                 peer.outbox.close(CloseCode::HeartbeatTimeout, "nothing came for two heartbeats");
                 continue;
@@ -363,13 +554,28 @@ impl Shard {
                 .iter()
                 .flatten()
                 .filter_map(|sub| {
-                    let position = self.channels[sub.channel.0 as usize].position.clone()?;
+                    let position = match sub.standing {
+                        Standing::Live(_) => self.channels[sub.channel.0 as usize].position.clone()?,
+                        Standing::Replayed(replay) => self.replays.get(replay)?.position.clone(),
+                    };
                     Some((Cow::from(&*self.catalog.get(sub.channel).name), position))
                 })
                 .collect();
-            peer.outbox.send(&[&ping, &frame::server(&ServerFrame::Heartbeat { positions })]);
+            let heartbeat = peer.form.said(&ServerFrame::Heartbeat { positions });
+            let frames = speaks.then_some(&ping).into_iter().chain(&heartbeat);
+            peer.outbox.send(&frames.collect::<Vec<_>>());
         }
         self.due = (self.due + self.stride) % self.ticks;
+    }
+}
+
+impl Channel {
+    /// A replay has ended.
+    fn forget(&mut self, replay: u32) {
+        self.replays.retain(|other| *other != replay);
+        if self.replays.is_empty() {
+            self.recent.clear();
+        }
     }
 }
 
@@ -389,19 +595,21 @@ fn stride(ticks: u32) -> u32 {
 /// Asks a peer to connect again, to another node, after a random part of `spread`, and closes it.
 fn send_away(outbox: &Arc<Outbox>, spread: Duration) {
     let wait = rand::random_range(0..=spread.as_millis() as u64);
-    outbox.send(&[&frame::server(&ServerFrame::Draining { reconnect_in_ms: wait })]);
+    if let Some(draining) = outbox.form.said(&ServerFrame::Draining { reconnect_in_ms: wait }) {
+        outbox.send(&[&draining]);
+    }
     outbox.close(CloseCode::Draining, "this node is about to stop");
 }
 
 impl Batch {
-    /// The batch's next frame is for this subscription's connection.
+    /// The batch's next delivery is for this subscription's connection.
     fn note(&mut self, peers: &mut Slab<Peer>, member: Member) {
         let peer = &mut peers[member.peer as usize];
         if std::mem::replace(&mut peer.noted, self.event) == self.event {
             return;
         }
         let link = self.links.len() as u32;
-        self.links.push(Link { frame: self.frames.len() as u32, next: END });
+        self.links.push(Link { delivery: self.deliveries.len() as u32, next: END });
         match peer.last {
             END => {
                 peer.first = link;

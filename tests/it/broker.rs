@@ -7,7 +7,6 @@ use tempfile::TempDir;
 use tidings::broker::Signal;
 use tidings::config::{BrokerConfig, BrokerUrl};
 use tidings::event::{Epoch, Position};
-use tidings::protocol;
 
 use crate::support::broker::{Next, Node, config, file_url, offsets, redis_url};
 use crate::support::redis::Redis;
@@ -62,7 +61,7 @@ macro_rules! over_every_backend {
 
 over_every_backend! {
     positions_rise_by_one_in_each_channel
-    the_bus_says_what_the_log_has
+    the_relay_is_told_what_the_log_has
     an_id_is_taken_once
     an_id_is_forgotten_after_the_window
     the_log_is_read_in_pages
@@ -88,14 +87,14 @@ async fn positions_rise_by_one_in_each_channel(backend: Backend) {
     assert_eq!(node.broker.append(&[]).await.unwrap(), []);
 }
 
-async fn the_bus_says_what_the_log_has(backend: Backend) {
+async fn the_relay_is_told_what_the_log_has(backend: Backend) {
     let mut node = backend.node().await;
     let events: Vec<_> =
         (0..1000).map(|i| node.event([STOCK, ORDERS, "data-update"][i % 3], &format!("event {i}"))).collect();
     let appended = node.broker.append(&events).await.unwrap();
     for (event, appended) in events.iter().zip(&appended) {
-        let frame = protocol::event_frame(&appended.position, &event.json);
-        assert_eq!(node.message().await, (event.channel, frame));
+        let told = (event.channel, appended.position.clone(), event.json.to_string());
+        assert_eq!(node.appended().await, told);
     }
     for channel in [STOCK, ORDERS, "data-update"] {
         let start = Position::new(node.read(channel, None, 1).await.epoch, 0);
@@ -120,8 +119,8 @@ async fn an_id_is_taken_once(backend: Backend) {
     assert_eq!(found, [(1, true), (2, false), (2, true), (3, false)]);
     let mut heard = Vec::new();
     for _ in 0..4 {
-        let (channel, frame) = node.message().await;
-        heard.push((channel, protocol::event_frame_position(frame.as_bytes()).unwrap().offset));
+        let (channel, position, _) = node.appended().await;
+        heard.push((channel, position.offset));
     }
     let (stock, orders) = (node.channel(STOCK), node.channel(ORDERS));
     assert_eq!(heard, [(stock, 1), (orders, 1), (stock, 2), (stock, 3)]);
@@ -209,8 +208,7 @@ async fn what_many_publish_at_once_has_one_order(backend: Backend) {
     }
     assert_eq!(all, (1..=400).collect());
     for offset in 1..=400 {
-        let (_, frame) = node.message().await;
-        assert_eq!(protocol::event_frame_position(frame.as_bytes()).unwrap().offset, offset);
+        assert_eq!(node.appended().await.1.offset, offset);
     }
 }
 
@@ -218,9 +216,10 @@ async fn ids_and_texts_of_any_kind_come_through(backend: Backend) {
     let mut node = backend.node().await;
     for id in ["a:b", "{x}", "ü ñ 日本", "*", "'\"\\", &"x".repeat(256)] {
         let mut event = node.event(STOCK, id);
-        event.json = serde_json::json!({ "id": id, "data": "\u{0}\r\n\u{1F600}".repeat(1000) }).to_string();
+        event.json = serde_json::json!({ "id": id, "data": "\u{0}\r\n\u{1F600}".repeat(1000) }).to_string().into();
         let appended = node.broker.append(std::slice::from_ref(&event)).await.unwrap();
-        assert_eq!(node.message().await.1, protocol::event_frame(&appended[0].position, &event.json));
+        let told = (event.channel, appended[0].position.clone(), event.json.to_string());
+        assert_eq!(node.appended().await, told);
         let before = Position { offset: appended[0].position.offset - 1, ..appended[0].position.clone() };
         assert_eq!(node.read(STOCK, Some(&before), 1).await.entries[0].json, event.json);
         assert!(node.append(STOCK, id).await.duplicate);

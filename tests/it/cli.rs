@@ -257,6 +257,30 @@ fn a_bench_counts_what_arrives() {
         assert!(report[name].as_u64().unwrap() > 0, "{name}: {report}");
     }
     fails(&daemon.run(&["bench", "--channel", "order-status"]), 1, &["--data"]);
+    fails(&daemon.run(&["bench", "--channel", "nonsense"]), 1, &["there is no channel nonsense", "order-status"]);
+    fails(&daemon.run(&["bench", "--data", "{\"productId\":7}"]), 1, &["(invalid-event)", "/data/oldQuantity"]);
+}
+
+#[test]
+fn a_bench_finds_a_daemon_by_its_name() {
+    let daemon = Daemon::start();
+    // It has two addresses, at one of which nobody listens.
+    let url = daemon.url.replace("127.0.0.1", "localhost");
+    let ended = daemon.run(&["bench", "--url", &url, "--connections", "2", "--rate", "10", "--seconds", "1"]);
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+}
+
+#[test]
+fn a_bench_tells_what_it_had_when_the_daemon_goes_away() {
+    let daemon = Daemon::start();
+    let tail = daemon.tail(&["--json"]);
+    let bench = Running::start(daemon.command(&["bench", "--connections", "5", "--seconds", "60", "--json"]));
+    tail.line();
+    daemon.process.signal("KILL");
+    bench.said("publishing ended after");
+    let ended = bench.ended();
+    let report = json(ended.out.lines().last().unwrap());
+    assert_eq!((ended.code, &report["disconnected"]), (Some(1), &5.into()), "{report}");
 }
 
 #[test]

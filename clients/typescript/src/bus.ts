@@ -9,7 +9,8 @@ import { newId } from "./id.js";
 import { Listeners } from "./listeners.js";
 import { type Accepted, Publisher, type PublishOptions } from "./publish.js";
 import { EventStream } from "./stream.js";
-import { type Gap, Subscriptions } from "./subscriptions.js";
+import type { Gap } from "./subscription.js";
+import { Subscriptions } from "./subscriptions.js";
 import type { ConnectOptions, Draft, EventAttributes, EventName, EventOf, EventsOptions, Handler, OnOptions } from "./types.js";
 import { findWebSocket } from "./websocket.js";
 
@@ -20,31 +21,32 @@ export class Bus<Events extends object = EventMap> {
   readonly #closing = new AbortController();
   readonly #errors = new Listeners<TidingsError>((cause) => console.error("tidings: onError failed:", cause));
   readonly #states = new Listeners<ConnectionState>((cause) => this.#handlerFailed(cause));
-  readonly #gaps = new Listeners<Gap>((cause) => this.#handlerFailed(cause));
+  readonly #gaps = new Listeners<Gap<EventName<Events>>>((cause) => this.#handlerFailed(cause));
   /** Told of everything that `ready` may wait for. */
   readonly #progress = new Listeners<void>((cause) => this.#handlerFailed(cause));
 
   /** @internal Use {@link connect}. */
   constructor(url: string, options: ConnectOptions) {
-    const base = baseUrl(url);
+    const bases = [url, ...(options.urls ?? [])].map(baseUrl);
     const backoff = { ...DEFAULT_BACKOFF, ...options.backoff };
     const { random = Math.random, WebSocket } = options;
     this.#subscriptions = new Subscriptions({
       send: (frame) => this.#connection.send(frame),
-      onGap: (gap) => this.#gaps.tell(gap),
+      restart: (reason) => this.#connection.restart(reason),
+      onGap: (gap) => this.#gaps.tell(gap as Gap<EventName<Events>>),
       onError: (error, told) => this.#report(error, told),
       onSettled: () => this.#progress.tell(),
       retryDelay: (failures) => delayBefore(failures, backoff, random),
     });
     this.#publisher = new Publisher({
-      url: `${base}/v1/events`,
+      urls: bases.map((base) => `${base}/v1/events`),
       fetch: options.fetch ?? ((input, init) => fetch(input, init)),
       backoff,
       random,
       closed: this.#closing.signal,
     });
     this.#connection = new Connection({
-      url: `${base.replace(/^http/, "ws")}/v1/ws`,
+      urls: bases.map((base) => `${base.replace(/^http/, "ws")}/v1/ws`),
       webSocket: WebSocket ? () => Promise.resolve(WebSocket) : findWebSocket,
       backoff,
       random,
@@ -58,14 +60,27 @@ export class Bus<Events extends object = EventMap> {
     return this.#connection.state;
   }
 
-  /** The last known position of each channel that was subscribed to. Positions are opaque. */
+  /**
+   * For each channel that was subscribed to, the position up to which everything was handed to handlers and loops. Kept
+   * and given as `since` to the subscriptions of a later bus, nothing is left out. Positions are opaque.
+   *
+   * A loop has not taken everything that it was handed, and an asynchronous handler has not done it: for these, keep the
+   * `positionOf` the last event that is done.
+   */
   get positions(): ReadonlyMap<string, string> {
     return this.#subscriptions.positions;
   }
 
+  /** The position of an event that this bus has delivered. */
+  positionOf(event: object): string | undefined {
+    return this.#subscriptions.positionOf(event);
+  }
+
   /**
-   * Calls `handler` with each event of the type `name`, from now on; with `where`, only with those that fit. The answer
-   * ends the subscription.
+   * Calls `handler` with each event of the type `name`, from now on; with `where`, only with those that fit; with `since`,
+   * first with those that came before. The answer ends the subscription.
+   *
+   * It goes on over reconnects: each event once, in order. What can no longer be delivered is told to `onGap`.
    *
    * A handler that throws, or whose promise is rejected, is told to `onError`, and does not keep others from their
    * events.
@@ -162,10 +177,10 @@ export class Bus<Events extends object = EventMap> {
   }
 
   /**
-   * Calls `listener` when events of a channel are gone, or may be: after a reconnect, if there were any in between. It is
-   * the moment to read afresh what the events are about.
+   * Calls `listener` when events of a channel are gone, since the daemon's log did not reach back to where a subscription
+   * was, or was lost. It is the moment to read afresh what the events are about. It is told in its place between the events.
    */
-  onGap(listener: (gap: Gap) => void): () => void {
+  onGap(listener: (gap: Gap<EventName<Events>>) => void): () => void {
     return this.#gaps.add(listener);
   }
 
@@ -184,7 +199,7 @@ export class Bus<Events extends object = EventMap> {
 
   #subscribe(
     name: string,
-    { where, signal }: { where?: object; signal?: AbortSignal },
+    { where, since, signal }: { where?: object; since?: string | undefined; signal?: AbortSignal },
     subscriber: {
       // `any`: the daemon has checked the data against the schema that the type was made of.
       deliver: (event: any) => void;
@@ -194,7 +209,7 @@ export class Bus<Events extends object = EventMap> {
   ): () => void {
     if (this.state.status === "closed") throw closedError();
     checkWhere(where);
-    const remove = this.#subscriptions.add(name, where as AnyWhere | undefined, subscriber);
+    const remove = this.#subscriptions.add({ channel: name, where: where as AnyWhere | undefined, since }, subscriber);
     const stop = () => {
       signal?.removeEventListener("abort", abort);
       remove();

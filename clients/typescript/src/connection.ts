@@ -1,6 +1,7 @@
 // One WebSocket at a time, for as long as the bus is open: dials, watches for silence, and dials again.
 //
-// It knows nothing of subscriptions: it says when a connection is open, and hands on the frames.
+// It knows nothing of subscriptions: it says when a connection is open, and hands on the frames. Where there are several
+// nodes, it goes on at the next one after a failure.
 
 import { type Backoff, delayBefore } from "./backoff.js";
 import { TidingsError } from "./errors.js";
@@ -19,7 +20,8 @@ export type ConnectionState =
   | { readonly status: "closed"; readonly error?: TidingsError };
 
 export interface ConnectionOptions {
-  readonly url: string;
+  /** The nodes, of which any will do. At least one. */
+  readonly urls: readonly string[];
   readonly webSocket: () => Promise<WebSocketConstructor>;
   readonly backoff: Backoff;
   readonly random: () => number;
@@ -36,6 +38,8 @@ export class Connection {
   readonly #options: ConnectionOptions;
   #state: ConnectionState = { status: "connecting" };
   #socket: WebSocketLike | undefined;
+  /** Which of the nodes it is connected to, or will be. */
+  #node = 0;
   /** When the connection became open, by `performance.now()`. */
   #openedAt: number | undefined;
   /** Failures in a row. */
@@ -64,6 +68,13 @@ export class Connection {
     if (this.isOpen) this.#socket?.send(JSON.stringify(frame));
   }
 
+  /** Gives the connection up and makes another one to the same node, where everything begins anew. */
+  restart(reason: string): void {
+    if (!this.isOpen) return;
+    this.#node -= 1;
+    this.#giveUp(reason, 1000);
+  }
+
   close(error?: TidingsError): void {
     if (this.#state.status === "closed") return;
     this.#leave(1000, "");
@@ -76,7 +87,8 @@ export class Connection {
     try {
       const WebSocket = await this.#options.webSocket();
       if (this.#state.status === "closed") return;
-      socket = new WebSocket(this.#options.url, SUBPROTOCOL);
+      const { urls } = this.#options;
+      socket = new WebSocket(urls[this.#node % urls.length]!, SUBPROTOCOL);
     } catch (cause) {
       // There is no WebSocket here, or it does not take the URL: neither mends itself.
       const known = cause instanceof TidingsError;
@@ -163,6 +175,7 @@ export class Connection {
     this.#openedAt = undefined;
     this.#reconnectAt = undefined;
     this.#failures += 1;
+    this.#node += 1;
     this.#redial = setTimeout(() => void this.#dial(), delayMs);
     this.#enter({ status: "reconnecting", attempt: this.#failures, delayMs, reason });
   }

@@ -6,12 +6,12 @@ import type { AnyWhere } from "./filter.js";
 export const SUBPROTOCOL = "tidings.v1";
 
 export type ClientFrame =
-  | { type: "subscribe"; sub: string; channel: string; where?: AnyWhere }
+  | { type: "subscribe"; sub: string; channel: string; where?: AnyWhere; since?: string }
   | { type: "unsubscribe"; sub: string };
 
 export type ServerFrame =
   | { type: "welcome"; protocol: number; session: string; node: string; heartbeatMs: number }
-  | { type: "subscribed"; sub: string; channel: string; position: string }
+  | { type: "subscribed"; sub: string; channel: string; position: string; recovered?: boolean }
   | { type: "event"; position: string; event: CloudEvent }
   | { type: "gap"; channel: string; from: string; position: string }
   | { type: "unsubscribed"; sub: string }

@@ -7,7 +7,7 @@ export { type ErrorCode, type Mistake, TidingsError } from "./errors.js";
 export type { Condition, Scalar, Where } from "./filter.js";
 export type * from "./generated/events.js";
 export type { Accepted, FetchLike, PublishOptions } from "./publish.js";
-export type { Gap } from "./subscriptions.js";
+export type { Gap } from "./subscription.js";
 export type {
   ConnectOptions,
   Draft,

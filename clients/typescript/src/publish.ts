@@ -26,7 +26,8 @@ export type FetchLike = (
 ) => Promise<{ readonly status: number; readonly headers: { get(name: string): string | null }; text(): Promise<string> }>;
 
 export interface PublisherOptions {
-  readonly url: string;
+  /** The nodes, of which any will do. At least one. */
+  readonly urls: readonly string[];
   readonly fetch: FetchLike;
   readonly backoff: Backoff;
   readonly random: () => number;
@@ -47,6 +48,8 @@ interface Failure {
 
 export class Publisher {
   readonly #options: PublisherOptions;
+  /** Which of the nodes is asked. */
+  #node = 0;
 
   constructor(options: PublisherOptions) {
     this.#options = options;
@@ -60,8 +63,11 @@ export class Publisher {
     try {
       for (let attempt = 0; ; attempt++) {
         stop.signal.throwIfAborted();
-        const outcome = await this.#attempt(text, stop.signal);
+        const node = this.#node;
+        const outcome = await this.#attempt(this.#options.urls[node]!, text, stop.signal);
         if (Array.isArray(outcome)) return outcome;
+        // To the next one, unless another publication went there meanwhile.
+        if (node === this.#node) this.#node = (node + 1) % this.#options.urls.length;
         if (attempt + 1 >= attempts) throw outcome.error;
         await sleep(Math.max(outcome.afterMs, delayBefore(attempt, backoff, random)), stop.signal);
       }
@@ -70,13 +76,13 @@ export class Publisher {
     }
   }
 
-  async #attempt(body: string, stop: AbortSignal): Promise<Accepted[] | Failure> {
+  async #attempt(url: string, body: string, stop: AbortSignal): Promise<Accepted[] | Failure> {
     const timeout = new AbortController();
     const timer = setTimeout(() => timeout.abort(), ATTEMPT_TIMEOUT_MS);
     const either = any([stop, timeout.signal]);
     try {
       const headers = { "content-type": "application/json" };
-      const { url, fetch } = this.#options;
+      const { fetch } = this.#options;
       const response = await fetch(url, { method: "POST", headers, body, signal: either.signal });
       const answer = readJson(await response.text());
       if (response.status === 202 && isAnswer(answer)) return answer.accepted;

@@ -8,6 +8,8 @@ import type { FetchLike } from "./publish.js";
 import type { WebSocketConstructor } from "./websocket.js";
 
 export interface ConnectOptions {
+  /** Other nodes of the same cluster. After a failure the next one is tried. */
+  readonly urls?: readonly string[];
   /** The WebSocket to use. Default: the runtime's own or, where it has none (Node 20), that of the package `ws`. */
   readonly WebSocket?: WebSocketConstructor;
   /** The `fetch` to publish with. Default: the runtime's own. */
@@ -33,6 +35,11 @@ export type Handler<Events, Name extends EventName<Events>> = (
 export interface SubscribeOptions<Data> {
   /** Only events whose data is so. */
   readonly where?: Where<Data>;
+  /**
+   * From where, as far back as the log reaches: a position (of `bus.positions` or `bus.positionOf`), a cursor of the
+   * daemon, `"start"`, a time (`"2026-11-21T10:00:00Z"`) or an age (`"10m"`). Default: `"now"`.
+   */
+  readonly since?: string | undefined;
   /** Ends the subscription. */
   readonly signal?: AbortSignal;
 }

@@ -5,7 +5,7 @@ import { readFile } from "node:fs/promises";
 import { createServer, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
 
-import { type Browser, chromium } from "playwright-core";
+import { type Browser, chromium, type Page } from "playwright-core";
 import { afterAll, beforeAll, expect, test } from "vitest";
 
 import type * as client from "../src/index.js";
@@ -54,7 +54,8 @@ afterAll(async () => {
   await daemon?.kill();
 });
 
-test("a page subscribes, and gets what is published", async () => {
+/** A page that collects what is published of product 123. */
+async function subscribed(url: string): Promise<{ page: Page; troubles: unknown[] }> {
   const page = await browser.newPage();
   const troubles: unknown[] = [];
   page.on("pageerror", (error) => troubles.push(error));
@@ -64,21 +65,43 @@ test("a page subscribes, and gets what is published", async () => {
     globalThis.bus = globalThis.tidings.connect(url);
     globalThis.bus.on("inventory-change", { where: { productId: "123" } }, (data) => globalThis.seen.push(data));
     await globalThis.bus.ready();
-  }, daemon.url);
+  }, url);
+  return { page, troubles };
+}
+
+test("a page subscribes, and gets what is published", async () => {
+  const { page, troubles } = await subscribed(daemon.url);
 
   const data = { productId: "123", oldQuantity: 100, newQuantity: 95, reason: "sale" };
-  for (const productId of ["124", "123"]) {
-    const response = await fetch(`${daemon.url}/v1/events`, {
-      method: "POST",
-      headers: { "content-type": "application/json" },
-      body: JSON.stringify({ type: "inventory-change", data: { ...data, productId } }),
-    });
-    expect(response.status).toBe(202);
-  }
+  await daemon.publish(["124", "123"].map((productId) => ({ type: "inventory-change", data: { ...data, productId } })));
   await page.waitForFunction(() => globalThis.seen.length > 0);
   expect(await page.evaluate(() => globalThis.seen)).toEqual([data]);
 
   await page.evaluate(() => globalThis.bus.close());
   await expect.poll(() => daemon.subscribers("inventory-change")).toBe(0);
   expect(troubles).toEqual([]);
+});
+
+test("a page gets its events compressed where the daemon does that", async () => {
+  const own = await Daemon.start(["--compression"]);
+  try {
+    const { page, troubles } = await subscribed(own.url);
+    const agreed = await page.evaluate(async (url) => {
+      const socket = new WebSocket(url);
+      await new Promise((resolve) => socket.addEventListener("open", resolve));
+      socket.close();
+      return socket.extensions;
+    }, `${own.url.replace("http", "ws")}/v1/ws`);
+    expect(agreed).toMatch(/^permessage-deflate; server_no_context_takeover/);
+    const data = Array.from({ length: 200 }, (_, newQuantity) => ({
+      productId: "123", oldQuantity: 100, newQuantity, reason: "sale of the day, ".repeat(newQuantity % 60 + 1),
+    }));
+    await own.publish(data.map((data) => ({ type: "inventory-change", data })));
+    await page.waitForFunction(() => globalThis.seen.length >= 200);
+    expect(await page.evaluate(() => globalThis.seen)).toEqual(data);
+    expect(await own.metric("tidings_events_compressed_total")).toBe(200);
+    expect(troubles).toEqual([]);
+  } finally {
+    await own.kill();
+  }
 });

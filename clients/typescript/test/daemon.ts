@@ -29,7 +29,7 @@ export class Daemon {
     const listening = new Promise<number>((resolve, reject) => {
       const hear = (chunk: Buffer) => {
         said += chunk.toString();
-        const port = /127\.0\.0\.1:([1-9]\d*)\b/.exec(said)?.[1];
+        const port = /http:\/\/127\.0\.0\.1:([1-9]\d*)\b/.exec(said)?.[1];
         if (port) resolve(Number(port));
       };
       child.stdout.on("data", hear);
@@ -56,6 +56,22 @@ export class Daemon {
       channels: { type: string; subscribers: number }[];
     };
     return answer.channels.find(({ type }) => type === channel)?.subscribers ?? 0;
+  }
+
+  /** A number of its metrics that has no labels. */
+  async metric(name: string): Promise<number> {
+    const text = await (await fetch(`${this.url}/metrics`)).text();
+    return Number(new RegExp(`^${name} (.+)$`, "m").exec(text)?.[1]);
+  }
+
+  /** Publishes events as they are, which the daemon must take. */
+  async publish(events: readonly unknown[]): Promise<void> {
+    const response = await fetch(`${this.url}/v1/events`, {
+      method: "POST",
+      headers: { "content-type": "application/json" },
+      body: JSON.stringify(events),
+    });
+    if (response.status !== 202) throw new Error(await response.text());
   }
 
   /** Asks it to end, which begins a drain. */

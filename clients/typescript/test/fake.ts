@@ -79,12 +79,18 @@ export class Peer {
     return this;
   }
 
-  /** Takes the next frame, which asks for a subscription, and agrees; answers its name. */
-  async subscribe(position = "e:0"): Promise<string> {
+  /** Takes the next frame, which asks for a subscription. */
+  async asked(): Promise<Extract<ClientFrame, { type: "subscribe" }>> {
     const frame = await this.receive();
     if (frame.type !== "subscribe") throw new Error(`${frame.type} came, and not subscribe`);
-    this.send({ type: "subscribed", sub: frame.sub, channel: frame.channel, position });
-    return frame.sub;
+    return frame;
+  }
+
+  /** Takes the next frame, which asks for a subscription, and agrees; answers its name. */
+  async subscribe(position = "e:0", recovered?: boolean): Promise<string> {
+    const { sub, channel } = await this.asked();
+    this.send({ type: "subscribed", sub, channel, position, ...(recovered !== undefined && { recovered }) });
+    return sub;
   }
 
   event(type: string, data: unknown, position = "e:1"): void {

@@ -34,6 +34,21 @@ test("what may pass is tried again, under the same id", async () => {
   expect(new Set([...ids(), accepted.id]).size).toBe(1);
 });
 
+test("what one node does not take goes to the next", async () => {
+  const other = await FakeDaemon.start();
+  const cluster = connect(other.url, { urls: [daemon.url], backoff: { minMs: 1, maxMs: 2 } });
+  try {
+    other.responses.push((_body, response) => response.writeHead(503).end('{"code":"draining"}'));
+    const { id } = await cluster.publish("inventory-change", sale);
+    await cluster.publish("inventory-change", sale);
+    expect(other.published).toMatchObject([{ id }]);
+    expect(daemon.published).toMatchObject([{ id }, { data: sale }]);
+  } finally {
+    cluster.close();
+    await other.stop();
+  }
+});
+
 test("Retry-After is waited for", async () => {
   daemon.responses.push((_body, response) => response.writeHead(503, { "retry-after": "1" }).end());
   const at = performance.now();

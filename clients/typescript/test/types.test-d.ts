@@ -10,6 +10,7 @@ import {
   connect,
   type EventMap,
   type FinanceChange,
+  type Gap,
   type InventoryChange,
   type OrderStatus,
   type TidingsEvent,
@@ -55,6 +56,26 @@ bus.on("order-status", { where: { orderId: { suffix: "1" } } }, () => {});
 // @ts-expect-error a misspelt option must not be an unfiltered stream
 bus.on("order-status", { were: { orderId: "1" } }, () => {});
 
+// From where: a string, or nothing, as what was kept may not be there.
+declare const kept: Map<string, string>;
+bus.on("order-status", { since: kept.get("order-status"), where: { orderId: "1" } }, () => {});
+bus.events("order-status", { since: "10m" });
+expectTypeOf(bus.positions).toEqualTypeOf<ReadonlyMap<string, string>>();
+bus.on("order-status", (_, event) => expectTypeOf(bus.positionOf(event)).toEqualTypeOf<string | undefined>());
+// @ts-expect-error a time is written as text
+bus.on("order-status", { since: new Date() }, () => {});
+// @ts-expect-error no offset alone
+bus.events("order-status", { since: 7 });
+
+// A gap is in one of the channels.
+bus.onGap((gap) => {
+  expectTypeOf(gap).toEqualTypeOf<Gap<keyof EventMap>>();
+  expectTypeOf(gap.position).toEqualTypeOf<string>();
+  // @ts-expect-error no such channel
+  if (gap.channel === "inventory-chnage") return;
+});
+bus.onGap((gap: Gap) => gap.from);
+
 // What is published fits its type.
 bus.publish("cache-invalidate", { tags: ["a"] }, { id: "1", source: "/shop" });
 bus.publishAll([
@@ -97,7 +118,8 @@ interface Tree {
   name: string;
   child?: Tree;
 }
-const own = connect<Own>("http://127.0.0.1:7400");
+const own = connect<Own>("http://127.0.0.1:7400", { urls: ["http://127.0.0.1:7401"] });
+own.onGap(({ channel }) => expectTypeOf(channel).toEqualTypeOf<keyof Own>());
 own.on("price-change", ({ shop }) => expectTypeOf(shop.address?.city).toEqualTypeOf<string | undefined>());
 own.on("order-status", { where: { orderId: "1" } }, () => {});
 type OwnWhere = Where<Own["price-change"]>;

@@ -5,6 +5,7 @@ import { expect, test, vi } from "vitest";
 import { delayBefore } from "../src/backoff.js";
 import { matches } from "../src/filter.js";
 import { newId } from "../src/id.js";
+import { reaches } from "../src/position.js";
 import { EventStream } from "../src/stream.js";
 
 test("the bound of the backoff doubles, up to the highest, and jitter takes any part of it", () => {
@@ -20,6 +21,16 @@ test("an id is a UUIDv7: it bears its time, and the next one is another", () => 
   expect(id).toMatch(/^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/);
   expect(parseInt(id.replaceAll("-", "").slice(0, 12), 16)).toBe(Date.UTC(2026, 10, 21));
   expect(newId()).not.toBe(newId());
+});
+
+test("positions of one epoch are compared by number, others not at all", () => {
+  const reached: [string, string][] = [["e:7", "e:7"], ["e:10", "e:9"], ["e:7", "e:0"], ["e:18446744073709551615", "e:18446744073709551614"]];
+  for (const [later, earlier] of reached) expect(reaches(later, earlier), `${later} ${earlier}`).toBe(true);
+  for (const [later, earlier] of reached.slice(1)) expect(reaches(earlier, later), `${earlier} ${later}`).toBe(false);
+  for (const other of ["f:1", "ee:1", "e", "start", "2026-11-21T10:00:00Z", "10m", "e=e:1"]) {
+    expect(reaches("e:5", other), other).toBe(false);
+    expect(reaches(other, "e:5"), other).toBe(false);
+  }
 });
 
 test("a field's own name comes before a nested one, and nothing is inherited", () => {

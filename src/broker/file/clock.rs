@@ -7,6 +7,7 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use crate::event;
 use rustix::time::{ClockId, clock_gettime};
 
 /// Milliseconds of the log's time; they began with the wall clock's when the log was begun.
@@ -72,6 +73,14 @@ impl Clock {
 
     pub fn now(&self) -> LogTime {
         self.at(up())
+    }
+
+    /// A moment that somebody asks for.
+    pub fn when(&self, moment: event::Moment) -> LogTime {
+        match moment {
+            event::Moment::Ago(age) => self.now().saturating_sub(millis(age)),
+            event::Moment::At(at) => self.now().saturating_add_signed(at.saturating_sub(wall() as i64)),
+        }
     }
 
     /// The moment of a reading that was taken after this clock was made.

@@ -12,7 +12,7 @@ use super::clock::{Clock, LogTime, millis};
 use super::rows::{self, Number, Seen};
 use super::store::{Failure, Readers};
 use crate::broker::{Entry, Limits, PAGE_BYTES, Page};
-use crate::event::{ChannelId, Epoch, Position};
+use crate::event::{ChannelId, Epoch, Moment, Position};
 
 /// The bytes of newest events that are kept of each channel: what the relay is behind of under load.
 const RECENT_BYTES: usize = 2 * PAGE_BYTES;
@@ -53,7 +53,7 @@ struct Log {
     /// No event at `low` or later was appended before this.
     oldest: LogTime,
     /// The newest events; the last is the head.
-    recent: VecDeque<String>,
+    recent: VecDeque<Arc<str>>,
     recent_bytes: usize,
 }
 
@@ -139,6 +139,18 @@ impl Logs {
         Ok(Look::Disk(disk.clone(), Search { channel, number, epoch, low, head, since, first, limit }))
     }
 
+    /// A search for the first event that was taken from a moment on.
+    pub fn taken(&self, channel: ChannelId, from: Moment) -> Result<(Disk, Search), String> {
+        let state = self.lock();
+        let disk = state.disk.as_ref().map_err(Clone::clone)?;
+        let log = &state.logs[channel.0 as usize];
+        let (now, age) = (disk.clock.now(), millis(self.limits.log_max_age));
+        let since = disk.clock.when(from).max(now.saturating_sub(age));
+        let low = log.low.max(log.base + 1).max((log.head + 1).saturating_sub(self.limits.log_max_events));
+        let (number, epoch, head) = (log.number, log.epoch.clone(), log.head);
+        Ok((disk.clone(), Search { channel, number, epoch, low, head, since, first: head + 1, limit: 0 }))
+    }
+
     /// The answer to a search, whose findings about the log's bounds are kept; none where the store was replaced meanwhile:
     /// then it may have been either that was read.
     pub fn answer(&self, channel: ChannelId, readers: &Arc<Readers>, found: Found) -> Option<Page> {
@@ -168,7 +180,7 @@ impl Logs {
     }
 
     /// Events were appended.
-    pub fn grow(&self, time: LogTime, events: impl IntoIterator<Item = (ChannelId, u64, String)>) {
+    pub fn grow(&self, time: LogTime, events: impl IntoIterator<Item = (ChannelId, u64, Arc<str>)>) {
         let mut state = self.lock();
         for (channel, offset, json) in events {
             state.logs[channel.0 as usize].grow(time, offset, json);
@@ -263,7 +275,7 @@ impl Log {
         }
     }
 
-    fn grow(&mut self, time: LogTime, offset: u64, json: String) {
+    fn grow(&mut self, time: LogTime, offset: u64, json: Arc<str>) {
         if self.low > self.head {
             (self.low, self.oldest) = (offset, time);
         }
@@ -280,6 +292,13 @@ impl Log {
 
     fn forget(&mut self) {
         (self.recent, self.recent_bytes) = (VecDeque::new(), 0);
+    }
+}
+
+impl Found {
+    /// The position before the first event that was found.
+    pub fn before(self) -> Position {
+        Position::new(self.page.epoch, self.low - 1)
     }
 }
 

@@ -24,11 +24,11 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use self::logs::{Logs, Look};
 use self::opened::Home;
-use self::store::Failure;
+use self::store::{Failure, Readers};
 use self::writer::{Answer, Append, Command, Order, QUEUE, Writer};
 use super::{Appended, BUS_CAPACITY, Broker, Bus, Limits, Page, Unavailable};
 use crate::config::FileSync;
-use crate::event::{Catalog, ChannelId, Event, Position};
+use crate::event::{Catalog, ChannelId, Event, Moment, Position};
 
 /// How often the writer looks after what is old.
 const TICK: Duration = Duration::from_secs(1);
@@ -100,14 +100,16 @@ impl Broker for FileLog {
                     Some(page) => return Ok(page),
                     None => continue,
                 },
-                Err(failure) => {
-                    let reason = format!("the log cannot be read: {failure}");
-                    if let Failure::Damaged(damage) = failure {
-                        self.tell(Order::Damaged(disk.readers, damage)).await?;
-                    }
-                    return Err(Unavailable(reason));
-                }
+                Err(failure) => return Err(self.unread(disk.readers, failure).await),
             }
+        }
+    }
+
+    async fn taken(&self, channel: ChannelId, from: Moment) -> Result<Position, Unavailable> {
+        let (disk, search) = self.logs.taken(channel, from).map_err(Unavailable)?;
+        match disk.readers.clone().read(move |from| search.run(from)).await {
+            Ok(found) => Ok(found.before()),
+            Err(failure) => Err(self.unread(disk.readers, failure).await),
         }
     }
 
@@ -126,6 +128,15 @@ impl Broker for FileLog {
 impl FileLog {
     async fn tell(&self, command: impl Into<Command>) -> Result<(), Unavailable> {
         self.writer.send(command.into()).await.map_err(|_| closed())
+    }
+
+    /// The log cannot be read; the writer is told where it is damaged.
+    async fn unread(&self, readers: Arc<Readers>, failure: Failure) -> Unavailable {
+        let reason = format!("the log cannot be read: {failure}");
+        if let Failure::Damaged(damage) = failure {
+            let _ = self.tell(Order::Damaged(readers, damage)).await;
+        }
+        Unavailable(reason)
     }
 
     /// Tells the writer, and waits for what it answers.

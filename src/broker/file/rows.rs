@@ -208,7 +208,7 @@ fn entry(row: &Row) -> Result<Option<Entry>> {
         tracing::error!(offset = offset(key), "an event is damaged on the disk: the log goes on after it");
         return Ok(None);
     };
-    Ok(Some(Entry { offset: offset(key), json: json.to_owned() }))
+    Ok(Some(Entry { offset: offset(key), json: json.into() }))
 }
 
 fn place(row: &Row) -> rusqlite::Result<(u64, LogTime)> {
@@ -294,7 +294,7 @@ mod tests {
         let (_folder, mut store, number) = store(&events);
         let mut offsets = |offsets: RangeInclusive<u64>, limit| {
             let page = store.read(|from| page(from, number, offsets, limit)).unwrap();
-            assert!(page.iter().all(|entry| entry.json == entry.offset.to_string()));
+            assert!(page.iter().all(|entry| *entry.json == entry.offset.to_string()));
             page.iter().map(|entry| entry.offset).collect::<Vec<_>>()
         };
         assert_eq!(offsets(1..=7, 10), [1, 2, 3]);

@@ -7,7 +7,6 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 
 use super::commit::{self, Committed};
@@ -18,7 +17,6 @@ use super::rows::{self, Channel};
 use super::store::{Failure, Readers};
 use crate::broker::{Appended, Limits, Signal, Unavailable};
 use crate::event::{ChannelId, Epoch, Event, Position};
-use crate::protocol;
 
 /// Commands that wait at the most; who comes then waits for room.
 pub(super) const QUEUE: usize = 1_024;
@@ -178,9 +176,12 @@ impl Writer {
         for (append, appended) in appends.into_iter().zip(committed.answers) {
             for (event, Appended { position, duplicate }) in append.events.into_iter().zip(&appended) {
                 if !duplicate {
-                    let frame = Bytes::from(protocol::event_frame(position, &event.json));
-                    signals.push(Signal::Message { channel: event.channel, frame });
-                    new.push((event.channel, position.offset, event.json));
+                    new.push((event.channel, position.offset, event.json.clone()));
+                    signals.push(Signal::Appended {
+                        channel: event.channel,
+                        position: position.clone(),
+                        json: event.json,
+                    });
                 }
             }
             answers.push((append.answer, appended));

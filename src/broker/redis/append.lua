@@ -1,38 +1,45 @@
--- Appends a batch of events to the logs of their channels and publishes each.
+-- Appends what publishers bring to the logs of their channels and publishes each event.
 --
 -- KEYS: stream and meta of each channel, then each event's deduplication key
 -- ARGV: number of channels, log_max_events, log_max_age (ms), dedup_window (ms), an unused epoch,
 --       then for each channel its pub/sub channel and the epoch and offset that the node knows,
---       then for each event the number of its channel and its JSON
--- Answers for each event its position, then 1 if it had been appended before or 0.
+--       then for each publisher's batch the number of its events, and for each the number of its channel and its JSON
+-- Answers for each batch what went wrong or nothing, then for each event its position, after a `=` where it had been
+-- appended before.
 
+local call = redis.call
 local channels, keep, age, window, epoch = tonumber(ARGV[1]), ARGV[2], tonumber(ARGV[3]), ARGV[4], ARGV[5]
 local time = now()
-local stamp, deadline = exact(time), time - age
+local stamp = exact(time)
 
 local logs = {}
-for i = 1, channels do
-  local at = 5 + (i - 1) * 3
-  local log = open(KEYS[i * 2 - 1], KEYS[i * 2], epoch, ARGV[at + 2], ARGV[at + 3])
-  log.channel, log.added = ARGV[at + 1], 0
-  logs[i] = log
+
+-- What is wrong with one channel is found out by those alone who write to it.
+local function log_of(number)
+  local i = tonumber(number)
+  local at = 3 + i * 3
+  local log = open(KEYS[i * 2 - 1], KEYS[i * 2], epoch, ARGV[at + 1], ARGV[at + 2])
+  log.channel, log.added = ARGV[at], 0
+  logs[number] = log
+  return log
 end
 
 local function add(log, id, json)
   local offset = exact(log.head + 1)
   local position = log.epoch .. ':' .. offset
-  if not redis.call('SET', id, position, 'PX', window, 'NX') then
-    local first = redis.call('GET', id)
+  if not call('SET', id, position, 'PX', window, 'NX') then
+    local first = call('GET', id)
     if first and string.match(first, '^[^:]*') == log.epoch then
-      return first, 1
+      return '=' .. first
     end
     -- It was in an epoch that is lost: here it is new.
-    redis.call('SET', id, position, 'PX', window)
+    call('SET', id, position, 'PX', window)
   end
-  local added = redis.pcall('XADD', log.stream, 'MAXLEN', '~', keep, offset .. '-0', 'e', json, 't', stamp)
+  -- An id without its second half is `OFFSET-0`.
+  local added = redis.pcall('XADD', log.stream, 'MAXLEN', '~', keep, offset, 'e', json, 't', stamp)
   if type(added) == 'table' and added.err then
     -- The id must not be remembered for a position that was not filled.
-    redis.call('DEL', id)
+    call('DEL', id)
     if top(log.stream) > log.head then
       -- The stream is ahead of the meta data: somebody changed one of the two.
       renew(log, epoch)
@@ -40,44 +47,57 @@ local function add(log, id, json)
       position = log.epoch .. ':' .. offset
     end
     -- Where it was something else, this says so.
-    redis.call('XADD', log.stream, offset .. '-0', 'e', json, 't', stamp)
-    redis.call('SET', id, position, 'PX', window)
+    call('XADD', log.stream, offset, 'e', json, 't', stamp)
+    call('SET', id, position, 'PX', window)
   end
   log.head, log.added = log.head + 1, log.added + 1
   -- protocol::event_frame writes the same.
-  redis.call('PUBLISH', log.channel, '{"type":"event","position":"' .. position .. '","event":' .. json .. '}')
-  return position, 0
+  call('PUBLISH', log.channel, '{"type":"event","position":"' .. position .. '","event":' .. json .. '}')
+  return position
 end
 
-local answer = {}
-local done, problem = pcall(function()
-  local first = 5 + channels * 3
-  for i = 1, #KEYS - channels * 2 do
-    local at = first + i * 2
-    answer[i * 2 - 1], answer[i * 2] = add(logs[tonumber(ARGV[at - 1])], KEYS[channels * 2 + i], ARGV[at])
-  end
-end)
+local answer, n = {}, 0
+local key, arg = channels * 2, 6 + channels * 3
 
--- Also where Redis refused something on the way (by its access rules, say): what was appended until then stands.
-for _, log in ipairs(logs) do
+local function batch(events)
+  for i = 1, events do
+    local number = ARGV[arg + i * 2 - 1]
+    answer[n + i] = add(logs[number] or log_of(number), KEYS[key + i], ARGV[arg + i * 2])
+  end
+end
+
+while arg <= #ARGV do
+  local events = tonumber(ARGV[arg])
+  n = n + 1
+  answer[n] = ''
+  local done, problem = pcall(batch, events)
+  if not done then
+    -- Redis refused something on the way (by its access rules, say): what was appended until then stands, the rest of the
+    -- batch is left out, and the others have nothing to do with it.
+    answer[n] = type(problem) == 'table' and problem.err or problem
+    for i = n + 1, n + events do
+      answer[i] = ''
+    end
+  end
+  n, key, arg = n + events, key + events, arg + 1 + events * 2
+end
+
+for _, log in pairs(logs) do
   if log.added > 0 then
-    redis.call('HSET', log.meta, 'offset', exact(log.head))
+    call('HSET', log.meta, 'offset', exact(log.head))
     -- Age is looked at once in 64 events: then up to twice as many go as came, at least 128.
     if log.head % 64 < log.added then
-      local oldest = redis.call('XRANGE', log.stream, '-', '+', 'COUNT', 1)[1]
+      local oldest, deadline = call('XRANGE', log.stream, '-', '+', 'COUNT', 1)[1], time - age
       if oldest and time_of(oldest) < deadline then
-        for _, entry in ipairs(redis.call('XRANGE', log.stream, '-', '+', 'COUNT', math.max(128, log.added * 2))) do
+        for _, entry in ipairs(call('XRANGE', log.stream, '-', '+', 'COUNT', math.max(128, log.added * 2))) do
           oldest = entry
           if time_of(entry) >= deadline then
             break
           end
         end
-        redis.call('XTRIM', log.stream, 'MAXLEN', '~', exact(log.head - offset_of(oldest) + 1))
+        call('XTRIM', log.stream, 'MAXLEN', '~', exact(log.head - offset_of(oldest) + 1))
       end
     end
   end
-end
-if not done then
-  return type(problem) == 'table' and problem or redis.error_reply(problem)
 end
 return answer

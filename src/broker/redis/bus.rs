@@ -19,6 +19,7 @@ use super::channels::Channels;
 use super::link::{Link, prove, reason};
 use super::target::Target;
 use super::{BUS_CAPACITY, ChannelId, Signal};
+use crate::protocol::event_frame_position;
 
 /// Messages that fred keeps for us while this task gets no time to run; it takes them as they come. fred makes eight rings
 /// of this length for each client and fills them at once: 65,536 cost 55 MB and lost no message less.
@@ -126,7 +127,7 @@ impl Listener {
             _ => return None,
         };
         match self.by_name.get(&*message.channel) {
-            Some(&channel) => Some(Signal::Message { channel, frame }),
+            Some(&channel) => Some(Signal::Hint { channel, position: event_frame_position(&frame) }),
             None => self.canary.number(&frame).map(Signal::Canary),
         }
     }

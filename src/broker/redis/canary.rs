@@ -60,7 +60,8 @@ impl Canary {
     async fn publish(&self, message: &str) -> Result<(), Unavailable> {
         let (publish, channel) =
             if self.sharded.load(Ordering::Relaxed) { ("SPUBLISH", &self.key) } else { ("PUBLISH", &self.plain) };
-        let args = vec![message.into(), publish.into(), channel.as_str().into()];
-        self.commands.run(&self.script, vec![self.key.as_str().into()], args).await.map(drop)
+        let arguments =
+            || (vec![self.key.as_str().into()], vec![message.into(), publish.into(), channel.as_str().into()]);
+        self.commands.run(&self.script, arguments).await.map(drop)
     }
 }

@@ -22,6 +22,9 @@ pub(super) struct Script {
     hash: Str,
 }
 
+/// A script's KEYS and ARGV.
+pub(super) type Arguments = (Vec<Key>, Vec<Value>);
+
 /// Runs scripts.
 pub(super) struct Commands {
     state: watch::Receiver<State>,
@@ -41,10 +44,14 @@ impl Script {
         Self { source: Str::from_static(source), hash: fred::util::sha1_hash(source).into() }
     }
 
-    async fn run(&self, client: &Client, keys: Vec<Key>, args: Vec<Value>) -> Result<Value, Error> {
-        match client.evalsha(self.hash.clone(), keys.clone(), args.clone()).await {
+    async fn run(&self, client: &Client, arguments: impl Fn() -> Arguments) -> Result<Value, Error> {
+        let (keys, args) = arguments();
+        match client.evalsha(self.hash.clone(), keys, args).await {
             // A Redis that was restarted knows no scripts; nothing has run, so it is safe to say it again in full.
-            Err(error) if error.details().starts_with("NOSCRIPT") => client.eval(self.source.clone(), keys, args).await,
+            Err(error) if error.details().starts_with("NOSCRIPT") => {
+                let (keys, args) = arguments();
+                client.eval(self.source.clone(), keys, args).await
+            }
             answer => answer,
         }
     }
@@ -57,17 +64,18 @@ impl Commands {
         (Self { state, calls: Semaphore::new(CALLS) }, keep(target, sender))
     }
 
-    /// Runs a script and answers within [`ANSWER`], at once where there is no connection.
+    /// Runs a script and answers within [`ANSWER`], at once where there is no connection. `arguments` are made again
+    /// where Redis does not know the script.
     ///
     /// # Errors
     /// It is not known whether the script ran, unless Redis itself says no.
-    pub async fn run(&self, script: &Script, keys: Vec<Key>, args: Vec<Value>) -> Result<Value, Unavailable> {
+    pub async fn run(&self, script: &Script, arguments: impl Fn() -> Arguments) -> Result<Value, Unavailable> {
         let run = async {
             let client = self.client().await?;
             let _turn = self.calls.acquire().await.map_err(|_| closed())?;
-            script.run(&client, keys, args).await.map_err(|error| Unavailable(reason(&error)))
+            script.run(&client, arguments).await.map_err(|error| Unavailable(reason(&error)))
         };
-        tokio::time::timeout(ANSWER, run).await.unwrap_or_else(|_| Err(Unavailable("Redis does not answer".into())))
+        tokio::time::timeout(ANSWER, run).await.unwrap_or_else(|_| Err(silent()))
     }
 
     async fn client(&self) -> Result<Client, Unavailable> {
@@ -81,8 +89,12 @@ impl Commands {
     }
 }
 
-fn closed() -> Unavailable {
+pub(super) fn closed() -> Unavailable {
     Unavailable("it is closed".into())
+}
+
+pub(super) fn silent() -> Unavailable {
+    Unavailable("Redis does not answer".into())
 }
 
 async fn keep(target: Target, state: watch::Sender<State>) {

@@ -4,7 +4,7 @@
 
 -- Numbers as text: tostring() would write large ones with an exponent.
 local function exact(number)
-  return string.format('%.0f', number)
+  return string.format('%d', number)
 end
 
 local function now()
@@ -52,4 +52,36 @@ local function open(stream, meta, epoch, known_epoch, known_offset)
     renew(log, epoch)
   end
   return log
+end
+
+-- Up to `count` entries from an offset on.
+local function range(log, first, count)
+  if first > log.head or count < 1 then
+    return {}
+  end
+  return redis.call('XRANGE', log.stream, exact(first) .. '-0', exact(log.head) .. '-0', 'COUNT', count)
+end
+
+-- The offset of the first entry from `low` on that was appended at `time` or later, `head + 1` where there is none.
+-- Entries are in the order of their times: it is found by halving.
+local function first_taken(log, low, time)
+  local high = log.head + 1
+  local first, probe = high, low
+  while low < high do
+    local entry = range(log, probe, 1)[1]
+    if entry and time_of(entry) < time then
+      low = offset_of(entry) + 1
+    else
+      high = probe
+      first = entry and offset_of(entry) or first
+    end
+    probe = math.floor((low + high) / 2)
+  end
+  return first
+end
+
+-- The offset of the oldest entry that is retained: of this epoch, among the newest `keep`, taken at `deadline` or later.
+-- Trimming is coarser than that, so what counts is said here.
+local function oldest_retained(log, keep, deadline)
+  return first_taken(log, math.max(log.base, log.head - keep) + 1, deadline)
 end

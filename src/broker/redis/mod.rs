@@ -1,10 +1,11 @@
 //! Redis: a stream for each channel's log, pub/sub for the bus, and one script that appends and publishes.
 //!
-//! There are two connections, one on which scripts run ([`commands`]) and one that listens ([`bus`]); each is kept up by a
-//! [`link`]. What a position is worth is decided in the scripts alone, where Redis does one thing at a time: this side
+//! There are two connections, one on which scripts run ([`commands`], for publishers by way of [`appends`]) and one that
+//! listens ([`bus`]); each is kept up by a [`link`]. What a position is worth is decided in the scripts alone, where Redis does one thing at a time: this side
 //! knows only the newest position that it has seen of each channel ([`channels`]) and tells it with every call, so that a
 //! log that lost events is found out before it gives their positions to others.
 
+mod appends;
 mod bus;
 mod canary;
 mod channels;
@@ -12,36 +13,37 @@ mod commands;
 mod link;
 mod target;
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use fred::types::{Key, Value};
+use fred::types::Value;
 use tokio::sync::mpsc;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 use url::Url;
 
+use self::appends::Appends;
 use self::bus::Listener;
 use self::canary::Canary;
-use self::channels::{Channel, Channels};
+use self::channels::Channels;
 use self::commands::{Commands, Script, unreadable};
 use self::target::Target;
 use super::{Appended, BUS_CAPACITY, Broker, Bus, Entry, Limits, PAGE_BYTES, Page, Signal, Unavailable};
 use crate::config::BrokerConfig;
-use crate::event::{Catalog, ChannelId, Epoch, Event, Position};
+use crate::event::{Catalog, ChannelId, Epoch, Event, Moment, Position};
 
 /// How long an answer of Redis may take. A publisher is told within 3 s that the broker is unavailable.
 const ANSWER: Duration = Duration::from_secs(2);
 
 struct Redis {
     commands: Arc<Commands>,
-    channels: Channels,
+    channels: Arc<Channels>,
     canary: Arc<Canary>,
+    appends: Appends,
     limits: Limits,
-    append: Script,
     read: Script,
+    taken: Script,
     tasks: TaskTracker,
     /// Ends the tasks: when the broker is closed, and when it is dropped.
     closing: CancellationToken,
@@ -57,22 +59,25 @@ pub(super) fn open(
 ) -> Result<(Arc<dyn Broker>, Bus), String> {
     let target = Target::new(url)?;
     let (sender, bus) = mpsc::channel(BUS_CAPACITY);
-    let channels = Channels::new(config, catalog);
+    let channels = Arc::new(Channels::new(config, catalog));
     let (commands, kept_up) = Commands::new(target.clone());
     let commands = Arc::new(commands);
     let canary = Arc::new(Canary::new(config, commands.clone()));
+    let (appends, carried) = Appends::new(channels.clone(), commands.clone(), limits.clone(), sender.clone());
     let listener = Listener::new(&channels, canary.clone(), sender);
     let (tasks, closing) = (TaskTracker::new(), CancellationToken::new());
     tasks.spawn(closing.clone().run_until_cancelled_owned(kept_up));
+    tasks.spawn(closing.clone().run_until_cancelled_owned(carried));
     tasks.spawn(closing.clone().run_until_cancelled_owned(listener.listen(target)));
     tasks.close();
     let redis = Redis {
         commands,
         channels,
         canary,
+        appends,
         limits,
-        append: Script::new(concat!(include_str!("log.lua"), include_str!("append.lua"))),
         read: Script::new(concat!(include_str!("log.lua"), include_str!("read.lua"))),
+        taken: Script::new(concat!(include_str!("log.lua"), include_str!("taken.lua"))),
         tasks,
         _closing: closing.clone().drop_guard(),
         closing,
@@ -91,37 +96,26 @@ impl Broker for Redis {
         if events.is_empty() {
             return Ok(Vec::new());
         }
-        let (keys, args) = self.append_call(events);
-        let reply = self.commands.run(&self.append, keys, args).await?;
-        let Value::Array(reply) = reply else { return Err(unreadable()) };
-        if reply.len() != events.len() * 2 {
-            return Err(unreadable());
-        }
-        let mut reply = reply.into_iter();
-        let mut appended = Vec::with_capacity(events.len());
-        for event in events {
-            let position: Position = parsed(reply.next())?;
-            let duplicate = reply.next().and_then(|flag| flag.as_i64()) == Some(1);
-            self.channels.get(event.channel).learn(&position);
-            appended.push(Appended { position, duplicate });
-        }
-        Ok(appended)
+        self.appends.append(events).await
     }
 
     async fn read(&self, id: ChannelId, known: Option<&Position>, limit: usize) -> Result<Page, Unavailable> {
         let channel = self.channels.get(id);
-        let keys = vec![channel.stream.as_str().into(), channel.meta.as_str().into()];
-        let [epoch, offset] = known_args(known);
-        let args = vec![
-            new_epoch(),
-            self.log_max_events(),
-            millis(self.limits.log_max_age),
-            epoch,
-            offset,
-            number(limit as u64),
-            number(PAGE_BYTES as u64),
-        ];
-        let reply = self.commands.run(&self.read, keys, args).await?;
+        let arguments = || {
+            let keys = vec![channel.stream.as_str().into(), channel.meta.as_str().into()];
+            let [epoch, offset] = known_args(known);
+            let args = vec![
+                new_epoch(),
+                log_max_events(&self.limits),
+                millis(self.limits.log_max_age),
+                epoch,
+                offset,
+                number(limit as u64),
+                number(PAGE_BYTES as u64),
+            ];
+            (keys, args)
+        };
+        let reply = self.commands.run(&self.read, arguments).await?;
         let Value::Array(reply) = reply else { return Err(unreadable()) };
         let mut reply = reply.into_iter();
         let epoch: Epoch = parsed(reply.next())?;
@@ -130,10 +124,25 @@ impl Broker for Redis {
         let first: u64 = parsed(reply.next())?;
         let entries = (first..)
             .zip(reply)
-            .map(|(offset, json)| Ok(Entry { offset, json: json.into_string().ok_or_else(unreadable)? }))
+            .map(|(offset, json)| Ok(Entry { offset, json: json.as_str().ok_or_else(unreadable)?.into() }))
             .collect::<Result<_, Unavailable>>()?;
         channel.learn(&Position::new(epoch.clone(), head));
         Ok(Page { epoch, head, oldest, entries })
+    }
+
+    async fn taken(&self, id: ChannelId, from: Moment) -> Result<Position, Unavailable> {
+        let channel = self.channels.get(id);
+        let arguments = || {
+            let keys = vec![channel.stream.as_str().into(), channel.meta.as_str().into()];
+            let (at, ago) = match from {
+                Moment::At(millis) => (millis.to_string(), String::new()),
+                Moment::Ago(age) => (String::new(), age.as_millis().to_string()),
+            };
+            let (events, age) = (log_max_events(&self.limits), millis(self.limits.log_max_age));
+            (keys, vec![new_epoch(), events, age, at.into(), ago.into()])
+        };
+        let reply = self.commands.run(&self.taken, arguments).await?;
+        parsed(Some(reply))
     }
 
     async fn canary(&self, number: u64) -> Result<(), Unavailable> {
@@ -146,49 +155,12 @@ impl Broker for Redis {
     }
 }
 
-impl Redis {
-    /// Keys and arguments of the append script; see there.
-    fn append_call(&self, events: &[Event]) -> (Vec<Key>, Vec<Value>) {
-        let mut numbers = HashMap::new();
-        let mut channels: Vec<&Channel> = Vec::new();
-        let of_event: Vec<u64> = events
-            .iter()
-            .map(|event| {
-                *numbers.entry(event.channel).or_insert_with(|| {
-                    channels.push(self.channels.get(event.channel));
-                    channels.len() as u64
-                })
-            })
-            .collect();
-        let mut keys = Vec::with_capacity(channels.len() * 2 + events.len());
-        let mut args = Vec::with_capacity(5 + channels.len() * 3 + events.len() * 2);
-        args.extend([
-            number(channels.len() as u64),
-            self.log_max_events(),
-            millis(self.limits.log_max_age),
-            // Redis takes no time to live of 0.
-            millis(self.limits.dedup_window.max(Duration::from_millis(1))),
-            new_epoch(),
-        ]);
-        for channel in channels {
-            keys.extend([channel.stream.as_str().into(), channel.meta.as_str().into()]);
-            args.push(channel.name.as_str().into());
-            args.extend(known_args(channel.known().as_ref()));
-        }
-        for (event, channel) in events.iter().zip(of_event) {
-            keys.push(self.channels.get(event.channel).id_key(&event.id).into());
-            args.extend([number(channel), event.json.as_str().into()]);
-        }
-        (keys, args)
-    }
-
-    fn log_max_events(&self) -> Value {
-        number(self.limits.log_max_events.max(1))
-    }
-}
-
 fn new_epoch() -> Value {
     Epoch::random().as_str().into()
+}
+
+fn log_max_events(limits: &Limits) -> Value {
+    number(limits.log_max_events.max(1))
 }
 
 fn known_args(known: Option<&Position>) -> [Value; 2] {

@@ -7,31 +7,7 @@
 
 local log = open(KEYS[1], KEYS[2], ARGV[1], ARGV[4], ARGV[5])
 local limit = tonumber(ARGV[6])
-local deadline = now() - tonumber(ARGV[3])
-
-local function range(first, count)
-  if first > log.head or count < 1 then
-    return {}
-  end
-  return redis.call('XRANGE', log.stream, exact(first) .. '-0', exact(log.head) .. '-0', 'COUNT', count)
-end
-
--- The oldest entry that is retained: of this epoch, among the newest log_max_events, not too old. Trimming is coarser
--- than that, so what counts is said here. Entries are in the order of their times: the first young one is found by
--- halving.
-local low = math.max(log.base, log.head - tonumber(ARGV[2])) + 1
-local high = log.head + 1
-local oldest, probe = high, low
-while low < high do
-  local entry = range(probe, 1)[1]
-  if entry and time_of(entry) < deadline then
-    low = offset_of(entry) + 1
-  else
-    high = probe
-    oldest = entry and offset_of(entry) or oldest
-  end
-  probe = math.floor((low + high) / 2)
-end
+local oldest = oldest_retained(log, tonumber(ARGV[2]), now() - tonumber(ARGV[3]))
 
 local first = oldest
 if ARGV[4] == '' then
@@ -43,7 +19,7 @@ local answer = { log.epoch, exact(log.head), '', '' }
 local after, bytes, hole = first, 0, false
 while limit > 0 and bytes < tonumber(ARGV[7]) and not hole do
   -- In steps: the events may be large, and only so many bytes are answered.
-  local entries = range(after, math.min(limit, 32))
+  local entries = range(log, after, math.min(limit, 32))
   for _, entry in ipairs(entries) do
     local offset = offset_of(entry)
     if #answer == 4 and offset > first then

@@ -1,30 +1,28 @@
 //! `tidings bench`: puts load on a daemon and measures what its subscribers see.
 //!
 //! Every event bears the time at which it was due, in its id, so that a daemon which holds the publisher up is charged for
-//! it. Publisher and subscribers share this process's clock; the latency is from due to received.
+//! it. Publisher and subscribers share this process's clock; the latency is from due to received. The id bears the
+//! event's number, too, from which each subscriber knows what it has lost.
 
-mod load;
-mod receiver;
+mod pace;
 
 use std::io::{self, IsTerminal};
+use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use hdrhistogram::Histogram;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
 use serde_json::{Value, json};
-use tokio::sync::{oneshot, watch};
-use tokio::task::JoinSet;
+use tokio::net::TcpStream;
 
-use super::failure::{Failure, say};
+use super::failure::{Failure, say, say_error};
 use super::output::{BOLD, Output, human, thousands};
 use super::remote::Remote;
-use crate::client::{Client, Error};
-use load::{Load, Published};
-use receiver::{Seen, Shared};
+use crate::client::Client;
+use crate::load::{Dialect, Seen, Shared, Swarm};
+use pace::Pace;
 
 /// Put load on a daemon: latency, deliveries a second, losses.
 ///
@@ -74,7 +72,10 @@ struct Report {
     lost: u64,
     /// Deliveries that came again, or after a later one.
     misordered: u64,
-    reconnects: u64,
+    /// Subscribers that the daemon, or the network, cut off; and why, of one of them.
+    disconnected: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    disconnected_by: Option<String>,
     /// From the first event to the last delivery.
     seconds: f64,
 }
@@ -85,80 +86,89 @@ const STRAGGLERS: Duration = Duration::from_secs(5);
 impl Bench {
     pub async fn run(self) -> Result<(), Failure> {
         let client = self.remote.client()?;
-        let load = Load::new(client.clone(), &self.channel, self.sample()?, self.rate, self.duration());
+        self.check_channel(&client).await?;
+        let (data, shared) = (self.sample()?, Shared::new());
         warn_of_file_limit(self.connections);
-        let shared = Arc::new(Shared::default());
-        let (last, _) = watch::channel(None);
-        let mut receivers = tokio::select! {
-            receivers = self.connect(&client, &load, &shared, &last) => receivers?,
+        let swarm = tokio::select! {
+            swarm = self.connect(&client, &shared) => swarm?,
             _ = tokio::signal::ctrl_c() => return Err("interrupted before all were connected".to_owned().into()),
         };
         let bar = self.bar(u64::from(self.seconds) * 10, "{wide_bar} {msg}");
         let start = Instant::now();
-        let mut published = Published::default();
-        let publishing = load.run(start, shared.clock(start), &mut published, |elapsed| {
+        let mut published = 0;
+        let pace = Pace { client, channel: self.channel.clone(), data, rate: self.rate, duration: self.duration() };
+        let publishing = pace.run(start, &shared, &mut published, |elapsed| {
             bar.set_position(elapsed.as_millis() as u64 / 100);
-            let rate = shared.deliveries.load(Ordering::Relaxed) as f64 / elapsed.as_secs_f64().max(1e-3);
+            let rate = shared.deliveries() as f64 / elapsed.as_secs_f64().max(1e-3);
             bar.set_message(format!(
                 "{} deliveries a second, p99 {}",
                 thousands(rate as u64),
                 human(micros(shared.p99()))
             ));
         });
-        tokio::select! {
-            done = publishing => done?,
+        let done = tokio::select! {
+            done = publishing => done,
             // What was measured so far is worth something, too.
-            _ = tokio::signal::ctrl_c() => {}
-        }
+            _ = tokio::signal::ctrl_c() => Ok(()),
+        };
         bar.finish_and_clear();
         let took = start.elapsed();
-        last.send_replace(Some(published.last));
-        let seen = gather(&mut receivers, &shared).await?;
-        let report = self.report(&published, took, &seen, &shared, start);
+        let broken = done.is_err();
+        match done {
+            Err(error) if published > 0 => say_error(&format!("publishing ended after {}: {error}", human(took))),
+            done => done?,
+        }
+        shared.wait_for(published * u64::from(self.connections), STRAGGLERS).await;
+        let report = self.report(published, took, &swarm.close().await, &shared, start);
         self.print(&report)?;
-        if report.lost > 0 || report.misordered > 0 { Err(Failure::Said) } else { Ok(()) }
+        let whole = report.lost == 0 && report.misordered == 0 && !broken;
+        if whole { Ok(()) } else { Err(Failure::Said) }
     }
 
-    /// Opens the subscribers, one after the other: a thousand at once are an attack, not a load.
-    async fn connect(
-        &self,
-        client: &Client,
-        load: &Load,
-        shared: &Arc<Shared>,
-        last: &watch::Sender<Option<u64>>,
-    ) -> Result<JoinSet<Result<Seen, Error>>, Failure> {
-        let bar = self.bar(self.connections.into(), "connecting {wide_bar} {human_pos}/{human_len}");
-        let mut receivers = JoinSet::new();
-        for _ in 0..self.connections {
-            let (ready, stands) = oneshot::channel();
-            let (channel, shared) = (self.channel.clone(), shared.clone());
-            receivers.spawn(receiver::run(client.clone(), channel, load.run_id(), shared, last.subscribe(), ready));
-            if stands.await.is_err() {
-                return Err(match receivers.join_next().await {
-                    Some(Ok(Err(error))) => error.into(),
-                    _ => "a subscriber ended before its time".to_owned().into(),
-                });
-            }
-            bar.inc(1);
+    /// Names a channel that is not there, which the light subscribers would only wait for.
+    async fn check_channel(&self, client: &Client) -> Result<(), Failure> {
+        let channels = client.channels().await?;
+        if channels.iter().any(|channel| channel.name == self.channel) {
+            return Ok(());
         }
+        let names: Vec<_> = channels.into_iter().map(|channel| channel.name).collect();
+        Err(format!("there is no channel {} at {}; it has {}", self.channel, client.url(), names.join(", ")).into())
+    }
+
+    async fn connect(&self, client: &Client, shared: &Arc<Shared>) -> Result<Swarm, Failure> {
+        let unreachable =
+            |cause: &dyn std::fmt::Display| Failure::from(format!("cannot reach {}: {cause}", client.url()));
+        let url = url::Url::parse(&client.url()).map_err(|error| unreachable(&error))?;
+        let (host, port) = (url.host_str().unwrap_or_default(), url.port_or_known_default().unwrap_or_default());
+        let address = reachable(host, port).await.map_err(|error| unreachable(&error))?;
+        let channel: String = url::form_urlencoded::byte_serialize(self.channel.as_bytes()).collect();
+        let dialect = Arc::new(Dialect {
+            path: format!("{}v1/ws?channel={channel}", url.path()),
+            host: Some(format!("{host}:{port}")),
+            headers: self.remote.token().map(|token| format!("Authorization: Bearer {token}\r\n")).unwrap_or_default(),
+            stands: (br#""type":"subscribed""#.to_vec(), 1),
+            ..Dialect::default()
+        });
+        let bar = self.bar(self.connections.into(), "connecting {wide_bar} {human_pos}/{human_len}");
+        let swarm = Swarm::open(address, self.connections as usize, |_| dialect.clone(), shared, || bar.inc(1)).await;
         bar.finish_and_clear();
-        Ok(receivers)
+        swarm.map_err(|error| unreachable(&error))
     }
 
     fn duration(&self) -> Duration {
         Duration::from_secs(self.seconds.into())
     }
 
-    fn report(&self, published: &Published, took: Duration, seen: &[Seen], shared: &Shared, start: Instant) -> Report {
-        let latencies = shared.latencies();
+    fn report(&self, published: u64, took: Duration, seen: &[Seen], shared: &Shared, start: Instant) -> Report {
+        let latencies = shared.take_latencies();
         let end = shared.last_delivery().unwrap_or(start);
         let seconds = end.saturating_duration_since(start).as_secs_f64().max(1e-6);
-        let deliveries = shared.deliveries.load(Ordering::Relaxed);
+        let deliveries = shared.deliveries();
         let at = |quantile: f64| if latencies.is_empty() { 0 } else { latencies.value_at_quantile(quantile) };
         Report {
             connections: self.connections,
-            published: published.count,
-            published_per_s: (published.count as f64 / took.as_secs_f64().max(1e-6)) as u64,
+            published,
+            published_per_s: (published as f64 / took.as_secs_f64().max(1e-6)) as u64,
             deliveries,
             deliveries_per_s: (deliveries as f64 / seconds) as u64,
             p50_us: at(0.5),
@@ -166,9 +176,14 @@ impl Bench {
             p99_us: at(0.99),
             p999_us: at(0.999),
             max_us: latencies.max(),
-            lost: seen.iter().map(|seen| seen.lost).sum(),
+            // Also what is behind the last that came, to those that were cut off too.
+            lost: seen
+                .iter()
+                .map(|seen| seen.lost + published.saturating_sub(seen.next.first().copied().unwrap_or(0)))
+                .sum(),
             misordered: seen.iter().map(|seen| seen.misordered).sum(),
-            reconnects: seen.iter().map(|seen| seen.reconnects).sum(),
+            disconnected: seen.iter().filter(|seen| seen.ended.is_some()).count() as u64,
+            disconnected_by: seen.iter().find_map(|seen| seen.ended.clone()),
             seconds,
         }
     }
@@ -194,7 +209,8 @@ impl Bench {
         line("latency", times.join(", "))?;
         line("lost", thousands(report.lost))?;
         line("misordered", thousands(report.misordered))?;
-        line("reconnects", thousands(report.reconnects))?;
+        let why = report.disconnected_by.iter().map(|why| format!(" ({why})"));
+        line("disconnected", why.fold(thousands(report.disconnected), |all, why| all + &why))?;
         Ok(output.flush()?)
     }
 
@@ -220,35 +236,14 @@ impl Bench {
     }
 }
 
-/// Waits until every receiver has seen the last event, or nothing has come for a while.
-async fn gather(receivers: &mut JoinSet<Result<Seen, Error>>, shared: &Shared) -> Result<Vec<Seen>, Failure> {
-    let mut seen = Vec::new();
-    let mut deliveries = shared.deliveries.load(Ordering::Relaxed);
-    loop {
-        match tokio::time::timeout(STRAGGLERS, receivers.join_next()).await {
-            Ok(None) => return Ok(seen),
-            Ok(Some(Ok(one))) => seen.push(one?),
-            Ok(Some(Err(died))) => return Err(died.to_string().into()),
-            Err(_) => {
-                let now = shared.deliveries.load(Ordering::Relaxed);
-                if now == deliveries {
-                    // Each tells what it has.
-                    shared.give_up.notify_waiters();
-                }
-                deliveries = now;
-            }
-        }
-    }
+/// Of the addresses of a name, one at which somebody listens: `localhost` has two, and a daemon is at one of them.
+async fn reachable(host: &str, port: u16) -> io::Result<SocketAddr> {
+    let name = (host.trim_matches(['[', ']']), port);
+    TcpStream::connect(name).await?.peer_addr()
 }
 
 fn micros(micros: u64) -> Duration {
     Duration::from_micros(micros)
-}
-
-/// A histogram of latencies: microseconds up to ten minutes, to three digits.
-#[expect(clippy::expect_used, reason = "fails only for bounds that make no sense, and these are constants")]
-fn histogram() -> Histogram<u64> {
-    Histogram::new_with_bounds(1, 600_000_000, 3).expect("the bounds are right")
 }
 
 /// Says beforehand what would otherwise be a connection that cannot be made.

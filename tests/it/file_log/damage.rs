@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -22,7 +23,7 @@ struct Written {
     /// Closed, and written to again: some events are in the database, the newest in SQLite's own log.
     folder: tempfile::TempDir,
     node: Node,
-    events: HashMap<Position, String>,
+    events: HashMap<Position, Arc<str>>,
     newest: Position,
 }
 
@@ -166,7 +167,7 @@ async fn one_event_costs_one_event() {
 async fn under_a_daemon_that_runs() {
     let folder = tempfile::tempdir().unwrap();
     let mut node = Node::ready(&log_in(folder.path())).await;
-    let json = format!("\"{}\"", "x".repeat(20_000));
+    let json: Arc<str> = format!("\"{}\"", "x".repeat(20_000)).into();
     let large = |id: usize| Event { json: json.clone(), ..node.event(STOCK, &id.to_string()) };
     let batch: Vec<_> = (0..1_000).map(large).collect();
     let last = node.broker.append(&batch).await.unwrap().pop().unwrap().position;

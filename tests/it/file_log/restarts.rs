@@ -1,6 +1,7 @@
 //! The log after a restart: everything is where it was, unless it was taken away.
 
 use std::fs;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tidings::broker::{self, Signal};
@@ -91,7 +92,7 @@ async fn a_disk_gets_back_what_is_not_needed_any_more() {
     let folder = tempfile::tempdir().unwrap();
     let mut config = log_in(folder.path());
     let node = Node::ready(&config).await;
-    let json = format!("\"{}\"", "x".repeat(20_000));
+    let json: Arc<str> = format!("\"{}\"", "x".repeat(20_000)).into();
     for batch in 0..10 {
         let events = (0..100).map(|i| Event { json: json.clone(), ..node.event(STOCK, &format!("{batch} {i}")) });
         node.broker.append(&events.collect::<Vec<_>>()).await.unwrap();
@@ -173,6 +174,6 @@ async fn a_log_is_one_daemons() {
     assert!(other.err.contains("a/b/log is in use by another daemon, process "), "{}", other.err);
     let mut config = log_in(folder);
     config.broker = tidings::config::BrokerUrl::File(folder.join("a/b/log"));
-    let refused = broker::open(&config, &std::sync::Arc::new(tidings::event::Catalog::builtin())).map(drop);
+    let refused = broker::open(&config, &Arc::new(tidings::event::Catalog::builtin())).map(drop);
     assert!(refused.is_err_and(|reason| reason.contains("is in use by another daemon")));
 }

@@ -7,7 +7,6 @@ use std::time::Duration;
 use tidings::broker::{self, Appended, Broker, Bus, Entry, Page, Signal, Unavailable};
 use tidings::config::{BrokerConfig, BrokerUrl, FileSync};
 use tidings::event::{Catalog, ChannelId, Epoch, Event, Position};
-use tidings::protocol;
 
 use super::{PATIENCE, until};
 
@@ -85,7 +84,7 @@ impl Node {
 
     pub fn event(&self, channel: &str, id: &str) -> Event {
         let json = format!(r#"{{"specversion":"1.0","id":{id:?},"type":"{channel}","data":{{"note":"ünï \"x\""}}}}"#);
-        Event { channel: self.channel(channel), id: id.into(), json }
+        Event { channel: self.channel(channel), id: id.into(), json: json.into() }
     }
 
     pub async fn try_append(&self, channel: &str, id: &str) -> Result<Appended, Unavailable> {
@@ -109,13 +108,12 @@ impl Node {
         self.broker.read(self.channel(channel), known, limit).await.expect("it can be read")
     }
 
-    /// Publishes until one that was published is heard; its position.
+    /// Publishes until one that was published is heard of on the bus; its position.
     pub async fn hears(&mut self, channel: &str) -> Position {
         until("what is published is heard", async || {
             let id = Epoch::random();
             let position = self.try_append(channel, id.as_str()).await.ok()?.position;
-            let frame = protocol::event_frame(&position, &self.event(channel, id.as_str()).json);
-            let heard = async { while self.message().await.1 != frame {} };
+            let heard = async { while self.hint().await.1.as_ref() != Some(&position) {} };
             tokio::time::timeout(Duration::from_millis(500), heard).await.ok().map(|()| position)
         })
         .await
@@ -145,11 +143,20 @@ impl Node {
         until("reading works", async || self.broker.read(channel, None, 1).await.ok()).await;
     }
 
-    /// The next message: its channel and its text.
-    pub async fn message(&mut self) -> (ChannelId, String) {
+    /// What this node appended next, as the relay is told.
+    pub async fn appended(&mut self) -> (ChannelId, Position, String) {
         loop {
-            if let Signal::Message { channel, frame } = self.signal().await {
-                return (channel, String::from_utf8(frame.to_vec()).expect("text"));
+            if let Signal::Appended { channel, position, json } = self.signal().await {
+                return (channel, position, json.to_string());
+            }
+        }
+    }
+
+    /// The next hint.
+    pub async fn hint(&mut self) -> (ChannelId, Option<Position>) {
+        loop {
+            if let Signal::Hint { channel, position } = self.signal().await {
+                return (channel, position);
             }
         }
     }

@@ -2,6 +2,7 @@
 
 pub mod broker;
 pub mod daemon;
+pub mod deflate;
 pub mod each_broker;
 pub mod events;
 pub mod http;

@@ -39,6 +39,7 @@ pub fn config(broker: BrokerUrl) -> Config {
             max_frame_bytes: 64 << 10,
             max_subscriptions: 128,
             outbox_bytes: 1 << 20,
+            compression: false,
         },
         limits: RequestLimits {
             handshake_timeout: Duration::from_secs(10),

@@ -7,13 +7,14 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::node::Node;
-use super::within;
+use super::{deflate, within};
 
 /// The key of RFC 6455's own example, and what it must be answered with.
 pub const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
 pub const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
 
 pub const FIN: u8 = 0x80;
+pub const RSV1: u8 = 0x40;
 pub const CONTINUATION: u8 = 0x0;
 pub const TEXT: u8 = 0x1;
 pub const BINARY: u8 = 0x2;
@@ -24,6 +25,10 @@ pub const PONG: u8 = 0xA;
 /// A TCP connection to the daemon.
 pub struct Raw {
     pub stream: TcpStream,
+    /// Messages that came compressed.
+    pub inflated: usize,
+    /// permessage-deflate was agreed.
+    deflate: bool,
     unread: Vec<u8>,
 }
 
@@ -95,7 +100,7 @@ impl Raw {
     pub async fn connect(address: SocketAddr) -> Self {
         let stream = within("a connection", TcpStream::connect(address)).await.expect("the daemon accepts");
         stream.set_nodelay(true).expect("an option of the socket");
-        Self { stream, unread: Vec::new() }
+        Self { stream, inflated: 0, deflate: false, unread: Vec::new() }
     }
 
     /// A connection after the handshake and the welcome.
@@ -104,8 +109,13 @@ impl Raw {
     }
 
     pub async fn upgraded_at(address: SocketAddr) -> Self {
+        Self::upgraded_with(address, &[]).await
+    }
+
+    /// A connection after a handshake with these lines beside the usual ones, and the welcome.
+    pub async fn upgraded_with(address: SocketAddr, lines: &[&str]) -> Self {
         let mut raw = Self::connect(address).await;
-        raw.send(&upgrade(&usual())).await;
+        raw.send(&upgrade(&[&usual(), lines].concat())).await;
         raw.welcomed().await;
         raw
     }
@@ -114,6 +124,7 @@ impl Raw {
     pub async fn welcomed(&mut self) {
         let head = self.head().await;
         assert_eq!(head.status, 101, "{head:?}");
+        self.deflate = !head.all("sec-websocket-extensions").is_empty();
         let welcome = self.frame().await;
         assert_eq!(welcome.opcode, TEXT);
         assert_eq!(welcome.json()["type"], "welcome");
@@ -157,8 +168,13 @@ impl Raw {
             assert!(self.more().await, "the connection ended within a frame");
         }
         let bytes: Vec<u8> = self.unread.drain(..start + length).collect();
+        let (opcode, payload) = (bytes[0] & 0x0f, &bytes[start..]);
+        if self.deflate && bytes[0] == FIN | RSV1 | TEXT {
+            self.inflated += 1;
+            return Some(Frame { opcode, payload: deflate::inflated(payload) });
+        }
         assert_eq!(bytes[0] & 0xf0, FIN, "one frame a message, and no reserved bits");
-        Some(Frame { opcode: bytes[0] & 0x0f, payload: bytes[start..].to_vec() })
+        Some(Frame { opcode, payload: payload.to_vec() })
     }
 
     /// The next frame that is no heartbeat: those come when they like.

@@ -6,6 +6,7 @@ mod filter_model;
 mod filters;
 mod heartbeat;
 mod order;
+mod resume;
 mod slow;
 mod subscriptions;
 mod welcome;

@@ -1,0 +1,135 @@
+//! What is said to each of the systems: how one subscribes, and how one publishes. The table is in `benches/peers`.
+
+use std::io;
+use std::time::Instant;
+
+use tidings::load::{Dialect, Events, Publisher, Shared, client_frame};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::net::TcpStream;
+
+use crate::events::{CHANNEL, Content};
+use crate::systems::{Kind, Running};
+
+const NATS_HELLO: &str = "CONNECT {\"verbose\":false,\"pedantic\":false}\r\n";
+
+/// The most lanes that there are at a time.
+pub const LANES: usize = 64;
+
+/// What tidings says when a subscription stands.
+pub const SUBSCRIBED: &[u8] = br#""type":"subscribed""#;
+
+/// Who publishes; what one lane publishes to a channel arrives in order.
+pub struct Lane {
+    number: usize,
+    /// By [`Content::order`], the number of the next event.
+    next: Vec<u64>,
+    connection: Connection,
+}
+
+enum Connection {
+    Tidings(Publisher),
+    /// The text as it is delivered.
+    Http(Publisher),
+    Nats(BufReader<TcpStream>),
+}
+
+impl Running {
+    /// How a subscriber of all events speaks to it.
+    pub fn dialect(&self) -> Dialect {
+        let plain = Dialect { path: "/ws".into(), ..Dialect::default() };
+        match self.kind {
+            Kind::Floor | Kind::Peer("bun" | "ws" | "nchan") => plain,
+            Kind::Tidings { .. } => {
+                Dialect { path: format!("/v1/ws?channel={CHANNEL}"), stands: (SUBSCRIBED.to_vec(), 1), ..plain }
+            }
+            Kind::Peer("socketio") => Dialect {
+                path: "/ws?EIO=4&transport=websocket".into(),
+                hello: client_frame(b"40", false),
+                stands: (b"40{".to_vec(), 1),
+                keep_alive: Some((b"2".to_vec(), client_frame(b"3", false))),
+                ..plain
+            },
+            Kind::Peer("nats") => Dialect {
+                hello: client_frame(format!("{NATS_HELLO}SUB bench 1\r\nPING\r\n").as_bytes(), true),
+                stands: (b"PONG\r\n".to_vec(), 1),
+                keep_alive: Some((b"PING\r\n".to_vec(), client_frame(b"PONG\r\n", true))),
+                events: Events::Stream,
+                ..plain
+            },
+            Kind::Peer(folder) => unreachable!("{folder} has no dialect"),
+        }
+    }
+
+    /// Connects a publisher.
+    pub async fn lane(&self, number: usize) -> io::Result<Lane> {
+        let connection = match self.kind {
+            Kind::Tidings { .. } => Connection::Tidings(Publisher::connect(self.address, "/v1/events").await?),
+            Kind::Floor => Connection::Http(Publisher::connect(self.address, "/publish").await?),
+            Kind::Peer("nats") => {
+                let mut stream = TcpStream::connect((self.address.ip(), self.address.port() + 1)).await?;
+                stream.set_nodelay(true)?;
+                stream.write_all(NATS_HELLO.as_bytes()).await?;
+                Connection::Nats(BufReader::new(stream))
+            }
+            Kind::Peer(_) => Connection::Http(Publisher::connect(self.address, "/publish").await?),
+        };
+        Ok(Lane { number, next: Vec::new(), connection })
+    }
+}
+
+impl Lane {
+    /// Publishes an event that is due now; returns when it was taken.
+    pub async fn publish(&mut self, shared: &Shared, content: &Content) -> io::Result<()> {
+        self.publish_due(shared, Instant::now(), content).await
+    }
+
+    /// Publishes an event that was due at a moment; returns when it was taken.
+    pub async fn publish_due(&mut self, shared: &Shared, due: Instant, content: &Content) -> io::Result<()> {
+        let id = self.id(shared, due, content);
+        match &mut self.connection {
+            Connection::Tidings(publisher) => publisher.publish(content.posted(&id)).await.map(drop),
+            Connection::Http(publisher) => publisher.publish(content.delivered(&id)).await.map(drop),
+            Connection::Nats(stream) => nats(stream, &content.delivered(&id)).await,
+        }
+    }
+
+    /// Publishes several at once; to tidings only.
+    pub async fn publish_batch(&mut self, events: &[String]) -> io::Result<()> {
+        let Connection::Tidings(publisher) = &mut self.connection else {
+            return Err(io::Error::other("only tidings takes batches"));
+        };
+        publisher.publish(format!("[{}]", events.join(","))).await.map(drop)
+    }
+
+    /// A batch of so many events, which are due now.
+    pub fn batch(&mut self, shared: &Shared, size: usize, content: &Content) -> Vec<String> {
+        let now = Instant::now();
+        (0..size).map(|_| content.posted(&self.id(shared, now, content))).collect()
+    }
+
+    fn id(&mut self, shared: &Shared, due: Instant, content: &Content) -> String {
+        if self.next.len() <= content.order {
+            self.next.resize(content.order + 1, 0);
+        }
+        let number = self.next[content.order];
+        self.next[content.order] += 1;
+        shared.id(due, content.order * LANES + self.number, number)
+    }
+}
+
+/// The PONG says that the server has what came before the PING.
+async fn nats(stream: &mut BufReader<TcpStream>, text: &str) -> io::Result<()> {
+    let message = format!("PUB bench {}\r\n{text}\r\nPING\r\n", text.len());
+    stream.write_all(message.as_bytes()).await?;
+    let mut line = String::new();
+    while !line.starts_with("PONG") {
+        if line.starts_with("PING") {
+            stream.write_all(b"PONG\r\n").await?;
+        }
+        line.clear();
+        if stream.read_line(&mut line).await? == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+    }
+    Ok(())
+}

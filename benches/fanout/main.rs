@@ -1,0 +1,82 @@
+//! The fan-out benchmark: tidings, the floor and whichever peers are installed, one after another in turn.
+//!
+//! `make bench` runs it. Each figure is the median of several rounds with its spread, and a ratio to the floor of the same
+//! round, since machines differ. `docs/performance.md`, which is made from it, says what the figures mean.
+
+mod audience;
+mod dialects;
+mod events;
+mod floor;
+mod machine;
+mod pace;
+mod process;
+mod redis_benchmark;
+mod report;
+mod results;
+mod run;
+mod scenarios;
+mod svg;
+mod systems;
+mod table;
+mod targets;
+mod usage;
+
+use std::io;
+
+use clap::{Args, Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(about = "The fan-out benchmark", args_conflicts_with_subcommands = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    run: Run,
+}
+
+#[derive(Args)]
+pub struct Run {
+    /// Scenarios, by how their names begin; all where none is named.
+    names: Vec<String>,
+    /// How often everything is measured.
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..))]
+    rounds: u16,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Lists the scenarios.
+    List,
+    /// Prints the tables of what was measured last.
+    Show,
+    /// Writes what was measured last into docs/performance.md and its plots.
+    Report,
+    /// The reference that everything is compared with.
+    #[command(hide = true)]
+    Floor { address: std::net::SocketAddr },
+}
+
+fn main() -> io::Result<()> {
+    // `cargo bench` gives it to every benchmark.
+    let arguments = Arguments::parse_from(std::env::args().filter(|argument| argument != "--bench"));
+    match arguments.command {
+        Some(Command::List) => {
+            for scenario in scenarios::all() {
+                println!("{:<18} {}", scenario.name, scenario.about);
+            }
+            Ok(())
+        }
+        Some(Command::Show) => {
+            run::show(&results::Results::load(), &scenarios::all());
+            Ok(())
+        }
+        Some(Command::Report) => report::write(&results::Results::load()),
+        Some(Command::Floor { address }) => floor::serve(address),
+        None => {
+            // Half of the machine, but never one thread alone: thousands of sockets are to be read.
+            let threads = std::thread::available_parallelism().map_or(2, |cores| cores.get().div_ceil(2).max(2));
+            let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build()?;
+            runtime.block_on(run::run(&arguments.run))
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! A run: round after round, every scenario, every system of it in turn.
+
+use std::io;
+use std::time::{Duration, Instant};
+
+use crate::Run;
+use crate::machine::Machine;
+use crate::process::{core_list, file_limit, stay_on};
+use crate::results::{Absent, Results, Sample};
+use crate::scenarios::{self, Scenario, Step, Taken};
+
+/// What one step may take before it is given up. The longest waits for a quiet minute.
+const PATIENCE: Duration = Duration::from_secs(150);
+/// Files that a process has open beside its subscribers' and publishers'.
+const FURTHER_FILES: usize = 50;
+
+/// Measures what was asked for, and keeps and prints it.
+pub async fn run(arguments: &Run) -> io::Result<()> {
+    let mut scenarios = scenarios::all();
+    let names: Vec<&str> = scenarios.iter().map(|scenario| scenario.name).collect();
+    if let Some(unknown) =
+        arguments.names.iter().find(|name| !names.iter().any(|known| known.starts_with(name.as_str())))
+    {
+        return Err(io::Error::other(format!("there is no scenario {unknown}; there are {}", names.join(", "))));
+    }
+    scenarios.retain(|scenario| {
+        arguments.names.is_empty() || arguments.names.iter().any(|name| scenario.name.starts_with(name.as_str()))
+    });
+    let (begun, mut results) = (Instant::now(), Results::load());
+    results.machine = Machine::this();
+    for scenario in &scenarios {
+        results.forget(scenario.name);
+    }
+    for round in 0..usize::from(arguments.rounds) {
+        for scenario in scenarios.iter().filter(|scenario| round < scenario.rounds) {
+            eprintln!("round {} of {}: {}", round + 1, arguments.rounds, scenario.about);
+            // Each begins once: what the first of a round does to the machine is not always done to the same.
+            let mut steps = scenario.steps.clone();
+            let first = round % steps.len();
+            steps.rotate_left(first);
+            for step in steps {
+                measure(scenario, &step, round, &mut results).await?;
+            }
+            results.save()?;
+        }
+    }
+    show(&results, &scenarios);
+    println!("{}", results.machine.sentence());
+    println!("{:.0} minutes; all figures are in {}", begun.elapsed().as_secs_f64() / 60.0, Results::path().display());
+    Ok(())
+}
+
+/// Prints the tables.
+pub fn show(results: &Results, scenarios: &[Scenario]) {
+    for scenario in scenarios {
+        for table in (scenario.tables)(results) {
+            println!("{}", table.text());
+        }
+    }
+}
+
+async fn measure(scenario: &Scenario, step: &Step, round: usize, results: &mut Results) -> io::Result<()> {
+    let system = &step.system;
+    let mut absent = |why: String| {
+        eprintln!("  {:<18} left out: {why}", system.name);
+        results.absent.insert(Absent { scenario: scenario.name.into(), system: system.name.into(), why });
+    };
+    let needed = step.measure.files() + FURTHER_FILES;
+    if file_limit() < needed as u64 {
+        absent(format!("it needs {needed} open files: `ulimit -n {needed}`"));
+        return Ok(());
+    }
+    // Who measures leaves the server its cores, if there are others.
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let apart = system.cores > 0 && system.cores < cores;
+    if apart {
+        stay_on(&core_list(system.cores, cores - system.cores));
+    }
+    let folder = tempfile::tempdir()?;
+    let server = step.measure.prepare(system.clone(), folder.path())?.start(folder)?;
+    let begun = Instant::now();
+    let taken = match server {
+        Ok(server) => tokio::time::timeout(PATIENCE, step.measure.measure(server)).await,
+        Err(why) => {
+            absent(why);
+            Ok(Ok(Vec::new()))
+        }
+    };
+    if apart {
+        stay_on(&core_list(0, cores));
+    }
+    let taken = taken.unwrap_or_else(|_| Err(io::Error::other(format!("not done after {} s", PATIENCE.as_secs()))));
+    let mut keep = |case: String, figures, problem| {
+        let (scenario, system) = (scenario.name.to_owned(), system.name.to_owned());
+        results.samples.push(Sample { scenario, case, system, round, figures, problem });
+    };
+    match taken {
+        Ok(taken) => {
+            for Taken { case, figures } in taken {
+                let shown: Vec<String> = figures.iter().map(|(name, value)| format!("{name} {value:.1}")).collect();
+                let took = begun.elapsed().as_secs();
+                eprintln!("  {:<18} {case} {} [{took} s]", system.name, shown.join(", "));
+                keep(case, figures, None);
+            }
+        }
+        Err(error) => {
+            eprintln!("  {:<18} {error}", system.name);
+            keep(step.measure.case(), Default::default(), Some(error.to_string()));
+        }
+    }
+    Ok(())
+}

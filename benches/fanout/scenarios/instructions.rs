@@ -1,0 +1,82 @@
+//! Instructions in user space, counted by valgrind where the machine does not count them. It runs one thread at a time and
+//! knows nothing of the kernel; what it counts hardly varies, and nothing else on the machine matters.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::{fs, io};
+
+use async_trait::async_trait;
+
+use super::{Measure, Scenario, Step, Taken, only};
+use crate::audience::Audience;
+use crate::events::Content;
+use crate::results::{Figures, Results, whose};
+use crate::systems::{FLOOR, Running, System, TIDINGS};
+use crate::table::{Column, Table};
+
+pub const INSTRUCTIONS: &str = "instructions";
+/// Of user space, a delivery.
+pub const USER: &str = "user instructions";
+
+const SUBSCRIBERS: usize = 1_000;
+const EVENTS: u64 = 50;
+
+pub fn instructions() -> Scenario {
+    Scenario {
+        name: INSTRUCTIONS,
+        about: "instructions in user space, counted by valgrind",
+        rounds: 1,
+        steps: [FLOOR, TIDINGS].map(|system| Step::new(system, Callgrind)).into(),
+        tables: |results| vec![table(results)],
+    }
+}
+
+fn table(results: &Results) -> Table {
+    let columns = [Column::count("instructions a delivery in user space", USER)];
+    let rows = [FLOOR, TIDINGS].map(|system| (system.name.to_owned(), whose(INSTRUCTIONS, "", system.name)));
+    Table::new("One event at a time to 1,000 subscribers, counted by valgrind", "system", &columns).rows(results, rows)
+}
+
+struct Callgrind;
+
+#[async_trait]
+impl Measure for Callgrind {
+    fn files(&self) -> usize {
+        SUBSCRIBERS
+    }
+
+    fn prepare(&self, system: System, folder: &Path) -> io::Result<System> {
+        let out = format!("--callgrind-out-file={}", out_file(folder).display());
+        Ok(system.under(&["valgrind", "--tool=callgrind", "--instr-atstart=no", "--quiet", &out]))
+    }
+
+    async fn measure(&self, server: Running) -> io::Result<Vec<Taken>> {
+        let mut audience = Audience::open(&server, SUBSCRIBERS).await?;
+        let (mut lane, content) = (server.lane(0).await?, Content::of_product("p-1"));
+        audience.one_at_a_time(&mut lane, 10, &content).await?;
+        count(&server, "on")?;
+        audience.one_at_a_time(&mut lane, EVENTS, &content).await?;
+        count(&server, "off")?;
+        audience.close().await?;
+        // It writes what it has counted when it ends.
+        let folder = server.end();
+        let text = fs::read_to_string(out_file(folder.path()))?;
+        let total = text.lines().find_map(|line| line.strip_prefix("totals: ")?.trim().parse::<f64>().ok());
+        let total = total.ok_or_else(|| io::Error::other("callgrind wrote no total"))?;
+        only(Figures::from([(USER.to_owned(), total / (EVENTS * SUBSCRIBERS as u64) as f64)]))
+    }
+}
+
+fn out_file(folder: &Path) -> PathBuf {
+    folder.join("callgrind.out")
+}
+
+/// Begins or ends the counting.
+fn count(server: &Running, state: &str) -> io::Result<()> {
+    let mut control = Command::new("callgrind_control");
+    control.args(["-i", state, &server.pid().to_string()]).stdout(Stdio::null()).stderr(Stdio::null());
+    match control.status()?.success() {
+        true => Ok(()),
+        false => Err(io::Error::other("callgrind_control does not reach it")),
+    }
+}

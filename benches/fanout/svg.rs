@@ -1,0 +1,198 @@
+//! The plots beside `docs/performance.md`: how cost grows with subscribers, and everybody's cost as a ratio to the floor.
+//!
+//! Colours are set for light and for dark pages, on a ground of the plot's own: where a page shows the file as an image, it
+//! knows only what the reader's system prefers, not what colour the page has.
+
+use std::fmt::Write as _;
+
+use crate::results::{Results, Whose, whose};
+use crate::scenarios::{backlog, growth, one};
+use crate::systems::{ALL, FLOOR, TIDINGS};
+use crate::usage::CPU;
+
+const WIDTH: f64 = 880.0;
+const LINES_HEIGHT: f64 = 330.0;
+const STYLE: &str = "
+  svg { --ground: #ffffff; --ink: #1f2328; --faint: #656d76; --rule: #d8dee4; --ours: #0b6bcb; --busy: #1a7f37; --floor: #8c6d1f; --others: #9aa4af }
+  @media (prefers-color-scheme: dark) {
+    svg { --ground: #0d1117; --ink: #e6edf3; --faint: #9198a1; --rule: #30363d; --ours: #58a6ff; --busy: #3fb950; --floor: #d4a72c; --others: #6e7681 }
+  }
+  text { font: 13px system-ui, -apple-system, 'Segoe UI', sans-serif; fill: var(--ink) }
+  .title { font-weight: 600; font-size: 15px }
+  .faint { fill: var(--faint); font-size: 12px }
+  .rule { stroke: var(--rule) }
+  .line { fill: none; stroke-width: 2.5; stroke-linejoin: round }
+";
+
+/// Both plots in one file.
+pub fn plots(results: &Results) -> String {
+    let mut plot = Plot::default();
+    plot.growth(results, 20.0);
+    let height = plot.bars(results, LINES_HEIGHT + 50.0);
+    format!(
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height:.0}\" role=\"img\" \
+         aria-label=\"CPU time a delivery by subscribers, and as a ratio to the floor by system\">\n<style>{STYLE}</style>\n\
+         <rect width=\"100%\" height=\"100%\" rx=\"8\" style=\"fill: var(--ground)\"/>\n{}</svg>\n",
+        plot.body
+    )
+}
+
+#[derive(Default)]
+struct Plot {
+    body: String,
+}
+
+/// A line of the growth plot: whose figure, its name and colour.
+struct Series {
+    system: &'static str,
+    figure: &'static str,
+    name: &'static str,
+    colour: &'static str,
+}
+
+impl Plot {
+    fn text(&mut self, x: f64, y: f64, class: &str, anchor: &str, text: &str) {
+        let text = text.replace('&', "&amp;").replace('<', "&lt;");
+        let _ = writeln!(
+            self.body,
+            "<text x=\"{x:.1}\" y=\"{y:.1}\" class=\"{class}\" text-anchor=\"{anchor}\">{text}</text>"
+        );
+    }
+
+    fn rule(&mut self, from: (f64, f64), to: (f64, f64)) {
+        let ((x1, y1), (x2, y2)) = (from, to);
+        let _ =
+            writeln!(self.body, "<line x1=\"{x1:.1}\" y1=\"{y1:.1}\" x2=\"{x2:.1}\" y2=\"{y2:.1}\" class=\"rule\"/>");
+    }
+
+    fn growth(&mut self, results: &Results, top: f64) {
+        let series = [
+            Series { system: TIDINGS.name, figure: CPU, name: "tidings, one at a time", colour: "ours" },
+            Series { system: FLOOR.name, figure: CPU, name: "the floor, one at a time", colour: "floor" },
+            Series { system: TIDINGS.name, figure: growth::BUSY, name: "tidings, 64 in flight", colour: "busy" },
+        ];
+        self.text(24.0, top + 10.0, "title", "start", "CPU time a delivery, by subscribers of the channel");
+        let cases = growth::SIZES.map(|size| size.to_string());
+        let points = |series: &Series| {
+            let of = |case: &String| {
+                let stat = results.stat(whose(growth::SUBSCRIBERS, case, series.system), series.figure)?;
+                Some((case.parse::<f64>().ok()?, stat.median / 1e3))
+            };
+            cases.iter().filter_map(of).collect::<Vec<_>>()
+        };
+        let lines = series.map(|series| (points(&series), series));
+        let values: Vec<f64> = lines.iter().flat_map(|(points, _)| points).map(|(_, value)| *value).collect();
+        let Some(lowest) = values.iter().copied().reduce(f64::min) else {
+            self.text(24.0, top + 40.0, "faint", "start", "not measured");
+            return;
+        };
+        // Whole powers of ten, both ways: what is a hundredth and what is a hundredfold both show.
+        let low = lowest.log10().floor();
+        let high = values.iter().copied().fold(lowest, f64::max).log10().ceil().max(low + 1.0);
+        let (left, right, over, under) = (70.0, WIDTH - 200.0, top + 30.0, top + LINES_HEIGHT - 40.0);
+        let largest = growth::SIZES.iter().max().copied().unwrap_or(1) as f64;
+        let x = |size: f64| left + (right - left) * size.log10() / largest.log10();
+        let y = |value: f64| under - (under - over) * (value.log10() - low) / (high - low);
+        for power in low as i32..=high as i32 {
+            let at = y(10f64.powi(power));
+            self.rule((left, at), (right, at));
+            self.text(left - 8.0, at + 4.0, "faint", "end", &format!("{} µs", 10f64.powi(power)));
+        }
+        for size in growth::SIZES {
+            let name = if size < 1_000 { size.to_string() } else { format!("{},000", size / 1_000) };
+            let anchor = if size as f64 == largest { "start" } else { "middle" };
+            self.text(x(size as f64), under + 20.0, "faint", anchor, &name);
+        }
+        // The names stand at the ends of their lines, kept apart from each other.
+        let mut ends: Vec<(f64, &Series)> =
+            lines.iter().filter_map(|(points, series)| Some((y(points.last()?.1), series))).collect();
+        ends.sort_by(|one, other| one.0.total_cmp(&other.0));
+        let mut above = f64::MIN;
+        for (at, series) in ends {
+            let at = at.max(above + 17.0);
+            above = at;
+            let style = format!("style=\"fill: var(--{})\"", series.colour);
+            let _ = writeln!(
+                self.body,
+                "<text x=\"{:.1}\" y=\"{:.1}\" {style}>{}</text>",
+                right + 10.0,
+                at + 4.0,
+                series.name
+            );
+        }
+        for (points, series) in &lines {
+            let style = format!("var(--{})", series.colour);
+            let path: Vec<String> =
+                points.iter().map(|(size, value)| format!("{:.1},{:.1}", x(*size), y(*value))).collect();
+            let _ = writeln!(
+                self.body,
+                "<polyline points=\"{}\" class=\"line\" style=\"stroke: {style}\"/>",
+                path.join(" ")
+            );
+            for (size, value) in points {
+                let (x, y) = (x(*size), y(*value));
+                let _ = writeln!(self.body, "<circle cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"3.5\" style=\"fill: {style}\"/>");
+            }
+        }
+    }
+
+    /// Answers with where it ends.
+    fn bars(&mut self, results: &Results, top: f64) -> f64 {
+        const PANELS: [(&str, &str); 4] = [
+            (one::THOUSAND, "1,000, one at a time"),
+            (one::TEN_THOUSAND, "10,000, one at a time"),
+            (backlog::ALL_CORES, "1,000, 64 in flight"),
+            (backlog::ONE_CORE, "the same on one core"),
+        ];
+        const ROW: f64 = 26.0;
+        self.text(
+            24.0,
+            top,
+            "title",
+            "start",
+            "CPU time a delivery as a multiple of the floor's (the line); less is better",
+        );
+        let systems: Vec<&str> = ALL.iter().map(|system| system.name).filter(|name| *name != FLOOR.name).collect();
+        let times = |scenario, system| {
+            let its = whose(scenario, "", system);
+            results.ratio(its, Whose { system: FLOOR.name, ..its }, CPU).map(|stat| stat.median)
+        };
+        let all = PANELS.iter().flat_map(|(scenario, _)| systems.iter().filter_map(|system| times(scenario, system)));
+        let most = all.fold(1.5, f64::max);
+        let (names, first) = (150.0, top + 46.0);
+        let width = (WIDTH - names - 20.0) / PANELS.len() as f64;
+        let bottom = first + ROW * systems.len() as f64;
+        for (row, system) in systems.iter().enumerate() {
+            self.text(names - 10.0, first + ROW * row as f64 + 14.0, "", "end", system);
+        }
+        for (panel, (scenario, title)) in PANELS.iter().enumerate() {
+            let left = names + width * panel as f64;
+            // Behind the longest bar there must be room for its figure.
+            let scale = (width - 60.0) / most;
+            self.text(left, first - 14.0, "faint", "start", title);
+            for (row, system) in systems.iter().enumerate() {
+                let y = first + ROW * row as f64;
+                let Some(times) = times(scenario, system) else {
+                    self.text(left + 4.0, y + 14.0, "faint", "start", "–");
+                    continue;
+                };
+                let colour = if system.starts_with(TIDINGS.name) { "ours" } else { "others" };
+                let long = (times * scale).max(1.5);
+                let _ = writeln!(
+                    self.body,
+                    "<rect x=\"{left:.1}\" y=\"{y:.1}\" width=\"{long:.1}\" height=\"18\" rx=\"2\" style=\"fill: var(--{colour})\"/>"
+                );
+                let digits = if times < 0.1 { format!("{times:.3} ×") } else { format!("{times:.2} ×") };
+                self.text(left + long.max(if times < 1.0 { scale } else { 0.0 }) + 5.0, y + 14.0, "", "start", &digits);
+            }
+            self.rule((left, first - 6.0), (left, bottom));
+            let at = left + scale;
+            let _ = writeln!(
+                self.body,
+                "<line x1=\"{at:.1}\" y1=\"{:.1}\" x2=\"{at:.1}\" y2=\"{bottom:.1}\" style=\"stroke: var(--floor); stroke-dasharray: 3 3\"/>",
+                first - 6.0
+            );
+        }
+        bottom + 20.0
+    }
+}

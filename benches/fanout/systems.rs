@@ -1,0 +1,177 @@
+//! The servers that are compared, and how each is started. What is said to them is in `dialects.rs`.
+
+use std::io;
+use std::net::SocketAddr;
+use std::process::Command;
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+use crate::process::{Process, Redis, core_list, free_address};
+
+/// A server that can be measured.
+#[derive(Debug, Clone)]
+pub struct System {
+    /// What it is called in tables.
+    pub name: &'static str,
+    pub kind: Kind,
+    /// The cores that it may use; 0 for all.
+    pub cores: usize,
+    /// Further flags, of tidings alone.
+    flags: Vec<String>,
+    /// What it is run under.
+    under: Vec<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    Floor,
+    Tidings {
+        redis: bool,
+    },
+    /// A folder of `benches/peers`.
+    Peer(&'static str),
+}
+
+pub const FLOOR: System = system("floor", Kind::Floor);
+pub const TIDINGS: System = system("tidings", Kind::Tidings { redis: false });
+pub const TIDINGS_REDIS: System = system("tidings + Redis", Kind::Tidings { redis: true });
+pub const BUN: System = system("Bun", Kind::Peer("bun"));
+pub const NCHAN: System = system("nchan", Kind::Peer("nchan"));
+pub const NATS: System = system("nats-server", Kind::Peer("nats"));
+pub const WS: System = system("Node ws + ioredis", Kind::Peer("ws"));
+pub const SOCKET_IO: System = system("Socket.IO + Redis", Kind::Peer("socketio"));
+pub const ALL: [System; 8] = [FLOOR, TIDINGS, TIDINGS_REDIS, BUN, NCHAN, NATS, WS, SOCKET_IO];
+
+const fn system(name: &'static str, kind: Kind) -> System {
+    System { name, kind, cores: 0, flags: Vec::new(), under: Vec::new() }
+}
+
+/// The code with which a peer's `start` says that something is not installed.
+const NOT_INSTALLED: i32 = 3;
+
+/// A server that stands; ends with this.
+#[derive(Debug)]
+pub struct Running {
+    pub address: SocketAddr,
+    pub kind: Kind,
+    pub redis: Option<Redis>,
+    process: Process,
+    /// Its working directory: nothing of the user's is found there.
+    folder: TempDir,
+}
+
+impl System {
+    pub fn on(mut self, cores: usize) -> Self {
+        self.cores = cores;
+        self
+    }
+
+    pub fn with(mut self, flags: &[&str]) -> Self {
+        self.flags.extend(flags.iter().map(|&flag| flag.to_owned()));
+        self
+    }
+
+    /// The same under another name.
+    pub fn named(mut self, name: &'static str) -> Self {
+        self.name = name;
+        self
+    }
+
+    /// Run by this command.
+    pub fn under(mut self, command: &[&str]) -> Self {
+        self.under = command.iter().map(|&word| word.to_owned()).collect();
+        self
+    }
+
+    /// Starts it in a folder of its own, and its Redis where it needs one; says why where it cannot.
+    pub fn start(&self, folder: TempDir) -> io::Result<Result<Running, String>> {
+        let redis = match self.kind {
+            Kind::Tidings { redis: true } | Kind::Peer("ws" | "socketio") => match Redis::start()? {
+                Some(redis) => Some(redis),
+                None => return Ok(Err("redis-server is not installed".into())),
+            },
+            _ => None,
+        };
+        let address = free_address()?;
+        let line = self.command_line(address, redis.as_ref().map_or(0, |redis| redis.port))?;
+        let mut command = Command::new(&line[0]);
+        command.args(&line[1..]).current_dir(folder.path());
+        for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("TIDINGS_")) {
+            command.env_remove(name);
+        }
+        let mut process = match Process::start(&mut command) {
+            Ok(process) => process,
+            Err(error) => return Ok(Err(format!("{}: {error}", line[0]))),
+        };
+        let stands = match self.kind {
+            Kind::Tidings { .. } => answers(&mut process, address),
+            Kind::Floor | Kind::Peer(_) => process.says("ready"),
+        };
+        Ok(match stands {
+            Ok(()) => Ok(Running { address, kind: self.kind, redis, process, folder }),
+            Err(Some(NOT_INSTALLED)) => Err("not installed: `make setup-bench` installs it".into()),
+            Err(code) if self.flags.is_empty() => Err(format!("it ended with {code:?} before it stood")),
+            Err(_) => Err(format!("it does not start with {}", self.flags.join(" "))),
+        })
+    }
+
+    fn command_line(&self, address: SocketAddr, redis_port: u16) -> io::Result<Vec<String>> {
+        let mut line = self.under.clone();
+        if self.cores > 0 {
+            line.extend(["taskset", "-c", &core_list(0, self.cores)].map(str::to_owned));
+        }
+        match self.kind {
+            Kind::Floor => {
+                line.extend([std::env::current_exe()?.display().to_string(), "floor".into(), address.to_string()]);
+            }
+            Kind::Tidings { redis } => {
+                let broker = if redis { format!("redis://127.0.0.1:{redis_port}") } else { "memory".into() };
+                line.push(env!("CARGO_BIN_EXE_tidings").into());
+                line.extend(["serve", "--listen", &address.to_string(), "--broker", &broker].map(str::to_owned));
+                line.extend(self.flags.iter().cloned());
+            }
+            Kind::Peer(folder) => {
+                line.push(format!("{}/benches/peers/{folder}/start", env!("CARGO_MANIFEST_DIR")));
+                line.extend([address.port().to_string(), redis_port.to_string()]);
+            }
+        }
+        Ok(line)
+    }
+}
+
+impl Running {
+    pub fn pid(&self) -> u32 {
+        self.process.pid()
+    }
+
+    /// Ends the server, but not its Redis.
+    pub fn leave_redis(self) -> Option<Redis> {
+        self.redis
+    }
+
+    /// Ends it, waits for that, and answers with what it leaves in its folder.
+    pub fn end(mut self) -> TempDir {
+        self.process.end();
+        self.folder
+    }
+}
+
+/// Waits until tidings answers that it is ready; where it ends before it does, that is an error and its code.
+fn answers(process: &mut Process, address: SocketAddr) -> Result<(), Option<i32>> {
+    use std::io::{Read, Write};
+    let ready = || -> io::Result<bool> {
+        let mut stream = std::net::TcpStream::connect(address)?;
+        stream.write_all(b"GET /readyz HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n\r\n")?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        Ok(answer.starts_with("HTTP/1.1 200"))
+    };
+    while !ready().unwrap_or(false) {
+        if let Some(code) = process.ended() {
+            return Err(Some(code));
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    Ok(())
+}

@@ -1,0 +1,27 @@
+//! From an event in the log to what every subscriber gets: the `event` frame's text, and the WebSocket frame around it.
+
+use std::hint::black_box;
+
+use criterion::{Criterion, Throughput};
+use serde_json::json;
+use tidings::event::{ChannelId, Position};
+use tidings::parts::Delivery;
+use tidings::protocol::event_frame;
+
+pub fn benches(criterion: &mut Criterion) {
+    let position: Position = "k3:42".parse().unwrap();
+    let mut group = criterion.benchmark_group("encode");
+    for size in [150, 1024, 60 * 1024] {
+        let bare = json!({ "specversion": "1.0", "id": "1", "source": "/", "type": "t", "data": "" }).to_string();
+        let event = bare.replace(r#""data":"""#, &format!(r#""data":"{}""#, "x".repeat(size - bare.len())));
+        assert_eq!(event.len(), size);
+        let text = event_frame(&position, &event);
+        group.throughput(Throughput::Bytes(text.len() as u64));
+        group.bench_function(format!("the text, {size} bytes"), |bencher| {
+            bencher.iter(|| event_frame(&position, black_box(&event)));
+        });
+        group.bench_function(format!("the WebSocket frame, {size} bytes"), |bencher| {
+            bencher.iter(|| Delivery::event(ChannelId(0), position.clone(), black_box(&text)));
+        });
+    }
+}

@@ -1,0 +1,166 @@
+//! Who wants an event: from its frame to the subscriptions, for each kind of filter; and what a subscription costs to
+//! make and to end.
+//!
+//! Events are taken in a random order of what they are about, so that with many filters the memory that one needs is as
+//! cold as it would be in a daemon.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use criterion::measurement::WallTime;
+use criterion::{BatchSize, BenchmarkGroup, Criterion};
+use rand::rngs::StdRng;
+use rand::seq::{IteratorRandom, SliceRandom};
+use rand::{RngExt, SeedableRng};
+use serde_json::{Value, json};
+use tidings::event::{Catalog, Defaults, Filter};
+use tidings::parts::{Delivery, Index, Member, Step};
+use tidings::protocol::event_frame;
+
+/// Different events that are matched in turn.
+const EVENTS: usize = 2_000;
+
+pub fn benches(criterion: &mut Criterion) {
+    let catalog = Catalog::builtin();
+    let mut dice = StdRng::seed_from_u64(7);
+    let mut group = criterion.benchmark_group("index");
+    group.measurement_time(Duration::from_secs(3)).sample_size(50);
+
+    let stock = |product: String| json!({ "productId": product, "variantId": "red", "oldQuantity": 100, "newQuantity": 95, "reason": "sale" });
+    let product = |number: usize| format!("product-{number:06}");
+    let mut compare = |name: &str, channel: &str, filters: &[Value], data: &mut dyn FnMut(&mut StdRng) -> Value| {
+        let mut index = Index::default();
+        fill(&mut index, &parsed(&catalog, channel, filters));
+        let events: Vec<String> = (0..EVENTS).map(|_| frame(&catalog, channel, data(&mut dice))).collect();
+        look_up(&mut group, name, &mut index, &events);
+    };
+
+    compare("one without a filter", "inventory-change", &[json!({})], &mut |dice| {
+        stock(product(dice.random_range(0..100)))
+    });
+    for count in [100, 100_000] {
+        let filters: Vec<Value> = (0..count).map(|number| json!({ "productId": product(number) })).collect();
+        let name = format!("{count} that each watch another product");
+        compare(&name, "inventory-change", &filters, &mut |dice| stock(product(dice.random_range(0..count))));
+        compare(&format!("{name}, none this"), "inventory-change", &filters, &mut |_| stock("another".into()));
+    }
+    for (name, filter) in [("without a filter", json!({})), ("under one filter", json!({ "productId": "1" }))] {
+        let filters = vec![filter; 10_000];
+        compare(&format!("10000 {name}"), "inventory-change", &filters, &mut |_| stock("1".into()));
+    }
+    for count in [100, 10_000] {
+        let filters: Vec<Value> =
+            (0..count).map(|number| json!({ "productId": { "prefix": product(number) } })).collect();
+        compare(&format!("{count} prefixes"), "inventory-change", &filters, &mut |dice| {
+            stock(product(dice.random_range(0..count)) + "-red")
+        });
+    }
+    let filters: Vec<Value> =
+        (0..10_000).map(|number| json!({ "tags": [product(number), product(number + 1)] })).collect();
+    compare(
+        "10000 on an array of 8",
+        "cache-invalidate",
+        &filters,
+        &mut |dice| json!({ "tags": (0..10_000).sample(dice, 8).into_iter().map(product).collect::<Vec<_>>() }),
+    );
+    let filters: Vec<Value> = (0..10_000)
+        .map(|number| match number % 4 {
+            0 => json!({ "productId": product(number) }),
+            1 => json!({ "variantId": product(number) }),
+            2 => json!({ "newQuantity": number }),
+            _ => json!({ "reason": product(number) }),
+        })
+        .collect();
+    compare("10000 by four fields", "inventory-change", &filters, &mut |dice| {
+        let mut any = |kind: usize| dice.random_range(0..2_500) * 4 + kind;
+        json!({ "productId": product(any(0)), "variantId": product(any(1)), "oldQuantity": 0, "newQuantity": any(2),
+            "reason": product(any(3)) })
+    });
+    let filters: Vec<Value> =
+        (0..10_000).map(|number| json!({ "newStatus": "shipped", "orderId": product(number) })).collect();
+    compare(
+        "10000 by two fields of which one is common",
+        "order-status",
+        &filters,
+        &mut |dice| json!({ "orderId": product(dice.random_range(0..10_000)), "newStatus": "shipped" }),
+    );
+    let filters: Vec<Value> = (0..100).map(|number| json!({ "tags": product(number) })).collect();
+    let keys: Vec<String> = (0..1_000).map(|number| format!("a page that shows product {number:06}")).collect();
+    compare(
+        "100 tags, an event of 36 KiB",
+        "cache-invalidate",
+        &filters,
+        &mut |dice| json!({ "tags": [product(dice.random_range(0..100))], "keys": keys }),
+    );
+
+    let filters: Vec<Value> = (0..100_000).map(|number| json!({ "productId": product(number) })).collect();
+    subscriptions(&mut group, &catalog, &filters, &mut dice);
+}
+
+/// What one event costs: its data is read, its subscriptions are found.
+fn look_up(group: &mut BenchmarkGroup<'_, WallTime>, name: &str, index: &mut Index, events: &[String]) {
+    let mut next = events.iter().cycle();
+    let mut deliver = || Delivery::event(tidings::event::ChannelId(0), "k3:42".parse().unwrap(), next.next().unwrap());
+    group.bench_function(name, |bencher| {
+        bencher.iter_batched(&mut deliver, |delivery| found(index, &delivery), BatchSize::NumIterations(500));
+    });
+}
+
+/// What a subscription costs to make and to end, the name of its channel resolved already.
+fn subscriptions(group: &mut BenchmarkGroup<'_, WallTime>, catalog: &Catalog, filters: &[Value], dice: &mut StdRng) {
+    let inventory = catalog.get(catalog.channel("inventory-change").unwrap());
+    let mut next = filters.iter().cycle();
+    group.bench_function("to read a filter", |bencher| {
+        bencher.iter(|| Filter::parse(next.next().unwrap(), inventory).unwrap());
+    });
+    let filters = parsed(catalog, "inventory-change", filters);
+    let each = |total: Duration, rounds: u64| total * rounds as u32 / filters.len() as u32;
+    group.sample_size(10);
+    group.bench_function("to subscribe, up to 100000", |bencher| {
+        bencher.iter_custom(|rounds| {
+            let mut index = Index::default();
+            let begun = Instant::now();
+            fill(&mut index, &filters);
+            each(begun.elapsed(), rounds)
+        });
+    });
+    group.bench_function("to leave, from 100000", |bencher| {
+        bencher.iter_custom(|rounds| {
+            let mut index = Index::default();
+            let mut places = fill(&mut index, &filters);
+            places.shuffle(dice);
+            let begun = Instant::now();
+            for place in places {
+                index.remove(place);
+            }
+            each(begun.elapsed(), rounds)
+        });
+    });
+}
+
+fn parsed(catalog: &Catalog, channel: &str, filters: &[Value]) -> Vec<Arc<Filter>> {
+    let event_type = catalog.get(catalog.channel(channel).unwrap());
+    filters.iter().map(|filter| Arc::new(Filter::parse(filter, event_type).unwrap())).collect()
+}
+
+/// One subscription for each filter.
+fn fill(index: &mut Index, filters: &[Arc<Filter>]) -> Vec<tidings::parts::Place> {
+    let members = (0..).map(|peer| Member { peer, sub: 0 });
+    filters.iter().zip(members).map(|(filter, member)| index.insert(filter, member)).collect()
+}
+
+/// The text of the `event` frame of an event with this `data`.
+fn frame(catalog: &Catalog, channel: &str, data: Value) -> String {
+    let defaults = Defaults { source: "/shop", time: "2026-01-31T12:00:00.000Z" };
+    let event = catalog.accept(json!({ "type": channel, "data": data }), "", 1, defaults).unwrap();
+    event_frame(&"k3:42".parse().unwrap(), &event.json)
+}
+
+/// The sum of the numbers of those whom an event is for.
+fn found(index: &mut Index, delivery: &Delivery) -> u64 {
+    let Step::Event(event) = &delivery.step else { return 0 };
+    let data = if index.has_filters() { event.data() } else { None };
+    let mut sum = 0;
+    index.matching(data, |member| sum += u64::from(member.peer));
+    sum
+}

@@ -1,0 +1,29 @@
+// The peer "Bun": its own publish/subscribe, which is that of uWebSockets. One process, nothing in between.
+
+const server = Bun.serve({
+  hostname: "127.0.0.1",
+  port: Number(process.env.PORT),
+  // A publishing connection may be silent for longer than the default of 10 s.
+  idleTimeout: 0,
+  routes: {
+    "/ws": (request, server) => (server.upgrade(request) ? undefined : new Response("a WebSocket, please", { status: 426 })),
+    "/publish": {
+      POST: async (request) => {
+        server.publish("bench", await request.text());
+        return new Response(null, { status: 204 });
+      },
+    },
+  },
+  websocket: {
+    perMessageDeflate: false,
+    open: (socket) => socket.subscribe("bench"),
+    message: () => {},
+  },
+});
+
+console.log("ready");
+
+process.once("SIGTERM", () => {
+  server.stop(true);
+  process.exit(0);
+});

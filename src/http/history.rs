@@ -1,0 +1,177 @@
+//! `GET /v1/events`: what the log has, and long-poll where `wait` says so.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::{RawQuery, State};
+use futures_util::future::select_all;
+use serde::Serialize;
+use serde_json::value::RawValue;
+use tokio::time::{Instant, timeout_at};
+
+use super::App;
+use super::problem::{Code, Problem};
+use super::selection::{Selected, Selection};
+use crate::broker::Unavailable;
+use crate::event::{Cursor, Position, Since};
+use crate::hub::Begin;
+use crate::replay;
+
+/// Events of an answer: by default, and at most.
+const LIMIT: usize = 100;
+const MAX_LIMIT: usize = 1_000;
+/// How long a call may wait for something new, in seconds.
+const MAX_WAIT: u64 = 30;
+/// Events that one call looks at, where a filter lets few of them through.
+const MAX_SCANNED: usize = 20_000;
+/// Events in one read of the log.
+const PAGE: usize = 512;
+
+#[derive(Serialize)]
+pub(super) struct History {
+    events: Vec<Entry>,
+    /// Where a later call goes on.
+    cursor: String,
+    gap: Gaps,
+}
+
+#[derive(Serialize)]
+struct Entry {
+    position: Position,
+    event: Box<RawValue>,
+}
+
+/// `false`, or what is missing.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Gaps {
+    None(bool),
+    Some(Vec<Gap>),
+}
+
+/// The events after `from` up to and including `position` are gone.
+#[derive(Serialize)]
+struct Gap {
+    channel: String,
+    from: Position,
+    position: Position,
+}
+
+pub(super) async fn read(State(app): State<App>, RawQuery(query): RawQuery) -> Result<Json<History>, Problem> {
+    let mut selection = Selection::read(&app, query.as_deref().unwrap_or_default(), &["limit", "wait"])?;
+    let number = |name: &str, default: u64, max: u64| match selection.rest.get(name) {
+        None => Ok(default),
+        Some(text) => text.parse().ok().filter(|number| *number <= max).ok_or_else(|| {
+            Problem::new(Code::BadRequest, format!("{name} is a whole number up to {max}, not {text:?}"))
+        }),
+    };
+    let limit = number("limit", LIMIT as u64, MAX_LIMIT as u64)?.max(1) as usize;
+    let wait = Duration::from_secs(number("wait", 0, MAX_WAIT)?);
+    let since = selection.since.take().unwrap_or(Since::Start);
+    let mut reader = Reader { app: &app, limit, scanned: 0, events: Vec::new(), gaps: Vec::new() };
+    let mut streams = Vec::new();
+    for selected in selection.channels {
+        let of = since.of(&selected.name).unwrap_or(Since::Now);
+        let at = reader.begin(&selected, &of).await?;
+        streams.push((selected, at));
+    }
+    reader.fill(&mut streams).await?;
+    let deadline = Instant::now() + wait;
+    while reader.is_empty() && Instant::now() < deadline {
+        let moved =
+            streams.iter().map(|(selected, at)| Box::pin(app.progress.reached(selected.channel, at.offset + 1)));
+        // Where nothing comes, it is read once more: the logs may have been lost meanwhile.
+        let _ = timeout_at(deadline, select_all(moved)).await;
+        reader.scanned = 0;
+        reader.fill(&mut streams).await?;
+    }
+    let cursor: BTreeMap<_, _> = streams.into_iter().map(|(selected, at)| (selected.name, at)).collect();
+    let gap = if reader.gaps.is_empty() { Gaps::None(false) } else { Gaps::Some(reader.gaps) };
+    Ok(Json(History { events: reader.events, cursor: Cursor(cursor).to_string(), gap }))
+}
+
+/// Gathers what one answer brings.
+struct Reader<'a> {
+    app: &'a App,
+    limit: usize,
+    scanned: usize,
+    events: Vec<Entry>,
+    gaps: Vec<Gap>,
+}
+
+impl Reader<'_> {
+    fn is_empty(&self) -> bool {
+        self.events.is_empty() && self.gaps.is_empty()
+    }
+
+    /// Where reading a channel begins.
+    async fn begin(&mut self, selected: &Selected, since: &Since) -> Result<Position, Problem> {
+        let begin = replay::begin(&*self.app.broker, selected.channel, since).await.map_err(unavailable)?;
+        match begin {
+            Begin::After { position, lost } => {
+                if let Some(from) = lost {
+                    self.gap(selected, from, &position);
+                }
+                Ok(position)
+            }
+            Begin::Live { .. } => {
+                let log = self.app.broker.read(selected.channel, None, 0).await.map_err(unavailable)?;
+                Ok(Position::new(log.epoch, log.head))
+            }
+        }
+    }
+
+    /// Reads on in every channel: each its share of the answer first, so that a busy one does not keep out the others, then
+    /// what is left of it.
+    async fn fill(&mut self, streams: &mut [(Selected, Position)]) -> Result<(), Problem> {
+        let share = self.limit.div_ceil(streams.len().max(1));
+        for (selected, at) in streams.iter_mut() {
+            let most = (self.events.len() + share).min(self.limit);
+            self.read_on(selected, at, most).await?;
+        }
+        for (selected, at) in streams {
+            self.read_on(selected, at, self.limit).await?;
+        }
+        Ok(())
+    }
+
+    /// Reads on in a channel until there are `most` events in all, or no more in the log.
+    async fn read_on(&mut self, selected: &Selected, at: &mut Position, most: usize) -> Result<(), Problem> {
+        while self.events.len() < most && self.scanned < MAX_SCANNED {
+            let wanted = if selected.filter.is_empty() { most - self.events.len() } else { PAGE };
+            let page = self.app.broker.read(selected.channel, Some(at), wanted).await.map_err(unavailable)?;
+            if page.epoch != at.epoch || page.oldest > at.offset + 1 {
+                let lost = Position::new(page.epoch, page.oldest - 1);
+                self.gap(selected, std::mem::replace(at, lost.clone()), &lost);
+            }
+            if page.entries.is_empty() {
+                return Ok(());
+            }
+            for entry in page.entries {
+                if self.events.len() >= most {
+                    return Ok(());
+                }
+                self.scanned += 1;
+                at.offset = entry.offset;
+                let event = RawValue::from_string(entry.json.to_string()).map_err(broken)?;
+                if selected.lets(&event).map_err(broken)? {
+                    self.events.push(Entry { position: at.clone(), event });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn gap(&mut self, selected: &Selected, from: Position, position: &Position) {
+        self.gaps.push(Gap { channel: selected.name.clone(), from, position: position.clone() });
+    }
+}
+
+fn unavailable(error: Unavailable) -> Problem {
+    Problem::new(Code::BrokerUnavailable, "the broker is unavailable").with_cause(error.0)
+}
+
+fn broken(error: serde_json::Error) -> Problem {
+    Problem::new(Code::Internal, "an event in the log cannot be read").with_cause(error.to_string())
+}

@@ -1,0 +1,59 @@
+//! The log's way into a subscription that begins in the past: from whoever reads the log to the shard.
+
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::shard::Item;
+use super::{Delivery, Outbox};
+use crate::event::{ChannelId, Position};
+
+/// A connection's replay of one channel. What it is fed must go on where it stands.
+#[derive(Debug)]
+pub struct Feed {
+    pub(super) shard: mpsc::Sender<Item>,
+    pub(super) outbox: Arc<Outbox>,
+    pub(super) ticket: Ticket,
+    /// The channel.
+    pub channel: ChannelId,
+    /// Where the replay stands: the next step is after this.
+    pub position: Position,
+}
+
+/// Names a replay of a shard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ticket {
+    pub(super) slot: u32,
+    /// Slots are used again.
+    pub(super) serial: u64,
+}
+
+/// What became of a replay that was fed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fed {
+    /// It stands behind what is live: more is needed.
+    On,
+    /// It has come to what is live, and goes on by itself.
+    Live,
+    /// Nobody wants it any more.
+    Gone,
+}
+
+impl Feed {
+    /// Waits until the peer has taken what it was sent; false where it has gone.
+    pub async fn room(&self) -> bool {
+        self.outbox.drained().await
+    }
+
+    /// Brings the next steps of the channel: events one after the other, or a gap. Where they are ahead of what is live,
+    /// waits until that has come there.
+    pub async fn feed(&mut self, steps: Vec<Delivery>) -> Fed {
+        if let Some(last) = steps.last() {
+            self.position = last.position.clone();
+        }
+        let (done, fed) = oneshot::channel();
+        // A shard that has died feeds nobody.
+        let _ = self.shard.send(Item::Feed { ticket: self.ticket, steps, done }).await;
+        fed.await.unwrap_or(Fed::Gone)
+    }
+}

@@ -1,0 +1,210 @@
+use super::*;
+use crate::event::{Catalog, EventType};
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+const OWN: &str = r#"{"type":"object","properties":{
+    "name":{"type":["string","null"]},
+    "amount":{"type":"number"},
+    "open":{"type":"boolean"},
+    "tags":{"type":"array","items":{"type":["string","integer"]}},
+    "at":{"type":"object","properties":{"shop":{"type":"string"},"shelf":{"type":"integer"}}},
+    "labels":{"type":"object","additionalProperties":{"type":"string"}}}}"#;
+
+fn catalog() -> Catalog {
+    let mut catalog = Catalog::builtin();
+    catalog.add("own", OWN).unwrap();
+    catalog
+}
+
+fn own(catalog: &Catalog) -> &EventType {
+    catalog.get(catalog.channel("own").unwrap())
+}
+
+fn word() -> impl Strategy<Value = &'static str> {
+    prop::sample::select(vec!["", "a", "ab", "abc", "b", "é", "éa", "\"", "x\ny"])
+}
+
+/// A test of a field that can be a string.
+fn text() -> impl Strategy<Value = Value> {
+    prop_oneof![
+        word().prop_map(|one| json!(one)),
+        prop::collection::vec(word(), 1..4).prop_map(|many| json!(many)),
+        word().prop_map(|start| json!({ "prefix": start })),
+    ]
+}
+
+fn number() -> impl Strategy<Value = Value> {
+    prop_oneof![
+        (0..3).prop_map(|whole| json!(whole)),
+        (0..3).prop_map(|whole| json!(f64::from(whole))),
+        Just(json!([0, 2.0])),
+        Just(json!([1, 1.5, 1e20])),
+    ]
+}
+
+fn filters() -> impl Strategy<Value = Value> {
+    let tests = (
+        prop::option::of(prop_oneof![text(), Just(json!(null)), Just(json!([null, "a"]))]),
+        prop::option::weighted(0.3, number()),
+        prop::option::weighted(0.3, prop_oneof![Just(json!(true)), Just(json!([true, false]))]),
+        prop::option::weighted(0.3, prop_oneof![text(), Just(json!(["a", 1])), Just(json!(1.0))]),
+        prop::option::weighted(0.3, text()),
+        prop::option::weighted(0.2, (word(), text())),
+    );
+    tests.prop_map(|(name, amount, open, tags, shop, label)| {
+        let tests = [("name", name), ("amount", amount), ("open", open), ("tags", tags), ("at.shop", shop)];
+        let mut filter: serde_json::Map<String, Value> =
+            tests.into_iter().filter_map(|(field, test)| Some((field.to_owned(), test?))).collect();
+        filter.extend(label.map(|(name, test)| (format!("labels.{name}"), test)));
+        filter.into()
+    })
+}
+
+fn data() -> impl Strategy<Value = Value> {
+    let scalar = prop_oneof![word().prop_map(|text| json!(text)), Just(json!(null))];
+    let element = prop_oneof![
+        3 => word().prop_map(|text| json!(text)),
+        1 => (0..3).prop_map(|number| json!(number)),
+        1 => Just(json!([["a"], {"shop": "a"}])),
+    ];
+    let fields = (
+        prop::option::of(scalar),
+        prop::option::of(prop_oneof![(0..4).prop_map(|number| json!(number)), Just(json!(1.5)), Just(json!(1e20))]),
+        prop::option::of(any::<bool>()),
+        prop::option::of(prop::collection::vec(element, 0..5)),
+        prop::option::of(word().prop_map(|shop| json!({"shelf": 1, "shop": shop}))),
+        prop::option::of(prop::collection::hash_map(word(), word(), 0..3)),
+    );
+    fields.prop_map(|(name, amount, open, tags, at, labels)| {
+        let fields = [
+            ("other", Some(json!({"name": "a", "tags": ["a"]}))),
+            ("name", name),
+            ("amount", amount),
+            ("open", open.map(Value::from)),
+            ("tags", tags.map(Value::from)),
+            ("at", at),
+            ("labels", labels.map(|labels| json!(labels))),
+        ];
+        fields.into_iter().filter_map(|(field, value)| Some((field.to_owned(), value?))).collect()
+    })
+}
+
+/// An index, and what it is compared with: every subscription's filter, tried one after the other.
+#[derive(Default)]
+struct Both {
+    index: Index,
+    model: Vec<Option<(Arc<Filter>, Place)>>,
+}
+
+impl Both {
+    fn subscribe(&mut self, filter: &Value, event_type: &EventType) {
+        let filter = Arc::new(Filter::parse(filter, event_type).unwrap());
+        let place = self.index.insert(&filter, Member { peer: self.model.len() as u32, sub: 0 });
+        self.model.push(Some((filter, place)));
+    }
+
+    fn unsubscribe(&mut self, number: usize) {
+        if let Some((_, place)) = self.model[number].take()
+            && let Some(moved) = self.index.remove(place)
+        {
+            self.model[moved.peer as usize].as_mut().unwrap().1 = place;
+        }
+    }
+
+    fn agree_on(&mut self, data: &Value) {
+        let mut found = Vec::new();
+        self.index.matching(Some(&data.to_string()), |member| found.push(member.peer));
+        found.sort_unstable();
+        let wants =
+            |number: &u32| self.model[*number as usize].as_ref().is_some_and(|(filter, _)| filter.matches(data));
+        let expected: Vec<u32> = (0..self.model.len() as u32).filter(wants).collect();
+        assert_eq!(found, expected, "{data}");
+    }
+
+    /// Every filter is kept once, and nothing of what has left is kept.
+    fn is_tidy(&self) {
+        let left = || self.model.iter().flatten();
+        assert_eq!(self.index.everyone().count(), left().count());
+        let distinct: std::collections::HashSet<&Filter> =
+            left().map(|(filter, _)| &**filter).filter(|filter| !filter.is_empty()).collect();
+        assert_eq!(self.index.groups.len(), distinct.len());
+        assert_eq!(self.index.by_filter.len(), distinct.len());
+        assert_eq!(self.index.has_filters(), !distinct.is_empty());
+        let paths = distinct.iter().flat_map(|filter| filter.conditions()).map(|condition| &condition.path);
+        let paths: std::collections::HashSet<_> = paths.collect();
+        assert_eq!(self.index.fields.len(), paths.len());
+        let leads: usize = self.index.by_pivot.values().map(Leads::len).sum();
+        let keys: usize =
+            self.index.groups.iter().map(|(_, group)| self.index.keys.check(group.rule.pivot()).count()).sum();
+        assert_eq!(leads, keys);
+        let pivots = |pivots: &Pivots| pivots.values + pivots.prefixes.values().sum::<usize>();
+        assert_eq!(self.index.pivots.iter().map(pivots).sum::<usize>(), distinct.len());
+    }
+}
+
+proptest! {
+    /// Against the naive model, while subscriptions come and go.
+    #[test]
+    fn finds_just_the_subscriptions_whose_filter_matches(
+        first in prop::collection::vec(filters(), 1..20),
+        removed in prop::collection::vec(any::<prop::sample::Index>(), 0..20),
+        then in prop::collection::vec(filters(), 0..10),
+        events in prop::collection::vec(data(), 1..8),
+    ) {
+        let catalog = catalog();
+        let mut both = Both::default();
+        first.iter().for_each(|filter| both.subscribe(filter, own(&catalog)));
+        both.is_tidy();
+        events.iter().for_each(|event| both.agree_on(event));
+        for removed in removed {
+            both.unsubscribe(removed.index(both.model.len()));
+        }
+        both.is_tidy();
+        events.iter().for_each(|event| both.agree_on(event));
+        then.iter().for_each(|filter| both.subscribe(filter, own(&catalog)));
+        both.is_tidy();
+        events.iter().for_each(|event| both.agree_on(event));
+        (0..both.model.len()).for_each(|number| both.unsubscribe(number));
+        both.is_tidy();
+    }
+}
+
+/// What an event is tried with must not grow with those who watch something else, whatever they have in common.
+#[test]
+fn what_all_filters_say_is_not_what_they_are_found_by() {
+    let catalog = catalog();
+    let mut both = Both::default();
+    for number in 0..200 {
+        let name = format!("{number:03}");
+        both.subscribe(&json!({ "amount": 1, "name": name }), own(&catalog));
+        both.subscribe(&json!({ "amount": 1, "at.shop": { "prefix": name } }), own(&catalog));
+    }
+    assert!(both.index.by_pivot.values().all(|leads| leads.len() == 1));
+    both.agree_on(&json!({ "amount": 1, "name": "007", "at": { "shop": "0071" } }));
+}
+
+/// Many are under one filter, and they come and go.
+#[test]
+fn many_under_one_filter_are_one_group() {
+    let catalog = catalog();
+    let mut both = Both::default();
+    for _ in 0..1_000 {
+        both.subscribe(&json!({ "name": "a" }), own(&catalog));
+    }
+    both.is_tidy();
+    for number in (0..1_000).filter(|number| number % 10 != 3) {
+        both.unsubscribe(number);
+    }
+    both.is_tidy();
+    both.agree_on(&json!({ "name": "a" }));
+    let group = both.index.groups.iter().next().unwrap().1;
+    assert!(group.members.capacity() <= 400, "{}: memory is given back", group.members.capacity());
+}
+
+/// A hundred thousand subscriptions that each watch something else are a hundred thousand of these.
+#[test]
+fn a_group_is_small() {
+    assert!(size_of::<Group>() <= 64, "{}", size_of::<Group>());
+    assert!(size_of::<Leads>() <= 16, "{}", size_of::<Leads>());
+}

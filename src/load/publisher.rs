@@ -1,0 +1,54 @@
+//! A publisher: one kept-alive connection, one request after the other.
+
+use std::io;
+use std::net::SocketAddr;
+
+use http_body_util::{BodyExt, Full};
+use hyper::body::Bytes;
+use hyper::client::conn::http1::{self, SendRequest};
+use hyper::{Request, StatusCode};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+
+/// A connection for publishing.
+#[derive(Debug)]
+pub struct Publisher {
+    requests: SendRequest<Full<Bytes>>,
+    host: String,
+    path: String,
+}
+
+impl Publisher {
+    /// Connects; requests go to `path`.
+    ///
+    /// # Errors
+    /// Where nobody listens there.
+    pub async fn connect(address: SocketAddr, path: &str) -> io::Result<Self> {
+        let stream = TcpStream::connect(address).await?;
+        stream.set_nodelay(true)?;
+        let (requests, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(io::Error::other)?;
+        // It ends with the connection.
+        tokio::spawn(connection);
+        Ok(Self { requests, host: address.to_string(), path: path.into() })
+    }
+
+    /// Publishes one JSON body and reads the answer.
+    ///
+    /// # Errors
+    /// Where the connection breaks, or the answer is not one of success.
+    pub async fn publish(&mut self, body: impl Into<Bytes>) -> io::Result<Bytes> {
+        let request = Request::post(&self.path)
+            .header("host", &self.host)
+            .header("content-type", "application/json")
+            .body(Full::new(body.into()))
+            .map_err(io::Error::other)?;
+        self.requests.ready().await.map_err(io::Error::other)?;
+        let response = self.requests.send_request(request).await.map_err(io::Error::other)?;
+        let status: StatusCode = response.status();
+        let body = response.into_body().collect().await.map_err(io::Error::other)?.to_bytes();
+        if !status.is_success() {
+            return Err(io::Error::other(format!("{status}: {}", String::from_utf8_lossy(&body))));
+        }
+        Ok(body)
+    }
+}

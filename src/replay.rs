@@ -1,0 +1,118 @@
+//! From the broker's log to one connection: what a subscription with `since` is owed, until it has come to what is live.
+//!
+//! A replay goes at the pace of its peer: the next part of the log is read when the last was taken, so that nobody is
+//! closed for being behind, and one that never catches up is served from the log for ever. What the log no longer has
+//! becomes a gap.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::broker::{Broker, Page, Unavailable};
+use crate::event::{Catalog, ChannelId, Position, Since};
+use crate::hub::{Begin, Delivery, Fed, Feed};
+use crate::protocol::event_frame;
+
+/// Events in one read of the log.
+const PAGE: usize = 512;
+/// Between two attempts to read a log that cannot be read, or to find what is not there yet.
+const RETRY: Duration = Duration::from_millis(200);
+/// What a client says in one breath may come in pieces: its subscriptions to one channel begin together.
+const BREATH: Duration = Duration::from_millis(10);
+
+/// Where a subscription with `since` begins.
+///
+/// # Errors
+/// Where the log cannot be read.
+pub async fn begin(broker: &dyn Broker, channel: ChannelId, since: &Since) -> Result<Begin, Unavailable> {
+    let log = broker.read(channel, None, 0).await?;
+    let first = Position::new(log.epoch.clone(), log.oldest - 1);
+    let head = Position::new(log.epoch, log.head);
+    let after = |position| Begin::After { position, lost: None };
+    Ok(match since {
+        Since::Now | Since::Cursor(_) => Begin::Live { recovered: true },
+        Since::Start => after(first),
+        Since::Taken(moment) => after(broker.taken(channel, *moment).await?),
+        Since::After(position) => {
+            let kept = position.same_epoch(&first) && position.offset >= first.offset;
+            match kept {
+                true if position.offset <= head.offset => after(position.clone()),
+                // It claims to have seen what the log has not. That is said, and proves nothing: anybody can write a position.
+                true => Begin::After { position: head, lost: Some(position.clone()) },
+                false => Begin::After { position: first, lost: Some(position.clone()) },
+            }
+        }
+    })
+}
+
+/// Feeds a subscription until it is live, or nobody wants it any more. Steps come to at most `chunk` bytes at a time.
+pub async fn run(broker: Arc<dyn Broker>, catalog: Arc<Catalog>, mut feed: Feed, chunk: usize) {
+    tokio::time::sleep(BREATH).await;
+    let name = catalog.get(feed.channel).name.clone();
+    let mut limit = PAGE;
+    while feed.room().await {
+        let page = match broker.read(feed.channel, Some(&feed.position), limit).await {
+            Ok(page) => page,
+            Err(error) => {
+                tracing::debug!(channel = %name, %error, "a replay cannot read the log; trying on");
+                // On a slow link less may come in time.
+                limit = (limit / 2).max(1);
+                tokio::time::sleep(RETRY).await;
+                continue;
+            }
+        };
+        limit = PAGE;
+        let stuck = page.entries.is_empty();
+        for steps in chunks(steps(&feed, &name, page), chunk) {
+            if !feed.room().await {
+                return;
+            }
+            match feed.feed(steps).await {
+                Fed::On => {}
+                Fed::Live | Fed::Gone => return,
+            }
+        }
+        if stuck {
+            tokio::time::sleep(RETRY).await;
+        }
+    }
+}
+
+/// What a page says to one who stands where the feed stands.
+fn steps(feed: &Feed, name: &str, page: Page) -> Vec<Delivery> {
+    let mut at = feed.position.clone();
+    let mut steps = Vec::with_capacity(page.entries.len() + 1);
+    if page.epoch != at.epoch || page.oldest > at.offset + 1 {
+        let lost = Position::new(page.epoch, page.oldest - 1);
+        steps.push(Delivery::gap(feed.channel, name, at, lost.clone()));
+        at = lost;
+    }
+    for entry in page.entries {
+        if entry.offset != at.offset + 1 {
+            continue;
+        }
+        at.offset = entry.offset;
+        let text = event_frame(&at, &entry.json);
+        steps.push(Delivery::event(feed.channel, at.clone(), &text));
+    }
+    steps
+}
+
+/// In parts of at most so many bytes, but for a step that is larger alone. At least one, which may be empty.
+fn chunks(steps: Vec<Delivery>, bytes: usize) -> Vec<Vec<Delivery>> {
+    let mut chunks = vec![Vec::new()];
+    let mut size = 0;
+    for step in steps {
+        size += step.size();
+        if size > bytes
+            && let Some(last) = chunks.last()
+            && !last.is_empty()
+        {
+            size = step.size();
+            chunks.push(Vec::new());
+        }
+        if let Some(last) = chunks.last_mut() {
+            last.push(step);
+        }
+    }
+    chunks
+}

@@ -1,0 +1,133 @@
+//! `GET /v1/events`: pages of the log, cursors, filters, gaps, and waiting for what is new.
+
+use serde_json::{Value, json};
+
+use crate::support::each_broker::{TestBroker, over_each_broker};
+use crate::support::events::{offset, order, place, sale};
+use crate::support::http::Answer;
+use crate::support::node::Node;
+use crate::support::within;
+
+over_each_broker!(
+    pages_follow_each_other_by_their_cursor,
+    several_channels_share_an_answer,
+    a_filter_lets_through_what_it_says,
+    what_the_log_no_longer_has_is_a_gap,
+    a_call_waits_for_what_is_new,
+    a_call_that_waits_in_vain_says_so,
+    what_cannot_be_answered_is_refused,
+);
+
+async fn history(node: &Node, query: &[(&str, &str)]) -> Value {
+    let query = url(query);
+    let answer = node.get(&format!("/v1/events?{query}")).await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    answer.json()
+}
+
+fn url(query: &[(&str, &str)]) -> String {
+    url::form_urlencoded::Serializer::new(String::new()).extend_pairs(query).finish()
+}
+
+fn offsets(page: &Value) -> Vec<u64> {
+    page["events"].as_array().unwrap().iter().map(|one| offset(one["position"].as_str().unwrap())).collect()
+}
+
+async fn publish(node: &Node, count: usize) -> Vec<String> {
+    let events: Vec<Value> = (0..count).map(|n| sale(&n.to_string())).collect();
+    node.publish(&json!(events)).await.into_iter().map(|accepted| accepted.position).collect()
+}
+
+async fn pages_follow_each_other_by_their_cursor(broker: TestBroker) {
+    let node = broker.node().await;
+    publish(&node, 250).await;
+    let mut since = "start".to_owned();
+    let mut found = Vec::new();
+    for expected in [100, 100, 50, 0] {
+        let page = history(&node, &[("channel", "inventory-change"), ("since", &since)]).await;
+        assert_eq!((offsets(&page).len(), &page["gap"]), (expected, &json!(false)));
+        found.extend(offsets(&page));
+        since = page["cursor"].as_str().unwrap().to_owned();
+    }
+    assert_eq!(found, (1..=250).collect::<Vec<_>>());
+    // At the head is where a later call goes on.
+    publish(&node, 1).await;
+    assert_eq!(offsets(&history(&node, &[("channel", "inventory-change"), ("since", &since)]).await), [251]);
+    let event = &history(&node, &[("channel", "inventory-change"), ("limit", "1")]).await["events"][0]["event"];
+    assert_eq!((&event["type"], &event["data"]["productId"]), (&json!("inventory-change"), &json!("0")));
+}
+
+async fn several_channels_share_an_answer(broker: TestBroker) {
+    let node = broker.node().await;
+    publish(&node, 30).await;
+    node.publish(&json!([order("1"), order("2")])).await;
+    let page = history(&node, &[("limit", "10")]).await;
+    let types: Vec<_> = page["events"].as_array().unwrap().iter().map(|one| one["event"]["type"].clone()).collect();
+    assert_eq!(types.len(), 10);
+    assert_eq!(types.iter().filter(|kind| **kind == "order-status").count(), 2, "a busy channel keeps none out");
+    let rest = history(&node, &[("since", page["cursor"].as_str().unwrap()), ("limit", "1000")]).await;
+    assert_eq!(offsets(&rest).len(), 22);
+}
+
+async fn a_filter_lets_through_what_it_says(broker: TestBroker) {
+    let node = broker.node().await;
+    publish(&node, 600).await;
+    let page = history(&node, &[("channel", "inventory-change"), ("where", r#"{"productId":["7","599"]}"#)]).await;
+    assert_eq!(offsets(&page), [8, 600]);
+    // Without a channel: those that have the field.
+    let page = history(&node, &[("where", r#"{"productId":"7"}"#)]).await;
+    assert_eq!(offsets(&page), [8]);
+}
+
+async fn what_the_log_no_longer_has_is_a_gap(broker: TestBroker) {
+    let node = broker.node_with(|config| config.broker.log_max_events = 50).await;
+    let first = publish(&node, 1).await.remove(0);
+    publish(&node, 299).await;
+    let page = history(&node, &[("channel", "inventory-change"), ("since", &first)]).await;
+    let position = format!("{}:250", place(&first).0);
+    assert_eq!(page["gap"], json!([{ "channel": "inventory-change", "from": first, "position": position }]));
+    assert_eq!(offsets(&page), (251..=300).collect::<Vec<_>>());
+}
+
+async fn a_call_waits_for_what_is_new(broker: TestBroker) {
+    let node = broker.node().await;
+    let head = publish(&node, 1).await.remove(0);
+    let query = [("channel", "inventory-change"), ("since", &*head), ("wait", "30"), ("where", r#"{"productId":"b"}"#)];
+    let waiting = history(&node, &query);
+    let publishing = async {
+        // Not what it waits for, then what it waits for.
+        node.publish(&sale("a")).await;
+        node.publish(&sale("b")).await;
+    };
+    let (page, ()) = within("the answer", async { tokio::join!(waiting, publishing) }).await;
+    assert_eq!(offsets(&page), [3]);
+}
+
+async fn a_call_that_waits_in_vain_says_so(broker: TestBroker) {
+    let node = broker.node().await;
+    let page = history(&node, &[("channel", "inventory-change"), ("since", "now"), ("wait", "1")]).await;
+    assert_eq!((offsets(&page).len(), &page["gap"]), (0, &json!(false)));
+    publish(&node, 1).await;
+    let page = history(&node, &[("channel", "inventory-change"), ("since", page["cursor"].as_str().unwrap())]).await;
+    assert_eq!(offsets(&page), [1]);
+}
+
+async fn what_cannot_be_answered_is_refused(broker: TestBroker) {
+    let node = broker.node().await;
+    for (query, status, code) in [
+        (&[("channel", "inventory-chang")][..], 422, "unknown-channel"),
+        (&[("channel", "inventory-change"), ("since", "yesterday")], 422, "invalid-position"),
+        (&[("channel", "inventory-change"), ("since", "order-status=k3:1")], 422, "invalid-position"),
+        (&[("since", "k3:1")], 422, "invalid-position"),
+        (&[("channel", "inventory-change"), ("where", r#"{"nope":1}"#)], 422, "unknown-field"),
+        (&[("where", r#"{"nope":1}"#)], 422, "unknown-field"),
+        (&[("channel", "inventory-change"), ("where", "[]")], 422, "invalid-filter"),
+        (&[("channel", "inventory-change"), ("where", "{")], 422, "invalid-filter"),
+        (&[("limit", "1001")], 400, "bad-request"),
+        (&[("wait", "31")], 400, "bad-request"),
+        (&[("were", "{}")], 400, "bad-request"),
+    ] {
+        let answer: Answer = node.get(&format!("/v1/events?{}", url(query))).await;
+        answer.problem(status, code);
+    }
+}

@@ -1,0 +1,59 @@
+//! Several publishers share a call to Redis: each is told what became of its own batch, whatever became of the others'.
+
+use futures_util::future::join_all;
+
+use crate::support::broker::{Node, offsets};
+use crate::support::redis::Redis;
+
+const STOCK: &str = "inventory-change";
+const ORDERS: &str = "order-status";
+
+/// Takes the place of the log of [`ORDERS`].
+fn break_orders(redis: &Redis) {
+    redis.cli(&["set", "tidings:default:order-status:log", "no stream"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_broken_channel_is_no_matter_of_the_others() {
+    let redis = Redis::start();
+    let node = Node::on_redis(redis.port).await;
+    break_orders(&redis);
+    let events: Vec<_> = (0..600).map(|i| node.event([STOCK, ORDERS][i % 2], &i.to_string())).collect();
+    let outcomes = join_all(events.iter().map(|event| node.broker.append(std::slice::from_ref(event)))).await;
+    let mut taken = Vec::new();
+    for (event, outcome) in events.iter().zip(outcomes) {
+        match outcome {
+            Ok(appended) => {
+                assert_eq!((event.channel, appended.len(), appended[0].duplicate), (node.channel(STOCK), 1, false));
+                taken.push(appended[0].position.offset);
+            }
+            Err(error) => {
+                assert_eq!(event.channel, node.channel(ORDERS));
+                assert!(error.0.starts_with("WRONGTYPE"), "{error}");
+            }
+        }
+    }
+    taken.sort_unstable();
+    assert_eq!(taken, (1..=300).collect::<Vec<_>>());
+    redis.cli(&["del", "tidings:default:order-status:log"]);
+    let again: Vec<_> = events.iter().filter(|event| event.channel == node.channel(ORDERS)).cloned().collect();
+    let appended = node.broker.append(&again).await.unwrap();
+    assert!(appended.iter().all(|appended| !appended.duplicate), "nothing of what was refused is remembered");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_a_batch_that_fails_midway_a_prefix_is_in_the_log() {
+    let redis = Redis::start();
+    let mut node = Node::on_redis(redis.port).await;
+    break_orders(&redis);
+    let batch = [(STOCK, "a"), (STOCK, "b"), (ORDERS, "c"), (STOCK, "d")].map(|(channel, id)| node.event(channel, id));
+    let error = node.broker.append(&batch).await.unwrap_err();
+    assert!(error.0.starts_with("WRONGTYPE"), "{error}");
+    let first = node.hint().await.1.unwrap();
+    let start = tidings::event::Position { offset: 0, ..first };
+    assert_eq!(offsets(&node.read(STOCK, Some(&start), 10).await), [1, 2]);
+    redis.cli(&["del", "tidings:default:order-status:log"]);
+    let appended = node.broker.append(&batch).await.unwrap();
+    let found: Vec<_> = appended.iter().map(|appended| (appended.position.offset, appended.duplicate)).collect();
+    assert_eq!(found, [(1, true), (2, true), (1, false), (3, false)]);
+}

@@ -1,0 +1,198 @@
+//! `GET /v1/stream`: Server-Sent Events, and how a stream goes on after its last id.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::support::each_broker::{TestBroker, over_each_broker};
+use crate::support::events::{offset, order, place, sale};
+use crate::support::http::Answer;
+use crate::support::node::Node;
+use crate::support::within;
+
+over_each_broker!(
+    events_come_as_they_are_published,
+    a_stream_goes_on_after_its_last_id,
+    several_channels_go_on_after_one_id_under_load,
+    what_the_log_no_longer_has_is_a_gap_event,
+    a_filter_holds_and_heartbeats_move_the_id,
+    a_drain_ends_the_stream_in_good_order,
+    what_cannot_be_streamed_is_refused,
+);
+
+/// An event stream, read as EventSource reads it.
+struct Stream {
+    response: reqwest::Response,
+    read: String,
+    last_id: String,
+    retry: Option<u64>,
+}
+
+#[derive(Debug)]
+struct Event {
+    kind: String,
+    data: Value,
+}
+
+impl Stream {
+    async fn open(node: &Node, query: &str, last_id: &str) -> Self {
+        let mut request = reqwest::Client::new().get(node.url(&format!("/v1/stream?{query}")));
+        if !last_id.is_empty() {
+            request = request.header("Last-Event-ID", last_id);
+        }
+        let response = within("the stream", request.send()).await.unwrap();
+        assert_eq!(response.status(), 200);
+        assert_eq!(response.headers()["content-type"], "text/event-stream");
+        assert!(response.headers().contains_key("x-request-id"));
+        Self { response, read: String::new(), last_id: last_id.to_owned(), retry: None }
+    }
+
+    /// The next block, and the event in it where it has one; nothing at the end.
+    async fn block(&mut self) -> Option<Option<Event>> {
+        let end = loop {
+            if let Some(end) = self.read.find("\n\n") {
+                break end + 2;
+            }
+            let chunk = within("a block", self.response.chunk()).await.unwrap()?;
+            self.read.push_str(std::str::from_utf8(&chunk).unwrap());
+        };
+        let block: String = self.read.drain(..end).collect();
+        let (mut kind, mut data) = (String::new(), String::new());
+        for line in block.lines() {
+            match line.split_once(": ").unwrap_or((line, "")) {
+                ("id", id) => self.last_id = id.to_owned(),
+                ("event", name) => kind = name.to_owned(),
+                ("data", text) => data.push_str(text),
+                ("retry", time) => self.retry = time.parse().ok(),
+                ("" | ":", _) => {}
+                other => panic!("{other:?}"),
+            }
+        }
+        Some((!data.is_empty()).then(|| Event { kind, data: serde_json::from_str(&data).unwrap() }))
+    }
+
+    async fn event(&mut self) -> Event {
+        loop {
+            if let Some(event) = self.block().await.expect("the stream goes on") {
+                return event;
+            }
+        }
+    }
+}
+
+async fn publish(node: &Node, count: usize) -> String {
+    let events: Vec<Value> = (0..count).map(|n| sale(&n.to_string())).collect();
+    node.publish(&json!(events)).await.pop().unwrap().position
+}
+
+async fn events_come_as_they_are_published(broker: TestBroker) {
+    let node = broker.node().await;
+    let mut stream = Stream::open(&node, "channel=inventory-change", "").await;
+    let head = publish(&node, 3).await;
+    for expected in 0..3 {
+        let event = stream.event().await;
+        assert_eq!((event.kind.as_str(), &event.data["type"]), ("inventory-change", &json!("inventory-change")));
+        assert_eq!(event.data["data"]["productId"], expected.to_string());
+    }
+    assert_eq!(stream.last_id, format!("inventory-change={head}"));
+    assert_eq!(node.channel("inventory-change").await["subscribers"], 1);
+}
+
+async fn a_stream_goes_on_after_its_last_id(broker: TestBroker) {
+    let node = broker.node().await;
+    publish(&node, 10).await;
+    let mut stream = Stream::open(&node, "channel=inventory-change&since=start", "").await;
+    for _ in 0..4 {
+        stream.event().await;
+    }
+    let last_id = stream.last_id.clone();
+    drop(stream);
+    publish(&node, 2).await;
+    let mut stream = Stream::open(&node, "channel=inventory-change&since=start", &last_id).await;
+    for expected in 4..12 {
+        assert_eq!(stream.event().await.data["data"]["productId"], (expected % 10).to_string());
+    }
+}
+
+async fn several_channels_go_on_after_one_id_under_load(broker: TestBroker) {
+    const ALL: usize = 600;
+    let node = broker.node().await;
+    let publishing = async {
+        for number in 0..ALL {
+            node.publish(&json!([sale(&number.to_string()), order(&number.to_string())])).await;
+        }
+    };
+    let reading = async {
+        let mut last_id = String::new();
+        let mut next = [0, 0];
+        while next != [ALL, ALL] {
+            let query = "channel=inventory-change&channel=order-status&since=start";
+            let mut stream = Stream::open(&node, query, &last_id).await;
+            // Cut off again and again.
+            for _ in 0..97 {
+                if next == [ALL, ALL] {
+                    break;
+                }
+                let event = stream.event().await;
+                let (channel, key) = if event.kind == "order-status" { (1, "orderId") } else { (0, "productId") };
+                assert_eq!(event.data["data"][key], next[channel].to_string(), "{}", event.kind);
+                next[channel] += 1;
+            }
+            last_id = stream.last_id.clone();
+        }
+    };
+    tokio::join!(publishing, reading);
+}
+
+async fn what_the_log_no_longer_has_is_a_gap_event(broker: TestBroker) {
+    let node = broker.node_with(|config| config.broker.log_max_events = 50).await;
+    let first = publish(&node, 1).await;
+    for _ in 0..3 {
+        publish(&node, 100).await;
+    }
+    let mut stream = Stream::open(&node, &format!("channel=inventory-change&since={first}"), "").await;
+    let gap = stream.event().await;
+    let position = format!("{}:251", place(&first).0);
+    let frame = json!({"type": "gap", "channel": "inventory-change", "from": first, "position": position});
+    assert_eq!((gap.kind.as_str(), gap.data), ("gap", frame));
+    assert_eq!(stream.last_id, format!("inventory-change={position}"));
+    assert_eq!(stream.event().await.data["data"]["productId"], "50");
+}
+
+async fn a_filter_holds_and_heartbeats_move_the_id(broker: TestBroker) {
+    let node = broker.node_with(|config| config.websocket.heartbeat = Duration::from_millis(100)).await;
+    let mut stream = Stream::open(&node, "channel=inventory-change&where=%7B%22productId%22%3A%227%22%7D", "").await;
+    publish(&node, 100).await;
+    assert_eq!(stream.event().await.data["data"]["productId"], "7");
+    within("a heartbeat at the head", async {
+        while stream.last_id.rsplit(':').next() != Some("100") {
+            assert!(stream.block().await.expect("the stream goes on").is_none());
+        }
+    })
+    .await;
+}
+
+async fn a_drain_ends_the_stream_in_good_order(broker: TestBroker) {
+    let mut node = broker.node().await;
+    let mut stream = Stream::open(&node, "channel=inventory-change", "").await;
+    publish(&node, 1).await;
+    stream.event().await;
+    node.begin_stop();
+    // Not cut off in the middle of a chunk, which would be an error here.
+    while stream.block().await.is_some() {}
+    assert!(stream.retry.is_some());
+}
+
+async fn what_cannot_be_streamed_is_refused(broker: TestBroker) {
+    let node = broker.node().await;
+    for (query, status, code) in [
+        ("channel=inventory-chang", 422, "unknown-channel"),
+        ("channel=inventory-change&since=yesterday", 422, "invalid-position"),
+        ("channel=inventory-change&where=%7B%22nope%22%3A1%7D", 422, "unknown-field"),
+        ("chanel=inventory-change", 400, "bad-request"),
+    ] {
+        let answer: Answer = node.get(&format!("/v1/stream?{query}")).await;
+        answer.problem(status, code);
+    }
+    assert_eq!(offset(node.channel("inventory-change").await["position"].as_str().unwrap()), 0);
+}
