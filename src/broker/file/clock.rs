@@ -157,6 +157,21 @@ mod tests {
     }
 
     #[test]
+    fn a_time_of_day_is_an_age() {
+        let clock = Clock::resume(None, WALL + 10 * HOUR, &Reading::now());
+        let at = |millis: i64| clock.when(event::Moment::At(wall() as i64 + millis));
+        let ago = |millis| clock.when(event::Moment::Ago(Duration::from_millis(millis)));
+        let hour = HOUR as i64;
+        for (time, expected) in [(at(-hour), -hour), (ago(HOUR), -hour), (at(hour), hour), (ago(0), 0)] {
+            // As long as this takes.
+            let now = clock.now() as i64;
+            assert!((now - hour / 2..=now + hour / 2).contains(&(time as i64 - expected)), "{time} of {now}");
+        }
+        assert_eq!(clock.when(event::Moment::At(i64::MIN)), 0);
+        assert!(clock.when(event::Moment::At(i64::MAX)) > clock.now());
+    }
+
+    #[test]
     fn it_never_goes_back_behind_the_newest_event() {
         let newest = WALL + HOUR;
         for last in [None, Some(begun().moment(reading(WALL, 1_000, "one")))] {

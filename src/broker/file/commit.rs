@@ -2,13 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use super::clock::{LogTime, millis};
-use super::logs::{Head, Logs};
+use rusqlite::Connection;
+
+use super::clock::millis;
 use super::opened::Opened;
-use super::rows::{self, Seen};
+use super::reading::Retention;
+use super::rows::{self, Channel, Seen};
 use super::store::Failure;
 use crate::broker::{Appended, Limits};
-use crate::event::{ChannelId, Event, Position};
+use crate::event::{Event, Position};
 
 /// How many events a channel takes between two deletions of old ones.
 const TRIM_EVERY: u64 = 64;
@@ -19,7 +21,6 @@ const TRIM_IDLE: u64 = 4_096;
 
 /// What was committed.
 pub(super) struct Committed {
-    pub time: LogTime,
     /// For each publisher, for each of its events.
     pub answers: Vec<Vec<Appended>>,
     /// Events that were new.
@@ -27,72 +28,91 @@ pub(super) struct Committed {
 }
 
 /// Appends the events of several publishers, all or none.
-pub(super) fn commit(
-    opened: &mut Opened,
-    logs: &Logs,
-    limits: &Limits,
-    group: &[&[Event]],
-) -> Result<Committed, Failure> {
-    let time = opened.clock.now();
+pub(super) fn commit(opened: &mut Opened, limits: &Limits, group: &[&[Event]]) -> Result<Committed, Failure> {
+    let Opened { store, clock, channels, .. } = opened;
+    let time = clock.now();
     let window = millis(limits.dedup_window);
-    let mut heads: BTreeMap<ChannelId, (Head, u64)> = BTreeMap::new();
-    let mut deleted = Vec::new();
-    let answers = opened.store.write(|to| {
+    let retention = Retention::now(limits, clock);
+    // Each channel that is written to, as it will be, and how many events are new in it.
+    let mut written: BTreeMap<usize, (Channel, u64)> = BTreeMap::new();
+    let answers = store.write(|to| {
         let mut answers = Vec::with_capacity(group.len());
         for events in group {
             let mut answer = Vec::with_capacity(events.len());
             for event in *events {
-                let (head, new) = heads.entry(event.channel).or_insert_with(|| (logs.head(event.channel), 0));
-                let here = Seen { offset: head.head + 1, time };
-                let before = rows::take_id(to, head.number, &event.id, here)?;
-                if let Some(before) = before {
+                let index = event.channel.0 as usize;
+                let (channel, new) = written.entry(index).or_insert_with(|| (channels[index].clone(), 0));
+                let here = Seen { offset: channel.head + 1, time };
+                if let Some(before) = rows::take_id(to, channel.number, &event.id, here)? {
                     // One of an epoch that is lost is new here.
-                    if (head.base + 1..=head.head).contains(&before.offset) && time <= before.time + window {
-                        let position = Position::new(head.epoch.clone(), before.offset);
+                    if (channel.base + 1..=channel.head).contains(&before.offset) && time <= before.time + window {
+                        let position = Position::new(channel.epoch.clone(), before.offset);
                         answer.push(Appended { position, duplicate: true });
                         continue;
                     }
-                    rows::take_id_again(to, head.number, &event.id, here)?;
+                    rows::take_id_again(to, channel.number, &event.id, here)?;
                 }
-                rows::add(to, head.number, here.offset, time, &event.json)?;
-                (head.head, *new) = (here.offset, *new + 1);
-                answer.push(Appended { position: Position::new(head.epoch.clone(), here.offset), duplicate: false });
+                rows::add(to, channel.number, here.offset, time, &event.json)?;
+                (channel.head, *new) = (here.offset, *new + 1);
+                answer.push(Appended { position: Position::new(channel.epoch.clone(), here.offset), duplicate: false });
             }
             answers.push(answer);
         }
-        for (&channel, &(ref head, new)) in heads.iter().filter(|(_, (head, new))| head.head % TRIM_EVERY < *new) {
-            let most = TRIM_LEAST.max(2 * new);
+        for (channel, new) in written.values_mut().filter(|(channel, new)| channel.head % TRIM_EVERY < *new) {
+            let most = TRIM_LEAST.max(2 * *new);
             rows::forget_ids(to, time.saturating_sub(window), most)?;
-            if let Some(offsets) = logs.leftover(channel, most) {
-                deleted.push((channel, *offsets.end()));
-                rows::forget_events(to, head.number, offsets)?;
-            }
+            forget(to, channel, retention, most)?;
         }
         Ok(answers)
     })?;
-    deleted.into_iter().for_each(|(channel, last)| logs.deleted(channel, last));
-    Ok(Committed { time, answers, new: heads.values().map(|(_, new)| new).sum() })
+    let new = written.values().map(|(_, new)| new).sum();
+    written.into_iter().for_each(|(index, (channel, _))| channels[index] = channel);
+    Ok(Committed { answers, new })
 }
 
 /// Deletes what is too old in channels to which nothing comes.
-pub(super) fn trim(opened: &mut Opened, logs: &Logs, limits: &Limits) -> Result<(), Failure> {
-    for search in logs.ageing() {
-        let channel = search.channel();
-        let found = opened.store.read(|from| search.run(from))?;
-        logs.learn(channel, &found);
-    }
-    let before = opened.clock.now().saturating_sub(millis(limits.dedup_window));
-    let leftover: Vec<_> =
-        logs.channels().filter_map(|channel| Some((channel, logs.leftover(channel, TRIM_IDLE)?))).collect();
-    if leftover.is_empty() && !opened.store.read(|from| rows::has_old_ids(from, before))? {
+pub(super) fn trim(opened: &mut Opened, limits: &Limits) -> Result<(), Failure> {
+    let Opened { store, clock, channels, .. } = opened;
+    let before = clock.now().saturating_sub(millis(limits.dedup_window));
+    let retention = Retention::now(limits, clock);
+    let old = store.read(|from| {
+        let mut old = rows::has_old_ids(from, before)?;
+        for channel in channels.iter() {
+            old |= last_leftover(from, channel, retention, TRIM_IDLE)?.is_some();
+        }
+        Ok(old)
+    })?;
+    if !old {
         return Ok(());
     }
-    opened.store.write(|to| {
-        for (channel, offsets) in &leftover {
-            rows::forget_events(to, logs.head(*channel).number, offsets.clone())?;
+    let mut after = channels.clone();
+    store.write(|to| {
+        for channel in &mut after {
+            forget(to, channel, retention, TRIM_IDLE)?;
         }
         rows::forget_ids(to, before, TRIM_IDLE)
     })?;
-    leftover.into_iter().for_each(|(channel, offsets)| logs.deleted(channel, *offsets.end()));
+    *channels = after;
     Ok(())
+}
+
+/// Deletes what is in the store but no part of the log any more, the oldest first, at most so many.
+fn forget(to: &Connection, channel: &mut Channel, retention: Retention, most: u64) -> Result<(), Failure> {
+    if let Some(last) = last_leftover(to, channel, retention, most)? {
+        rows::forget_events(to, channel.number, channel.first..=last)?;
+        channel.first = last + 1;
+    }
+    Ok(())
+}
+
+/// The last offset to delete, if there is any. Never the newest event's: it says how far the channel has come.
+fn last_leftover(
+    from: &Connection,
+    channel: &Channel,
+    retention: Retention,
+    most: u64,
+) -> Result<Option<u64>, Failure> {
+    let oldest = retention.oldest(from, channel)?;
+    let last = (oldest - 1).min(channel.head.saturating_sub(1)).min((channel.first + most).saturating_sub(1));
+    Ok((channel.first <= last).then_some(last))
 }

@@ -1,15 +1,15 @@
 //! A log in a directory: embedded, for one daemon, there again after a restart or a `kill -9`.
 //!
-//! A [`writer`] thread appends to an SQLite database ([`store`], [`rows`]), all that waits in one commit ([`commit`]). What
-//! the relay needs of it is kept in memory ([`logs`]), what is older is read from the disk. A [`mark`] beside it and the
-//! [`clock`] tell a restart what is whole and how old it is ([`opened`]).
+//! A [`writer`] thread appends to an SQLite database ([`store`], [`rows`]), all that waits in one commit ([`commit`]), and
+//! hands what it appended to the relay. Whoever wants more of it reads the database ([`reading`]). A [`mark`] beside it and
+//! the [`clock`] tell a restart what is whole and how old it is ([`opened`]).
 
 mod clock;
 mod commit;
 mod directory;
-mod logs;
 mod mark;
 mod opened;
+mod reading;
 mod rows;
 mod store;
 mod writer;
@@ -19,13 +19,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use tokio::sync::{mpsc, oneshot};
+use rusqlite::Connection;
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use self::logs::{Logs, Look};
 use self::opened::Home;
-use self::store::{Failure, Readers};
-use self::writer::{Answer, Append, Command, Order, QUEUE, Writer};
+use self::reading::{Found, Log, Retention};
+use self::store::Failure;
+use self::writer::{Answer, Append, Command, Disk, Order, QUEUE, Writer};
 use super::{Appended, BUS_CAPACITY, Broker, Bus, Limits, Page, Unavailable};
 use crate::config::FileSync;
 use crate::event::{Catalog, ChannelId, Event, Moment, Position};
@@ -35,7 +36,10 @@ const TICK: Duration = Duration::from_secs(1);
 
 struct FileLog {
     writer: mpsc::Sender<Command>,
-    logs: Arc<Logs>,
+    disk: watch::Receiver<Result<Disk, String>>,
+    limits: Limits,
+    /// The names of the channels, in the catalogue's order.
+    names: Vec<Arc<str>>,
     _ticking: DropGuard,
 }
 
@@ -52,19 +56,19 @@ pub(super) fn open(
     if let Some(above) = directory.parent() {
         std::fs::create_dir_all(above).map_err(|error| format!("cannot make {}: {error}", above.display()))?;
     }
-    let names = catalog.types().iter().map(|known| known.name.clone()).collect();
-    let home = Home { path: directory.into(), sync, names };
-    let logs = Arc::new(Logs::new(limits.clone()));
+    let names: Vec<_> = catalog.types().iter().map(|known| known.name.clone()).collect();
+    let home = Home { path: directory.into(), sync, names: names.clone() };
     let (sender, bus) = mpsc::channel(BUS_CAPACITY);
     let (commands, queue) = mpsc::channel(QUEUE);
-    let writer = Writer::open(home, limits, logs.clone(), sender)?;
+    let writer = Writer::open(home, limits.clone(), sender)?;
+    let disk = writer.disk();
     std::thread::Builder::new()
         .name("tidings-log".into())
         .spawn(move || writer.run(queue))
         .map_err(|error| format!("the system gives no thread: {error}"))?;
     let ticking = CancellationToken::new();
     tokio::spawn(ticking.clone().run_until_cancelled_owned(tick(commands.clone())));
-    Ok((Arc::new(FileLog { writer: commands, logs, _ticking: ticking.drop_guard() }), bus))
+    Ok((Arc::new(FileLog { writer: commands, disk, limits, names, _ticking: ticking.drop_guard() }), bus))
 }
 
 async fn tick(writer: mpsc::Sender<Command>) {
@@ -86,31 +90,23 @@ impl Broker for FileLog {
     }
 
     async fn read(&self, channel: ChannelId, known: Option<&Position>, limit: usize) -> Result<Page, Unavailable> {
+        let mut known = known.cloned();
         loop {
-            let (disk, search) = match self.logs.look(channel, known, limit).map_err(Unavailable)? {
-                Look::Page(page) => return Ok(page),
-                Look::Disk(disk, search) => (disk, search),
-                Look::Behind(known) => {
-                    self.ask(|answer| Order::Renew(channel, known, answer)).await?;
-                    continue;
+            let (disk, log) = self.log(channel)?;
+            match self.look(disk, move |from| log.page(from, known, limit)).await? {
+                Found::Page(page) => return Ok(page),
+                Found::Lost(position) => {
+                    known = Some(position.clone());
+                    self.ask(|answer| Order::Renew(channel, position, answer)).await?;
                 }
-            };
-            match disk.readers.clone().read(move |from| search.run(from)).await {
-                Ok(found) => match self.logs.answer(channel, &disk.readers, found) {
-                    Some(page) => return Ok(page),
-                    None => continue,
-                },
-                Err(failure) => return Err(self.unread(disk.readers, failure).await),
             }
         }
     }
 
     async fn taken(&self, channel: ChannelId, from: Moment) -> Result<Position, Unavailable> {
-        let (disk, search) = self.logs.taken(channel, from).map_err(Unavailable)?;
-        match disk.readers.clone().read(move |from| search.run(from)).await {
-            Ok(found) => Ok(found.before()),
-            Err(failure) => Err(self.unread(disk.readers, failure).await),
-        }
+        let (disk, log) = self.log(channel)?;
+        let time = disk.clock.when(from);
+        self.look(disk, move |from| log.begin(from, time)).await
     }
 
     async fn canary(&self, number: u64) -> Result<(), Unavailable> {
@@ -130,13 +126,28 @@ impl FileLog {
         self.writer.send(command.into()).await.map_err(|_| closed())
     }
 
-    /// The log cannot be read; the writer is told where it is damaged.
-    async fn unread(&self, readers: Arc<Readers>, failure: Failure) -> Unavailable {
-        let reason = format!("the log cannot be read: {failure}");
-        if let Failure::Damaged(damage) = failure {
-            let _ = self.tell(Order::Damaged(readers, damage)).await;
+    /// A channel's log as it is now, and what it is read with.
+    fn log(&self, channel: ChannelId) -> Result<(Disk, Log), Unavailable> {
+        let disk = self.disk.borrow().clone().map_err(Unavailable)?;
+        let retention = Retention::now(&self.limits, &disk.clock);
+        Ok((disk, Log { name: self.names[channel.0 as usize].clone(), retention }))
+    }
+
+    async fn look<T: Send + 'static>(
+        &self,
+        disk: Disk,
+        work: impl FnOnce(&Connection) -> Result<T, Failure> + Send + 'static,
+    ) -> Result<T, Unavailable> {
+        match disk.readers.clone().read(work).await {
+            Ok(found) => Ok(found),
+            Err(failure) => {
+                let reason = format!("the log cannot be read: {failure}");
+                if let Failure::Damaged(damage) = failure {
+                    self.tell(Order::Damaged(disk.readers, damage)).await?;
+                }
+                Err(Unavailable(reason))
+            }
         }
-        Unavailable(reason)
     }
 
     /// Tells the writer, and waits for what it answers.

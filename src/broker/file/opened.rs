@@ -28,6 +28,8 @@ pub(super) struct Home {
 pub(super) struct Opened {
     pub store: Store,
     pub clock: Clock,
+    /// What the store has of each channel, in the catalogue's order; the store's only writer keeps it up to date.
+    pub channels: Vec<Channel>,
     mark: MarkFile,
     /// Events that were ever appended.
     appended: u64,
@@ -39,11 +41,11 @@ pub(super) struct Opened {
 }
 
 impl Home {
-    /// Opens the log in its directory; what it has of each channel.
+    /// Opens the log in its directory.
     ///
     /// # Errors
     /// A sentence about what is in the way.
-    pub fn open(&self, directory: &Directory) -> Result<(Opened, Vec<Channel>), String> {
+    pub fn open(&self, directory: &Directory) -> Result<Opened, String> {
         match self.judge(directory) {
             Err(Failure::Damaged(reason)) => self.begin_anew(directory, &reason),
             opened => opened.map_err(|failure| self.says(&failure)),
@@ -51,13 +53,13 @@ impl Home {
     }
 
     /// Sets aside what is there, which must be closed, and begins with nothing.
-    pub fn begin_anew(&self, directory: &Directory, reason: &str) -> Result<(Opened, Vec<Channel>), String> {
+    pub fn begin_anew(&self, directory: &Directory, reason: &str) -> Result<Opened, String> {
         let place = directory.set_aside().map_err(|error| format!("cannot set the damaged log aside: {error}"))?;
         tracing::error!(reason, kept = %place.display(), "the log is damaged: it is set aside and begins anew");
         self.judge(directory).map_err(|failure| self.says(&failure))
     }
 
-    fn judge(&self, directory: &Directory) -> Result<(Opened, Vec<Channel>), Failure> {
+    fn judge(&self, directory: &Directory) -> Result<Opened, Failure> {
         let path = directory.store();
         let begun = Reading::now();
         let (file, mark) = MarkFile::open(directory.path())?;
@@ -83,7 +85,7 @@ impl Home {
             tracing::warn!(reason, "the log may have lost its newest events: a new epoch begins");
             store.write(|to| rows::renew_all(to, &epoch))?;
         }
-        let known = store.read(|from| self.names.iter().map(|name| rows::channel(from, name)).collect())?;
+        let known = store.read(|from| self.names.iter().map(|name| rows::find_channel(from, name)).collect())?;
         let channels: Vec<Channel> = match known {
             Some(channels) => channels,
             None => store.write(|to| self.names.iter().map(|name| rows::make_channel(to, name, &epoch)).collect())?,
@@ -95,10 +97,10 @@ impl Home {
             FileSync::Os => Promise::Os,
         };
         let identity = identity(&path);
-        let opened = Opened { store, clock, mark: file, appended, promise, begun, path, identity };
+        let opened = Opened { store, clock, channels, mark: file, appended, promise, begun, path, identity };
         opened.mark.write_through(&opened.mark(promise))?;
         directory.sync()?;
-        Ok((opened, channels))
+        Ok(opened)
     }
 
     fn says(&self, failure: &Failure) -> String {
@@ -132,7 +134,6 @@ impl Opened {
 
 #[cfg(test)]
 mod tests {
-    use super::super::rows::Seen;
     use super::*;
 
     /// A log with three events, which nobody closed.
@@ -149,8 +150,8 @@ mod tests {
     fn left(sync: FileSync) -> Left {
         let folder = tempfile::tempdir().unwrap();
         let (directory, home) = home(&folder, sync);
-        let (mut opened, mut channels) = home.open(&directory).unwrap();
-        let before = channels.remove(1);
+        let mut opened = home.open(&directory).unwrap();
+        let before = opened.channels[1].clone();
         for offset in 1..=3 {
             let time = opened.clock.now();
             opened.store.write(|to| rows::add(to, before.number, offset, time, "{}")).unwrap();
@@ -167,9 +168,7 @@ mod tests {
             let mut mark = mark.unwrap();
             change(&mut mark);
             file.write(&mark).unwrap();
-            let (opened, mut channels) = home.open(&directory).unwrap();
-            drop(opened);
-            let channel = channels.remove(1);
+            let channel = home.open(&directory).unwrap().channels.remove(1);
             assert_eq!((channel.number, channel.head), (self.before.number, 3));
             channel
         }
@@ -205,7 +204,7 @@ mod tests {
     fn what_was_closed_is_there_again() {
         let left = left(FileSync::Os);
         let (directory, home) = home(&left.folder, FileSync::Os);
-        home.open(&directory).unwrap().0.close().unwrap();
+        home.open(&directory).unwrap().close().unwrap();
         drop(directory);
         let promise = |mark: &mut Mark| {
             assert_eq!((mark.promise, mark.appended), (Promise::Closed, 3));
@@ -225,13 +224,27 @@ mod tests {
     }
 
     #[test]
+    fn a_clock_that_was_stepped_meanwhile_makes_no_event_older_or_younger() {
+        const HOUR: u64 = 3_600_000;
+        let left = left(FileSync::Os);
+        for step in [HOUR as i64, -(HOUR as i64)] {
+            let (directory, home) = home(&left.folder, FileSync::Os);
+            let (file, mark) = MarkFile::open(directory.path()).unwrap();
+            let mut mark = mark.unwrap();
+            mark.moment.at.wall = mark.moment.at.wall.saturating_add_signed(step);
+            file.write(&mark).unwrap();
+            let opened = home.open(&directory).unwrap();
+            let (channel, age) = (&opened.channels[1], opened.clock.now() - opened.channels[1].newest);
+            assert_eq!((&channel.epoch, channel.head), (&left.before.epoch, 3));
+            assert!(age < HOUR / 2, "{age} ms");
+        }
+    }
+
+    #[test]
     fn times_go_on_from_where_they_were() {
         let left = left(FileSync::Os);
         let (directory, home) = home(&left.folder, FileSync::Os);
-        let (mut opened, channels) = home.open(&directory).unwrap();
-        let now = opened.clock.now();
-        assert!(now >= channels[1].newest);
-        let first = opened.store.read(|from| rows::first_since(from, channels[1].number, 1..=3, 0)).unwrap();
-        assert_eq!(first, Some(Seen { offset: 1, time: channels[1].oldest }));
+        let opened = home.open(&directory).unwrap();
+        assert!(opened.clock.now() >= opened.channels[1].newest && opened.channels[1].newest > 0);
     }
 }

@@ -24,9 +24,8 @@ pub(super) struct Channel {
     /// The newest event's offset and time.
     pub head: u64,
     pub newest: LogTime,
-    /// The offset and the time of the oldest event in the store, of whatever epoch.
+    /// The offset of the oldest event in the store, of whatever epoch.
     pub first: u64,
-    pub oldest: LogTime,
 }
 
 /// Where an id was seen.
@@ -40,32 +39,37 @@ const OFFSET_BITS: u32 = 48;
 
 type Result<T> = std::result::Result<T, Failure>;
 
+/// The channel of this name.
+pub(super) fn channel(from: &Connection, name: &str) -> Result<Channel> {
+    find_channel(from, name)?.ok_or_else(|| Failure::Damaged(format!("the row of {name}")))
+}
+
 /// The channel of this name, where there is one.
-pub(super) fn channel(from: &Connection, name: &str) -> Result<Option<Channel>> {
-    let select = "SELECT number, epoch, base FROM channels WHERE name = ?";
+pub(super) fn find_channel(from: &Connection, name: &str) -> Result<Option<Channel>> {
+    let mut select = cached(from, "SELECT number, epoch, base FROM channels WHERE name = ?")?;
     let row = |row: &Row| Ok((row.get(0)?, row.get::<_, String>(1)?, row.get::<_, i64>(2)?));
-    let Some((number, epoch, base)) = from.query_row(select, [name], row).optional()? else { return Ok(None) };
+    let Some((number, epoch, base)) = select.query_row([name], row).optional()? else { return Ok(None) };
     let damaged = |what: &str| Failure::Damaged(format!("{what} of {name}"));
     let number = number_of(number).ok_or_else(|| damaged("the number"))?;
     let epoch = epoch.parse().map_err(|_| damaged("the epoch"))?;
     let base = u64::try_from(base).map_err(|_| damaged("the first offset"))?;
     let end = |order: &str| -> Result<Option<(u64, LogTime)>> {
         let select = format!("SELECT key, time FROM events WHERE key BETWEEN ? AND ? ORDER BY key {order} LIMIT 1");
-        Ok(from.query_row(&select, [key(number, 0), key(number, u64::MAX)], place).optional()?)
+        Ok(cached(from, &select)?.query_row([key(number, 0), key(number, u64::MAX)], place).optional()?)
     };
-    let (first, oldest) = end("ASC")?.unwrap_or((base + 1, 0));
+    let first = end("ASC")?.map_or(base + 1, |(offset, _)| offset);
     let (head, newest) = end("DESC")?.unwrap_or((base, 0));
     if base > head {
         return Err(damaged("the newest event"));
     }
-    Ok(Some(Channel { number, epoch, base, head, newest, first, oldest }))
+    Ok(Some(Channel { number, epoch, base, head, newest, first }))
 }
 
 /// The channel of this name, made where there is none.
 pub(super) fn make_channel(to: &Connection, name: &str, epoch: &Epoch) -> Result<Channel> {
     let insert = "INSERT INTO channels (name, epoch, base) VALUES (?, ?, 0) ON CONFLICT DO NOTHING";
     to.execute(insert, params![name, epoch.as_str()])?;
-    channel(to, name)?.ok_or_else(|| Failure::Damaged(format!("the row of {name}")))
+    channel(to, name)
 }
 
 /// The events that were ever appended, over all channels, also those that nobody knows any more.
@@ -151,14 +155,14 @@ pub(super) fn probe(to: &Connection, bytes: usize) -> Result<()> {
     Ok(())
 }
 
-/// The first event among these that was appended at this time or later. Times are in the order of offsets, so it is found
+/// The offset of the first event among these that was appended at this time or later. Times are in the order of offsets, so it is found
 /// by halving.
 pub(super) fn first_since(
     from: &Connection,
     number: Number,
     offsets: RangeInclusive<u64>,
     since: LogTime,
-) -> Result<Option<Seen>> {
+) -> Result<Option<u64>> {
     let mut select = cached(from, "SELECT key, time FROM events WHERE key BETWEEN ? AND ? ORDER BY key LIMIT 1")?;
     let last = *offsets.end();
     let (mut low, mut high) = (*offsets.start(), last.saturating_add(1));
@@ -166,10 +170,7 @@ pub(super) fn first_since(
     while low < high {
         match select.query_row([key(number, probe), key(number, last)], place).optional()? {
             Some((offset, time)) if time < since => low = offset + 1,
-            Some((offset, time)) => {
-                found = Some(Seen { offset, time });
-                high = probe;
-            }
+            Some((offset, _)) => (found, high) = (Some(offset), probe),
             None => high = probe,
         }
         probe = low + (high.saturating_sub(low)) / 2;
@@ -281,8 +282,7 @@ mod tests {
                 for offsets in [1..=100, 15..=60, 25..=25, 100..=100] {
                     let expected = events.iter().find(|(offset, time)| offsets.contains(offset) && *time >= since);
                     let found = store.read(|from| first_since(from, number, offsets.clone(), since)).unwrap();
-                    let found = found.map(|found| (found.offset, found.time));
-                    assert_eq!(found, expected.copied(), "{since} in {offsets:?}");
+                    assert_eq!(found, expected.map(|(offset, _)| *offset), "{since} in {offsets:?}");
                 }
             }
         }
@@ -331,14 +331,14 @@ mod tests {
         let epoch = Epoch::random();
         store.write(|to| renew_all(to, &epoch)).unwrap();
         let names = ["before", "channel", "after"];
-        let bases = names.map(|name| store.read(|from| channel(from, name)).unwrap().unwrap());
+        let bases = names.map(|name| store.read(|from| channel(from, name)).unwrap());
         assert_eq!(
             bases.map(|channel| (channel.epoch == epoch, channel.base, channel.head)),
             [(true, 7, 7), (true, 9, 9), (true, 1, 1)]
         );
         let own = Epoch::random();
         store.write(|to| renew(to, number, &own, 9)).unwrap();
-        assert_eq!(store.read(|from| channel(from, "channel")).unwrap().unwrap().epoch, own);
-        assert_eq!(store.read(|from| channel(from, "unknown")).unwrap(), None);
+        assert_eq!(store.read(|from| channel(from, "channel")).unwrap().epoch, own);
+        assert_eq!(store.read(|from| find_channel(from, "unknown")).unwrap(), None);
     }
 }

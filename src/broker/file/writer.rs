@@ -7,13 +7,13 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
+use super::clock::Clock;
 use super::commit::{self, Committed};
 use super::directory::Directory;
-use super::logs::{Disk, Logs};
 use super::opened::{Home, Opened};
-use super::rows::{self, Channel};
+use super::rows;
 use super::store::{Failure, Readers};
 use crate::broker::{Appended, Limits, Signal, Unavailable};
 use crate::event::{ChannelId, Epoch, Event, Position};
@@ -57,7 +57,7 @@ pub(super) enum Order {
 pub(super) struct Writer {
     home: Home,
     limits: Limits,
-    logs: Arc<Logs>,
+    disk: watch::Sender<Result<Disk, String>>,
     bus: mpsc::Sender<Signal>,
     /// Or why there is none.
     open: Result<Open, String>,
@@ -65,6 +65,13 @@ pub(super) struct Writer {
     failed: Option<usize>,
     /// When writing was last seen to work.
     proven: Instant,
+}
+
+/// What the log is read with.
+#[derive(Debug, Clone)]
+pub(super) struct Disk {
+    pub readers: Arc<Readers>,
+    pub clock: Clock,
 }
 
 struct Open {
@@ -79,10 +86,16 @@ impl Writer {
     ///
     /// # Errors
     /// A sentence about what is in the way.
-    pub fn open(home: Home, limits: Limits, logs: Arc<Logs>, bus: mpsc::Sender<Signal>) -> Result<Self, String> {
-        let open = Err("it is not open yet".into());
-        let mut writer = Self { home, limits, logs, bus, open, failed: None, proven: Instant::now() };
+    pub fn open(home: Home, limits: Limits, bus: mpsc::Sender<Signal>) -> Result<Self, String> {
+        let unopened = || "it is not open yet".to_owned();
+        let (disk, open) = (watch::Sender::new(Err(unopened())), Err(unopened()));
+        let mut writer = Self { home, limits, disk, bus, open, failed: None, proven: Instant::now() };
         writer.take().map(|()| writer)
+    }
+
+    /// What the log is read with now, or why it cannot be.
+    pub fn disk(&self) -> watch::Receiver<Result<Disk, String>> {
+        self.disk.subscribe()
     }
 
     /// Does what it is told, until it is told to close, or nobody is left to tell it.
@@ -146,7 +159,7 @@ impl Writer {
         }
         let done = self.open.as_mut().map_err(|reason| Failure::Refused(reason.clone())).and_then(|open| {
             let events: Vec<_> = group.appends.iter().map(|append| append.events.as_slice()).collect();
-            let committed = commit::commit(&mut open.opened, &self.logs, &self.limits, &events)?;
+            let committed = commit::commit(&mut open.opened, &self.limits, &events)?;
             let marked = open.opened.committed(committed.new);
             Ok((committed, marked))
         });
@@ -168,26 +181,18 @@ impl Writer {
         }
     }
 
-    /// Lets the events be read, and says so on the bus.
+    /// Says on the bus what is new.
     fn announce(&self, appends: Vec<Append>, committed: Committed) -> Vec<(Answer<Vec<Appended>>, Vec<Appended>)> {
-        let mut new = Vec::with_capacity(committed.new as usize);
-        let mut signals = Vec::with_capacity(committed.new as usize);
         let mut answers = Vec::with_capacity(appends.len());
         for (append, appended) in appends.into_iter().zip(committed.answers) {
             for (event, Appended { position, duplicate }) in append.events.into_iter().zip(&appended) {
                 if !duplicate {
-                    new.push((event.channel, position.offset, event.json.clone()));
-                    signals.push(Signal::Appended {
-                        channel: event.channel,
-                        position: position.clone(),
-                        json: event.json,
-                    });
+                    let Event { channel, json, .. } = event;
+                    self.say(Signal::Appended { channel, position: position.clone(), json });
                 }
             }
             answers.push((append.answer, appended));
         }
-        self.logs.grow(committed.time, new);
-        signals.into_iter().for_each(|signal| self.say(signal));
         answers
     }
 
@@ -228,16 +233,25 @@ impl Writer {
 
     fn renew(&mut self, channel: ChannelId, known: &Position) -> Result<(), Unavailable> {
         let open = self.open.as_mut().map_err(|reason| Unavailable(reason.clone()))?;
-        let head = self.logs.head(channel);
-        if head.epoch != known.epoch || head.head >= known.offset {
-            return Ok(());
+        let (index, epoch) = (channel.0 as usize, Epoch::random());
+        let name = &self.home.names[index];
+        let renewed = open.opened.store.write(|to| {
+            let log = rows::channel(to, name)?;
+            if log.epoch == known.epoch && log.head < known.offset {
+                rows::renew(to, log.number, &epoch, log.head)?;
+            }
+            rows::channel(to, name)
+        });
+        let log = match renewed {
+            Ok(log) => log,
+            Err(failure) => return Err(self.refused(0, failure)),
+        };
+        let (begun, head) = (log.epoch == epoch, log.head);
+        open.opened.channels[index] = log;
+        if begun {
+            tracing::warn!(channel = %name, %known, head, "the log has lost its newest events: a new epoch begins");
+            self.say(Signal::Missed);
         }
-        let epoch = Epoch::random();
-        let renewed = open.opened.store.write(|to| rows::renew(to, head.number, &epoch, head.head));
-        renewed.map_err(|failure| self.refused(0, failure))?;
-        tracing::warn!(%known, head = head.head, "the log has lost its newest events: a new epoch begins");
-        self.logs.renew(channel, epoch, head.head);
-        self.say(Signal::Missed);
         Ok(())
     }
 
@@ -245,8 +259,7 @@ impl Writer {
         let trimmed = match &mut self.open {
             Ok(open) if open.opened.is_in_place() => {
                 let opened = &mut open.opened;
-                self.logs.rest(opened.clock.now());
-                commit::trim(opened, &self.logs, &self.limits).and_then(|()| opened.store.shrink())
+                commit::trim(opened, &self.limits).and_then(|()| opened.store.shrink())
             }
             Ok(_) => {
                 tracing::error!(directory = %self.home.path.display(), "the log's files were removed");
@@ -269,12 +282,12 @@ impl Writer {
 
     fn take(&mut self) -> Result<(), String> {
         let taken = Directory::take(&self.home.path).and_then(|directory| {
-            let (opened, channels) = self.home.open(&directory)?;
-            Ok((directory, opened, channels))
+            let opened = self.home.open(&directory)?;
+            Ok((directory, opened))
         });
         match taken {
-            Ok((directory, opened, channels)) => {
-                self.begin(directory, opened, channels);
+            Ok((directory, opened)) => {
+                self.begin(directory, opened);
                 Ok(())
             }
             Err(reason) => {
@@ -291,9 +304,9 @@ impl Writer {
         }
     }
 
-    fn begin(&mut self, directory: Directory, opened: Opened, channels: Vec<Channel>) {
+    fn begin(&mut self, directory: Directory, opened: Opened) {
         let readers = Arc::new(Readers::new(directory.store()));
-        self.logs.replace(Ok(Disk { readers: readers.clone(), clock: opened.clock }), channels);
+        let _ = self.disk.send_replace(Ok(Disk { readers: readers.clone(), clock: opened.clock }));
         self.open = Ok(Open { opened, readers, directory });
     }
 
@@ -302,8 +315,8 @@ impl Writer {
         let Some(Open { opened, readers, directory }) = self.leave(reason) else { return };
         drop((opened, readers));
         match self.home.begin_anew(&directory, reason) {
-            Ok((opened, channels)) => {
-                self.begin(directory, opened, channels);
+            Ok(opened) => {
+                self.begin(directory, opened);
                 self.say(Signal::Missed);
             }
             // The next tick tries again.
@@ -313,7 +326,7 @@ impl Writer {
 
     /// What was open, to be closed by the caller.
     fn leave(&mut self, reason: &str) -> Option<Open> {
-        self.logs.replace(Err(reason.into()), Vec::new());
+        let _ = self.disk.send_replace(Err(reason.into()));
         std::mem::replace(&mut self.open, Err(reason.into())).ok()
     }
 

@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
-use tidings::broker::Signal;
-use tidings::event::{Event, Position};
+use tidings::broker::{self, Signal};
+use tidings::event::{Catalog, Event, Position};
 
 use super::{copy_log, log_in};
 use crate::support::broker::Node;
@@ -196,6 +196,7 @@ async fn what_is_not_ours_is_left_alone() {
     other.execute_batch("CREATE TABLE other (x); INSERT INTO other VALUES (1)").unwrap();
     drop(other);
     let before = fs::read(log.join("log.sqlite")).unwrap();
-    assert!(Node::try_open(&log_in(folder.path())).is_none());
+    let refused = broker::open(&log_in(folder.path()), &Arc::new(Catalog::builtin())).map(drop);
+    assert!(refused.is_err_and(|reason| reason.contains("log.sqlite is no log of tidings")));
     assert_eq!(fs::read(log.join("log.sqlite")).unwrap(), before);
 }

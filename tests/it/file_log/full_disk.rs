@@ -8,11 +8,11 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::load::{Ledger, Load, post};
+use super::load::{Ledger, Load, post, says_of_itself, status};
 use crate::support::daemon::Daemon;
 use crate::support::events::offset;
 use crate::support::subscriber::Subscriber;
-use crate::support::{until, within};
+use crate::support::until;
 
 /// How the disk becomes full.
 enum Disk {
@@ -67,10 +67,6 @@ impl Drop for Mount {
     }
 }
 
-async fn status(url: &str, path: &str) -> u16 {
-    within("an answer", reqwest::get(format!("{url}{path}"))).await.unwrap().status().as_u16()
-}
-
 fn payment(id: &str) -> Value {
     let data = json!({"entity": "payment", "id": id, "amountMinor": 1, "currency": "EUR"});
     json!({"type": "finance-change", "id": id, "data": data})
@@ -82,11 +78,7 @@ async fn filled(disk: fn(&Path) -> Disk, sync: &str) {
     let flags = ["--listen", "127.0.0.1:0", "--broker", "file:log", "--file-sync", sync, "--log-max-events", "1000000"];
     let daemon = Daemon::with(&flags, folder);
     let (url, process) = (daemon.url.clone(), daemon.process.id());
-    let ready = async |status_expected: u16| {
-        let wanted = async || (status(&url, "/readyz").await == status_expected).then_some(());
-        until(&format!("/readyz says {status_expected}"), wanted).await;
-    };
-    ready(200).await;
+    says_of_itself(&url, 200).await;
     let mut subscriber = Subscriber::connect_url(&format!("{url}/v1/ws?channel=finance-change")).await;
     subscriber.frame_of("subscribed").await;
     let (_, first) = post(&url, &payment("first")).await.unwrap();
@@ -96,7 +88,7 @@ async fn filled(disk: fn(&Path) -> Disk, sync: &str) {
     let load = Load::start(&ledger, &url, 8);
     until("the load goes on", async || (ledger.acknowledged() >= 500).then_some(())).await;
     disk.fill(process, daemon.folder.path());
-    ready(503).await;
+    says_of_itself(&url, 503).await;
     load.stop().await;
     // What does not fit is refused as "not known", with all that the contract wants; nothing else is.
     let many: Vec<Value> = (0..1000).map(|n| payment(&format!("{n} {}", "x".repeat(200)))).collect();
@@ -110,7 +102,7 @@ async fn filled(disk: fn(&Path) -> Disk, sync: &str) {
     subscriber.pong_is_next().await;
 
     disk.make_room(process);
-    ready(200).await;
+    says_of_itself(&url, 200).await;
     let after =
         until("publishing works again", async || post(&url, &payment("after")).await.filter(|(code, _)| *code == 202));
     let (_, after) = after.await;

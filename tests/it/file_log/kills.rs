@@ -2,8 +2,12 @@
 
 use std::sync::Arc;
 
-use super::load::{Ledger, Load};
+use serde_json::json;
+
+use super::load::{Ledger, Load, post, says_of_itself};
 use crate::support::daemon::Daemon;
+use crate::support::events::{place, sale};
+use crate::support::subscriber::Subscriber;
 use crate::support::until;
 
 /// A daemon is killed so many times in the middle of a load, and all is there.
@@ -39,4 +43,32 @@ async fn nothing_is_lost_where_the_system_has_it() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_is_lost_where_the_disk_has_it() {
     killed(3, "always").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_subscriber_goes_on_where_it_was() {
+    let flags = ["--listen", "127.0.0.1:0", "--broker", "file:log"];
+    let daemon = Daemon::with(&flags, tempfile::tempdir().unwrap());
+    says_of_itself(&daemon.url, 200).await;
+    let mut subscriber = Subscriber::connect_url(&format!("{}/v1/ws?channel=inventory-change", daemon.url)).await;
+    subscriber.frame_of("subscribed").await;
+    let events: Vec<_> = (1..=30).map(|n| sale(&n.to_string())).collect();
+    assert_eq!(post(&daemon.url, &json!(events)).await.unwrap().0, 202);
+    let last = subscriber.events(10).await.pop().unwrap().position;
+    daemon.process.signal("KILL");
+    daemon.process.ended();
+
+    let daemon = Daemon::with(&flags, daemon.folder);
+    says_of_itself(&daemon.url, 200).await;
+    let mut subscriber = Subscriber::connect_url(&format!("{}/v1/ws", daemon.url)).await;
+    let frame = json!({"type": "subscribe", "sub": "s", "channel": "inventory-change", "since": last});
+    subscriber.say(frame).await;
+    let subscribed = subscriber.frame_of("subscribed").await;
+    assert_eq!((&subscribed["position"], &subscribed["recovered"]), (&json!(last), &json!(true)));
+    assert_eq!(post(&daemon.url, &sale("31")).await.unwrap().0, 202);
+    let (epoch, _) = place(&last);
+    for (offset, delivered) in (11..=31).zip(subscriber.events(21).await) {
+        assert_eq!(delivered.position, format!("{epoch}:{offset}"));
+        assert_eq!(delivered.event["data"]["productId"], json!(offset.to_string()));
+    }
 }

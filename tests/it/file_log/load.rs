@@ -11,6 +11,7 @@ use tokio::task::JoinHandle;
 
 use super::log_in;
 use crate::support::broker::Node;
+use crate::support::{until, within};
 
 const CHANNELS: [&str; 3] = ["inventory-change", "order-status", "data-update"];
 
@@ -145,4 +146,14 @@ impl Load {
 pub async fn post(url: &str, body: &Value) -> Option<(u16, Value)> {
     let response = reqwest::Client::new().post(format!("{url}/v1/events")).json(body).send().await.ok()?;
     Some((response.status().as_u16(), response.json().await.ok()?))
+}
+
+pub async fn status(url: &str, path: &str) -> u16 {
+    within("an answer", reqwest::get(format!("{url}{path}"))).await.unwrap().status().as_u16()
+}
+
+/// Waits until the daemon says with this status whether it is ready.
+pub async fn says_of_itself(url: &str, expected: u16) {
+    let said = async || (status(url, "/readyz").await == expected).then_some(());
+    until(&format!("/readyz says {expected}"), said).await;
 }
