@@ -5,6 +5,7 @@
 
 mod broker;
 mod cli;
+mod client;
 mod config;
 mod faults;
 mod file_log;
