@@ -262,7 +262,7 @@ fn take(inbound: &mut Inbound, outbox: &Arc<Outbox>, bytes: &mut [u8], heard: &m
 mod tests {
     use super::*;
     use crate::broker;
-    use crate::config::{BrokerConfig, BrokerUrl};
+    use crate::config::{BrokerConfig, BrokerUrl, FileSync};
     use crate::hub::HubConfig;
     use std::time::Duration;
     use tokio::net::TcpListener;
@@ -276,6 +276,7 @@ mod tests {
         let hub = Arc::new(Hub::start(&config, &catalog, &metrics).unwrap());
         let broker = BrokerConfig {
             broker: BrokerUrl::Memory,
+            file_sync: FileSync::Os,
             prefix: String::new(),
             namespace: String::new(),
             log_max_events: 1,
