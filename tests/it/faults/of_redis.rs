@@ -1,25 +1,24 @@
 //! Redis dies, hangs, or forgets.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
+use super::form::form;
 use super::ledger::CHANNELS;
 use super::stage::Stage;
 use crate::support::redis::Redis;
-
-/// The pause that the daemon must outlast with its connections open.
-const PAUSE: Duration = Duration::from_secs(20);
+use crate::support::until;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn killed_and_back_without_its_data() {
     let mut stage = Stage::set(Redis::start()).await;
-    stage.redis.kill();
+    stage.broker.kill();
     for node in 0..2 {
         stage.unavailable(node, 10).await;
         stage.ready(node, 503).await;
         // Who comes now is told of what is lost like everybody.
         stage.join(node, &CHANNELS).await;
     }
-    stage.redis.run();
+    stage.broker.run();
     stage.heals().await;
     stage.gaps(1).await;
     stage.end("killed, without data", 1).await;
@@ -29,12 +28,12 @@ async fn killed_and_back_without_its_data() {
 async fn killed_and_back_with_its_data() {
     let mut stage = Stage::set(Redis::durable()).await;
     for _ in 0..2 {
-        stage.redis.kill();
+        stage.broker.kill();
         for node in 0..2 {
             stage.unavailable(node, 5).await;
             stage.join(node, &CHANNELS).await;
         }
-        stage.redis.run();
+        stage.broker.run();
         stage.heals().await;
         stage.load(300).await;
     }
@@ -44,23 +43,24 @@ async fn killed_and_back_with_its_data() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn killed_and_back_with_older_data() {
     let mut stage = Stage::set(Redis::start()).await;
-    stage.redis.cli(&["save"]);
+    stage.broker.cli(&["save"]);
     stage.load(300).await;
-    stage.redis.kill();
+    stage.broker.kill();
     for node in 0..2 {
         stage.unavailable(node, 5).await;
     }
-    stage.redis.run();
+    stage.broker.run();
     stage.heals().await;
     stage.gaps(1).await;
     stage.end("killed, with older data", 1).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn paused_for_twenty_seconds() {
+async fn paused() {
     let mut stage = Stage::set(Redis::start()).await;
-    stage.redis.pause();
-    let end = Instant::now() + PAUSE;
+    stage.broker.pause();
+    let pause = form().pause;
+    let end = Instant::now() + pause;
     for node in 0..2 {
         stage.ready(node, 503).await;
         stage.join(node, &CHANNELS).await;
@@ -71,16 +71,16 @@ async fn paused_for_twenty_seconds() {
             stage.ready(node, 503).await;
         }
     }
-    stage.redis.go_on();
+    stage.broker.go_on();
     stage.heals().await;
-    stage.end("paused for 20 s", 0).await;
+    stage.end(&format!("paused for {} s", pause.as_secs()), 0).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn subscribers_dropped() {
     let mut stage = Stage::set(Redis::start()).await;
     for _ in 0..3 {
-        assert_eq!(stage.redis.cli(&["client", "kill", "type", "pubsub"]), "2");
+        assert_eq!(stage.broker.cli(&["client", "kill", "type", "pubsub"]), "2");
         stage.heals().await;
         stage.load(300).await;
     }
@@ -91,10 +91,28 @@ async fn subscribers_dropped() {
 async fn flushed() {
     let mut stage = Stage::set(Redis::start()).await;
     for time in 1..=3 {
-        stage.redis.cli(&["flushall"]);
+        stage.broker.cli(&["flushall"]);
         stage.gaps(time).await;
         stage.heals().await;
         stage.load(300).await;
     }
     stage.end("FLUSHALL, three times", 3).await;
+}
+
+/// Redis drops who does not read what it sends: here, whoever has more than a few events before it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn subscribers_dropped_for_their_output_buffer() {
+    let mut stage = Stage::set(Redis::start()).await;
+    for times in 1..=3 {
+        stage.broker.cli(&["config", "set", "client-output-buffer-limit", "pubsub 2kb 0 0"]);
+        until("both nodes to be dropped", async || {
+            let log = std::fs::read_to_string(stage.broker.directory.path().join("redis.log")).expect("its log");
+            (log.matches("overcoming of output buffer limits").count() >= times * 2).then_some(())
+        })
+        .await;
+        stage.broker.cli(&["config", "set", "client-output-buffer-limit", "pubsub 32mb 8mb 60"]);
+        stage.heals().await;
+        stage.load(300).await;
+    }
+    stage.end("dropped for the output buffer, three times", 0).await;
 }

@@ -1,30 +1,38 @@
-//! Two daemons on one Redis, each with a link of its own, under load.
+//! Daemons on one broker, each with a link of its own to a Redis, under load.
 
+use std::ops::RangeInclusive;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, MutexGuard};
 use std::time::{Duration, Instant};
 
 use tokio::task::JoinHandle;
 
-use super::ledger::{CHANNELS, Ledger, Shared, open};
+use super::figures;
+use super::form::{Form, form};
+use super::ledger::{Answers, CHANNELS, Ledger, Shared, open};
 use super::publisher::Publisher;
-use super::subscriber::subscribe;
+use super::subscriber::{Appetite, subscribe};
 use super::verdict::judge;
+use crate::support::clock::Clock;
 use crate::support::daemon::Daemon;
 use crate::support::proxy::Proxy;
 use crate::support::redis::Redis;
-use crate::support::{PATIENCE, until};
-
-const PUBLISHERS: usize = 4;
+use crate::support::{PATIENCE, seed, until};
 
 /// How long a publisher may wait for its 503.
 const REFUSED_WITHIN: Duration = Duration::from_secs(3);
 
-pub struct Stage {
-    pub redis: Redis,
-    /// The links, one for each node.
-    pub links: [Proxy; 2],
-    nodes: [Daemon; 2],
+pub struct Stage<B = Redis> {
+    /// What the nodes stand on.
+    pub broker: B,
+    /// The links to it, one for each node.
+    pub links: Vec<Proxy>,
+    pub urls: Vec<String>,
+    /// `None` for one that was killed.
+    nodes: Vec<Option<Daemon>>,
+    /// Whether those who lose their node go on elsewhere. Otherwise no connection may end.
+    roams: bool,
+    form: Form,
     ledger: Shared,
     seed: u64,
     stop: Arc<AtomicBool>,
@@ -34,35 +42,67 @@ pub struct Stage {
     healing: Duration,
 }
 
+/// How nodes are started.
+#[derive(Default, Clone, Copy)]
+pub struct Start<'a> {
+    pub flags: &'a [&'a str],
+    /// What they take for the time of day.
+    pub clock: Option<&'a Clock>,
+    /// Those who lose their node go on elsewhere.
+    pub roams: bool,
+}
+
 impl Stage {
-    /// Everybody is there and the load goes on.
+    /// Two nodes. Everybody is there and the load goes on.
     pub async fn set(redis: Redis) -> Self {
-        let links = [Proxy::start(redis.port).await, Proxy::start(redis.port).await];
-        let nodes = [0, 1].map(|node: usize| {
-            let broker = format!("redis://127.0.0.1:{}", links[node].port);
-            let flags = ["--listen", "127.0.0.1:0", "--broker", &broker, "--heartbeat", "5s"];
-            Daemon::with(&flags, tempfile::tempdir().expect("a temporary directory"))
-        });
-        // `TIDINGS_TEST_SEED` repeats what the publishers did, as far as the outcomes are the same.
-        let seed =
-            std::env::var("TIDINGS_TEST_SEED").map_or_else(|_| rand::random(), |seed| seed.parse().expect("a seed"));
+        Self::linked(redis, 2, Start::default()).await
+    }
+
+    /// So many nodes, with these flags, of which everybody knows all.
+    pub async fn roaming(redis: Redis, nodes: usize, flags: &[&str]) -> Self {
+        Self::linked(redis, nodes, Start { flags, roams: true, clock: None }).await
+    }
+
+    /// So many nodes, each with a link of its own.
+    pub async fn linked(redis: Redis, nodes: usize, how: Start<'_>) -> Self {
+        let mut links = Vec::new();
+        for _ in 0..nodes {
+            links.push(Proxy::start(redis.port).await);
+        }
+        let brokers: Vec<_> = links.iter().map(|link| format!("redis://127.0.0.1:{}", link.port)).collect();
+        Self::on(redis, links, &brokers, how).await
+    }
+}
+
+impl<B> Stage<B> {
+    /// A node for each of these URLs, by which it finds its broker.
+    pub async fn on(broker: B, links: Vec<Proxy>, brokers: &[String], how: Start<'_>) -> Self {
+        let nodes: Vec<_> =
+            brokers.iter().enumerate().map(|(number, url)| start(number, "127.0.0.1:0", url, how)).collect();
         let mut stage = Self {
-            redis,
+            broker,
             links,
-            nodes,
+            urls: nodes.iter().map(|node| node.url.clone()).collect(),
+            nodes: nodes.into_iter().map(Some).collect(),
+            roams: how.roams,
+            form: form(),
             ledger: Shared::default(),
-            seed,
+            // It repeats what the publishers did, as far as the outcomes are the same.
+            seed: seed(),
             stop: Arc::default(),
             publishers: Vec::new(),
             subscribers: Vec::new(),
             healing: Duration::ZERO,
         };
-        for node in 0..2 {
+        stage.ledger().answers = vec![Answers::default(); brokers.len()];
+        for node in 0..brokers.len() {
             stage.ready(node, 200).await;
             stage.join(node, &CHANNELS).await;
-            stage.join(node, &CHANNELS[node..=node]).await;
+            for number in 0..stage.form.subscribers {
+                stage.join(node, &[CHANNELS[(node + number) % CHANNELS.len()]]).await;
+            }
         }
-        for number in 0..PUBLISHERS {
+        for number in 0..stage.form.publishers {
             let publisher = stage.publisher(number);
             stage.publishers.push(tokio::spawn(publisher.run(stage.stop.clone())));
         }
@@ -71,19 +111,48 @@ impl Stage {
     }
 
     fn publisher(&self, number: usize) -> Publisher {
-        Publisher::new(number, self.seed, [0, 1].map(|node: usize| self.nodes[node].url.clone()), self.ledger.clone())
+        Publisher::new(number, self.seed, self.urls.clone(), self.roams, self.ledger.clone())
     }
 
     /// One more subscriber, to these channels.
     pub async fn join(&mut self, node: usize, channels: &[&'static str]) {
         let name = format!("subscriber {} at node {node}", self.subscribers.len());
-        let subscriber = subscribe(name, &self.nodes[node].url, channels, self.ledger.clone()).await;
+        let mut nodes = self.urls.clone();
+        nodes.rotate_left(node);
+        nodes.truncate(if self.roams { nodes.len() } else { 1 });
+        self.join_by(name, nodes, channels).await;
+    }
+
+    /// The same, by addresses of its own.
+    pub async fn join_by(&mut self, name: String, nodes: Vec<String>, channels: &[&'static str]) {
+        let subscriber = subscribe(name, nodes, channels, self.ledger.clone(), None).await;
         self.subscribers.push(subscriber);
     }
 
-    /// Waits until so many more events are acknowledged.
+    /// A subscriber who does not read as fast as the events come.
+    pub async fn join_slow(&mut self, node: usize, appetite: Appetite) {
+        let name = format!("slow subscriber {}", self.subscribers.len());
+        // Its connection ends, and it comes back.
+        let nodes = vec![self.urls[node].clone(); 2];
+        let subscriber = subscribe(name, nodes, &CHANNELS, self.ledger.clone(), Some(appetite)).await;
+        self.subscribers.push(subscriber);
+    }
+
+    /// The process of a node.
+    pub fn process(&self, node: usize) -> u32 {
+        self.nodes[node].as_ref().expect("it runs").process.id()
+    }
+
+    /// The broker forgets ids now that it should know for longer: what was sent until now and is sent again may be
+    /// delivered again.
+    pub fn forgets(&self) {
+        let mut ledger = self.ledger();
+        ledger.forgotten = ledger.sent.len();
+    }
+
+    /// Waits until so many more events are acknowledged, in the short form.
     pub async fn load(&self, events: usize) {
-        let enough = self.ledger().acknowledged() + events;
+        let enough = self.ledger().acknowledged() + events * self.form.load;
         until("events to be acknowledged", async || (self.ledger().acknowledged() >= enough).then_some(())).await;
     }
 
@@ -103,18 +172,27 @@ impl Stage {
         .await;
     }
 
+    /// The sum of the samples of a node's metric, 0 where there are none.
+    pub async fn metric(&self, node: usize, name: &str) -> f64 {
+        let metrics = reqwest::get(format!("{}/metrics", self.urls[node])).await.expect("an answer");
+        let metrics = metrics.text().await.expect("text");
+        let samples =
+            metrics.lines().filter_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse::<f64>().ok());
+        samples.sum()
+    }
+
     async fn probe(&self, node: usize, route: &str) -> u16 {
-        let url = format!("{}/{route}", self.nodes[node].url);
+        let url = format!("{}/{route}", self.urls[node]);
         reqwest::get(url).await.expect("the daemon answers").status().as_u16()
     }
 
-    /// Waits until both nodes are ready and take events: from the repair until then is the time to heal.
+    /// Waits until all nodes are ready and take events: from the repair until then is the time to heal.
     pub async fn heals(&mut self) {
         let start = Instant::now();
-        let taken = || self.ledger().answers.map(|answers| answers.acknowledged);
+        let taken = || self.ledger().answers.iter().map(|answers| answers.acknowledged).collect::<Vec<_>>();
         for (node, before) in taken().into_iter().enumerate() {
             self.ready(node, 200).await;
-            until("both nodes to take events", async || (taken()[node] > before).then_some(())).await;
+            until("all nodes to take events", async || (taken()[node] > before).then_some(())).await;
         }
         self.healing = self.healing.max(start.elapsed());
     }
@@ -127,13 +205,18 @@ impl Stage {
 
     /// Ends the load, waits until all of it has come to everybody, and judges. Every subscriber must have been told of
     /// exactly so many gaps.
-    pub async fn end(mut self, name: &str, gaps: usize) {
+    pub async fn end(self, name: &str, gaps: usize) {
+        self.end_with(name, gaps..=gaps).await;
+    }
+
+    /// The same, where it is not certain how many gaps there are.
+    pub async fn end_with(mut self, name: &str, gaps: RangeInclusive<usize>) {
         self.load(300).await;
         self.stop.store(true, Ordering::Relaxed);
         for publisher in std::mem::take(&mut self.publishers) {
             publisher.await.expect("a publisher does not panic");
         }
-        let marks = self.publisher(PUBLISHERS).mark().await;
+        let marks = self.publisher(self.form.publishers).mark().await;
         let start = Instant::now();
         let has_all = |ledger: &Ledger| {
             let mut streams = ledger.streams.iter();
@@ -146,27 +229,16 @@ impl Stage {
         let mut objections = judge(&self.ledger());
         {
             let ledger = self.ledger();
-            if ledger.gaps().keys().any(|told| *told != gaps) {
-                objections.push(format!("{gaps} gaps to each subscriber were expected: {:?}", ledger.gaps()));
+            if ledger.gaps().keys().any(|told| !gaps.contains(told)) {
+                objections.push(format!("{gaps:?} gaps to each subscriber were expected: {:?}", ledger.gaps()));
             }
             if ledger.longest() > REFUSED_WITHIN {
                 objections.push(format!("a 503 took {:?}", ledger.longest()));
             }
-            println!(
-                "{name}: seed {}, {} events acknowledged, {} unknown, {} deliveries to {} streams, {gaps} gaps to each, \
-                 {} times 503, the longest after {:.2} s, healed in {:.2} s",
-                self.seed,
-                ledger.acknowledged(),
-                ledger.unknown(),
-                ledger.delivered(),
-                ledger.streams.len(),
-                ledger.answers.iter().map(|answers| answers.unavailable).sum::<usize>(),
-                ledger.longest().as_secs_f64(),
-                self.healing.as_secs_f64(),
-            );
+            figures::say(name, self.seed, &ledger, self.healing);
         }
         self.subscribers.iter().for_each(JoinHandle::abort);
-        for node in self.nodes {
+        for node in self.nodes.into_iter().flatten() {
             node.process.signal("TERM");
             let ended = node.process.ended();
             if ended.code != Some(0) {
@@ -181,7 +253,17 @@ impl Stage {
         assert!(objections.is_empty(), "{count} objections:\n{}", objections.join("\n"));
     }
 
-    fn ledger(&self) -> MutexGuard<'_, Ledger> {
+    pub fn ledger(&self) -> MutexGuard<'_, Ledger> {
         open(&self.ledger)
     }
+}
+
+fn start(number: usize, listen: &str, broker: &str, how: Start<'_>) -> Daemon {
+    let id = format!("node-{number}");
+    let given = ["--listen", listen, "--broker", broker, "--heartbeat", "5s", "--node-id", &id];
+    Daemon::starting(&[&given, how.flags].concat(), tempfile::tempdir().expect("a temporary directory"), |command| {
+        if let Some(clock) = how.clock {
+            command.envs(clock.environment());
+        }
+    })
 }

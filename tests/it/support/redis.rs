@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{self, Receiver};
 use std::time::{Duration, Instant};
@@ -13,6 +14,8 @@ use super::PATIENCE;
 pub struct Redis {
     pub port: u16,
     pub directory: TempDir,
+    /// Variables for the server, beside those of this process.
+    pub environment: Vec<(&'static str, PathBuf)>,
     options: Vec<String>,
     server: Option<Child>,
 }
@@ -38,7 +41,7 @@ impl Redis {
     pub fn stopped(options: &[&str]) -> Self {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let options = options.iter().map(|&option| option.to_owned()).collect();
-        Self { port: free_port(), directory, options, server: None }
+        Self { port: free_port(), directory, environment: Vec::new(), options, server: None }
     }
 
     /// Starts it (again), with whatever it kept on disk.
@@ -50,6 +53,7 @@ impl Redis {
             .arg("--dir")
             .arg(self.directory.path())
             .args(&self.options)
+            .envs(self.environment.iter().cloned())
             .current_dir(self.directory.path())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
