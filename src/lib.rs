@@ -34,6 +34,8 @@ pub mod parts {
     pub use crate::hub::{Delivery, Index, Member, Place, Step};
 }
 #[cfg(feature = "server")]
+mod registry;
+#[cfg(feature = "server")]
 mod relay;
 #[cfg(feature = "server")]
 mod replay;

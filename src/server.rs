@@ -25,15 +25,17 @@ use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::broker::nodes::NodeState;
 use crate::broker::{self, Bus};
-use crate::config::Config;
+use crate::config::{Config, ServerConfig};
 use crate::connection::Connections;
-use crate::event::Catalog;
+use crate::event::{Catalog, Defaults};
 use crate::health;
 use crate::http::takeover::{Taken, Takeover};
 use crate::http::{self, App, AppState};
 use crate::hub::{Hub, HubConfig};
 use crate::metrics::Metrics;
+use crate::registry;
 use crate::relay::{Progress, Relay};
 
 /// What the kernel holds of one socket's unread frames, in bytes (it doubles this). Its own default lets a stalled peer
@@ -119,7 +121,7 @@ pub async fn bind(config: Config, catalog: Arc<Catalog>) -> Result<Server, Serve
         max_lag: (config.broker.log_max_events / 4).min(MAX_LAG),
         progress,
         ready: ready_receiver,
-        draining: AtomicBool::new(false),
+        draining: CancellationToken::new(),
     }));
     let router = http::router(app.clone());
     Ok(Server { listener, app, router, relay, bus, canary, ready, config })
@@ -152,10 +154,12 @@ impl Server {
     /// [`ServerError::ShardDied`]: the process should end and be started anew.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), ServerError> {
         let Self { listener, app, router, relay, bus, canary, ready, config } = self;
-        let (broker, metrics) = (app.broker.clone(), app.metrics.clone());
-        let health = tokio::spawn(health::watch_broker(broker.clone(), canary, ready, metrics));
+        let (broker, metrics, stop) = (app.broker.clone(), app.metrics.clone(), app.draining.clone());
+        let health = tokio::spawn(health::watch_broker(broker.clone(), canary, ready, metrics.clone()));
+        let node = state(&config.server, listener.local_addr().unwrap_or(config.server.listen));
+        let id = node.id.clone();
+        let registry = tokio::spawn(registry::keep(broker.clone(), node, metrics, stop.clone()));
         let mut relay = tokio::spawn(relay.run(bus));
-        let stop = CancellationToken::new();
         let requests = TaskTracker::new();
         let mut http = http1::Builder::new();
         http.timer(TokioTimer::new()).header_read_timeout(KEEP_ALIVE);
@@ -179,7 +183,6 @@ impl Server {
         let end = begun + config.server.drain;
         let deadline = begun + config.server.drain.saturating_sub(LAST_STEPS);
         tracing::info!("draining");
-        app.draining.store(true, Ordering::Relaxed);
         stop.cancel();
         requests.close();
         app.tasks.close();
@@ -190,12 +193,28 @@ impl Server {
         let _ = timeout_at(deadline.min(Instant::now() + LAST_STEPS), catch_up(&app)).await;
         app.hub.drain(config.server.drain).await;
         let _ = timeout_at(deadline, app.tasks.wait()).await;
+        registry.abort();
+        // So that no heartbeat comes after it.
+        let _ = registry.await;
+        let _ = timeout_at(end, broker.nodes().leave(&id)).await;
         let _ = timeout_at(end, broker.close()).await;
         if ended.is_ok() {
             let _ = timeout_at(end, relay).await;
         }
         tracing::info!("stopped");
         Ok(ended?)
+    }
+}
+
+/// What this node says of itself, as it starts.
+fn state(config: &ServerConfig, listens: SocketAddr) -> NodeState {
+    NodeState {
+        id: config.node_id.clone(),
+        address: config.advertise.clone().unwrap_or_else(|| listens.to_string()),
+        version: env!("CARGO_PKG_VERSION").into(),
+        started: Defaults::now(),
+        connections: 0,
+        draining: false,
     }
 }
 

@@ -84,6 +84,22 @@ pub struct Channel {
     pub subscribers: u64,
 }
 
+/// A node of the daemon's broker.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Node {
+    pub id: String,
+    pub address: String,
+    pub version: String,
+    /// RFC 3339, as all times.
+    pub started: String,
+    pub last_heartbeat: String,
+    /// As of the last heartbeat.
+    pub connections: u64,
+    /// `up`, `draining` or `lost`.
+    pub state: String,
+}
+
 /// What [`Client::history`] is asked for.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Wanted {
@@ -234,6 +250,19 @@ impl Client {
         }
         let answer: Channels = self.call(self.http.get(self.at("v1/channels"))).await?;
         Ok(answer.channels)
+    }
+
+    /// The nodes that share the daemon's broker, itself among them.
+    ///
+    /// # Errors
+    /// Where the daemon does not answer, or refuses.
+    pub async fn nodes(&self) -> Result<Vec<Node>, Error> {
+        #[derive(Deserialize)]
+        struct Nodes {
+            nodes: Vec<Node>,
+        }
+        let answer: Nodes = self.call(self.http.get(self.at("v1/nodes"))).await?;
+        Ok(answer.nodes)
     }
 
     /// Events that the log has.

@@ -37,6 +37,8 @@ pub struct ServerConfig {
     pub insecure: bool,
     /// The node's id; random where it is not set.
     pub node_id: String,
+    /// Where others reach this node; `listen` where it is not set.
+    pub advertise: Option<String>,
     /// The folder of the user's own types.
     pub schemas: Option<PathBuf>,
     /// From SIGTERM to exit.
@@ -131,6 +133,7 @@ pub fn load(sources: Sources) -> Result<Loaded, Mistakes> {
             listen: from.required("listen", value::address),
             insecure: from.required("insecure", value::switch),
             node_id: from.optional("node_id", value::name).unwrap_or_else(random_node_id),
+            advertise: from.optional("advertise", value::host_and_port),
             schemas: from.optional("schemas", value::path),
             drain: from.required("drain", value::duration_or_zero),
         },

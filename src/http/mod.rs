@@ -8,6 +8,7 @@ mod envelope;
 mod events;
 mod health;
 mod history;
+mod nodes;
 mod problem;
 mod request_id;
 mod schemas;
@@ -17,12 +18,12 @@ pub mod takeover;
 mod websocket;
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use axum::Router;
 use axum::http::{Method, Uri};
 use axum::routing::{get, post};
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::broker::Broker;
@@ -56,7 +57,7 @@ pub struct AppState {
     pub max_lag: u64,
     pub ready: watch::Receiver<Readiness>,
     /// This node is about to stop: nothing new is taken.
-    pub draining: AtomicBool,
+    pub draining: CancellationToken,
 }
 
 impl std::ops::Deref for App {
@@ -74,6 +75,7 @@ pub fn router(app: App) -> Router {
         .route("/v1/stream", get(stream::open))
         .route("/v1/ws", get(websocket::upgrade))
         .route("/v1/channels", get(channels::list))
+        .route("/v1/nodes", get(nodes::list))
         .route("/v1/schemas", get(schemas::all))
         .route("/v1/schemas/{type}", get(schemas::one))
         .route("/healthz", get(health::alive))

@@ -1,7 +1,6 @@
 //! `GET /v1/stream`: Server-Sent Events (HTML Living Standard, section 9.2), from where `since` or `Last-Event-ID` says.
 
 use std::convert::Infallible;
-use std::sync::atomic::Ordering;
 
 use axum::Extension;
 use axum::extract::{RawQuery, State};
@@ -27,7 +26,7 @@ pub(super) async fn open(
     version: Version,
     headers: HeaderMap,
 ) -> Result<Infallible, Problem> {
-    if app.draining.load(Ordering::Relaxed) {
+    if app.draining.is_cancelled() {
         return Err(Problem::new(Code::Draining, "this node is about to stop: connect to another"));
     }
     if version != Version::HTTP_11 {

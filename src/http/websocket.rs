@@ -3,7 +3,6 @@
 //! The connection is taken over from hyper, so that nothing stands between the fan-out and the kernel.
 
 use std::convert::Infallible;
-use std::sync::atomic::Ordering;
 
 use axum::Extension;
 use axum::extract::{RawQuery, Request, State};
@@ -26,7 +25,7 @@ pub(super) async fn upgrade(
     RawQuery(query): RawQuery,
     request: Request,
 ) -> Result<Infallible, Problem> {
-    if app.draining.load(Ordering::Relaxed) {
+    if app.draining.is_cancelled() {
         return Err(Problem::new(Code::Draining, "this node is about to stop: connect to another"));
     }
     let accept = check(&request)?;

@@ -10,6 +10,7 @@ mod faults;
 mod health;
 mod history;
 mod load;
+mod nodes;
 mod one_bus;
 mod publish;
 mod redis_calls;

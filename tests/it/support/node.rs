@@ -30,6 +30,7 @@ pub fn config(broker: BrokerUrl) -> Config {
             listen: (Ipv4Addr::LOCALHOST, 0).into(),
             insecure: false,
             node_id: "test-node".into(),
+            advertise: None,
             schemas: None,
             drain: Duration::from_secs(10),
         },
