@@ -8,7 +8,6 @@ use tokio::net::TcpStream;
 
 use super::Connections;
 use crate::hub::{Arrival, Form, Outbox, Wanted};
-use crate::replay;
 
 impl Connections {
     /// Serves an event stream to its end. `head` is the head of the answer.
@@ -17,9 +16,8 @@ impl Connections {
         let arrival = Arrival { greeting: vec![head.into()], wanted: Vec::new(), form };
         let seat = self.hub.join(stream, arrival).await;
         for wanted in wanted {
-            if let Some(feed) = seat.subscribe(wanted).await {
-                tokio::spawn(replay::run(self.broker.clone(), self.catalog.clone(), feed, self.replay_bytes));
-            }
+            let asked = seat.subscribe(wanted).await;
+            self.answered(&seat, asked).await;
         }
         let outbox = seat.outbox().clone();
         while !ended(&outbox) && poll_fn(|context| outbox.stream().poll_read_ready(context)).await.is_ok() {

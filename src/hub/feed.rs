@@ -20,6 +20,14 @@ pub struct Feed {
     pub position: Position,
 }
 
+/// A replay that a shard has begun.
+#[derive(Debug)]
+pub struct Begun {
+    pub(super) ticket: Ticket,
+    pub(super) channel: ChannelId,
+    pub(super) position: Position,
+}
+
 /// Names a replay of a shard.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ticket {

@@ -12,9 +12,7 @@ pub mod frame;
 mod index;
 mod outbox;
 mod outgoing;
-mod replay;
 mod shard;
-mod writer;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -26,6 +24,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 
 pub use delivery::{Delivery, Step};
+use feed::Begun;
 pub use feed::{Fed, Feed};
 pub use form::Form;
 pub use index::{Index, Member, Place};
@@ -191,23 +190,26 @@ impl Seat {
         &self.outbox
     }
 
-    /// Subscribes; returns when the shard has answered with a `subscribed` or an `error` frame, so that answers come in
-    /// the order of what they answer, and so that one connection's commands never fill the inbox.
-    ///
-    /// A subscription that begins in the log comes with a [`Feed`]: whoever has it brings what the log has.
-    pub async fn subscribe(&self, wanted: Wanted) -> Option<Feed> {
-        let channel = wanted.channel;
+    /// Subscribes. The shard answers with a `subscribed` or an `error` frame.
+    pub async fn subscribe(&self, wanted: Wanted) -> Asked {
         let (done, answered) = oneshot::channel();
         self.tell(Item::Subscribe { outbox: self.outbox.clone(), wanted, done }).await;
-        let (ticket, position) = answered.await.ok()??;
-        Some(Feed { shard: self.shard.clone(), outbox: self.outbox.clone(), channel, ticket, position })
+        Asked(answered)
     }
 
-    /// Ends a subscription; returns when the shard has answered with an `unsubscribed` or an `error` frame.
-    pub async fn unsubscribe(&self, sub: String) {
+    /// Ends a subscription. The shard answers with an `unsubscribed` or an `error` frame.
+    pub async fn unsubscribe(&self, sub: String) -> Asked {
         let (done, answered) = oneshot::channel();
         self.tell(Item::Unsubscribe { outbox: self.outbox.clone(), sub, done }).await;
-        let _ = answered.await;
+        Asked(answered)
+    }
+
+    /// Waits until the shard has answered. A subscription that begins in the log comes with a [`Feed`]: whoever has it brings
+    /// what the log has.
+    pub async fn answered(&self, Asked(answered): Asked) -> Option<Feed> {
+        // The shard drops its end where there is nothing to feed.
+        let Begun { ticket, channel, position } = answered.await.ok()?;
+        Some(Feed { shard: self.shard.clone(), outbox: self.outbox.clone(), channel, ticket, position })
     }
 
     /// Gives the place up; returns when the shard has written all that was before.
@@ -222,3 +224,8 @@ impl Seat {
         let _ = self.shard.send(item).await;
     }
 }
+
+/// What a shard was asked, and answers after all that it was asked before.
+#[must_use = "who sends something else on the connection must wait for it first"]
+#[derive(Debug)]
+pub struct Asked(oneshot::Receiver<Begun>);

@@ -36,7 +36,7 @@ pub struct Outbox {
     pub(super) form: Form,
     shared: Arc<Outgoing>,
     /// The connection's place in its shard, which alone reads and writes it.
-    pub(super) seat: AtomicU32,
+    seat: AtomicU32,
     /// When something last came from the peer: milliseconds since `shared.started`.
     heard: AtomicU64,
     /// Held for a `send` at the longest, which never waits: the sockets are non-blocking.
@@ -85,6 +85,16 @@ impl Outbox {
     /// The socket, for its reader.
     pub fn stream(&self) -> &TcpStream {
         &self.stream
+    }
+
+    /// The connection's place in its shard.
+    pub(super) fn seat(&self) -> usize {
+        self.seat.load(Ordering::Relaxed) as usize
+    }
+
+    /// The shard has given it a place.
+    pub(super) fn take_seat(&self, seat: usize) {
+        self.seat.store(seat as u32, Ordering::Relaxed);
     }
 
     /// Something came from the peer.
