@@ -30,10 +30,10 @@ use crate::broker::{self, Bus};
 use crate::config::{Config, ServerConfig};
 use crate::connection::Connections;
 use crate::event::{Catalog, Defaults};
-use crate::health;
+use crate::health::{self, Health};
 use crate::http::takeover::{Taken, Takeover};
 use crate::http::{self, App, AppState};
-use crate::hub::{Hub, HubConfig};
+use crate::hub::{Away, Hub, HubConfig};
 use crate::metrics::Metrics;
 use crate::registry;
 use crate::relay::{Progress, Relay};
@@ -61,7 +61,7 @@ pub struct Server {
     relay: Relay,
     bus: Bus,
     canary: watch::Receiver<u64>,
-    ready: watch::Sender<health::Readiness>,
+    health: watch::Sender<Health>,
     config: Config,
 }
 
@@ -95,7 +95,7 @@ pub async fn bind(config: Config, catalog: Arc<Catalog>) -> Result<Server, Serve
     };
     let hub = Arc::new(Hub::start(&hub_config, &catalog, &metrics).map_err(ServerError::Thread)?);
     let (canary_sender, canary) = watch::channel(0);
-    let (ready, ready_receiver) = watch::channel(Err("no round trip through the broker yet".to_owned()));
+    let (health, health_receiver) = watch::channel(Health::default());
     let progress = Arc::new(Progress::new(&catalog));
     let relay =
         Relay::new(broker.clone(), hub.clone(), catalog.clone(), metrics.clone(), canary_sender, progress.clone());
@@ -120,11 +120,11 @@ pub async fn bind(config: Config, catalog: Arc<Catalog>) -> Result<Server, Serve
         compression: config.websocket.compression,
         max_lag: (config.broker.log_max_events / 4).min(MAX_LAG),
         progress,
-        ready: ready_receiver,
+        health: health_receiver,
         draining: CancellationToken::new(),
     }));
     let router = http::router(app.clone());
-    Ok(Server { listener, app, router, relay, bus, canary, ready, config })
+    Ok(Server { listener, app, router, relay, bus, canary, health, config })
 }
 
 fn listen(address: SocketAddr) -> io::Result<TcpListener> {
@@ -153,9 +153,12 @@ impl Server {
     /// # Errors
     /// [`ServerError::ShardDied`]: the process should end and be started anew.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), ServerError> {
-        let Self { listener, app, router, relay, bus, canary, ready, config } = self;
+        let Self { listener, app, router, relay, bus, canary, health, config } = self;
         let (broker, metrics, stop) = (app.broker.clone(), app.metrics.clone(), app.draining.clone());
-        let health = tokio::spawn(health::watch_broker(broker.clone(), canary, ready, metrics.clone()));
+        let patience = config.broker.broker.is_shared().then_some(config.server.cut_off_after);
+        let round_trips =
+            health::watch_broker(broker.clone(), app.hub.clone(), canary, health, metrics.clone(), patience);
+        let health = tokio::spawn(round_trips);
         let node = state(&config.server, listener.local_addr().unwrap_or(config.server.listen));
         let id = node.id.clone();
         let registry = tokio::spawn(registry::keep(broker.clone(), node, metrics, stop.clone()));
@@ -190,8 +193,10 @@ impl Server {
         // that never ends must not take the time in which connections are told.
         let _ = timeout_at(begun + config.server.drain / 2, requests.wait()).await;
         health.abort();
+        // So that it sends nobody away for another reason.
+        let _ = health.await;
         let _ = timeout_at(deadline.min(Instant::now() + LAST_STEPS), catch_up(&app)).await;
-        app.hub.drain(config.server.drain).await;
+        app.hub.send_away(Some(Away::Draining(config.server.drain))).await;
         let _ = timeout_at(deadline, app.tasks.wait()).await;
         registry.abort();
         // So that no heartbeat comes after it.

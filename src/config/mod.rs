@@ -43,7 +43,12 @@ pub struct ServerConfig {
     pub schemas: Option<PathBuf>,
     /// From SIGTERM to exit.
     pub drain: Duration,
+    /// From the last sign of the broker until connections are sent away. Not a setting: for tests.
+    pub cut_off_after: Duration,
 }
+
+/// See [`ServerConfig::cut_off_after`].
+const CUT_OFF_AFTER: Duration = Duration::from_secs(15);
 
 /// The broker, and what its logs keep.
 #[derive(Debug, Clone)]
@@ -136,6 +141,7 @@ pub fn load(sources: Sources) -> Result<Loaded, Mistakes> {
             advertise: from.optional("advertise", value::host_and_port),
             schemas: from.optional("schemas", value::path),
             drain: from.required("drain", value::duration_or_zero),
+            cut_off_after: CUT_OFF_AFTER,
         },
         broker: BrokerConfig {
             broker: from.required("broker", BrokerUrl::parse),

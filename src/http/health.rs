@@ -19,7 +19,7 @@ pub(super) async fn ready(State(app): State<App>) -> Result<Json<Value>, Problem
     if app.draining.is_cancelled() {
         return Err(Problem::new(Code::Draining, "this node is about to stop"));
     }
-    match &*app.ready.borrow() {
+    match &app.health.borrow().ready {
         Ok(()) => Ok(Json(json!({ "status": "ready" }))),
         Err(reason) => Err(Problem::new(Code::BrokerUnavailable, reason)),
     }

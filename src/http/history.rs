@@ -11,6 +11,7 @@ use serde_json::value::RawValue;
 use tokio::time::{Instant, timeout_at};
 
 use super::App;
+use super::admission::{admit, sent_away};
 use super::problem::{Code, Problem};
 use super::selection::{Selected, Selection};
 use crate::broker::Unavailable;
@@ -69,6 +70,9 @@ pub(super) async fn read(State(app): State<App>, RawQuery(query): RawQuery) -> R
     let limit = number("limit", LIMIT as u64, MAX_LIMIT as u64)?.max(1) as usize;
     let wait = Duration::from_secs(number("wait", 0, MAX_WAIT)?);
     let since = selection.since.take().unwrap_or(Since::Start);
+    if !wait.is_zero() {
+        admit(&app)?;
+    }
     let mut reader = Reader { app: &app, limit, scanned: 0, events: Vec::new(), gaps: Vec::new() };
     let mut streams = Vec::new();
     for selected in selection.channels {
@@ -77,12 +81,15 @@ pub(super) async fn read(State(app): State<App>, RawQuery(query): RawQuery) -> R
         streams.push((selected, at));
     }
     reader.fill(&mut streams).await?;
-    let deadline = Instant::now() + wait;
+    let mut deadline = Instant::now() + wait;
     while reader.is_empty() && Instant::now() < deadline {
         let moved =
             streams.iter().map(|(selected, at)| Box::pin(app.progress.reached(selected.channel, at.offset + 1)));
         // Where nothing comes, it is read once more: the logs may have been lost meanwhile.
-        let _ = timeout_at(deadline, select_all(moved)).await;
+        tokio::select! {
+            _ = timeout_at(deadline, select_all(moved)) => {}
+            () = sent_away(&app) => deadline = Instant::now(),
+        }
         reader.scanned = 0;
         reader.fill(&mut streams).await?;
     }

@@ -3,6 +3,7 @@
 //! Handlers translate: a request into a call of another room, its answer or error into a response. They never touch the
 //! hub's connections; an event that was published comes back out of the broker before anyone gets it.
 
+mod admission;
 mod channels;
 mod envelope;
 mod events;
@@ -30,7 +31,7 @@ use crate::broker::Broker;
 use crate::config::RequestLimits;
 use crate::connection::Connections;
 use crate::event::Catalog;
-use crate::health::Readiness;
+use crate::health::Health;
 use crate::hub::Hub;
 use crate::metrics::Metrics;
 use crate::relay::Progress;
@@ -55,7 +56,7 @@ pub struct AppState {
     pub progress: Arc<Progress>,
     /// Events of a channel by which a publisher may be ahead of `progress`.
     pub max_lag: u64,
-    pub ready: watch::Receiver<Readiness>,
+    pub health: watch::Receiver<Health>,
     /// This node is about to stop: nothing new is taken.
     pub draining: CancellationToken,
 }

@@ -7,6 +7,7 @@ use axum::extract::{RawQuery, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Version, header};
 
 use super::App;
+use super::admission::admit;
 use super::problem::{Code, Problem};
 use super::request_id::{self, RequestId};
 use super::selection::{Selected, Selection};
@@ -26,9 +27,7 @@ pub(super) async fn open(
     version: Version,
     headers: HeaderMap,
 ) -> Result<Infallible, Problem> {
-    if app.draining.is_cancelled() {
-        return Err(Problem::new(Code::Draining, "this node is about to stop: connect to another"));
-    }
+    admit(&app)?;
     if version != Version::HTTP_11 {
         return Err(Problem::new(Code::BadRequest, "an event stream needs HTTP/1.1"));
     }

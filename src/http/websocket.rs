@@ -11,6 +11,7 @@ use futures_util::future::BoxFuture;
 use tungstenite::handshake::derive_accept_key;
 
 use super::App;
+use super::admission::admit;
 use super::problem::{Code, Problem};
 use super::request_id::{self, RequestId};
 use super::takeover::{self, Takeover};
@@ -25,9 +26,7 @@ pub(super) async fn upgrade(
     RawQuery(query): RawQuery,
     request: Request,
 ) -> Result<Infallible, Problem> {
-    if app.draining.is_cancelled() {
-        return Err(Problem::new(Code::Draining, "this node is about to stop: connect to another"));
-    }
+    admit(&app)?;
     let accept = check(&request)?;
     let extensions = extensions(request.headers(), app.compression)?;
     let deflate = extensions.is_some();

@@ -6,6 +6,7 @@
 mod broker;
 mod cli;
 mod config;
+mod cut_off;
 mod faults;
 mod health;
 mod history;
