@@ -23,7 +23,7 @@ use tokio_tungstenite::tungstenite::{self, Message};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async_with_config};
 
 use super::backoff::Backoff;
-use super::{Client, Error};
+use super::{Client, Error, error, route};
 use crate::event::Position;
 use crate::protocol::{self, ErrorCode, ServerFrame};
 
@@ -96,6 +96,8 @@ pub struct Delivery {
 /// A connection to a daemon, with its subscriptions.
 pub struct Subscriber {
     client: Client,
+    /// Counts up: which of the client's nodes is, or will be, at the other end.
+    node: usize,
     /// Those that the daemon refused are `None`; the index is in the name of the subscription.
     subscriptions: Vec<Option<Subscription>>,
     link: Link,
@@ -137,6 +139,7 @@ const READ_BUFFER: usize = 8 * 1024;
 impl Subscriber {
     pub(super) fn new(client: Client, subscriptions: Vec<Subscription>) -> Self {
         Self {
+            node: client.node(),
             client,
             subscriptions: subscriptions.into_iter().map(Some).collect(),
             link: Link::Waiting(Instant::now()),
@@ -161,7 +164,7 @@ impl Subscriber {
             match &mut self.link {
                 Link::Waiting(until) => {
                     sleep_until(*until).await;
-                    self.link = Link::Connecting(Box::pin(connect(self.client.clone(), self.requests())));
+                    self.link = Link::Connecting(Box::pin(connect(self.client.clone(), self.node, self.requests())));
                 }
                 Link::Connecting(connecting) => match connecting.as_mut().await {
                     Ok(socket) => {
@@ -170,7 +173,13 @@ impl Subscriber {
                         self.link = Link::Up(Box::new(up));
                     }
                     Err(error) => {
-                        self.lost(error.to_string(), None);
+                        let asked = match &error {
+                            Error::Refused(problem) => problem.retry_after,
+                            _ => None,
+                        };
+                        // Those who were asked to come in the same second do not come at once.
+                        let retry_in = asked.map(|asked| asked + self.backoff.next());
+                        self.lost(error.to_string(), retry_in);
                         if !error.is_transient() {
                             self.pending.clear();
                             return Err(error);
@@ -181,7 +190,7 @@ impl Subscriber {
                     Ok(Some(text)) => self.take(&text)?,
                     Ok(None) => {}
                     Err(reason) => {
-                        let come_back = up.come_back;
+                        let come_back = up.come_back.map(|at| at.saturating_duration_since(Instant::now()));
                         self.lost(reason, come_back);
                     }
                 },
@@ -223,11 +232,10 @@ impl Subscriber {
             .collect()
     }
 
-    fn lost(&mut self, reason: String, come_back: Option<Instant>) {
-        let retry_in = match come_back {
-            Some(at) => at.saturating_duration_since(Instant::now()),
-            None => self.backoff.next(),
-        };
+    /// The next attempt is at the next node, when the daemon said or else when that seems advisable.
+    fn lost(&mut self, reason: String, retry_in: Option<Duration>) {
+        let retry_in = retry_in.unwrap_or_else(|| self.backoff.next());
+        self.node = self.node.wrapping_add(1);
         self.link = Link::Waiting(Instant::now() + retry_in);
         self.pending.push_back(Update::Disconnected { reason, retry_in });
     }
@@ -356,8 +364,9 @@ impl Up {
     }
 }
 
-async fn connect(client: Client, requests: Vec<Message>) -> Result<Socket, Error> {
-    let mut url = client.at("v1/ws");
+async fn connect(client: Client, node: usize, requests: Vec<Message>) -> Result<Socket, Error> {
+    let base = client.base(node);
+    let mut url = route(base, &["v1", "ws"]);
     // http and ws are both "special" schemes, between which a URL can change.
     let _ = url.set_scheme("ws");
     let mut request = url.as_str().into_client_request().map_err(|error| Error::Url(error.to_string()))?;
@@ -381,9 +390,9 @@ async fn connect(client: Client, requests: Vec<Message>) -> Result<Socket, Error
         Ok(Err(tungstenite::Error::Http(answer))) => {
             let body = answer.body().as_deref().unwrap_or_default();
             let retry_after = answer.headers().get(header::RETRY_AFTER).and_then(|seconds| seconds.to_str().ok());
-            Err(Error::refused(&client.base, answer.status().as_u16(), retry_after, body))
+            Err(Error::refused(base, answer.status().as_u16(), retry_after, body))
         }
-        Ok(Err(error)) => Err(Error::unreachable(&client.base, &error)),
-        Err(_) => Err(Error::Unreachable { url: client.url(), cause: "the handshake took too long".into() }),
+        Ok(Err(error)) => Err(Error::unreachable(base, &error)),
+        Err(_) => Err(Error::Unreachable { url: error::shown(base), cause: "the handshake took too long".into() }),
     }
 }
