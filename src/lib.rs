@@ -6,6 +6,8 @@ pub mod protocol;
 pub mod schema;
 
 #[cfg(feature = "server")]
+mod admission;
+#[cfg(feature = "server")]
 pub mod broker;
 #[cfg(feature = "server")]
 #[doc(hidden)]

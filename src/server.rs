@@ -25,6 +25,7 @@ use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::admission::Admission;
 use crate::broker::nodes::NodeState;
 use crate::broker::{self, Bus};
 use crate::config::{Config, ServerConfig};
@@ -99,7 +100,9 @@ pub async fn bind(config: Config, catalog: Arc<Catalog>) -> Result<Server, Serve
     let progress = Arc::new(Progress::new(&catalog));
     let relay =
         Relay::new(broker.clone(), hub.clone(), catalog.clone(), metrics.clone(), canary_sender, progress.clone());
+    let admission = Admission::new(config.limits.max_arriving);
     let connections = Arc::new(Connections {
+        admission: admission.clone(),
         hub: hub.clone(),
         broker: broker.clone(),
         catalog: catalog.clone(),
@@ -110,6 +113,7 @@ pub async fn bind(config: Config, catalog: Arc<Catalog>) -> Result<Server, Serve
         replay_bytes: (config.websocket.outbox_bytes / 2).min(REPLAY_BYTES),
     });
     let app = App(Arc::new(AppState {
+        admission,
         catalog,
         broker,
         hub,

@@ -81,6 +81,8 @@ pub struct WebSocketConfig {
 pub struct RequestLimits {
     /// From accepting a connection to the end of a request's head.
     pub handshake_timeout: Duration,
+    /// Connections that are being made, or read the log from where they were.
+    pub max_arriving: usize,
     /// One event as JSON.
     pub max_event_bytes: usize,
     /// The body of a request.
@@ -160,6 +162,7 @@ pub fn load(sources: Sources) -> Result<Loaded, Mistakes> {
         },
         limits: RequestLimits {
             handshake_timeout: from.required("handshake_timeout", value::duration),
+            max_arriving: from.required("max_arriving", value::count) as usize,
             max_event_bytes: from.required("max_event_bytes", value::bytes),
             max_body_bytes: from.required("max_body_bytes", value::bytes),
         },

@@ -7,11 +7,12 @@ use std::sync::Arc;
 use tokio::net::TcpStream;
 
 use super::Connections;
+use crate::admission::Arriving;
 use crate::hub::{Arrival, Form, Outbox, Wanted};
 
 impl Connections {
     /// Serves an event stream to its end. `head` is the head of the answer.
-    pub async fn stream(self: Arc<Self>, stream: TcpStream, head: Vec<u8>, wanted: Vec<Wanted>) {
+    pub async fn stream(self: Arc<Self>, stream: TcpStream, head: Vec<u8>, wanted: Vec<Wanted>, arriving: Arriving) {
         let form = Form::Events { channels: wanted.len() as u16 };
         let arrival = Arrival { greeting: vec![head.into()], wanted: Vec::new(), form };
         let seat = self.hub.join(stream, arrival).await;
@@ -19,6 +20,7 @@ impl Connections {
             let asked = seat.subscribe(wanted).await;
             self.answered(&seat, asked).await;
         }
+        drop(arriving);
         let outbox = seat.outbox().clone();
         while !ended(&outbox) && poll_fn(|context| outbox.stream().poll_read_ready(context)).await.is_ok() {
             tokio::task::yield_now().await;

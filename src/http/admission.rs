@@ -2,19 +2,22 @@
 
 use super::App;
 use super::problem::{Code, Problem};
+use crate::admission::Arriving;
 
-/// Whether somebody who would stay is taken now.
+/// Takes somebody who would stay, who has arrived when what is returned is dropped.
 ///
 /// # Errors
 /// Why not: another node may.
-pub(super) fn admit(app: &App) -> Result<(), Problem> {
+pub(super) fn admit(app: &App) -> Result<Arriving, Problem> {
     if app.draining.is_cancelled() {
         return Err(Problem::new(Code::Draining, "this node is about to stop: connect to another"));
     }
     if app.health.borrow().cut_off {
         return Err(Problem::new(Code::BrokerUnavailable, "this node is cut off from its broker: connect to another"));
     }
-    Ok(())
+    app.admission.enter().ok_or_else(|| {
+        Problem::new(Code::Overloaded, "too many are connecting at once: come again when Retry-After says")
+    })
 }
 
 /// Waits until nobody may stay.

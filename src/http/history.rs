@@ -14,8 +14,8 @@ use super::App;
 use super::admission::{admit, sent_away};
 use super::problem::{Code, Problem};
 use super::selection::{Selected, Selection};
-use crate::broker::Unavailable;
-use crate::event::{Cursor, Position, Since};
+use crate::broker::{Page, Unavailable};
+use crate::event::{ChannelId, Cursor, Position, Since};
 use crate::hub::Begin;
 use crate::replay;
 
@@ -26,6 +26,8 @@ const MAX_LIMIT: usize = 1_000;
 const MAX_WAIT: u64 = 30;
 /// Events that one call looks at, where a filter lets few of them through.
 const MAX_SCANNED: usize = 20_000;
+/// How long it may take until the log was read.
+const READ_TIMEOUT: Duration = Duration::from_millis(2_500);
 /// Events in one read of the log.
 const PAGE: usize = 512;
 
@@ -70,9 +72,7 @@ pub(super) async fn read(State(app): State<App>, RawQuery(query): RawQuery) -> R
     let limit = number("limit", LIMIT as u64, MAX_LIMIT as u64)?.max(1) as usize;
     let wait = Duration::from_secs(number("wait", 0, MAX_WAIT)?);
     let since = selection.since.take().unwrap_or(Since::Start);
-    if !wait.is_zero() {
-        admit(&app)?;
-    }
+    let arriving = if wait.is_zero() { None } else { Some(admit(&app)?) };
     let mut reader = Reader { app: &app, limit, scanned: 0, events: Vec::new(), gaps: Vec::new() };
     let mut streams = Vec::new();
     for selected in selection.channels {
@@ -81,6 +81,8 @@ pub(super) async fn read(State(app): State<App>, RawQuery(query): RawQuery) -> R
         streams.push((selected, at));
     }
     reader.fill(&mut streams).await?;
+    // Who waits costs nothing.
+    drop(arriving);
     let mut deadline = Instant::now() + wait;
     while reader.is_empty() && Instant::now() < deadline {
         let moved =
@@ -147,7 +149,7 @@ impl Reader<'_> {
     async fn read_on(&mut self, selected: &Selected, at: &mut Position, most: usize) -> Result<(), Problem> {
         while self.events.len() < most && self.scanned < MAX_SCANNED {
             let wanted = if selected.filter.is_empty() { most - self.events.len() } else { PAGE };
-            let page = self.app.broker.read(selected.channel, Some(at), wanted).await.map_err(unavailable)?;
+            let page = self.page(selected.channel, at, wanted).await.map_err(unavailable)?;
             if page.epoch != at.epoch || page.oldest > at.offset + 1 {
                 let lost = Position::new(page.epoch, page.oldest - 1);
                 self.gap(selected, std::mem::replace(at, lost.clone()), &lost);
@@ -168,6 +170,16 @@ impl Reader<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Reads a page of the log when it is this one's turn, within the time for an answer.
+    async fn page(&self, channel: ChannelId, at: &Position, limit: usize) -> Result<Page, Unavailable> {
+        let read = async {
+            let _turn = self.app.admission.turn().await;
+            self.app.broker.read(channel, Some(at), limit).await
+        };
+        let late = |_| Err(Unavailable("too many read the log".into()));
+        tokio::time::timeout(READ_TIMEOUT, read).await.unwrap_or_else(late)
     }
 
     fn gap(&mut self, selected: &Selected, from: Position, position: &Position) {

@@ -27,6 +27,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::admission::Admission;
 use crate::broker::Broker;
 use crate::config::RequestLimits;
 use crate::connection::Connections;
@@ -53,6 +54,7 @@ pub struct AppState {
     pub limits: RequestLimits,
     /// Whether WebSocket clients may have their events compressed.
     pub compression: bool,
+    pub admission: Arc<Admission>,
     pub progress: Arc<Progress>,
     /// Events of a channel by which a publisher may be ahead of `progress`.
     pub max_lag: u64,

@@ -27,7 +27,7 @@ pub(super) async fn open(
     version: Version,
     headers: HeaderMap,
 ) -> Result<Infallible, Problem> {
-    admit(&app)?;
+    let arriving = admit(&app)?;
     if version != Version::HTTP_11 {
         return Err(Problem::new(Code::BadRequest, "an event stream needs HTTP/1.1"));
     }
@@ -59,5 +59,5 @@ pub(super) async fn open(
     headers.insert(request_id::HEADER, id.0);
     let head = takeover::head(StatusCode::OK, &headers);
     let connections = app.connections.clone();
-    match takeover.take(Box::new(|stream, _| Box::pin(connections.stream(stream, head, wanted)))).await {}
+    match takeover.take(Box::new(|stream, _| Box::pin(connections.stream(stream, head, wanted, arriving)))).await {}
 }

@@ -26,7 +26,7 @@ pub(super) async fn upgrade(
     RawQuery(query): RawQuery,
     request: Request,
 ) -> Result<Infallible, Problem> {
-    admit(&app)?;
+    let arriving = admit(&app)?;
     let accept = check(&request)?;
     let extensions = extensions(request.headers(), app.compression)?;
     let deflate = extensions.is_some();
@@ -45,7 +45,7 @@ pub(super) async fn upgrade(
     let head = takeover::head(StatusCode::SWITCHING_PROTOCOLS, &headers);
     let connections = app.connections.clone();
     let serve = move |stream, early| -> BoxFuture<'static, ()> {
-        Box::pin(connections.serve(stream, Box::new(Opening { head, early, query, deflate })))
+        Box::pin(connections.serve(stream, Box::new(Opening { head, early, query, deflate, arriving })))
     };
     match takeover.take(Box::new(serve)).await {}
 }

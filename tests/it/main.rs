@@ -3,6 +3,7 @@
 #![cfg(feature = "server")]
 #![expect(clippy::expect_used, clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod admission;
 mod broker;
 mod cli;
 mod config;

@@ -45,6 +45,7 @@ pub fn config(broker: BrokerUrl) -> Config {
         },
         limits: RequestLimits {
             handshake_timeout: Duration::from_secs(10),
+            max_arriving: 1000,
             max_event_bytes: 64 << 10,
             max_body_bytes: 8 << 20,
         },
