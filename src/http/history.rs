@@ -6,6 +6,7 @@ use std::time::Duration;
 use axum::Json;
 use axum::extract::{RawQuery, State};
 use futures_util::future::select_all;
+use prometheus_client::metrics::gauge::Gauge;
 use serde::Serialize;
 use serde_json::value::RawValue;
 use tokio::time::{Instant, timeout_at};
@@ -83,6 +84,7 @@ pub(super) async fn read(State(app): State<App>, RawQuery(query): RawQuery) -> R
     reader.fill(&mut streams).await?;
     // Who waits costs nothing.
     drop(arriving);
+    let _waiting = Waiting::new(&app.metrics.long_polls);
     let mut deadline = Instant::now() + wait;
     while reader.is_empty() && Instant::now() < deadline {
         let moved =
@@ -98,6 +100,22 @@ pub(super) async fn read(State(app): State<App>, RawQuery(query): RawQuery) -> R
     let cursor: BTreeMap<_, _> = streams.into_iter().map(|(selected, at)| (selected.name, at)).collect();
     let gap = if reader.gaps.is_empty() { Gaps::None(false) } else { Gaps::Some(reader.gaps) };
     Ok(Json(History { events: reader.events, cursor: Cursor(cursor).to_string(), gap }))
+}
+
+/// Counts a request that waits, until it is answered or its client has gone.
+struct Waiting<'a>(&'a Gauge);
+
+impl<'a> Waiting<'a> {
+    fn new(gauge: &'a Gauge) -> Self {
+        gauge.inc();
+        Self(gauge)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
 }
 
 /// Gathers what one answer brings.
