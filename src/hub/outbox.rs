@@ -58,8 +58,8 @@ struct State {
     /// The answer to the last Ping, where it could not be written at once. Only the last one is answered (RFC 6455,
     /// section 5.5.3): a flood of Pings that are never read costs nothing.
     pong: Option<Bytes>,
-    /// Who waits until nothing waits here.
-    drained: Option<oneshot::Sender<()>>,
+    /// Who waits until nothing waits here: a replay for each channel, at most.
+    drained: Vec<oneshot::Sender<()>>,
 }
 
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -170,7 +170,7 @@ impl Outbox {
         self.close_with(&mut self.lock(), frame::close_echo(code));
     }
 
-    /// Waits until nothing waits here; false where nothing will be sent any more. For one at a time.
+    /// Waits until nothing waits here; false where nothing will be sent any more.
     pub(super) async fn drained(&self) -> bool {
         let drained = {
             let mut state = self.lock();
@@ -181,7 +181,7 @@ impl Outbox {
                 return true;
             }
             let (sender, drained) = oneshot::channel();
-            state.drained = Some(sender);
+            state.drained.push(sender);
             drained
         };
         drained.await.is_ok()
@@ -308,7 +308,7 @@ impl Outbox {
             return;
         }
         state.phase = Phase::Closing;
-        state.drained = None;
+        state.drained = Vec::new();
         self.uncount(state);
         let before = state.bytes;
         state.bytes += close.len() + FRAME_COST;
@@ -347,7 +347,7 @@ impl Outbox {
             if state.queue.is_empty() {
                 // A burst's memory is given back.
                 state.queue = VecDeque::new();
-                if let Some(drained) = state.drained.take() {
+                for drained in std::mem::take(&mut state.drained) {
                     // Who waited may have gone.
                     let _ = drained.send(());
                 }
