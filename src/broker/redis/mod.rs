@@ -11,6 +11,7 @@ mod canary;
 mod channels;
 mod commands;
 mod link;
+mod nodes;
 mod target;
 
 use std::sync::Arc;
@@ -28,7 +29,9 @@ use self::bus::Listener;
 use self::canary::Canary;
 use self::channels::Channels;
 use self::commands::{Commands, Script, unreadable};
+use self::nodes::Registry;
 use self::target::Target;
+use super::nodes::Nodes;
 use super::{Appended, BUS_CAPACITY, Broker, Bus, Entry, Limits, PAGE_BYTES, Page, Signal, Unavailable};
 use crate::config::BrokerConfig;
 use crate::event::{Catalog, ChannelId, Epoch, Event, Moment, Position};
@@ -41,6 +44,7 @@ struct Redis {
     channels: Arc<Channels>,
     canary: Arc<Canary>,
     appends: Appends,
+    nodes: Registry,
     limits: Limits,
     read: Script,
     taken: Script,
@@ -71,6 +75,7 @@ pub(super) fn open(
     tasks.spawn(closing.clone().run_until_cancelled_owned(listener.listen(target)));
     tasks.close();
     let redis = Redis {
+        nodes: Registry::new(config, commands.clone()),
         commands,
         channels,
         canary,
@@ -147,6 +152,10 @@ impl Broker for Redis {
 
     async fn canary(&self, number: u64) -> Result<(), Unavailable> {
         self.canary.send(number).await
+    }
+
+    fn nodes(&self) -> &dyn Nodes {
+        &self.nodes
     }
 
     async fn close(&self) {

@@ -6,15 +6,17 @@ pub struct Form {
     pub publishers: usize,
     /// Subscribers to one channel, at each node, beside one to all.
     pub subscribers: usize,
-    /// How many times the events of the short form.
-    pub load: usize,
+    /// How long the load goes on before and after a fault, at least.
+    pub phase: Duration,
     /// How long Redis is paused: longer than a node waits before it sends its clients away.
     pub pause: Duration,
 }
 
 pub fn form() -> Form {
     match std::env::var("TIDINGS_FAULT_FORM").as_deref() {
-        Ok("long") => Form { publishers: 8, subscribers: 6, load: 10, pause: Duration::from_secs(30) },
-        _ => Form { publishers: 4, subscribers: 1, load: 1, pause: Duration::from_secs(20) },
+        Ok("long") => {
+            Form { publishers: 8, subscribers: 6, phase: Duration::from_secs(4), pause: Duration::from_secs(30) }
+        }
+        _ => Form { publishers: 4, subscribers: 1, phase: Duration::ZERO, pause: Duration::from_secs(20) },
     }
 }

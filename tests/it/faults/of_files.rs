@@ -32,7 +32,7 @@ async fn full(sync: &str, name: &str) {
         stage.join(0, &CHANNELS).await;
         stage.broker.make_room(stage.process(0));
         stage.heals().await;
-        stage.load(300).await;
+        stage.goes_on().await;
     }
     stage.end(name, 0).await;
 }

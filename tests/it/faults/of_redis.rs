@@ -1,12 +1,15 @@
 //! Redis dies, hangs, or forgets.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::form::form;
 use super::ledger::CHANNELS;
 use super::stage::Stage;
 use crate::support::redis::Redis;
 use crate::support::until;
+
+/// A pause that the daemon must outlast with its connections open.
+const PAUSE: Duration = Duration::from_secs(8);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn killed_and_back_without_its_data() {
@@ -35,7 +38,7 @@ async fn killed_and_back_with_its_data() {
         }
         stage.broker.run();
         stage.heals().await;
-        stage.load(300).await;
+        stage.goes_on().await;
     }
     stage.end("killed, with data", 0).await;
 }
@@ -44,7 +47,7 @@ async fn killed_and_back_with_its_data() {
 async fn killed_and_back_with_older_data() {
     let mut stage = Stage::set(Redis::start()).await;
     stage.broker.cli(&["save"]);
-    stage.load(300).await;
+    stage.goes_on().await;
     stage.broker.kill();
     for node in 0..2 {
         stage.unavailable(node, 5).await;
@@ -56,11 +59,10 @@ async fn killed_and_back_with_older_data() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn paused() {
+async fn paused_for_eight_seconds() {
     let mut stage = Stage::set(Redis::start()).await;
     stage.broker.pause();
-    let pause = form().pause;
-    let end = Instant::now() + pause;
+    let end = Instant::now() + PAUSE;
     for node in 0..2 {
         stage.ready(node, 503).await;
         stage.join(node, &CHANNELS).await;
@@ -73,6 +75,21 @@ async fn paused() {
     }
     stage.broker.go_on();
     stage.heals().await;
+    stage.end("paused for 8 s", 0).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn paused_for_so_long_that_connections_are_sent_away() {
+    let mut stage = Stage::roaming(Redis::start(), 2, &[]).await;
+    let pause = form().pause;
+    stage.broker.pause();
+    let end = Instant::now() + pause;
+    for node in 0..2 {
+        stage.sends_away(node).await;
+    }
+    tokio::time::sleep_until(end.into()).await;
+    stage.broker.go_on();
+    stage.heals().await;
     stage.end(&format!("paused for {} s", pause.as_secs()), 0).await;
 }
 
@@ -82,7 +99,7 @@ async fn subscribers_dropped() {
     for _ in 0..3 {
         assert_eq!(stage.broker.cli(&["client", "kill", "type", "pubsub"]), "2");
         stage.heals().await;
-        stage.load(300).await;
+        stage.goes_on().await;
     }
     stage.end("CLIENT KILL TYPE pubsub, three times", 0).await;
 }
@@ -94,7 +111,7 @@ async fn flushed() {
         stage.broker.cli(&["flushall"]);
         stage.gaps(time).await;
         stage.heals().await;
-        stage.load(300).await;
+        stage.goes_on().await;
     }
     stage.end("FLUSHALL, three times", 3).await;
 }
@@ -112,7 +129,7 @@ async fn subscribers_dropped_for_their_output_buffer() {
         .await;
         stage.broker.cli(&["config", "set", "client-output-buffer-limit", "pubsub 32mb 8mb 60"]);
         stage.heals().await;
-        stage.load(300).await;
+        stage.goes_on().await;
     }
     stage.end("dropped for the output buffer, three times", 0).await;
 }

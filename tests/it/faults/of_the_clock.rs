@@ -24,7 +24,7 @@ async fn of_redis() {
             forward += 1;
         }
         clock.step(step);
-        stage.load(100).await;
+        stage.goes_on().await;
         stage.heals().await;
     }
     stage.end_with("clock of Redis stepped by an hour, forth and back", 0..=forward).await;
@@ -50,7 +50,7 @@ async fn of_a_log_in_files() {
 async fn stepped<B>(mut stage: Stage<B>, clock: &Clock, name: &str) {
     for step in STEPS {
         clock.step(step);
-        stage.load(100).await;
+        stage.goes_on().await;
         stage.heals().await;
     }
     stage.end(name, 0).await;

@@ -22,7 +22,7 @@ async fn broken(modes: &[Mode], name: &str) {
         stage.join(CUT_OFF, &CHANNELS).await;
         stage.links[CUT_OFF].set(Mode::Pass);
         stage.heals().await;
-        stage.load(300).await;
+        stage.goes_on().await;
     }
     stage.end(name, 0).await;
 }
@@ -45,7 +45,7 @@ async fn half_open_for_ever() {
         stage.links[CUT_OFF].strand();
         stage.ready(CUT_OFF, 503).await;
         stage.heals().await;
-        stage.load(300).await;
+        stage.goes_on().await;
     }
     stage.end("link half-open, twice", 0).await;
 }
@@ -75,7 +75,7 @@ async fn slow(mode: Mode, name: &str) {
         stage.join(CUT_OFF, &CHANNELS).await;
         stage.heals().await;
         stage.links[CUT_OFF].set(Mode::Pass);
-        stage.load(300).await;
+        stage.goes_on().await;
     }
     stage.end(name, 0).await;
 }

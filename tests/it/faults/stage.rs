@@ -106,7 +106,7 @@ impl<B> Stage<B> {
             let publisher = stage.publisher(number);
             stage.publishers.push(tokio::spawn(publisher.run(stage.stop.clone())));
         }
-        stage.load(300).await;
+        stage.goes_on().await;
         stage
     }
 
@@ -150,9 +150,16 @@ impl<B> Stage<B> {
         ledger.forgotten = ledger.sent.len();
     }
 
-    /// Waits until so many more events are acknowledged, in the short form.
+    /// The load goes on for a while, with all well.
+    pub async fn goes_on(&self) {
+        let end = Instant::now() + self.form.phase;
+        self.load(300).await;
+        tokio::time::sleep_until(end.into()).await;
+    }
+
+    /// Waits until so many more events are acknowledged.
     pub async fn load(&self, events: usize) {
-        let enough = self.ledger().acknowledged() + events * self.form.load;
+        let enough = self.ledger().acknowledged() + events;
         until("events to be acknowledged", async || (self.ledger().acknowledged() >= enough).then_some(())).await;
     }
 
@@ -179,6 +186,15 @@ impl<B> Stage<B> {
         let samples =
             metrics.lines().filter_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse::<f64>().ok());
         samples.sum()
+    }
+
+    /// Waits until a node is cut off and has no connections any more.
+    pub async fn sends_away(&self, node: usize) {
+        until(&format!("node {node} to have nobody"), async || {
+            let stream = self.probe(node, "v1/stream").await;
+            (stream == 503 && self.metric(node, "tidings_connections").await == 0.0).then_some(())
+        })
+        .await;
     }
 
     async fn probe(&self, node: usize, route: &str) -> u16 {
@@ -211,7 +227,7 @@ impl<B> Stage<B> {
 
     /// The same, where it is not certain how many gaps there are.
     pub async fn end_with(mut self, name: &str, gaps: RangeInclusive<usize>) {
-        self.load(300).await;
+        self.goes_on().await;
         self.stop.store(true, Ordering::Relaxed);
         for publisher in std::mem::take(&mut self.publishers) {
             publisher.await.expect("a publisher does not panic");
