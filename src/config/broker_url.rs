@@ -1,6 +1,7 @@
 //! The URL that names the broker. It may hold a password, so nothing here ever prints it whole.
 
 use std::fmt;
+use std::path::PathBuf;
 
 use url::Url;
 
@@ -11,6 +12,8 @@ use super::value::Expected;
 pub enum BrokerUrl {
     /// In this process; nothing survives it.
     Memory,
+    /// In files in this directory.
+    File(PathBuf),
     /// One of Redis' URLs: `redis://`, `rediss://` (TLS) or `redis+unix://` (a socket's path).
     Redis(Url),
 }
@@ -21,11 +24,11 @@ impl BrokerUrl {
     /// # Errors
     /// What was expected; never a part of the text, which may hold a password.
     pub fn parse(text: &str) -> Result<Self, Expected> {
-        const KNOWN: &str = "memory, or a URL that starts with redis://, rediss:// or redis+unix://";
+        const KNOWN: &str = "memory, file:DIRECTORY, or a URL that starts with redis://, rediss:// or redis+unix://";
         if text == "memory" {
             return Ok(Self::Memory);
         }
-        let Some((scheme, _)) = text.split_once(':') else {
+        let Some((scheme, rest)) = text.split_once(':') else {
             return Err(KNOWN.into());
         };
         let later = |what: &str| Err(format!("{KNOWN}; {what} is not supported by this version"));
@@ -42,7 +45,14 @@ impl BrokerUrl {
                     _ => Ok(Self::Redis(url)),
                 }
             }
-            "file" => later("a broker in a file"),
+            "file" => {
+                // The form of URLs is taken too; anything else is the path as it stands.
+                let path = rest.strip_prefix("//").unwrap_or(rest);
+                match path.is_empty() || (path.len() < rest.len() && !path.starts_with('/')) {
+                    true => Err("a directory, such as file:./data or file:/var/lib/tidings".into()),
+                    false => Ok(Self::File(path.into())),
+                }
+            }
             "redis-sentinel" => later("Redis Sentinel"),
             "redis-cluster" => later("Redis Cluster"),
             "upstash+https" => later("Upstash' REST interface"),
@@ -63,6 +73,7 @@ impl fmt::Display for BrokerUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Memory => f.write_str("memory"),
+            Self::File(path) => write!(f, "file:{}", path.display()),
             Self::Redis(url) => {
                 let mut shown = url.clone();
                 if shown.password().is_some() {
@@ -93,6 +104,23 @@ mod tests {
             assert!(!shown.contains("s3cret"), "{shown}");
         }
         assert_eq!(BrokerUrl::parse("redis://u:p@host:1/2").unwrap().to_string(), "redis://u:***@host:1/2");
+    }
+
+    #[test]
+    fn a_directory_is_a_path_or_a_file_url() {
+        for (text, path) in [
+            ("file:./data", "./data"),
+            ("file:data", "data"),
+            ("file:/a b/%20", "/a b/%20"),
+            ("file:///var/x", "/var/x"),
+        ] {
+            let url = BrokerUrl::parse(text).unwrap();
+            assert_eq!(url, BrokerUrl::File(path.into()), "{text}");
+            assert_eq!(url.to_string(), format!("file:{path}"));
+        }
+        for text in ["file", "file:", "file://", "file://host/data", "file://./data"] {
+            assert!(BrokerUrl::parse(text).is_err(), "{text}");
+        }
     }
 
     #[test]

@@ -6,9 +6,11 @@
 mod admission;
 mod broker;
 mod cli;
+mod client;
 mod config;
 mod cut_off;
 mod faults;
+mod file_log;
 mod health;
 mod history;
 mod load;
