@@ -38,7 +38,8 @@ async fn three_are_restarted_one_after_another() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_client_is_half_open() {
-    let mut stage = Stage::roaming(Redis::start(), 2, &[]).await;
+    // The node is to notice it long before the client does.
+    let mut stage = Stage::roaming(Redis::start(), 2, &["--heartbeat", "2s"]).await;
     let port = stage.urls[0].rsplit(':').next().and_then(|port| port.parse().ok()).expect("a port");
     let link = Proxy::start(port).await;
     let nodes = vec![format!("http://127.0.0.1:{}", link.port); 2];

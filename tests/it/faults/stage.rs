@@ -259,6 +259,7 @@ impl Stage {
 
 fn start(number: usize, listen: &str, link: &Proxy, flags: &[&str]) -> Daemon {
     let (broker, id) = (format!("redis://127.0.0.1:{}", link.port), format!("node-{number}"));
-    let given = ["--listen", listen, "--broker", &broker, "--heartbeat", "5s", "--node-id", &id];
-    Daemon::with(&[&given, flags].concat(), tempfile::tempdir().expect("a temporary directory"))
+    let given = ["--listen", listen, "--broker", &broker, "--node-id", &id];
+    let heartbeat: &[&str] = if flags.contains(&"--heartbeat") { &[] } else { &["--heartbeat", "5s"] };
+    Daemon::with(&[&given, heartbeat, flags].concat(), tempfile::tempdir().expect("a temporary directory"))
 }
