@@ -12,6 +12,7 @@ mod figures;
 mod form;
 mod ledger;
 mod of_files;
+mod of_nodes;
 mod of_redis;
 mod of_subscribers;
 mod of_the_bus;

@@ -28,6 +28,8 @@ pub struct Stage<B = Redis> {
     /// The links to it, one for each node.
     pub links: Vec<Proxy>,
     pub urls: Vec<String>,
+    /// Where each node finds its broker.
+    brokers: Vec<String>,
     /// `None` for one that was killed.
     nodes: Vec<Option<Daemon>>,
     /// Whether those who lose their node go on elsewhere. Otherwise no connection may end.
@@ -83,6 +85,7 @@ impl<B> Stage<B> {
             broker,
             links,
             urls: nodes.iter().map(|node| node.url.clone()).collect(),
+            brokers: brokers.to_vec(),
             nodes: nodes.into_iter().map(Some).collect(),
             roams: how.roams,
             form: form(),
@@ -179,13 +182,41 @@ impl<B> Stage<B> {
         .await;
     }
 
+    /// SIGKILL.
+    pub fn kill(&mut self, node: usize) {
+        self.nodes[node] = None;
+    }
+
+    /// SIGTERM, and when it has ended well, the same again at the same address.
+    pub async fn restart(&mut self, node: usize) {
+        let old = self.nodes[node].take().expect("it runs");
+        old.process.signal("TERM");
+        let ended = tokio::task::spawn_blocking(|| old.process.ended()).await.expect("it ends");
+        assert_eq!(ended.code, Some(0), "{}", ended.err);
+        let address = self.urls[node].trim_start_matches("http://");
+        self.nodes[node] = Some(start(node, address, &self.brokers[node], Start::default()));
+    }
+
+    /// Waits until `/v1/nodes` of a node says of all that they are in these states.
+    pub async fn registered(&self, at: usize, states: &[(&str, &str)]) {
+        until(&format!("the nodes to be {states:?}"), async || {
+            let answer = reqwest::get(format!("{}/v1/nodes", self.urls[at])).await.expect("an answer");
+            let list: serde_json::Value = answer.json().await.expect("JSON");
+            let listed = list["nodes"].as_array().expect("a list").iter();
+            let found: Vec<_> = listed.map(|node| (node["id"].as_str(), node["state"].as_str())).collect();
+            let expected = states.iter().map(|&(id, state)| (Some(id), Some(state)));
+            found.into_iter().eq(expected).then_some(())
+        })
+        .await;
+    }
+
     /// The sum of the samples of a node's metric, 0 where there are none.
     pub async fn metric(&self, node: usize, name: &str) -> f64 {
         let metrics = reqwest::get(format!("{}/metrics", self.urls[node])).await.expect("an answer");
         let metrics = metrics.text().await.expect("text");
         let samples =
             metrics.lines().filter_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse::<f64>().ok());
-        samples.sum()
+        samples.fold(0.0, |sum, sample| sum + sample)
     }
 
     /// Waits until a node is cut off and has no connections any more.
@@ -276,8 +307,10 @@ impl<B> Stage<B> {
 
 fn start(number: usize, listen: &str, broker: &str, how: Start<'_>) -> Daemon {
     let id = format!("node-{number}");
-    let given = ["--listen", listen, "--broker", broker, "--heartbeat", "5s", "--node-id", &id];
-    Daemon::starting(&[&given, how.flags].concat(), tempfile::tempdir().expect("a temporary directory"), |command| {
+    let given = ["--listen", listen, "--broker", broker, "--node-id", &id];
+    let heartbeat: &[&str] = if how.flags.contains(&"--heartbeat") { &[] } else { &["--heartbeat", "5s"] };
+    let flags = [&given, heartbeat, how.flags].concat();
+    Daemon::starting(&flags, tempfile::tempdir().expect("a temporary directory"), |command| {
         if let Some(clock) = how.clock {
             command.envs(clock.environment());
         }

@@ -164,7 +164,7 @@ async fn pump(
         }
         // What is on its way still arrives.
         drop(depart);
-        std::future::pending().await;
+        std::future::pending::<()>().await;
     };
     let write = async {
         while let Some((due, bytes)) = arrive.recv().await {
