@@ -183,7 +183,9 @@ impl Publisher {
             Err(_) => object(format!("no answer after {waited:?}")),
         }
         for &at in events {
-            ledger.sent[at].tried = true;
+            let sent = &mut ledger.sent[at];
+            sent.forgotten |= sent.tried && at < ledger.forgotten;
+            sent.tried = true;
         }
         status
     }
@@ -199,7 +201,6 @@ fn acknowledge(ledger: &mut Ledger, node: usize, accepted: &Value, at: usize) {
     };
     let duplicate = accepted["duplicate"] == true;
     ledger.answers[node].duplicates += usize::from(duplicate);
-    sent.forgotten |= sent.tried && at < ledger.forgotten;
     if let Outcome::Acknowledged(positions) = &mut sent.outcome {
         // Where it is another one, the verdict says whether that is right.
         if !positions.contains(&position) {

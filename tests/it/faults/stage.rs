@@ -146,10 +146,12 @@ impl<B> Stage<B> {
         self.nodes[node].as_ref().expect("it runs").process.id()
     }
 
-    /// The broker forgets ids now that it should know for longer: what was sent until now and is sent again may be
+    /// By this the broker forgets ids that it should know for longer: what was sent before and is sent again may be
     /// delivered again.
-    pub fn forgets(&self) {
+    pub fn forgets_by(&self, fault: impl FnOnce()) {
         let mut ledger = self.ledger();
+        // Meanwhile nobody enters an answer.
+        fault();
         ledger.forgotten = ledger.sent.len();
     }
 
