@@ -7,7 +7,7 @@ use tidings::broker::Signal;
 use tidings::config::{BrokerConfig, BrokerUrl};
 use tidings::event::{Epoch, Position};
 
-use crate::support::broker::{Next, Node, config, offsets, redis_url};
+use crate::support::broker::{Next, Node, config, offsets, redis_url, url};
 use crate::support::redis::Redis;
 use crate::support::until;
 
@@ -17,17 +17,24 @@ const ORDERS: &str = "order-status";
 /// A backend of its own for one test.
 struct Backend {
     config: BrokerConfig,
-    _redis: Option<Redis>,
+    _servers: Vec<Redis>,
 }
 
 impl Backend {
     fn memory() -> Self {
-        Self { config: config(BrokerUrl::Memory), _redis: None }
+        Self { config: config(BrokerUrl::Memory), _servers: Vec::new() }
     }
 
     fn redis() -> Self {
         let redis = Redis::start();
-        Self { config: config(redis_url(redis.port)), _redis: Some(redis) }
+        Self { config: config(redis_url(redis.port)), _servers: vec![redis] }
+    }
+
+    fn sentinel() -> Self {
+        let master = Redis::start();
+        let sentinel = Redis::sentinel(&master, 1);
+        let url = url(&format!("redis-sentinel://127.0.0.1:{}/main", sentinel.port));
+        Self { config: config(url), _servers: vec![master, sentinel] }
     }
 
     async fn node(&self) -> Node {
@@ -44,6 +51,10 @@ macro_rules! over_every_backend {
         mod redis {
             $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $test() { super::$test(super::Backend::redis()).await })*
+        }
+        mod sentinel {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $test() { super::$test(super::Backend::sentinel()).await })*
         }
     };
 }

@@ -10,7 +10,7 @@ use fred::types::{Key, Value};
 use tokio::sync::{Semaphore, watch};
 
 use super::link::{Link, reason};
-use super::target::Target;
+use super::target::{Place, Target};
 use super::{ANSWER, Unavailable};
 
 /// Calls in flight at a time: what is beyond waits its turn, within the time for its answer.
@@ -35,7 +35,7 @@ pub(super) struct Commands {
 enum State {
     /// Nothing is known yet: who asks waits for the outcome.
     Connecting,
-    Up(Client),
+    Up(Client, Arc<Place>),
     Down(Arc<str>),
 }
 
@@ -71,18 +71,20 @@ impl Commands {
     /// It is not known whether the script ran, unless Redis itself says no.
     pub async fn run(&self, script: &Script, arguments: impl Fn() -> Arguments) -> Result<Value, Unavailable> {
         let run = async {
-            let client = self.client().await?;
+            let (client, place) = self.connection().await?;
             let _turn = self.calls.acquire().await.map_err(|_| closed())?;
-            script.run(&client, arguments).await.map_err(|error| Unavailable(reason(&error)))
+            let answer = script.run(&client, arguments).await.map_err(|error| Unavailable(reason(&error)))?;
+            // What a master says after another one was named may be lost with it.
+            if place.is_past() { Err(Unavailable("Sentinel names another master".into())) } else { Ok(answer) }
         };
         tokio::time::timeout(ANSWER, run).await.unwrap_or_else(|_| Err(silent()))
     }
 
-    async fn client(&self) -> Result<Client, Unavailable> {
+    async fn connection(&self) -> Result<(Client, Arc<Place>), Unavailable> {
         let mut state = self.state.clone();
         let known = state.wait_for(|state| !matches!(state, State::Connecting)).await.map_err(|_| closed())?;
         match &*known {
-            State::Up(client) => Ok(client.clone()),
+            State::Up(client, place) => Ok((client.clone(), place.clone())),
             State::Down(reason) => Err(Unavailable(reason.to_string())),
             State::Connecting => Err(closed()),
         }
@@ -108,7 +110,7 @@ async fn keep(target: Target, state: watch::Sender<State>) {
             }
         };
         link.stands();
-        state.send_replace(State::Up(connection.client.clone()));
+        state.send_replace(State::Up(connection.client.clone(), Arc::new(connection.place.clone())));
         let reason = connection.end(&Default::default()).await;
         state.send_replace(State::Connecting);
         link.lost(&reason);

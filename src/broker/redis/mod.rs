@@ -11,6 +11,7 @@ mod canary;
 mod channels;
 mod commands;
 mod link;
+mod sentinel;
 mod target;
 mod tls;
 
@@ -19,6 +20,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use fred::types::Value;
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 use tokio::sync::mpsc;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
@@ -57,7 +60,7 @@ pub(super) fn open(
     catalog: &Catalog,
     limits: Limits,
 ) -> Result<(Arc<dyn Broker>, Bus), String> {
-    let target = target(url)?;
+    let (target, followed) = target(url)?;
     let (sender, bus) = mpsc::channel(BUS_CAPACITY);
     let channels = Arc::new(Channels::new(config, catalog));
     let (commands, kept_up) = Commands::new(target.clone());
@@ -69,6 +72,9 @@ pub(super) fn open(
     tasks.spawn(closing.clone().run_until_cancelled_owned(kept_up));
     tasks.spawn(closing.clone().run_until_cancelled_owned(carried));
     tasks.spawn(closing.clone().run_until_cancelled_owned(listener.listen(target)));
+    if let Some(followed) = followed {
+        tasks.spawn(closing.clone().run_until_cancelled_owned(followed));
+    }
     tasks.close();
     let redis = Redis {
         commands,
@@ -90,10 +96,12 @@ pub(super) fn check(url: &RedisUrl) -> Result<(), String> {
     target(url).map(drop)
 }
 
-fn target(url: &RedisUrl) -> Result<Target, String> {
+/// Where Redis is, and what has to run for that to stay known.
+fn target(url: &RedisUrl) -> Result<(Target, Option<BoxFuture<'static, ()>>), String> {
     match url.form {
-        Form::Server | Form::Socket => Target::new(url),
-        Form::Sentinel | Form::Cluster => Err(format!("{}:// is not supported by this version", url.scheme)),
+        Form::Server | Form::Socket => Ok((Target::new(url)?, None)),
+        Form::Sentinel => sentinel::follow(url).map(|(target, followed)| (target, Some(followed.boxed()))),
+        Form::Cluster => Err(format!("{}:// is not supported by this version", url.scheme)),
     }
 }
 

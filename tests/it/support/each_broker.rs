@@ -5,7 +5,7 @@
 
 use tidings::config::{BrokerUrl, Config};
 
-use super::broker::redis_url;
+use super::broker::{redis_url, url};
 use super::node::{self, Node};
 use super::redis::Redis;
 
@@ -13,6 +13,11 @@ use super::redis::Redis;
 pub enum TestBroker {
     Memory,
     Redis(Redis),
+    /// A master, and the one sentinel that names it.
+    Sentinel {
+        sentinel: Redis,
+        _master: Redis,
+    },
 }
 
 impl TestBroker {
@@ -20,11 +25,17 @@ impl TestBroker {
         Self::Redis(Redis::start())
     }
 
+    pub fn sentinel() -> Self {
+        let master = Redis::start();
+        Self::Sentinel { sentinel: Redis::sentinel(&master, 1), _master: master }
+    }
+
     /// The configuration of a node on this broker.
     pub fn config(&self) -> Config {
         node::config(match self {
             Self::Memory => BrokerUrl::Memory,
             Self::Redis(redis) => redis_url(redis.port),
+            Self::Sentinel { sentinel, .. } => url(&format!("redis-sentinel://127.0.0.1:{}/main", sentinel.port)),
         })
     }
 
@@ -61,6 +72,17 @@ macro_rules! over_each_broker {
                 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
                 async fn $name() {
                     super::$name(TestBroker::redis()).await;
+                }
+            )+
+        }
+
+        mod sentinel {
+            use $crate::support::each_broker::TestBroker;
+
+            $(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $name() {
+                    super::$name(TestBroker::sentinel()).await;
                 }
             )+
         }
