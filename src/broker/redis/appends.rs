@@ -14,7 +14,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::channels::Channels;
 use super::commands::{Commands, Script, closed, silent, unreadable};
-use super::{ANSWER, known_args, log_max_events, millis, new_epoch, number};
+use super::{ANSWER, log_max_events, millis, new_epoch, number};
 use crate::broker::{Appended, Limits, Signal, Unavailable};
 use crate::event::{ChannelId, Event, Position};
 
@@ -122,7 +122,7 @@ impl Appender {
         }
         let count = events().count();
         let mut keys = Vec::with_capacity(channels.len() * 2 + count);
-        let mut args = Vec::with_capacity(5 + channels.len() * 3 + batches.len() + count * 2);
+        let mut args = Vec::with_capacity(5 + channels.len() * 2 + batches.len() + count * 2);
         args.extend([
             number(channels.len() as u64),
             log_max_events(&self.limits),
@@ -133,8 +133,7 @@ impl Appender {
         ]);
         for channel in channels.into_iter().map(|id| self.channels.get(id)) {
             keys.extend([channel.stream.as_str().into(), channel.meta.as_str().into()]);
-            args.push(channel.name.as_str().into());
-            args.extend(known_args(channel.known().as_ref()));
+            args.extend([channel.name.as_str().into(), channel.known.told().into()]);
         }
         keys.extend(events().map(|event| event.key.clone()));
         for Batch { events, .. } in batches {
@@ -181,14 +180,16 @@ impl Appender {
         let mut appended = Vec::with_capacity(events.len());
         for (Entry { channel, json, .. }, position) in events.into_iter().zip(positions) {
             let text = position.as_str().ok_or_else(unreadable)?;
-            let known = text.strip_prefix('=');
-            let position: Position = known.unwrap_or(&text).parse().map_err(|_| unreadable())?;
-            self.channels.get(channel).learn(&position);
-            if known.is_none() {
+            let before = text.strip_prefix('=');
+            let position: Position = before.unwrap_or(&text).parse().map_err(|_| unreadable())?;
+            // What was appended before may have been another event, with the same id.
+            let event = before.is_none().then_some((position.offset, &json));
+            self.channels.get(channel).known.learn(&position, event);
+            if before.is_none() {
                 // Where there is no room, the relay finds it in the log.
                 let _ = self.bus.try_send(Signal::Appended { channel, position: position.clone(), json });
             }
-            appended.push(Appended { position, duplicate: known.is_some() });
+            appended.push(Appended { position, duplicate: before.is_some() });
         }
         Ok(appended)
     }

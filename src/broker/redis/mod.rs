@@ -1,15 +1,16 @@
 //! Redis: a stream for each channel's log, pub/sub for the bus, and one script that appends and publishes.
 //!
 //! There are two connections, one on which scripts run ([`commands`], for publishers by way of [`appends`]) and one that
-//! listens ([`bus`]); each is kept up by a [`link`]. What a position is worth is decided in the scripts alone, where Redis does one thing at a time: this side
-//! knows only the newest position that it has seen of each channel ([`channels`]) and tells it with every call, so that a
-//! log that lost events is found out before it gives their positions to others.
+//! listens ([`bus`]); each is kept up by a [`link`]. What a position is worth is decided in the scripts alone, where Redis
+//! does one thing at a time: this side knows only the newest that it has seen of each channel ([`knowledge`]) and tells it
+//! with every call, so that a log that lost events is found out before it gives their positions to others.
 
 mod appends;
 mod bus;
 mod canary;
 mod channels;
 mod commands;
+mod knowledge;
 mod link;
 mod sentinel;
 mod target;
@@ -118,13 +119,14 @@ impl Broker for Redis {
         let channel = self.channels.get(id);
         let arguments = || {
             let keys = vec![channel.stream.as_str().into(), channel.meta.as_str().into()];
-            let [epoch, offset] = known_args(known);
+            let (epoch, offset) = known.map_or(("", 0), |known| (known.epoch.as_str(), known.offset));
             let args = vec![
                 new_epoch(),
+                channel.known.told().into(),
                 log_max_events(&self.limits),
                 millis(self.limits.log_max_age),
-                epoch,
-                offset,
+                epoch.into(),
+                number(offset),
                 number(limit as u64),
                 number(PAGE_BYTES as u64),
             ];
@@ -137,11 +139,16 @@ impl Broker for Redis {
         let head = parsed(reply.next())?;
         let oldest = parsed(reply.next())?;
         let first: u64 = parsed(reply.next())?;
-        let entries = (first..)
+        let mut entries = (first..)
             .zip(reply)
             .map(|(offset, json)| Ok(Entry { offset, json: json.as_str().ok_or_else(unreadable)?.into() }))
-            .collect::<Result<_, Unavailable>>()?;
-        channel.learn(&Position::new(epoch.clone(), head));
+            .collect::<Result<Vec<_>, Unavailable>>()?;
+        let last = entries.last().map(|entry| (entry.offset, &entry.json));
+        channel.known.learn(&Position::new(epoch.clone(), head), last);
+        if known.is_none() {
+            // The newest, which is for ourselves.
+            entries.clear();
+        }
         Ok(Page { epoch, head, oldest, entries })
     }
 
@@ -154,7 +161,7 @@ impl Broker for Redis {
                 Moment::Ago(age) => (String::new(), age.as_millis().to_string()),
             };
             let (events, age) = (log_max_events(&self.limits), millis(self.limits.log_max_age));
-            (keys, vec![new_epoch(), events, age, at.into(), ago.into()])
+            (keys, vec![new_epoch(), channel.known.told().into(), events, age, at.into(), ago.into()])
         };
         let reply = self.commands.run(&self.taken, arguments).await?;
         parsed(Some(reply))
@@ -176,13 +183,6 @@ fn new_epoch() -> Value {
 
 fn log_max_events(limits: &Limits) -> Value {
     number(limits.log_max_events.max(1))
-}
-
-fn known_args(known: Option<&Position>) -> [Value; 2] {
-    match known {
-        Some(position) => [position.epoch.as_str().into(), number(position.offset)],
-        None => ["".into(), number(0)],
-    }
 }
 
 fn number(number: u64) -> Value {
