@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use fred::types::{Key, Value};
@@ -45,6 +46,13 @@ pub(super) struct Appender {
 struct Batch {
     events: Vec<Entry>,
     done: oneshot::Sender<Result<Vec<Appended>, Unavailable>>,
+}
+
+/// What became of a call, on the connection of this number.
+struct Called {
+    batches: Vec<Batch>,
+    reply: Result<Value, Unavailable>,
+    connection: u64,
 }
 
 struct Entry {
@@ -92,7 +100,7 @@ impl Appender {
             tokio::select! {
                 // Answers first, and in the order of the calls: the relay is told in the order of the logs.
                 biased;
-                Some((batches, reply)) = calls.next() => self.answer(batches, reply),
+                Some(called) = calls.next() => self.answer(called),
                 Some(first) = waiting.recv(), if calls.len() < UNDER_WAY => {
                     let batches = gather(first, &mut waiting);
                     if !batches.is_empty() {
@@ -104,13 +112,18 @@ impl Appender {
         }
     }
 
-    async fn call(&self, batches: Vec<Batch>) -> (Vec<Batch>, Result<Value, Unavailable>) {
-        let reply = self.commands.run(&self.script, || self.arguments(&batches)).await;
-        (batches, reply)
+    async fn call(&self, batches: Vec<Batch>) -> Called {
+        let connection = AtomicU64::new(0);
+        let arguments = || {
+            connection.store(self.commands.connection(), Ordering::Relaxed);
+            self.arguments(&batches, connection.load(Ordering::Relaxed))
+        };
+        let reply = self.commands.run(&self.script, arguments).await;
+        Called { batches, reply, connection: connection.into_inner() }
     }
 
     /// Keys and arguments of the script; see there.
-    fn arguments(&self, batches: &[Batch]) -> (Vec<Key>, Vec<Value>) {
+    fn arguments(&self, batches: &[Batch], connection: u64) -> (Vec<Key>, Vec<Value>) {
         let events = || batches.iter().flat_map(|batch| &batch.events);
         let mut channels: Vec<ChannelId> = Vec::new();
         let mut numbers = HashMap::new();
@@ -133,7 +146,7 @@ impl Appender {
         ]);
         for channel in channels.into_iter().map(|id| self.channels.get(id)) {
             keys.extend([channel.stream.as_str().into(), channel.meta.as_str().into()]);
-            args.extend([channel.name.as_str().into(), channel.known.told().into()]);
+            args.extend([channel.name.as_str().into(), channel.known.told_once(connection).into()]);
         }
         keys.extend(events().map(|event| event.key.clone()));
         for Batch { events, .. } in batches {
@@ -146,7 +159,7 @@ impl Appender {
     }
 
     /// Tells each publisher what became of its batch, and the relay what was appended.
-    fn answer(&self, batches: Vec<Batch>, reply: Result<Value, Unavailable>) {
+    fn answer(&self, Called { batches, reply, connection }: Called) {
         let expected: usize = batches.iter().map(|batch| 1 + batch.events.len()).sum();
         let mut reply = match reply {
             Ok(Value::Array(reply)) if reply.len() == expected => Ok(reply.into_iter()),
@@ -158,7 +171,7 @@ impl Appender {
                 Ok(reply) => {
                     let refusal = reply.next();
                     let positions = reply.by_ref().take(events.len()).collect();
-                    self.outcome(events, refusal, positions)
+                    self.outcome(events, refusal, positions, connection)
                 }
                 Err(error) => Err(error.clone()),
             };
@@ -172,6 +185,7 @@ impl Appender {
         events: Vec<Entry>,
         refusal: Option<Value>,
         positions: Vec<Value>,
+        connection: u64,
     ) -> Result<Vec<Appended>, Unavailable> {
         let refusal = refusal.as_ref().and_then(Value::as_str).ok_or_else(unreadable)?;
         if !refusal.is_empty() {
@@ -184,7 +198,9 @@ impl Appender {
             let position: Position = before.unwrap_or(&text).parse().map_err(|_| unreadable())?;
             // What was appended before may have been another event, with the same id.
             let event = before.is_none().then_some((position.offset, &json));
-            self.channels.get(channel).known.learn(&position, event);
+            let known = &self.channels.get(channel).known;
+            known.learn(&position, event);
+            known.stood(connection);
             if before.is_none() {
                 // Where there is no room, the relay finds it in the log.
                 let _ = self.bus.try_send(Signal::Appended { channel, position: position.clone(), json });

@@ -1,6 +1,7 @@
 //! The scripts, and the connection on which they run.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use fred::bytes_utils::Str;
 use fred::clients::Client;
@@ -29,6 +30,7 @@ pub(super) type Arguments = (Vec<Key>, Vec<Value>);
 pub(super) struct Commands {
     state: watch::Receiver<State>,
     calls: Semaphore,
+    connections: Arc<AtomicU64>,
 }
 
 #[derive(Clone)]
@@ -61,7 +63,15 @@ impl Commands {
     /// The connection is kept up by the future, for as long as it is polled.
     pub fn new(target: Target) -> (Self, impl Future<Output = ()> + Send + use<>) {
         let (sender, state) = watch::channel(State::Connecting);
-        (Self { state, calls: Semaphore::new(CALLS) }, keep(target, sender))
+        let connections = Arc::<AtomicU64>::default();
+        let kept = keep(target, sender, connections.clone());
+        (Self { state, calls: Semaphore::new(CALLS), connections }, kept)
+    }
+
+    /// The number of the connection. `arguments` of [`run`](Self::run) that ask for it get that of the one on which the
+    /// script runs, if it does run: by the time there is another, the one before answers nothing any more.
+    pub fn connection(&self) -> u64 {
+        self.connections.load(Ordering::Acquire)
     }
 
     /// Runs a script and answers within [`ANSWER`], at once where there is no connection. `arguments` are made again
@@ -71,7 +81,7 @@ impl Commands {
     /// It is not known whether the script ran, unless Redis itself says no.
     pub async fn run(&self, script: &Script, arguments: impl Fn() -> Arguments) -> Result<Value, Unavailable> {
         let run = async {
-            let (client, place) = self.connection().await?;
+            let (client, place) = self.up().await?;
             let _turn = self.calls.acquire().await.map_err(|_| closed())?;
             let answer = script.run(&client, arguments).await.map_err(|error| Unavailable(reason(&error)))?;
             // What a master says after another one was named may be lost with it.
@@ -80,7 +90,7 @@ impl Commands {
         tokio::time::timeout(ANSWER, run).await.unwrap_or_else(|_| Err(silent()))
     }
 
-    async fn connection(&self) -> Result<(Client, Arc<Place>), Unavailable> {
+    async fn up(&self) -> Result<(Client, Arc<Place>), Unavailable> {
         let mut state = self.state.clone();
         let known = state.wait_for(|state| !matches!(state, State::Connecting)).await.map_err(|_| closed())?;
         match &*known {
@@ -99,7 +109,7 @@ pub(super) fn silent() -> Unavailable {
     Unavailable("Redis does not answer".into())
 }
 
-async fn keep(target: Target, state: watch::Sender<State>) {
+async fn keep(target: Target, state: watch::Sender<State>, connections: Arc<AtomicU64>) {
     let mut link = Link::new(target, "commands", 1);
     loop {
         let mut connection = match link.connect().await {
@@ -110,6 +120,7 @@ async fn keep(target: Target, state: watch::Sender<State>) {
             }
         };
         link.stands();
+        connections.fetch_add(1, Ordering::Release);
         state.send_replace(State::Up(connection.client.clone(), Arc::new(connection.place.clone())));
         let reason = connection.end(&Default::default()).await;
         state.send_replace(State::Connecting);

@@ -24,6 +24,8 @@ struct State {
     event: Option<(u64, Arc<str>)>,
     /// Epochs that came to their end: a log that is back in one of them was restored.
     over: VecDeque<Epoch>,
+    /// The connection on which Redis was last told all of it and had nothing against it.
+    stood: u64,
 }
 
 impl Knowledge {
@@ -54,7 +56,7 @@ impl Knowledge {
 
     /// As `log.lua` reads it: the newest epoch and offset, the event's offset and SHA-1, and the epochs that are over.
     pub fn told(&self) -> String {
-        let State { newest, event, over } = self.lock().clone();
+        let State { newest, event, over, .. } = self.lock().clone();
         let Some(Position { epoch, offset }) = newest else { return String::new() };
         let (at, digest) = match event {
             Some((at, json)) => (at, fred::util::sha1_hash(&json)),
@@ -66,6 +68,24 @@ impl Knowledge {
             let _ = write!(told, " {epoch}");
         }
         told
+    }
+
+    /// The same, without what costs Redis time where that stood on this connection before: behind a connection that
+    /// lasts, no log becomes another.
+    pub fn told_once(&self, connection: u64) -> String {
+        let state = self.lock();
+        match &state.newest {
+            Some(Position { epoch, offset }) if state.stood == connection => format!("{epoch} {offset}"),
+            _ => {
+                drop(state);
+                self.told()
+            }
+        }
+    }
+
+    /// A script that was [told](Self::told_once) has run on this connection.
+    pub fn stood(&self, connection: u64) {
+        self.lock().stood = connection;
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -91,6 +111,16 @@ mod tests {
         knowledge.learn(&at("a:5"), Some((5, &one)));
         knowledge.learn(&at("a:4"), Some((4, &two)));
         assert_eq!(knowledge.told(), format!("a 7 5 {}", fred::util::sha1_hash("{1}")));
+    }
+
+    #[test]
+    fn all_is_told_once_on_each_connection() {
+        let knowledge = Knowledge::default();
+        knowledge.learn(&at("a:7"), Some((7, &"{}".into())));
+        assert_eq!(knowledge.told_once(1), knowledge.told());
+        knowledge.stood(1);
+        assert_eq!(knowledge.told_once(1), "a 7");
+        assert_eq!(knowledge.told_once(2), knowledge.told());
     }
 
     #[test]

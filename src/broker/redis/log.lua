@@ -42,17 +42,20 @@ local function renew(log, epoch)
   log.epoch, log.head, log.base = epoch, head, head
 end
 
--- Whether the log is known to have lost events. `known` is what a node knows of it, or '': the newest epoch and offset, the
--- offset and the SHA-1 of the newest event that the node has of that epoch, and epochs that are over.
+-- Whether the log is known to have lost events. `known` is what a node knows of it, or '': the newest epoch and offset, and
+-- then perhaps the offset and the SHA-1 of the newest event that the node has of that epoch, and epochs that are over.
 local function lost(log, known)
-  local epoch, offset, at, digest, over = string.match(known, '^(%w+) (%d+) (%d+) (%S+)(.*)$')
+  local epoch, offset, rest = string.match(known, '^(%w+) (%d+)(.*)$')
   if epoch ~= log.epoch then
     -- It was restored from an older state.
-    return epoch and string.find(over .. ' ', ' ' .. log.epoch .. ' ', 1, true)
+    return epoch and string.find(rest .. ' ', ' ' .. log.epoch .. ' ', 1, true)
   elseif tonumber(offset) > log.head then
     return true
+  elseif rest == '' then
+    return false
   end
-  -- It was, and somebody who did not know has gone on.
+  -- It was restored, and somebody who did not know has gone on.
+  local at, digest = string.match(rest, '^ (%d+) (%S+)')
   local entry = redis.call('XRANGE', log.stream, at .. '-0', at .. '-0')[1]
   return entry and redis.sha1hex(entry[2][2]) ~= digest
 end
