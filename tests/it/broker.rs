@@ -32,7 +32,7 @@ impl Backend {
 
     fn sentinel() -> Self {
         let master = Redis::start();
-        let sentinel = Redis::sentinel(&master, 1);
+        let sentinel = Redis::sentinel(master.port, 1);
         let url = url(&format!("redis-sentinel://127.0.0.1:{}/main", sentinel.port));
         Self { config: config(url), _servers: vec![master, sentinel] }
     }

@@ -12,6 +12,7 @@ mod history;
 mod load;
 mod one_bus;
 mod publish;
+mod redis_access;
 mod redis_calls;
 mod redis_faults;
 mod redis_restored;

@@ -4,7 +4,7 @@ use tidings::broker::Unavailable;
 use tidings::event::{Epoch, Position};
 
 use crate::support::broker::{Node, config, offsets, url};
-use crate::support::redis::Redis;
+use crate::support::redis::{Redis, documented_user};
 use crate::support::sentinel::Sentinels;
 use crate::support::until;
 
@@ -111,16 +111,16 @@ async fn a_demoted_master_answers_for_nothing() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_sentinel_says_is_said() {
     let redis = Redis::start();
-    let sentinel = Redis::sentinel(&redis, 1);
+    let sentinel = Redis::sentinel(redis.port, 1);
     let says = async |path: &str, words: &str| {
         let node = Node::open(&config(url(&format!("redis-sentinel://127.0.0.1:{}{path}", sentinel.port))));
         until(words, async || node.try_append(STOCK, "a").await.err()?.0.contains(words).then_some(())).await;
     };
     says("/other", "no sentinel names the master of other: ERR No such master").await;
-    sentinel.cli(&["acl", "setuser", "watcher", "on", ">s3cret", "+@all", "&*"]);
+    documented_user(&sentinel, "&+switch-master");
     sentinel.cli(&["acl", "setuser", "default", "off"]);
     says("/main", "NOAUTH").await;
-    let path = "/main?sentinel_username=watcher&sentinel_password=s3cret";
+    let path = "/main?sentinel_username=tidings&sentinel_password=s3cret";
     let mut node = Node::ready(&config(url(&format!("redis-sentinel://127.0.0.1:{}{path}", sentinel.port)))).await;
     node.hears(STOCK).await;
 }

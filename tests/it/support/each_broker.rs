@@ -27,7 +27,7 @@ impl TestBroker {
 
     pub fn sentinel() -> Self {
         let master = Redis::start();
-        Self::Sentinel { sentinel: Redis::sentinel(&master, 1), _master: master }
+        Self::Sentinel { sentinel: Redis::sentinel(master.port, 1), _master: master }
     }
 
     /// The configuration of a node on this broker.

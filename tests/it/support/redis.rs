@@ -46,12 +46,17 @@ impl Redis {
 
     /// A sentinel that watches over a master of the name `main`; so many must agree that it is dead. What it has learnt
     /// since, it keeps.
-    pub fn sentinel(master: &Self, quorum: usize) -> Self {
+    pub fn sentinel(master: u16, quorum: usize) -> Self {
+        Self::sentinel_with(master, quorum, "")
+    }
+
+    /// The same, with further lines in its configuration.
+    pub fn sentinel_with(master: u16, quorum: usize, lines: &str) -> Self {
         let mut sentinel = Self::new();
         let configuration = format!(
-            "port {}\nbind 127.0.0.1\nlogfile redis.log\nsentinel monitor main 127.0.0.1 {} {quorum}\n\
+            "port {}\nbind 127.0.0.1\nlogfile redis.log\n{lines}\nsentinel monitor main 127.0.0.1 {master} {quorum}\n\
              sentinel down-after-milliseconds main 1000\nsentinel failover-timeout main 5000\n",
-            sentinel.port, master.port
+            sentinel.port
         );
         std::fs::write(sentinel.directory.path().join("sentinel.conf"), configuration).expect("a file");
         sentinel.arguments = ["sentinel.conf", "--sentinel"].map(str::to_owned).into();
@@ -170,9 +175,20 @@ impl Drop for Watcher {
     }
 }
 
+/// Makes the user `tidings` with the password `s3cret` as the documentation says, by the line that has this in it; the
+/// rights that were given.
+pub fn documented_user(server: &Redis, words: &str) -> Vec<&'static str> {
+    let documentation = include_str!("../../../docs/redis.md");
+    let line = documentation.lines().find(|line| line.starts_with("ACL SETUSER") && line.contains(words));
+    let words: Vec<_> = line.expect("a line of the documentation").split_whitespace().collect();
+    let given: Vec<_> = words.iter().map(|word| if *word == ">PASSWORD" { ">s3cret" } else { word }).collect();
+    assert_eq!(server.cli(&given), "OK");
+    words.into_iter().filter(|word| word.starts_with('+')).collect()
+}
+
 const INSTALL: &str = "the tests need a real Redis; install it (on Debian: apt-get install redis-server)";
 
-fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     listener.local_addr().expect("its address").port()
 }

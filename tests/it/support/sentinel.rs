@@ -15,7 +15,7 @@ impl Sentinels {
         let master = Redis::start();
         let replica = Redis::with(&["--replicaof", "127.0.0.1", &master.port.to_string()]);
         until("the replica has all", async || replica.cli(&["role"]).contains("connected").then_some(())).await;
-        let sentinels = [(); 3].map(|()| Redis::sentinel(&master, 2));
+        let sentinels = [(); 3].map(|()| Redis::sentinel(master.port, 2));
         for sentinel in &sentinels {
             until("the sentinels know each other", async || {
                 let known = |what: &str| fact(sentinel, what).parse::<u32>().ok();
