@@ -110,7 +110,8 @@ impl Redis {
         self.try_cli(command).unwrap_or_else(|| panic!("redis-cli {command:?} failed"))
     }
 
-    fn try_cli(&self, command: &[&str]) -> Option<String> {
+    /// `None` where that fails.
+    pub fn try_cli(&self, command: &[&str]) -> Option<String> {
         let output = Command::new("redis-cli")
             .args(["-p", &self.port.to_string(), "-e"])
             .args(command)

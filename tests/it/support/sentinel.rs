@@ -1,7 +1,11 @@
 //! Real Redis servers under the eyes of real sentinels.
 
+use std::time::Instant;
+
+use tokio::sync::mpsc;
+
 use super::redis::Redis;
-use super::until;
+use super::{until, within};
 
 /// A master, a replica, and three sentinels, of which two must agree.
 pub struct Sentinels {
@@ -26,11 +30,31 @@ impl Sentinels {
         Self { servers: [master, replica], sentinels }
     }
 
-    /// What the master takes from now on does not come to the replica, which hangs.
+    /// What the master takes from now on does not come to the replica.
     pub fn cut_replication(&self) {
-        self.servers[1].pause();
-        // What were written to their connection would still be read by the replica.
+        self.servers[0].cli(&["acl", "setuser", "default", "-psync", "-sync"]);
         self.servers[0].cli(&["client", "kill", "type", "replica"]);
+    }
+
+    /// When the first of the sentinels will have announced that another is the master.
+    pub fn switched(&self) -> impl Future<Output = Instant> + use<> {
+        let (sender, mut switched) = mpsc::channel(self.sentinels.len());
+        for sentinel in &self.sentinels {
+            let (watcher, sender) = (sentinel.watch("+switch-master"), sender.clone());
+            std::thread::spawn(move || {
+                watcher.message();
+                // Only the first is asked for.
+                let _ = sender.try_send(Instant::now());
+            });
+        }
+        async move { within("Sentinel names another master", switched.recv()).await.expect("a sentinel that lives") }
+    }
+
+    /// Waits until a server that was the master is a replica.
+    pub async fn demoted(&self, server: usize) {
+        // Who asks while that happens is cut off.
+        let is_replica = || self.servers[server].try_cli(&["role"]).is_some_and(|role| role.starts_with("slave"));
+        until("the old master is demoted", async || is_replica().then_some(())).await;
     }
 
     /// `redis-sentinel://…`, to all sentinels.
