@@ -12,6 +12,7 @@ mod channels;
 mod commands;
 mod link;
 mod target;
+mod tls;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,7 +22,6 @@ use fred::types::Value;
 use tokio::sync::mpsc;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
-use url::Url;
 
 use self::appends::Appends;
 use self::bus::Listener;
@@ -30,7 +30,7 @@ use self::channels::Channels;
 use self::commands::{Commands, Script, unreadable};
 use self::target::Target;
 use super::{Appended, BUS_CAPACITY, Broker, Bus, Entry, Limits, PAGE_BYTES, Page, Signal, Unavailable};
-use crate::config::BrokerConfig;
+use crate::config::{BrokerConfig, Form, RedisUrl};
 use crate::event::{Catalog, ChannelId, Epoch, Event, Moment, Position};
 
 /// How long an answer of Redis may take. A publisher is told within 3 s that the broker is unavailable.
@@ -52,12 +52,12 @@ struct Redis {
 
 /// Opens the backend; needs a tokio runtime.
 pub(super) fn open(
-    url: &Url,
+    url: &RedisUrl,
     config: &BrokerConfig,
     catalog: &Catalog,
     limits: Limits,
 ) -> Result<(Arc<dyn Broker>, Bus), String> {
-    let target = Target::new(url)?;
+    let target = target(url)?;
     let (sender, bus) = mpsc::channel(BUS_CAPACITY);
     let channels = Arc::new(Channels::new(config, catalog));
     let (commands, kept_up) = Commands::new(target.clone());
@@ -86,8 +86,15 @@ pub(super) fn open(
 }
 
 /// Whether [`open`] would take this URL.
-pub(super) fn check(url: &Url) -> Result<(), String> {
-    Target::new(url).map(drop)
+pub(super) fn check(url: &RedisUrl) -> Result<(), String> {
+    target(url).map(drop)
+}
+
+fn target(url: &RedisUrl) -> Result<Target, String> {
+    match url.form {
+        Form::Server | Form::Socket => Target::new(url),
+        Form::Sentinel | Form::Cluster => Err(format!("{}:// is not supported by this version", url.scheme)),
+    }
 }
 
 #[async_trait]

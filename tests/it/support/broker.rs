@@ -44,7 +44,7 @@ pub fn redis_url(port: u16) -> BrokerUrl {
 }
 
 pub fn url(text: &str) -> BrokerUrl {
-    BrokerUrl::Redis(text.parse().expect("a URL"))
+    BrokerUrl::parse(text).expect("a URL")
 }
 
 impl Node {
