@@ -50,6 +50,11 @@ impl Link {
         Self { target, role, messages, failures: 0, reason: None }
     }
 
+    /// Connects to this one next.
+    pub fn aim(&mut self, target: Target) {
+        self.target = target;
+    }
+
     /// Waits as long as earlier failures make advisable, then tries once.
     ///
     /// # Errors

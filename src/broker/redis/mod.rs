@@ -1,16 +1,21 @@
 //! Redis: a stream for each channel's log, pub/sub for the bus, and one script that appends and publishes.
 //!
-//! There are two connections, one on which scripts run ([`commands`], for publishers by way of [`appends`]) and one that
-//! listens ([`bus`]); each is kept up by a [`link`]. What a position is worth is decided in the scripts alone, where Redis does one thing at a time: this side
-//! knows only the newest position that it has seen of each channel ([`channels`]) and tells it with every call, so that a
-//! log that lost events is found out before it gives their positions to others.
+//! To a server there are two connections, one on which scripts run ([`server`], for publishers by way of [`appends`]) and
+//! one that listens ([`bus`]); each is kept up by a [`link`]. In a cluster each master has such two, and [`cluster`] keeps
+//! up who has which slots. What a position is worth is decided in the scripts alone, where Redis does one thing at a
+//! time: this side knows only the newest position that it has seen of each channel ([`channels`]) and tells it with every
+//! call, so that a log that lost events is found out before it gives their positions to others.
 
 mod appends;
 mod bus;
 mod canary;
 mod channels;
+mod cluster;
 mod commands;
 mod link;
+mod routes;
+mod server;
+mod slots;
 mod target;
 mod tls;
 
@@ -19,16 +24,21 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use fred::types::Value;
-use tokio::sync::mpsc;
+use fred::types::config::Server as Node;
+use futures_util::future::BoxFuture;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
 use self::appends::Appends;
-use self::bus::Listener;
+use self::bus::{Listener, Share};
 use self::canary::Canary;
 use self::channels::Channels;
-use self::commands::{Commands, Script, unreadable};
-use self::target::Target;
+use self::cluster::Cluster;
+use self::commands::{Commands, Script, closed, unreadable};
+use self::routes::Routes;
+use self::server::Server;
+use self::target::{Access, Target};
 use super::{Appended, BUS_CAPACITY, Broker, Bus, Entry, Limits, PAGE_BYTES, Page, Signal, Unavailable};
 use crate::config::{BrokerConfig, Form, RedisUrl};
 use crate::event::{Catalog, ChannelId, Epoch, Event, Moment, Position};
@@ -57,18 +67,35 @@ pub(super) fn open(
     catalog: &Catalog,
     limits: Limits,
 ) -> Result<(Arc<dyn Broker>, Bus), String> {
-    let target = target(url)?;
+    let place = Place::of(url)?;
+    let clustered = matches!(place, Place::Cluster(..));
     let (sender, bus) = mpsc::channel(BUS_CAPACITY);
-    let channels = Arc::new(Channels::new(config, catalog));
-    let (commands, kept_up) = Commands::new(target.clone());
-    let commands = Arc::new(commands);
-    let canary = Arc::new(Canary::new(config, commands.clone()));
+    let channels = Arc::new(Channels::new(config, catalog, clustered));
+    let (routes, known) = watch::channel(Routes::Unasked);
+    let (look_up, asked) = mpsc::channel(1);
+    let commands = Arc::new(Commands::new(known, clustered.then_some(look_up)));
+    let canary = Arc::new(Canary::new(config, commands.clone(), url.to_string()));
     let (appends, carried) = Appends::new(channels.clone(), commands.clone(), limits.clone(), sender.clone());
-    let listener = Listener::new(&channels, canary.clone(), sender);
     let (tasks, closing) = (TaskTracker::new(), CancellationToken::new());
-    tasks.spawn(closing.clone().run_until_cancelled_owned(kept_up));
-    tasks.spawn(closing.clone().run_until_cancelled_owned(carried));
-    tasks.spawn(closing.clone().run_until_cancelled_owned(listener.listen(target)));
+    let spawn = |task: BoxFuture<'static, ()>| {
+        tasks.spawn(closing.clone().run_until_cancelled_owned(task));
+    };
+    spawn(Box::pin(carried));
+    let listener = Listener::new(&channels, commands.clone(), canary.clone(), sender);
+    match place {
+        Place::Server(target) => {
+            let (server, kept_up) = Server::new(target.clone());
+            routes.send_replace(Routes::One(Arc::new(server)));
+            let all = channels.iter().map(|(_, channel)| channel.name.clone()).collect();
+            let (_, share) = watch::channel(Share { channels: all, canary: canary.own_key(), clustered });
+            spawn(Box::pin(kept_up));
+            spawn(Box::pin(listener.listen(target, share)));
+        }
+        Place::Cluster(access, seeds) => {
+            let cluster = Cluster::new(access, seeds, channels.clone(), canary.clone(), listener, routes);
+            spawn(Box::pin(cluster.follow(asked)));
+        }
+    }
     tasks.close();
     let redis = Redis {
         commands,
@@ -87,13 +114,26 @@ pub(super) fn open(
 
 /// Whether [`open`] would take this URL.
 pub(super) fn check(url: &RedisUrl) -> Result<(), String> {
-    target(url).map(drop)
+    Place::of(url).map(drop)
 }
 
-fn target(url: &RedisUrl) -> Result<Target, String> {
-    match url.form {
-        Form::Server | Form::Socket => Target::new(url),
-        Form::Sentinel | Form::Cluster => Err(format!("{}:// is not supported by this version", url.scheme)),
+/// Where Redis is.
+enum Place {
+    Server(Target),
+    /// How to get into each node of a cluster, and the nodes to ask first.
+    Cluster(Access, Vec<Node>),
+}
+
+impl Place {
+    fn of(url: &RedisUrl) -> Result<Self, String> {
+        match url.form {
+            Form::Server | Form::Socket => Target::new(url).map(Self::Server),
+            Form::Cluster => {
+                let seeds = url.servers.iter().map(|(host, port)| Node::new(host.as_str(), *port));
+                Ok(Self::Cluster(Access::of(url)?, seeds.collect()))
+            }
+            Form::Sentinel => Err(format!("{}:// is not supported by this version", url.scheme)),
+        }
     }
 }
 
@@ -122,7 +162,7 @@ impl Broker for Redis {
             ];
             (keys, args)
         };
-        let reply = self.commands.run(&self.read, arguments).await?;
+        let reply = self.commands.run(&self.read, &channel.stream, arguments).await?;
         let Value::Array(reply) = reply else { return Err(unreadable()) };
         let mut reply = reply.into_iter();
         let epoch: Epoch = parsed(reply.next())?;
@@ -148,11 +188,15 @@ impl Broker for Redis {
             let (events, age) = (log_max_events(&self.limits), millis(self.limits.log_max_age));
             (keys, vec![new_epoch(), events, age, at.into(), ago.into()])
         };
-        let reply = self.commands.run(&self.taken, arguments).await?;
+        let reply = self.commands.run(&self.taken, &channel.stream, arguments).await?;
         parsed(Some(reply))
     }
 
     async fn canary(&self, number: u64) -> Result<(), Unavailable> {
+        // A connection may live a moment longer than its task.
+        if self.closing.is_cancelled() {
+            return Err(closed());
+        }
         self.canary.send(number).await
     }
 

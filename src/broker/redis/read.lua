@@ -7,7 +7,7 @@
 
 local log = open(KEYS[1], KEYS[2], ARGV[1], ARGV[4], ARGV[5])
 local limit = tonumber(ARGV[6])
-local oldest = oldest_retained(log, tonumber(ARGV[2]), now() - tonumber(ARGV[3]))
+local oldest = oldest_retained(log, tonumber(ARGV[2]), time - tonumber(ARGV[3]))
 
 local first = oldest
 if ARGV[4] == '' then

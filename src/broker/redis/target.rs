@@ -98,7 +98,6 @@ impl Target {
     }
 
     /// A server that somebody else named: a sentinel, or another server of a cluster.
-    #[expect(dead_code, reason = "sentinels and clusters come next")]
     pub fn at(access: &Access, server: Server) -> Self {
         let name = server.to_string();
         Self { config: access.config(ServerConfig::Centralized { server }), name }

@@ -6,6 +6,7 @@
 use tidings::config::{BrokerUrl, Config};
 
 use super::broker::redis_url;
+use super::cluster::Cluster;
 use super::node::{self, Node};
 use super::redis::Redis;
 
@@ -13,6 +14,8 @@ use super::redis::Redis;
 pub enum TestBroker {
     Memory,
     Redis(Redis),
+    /// The prefix is the test's own.
+    Cluster(&'static Cluster, String),
 }
 
 impl TestBroker {
@@ -20,12 +23,21 @@ impl TestBroker {
         Self::Redis(Redis::start())
     }
 
+    pub fn cluster() -> Self {
+        Self::Cluster(Cluster::shared(), own_prefix())
+    }
+
     /// The configuration of a node on this broker.
     pub fn config(&self) -> Config {
-        node::config(match self {
-            Self::Memory => BrokerUrl::Memory,
-            Self::Redis(redis) => redis_url(redis.port),
-        })
+        match self {
+            Self::Memory => node::config(BrokerUrl::Memory),
+            Self::Redis(redis) => node::config(redis_url(redis.port)),
+            Self::Cluster(cluster, prefix) => {
+                let mut config = node::config(cluster.url());
+                config.broker.prefix.clone_from(prefix);
+                config
+            }
+        }
     }
 
     /// A node with the defaults, which is ready.
@@ -39,6 +51,11 @@ impl TestBroker {
         change(&mut config);
         Node::start(config).await
     }
+}
+
+/// A prefix that no other test has.
+pub fn own_prefix() -> String {
+    format!("test-{:x}:", rand::random::<u64>())
 }
 
 macro_rules! over_each_broker {
@@ -61,6 +78,17 @@ macro_rules! over_each_broker {
                 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
                 async fn $name() {
                     super::$name(TestBroker::redis()).await;
+                }
+            )+
+        }
+
+        mod cluster {
+            use $crate::support::each_broker::TestBroker;
+
+            $(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $name() {
+                    super::$name(TestBroker::cluster()).await;
                 }
             )+
         }

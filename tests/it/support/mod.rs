@@ -1,6 +1,7 @@
 //! What tests need around the daemon. Tests wait for conditions, never for times.
 
 pub mod broker;
+pub mod cluster;
 pub mod daemon;
 pub mod deflate;
 pub mod each_broker;

@@ -12,8 +12,12 @@ use super::PATIENCE;
 
 pub struct Redis {
     pub port: u16,
+    /// Of a cluster's node: the port on which the nodes talk.
+    pub bus_port: u16,
     pub directory: TempDir,
     options: Vec<String>,
+    /// Nobody drops it.
+    left_running: bool,
     server: Option<Child>,
 }
 
@@ -38,20 +42,36 @@ impl Redis {
     pub fn stopped(options: &[&str]) -> Self {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let options = options.iter().map(|&option| option.to_owned()).collect();
-        Self { port: free_port(), directory, options, server: None }
+        Self { port: free_port(), bus_port: 0, directory, options, left_running: false, server: None }
+    }
+
+    /// It will stop, and its directory go, when the process of the tests ends.
+    pub fn left_running(mut self) -> Self {
+        self.left_running = true;
+        self
     }
 
     /// Starts it (again), with whatever it kept on disk.
     pub fn run(&mut self) {
         assert!(self.server.is_none(), "it is running");
-        let server = Command::new("redis-server")
+        let (mut command, stdin) = match self.left_running {
+            false => (Command::new("redis-server"), Stdio::null()),
+            true => {
+                // The pipe is closed when this process ends, however it does.
+                let guard = r#"redis-server "$@" & read _; kill -9 $!; wait; rm -rf "$0""#;
+                let mut shell = Command::new("sh");
+                shell.args(["-c", guard]).arg(self.directory.path());
+                (shell, Stdio::piped())
+            }
+        };
+        let server = command
             .args(["--port", &self.port.to_string(), "--bind", "127.0.0.1", "--save", ""])
             .args(["--unixsocket", "redis.sock", "--logfile", "redis.log", "--loglevel", "warning"])
             .arg("--dir")
             .arg(self.directory.path())
             .args(&self.options)
             .current_dir(self.directory.path())
-            .stdin(Stdio::null())
+            .stdin(stdin)
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
@@ -153,7 +173,7 @@ impl Drop for Watcher {
 
 const INSTALL: &str = "the tests need a real Redis; install it (on Debian: apt-get install redis-server)";
 
-fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     listener.local_addr().expect("its address").port()
 }
