@@ -14,9 +14,9 @@ impl Connections {
     pub async fn stream(self: Arc<Self>, stream: TcpStream, head: Vec<u8>, wanted: Vec<Wanted>) {
         let form = Form::Events { channels: wanted.len() as u16 };
         let arrival = Arrival { greeting: vec![head.into()], wanted: Vec::new(), form };
-        let seat = self.hub.join(stream, arrival).await;
+        let seat = self.hub.join(stream, arrival);
         for wanted in wanted {
-            let asked = seat.subscribe(wanted).await;
+            let asked = seat.subscribe(wanted);
             self.answered(&seat, asked).await;
         }
         let outbox = seat.outbox().clone();

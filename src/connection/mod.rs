@@ -57,7 +57,7 @@ impl Connections {
     /// What is done once, or seldom, is boxed: the task of an idle connection is as large as what it waits in.
     pub async fn serve(self: Arc<Self>, stream: TcpStream, opening: Box<Opening>) {
         let inbound = Inbound::new(self.max_frame_bytes, opening.deflate);
-        let (seat, early) = Box::pin(self.open(stream, *opening)).await;
+        let (seat, early) = self.open(stream, *opening);
         self.listen(&seat, inbound, early).await;
         let outbox = seat.outbox().clone();
         Box::pin(async move {
@@ -69,7 +69,7 @@ impl Connections {
     }
 
     /// Takes the connection in; returns what the client said early.
-    async fn open(&self, stream: TcpStream, opening: Opening) -> (Seat, Vec<u8>) {
+    fn open(&self, stream: TcpStream, opening: Opening) -> (Seat, Vec<u8>) {
         let Opening { head, early, query, deflate } = opening;
         // Consumes it: even empty, it is a part of the buffer that the handshake was read into.
         let early = Vec::from(early);
@@ -97,7 +97,7 @@ impl Connections {
             let message = "this address takes the parameter `channel` only: all else is said in frames".to_owned();
             greeting.push(self.refused(ErrorCode::InvalidFrame, message, None));
         }
-        (self.hub.join(stream, Arrival { greeting, wanted, form: Form::WebSocket { deflate } }).await, early)
+        (self.hub.join(stream, Arrival { greeting, wanted, form: Form::WebSocket { deflate } }), early)
     }
 
     /// Reads until the peer has closed, is gone, or has broken the protocol.
@@ -154,11 +154,11 @@ impl Connections {
             Ok(ClientFrame::Subscribe(subscribe)) => {
                 let sub = subscribe.sub.clone();
                 match self.wanted(subscribe).await {
-                    Ok(wanted) => Ok(seat.subscribe(wanted).await),
+                    Ok(wanted) => Ok(seat.subscribe(wanted)),
                     Err((code, message)) => Err(self.refused(code, message, Some(sub))),
                 }
             }
-            Ok(ClientFrame::Unsubscribe(unsubscribe)) => Ok(seat.unsubscribe(unsubscribe.sub).await),
+            Ok(ClientFrame::Unsubscribe(unsubscribe)) => Ok(seat.unsubscribe(unsubscribe.sub)),
             Ok(ClientFrame::Ping(_)) => Err(frame::server(&ServerFrame::Pong)),
             Err((code, message, sub)) => Err(self.refused(code, message, sub)),
         }
@@ -262,7 +262,7 @@ fn take(inbound: &mut Inbound, outbox: &Arc<Outbox>, bytes: &mut [u8], heard: &m
 mod tests {
     use super::*;
     use crate::broker;
-    use crate::config::{BrokerConfig, BrokerUrl};
+    use crate::config::{BrokerConfig, BrokerUrl, FileSync};
     use crate::hub::HubConfig;
     use std::time::Duration;
     use tokio::net::TcpListener;
@@ -276,6 +276,7 @@ mod tests {
         let hub = Arc::new(Hub::start(&config, &catalog, &metrics).unwrap());
         let broker = BrokerConfig {
             broker: BrokerUrl::Memory,
+            file_sync: FileSync::Os,
             prefix: String::new(),
             namespace: String::new(),
             log_max_events: 1,

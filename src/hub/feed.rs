@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 
+use super::inbox::Inbox;
 use super::shard::Item;
 use super::{Delivery, Outbox};
 use crate::event::{ChannelId, Position};
@@ -11,7 +12,7 @@ use crate::event::{ChannelId, Position};
 /// A connection's replay of one channel. What it is fed must go on where it stands.
 #[derive(Debug)]
 pub struct Feed {
-    pub(super) shard: mpsc::Sender<Item>,
+    pub(super) shard: Arc<Inbox>,
     pub(super) outbox: Arc<Outbox>,
     pub(super) ticket: Ticket,
     /// The channel.

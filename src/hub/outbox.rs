@@ -195,6 +195,9 @@ impl Outbox {
     /// Ends the connection as a server should: what waits is written, the end is sent, and the peer's is awaited, so that
     /// no reset overtakes the last frames (RFC 6455, section 7.1.1).
     pub async fn finish(&self) {
+        if self.lock().phase == Phase::Gone {
+            return;
+        }
         let whole = async {
             loop {
                 let flushed = self.flush(&mut self.lock());
@@ -224,8 +227,6 @@ impl Outbox {
     /// Cuts the connection off.
     pub fn cut(&self) {
         self.gone(&mut self.lock());
-        // It fails where the peer was first, which is as good.
-        let _ = socket2::SockRef::from(&self.stream).shutdown(Shutdown::Both);
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -417,6 +418,11 @@ impl Outbox {
     }
 
     fn gone(&self, state: &mut State) {
+        if state.phase == Phase::Gone {
+            return;
+        }
+        // It fails where the peer was first, which is as good.
+        let _ = socket2::SockRef::from(&self.stream).shutdown(Shutdown::Both);
         self.uncount(state);
         self.account(state.bytes, 0);
         *state = State { phase: Phase::Gone, blocked: state.blocked, ..State::default() };

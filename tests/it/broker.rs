@@ -3,11 +3,12 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use tempfile::TempDir;
 use tidings::broker::{Appended, Signal};
 use tidings::config::{BrokerConfig, BrokerUrl};
 use tidings::event::{Epoch, Event, Position};
 
-use crate::support::broker::{Next, Node, config, offsets, redis_url};
+use crate::support::broker::{Next, Node, config, file_url, offsets, redis_url};
 use crate::support::cluster::Cluster;
 use crate::support::each_broker::own_prefix;
 use crate::support::redis::Redis;
@@ -20,22 +21,28 @@ const ORDERS: &str = "order-status";
 struct Backend {
     config: BrokerConfig,
     _redis: Option<Redis>,
+    _folder: Option<TempDir>,
 }
 
 impl Backend {
     fn memory() -> Self {
-        Self { config: config(BrokerUrl::Memory), _redis: None }
+        Self { config: config(BrokerUrl::Memory), _redis: None, _folder: None }
+    }
+
+    fn file() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        Self { config: config(file_url(folder.path())), _redis: None, _folder: Some(folder) }
     }
 
     fn redis() -> Self {
         let redis = Redis::start();
-        Self { config: config(redis_url(redis.port)), _redis: Some(redis) }
+        Self { config: config(redis_url(redis.port)), _redis: Some(redis), _folder: None }
     }
 
     fn cluster() -> Self {
         let mut config = config(Cluster::shared().url());
         config.prefix = own_prefix();
-        Self { config, _redis: None }
+        Self { config, _redis: None, _folder: None }
     }
 
     async fn node(&self) -> Node {
@@ -48,6 +55,10 @@ macro_rules! over_every_backend {
         mod memory {
             $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $test() { super::$test(super::Backend::memory()).await })*
+        }
+        mod file {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $test() { super::$test(super::Backend::file()).await })*
         }
         mod redis {
             $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -5,8 +5,10 @@
 
 mod broker;
 mod cli;
+mod client;
 mod config;
 mod faults;
+mod file_log;
 mod health;
 mod history;
 mod load;

@@ -43,11 +43,31 @@ const MAX_BATCH: usize = 512;
 #[derive(Debug)]
 pub enum Item {
     Deliver(Arc<Delivery>),
-    Join { outbox: Arc<Outbox>, arrival: Arrival },
-    Leave { outbox: Arc<Outbox>, done: oneshot::Sender<()> },
-    Subscribe { outbox: Arc<Outbox>, wanted: Wanted, done: oneshot::Sender<Begun> },
-    Feed { ticket: Ticket, steps: Vec<Delivery>, done: oneshot::Sender<Fed> },
-    Unsubscribe { outbox: Arc<Outbox>, sub: String, done: oneshot::Sender<Begun> },
+    /// What connections asked.
+    Asked(Vec<Item>),
+    Join {
+        outbox: Arc<Outbox>,
+        arrival: Arrival,
+    },
+    Leave {
+        outbox: Arc<Outbox>,
+        done: oneshot::Sender<()>,
+    },
+    Subscribe {
+        outbox: Arc<Outbox>,
+        wanted: Wanted,
+        done: oneshot::Sender<Begun>,
+    },
+    Feed {
+        ticket: Ticket,
+        steps: Vec<Delivery>,
+        done: oneshot::Sender<Fed>,
+    },
+    Unsubscribe {
+        outbox: Arc<Outbox>,
+        sub: String,
+        done: oneshot::Sender<Begun>,
+    },
     Drain(Duration),
     Settle(oneshot::Sender<()>),
 }
@@ -149,6 +169,7 @@ impl Shard {
         self.flush();
         match item {
             Item::Deliver(_) => {}
+            Item::Asked(items) => items.into_iter().for_each(|item| self.take(item)),
             Item::Settle(_done) => {}
             Item::Join { outbox, arrival: Arrival { mut greeting, wanted, .. } } => {
                 self.join(outbox.clone());

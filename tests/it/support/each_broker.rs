@@ -3,9 +3,10 @@
 //! A test is an `async fn name(broker: TestBroker)`, and `over_each_broker!(name, …)` makes of each one test for every
 //! backend: a function that is not listed is dead code, which the lints refuse.
 
+use tempfile::TempDir;
 use tidings::config::{BrokerUrl, Config};
 
-use super::broker::redis_url;
+use super::broker::{file_url, redis_url};
 use super::cluster::Cluster;
 use super::node::{self, Node};
 use super::redis::Redis;
@@ -13,12 +14,17 @@ use super::redis::Redis;
 /// The broker of one test, that no other test shares.
 pub enum TestBroker {
     Memory,
+    File(TempDir),
     Redis(Redis),
     /// The prefix is the test's own.
     Cluster(&'static Cluster, String),
 }
 
 impl TestBroker {
+    pub fn file() -> Self {
+        Self::File(tempfile::tempdir().expect("a temporary directory"))
+    }
+
     pub fn redis() -> Self {
         Self::Redis(Redis::start())
     }
@@ -31,6 +37,10 @@ impl TestBroker {
     pub fn config(&self) -> Config {
         match self {
             Self::Memory => node::config(BrokerUrl::Memory),
+            // A log is one daemon's: like in memory, each node has its own.
+            Self::File(folder) => {
+                node::config(file_url(&tempfile::tempdir_in(folder).expect("room for another node").keep()))
+            }
             Self::Redis(redis) => node::config(redis_url(redis.port)),
             Self::Cluster(cluster, prefix) => {
                 let mut config = node::config(cluster.url());
@@ -67,6 +77,17 @@ macro_rules! over_each_broker {
                 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
                 async fn $name() {
                     super::$name(TestBroker::Memory).await;
+                }
+            )+
+        }
+
+        mod file {
+            use $crate::support::each_broker::TestBroker;
+
+            $(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $name() {
+                    super::$name(TestBroker::file()).await;
                 }
             )+
         }
