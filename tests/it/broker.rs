@@ -8,7 +8,7 @@ use tidings::broker::{Appended, Signal};
 use tidings::config::{BrokerConfig, BrokerUrl};
 use tidings::event::{Epoch, Event, Position};
 
-use crate::support::broker::{Next, Node, config, file_url, offsets, redis_url};
+use crate::support::broker::{Next, Node, config, file_url, offsets, redis_url, url};
 use crate::support::cluster::Cluster;
 use crate::support::each_broker::own_prefix;
 use crate::support::redis::Redis;
@@ -20,29 +20,36 @@ const ORDERS: &str = "order-status";
 /// A backend of its own for one test.
 struct Backend {
     config: BrokerConfig,
-    _redis: Option<Redis>,
+    _servers: Vec<Redis>,
     _folder: Option<TempDir>,
 }
 
 impl Backend {
     fn memory() -> Self {
-        Self { config: config(BrokerUrl::Memory), _redis: None, _folder: None }
+        Self { config: config(BrokerUrl::Memory), _servers: Vec::new(), _folder: None }
     }
 
     fn file() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        Self { config: config(file_url(folder.path())), _redis: None, _folder: Some(folder) }
+        Self { config: config(file_url(folder.path())), _servers: Vec::new(), _folder: Some(folder) }
     }
 
     fn redis() -> Self {
         let redis = Redis::start();
-        Self { config: config(redis_url(redis.port)), _redis: Some(redis), _folder: None }
+        Self { config: config(redis_url(redis.port)), _servers: vec![redis], _folder: None }
     }
 
     fn cluster() -> Self {
         let mut config = config(Cluster::shared().url());
         config.prefix = own_prefix();
-        Self { config, _redis: None, _folder: None }
+        Self { config, _servers: Vec::new(), _folder: None }
+    }
+
+    fn sentinel() -> Self {
+        let master = Redis::start();
+        let sentinel = Redis::sentinel(&master, 1);
+        let url = url(&format!("redis-sentinel://127.0.0.1:{}/main", sentinel.port));
+        Self { config: config(url), _servers: vec![master, sentinel], _folder: None }
     }
 
     async fn node(&self) -> Node {
@@ -67,6 +74,10 @@ macro_rules! over_every_backend {
         mod cluster {
             $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $test() { super::$test(super::Backend::cluster()).await })*
+        }
+        mod sentinel {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $test() { super::$test(super::Backend::sentinel()).await })*
         }
     };
 }

@@ -20,6 +20,7 @@ mod rfc6455;
 mod rfc7692;
 mod rooms;
 mod schemas;
+mod sentinel;
 mod shutdown;
 mod stream;
 mod support;

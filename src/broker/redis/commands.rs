@@ -77,9 +77,11 @@ impl Commands {
         let run = async {
             let mut routes = self.routes.clone();
             loop {
-                let client = Self::server(&mut routes, key).await?.client().await?;
+                let (client, place) = Self::server(&mut routes, key).await?.connection().await?;
                 let turn = self.calls.acquire().await.map_err(|_| closed())?;
                 let error = match script.run(&client, &arguments).await {
+                    // What a master says after another one was named may be lost with it.
+                    Ok(_) if place.is_past() => return Err(Unavailable("Sentinel names another master".into())),
                     Ok(answer) => return Ok(answer),
                     Err(error) => error,
                 };

@@ -14,6 +14,7 @@ mod cluster;
 mod commands;
 mod link;
 mod routes;
+mod sentinel;
 mod server;
 mod slots;
 mod target;
@@ -25,6 +26,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use fred::types::Value;
 use fred::types::config::Server as Node;
+use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -67,8 +69,8 @@ pub(super) fn open(
     catalog: &Catalog,
     limits: Limits,
 ) -> Result<(Arc<dyn Broker>, Bus), String> {
-    let place = Place::of(url)?;
-    let clustered = matches!(place, Place::Cluster(..));
+    let site = Site::of(url)?;
+    let clustered = url.form == Form::Cluster;
     let (sender, bus) = mpsc::channel(BUS_CAPACITY);
     let channels = Arc::new(Channels::new(config, catalog, clustered));
     let (routes, known) = watch::channel(Routes::Unasked);
@@ -80,20 +82,21 @@ pub(super) fn open(
     let spawn = |task: BoxFuture<'static, ()>| {
         tasks.spawn(closing.clone().run_until_cancelled_owned(task));
     };
-    spawn(Box::pin(carried));
+    spawn(carried.boxed());
     let listener = Listener::new(&channels, commands.clone(), canary.clone(), sender);
-    match place {
-        Place::Server(target) => {
+    match site {
+        Site::Server(target, followed) => {
             let (server, kept_up) = Server::new(target.clone());
             routes.send_replace(Routes::One(Arc::new(server)));
             let all = channels.iter().map(|(_, channel)| channel.name.clone()).collect();
             let (_, share) = watch::channel(Share { channels: all, canary: canary.own_key(), clustered });
-            spawn(Box::pin(kept_up));
-            spawn(Box::pin(listener.listen(target, share)));
+            spawn(kept_up.boxed());
+            spawn(listener.listen(target, share).boxed());
+            followed.map(spawn);
         }
-        Place::Cluster(access, seeds) => {
+        Site::Cluster(access, seeds) => {
             let cluster = Cluster::new(access, seeds, channels.clone(), canary.clone(), listener, routes);
-            spawn(Box::pin(cluster.follow(asked)));
+            spawn(cluster.follow(asked).boxed());
         }
     }
     tasks.close();
@@ -114,25 +117,29 @@ pub(super) fn open(
 
 /// Whether [`open`] would take this URL.
 pub(super) fn check(url: &RedisUrl) -> Result<(), String> {
-    Place::of(url).map(drop)
+    Site::of(url).map(drop)
 }
 
 /// Where Redis is.
-enum Place {
-    Server(Target),
+enum Site {
+    /// One server, and what has to run for it to stay known where that is.
+    Server(Target, Option<BoxFuture<'static, ()>>),
     /// How to get into each node of a cluster, and the nodes to ask first.
     Cluster(Access, Vec<Node>),
 }
 
-impl Place {
+impl Site {
     fn of(url: &RedisUrl) -> Result<Self, String> {
         match url.form {
-            Form::Server | Form::Socket => Target::new(url).map(Self::Server),
+            Form::Server | Form::Socket => Ok(Self::Server(Target::new(url)?, None)),
+            Form::Sentinel => {
+                let (target, followed) = sentinel::follow(url)?;
+                Ok(Self::Server(target, Some(followed.boxed())))
+            }
             Form::Cluster => {
                 let seeds = url.servers.iter().map(|(host, port)| Node::new(host.as_str(), *port));
                 Ok(Self::Cluster(Access::of(url)?, seeds.collect()))
             }
-            Form::Sentinel => Err(format!("{}:// is not supported by this version", url.scheme)),
         }
     }
 }

@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use super::Unavailable;
 use super::commands::closed;
 use super::link::Link;
-use super::target::Target;
+use super::target::{Place, Target};
 
 /// A Redis, as far as it can be reached.
 pub(super) struct Server {
@@ -19,7 +19,7 @@ pub(super) struct Server {
 enum State {
     /// Nothing is known yet: who asks waits for the outcome.
     Connecting,
-    Up(Client),
+    Up(Client, Arc<Place>),
     Down(Arc<str>),
 }
 
@@ -31,11 +31,11 @@ impl Server {
     }
 
     /// The connection, or at once why there is none.
-    pub async fn client(&self) -> Result<Client, Unavailable> {
+    pub async fn connection(&self) -> Result<(Client, Arc<Place>), Unavailable> {
         let mut state = self.state.clone();
         let known = state.wait_for(|state| !matches!(state, State::Connecting)).await.map_err(|_| closed())?;
         match &*known {
-            State::Up(client) => Ok(client.clone()),
+            State::Up(client, place) => Ok((client.clone(), place.clone())),
             State::Down(reason) => Err(Unavailable(reason.to_string())),
             State::Connecting => Err(closed()),
         }
@@ -53,7 +53,7 @@ async fn keep(target: Target, state: watch::Sender<State>) {
             }
         };
         link.stands();
-        state.send_replace(State::Up(connection.client.clone()));
+        state.send_replace(State::Up(connection.client.clone(), Arc::new(connection.place.clone())));
         let reason = connection.end(&Default::default()).await;
         state.send_replace(State::Connecting);
         link.lost(&reason);

@@ -7,6 +7,7 @@ use fred::types::RespVersion;
 use fred::types::config::{Config, ConnectionConfig, PerformanceConfig, Server, ServerConfig, TcpConfig, TlsConfig};
 
 use super::ANSWER;
+use super::sentinel::{Master, Named};
 use super::tls::{self, tls};
 use crate::config::{Form, RedisUrl};
 
@@ -30,8 +31,17 @@ pub(super) struct Access {
 #[derive(Clone)]
 pub(super) struct Target {
     config: Config,
+    /// Who says where it is, if that changes; `config` has no server then.
+    master: Option<Master>,
     /// Without a password, for log lines.
     pub name: String,
+}
+
+/// Where Redis is for one connection.
+#[derive(Clone)]
+pub(super) struct Place {
+    config: Config,
+    named: Option<Named>,
 }
 
 impl Access {
@@ -94,15 +104,42 @@ impl Target {
             Some((host, port)) => ServerConfig::new_centralized(host.as_str(), *port),
             None => ServerConfig::new_unix_socket(&*url.path),
         };
-        Ok(Self { config: access.config(server), name: url.to_string() })
+        Ok(Self { config: access.config(server), master: None, name: url.to_string() })
     }
 
     /// A server that somebody else named: a sentinel, or another server of a cluster.
     pub fn at(access: &Access, server: Server) -> Self {
         let name = server.to_string();
-        Self { config: access.config(ServerConfig::Centralized { server }), name }
+        Self { config: access.config(ServerConfig::Centralized { server }), master: None, name }
     }
 
+    /// Whichever server the sentinels name.
+    pub fn followed(access: &Access, master: Master, name: String) -> Self {
+        Self { config: access.config(ServerConfig::default()), master: Some(master), name }
+    }
+
+    /// Where it is now.
+    ///
+    /// # Errors
+    /// Why that is not known.
+    pub async fn place(&mut self) -> Result<Place, String> {
+        let mut config = self.config.clone();
+        let Some(master) = &mut self.master else { return Ok(Place { config, named: None }) };
+        let named = master.named().await?;
+        config.server = ServerConfig::Centralized { server: named.server().clone() };
+        Ok(Place { config, named: Some(named) })
+    }
+
+    /// Waits until it may be at another place than the last one that was asked for.
+    pub async fn moved(&mut self) {
+        match &mut self.master {
+            Some(master) => master.changed().await,
+            None => std::future::pending().await,
+        }
+    }
+}
+
+impl Place {
     /// A client for one connection; it connects once, and never again by itself (see [`link`](super::link)).
     ///
     /// `messages` pushed messages are kept for who is slow to take them.
@@ -122,6 +159,19 @@ impl Target {
             ..ConnectionConfig::default()
         };
         Client::new(self.config.clone(), Some(performance), Some(connection), None)
+    }
+
+    /// Whether Redis is known to be elsewhere by now: what this one still says counts for nothing.
+    pub fn is_past(&self) -> bool {
+        self.named.as_ref().is_some_and(Named::is_past)
+    }
+
+    /// Waits until that is so.
+    pub async fn past(&mut self) {
+        match &mut self.named {
+            Some(named) => named.past().await,
+            None => std::future::pending().await,
+        }
     }
 }
 

@@ -6,7 +6,7 @@
 use tempfile::TempDir;
 use tidings::config::{BrokerUrl, Config};
 
-use super::broker::{file_url, redis_url};
+use super::broker::{file_url, redis_url, url};
 use super::cluster::Cluster;
 use super::node::{self, Node};
 use super::redis::Redis;
@@ -18,6 +18,11 @@ pub enum TestBroker {
     Redis(Redis),
     /// The prefix is the test's own.
     Cluster(&'static Cluster, String),
+    /// A master, and the one sentinel that names it.
+    Sentinel {
+        sentinel: Redis,
+        _master: Redis,
+    },
 }
 
 impl TestBroker {
@@ -33,6 +38,11 @@ impl TestBroker {
         Self::Cluster(Cluster::shared(), own_prefix())
     }
 
+    pub fn sentinel() -> Self {
+        let master = Redis::start();
+        Self::Sentinel { sentinel: Redis::sentinel(&master, 1), _master: master }
+    }
+
     /// The configuration of a node on this broker.
     pub fn config(&self) -> Config {
         match self {
@@ -42,6 +52,9 @@ impl TestBroker {
                 node::config(file_url(&tempfile::tempdir_in(folder).expect("room for another node").keep()))
             }
             Self::Redis(redis) => node::config(redis_url(redis.port)),
+            Self::Sentinel { sentinel, .. } => {
+                node::config(url(&format!("redis-sentinel://127.0.0.1:{}/main", sentinel.port)))
+            }
             Self::Cluster(cluster, prefix) => {
                 let mut config = node::config(cluster.url());
                 config.broker.prefix.clone_from(prefix);
@@ -110,6 +123,17 @@ macro_rules! over_each_broker {
                 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
                 async fn $name() {
                     super::$name(TestBroker::cluster()).await;
+                }
+            )+
+        }
+
+        mod sentinel {
+            use $crate::support::each_broker::TestBroker;
+
+            $(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $name() {
+                    super::$name(TestBroker::sentinel()).await;
                 }
             )+
         }

@@ -11,6 +11,7 @@ pub mod node;
 pub mod proxy;
 pub mod raw;
 pub mod redis;
+pub mod sentinel;
 pub mod subscriber;
 
 use std::time::{Duration, Instant};

@@ -15,7 +15,7 @@ pub struct Redis {
     /// Of a cluster's node: the port on which the nodes talk.
     pub bus_port: u16,
     pub directory: TempDir,
-    options: Vec<String>,
+    arguments: Vec<String>,
     /// Nobody drops it.
     left_running: bool,
     server: Option<Child>,
@@ -40,9 +40,32 @@ impl Redis {
 
     /// A Redis that is not running yet.
     pub fn stopped(options: &[&str]) -> Self {
+        let mut redis = Self::new();
+        let port = redis.port.to_string();
+        let usual = ["--port", &port, "--bind", "127.0.0.1", "--save", "", "--repl-diskless-sync-delay", "0"];
+        let files = ["--unixsocket", "redis.sock", "--logfile", "redis.log", "--loglevel", "warning"];
+        redis.arguments = [&usual[..], &files, options].concat().into_iter().map(str::to_owned).collect();
+        redis
+    }
+
+    /// A sentinel that watches over a master of the name `main`; so many must agree that it is dead. What it has learnt
+    /// since, it keeps.
+    pub fn sentinel(master: &Self, quorum: usize) -> Self {
+        let mut sentinel = Self::new();
+        let configuration = format!(
+            "port {}\nbind 127.0.0.1\nlogfile redis.log\nsentinel monitor main 127.0.0.1 {} {quorum}\n\
+             sentinel down-after-milliseconds main 1000\nsentinel failover-timeout main 5000\n",
+            sentinel.port, master.port
+        );
+        std::fs::write(sentinel.directory.path().join("sentinel.conf"), configuration).expect("a file");
+        sentinel.arguments = ["sentinel.conf", "--sentinel"].map(str::to_owned).into();
+        sentinel.run();
+        sentinel
+    }
+
+    fn new() -> Self {
         let directory = tempfile::tempdir().expect("a temporary directory");
-        let options = options.iter().map(|&option| option.to_owned()).collect();
-        Self { port: free_port(), bus_port: 0, directory, options, left_running: false, server: None }
+        Self { port: free_port(), bus_port: 0, directory, arguments: Vec::new(), left_running: false, server: None }
     }
 
     /// It will stop, and its directory go, when the process of the tests ends.
@@ -65,11 +88,7 @@ impl Redis {
             }
         };
         let server = command
-            .args(["--port", &self.port.to_string(), "--bind", "127.0.0.1", "--save", ""])
-            .args(["--unixsocket", "redis.sock", "--logfile", "redis.log", "--loglevel", "warning"])
-            .arg("--dir")
-            .arg(self.directory.path())
-            .args(&self.options)
+            .args(&self.arguments)
             .current_dir(self.directory.path())
             .stdin(stdin)
             .stdout(Stdio::null())

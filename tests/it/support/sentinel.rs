@@ -1,0 +1,55 @@
+//! Real Redis servers under the eyes of real sentinels.
+
+use super::redis::Redis;
+use super::until;
+
+/// A master, a replica, and three sentinels, of which two must agree.
+pub struct Sentinels {
+    pub servers: [Redis; 2],
+    pub sentinels: [Redis; 3],
+}
+
+impl Sentinels {
+    /// All of them know each other.
+    pub async fn start() -> Self {
+        let master = Redis::start();
+        let replica = Redis::with(&["--replicaof", "127.0.0.1", &master.port.to_string()]);
+        until("the replica has all", async || replica.cli(&["role"]).contains("connected").then_some(())).await;
+        let sentinels = [(); 3].map(|()| Redis::sentinel(&master, 2));
+        for sentinel in &sentinels {
+            until("the sentinels know each other", async || {
+                let known = |what: &str| fact(sentinel, what).parse::<u32>().ok();
+                (known("num-slaves") == Some(1) && known("num-other-sentinels") == Some(2)).then_some(())
+            })
+            .await;
+        }
+        Self { servers: [master, replica], sentinels }
+    }
+
+    /// What the master takes from now on does not come to the replica, which hangs.
+    pub fn cut_replication(&self) {
+        self.servers[1].pause();
+        // What were written to their connection would still be read by the replica.
+        self.servers[0].cli(&["client", "kill", "type", "replica"]);
+    }
+
+    /// `redis-sentinel://…`, to all sentinels.
+    pub fn url(&self) -> String {
+        let sentinels = self.sentinels.each_ref().map(|sentinel| format!("127.0.0.1:{}", sentinel.port));
+        format!("redis-sentinel://{}/main", sentinels.join(","))
+    }
+
+    /// The server that a sentinel names: its index.
+    pub fn named(&self, sentinel: usize) -> usize {
+        let answer = self.sentinels[sentinel].cli(&["sentinel", "get-master-addr-by-name", "main"]);
+        let port = answer.lines().nth(1).expect("a port");
+        self.servers.iter().position(|server| server.port.to_string() == port).expect("one of the servers")
+    }
+}
+
+/// What a sentinel says of the master.
+pub fn fact(sentinel: &Redis, name: &str) -> String {
+    let answer = sentinel.cli(&["sentinel", "master", "main"]);
+    let mut lines = answer.lines();
+    lines.find(|line| *line == name).and_then(|_| lines.next()).unwrap_or_default().to_owned()
+}
