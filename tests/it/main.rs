@@ -6,6 +6,7 @@
 mod broker;
 mod cli;
 mod client;
+mod cluster;
 mod config;
 mod faults;
 mod file_log;

@@ -31,6 +31,9 @@ const CALL_BYTES: usize = 256 * 1024;
 /// Batches that wait for their call; further ones wait for room, within the time for their answer.
 const WAITING: usize = 1024;
 
+/// How much longer than a call a batch may take: where a call is given up, this is time to say why.
+const SAYING: Duration = Duration::from_millis(200);
+
 /// Takes batches.
 pub(super) struct Appends {
     channels: Arc<Channels>,
@@ -81,7 +84,7 @@ impl Appends {
         (Self { channels, lanes }, async { drop(carried.await) })
     }
 
-    /// Appends a batch and answers within [`ANSWER`].
+    /// Appends a batch and answers within little more than [`ANSWER`].
     pub async fn append(&self, events: &[Event]) -> Result<Vec<Appended>, Unavailable> {
         let mut parts: Vec<Vec<Entry>> = self.lanes.iter().map(|_| Vec::new()).collect();
         let mut order = Vec::with_capacity(events.len());
@@ -100,7 +103,8 @@ impl Appends {
             lane.send(Batch { events, done }).await.map_err(|_| closed())?;
             appended.await.map_err(|_| closed())?
         });
-        let parts = tokio::time::timeout(ANSWER, try_join_all(parts)).await.unwrap_or_else(|_| Err(silent()))?;
+        let parts =
+            tokio::time::timeout(ANSWER + SAYING, try_join_all(parts)).await.unwrap_or_else(|_| Err(silent()))?;
         let mut parts: Vec<_> = parts.into_iter().map(Vec::into_iter).collect();
         Ok(order.into_iter().filter_map(|lane| parts[lane].next()).collect())
     }

@@ -68,34 +68,65 @@ impl Cluster {
 
     /// Named by two of its nodes.
     pub fn url(&self) -> BrokerUrl {
-        url(&format!("redis-cluster://127.0.0.1:{},127.0.0.1:{}", self.nodes[1].port, self.nodes[0].port))
+        url(&self.text())
+    }
+
+    pub fn text(&self) -> String {
+        format!("redis-cluster://127.0.0.1:{},127.0.0.1:{}", self.nodes[1].port, self.nodes[0].port)
     }
 
     fn id(&self, node: usize) -> String {
         self.nodes[node].cli(&["cluster", "myid"])
     }
 
-    /// Moves the slot of a channel from one node to another, key by key, with a pause after each step.
-    pub async fn move_slot(&self, channel: &str, [from, to]: [usize; 2], pause: Duration) {
-        let slot = self.nodes[from].cli(&["cluster", "keyslot", &format!("{{{channel}}}")]);
-        let [source, target] = [self.id(from), self.id(to)];
-        let (from, to) = (&self.nodes[from], &self.nodes[to]);
-        to.cli(&["cluster", "setslot", &slot, "importing", &source]);
-        from.cli(&["cluster", "setslot", &slot, "migrating", &target]);
-        tokio::time::sleep(pause).await;
-        loop {
-            let keys = from.cli(&["cluster", "getkeysinslot", &slot, "100"]);
-            if keys.is_empty() {
-                break;
-            }
-            for key in keys.lines() {
-                from.cli(&["migrate", "127.0.0.1", &to.port.to_string(), key, "0", "5000"]);
-                tokio::time::sleep(pause).await;
-            }
-        }
+    /// The slot of a channel.
+    pub fn slot(&self, channel: &str) -> String {
+        self.nodes[0].cli(&["cluster", "keyslot", &format!("{{{channel}}}")])
+    }
+
+    /// Opens the slot of a channel for its move from one node to another: no key is moved yet.
+    pub fn begin_move(&self, channel: &str, [from, to]: [usize; 2]) {
+        let (slot, source, target) = (self.slot(channel), self.id(from), self.id(to));
+        self.nodes[to].cli(&["cluster", "setslot", &slot, "importing", &source]);
+        self.nodes[from].cli(&["cluster", "setslot", &slot, "migrating", &target]);
+    }
+
+    /// The keys in the slot of a channel that have not been moved yet.
+    pub fn keys(&self, channel: &str, from: usize) -> Vec<String> {
+        let keys = self.nodes[from].cli(&["cluster", "getkeysinslot", &self.slot(channel), "100"]);
+        keys.lines().map(str::to_owned).collect()
+    }
+
+    pub fn move_keys(&self, keys: &[String], [from, to]: [usize; 2]) {
+        let port = self.nodes[to].port.to_string();
+        let command = ["migrate", "127.0.0.1", &port, "", "0", "5000", "keys"];
+        self.nodes[from].cli(&command.into_iter().chain(keys.iter().map(String::as_str)).collect::<Vec<_>>());
+    }
+
+    pub fn end_move(&self, channel: &str, [from, to]: [usize; 2]) {
+        let (slot, target) = (self.slot(channel), self.id(to));
         for node in [to, from] {
-            node.cli(&["cluster", "setslot", &slot, "node", &target]);
+            self.nodes[node].cli(&["cluster", "setslot", &slot, "node", &target]);
         }
+    }
+
+    /// Moves the slot of a channel, so many keys in one command, with a pause after each.
+    pub async fn move_slot(&self, channel: &str, way: [usize; 2], keys: usize, pause: Duration) {
+        self.begin_move(channel, way);
+        loop {
+            tokio::time::sleep(pause).await;
+            let left = self.keys(channel, way[0]);
+            if left.is_empty() {
+                return self.end_move(channel, way);
+            }
+            self.move_keys(&left[..keys.min(left.len())], way);
+        }
+    }
+
+    /// Waits until a replica has become a master.
+    pub fn wait_for_promotion(&self, replica: usize) {
+        let promoted = || self.nodes[replica].cli(&["info", "replication"]).contains("role:master");
+        wait("a replica to be promoted", promoted);
     }
 }
 

@@ -136,8 +136,13 @@ impl Redis {
 
     /// What `redis-cli psubscribe PATTERN` shows from now on.
     pub fn watch(&self, pattern: &str) -> Watcher {
+        self.listen("psubscribe", pattern)
+    }
+
+    /// What `redis-cli COMMAND NAME` shows from now on.
+    pub fn listen(&self, command: &str, name: &str) -> Watcher {
         let mut client = Command::new("redis-cli")
-            .args(["-p", &self.port.to_string(), "psubscribe", pattern])
+            .args(["-p", &self.port.to_string(), command, name])
             .stdout(Stdio::piped())
             .spawn()
             .unwrap_or_else(|error| panic!("cannot start redis-cli ({error}): {INSTALL}"));
@@ -146,7 +151,7 @@ impl Redis {
         std::thread::spawn(move || output.lines().map_while(Result::ok).try_for_each(|line| sender.send(line)));
         let watcher = Watcher { client, lines };
         // Its three lines about the subscription.
-        assert_eq!([watcher.line(), watcher.line(), watcher.line()], ["psubscribe", pattern, "1"]);
+        assert_eq!([watcher.line(), watcher.line(), watcher.line()], [command, name, "1"]);
         watcher
     }
 
@@ -174,6 +179,12 @@ impl Watcher {
     pub fn message(&self) -> (String, String) {
         assert_eq!(self.line(), "pmessage");
         self.line();
+        (self.line(), self.line())
+    }
+
+    /// The next message on a sharded channel.
+    pub fn sharded_message(&self) -> (String, String) {
+        assert_eq!(self.line(), "smessage");
         (self.line(), self.line())
     }
 
