@@ -17,6 +17,7 @@ mod one_bus;
 mod publish;
 mod redis_calls;
 mod redis_faults;
+mod redis_restored;
 mod rfc6455;
 mod rfc7692;
 mod rooms;

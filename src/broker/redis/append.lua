@@ -3,7 +3,7 @@
 --
 -- KEYS: stream and meta of each channel, then where ids are remembered
 -- ARGV: number of channels, log_max_events, log_max_age (ms), dedup_window (ms), an unused epoch,
---       then for each channel its pub/sub channel and the epoch and offset that the node knows,
+--       then for each channel its pub/sub channel and what the node knows of its log,
 --       then for each publisher's batch the number of its events, and for each the number of its channel, its JSON and, in
 --       a hash, its id
 -- Answers for each batch what went wrong or nothing, then for each event its position, after a `=` where it had been
@@ -17,8 +17,8 @@ local logs = {}
 -- What is wrong with one channel is found out by those alone who write to it.
 local function log_of(number)
   local i = tonumber(number)
-  local at = 3 + i * 3
-  local log = open(KEYS[i * 2 - 1], KEYS[i * 2], epoch, ARGV[at + 1], ARGV[at + 2])
+  local at = 4 + i * 2
+  local log = open(KEYS[i * 2 - 1], KEYS[i * 2], epoch, ARGV[at + 1])
   log.channel, log.added = ARGV[at], 0
   logs[number] = log
   return log
@@ -57,7 +57,7 @@ local function add(log, id, json)
 end
 
 local answer, n, event = {}, 0, 0
-local arg = 6 + channels * 3
+local arg = 6 + channels * 2
 
 local function batch(events)
   for i = 1, events do

@@ -9,6 +9,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use fred::bytes_utils::Str;
@@ -19,7 +20,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::channels::Channels;
 use super::commands::{Commands, Script, closed, silent, unreadable};
-use super::{ANSWER, known_args, log_max_events, millis, new_epoch, number};
+use super::{ANSWER, log_max_events, millis, new_epoch, number};
 use crate::broker::{Appended, Limits, Signal, Unavailable};
 use crate::event::{ChannelId, Event, Position};
 
@@ -54,6 +55,13 @@ struct Appender {
 struct Batch {
     events: Vec<Entry>,
     done: oneshot::Sender<Result<Vec<Appended>, Unavailable>>,
+}
+
+/// What became of a call, on the connection of this number.
+struct Called {
+    batches: Vec<Batch>,
+    reply: Result<Value, Unavailable>,
+    connection: u64,
 }
 
 struct Entry {
@@ -117,7 +125,7 @@ impl Appender {
             tokio::select! {
                 // Answers first, and in the order of the calls: the relay is told in the order of the logs.
                 biased;
-                Some((batches, reply)) = calls.next() => self.answer(batches, reply),
+                Some(called) = calls.next() => self.answer(called),
                 Some(first) = waiting.recv(), if calls.len() < UNDER_WAY => {
                     let batches = gather(first, &mut waiting);
                     if !batches.is_empty() {
@@ -129,17 +137,22 @@ impl Appender {
         }
     }
 
-    async fn call(&self, batches: Vec<Batch>) -> (Vec<Batch>, Result<Value, Unavailable>) {
-        let Some(channel) = batches.iter().find_map(|batch| batch.events.first()) else {
-            return (batches, Ok(Value::Array(Vec::new())));
+    async fn call(&self, batches: Vec<Batch>) -> Called {
+        let Some(first) = batches.iter().find_map(|batch| batch.events.first()) else {
+            return Called { batches, reply: Ok(Value::Array(Vec::new())), connection: 0 };
         };
-        let key = &self.channels.get(channel.channel).stream;
-        let reply = self.commands.run(&self.script, key, || self.arguments(&batches)).await;
-        (batches, reply)
+        let key = &self.channels.get(first.channel).stream;
+        let used = AtomicU64::new(0);
+        let arguments = |connection| {
+            used.store(connection, Ordering::Relaxed);
+            self.arguments(&batches, connection)
+        };
+        let reply = self.commands.run(&self.script, key, arguments).await;
+        Called { batches, reply, connection: used.into_inner() }
     }
 
     /// Keys and arguments of the script; see there.
-    fn arguments(&self, batches: &[Batch]) -> (Vec<Key>, Vec<Value>) {
+    fn arguments(&self, batches: &[Batch], connection: u64) -> (Vec<Key>, Vec<Value>) {
         let events = || batches.iter().flat_map(|batch| &batch.events);
         let mut channels: Vec<ChannelId> = Vec::new();
         let mut numbers = HashMap::new();
@@ -151,7 +164,7 @@ impl Appender {
         }
         let count = events().count();
         let mut keys = Vec::with_capacity(channels.len() * 2 + count);
-        let mut args = Vec::with_capacity(5 + channels.len() * 3 + batches.len() + count * 3);
+        let mut args = Vec::with_capacity(5 + channels.len() * 2 + batches.len() + count * 3);
         args.extend([
             number(channels.len() as u64),
             log_max_events(&self.limits),
@@ -164,8 +177,7 @@ impl Appender {
         for channel in channels.into_iter().map(|id| self.channels.get(id)) {
             keys.extend([channel.stream.as_str().into(), channel.meta.as_str().into()]);
             keys.extend(in_hash.then(|| channel.ids.as_str().into()));
-            args.push(channel.name.as_str().into());
-            args.extend(known_args(channel.known().as_ref()));
+            args.extend([channel.name.as_str().into(), channel.known.told_once(connection).into()]);
         }
         keys.extend(events().filter(|_| !in_hash).map(|event| event.id.clone().into()));
         for Batch { events, .. } in batches {
@@ -179,7 +191,7 @@ impl Appender {
     }
 
     /// Tells each publisher what became of its batch, and the relay what was appended.
-    fn answer(&self, batches: Vec<Batch>, reply: Result<Value, Unavailable>) {
+    fn answer(&self, Called { batches, reply, connection }: Called) {
         let expected: usize = batches.iter().map(|batch| 1 + batch.events.len()).sum();
         let mut reply = match reply {
             Ok(Value::Array(reply)) if reply.len() == expected => Ok(reply.into_iter()),
@@ -191,7 +203,7 @@ impl Appender {
                 Ok(reply) => {
                     let refusal = reply.next();
                     let positions = reply.by_ref().take(events.len()).collect();
-                    self.outcome(events, refusal, positions)
+                    self.outcome(events, refusal, positions, connection)
                 }
                 Err(error) => Err(error.clone()),
             };
@@ -205,6 +217,7 @@ impl Appender {
         events: Vec<Entry>,
         refusal: Option<Value>,
         positions: Vec<Value>,
+        connection: u64,
     ) -> Result<Vec<Appended>, Unavailable> {
         let refusal = refusal.as_ref().and_then(Value::as_str).ok_or_else(unreadable)?;
         if !refusal.is_empty() {
@@ -213,14 +226,18 @@ impl Appender {
         let mut appended = Vec::with_capacity(events.len());
         for (Entry { channel, json, .. }, position) in events.into_iter().zip(positions) {
             let text = position.as_str().ok_or_else(unreadable)?;
-            let known = text.strip_prefix('=');
-            let position: Position = known.unwrap_or(&text).parse().map_err(|_| unreadable())?;
-            self.channels.get(channel).learn(&position);
-            if known.is_none() {
+            let before = text.strip_prefix('=');
+            let position: Position = before.unwrap_or(&text).parse().map_err(|_| unreadable())?;
+            // What was appended before may have been another event, with the same id.
+            let event = before.is_none().then_some((position.offset, &json));
+            let known = &self.channels.get(channel).known;
+            known.learn(&position, event);
+            known.stood(connection);
+            if before.is_none() {
                 // Where there is no room, the relay finds it in the log.
                 let _ = self.bus.try_send(Signal::Appended { channel, position: position.clone(), json });
             }
-            appended.push(Appended { position, duplicate: known.is_some() });
+            appended.push(Appended { position, duplicate: before.is_some() });
         }
         Ok(appended)
     }

@@ -132,7 +132,7 @@ impl Canary {
             true => ("SPUBLISH", key.to_owned()),
             false => ("PUBLISH", self.plain(key)),
         };
-        let arguments = || (vec![key.into()], vec![message.into(), publish.into(), channel.as_str().into()]);
+        let arguments = |_| (vec![key.into()], vec![message.into(), publish.into(), channel.as_str().into()]);
         self.commands.run(&self.script, key, arguments).await.map(drop)
     }
 

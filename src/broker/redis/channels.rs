@@ -1,9 +1,8 @@
-//! The channels on Redis: what their keys are called, and the newest position of each that this node knows.
-
-use std::sync::{Mutex, MutexGuard, PoisonError};
+//! The channels on Redis: what their keys are called, and what this node knows of each.
 
 use super::BrokerConfig;
-use crate::event::{Catalog, ChannelId, Position};
+use super::knowledge::Knowledge;
+use crate::event::{Catalog, ChannelId};
 
 /// All channels of the catalogue.
 pub(super) struct Channels {
@@ -22,8 +21,7 @@ pub(super) struct Channel {
     pub meta: String,
     /// In a cluster, the hash that remembers the events' ids.
     pub ids: String,
-    /// One lock a channel, held for a comparison.
-    known: Mutex<Option<Position>>,
+    pub known: Knowledge,
 }
 
 impl Channels {
@@ -33,7 +31,7 @@ impl Channels {
         let channel = |id| {
             let name = format!("{}{}:{open}{}{close}", config.prefix, config.namespace, catalog.get(id).name);
             let [stream, meta, ids] = ["log", "meta", "ids"].map(|key| format!("{name}:{key}"));
-            Channel { stream, meta, ids, known: Mutex::new(None), name }
+            Channel { stream, meta, ids, known: Knowledge::default(), name }
         };
         Self { clustered, channels: catalog.channels().map(channel).collect() }
     }
@@ -51,24 +49,5 @@ impl Channel {
     /// Outside of a cluster, the key that remembers an event's id.
     pub fn id_key(&self, id: &str) -> String {
         format!("{}:id:{id}", self.name)
-    }
-
-    /// The newest position that Redis has told this node. A log that is behind it has lost events.
-    pub fn known(&self) -> Option<Position> {
-        self.lock().clone()
-    }
-
-    /// Redis said that the log has this position.
-    pub fn learn(&self, position: &Position) {
-        let mut known = self.lock();
-        match &mut *known {
-            // Answers may overtake each other.
-            Some(known) if known.same_epoch(position) && known.offset >= position.offset => {}
-            known => *known = Some(position.clone()),
-        }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Option<Position>> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -77,7 +77,7 @@ impl Cluster {
                 continue;
             };
             let target = Target::at(&self.access, node.clone());
-            let link = link.get_or_insert_with(|| Link::new(target.clone(), "topology", 1).to_any());
+            let link = link.get_or_insert_with(|| Link::new(target.clone(), "topology", 1).or_replica());
             link.aim(target);
             match link.connect().await {
                 Ok(connection) => match self.stay(link, connection, &node, &mut asked).await {

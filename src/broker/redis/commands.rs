@@ -13,7 +13,7 @@ use tokio::sync::{Semaphore, mpsc, watch};
 
 use super::link::reason;
 use super::routes::Routes;
-use super::server::Server;
+use super::server::{Server, Up};
 use super::{ANSWER, Unavailable};
 
 /// Calls in flight at a time: what is beyond waits its turn, within the time for its answer.
@@ -44,7 +44,7 @@ impl Script {
         Self { source: Str::from_static(source), hash: fred::util::sha1_hash(source).into() }
     }
 
-    async fn run(&self, client: &Client, arguments: &impl Fn() -> Arguments) -> Result<Value, Error> {
+    async fn run(&self, client: &Client, arguments: impl Fn() -> Arguments) -> Result<Value, Error> {
         let (keys, args) = arguments();
         match client.evalsha(self.hash.clone(), keys, args).await {
             // A Redis that was restarted knows no scripts; nothing has run, so it is safe to say it again in full.
@@ -63,7 +63,8 @@ impl Commands {
     }
 
     /// Runs a script where `key` is and answers within [`ANSWER`], at once where there is no connection. `arguments` are
-    /// made each time that it is sent: again where Redis does not know the script, or where the key is elsewhere now.
+    /// made each time that it is sent, for the connection of this number: again where Redis does not know the script, or
+    /// where the key is elsewhere now.
     ///
     /// # Errors
     /// It is not known whether the script ran, unless Redis itself says no.
@@ -71,15 +72,15 @@ impl Commands {
         &self,
         script: &Script,
         key: &str,
-        arguments: impl Fn() -> Arguments,
+        arguments: impl Fn(u64) -> Arguments,
     ) -> Result<Value, Unavailable> {
         let mut refused = None;
         let run = async {
             let mut routes = self.routes.clone();
             loop {
-                let (client, place) = Self::server(&mut routes, key).await?.connection().await?;
+                let Up { client, place, number } = Self::server(&mut routes, key).await?.up().await?;
                 let turn = self.calls.acquire().await.map_err(|_| closed())?;
-                let error = match script.run(&client, &arguments).await {
+                let error = match script.run(&client, || arguments(number)).await {
                     // What a master says after another one was named may be lost with it.
                     Ok(_) if place.is_past() => return Err(Unavailable("Sentinel names another master".into())),
                     Ok(answer) => return Ok(answer),

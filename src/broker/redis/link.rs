@@ -56,7 +56,7 @@ impl Link {
     }
 
     /// A replica will do too.
-    pub fn to_any(self) -> Self {
+    pub fn or_replica(self) -> Self {
         Self { any: true, ..self }
     }
 

@@ -3,8 +3,8 @@
 //! To a server there are two connections, one on which scripts run ([`server`], for publishers by way of [`appends`]) and
 //! one that listens ([`bus`]); each is kept up by a [`link`]. In a cluster each master has such two, and [`cluster`] keeps
 //! up who has which slots. What a position is worth is decided in the scripts alone, where Redis does one thing at a
-//! time: this side knows only the newest position that it has seen of each channel ([`channels`]) and tells it with every
-//! call, so that a log that lost events is found out before it gives their positions to others.
+//! time: this side knows only the newest that it has seen of each channel ([`knowledge`]) and tells it with every call, so
+//! that a log that lost events is found out before it gives their positions to others.
 
 mod appends;
 mod bus;
@@ -12,6 +12,7 @@ mod canary;
 mod channels;
 mod cluster;
 mod commands;
+mod knowledge;
 mod link;
 mod routes;
 mod sentinel;
@@ -155,15 +156,16 @@ impl Broker for Redis {
 
     async fn read(&self, id: ChannelId, known: Option<&Position>, limit: usize) -> Result<Page, Unavailable> {
         let channel = self.channels.get(id);
-        let arguments = || {
+        let arguments = |_| {
             let keys = vec![channel.stream.as_str().into(), channel.meta.as_str().into()];
-            let [epoch, offset] = known_args(known);
+            let (epoch, offset) = known.map_or(("", 0), |known| (known.epoch.as_str(), known.offset));
             let args = vec![
                 new_epoch(),
+                channel.known.told().into(),
                 log_max_events(&self.limits),
                 millis(self.limits.log_max_age),
-                epoch,
-                offset,
+                epoch.into(),
+                number(offset),
                 number(limit as u64),
                 number(PAGE_BYTES as u64),
             ];
@@ -176,24 +178,29 @@ impl Broker for Redis {
         let head = parsed(reply.next())?;
         let oldest = parsed(reply.next())?;
         let first: u64 = parsed(reply.next())?;
-        let entries = (first..)
+        let mut entries = (first..)
             .zip(reply)
             .map(|(offset, json)| Ok(Entry { offset, json: json.as_str().ok_or_else(unreadable)?.into() }))
-            .collect::<Result<_, Unavailable>>()?;
-        channel.learn(&Position::new(epoch.clone(), head));
+            .collect::<Result<Vec<_>, Unavailable>>()?;
+        let last = entries.last().map(|entry| (entry.offset, &entry.json));
+        channel.known.learn(&Position::new(epoch.clone(), head), last);
+        if known.is_none() {
+            // The newest, which is for ourselves.
+            entries.clear();
+        }
         Ok(Page { epoch, head, oldest, entries })
     }
 
     async fn taken(&self, id: ChannelId, from: Moment) -> Result<Position, Unavailable> {
         let channel = self.channels.get(id);
-        let arguments = || {
+        let arguments = |_| {
             let keys = vec![channel.stream.as_str().into(), channel.meta.as_str().into()];
             let (at, ago) = match from {
                 Moment::At(millis) => (millis.to_string(), String::new()),
                 Moment::Ago(age) => (String::new(), age.as_millis().to_string()),
             };
             let (events, age) = (log_max_events(&self.limits), millis(self.limits.log_max_age));
-            (keys, vec![new_epoch(), events, age, at.into(), ago.into()])
+            (keys, vec![new_epoch(), channel.known.told().into(), events, age, at.into(), ago.into()])
         };
         let reply = self.commands.run(&self.taken, &channel.stream, arguments).await?;
         parsed(Some(reply))
@@ -219,13 +226,6 @@ fn new_epoch() -> Value {
 
 fn log_max_events(limits: &Limits) -> Value {
     number(limits.log_max_events.max(1))
-}
-
-fn known_args(known: Option<&Position>) -> [Value; 2] {
-    match known {
-        Some(position) => [position.epoch.as_str().into(), number(position.offset)],
-        None => ["".into(), number(0)],
-    }
 }
 
 fn number(number: u64) -> Value {

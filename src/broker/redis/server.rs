@@ -15,11 +15,20 @@ pub(super) struct Server {
     state: watch::Receiver<State>,
 }
 
+/// A connection to it.
+#[derive(Clone)]
+pub(super) struct Up {
+    pub client: Client,
+    pub place: Arc<Place>,
+    /// No other connection of this node has it. By the time there is another, this one answers nothing any more.
+    pub number: u64,
+}
+
 #[derive(Clone)]
 enum State {
     /// Nothing is known yet: who asks waits for the outcome.
     Connecting,
-    Up(Client, Arc<Place>),
+    Up(Up),
     Down(Arc<str>),
 }
 
@@ -31,11 +40,11 @@ impl Server {
     }
 
     /// The connection, or at once why there is none.
-    pub async fn connection(&self) -> Result<(Client, Arc<Place>), Unavailable> {
+    pub async fn up(&self) -> Result<Up, Unavailable> {
         let mut state = self.state.clone();
         let known = state.wait_for(|state| !matches!(state, State::Connecting)).await.map_err(|_| closed())?;
         match &*known {
-            State::Up(client, place) => Ok((client.clone(), place.clone())),
+            State::Up(up) => Ok(up.clone()),
             State::Down(reason) => Err(Unavailable(reason.to_string())),
             State::Connecting => Err(closed()),
         }
@@ -53,7 +62,8 @@ async fn keep(target: Target, state: watch::Sender<State>) {
             }
         };
         link.stands();
-        state.send_replace(State::Up(connection.client.clone(), Arc::new(connection.place.clone())));
+        let (client, place) = (connection.client.clone(), Arc::new(connection.place.clone()));
+        state.send_replace(State::Up(Up { client, place, number: rand::random() }));
         let reason = connection.end(&Default::default()).await;
         state.send_replace(State::Connecting);
         link.lost(&reason);
