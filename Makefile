@@ -1,5 +1,5 @@
 # The targets are CI's steps, under the same names; `make check` runs them all.
-# Needs: cargo (Rust 1.88 or newer), node 20 or newer with npm. Redis and Chromium, which only the tests need, are
+# Needs: cargo (Rust 1.89 or newer), node 20 or newer with npm. Redis and Chromium, which only the tests need, are
 # installed from Debian's packages where they are missing.
 
 CLIENT := clients/typescript
@@ -13,7 +13,7 @@ TEST_THREADS ?= 8
 # A missing toolchain gets a sentence, not a "not found".
 ifeq ($(shell command -v $(firstword $(CARGO)) 2>/dev/null),)
 ifneq ($(filter-out help clean,$(or $(MAKECMDGOALS),help)),)
-$(error cargo is missing: install Rust 1.88 or newer from https://rustup.rs)
+$(error cargo is missing: install Rust 1.89 or newer from https://rustup.rs)
 endif
 endif
 

@@ -15,7 +15,7 @@ use axum::Router;
 use hyper::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
-use hyper::service::{Service, service_fn};
+use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use socket2::{Domain, Protocol, Socket, Type};
@@ -129,8 +129,9 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;
-    // Inherited by every connection.
+    // Both are inherited by every connection.
     socket.set_send_buffer_size(SEND_BUFFER)?;
+    socket.set_nodelay(true)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     TcpListener::from_std(socket.into())
@@ -161,14 +162,14 @@ impl Server {
         http.timer(TokioTimer::new()).header_read_timeout(KEEP_ALIVE);
         let front = Front {
             http,
-            router,
+            app: app.clone(),
+            router: TowerToHyperService::new(router),
             handshake_timeout: config.limits.handshake_timeout,
             requests: requests.clone(),
-            streams: app.tasks.clone(),
             stop: stop.clone(),
         };
         // On a thread of the runtime, so that what it accepts is served there without waking another.
-        let accept = tokio::spawn(front.accept(listener));
+        let accept = tokio::spawn(Arc::new(front).accept(listener));
         let ended = tokio::select! {
             () = shutdown => Ok(()),
             // Only a panic ends it: the process should not go on without fan-out either way.
@@ -209,21 +210,19 @@ async fn catch_up(app: &App) {
 }
 
 /// Accepts connections and serves their requests.
-#[derive(Clone)]
 struct Front {
     http: http1::Builder,
-    router: Router,
+    app: App,
+    router: TowerToHyperService<Router>,
     handshake_timeout: Duration,
     /// Connections whose requests are served.
     requests: TaskTracker,
-    /// Connections that handlers have taken over.
-    streams: TaskTracker,
     stop: CancellationToken,
 }
 
 impl Front {
     /// Accepts connections until it is told to stop.
-    async fn accept(self, listener: TcpListener) {
+    async fn accept(self: Arc<Self>, listener: TcpListener) {
         loop {
             let stream = tokio::select! {
                 accepted = listener.accept() => match accepted {
@@ -237,15 +236,14 @@ impl Front {
                 },
                 () = self.stop.cancelled() => return,
             };
-            let _ = stream.set_nodelay(true);
             self.requests.spawn(self.clone().serve(stream));
         }
     }
 
     /// Serves the requests of one connection, until a handler takes it over or it ends. The first has `handshake_timeout`
     /// to come.
-    async fn serve(self, stream: TcpStream) {
-        let (first, router) = (AtomicBool::new(false), TowerToHyperService::new(self.router));
+    async fn serve(self: Arc<Self>, stream: TcpStream) {
+        let first = AtomicBool::new(false);
         let silent = async {
             tokio::time::sleep(self.handshake_timeout).await;
             if first.load(Ordering::Relaxed) {
@@ -256,7 +254,7 @@ impl Front {
         let service = service_fn(|mut request: Request<Incoming>| {
             first.store(true, Ordering::Relaxed);
             request.extensions_mut().insert(takeover.clone());
-            router.call(request)
+            http::respond(&self.app, &self.router, request)
         });
         let mut connection = self.http.serve_connection(TokioIo::new(stream), service);
         let ended = {
@@ -278,7 +276,7 @@ impl Front {
             Ended::Taken(taken) => {
                 let parts = connection.into_parts();
                 // A task of its own, so that what serving requests needs is not kept for as long as the connection lasts.
-                self.streams.spawn(taken(parts.io.into_inner(), parts.read_buf));
+                self.app.tasks.spawn(taken(parts.io.into_inner(), parts.read_buf));
                 return;
             }
             Ended::Stopped => {

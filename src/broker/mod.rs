@@ -5,6 +5,7 @@
 //! which may be lost, repeated or garbled, and the relay repairs that from the log. Nothing here knows of subscribers or
 //! sockets.
 
+mod file;
 mod memory;
 mod redis;
 
@@ -121,7 +122,8 @@ pub struct Limits {
 /// What is wrong with it, as a sentence.
 pub fn check(url: &BrokerUrl) -> Result<(), String> {
     match url {
-        BrokerUrl::Memory => Ok(()),
+        // What is in the way of a directory is seen when it is opened, which takes it from others.
+        BrokerUrl::Memory | BrokerUrl::File(_) => Ok(()),
         BrokerUrl::Redis(url) => redis::check(url),
     }
 }
@@ -132,7 +134,8 @@ pub fn check(url: &BrokerUrl) -> Result<(), String> {
 /// this is called.
 ///
 /// # Errors
-/// A configuration that can never work (a certificate that cannot be read, for instance), as a sentence.
+/// A configuration that can never work (a certificate that cannot be read, for instance), or a directory that cannot be
+/// used or is in use, as a sentence.
 pub fn open(config: &BrokerConfig, catalog: &Arc<Catalog>) -> Result<(Arc<dyn Broker>, Bus), String> {
     let limits = Limits {
         log_max_events: config.log_max_events,
@@ -141,6 +144,7 @@ pub fn open(config: &BrokerConfig, catalog: &Arc<Catalog>) -> Result<(Arc<dyn Br
     };
     match &config.broker {
         BrokerUrl::Memory => Ok(memory::open(catalog, limits)),
+        BrokerUrl::File(directory) => file::open(directory, config.file_sync, catalog, limits),
         BrokerUrl::Redis(url) => redis::open(url, config, catalog, limits),
     }
 }

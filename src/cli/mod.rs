@@ -28,7 +28,7 @@ use clap::{Parser, Subcommand};
 
 use failure::Failure;
 
-/// A typed event bus: publish over HTTP, subscribe over WebSocket, Redis or nothing behind it.
+/// A typed event bus: publish over HTTP, subscribe over WebSocket, with Redis, files or nothing behind it.
 #[derive(Debug, Parser)]
 #[command(name = "tidings", version, max_term_width = 100, disable_help_subcommand = true)]
 struct Cli {

@@ -44,6 +44,9 @@ impl Serve {
     }
 }
 
+/// SIGXFSZ, on every system but Linux on MIPS.
+const FILE_SIZE: i32 = 25;
+
 /// What ends the daemon.
 struct Signals {
     terminate: Signal,
@@ -52,6 +55,9 @@ struct Signals {
 
 impl Signals {
     fn new() -> std::io::Result<Self> {
+        // A file that reaches the limit of its size (`ulimit -f`) is for whoever writes it to report: heard here, the
+        // signal ends nothing.
+        drop(signal(SignalKind::from_raw(FILE_SIZE))?);
         Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
     }
 

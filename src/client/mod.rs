@@ -27,6 +27,8 @@
 
 mod backoff;
 mod error;
+mod filter;
+mod streams;
 mod subscriber;
 
 use std::sync::Arc;

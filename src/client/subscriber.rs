@@ -4,7 +4,7 @@
 //! keep up holds the daemon back, which closes it (4008) rather than drop something from the middle.
 
 use std::borrow::Cow;
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -23,9 +23,10 @@ use tokio_tungstenite::tungstenite::{self, Message};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async_with_config};
 
 use super::backoff::Backoff;
+use super::streams::{Answer, Streams, Trouble};
 use super::{Client, Error};
 use crate::event::Position;
-use crate::protocol::{self, ErrorCode, ServerFrame};
+use crate::protocol::{self, ClientFrame, ServerFrame};
 
 /// What a subscriber wants of a channel.
 #[derive(Debug, Clone, PartialEq)]
@@ -96,12 +97,9 @@ pub struct Delivery {
 /// A connection to a daemon, with its subscriptions.
 pub struct Subscriber {
     client: Client,
-    /// Those that the daemon refused are `None`; the index is in the name of the subscription.
-    subscriptions: Vec<Option<Subscription>>,
+    streams: Streams,
     link: Link,
     backoff: Backoff,
-    /// Where each channel's stream stands: from there it goes on after a reconnect.
-    positions: HashMap<Arc<str>, Position>,
     /// What one frame meant beyond its first update: never more than two.
     pending: VecDeque<Update>,
 }
@@ -118,6 +116,10 @@ enum Link {
 
 struct Up {
     socket: Socket,
+    /// What is still to be said to the daemon.
+    say: VecDeque<Message>,
+    /// Something was said that may not have left yet.
+    said: bool,
     /// Nothing for that long means that nobody is there.
     silence: Duration,
     /// When something came last: how often we are asked, and for how long, has nothing to do with it.
@@ -138,10 +140,9 @@ impl Subscriber {
     pub(super) fn new(client: Client, subscriptions: Vec<Subscription>) -> Self {
         Self {
             client,
-            subscriptions: subscriptions.into_iter().map(Some).collect(),
+            streams: Streams::new(subscriptions),
             link: Link::Waiting(Instant::now()),
             backoff: Backoff::default(),
-            positions: HashMap::new(),
             pending: VecDeque::new(),
         }
     }
@@ -161,12 +162,20 @@ impl Subscriber {
             match &mut self.link {
                 Link::Waiting(until) => {
                     sleep_until(*until).await;
-                    self.link = Link::Connecting(Box::pin(connect(self.client.clone(), self.requests())));
+                    self.link = Link::Connecting(Box::pin(connect(self.client.clone(), texts(self.streams.ask()))));
                 }
                 Link::Connecting(connecting) => match connecting.as_mut().await {
                     Ok(socket) => {
                         let (silence, heard) = (HANDSHAKE_TIMEOUT, Instant::now());
-                        let up = Up { socket, silence, heard, come_back: None, reason: None };
+                        let up = Up {
+                            socket,
+                            say: VecDeque::new(),
+                            said: false,
+                            silence,
+                            heard,
+                            come_back: None,
+                            reason: None,
+                        };
                         self.link = Link::Up(Box::new(up));
                     }
                     Err(error) => {
@@ -200,27 +209,6 @@ impl Subscriber {
             // Whether the daemon hears it or not, we are gone.
             let _ = timeout(CLOSE_TIMEOUT, up.socket.close(None)).await;
         }
-    }
-
-    /// The `subscribe` frames.
-    fn requests(&self) -> Vec<Message> {
-        let named = self.subscriptions.iter().enumerate();
-        named
-            .filter_map(|(index, wanted)| {
-                let wanted = wanted.as_ref()?;
-                let frame = protocol::ClientFrame::Subscribe(protocol::Subscribe {
-                    sub: format!("s{index}"),
-                    channel: wanted.channel.to_string(),
-                    filter: wanted.filter.clone(),
-                    since: self
-                        .positions
-                        .get(&wanted.channel)
-                        .map(Position::to_string)
-                        .or_else(|| wanted.since.clone()),
-                });
-                serde_json::to_string(&frame).ok().map(Message::from)
-            })
-            .collect()
     }
 
     fn lost(&mut self, reason: String, come_back: Option<Instant>) {
@@ -259,41 +247,44 @@ impl Subscriber {
                 up.silence = Duration::from_millis(heartbeat_ms.saturating_mul(5) / 2).max(Duration::from_millis(100));
                 self.pending.push_back(Update::Connected { node: node.into_owned() });
             }
-            ServerFrame::Subscribed { channel, position, .. } => {
-                let channel: Arc<str> = channel.into();
-                self.backoff.reset();
-                // Where it is not where this stream stood, a gap follows, which says so.
-                self.positions.entry(channel.clone()).or_insert_with(|| position.clone());
-                self.pending.push_back(Update::Subscribed { channel, position });
+            ServerFrame::Subscribed { sub, channel, position, recovered } => {
+                match self.streams.subscribed(&sub, &channel, position, recovered) {
+                    Answer::Stands(channel, position, say) => {
+                        up.say.extend(texts(say));
+                        self.backoff.reset();
+                        self.pending.push_back(Update::Subscribed { channel, position });
+                    }
+                    Answer::Nothing => {}
+                    Answer::Again => {
+                        self.lost("a stream begins after what one of its subscriptions needs".into(), None);
+                    }
+                }
             }
             ServerFrame::Gap { channel, from, position } => {
-                let channel: Arc<str> = channel.into();
-                self.positions.insert(channel.clone(), position.clone());
-                self.pending.push_back(Update::Gap { channel, from, position });
+                if self.streams.gap(&channel, &from, &position) {
+                    self.pending.push_back(Update::Gap { channel: channel.into(), from, position });
+                }
             }
             ServerFrame::Heartbeat { positions } => {
-                self.positions.extend(positions.into_iter().map(|(channel, position)| (channel.into(), position)));
-            }
-            ServerFrame::Error { code: ErrorCode::BrokerUnavailable, message, .. } => {
-                // Not refused, just not now: come back, with a growing pause.
-                self.lost(message.into_owned(), None);
+                positions.iter().for_each(|(channel, position)| self.streams.advance(channel, position));
             }
             ServerFrame::Error { code, message, sub } => {
-                let index = sub.as_deref().and_then(|sub| sub.strip_prefix('s')).and_then(|index| index.parse().ok());
-                let wanted = index.and_then(|index: usize| self.subscriptions.get_mut(index));
-                if code == ErrorCode::InvalidPosition
-                    && wanted.as_ref().is_some_and(|wanted| {
-                        wanted.as_ref().is_some_and(|wanted| self.positions.contains_key(&wanted.channel))
-                    })
-                {
-                    // Another subscription to the channel was faster and is past that already: all begin again together.
-                    self.lost(message.into_owned(), None);
-                    return Ok(());
-                }
-                let refused = wanted.and_then(Option::take);
-                let channel = refused.map_or_else(|| "the connection".into(), |refused| refused.channel.to_string());
-                let code = code.as_str().to_owned();
-                return Err(Error::Subscription { channel, code, message: message.into_owned() });
+                let (trouble, say) = self.streams.error(code, sub.as_deref());
+                up.say.extend(texts(say));
+                let message = message.into_owned();
+                let channel = match trouble {
+                    Trouble::Again => {
+                        self.lost(message, None);
+                        return Ok(());
+                    }
+                    Trouble::Refused(channel) => channel.to_string(),
+                    Trouble::RefusedAgain(channel) => {
+                        self.lost(message.clone(), None);
+                        channel.to_string()
+                    }
+                    Trouble::Other => "the connection".into(),
+                };
+                return Err(Error::Subscription { channel, code: code.as_str().to_owned(), message });
             }
             ServerFrame::Draining { reconnect_in_ms } => {
                 up.come_back = Some(Instant::now() + Duration::from_millis(reconnect_in_ms));
@@ -304,25 +295,32 @@ impl Subscriber {
     }
 
     fn take_event(&mut self, position: Position, event: Box<RawValue>) -> Result<(), Error> {
-        #[derive(Deserialize)]
-        struct Head<'a> {
-            #[serde(rename = "type", borrow)]
-            channel: Cow<'a, str>,
-        }
-        let Ok(Head { channel }) = serde_json::from_str(event.get()) else {
+        let Some((channel, news)) = self.streams.event(&position, &event) else {
             return Err(self.client.unexpected("an event without a type".into()));
         };
-        let channel = match self.positions.get_key_value(&*channel) {
-            Some((known, _)) => known.clone(),
-            None => channel.into(),
-        };
-        self.positions.insert(channel.clone(), position.clone());
-        self.pending.push_back(Update::Event(Delivery { channel, position, event }));
+        if news {
+            self.pending.push_back(Update::Event(Delivery { channel, position, event }));
+        }
         Ok(())
     }
 }
 
 impl Up {
+    /// Says what is to be said. May be dropped before it is done: nothing is said twice.
+    async fn speak(&mut self) -> Result<(), tungstenite::Error> {
+        while let Some(frame) = self.say.front() {
+            self.socket.feed(frame.clone()).await?;
+            // Nothing can come in between: it is handed over when the wait for room ends.
+            self.say.pop_front();
+            self.said = true;
+        }
+        if self.said {
+            self.socket.flush().await?;
+            self.said = false;
+        }
+        Ok(())
+    }
+
     /// The next text frame, or why there will be none. `None` for what is no text.
     async fn receive(&mut self) -> Result<Option<tungstenite::Utf8Bytes>, String> {
         let deadline = match (&self.reason, self.come_back) {
@@ -330,6 +328,10 @@ impl Up {
             (None, Some(at)) => at.min(self.heard + self.silence),
             (None, None) => self.heard + self.silence,
         };
+        match timeout_at(self.heard + self.silence, self.speak()).await {
+            Ok(said) => said.map_err(|error| error.to_string())?,
+            Err(_) => return Err("the daemon does not listen".into()),
+        }
         // Where nobody asked us for that long: the runtime looks at sockets before it ends a pause, so that what came in
         // the meantime comes first.
         let Ok(message) = timeout_at(deadline, self.socket.next()).await else {
@@ -354,6 +356,10 @@ impl Up {
             None => Err(self.reason.take().unwrap_or_else(|| "the connection was cut".into())),
         }
     }
+}
+
+fn texts(frames: impl IntoIterator<Item = ClientFrame>) -> Vec<Message> {
+    frames.into_iter().filter_map(|frame| serde_json::to_string(&frame).ok()).map(Message::from).collect()
 }
 
 async fn connect(client: Client, requests: Vec<Message>) -> Result<Socket, Error> {

@@ -43,7 +43,6 @@ impl Peer {
         serde_json::from_str(self.0.next().await.unwrap().unwrap().to_text().unwrap()).unwrap()
     }
 
-    /// Takes the next subscription.
     /// Answers the `subscribe` frame that comes, and returns it.
     async fn subscribed(&mut self, position: &str) -> Value {
         let asked = self.heard().await;
@@ -52,7 +51,11 @@ impl Peer {
     }
 
     async fn event(&mut self, position: &str) {
-        self.say(json!({"type":"event","position":position,"event":{"type":"a","id":position,"data":{}}})).await;
+        self.event_of(position, json!({})).await;
+    }
+
+    async fn event_of(&mut self, position: &str, data: Value) {
+        self.say(json!({"type":"event","position":position,"event":{"type":"a","id":position,"data":data}})).await;
     }
 }
 
@@ -242,6 +245,92 @@ async fn a_refused_subscription_is_told_and_not_asked_for_again() {
         );
     };
     tokio::join!(daemon, client);
+}
+
+#[tokio::test]
+async fn a_subscription_that_was_too_late_goes_on_from_its_own_place() {
+    let (listener, client) = stage().await;
+    let daemon = async {
+        let mut peer = Peer::accept(&listener, 25_000).await;
+        assert_eq!(peer.subscribed("e:5").await["sub"], "s0");
+        let late = peer.heard().await;
+        assert_eq!((&late["sub"], &late["since"]), (&json!("s1"), &json!("e:3")));
+        peer.event("e:6").await;
+        peer.say(json!({"type":"error","code":"invalid-position","message":"too late","sub":"s1"})).await;
+
+        let mut peer = Peer::accept(&listener, 25_000).await;
+        let anchor = peer.subscribed("e:3").await;
+        assert_eq!((&anchor["since"], &anchor["where"]), (&json!("e:3"), &Value::Null));
+        let (first, second) = (peer.heard().await, peer.heard().await);
+        assert_eq!((&first["since"], &second["since"]), (&Value::Null, &Value::Null));
+        // s1 has none of them, the application has the last one from s0.
+        peer.event_of("e:4", json!({"x":1})).await;
+        peer.event_of("e:5", json!({"x":2})).await;
+        peer.event_of("e:6", json!({"x":1})).await;
+        for asked in [first, second] {
+            peer.say(json!({"type":"subscribed","sub":asked["sub"],"channel":"a","position":"e:6"})).await;
+        }
+        assert_eq!(peer.heard().await, json!({"type":"unsubscribe","sub":anchor["sub"]}));
+        peer.event_of("e:7", json!({"x":2})).await;
+        drop(peer);
+
+        let mut peer = Peer::accept(&listener, 25_000).await;
+        for _ in 0..2 {
+            assert_eq!(peer.subscribed("e:7").await["since"], "e:7");
+        }
+        peer
+    };
+    let client = async {
+        let late = Subscription::to("a").since("e:3").only(json!({"x":1}));
+        let mut subscriber = client.subscribe([Subscription::to("a"), late]);
+        let mut all = Vec::new();
+        while all.len() < 8 {
+            all.push(told(&mut subscriber).await);
+            all.retain(|line| !line.starts_with("disconnected") && !line.starts_with("connected"));
+        }
+        assert_eq!(
+            all,
+            [
+                "subscribed a e:5",
+                "event a e:6",
+                "event a e:4",
+                "subscribed a e:6",
+                "subscribed a e:6",
+                "event a e:7",
+                "subscribed a e:7",
+                "subscribed a e:7",
+            ]
+        );
+    };
+    tokio::join!(daemon, client);
+}
+
+#[tokio::test]
+async fn a_subscription_that_could_not_be_served_yet_begins_where_it_wants() {
+    let (listener, client) = stage().await;
+    let daemon = async {
+        let mut peer = Peer::accept(&listener, 25_000).await;
+        assert_eq!(peer.subscribed("e:5").await["sub"], "s0");
+        peer.event("e:6").await;
+        peer.heard().await;
+        peer.say(json!({"type":"error","code":"broker-unavailable","message":"later","sub":"s1"})).await;
+        let mut peer = Peer::accept(&listener, 25_000).await;
+        let (first, second) = (peer.heard().await, peer.heard().await);
+        assert_eq!((&first["sub"], &first["since"]), (&json!("s0"), &json!("e:6")));
+        assert_eq!((&second["sub"], &second["since"]), (&json!("s1"), &json!("start")));
+    };
+    let client = async {
+        let mut subscriber = client.subscribe([Subscription::to("a"), Subscription::to("a").since("start")]);
+        while !told(&mut subscriber).await.starts_with("disconnected: later") {}
+        // Until the daemon has heard all that it wants.
+        loop {
+            told(&mut subscriber).await;
+        }
+    };
+    tokio::select! {
+        () = daemon => {}
+        () = client => {}
+    }
 }
 
 /// Reads one HTTP request and answers its body's JSON.

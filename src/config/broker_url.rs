@@ -1,6 +1,7 @@
 //! The URL that names the broker. It may hold a password, so nothing here ever prints it whole.
 
 use std::fmt;
+use std::path::PathBuf;
 
 use super::redis_url::RedisUrl;
 use super::value::Expected;
@@ -10,6 +11,8 @@ use super::value::Expected;
 pub enum BrokerUrl {
     /// In this process; nothing survives it.
     Memory,
+    /// In files in this directory.
+    File(PathBuf),
     /// Redis, in one of its forms.
     Redis(RedisUrl),
 }
@@ -20,7 +23,7 @@ impl BrokerUrl {
     /// # Errors
     /// What was expected; never a part of the text, which may hold a password.
     pub fn parse(text: &str) -> Result<Self, Expected> {
-        const KNOWN: &str = "memory, or a URL that starts with redis://, rediss://, redis+unix://, redis-sentinel:// or redis-cluster://";
+        const KNOWN: &str = "memory, file:DIRECTORY, or a URL that starts with redis://, rediss://, redis+unix://, redis-sentinel:// or redis-cluster://";
         if text == "memory" {
             return Ok(Self::Memory);
         }
@@ -29,7 +32,14 @@ impl BrokerUrl {
         }
         let later = |what: &str| Err(format!("{KNOWN}; {what} is not supported by this version"));
         match text.split_once(':') {
-            Some(("file", _)) => later("a broker in a file"),
+            Some(("file", rest)) => {
+                // The form of URLs is taken too; anything else is the path as it stands.
+                let path = rest.strip_prefix("//").unwrap_or(rest);
+                match path.is_empty() || (path.len() < rest.len() && !path.starts_with('/')) {
+                    true => Err("a directory, such as file:./data or file:/var/lib/tidings".into()),
+                    false => Ok(Self::File(path.into())),
+                }
+            }
             Some(("upstash+https", _)) => later("Upstash' REST interface"),
             _ => Err(KNOWN.into()),
         }
@@ -41,6 +51,7 @@ impl fmt::Display for BrokerUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Memory => f.write_str("memory"),
+            Self::File(path) => write!(f, "file:{}", path.display()),
             Self::Redis(url) => write!(f, "{url}"),
         }
     }
@@ -65,6 +76,23 @@ mod tests {
             assert!(!shown.contains("s3cret"), "{shown}");
         }
         assert_eq!(BrokerUrl::parse("redis://u:p@host:1/2").unwrap().to_string(), "redis://u:***@host:1/2");
+    }
+
+    #[test]
+    fn a_directory_is_a_path_or_a_file_url() {
+        for (text, path) in [
+            ("file:./data", "./data"),
+            ("file:data", "data"),
+            ("file:/a b/%20", "/a b/%20"),
+            ("file:///var/x", "/var/x"),
+        ] {
+            let url = BrokerUrl::parse(text).unwrap();
+            assert_eq!(url, BrokerUrl::File(path.into()), "{text}");
+            assert_eq!(url.to_string(), format!("file:{path}"));
+        }
+        for text in ["file", "file:", "file://", "file://host/data", "file://./data"] {
+            assert!(BrokerUrl::parse(text).is_err(), "{text}");
+        }
     }
 
     #[test]

@@ -49,12 +49,23 @@ pub struct ServerConfig {
 #[derive(Debug, Clone)]
 pub struct BrokerConfig {
     pub broker: BrokerUrl,
+    pub file_sync: FileSync,
     /// First part of every key and channel on Redis.
     pub prefix: String,
     pub namespace: String,
     pub log_max_events: u64,
     pub log_max_age: Duration,
     pub dedup_window: Duration,
+}
+
+/// When a broker in files answers a publisher.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum FileSync {
+    /// When the system has the events: they survive the process, however it ends.
+    #[default]
+    Os,
+    /// When they are on the disk: they survive a loss of power.
+    Always,
 }
 
 /// What a WebSocket connection may cost and how it is kept alive.
@@ -138,6 +149,7 @@ pub fn load(sources: Sources) -> Result<Loaded, Mistakes> {
         },
         broker: BrokerConfig {
             broker: from.required("broker", BrokerUrl::parse),
+            file_sync: from.required("file_sync", value::file_sync),
             prefix: from.required("prefix", value::prefix),
             namespace: from.required("namespace", value::name),
             log_max_events: from.required("log_max_events", value::count),

@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{LogFormat, setting};
+use super::{FileSync, LogFormat, setting};
 
 /// What was expected instead; completes "expected …".
 pub type Expected = String;
@@ -94,6 +94,15 @@ pub fn prefix(text: &str) -> Result<String, Expected> {
     match text.len() <= 64 && text.bytes().all(good) {
         true => Ok(text.into()),
         false => Err("at most 64 letters, digits, `.`, `_`, `:`, `/` or `-`".into()),
+    }
+}
+
+/// `os` or `always`.
+pub fn file_sync(text: &str) -> Result<FileSync, Expected> {
+    match text {
+        "os" => Ok(FileSync::Os),
+        "always" => Ok(FileSync::Always),
+        _ => Err("os or always".into()),
     }
 }
 

@@ -8,18 +8,16 @@ use tokio::net::TcpStream;
 
 use super::Connections;
 use crate::hub::{Arrival, Form, Outbox, Wanted};
-use crate::replay;
 
 impl Connections {
     /// Serves an event stream to its end. `head` is the head of the answer.
     pub async fn stream(self: Arc<Self>, stream: TcpStream, head: Vec<u8>, wanted: Vec<Wanted>) {
         let form = Form::Events { channels: wanted.len() as u16 };
         let arrival = Arrival { greeting: vec![head.into()], wanted: Vec::new(), form };
-        let seat = self.hub.join(stream, arrival).await;
+        let seat = self.hub.join(stream, arrival);
         for wanted in wanted {
-            if let Some(feed) = seat.subscribe(wanted).await {
-                tokio::spawn(replay::run(self.broker.clone(), self.catalog.clone(), feed, self.replay_bytes));
-            }
+            let asked = seat.subscribe(wanted);
+            self.answered(&seat, asked).await;
         }
         let outbox = seat.outbox().clone();
         while !ended(&outbox) && poll_fn(|context| outbox.stream().poll_read_ready(context)).await.is_ok() {

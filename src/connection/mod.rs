@@ -16,11 +16,14 @@ use tokio::net::TcpStream;
 
 use crate::broker::{Broker, Unavailable};
 use crate::event::{Catalog, ChannelId, Filter, FilterError, ParseSinceError, Since};
-use crate::hub::{Arrival, Begin, Form, Hub, Outbox, Seat, Wanted, frame};
+use crate::hub::{Arrival, Asked, Begin, Form, Hub, Outbox, Seat, Wanted, frame};
 use crate::metrics::Metrics;
 use crate::protocol::{self, ClientFrame, ErrorCode, ServerFrame, Subscribe};
 use crate::replay;
 use inbound::{Inbound, Said};
+
+/// Commands that a shard is given before its answer is waited for.
+const MAX_COMMANDS: usize = 64;
 
 /// What all connections of a node share.
 pub struct Connections {
@@ -54,7 +57,7 @@ impl Connections {
     /// What is done once, or seldom, is boxed: the task of an idle connection is as large as what it waits in.
     pub async fn serve(self: Arc<Self>, stream: TcpStream, opening: Box<Opening>) {
         let inbound = Inbound::new(self.max_frame_bytes, opening.deflate);
-        let (seat, early) = Box::pin(self.open(stream, *opening)).await;
+        let (seat, early) = self.open(stream, *opening);
         self.listen(&seat, inbound, early).await;
         let outbox = seat.outbox().clone();
         Box::pin(async move {
@@ -66,7 +69,7 @@ impl Connections {
     }
 
     /// Takes the connection in; returns what the client said early.
-    async fn open(&self, stream: TcpStream, opening: Opening) -> (Seat, Vec<u8>) {
+    fn open(&self, stream: TcpStream, opening: Opening) -> (Seat, Vec<u8>) {
         let Opening { head, early, query, deflate } = opening;
         // Consumes it: even empty, it is a part of the buffer that the handshake was read into.
         let early = Vec::from(early);
@@ -94,7 +97,7 @@ impl Connections {
             let message = "this address takes the parameter `channel` only: all else is said in frames".to_owned();
             greeting.push(self.refused(ErrorCode::InvalidFrame, message, None));
         }
-        (self.hub.join(stream, Arrival { greeting, wanted, form: Form::WebSocket { deflate } }).await, early)
+        (self.hub.join(stream, Arrival { greeting, wanted, form: Form::WebSocket { deflate } }), early)
     }
 
     /// Reads until the peer has closed, is gone, or has broken the protocol.
@@ -118,31 +121,54 @@ impl Connections {
         }
     }
 
+    /// Does what the client said, in order. The shard is given several commands before its answer is waited for, else a
+    /// hundred subscriptions would be two hundred times that one thread wakes another; but not so many that one connection
+    /// fills its inbox.
     async fn frames(&self, seat: &Seat, texts: Vec<String>) {
+        let mut asked = Vec::new();
         for text in texts {
-            self.frame(seat, &text).await;
-        }
-    }
-
-    async fn frame(&self, seat: &Seat, text: &str) {
-        match protocol::read_client_frame(text) {
-            Ok(ClientFrame::Subscribe(subscribe)) => self.subscribe(seat, subscribe).await,
-            Ok(ClientFrame::Unsubscribe(unsubscribe)) => seat.unsubscribe(unsubscribe.sub).await,
-            Ok(ClientFrame::Ping(_)) => seat.outbox().send(&[&frame::server(&ServerFrame::Pong)]),
-            Err((code, message, sub)) => seat.outbox().send(&[&self.refused(code, message, sub)]),
-        }
-    }
-
-    async fn subscribe(&self, seat: &Seat, subscribe: Subscribe) {
-        let sub = subscribe.sub.clone();
-        match self.wanted(subscribe).await {
-            Ok(wanted) => {
-                if let Some(feed) = seat.subscribe(wanted).await {
-                    // It ends when the connection does, or is live.
-                    tokio::spawn(replay::run(self.broker.clone(), self.catalog.clone(), feed, self.replay_bytes));
+            let answer = match self.command(seat, &text).await {
+                Ok(command) => {
+                    asked.push(command);
+                    None
+                }
+                Err(answer) => Some(answer),
+            };
+            if answer.is_some() || asked.len() == MAX_COMMANDS {
+                for asked in asked.drain(..) {
+                    self.answered(seat, asked).await;
                 }
             }
-            Err((code, message)) => seat.outbox().send(&[&self.refused(code, message, Some(sub))]),
+            if let Some(answer) = answer {
+                seat.outbox().send(&[&answer]);
+            }
+        }
+        for asked in asked {
+            self.answered(seat, asked).await;
+        }
+    }
+
+    /// Asks the shard for what a frame wants of it, or gives the answer where that is known here.
+    async fn command(&self, seat: &Seat, text: &str) -> Result<Asked, Bytes> {
+        match protocol::read_client_frame(text) {
+            Ok(ClientFrame::Subscribe(subscribe)) => {
+                let sub = subscribe.sub.clone();
+                match self.wanted(subscribe).await {
+                    Ok(wanted) => Ok(seat.subscribe(wanted)),
+                    Err((code, message)) => Err(self.refused(code, message, Some(sub))),
+                }
+            }
+            Ok(ClientFrame::Unsubscribe(unsubscribe)) => Ok(seat.unsubscribe(unsubscribe.sub)),
+            Ok(ClientFrame::Ping(_)) => Err(frame::server(&ServerFrame::Pong)),
+            Err((code, message, sub)) => Err(self.refused(code, message, sub)),
+        }
+    }
+
+    /// Waits for the shard's answer, and has a replay fed where one begins.
+    async fn answered(&self, seat: &Seat, asked: Asked) {
+        if let Some(feed) = seat.answered(asked).await {
+            // It ends when the connection does, or is live.
+            tokio::spawn(replay::run(self.broker.clone(), self.catalog.clone(), feed, self.replay_bytes));
         }
     }
 
@@ -236,7 +262,7 @@ fn take(inbound: &mut Inbound, outbox: &Arc<Outbox>, bytes: &mut [u8], heard: &m
 mod tests {
     use super::*;
     use crate::broker;
-    use crate::config::{BrokerConfig, BrokerUrl};
+    use crate::config::{BrokerConfig, BrokerUrl, FileSync};
     use crate::hub::HubConfig;
     use std::time::Duration;
     use tokio::net::TcpListener;
@@ -250,6 +276,7 @@ mod tests {
         let hub = Arc::new(Hub::start(&config, &catalog, &metrics).unwrap());
         let broker = BrokerConfig {
             broker: BrokerUrl::Memory,
+            file_sync: FileSync::Os,
             prefix: String::new(),
             namespace: String::new(),
             log_max_events: 1,

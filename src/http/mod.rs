@@ -34,6 +34,7 @@ use crate::hub::Hub;
 use crate::metrics::Metrics;
 use crate::relay::Progress;
 use problem::{Code, Problem};
+pub use request_id::respond;
 
 /// What the handlers work with.
 #[derive(Clone)]
@@ -67,7 +68,7 @@ impl std::ops::Deref for App {
     }
 }
 
-/// All routes.
+/// All routes; [`respond`] has them answer.
 pub fn router(app: App) -> Router {
     Router::new()
         .route("/v1/events", post(events::publish).get(history::read))
@@ -81,7 +82,6 @@ pub fn router(app: App) -> Router {
         .route("/metrics", get(health::metrics))
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
-        .layer(axum::middleware::from_fn_with_state(app.clone(), request_id::layer))
         .with_state(app)
 }
 

@@ -1,10 +1,14 @@
 //! Every response bears `x-request-id`: the caller's own where it sent a sane one, or a new one. The log line of a
 //! refusal or failure bears it too, so that the two can be brought together.
 
-use axum::extract::{Request, State};
-use axum::http::{HeaderName, HeaderValue};
-use axum::middleware::Next;
+use std::convert::Infallible;
+
+use axum::Router;
+use axum::http::{HeaderName, HeaderValue, Request};
 use axum::response::Response;
+use hyper::body::Incoming;
+use hyper::service::Service;
+use hyper_util::service::TowerToHyperService;
 use uuid::Uuid;
 use uuid::fmt::Hyphenated;
 
@@ -21,7 +25,13 @@ pub(super) struct RequestId(pub HeaderValue);
 /// The longest id that is taken from a caller, in bytes.
 const MAX_LEN: usize = 128;
 
-pub(super) async fn layer(State(app): State<App>, mut request: Request, next: Next) -> Response {
+/// Has the router answer a request. Not a layer of the router, which would box every request once more for each of its
+/// routes.
+pub async fn respond(
+    app: &App,
+    router: &TowerToHyperService<Router>,
+    mut request: Request<Incoming>,
+) -> Result<Response, Infallible> {
     let sane =
         |id: &&HeaderValue| id.len() <= MAX_LEN && !id.is_empty() && id.as_bytes().iter().all(u8::is_ascii_graphic);
     let id = request.headers().get(&HEADER).filter(sane).cloned().unwrap_or_else(|| {
@@ -32,7 +42,7 @@ pub(super) async fn layer(State(app): State<App>, mut request: Request, next: Ne
     });
     request.extensions_mut().insert(RequestId(id.clone()));
     let (method, uri) = (request.method().clone(), request.uri().clone());
-    let mut response = next.run(request).await;
+    let mut response = router.call(request).await?;
     if let Some(Refused { code, cause }) = response.extensions().get() {
         app.metrics.refused(code.as_str());
         let cause = cause.as_deref();
@@ -44,5 +54,5 @@ pub(super) async fn layer(State(app): State<App>, mut request: Request, next: Ne
         }
     }
     response.headers_mut().insert(HEADER, id);
-    response
+    Ok(response)
 }

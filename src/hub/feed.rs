@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 
+use super::inbox::Inbox;
 use super::shard::Item;
 use super::{Delivery, Outbox};
 use crate::event::{ChannelId, Position};
@@ -11,13 +12,21 @@ use crate::event::{ChannelId, Position};
 /// A connection's replay of one channel. What it is fed must go on where it stands.
 #[derive(Debug)]
 pub struct Feed {
-    pub(super) shard: mpsc::Sender<Item>,
+    pub(super) shard: Arc<Inbox>,
     pub(super) outbox: Arc<Outbox>,
     pub(super) ticket: Ticket,
     /// The channel.
     pub channel: ChannelId,
     /// Where the replay stands: the next step is after this.
     pub position: Position,
+}
+
+/// A replay that a shard has begun.
+#[derive(Debug)]
+pub struct Begun {
+    pub(super) ticket: Ticket,
+    pub(super) channel: ChannelId,
+    pub(super) position: Position,
 }
 
 /// Names a replay of a shard.

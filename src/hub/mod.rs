@@ -9,12 +9,11 @@ mod delivery;
 mod feed;
 mod form;
 pub mod frame;
+mod inbox;
 mod index;
 mod outbox;
 mod outgoing;
-mod replay;
 mod shard;
-mod writer;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -23,9 +22,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::net::TcpStream;
 use tokio::runtime::Handle;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 
 pub use delivery::{Delivery, Step};
+use feed::Begun;
 pub use feed::{Fed, Feed};
 pub use form::Form;
 pub use index::{Index, Member, Place};
@@ -33,18 +33,17 @@ pub use outbox::Outbox;
 
 use crate::event::{Catalog, ChannelId, Filter, Position};
 use crate::metrics::Metrics;
+use inbox::Inbox;
 use outgoing::Outgoing;
 use shard::{Item, Shard};
 
-/// Events and commands that wait for a shard. The relay waits when it is full, and with it the broker's bus.
-const INBOX: usize = 1024;
 /// How long nearly all connections are given to take what they were sent, for each half of an outbox.
 const MAX_SETTLE: Duration = Duration::from_millis(100);
 
 /// The fan-out of one node.
 #[derive(Debug)]
 pub struct Hub {
-    shards: Vec<mpsc::Sender<Item>>,
+    shards: Vec<Arc<Inbox>>,
     /// The shard that the next connection gets.
     next: AtomicUsize,
     outgoing: Arc<Outgoing>,
@@ -80,10 +79,9 @@ impl Hub {
         let subscribers: Arc<[AtomicU64]> = catalog.channels().map(|_| AtomicU64::new(0)).collect();
         let shards = (0..config.shards)
             .map(|number| {
-                let (sender, inbox) = mpsc::channel(INBOX);
-                let shard = Shard::new(config, catalog.clone(), metrics.clone(), subscribers.clone());
-                shard.spawn(number, inbox)?;
-                Ok(sender)
+                let (shard, inbox) = Inbox::new();
+                Shard::new(config, catalog.clone(), metrics.clone(), subscribers.clone()).spawn(number, inbox)?;
+                Ok(shard)
             })
             .collect::<std::io::Result<_>>()?;
         let known = catalog.channels().map(|_| AtomicBool::new(false)).collect();
@@ -98,7 +96,7 @@ impl Hub {
         let size = delivery.size();
         let delivery = Arc::new(delivery);
         for shard in &self.shards {
-            shard.send(Item::Deliver(delivery.clone())).await.map_err(|_| ShardDied)?;
+            shard.send(Item::Deliver(delivery.clone())).await?;
         }
         self.known[delivery.channel.0 as usize].store(true, Ordering::Relaxed);
         if self.handed.fetch_add(size, Ordering::Relaxed) + size > self.outgoing.limit / 2 {
@@ -114,7 +112,7 @@ impl Hub {
     async fn settle(&self) -> Result<(), ShardDied> {
         for shard in &self.shards {
             let (done, settled) = oneshot::channel();
-            shard.send(Item::Settle(done)).await.map_err(|_| ShardDied)?;
+            shard.send(Item::Settle(done)).await?;
             // It drops its end when it has come to it.
             let _ = settled.await;
         }
@@ -123,11 +121,11 @@ impl Hub {
     }
 
     /// Takes a connection in: it gets a shard and an outbox, is greeted, and subscribed to what it asked for at once.
-    pub async fn join(&self, stream: TcpStream, arrival: Arrival) -> Seat {
+    pub fn join(&self, stream: TcpStream, arrival: Arrival) -> Seat {
         let outbox = Outbox::new(stream, arrival.form, self.outgoing.clone());
         let shard = self.next.fetch_add(1, Ordering::Relaxed) % self.shards.len();
         let seat = Seat { shard: self.shards[shard].clone(), outbox };
-        seat.tell(Item::Join { outbox: seat.outbox.clone(), arrival }).await;
+        seat.shard.ask(Item::Join { outbox: seat.outbox.clone(), arrival });
         seat
     }
 
@@ -182,7 +180,7 @@ pub enum Begin {
 /// A connection's place in the hub.
 #[derive(Debug)]
 pub struct Seat {
-    shard: mpsc::Sender<Item>,
+    shard: Arc<Inbox>,
     outbox: Arc<Outbox>,
 }
 
@@ -191,34 +189,37 @@ impl Seat {
         &self.outbox
     }
 
-    /// Subscribes; returns when the shard has answered with a `subscribed` or an `error` frame, so that answers come in
-    /// the order of what they answer, and so that one connection's commands never fill the inbox.
-    ///
-    /// A subscription that begins in the log comes with a [`Feed`]: whoever has it brings what the log has.
-    pub async fn subscribe(&self, wanted: Wanted) -> Option<Feed> {
-        let channel = wanted.channel;
+    /// Subscribes. The shard answers with a `subscribed` or an `error` frame.
+    pub fn subscribe(&self, wanted: Wanted) -> Asked {
         let (done, answered) = oneshot::channel();
-        self.tell(Item::Subscribe { outbox: self.outbox.clone(), wanted, done }).await;
-        let (ticket, position) = answered.await.ok()??;
-        Some(Feed { shard: self.shard.clone(), outbox: self.outbox.clone(), channel, ticket, position })
+        self.shard.ask(Item::Subscribe { outbox: self.outbox.clone(), wanted, done });
+        Asked(answered)
     }
 
-    /// Ends a subscription; returns when the shard has answered with an `unsubscribed` or an `error` frame.
-    pub async fn unsubscribe(&self, sub: String) {
+    /// Ends a subscription. The shard answers with an `unsubscribed` or an `error` frame.
+    pub fn unsubscribe(&self, sub: String) -> Asked {
         let (done, answered) = oneshot::channel();
-        self.tell(Item::Unsubscribe { outbox: self.outbox.clone(), sub, done }).await;
-        let _ = answered.await;
+        self.shard.ask(Item::Unsubscribe { outbox: self.outbox.clone(), sub, done });
+        Asked(answered)
+    }
+
+    /// Waits until the shard has answered. A subscription that begins in the log comes with a [`Feed`]: whoever has it brings
+    /// what the log has.
+    pub async fn answered(&self, Asked(answered): Asked) -> Option<Feed> {
+        // The shard drops its end where there is nothing to feed.
+        let Begun { ticket, channel, position } = answered.await.ok()?;
+        Some(Feed { shard: self.shard.clone(), outbox: self.outbox.clone(), channel, ticket, position })
     }
 
     /// Gives the place up; returns when the shard has written all that was before.
     pub async fn leave(self) {
         let (done, left) = oneshot::channel();
-        self.tell(Item::Leave { outbox: self.outbox.clone(), done }).await;
+        self.shard.ask(Item::Leave { outbox: self.outbox.clone(), done });
         let _ = left.await;
     }
-
-    async fn tell(&self, item: Item) {
-        // Only a dead shard takes nothing, and then the relay ends the node.
-        let _ = self.shard.send(item).await;
-    }
 }
+
+/// What a shard was asked, and answers after all that it was asked before.
+#[must_use = "who sends something else on the connection must wait for it first"]
+#[derive(Debug)]
+pub struct Asked(oneshot::Receiver<Begun>);

@@ -36,7 +36,7 @@ pub struct Outbox {
     pub(super) form: Form,
     shared: Arc<Outgoing>,
     /// The connection's place in its shard, which alone reads and writes it.
-    pub(super) seat: AtomicU32,
+    seat: AtomicU32,
     /// When something last came from the peer: milliseconds since `shared.started`.
     heard: AtomicU64,
     /// Held for a `send` at the longest, which never waits: the sockets are non-blocking.
@@ -85,6 +85,16 @@ impl Outbox {
     /// The socket, for its reader.
     pub fn stream(&self) -> &TcpStream {
         &self.stream
+    }
+
+    /// The connection's place in its shard.
+    pub(super) fn seat(&self) -> usize {
+        self.seat.load(Ordering::Relaxed) as usize
+    }
+
+    /// The shard has given it a place.
+    pub(super) fn take_seat(&self, seat: usize) {
+        self.seat.store(seat as u32, Ordering::Relaxed);
     }
 
     /// Something came from the peer.
@@ -185,6 +195,9 @@ impl Outbox {
     /// Ends the connection as a server should: what waits is written, the end is sent, and the peer's is awaited, so that
     /// no reset overtakes the last frames (RFC 6455, section 7.1.1).
     pub async fn finish(&self) {
+        if self.lock().phase == Phase::Gone {
+            return;
+        }
         let whole = async {
             loop {
                 let flushed = self.flush(&mut self.lock());
@@ -214,8 +227,6 @@ impl Outbox {
     /// Cuts the connection off.
     pub fn cut(&self) {
         self.gone(&mut self.lock());
-        // It fails where the peer was first, which is as good.
-        let _ = socket2::SockRef::from(&self.stream).shutdown(Shutdown::Both);
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -407,6 +418,11 @@ impl Outbox {
     }
 
     fn gone(&self, state: &mut State) {
+        if state.phase == Phase::Gone {
+            return;
+        }
+        // It fails where the peer was first, which is as good.
+        let _ = socket2::SockRef::from(&self.stream).shutdown(Shutdown::Both);
         self.uncount(state);
         self.account(state.bytes, 0);
         *state = State { phase: Phase::Gone, blocked: state.blocked, ..State::default() };

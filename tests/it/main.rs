@@ -5,8 +5,11 @@
 
 mod broker;
 mod cli;
+mod client;
+mod cluster;
 mod config;
 mod faults;
+mod file_log;
 mod health;
 mod history;
 mod load;

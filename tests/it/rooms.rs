@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// What does I/O, or is there for the sake of it.
-const IO: [&str; 12] = [
+const IO: [&str; 14] = [
     "async_trait",
     "axum",
     "fred",
@@ -12,6 +12,8 @@ const IO: [&str; 12] = [
     "hyper",
     "hyper_util",
     "reqwest",
+    "rusqlite",
+    "rustix",
     "socket2",
     "tokio",
     "tokio_tungstenite",

@@ -6,6 +6,8 @@ use crate::event::{Catalog, ChannelId};
 
 /// All channels of the catalogue.
 pub(super) struct Channels {
+    /// They are in a cluster.
+    pub clustered: bool,
     channels: Vec<Channel>,
 }
 
@@ -17,16 +19,21 @@ pub(super) struct Channel {
     pub stream: String,
     /// The hash that says how the stream is to be read.
     pub meta: String,
+    /// In a cluster, the hash that remembers the events' ids.
+    pub ids: String,
     pub known: Knowledge,
 }
 
 impl Channels {
-    pub fn new(config: &BrokerConfig, catalog: &Catalog) -> Self {
+    /// In a cluster, all that belongs to a channel is in one slot, which the part of a name in braces decides.
+    pub fn new(config: &BrokerConfig, catalog: &Catalog, clustered: bool) -> Self {
+        let (open, close) = if clustered { ("{", "}") } else { ("", "") };
         let channel = |id| {
-            let name = format!("{}{}:{}", config.prefix, config.namespace, catalog.get(id).name);
-            Channel { stream: format!("{name}:log"), meta: format!("{name}:meta"), known: Knowledge::default(), name }
+            let name = format!("{}{}:{open}{}{close}", config.prefix, config.namespace, catalog.get(id).name);
+            let [stream, meta, ids] = ["log", "meta", "ids"].map(|key| format!("{name}:{key}"));
+            Channel { stream, meta, ids, known: Knowledge::default(), name }
         };
-        Self { channels: catalog.channels().map(channel).collect() }
+        Self { clustered, channels: catalog.channels().map(channel).collect() }
     }
 
     pub fn get(&self, id: ChannelId) -> &Channel {
@@ -39,7 +46,7 @@ impl Channels {
 }
 
 impl Channel {
-    /// The key that remembers an event's id.
+    /// Outside of a cluster, the key that remembers an event's id.
     pub fn id_key(&self, id: &str) -> String {
         format!("{}:id:{id}", self.name)
     }

@@ -33,6 +33,8 @@ pub(super) struct Link {
     role: &'static str,
     /// See [`Place::client`].
     messages: usize,
+    /// A replica will do.
+    any: bool,
     /// Connections in a row that failed or ended before they were of use.
     failures: u32,
     /// The last failure, so that one that lasts is logged once.
@@ -43,13 +45,24 @@ pub(super) struct Link {
 pub(super) struct Connection {
     pub client: Client,
     pub place: Place,
+    any: bool,
     /// fred's task; the connection ends with it.
     task: AbortOnDropHandle<Result<(), Error>>,
 }
 
 impl Link {
     pub fn new(target: Target, role: &'static str, messages: usize) -> Self {
-        Self { target, role, messages, failures: 0, reason: None }
+        Self { target, role, messages, any: false, failures: 0, reason: None }
+    }
+
+    /// A replica will do too.
+    pub fn or_replica(self) -> Self {
+        Self { any: true, ..self }
+    }
+
+    /// Connects to this one next.
+    pub fn aim(&mut self, target: Target) {
+        self.target = target;
     }
 
     /// Waits as long as earlier failures make advisable, or until Redis is said to be elsewhere, then tries once.
@@ -67,7 +80,7 @@ impl Link {
             }
         }
         let connected = match self.target.place().await {
-            Ok(place) => Connection::open(place, self.messages).await,
+            Ok(place) => Connection::open(place, self.messages, self.any).await,
             Err(reason) => Err(reason),
         };
         if let Err(reason) = &connected {
@@ -94,15 +107,15 @@ impl Link {
 }
 
 impl Connection {
-    async fn open(place: Place, messages: usize) -> Result<Self, String> {
+    async fn open(place: Place, messages: usize, any: bool) -> Result<Self, String> {
         let client = place.client(messages);
         let task = AbortOnDropHandle::new(client.connect());
-        let mut connection = Self { client, place, task };
+        let mut connection = Self { client, place, any, task };
         // The PING waits in fred until it has connected, so this is the whole of it.
         let Self { client, task, .. } = &mut connection;
         tokio::select! {
             reason = ended(task) => Err(reason),
-            proof = proof(client) => proof,
+            proof = proof(client, any) => proof,
         }?;
         Ok(connection)
     }
@@ -110,10 +123,10 @@ impl Connection {
     /// Waits for the end of the connection and says why it came. One that neither answers nor says anything (`heard`
     /// counts that) for a while is ended, and so is one to a server that is the right one no more.
     pub async fn end(&mut self, heard: &AtomicU64) -> String {
-        let Self { client, place, task } = self;
+        let Self { client, place, any, task } = self;
         tokio::select! {
             reason = ended(task) => reason,
-            reason = pulse(client, heard) => reason,
+            reason = pulse(client, *any, heard) => reason,
             () = place.past() => "Sentinel names another master".into(),
         }
     }
@@ -127,7 +140,7 @@ async fn ended(task: &mut AbortOnDropHandle<Result<(), Error>>) -> String {
     }
 }
 
-async fn pulse(client: &Client, heard: &AtomicU64) -> String {
+async fn pulse(client: &Client, any: bool, heard: &AtomicU64) -> String {
     loop {
         tokio::time::sleep(PULSE).await;
         let before = heard.load(Ordering::Relaxed);
@@ -137,16 +150,16 @@ async fn pulse(client: &Client, heard: &AtomicU64) -> String {
             Err(error) if *error.kind() == ErrorKind::Timeout && heard.load(Ordering::Relaxed) != before => {}
             Err(error) => return reason(&error),
         }
-        if is_replica(client).await {
+        if !any && is_replica(client).await {
             return REPLICA.into();
         }
     }
 }
 
 /// What a connection must have shown before it is of use.
-async fn proof(client: &Client) -> Result<(), String> {
+async fn proof(client: &Client, any: bool) -> Result<(), String> {
     prove(client).await.map_err(|error| reason(&error))?;
-    if is_replica(client).await { Err(REPLICA.into()) } else { Ok(()) }
+    if !any && is_replica(client).await { Err(REPLICA.into()) } else { Ok(()) }
 }
 
 const REPLICA: &str = "this Redis is a replica, which takes nothing (READONLY)";

@@ -1,16 +1,18 @@
 -- A channel's log: a stream whose entries are `OFFSET-0`, and a hash that says which life of the log this is (`epoch`),
 -- the newest offset (`offset`) and the offset before the epoch's first (`base`). This part stands before every script
 -- that works on logs.
+--
+-- While a slot of a cluster moves, a script runs only where all keys are that it names, and only if they exist. So a log
+-- has its stream from the beginning, be it empty.
 
 -- Numbers as text: tostring() would write large ones with an exponent.
 local function exact(number)
   return string.format('%d', number)
 end
 
-local function now()
-  local time = redis.call('TIME')
-  return time[1] * 1000 + math.floor(time[2] / 1000)
-end
+-- What Redis' clock says, in ms.
+local time = redis.call('TIME')
+time = time[1] * 1000 + math.floor(time[2] / 1000)
 
 local function offset_of(entry)
   return tonumber(string.match(entry[1], '^%d+'))
@@ -38,6 +40,9 @@ end
 -- its place, at or below `base`, and the stream takes no smaller ids.
 local function renew(log, epoch)
   local head = math.max(log.head, top(log.stream))
+  if redis.call('EXISTS', log.stream) == 0 then
+    redis.call('XADD', log.stream, 'MAXLEN', 0, '0-1', '', '')
+  end
   redis.call('HSET', log.meta, 'epoch', epoch, 'offset', exact(head), 'base', exact(head))
   log.epoch, log.head, log.base = epoch, head, head
 end

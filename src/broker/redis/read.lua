@@ -10,7 +10,7 @@ local known, limit, most = tonumber(ARGV[6]), tonumber(ARGV[7]), tonumber(ARGV[8
 if ARGV[5] == log.epoch and known > log.head then
   renew(log, ARGV[1])
 end
-local oldest = oldest_retained(log, tonumber(ARGV[3]), now() - tonumber(ARGV[4]))
+local oldest = oldest_retained(log, tonumber(ARGV[3]), time - tonumber(ARGV[4]))
 
 local first = oldest
 if ARGV[5] == '' then

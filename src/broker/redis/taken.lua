@@ -5,7 +5,6 @@
 --       how long ago it was (ms)
 
 local log = open(KEYS[1], KEYS[2], ARGV[1], ARGV[2])
-local time = now()
 local moment = tonumber(ARGV[5]) or time - tonumber(ARGV[6])
 local first = oldest_retained(log, tonumber(ARGV[3]), math.max(moment, time - tonumber(ARGV[4])))
 return log.epoch .. ':' .. exact(first - 1)

@@ -11,6 +11,7 @@ use super::ledger::{CHANNELS, Ledger, Shared, Stream, open};
 use super::publisher::Publisher;
 use super::subscriber::subscribe;
 use super::verdict::judge;
+use crate::support::cluster::Cluster;
 use crate::support::daemon::Daemon;
 use crate::support::proxy::Proxy;
 use crate::support::redis::Redis;
@@ -50,6 +51,14 @@ impl Stage<Sentinels> {
     pub async fn watched(sentinels: Sentinels) -> Self {
         let brokers = [sentinels.url(), sentinels.url()];
         Self::with(sentinels, Vec::new(), brokers).await
+    }
+}
+
+impl Stage<Cluster> {
+    /// As [`Stage::set`].
+    pub async fn on(cluster: Cluster) -> Self {
+        let brokers = [cluster.text(), cluster.text()];
+        Self::with(cluster, Vec::new(), brokers).await
     }
 }
 

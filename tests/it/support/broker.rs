@@ -1,10 +1,11 @@
 //! A node's broker, opened as the daemon does it, and what tests ask of it.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tidings::broker::{self, Appended, Broker, Bus, Entry, Page, Signal, Unavailable};
-use tidings::config::{BrokerConfig, BrokerUrl};
+use tidings::config::{BrokerConfig, BrokerUrl, FileSync};
 use tidings::event::{Catalog, ChannelId, Epoch, Event, Position};
 
 use super::{PATIENCE, until};
@@ -31,12 +32,18 @@ pub struct Node {
 pub fn config(broker: BrokerUrl) -> BrokerConfig {
     BrokerConfig {
         broker,
+        file_sync: FileSync::Os,
         prefix: "tidings:".into(),
         namespace: "default".into(),
         log_max_events: 10_000,
         log_max_age: Duration::from_secs(3600),
         dedup_window: Duration::from_secs(600),
     }
+}
+
+/// A log of its own in this folder.
+pub fn file_url(folder: &Path) -> BrokerUrl {
+    BrokerUrl::File(folder.join("log"))
 }
 
 pub fn redis_url(port: u16) -> BrokerUrl {
@@ -49,9 +56,14 @@ pub fn url(text: &str) -> BrokerUrl {
 
 impl Node {
     pub fn open(config: &BrokerConfig) -> Self {
+        Self::try_open(config).expect("a broker")
+    }
+
+    /// `None` where it says why not.
+    pub fn try_open(config: &BrokerConfig) -> Option<Self> {
         let catalog = Arc::new(Catalog::builtin());
-        let (broker, bus) = broker::open(config, &catalog).expect("a broker");
-        Self { broker, bus, catalog }
+        let (broker, bus) = broker::open(config, &catalog).ok()?;
+        Some(Self { broker, bus, catalog })
     }
 
     /// A node that has proved that it can publish and hears what is published.

@@ -3,16 +3,21 @@
 //! A test is an `async fn name(broker: TestBroker)`, and `over_each_broker!(name, …)` makes of each one test for every
 //! backend: a function that is not listed is dead code, which the lints refuse.
 
+use tempfile::TempDir;
 use tidings::config::{BrokerUrl, Config};
 
-use super::broker::{redis_url, url};
+use super::broker::{file_url, redis_url, url};
+use super::cluster::Cluster;
 use super::node::{self, Node};
 use super::redis::Redis;
 
 /// The broker of one test, that no other test shares.
 pub enum TestBroker {
     Memory,
+    File(TempDir),
     Redis(Redis),
+    /// The prefix is the test's own.
+    Cluster(&'static Cluster, String),
     /// A master, and the one sentinel that names it.
     Sentinel {
         sentinel: Redis,
@@ -21,8 +26,16 @@ pub enum TestBroker {
 }
 
 impl TestBroker {
+    pub fn file() -> Self {
+        Self::File(tempfile::tempdir().expect("a temporary directory"))
+    }
+
     pub fn redis() -> Self {
         Self::Redis(Redis::start())
+    }
+
+    pub fn cluster() -> Self {
+        Self::Cluster(Cluster::shared(), own_prefix())
     }
 
     pub fn sentinel() -> Self {
@@ -32,11 +45,22 @@ impl TestBroker {
 
     /// The configuration of a node on this broker.
     pub fn config(&self) -> Config {
-        node::config(match self {
-            Self::Memory => BrokerUrl::Memory,
-            Self::Redis(redis) => redis_url(redis.port),
-            Self::Sentinel { sentinel, .. } => url(&format!("redis-sentinel://127.0.0.1:{}/main", sentinel.port)),
-        })
+        match self {
+            Self::Memory => node::config(BrokerUrl::Memory),
+            // A log is one daemon's: like in memory, each node has its own.
+            Self::File(folder) => {
+                node::config(file_url(&tempfile::tempdir_in(folder).expect("room for another node").keep()))
+            }
+            Self::Redis(redis) => node::config(redis_url(redis.port)),
+            Self::Sentinel { sentinel, .. } => {
+                node::config(url(&format!("redis-sentinel://127.0.0.1:{}/main", sentinel.port)))
+            }
+            Self::Cluster(cluster, prefix) => {
+                let mut config = node::config(cluster.url());
+                config.broker.prefix.clone_from(prefix);
+                config
+            }
+        }
     }
 
     /// A node with the defaults, which is ready.
@@ -52,6 +76,11 @@ impl TestBroker {
     }
 }
 
+/// A prefix that no other test has.
+pub fn own_prefix() -> String {
+    format!("test-{:x}:", rand::random::<u64>())
+}
+
 macro_rules! over_each_broker {
     ($($name:ident),+ $(,)?) => {
         mod memory {
@@ -65,6 +94,17 @@ macro_rules! over_each_broker {
             )+
         }
 
+        mod file {
+            use $crate::support::each_broker::TestBroker;
+
+            $(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $name() {
+                    super::$name(TestBroker::file()).await;
+                }
+            )+
+        }
+
         mod redis {
             use $crate::support::each_broker::TestBroker;
 
@@ -72,6 +112,17 @@ macro_rules! over_each_broker {
                 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
                 async fn $name() {
                     super::$name(TestBroker::redis()).await;
+                }
+            )+
+        }
+
+        mod cluster {
+            use $crate::support::each_broker::TestBroker;
+
+            $(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $name() {
+                    super::$name(TestBroker::cluster()).await;
                 }
             )+
         }

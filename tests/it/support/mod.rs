@@ -2,6 +2,7 @@
 
 pub mod broker;
 pub mod certificates;
+pub mod cluster;
 pub mod daemon;
 pub mod deflate;
 pub mod each_broker;

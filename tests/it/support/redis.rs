@@ -12,8 +12,12 @@ use super::PATIENCE;
 
 pub struct Redis {
     pub port: u16,
+    /// Of a cluster's node: the port on which the nodes talk.
+    pub bus_port: u16,
     pub directory: TempDir,
     arguments: Vec<String>,
+    /// Nobody drops it.
+    left_running: bool,
     server: Option<Child>,
 }
 
@@ -66,16 +70,32 @@ impl Redis {
 
     fn new() -> Self {
         let directory = tempfile::tempdir().expect("a temporary directory");
-        Self { port: free_port(), directory, arguments: Vec::new(), server: None }
+        Self { port: free_port(), bus_port: 0, directory, arguments: Vec::new(), left_running: false, server: None }
+    }
+
+    /// It will stop, and its directory go, when the process of the tests ends.
+    pub fn left_running(mut self) -> Self {
+        self.left_running = true;
+        self
     }
 
     /// Starts it (again), with whatever it kept on disk.
     pub fn run(&mut self) {
         assert!(self.server.is_none(), "it is running");
-        let server = Command::new("redis-server")
+        let (mut command, stdin) = match self.left_running {
+            false => (Command::new("redis-server"), Stdio::null()),
+            true => {
+                // The pipe is closed when this process ends, however it does.
+                let guard = r#"redis-server "$@" & read _; kill -9 $!; wait; rm -rf "$0""#;
+                let mut shell = Command::new("sh");
+                shell.args(["-c", guard]).arg(self.directory.path());
+                (shell, Stdio::piped())
+            }
+        };
+        let server = command
             .args(&self.arguments)
             .current_dir(self.directory.path())
-            .stdin(Stdio::null())
+            .stdin(stdin)
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
@@ -122,8 +142,13 @@ impl Redis {
 
     /// What `redis-cli psubscribe PATTERN` shows from now on.
     pub fn watch(&self, pattern: &str) -> Watcher {
+        self.listen("psubscribe", pattern)
+    }
+
+    /// What `redis-cli COMMAND NAME` shows from now on.
+    pub fn listen(&self, command: &str, name: &str) -> Watcher {
         let mut client = Command::new("redis-cli")
-            .args(["-p", &self.port.to_string(), "psubscribe", pattern])
+            .args(["-p", &self.port.to_string(), command, name])
             .stdout(Stdio::piped())
             .spawn()
             .unwrap_or_else(|error| panic!("cannot start redis-cli ({error}): {INSTALL}"));
@@ -132,7 +157,7 @@ impl Redis {
         std::thread::spawn(move || output.lines().map_while(Result::ok).try_for_each(|line| sender.send(line)));
         let watcher = Watcher { client, lines };
         // Its three lines about the subscription.
-        assert_eq!([watcher.line(), watcher.line(), watcher.line()], ["psubscribe", pattern, "1"]);
+        assert_eq!([watcher.line(), watcher.line(), watcher.line()], [command, name, "1"]);
         watcher
     }
 
@@ -160,6 +185,12 @@ impl Watcher {
     pub fn message(&self) -> (String, String) {
         assert_eq!(self.line(), "pmessage");
         self.line();
+        (self.line(), self.line())
+    }
+
+    /// The next message on a sharded channel.
+    pub fn sharded_message(&self) -> (String, String) {
+        assert_eq!(self.line(), "smessage");
         (self.line(), self.line())
     }
 

@@ -30,7 +30,12 @@ impl Subscriber {
 
     /// Connects and takes the welcome, which is always the first frame.
     pub async fn connect_to(node: &Node, path: &str) -> Self {
-        let url = format!("ws://{}{path}", node.address);
+        Self::connect_url(&node.url(path)).await
+    }
+
+    /// The same, to any daemon's `http://` URL.
+    pub async fn connect_url(url: &str) -> Self {
+        let url = url.replacen("http", "ws", 1);
         let (socket, _) = within("the handshake", connect_async(url)).await.expect("the handshake succeeds");
         let mut subscriber = Self { socket, welcome: Value::Null };
         subscriber.welcome = subscriber.any_frame().await;

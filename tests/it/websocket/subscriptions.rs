@@ -7,6 +7,7 @@ use serde_json::json;
 use crate::support::each_broker::{TestBroker, over_each_broker};
 use crate::support::events::{offset, order, place, sale};
 use crate::support::http::members;
+use crate::support::raw::{Raw, text};
 use crate::support::subscriber::Subscriber;
 
 over_each_broker!(
@@ -18,6 +19,7 @@ over_each_broker!(
     a_channel_can_be_subscribed_again_later_and_begins_there,
     connections_do_not_share_the_names_of_subscriptions,
     a_ping_is_answered_with_a_pong,
+    what_is_said_in_one_breath_is_answered_in_order,
     an_event_of_another_channel_leaves_no_trace,
     subscribers_come_and_go_while_events_flow_without_harm_to_others,
 );
@@ -116,6 +118,35 @@ async fn a_ping_is_answered_with_a_pong(broker: TestBroker) {
     let mut subscriber = Subscriber::connect(&node).await;
     for _ in 0..3 {
         subscriber.pong_is_next().await;
+    }
+}
+
+async fn what_is_said_in_one_breath_is_answered_in_order(broker: TestBroker) {
+    let node = broker.node().await;
+    let mut peer = Raw::upgraded(&node).await;
+    let (mut said, mut expected) = (Vec::new(), Vec::new());
+    for n in 0..100 {
+        let sub = n.to_string();
+        let subscribe = |channel: &str| json!({"type": "subscribe", "sub": sub, "channel": channel});
+        let exchange = [
+            (subscribe("inventory-change"), "subscribed"),
+            (subscribe("inventory-change"), "duplicate-subscription"),
+            (json!({"type": "ping"}), "pong"),
+            (subscribe("nowhere"), "unknown-channel"),
+            (json!({"type": "unsubscribe", "sub": sub}), "unsubscribed"),
+            (json!({"type": "unsubscribe", "sub": sub}), "unknown-subscription"),
+            (subscribe("order-status"), "subscribed"),
+        ];
+        for (frame, answer) in exchange {
+            said.extend(text(&frame.to_string()));
+            expected.push(json!([answer, frame.get("sub")]));
+        }
+    }
+    peer.send(&said).await;
+    for expected in expected {
+        let answer = peer.json().await;
+        let kind = answer.get("code").unwrap_or(&answer["type"]);
+        assert_eq!(json!([kind, answer["sub"]]), expected, "{answer}");
     }
 }
 

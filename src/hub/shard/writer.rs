@@ -2,10 +2,10 @@
 
 use bytes::Bytes;
 
-use super::delivery::{Delivery, Step};
-use super::form::{self, Form};
 use crate::deflate::Deflater;
 use crate::event::{Catalog, Cursor};
+use crate::hub::delivery::{Delivery, Step};
+use crate::hub::form::{self, Form};
 use crate::metrics::Metrics;
 
 /// A shard's means of writing steps.

@@ -10,9 +10,9 @@ use std::sync::Arc;
 use slab::Slab;
 use tokio::sync::oneshot;
 
-use super::delivery::{Delivery, Step};
-use super::feed::{Fed, Ticket};
 use crate::event::{ChannelId, Filter, Position};
+use crate::hub::delivery::{Delivery, Step};
+use crate::hub::feed::{Fed, Ticket};
 
 /// The most bytes of a channel's live events that are kept for replays to come to.
 const RECENT_BYTES: usize = 512 * 1024;

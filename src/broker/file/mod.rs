@@ -1,0 +1,163 @@
+//! A log in a directory: embedded, for one daemon, there again after a restart or a `kill -9`.
+//!
+//! A [`writer`] thread appends to an SQLite database ([`store`], [`rows`]), all that waits in one commit ([`commit`]), and
+//! hands what it appended to the relay. Whoever wants more of it reads the database ([`reading`]). A [`mark`] beside it and
+//! the [`clock`] tell a restart what is whole and how old it is ([`opened`]).
+
+mod clock;
+mod commit;
+mod directory;
+mod mark;
+mod opened;
+mod reading;
+mod rows;
+mod store;
+mod writer;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use rusqlite::Connection;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use self::opened::Home;
+use self::reading::{Found, Log, Retention};
+use self::store::Failure;
+use self::writer::{Answer, Append, Command, Disk, Order, QUEUE, Writer};
+use super::{Appended, BUS_CAPACITY, Broker, Bus, Limits, Page, Unavailable};
+use crate::config::FileSync;
+use crate::event::{Catalog, ChannelId, Event, Moment, Position};
+
+/// How often the writer looks after what is old.
+const TICK: Duration = Duration::from_secs(1);
+
+struct FileLog {
+    writer: mpsc::Sender<Command>,
+    disk: watch::Receiver<Result<Disk, String>>,
+    limits: Limits,
+    /// The names of the channels, in the catalogue's order.
+    names: Vec<Arc<str>>,
+    _ticking: DropGuard,
+}
+
+/// Opens the log; needs a tokio runtime.
+///
+/// # Errors
+/// A sentence about what is in the way: another daemon, most likely.
+pub(super) fn open(
+    directory: &Path,
+    sync: FileSync,
+    catalog: &Catalog,
+    limits: Limits,
+) -> Result<(Arc<dyn Broker>, Bus), String> {
+    if let Some(above) = directory.parent() {
+        std::fs::create_dir_all(above).map_err(|error| format!("cannot make {}: {error}", above.display()))?;
+    }
+    let names: Vec<_> = catalog.types().iter().map(|known| known.name.clone()).collect();
+    let home = Home { path: directory.into(), sync, names: names.clone() };
+    let (sender, bus) = mpsc::channel(BUS_CAPACITY);
+    let (commands, queue) = mpsc::channel(QUEUE);
+    let writer = Writer::open(home, limits.clone(), sender)?;
+    let disk = writer.disk();
+    std::thread::Builder::new()
+        .name("tidings-log".into())
+        .spawn(move || writer.run(queue))
+        .map_err(|error| format!("the system gives no thread: {error}"))?;
+    let ticking = CancellationToken::new();
+    tokio::spawn(ticking.clone().run_until_cancelled_owned(tick(commands.clone())));
+    Ok((Arc::new(FileLog { writer: commands, disk, limits, names, _ticking: ticking.drop_guard() }), bus))
+}
+
+async fn tick(writer: mpsc::Sender<Command>) {
+    loop {
+        tokio::time::sleep(TICK).await;
+        if writer.send(Order::Tick.into()).await.is_err() {
+            return;
+        }
+    }
+}
+
+#[async_trait]
+impl Broker for FileLog {
+    async fn append(&self, events: &[Event]) -> Result<Vec<Appended>, Unavailable> {
+        if events.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.ask(|answer| Append { events: events.to_vec(), answer }).await
+    }
+
+    async fn read(&self, channel: ChannelId, known: Option<&Position>, limit: usize) -> Result<Page, Unavailable> {
+        let mut known = known.cloned();
+        loop {
+            let (disk, log) = self.log(channel)?;
+            match self.look(disk, move |from| log.page(from, known, limit)).await? {
+                Found::Page(page) => return Ok(page),
+                Found::Lost(position) => {
+                    known = Some(position.clone());
+                    self.ask(|answer| Order::Renew(channel, position, answer)).await?;
+                }
+            }
+        }
+    }
+
+    async fn taken(&self, channel: ChannelId, from: Moment) -> Result<Position, Unavailable> {
+        let (disk, log) = self.log(channel)?;
+        let time = disk.clock.when(from);
+        self.look(disk, move |from| log.begin(from, time)).await
+    }
+
+    async fn canary(&self, number: u64) -> Result<(), Unavailable> {
+        self.ask(|answer| Order::Canary(number, answer)).await
+    }
+
+    async fn close(&self) {
+        let (closed, when_closed) = oneshot::channel();
+        if self.tell(Command::Close(closed)).await.is_ok() {
+            let _ = when_closed.await;
+        }
+    }
+}
+
+impl FileLog {
+    async fn tell(&self, command: impl Into<Command>) -> Result<(), Unavailable> {
+        self.writer.send(command.into()).await.map_err(|_| closed())
+    }
+
+    /// A channel's log as it is now, and what it is read with.
+    fn log(&self, channel: ChannelId) -> Result<(Disk, Log), Unavailable> {
+        let disk = self.disk.borrow().clone().map_err(Unavailable)?;
+        let retention = Retention::now(&self.limits, &disk.clock);
+        Ok((disk, Log { name: self.names[channel.0 as usize].clone(), retention }))
+    }
+
+    async fn look<T: Send + 'static>(
+        &self,
+        disk: Disk,
+        work: impl FnOnce(&Connection) -> Result<T, Failure> + Send + 'static,
+    ) -> Result<T, Unavailable> {
+        match disk.readers.clone().read(work).await {
+            Ok(found) => Ok(found),
+            Err(failure) => {
+                let reason = format!("the log cannot be read: {failure}");
+                if let Failure::Damaged(damage) = failure {
+                    self.tell(Order::Damaged(disk.readers, damage)).await?;
+                }
+                Err(Unavailable(reason))
+            }
+        }
+    }
+
+    /// Tells the writer, and waits for what it answers.
+    async fn ask<C: Into<Command>, T>(&self, command: impl FnOnce(Answer<T>) -> C) -> Result<T, Unavailable> {
+        let (answer, answered) = oneshot::channel();
+        self.tell(command(answer)).await?;
+        answered.await.map_err(|_| closed())?
+    }
+}
+
+fn closed() -> Unavailable {
+    Unavailable("it is closed".into())
+}

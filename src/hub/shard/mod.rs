@@ -1,0 +1,273 @@
+//! One shard: a thread that delivers to its share of the connections.
+//!
+//! It takes all that waits in its inbox, notes for each connection which of the events are for it, then writes each
+//! touched socket once with a vectored write. A single event leaves at once; batches come from backlog alone, never from
+//! a timer. Heartbeats are the shard's too: they say up to where everything was sent, which only the shard knows.
+
+mod batch;
+mod heartbeat;
+mod peer;
+mod replaying;
+mod replays;
+mod subscribing;
+mod writer;
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use bytes::Bytes;
+use slab::Slab;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
+
+use super::delivery::{Delivery, Step};
+use super::feed::{Begun, Fed, Ticket};
+use super::index::Index;
+use super::outbox::Outbox;
+use super::{Arrival, HubConfig, Wanted};
+use crate::deflate::Deflater;
+use crate::event::{Catalog, Position};
+use crate::metrics::Metrics;
+use crate::protocol::{CloseCode, ServerFrame};
+use batch::Batch;
+use heartbeat::Rota;
+use peer::Peer;
+use replays::{Recent, Replays};
+use writer::Writer;
+
+/// The most events that wait to be written before sockets are; with many connections, the batch is full before that.
+const MAX_BATCH: usize = 512;
+
+/// What a shard is told, in order. A `done` is dropped once it was done and answered.
+#[derive(Debug)]
+pub enum Item {
+    Deliver(Arc<Delivery>),
+    /// What connections asked.
+    Asked(Vec<Item>),
+    Join {
+        outbox: Arc<Outbox>,
+        arrival: Arrival,
+    },
+    Leave {
+        outbox: Arc<Outbox>,
+        done: oneshot::Sender<()>,
+    },
+    Subscribe {
+        outbox: Arc<Outbox>,
+        wanted: Wanted,
+        done: oneshot::Sender<Begun>,
+    },
+    Feed {
+        ticket: Ticket,
+        steps: Vec<Delivery>,
+        done: oneshot::Sender<Fed>,
+    },
+    Unsubscribe {
+        outbox: Arc<Outbox>,
+        sub: String,
+        done: oneshot::Sender<Begun>,
+    },
+    Drain(Duration),
+    Settle(oneshot::Sender<()>),
+}
+
+pub struct Shard {
+    catalog: Arc<Catalog>,
+    metrics: Arc<Metrics>,
+    subscribers: Arc<[AtomicU64]>,
+    heartbeat: Duration,
+    max_subscriptions: usize,
+
+    peers: Slab<Peer>,
+    replays: Replays,
+    channels: Vec<Channel>,
+    batch: Batch,
+    deflater: Deflater,
+
+    /// Set once this node is about to stop: whoever still comes is sent away at once.
+    draining: Option<Duration>,
+    rota: Rota,
+}
+
+#[derive(Default)]
+struct Channel {
+    /// All up to here was given to this shard's connections; `None` until the broker was reached.
+    position: Option<Position>,
+    index: Index,
+    /// The replays that are to come to what is live, and what they may need for it.
+    replays: Vec<u32>,
+    recent: Recent,
+}
+
+impl Shard {
+    pub fn new(
+        config: &HubConfig,
+        catalog: Arc<Catalog>,
+        metrics: Arc<Metrics>,
+        subscribers: Arc<[AtomicU64]>,
+    ) -> Self {
+        Self {
+            channels: catalog.channels().map(|_| Channel::default()).collect(),
+            catalog,
+            metrics,
+            subscribers,
+            heartbeat: config.heartbeat,
+            max_subscriptions: config.max_subscriptions,
+            peers: Slab::new(),
+            replays: Replays::default(),
+            batch: Batch::default(),
+            deflater: Deflater::default(),
+            draining: None,
+            rota: Rota::new(config.heartbeat),
+        }
+    }
+
+    /// Starts the shard's thread, which ends when nobody can send to the inbox any more.
+    pub fn spawn(mut self, number: usize, mut inbox: mpsc::Receiver<Item>) -> std::io::Result<()> {
+        // A runtime of its own for one future: it brings a parked thread, a timer and nothing else.
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
+        std::thread::Builder::new()
+            .name(format!("fan-out-{number}"))
+            .spawn(move || runtime.block_on(self.run(&mut inbox)))?;
+        Ok(())
+    }
+
+    async fn run(&mut self, inbox: &mut mpsc::Receiver<Item>) {
+        let interval = self.heartbeat / self.rota.ticks();
+        let mut due = Instant::now() + interval;
+        let mut items = Vec::new();
+        loop {
+            tokio::select! {
+                biased;
+                taken = inbox.recv_many(&mut items, MAX_BATCH) => {
+                    if taken == 0 {
+                        return;
+                    }
+                    items.drain(..).for_each(|item| self.take(item));
+                    self.flush();
+                }
+                () = tokio::time::sleep_until(due) => {}
+            }
+            // Here, and not in the branch: an inbox that is never empty must not silence the heartbeats.
+            if Instant::now() >= due {
+                self.beat();
+                due = (due + interval).max(Instant::now());
+            }
+        }
+    }
+
+    fn take(&mut self, item: Item) {
+        if let Item::Deliver(delivery) = item {
+            self.deliver(&delivery);
+            if self.batch.is_full() {
+                self.flush();
+            }
+            return;
+        }
+        // A command's answer stands after the events that came before it.
+        self.flush();
+        match item {
+            Item::Deliver(_) => {}
+            Item::Asked(items) => items.into_iter().for_each(|item| self.take(item)),
+            Item::Settle(_done) => {}
+            Item::Join { outbox, arrival: Arrival { mut greeting, wanted, .. } } => {
+                self.join(outbox.clone());
+                greeting.extend(wanted.into_iter().flat_map(|wanted| self.subscribe(&outbox, wanted).0));
+                outbox.greet(&greeting.iter().collect::<Vec<_>>());
+                if let Some(spread) = self.draining {
+                    send_away(&outbox, spread);
+                }
+            }
+            Item::Leave { outbox, done: _done } => self.leave(&outbox),
+            Item::Subscribe { outbox, wanted, done } => {
+                let (answer, begun) = self.subscribe(&outbox, wanted);
+                outbox.send(&answer.iter().collect::<Vec<_>>());
+                if let Some(begun) = begun {
+                    // Nobody waits for it where the connection has ended meanwhile.
+                    let _ = done.send(begun);
+                }
+            }
+            Item::Feed { ticket, steps, done } => self.feed(ticket, &steps, done),
+            Item::Unsubscribe { outbox, sub, done: _done } => {
+                let answer = self.unsubscribe(&outbox, &sub);
+                outbox.send(&answer.iter().collect::<Vec<_>>());
+            }
+            Item::Drain(spread) => {
+                self.draining = Some(spread);
+                self.peers.iter().for_each(|(_, peer)| send_away(&peer.outbox, spread));
+            }
+        }
+    }
+
+    fn deliver(&mut self, delivery: &Arc<Delivery>) {
+        let channel = &mut self.channels[delivery.channel.0 as usize];
+        channel.position = Some(delivery.position.clone());
+        self.batch.begin();
+        match &delivery.step {
+            Step::Known => {}
+            Step::Event(event) => {
+                let data = if channel.index.has_filters() { event.data() } else { None };
+                channel.index.matching(data, |member| self.batch.note(&mut self.peers, member));
+                self.metrics.deliveries.inc_by(self.batch.end(delivery) as u64);
+            }
+            Step::Gap(_) => {
+                channel.index.everyone().for_each(|member| self.batch.note(&mut self.peers, member));
+                self.batch.end(delivery);
+            }
+        }
+        if !channel.replays.is_empty() {
+            self.pass_replays(delivery);
+        }
+    }
+
+    /// Writes each touched socket once.
+    fn flush(&mut self) {
+        let touched = self.batch.take_touched();
+        let mut run: Vec<&Bytes> = Vec::new();
+        let mut writer = Writer { catalog: &self.catalog, deflater: &mut self.deflater, metrics: &self.metrics };
+        for number in &touched {
+            let peer = &mut self.peers[*number as usize];
+            let steps = self.batch.steps(&mut peer.chain);
+            match &mut peer.cursor {
+                None => {
+                    run.clear();
+                    run.extend(steps.filter_map(|step| writer.shared(peer.form, step)));
+                    peer.outbox.send(&run);
+                }
+                Some(cursor) => {
+                    let own = writer.with_ids(peer.form, cursor, steps);
+                    peer.outbox.send(&own.iter().collect::<Vec<_>>());
+                }
+            }
+        }
+        drop(run);
+        self.batch.clear(touched);
+    }
+
+    fn join(&mut self, outbox: Arc<Outbox>) {
+        let entry = self.peers.vacant_entry();
+        outbox.take_seat(entry.key());
+        entry.insert(Peer::new(outbox));
+        self.metrics.connections.inc();
+    }
+
+    fn leave(&mut self, outbox: &Outbox) {
+        let number = outbox.seat();
+        let Some(peer) = self.peers.get(number) else { return };
+        for sub in 0..peer.subs.len() {
+            self.remove(number, sub);
+        }
+        self.peers.remove(number);
+        self.metrics.connections.dec();
+    }
+}
+
+/// Asks a peer to connect again, to another node, after a random part of `spread`, and closes it.
+fn send_away(outbox: &Arc<Outbox>, spread: Duration) {
+    let wait = rand::random_range(0..=spread.as_millis() as u64);
+    if let Some(draining) = outbox.form.said(&ServerFrame::Draining { reconnect_in_ms: wait }) {
+        outbox.send(&[&draining]);
+    }
+    outbox.close(CloseCode::Draining, "this node is about to stop");
+}

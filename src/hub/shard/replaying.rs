@@ -1,0 +1,94 @@
+//! Replays: what the log brings to a connection, and the seam at which it comes to what is live.
+
+use std::sync::Arc;
+
+use tokio::sync::oneshot;
+
+use super::peer::Standing;
+use super::replays::Member;
+use super::writer::Writer;
+use super::{Channel, Shard};
+use crate::hub::delivery::Delivery;
+use crate::hub::feed::{Fed, Ticket};
+use crate::hub::index;
+
+impl Shard {
+    /// Sends what the log has, and brings the replay to what is live where it can be.
+    pub(super) fn feed(&mut self, ticket: Ticket, steps: &[Delivery], done: oneshot::Sender<Fed>) {
+        let Some(replay) = self.replays.of(ticket) else {
+            let _ = done.send(Fed::Gone);
+            return;
+        };
+        let peer = &mut self.peers[replay.peer as usize];
+        let outbox = peer.outbox.clone();
+        let mut writer = Writer { catalog: &self.catalog, deflater: &mut self.deflater, metrics: &self.metrics };
+        let sent = writer.replayed(peer.form, &mut peer.cursor, steps.iter().filter(|step| replay.takes(step)));
+        outbox.send(&sent.iter().collect::<Vec<_>>());
+        let channel = &self.channels[replay.channel.0 as usize];
+        let Some(live) = &channel.position else { return };
+        if replay.position.same_epoch(live) && replay.position.offset > live.offset {
+            // The log was read before what is live came here: it will.
+            replay.ahead = Some(done);
+            return;
+        }
+        if replay.position != *live {
+            let position = replay.position.clone();
+            let Some(rest) = channel.recent.after(&position) else {
+                let _ = done.send(if outbox.is_closing() { Fed::Gone } else { Fed::On });
+                return;
+            };
+            let rest = rest.map(|step| &**step).filter(|step| replay.takes(step));
+            let sent = writer.replayed(peer.form, &mut peer.cursor, rest);
+            outbox.send(&sent.iter().collect::<Vec<_>>());
+        }
+        self.go_live(ticket.slot);
+        let _ = done.send(Fed::Live);
+    }
+
+    /// What is live has made a step: replays that are waiting for it join it.
+    pub(super) fn pass_replays(&mut self, delivery: &Arc<Delivery>) {
+        let channel = &mut self.channels[delivery.channel.0 as usize];
+        channel.recent.push(delivery);
+        let mut reached = Vec::new();
+        for slot in channel.replays.iter().copied() {
+            let Some(replay) = self.replays.get_mut(slot) else { continue };
+            if !replay.position.same_epoch(&delivery.position) {
+                // The log was lost: it will say what is missing.
+                if let Some(done) = replay.ahead.take() {
+                    let _ = done.send(Fed::On);
+                }
+            } else if delivery.position.offset >= replay.position.offset
+                && let Some(done) = replay.ahead.take()
+            {
+                reached.push((slot, done));
+            }
+        }
+        for (slot, done) in reached {
+            self.go_live(slot);
+            let _ = done.send(Fed::Live);
+        }
+    }
+
+    /// The replay stands where the channel stands.
+    fn go_live(&mut self, slot: u32) {
+        let Some(replay) = self.replays.remove(slot) else { return };
+        let channel = &mut self.channels[replay.channel.0 as usize];
+        channel.forget(slot);
+        for Member { sub, filter } in replay.subs {
+            let place = channel.index.insert(&filter, index::Member { peer: replay.peer, sub });
+            if let Some(sub) = &mut self.peers[replay.peer as usize].subs[sub as usize] {
+                sub.standing = Standing::Live(place);
+            }
+        }
+    }
+}
+
+impl Channel {
+    /// A replay has ended.
+    pub(super) fn forget(&mut self, replay: u32) {
+        self.replays.retain(|other| *other != replay);
+        if self.replays.is_empty() {
+            self.recent.clear();
+        }
+    }
+}

@@ -1,0 +1,181 @@
+//! What connections ask of a shard: to subscribe and to unsubscribe.
+//!
+//! A connection has one position in a channel, whatever it has subscribed to there: a subscription that joins others stands
+//! where they stand.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use bytes::Bytes;
+
+use super::Shard;
+use super::peer::{Peer, Standing, Sub};
+use super::replays;
+use crate::event::{ChannelId, Filter, Position};
+use crate::hub::feed::{Begun, Ticket};
+use crate::hub::form::Form;
+use crate::hub::index::Member;
+use crate::hub::{Begin, Outbox, Wanted};
+use crate::protocol::{ErrorCode, ServerFrame};
+
+/// Why a subscription is refused.
+type Refusal = (ErrorCode, String);
+
+impl Shard {
+    /// Answers with a `subscribed` (and where the log no longer reaches back, a `gap`) or an `error` frame, and with the
+    /// replay that begins.
+    pub(super) fn subscribe(&mut self, outbox: &Outbox, wanted: Wanted) -> (Vec<Bytes>, Option<Begun>) {
+        let Wanted { sub, channel, filter, begin } = wanted;
+        let (recovered, lost) = match &begin {
+            Begin::Live { recovered } => (recovered.then_some(true), None),
+            Begin::After { lost, .. } => (Some(lost.is_none()), lost.clone()),
+        };
+        let (position, ticket) = match self.try_subscribe(outbox, &sub, channel, filter, begin) {
+            Ok(stands) => stands,
+            Err((code, message)) => return (self.refused(outbox, code, message, sub), None),
+        };
+        let name = self.catalog.get(channel).name.as_ref();
+        let subscribed =
+            ServerFrame::Subscribed { sub: sub.into(), channel: name.into(), position: position.clone(), recovered };
+        let mut answer: Vec<Bytes> = outbox.form.said(&subscribed).into_iter().collect();
+        if let Some(from) = lost {
+            self.metrics.gaps.inc();
+            let gap = ServerFrame::Gap { channel: name.into(), from, position: position.clone() };
+            answer.extend(outbox.form.said(&gap));
+        }
+        let peer = self.peers.get_mut(outbox.seat());
+        if let Some(cursor) = peer.and_then(|peer| peer.cursor.as_mut()) {
+            cursor.0.insert(name.to_owned(), position.clone());
+        }
+        (answer, ticket.map(|ticket| Begun { ticket, channel, position }))
+    }
+
+    /// Where the subscription stands, and the replay that it begins.
+    fn try_subscribe(
+        &mut self,
+        outbox: &Outbox,
+        name: &str,
+        id: ChannelId,
+        filter: Arc<Filter>,
+        begin: Begin,
+    ) -> Result<(Position, Option<Ticket>), Refusal> {
+        let number = outbox.seat();
+        let channel = &mut self.channels[id.0 as usize];
+        let peer = self
+            .peers
+            .get_mut(number)
+            .ok_or_else(|| (ErrorCode::UnknownSubscription, "this connection has ended".to_owned()))?;
+        room_for(peer, name, self.max_subscriptions)?;
+        let Some(live) = channel.position.clone() else {
+            let message = "the broker has not been reached yet: try again".to_owned();
+            return Err((ErrorCode::BrokerUnavailable, message));
+        };
+        let others = peer.standing(id);
+        let stands = match others {
+            Some(Standing::Replayed(replay)) => self.replays.get(replay).map_or(live, |replay| replay.position.clone()),
+            Some(Standing::Live(_)) | None => live,
+        };
+        let from_log = match begin {
+            Begin::Live { .. } => None,
+            Begin::After { position, lost } => {
+                let reached = position.same_epoch(&stands) && position.offset >= stands.offset;
+                (!reached || (others.is_none() && position != stands) || lost.is_some()).then_some(position)
+            }
+        };
+        if let (Some(position), Some(_)) = (&from_log, others)
+            && *position != stands
+        {
+            let message = format!("this connection's stream of the channel stands at {stands}, and cannot go back");
+            return Err((ErrorCode::InvalidPosition, message));
+        }
+        let slot = peer.vacant();
+        let (peer_number, sub) = (number as u32, slot as u32);
+        let mut ticket = None;
+        let (position, standing) = match (others, from_log) {
+            (Some(Standing::Replayed(replay)), _) => {
+                if let Some(replay) = self.replays.get_mut(replay) {
+                    replay.subs.push(replays::Member { sub, filter });
+                }
+                (stands, Standing::Replayed(replay))
+            }
+            (None, Some(position)) => {
+                let begun = self.replays.insert(peer_number, id, position.clone(), replays::Member { sub, filter });
+                channel.replays.push(begun.slot);
+                ticket = Some(begun);
+                (position, Standing::Replayed(begun.slot))
+            }
+            (Some(Standing::Live(_)) | None, _) => {
+                (stands, Standing::Live(channel.index.insert(&filter, Member { peer: peer_number, sub })))
+            }
+        };
+        if others.is_none() {
+            self.subscribers[id.0 as usize].fetch_add(1, Ordering::Relaxed);
+        }
+        peer.subs[slot] = Some(Sub { name: name.into(), channel: id, standing });
+        self.metrics.subscriptions.inc();
+        Ok((position, ticket))
+    }
+
+    /// Answers with an `unsubscribed` or an `error` frame.
+    pub(super) fn unsubscribe(&mut self, outbox: &Outbox, name: &str) -> Vec<Bytes> {
+        let number = outbox.seat();
+        match self.peers.get(number).and_then(|peer| peer.named(name)) {
+            Some(slot) => {
+                self.remove(number, slot);
+                outbox.form.said(&ServerFrame::Unsubscribed { sub: name.into() }).into_iter().collect()
+            }
+            None => {
+                let message = "this connection has no subscription of that name".to_owned();
+                self.refused(outbox, ErrorCode::UnknownSubscription, message, name.into())
+            }
+        }
+    }
+
+    /// Ends a connection's subscription.
+    pub(super) fn remove(&mut self, number: usize, slot: usize) {
+        let peer = &mut self.peers[number];
+        let Some(sub) = peer.subs[slot].take() else { return };
+        if peer.standing(sub.channel).is_none() {
+            self.subscribers[sub.channel.0 as usize].fetch_sub(1, Ordering::Relaxed);
+        }
+        self.metrics.subscriptions.dec();
+        let channel = &mut self.channels[sub.channel.0 as usize];
+        match sub.standing {
+            Standing::Live(place) => {
+                if let Some(moved) = channel.index.remove(place)
+                    && let Some(other) = &mut self.peers[moved.peer as usize].subs[moved.sub as usize]
+                {
+                    other.standing = sub.standing;
+                }
+            }
+            Standing::Replayed(replay) => {
+                let Some(replayed) = self.replays.get_mut(replay) else { return };
+                replayed.subs.retain(|member| member.sub != slot as u32);
+                if replayed.subs.is_empty() {
+                    channel.forget(replay);
+                    // Whoever feeds it is told that it has gone.
+                    self.replays.remove(replay);
+                }
+            }
+        }
+    }
+
+    fn refused(&self, outbox: &Outbox, code: ErrorCode, message: String, sub: String) -> Vec<Bytes> {
+        self.metrics.refused(code.as_str());
+        let error = ServerFrame::Error { code, message: message.into(), sub: Some(sub.into()) };
+        outbox.form.said(&error).into_iter().collect()
+    }
+}
+
+/// Whether the connection may have one more subscription, of this name.
+fn room_for(peer: &Peer, name: &str, max: usize) -> Result<(), Refusal> {
+    if peer.named(name).is_some() {
+        let message = "this connection has a subscription of that name".to_owned();
+        return Err((ErrorCode::DuplicateSubscription, message));
+    }
+    // An event stream says at once all that it wants.
+    if peer.subs().count() >= max && matches!(peer.form, Form::WebSocket { .. }) {
+        return Err((ErrorCode::TooManySubscriptions, format!("a connection has at most {max} subscriptions")));
+    }
+    Ok(())
+}

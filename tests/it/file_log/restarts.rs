@@ -1,0 +1,179 @@
+//! The log after a restart: everything is where it was, unless it was taken away.
+
+use std::fs;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tidings::broker::{self, Signal};
+use tidings::event::{Epoch, Event, Position};
+
+use super::{copy_log, log_in};
+use crate::support::broker::{Next, Node, offsets};
+use crate::support::daemon::{Daemon, run, tidings};
+use crate::support::until;
+
+const STOCK: &str = "inventory-change";
+const ORDERS: &str = "order-status";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn positions_events_and_ids_are_there_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let node = Node::ready(&log_in(folder.path())).await;
+    let mut before = Vec::new();
+    for i in 0..100 {
+        before.push(node.add([STOCK, ORDERS][i % 2], &i.to_string()).await);
+    }
+    let start = Position::new(before[0].epoch.clone(), 0);
+    let pages = [node.read(STOCK, Some(&start), 100).await, node.read(ORDERS, Some(&start), 100).await];
+    node.broker.close().await;
+
+    for _ in 0..2 {
+        let node = Node::ready(&log_in(folder.path())).await;
+        assert_eq!(node.read(STOCK, Some(&start), 100).await, pages[0]);
+        assert_eq!(node.read(ORDERS, Some(&start), 100).await, pages[1]);
+        for (i, position) in before.iter().enumerate() {
+            let again = node.append([STOCK, ORDERS][i % 2], &i.to_string()).await;
+            assert_eq!((again.position, again.duplicate), (position.clone(), true));
+        }
+        node.broker.close().await;
+    }
+    let node = Node::ready(&log_in(folder.path())).await;
+    assert_eq!(node.add(STOCK, "next").await, before[98].next());
+    assert_eq!(node.add(ORDERS, "next").await, before[99].next());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_not_closed_is_there_too() {
+    let (folder, copy) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let node = Node::ready(&log_in(folder.path())).await;
+    let batch: Vec<_> = (0..1000).map(|i| node.event(STOCK, &i.to_string())).collect();
+    let appended = node.broker.append(&batch).await.unwrap();
+    copy_log(folder.path(), copy.path());
+
+    let again = Node::ready(&log_in(copy.path())).await;
+    let found = again.broker.append(&batch).await.unwrap();
+    assert!(found.iter().zip(&appended).all(|(found, first)| found.duplicate && found.position == first.position));
+    assert_eq!(again.add(STOCK, "next").await, appended[999].position.next());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_limits_hold_over_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut config = log_in(folder.path());
+    let node = Node::ready(&config).await;
+    let batch: Vec<_> = (1..=500).map(|i| node.event(STOCK, &i.to_string())).collect();
+    let last = node.broker.append(&batch).await.unwrap().pop().unwrap().position;
+    let start = Position::new(last.epoch.clone(), 0);
+    node.broker.close().await;
+
+    config.log_max_events = 3;
+    let node = Node::ready(&config).await;
+    let page = node.read(STOCK, Some(&start), 100).await;
+    assert_eq!((page.head, page.oldest, offsets(&page)), (500, 498, vec![498, 499, 500]));
+    // Its id is remembered for longer than the event.
+    assert_eq!(node.append(STOCK, "1").await.position.offset, 1);
+    node.broker.close().await;
+
+    config.log_max_age = Duration::from_millis(1);
+    let node = Node::ready(&config).await;
+    let page = node.read(STOCK, Some(&start), 100).await;
+    assert_eq!((page.epoch, page.head, page.oldest), (last.epoch.clone(), 500, 501));
+    node.broker.close().await;
+
+    // The way back does not bring back what was given up meanwhile, nor does it forget how far the channel had come.
+    let node = Node::ready(&log_in(folder.path())).await;
+    let page = node.read(STOCK, Some(&start), 1000).await;
+    assert_eq!(offsets(&page), (page.oldest..=500).collect::<Vec<_>>());
+    assert_eq!(node.add(STOCK, "next").await, last.next());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_disk_gets_back_what_is_not_needed_any_more() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut config = log_in(folder.path());
+    let node = Node::ready(&config).await;
+    let json: Arc<str> = format!("\"{}\"", "x".repeat(20_000)).into();
+    for batch in 0..10 {
+        let events = (0..100).map(|i| Event { json: json.clone(), ..node.event(STOCK, &format!("{batch} {i}")) });
+        node.broker.append(&events.collect::<Vec<_>>()).await.unwrap();
+    }
+    node.broker.close().await;
+    let size = || fs::metadata(folder.path().join("log/log.sqlite")).unwrap().len();
+    assert!(size() > 20_000_000);
+
+    config.log_max_events = 10;
+    let node = Node::ready(&config).await;
+    until("most of it is given back", async || (size() < 10_000_000).then_some(())).await;
+    let page = node.read(STOCK, Some(&Position::new(Epoch::random(), 0)), 100).await;
+    assert_eq!(offsets(&page), (991..=1000).collect::<Vec<_>>());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_that_was_emptied_begins_a_new_epoch() {
+    let folder = tempfile::tempdir().unwrap();
+    let node = Node::ready(&log_in(folder.path())).await;
+    let before = node.add(STOCK, "same").await;
+    node.broker.close().await;
+    fs::remove_dir_all(folder.path().join("log")).unwrap();
+
+    let node = Node::ready(&log_in(folder.path())).await;
+    let page = node.read(STOCK, Some(&before), 10).await;
+    assert_eq!((page.head, page.oldest), (0, 1));
+    let after = node.add(STOCK, "same").await;
+    assert!(after.offset == 1 && !after.same_epoch(&before));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_that_is_removed_under_a_daemon_begins_anew() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut node = Node::ready(&log_in(folder.path())).await;
+    let before = node.add(STOCK, "same").await;
+    fs::remove_dir_all(folder.path().join("log")).unwrap();
+    while node.signal().await != Signal::Missed {}
+    let after = node.add(STOCK, "same").await;
+    assert!(after.offset == 1 && !after.same_epoch(&before));
+    assert!(folder.path().join("log/log.sqlite").exists());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_position_that_is_missing_begins_a_new_epoch() {
+    let (folder, older) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let node = Node::ready(&log_in(folder.path())).await;
+    for id in ["a", "b", "c"] {
+        node.add(STOCK, id).await;
+    }
+    node.add(ORDERS, "a").await;
+    copy_log(folder.path(), older.path());
+    let known = node.add(STOCK, "d").await;
+
+    // Somebody has put an older copy in the place of the log.
+    let mut node = Node::ready(&log_in(older.path())).await;
+    let page = node.read(STOCK, Some(&known), 10).await;
+    assert!(page.epoch != known.epoch);
+    assert_eq!((page.head, page.oldest, offsets(&page)), (3, 4, vec![]));
+    while node.signal().await != Signal::Missed {}
+    // An id of the epoch that is lost is new.
+    assert_eq!(node.add(STOCK, "a").await, Position::new(page.epoch.clone(), 4));
+    assert!(node.append(STOCK, "a").await.duplicate);
+    // Nobody else is concerned.
+    assert_eq!(node.append(ORDERS, "a").await.position, Position::new(known.epoch, 1));
+    node.broker.close().await;
+    let again = Node::ready(&log_in(older.path())).await.read(STOCK, None, 0).await;
+    assert_eq!((again.epoch, again.head, again.oldest), (page.epoch, 4, 4));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_log_is_one_daemons() {
+    let daemon = Daemon::with(
+        &["--listen", "127.0.0.1:0", "--broker", "file:./a/b/log"],
+        tempfile::tempdir().expect("a temporary directory"),
+    );
+    let folder = daemon.folder.path();
+    let other = run(tidings(folder, &["serve", "--listen", "127.0.0.1:0", "--broker", "file:a/b/log"]), "");
+    assert_eq!(other.code, Some(1), "{other:?}");
+    assert!(other.err.contains("a/b/log is in use by another daemon, process "), "{}", other.err);
+    let mut config = log_in(folder);
+    config.broker = tidings::config::BrokerUrl::File(folder.join("a/b/log"));
+    let refused = broker::open(&config, &Arc::new(tidings::event::Catalog::builtin())).map(drop);
+    assert!(refused.is_err_and(|reason| reason.contains("is in use by another daemon")));
+}
