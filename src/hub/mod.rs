@@ -5,6 +5,7 @@
 //! concerns a shard's connections goes through its one inbox, in order: events, subscriptions, ends. That order is what
 //! makes `subscribed` name the exact position after which a stream begins.
 
+mod backlog;
 mod delivery;
 mod feed;
 mod form;

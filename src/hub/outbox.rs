@@ -4,7 +4,6 @@
 //! nothing waits before them and keeps what the socket does not take. Only then is there a task: it waits for the socket
 //! and writes the rest. So a fast peer costs one `send` and no memory, a stuck one its bounded outbox and nothing else.
 
-use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 use std::net::Shutdown;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -15,6 +14,7 @@ use bytes::Bytes;
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 
+use super::backlog::{Backlog, MAX_SLICES, Rest};
 use super::form::Form;
 use super::frame;
 use super::outgoing::Outgoing;
@@ -22,12 +22,6 @@ use crate::protocol::CloseCode;
 
 /// How long a peer may take to answer a Close, or to read the last frames before it.
 pub const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// What a queued frame costs beside its bytes: its handle in the queue.
-const FRAME_COST: usize = size_of::<Bytes>();
-
-/// The most frames in one vectored write.
-const MAX_SLICES: usize = 64;
 
 /// The sending side of one connection.
 #[derive(Debug)]
@@ -43,6 +37,7 @@ pub struct Outbox {
     state: Mutex<State>,
 }
 
+/// As small as it can be, for what an idle connection costs and for the cache: what waits has a place of its own.
 #[derive(Debug, Default)]
 struct State {
     phase: Phase,
@@ -50,16 +45,7 @@ struct State {
     blocked: bool,
     /// It is one of `Outgoing::blocked`.
     counted: bool,
-    queue: VecDeque<Bytes>,
-    /// How much of the queue's first frame is written.
-    written: usize,
-    /// The cost of the queue.
-    bytes: usize,
-    /// The answer to the last Ping, where it could not be written at once. Only the last one is answered (RFC 6455,
-    /// section 5.5.3): a flood of Pings that are never read costs nothing.
-    pong: Option<Bytes>,
-    /// Who waits until nothing waits here.
-    drained: Option<oneshot::Sender<()>>,
+    backlog: Option<Box<Backlog>>,
 }
 
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -117,12 +103,9 @@ impl Outbox {
             return;
         }
         let rest = self.write(&mut state, frames);
-        for frame in rest.frames.iter().rev() {
-            state.bytes += frame.len() + FRAME_COST;
-            state.queue.push_front((*frame).clone());
+        if !rest.frames.is_empty() {
+            self.change(&mut state, |backlog| backlog.add_first(rest));
         }
-        state.written = rest.written;
-        self.account(0, rest.frames.iter().map(|frame| frame.len() + FRAME_COST).sum());
         if self.flush(&mut state) == Flushed::Blocked {
             self.wait_for_socket(&mut state);
         }
@@ -149,7 +132,7 @@ impl Outbox {
             return;
         }
         if state.blocked {
-            state.pong = Some(pong);
+            state.backlog.get_or_insert_default().pong = Some(pong);
             return;
         }
         let frames = [&pong];
@@ -181,7 +164,7 @@ impl Outbox {
                 return true;
             }
             let (sender, drained) = oneshot::channel();
-            state.drained = Some(sender);
+            state.backlog.get_or_insert_default().drained = Some(sender);
             drained
         };
         drained.await.is_ok()
@@ -234,74 +217,49 @@ impl Outbox {
     }
 
     /// Writes as much as the socket takes and returns the rest.
-    fn write<'a>(&self, state: &mut State, mut frames: &'a [&'a Bytes]) -> Rest<'a> {
-        let mut written = 0;
-        while let Some(first) = frames.first() {
-            let result = if let [only] = frames {
-                self.stream.try_write(&only[written..])
+    ///
+    /// Past tokio, which would look up first whether the socket was writable when it was last heard of: with thousands of
+    /// connections, that is one more place in memory for each. Who has to wait for the socket finds out by `flush`.
+    fn write<'a>(&self, state: &mut State, frames: &'a [&'a Bytes]) -> Rest<'a> {
+        let socket = socket2::SockRef::from(&self.stream);
+        let mut rest = Rest { frames, written: 0 };
+        while let Some(first) = rest.frames.first() {
+            let result = if rest.frames.len() == 1 {
+                socket.send(&first[rest.written..])
             } else {
                 let mut slices = [IoSlice::new(&[]); MAX_SLICES];
-                slices[0] = IoSlice::new(&first[written..]);
-                let count = frames.len().min(MAX_SLICES);
-                for (slice, frame) in slices[1..count].iter_mut().zip(&frames[1..]) {
+                for (slice, frame) in slices.iter_mut().zip(rest.frames) {
                     *slice = IoSlice::new(frame);
                 }
-                self.stream.try_write_vectored(&slices[..count])
+                slices[0] = IoSlice::new(&first[rest.written..]);
+                socket.send_vectored(&slices[..rest.frames.len().min(MAX_SLICES)])
             };
             match result {
-                Ok(mut sent) => {
-                    while let Some(first) = frames.first() {
-                        let left = first.len() - written;
-                        if sent < left {
-                            written += sent;
-                            break;
-                        }
-                        sent -= left;
-                        written = 0;
-                        frames = &frames[1..];
-                    }
-                }
+                Ok(sent) => rest.advance(sent),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(_) => {
                     self.gone(state);
                     break;
                 }
             }
         }
-        Rest { frames, written }
+        rest
     }
 
     fn queue(self: &Arc<Self>, state: &mut State, rest: Rest<'_>) {
-        if state.queue.is_empty() {
-            state.written = rest.written;
-        }
-        let before = state.bytes;
-        for frame in rest.frames {
-            let cost = frame.len() + FRAME_COST;
-            // One frame always fits: an event that is larger than the outbox can be delivered all the same.
-            if state.bytes + cost > self.shared.limit && !state.queue.is_empty() {
-                self.account(before, state.bytes);
-                self.shared.metrics.slow_consumers.inc();
-                self.drop_queue(state);
-                self.close_with(
-                    state,
-                    self.form.close(CloseCode::SlowConsumer, "too slow: resume from the last position"),
-                );
-                return;
+        let limit = self.shared.limit;
+        let fits = self.change(state, |backlog| {
+            let fits = backlog.add(rest, limit);
+            if !fits {
+                backlog.drop_whole();
             }
-            state.bytes += cost;
-            state.queue.push_back((*frame).clone());
+            fits
+        });
+        if !fits {
+            self.shared.metrics.slow_consumers.inc();
+            self.close_with(state, self.form.close(CloseCode::SlowConsumer, "too slow: resume from the last position"));
         }
-        self.account(before, state.bytes);
-    }
-
-    /// Drops what waits, but for a frame that is already half written: the stream of frames stays whole.
-    fn drop_queue(&self, state: &mut State) {
-        let before = state.bytes;
-        state.queue.truncate(usize::from(state.written > 0));
-        state.queue.shrink_to_fit();
-        state.bytes = state.queue.front().map_or(0, |half| half.len() + FRAME_COST);
-        self.account(before, state.bytes);
     }
 
     fn close_with(self: &Arc<Self>, state: &mut State, close: Bytes) {
@@ -309,12 +267,11 @@ impl Outbox {
             return;
         }
         state.phase = Phase::Closing;
-        state.drained = None;
         self.uncount(state);
-        let before = state.bytes;
-        state.bytes += close.len() + FRAME_COST;
-        state.queue.push_back(close);
-        self.account(before, state.bytes);
+        self.change(state, |backlog| {
+            backlog.drained = None;
+            backlog.push(close);
+        });
         if !state.blocked {
             match self.flush(state) {
                 Flushed::Blocked => self.wait_for_socket(state),
@@ -334,55 +291,25 @@ impl Outbox {
         });
     }
 
-    /// Writes the queue as far as the socket takes it.
+    /// Writes the backlog as far as the socket takes it.
     fn flush(&self, state: &mut State) -> Flushed {
-        loop {
-            if state.written == 0
-                && let Some(pong) = state.pong.take()
-                && state.phase == Phase::Open
-            {
-                state.bytes += pong.len() + FRAME_COST;
-                self.account(0, pong.len() + FRAME_COST);
-                state.queue.push_front(pong);
-            }
-            if state.queue.is_empty() {
-                // A burst's memory is given back.
-                state.queue = VecDeque::new();
-                if let Some(drained) = state.drained.take() {
-                    // Who waited may have gone.
-                    let _ = drained.send(());
-                }
-                return Flushed::All;
-            }
+        if state.phase == Phase::Open && state.backlog.is_some() {
+            self.change(state, Backlog::queue_pong);
+        }
+        while let Some(backlog) = state.backlog.as_deref_mut().filter(|backlog| !backlog.is_empty()) {
             let mut slices = [IoSlice::new(&[]); MAX_SLICES];
-            let count = state.queue.len().min(MAX_SLICES);
-            for (slice, frame) in slices.iter_mut().zip(&state.queue) {
-                *slice = IoSlice::new(frame);
-            }
-            slices[0] = IoSlice::new(&state.queue[0][state.written..]);
+            let count = backlog.slices(&mut slices);
             match self.stream.try_write_vectored(&slices[..count]) {
-                Ok(sent) => self.advance(state, sent),
+                Ok(sent) => self.change(state, |backlog| backlog.advance(sent)),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Flushed::Blocked,
                 Err(_) => self.gone(state),
             }
         }
-    }
-
-    /// Takes what was sent off the queue.
-    fn advance(&self, state: &mut State, mut sent: usize) {
-        let before = state.bytes;
-        while let Some(first) = state.queue.front() {
-            let left = first.len() - state.written;
-            if sent < left {
-                state.written += sent;
-                break;
-            }
-            sent -= left;
-            state.written = 0;
-            state.bytes -= first.len() + FRAME_COST;
-            state.queue.pop_front();
+        // A burst's memory is given back; who waited for the end may have gone.
+        if let Some(drained) = state.backlog.take().and_then(|backlog| backlog.drained) {
+            let _ = drained.send(());
         }
-        self.account(before, state.bytes);
+        Flushed::All
     }
 
     fn wait_for_socket(self: &Arc<Self>, state: &mut State) {
@@ -424,13 +351,19 @@ impl Outbox {
         // It fails where the peer was first, which is as good.
         let _ = socket2::SockRef::from(&self.stream).shutdown(Shutdown::Both);
         self.uncount(state);
-        self.account(state.bytes, 0);
+        if state.backlog.is_some() {
+            self.change(state, Backlog::clear);
+        }
         *state = State { phase: Phase::Gone, blocked: state.blocked, ..State::default() };
     }
 
-    /// The queue's cost went from `before` to `after`.
-    fn account(&self, before: usize, after: usize) {
-        self.shared.metrics.outbox_bytes.inc_by(after as i64 - before as i64);
+    /// Changes what waits, and accounts for it.
+    fn change<T>(&self, state: &mut State, change: impl FnOnce(&mut Backlog) -> T) -> T {
+        let backlog = state.backlog.get_or_insert_default();
+        let before = backlog.cost();
+        let changed = change(backlog);
+        self.shared.metrics.outbox_bytes.inc_by(backlog.cost() as i64 - before as i64);
+        changed
     }
 }
 
@@ -441,17 +374,21 @@ impl Drop for Outbox {
     }
 }
 
-/// Frames that the socket did not take; of the first, `written` bytes it did.
-#[derive(Clone, Copy)]
-struct Rest<'a> {
-    frames: &'a [&'a Bytes],
-    written: usize,
-}
-
 #[derive(Debug, PartialEq, Eq)]
 enum Flushed {
     /// Nothing waits.
     All,
     /// The socket takes no more now.
     Blocked,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Ten thousand idle connections are ten thousand of these, and each delivery touches one.
+    #[test]
+    fn an_outbox_is_small() {
+        assert!(size_of::<Outbox>() <= 96, "{} bytes", size_of::<Outbox>());
+    }
 }
