@@ -4,13 +4,14 @@ use std::time::Duration;
 
 use serde_json::json;
 use tidings::config::BrokerConfig;
-use tidings::event::Position;
+use tidings::event::{Moment, Position};
 use tidings::protocol;
 
 use crate::support::broker::{Next, Node, config, offsets, url};
 use crate::support::cluster::Cluster;
 use crate::support::each_broker::TestBroker;
 use crate::support::events::{order, sale, with};
+use crate::support::redis::documented_user;
 use crate::support::{node, until};
 
 /// At the masters 0, 1 and 2.
@@ -122,6 +123,48 @@ async fn a_batch_of_which_one_master_is_gone_can_be_sent_again() {
     assert_eq!([found[0], found[2]], [(1, true), (2, true)]);
     assert_eq!(appended[0].position.epoch, page.epoch);
     assert!(node.append(ORDERS, "b").await.duplicate && node.append(DATA, "d").await.duplicate);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ids_are_forgotten() {
+    let cluster = Cluster::masters();
+    let mut config = broker(&cluster);
+    config.dedup_window = Duration::from_millis(200);
+    let node = Node::ready(&config).await;
+    let batch = |name: &str, count| (0..count).map(|i| node.event(ORDERS, &format!("{name}{i}"))).collect::<Vec<_>>();
+    let remembered = || cluster.nodes[0].cli(&["hlen", "tidings:default:{order-status}:ids"]).parse::<u64>().unwrap();
+    let mut taken = 0;
+    until("most of what was taken to be forgotten", async || {
+        node.broker.append(&batch(&format!("{taken}:"), 64)).await.unwrap();
+        taken += 64;
+        (taken > 1000 && remembered() * 3 < taken).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_documented_rights_are_enough() {
+    let cluster = Cluster::masters();
+    for node in &cluster.nodes {
+        documented_user(node, "+cluster|slots");
+    }
+    let url = url(&cluster.text().replace("://", "://tidings:s3cret@"));
+    let mut node = Node::ready(&config(url)).await;
+    for channel in [ORDERS, STOCK, DATA] {
+        let batch: Vec<_> = (0..300).map(|i| node.event(channel, &i.to_string())).collect();
+        let appended = node.broker.append(&batch).await.unwrap();
+        assert!(node.append(channel, "1").await.duplicate);
+        assert_eq!(node.read(channel, Some(&appended[0].position), 10).await.entries.len(), 10);
+        node.broker.taken(node.channel(channel), Moment::At(0)).await.unwrap();
+        node.hears(channel).await;
+    }
+    for node in &cluster.nodes {
+        let log = node.cli(&["acl", "log"]);
+        let lines: Vec<_> = log.lines().collect();
+        let denied = lines.windows(2).filter(|pair| pair[0] == "object").map(|pair| pair[1]);
+        // fred asks these of every server, and does without.
+        assert_eq!(denied.filter(|command| !["info", "client|id"].contains(command)).collect::<Vec<_>>(), [""; 0]);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -30,6 +30,8 @@ use crate::protocol::event_frame_position;
 /// Messages that fred keeps for us while this task gets no time to run; it takes them as they come. fred makes eight rings
 /// of this length for each client and fills them at once: 65,536 cost 55 MB and lost no message less.
 const MESSAGES: usize = 8192;
+/// The same at one of several masters.
+const MESSAGES_OF_EACH: usize = 2048;
 
 /// Between two canaries of the bus's own.
 const BEAT: Duration = Duration::from_secs(1);
@@ -41,6 +43,8 @@ const DEAF: Duration = Duration::from_secs(4);
 #[derive(Clone)]
 pub(super) struct Listener {
     by_name: Arc<HashMap<String, ChannelId>>,
+    /// The server is one of several masters of a cluster.
+    clustered: bool,
     commands: Arc<Commands>,
     canary: Arc<Canary>,
     bus: mpsc::Sender<Signal>,
@@ -53,26 +57,17 @@ pub(super) struct Share {
     pub channels: Vec<String>,
     /// The canary's key.
     pub canary: String,
-    /// The server is the master of a cluster.
-    pub clustered: bool,
-}
-
-impl Share {
-    /// A master's, without channels.
-    pub fn of_master(canary: String) -> Self {
-        Self { channels: Vec::new(), canary, clustered: true }
-    }
 }
 
 impl Listener {
     pub fn new(channels: &Channels, commands: Arc<Commands>, canary: Arc<Canary>, bus: mpsc::Sender<Signal>) -> Self {
         let by_name = channels.iter().map(|(id, channel)| (channel.name.clone(), id)).collect();
-        Self { by_name: Arc::new(by_name), commands, canary, bus }
+        Self { by_name: Arc::new(by_name), clustered: channels.clustered, commands, canary, bus }
     }
 
     /// Listens until nobody listens to the bus any more, or shares are given out no more.
     pub async fn listen(self, target: Target, mut shares: watch::Receiver<Share>) {
-        let mut link = Link::new(target, "bus", MESSAGES);
+        let mut link = Link::new(target, "bus", if self.clustered { MESSAGES_OF_EACH } else { MESSAGES });
         while !self.bus.is_closed() {
             let Ok(share) = shares.wait_for(|share| !share.channels.is_empty()).await.map(|share| share.clone()) else {
                 return;
@@ -100,7 +95,7 @@ impl Listener {
 
     /// Subscribes, and knows afterwards that Redis did it: fred returns before it has an answer.
     async fn subscribe(&self, client: &Client, share: &Share) -> Result<(), Error> {
-        if share.clustered {
+        if self.clustered {
             // Each channel has a slot of its own.
             try_join_all(share.channels.iter().chain(once(&share.canary)).map(|name| client.ssubscribe(name))).await?;
             return prove(client).await;
@@ -176,7 +171,7 @@ impl Listener {
         let mut last = 0;
         loop {
             tokio::time::sleep(BEAT).await;
-            if share.clustered
+            if self.clustered
                 && let Err(reason) = self.holds(client, share).await
             {
                 return reason;

@@ -72,7 +72,8 @@ impl Cluster {
             let Some(node) = self.next.pop_front() else {
                 // Nobody knows better than those who were not believed: the cluster may have been made anew.
                 self.view.epoch = 0;
-                self.unknown(&failure);
+                // Where the cluster is down, each call that asks a master would cost fred its connection.
+                self.routes.send_replace(Routes::Unknown(failure.as_str().into()));
                 self.next.extend(self.view.nodes.iter().chain(&self.seeds).cloned());
                 continue;
             };
@@ -124,18 +125,9 @@ impl Cluster {
         }
     }
 
-    fn unknown(&self, reason: &str) {
-        self.routes.send_if_modified(|routes| {
-            let unknown = matches!(routes, Routes::Unasked | Routes::Unknown(_));
-            if unknown {
-                *routes = Routes::Unknown(reason.into());
-            }
-            unknown
-        });
-    }
-
     fn follow_view(&mut self, view: View) {
-        let changed = view.masters != self.view.masters;
+        let known = matches!(&*self.routes.borrow(), Routes::Slots(_));
+        let changed = !known || view.masters != self.view.masters;
         self.view = view;
         if !changed {
             return;
@@ -160,7 +152,7 @@ impl Cluster {
             let slot = slot(&channel.name);
             if let Some((_, node)) = self.view.masters.iter().find(|(slots, _)| slots.contains(&slot)) {
                 let canary = || self.canary.key(&channel.name);
-                let share = shares.entry(node).or_insert_with(|| Share::of_master(canary()));
+                let share = shares.entry(node).or_insert_with(|| Share { channels: Vec::new(), canary: canary() });
                 share.channels.push(channel.name.clone());
             }
         }

@@ -90,7 +90,7 @@ pub(super) fn open(
             let (server, kept_up) = Server::new(target.clone());
             routes.send_replace(Routes::One(Arc::new(server)));
             let all = channels.iter().map(|(_, channel)| channel.name.clone()).collect();
-            let (_, share) = watch::channel(Share { channels: all, canary: canary.own_key(), clustered });
+            let (_, share) = watch::channel(Share { channels: all, canary: canary.own_key() });
             spawn(kept_up.boxed());
             spawn(listener.listen(target, share).boxed());
             followed.map(spawn);

@@ -8,7 +8,7 @@ use fred::util::redis_keyslot;
 use super::Unavailable;
 use super::server::Server;
 
-/// What is known at a time. Channels and canaries are found in [`Share`](super::share::Share)s instead.
+/// What is known at a time.
 #[derive(Clone)]
 pub(super) enum Routes {
     /// One server has all keys.
@@ -17,7 +17,7 @@ pub(super) enum Routes {
     Slots(Arc<[(RangeInclusive<u16>, Arc<Server>)]>),
     /// No node of the cluster has been asked yet.
     Unasked,
-    /// No node of the cluster has answered yet, and why.
+    /// No node of the cluster says anything of use, and why.
     Unknown(Arc<str>),
 }
 
