@@ -1,7 +1,8 @@
 //! Whether this node can publish and receive: proved by a round trip through the broker, again and again.
 //!
 //! A canary is written to the broker, comes back over the same bus as the events and is heard by the same relay. A socket
-//! that is open proves nothing, so nothing else makes the node ready.
+//! that is open proves nothing, so nothing else makes the node ready. Where none has come back for long, the node is cut
+//! off: its connections are sent away, since another node may be better off.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,6 +11,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::broker::Broker;
+use crate::hub::{Away, Hub};
 use crate::metrics::Metrics;
 
 /// Between two round trips.
@@ -17,16 +19,33 @@ const INTERVAL: Duration = Duration::from_secs(1);
 /// How long a round trip may take.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Ready, or why not.
-pub type Readiness = Result<(), String>;
+/// What the round trips say.
+#[derive(Debug, Clone)]
+pub struct Health {
+    /// Ready, or why not.
+    pub ready: Result<(), String>,
+    /// It has not been ready for so long that nobody is to stay here.
+    pub cut_off: bool,
+}
 
-/// Sends canaries for as long as somebody wants to know; `heard` is the number of the last one that came back.
+/// What is known before the first round trip.
+impl Default for Health {
+    fn default() -> Self {
+        Self { ready: Err("no round trip through the broker yet".to_owned()), cut_off: false }
+    }
+}
+
+/// Sends canaries for as long as somebody wants to know; `heard` is the number of the last one that came back. `patience`
+/// is how long the node may go without one until it is cut off; where nobody else could be better off, there is none.
 pub async fn watch_broker(
     broker: Arc<dyn Broker>,
+    hub: Arc<Hub>,
     mut heard: watch::Receiver<u64>,
-    ready: watch::Sender<Readiness>,
+    health: watch::Sender<Health>,
     metrics: Arc<Metrics>,
+    patience: Option<Duration>,
 ) {
+    let mut last = Instant::now();
     for number in 1.. {
         let sent = Instant::now();
         let round_trip = async {
@@ -38,19 +57,26 @@ pub async fn watch_broker(
         let now = tokio::time::timeout(PATIENCE, round_trip).await.unwrap_or_else(|_| silent());
         if now.is_ok() {
             metrics.canary_seconds.observe(sent.elapsed().as_secs_f64());
+            last = Instant::now();
         }
         metrics.ready.set(i64::from(now.is_ok()));
-        let changed = ready.send_if_modified(|before| {
-            let changed = number == 1 || before.is_ok() != now.is_ok();
-            before.clone_from(&now);
-            changed
-        });
-        match now {
-            Ok(()) if changed => tracing::info!("ready: the broker's round trip works"),
-            Err(reason) if changed => tracing::error!(reason, "not ready"),
-            _ => {}
+        let before = health.borrow().clone();
+        match &now {
+            _ if number > 1 && before.ready.is_ok() == now.is_ok() => {}
+            Ok(()) => tracing::info!("ready: the broker's round trip works"),
+            Err(reason) => tracing::error!(reason, "not ready"),
         }
-        if ready.is_closed() {
+        let cut_off = patience.is_some_and(|patience| last.elapsed() > patience);
+        if before.cut_off && !cut_off {
+            // First, so that nobody comes in who would be sent away.
+            hub.send_away(None).await;
+        }
+        health.send_replace(Health { ready: now, cut_off });
+        if cut_off && !before.cut_off {
+            tracing::error!("cut off from the broker: all connections are sent away");
+            hub.send_away(Some(Away::CutOff)).await;
+        }
+        if health.is_closed() {
             return;
         }
         tokio::time::sleep_until(sent + INTERVAL).await;

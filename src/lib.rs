@@ -6,6 +6,8 @@ pub mod protocol;
 pub mod schema;
 
 #[cfg(feature = "server")]
+mod admission;
+#[cfg(feature = "server")]
 pub mod broker;
 #[cfg(feature = "server")]
 #[doc(hidden)]
@@ -33,6 +35,8 @@ mod metrics;
 pub mod parts {
     pub use crate::hub::{Delivery, Index, Member, Place, Step};
 }
+#[cfg(feature = "server")]
+mod registry;
 #[cfg(feature = "server")]
 mod relay;
 #[cfg(feature = "server")]

@@ -18,6 +18,7 @@ use prometheus_client::registry::{Registry, Unit};
 pub struct Metrics {
     pub connections: Gauge,
     pub subscriptions: Gauge,
+    pub long_polls: Gauge,
     pub published: Family<TypeLabel, Counter>,
     pub duplicates: Counter,
     pub relayed: Family<TypeLabel, Counter>,
@@ -56,6 +57,7 @@ impl Default for Metrics {
         let mut metrics = Self {
             connections: Gauge::default(),
             subscriptions: Gauge::default(),
+            long_polls: Gauge::default(),
             published: Family::default(),
             duplicates: Counter::default(),
             relayed: Family::default(),
@@ -77,6 +79,7 @@ impl Default for Metrics {
         let r = &mut registry;
         r.register("connections", "Open WebSocket connections", metrics.connections.clone());
         r.register("subscriptions", "Subscriptions of all connections", metrics.subscriptions.clone());
+        r.register("long_polls", "Requests that wait for an event", metrics.long_polls.clone());
         r.register("events_published", "Events taken from publishers at this node, by type", metrics.published.clone());
         r.register(
             "events_duplicate",

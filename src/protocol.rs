@@ -183,6 +183,8 @@ pub enum CloseCode {
     TooBig = 1009,
     /// This node is about to stop.
     Draining = 1012,
+    /// This node is cut off from its broker; another may not be.
+    BrokerUnavailable = 1013,
     /// It did not read as fast as its events came.
     SlowConsumer = 4008,
     /// Nothing came from it for two heartbeat intervals.

@@ -7,6 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::admission::Admission;
 use crate::broker::{Broker, Page, Unavailable};
 use crate::event::{Catalog, ChannelId, Position, Since};
 use crate::hub::{Begin, Delivery, Fed, Feed};
@@ -45,12 +46,22 @@ pub async fn begin(broker: &dyn Broker, channel: ChannelId, since: &Since) -> Re
 }
 
 /// Feeds a subscription until it is live, or nobody wants it any more. Steps come to at most `chunk` bytes at a time.
-pub async fn run(broker: Arc<dyn Broker>, catalog: Arc<Catalog>, mut feed: Feed, chunk: usize) {
+pub async fn run(
+    broker: Arc<dyn Broker>,
+    catalog: Arc<Catalog>,
+    admission: Arc<Admission>,
+    mut feed: Feed,
+    chunk: usize,
+) {
     tokio::time::sleep(BREATH).await;
     let name = catalog.get(feed.channel).name.clone();
     let mut limit = PAGE;
     while feed.room().await {
-        let page = match broker.read(feed.channel, Some(&feed.position), limit).await {
+        let turn = admission.turn().await;
+        let page = broker.read(feed.channel, Some(&feed.position), limit).await;
+        // Not for as long as the peer takes it.
+        drop(turn);
+        let page = match page {
             Ok(page) => page,
             Err(error) => {
                 tracing::debug!(channel = %name, %error, "a replay cannot read the log; trying on");

@@ -25,15 +25,18 @@ use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::admission::Admission;
+use crate::broker::nodes::NodeState;
 use crate::broker::{self, Bus};
-use crate::config::Config;
+use crate::config::{Config, ServerConfig};
 use crate::connection::Connections;
-use crate::event::Catalog;
-use crate::health;
+use crate::event::{Catalog, Defaults};
+use crate::health::{self, Health};
 use crate::http::takeover::{Taken, Takeover};
 use crate::http::{self, App, AppState};
-use crate::hub::{Hub, HubConfig};
+use crate::hub::{Away, Hub, HubConfig};
 use crate::metrics::Metrics;
+use crate::registry;
 use crate::relay::{Progress, Relay};
 
 /// What the kernel holds of one socket's unread frames, in bytes (it doubles this). Its own default lets a stalled peer
@@ -59,7 +62,7 @@ pub struct Server {
     relay: Relay,
     bus: Bus,
     canary: watch::Receiver<u64>,
-    ready: watch::Sender<health::Readiness>,
+    health: watch::Sender<Health>,
     config: Config,
 }
 
@@ -93,11 +96,13 @@ pub async fn bind(config: Config, catalog: Arc<Catalog>) -> Result<Server, Serve
     };
     let hub = Arc::new(Hub::start(&hub_config, &catalog, &metrics).map_err(ServerError::Thread)?);
     let (canary_sender, canary) = watch::channel(0);
-    let (ready, ready_receiver) = watch::channel(Err("no round trip through the broker yet".to_owned()));
+    let (health, health_receiver) = watch::channel(Health::default());
     let progress = Arc::new(Progress::new(&catalog));
     let relay =
         Relay::new(broker.clone(), hub.clone(), catalog.clone(), metrics.clone(), canary_sender, progress.clone());
+    let admission = Admission::new(config.limits.max_arriving);
     let connections = Arc::new(Connections {
+        admission: admission.clone(),
         hub: hub.clone(),
         broker: broker.clone(),
         catalog: catalog.clone(),
@@ -108,6 +113,7 @@ pub async fn bind(config: Config, catalog: Arc<Catalog>) -> Result<Server, Serve
         replay_bytes: (config.websocket.outbox_bytes / 2).min(REPLAY_BYTES),
     });
     let app = App(Arc::new(AppState {
+        admission,
         catalog,
         broker,
         hub,
@@ -118,11 +124,11 @@ pub async fn bind(config: Config, catalog: Arc<Catalog>) -> Result<Server, Serve
         compression: config.websocket.compression,
         max_lag: (config.broker.log_max_events / 4).min(MAX_LAG),
         progress,
-        ready: ready_receiver,
-        draining: AtomicBool::new(false),
+        health: health_receiver,
+        draining: CancellationToken::new(),
     }));
     let router = http::router(app.clone());
-    Ok(Server { listener, app, router, relay, bus, canary, ready, config })
+    Ok(Server { listener, app, router, relay, bus, canary, health, config })
 }
 
 fn listen(address: SocketAddr) -> io::Result<TcpListener> {
@@ -152,11 +158,16 @@ impl Server {
     /// # Errors
     /// [`ServerError::ShardDied`]: the process should end and be started anew.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), ServerError> {
-        let Self { listener, app, router, relay, bus, canary, ready, config } = self;
-        let (broker, metrics) = (app.broker.clone(), app.metrics.clone());
-        let health = tokio::spawn(health::watch_broker(broker.clone(), canary, ready, metrics));
+        let Self { listener, app, router, relay, bus, canary, health, config } = self;
+        let (broker, metrics, stop) = (app.broker.clone(), app.metrics.clone(), app.draining.clone());
+        let patience = config.broker.broker.is_shared().then_some(config.server.cut_off_after);
+        let round_trips =
+            health::watch_broker(broker.clone(), app.hub.clone(), canary, health, metrics.clone(), patience);
+        let health = tokio::spawn(round_trips);
+        let node = state(&config.server, listener.local_addr().unwrap_or(config.server.listen));
+        let id = node.id.clone();
+        let registry = tokio::spawn(registry::keep(broker.clone(), node, metrics, stop.clone()));
         let mut relay = tokio::spawn(relay.run(bus));
-        let stop = CancellationToken::new();
         let requests = TaskTracker::new();
         let mut http = http1::Builder::new();
         http.timer(TokioTimer::new()).header_read_timeout(KEEP_ALIVE);
@@ -180,7 +191,6 @@ impl Server {
         let end = begun + config.server.drain;
         let deadline = begun + config.server.drain.saturating_sub(LAST_STEPS);
         tracing::info!("draining");
-        app.draining.store(true, Ordering::Relaxed);
         stop.cancel();
         requests.close();
         app.tasks.close();
@@ -188,15 +198,33 @@ impl Server {
         // that never ends must not take the time in which connections are told.
         let _ = timeout_at(begun + config.server.drain / 2, requests.wait()).await;
         health.abort();
+        // So that it sends nobody away for another reason.
+        let _ = health.await;
         let _ = timeout_at(deadline.min(Instant::now() + LAST_STEPS), catch_up(&app)).await;
-        app.hub.drain(config.server.drain).await;
+        app.hub.send_away(Some(Away::Draining(config.server.drain))).await;
         let _ = timeout_at(deadline, app.tasks.wait()).await;
+        registry.abort();
+        // So that no heartbeat comes after it.
+        let _ = registry.await;
+        let _ = timeout_at(end, broker.nodes().leave(&id)).await;
         let _ = timeout_at(end, broker.close()).await;
         if ended.is_ok() {
             let _ = timeout_at(end, relay).await;
         }
         tracing::info!("stopped");
         Ok(ended?)
+    }
+}
+
+/// What this node says of itself, as it starts.
+fn state(config: &ServerConfig, listens: SocketAddr) -> NodeState {
+    NodeState {
+        id: config.node_id.clone(),
+        address: config.advertise.clone().unwrap_or_else(|| listens.to_string()),
+        version: env!("CARGO_PKG_VERSION").into(),
+        started: Defaults::now(),
+        connections: 0,
+        draining: false,
     }
 }
 

@@ -10,12 +10,14 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use async_trait::async_trait;
 use tokio::sync::mpsc;
 
+use super::nodes::{Alone, Nodes};
 use super::{Appended, BUS_CAPACITY, Broker, Bus, Entry, Limits, PAGE_BYTES, Page, Signal, Unavailable};
 use crate::event::{Catalog, ChannelId, Epoch, Event, Moment, Position};
 
 struct Memory {
     limits: Limits,
     epoch: Epoch,
+    nodes: Alone,
     /// One lock for all channels: what happens under it are a few moves of memory.
     state: Mutex<State>,
 }
@@ -45,7 +47,7 @@ pub(super) fn open(catalog: &Catalog, limits: Limits) -> (Arc<dyn Broker>, Bus) 
     let (sender, bus) = mpsc::channel(BUS_CAPACITY);
     let logs = catalog.channels().map(|_| Log::default()).collect();
     let state = Mutex::new(State { logs, bus: Some(sender) });
-    (Arc::new(Memory { limits, epoch: Epoch::random(), state }), bus)
+    (Arc::new(Memory { limits, epoch: Epoch::random(), nodes: Alone::default(), state }), bus)
 }
 
 impl Memory {
@@ -136,6 +138,10 @@ impl Broker for Memory {
 
     async fn canary(&self, number: u64) -> Result<(), Unavailable> {
         self.sender()?.send(Signal::Canary(number)).await.map_err(|_| closed())
+    }
+
+    fn nodes(&self) -> &dyn Nodes {
+        &self.nodes
     }
 
     async fn close(&self) {

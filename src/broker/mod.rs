@@ -7,6 +7,7 @@
 
 mod file;
 mod memory;
+pub mod nodes;
 mod redis;
 
 use std::sync::Arc;
@@ -17,6 +18,7 @@ use tokio::sync::mpsc;
 
 use crate::config::{BrokerConfig, BrokerUrl};
 use crate::event::{Catalog, ChannelId, Epoch, Event, Moment, Position};
+use nodes::Nodes;
 
 /// A log for each channel, with positions, deduplication and retention.
 #[async_trait]
@@ -42,6 +44,9 @@ pub trait Broker: Send + Sync + 'static {
 
     /// Sends [`Signal::Canary`] with this number through the bus, by the way that events take.
     async fn canary(&self, number: u64) -> Result<(), Unavailable>;
+
+    /// Who is on this broker. A backend that one node has to itself keeps a [`nodes::Alone`] for that.
+    fn nodes(&self) -> &dyn Nodes;
 
     /// Ends the backend: what was answered is safe, the bus ends.
     async fn close(&self);

@@ -13,6 +13,7 @@ mod fields;
 mod flags;
 mod generate;
 mod history;
+mod nodes;
 mod output;
 mod printer;
 mod publish;
@@ -43,6 +44,7 @@ enum Command {
     Tail(tail::Tail),
     History(history::History),
     Channels(channels::Channels),
+    Nodes(nodes::Nodes),
     #[command(subcommand)]
     Schema(schema::Schema),
     #[command(subcommand)]
@@ -61,6 +63,7 @@ pub fn main() -> ExitCode {
         Command::Tail(tail) => on_one_core(tail.run()),
         Command::History(history) => on_one_core(history.run()),
         Command::Channels(channels) => on_one_core(channels.run()),
+        Command::Nodes(nodes) => on_one_core(nodes.run()),
         Command::Schema(schema) => schema.run(),
         Command::Codegen(codegen) => codegen.run(),
         Command::Bench(bench) => on_all_cores(bench.run()),

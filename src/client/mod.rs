@@ -32,6 +32,7 @@ mod streams;
 mod subscriber;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -49,12 +50,14 @@ pub use subscriber::{Delivery, Subscriber, Subscription, Update};
 use crate::event::Position;
 use backoff::Backoff;
 
-/// A daemon, by its address. Cheap to clone; clones share their connections.
+/// A daemon, by its address, or the nodes of one bus, of which any will do. Cheap to clone; clones share their connections.
 #[derive(Clone)]
 pub struct Client {
     http: reqwest::Client,
-    /// Ends with a slash.
-    base: Url,
+    /// Of each node.
+    bases: Arc<[Url]>,
+    /// Counts up: which of them is asked.
+    node: Arc<AtomicUsize>,
     token: Option<Arc<str>>,
     patience: Duration,
 }
@@ -84,6 +87,22 @@ pub struct Channel {
     pub retained: u64,
     /// Connections of this node that are subscribed.
     pub subscribers: u64,
+}
+
+/// A node of the daemon's broker.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Node {
+    pub id: String,
+    pub address: String,
+    pub version: String,
+    /// RFC 3339, as all times.
+    pub started: String,
+    pub last_heartbeat: String,
+    /// As of the last heartbeat.
+    pub connections: u64,
+    /// `up`, `draining` or `lost`.
+    pub state: String,
 }
 
 /// What [`Client::history`] is asked for.
@@ -154,17 +173,17 @@ impl Client {
     /// # Errors
     /// [`Error::Url`] where that is no URL of a daemon.
     pub fn new(url: &str) -> Result<Self, Error> {
-        let wrong = |cause: &str| Error::Url(format!("{url:?} is no daemon's URL: {cause}"));
-        let mut base = Url::parse(url).map_err(|_| wrong("expected something like http://127.0.0.1:7400"))?;
-        match base.scheme() {
-            "http" => {}
-            "https" => return Err(wrong("TLS is not supported by this version of the client; expected http://")),
-            _ => return Err(wrong("expected http://HOST:PORT")),
-        }
-        base.set_query(None);
-        base.set_fragment(None);
-        if !base.path().ends_with('/') {
-            base.set_path(&format!("{}/", base.path()));
+        Self::of_any([url])
+    }
+
+    /// A client of the nodes of one bus. The first is asked, and another where that does not answer or is about to stop.
+    ///
+    /// # Errors
+    /// [`Error::Url`] where one is no URL of a daemon, or there is none.
+    pub fn of_any<U: AsRef<str>>(urls: impl IntoIterator<Item = U>) -> Result<Self, Error> {
+        let bases: Arc<[Url]> = urls.into_iter().map(|url| base(url.as_ref())).collect::<Result<_, _>>()?;
+        if bases.is_empty() {
+            return Err(Error::Url("a client needs the URL of a daemon".into()));
         }
         let http = reqwest::Client::builder()
             .connect_timeout(CONNECT_TIMEOUT)
@@ -174,8 +193,8 @@ impl Client {
             .no_proxy()
             .user_agent(concat!("tidings/", env!("CARGO_PKG_VERSION")))
             .build()
-            .map_err(|error| wrong(&error.to_string()))?;
-        Ok(Self { http, base, token: None, patience: PATIENCE })
+            .map_err(|error| Error::Url(error.to_string()))?;
+        Ok(Self { http, bases, node: Arc::default(), token: None, patience: PATIENCE })
     }
 
     /// Sends this token with everything.
@@ -190,9 +209,9 @@ impl Client {
         self
     }
 
-    /// The daemon's address, without what may be secret in it.
+    /// The address of the daemon that is asked, without what may be secret in it.
     pub fn url(&self) -> String {
-        error::shown(&self.base)
+        error::shown(self.base(self.node()))
     }
 
     /// Publishes one event: a CloudEvent, or anything that serialises as one, such as a
@@ -234,8 +253,21 @@ impl Client {
         struct Channels {
             channels: Vec<Channel>,
         }
-        let answer: Channels = self.call(self.http.get(self.at("v1/channels"))).await?;
+        let answer: Channels = self.get(&["v1", "channels"], &[]).await?;
         Ok(answer.channels)
+    }
+
+    /// The nodes that share the daemon's broker, itself among them.
+    ///
+    /// # Errors
+    /// Where the daemon does not answer, or refuses.
+    pub async fn nodes(&self) -> Result<Vec<Node>, Error> {
+        #[derive(Deserialize)]
+        struct Nodes {
+            nodes: Vec<Node>,
+        }
+        let answer: Nodes = self.get(&["v1", "nodes"], &[]).await?;
+        Ok(answer.nodes)
     }
 
     /// Events that the log has.
@@ -248,7 +280,7 @@ impl Client {
         query.extend(wanted.filter.as_ref().map(|filter| ("where", filter.to_string())));
         query.extend(wanted.since.clone().map(|since| ("since", since)));
         query.extend(wanted.limit.map(|limit| ("limit", limit.to_string())));
-        self.call(self.http.get(self.at("v1/events")).query(&query)).await
+        self.get(&["v1", "events"], &query).await
     }
 
     /// The JSON Schema of a type's `data`.
@@ -256,11 +288,7 @@ impl Client {
     /// # Errors
     /// Where the daemon does not answer, or has no such type.
     pub async fn schema(&self, event_type: &str) -> Result<Value, Error> {
-        let mut url = self.at("v1/schemas/");
-        if let Ok(mut path) = url.path_segments_mut() {
-            path.pop_if_empty().push(event_type);
-        }
-        self.call(self.http.get(url)).await
+        self.get(&["v1", "schemas", event_type], &[]).await
     }
 
     /// A subscriber to these channels. It connects when it is first asked for what there is.
@@ -275,12 +303,13 @@ impl Client {
         }
         let body = serde_json::to_vec(body).map_err(|error| self.unexpected(error.to_string()))?;
         let body = Bytes::from(body);
-        let url = self.at("v1/events");
         let end = Instant::now() + self.patience;
         let mut backoff = Backoff::default();
         loop {
-            let request = self.http.post(url.clone()).header(header::CONTENT_TYPE, "application/json");
-            let error = match self.call::<Answer>(request.body(body.clone())).await {
+            let node = self.node();
+            let url = route(self.base(node), &["v1", "events"]);
+            let request = self.http.post(url).header(header::CONTENT_TYPE, "application/json");
+            let error = match self.call::<Answer>(node, request.body(body.clone())).await {
                 Ok(answer) => return Ok(answer.accepted),
                 Err(error) => error,
             };
@@ -297,31 +326,81 @@ impl Client {
         }
     }
 
-    async fn call<T: DeserializeOwned>(&self, mut request: reqwest::RequestBuilder) -> Result<T, Error> {
+    /// Asks each node once, until one answers.
+    async fn get<T: DeserializeOwned>(&self, path: &[&str], query: &[(&str, String)]) -> Result<T, Error> {
+        let mut left = self.bases.len();
+        loop {
+            let node = self.node();
+            let request = self.http.get(route(self.base(node), path)).query(query);
+            left -= 1;
+            match self.call(node, request).await {
+                Err(error) if error.is_transient() && left > 0 => {}
+                answer => return answer,
+            }
+        }
+    }
+
+    /// Sends a request to a node. Where that may be better off with another one, that is asked from then on.
+    async fn call<T: DeserializeOwned>(&self, node: usize, mut request: reqwest::RequestBuilder) -> Result<T, Error> {
         if let Some(token) = &self.token {
             request = request.bearer_auth(token);
         }
-        let answer = request.send().await.map_err(|error| Error::unreachable(&self.base, &error))?;
-        let status = answer.status();
-        let retry_after = answer.headers().get(header::RETRY_AFTER).cloned();
-        let body = answer.bytes().await.map_err(|error| Error::unreachable(&self.base, &error))?;
-        if !status.is_success() {
-            let retry_after = retry_after.as_ref().and_then(|seconds| seconds.to_str().ok());
-            return Err(Error::refused(&self.base, status.as_u16(), retry_after, &body));
+        let base = self.base(node);
+        let answered = async {
+            let answer = request.send().await.map_err(|error| Error::unreachable(base, &error))?;
+            let status = answer.status();
+            let retry_after = answer.headers().get(header::RETRY_AFTER).cloned();
+            let body = answer.bytes().await.map_err(|error| Error::unreachable(base, &error))?;
+            if !status.is_success() {
+                let retry_after = retry_after.as_ref().and_then(|seconds| seconds.to_str().ok());
+                return Err(Error::refused(base, status.as_u16(), retry_after, &body));
+            }
+            serde_json::from_slice(&body).map_err(|error| self.unexpected(error.to_string()))
+        };
+        let answered = answered.await;
+        if let Err(error) = &answered
+            && error.is_transient()
+        {
+            // Unless another request went there meanwhile.
+            let _ = self.node.compare_exchange(node, node.wrapping_add(1), Ordering::Relaxed, Ordering::Relaxed);
         }
-        serde_json::from_slice(&body).map_err(|error| self.unexpected(error.to_string()))
+        answered
     }
 
-    /// The URL of a route.
-    fn at(&self, route: &str) -> Url {
-        let mut url = self.base.clone();
-        url.set_path(&format!("{}{route}", self.base.path()));
-        url
+    fn node(&self) -> usize {
+        self.node.load(Ordering::Relaxed)
+    }
+
+    fn base(&self, node: usize) -> &Url {
+        &self.bases[node % self.bases.len()]
     }
 
     fn unexpected(&self, cause: String) -> Error {
         Error::Unexpected { url: self.url(), cause }
     }
+}
+
+/// A daemon's URL, to which routes are added.
+fn base(url: &str) -> Result<Url, Error> {
+    let wrong = |cause: &str| Error::Url(format!("{url:?} is no daemon's URL: {cause}"));
+    let mut base = Url::parse(url).map_err(|_| wrong("expected something like http://127.0.0.1:7400"))?;
+    match base.scheme() {
+        "http" => {}
+        "https" => return Err(wrong("TLS is not supported by this version of the client; expected http://")),
+        _ => return Err(wrong("expected http://HOST:PORT")),
+    }
+    base.set_query(None);
+    base.set_fragment(None);
+    Ok(base)
+}
+
+/// The URL of a route.
+fn route(base: &Url, path: &[&str]) -> Url {
+    let mut url = base.clone();
+    if let Ok(mut segments) = url.path_segments_mut() {
+        segments.pop_if_empty().extend(path);
+    }
+    url
 }
 
 /// Gives an event an id, unless it has one or is none.

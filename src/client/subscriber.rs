@@ -24,7 +24,7 @@ use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async_with_conf
 
 use super::backoff::Backoff;
 use super::streams::{Answer, Streams, Trouble};
-use super::{Client, Error};
+use super::{Client, Error, error, route};
 use crate::event::Position;
 use crate::protocol::{self, ClientFrame, ServerFrame};
 
@@ -97,6 +97,8 @@ pub struct Delivery {
 /// A connection to a daemon, with its subscriptions.
 pub struct Subscriber {
     client: Client,
+    /// Counts up: which of the client's nodes is, or will be, at the other end.
+    node: usize,
     streams: Streams,
     link: Link,
     backoff: Backoff,
@@ -139,6 +141,7 @@ const READ_BUFFER: usize = 8 * 1024;
 impl Subscriber {
     pub(super) fn new(client: Client, subscriptions: Vec<Subscription>) -> Self {
         Self {
+            node: client.node(),
             client,
             streams: Streams::new(subscriptions),
             link: Link::Waiting(Instant::now()),
@@ -162,7 +165,8 @@ impl Subscriber {
             match &mut self.link {
                 Link::Waiting(until) => {
                     sleep_until(*until).await;
-                    self.link = Link::Connecting(Box::pin(connect(self.client.clone(), texts(self.streams.ask()))));
+                    let requests = texts(self.streams.ask());
+                    self.link = Link::Connecting(Box::pin(connect(self.client.clone(), self.node, requests)));
                 }
                 Link::Connecting(connecting) => match connecting.as_mut().await {
                     Ok(socket) => {
@@ -179,7 +183,13 @@ impl Subscriber {
                         self.link = Link::Up(Box::new(up));
                     }
                     Err(error) => {
-                        self.lost(error.to_string(), None);
+                        let asked = match &error {
+                            Error::Refused(problem) => problem.retry_after,
+                            _ => None,
+                        };
+                        // Those who were asked to come in the same second do not come at once.
+                        let retry_in = asked.map(|asked| asked + self.backoff.next());
+                        self.lost(error.to_string(), retry_in);
                         if !error.is_transient() {
                             self.pending.clear();
                             return Err(error);
@@ -190,7 +200,7 @@ impl Subscriber {
                     Ok(Some(text)) => self.take(&text)?,
                     Ok(None) => {}
                     Err(reason) => {
-                        let come_back = up.come_back;
+                        let come_back = up.come_back.map(|at| at.saturating_duration_since(Instant::now()));
                         self.lost(reason, come_back);
                     }
                 },
@@ -211,11 +221,10 @@ impl Subscriber {
         }
     }
 
-    fn lost(&mut self, reason: String, come_back: Option<Instant>) {
-        let retry_in = match come_back {
-            Some(at) => at.saturating_duration_since(Instant::now()),
-            None => self.backoff.next(),
-        };
+    /// The next attempt is at the next node, when the daemon said or else when that seems advisable.
+    fn lost(&mut self, reason: String, retry_in: Option<Duration>) {
+        let retry_in = retry_in.unwrap_or_else(|| self.backoff.next());
+        self.node = self.node.wrapping_add(1);
         self.link = Link::Waiting(Instant::now() + retry_in);
         self.pending.push_back(Update::Disconnected { reason, retry_in });
     }
@@ -362,8 +371,9 @@ fn texts(frames: impl IntoIterator<Item = ClientFrame>) -> Vec<Message> {
     frames.into_iter().filter_map(|frame| serde_json::to_string(&frame).ok()).map(Message::from).collect()
 }
 
-async fn connect(client: Client, requests: Vec<Message>) -> Result<Socket, Error> {
-    let mut url = client.at("v1/ws");
+async fn connect(client: Client, node: usize, requests: Vec<Message>) -> Result<Socket, Error> {
+    let base = client.base(node);
+    let mut url = route(base, &["v1", "ws"]);
     // http and ws are both "special" schemes, between which a URL can change.
     let _ = url.set_scheme("ws");
     let mut request = url.as_str().into_client_request().map_err(|error| Error::Url(error.to_string()))?;
@@ -387,9 +397,9 @@ async fn connect(client: Client, requests: Vec<Message>) -> Result<Socket, Error
         Ok(Err(tungstenite::Error::Http(answer))) => {
             let body = answer.body().as_deref().unwrap_or_default();
             let retry_after = answer.headers().get(header::RETRY_AFTER).and_then(|seconds| seconds.to_str().ok());
-            Err(Error::refused(&client.base, answer.status().as_u16(), retry_after, body))
+            Err(Error::refused(base, answer.status().as_u16(), retry_after, body))
         }
-        Ok(Err(error)) => Err(Error::unreachable(&client.base, &error)),
-        Err(_) => Err(Error::Unreachable { url: client.url(), cause: "the handshake took too long".into() }),
+        Ok(Err(error)) => Err(Error::unreachable(base, &error)),
+        Err(_) => Err(Error::Unreachable { url: error::shown(base), cause: "the handshake took too long".into() }),
     }
 }

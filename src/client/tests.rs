@@ -6,6 +6,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::handshake::server::{Request, Response};
 use tokio_tungstenite::tungstenite::http::HeaderValue;
+use tokio_tungstenite::tungstenite::protocol::CloseFrame;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::{WebSocketStream, accept_hdr_async};
 
 use super::*;
@@ -112,6 +114,61 @@ async fn after_a_cut_it_goes_on_where_it_was_and_passes_a_gap_on() {
                 "subscribed a e:10",
             ]
         );
+    };
+    tokio::join!(daemon, client);
+}
+
+#[tokio::test]
+async fn it_goes_on_at_the_next_node_when_one_sends_it_away_or_refuses_it() {
+    let (listener, _) = stage().await;
+    let (other, _) = stage().await;
+    let (third, _) = stage().await;
+    let url = |listener: &TcpListener| format!("http://{}", listener.local_addr().unwrap());
+    let client = Client::of_any([url(&listener), url(&other), url(&third)]).unwrap();
+    let daemons = async {
+        let mut peer = Peer::accept(&listener, 25_000).await;
+        peer.subscribed("e:5").await;
+        let away = CloseFrame { code: CloseCode::Again, reason: "cut off".into() };
+        peer.0.send(Message::Close(Some(away))).await.unwrap();
+        let (mut stream, _) = other.accept().await.unwrap();
+        head(&mut stream).await;
+        let refusal = "HTTP/1.1 503 X\r\nretry-after: 1\r\ncontent-length: 21\r\n\r\n{\"code\":\"overloaded\"}";
+        stream.write_all(refusal.as_bytes()).await.unwrap();
+        let mut peer = Peer::accept(&third, 25_000).await;
+        assert_eq!(peer.subscribed("e:5").await["since"], "e:5");
+        peer
+    };
+    let client = async {
+        let mut subscriber = client.subscribe([Subscription::to("a")]);
+        assert_eq!(told(&mut subscriber).await, "connected n");
+        assert_eq!(told(&mut subscriber).await, "subscribed a e:5");
+        assert_eq!(told(&mut subscriber).await, "disconnected: closed by the daemon: 1013 cut off");
+        let Ok(Update::Disconnected { reason, retry_in }) = subscriber.next().await else { panic!("it was refused") };
+        assert!(reason.contains("overloaded") && retry_in >= Duration::from_secs(1), "{reason} {retry_in:?}");
+        assert_eq!(told(&mut subscriber).await, "connected n");
+    };
+    tokio::join!(daemons, client);
+}
+
+#[tokio::test]
+async fn publishing_and_asking_go_on_at_the_next_node() {
+    let (gone, _) = stage().await;
+    let (listener, _) = stage().await;
+    let urls = [&gone, &listener].map(|listener| format!("http://{}", listener.local_addr().unwrap()));
+    drop(gone);
+    let daemon = async {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        request(&mut stream).await;
+        answer(&mut stream, r#"{"accepted":[{"id":"1","type":"a","position":"e:1","duplicate":false}]}"#).await;
+        let (mut stream, _) = listener.accept().await.unwrap();
+        head(&mut stream).await;
+        answer(&mut stream, r#"{"channels":[]}"#).await;
+    };
+    let client = async {
+        let event = json!({"type":"a","id":"1"});
+        let publisher = Client::of_any(&urls).unwrap();
+        assert_eq!(publisher.publish(&event).await.unwrap().id, "1");
+        assert_eq!(Client::of_any(&urls).unwrap().channels().await.unwrap(), []);
     };
     tokio::join!(daemon, client);
 }
@@ -333,6 +390,19 @@ async fn a_subscription_that_could_not_be_served_yet_begins_where_it_wants() {
     }
 }
 
+/// Reads a request without a body.
+async fn head(stream: &mut TcpStream) {
+    let mut bytes = Vec::new();
+    while !bytes.ends_with(b"\r\n\r\n") {
+        stream.read_buf(&mut bytes).await.unwrap();
+    }
+}
+
+async fn answer(stream: &mut TcpStream, body: &str) {
+    let answer = format!("HTTP/1.1 200 X\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+    stream.write_all(answer.as_bytes()).await.unwrap();
+}
+
 /// Reads one HTTP request and answers its body's JSON.
 async fn request(stream: &mut TcpStream) -> Value {
     let mut bytes = Vec::new();
@@ -391,8 +461,14 @@ async fn a_refusal_is_final() {
 
 #[test]
 fn a_daemon_is_named_by_an_http_url() {
-    assert_eq!(Client::new("http://127.0.0.1:7400").unwrap().at("v1/ws").as_str(), "http://127.0.0.1:7400/v1/ws");
-    assert_eq!(Client::new("http://h/bus?x#y").unwrap().at("v1/ws").as_str(), "http://h/bus/v1/ws");
+    for (url, shown) in [
+        ("http://127.0.0.1:7400", "http://127.0.0.1:7400/v1/ws"),
+        ("http://h/bus?x#y", "http://h/bus/v1/ws"),
+        ("http://h/bus/", "http://h/bus/v1/ws"),
+    ] {
+        assert_eq!(route(&base(url).unwrap(), &["v1", "ws"]).as_str(), shown);
+    }
+    assert!(matches!(Client::of_any::<&str>([]), Err(Error::Url(_))));
     for url in ["", "127.0.0.1:7400", "localhost:7400", "ftp://host", "http://"] {
         assert!(matches!(Client::new(url), Err(Error::Url(_))), "{url}");
     }

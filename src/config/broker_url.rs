@@ -46,6 +46,13 @@ impl BrokerUrl {
     }
 }
 
+impl BrokerUrl {
+    /// Whether other nodes may reach the broker where this one cannot.
+    pub fn is_shared(&self) -> bool {
+        matches!(self, Self::Redis(_))
+    }
+}
+
 /// Without the password and without the query, which may name keys.
 impl fmt::Display for BrokerUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -39,11 +39,18 @@ pub struct ServerConfig {
     pub insecure: bool,
     /// The node's id; random where it is not set.
     pub node_id: String,
+    /// Where others reach this node; `listen` where it is not set.
+    pub advertise: Option<String>,
     /// The folder of the user's own types.
     pub schemas: Option<PathBuf>,
     /// From SIGTERM to exit.
     pub drain: Duration,
+    /// From the last sign of the broker until connections are sent away. Not a setting: for tests.
+    pub cut_off_after: Duration,
 }
+
+/// See [`ServerConfig::cut_off_after`].
+const CUT_OFF_AFTER: Duration = Duration::from_secs(15);
 
 /// The broker, and what its logs keep.
 #[derive(Debug, Clone)]
@@ -87,6 +94,8 @@ pub struct WebSocketConfig {
 pub struct RequestLimits {
     /// From accepting a connection to the end of a request's head.
     pub handshake_timeout: Duration,
+    /// Connections that are being made, or read the log from where they were.
+    pub max_arriving: usize,
     /// One event as JSON.
     pub max_event_bytes: usize,
     /// The body of a request.
@@ -144,8 +153,10 @@ pub fn load(sources: Sources) -> Result<Loaded, Mistakes> {
             listen: from.required("listen", value::address),
             insecure: from.required("insecure", value::switch),
             node_id: from.optional("node_id", value::name).unwrap_or_else(random_node_id),
+            advertise: from.optional("advertise", value::host_and_port),
             schemas: from.optional("schemas", value::path),
             drain: from.required("drain", value::duration_or_zero),
+            cut_off_after: CUT_OFF_AFTER,
         },
         broker: BrokerConfig {
             broker: from.required("broker", BrokerUrl::parse),
@@ -165,6 +176,7 @@ pub fn load(sources: Sources) -> Result<Loaded, Mistakes> {
         },
         limits: RequestLimits {
             handshake_timeout: from.required("handshake_timeout", value::duration),
+            max_arriving: from.required("max_arriving", value::count) as usize,
             max_event_bytes: from.required("max_event_bytes", value::bytes),
             max_body_bytes: from.required("max_body_bytes", value::bytes),
         },

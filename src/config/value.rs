@@ -18,6 +18,15 @@ pub fn address(text: &str) -> Result<SocketAddr, Expected> {
         .ok_or_else(|| "an IP address and a port, such as 127.0.0.1:7400 or [::1]:7400".into())
 }
 
+/// `HOST:PORT`.
+pub fn host_and_port(text: &str) -> Result<String, Expected> {
+    let parts = text.rsplit_once(':').map(|(host, port)| (url::Host::parse(host), port.parse::<u16>()));
+    match parts {
+        Some((Ok(_), Ok(_))) => Ok(text.into()),
+        _ => Err("a host and a port, such as bus-1.example.com:7400".into()),
+    }
+}
+
 /// A duration of at least a millisecond.
 pub fn duration(text: &str) -> Result<Duration, Expected> {
     duration_or_zero(text).and_then(|time| match time {

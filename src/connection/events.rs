@@ -7,13 +7,14 @@ use std::sync::Arc;
 use tokio::net::TcpStream;
 
 use super::Connections;
+use crate::admission::Arriving;
 use crate::hub::{Arrival, Form, Outbox, Wanted};
 
 impl Connections {
     /// Serves an event stream to its end. `head` is the head of the answer.
-    pub async fn stream(self: Arc<Self>, stream: TcpStream, head: Vec<u8>, wanted: Vec<Wanted>) {
+    pub async fn stream(self: Arc<Self>, stream: TcpStream, head: Vec<u8>, wanted: Vec<Wanted>, arriving: Arriving) {
         let form = Form::Events { channels: wanted.len() as u16 };
-        let arrival = Arrival { greeting: vec![head.into()], wanted: Vec::new(), form };
+        let arrival = Arrival { greeting: vec![head.into()], wanted: Vec::new(), form, arriving };
         let seat = self.hub.join(stream, arrival);
         for wanted in wanted {
             let asked = seat.subscribe(wanted);

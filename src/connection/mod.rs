@@ -14,6 +14,7 @@ use bytes::Bytes;
 use serde_json::Value;
 use tokio::net::TcpStream;
 
+use crate::admission::{Admission, Arriving};
 use crate::broker::{Broker, Unavailable};
 use crate::event::{Catalog, ChannelId, Filter, FilterError, ParseSinceError, Since};
 use crate::hub::{Arrival, Asked, Begin, Form, Hub, Outbox, Seat, Wanted, frame};
@@ -30,6 +31,7 @@ pub struct Connections {
     pub hub: Arc<Hub>,
     pub broker: Arc<dyn Broker>,
     pub catalog: Arc<Catalog>,
+    pub admission: Arc<Admission>,
     pub metrics: Arc<Metrics>,
     pub node: String,
     pub heartbeat_ms: u64,
@@ -49,6 +51,8 @@ pub struct Opening {
     pub query: Vec<(String, String)>,
     /// permessage-deflate was agreed.
     pub deflate: bool,
+    /// Until it has been taken in.
+    pub arriving: Arriving,
 }
 
 impl Connections {
@@ -70,7 +74,7 @@ impl Connections {
 
     /// Takes the connection in; returns what the client said early.
     fn open(&self, stream: TcpStream, opening: Opening) -> (Seat, Vec<u8>) {
-        let Opening { head, early, query, deflate } = opening;
+        let Opening { head, early, query, deflate, arriving } = opening;
         // Consumes it: even empty, it is a part of the buffer that the handshake was read into.
         let early = Vec::from(early);
         let session = uuid::Uuid::now_v7().to_string();
@@ -97,7 +101,7 @@ impl Connections {
             let message = "this address takes the parameter `channel` only: all else is said in frames".to_owned();
             greeting.push(self.refused(ErrorCode::InvalidFrame, message, None));
         }
-        (self.hub.join(stream, Arrival { greeting, wanted, form: Form::WebSocket { deflate } }), early)
+        (self.hub.join(stream, Arrival { greeting, wanted, form: Form::WebSocket { deflate }, arriving }), early)
     }
 
     /// Reads until the peer has closed, is gone, or has broken the protocol.
@@ -168,7 +172,8 @@ impl Connections {
     async fn answered(&self, seat: &Seat, asked: Asked) {
         if let Some(feed) = seat.answered(asked).await {
             // It ends when the connection does, or is live.
-            tokio::spawn(replay::run(self.broker.clone(), self.catalog.clone(), feed, self.replay_bytes));
+            let (broker, catalog, admission) = (self.broker.clone(), self.catalog.clone(), self.admission.clone());
+            tokio::spawn(replay::run(broker, catalog, admission, feed, self.replay_bytes));
         }
     }
 
@@ -285,10 +290,13 @@ mod tests {
         };
         let (broker, _bus) = broker::open(&broker, &catalog).unwrap();
         let node = "node".to_owned();
+        let admission = Admission::new(1);
+        let arriving = admission.enter().unwrap();
         let connections = Arc::new(Connections {
             hub,
             broker,
             catalog,
+            admission,
             metrics,
             node,
             heartbeat_ms: 25_000,
@@ -297,7 +305,8 @@ mod tests {
         });
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-        let opening = Box::new(Opening { head: Vec::new(), early: Bytes::new(), query: Vec::new(), deflate: true });
+        let opening =
+            Box::new(Opening { head: Vec::new(), early: Bytes::new(), query: Vec::new(), deflate: true, arriving });
         let task = connections.serve(stream, opening);
         assert!(size_of_val(&task) <= 600, "{} bytes", size_of_val(&task));
     }

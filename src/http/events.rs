@@ -1,6 +1,5 @@
 //! `POST /v1/events`: takes events, answers when the broker has them.
 
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use axum::body::{Body, Bytes};
@@ -58,7 +57,7 @@ struct Added {
 }
 
 pub(super) async fn publish(State(app): State<App>, headers: HeaderMap, body: Body) -> Result<Response, Problem> {
-    if app.draining.load(Ordering::Relaxed) {
+    if app.draining.is_cancelled() {
         return Err(Problem::new(Code::Draining, "this node is about to stop: publish to another"));
     }
     let body = read_body(&headers, body, app.limits.max_body_bytes).await?;

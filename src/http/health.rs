@@ -1,7 +1,5 @@
 //! `/healthz`, `/readyz`, `/metrics`: what operators and orchestrators ask.
 
-use std::sync::atomic::Ordering;
-
 use axum::Json;
 use axum::extract::State;
 use axum::http::header;
@@ -18,10 +16,10 @@ pub(super) async fn alive() -> Json<Value> {
 
 /// The node can publish and receive; see [`crate::health`].
 pub(super) async fn ready(State(app): State<App>) -> Result<Json<Value>, Problem> {
-    if app.draining.load(Ordering::Relaxed) {
+    if app.draining.is_cancelled() {
         return Err(Problem::new(Code::Draining, "this node is about to stop"));
     }
-    match &*app.ready.borrow() {
+    match &app.health.borrow().ready {
         Ok(()) => Ok(Json(json!({ "status": "ready" }))),
         Err(reason) => Err(Problem::new(Code::BrokerUnavailable, reason)),
     }

@@ -6,15 +6,17 @@ use std::time::Duration;
 use axum::Json;
 use axum::extract::{RawQuery, State};
 use futures_util::future::select_all;
+use prometheus_client::metrics::gauge::Gauge;
 use serde::Serialize;
 use serde_json::value::RawValue;
 use tokio::time::{Instant, timeout_at};
 
 use super::App;
+use super::admission::{admit, sent_away};
 use super::problem::{Code, Problem};
 use super::selection::{Selected, Selection};
-use crate::broker::Unavailable;
-use crate::event::{Cursor, Position, Since};
+use crate::broker::{Page, Unavailable};
+use crate::event::{ChannelId, Cursor, Position, Since};
 use crate::hub::Begin;
 use crate::replay;
 
@@ -25,6 +27,8 @@ const MAX_LIMIT: usize = 1_000;
 const MAX_WAIT: u64 = 30;
 /// Events that one call looks at, where a filter lets few of them through.
 const MAX_SCANNED: usize = 20_000;
+/// How long it may take until the log was read.
+const READ_TIMEOUT: Duration = Duration::from_millis(2_500);
 /// Events in one read of the log.
 const PAGE: usize = 512;
 
@@ -69,6 +73,7 @@ pub(super) async fn read(State(app): State<App>, RawQuery(query): RawQuery) -> R
     let limit = number("limit", LIMIT as u64, MAX_LIMIT as u64)?.max(1) as usize;
     let wait = Duration::from_secs(number("wait", 0, MAX_WAIT)?);
     let since = selection.since.take().unwrap_or(Since::Start);
+    let arriving = if wait.is_zero() { None } else { Some(admit(&app)?) };
     let mut reader = Reader { app: &app, limit, scanned: 0, events: Vec::new(), gaps: Vec::new() };
     let mut streams = Vec::new();
     for selected in selection.channels {
@@ -77,18 +82,40 @@ pub(super) async fn read(State(app): State<App>, RawQuery(query): RawQuery) -> R
         streams.push((selected, at));
     }
     reader.fill(&mut streams).await?;
-    let deadline = Instant::now() + wait;
+    // Who waits costs nothing.
+    drop(arriving);
+    let _waiting = Waiting::new(&app.metrics.long_polls);
+    let mut deadline = Instant::now() + wait;
     while reader.is_empty() && Instant::now() < deadline {
         let moved =
             streams.iter().map(|(selected, at)| Box::pin(app.progress.reached(selected.channel, at.offset + 1)));
         // Where nothing comes, it is read once more: the logs may have been lost meanwhile.
-        let _ = timeout_at(deadline, select_all(moved)).await;
+        tokio::select! {
+            _ = timeout_at(deadline, select_all(moved)) => {}
+            () = sent_away(&app) => deadline = Instant::now(),
+        }
         reader.scanned = 0;
         reader.fill(&mut streams).await?;
     }
     let cursor: BTreeMap<_, _> = streams.into_iter().map(|(selected, at)| (selected.name, at)).collect();
     let gap = if reader.gaps.is_empty() { Gaps::None(false) } else { Gaps::Some(reader.gaps) };
     Ok(Json(History { events: reader.events, cursor: Cursor(cursor).to_string(), gap }))
+}
+
+/// Counts a request that waits, until it is answered or its client has gone.
+struct Waiting<'a>(&'a Gauge);
+
+impl<'a> Waiting<'a> {
+    fn new(gauge: &'a Gauge) -> Self {
+        gauge.inc();
+        Self(gauge)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
 }
 
 /// Gathers what one answer brings.
@@ -140,7 +167,7 @@ impl Reader<'_> {
     async fn read_on(&mut self, selected: &Selected, at: &mut Position, most: usize) -> Result<(), Problem> {
         while self.events.len() < most && self.scanned < MAX_SCANNED {
             let wanted = if selected.filter.is_empty() { most - self.events.len() } else { PAGE };
-            let page = self.app.broker.read(selected.channel, Some(at), wanted).await.map_err(unavailable)?;
+            let page = self.page(selected.channel, at, wanted).await.map_err(unavailable)?;
             if page.epoch != at.epoch || page.oldest > at.offset + 1 {
                 let lost = Position::new(page.epoch, page.oldest - 1);
                 self.gap(selected, std::mem::replace(at, lost.clone()), &lost);
@@ -161,6 +188,16 @@ impl Reader<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Reads a page of the log when it is this one's turn, within the time for an answer.
+    async fn page(&self, channel: ChannelId, at: &Position, limit: usize) -> Result<Page, Unavailable> {
+        let read = async {
+            let _turn = self.app.admission.turn().await;
+            self.app.broker.read(channel, Some(at), limit).await
+        };
+        let late = |_| Err(Unavailable("too many read the log".into()));
+        tokio::time::timeout(READ_TIMEOUT, read).await.unwrap_or_else(late)
     }
 
     fn gap(&mut self, selected: &Selected, from: Position, position: &Position) {

@@ -3,11 +3,13 @@
 //! Handlers translate: a request into a call of another room, its answer or error into a response. They never touch the
 //! hub's connections; an event that was published comes back out of the broker before anyone gets it.
 
+mod admission;
 mod channels;
 mod envelope;
 mod events;
 mod health;
 mod history;
+mod nodes;
 mod problem;
 mod request_id;
 mod schemas;
@@ -17,19 +19,20 @@ pub mod takeover;
 mod websocket;
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use axum::Router;
 use axum::http::{Method, Uri};
 use axum::routing::{get, post};
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::admission::Admission;
 use crate::broker::Broker;
 use crate::config::RequestLimits;
 use crate::connection::Connections;
 use crate::event::Catalog;
-use crate::health::Readiness;
+use crate::health::Health;
 use crate::hub::Hub;
 use crate::metrics::Metrics;
 use crate::relay::Progress;
@@ -52,12 +55,13 @@ pub struct AppState {
     pub limits: RequestLimits,
     /// Whether WebSocket clients may have their events compressed.
     pub compression: bool,
+    pub admission: Arc<Admission>,
     pub progress: Arc<Progress>,
     /// Events of a channel by which a publisher may be ahead of `progress`.
     pub max_lag: u64,
-    pub ready: watch::Receiver<Readiness>,
+    pub health: watch::Receiver<Health>,
     /// This node is about to stop: nothing new is taken.
-    pub draining: AtomicBool,
+    pub draining: CancellationToken,
 }
 
 impl std::ops::Deref for App {
@@ -75,6 +79,7 @@ pub fn router(app: App) -> Router {
         .route("/v1/stream", get(stream::open))
         .route("/v1/ws", get(websocket::upgrade))
         .route("/v1/channels", get(channels::list))
+        .route("/v1/nodes", get(nodes::list))
         .route("/v1/schemas", get(schemas::all))
         .route("/v1/schemas/{type}", get(schemas::one))
         .route("/healthz", get(health::alive))

@@ -28,6 +28,7 @@ pub enum Code {
     RequestTimeout,
     BrokerUnavailable,
     Draining,
+    Overloaded,
 }
 
 impl Code {
@@ -58,6 +59,7 @@ impl Code {
             Self::BrokerUnavailable => {
                 (StatusCode::SERVICE_UNAVAILABLE, "broker-unavailable", "The broker is unavailable")
             }
+            Self::Overloaded => (StatusCode::SERVICE_UNAVAILABLE, "overloaded", "Too many at once"),
             Self::Draining => (StatusCode::SERVICE_UNAVAILABLE, "draining", "This node is about to stop"),
         }
     }
@@ -81,7 +83,12 @@ pub struct Problem {
 
 impl Problem {
     pub fn new(code: Code, detail: impl Into<String>) -> Self {
-        let retry_after = matches!(code, Code::BrokerUnavailable | Code::Draining).then_some(1);
+        let retry_after = match code {
+            Code::BrokerUnavailable | Code::Draining => Some(1),
+            // Those who came together are not to come back together.
+            Code::Overloaded => Some(rand::random_range(1..=5)),
+            _ => None,
+        };
         Self { code, detail: detail.into(), errors: Vec::new(), retry_after, cause: None }
     }
 

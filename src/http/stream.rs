@@ -1,13 +1,13 @@
 //! `GET /v1/stream`: Server-Sent Events (HTML Living Standard, section 9.2), from where `since` or `Last-Event-ID` says.
 
 use std::convert::Infallible;
-use std::sync::atomic::Ordering;
 
 use axum::Extension;
 use axum::extract::{RawQuery, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Version, header};
 
 use super::App;
+use super::admission::admit;
 use super::problem::{Code, Problem};
 use super::request_id::{self, RequestId};
 use super::selection::{Selected, Selection};
@@ -27,9 +27,7 @@ pub(super) async fn open(
     version: Version,
     headers: HeaderMap,
 ) -> Result<Infallible, Problem> {
-    if app.draining.load(Ordering::Relaxed) {
-        return Err(Problem::new(Code::Draining, "this node is about to stop: connect to another"));
-    }
+    let arriving = admit(&app)?;
     if version != Version::HTTP_11 {
         return Err(Problem::new(Code::BadRequest, "an event stream needs HTTP/1.1"));
     }
@@ -61,5 +59,5 @@ pub(super) async fn open(
     headers.insert(request_id::HEADER, id.0);
     let head = takeover::head(StatusCode::OK, &headers);
     let connections = app.connections.clone();
-    match takeover.take(Box::new(|stream, _| Box::pin(connections.stream(stream, head, wanted)))).await {}
+    match takeover.take(Box::new(|stream, _| Box::pin(connections.stream(stream, head, wanted, arriving)))).await {}
 }

@@ -3,7 +3,6 @@
 //! The connection is taken over from hyper, so that nothing stands between the fan-out and the kernel.
 
 use std::convert::Infallible;
-use std::sync::atomic::Ordering;
 
 use axum::Extension;
 use axum::extract::{RawQuery, Request, State};
@@ -12,6 +11,7 @@ use futures_util::future::BoxFuture;
 use tungstenite::handshake::derive_accept_key;
 
 use super::App;
+use super::admission::admit;
 use super::problem::{Code, Problem};
 use super::request_id::{self, RequestId};
 use super::takeover::{self, Takeover};
@@ -26,9 +26,7 @@ pub(super) async fn upgrade(
     RawQuery(query): RawQuery,
     request: Request,
 ) -> Result<Infallible, Problem> {
-    if app.draining.load(Ordering::Relaxed) {
-        return Err(Problem::new(Code::Draining, "this node is about to stop: connect to another"));
-    }
+    let arriving = admit(&app)?;
     let accept = check(&request)?;
     let extensions = extensions(request.headers(), app.compression)?;
     let deflate = extensions.is_some();
@@ -47,7 +45,7 @@ pub(super) async fn upgrade(
     let head = takeover::head(StatusCode::SWITCHING_PROTOCOLS, &headers);
     let connections = app.connections.clone();
     let serve = move |stream, early| -> BoxFuture<'static, ()> {
-        Box::pin(connections.serve(stream, Box::new(Opening { head, early, query, deflate })))
+        Box::pin(connections.serve(stream, Box::new(Opening { head, early, query, deflate, arriving })))
     };
     match takeover.take(Box::new(serve)).await {}
 }

@@ -24,8 +24,8 @@ pub struct Backlog {
     /// The answer to the last Ping, where it could not be written at once. Only the last one is answered (RFC 6455,
     /// section 5.5.3): a flood of Pings that are never read costs nothing.
     pub pong: Option<Bytes>,
-    /// Who waits until nothing waits here.
-    pub drained: Option<oneshot::Sender<()>>,
+    /// Who waits until nothing waits here: a replay for each channel, at most.
+    pub drained: Vec<oneshot::Sender<()>>,
 }
 
 /// Frames that the socket did not take; of the first, `written` bytes it did.

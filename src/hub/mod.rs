@@ -32,6 +32,7 @@ pub use form::Form;
 pub use index::{Index, Member, Place};
 pub use outbox::Outbox;
 
+use crate::admission::Arriving;
 use crate::event::{Catalog, ChannelId, Filter, Position};
 use crate::metrics::Metrics;
 use inbox::Inbox;
@@ -140,14 +141,23 @@ impl Hub {
         self.subscribers[channel.0 as usize].load(Ordering::Relaxed)
     }
 
-    /// Tells every connection that this node is about to stop, then closes it with 1012. They are asked to connect again
-    /// at times spread over `spread`, so that the other nodes are not stormed.
-    pub async fn drain(&self, spread: Duration) {
+    /// Sends every connection away, and who still comes, until it is told otherwise.
+    pub async fn send_away(&self, away: Option<Away>) {
         for shard in &self.shards {
             // A shard that has died has no connections left to tell.
-            let _ = shard.send(Item::Drain(spread)).await;
+            let _ = shard.send(Item::SendAway(away)).await;
         }
     }
+}
+
+/// Why nobody may stay at this node.
+#[derive(Debug, Clone, Copy)]
+pub enum Away {
+    /// It is about to stop. Each is told to connect again, elsewhere, at a time of its own within this, so that the other
+    /// nodes are not stormed, and closed with 1012.
+    Draining(Duration),
+    /// It is cut off from its broker. They are closed with 1013.
+    CutOff,
 }
 
 /// A connection that comes to the hub.
@@ -157,6 +167,8 @@ pub struct Arrival {
     pub greeting: Vec<Bytes>,
     pub wanted: Vec<Wanted>,
     pub form: Form,
+    /// It counts as arriving until it was greeted.
+    pub arriving: Arriving,
 }
 
 /// A subscription that is asked for.

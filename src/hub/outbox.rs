@@ -153,7 +153,7 @@ impl Outbox {
         self.close_with(&mut self.lock(), frame::close_echo(code));
     }
 
-    /// Waits until nothing waits here; false where nothing will be sent any more. For one at a time.
+    /// Waits until nothing waits here; false where nothing will be sent any more.
     pub(super) async fn drained(&self) -> bool {
         let drained = {
             let mut state = self.lock();
@@ -164,7 +164,7 @@ impl Outbox {
                 return true;
             }
             let (sender, drained) = oneshot::channel();
-            state.backlog.get_or_insert_default().drained = Some(sender);
+            state.backlog.get_or_insert_default().drained.push(sender);
             drained
         };
         drained.await.is_ok()
@@ -269,7 +269,7 @@ impl Outbox {
         state.phase = Phase::Closing;
         self.uncount(state);
         self.change(state, |backlog| {
-            backlog.drained = None;
+            backlog.drained = Vec::new();
             backlog.push(close);
         });
         if !state.blocked {
@@ -306,7 +306,7 @@ impl Outbox {
             }
         }
         // A burst's memory is given back; who waited for the end may have gone.
-        if let Some(drained) = state.backlog.take().and_then(|backlog| backlog.drained) {
+        for drained in state.backlog.take().into_iter().flat_map(|backlog| backlog.drained) {
             let _ = drained.send(());
         }
         Flushed::All

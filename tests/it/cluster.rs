@@ -158,6 +158,7 @@ async fn the_documented_rights_are_enough() {
         node.broker.taken(node.channel(channel), Moment::At(0)).await.unwrap();
         node.hears(channel).await;
     }
+    node.registered("somebody").await.unwrap();
     for node in &cluster.nodes {
         let log = node.cli(&["acl", "log"]);
         let lines: Vec<_> = log.lines().collect();

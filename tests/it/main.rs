@@ -3,16 +3,19 @@
 #![cfg(feature = "server")]
 #![expect(clippy::expect_used, clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod admission;
 mod broker;
 mod cli;
 mod client;
 mod cluster;
 mod config;
+mod cut_off;
 mod faults;
 mod file_log;
 mod health;
 mod history;
 mod load;
+mod nodes;
 mod one_bus;
 mod publish;
 mod redis_access;

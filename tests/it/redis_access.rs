@@ -70,6 +70,7 @@ async fn everything(redis: &Redis, user: &Node) {
     redis.cli(&["xadd", "tidings:default:inventory-change:log", "*", "some", "thing"]);
     let _ = user.try_append(STOCK, Epoch::random().as_str()).await;
     let _ = user.broker.canary(1).await;
+    let _ = user.registered("somebody").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,22 +1,24 @@
 //! The end: connections are told and closed, what was begun is finished, and it takes no longer than promised.
 
-use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tokio::net::TcpListener;
 
+use crate::support::broker::redis_url;
 use crate::support::each_broker::{TestBroker, over_each_broker};
 use crate::support::events::sale;
-use crate::support::http::members;
-use crate::support::node::Node;
+use crate::support::http::{Answer, members};
+use crate::support::node::{Node, config};
 use crate::support::raw::{Raw, close, text, upgrade, usual};
+use crate::support::redis::Redis;
 use crate::support::subscriber::Subscriber;
 use crate::support::until;
 
 over_each_broker!(
     every_connection_is_told_and_closed_with_1012,
-    the_times_to_come_back_are_spread,
+    the_times_to_come_back_are_spread_over_the_drain,
+    a_long_poll_is_answered,
     what_was_answered_before_is_delivered_before_the_close,
     a_publish_under_way_is_answered,
     a_node_that_drains_is_not_ready,
@@ -42,18 +44,37 @@ async fn every_connection_is_told_and_closed_with_1012(broker: TestBroker) {
     node.stopped().await.expect("it ends well");
 }
 
-async fn the_times_to_come_back_are_spread(broker: TestBroker) {
-    let mut node = broker.node().await;
+async fn the_times_to_come_back_are_spread_over_the_drain(broker: TestBroker) {
+    const DRAIN: u64 = 8_000;
+    let mut node = broker.node_with(|config| config.server.drain = Duration::from_millis(DRAIN)).await;
     let mut subscribers = Vec::new();
-    for _ in 0..20 {
+    for _ in 0..100 {
         subscribers.push(Subscriber::connect(&node).await);
     }
     node.begin_stop();
-    let mut times = HashSet::new();
+    // How many come back in each quarter of it. That one has nobody by chance: once in 10^12.
+    let mut quarters = [0; 4];
     for subscriber in &mut subscribers {
-        times.insert(subscriber.frame_of("draining").await["reconnectInMs"].as_u64());
+        let wait = subscriber.frame_of("draining").await["reconnectInMs"].as_u64().expect("milliseconds");
+        assert!(wait <= DRAIN, "{wait}");
+        quarters[(wait * 4 / (DRAIN + 1)) as usize] += 1;
     }
-    assert!(times.len() > 3, "{times:?}");
+    assert!(!quarters.contains(&0), "{quarters:?}");
+}
+
+async fn a_long_poll_is_answered(broker: TestBroker) {
+    let mut node = broker.node_with(|config| config.server.drain = Duration::from_secs(6)).await;
+    let mut subscriber = Subscriber::to(&node, "inventory-change").await;
+    // Longer than the drain: it would be cut off.
+    let waits = node.request(reqwest::Method::GET, "/v1/events?channel=inventory-change&since=now&wait=30");
+    let waits = tokio::spawn(Answer::of(waits));
+    until("it waits", async || (node.metric("tidings_long_polls").await == 1.0).then_some(())).await;
+    node.begin_stop();
+    let answer = waits.await.expect("it does not panic");
+    assert_eq!((answer.status, &answer.json()["events"]), (200, &serde_json::json!([])));
+    subscriber.frame_of("draining").await;
+    assert_eq!(subscriber.close_code().await, 1012);
+    node.stopped().await.expect("it ends well");
 }
 
 async fn what_was_answered_before_is_delivered_before_the_close(broker: TestBroker) {
@@ -207,5 +228,18 @@ async fn the_port_is_free_afterwards(broker: TestBroker) {
 async fn a_node_without_connections_stops_at_once(broker: TestBroker) {
     let mut node = broker.node_with(|config| config.server.drain = Duration::from_secs(60)).await;
     node.begin_stop();
+    node.stopped().await.expect("it ends well");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_whose_broker_is_gone_stops_as_well() {
+    let mut redis = Redis::start();
+    let mut node = Node::start(config(redis_url(redis.port))).await;
+    let mut subscriber = Subscriber::to(&node, "inventory-change").await;
+    redis.kill();
+    node.begin_stop();
+    subscriber.frame_of("draining").await;
+    assert_eq!(subscriber.close_code().await, 1012);
+    drop(subscriber);
     node.stopped().await.expect("it ends well");
 }

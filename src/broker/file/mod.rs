@@ -27,6 +27,7 @@ use self::opened::Home;
 use self::reading::{Found, Log, Retention};
 use self::store::Failure;
 use self::writer::{Answer, Append, Command, Disk, Order, QUEUE, Writer};
+use super::nodes::{Alone, Nodes};
 use super::{Appended, BUS_CAPACITY, Broker, Bus, Limits, Page, Unavailable};
 use crate::config::FileSync;
 use crate::event::{Catalog, ChannelId, Event, Moment, Position};
@@ -40,6 +41,7 @@ struct FileLog {
     limits: Limits,
     /// The names of the channels, in the catalogue's order.
     names: Vec<Arc<str>>,
+    nodes: Alone,
     _ticking: DropGuard,
 }
 
@@ -68,7 +70,17 @@ pub(super) fn open(
         .map_err(|error| format!("the system gives no thread: {error}"))?;
     let ticking = CancellationToken::new();
     tokio::spawn(ticking.clone().run_until_cancelled_owned(tick(commands.clone())));
-    Ok((Arc::new(FileLog { writer: commands, disk, limits, names, _ticking: ticking.drop_guard() }), bus))
+    Ok((
+        Arc::new(FileLog {
+            writer: commands,
+            disk,
+            limits,
+            names,
+            nodes: Alone::default(),
+            _ticking: ticking.drop_guard(),
+        }),
+        bus,
+    ))
 }
 
 async fn tick(writer: mpsc::Sender<Command>) {
@@ -111,6 +123,10 @@ impl Broker for FileLog {
 
     async fn canary(&self, number: u64) -> Result<(), Unavailable> {
         self.ask(|answer| Order::Canary(number, answer)).await
+    }
+
+    fn nodes(&self) -> &dyn Nodes {
+        &self.nodes
     }
 
     async fn close(&self) {

@@ -14,6 +14,7 @@ mod cluster;
 mod commands;
 mod knowledge;
 mod link;
+mod nodes;
 mod routes;
 mod sentinel;
 mod server;
@@ -39,9 +40,11 @@ use self::canary::Canary;
 use self::channels::Channels;
 use self::cluster::Cluster;
 use self::commands::{Commands, Script, closed, unreadable};
+use self::nodes::Registry;
 use self::routes::Routes;
 use self::server::Server;
 use self::target::{Access, Target};
+use super::nodes::Nodes;
 use super::{Appended, BUS_CAPACITY, Broker, Bus, Entry, Limits, PAGE_BYTES, Page, Signal, Unavailable};
 use crate::config::{BrokerConfig, Form, RedisUrl};
 use crate::event::{Catalog, ChannelId, Epoch, Event, Moment, Position};
@@ -54,6 +57,7 @@ struct Redis {
     channels: Arc<Channels>,
     canary: Arc<Canary>,
     appends: Appends,
+    nodes: Registry,
     limits: Limits,
     read: Script,
     taken: Script,
@@ -102,6 +106,7 @@ pub(super) fn open(
     }
     tasks.close();
     let redis = Redis {
+        nodes: Registry::new(config, commands.clone()),
         commands,
         channels,
         canary,
@@ -212,6 +217,10 @@ impl Broker for Redis {
             return Err(closed());
         }
         self.canary.send(number).await
+    }
+
+    fn nodes(&self) -> &dyn Nodes {
+        &self.nodes
     }
 
     async fn close(&self) {

@@ -25,7 +25,7 @@ use super::delivery::{Delivery, Step};
 use super::feed::{Begun, Fed, Ticket};
 use super::index::Index;
 use super::outbox::Outbox;
-use super::{Arrival, HubConfig, Wanted};
+use super::{Arrival, Away, HubConfig, Wanted};
 use crate::deflate::Deflater;
 use crate::event::{Catalog, Position};
 use crate::metrics::Metrics;
@@ -68,7 +68,7 @@ pub enum Item {
         sub: String,
         done: oneshot::Sender<Begun>,
     },
-    Drain(Duration),
+    SendAway(Option<Away>),
     Settle(oneshot::Sender<()>),
 }
 
@@ -85,8 +85,8 @@ pub struct Shard {
     batch: Batch,
     deflater: Deflater,
 
-    /// Set once this node is about to stop: whoever still comes is sent away at once.
-    draining: Option<Duration>,
+    /// Whoever comes is sent away at once.
+    away: Option<Away>,
     rota: Rota,
 }
 
@@ -118,7 +118,7 @@ impl Shard {
             replays: Replays::default(),
             batch: Batch::default(),
             deflater: Deflater::default(),
-            draining: None,
+            away: None,
             rota: Rota::new(config.heartbeat),
         }
     }
@@ -171,12 +171,12 @@ impl Shard {
             Item::Deliver(_) => {}
             Item::Asked(items) => items.into_iter().for_each(|item| self.take(item)),
             Item::Settle(_done) => {}
-            Item::Join { outbox, arrival: Arrival { mut greeting, wanted, .. } } => {
+            Item::Join { outbox, arrival: Arrival { mut greeting, wanted, arriving: _arriving, .. } } => {
                 self.join(outbox.clone());
                 greeting.extend(wanted.into_iter().flat_map(|wanted| self.subscribe(&outbox, wanted).0));
                 outbox.greet(&greeting.iter().collect::<Vec<_>>());
-                if let Some(spread) = self.draining {
-                    send_away(&outbox, spread);
+                if let Some(away) = self.away {
+                    send_away(&outbox, away);
                 }
             }
             Item::Leave { outbox, done: _done } => self.leave(&outbox),
@@ -193,9 +193,11 @@ impl Shard {
                 let answer = self.unsubscribe(&outbox, &sub);
                 outbox.send(&answer.iter().collect::<Vec<_>>());
             }
-            Item::Drain(spread) => {
-                self.draining = Some(spread);
-                self.peers.iter().for_each(|(_, peer)| send_away(&peer.outbox, spread));
+            Item::SendAway(away) => {
+                self.away = away;
+                if let Some(away) = away {
+                    self.peers.iter().for_each(|(_, peer)| send_away(&peer.outbox, away));
+                }
             }
         }
     }
@@ -263,8 +265,11 @@ impl Shard {
     }
 }
 
-/// Asks a peer to connect again, to another node, after a random part of `spread`, and closes it.
-fn send_away(outbox: &Arc<Outbox>, spread: Duration) {
+fn send_away(outbox: &Arc<Outbox>, away: Away) {
+    let spread = match away {
+        Away::Draining(spread) => spread,
+        Away::CutOff => return outbox.close(CloseCode::BrokerUnavailable, "this node is cut off from its broker"),
+    };
     let wait = rand::random_range(0..=spread.as_millis() as u64);
     if let Some(draining) = outbox.form.said(&ServerFrame::Draining { reconnect_in_ms: wait }) {
         outbox.send(&[&draining]);

@@ -19,7 +19,7 @@ pub struct Ledger {
     /// What an actor saw that must not be, whatever else happened.
     pub objections: Vec<String>,
     /// Of each node.
-    pub answers: [Answers; 2],
+    pub answers: Vec<Answers>,
 }
 
 /// An event that was sent.
@@ -112,6 +112,14 @@ impl Ledger {
 }
 
 impl Stream {
+    /// Up to where all has come.
+    pub fn position(&self) -> &Position {
+        match self.seen.last() {
+            Some(Seen::Event { position, .. } | Seen::Gap { position, .. } | Seen::Heartbeat(position)) => position,
+            None => &self.start,
+        }
+    }
+
     pub fn gaps(&self) -> usize {
         self.seen.iter().filter(|seen| matches!(seen, Seen::Gap { .. })).count()
     }

@@ -6,8 +6,9 @@ use super::ledger::CHANNELS;
 use super::stage::Stage;
 use crate::support::redis::Redis;
 
-/// The pause that the daemon must outlast with its connections open.
-const PAUSE: Duration = Duration::from_secs(20);
+/// A pause that the daemon must outlast with its connections open, and one after which they are better off elsewhere.
+const PAUSE: Duration = Duration::from_secs(8);
+const LONG_PAUSE: Duration = Duration::from_secs(20);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn killed_and_back_without_its_data() {
@@ -57,7 +58,7 @@ async fn killed_and_back_with_older_data() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn paused_for_twenty_seconds() {
+async fn paused_for_eight_seconds() {
     let mut stage = Stage::set(Redis::start()).await;
     stage.redis.pause();
     let end = Instant::now() + PAUSE;
@@ -71,6 +72,20 @@ async fn paused_for_twenty_seconds() {
             stage.ready(node, 503).await;
         }
     }
+    stage.redis.go_on();
+    stage.heals().await;
+    stage.end("paused for 8 s", 0).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn paused_for_so_long_that_connections_are_sent_away() {
+    let mut stage = Stage::roaming(Redis::start(), 2, &[]).await;
+    stage.redis.pause();
+    let end = Instant::now() + LONG_PAUSE;
+    for node in 0..2 {
+        stage.sends_away(node).await;
+    }
+    tokio::time::sleep_until(end.into()).await;
     stage.redis.go_on();
     stage.heals().await;
     stage.end("paused for 20 s", 0).await;

@@ -20,7 +20,9 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 
 pub struct Publisher {
     number: usize,
-    nodes: [String; 2],
+    nodes: Vec<String>,
+    /// Nodes may stop: whoever does not answer is left for another.
+    roams: bool,
     http: reqwest::Client,
     ledger: Shared,
     random: StdRng,
@@ -28,10 +30,10 @@ pub struct Publisher {
 }
 
 impl Publisher {
-    pub fn new(number: usize, seed: u64, nodes: [String; 2], ledger: Shared) -> Self {
+    pub fn new(number: usize, seed: u64, nodes: Vec<String>, roams: bool, ledger: Shared) -> Self {
         let http = reqwest::Client::builder().timeout(TIMEOUT).build().expect("a client");
         let random = StdRng::seed_from_u64(seed.wrapping_add(number as u64));
-        Self { number, nodes, http, ledger, random, sequence: 0 }
+        Self { number, nodes, roams, http, ledger, random, sequence: 0 }
     }
 
     /// Publishes until it is told to stop: mostly single events, batches over all channels too, now and then what must be
@@ -58,11 +60,11 @@ impl Publisher {
     async fn send(&mut self, channels: Vec<&'static str>, gives_up: impl Fn(&mut StdRng) -> bool) -> Vec<Sent> {
         let (at, events) = self.enter(channels);
         let body: Vec<Value> = events.iter().map(Sent::event).collect();
-        let mut node = self.random.random_range(0..2);
+        let mut node = self.random.random_range(0..self.nodes.len());
         let mut again = false;
         while self.post(node, &body, at, again).await == 503 && !gives_up(&mut self.random) {
             tokio::time::sleep(RETRY).await;
-            (node, again) = (1 - node, true);
+            (node, again) = ((node + 1) % self.nodes.len(), true);
         }
         events
     }
@@ -73,10 +75,10 @@ impl Publisher {
         let mut body: Vec<Value> = events.iter().map(Sent::event).collect();
         let wrong = self.random.random_range(0..body.len());
         body[wrong]["data"]["misspelt"] = true.into();
-        let node = self.random.random_range(0..2);
+        let node = self.random.random_range(0..self.nodes.len());
         let status = self.post(node, &body, at, false).await;
         let mut ledger = open(&self.ledger);
-        if status != 422 {
+        if status != 422 && !(self.roams && status == 503) {
             ledger.objections.push(format!("a wrong event was answered with {status}"));
         }
         ledger.sent[at..at + events.len()].iter_mut().for_each(|sent| sent.outcome = Outcome::Refused);
@@ -113,6 +115,7 @@ impl Publisher {
         let mut object = |objection: String| ledger.objections.push(format!("node {node}: {objection}"));
         let (status, retry, answer) = match answer {
             Ok(answer) => answer,
+            Err(_) if self.roams => return 503,
             Err(error) => {
                 object(format!("no answer after {waited:?}: {error}"));
                 return 503;
@@ -138,7 +141,7 @@ impl Publisher {
                 ledger.answers[node].acknowledged += 1;
             }
             503 => {
-                if answer["code"] != "broker-unavailable" || !retry {
+                if !(answer["code"] == "broker-unavailable" || self.roams && answer["code"] == "draining") || !retry {
                     object(format!("a 503 says {answer}"));
                 }
                 let answers = &mut ledger.answers[node];

@@ -1,4 +1,4 @@
-//! Two daemons on one Redis, each with a link of its own, or on one cluster, under load.
+//! Daemons on one Redis, each with a link of its own, or on one of its larger forms, under load.
 
 use std::ops::RangeInclusive;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use tokio::task::JoinHandle;
 
-use super::ledger::{CHANNELS, Ledger, Shared, Stream, open};
+use super::ledger::{Answers, CHANNELS, Ledger, Shared, Stream, open};
 use super::publisher::Publisher;
 use super::subscriber::subscribe;
 use super::verdict::judge;
@@ -25,9 +25,13 @@ const REFUSED_WITHIN: Duration = Duration::from_secs(3);
 
 pub struct Stage<R = Redis> {
     pub redis: R,
-    /// The links, one for each node; none to a cluster, whose servers say themselves where they are.
+    /// The links, one for each node; none to several servers, which say themselves where they are.
     pub links: Vec<Proxy>,
-    nodes: [Daemon; 2],
+    pub urls: Vec<String>,
+    /// `None` for one that was killed.
+    nodes: Vec<Option<Daemon>>,
+    /// Whether those who lose their node go on elsewhere. Otherwise no connection may end.
+    roams: bool,
     ledger: Shared,
     seed: u64,
     stop: Arc<AtomicBool>,
@@ -38,43 +42,58 @@ pub struct Stage<R = Redis> {
 }
 
 impl Stage {
-    /// Everybody is there and the load goes on.
+    /// Two nodes. Everybody is there and the load goes on.
     pub async fn set(redis: Redis) -> Self {
-        let links = vec![Proxy::start(redis.port).await, Proxy::start(redis.port).await];
-        let brokers = [0, 1].map(|node: usize| format!("redis://127.0.0.1:{}", links[node].port));
-        Self::with(redis, links, brokers).await
+        Self::linked(redis, 2, false, &[]).await
+    }
+
+    /// So many nodes, with these flags, of which everybody knows all.
+    pub async fn roaming(redis: Redis, nodes: usize, flags: &[&str]) -> Self {
+        Self::linked(redis, nodes, true, flags).await
+    }
+
+    async fn linked(redis: Redis, count: usize, roams: bool, flags: &[&str]) -> Self {
+        let (mut links, mut brokers) = (Vec::new(), Vec::new());
+        for _ in 0..count {
+            let link = Proxy::start(redis.port).await;
+            brokers.push(format!("redis://127.0.0.1:{}", link.port));
+            links.push(link);
+        }
+        Self::with(redis, links, &brokers, roams, flags).await
     }
 }
 
 impl Stage<Sentinels> {
     /// As [`Stage::set`].
     pub async fn watched(sentinels: Sentinels) -> Self {
-        let brokers = [sentinels.url(), sentinels.url()];
-        Self::with(sentinels, Vec::new(), brokers).await
+        let broker = sentinels.url();
+        Self::with(sentinels, Vec::new(), &[broker.clone(), broker], false, &[]).await
     }
 }
 
 impl Stage<Cluster> {
     /// As [`Stage::set`].
     pub async fn on(cluster: Cluster) -> Self {
-        let brokers = [cluster.text(), cluster.text()];
-        Self::with(cluster, Vec::new(), brokers).await
+        let broker = cluster.text();
+        Self::with(cluster, Vec::new(), &[broker.clone(), broker], false, &[]).await
     }
 }
 
 impl<R> Stage<R> {
-    async fn with(redis: R, links: Vec<Proxy>, brokers: [String; 2]) -> Self {
-        let nodes = brokers.map(|broker| {
-            let flags = ["--listen", "127.0.0.1:0", "--broker", &broker, "--heartbeat", "5s"];
-            Daemon::with(&flags, tempfile::tempdir().expect("a temporary directory"))
-        });
+    async fn with(redis: R, links: Vec<Proxy>, brokers: &[String], roams: bool, flags: &[&str]) -> Self {
+        let count = brokers.len();
+        let node = |(number, broker): (usize, &String)| Some(start(number, "127.0.0.1:0", broker, flags));
+        let nodes: Vec<_> = brokers.iter().enumerate().map(node).collect();
+        let urls = nodes.iter().flatten().map(|node| node.url.clone()).collect();
         // `TIDINGS_TEST_SEED` repeats what the publishers did, as far as the outcomes are the same.
         let seed =
             std::env::var("TIDINGS_TEST_SEED").map_or_else(|_| rand::random(), |seed| seed.parse().expect("a seed"));
         let mut stage = Self {
             redis,
             links,
+            urls,
             nodes,
+            roams,
             ledger: Shared::default(),
             seed,
             stop: Arc::default(),
@@ -82,7 +101,8 @@ impl<R> Stage<R> {
             subscribers: Vec::new(),
             healing: Duration::ZERO,
         };
-        for node in 0..2 {
+        stage.ledger().answers = vec![Answers::default(); count];
+        for node in 0..count {
             stage.ready(node, 200).await;
             stage.join(node, &CHANNELS).await;
             stage.join(node, &CHANNELS[node..=node]).await;
@@ -96,13 +116,21 @@ impl<R> Stage<R> {
     }
 
     fn publisher(&self, number: usize) -> Publisher {
-        Publisher::new(number, self.seed, [0, 1].map(|node: usize| self.nodes[node].url.clone()), self.ledger.clone())
+        Publisher::new(number, self.seed, self.urls.clone(), self.roams, self.ledger.clone())
     }
 
     /// One more subscriber, to these channels.
     pub async fn join(&mut self, node: usize, channels: &[&'static str]) {
         let name = format!("subscriber {} at node {node}", self.subscribers.len());
-        let subscriber = subscribe(name, &self.nodes[node].url, channels, self.ledger.clone()).await;
+        let mut nodes = self.urls.clone();
+        nodes.rotate_left(node);
+        nodes.truncate(if self.roams { nodes.len() } else { 1 });
+        self.join_by(name, nodes, channels).await;
+    }
+
+    /// The same, by addresses of its own.
+    pub async fn join_by(&mut self, name: String, nodes: Vec<String>, channels: &[&'static str]) {
+        let subscriber = subscribe(name, nodes, channels, self.ledger.clone()).await;
         self.subscribers.push(subscriber);
     }
 
@@ -128,15 +156,26 @@ impl<R> Stage<R> {
         .await;
     }
 
+    /// Waits until a node is cut off and has no connections any more.
+    pub async fn sends_away(&self, node: usize) {
+        until(&format!("node {node} to have nobody"), async || {
+            let stream = self.probe(node, "v1/stream").await;
+            let metrics = reqwest::get(format!("{}/metrics", self.urls[node])).await.expect("an answer");
+            let metrics = metrics.text().await.expect("text");
+            (stream == 503 && metrics.contains("tidings_connections 0\n")).then_some(())
+        })
+        .await;
+    }
+
     async fn probe(&self, node: usize, route: &str) -> u16 {
-        let url = format!("{}/{route}", self.nodes[node].url);
+        let url = format!("{}/{route}", self.urls[node]);
         reqwest::get(url).await.expect("the daemon answers").status().as_u16()
     }
 
     /// Waits until both nodes are ready and take events: from the repair until then is the time to heal.
     pub async fn heals(&mut self) {
         let start = Instant::now();
-        let taken = || self.ledger().answers.map(|answers| answers.acknowledged);
+        let taken = || self.ledger().answers.iter().map(|answers| answers.acknowledged).collect::<Vec<_>>();
         for (node, before) in taken().into_iter().enumerate() {
             self.ready(node, 200).await;
             until("both nodes to take events", async || (taken()[node] > before).then_some(())).await;
@@ -206,7 +245,7 @@ impl<R> Stage<R> {
             );
         }
         self.subscribers.iter().for_each(JoinHandle::abort);
-        for node in self.nodes {
+        for node in self.nodes.into_iter().flatten() {
             node.process.signal("TERM");
             let ended = node.process.ended();
             if ended.code != Some(0) {
@@ -221,7 +260,13 @@ impl<R> Stage<R> {
         assert!(objections.is_empty(), "{count} objections:\n{}", objections.join("\n"));
     }
 
-    fn ledger(&self) -> MutexGuard<'_, Ledger> {
+    pub fn ledger(&self) -> MutexGuard<'_, Ledger> {
         open(&self.ledger)
     }
+}
+
+fn start(number: usize, listen: &str, broker: &str, flags: &[&str]) -> Daemon {
+    let id = format!("node-{number}");
+    let given = ["--listen", listen, "--broker", broker, "--heartbeat", "5s", "--node-id", &id];
+    Daemon::with(&[&given, flags].concat(), tempfile::tempdir().expect("a temporary directory"))
 }

@@ -1,13 +1,15 @@
-//! A subscriber: a WebSocket that stays, and writes down all that comes.
+//! A subscriber: a WebSocket that writes down all that comes. One that knows several nodes goes on at the next where it was
+//! when its connection ends; one that knows a single node has a connection that must not end.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
 use tidings::event::Position;
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
-use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::{self, Message};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 
 use super::ledger::{Ledger, Seen, Shared, Stream, open};
@@ -15,75 +17,119 @@ use crate::support::within;
 
 type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
+/// Before the next attempt to connect.
+const RETRY: Duration = Duration::from_millis(100);
+/// Nothing for that long means that nobody is there: the stage's daemons have a heartbeat of 5 s.
+const SILENCE: Duration = Duration::from_secs(12);
+
 struct Subscriber {
     name: String,
+    channels: Vec<&'static str>,
     ledger: Shared,
     /// Where in the ledger the stream of a channel is.
     streams: HashMap<&'static str, usize>,
 }
 
-/// Subscribes to channels of the node at `url`. It listens, from then on, until it is aborted.
-pub async fn subscribe(name: String, url: &str, channels: &[&'static str], ledger: Shared) -> JoinHandle<()> {
-    let url = format!("{}/v1/ws", url.replace("http://", "ws://"));
-    let (mut socket, _) = within("the handshake", connect_async(url)).await.expect("the handshake succeeds");
-    for channel in channels {
-        let frame = json!({"type": "subscribe", "sub": channel, "channel": channel});
-        socket.send(Message::text(frame.to_string())).await.expect("the connection is open");
-    }
-    let mut subscriber = Subscriber { name, ledger, streams: HashMap::new() };
-    while subscriber.streams.len() < channels.len() {
-        let text = within("all subscriptions", next(&mut socket)).await.expect("the connection is open");
-        subscriber.take(&text, channels);
-    }
+/// Subscribes to channels of the first of the nodes. It listens, from then on, until it is aborted.
+pub async fn subscribe(name: String, nodes: Vec<String>, channels: &[&'static str], ledger: Shared) -> JoinHandle<()> {
+    let mut subscriber = Subscriber { name, channels: channels.to_vec(), ledger, streams: HashMap::new() };
+    let begun = within("the handshake and all subscriptions", subscriber.connect(&nodes[0])).await;
+    let mut socket = begun.unwrap_or_else(|end| panic!("{}: {end}", subscriber.name));
     tokio::spawn(async move {
-        let end = loop {
-            match next(&mut socket).await {
-                Ok(text) => subscriber.take(&text, &[]),
-                Err(end) => break end,
+        let mut at = 0;
+        loop {
+            let end = subscriber.listen(socket).await;
+            if nodes.len() == 1 {
+                return subscriber.object(format!("the connection did not stay open: {end}"));
             }
-        };
-        let objection = format!("{}: the connection did not stay open: {end}", subscriber.name);
-        open(&subscriber.ledger).objections.push(objection);
+            socket = loop {
+                at += 1;
+                match subscriber.connect(&nodes[at % nodes.len()]).await {
+                    Ok(socket) => break socket,
+                    Err(_) => tokio::time::sleep(RETRY).await,
+                }
+            };
+        }
     })
 }
 
 /// The next text; tungstenite answers Pings by itself.
 async fn next(socket: &mut Socket) -> Result<String, String> {
     loop {
-        match socket.next().await {
-            Some(Ok(Message::Text(text))) => return Ok(text.as_str().to_owned()),
-            Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
+        match tokio::time::timeout(SILENCE, socket.next()).await {
+            Ok(Some(Ok(Message::Text(text)))) => return Ok(text.as_str().to_owned()),
+            Ok(Some(Ok(Message::Ping(_) | Message::Pong(_)))) => {}
             other => return Err(format!("{other:?}")),
         }
     }
 }
 
 impl Subscriber {
-    /// Writes a frame down; `asked` are the channels to which it may begin a subscription.
-    fn take(&mut self, text: &str, asked: &[&'static str]) {
+    /// Connects, subscribes from where each stream stands, and waits until all subscriptions stand.
+    async fn connect(&mut self, node: &str) -> Result<Socket, String> {
+        let lost = |error: tungstenite::Error| error.to_string();
+        let url = format!("{}/v1/ws", node.replace("http://", "ws://"));
+        let connecting = tokio::time::timeout(SILENCE, connect_async(url)).await;
+        let (mut socket, _) = connecting.map_err(|_| "silence")?.map_err(lost)?;
+        for channel in self.channels.clone() {
+            let mut frame = json!({"type": "subscribe", "sub": channel, "channel": channel});
+            if let Some(at) = self.streams.get(channel) {
+                frame["since"] = open(&self.ledger).streams[*at].position().to_string().into();
+            }
+            socket.send(Message::text(frame.to_string())).await.map_err(lost)?;
+        }
+        let mut left = self.channels.clone();
+        while !left.is_empty() {
+            let text = next(&mut socket).await?;
+            let frame: Value = serde_json::from_str(&text).unwrap_or_default();
+            if frame["type"] == "error" && frame["code"] == "broker-unavailable" {
+                return Err(text);
+            }
+            left.retain(|channel| frame["type"] != "subscribed" || frame["channel"] != **channel);
+            self.take(&text);
+        }
+        Ok(socket)
+    }
+
+    /// Listens until the connection ends, and says how it did.
+    async fn listen(&mut self, mut socket: Socket) -> String {
+        loop {
+            match next(&mut socket).await {
+                Ok(text) => self.take(&text),
+                Err(end) => return end,
+            }
+        }
+    }
+
+    fn object(&self, objection: String) {
+        open(&self.ledger).objections.push(format!("{}: {objection}", self.name));
+    }
+
+    /// Writes a frame down.
+    fn take(&mut self, text: &str) {
         let shared = self.ledger.clone();
         let mut ledger = open(&shared);
-        let done = serde_json::from_str(text).ok().and_then(|frame| self.enter(&mut ledger, frame, asked));
+        let done = serde_json::from_str(text).ok().and_then(|frame| self.enter(&mut ledger, frame));
         if done.is_none() {
             ledger.objections.push(format!("{}: {text}", self.name));
         }
     }
 
     /// `None` where the frame should not have come, or not so.
-    fn enter(&mut self, ledger: &mut Ledger, mut frame: Value, asked: &[&'static str]) -> Option<()> {
+    fn enter(&mut self, ledger: &mut Ledger, mut frame: Value) -> Option<()> {
         let at = |frame: &Value, name: &str| frame[name].as_str()?.parse::<Position>().ok();
         match frame["type"].as_str()? {
-            "welcome" => {}
+            "welcome" | "draining" => {}
             "subscribed" => {
-                let channel = asked.iter().copied().find(|channel| frame["channel"] == **channel)?;
-                let stream = Stream {
-                    name: format!("{}, {channel}", self.name),
-                    channel,
-                    start: at(&frame, "position")?,
-                    seen: Vec::new(),
-                };
+                let channel = self.channels.iter().copied().find(|channel| frame["channel"] == **channel)?;
+                let start = at(&frame, "position")?;
+                if let Some(stream) = self.stream(ledger, channel) {
+                    // Where the log no longer reaches back, a gap follows, which says so.
+                    return (frame["recovered"] == false || *stream.position() == start).then_some(());
+                }
+                let name = format!("{}, {channel}", self.name);
                 self.streams.insert(channel, ledger.streams.len());
-                ledger.streams.push(stream);
+                ledger.streams.push(Stream { name, channel, start, seen: Vec::new() });
             }
             "event" => {
                 let (position, event) = (at(&frame, "position")?, frame["event"].take());

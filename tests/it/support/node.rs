@@ -30,8 +30,10 @@ pub fn config(broker: BrokerUrl) -> Config {
             listen: (Ipv4Addr::LOCALHOST, 0).into(),
             insecure: false,
             node_id: "test-node".into(),
+            advertise: None,
             schemas: None,
             drain: Duration::from_secs(10),
+            cut_off_after: Duration::from_secs(15),
         },
         broker: broker::config(broker),
         websocket: WebSocketConfig {
@@ -43,6 +45,7 @@ pub fn config(broker: BrokerUrl) -> Config {
         },
         limits: RequestLimits {
             handshake_timeout: Duration::from_secs(10),
+            max_arriving: 1000,
             max_event_bytes: 64 << 10,
             max_body_bytes: 8 << 20,
         },
@@ -57,15 +60,24 @@ impl Node {
     }
 
     pub async fn start_with(config: Config, catalog: Catalog) -> Self {
+        let node = Self::bound(config, catalog).await;
+        until("the node is ready", async || (node.get("/readyz").await.status == 200).then_some(())).await;
+        node
+    }
+
+    /// Starts a daemon whose broker cannot be reached.
+    pub async fn unready(config: Config) -> Self {
+        Self::bound(config, Catalog::builtin()).await
+    }
+
+    async fn bound(config: Config, catalog: Catalog) -> Self {
         let server = server::bind(config, Arc::new(catalog)).await.expect("the daemon starts");
         let address = server.local_addr().expect("it listens");
         let (stop, stopped) = oneshot::channel();
         let run = tokio::spawn(server.run(async {
             let _ = stopped.await;
         }));
-        let node = Self { address, http: reqwest::Client::new(), stop: Some(stop), run };
-        until("the node is ready", async || (node.get("/readyz").await.status == 200).then_some(())).await;
-        node
+        Self { address, http: reqwest::Client::new(), stop: Some(stop), run }
     }
 
     pub fn url(&self, path: &str) -> String {

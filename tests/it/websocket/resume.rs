@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::support::each_broker::{TestBroker, over_each_broker};
-use crate::support::events::{offset, place, sale, with};
+use crate::support::events::{offset, order, place, sale, with};
 use crate::support::node::Node;
 use crate::support::raw::{Raw, text};
 use crate::support::subscriber::Subscriber;
@@ -26,6 +26,7 @@ over_each_broker!(
     a_replay_can_be_given_up,
     heartbeats_say_what_was_replayed,
     a_peer_that_never_reads_is_not_closed_for_its_replay,
+    several_channels_are_replayed_to_a_peer_that_is_slow,
 );
 
 const CHANNEL: &str = "inventory-change";
@@ -268,4 +269,34 @@ async fn a_peer_that_never_reads_is_not_closed_for_its_replay(broker: TestBroker
         assert_eq!(offset(raw.json().await["position"].as_str().unwrap()), expected);
     }
     assert_eq!(node.metric("tidings_slow_consumers_total").await, 0.0);
+}
+
+async fn several_channels_are_replayed_to_a_peer_that_is_slow(broker: TestBroker) {
+    const EVENTS: usize = 1000;
+    let node = broker.node().await;
+    for event in [sale, order] {
+        // Together more than the sockets hold.
+        let events: Vec<Value> =
+            (0..EVENTS).map(|n| with(event(&n.to_string()), "padding", "x".repeat(8_000))).collect();
+        for part in events.chunks(250) {
+            node.publish(&json!(part)).await;
+        }
+    }
+    let mut subscriber = Subscriber::connect(&node).await;
+    for channel in [CHANNEL, "order-status"] {
+        subscriber.say(json!({"type": "subscribe", "sub": channel, "channel": channel, "since": "start"})).await;
+    }
+    until("the socket is full", async || (node.metric("tidings_outbox_bytes").await > 0.0).then_some(())).await;
+    let mut seen = [0; 2];
+    let everything = async {
+        while seen != [EVENTS as u64; 2] {
+            let frame = subscriber.frame().await;
+            if frame["type"] == "event" {
+                let seen = &mut seen[usize::from(frame["event"]["type"] != CHANNEL)];
+                *seen += 1;
+                assert_eq!(offset(frame["position"].as_str().unwrap()), *seen);
+            }
+        }
+    };
+    within("everything", everything).await;
 }

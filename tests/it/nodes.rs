@@ -1,0 +1,137 @@
+//! The registry: who is on the broker, who is about to stop, who is lost.
+
+use serde_json::{Value, json};
+
+use crate::support::daemon::Daemon;
+use crate::support::each_broker::{TestBroker, over_each_broker};
+use crate::support::http::members;
+use crate::support::node::Node;
+use crate::support::redis::Redis;
+use crate::support::subscriber::Subscriber;
+use crate::support::until;
+
+const KEY: &str = "tidings:default:nodes";
+
+over_each_broker!(
+    a_node_is_among_the_nodes,
+    a_node_says_where_it_is_to_be_reached,
+    connections_are_counted_as_of_the_last_heartbeat,
+);
+
+/// The entry of a node in another's list, once there is one like this.
+async fn listed(at: &Node, id: &str, like: impl Fn(&Value) -> bool) -> Value {
+    until(&format!("{id} is listed"), async || {
+        let entry = nodes(at).await.into_iter().find(|node| node["id"] == id)?;
+        like(&entry).then_some(entry)
+    })
+    .await
+}
+
+async fn nodes(at: &Node) -> Vec<Value> {
+    let answer = at.get("/v1/nodes").await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    let list = answer.json();
+    assert_eq!(members(&list), ["nodes"]);
+    list["nodes"].as_array().expect("a list").clone()
+}
+
+async fn a_node_is_among_the_nodes(broker: TestBroker) {
+    let node = broker.node().await;
+    let entry = listed(&node, "test-node", |_| true).await;
+    assert_eq!(members(&entry), ["address", "connections", "id", "lastHeartbeat", "started", "state", "version"]);
+    assert_eq!(entry["address"], node.address.to_string());
+    assert_eq!(entry["version"], env!("CARGO_PKG_VERSION"));
+    assert_eq!((&entry["state"], &entry["connections"]), (&json!("up"), &json!(0)));
+    let time = |name: &str| entry[name].as_str().expect("a time").parse::<jiff::Timestamp>().expect("RFC 3339");
+    assert!(time("started") <= time("lastHeartbeat"), "{entry}");
+    assert_eq!(nodes(&node).await.len(), 1);
+}
+
+async fn a_node_says_where_it_is_to_be_reached(broker: TestBroker) {
+    let node = broker.node_with(|config| config.server.advertise = Some("bus.example.com:80".into())).await;
+    assert_eq!(listed(&node, "test-node", |_| true).await["address"], "bus.example.com:80");
+}
+
+async fn connections_are_counted_as_of_the_last_heartbeat(broker: TestBroker) {
+    let node = broker.node().await;
+    let _subscribers = [Subscriber::connect(&node).await, Subscriber::connect(&node).await];
+    listed(&node, "test-node", |entry| entry["connections"] == 2).await;
+}
+
+/// Two nodes on one Redis.
+async fn two() -> (TestBroker, Node, Node) {
+    let broker = TestBroker::redis();
+    let one = broker.node_with(|config| config.server.node_id = "one".into()).await;
+    let two = broker.node_with(|config| config.server.node_id = "two".into()).await;
+    listed(&one, "two", |_| true).await;
+    (broker, one, two)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_stops_says_so_and_leaves() {
+    let (_redis, one, mut two) = two().await;
+    assert_eq!(nodes(&two).await.iter().map(|node| &node["id"]).collect::<Vec<_>>(), ["one", "two"]);
+    // It does not answer the close: that takes the node a while.
+    let _mute = crate::support::raw::Raw::upgraded(&two).await;
+    two.begin_stop();
+    listed(&one, "two", |entry| entry["state"] == "draining").await;
+    two.stopped().await.expect("it ends well");
+    assert_eq!(nodes(&one).await.iter().map(|node| &node["id"]).collect::<Vec<_>>(), ["one"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn silence_is_judged_by_the_clock_of_redis() {
+    let redis = Redis::start();
+    let seconds: u64 = redis.cli(&["time"]).lines().next().expect("a time").parse().expect("seconds");
+    for (id, ago) in [("quiet", 1), ("lost", 16), ("forgotten", 3700)] {
+        let said =
+            json!({"id": id, "address": "a", "version": "v", "started": "s", "connections": 7, "draining": false});
+        redis.cli(&["hset", KEY, id, &format!("{}000 {said}", seconds - ago)]);
+    }
+    // Of no use to anybody, and no harm.
+    redis.cli(&["hset", KEY, "foreign", "bytes", "half", "1 {"]);
+    let broker = TestBroker::Redis(redis);
+    let node = broker.node().await;
+    listed(&node, "test-node", |_| true).await;
+    let states: Vec<_> = nodes(&node).await.iter().map(|node| (node["id"].clone(), node["state"].clone())).collect();
+    assert_eq!(json!(states), json!([["lost", "lost"], ["quiet", "up"], ["test-node", "up"]]));
+    let TestBroker::Redis(redis) = &broker else { unreachable!() };
+    assert_eq!(redis.cli(&["hexists", KEY, "forgotten"]), "0", "and not kept");
+    assert!(redis.cli(&["ttl", KEY]).parse::<i64>().expect("seconds") > 3000, "nothing is left behind for ever");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_registry_survives_that_redis_goes_away() {
+    let (mut broker, one, _two) = two().await;
+    let TestBroker::Redis(redis) = &mut broker else { unreachable!() };
+    redis.kill();
+    until("it is said that it is not known", async || {
+        let answer = one.get("/v1/nodes").await;
+        (answer.status == 503).then(|| answer.problem(503, "broker-unavailable"))
+    })
+    .await;
+    redis.run();
+    until("both are there again", async || {
+        let answer = one.get("/v1/nodes").await;
+        (answer.status == 200 && answer.json()["nodes"].as_array()?.len() == 2).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_command_prints_a_table_or_json() {
+    let daemon = Daemon::with(&["--listen", "127.0.0.1:0", "--node-id", "n-1"], tempfile::tempdir().unwrap());
+    let table = until("the node is listed", async || {
+        let table = daemon.run(&["nodes"]);
+        assert_eq!(table.code, Some(0), "{}", table.err);
+        (table.out.lines().count() == 2).then_some(table.out)
+    })
+    .await;
+    let (head, row) = table.split_once('\n').expect("two lines");
+    assert!(head.starts_with("NODE") && head.ends_with("LAST HEARTBEAT"), "{table}");
+    let address = daemon.url.trim_start_matches("http://");
+    assert_eq!(row.split_whitespace().take(4).collect::<Vec<_>>(), ["n-1", "up", address, "0"]);
+    let line: Value = serde_json::from_str(&daemon.run(&["nodes", "--json"]).out).expect("one object");
+    assert_eq!(line["state"], "up");
+    assert_eq!(members(&line), ["address", "connections", "id", "lastHeartbeat", "started", "state", "version"]);
+}
