@@ -11,9 +11,11 @@
 mod figures;
 mod form;
 mod ledger;
+mod of_a_cluster;
 mod of_files;
 mod of_nodes;
 mod of_redis;
+mod of_sentinel;
 mod of_subscribers;
 mod of_the_bus;
 mod of_the_clock;

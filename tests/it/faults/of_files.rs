@@ -24,7 +24,7 @@ async fn full(sync: &str, name: &str) {
     let disk = Disk::small(folder.path(), "64m");
     let broker = format!("file:{}", disk.log.display());
     let start = Start { flags: &["--file-sync", sync], ..Start::default() };
-    let mut stage = Stage::on(disk, Vec::new(), from_ref(&broker), start).await;
+    let mut stage = Stage::with(disk, Vec::new(), from_ref(&broker), start).await;
     for _ in 0..2 {
         stage.broker.fill(stage.process(0));
         stage.unavailable(0, 10).await;

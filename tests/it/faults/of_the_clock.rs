@@ -28,7 +28,7 @@ async fn of_redis() {
         stage.goes_on().await;
         stage.heals().await;
     }
-    stage.end_with("clock of Redis stepped by an hour, forth and back", 0..=forward).await;
+    stage.end_with("clock of Redis stepped by an hour, forth and back", |_| 0..=forward).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -44,7 +44,7 @@ async fn of_a_log_in_files() {
     let (clock, folder) = (Clock::start(), tempfile::tempdir().expect("a temporary directory"));
     let start = Start { clock: Some(&clock), ..Start::default() };
     let broker = format!("file:{}", folder.path().join("log").display());
-    let stage = Stage::on(folder, Vec::new(), from_ref(&broker), start).await;
+    let stage = Stage::with(folder, Vec::new(), from_ref(&broker), start).await;
     stepped(stage, &clock, "clock stepped by an hour, forth and back, log in files").await;
 }
 

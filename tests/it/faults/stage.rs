@@ -1,4 +1,4 @@
-//! Daemons on one broker, each with a link of its own to a Redis, under load.
+//! Daemons on one Redis, each with a link of its own, on one of its larger forms, or on files, under load.
 
 use std::ops::RangeInclusive;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,14 +9,16 @@ use tokio::task::JoinHandle;
 
 use super::figures;
 use super::form::{Form, form};
-use super::ledger::{Answers, CHANNELS, Ledger, Shared, open};
+use super::ledger::{Answers, CHANNELS, Ledger, Shared, Stream, open};
 use super::publisher::Publisher;
 use super::subscriber::{Appetite, subscribe};
 use super::verdict::judge;
 use crate::support::clock::Clock;
+use crate::support::cluster::Cluster;
 use crate::support::daemon::Daemon;
 use crate::support::proxy::Proxy;
 use crate::support::redis::Redis;
+use crate::support::sentinel::Sentinels;
 use crate::support::{PATIENCE, seed, until};
 
 /// How long a publisher may wait for its 503.
@@ -25,11 +27,11 @@ const REFUSED_WITHIN: Duration = Duration::from_secs(3);
 pub struct Stage<B = Redis> {
     /// What the nodes stand on.
     pub broker: B,
-    /// The links to it, one for each node.
+    /// The links to it, one for each node; none to several servers, which say themselves where they are.
     pub links: Vec<Proxy>,
-    pub urls: Vec<String>,
-    /// Where each node finds its broker.
+    /// The broker's URL for each node.
     brokers: Vec<String>,
+    pub urls: Vec<String>,
     /// `None` for one that was killed.
     nodes: Vec<Option<Daemon>>,
     /// Whether those who lose their node go on elsewhere. Otherwise no connection may end.
@@ -67,20 +69,37 @@ impl Stage {
 
     /// So many nodes, each with a link of its own.
     pub async fn linked(redis: Redis, nodes: usize, how: Start<'_>) -> Self {
-        let mut links = Vec::new();
+        let (mut links, mut brokers) = (Vec::new(), Vec::new());
         for _ in 0..nodes {
-            links.push(Proxy::start(redis.port).await);
+            let link = Proxy::start(redis.port).await;
+            brokers.push(format!("redis://127.0.0.1:{}", link.port));
+            links.push(link);
         }
-        let brokers: Vec<_> = links.iter().map(|link| format!("redis://127.0.0.1:{}", link.port)).collect();
-        Self::on(redis, links, &brokers, how).await
+        Self::with(redis, links, &brokers, how).await
+    }
+}
+
+impl Stage<Sentinels> {
+    /// As [`Stage::set`].
+    pub async fn watched(sentinels: Sentinels) -> Self {
+        let broker = sentinels.url();
+        Self::with(sentinels, Vec::new(), &[broker.clone(), broker], Start::default()).await
+    }
+}
+
+impl Stage<Cluster> {
+    /// As [`Stage::set`].
+    pub async fn on(cluster: Cluster) -> Self {
+        let broker = cluster.text();
+        Self::with(cluster, Vec::new(), &[broker.clone(), broker], Start::default()).await
     }
 }
 
 impl<B> Stage<B> {
     /// A node for each of these URLs, by which it finds its broker.
-    pub async fn on(broker: B, links: Vec<Proxy>, brokers: &[String], how: Start<'_>) -> Self {
-        let nodes: Vec<_> =
-            brokers.iter().enumerate().map(|(number, url)| start(number, "127.0.0.1:0", url, how)).collect();
+    pub async fn with(broker: B, links: Vec<Proxy>, brokers: &[String], how: Start<'_>) -> Self {
+        let node = |(number, broker): (usize, &String)| start(number, "127.0.0.1:0", broker, how);
+        let nodes: Vec<_> = brokers.iter().enumerate().map(node).collect();
         let mut stage = Self {
             broker,
             links,
@@ -246,6 +265,14 @@ impl<B> Stage<B> {
         self.healing = self.healing.max(start.elapsed());
     }
 
+    /// Waits until Sentinel has named another master and an event was acknowledged since, and says how long that took.
+    pub async fn follows(&self, switched: impl Future<Output = Instant>) {
+        let before = self.ledger().acknowledged();
+        let switched = switched.await;
+        until("an event to be acknowledged", async || (self.ledger().acknowledged() > before).then_some(())).await;
+        println!("acknowledged {:.2} s after Sentinel's word", switched.elapsed().as_secs_f64());
+    }
+
     /// Waits until every subscriber was told of so many gaps.
     pub async fn gaps(&self, gaps: usize) {
         let told = async || self.ledger().streams.iter().all(|stream| stream.gaps() >= gaps).then_some(());
@@ -255,11 +282,11 @@ impl<B> Stage<B> {
     /// Ends the load, waits until all of it has come to everybody, and judges. Every subscriber must have been told of
     /// exactly so many gaps.
     pub async fn end(self, name: &str, gaps: usize) {
-        self.end_with(name, gaps..=gaps).await;
+        self.end_with(name, |_| gaps..=gaps).await;
     }
 
-    /// The same, where it is not certain how many gaps there are.
-    pub async fn end_with(mut self, name: &str, gaps: RangeInclusive<usize>) {
+    /// As [`end`](Self::end), where it depends on the stream how many gaps there may be.
+    pub async fn end_with(mut self, name: &str, gaps: impl Fn(&Stream) -> RangeInclusive<usize>) {
         self.goes_on().await;
         self.stop.store(true, Ordering::Relaxed);
         for publisher in std::mem::take(&mut self.publishers) {
@@ -278,8 +305,9 @@ impl<B> Stage<B> {
         let mut objections = judge(&self.ledger());
         {
             let ledger = self.ledger();
-            if ledger.gaps().keys().any(|told| !gaps.contains(told)) {
-                objections.push(format!("{gaps:?} gaps to each subscriber were expected: {:?}", ledger.gaps()));
+            for stream in ledger.streams.iter().filter(|stream| !gaps(stream).contains(&stream.gaps())) {
+                let expected = gaps(stream);
+                objections.push(format!("{}: {} gaps, {expected:?} were expected", stream.name, stream.gaps()));
             }
             if ledger.longest() > REFUSED_WITHIN {
                 objections.push(format!("a 503 took {:?}", ledger.longest()));

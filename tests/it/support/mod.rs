@@ -1,7 +1,9 @@
 //! What tests need around the daemon. Tests wait for conditions, never for times.
 
 pub mod broker;
+pub mod certificates;
 pub mod clock;
+pub mod cluster;
 pub mod daemon;
 pub mod deflate;
 pub mod disk;
@@ -12,6 +14,7 @@ pub mod node;
 pub mod proxy;
 pub mod raw;
 pub mod redis;
+pub mod sentinel;
 pub mod subscriber;
 
 use std::time::{Duration, Instant};
