@@ -17,14 +17,23 @@ use crate::protocol::event_frame;
 const PAGE: usize = 512;
 /// Between two attempts to read a log that cannot be read, or to find what is not there yet.
 const RETRY: Duration = Duration::from_millis(200);
+/// How long somebody waits to be told where his stream begins.
+const TURN: Duration = Duration::from_secs(5);
 /// What a client says in one breath may come in pieces: its subscriptions to one channel begin together.
 const BREATH: Duration = Duration::from_millis(10);
 
-/// Where a subscription with `since` begins.
+/// Where a subscription with `since` begins, said when it is its turn.
 ///
 /// # Errors
 /// Where the log cannot be read.
-pub async fn begin(broker: &dyn Broker, channel: ChannelId, since: &Since) -> Result<Begin, Unavailable> {
+pub async fn begin(
+    broker: &dyn Broker,
+    admission: &Arc<Admission>,
+    channel: ChannelId,
+    since: &Since,
+) -> Result<Begin, Unavailable> {
+    let turn = tokio::time::timeout(TURN, admission.turn());
+    let _turn = turn.await.map_err(|_| Unavailable("too many read the log".into()))?;
     let log = broker.read(channel, None, 0).await?;
     let first = Position::new(log.epoch.clone(), log.oldest - 1);
     let head = Position::new(log.epoch, log.head);

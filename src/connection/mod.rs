@@ -188,7 +188,7 @@ impl Connections {
                 let since: Since = text.parse().map_err(|error: ParseSinceError| invalid(error.to_string()))?;
                 let since = since.of(&name).ok_or_else(|| invalid(format!("this cursor says nothing of {name}")))?;
                 let unavailable = |error: Unavailable| (ErrorCode::BrokerUnavailable, error.to_string());
-                replay::begin(&*self.broker, channel, &since).await.map_err(unavailable)?
+                replay::begin(&*self.broker, &self.admission, channel, &since).await.map_err(unavailable)?
             }
         };
         Ok(Wanted { sub, channel, filter, begin })

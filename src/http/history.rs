@@ -134,7 +134,9 @@ impl Reader<'_> {
 
     /// Where reading a channel begins.
     async fn begin(&mut self, selected: &Selected, since: &Since) -> Result<Position, Problem> {
-        let begin = replay::begin(&*self.app.broker, selected.channel, since).await.map_err(unavailable)?;
+        let begin = replay::begin(&*self.app.broker, &self.app.admission, selected.channel, since)
+            .await
+            .map_err(unavailable)?;
         match begin {
             Begin::After { position, lost } => {
                 if let Some(from) = lost {

@@ -45,11 +45,11 @@ pub async fn respond(
     let mut response = router.call(request).await?;
     if let Some(Refused { code, cause }) = response.extensions().get() {
         app.metrics.refused(code.as_str());
-        let cause = cause.as_deref();
         let (status, request_id) = (response.status().as_u16(), id.to_str().unwrap_or_default());
-        if status >= 500 {
+        if let Some(cause) = cause {
             tracing::warn!(%method, path = uri.path(), status, code = code.as_str(), cause, request_id, "failed");
         } else {
+            // The caller's mistake, or a state of this node that was logged when it began: thousands may ask meanwhile.
             tracing::debug!(%method, path = uri.path(), status, code = code.as_str(), request_id, "refused");
         }
     }

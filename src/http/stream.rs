@@ -44,7 +44,7 @@ pub(super) async fn open(
         }
         let begin = match selection.since.as_ref().and_then(|since| since.of(&name)) {
             None => Begin::Live { recovered: false },
-            Some(since) => replay::begin(&*app.broker, channel, &since).await.map_err(|error| {
+            Some(since) => replay::begin(&*app.broker, &app.admission, channel, &since).await.map_err(|error| {
                 Problem::new(Code::BrokerUnavailable, "the broker is unavailable").with_cause(error.0)
             })?,
         };

@@ -70,17 +70,8 @@ pub(super) fn open(
         .map_err(|error| format!("the system gives no thread: {error}"))?;
     let ticking = CancellationToken::new();
     tokio::spawn(ticking.clone().run_until_cancelled_owned(tick(commands.clone())));
-    Ok((
-        Arc::new(FileLog {
-            writer: commands,
-            disk,
-            limits,
-            names,
-            nodes: Alone::default(),
-            _ticking: ticking.drop_guard(),
-        }),
-        bus,
-    ))
+    let (nodes, _ticking) = (Alone::default(), ticking.drop_guard());
+    Ok((Arc::new(FileLog { writer: commands, disk, limits, names, nodes, _ticking }), bus))
 }
 
 async fn tick(writer: mpsc::Sender<Command>) {

@@ -28,6 +28,8 @@ pub struct Stage<R = Redis> {
     /// The links, one for each node; none to several servers, which say themselves where they are.
     pub links: Vec<Proxy>,
     pub urls: Vec<String>,
+    /// The broker of each node.
+    brokers: Vec<String>,
     /// `None` for one that was killed.
     nodes: Vec<Option<Daemon>>,
     /// Whether those who lose their node go on elsewhere. Otherwise no connection may end.
@@ -59,7 +61,7 @@ impl Stage {
             brokers.push(format!("redis://127.0.0.1:{}", link.port));
             links.push(link);
         }
-        Self::with(redis, links, &brokers, roams, flags).await
+        Self::with(redis, links, brokers, roams, flags).await
     }
 }
 
@@ -67,7 +69,7 @@ impl Stage<Sentinels> {
     /// As [`Stage::set`].
     pub async fn watched(sentinels: Sentinels) -> Self {
         let broker = sentinels.url();
-        Self::with(sentinels, Vec::new(), &[broker.clone(), broker], false, &[]).await
+        Self::with(sentinels, Vec::new(), vec![broker.clone(), broker], false, &[]).await
     }
 }
 
@@ -75,12 +77,12 @@ impl Stage<Cluster> {
     /// As [`Stage::set`].
     pub async fn on(cluster: Cluster) -> Self {
         let broker = cluster.text();
-        Self::with(cluster, Vec::new(), &[broker.clone(), broker], false, &[]).await
+        Self::with(cluster, Vec::new(), vec![broker.clone(), broker], false, &[]).await
     }
 }
 
 impl<R> Stage<R> {
-    async fn with(redis: R, links: Vec<Proxy>, brokers: &[String], roams: bool, flags: &[&str]) -> Self {
+    async fn with(redis: R, links: Vec<Proxy>, brokers: Vec<String>, roams: bool, flags: &[&str]) -> Self {
         let count = brokers.len();
         let node = |(number, broker): (usize, &String)| Some(start(number, "127.0.0.1:0", broker, flags));
         let nodes: Vec<_> = brokers.iter().enumerate().map(node).collect();
@@ -92,6 +94,7 @@ impl<R> Stage<R> {
             redis,
             links,
             urls,
+            brokers,
             nodes,
             roams,
             ledger: Shared::default(),
@@ -156,13 +159,48 @@ impl<R> Stage<R> {
         .await;
     }
 
+    /// SIGKILL.
+    pub fn kill(&mut self, node: usize) {
+        self.nodes[node] = None;
+    }
+
+    /// SIGTERM, and when it has ended well, the same again at the same address.
+    pub async fn restart(&mut self, node: usize) {
+        let old = self.nodes[node].take().expect("it runs");
+        old.process.signal("TERM");
+        let ended = tokio::task::spawn_blocking(|| old.process.ended()).await.expect("it ends");
+        assert_eq!(ended.code, Some(0), "{}", ended.err);
+        let address = self.urls[node].trim_start_matches("http://");
+        self.nodes[node] = Some(start(node, address, &self.brokers[node], &[]));
+    }
+
+    /// Waits until `/v1/nodes` of a node says of all that they are in these states.
+    pub async fn registered(&self, at: usize, states: &[(&str, &str)]) {
+        until(&format!("the nodes to be {states:?}"), async || {
+            let answer = reqwest::get(format!("{}/v1/nodes", self.urls[at])).await.expect("an answer");
+            let list: serde_json::Value = answer.json().await.expect("JSON");
+            let listed = list["nodes"].as_array().expect("a list").iter();
+            let found: Vec<_> = listed.map(|node| (node["id"].as_str(), node["state"].as_str())).collect();
+            let expected = states.iter().map(|&(id, state)| (Some(id), Some(state)));
+            found.into_iter().eq(expected).then_some(())
+        })
+        .await;
+    }
+
+    /// The sum of the samples of a node's metric, 0 where there are none.
+    pub async fn metric(&self, node: usize, name: &str) -> f64 {
+        let metrics = reqwest::get(format!("{}/metrics", self.urls[node])).await.expect("an answer");
+        let metrics = metrics.text().await.expect("text");
+        let samples =
+            metrics.lines().filter_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse::<f64>().ok());
+        samples.fold(0.0, |sum, sample| sum + sample)
+    }
+
     /// Waits until a node is cut off and has no connections any more.
     pub async fn sends_away(&self, node: usize) {
         until(&format!("node {node} to have nobody"), async || {
             let stream = self.probe(node, "v1/stream").await;
-            let metrics = reqwest::get(format!("{}/metrics", self.urls[node])).await.expect("an answer");
-            let metrics = metrics.text().await.expect("text");
-            (stream == 503 && metrics.contains("tidings_connections 0\n")).then_some(())
+            (stream == 503 && self.metric(node, "tidings_connections").await == 0.0).then_some(())
         })
         .await;
     }
@@ -267,6 +305,7 @@ impl<R> Stage<R> {
 
 fn start(number: usize, listen: &str, broker: &str, flags: &[&str]) -> Daemon {
     let id = format!("node-{number}");
-    let given = ["--listen", listen, "--broker", broker, "--heartbeat", "5s", "--node-id", &id];
-    Daemon::with(&[&given, flags].concat(), tempfile::tempdir().expect("a temporary directory"))
+    let given = ["--listen", listen, "--broker", broker, "--node-id", &id];
+    let heartbeat: &[&str] = if flags.contains(&"--heartbeat") { &[] } else { &["--heartbeat", "5s"] };
+    Daemon::with(&[&given, heartbeat, flags].concat(), tempfile::tempdir().expect("a temporary directory"))
 }
