@@ -3,8 +3,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use url::Url;
-
+use super::redis_url::RedisUrl;
 use super::value::Expected;
 
 /// Which backend.
@@ -14,8 +13,8 @@ pub enum BrokerUrl {
     Memory,
     /// In files in this directory.
     File(PathBuf),
-    /// One of Redis' URLs: `redis://`, `rediss://` (TLS) or `redis+unix://` (a socket's path).
-    Redis(Url),
+    /// Redis, in one of its forms.
+    Redis(RedisUrl),
 }
 
 impl BrokerUrl {
@@ -24,28 +23,16 @@ impl BrokerUrl {
     /// # Errors
     /// What was expected; never a part of the text, which may hold a password.
     pub fn parse(text: &str) -> Result<Self, Expected> {
-        const KNOWN: &str = "memory, file:DIRECTORY, or a URL that starts with redis://, rediss:// or redis+unix://";
+        const KNOWN: &str = "memory, file:DIRECTORY, or a URL that starts with redis://, rediss://, redis+unix://, redis-sentinel:// or redis-cluster://";
         if text == "memory" {
             return Ok(Self::Memory);
         }
-        let Some((scheme, rest)) = text.split_once(':') else {
-            return Err(KNOWN.into());
-        };
+        if let Some(url) = RedisUrl::parse(text) {
+            return url.map(Self::Redis);
+        }
         let later = |what: &str| Err(format!("{KNOWN}; {what} is not supported by this version"));
-        match scheme {
-            "redis" | "rediss" | "redis+unix" => {
-                let url = Url::parse(text).map_err(|error| format!("a Redis URL: {error}"))?;
-                match scheme {
-                    "redis+unix" if url.path().len() < 2 => {
-                        Err("the path of a socket, such as redis+unix:///run/redis/redis.sock".into())
-                    }
-                    "redis" | "rediss" if url.host_str().is_none_or(str::is_empty) => {
-                        Err(format!("a host, such as {scheme}://127.0.0.1:6379"))
-                    }
-                    _ => Ok(Self::Redis(url)),
-                }
-            }
-            "file" => {
+        match text.split_once(':') {
+            Some(("file", rest)) => {
                 // The form of URLs is taken too; anything else is the path as it stands.
                 let path = rest.strip_prefix("//").unwrap_or(rest);
                 match path.is_empty() || (path.len() < rest.len() && !path.starts_with('/')) {
@@ -53,9 +40,7 @@ impl BrokerUrl {
                     false => Ok(Self::File(path.into())),
                 }
             }
-            "redis-sentinel" => later("Redis Sentinel"),
-            "redis-cluster" => later("Redis Cluster"),
-            "upstash+https" => later("Upstash' REST interface"),
+            Some(("upstash+https", _)) => later("Upstash' REST interface"),
             _ => Err(KNOWN.into()),
         }
     }
@@ -74,15 +59,7 @@ impl fmt::Display for BrokerUrl {
         match self {
             Self::Memory => f.write_str("memory"),
             Self::File(path) => write!(f, "file:{}", path.display()),
-            Self::Redis(url) => {
-                let mut shown = url.clone();
-                if shown.password().is_some() {
-                    // Fails only for URLs that cannot have a password.
-                    let _ = shown.set_password(Some("***"));
-                }
-                shown.set_query(None);
-                write!(f, "{shown}")
-            }
+            Self::Redis(url) => write!(f, "{url}"),
         }
     }
 }
@@ -99,7 +76,9 @@ mod tests {
 
     #[test]
     fn a_password_is_never_shown() {
-        for text in ["redis://u:s3cret@host:1/2", "rediss://:s3cret@host?key=s3cret", "redis://s3cret@"] {
+        for text in
+            ["redis://u:s3cret@host:1/2", "rediss://:s3cret@host?key=s3cret", "redis://s3cret@", "redis://s3cret@h"]
+        {
             let shown = format!("{:?}", BrokerUrl::parse(text));
             assert!(!shown.contains("s3cret"), "{shown}");
         }
@@ -124,13 +103,16 @@ mod tests {
     }
 
     #[test]
-    fn redis_is_reached_by_host_or_by_socket() {
-        for text in ["redis://127.0.0.1:6379", "rediss://example.com", "redis+unix:///run/redis.sock"] {
+    fn redis_is_reached_in_several_forms() {
+        for text in
+            ["redis://127.0.0.1:6379", "rediss://example.com", "redis+unix:///run/redis.sock", "redis-cluster://a,b"]
+        {
             assert!(matches!(BrokerUrl::parse(text), Ok(BrokerUrl::Redis(_))), "{text}");
         }
-        for text in ["", "redis", "redis://", "redis+unix://", "memory:", "http://host", "redis://host:port"] {
+        for text in ["", "redis", "redis:", "redis://", "redis+unix://", "memory:", "http://host", "redis://host:port"]
+        {
             assert!(BrokerUrl::parse(text).is_err(), "{text}");
         }
-        assert!(BrokerUrl::parse("redis-cluster://a,b").unwrap_err().contains("not supported"));
+        assert!(BrokerUrl::parse("upstash+https://h").unwrap_err().contains("not supported"));
     }
 }

@@ -5,6 +5,7 @@
 
 mod broker_url;
 mod layers;
+mod redis_url;
 mod setting;
 mod value;
 
@@ -14,6 +15,7 @@ use std::time::Duration;
 
 pub use broker_url::BrokerUrl;
 pub use layers::{Mistakes, Source, Sources};
+pub use redis_url::{Form, RedisUrl};
 pub use setting::{DEFAULTS, Setting, settings};
 
 use layers::{Given, Layers};

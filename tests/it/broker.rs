@@ -4,11 +4,13 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use tempfile::TempDir;
-use tidings::broker::Signal;
+use tidings::broker::{Appended, Signal};
 use tidings::config::{BrokerConfig, BrokerUrl};
-use tidings::event::{Epoch, Position};
+use tidings::event::{Epoch, Event, Position};
 
-use crate::support::broker::{Next, Node, config, file_url, offsets, redis_url};
+use crate::support::broker::{Next, Node, config, file_url, offsets, redis_url, url};
+use crate::support::cluster::Cluster;
+use crate::support::each_broker::own_prefix;
 use crate::support::redis::Redis;
 use crate::support::until;
 
@@ -18,23 +20,36 @@ const ORDERS: &str = "order-status";
 /// A backend of its own for one test.
 struct Backend {
     config: BrokerConfig,
-    _redis: Option<Redis>,
+    _servers: Vec<Redis>,
     _folder: Option<TempDir>,
 }
 
 impl Backend {
     fn memory() -> Self {
-        Self { config: config(BrokerUrl::Memory), _redis: None, _folder: None }
+        Self { config: config(BrokerUrl::Memory), _servers: Vec::new(), _folder: None }
     }
 
     fn file() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        Self { config: config(file_url(folder.path())), _redis: None, _folder: Some(folder) }
+        Self { config: config(file_url(folder.path())), _servers: Vec::new(), _folder: Some(folder) }
     }
 
     fn redis() -> Self {
         let redis = Redis::start();
-        Self { config: config(redis_url(redis.port)), _redis: Some(redis), _folder: None }
+        Self { config: config(redis_url(redis.port)), _servers: vec![redis], _folder: None }
+    }
+
+    fn cluster() -> Self {
+        let mut config = config(Cluster::shared().url());
+        config.prefix = own_prefix();
+        Self { config, _servers: Vec::new(), _folder: None }
+    }
+
+    fn sentinel() -> Self {
+        let master = Redis::start();
+        let sentinel = Redis::sentinel(master.port, 1);
+        let url = url(&format!("redis-sentinel://127.0.0.1:{}/main", sentinel.port));
+        Self { config: config(url), _servers: vec![master, sentinel], _folder: None }
     }
 
     async fn node(&self) -> Node {
@@ -55,6 +70,14 @@ macro_rules! over_every_backend {
         mod redis {
             $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $test() { super::$test(super::Backend::redis()).await })*
+        }
+        mod cluster {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $test() { super::$test(super::Backend::cluster()).await })*
+        }
+        mod sentinel {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $test() { super::$test(super::Backend::sentinel()).await })*
         }
     };
 }
@@ -92,10 +115,17 @@ async fn the_relay_is_told_what_the_log_has(backend: Backend) {
     let events: Vec<_> =
         (0..1000).map(|i| node.event([STOCK, ORDERS, "data-update"][i % 3], &format!("event {i}"))).collect();
     let appended = node.broker.append(&events).await.unwrap();
-    for (event, appended) in events.iter().zip(&appended) {
-        let told = (event.channel, appended.position.clone(), event.json.to_string());
-        assert_eq!(node.appended().await, told);
+    let mut told = Vec::new();
+    for _ in 0..1000 {
+        told.push(node.appended().await);
     }
+    // In order within a channel; those of several channels may go several ways.
+    told.sort_by_key(|(channel, ..)| channel.0);
+    let said =
+        |(event, appended): (&Event, &Appended)| (event.channel, appended.position.clone(), event.json.to_string());
+    let mut expected: Vec<_> = events.iter().zip(&appended).map(said).collect();
+    expected.sort_by_key(|(channel, ..)| channel.0);
+    assert_eq!(told, expected);
     for channel in [STOCK, ORDERS, "data-update"] {
         let start = Position::new(node.read(channel, None, 1).await.epoch, 0);
         let page = node.read(channel, Some(&start), 1000).await;

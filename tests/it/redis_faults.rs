@@ -7,7 +7,7 @@ use tidings::broker::Signal;
 use tidings::event::{Epoch, Position};
 use tidings::protocol;
 
-use crate::support::broker::{Next, Node, config, offsets, redis_url, url};
+use crate::support::broker::{Next, Node, config, offsets, redis_url};
 use crate::support::proxy::{Mode, Proxy};
 use crate::support::redis::Redis;
 use crate::support::until;
@@ -341,35 +341,6 @@ async fn what_redis_refuses_is_said() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_user_who_may_do_little() {
-    let redis = Redis::start();
-    redis.cli(&[
-        "acl",
-        "setuser",
-        "bus",
-        "on",
-        ">s3cret",
-        "~tidings:*",
-        "&tidings:*",
-        "+@all",
-        "-@dangerous",
-        "-@admin",
-    ]);
-    let mut node = Node::ready(&config(url(&format!("redis://bus:s3cret@127.0.0.1:{}/2", redis.port)))).await;
-    node.hears(STOCK).await;
-    // One whose subscription is refused is not taken for one who hears.
-    redis.cli(&["acl", "setuser", "bus", "resetchannels", "&tidings:default:order-status"]);
-    let deaf = Node::open(&config(url(&format!("redis://bus:s3cret@127.0.0.1:{}/2", redis.port))));
-    refused(&deaf).await;
-    let wrong = Node::open(&config(url(&format!("redis://bus:wrong@127.0.0.1:{}", redis.port))));
-    let reason = wrong.try_append(STOCK, "b").await.expect_err("refused").0;
-    assert!(reason.contains("WRONGPASS") && !reason.contains("wrong@"), "{reason}");
-    redis.cli(&["acl", "setuser", "bus", "allchannels"]);
-    let mut deaf = deaf;
-    deaf.hears(STOCK).await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_redis_without_sharded_channels() {
     let redis = Redis::with(&["--rename-command", "SSUBSCRIBE", ""]);
     let mut node = Node::on_redis(redis.port).await;
@@ -378,14 +349,6 @@ async fn a_redis_without_sharded_channels() {
     let position = node.add(STOCK, "a").await;
     let frame = protocol::event_frame(&position, &node.event(STOCK, "a").json);
     assert_eq!(watcher.message(), ("tidings:default:inventory-change".into(), frame));
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_unix_socket() {
-    let redis = Redis::start();
-    let socket = redis.directory.path().join("redis.sock");
-    let mut node = Node::ready(&config(url(&format!("redis+unix://{}", socket.display())))).await;
-    node.hears(STOCK).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

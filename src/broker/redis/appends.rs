@@ -3,18 +3,24 @@
 //! A call costs Redis as much as several events in it. So what comes while calls are under way gathers, and goes as one
 //! call when there is room; where none is under way, nothing waits. Each publisher's batch stands or falls by itself in
 //! the script. What Redis says that it took is told to the relay at once, which then need not read it from the log.
+//!
+//! In a cluster a call stays within one slot. So each channel has calls of its own there, and of a batch over several
+//! channels each channel's events go their own way: in their order, and with one answer for all.
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use fred::bytes_utils::Str;
 use fred::types::{Key, Value};
+use futures_util::future::{join_all, try_join_all};
 use futures_util::stream::{FuturesOrdered, StreamExt};
 use tokio::sync::{mpsc, oneshot};
 
 use super::channels::Channels;
 use super::commands::{Commands, Script, closed, silent, unreadable};
-use super::{ANSWER, known_args, log_max_events, millis, new_epoch, number};
+use super::{ANSWER, log_max_events, millis, new_epoch, number};
 use crate::broker::{Appended, Limits, Signal, Unavailable};
 use crate::event::{ChannelId, Event, Position};
 
@@ -26,14 +32,18 @@ const CALL_BYTES: usize = 256 * 1024;
 /// Batches that wait for their call; further ones wait for room, within the time for their answer.
 const WAITING: usize = 1024;
 
+/// How much longer than a call a batch may take: where a call is given up, this is time to say why.
+const SAYING: Duration = Duration::from_millis(200);
+
 /// Takes batches.
 pub(super) struct Appends {
     channels: Arc<Channels>,
-    batches: mpsc::Sender<Batch>,
+    /// One for all channels, or in a cluster one for each.
+    lanes: Vec<mpsc::Sender<Batch>>,
 }
 
 /// Carries them to Redis.
-pub(super) struct Appender {
+struct Appender {
     channels: Arc<Channels>,
     commands: Arc<Commands>,
     limits: Limits,
@@ -41,16 +51,23 @@ pub(super) struct Appender {
     bus: mpsc::Sender<Signal>,
 }
 
-/// One publisher's.
+/// One publisher's, or as much of it as goes the same way.
 struct Batch {
     events: Vec<Entry>,
     done: oneshot::Sender<Result<Vec<Appended>, Unavailable>>,
 }
 
+/// What became of a call, on the connection of this number.
+struct Called {
+    batches: Vec<Batch>,
+    reply: Result<Value, Unavailable>,
+    connection: u64,
+}
+
 struct Entry {
     channel: ChannelId,
-    /// Remembers the event's id.
-    key: Key,
+    /// Outside of a cluster, the key that remembers it.
+    id: Str,
     json: Arc<str>,
 }
 
@@ -62,37 +79,53 @@ impl Appends {
         limits: Limits,
         bus: mpsc::Sender<Signal>,
     ) -> (Self, impl Future<Output = ()> + Send + use<>) {
-        let (sender, batches) = mpsc::channel(WAITING);
-        let script = Script::new(concat!(include_str!("log.lua"), include_str!("append.lua")));
-        let appender = Appender { channels: channels.clone(), commands, limits, script, bus };
-        (Self { channels, batches: sender }, appender.run(batches))
+        macro_rules! script {
+            ($ids:literal) => {
+                Script::new(concat!(include_str!("log.lua"), include_str!($ids), include_str!("append.lua")))
+            };
+        }
+        let script = if channels.clustered { script!("ids_in_hash.lua") } else { script!("ids_by_key.lua") };
+        let appender = Arc::new(Appender { channels: channels.clone(), commands, limits, script, bus });
+        let lanes = if channels.clustered { channels.iter().count() } else { 1 };
+        let (lanes, batches): (_, Vec<_>) = (0..lanes).map(|_| mpsc::channel(WAITING)).unzip();
+        let carried = join_all(batches.into_iter().map(|batches| appender.clone().run(batches)));
+        (Self { channels, lanes }, async { drop(carried.await) })
     }
 
-    /// Appends a batch and answers within [`ANSWER`].
+    /// Appends a batch and answers within little more than [`ANSWER`].
     pub async fn append(&self, events: &[Event]) -> Result<Vec<Appended>, Unavailable> {
-        let (done, appended) = oneshot::channel();
-        let entry = |event: &Event| Entry {
-            channel: event.channel,
-            key: self.channels.get(event.channel).id_key(&event.id).into(),
-            json: event.json.clone(),
-        };
-        let batch = Batch { events: events.iter().map(entry).collect(), done };
-        let answer = async {
-            self.batches.send(batch).await.map_err(|_| closed())?;
+        let mut parts: Vec<Vec<Entry>> = self.lanes.iter().map(|_| Vec::new()).collect();
+        let mut order = Vec::with_capacity(events.len());
+        for event in events {
+            let channel = self.channels.get(event.channel);
+            let id = if self.channels.clustered { event.id.as_str().into() } else { channel.id_key(&event.id).into() };
+            let lane = event.channel.0 as usize % self.lanes.len();
+            parts[lane].push(Entry { channel: event.channel, id, json: event.json.clone() });
+            order.push(lane);
+        }
+        let parts = self.lanes.iter().zip(parts).map(async |(lane, events)| {
+            if events.is_empty() {
+                return Ok(Vec::new());
+            }
+            let (done, appended) = oneshot::channel();
+            lane.send(Batch { events, done }).await.map_err(|_| closed())?;
             appended.await.map_err(|_| closed())?
-        };
-        tokio::time::timeout(ANSWER, answer).await.unwrap_or_else(|_| Err(silent()))
+        });
+        let parts =
+            tokio::time::timeout(ANSWER + SAYING, try_join_all(parts)).await.unwrap_or_else(|_| Err(silent()))?;
+        let mut parts: Vec<_> = parts.into_iter().map(Vec::into_iter).collect();
+        Ok(order.into_iter().filter_map(|lane| parts[lane].next()).collect())
     }
 }
 
 impl Appender {
-    async fn run(self, mut waiting: mpsc::Receiver<Batch>) {
+    async fn run(self: Arc<Self>, mut waiting: mpsc::Receiver<Batch>) {
         let mut calls = FuturesOrdered::new();
         loop {
             tokio::select! {
                 // Answers first, and in the order of the calls: the relay is told in the order of the logs.
                 biased;
-                Some((batches, reply)) = calls.next() => self.answer(batches, reply),
+                Some(called) = calls.next() => self.answer(called),
                 Some(first) = waiting.recv(), if calls.len() < UNDER_WAY => {
                     let batches = gather(first, &mut waiting);
                     if !batches.is_empty() {
@@ -104,13 +137,22 @@ impl Appender {
         }
     }
 
-    async fn call(&self, batches: Vec<Batch>) -> (Vec<Batch>, Result<Value, Unavailable>) {
-        let reply = self.commands.run(&self.script, || self.arguments(&batches)).await;
-        (batches, reply)
+    async fn call(&self, batches: Vec<Batch>) -> Called {
+        let Some(first) = batches.iter().find_map(|batch| batch.events.first()) else {
+            return Called { batches, reply: Ok(Value::Array(Vec::new())), connection: 0 };
+        };
+        let key = &self.channels.get(first.channel).stream;
+        let used = AtomicU64::new(0);
+        let arguments = |connection| {
+            used.store(connection, Ordering::Relaxed);
+            self.arguments(&batches, connection)
+        };
+        let reply = self.commands.run(&self.script, key, arguments).await;
+        Called { batches, reply, connection: used.into_inner() }
     }
 
     /// Keys and arguments of the script; see there.
-    fn arguments(&self, batches: &[Batch]) -> (Vec<Key>, Vec<Value>) {
+    fn arguments(&self, batches: &[Batch], connection: u64) -> (Vec<Key>, Vec<Value>) {
         let events = || batches.iter().flat_map(|batch| &batch.events);
         let mut channels: Vec<ChannelId> = Vec::new();
         let mut numbers = HashMap::new();
@@ -122,7 +164,7 @@ impl Appender {
         }
         let count = events().count();
         let mut keys = Vec::with_capacity(channels.len() * 2 + count);
-        let mut args = Vec::with_capacity(5 + channels.len() * 3 + batches.len() + count * 2);
+        let mut args = Vec::with_capacity(5 + channels.len() * 2 + batches.len() + count * 3);
         args.extend([
             number(channels.len() as u64),
             log_max_events(&self.limits),
@@ -131,23 +173,25 @@ impl Appender {
             millis(self.limits.dedup_window.max(Duration::from_millis(1))),
             new_epoch(),
         ]);
+        let in_hash = self.channels.clustered;
         for channel in channels.into_iter().map(|id| self.channels.get(id)) {
             keys.extend([channel.stream.as_str().into(), channel.meta.as_str().into()]);
-            args.push(channel.name.as_str().into());
-            args.extend(known_args(channel.known().as_ref()));
+            keys.extend(in_hash.then(|| channel.ids.as_str().into()));
+            args.extend([channel.name.as_str().into(), channel.known.told_once(connection).into()]);
         }
-        keys.extend(events().map(|event| event.key.clone()));
+        keys.extend(events().filter(|_| !in_hash).map(|event| event.id.clone().into()));
         for Batch { events, .. } in batches {
             args.push(number(events.len() as u64));
-            for Entry { channel, json, .. } in events {
+            for Entry { channel, id, json } in events {
                 args.extend([numbers[channel].clone(), (&**json).into()]);
+                args.extend(in_hash.then(|| id.clone().into()));
             }
         }
         (keys, args)
     }
 
     /// Tells each publisher what became of its batch, and the relay what was appended.
-    fn answer(&self, batches: Vec<Batch>, reply: Result<Value, Unavailable>) {
+    fn answer(&self, Called { batches, reply, connection }: Called) {
         let expected: usize = batches.iter().map(|batch| 1 + batch.events.len()).sum();
         let mut reply = match reply {
             Ok(Value::Array(reply)) if reply.len() == expected => Ok(reply.into_iter()),
@@ -159,7 +203,7 @@ impl Appender {
                 Ok(reply) => {
                     let refusal = reply.next();
                     let positions = reply.by_ref().take(events.len()).collect();
-                    self.outcome(events, refusal, positions)
+                    self.outcome(events, refusal, positions, connection)
                 }
                 Err(error) => Err(error.clone()),
             };
@@ -173,6 +217,7 @@ impl Appender {
         events: Vec<Entry>,
         refusal: Option<Value>,
         positions: Vec<Value>,
+        connection: u64,
     ) -> Result<Vec<Appended>, Unavailable> {
         let refusal = refusal.as_ref().and_then(Value::as_str).ok_or_else(unreadable)?;
         if !refusal.is_empty() {
@@ -181,14 +226,18 @@ impl Appender {
         let mut appended = Vec::with_capacity(events.len());
         for (Entry { channel, json, .. }, position) in events.into_iter().zip(positions) {
             let text = position.as_str().ok_or_else(unreadable)?;
-            let known = text.strip_prefix('=');
-            let position: Position = known.unwrap_or(&text).parse().map_err(|_| unreadable())?;
-            self.channels.get(channel).learn(&position);
-            if known.is_none() {
+            let before = text.strip_prefix('=');
+            let position: Position = before.unwrap_or(&text).parse().map_err(|_| unreadable())?;
+            // What was appended before may have been another event, with the same id.
+            let event = before.is_none().then_some((position.offset, &json));
+            let known = &self.channels.get(channel).known;
+            known.learn(&position, event);
+            known.stood(connection);
+            if before.is_none() {
                 // Where there is no room, the relay finds it in the log.
                 let _ = self.bus.try_send(Signal::Appended { channel, position: position.clone(), json });
             }
-            appended.push(Appended { position, duplicate: known.is_some() });
+            appended.push(Appended { position, duplicate: before.is_some() });
         }
         Ok(appended)
     }

@@ -1,21 +1,27 @@
-//! The bus: a connection that does nothing but listen, and what tells whether it still hears.
+//! The bus: a connection that does nothing but listen, and what tells whether it still hears; in a cluster one for each
+//! master that has channels. What a connection listens to never changes: where channels came or went, it is replaced.
 //!
 //! Redis forgets whom it could not reach, and drops a subscriber that reads too slowly. So after every (re)connection,
 //! and wherever messages were dropped on the way, the relay gets [`Signal::Missed`] and reads the logs.
 
 use std::collections::HashMap;
+use std::iter::once;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use fred::clients::Client;
-use fred::interfaces::{EventInterface, PubsubInterface};
-use fred::types::{Message, Value};
+use fred::error::Error;
+use fred::interfaces::{ClientLike, EventInterface, PubsubInterface};
+use fred::types::{ClusterHash, CustomCommand, Message, Value};
+use futures_util::future::try_join_all;
 use tokio::sync::broadcast::{self, error::RecvError};
 use tokio::sync::mpsc::{self, error::TrySendError};
+use tokio::sync::watch;
 
 use super::canary::Canary;
 use super::channels::Channels;
+use super::commands::Commands;
 use super::link::{Link, prove, reason};
 use super::target::Target;
 use super::{BUS_CAPACITY, ChannelId, Signal};
@@ -24,6 +30,8 @@ use crate::protocol::event_frame_position;
 /// Messages that fred keeps for us while this task gets no time to run; it takes them as they come. fred makes eight rings
 /// of this length for each client and fills them at once: 65,536 cost 55 MB and lost no message less.
 const MESSAGES: usize = 8192;
+/// The same at one of several masters.
+const MESSAGES_OF_EACH: usize = 2048;
 
 /// Between two canaries of the bus's own.
 const BEAT: Duration = Duration::from_secs(1);
@@ -31,27 +39,45 @@ const BEAT: Duration = Duration::from_secs(1);
 /// How long one of them may take from its publication before the subscriber counts as deaf.
 const DEAF: Duration = Duration::from_secs(4);
 
-/// Listens to all channels.
+/// Listens at a server.
+#[derive(Clone)]
 pub(super) struct Listener {
-    by_name: HashMap<String, ChannelId>,
+    by_name: Arc<HashMap<String, ChannelId>>,
+    /// The server is one of several masters of a cluster.
+    clustered: bool,
+    commands: Arc<Commands>,
     canary: Arc<Canary>,
     bus: mpsc::Sender<Signal>,
 }
 
+/// What is listened to at a server.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(super) struct Share {
+    /// The channels' names.
+    pub channels: Vec<String>,
+    /// The canary's key.
+    pub canary: String,
+}
+
 impl Listener {
-    pub fn new(channels: &Channels, canary: Arc<Canary>, bus: mpsc::Sender<Signal>) -> Self {
+    pub fn new(channels: &Channels, commands: Arc<Commands>, canary: Arc<Canary>, bus: mpsc::Sender<Signal>) -> Self {
         let by_name = channels.iter().map(|(id, channel)| (channel.name.clone(), id)).collect();
-        Self { by_name, canary, bus }
+        Self { by_name: Arc::new(by_name), clustered: channels.clustered, commands, canary, bus }
     }
 
-    /// Listens until nobody listens to the bus any more.
-    pub async fn listen(self, target: Target) {
-        let mut link = Link::new(target, "bus", MESSAGES);
+    /// Listens until nobody listens to the bus any more, or shares are given out no more.
+    pub async fn listen(self, target: Target, mut shares: watch::Receiver<Share>) {
+        let mut link = Link::new(target, "bus", if self.clustered { MESSAGES_OF_EACH } else { MESSAGES });
         while !self.bus.is_closed() {
+            let Ok(share) = shares.wait_for(|share| !share.channels.is_empty()).await.map(|share| share.clone()) else {
+                return;
+            };
             let Ok(mut connection) = link.connect().await else { continue };
+            let client = connection.client.clone();
             // Before subscribing: what comes from then on must find somebody.
-            let messages = connection.client.message_rx();
-            if let Err(error) = self.subscribe(&connection.client).await {
+            let messages = client.message_rx();
+            if let Err(error) = self.subscribe(&client, &share).await {
+                self.commands.elsewhere(&error);
                 link.lost(&reason(&error));
                 continue;
             }
@@ -59,23 +85,29 @@ impl Listener {
             let heard = AtomicU64::new(0);
             let reason = tokio::select! {
                 reason = connection.end(&heard) => reason,
-                reason = self.deaf(&heard) => reason,
+                reason = self.deaf(&client, &share, &heard) => reason,
                 reason = self.pass_on(messages, &heard) => reason,
+                Ok(()) = shares.changed() => continue,
             };
             link.lost(&reason);
         }
     }
 
     /// Subscribes, and knows afterwards that Redis did it: fred returns before it has an answer.
-    async fn subscribe(&self, client: &Client) -> Result<(), fred::error::Error> {
-        client.subscribe(self.by_name.keys().cloned().collect::<Vec<_>>()).await?;
+    async fn subscribe(&self, client: &Client, share: &Share) -> Result<(), Error> {
+        if self.clustered {
+            // Each channel has a slot of its own.
+            try_join_all(share.channels.iter().chain(once(&share.canary)).map(|name| client.ssubscribe(name))).await?;
+            return prove(client).await;
+        }
+        client.subscribe(share.channels.clone()).await?;
         prove(client).await?;
         // A sharded channel, because PSUBSCRIBE does not see it: who watches the bus with a pattern sees events only.
-        let sharded = client.ssubscribe(self.canary.sharded()).await;
+        let sharded = client.ssubscribe(&share.canary).await;
         self.canary.set_sharded(sharded.is_ok());
         if let Err(error) = sharded {
             tracing::debug!(reason = reason(&error), "no sharded channels: using a plain one for the canary");
-            client.subscribe(self.canary.plain()).await?;
+            client.subscribe(self.canary.plain(&share.canary)).await?;
         }
         prove(client).await
     }
@@ -128,17 +160,22 @@ impl Listener {
         };
         match self.by_name.get(&*message.channel) {
             Some(&channel) => Some(Signal::Hint { channel, position: event_frame_position(&frame) }),
-            None => self.canary.number(&frame).map(Signal::Canary),
+            None => self.canary.heard(&message.channel, &frame).map(Signal::Canary),
         }
     }
 
     /// Ends when this node can publish but nothing at all comes back: the connection answers, the subscription is dead
-    /// (so it is with a master that was demoted and does not know it).
-    async fn deaf(&self, heard: &AtomicU64) -> String {
+    /// (so it is with a master that was demoted and does not know it). And when a slot has moved, with its channels.
+    async fn deaf(&self, client: &Client, share: &Share, heard: &AtomicU64) -> String {
         let mut waiting: Option<Instant> = None;
         let mut last = 0;
         loop {
             tokio::time::sleep(BEAT).await;
+            if self.clustered
+                && let Err(reason) = self.holds(client, share).await
+            {
+                return reason;
+            }
             let now = heard.load(Ordering::Relaxed);
             if now != last {
                 waiting = None;
@@ -147,8 +184,26 @@ impl Listener {
             if waiting.is_some_and(|since| since.elapsed() > DEAF) {
                 return "what this node publishes does not come back".into();
             }
-            if self.canary.beat().await.is_ok() {
+            if self.canary.beat(&share.canary).await.is_ok() {
                 waiting.get_or_insert_with(Instant::now);
+            }
+        }
+    }
+
+    /// Whether the subscriptions stand. When a slot leaves a master, Redis ends those to its channels and fred says nothing;
+    /// it may even be back before anybody looks. The answer to a subscription is how many there are.
+    async fn holds(&self, client: &Client, share: &Share) -> Result<(), String> {
+        let command = CustomCommand::new_static("SSUBSCRIBE", ClusterHash::FirstKey, false);
+        let answer: Result<Vec<Value>, Error> = client.custom(command, vec![share.canary.as_str()]).await;
+        match answer {
+            Ok(answer) if answer.last().and_then(Value::as_u64) == Some(share.channels.len() as u64 + 1) => Ok(()),
+            Ok(_) => {
+                self.commands.look_up(None);
+                Err("a slot has moved".into())
+            }
+            Err(error) => {
+                self.commands.elsewhere(&error);
+                Err(reason(&error))
             }
         }
     }

@@ -1,40 +1,81 @@
 //! The canary: a message that this node sends to itself by the way that events take, to prove that it can write to Redis
-//! and hears what is published there.
+//! and hears what is published there. In a cluster it goes through every master that has channels.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
-use super::commands::{Commands, Script};
+use futures_util::future::join_all;
+
+use super::commands::{Commands, Script, silent};
 use super::{BrokerConfig, Epoch, Unavailable};
 
 /// The message of the bus's own canaries, which nobody waits for by number.
 const BEAT: &str = "beat";
 
+/// How long a server may take to publish one, and how long that may take to come back before it is said that it does not.
+/// Shorter than who waits for a canary waits, so that it is said which server it was.
+const PATIENCE: Duration = Duration::from_millis(1500);
+
 /// This node's canary.
 pub(super) struct Canary {
     commands: Arc<Commands>,
     script: Script,
-    /// The key that is written, and the sharded channel.
-    key: String,
-    /// The channel for a Redis without sharded ones (before 7.0). It is outside of the prefix, so that it is not among
-    /// the events there either; such a Redis restricts no user's channels unless told to.
-    plain: String,
+    /// What all keys of the namespace begin with, and what tells this node's from those of others.
+    base: String,
+    token: Epoch,
     sharded: AtomicBool,
+    /// Held for a comparison.
+    state: Mutex<State>,
+}
+
+/// A server through which the canary goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Post {
+    /// For people.
+    pub server: String,
+    /// The key that is written there, and the sharded channel.
+    pub key: String,
+}
+
+struct State {
+    posts: Vec<Post>,
+    /// The newest number, when it was sent, and through whom it has not come back.
+    number: u64,
+    sent: Instant,
+    waiting: Vec<Post>,
 }
 
 impl Canary {
-    pub fn new(config: &BrokerConfig, commands: Arc<Commands>) -> Self {
-        let key = format!("{}{}:canary:{}", config.prefix, config.namespace, Epoch::random());
+    pub fn new(config: &BrokerConfig, commands: Arc<Commands>, server: String) -> Self {
+        let (base, token) = (format!("{}{}", config.prefix, config.namespace), Epoch::random());
         let script = Script::new(include_str!("canary.lua"));
-        Self { commands, script, plain: format!("canary:{key}"), key, sharded: AtomicBool::new(true) }
+        let state = State { posts: Vec::new(), number: 0, sent: Instant::now(), waiting: Vec::new() };
+        let canary = Self { commands, script, base, token, sharded: AtomicBool::new(true), state: Mutex::new(state) };
+        // In a cluster nobody has this one's slot yet: then that is what is said.
+        canary.set_posts(vec![Post { server, key: canary.own_key() }]);
+        canary
     }
 
-    pub fn sharded(&self) -> &str {
-        &self.key
+    /// The key where there is one server.
+    pub fn own_key(&self) -> String {
+        self.key(&self.base)
     }
 
-    pub fn plain(&self) -> &str {
-        &self.plain
+    /// The key in the slot of a channel of this name.
+    pub fn key(&self, name: &str) -> String {
+        format!("{name}:canary:{}", self.token)
+    }
+
+    /// The channel for a Redis without sharded ones (before 7.0). It is outside of the prefix, so that it is not among
+    /// the events there either; such a Redis restricts no user's channels unless told to.
+    pub fn plain(&self, key: &str) -> String {
+        format!("canary:{key}")
+    }
+
+    /// Where it goes from now on.
+    pub fn set_posts(&self, posts: Vec<Post>) {
+        self.lock().posts = posts;
     }
 
     /// Which of the two channels is listened to.
@@ -42,26 +83,60 @@ impl Canary {
         self.sharded.store(sharded, Ordering::Relaxed);
     }
 
-    /// Sends the number.
+    /// Sends the number through all.
+    ///
+    /// # Errors
+    /// The server that did not take it, or from which the one before did not come back.
     pub async fn send(&self, number: u64) -> Result<(), Unavailable> {
-        self.publish(&number.to_string()).await
+        let (posts, deaf) = self.begin(number);
+        let text = number.to_string();
+        let sent = posts.iter().map(async |post| {
+            let sent = tokio::time::timeout(PATIENCE, self.publish(&post.key, &text)).await;
+            let sent = sent.unwrap_or_else(|_| Err(silent()));
+            sent.map_err(|Unavailable(reason)| Unavailable(format!("{}: {reason}", post.server)))
+        });
+        join_all(sent).await.into_iter().collect::<Result<(), _>>()?;
+        match deaf {
+            Some(server) => Err(Unavailable(format!("what is published does not come back from {server}"))),
+            None => Ok(()),
+        }
     }
 
     /// Sends one that only shows that something comes back.
-    pub async fn beat(&self) -> Result<(), Unavailable> {
-        self.publish(BEAT).await
+    pub async fn beat(&self, key: &str) -> Result<(), Unavailable> {
+        self.publish(key, BEAT).await
     }
 
-    /// The number that came back, where it was one.
-    pub fn number(&self, message: &[u8]) -> Option<u64> {
-        std::str::from_utf8(message).ok()?.parse().ok()
+    /// What came on a channel that is none of the events'; the number where it has come back from everywhere.
+    pub fn heard(&self, channel: &str, message: &[u8]) -> Option<u64> {
+        let number: u64 = std::str::from_utf8(message).ok()?.parse().ok()?;
+        let mut state = self.lock();
+        if number != state.number {
+            return None;
+        }
+        state.waiting.retain(|post| !channel.ends_with(&post.key));
+        state.waiting.is_empty().then_some(number)
     }
 
-    async fn publish(&self, message: &str) -> Result<(), Unavailable> {
-        let (publish, channel) =
-            if self.sharded.load(Ordering::Relaxed) { ("SPUBLISH", &self.key) } else { ("PUBLISH", &self.plain) };
-        let arguments =
-            || (vec![self.key.as_str().into()], vec![message.into(), publish.into(), channel.as_str().into()]);
-        self.commands.run(&self.script, arguments).await.map(drop)
+    fn begin(&self, number: u64) -> (Vec<Post>, Option<String>) {
+        let mut state = self.lock();
+        let late = state.sent.elapsed() > PATIENCE;
+        let deaf = state.waiting.first().filter(|post| late && state.posts.contains(post));
+        let deaf = deaf.map(|post| post.server.clone());
+        (state.number, state.sent, state.waiting) = (number, Instant::now(), state.posts.clone());
+        (state.posts.clone(), deaf)
+    }
+
+    async fn publish(&self, key: &str, message: &str) -> Result<(), Unavailable> {
+        let (publish, channel) = match self.sharded.load(Ordering::Relaxed) {
+            true => ("SPUBLISH", key.to_owned()),
+            false => ("PUBLISH", self.plain(key)),
+        };
+        let arguments = |_| (vec![key.into()], vec![message.into(), publish.into(), channel.as_str().into()]);
+        self.commands.run(&self.script, key, arguments).await.map(drop)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

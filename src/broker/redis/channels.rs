@@ -1,12 +1,13 @@
-//! The channels on Redis: what their keys are called, and the newest position of each that this node knows.
-
-use std::sync::{Mutex, MutexGuard, PoisonError};
+//! The channels on Redis: what their keys are called, and what this node knows of each.
 
 use super::BrokerConfig;
-use crate::event::{Catalog, ChannelId, Position};
+use super::knowledge::Knowledge;
+use crate::event::{Catalog, ChannelId};
 
 /// All channels of the catalogue.
 pub(super) struct Channels {
+    /// They are in a cluster.
+    pub clustered: bool,
     channels: Vec<Channel>,
 }
 
@@ -18,17 +19,21 @@ pub(super) struct Channel {
     pub stream: String,
     /// The hash that says how the stream is to be read.
     pub meta: String,
-    /// One lock a channel, held for a comparison.
-    known: Mutex<Option<Position>>,
+    /// In a cluster, the hash that remembers the events' ids.
+    pub ids: String,
+    pub known: Knowledge,
 }
 
 impl Channels {
-    pub fn new(config: &BrokerConfig, catalog: &Catalog) -> Self {
+    /// In a cluster, all that belongs to a channel is in one slot, which the part of a name in braces decides.
+    pub fn new(config: &BrokerConfig, catalog: &Catalog, clustered: bool) -> Self {
+        let (open, close) = if clustered { ("{", "}") } else { ("", "") };
         let channel = |id| {
-            let name = format!("{}{}:{}", config.prefix, config.namespace, catalog.get(id).name);
-            Channel { stream: format!("{name}:log"), meta: format!("{name}:meta"), known: Mutex::new(None), name }
+            let name = format!("{}{}:{open}{}{close}", config.prefix, config.namespace, catalog.get(id).name);
+            let [stream, meta, ids] = ["log", "meta", "ids"].map(|key| format!("{name}:{key}"));
+            Channel { stream, meta, ids, known: Knowledge::default(), name }
         };
-        Self { channels: catalog.channels().map(channel).collect() }
+        Self { clustered, channels: catalog.channels().map(channel).collect() }
     }
 
     pub fn get(&self, id: ChannelId) -> &Channel {
@@ -41,27 +46,8 @@ impl Channels {
 }
 
 impl Channel {
-    /// The key that remembers an event's id.
+    /// Outside of a cluster, the key that remembers an event's id.
     pub fn id_key(&self, id: &str) -> String {
         format!("{}:id:{id}", self.name)
-    }
-
-    /// The newest position that Redis has told this node. A log that is behind it has lost events.
-    pub fn known(&self) -> Option<Position> {
-        self.lock().clone()
-    }
-
-    /// Redis said that the log has this position.
-    pub fn learn(&self, position: &Position) {
-        let mut known = self.lock();
-        match &mut *known {
-            // Answers may overtake each other.
-            Some(known) if known.same_epoch(position) && known.offset >= position.offset => {}
-            known => *known = Some(position.clone()),
-        }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Option<Position>> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,20 +1,26 @@
-//! The scripts, and the connection on which they run.
+//! The scripts, which run where the key is that they are about.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use fred::bytes_utils::Str;
 use fred::clients::Client;
 use fred::error::Error;
 use fred::interfaces::LuaInterface;
+use fred::types::config::Server as Node;
 use fred::types::{Key, Value};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 
-use super::link::{Link, reason};
-use super::target::Target;
+use super::link::reason;
+use super::routes::Routes;
+use super::server::{Server, Up};
 use super::{ANSWER, Unavailable};
 
 /// Calls in flight at a time: what is beyond waits its turn, within the time for its answer.
 pub(super) const CALLS: usize = 1024;
+
+/// Before a script that did not run, because its slot is elsewhere or on its way, is tried again.
+const RETRY: Duration = Duration::from_millis(20);
 
 /// A script, which Redis knows by its hash.
 pub(super) struct Script {
@@ -27,16 +33,10 @@ pub(super) type Arguments = (Vec<Key>, Vec<Value>);
 
 /// Runs scripts.
 pub(super) struct Commands {
-    state: watch::Receiver<State>,
+    routes: watch::Receiver<Routes>,
+    /// In a cluster: asks for the routes to be looked up anew, at a node that may know better.
+    outdated: Option<mpsc::Sender<Option<Node>>>,
     calls: Semaphore,
-}
-
-#[derive(Clone)]
-enum State {
-    /// Nothing is known yet: who asks waits for the outcome.
-    Connecting,
-    Up(Client),
-    Down(Arc<str>),
 }
 
 impl Script {
@@ -58,35 +58,80 @@ impl Script {
 }
 
 impl Commands {
-    /// The connection is kept up by the future, for as long as it is polled.
-    pub fn new(target: Target) -> (Self, impl Future<Output = ()> + Send + use<>) {
-        let (sender, state) = watch::channel(State::Connecting);
-        (Self { state, calls: Semaphore::new(CALLS) }, keep(target, sender))
+    pub fn new(routes: watch::Receiver<Routes>, outdated: Option<mpsc::Sender<Option<Node>>>) -> Self {
+        Self { routes, outdated, calls: Semaphore::new(CALLS) }
     }
 
-    /// Runs a script and answers within [`ANSWER`], at once where there is no connection. `arguments` are made again
-    /// where Redis does not know the script.
+    /// Runs a script where `key` is and answers within [`ANSWER`], at once where there is no connection. `arguments` are
+    /// made each time that it is sent, for the connection of this number: again where Redis does not know the script, or
+    /// where the key is elsewhere now.
     ///
     /// # Errors
     /// It is not known whether the script ran, unless Redis itself says no.
-    pub async fn run(&self, script: &Script, arguments: impl Fn() -> Arguments) -> Result<Value, Unavailable> {
+    pub async fn run(
+        &self,
+        script: &Script,
+        key: &str,
+        arguments: impl Fn(u64) -> Arguments,
+    ) -> Result<Value, Unavailable> {
+        let mut refused = None;
         let run = async {
-            let client = self.client().await?;
-            let _turn = self.calls.acquire().await.map_err(|_| closed())?;
-            script.run(&client, arguments).await.map_err(|error| Unavailable(reason(&error)))
+            let mut routes = self.routes.clone();
+            loop {
+                let Up { client, place, number } = Self::server(&mut routes, key).await?.up().await?;
+                let turn = self.calls.acquire().await.map_err(|_| closed())?;
+                let error = match script.run(&client, || arguments(number)).await {
+                    // What a master says after another one was named may be lost with it.
+                    Ok(_) if place.is_past() => return Err(Unavailable("Sentinel names another master".into())),
+                    Ok(answer) => return Ok(answer),
+                    Err(error) => error,
+                };
+                drop(turn);
+                let reason = Unavailable(reason(&error));
+                if !self.elsewhere(&error) {
+                    return Err(reason);
+                }
+                refused = Some(reason);
+                // Done when the routes are new, or when it is time to look whether the move is over.
+                let _ = tokio::time::timeout(RETRY, routes.changed()).await;
+            }
         };
-        tokio::time::timeout(ANSWER, run).await.unwrap_or_else(|_| Err(silent()))
+        let answer = tokio::time::timeout(ANSWER, run).await;
+        answer.unwrap_or_else(|_| Err(refused.unwrap_or_else(silent)))
     }
 
-    async fn client(&self) -> Result<Client, Unavailable> {
-        let mut state = self.state.clone();
-        let known = state.wait_for(|state| !matches!(state, State::Connecting)).await.map_err(|_| closed())?;
-        match &*known {
-            State::Up(client) => Ok(client.clone()),
-            State::Down(reason) => Err(Unavailable(reason.to_string())),
-            State::Connecting => Err(closed()),
-        }
+    async fn server(routes: &mut watch::Receiver<Routes>, key: &str) -> Result<Arc<Server>, Unavailable> {
+        let known = routes.wait_for(|routes| !matches!(routes, Routes::Unasked)).await.map_err(|_| closed())?;
+        known.server(key)
     }
+
+    /// Whether this is what a node of a cluster says where it is not, or not yet or no more, the one to ask; then nothing
+    /// has run.
+    pub fn elsewhere(&self, error: &Error) -> bool {
+        let mut words = error.details().split(' ');
+        match words.next() {
+            _ if self.outdated.is_none() => return false,
+            Some("MOVED") => self.look_up(words.nth(1).and_then(node)),
+            Some("READONLY") => self.look_up(None),
+            // The keys of the slot are on their way, one by one. When all have arrived, the slot itself follows.
+            Some("TRYAGAIN" | "ASK") => {}
+            _ => return false,
+        }
+        true
+    }
+
+    /// Has the routes looked up, at this node where one is given.
+    pub fn look_up(&self, node: Option<Node>) {
+        // One request is enough for all.
+        let _ = self.outdated.as_ref().map(|outdated| outdated.try_send(node));
+    }
+}
+
+/// `HOST:PORT`; the host is left out where it is the one that was asked.
+fn node(text: &str) -> Option<Node> {
+    let (host, port) = text.rsplit_once(':')?;
+    let port = port.parse().ok()?;
+    (!host.is_empty()).then(|| Node::new(host, port))
 }
 
 pub(super) fn closed() -> Unavailable {
@@ -95,24 +140,6 @@ pub(super) fn closed() -> Unavailable {
 
 pub(super) fn silent() -> Unavailable {
     Unavailable("Redis does not answer".into())
-}
-
-async fn keep(target: Target, state: watch::Sender<State>) {
-    let mut link = Link::new(target, "commands", 1);
-    loop {
-        let mut connection = match link.connect().await {
-            Ok(connection) => connection,
-            Err(reason) => {
-                state.send_replace(State::Down(reason.into()));
-                continue;
-            }
-        };
-        link.stands();
-        state.send_replace(State::Up(connection.client.clone()));
-        let reason = connection.end(&Default::default()).await;
-        state.send_replace(State::Connecting);
-        link.lost(&reason);
-    }
 }
 
 /// For a reply that none of our scripts gives.

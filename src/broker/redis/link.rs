@@ -12,9 +12,10 @@ use fred::clients::Client;
 use fred::error::{Error, ErrorKind};
 use fred::interfaces::ClientLike;
 use fred::types::config::Options;
+use fred::types::{ClusterHash, CustomCommand, Value};
 use tokio_util::task::AbortOnDropHandle;
 
-use super::target::Target;
+use super::target::{Place, Target};
 
 /// Between two proofs of life.
 const PULSE: Duration = Duration::from_secs(1);
@@ -30,8 +31,10 @@ pub(super) struct Link {
     target: Target,
     /// What it is for, in log lines.
     role: &'static str,
-    /// See [`Target::client`].
+    /// See [`Place::client`].
     messages: usize,
+    /// A replica will do.
+    any: bool,
     /// Connections in a row that failed or ended before they were of use.
     failures: u32,
     /// The last failure, so that one that lasts is logged once.
@@ -41,16 +44,28 @@ pub(super) struct Link {
 /// A connection that answered.
 pub(super) struct Connection {
     pub client: Client,
+    pub place: Place,
+    any: bool,
     /// fred's task; the connection ends with it.
     task: AbortOnDropHandle<Result<(), Error>>,
 }
 
 impl Link {
     pub fn new(target: Target, role: &'static str, messages: usize) -> Self {
-        Self { target, role, messages, failures: 0, reason: None }
+        Self { target, role, messages, any: false, failures: 0, reason: None }
     }
 
-    /// Waits as long as earlier failures make advisable, then tries once.
+    /// A replica will do too.
+    pub fn or_replica(self) -> Self {
+        Self { any: true, ..self }
+    }
+
+    /// Connects to this one next.
+    pub fn aim(&mut self, target: Target) {
+        self.target = target;
+    }
+
+    /// Waits as long as earlier failures make advisable, or until Redis is said to be elsewhere, then tries once.
     ///
     /// # Errors
     /// Why there is no connection.
@@ -58,9 +73,16 @@ impl Link {
         if self.failures > 0 {
             let wait = MAX_WAIT.min(Duration::from_millis(50) * 2u32.pow(self.failures.min(8)));
             // Nodes that lost their Redis together do not come back together.
-            tokio::time::sleep(wait.mul_f64(0.5 + 0.5 * rand::random::<f64>())).await;
+            let wait = wait.mul_f64(0.5 + 0.5 * rand::random::<f64>());
+            tokio::select! {
+                () = tokio::time::sleep(wait) => {}
+                () = self.target.moved() => {}
+            }
         }
-        let connected = Connection::open(&self.target, self.messages).await;
+        let connected = match self.target.place().await {
+            Ok(place) => Connection::open(place, self.messages, self.any).await,
+            Err(reason) => Err(reason),
+        };
         if let Err(reason) = &connected {
             self.lost(reason);
         }
@@ -85,26 +107,27 @@ impl Link {
 }
 
 impl Connection {
-    async fn open(target: &Target, messages: usize) -> Result<Self, String> {
-        let client = target.client(messages);
+    async fn open(place: Place, messages: usize, any: bool) -> Result<Self, String> {
+        let client = place.client(messages);
         let task = AbortOnDropHandle::new(client.connect());
-        let mut connection = Self { client, task };
+        let mut connection = Self { client, place, any, task };
         // The PING waits in fred until it has connected, so this is the whole of it.
-        let Self { client, task } = &mut connection;
+        let Self { client, task, .. } = &mut connection;
         tokio::select! {
             reason = ended(task) => Err(reason),
-            proof = prove(client) => proof.map_err(|error| reason(&error)),
+            proof = proof(client, any) => proof,
         }?;
         Ok(connection)
     }
 
     /// Waits for the end of the connection and says why it came. One that neither answers nor says anything (`heard`
-    /// counts that) for a while is ended.
+    /// counts that) for a while is ended, and so is one to a server that is the right one no more.
     pub async fn end(&mut self, heard: &AtomicU64) -> String {
-        let Self { client, task } = self;
+        let Self { client, place, any, task } = self;
         tokio::select! {
             reason = ended(task) => reason,
-            reason = pulse(client, heard) => reason,
+            reason = pulse(client, *any, heard) => reason,
+            () = place.past() => "Sentinel names another master".into(),
         }
     }
 }
@@ -117,7 +140,7 @@ async fn ended(task: &mut AbortOnDropHandle<Result<(), Error>>) -> String {
     }
 }
 
-async fn pulse(client: &Client, heard: &AtomicU64) -> String {
+async fn pulse(client: &Client, any: bool, heard: &AtomicU64) -> String {
     loop {
         tokio::time::sleep(PULSE).await;
         let before = heard.load(Ordering::Relaxed);
@@ -127,7 +150,28 @@ async fn pulse(client: &Client, heard: &AtomicU64) -> String {
             Err(error) if *error.kind() == ErrorKind::Timeout && heard.load(Ordering::Relaxed) != before => {}
             Err(error) => return reason(&error),
         }
+        if !any && is_replica(client).await {
+            return REPLICA.into();
+        }
     }
+}
+
+/// What a connection must have shown before it is of use.
+async fn proof(client: &Client, any: bool) -> Result<(), String> {
+    prove(client).await.map_err(|error| reason(&error))?;
+    if !any && is_replica(client).await { Err(REPLICA.into()) } else { Ok(()) }
+}
+
+const REPLICA: &str = "this Redis is a replica, which takes nothing (READONLY)";
+
+/// Whether the server says that it is one: a master that was demoted keeps its connections, and behind the name that one
+/// connected to there may be another server by now. HELLO says it as ROLE does, and needs no right.
+async fn is_replica(client: &Client) -> bool {
+    let hello = CustomCommand::new_static("HELLO", ClusterHash::Random, false);
+    let Ok(Value::Map(facts)) = client.custom::<Value, Value>(hello, Vec::new()).await else { return false };
+    facts.iter().any(|(name, value)| {
+        name.as_str() == Some("role") && value.as_str().is_some_and(|role| role == "replica" || role == "slave")
+    })
 }
 
 /// Proves that what was sent before was answered, in order: a PING whose answer can be no other command's.

@@ -1,16 +1,18 @@
 -- A channel's log: a stream whose entries are `OFFSET-0`, and a hash that says which life of the log this is (`epoch`),
 -- the newest offset (`offset`) and the offset before the epoch's first (`base`). This part stands before every script
 -- that works on logs.
+--
+-- While a slot of a cluster moves, a script runs only where all keys are that it names, and only if they exist. So a log
+-- has its stream from the beginning, be it empty.
 
 -- Numbers as text: tostring() would write large ones with an exponent.
 local function exact(number)
   return string.format('%d', number)
 end
 
-local function now()
-  local time = redis.call('TIME')
-  return time[1] * 1000 + math.floor(time[2] / 1000)
-end
+-- What Redis' clock says, in ms.
+local time = redis.call('TIME')
+time = time[1] * 1000 + math.floor(time[2] / 1000)
 
 local function offset_of(entry)
   return tonumber(string.match(entry[1], '^%d+'))
@@ -38,17 +40,37 @@ end
 -- its place, at or below `base`, and the stream takes no smaller ids.
 local function renew(log, epoch)
   local head = math.max(log.head, top(log.stream))
+  if redis.call('EXISTS', log.stream) == 0 then
+    redis.call('XADD', log.stream, 'MAXLEN', 0, '0-1', '', '')
+  end
   redis.call('HSET', log.meta, 'epoch', epoch, 'offset', exact(head), 'base', exact(head))
   log.epoch, log.head, log.base = epoch, head, head
 end
 
--- The log as it stands. `epoch` is used where one must be begun: where there is none, and where a node knows a newer
--- position of this one than the log, which has lost its newest events then.
-local function open(stream, meta, epoch, known_epoch, known_offset)
+-- Whether the log is known to have lost events. `known` is what a node knows of it, or '': the newest epoch and offset, and
+-- then perhaps the offset and the SHA-1 of the newest event that the node has of that epoch, and epochs that are over.
+local function lost(log, known)
+  local epoch, offset, rest = string.match(known, '^(%w+) (%d+)(.*)$')
+  if epoch ~= log.epoch then
+    -- It was restored from an older state.
+    return epoch and string.find(rest .. ' ', ' ' .. log.epoch .. ' ', 1, true)
+  elseif tonumber(offset) > log.head then
+    return true
+  elseif rest == '' then
+    return false
+  end
+  -- It was restored, and somebody who did not know has gone on.
+  local at, digest = string.match(rest, '^ (%d+) (%S+)')
+  local entry = redis.call('XRANGE', log.stream, at .. '-0', at .. '-0')[1]
+  return entry and redis.sha1hex(entry[2][2]) ~= digest
+end
+
+-- The log as it stands. `epoch` is used where one must be begun: where there is none, and where the log has lost events.
+local function open(stream, meta, epoch, known)
   local fields = redis.call('HMGET', meta, 'epoch', 'offset', 'base')
   local log = { stream = stream, meta = meta, epoch = fields[1], head = tonumber(fields[2] or 0) or 0 }
   log.base = tonumber(fields[3] or 0) or 0
-  if not log.epoch or (log.epoch == known_epoch and tonumber(known_offset) > log.head) then
+  if not log.epoch or lost(log, known) then
     renew(log, epoch)
   end
   return log

@@ -1,39 +1,52 @@
 //! Redis: a stream for each channel's log, pub/sub for the bus, and one script that appends and publishes.
 //!
-//! There are two connections, one on which scripts run ([`commands`], for publishers by way of [`appends`]) and one that
-//! listens ([`bus`]); each is kept up by a [`link`]. What a position is worth is decided in the scripts alone, where Redis does one thing at a time: this side
-//! knows only the newest position that it has seen of each channel ([`channels`]) and tells it with every call, so that a
-//! log that lost events is found out before it gives their positions to others.
+//! To a server there are two connections, one on which scripts run ([`server`], for publishers by way of [`appends`]) and
+//! one that listens ([`bus`]); each is kept up by a [`link`]. In a cluster each master has such two, and [`cluster`] keeps
+//! up who has which slots. What a position is worth is decided in the scripts alone, where Redis does one thing at a
+//! time: this side knows only the newest that it has seen of each channel ([`knowledge`]) and tells it with every call, so
+//! that a log that lost events is found out before it gives their positions to others.
 
 mod appends;
 mod bus;
 mod canary;
 mod channels;
+mod cluster;
 mod commands;
+mod knowledge;
 mod link;
 mod nodes;
+mod routes;
+mod sentinel;
+mod server;
+mod slots;
 mod target;
+mod tls;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use fred::types::Value;
-use tokio::sync::mpsc;
+use fred::types::config::Server as Node;
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
-use url::Url;
 
 use self::appends::Appends;
-use self::bus::Listener;
+use self::bus::{Listener, Share};
 use self::canary::Canary;
 use self::channels::Channels;
-use self::commands::{Commands, Script, unreadable};
+use self::cluster::Cluster;
+use self::commands::{Commands, Script, closed, unreadable};
 use self::nodes::Registry;
-use self::target::Target;
+use self::routes::Routes;
+use self::server::Server;
+use self::target::{Access, Target};
 use super::nodes::Nodes;
 use super::{Appended, BUS_CAPACITY, Broker, Bus, Entry, Limits, PAGE_BYTES, Page, Signal, Unavailable};
-use crate::config::BrokerConfig;
+use crate::config::{BrokerConfig, Form, RedisUrl};
 use crate::event::{Catalog, ChannelId, Epoch, Event, Moment, Position};
 
 /// How long an answer of Redis may take. A publisher is told within 3 s that the broker is unavailable.
@@ -56,23 +69,41 @@ struct Redis {
 
 /// Opens the backend; needs a tokio runtime.
 pub(super) fn open(
-    url: &Url,
+    url: &RedisUrl,
     config: &BrokerConfig,
     catalog: &Catalog,
     limits: Limits,
 ) -> Result<(Arc<dyn Broker>, Bus), String> {
-    let target = Target::new(url)?;
+    let site = Site::of(url)?;
+    let clustered = url.form == Form::Cluster;
     let (sender, bus) = mpsc::channel(BUS_CAPACITY);
-    let channels = Arc::new(Channels::new(config, catalog));
-    let (commands, kept_up) = Commands::new(target.clone());
-    let commands = Arc::new(commands);
-    let canary = Arc::new(Canary::new(config, commands.clone()));
+    let channels = Arc::new(Channels::new(config, catalog, clustered));
+    let (routes, known) = watch::channel(Routes::Unasked);
+    let (look_up, asked) = mpsc::channel(1);
+    let commands = Arc::new(Commands::new(known, clustered.then_some(look_up)));
+    let canary = Arc::new(Canary::new(config, commands.clone(), url.to_string()));
     let (appends, carried) = Appends::new(channels.clone(), commands.clone(), limits.clone(), sender.clone());
-    let listener = Listener::new(&channels, canary.clone(), sender);
     let (tasks, closing) = (TaskTracker::new(), CancellationToken::new());
-    tasks.spawn(closing.clone().run_until_cancelled_owned(kept_up));
-    tasks.spawn(closing.clone().run_until_cancelled_owned(carried));
-    tasks.spawn(closing.clone().run_until_cancelled_owned(listener.listen(target)));
+    let spawn = |task: BoxFuture<'static, ()>| {
+        tasks.spawn(closing.clone().run_until_cancelled_owned(task));
+    };
+    spawn(carried.boxed());
+    let listener = Listener::new(&channels, commands.clone(), canary.clone(), sender);
+    match site {
+        Site::Server(target, followed) => {
+            let (server, kept_up) = Server::new(target.clone());
+            routes.send_replace(Routes::One(Arc::new(server)));
+            let all = channels.iter().map(|(_, channel)| channel.name.clone()).collect();
+            let (_, share) = watch::channel(Share { channels: all, canary: canary.own_key() });
+            spawn(kept_up.boxed());
+            spawn(listener.listen(target, share).boxed());
+            followed.map(spawn);
+        }
+        Site::Cluster(access, seeds) => {
+            let cluster = Cluster::new(access, seeds, channels.clone(), canary.clone(), listener, routes);
+            spawn(cluster.follow(asked).boxed());
+        }
+    }
     tasks.close();
     let redis = Redis {
         nodes: Registry::new(config, commands.clone()),
@@ -91,8 +122,32 @@ pub(super) fn open(
 }
 
 /// Whether [`open`] would take this URL.
-pub(super) fn check(url: &Url) -> Result<(), String> {
-    Target::new(url).map(drop)
+pub(super) fn check(url: &RedisUrl) -> Result<(), String> {
+    Site::of(url).map(drop)
+}
+
+/// Where Redis is.
+enum Site {
+    /// One server, and what has to run for it to stay known where that is.
+    Server(Target, Option<BoxFuture<'static, ()>>),
+    /// How to get into each node of a cluster, and the nodes to ask first.
+    Cluster(Access, Vec<Node>),
+}
+
+impl Site {
+    fn of(url: &RedisUrl) -> Result<Self, String> {
+        match url.form {
+            Form::Server | Form::Socket => Ok(Self::Server(Target::new(url)?, None)),
+            Form::Sentinel => {
+                let (target, followed) = sentinel::follow(url)?;
+                Ok(Self::Server(target, Some(followed.boxed())))
+            }
+            Form::Cluster => {
+                let seeds = url.servers.iter().map(|(host, port)| Node::new(host.as_str(), *port));
+                Ok(Self::Cluster(Access::of(url)?, seeds.collect()))
+            }
+        }
+    }
 }
 
 #[async_trait]
@@ -106,51 +161,61 @@ impl Broker for Redis {
 
     async fn read(&self, id: ChannelId, known: Option<&Position>, limit: usize) -> Result<Page, Unavailable> {
         let channel = self.channels.get(id);
-        let arguments = || {
+        let arguments = |_| {
             let keys = vec![channel.stream.as_str().into(), channel.meta.as_str().into()];
-            let [epoch, offset] = known_args(known);
+            let (epoch, offset) = known.map_or(("", 0), |known| (known.epoch.as_str(), known.offset));
             let args = vec![
                 new_epoch(),
+                channel.known.told().into(),
                 log_max_events(&self.limits),
                 millis(self.limits.log_max_age),
-                epoch,
-                offset,
+                epoch.into(),
+                number(offset),
                 number(limit as u64),
                 number(PAGE_BYTES as u64),
             ];
             (keys, args)
         };
-        let reply = self.commands.run(&self.read, arguments).await?;
+        let reply = self.commands.run(&self.read, &channel.stream, arguments).await?;
         let Value::Array(reply) = reply else { return Err(unreadable()) };
         let mut reply = reply.into_iter();
         let epoch: Epoch = parsed(reply.next())?;
         let head = parsed(reply.next())?;
         let oldest = parsed(reply.next())?;
         let first: u64 = parsed(reply.next())?;
-        let entries = (first..)
+        let mut entries = (first..)
             .zip(reply)
             .map(|(offset, json)| Ok(Entry { offset, json: json.as_str().ok_or_else(unreadable)?.into() }))
-            .collect::<Result<_, Unavailable>>()?;
-        channel.learn(&Position::new(epoch.clone(), head));
+            .collect::<Result<Vec<_>, Unavailable>>()?;
+        let last = entries.last().map(|entry| (entry.offset, &entry.json));
+        channel.known.learn(&Position::new(epoch.clone(), head), last);
+        if known.is_none() {
+            // The newest, which is for ourselves.
+            entries.clear();
+        }
         Ok(Page { epoch, head, oldest, entries })
     }
 
     async fn taken(&self, id: ChannelId, from: Moment) -> Result<Position, Unavailable> {
         let channel = self.channels.get(id);
-        let arguments = || {
+        let arguments = |_| {
             let keys = vec![channel.stream.as_str().into(), channel.meta.as_str().into()];
             let (at, ago) = match from {
                 Moment::At(millis) => (millis.to_string(), String::new()),
                 Moment::Ago(age) => (String::new(), age.as_millis().to_string()),
             };
             let (events, age) = (log_max_events(&self.limits), millis(self.limits.log_max_age));
-            (keys, vec![new_epoch(), events, age, at.into(), ago.into()])
+            (keys, vec![new_epoch(), channel.known.told().into(), events, age, at.into(), ago.into()])
         };
-        let reply = self.commands.run(&self.taken, arguments).await?;
+        let reply = self.commands.run(&self.taken, &channel.stream, arguments).await?;
         parsed(Some(reply))
     }
 
     async fn canary(&self, number: u64) -> Result<(), Unavailable> {
+        // A connection may live a moment longer than its task.
+        if self.closing.is_cancelled() {
+            return Err(closed());
+        }
         self.canary.send(number).await
     }
 
@@ -170,13 +235,6 @@ fn new_epoch() -> Value {
 
 fn log_max_events(limits: &Limits) -> Value {
     number(limits.log_max_events.max(1))
-}
-
-fn known_args(known: Option<&Position>) -> [Value; 2] {
-    match known {
-        Some(position) => [position.epoch.as_str().into(), number(position.offset)],
-        None => ["".into(), number(0)],
-    }
 }
 
 fn number(number: u64) -> Value {

@@ -23,11 +23,11 @@ impl Registry {
     }
 
     async fn run(&self, args: &[&str]) -> Result<Vec<Value>, Unavailable> {
-        let arguments = || {
+        let arguments = |_| {
             let args = args.iter().map(|&arg| arg.into());
             (vec![self.key.as_str().into()], std::iter::once(millis(FORGOTTEN)).chain(args).collect())
         };
-        match self.commands.run(&self.script, arguments).await? {
+        match self.commands.run(&self.script, &self.key, arguments).await? {
             Value::Array(entries) => Ok(entries),
             _ => Err(unreadable()),
         }

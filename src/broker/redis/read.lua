@@ -1,23 +1,26 @@
 -- A page of a channel's log, seen at one instant.
 --
 -- KEYS: stream, meta
--- ARGV: an unused epoch, log_max_events, log_max_age (ms), the epoch and offset after which to read or '' and 0,
---       the most events, the bytes of JSON after which no more are added
+-- ARGV: an unused epoch, what the node knows of the log, log_max_events, log_max_age (ms), the epoch and offset after which
+--       to read or '' and 0 for the newest event alone, the most events, the bytes of JSON after which no more are added
 -- Answers epoch, head, oldest offset, the first entry's offset, then the JSON of the entries, which have no hole.
 
-local log = open(KEYS[1], KEYS[2], ARGV[1], ARGV[4], ARGV[5])
-local limit = tonumber(ARGV[6])
-local oldest = oldest_retained(log, tonumber(ARGV[2]), now() - tonumber(ARGV[3]))
+local log = open(KEYS[1], KEYS[2], ARGV[1], ARGV[2])
+local known, limit, most = tonumber(ARGV[6]), tonumber(ARGV[7]), tonumber(ARGV[8])
+if ARGV[5] == log.epoch and known > log.head then
+  renew(log, ARGV[1])
+end
+local oldest = oldest_retained(log, tonumber(ARGV[3]), time - tonumber(ARGV[4]))
 
 local first = oldest
-if ARGV[4] == '' then
-  limit = 0
-elseif ARGV[4] == log.epoch then
-  first = math.max(oldest, tonumber(ARGV[5]) + 1)
+if ARGV[5] == '' then
+  first = log.head
+elseif ARGV[5] == log.epoch then
+  first = math.max(oldest, known + 1)
 end
 local answer = { log.epoch, exact(log.head), '', '' }
 local after, bytes, hole = first, 0, false
-while limit > 0 and bytes < tonumber(ARGV[7]) and not hole do
+while limit > 0 and bytes < most and not hole do
   -- In steps: the events may be large, and only so many bytes are answered.
   local entries = range(log, after, math.min(limit, 32))
   for _, entry in ipairs(entries) do
@@ -27,7 +30,7 @@ while limit > 0 and bytes < tonumber(ARGV[7]) and not hole do
       first, oldest, after = offset, offset, offset
     end
     hole = offset ~= after
-    if hole or bytes >= tonumber(ARGV[7]) then
+    if hole or bytes >= most then
       break
     end
     answer[#answer + 1] = entry[2][2]
@@ -37,7 +40,7 @@ while limit > 0 and bytes < tonumber(ARGV[7]) and not hole do
     break
   end
 end
-if #answer == 4 and limit > 0 and first <= log.head then
+if #answer == 4 and limit > 0 and first <= log.head and ARGV[5] ~= '' then
   oldest = log.head + 1
 end
 answer[3], answer[4] = exact(oldest), exact(first)

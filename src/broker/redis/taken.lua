@@ -1,10 +1,10 @@
 -- The position after which stand the events that were taken from a moment on.
 --
 -- KEYS: stream, meta
--- ARGV: an unused epoch, log_max_events, log_max_age (ms), the moment (ms since 1970) or '', how long ago it was (ms)
+-- ARGV: an unused epoch, what the node knows of the log, log_max_events, log_max_age (ms), the moment (ms since 1970) or '',
+--       how long ago it was (ms)
 
-local log = open(KEYS[1], KEYS[2], ARGV[1], '', 0)
-local time = now()
-local moment = tonumber(ARGV[4]) or time - tonumber(ARGV[5])
-local first = oldest_retained(log, tonumber(ARGV[2]), math.max(moment, time - tonumber(ARGV[3])))
+local log = open(KEYS[1], KEYS[2], ARGV[1], ARGV[2])
+local moment = tonumber(ARGV[5]) or time - tonumber(ARGV[6])
+local first = oldest_retained(log, tonumber(ARGV[3]), math.max(moment, time - tonumber(ARGV[4])))
 return log.epoch .. ':' .. exact(first - 1)

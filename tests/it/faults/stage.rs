@@ -1,18 +1,21 @@
-//! Daemons on one Redis, each with a link of its own, under load.
+//! Daemons on one Redis, each with a link of its own, or on one of its larger forms, under load.
 
+use std::ops::RangeInclusive;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, MutexGuard};
 use std::time::{Duration, Instant};
 
 use tokio::task::JoinHandle;
 
-use super::ledger::{Answers, CHANNELS, Ledger, Shared, open};
+use super::ledger::{Answers, CHANNELS, Ledger, Shared, Stream, open};
 use super::publisher::Publisher;
 use super::subscriber::subscribe;
 use super::verdict::judge;
+use crate::support::cluster::Cluster;
 use crate::support::daemon::Daemon;
 use crate::support::proxy::Proxy;
 use crate::support::redis::Redis;
+use crate::support::sentinel::Sentinels;
 use crate::support::{PATIENCE, until};
 
 const PUBLISHERS: usize = 4;
@@ -20,11 +23,15 @@ const PUBLISHERS: usize = 4;
 /// How long a publisher may wait for its 503.
 const REFUSED_WITHIN: Duration = Duration::from_secs(3);
 
-pub struct Stage {
-    pub redis: Redis,
-    /// The links, one for each node.
+pub struct Stage<R = Redis> {
+    pub redis: R,
+    /// The links, one for each node; none to several servers, which say themselves where they are.
     pub links: Vec<Proxy>,
+    /// The broker's URL for each node.
+    brokers: Vec<String>,
     pub urls: Vec<String>,
+    /// The broker of each node.
+    brokers: Vec<String>,
     /// `None` for one that was killed.
     nodes: Vec<Option<Daemon>>,
     /// Whether those who lose their node go on elsewhere. Otherwise no connection may end.
@@ -41,21 +48,46 @@ pub struct Stage {
 impl Stage {
     /// Two nodes. Everybody is there and the load goes on.
     pub async fn set(redis: Redis) -> Self {
-        Self::with(redis, 2, false, &[]).await
+        Self::linked(redis, 2, false, &[]).await
     }
 
     /// So many nodes, with these flags, of which everybody knows all.
     pub async fn roaming(redis: Redis, nodes: usize, flags: &[&str]) -> Self {
-        Self::with(redis, nodes, true, flags).await
+        Self::linked(redis, nodes, true, flags).await
     }
 
-    async fn with(redis: Redis, count: usize, roams: bool, flags: &[&str]) -> Self {
-        let (mut links, mut nodes) = (Vec::new(), Vec::new());
-        for number in 0..count {
+    async fn linked(redis: Redis, count: usize, roams: bool, flags: &[&str]) -> Self {
+        let (mut links, mut brokers) = (Vec::new(), Vec::new());
+        for _ in 0..count {
             let link = Proxy::start(redis.port).await;
-            nodes.push(Some(start(number, "127.0.0.1:0", &link, flags)));
+            brokers.push(format!("redis://127.0.0.1:{}", link.port));
             links.push(link);
         }
+        Self::with(redis, links, brokers, roams, flags).await
+    }
+}
+
+impl Stage<Sentinels> {
+    /// As [`Stage::set`].
+    pub async fn watched(sentinels: Sentinels) -> Self {
+        let broker = sentinels.url();
+        Self::with(sentinels, Vec::new(), vec![broker.clone(), broker], false, &[]).await
+    }
+}
+
+impl Stage<Cluster> {
+    /// As [`Stage::set`].
+    pub async fn on(cluster: Cluster) -> Self {
+        let broker = cluster.text();
+        Self::with(cluster, Vec::new(), vec![broker.clone(), broker], false, &[]).await
+    }
+}
+
+impl<R> Stage<R> {
+    async fn with(redis: R, links: Vec<Proxy>, brokers: Vec<String>, roams: bool, flags: &[&str]) -> Self {
+        let count = brokers.len();
+        let node = |(number, broker): (usize, &String)| Some(start(number, "127.0.0.1:0", broker, flags));
+        let nodes: Vec<_> = brokers.iter().enumerate().map(node).collect();
         let urls = nodes.iter().flatten().map(|node| node.url.clone()).collect();
         // `TIDINGS_TEST_SEED` repeats what the publishers did, as far as the outcomes are the same.
         let seed =
@@ -63,7 +95,9 @@ impl Stage {
         let mut stage = Self {
             redis,
             links,
+            brokers: brokers.to_vec(),
             urls,
+            brokers,
             nodes,
             roams,
             ledger: Shared::default(),
@@ -140,7 +174,7 @@ impl Stage {
         let ended = tokio::task::spawn_blocking(|| old.process.ended()).await.expect("it ends");
         assert_eq!(ended.code, Some(0), "{}", ended.err);
         let address = self.urls[node].trim_start_matches("http://");
-        self.nodes[node] = Some(start(node, address, &self.links[node], &[]));
+        self.nodes[node] = Some(start(node, address, &self.brokers[node], &[]));
     }
 
     /// Waits until `/v1/nodes` of a node says of all that they are in these states.
@@ -190,6 +224,14 @@ impl Stage {
         self.healing = self.healing.max(start.elapsed());
     }
 
+    /// Waits until Sentinel has named another master and an event was acknowledged since, and says how long that took.
+    pub async fn follows(&self, switched: impl Future<Output = Instant>) {
+        let before = self.ledger().acknowledged();
+        let switched = switched.await;
+        until("an event to be acknowledged", async || (self.ledger().acknowledged() > before).then_some(())).await;
+        println!("acknowledged {:.2} s after Sentinel's word", switched.elapsed().as_secs_f64());
+    }
+
     /// Waits until every subscriber was told of so many gaps.
     pub async fn gaps(&self, gaps: usize) {
         let told = async || self.ledger().streams.iter().all(|stream| stream.gaps() >= gaps).then_some(());
@@ -198,7 +240,12 @@ impl Stage {
 
     /// Ends the load, waits until all of it has come to everybody, and judges. Every subscriber must have been told of
     /// exactly so many gaps.
-    pub async fn end(mut self, name: &str, gaps: usize) {
+    pub async fn end(self, name: &str, gaps: usize) {
+        self.end_with(name, |_| gaps..=gaps).await;
+    }
+
+    /// As [`end`](Self::end), where it depends on the stream how many gaps there may be.
+    pub async fn end_with(mut self, name: &str, gaps: impl Fn(&Stream) -> RangeInclusive<usize>) {
         self.load(300).await;
         self.stop.store(true, Ordering::Relaxed);
         for publisher in std::mem::take(&mut self.publishers) {
@@ -217,20 +264,22 @@ impl Stage {
         let mut objections = judge(&self.ledger());
         {
             let ledger = self.ledger();
-            if ledger.gaps().keys().any(|told| *told != gaps) {
-                objections.push(format!("{gaps} gaps to each subscriber were expected: {:?}", ledger.gaps()));
+            for stream in ledger.streams.iter().filter(|stream| !gaps(stream).contains(&stream.gaps())) {
+                let expected = gaps(stream);
+                objections.push(format!("{}: {} gaps, {expected:?} were expected", stream.name, stream.gaps()));
             }
             if ledger.longest() > REFUSED_WITHIN {
                 objections.push(format!("a 503 took {:?}", ledger.longest()));
             }
             println!(
-                "{name}: seed {}, {} events acknowledged, {} unknown, {} deliveries to {} streams, {gaps} gaps to each, \
+                "{name}: seed {}, {} events acknowledged, {} unknown, {} deliveries to {} streams, gaps to how many {:?}, \
                  {} times 503, the longest after {:.2} s, healed in {:.2} s",
                 self.seed,
                 ledger.acknowledged(),
                 ledger.unknown(),
                 ledger.delivered(),
                 ledger.streams.len(),
+                ledger.gaps(),
                 ledger.answers.iter().map(|answers| answers.unavailable).sum::<usize>(),
                 ledger.longest().as_secs_f64(),
                 self.healing.as_secs_f64(),
@@ -257,9 +306,9 @@ impl Stage {
     }
 }
 
-fn start(number: usize, listen: &str, link: &Proxy, flags: &[&str]) -> Daemon {
-    let (broker, id) = (format!("redis://127.0.0.1:{}", link.port), format!("node-{number}"));
-    let given = ["--listen", listen, "--broker", &broker, "--node-id", &id];
+fn start(number: usize, listen: &str, broker: &str, flags: &[&str]) -> Daemon {
+    let id = format!("node-{number}");
+    let given = ["--listen", listen, "--broker", broker, "--node-id", &id];
     let heartbeat: &[&str] = if flags.contains(&"--heartbeat") { &[] } else { &["--heartbeat", "5s"] };
     Daemon::with(&[&given, heartbeat, flags].concat(), tempfile::tempdir().expect("a temporary directory"))
 }

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tidings::broker::nodes::NodeState;
 use tidings::broker::{self, Appended, Broker, Bus, Entry, Page, Signal, Unavailable};
 use tidings::config::{BrokerConfig, BrokerUrl, FileSync};
 use tidings::event::{Catalog, ChannelId, Epoch, Event, Position};
@@ -51,7 +52,7 @@ pub fn redis_url(port: u16) -> BrokerUrl {
 }
 
 pub fn url(text: &str) -> BrokerUrl {
-    BrokerUrl::Redis(text.parse().expect("a URL"))
+    BrokerUrl::parse(text).expect("a URL")
 }
 
 impl Node {
@@ -102,6 +103,16 @@ impl Node {
         let appended = self.append(channel, id).await;
         assert!(!appended.duplicate, "{id} was appended before");
         appended.position
+    }
+
+    /// A heartbeat of a node of this name, a look at who is there, and its leave.
+    pub async fn registered(&self, id: &str) -> Result<(), Unavailable> {
+        let nodes = self.broker.nodes();
+        let text = || id.to_owned();
+        let (address, version, started) = (text(), text(), text());
+        nodes.beat(&NodeState { id: text(), address, version, started, connections: 0, draining: false }).await?;
+        assert!(nodes.list().await?.iter().any(|heard| heard.node.id == id));
+        nodes.leave(id).await
     }
 
     pub async fn read(&self, channel: &str, known: Option<&Position>, limit: usize) -> Page {

@@ -6,7 +6,8 @@
 use tempfile::TempDir;
 use tidings::config::{BrokerUrl, Config};
 
-use super::broker::{file_url, redis_url};
+use super::broker::{file_url, redis_url, url};
+use super::cluster::Cluster;
 use super::node::{self, Node};
 use super::redis::Redis;
 
@@ -15,6 +16,13 @@ pub enum TestBroker {
     Memory,
     File(TempDir),
     Redis(Redis),
+    /// The prefix is the test's own.
+    Cluster(&'static Cluster, String),
+    /// A master, and the one sentinel that names it.
+    Sentinel {
+        sentinel: Redis,
+        _master: Redis,
+    },
 }
 
 impl TestBroker {
@@ -26,14 +34,33 @@ impl TestBroker {
         Self::Redis(Redis::start())
     }
 
+    pub fn cluster() -> Self {
+        Self::Cluster(Cluster::shared(), own_prefix())
+    }
+
+    pub fn sentinel() -> Self {
+        let master = Redis::start();
+        Self::Sentinel { sentinel: Redis::sentinel(master.port, 1), _master: master }
+    }
+
     /// The configuration of a node on this broker.
     pub fn config(&self) -> Config {
-        node::config(match self {
-            Self::Memory => BrokerUrl::Memory,
+        match self {
+            Self::Memory => node::config(BrokerUrl::Memory),
             // A log is one daemon's: like in memory, each node has its own.
-            Self::File(folder) => file_url(&tempfile::tempdir_in(folder).expect("room for another node").keep()),
-            Self::Redis(redis) => redis_url(redis.port),
-        })
+            Self::File(folder) => {
+                node::config(file_url(&tempfile::tempdir_in(folder).expect("room for another node").keep()))
+            }
+            Self::Redis(redis) => node::config(redis_url(redis.port)),
+            Self::Sentinel { sentinel, .. } => {
+                node::config(url(&format!("redis-sentinel://127.0.0.1:{}/main", sentinel.port)))
+            }
+            Self::Cluster(cluster, prefix) => {
+                let mut config = node::config(cluster.url());
+                config.broker.prefix.clone_from(prefix);
+                config
+            }
+        }
     }
 
     /// A node with the defaults, which is ready.
@@ -47,6 +74,11 @@ impl TestBroker {
         change(&mut config);
         Node::start(config).await
     }
+}
+
+/// A prefix that no other test has.
+pub fn own_prefix() -> String {
+    format!("test-{:x}:", rand::random::<u64>())
 }
 
 macro_rules! over_each_broker {
@@ -80,6 +112,28 @@ macro_rules! over_each_broker {
                 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
                 async fn $name() {
                     super::$name(TestBroker::redis()).await;
+                }
+            )+
+        }
+
+        mod cluster {
+            use $crate::support::each_broker::TestBroker;
+
+            $(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $name() {
+                    super::$name(TestBroker::cluster()).await;
+                }
+            )+
+        }
+
+        mod sentinel {
+            use $crate::support::each_broker::TestBroker;
+
+            $(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $name() {
+                    super::$name(TestBroker::sentinel()).await;
                 }
             )+
         }

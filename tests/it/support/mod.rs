@@ -1,6 +1,8 @@
 //! What tests need around the daemon. Tests wait for conditions, never for times.
 
 pub mod broker;
+pub mod certificates;
+pub mod cluster;
 pub mod daemon;
 pub mod deflate;
 pub mod each_broker;
@@ -10,6 +12,7 @@ pub mod node;
 pub mod proxy;
 pub mod raw;
 pub mod redis;
+pub mod sentinel;
 pub mod subscriber;
 
 use std::time::{Duration, Instant};

@@ -12,8 +12,12 @@ use super::PATIENCE;
 
 pub struct Redis {
     pub port: u16,
+    /// Of a cluster's node: the port on which the nodes talk.
+    pub bus_port: u16,
     pub directory: TempDir,
-    options: Vec<String>,
+    arguments: Vec<String>,
+    /// Nobody drops it.
+    left_running: bool,
     server: Option<Child>,
 }
 
@@ -36,22 +40,62 @@ impl Redis {
 
     /// A Redis that is not running yet.
     pub fn stopped(options: &[&str]) -> Self {
+        let mut redis = Self::new();
+        let port = redis.port.to_string();
+        let usual = ["--port", &port, "--bind", "127.0.0.1", "--save", "", "--repl-diskless-sync-delay", "0"];
+        let files = ["--unixsocket", "redis.sock", "--logfile", "redis.log", "--loglevel", "warning"];
+        redis.arguments = [&usual[..], &files, options].concat().into_iter().map(str::to_owned).collect();
+        redis
+    }
+
+    /// A sentinel that watches over a master of the name `main`; so many must agree that it is dead. What it has learnt
+    /// since, it keeps.
+    pub fn sentinel(master: u16, quorum: usize) -> Self {
+        Self::sentinel_with(master, quorum, "")
+    }
+
+    /// The same, with further lines in its configuration.
+    pub fn sentinel_with(master: u16, quorum: usize, lines: &str) -> Self {
+        let mut sentinel = Self::new();
+        let configuration = format!(
+            "port {}\nbind 127.0.0.1\nlogfile redis.log\n{lines}\nsentinel monitor main 127.0.0.1 {master} {quorum}\n\
+             sentinel down-after-milliseconds main 1000\nsentinel failover-timeout main 5000\n",
+            sentinel.port
+        );
+        std::fs::write(sentinel.directory.path().join("sentinel.conf"), configuration).expect("a file");
+        sentinel.arguments = ["sentinel.conf", "--sentinel"].map(str::to_owned).into();
+        sentinel.run();
+        sentinel
+    }
+
+    fn new() -> Self {
         let directory = tempfile::tempdir().expect("a temporary directory");
-        let options = options.iter().map(|&option| option.to_owned()).collect();
-        Self { port: free_port(), directory, options, server: None }
+        Self { port: free_port(), bus_port: 0, directory, arguments: Vec::new(), left_running: false, server: None }
+    }
+
+    /// It will stop, and its directory go, when the process of the tests ends.
+    pub fn left_running(mut self) -> Self {
+        self.left_running = true;
+        self
     }
 
     /// Starts it (again), with whatever it kept on disk.
     pub fn run(&mut self) {
         assert!(self.server.is_none(), "it is running");
-        let server = Command::new("redis-server")
-            .args(["--port", &self.port.to_string(), "--bind", "127.0.0.1", "--save", ""])
-            .args(["--unixsocket", "redis.sock", "--logfile", "redis.log", "--loglevel", "warning"])
-            .arg("--dir")
-            .arg(self.directory.path())
-            .args(&self.options)
+        let (mut command, stdin) = match self.left_running {
+            false => (Command::new("redis-server"), Stdio::null()),
+            true => {
+                // The pipe is closed when this process ends, however it does.
+                let guard = r#"redis-server "$@" & read _; kill -9 $!; wait; rm -rf "$0""#;
+                let mut shell = Command::new("sh");
+                shell.args(["-c", guard]).arg(self.directory.path());
+                (shell, Stdio::piped())
+            }
+        };
+        let server = command
+            .args(&self.arguments)
             .current_dir(self.directory.path())
-            .stdin(Stdio::null())
+            .stdin(stdin)
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
@@ -86,7 +130,8 @@ impl Redis {
         self.try_cli(command).unwrap_or_else(|| panic!("redis-cli {command:?} failed"))
     }
 
-    fn try_cli(&self, command: &[&str]) -> Option<String> {
+    /// `None` where that fails.
+    pub fn try_cli(&self, command: &[&str]) -> Option<String> {
         let output = Command::new("redis-cli")
             .args(["-p", &self.port.to_string(), "-e"])
             .args(command)
@@ -97,8 +142,13 @@ impl Redis {
 
     /// What `redis-cli psubscribe PATTERN` shows from now on.
     pub fn watch(&self, pattern: &str) -> Watcher {
+        self.listen("psubscribe", pattern)
+    }
+
+    /// What `redis-cli COMMAND NAME` shows from now on.
+    pub fn listen(&self, command: &str, name: &str) -> Watcher {
         let mut client = Command::new("redis-cli")
-            .args(["-p", &self.port.to_string(), "psubscribe", pattern])
+            .args(["-p", &self.port.to_string(), command, name])
             .stdout(Stdio::piped())
             .spawn()
             .unwrap_or_else(|error| panic!("cannot start redis-cli ({error}): {INSTALL}"));
@@ -107,7 +157,7 @@ impl Redis {
         std::thread::spawn(move || output.lines().map_while(Result::ok).try_for_each(|line| sender.send(line)));
         let watcher = Watcher { client, lines };
         // Its three lines about the subscription.
-        assert_eq!([watcher.line(), watcher.line(), watcher.line()], ["psubscribe", pattern, "1"]);
+        assert_eq!([watcher.line(), watcher.line(), watcher.line()], [command, name, "1"]);
         watcher
     }
 
@@ -138,6 +188,12 @@ impl Watcher {
         (self.line(), self.line())
     }
 
+    /// The next message on a sharded channel.
+    pub fn sharded_message(&self) -> (String, String) {
+        assert_eq!(self.line(), "smessage");
+        (self.line(), self.line())
+    }
+
     /// The next line.
     fn line(&self) -> String {
         self.lines.recv_timeout(PATIENCE).expect("a line of redis-cli")
@@ -151,9 +207,20 @@ impl Drop for Watcher {
     }
 }
 
+/// Makes the user `tidings` with the password `s3cret` as the documentation says, by the line that has this in it; the
+/// rights that were given.
+pub fn documented_user(server: &Redis, words: &str) -> Vec<&'static str> {
+    let documentation = include_str!("../../../docs/redis.md");
+    let line = documentation.lines().find(|line| line.starts_with("ACL SETUSER") && line.contains(words));
+    let words: Vec<_> = line.expect("a line of the documentation").split_whitespace().collect();
+    let given: Vec<_> = words.iter().map(|word| if *word == ">PASSWORD" { ">s3cret" } else { word }).collect();
+    assert_eq!(server.cli(&given), "OK");
+    words.into_iter().filter(|word| word.starts_with('+')).collect()
+}
+
 const INSTALL: &str = "the tests need a real Redis; install it (on Debian: apt-get install redis-server)";
 
-fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     listener.local_addr().expect("its address").port()
 }

@@ -1,0 +1,178 @@
+//! TLS to Redis, as the URL asks for it: whom to trust, and who we are.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use fred::types::config::{TlsConfig, TlsConnector};
+use rustls::crypto::ring;
+use rustls::pki_types::pem::{Error, PemObject};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ClientConfig, RootCertStore};
+
+use crate::config::{Form, RedisUrl};
+
+/// The parameters that are about TLS.
+pub(super) const PARAMETERS: [&str; 4] = ["tls", "cacert", "cert", "key"];
+
+/// `None` where the URL asks for none: neither `rediss…://`, nor `tls=true`, nor a certificate.
+///
+/// # Errors
+/// What is wrong, with the parameter and the file.
+pub(super) fn tls(url: &RedisUrl) -> Result<Option<TlsConfig>, String> {
+    let files =
+        ["cacert", "cert", "key"].map(|name| url.parameter(name).map(|file| File { name, path: file.as_ref() }));
+    let secure = url.scheme.starts_with("rediss");
+    let wanted = secure || files.iter().any(Option::is_some);
+    let wanted = match url.parameter("tls") {
+        None => wanted,
+        Some("true") => true,
+        Some("false") if !wanted => false,
+        Some("false") => return Err(format!("`tls=false` contradicts the rest of the {}:// URL", url.scheme)),
+        Some(_) => return Err("`tls` is true or false".into()),
+    };
+    if !wanted {
+        return Ok(None);
+    }
+    if url.form == Form::Socket {
+        return Err("a redis+unix:// URL takes no TLS".into());
+    }
+    let [cacert, cert, key] = files;
+    let roots = match cacert {
+        Some(file) => file.roots()?,
+        None => native_roots()?,
+    };
+    let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .map_err(|error| error.to_string())?
+        .with_root_certificates(roots);
+    let config = match (cert, key) {
+        (None, None) => config.with_no_client_auth(),
+        (Some(cert), Some(key)) => {
+            let config = config.with_client_auth_cert(cert.certificates()?, key.key()?);
+            config.map_err(|error| format!("`cert` ({cert}) and `key` ({key}): {error}"))?
+        }
+        _ => return Err("`cert` and `key` are given together: a certificate and its private key".into()),
+    };
+    Ok(Some(TlsConnector::from(config).into()))
+}
+
+/// A file that a parameter names.
+#[derive(Clone, Copy)]
+struct File<'a> {
+    name: &'static str,
+    path: &'a Path,
+}
+
+impl File<'_> {
+    fn certificates(&self) -> Result<Vec<CertificateDer<'static>>, String> {
+        let certificates = CertificateDer::pem_file_iter(self.path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+        let certificates = certificates.map_err(|error| self.wrong(&error))?;
+        if certificates.is_empty() { Err(self.wrong(&Error::NoItemsFound)) } else { Ok(certificates) }
+    }
+
+    fn key(&self) -> Result<PrivateKeyDer<'static>, String> {
+        PrivateKeyDer::from_pem_file(self.path).map_err(|error| self.wrong(&error))
+    }
+
+    fn roots(&self) -> Result<RootCertStore, String> {
+        let mut roots = RootCertStore::empty();
+        for certificate in self.certificates()? {
+            roots.add(certificate).map_err(|error| format!("`{}` ({self}): {error}", self.name))?;
+        }
+        Ok(roots)
+    }
+
+    fn wrong(&self, error: &Error) -> String {
+        let what = if self.name == "key" { "private key" } else { "certificate" };
+        match error {
+            Error::Io(error) => format!("`{}` ({self}) cannot be read: {error}", self.name),
+            Error::NoItemsFound => format!("`{}` ({self}) has no {what} in PEM form", self.name),
+            error => format!("`{}` ({self}) is no {what} in PEM form: {error}", self.name),
+        }
+    }
+}
+
+impl std::fmt::Display for File<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.path.display().fmt(f)
+    }
+}
+
+/// The authorities that this machine trusts.
+fn native_roots() -> Result<RootCertStore, String> {
+    let native = rustls_native_certs::load_native_certs();
+    let mut roots = RootCertStore::empty();
+    // Some machines have ancient ones that nobody can read.
+    if roots.add_parsable_certificates(native.certs).0 == 0 {
+        let reason = native.errors.first().map(|error| format!(" ({error})")).unwrap_or_default();
+        return Err(format!("this machine has no trusted certificates{reason}: `cacert` names a file of them"));
+    }
+    Ok(roots)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn certificate() -> String {
+        rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap().cert.pem()
+    }
+
+    fn read(text: &str) -> Result<bool, String> {
+        tls(&RedisUrl::parse(text).unwrap().unwrap()).map(|tls| tls.is_some())
+    }
+
+    #[test]
+    fn what_asks_for_tls() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("ca.pem");
+        std::fs::write(&file, certificate()).unwrap();
+        let ca = format!("cacert={}", file.display());
+        for (text, wanted) in [
+            ("redis://h".to_owned(), false),
+            ("redis-sentinel://h/x?tls=false".to_owned(), false),
+            (format!("rediss://h?{ca}"), true),
+            (format!("rediss-sentinel://h/x?{ca}"), true),
+            (format!("redis-cluster://h?{ca}"), true),
+            (format!("redis-sentinel://h/x?tls=true&{ca}"), true),
+        ] {
+            assert_eq!(read(&text), Ok(wanted), "{text}");
+        }
+        for text in ["rediss://h?tls=false", "redis://h?tls=1", &format!("redis+unix:///s?{ca}")] {
+            assert!(read(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_used_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("file.pem");
+        let said = |text: &str, content: &str| {
+            std::fs::write(&file, content).unwrap();
+            read(&text.replace("FILE", file.to_str().unwrap())).unwrap_err()
+        };
+        let good = certificate();
+        for (text, content, name, expected) in [
+            ("rediss://h?cacert=FILE.not", "", "`cacert`", "cannot be read"),
+            ("rediss://h?cacert=FILE", "nothing", "`cacert`", "no certificate"),
+            (
+                "rediss://h?cacert=FILE",
+                "-----BEGIN CERTIFICATE-----\n%\n-----END CERTIFICATE-----\n",
+                "`cacert`",
+                "no certificate",
+            ),
+            (
+                "rediss://h?cacert=FILE",
+                "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
+                "`cacert`",
+                "",
+            ),
+            ("rediss://h?cacert=FILE&cert=FILE&key=FILE.not", &good, "`key`", "cannot be read"),
+            ("rediss://h?cacert=FILE&cert=FILE&key=FILE", &good, "`key`", "no private key"),
+        ] {
+            let error = said(text, content);
+            assert!(error.contains(name) && error.contains("file.pem") && error.contains(expected), "{text}: {error}");
+        }
+        assert!(said("rediss://h?cacert=FILE&key=FILE", &good).contains("together"));
+    }
+}

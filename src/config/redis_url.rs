@@ -1,0 +1,213 @@
+//! A URL of Redis, taken apart: one server, a socket's path, or several servers, which other readers of URLs refuse.
+//!
+//! `SCHEME://USER:PASSWORD@HOST:PORT,HOST:PORT/PATH?NAME=VALUE&…`, everything percent-encoded where it must be. What the
+//! path and the parameters mean is the backend's matter. It may hold passwords, so nothing here ever prints it whole.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use percent_encoding::percent_decode_str;
+use url::{Host, Url};
+
+use super::value::Expected;
+
+/// What stands behind a URL.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// `redis://`, `rediss://`: one server.
+    Server,
+    /// `redis+unix://`: one server, by the path of its socket.
+    Socket,
+    /// `redis-sentinel://`, `rediss-sentinel://`: whichever server the sentinels name.
+    Sentinel,
+    /// `redis-cluster://`, `rediss-cluster://`: many servers, of which some are named.
+    Cluster,
+}
+
+/// A URL of Redis.
+#[derive(Clone, PartialEq, Eq)]
+pub struct RedisUrl {
+    pub form: Form,
+    /// `redis`, say.
+    pub scheme: &'static str,
+    pub username: Option<String>,
+    /// Empty where there is a colon and nothing behind it.
+    pub password: Option<String>,
+    /// Hosts, IPv6 addresses without brackets, and ports. None for a socket.
+    pub servers: Vec<(String, u16)>,
+    /// With the slash that it begins with, or empty.
+    pub path: String,
+    parameters: Vec<(String, String)>,
+}
+
+const SCHEMES: [(&str, Form); 7] = [
+    ("redis", Form::Server),
+    ("rediss", Form::Server),
+    ("redis+unix", Form::Socket),
+    ("redis-sentinel", Form::Sentinel),
+    ("rediss-sentinel", Form::Sentinel),
+    ("redis-cluster", Form::Cluster),
+    ("rediss-cluster", Form::Cluster),
+];
+
+impl RedisUrl {
+    /// `None` where the scheme is none of Redis'.
+    pub fn parse(text: &str) -> Option<Result<Self, Expected>> {
+        let (scheme, rest) = text.split_once("://")?;
+        let (scheme, form) = SCHEMES.into_iter().find(|(known, _)| *known == scheme)?;
+        Some(Self::read(scheme, form, rest))
+    }
+
+    fn read(scheme: &'static str, form: Form, rest: &str) -> Result<Self, Expected> {
+        if rest.contains('#') {
+            return Err("a URL without #, which is written %23".into());
+        }
+        let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
+        let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+        let (user, servers) = match authority.rsplit_once('@') {
+            Some((user, servers)) => (Some(user), servers),
+            None => (None, authority),
+        };
+        let (username, password) = match user.map(|user| user.split_once(':').ok_or(user)) {
+            Some(Ok((username, password))) => (Some(username), Some(password)),
+            Some(Err(username)) => (Some(username), None),
+            None => (None, None),
+        };
+        let servers = match form {
+            Form::Socket if servers.is_empty() && path.len() > 1 => Vec::new(),
+            Form::Socket => return Err("the path of a socket, such as redis+unix:///run/redis/redis.sock".into()),
+            Form::Server if servers.contains(',') => {
+                return Err(format!("one server; {scheme}-sentinel:// and {scheme}-cluster:// take several"));
+            }
+            _ => servers.split(',').map(|server| read_server(scheme, form, server)).collect::<Result<_, _>>()?,
+        };
+        let parameters = query.split('&').filter(|parameter| !parameter.is_empty()).map(|parameter| {
+            let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
+            Ok((decoded(name)?, decoded(value)?))
+        });
+        Ok(Self {
+            form,
+            scheme,
+            username: username.filter(|name| !name.is_empty()).map(decoded).transpose()?,
+            password: password.map(decoded).transpose()?,
+            servers,
+            path: decoded(path)?,
+            parameters: parameters.collect::<Result<_, Expected>>()?,
+        })
+    }
+
+    /// A parameter's value, by its name.
+    pub fn parameter(&self, name: &str) -> Option<&str> {
+        self.parameters.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+    }
+
+    /// The names of the parameters.
+    pub fn parameters(&self) -> impl Iterator<Item = &str> {
+        self.parameters.iter().map(|(name, _)| name.as_str())
+    }
+}
+
+/// Without the password and without the parameters, which may hold others.
+impl fmt::Display for RedisUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}://", self.scheme)?;
+        match (&self.username, &self.password) {
+            (Some(username), Some(_)) => write!(f, "{username}:***@")?,
+            // One word may be either.
+            (Some(_), None) | (None, Some(_)) => f.write_str("***@")?,
+            (None, None) => {}
+        }
+        for (index, (host, port)) in self.servers.iter().enumerate() {
+            let comma = if index > 0 { "," } else { "" };
+            match host.contains(':') {
+                true => write!(f, "{comma}[{host}]:{port}")?,
+                false => write!(f, "{comma}{host}:{port}")?,
+            }
+        }
+        f.write_str(&self.path)
+    }
+}
+
+impl fmt::Debug for RedisUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")
+    }
+}
+
+fn read_server(scheme: &str, form: Form, text: &str) -> Result<(String, u16), Expected> {
+    let usual = if form == Form::Sentinel { 26379 } else { 6379 };
+    let url = Url::parse(&format!("redis://{text}")).ok();
+    let host = url.as_ref().and_then(Url::host).and_then(|host| match host {
+        Host::Domain(name) => decoded(name).ok(),
+        Host::Ipv4(address) => Some(address.to_string()),
+        Host::Ipv6(address) => Some(address.to_string()),
+    });
+    match (host, url) {
+        (Some(host), Some(url)) if !host.is_empty() => Ok((host, url.port().unwrap_or(usual))),
+        _ => Err(format!("a host and a port, such as {scheme}://127.0.0.1:{usual}")),
+    }
+}
+
+fn decoded(text: &str) -> Result<String, Expected> {
+    let decoded = percent_decode_str(text).decode_utf8().map(Cow::into_owned);
+    decoded.map_err(|_| "percent-encoded UTF-8".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> RedisUrl {
+        RedisUrl::parse(text).unwrap_or_else(|| panic!("{text}: no scheme of Redis")).unwrap()
+    }
+
+    #[test]
+    fn a_server_has_a_user_an_address_and_a_path() {
+        let url = read("redis://al%40ice:s%3Acr@et@[::1]:7000/3");
+        assert_eq!((url.username.as_deref(), url.password.as_deref()), (Some("al@ice"), Some("s:cr@et")));
+        assert_eq!((url.servers.as_slice(), url.path.as_str()), (&[("::1".to_owned(), 7000)][..], "/3"));
+        assert_eq!(url.to_string(), "redis://al@ice:***@[::1]:7000/3");
+        assert_eq!(read("rediss://localhost").servers, [("localhost".to_owned(), 6379)]);
+        assert_eq!(read("redis://:pw@h").username, None);
+        assert_eq!(read("redis://user:@h").password.as_deref(), Some(""));
+    }
+
+    #[test]
+    fn sentinels_and_clusters_are_several_servers() {
+        let url = read("redis-sentinel://u:p@a:1,[::2]:3,c/main?sentinel_password=x%26y+z&tls=true");
+        let servers = [("a".to_owned(), 1), ("::2".to_owned(), 3), ("c".to_owned(), 26379)];
+        assert_eq!((url.servers.as_slice(), url.path.as_str()), (&servers[..], "/main"));
+        assert_eq!((url.parameter("sentinel_password"), url.parameter("tls")), (Some("x&y+z"), Some("true")));
+        assert_eq!(url.parameters().collect::<Vec<_>>(), ["sentinel_password", "tls"]);
+        assert_eq!(url.to_string(), "redis-sentinel://u:***@a:1,[::2]:3,c:26379/main");
+        assert_eq!(read("rediss-cluster://a,b:2").servers, [("a".to_owned(), 6379), ("b".to_owned(), 2)]);
+    }
+
+    #[test]
+    fn a_socket_is_a_path() {
+        let url = read("redis+unix://u:p@/run/re%20dis.sock?db=2");
+        assert_eq!((url.servers.len(), url.path.as_str()), (0, "/run/re dis.sock"));
+        assert_eq!((url.password.as_deref(), url.parameter("db")), (Some("p"), Some("2")));
+    }
+
+    #[test]
+    fn what_is_wrong_is_said_without_the_password() {
+        for text in [
+            "redis://:s3cret@",
+            "redis://:s3cret@:1",
+            "redis://:s3cret@h:port",
+            "redis://:s3cret@h:1,h:2",
+            "redis://:s3/cret@h:1",
+            "redis://:s3#cret@h:1",
+            "redis-cluster://:s3cret@a,,b",
+            "redis-sentinel://:s3cret@a:1:2/x",
+            "redis+unix://:s3cret@",
+            "redis+unix://:s3cret@host/path",
+            "redis://:%ff@h",
+        ] {
+            let error = RedisUrl::parse(text).expect("a scheme of Redis").expect_err(text);
+            assert!(!error.contains("s3") && !error.contains("cret"), "{text}: {error}");
+        }
+        assert!(RedisUrl::parse("http://h").is_none() && RedisUrl::parse("redis").is_none());
+    }
+}

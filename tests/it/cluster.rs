@@ -1,0 +1,199 @@
+//! What is a Redis Cluster's own: slots, masters that are asked by themselves, what readiness says of them.
+
+use std::time::Duration;
+
+use serde_json::json;
+use tidings::config::BrokerConfig;
+use tidings::event::{Moment, Position};
+use tidings::protocol;
+
+use crate::support::broker::{Next, Node, config, offsets, url};
+use crate::support::cluster::Cluster;
+use crate::support::each_broker::TestBroker;
+use crate::support::events::{order, sale, with};
+use crate::support::redis::documented_user;
+use crate::support::{node, until};
+
+/// At the masters 0, 1 and 2.
+const ORDERS: &str = "order-status";
+const STOCK: &str = "inventory-change";
+const DATA: &str = "data-update";
+
+fn broker(cluster: &Cluster) -> BrokerConfig {
+    config(cluster.url())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn all_of_a_channel_is_in_one_slot() {
+    let cluster = Cluster::masters();
+    let mut node = Node::ready(&broker(&cluster)).await;
+    let watcher = cluster.nodes[0].listen("ssubscribe", "tidings:default:{order-status}");
+    let position = node.add(ORDERS, "a").await;
+    let frame = protocol::event_frame(&position, &node.event(ORDERS, "a").json);
+    assert_eq!(watcher.sharded_message(), ("tidings:default:{order-status}".into(), frame));
+    assert_eq!(node.hint().await, (node.channel(ORDERS), Some(position)));
+    let mut keys = cluster.keys(ORDERS, 0);
+    keys.retain(|key| !key.contains(":canary:"));
+    keys.sort();
+    assert_eq!(keys, ["ids", "log", "meta"].map(|key| format!("tidings:default:{{order-status}}:{key}")));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_node_that_answers_is_enough() {
+    let cluster = Cluster::masters();
+    let text = format!("redis-cluster://127.0.0.1:1,127.0.0.1:{}", cluster.nodes[2].port);
+    let mut node = Node::ready(&config(url(&text))).await;
+    node.hears(ORDERS).await;
+    let nobody = Node::open(&config(url("redis-cluster://127.0.0.1:1,127.0.0.1:2")));
+    let reason = nobody.try_append(ORDERS, "a").await.unwrap_err().0;
+    assert!(reason.contains("refused"), "{reason}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_channel_goes_on_while_its_slot_moves() {
+    let cluster = Cluster::masters();
+    let mut node = Node::ready(&broker(&cluster)).await;
+    let other = Node::ready(&broker(&cluster)).await;
+    let mut last = node.add(ORDERS, "a").await;
+    let start = Position { offset: 0, ..last.clone() };
+    cluster.begin_move(ORDERS, [0, 1]);
+    // Nothing has moved yet, and what no key is there for yet would count as moved.
+    for id in ["b", "c"] {
+        assert_eq!(node.add(ORDERS, id).await, last.next());
+        last = last.next();
+    }
+    let keys = cluster.keys(ORDERS, 0);
+    let (log, others): (Vec<_>, Vec<_>) = keys.into_iter().partition(|key| key.ends_with(":log"));
+    cluster.move_keys(&log, [0, 1]);
+    // Half of it is elsewhere: nothing is taken, nothing is taken for lost.
+    let reason = node.try_append(ORDERS, "d").await.unwrap_err().0;
+    assert!(reason.starts_with("TRYAGAIN"), "{reason}");
+    assert!(other.broker.read(other.channel(ORDERS), Some(&last), 10).await.is_err());
+    cluster.move_keys(&others, [0, 1]);
+    let waiting = tokio::spawn({
+        let (broker, event) = (node.broker.clone(), node.event(ORDERS, "d"));
+        async move { broker.append(&[event]).await }
+    });
+    cluster.end_move(ORDERS, [0, 1]);
+    let appended = waiting.await.unwrap().unwrap();
+    assert_eq!((&appended[0].position, appended[0].duplicate), (&last.next(), false));
+    // What was remembered came along.
+    assert!(node.append(ORDERS, "b").await.duplicate);
+    assert_eq!(offsets(&other.read(ORDERS, Some(&start), 10).await), [1, 2, 3, 4]);
+    assert_eq!(node.hears(ORDERS).await.epoch, start.epoch);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_slot_that_is_back_before_anybody_looks() {
+    let cluster = Cluster::masters();
+    let mut node = Node::ready(&broker(&cluster)).await;
+    let other = Node::ready(&broker(&cluster)).await;
+    let before = node.hears(ORDERS).await;
+    for way in [[0, 1], [1, 0]] {
+        cluster.move_slot(ORDERS, way, 10, Duration::ZERO).await;
+    }
+    // The master has ended the subscription and has the slot again.
+    let next = other.add(ORDERS, "a").await;
+    assert!(next.same_epoch(&before));
+    node.missed().await;
+    node.hears(ORDERS).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_batch_of_which_one_master_is_gone_can_be_sent_again() {
+    let mut cluster = Cluster::durable();
+    // The others go on without the slots of one.
+    for node in &cluster.nodes {
+        node.cli(&["config", "set", "cluster-require-full-coverage", "no"]);
+    }
+    let node = Node::ready(&broker(&cluster)).await;
+    let batch = [(STOCK, "a"), (ORDERS, "b"), (STOCK, "c"), (DATA, "d")].map(|(channel, id)| node.event(channel, id));
+    cluster.nodes[0].kill();
+    until("the master to be missed", async || node.try_append(ORDERS, "x").await.err()).await;
+    assert!(node.broker.append(&batch).await.is_err());
+    cluster.nodes[0].run();
+    let appended = until("the batch to be taken", async || node.broker.append(&batch).await.ok()).await;
+    // Of each channel, what was in already is the first of it.
+    let stock = [&appended[0], &appended[2]];
+    assert!(stock[0].duplicate || !stock[1].duplicate);
+    let offsets: Vec<_> = appended.iter().map(|appended| appended.position.offset).collect();
+    assert_eq!((offsets[0], offsets[2], offsets[3]), (1, 2, 1));
+    let again = node.broker.append(&batch).await.unwrap();
+    for (first, again) in appended.iter().zip(&again) {
+        assert_eq!((&first.position, again.duplicate), (&again.position, true));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ids_are_forgotten() {
+    let cluster = Cluster::masters();
+    let mut config = broker(&cluster);
+    config.dedup_window = Duration::from_millis(200);
+    let node = Node::ready(&config).await;
+    let batch = |name: &str, count| (0..count).map(|i| node.event(ORDERS, &format!("{name}{i}"))).collect::<Vec<_>>();
+    let remembered = || cluster.nodes[0].cli(&["hlen", "tidings:default:{order-status}:ids"]).parse::<u64>().unwrap();
+    let mut taken = 0;
+    until("most of what was taken to be forgotten", async || {
+        node.broker.append(&batch(&format!("{taken}:"), 64)).await.unwrap();
+        taken += 64;
+        (taken > 1000 && remembered() * 3 < taken).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_documented_rights_are_enough() {
+    let cluster = Cluster::masters();
+    for node in &cluster.nodes {
+        documented_user(node, "+cluster|slots");
+    }
+    let url = url(&cluster.text().replace("://", "://tidings:s3cret@"));
+    let mut node = Node::ready(&config(url)).await;
+    for channel in [ORDERS, STOCK, DATA] {
+        let batch: Vec<_> = (0..300).map(|i| node.event(channel, &i.to_string())).collect();
+        let appended = node.broker.append(&batch).await.unwrap();
+        assert!(node.append(channel, "1").await.duplicate);
+        assert_eq!(node.read(channel, Some(&appended[0].position), 10).await.entries.len(), 10);
+        node.broker.taken(node.channel(channel), Moment::At(0)).await.unwrap();
+        node.hears(channel).await;
+    }
+    node.registered("somebody").await.unwrap();
+    for node in &cluster.nodes {
+        let log = node.cli(&["acl", "log"]);
+        let lines: Vec<_> = log.lines().collect();
+        let denied = lines.windows(2).filter(|pair| pair[0] == "object").map(|pair| pair[1]);
+        // fred asks these of every server, and does without.
+        assert_eq!(denied.filter(|command| !["info", "client|id"].contains(command)).collect::<Vec<_>>(), [""; 0]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn readiness_names_the_master_that_is_silent() {
+    let cluster = Cluster::masters();
+    let node = node::Node::start(node::config(cluster.url())).await;
+    cluster.nodes[1].pause();
+    let port = format!("127.0.0.1:{}", cluster.nodes[1].port);
+    until("readiness to name the master", async || {
+        let ready = node.get("/readyz").await;
+        (ready.status == 503 && ready.text.contains(&port)).then_some(())
+    })
+    .await;
+    cluster.nodes[1].go_on();
+    until("the node to be ready", async || (node.get("/readyz").await.status == 200).then_some(())).await;
+    node.publish(&sale("1")).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_batch_over_all_channels_is_answered_in_its_order() {
+    let node = TestBroker::cluster().node().await;
+    let event = |n: usize| {
+        let update = json!({"type": DATA, "data": {"resource": "r", "id": "1", "action": "update"}});
+        with([order("1"), sale("1"), update][n % 3].clone(), "id", n.to_string())
+    };
+    let events: Vec<_> = (0..300).map(event).collect();
+    let accepted = node.publish(&json!(events)).await;
+    for (n, accepted) in accepted.iter().enumerate() {
+        assert_eq!(accepted.id, n.to_string());
+        assert!(accepted.position.ends_with(&format!(":{}", n / 3 + 1)), "{n}: {}", accepted.position);
+    }
+}

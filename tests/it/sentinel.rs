@@ -1,0 +1,125 @@
+//! A master that sentinels name: a node follows their word, and never answers for a master that is one no more.
+
+use tidings::broker::Unavailable;
+use tidings::event::{Epoch, Position};
+
+use crate::support::broker::{Node, config, offsets, url};
+use crate::support::redis::{Redis, documented_user};
+use crate::support::sentinel::Sentinels;
+use crate::support::until;
+
+const STOCK: &str = "inventory-change";
+
+/// Appends until that succeeds again after it failed.
+async fn appends_again(node: &Node) -> Position {
+    until("events are taken again", async || {
+        node.try_append(STOCK, Epoch::random().as_str()).await.ok().map(|appended| appended.position)
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_killed_master_is_followed() {
+    let mut set = Sentinels::start().await;
+    let mut node = Node::ready(&config(url(&set.url()))).await;
+    let before = node.hears(STOCK).await;
+    set.servers[0].kill();
+    until("Sentinel names the other", async || (set.named(0) == 1).then_some(())).await;
+    node.heals().await;
+    // All that was acknowledged had come to the replica: no loss, no new epoch.
+    let after = appends_again(&node).await;
+    assert!(after.same_epoch(&before) && after.offset > before.offset, "{after} came after {before}");
+    assert_eq!(set.servers[1].cli(&["xlen", "tidings:default:inventory-change:log"]), after.offset.to_string());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_promotion_lost_is_a_new_epoch() {
+    let mut set = Sentinels::start().await;
+    let mut node = Node::ready(&config(url(&set.url()))).await;
+    let kept = node.add(STOCK, "kept").await;
+    until("the replica has it", async || {
+        (set.servers[1].cli(&["xlen", "tidings:default:inventory-change:log"]) == "1").then_some(())
+    })
+    .await;
+    set.cut_replication();
+    let lost = node.add(STOCK, "lost").await;
+    assert!(lost.same_epoch(&kept));
+    set.servers[0].kill();
+    node.heals().await;
+    let page = node.read(STOCK, Some(&lost), 10).await;
+    assert_ne!(page.epoch, lost.epoch);
+    assert_eq!((page.head, page.entries.len()), (1, 0));
+    assert_eq!(node.add(STOCK, "lost").await, Position::new(page.epoch, 2));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_master_that_hung_is_not_gone_back_to() {
+    let set = Sentinels::start().await;
+    let mut node = Node::ready(&config(url(&set.url()))).await;
+    node.add(STOCK, "a").await;
+    set.servers[0].pause();
+    until("Sentinel names the other", async || (set.named(0) == 1).then_some(())).await;
+    node.heals().await;
+    set.servers[0].go_on();
+    let last = until("the old master is demoted", async || {
+        let position = node.add(STOCK, Epoch::random().as_str()).await;
+        set.servers[0].try_cli(&["role"])?.starts_with("slave").then_some(position)
+    })
+    .await;
+    // Each stands where it was said that it does.
+    let log = node.read(STOCK, Some(&Position { offset: 0, ..last.clone() }), 10_000).await;
+    assert_eq!((log.epoch.clone(), offsets(&log)), (last.epoch.clone(), (1..=last.offset).collect::<Vec<_>>()));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sentinel_that_was_away_leads_nobody_back() {
+    let mut set = Sentinels::start().await;
+    let mut node = Node::ready(&config(url(&set.url()))).await;
+    set.sentinels[2].kill();
+    set.servers[0].pause();
+    until("two name the other", async || (set.named(0) == 1 && set.named(1) == 1).then_some(())).await;
+    node.heals().await;
+    for sentinel in 0..2 {
+        set.sentinels[sentinel].pause();
+    }
+    // The third still names the old master, which still takes itself for one.
+    set.servers[0].go_on();
+    set.sentinels[2].run();
+    let asked = || set.sentinels[2].cli(&["client", "list"]).contains("|get-master-addr-by-name");
+    until("the node asks it", async || asked().then_some(())).await;
+    assert!(set.servers[0].cli(&["role"]).starts_with("master") && set.named(2) == 0);
+    let position = node.add(STOCK, "a").await;
+    assert_eq!(set.servers[1].cli(&["xlen", "tidings:default:inventory-change:log"]), position.offset.to_string());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_demoted_master_answers_for_nothing() {
+    let (redis, other) = (Redis::start(), Redis::start());
+    let node = Node::on_redis(redis.port).await;
+    node.add(STOCK, "a").await;
+    // As by somebody's hand: its connections stay.
+    redis.cli(&["replicaof", "127.0.0.1", &other.port.to_string()]);
+    let Unavailable(reason) = until("it says why", async || {
+        let error = node.try_append(STOCK, Epoch::random().as_str()).await.expect_err("a replica takes nothing");
+        error.0.contains("is a replica").then_some(error)
+    })
+    .await;
+    assert!(reason.contains("READONLY"), "{reason}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_sentinel_says_is_said() {
+    let redis = Redis::start();
+    let sentinel = Redis::sentinel(redis.port, 1);
+    let says = async |path: &str, words: &str| {
+        let node = Node::open(&config(url(&format!("redis-sentinel://127.0.0.1:{}{path}", sentinel.port))));
+        until(words, async || node.try_append(STOCK, "a").await.err()?.0.contains(words).then_some(())).await;
+    };
+    says("/other", "no sentinel names the master of other: ERR No such master").await;
+    documented_user(&sentinel, "&+switch-master");
+    sentinel.cli(&["acl", "setuser", "default", "off"]);
+    says("/main", "NOAUTH").await;
+    let path = "/main?sentinel_username=tidings&sentinel_password=s3cret";
+    let mut node = Node::ready(&config(url(&format!("redis-sentinel://127.0.0.1:{}{path}", sentinel.port)))).await;
+    node.hears(STOCK).await;
+}

@@ -1,0 +1,61 @@
+//! An authority of one's own, and certificates that it signed, as files.
+
+use std::path::PathBuf;
+
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
+use tempfile::TempDir;
+
+pub struct Authority {
+    issuer: CertifiedIssuer<'static, KeyPair>,
+    folder: TempDir,
+}
+
+/// The paths of a certificate and its key.
+pub struct Certificate {
+    pub cert: String,
+    pub key: String,
+}
+
+impl Authority {
+    pub fn new() -> Self {
+        let mut params = CertificateParams::new([]).expect("no names");
+        // Every certificate is told from the others by its name.
+        params.distinguished_name.push(DnType::CommonName, format!("authority {}", rand::random::<u32>()));
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let key = KeyPair::generate().expect("a key");
+        let issuer = CertifiedIssuer::self_signed(params, key).expect("a certificate");
+        let folder = tempfile::tempdir().expect("a temporary directory");
+        let authority = Self { issuer, folder };
+        authority.write("ca.pem", &authority.issuer.pem());
+        authority
+    }
+
+    /// The path of its own certificate.
+    pub fn cacert(&self) -> String {
+        self.path("ca.pem").display().to_string()
+    }
+
+    /// A certificate for these names and addresses; the first names the files.
+    pub fn certificate(&self, names: &[&str]) -> Certificate {
+        let names: Vec<_> = names.iter().map(|&name| name.to_owned()).collect();
+        let key = KeyPair::generate().expect("a key");
+        let name = &names[0];
+        let mut params = CertificateParams::new(names.clone()).expect("names");
+        params.distinguished_name.push(DnType::CommonName, name);
+        let signed = params.signed_by(&key, &self.issuer).expect("a certificate");
+        Certificate {
+            cert: self.write(&format!("{name}.pem"), &signed.pem()),
+            key: self.write(&format!("{name}.key"), &key.serialize_pem()),
+        }
+    }
+
+    fn write(&self, name: &str, text: &str) -> String {
+        let path = self.path(name);
+        std::fs::write(&path, text).expect("a file");
+        path.display().to_string()
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+}

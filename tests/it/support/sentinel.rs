@@ -1,0 +1,79 @@
+//! Real Redis servers under the eyes of real sentinels.
+
+use std::time::Instant;
+
+use tokio::sync::mpsc;
+
+use super::redis::Redis;
+use super::{until, within};
+
+/// A master, a replica, and three sentinels, of which two must agree.
+pub struct Sentinels {
+    pub servers: [Redis; 2],
+    pub sentinels: [Redis; 3],
+}
+
+impl Sentinels {
+    /// All of them know each other.
+    pub async fn start() -> Self {
+        let master = Redis::start();
+        let replica = Redis::with(&["--replicaof", "127.0.0.1", &master.port.to_string()]);
+        until("the replica has all", async || replica.cli(&["role"]).contains("connected").then_some(())).await;
+        let sentinels = [(); 3].map(|()| Redis::sentinel(master.port, 2));
+        for sentinel in &sentinels {
+            until("the sentinels know each other", async || {
+                let known = |what: &str| fact(sentinel, what).parse::<u32>().ok();
+                (known("num-slaves") == Some(1) && known("num-other-sentinels") == Some(2)).then_some(())
+            })
+            .await;
+        }
+        Self { servers: [master, replica], sentinels }
+    }
+
+    /// What the master takes from now on does not come to the replica.
+    pub fn cut_replication(&self) {
+        self.servers[0].cli(&["acl", "setuser", "default", "-psync", "-sync"]);
+        self.servers[0].cli(&["client", "kill", "type", "replica"]);
+    }
+
+    /// When the first of the sentinels will have announced that another is the master.
+    pub fn switched(&self) -> impl Future<Output = Instant> + use<> {
+        let (sender, mut switched) = mpsc::channel(self.sentinels.len());
+        for sentinel in &self.sentinels {
+            let (watcher, sender) = (sentinel.watch("+switch-master"), sender.clone());
+            std::thread::spawn(move || {
+                watcher.message();
+                // Only the first is asked for.
+                let _ = sender.try_send(Instant::now());
+            });
+        }
+        async move { within("Sentinel names another master", switched.recv()).await.expect("a sentinel that lives") }
+    }
+
+    /// Waits until a server that was the master is a replica.
+    pub async fn demoted(&self, server: usize) {
+        // Who asks while that happens is cut off.
+        let is_replica = || self.servers[server].try_cli(&["role"]).is_some_and(|role| role.starts_with("slave"));
+        until("the old master is demoted", async || is_replica().then_some(())).await;
+    }
+
+    /// `redis-sentinel://…`, to all sentinels.
+    pub fn url(&self) -> String {
+        let sentinels = self.sentinels.each_ref().map(|sentinel| format!("127.0.0.1:{}", sentinel.port));
+        format!("redis-sentinel://{}/main", sentinels.join(","))
+    }
+
+    /// The server that a sentinel names: its index.
+    pub fn named(&self, sentinel: usize) -> usize {
+        let answer = self.sentinels[sentinel].cli(&["sentinel", "get-master-addr-by-name", "main"]);
+        let port = answer.lines().nth(1).expect("a port");
+        self.servers.iter().position(|server| server.port.to_string() == port).expect("one of the servers")
+    }
+}
+
+/// What a sentinel says of the master.
+pub fn fact(sentinel: &Redis, name: &str) -> String {
+    let answer = sentinel.cli(&["sentinel", "master", "main"]);
+    let mut lines = answer.lines();
+    lines.find(|line| *line == name).and_then(|_| lines.next()).unwrap_or_default().to_owned()
+}
