@@ -27,8 +27,6 @@ pub struct Stage<R = Redis> {
     pub redis: R,
     /// The links, one for each node; none to several servers, which say themselves where they are.
     pub links: Vec<Proxy>,
-    /// The broker's URL for each node.
-    brokers: Vec<String>,
     pub urls: Vec<String>,
     /// The broker of each node.
     brokers: Vec<String>,
@@ -95,7 +93,6 @@ impl<R> Stage<R> {
         let mut stage = Self {
             redis,
             links,
-            brokers: brokers.to_vec(),
             urls,
             brokers,
             nodes,
