@@ -20,7 +20,7 @@ pub fn form() -> Form {
             publishers: 8,
             subscribers: 6,
             clients: 5_000,
-            phase: Duration::from_secs(4),
+            phase: Duration::from_secs(2),
             pause: Duration::from_secs(30),
         },
         _ => {
