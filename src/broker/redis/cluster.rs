@@ -156,7 +156,7 @@ impl Cluster {
                 share.channels.push(channel.name.clone());
             }
         }
-        let post = |(node, share): (&&Node, &Share)| Post { server: node.to_string(), key: share.canary.clone() };
+        let post = |(node, share): (&&Node, &Share)| Post { server: Some(node.to_string()), key: share.canary.clone() };
         self.canary.set_posts(shares.iter().map(post).collect());
         for (node, master) in &self.masters {
             let share = shares.remove(node).unwrap_or_default();
