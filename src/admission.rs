@@ -6,8 +6,8 @@
 //! further ones are asked to come a little later. Nothing here knows of HTTP or of the log.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
+use prometheus_client::metrics::gauge::Gauge;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 /// Reads of the log at a time: enough that the broker always has the next one at hand, and so few that what is published
@@ -18,7 +18,7 @@ const READS: usize = 8;
 #[derive(Debug)]
 pub struct Admission {
     limit: usize,
-    arriving: AtomicUsize,
+    arriving: Gauge,
     reads: Semaphore,
 }
 
@@ -34,15 +34,15 @@ pub struct Turn<'a> {
 }
 
 impl Admission {
-    /// Takes up to `limit` at a time.
-    pub fn new(limit: usize) -> Arc<Self> {
-        Arc::new(Self { limit, arriving: AtomicUsize::new(0), reads: Semaphore::new(READS) })
+    /// Takes up to `limit` at a time; `arriving` says how many there are.
+    pub fn new(limit: usize, arriving: Gauge) -> Arc<Self> {
+        Arc::new(Self { limit, arriving, reads: Semaphore::new(READS) })
     }
 
     /// Lets somebody in, unless too many are arriving.
     pub fn enter(self: &Arc<Self>) -> Option<Arriving> {
         let arriving = self.arrive();
-        (self.arriving.load(Ordering::Relaxed) <= self.limit).then_some(arriving)
+        (self.arriving.get() <= self.limit as i64).then_some(arriving)
     }
 
     /// Waits for a turn to read the log, for one who has been let in.
@@ -53,14 +53,14 @@ impl Admission {
     }
 
     fn arrive(self: &Arc<Self>) -> Arriving {
-        self.arriving.fetch_add(1, Ordering::Relaxed);
+        self.arriving.inc();
         Arriving(self.clone())
     }
 }
 
 impl Drop for Arriving {
     fn drop(&mut self) {
-        self.0.arriving.fetch_sub(1, Ordering::Relaxed);
+        self.0.arriving.dec();
     }
 }
 
@@ -71,7 +71,7 @@ mod tests {
 
     #[test]
     fn so_many_arrive_at_a_time() {
-        let admission = Admission::new(2);
+        let admission = Admission::new(2, Gauge::default());
         let first = admission.enter().unwrap();
         let _second = admission.enter().unwrap();
         assert!(admission.enter().is_none() && admission.enter().is_none());
@@ -81,7 +81,7 @@ mod tests {
 
     #[test]
     fn few_read_at_a_time_and_who_waits_has_not_arrived() {
-        let admission = Admission::new(READS + 1);
+        let admission = Admission::new(READS + 1, Gauge::default());
         let mut turns: Vec<_> = (0..READS).map(|_| admission.turn().now_or_never().unwrap()).collect();
         let mut waiting = Box::pin(admission.turn());
         assert!(waiting.as_mut().now_or_never().is_none());
@@ -90,6 +90,6 @@ mod tests {
         let turn = waiting.now_or_never().unwrap();
         assert!(admission.enter().is_some());
         drop((turns, turn));
-        assert_eq!(admission.arriving.load(Ordering::Relaxed), 0);
+        assert_eq!(admission.arriving.get(), 0);
     }
 }

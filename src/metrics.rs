@@ -19,6 +19,7 @@ pub struct Metrics {
     pub connections: Gauge,
     pub subscriptions: Gauge,
     pub long_polls: Gauge,
+    pub arriving: Gauge,
     pub published: Family<TypeLabel, Counter>,
     pub duplicates: Counter,
     pub relayed: Family<TypeLabel, Counter>,
@@ -58,6 +59,7 @@ impl Default for Metrics {
             connections: Gauge::default(),
             subscriptions: Gauge::default(),
             long_polls: Gauge::default(),
+            arriving: Gauge::default(),
             published: Family::default(),
             duplicates: Counter::default(),
             relayed: Family::default(),
@@ -80,6 +82,7 @@ impl Default for Metrics {
         r.register("connections", "Open WebSocket connections", metrics.connections.clone());
         r.register("subscriptions", "Subscriptions of all connections", metrics.subscriptions.clone());
         r.register("long_polls", "Requests that wait for an event", metrics.long_polls.clone());
+        r.register("arriving", "Connections being made, and replays about to read the log", metrics.arriving.clone());
         r.register("events_published", "Events taken from publishers at this node, by type", metrics.published.clone());
         r.register(
             "events_duplicate",

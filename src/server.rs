@@ -100,7 +100,7 @@ pub async fn bind(config: Config, catalog: Arc<Catalog>) -> Result<Server, Serve
     let progress = Arc::new(Progress::new(&catalog));
     let relay =
         Relay::new(broker.clone(), hub.clone(), catalog.clone(), metrics.clone(), canary_sender, progress.clone());
-    let admission = Admission::new(config.limits.max_arriving);
+    let admission = Admission::new(config.limits.max_arriving, metrics.arriving.clone());
     let connections = Arc::new(Connections {
         admission: admission.clone(),
         hub: hub.clone(),

@@ -45,7 +45,7 @@ pub trait Broker: Send + Sync + 'static {
     /// Sends [`Signal::Canary`] with this number through the bus, by the way that events take.
     async fn canary(&self, number: u64) -> Result<(), Unavailable>;
 
-    /// Who is on this broker. A backend that one node has to itself keeps a [`nodes::Alone`] for that.
+    /// Who is on this broker. A backend that one node has to itself keeps an `Alone` for that.
     fn nodes(&self) -> &dyn Nodes;
 
     /// Ends the backend: what was answered is safe, the bus ends.

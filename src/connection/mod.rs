@@ -290,7 +290,7 @@ mod tests {
         };
         let (broker, _bus) = broker::open(&broker, &catalog).unwrap();
         let node = "node".to_owned();
-        let admission = Admission::new(1);
+        let admission = Admission::new(1, metrics.arriving.clone());
         let arriving = admission.enter().unwrap();
         let connections = Arc::new(Connections {
             hub,

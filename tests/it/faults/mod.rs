@@ -3,8 +3,8 @@
 //! A [`stage`] has daemons on one Redis, each with a breakable link of its own, [`publisher`]s and [`subscriber`]s at
 //! all. A [`ledger`] has every event that was sent, with what was answered, and everything that each subscriber saw;
 //! after the fault and the recovery the [`verdict`] says what promise was broken. The faults themselves are in
-//! [`of_redis`], [`of_sentinel`], [`of_a_cluster`], [`of_the_link`], [`of_the_bus`] and [`of_nodes`]; a new one is a test of a
-//! few lines there.
+//! [`of_redis`], [`of_sentinel`], [`of_a_cluster`], [`of_the_link`], [`of_the_bus`] and [`of_nodes`]; a new one is a test of
+//! a few lines there.
 
 mod ledger;
 mod of_a_cluster;

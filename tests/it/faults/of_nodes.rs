@@ -71,25 +71,21 @@ async fn all_clients_of_a_node_come_to_another_at_once() {
     stage.join_by("one who is there".into(), vec![stage.urls[0].clone()], &CHANNELS).await;
     let client = Client::of_any([&stage.urls[1], &stage.urls[0]]).expect("a client");
     let (last, _) = watch::channel(u64::MAX);
-    let came = Arc::new(AtomicUsize::new(0));
+    let crowd = Arc::new(Crowd::default());
     let storm: Vec<_> = (0..clients)
-        .map(|_| tokio::spawn(follow(client.subscribe([Subscription::to(QUIET)]), came.clone(), last.subscribe())))
+        .map(|_| tokio::spawn(follow(client.subscribe([Subscription::to(QUIET)]), crowd.clone(), last.subscribe())))
         .collect();
-    let all_came = async |times: usize| {
-        let start = Instant::now();
-        while came.load(Ordering::Relaxed) < clients * times {
-            assert!(start.elapsed() < STORM, "{} of {clients} came", came.load(Ordering::Relaxed));
-            tokio::time::sleep(PACE).await;
-        }
-        start.elapsed()
-    };
-    all_came(1).await;
+    crowd.is(clients).await;
     let stop = Arc::new(AtomicBool::new(false));
     let publisher =
         tokio::spawn(publish(Client::new(&stage.urls[0]).expect("a client").with_patience(STORM), stop.clone()));
     stage.load(100).await;
+    let there = stage.metric(1, "tidings_connections").await;
+    let start = Instant::now();
     stage.kill(1);
-    let took = all_came(2).await;
+    until("somebody to notice", async || (crowd.left.load(Ordering::Relaxed) > 0).then_some(())).await;
+    crowd.is(clients).await;
+    let took = start.elapsed();
     stop.store(true, Ordering::Relaxed);
     let end = publisher.await.expect("all was taken");
     last.send_replace(end);
@@ -97,16 +93,35 @@ async fn all_clients_of_a_node_come_to_another_at_once() {
         tokio::time::timeout(STORM, client).await.expect("it gets everything").expect("each once, in order");
     }
     println!(
-        "{clients} clients came at once: all were there again after {:.1} s, {} were asked to come later",
+        "{there} clients came at once to {clients}: all were there again after {:.1} s, {} were asked to come later",
         took.as_secs_f64(),
         stage.metric(0, r#"tidings_refusals_total{code="overloaded"}"#).await,
     );
     stage.end("all clients of a node came to another", 0).await;
 }
 
+#[derive(Default)]
+struct Crowd {
+    /// Clients that are subscribed.
+    there: AtomicUsize,
+    /// How often one was no more.
+    left: AtomicUsize,
+}
+
+impl Crowd {
+    /// Waits until so many are subscribed.
+    async fn is(&self, clients: usize) {
+        let start = Instant::now();
+        while self.there.load(Ordering::Relaxed) < clients {
+            assert!(start.elapsed() < STORM, "{} of {clients} came", self.there.load(Ordering::Relaxed));
+            tokio::time::sleep(PACE).await;
+        }
+    }
+}
+
 /// Follows up to the offset that is the last: every event is the next one, before and after whatever happens.
-async fn follow(mut subscriber: Subscriber, came: Arc<AtomicUsize>, mut last: watch::Receiver<u64>) {
-    let mut at = None;
+async fn follow(mut subscriber: Subscriber, crowd: Arc<Crowd>, mut last: watch::Receiver<u64>) {
+    let (mut at, mut there) = (None, false);
     loop {
         let end = *last.borrow_and_update();
         if at == Some(end) {
@@ -119,13 +134,18 @@ async fn follow(mut subscriber: Subscriber, came: Arc<AtomicUsize>, mut last: wa
         match update {
             Update::Subscribed { position, .. } => {
                 assert_eq!(*at.get_or_insert(position.offset), position.offset, "it goes on where it was");
-                came.fetch_add(1, Ordering::Relaxed);
+                there = true;
+                crowd.there.fetch_add(1, Ordering::Relaxed);
             }
             Update::Event(event) => {
                 assert_eq!(at.map(|at| at + 1), Some(event.position.offset));
                 at = Some(event.position.offset);
             }
             Update::Gap { .. } => panic!("{update:?}: nothing is lost"),
+            Update::Disconnected { .. } if std::mem::take(&mut there) => {
+                crowd.there.fetch_sub(1, Ordering::Relaxed);
+                crowd.left.fetch_add(1, Ordering::Relaxed);
+            }
             Update::Connected { .. } | Update::Disconnected { .. } => {}
         }
     }

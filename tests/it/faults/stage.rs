@@ -27,9 +27,9 @@ pub struct Stage<R = Redis> {
     pub redis: R,
     /// The links, one for each node; none to several servers, which say themselves where they are.
     pub links: Vec<Proxy>,
-    /// The broker's URL for each node.
-    brokers: Vec<String>,
     pub urls: Vec<String>,
+    /// The broker of each node.
+    brokers: Vec<String>,
     /// `None` for one that was killed.
     nodes: Vec<Option<Daemon>>,
     /// Whether those who lose their node go on elsewhere. Otherwise no connection may end.
@@ -61,7 +61,7 @@ impl Stage {
             brokers.push(format!("redis://127.0.0.1:{}", link.port));
             links.push(link);
         }
-        Self::with(redis, links, &brokers, roams, flags).await
+        Self::with(redis, links, brokers, roams, flags).await
     }
 }
 
@@ -69,7 +69,7 @@ impl Stage<Sentinels> {
     /// As [`Stage::set`].
     pub async fn watched(sentinels: Sentinels) -> Self {
         let broker = sentinels.url();
-        Self::with(sentinels, Vec::new(), &[broker.clone(), broker], false, &[]).await
+        Self::with(sentinels, Vec::new(), vec![broker.clone(), broker], false, &[]).await
     }
 }
 
@@ -77,12 +77,12 @@ impl Stage<Cluster> {
     /// As [`Stage::set`].
     pub async fn on(cluster: Cluster) -> Self {
         let broker = cluster.text();
-        Self::with(cluster, Vec::new(), &[broker.clone(), broker], false, &[]).await
+        Self::with(cluster, Vec::new(), vec![broker.clone(), broker], false, &[]).await
     }
 }
 
 impl<R> Stage<R> {
-    async fn with(redis: R, links: Vec<Proxy>, brokers: &[String], roams: bool, flags: &[&str]) -> Self {
+    async fn with(redis: R, links: Vec<Proxy>, brokers: Vec<String>, roams: bool, flags: &[&str]) -> Self {
         let count = brokers.len();
         let node = |(number, broker): (usize, &String)| Some(start(number, "127.0.0.1:0", broker, flags));
         let nodes: Vec<_> = brokers.iter().enumerate().map(node).collect();
@@ -93,8 +93,8 @@ impl<R> Stage<R> {
         let mut stage = Self {
             redis,
             links,
-            brokers: brokers.to_vec(),
             urls,
+            brokers,
             nodes,
             roams,
             ledger: Shared::default(),
