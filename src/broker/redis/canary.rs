@@ -32,13 +32,14 @@ pub(super) struct Canary {
 /// A server through which the canary goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Post {
-    /// For people, where there are several.
+    /// For people. None where there is one server.
     pub server: Option<String>,
     /// The key that is written there, and the sharded channel.
     pub key: String,
 }
 
 struct State {
+    /// Empty where there is one server, and for as long as it is not known who has which slots.
     posts: Vec<Post>,
     /// The newest number, when it was sent, and through whom it has not come back.
     number: u64,
@@ -52,10 +53,7 @@ impl Canary {
         let token = Epoch::random();
         let script = Script::new(include_str!("canary.lua"));
         let state = State { posts: Vec::new(), number: 0, sent: Instant::now(), waiting: Vec::new() };
-        let canary = Self { commands, script, base, token, sharded: AtomicBool::new(true), state: Mutex::new(state) };
-        // In a cluster nobody has this one's slot yet: then that is what is said.
-        canary.set_posts(vec![Post { server: None, key: canary.own_key() }]);
-        canary
+        Self { commands, script, base, token, sharded: AtomicBool::new(true), state: Mutex::new(state) }
     }
 
     /// The key where there is one server.
@@ -129,9 +127,14 @@ impl Canary {
     fn begin(&self, number: u64) -> (Vec<Post>, Option<Post>) {
         let mut state = self.lock();
         let late = state.sent.elapsed() > PATIENCE;
-        let deaf = state.waiting.iter().find(|post| late && state.posts.contains(post)).cloned();
-        (state.number, state.sent, state.waiting) = (number, Instant::now(), state.posts.clone());
-        (state.posts.clone(), deaf)
+        let deaf =
+            state.waiting.iter().find(|post| late && (post.server.is_none() || state.posts.contains(post))).cloned();
+        let posts = match state.posts.is_empty() {
+            true => vec![Post { server: None, key: self.own_key() }],
+            false => state.posts.clone(),
+        };
+        (state.number, state.sent, state.waiting) = (number, Instant::now(), posts.clone());
+        (posts, deaf)
     }
 
     async fn publish(&self, key: &str, message: &str) -> Result<(), Unavailable> {
