@@ -17,7 +17,7 @@ $(error cargo is missing: install Rust 1.89 or newer from https://rustup.rs)
 endif
 endif
 
-.PHONY: help run build release test test-rust test-client test-ajv million lint fmt generate check setup setup-client setup-bench bench bench-report bench-micro clean
+.PHONY: help run build release test test-rust test-client test-ajv soak million lint fmt generate check setup setup-client setup-bench bench bench-report bench-micro clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
@@ -43,6 +43,12 @@ test-ajv: build setup-client
 
 test-client: build setup-client
 	cd $(CLIENT) && npm run check
+
+# How long `make soak` breaks things, at least once each: make soak MINUTES=60
+MINUTES ?= 15
+
+soak: setup build ## the long form of the fault suite, rounds of it with other seeds, and a table of figures (15 minutes)
+	CARGO="$(CARGO)" scripts/soak $(MINUTES)
 
 million: ## one million events to 100 subscribers through Redis (minutes)
 	TIDINGS_TEST_EVENTS=1000000 TIDINGS_TEST_SUBSCRIBERS=100 $(CARGO) test --locked --release --test it -- --nocapture every_subscriber_has_every_event

@@ -1,14 +1,14 @@
 // The built package in a real browser: no bundler, no Node, the runtime's own WebSocket.
 
-import { existsSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import { createServer, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
 
-import { type Browser, chromium, type Page } from "playwright-core";
+import type { Browser, Page } from "playwright-core";
 import { afterAll, beforeAll, expect, test } from "vitest";
 
 import type * as client from "../src/index.js";
+import { launch } from "./chromium.js";
 import { Daemon } from "./daemon.js";
 
 declare global {
@@ -26,14 +26,11 @@ const PAGE = `<!doctype html>
   globalThis.tidings = tidings;
 </script>`;
 
-const CHROMIUM = process.env["CHROMIUM_BIN"] ?? "/usr/bin/chromium";
-
 let daemon: Daemon;
 let site: Server;
 let browser: Browser;
 
 beforeAll(async () => {
-  if (!existsSync(CHROMIUM)) throw new Error(`${CHROMIUM} is not there: apt-get install chromium, or set CHROMIUM_BIN`);
   daemon = await Daemon.start();
   site = createServer(async (request, response) => {
     if (request.url === "/client.js") {
@@ -44,8 +41,7 @@ beforeAll(async () => {
     }
   });
   await new Promise<void>((resolve) => site.listen(0, "127.0.0.1", resolve));
-  const args = ["--disable-gpu", "--disable-quic", "--disable-background-networking", "--disable-component-update", "--disable-sync"];
-  browser = await chromium.launch({ executablePath: CHROMIUM, args });
+  browser = await launch();
 });
 
 afterAll(async () => {

@@ -20,6 +20,8 @@ pub struct Ledger {
     pub objections: Vec<String>,
     /// Of each node.
     pub answers: Vec<Answers>,
+    /// Events before this one were sent before the broker forgot ids that it should still know.
+    pub forgotten: usize,
 }
 
 /// An event that was sent.
@@ -30,12 +32,18 @@ pub struct Sent {
     pub publisher: usize,
     pub sequence: u64,
     pub outcome: Outcome,
+    /// It was sent, so that it may be in the log.
+    pub tried: bool,
+    /// Others were sent after it while it was not known whether it was taken: it may stand after them.
+    pub late: bool,
+    /// It was sent again when its id was forgotten: it may be delivered again.
+    pub forgotten: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// 202.
-    Acknowledged(Position),
+    /// 202, with these positions: one, and one more for each epoch in which it was sent again.
+    Acknowledged(Vec<Position>),
     /// 4xx: it was not taken.
     Refused,
     /// 503, no answer, or none yet: it may be in the log or not.
@@ -70,6 +78,8 @@ pub enum Seen {
 #[derive(Default, Clone, Copy)]
 pub struct Answers {
     pub acknowledged: usize,
+    /// Events that were known by their ids.
+    pub duplicates: usize,
     pub unavailable: usize,
     /// The longest wait for a 503.
     pub longest: Duration,
@@ -88,9 +98,9 @@ impl Ledger {
         self.sent.iter().filter(|sent| matches!(sent.outcome, Outcome::Acknowledged(_))).count()
     }
 
-    /// Events of which it is not known whether they were taken.
-    pub fn unknown(&self) -> usize {
-        self.sent.iter().filter(|sent| sent.outcome == Outcome::Unknown).count()
+    /// Events of which this came.
+    pub fn count(&self, outcome: &Outcome) -> usize {
+        self.sent.iter().filter(|sent| sent.outcome == *outcome).count()
     }
 
     pub fn delivered(&self) -> usize {
@@ -136,6 +146,19 @@ impl Stream {
 }
 
 impl Sent {
+    pub fn new(publisher: usize, sequence: u64, channel: &'static str) -> Self {
+        Self {
+            id: format!("{publisher}-{sequence}"),
+            channel,
+            publisher,
+            sequence,
+            outcome: Outcome::Unknown,
+            tried: false,
+            late: false,
+            forgotten: false,
+        }
+    }
+
     /// As it is published; the data says who published it, and as which of his.
     pub fn event(&self) -> Value {
         json!({"type": self.channel, "id": self.id, "data": self.data()})

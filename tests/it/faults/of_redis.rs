@@ -2,25 +2,26 @@
 
 use std::time::{Duration, Instant};
 
+use super::form::form;
 use super::ledger::CHANNELS;
 use super::stage::Stage;
 use crate::support::redis::Redis;
+use crate::support::until;
 
-/// A pause that the daemon must outlast with its connections open, and one after which they are better off elsewhere.
+/// A pause that the daemon must outlast with its connections open.
 const PAUSE: Duration = Duration::from_secs(8);
-const LONG_PAUSE: Duration = Duration::from_secs(20);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn killed_and_back_without_its_data() {
     let mut stage = Stage::set(Redis::start()).await;
-    stage.redis.kill();
+    stage.broker.kill();
     for node in 0..2 {
         stage.unavailable(node, 10).await;
         stage.ready(node, 503).await;
         // Who comes now is told of what is lost like everybody.
         stage.join(node, &CHANNELS).await;
     }
-    stage.redis.run();
+    stage.broker.run();
     stage.heals().await;
     stage.gaps(1).await;
     stage.end("killed, without data", 1).await;
@@ -30,14 +31,14 @@ async fn killed_and_back_without_its_data() {
 async fn killed_and_back_with_its_data() {
     let mut stage = Stage::set(Redis::durable()).await;
     for _ in 0..2 {
-        stage.redis.kill();
+        stage.broker.kill();
         for node in 0..2 {
             stage.unavailable(node, 5).await;
             stage.join(node, &CHANNELS).await;
         }
-        stage.redis.run();
+        stage.broker.run();
         stage.heals().await;
-        stage.load(300).await;
+        stage.goes_on().await;
     }
     stage.end("killed, with data", 0).await;
 }
@@ -45,13 +46,13 @@ async fn killed_and_back_with_its_data() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn killed_and_back_with_older_data() {
     let mut stage = Stage::set(Redis::start()).await;
-    stage.redis.cli(&["save"]);
-    stage.load(300).await;
-    stage.redis.kill();
+    stage.broker.cli(&["save"]);
+    stage.goes_on().await;
+    stage.broker.kill();
     for node in 0..2 {
         stage.unavailable(node, 5).await;
     }
-    stage.redis.run();
+    stage.broker.run();
     stage.heals().await;
     stage.gaps(1).await;
     stage.end("killed, with older data", 1).await;
@@ -60,7 +61,7 @@ async fn killed_and_back_with_older_data() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn paused_for_eight_seconds() {
     let mut stage = Stage::set(Redis::start()).await;
-    stage.redis.pause();
+    stage.broker.pause();
     let end = Instant::now() + PAUSE;
     for node in 0..2 {
         stage.ready(node, 503).await;
@@ -72,7 +73,7 @@ async fn paused_for_eight_seconds() {
             stage.ready(node, 503).await;
         }
     }
-    stage.redis.go_on();
+    stage.broker.go_on();
     stage.heals().await;
     stage.end("paused for 8 s", 0).await;
 }
@@ -80,24 +81,25 @@ async fn paused_for_eight_seconds() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn paused_for_so_long_that_connections_are_sent_away() {
     let mut stage = Stage::roaming(Redis::start(), 2, &[]).await;
-    stage.redis.pause();
-    let end = Instant::now() + LONG_PAUSE;
+    let pause = form().pause;
+    stage.broker.pause();
+    let end = Instant::now() + pause;
     for node in 0..2 {
         stage.sends_away(node).await;
     }
     tokio::time::sleep_until(end.into()).await;
-    stage.redis.go_on();
+    stage.broker.go_on();
     stage.heals().await;
-    stage.end("paused for 20 s", 0).await;
+    stage.end(&format!("paused for {} s", pause.as_secs()), 0).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn subscribers_dropped() {
     let mut stage = Stage::set(Redis::start()).await;
     for _ in 0..3 {
-        assert_eq!(stage.redis.cli(&["client", "kill", "type", "pubsub"]), "2");
+        assert_eq!(stage.broker.cli(&["client", "kill", "type", "pubsub"]), "2");
         stage.heals().await;
-        stage.load(300).await;
+        stage.goes_on().await;
     }
     stage.end("CLIENT KILL TYPE pubsub, three times", 0).await;
 }
@@ -106,10 +108,28 @@ async fn subscribers_dropped() {
 async fn flushed() {
     let mut stage = Stage::set(Redis::start()).await;
     for time in 1..=3 {
-        stage.redis.cli(&["flushall"]);
+        stage.broker.cli(&["flushall"]);
         stage.gaps(time).await;
         stage.heals().await;
-        stage.load(300).await;
+        stage.goes_on().await;
     }
     stage.end("FLUSHALL, three times", 3).await;
+}
+
+/// Redis drops who does not read what it sends: here, whoever has more than a few events before it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn subscribers_dropped_for_their_output_buffer() {
+    let mut stage = Stage::set(Redis::start()).await;
+    for times in 1..=3 {
+        stage.broker.cli(&["config", "set", "client-output-buffer-limit", "pubsub 2kb 0 0"]);
+        until("both nodes to be dropped", async || {
+            let log = std::fs::read_to_string(stage.broker.directory.path().join("redis.log")).expect("its log");
+            (log.matches("overcoming of output buffer limits").count() >= times * 2).then_some(())
+        })
+        .await;
+        stage.broker.cli(&["config", "set", "client-output-buffer-limit", "pubsub 32mb 8mb 60"]);
+        stage.heals().await;
+        stage.goes_on().await;
+    }
+    stage.end("dropped for the output buffer, three times", 0).await;
 }

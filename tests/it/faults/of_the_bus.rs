@@ -1,6 +1,6 @@
 //! Somebody else writes on the bus. The log decides: what it does not have is never delivered.
 
-use super::ledger::{CHANNELS, Outcome, Sent};
+use super::ledger::{CHANNELS, Sent};
 use super::stage::Stage;
 use crate::support::redis::Redis;
 
@@ -17,12 +17,12 @@ async fn foreign_bytes() {
         for channel in CHANNELS {
             let bus = format!("tidings:default:{channel}");
             // Of an event that nobody published.
-            let sent = Sent { id: "forged".into(), channel, publisher: 0, sequence: 0, outcome: Outcome::Unknown };
+            let sent = Sent { id: "forged".into(), ..Sent::new(0, 0, channel) };
             for ahead in ["1", "2", "1000000", "0", "-1", "-10"] {
-                stage.redis.cli(&["eval", FORGE, "1", &bus, &sent.event().to_string(), ahead]);
+                stage.broker.cli(&["eval", FORGE, "1", &bus, &sent.event().to_string(), ahead]);
             }
             for text in ["", "{", "beat", "17", r#"{"type":"event"}"#] {
-                stage.redis.cli(&["publish", &bus, text]);
+                stage.broker.cli(&["publish", &bus, text]);
             }
         }
         stage.load(50).await;

@@ -1,5 +1,7 @@
 //! The way from one node to Redis breaks; the other node goes on.
 
+use std::time::Duration;
+
 use super::ledger::CHANNELS;
 use super::stage::Stage;
 use crate::support::proxy::Mode;
@@ -20,7 +22,7 @@ async fn broken(modes: &[Mode], name: &str) {
         stage.join(CUT_OFF, &CHANNELS).await;
         stage.links[CUT_OFF].set(Mode::Pass);
         stage.heals().await;
-        stage.load(300).await;
+        stage.goes_on().await;
     }
     stage.end(name, 0).await;
 }
@@ -43,7 +45,7 @@ async fn half_open_for_ever() {
         stage.links[CUT_OFF].strand();
         stage.ready(CUT_OFF, 503).await;
         stage.heals().await;
-        stage.load(300).await;
+        stage.goes_on().await;
     }
     stage.end("link half-open, twice", 0).await;
 }
@@ -62,4 +64,28 @@ async fn reset() {
     stage.links[CUT_OFF].set(Mode::Pass);
     stage.heals().await;
     stage.end("link reset five times, then refused", 0).await;
+}
+
+/// The link is slow while the load goes on, at both nodes; what comes of it must only be slow.
+async fn slow(mode: Mode, name: &str) {
+    let mut stage = Stage::set(Redis::start()).await;
+    for _ in 0..2 {
+        stage.links[CUT_OFF].set(mode);
+        stage.load(300).await;
+        stage.join(CUT_OFF, &CHANNELS).await;
+        stage.heals().await;
+        stage.links[CUT_OFF].set(Mode::Pass);
+        stage.goes_on().await;
+    }
+    stage.end(name, 0).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn late() {
+    slow(Mode::Late(Duration::from_millis(200)), "link slowed to 200 ms each way").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn narrow() {
+    slow(Mode::Narrow(125_000), "link slowed to 1 Mbit/s").await;
 }

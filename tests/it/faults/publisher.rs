@@ -1,4 +1,5 @@
-//! A publisher: sends one POST after the other, to either node, and does not give up easily.
+//! A publisher: sends one POST after the other, to any node, and does not give up easily. It sends again what was not
+//! answered, and now and then what was.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,7 +10,7 @@ use rand::seq::IndexedRandom;
 use rand::{RngExt, SeedableRng};
 use serde_json::Value;
 
-use super::ledger::{CHANNELS, Outcome, Sent, Shared, open};
+use super::ledger::{CHANNELS, Ledger, Outcome, Sent, Shared, open};
 
 /// Between two requests: a load that a debug build bears beside all other tests.
 const PACE: Duration = Duration::from_millis(5);
@@ -17,6 +18,8 @@ const PACE: Duration = Duration::from_millis(5);
 const RETRY: Duration = Duration::from_millis(50);
 /// When no answer is taken for none. The daemon promises one long before.
 const TIMEOUT: Duration = Duration::from_secs(10);
+/// How far back a publisher remembers what it sent: far less than the daemon remembers ids.
+const MEMORY: usize = 200;
 
 pub struct Publisher {
     number: usize,
@@ -27,25 +30,34 @@ pub struct Publisher {
     ledger: Shared,
     random: StdRng,
     sequence: u64,
+    /// Where in the ledger its own events are, those that are right.
+    own: Vec<usize>,
+    /// Where those are of which it does not know whether they were taken.
+    unknown: Vec<usize>,
 }
 
 impl Publisher {
     pub fn new(number: usize, seed: u64, nodes: Vec<String>, roams: bool, ledger: Shared) -> Self {
         let http = reqwest::Client::builder().timeout(TIMEOUT).build().expect("a client");
         let random = StdRng::seed_from_u64(seed.wrapping_add(number as u64));
-        Self { number, nodes, roams, http, ledger, random, sequence: 0 }
+        Self { number, nodes, roams, http, ledger, random, sequence: 0, own: Vec::new(), unknown: Vec::new() }
     }
 
     /// Publishes until it is told to stop: mostly single events, batches over all channels too, now and then what must be
-    /// refused. What was not answered is sent again, mostly, to the other node.
+    /// refused, or what was sent before. What was not answered is sent again, mostly, to the next node.
     pub async fn run(mut self, stop: Arc<AtomicBool>) {
         while !stop.load(Ordering::Relaxed) {
             let count = if self.random.random_ratio(1, 4) { self.random.random_range(2..=12) } else { 1 };
             let channels = (0..count).map(|_| *CHANNELS.choose(&mut self.random).expect("a channel")).collect();
+            let mut events = self.enter(channels);
             if self.random.random_ratio(1, 10) {
-                self.send_wrong(channels).await;
+                self.send_wrong(&events).await;
             } else {
-                self.send(channels, |random| random.random_ratio(1, 5)).await;
+                if self.random.random_ratio(1, 8) {
+                    self.add_old(&mut events);
+                }
+                self.send(&events, |random| random.random_ratio(1, 5)).await;
+                self.own.extend(events);
             }
             tokio::time::sleep(PACE).await;
         }
@@ -53,54 +65,78 @@ impl Publisher {
 
     /// One event on each of the channels, sent until it is acknowledged; their ids.
     pub async fn mark(mut self) -> Vec<(&'static str, String)> {
-        let marks = self.send(CHANNELS.to_vec(), |_| false).await;
-        marks.into_iter().map(|sent| (sent.channel, sent.id)).collect()
+        let marks = self.enter(CHANNELS.to_vec());
+        self.send(&marks, |_| false).await;
+        let ledger = open(&self.ledger);
+        marks.into_iter().map(|at| (ledger.sent[at].channel, ledger.sent[at].id.clone())).collect()
     }
 
-    async fn send(&mut self, channels: Vec<&'static str>, gives_up: impl Fn(&mut StdRng) -> bool) -> Vec<Sent> {
-        let (at, events) = self.enter(channels);
-        let body: Vec<Value> = events.iter().map(Sent::event).collect();
-        let mut node = self.random.random_range(0..self.nodes.len());
-        let mut again = false;
-        while self.post(node, &body, at, again).await == 503 && !gives_up(&mut self.random) {
-            tokio::time::sleep(RETRY).await;
-            (node, again) = ((node + 1) % self.nodes.len(), true);
+    /// Adds what was sent before: before or behind what is new, some of it twice.
+    fn add_old(&mut self, events: &mut Vec<usize>) {
+        let recent = &self.own[self.own.len().saturating_sub(MEMORY)..];
+        let mut old: Vec<usize> = (0..2).filter_map(|_| recent.choose(&mut self.random).copied()).collect();
+        old.extend(self.unknown.pop());
+        if self.random.random_ratio(1, 2) {
+            old.append(events);
+            *events = old;
+        } else {
+            events.append(&mut old);
+            events.push(events[0]);
         }
-        events
+    }
+
+    async fn send(&mut self, events: &[usize], gives_up: impl Fn(&mut StdRng) -> bool) {
+        let body: Vec<Value> = events.iter().map(|at| open(&self.ledger).sent[*at].event()).collect();
+        let mut node = self.random.random_range(0..self.nodes.len());
+        loop {
+            // Some are so impatient that the next node has the same ids while the first one still appends them.
+            let patience = self.random.random_ratio(1, 20).then(|| self.random.random_range(1..=20));
+            let patience = patience.map_or(TIMEOUT, Duration::from_millis);
+            if self.post(node, &body, events, patience).await != 503 {
+                return;
+            }
+            if gives_up(&mut self.random) {
+                break;
+            }
+            if patience == TIMEOUT {
+                tokio::time::sleep(RETRY).await;
+            }
+            node = (node + 1) % self.nodes.len();
+        }
+        let mut ledger = open(&self.ledger);
+        for &at in events.iter().filter(|at| ledger.sent[**at].outcome == Outcome::Unknown).collect::<Vec<_>>() {
+            ledger.sent[at].late = true;
+            self.unknown.push(at);
+        }
     }
 
     /// Sends a batch in which one event has a field that there is not: all of it is refused, whatever state Redis is in.
-    async fn send_wrong(&mut self, channels: Vec<&'static str>) {
-        let (at, events) = self.enter(channels);
-        let mut body: Vec<Value> = events.iter().map(Sent::event).collect();
+    async fn send_wrong(&mut self, events: &[usize]) {
+        let mut body: Vec<Value> = events.iter().map(|at| open(&self.ledger).sent[*at].event()).collect();
         let wrong = self.random.random_range(0..body.len());
         body[wrong]["data"]["misspelt"] = true.into();
         let node = self.random.random_range(0..self.nodes.len());
-        let status = self.post(node, &body, at, false).await;
+        let status = self.post(node, &body, events, TIMEOUT).await;
         let mut ledger = open(&self.ledger);
         if status != 422 && !(self.roams && status == 503) {
             ledger.objections.push(format!("a wrong event was answered with {status}"));
         }
-        ledger.sent[at..at + events.len()].iter_mut().for_each(|sent| sent.outcome = Outcome::Refused);
+        events.iter().for_each(|at| ledger.sent[*at].outcome = Outcome::Refused);
     }
 
-    /// Enters new events into the ledger; where they begin there, and the events.
-    fn enter(&mut self, channels: Vec<&'static str>) -> (usize, Vec<Sent>) {
-        let event = |channel| {
-            self.sequence += 1;
-            let (publisher, sequence) = (self.number, self.sequence);
-            Sent { id: format!("{publisher}-{sequence}"), channel, publisher, sequence, outcome: Outcome::Unknown }
-        };
-        let events: Vec<Sent> = channels.into_iter().map(event).collect();
+    /// Enters new events into the ledger; where they are there.
+    fn enter(&mut self, channels: Vec<&'static str>) -> Vec<usize> {
         let mut ledger = open(&self.ledger);
-        let at = ledger.sent.len();
-        ledger.sent.extend(events.iter().cloned());
-        (at, events)
+        let first = ledger.sent.len();
+        for channel in channels {
+            self.sequence += 1;
+            ledger.sent.push(Sent::new(self.number, self.sequence, channel));
+        }
+        (first..ledger.sent.len()).collect()
     }
 
-    /// Sends the events that stand in the ledger from `at` on and enters the answer, whose status it returns; no answer
-    /// counts as a 503. `again`: they were sent before, so they may be duplicates.
-    async fn post(&self, node: usize, body: &[Value], at: usize, again: bool) -> u16 {
+    /// Sends events of the ledger and enters the answer, whose status it returns; no answer counts as a 503.
+    async fn post(&self, node: usize, body: &[Value], events: &[usize], patience: Duration) -> u16 {
         let start = Instant::now();
         let request = self.http.post(format!("{}/v1/events", self.nodes[node]));
         let request = if let [event] = body { request.json(event) } else { request.json(body) };
@@ -109,38 +145,25 @@ impl Publisher {
             let (status, retry) = (response.status().as_u16(), response.headers().contains_key("retry-after"));
             Ok::<_, reqwest::Error>((status, retry, response.json::<Value>().await?))
         };
-        let answer = answer.await;
+        let answer = tokio::time::timeout(patience, answer).await;
         let waited = start.elapsed();
         let mut ledger = open(&self.ledger);
+        let ledger = &mut *ledger;
         let mut object = |objection: String| ledger.objections.push(format!("node {node}: {objection}"));
-        let (status, retry, answer) = match answer {
-            Ok(answer) => answer,
-            Err(_) if self.roams => return 503,
-            Err(error) => {
-                object(format!("no answer after {waited:?}: {error}"));
-                return 503;
-            }
-        };
-        match status {
-            202 => {
-                let accepted = answer["accepted"].as_array().cloned().unwrap_or_default();
-                if accepted.len() != body.len() {
-                    object(format!("{} events were answered by {answer}", body.len()));
-                }
-                for (number, (accepted, event)) in accepted.iter().zip(body).enumerate() {
-                    let position = accepted["position"].as_str().and_then(|position| position.parse().ok());
-                    let Some(position) = position.filter(|_| accepted["id"] == event["id"]) else {
-                        ledger.objections.push(format!("{event} was answered by {accepted}"));
-                        continue;
-                    };
-                    if accepted["duplicate"] == true && !again {
-                        ledger.objections.push(format!("{event} is no duplicate: {accepted}"));
-                    }
-                    ledger.sent[at + number].outcome = Outcome::Acknowledged(position);
-                }
+        let mut status = 503;
+        match answer {
+            Ok(Ok((202, _, answer))) => {
+                status = 202;
                 ledger.answers[node].acknowledged += 1;
+                let accepted = answer["accepted"].as_array().map_or(&[][..], Vec::as_slice);
+                if accepted.len() != events.len() {
+                    object(format!("{} events were answered by {answer}", events.len()));
+                }
+                for (accepted, &at) in accepted.iter().zip(events) {
+                    acknowledge(ledger, node, accepted, at);
+                }
             }
-            503 => {
+            Ok(Ok((503, retry, answer))) => {
                 if !(answer["code"] == "broker-unavailable" || self.roams && answer["code"] == "draining") || !retry {
                     object(format!("a 503 says {answer}"));
                 }
@@ -148,9 +171,47 @@ impl Publisher {
                 answers.unavailable += 1;
                 answers.longest = answers.longest.max(waited);
             }
-            422 => {}
-            _ => object(format!("{status}: {answer}")),
+            Ok(Ok((other, _, answer))) => {
+                status = other;
+                if status != 422 {
+                    object(format!("{status}: {answer}"));
+                }
+            }
+            Err(_) if patience < TIMEOUT => {}
+            Ok(Err(_)) if self.roams => {}
+            Ok(Err(error)) => object(format!("no answer after {waited:?}: {error}")),
+            Err(_) => object(format!("no answer after {waited:?}")),
+        }
+        for &at in events {
+            let sent = &mut ledger.sent[at];
+            sent.forgotten |= sent.tried && at < ledger.forgotten;
+            sent.tried = true;
         }
         status
+    }
+}
+
+/// Enters that an event was accepted: a duplicate if it was before, and then with the same position.
+fn acknowledge(ledger: &mut Ledger, node: usize, accepted: &Value, at: usize) {
+    let sent = &mut ledger.sent[at];
+    let position = accepted["position"].as_str().and_then(|position| position.parse().ok());
+    let Some(position) = position.filter(|_| accepted["id"] == *sent.id) else {
+        ledger.objections.push(format!("{} was answered by {accepted}", sent.id));
+        return;
+    };
+    let duplicate = accepted["duplicate"] == true;
+    ledger.answers[node].duplicates += usize::from(duplicate);
+    if let Outcome::Acknowledged(positions) = &mut sent.outcome {
+        // Where it is another one, the verdict says whether that is right.
+        if !positions.contains(&position) {
+            positions.push(position);
+        } else if !duplicate {
+            ledger.objections.push(format!("{} was acknowledged before: {accepted}", sent.id));
+        }
+    } else {
+        if duplicate && !sent.tried {
+            ledger.objections.push(format!("{} is no duplicate: {accepted}", sent.id));
+        }
+        sent.outcome = Outcome::Acknowledged(vec![position]);
     }
 }

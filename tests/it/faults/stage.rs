@@ -1,4 +1,4 @@
-//! Daemons on one Redis, each with a link of its own, or on one of its larger forms, under load.
+//! Daemons on one Redis, each with a link of its own, on one of its larger forms, or on files, under load.
 
 use std::ops::RangeInclusive;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -7,33 +7,36 @@ use std::time::{Duration, Instant};
 
 use tokio::task::JoinHandle;
 
+use super::figures;
+use super::form::{Form, form};
 use super::ledger::{Answers, CHANNELS, Ledger, Shared, Stream, open};
 use super::publisher::Publisher;
-use super::subscriber::subscribe;
+use super::subscriber::{Appetite, subscribe};
 use super::verdict::judge;
+use crate::support::clock::Clock;
 use crate::support::cluster::Cluster;
 use crate::support::daemon::Daemon;
 use crate::support::proxy::Proxy;
 use crate::support::redis::Redis;
 use crate::support::sentinel::Sentinels;
-use crate::support::{PATIENCE, until};
-
-const PUBLISHERS: usize = 4;
+use crate::support::{PATIENCE, seed, until};
 
 /// How long a publisher may wait for its 503.
 const REFUSED_WITHIN: Duration = Duration::from_secs(3);
 
-pub struct Stage<R = Redis> {
-    pub redis: R,
-    /// The links, one for each node; none to several servers, which say themselves where they are.
+pub struct Stage<B = Redis> {
+    /// What the nodes stand on.
+    pub broker: B,
+    /// The links to it, one for each node; none to several servers, which say themselves where they are.
     pub links: Vec<Proxy>,
-    pub urls: Vec<String>,
-    /// The broker of each node.
+    /// The broker's URL for each node.
     brokers: Vec<String>,
+    pub urls: Vec<String>,
     /// `None` for one that was killed.
     nodes: Vec<Option<Daemon>>,
     /// Whether those who lose their node go on elsewhere. Otherwise no connection may end.
     roams: bool,
+    form: Form,
     ledger: Shared,
     seed: u64,
     stop: Arc<AtomicBool>,
@@ -43,25 +46,36 @@ pub struct Stage<R = Redis> {
     healing: Duration,
 }
 
+/// How nodes are started.
+#[derive(Default, Clone, Copy)]
+pub struct Start<'a> {
+    pub flags: &'a [&'a str],
+    /// What they take for the time of day.
+    pub clock: Option<&'a Clock>,
+    /// Those who lose their node go on elsewhere.
+    pub roams: bool,
+}
+
 impl Stage {
     /// Two nodes. Everybody is there and the load goes on.
     pub async fn set(redis: Redis) -> Self {
-        Self::linked(redis, 2, false, &[]).await
+        Self::linked(redis, 2, Start::default()).await
     }
 
     /// So many nodes, with these flags, of which everybody knows all.
     pub async fn roaming(redis: Redis, nodes: usize, flags: &[&str]) -> Self {
-        Self::linked(redis, nodes, true, flags).await
+        Self::linked(redis, nodes, Start { flags, roams: true, clock: None }).await
     }
 
-    async fn linked(redis: Redis, count: usize, roams: bool, flags: &[&str]) -> Self {
+    /// So many nodes, each with a link of its own.
+    pub async fn linked(redis: Redis, nodes: usize, how: Start<'_>) -> Self {
         let (mut links, mut brokers) = (Vec::new(), Vec::new());
-        for _ in 0..count {
+        for _ in 0..nodes {
             let link = Proxy::start(redis.port).await;
             brokers.push(format!("redis://127.0.0.1:{}", link.port));
             links.push(link);
         }
-        Self::with(redis, links, brokers, roams, flags).await
+        Self::with(redis, links, &brokers, how).await
     }
 }
 
@@ -69,7 +83,7 @@ impl Stage<Sentinels> {
     /// As [`Stage::set`].
     pub async fn watched(sentinels: Sentinels) -> Self {
         let broker = sentinels.url();
-        Self::with(sentinels, Vec::new(), vec![broker.clone(), broker], false, &[]).await
+        Self::with(sentinels, Vec::new(), &[broker.clone(), broker], Start::default()).await
     }
 }
 
@@ -77,44 +91,44 @@ impl Stage<Cluster> {
     /// As [`Stage::set`].
     pub async fn on(cluster: Cluster) -> Self {
         let broker = cluster.text();
-        Self::with(cluster, Vec::new(), vec![broker.clone(), broker], false, &[]).await
+        Self::with(cluster, Vec::new(), &[broker.clone(), broker], Start::default()).await
     }
 }
 
-impl<R> Stage<R> {
-    async fn with(redis: R, links: Vec<Proxy>, brokers: Vec<String>, roams: bool, flags: &[&str]) -> Self {
-        let count = brokers.len();
-        let node = |(number, broker): (usize, &String)| Some(start(number, "127.0.0.1:0", broker, flags));
+impl<B> Stage<B> {
+    /// A node for each of these URLs, by which it finds its broker.
+    pub async fn with(broker: B, links: Vec<Proxy>, brokers: &[String], how: Start<'_>) -> Self {
+        let node = |(number, broker): (usize, &String)| start(number, "127.0.0.1:0", broker, how);
         let nodes: Vec<_> = brokers.iter().enumerate().map(node).collect();
-        let urls = nodes.iter().flatten().map(|node| node.url.clone()).collect();
-        // `TIDINGS_TEST_SEED` repeats what the publishers did, as far as the outcomes are the same.
-        let seed =
-            std::env::var("TIDINGS_TEST_SEED").map_or_else(|_| rand::random(), |seed| seed.parse().expect("a seed"));
         let mut stage = Self {
-            redis,
+            broker,
             links,
-            urls,
-            brokers,
-            nodes,
-            roams,
+            urls: nodes.iter().map(|node| node.url.clone()).collect(),
+            brokers: brokers.to_vec(),
+            nodes: nodes.into_iter().map(Some).collect(),
+            roams: how.roams,
+            form: form(),
             ledger: Shared::default(),
-            seed,
+            // It repeats what the publishers did, as far as the outcomes are the same.
+            seed: seed(),
             stop: Arc::default(),
             publishers: Vec::new(),
             subscribers: Vec::new(),
             healing: Duration::ZERO,
         };
-        stage.ledger().answers = vec![Answers::default(); count];
-        for node in 0..count {
+        stage.ledger().answers = vec![Answers::default(); brokers.len()];
+        for node in 0..brokers.len() {
             stage.ready(node, 200).await;
             stage.join(node, &CHANNELS).await;
-            stage.join(node, &CHANNELS[node..=node]).await;
+            for number in 0..stage.form.subscribers {
+                stage.join(node, &[CHANNELS[(node + number) % CHANNELS.len()]]).await;
+            }
         }
-        for number in 0..PUBLISHERS {
+        for number in 0..stage.form.publishers {
             let publisher = stage.publisher(number);
             stage.publishers.push(tokio::spawn(publisher.run(stage.stop.clone())));
         }
-        stage.load(300).await;
+        stage.goes_on().await;
         stage
     }
 
@@ -133,8 +147,38 @@ impl<R> Stage<R> {
 
     /// The same, by addresses of its own.
     pub async fn join_by(&mut self, name: String, nodes: Vec<String>, channels: &[&'static str]) {
-        let subscriber = subscribe(name, nodes, channels, self.ledger.clone()).await;
+        let subscriber = subscribe(name, nodes, channels, self.ledger.clone(), None).await;
         self.subscribers.push(subscriber);
+    }
+
+    /// A subscriber who does not read as fast as the events come.
+    pub async fn join_slow(&mut self, node: usize, appetite: Appetite) {
+        let name = format!("slow subscriber {}", self.subscribers.len());
+        // Its connection ends, and it comes back.
+        let nodes = vec![self.urls[node].clone(); 2];
+        let subscriber = subscribe(name, nodes, &CHANNELS, self.ledger.clone(), Some(appetite)).await;
+        self.subscribers.push(subscriber);
+    }
+
+    /// The process of a node.
+    pub fn process(&self, node: usize) -> u32 {
+        self.nodes[node].as_ref().expect("it runs").process.id()
+    }
+
+    /// By this the broker forgets ids that it should know for longer: what was sent before and is sent again may be
+    /// delivered again.
+    pub fn forgets_by(&self, fault: impl FnOnce()) {
+        let mut ledger = self.ledger();
+        // Meanwhile nobody enters an answer.
+        fault();
+        ledger.forgotten = ledger.sent.len();
+    }
+
+    /// The load goes on for a while, with all well.
+    pub async fn goes_on(&self) {
+        let end = Instant::now() + self.form.phase;
+        self.load(300).await;
+        tokio::time::sleep_until(end.into()).await;
     }
 
     /// Waits until so many more events are acknowledged.
@@ -171,7 +215,7 @@ impl<R> Stage<R> {
         let ended = tokio::task::spawn_blocking(|| old.process.ended()).await.expect("it ends");
         assert_eq!(ended.code, Some(0), "{}", ended.err);
         let address = self.urls[node].trim_start_matches("http://");
-        self.nodes[node] = Some(start(node, address, &self.brokers[node], &[]));
+        self.nodes[node] = Some(start(node, address, &self.brokers[node], Start::default()));
     }
 
     /// Waits until `/v1/nodes` of a node says of all that they are in these states.
@@ -210,13 +254,13 @@ impl<R> Stage<R> {
         reqwest::get(url).await.expect("the daemon answers").status().as_u16()
     }
 
-    /// Waits until both nodes are ready and take events: from the repair until then is the time to heal.
+    /// Waits until all nodes are ready and take events: from the repair until then is the time to heal.
     pub async fn heals(&mut self) {
         let start = Instant::now();
         let taken = || self.ledger().answers.iter().map(|answers| answers.acknowledged).collect::<Vec<_>>();
         for (node, before) in taken().into_iter().enumerate() {
             self.ready(node, 200).await;
-            until("both nodes to take events", async || (taken()[node] > before).then_some(())).await;
+            until("all nodes to take events", async || (taken()[node] > before).then_some(())).await;
         }
         self.healing = self.healing.max(start.elapsed());
     }
@@ -243,12 +287,12 @@ impl<R> Stage<R> {
 
     /// As [`end`](Self::end), where it depends on the stream how many gaps there may be.
     pub async fn end_with(mut self, name: &str, gaps: impl Fn(&Stream) -> RangeInclusive<usize>) {
-        self.load(300).await;
+        self.goes_on().await;
         self.stop.store(true, Ordering::Relaxed);
         for publisher in std::mem::take(&mut self.publishers) {
             publisher.await.expect("a publisher does not panic");
         }
-        let marks = self.publisher(PUBLISHERS).mark().await;
+        let marks = self.publisher(self.form.publishers).mark().await;
         let start = Instant::now();
         let has_all = |ledger: &Ledger| {
             let mut streams = ledger.streams.iter();
@@ -268,19 +312,7 @@ impl<R> Stage<R> {
             if ledger.longest() > REFUSED_WITHIN {
                 objections.push(format!("a 503 took {:?}", ledger.longest()));
             }
-            println!(
-                "{name}: seed {}, {} events acknowledged, {} unknown, {} deliveries to {} streams, gaps to how many {:?}, \
-                 {} times 503, the longest after {:.2} s, healed in {:.2} s",
-                self.seed,
-                ledger.acknowledged(),
-                ledger.unknown(),
-                ledger.delivered(),
-                ledger.streams.len(),
-                ledger.gaps(),
-                ledger.answers.iter().map(|answers| answers.unavailable).sum::<usize>(),
-                ledger.longest().as_secs_f64(),
-                self.healing.as_secs_f64(),
-            );
+            figures::say(name, self.seed, &ledger, self.healing);
         }
         self.subscribers.iter().for_each(JoinHandle::abort);
         for node in self.nodes.into_iter().flatten() {
@@ -303,9 +335,14 @@ impl<R> Stage<R> {
     }
 }
 
-fn start(number: usize, listen: &str, broker: &str, flags: &[&str]) -> Daemon {
+fn start(number: usize, listen: &str, broker: &str, how: Start<'_>) -> Daemon {
     let id = format!("node-{number}");
     let given = ["--listen", listen, "--broker", broker, "--node-id", &id];
-    let heartbeat: &[&str] = if flags.contains(&"--heartbeat") { &[] } else { &["--heartbeat", "5s"] };
-    Daemon::with(&[&given, heartbeat, flags].concat(), tempfile::tempdir().expect("a temporary directory"))
+    let heartbeat: &[&str] = if how.flags.contains(&"--heartbeat") { &[] } else { &["--heartbeat", "5s"] };
+    let flags = [&given, heartbeat, how.flags].concat();
+    Daemon::starting(&flags, tempfile::tempdir().expect("a temporary directory"), |command| {
+        if let Some(clock) = how.clock {
+            command.envs(clock.environment());
+        }
+    })
 }

@@ -8,6 +8,7 @@ use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
 use tidings::event::Position;
 use tokio::net::TcpStream;
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_tungstenite::tungstenite::{self, Message};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
@@ -28,11 +29,25 @@ struct Subscriber {
     ledger: Shared,
     /// Where in the ledger the stream of a channel is.
     streams: HashMap<&'static str, usize>,
+    appetite: Option<Appetite>,
 }
 
+/// How many slow consumers a node has closed: who is one reads a little and then nothing until there is one more. When
+/// nobody counts any more, it reads as others do.
+pub type Appetite = watch::Receiver<u64>;
+
+/// What a slow consumer reads.
+const A_LITTLE: usize = 100;
+
 /// Subscribes to channels of the first of the nodes. It listens, from then on, until it is aborted.
-pub async fn subscribe(name: String, nodes: Vec<String>, channels: &[&'static str], ledger: Shared) -> JoinHandle<()> {
-    let mut subscriber = Subscriber { name, channels: channels.to_vec(), ledger, streams: HashMap::new() };
+pub async fn subscribe(
+    name: String,
+    nodes: Vec<String>,
+    channels: &[&'static str],
+    ledger: Shared,
+    appetite: Option<Appetite>,
+) -> JoinHandle<()> {
+    let mut subscriber = Subscriber { name, channels: channels.to_vec(), ledger, streams: HashMap::new(), appetite };
     let begun = within("the handshake and all subscriptions", subscriber.connect(&nodes[0])).await;
     let mut socket = begun.unwrap_or_else(|end| panic!("{}: {end}", subscriber.name));
     tokio::spawn(async move {
@@ -93,12 +108,18 @@ impl Subscriber {
 
     /// Listens until the connection ends, and says how it did.
     async fn listen(&mut self, mut socket: Socket) -> String {
-        loop {
+        let closed = self.appetite.as_ref().map(|appetite| *appetite.borrow());
+        for read in 0.. {
+            if let (A_LITTLE, Some(appetite), Some(before)) = (read, &mut self.appetite, closed) {
+                // An error: nobody counts any more.
+                let _ = appetite.wait_for(|closed| *closed > before).await;
+            }
             match next(&mut socket).await {
                 Ok(text) => self.take(&text),
                 Err(end) => return end,
             }
         }
+        unreachable!("it does not read for ever")
     }
 
     fn object(&self, objection: String) {

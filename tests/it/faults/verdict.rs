@@ -56,7 +56,8 @@ impl<'a> Judge<'a> {
                     at = position.clone();
                     let id = event["id"].as_str().unwrap_or_default();
                     // After a lost log an id may be taken again.
-                    if !ids.insert((id, &position.epoch)) {
+                    let forgotten = self.sent.get(id).is_some_and(|sent| sent.forgotten);
+                    if !ids.insert((id, &position.epoch)) && !forgotten {
                         self.object(&stream.name, format!("{id} came twice in one epoch, again at {position}"));
                     }
                     match self.sent.get(id) {
@@ -118,13 +119,17 @@ impl<'a> Judge<'a> {
     /// What was acknowledged came to everyone who was subscribed, or is covered by a gap.
     fn acknowledged(&mut self, ledger: &'a Ledger) {
         for sent in &ledger.sent {
-            let Outcome::Acknowledged(position) = &sent.outcome else { continue };
-            self.stands(sent.channel, position, &sent.id);
-            if self.place(sent.channel, position).is_none() {
-                self.object(
-                    &sent.id,
-                    format!("it was acknowledged at {position}, in an epoch of which nobody was told"),
-                );
+            let Outcome::Acknowledged(positions) = &sent.outcome else { continue };
+            for (number, position) in positions.iter().enumerate() {
+                self.stands(sent.channel, position, &sent.id);
+                if self.place(sent.channel, position).is_none() {
+                    let epoch = "in an epoch of which nobody was told";
+                    self.object(&sent.id, format!("it was acknowledged at {position}, {epoch}"));
+                }
+                let first = positions[..number].iter().find(|first| first.same_epoch(position));
+                if let Some(first) = first.filter(|_| !sent.forgotten) {
+                    self.object(&sent.id, format!("it was acknowledged at {first}, then at {position}"));
+                }
             }
         }
         for stream in &ledger.streams {
@@ -139,12 +144,14 @@ impl<'a> Judge<'a> {
                 }
             }
             let missing = |sent: &&Sent| {
-                let Outcome::Acknowledged(position) = &sent.outcome else { return false };
-                let at = place(position);
+                let Outcome::Acknowledged(positions) = &sent.outcome else { return false };
                 sent.channel == stream.channel
-                    && at > place(&stream.start)
-                    && came.get(position) != Some(&Some(&sent.id))
-                    && !gaps.iter().any(|gap| gap.start < at && at <= gap.end)
+                    && positions.iter().any(|position| {
+                        let at = place(position);
+                        at > place(&stream.start)
+                            && came.get(position) != Some(&Some(&sent.id))
+                            && !gaps.iter().any(|gap| gap.start < at && at <= gap.end)
+                    })
             };
             let missing: Vec<_> = ledger.sent.iter().filter(missing).map(|sent| (&sent.id, &sent.outcome)).collect();
             if let Some(first) = missing.first() {
@@ -158,8 +165,8 @@ impl<'a> Judge<'a> {
     fn publishers(&mut self, ledger: &'a Ledger) {
         let mut last: HashMap<_, (Place, &str)> = HashMap::new();
         for sent in &ledger.sent {
-            let Outcome::Acknowledged(position) = &sent.outcome else { continue };
-            let Some(place) = self.place(sent.channel, position) else { continue };
+            let Outcome::Acknowledged(positions) = &sent.outcome else { continue };
+            let Some(place) = self.place(sent.channel, &positions[0]).filter(|_| !sent.late) else { continue };
             if let Some((before, id)) = last.insert((sent.publisher, sent.channel), (place, &sent.id))
                 && before >= place
             {
@@ -187,8 +194,12 @@ mod tests {
         text.parse().expect("a position")
     }
 
+    fn taken(positions: &[&str]) -> Outcome {
+        Outcome::Acknowledged(positions.iter().map(|position| at(position)).collect())
+    }
+
     fn sent(sequence: u64, outcome: Outcome) -> Sent {
-        Sent { id: sequence.to_string(), channel: CHANNELS[0], publisher: 0, sequence, outcome }
+        Sent { id: sequence.to_string(), outcome, ..Sent::new(0, sequence, CHANNELS[0]) }
     }
 
     fn event(position: &str, sequence: u64) -> Seen {
@@ -203,11 +214,8 @@ mod tests {
     /// What the judge says where events 1 to 4 were sent and this was seen, by one subscriber each.
     fn verdict(streams: &[&[Seen]]) -> String {
         let mut ledger = Ledger::default();
-        for (number, outcome) in
-            [Outcome::Acknowledged(at("a:1")), Outcome::Acknowledged(at("a:2")), Outcome::Unknown, Outcome::Refused]
-                .into_iter()
-                .enumerate()
-        {
+        let outcomes = [taken(&["a:1"]), taken(&["a:2"]), Outcome::Unknown, Outcome::Refused];
+        for (number, outcome) in outcomes.into_iter().enumerate() {
             ledger.sent.push(sent(number as u64 + 1, outcome));
         }
         for seen in streams {
@@ -247,12 +255,31 @@ mod tests {
         assert!(verdict.contains("are both at a:1"), "{verdict}");
     }
 
+    /// What the judge says where these were sent and this was seen.
+    fn verdict_on(sent: Vec<Sent>, seen: Vec<Seen>) -> Vec<String> {
+        let stream = Stream { name: "subscriber".into(), channel: CHANNELS[0], start: at("a:0"), seen };
+        judge(&Ledger { sent, streams: vec![stream], ..Ledger::default() })
+    }
+
     #[test]
     fn order_is_by_publisher_too() {
-        let sent = vec![sent(1, Outcome::Acknowledged(at("a:2"))), sent(2, Outcome::Acknowledged(at("a:1")))];
+        let mut all = vec![sent(1, taken(&["a:2"])), sent(2, taken(&["a:1"]))];
         let seen = vec![event("a:1", 2), event("a:2", 1)];
-        let stream = Stream { name: "subscriber".into(), channel: CHANNELS[0], start: at("a:0"), seen };
-        let ledger = Ledger { sent, streams: vec![stream], ..Ledger::default() };
-        assert_eq!(judge(&ledger), ["2: it was sent after the answer for 1, and stands before it"]);
+        let verdict = verdict_on(all.clone(), seen.clone());
+        assert_eq!(verdict, ["2: it was sent after the answer for 1, and stands before it"]);
+        all[0].late = true;
+        assert_eq!(verdict_on(all, seen), [""; 0]);
+    }
+
+    #[test]
+    fn an_id_has_one_position() {
+        let (one, again) = (event("a:1", 1), event("a:2", 1));
+        let mut first = sent(1, taken(&["a:1", "a:2"]));
+        let verdict = verdict_on(vec![first.clone()], vec![one.clone(), again.clone()]);
+        assert!(verdict.contains(&"1: it was acknowledged at a:1, then at a:2".into()), "{verdict:?}");
+        first.forgotten = true;
+        assert_eq!(verdict_on(vec![first], vec![one.clone(), again]), [""; 0]);
+        let lost = sent(1, taken(&["a:1", "b:2"]));
+        assert_eq!(verdict_on(vec![lost], vec![one, gap("a:1", "b:1"), event("b:2", 1)]), [""; 0]);
     }
 }

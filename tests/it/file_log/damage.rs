@@ -13,7 +13,7 @@ use tidings::event::{Catalog, Event, Position};
 
 use super::{copy_log, log_in};
 use crate::support::broker::Node;
-use crate::support::until;
+use crate::support::{seed, until};
 
 const STOCK: &str = "inventory-change";
 const EVENTS: usize = 2_000;
@@ -105,9 +105,7 @@ const FILES: [&str; 3] = ["log.sqlite", "log.sqlite-wal", "mark"];
 async fn at_random() {
     let written = written().await;
     assert_eq!(written.judge(|_| {}).await, Outcome::Whole);
-    let seed = std::env::var("TIDINGS_TEST_SEED").map_or_else(|_| rand::random(), |seed| seed.parse().expect("a seed"));
-    println!("seed {seed}");
-    let mut random = StdRng::seed_from_u64(seed);
+    let mut random = StdRng::seed_from_u64(seed());
     let mut outcomes: HashMap<Outcome, usize> = HashMap::new();
     for _ in 0..60 {
         let file = FILES[random.random_range(0..FILES.len())];

@@ -1,71 +1,16 @@
 //! A disk that is full: publishers are told 503, everything else goes on, and when there is room again so do they.
 
-use std::fs::{self, File};
-use std::io::Write;
 use std::path::Path;
-use std::process::Command;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
 
 use super::load::{Ledger, Load, post, says_of_itself, status};
 use crate::support::daemon::Daemon;
+use crate::support::disk::Disk;
 use crate::support::events::offset;
 use crate::support::subscriber::Subscriber;
 use crate::support::until;
-
-/// How the disk becomes full.
-enum Disk {
-    /// It is small, and something else takes the rest of it.
-    Small(Mount),
-    /// No file may become larger, as with `ulimit -f`: for machines on which tests may not mount anything.
-    Limited,
-}
-
-struct Mount(std::path::PathBuf);
-
-impl Disk {
-    fn at(folder: &Path) -> Self {
-        fs::create_dir(folder.join("log")).unwrap();
-        let mounted =
-            Command::new("mount").args(["-t", "tmpfs", "-o", "size=12m", "tmpfs"]).arg(folder.join("log")).status();
-        match mounted {
-            Ok(status) if status.success() => Self::Small(Mount(folder.join("log"))),
-            _ => Self::Limited,
-        }
-    }
-
-    fn fill(&self, daemon: u32, folder: &Path) {
-        match self {
-            Self::Small(Mount(at)) => {
-                let mut ballast = File::create(at.join("ballast")).unwrap();
-                while ballast.write_all(&[0; 4096]).is_ok() {}
-            }
-            Self::Limited => {
-                let largest = fs::metadata(folder.join("log/log.sqlite-wal")).map_or(0, |file| file.len());
-                limit(daemon, &format!("{}:unlimited", largest + 16 * 4096));
-            }
-        }
-    }
-
-    fn make_room(&self, daemon: u32) {
-        match self {
-            Self::Small(Mount(at)) => fs::remove_file(at.join("ballast")).unwrap(),
-            Self::Limited => limit(daemon, "unlimited:unlimited"),
-        }
-    }
-}
-
-fn limit(daemon: u32, size: &str) {
-    let done = Command::new("prlimit").args(["--pid", &daemon.to_string(), &format!("--fsize={size}")]).status();
-    assert!(done.unwrap().success(), "prlimit --fsize={size}");
-}
-
-impl Drop for Mount {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg("--lazy").arg(&self.0).status();
-    }
-}
 
 fn payment(id: &str) -> Value {
     let data = json!({"entity": "payment", "id": id, "amountMinor": 1, "currency": "EUR"});
@@ -87,7 +32,7 @@ async fn filled(disk: fn(&Path) -> Disk, sync: &str) {
     let ledger = Arc::new(Ledger::default());
     let load = Load::start(&ledger, &url, 8);
     until("the load goes on", async || (ledger.acknowledged() >= 500).then_some(())).await;
-    disk.fill(process, daemon.folder.path());
+    disk.fill(process);
     says_of_itself(&url, 503).await;
     load.stop().await;
     // What does not fit is refused as "not known", with all that the contract wants; nothing else is.
@@ -124,15 +69,15 @@ async fn filled(disk: fn(&Path) -> Disk, sync: &str) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_small_disk() {
-    filled(Disk::at, "os").await;
+    filled(|folder| Disk::small(folder, "12m"), "os").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_small_disk_that_is_waited_for() {
-    filled(Disk::at, "always").await;
+    filled(|folder| Disk::small(folder, "12m"), "always").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_limit_on_the_size_of_files() {
-    filled(|_| Disk::Limited, "os").await;
+    filled(Disk::limited, "os").await;
 }

@@ -166,7 +166,14 @@ impl Daemon {
 
     /// With these flags, in this folder.
     pub fn with(flags: &[&str], folder: tempfile::TempDir) -> Self {
-        let process = Running::start(tidings(folder.path(), &[&["serve", "--log-format", "json"], flags].concat()));
+        Self::starting(flags, folder, |_| {})
+    }
+
+    /// With more said to the command.
+    pub fn starting(flags: &[&str], folder: tempfile::TempDir, more: impl FnOnce(&mut Command)) -> Self {
+        let mut command = tidings(folder.path(), &[&["serve", "--log-format", "json"], flags].concat());
+        more(&mut command);
+        let process = Running::start(command);
         let listening: serde_json::Value = serde_json::from_str(&process.said(r#""message":"listening""#)).unwrap();
         let url = listening["url"].as_str().unwrap().to_owned();
         Self { process, url, folder }

@@ -2,9 +2,11 @@
 
 pub mod broker;
 pub mod certificates;
+pub mod clock;
 pub mod cluster;
 pub mod daemon;
 pub mod deflate;
+pub mod disk;
 pub mod each_broker;
 pub mod events;
 pub mod http;
@@ -35,4 +37,12 @@ pub async fn until<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T 
 /// What comes of `future`; the test fails where nothing does.
 pub async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
     tokio::time::timeout(PATIENCE, future).await.unwrap_or_else(|_| panic!("waited in vain for: {what}"))
+}
+
+/// What all random choices of a test come from: printed, so that `TIDINGS_FAULT_SEED` can repeat them.
+pub fn seed() -> u64 {
+    let given = std::env::var("TIDINGS_FAULT_SEED");
+    let seed = given.map_or_else(|_| rand::random(), |seed| seed.parse().expect("a seed is a number"));
+    println!("TIDINGS_FAULT_SEED={seed}");
+    seed
 }

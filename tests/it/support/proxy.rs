@@ -1,12 +1,13 @@
 //! A TCP proxy that breaks the network on purpose.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
 
 pub struct Proxy {
     pub port: u16,
@@ -25,6 +26,10 @@ pub enum Mode {
     DeafServer,
     /// What the server sends is held back.
     DeafClient,
+    /// Everything takes so much longer, each way.
+    Late(Duration),
+    /// So many bytes a second get through each way, of all connections together.
+    Narrow(u32),
 }
 
 #[derive(Clone, Copy)]
@@ -82,6 +87,7 @@ impl Proxy {
 async fn accept(listener: TcpListener, mut state: watch::Receiver<State>, connections: Arc<AtomicU64>) {
     let address = listener.local_addr().expect("its address");
     let mut listener = Some(listener);
+    let free: Free = Arc::new([Mutex::new(Instant::now()), Mutex::new(Instant::now())]);
     loop {
         let refuse = state.borrow_and_update().mode == Mode::Refuse;
         if refuse {
@@ -104,22 +110,27 @@ async fn accept(listener: TcpListener, mut state: watch::Receiver<State>, connec
             changed = state.changed() => if changed.is_err() { return },
             client = incoming => if let Some((client, _)) = client {
                 let number = connections.fetch_add(1, Ordering::SeqCst);
-                tokio::spawn(carry(client, state.clone(), number));
+                tokio::spawn(carry(client, state.clone(), number, free.clone()));
             }
         }
     }
 }
 
-async fn carry(mut client: TcpStream, state: watch::Receiver<State>, number: u64) {
+/// When the next byte may pass, in each direction.
+type Free = Arc<[Mutex<Instant>; 2]>;
+
+async fn carry(mut client: TcpStream, state: watch::Receiver<State>, number: u64, free: Free) {
     let server = state.borrow().server;
     let Ok(mut server) = TcpStream::connect(("127.0.0.1", server)).await else { return };
+    // What is late is late by what it is told to be.
+    let _ = (client.set_nodelay(true), server.set_nodelay(true));
     let end = {
         let ((from_client, to_client), (from_server, to_server)) = (client.split(), server.split());
         let mut watching = state.clone();
         tokio::select! {
             end = watching.wait_for(|state| state.cut > number || state.mode == Mode::Refuse) => end.is_err(),
-            () = pump(from_client, to_server, state.clone(), number, Direction::ToServer) => true,
-            () = pump(from_server, to_client, state.clone(), number, Direction::ToClient) => true,
+            () = pump(from_client, to_server, state.clone(), number, Direction::ToServer, &free[0]) => true,
+            () = pump(from_server, to_client, state.clone(), number, Direction::ToClient, &free[1]) => true,
         }
     };
     if !end {
@@ -129,24 +140,72 @@ async fn carry(mut client: TcpStream, state: watch::Receiver<State>, number: u64
     }
 }
 
+/// What is read goes on its way, and arrives in order when its time has come.
 async fn pump(
     mut from: impl AsyncRead + Unpin,
     mut to: impl AsyncWrite + Unpin,
-    mut state: watch::Receiver<State>,
+    state: watch::Receiver<State>,
     number: u64,
     direction: Direction,
+    free: &Mutex<Instant>,
 ) {
-    let mut buffer = vec![0; 64 * 1024];
-    while let Ok(read @ 1..) = from.read(&mut buffer).await {
-        let passes = |state: &State| {
-            state.stranded <= number
-                && match direction {
-                    Direction::ToServer => matches!(state.mode, Mode::Pass | Mode::DeafClient),
-                    Direction::ToClient => matches!(state.mode, Mode::Pass | Mode::DeafServer),
+    let (depart, mut arrive) = mpsc::channel::<(Instant, Vec<u8>)>(64);
+    let mut gate = state.clone();
+    let read = async move {
+        let mut buffer = vec![0; 64 * 1024];
+        while let Ok(read @ 1..) = from.read(&mut buffer).await {
+            let Ok(late) = gate.wait_for(|state| state.passes(number, direction)).await.map(|state| state.late())
+            else {
+                break;
+            };
+            if depart.send((Instant::now() + late, buffer[..read].to_vec())).await.is_err() {
+                break;
+            }
+        }
+        // What is on its way still arrives.
+        drop(depart);
+        std::future::pending::<()>().await;
+    };
+    let write = async {
+        while let Some((due, bytes)) = arrive.recv().await {
+            tokio::time::sleep_until(due).await;
+            for packet in bytes.chunks(1500) {
+                let mode = state.borrow().mode;
+                if let Mode::Narrow(rate) = mode {
+                    tokio::time::sleep_until(reserve(free, packet.len(), rate)).await;
                 }
+                if to.write_all(packet).await.is_err() {
+                    return;
+                }
+            }
+        }
+    };
+    tokio::select! {
+        () = read => {}
+        () = write => {}
+    }
+}
+
+/// When so many bytes have passed behind all that are before them.
+fn reserve(free: &Mutex<Instant>, bytes: usize, rate: u32) -> Instant {
+    let mut free = free.lock().expect("nobody panics while it is held");
+    *free = (*free).max(Instant::now()) + Duration::from_secs_f64(bytes as f64 / f64::from(rate));
+    *free
+}
+
+impl State {
+    fn passes(&self, number: u64, direction: Direction) -> bool {
+        let held = match direction {
+            Direction::ToServer => matches!(self.mode, Mode::Refuse | Mode::Silent | Mode::DeafServer),
+            Direction::ToClient => matches!(self.mode, Mode::Refuse | Mode::Silent | Mode::DeafClient),
         };
-        if state.wait_for(passes).await.is_err() || to.write_all(&buffer[..read]).await.is_err() {
-            return;
+        self.stranded <= number && !held
+    }
+
+    fn late(&self) -> Duration {
+        match self.mode {
+            Mode::Late(late) => late,
+            _ => Duration::ZERO,
         }
     }
 }

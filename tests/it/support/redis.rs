@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{self, Receiver};
 use std::time::{Duration, Instant};
@@ -15,6 +16,8 @@ pub struct Redis {
     /// Of a cluster's node: the port on which the nodes talk.
     pub bus_port: u16,
     pub directory: TempDir,
+    /// Variables for the server, beside those of this process.
+    pub environment: Vec<(&'static str, PathBuf)>,
     arguments: Vec<String>,
     /// Nobody drops it.
     left_running: bool,
@@ -70,7 +73,15 @@ impl Redis {
 
     fn new() -> Self {
         let directory = tempfile::tempdir().expect("a temporary directory");
-        Self { port: free_port(), bus_port: 0, directory, arguments: Vec::new(), left_running: false, server: None }
+        Self {
+            port: free_port(),
+            bus_port: 0,
+            directory,
+            environment: Vec::new(),
+            arguments: Vec::new(),
+            left_running: false,
+            server: None,
+        }
     }
 
     /// It will stop, and its directory go, when the process of the tests ends.
@@ -94,6 +105,7 @@ impl Redis {
         };
         let server = command
             .args(&self.arguments)
+            .envs(self.environment.iter().cloned())
             .current_dir(self.directory.path())
             .stdin(stdin)
             .stdout(Stdio::null())

@@ -1,0 +1,32 @@
+//! Subscribers who do not read as fast as their events come.
+
+use std::time::{Duration, Instant};
+
+use tokio::sync::watch;
+
+use super::stage::{Stage, Start};
+use crate::support::PATIENCE;
+use crate::support::redis::Redis;
+
+/// How often one of them is closed until it is enough.
+const CLOSED: u64 = 4;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn too_slow_again_and_again() {
+    let start = Start { flags: &["--outbox-bytes", "128KiB"], ..Start::default() };
+    let mut stage = Stage::linked(Redis::start(), 2, start).await;
+    let (count, appetite) = watch::channel(0);
+    for _ in 0..2 {
+        stage.join_slow(0, appetite.clone()).await;
+    }
+    let begin = Instant::now();
+    while *count.borrow() < CLOSED {
+        assert!(begin.elapsed() < PATIENCE * 2, "{} were closed", *count.borrow());
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        count.send_replace(stage.metric(0, "tidings_slow_consumers_total").await as u64);
+    }
+    // From now on they read as they can.
+    drop(count);
+    stage.heals().await;
+    stage.end("slow consumers closed with 4008, who come back", 0).await;
+}
