@@ -267,8 +267,8 @@ impl<B> Stage<B> {
 
     /// Waits until Sentinel has named another master and an event was acknowledged since, and says how long that took.
     pub async fn follows(&self, switched: impl Future<Output = Instant>) {
-        let before = self.ledger().acknowledged();
         let switched = switched.await;
+        let before = self.ledger().acknowledged();
         until("an event to be acknowledged", async || (self.ledger().acknowledged() > before).then_some(())).await;
         println!("acknowledged {:.2} s after Sentinel's word", switched.elapsed().as_secs_f64());
     }
