@@ -1,7 +1,5 @@
 //! A log in files, whose disk is full.
 
-use std::slice::from_ref;
-
 use tempfile::TempDir;
 
 use super::ledger::CHANNELS;
@@ -24,7 +22,7 @@ async fn full(sync: &str, name: &str) {
     let disk = Disk::small(folder.path(), "64m");
     let broker = format!("file:{}", disk.log.display());
     let start = Start { flags: &["--file-sync", sync], ..Start::default() };
-    let mut stage = Stage::with(disk, Vec::new(), from_ref(&broker), start).await;
+    let mut stage = Stage::with(disk, Vec::new(), vec![broker], start).await;
     for _ in 0..2 {
         stage.broker.fill(stage.process(0));
         stage.unavailable(0, 10).await;

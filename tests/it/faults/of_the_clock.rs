@@ -1,7 +1,5 @@
 //! The time of day is stepped by an hour, forth and back: for Redis, for the nodes, for a log in files.
 
-use std::slice::from_ref;
-
 use super::stage::{Stage, Start};
 use crate::support::clock::Clock;
 use crate::support::redis::Redis;
@@ -44,7 +42,7 @@ async fn of_a_log_in_files() {
     let (clock, folder) = (Clock::start(), tempfile::tempdir().expect("a temporary directory"));
     let start = Start { clock: Some(&clock), ..Start::default() };
     let broker = format!("file:{}", folder.path().join("log").display());
-    let stage = Stage::with(folder, Vec::new(), from_ref(&broker), start).await;
+    let stage = Stage::with(folder, Vec::new(), vec![broker], start).await;
     stepped(stage, &clock, "clock stepped by an hour, forth and back, log in files").await;
 }
 

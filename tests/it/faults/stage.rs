@@ -29,9 +29,9 @@ pub struct Stage<B = Redis> {
     pub broker: B,
     /// The links to it, one for each node; none to several servers, which say themselves where they are.
     pub links: Vec<Proxy>,
-    /// The broker's URL for each node.
-    brokers: Vec<String>,
     pub urls: Vec<String>,
+    /// The broker of each node.
+    brokers: Vec<String>,
     /// `None` for one that was killed.
     nodes: Vec<Option<Daemon>>,
     /// Whether those who lose their node go on elsewhere. Otherwise no connection may end.
@@ -75,7 +75,7 @@ impl Stage {
             brokers.push(format!("redis://127.0.0.1:{}", link.port));
             links.push(link);
         }
-        Self::with(redis, links, &brokers, how).await
+        Self::with(redis, links, brokers, how).await
     }
 }
 
@@ -83,7 +83,7 @@ impl Stage<Sentinels> {
     /// As [`Stage::set`].
     pub async fn watched(sentinels: Sentinels) -> Self {
         let broker = sentinels.url();
-        Self::with(sentinels, Vec::new(), &[broker.clone(), broker], Start::default()).await
+        Self::with(sentinels, Vec::new(), vec![broker.clone(), broker], Start::default()).await
     }
 }
 
@@ -91,20 +91,21 @@ impl Stage<Cluster> {
     /// As [`Stage::set`].
     pub async fn on(cluster: Cluster) -> Self {
         let broker = cluster.text();
-        Self::with(cluster, Vec::new(), &[broker.clone(), broker], Start::default()).await
+        Self::with(cluster, Vec::new(), vec![broker.clone(), broker], Start::default()).await
     }
 }
 
 impl<B> Stage<B> {
     /// A node for each of these URLs, by which it finds its broker.
-    pub async fn with(broker: B, links: Vec<Proxy>, brokers: &[String], how: Start<'_>) -> Self {
+    pub async fn with(broker: B, links: Vec<Proxy>, brokers: Vec<String>, how: Start<'_>) -> Self {
+        let count = brokers.len();
         let node = |(number, broker): (usize, &String)| start(number, "127.0.0.1:0", broker, how);
         let nodes: Vec<_> = brokers.iter().enumerate().map(node).collect();
         let mut stage = Self {
             broker,
             links,
             urls: nodes.iter().map(|node| node.url.clone()).collect(),
-            brokers: brokers.to_vec(),
+            brokers,
             nodes: nodes.into_iter().map(Some).collect(),
             roams: how.roams,
             form: form(),
@@ -116,8 +117,8 @@ impl<B> Stage<B> {
             subscribers: Vec::new(),
             healing: Duration::ZERO,
         };
-        stage.ledger().answers = vec![Answers::default(); brokers.len()];
-        for node in 0..brokers.len() {
+        stage.ledger().answers = vec![Answers::default(); count];
+        for node in 0..count {
             stage.ready(node, 200).await;
             stage.join(node, &CHANNELS).await;
             for number in 0..stage.form.subscribers {
@@ -267,8 +268,8 @@ impl<B> Stage<B> {
 
     /// Waits until Sentinel has named another master and an event was acknowledged since, and says how long that took.
     pub async fn follows(&self, switched: impl Future<Output = Instant>) {
-        let switched = switched.await;
         let before = self.ledger().acknowledged();
+        let switched = switched.await;
         until("an event to be acknowledged", async || (self.ledger().acknowledged() > before).then_some(())).await;
         println!("acknowledged {:.2} s after Sentinel's word", switched.elapsed().as_secs_f64());
     }

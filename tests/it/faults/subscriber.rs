@@ -7,16 +7,16 @@ use std::time::Duration;
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
 use tidings::event::Position;
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_tungstenite::tungstenite::{self, Message};
-use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
+use tokio_tungstenite::{WebSocketStream, client_async};
 
 use super::ledger::{Ledger, Seen, Shared, Stream, open};
 use crate::support::within;
 
-type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
+type Socket = WebSocketStream<TcpStream>;
 
 /// Before the next attempt to connect.
 const RETRY: Duration = Duration::from_millis(100);
@@ -83,8 +83,17 @@ impl Subscriber {
     /// Connects, subscribes from where each stream stands, and waits until all subscriptions stand.
     async fn connect(&mut self, node: &str) -> Result<Socket, String> {
         let lost = |error: tungstenite::Error| error.to_string();
-        let url = format!("{}/v1/ws", node.replace("http://", "ws://"));
-        let connecting = tokio::time::timeout(SILENCE, connect_async(url)).await;
+        let address = node.trim_start_matches("http://");
+        let connecting = async {
+            let socket = TcpSocket::new_v4()?;
+            if self.appetite.is_some() {
+                // Otherwise the system would hold most of what it does not read.
+                socket.set_recv_buffer_size(4096)?;
+            }
+            let stream = socket.connect(address.parse().expect("an address")).await?;
+            client_async(format!("ws://{address}/v1/ws"), stream).await
+        };
+        let connecting = tokio::time::timeout(SILENCE, connecting).await;
         let (mut socket, _) = connecting.map_err(|_| "silence")?.map_err(lost)?;
         for channel in self.channels.clone() {
             let mut frame = json!({"type": "subscribe", "sub": channel, "channel": channel});
