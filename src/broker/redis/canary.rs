@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use futures_util::future::join_all;
 
 use super::commands::{Commands, Script, silent};
-use super::{BrokerConfig, Epoch, Unavailable};
+use super::{Epoch, Unavailable};
 
 /// The message of the bus's own canaries, which nobody waits for by number.
 const BEAT: &str = "beat";
@@ -32,13 +32,14 @@ pub(super) struct Canary {
 /// A server through which the canary goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Post {
-    /// For people.
-    pub server: String,
+    /// For people. None where there is one server.
+    pub server: Option<String>,
     /// The key that is written there, and the sharded channel.
     pub key: String,
 }
 
 struct State {
+    /// Empty where there is one server, and for as long as it is not known who has which slots.
     posts: Vec<Post>,
     /// The newest number, when it was sent, and through whom it has not come back.
     number: u64,
@@ -47,14 +48,12 @@ struct State {
 }
 
 impl Canary {
-    pub fn new(config: &BrokerConfig, commands: Arc<Commands>, server: String) -> Self {
-        let (base, token) = (format!("{}{}", config.prefix, config.namespace), Epoch::random());
+    /// `base` is what all keys of the namespace begin with.
+    pub fn new(base: String, commands: Arc<Commands>) -> Self {
+        let token = Epoch::random();
         let script = Script::new(include_str!("canary.lua"));
         let state = State { posts: Vec::new(), number: 0, sent: Instant::now(), waiting: Vec::new() };
-        let canary = Self { commands, script, base, token, sharded: AtomicBool::new(true), state: Mutex::new(state) };
-        // In a cluster nobody has this one's slot yet: then that is what is said.
-        canary.set_posts(vec![Post { server, key: canary.own_key() }]);
-        canary
+        Self { commands, script, base, token, sharded: AtomicBool::new(true), state: Mutex::new(state) }
     }
 
     /// The key where there is one server.
@@ -93,11 +92,17 @@ impl Canary {
         let sent = posts.iter().map(async |post| {
             let sent = tokio::time::timeout(PATIENCE, self.publish(&post.key, &text)).await;
             let sent = sent.unwrap_or_else(|_| Err(silent()));
-            sent.map_err(|Unavailable(reason)| Unavailable(format!("{}: {reason}", post.server)))
+            sent.map_err(|Unavailable(reason)| match &post.server {
+                Some(server) => Unavailable(format!("{server}: {reason}")),
+                None => Unavailable(reason),
+            })
         });
         join_all(sent).await.into_iter().collect::<Result<(), _>>()?;
         match deaf {
-            Some(server) => Err(Unavailable(format!("what is published does not come back from {server}"))),
+            Some(post) => {
+                let server = post.server.as_deref().unwrap_or("the broker");
+                Err(Unavailable(format!("what is published does not come back from {server}")))
+            }
             None => Ok(()),
         }
     }
@@ -118,13 +123,18 @@ impl Canary {
         state.waiting.is_empty().then_some(number)
     }
 
-    fn begin(&self, number: u64) -> (Vec<Post>, Option<String>) {
+    /// Where this number is to be sent, and from where the one before did not come back.
+    fn begin(&self, number: u64) -> (Vec<Post>, Option<Post>) {
         let mut state = self.lock();
         let late = state.sent.elapsed() > PATIENCE;
-        let deaf = state.waiting.first().filter(|post| late && state.posts.contains(post));
-        let deaf = deaf.map(|post| post.server.clone());
-        (state.number, state.sent, state.waiting) = (number, Instant::now(), state.posts.clone());
-        (state.posts.clone(), deaf)
+        let deaf =
+            state.waiting.iter().find(|post| late && (post.server.is_none() || state.posts.contains(post))).cloned();
+        let posts = match state.posts.is_empty() {
+            true => vec![Post { server: None, key: self.own_key() }],
+            false => state.posts.clone(),
+        };
+        (state.number, state.sent, state.waiting) = (number, Instant::now(), posts.clone());
+        (posts, deaf)
     }
 
     async fn publish(&self, key: &str, message: &str) -> Result<(), Unavailable> {
@@ -138,5 +148,31 @@ impl Canary {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::watch;
+
+    use super::*;
+    use crate::broker::redis::routes::Routes;
+
+    #[test]
+    fn a_number_has_come_back_when_it_has_from_everywhere() {
+        let canary = Canary::new("t:n".into(), Arc::new(Commands::new(watch::channel(Routes::Unasked).1, None)));
+        let post = |server: &str| Post { server: Some(server.into()), key: format!("{{{server}}}:canary") };
+        canary.set_posts(vec![post("a"), post("b")]);
+        assert_eq!(canary.begin(1), (vec![post("a"), post("b")], None));
+        assert_eq!(canary.heard("{a}:canary", b"1"), None);
+        assert_eq!(canary.heard("{b}:canary", b"beat"), None);
+        assert_eq!(canary.heard("{b}:canary", b"1"), Some(1));
+        canary.begin(2);
+        assert_eq!(canary.heard("{b}:canary", b"1"), None, "it is an old one");
+        assert_eq!(canary.heard("{b}:canary", b"2"), None);
+        assert_eq!(canary.begin(3).1, None, "there was no time yet");
+        canary.heard("{b}:canary", b"3");
+        canary.lock().sent -= PATIENCE * 2;
+        assert_eq!(canary.begin(4).1, Some(post("a")));
     }
 }

@@ -73,7 +73,8 @@ impl Cluster {
                 // Nobody knows better than those who were not believed: the cluster may have been made anew.
                 self.view.epoch = 0;
                 // Where the cluster is down, each call that asks a master would cost fred its connection.
-                self.routes.send_replace(Routes::Unknown(failure.as_str().into()));
+                self.routes.send_replace(Routes::Unknown(std::mem::take(&mut failure).into()));
+                self.canary.set_posts(Vec::new());
                 self.next.extend(self.view.nodes.iter().chain(&self.seeds).cloned());
                 continue;
             };
@@ -88,7 +89,9 @@ impl Cluster {
                         failure = reason;
                     }
                 },
-                Err(reason) => failure = reason,
+                // What a node says tells more than that one says nothing.
+                Err(reason) if failure.is_empty() => failure = format!("{node}: {reason}"),
+                Err(_) => {}
             }
         }
     }
@@ -156,7 +159,7 @@ impl Cluster {
                 share.channels.push(channel.name.clone());
             }
         }
-        let post = |(node, share): (&&Node, &Share)| Post { server: node.to_string(), key: share.canary.clone() };
+        let post = |(node, share): (&&Node, &Share)| Post { server: Some(node.to_string()), key: share.canary.clone() };
         self.canary.set_posts(shares.iter().map(post).collect());
         for (node, master) in &self.masters {
             let share = shares.remove(node).unwrap_or_default();

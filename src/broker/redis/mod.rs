@@ -81,7 +81,7 @@ pub(super) fn open(
     let (routes, known) = watch::channel(Routes::Unasked);
     let (look_up, asked) = mpsc::channel(1);
     let commands = Arc::new(Commands::new(known, clustered.then_some(look_up)));
-    let canary = Arc::new(Canary::new(config, commands.clone(), url.to_string()));
+    let canary = Arc::new(Canary::new(format!("{}{}", config.prefix, config.namespace), commands.clone()));
     let (appends, carried) = Appends::new(channels.clone(), commands.clone(), limits.clone(), sender.clone());
     let (tasks, closing) = (TaskTracker::new(), CancellationToken::new());
     let spawn = |task: BoxFuture<'static, ()>| {

@@ -35,7 +35,8 @@ impl View {
         let slots = cluster("SLOTS").await?;
         let of = |name: &str| info.lines().find_map(|line| line.trim_end().strip_prefix(name)?.strip_prefix(':'));
         if of("cluster_state") == Some("fail") {
-            return Err("the cluster is down".into());
+            let nodes = cluster("NODES").await?.into_string().unwrap_or_default();
+            return Err(format!("the cluster is down{}", missed(&nodes)));
         }
         let epoch = of("cluster_current_epoch").and_then(|epoch| epoch.parse().ok()).unwrap_or_default();
         Self::read(epoch, slots, asked).ok_or_else(|| "it answers CLUSTER SLOTS as no Redis does".into())
@@ -64,6 +65,19 @@ impl View {
             }
         }
         Some(view)
+    }
+}
+
+/// The masters whose slots nobody serves, from lines of `ID HOST:PORT@BUS,NAME FLAGS MASTER PING PONG EPOCH LINK SLOT…`.
+fn missed(nodes: &str) -> String {
+    let missed = nodes.lines().filter_map(|line| {
+        let fields: Vec<_> = line.split(' ').collect();
+        let failed = fields.get(2)?.split(',').any(|flag| flag == "fail");
+        (failed && fields.len() > 8).then(|| fields[1].split('@').next())?
+    });
+    match missed.collect::<Vec<_>>() {
+        missed if missed.is_empty() => String::new(),
+        missed => format!(": it misses {}", missed.join(", ")),
     }
 }
 
@@ -99,6 +113,17 @@ mod tests {
         let [a, b, c, d] = [("a", 7000), ("b", 7001), ("seed", 7002), ("seed", 7003)].map(|(h, p)| Node::new(h, p));
         assert_eq!(view.masters, [(0..=99, a.clone()), (100..=100, c.clone()), (101..=200, d.clone())]);
         assert_eq!((view.epoch, view.nodes), (7, vec![a, b, c, d]));
+    }
+
+    #[test]
+    fn masters_that_are_missed_are_named() {
+        let nodes = "\
+            1 127.0.0.1:7001@17001 myself,master - 0 1 1 connected 0-99\n\
+            2 127.0.0.1:7002@17002,name master,fail - 1 2 2 disconnected 100-199\n\
+            3 127.0.0.1:7003@17003 slave,fail 1 1 2 2 disconnected\n\
+            4 127.0.0.1:7004@17004 master,fail? - 1 2 2 disconnected 200\n";
+        assert_eq!(missed(nodes), ": it misses 127.0.0.1:7002");
+        assert_eq!(missed(""), "");
     }
 
     #[test]

@@ -21,6 +21,9 @@ impl Sentinels {
         until("the replica has all", async || replica.cli(&["role"]).contains("connected").then_some(())).await;
         let sentinels = [(); 3].map(|()| Redis::sentinel(master.port, 2));
         for sentinel in &sentinels {
+            // They look around every ten seconds, and wait for four of their greetings before they demote somebody. Where
+            // that cannot be changed, the tests take longer.
+            let _ = sentinel.try_cli(&["sentinel", "debug", "info-period", "1000", "publish-period", "500"]);
             until("the sentinels know each other", async || {
                 let known = |what: &str| fact(sentinel, what).parse::<u32>().ok();
                 (known("num-slaves") == Some(1) && known("num-other-sentinels") == Some(2)).then_some(())
