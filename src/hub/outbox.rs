@@ -5,6 +5,7 @@
 //! and writes the rest. So a fast peer costs one `send` and no memory, a stuck one its bounded outbox and nothing else.
 
 use std::io::{self, IoSlice};
+use std::mem::MaybeUninit;
 use std::net::Shutdown;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -93,6 +94,12 @@ impl Outbox {
     pub(super) fn silence(&self) -> Duration {
         let heard = Duration::from_millis(self.heard.load(Ordering::Relaxed));
         self.shared.started.elapsed().saturating_sub(heard)
+    }
+
+    /// Whether something came that was not read yet: then it is this node that is behind, and not the peer that is silent.
+    pub(super) fn has_unread(&self) -> bool {
+        let mut byte = [MaybeUninit::uninit()];
+        matches!(socket2::SockRef::from(&self.stream).peek(&mut byte), Ok(1..))
     }
 
     /// Sends what comes before all else: the answer to the handshake and the first frames, in one write.
@@ -385,10 +392,26 @@ enum Flushed {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use tokio::io::AsyncWriteExt;
 
     /// Ten thousand idle connections are ten thousand of these, and each delivery touches one.
     #[test]
     fn an_outbox_is_small() {
         assert!(size_of::<Outbox>() <= 96, "{} bytes", size_of::<Outbox>());
+    }
+
+    #[tokio::test]
+    async fn what_came_and_was_not_read_is_seen() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut peer = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (stream, _) = listener.accept().await.unwrap();
+        let shared = Outgoing::new(1024, Arc::default(), tokio::runtime::Handle::current());
+        let outbox = Outbox::new(stream, Form::WebSocket { deflate: false }, Arc::new(shared));
+        assert!(!outbox.has_unread());
+        peer.write_all(b"x").await.unwrap();
+        outbox.stream().readable().await.unwrap();
+        assert!(outbox.has_unread() && outbox.has_unread(), "looking takes nothing away");
+        outbox.stream().try_read(&mut [0; 8]).unwrap();
+        assert!(!outbox.has_unread());
     }
 }

@@ -51,14 +51,15 @@ impl Rota {
 }
 
 impl Shard {
-    /// Sends the heartbeats that are due; from whom nothing has come for two intervals is closed.
+    /// Sends the heartbeats that are due; from whom nothing has come for two intervals is closed. What has come counts, though
+    /// this node has not read it yet: one that is overloaded must not send its healthy peers away.
     pub(super) fn beat(&mut self) {
         let ping = frame::ping();
         let due = self.rota.next(self.peers.capacity());
         for peer in due.filter_map(|number| self.peers.get(number)) {
             // An event stream's peer has nothing to say: TCP tells when it has gone.
             let speaks = matches!(peer.form, Form::WebSocket { .. });
-            if speaks && peer.outbox.silence() > 2 * self.heartbeat {
+            if speaks && peer.outbox.silence() > 2 * self.heartbeat && !peer.outbox.has_unread() {
                 self.metrics.dead_peers.inc();
                 peer.outbox.close(CloseCode::HeartbeatTimeout, "nothing came for two heartbeats");
                 continue;
