@@ -34,7 +34,13 @@ pub async fn begin(
 ) -> Result<Begin, Unavailable> {
     let turn = tokio::time::timeout(TURN, admission.turn());
     let _turn = turn.await.map_err(|_| Unavailable("too many read the log".into()))?;
-    let log = broker.read(channel, None, 0).await?;
+    let mut log = broker.read(channel, None, 0).await?;
+    if let Since::After(position) = since
+        && position.epoch != log.epoch
+    {
+        // Some of what it has may have survived.
+        log = broker.read(channel, Some(position), 0).await?;
+    }
     let first = Position::new(log.epoch.clone(), log.oldest - 1);
     let head = Position::new(log.epoch, log.head);
     let after = |position| Begin::After { position, lost: None };

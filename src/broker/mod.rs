@@ -31,8 +31,9 @@ pub trait Broker: Send + Sync + 'static {
     /// [`Unavailable`] says "not known": a prefix of `events` may be in the log. Sending the same ids again is safe.
     async fn append(&self, events: &[Event]) -> Result<Vec<Appended>, Unavailable>;
 
-    /// Up to `limit` events of a channel's log after the position `known`, or from its oldest where `known` is of another
-    /// epoch; without `known` no events, just the log's bounds. A page ends early, but not before its first event, when
+    /// Up to `limit` events of a channel's log after the position `known`; without `known` no events, just the log's bounds.
+    /// Where `known` is of an epoch that is over, after what the log is known to have of that epoch up to there: from its
+    /// oldest event, where nothing is known of it. A page ends early, but not before its first event, when
     /// its events come to [`PAGE_BYTES`].
     ///
     /// A `known` ahead of the log in the log's own epoch proves that the log lost its newest events: the backend then
@@ -67,8 +68,9 @@ pub struct Page {
     pub epoch: Epoch,
     /// The offset of the log's newest event, 0 before the first.
     pub head: u64,
-    /// The offset of the oldest event of this epoch that is retained; `head + 1` where there is none. Where somebody took
-    /// events out of the log after the position asked for, that of the first after the hole.
+    /// The offset of the oldest event that is retained; `head + 1` where there is none. Where somebody took events out of the
+    /// log after the position asked for, that of the first after the hole. Where that position is of another epoch, of the
+    /// oldest event after it: who stood there has lost what was between that position and `oldest - 1`, and nothing else.
     pub oldest: u64,
     /// Events one after the other, without a hole.
     pub entries: Vec<Entry>,

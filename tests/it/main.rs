@@ -30,4 +30,5 @@ mod sentinel;
 mod shutdown;
 mod stream;
 mod support;
+mod survivors;
 mod websocket;

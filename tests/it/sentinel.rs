@@ -48,7 +48,7 @@ async fn what_a_promotion_lost_is_a_new_epoch() {
     node.heals().await;
     let page = node.read(STOCK, Some(&lost), 10).await;
     assert_ne!(page.epoch, lost.epoch);
-    assert_eq!((page.head, page.entries.len()), (1, 0));
+    assert_eq!((page.head, page.oldest, page.entries.len()), (1, 2, 0));
     assert_eq!(node.add(STOCK, "lost").await, Position::new(page.epoch, 2));
 }
 

@@ -44,8 +44,8 @@ pub(super) fn commit(opened: &mut Opened, limits: &Limits, group: &[&[Event]]) -
                 let (channel, new) = written.entry(index).or_insert_with(|| (channels[index].clone(), 0));
                 let here = Seen { offset: channel.head + 1, time };
                 if let Some(before) = rows::take_id(to, channel.number, &event.id, here)? {
-                    // One of an epoch that is lost is new here.
-                    if (channel.base + 1..=channel.head).contains(&before.offset) && time <= before.time + window {
+                    // What is in the store was not lost, and of what was lost the store has no ids.
+                    if time <= before.time + window {
                         let position = Position::new(channel.epoch.clone(), before.offset);
                         answer.push(Appended { position, duplicate: true });
                         continue;

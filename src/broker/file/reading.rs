@@ -38,10 +38,10 @@ impl Retention {
         Self { most: limits.log_max_events, since }
     }
 
-    /// The oldest offset of the epoch that is retained; `head + 1` where there is none.
+    /// The oldest offset that is retained; `head + 1` where there is none.
     pub fn oldest(self, from: &Connection, channel: &Channel) -> Result<u64, Failure> {
-        let &Channel { number, base, head, first, .. } = channel;
-        let low = first.max(base + 1).max((head + 1).saturating_sub(self.most));
+        let &Channel { number, head, first, .. } = channel;
+        let low = first.max((head + 1).saturating_sub(self.most));
         let oldest = rows::first_since(from, number, low..=head, self.since)?;
         Ok(oldest.unwrap_or(head + 1))
     }
@@ -51,17 +51,20 @@ impl Log {
     /// What [`Broker::read`](crate::broker::Broker::read) answers.
     pub fn page(&self, from: &Connection, known: Option<Position>, limit: usize) -> Result<Found, Failure> {
         let channel = rows::channel(from, &self.name)?;
+        let mut oldest = self.retention.oldest(from, &channel)?;
         let (first, limit) = match known {
             Some(known) if known.epoch == channel.epoch && known.offset > channel.head => {
                 return Ok(Found::Lost(known));
             }
-            Some(known) if known.epoch == channel.epoch => (known.offset + 1, limit),
-            Some(_) => (0, limit),
-            None => (0, 0),
+            Some(known) if known.epoch == channel.epoch => (oldest.max(known.offset + 1), limit),
+            Some(known) => {
+                let same = rows::same_as_in(from, channel.number, &known.epoch)?;
+                oldest = oldest.max(same.min(known.offset) + 1);
+                (oldest, limit)
+            }
+            None => (oldest, 0),
         };
-        let mut oldest = self.retention.oldest(from, &channel)?;
         let Channel { number, epoch, head, .. } = channel;
-        let first = first.max(oldest);
         let mut entries = Vec::new();
         if first <= head && limit > 0 {
             entries = rows::page(from, number, first..=head, limit)?;

@@ -19,12 +19,10 @@ pub(super) type Number = u16;
 pub(super) struct Channel {
     pub number: Number,
     pub epoch: Epoch,
-    /// The offset before the epoch's first.
-    pub base: u64,
     /// The newest event's offset and time.
     pub head: u64,
     pub newest: LogTime,
-    /// The offset of the oldest event in the store, of whatever epoch.
+    /// The offset of the oldest event in the store.
     pub first: u64,
 }
 
@@ -46,28 +44,24 @@ pub(super) fn channel(from: &Connection, name: &str) -> Result<Channel> {
 
 /// The channel of this name, where there is one.
 pub(super) fn find_channel(from: &Connection, name: &str) -> Result<Option<Channel>> {
-    let mut select = cached(from, "SELECT number, epoch, base FROM channels WHERE name = ?")?;
-    let row = |row: &Row| Ok((row.get(0)?, row.get::<_, String>(1)?, row.get::<_, i64>(2)?));
-    let Some((number, epoch, base)) = select.query_row([name], row).optional()? else { return Ok(None) };
+    let mut select = cached(from, "SELECT number, epoch FROM channels WHERE name = ?")?;
+    let row = |row: &Row| Ok((row.get(0)?, row.get::<_, String>(1)?));
+    let Some((number, epoch)) = select.query_row([name], row).optional()? else { return Ok(None) };
     let damaged = |what: &str| Failure::Damaged(format!("{what} of {name}"));
     let number = number_of(number).ok_or_else(|| damaged("the number"))?;
     let epoch = epoch.parse().map_err(|_| damaged("the epoch"))?;
-    let base = u64::try_from(base).map_err(|_| damaged("the first offset"))?;
     let end = |order: &str| -> Result<Option<(u64, LogTime)>> {
         let select = format!("SELECT key, time FROM events WHERE key BETWEEN ? AND ? ORDER BY key {order} LIMIT 1");
         Ok(cached(from, &select)?.query_row([key(number, 0), key(number, u64::MAX)], place).optional()?)
     };
-    let first = end("ASC")?.map_or(base + 1, |(offset, _)| offset);
-    let (head, newest) = end("DESC")?.unwrap_or((base, 0));
-    if base > head {
-        return Err(damaged("the newest event"));
-    }
-    Ok(Some(Channel { number, epoch, base, head, newest, first }))
+    let first = end("ASC")?.map_or(1, |(offset, _)| offset);
+    let (head, newest) = end("DESC")?.unwrap_or_default();
+    Ok(Some(Channel { number, epoch, head, newest, first }))
 }
 
 /// The channel of this name, made where there is none.
 pub(super) fn make_channel(to: &Connection, name: &str, epoch: &Epoch) -> Result<Channel> {
-    let insert = "INSERT INTO channels (name, epoch, base) VALUES (?, ?, 0) ON CONFLICT DO NOTHING";
+    let insert = "INSERT INTO channels (name, epoch) VALUES (?, ?) ON CONFLICT DO NOTHING";
     to.execute(insert, params![name, epoch.as_str()])?;
     channel(to, name)
 }
@@ -86,19 +80,34 @@ pub(super) fn appended(to: &Connection) -> Result<u64> {
     Ok(appended)
 }
 
-/// Begins a new epoch in every channel, known or not: what stands in the logs now is no part of it.
-pub(super) fn renew_all(to: &Connection, epoch: &Epoch) -> Result<()> {
-    let newest = "SELECT max(key) FROM events WHERE key BETWEEN number << 48 AND (number << 48) + 0xFFFFFFFFFFFF";
-    let renew = format!("UPDATE channels SET epoch = ?, base = coalesce(({newest}) & 0xFFFFFFFFFFFF, base)");
-    to.execute(&renew, [epoch.as_str()])?;
+/// Begins a new epoch in every channel, known or not. What stands in the logs now stays where it is. Where it is `whole`,
+/// all of it is what it was in the epochs before; otherwise nobody knows.
+pub(super) fn renew_all(to: &Connection, epoch: &Epoch, whole: bool) -> Result<()> {
+    if whole {
+        let all = key(0, u64::MAX);
+        let newest = "SELECT max(key) FROM events WHERE key BETWEEN channel << 48 AND (channel << 48) + ?1";
+        let same = format!("UPDATE past SET same = min(same, coalesce(({newest}) & ?1, 0))");
+        to.execute("INSERT INTO past SELECT number, epoch, ? FROM channels", [all])?;
+        to.execute(&same, [all])?;
+    } else {
+        to.execute("DELETE FROM past", [])?;
+    }
+    to.execute("UPDATE channels SET epoch = ?", [epoch.as_str()])?;
     Ok(())
 }
 
-/// Begins a new epoch of one channel after this offset.
-pub(super) fn renew(to: &Connection, number: Number, epoch: &Epoch, base: u64) -> Result<()> {
-    let renew = "UPDATE channels SET epoch = ?, base = ? WHERE number = ?";
-    to.execute(renew, params![epoch.as_str(), base as i64, number])?;
+/// Begins a new epoch of one channel, of which nobody knows what of it is as it was.
+pub(super) fn renew(to: &Connection, number: Number, epoch: &Epoch) -> Result<()> {
+    to.execute("DELETE FROM past WHERE channel = ?", [number])?;
+    to.execute("UPDATE channels SET epoch = ? WHERE number = ?", params![epoch.as_str(), number])?;
     Ok(())
+}
+
+/// Up to which offset the log is what it was in an epoch that is over.
+pub(super) fn same_as_in(from: &Connection, number: Number, epoch: &Epoch) -> Result<u64> {
+    let mut select = cached(from, "SELECT same FROM past WHERE channel = ? AND epoch = ?")?;
+    let same: Option<i64> = select.query_row(params![number, epoch.as_str()], |row| row.get(0)).optional()?;
+    Ok(same.unwrap_or_default() as u64)
 }
 
 /// Appends an event.
@@ -325,20 +334,28 @@ mod tests {
     }
 
     #[test]
-    fn an_epoch_begins_after_what_is_there() {
+    fn what_is_there_is_of_the_new_epoch_too() {
         let (_folder, mut store, number) = store(&[(1, 1), (9, 1)]);
         assert_eq!(store.read(appended).unwrap(), 7 + 9 + 1);
-        let epoch = Epoch::random();
-        store.write(|to| renew_all(to, &epoch)).unwrap();
         let names = ["before", "channel", "after"];
-        let bases = names.map(|name| store.read(|from| channel(from, name)).unwrap());
-        assert_eq!(
-            bases.map(|channel| (channel.epoch == epoch, channel.base, channel.head)),
-            [(true, 7, 7), (true, 9, 9), (true, 1, 1)]
-        );
-        let own = Epoch::random();
-        store.write(|to| renew(to, number, &own, 9)).unwrap();
-        assert_eq!(store.read(|from| channel(from, "channel")).unwrap().epoch, own);
+        let channels = |store: &mut Store| names.map(|name| store.read(|from| channel(from, name)).unwrap());
+        let same = |store: &mut Store, epoch: &Epoch| store.read(|from| same_as_in(from, number, epoch)).unwrap();
+        let before = channels(&mut store);
+        let [second, third, fourth, own] = [(); 4].map(|()| Epoch::random());
+        store.write(|to| renew_all(to, &second, true)).unwrap();
+        let heads = channels(&mut store).map(|channel| (channel.epoch == second, channel.head));
+        assert_eq!(heads, [(true, 7), (true, 9), (true, 1)]);
+        assert_eq!([&before[1].epoch, &second].map(|epoch| same(&mut store, epoch)), [9, 0]);
+        // What is lost later is lost of all epochs before.
+        store.write(|to| add(to, number, 10, 1, "{}")).unwrap();
+        store.write(|to| renew_all(to, &third, true)).unwrap();
+        store.write(|to| forget_events(to, number, 2..=10)).unwrap();
+        assert_eq!([&before[1].epoch, &second].map(|epoch| same(&mut store, epoch)), [9, 10]);
+        store.write(|to| renew_all(to, &fourth, true)).unwrap();
+        assert_eq!([&before[1].epoch, &second, &third].map(|epoch| same(&mut store, epoch)), [1, 1, 1]);
+        store.write(|to| renew(to, number, &own)).unwrap();
+        assert_eq!([&before[1].epoch, &fourth].map(|epoch| same(&mut store, epoch)), [0, 0]);
+        assert_eq!(channels(&mut store).map(|channel| channel.epoch), [fourth.clone(), own, fourth]);
         assert_eq!(store.read(|from| find_channel(from, "unknown")).unwrap(), None);
     }
 }

@@ -4,9 +4,15 @@
 CREATE TABLE channels (
   number INTEGER PRIMARY KEY,
   name TEXT NOT NULL UNIQUE,
+  epoch TEXT NOT NULL
+) STRICT;
+
+-- The epochs that are over, as far as the log is known to be what it was then: up to an offset.
+CREATE TABLE past (
+  channel INTEGER NOT NULL,
   epoch TEXT NOT NULL,
-  -- The offset before the epoch's first.
-  base INTEGER NOT NULL
+  same INTEGER NOT NULL,
+  PRIMARY KEY (channel, epoch)
 ) STRICT;
 
 -- A channel's newest event is never deleted: its offset is how far the channel has come.

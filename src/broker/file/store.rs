@@ -19,7 +19,7 @@ pub(super) const FILE: &str = "log.sqlite";
 /// What says that a database is one of ours: "tidi".
 const APPLICATION: i32 = 0x7469_6469;
 /// The version of the schema.
-const VERSION: i32 = 1;
+const VERSION: i32 = 2;
 /// Reads that go on at a time.
 const READERS: usize = 4;
 /// Pages of 4 KiB that SQLite's log takes before they are moved to their places: the fewer times, the fewer waits for the

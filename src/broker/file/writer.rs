@@ -238,7 +238,7 @@ impl Writer {
         let renewed = open.opened.store.write(|to| {
             let log = rows::channel(to, name)?;
             if log.epoch == known.epoch && log.head < known.offset {
-                rows::renew(to, log.number, &epoch, log.head)?;
+                rows::renew(to, log.number, &epoch)?;
             }
             rows::channel(to, name)
         });

@@ -24,15 +24,23 @@ local function log_of(number)
   return log
 end
 
+-- Whether what stood at a position when its id was remembered is still here. Ids and events are lost together, so what
+-- somebody wrote who did not know of a loss counts too.
+local function has(log, position)
+  local epoch, offset = string.match(position, '^(%w+):(%d+)$')
+  local _, head = left_of(log, epoch)
+  return epoch == log.epoch or tonumber(offset) <= head
+end
+
 local function add(log, id, json)
   local offset = exact(log.head + 1)
   local position = log.epoch .. ':' .. offset
   if not remember_new(id, position) then
-    local first = remembered(id)
-    if first and string.match(first, '^[^:]*') == log.epoch then
-      return '=' .. first
+    local first = string.match(remembered(id) or '', '^%w+:%d+$')
+    if first and has(log, first) then
+      return '=' .. log.epoch .. string.match(first, ':.*')
     end
-    -- It was in an epoch that is lost: here it is new.
+    -- It was lost: here it is new.
     remember(id, position)
   end
   -- An id without its second half is `OFFSET-0`.
@@ -42,7 +50,7 @@ local function add(log, id, json)
     forget(id)
     if top(log.stream) > log.head then
       -- The stream is ahead of the meta data: somebody changed one of the two.
-      renew(log, epoch)
+      renew(log, epoch, 0)
       offset = exact(log.head + 1)
       position = log.epoch .. ':' .. offset
     end

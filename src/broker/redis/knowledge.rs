@@ -1,7 +1,7 @@
 //! What this node knows of a channel's log, to be told to every script: a log that lost events, or that is another than it
 //! was, is found out by that before it gives a position twice.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Write;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -9,6 +9,11 @@ use crate::event::{Epoch, Position};
 
 /// Epochs that are remembered after their end. Logs that are restored are hardly ever older than the last few.
 const OVER: usize = 8;
+/// Of the newest events so many are remembered, then one of each [`STEP`] as far back as [`FAR`]. A loss within the first
+/// is known exactly, and of a larger one that many survivors at the most are taken for lost.
+const NEAR: u64 = 64;
+const STEP: u64 = 64;
+const FAR: u64 = 4096;
 
 #[derive(Default)]
 pub(super) struct Knowledge {
@@ -20,8 +25,8 @@ pub(super) struct Knowledge {
 struct State {
     /// The newest position that Redis has told this node.
     newest: Option<Position>,
-    /// The newest event of its epoch that this node has. Where the log has another one there, it is another log.
-    event: Option<(u64, Arc<str>)>,
+    /// Events of its epoch that this node has. Where the log has another one there, it is another log.
+    events: BTreeMap<u64, Arc<str>>,
     /// Epochs that came to their end: a log that is back in one of them was restored.
     over: VecDeque<Epoch>,
     /// The connection on which Redis was last told all of it and had nothing against it.
@@ -30,7 +35,7 @@ struct State {
 
 impl Knowledge {
     /// Redis said that the log has this position, and perhaps what stands at it or before it.
-    pub fn learn(&self, position: &Position, event: Option<(u64, &Arc<str>)>) {
+    pub fn learn<'a>(&self, position: &Position, events: impl IntoIterator<Item = (u64, &'a Arc<str>)>) {
         let mut state = self.lock();
         // Answers may overtake each other.
         if state.over.contains(&position.epoch) {
@@ -44,25 +49,26 @@ impl Knowledge {
                 if state.over.len() > OVER {
                     state.over.pop_front();
                 }
-                state.event = None;
+                state.events.clear();
             }
         }
-        if let Some((offset, json)) = event
-            && state.event.as_ref().is_none_or(|(before, _)| *before < offset)
-        {
-            state.event = Some((offset, json.clone()));
+        let newest = state.newest.as_ref().map_or(0, |newest| newest.offset);
+        state.events.extend(
+            events.into_iter().filter(|(offset, _)| kept(*offset, newest)).map(|(offset, json)| (offset, json.clone())),
+        );
+        // Now and then is often enough.
+        if state.events.len() as u64 > 2 * NEAR + FAR / STEP {
+            state.events.retain(|offset, _| kept(*offset, newest));
         }
     }
 
-    /// As `log.lua` reads it: the newest epoch and offset, the event's offset and SHA-1, and the epochs that are over.
+    /// As `log.lua` reads it: the newest epoch and offset, events by offset and SHA-1, and the epochs that are over.
     pub fn told(&self) -> String {
-        let State { newest, event, over, .. } = self.lock().clone();
+        let State { newest, events, over, .. } = self.lock().clone();
         let Some(Position { epoch, offset }) = newest else { return String::new() };
-        let (at, digest) = match event {
-            Some((at, json)) => (at, fred::util::sha1_hash(&json)),
-            None => (0, "-".into()),
-        };
-        let mut told = format!("{epoch} {offset} {at} {digest}");
+        let events = events.iter().rev().map(|(at, json)| format!("{at}:{}", fred::util::sha1_hash(json)));
+        let events = events.collect::<Vec<_>>().join(",");
+        let mut told = format!("{epoch} {offset} {}", if events.is_empty() { "-" } else { &events });
         for epoch in over {
             // Writing to a string does not fail.
             let _ = write!(told, " {epoch}");
@@ -93,6 +99,11 @@ impl Knowledge {
     }
 }
 
+fn kept(offset: u64, newest: u64) -> bool {
+    let age = newest.saturating_sub(offset);
+    age < NEAR || (age < FAR && offset.is_multiple_of(STEP))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -106,11 +117,25 @@ mod tests {
         let knowledge = Knowledge::default();
         assert_eq!(knowledge.told(), "");
         knowledge.learn(&at("a:7"), None);
-        assert_eq!(knowledge.told(), "a 7 0 -");
+        assert_eq!(knowledge.told(), "a 7 -");
         let [one, two] = ["{1}", "{2}"].map(Arc::from);
         knowledge.learn(&at("a:5"), Some((5, &one)));
         knowledge.learn(&at("a:4"), Some((4, &two)));
-        assert_eq!(knowledge.told(), format!("a 7 5 {}", fred::util::sha1_hash("{1}")));
+        let [one, two] = [one, two].map(|json| fred::util::sha1_hash(&json));
+        assert_eq!(knowledge.told(), format!("a 7 5:{one},4:{two}"));
+    }
+
+    #[test]
+    fn of_the_events_the_newest_are_remembered_and_fewer_further_back() {
+        let knowledge = Knowledge::default();
+        for offset in 1..=10_000 {
+            knowledge.learn(&at(&format!("a:{offset}")), Some((offset, &"{}".into())));
+        }
+        let events = knowledge.lock().events.clone();
+        assert!(events.len() < 200, "{}", events.len());
+        assert!((9_937..=10_000).all(|offset| events.contains_key(&offset)));
+        assert!((6_016..9_936).step_by(64).all(|offset| events.contains_key(&offset)));
+        assert!(*events.keys().next().unwrap() > 5_700);
     }
 
     #[test]
@@ -128,12 +153,12 @@ mod tests {
         let knowledge = Knowledge::default();
         knowledge.learn(&at("a:7"), Some((7, &"{}".into())));
         knowledge.learn(&at("b:1"), None);
-        assert_eq!(knowledge.told(), "b 1 0 - a");
+        assert_eq!(knowledge.told(), "b 1 - a");
         knowledge.learn(&at("a:9"), Some((9, &"{}".into())));
-        assert_eq!(knowledge.told(), "b 1 0 - a");
+        assert_eq!(knowledge.told(), "b 1 - a");
         for epoch in 0..20 {
             knowledge.learn(&at(&format!("c{epoch}:1")), None);
         }
-        assert_eq!(knowledge.told(), "c19 1 0 - c11 c12 c13 c14 c15 c16 c17 c18");
+        assert_eq!(knowledge.told(), "c19 1 - c11 c12 c13 c14 c15 c16 c17 c18");
     }
 }

@@ -23,6 +23,7 @@ mod target;
 mod tls;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -161,12 +162,14 @@ impl Broker for Redis {
 
     async fn read(&self, id: ChannelId, known: Option<&Position>, limit: usize) -> Result<Page, Unavailable> {
         let channel = self.channels.get(id);
-        let arguments = |_| {
+        let used = AtomicU64::new(0);
+        let arguments = |connection| {
+            used.store(connection, Ordering::Relaxed);
             let keys = vec![channel.stream.as_str().into(), channel.meta.as_str().into()];
             let (epoch, offset) = known.map_or(("", 0), |known| (known.epoch.as_str(), known.offset));
             let args = vec![
                 new_epoch(),
-                channel.known.told().into(),
+                channel.known.told_once(connection).into(),
                 log_max_events(&self.limits),
                 millis(self.limits.log_max_age),
                 epoch.into(),
@@ -187,10 +190,11 @@ impl Broker for Redis {
             .zip(reply)
             .map(|(offset, json)| Ok(Entry { offset, json: json.as_str().ok_or_else(unreadable)?.into() }))
             .collect::<Result<Vec<_>, Unavailable>>()?;
-        let last = entries.last().map(|entry| (entry.offset, &entry.json));
-        channel.known.learn(&Position::new(epoch.clone(), head), last);
+        let events = entries.iter().map(|entry| (entry.offset, &entry.json));
+        channel.known.learn(&Position::new(epoch.clone(), head), events);
+        channel.known.stood(used.into_inner());
         if known.is_none() {
-            // The newest, which is for ourselves.
+            // The newest, which are for ourselves.
             entries.clear();
         }
         Ok(Page { epoch, head, oldest, entries })
@@ -198,14 +202,14 @@ impl Broker for Redis {
 
     async fn taken(&self, id: ChannelId, from: Moment) -> Result<Position, Unavailable> {
         let channel = self.channels.get(id);
-        let arguments = |_| {
+        let arguments = |connection| {
             let keys = vec![channel.stream.as_str().into(), channel.meta.as_str().into()];
             let (at, ago) = match from {
                 Moment::At(millis) => (millis.to_string(), String::new()),
                 Moment::Ago(age) => (String::new(), age.as_millis().to_string()),
             };
             let (events, age) = (log_max_events(&self.limits), millis(self.limits.log_max_age));
-            (keys, vec![new_epoch(), channel.known.told().into(), events, age, at.into(), ago.into()])
+            (keys, vec![new_epoch(), channel.known.told_once(connection).into(), events, age, at.into(), ago.into()])
         };
         let reply = self.commands.run(&self.taken, &channel.stream, arguments).await?;
         parsed(Some(reply))

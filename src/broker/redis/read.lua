@@ -2,21 +2,25 @@
 --
 -- KEYS: stream, meta
 -- ARGV: an unused epoch, what the node knows of the log, log_max_events, log_max_age (ms), the epoch and offset after which
---       to read or '' and 0 for the newest event alone, the most events, the bytes of JSON after which no more are added
--- Answers epoch, head, oldest offset, the first entry's offset, then the JSON of the entries, which have no hole.
+--       to read or '' and 0 for the newest events, the most events, the bytes of JSON after which no more are added
+-- Answers epoch, head, oldest offset (of what is after the position, where that is of another epoch), the first entry's offset, then the JSON of the entries, which have no hole.
 
 local log = open(KEYS[1], KEYS[2], ARGV[1], ARGV[2])
 local known, limit, most = tonumber(ARGV[6]), tonumber(ARGV[7]), tonumber(ARGV[8])
 if ARGV[5] == log.epoch and known > log.head then
-  renew(log, ARGV[1])
+  renew(log, ARGV[1], 0)
 end
 local oldest = oldest_retained(log, tonumber(ARGV[3]), time - tonumber(ARGV[4]))
 
-local first = oldest
+local first
 if ARGV[5] == '' then
-  first = log.head
+  -- As many as make it likely that the node knows some if the log should lose its newest.
+  first = math.max(oldest, log.head - 63)
 elseif ARGV[5] == log.epoch then
   first = math.max(oldest, known + 1)
+else
+  first = math.max(oldest, math.min(known, (left_of(log, ARGV[5]))) + 1)
+  oldest = first
 end
 local answer = { log.epoch, exact(log.head), '', '' }
 local after, bytes, hole = first, 0, false

@@ -25,6 +25,7 @@ pub fn judge(ledger: &Ledger) -> Vec<String> {
         judge.epochs(channel, ledger);
     }
     judge.acknowledged(ledger);
+    judge.survivors(ledger);
     judge.publishers(ledger);
     judge.objections
 }
@@ -161,6 +162,30 @@ impl<'a> Judge<'a> {
         }
     }
 
+    /// A gap covers nothing that the log still has, under the same offset in the new epoch, unless it came before.
+    fn survivors(&mut self, ledger: &'a Ledger) {
+        for stream in &ledger.streams {
+            let mut came = HashSet::new();
+            let mut hidden = Vec::new();
+            for seen in &stream.seen {
+                match seen {
+                    Seen::Event { event, .. } => drop(came.insert(event["id"].as_str().unwrap_or_default())),
+                    Seen::Gap { from, position } if !from.same_epoch(position) => {
+                        let covered = (stream.start.offset + 1)..=position.offset;
+                        let at = |offset| Position { offset, ..position.clone() };
+                        let standing = covered.filter_map(|offset| self.events.get(&(stream.channel, at(offset))));
+                        hidden.extend(standing.filter(|id| !came.contains(**id)).map(|id| (*id, position)));
+                    }
+                    Seen::Gap { .. } | Seen::Heartbeat(_) => {}
+                }
+            }
+            if let Some((id, position)) = hidden.first() {
+                let count = hidden.len();
+                self.object(&stream.name, format!("{count} survivors never came, {id} for one, before {position}"));
+            }
+        }
+    }
+
     /// What one publisher sent after an answer stands after what was answered.
     fn publishers(&mut self, ledger: &'a Ledger) {
         let mut last: HashMap<_, (Place, &str)> = HashMap::new();
@@ -231,6 +256,13 @@ mod tests {
         assert_eq!(verdict(&[&[one.clone(), two.clone()]]), "");
         assert_eq!(verdict(&[&[one.clone(), two.clone(), Seen::Heartbeat(at("a:2")), event("a:3", 3)]]), "");
         assert_eq!(verdict(&[&[one.clone(), gap("a:1", "b:0"), event("b:1", 3)]]), "");
+        assert_eq!(
+            verdict(&[
+                &[one.clone(), gap("a:1", "b:1"), event("b:2", 2)],
+                &[gap("a:0", "b:0"), event("b:1", 1), event("b:2", 2)]
+            ]),
+            ""
+        );
         assert_eq!(verdict(&[&[gap("a:0", "a:1"), two.clone()], &[one, two, gap("a:2", "b:7"), event("b:8", 3)]]), "");
     }
 
@@ -251,6 +283,8 @@ mod tests {
         wrong(&[one.clone(), Seen::Heartbeat(at("a:2")), two.clone()], "a heartbeat says a:2");
         wrong(&[one.clone(), two.clone(), gap("a:2", "b:0"), gap("b:0", "a:2")], "epochs");
         wrong(&[gap("a:0", "b:0"), event("b:1", 3), gap("b:1", "c:0"), event("a:1", 1)], "epochs");
+        let hidden = verdict(&[&[one.clone(), gap("a:1", "b:2")], &[one.clone(), gap("a:1", "b:1"), event("b:2", 2)]]);
+        assert!(hidden.contains("1 survivors never came, 2 for one, before b:2"), "{hidden}");
         let verdict = verdict(&[&[one, two.clone()], &[event("a:1", 3), two]]);
         assert!(verdict.contains("are both at a:1"), "{verdict}");
     }

@@ -87,9 +87,9 @@ impl Written {
                 assert_eq!(entry.offset, at.offset + 1, "a hole that nobody is told of");
                 at.offset = entry.offset;
                 read += 1;
-                if at.epoch == self.newest.epoch {
-                    assert_eq!(self.events.get(&at), Some(&entry.json), "{at}");
-                }
+                // In a new epoch too.
+                let written = Position::new(self.newest.epoch.clone(), at.offset);
+                assert_eq!(self.events.get(&written), Some(&entry.json), "{at}");
             }
             if at.offset == page.head {
                 return Some((told, read));

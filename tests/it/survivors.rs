@@ -1,0 +1,197 @@
+//! A log that lost its newest event: what survived is there in the new epoch, for everybody, and comes to nobody twice.
+
+use std::fs;
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tidings::config::Config;
+
+use crate::support::broker::{file_url, redis_url, url};
+use crate::support::cluster::Cluster;
+use crate::support::events::{offset, order, place, with};
+use crate::support::node::{self, Node};
+use crate::support::redis::Redis;
+use crate::support::sentinel::Sentinels;
+use crate::support::subscriber::Subscriber;
+use crate::support::until;
+
+const CHANNEL: &str = "order-status";
+
+/// Events that survive; one more does not.
+const KEPT: u64 = 99;
+
+/// A broker that can lose what was not kept.
+enum Broker {
+    Redis(Redis),
+    Cluster(Cluster),
+    Sentinel(Box<Sentinels>),
+    File(TempDir),
+}
+
+impl Broker {
+    fn config(&self) -> Config {
+        node::config(match self {
+            Self::Redis(redis) => redis_url(redis.port),
+            Self::Cluster(cluster) => cluster.url(),
+            Self::Sentinel(set) => url(&set.url()),
+            Self::File(folder) => file_url(folder.path()),
+        })
+    }
+
+    /// What is in the log now is what will survive.
+    async fn keep(&self) {
+        match self {
+            Self::Redis(redis) => drop(redis.cli(&["save"])),
+            Self::Cluster(cluster) => drop(cluster.nodes[0].cli(&["save"])),
+            Self::Sentinel(set) => {
+                let log = ["xlen", "tidings:default:order-status:log"];
+                let has_all = || set.servers[1].cli(&log) == KEPT.to_string();
+                until("the replica to have all", async || has_all().then_some(())).await;
+                set.cut_replication();
+            }
+            Self::File(folder) => {
+                for file in ["log.sqlite", "log.sqlite-wal"] {
+                    fs::copy(folder.path().join("log").join(file), folder.path().join(file)).unwrap();
+                }
+            }
+        }
+    }
+
+    /// Loses the rest. A log in files is one node's, which must be stopped for it.
+    async fn lose(&mut self, node: &mut Option<Node>) {
+        match self {
+            Self::Redis(redis) => {
+                redis.kill();
+                redis.run();
+            }
+            Self::Cluster(cluster) => {
+                cluster.nodes[0].kill();
+                cluster.nodes[0].run();
+                cluster.wait_until_up();
+            }
+            Self::Sentinel(set) => {
+                let switched = set.switched();
+                set.servers[0].kill();
+                switched.await;
+            }
+            Self::File(folder) => {
+                let mut stopped = node.take().unwrap();
+                stopped.begin_stop();
+                stopped.stopped().await.unwrap();
+                // The mark beside them stays, and says that there was more.
+                for file in ["log.sqlite", "log.sqlite-wal"] {
+                    fs::rename(folder.path().join(file), folder.path().join("log").join(file)).unwrap();
+                }
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn in_redis() {
+    survive(Broker::Redis(Redis::start())).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn in_a_cluster() {
+    survive(Broker::Cluster(Cluster::masters())).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn behind_sentinel() {
+    survive(Broker::Sentinel(Box::new(Sentinels::start().await))).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn in_files() {
+    survive(Broker::File(tempfile::tempdir().unwrap())).await;
+}
+
+async fn survive(mut broker: Broker) {
+    let config = broker.config();
+    let mut node = Some(Node::start(config.clone()).await);
+    let before = node.as_ref().unwrap();
+    let mut there = Subscriber::to(before, CHANNEL).await;
+    let events: Vec<Value> = (1..=KEPT).map(named).collect();
+    let first = before.publish(&json!(events)).await.remove(0).position;
+    broker.keep().await;
+    before.publish(&named(KEPT + 1)).await;
+    there.events(KEPT as usize + 1).await;
+    broker.lose(&mut node).await;
+    let stayed = node.is_some();
+    let node = match node {
+        Some(node) => node,
+        None => Node::start(config).await,
+    };
+
+    let next = until("events are taken again", async || {
+        let answer = node.post(&named(KEPT + 2)).await;
+        (answer.status == 202).then(|| answer.accepted().remove(0).position)
+    });
+    let next = next.await;
+    let ((lost, _), (epoch, head)) = (place(&first), place(&next));
+    assert!(epoch != lost && head == KEPT + 1, "{next} after {first}");
+    if stayed {
+        gap_then(&mut there, &format!("{lost}:{head}"), &format!("{epoch}:{KEPT}"), head).await;
+    }
+    // Ids know what was lost.
+    let again = node.publish(&json!([named(57), named(KEPT + 1)])).await;
+    assert_eq!((again[0].position.clone(), again[0].duplicate), (format!("{epoch}:57"), true));
+    assert_eq!((again[1].position.clone(), again[1].duplicate), (format!("{epoch}:{}", head + 1), false));
+    let head = head + 1;
+
+    for (seen, from) in [(50, 50), (KEPT, KEPT), (KEPT + 1, KEPT)] {
+        let (since, position) = (format!("{lost}:{seen}"), format!("{epoch}:{from}"));
+        let mut away = Subscriber::connect(&node).await;
+        away.say(json!({"type": "subscribe", "sub": "s", "channel": CHANNEL, "since": since})).await;
+        let subscribed = away.frame_of("subscribed").await;
+        assert_eq!((&subscribed["position"], &subscribed["recovered"]), (&json!(position), &json!(false)));
+        gap_then(&mut away, &since, &position, head).await;
+
+        let mut cursor = format!("{CHANNEL}={since}");
+        let page = history(&node, &cursor).await;
+        let gap = json!([{"channel": CHANNEL, "from": since, "position": position}]);
+        assert_eq!((&page["gap"], ids(&page)), (&gap, names(from + 1, head)));
+        // Once is enough.
+        cursor = page["cursor"].as_str().unwrap().into();
+        assert_eq!(history(&node, &cursor).await["gap"], json!(false));
+    }
+    for (since, oldest) in [("start", 1), ("10m", 1), (&format!("{lost}:0"), 1), ("other:50", 1)] {
+        assert_eq!(ids(&history(&node, since).await), names(oldest, head), "since {since}");
+    }
+    assert_eq!(node.channel(CHANNEL).await["retained"], head);
+}
+
+/// An event whose id is the offset that it should have.
+fn named(number: u64) -> Value {
+    with(order("o-1"), "id", number.to_string())
+}
+
+/// The ids of the events at these offsets in the end.
+fn names(first: u64, last: u64) -> Vec<String> {
+    let name = |offset| match offset {
+        100 => "101".into(),
+        101 => "100".into(),
+        kept => u64::to_string(&kept),
+    };
+    (first..=last).map(name).collect()
+}
+
+/// The next frames are this gap, and the events after it up to this offset.
+async fn gap_then(subscriber: &mut Subscriber, from: &str, position: &str, last: u64) {
+    let gap = json!({"type": "gap", "channel": CHANNEL, "from": from, "position": position});
+    assert_eq!(subscriber.frame().await, gap);
+    for (number, id) in (offset(position) + 1..).zip(names(offset(position) + 1, last)) {
+        let event = subscriber.event().await;
+        assert_eq!((event.position, &event.event["id"]), (format!("{}:{number}", place(position).0), &json!(id)));
+    }
+}
+
+async fn history(node: &Node, since: &str) -> Value {
+    let query: String = url::form_urlencoded::Serializer::new(String::new()).append_pair("since", since).finish();
+    node.get(&format!("/v1/events?channel={CHANNEL}&limit=1000&{query}")).await.json()
+}
+
+fn ids(page: &Value) -> Vec<String> {
+    page["events"].as_array().unwrap().iter().map(|one| one["event"]["id"].as_str().unwrap().to_owned()).collect()
+}
