@@ -30,7 +30,7 @@ use crate::broker::nodes::NodeState;
 use crate::broker::{self, Bus};
 use crate::config::{Config, ServerConfig};
 use crate::connection::Connections;
-use crate::event::{Catalog, Defaults};
+use crate::event::{Catalog, Defaults, Position};
 use crate::health::{self, Health};
 use crate::http::takeover::{Taken, Takeover};
 use crate::http::{self, App, AppState};
@@ -232,7 +232,7 @@ fn state(config: &ServerConfig, listens: SocketAddr) -> NodeState {
 async fn catch_up(app: &App) {
     for id in app.catalog.channels() {
         if let Ok(page) = app.broker.read(id, None, 0).await {
-            app.progress.reached(id, page.head).await;
+            app.progress.reached(id, &Position::new(page.epoch, page.head)).await;
         }
     }
 }

@@ -50,8 +50,8 @@ struct Accepted<'a> {
 /// What a request put on one channel.
 struct Added {
     channel: ChannelId,
-    /// The newest offset.
-    offset: u64,
+    /// The newest.
+    position: Position,
     /// Events that are no duplicates.
     fresh: u64,
 }
@@ -175,8 +175,9 @@ fn from_data(mistake: &mut Mistake) {
 async fn keep_pace(app: &App, added: &[Added]) {
     let within = async |lag: u64, pause| {
         let reached = async {
-            for Added { channel, offset, .. } in added {
-                app.progress.reached(*channel, offset.saturating_sub(lag)).await;
+            for Added { channel, position, .. } in added {
+                let position = Position { offset: position.offset.saturating_sub(lag), ..position.clone() };
+                app.progress.reached(*channel, &position).await;
             }
         };
         tokio::time::timeout(pause, reached).await
@@ -208,13 +209,16 @@ async fn append(app: &App, events: &[Event]) -> Result<Vec<Appended>, Problem> {
 fn added(events: &[Event], appended: &[Appended]) -> Vec<Added> {
     let mut all: Vec<Added> = Vec::new();
     for (event, Appended { position, duplicate }) in events.iter().zip(appended) {
-        let (offset, fresh) = (position.offset, u64::from(!duplicate));
+        let fresh = u64::from(!duplicate);
         match all.iter_mut().find(|added| added.channel == event.channel) {
             Some(added) => {
-                added.offset = added.offset.max(offset);
+                // A duplicate stands before others; an epoch that began on the way is newer.
+                if !position.same_epoch(&added.position) || position.offset > added.position.offset {
+                    added.position = position.clone();
+                }
                 added.fresh += fresh;
             }
-            None => all.push(Added { channel: event.channel, offset, fresh }),
+            None => all.push(Added { channel: event.channel, position: position.clone(), fresh }),
         }
     }
     all

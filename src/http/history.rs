@@ -29,6 +29,8 @@ const MAX_WAIT: u64 = 30;
 const MAX_SCANNED: usize = 20_000;
 /// How long it may take until the log was read.
 const READ_TIMEOUT: Duration = Duration::from_millis(2_500);
+/// Before the log is read again where it gave nothing though something had come.
+const RETRY: Duration = Duration::from_millis(100);
 /// Events in one read of the log.
 const PAGE: usize = 512;
 
@@ -87,8 +89,9 @@ pub(super) async fn read(State(app): State<App>, RawQuery(query): RawQuery) -> R
     let _waiting = Waiting::new(&app.metrics.long_polls);
     let mut deadline = Instant::now() + wait;
     while reader.is_empty() && Instant::now() < deadline {
-        let moved =
-            streams.iter().map(|(selected, at)| Box::pin(app.progress.reached(selected.channel, at.offset + 1)));
+        let nexts: Vec<_> = streams.iter().map(|(_, at)| Position { offset: at.offset + 1, ..at.clone() }).collect();
+        let moved = streams.iter().zip(&nexts);
+        let moved = moved.map(|((selected, _), next)| Box::pin(app.progress.reached(selected.channel, next)));
         // Where nothing comes, it is read once more: the logs may have been lost meanwhile.
         tokio::select! {
             _ = timeout_at(deadline, select_all(moved)) => {}
@@ -96,6 +99,10 @@ pub(super) async fn read(State(app): State<App>, RawQuery(query): RawQuery) -> R
         }
         reader.scanned = 0;
         reader.fill(&mut streams).await?;
+        if reader.scanned == 0 {
+            // What the relay has reached the log did not give: not to be asked for in a hurry.
+            tokio::time::sleep_until(deadline.min(Instant::now() + RETRY)).await;
+        }
     }
     let cursor: BTreeMap<_, _> = streams.into_iter().map(|(selected, at)| (selected.name, at)).collect();
     let gap = if reader.gaps.is_empty() { Gaps::None(false) } else { Gaps::Some(reader.gaps) };

@@ -222,7 +222,7 @@ impl Relay {
             let head = Position::new(page.epoch, page.head);
             channel.heard = 0;
             channel.delivered = Some(head.clone());
-            self.progress.note(id, head.offset);
+            self.progress.note(id, &head);
             self.hub.deliver(Delivery::known(id, head)).await?;
             self.asked.push(id);
             if let Some(canary) = self.held.filter(|_| self.all_known()) {
@@ -264,7 +264,7 @@ impl Relay {
         if !from.same_epoch(to) {
             channel.heard = 0;
         }
-        self.progress.note(id, to.offset);
+        self.progress.note(id, to);
         channel.delivered = Some(to.clone());
         Ok(())
     }
@@ -275,7 +275,7 @@ impl Relay {
         self.hub.deliver(Delivery::event(id, position.clone(), &text)).await?;
         let channel = &mut self.channels[id.0 as usize];
         channel.relayed.inc();
-        self.progress.note(id, position.offset);
+        self.progress.note(id, &position);
         channel.delivered = Some(position);
         Ok(())
     }

@@ -1,13 +1,16 @@
-//! How far the relay has come on each channel, for publishers who must not outrun it.
+//! How far the relay has come on each channel, for publishers who must not outrun it, and for those who wait for events.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::oneshot;
 
-use crate::event::{Catalog, ChannelId};
+use crate::event::{Catalog, ChannelId, Epoch, Position};
 
-/// The offsets that were handed to the hub, and who waits for which.
+/// Epochs that are remembered after their end: longer than anybody waits.
+const OVER: usize = 8;
+
+/// The positions that were handed to the hub, and who waits for which.
 #[derive(Debug)]
 pub struct Progress {
     channels: Vec<Mutex<Channel>>,
@@ -15,7 +18,10 @@ pub struct Progress {
 
 #[derive(Debug, Default)]
 struct Channel {
-    reached: u64,
+    /// `None` until the log was read for the first time.
+    reached: Option<Position>,
+    /// The epochs before.
+    over: VecDeque<Epoch>,
     /// By offset, so that each step wakes those alone who waited for it; and by a number, since several may wait for one.
     waiting: BTreeMap<(u64, u64), oneshot::Sender<()>>,
     tickets: u64,
@@ -25,7 +31,7 @@ struct Channel {
 struct Place<'a> {
     channel: &'a Mutex<Channel>,
     key: (u64, u64),
-    reached: oneshot::Receiver<()>,
+    woken: oneshot::Receiver<()>,
 }
 
 impl Progress {
@@ -34,18 +40,27 @@ impl Progress {
         Self { channels: catalog.channels().map(|_| Mutex::default()).collect() }
     }
 
-    /// Waits until everything of a channel up to `offset` was handed to the hub.
-    pub async fn reached(&self, channel: ChannelId, offset: u64) {
-        if let Some(mut place) = Place::take(&self.channels[channel.0 as usize], offset) {
-            let _ = (&mut place.reached).await;
+    /// Waits until everything of a channel up to `position` was handed to the hub, or its epoch is over.
+    pub async fn reached(&self, channel: ChannelId, position: &Position) {
+        while let Some(mut place) = Place::take(&self.channels[channel.0 as usize], position) {
+            let _ = (&mut place.woken).await;
         }
     }
 
-    pub(super) fn note(&self, channel: ChannelId, offset: u64) {
+    pub(super) fn note(&self, channel: ChannelId, position: &Position) {
         let mut channel = lock(&self.channels[channel.0 as usize]);
-        channel.reached = offset;
+        let before = channel.reached.replace(position.clone());
+        let changed = before.as_ref().is_none_or(|before| !before.same_epoch(position));
+        if changed {
+            channel.over.extend(before.map(|before| before.epoch));
+            channel.over.retain(|epoch| *epoch != position.epoch);
+            if channel.over.len() > OVER {
+                channel.over.pop_front();
+            }
+        }
         while let Some(first) = channel.waiting.first_entry() {
-            if first.key().0 > offset {
+            // Who waits for an offset may mean it in another epoch, and sees for himself.
+            if first.key().0 > position.offset && !changed {
                 break;
             }
             // Who gave up waiting does not hear it.
@@ -56,15 +71,18 @@ impl Progress {
 
 impl<'a> Place<'a> {
     /// `None` where there is nothing to wait for.
-    fn take(channel: &'a Mutex<Channel>, offset: u64) -> Option<Self> {
+    fn take(channel: &'a Mutex<Channel>, position: &Position) -> Option<Self> {
         let mut state = lock(channel);
-        if state.reached >= offset {
+        let has_come = |at: &Position| {
+            at.same_epoch(position) && at.offset >= position.offset || state.over.contains(&position.epoch)
+        };
+        if state.reached.as_ref().is_some_and(has_come) {
             return None;
         }
         state.tickets += 1;
-        let (key, (sender, reached)) = ((offset, state.tickets), oneshot::channel());
+        let (key, (sender, woken)) = ((position.offset, state.tickets), oneshot::channel());
         state.waiting.insert(key, sender);
-        Some(Self { channel, key, reached })
+        Some(Self { channel, key, woken })
     }
 }
 
@@ -88,21 +106,40 @@ mod tests {
     fn a_step_wakes_those_who_waited_for_it_and_nobody_who_gave_up_stays() {
         let catalog = Catalog::builtin();
         let (progress, channel, other) = (Progress::new(&catalog), ChannelId(0), ChannelId(1));
-        let mut waits: Vec<_> = [2, 1, 3, 2].map(|offset| progress.reached(channel, offset).boxed()).into();
+        let at = |text: &str| text.parse::<Position>().unwrap();
+        progress.note(channel, &at("a:0"));
+        let positions = ["a:2", "a:1", "a:3", "a:2"].map(at);
+        let mut waits: Vec<_> = positions.each_ref().map(|position| progress.reached(channel, position).boxed()).into();
         let ready = |waits: &mut Vec<BoxFuture<'_, ()>>| -> Vec<bool> {
             waits.iter_mut().map(|wait| wait.now_or_never().is_some()).collect()
         };
         assert_eq!(ready(&mut waits), [false; 4]);
-        progress.note(other, 5);
-        progress.note(channel, 1);
+        progress.note(other, &at("a:5"));
+        progress.note(channel, &at("a:1"));
         assert!(waits.remove(1).now_or_never().is_some());
         assert_eq!(ready(&mut waits), [false; 3]);
-        progress.note(channel, 2);
+        progress.note(channel, &at("a:2"));
         assert!(waits.remove(2).now_or_never().is_some());
         assert!(waits.remove(0).now_or_never().is_some());
         assert_eq!(lock(&progress.channels[0]).waiting.len(), 1);
         drop(waits);
         assert_eq!(lock(&progress.channels[0]).waiting.len(), 0);
-        assert!(progress.reached(channel, 2).now_or_never().is_some());
+        assert!(progress.reached(channel, &positions[0]).now_or_never().is_some());
+    }
+
+    #[test]
+    fn a_new_epoch_wakes_those_who_waited_in_the_one_before() {
+        let (progress, channel) = (Progress::new(&Catalog::builtin()), ChannelId(0));
+        let [old, low, high] = ["a:50", "b:3", "b:60"].map(|text| text.parse::<Position>().unwrap());
+        let mut waits = [&old, &low, &high].map(|position| progress.reached(channel, position).boxed());
+        let mut ready = || waits.each_mut().map(|wait| wait.now_or_never().is_some());
+        assert_eq!(ready(), [false; 3]);
+        progress.note(channel, &Position { offset: 40, ..old.clone() });
+        assert_eq!(ready(), [false; 3], "offsets are not compared over epochs");
+        progress.note(channel, &low);
+        assert_eq!(ready(), [true, true, false]);
+        drop(waits);
+        // Nobody waits for what cannot come any more.
+        assert!(progress.reached(channel, &old).now_or_never().is_some());
     }
 }

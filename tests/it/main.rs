@@ -18,6 +18,7 @@ mod load;
 mod nodes;
 mod one_bus;
 mod publish;
+mod quiet_loss;
 mod redis_access;
 mod redis_calls;
 mod redis_faults;

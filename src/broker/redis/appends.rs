@@ -231,11 +231,13 @@ impl Appender {
             // What was appended before may have been another event, with the same id.
             let event = before.is_none().then_some((position.offset, &json));
             let known = &self.channels.get(channel).known;
-            known.learn(&position, event);
+            let begun = known.learn(&position, event);
             known.stood(connection);
+            // Where there is no room, the relay finds it in the log.
             if before.is_none() {
-                // Where there is no room, the relay finds it in the log.
                 let _ = self.bus.try_send(Signal::Appended { channel, position: position.clone(), json });
+            } else if begun {
+                let _ = self.bus.try_send(Signal::Hint { channel, position: None });
             }
             appended.push(Appended { position, duplicate: before.is_some() });
         }

@@ -34,17 +34,20 @@ struct State {
 }
 
 impl Knowledge {
-    /// Redis said that the log has this position, and perhaps what stands at it or before it.
-    pub fn learn<'a>(&self, position: &Position, events: impl IntoIterator<Item = (u64, &'a Arc<str>)>) {
+    /// Redis said that the log has this position, and perhaps what stands at it or before it. Answers whether another epoch
+    /// has begun than was known.
+    pub fn learn<'a>(&self, position: &Position, events: impl IntoIterator<Item = (u64, &'a Arc<str>)>) -> bool {
         let mut state = self.lock();
         // Answers may overtake each other.
         if state.over.contains(&position.epoch) {
-            return;
+            return false;
         }
+        let mut begun = false;
         match &mut state.newest {
             Some(newest) if newest.same_epoch(position) => newest.offset = newest.offset.max(position.offset),
             newest => {
                 let before = newest.replace(position.clone());
+                begun = before.is_some();
                 state.over.extend(before.map(|before| before.epoch));
                 if state.over.len() > OVER {
                     state.over.pop_front();
@@ -60,6 +63,7 @@ impl Knowledge {
         if state.events.len() as u64 > 2 * NEAR + FAR / STEP {
             state.events.retain(|offset, _| kept(*offset, newest));
         }
+        begun
     }
 
     /// As `log.lua` reads it: the newest epoch and offset, events by offset and SHA-1, and the epochs that are over.

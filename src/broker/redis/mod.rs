@@ -60,6 +60,8 @@ struct Redis {
     appends: Appends,
     nodes: Registry,
     limits: Limits,
+    /// Ends with the tasks.
+    bus: mpsc::WeakSender<Signal>,
     read: Script,
     taken: Script,
     tasks: TaskTracker,
@@ -89,6 +91,7 @@ pub(super) fn open(
         tasks.spawn(closing.clone().run_until_cancelled_owned(task));
     };
     spawn(carried.boxed());
+    let weak = sender.downgrade();
     let listener = Listener::new(&channels, commands.clone(), canary.clone(), sender);
     match site {
         Site::Server(target, followed) => {
@@ -113,6 +116,7 @@ pub(super) fn open(
         canary,
         appends,
         limits,
+        bus: weak,
         read: Script::new(concat!(include_str!("log.lua"), include_str!("read.lua"))),
         taken: Script::new(concat!(include_str!("log.lua"), include_str!("taken.lua"))),
         tasks,
@@ -191,8 +195,11 @@ impl Broker for Redis {
             .map(|(offset, json)| Ok(Entry { offset, json: json.as_str().ok_or_else(unreadable)?.into() }))
             .collect::<Result<Vec<_>, Unavailable>>()?;
         let events = entries.iter().map(|entry| (entry.offset, &entry.json));
-        channel.known.learn(&Position::new(epoch.clone(), head), events);
+        let begun = channel.known.learn(&Position::new(epoch.clone(), head), events);
         channel.known.stood(used.into_inner());
+        if begun {
+            self.tell(id).await;
+        }
         if known.is_none() {
             // The newest, which are for ourselves.
             entries.clear();
@@ -212,7 +219,11 @@ impl Broker for Redis {
             (keys, vec![new_epoch(), channel.known.told_once(connection).into(), events, age, at.into(), ago.into()])
         };
         let reply = self.commands.run(&self.taken, &channel.stream, arguments).await?;
-        parsed(Some(reply))
+        let position = parsed(Some(reply))?;
+        if channel.known.learn(&position, None) {
+            self.tell(id).await;
+        }
+        Ok(position)
     }
 
     async fn canary(&self, number: u64) -> Result<(), Unavailable> {
@@ -230,6 +241,15 @@ impl Broker for Redis {
     async fn close(&self) {
         self.closing.cancel();
         self.tasks.wait().await;
+    }
+}
+
+impl Redis {
+    /// Has the relay look at a log that is another since somebody asked about it: its subscribers know nothing of that.
+    async fn tell(&self, channel: ChannelId) {
+        if let Some(bus) = self.bus.upgrade() {
+            let _ = bus.send(Signal::Hint { channel, position: None }).await;
+        }
     }
 }
 
