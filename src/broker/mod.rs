@@ -46,6 +46,11 @@ pub trait Broker: Send + Sync + 'static {
     /// Sends [`Signal::Canary`] with this number through the bus, by the way that events take.
     async fn canary(&self, number: u64) -> Result<(), Unavailable>;
 
+    /// Whether this canary or a later one came back from a part of the broker: who cannot reach the rest is not cut off.
+    fn came_back_in_part(&self, _canary: u64) -> bool {
+        false
+    }
+
     /// Who is on this broker. A backend that one node has to itself keeps an `Alone` for that.
     fn nodes(&self) -> &dyn Nodes;
 

@@ -1,13 +1,14 @@
 //! A node that has not reached its broker for long sends its connections away, so that they go on elsewhere.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use reqwest::Method;
 use serde_json::json;
 
 use crate::support::broker::redis_url;
+use crate::support::cluster::Cluster;
 use crate::support::each_broker::TestBroker;
-use crate::support::events::sale;
+use crate::support::events::{order, sale};
 use crate::support::http::Answer;
 use crate::support::node::{Node, config};
 use crate::support::proxy::{Mode, Proxy};
@@ -81,6 +82,32 @@ async fn a_node_that_has_never_reached_its_broker_takes_nobody() {
     let mut config = config(redis_url(redis.port));
     config.server.cut_off_after = CUT_OFF_AFTER;
     let node = Node::unready(config).await;
+    is_cut_off(&node).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_master_of_several_that_is_silent_cuts_nobody_off() {
+    let cluster = Cluster::masters();
+    for server in &cluster.nodes {
+        server.cli(&["config", "set", "cluster-require-full-coverage", "no"]);
+    }
+    let mut config = config(cluster.url());
+    config.server.cut_off_after = CUT_OFF_AFTER;
+    let node = Node::start(config).await;
+    let mut subscriber = Subscriber::to(&node, "order-status").await;
+    cluster.nodes[1].pause();
+    until("readiness to name the master", async || (node.get("/readyz").await.status == 503).then_some(())).await;
+    // For several times as long as it would take.
+    let since = Instant::now();
+    while since.elapsed() < 4 * CUT_OFF_AFTER {
+        node.publish(&order("1")).await;
+        subscriber.event().await;
+    }
+    assert_eq!(node.get("/readyz").await.status, 503);
+    for server in [0, 2] {
+        cluster.nodes[server].pause();
+    }
+    assert_eq!(subscriber.close_code().await, 1013);
     is_cut_off(&node).await;
 }
 

@@ -45,6 +45,8 @@ struct State {
     number: u64,
     sent: Instant,
     waiting: Vec<Post>,
+    /// The newest number that has come back from anywhere.
+    heard: u64,
 }
 
 impl Canary {
@@ -52,7 +54,7 @@ impl Canary {
     pub fn new(base: String, commands: Arc<Commands>) -> Self {
         let token = Epoch::random();
         let script = Script::new(include_str!("canary.lua"));
-        let state = State { posts: Vec::new(), number: 0, sent: Instant::now(), waiting: Vec::new() };
+        let state = State { posts: Vec::new(), number: 0, sent: Instant::now(), waiting: Vec::new(), heard: 0 };
         Self { commands, script, base, token, sharded: AtomicBool::new(true), state: Mutex::new(state) }
     }
 
@@ -119,8 +121,14 @@ impl Canary {
         if number != state.number {
             return None;
         }
+        state.heard = number;
         state.waiting.retain(|post| !channel.ends_with(&post.key));
         state.waiting.is_empty().then_some(number)
+    }
+
+    /// Whether this number or a later one came back from anywhere.
+    pub fn came_back_in_part(&self, number: u64) -> bool {
+        self.lock().heard >= number
     }
 
     /// Where this number is to be sent, and from where the one before did not come back.
@@ -164,7 +172,9 @@ mod tests {
         let post = |server: &str| Post { server: Some(server.into()), key: format!("{{{server}}}:canary") };
         canary.set_posts(vec![post("a"), post("b")]);
         assert_eq!(canary.begin(1), (vec![post("a"), post("b")], None));
+        assert!(!canary.came_back_in_part(1));
         assert_eq!(canary.heard("{a}:canary", b"1"), None);
+        assert!(canary.came_back_in_part(1));
         assert_eq!(canary.heard("{b}:canary", b"beat"), None);
         assert_eq!(canary.heard("{b}:canary", b"1"), Some(1));
         canary.begin(2);

@@ -234,6 +234,10 @@ impl Broker for Redis {
         self.canary.send(number).await
     }
 
+    fn came_back_in_part(&self, canary: u64) -> bool {
+        self.canary.came_back_in_part(canary)
+    }
+
     fn nodes(&self) -> &dyn Nodes {
         &self.nodes
     }
