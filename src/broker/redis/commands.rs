@@ -78,11 +78,15 @@ impl Commands {
         let run = async {
             let mut routes = self.routes.clone();
             loop {
-                let Up { client, place, number } = Self::server(&mut routes, key).await?.up().await?;
+                let server = Self::server(&mut routes, key).await?;
+                let Up { client, place, number } = server.up().await?;
                 let turn = self.calls.acquire().await.map_err(|_| closed())?;
                 let error = match script.run(&client, || arguments(number)).await {
                     // What a master says after another one was named may be lost with it.
                     Ok(_) if place.is_past() => return Err(Unavailable("Sentinel names another master".into())),
+                    Ok(_) if !self.routes.borrow().has(&server) => {
+                        return Err(Unavailable("it is a master of the cluster no more".into()));
+                    }
                     Ok(answer) => return Ok(answer),
                     Err(error) => error,
                 };

@@ -27,6 +27,15 @@ pub(super) fn slot(key: &str) -> u16 {
 }
 
 impl Routes {
+    /// Whether keys are at this server. One whose slots are moved away has others left; one that was demoted has none.
+    pub fn has(&self, server: &Arc<Server>) -> bool {
+        match self {
+            Self::One(one) => Arc::ptr_eq(one, server),
+            Self::Slots(ranges) => ranges.iter().any(|(_, one)| Arc::ptr_eq(one, server)),
+            Self::Unasked | Self::Unknown(_) => false,
+        }
+    }
+
     /// # Errors
     /// Nobody has the key, or it is not known who.
     pub fn server(&self, key: &str) -> Result<Arc<Server>, Unavailable> {
