@@ -93,6 +93,27 @@ async fn a_sentinel_that_was_away_leads_nobody_back() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_last_word_of_a_sentinel_that_is_gone_does_not_count_for_ever() {
+    let (before, now) = (Redis::start(), Redis::start());
+    let [mut gone, fresh] = [&before, &now].map(|master| Redis::sentinel(master.port, 2));
+    // It has seen more failovers than the one that was set up anew.
+    gone.kill();
+    let file = gone.directory.path().join("sentinel.conf");
+    let text = std::fs::read_to_string(&file).unwrap().replace("config-epoch main 0", "config-epoch main 10");
+    assert!(text.contains("config-epoch main 10"), "{text}");
+    std::fs::write(file, text).unwrap();
+    gone.run();
+    let sentinels = format!("redis-sentinel://127.0.0.1:{},127.0.0.1:{}/main", gone.port, fresh.port);
+    let node = Node::ready(&config(url(&sentinels))).await;
+    node.add(STOCK, "a").await;
+    gone.kill();
+    assert_eq!(before.cli(&["xlen", "tidings:default:inventory-change:log"]), "1");
+    before.cli(&["replicaof", "127.0.0.1", &now.port.to_string()]);
+    appends_again(&node).await;
+    assert_ne!(now.cli(&["exists", "tidings:default:inventory-change:log"]), "0");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_demoted_master_answers_for_nothing() {
     let (redis, other) = (Redis::start(), Redis::start());
     let node = Node::on_redis(redis.port).await;

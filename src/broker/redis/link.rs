@@ -113,11 +113,14 @@ impl Connection {
         let mut connection = Self { client, place, any, task };
         // The PING waits in fred until it has connected, so this is the whole of it.
         let Self { client, task, .. } = &mut connection;
-        tokio::select! {
+        let proof = tokio::select! {
             reason = ended(task) => Err(reason),
             proof = proof(client, any) => proof,
-        }?;
-        Ok(connection)
+        };
+        if proof.as_ref().is_err_and(|reason| reason == REPLICA) {
+            connection.place.refute();
+        }
+        proof.map(|()| connection)
     }
 
     /// Waits for the end of the connection and says why it came. One that neither answers nor says anything (`heard`

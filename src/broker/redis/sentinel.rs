@@ -34,6 +34,7 @@ const ANNOUNCEMENTS: usize = 1;
 pub(super) struct Master {
     service: Arc<str>,
     words: watch::Receiver<Words>,
+    said: watch::Sender<Words>,
 }
 
 /// A server that was named.
@@ -41,6 +42,7 @@ pub(super) struct Master {
 pub(super) struct Named {
     word: Word,
     words: watch::Receiver<Words>,
+    said: watch::Sender<Words>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,8 +53,11 @@ struct Word {
 }
 
 struct Words {
-    /// Each sentinel's last: it was right when it was said, whatever became of the sentinel.
+    /// Each sentinel's last: it was right when it was said, whatever became of the sentinel, unless the server that it
+    /// names says otherwise.
     said: Vec<Option<Word>>,
+    /// Whether the sentinel answers now.
+    here: Vec<bool>,
     /// Why there may be none.
     reason: String,
 }
@@ -72,15 +77,15 @@ pub(super) fn follow(url: &RedisUrl) -> Result<(Target, impl Future<Output = ()>
     let owned = |name| url.parameter(name).map(str::to_owned);
     let (username, password) = (owned("sentinel_username"), owned("sentinel_password"));
     let of_sentinels = Access { username, password, database: None, tls: access.tls.clone() };
-    let said = vec![None; url.servers.len()];
-    let (sender, words) = watch::channel(Words { said, reason: "no sentinel has answered yet".into() });
+    let (said, here) = (vec![None; url.servers.len()], vec![false; url.servers.len()]);
+    let (sender, words) = watch::channel(Words { said, here, reason: "no sentinel has answered yet".into() });
     let sentinels = url.servers.iter().enumerate().map(|(index, (host, port))| {
         let target = Target::at(&of_sentinels, Server::new(host.as_str(), *port));
         Sentinel { index, service: service.clone(), words: sender.clone() }.watch(target)
     });
     let sentinels = join_all(sentinels.collect::<Vec<_>>());
     let followed = async move { drop(sentinels.await) };
-    Ok((Target::followed(&access, Master { service, words }, url.to_string()), followed))
+    Ok((Target::followed(&access, Master { service, words, said: sender }, url.to_string()), followed))
 }
 
 impl Master {
@@ -93,7 +98,7 @@ impl Master {
             Err(_) => None,
         };
         match word {
-            Some(word) => Ok(Named { word, words }),
+            Some(word) => Ok(Named { word, words, said: self.said.clone() }),
             None => Err(format!("no sentinel names the master of {}: {}", self.service, words.borrow().reason)),
         }
     }
@@ -116,9 +121,25 @@ impl Named {
         self.words.borrow().newest() != Some(&self.word)
     }
 
+    /// The server says that it is no master. The word of a sentinel that is gone counts no more then, where there is
+    /// another: nobody would ever take it back.
+    pub fn refute(&self) {
+        self.said.send_if_modified(|words| {
+            let others = words.said.iter().flatten().any(|word| *word != self.word);
+            let mut refuted = false;
+            for (word, here) in words.said.iter_mut().zip(&words.here) {
+                if others && !here && word.as_ref() == Some(&self.word) {
+                    *word = None;
+                    refuted = true;
+                }
+            }
+            refuted
+        });
+    }
+
     /// Waits until another one is named.
     pub async fn past(&mut self) {
-        let Self { word, words } = self;
+        let Self { word, words, .. } = self;
         if words.wait_for(|words| words.newest() != Some(word)).await.is_err() {
             std::future::pending::<()>().await;
         }
@@ -156,6 +177,7 @@ impl Sentinel {
                 Err(reason) => reason,
             };
             self.words.send_if_modified(|words| {
+                words.here[self.index] = false;
                 words.reason = reason;
                 false
             });
@@ -195,6 +217,7 @@ impl Sentinel {
         self.words.send_if_modified(|words| {
             let before = words.newest().cloned();
             words.said[self.index] = Some(word);
+            words.here[self.index] = true;
             let now = words.newest();
             if let Some(now) = now.filter(|now| Some(*now) != before.as_ref()) {
                 tracing::info!(service = &*self.service, master = %now.server, failover = now.failover, "Sentinel names a master");

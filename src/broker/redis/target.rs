@@ -140,6 +140,13 @@ impl Target {
 }
 
 impl Place {
+    /// The server says that it is a replica.
+    pub fn refute(&self) {
+        if let Some(named) = &self.named {
+            named.refute();
+        }
+    }
+
     /// A client for one connection; it connects once, and never again by itself (see [`link`](super::link)).
     ///
     /// `messages` pushed messages are kept for who is slow to take them.
