@@ -52,11 +52,6 @@ impl Reading {
     pub fn same_boot(&self, other: &Self) -> bool {
         !self.boot.is_empty() && self.boot == other.boot
     }
-
-    /// Whether the machine was started in between; `false` where the system does not say.
-    pub fn other_boot(&self, other: &Self) -> bool {
-        !self.boot.is_empty() && !other.boot.is_empty() && self.boot != other.boot
-    }
 }
 
 impl Clock {
