@@ -164,6 +164,23 @@ async fn a_position_that_is_missing_begins_a_new_epoch() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_copy_that_was_put_back_without_its_mark_begins_a_new_epoch() {
+    let (folder, copy) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let node = Node::ready(&log_in(folder.path())).await;
+    node.add(STOCK, "kept").await;
+    copy_log(folder.path(), copy.path());
+    let known = node.add(STOCK, "lost").await;
+
+    fs::remove_file(copy.path().join("log/mark")).unwrap();
+    let node = Node::ready(&log_in(copy.path())).await;
+    let after = node.add(STOCK, "after").await;
+    assert!(after.offset == known.offset && !after.same_epoch(&known), "{after} and {known} would be one position");
+    let page = node.read(STOCK, Some(&known), 10).await;
+    assert_eq!((page.epoch, page.oldest, page.entries.len()), (after.epoch.clone(), 1, 2));
+    assert_eq!(node.append(STOCK, "kept").await.position, Position { offset: 1, ..after });
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_log_is_one_daemons() {
     let daemon = Daemon::with(
         &["--listen", "127.0.0.1:0", "--broker", "file:./a/b/log"],
