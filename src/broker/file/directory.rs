@@ -24,6 +24,22 @@ pub(super) struct Identity {
     inode: u64,
 }
 
+/// Makes a directory and all above it, where they are not there.
+pub(super) fn make_all(path: &Path) -> io::Result<()> {
+    let all: Vec<_> = path.ancestors().filter(|path| !path.as_os_str().is_empty()).collect();
+    all.into_iter().rev().filter(|path| !path.exists()).try_for_each(|path| make(path, 0o777))
+}
+
+/// Makes one where it is not there, so that a loss of power does not take it away with all that is in it.
+fn make(path: &Path, mode: u32) -> io::Result<()> {
+    match DirBuilder::new().mode(mode).create(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(()),
+        made => made?,
+    }
+    let above = path.parent().filter(|above| !above.as_os_str().is_empty());
+    File::open(above.unwrap_or(Path::new(".")))?.sync_all()
+}
+
 impl Directory {
     /// Takes the directory, and makes it where it is not there; what is above it must be there.
     ///
@@ -32,12 +48,7 @@ impl Directory {
     pub fn take(path: &Path) -> Result<Self, String> {
         let wrong = |what: &str, error: io::Error| format!("cannot {what} {}: {error}", path.display());
         // Events are nobody else's business.
-        match DirBuilder::new().mode(0o700).create(path) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-                return Err(wrong("make the directory", error));
-            }
-            _ => {}
-        }
+        make(path, 0o700).map_err(|error| wrong("make the directory", error))?;
         let at = path.join(LOCK);
         let mut lock = OpenOptions::new()
             .read(true)

@@ -56,7 +56,7 @@ pub(super) fn open(
     limits: Limits,
 ) -> Result<(Arc<dyn Broker>, Bus), String> {
     if let Some(above) = directory.parent() {
-        std::fs::create_dir_all(above).map_err(|error| format!("cannot make {}: {error}", above.display()))?;
+        directory::make_all(above).map_err(|error| format!("cannot make {}: {error}", above.display()))?;
     }
     let names: Vec<_> = catalog.types().iter().map(|known| known.name.clone()).collect();
     let home = Home { path: directory.into(), sync, names: names.clone() };
