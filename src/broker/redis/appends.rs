@@ -9,7 +9,6 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use fred::bytes_utils::Str;
@@ -18,7 +17,7 @@ use futures_util::future::{join_all, try_join_all};
 use futures_util::stream::{FuturesOrdered, StreamExt};
 use tokio::sync::{mpsc, oneshot};
 
-use super::channels::Channels;
+use super::channels::{Channels, Sent};
 use super::commands::{Commands, Script, closed, silent, unreadable};
 use super::{ANSWER, log_max_events, millis, new_epoch, number};
 use crate::broker::{Appended, Limits, Signal, Unavailable};
@@ -57,11 +56,11 @@ struct Batch {
     done: oneshot::Sender<Result<Vec<Appended>, Unavailable>>,
 }
 
-/// What became of a call, on the connection of this number.
+/// What became of a call.
 struct Called {
     batches: Vec<Batch>,
     reply: Result<Value, Unavailable>,
-    connection: u64,
+    sent: Sent,
 }
 
 struct Entry {
@@ -139,16 +138,16 @@ impl Appender {
 
     async fn call(&self, batches: Vec<Batch>) -> Called {
         let Some(first) = batches.iter().find_map(|batch| batch.events.first()) else {
-            return Called { batches, reply: Ok(Value::Array(Vec::new())), connection: 0 };
+            return Called { batches, reply: Ok(Value::Array(Vec::new())), sent: Sent::default() };
         };
         let key = &self.channels.get(first.channel).stream;
-        let used = AtomicU64::new(0);
+        let sent = Sent::default();
         let arguments = |connection| {
-            used.store(connection, Ordering::Relaxed);
+            self.channels.send(&sent, connection);
             self.arguments(&batches, connection)
         };
         let reply = self.commands.run(&self.script, key, arguments).await;
-        Called { batches, reply, connection: used.into_inner() }
+        Called { batches, reply, sent }
     }
 
     /// Keys and arguments of the script; see there.
@@ -191,7 +190,7 @@ impl Appender {
     }
 
     /// Tells each publisher what became of its batch, and the relay what was appended.
-    fn answer(&self, Called { batches, reply, connection }: Called) {
+    fn answer(&self, Called { batches, reply, sent }: Called) {
         let expected: usize = batches.iter().map(|batch| 1 + batch.events.len()).sum();
         let mut reply = match reply {
             Ok(Value::Array(reply)) if reply.len() == expected => Ok(reply.into_iter()),
@@ -203,7 +202,7 @@ impl Appender {
                 Ok(reply) => {
                     let refusal = reply.next();
                     let positions = reply.by_ref().take(events.len()).collect();
-                    self.outcome(events, refusal, positions, connection)
+                    self.outcome(events, refusal, positions, &sent)
                 }
                 Err(error) => Err(error.clone()),
             };
@@ -217,7 +216,7 @@ impl Appender {
         events: Vec<Entry>,
         refusal: Option<Value>,
         positions: Vec<Value>,
-        connection: u64,
+        sent: &Sent,
     ) -> Result<Vec<Appended>, Unavailable> {
         let refusal = refusal.as_ref().and_then(Value::as_str).ok_or_else(unreadable)?;
         if !refusal.is_empty() {
@@ -231,8 +230,8 @@ impl Appender {
             // What was appended before may have been another event, with the same id.
             let event = before.is_none().then_some((position.offset, &json));
             let known = &self.channels.get(channel).known;
-            let begun = known.learn(&position, event);
-            known.stood(connection);
+            let begun = known.learn(sent.number(), &position, event);
+            known.stood(sent.connection());
             // Where there is no room, the relay finds it in the log.
             if before.is_none() {
                 let _ = self.bus.try_send(Signal::Appended { channel, position: position.clone(), json });

@@ -1,5 +1,7 @@
 //! The channels on Redis: what their keys are called, and what this node knows of each.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use super::BrokerConfig;
 use super::knowledge::Knowledge;
 use crate::event::{Catalog, ChannelId};
@@ -9,6 +11,14 @@ pub(super) struct Channels {
     /// They are in a cluster.
     pub clustered: bool,
     channels: Vec<Channel>,
+    calls: AtomicU64,
+}
+
+/// How a call was sent the last time that it was.
+#[derive(Default)]
+pub(super) struct Sent {
+    connection: AtomicU64,
+    number: AtomicU64,
 }
 
 /// One channel's names.
@@ -33,7 +43,13 @@ impl Channels {
             let [stream, meta, ids] = ["log", "meta", "ids"].map(|key| format!("{name}:{key}"));
             Channel { stream, meta, ids, known: Knowledge::default(), name }
         };
-        Self { clustered, channels: catalog.channels().map(channel).collect() }
+        Self { clustered, channels: catalog.channels().map(channel).collect(), calls: AtomicU64::new(0) }
+    }
+
+    /// To be said when a call is about to be sent on a connection: calls are numbered, since answers may overtake each other.
+    pub fn send(&self, sent: &Sent, connection: u64) {
+        sent.connection.store(connection, Ordering::Relaxed);
+        sent.number.store(self.calls.fetch_add(1, Ordering::Relaxed), Ordering::Relaxed);
     }
 
     pub fn get(&self, id: ChannelId) -> &Channel {
@@ -42,6 +58,16 @@ impl Channels {
 
     pub fn iter(&self) -> impl Iterator<Item = (ChannelId, &Channel)> {
         (0..).map(ChannelId).zip(&self.channels)
+    }
+}
+
+impl Sent {
+    pub fn connection(&self) -> u64 {
+        self.connection.load(Ordering::Relaxed)
+    }
+
+    pub fn number(&self) -> u64 {
+        self.number.load(Ordering::Relaxed)
     }
 }
 

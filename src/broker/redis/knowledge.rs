@@ -31,27 +31,39 @@ struct State {
     over: VecDeque<Epoch>,
     /// The connection on which Redis was last told all of it and had nothing against it.
     stood: u64,
+    /// The number of the call that taught the newest epoch.
+    taught: u64,
 }
 
 impl Knowledge {
-    /// Redis said that the log has this position, and perhaps what stands at it or before it. Answers whether another epoch
-    /// has begun than was known.
-    pub fn learn<'a>(&self, position: &Position, events: impl IntoIterator<Item = (u64, &'a Arc<str>)>) -> bool {
+    /// To the call of this number Redis said that the log has this position, and perhaps what stands at it or before it.
+    /// Answers whether another epoch has begun than was known.
+    pub fn learn<'a>(
+        &self,
+        call: u64,
+        position: &Position,
+        events: impl IntoIterator<Item = (u64, &'a Arc<str>)>,
+    ) -> bool {
         let mut state = self.lock();
-        // Answers may overtake each other.
         if state.over.contains(&position.epoch) {
             return false;
         }
         let mut begun = false;
-        match &mut state.newest {
-            Some(newest) if newest.same_epoch(position) => newest.offset = newest.offset.max(position.offset),
-            newest => {
-                let before = newest.replace(position.clone());
+        match state.newest.clone() {
+            Some(newest) if newest.same_epoch(position) => {
+                let offset = newest.offset.max(position.offset);
+                state.newest = Some(Position { offset, ..newest });
+            }
+            // Answers may overtake each other: this epoch was over before the newest began.
+            Some(_) if call < state.taught => {
+                state.end(position.epoch.clone());
+                return false;
+            }
+            before => {
                 begun = before.is_some();
-                state.over.extend(before.map(|before| before.epoch));
-                if state.over.len() > OVER {
-                    state.over.pop_front();
-                }
+                before.into_iter().for_each(|before| state.end(before.epoch));
+                state.newest = Some(position.clone());
+                state.taught = call;
                 state.events.clear();
             }
         }
@@ -103,6 +115,15 @@ impl Knowledge {
     }
 }
 
+impl State {
+    fn end(&mut self, epoch: Epoch) {
+        self.over.push_back(epoch);
+        if self.over.len() > OVER {
+            self.over.pop_front();
+        }
+    }
+}
+
 fn kept(offset: u64, newest: u64) -> bool {
     let age = newest.saturating_sub(offset);
     age < NEAR || (age < FAR && offset.is_multiple_of(STEP))
@@ -120,11 +141,11 @@ mod tests {
     fn the_newest_counts_in_whatever_order_it_is_told() {
         let knowledge = Knowledge::default();
         assert_eq!(knowledge.told(), "");
-        knowledge.learn(&at("a:7"), None);
+        knowledge.learn(1, &at("a:7"), None);
         assert_eq!(knowledge.told(), "a 7 -");
         let [one, two] = ["{1}", "{2}"].map(Arc::from);
-        knowledge.learn(&at("a:5"), Some((5, &one)));
-        knowledge.learn(&at("a:4"), Some((4, &two)));
+        knowledge.learn(1, &at("a:5"), Some((5, &one)));
+        knowledge.learn(1, &at("a:4"), Some((4, &two)));
         let [one, two] = [one, two].map(|json| fred::util::sha1_hash(&json));
         assert_eq!(knowledge.told(), format!("a 7 5:{one},4:{two}"));
     }
@@ -133,7 +154,7 @@ mod tests {
     fn of_the_events_the_newest_are_remembered_and_fewer_further_back() {
         let knowledge = Knowledge::default();
         for offset in 1..=10_000 {
-            knowledge.learn(&at(&format!("a:{offset}")), Some((offset, &"{}".into())));
+            knowledge.learn(1, &at(&format!("a:{offset}")), Some((offset, &"{}".into())));
         }
         let events = knowledge.lock().events.clone();
         assert!(events.len() < 200, "{}", events.len());
@@ -143,9 +164,20 @@ mod tests {
     }
 
     #[test]
+    fn an_answer_that_was_overtaken_ends_nothing() {
+        let knowledge = Knowledge::default();
+        assert!(!knowledge.learn(1, &at("a:7"), None));
+        // Two losses, and the second is heard of first.
+        assert!(knowledge.learn(3, &at("c:5"), None));
+        assert!(!knowledge.learn(2, &at("b:6"), None));
+        assert_eq!(knowledge.told(), "c 5 - a b");
+        assert!(knowledge.learn(4, &at("d:1"), None));
+    }
+
+    #[test]
     fn all_is_told_once_on_each_connection() {
         let knowledge = Knowledge::default();
-        knowledge.learn(&at("a:7"), Some((7, &"{}".into())));
+        knowledge.learn(1, &at("a:7"), Some((7, &"{}".into())));
         assert_eq!(knowledge.told_once(1), knowledge.told());
         knowledge.stood(1);
         assert_eq!(knowledge.told_once(1), "a 7");
@@ -155,13 +187,13 @@ mod tests {
     #[test]
     fn an_epoch_that_is_over_stays_so() {
         let knowledge = Knowledge::default();
-        knowledge.learn(&at("a:7"), Some((7, &"{}".into())));
-        knowledge.learn(&at("b:1"), None);
+        knowledge.learn(1, &at("a:7"), Some((7, &"{}".into())));
+        knowledge.learn(1, &at("b:1"), None);
         assert_eq!(knowledge.told(), "b 1 - a");
-        knowledge.learn(&at("a:9"), Some((9, &"{}".into())));
+        knowledge.learn(1, &at("a:9"), Some((9, &"{}".into())));
         assert_eq!(knowledge.told(), "b 1 - a");
         for epoch in 0..20 {
-            knowledge.learn(&at(&format!("c{epoch}:1")), None);
+            knowledge.learn(1, &at(&format!("c{epoch}:1")), None);
         }
         assert_eq!(knowledge.told(), "c19 1 - c11 c12 c13 c14 c15 c16 c17 c18");
     }

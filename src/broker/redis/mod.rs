@@ -23,7 +23,6 @@ mod target;
 mod tls;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -38,7 +37,7 @@ use tokio_util::task::TaskTracker;
 use self::appends::Appends;
 use self::bus::{Listener, Share};
 use self::canary::Canary;
-use self::channels::Channels;
+use self::channels::{Channels, Sent};
 use self::cluster::Cluster;
 use self::commands::{Commands, Script, closed, unreadable};
 use self::nodes::Registry;
@@ -166,9 +165,9 @@ impl Broker for Redis {
 
     async fn read(&self, id: ChannelId, known: Option<&Position>, limit: usize) -> Result<Page, Unavailable> {
         let channel = self.channels.get(id);
-        let used = AtomicU64::new(0);
+        let sent = Sent::default();
         let arguments = |connection| {
-            used.store(connection, Ordering::Relaxed);
+            self.channels.send(&sent, connection);
             let keys = vec![channel.stream.as_str().into(), channel.meta.as_str().into()];
             let (epoch, offset) = known.map_or(("", 0), |known| (known.epoch.as_str(), known.offset));
             let args = vec![
@@ -195,8 +194,8 @@ impl Broker for Redis {
             .map(|(offset, json)| Ok(Entry { offset, json: json.as_str().ok_or_else(unreadable)?.into() }))
             .collect::<Result<Vec<_>, Unavailable>>()?;
         let events = entries.iter().map(|entry| (entry.offset, &entry.json));
-        let begun = channel.known.learn(&Position::new(epoch.clone(), head), events);
-        channel.known.stood(used.into_inner());
+        let begun = channel.known.learn(sent.number(), &Position::new(epoch.clone(), head), events);
+        channel.known.stood(sent.connection());
         if begun {
             self.tell(id).await;
         }
@@ -209,7 +208,9 @@ impl Broker for Redis {
 
     async fn taken(&self, id: ChannelId, from: Moment) -> Result<Position, Unavailable> {
         let channel = self.channels.get(id);
+        let sent = Sent::default();
         let arguments = |connection| {
+            self.channels.send(&sent, connection);
             let keys = vec![channel.stream.as_str().into(), channel.meta.as_str().into()];
             let (at, ago) = match from {
                 Moment::At(millis) => (millis.to_string(), String::new()),
@@ -220,7 +221,7 @@ impl Broker for Redis {
         };
         let reply = self.commands.run(&self.taken, &channel.stream, arguments).await?;
         let position = parsed(Some(reply))?;
-        if channel.known.learn(&position, None) {
+        if channel.known.learn(sent.number(), &position, None) {
             self.tell(id).await;
         }
         Ok(position)
