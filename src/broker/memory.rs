@@ -4,6 +4,7 @@
 //! publisher gets room on it before the lock is taken: back-pressure reaches the publisher, not the log.
 
 use std::collections::{HashMap, VecDeque};
+use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -18,6 +19,7 @@ struct Memory {
     limits: Limits,
     epoch: Epoch,
     nodes: Alone,
+    hashers: [RandomState; 2],
     /// One lock for all channels: what happens under it are a few moves of memory.
     state: Mutex<State>,
 }
@@ -33,10 +35,13 @@ struct Log {
     head: u64,
     entries: VecDeque<Stored>,
     /// Where an id stands, for as long as `recent` has it.
-    seen: HashMap<Arc<str>, u64>,
+    seen: HashMap<Id, u64>,
     /// The ids of `seen` by age.
-    recent: VecDeque<(Instant, Arc<str>)>,
+    recent: VecDeque<(Instant, Id)>,
 }
+
+/// An id's hash, by keys that nobody knows: an id of a few bytes or of hundreds costs the same.
+type Id = [u64; 2];
 
 struct Stored {
     at: Instant,
@@ -47,7 +52,16 @@ pub(super) fn open(catalog: &Catalog, limits: Limits) -> (Arc<dyn Broker>, Bus) 
     let (sender, bus) = mpsc::channel(BUS_CAPACITY);
     let logs = catalog.channels().map(|_| Log::default()).collect();
     let state = Mutex::new(State { logs, bus: Some(sender) });
-    (Arc::new(Memory { limits, epoch: Epoch::random(), nodes: Alone::default(), state }), bus)
+    (
+        Arc::new(Memory {
+            limits,
+            epoch: Epoch::random(),
+            nodes: Alone::default(),
+            hashers: Default::default(),
+            state,
+        }),
+        bus,
+    )
 }
 
 impl Memory {
@@ -78,13 +92,14 @@ impl Broker for Memory {
             let mut state = self.lock();
             let now = Instant::now();
             for event in chunk {
+                let id = self.hashers.each_ref().map(|hasher| hasher.hash_one(&event.id));
                 let log = &mut state.logs[event.channel.0 as usize];
                 log.expire(&self.limits, now);
-                if let Some(offset) = log.seen.get(event.id.as_str()) {
+                if let Some(offset) = log.seen.get(&id) {
                     appended.push(Appended { position: self.position(*offset), duplicate: true });
                     continue;
                 }
-                let position = self.position(log.append(event, &self.limits, now));
+                let position = self.position(log.append(event, id, &self.limits, now));
                 if let Some(permit) = room.next() {
                     let (position, json) = (position.clone(), event.json.clone());
                     permit.send(Signal::Appended { channel: event.channel, position, json });
@@ -150,14 +165,13 @@ impl Broker for Memory {
 }
 
 impl Log {
-    fn append(&mut self, event: &Event, limits: &Limits, now: Instant) -> u64 {
+    fn append(&mut self, event: &Event, id: Id, limits: &Limits, now: Instant) -> u64 {
         self.head += 1;
         self.entries.push_back(Stored { at: now, json: event.json.clone() });
         while self.entries.len() as u64 > limits.log_max_events {
             self.entries.pop_front();
         }
-        let id: Arc<str> = event.id.as_str().into();
-        self.seen.insert(id.clone(), self.head);
+        self.seen.insert(id, self.head);
         self.recent.push_back((now, id));
         self.head
     }
