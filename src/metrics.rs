@@ -79,7 +79,7 @@ impl Default for Metrics {
         };
         let mut registry = std::mem::take(&mut metrics.registry);
         let r = &mut registry;
-        r.register("connections", "Open WebSocket connections", metrics.connections.clone());
+        r.register("connections", "Open WebSockets and event streams", metrics.connections.clone());
         r.register("subscriptions", "Subscriptions of all connections", metrics.subscriptions.clone());
         r.register("long_polls", "Requests that wait for an event", metrics.long_polls.clone());
         r.register("arriving", "Connections being made, and replays about to read the log", metrics.arriving.clone());
@@ -100,7 +100,11 @@ impl Default for Metrics {
         r.register("gaps", "Ranges that the log had lost, one for each channel", metrics.gaps.clone());
         r.register("log_reads", "Reads of the log, each of which takes all that is new", metrics.log_reads.clone());
         r.register_with_unit("outbox", "What waits for slow sockets", Unit::Bytes, metrics.outbox_bytes.clone());
-        r.register("slow_consumers", "Connections closed with 4008", metrics.slow_consumers.clone());
+        r.register(
+            "slow_consumers",
+            "Connections ended for being too slow, WebSockets with 4008",
+            metrics.slow_consumers.clone(),
+        );
         r.register("dead_peers", "Connections closed with 4009", metrics.dead_peers.clone());
         r.register("refusals", "Requests and frames that were refused, by code", metrics.refusals.clone());
         r.register_with_unit(

@@ -13,8 +13,10 @@ use crate::event::{Catalog, ChannelId, Position, Since};
 use crate::hub::{Begin, Delivery, Fed, Feed};
 use crate::protocol::event_frame;
 
-/// Events in one read of the log.
+/// Events in one read of the log, at most.
 const PAGE: usize = 512;
+/// In the first: nothing is known yet of how large they are.
+const FIRST_PAGE: usize = 64;
 /// Between two attempts to read a log that cannot be read, or to find what is not there yet.
 const RETRY: Duration = Duration::from_millis(200);
 /// How long somebody waits to be told where his stream begins.
@@ -64,7 +66,7 @@ pub async fn run(
 ) {
     tokio::time::sleep(BREATH).await;
     let name = catalog.get(feed.channel).name.clone();
-    let mut limit = PAGE;
+    let mut limit = FIRST_PAGE;
     while feed.room().await {
         let turn = admission.turn().await;
         let page = broker.read(feed.channel, Some(&feed.position), limit).await;
@@ -80,14 +82,13 @@ pub async fn run(
                 continue;
             }
         };
-        limit = PAGE;
         let stuck = page.entries.is_empty();
+        // What was read is held until the peer has taken it, for each of thousands: not much more than it is sent at a time.
+        let bytes: usize = page.entries.iter().map(|entry| entry.json.len()).sum();
+        limit = (chunk * page.entries.len() / bytes.max(1)).clamp(1, PAGE);
         for steps in chunks(steps(&feed, &name, page), chunk) {
-            if !feed.room().await {
-                return;
-            }
             match feed.feed(steps).await {
-                Fed::On => {}
+                Fed::On | Fed::Full => {}
                 Fed::Live | Fed::Gone => return,
             }
         }

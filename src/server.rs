@@ -5,7 +5,7 @@
 use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
@@ -287,19 +287,16 @@ impl Front {
             http::respond(&self.app, &self.router, request)
         });
         let mut connection = self.http.serve_connection(TokioIo::new(stream), service);
-        let ended = {
-            let mut served = pin!(poll_fn(|context| {
-                let polled = Pin::new(&mut connection).poll(context);
-                // Looked for first: a handler that has taken the connection over never answers.
-                match takeover.taken() {
-                    Some(taken) => Poll::Ready(Ended::Taken(taken)),
-                    None => polled.map(Ended::Closed),
-                }
-            }));
-            tokio::select! {
-                ended = &mut served => ended,
-                () = silent => return,
-                () = self.stop.cancelled() => Ended::Stopped,
+        let stopped = tokio::select! {
+            ended = end(&mut connection, &takeover) => Some(ended),
+            () = silent => return,
+            () = self.stop.cancelled() => None,
+        };
+        let ended = match stopped {
+            Some(ended) => ended,
+            None => {
+                Pin::new(&mut connection).graceful_shutdown();
+                end(&mut connection, &takeover).await
             }
         };
         let ended = match ended {
@@ -308,10 +305,6 @@ impl Front {
                 // A task of its own, so that what serving requests needs is not kept for as long as the connection lasts.
                 self.app.tasks.spawn(taken(parts.io.into_inner(), parts.read_buf));
                 return;
-            }
-            Ended::Stopped => {
-                Pin::new(&mut connection).graceful_shutdown();
-                connection.await
             }
             Ended::Closed(ended) => ended,
         };
@@ -325,5 +318,17 @@ impl Front {
 enum Ended {
     Closed(hyper::Result<()>),
     Taken(Taken),
-    Stopped,
+}
+
+/// Serves requests until they have come to their end.
+async fn end(connection: &mut (impl Future<Output = hyper::Result<()>> + Unpin), takeover: &Takeover) -> Ended {
+    poll_fn(|context| {
+        let polled = Pin::new(&mut *connection).poll(context);
+        // Looked for first: a handler that has taken the connection over never answers.
+        match takeover.taken() {
+            Some(taken) => Poll::Ready(Ended::Taken(taken)),
+            None => polled.map(Ended::Closed),
+        }
+    })
+    .await
 }

@@ -19,6 +19,7 @@ mod svg;
 mod systems;
 mod table;
 mod targets;
+mod turns;
 mod usage;
 
 use std::io;

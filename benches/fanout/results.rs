@@ -7,7 +7,7 @@ use std::{fs, io};
 use serde::{Deserialize, Serialize};
 
 use crate::machine::Machine;
-use crate::systems::ALL;
+use crate::systems::{ALL, FLOOR};
 
 /// Figures by name.
 pub type Figures = BTreeMap<String, f64>;
@@ -62,6 +62,11 @@ pub fn whose<'a>(scenario: &'a str, case: &'a str, system: &'a str) -> Whose<'a>
     Whose { scenario, case, system }
 }
 
+/// The floor's share of a figure that was measured in turn with it.
+pub fn floors(figure: &str) -> String {
+    format!("floor's {figure}")
+}
+
 impl Results {
     /// Where they are kept.
     pub fn path() -> PathBuf {
@@ -104,6 +109,12 @@ impl Results {
             Some(under.figures.get(other).copied()?).filter(|figure| *figure > 0.0)
         };
         Stat::of(self.of(over).filter_map(|sample| Some(sample.figures.get(figure)? / in_round(sample.round)?)))
+    }
+
+    /// How a figure compares with the floor's: with what the floor took in turn with it, or in the same round.
+    pub fn against_floor(&self, whose: Whose<'_>, figure: &str) -> Option<Stat> {
+        let in_turn = self.ratio_of(whose, figure, whose, &floors(figure));
+        in_turn.or_else(|| self.ratio(whose, Whose { system: FLOOR.name, ..whose }, figure))
     }
 
     /// Why there are no figures, or not of every round.

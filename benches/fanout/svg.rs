@@ -5,7 +5,7 @@
 
 use std::fmt::Write as _;
 
-use crate::results::{Results, Whose, whose};
+use crate::results::{Results, whose};
 use crate::scenarios::{backlog, growth, one};
 use crate::systems::{ALL, FLOOR, TIDINGS};
 use crate::usage::CPU;
@@ -153,10 +153,7 @@ impl Plot {
             "CPU time a delivery as a multiple of the floor's (the line); less is better",
         );
         let systems: Vec<&str> = ALL.iter().map(|system| system.name).filter(|name| *name != FLOOR.name).collect();
-        let times = |scenario, system| {
-            let its = whose(scenario, "", system);
-            results.ratio(its, Whose { system: FLOOR.name, ..its }, CPU).map(|stat| stat.median)
-        };
+        let times = |scenario, system| results.against_floor(whose(scenario, "", system), CPU).map(|stat| stat.median);
         let all = PANELS.iter().flat_map(|(scenario, _)| systems.iter().filter_map(|system| times(scenario, system)));
         let most = all.fold(1.5, f64::max);
         let (names, first) = (150.0, top + 46.0);

@@ -1,7 +1,6 @@
 //! Figures as tables, for a terminal and for Markdown.
 
 use crate::results::{Results, Stat, Whose};
-use crate::systems::FLOOR;
 use crate::usage::{CPU, INSTRUCTIONS, USER};
 
 /// Rows and columns of text.
@@ -29,6 +28,8 @@ enum Shows {
     Count,
     /// How many times that of another system of the same case.
     System(&'static str),
+    /// How many times the floor's.
+    Floor,
     /// How many times another figure of another system of the same case.
     Figure(&'static str, &'static str),
     /// The figure of another system of the same case, divided by this, with what stands behind it.
@@ -74,6 +75,10 @@ impl Column {
         Self::new(head, figure, Shows::System(system))
     }
 
+    pub fn against_floor(head: &str, figure: &'static str) -> Self {
+        Self::new(head, figure, Shows::Floor)
+    }
+
     pub fn against_case(head: &str, figure: &'static str, case: &'static str) -> Self {
         Self::new(head, figure, Shows::Case(case))
     }
@@ -95,6 +100,7 @@ impl Column {
         let stat = match self.shows {
             Shows::Value(..) | Shows::Count => results.stat(row, self.figure),
             Shows::System(system) => results.ratio(row, Whose { system, ..row }, self.figure),
+            Shows::Floor => results.against_floor(row, self.figure),
             Shows::Figure(system, other) => results.ratio_of(row, self.figure, Whose { system, ..row }, other),
             Shows::Other(system, ..) => results.stat(Whose { system, ..row }, self.figure),
             Shows::Case(case) => results.ratio(row, Whose { case, ..row }, self.figure),
@@ -103,7 +109,7 @@ impl Column {
         match self.shows {
             Shows::Value(unit, name) | Shows::Other(_, unit, name) => spread(stat, unit, name),
             Shows::Count => spread(stat, 1.0, ""),
-            Shows::System(_) | Shows::Figure(..) | Shows::Case(_) => ratio(stat),
+            Shows::System(_) | Shows::Floor | Shows::Figure(..) | Shows::Case(_) => ratio(stat),
         }
     }
 }
@@ -182,11 +188,11 @@ impl Table {
 
 /// What a delivery costs each of the systems that are there, beside the floor.
 pub fn against_floor(results: &Results, scenario: &'static str, title: &str, further: &[Column]) -> Table {
-    let mut columns = vec![Column::micros("CPU a delivery", CPU), Column::against("of the floor's", CPU, FLOOR.name)];
+    let mut columns = vec![Column::micros("CPU a delivery", CPU), Column::against_floor("of the floor's", CPU)];
     if results.machine.counts_instructions {
         columns.extend([
             Column::count("instructions a delivery", INSTRUCTIONS),
-            Column::against("of the floor's", INSTRUCTIONS, FLOOR.name),
+            Column::against_floor("of the floor's", INSTRUCTIONS),
             Column::count("in user space", USER),
         ]);
     }

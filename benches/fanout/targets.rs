@@ -2,7 +2,7 @@
 
 use crate::results::{Results, Stat, Whose, whose};
 use crate::scenarios::{backlog, compression, filters, idle, latency, one, publishing, stalled};
-use crate::systems::{BUN, FLOOR, NATS, TIDINGS, TIDINGS_REDIS, WS};
+use crate::systems::{BUN, NATS, TIDINGS, TIDINGS_REDIS, WS};
 use crate::table::{Table, ratio, spread};
 use crate::usage::{CPU, INSTRUCTIONS};
 
@@ -73,16 +73,18 @@ impl<'a> Checks<'a> {
         check(what, self.results.ratio(over, under, figure), ratio, |times| times <= most)
     }
 
-    /// Another's cost must be higher in the same rounds.
+    /// Another's cost must be higher, both beside the floor.
     fn below(&self, scenario: &str, other: &str) -> Check {
         let (ours, its) = (whose(scenario, "", TIDINGS.name), whose(scenario, "", other));
-        let stat = self.results.ratio(its, whose(scenario, "", FLOOR.name), self.cost);
-        let lower = self.results.ratio(ours, its, self.cost).map(|ratio| ratio.median < 1.0);
-        Check { reached: lower, ..check(other, stat, ratio, |_| true) }
+        let ours = self.results.against_floor(ours, self.cost);
+        check(other, self.results.against_floor(its, self.cost), ratio, |its| {
+            ours.is_some_and(|ours| ours.median < its)
+        })
     }
 
     fn against_floor(&self, what: &str, scenario: &str, most: f64) -> Check {
-        self.times(what, whose(scenario, "", TIDINGS.name), whose(scenario, "", FLOOR.name), self.cost, most)
+        let stat = self.results.against_floor(whose(scenario, "", TIDINGS.name), self.cost);
+        check(what, stat, ratio, |times| times <= most)
     }
 
     fn one_at_a_time(&self) -> Vec<Check> {

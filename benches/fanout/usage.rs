@@ -1,9 +1,11 @@
 //! What a server uses: CPU time, memory and, where the machine counts them, instructions, of a process and all below it.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::Read;
+use std::ops::AddAssign;
 use std::process::{Child, Command, Stdio};
-use std::sync::OnceLock;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::results::Figures;
@@ -15,8 +17,10 @@ pub const USER: &str = "user instructions";
 /// Instructions in user space and in the kernel.
 pub const INSTRUCTIONS: &str = "instructions";
 
+const INSTRUCTION_EVENTS: &str = "instructions:u,instructions:k";
+
 /// What was used since a [`Meter`] was started.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Default, Clone, Copy)]
 pub struct Usage {
     cpu_ns: f64,
     /// User and kernel instructions; `None` where the machine does not count them (most virtual ones).
@@ -27,36 +31,67 @@ pub struct Usage {
 pub struct Meter {
     pid: u32,
     cpu: u64,
-    perf: Option<Child>,
+    perf: Option<Perf>,
 }
 
 impl Meter {
     pub fn start(pid: u32) -> Self {
-        let pids: Vec<String> = tree(pid).iter().map(u32::to_string).collect();
-        let counted = counts_instructions().then(|| {
-            let mut perf = Command::new("perf");
-            perf.args(["stat", "-x,", "-e", "instructions:u,instructions:k", "-p", &pids.join(",")]);
-            perf.stderr(Stdio::piped()).spawn().ok()
-        });
-        let perf = counted.flatten();
-        if perf.is_some() {
-            // It does not say when it counts.
-            std::thread::sleep(Duration::from_millis(200));
-        }
+        let perf = Perf::counts(INSTRUCTION_EVENTS).then(|| Perf::start(pid, INSTRUCTION_EVENTS)).flatten();
         Self { pid, cpu: cpu_ns(pid), perf }
     }
 
     pub fn stop(self) -> Usage {
         let cpu_ns = (cpu_ns(self.pid).saturating_sub(self.cpu)) as f64;
-        let instructions = self.perf.and_then(|mut perf| {
-            Command::new("kill").args(["-INT", &perf.id().to_string()]).status().ok()?;
-            let mut text = String::new();
-            perf.stderr.take()?.read_to_string(&mut text).ok()?;
-            perf.wait().ok()?;
-            let mut counts = text.lines().filter_map(|line| line.split(',').next()?.parse().ok());
-            Some((counts.next()?, counts.next()?))
+        let instructions = self.perf.and_then(|perf| match perf.stop()?[..] {
+            [user, kernel] => Some((user, kernel)),
+            _ => None,
         });
         Usage { cpu_ns, instructions }
+    }
+}
+
+/// `perf stat`, which counts events of a process and all below it.
+pub struct Perf(Child);
+
+impl Perf {
+    /// Whether this machine has such counters, and `perf` to read them.
+    pub fn counts(events: &str) -> bool {
+        static COUNTS: Mutex<BTreeMap<String, bool>> = Mutex::new(BTreeMap::new());
+        *COUNTS.lock().unwrap_or_else(PoisonError::into_inner).entry(events.into()).or_insert_with(|| {
+            let perf = Command::new("perf").args(["stat", "-x,", "-e", events, "true"]).output();
+            // It succeeds where it counts nothing, and says `<not supported>` then.
+            perf.is_ok_and(|perf| perf.status.success() && !String::from_utf8_lossy(&perf.stderr).contains("<not "))
+        })
+    }
+
+    /// Counts from now on.
+    pub fn start(pid: u32, events: &str) -> Option<Self> {
+        let pids: Vec<String> = tree(pid).iter().map(u32::to_string).collect();
+        let mut perf = Command::new("perf");
+        perf.args(["stat", "-x,", "-e", events, "-p", &pids.join(",")]).stderr(Stdio::piped());
+        let perf = perf.spawn().ok()?;
+        // It does not say when it counts.
+        std::thread::sleep(Duration::from_millis(200));
+        Some(Self(perf))
+    }
+
+    /// The counts, in the order of the events.
+    pub fn stop(mut self) -> Option<Vec<f64>> {
+        Command::new("kill").args(["-INT", &self.0.id().to_string()]).status().ok()?;
+        let mut text = String::new();
+        self.0.stderr.take()?.read_to_string(&mut text).ok()?;
+        self.0.wait().ok()?;
+        Some(text.lines().filter_map(|line| line.split(',').next()?.parse().ok()).collect())
+    }
+}
+
+impl AddAssign for Usage {
+    fn add_assign(&mut self, more: Self) {
+        self.cpu_ns += more.cpu_ns;
+        if let Some((user, kernel)) = more.instructions {
+            let sum = self.instructions.get_or_insert_default();
+            *sum = (sum.0 + user, sum.1 + kernel);
+        }
     }
 }
 
@@ -74,12 +109,7 @@ impl Usage {
 
 /// Whether this machine has counters for instructions and `perf` to read them.
 pub fn counts_instructions() -> bool {
-    static COUNTS: OnceLock<bool> = OnceLock::new();
-    *COUNTS.get_or_init(|| {
-        let perf = Command::new("perf").args(["stat", "-x,", "-e", "instructions:u,instructions:k", "true"]).output();
-        // It succeeds where it counts nothing, and says `<not supported>` then.
-        perf.is_ok_and(|perf| perf.status.success() && !String::from_utf8_lossy(&perf.stderr).contains("<not "))
-    })
+    Perf::counts(INSTRUCTION_EVENTS)
 }
 
 /// The resident memory of a process and all below it, in bytes.

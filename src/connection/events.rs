@@ -14,12 +14,9 @@ impl Connections {
     /// Serves an event stream to its end. `head` is the head of the answer.
     pub async fn stream(self: Arc<Self>, stream: TcpStream, head: Vec<u8>, wanted: Vec<Wanted>, arriving: Arriving) {
         let form = Form::Events { channels: wanted.len() as u16 };
-        let arrival = Arrival { greeting: vec![head.into()], wanted: Vec::new(), form, arriving };
-        let seat = self.hub.join(stream, arrival);
-        for wanted in wanted {
-            let asked = seat.subscribe(wanted);
-            self.answered(&seat, asked).await;
-        }
+        let arrival = Arrival { greeting: vec![head.into()], wanted, form, arriving };
+        let (seat, feeds) = self.hub.join_from_log(stream, arrival).await;
+        feeds.into_iter().for_each(|feed| self.replay(feed));
         let outbox = seat.outbox().clone();
         while !ended(&outbox) && poll_fn(|context| outbox.stream().poll_read_ready(context)).await.is_ok() {
             tokio::task::yield_now().await;

@@ -1,4 +1,5 @@
-//! One WebSocket connection: reads what the client says and tells its shard; the shard does the sending.
+//! One connection: reads what the client says and tells its shard; the shard does the sending. Here WebSockets, in
+//! `events.rs` event streams.
 //!
 //! The task of an idle connection holds nothing but its seat in the hub: bytes are read into a buffer on the stack, and
 //! only an incomplete frame is kept.
@@ -17,7 +18,7 @@ use tokio::net::TcpStream;
 use crate::admission::{Admission, Arriving};
 use crate::broker::{Broker, Unavailable};
 use crate::event::{Catalog, ChannelId, Filter, FilterError, ParseSinceError, Since};
-use crate::hub::{Arrival, Asked, Begin, Form, Hub, Outbox, Seat, Wanted, frame};
+use crate::hub::{Arrival, Asked, Begin, Feed, Form, Hub, Outbox, Seat, Wanted, frame};
 use crate::metrics::Metrics;
 use crate::protocol::{self, ClientFrame, ErrorCode, ServerFrame, Subscribe};
 use crate::replay;
@@ -171,10 +172,14 @@ impl Connections {
     /// Waits for the shard's answer, and has a replay fed where one begins.
     async fn answered(&self, seat: &Seat, asked: Asked) {
         if let Some(feed) = seat.answered(asked).await {
-            // It ends when the connection does, or is live.
-            let (broker, catalog, admission) = (self.broker.clone(), self.catalog.clone(), self.admission.clone());
-            tokio::spawn(replay::run(broker, catalog, admission, feed, self.replay_bytes));
+            self.replay(feed);
         }
+    }
+
+    /// Has a replay fed, until it is live or the connection has ended.
+    fn replay(&self, feed: Feed) {
+        let (broker, catalog, admission) = (self.broker.clone(), self.catalog.clone(), self.admission.clone());
+        tokio::spawn(replay::run(broker, catalog, admission, feed, self.replay_bytes));
     }
 
     /// What a subscription asks for.

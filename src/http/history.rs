@@ -72,13 +72,12 @@ pub(super) async fn read(State(app): State<App>, RawQuery(query): RawQuery) -> R
     };
     let limit = number("limit", LIMIT as u64, MAX_LIMIT as u64)?.max(1) as usize;
     let wait = Duration::from_secs(number("wait", 0, MAX_WAIT)?);
-    let since = selection.since.take().unwrap_or(Since::Start);
     let arriving = if wait.is_zero() { None } else { Some(admit(&app)?) };
     let mut reader = Reader { app: &app, limit, scanned: 0, events: Vec::new(), gaps: Vec::new() };
     let mut streams = Vec::new();
-    for selected in selection.channels {
-        let of = since.of(&selected.name).unwrap_or(Since::Now);
-        let at = reader.begin(&selected, &of).await?;
+    for selected in std::mem::take(&mut selection.channels) {
+        let since = selection.since(&selected.name).unwrap_or(Since::Start);
+        let at = reader.begin(&selected, &since).await?;
         streams.push((selected, at));
     }
     reader.fill(&mut streams).await?;

@@ -14,7 +14,9 @@ use crate::event::{ChannelId, Filter, FilterError, Since};
 /// What a URL selects.
 pub struct Selection {
     pub channels: Vec<Selected>,
-    pub since: Option<Since>,
+    since: Option<Since>,
+    /// No channel was named: all are meant.
+    all: bool,
     /// The route's own parameters.
     pub rest: HashMap<String, String>,
 }
@@ -64,7 +66,7 @@ impl Selection {
         if channels.is_empty() {
             return Err(Problem::new(Code::UnknownField, "no channel has the fields that `where` names"));
         }
-        let selection = Self { channels, since, rest };
+        let selection = Self { channels, since, all, rest };
         selection.check()?;
         Ok(selection)
     }
@@ -76,11 +78,18 @@ impl Selection {
         self.check()
     }
 
+    /// Where the stream of a channel begins; with what is live, where nothing says. A cursor for all channels that does not
+    /// know one is older than that: it is new.
+    pub fn since(&self, name: &str) -> Option<Since> {
+        let since = self.since.as_ref()?;
+        since.of(name).or_else(|| self.all.then_some(Since::Start))
+    }
+
     /// Whether `since` is one for these channels.
     fn check(&self) -> Result<(), Problem> {
         for Selected { name, .. } in &self.channels {
             match &self.since {
-                Some(Since::Cursor(cursor)) if !cursor.0.contains_key(name) => {
+                Some(Since::Cursor(cursor)) if !self.all && !cursor.0.contains_key(name) => {
                     return Err(Problem::new(Code::InvalidPosition, format!("this cursor says nothing of {name}")));
                 }
                 Some(Since::After(_)) if self.channels.len() > 1 => {

@@ -4,14 +4,14 @@ use std::convert::Infallible;
 
 use axum::Extension;
 use axum::extract::{RawQuery, State};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Version, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version, header};
 
 use super::App;
 use super::admission::admit;
 use super::problem::{Code, Problem};
 use super::request_id::{self, RequestId};
 use super::selection::{Selected, Selection};
-use super::takeover::{self, Takeover};
+use super::takeover::{self, Takeover, only_get};
 use crate::hub::{Begin, Wanted};
 use crate::replay;
 
@@ -24,9 +24,11 @@ pub(super) async fn open(
     Extension(takeover): Extension<Takeover>,
     Extension(id): Extension<RequestId>,
     RawQuery(query): RawQuery,
+    method: Method,
     version: Version,
     headers: HeaderMap,
 ) -> Result<Infallible, Problem> {
+    only_get(&method)?;
     let arriving = admit(&app)?;
     if version != Version::HTTP_11 {
         return Err(Problem::new(Code::BadRequest, "an event stream needs HTTP/1.1"));
@@ -38,11 +40,11 @@ pub(super) async fn open(
         selection.resume(text)?;
     }
     let mut wanted = Vec::new();
-    for Selected { name, channel, filter } in selection.channels {
+    for Selected { name, channel, filter } in std::mem::take(&mut selection.channels) {
         if !app.hub.knows(channel) {
             return Err(Problem::new(Code::BrokerUnavailable, "the broker has not been reached yet"));
         }
-        let begin = match selection.since.as_ref().and_then(|since| since.of(&name)) {
+        let begin = match selection.since(&name) {
             None => Begin::Live { recovered: false },
             Some(since) => replay::begin(&*app.broker, &app.admission, channel, &since).await.map_err(|error| {
                 Problem::new(Code::BrokerUnavailable, "the broker is unavailable").with_cause(error.0)

@@ -8,10 +8,12 @@
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::{HeaderMap, Method, StatusCode};
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use tokio::net::TcpStream;
+
+use super::problem::{Code, Problem};
 
 /// What becomes of the connection: given the socket, and what was read of it beyond the request's head.
 pub type Taken = Box<dyn FnOnce(TcpStream, Bytes) -> BoxFuture<'static, ()> + Send>;
@@ -31,6 +33,12 @@ impl Takeover {
     pub fn taken(&self) -> Option<Taken> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
+}
+
+/// Who asks for the head alone is not given a connection: axum routes HEAD where it routes GET.
+pub fn only_get(method: &Method) -> Result<(), Problem> {
+    let refused = || Problem::new(Code::MethodNotAllowed, format!("this address takes GET, not {method}"));
+    if method == Method::GET { Ok(()) } else { Err(refused()) }
 }
 
 /// The head of an answer, as HTTP/1.1 writes it (RFC 9112, section 4).

@@ -14,7 +14,7 @@ use super::App;
 use super::admission::admit;
 use super::problem::{Code, Problem};
 use super::request_id::{self, RequestId};
-use super::takeover::{self, Takeover};
+use super::takeover::{self, Takeover, only_get};
 use crate::connection::Opening;
 use crate::deflate;
 use crate::protocol::SUBPROTOCOL;
@@ -26,6 +26,7 @@ pub(super) async fn upgrade(
     RawQuery(query): RawQuery,
     request: Request,
 ) -> Result<Infallible, Problem> {
+    only_get(request.method())?;
     let arriving = admit(&app)?;
     let accept = check(&request)?;
     let extensions = extensions(request.headers(), app.compression)?;

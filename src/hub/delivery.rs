@@ -101,7 +101,7 @@ impl Delivery {
         }
     }
 
-    /// The bytes of that.
+    /// The bytes of its frame.
     pub fn size(&self) -> usize {
         self.frame().map_or(0, Bytes::len)
     }

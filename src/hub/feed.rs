@@ -42,6 +42,8 @@ pub struct Ticket {
 pub enum Fed {
     /// It stands behind what is live: more is needed.
     On,
+    /// Nothing was taken: the peer still has to take what it was sent before.
+    Full,
     /// It has come to what is live, and goes on by itself.
     Live,
     /// Nobody wants it any more.
@@ -55,14 +57,21 @@ impl Feed {
     }
 
     /// Brings the next steps of the channel: events one after the other, or a gap. Where they are ahead of what is live,
-    /// waits until that has come there.
+    /// waits until that has come there; where the peer has to take something else first, until it has.
     pub async fn feed(&mut self, steps: Vec<Delivery>) -> Fed {
         if let Some(last) = steps.last() {
             self.position = last.position.clone();
         }
-        let (done, fed) = oneshot::channel();
-        // A shard that has died feeds nobody.
-        let _ = self.shard.send(Item::Feed { ticket: self.ticket, steps, done }).await;
-        fed.await.unwrap_or(Fed::Gone)
+        let steps: Arc<[Delivery]> = steps.into();
+        while self.room().await {
+            let (done, fed) = oneshot::channel();
+            // A shard that has died feeds nobody.
+            let _ = self.shard.send(Item::Feed { ticket: self.ticket, steps: steps.clone(), done }).await;
+            match fed.await.unwrap_or(Fed::Gone) {
+                Fed::Full => {}
+                fed => return fed,
+            }
+        }
+        Fed::Gone
     }
 }

@@ -61,7 +61,9 @@ pub fn gap(channel: &str, position: &Position, json: &str, with_id: bool) -> Byt
 
 fn block(kind: &str, channel: &str, position: &Position, json: &str, with_id: bool) -> Bytes {
     let id = if with_id { format!("id: {channel}={position}\n") } else { String::new() };
-    chunk(&format!("{id}event: {kind}\ndata: {json}\n\n"))
+    // The log may have events that somebody else wrote into it, over several lines.
+    let data = json.split(['\n', '\r']).map(|line| format!("data: {line}\n")).collect::<String>();
+    chunk(&format!("{id}event: {kind}\n{data}\n"))
 }
 
 /// The `id` of the block that follows.

@@ -15,6 +15,8 @@ mod index;
 mod outbox;
 mod outgoing;
 mod shard;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -122,12 +124,25 @@ impl Hub {
         Ok(())
     }
 
-    /// Takes a connection in: it gets a shard and an outbox, is greeted, and subscribed to what it asked for at once.
+    /// Takes a connection in: it gets a shard and an outbox, is subscribed to what it asked for at once, and greeted.
     pub fn join(&self, stream: TcpStream, arrival: Arrival) -> Seat {
+        self.seat(stream, arrival, None)
+    }
+
+    /// The same for one whose subscriptions may begin in the log: it comes with their feeds.
+    pub async fn join_from_log(&self, stream: TcpStream, arrival: Arrival) -> (Seat, Vec<Feed>) {
+        let (sender, begun) = oneshot::channel();
+        let seat = self.seat(stream, arrival, Some(sender));
+        let begun = begun.await.unwrap_or_default();
+        let feeds = begun.into_iter().map(|begun| seat.feed(begun)).collect();
+        (seat, feeds)
+    }
+
+    fn seat(&self, stream: TcpStream, arrival: Arrival, begun: Option<oneshot::Sender<Vec<Begun>>>) -> Seat {
         let outbox = Outbox::new(stream, arrival.form, self.outgoing.clone());
         let shard = self.next.fetch_add(1, Ordering::Relaxed) % self.shards.len();
         let seat = Seat { shard: self.shards[shard].clone(), outbox };
-        seat.shard.ask(Item::Join { outbox: seat.outbox.clone(), arrival });
+        seat.shard.ask(Item::Join { outbox: seat.outbox.clone(), arrival, begun });
         seat
     }
 
@@ -220,8 +235,11 @@ impl Seat {
     /// what the log has.
     pub async fn answered(&self, Asked(answered): Asked) -> Option<Feed> {
         // The shard drops its end where there is nothing to feed.
-        let Begun { ticket, channel, position } = answered.await.ok()?;
-        Some(Feed { shard: self.shard.clone(), outbox: self.outbox.clone(), channel, ticket, position })
+        Some(self.feed(answered.await.ok()?))
+    }
+
+    fn feed(&self, Begun { ticket, channel, position }: Begun) -> Feed {
+        Feed { shard: self.shard.clone(), outbox: self.outbox.clone(), channel, ticket, position }
     }
 
     /// Gives the place up; returns when the shard has written all that was before.

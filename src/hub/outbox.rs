@@ -19,7 +19,7 @@ use super::backlog::{Backlog, MAX_SLICES, Rest};
 use super::form::Form;
 use super::frame;
 use super::outgoing::Outgoing;
-use crate::protocol::CloseCode;
+use crate::protocol::{CloseCode, ServerFrame};
 
 /// How long a peer may take to answer a Close, or to read the last frames before it.
 pub const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -34,7 +34,7 @@ pub struct Outbox {
     seat: AtomicU32,
     /// When something last came from the peer: milliseconds since `shared.started`.
     heard: AtomicU64,
-    /// Held for a `send` at the longest, which never waits: the sockets are non-blocking.
+    /// Held for as long as what waits is written, which never waits: the sockets are non-blocking.
     state: Mutex<State>,
 }
 
@@ -58,6 +58,9 @@ enum Phase {
     /// The socket is gone.
     Gone,
 }
+
+/// How long others wait for a peer that does not take what it is sent.
+const STUCK: Duration = Duration::from_secs(1);
 
 impl Outbox {
     /// An outbox that keeps what it is given until [`Outbox::greet`].
@@ -114,21 +117,18 @@ impl Outbox {
             self.change(&mut state, |backlog| backlog.add_first(rest));
         }
         if self.flush(&mut state) == Flushed::Blocked {
-            self.wait_for_socket(&mut state);
+            self.wait_for_socket(&mut state, false);
         }
     }
 
     /// Sends frames in their order. A peer for which too much waits already is closed with 4008 instead.
     pub fn send(self: &Arc<Self>, frames: &[&Bytes]) {
-        let mut state = self.lock();
-        if state.phase != Phase::Open || frames.is_empty() {
-            return;
-        }
-        let rest = if state.blocked { Rest { frames, written: 0 } } else { self.write(&mut state, frames) };
-        if !rest.frames.is_empty() && state.phase == Phase::Open {
-            self.queue(&mut state, rest);
-            self.wait_for_socket(&mut state);
-        }
+        self.put(&mut self.lock(), frames, true);
+    }
+
+    /// Sends what the log has: it goes at the pace of the peer, for which nobody else waits.
+    pub(super) fn replay(self: &Arc<Self>, frames: &[&Bytes]) {
+        self.put(&mut self.lock(), frames, false);
     }
 
     /// Answers a Ping.
@@ -142,17 +142,18 @@ impl Outbox {
             state.backlog.get_or_insert_default().pong = Some(pong);
             return;
         }
-        let frames = [&pong];
-        let rest = self.write(&mut state, &frames);
-        if !rest.frames.is_empty() && state.phase == Phase::Open {
-            self.queue(&mut state, rest);
-            self.wait_for_socket(&mut state);
-        }
+        self.put(&mut state, &[&pong], true);
     }
 
     /// Sends a Close after all that waits, and nothing after it. A peer that does not answer it is cut off.
     pub fn close(self: &Arc<Self>, code: CloseCode, reason: &str) {
         self.close_with(&mut self.lock(), self.form.close(code, reason));
+    }
+
+    /// The same with a frame before the Close, however much waits.
+    pub(super) fn close_saying(self: &Arc<Self>, said: &ServerFrame<'_>, code: CloseCode, reason: &str) {
+        let said = self.form.said(said).unwrap_or_default();
+        self.close_with(&mut self.lock(), [said, self.form.close(code, reason)].concat().into());
     }
 
     /// Answers a peer's Close.
@@ -175,6 +176,12 @@ impl Outbox {
             drained
         };
         drained.await.is_ok()
+    }
+
+    /// Whether nothing waits here, and so many bytes could without being most of what may.
+    pub(super) fn takes(&self, bytes: usize) -> bool {
+        let state = self.lock();
+        state.phase == Phase::Open && !state.blocked && bytes <= self.shared.limit / 2
     }
 
     /// Whether a Close was sent or queued, or the socket is gone.
@@ -221,6 +228,19 @@ impl Outbox {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Writes frames as far as the socket takes them, and keeps the rest. `waited_for`: the fan-out waits for a moment, where
+    /// many peers do not take what they are sent.
+    fn put(self: &Arc<Self>, state: &mut State, frames: &[&Bytes], waited_for: bool) {
+        if state.phase != Phase::Open || frames.is_empty() {
+            return;
+        }
+        let rest = if state.blocked { Rest { frames, written: 0 } } else { self.write(state, frames) };
+        if !rest.frames.is_empty() && state.phase == Phase::Open {
+            self.queue(state, rest);
+            self.wait_for_socket(state, waited_for);
+        }
     }
 
     /// Writes as much as the socket takes and returns the rest.
@@ -281,7 +301,7 @@ impl Outbox {
         });
         if !state.blocked {
             match self.flush(state) {
-                Flushed::Blocked => self.wait_for_socket(state),
+                Flushed::Blocked => self.wait_for_socket(state, false),
                 // The peer of a WebSocket answers a Close; that of an event stream just sees the end.
                 Flushed::All if matches!(self.form, Form::Events { .. }) => {
                     let _ = socket2::SockRef::from(&self.stream).shutdown(Shutdown::Write);
@@ -300,10 +320,11 @@ impl Outbox {
 
     /// Writes the backlog as far as the socket takes it.
     fn flush(&self, state: &mut State) -> Flushed {
-        if state.phase == Phase::Open && state.backlog.is_some() {
-            self.change(state, Backlog::queue_pong);
-        }
-        while let Some(backlog) = state.backlog.as_deref_mut().filter(|backlog| !backlog.is_empty()) {
+        loop {
+            if state.phase == Phase::Open && state.backlog.is_some() {
+                self.change(state, Backlog::queue_pong);
+            }
+            let Some(backlog) = state.backlog.as_deref_mut().filter(|backlog| !backlog.is_empty()) else { break };
             let mut slices = [IoSlice::new(&[]); MAX_SLICES];
             let count = backlog.slices(&mut slices);
             match self.stream.try_write_vectored(&slices[..count]) {
@@ -319,17 +340,24 @@ impl Outbox {
         Flushed::All
     }
 
-    fn wait_for_socket(self: &Arc<Self>, state: &mut State) {
+    fn wait_for_socket(self: &Arc<Self>, state: &mut State, waited_for: bool) {
         if state.blocked || state.phase == Phase::Gone {
             return;
         }
         state.blocked = true;
-        state.counted = state.phase == Phase::Open;
+        state.counted = waited_for && state.phase == Phase::Open;
         self.shared.blocked.fetch_add(usize::from(state.counted), Ordering::Relaxed);
         let outbox = Arc::clone(self);
         self.shared.runtime.spawn(async move {
+            let mut stuck = Box::pin(tokio::time::sleep(STUCK));
             loop {
-                let broken = outbox.stream.writable().await.is_err();
+                let broken = tokio::select! {
+                    writable = outbox.stream.writable() => writable.is_err(),
+                    () = &mut stuck, if !stuck.is_elapsed() => {
+                        outbox.uncount(&mut outbox.lock());
+                        continue;
+                    }
+                };
                 let mut state = outbox.lock();
                 if broken {
                     outbox.gone(&mut state);
@@ -392,7 +420,7 @@ enum Flushed {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tokio::io::AsyncWriteExt;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     /// Ten thousand idle connections are ten thousand of these, and each delivery touches one.
     #[test]
@@ -400,13 +428,35 @@ mod tests {
         assert!(size_of::<Outbox>() <= 96, "{} bytes", size_of::<Outbox>());
     }
 
+    async fn pair(limit: usize) -> (TcpStream, Arc<Outbox>) {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let peer = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (stream, _) = listener.accept().await.unwrap();
+        let shared = Outgoing::new(limit, Arc::default(), tokio::runtime::Handle::current());
+        (peer, Outbox::new(stream, Form::WebSocket { deflate: false }, Arc::new(shared)))
+    }
+
+    #[tokio::test]
+    async fn a_ping_is_answered_though_the_socket_was_full() {
+        let (mut peer, outbox) = pair(usize::MAX).await;
+        outbox.greet(&[]);
+        let frame = frame::text(&[b'x'; 64 * 1024]);
+        while outbox.takes(0) {
+            outbox.send(&[&frame]);
+        }
+        outbox.pong(b"here");
+        let pong = frame::pong(b"here");
+        let mut read = Vec::new();
+        while !read.ends_with(&pong) {
+            let more = tokio::time::timeout(Duration::from_secs(10), peer.read_buf(&mut read)).await;
+            assert!(more.expect("a Pong").unwrap() > 0);
+        }
+        assert_eq!((read.len() - pong.len()) % frame.len(), 0, "it stands between frames");
+    }
+
     #[tokio::test]
     async fn what_came_and_was_not_read_is_seen() {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let mut peer = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-        let (stream, _) = listener.accept().await.unwrap();
-        let shared = Outgoing::new(1024, Arc::default(), tokio::runtime::Handle::current());
-        let outbox = Outbox::new(stream, Form::WebSocket { deflate: false }, Arc::new(shared));
+        let (mut peer, outbox) = pair(1024).await;
         assert!(!outbox.has_unread());
         peer.write_all(b"x").await.unwrap();
         outbox.stream().readable().await.unwrap();

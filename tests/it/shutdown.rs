@@ -13,7 +13,7 @@ use crate::support::node::{Node, config};
 use crate::support::raw::{Raw, close, text, upgrade, usual};
 use crate::support::redis::Redis;
 use crate::support::subscriber::Subscriber;
-use crate::support::until;
+use crate::support::{until, within};
 
 over_each_broker!(
     every_connection_is_told_and_closed_with_1012,
@@ -228,6 +228,32 @@ async fn the_port_is_free_afterwards(broker: TestBroker) {
 async fn a_node_without_connections_stops_at_once(broker: TestBroker) {
     let mut node = broker.node_with(|config| config.server.drain = Duration::from_secs(60)).await;
     node.begin_stop();
+    node.stopped().await.expect("it ends well");
+}
+
+/// An event stream is asked for, but the log has not answered yet where it begins.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stream_that_has_not_begun_is_not_left_hanging() {
+    let redis = Redis::start();
+    let mut config = config(redis_url(redis.port));
+    config.server.drain = Duration::from_secs(60);
+    let mut node = Node::start(config).await;
+    let position = node.publish(&sale("1")).await.remove(0).position;
+    redis.pause();
+    let url = node.url(&format!("/v1/stream?channel=inventory-change&since={position}"));
+    let stream = tokio::spawn(reqwest::Client::new().get(url).send());
+    until("the request is here", async || (node.metric("tidings_arriving").await > 0.0).then_some(())).await;
+    node.begin_stop();
+    until("it drains", async || refuses(&node).await.then_some(())).await;
+    redis.go_on();
+    // Either is an answer: that it cannot begin now, or a stream that ends in good order.
+    let answer = within("an answer", stream).await.unwrap().expect("it is not cut off");
+    if answer.status() == 200 {
+        let text = within("the end", answer.text()).await.expect("not in the middle of a chunk");
+        assert!(text.contains("retry: "), "{text}");
+    } else {
+        assert_eq!(answer.status(), 503);
+    }
     node.stopped().await.expect("it ends well");
 }
 

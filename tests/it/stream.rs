@@ -16,6 +16,8 @@ over_each_broker!(
     several_channels_go_on_after_one_id_under_load,
     what_the_log_no_longer_has_is_a_gap_event,
     a_filter_holds_and_heartbeats_move_the_id,
+    a_new_stream_has_an_id_at_once,
+    a_stream_of_all_channels_goes_on_with_one_that_is_new,
     a_drain_ends_the_stream_in_good_order,
     what_cannot_be_streamed_is_refused,
 );
@@ -172,6 +174,32 @@ async fn a_filter_holds_and_heartbeats_move_the_id(broker: TestBroker) {
     .await;
 }
 
+/// Else a reader that is cut off before its first event would not know where it was.
+async fn a_new_stream_has_an_id_at_once(broker: TestBroker) {
+    let node = broker.node().await;
+    let mut stream = Stream::open(&node, "channel=order-status&channel=inventory-change", "").await;
+    assert!(stream.block().await.expect("the stream goes on").is_none());
+    let last_id = stream.last_id.clone();
+    assert!(last_id.contains("inventory-change=") && last_id.contains("order-status="), "{last_id}");
+    drop(stream);
+    publish(&node, 2).await;
+    let mut stream = Stream::open(&node, "channel=order-status&channel=inventory-change", &last_id).await;
+    assert_eq!(stream.event().await.data["data"]["productId"], "0");
+}
+
+/// A daemon is given one more type and started anew: its streams of all channels resume with cursors that do not know it.
+async fn a_stream_of_all_channels_goes_on_with_one_that_is_new(broker: TestBroker) {
+    let node = broker.node().await;
+    publish(&node, 2).await;
+    let of_inventory = node.channel("inventory-change").await["position"].as_str().unwrap().to_owned();
+    let cursor = format!("inventory-change={of_inventory}");
+    let mut stream = Stream::open(&node, "", &cursor).await;
+    node.publish(&order("1")).await;
+    assert_eq!(stream.event().await.kind, "order-status");
+    let named = node.get(&format!("/v1/stream?channel=order-status&since={cursor}")).await;
+    named.problem(422, "invalid-position");
+}
+
 async fn a_drain_ends_the_stream_in_good_order(broker: TestBroker) {
     let mut node = broker.node().await;
     let mut stream = Stream::open(&node, "channel=inventory-change", "").await;
@@ -193,6 +221,10 @@ async fn what_cannot_be_streamed_is_refused(broker: TestBroker) {
     ] {
         let answer: Answer = node.get(&format!("/v1/stream?{query}")).await;
         answer.problem(status, code);
+    }
+    for path in ["/v1/stream", "/v1/ws"] {
+        let answer = within("HEAD", reqwest::Client::new().head(node.url(path)).send()).await.unwrap();
+        assert_eq!(answer.status(), 405, "{path}: who asks for the head alone is given no connection");
     }
     assert_eq!(offset(node.channel("inventory-change").await["position"].as_str().unwrap()), 0);
 }

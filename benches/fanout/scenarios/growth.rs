@@ -54,7 +54,7 @@ pub fn channels() -> Scenario {
 fn subscribers_table(results: &Results) -> Table {
     let columns = [
         Column::micros("CPU a delivery, one at a time", CPU),
-        Column::against("of the floor's", CPU, FLOOR.name),
+        Column::against_floor("of the floor's", CPU),
         Column::micros("with 64 in flight", BUSY),
         Column::against_figure("of the floor's", BUSY, FLOOR.name, CPU),
         Column::count("deliveries/s", RATE),

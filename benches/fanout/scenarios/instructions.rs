@@ -1,5 +1,6 @@
-//! Instructions in user space, counted by valgrind where the machine does not count them. It runs one thread at a time and
-//! knows nothing of the kernel; what it counts hardly varies, and nothing else on the machine matters.
+//! Instructions in user space, counted by valgrind where the machine does not count them, and system calls, counted by
+//! perf. Valgrind runs one thread at a time and knows nothing of the kernel; what it counts hardly varies, and nothing else
+//! on the machine matters.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -13,10 +14,13 @@ use crate::events::Content;
 use crate::results::{Figures, Results, whose};
 use crate::systems::{FLOOR, Running, System, TIDINGS};
 use crate::table::{Column, Table};
+use crate::usage::Perf;
 
 pub const INSTRUCTIONS: &str = "instructions";
 /// Of user space, a delivery.
 pub const USER: &str = "user instructions";
+/// Of all threads, a delivery.
+pub const CALLS: &str = "system calls";
 
 const SUBSCRIBERS: usize = 1_000;
 const EVENTS: u64 = 50;
@@ -24,17 +28,21 @@ const EVENTS: u64 = 50;
 pub fn instructions() -> Scenario {
     Scenario {
         name: INSTRUCTIONS,
-        about: "instructions in user space, counted by valgrind",
+        about: "instructions in user space, counted by valgrind, and system calls",
         rounds: 1,
-        steps: [FLOOR, TIDINGS].map(|system| Step::new(system, Callgrind)).into(),
+        steps: [FLOOR, TIDINGS]
+            .into_iter()
+            .flat_map(|system| [Step::new(system.clone(), Callgrind), Step::new(system, SystemCalls)])
+            .collect(),
         tables: |results| vec![table(results)],
     }
 }
 
 fn table(results: &Results) -> Table {
-    let columns = [Column::count("instructions a delivery in user space", USER)];
+    let columns =
+        [Column::count("instructions a delivery in user space", USER), Column::count("system calls a delivery", CALLS)];
     let rows = [FLOOR, TIDINGS].map(|system| (system.name.to_owned(), whose(INSTRUCTIONS, "", system.name)));
-    Table::new("One event at a time to 1,000 subscribers, counted by valgrind", "system", &columns).rows(results, rows)
+    Table::new("One event at a time to 1,000 subscribers: what was counted", "system", &columns).rows(results, rows)
 }
 
 struct Callgrind;
@@ -64,6 +72,31 @@ impl Measure for Callgrind {
         let total = text.lines().find_map(|line| line.strip_prefix("totals: ")?.trim().parse::<f64>().ok());
         let total = total.ok_or_else(|| io::Error::other("callgrind wrote no total"))?;
         only(Figures::from([(USER.to_owned(), total / (EVENTS * SUBSCRIBERS as u64) as f64)]))
+    }
+}
+
+struct SystemCalls;
+
+#[async_trait]
+impl Measure for SystemCalls {
+    fn files(&self) -> usize {
+        SUBSCRIBERS
+    }
+
+    async fn measure(&self, server: Running) -> io::Result<Vec<Taken>> {
+        const EVENT: &str = "raw_syscalls:sys_enter";
+        if !Perf::counts(EVENT) {
+            return Ok(Vec::new());
+        }
+        let mut audience = Audience::open(&server, SUBSCRIBERS).await?;
+        let (mut lane, content) = (server.lane(0).await?, Content::of_product("p-1"));
+        audience.one_at_a_time(&mut lane, 10, &content).await?;
+        let perf = Perf::start(server.pid(), EVENT);
+        audience.one_at_a_time(&mut lane, EVENTS, &content).await?;
+        let counts = perf.and_then(Perf::stop).ok_or_else(|| io::Error::other("perf counts nothing"))?;
+        audience.close().await?;
+        let figures = counts.first().map(|calls| (CALLS.to_owned(), calls / (EVENTS * SUBSCRIBERS as u64) as f64));
+        only(figures.into_iter().collect())
     }
 }
 

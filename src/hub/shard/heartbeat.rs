@@ -10,7 +10,6 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::Shard;
-use super::peer::Peer;
 use crate::event::Position;
 use crate::hub::form::Form;
 use crate::hub::frame;
@@ -51,26 +50,32 @@ impl Rota {
 }
 
 impl Shard {
-    /// Sends the heartbeats that are due; from whom nothing has come for two intervals is closed. What has come counts, though
+    /// Sends the heartbeats that are due; who has answered neither of the last two is closed. What has come counts, though
     /// this node has not read it yet: one that is overloaded must not send its healthy peers away.
     pub(super) fn beat(&mut self) {
         let ping = frame::ping();
+        // The answer to the last heartbeat but one came a little after that.
+        let patience = self.heartbeat * 7 / 4;
         let due = self.rota.next(self.peers.capacity());
-        for peer in due.filter_map(|number| self.peers.get(number)) {
+        for number in due {
+            let Some(peer) = self.peers.get(number) else { continue };
             // An event stream's peer has nothing to say: TCP tells when it has gone.
             let speaks = matches!(peer.form, Form::WebSocket { .. });
-            if speaks && peer.outbox.silence() > 2 * self.heartbeat && !peer.outbox.has_unread() {
+            if speaks && peer.outbox.silence() > patience && !peer.outbox.has_unread() {
                 self.metrics.dead_peers.inc();
                 peer.outbox.close(CloseCode::HeartbeatTimeout, "nothing came for two heartbeats");
                 continue;
             }
-            let heartbeat = self.heartbeat_of(peer);
+            let heartbeat = self.heartbeat_of(number);
+            let Some(peer) = self.peers.get(number) else { continue };
             let frames = speaks.then_some(&ping).into_iter().chain(&heartbeat);
             peer.outbox.send(&frames.collect::<Vec<_>>());
         }
     }
 
-    fn heartbeat_of(&self, peer: &Peer) -> Option<Bytes> {
+    /// Says up to where everything was sent. An event stream of several channels does not fall back behind it.
+    pub(super) fn heartbeat_of(&mut self, number: usize) -> Option<Bytes> {
+        let peer = self.peers.get_mut(number)?;
         let positions: BTreeMap<Cow<'_, str>, Position> = peer
             .subs()
             .filter_map(|sub| {
@@ -78,6 +83,9 @@ impl Shard {
                 Some((Cow::from(&*self.catalog.get(sub.channel).name), position))
             })
             .collect();
+        if let Some(cursor) = &mut peer.cursor {
+            cursor.0 = positions.iter().map(|(name, position)| (name.to_string(), position.clone())).collect();
+        }
         peer.form.said(&ServerFrame::Heartbeat { positions })
     }
 }

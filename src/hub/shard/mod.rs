@@ -23,6 +23,7 @@ use tokio::time::Instant;
 
 use super::delivery::{Delivery, Step};
 use super::feed::{Begun, Fed, Ticket};
+use super::form::Form;
 use super::index::Index;
 use super::outbox::Outbox;
 use super::{Arrival, Away, HubConfig, Wanted};
@@ -48,6 +49,8 @@ pub enum Item {
     Join {
         outbox: Arc<Outbox>,
         arrival: Arrival,
+        /// The replays that begin with it.
+        begun: Option<oneshot::Sender<Vec<Begun>>>,
     },
     Leave {
         outbox: Arc<Outbox>,
@@ -60,7 +63,7 @@ pub enum Item {
     },
     Feed {
         ticket: Ticket,
-        steps: Vec<Delivery>,
+        steps: Arc<[Delivery]>,
         done: oneshot::Sender<Fed>,
     },
     Unsubscribe {
@@ -171,14 +174,7 @@ impl Shard {
             Item::Deliver(_) => {}
             Item::Asked(items) => items.into_iter().for_each(|item| self.take(item)),
             Item::Settle(_done) => {}
-            Item::Join { outbox, arrival: Arrival { mut greeting, wanted, arriving: _arriving, .. } } => {
-                self.join(outbox.clone());
-                greeting.extend(wanted.into_iter().flat_map(|wanted| self.subscribe(&outbox, wanted).0));
-                outbox.greet(&greeting.iter().collect::<Vec<_>>());
-                if let Some(away) = self.away {
-                    send_away(&outbox, away);
-                }
-            }
+            Item::Join { outbox, arrival, begun } => self.welcome(&outbox, arrival, begun),
             Item::Leave { outbox, done: _done } => self.leave(&outbox),
             Item::Subscribe { outbox, wanted, done } => {
                 let (answer, begun) = self.subscribe(&outbox, wanted);
@@ -247,6 +243,30 @@ impl Shard {
         self.batch.clear(touched);
     }
 
+    /// Takes a connection in. It is greeted when all that it wants stands: an event stream's 200 says so, and its first `id`
+    /// where a reader goes on that is cut off before anything came.
+    fn welcome(&mut self, outbox: &Arc<Outbox>, arrival: Arrival, begun: Option<oneshot::Sender<Vec<Begun>>>) {
+        let Arrival { mut greeting, wanted, form, arriving: _arriving } = arrival;
+        self.join(outbox.clone());
+        let mut replays = Vec::new();
+        for wanted in wanted {
+            let (answer, replay) = self.subscribe(outbox, wanted);
+            greeting.extend(answer);
+            replays.extend(replay);
+        }
+        if matches!(form, Form::Events { .. }) {
+            greeting.extend(self.heartbeat_of(outbox.seat()));
+        }
+        outbox.greet(&greeting.iter().collect::<Vec<_>>());
+        if let Some(begun) = begun {
+            // Nobody waits for them where the connection has ended meanwhile.
+            let _ = begun.send(replays);
+        }
+        if let Some(away) = self.away {
+            send_away(outbox, away);
+        }
+    }
+
     fn join(&mut self, outbox: Arc<Outbox>) {
         let entry = self.peers.vacant_entry();
         outbox.take_seat(entry.key());
@@ -270,9 +290,6 @@ fn send_away(outbox: &Arc<Outbox>, away: Away) {
         Away::Draining(spread) => spread,
         Away::CutOff => return outbox.close(CloseCode::BrokerUnavailable, "this node is cut off from its broker"),
     };
-    let wait = rand::random_range(0..=spread.as_millis() as u64);
-    if let Some(draining) = outbox.form.said(&ServerFrame::Draining { reconnect_in_ms: wait }) {
-        outbox.send(&[&draining]);
-    }
-    outbox.close(CloseCode::Draining, "this node is about to stop");
+    let draining = ServerFrame::Draining { reconnect_in_ms: rand::random_range(0..=spread.as_millis() as u64) };
+    outbox.close_saying(&draining, CloseCode::Draining, "this node is about to stop");
 }

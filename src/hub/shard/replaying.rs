@@ -13,7 +13,8 @@ use crate::hub::feed::{Fed, Ticket};
 use crate::hub::index;
 
 impl Shard {
-    /// Sends what the log has, and brings the replay to what is live where it can be.
+    /// Sends what the log has, and brings the replay to what is live where it can be. A peer that still has to take something
+    /// is sent nothing: several replays of one connection, none of which knows of the others, would overrun it.
     pub(super) fn feed(&mut self, ticket: Ticket, steps: &[Delivery], done: oneshot::Sender<Fed>) {
         let Some(replay) = self.replays.of(ticket) else {
             let _ = done.send(Fed::Gone);
@@ -21,9 +22,13 @@ impl Shard {
         };
         let peer = &mut self.peers[replay.peer as usize];
         let outbox = peer.outbox.clone();
+        if !outbox.takes(0) {
+            let _ = done.send(if outbox.is_closing() { Fed::Gone } else { Fed::Full });
+            return;
+        }
         let mut writer = Writer { catalog: &self.catalog, deflater: &mut self.deflater, metrics: &self.metrics };
         let sent = writer.replayed(peer.form, &mut peer.cursor, steps.iter().filter(|step| replay.takes(step)));
-        outbox.send(&sent.iter().collect::<Vec<_>>());
+        outbox.replay(&sent.iter().collect::<Vec<_>>());
         let channel = &self.channels[replay.channel.0 as usize];
         let Some(live) = &channel.position else { return };
         if replay.position.same_epoch(live) && replay.position.offset > live.offset {
@@ -33,13 +38,14 @@ impl Shard {
         }
         if replay.position != *live {
             let position = replay.position.clone();
-            let Some(rest) = channel.recent.after(&position) else {
+            let rest = channel.recent.after(&position).filter(|(bytes, _)| outbox.takes(*bytes));
+            let Some((_, rest)) = rest else {
                 let _ = done.send(if outbox.is_closing() { Fed::Gone } else { Fed::On });
                 return;
             };
             let rest = rest.map(|step| &**step).filter(|step| replay.takes(step));
             let sent = writer.replayed(peer.form, &mut peer.cursor, rest);
-            outbox.send(&sent.iter().collect::<Vec<_>>());
+            outbox.replay(&sent.iter().collect::<Vec<_>>());
         }
         self.go_live(ticket.slot);
         let _ = done.send(Fed::Live);
@@ -52,15 +58,16 @@ impl Shard {
         let mut reached = Vec::new();
         for slot in channel.replays.iter().copied() {
             let Some(replay) = self.replays.get_mut(slot) else { continue };
-            if !replay.position.same_epoch(&delivery.position) {
-                // The log was lost: it will say what is missing.
-                if let Some(done) = replay.ahead.take() {
-                    let _ = done.send(Fed::On);
-                }
-            } else if delivery.position.offset >= replay.position.offset
-                && let Some(done) = replay.ahead.take()
-            {
+            let (stands, live) = (&replay.position, &delivery.position);
+            if stands.same_epoch(live) && live.offset < stands.offset {
+                continue;
+            }
+            let Some(done) = replay.ahead.take() else { continue };
+            if *stands == *live {
                 reached.push((slot, done));
+            } else {
+                // The log was lost, or what is live has passed over a part of it: it will say what is missing.
+                let _ = done.send(Fed::On);
             }
         }
         for (slot, done) in reached {

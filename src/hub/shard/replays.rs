@@ -110,11 +110,12 @@ impl Recent {
         *self = Self::default();
     }
 
-    /// The steps after this position, where all of them are kept.
-    pub fn after(&self, position: &Position) -> Option<impl Iterator<Item = &Arc<Delivery>>> {
+    /// The steps after this position, where all of them are kept, and no fewer bytes than they have.
+    pub fn after(&self, position: &Position) -> Option<(usize, impl Iterator<Item = &Arc<Delivery>>)> {
         let first = self.steps.front()?;
         let known = position.same_epoch(&first.position) && position.offset + 1 >= first.position.offset;
         let passed = (position.offset + 1).saturating_sub(first.position.offset) as usize;
-        known.then(|| self.steps.iter().skip(passed))
+        let rest = || self.steps.iter().skip(passed);
+        known.then(|| (rest().map(|step| step.size()).sum(), rest()))
     }
 }
