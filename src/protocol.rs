@@ -185,6 +185,11 @@ pub enum CloseCode {
     Draining = 1012,
     /// This node is cut off from its broker; another may not be.
     BrokerUnavailable = 1013,
+    Unauthenticated = 4001,
+    Forbidden = 4003,
+    /// Its token was revoked.
+    Revoked = 4004,
+    TokenExpired = 4005,
     /// It did not read as fast as its events came.
     SlowConsumer = 4008,
     /// Nothing came from it for two heartbeat intervals.
@@ -192,10 +197,22 @@ pub enum CloseCode {
 }
 
 impl CloseCode {
+    /// Those that say what does not change by connecting again; after any other a client comes back.
+    pub const FINAL: [Self; 5] =
+        [Self::TooBig, Self::Unauthenticated, Self::Forbidden, Self::Revoked, Self::TokenExpired];
+
     pub fn as_u16(self) -> u16 {
         self as u16
     }
+
+    /// Whether a connection that was closed with this code is not to be made again.
+    pub fn is_final(code: u16) -> bool {
+        Self::FINAL.into_iter().any(|known| known.as_u16() == code)
+    }
 }
+
+/// The HTTP statuses that say "not now": who asks again, perhaps another node, may be answered.
+pub const PASSING_STATUSES: [u16; 5] = [408, 429, 502, 503, 504];
 
 /// Reads a client's frame.
 ///
@@ -268,6 +285,20 @@ mod tests {
             welcome.to_json(),
             r#"{"type":"welcome","protocol":1,"session":"s","node":"n","heartbeatMs":25000}"#
         );
+    }
+
+    #[test]
+    fn the_typescript_client_gives_up_and_comes_back_where_the_rust_client_does() {
+        /// The numbers of a list, from the words that begin it to the bracket that ends it.
+        fn numbers(source: &str, begin: &str) -> Vec<u16> {
+            let (_, list) = source.split_once(begin).unwrap();
+            let (list, _) = list.split_once("]);").unwrap();
+            list.split(|char: char| !char.is_ascii_digit()).filter_map(|number| number.parse().ok()).collect()
+        }
+        let frames = include_str!("../clients/typescript/src/frames.ts");
+        assert_eq!(numbers(frames, "FINAL_CLOSE_CODES"), CloseCode::FINAL.map(CloseCode::as_u16));
+        let publish = include_str!("../clients/typescript/src/publish.ts");
+        assert_eq!(numbers(publish, "PASSING: ReadonlySet<number>"), PASSING_STATUSES);
     }
 
     #[test]

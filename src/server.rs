@@ -75,6 +75,8 @@ pub enum ServerError {
     Broker(String),
     #[error("the system gives no thread: {0}")]
     Thread(io::Error),
+    #[error("connections are no longer accepted: {0}")]
+    Accept(tokio::task::JoinError),
     #[error(transparent)]
     ShardDied(#[from] crate::hub::ShardDied),
 }
@@ -156,7 +158,7 @@ impl Server {
     /// them written, the broker closed. Takes at most the configured `drain` for it.
     ///
     /// # Errors
-    /// [`ServerError::ShardDied`]: the process should end and be started anew.
+    /// [`ServerError::ShardDied`] and [`ServerError::Accept`]: the process should end and be started anew.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), ServerError> {
         let Self { listener, app, router, relay, bus, canary, health, config } = self;
         let (broker, metrics, stop) = (app.broker.clone(), app.metrics.clone(), app.draining.clone());
@@ -184,8 +186,8 @@ impl Server {
         let ended = tokio::select! {
             () = shutdown => Ok(()),
             // Only a panic ends it: the process should not go on without fan-out either way.
-            ended = &mut relay => ended.unwrap_or(Err(crate::hub::ShardDied)),
-            _ = accept => Ok(()),
+            ended = &mut relay => ended.unwrap_or(Err(crate::hub::ShardDied)).map_err(ServerError::from),
+            ended = accept => ended.map_err(ServerError::Accept),
         };
         let begun = Instant::now();
         let end = begun + config.server.drain;
@@ -212,7 +214,7 @@ impl Server {
             let _ = timeout_at(end, relay).await;
         }
         tracing::info!("stopped");
-        Ok(ended?)
+        ended
     }
 }
 

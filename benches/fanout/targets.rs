@@ -91,7 +91,7 @@ impl<'a> Checks<'a> {
         vec![
             self.against_floor("1,000", one::THOUSAND, 1.06),
             self.below(one::THOUSAND, BUN.name),
-            self.against_floor("10,000", one::TEN_THOUSAND, 1.06),
+            self.against_floor("9,900", one::TEN_THOUSAND, 1.06),
             self.below(one::TEN_THOUSAND, BUN.name),
         ]
     }

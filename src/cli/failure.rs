@@ -74,6 +74,7 @@ impl From<Error> for Failure {
                 say_places(&problem.errors, str::to_owned);
                 Self::Said
             }
+            Error::Unconfirmed { cause, .. } => Self::from(*cause),
             other => Self::Message(other.to_string()),
         }
     }

@@ -149,6 +149,9 @@ impl Connection {
                 self.lost = true;
                 say(&format!("{DIM}disconnected: {reason}; connecting again in {}{DIM:#}", human(*retry_in)));
             }
+            Update::Delayed { channel, reason, retry_in } => {
+                say(&format!("{DIM}{channel}: {reason}; asking again in {}{DIM:#}", human(*retry_in)));
+            }
             Update::Connected { node } if self.lost => {
                 self.lost = false;
                 say(&format!("{DIM}connected again, to {node}{DIM:#}"));

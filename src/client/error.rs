@@ -4,21 +4,29 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use crate::protocol::PASSING_STATUSES;
+
 /// Why a call failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
     /// The daemon's URL cannot be used.
     #[error("{0}")]
     Url(String),
-    /// No answer: what was asked for may have happened or not.
+    /// No answer. Where the request may have been `sent`, what it asked for may have happened.
     #[error("cannot reach {url}: {cause}")]
-    Unreachable { url: String, cause: String },
+    Unreachable { url: String, cause: String, sent: bool },
+    /// It is not known whether these events were published. Published again under the same ids, they are taken once.
+    #[error("{cause}; whether it was published is not known")]
+    Unconfirmed { ids: Vec<String>, cause: Box<Error> },
     /// The daemon said no.
     #[error("{0}")]
     Refused(Problem),
     /// The daemon does not take a subscription; the others of the connection stand.
     #[error("{channel}: {message} ({code})")]
     Subscription { channel: String, code: String, message: String },
+    /// The daemon closed the connection with a code that says that it would do so again.
+    #[error("closed by the daemon: {code} {reason}")]
+    Closed { code: u16, reason: String },
     /// Something answered that is no tidings daemon, or not of this protocol.
     #[error("{url} did not answer as a tidings daemon does: {cause}")]
     Unexpected { url: String, cause: String },
@@ -57,13 +65,32 @@ impl Error {
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Unreachable { .. } => true,
-            Self::Refused(problem) => matches!(problem.status, 408 | 429 | 502..=504),
+            Self::Refused(problem) => PASSING_STATUSES.contains(&problem.status),
+            Self::Unconfirmed { cause, .. } => cause.is_transient(),
             _ => false,
         }
     }
 
-    pub(super) fn unreachable(url: &url::Url, error: &dyn std::error::Error) -> Self {
-        Self::Unreachable { url: shown(url), cause: innermost(error) }
+    /// Whether what was asked for may have happened all the same.
+    pub(super) fn is_open(&self) -> bool {
+        match self {
+            Self::Unreachable { sent, .. } => *sent,
+            // What was not taken has a status that says so, or one of these codes.
+            Self::Refused(problem) => {
+                problem.status >= 500 && !matches!(problem.code.as_str(), "draining" | "overloaded")
+            }
+            Self::Unexpected { .. } => true,
+            _ => false,
+        }
+    }
+
+    /// Whether it is about what was sent, so that another daemon would have said the same.
+    pub(super) fn is_verdict(&self) -> bool {
+        matches!(self, Self::Refused(problem) if matches!(problem.status, 400 | 413 | 415 | 422))
+    }
+
+    pub(super) fn unreachable(url: &url::Url, error: &dyn std::error::Error, sent: bool) -> Self {
+        Self::Unreachable { url: shown(url), cause: innermost(error), sent }
     }
 
     /// The refusal that an answer with an error status stands for.
@@ -78,8 +105,8 @@ impl Error {
                 Self::Refused(problem)
             }
             // A proxy in front of the daemon, which has no words of ours.
-            Err(_) if matches!(status, 408 | 429 | 502..=504) => {
-                Self::Unreachable { url: shown(url), cause: format!("HTTP status {status}") }
+            Err(_) if PASSING_STATUSES.contains(&status) => {
+                Self::Unreachable { url: shown(url), cause: format!("HTTP status {status}"), sent: true }
             }
             Err(_) => Self::Unexpected { url: shown(url), cause: format!("HTTP status {status}") },
         }
@@ -89,6 +116,17 @@ impl Error {
 /// The daemon's address without what may be secret in it.
 pub(super) fn shown(url: &url::Url) -> String {
     url.origin().ascii_serialization()
+}
+
+/// An address that may be no URL at all, without what may be secret in it.
+pub(super) fn shown_unread(url: &str) -> String {
+    match url.rsplit_once('@') {
+        None => url.to_owned(),
+        Some((before, rest)) => match before.split_once("://") {
+            None => rest.to_owned(),
+            Some((scheme, _)) => format!("{scheme}://{rest}"),
+        },
+    }
 }
 
 /// The cause at the bottom: what is above it only repeats the URL.

@@ -19,7 +19,7 @@
 //!         // It hears what is published from now on.
 //!         Update::Subscribed { .. } => drop(client.publish(&sale).await?),
 //!         Update::Event(delivery) => println!("{} {}", delivery.position, delivery.event),
-//!         Update::Connected { .. } | Update::Disconnected { .. } | Update::Gap { .. } => {}
+//!         Update::Connected { .. } | Update::Disconnected { .. } | Update::Delayed { .. } | Update::Gap { .. } => {}
 //!     }
 //! }
 //! # }
@@ -28,6 +28,7 @@
 mod backoff;
 mod error;
 mod filter;
+mod publish;
 mod streams;
 mod subscriber;
 
@@ -35,20 +36,19 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use bytes::Bytes;
 use reqwest::header;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
-use tokio::time::Instant;
+use tokio::time::timeout;
 use url::Url;
 
 pub use error::{Error, Place, Problem};
+pub use publish::MAX_BATCH;
 pub use subscriber::{Delivery, Subscriber, Subscription, Update};
 
 use crate::event::Position;
-use backoff::Backoff;
 
 /// A daemon, by its address, or the nodes of one bus, of which any will do. Cheap to clone; clones share their connections.
 #[derive(Clone)]
@@ -159,13 +159,12 @@ fn gaps<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Gap>, D::Error
     })
 }
 
-/// The most events of one [`Client::publish_all`].
-pub const MAX_BATCH: usize = 1_000;
-
-/// How long an answer may take. The daemon itself gives up on its broker after a few seconds.
+/// How long a daemon may take until it answers: it gives up on its broker itself before that.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long the whole of an answer may take, which may be long.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-const PATIENCE: Duration = Duration::from_secs(15);
+/// Less than for an answer, so that it is known that nothing was sent.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
 impl Client {
     /// A client of the daemon at `url`, such as `http://127.0.0.1:7400`. Nothing is connected yet.
@@ -194,7 +193,7 @@ impl Client {
             .user_agent(concat!("tidings/", env!("CARGO_PKG_VERSION")))
             .build()
             .map_err(|error| Error::Url(error.to_string()))?;
-        Ok(Self { http, bases, node: Arc::default(), token: None, patience: PATIENCE })
+        Ok(Self { http, bases, node: Arc::default(), token: None, patience: publish::PATIENCE })
     }
 
     /// Sends this token with everything.
@@ -212,36 +211,6 @@ impl Client {
     /// The address of the daemon that is asked, without what may be secret in it.
     pub fn url(&self) -> String {
         error::shown(self.base(self.node()))
-    }
-
-    /// Publishes one event: a CloudEvent, or anything that serialises as one, such as a
-    /// [`Payload`](crate::event::Payload).
-    ///
-    /// An event without an `id` gets one here, so that it is published once, however often it has to be sent.
-    ///
-    /// # Errors
-    /// [`Error::Refused`] with what is wrong with the event; [`Error::Unreachable`] where it stays unknown whether it was
-    /// taken: publishing it again with the same `id` is safe.
-    pub async fn publish(&self, event: &impl Serialize) -> Result<Accepted, Error> {
-        let mut event = serde_json::to_value(event).map_err(|error| self.unexpected(error.to_string()))?;
-        identify(&mut event);
-        let accepted = self.send(&event).await?.into_iter().next();
-        accepted.ok_or_else(|| self.unexpected("it accepted no event".into()))
-    }
-
-    /// Publishes up to [`MAX_BATCH`] events, all or (where one is refused) none, in this order.
-    ///
-    /// Those without an `id` get one, in place: publishing the same slice again is safe.
-    ///
-    /// # Errors
-    /// As [`Client::publish`]; the pointers of a refusal begin with the index of the event.
-    pub async fn publish_all(&self, events: &mut [Value]) -> Result<Vec<Accepted>, Error> {
-        events.iter_mut().for_each(identify);
-        let accepted = self.send(&events).await?;
-        match accepted.len() == events.len() {
-            true => Ok(accepted),
-            false => Err(self.unexpected(format!("it accepted {} of {} events", accepted.len(), events.len()))),
-        }
     }
 
     /// The channels of the daemon.
@@ -296,61 +265,42 @@ impl Client {
         Subscriber::new(self.clone(), subscriptions.into_iter().collect())
     }
 
-    async fn send(&self, body: &impl Serialize) -> Result<Vec<Accepted>, Error> {
-        #[derive(Deserialize)]
-        struct Answer {
-            accepted: Vec<Accepted>,
-        }
-        let body = serde_json::to_vec(body).map_err(|error| self.unexpected(error.to_string()))?;
-        let body = Bytes::from(body);
-        let end = Instant::now() + self.patience;
-        let mut backoff = Backoff::default();
-        loop {
-            let node = self.node();
-            let url = route(self.base(node), &["v1", "events"]);
-            let request = self.http.post(url).header(header::CONTENT_TYPE, "application/json");
-            let error = match self.call::<Answer>(node, request.body(body.clone())).await {
-                Ok(answer) => return Ok(answer.accepted),
-                Err(error) => error,
-            };
-            let asked = match &error {
-                Error::Refused(problem) => problem.retry_after.unwrap_or_default(),
-                _ => Duration::ZERO,
-            };
-            let pause = backoff.next().max(asked);
-            if !error.is_transient() || Instant::now() + pause > end {
-                return Err(error);
-            }
-            tracing::debug!(%error, ?pause, "publishing is tried again");
-            tokio::time::sleep(pause).await;
-        }
-    }
-
     /// Asks each node once, until one answers.
     async fn get<T: DeserializeOwned>(&self, path: &[&str], query: &[(&str, String)]) -> Result<T, Error> {
-        let mut left = self.bases.len();
+        let mut node = self.node();
+        let last = node.wrapping_add(self.bases.len() - 1);
         loop {
-            let node = self.node();
             let request = self.http.get(route(self.base(node), path)).query(query);
-            left -= 1;
-            match self.call(node, request).await {
-                Err(error) if error.is_transient() && left > 0 => {}
+            match self.call(node, request, ANSWER_TIMEOUT).await {
+                Err(error) if error.is_transient() && node != last => node = node.wrapping_add(1),
                 answer => return answer,
             }
         }
     }
 
-    /// Sends a request to a node. Where that may be better off with another one, that is asked from then on.
-    async fn call<T: DeserializeOwned>(&self, node: usize, mut request: reqwest::RequestBuilder) -> Result<T, Error> {
+    /// Sends a request to a node, which has `limit` to begin its answer. Where that may be better off with another one,
+    /// that is asked from then on.
+    async fn call<T: DeserializeOwned>(
+        &self,
+        node: usize,
+        mut request: reqwest::RequestBuilder,
+        limit: Duration,
+    ) -> Result<T, Error> {
         if let Some(token) = &self.token {
             request = request.bearer_auth(token);
         }
         let base = self.base(node);
         let answered = async {
-            let answer = request.send().await.map_err(|error| Error::unreachable(base, &error))?;
+            let answer = match timeout(limit, request.send()).await {
+                Ok(answer) => answer.map_err(|error| Error::unreachable(base, &error, !error.is_connect()))?,
+                Err(_) => {
+                    let cause = format!("no answer within {limit:.1?}");
+                    return Err(Error::Unreachable { url: error::shown(base), cause, sent: true });
+                }
+            };
             let status = answer.status();
             let retry_after = answer.headers().get(header::RETRY_AFTER).cloned();
-            let body = answer.bytes().await.map_err(|error| Error::unreachable(base, &error))?;
+            let body = answer.bytes().await.map_err(|error| Error::unreachable(base, &error, true))?;
             if !status.is_success() {
                 let retry_after = retry_after.as_ref().and_then(|seconds| seconds.to_str().ok());
                 return Err(Error::refused(base, status.as_u16(), retry_after, &body));
@@ -382,7 +332,7 @@ impl Client {
 
 /// A daemon's URL, to which routes are added.
 fn base(url: &str) -> Result<Url, Error> {
-    let wrong = |cause: &str| Error::Url(format!("{url:?} is no daemon's URL: {cause}"));
+    let wrong = |cause: &str| Error::Url(format!("{:?} is no daemon's URL: {cause}", error::shown_unread(url)));
     let mut base = Url::parse(url).map_err(|_| wrong("expected something like http://127.0.0.1:7400"))?;
     match base.scheme() {
         "http" => {}
@@ -401,15 +351,6 @@ fn route(base: &Url, path: &[&str]) -> Url {
         segments.pop_if_empty().extend(path);
     }
     url
-}
-
-/// Gives an event an id, unless it has one or is none.
-fn identify(event: &mut Value) {
-    if let Some(attributes) = event.as_object_mut()
-        && attributes.get("id").is_none_or(Value::is_null)
-    {
-        attributes.insert("id".into(), uuid::Uuid::now_v7().to_string().into());
-    }
 }
 
 #[cfg(test)]

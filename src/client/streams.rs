@@ -8,11 +8,14 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
+use tokio::time::Instant;
 
+use super::backoff::Backoff;
 use super::filter::matches;
 use super::subscriber::Subscription;
 use crate::event::Position;
@@ -27,6 +30,8 @@ pub(super) struct Streams {
     anchoring: bool,
     /// The last gap in each channel on this connection.
     gaps: HashMap<Arc<str>, (Position, Position)>,
+    /// Those that could not be served yet, and when each is asked for again.
+    later: Vec<(Instant, usize)>,
 }
 
 /// One subscription.
@@ -39,11 +44,15 @@ struct Stream {
     first: bool,
     /// The channel's stream was past what it needs when it was asked for.
     behind: bool,
+    /// How soon it is asked for again that could not be served yet.
+    backoff: Backoff,
 }
 
 /// What a subscription is on this connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
+    /// Not asked for, or not yet again.
+    New,
     Asked,
     /// Not answered yet, but an anchor brings it its events.
     Carried,
@@ -75,18 +84,24 @@ pub(super) enum Trouble {
     Refused(Arc<str>),
     /// The same, and the others are to be asked for again.
     RefusedAgain(Arc<str>),
+    /// A subscription to this channel cannot be served yet; it is asked for again after that long.
+    NotYet(Arc<str>, Duration),
     /// It is about no subscription.
     Other,
 }
 
 impl Streams {
     pub fn new(subscriptions: Vec<Subscription>) -> Self {
-        let stream = |wanted| Some(Stream { wanted, has: None, state: State::Asked, first: false, behind: false });
+        let stream = |wanted| {
+            let backoff = Backoff::default();
+            Some(Stream { wanted, has: None, state: State::New, first: false, behind: false, backoff })
+        };
         Self {
             subscriptions: subscriptions.into_iter().map(stream).collect(),
             anchors: HashMap::new(),
             anchoring: true,
             gaps: HashMap::new(),
+            later: Vec::new(),
         }
     }
 
@@ -94,10 +109,11 @@ impl Streams {
     pub fn ask(&mut self) -> Vec<ClientFrame> {
         self.anchors.clear();
         self.gaps.clear();
+        self.later.clear();
         let mut frames = Vec::new();
         let mut channels: Vec<Arc<str>> = Vec::new();
         for stream in self.subscriptions.iter_mut().flatten() {
-            stream.state = State::Asked;
+            stream.state = State::New;
             if !channels.contains(&stream.wanted.channel) {
                 channels.push(stream.wanted.channel.clone());
             }
@@ -109,18 +125,36 @@ impl Streams {
                 frames.push(subscribe(format!("a{}", anchor.late), &channel, None, Some(anchor.since.clone())));
                 self.anchors.insert(channel.clone(), anchor);
             }
-            let anchor = self.anchors.get(&channel);
-            for (place, index) in order.into_iter().enumerate() {
-                let Some(stream) = &mut self.subscriptions[index] else { continue };
-                stream.first = place == 0 && anchor.is_none();
-                let since = match anchor {
-                    Some(anchor) if stream.is_held(&anchor.since) => None,
-                    _ => stream.position().map(Position::to_string).or_else(|| stream.wanted.since.clone()),
-                };
-                frames.push(subscribe(format!("s{index}"), &channel, stream.wanted.filter.clone(), since));
-            }
+            frames.extend(order.into_iter().filter_map(|index| self.request(index)));
         }
         frames
+    }
+
+    /// When the next one is to be asked for again.
+    pub fn next_turn(&self) -> Option<Instant> {
+        self.later.iter().map(|(at, _)| *at).min()
+    }
+
+    /// What to ask for again by now.
+    pub fn ask_again(&mut self, now: Instant) -> Vec<ClientFrame> {
+        let due: Vec<_> = self.later.extract_if(.., |(at, _)| *at <= now).collect();
+        due.into_iter().filter_map(|(_, index)| self.request(index)).collect()
+    }
+
+    fn request(&mut self, index: usize) -> Option<ClientFrame> {
+        let channel = self.subscriptions[index].as_ref()?.wanted.channel.clone();
+        let first = self.of(&channel).all(|(_, stream)| stream.state == State::New);
+        let anchor = self.anchors.get(&channel);
+        let stream = self.subscriptions[index].as_mut()?;
+        stream.first = first && anchor.is_none();
+        if stream.state == State::New {
+            stream.state = State::Asked;
+        }
+        let since = match anchor {
+            Some(anchor) if stream.is_held(&anchor.since) => None,
+            _ => stream.position().map(Position::to_string).or_else(|| stream.wanted.since.clone()),
+        };
+        Some(subscribe(format!("s{index}"), &channel, stream.wanted.filter.clone(), since))
     }
 
     /// A subscription stands.
@@ -134,6 +168,7 @@ impl Streams {
             stream.begin(&begins, recovered);
         }
         (stream.state, stream.behind) = (State::Standing, false);
+        stream.backoff.reset();
         let channel = stream.wanted.channel.clone();
         let position = stream.position().cloned().unwrap_or(begins);
         let released = self.release(&channel);
@@ -217,14 +252,20 @@ impl Streams {
     /// Something was refused.
     pub fn error(&mut self, code: ErrorCode, sub: Option<&str>) -> (Trouble, Option<ClientFrame>) {
         let again = (Trouble::Again, None);
-        if code == ErrorCode::BrokerUnavailable {
-            // Not refused, just not now.
-            return again;
-        }
         let Some((kind, index)) = sub.and_then(named) else { return (Trouble::Other, None) };
         let Some(Some(stream)) = self.subscriptions.get_mut(index) else { return (Trouble::Other, None) };
         let channel = stream.wanted.channel.clone();
         match (kind, code) {
+            // Not refused, just not now: an anchor has the others wait for it.
+            ('a', ErrorCode::BrokerUnavailable) => again,
+            (_, ErrorCode::BrokerUnavailable) => {
+                let pause = stream.backoff.next();
+                if stream.state == State::Asked {
+                    stream.state = State::New;
+                }
+                self.later.push((Instant::now() + pause, index));
+                (Trouble::NotYet(channel, pause), None)
+            }
             ('a', ErrorCode::InvalidPosition) if stream.has.is_none() => {
                 self.subscriptions[index] = None;
                 (Trouble::RefusedAgain(channel), None)
@@ -312,7 +353,8 @@ impl Stream {
 
     /// Whether what stands here is still to come for it.
     fn is_due(&self, position: &Position) -> bool {
-        self.state != State::Asked && self.position().is_none_or(|last| !reaches(last, position))
+        matches!(self.state, State::Carried | State::Standing)
+            && self.position().is_none_or(|last| !reaches(last, position))
     }
 
     /// Whether what stands here came to it, if it fits.

@@ -22,11 +22,11 @@ use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{self, Message};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async_with_config};
 
-use super::backoff::Backoff;
+use super::backoff::{self, Backoff};
 use super::streams::{Answer, Streams, Trouble};
 use super::{Client, Error, error, route};
 use crate::event::Position;
-use crate::protocol::{self, ClientFrame, ServerFrame};
+use crate::protocol::{self, ClientFrame, CloseCode, ServerFrame};
 
 /// What a subscriber wants of a channel.
 #[derive(Debug, Clone, PartialEq)]
@@ -73,6 +73,12 @@ pub enum Update {
         channel: Arc<str>,
         from: Position,
         position: Position,
+    },
+    /// A subscription cannot be served yet, since the log cannot be read; it is asked for again after `retry_in`.
+    Delayed {
+        channel: Arc<str>,
+        reason: String,
+        retry_in: Duration,
     },
     /// The connection ended or was not made; the next attempt begins after `retry_in`.
     Disconnected {
@@ -126,10 +132,14 @@ struct Up {
     silence: Duration,
     /// When something came last: how often we are asked, and for how long, has nothing to do with it.
     heard: Instant,
+    /// Since when it is there.
+    since: Instant,
     /// When the daemon, which is about to stop, wants us to come back.
     come_back: Option<Instant>,
     /// Why the connection ends, once that is known.
     reason: Option<String>,
+    /// The same, where another one would end like that.
+    refused: Option<Error>,
 }
 
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -155,8 +165,8 @@ impl Subscriber {
     /// May be dropped before it is done (in a `select!`, say) without losing anything.
     ///
     /// # Errors
-    /// [`Error::Subscription`] for a subscription that the daemon refuses: the others go on. [`Error::Refused`] and
-    /// [`Error::Unexpected`] where trying again as it is would be refused again.
+    /// [`Error::Subscription`] for a subscription that the daemon refuses: the others go on. [`Error::Refused`],
+    /// [`Error::Closed`] and [`Error::Unexpected`] where trying again as it is would be refused again.
     pub async fn next(&mut self) -> Result<Update, Error> {
         loop {
             if let Some(update) = self.pending.pop_front() {
@@ -170,15 +180,17 @@ impl Subscriber {
                 }
                 Link::Connecting(connecting) => match connecting.as_mut().await {
                     Ok(socket) => {
-                        let (silence, heard) = (HANDSHAKE_TIMEOUT, Instant::now());
+                        let now = Instant::now();
                         let up = Up {
                             socket,
                             say: VecDeque::new(),
                             said: false,
-                            silence,
-                            heard,
+                            silence: HANDSHAKE_TIMEOUT,
+                            heard: now,
+                            since: now,
                             come_back: None,
                             reason: None,
+                            refused: None,
                         };
                         self.link = Link::Up(Box::new(up));
                     }
@@ -196,14 +208,32 @@ impl Subscriber {
                         }
                     }
                 },
-                Link::Up(up) => match up.receive().await {
-                    Ok(Some(text)) => self.take(&text)?,
-                    Ok(None) => {}
-                    Err(reason) => {
-                        let come_back = up.come_back.map(|at| at.saturating_duration_since(Instant::now()));
-                        self.lost(reason, come_back);
+                Link::Up(up) => {
+                    let received = match self.streams.next_turn() {
+                        None => up.receive().await,
+                        Some(turn) if turn <= Instant::now() => {
+                            up.say.extend(texts(self.streams.ask_again(turn)));
+                            continue;
+                        }
+                        Some(turn) => match timeout_at(turn, up.receive()).await {
+                            Ok(received) => received,
+                            Err(_) => continue,
+                        },
+                    };
+                    match received {
+                        Ok(Some(text)) => self.take(&text)?,
+                        Ok(None) => {}
+                        Err(reason) => {
+                            let come_back = up.come_back.map(|at| at.saturating_duration_since(Instant::now()));
+                            let refused = up.refused.take();
+                            self.lost(reason, come_back);
+                            if let Some(error) = refused {
+                                self.pending.clear();
+                                return Err(error);
+                            }
+                        }
                     }
-                },
+                }
             }
         }
     }
@@ -223,6 +253,12 @@ impl Subscriber {
 
     /// The next attempt is at the next node, when the daemon said or else when that seems advisable.
     fn lost(&mut self, reason: String, retry_in: Option<Duration>) {
+        // Who is cut off soon after having been answered is not in luck: only a connection that lasted is a success.
+        if let Link::Up(up) = &self.link
+            && up.since.elapsed() >= backoff::LONGEST
+        {
+            self.backoff.reset();
+        }
         let retry_in = retry_in.unwrap_or_else(|| self.backoff.next());
         self.node = self.node.wrapping_add(1);
         self.link = Link::Waiting(Instant::now() + retry_in);
@@ -260,7 +296,6 @@ impl Subscriber {
                 match self.streams.subscribed(&sub, &channel, position, recovered) {
                     Answer::Stands(channel, position, say) => {
                         up.say.extend(texts(say));
-                        self.backoff.reset();
                         self.pending.push_back(Update::Subscribed { channel, position });
                     }
                     Answer::Nothing => {}
@@ -284,6 +319,10 @@ impl Subscriber {
                 let channel = match trouble {
                     Trouble::Again => {
                         self.lost(message, None);
+                        return Ok(());
+                    }
+                    Trouble::NotYet(channel, retry_in) => {
+                        self.pending.push_back(Update::Delayed { channel, reason: message, retry_in });
                         return Ok(());
                     }
                     Trouble::Refused(channel) => channel.to_string(),
@@ -354,7 +393,13 @@ impl Up {
             Some(Ok(Message::Text(text))) => Ok(Some(text)),
             Some(Ok(Message::Close(frame))) => {
                 self.reason = Some(match frame {
-                    Some(frame) => format!("closed by the daemon: {} {}", u16::from(frame.code), frame.reason),
+                    Some(frame) => {
+                        let (code, reason) = (u16::from(frame.code), frame.reason.to_string());
+                        let closed = Error::Closed { code, reason };
+                        let said = closed.to_string();
+                        self.refused = CloseCode::is_final(code).then_some(closed);
+                        said
+                    }
                     None => "closed by the daemon".into(),
                 });
                 // Read on: the other side has its goodbye answered that way.
@@ -399,7 +444,10 @@ async fn connect(client: Client, node: usize, requests: Vec<Message>) -> Result<
             let retry_after = answer.headers().get(header::RETRY_AFTER).and_then(|seconds| seconds.to_str().ok());
             Err(Error::refused(base, answer.status().as_u16(), retry_after, body))
         }
-        Ok(Err(error)) => Err(Error::unreachable(base, &error)),
-        Err(_) => Err(Error::Unreachable { url: error::shown(base), cause: "the handshake took too long".into() }),
+        Ok(Err(error)) => Err(Error::unreachable(base, &error, false)),
+        Err(_) => {
+            let cause = "the handshake took too long".into();
+            Err(Error::Unreachable { url: error::shown(base), cause, sent: false })
+        }
     }
 }

@@ -10,6 +10,8 @@ use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::{WebSocketStream, accept_hdr_async};
 
+use tokio::time::Instant;
+
 use super::*;
 use futures_util::{SinkExt, StreamExt};
 
@@ -69,6 +71,7 @@ async fn told(subscriber: &mut Subscriber) -> String {
         Ok(Update::Event(Delivery { channel, position, .. })) => format!("event {channel} {position}"),
         Ok(Update::Gap { channel, from, position }) => format!("gap {channel} {from} {position}"),
         Ok(Update::Disconnected { reason, .. }) => format!("disconnected: {reason}"),
+        Ok(Update::Delayed { channel, reason, .. }) => format!("delayed {channel}: {reason}"),
         Err(error) => format!("error: {error}"),
     }
 }
@@ -174,6 +177,80 @@ async fn publishing_and_asking_go_on_at_the_next_node() {
 }
 
 #[tokio::test]
+async fn publishing_leaves_a_node_that_is_silent() {
+    let (silent, _) = stage().await;
+    let (listener, _) = stage().await;
+    let urls = [&silent, &listener].map(|listener| format!("http://{}", listener.local_addr().unwrap()));
+    let daemon = async {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let id = request(&mut stream).await["id"].clone();
+        answer(&mut stream, r#"{"accepted":[{"id":"1","type":"a","position":"e:1","duplicate":false}]}"#).await;
+        id
+    };
+    let silence = async {
+        let (mut stream, _) = silent.accept().await.unwrap();
+        (request(&mut stream).await["id"].clone(), stream)
+    };
+    // However little patience there is.
+    let publisher = Client::of_any(&urls).unwrap().with_patience(Duration::ZERO);
+    let event = json!({"type":"a"});
+    let (accepted, id, (asked, _stream)) = tokio::join!(publisher.publish(&event), daemon, silence);
+    assert_eq!(accepted.unwrap().position.to_string(), "e:1");
+    assert!(id.is_string() && id == asked, "{id} {asked}");
+}
+
+#[tokio::test]
+async fn asking_leaves_a_node_that_is_silent() {
+    let (silent, _) = stage().await;
+    let (listener, _) = stage().await;
+    let urls = [&silent, &listener].map(|listener| format!("http://{}", listener.local_addr().unwrap()));
+    let daemon = async {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        head(&mut stream).await;
+        answer(&mut stream, r#"{"channels":[]}"#).await;
+    };
+    let reader = Client::of_any(&urls).unwrap();
+    let (channels, ()) = tokio::join!(reader.channels(), daemon);
+    assert_eq!(channels.unwrap(), []);
+}
+
+#[tokio::test]
+async fn what_may_have_been_published_is_told_with_its_ids() {
+    let (listener, client) = stage().await;
+    let client = client.with_patience(Duration::ZERO);
+    let not_now = |code: &str| {
+        let body = json!({"code":code}).to_string();
+        format!("HTTP/1.1 503 X\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}", body.len())
+    };
+    let (unknown, refused) = (not_now("broker-unavailable"), not_now("draining"));
+    let daemon = async {
+        let mut ids = Vec::new();
+        // The last one is cut off before an answer.
+        for answer in [&unknown, &refused, ""] {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            ids.push(request(&mut stream).await);
+            stream.write_all(answer.as_bytes()).await.unwrap();
+        }
+        ids
+    };
+    let publishing = async {
+        let event = json!({"type":"a"});
+        let (first, second) = (client.publish(&event).await, client.publish(&event).await);
+        (first, second, client.publish_all(&mut [json!({"id":"mine"}), event]).await)
+    };
+    let ((first, second, third), sent) = tokio::join!(publishing, daemon);
+    let Err(Error::Unconfirmed { ids, cause }) = first else { panic!("{first:?}") };
+    assert!(matches!(*cause, Error::Refused(problem) if problem.code == "broker-unavailable"));
+    assert_eq!(json!(ids[0]), sent[0]["id"]);
+    assert!(matches!(second, Err(Error::Refused(_))), "it was not taken: {second:?}");
+    let Err(Error::Unconfirmed { ids, .. }) = third else { panic!("{third:?}") };
+    assert_eq!(json!(ids), json!(["mine", sent[2][1]["id"]]));
+    drop(listener);
+    let nobody = client.publish(&json!({"type":"a"})).await;
+    assert!(matches!(nobody, Err(Error::Unreachable { sent: false, .. })), "{nobody:?}");
+}
+
+#[tokio::test]
 async fn a_silent_daemon_is_left() {
     let (listener, client) = stage().await;
     let daemon = async {
@@ -210,7 +287,7 @@ async fn silence_is_noticed_by_a_consumer_that_does_other_things_too() {
         }
     };
     let both = async { tokio::join!(daemon, client) };
-    tokio::time::timeout(Duration::from_secs(10), both).await.expect("it is left");
+    timeout(Duration::from_secs(10), both).await.expect("it is left");
 }
 
 #[tokio::test]
@@ -278,30 +355,131 @@ async fn a_refused_subscription_is_told_and_not_asked_for_again() {
         peer.say(json!({"type":"error","code":"unknown-channel","message":"no such","sub":asked["sub"]})).await;
         assert_eq!(peer.subscribed("e:1").await["channel"], "a");
         // Not now, which is no refusal.
-        peer.say(json!({"type":"error","code":"broker-unavailable","message":"later","sub":"s1"})).await;
+        let asked = peer.heard().await;
+        peer.say(json!({"type":"error","code":"broker-unavailable","message":"later","sub":asked["sub"]})).await;
+        assert_eq!(peer.subscribed("e:1").await, asked);
+        drop(peer);
         let mut peer = Peer::accept(&listener, 25_000).await;
-        assert_eq!(peer.subscribed("e:1").await["channel"], "a");
+        for channel in ["a", "c"] {
+            assert_eq!(peer.subscribed("e:1").await["channel"], channel);
+        }
         peer
     };
     let client = async {
-        let mut subscriber = client.subscribe([Subscription::to("b"), Subscription::to("a").only(json!({"x":1}))]);
+        let wanted = [Subscription::to("b"), Subscription::to("a").only(json!({"x":1})), Subscription::to("c")];
+        let mut subscriber = client.subscribe(wanted);
         let mut all = Vec::new();
-        while all.len() < 6 {
+        while all.len() < 9 {
             all.push(told(&mut subscriber).await);
         }
+        assert!(all.remove(5).starts_with("disconnected"));
         assert_eq!(
             all,
             [
                 "connected n",
                 "error: b: no such (unknown-channel)",
                 "subscribed a e:1",
-                "disconnected: later",
+                "delayed c: later",
+                "subscribed c e:1",
                 "connected n",
                 "subscribed a e:1",
+                "subscribed c e:1",
             ]
         );
     };
     tokio::join!(daemon, client);
+}
+
+#[tokio::test]
+async fn one_that_waits_is_asked_for_again_while_others_have_events_without_a_pause() {
+    let (listener, client) = stage().await;
+    let daemon = async {
+        let mut peer = Peer::accept(&listener, 25_000).await;
+        peer.subscribed("e:0").await;
+        let asked = peer.heard().await;
+        for failures in 0..3 {
+            peer.say(json!({"type":"error","code":"broker-unavailable","message":"later","sub":asked["sub"]})).await;
+            let mut offset = failures * 1_000_000;
+            let again = loop {
+                offset += 1;
+                tokio::select! {
+                    biased;
+                    heard = peer.heard() => break heard,
+                    () = tokio::task::yield_now() => peer.event(&format!("e:{offset}")).await,
+                }
+            };
+            assert_eq!(again, asked);
+        }
+    };
+    let client = async {
+        let mut subscriber = client.subscribe([Subscription::to("a"), Subscription::to("b")]);
+        loop {
+            assert!(!told(&mut subscriber).await.starts_with("disconnected"));
+        }
+    };
+    let either = async {
+        tokio::select! {
+            () = daemon => {}
+            () = client => {}
+        }
+    };
+    timeout(Duration::from_secs(30), either).await.expect("it comes to that");
+}
+
+#[tokio::test]
+async fn a_connection_that_did_not_last_is_no_success() {
+    let (listener, client) = stage().await;
+    let daemon = async {
+        loop {
+            Peer::accept(&listener, 25_000).await.subscribed("e:1").await;
+        }
+    };
+    let client = async {
+        let mut subscriber = client.subscribe([Subscription::to("a")]);
+        // After a failure without a success in between, the pause may be longer than after the first.
+        loop {
+            if let Ok(Update::Disconnected { retry_in, .. }) = subscriber.next().await
+                && retry_in > Duration::from_millis(200)
+            {
+                break;
+            }
+        }
+    };
+    let either = async {
+        tokio::select! {
+            () = daemon => {}
+            () = client => {}
+        }
+    };
+    timeout(Duration::from_secs(30), either).await.expect("it comes to that");
+}
+
+#[tokio::test]
+async fn a_close_for_good_is_an_error_and_any_other_is_not() {
+    for code in [1009, 4001, 4003, 4004, 4005, 1000, 1013, 4008] {
+        let (listener, client) = stage().await;
+        let daemon = async {
+            let mut peer = Peer::accept(&listener, 25_000).await;
+            let close = CloseFrame { code: code.into(), reason: "so it is".into() };
+            peer.0.send(Message::Close(Some(close))).await.unwrap();
+            // Until it is answered.
+            while let Some(Ok(_)) = peer.0.next().await {}
+        };
+        let client = async {
+            let mut subscriber = client.subscribe([Subscription::to("a")]);
+            assert_eq!(told(&mut subscriber).await, "connected n");
+            match subscriber.next().await {
+                Err(Error::Closed { code, .. }) => code,
+                Ok(Update::Disconnected { reason, .. }) => {
+                    assert!(reason.contains("so it is"), "{reason}");
+                    0
+                }
+                other => panic!("{code}: {other:?}"),
+            }
+        };
+        let ((), ended) = tokio::join!(daemon, client);
+        assert_eq!(ended, if crate::protocol::CloseCode::is_final(code) { code } else { 0 });
+    }
 }
 
 #[tokio::test]
@@ -369,16 +547,22 @@ async fn a_subscription_that_could_not_be_served_yet_begins_where_it_wants() {
         let mut peer = Peer::accept(&listener, 25_000).await;
         assert_eq!(peer.subscribed("e:5").await["sub"], "s0");
         peer.event("e:6").await;
-        peer.heard().await;
-        peer.say(json!({"type":"error","code":"broker-unavailable","message":"later","sub":"s1"})).await;
+        for code in ["broker-unavailable", "broker-unavailable", "invalid-position"] {
+            let asked = peer.heard().await;
+            assert_eq!((&asked["sub"], &asked["since"]), (&json!("s1"), &json!("start")));
+            peer.say(json!({"type":"error","code":code,"message":"later","sub":"s1"})).await;
+        }
+        // The stream is past what it wants.
         let mut peer = Peer::accept(&listener, 25_000).await;
-        let (first, second) = (peer.heard().await, peer.heard().await);
-        assert_eq!((&first["sub"], &first["since"]), (&json!("s0"), &json!("e:6")));
-        assert_eq!((&second["sub"], &second["since"]), (&json!("s1"), &json!("start")));
+        let anchor = peer.heard().await;
+        assert_eq!((&anchor["sub"], &anchor["since"]), (&json!("a1"), &json!("start")));
+        peer.say(json!({"type":"error","code":"broker-unavailable","message":"later","sub":"a1"})).await;
+        let mut peer = Peer::accept(&listener, 25_000).await;
+        assert_eq!(peer.heard().await, anchor);
     };
     let client = async {
         let mut subscriber = client.subscribe([Subscription::to("a"), Subscription::to("a").since("start")]);
-        while !told(&mut subscriber).await.starts_with("disconnected: later") {}
+        while told(&mut subscriber).await != "delayed a: later" {}
         // Until the daemon has heard all that it wants.
         loop {
             told(&mut subscriber).await;
@@ -472,14 +656,9 @@ fn a_daemon_is_named_by_an_http_url() {
     for url in ["", "127.0.0.1:7400", "localhost:7400", "ftp://host", "http://"] {
         assert!(matches!(Client::new(url), Err(Error::Url(_))), "{url}");
     }
-}
-
-#[test]
-fn an_event_keeps_its_id() {
-    let mut event = json!({"id":"a"});
-    identify(&mut event);
-    assert_eq!(event["id"], "a");
-    event["id"] = Value::Null;
-    identify(&mut event);
-    assert_eq!(event["id"].as_str().map(str::len), Some(36));
+    for url in ["https://user:secret@host", "ftp://user:se#secret@host", "user:secret@host:7400", "http://a:secret@h:x"]
+    {
+        let Err(Error::Url(said)) = Client::new(url) else { panic!("{url}") };
+        assert!(!said.contains("secret") && said.contains("h"), "{said}");
+    }
 }

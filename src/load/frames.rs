@@ -1,5 +1,7 @@
 //! A server's stream split into messages, and the few frames that a client sends (RFC 6455, section 5).
 
+use std::io;
+
 const TEXT: u8 = 0x1;
 const BINARY: u8 = 0x2;
 const CLOSE: u8 = 0x8;
@@ -8,6 +10,8 @@ const PONG: u8 = 0xA;
 const FIN: u8 = 0x80;
 const RSV1: u8 = 0x40;
 const MASK: u8 = 0x80;
+/// The longest payload that is taken: what says that it is longer is no server of events.
+const LONGEST: u64 = 16 * 1024 * 1024;
 
 /// What was read.
 #[derive(Debug, PartialEq, Eq)]
@@ -30,24 +34,27 @@ pub struct Frames {
 impl Frames {
     /// Takes what was read and passes on each message that is whole now. Fragments count as messages of their own: of the
     /// servers that are measured, none sends any.
-    pub fn take(&mut self, mut bytes: &[u8], mut each: impl FnMut(Message<'_>)) {
+    ///
+    /// # Errors
+    /// Where a frame is too long to wait for.
+    pub fn take(&mut self, mut bytes: &[u8], mut each: impl FnMut(Message<'_>)) -> io::Result<()> {
         while !self.partial.is_empty() && !bytes.is_empty() {
             // As much as is missing, which may be just the rest of the header.
-            let missing = match size(&self.partial) {
+            let missing = match size(&self.partial)? {
                 Ok((header, payload)) => header + payload - self.partial.len(),
                 Err(missing) => missing,
             };
             let (more, rest) = bytes.split_at(missing.min(bytes.len()));
             self.partial.extend_from_slice(more);
             bytes = rest;
-            if let Ok((header, payload)) = size(&self.partial)
+            if let Ok((header, payload)) = size(&self.partial)?
                 && self.partial.len() == header + payload
             {
                 each(message(&self.partial, header));
                 self.partial.clear();
             }
         }
-        while let Ok((header, payload)) = size(bytes)
+        while let Ok((header, payload)) = size(bytes)?
             && bytes.len() >= header + payload
         {
             let (frame, rest) = bytes.split_at(header + payload);
@@ -55,23 +62,27 @@ impl Frames {
             bytes = rest;
         }
         self.partial.extend_from_slice(bytes);
+        Ok(())
     }
 }
 
 /// The sizes of a frame's header and payload, or how many bytes of the header are missing.
-fn size(bytes: &[u8]) -> Result<(usize, usize), usize> {
-    let [_, len, rest @ ..] = bytes else { return Err(2 - bytes.len()) };
-    match len & !MASK {
+fn size(bytes: &[u8]) -> io::Result<Result<(usize, usize), usize>> {
+    let [_, len, rest @ ..] = bytes else { return Ok(Err(2 - bytes.len())) };
+    Ok(match len & !MASK {
         126 => match rest {
             [a, b, ..] => Ok((4, usize::from(u16::from_be_bytes([*a, *b])))),
             _ => Err(2 - rest.len()),
         },
-        127 => match rest.first_chunk::<8>() {
-            Some(len) => Ok((10, u64::from_be_bytes(*len) as usize)),
+        127 => match rest.first_chunk::<8>().map(|len| u64::from_be_bytes(*len)) {
+            Some(len) if len > LONGEST => {
+                return Err(io::Error::new(io::ErrorKind::InvalidData, format!("a frame of {len} bytes")));
+            }
+            Some(len) => Ok((10, len as usize)),
             None => Err(8 - rest.len()),
         },
         len => Ok((2, usize::from(len))),
-    }
+    })
 }
 
 fn message(frame: &[u8], header: usize) -> Message<'_> {
@@ -141,7 +152,7 @@ mod tests {
                 frames.take(piece, |message| {
                     let Message::Data(payload) = message else { panic!("{message:?}") };
                     found.push(payload.to_vec());
-                });
+                })?;
                 rest = after;
                 if rest.is_empty() {
                     break;
@@ -156,7 +167,19 @@ mod tests {
         let mut stream = server_frame(PING, b"x");
         stream.extend(server_frame(CLOSE, &1008u16.to_be_bytes()));
         let mut found = Vec::new();
-        Frames::default().take(&stream, |message| found.push(format!("{message:?}")));
+        Frames::default().take(&stream, |message| found.push(format!("{message:?}"))).unwrap();
         assert_eq!(found, ["Ping([120])", "Close(Some(1008))"]);
+    }
+
+    #[test]
+    fn a_frame_without_end_is_not_waited_for() {
+        for len in [LONGEST + 1, u64::MAX - 9, u64::MAX] {
+            let head = [&[FIN | BINARY, 127][..], &len.to_be_bytes()].concat();
+            assert!(Frames::default().take(&head, |_| {}).is_err());
+            let mut frames = Frames::default();
+            let (first, rest) = head.split_at(5);
+            frames.take(first, |_| {}).unwrap();
+            assert!(frames.take(rest, |_| {}).is_err(), "{len}");
+        }
     }
 }

@@ -25,6 +25,8 @@ const OPENING: usize = 256;
 const PATIENCE: Duration = Duration::from_secs(20);
 /// The most that is read at once.
 const READ: usize = 16 * 1024;
+/// The longest answer to a handshake.
+const LONGEST_HEAD: usize = 64 * 1024;
 
 /// Subscribers, all of one server.
 #[derive(Debug)]
@@ -103,6 +105,9 @@ pub async fn upgrade(stream: &mut TcpStream, dialect: &Dialect) -> io::Result<Ve
         }
         if stream.read_buf(&mut head).await? == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        if head.len() > LONGEST_HEAD {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "the answer to the handshake has no end"));
         }
     };
     if !head.starts_with(b"HTTP/1.1 101") {
@@ -189,7 +194,7 @@ impl Subscriber {
                 }
                 tally.message(data, dialect.events, shared, now);
             }
-        });
+        })?;
         tally.tell(shared, now);
         match closed {
             None => Ok(reply),

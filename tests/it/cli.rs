@@ -1,6 +1,9 @@
 //! The commands as a user runs them: what they print where, and how they end.
 
 use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpListener;
+use std::thread::JoinHandle;
 
 use serde_json::Value;
 
@@ -74,6 +77,47 @@ fn the_same_id_is_published_once() {
     let (first, again) = (json(&daemon.run(&arguments).out), json(&daemon.run(&arguments).out));
     assert_eq!((first["id"].as_str(), first["duplicate"].as_bool()), (Some("sale-1"), Some(false)));
     assert_eq!((&again["position"], again["duplicate"].as_bool()), (&first["position"], Some(true)));
+}
+
+/// A daemon whose broker is away: the events of the one request that it answers, at the address.
+fn not_known() -> (String, JoinHandle<Value>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let serving = std::thread::spawn(move || {
+        let mut stream = BufReader::new(listener.accept().unwrap().0);
+        let (mut line, mut length) = (String::new(), 0);
+        while line != "\r\n" {
+            line.clear();
+            stream.read_line(&mut line).unwrap();
+            length = line.strip_prefix("content-length: ").map_or(length, |length| length.trim().parse().unwrap());
+        }
+        let mut body = vec![0; length];
+        stream.read_exact(&mut body).unwrap();
+        // Later than anybody waits for.
+        let answer =
+            "HTTP/1.1 503 X\r\nretry-after: 3600\r\ncontent-length: 29\r\n\r\n{\"code\":\"broker-unavailable\"}";
+        stream.get_mut().write_all(answer.as_bytes()).unwrap();
+        serde_json::from_slice(&body).unwrap()
+    });
+    (url, serving)
+}
+
+#[test]
+fn what_may_have_been_published_is_told_with_the_id_to_publish_it_under() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = "{\"orderId\":\"1\",\"newStatus\":\"shipped\"}";
+    let (url, serving) = not_known();
+    let ended = run(tidings(folder.path(), &["publish", "order-status", "--data", data, "--url", &url]), "");
+    let event = serving.join().unwrap();
+    let id = format!("--id {}", event["id"].as_str().unwrap());
+    fails(&ended, 1, &["(broker-unavailable)", "not known", &id]);
+
+    let (url, serving) = not_known();
+    let ended =
+        run(tidings(folder.path(), &["publish", "order-status", "-", "--url", &url]), &format!("{data}\n\n{data}\n"));
+    let events = serving.join().unwrap();
+    let lines = [(1, 0), (3, 1)].map(|(line, index)| format!("line {line}: {}", events[index]["id"].as_str().unwrap()));
+    fails(&ended, 1, &["(broker-unavailable)", "lines 1 to 3", "not known", &lines[0], &lines[1]]);
 }
 
 #[test]

@@ -1,7 +1,9 @@
 //! The registry: who is on the broker, who is about to stop, who is lost.
 
 use serde_json::{Value, json};
+use tidings::broker::nodes::NodeState;
 
+use crate::support::broker;
 use crate::support::daemon::Daemon;
 use crate::support::each_broker::{TestBroker, over_each_broker};
 use crate::support::http::members;
@@ -79,6 +81,41 @@ async fn a_node_that_stops_says_so_and_leaves() {
     assert_eq!(nodes(&one).await.iter().map(|node| &node["id"]).collect::<Vec<_>>(), ["one"]);
 }
 
+#[test]
+fn that_another_node_has_the_same_id_is_said() {
+    let redis = Redis::start();
+    let url = format!("redis://127.0.0.1:{}", redis.port);
+    let start = || {
+        let flags = ["--listen", "127.0.0.1:0", "--node-id", "twin", "--broker", &url];
+        Daemon::with(&flags, tempfile::tempdir().unwrap())
+    };
+    let first = start();
+    let _second = start();
+    first.process.said("another node has the same id");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_leaves_no_other_nodes_place() {
+    let redis = Redis::start();
+    let (one, two) = (broker::Node::on_redis(redis.port).await, broker::Node::on_redis(redis.port).await);
+    let (one, two) = (one.broker.nodes(), two.broker.nodes());
+    let state = NodeState {
+        id: "twin".into(),
+        address: "a".into(),
+        version: "v".into(),
+        started: "s".into(),
+        connections: 0,
+        draining: false,
+    };
+    for node in [one, two] {
+        node.beat(&state).await.expect("it is entered");
+    }
+    one.leave("twin").await.expect("it leaves");
+    assert_eq!(two.list().await.expect("a list").len(), 1);
+    two.leave("twin").await.expect("it leaves");
+    assert_eq!(two.list().await.expect("a list").len(), 0);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn silence_is_judged_by_the_clock_of_redis() {
     let redis = Redis::start();
@@ -86,7 +123,7 @@ async fn silence_is_judged_by_the_clock_of_redis() {
     for (id, ago) in [("quiet", 1), ("lost", 16), ("forgotten", 3700)] {
         let said =
             json!({"id": id, "address": "a", "version": "v", "started": "s", "connections": 7, "draining": false});
-        redis.cli(&["hset", KEY, id, &format!("{}000 {said}", seconds - ago)]);
+        redis.cli(&["hset", KEY, id, &format!("{}000 session {said}", seconds - ago)]);
     }
     // Of no use to anybody, and no harm.
     redis.cli(&["hset", KEY, "foreign", "bytes", "half", "1 {"]);

@@ -166,11 +166,16 @@ async fn drained(mut stream: TcpStream) -> io::Result<bool> {
             match stream.read(&mut buffer).await {
                 Ok(0) => return true,
                 Err(error) => return error.kind() == io::ErrorKind::ConnectionReset,
-                Ok(read) => frames.take(&buffer[..read], |message| {
-                    if let Message::Close(with) = message {
-                        code = with;
+                Ok(read) => {
+                    let taken = frames.take(&buffer[..read], |message| {
+                        if let Message::Close(with) = message {
+                            code = with;
+                        }
+                    });
+                    if taken.is_err() {
+                        return false;
                     }
-                }),
+                }
             }
         }
     };

@@ -7,7 +7,7 @@ import type { AnyWhere } from "./filter.js";
 import type { EventMap } from "./generated/events.js";
 import { newId } from "./id.js";
 import { Listeners } from "./listeners.js";
-import { type Accepted, Publisher, type PublishOptions } from "./publish.js";
+import { type Accepted, type Identified, Publisher, type PublishOptions } from "./publish.js";
 import { EventStream } from "./stream.js";
 import type { Gap } from "./subscription.js";
 import { Subscriptions } from "./subscriptions.js";
@@ -136,7 +136,9 @@ export class Bus<Events extends object = EventMap> {
    * Publishes an event, and answers when the daemon has taken it. What may pass (the daemon is not reached, its broker is
    * away) is tried again under the same id, which the daemon takes only once.
    *
-   * @throws {TidingsError} where the event is refused; its `errors` say what is wrong with it, and where.
+   * @throws {TidingsError} where the event is refused: its `errors` say what is wrong with it, and where. And where it stays
+   * unknown whether it was taken (`network`, `timeout`, `broker-unavailable`, …): published again with the id in `ids`, it is
+   * taken once.
    */
   async publish<Name extends EventName<Events>>(
     name: Name,
@@ -269,12 +271,12 @@ export function connect<Events extends object = EventMap>(url: string, options: 
 /** The daemon's address as `http:`, without what the routes begin with. */
 function baseUrl(url: string): string {
   const { protocol, host, pathname } = new URL(url);
-  if (!/^(http|ws)s?:$/.test(protocol)) throw new TypeError(`${url} is no URL of a daemon: http: or ws: is`);
+  if (!/^(http|ws)s?:$/.test(protocol)) throw new TypeError(`a daemon's URL begins with http: or ws:, not ${protocol}`);
   return `${protocol.replace("ws", "http")}//${host}${pathname.replace(/(\/v1\/(ws|events))?\/*$/, "")}`;
 }
 
 /** The event as it is sent. Its id is made here, once, and so is the same however often it is sent. */
-function toEvent({ extensions, id = newId(), ...event }: EventAttributes & { type: string; data: unknown }): object {
+function toEvent({ extensions, id = newId(), ...event }: EventAttributes & { type: string; data: unknown }): Identified {
   return { ...extensions, id, ...event };
 }
 

@@ -77,9 +77,9 @@ export class Connection {
 
   close(error?: TidingsError): void {
     if (this.#state.status === "closed") return;
-    this.#leave(1000, "");
-    clearTimeout(this.#redial);
+    const socket = this.#release();
     this.#enter(error ? { status: "closed", error } : { status: "closed" });
+    leave(socket, 1000);
   }
 
   async #dial(): Promise<void> {
@@ -147,22 +147,23 @@ export class Connection {
   }
 
   #giveUp(reason: string, code: number): void {
-    this.#leave(code, reason);
+    const socket = this.#socket;
+    // First, so that whatever comes of closing it, there will be another.
     this.#lost(reason);
+    leave(socket, code);
   }
 
-  /** Turns away from the socket; it may take its time to close. */
-  #leave(code: number, reason: string): void {
+  /** Nothing is heard of the socket any more, and nothing is waited for. */
+  #release(): WebSocketLike | undefined {
     const socket = this.#socket;
     this.#socket = undefined;
     clearTimeout(this.#watchdog);
-    socket?.close(code, reason);
+    clearTimeout(this.#redial);
+    return socket;
   }
 
   #lost(reason: string, code?: number): void {
-    this.#socket = undefined;
-    clearTimeout(this.#watchdog);
-    clearTimeout(this.#redial);
+    this.#release();
     if (code !== undefined && FINAL_CLOSE_CODES.has(code)) {
       return this.close(new TidingsError("connection-refused", reason, { status: code }));
     }
@@ -183,5 +184,14 @@ export class Connection {
   #enter(state: ConnectionState): void {
     this.#state = state;
     this.#options.onState(state);
+  }
+}
+
+/** Closes a socket, which may take its time. Without a reason: one of more than 123 bytes is an error. */
+function leave(socket: WebSocketLike | undefined, code: number): void {
+  try {
+    socket?.close(code);
+  } catch {
+    // It has been turned away from already, and there is nobody to whom this would mean anything.
   }
 }

@@ -38,6 +38,7 @@ export interface ErrorDetails {
   status?: number | undefined;
   errors?: readonly Mistake[] | undefined;
   requestId?: string | undefined;
+  ids?: readonly string[] | undefined;
   cause?: unknown;
 }
 
@@ -51,6 +52,11 @@ export class TidingsError extends Error {
   readonly errors: readonly Mistake[];
   /** The `x-request-id` of the answer, by which the daemon's log knows the request. */
   readonly requestId: string | undefined;
+  /**
+   * The ids of the events that were not published, or perhaps were, in their order. Published again under these, an event
+   * is taken once.
+   */
+  readonly ids: readonly string[];
 
   constructor(code: ErrorCode, message: string, details: ErrorDetails = {}) {
     super(message, details.cause === undefined ? undefined : { cause: details.cause });
@@ -58,5 +64,6 @@ export class TidingsError extends Error {
     this.status = details.status;
     this.errors = details.errors ?? [];
     this.requestId = details.requestId;
+    this.ids = details.ids ?? [];
   }
 }

@@ -19,6 +19,11 @@ export interface PublishOptions {
   readonly attempts?: number;
 }
 
+/** An event that has its id, which is the same however often it is sent. */
+export interface Identified {
+  readonly id: string;
+}
+
 /** What the client needs of `fetch`. */
 export type FetchLike = (
   url: string,
@@ -37,8 +42,8 @@ export interface PublisherOptions {
 
 /** How long one attempt may take. */
 const ATTEMPT_TIMEOUT_MS = 15_000;
-/** Rate limited, and the broker or the daemon (or what stands before it) not there for the moment. */
-const PASSING: ReadonlySet<number> = new Set([429, 502, 503, 504]);
+/** Too slow for a proxy, rate limited, and the broker or the daemon (or what stands before it) not there for the moment. */
+const PASSING: ReadonlySet<number> = new Set([408, 429, 502, 503, 504]);
 
 /** An attempt that may succeed when it is repeated, not earlier than after `afterMs`. */
 interface Failure {
@@ -55,8 +60,8 @@ export class Publisher {
     this.#options = options;
   }
 
-  /** Posts `body`, which bears its ids already, and answers what was accepted. */
-  async post(body: unknown, { signal, attempts = 8 }: PublishOptions): Promise<Accepted[]> {
+  /** Posts an event or several, and answers what was accepted. */
+  async post(body: Identified | readonly Identified[], { signal, attempts = 8 }: PublishOptions): Promise<Accepted[]> {
     const { closed, backoff, random } = this.#options;
     const text = JSON.stringify(body);
     const stop = any([closed, signal]);
@@ -71,6 +76,10 @@ export class Publisher {
         if (attempt + 1 >= attempts) throw outcome.error;
         await sleep(Math.max(outcome.afterMs, delayBefore(attempt, backoff, random)), stop.signal);
       }
+    } catch (error) {
+      if (!(error instanceof TidingsError)) throw error;
+      const { code, message, cause } = error;
+      throw new TidingsError(code, message, { ...error, cause, ids: [body].flat().map(({ id }) => id) });
     } finally {
       stop.release();
     }

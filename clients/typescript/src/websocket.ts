@@ -5,7 +5,7 @@ import { TidingsError } from "./errors.js";
 /** What the client needs of a WebSocket; those of browsers, Bun, Node and of the package `ws` have it. */
 export interface WebSocketLike {
   send(text: string): void;
-  close(code?: number, reason?: string): void;
+  close(code?: number): void;
   // `any`: each implementation has event types of its own.
   addEventListener(type: "message" | "close" | "error", listener: (event: any) => void): void;
 }

@@ -1,6 +1,7 @@
 // Staying connected, against a daemon that does on demand what a real one seldom does.
 
 import { afterEach, beforeEach, expect, onTestFinished, test, vi } from "vitest";
+import { WebSocket as WsWebSocket } from "ws";
 
 import { type Bus, connect, type ConnectionState, type ConnectOptions, type Gap, type TidingsError } from "../src/index.js";
 import { FakeDaemon } from "./fake.js";
@@ -133,6 +134,20 @@ test("a draining node that closes early is not come back to before the time", as
   await daemon.connection();
   const state = states.at(-1)!;
   expect(state.status === "reconnecting" && state.delayMs).toSatisfy((delay: number) => delay > 40 && delay <= 500);
+});
+
+test("a socket that does not even close does not end the bus", async () => {
+  const WebSocket = class extends WsWebSocket {
+    override close(): void {
+      throw new SyntaxError("not like this");
+    }
+  };
+  open({ WebSocket });
+  (await daemon.connection()).welcome(10);
+  (await daemon.connection()).welcome();
+  await bus.ready();
+  bus.close();
+  expect(statuses()).toEqual(["connecting", "open", "reconnecting", "open", "closed"]);
 });
 
 test("a gap that the daemon tells is handed on", async () => {

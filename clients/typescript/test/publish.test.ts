@@ -2,7 +2,7 @@
 
 import { afterEach, beforeEach, expect, test } from "vitest";
 
-import { type Bus, connect } from "../src/index.js";
+import { type Bus, connect, type TidingsError } from "../src/index.js";
 import { FakeDaemon } from "./fake.js";
 
 let daemon: FakeDaemon;
@@ -27,10 +27,11 @@ test("what may pass is tried again, under the same id", async () => {
     (_body, response) => response.writeHead(503, { "retry-after": "0" }).end('{"code":"broker-unavailable"}'),
     (_body, response) => response.writeHead(429, { "retry-after": new Date(0).toUTCString() }).end(),
     (_body, response) => response.writeHead(502).end("<html>"),
+    (_body, response) => response.writeHead(408).end(),
   );
   const accepted = await bus.publish("inventory-change", sale, { id: undefined as never });
   expect(accepted).toEqual({ id: expect.stringMatching(/^[0-9a-f-]{36}$/), type: "inventory-change", position: "e:1", duplicate: false });
-  expect(ids()).toHaveLength(5);
+  expect(ids()).toHaveLength(6);
   expect(new Set([...ids(), accepted.id]).size).toBe(1);
 });
 
@@ -65,6 +66,18 @@ test("after so many attempts it is given up, with the last reason", async () => 
   await daemon.stop();
   await expect(bus.publish("inventory-change", sale, { attempts: 2 })).rejects.toMatchObject({ code: "network" });
   expect(ids()).toHaveLength(3);
+});
+
+test("what was not published, as far as is known, can be published again under its ids", async () => {
+  daemon.responses.push((_body, response) => response.destroy(), (_body, response) => response.destroy());
+  const failed: TidingsError = await bus.publish("inventory-change", sale, { attempts: 1 }).catch((error) => error);
+  expect(failed).toMatchObject({ code: "network", cause: expect.any(Error), ids: ids() });
+  const { id } = await bus.publish("inventory-change", sale, { id: failed.ids[0]! });
+  expect(new Set([...ids(), id]).size).toBe(1);
+  const draft = { type: "inventory-change", data: sale } as const;
+  daemon.responses.push((_body, response) => (response.destroy(), bus.close()));
+  const closed: TidingsError = await bus.publishAll([{ ...draft, id: "mine" }, draft]).catch((error) => error);
+  expect(closed).toMatchObject({ code: "closed", ids: ["mine", expect.stringMatching(/^[0-9a-f-]{36}$/)] });
 });
 
 test("a refusal is final, and says what is wrong and where", async () => {
@@ -140,4 +153,5 @@ test.each(["", "/", "/v1/ws", "/v1/events"])("the daemon's address may end with 
 test("an address that is none is refused at once", () => {
   expect(() => connect("127.0.0.1:7400")).toThrow(TypeError);
   expect(() => connect("redis://127.0.0.1")).toThrow(TypeError);
+  expect(() => connect("redis://user:secret@host")).not.toThrow("secret");
 });

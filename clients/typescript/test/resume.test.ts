@@ -247,6 +247,26 @@ test("a since that cannot be taken as the first of its channel is refused, and t
   expect([live, unreadable]).toEqual([[1], []]);
 });
 
+test("what the daemon says of a refusal may be long", async () => {
+  const refused = vi.fn();
+  const live = seen();
+  const first = await connection();
+  await first.subscribe("e:3");
+  await bus.ready();
+  seen({ since: "2026-11-21 10:00", onError: refused });
+  await first.asked();
+  const message = "ü".repeat(100);
+  first.send({ type: "error", code: "invalid-position", message, sub: "s2" });
+  const second = await connection();
+  second.send({ type: "error", code: "invalid-position", message, sub: (await second.asked()).sub });
+  const third = await connection();
+  await third.subscribe("e:3", true);
+  third.event(channel, sale(1), "e:4");
+  await settled(third, "e:4");
+  expect(live).toEqual([1]);
+  expect(refused).toHaveBeenCalledExactlyOnceWith(expect.objectContaining({ code: "invalid-position", message }));
+});
+
 test("while the log cannot be read, it asks again from where it was", async () => {
   const quantities = seen();
   bus.onError(() => {});

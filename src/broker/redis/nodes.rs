@@ -1,6 +1,7 @@
 //! The registry of nodes: one key, so that a Cluster has it in one place, and one script, so that Redis' clock judges.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, UNIX_EPOCH};
 
 use async_trait::async_trait;
@@ -14,23 +15,32 @@ pub(super) struct Registry {
     commands: Arc<Commands>,
     script: Script,
     key: String,
+    /// This process, as opposed to another one of the same id.
+    session: String,
+    /// It has an entry, unless another one took its place.
+    entered: AtomicBool,
 }
 
 impl Registry {
     pub fn new(config: &BrokerConfig, commands: Arc<Commands>) -> Self {
         let key = format!("{}{}:nodes", config.prefix, config.namespace);
-        Self { commands, script: Script::new(include_str!("nodes.lua")), key }
+        let session = uuid::Uuid::now_v7().to_string();
+        Self { commands, script: Script::new(include_str!("nodes.lua")), key, session, entered: AtomicBool::new(false) }
     }
 
-    async fn run(&self, args: &[&str]) -> Result<Vec<Value>, Unavailable> {
+    /// Answers the time, who had the id that is named, and the entries.
+    async fn run(&self, args: &[&str]) -> Result<(u64, Option<String>, Vec<Value>), Unavailable> {
         let arguments = |_| {
             let args = args.iter().map(|&arg| arg.into());
             (vec![self.key.as_str().into()], std::iter::once(millis(FORGOTTEN)).chain(args).collect())
         };
-        match self.commands.run(&self.script, &self.key, arguments).await? {
-            Value::Array(entries) => Ok(entries),
-            _ => Err(unreadable()),
-        }
+        let Value::Array(answer) = self.commands.run(&self.script, &self.key, arguments).await? else {
+            return Err(unreadable());
+        };
+        let mut answer = answer.into_iter();
+        let now = parsed(answer.next())?;
+        let session = answer.next().and_then(Value::into_string);
+        Ok((now, session, answer.collect()))
     }
 }
 
@@ -39,17 +49,21 @@ impl Nodes for Registry {
     async fn beat(&self, node: &NodeState) -> Result<(), Unavailable> {
         // Strings and numbers: there is nothing that could fail.
         let said = serde_json::to_string(node).unwrap_or_default();
-        self.run(&[&node.id, &said]).await.map(drop)
+        let (_, session, _) = self.run(&[&node.id, &self.session, &said]).await?;
+        let another = session.is_some_and(|session| !session.is_empty() && session != self.session);
+        // Whom a node finds there when it starts has died, most likely; who comes afterwards is alive.
+        if self.entered.swap(!another, Ordering::Relaxed) && another {
+            tracing::warn!(id = node.id, "another node has the same id: only one of them is seen in the registry");
+        }
+        Ok(())
     }
 
     async fn leave(&self, id: &str) -> Result<(), Unavailable> {
-        self.run(&[id]).await.map(drop)
+        self.run(&[id, &self.session]).await.map(drop)
     }
 
     async fn list(&self) -> Result<Vec<Heard>, Unavailable> {
-        let reply = self.run(&[]).await?;
-        let (now, entries) = reply.split_first().ok_or_else(unreadable)?;
-        let now: u64 = parsed(Some(now.clone()))?;
+        let (now, _, entries) = self.run(&[]).await?;
         // What somebody else wrote there is passed over.
         Ok(entries.iter().filter_map(|entry| heard(entry, now)).collect())
     }
@@ -57,7 +71,8 @@ impl Nodes for Registry {
 
 fn heard(entry: &Value, now: u64) -> Option<Heard> {
     let entry = entry.as_str()?;
-    let (at, node) = entry.split_once(' ')?;
+    let mut parts = entry.splitn(3, ' ');
+    let (at, _session, node) = (parts.next()?, parts.next()?, parts.next()?);
     let at: u64 = at.parse().ok()?;
     Some(Heard {
         node: serde_json::from_str(node).ok()?,

@@ -8,7 +8,7 @@ use std::time::Duration;
 use clap::Args;
 use serde_json::{Map, Value, json};
 
-use super::failure::Failure;
+use super::failure::{Failure, say};
 use super::fields::{self, Field};
 use super::output::{DIM, Output, colour_of};
 use super::remote::Remote;
@@ -75,7 +75,17 @@ impl Publish {
             event.extend(value.map(|value| (name.to_owned(), Value::from(value))));
         }
         event.insert("data".into(), data);
-        let accepted = client.with_patience(PATIENCE).publish(&event).await?;
+        let accepted = match client.with_patience(PATIENCE).publish(&event).await {
+            Err(Error::Unconfirmed { ids, cause }) => {
+                Failure::from(*cause).report();
+                say(&format!(
+                    "Whether it was published is not known. With --id {} it can be published again: it is taken once.",
+                    ids.join(" ")
+                ));
+                return Err(Failure::Said);
+            }
+            accepted => accepted?,
+        };
         let mut output = Output::new();
         match self.json {
             true => output.json(&accepted)?,

@@ -125,8 +125,7 @@ async fn patiently<T>(request: impl Future<Output = T>) -> T {
 fn refused(error: Error, lines: &[u64]) -> Failure {
     let (first, last) = (lines.first().copied().unwrap_or(0), lines.last().copied().unwrap_or(0));
     match error {
-        // Of the others (a broker that cannot be reached, say) it is not known whether they were taken.
-        Error::Refused(Problem { detail, code, errors, status, .. }) if status < 500 || code == "draining" => {
+        Error::Refused(Problem { detail, code, errors, .. }) => {
             say_error(&format!("{detail} ({code}): nothing of lines {first} to {last} was published"));
             say_places(&errors, |pointer| {
                 let (index, rest) =
@@ -139,9 +138,17 @@ fn refused(error: Error, lines: &[u64]) -> Failure {
             });
             Failure::Said
         }
-        Error::Unreachable { .. } | Error::Refused(_) => Failure::Message(format!(
-            "{error}\nWhether lines {first} to {last} were published is not known; those before were."
-        )),
+        Error::Unconfirmed { ids, cause } => {
+            say_error(&format!(
+                "{cause}\nWhether lines {first} to {last} were published is not known; those before were. \
+                 As whole events with these ids they can be published again, and are taken once:"
+            ));
+            lines.iter().zip(ids).for_each(|(line, id)| say(&format!("  line {line}: {id}")));
+            Failure::Said
+        }
+        Error::Unreachable { .. } => {
+            format!("{error}\nNothing of lines {first} to {last} was published; those before were.").into()
+        }
         other => other.into(),
     }
 }

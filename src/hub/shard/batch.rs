@@ -10,8 +10,11 @@ use super::peer::Peer;
 use crate::hub::delivery::Delivery;
 use crate::hub::index::Member;
 
-/// The most deliveries that are noted before sockets are written: a bound on memory.
-const MAX_LINKS: usize = 1 << 16;
+/// The most deliveries that are noted before sockets are written: a bound on memory (4 MiB), for 50 events to 10,000
+/// connections.
+const MAX_LINKS: usize = 1 << 19;
+/// The memory that is kept for further ones; more is given back.
+const KEPT_LINKS: usize = 1 << 14;
 
 const END: u32 = u32::MAX;
 
@@ -109,5 +112,6 @@ impl Batch {
         self.touched = touched;
         self.steps.clear();
         self.links.clear();
+        self.links.shrink_to(KEPT_LINKS);
     }
 }

@@ -147,7 +147,7 @@ async fn follow(mut subscriber: Subscriber, crowd: Arc<Crowd>, mut last: watch::
                 crowd.there.fetch_sub(1, Ordering::Relaxed);
                 crowd.left.fetch_add(1, Ordering::Relaxed);
             }
-            Update::Connected { .. } | Update::Disconnected { .. } => {}
+            Update::Connected { .. } | Update::Disconnected { .. } | Update::Delayed { .. } => {}
         }
     }
 }
