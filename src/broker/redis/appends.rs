@@ -81,6 +81,7 @@ impl Appends {
         macro_rules! script {
             ($ids:literal) => {
                 Script::new(concat!(include_str!("log.lua"), include_str!($ids), include_str!("append.lua")))
+                    .appending()
             };
         }
         let script = if channels.clustered { script!("ids_in_hash.lua") } else { script!("ids_by_key.lua") };

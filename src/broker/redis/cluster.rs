@@ -131,7 +131,7 @@ impl Cluster {
     fn follow_view(&mut self, view: View) {
         let known = matches!(&*self.routes.borrow(), Routes::Slots(_));
         let changed = !known || view.masters != self.view.masters;
-        self.view = view;
+        let past = std::mem::replace(&mut self.view, view);
         if !changed {
             return;
         }
@@ -140,6 +140,11 @@ impl Cluster {
             if !self.masters.contains_key(node) {
                 let master = before.remove(node).unwrap_or_else(|| self.connect(node));
                 self.masters.insert(node.clone(), master);
+            }
+        }
+        for (slots, node) in &self.view.masters {
+            if past.masters.iter().any(|(its, before)| !self.masters.contains_key(before) && overlap(its, slots)) {
+                self.masters[node].server.promoted();
             }
         }
         let route = |(slots, node): &(RangeInclusive<u16>, Node)| (slots.clone(), self.masters[node].server.clone());
@@ -179,4 +184,8 @@ impl Cluster {
         let tasks = [tokio::spawn(kept_up), tokio::spawn(listening)].map(AbortOnDropHandle::new);
         Master { server: Arc::new(server), share, _tasks: tasks }
     }
+}
+
+fn overlap(some: &RangeInclusive<u16>, others: &RangeInclusive<u16>) -> bool {
+    some.start() <= others.end() && others.start() <= some.end()
 }

@@ -26,6 +26,8 @@ const RETRY: Duration = Duration::from_millis(20);
 pub(super) struct Script {
     source: Str,
     hash: Str,
+    /// It gives positions.
+    appends: bool,
 }
 
 /// A script's KEYS and ARGV.
@@ -41,7 +43,12 @@ pub(super) struct Commands {
 
 impl Script {
     pub fn new(source: &'static str) -> Self {
-        Self { source: Str::from_static(source), hash: fred::util::sha1_hash(source).into() }
+        Self { source: Str::from_static(source), hash: fred::util::sha1_hash(source).into(), appends: false }
+    }
+
+    /// On a new master it waits until the other nodes have said what they know.
+    pub fn appending(self) -> Self {
+        Self { appends: true, ..self }
     }
 
     async fn run(&self, client: &Client, arguments: impl Fn() -> Arguments) -> Result<Value, Error> {
@@ -79,7 +86,8 @@ impl Commands {
             let mut routes = self.routes.clone();
             loop {
                 let server = Self::server(&mut routes, key).await?;
-                let Up { client, place, number } = server.up().await?;
+                let up = if script.appends { server.heard().await? } else { server.up().await? };
+                let Up { client, place, number } = up;
                 let turn = self.calls.acquire().await.map_err(|_| closed())?;
                 let error = match script.run(&client, || arguments(number)).await {
                     // What a master says after another one was named may be lost with it.

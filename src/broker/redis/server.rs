@@ -1,19 +1,31 @@
 //! One Redis on which scripts run: a connection of its own, kept up.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use fred::clients::Client;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use super::Unavailable;
 use super::commands::closed;
 use super::link::Link;
 use super::target::{Place, Target};
 
+/// How long nothing is appended on a server that was made the master. What its predecessor answered last may not have
+/// come to it. Every node says what it knows of the logs as soon as it is connected, and so finds that out; one that knows
+/// less and appended before would give a position anew that another event had.
+const HEARING: Duration = Duration::from_secs(1);
+
 /// A Redis, as far as it can be reached.
 pub(super) struct Server {
     state: watch::Receiver<State>,
+    hearing: Hearing,
 }
+
+/// Until when the nodes are heard; nothing where it was the master from the first.
+#[derive(Clone, Default)]
+struct Hearing(Arc<Mutex<Option<Instant>>>);
 
 /// A connection to it.
 #[derive(Clone)]
@@ -36,7 +48,24 @@ impl Server {
     /// The connection is kept up by the future, for as long as it is polled.
     pub fn new(target: Target) -> (Self, impl Future<Output = ()> + Send + use<>) {
         let (sender, state) = watch::channel(State::Connecting);
-        (Self { state }, keep(target, sender))
+        let hearing = Hearing::default();
+        (Self { state, hearing: hearing.clone() }, keep(target, sender, hearing))
+    }
+
+    /// It has taken the place of another.
+    pub fn promoted(&self) {
+        self.hearing.begin();
+    }
+
+    /// The connection, once nodes that know more have had the time to say so.
+    pub async fn heard(&self) -> Result<Up, Unavailable> {
+        loop {
+            let up = self.up().await?;
+            match self.hearing.end() {
+                Some(end) if end > Instant::now() => tokio::time::sleep_until(end).await,
+                _ => return Ok(up),
+            }
+        }
     }
 
     /// The connection, or at once why there is none.
@@ -51,7 +80,18 @@ impl Server {
     }
 }
 
-async fn keep(target: Target, state: watch::Sender<State>) {
+impl Hearing {
+    fn begin(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now() + HEARING);
+    }
+
+    fn end(&self) -> Option<Instant> {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+async fn keep(target: Target, state: watch::Sender<State>, hearing: Hearing) {
+    let mut master = None;
     let mut link = Link::new(target, "commands", 1);
     loop {
         let mut connection = match link.connect().await {
@@ -62,6 +102,11 @@ async fn keep(target: Target, state: watch::Sender<State>) {
             }
         };
         link.stands();
+        let named = connection.place.named().cloned();
+        if master.is_some() && named != master {
+            hearing.begin();
+        }
+        master = named;
         let (client, place) = (connection.client.clone(), Arc::new(connection.place.clone()));
         state.send_replace(State::Up(Up { client, place, number: rand::random() }));
         let reason = connection.end(&Default::default()).await;

@@ -140,6 +140,11 @@ impl Target {
 }
 
 impl Place {
+    /// The server that the sentinels named, where they do.
+    pub fn named(&self) -> Option<&Server> {
+        self.named.as_ref().map(Named::server)
+    }
+
     /// The server says that it is a replica.
     pub fn refute(&self) {
         if let Some(named) = &self.named {
