@@ -9,9 +9,11 @@ mod inbound;
 
 use std::future::poll_fn;
 use std::io;
+use std::pin::pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use futures_util::StreamExt;
 use serde_json::Value;
 use tokio::net::TcpStream;
 
@@ -26,6 +28,8 @@ use inbound::{Inbound, Said};
 
 /// Commands that a shard is given before its answer is waited for.
 const MAX_COMMANDS: usize = 64;
+/// Subscriptions of a connection that are looked up in the log at a time.
+const LOOKED_UP: usize = 8;
 
 /// What all connections of a node share.
 pub struct Connections {
@@ -39,6 +43,13 @@ pub struct Connections {
     pub max_frame_bytes: usize,
     /// What a replay sends at a time, in bytes.
     pub replay_bytes: usize,
+}
+
+/// What a client's frame comes to.
+enum Command {
+    Subscribe(Wanted),
+    Unsubscribe(String),
+    Answered(Bytes),
 }
 
 /// What the handshake leaves behind.
@@ -126,18 +137,25 @@ impl Connections {
         }
     }
 
-    /// Does what the client said, in order. The shard is given several commands before its answer is waited for, else a
-    /// hundred subscriptions would be two hundred times that one thread wakes another; but not so many that one connection
-    /// fills its inbox.
+    /// Does what the client said, in order. Where streams begin is looked up in the log for several at a time: who resumes a
+    /// hundred does not wait for a hundred round trips. The shard is given several commands before its answer is waited
+    /// for, else a hundred subscriptions would be two hundred times that one thread wakes another; but not so many that one
+    /// connection fills its inbox.
     async fn frames(&self, seat: &Seat, texts: Vec<String>) {
         let mut asked = Vec::new();
-        for text in texts {
-            let answer = match self.command(seat, &text).await {
-                Ok(command) => {
-                    asked.push(command);
+        let commands = futures_util::stream::iter(texts).map(|text| self.command(text)).buffered(LOOKED_UP);
+        let mut commands = pin!(commands);
+        while let Some(command) = commands.next().await {
+            let answer = match command {
+                Command::Subscribe(wanted) => {
+                    asked.push(seat.subscribe(wanted));
                     None
                 }
-                Err(answer) => Some(answer),
+                Command::Unsubscribe(sub) => {
+                    asked.push(seat.unsubscribe(sub));
+                    None
+                }
+                Command::Answered(answer) => Some(answer),
             };
             if answer.is_some() || asked.len() == MAX_COMMANDS {
                 for asked in asked.drain(..) {
@@ -153,19 +171,19 @@ impl Connections {
         }
     }
 
-    /// Asks the shard for what a frame wants of it, or gives the answer where that is known here.
-    async fn command(&self, seat: &Seat, text: &str) -> Result<Asked, Bytes> {
-        match protocol::read_client_frame(text) {
+    /// What a frame wants of the shard, or the answer where that is known here.
+    async fn command(&self, text: String) -> Command {
+        match protocol::read_client_frame(&text) {
             Ok(ClientFrame::Subscribe(subscribe)) => {
                 let sub = subscribe.sub.clone();
                 match self.wanted(subscribe).await {
-                    Ok(wanted) => Ok(seat.subscribe(wanted)),
-                    Err((code, message)) => Err(self.refused(code, message, Some(sub))),
+                    Ok(wanted) => Command::Subscribe(wanted),
+                    Err((code, message)) => Command::Answered(self.refused(code, message, Some(sub))),
                 }
             }
-            Ok(ClientFrame::Unsubscribe(unsubscribe)) => Ok(seat.unsubscribe(unsubscribe.sub)),
-            Ok(ClientFrame::Ping(_)) => Err(frame::server(&ServerFrame::Pong)),
-            Err((code, message, sub)) => Err(self.refused(code, message, sub)),
+            Ok(ClientFrame::Unsubscribe(unsubscribe)) => Command::Unsubscribe(unsubscribe.sub),
+            Ok(ClientFrame::Ping(_)) => Command::Answered(frame::server(&ServerFrame::Pong)),
+            Err((code, message, sub)) => Command::Answered(self.refused(code, message, sub)),
         }
     }
 
