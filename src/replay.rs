@@ -91,7 +91,9 @@ pub async fn run(
         let stuck = page.entries.is_empty();
         // What was read is held until the peer has taken it, for each of thousands: not much more than it is sent at a time.
         let bytes: usize = page.entries.iter().map(|entry| entry.json.len()).sum();
-        limit = (chunk * page.entries.len() / bytes.max(1)).clamp(1, PAGE);
+        if !stuck {
+            limit = (chunk * page.entries.len() / bytes.max(1)).clamp(1, PAGE);
+        }
         for steps in chunks(steps(&feed, &name, page), chunk) {
             match feed.feed(steps).await {
                 Fed::On | Fed::Full => {}

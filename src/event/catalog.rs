@@ -85,8 +85,14 @@ impl Catalog {
                 format!("{name:?} cannot be a type's name: letters, digits, `.`, `_` and `-`, at most {MAX_NAME}"),
             ));
         }
-        // `gap` and `error` are what an EventSource is told beside events, under names of the same kind.
-        if ["event", "gap", "error"].contains(&name) || self.by_name.contains_key(name) {
+        // What an EventSource is told beside events has names of the same kind.
+        if ["gap", "error"].contains(&name) {
+            return Err(wrong(
+                "its name",
+                format!("{name} is what an event stream calls something else: choose another"),
+            ));
+        }
+        if name == "event" || self.by_name.contains_key(name) {
             return Err(wrong("its name", format!("the name {name} is taken by a type that exists already")));
         }
         let schema: Value = serde_json::from_str(text)

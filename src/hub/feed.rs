@@ -42,7 +42,7 @@ pub struct Ticket {
 pub enum Fed {
     /// It stands behind what is live: more is needed.
     On,
-    /// Nothing was taken: the peer still has to take what it was sent before.
+    /// Nothing was taken: the peer still has to take what it was sent before. [`Feed::feed`] waits for that itself.
     Full,
     /// It has come to what is live, and goes on by itself.
     Live,

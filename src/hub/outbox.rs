@@ -24,6 +24,9 @@ use crate::protocol::{CloseCode, ServerFrame};
 /// How long a peer may take to answer a Close, or to read the last frames before it.
 pub const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// How long the fan-out counts a peer as one to wait for that does not take what it is sent.
+const STUCK: Duration = Duration::from_secs(1);
+
 /// The sending side of one connection.
 #[derive(Debug)]
 pub struct Outbox {
@@ -58,9 +61,6 @@ enum Phase {
     /// The socket is gone.
     Gone,
 }
-
-/// How long others wait for a peer that does not take what it is sent.
-const STUCK: Duration = Duration::from_secs(1);
 
 impl Outbox {
     /// An outbox that keeps what it is given until [`Outbox::greet`].

@@ -138,6 +138,8 @@ fn a_broken_schema_is_refused_with_its_place() {
     assert_eq!(place("x", r#"{"$schema":"http://json-schema.org/draft-07/schema#"}"#), "/$schema");
     assert_eq!(place("order-status", "{}"), "its name");
     assert_eq!(place("a/b", "{}"), "its name");
+    assert_eq!(place("gap", "{}"), "its name");
+    assert_eq!(place("error", "{}"), "its name");
 }
 
 #[test]
