@@ -2,7 +2,7 @@
 //!
 //! When a node has died, thousands come to the others in the same second, each from a position of its own. Where all were
 //! taken at once, their handshakes and what is read from the log for them would be before everything that those get who
-//! are there already. So only a few read the log at a time, and above a limit of those who are not done with arriving,
+//! are there already. So only a few read the log at a time, and above a limit of those who are not done with pending,
 //! further ones are asked to come a little later. Nothing here knows of HTTP or of the log.
 
 use std::sync::Arc;
@@ -18,49 +18,49 @@ const READS: usize = 8;
 #[derive(Debug)]
 pub struct Admission {
     limit: usize,
-    arriving: Gauge,
+    pending_connections: Gauge,
     reads: Semaphore,
 }
 
 /// Somebody who arrives, until this is dropped.
 #[derive(Debug)]
-pub struct Arriving(Arc<Admission>);
+pub struct AdmissionPermit(Arc<Admission>);
 
-/// Leave to read the log once. Who has it, or waits for it, is arriving.
+/// Leave to read the log once. Who has it, or waits for it, is pending.
 #[derive(Debug)]
-pub struct Turn<'a> {
+pub struct ReadPermit<'a> {
     _permit: Option<SemaphorePermit<'a>>,
-    _arriving: Arriving,
+    _arriving: AdmissionPermit,
 }
 
 impl Admission {
-    /// Takes up to `limit` at a time; `arriving` says how many there are.
-    pub fn new(limit: usize, arriving: Gauge) -> Arc<Self> {
-        Arc::new(Self { limit, arriving, reads: Semaphore::new(READS) })
+    /// Takes up to `limit` at a time; `pending_connections` says how many there are.
+    pub fn new(limit: usize, pending_connections: Gauge) -> Arc<Self> {
+        Arc::new(Self { limit, pending_connections, reads: Semaphore::new(READS) })
     }
 
-    /// Lets somebody in, unless too many are arriving.
-    pub fn enter(self: &Arc<Self>) -> Option<Arriving> {
-        let arriving = self.arrive();
-        (self.arriving.get() <= self.limit as i64).then_some(arriving)
+    /// Lets somebody in, unless too many are pending.
+    pub fn enter(self: &Arc<Self>) -> Option<AdmissionPermit> {
+        let permit = self.arrive();
+        (self.pending_connections.get() <= self.limit as i64).then_some(permit)
     }
 
     /// Waits for a turn to read the log, for one who has been let in.
-    pub async fn turn(self: &Arc<Self>) -> Turn<'_> {
+    pub async fn read_permit(self: &Arc<Self>) -> ReadPermit<'_> {
         let _arriving = self.arrive();
         // It is never closed.
-        Turn { _permit: self.reads.acquire().await.ok(), _arriving }
+        ReadPermit { _permit: self.reads.acquire().await.ok(), _arriving }
     }
 
-    fn arrive(self: &Arc<Self>) -> Arriving {
-        self.arriving.inc();
-        Arriving(self.clone())
+    fn arrive(self: &Arc<Self>) -> AdmissionPermit {
+        self.pending_connections.inc();
+        AdmissionPermit(self.clone())
     }
 }
 
-impl Drop for Arriving {
+impl Drop for AdmissionPermit {
     fn drop(&mut self) {
-        self.0.arriving.dec();
+        self.0.pending_connections.dec();
     }
 }
 
@@ -82,14 +82,14 @@ mod tests {
     #[test]
     fn few_read_at_a_time_and_who_waits_has_not_arrived() {
         let admission = Admission::new(READS + 1, Gauge::default());
-        let mut turns: Vec<_> = (0..READS).map(|_| admission.turn().now_or_never().unwrap()).collect();
-        let mut waiting = Box::pin(admission.turn());
+        let mut turns: Vec<_> = (0..READS).map(|_| admission.read_permit().now_or_never().unwrap()).collect();
+        let mut waiting = Box::pin(admission.read_permit());
         assert!(waiting.as_mut().now_or_never().is_none());
         assert!(admission.enter().is_none());
         turns.pop();
         let turn = waiting.now_or_never().unwrap();
         assert!(admission.enter().is_some());
         drop((turns, turn));
-        assert_eq!(admission.arriving.get(), 0);
+        assert_eq!(admission.pending_connections.get(), 0);
     }
 }

@@ -1,6 +1,6 @@
 //! Whether this node can publish and receive: proved by a round trip through the broker, again and again.
 //!
-//! A canary is written to the broker, comes back over the same bus as the events and is heard by the same relay. A socket
+//! A probe is written to the broker, comes back over the same bus as the events and is heard by the same relay. A socket
 //! that is open proves nothing, so nothing else makes the node ready. Where none has come back for long, the node is cut
 //! off: its connections are sent away, since another node may be better off.
 
@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::broker::Broker;
-use crate::hub::{Away, Hub};
+use crate::hub::{EvictReason, Hub};
 use crate::metrics::Metrics;
 
 /// Between two round trips.
@@ -25,18 +25,18 @@ pub struct Health {
     /// Ready, or why not.
     pub ready: Result<(), String>,
     /// It has not been ready for so long that nobody is to stay here.
-    pub cut_off: bool,
+    pub partitioned: bool,
 }
 
 /// What is known before the first round trip.
 impl Default for Health {
     fn default() -> Self {
-        Self { ready: Err("no round trip through the broker yet".to_owned()), cut_off: false }
+        Self { ready: Err("no round trip through the broker yet".to_owned()), partitioned: false }
     }
 }
 
-/// Sends canaries for as long as somebody wants to know; `heard` is the number of the last one that came back. `patience`
-/// is how long the node may go without one until it is cut off; where nobody else could be better off, there is none.
+/// Sends probes for as long as somebody wants to know; `heard` is the number of the last one that came back. `patience`
+/// is how long the node may go without one until it is partitioned; where nobody else could be better off, there is none.
 pub async fn watch_broker(
     broker: Arc<dyn Broker>,
     hub: Arc<Hub>,
@@ -49,14 +49,14 @@ pub async fn watch_broker(
     for number in 1.. {
         let sent = Instant::now();
         let round_trip = async {
-            broker.canary(number).await.map_err(|error| error.to_string())?;
+            broker.probe(number).await.map_err(|error| error.to_string())?;
             heard.wait_for(|heard| *heard >= number).await.map_err(|_| "the relay has ended".to_owned())?;
             Ok(())
         };
         let silent = || Err("what is published does not come back from the broker".to_owned());
         let now = tokio::time::timeout(PATIENCE, round_trip).await.unwrap_or_else(|_| silent());
         if now.is_ok() {
-            metrics.canary_seconds.observe(sent.elapsed().as_secs_f64());
+            metrics.round_trip_seconds.observe(sent.elapsed().as_secs_f64());
             last = Instant::now();
         } else if broker.came_back_in_part(number) {
             // Whose channels are in the other part would find it no better elsewhere.
@@ -69,15 +69,15 @@ pub async fn watch_broker(
             Ok(()) => tracing::info!("ready: the broker's round trip works"),
             Err(reason) => tracing::error!(reason, "not ready"),
         }
-        let cut_off = patience.is_some_and(|patience| last.elapsed() > patience);
-        if before.cut_off && !cut_off {
+        let partitioned = patience.is_some_and(|patience| last.elapsed() > patience);
+        if before.partitioned && !partitioned {
             // First, so that nobody comes in who would be sent away.
-            hub.send_away(None).await;
+            hub.evict(None).await;
         }
-        health.send_replace(Health { ready: now, cut_off });
-        if cut_off && !before.cut_off {
+        health.send_replace(Health { ready: now, partitioned });
+        if partitioned && !before.partitioned {
             tracing::error!("cut off from the broker: all connections are sent away");
-            hub.send_away(Some(Away::CutOff)).await;
+            hub.evict(Some(EvictReason::Partitioned)).await;
         }
         if health.is_closed() {
             return;

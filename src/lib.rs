@@ -33,7 +33,7 @@ mod metrics;
 #[cfg(feature = "server")]
 #[doc(hidden)]
 pub mod parts {
-    pub use crate::hub::{Delivery, Index, Member, Place, Step};
+    pub use crate::hub::{Delivery, Index, Member, Slot, Step};
 }
 #[cfg(feature = "server")]
 mod registry;

@@ -19,7 +19,7 @@ pub struct Metrics {
     pub connections: Gauge,
     pub subscriptions: Gauge,
     pub long_polls: Gauge,
-    pub arriving: Gauge,
+    pub pending_connections: Gauge,
     pub published: Family<TypeLabel, Counter>,
     pub duplicates: Counter,
     pub relayed: Family<TypeLabel, Counter>,
@@ -33,7 +33,7 @@ pub struct Metrics {
     pub dead_peers: Counter,
     pub refusals: Family<CodeLabel, Counter>,
     pub append_seconds: Histogram,
-    pub canary_seconds: Histogram,
+    pub round_trip_seconds: Histogram,
     pub ready: Gauge,
     registry: Registry,
 }
@@ -59,7 +59,7 @@ impl Default for Metrics {
             connections: Gauge::default(),
             subscriptions: Gauge::default(),
             long_polls: Gauge::default(),
-            arriving: Gauge::default(),
+            pending_connections: Gauge::default(),
             published: Family::default(),
             duplicates: Counter::default(),
             relayed: Family::default(),
@@ -73,7 +73,7 @@ impl Default for Metrics {
             dead_peers: Counter::default(),
             refusals: Family::default(),
             append_seconds: seconds(),
-            canary_seconds: seconds(),
+            round_trip_seconds: seconds(),
             ready: Gauge::default(),
             registry: Registry::with_prefix("tidings"),
         };
@@ -82,7 +82,11 @@ impl Default for Metrics {
         r.register("connections", "Open WebSockets and event streams", metrics.connections.clone());
         r.register("subscriptions", "Subscriptions of all connections", metrics.subscriptions.clone());
         r.register("long_polls", "Requests that wait for an event", metrics.long_polls.clone());
-        r.register("arriving", "Connections being made, and replays about to read the log", metrics.arriving.clone());
+        r.register(
+            "arriving",
+            "Connections being made, and replays about to read the log",
+            metrics.pending_connections.clone(),
+        );
         r.register("events_published", "Events taken from publishers at this node, by type", metrics.published.clone());
         r.register(
             "events_duplicate",
@@ -117,7 +121,7 @@ impl Default for Metrics {
             "broker_round_trip",
             "From the node through the broker's bus and back",
             Unit::Seconds,
-            metrics.canary_seconds.clone(),
+            metrics.round_trip_seconds.clone(),
         );
         r.register("ready", "1 while the node can publish and receive", metrics.ready.clone());
         metrics.registry = registry;

@@ -183,7 +183,7 @@ pub enum CloseCode {
     TooBig = 1009,
     /// This node is about to stop.
     Draining = 1012,
-    /// This node is cut off from its broker; another may not be.
+    /// This node is partitioned from its broker; another may not be.
     BrokerUnavailable = 1013,
     Unauthenticated = 4001,
     Forbidden = 4003,

@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::admission::Admission;
 use crate::broker::{Broker, Page, Unavailable};
 use crate::event::{Catalog, ChannelId, Position, Since};
-use crate::hub::{Begin, Delivery, Fed, Feed};
+use crate::hub::{Begin, Delivery, Feed, FeedOutcome};
 use crate::protocol::event_frame;
 
 /// Events in one read of the log, at most.
@@ -34,7 +34,7 @@ pub async fn begin(
     channel: ChannelId,
     since: &Since,
 ) -> Result<Begin, Unavailable> {
-    let turn = tokio::time::timeout(TURN, admission.turn());
+    let turn = tokio::time::timeout(TURN, admission.read_permit());
     let _turn = turn.await.map_err(|_| Unavailable("too many read the log".into()))?;
     let mut log = broker.read(channel, None, 0).await?;
     if let Since::After(position) = since
@@ -49,7 +49,7 @@ pub async fn begin(
     Ok(match since {
         Since::Now | Since::Cursor(_) => Begin::Live { recovered: true },
         Since::Start => after(first),
-        Since::Taken(moment) => after(broker.taken(channel, *moment).await?),
+        Since::Taken(moment) => after(broker.position_at(channel, *moment).await?),
         Since::After(position) => {
             let kept = position.same_epoch(&first) && position.offset >= first.offset;
             match kept {
@@ -74,7 +74,7 @@ pub async fn run(
     let name = catalog.get(feed.channel).name.clone();
     let mut limit = FIRST_PAGE;
     while feed.room().await {
-        let turn = admission.turn().await;
+        let turn = admission.read_permit().await;
         let page = broker.read(feed.channel, Some(&feed.position), limit).await;
         // Not for as long as the peer takes it.
         drop(turn);
@@ -96,8 +96,8 @@ pub async fn run(
         }
         for steps in chunks(steps(&feed, &name, page), chunk) {
             match feed.feed(steps).await {
-                Fed::On | Fed::Full => {}
-                Fed::Live | Fed::Gone => return,
+                FeedOutcome::On | FeedOutcome::Full => {}
+                FeedOutcome::Live | FeedOutcome::Gone => return,
             }
         }
         if stuck {

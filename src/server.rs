@@ -34,13 +34,13 @@ use crate::event::{Catalog, Defaults, Position};
 use crate::health::{self, Health};
 use crate::http::takeover::{Taken, Takeover};
 use crate::http::{self, App, AppState};
-use crate::hub::{Away, Hub, HubConfig};
+use crate::hub::{EvictReason, Hub, HubConfig};
 use crate::metrics::Metrics;
 use crate::registry;
 use crate::relay::{Progress, Relay};
 
 /// What the kernel holds of one socket's unread frames, in bytes (it doubles this). Its own default lets a stalled peer
-/// hold megabytes that no outbox counts.
+/// hold megabytes that no send buffer counts.
 const SEND_BUFFER: usize = 64 * 1024;
 /// Connections that wait to be accepted.
 const BACKLOG: i32 = 4096;
@@ -61,7 +61,7 @@ pub struct Server {
     router: Router,
     relay: Relay,
     bus: Bus,
-    canary: watch::Receiver<u64>,
+    probe: watch::Receiver<u64>,
     health: watch::Sender<Health>,
     config: Config,
 }
@@ -97,12 +97,12 @@ pub async fn bind(config: Config, catalog: Arc<Catalog>) -> Result<Server, Serve
         outbox_bytes: config.websocket.outbox_bytes,
     };
     let hub = Arc::new(Hub::start(&hub_config, &catalog, &metrics).map_err(ServerError::Thread)?);
-    let (canary_sender, canary) = watch::channel(0);
+    let (probe_sender, probe) = watch::channel(0);
     let (health, health_receiver) = watch::channel(Health::default());
     let progress = Arc::new(Progress::new(&catalog));
     let relay =
-        Relay::new(broker.clone(), hub.clone(), catalog.clone(), metrics.clone(), canary_sender, progress.clone());
-    let admission = Admission::new(config.limits.max_arriving, metrics.arriving.clone());
+        Relay::new(broker.clone(), hub.clone(), catalog.clone(), metrics.clone(), probe_sender, progress.clone());
+    let admission = Admission::new(config.limits.max_pending_connections, metrics.pending_connections.clone());
     let connections = Arc::new(Connections {
         admission: admission.clone(),
         hub: hub.clone(),
@@ -130,7 +130,7 @@ pub async fn bind(config: Config, catalog: Arc<Catalog>) -> Result<Server, Serve
         draining: CancellationToken::new(),
     }));
     let router = http::router(app.clone());
-    Ok(Server { listener, app, router, relay, bus, canary, health, config })
+    Ok(Server { listener, app, router, relay, bus, probe, health, config })
 }
 
 fn listen(address: SocketAddr) -> io::Result<TcpListener> {
@@ -160,11 +160,11 @@ impl Server {
     /// # Errors
     /// [`ServerError::ShardDied`] and [`ServerError::Accept`]: the process should end and be started anew.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), ServerError> {
-        let Self { listener, app, router, relay, bus, canary, health, config } = self;
+        let Self { listener, app, router, relay, bus, probe, health, config } = self;
         let (broker, metrics, stop) = (app.broker.clone(), app.metrics.clone(), app.draining.clone());
-        let patience = config.broker.broker.is_shared().then_some(config.server.cut_off_after);
+        let patience = config.broker.broker.is_shared().then_some(config.server.partitioned_after);
         let round_trips =
-            health::watch_broker(broker.clone(), app.hub.clone(), canary, health, metrics.clone(), patience);
+            health::watch_broker(broker.clone(), app.hub.clone(), probe, health, metrics.clone(), patience);
         let health = tokio::spawn(round_trips);
         let node = state(&config.server, listener.local_addr().unwrap_or(config.server.listen));
         let id = node.id.clone();
@@ -173,7 +173,7 @@ impl Server {
         let requests = TaskTracker::new();
         let mut http = http1::Builder::new();
         http.timer(TokioTimer::new()).header_read_timeout(KEEP_ALIVE);
-        let front = Front {
+        let front = Acceptor {
             http,
             app: app.clone(),
             router: TowerToHyperService::new(router),
@@ -203,7 +203,7 @@ impl Server {
         // So that it sends nobody away for another reason.
         let _ = health.await;
         let _ = timeout_at(deadline.min(Instant::now() + LAST_STEPS), catch_up(&app)).await;
-        app.hub.send_away(Some(Away::Draining(config.server.drain))).await;
+        app.hub.evict(Some(EvictReason::Draining(config.server.drain))).await;
         let _ = timeout_at(deadline, app.tasks.wait()).await;
         registry.abort();
         // So that no heartbeat comes after it.
@@ -240,7 +240,7 @@ async fn catch_up(app: &App) {
 }
 
 /// Accepts connections and serves their requests.
-struct Front {
+struct Acceptor {
     http: http1::Builder,
     app: App,
     router: TowerToHyperService<Router>,
@@ -250,7 +250,7 @@ struct Front {
     stop: CancellationToken,
 }
 
-impl Front {
+impl Acceptor {
     /// Accepts connections until it is told to stop.
     async fn accept(self: Arc<Self>, listener: TcpListener) {
         loop {

@@ -37,14 +37,14 @@ pub fn benches(criterion: &mut Criterion) {
     group.bench_function("a batch of 100", |bencher| {
         bencher.iter(|| {
             let documents: Vec<Value> = serde_json::from_str(black_box(&batch)).unwrap();
-            let judge = |document| catalog.accept(document, "", MAX_MISTAKES, DEFAULTS).unwrap();
+            let judge = |document| catalog.validate(document, "", MAX_MISTAKES, DEFAULTS).unwrap();
             documents.into_iter().map(judge).collect::<Vec<_>>()
         });
     });
 }
 
 fn accept(catalog: &Catalog, text: &str) -> Result<Event, Refusal> {
-    catalog.accept(serde_json::from_str(text).unwrap(), "", MAX_MISTAKES, DEFAULTS)
+    catalog.validate(serde_json::from_str(text).unwrap(), "", MAX_MISTAKES, DEFAULTS)
 }
 
 fn documents() -> [(&'static str, Value); 6] {

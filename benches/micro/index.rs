@@ -144,7 +144,7 @@ fn parsed(catalog: &Catalog, channel: &str, filters: &[Value]) -> Vec<Arc<Filter
 }
 
 /// One subscription for each filter.
-fn fill(index: &mut Index, filters: &[Arc<Filter>]) -> Vec<tidings::parts::Place> {
+fn fill(index: &mut Index, filters: &[Arc<Filter>]) -> Vec<tidings::parts::Slot> {
     let members = (0..).map(|peer| Member { peer, sub: 0 });
     filters.iter().zip(members).map(|(filter, member)| index.insert(filter, member)).collect()
 }
@@ -152,7 +152,7 @@ fn fill(index: &mut Index, filters: &[Arc<Filter>]) -> Vec<tidings::parts::Place
 /// The text of the `event` frame of an event with this `data`.
 fn frame(catalog: &Catalog, channel: &str, data: Value) -> String {
     let defaults = Defaults { source: "/shop", time: "2026-01-31T12:00:00.000Z" };
-    let event = catalog.accept(json!({ "type": channel, "data": data }), "", 1, defaults).unwrap();
+    let event = catalog.validate(json!({ "type": channel, "data": data }), "", 1, defaults).unwrap();
     event_frame(&"k3:42".parse().unwrap(), &event.json)
 }
 

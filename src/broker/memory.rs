@@ -133,7 +133,7 @@ impl Broker for Memory {
         Ok(Page { epoch: self.epoch.clone(), head: log.head, oldest, entries })
     }
 
-    async fn taken(&self, channel: ChannelId, from: Moment) -> Result<Position, Unavailable> {
+    async fn position_at(&self, channel: ChannelId, from: Moment) -> Result<Position, Unavailable> {
         let now = Instant::now();
         let age = match from {
             Moment::Ago(age) => age,
@@ -151,8 +151,8 @@ impl Broker for Memory {
         Ok(self.position(oldest - 1 + before as u64))
     }
 
-    async fn canary(&self, number: u64) -> Result<(), Unavailable> {
-        self.sender()?.send(Signal::Canary(number)).await.map_err(|_| closed())
+    async fn probe(&self, number: u64) -> Result<(), Unavailable> {
+        self.sender()?.send(Signal::Probe(number)).await.map_err(|_| closed())
     }
 
     fn nodes(&self) -> &dyn Nodes {

@@ -41,12 +41,12 @@ pub trait Broker: Send + Sync + 'static {
     async fn read(&self, channel: ChannelId, known: Option<&Position>, limit: usize) -> Result<Page, Unavailable>;
 
     /// The position after which stand the events that the broker took from this moment on, by its own clock.
-    async fn taken(&self, channel: ChannelId, from: Moment) -> Result<Position, Unavailable>;
+    async fn position_at(&self, channel: ChannelId, from: Moment) -> Result<Position, Unavailable>;
 
-    /// Sends [`Signal::Canary`] with this number through the bus, by the way that events take.
-    async fn canary(&self, number: u64) -> Result<(), Unavailable>;
+    /// Sends [`Signal::Probe`] with this number through the bus, by the way that events take.
+    async fn probe(&self, number: u64) -> Result<(), Unavailable>;
 
-    /// Whether this canary or a later one came back from a part of the broker: who cannot reach the rest is not cut off.
+    /// Whether this probe or a later one came back from a part of the broker: who cannot reach the rest is not cut off.
     fn came_back_in_part(&self, _canary: u64) -> bool {
         false
     }
@@ -99,8 +99,8 @@ pub enum Signal {
     Hint { channel: ChannelId, position: Option<Position> },
     /// Messages may have been missed, on every channel.
     Missed,
-    /// See [`Broker::canary`].
-    Canary(u64),
+    /// See [`Broker::probe`].
+    Probe(u64),
 }
 
 /// The receiving end of the bus; ends when the broker is closed.

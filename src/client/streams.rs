@@ -4,7 +4,7 @@
 //! All subscriptions to a channel are one stream of the connection, which cannot go back for a single one of them; and they
 //! need not be at one place: one was refused while the log could not be read, or wants what the stream has passed. So each
 //! has its own position, and drops what it has. Where one needs what the stream has passed, there is a new connection, on
-//! which an anchor brings all of the channel from the earliest place that any of them needs, until all of them stand.
+//! which a backfill subscription brings all of the channel from the earliest place that any of them needs, until all of them stand.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -25,7 +25,7 @@ use crate::protocol::{ClientFrame, ErrorCode, Subscribe, Unsubscribe};
 pub(super) struct Streams {
     /// Those that the daemon refused are `None`; the index is in the name of the subscription.
     subscriptions: Vec<Option<Stream>>,
-    anchors: HashMap<Arc<str>, Anchor>,
+    backfills: HashMap<Arc<str>, BackfillSubscription>,
     /// No more, where the daemon would not have them: a connection may have no place for one more.
     anchoring: bool,
     /// The last gap in each channel on this connection.
@@ -54,13 +54,13 @@ enum State {
     /// Not asked for, or not yet again.
     New,
     Asked,
-    /// Not answered yet, but an anchor brings it its events.
+    /// Not answered yet, but a backfill subscription brings it its events.
     Carried,
     Standing,
 }
 
 /// Brings all events of a channel from `since` on while its subscriptions are asked for.
-struct Anchor {
+struct BackfillSubscription {
     since: String,
     /// For whose sake it was cast.
     late: usize,
@@ -70,7 +70,7 @@ struct Anchor {
 pub(super) enum Answer {
     /// It has everything of the channel up to here; and what is to be said to the daemon now.
     Stands(Arc<str>, Position, Option<ClientFrame>),
-    /// It is an anchor, or over.
+    /// It is a backfill subscription, or over.
     Nothing,
     /// All is to be asked for again, on another connection.
     Again,
@@ -98,7 +98,7 @@ impl Streams {
         };
         Self {
             subscriptions: subscriptions.into_iter().map(stream).collect(),
-            anchors: HashMap::new(),
+            backfills: HashMap::new(),
             anchoring: true,
             gaps: HashMap::new(),
             later: Vec::new(),
@@ -107,7 +107,7 @@ impl Streams {
 
     /// What to ask for on a new connection.
     pub fn ask(&mut self) -> Vec<ClientFrame> {
-        self.anchors.clear();
+        self.backfills.clear();
         self.gaps.clear();
         self.later.clear();
         let mut frames = Vec::new();
@@ -121,9 +121,9 @@ impl Streams {
         for channel in channels {
             let mut order: Vec<usize> = self.of(&channel).map(|(index, _)| index).collect();
             order.sort_by_key(|index| self.subscriptions[*index].as_ref().map(Stream::turn));
-            if let Some(anchor) = self.anchor(&order) {
-                frames.push(subscribe(format!("a{}", anchor.late), &channel, None, Some(anchor.since.clone())));
-                self.anchors.insert(channel.clone(), anchor);
+            if let Some(backfill) = self.backfill(&order) {
+                frames.push(subscribe(format!("a{}", backfill.late), &channel, None, Some(backfill.since.clone())));
+                self.backfills.insert(channel.clone(), backfill);
             }
             frames.extend(order.into_iter().filter_map(|index| self.request(index)));
         }
@@ -144,14 +144,14 @@ impl Streams {
     fn request(&mut self, index: usize) -> Option<ClientFrame> {
         let channel = self.subscriptions[index].as_ref()?.wanted.channel.clone();
         let first = self.of(&channel).all(|(_, stream)| stream.state == State::New);
-        let anchor = self.anchors.get(&channel);
+        let backfill = self.backfills.get(&channel);
         let stream = self.subscriptions[index].as_mut()?;
-        stream.first = first && anchor.is_none();
+        stream.first = first && backfill.is_none();
         if stream.state == State::New {
             stream.state = State::Asked;
         }
-        let since = match anchor {
-            Some(anchor) if stream.is_held(&anchor.since) => None,
+        let since = match backfill {
+            Some(backfill) if stream.is_held(&backfill.since) => None,
             _ => stream.position().map(Position::to_string).or_else(|| stream.wanted.since.clone()),
         };
         Some(subscribe(format!("s{index}"), &channel, stream.wanted.filter.clone(), since))
@@ -175,19 +175,19 @@ impl Streams {
         Answer::Stands(channel, position, released)
     }
 
-    /// An anchor stands: from here on, those that it holds have their events.
+    /// A backfill subscription stands: from here on, those that it holds have their events.
     fn anchored(&mut self, channel: &str, begins: &Position, recovered: Option<bool>) -> Answer {
-        let Some(Anchor { since, late }) = self.anchors.get(channel) else { return Answer::Nothing };
+        let Some(BackfillSubscription { since, late }) = self.backfills.get(channel) else { return Answer::Nothing };
         let mut left = None;
         for (index, stream) in self.subscriptions.iter_mut().enumerate() {
             let Some(stream) = stream.as_mut().filter(|stream| *stream.wanted.channel == *channel) else { continue };
             if !stream.is_held(since) {
                 continue;
             }
-            // Whether it is this one's own place from which the anchor begins.
+            // Whether it is this one's own place from which the backfill subscription begins.
             let own = stream.position().is_none_or(|position| position.to_string() == *since);
             if !own && recovered != Some(false) && stream.position().is_some_and(|last| !reaches(last, begins)) {
-                // It is of an older epoch, perhaps, and needs an anchor of its own.
+                // It is of an older epoch, perhaps, and needs a backfill subscription of its own.
                 left = Some(index);
                 break;
             }
@@ -217,7 +217,7 @@ impl Streams {
         let channel = channel.unwrap_or_else(|| head.channel.as_ref().into());
         let (due, others): (Vec<_>, Vec<_>) = self.of(&channel).partition(|(_, stream)| stream.is_due(position));
         // What the daemon sends fits one of those that stand.
-        let plain = others.is_empty() && !self.anchors.contains_key(&channel);
+        let plain = others.is_empty() && !self.backfills.contains_key(&channel);
         let news = plain || {
             let data = head.data.and_then(|data| serde_json::from_str(data.get()).ok()).unwrap_or(Value::Null);
             let fits = |stream: &Stream| stream.wanted.filter.as_ref().is_none_or(|filter| matches(filter, &data));
@@ -256,7 +256,7 @@ impl Streams {
         let Some(Some(stream)) = self.subscriptions.get_mut(index) else { return (Trouble::Other, None) };
         let channel = stream.wanted.channel.clone();
         match (kind, code) {
-            // Not refused, just not now: an anchor has the others wait for it.
+            // Not refused, just not now: a backfill subscription has the others wait for it.
             ('a', ErrorCode::BrokerUnavailable) => again,
             (_, ErrorCode::BrokerUnavailable) => {
                 let pause = stream.backoff.next();
@@ -279,7 +279,7 @@ impl Streams {
                 stream.behind = true;
                 again
             }
-            (_, ErrorCode::TooManySubscriptions) if !self.anchors.is_empty() => {
+            (_, ErrorCode::TooManySubscriptions) if !self.backfills.is_empty() => {
                 self.anchoring = false;
                 again
             }
@@ -291,8 +291,8 @@ impl Streams {
         }
     }
 
-    /// An anchor where one of these, which are all of a channel, would else be too late again.
-    fn anchor(&self, order: &[usize]) -> Option<Anchor> {
+    /// A backfill subscription where one of these, which are all of a channel, would else be too late again.
+    fn backfill(&self, order: &[usize]) -> Option<BackfillSubscription> {
         let stream = |index: usize| self.subscriptions[index].as_ref();
         let late = *order.iter().find(|index| stream(**index).is_some_and(|stream| stream.behind))?;
         let since = match stream(late)?.position() {
@@ -302,16 +302,16 @@ impl Streams {
             }
             None => stream(late)?.wanted.since.clone()?,
         };
-        self.anchoring.then_some(Anchor { since, late })
+        self.anchoring.then_some(BackfillSubscription { since, late })
     }
 
-    /// Lets the anchor of a channel go, once nobody needs it.
+    /// Lets the backfill subscription of a channel go, once nobody needs it.
     fn release(&mut self, channel: &str) -> Option<ClientFrame> {
         if self.of(channel).any(|(_, stream)| stream.state != State::Standing) {
             return None;
         }
-        let anchor = self.anchors.remove(channel)?;
-        Some(ClientFrame::Unsubscribe(Unsubscribe { sub: format!("a{}", anchor.late) }))
+        let backfill = self.backfills.remove(channel)?;
+        Some(ClientFrame::Unsubscribe(Unsubscribe { sub: format!("a{}", backfill.late) }))
     }
 
     fn of(&self, channel: &str) -> impl Iterator<Item = (usize, &Stream)> {
@@ -338,7 +338,7 @@ impl Stream {
         }
     }
 
-    /// Whether an anchor from there brings this one what it needs.
+    /// Whether a backfill subscription from there brings this one what it needs.
     fn is_held(&self, since: &str) -> bool {
         self.has.is_some() || self.wanted.since.as_deref() == Some(since)
     }
@@ -372,7 +372,7 @@ fn subscribe(sub: String, channel: &str, filter: Option<Value>, since: Option<St
     ClientFrame::Subscribe(Subscribe { sub, channel: channel.to_owned(), filter, since })
 }
 
-/// `s` for a subscription or `a` for an anchor, and the index.
+/// `s` for a subscription or `a` for a backfill subscription, and the index.
 fn named(sub: &str) -> Option<(char, usize)> {
     let kind = sub.chars().next().filter(|kind| matches!(kind, 's' | 'a'))?;
     Some((kind, sub[1..].parse().ok()?))

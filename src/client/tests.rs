@@ -494,8 +494,8 @@ async fn a_subscription_that_was_too_late_goes_on_from_its_own_place() {
         peer.say(json!({"type":"error","code":"invalid-position","message":"too late","sub":"s1"})).await;
 
         let mut peer = Peer::accept(&listener, 25_000).await;
-        let anchor = peer.subscribed("e:3").await;
-        assert_eq!((&anchor["since"], &anchor["where"]), (&json!("e:3"), &Value::Null));
+        let backfill = peer.subscribed("e:3").await;
+        assert_eq!((&backfill["since"], &backfill["where"]), (&json!("e:3"), &Value::Null));
         let (first, second) = (peer.heard().await, peer.heard().await);
         assert_eq!((&first["since"], &second["since"]), (&Value::Null, &Value::Null));
         // s1 has none of them, the application has the last one from s0.
@@ -505,7 +505,7 @@ async fn a_subscription_that_was_too_late_goes_on_from_its_own_place() {
         for asked in [first, second] {
             peer.say(json!({"type":"subscribed","sub":asked["sub"],"channel":"a","position":"e:6"})).await;
         }
-        assert_eq!(peer.heard().await, json!({"type":"unsubscribe","sub":anchor["sub"]}));
+        assert_eq!(peer.heard().await, json!({"type":"unsubscribe","sub":backfill["sub"]}));
         peer.event_of("e:7", json!({"x":2})).await;
         drop(peer);
 
@@ -554,11 +554,11 @@ async fn a_subscription_that_could_not_be_served_yet_begins_where_it_wants() {
         }
         // The stream is past what it wants.
         let mut peer = Peer::accept(&listener, 25_000).await;
-        let anchor = peer.heard().await;
-        assert_eq!((&anchor["sub"], &anchor["since"]), (&json!("a1"), &json!("start")));
+        let backfill = peer.heard().await;
+        assert_eq!((&backfill["sub"], &backfill["since"]), (&json!("a1"), &json!("start")));
         peer.say(json!({"type":"error","code":"broker-unavailable","message":"later","sub":"a1"})).await;
         let mut peer = Peer::accept(&listener, 25_000).await;
-        assert_eq!(peer.heard().await, anchor);
+        assert_eq!(peer.heard().await, backfill);
     };
     let client = async {
         let mut subscriber = client.subscribe([Subscription::to("a"), Subscription::to("a").since("start")]);

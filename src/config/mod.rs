@@ -46,10 +46,10 @@ pub struct ServerConfig {
     /// From SIGTERM to exit.
     pub drain: Duration,
     /// From the last sign of the broker until connections are sent away. Not a setting: for tests.
-    pub cut_off_after: Duration,
+    pub partitioned_after: Duration,
 }
 
-/// See [`ServerConfig::cut_off_after`].
+/// See [`ServerConfig::partitioned_after`].
 const CUT_OFF_AFTER: Duration = Duration::from_secs(15);
 
 /// The broker, and what its logs keep.
@@ -95,7 +95,7 @@ pub struct RequestLimits {
     /// From accepting a connection to the end of a request's head.
     pub handshake_timeout: Duration,
     /// Connections that are being made, or read the log from where they were.
-    pub max_arriving: usize,
+    pub max_pending_connections: usize,
     /// One event as JSON.
     pub max_event_bytes: usize,
     /// The body of a request.
@@ -156,7 +156,7 @@ pub fn load(sources: Sources) -> Result<Loaded, Mistakes> {
             advertise: from.optional("advertise", value::host_and_port),
             schemas: from.optional("schemas", value::path),
             drain: from.required("drain", value::duration_or_zero),
-            cut_off_after: CUT_OFF_AFTER,
+            partitioned_after: CUT_OFF_AFTER,
         },
         broker: BrokerConfig {
             broker: from.required("broker", BrokerUrl::parse),
@@ -176,7 +176,7 @@ pub fn load(sources: Sources) -> Result<Loaded, Mistakes> {
         },
         limits: RequestLimits {
             handshake_timeout: from.required("handshake_timeout", value::duration),
-            max_arriving: from.required("max_arriving", value::count) as usize,
+            max_pending_connections: from.required("max_pending_connections", value::count) as usize,
             max_event_bytes: from.required("max_event_bytes", value::bytes),
             max_body_bytes: from.required("max_body_bytes", value::bytes),
         },

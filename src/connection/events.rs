@@ -7,40 +7,46 @@ use std::sync::Arc;
 use tokio::net::TcpStream;
 
 use super::Connections;
-use crate::admission::Arriving;
-use crate::hub::{Arrival, Form, Outbox, Wanted};
+use crate::admission::AdmissionPermit;
+use crate::hub::{Encoding, NewConnection, SendBuffer, SubscribeRequest};
 
 impl Connections {
     /// Serves an event stream to its end. `head` is the head of the answer.
-    pub async fn stream(self: Arc<Self>, stream: TcpStream, head: Vec<u8>, wanted: Vec<Wanted>, arriving: Arriving) {
-        let form = Form::Events { channels: wanted.len() as u16 };
-        let arrival = Arrival { greeting: vec![head.into()], wanted, form, arriving };
-        let (seat, feeds) = self.hub.join_from_log(stream, arrival).await;
+    pub async fn stream(
+        self: Arc<Self>,
+        stream: TcpStream,
+        head: Vec<u8>,
+        wanted: Vec<SubscribeRequest>,
+        permit: AdmissionPermit,
+    ) {
+        let encoding = Encoding::Events { channels: wanted.len() as u16 };
+        let new = NewConnection { greeting: vec![head.into()], wanted, encoding, permit };
+        let (handle, feeds) = self.hub.join_from_log(stream, new).await;
         feeds.into_iter().for_each(|feed| self.replay(feed));
-        let outbox = seat.outbox().clone();
-        while !ended(&outbox) && poll_fn(|context| outbox.stream().poll_read_ready(context)).await.is_ok() {
+        let send_buffer = handle.send_buffer().clone();
+        while !ended(&send_buffer) && poll_fn(|context| send_buffer.stream().poll_read_ready(context)).await.is_ok() {
             tokio::task::yield_now().await;
         }
         let finish = Box::pin(async move {
-            seat.leave().await;
-            outbox.finish().await;
+            handle.leave().await;
+            send_buffer.finish().await;
         });
         finish.await;
     }
 }
 
 /// Whether the peer has gone, or was sent the end. What it says is passed over.
-fn ended(outbox: &Outbox) -> bool {
+fn ended(send_buffer: &SendBuffer) -> bool {
     let mut buffer = [0; 1024];
-    match outbox.stream().try_read(&mut buffer) {
+    match send_buffer.stream().try_read(&mut buffer) {
         Ok(0) => {
-            outbox.cut();
+            send_buffer.cut();
             true
         }
-        Ok(_) => outbox.is_closing(),
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => outbox.is_closing(),
+        Ok(_) => send_buffer.is_closing(),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => send_buffer.is_closing(),
         Err(_) => {
-            outbox.cut();
+            send_buffer.cut();
             true
         }
     }

@@ -30,7 +30,7 @@ pub struct Inbound {
 
 /// What the peer said.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Said {
+pub enum Message {
     Text(String),
     Ping(Vec<u8>),
     Pong,
@@ -56,7 +56,7 @@ impl Inbound {
     ///
     /// # Errors
     /// [`Violation`]; nothing more can be read then.
-    pub fn read(&mut self, bytes: &mut [u8], mut each: impl FnMut(Said) -> bool) -> Result<(), Violation> {
+    pub fn read(&mut self, bytes: &mut [u8], mut each: impl FnMut(Message) -> bool) -> Result<(), Violation> {
         if self.partial.is_empty() {
             let taken = self.frames(bytes, &mut each)?;
             self.partial = bytes[taken..].to_vec();
@@ -70,7 +70,7 @@ impl Inbound {
     }
 
     /// Reads the whole frames at the beginning of `bytes` and returns how long they are together.
-    fn frames(&mut self, bytes: &mut [u8], each: &mut impl FnMut(Said) -> bool) -> Result<usize, Violation> {
+    fn frames(&mut self, bytes: &mut [u8], each: &mut impl FnMut(Message) -> bool) -> Result<usize, Violation> {
         let mut taken = 0;
         loop {
             let mut cursor = Cursor::new(&bytes[taken..]);
@@ -126,10 +126,10 @@ impl Inbound {
         Ok(())
     }
 
-    fn frame(&mut self, header: &FrameHeader, payload: &[u8]) -> Result<Option<Said>, Violation> {
+    fn frame(&mut self, header: &FrameHeader, payload: &[u8]) -> Result<Option<Message>, Violation> {
         match header.opcode {
-            OpCode::Control(Control::Ping) => Ok(Some(Said::Ping(payload.to_vec()))),
-            OpCode::Control(Control::Pong) => Ok(Some(Said::Pong)),
+            OpCode::Control(Control::Ping) => Ok(Some(Message::Ping(payload.to_vec()))),
+            OpCode::Control(Control::Pong) => Ok(Some(Message::Pong)),
             OpCode::Control(_) => close(payload).map(Some),
             OpCode::Data(_) => {
                 let mut message = self.message.take().unwrap_or_else(|| {
@@ -148,7 +148,7 @@ impl Inbound {
                     })?;
                 }
                 match String::from_utf8(message) {
-                    Ok(text) => Ok(Some(Said::Text(text))),
+                    Ok(text) => Ok(Some(Message::Text(text))),
                     Err(_) => Err(violation(CloseCode::InvalidText, "the message is not UTF-8")),
                 }
             }
@@ -168,10 +168,10 @@ fn unmask(payload: &mut [u8], mask: [u8; 4]) {
 }
 
 /// A Close's payload (section 5.5.1): nothing, or a code that may be sent (section 7.4) and a reason in UTF-8.
-fn close(payload: &[u8]) -> Result<Said, Violation> {
+fn close(payload: &[u8]) -> Result<Message, Violation> {
     let Some((code, reason)) = payload.split_first_chunk::<2>() else {
         return match payload {
-            [] => Ok(Said::Close(None)),
+            [] => Ok(Message::Close(None)),
             _ => Err(violation(CloseCode::Protocol, "a close code has two bytes")),
         };
     };
@@ -182,7 +182,7 @@ fn close(payload: &[u8]) -> Result<Said, Violation> {
     if std::str::from_utf8(reason).is_err() {
         return Err(violation(CloseCode::InvalidText, "the reason is not UTF-8"));
     }
-    Ok(Said::Close(Some(code)))
+    Ok(Message::Close(Some(code)))
 }
 
 #[cfg(test)]
@@ -207,11 +207,11 @@ mod tests {
         bytes
     }
 
-    fn read(bytes: &[u8]) -> Result<Vec<Said>, Violation> {
+    fn read(bytes: &[u8]) -> Result<Vec<Message>, Violation> {
         read_with(Inbound::new(1000, false), bytes)
     }
 
-    fn read_with(mut inbound: Inbound, bytes: &[u8]) -> Result<Vec<Said>, Violation> {
+    fn read_with(mut inbound: Inbound, bytes: &[u8]) -> Result<Vec<Message>, Violation> {
         let mut said = Vec::new();
         inbound.read(&mut bytes.to_vec(), |one| {
             said.push(one);
@@ -223,7 +223,7 @@ mod tests {
     #[test]
     fn control_frames_stand_between_fragments() {
         let bytes = [frame(0x01, b"hel"), frame(0x89, b"p"), frame(0x00, b"l"), frame(0x80, b"o")].concat();
-        assert_eq!(read(&bytes).unwrap(), [Said::Ping(b"p".to_vec()), Said::Text("hello".into())]);
+        assert_eq!(read(&bytes).unwrap(), [Message::Ping(b"p".to_vec()), Message::Text("hello".into())]);
     }
 
     #[test]
@@ -254,8 +254,8 @@ mod tests {
 
     #[test]
     fn a_close_is_read_with_and_without_a_code() {
-        assert_eq!(read(&frame(0x88, b"")).unwrap(), [Said::Close(None)]);
-        assert_eq!(read(&frame(0x88, &[0x03, 0xE8, b'o', b'k'])).unwrap(), [Said::Close(Some(1000))]);
+        assert_eq!(read(&frame(0x88, b"")).unwrap(), [Message::Close(None)]);
+        assert_eq!(read(&frame(0x88, &[0x03, 0xE8, b'o', b'k'])).unwrap(), [Message::Close(Some(1000))]);
     }
 
     #[test]
@@ -263,10 +263,10 @@ mod tests {
         // RFC 7692, section 7.2.3.1.
         let hello = [0xF2, 0x48, 0xCD, 0xC9, 0xC9, 0x07, 0x00];
         let read = |bytes: &[u8]| read_with(Inbound::new(5, true), bytes);
-        let said = || vec![Said::Text("Hello".into())];
+        let said = || vec![Message::Text("Hello".into())];
         assert_eq!(read(&frame(0xC1, &hello)), Ok(said()));
         let fragments = [frame(0x41, &hello[..3]), frame(0x89, b""), frame(0x80, &hello[3..])].concat();
-        assert_eq!(read(&fragments), Ok([vec![Said::Ping(Vec::new())], said()].concat()));
+        assert_eq!(read(&fragments), Ok([vec![Message::Ping(Vec::new())], said()].concat()));
         assert_eq!(read(&[frame(0x81, b"Hello"), frame(0xC1, &hello)].concat()), Ok([said(), said()].concat()));
         let code = |bytes: &[u8]| read(bytes).unwrap_err().code;
         assert_eq!(code(&[frame(0x41, &hello[..3]), frame(0xC0, &hello[3..])].concat()), CloseCode::Protocol);
@@ -292,7 +292,7 @@ mod tests {
                 inbound.read(&mut now.to_vec(), |one| { said.push(one); true }).unwrap();
                 rest = later;
             }
-            prop_assert_eq!(said, texts.into_iter().map(Said::Text).collect::<Vec<_>>());
+            prop_assert_eq!(said, texts.into_iter().map(Message::Text).collect::<Vec<_>>());
             prop_assert_eq!((inbound.partial.capacity(), inbound.message), (0, None));
         }
 

@@ -1,7 +1,7 @@
 //! One connection: reads what the client says and tells its shard; the shard does the sending. Here WebSockets, in
 //! `events.rs` event streams.
 //!
-//! The task of an idle connection holds nothing but its seat in the hub: bytes are read into a buffer on the stack, and
+//! The task of an idle connection holds nothing but its handle in the hub: bytes are read into a buffer on the stack, and
 //! only an incomplete frame is kept.
 
 mod events;
@@ -17,14 +17,16 @@ use futures_util::StreamExt;
 use serde_json::Value;
 use tokio::net::TcpStream;
 
-use crate::admission::{Admission, Arriving};
+use crate::admission::{Admission, AdmissionPermit};
 use crate::broker::{Broker, Unavailable};
 use crate::event::{Catalog, ChannelId, Filter, FilterError, ParseSinceError, Since};
-use crate::hub::{Arrival, Asked, Begin, Feed, Form, Hub, Outbox, Seat, Wanted, frame};
+use crate::hub::{
+    Begin, ConnectionHandle, Encoding, Feed, Hub, NewConnection, PendingReply, SendBuffer, SubscribeRequest, frame,
+};
 use crate::metrics::Metrics;
 use crate::protocol::{self, ClientFrame, ErrorCode, ServerFrame, Subscribe};
 use crate::replay;
-use inbound::{Inbound, Said};
+use inbound::{Inbound, Message};
 
 /// Commands that a shard is given before its answer is waited for.
 const MAX_COMMANDS: usize = 64;
@@ -47,7 +49,7 @@ pub struct Connections {
 
 /// What a client's frame comes to.
 enum Command {
-    Subscribe(Wanted),
+    Subscribe(SubscribeRequest),
     Unsubscribe(String),
     Answered(Bytes),
 }
@@ -64,7 +66,7 @@ pub struct Opening {
     /// permessage-deflate was agreed.
     pub deflate: bool,
     /// Until it has been taken in.
-    pub arriving: Arriving,
+    pub permit: AdmissionPermit,
 }
 
 impl Connections {
@@ -73,20 +75,20 @@ impl Connections {
     /// What is done once, or seldom, is boxed: the task of an idle connection is as large as what it waits in.
     pub async fn serve(self: Arc<Self>, stream: TcpStream, opening: Box<Opening>) {
         let inbound = Inbound::new(self.max_frame_bytes, opening.deflate);
-        let (seat, early) = self.open(stream, *opening);
-        self.listen(&seat, inbound, early).await;
-        let outbox = seat.outbox().clone();
+        let (handle, early) = self.open(stream, *opening);
+        self.listen(&handle, inbound, early).await;
+        let send_buffer = handle.send_buffer().clone();
         Box::pin(async move {
             // First, so that it does not count as subscribed while it takes its time to close.
-            seat.leave().await;
-            outbox.finish().await;
+            handle.leave().await;
+            send_buffer.finish().await;
         })
         .await;
     }
 
     /// Takes the connection in; returns what the client said early.
-    fn open(&self, stream: TcpStream, opening: Opening) -> (Seat, Vec<u8>) {
-        let Opening { head, early, query, deflate, arriving } = opening;
+    fn open(&self, stream: TcpStream, opening: Opening) -> (ConnectionHandle, Vec<u8>) {
+        let Opening { head, early, query, deflate, permit } = opening;
         // Consumes it: even empty, it is a part of the buffer that the handshake was read into.
         let early = Vec::from(early);
         let session = uuid::Uuid::now_v7().to_string();
@@ -104,7 +106,7 @@ impl Connections {
             for (_, channel) in query {
                 let (sub, begin) = (channel.clone(), Begin::Live { recovered: false });
                 match self.find(&channel, None) {
-                    Ok((channel, filter)) => wanted.push(Wanted { sub, channel, filter, begin }),
+                    Ok((channel, filter)) => wanted.push(SubscribeRequest { sub, channel, filter, begin }),
                     Err((code, message)) => greeting.push(self.refused(code, message, Some(sub))),
                 }
             }
@@ -113,25 +115,29 @@ impl Connections {
             let message = "this address takes the parameter `channel` only: all else is said in frames".to_owned();
             greeting.push(self.refused(ErrorCode::InvalidFrame, message, None));
         }
-        (self.hub.join(stream, Arrival { greeting, wanted, form: Form::WebSocket { deflate }, arriving }), early)
+        (
+            self.hub
+                .join(stream, NewConnection { greeting, wanted, encoding: Encoding::WebSocket { deflate }, permit }),
+            early,
+        )
     }
 
     /// Reads until the peer has closed, is gone, or has broken the protocol.
-    async fn listen(&self, seat: &Seat, mut inbound: Inbound, mut early: Vec<u8>) {
-        let outbox = seat.outbox();
+    async fn listen(&self, handle: &ConnectionHandle, mut inbound: Inbound, mut early: Vec<u8>) {
+        let send_buffer = handle.send_buffer();
         let mut heard = Vec::new();
-        let mut ended = take(&mut inbound, outbox, &mut early, &mut heard);
+        let mut ended = take(&mut inbound, send_buffer, &mut early, &mut heard);
         drop(early);
         loop {
             if !heard.is_empty() {
-                Box::pin(self.frames(seat, std::mem::take(&mut heard))).await;
+                Box::pin(self.frames(handle, std::mem::take(&mut heard))).await;
             }
             // Not `readable()`, which waits beside the place where hyper left its waker: that would keep the handshake's task,
             // more than a kilobyte, for as long as the connection lasts.
-            if ended || poll_fn(|context| outbox.stream().poll_read_ready(context)).await.is_err() {
+            if ended || poll_fn(|context| send_buffer.stream().poll_read_ready(context)).await.is_err() {
                 return;
             }
-            ended = pump(&mut inbound, outbox, &mut heard);
+            ended = pump(&mut inbound, send_buffer, &mut heard);
             // Readiness alone never yields: a peer whose bytes never run out must not keep the thread.
             tokio::task::yield_now().await;
         }
@@ -141,33 +147,33 @@ impl Connections {
     /// hundred does not wait for a hundred round trips. The shard is given several commands before its answer is waited
     /// for, else a hundred subscriptions would be two hundred times that one thread wakes another; but not so many that one
     /// connection fills its inbox.
-    async fn frames(&self, seat: &Seat, texts: Vec<String>) {
+    async fn frames(&self, handle: &ConnectionHandle, texts: Vec<String>) {
         let mut asked = Vec::new();
         let commands = futures_util::stream::iter(texts).map(|text| self.command(text)).buffered(LOOKED_UP);
         let mut commands = pin!(commands);
         while let Some(command) = commands.next().await {
             let answer = match command {
                 Command::Subscribe(wanted) => {
-                    asked.push(seat.subscribe(wanted));
+                    asked.push(handle.subscribe(wanted));
                     None
                 }
                 Command::Unsubscribe(sub) => {
-                    asked.push(seat.unsubscribe(sub));
+                    asked.push(handle.unsubscribe(sub));
                     None
                 }
                 Command::Answered(answer) => Some(answer),
             };
             if answer.is_some() || asked.len() == MAX_COMMANDS {
                 for asked in asked.drain(..) {
-                    self.answered(seat, asked).await;
+                    self.answered(handle, asked).await;
                 }
             }
             if let Some(answer) = answer {
-                seat.outbox().send(&[&answer]);
+                handle.send_buffer().send(&[&answer]);
             }
         }
         for asked in asked {
-            self.answered(seat, asked).await;
+            self.answered(handle, asked).await;
         }
     }
 
@@ -188,8 +194,8 @@ impl Connections {
     }
 
     /// Waits for the shard's answer, and has a replay fed where one begins.
-    async fn answered(&self, seat: &Seat, asked: Asked) {
-        if let Some(feed) = seat.answered(asked).await {
+    async fn answered(&self, handle: &ConnectionHandle, asked: PendingReply) {
+        if let Some(feed) = handle.answered(asked).await {
             self.replay(feed);
         }
     }
@@ -201,7 +207,7 @@ impl Connections {
     }
 
     /// What a subscription asks for.
-    async fn wanted(&self, subscribe: Subscribe) -> Result<Wanted, (ErrorCode, String)> {
+    async fn wanted(&self, subscribe: Subscribe) -> Result<SubscribeRequest, (ErrorCode, String)> {
         let Subscribe { sub, channel: name, filter, since } = subscribe;
         let (channel, filter) = self.find(&name, filter.as_ref())?;
         let begin = match since {
@@ -214,7 +220,7 @@ impl Connections {
                 replay::begin(&*self.broker, &self.admission, channel, &since).await.map_err(unavailable)?
             }
         };
-        Ok(Wanted { sub, channel, filter, begin })
+        Ok(SubscribeRequest { sub, channel, filter, begin })
     }
 
     /// The channel and the filter of these names.
@@ -242,44 +248,44 @@ impl Connections {
 
 /// Reads what the socket has; whether the connection has ended. Not async, so that the buffer is on the stack and not in
 /// every connection's task.
-fn pump(inbound: &mut Inbound, outbox: &Arc<Outbox>, heard: &mut Vec<String>) -> bool {
+fn pump(inbound: &mut Inbound, send_buffer: &Arc<SendBuffer>, heard: &mut Vec<String>) -> bool {
     let mut buffer = [0; 16 * 1024];
-    match outbox.stream().try_read(&mut buffer) {
+    match send_buffer.stream().try_read(&mut buffer) {
         Ok(0) => {
-            outbox.cut();
+            send_buffer.cut();
             true
         }
         Ok(read) => {
-            outbox.note_heard();
-            take(inbound, outbox, &mut buffer[..read], heard)
+            send_buffer.note_heard();
+            take(inbound, send_buffer, &mut buffer[..read], heard)
         }
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => false,
         Err(_) => {
-            outbox.cut();
+            send_buffer.cut();
             true
         }
     }
 }
 
 /// Answers what the protocol answers by itself and collects the texts; whether the connection has ended.
-fn take(inbound: &mut Inbound, outbox: &Arc<Outbox>, bytes: &mut [u8], heard: &mut Vec<String>) -> bool {
+fn take(inbound: &mut Inbound, send_buffer: &Arc<SendBuffer>, bytes: &mut [u8], heard: &mut Vec<String>) -> bool {
     // After a Close of ours only the peer's own counts.
-    let closing = outbox.is_closing();
+    let closing = send_buffer.is_closing();
     let mut ended = false;
     let read = inbound.read(bytes, |said| {
         match said {
-            Said::Text(text) if !closing => heard.push(text),
-            Said::Ping(payload) => outbox.pong(&payload),
-            Said::Close(code) => {
-                outbox.close_echo(code);
+            Message::Text(text) if !closing => heard.push(text),
+            Message::Ping(payload) => send_buffer.pong(&payload),
+            Message::Close(code) => {
+                send_buffer.close_echo(code);
                 ended = true;
             }
-            Said::Text(_) | Said::Pong => {}
+            Message::Text(_) | Message::Pong => {}
         }
         !ended
     });
     if let Err(violation) = read {
-        outbox.close(violation.code, violation.reason);
+        send_buffer.close(violation.code, violation.reason);
         // What follows cannot be read as frames any more.
         ended = true;
     }
@@ -313,8 +319,8 @@ mod tests {
         };
         let (broker, _bus) = broker::open(&broker, &catalog).unwrap();
         let node = "node".to_owned();
-        let admission = Admission::new(1, metrics.arriving.clone());
-        let arriving = admission.enter().unwrap();
+        let admission = Admission::new(1, metrics.pending_connections.clone());
+        let permit = admission.enter().unwrap();
         let connections = Arc::new(Connections {
             hub,
             broker,
@@ -329,7 +335,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let opening =
-            Box::new(Opening { head: Vec::new(), early: Bytes::new(), query: Vec::new(), deflate: true, arriving });
+            Box::new(Opening { head: Vec::new(), early: Bytes::new(), query: Vec::new(), deflate: true, permit });
         let task = connections.serve(stream, opening);
         assert!(size_of_val(&task) <= 600, "{} bytes", size_of_val(&task));
     }

@@ -195,7 +195,7 @@ impl Catalog {
     ///
     /// # Errors
     /// [`Refusal`] with all mistakes, up to `limit` of them, their pointers beginning with `at`.
-    pub fn accept(&self, document: Value, at: &str, limit: usize, defaults: Defaults<'_>) -> Result<Event, Refusal> {
+    pub fn validate(&self, document: Value, at: &str, limit: usize, defaults: Defaults<'_>) -> Result<Event, Refusal> {
         let channel = document.get("type").and_then(Value::as_str).and_then(|name| self.channel(name));
         if let (Some(channel), Value::Object(attributes)) = (channel, &document)
             && self.envelope.is_valid(&document)

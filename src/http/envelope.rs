@@ -1,4 +1,4 @@
-//! The forms in which events come over HTTP (CloudEvents 1.0, HTTP protocol binding, section 3), made into documents.
+//! The encodings in which events come over HTTP (CloudEvents 1.0, HTTP protocol binding, section 3), made into documents.
 //!
 //! What it sees of a document is its size and its place in the body; what it means is the catalogue's to judge.
 

@@ -134,7 +134,7 @@ async fn accept(app: &App, documents: Documents) -> Result<Vec<Event>, Problem> 
             tokio::task::yield_now().await;
         }
         let at = if many { format!("/{index}") } else { String::new() };
-        match app.catalog.accept(document, &at, MAX_MISTAKES - mistakes.len(), defaults) {
+        match app.catalog.validate(document, &at, MAX_MISTAKES - mistakes.len(), defaults) {
             Ok(event) => events.push(event),
             Err(refusal) => {
                 kind.get_or_insert(refusal.kind);

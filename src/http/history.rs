@@ -74,7 +74,7 @@ pub(super) async fn read(State(app): State<App>, RawQuery(query): RawQuery) -> R
     };
     let limit = number("limit", LIMIT as u64, MAX_LIMIT as u64)?.max(1) as usize;
     let wait = Duration::from_secs(number("wait", 0, MAX_WAIT)?);
-    let arriving = if wait.is_zero() { None } else { Some(admit(&app)?) };
+    let permit = if wait.is_zero() { None } else { Some(admit(&app)?) };
     let mut reader = Reader { app: &app, limit, scanned: 0, events: Vec::new(), gaps: Vec::new() };
     let mut streams = Vec::new();
     for selected in std::mem::take(&mut selection.channels) {
@@ -84,7 +84,7 @@ pub(super) async fn read(State(app): State<App>, RawQuery(query): RawQuery) -> R
     }
     reader.fill(&mut streams).await?;
     // Who waits costs nothing.
-    drop(arriving);
+    drop(permit);
     let _waiting = Waiting::new(&app.metrics.long_polls);
     let mut deadline = Instant::now() + wait;
     while reader.is_empty() && Instant::now() < deadline {
@@ -201,7 +201,7 @@ impl Reader<'_> {
     /// Reads a page of the log when it is this one's turn, within the time for an answer.
     async fn page(&self, channel: ChannelId, at: &Position, limit: usize) -> Result<Page, Unavailable> {
         let read = async {
-            let _turn = self.app.admission.turn().await;
+            let _turn = self.app.admission.read_permit().await;
             self.app.broker.read(channel, Some(at), limit).await
         };
         let late = |_| Err(Unavailable("too many read the log".into()));

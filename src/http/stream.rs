@@ -12,7 +12,7 @@ use super::problem::{Code, Problem};
 use super::request_id::{self, RequestId};
 use super::selection::{Selected, Selection};
 use super::takeover::{self, Takeover, only_get};
-use crate::hub::{Begin, Wanted};
+use crate::hub::{Begin, SubscribeRequest};
 use crate::replay;
 
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
@@ -29,7 +29,7 @@ pub(super) async fn open(
     headers: HeaderMap,
 ) -> Result<Infallible, Problem> {
     only_get(&method)?;
-    let arriving = admit(&app)?;
+    let permit = admit(&app)?;
     if version != Version::HTTP_11 {
         return Err(Problem::new(Code::BadRequest, "an event stream needs HTTP/1.1"));
     }
@@ -50,7 +50,7 @@ pub(super) async fn open(
                 Problem::new(Code::BrokerUnavailable, "the broker is unavailable").with_cause(error.0)
             })?,
         };
-        wanted.push(Wanted { sub: name, channel, filter, begin });
+        wanted.push(SubscribeRequest { sub: name, channel, filter, begin });
     }
     let mut headers = HeaderMap::with_capacity(8);
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
@@ -61,5 +61,5 @@ pub(super) async fn open(
     headers.insert(request_id::HEADER, id.0);
     let head = takeover::head(StatusCode::OK, &headers);
     let connections = app.connections.clone();
-    match takeover.take(Box::new(|stream, _| Box::pin(connections.stream(stream, head, wanted, arriving)))).await {}
+    match takeover.take(Box::new(|stream, _| Box::pin(connections.stream(stream, head, wanted, permit)))).await {}
 }

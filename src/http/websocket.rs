@@ -27,7 +27,7 @@ pub(super) async fn upgrade(
     request: Request,
 ) -> Result<Infallible, Problem> {
     only_get(request.method())?;
-    let arriving = admit(&app)?;
+    let permit = admit(&app)?;
     let accept = check(&request)?;
     let extensions = extensions(request.headers(), app.compression)?;
     let deflate = extensions.is_some();
@@ -46,7 +46,7 @@ pub(super) async fn upgrade(
     let head = takeover::head(StatusCode::SWITCHING_PROTOCOLS, &headers);
     let connections = app.connections.clone();
     let serve = move |stream, early| -> BoxFuture<'static, ()> {
-        Box::pin(connections.serve(stream, Box::new(Opening { head, early, query, deflate, arriving })))
+        Box::pin(connections.serve(stream, Box::new(Opening { head, early, query, deflate, permit })))
     };
     match takeover.take(Box::new(serve)).await {}
 }

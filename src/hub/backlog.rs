@@ -1,6 +1,6 @@
 //! What waits for one connection's socket: frames in their order, the first of which may be half written.
 //!
-//! Only bytes and their order: who may send what, and when, is the outbox's concern.
+//! Only bytes and their order: who may send what, and when, is the send buffer's concern.
 
 use std::collections::VecDeque;
 use std::io::IoSlice;

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use super::{form, frame};
+use super::{encoding, frame};
 use crate::deflate::Deflater;
 use crate::event::{ChannelId, Position};
 use crate::protocol::{ServerFrame, event_frame};
@@ -93,10 +93,11 @@ impl Delivery {
             Step::Known => None,
             Step::Event(event) => Some(
                 event.blocks[usize::from(with_id)]
-                    .get_or_init(|| form::event(name, &self.position, event.json(&self.position), with_id)),
+                    .get_or_init(|| encoding::event(name, &self.position, event.json(&self.position), with_id)),
             ),
             Step::Gap(lost) => Some(
-                lost.blocks[usize::from(with_id)].get_or_init(|| form::gap(name, &self.position, &lost.text, with_id)),
+                lost.blocks[usize::from(with_id)]
+                    .get_or_init(|| encoding::gap(name, &self.position, &lost.text, with_id)),
             ),
         }
     }
@@ -206,7 +207,7 @@ mod tests {
             let nested = format!("{}{}", "[".repeat(depth), "]".repeat(depth));
             let document = format!(r#"{{"type":"deep","data":{{"k":"a","nested":{nested}}}}}"#);
             let Ok(document) = serde_json::from_str::<Value>(&document) else { break };
-            let event = catalog.accept(document.clone(), "", 100, defaults).unwrap();
+            let event = catalog.validate(document.clone(), "", 100, defaults).unwrap();
             assert_eq!(seen(&event.json).as_ref(), Some(&document["data"]), "{depth}");
             deepest = depth;
         }
@@ -225,7 +226,7 @@ mod tests {
                 [r#","data":{"a":9}"#, r#"{"a":1,"data":9"#, r#"\","data":9"#, "{{", "{", ",\"data\":", "data"]
             {
                 let document = json!({ "type": "any", "subject": subject, "data": data, "xdata": subject });
-                let event = catalog.accept(document, "", 100, defaults).unwrap();
+                let event = catalog.validate(document, "", 100, defaults).unwrap();
                 assert_eq!(seen(&event.json).as_ref(), Some(&data), "{}", event.json);
             }
         }

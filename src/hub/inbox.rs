@@ -59,7 +59,7 @@ impl Inbox {
         };
         // Sent under the lock: else the next piece might overtake this one.
         let mut asked = self.asked();
-        room.send(Item::Asked(std::mem::take(&mut asked)));
+        room.send(Item::Commands(std::mem::take(&mut asked)));
     }
 
     fn asked(&self) -> MutexGuard<'_, Vec<Item>> {

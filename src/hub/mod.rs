@@ -7,13 +7,13 @@
 
 mod backlog;
 mod delivery;
+mod encoding;
 mod feed;
-mod form;
 pub mod frame;
 mod inbox;
 mod index;
-mod outbox;
 mod outgoing;
+mod send_buffer;
 mod shard;
 #[cfg(test)]
 mod tests;
@@ -28,20 +28,20 @@ use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
 pub use delivery::{Delivery, Step};
+pub use encoding::Encoding;
 use feed::Begun;
-pub use feed::{Fed, Feed};
-pub use form::Form;
-pub use index::{Index, Member, Place};
-pub use outbox::Outbox;
+pub use feed::{Feed, FeedOutcome};
+pub use index::{Index, Member, Slot};
+pub use send_buffer::SendBuffer;
 
-use crate::admission::Arriving;
+use crate::admission::AdmissionPermit;
 use crate::event::{Catalog, ChannelId, Filter, Position};
 use crate::metrics::Metrics;
 use inbox::Inbox;
 use outgoing::Outgoing;
 use shard::{Item, Shard};
 
-/// How long nearly all connections are given to take what they were sent, for each half of an outbox.
+/// How long nearly all connections are given to take what they were sent, for each half of a send buffer.
 const MAX_SETTLE: Duration = Duration::from_millis(100);
 
 /// The fan-out of one node.
@@ -111,8 +111,8 @@ impl Hub {
     }
 
     /// Lets the shards write all they were given, and nearly all peers take it: without that, a burst that is larger than an
-    /// outbox would overrun peers that read as fast as they can. Few that are stuck among many are waited for by nobody;
-    /// where they are many, they outrun their outboxes soon, are closed, and no longer count.
+    /// send buffer would overrun peers that read as fast as they can. Few that are stuck among many are waited for by nobody;
+    /// where they are many, they outrun their send buffers soon, are closed, and no longer count.
     async fn settle(&self) -> Result<(), ShardDied> {
         for shard in &self.shards {
             let (done, settled) = oneshot::channel();
@@ -124,26 +124,31 @@ impl Hub {
         Ok(())
     }
 
-    /// Takes a connection in: it gets a shard and an outbox, is subscribed to what it asked for at once, and greeted.
-    pub fn join(&self, stream: TcpStream, arrival: Arrival) -> Seat {
-        self.seat(stream, arrival, None)
+    /// Takes a connection in: it gets a shard and a send buffer, is subscribed to what it asked for at once, and greeted.
+    pub fn join(&self, stream: TcpStream, new: NewConnection) -> ConnectionHandle {
+        self.admit(stream, new, None)
     }
 
     /// The same for one whose subscriptions may begin in the log: it comes with their feeds.
-    pub async fn join_from_log(&self, stream: TcpStream, arrival: Arrival) -> (Seat, Vec<Feed>) {
+    pub async fn join_from_log(&self, stream: TcpStream, new: NewConnection) -> (ConnectionHandle, Vec<Feed>) {
         let (sender, begun) = oneshot::channel();
-        let seat = self.seat(stream, arrival, Some(sender));
+        let handle = self.admit(stream, new, Some(sender));
         let begun = begun.await.unwrap_or_default();
-        let feeds = begun.into_iter().map(|begun| seat.feed(begun)).collect();
-        (seat, feeds)
+        let feeds = begun.into_iter().map(|begun| handle.feed(begun)).collect();
+        (handle, feeds)
     }
 
-    fn seat(&self, stream: TcpStream, arrival: Arrival, begun: Option<oneshot::Sender<Vec<Begun>>>) -> Seat {
-        let outbox = Outbox::new(stream, arrival.form, self.outgoing.clone());
+    fn admit(
+        &self,
+        stream: TcpStream,
+        new: NewConnection,
+        begun: Option<oneshot::Sender<Vec<Begun>>>,
+    ) -> ConnectionHandle {
+        let send_buffer = SendBuffer::new(stream, new.encoding, self.outgoing.clone());
         let shard = self.next.fetch_add(1, Ordering::Relaxed) % self.shards.len();
-        let seat = Seat { shard: self.shards[shard].clone(), outbox };
-        seat.shard.ask(Item::Join { outbox: seat.outbox.clone(), arrival, begun });
-        seat
+        let handle = ConnectionHandle { shard: self.shards[shard].clone(), send_buffer };
+        handle.shard.ask(Item::Join { send_buffer: handle.send_buffer.clone(), new, begun });
+        handle
     }
 
     /// Whether a channel's position is known, so that it can be subscribed to.
@@ -157,38 +162,38 @@ impl Hub {
     }
 
     /// Sends every connection away, and who still comes, until it is told otherwise.
-    pub async fn send_away(&self, away: Option<Away>) {
+    pub async fn evict(&self, away: Option<EvictReason>) {
         for shard in &self.shards {
             // A shard that has died has no connections left to tell.
-            let _ = shard.send(Item::SendAway(away)).await;
+            let _ = shard.send(Item::Evict(away)).await;
         }
     }
 }
 
 /// Why nobody may stay at this node.
 #[derive(Debug, Clone, Copy)]
-pub enum Away {
+pub enum EvictReason {
     /// It is about to stop. Each is told to connect again, elsewhere, at a time of its own within this, so that the other
     /// nodes are not stormed, and closed with 1012.
     Draining(Duration),
-    /// It is cut off from its broker. They are closed with 1013.
-    CutOff,
+    /// It is partitioned from its broker. They are closed with 1013.
+    Partitioned,
 }
 
 /// A connection that comes to the hub.
 #[derive(Debug)]
-pub struct Arrival {
+pub struct NewConnection {
     /// What it is sent before all else.
     pub greeting: Vec<Bytes>,
-    pub wanted: Vec<Wanted>,
-    pub form: Form,
-    /// It counts as arriving until it was greeted.
-    pub arriving: Arriving,
+    pub wanted: Vec<SubscribeRequest>,
+    pub encoding: Encoding,
+    /// It counts as pending until it was greeted.
+    pub permit: AdmissionPermit,
 }
 
 /// A subscription that is asked for.
 #[derive(Debug)]
-pub struct Wanted {
+pub struct SubscribeRequest {
     pub sub: String,
     pub channel: ChannelId,
     pub filter: Arc<Filter>,
@@ -207,45 +212,45 @@ pub enum Begin {
 
 /// A connection's place in the hub.
 #[derive(Debug)]
-pub struct Seat {
+pub struct ConnectionHandle {
     shard: Arc<Inbox>,
-    outbox: Arc<Outbox>,
+    send_buffer: Arc<SendBuffer>,
 }
 
-impl Seat {
-    pub fn outbox(&self) -> &Arc<Outbox> {
-        &self.outbox
+impl ConnectionHandle {
+    pub fn send_buffer(&self) -> &Arc<SendBuffer> {
+        &self.send_buffer
     }
 
     /// Subscribes. The shard answers with a `subscribed` or an `error` frame.
-    pub fn subscribe(&self, wanted: Wanted) -> Asked {
+    pub fn subscribe(&self, wanted: SubscribeRequest) -> PendingReply {
         let (done, answered) = oneshot::channel();
-        self.shard.ask(Item::Subscribe { outbox: self.outbox.clone(), wanted, done });
-        Asked(answered)
+        self.shard.ask(Item::Subscribe { send_buffer: self.send_buffer.clone(), wanted, done });
+        PendingReply(answered)
     }
 
     /// Ends a subscription. The shard answers with an `unsubscribed` or an `error` frame.
-    pub fn unsubscribe(&self, sub: String) -> Asked {
+    pub fn unsubscribe(&self, sub: String) -> PendingReply {
         let (done, answered) = oneshot::channel();
-        self.shard.ask(Item::Unsubscribe { outbox: self.outbox.clone(), sub, done });
-        Asked(answered)
+        self.shard.ask(Item::Unsubscribe { send_buffer: self.send_buffer.clone(), sub, done });
+        PendingReply(answered)
     }
 
     /// Waits until the shard has answered. A subscription that begins in the log comes with a [`Feed`]: whoever has it brings
     /// what the log has.
-    pub async fn answered(&self, Asked(answered): Asked) -> Option<Feed> {
+    pub async fn answered(&self, PendingReply(answered): PendingReply) -> Option<Feed> {
         // The shard drops its end where there is nothing to feed.
         Some(self.feed(answered.await.ok()?))
     }
 
-    fn feed(&self, Begun { ticket, channel, position }: Begun) -> Feed {
-        Feed { shard: self.shard.clone(), outbox: self.outbox.clone(), channel, ticket, position }
+    fn feed(&self, Begun { replay_id, channel, position }: Begun) -> Feed {
+        Feed { shard: self.shard.clone(), send_buffer: self.send_buffer.clone(), channel, replay_id, position }
     }
 
     /// Gives the place up; returns when the shard has written all that was before.
     pub async fn leave(self) {
         let (done, left) = oneshot::channel();
-        self.shard.ask(Item::Leave { outbox: self.outbox.clone(), done });
+        self.shard.ask(Item::Leave { send_buffer: self.send_buffer.clone(), done });
         let _ = left.await;
     }
 }
@@ -253,4 +258,4 @@ impl Seat {
 /// What a shard was asked, and answers after all that it was asked before.
 #[must_use = "who sends something else on the connection must wait for it first"]
 #[derive(Debug)]
-pub struct Asked(oneshot::Receiver<Begun>);
+pub struct PendingReply(oneshot::Receiver<Begun>);

@@ -1,4 +1,4 @@
-//! What all outboxes of a node share: their bound, and how many of them wait for their sockets.
+//! What all send buffers of a node share: their bound, and how many of them wait for their sockets.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -9,7 +9,7 @@ use tokio::sync::Notify;
 
 use crate::metrics::Metrics;
 
-/// What all outboxes of a node share.
+/// What all send buffers of a node share.
 #[derive(Debug)]
 pub struct Outgoing {
     /// The most bytes that wait for one socket.

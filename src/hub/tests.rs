@@ -46,28 +46,28 @@ impl Fixture {
     }
 
     /// A connection, whose sockets hold hardly anything, with a replay of each of these channels.
-    async fn replays(&self, channels: &[ChannelId], after: u64) -> (TcpStream, Seat, Vec<Feed>) {
+    async fn replays(&self, channels: &[ChannelId], after: u64) -> (TcpStream, ConnectionHandle, Vec<Feed>) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let peer = TcpSocket::new_v4().unwrap();
         peer.set_recv_buffer_size(4096).unwrap();
         let peer = peer.connect(listener.local_addr().unwrap()).await.unwrap();
         let (stream, _) = listener.accept().await.unwrap();
         socket2::SockRef::from(&stream).set_send_buffer_size(4096).unwrap();
-        let wanted = channels.iter().map(|channel| Wanted {
+        let wanted = channels.iter().map(|channel| SubscribeRequest {
             sub: channel.0.to_string(),
             channel: *channel,
             filter: Arc::default(),
             begin: Begin::After { position: self.at(after), lost: None },
         });
-        let arrival = Arrival {
+        let new = NewConnection {
             greeting: Vec::new(),
             wanted: wanted.collect(),
-            form: Form::WebSocket { deflate: false },
-            arriving: Admission::new(1, self.metrics.arriving.clone()).enter().unwrap(),
+            encoding: Encoding::WebSocket { deflate: false },
+            permit: Admission::new(1, self.metrics.pending_connections.clone()).enter().unwrap(),
         };
-        let (seat, feeds) = self.hub.join_from_log(stream, arrival).await;
+        let (handle, feeds) = self.hub.join_from_log(stream, new).await;
         assert_eq!(feeds.len(), channels.len());
-        (peer, seat, feeds)
+        (peer, handle, feeds)
     }
 }
 
@@ -99,9 +99,9 @@ async fn a_gap_that_passes_over_a_waiting_replay_is_told() {
         read
     };
     let (fed, mut read) = tokio::join!(waiting, leap);
-    assert_eq!(fed, Fed::On, "it does not stand where what is live stands");
+    assert_eq!(fed, FeedOutcome::On, "it does not stand where what is live stands");
     let fed = feed.feed(vec![fixture.gap(channel, 20, 50)]).await;
-    assert_eq!(fed, Fed::Live);
+    assert_eq!(fed, FeedOutcome::Live);
     fixture.hub.deliver(fixture.event(channel, 51, 10)).await.unwrap();
     until(&mut peer, &mut read, "e:51").await;
     let text = String::from_utf8_lossy(&read);
@@ -109,7 +109,7 @@ async fn a_gap_that_passes_over_a_waiting_replay_is_told() {
     assert!(!text.contains(r#""from":"e:10""#), "{text}");
 }
 
-/// Replays of many channels, each of which brings as much at a time as half of the outbox has room for.
+/// Replays of many channels, each of which brings as much at a time as half of the send buffer has room for.
 #[tokio::test]
 async fn many_replays_do_not_overrun_one_outbox() {
     const LIMIT: usize = 64 * 1024;
@@ -117,12 +117,12 @@ async fn many_replays_do_not_overrun_one_outbox() {
     let fixture = Fixture::new(LIMIT);
     fixture.known(STEPS).await;
     let channels: Vec<ChannelId> = fixture.catalog.channels().collect();
-    let (mut peer, seat, feeds) = fixture.replays(&channels, 0).await;
+    let (mut peer, handle, feeds) = fixture.replays(&channels, 0).await;
     let feeding = feeds.into_iter().map(|mut feed| {
         let steps: Vec<Delivery> = (1..=STEPS).map(|at| fixture.event(feed.channel, at, LIMIT / 3)).collect();
         async move {
             for step in steps {
-                if feed.feed(vec![step]).await != Fed::On {
+                if feed.feed(vec![step]).await != FeedOutcome::On {
                     break;
                 }
             }
@@ -136,6 +136,6 @@ async fn many_replays_do_not_overrun_one_outbox() {
         }
     };
     tokio::join!(futures_util::future::join_all(feeding), reading);
-    assert!(!seat.outbox().is_closing(), "nobody is closed for being behind");
+    assert!(!handle.send_buffer().is_closing(), "nobody is closed for being behind");
     assert_eq!(fixture.metrics.slow_consumers.get(), 0);
 }

@@ -41,8 +41,8 @@ pub struct Relay {
     reads: FuturesUnordered<BoxFuture<'static, (ChannelId, Page)>>,
     /// Channels whose log may have to be read.
     asked: Vec<ChannelId>,
-    canary: watch::Sender<u64>,
-    /// The first canary, where it came before all logs were read for the first time.
+    probe: watch::Sender<u64>,
+    /// The first probe, where it came before all logs were read for the first time.
     held: Option<u64>,
     progress: Arc<Progress>,
 }
@@ -69,13 +69,13 @@ impl Channel {
 }
 
 impl Relay {
-    /// `canary` is told the number of each canary that came back.
+    /// `probe` is told the number of each probe that came back.
     pub fn new(
         broker: Arc<dyn Broker>,
         hub: Arc<Hub>,
         catalog: Arc<Catalog>,
         metrics: Arc<Metrics>,
-        canary: watch::Sender<u64>,
+        probe: watch::Sender<u64>,
         progress: Arc<Progress>,
     ) -> Self {
         let channel = |id| {
@@ -84,7 +84,7 @@ impl Relay {
         };
         let channels = catalog.channels().map(channel).collect();
         let (reads, asked) = (FuturesUnordered::new(), Vec::new());
-        Self { broker, hub, catalog, metrics, channels, reads, asked, canary, held: None, progress }
+        Self { broker, hub, catalog, metrics, channels, reads, asked, probe, held: None, progress }
     }
 
     /// Runs until the bus ends.
@@ -124,15 +124,15 @@ impl Relay {
                 Signal::Missed => self.ask_all(),
                 // The first one waits for the logs: who is ready can be subscribed to. The next waits for nothing, so that
                 // one log that cannot be read does not keep the node from the others.
-                Signal::Canary(number) if self.held.is_none() && !self.all_known() => self.held = Some(number),
-                Signal::Canary(number) => self.pass_on(number),
+                Signal::Probe(number) if self.held.is_none() && !self.all_known() => self.held = Some(number),
+                Signal::Probe(number) => self.pass_on(number),
             }
         }
         Ok(())
     }
 
-    fn pass_on(&self, canary: u64) {
-        self.canary.send_if_modified(|last| canary > std::mem::replace(last, canary.max(*last)));
+    fn pass_on(&self, probe: u64) {
+        self.probe.send_if_modified(|last| probe > std::mem::replace(last, probe.max(*last)));
     }
 
     fn all_known(&self) -> bool {
@@ -225,8 +225,8 @@ impl Relay {
             self.progress.note(id, &head);
             self.hub.deliver(Delivery::known(id, head)).await?;
             self.asked.push(id);
-            if let Some(canary) = self.held.filter(|_| self.all_known()) {
-                self.pass_on(canary);
+            if let Some(probe) = self.held.filter(|_| self.all_known()) {
+                self.pass_on(probe);
             }
             return Ok(());
         };

@@ -15,7 +15,7 @@ over_each_broker!(who_is_too_many_is_asked_to_come_later, all_of_many_who_come_a
 
 async fn who_is_too_many_is_asked_to_come_later(broker: TestBroker) {
     // One that is full without anybody there.
-    let node = broker.node_with(|config| config.limits.max_arriving = 0).await;
+    let node = broker.node_with(|config| config.limits.max_pending_connections = 0).await;
     let mut times = HashSet::new();
     for path in ["/v1/ws", "/v1/stream?channel=order-status", "/v1/events?wait=1"].repeat(20) {
         let mut request = node.request(Method::GET, path);
@@ -39,7 +39,7 @@ async fn who_is_too_many_is_asked_to_come_later(broker: TestBroker) {
 async fn all_of_many_who_come_at_once_get_everything(broker: TestBroker) {
     const CLIENTS: usize = 100;
     const EVENTS: usize = 200;
-    let node = broker.node_with(|config| config.limits.max_arriving = 5).await;
+    let node = broker.node_with(|config| config.limits.max_pending_connections = 5).await;
     let mut there = Subscriber::to(&node, "inventory-change").await;
     let events: Vec<_> = (0..EVENTS).map(|number| sale(&number.to_string())).collect();
     node.publish(&events.into()).await;

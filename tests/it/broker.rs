@@ -92,7 +92,7 @@ over_every_backend! {
     the_log_forgets_what_is_old
     what_many_publish_at_once_has_one_order
     ids_and_texts_of_any_kind_come_through
-    a_canary_comes_back
+    a_probe_comes_back
     a_closed_broker_takes_nothing
 }
 
@@ -256,11 +256,11 @@ async fn ids_and_texts_of_any_kind_come_through(backend: Backend) {
     }
 }
 
-async fn a_canary_comes_back(backend: Backend) {
+async fn a_probe_comes_back(backend: Backend) {
     let mut node = backend.node().await;
     for number in [0, 7, u64::MAX] {
-        node.broker.canary(number).await.unwrap();
-        assert_eq!(node.signal().await, Signal::Canary(number));
+        node.broker.probe(number).await.unwrap();
+        assert_eq!(node.signal().await, Signal::Probe(number));
     }
 }
 
@@ -269,6 +269,6 @@ async fn a_closed_broker_takes_nothing(backend: Backend) {
     node.add(STOCK, "a").await;
     node.broker.close().await;
     assert!(node.try_append(STOCK, "b").await.is_err());
-    assert!(node.broker.canary(1).await.is_err());
+    assert!(node.broker.probe(1).await.is_err());
     while node.bus.recv().await.is_some() {}
 }

@@ -33,7 +33,7 @@ async fn all_of_a_channel_is_in_one_slot() {
     assert_eq!(watcher.sharded_message(), ("tidings:default:{order-status}".into(), frame));
     assert_eq!(node.hint().await, (node.channel(ORDERS), Some(position)));
     let mut keys = cluster.keys(ORDERS, 0);
-    keys.retain(|key| !key.contains(":canary:"));
+    keys.retain(|key| !key.contains(":probe:"));
     keys.sort();
     assert_eq!(keys, ["ids", "log", "meta"].map(|key| format!("tidings:default:{{order-status}}:{key}")));
 }
@@ -154,7 +154,7 @@ async fn the_documented_rights_are_enough() {
         let appended = node.broker.append(&batch).await.unwrap();
         assert!(node.append(channel, "1").await.duplicate);
         assert_eq!(node.read(channel, Some(&appended[0].position), 10).await.entries.len(), 10);
-        node.broker.taken(node.channel(channel), Moment::At(0)).await.unwrap();
+        node.broker.position_at(node.channel(channel), Moment::At(0)).await.unwrap();
         node.hears(channel).await;
     }
     node.registered("somebody").await.unwrap();

@@ -63,13 +63,13 @@ async fn everything(redis: &Redis, user: &Node) {
     let _ = user.try_append(STOCK, "same").await;
     let channel = user.channel(STOCK);
     let _ = user.broker.read(channel, start.as_ref(), 10).await;
-    let _ = user.broker.taken(channel, Moment::At(0)).await;
+    let _ = user.broker.position_at(channel, Moment::At(0)).await;
     redis.cli(&["del", "tidings:default:inventory-change:meta"]);
     let _ = user.try_append(STOCK, "same").await;
     // Somebody has been at the stream.
     redis.cli(&["xadd", "tidings:default:inventory-change:log", "*", "some", "thing"]);
     let _ = user.try_append(STOCK, Epoch::random().as_str()).await;
-    let _ = user.broker.canary(1).await;
+    let _ = user.broker.probe(1).await;
     let _ = user.registered("somebody").await;
 }
 

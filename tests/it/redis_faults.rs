@@ -1,4 +1,4 @@
-//! Redis that dies, hangs, forgets or is cut off, and people who write into it: the broker says so in time, tells the
+//! Redis that dies, hangs, forgets or is partitioned, and people who write into it: the broker says so in time, tells the
 //! relay what it may have missed, and heals by itself.
 
 use std::time::{Duration, Instant};
@@ -327,7 +327,7 @@ async fn what_redis_refuses_is_said() {
     let reason = async |node: &Node| node.try_append(STOCK, "b").await.expect_err("refused").0;
     redis.cli(&["config", "set", "maxmemory", "1"]);
     assert!(reason(&node).await.contains("OOM"), "{}", reason(&node).await);
-    assert!(node.broker.canary(1).await.is_err());
+    assert!(node.broker.probe(1).await.is_err());
     redis.cli(&["config", "set", "maxmemory", "0"]);
     redis.cli(&["replicaof", "127.0.0.1", "1"]);
     assert!(reason(&node).await.contains("READONLY"), "{}", reason(&node).await);
@@ -366,9 +366,9 @@ async fn two_nodes_are_one_bus() {
         assert_eq!(node.hint().await, (stock, Some(first.clone())));
         assert_eq!(node.hint().await, (stock, Some(first.next())));
     }
-    // A canary is its node's own.
-    one.broker.canary(17).await.unwrap();
-    assert_eq!(one.signal().await, Signal::Canary(17));
+    // A probe is its node's own.
+    one.broker.probe(17).await.unwrap();
+    assert_eq!(one.signal().await, Signal::Probe(17));
     let last = two.add(ORDERS, "c").await;
     assert_eq!(two.hint().await, (orders, Some(last)));
     // Another namespace is another bus.
@@ -416,7 +416,7 @@ async fn a_bus_that_nobody_reads() {
                 heard = offset;
             }
             Signal::Missed => break,
-            Signal::Appended { .. } | Signal::Canary(_) => {}
+            Signal::Appended { .. } | Signal::Probe(_) => {}
         }
     }
     assert!((1..10_000).contains(&heard), "{heard}");

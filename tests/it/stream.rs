@@ -174,7 +174,7 @@ async fn a_filter_holds_and_heartbeats_move_the_id(broker: TestBroker) {
     .await;
 }
 
-/// Else a reader that is cut off before its first event would not know where it was.
+/// Else a reader that is partitioned before its first event would not know where it was.
 async fn a_new_stream_has_an_id_at_once(broker: TestBroker) {
     let node = broker.node().await;
     let mut stream = Stream::open(&node, "channel=order-status&channel=inventory-change", "").await;

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-use super::{mark, store};
+use super::{durability_marker, store};
 
 const LOCK: &str = "lock";
 
@@ -103,7 +103,7 @@ impl Directory {
         let mut places = (1..u32::MAX).map(|number| self.path.join(format!("damaged-{number}")));
         let place = places.find(|place| !place.exists()).ok_or(io::ErrorKind::AlreadyExists)?;
         fs::create_dir(&place)?;
-        for name in store::files().iter().map(String::as_str).chain([mark::FILE]) {
+        for name in store::files().iter().map(String::as_str).chain([durability_marker::FILE]) {
             match fs::rename(self.path.join(name), place.join(name)) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
                 _ => {}

@@ -7,7 +7,7 @@
 mod clock;
 mod commit;
 mod directory;
-mod mark;
+mod durability_marker;
 mod opened;
 mod reading;
 mod rows;
@@ -106,14 +106,14 @@ impl Broker for FileLog {
         }
     }
 
-    async fn taken(&self, channel: ChannelId, from: Moment) -> Result<Position, Unavailable> {
+    async fn position_at(&self, channel: ChannelId, from: Moment) -> Result<Position, Unavailable> {
         let (disk, log) = self.log(channel)?;
         let time = disk.clock.when(from);
         self.look(disk, move |from| log.begin(from, time)).await
     }
 
-    async fn canary(&self, number: u64) -> Result<(), Unavailable> {
-        self.ask(|answer| Order::Canary(number, answer)).await
+    async fn probe(&self, number: u64) -> Result<(), Unavailable> {
+        self.ask(|answer| Order::Probe(number, answer)).await
     }
 
     fn nodes(&self) -> &dyn Nodes {

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use super::clock::{Clock, Reading};
 use super::directory::{Directory, Identity, identity};
-use super::mark::{Mark, MarkFile, Promise};
+use super::durability_marker::{DurabilityMarker, DurabilityMarkerFile, Promise};
 use super::rows::{self, Channel};
 use super::store::{Failure, Store};
 use crate::config::FileSync;
@@ -33,7 +33,7 @@ pub(super) struct Opened {
     pub clock: Clock,
     /// What the store has of each channel, in the catalogue's order; the store's only writer keeps it up to date.
     pub channels: Vec<Channel>,
-    mark: MarkFile,
+    mark: DurabilityMarkerFile,
     /// Events that were ever appended.
     appended: u64,
     promise: Promise,
@@ -65,7 +65,7 @@ impl Home {
     fn judge(&self, directory: &Directory) -> Result<Opened, Failure> {
         let path = directory.store();
         let begun = Reading::now();
-        let (file, mark) = MarkFile::open(directory.path())?;
+        let (file, mark) = DurabilityMarkerFile::open(directory.path())?;
         let with_the_kernel = mark.as_ref().is_some_and(|mark| mark.promise == Promise::Os);
         if with_the_kernel && self.sync == FileSync::Always {
             directory.sync_store()?;
@@ -130,8 +130,8 @@ impl Opened {
         Ok(self.mark.write_through(&mark)?)
     }
 
-    fn mark(&self, promise: Promise) -> Mark {
-        Mark { appended: self.appended, promise, moment: self.clock.moment(self.begun.again()) }
+    fn mark(&self, promise: Promise) -> DurabilityMarker {
+        DurabilityMarker { appended: self.appended, promise, moment: self.clock.moment(self.begun.again()) }
     }
 }
 
@@ -165,9 +165,9 @@ mod tests {
 
     impl Left {
         /// Opens it again, after the mark was changed; the channel with the events.
-        fn again(&self, sync: FileSync, change: impl FnOnce(&mut Mark)) -> Channel {
+        fn again(&self, sync: FileSync, change: impl FnOnce(&mut DurabilityMarker)) -> Channel {
             let (directory, home) = home(&self.folder, sync);
-            let (file, mark) = MarkFile::open(directory.path()).unwrap();
+            let (file, mark) = DurabilityMarkerFile::open(directory.path()).unwrap();
             let mut mark = mark.unwrap();
             change(&mut mark);
             file.write(&mark).unwrap();
@@ -177,7 +177,7 @@ mod tests {
         }
     }
 
-    fn another_boot(mark: &mut Mark) {
+    fn another_boot(mark: &mut DurabilityMarker) {
         mark.moment.at.boot = "another".into();
     }
 
@@ -208,7 +208,7 @@ mod tests {
         let (directory, home) = home(&left.folder, FileSync::Os);
         home.open(&directory).unwrap().close().unwrap();
         drop(directory);
-        let promise = |mark: &mut Mark| {
+        let promise = |mark: &mut DurabilityMarker| {
             assert_eq!((mark.promise, mark.appended), (Promise::Closed, 3));
             another_boot(mark);
         };
@@ -231,7 +231,7 @@ mod tests {
         let left = left(FileSync::Os);
         for step in [HOUR as i64, -(HOUR as i64)] {
             let (directory, home) = home(&left.folder, FileSync::Os);
-            let (file, mark) = MarkFile::open(directory.path()).unwrap();
+            let (file, mark) = DurabilityMarkerFile::open(directory.path()).unwrap();
             let mut mark = mark.unwrap();
             mark.moment.at.wall = mark.moment.at.wall.saturating_add_signed(step);
             file.write(&mark).unwrap();

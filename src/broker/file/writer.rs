@@ -45,7 +45,7 @@ pub(super) struct Append {
 /// What is done by itself.
 pub(super) enum Order {
     /// Prove that writing works, then send the number over the bus.
-    Canary(u64, Answer<()>),
+    Probe(u64, Answer<()>),
     /// Begin a new epoch, unless the log has this position.
     Renew(ChannelId, Position, Answer<()>),
     /// The store that these read is damaged.
@@ -134,10 +134,10 @@ impl Writer {
 
     fn obey(&mut self, order: Order) {
         match order {
-            Order::Canary(number, answer) => {
+            Order::Probe(number, answer) => {
                 let proved = self.prove();
                 if proved.is_ok() {
-                    self.say(Signal::Canary(number));
+                    self.say(Signal::Probe(number));
                 }
                 let _ = answer.send(proved);
             }
@@ -275,7 +275,7 @@ impl Writer {
         match trimmed {
             Ok(()) => {}
             Err(Failure::Damaged(reason)) => self.begin_anew(&reason),
-            // Whether writing works is told by the canary.
+            // Whether writing works is told by the probe.
             Err(Failure::Refused(reason)) => tracing::debug!(reason, "what is too old cannot be deleted"),
         }
     }

@@ -19,10 +19,10 @@ use tokio::sync::broadcast::{self, error::RecvError};
 use tokio::sync::mpsc::{self, error::TrySendError};
 use tokio::sync::watch;
 
-use super::canary::Canary;
 use super::channels::Channels;
 use super::commands::Commands;
 use super::link::{Link, prove, reason};
+use super::probe::Probe;
 use super::target::Target;
 use super::{BUS_CAPACITY, ChannelId, Signal};
 use crate::protocol::event_frame_position;
@@ -33,7 +33,7 @@ const MESSAGES: usize = 8192;
 /// The same at one of several masters.
 const MESSAGES_OF_EACH: usize = 2048;
 
-/// Between two canaries of the bus's own.
+/// Between two probes of the bus's own.
 const BEAT: Duration = Duration::from_secs(1);
 
 /// How long one of them may take from its publication before the subscriber counts as deaf.
@@ -46,7 +46,7 @@ pub(super) struct Listener {
     /// The server is one of several masters of a cluster.
     clustered: bool,
     commands: Arc<Commands>,
-    canary: Arc<Canary>,
+    probe: Arc<Probe>,
     bus: mpsc::Sender<Signal>,
 }
 
@@ -55,14 +55,14 @@ pub(super) struct Listener {
 pub(super) struct Share {
     /// The channels' names.
     pub channels: Vec<String>,
-    /// The canary's key.
-    pub canary: String,
+    /// The probe's key.
+    pub probe: String,
 }
 
 impl Listener {
-    pub fn new(channels: &Channels, commands: Arc<Commands>, canary: Arc<Canary>, bus: mpsc::Sender<Signal>) -> Self {
+    pub fn new(channels: &Channels, commands: Arc<Commands>, probe: Arc<Probe>, bus: mpsc::Sender<Signal>) -> Self {
         let by_name = channels.iter().map(|(id, channel)| (channel.name.clone(), id)).collect();
-        Self { by_name: Arc::new(by_name), clustered: channels.clustered, commands, canary, bus }
+        Self { by_name: Arc::new(by_name), clustered: channels.clustered, commands, probe, bus }
     }
 
     /// Listens until nobody listens to the bus any more, or shares are given out no more.
@@ -97,17 +97,17 @@ impl Listener {
     async fn subscribe(&self, client: &Client, share: &Share) -> Result<(), Error> {
         if self.clustered {
             // Each channel has a slot of its own.
-            try_join_all(share.channels.iter().chain(once(&share.canary)).map(|name| client.ssubscribe(name))).await?;
+            try_join_all(share.channels.iter().chain(once(&share.probe)).map(|name| client.ssubscribe(name))).await?;
             return prove(client).await;
         }
         client.subscribe(share.channels.clone()).await?;
         prove(client).await?;
         // A sharded channel, because PSUBSCRIBE does not see it: who watches the bus with a pattern sees events only.
-        let sharded = client.ssubscribe(&share.canary).await;
-        self.canary.set_sharded(sharded.is_ok());
+        let sharded = client.ssubscribe(&share.probe).await;
+        self.probe.set_sharded(sharded.is_ok());
         if let Err(error) = sharded {
-            tracing::debug!(reason = reason(&error), "no sharded channels: using a plain one for the canary");
-            client.subscribe(self.canary.plain(&share.canary)).await?;
+            tracing::debug!(reason = reason(&error), "no sharded channels: using a plain one for the probe");
+            client.subscribe(self.probe.plain(&share.probe)).await?;
         }
         prove(client).await
     }
@@ -119,7 +119,7 @@ impl Listener {
     /// half of the bus, so that it does not go from one such message to the next.
     async fn pass_on(&self, mut messages: broadcast::Receiver<Message>, heard: &AtomicU64) -> String {
         let mut missed = true;
-        let mut canary = None;
+        let mut probe = None;
         loop {
             tokio::select! {
                 message = messages.recv() => match message {
@@ -134,8 +134,8 @@ impl Listener {
                             },
                         };
                         missed = true;
-                        if matches!(dropped, Signal::Canary(_)) {
-                            canary = Some(dropped);
+                        if matches!(dropped, Signal::Probe(_)) {
+                            probe = Some(dropped);
                         }
                     }
                     Err(RecvError::Lagged(_)) => missed = true,
@@ -143,7 +143,7 @@ impl Listener {
                 },
                 room = self.bus.reserve_many(BUS_CAPACITY / 2), if missed => {
                     let Ok(room) = room else { return "the bus was closed".into() };
-                    for (signal, permit) in [Some(Signal::Missed), canary.take()].into_iter().flatten().zip(room) {
+                    for (signal, permit) in [Some(Signal::Missed), probe.take()].into_iter().flatten().zip(room) {
                         permit.send(signal);
                     }
                     missed = false;
@@ -160,7 +160,7 @@ impl Listener {
         };
         match self.by_name.get(&*message.channel) {
             Some(&channel) => Some(Signal::Hint { channel, position: event_frame_position(&frame) }),
-            None => self.canary.heard(&message.channel, &frame).map(Signal::Canary),
+            None => self.probe.heard(&message.channel, &frame).map(Signal::Probe),
         }
     }
 
@@ -184,7 +184,7 @@ impl Listener {
             if waiting.is_some_and(|since| since.elapsed() > DEAF) {
                 return "what this node publishes does not come back".into();
             }
-            if self.canary.beat(&share.canary).await.is_ok() {
+            if self.probe.beat(&share.probe).await.is_ok() {
                 waiting.get_or_insert_with(Instant::now);
             }
         }
@@ -194,7 +194,7 @@ impl Listener {
     /// it may even be back before anybody looks. The answer to a subscription is how many there are.
     async fn holds(&self, client: &Client, share: &Share) -> Result<(), String> {
         let command = CustomCommand::new_static("SSUBSCRIBE", ClusterHash::FirstKey, false);
-        let answer: Result<Vec<Value>, Error> = client.custom(command, vec![share.canary.as_str()]).await;
+        let answer: Result<Vec<Value>, Error> = client.custom(command, vec![share.probe.as_str()]).await;
         match answer {
             Ok(answer) if answer.last().and_then(Value::as_u64) == Some(share.channels.len() as u64 + 1) => Ok(()),
             Ok(_) => {

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::BrokerConfig;
-use super::knowledge::Knowledge;
+use super::log_fingerprint::LogFingerprint;
 use crate::event::{Catalog, ChannelId};
 
 /// All channels of the catalogue.
@@ -31,7 +31,7 @@ pub(super) struct Channel {
     pub meta: String,
     /// In a cluster, the hash that remembers the events' ids.
     pub ids: String,
-    pub known: Knowledge,
+    pub known: LogFingerprint,
 }
 
 impl Channels {
@@ -41,7 +41,7 @@ impl Channels {
         let channel = |id| {
             let name = format!("{}{}:{open}{}{close}", config.prefix, config.namespace, catalog.get(id).name);
             let [stream, meta, ids] = ["log", "meta", "ids"].map(|key| format!("{name}:{key}"));
-            Channel { stream, meta, ids, known: Knowledge::default(), name }
+            Channel { stream, meta, ids, known: LogFingerprint::default(), name }
         };
         Self { clustered, channels: catalog.channels().map(channel).collect(), calls: AtomicU64::new(0) }
     }

@@ -2,7 +2,7 @@
 //!
 //! One node is asked every second, and at once when another says that a slot is not where it was thought to be. Views are
 //! ordered by the cluster's own epoch: a node that was cut off from the others does not take the routes back. What a
-//! master has to do with channels (a connection that listens, the canary) it has for as long as it has slots of channels.
+//! master has to do with channels (a connection that listens, the probe) it has for as long as it has slots of channels.
 
 use std::collections::{HashMap, VecDeque};
 use std::ops::RangeInclusive;
@@ -15,9 +15,9 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::bus::{Listener, Share};
-use super::canary::{Canary, Post};
 use super::channels::Channels;
 use super::link::{Connection, Link};
+use super::probe::{Post, Probe};
 use super::routes::{Routes, slot};
 use super::server::Server;
 use super::slots::View;
@@ -35,7 +35,7 @@ pub(super) struct Cluster {
     /// The nodes to ask where the one that is asked fails.
     next: VecDeque<Node>,
     channels: Arc<Channels>,
-    canary: Arc<Canary>,
+    probe: Arc<Probe>,
     listener: Listener,
     routes: watch::Sender<Routes>,
     /// The newest view that was believed.
@@ -55,13 +55,13 @@ impl Cluster {
         access: Access,
         seeds: Vec<Node>,
         channels: Arc<Channels>,
-        canary: Arc<Canary>,
+        probe: Arc<Probe>,
         listener: Listener,
         routes: watch::Sender<Routes>,
     ) -> Self {
         let view = View { epoch: 0, masters: Vec::new(), nodes: Vec::new() };
         let next = seeds.iter().cloned().collect();
-        Self { access, seeds, next, channels, canary, listener, routes, view, masters: HashMap::new() }
+        Self { access, seeds, next, channels, probe, listener, routes, view, masters: HashMap::new() }
     }
 
     /// Follows the cluster for as long as it is polled. Who is `asked` for a look at a node gets it there.
@@ -74,7 +74,7 @@ impl Cluster {
                 self.view.epoch = 0;
                 // Where the cluster is down, each call that asks a master would cost fred its connection.
                 self.routes.send_replace(Routes::Unknown(std::mem::take(&mut failure).into()));
-                self.canary.set_posts(Vec::new());
+                self.probe.set_posts(Vec::new());
                 self.next.extend(self.view.nodes.iter().chain(&self.seeds).cloned());
                 continue;
             };
@@ -153,19 +153,19 @@ impl Cluster {
         tracing::info!(masters = self.masters.len(), epoch = self.view.epoch, "the cluster's slots are known");
     }
 
-    /// Each master listens for the channels that it has, and the canary goes through those that have some.
+    /// Each master listens for the channels that it has, and the probe goes through those that have some.
     fn share_out(&self) {
         let mut shares: HashMap<&Node, Share> = HashMap::new();
         for (_, channel) in self.channels.iter() {
             let slot = slot(&channel.name);
             if let Some((_, node)) = self.view.masters.iter().find(|(slots, _)| slots.contains(&slot)) {
-                let canary = || self.canary.key(&channel.name);
-                let share = shares.entry(node).or_insert_with(|| Share { channels: Vec::new(), canary: canary() });
+                let probe = || self.probe.key(&channel.name);
+                let share = shares.entry(node).or_insert_with(|| Share { channels: Vec::new(), probe: probe() });
                 share.channels.push(channel.name.clone());
             }
         }
-        let post = |(node, share): (&&Node, &Share)| Post { server: Some(node.to_string()), key: share.canary.clone() };
-        self.canary.set_posts(shares.iter().map(post).collect());
+        let post = |(node, share): (&&Node, &Share)| Post { server: Some(node.to_string()), key: share.probe.clone() };
+        self.probe.set_posts(shares.iter().map(post).collect());
         for (node, master) in &self.masters {
             let share = shares.remove(node).unwrap_or_default();
             master.share.send_if_modified(|before| {

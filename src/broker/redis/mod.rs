@@ -3,18 +3,18 @@
 //! To a server there are two connections, one on which scripts run ([`server`], for publishers by way of [`appends`]) and
 //! one that listens ([`bus`]); each is kept up by a [`link`]. In a cluster each master has such two, and [`cluster`] keeps
 //! up who has which slots. What a position is worth is decided in the scripts alone, where Redis does one thing at a
-//! time: this side knows only the newest that it has seen of each channel ([`knowledge`]) and tells it with every call, so
+//! time: this side knows only the newest that it has seen of each channel ([`fingerprint`]) and tells it with every call, so
 //! that a log that lost events is found out before it gives their positions to others.
 
 mod appends;
 mod bus;
-mod canary;
 mod channels;
 mod cluster;
 mod commands;
-mod knowledge;
 mod link;
+mod log_fingerprint;
 mod nodes;
+mod probe;
 mod routes;
 mod sentinel;
 mod server;
@@ -36,11 +36,11 @@ use tokio_util::task::TaskTracker;
 
 use self::appends::Appends;
 use self::bus::{Listener, Share};
-use self::canary::Canary;
 use self::channels::{Channels, Sent};
 use self::cluster::Cluster;
 use self::commands::{Commands, Script, closed, unreadable};
 use self::nodes::Registry;
+use self::probe::Probe;
 use self::routes::Routes;
 use self::server::Server;
 use self::target::{Access, Target};
@@ -55,7 +55,7 @@ const ANSWER: Duration = Duration::from_secs(2);
 struct Redis {
     commands: Arc<Commands>,
     channels: Arc<Channels>,
-    canary: Arc<Canary>,
+    probe: Arc<Probe>,
     appends: Appends,
     nodes: Registry,
     limits: Limits,
@@ -83,7 +83,7 @@ pub(super) fn open(
     let (routes, known) = watch::channel(Routes::Unasked);
     let (look_up, asked) = mpsc::channel(1);
     let commands = Arc::new(Commands::new(known, clustered.then_some(look_up)));
-    let canary = Arc::new(Canary::new(format!("{}{}", config.prefix, config.namespace), commands.clone()));
+    let probe = Arc::new(Probe::new(format!("{}{}", config.prefix, config.namespace), commands.clone()));
     let (appends, carried) = Appends::new(channels.clone(), commands.clone(), limits.clone(), sender.clone());
     let (tasks, closing) = (TaskTracker::new(), CancellationToken::new());
     let spawn = |task: BoxFuture<'static, ()>| {
@@ -91,19 +91,19 @@ pub(super) fn open(
     };
     spawn(carried.boxed());
     let weak = sender.downgrade();
-    let listener = Listener::new(&channels, commands.clone(), canary.clone(), sender);
+    let listener = Listener::new(&channels, commands.clone(), probe.clone(), sender);
     match site {
         Site::Server(target, followed) => {
             let (server, kept_up) = Server::new(target.clone());
             routes.send_replace(Routes::One(Arc::new(server)));
             let all = channels.iter().map(|(_, channel)| channel.name.clone()).collect();
-            let (_, share) = watch::channel(Share { channels: all, canary: canary.own_key() });
+            let (_, share) = watch::channel(Share { channels: all, probe: probe.own_key() });
             spawn(kept_up.boxed());
             spawn(listener.listen(target, share).boxed());
             followed.map(spawn);
         }
         Site::Cluster(access, seeds) => {
-            let cluster = Cluster::new(access, seeds, channels.clone(), canary.clone(), listener, routes);
+            let cluster = Cluster::new(access, seeds, channels.clone(), probe.clone(), listener, routes);
             spawn(cluster.follow(asked).boxed());
         }
     }
@@ -112,7 +112,7 @@ pub(super) fn open(
         nodes: Registry::new(config, commands.clone()),
         commands,
         channels,
-        canary,
+        probe,
         appends,
         limits,
         bus: weak,
@@ -206,7 +206,7 @@ impl Broker for Redis {
         Ok(Page { epoch, head, oldest, entries })
     }
 
-    async fn taken(&self, id: ChannelId, from: Moment) -> Result<Position, Unavailable> {
+    async fn position_at(&self, id: ChannelId, from: Moment) -> Result<Position, Unavailable> {
         let channel = self.channels.get(id);
         let sent = Sent::default();
         let arguments = |connection| {
@@ -227,16 +227,16 @@ impl Broker for Redis {
         Ok(position)
     }
 
-    async fn canary(&self, number: u64) -> Result<(), Unavailable> {
+    async fn probe(&self, number: u64) -> Result<(), Unavailable> {
         // A connection may live a moment longer than its task.
         if self.closing.is_cancelled() {
             return Err(closed());
         }
-        self.canary.send(number).await
+        self.probe.send(number).await
     }
 
-    fn came_back_in_part(&self, canary: u64) -> bool {
-        self.canary.came_back_in_part(canary)
+    fn came_back_in_part(&self, probe: u64) -> bool {
+        self.probe.came_back_in_part(probe)
     }
 
     fn nodes(&self) -> &dyn Nodes {

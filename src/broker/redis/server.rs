@@ -20,12 +20,12 @@ const HEARING: Duration = Duration::from_secs(1);
 /// A Redis, as far as it can be reached.
 pub(super) struct Server {
     state: watch::Receiver<State>,
-    hearing: Hearing,
+    hearing: PromotionGrace,
 }
 
 /// Until when the nodes are heard; nothing where it was the master from the first.
 #[derive(Clone, Default)]
-struct Hearing(Arc<Mutex<Option<Instant>>>);
+struct PromotionGrace(Arc<Mutex<Option<Instant>>>);
 
 /// A connection to it.
 #[derive(Clone)]
@@ -48,7 +48,7 @@ impl Server {
     /// The connection is kept up by the future, for as long as it is polled.
     pub fn new(target: Target) -> (Self, impl Future<Output = ()> + Send + use<>) {
         let (sender, state) = watch::channel(State::Connecting);
-        let hearing = Hearing::default();
+        let hearing = PromotionGrace::default();
         (Self { state, hearing: hearing.clone() }, keep(target, sender, hearing))
     }
 
@@ -80,7 +80,7 @@ impl Server {
     }
 }
 
-impl Hearing {
+impl PromotionGrace {
     fn begin(&self) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now() + HEARING);
     }
@@ -90,7 +90,7 @@ impl Hearing {
     }
 }
 
-async fn keep(target: Target, state: watch::Sender<State>, hearing: Hearing) {
+async fn keep(target: Target, state: watch::Sender<State>, hearing: PromotionGrace) {
     let mut master = None;
     let mut link = Link::new(target, "commands", 1);
     loop {

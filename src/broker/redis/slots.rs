@@ -1,4 +1,4 @@
-//! What a node of a cluster says about it: which master has which slots, and how new its knowledge is.
+//! What a node of a cluster says about it: which master has which slots, and how new its fingerprint is.
 
 use std::ops::RangeInclusive;
 

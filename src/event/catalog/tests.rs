@@ -5,7 +5,7 @@ use super::*;
 const DEFAULTS: Defaults<'static> = Defaults { source: "test", time: "2026-11-21T00:00:00Z" };
 
 fn accept(document: Value) -> Result<Value, Refusal> {
-    let event = Catalog::builtin().accept(document, "", 100, DEFAULTS)?;
+    let event = Catalog::builtin().validate(document, "", 100, DEFAULTS)?;
     Ok(serde_json::from_str(&event.json).unwrap())
 }
 
@@ -121,10 +121,10 @@ fn own_types_are_validated_as_their_schema_says() {
     let schema =
         r#"{"type":"object","x-tidings-key":"sku","required":["sku"],"properties":{"sku":{"type":"integer"}}}"#;
     catalog.add("price-change", schema).unwrap();
-    let event = catalog.accept(json!({"type":"price-change","data":{"sku":7,"more":1}}), "", 100, DEFAULTS).unwrap();
+    let event = catalog.validate(json!({"type":"price-change","data":{"sku":7,"more":1}}), "", 100, DEFAULTS).unwrap();
     let event: Value = serde_json::from_str(&event.json).unwrap();
     assert_eq!(event["subject"], "7");
-    let refusal = catalog.accept(json!({"type":"price-change","data":{}}), "/3", 100, DEFAULTS).unwrap_err();
+    let refusal = catalog.validate(json!({"type":"price-change","data":{}}), "/3", 100, DEFAULTS).unwrap_err();
     assert_eq!(refusal.mistakes[0].pointer, "/3/data/sku");
 }
 
@@ -198,7 +198,7 @@ fn the_whole_events_schema_judges_own_types_too() {
         (sale(), true),
         (json!({"type":"order-status","data":{"sku":1}}), false),
     ] {
-        assert_eq!(catalog.accept(document.clone(), "", 100, DEFAULTS).is_ok(), right, "{document}");
+        assert_eq!(catalog.validate(document.clone(), "", 100, DEFAULTS).is_ok(), right, "{document}");
         assert_eq!(whole.is_valid(&document), right, "{document}");
     }
 }
@@ -210,7 +210,7 @@ fn the_whole_events_schema_judges_as_the_catalogue_does() {
     let mut wrong = sale();
     wrong["data"]["extra"] = json!(1);
     for document in [sale(), wrong, json!({"type":"nope","data":{}}), json!({"type":"data-update"})] {
-        let accepted = catalog.accept(document.clone(), "", 100, DEFAULTS).is_ok();
+        let accepted = catalog.validate(document.clone(), "", 100, DEFAULTS).is_ok();
         assert_eq!(whole.is_valid(&document), accepted, "{document}");
     }
 }

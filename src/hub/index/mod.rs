@@ -5,8 +5,8 @@
 //! groups that watch something else cost nothing, however many they are. One index belongs to one channel of one shard and
 //! knows nothing of connections but their numbers.
 
-mod facts;
-mod rule;
+mod compiled_filter;
+mod field_values;
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,8 +17,8 @@ use slab::Slab;
 use smallvec::SmallVec;
 
 use crate::event::{Filter, Scalar, Test};
-use facts::{Fact, Facts, Fields};
-use rule::{ByKey, Keys, Rule};
+use compiled_filter::{ByKey, CompiledFilter, Keys};
+use field_values::{FieldValue, FieldValues, Fields};
 
 /// One subscription: the connection's number in the shard, and the subscription's on the connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,7 +29,7 @@ pub struct Member {
 
 /// Where a subscription stands in an index.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Place {
+pub struct Slot {
     group: u32,
     slot: u32,
 }
@@ -43,7 +43,7 @@ pub struct Index {
     /// The group of a filter that is known already.
     by_filter: ByKey<u32>,
     /// The groups that a value or a prefix of a field leads to.
-    by_pivot: ByKey<Leads>,
+    by_pivot: ByKey<Postings>,
     keys: Keys,
     fields: Fields,
     /// By the number of a field: what of it leads to groups.
@@ -59,14 +59,14 @@ type Members = SmallVec<[Member; 2]>;
 
 #[derive(Debug)]
 struct Group {
-    rule: Rule,
+    filter: CompiledFilter,
     members: Members,
     round: u64,
 }
 
 /// The groups that one key leads to. Where they are many, one of them still leaves in no time.
 #[derive(Debug)]
-enum Leads {
+enum Postings {
     One(u32),
     #[expect(clippy::box_collection, reason = "most are one: a set would make each of them twice as large")]
     Many(Box<BTreeSet<u32>>),
@@ -82,24 +82,24 @@ struct Pivots {
 
 impl Index {
     /// Adds a subscription.
-    pub fn insert(&mut self, filter: &Arc<Filter>, member: Member) -> Place {
+    pub fn insert(&mut self, filter: &Arc<Filter>, member: Member) -> Slot {
         let group = if filter.is_empty() { ALL } else { self.known(filter).unwrap_or_else(|| self.found(filter)) };
         let members = self.members(group);
         members.push(member);
-        Place { group, slot: members.len() as u32 - 1 }
+        Slot { group, slot: members.len() as u32 - 1 }
     }
 
-    /// Removes the subscription at `place`. Where that moves another one into its place, it is returned: whoever keeps
+    /// Removes the subscription at `slot`. Where that moves another one into its slot, it is returned: whoever keeps
     /// the places must note it.
-    pub fn remove(&mut self, place: Place) -> Option<Member> {
-        let members = self.members(place.group);
-        members.swap_remove(place.slot as usize);
-        let moved = members.get(place.slot as usize).copied();
+    pub fn remove(&mut self, slot: Slot) -> Option<Member> {
+        let members = self.members(slot.group);
+        members.swap_remove(slot.slot as usize);
+        let moved = members.get(slot.slot as usize).copied();
         if members.spilled() && members.len() <= members.capacity() / 4 {
             members.shrink_to_fit();
         }
-        if members.is_empty() && place.group != ALL {
-            self.forget(place.group);
+        if members.is_empty() && slot.group != ALL {
+            self.forget(slot.group);
         }
         moved
     }
@@ -119,24 +119,24 @@ impl Index {
     pub fn matching(&mut self, data: Option<&str>, mut each: impl FnMut(Member)) {
         self.all.iter().copied().for_each(&mut each);
         let Some(data) = data else { return };
-        let facts = match self.fields.read(data) {
-            Ok(facts) => facts,
+        let values = match self.fields.read(data) {
+            Ok(values) => values,
             Err(error) => {
                 tracing::error!(%error, "an event cannot be matched with filters");
                 return;
             }
         };
         self.round += 1;
-        for fact in &facts {
+        for value in &values {
             // A field beyond them is named only by those who are found by another.
-            let Some(pivots) = self.pivots.get(fact.field as usize) else { continue };
-            for key in pivots.keys(fact, &self.keys) {
+            let Some(pivots) = self.pivots.get(value.field as usize) else { continue };
+            for key in pivots.keys(value, &self.keys) {
                 let mut attempt =
-                    |number: u32| self.groups[number as usize].attempt(self.round, fact, &facts, &mut each);
+                    |number: u32| self.groups[number as usize].attempt(self.round, value, &values, &mut each);
                 match self.by_pivot.get(&key) {
                     None => {}
-                    Some(Leads::One(number)) => attempt(*number),
-                    Some(Leads::Many(numbers)) => numbers.iter().copied().for_each(attempt),
+                    Some(Postings::One(number)) => attempt(*number),
+                    Some(Postings::Many(numbers)) => numbers.iter().copied().for_each(attempt),
                 }
             }
         }
@@ -152,46 +152,46 @@ impl Index {
     /// The group of a filter, where there is one.
     fn known(&self, filter: &Filter) -> Option<u32> {
         let number = *self.by_filter.get(&self.keys.filter(filter, &self.fields)?)?;
-        self.groups[number as usize].rule.is(filter, &self.fields).then_some(number)
+        self.groups[number as usize].filter.is(filter, &self.fields).then_some(number)
     }
 
     /// Makes a group.
     fn found(&mut self, filter: &Filter) -> u32 {
-        let mut rule = Rule::new(filter, &mut self.fields);
+        let mut compiled = CompiledFilter::new(filter, &mut self.fields);
         // By what the fewest others are found by: where all say `newStatus: shipped`, by the order that each of them names.
-        rule.pivot_on_least(|check| {
-            self.keys.check(check).map(|key| 1 + self.by_pivot.get(&key).map_or(0, Leads::len)).sum()
+        compiled.pivot_on_least(|predicate| {
+            self.keys.predicate(predicate).map(|key| 1 + self.by_pivot.get(&key).map_or(0, Postings::len)).sum()
         });
-        let filter = self.keys.rule(&rule);
+        let key = self.keys.compiled(&compiled);
         let entry = self.groups.vacant_entry();
         let number = entry.key() as u32;
-        let pivot = rule.pivot();
-        for key in self.keys.check(pivot) {
-            self.by_pivot.entry(key).and_modify(|leads| leads.add(number)).or_insert(Leads::One(number));
+        let pivot = compiled.pivot();
+        for key in self.keys.predicate(pivot) {
+            self.by_pivot.entry(key).and_modify(|postings| postings.add(number)).or_insert(Postings::One(number));
         }
         if self.pivots.len() <= pivot.field as usize {
             self.pivots.resize_with(pivot.field as usize + 1, Pivots::default);
         }
         self.pivots[pivot.field as usize].add(&pivot.test);
-        entry.insert(Group { rule, members: Members::new(), round: 0 });
-        self.by_filter.insert(filter, number);
+        entry.insert(Group { filter: compiled, members: Members::new(), round: 0 });
+        self.by_filter.insert(key, number);
         number
     }
 
     fn forget(&mut self, number: u32) {
-        let Group { rule, .. } = self.groups.remove(number as usize);
-        let filter = self.keys.rule(&rule);
-        if self.by_filter.get(&filter) == Some(&number) {
-            self.by_filter.remove(&filter);
+        let Group { filter: compiled, .. } = self.groups.remove(number as usize);
+        let key = self.keys.compiled(&compiled);
+        if self.by_filter.get(&key) == Some(&number) {
+            self.by_filter.remove(&key);
         }
-        let pivot = rule.pivot();
-        for key in self.keys.check(pivot) {
-            if self.by_pivot.get_mut(&key).is_some_and(|leads| leads.remove(number)) {
+        let pivot = compiled.pivot();
+        for key in self.keys.predicate(pivot) {
+            if self.by_pivot.get_mut(&key).is_some_and(|postings| postings.remove(number)) {
                 self.by_pivot.remove(&key);
             }
         }
         self.pivots[pivot.field as usize].remove(&pivot.test);
-        rule.checks().iter().for_each(|check| self.fields.forget(check.field));
+        compiled.predicates().iter().for_each(|predicate| self.fields.forget(predicate.field));
         if self.groups.is_empty() {
             // What many subscribers needed is given back.
             *self = Self { all: take(&mut self.all), ..Self::default() };
@@ -200,19 +200,19 @@ impl Index {
 }
 
 impl Group {
-    /// Gives the members to `each` where the event is for them and this is the first of its facts that leads here.
-    fn attempt(&mut self, round: u64, fact: &Fact<'_>, facts: &Facts<'_>, each: &mut impl FnMut(Member)) {
-        let [pivot, others @ ..] = self.rule.checks() else { return };
-        if self.round != round && pivot.holds(fact) {
+    /// Gives the members to `each` where the event is for them and this is the first of its field values that leads here.
+    fn attempt(&mut self, round: u64, value: &FieldValue<'_>, values: &FieldValues<'_>, each: &mut impl FnMut(Member)) {
+        let [pivot, others @ ..] = self.filter.predicates() else { return };
+        if self.round != round && pivot.holds(value) {
             self.round = round;
-            if others.iter().all(|check| facts.iter().any(|fact| check.holds(fact))) {
+            if others.iter().all(|predicate| values.iter().any(|value| predicate.holds(value))) {
                 self.members.iter().copied().for_each(each);
             }
         }
     }
 }
 
-impl Leads {
+impl Postings {
     fn len(&self) -> usize {
         match self {
             Self::One(_) => 1,
@@ -242,17 +242,17 @@ impl Leads {
 }
 
 impl Pivots {
-    /// The keys of the groups that a fact of this field may lead to.
-    fn keys<'a>(&'a self, fact: &'a Fact<'_>, keys: &'a Keys) -> impl Iterator<Item = u64> {
-        let value = (self.values > 0).then(|| keys.value(fact.field, fact.value.lent()));
-        let text = match &fact.value {
+    /// The keys of the groups that a field value of this field may lead to.
+    fn keys<'a>(&'a self, value: &'a FieldValue<'_>, keys: &'a Keys) -> impl Iterator<Item = u64> {
+        let exact = (self.values > 0).then(|| keys.value(value.field, value.value.lent()));
+        let text = match &value.value {
             Scalar::String(text) if !self.prefixes.is_empty() => Some(text.as_bytes()),
             _ => None,
         };
         let starts = text.into_iter().flat_map(|text| {
-            self.prefixes.range(..=text.len()).map(|(length, _)| keys.prefix(fact.field, &text[..*length]))
+            self.prefixes.range(..=text.len()).map(|(length, _)| keys.prefix(value.field, &text[..*length]))
         });
-        value.into_iter().chain(starts)
+        exact.into_iter().chain(starts)
     }
 
     fn add(&mut self, test: &Test) {

@@ -94,21 +94,21 @@ fn data() -> impl Strategy<Value = Value> {
 #[derive(Default)]
 struct Both {
     index: Index,
-    model: Vec<Option<(Arc<Filter>, Place)>>,
+    model: Vec<Option<(Arc<Filter>, Slot)>>,
 }
 
 impl Both {
     fn subscribe(&mut self, filter: &Value, event_type: &EventType) {
         let filter = Arc::new(Filter::parse(filter, event_type).unwrap());
-        let place = self.index.insert(&filter, Member { peer: self.model.len() as u32, sub: 0 });
-        self.model.push(Some((filter, place)));
+        let slot = self.index.insert(&filter, Member { peer: self.model.len() as u32, sub: 0 });
+        self.model.push(Some((filter, slot)));
     }
 
     fn unsubscribe(&mut self, number: usize) {
-        if let Some((_, place)) = self.model[number].take()
-            && let Some(moved) = self.index.remove(place)
+        if let Some((_, slot)) = self.model[number].take()
+            && let Some(moved) = self.index.remove(slot)
         {
-            self.model[moved.peer as usize].as_mut().unwrap().1 = place;
+            self.model[moved.peer as usize].as_mut().unwrap().1 = slot;
         }
     }
 
@@ -134,9 +134,9 @@ impl Both {
         let paths = distinct.iter().flat_map(|filter| filter.conditions()).map(|condition| &condition.path);
         let paths: std::collections::HashSet<_> = paths.collect();
         assert_eq!(self.index.fields.len(), paths.len());
-        let leads: usize = self.index.by_pivot.values().map(Leads::len).sum();
+        let leads: usize = self.index.by_pivot.values().map(Postings::len).sum();
         let keys: usize =
-            self.index.groups.iter().map(|(_, group)| self.index.keys.check(group.rule.pivot()).count()).sum();
+            self.index.groups.iter().map(|(_, group)| self.index.keys.predicate(group.filter.pivot()).count()).sum();
         assert_eq!(leads, keys);
         let pivots = |pivots: &Pivots| pivots.values + pivots.prefixes.values().sum::<usize>();
         assert_eq!(self.index.pivots.iter().map(pivots).sum::<usize>(), distinct.len());
@@ -206,5 +206,5 @@ fn many_under_one_filter_are_one_group() {
 #[test]
 fn a_group_is_small() {
     assert!(size_of::<Group>() <= 64, "{}", size_of::<Group>());
-    assert!(size_of::<Leads>() <= 16, "{}", size_of::<Leads>());
+    assert!(size_of::<Postings>() <= 16, "{}", size_of::<Postings>());
 }

@@ -11,7 +11,7 @@ use bytes::Bytes;
 
 use super::Shard;
 use crate::event::Position;
-use crate::hub::form::Form;
+use crate::hub::encoding::Encoding;
 use crate::hub::frame;
 use crate::protocol::{CloseCode, ServerFrame};
 
@@ -20,7 +20,7 @@ const MAX_TICKS: u32 = 256;
 const MIN_TICK: Duration = Duration::from_millis(5);
 
 /// Whose turn it is.
-pub struct Rota {
+pub struct HeartbeatSchedule {
     /// Connections with this number modulo `ticks` are due at the next tick.
     due: u32,
     ticks: u32,
@@ -29,7 +29,7 @@ pub struct Rota {
     stride: u32,
 }
 
-impl Rota {
+impl HeartbeatSchedule {
     pub fn new(interval: Duration) -> Self {
         let fitting = (interval.as_millis() / MIN_TICK.as_millis()) as u32;
         let ticks = fitting.clamp(1, MAX_TICKS);
@@ -56,20 +56,20 @@ impl Shard {
         let ping = frame::ping();
         // The answer to the last heartbeat but one came a little after that.
         let patience = self.heartbeat * 7 / 4;
-        let due = self.rota.next(self.peers.capacity());
+        let due = self.schedule.next(self.peers.capacity());
         for number in due {
             let Some(peer) = self.peers.get(number) else { continue };
             // An event stream's peer has nothing to say: TCP tells when it has gone.
-            let speaks = matches!(peer.form, Form::WebSocket { .. });
-            if speaks && peer.outbox.silence() > patience && !peer.outbox.has_unread() {
+            let speaks = matches!(peer.encoding, Encoding::WebSocket { .. });
+            if speaks && peer.send_buffer.silence() > patience && !peer.send_buffer.has_unread() {
                 self.metrics.dead_peers.inc();
-                peer.outbox.close(CloseCode::HeartbeatTimeout, "nothing came for two heartbeats");
+                peer.send_buffer.close(CloseCode::HeartbeatTimeout, "nothing came for two heartbeats");
                 continue;
             }
             let heartbeat = self.heartbeat_of(number);
             let Some(peer) = self.peers.get(number) else { continue };
             let frames = speaks.then_some(&ping).into_iter().chain(&heartbeat);
-            peer.outbox.send(&frames.collect::<Vec<_>>());
+            peer.send_buffer.send(&frames.collect::<Vec<_>>());
         }
     }
 
@@ -86,7 +86,7 @@ impl Shard {
         if let Some(cursor) = &mut peer.cursor {
             cursor.0 = positions.iter().map(|(name, position)| (name.to_string(), position.clone())).collect();
         }
-        peer.form.said(&ServerFrame::Heartbeat { positions })
+        peer.encoding.said(&ServerFrame::Heartbeat { positions })
     }
 }
 
@@ -110,8 +110,8 @@ mod tests {
     #[test]
     fn everyone_has_a_turn_in_an_interval() {
         for interval in [1, 7, 100, 333, 25_000] {
-            let mut rota = Rota::new(Duration::from_millis(interval));
-            let mut turns: Vec<usize> = (0..rota.ticks()).flat_map(|_| rota.next(1000)).collect();
+            let mut schedule = HeartbeatSchedule::new(Duration::from_millis(interval));
+            let mut turns: Vec<usize> = (0..schedule.ticks()).flat_map(|_| schedule.next(1000)).collect();
             turns.sort_unstable();
             assert_eq!(turns, (0..1000).collect::<Vec<_>>(), "{interval} ms");
         }

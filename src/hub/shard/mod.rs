@@ -22,17 +22,17 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 use super::delivery::{Delivery, Step};
-use super::feed::{Begun, Fed, Ticket};
-use super::form::Form;
+use super::encoding::Encoding;
+use super::feed::{Begun, FeedOutcome, ReplayId};
 use super::index::Index;
-use super::outbox::Outbox;
-use super::{Arrival, Away, HubConfig, Wanted};
+use super::send_buffer::SendBuffer;
+use super::{EvictReason, HubConfig, NewConnection, SubscribeRequest};
 use crate::deflate::Deflater;
 use crate::event::{Catalog, Position};
 use crate::metrics::Metrics;
 use crate::protocol::{CloseCode, ServerFrame};
 use batch::Batch;
-use heartbeat::Rota;
+use heartbeat::HeartbeatSchedule;
 use peer::Peer;
 use replays::{Recent, Replays};
 use writer::Writer;
@@ -45,33 +45,33 @@ const MAX_BATCH: usize = 512;
 pub enum Item {
     Deliver(Arc<Delivery>),
     /// What connections asked.
-    Asked(Vec<Item>),
+    Commands(Vec<Item>),
     Join {
-        outbox: Arc<Outbox>,
-        arrival: Arrival,
+        send_buffer: Arc<SendBuffer>,
+        new: NewConnection,
         /// The replays that begin with it.
         begun: Option<oneshot::Sender<Vec<Begun>>>,
     },
     Leave {
-        outbox: Arc<Outbox>,
+        send_buffer: Arc<SendBuffer>,
         done: oneshot::Sender<()>,
     },
     Subscribe {
-        outbox: Arc<Outbox>,
-        wanted: Wanted,
+        send_buffer: Arc<SendBuffer>,
+        wanted: SubscribeRequest,
         done: oneshot::Sender<Begun>,
     },
     Feed {
-        ticket: Ticket,
+        replay_id: ReplayId,
         steps: Arc<[Delivery]>,
-        done: oneshot::Sender<Fed>,
+        done: oneshot::Sender<FeedOutcome>,
     },
     Unsubscribe {
-        outbox: Arc<Outbox>,
+        send_buffer: Arc<SendBuffer>,
         sub: String,
         done: oneshot::Sender<Begun>,
     },
-    SendAway(Option<Away>),
+    Evict(Option<EvictReason>),
     Settle(oneshot::Sender<()>),
 }
 
@@ -89,8 +89,8 @@ pub struct Shard {
     deflater: Deflater,
 
     /// Whoever comes is sent away at once.
-    away: Option<Away>,
-    rota: Rota,
+    away: Option<EvictReason>,
+    schedule: HeartbeatSchedule,
 }
 
 #[derive(Default)]
@@ -122,7 +122,7 @@ impl Shard {
             batch: Batch::default(),
             deflater: Deflater::default(),
             away: None,
-            rota: Rota::new(config.heartbeat),
+            schedule: HeartbeatSchedule::new(config.heartbeat),
         }
     }
 
@@ -137,7 +137,7 @@ impl Shard {
     }
 
     async fn run(&mut self, inbox: &mut mpsc::Receiver<Item>) {
-        let interval = self.heartbeat / self.rota.ticks();
+        let interval = self.heartbeat / self.schedule.ticks();
         let mut due = Instant::now() + interval;
         let mut items = Vec::new();
         loop {
@@ -172,27 +172,27 @@ impl Shard {
         self.flush();
         match item {
             Item::Deliver(_) => {}
-            Item::Asked(items) => items.into_iter().for_each(|item| self.take(item)),
+            Item::Commands(items) => items.into_iter().for_each(|item| self.take(item)),
             Item::Settle(_done) => {}
-            Item::Join { outbox, arrival, begun } => self.welcome(&outbox, arrival, begun),
-            Item::Leave { outbox, done: _done } => self.leave(&outbox),
-            Item::Subscribe { outbox, wanted, done } => {
-                let (answer, begun) = self.subscribe(&outbox, wanted);
-                outbox.send(&answer.iter().collect::<Vec<_>>());
+            Item::Join { send_buffer, new, begun } => self.welcome(&send_buffer, new, begun),
+            Item::Leave { send_buffer, done: _done } => self.leave(&send_buffer),
+            Item::Subscribe { send_buffer, wanted, done } => {
+                let (answer, begun) = self.subscribe(&send_buffer, wanted);
+                send_buffer.send(&answer.iter().collect::<Vec<_>>());
                 if let Some(begun) = begun {
                     // Nobody waits for it where the connection has ended meanwhile.
                     let _ = done.send(begun);
                 }
             }
-            Item::Feed { ticket, steps, done } => self.feed(ticket, &steps, done),
-            Item::Unsubscribe { outbox, sub, done: _done } => {
-                let answer = self.unsubscribe(&outbox, &sub);
-                outbox.send(&answer.iter().collect::<Vec<_>>());
+            Item::Feed { replay_id, steps, done } => self.feed(replay_id, &steps, done),
+            Item::Unsubscribe { send_buffer, sub, done: _done } => {
+                let answer = self.unsubscribe(&send_buffer, &sub);
+                send_buffer.send(&answer.iter().collect::<Vec<_>>());
             }
-            Item::SendAway(away) => {
+            Item::Evict(away) => {
                 self.away = away;
                 if let Some(away) = away {
-                    self.peers.iter().for_each(|(_, peer)| send_away(&peer.outbox, away));
+                    self.peers.iter().for_each(|(_, peer)| evict(&peer.send_buffer, away));
                 }
             }
         }
@@ -230,12 +230,12 @@ impl Shard {
             match &mut peer.cursor {
                 None => {
                     run.clear();
-                    run.extend(steps.filter_map(|step| writer.shared(peer.form, step)));
-                    peer.outbox.send(&run);
+                    run.extend(steps.filter_map(|step| writer.shared(peer.encoding, step)));
+                    peer.send_buffer.send(&run);
                 }
                 Some(cursor) => {
-                    let own = writer.with_ids(peer.form, cursor, steps);
-                    peer.outbox.send(&own.iter().collect::<Vec<_>>());
+                    let own = writer.with_ids(peer.encoding, cursor, steps);
+                    peer.send_buffer.send(&own.iter().collect::<Vec<_>>());
                 }
             }
         }
@@ -244,38 +244,43 @@ impl Shard {
     }
 
     /// Takes a connection in. It is greeted when all that it wants stands: an event stream's 200 says so, and its first `id`
-    /// where a reader goes on that is cut off before anything came.
-    fn welcome(&mut self, outbox: &Arc<Outbox>, arrival: Arrival, begun: Option<oneshot::Sender<Vec<Begun>>>) {
-        let Arrival { mut greeting, wanted, form, arriving: _arriving } = arrival;
-        self.join(outbox.clone());
+    /// where a reader goes on that is partitioned before anything came.
+    fn welcome(
+        &mut self,
+        send_buffer: &Arc<SendBuffer>,
+        new: NewConnection,
+        begun: Option<oneshot::Sender<Vec<Begun>>>,
+    ) {
+        let NewConnection { mut greeting, wanted, encoding, permit: _arriving } = new;
+        self.join(send_buffer.clone());
         let mut replays = Vec::new();
         for wanted in wanted {
-            let (answer, replay) = self.subscribe(outbox, wanted);
+            let (answer, replay) = self.subscribe(send_buffer, wanted);
             greeting.extend(answer);
             replays.extend(replay);
         }
-        if matches!(form, Form::Events { .. }) {
-            greeting.extend(self.heartbeat_of(outbox.seat()));
+        if matches!(encoding, Encoding::Events { .. }) {
+            greeting.extend(self.heartbeat_of(send_buffer.slot()));
         }
-        outbox.greet(&greeting.iter().collect::<Vec<_>>());
+        send_buffer.greet(&greeting.iter().collect::<Vec<_>>());
         if let Some(begun) = begun {
             // Nobody waits for them where the connection has ended meanwhile.
             let _ = begun.send(replays);
         }
         if let Some(away) = self.away {
-            send_away(outbox, away);
+            evict(send_buffer, away);
         }
     }
 
-    fn join(&mut self, outbox: Arc<Outbox>) {
+    fn join(&mut self, send_buffer: Arc<SendBuffer>) {
         let entry = self.peers.vacant_entry();
-        outbox.take_seat(entry.key());
-        entry.insert(Peer::new(outbox));
+        send_buffer.set_slot(entry.key());
+        entry.insert(Peer::new(send_buffer));
         self.metrics.connections.inc();
     }
 
-    fn leave(&mut self, outbox: &Outbox) {
-        let number = outbox.seat();
+    fn leave(&mut self, send_buffer: &SendBuffer) {
+        let number = send_buffer.slot();
         let Some(peer) = self.peers.get(number) else { return };
         for sub in 0..peer.subs.len() {
             self.remove(number, sub);
@@ -285,11 +290,13 @@ impl Shard {
     }
 }
 
-fn send_away(outbox: &Arc<Outbox>, away: Away) {
+fn evict(send_buffer: &Arc<SendBuffer>, away: EvictReason) {
     let spread = match away {
-        Away::Draining(spread) => spread,
-        Away::CutOff => return outbox.close(CloseCode::BrokerUnavailable, "this node is cut off from its broker"),
+        EvictReason::Draining(spread) => spread,
+        EvictReason::Partitioned => {
+            return send_buffer.close(CloseCode::BrokerUnavailable, "this node is partitioned from its broker");
+        }
     };
     let draining = ServerFrame::Draining { reconnect_in_ms: rand::random_range(0..=spread.as_millis() as u64) };
-    outbox.close_saying(&draining, CloseCode::Draining, "this node is about to stop");
+    send_buffer.close_saying(&draining, CloseCode::Draining, "this node is about to stop");
 }

@@ -6,15 +6,15 @@ use super::Channel;
 use super::batch::Chain;
 use super::replays::Replays;
 use crate::event::{ChannelId, Cursor, Position};
-use crate::hub::Outbox;
-use crate::hub::form::Form;
-use crate::hub::index::Place;
+use crate::hub::SendBuffer;
+use crate::hub::encoding::Encoding;
+use crate::hub::index::Slot;
 
 /// One connection.
 pub struct Peer {
-    pub outbox: Arc<Outbox>,
-    pub form: Form,
-    /// Where each of its channels stands, for a form whose events say it.
+    pub send_buffer: Arc<SendBuffer>,
+    pub encoding: Encoding,
+    /// Where each of its channels stands, for a encoding whose events say it.
     pub cursor: Option<Box<Cursor>>,
     /// Its subscriptions; a place in it is the `sub` of a [`Member`](crate::hub::Member), so that it never moves.
     pub subs: Vec<Option<Sub>>,
@@ -33,16 +33,16 @@ pub struct Sub {
 #[derive(Clone, Copy)]
 pub enum Standing {
     /// From what is live: its place in the channel's index.
-    Live(Place),
+    Live(Slot),
     /// From the log: its replay.
     Replayed(u32),
 }
 
 impl Peer {
-    pub fn new(outbox: Arc<Outbox>) -> Self {
-        let form = outbox.form;
-        let cursor = matches!(form, Form::Events { channels: 2.. }).then(Box::default);
-        Self { outbox, form, cursor, subs: Vec::new(), chain: Chain::default() }
+    pub fn new(send_buffer: Arc<SendBuffer>) -> Self {
+        let encoding = send_buffer.encoding;
+        let cursor = matches!(encoding, Encoding::Events { channels: 2.. }).then(Box::default);
+        Self { send_buffer, encoding, cursor, subs: Vec::new(), chain: Chain::default() }
     }
 
     /// Its subscriptions.

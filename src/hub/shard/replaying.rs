@@ -9,26 +9,26 @@ use super::replays::Member;
 use super::writer::Writer;
 use super::{Channel, Shard};
 use crate::hub::delivery::Delivery;
-use crate::hub::feed::{Fed, Ticket};
+use crate::hub::feed::{FeedOutcome, ReplayId};
 use crate::hub::index;
 
 impl Shard {
     /// Sends what the log has, and brings the replay to what is live where it can be. A peer that still has to take something
     /// is sent nothing: several replays of one connection, none of which knows of the others, would overrun it.
-    pub(super) fn feed(&mut self, ticket: Ticket, steps: &[Delivery], done: oneshot::Sender<Fed>) {
-        let Some(replay) = self.replays.of(ticket) else {
-            let _ = done.send(Fed::Gone);
+    pub(super) fn feed(&mut self, replay_id: ReplayId, steps: &[Delivery], done: oneshot::Sender<FeedOutcome>) {
+        let Some(replay) = self.replays.of(replay_id) else {
+            let _ = done.send(FeedOutcome::Gone);
             return;
         };
         let peer = &mut self.peers[replay.peer as usize];
-        let outbox = peer.outbox.clone();
-        if !outbox.takes(0) {
-            let _ = done.send(if outbox.is_closing() { Fed::Gone } else { Fed::Full });
+        let send_buffer = peer.send_buffer.clone();
+        if !send_buffer.takes(0) {
+            let _ = done.send(if send_buffer.is_closing() { FeedOutcome::Gone } else { FeedOutcome::Full });
             return;
         }
         let mut writer = Writer { catalog: &self.catalog, deflater: &mut self.deflater, metrics: &self.metrics };
-        let sent = writer.replayed(peer.form, &mut peer.cursor, steps.iter().filter(|step| replay.takes(step)));
-        outbox.replay(&sent.iter().collect::<Vec<_>>());
+        let sent = writer.replayed(peer.encoding, &mut peer.cursor, steps.iter().filter(|step| replay.takes(step)));
+        send_buffer.replay(&sent.iter().collect::<Vec<_>>());
         let channel = &self.channels[replay.channel.0 as usize];
         let Some(live) = &channel.position else { return };
         if replay.position.same_epoch(live) && replay.position.offset > live.offset {
@@ -38,17 +38,17 @@ impl Shard {
         }
         if replay.position != *live {
             let position = replay.position.clone();
-            let rest = channel.recent.after(&position).filter(|(bytes, _)| outbox.takes(*bytes));
+            let rest = channel.recent.after(&position).filter(|(bytes, _)| send_buffer.takes(*bytes));
             let Some((_, rest)) = rest else {
-                let _ = done.send(if outbox.is_closing() { Fed::Gone } else { Fed::On });
+                let _ = done.send(if send_buffer.is_closing() { FeedOutcome::Gone } else { FeedOutcome::On });
                 return;
             };
             let rest = rest.map(|step| &**step).filter(|step| replay.takes(step));
-            let sent = writer.replayed(peer.form, &mut peer.cursor, rest);
-            outbox.replay(&sent.iter().collect::<Vec<_>>());
+            let sent = writer.replayed(peer.encoding, &mut peer.cursor, rest);
+            send_buffer.replay(&sent.iter().collect::<Vec<_>>());
         }
-        self.go_live(ticket.slot);
-        let _ = done.send(Fed::Live);
+        self.go_live(replay_id.slot);
+        let _ = done.send(FeedOutcome::Live);
     }
 
     /// What is live has made a step: replays that are waiting for it join it.
@@ -67,12 +67,12 @@ impl Shard {
                 reached.push((slot, done));
             } else {
                 // The log was lost, or what is live has passed over a part of it: it will say what is missing.
-                let _ = done.send(Fed::On);
+                let _ = done.send(FeedOutcome::On);
             }
         }
         for (slot, done) in reached {
             self.go_live(slot);
-            let _ = done.send(Fed::Live);
+            let _ = done.send(FeedOutcome::Live);
         }
     }
 

@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 
 use crate::event::{ChannelId, Filter, Position};
 use crate::hub::delivery::{Delivery, Step};
-use crate::hub::feed::{Fed, Ticket};
+use crate::hub::feed::{FeedOutcome, ReplayId};
 
 /// The most bytes of a channel's live events that are kept for replays to come to.
 const RECENT_BYTES: usize = 512 * 1024;
@@ -33,7 +33,7 @@ pub struct Replay {
     pub position: Position,
     pub subs: Vec<Member>,
     /// It is ahead of what is live: who feeds it waits for that.
-    pub ahead: Option<oneshot::Sender<Fed>>,
+    pub ahead: Option<oneshot::Sender<FeedOutcome>>,
 }
 
 /// A subscription that is replayed, by its place on the connection.
@@ -43,10 +43,10 @@ pub struct Member {
 }
 
 impl Replays {
-    pub fn insert(&mut self, peer: u32, channel: ChannelId, position: Position, member: Member) -> Ticket {
+    pub fn insert(&mut self, peer: u32, channel: ChannelId, position: Position, member: Member) -> ReplayId {
         self.serial += 1;
         let replay = Replay { serial: self.serial, peer, channel, position, subs: vec![member], ahead: None };
-        Ticket { slot: self.replays.insert(replay) as u32, serial: self.serial }
+        ReplayId { slot: self.replays.insert(replay) as u32, serial: self.serial }
     }
 
     pub fn get(&self, slot: u32) -> Option<&Replay> {
@@ -57,9 +57,9 @@ impl Replays {
         self.replays.get_mut(slot as usize)
     }
 
-    /// The replay of a ticket, unless it has ended.
-    pub fn of(&mut self, ticket: Ticket) -> Option<&mut Replay> {
-        self.get_mut(ticket.slot).filter(|replay| replay.serial == ticket.serial)
+    /// The replay of a replay id, unless it has ended.
+    pub fn of(&mut self, replay_id: ReplayId) -> Option<&mut Replay> {
+        self.get_mut(replay_id.slot).filter(|replay| replay.serial == replay_id.serial)
     }
 
     pub fn remove(&mut self, slot: u32) -> Option<Replay> {

@@ -12,10 +12,10 @@ use super::Shard;
 use super::peer::{Peer, Standing, Sub};
 use super::replays;
 use crate::event::{ChannelId, Filter, Position};
-use crate::hub::feed::{Begun, Ticket};
-use crate::hub::form::Form;
+use crate::hub::encoding::Encoding;
+use crate::hub::feed::{Begun, ReplayId};
 use crate::hub::index::Member;
-use crate::hub::{Begin, Outbox, Wanted};
+use crate::hub::{Begin, SendBuffer, SubscribeRequest};
 use crate::protocol::{ErrorCode, ServerFrame};
 
 /// Why a subscription is refused.
@@ -24,42 +24,46 @@ type Refusal = (ErrorCode, String);
 impl Shard {
     /// Answers with a `subscribed` (and where the log no longer reaches back, a `gap`) or an `error` frame, and with the
     /// replay that begins.
-    pub(super) fn subscribe(&mut self, outbox: &Outbox, wanted: Wanted) -> (Vec<Bytes>, Option<Begun>) {
-        let Wanted { sub, channel, filter, begin } = wanted;
+    pub(super) fn subscribe(
+        &mut self,
+        send_buffer: &SendBuffer,
+        wanted: SubscribeRequest,
+    ) -> (Vec<Bytes>, Option<Begun>) {
+        let SubscribeRequest { sub, channel, filter, begin } = wanted;
         let (recovered, lost) = match &begin {
             Begin::Live { recovered } => (recovered.then_some(true), None),
             Begin::After { lost, .. } => (Some(lost.is_none()), lost.clone()),
         };
-        let (position, ticket) = match self.try_subscribe(outbox, &sub, channel, filter, begin) {
+        let (position, replay_id) = match self.try_subscribe(send_buffer, &sub, channel, filter, begin) {
             Ok(stands) => stands,
-            Err((code, message)) => return (self.refused(outbox, code, message, sub), None),
+            Err((code, message)) => return (self.refused(send_buffer, code, message, sub), None),
         };
         let name = self.catalog.get(channel).name.as_ref();
         let subscribed =
             ServerFrame::Subscribed { sub: sub.into(), channel: name.into(), position: position.clone(), recovered };
-        let mut answer: Vec<Bytes> = outbox.form.said(&subscribed).into_iter().collect();
+        let mut answer: Vec<Bytes> = send_buffer.encoding.said(&subscribed).into_iter().collect();
         if let Some(from) = lost {
             self.metrics.gaps.inc();
             let gap = ServerFrame::Gap { channel: name.into(), from, position: position.clone() };
-            answer.extend(outbox.form.said(&gap));
+            answer.extend(send_buffer.encoding.said(&gap));
         }
-        let peer = self.peers.get_mut(outbox.seat());
+        let peer = self.peers.get_mut(send_buffer.slot());
         if let Some(cursor) = peer.and_then(|peer| peer.cursor.as_mut()) {
             cursor.0.insert(name.to_owned(), position.clone());
         }
-        (answer, ticket.map(|ticket| Begun { ticket, channel, position }))
+        (answer, replay_id.map(|replay_id| Begun { replay_id, channel, position }))
     }
 
     /// Where the subscription stands, and the replay that it begins.
     fn try_subscribe(
         &mut self,
-        outbox: &Outbox,
+        send_buffer: &SendBuffer,
         name: &str,
         id: ChannelId,
         filter: Arc<Filter>,
         begin: Begin,
-    ) -> Result<(Position, Option<Ticket>), Refusal> {
-        let number = outbox.seat();
+    ) -> Result<(Position, Option<ReplayId>), Refusal> {
+        let number = send_buffer.slot();
         let channel = &mut self.channels[id.0 as usize];
         let peer = self
             .peers
@@ -90,7 +94,7 @@ impl Shard {
         }
         let slot = peer.vacant();
         let (peer_number, sub) = (number as u32, slot as u32);
-        let mut ticket = None;
+        let mut replay_id = None;
         let (position, standing) = match (others, from_log) {
             (Some(Standing::Replayed(replay)), _) => {
                 if let Some(replay) = self.replays.get_mut(replay) {
@@ -101,7 +105,7 @@ impl Shard {
             (None, Some(position)) => {
                 let begun = self.replays.insert(peer_number, id, position.clone(), replays::Member { sub, filter });
                 channel.replays.push(begun.slot);
-                ticket = Some(begun);
+                replay_id = Some(begun);
                 (position, Standing::Replayed(begun.slot))
             }
             (Some(Standing::Live(_)) | None, _) => {
@@ -113,20 +117,20 @@ impl Shard {
         }
         peer.subs[slot] = Some(Sub { name: name.into(), channel: id, standing });
         self.metrics.subscriptions.inc();
-        Ok((position, ticket))
+        Ok((position, replay_id))
     }
 
     /// Answers with an `unsubscribed` or an `error` frame.
-    pub(super) fn unsubscribe(&mut self, outbox: &Outbox, name: &str) -> Vec<Bytes> {
-        let number = outbox.seat();
+    pub(super) fn unsubscribe(&mut self, send_buffer: &SendBuffer, name: &str) -> Vec<Bytes> {
+        let number = send_buffer.slot();
         match self.peers.get(number).and_then(|peer| peer.named(name)) {
             Some(slot) => {
                 self.remove(number, slot);
-                outbox.form.said(&ServerFrame::Unsubscribed { sub: name.into() }).into_iter().collect()
+                send_buffer.encoding.said(&ServerFrame::Unsubscribed { sub: name.into() }).into_iter().collect()
             }
             None => {
                 let message = "this connection has no subscription of that name".to_owned();
-                self.refused(outbox, ErrorCode::UnknownSubscription, message, name.into())
+                self.refused(send_buffer, ErrorCode::UnknownSubscription, message, name.into())
             }
         }
     }
@@ -160,10 +164,10 @@ impl Shard {
         }
     }
 
-    fn refused(&self, outbox: &Outbox, code: ErrorCode, message: String, sub: String) -> Vec<Bytes> {
+    fn refused(&self, send_buffer: &SendBuffer, code: ErrorCode, message: String, sub: String) -> Vec<Bytes> {
         self.metrics.refused(code.as_str());
         let error = ServerFrame::Error { code, message: message.into(), sub: Some(sub.into()) };
-        outbox.form.said(&error).into_iter().collect()
+        send_buffer.encoding.said(&error).into_iter().collect()
     }
 }
 
@@ -174,7 +178,7 @@ fn room_for(peer: &Peer, name: &str, max: usize) -> Result<(), Refusal> {
         return Err((ErrorCode::DuplicateSubscription, message));
     }
     // An event stream says at once all that it wants.
-    if peer.subs().count() >= max && matches!(peer.form, Form::WebSocket { .. }) {
+    if peer.subs().count() >= max && matches!(peer.encoding, Encoding::WebSocket { .. }) {
         return Err((ErrorCode::TooManySubscriptions, format!("a connection has at most {max} subscriptions")));
     }
     Ok(())

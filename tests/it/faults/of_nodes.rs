@@ -67,7 +67,7 @@ const STORM: Duration = Duration::from_secs(300);
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn all_clients_of_a_node_come_to_another_at_once() {
     let clients = form().clients;
-    let mut stage = Stage::roaming(Redis::start(), 2, &["--max-arriving", "50"]).await;
+    let mut stage = Stage::roaming(Redis::start(), 2, &["--max-pending-connections", "50"]).await;
     // It knows no other node: its connection must not end, nor miss anything.
     stage.join_by("one who is there".into(), vec![stage.urls[0].clone()], &CHANNELS).await;
     let client = Client::of_any([&stage.urls[1], &stage.urls[0]]).expect("a client");

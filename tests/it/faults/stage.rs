@@ -241,7 +241,7 @@ impl<B> Stage<B> {
         samples.fold(0.0, |sum, sample| sum + sample)
     }
 
-    /// Waits until a node is cut off and has no connections any more.
+    /// Waits until a node is partitioned and has no connections any more.
     pub async fn sends_away(&self, node: usize) {
         until(&format!("node {node} to have nobody"), async || {
             let stream = self.probe(node, "v1/stream").await;

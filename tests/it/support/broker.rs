@@ -130,14 +130,14 @@ impl Node {
         .await
     }
 
-    /// Waits until a canary comes back; what else was on the bus is gone then.
+    /// Waits until a probe comes back; what else was on the bus is gone then.
     pub async fn heals(&mut self) {
         let mut number = rand_number();
-        until("a canary comes back", async || {
+        until("a probe comes back", async || {
             number += 1;
-            self.broker.canary(number).await.ok()?;
-            let canary = async { while self.signal().await != Signal::Canary(number) {} };
-            tokio::time::timeout(Duration::from_millis(500), canary).await.ok()
+            self.broker.probe(number).await.ok()?;
+            let probe = async { while self.signal().await != Signal::Probe(number) {} };
+            tokio::time::timeout(Duration::from_millis(500), probe).await.ok()
         })
         .await;
     }

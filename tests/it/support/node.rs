@@ -33,7 +33,7 @@ pub fn config(broker: BrokerUrl) -> Config {
             advertise: None,
             schemas: None,
             drain: Duration::from_secs(10),
-            cut_off_after: Duration::from_secs(15),
+            partitioned_after: Duration::from_secs(15),
         },
         broker: broker::config(broker),
         websocket: WebSocketConfig {
@@ -45,7 +45,7 @@ pub fn config(broker: BrokerUrl) -> Config {
         },
         limits: RequestLimits {
             handshake_timeout: Duration::from_secs(10),
-            max_arriving: 1000,
+            max_pending_connections: 1000,
             max_event_bytes: 64 << 10,
             max_body_bytes: 8 << 20,
         },

@@ -55,7 +55,7 @@ impl Sentinels {
 
     /// Waits until a server that was the master is a replica.
     pub async fn demoted(&self, server: usize) {
-        // Who asks while that happens is cut off.
+        // Who asks while that happens is partitioned.
         let is_replica = || self.servers[server].try_cli(&["role"]).is_some_and(|role| role.starts_with("slave"));
         until("the old master is demoted", async || is_replica().then_some(())).await;
     }

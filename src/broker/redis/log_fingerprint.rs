@@ -16,7 +16,7 @@ const STEP: u64 = 64;
 const FAR: u64 = 4096;
 
 #[derive(Default)]
-pub(super) struct Knowledge {
+pub(super) struct LogFingerprint {
     /// Held for a comparison.
     state: Mutex<State>,
 }
@@ -35,7 +35,7 @@ struct State {
     taught: u64,
 }
 
-impl Knowledge {
+impl LogFingerprint {
     /// To the call of this number Redis said that the log has this position, and perhaps what stands at it or before it.
     /// Answers whether another epoch has begun than was known.
     pub fn learn<'a>(
@@ -139,24 +139,24 @@ mod tests {
 
     #[test]
     fn the_newest_counts_in_whatever_order_it_is_told() {
-        let knowledge = Knowledge::default();
-        assert_eq!(knowledge.told(), "");
-        knowledge.learn(1, &at("a:7"), None);
-        assert_eq!(knowledge.told(), "a 7 -");
+        let fingerprint = LogFingerprint::default();
+        assert_eq!(fingerprint.told(), "");
+        fingerprint.learn(1, &at("a:7"), None);
+        assert_eq!(fingerprint.told(), "a 7 -");
         let [one, two] = ["{1}", "{2}"].map(Arc::from);
-        knowledge.learn(1, &at("a:5"), Some((5, &one)));
-        knowledge.learn(1, &at("a:4"), Some((4, &two)));
+        fingerprint.learn(1, &at("a:5"), Some((5, &one)));
+        fingerprint.learn(1, &at("a:4"), Some((4, &two)));
         let [one, two] = [one, two].map(|json| fred::util::sha1_hash(&json));
-        assert_eq!(knowledge.told(), format!("a 7 5:{one},4:{two}"));
+        assert_eq!(fingerprint.told(), format!("a 7 5:{one},4:{two}"));
     }
 
     #[test]
     fn of_the_events_the_newest_are_remembered_and_fewer_further_back() {
-        let knowledge = Knowledge::default();
+        let fingerprint = LogFingerprint::default();
         for offset in 1..=10_000 {
-            knowledge.learn(1, &at(&format!("a:{offset}")), Some((offset, &"{}".into())));
+            fingerprint.learn(1, &at(&format!("a:{offset}")), Some((offset, &"{}".into())));
         }
-        let events = knowledge.lock().events.clone();
+        let events = fingerprint.lock().events.clone();
         assert!(events.len() < 200, "{}", events.len());
         assert!((9_937..=10_000).all(|offset| events.contains_key(&offset)));
         assert!((6_016..9_936).step_by(64).all(|offset| events.contains_key(&offset)));
@@ -165,36 +165,36 @@ mod tests {
 
     #[test]
     fn an_answer_that_was_overtaken_ends_nothing() {
-        let knowledge = Knowledge::default();
-        assert!(!knowledge.learn(1, &at("a:7"), None));
+        let fingerprint = LogFingerprint::default();
+        assert!(!fingerprint.learn(1, &at("a:7"), None));
         // Two losses, and the second is heard of first.
-        assert!(knowledge.learn(3, &at("c:5"), None));
-        assert!(!knowledge.learn(2, &at("b:6"), None));
-        assert_eq!(knowledge.told(), "c 5 - a b");
-        assert!(knowledge.learn(4, &at("d:1"), None));
+        assert!(fingerprint.learn(3, &at("c:5"), None));
+        assert!(!fingerprint.learn(2, &at("b:6"), None));
+        assert_eq!(fingerprint.told(), "c 5 - a b");
+        assert!(fingerprint.learn(4, &at("d:1"), None));
     }
 
     #[test]
     fn all_is_told_once_on_each_connection() {
-        let knowledge = Knowledge::default();
-        knowledge.learn(1, &at("a:7"), Some((7, &"{}".into())));
-        assert_eq!(knowledge.told_once(1), knowledge.told());
-        knowledge.stood(1);
-        assert_eq!(knowledge.told_once(1), "a 7");
-        assert_eq!(knowledge.told_once(2), knowledge.told());
+        let fingerprint = LogFingerprint::default();
+        fingerprint.learn(1, &at("a:7"), Some((7, &"{}".into())));
+        assert_eq!(fingerprint.told_once(1), fingerprint.told());
+        fingerprint.stood(1);
+        assert_eq!(fingerprint.told_once(1), "a 7");
+        assert_eq!(fingerprint.told_once(2), fingerprint.told());
     }
 
     #[test]
     fn an_epoch_that_is_over_stays_so() {
-        let knowledge = Knowledge::default();
-        knowledge.learn(1, &at("a:7"), Some((7, &"{}".into())));
-        knowledge.learn(1, &at("b:1"), None);
-        assert_eq!(knowledge.told(), "b 1 - a");
-        knowledge.learn(1, &at("a:9"), Some((9, &"{}".into())));
-        assert_eq!(knowledge.told(), "b 1 - a");
+        let fingerprint = LogFingerprint::default();
+        fingerprint.learn(1, &at("a:7"), Some((7, &"{}".into())));
+        fingerprint.learn(1, &at("b:1"), None);
+        assert_eq!(fingerprint.told(), "b 1 - a");
+        fingerprint.learn(1, &at("a:9"), Some((9, &"{}".into())));
+        assert_eq!(fingerprint.told(), "b 1 - a");
         for epoch in 0..20 {
-            knowledge.learn(1, &at(&format!("c{epoch}:1")), None);
+            fingerprint.learn(1, &at(&format!("c{epoch}:1")), None);
         }
-        assert_eq!(knowledge.told(), "c19 1 - c11 c12 c13 c14 c15 c16 c17 c18");
+        assert_eq!(fingerprint.told(), "c19 1 - c11 c12 c13 c14 c15 c16 c17 c18");
     }
 }

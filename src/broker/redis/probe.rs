@@ -1,4 +1,4 @@
-//! The canary: a message that this node sends to itself by the way that events take, to prove that it can write to Redis
+//! The probe: a message that this node sends to itself by the way that events take, to prove that it can write to Redis
 //! and hears what is published there. In a cluster it goes through every master that has channels.
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,15 +10,15 @@ use futures_util::future::join_all;
 use super::commands::{Commands, Script, silent};
 use super::{Epoch, Unavailable};
 
-/// The message of the bus's own canaries, which nobody waits for by number.
+/// The message of the bus's own probes, which nobody waits for by number.
 const BEAT: &str = "beat";
 
 /// How long a server may take to publish one, and how long that may take to come back before it is said that it does not.
-/// Shorter than who waits for a canary waits, so that it is said which server it was.
+/// Shorter than who waits for a probe waits, so that it is said which server it was.
 const PATIENCE: Duration = Duration::from_millis(1500);
 
-/// This node's canary.
-pub(super) struct Canary {
+/// This node's probe.
+pub(super) struct Probe {
     commands: Arc<Commands>,
     script: Script,
     /// What all keys of the namespace begin with, and what tells this node's from those of others.
@@ -29,7 +29,7 @@ pub(super) struct Canary {
     state: Mutex<State>,
 }
 
-/// A server through which the canary goes.
+/// A server through which the probe goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Post {
     /// For people. None where there is one server.
@@ -49,11 +49,11 @@ struct State {
     heard: u64,
 }
 
-impl Canary {
+impl Probe {
     /// `base` is what all keys of the namespace begin with.
     pub fn new(base: String, commands: Arc<Commands>) -> Self {
         let token = Epoch::random();
-        let script = Script::new(include_str!("canary.lua"));
+        let script = Script::new(include_str!("probe.lua"));
         let state = State { posts: Vec::new(), number: 0, sent: Instant::now(), waiting: Vec::new(), heard: 0 };
         Self { commands, script, base, token, sharded: AtomicBool::new(true), state: Mutex::new(state) }
     }
@@ -65,13 +65,13 @@ impl Canary {
 
     /// The key in the slot of a channel of this name.
     pub fn key(&self, name: &str) -> String {
-        format!("{name}:canary:{}", self.token)
+        format!("{name}:probe:{}", self.token)
     }
 
     /// The channel for a Redis without sharded ones (before 7.0). It is outside of the prefix, so that it is not among
     /// the events there either; such a Redis restricts no user's channels unless told to.
     pub fn plain(&self, key: &str) -> String {
-        format!("canary:{key}")
+        format!("probe:{key}")
     }
 
     /// Where it goes from now on.
@@ -168,21 +168,21 @@ mod tests {
 
     #[test]
     fn a_number_has_come_back_when_it_has_from_everywhere() {
-        let canary = Canary::new("t:n".into(), Arc::new(Commands::new(watch::channel(Routes::Unasked).1, None)));
-        let post = |server: &str| Post { server: Some(server.into()), key: format!("{{{server}}}:canary") };
-        canary.set_posts(vec![post("a"), post("b")]);
-        assert_eq!(canary.begin(1), (vec![post("a"), post("b")], None));
-        assert!(!canary.came_back_in_part(1));
-        assert_eq!(canary.heard("{a}:canary", b"1"), None);
-        assert!(canary.came_back_in_part(1));
-        assert_eq!(canary.heard("{b}:canary", b"beat"), None);
-        assert_eq!(canary.heard("{b}:canary", b"1"), Some(1));
-        canary.begin(2);
-        assert_eq!(canary.heard("{b}:canary", b"1"), None, "it is an old one");
-        assert_eq!(canary.heard("{b}:canary", b"2"), None);
-        assert_eq!(canary.begin(3).1, None, "there was no time yet");
-        canary.heard("{b}:canary", b"3");
-        canary.lock().sent -= PATIENCE * 2;
-        assert_eq!(canary.begin(4).1, Some(post("a")));
+        let probe = Probe::new("t:n".into(), Arc::new(Commands::new(watch::channel(Routes::Unasked).1, None)));
+        let post = |server: &str| Post { server: Some(server.into()), key: format!("{{{server}}}:probe") };
+        probe.set_posts(vec![post("a"), post("b")]);
+        assert_eq!(probe.begin(1), (vec![post("a"), post("b")], None));
+        assert!(!probe.came_back_in_part(1));
+        assert_eq!(probe.heard("{a}:probe", b"1"), None);
+        assert!(probe.came_back_in_part(1));
+        assert_eq!(probe.heard("{b}:probe", b"beat"), None);
+        assert_eq!(probe.heard("{b}:probe", b"1"), Some(1));
+        probe.begin(2);
+        assert_eq!(probe.heard("{b}:probe", b"1"), None, "it is an old one");
+        assert_eq!(probe.heard("{b}:probe", b"2"), None);
+        assert_eq!(probe.begin(3).1, None, "there was no time yet");
+        probe.heard("{b}:probe", b"3");
+        probe.lock().sent -= PATIENCE * 2;
+        assert_eq!(probe.begin(4).1, Some(post("a")));
     }
 }

@@ -15,13 +15,13 @@ use crate::event::Scalar;
 
 /// One thing that is so in an event: a field has this value, or contains it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Fact<'a> {
+pub struct FieldValue<'a> {
     pub field: u32,
     pub value: Scalar<Cow<'a, str>>,
 }
 
 /// What is so in one event; few filters name more than four fields.
-pub type Facts<'a> = SmallVec<[Fact<'a>; 4]>;
+pub type FieldValues<'a> = SmallVec<[FieldValue<'a>; 4]>;
 
 /// The fields that filters name, by number.
 #[derive(Debug, Default)]
@@ -75,11 +75,11 @@ impl Fields {
     ///
     /// # Errors
     /// Where it is not JSON.
-    pub fn read<'a>(&self, data: &'a str) -> serde_json::Result<Facts<'a>> {
-        let mut facts = Facts::new();
-        let reader = Reader { node: &self.root, element: false, facts: &mut facts };
+    pub fn read<'a>(&self, data: &'a str) -> serde_json::Result<FieldValues<'a>> {
+        let mut values = FieldValues::new();
+        let reader = Reader { node: &self.root, element: false, values: &mut values };
         reader.deserialize(&mut serde_json::Deserializer::from_str(data))?;
-        Ok(facts)
+        Ok(values)
     }
 }
 
@@ -106,12 +106,12 @@ impl Node {
 struct Reader<'n, 'f, 'a> {
     node: &'n Node,
     element: bool,
-    facts: &'f mut Facts<'a>,
+    values: &'f mut FieldValues<'a>,
 }
 
 impl<'a> Reader<'_, '_, 'a> {
     fn note<E>(self, value: Scalar<Cow<'a, str>>) -> Result<(), E> {
-        self.facts.extend(self.node.field.map(|field| Fact { field, value }));
+        self.values.extend(self.node.field.map(|field| FieldValue { field, value }));
         Ok(())
     }
 }
@@ -165,8 +165,8 @@ impl<'a> Visitor<'a> for Reader<'_, '_, 'a> {
         if self.element || self.node.field.is_none() {
             return IgnoredAny.visit_seq(elements).map(|_| ());
         }
-        let Self { node, facts, .. } = self;
-        while elements.next_element_seed(Reader { node, element: true, facts })?.is_some() {}
+        let Self { node, values, .. } = self;
+        while elements.next_element_seed(Reader { node, element: true, values })?.is_some() {}
         Ok(())
     }
 
@@ -174,10 +174,10 @@ impl<'a> Visitor<'a> for Reader<'_, '_, 'a> {
         if self.element || self.node.below.is_empty() {
             return IgnoredAny.visit_map(members).map(|_| ());
         }
-        let Self { node, facts, .. } = self;
+        let Self { node, values, .. } = self;
         while let Some(node) = members.next_key_seed(Name(node))? {
             match node {
-                Some(node) => members.next_value_seed(Reader { node, element: false, facts })?,
+                Some(node) => members.next_value_seed(Reader { node, element: false, values })?,
                 None => members.next_value::<IgnoredAny>().map(|_| ())?,
             }
         }
@@ -222,8 +222,8 @@ mod tests {
         let mut fields = Fields::default();
         let numbers: Vec<u32> = names.iter().map(|name| fields.name(&path(name))).collect();
         let name = |field| names[numbers.iter().position(|number| *number == field).unwrap()];
-        let facts = fields.read(data).unwrap();
-        facts.iter().map(|fact| format!("{}={:?}", name(fact.field), fact.value)).collect()
+        let values = fields.read(data).unwrap();
+        values.iter().map(|value| format!("{}={:?}", name(value.field), value.value)).collect()
     }
 
     #[test]
@@ -275,9 +275,9 @@ mod tests {
             let data = format!(r#"{{"a":{text}}}"#);
             let mut fields = Fields::default();
             fields.name(&path("a"));
-            let facts = fields.read(&data).unwrap();
-            assert_eq!(facts[0].value.lent(), Scalar::of(&value).unwrap(), "{text}");
-            assert_eq!(facts.len(), 1, "{text}");
+            let values = fields.read(&data).unwrap();
+            assert_eq!(values[0].value.lent(), Scalar::of(&value).unwrap(), "{text}");
+            assert_eq!(values.len(), 1, "{text}");
         }
     }
 
@@ -288,7 +288,7 @@ mod tests {
         let mut fields = Fields::default();
         let dotted = fields.name(&["a.b".into()]);
         let quoted = fields.name(&["a\"b".into()]);
-        assert_eq!(fields.read(data).unwrap().iter().map(|fact| fact.field).collect::<Vec<_>>(), [quoted, dotted]);
+        assert_eq!(fields.read(data).unwrap().iter().map(|value| value.field).collect::<Vec<_>>(), [quoted, dotted]);
     }
 
     #[test]

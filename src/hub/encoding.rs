@@ -1,6 +1,6 @@
-//! The forms in which a connection is written to: WebSocket frames, compressed ones, or Server-Sent Events.
+//! The encodings in which a connection is written to: WebSocket frames, compressed ones, or Server-Sent Events.
 //!
-//! What is the same for everyone of a form is encoded once ([`Delivery`](super::Delivery)); here stands what differs.
+//! What is the same for everyone of a encoding is encoded once ([`Delivery`](super::Delivery)); here stands what differs.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ use crate::protocol::{CloseCode, ServerFrame};
 
 /// How a connection is written to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Form {
+pub enum Encoding {
     /// WebSocket frames, events compressed (RFC 7692) where that was agreed.
     WebSocket { deflate: bool },
     /// Server-Sent Events in the chunks of an HTTP/1.1 body. With several channels, each event's `id` is a cursor that only
@@ -23,8 +23,8 @@ pub enum Form {
 /// The last chunk of a body (RFC 9112, section 7.1).
 const END: &[u8] = b"0\r\n\r\n";
 
-impl Form {
-    /// A frame that is not an event's; nothing where the form has no such thing.
+impl Encoding {
+    /// A frame that is not an event's; nothing where the encoding has no such thing.
     pub fn said(self, said: &ServerFrame<'_>) -> Option<Bytes> {
         match (self, said) {
             (Self::WebSocket { .. }, said) => Some(frame::server(said)),

@@ -1,8 +1,8 @@
 //! What waits for one connection's socket: bounded in bytes, written without ever waiting.
 //!
-//! Whoever has frames for a connection (its shard, its reader) gives them to the outbox, which writes them at once if
+//! Whoever has frames for a connection (its shard, its reader) gives them to the send buffer, which writes them at once if
 //! nothing waits before them and keeps what the socket does not take. Only then is there a task: it waits for the socket
-//! and writes the rest. So a fast peer costs one `send` and no memory, a stuck one its bounded outbox and nothing else.
+//! and writes the rest. So a fast peer costs one `send` and no memory, a stuck one its bounded send buffer and nothing else.
 
 use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
@@ -16,7 +16,7 @@ use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 
 use super::backlog::{Backlog, MAX_SLICES, Rest};
-use super::form::Form;
+use super::encoding::Encoding;
 use super::frame;
 use super::outgoing::Outgoing;
 use crate::protocol::{CloseCode, ServerFrame};
@@ -29,12 +29,12 @@ const STUCK: Duration = Duration::from_secs(1);
 
 /// The sending side of one connection.
 #[derive(Debug)]
-pub struct Outbox {
+pub struct SendBuffer {
     stream: TcpStream,
-    pub(super) form: Form,
+    pub(super) encoding: Encoding,
     shared: Arc<Outgoing>,
     /// The connection's place in its shard, which alone reads and writes it.
-    seat: AtomicU32,
+    handle: AtomicU32,
     /// When something last came from the peer: milliseconds since `shared.started`.
     heard: AtomicU64,
     /// Held for as long as what waits is written, which never waits: the sockets are non-blocking.
@@ -62,14 +62,15 @@ enum Phase {
     Gone,
 }
 
-impl Outbox {
-    /// An outbox that keeps what it is given until [`Outbox::greet`].
-    pub fn new(stream: TcpStream, form: Form, shared: Arc<Outgoing>) -> Arc<Self> {
+impl SendBuffer {
+    /// A send buffer that keeps what it is given until [`SendBuffer::greet`].
+    pub fn new(stream: TcpStream, encoding: Encoding, shared: Arc<Outgoing>) -> Arc<Self> {
         let state = Mutex::new(State { blocked: true, ..State::default() });
-        let outbox = Self { stream, form, shared, seat: AtomicU32::new(u32::MAX), heard: AtomicU64::new(0), state };
-        outbox.note_heard();
-        outbox.shared.open.fetch_add(1, Ordering::Relaxed);
-        Arc::new(outbox)
+        let send_buffer =
+            Self { stream, encoding, shared, handle: AtomicU32::new(u32::MAX), heard: AtomicU64::new(0), state };
+        send_buffer.note_heard();
+        send_buffer.shared.open.fetch_add(1, Ordering::Relaxed);
+        Arc::new(send_buffer)
     }
 
     /// The socket, for its reader.
@@ -78,13 +79,13 @@ impl Outbox {
     }
 
     /// The connection's place in its shard.
-    pub(super) fn seat(&self) -> usize {
-        self.seat.load(Ordering::Relaxed) as usize
+    pub(super) fn slot(&self) -> usize {
+        self.handle.load(Ordering::Relaxed) as usize
     }
 
     /// The shard has given it a place.
-    pub(super) fn take_seat(&self, seat: usize) {
-        self.seat.store(seat as u32, Ordering::Relaxed);
+    pub(super) fn set_slot(&self, handle: usize) {
+        self.handle.store(handle as u32, Ordering::Relaxed);
     }
 
     /// Something came from the peer.
@@ -145,15 +146,15 @@ impl Outbox {
         self.put(&mut state, &[&pong], true);
     }
 
-    /// Sends a Close after all that waits, and nothing after it. A peer that does not answer it is cut off.
+    /// Sends a Close after all that waits, and nothing after it. A peer that does not answer it is partitioned.
     pub fn close(self: &Arc<Self>, code: CloseCode, reason: &str) {
-        self.close_with(&mut self.lock(), self.form.close(code, reason));
+        self.close_with(&mut self.lock(), self.encoding.close(code, reason));
     }
 
     /// The same with a frame before the Close, however much waits.
     pub(super) fn close_saying(self: &Arc<Self>, said: &ServerFrame<'_>, code: CloseCode, reason: &str) {
-        let said = self.form.said(said).unwrap_or_default();
-        self.close_with(&mut self.lock(), [said, self.form.close(code, reason)].concat().into());
+        let said = self.encoding.said(said).unwrap_or_default();
+        self.close_with(&mut self.lock(), [said, self.encoding.close(code, reason)].concat().into());
     }
 
     /// Answers a peer's Close.
@@ -285,7 +286,10 @@ impl Outbox {
         });
         if !fits {
             self.shared.metrics.slow_consumers.inc();
-            self.close_with(state, self.form.close(CloseCode::SlowConsumer, "too slow: resume from the last position"));
+            self.close_with(
+                state,
+                self.encoding.close(CloseCode::SlowConsumer, "too slow: resume from the last position"),
+            );
         }
     }
 
@@ -303,7 +307,7 @@ impl Outbox {
             match self.flush(state) {
                 Flushed::Blocked => self.wait_for_socket(state, false),
                 // The peer of a WebSocket answers a Close; that of an event stream just sees the end.
-                Flushed::All if matches!(self.form, Form::Events { .. }) => {
+                Flushed::All if matches!(self.encoding, Encoding::Events { .. }) => {
                     let _ = socket2::SockRef::from(&self.stream).shutdown(Shutdown::Write);
                 }
                 Flushed::All => {}
@@ -312,8 +316,8 @@ impl Outbox {
         let weak = Arc::downgrade(self);
         self.shared.runtime.spawn(async move {
             tokio::time::sleep(CLOSE_TIMEOUT).await;
-            if let Some(outbox) = weak.upgrade() {
-                outbox.cut();
+            if let Some(send_buffer) = weak.upgrade() {
+                send_buffer.cut();
             }
         });
     }
@@ -347,24 +351,24 @@ impl Outbox {
         state.blocked = true;
         state.counted = waited_for && state.phase == Phase::Open;
         self.shared.blocked.fetch_add(usize::from(state.counted), Ordering::Relaxed);
-        let outbox = Arc::clone(self);
+        let send_buffer = Arc::clone(self);
         self.shared.runtime.spawn(async move {
             let mut stuck = Box::pin(tokio::time::sleep(STUCK));
             loop {
                 let broken = tokio::select! {
-                    writable = outbox.stream.writable() => writable.is_err(),
+                    writable = send_buffer.stream.writable() => writable.is_err(),
                     () = &mut stuck, if !stuck.is_elapsed() => {
-                        outbox.uncount(&mut outbox.lock());
+                        send_buffer.uncount(&mut send_buffer.lock());
                         continue;
                     }
                 };
-                let mut state = outbox.lock();
+                let mut state = send_buffer.lock();
                 if broken {
-                    outbox.gone(&mut state);
+                    send_buffer.gone(&mut state);
                 }
-                if outbox.flush(&mut state) == Flushed::All {
+                if send_buffer.flush(&mut state) == Flushed::All {
                     state.blocked = false;
-                    outbox.uncount(&mut state);
+                    send_buffer.uncount(&mut state);
                     return;
                 }
             }
@@ -402,7 +406,7 @@ impl Outbox {
     }
 }
 
-impl Drop for Outbox {
+impl Drop for SendBuffer {
     fn drop(&mut self) {
         self.gone(&mut self.lock());
         self.shared.open.fetch_sub(1, Ordering::Relaxed);
@@ -425,26 +429,26 @@ mod tests {
     /// Ten thousand idle connections are ten thousand of these, and each delivery touches one.
     #[test]
     fn an_outbox_is_small() {
-        assert!(size_of::<Outbox>() <= 96, "{} bytes", size_of::<Outbox>());
+        assert!(size_of::<SendBuffer>() <= 96, "{} bytes", size_of::<SendBuffer>());
     }
 
-    async fn pair(limit: usize) -> (TcpStream, Arc<Outbox>) {
+    async fn pair(limit: usize) -> (TcpStream, Arc<SendBuffer>) {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let peer = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (stream, _) = listener.accept().await.unwrap();
         let shared = Outgoing::new(limit, Arc::default(), tokio::runtime::Handle::current());
-        (peer, Outbox::new(stream, Form::WebSocket { deflate: false }, Arc::new(shared)))
+        (peer, SendBuffer::new(stream, Encoding::WebSocket { deflate: false }, Arc::new(shared)))
     }
 
     #[tokio::test]
     async fn a_ping_is_answered_though_the_socket_was_full() {
-        let (mut peer, outbox) = pair(usize::MAX).await;
-        outbox.greet(&[]);
+        let (mut peer, send_buffer) = pair(usize::MAX).await;
+        send_buffer.greet(&[]);
         let frame = frame::text(&[b'x'; 64 * 1024]);
-        while outbox.takes(0) {
-            outbox.send(&[&frame]);
+        while send_buffer.takes(0) {
+            send_buffer.send(&[&frame]);
         }
-        outbox.pong(b"here");
+        send_buffer.pong(b"here");
         let pong = frame::pong(b"here");
         let mut read = Vec::new();
         while !read.ends_with(&pong) {
@@ -456,12 +460,12 @@ mod tests {
 
     #[tokio::test]
     async fn what_came_and_was_not_read_is_seen() {
-        let (mut peer, outbox) = pair(1024).await;
-        assert!(!outbox.has_unread());
+        let (mut peer, send_buffer) = pair(1024).await;
+        assert!(!send_buffer.has_unread());
         peer.write_all(b"x").await.unwrap();
-        outbox.stream().readable().await.unwrap();
-        assert!(outbox.has_unread() && outbox.has_unread(), "looking takes nothing away");
-        outbox.stream().try_read(&mut [0; 8]).unwrap();
-        assert!(!outbox.has_unread());
+        send_buffer.stream().readable().await.unwrap();
+        assert!(send_buffer.has_unread() && send_buffer.has_unread(), "looking takes nothing away");
+        send_buffer.stream().try_read(&mut [0; 8]).unwrap();
+        assert!(!send_buffer.has_unread());
     }
 }

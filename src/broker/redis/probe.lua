@@ -1,6 +1,6 @@
 -- Proves that this node can write, and sends a message to its own subscriber.
 --
--- KEYS: the node's canary key
+-- KEYS: the node's probe key
 -- ARGV: the message, PUBLISH or SPUBLISH, the pub/sub channel
 
 redis.call('SET', KEYS[1], ARGV[1], 'PX', 60000)

@@ -24,7 +24,7 @@ const STAYING: [&str; 2] = ["/v1/stream?channel=order-status", "/v1/events?since
 /// A node on a Redis that is to be reached on this port.
 async fn node(port: u16) -> Node {
     let mut config = config(redis_url(port));
-    config.server.cut_off_after = CUT_OFF_AFTER;
+    config.server.partitioned_after = CUT_OFF_AFTER;
     Node::start(config).await
 }
 
@@ -52,26 +52,26 @@ async fn is_cut_off(node: &Node) {
 async fn whoever_stays_is_sent_away_and_taken_again_when_it_is_over() {
     let redis = Redis::start();
     let link = Proxy::start(redis.port).await;
-    let (cut_off, other) = (node(link.port).await, node(redis.port).await);
-    let mut subscriber = Subscriber::to(&cut_off, "inventory-change").await;
+    let (partitioned, other) = (node(link.port).await, node(redis.port).await);
+    let mut subscriber = Subscriber::to(&partitioned, "inventory-change").await;
     let mut elsewhere = Subscriber::to(&other, "inventory-change").await;
-    let stream = within("the stream", cut_off.request(Method::GET, STAYING[0]).send()).await.unwrap();
-    let waits = tokio::spawn(Answer::of(cut_off.request(Method::GET, STAYING[1])));
+    let stream = within("the stream", partitioned.request(Method::GET, STAYING[0]).send()).await.unwrap();
+    let waits = tokio::spawn(Answer::of(partitioned.request(Method::GET, STAYING[1])));
     link.set(Mode::Silent);
     assert_eq!(subscriber.close_code().await, 1013);
     within("the stream's end", stream.bytes()).await.expect("it ends in good order");
     waits.await.unwrap().problem(503, "broker-unavailable");
-    is_cut_off(&cut_off).await;
+    is_cut_off(&partitioned).await;
     // Nobody else is worse off.
     other.publish(&sale("1")).await;
     elsewhere.event().await;
     link.set(Mode::Pass);
     let mut again = until("it takes connections again", async || {
-        (cut_off.get("/readyz").await.status == 200).then_some(())?;
-        Some(Subscriber::to(&cut_off, "inventory-change").await)
+        (partitioned.get("/readyz").await.status == 200).then_some(())?;
+        Some(Subscriber::to(&partitioned, "inventory-change").await)
     })
     .await;
-    cut_off.publish(&sale("2")).await;
+    partitioned.publish(&sale("2")).await;
     again.event().await;
     elsewhere.event().await;
 }
@@ -80,7 +80,7 @@ async fn whoever_stays_is_sent_away_and_taken_again_when_it_is_over() {
 async fn a_node_that_has_never_reached_its_broker_takes_nobody() {
     let redis = Redis::stopped(&[]);
     let mut config = config(redis_url(redis.port));
-    config.server.cut_off_after = CUT_OFF_AFTER;
+    config.server.partitioned_after = CUT_OFF_AFTER;
     let node = Node::unready(config).await;
     is_cut_off(&node).await;
 }
@@ -92,7 +92,7 @@ async fn one_master_of_several_that_is_silent_cuts_nobody_off() {
         server.cli(&["config", "set", "cluster-require-full-coverage", "no"]);
     }
     let mut config = config(cluster.url());
-    config.server.cut_off_after = CUT_OFF_AFTER;
+    config.server.partitioned_after = CUT_OFF_AFTER;
     let node = Node::start(config).await;
     let mut subscriber = Subscriber::to(&node, "order-status").await;
     cluster.nodes[1].pause();
@@ -113,7 +113,7 @@ async fn one_master_of_several_that_is_silent_cuts_nobody_off() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_has_the_broker_to_itself_is_never_cut_off() {
-    let node = TestBroker::Memory.node_with(|config| config.server.cut_off_after = Duration::ZERO).await;
+    let node = TestBroker::Memory.node_with(|config| config.server.partitioned_after = Duration::ZERO).await;
     let mut subscriber = Subscriber::connect(&node).await;
     until("some round trips", async || {
         (node.metric("tidings_broker_round_trip_seconds_count").await >= 3.0).then_some(())

@@ -16,7 +16,7 @@ pub(super) const FILE: &str = "mark";
 
 /// What the mark says.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Mark {
+pub(super) struct DurabilityMarker {
     /// Events that were ever appended, over all channels.
     pub appended: u64,
     pub promise: Promise,
@@ -37,14 +37,14 @@ pub(super) enum Promise {
 
 /// The file.
 #[derive(Debug)]
-pub(super) struct MarkFile(File);
+pub(super) struct DurabilityMarkerFile(File);
 
 /// The text is padded to this: it is written over by one of the same length, within one sector of a disk.
 const LEN: usize = 256;
 
-impl MarkFile {
+impl DurabilityMarkerFile {
     /// Opens the mark in a directory; what it says, unless it is new or cannot be read.
-    pub fn open(directory: &Path) -> io::Result<(Self, Option<Mark>)> {
+    pub fn open(directory: &Path) -> io::Result<(Self, Option<DurabilityMarker>)> {
         let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(directory.join(FILE))?;
         let mut bytes = [0; LEN];
         let read = file.read_exact_at(&mut bytes, 0);
@@ -52,12 +52,12 @@ impl MarkFile {
         Ok((Self(file), mark))
     }
 
-    pub fn write(&self, mark: &Mark) -> io::Result<()> {
+    pub fn write(&self, mark: &DurabilityMarker) -> io::Result<()> {
         self.0.write_all_at(text(mark).as_bytes(), 0)
     }
 
     /// Writes it to the disk.
-    pub fn write_through(&self, mark: &Mark) -> io::Result<()> {
+    pub fn write_through(&self, mark: &DurabilityMarker) -> io::Result<()> {
         self.write(mark)?;
         self.0.sync_all()
     }
@@ -75,15 +75,15 @@ impl Promise {
     }
 }
 
-fn text(mark: &Mark) -> String {
-    let Mark { appended, promise, moment: Moment { log, at: Reading { wall, up, boot } } } = mark;
+fn text(mark: &DurabilityMarker) -> String {
+    let DurabilityMarker { appended, promise, moment: Moment { log, at: Reading { wall, up, boot } } } = mark;
     let boot = if boot.is_empty() { "unknown" } else { &**boot };
     let words = format!("tidings-mark 1 {appended} {} {log} {wall} {up} {boot}", promise.name());
     let sum = crc32fast::hash(words.as_bytes());
     format!("{:LEN$}", format!("{words} {sum:08x}\n"))
 }
 
-fn parse(text: &str) -> Option<Mark> {
+fn parse(text: &str) -> Option<DurabilityMarker> {
     let (words, sum) = text.trim_end().rsplit_once(' ')?;
     if u32::from_str_radix(sum, 16) != Ok(crc32fast::hash(words.as_bytes())) {
         return None;
@@ -94,22 +94,22 @@ fn parse(text: &str) -> Option<Mark> {
     let promise = Promise::named(words.next()?)?;
     let (log, wall, up) = (number(words.next())?, number(words.next())?, number(words.next())?);
     let boot = words.next().filter(|boot| *boot != "unknown").unwrap_or_default().into();
-    Some(Mark { appended, promise, moment: Moment { log, at: Reading { wall, up, boot } } })
+    Some(DurabilityMarker { appended, promise, moment: Moment { log, at: Reading { wall, up, boot } } })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn mark(appended: u64, promise: Promise, boot: &str) -> Mark {
+    fn mark(appended: u64, promise: Promise, boot: &str) -> DurabilityMarker {
         let at = Reading { wall: u64::MAX, up: u64::MAX, boot: boot.into() };
-        Mark { appended, promise, moment: Moment { log: u64::MAX, at } }
+        DurabilityMarker { appended, promise, moment: Moment { log: u64::MAX, at } }
     }
 
     #[test]
     fn it_is_read_as_it_was_written() {
         let directory = tempfile::tempdir().unwrap();
-        let (file, none) = MarkFile::open(directory.path()).unwrap();
+        let (file, none) = DurabilityMarkerFile::open(directory.path()).unwrap();
         assert_eq!(none, None);
         for (appended, promise, boot) in [
             (0, Promise::Always, "0b06b41c-2a52-4d80-9d2b-0a6f3a1f0c3d"),
@@ -119,7 +119,7 @@ mod tests {
             let mark = mark(appended, promise, boot);
             file.write_through(&mark).unwrap();
             assert_eq!(text(&mark).len(), LEN);
-            assert_eq!(MarkFile::open(directory.path()).unwrap().1, Some(mark));
+            assert_eq!(DurabilityMarkerFile::open(directory.path()).unwrap().1, Some(mark));
         }
     }
 
@@ -131,11 +131,11 @@ mod tests {
             let mut bytes = good.clone().into_bytes();
             bytes[at] ^= 1;
             std::fs::write(directory.path().join(FILE), bytes).unwrap();
-            assert_eq!(MarkFile::open(directory.path()).unwrap().1, None, "{at}");
+            assert_eq!(DurabilityMarkerFile::open(directory.path()).unwrap().1, None, "{at}");
         }
         for text in ["", "x", &good[..100]] {
             std::fs::write(directory.path().join(FILE), text).unwrap();
-            assert_eq!(MarkFile::open(directory.path()).unwrap().1, None, "{text}");
+            assert_eq!(DurabilityMarkerFile::open(directory.path()).unwrap().1, None, "{text}");
         }
     }
 }
