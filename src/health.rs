@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use crate::broker::Broker;
+use crate::broker::Backend;
 use crate::hub::{EvictReason, Hub};
 use crate::metrics::Metrics;
 
@@ -38,7 +38,7 @@ impl Default for Health {
 /// Sends probes for as long as somebody wants to know; `heard` is the number of the last one that came back. `patience`
 /// is how long the node may go without one until it is partitioned; where nobody else could be better off, there is none.
 pub async fn watch_broker(
-    broker: Arc<dyn Broker>,
+    broker: Arc<dyn Backend>,
     hub: Arc<Hub>,
     mut heard: watch::Receiver<u64>,
     health: watch::Sender<Health>,

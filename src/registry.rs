@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use crate::broker::Broker;
+use crate::broker::Backend;
 use crate::broker::nodes::NodeState;
 use crate::metrics::Metrics;
 
@@ -17,7 +17,7 @@ const BEAT: Duration = Duration::from_secs(5);
 const RETRY: Duration = Duration::from_secs(1);
 
 /// Writes heartbeats for as long as it is polled, and at once when the node begins to drain.
-pub async fn keep(broker: Arc<dyn Broker>, mut node: NodeState, metrics: Arc<Metrics>, draining: CancellationToken) {
+pub async fn keep(broker: Arc<dyn Backend>, mut node: NodeState, metrics: Arc<Metrics>, draining: CancellationToken) {
     loop {
         node.connections = u64::try_from(metrics.connections.get()).unwrap_or_default();
         node.draining = draining.is_cancelled();

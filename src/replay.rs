@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::admission::Admission;
-use crate::broker::{Broker, Page, Unavailable};
-use crate::event::{Catalog, ChannelId, Position, Since};
+use crate::broker::{Backend, BrokerError, Page};
+use crate::event::{Catalog, ChannelId, Since};
 use crate::hub::{Begin, Delivery, Feed, FeedOutcome};
 use crate::protocol::event_frame;
 
@@ -29,22 +29,21 @@ const BREATH: Duration = Duration::from_millis(10);
 /// # Errors
 /// Where the log cannot be read.
 pub async fn begin(
-    broker: &dyn Broker,
+    broker: &dyn Backend,
     admission: &Arc<Admission>,
     channel: ChannelId,
     since: &Since,
-) -> Result<Begin, Unavailable> {
+) -> Result<Begin, BrokerError> {
     let turn = tokio::time::timeout(TURN, admission.read_permit());
-    let _turn = turn.await.map_err(|_| Unavailable("too many read the log".into()))?;
-    let mut log = broker.read(channel, None, 0).await?;
+    let _turn = turn.await.map_err(|_| BrokerError::Unavailable("too many read the log".into()))?;
+    let mut log = broker.bounds(channel, None).await?;
     if let Since::After(position) = since
         && position.epoch != log.epoch
     {
         // Some of what it has may have survived.
-        log = broker.read(channel, Some(position), 0).await?;
+        log = broker.bounds(channel, Some(position)).await?;
     }
-    let first = Position::new(log.epoch.clone(), log.oldest - 1);
-    let head = Position::new(log.epoch, log.head);
+    let (first, head) = (log.start(), log.head());
     let after = |position| Begin::After { position, lost: None };
     Ok(match since {
         Since::Now | Since::Cursor(_) => Begin::Live { recovered: true },
@@ -64,7 +63,7 @@ pub async fn begin(
 
 /// Feeds a subscription until it is live, or nobody wants it any more. Steps come to at most `chunk` bytes at a time.
 pub async fn run(
-    broker: Arc<dyn Broker>,
+    broker: Arc<dyn Backend>,
     catalog: Arc<Catalog>,
     admission: Arc<Admission>,
     mut feed: Feed,
@@ -110,8 +109,7 @@ pub async fn run(
 fn steps(feed: &Feed, name: &str, page: Page) -> Vec<Delivery> {
     let mut at = feed.position.clone();
     let mut steps = Vec::with_capacity(page.entries.len() + 1);
-    if page.epoch != at.epoch || page.oldest > at.offset + 1 {
-        let lost = Position::new(page.epoch, page.oldest - 1);
+    if let Some(lost) = page.bounds.gap_after(&at) {
         steps.push(Delivery::gap(feed.channel, name, at, lost.clone()));
         at = lost;
     }

@@ -27,10 +27,10 @@ use tokio_util::task::TaskTracker;
 
 use crate::admission::Admission;
 use crate::broker::nodes::NodeState;
-use crate::broker::{self, Bus};
+use crate::broker::{self, Signals};
 use crate::config::{Config, ServerConfig};
 use crate::connection::Connections;
-use crate::event::{Catalog, Defaults, Position};
+use crate::event::{Catalog, Defaults};
 use crate::health::{self, Health};
 use crate::http::takeover::{Taken, Takeover};
 use crate::http::{self, App, AppState};
@@ -60,7 +60,7 @@ pub struct Server {
     app: App,
     router: Router,
     relay: Relay,
-    bus: Bus,
+    bus: Signals,
     probe: watch::Receiver<u64>,
     health: watch::Sender<Health>,
     config: Config,
@@ -233,8 +233,8 @@ fn state(config: &ServerConfig, listens: SocketAddr) -> NodeState {
 /// Waits until all that was answered so far has been handed to the connections.
 async fn catch_up(app: &App) {
     for id in app.catalog.channels() {
-        if let Ok(page) = app.broker.read(id, None, 0).await {
-            app.progress.reached(id, &Position::new(page.epoch, page.head)).await;
+        if let Ok(bounds) = app.broker.bounds(id, None).await {
+            app.progress.reached(id, &bounds.head()).await;
         }
     }
 }

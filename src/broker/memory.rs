@@ -12,7 +12,10 @@ use async_trait::async_trait;
 use tokio::sync::mpsc;
 
 use super::nodes::{Alone, Nodes};
-use super::{Appended, BUS_CAPACITY, Broker, Bus, Entry, Limits, PAGE_BYTES, Page, Signal, Unavailable};
+use super::{
+    Appended, Backend, Bounds, BrokerError, Entry, Limits, Log, Notifier, PAGE_BYTES, Page, SIGNAL_CAPACITY, Signal,
+    Signals,
+};
 use crate::event::{Catalog, ChannelId, Epoch, Event, Moment, Position};
 
 struct Memory {
@@ -25,13 +28,13 @@ struct Memory {
 }
 
 struct State {
-    logs: Vec<Log>,
+    logs: Vec<ChannelLog>,
     /// `None` once the broker is closed.
     bus: Option<mpsc::Sender<Signal>>,
 }
 
 #[derive(Default)]
-struct Log {
+struct ChannelLog {
     head: u64,
     entries: VecDeque<Stored>,
     /// Where an id stands, for as long as `recent` has it.
@@ -48,9 +51,9 @@ struct Stored {
     json: Arc<str>,
 }
 
-pub(super) fn open(catalog: &Catalog, limits: Limits) -> (Arc<dyn Broker>, Bus) {
-    let (sender, bus) = mpsc::channel(BUS_CAPACITY);
-    let logs = catalog.channels().map(|_| Log::default()).collect();
+pub(super) fn open(catalog: &Catalog, limits: Limits) -> (Arc<dyn Backend>, Signals) {
+    let (sender, bus) = mpsc::channel(SIGNAL_CAPACITY);
+    let logs = catalog.channels().map(|_| ChannelLog::default()).collect();
     let state = Mutex::new(State { logs, bus: Some(sender) });
     (
         Arc::new(Memory {
@@ -69,7 +72,7 @@ impl Memory {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn sender(&self) -> Result<mpsc::Sender<Signal>, Unavailable> {
+    fn sender(&self) -> Result<mpsc::Sender<Signal>, BrokerError> {
         self.lock().bus.clone().ok_or_else(closed)
     }
 
@@ -78,16 +81,16 @@ impl Memory {
     }
 }
 
-fn closed() -> Unavailable {
-    Unavailable("it is closed".into())
+fn closed() -> BrokerError {
+    BrokerError::Unavailable("it is closed".into())
 }
 
 #[async_trait]
-impl Broker for Memory {
-    async fn append(&self, events: &[Event]) -> Result<Vec<Appended>, Unavailable> {
+impl Log for Memory {
+    async fn append(&self, events: &[Event]) -> Result<Vec<Appended>, BrokerError> {
         let sender = self.sender()?;
         let mut appended = Vec::with_capacity(events.len());
-        for chunk in events.chunks(BUS_CAPACITY) {
+        for chunk in events.chunks(SIGNAL_CAPACITY) {
             let mut room = sender.reserve_many(chunk.len()).await.map_err(|_| closed())?;
             let mut state = self.lock();
             let now = Instant::now();
@@ -110,7 +113,7 @@ impl Broker for Memory {
         Ok(appended)
     }
 
-    async fn read(&self, channel: ChannelId, known: Option<&Position>, limit: usize) -> Result<Page, Unavailable> {
+    async fn read(&self, channel: ChannelId, known: Option<&Position>, limit: usize) -> Result<Page, BrokerError> {
         let mut state = self.lock();
         let log = &mut state.logs[channel.0 as usize];
         log.expire(&self.limits, Instant::now());
@@ -130,10 +133,10 @@ impl Broker for Memory {
                 break;
             }
         }
-        Ok(Page { epoch: self.epoch.clone(), head: log.head, oldest, entries })
+        Ok(Page { bounds: Bounds { epoch: self.epoch.clone(), head: log.head, oldest }, entries })
     }
 
-    async fn position_at(&self, channel: ChannelId, from: Moment) -> Result<Position, Unavailable> {
+    async fn position_at(&self, channel: ChannelId, from: Moment) -> Result<Position, BrokerError> {
         let now = Instant::now();
         let age = match from {
             Moment::Ago(age) => age,
@@ -150,11 +153,17 @@ impl Broker for Memory {
         let before = log.entries.partition_point(|entry| now - entry.at > age);
         Ok(self.position(oldest - 1 + before as u64))
     }
+}
 
-    async fn probe(&self, number: u64) -> Result<(), Unavailable> {
+#[async_trait]
+impl Notifier for Memory {
+    async fn probe(&self, number: u64) -> Result<(), BrokerError> {
         self.sender()?.send(Signal::Probe(number)).await.map_err(|_| closed())
     }
+}
 
+#[async_trait]
+impl Backend for Memory {
     fn nodes(&self) -> &dyn Nodes {
         &self.nodes
     }
@@ -164,7 +173,7 @@ impl Broker for Memory {
     }
 }
 
-impl Log {
+impl ChannelLog {
     fn append(&mut self, event: &Event, id: Id, limits: &Limits, now: Instant) -> u64 {
         self.head += 1;
         self.entries.push_back(Stored { at: now, json: event.json.clone() });

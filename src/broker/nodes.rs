@@ -9,7 +9,7 @@ use std::time::{Duration, Instant, SystemTime};
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
-use super::Unavailable;
+use super::BrokerError;
 
 /// How long a lost node is remembered.
 pub const FORGOTTEN: Duration = Duration::from_secs(3600);
@@ -18,13 +18,13 @@ pub const FORGOTTEN: Duration = Duration::from_secs(3600);
 #[async_trait]
 pub trait Nodes: Send + Sync {
     /// Enters a node, or renews its entry.
-    async fn beat(&self, node: &NodeState) -> Result<(), Unavailable>;
+    async fn beat(&self, node: &NodeState) -> Result<(), BrokerError>;
 
     /// Takes a node out.
-    async fn leave(&self, id: &str) -> Result<(), Unavailable>;
+    async fn leave(&self, id: &str) -> Result<(), BrokerError>;
 
     /// All that were heard of within [`FORGOTTEN`].
-    async fn list(&self) -> Result<Vec<Heard>, Unavailable>;
+    async fn list(&self) -> Result<Vec<Heard>, BrokerError>;
 }
 
 /// What a node says of itself.
@@ -60,17 +60,17 @@ impl Alone {
 
 #[async_trait]
 impl Nodes for Alone {
-    async fn beat(&self, node: &NodeState) -> Result<(), Unavailable> {
+    async fn beat(&self, node: &NodeState) -> Result<(), BrokerError> {
         self.set(Some((node.clone(), SystemTime::now(), Instant::now())));
         Ok(())
     }
 
-    async fn leave(&self, _id: &str) -> Result<(), Unavailable> {
+    async fn leave(&self, _id: &str) -> Result<(), BrokerError> {
         self.set(None);
         Ok(())
     }
 
-    async fn list(&self) -> Result<Vec<Heard>, Unavailable> {
+    async fn list(&self) -> Result<Vec<Heard>, BrokerError> {
         let entry = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
         Ok(entry.map(|(node, at, since)| Heard { node, at, ago: since.elapsed() }).into_iter().collect())
     }

@@ -18,7 +18,7 @@ use serde_json::Value;
 use tokio::net::TcpStream;
 
 use crate::admission::{Admission, AdmissionPermit};
-use crate::broker::{Broker, Unavailable};
+use crate::broker::{Backend, BrokerError};
 use crate::event::{Catalog, ChannelId, Filter, FilterError, ParseSinceError, Since};
 use crate::hub::{
     Begin, ConnectionHandle, Encoding, Feed, Hub, NewConnection, PendingReply, SendBuffer, SubscribeRequest, frame,
@@ -36,7 +36,7 @@ const LOOKED_UP: usize = 8;
 /// What all connections of a node share.
 pub struct Connections {
     pub hub: Arc<Hub>,
-    pub broker: Arc<dyn Broker>,
+    pub broker: Arc<dyn Backend>,
     pub catalog: Arc<Catalog>,
     pub admission: Arc<Admission>,
     pub metrics: Arc<Metrics>,
@@ -216,7 +216,7 @@ impl Connections {
                 let invalid = |message| (ErrorCode::InvalidPosition, message);
                 let since: Since = text.parse().map_err(|error: ParseSinceError| invalid(error.to_string()))?;
                 let since = since.of(&name).ok_or_else(|| invalid(format!("this cursor says nothing of {name}")))?;
-                let unavailable = |error: Unavailable| (ErrorCode::BrokerUnavailable, error.to_string());
+                let unavailable = |error: BrokerError| (ErrorCode::BrokerUnavailable, error.to_string());
                 replay::begin(&*self.broker, &self.admission, channel, &since).await.map_err(unavailable)?
             }
         };

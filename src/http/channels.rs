@@ -33,15 +33,15 @@ pub(super) async fn list(State(app): State<App>) -> Result<Json<Channels>, Probl
 }
 
 async fn channel(app: &App, id: ChannelId) -> Result<Channel, Problem> {
-    let page = app.broker.read(id, None, 0).await;
-    let page =
-        page.map_err(|error| Problem::new(Code::BrokerUnavailable, "the broker is unavailable").with_cause(error.0))?;
+    let bounds = app.broker.bounds(id, None).await;
+    let bounds =
+        bounds.map_err(|error| Problem::new(Code::BrokerUnavailable, "the broker is unavailable").with_cause(error))?;
     let known = app.catalog.get(id);
     Ok(Channel {
         r#type: known.name.to_string(),
         schema: known.id().to_owned(),
-        position: Position::new(page.epoch, page.head),
-        retained: page.head + 1 - page.oldest,
+        position: bounds.head(),
+        retained: bounds.head + 1 - bounds.oldest,
         subscribers: app.hub.subscribers(id),
     })
 }

@@ -201,7 +201,7 @@ async fn append(app: &App, events: &[Event]) -> Result<Vec<Appended>, Problem> {
     let appended = tokio::time::timeout(APPEND_TIMEOUT, app.broker.append(events))
         .await
         .map_err(|_| unknown("the broker did not answer in time"))?
-        .map_err(|error| unknown(&error.0))?;
+        .map_err(|error| unknown(&error.to_string()))?;
     app.metrics.appended(started.elapsed());
     Ok(appended)
 }

@@ -15,7 +15,7 @@ use super::App;
 use super::admission::{admit, sent_away};
 use super::problem::{Code, Problem};
 use super::selection::{Selected, Selection};
-use crate::broker::{Page, Unavailable};
+use crate::broker::{BrokerError, Page};
 use crate::event::{ChannelId, Cursor, Position, Since};
 use crate::hub::Begin;
 use crate::replay;
@@ -151,8 +151,8 @@ impl Reader<'_> {
                 Ok(position)
             }
             Begin::Live { .. } => {
-                let log = self.app.broker.read(selected.channel, None, 0).await.map_err(unavailable)?;
-                Ok(Position::new(log.epoch, log.head))
+                let log = self.app.broker.bounds(selected.channel, None).await.map_err(unavailable)?;
+                Ok(log.head())
             }
         }
     }
@@ -176,8 +176,7 @@ impl Reader<'_> {
         while self.events.len() < most && self.scanned < MAX_SCANNED {
             let wanted = if selected.filter.is_empty() { most - self.events.len() } else { PAGE };
             let page = self.page(selected.channel, at, wanted).await.map_err(unavailable)?;
-            if page.epoch != at.epoch || page.oldest > at.offset + 1 {
-                let lost = Position::new(page.epoch, page.oldest - 1);
+            if let Some(lost) = page.bounds.gap_after(at) {
                 self.gap(selected, std::mem::replace(at, lost.clone()), &lost);
             }
             if page.entries.is_empty() {
@@ -199,12 +198,12 @@ impl Reader<'_> {
     }
 
     /// Reads a page of the log when it is this one's turn, within the time for an answer.
-    async fn page(&self, channel: ChannelId, at: &Position, limit: usize) -> Result<Page, Unavailable> {
+    async fn page(&self, channel: ChannelId, at: &Position, limit: usize) -> Result<Page, BrokerError> {
         let read = async {
             let _turn = self.app.admission.read_permit().await;
             self.app.broker.read(channel, Some(at), limit).await
         };
-        let late = |_| Err(Unavailable("too many read the log".into()));
+        let late = |_| Err(BrokerError::Unavailable("too many read the log".into()));
         tokio::time::timeout(READ_TIMEOUT, read).await.unwrap_or_else(late)
     }
 
@@ -213,8 +212,8 @@ impl Reader<'_> {
     }
 }
 
-fn unavailable(error: Unavailable) -> Problem {
-    Problem::new(Code::BrokerUnavailable, "the broker is unavailable").with_cause(error.0)
+fn unavailable(error: BrokerError) -> Problem {
+    Problem::new(Code::BrokerUnavailable, "the broker is unavailable").with_cause(error)
 }
 
 fn broken(error: serde_json::Error) -> Problem {

@@ -28,7 +28,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::admission::Admission;
-use crate::broker::Broker;
+use crate::broker::Backend;
 use crate::config::RequestLimits;
 use crate::connection::Connections;
 use crate::event::Catalog;
@@ -46,7 +46,7 @@ pub struct App(pub Arc<AppState>);
 /// See [`App`].
 pub struct AppState {
     pub catalog: Arc<Catalog>,
-    pub broker: Arc<dyn Broker>,
+    pub broker: Arc<dyn Backend>,
     pub hub: Arc<Hub>,
     pub metrics: Arc<Metrics>,
     pub connections: Arc<Connections>,

@@ -42,8 +42,8 @@ enum State {
 
 pub(super) async fn list(extract::State(app): extract::State<App>) -> Result<Json<Nodes>, Problem> {
     let heard = app.broker.nodes().list().await;
-    let heard = heard
-        .map_err(|error| Problem::new(Code::BrokerUnavailable, "the broker is unavailable").with_cause(error.0))?;
+    let heard =
+        heard.map_err(|error| Problem::new(Code::BrokerUnavailable, "the broker is unavailable").with_cause(error))?;
     let mut nodes: Vec<_> = heard.into_iter().map(node).collect();
     nodes.sort_by(|one, other| one.id.cmp(&other.id));
     Ok(Json(Nodes { nodes }))

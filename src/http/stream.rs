@@ -47,7 +47,7 @@ pub(super) async fn open(
         let begin = match selection.since(&name) {
             None => Begin::Live { recovered: false },
             Some(since) => replay::begin(&*app.broker, &app.admission, channel, &since).await.map_err(|error| {
-                Problem::new(Code::BrokerUnavailable, "the broker is unavailable").with_cause(error.0)
+                Problem::new(Code::BrokerUnavailable, "the broker is unavailable").with_cause(error)
             })?,
         };
         wanted.push(SubscribeRequest { sub: name, channel, filter, begin });

@@ -18,7 +18,7 @@ use tokio::sync::watch;
 
 pub use progress::Progress;
 
-use crate::broker::{Broker, Bus, Page, Signal};
+use crate::broker::{Backend, Page, Signal, Signals};
 use crate::event::{Catalog, ChannelId, Position};
 use crate::hub::{Delivery, Hub, ShardDied};
 use crate::metrics::{Metrics, TypeLabel};
@@ -33,7 +33,7 @@ const RETRY: Duration = Duration::from_millis(200);
 
 /// The relay of one node.
 pub struct Relay {
-    broker: Arc<dyn Broker>,
+    broker: Arc<dyn Backend>,
     hub: Arc<Hub>,
     catalog: Arc<Catalog>,
     metrics: Arc<Metrics>,
@@ -71,7 +71,7 @@ impl Channel {
 impl Relay {
     /// `probe` is told the number of each probe that came back.
     pub fn new(
-        broker: Arc<dyn Broker>,
+        broker: Arc<dyn Backend>,
         hub: Arc<Hub>,
         catalog: Arc<Catalog>,
         metrics: Arc<Metrics>,
@@ -91,7 +91,7 @@ impl Relay {
     ///
     /// # Errors
     /// [`ShardDied`]: nothing can be delivered any more.
-    pub async fn run(mut self, mut bus: Bus) -> Result<(), ShardDied> {
+    pub async fn run(mut self, mut bus: Signals) -> Result<(), ShardDied> {
         let mut signals = Vec::with_capacity(TAKE);
         self.ask_all();
         self.begin_reads();
@@ -219,7 +219,7 @@ impl Relay {
         let channel = &mut self.channels[id.0 as usize];
         channel.reading = false;
         let Some(before) = channel.delivered.clone() else {
-            let head = Position::new(page.epoch, page.head);
+            let head = page.bounds.head();
             channel.heard = 0;
             channel.delivered = Some(head.clone());
             self.progress.note(id, &head);
@@ -231,8 +231,8 @@ impl Relay {
             return Ok(());
         };
         let mut at = before.clone();
-        if page.epoch != at.epoch || page.oldest > at.offset + 1 {
-            at = Position::new(page.epoch, page.oldest - 1);
+        if let Some(lost) = page.bounds.gap_after(&at) {
+            at = lost;
             self.gap(id, &before, &at).await?;
         }
         for entry in page.entries {
@@ -242,13 +242,13 @@ impl Relay {
                 self.deliver(id, at.clone(), &entry.json).await?;
             }
         }
-        if page.head > at.offset && at == before {
+        if page.bounds.head > at.offset && at == before {
             // Events are there that the log does not give: not to be asked for in a hurry, nor to be called lost.
-            tracing::error!(channel = %self.catalog.get(id).name, head = page.head, "the log has a hole");
+            tracing::error!(channel = %self.catalog.get(id).name, head = page.bounds.head, "the log has a hole");
             self.read_after(id, RETRY);
             return Ok(());
         }
-        self.ask(id, Some(page.head));
+        self.ask(id, Some(page.bounds.head));
         Ok(())
     }
 

@@ -99,9 +99,9 @@ over_every_backend! {
 async fn positions_rise_by_one_in_each_channel(backend: Backend) {
     let node = backend.node().await;
     let empty = node.read(STOCK, None, 10).await;
-    assert_eq!((empty.head, empty.oldest, empty.entries.len()), (0, 1, 0));
+    assert_eq!((empty.bounds.head, empty.bounds.oldest, empty.entries.len()), (0, 1, 0));
     let first = node.add(STOCK, "a").await;
-    assert_eq!(first, Position::new(empty.epoch, 1));
+    assert_eq!(first, Position::new(empty.bounds.epoch, 1));
     let batch = [(STOCK, "b"), (ORDERS, "a"), (STOCK, "c"), (ORDERS, "b")].map(|(channel, id)| node.event(channel, id));
     let appended = node.broker.append(&batch).await.unwrap();
     let found: Vec<u64> = appended.iter().map(|appended| appended.position.offset).collect();
@@ -127,7 +127,7 @@ async fn the_relay_is_told_what_the_log_has(backend: Backend) {
     expected.sort_by_key(|(channel, ..)| channel.0);
     assert_eq!(told, expected);
     for channel in [STOCK, ORDERS, "data-update"] {
-        let start = Position::new(node.read(channel, None, 1).await.epoch, 0);
+        let start = Position::new(node.read(channel, None, 1).await.bounds.epoch, 0);
         let page = node.read(channel, Some(&start), 1000).await;
         let sent = events.iter().zip(&appended).filter(|(event, _)| event.channel == node.channel(channel));
         let sent: Vec<_> = sent.map(|(event, appended)| (appended.position.offset, event.json.clone())).collect();
@@ -154,7 +154,7 @@ async fn an_id_is_taken_once(backend: Backend) {
     }
     let (stock, orders) = (node.channel(STOCK), node.channel(ORDERS));
     assert_eq!(heard, [(stock, 1), (orders, 1), (stock, 2), (stock, 3)]);
-    assert_eq!(node.read(STOCK, None, 1).await.head, 3);
+    assert_eq!(node.read(STOCK, None, 1).await.bounds.head, 3);
 }
 
 async fn an_id_is_forgotten_after_the_window(mut backend: Backend) {
@@ -175,8 +175,8 @@ async fn the_log_is_read_in_pages(backend: Backend) {
         node.add(STOCK, &i.to_string()).await;
     }
     let head = node.read(STOCK, None, 100).await;
-    assert_eq!((head.head, head.oldest, head.entries.len()), (10, 1, 0));
-    let at = |offset| Position::new(head.epoch.clone(), offset);
+    assert_eq!((head.bounds.head, head.bounds.oldest, head.entries.len()), (10, 1, 0));
+    let at = |offset| Position::new(head.bounds.epoch.clone(), offset);
     assert_eq!(offsets(&node.read(STOCK, Some(&at(0)), 4).await), [1, 2, 3, 4]);
     assert_eq!(offsets(&node.read(STOCK, Some(&at(4)), 4).await), [5, 6, 7, 8]);
     assert_eq!(offsets(&node.read(STOCK, Some(&at(8)), 4).await), [9, 10]);
@@ -185,7 +185,7 @@ async fn the_log_is_read_in_pages(backend: Backend) {
     // A position of another epoch says nothing: from the oldest.
     let other = Position::new(Epoch::random(), 7);
     let page = node.read(STOCK, Some(&other), 3).await;
-    assert_eq!((page.epoch.clone(), offsets(&page)), (head.epoch.clone(), vec![1, 2, 3]));
+    assert_eq!((page.bounds.epoch.clone(), offsets(&page)), (head.bounds.epoch.clone(), vec![1, 2, 3]));
 }
 
 async fn the_log_keeps_the_newest_events(mut backend: Backend) {
@@ -194,7 +194,7 @@ async fn the_log_keeps_the_newest_events(mut backend: Backend) {
     let batch: Vec<_> = (1..=300).map(|i| node.event(STOCK, &i.to_string())).collect();
     let last = node.broker.append(&batch).await.unwrap().pop().unwrap().position;
     let page = node.read(STOCK, Some(&Position::new(last.epoch.clone(), 17)), 100).await;
-    assert_eq!((page.head, page.oldest), (300, 296));
+    assert_eq!((page.bounds.head, page.bounds.oldest), (300, 296));
     assert_eq!(offsets(&page), [296, 297, 298, 299, 300]);
 }
 
@@ -209,11 +209,11 @@ async fn the_log_forgets_what_is_old(mut backend: Backend) {
     let page = until("all events are old", async || {
         let page = node.read(STOCK, Some(&start), 100).await;
         // Whatever is left is at the end, without a hole.
-        assert_eq!(offsets(&page), (page.oldest..=21).collect::<Vec<_>>());
-        (page.oldest == 22).then_some(page)
+        assert_eq!(offsets(&page), (page.bounds.oldest..=21).collect::<Vec<_>>());
+        (page.bounds.oldest == 22).then_some(page)
     })
     .await;
-    assert_eq!((page.epoch, page.head), (last.epoch.clone(), 21));
+    assert_eq!((page.bounds.epoch, page.bounds.head), (last.epoch.clone(), 21));
     assert_eq!(node.add(STOCK, "next").await, last.next());
     assert_eq!(offsets(&node.read(STOCK, Some(&start), 100).await), [22]);
 }

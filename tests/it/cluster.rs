@@ -45,7 +45,7 @@ async fn one_node_that_answers_is_enough() {
     let mut node = Node::ready(&config(url(&text))).await;
     node.hears(ORDERS).await;
     let nobody = Node::open(&config(url("redis-cluster://127.0.0.1:1,127.0.0.1:2")));
-    let reason = nobody.try_append(ORDERS, "a").await.unwrap_err().0;
+    let reason = nobody.try_append(ORDERS, "a").await.unwrap_err().to_string();
     assert!(reason.contains("refused"), "{reason}");
 }
 
@@ -66,7 +66,7 @@ async fn a_channel_goes_on_while_its_slot_moves() {
     let (log, others): (Vec<_>, Vec<_>) = keys.into_iter().partition(|key| key.ends_with(":log"));
     cluster.move_keys(&log, [0, 1]);
     // Half of it is elsewhere: nothing is taken, nothing is taken for lost.
-    let reason = node.try_append(ORDERS, "d").await.unwrap_err().0;
+    let reason = node.try_append(ORDERS, "d").await.unwrap_err().to_string();
     assert!(reason.starts_with("TRYAGAIN"), "{reason}");
     assert!(other.broker.read(other.channel(ORDERS), Some(&last), 10).await.is_err());
     cluster.move_keys(&others, [0, 1]);

@@ -19,7 +19,7 @@ async fn refused(text: &str, expected: &str) {
     let node = Node::open(&over(text));
     let mut said = String::new();
     let reason = async || {
-        said = node.try_append(STOCK, Epoch::random().as_str()).await.expect_err("it is refused").0;
+        said = node.try_append(STOCK, Epoch::random().as_str()).await.expect_err("it is refused").to_string();
         assert!(!said.contains("s3cret"), "{said}");
         said.contains(expected).then_some(())
     };
@@ -48,7 +48,7 @@ async fn a_user_who_may_do_little() {
     let deaf = Node::open(&config(url(&format!("redis://bus:s3cret@127.0.0.1:{}/2", redis.port))));
     assert!(deaf.try_append(STOCK, "b").await.is_err());
     let wrong = Node::open(&config(url(&format!("redis://bus:wrong@127.0.0.1:{}", redis.port))));
-    let reason = wrong.try_append(STOCK, "b").await.expect_err("refused").0;
+    let reason = wrong.try_append(STOCK, "b").await.expect_err("refused").to_string();
     assert!(reason.contains("WRONGPASS") && !reason.contains("wrong@"), "{reason}");
     redis.cli(&["acl", "setuser", "bus", "allchannels"]);
     let mut deaf = deaf;

@@ -29,7 +29,7 @@ async fn a_broken_channel_is_no_matter_of_the_others() {
             }
             Err(error) => {
                 assert_eq!(event.channel, node.channel(ORDERS));
-                assert!(error.0.starts_with("WRONGTYPE"), "{error}");
+                assert!(error.to_string().starts_with("WRONGTYPE"), "{error}");
             }
         }
     }
@@ -48,7 +48,7 @@ async fn of_a_batch_that_fails_midway_a_prefix_is_in_the_log() {
     break_orders(&redis);
     let batch = [(STOCK, "a"), (STOCK, "b"), (ORDERS, "c"), (STOCK, "d")].map(|(channel, id)| node.event(channel, id));
     let error = node.broker.append(&batch).await.unwrap_err();
-    assert!(error.0.starts_with("WRONGTYPE"), "{error}");
+    assert!(error.to_string().starts_with("WRONGTYPE"), "{error}");
     let first = node.hint().await.1.unwrap();
     let start = tidings::event::Position { offset: 0, ..first };
     assert_eq!(offsets(&node.read(STOCK, Some(&start), 10).await), [1, 2]);

@@ -51,10 +51,10 @@ async fn killed_and_back_without_its_data() {
     redis.run();
     node.missed().await;
     let page = node.read(STOCK, Some(&before), 10).await;
-    assert_ne!(page.epoch, before.epoch);
-    assert_eq!((page.head, page.oldest, page.entries.len()), (0, 1, 0));
+    assert_ne!(page.bounds.epoch, before.epoch);
+    assert_eq!((page.bounds.head, page.bounds.oldest, page.entries.len()), (0, 1, 0));
     // The id may be taken again.
-    assert_eq!(node.add(STOCK, "a").await, Position::new(page.epoch, 1));
+    assert_eq!(node.add(STOCK, "a").await, Position::new(page.bounds.epoch, 1));
     node.hears(STOCK).await;
 }
 
@@ -225,7 +225,7 @@ async fn foreign_bytes_on_a_channel() {
     assert_eq!(node.signal().await, Signal::Hint { channel: node.channel(STOCK), position: None });
     // Nobody took the forged position for the truth.
     assert_eq!(node.add(STOCK, "b").await, before.next());
-    assert_eq!(node.read(STOCK, Some(&before), 10).await.epoch, before.epoch);
+    assert_eq!(node.read(STOCK, Some(&before), 10).await.bounds.epoch, before.epoch);
 }
 
 /// Takes the newest three of five events from the log, as a failover to a replica that was behind does.
@@ -248,16 +248,19 @@ async fn a_log_that_lost_its_newest_events_is_found_by_reading() {
     }
     lose_three(&redis);
     let page = other.read(STOCK, Some(&last), 10).await;
-    assert_ne!(page.epoch, last.epoch);
+    assert_ne!(page.bounds.epoch, last.epoch);
     // Nobody knew any of the events, so they come again.
-    assert_eq!((page.head, offsets(&page)), (2, vec![1, 2]));
+    assert_eq!((page.bounds.head, offsets(&page)), (2, vec![1, 2]));
     // One loss, one epoch, for all nodes; ids of lost events are free again.
-    assert_eq!(node.read(STOCK, Some(&last), 10).await.epoch, page.epoch);
-    assert_eq!(node.append(STOCK, "2").await.position, Position::new(page.epoch.clone(), 2));
-    assert_eq!(node.add(STOCK, "5").await, Position::new(page.epoch.clone(), 3));
+    assert_eq!(node.read(STOCK, Some(&last), 10).await.bounds.epoch, page.bounds.epoch);
+    assert_eq!(node.append(STOCK, "2").await.position, Position::new(page.bounds.epoch.clone(), 2));
+    assert_eq!(node.add(STOCK, "5").await, Position::new(page.bounds.epoch.clone(), 3));
     assert_eq!(offsets(&other.read(STOCK, Some(&last), 10).await), [1, 2, 3]);
     // What only lost its place is no loss.
-    assert_eq!(node.read(STOCK, Some(&Position::new(page.epoch.clone(), 3)), 10).await.epoch, page.epoch);
+    assert_eq!(
+        node.read(STOCK, Some(&Position::new(page.bounds.epoch.clone(), 3)), 10).await.bounds.epoch,
+        page.bounds.epoch
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -272,7 +275,7 @@ async fn a_log_that_lost_its_newest_events_is_found_by_appending() {
     let last = other.read(STOCK, None, 1).await;
     lose_three(&redis);
     let next = other.add(STOCK, "6").await;
-    assert_ne!(next.epoch, last.epoch);
+    assert_ne!(next.epoch, last.bounds.epoch);
     assert_eq!(next.offset, 3);
     assert_eq!(node.add(STOCK, "7").await, next.next());
 }
@@ -292,11 +295,11 @@ async fn a_stream_ahead_of_its_meta_data_is_left_behind() {
     // The meta data alone is lost: nobody knows any more what the stream was.
     redis.cli(&["del", "tidings:default:inventory-change:meta"]);
     let page = node.read(STOCK, Some(&next), 10).await;
-    assert_ne!(page.epoch, next.epoch);
-    assert_eq!((page.head, offsets(&page)), (next.offset, vec![next.offset]));
+    assert_ne!(page.bounds.epoch, next.epoch);
+    assert_eq!((page.bounds.head, offsets(&page)), (next.offset, vec![next.offset]));
     redis.cli(&["flushall"]);
     let page = node.read(STOCK, Some(&next), 10).await;
-    assert_eq!((page.head, page.oldest), (0, 1));
+    assert_eq!((page.bounds.head, page.bounds.oldest), (0, 1));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -310,12 +313,15 @@ async fn a_hole_in_the_log_is_not_waited_for() {
     let at = |offset| Position { offset, ..last.clone() };
     redis.cli(&["xdel", "tidings:default:inventory-change:log", "3-0", "4-0"]);
     let page = node.read(STOCK, Some(&at(1)), 10).await;
-    assert_eq!((page.oldest, offsets(&page)), (1, vec![2]));
+    assert_eq!((page.bounds.oldest, offsets(&page)), (1, vec![2]));
     let page = node.read(STOCK, Some(&at(2)), 10).await;
-    assert_eq!((page.oldest, offsets(&page)), (5, vec![5, 6]));
+    assert_eq!((page.bounds.oldest, offsets(&page)), (5, vec![5, 6]));
     redis.cli(&["del", "tidings:default:inventory-change:log"]);
     let page = node.read(STOCK, Some(&at(5)), 10).await;
-    assert_eq!((page.epoch.clone(), page.head, page.oldest, offsets(&page)), (last.epoch.clone(), 6, 7, vec![]));
+    assert_eq!(
+        (page.bounds.epoch.clone(), page.bounds.head, page.bounds.oldest, offsets(&page)),
+        (last.epoch.clone(), 6, 7, vec![])
+    );
     assert_eq!(node.add(STOCK, "7").await, last.next());
 }
 
@@ -324,7 +330,7 @@ async fn what_redis_refuses_is_said() {
     let redis = Redis::start();
     let mut node = Node::on_redis(redis.port).await;
     let before = node.add(STOCK, "a").await;
-    let reason = async |node: &Node| node.try_append(STOCK, "b").await.expect_err("refused").0;
+    let reason = async |node: &Node| node.try_append(STOCK, "b").await.expect_err("refused").to_string();
     redis.cli(&["config", "set", "maxmemory", "1"]);
     assert!(reason(&node).await.contains("OOM"), "{}", reason(&node).await);
     assert!(node.broker.probe(1).await.is_err());
@@ -436,7 +442,7 @@ async fn streams_are_kept_short() {
     assert!((1000..1200).contains(&length()), "{}", length());
     until("all is old", async || {
         let page = node.read(STOCK, None, 1).await;
-        (page.oldest > page.head).then_some(())
+        (page.bounds.oldest > page.bounds.head).then_some(())
     })
     .await;
     // By age, as new events come: twice as many go, so that all that was old is gone soon.

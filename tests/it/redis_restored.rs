@@ -57,11 +57,11 @@ async fn who_had_appended_finds_it_by_reading() {
         let known = stage.append(&stage.node, 5, "lost").await.unwrap();
         stage.restore(fresh).await;
         let page = stage.node.read(STOCK, Some(&known), 100).await;
-        assert_ne!(page.epoch, known.epoch, "{fresh} events of the other");
+        assert_ne!(page.bounds.epoch, known.epoch, "{fresh} events of the other");
         // What the other wrote is there for those who stood above it.
-        assert_eq!((page.head, offsets(&page)), (10 + fresh as u64, (11..11 + fresh as u64).collect()));
+        assert_eq!((page.bounds.head, offsets(&page)), (10 + fresh as u64, (11..11 + fresh as u64).collect()));
         // Once is enough.
-        assert_eq!(stage.node.add(STOCK, "next").await, Position::new(page.epoch, 11 + fresh as u64));
+        assert_eq!(stage.node.add(STOCK, "next").await, Position::new(page.bounds.epoch, 11 + fresh as u64));
     }
 }
 
@@ -95,7 +95,7 @@ async fn who_had_only_seen_where_the_log_ends_finds_it() {
     let known = stage.append(&other, 5, "lost").await.unwrap();
     // As a node does when it starts.
     let page = stage.node.read(STOCK, None, 100).await;
-    assert_eq!((page.head, page.entries.len()), (15, 0));
+    assert_eq!((page.bounds.head, page.entries.len()), (15, 0));
     stage.restore(8).await;
     assert!(!stage.node.add(STOCK, "next").await.same_epoch(&known));
 }
@@ -105,15 +105,15 @@ async fn what_came_back_as_it_was_is_no_loss() {
     let mut stage = Stage::set(10).await;
     let known = stage.node.read(STOCK, None, 100).await;
     let last = stage.restore(5).await.unwrap();
-    let page = stage.node.read(STOCK, Some(&Position::new(known.epoch.clone(), 10)), 100).await;
-    assert_eq!((page.epoch, page.entries.len()), (known.epoch, 5));
+    let page = stage.node.read(STOCK, Some(&Position::new(known.bounds.epoch.clone(), 10)), 100).await;
+    assert_eq!((page.bounds.epoch, page.entries.len()), (known.bounds.epoch, 5));
     assert_eq!(stage.node.add(STOCK, "next").await, Position { offset: 16, ..last });
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_epoch_that_is_over_does_not_come_back() {
     let mut stage = Stage::set(10).await;
-    let first = stage.node.read(STOCK, None, 100).await.epoch;
+    let first = stage.node.read(STOCK, None, 100).await.bounds.epoch;
     stage.redis.cli(&["del", "tidings:default:inventory-change:meta"]);
     let second = stage.node.add(STOCK, "of another epoch").await;
     assert_ne!(second.epoch, first);

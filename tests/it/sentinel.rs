@@ -1,6 +1,5 @@
 //! A master that sentinels name: a node follows their word, and never answers for a master that is one no more.
 
-use tidings::broker::Unavailable;
 use tidings::event::{Epoch, Position};
 
 use crate::support::broker::{Node, config, offsets, url};
@@ -47,9 +46,9 @@ async fn what_a_promotion_lost_is_a_new_epoch() {
     set.servers[0].kill();
     node.heals().await;
     let page = node.read(STOCK, Some(&lost), 10).await;
-    assert_ne!(page.epoch, lost.epoch);
-    assert_eq!((page.head, page.oldest, page.entries.len()), (1, 2, 0));
-    assert_eq!(node.add(STOCK, "lost").await, Position::new(page.epoch, 2));
+    assert_ne!(page.bounds.epoch, lost.epoch);
+    assert_eq!((page.bounds.head, page.bounds.oldest, page.entries.len()), (1, 2, 0));
+    assert_eq!(node.add(STOCK, "lost").await, Position::new(page.bounds.epoch, 2));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -68,7 +67,7 @@ async fn a_master_that_hung_is_not_gone_back_to() {
     .await;
     // Each stands where it was said that it does.
     let log = node.read(STOCK, Some(&Position { offset: 0, ..last.clone() }), 10_000).await;
-    assert_eq!((log.epoch.clone(), offsets(&log)), (last.epoch.clone(), (1..=last.offset).collect::<Vec<_>>()));
+    assert_eq!((log.bounds.epoch.clone(), offsets(&log)), (last.epoch.clone(), (1..=last.offset).collect::<Vec<_>>()));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -120,9 +119,10 @@ async fn a_demoted_master_answers_for_nothing() {
     node.add(STOCK, "a").await;
     // As by somebody's hand: its connections stay.
     redis.cli(&["replicaof", "127.0.0.1", &other.port.to_string()]);
-    let Unavailable(reason) = until("it says why", async || {
+    let reason = until("it says why", async || {
         let error = node.try_append(STOCK, Epoch::random().as_str()).await.expect_err("a replica takes nothing");
-        error.0.contains("is a replica").then_some(error)
+        let reason = error.to_string();
+        reason.contains("is a replica").then_some(reason)
     })
     .await;
     assert!(reason.contains("READONLY"), "{reason}");
@@ -134,7 +134,7 @@ async fn what_sentinel_says_is_said() {
     let sentinel = Redis::sentinel(redis.port, 1);
     let says = async |path: &str, words: &str| {
         let node = Node::open(&config(url(&format!("redis-sentinel://127.0.0.1:{}{path}", sentinel.port))));
-        until(words, async || node.try_append(STOCK, "a").await.err()?.0.contains(words).then_some(())).await;
+        until(words, async || node.try_append(STOCK, "a").await.err()?.to_string().contains(words).then_some(())).await;
     };
     says("/other", "no sentinel names the master of other: ERR No such master").await;
     documented_user(&sentinel, "&+switch-master");

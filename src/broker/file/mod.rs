@@ -24,11 +24,11 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use self::opened::Home;
-use self::reading::{Found, Log, Retention};
+use self::reading::{Found, LogSnapshot, Retention};
 use self::store::Failure;
 use self::writer::{Answer, Append, Command, Disk, Order, QUEUE, Writer};
 use super::nodes::{Alone, Nodes};
-use super::{Appended, BUS_CAPACITY, Broker, Bus, Limits, Page, Unavailable};
+use super::{Appended, Backend, BrokerError, Limits, Log, Notifier, Page, SIGNAL_CAPACITY, Signals};
 use crate::config::FileSync;
 use crate::event::{Catalog, ChannelId, Event, Moment, Position};
 
@@ -54,13 +54,13 @@ pub(super) fn open(
     sync: FileSync,
     catalog: &Catalog,
     limits: Limits,
-) -> Result<(Arc<dyn Broker>, Bus), String> {
+) -> Result<(Arc<dyn Backend>, Signals), String> {
     if let Some(above) = directory.parent() {
         directory::make_all(above).map_err(|error| format!("cannot make {}: {error}", above.display()))?;
     }
     let names: Vec<_> = catalog.types().iter().map(|known| known.name.clone()).collect();
     let home = Home { path: directory.into(), sync, names: names.clone() };
-    let (sender, bus) = mpsc::channel(BUS_CAPACITY);
+    let (sender, bus) = mpsc::channel(SIGNAL_CAPACITY);
     let (commands, queue) = mpsc::channel(QUEUE);
     let writer = Writer::open(home, limits.clone(), sender)?;
     let disk = writer.disk();
@@ -84,15 +84,15 @@ async fn tick(writer: mpsc::Sender<Command>) {
 }
 
 #[async_trait]
-impl Broker for FileLog {
-    async fn append(&self, events: &[Event]) -> Result<Vec<Appended>, Unavailable> {
+impl Log for FileLog {
+    async fn append(&self, events: &[Event]) -> Result<Vec<Appended>, BrokerError> {
         if events.is_empty() {
             return Ok(Vec::new());
         }
         self.ask(|answer| Append { events: events.to_vec(), answer }).await
     }
 
-    async fn read(&self, channel: ChannelId, known: Option<&Position>, limit: usize) -> Result<Page, Unavailable> {
+    async fn read(&self, channel: ChannelId, known: Option<&Position>, limit: usize) -> Result<Page, BrokerError> {
         let mut known = known.cloned();
         loop {
             let (disk, log) = self.log(channel)?;
@@ -106,16 +106,22 @@ impl Broker for FileLog {
         }
     }
 
-    async fn position_at(&self, channel: ChannelId, from: Moment) -> Result<Position, Unavailable> {
+    async fn position_at(&self, channel: ChannelId, from: Moment) -> Result<Position, BrokerError> {
         let (disk, log) = self.log(channel)?;
         let time = disk.clock.when(from);
         self.look(disk, move |from| log.begin(from, time)).await
     }
+}
 
-    async fn probe(&self, number: u64) -> Result<(), Unavailable> {
+#[async_trait]
+impl Notifier for FileLog {
+    async fn probe(&self, number: u64) -> Result<(), BrokerError> {
         self.ask(|answer| Order::Probe(number, answer)).await
     }
+}
 
+#[async_trait]
+impl Backend for FileLog {
     fn nodes(&self) -> &dyn Nodes {
         &self.nodes
     }
@@ -129,22 +135,22 @@ impl Broker for FileLog {
 }
 
 impl FileLog {
-    async fn tell(&self, command: impl Into<Command>) -> Result<(), Unavailable> {
+    async fn tell(&self, command: impl Into<Command>) -> Result<(), BrokerError> {
         self.writer.send(command.into()).await.map_err(|_| closed())
     }
 
     /// A channel's log as it is now, and what it is read with.
-    fn log(&self, channel: ChannelId) -> Result<(Disk, Log), Unavailable> {
-        let disk = self.disk.borrow().clone().map_err(Unavailable)?;
+    fn log(&self, channel: ChannelId) -> Result<(Disk, LogSnapshot), BrokerError> {
+        let disk = self.disk.borrow().clone().map_err(BrokerError::Unavailable)?;
         let retention = Retention::now(&self.limits, &disk.clock);
-        Ok((disk, Log { name: self.names[channel.0 as usize].clone(), retention }))
+        Ok((disk, LogSnapshot { name: self.names[channel.0 as usize].clone(), retention }))
     }
 
     async fn look<T: Send + 'static>(
         &self,
         disk: Disk,
         work: impl FnOnce(&Connection) -> Result<T, Failure> + Send + 'static,
-    ) -> Result<T, Unavailable> {
+    ) -> Result<T, BrokerError> {
         match disk.readers.clone().read(work).await {
             Ok(found) => Ok(found),
             Err(failure) => {
@@ -152,19 +158,19 @@ impl FileLog {
                 if let Failure::Damaged(damage) = failure {
                     self.tell(Order::Damaged(disk.readers, damage)).await?;
                 }
-                Err(Unavailable(reason))
+                Err(BrokerError::Unavailable(reason))
             }
         }
     }
 
     /// Tells the writer, and waits for what it answers.
-    async fn ask<C: Into<Command>, T>(&self, command: impl FnOnce(Answer<T>) -> C) -> Result<T, Unavailable> {
+    async fn ask<C: Into<Command>, T>(&self, command: impl FnOnce(Answer<T>) -> C) -> Result<T, BrokerError> {
         let (answer, answered) = oneshot::channel();
         self.tell(command(answer)).await?;
         answered.await.map_err(|_| closed())?
     }
 }
 
-fn closed() -> Unavailable {
-    Unavailable("it is closed".into())
+fn closed() -> BrokerError {
+    BrokerError::Unavailable("it is closed".into())
 }

@@ -7,7 +7,7 @@ use rusqlite::Connection;
 use super::clock::{Clock, LogTime, millis};
 use super::rows::{self, Channel};
 use super::store::Failure;
-use crate::broker::{Limits, Page};
+use crate::broker::{Bounds, Limits, Page};
 use crate::event::Position;
 
 /// What is retained, at one time.
@@ -19,7 +19,7 @@ pub(super) struct Retention {
 
 /// A channel's log, as far as it is retained.
 #[derive(Debug)]
-pub(super) struct Log {
+pub(super) struct LogSnapshot {
     pub name: Arc<str>,
     pub retention: Retention,
 }
@@ -47,7 +47,7 @@ impl Retention {
     }
 }
 
-impl Log {
+impl LogSnapshot {
     /// What [`Broker::read`](crate::broker::Broker::read) answers.
     pub fn page(&self, from: &Connection, known: Option<Position>, limit: usize) -> Result<Found, Failure> {
         let channel = rows::channel(from, &self.name)?;
@@ -75,7 +75,7 @@ impl Log {
                 None => oldest = head + 1,
             }
         }
-        Ok(Found::Page(Page { epoch, head, oldest, entries }))
+        Ok(Found::Page(Page { bounds: Bounds { epoch, head, oldest }, entries }))
     }
 
     /// The position after which stands what was taken at this time or later.

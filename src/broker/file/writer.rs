@@ -15,7 +15,7 @@ use super::directory::Directory;
 use super::opened::{Home, Opened};
 use super::rows;
 use super::store::{Failure, Readers};
-use crate::broker::{Appended, Limits, Signal, Unavailable};
+use crate::broker::{Appended, BrokerError, Limits, Signal};
 use crate::event::{ChannelId, Epoch, Event, Position};
 
 /// Commands that wait at the most; who comes then waits for room.
@@ -27,7 +27,7 @@ const PROVEN: Duration = Duration::from_secs(10);
 /// What must fit after a commit that failed, at least: an event of the usual largest size.
 const PROBE: usize = 64 * 1024;
 
-pub(super) type Answer<T> = oneshot::Sender<Result<T, Unavailable>>;
+pub(super) type Answer<T> = oneshot::Sender<Result<T, BrokerError>>;
 
 /// What the writer is told.
 pub(super) enum Command {
@@ -203,8 +203,8 @@ impl Writer {
     }
 
     /// Proves that writing works, where no commit has just done so.
-    fn prove(&mut self) -> Result<(), Unavailable> {
-        let open = self.open.as_mut().map_err(|reason| Unavailable(reason.clone()))?;
+    fn prove(&mut self) -> Result<(), BrokerError> {
+        let open = self.open.as_mut().map_err(|reason| BrokerError::Unavailable(reason.clone()))?;
         if self.failed.is_none() && self.proven.elapsed() < PROVEN {
             return Ok(());
         }
@@ -223,16 +223,16 @@ impl Writer {
         self.failed = self.failed.filter(|failed| *failed > bytes);
     }
 
-    fn refused(&mut self, bytes: usize, failure: Failure) -> Unavailable {
+    fn refused(&mut self, bytes: usize, failure: Failure) -> BrokerError {
         self.failed = self.failed.max(Some(bytes));
         if let Failure::Damaged(reason) = &failure {
             self.begin_anew(reason);
         }
-        Unavailable(format!("the log cannot be written: {failure}"))
+        BrokerError::Unavailable(format!("the log cannot be written: {failure}"))
     }
 
-    fn renew(&mut self, channel: ChannelId, known: &Position) -> Result<(), Unavailable> {
-        let open = self.open.as_mut().map_err(|reason| Unavailable(reason.clone()))?;
+    fn renew(&mut self, channel: ChannelId, known: &Position) -> Result<(), BrokerError> {
+        let open = self.open.as_mut().map_err(|reason| BrokerError::Unavailable(reason.clone()))?;
         let (index, epoch) = (channel.0 as usize, Epoch::random());
         let name = &self.home.names[index];
         let renewed = open.opened.store.write(|to| {

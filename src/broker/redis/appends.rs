@@ -20,7 +20,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::channels::{Channels, Sent};
 use super::commands::{Commands, Script, closed, silent, unreadable};
 use super::{ANSWER, log_max_events, millis, new_epoch, number};
-use crate::broker::{Appended, Limits, Signal, Unavailable};
+use crate::broker::{Appended, BrokerError, Limits, Signal};
 use crate::event::{ChannelId, Event, Position};
 
 /// Calls under way: Redis runs one while the next is on its way to it.
@@ -53,13 +53,13 @@ struct Appender {
 /// One publisher's, or as much of it as goes the same way.
 struct Batch {
     events: Vec<Entry>,
-    done: oneshot::Sender<Result<Vec<Appended>, Unavailable>>,
+    done: oneshot::Sender<Result<Vec<Appended>, BrokerError>>,
 }
 
 /// What became of a call.
 struct Called {
     batches: Vec<Batch>,
-    reply: Result<Value, Unavailable>,
+    reply: Result<Value, BrokerError>,
     sent: Sent,
 }
 
@@ -93,7 +93,7 @@ impl Appends {
     }
 
     /// Appends a batch and answers within little more than [`ANSWER`].
-    pub async fn append(&self, events: &[Event]) -> Result<Vec<Appended>, Unavailable> {
+    pub async fn append(&self, events: &[Event]) -> Result<Vec<Appended>, BrokerError> {
         let mut parts: Vec<Vec<Entry>> = self.lanes.iter().map(|_| Vec::new()).collect();
         let mut order = Vec::with_capacity(events.len());
         for event in events {
@@ -218,10 +218,10 @@ impl Appender {
         refusal: Option<Value>,
         positions: Vec<Value>,
         sent: &Sent,
-    ) -> Result<Vec<Appended>, Unavailable> {
+    ) -> Result<Vec<Appended>, BrokerError> {
         let refusal = refusal.as_ref().and_then(Value::as_str).ok_or_else(unreadable)?;
         if !refusal.is_empty() {
-            return Err(Unavailable(refusal.into_owned()));
+            return Err(BrokerError::Unavailable(refusal.into_owned()));
         }
         let mut appended = Vec::with_capacity(events.len());
         for (Entry { channel, json, .. }, position) in events.into_iter().zip(positions) {

@@ -24,7 +24,7 @@ use super::commands::Commands;
 use super::link::{Link, prove, reason};
 use super::probe::Probe;
 use super::target::Target;
-use super::{BUS_CAPACITY, ChannelId, Signal};
+use super::{ChannelId, SIGNAL_CAPACITY, Signal};
 use crate::protocol::event_frame_position;
 
 /// Messages that fred keeps for us while this task gets no time to run; it takes them as they come. fred makes eight rings
@@ -141,7 +141,7 @@ impl Listener {
                     Err(RecvError::Lagged(_)) => missed = true,
                     Err(RecvError::Closed) => return "the connection was closed".into(),
                 },
-                room = self.bus.reserve_many(BUS_CAPACITY / 2), if missed => {
+                room = self.bus.reserve_many(SIGNAL_CAPACITY / 2), if missed => {
                     let Ok(room) = room else { return "the bus was closed".into() };
                     for (signal, permit) in [Some(Signal::Missed), probe.take()].into_iter().flatten().zip(room) {
                         permit.send(signal);

@@ -14,7 +14,7 @@ use tokio::sync::{Semaphore, mpsc, watch};
 use super::link::reason;
 use super::routes::Routes;
 use super::server::{Server, Up};
-use super::{ANSWER, Unavailable};
+use super::{ANSWER, BrokerError};
 
 /// Calls in flight at a time: what is beyond waits its turn, within the time for its answer.
 pub(super) const CALLS: usize = 1024;
@@ -80,7 +80,7 @@ impl Commands {
         script: &Script,
         key: &str,
         arguments: impl Fn(u64) -> Arguments,
-    ) -> Result<Value, Unavailable> {
+    ) -> Result<Value, BrokerError> {
         let mut refused = None;
         let run = async {
             let mut routes = self.routes.clone();
@@ -91,15 +91,17 @@ impl Commands {
                 let turn = self.calls.acquire().await.map_err(|_| closed())?;
                 let error = match script.run(&client, || arguments(number)).await {
                     // What a master says after another one was named may be lost with it.
-                    Ok(_) if place.is_past() => return Err(Unavailable("Sentinel names another master".into())),
+                    Ok(_) if place.is_past() => {
+                        return Err(BrokerError::Unavailable("Sentinel names another master".into()));
+                    }
                     Ok(_) if !self.routes.borrow().has(&server) => {
-                        return Err(Unavailable("it is a master of the cluster no more".into()));
+                        return Err(BrokerError::Unavailable("it is a master of the cluster no more".into()));
                     }
                     Ok(answer) => return Ok(answer),
                     Err(error) => error,
                 };
                 drop(turn);
-                let reason = Unavailable(reason(&error));
+                let reason = BrokerError::Unavailable(reason(&error));
                 if !self.elsewhere(&error) {
                     return Err(reason);
                 }
@@ -112,7 +114,7 @@ impl Commands {
         answer.unwrap_or_else(|_| Err(refused.unwrap_or_else(silent)))
     }
 
-    async fn server(routes: &mut watch::Receiver<Routes>, key: &str) -> Result<Arc<Server>, Unavailable> {
+    async fn server(routes: &mut watch::Receiver<Routes>, key: &str) -> Result<Arc<Server>, BrokerError> {
         let known = routes.wait_for(|routes| !matches!(routes, Routes::Unasked)).await.map_err(|_| closed())?;
         known.server(key)
     }
@@ -146,15 +148,15 @@ fn node(text: &str) -> Option<Node> {
     (!host.is_empty()).then(|| Node::new(host, port))
 }
 
-pub(super) fn closed() -> Unavailable {
-    Unavailable("it is closed".into())
+pub(super) fn closed() -> BrokerError {
+    BrokerError::Unavailable("it is closed".into())
 }
 
-pub(super) fn silent() -> Unavailable {
-    Unavailable("Redis does not answer".into())
+pub(super) fn silent() -> BrokerError {
+    BrokerError::Unavailable("Redis does not answer".into())
 }
 
 /// For a reply that none of our scripts gives.
-pub(super) fn unreadable() -> Unavailable {
-    Unavailable("Redis answered what none of the scripts answers".into())
+pub(super) fn unreadable() -> BrokerError {
+    BrokerError::Unavailable("Redis answered what none of the scripts answers".into())
 }

@@ -45,7 +45,10 @@ use self::routes::Routes;
 use self::server::Server;
 use self::target::{Access, Target};
 use super::nodes::Nodes;
-use super::{Appended, BUS_CAPACITY, Broker, Bus, Entry, Limits, PAGE_BYTES, Page, Signal, Unavailable};
+use super::{
+    Appended, Backend, Bounds, BrokerError, Entry, Limits, Log, Notifier, PAGE_BYTES, Page, SIGNAL_CAPACITY, Signal,
+    Signals,
+};
 use crate::config::{BrokerConfig, Form, RedisUrl};
 use crate::event::{Catalog, ChannelId, Epoch, Event, Moment, Position};
 
@@ -75,10 +78,10 @@ pub(super) fn open(
     config: &BrokerConfig,
     catalog: &Catalog,
     limits: Limits,
-) -> Result<(Arc<dyn Broker>, Bus), String> {
+) -> Result<(Arc<dyn Backend>, Signals), String> {
     let site = Site::of(url)?;
     let clustered = url.form == Form::Cluster;
-    let (sender, bus) = mpsc::channel(BUS_CAPACITY);
+    let (sender, bus) = mpsc::channel(SIGNAL_CAPACITY);
     let channels = Arc::new(Channels::new(config, catalog, clustered));
     let (routes, known) = watch::channel(Routes::Unasked);
     let (look_up, asked) = mpsc::channel(1);
@@ -155,15 +158,15 @@ impl Site {
 }
 
 #[async_trait]
-impl Broker for Redis {
-    async fn append(&self, events: &[Event]) -> Result<Vec<Appended>, Unavailable> {
+impl Log for Redis {
+    async fn append(&self, events: &[Event]) -> Result<Vec<Appended>, BrokerError> {
         if events.is_empty() {
             return Ok(Vec::new());
         }
         self.appends.append(events).await
     }
 
-    async fn read(&self, id: ChannelId, known: Option<&Position>, limit: usize) -> Result<Page, Unavailable> {
+    async fn read(&self, id: ChannelId, known: Option<&Position>, limit: usize) -> Result<Page, BrokerError> {
         let channel = self.channels.get(id);
         let sent = Sent::default();
         let arguments = |connection| {
@@ -192,7 +195,7 @@ impl Broker for Redis {
         let mut entries = (first..)
             .zip(reply)
             .map(|(offset, json)| Ok(Entry { offset, json: json.as_str().ok_or_else(unreadable)?.into() }))
-            .collect::<Result<Vec<_>, Unavailable>>()?;
+            .collect::<Result<Vec<_>, BrokerError>>()?;
         let events = entries.iter().map(|entry| (entry.offset, &entry.json));
         let begun = channel.known.learn(sent.number(), &Position::new(epoch.clone(), head), events);
         channel.known.stood(sent.connection());
@@ -203,10 +206,10 @@ impl Broker for Redis {
             // The newest, which are for ourselves.
             entries.clear();
         }
-        Ok(Page { epoch, head, oldest, entries })
+        Ok(Page { bounds: Bounds { epoch, head, oldest }, entries })
     }
 
-    async fn position_at(&self, id: ChannelId, from: Moment) -> Result<Position, Unavailable> {
+    async fn position_at(&self, id: ChannelId, from: Moment) -> Result<Position, BrokerError> {
         let channel = self.channels.get(id);
         let sent = Sent::default();
         let arguments = |connection| {
@@ -226,8 +229,11 @@ impl Broker for Redis {
         }
         Ok(position)
     }
+}
 
-    async fn probe(&self, number: u64) -> Result<(), Unavailable> {
+#[async_trait]
+impl Notifier for Redis {
+    async fn probe(&self, number: u64) -> Result<(), BrokerError> {
         // A connection may live a moment longer than its task.
         if self.closing.is_cancelled() {
             return Err(closed());
@@ -238,7 +244,10 @@ impl Broker for Redis {
     fn came_back_in_part(&self, probe: u64) -> bool {
         self.probe.came_back_in_part(probe)
     }
+}
 
+#[async_trait]
+impl Backend for Redis {
     fn nodes(&self) -> &dyn Nodes {
         &self.nodes
     }
@@ -274,6 +283,6 @@ fn millis(duration: Duration) -> Value {
     duration.as_millis().to_string().into()
 }
 
-fn parsed<T: std::str::FromStr>(value: Option<Value>) -> Result<T, Unavailable> {
+fn parsed<T: std::str::FromStr>(value: Option<Value>) -> Result<T, BrokerError> {
     value.and_then(|value| value.as_str()?.parse().ok()).ok_or_else(unreadable)
 }

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use fred::types::Value;
 
 use super::commands::{Commands, Script, unreadable};
-use super::{BrokerConfig, Unavailable, millis, parsed};
+use super::{BrokerConfig, BrokerError, millis, parsed};
 use crate::broker::nodes::{FORGOTTEN, Heard, NodeState, Nodes};
 
 pub(super) struct Registry {
@@ -29,7 +29,7 @@ impl Registry {
     }
 
     /// Answers the time, who had the id that is named, and the entries.
-    async fn run(&self, args: &[&str]) -> Result<(u64, Option<String>, Vec<Value>), Unavailable> {
+    async fn run(&self, args: &[&str]) -> Result<(u64, Option<String>, Vec<Value>), BrokerError> {
         let arguments = |_| {
             let args = args.iter().map(|&arg| arg.into());
             (vec![self.key.as_str().into()], std::iter::once(millis(FORGOTTEN)).chain(args).collect())
@@ -46,7 +46,7 @@ impl Registry {
 
 #[async_trait]
 impl Nodes for Registry {
-    async fn beat(&self, node: &NodeState) -> Result<(), Unavailable> {
+    async fn beat(&self, node: &NodeState) -> Result<(), BrokerError> {
         // Strings and numbers: there is nothing that could fail.
         let said = serde_json::to_string(node).unwrap_or_default();
         let (_, session, _) = self.run(&[&node.id, &self.session, &said]).await?;
@@ -58,11 +58,11 @@ impl Nodes for Registry {
         Ok(())
     }
 
-    async fn leave(&self, id: &str) -> Result<(), Unavailable> {
+    async fn leave(&self, id: &str) -> Result<(), BrokerError> {
         self.run(&[id, &self.session]).await.map(drop)
     }
 
-    async fn list(&self) -> Result<Vec<Heard>, Unavailable> {
+    async fn list(&self) -> Result<Vec<Heard>, BrokerError> {
         let (now, _, entries) = self.run(&[]).await?;
         // What somebody else wrote there is passed over.
         Ok(entries.iter().filter_map(|entry| heard(entry, now)).collect())

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use futures_util::future::join_all;
 
 use super::commands::{Commands, Script, silent};
-use super::{Epoch, Unavailable};
+use super::{BrokerError, Epoch};
 
 /// The message of the bus's own probes, which nobody waits for by number.
 const BEAT: &str = "beat";
@@ -88,29 +88,29 @@ impl Probe {
     ///
     /// # Errors
     /// The server that did not take it, or from which the one before did not come back.
-    pub async fn send(&self, number: u64) -> Result<(), Unavailable> {
+    pub async fn send(&self, number: u64) -> Result<(), BrokerError> {
         let (posts, deaf) = self.begin(number);
         let text = number.to_string();
         let sent = posts.iter().map(async |post| {
             let sent = tokio::time::timeout(PATIENCE, self.publish(&post.key, &text)).await;
             let sent = sent.unwrap_or_else(|_| Err(silent()));
-            sent.map_err(|Unavailable(reason)| match &post.server {
-                Some(server) => Unavailable(format!("{server}: {reason}")),
-                None => Unavailable(reason),
+            sent.map_err(|error| match &post.server {
+                Some(server) => error.at(server),
+                None => error,
             })
         });
         join_all(sent).await.into_iter().collect::<Result<(), _>>()?;
         match deaf {
             Some(post) => {
                 let server = post.server.as_deref().unwrap_or("the broker");
-                Err(Unavailable(format!("what is published does not come back from {server}")))
+                Err(BrokerError::Unavailable(format!("what is published does not come back from {server}")))
             }
             None => Ok(()),
         }
     }
 
     /// Sends one that only shows that something comes back.
-    pub async fn beat(&self, key: &str) -> Result<(), Unavailable> {
+    pub async fn beat(&self, key: &str) -> Result<(), BrokerError> {
         self.publish(key, BEAT).await
     }
 
@@ -145,7 +145,7 @@ impl Probe {
         (posts, deaf)
     }
 
-    async fn publish(&self, key: &str, message: &str) -> Result<(), Unavailable> {
+    async fn publish(&self, key: &str, message: &str) -> Result<(), BrokerError> {
         let (publish, channel) = match self.sharded.load(Ordering::Relaxed) {
             true => ("SPUBLISH", key.to_owned()),
             false => ("PUBLISH", self.plain(key)),

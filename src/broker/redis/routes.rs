@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use fred::util::redis_keyslot;
 
-use super::Unavailable;
+use super::BrokerError;
 use super::server::Server;
 
 /// What is known at a time.
@@ -38,16 +38,18 @@ impl Routes {
 
     /// # Errors
     /// Nobody has the key, or it is not known who.
-    pub fn server(&self, key: &str) -> Result<Arc<Server>, Unavailable> {
+    pub fn server(&self, key: &str) -> Result<Arc<Server>, BrokerError> {
         match self {
             Self::One(server) => Ok(server.clone()),
             Self::Slots(ranges) => {
                 let slot = slot(key);
                 let range = ranges.iter().find(|(slots, _)| slots.contains(&slot));
-                range.map(|(_, server)| server.clone()).ok_or_else(|| Unavailable(format!("no master has slot {slot}")))
+                range
+                    .map(|(_, server)| server.clone())
+                    .ok_or_else(|| BrokerError::Unavailable(format!("no master has slot {slot}")))
             }
-            Self::Unasked => Err(Unavailable("no node of the cluster has answered".into())),
-            Self::Unknown(reason) => Err(Unavailable(reason.to_string())),
+            Self::Unasked => Err(BrokerError::Unavailable("no node of the cluster has answered".into())),
+            Self::Unknown(reason) => Err(BrokerError::Unavailable(reason.to_string())),
         }
     }
 }

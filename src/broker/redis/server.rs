@@ -7,7 +7,7 @@ use fred::clients::Client;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::Unavailable;
+use super::BrokerError;
 use super::commands::closed;
 use super::link::Link;
 use super::target::{Place, Target};
@@ -58,7 +58,7 @@ impl Server {
     }
 
     /// The connection, once nodes that know more have had the time to say so.
-    pub async fn heard(&self) -> Result<Up, Unavailable> {
+    pub async fn heard(&self) -> Result<Up, BrokerError> {
         loop {
             let up = self.up().await?;
             match self.hearing.end() {
@@ -69,12 +69,12 @@ impl Server {
     }
 
     /// The connection, or at once why there is none.
-    pub async fn up(&self) -> Result<Up, Unavailable> {
+    pub async fn up(&self) -> Result<Up, BrokerError> {
         let mut state = self.state.clone();
         let known = state.wait_for(|state| !matches!(state, State::Connecting)).await.map_err(|_| closed())?;
         match &*known {
             State::Up(up) => Ok(up.clone()),
-            State::Down(reason) => Err(Unavailable(reason.to_string())),
+            State::Down(reason) => Err(BrokerError::Unavailable(reason.to_string())),
             State::Connecting => Err(closed()),
         }
     }

@@ -79,8 +79,8 @@ impl Written {
         let (mut at, mut told, mut read) = (Position::new(self.newest.epoch.clone(), 0), false, 0);
         loop {
             let page = node.broker.read(node.channel(STOCK), Some(&at), 300).await.ok()?;
-            if page.epoch != at.epoch || page.oldest > at.offset + 1 {
-                (told, at) = (true, Position::new(page.epoch, page.oldest - 1));
+            if page.bounds.epoch != at.epoch || page.bounds.oldest > at.offset + 1 {
+                (told, at) = (true, Position::new(page.bounds.epoch, page.bounds.oldest - 1));
             }
             let before = at.offset;
             for entry in page.entries {
@@ -91,10 +91,10 @@ impl Written {
                 let written = Position::new(self.newest.epoch.clone(), at.offset);
                 assert_eq!(self.events.get(&written), Some(&entry.json), "{at}");
             }
-            if at.offset == page.head {
+            if at.offset == page.bounds.head {
                 return Some((told, read));
             }
-            assert!(at.offset > before || told, "the log ends at {at}, its head is {}", page.head);
+            assert!(at.offset > before || told, "the log ends at {at}, its head is {}", page.bounds.head);
         }
     }
 }
@@ -179,9 +179,9 @@ async fn under_a_daemon_that_runs() {
     let page =
         until("it can be read again", async || node.broker.read(node.channel(STOCK), Some(&start), 10).await.ok());
     let page = page.await;
-    assert!(page.epoch != last.epoch && page.entries.is_empty(), "{page:?}");
+    assert!(page.bounds.epoch != last.epoch && page.entries.is_empty(), "{page:?}");
     while node.signal().await != Signal::Missed {}
-    assert_eq!(node.add(STOCK, "after").await, Position::new(page.epoch, 1));
+    assert_eq!(node.add(STOCK, "after").await, Position::new(page.bounds.epoch, 1));
     assert!(folder.path().join("log/damaged-1/log.sqlite").exists());
 }
 

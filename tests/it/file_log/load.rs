@@ -58,10 +58,10 @@ impl Ledger {
         let node = Node::ready(&log_in(folder)).await;
         let mut found = HashMap::new();
         for channel in CHANNELS {
-            let mut at = Position::new(node.read(channel, None, 0).await.epoch, 0);
+            let mut at = Position::new(node.read(channel, None, 0).await.bounds.epoch, 0);
             loop {
                 let page = node.read(channel, Some(&at), 1_000).await;
-                assert_eq!((page.oldest, &page.epoch), (1, &at.epoch), "{channel}");
+                assert_eq!((page.bounds.oldest, &page.bounds.epoch), (1, &at.epoch), "{channel}");
                 for entry in &page.entries {
                     assert_eq!(entry.offset, at.offset + 1, "{channel}");
                     at.offset = entry.offset;
@@ -70,10 +70,10 @@ impl Ledger {
                     assert_eq!(event["type"], channel);
                     assert_eq!(found.insert(id, at.to_string()), None, "{event} is there twice");
                 }
-                if at.offset == page.head {
+                if at.offset == page.bounds.head {
                     break;
                 }
-                assert!(!page.entries.is_empty(), "{channel}: the log ends at {at}, its head is {}", page.head);
+                assert!(!page.entries.is_empty(), "{channel}: the log ends at {at}, its head is {}", page.bounds.head);
             }
         }
         for (id, (event, position)) in self.sent.lock().unwrap().iter() {

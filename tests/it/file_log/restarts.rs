@@ -69,7 +69,7 @@ async fn the_limits_hold_over_a_restart() {
     config.log_max_events = 3;
     let node = Node::ready(&config).await;
     let page = node.read(STOCK, Some(&start), 100).await;
-    assert_eq!((page.head, page.oldest, offsets(&page)), (500, 498, vec![498, 499, 500]));
+    assert_eq!((page.bounds.head, page.bounds.oldest, offsets(&page)), (500, 498, vec![498, 499, 500]));
     // Its id is remembered for longer than the event.
     assert_eq!(node.append(STOCK, "1").await.position.offset, 1);
     node.broker.close().await;
@@ -77,13 +77,13 @@ async fn the_limits_hold_over_a_restart() {
     config.log_max_age = Duration::from_millis(1);
     let node = Node::ready(&config).await;
     let page = node.read(STOCK, Some(&start), 100).await;
-    assert_eq!((page.epoch, page.head, page.oldest), (last.epoch.clone(), 500, 501));
+    assert_eq!((page.bounds.epoch, page.bounds.head, page.bounds.oldest), (last.epoch.clone(), 500, 501));
     node.broker.close().await;
 
     // The way back does not bring back what was given up meanwhile, nor does it forget how far the channel had come.
     let node = Node::ready(&log_in(folder.path())).await;
     let page = node.read(STOCK, Some(&start), 1000).await;
-    assert_eq!(offsets(&page), (page.oldest..=500).collect::<Vec<_>>());
+    assert_eq!(offsets(&page), (page.bounds.oldest..=500).collect::<Vec<_>>());
     assert_eq!(node.add(STOCK, "next").await, last.next());
 }
 
@@ -118,7 +118,7 @@ async fn one_that_was_emptied_begins_a_new_epoch() {
 
     let node = Node::ready(&log_in(folder.path())).await;
     let page = node.read(STOCK, Some(&before), 10).await;
-    assert_eq!((page.head, page.oldest), (0, 1));
+    assert_eq!((page.bounds.head, page.bounds.oldest), (0, 1));
     let after = node.add(STOCK, "same").await;
     assert!(after.offset == 1 && !after.same_epoch(&before));
 }
@@ -149,18 +149,18 @@ async fn a_position_that_is_missing_begins_a_new_epoch() {
     // Somebody has put an older copy in the place of the log.
     let mut node = Node::ready(&log_in(older.path())).await;
     let page = node.read(STOCK, Some(&known), 10).await;
-    assert!(page.epoch != known.epoch);
+    assert!(page.bounds.epoch != known.epoch);
     // Somebody may have written to it since: all of it comes again.
-    assert_eq!((page.head, offsets(&page)), (3, vec![1, 2, 3]));
+    assert_eq!((page.bounds.head, offsets(&page)), (3, vec![1, 2, 3]));
     while node.signal().await != Signal::Missed {}
     // An id that was lost is new.
-    assert_eq!(node.append(STOCK, "a").await.position, Position::new(page.epoch.clone(), 1));
-    assert_eq!(node.add(STOCK, "d").await, Position::new(page.epoch.clone(), 4));
+    assert_eq!(node.append(STOCK, "a").await.position, Position::new(page.bounds.epoch.clone(), 1));
+    assert_eq!(node.add(STOCK, "d").await, Position::new(page.bounds.epoch.clone(), 4));
     // Nobody else is concerned.
     assert_eq!(node.append(ORDERS, "a").await.position, Position::new(known.epoch, 1));
     node.broker.close().await;
     let again = Node::ready(&log_in(older.path())).await.read(STOCK, None, 0).await;
-    assert_eq!((again.epoch, again.head, again.oldest), (page.epoch, 4, 1));
+    assert_eq!((again.bounds.epoch, again.bounds.head, again.bounds.oldest), (page.bounds.epoch, 4, 1));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -176,7 +176,7 @@ async fn a_copy_that_was_put_back_without_its_mark_begins_a_new_epoch() {
     let after = node.add(STOCK, "after").await;
     assert!(after.offset == known.offset && !after.same_epoch(&known), "{after} and {known} would be one position");
     let page = node.read(STOCK, Some(&known), 10).await;
-    assert_eq!((page.epoch, page.oldest, page.entries.len()), (after.epoch.clone(), 1, 2));
+    assert_eq!((page.bounds.epoch, page.bounds.oldest, page.entries.len()), (after.epoch.clone(), 1, 2));
     assert_eq!(node.append(STOCK, "kept").await.position, Position { offset: 1, ..after });
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tidings::broker::nodes::NodeState;
-use tidings::broker::{self, Appended, Broker, Bus, Entry, Page, Signal, Unavailable};
+use tidings::broker::{self, Appended, Backend, BrokerError, Entry, Page, Signal, Signals};
 use tidings::config::{BrokerConfig, BrokerUrl, FileSync};
 use tidings::event::{Catalog, ChannelId, Epoch, Event, Position};
 
@@ -24,8 +24,8 @@ impl Next for Position {
 }
 
 pub struct Node {
-    pub broker: Arc<dyn Broker>,
-    pub bus: Bus,
+    pub broker: Arc<dyn Backend>,
+    pub bus: Signals,
     pub catalog: Arc<Catalog>,
 }
 
@@ -88,7 +88,7 @@ impl Node {
         Event { channel: self.channel(channel), id: id.into(), json: json.into() }
     }
 
-    pub async fn try_append(&self, channel: &str, id: &str) -> Result<Appended, Unavailable> {
+    pub async fn try_append(&self, channel: &str, id: &str) -> Result<Appended, BrokerError> {
         let appended = self.broker.append(&[self.event(channel, id)]).await?;
         assert_eq!(appended.len(), 1);
         Ok(appended.into_iter().next().expect("one answer"))
@@ -106,7 +106,7 @@ impl Node {
     }
 
     /// A heartbeat of a node of this name, a look at who is there, and its leave.
-    pub async fn registered(&self, id: &str) -> Result<(), Unavailable> {
+    pub async fn registered(&self, id: &str) -> Result<(), BrokerError> {
         let nodes = self.broker.nodes();
         let text = || id.to_owned();
         let (address, version, started) = (text(), text(), text());
