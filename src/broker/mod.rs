@@ -127,7 +127,7 @@ impl Bounds {
     /// A new epoch is always a gap, since the log cannot prove that the two epochs join. These bounds must be those that
     /// the log gave for `position`, or be compared with a position of the log's own epoch.
     pub fn gap_after(&self, position: &Position) -> Option<Position> {
-        (position.epoch != self.epoch || self.oldest > position.offset + 1).then(|| self.start())
+        (position.epoch != self.epoch || self.oldest - 1 > position.offset).then(|| self.start())
     }
 }
 

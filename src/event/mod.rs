@@ -11,6 +11,7 @@ mod fields;
 mod filter;
 mod identity;
 mod mistake;
+mod per_channel;
 mod place;
 mod position;
 mod since;
@@ -22,6 +23,7 @@ pub use fields::Field;
 pub use filter::{Condition, Filter, FilterError, Scalar, Test};
 pub use mistake::{MAX_MISTAKES, Mistake};
 pub use place::Place;
+pub use per_channel::PerChannel;
 pub use position::{Epoch, ParsePositionError, Position};
 pub use since::{Cursor, Moment, ParseSinceError, Since};
 pub use types::{

@@ -31,5 +31,6 @@ mod sentinel;
 mod shutdown;
 mod stream;
 mod support;
+mod supervision;
 mod survivors;
 mod websocket;

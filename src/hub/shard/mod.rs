@@ -26,9 +26,10 @@ use super::encoding::Encoding;
 use super::feed::{Begun, FeedOutcome, ReplayId};
 use super::index::Index;
 use super::send_buffer::SendBuffer;
-use super::{EvictReason, HubConfig, NewConnection, SubscribeRequest};
+use super::{EvictReason, HubConfig, NewConnection};
+use crate::bus::Subscription;
 use crate::deflate::Deflater;
-use crate::event::{Catalog, Position};
+use crate::event::{Catalog, PerChannel, Position};
 use crate::metrics::Metrics;
 use crate::protocol::{CloseCode, ServerFrame};
 use batch::Batch;
@@ -58,7 +59,7 @@ pub enum Item {
     },
     Subscribe {
         send_buffer: Arc<SendBuffer>,
-        wanted: SubscribeRequest,
+        subscription: Subscription,
         done: oneshot::Sender<Begun>,
     },
     Feed {
@@ -78,13 +79,13 @@ pub enum Item {
 pub struct Shard {
     catalog: Arc<Catalog>,
     metrics: Arc<Metrics>,
-    subscribers: Arc<[AtomicU64]>,
+    subscribers: Arc<PerChannel<AtomicU64>>,
     heartbeat: Duration,
     max_subscriptions: usize,
 
     peers: Slab<Peer>,
     replays: Replays,
-    channels: Vec<Channel>,
+    channels: PerChannel<Channel>,
     batch: Batch,
     deflater: Deflater,
 
@@ -108,10 +109,10 @@ impl Shard {
         config: &HubConfig,
         catalog: Arc<Catalog>,
         metrics: Arc<Metrics>,
-        subscribers: Arc<[AtomicU64]>,
+        subscribers: Arc<PerChannel<AtomicU64>>,
     ) -> Self {
         Self {
-            channels: catalog.channels().map(|_| Channel::default()).collect(),
+            channels: PerChannel::new(&catalog, |_| Channel::default()),
             catalog,
             metrics,
             subscribers,
@@ -176,8 +177,8 @@ impl Shard {
             Item::Settle(_done) => {}
             Item::Join { send_buffer, new, begun } => self.welcome(&send_buffer, new, begun),
             Item::Leave { send_buffer, done: _done } => self.leave(&send_buffer),
-            Item::Subscribe { send_buffer, wanted, done } => {
-                let (answer, begun) = self.subscribe(&send_buffer, wanted);
+            Item::Subscribe { send_buffer, subscription, done } => {
+                let (answer, begun) = self.subscribe(&send_buffer, subscription);
                 send_buffer.send(&answer.iter().collect::<Vec<_>>());
                 if let Some(begun) = begun {
                     // Nobody waits for it where the connection has ended meanwhile.
@@ -199,7 +200,7 @@ impl Shard {
     }
 
     fn deliver(&mut self, delivery: &Arc<Delivery>) {
-        let channel = &mut self.channels[delivery.channel.0 as usize];
+        let channel = &mut self.channels[delivery.channel];
         channel.position = Some(delivery.position.clone());
         self.batch.begin();
         match &delivery.step {
@@ -251,11 +252,11 @@ impl Shard {
         new: NewConnection,
         begun: Option<oneshot::Sender<Vec<Begun>>>,
     ) {
-        let NewConnection { mut greeting, wanted, encoding, permit: _arriving } = new;
+        let NewConnection { mut greeting, subscriptions, encoding, permit: _permit } = new;
         self.join(send_buffer.clone());
         let mut replays = Vec::new();
-        for wanted in wanted {
-            let (answer, replay) = self.subscribe(send_buffer, wanted);
+        for subscription in subscriptions {
+            let (answer, replay) = self.subscribe(send_buffer, subscription);
             greeting.extend(answer);
             replays.extend(replay);
         }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::Channel;
 use super::batch::Chain;
 use super::replays::Replays;
-use crate::event::{ChannelId, Cursor, Position};
+use crate::event::{ChannelId, Cursor, PerChannel, Position};
 use crate::hub::SendBuffer;
 use crate::hub::encoding::Encoding;
 use crate::hub::index::Slot;
@@ -72,9 +72,9 @@ impl Peer {
 
 impl Sub {
     /// All up to here that is for it was sent; `None` until the broker was reached.
-    pub fn position(&self, channels: &[Channel], replays: &Replays) -> Option<Position> {
+    pub fn position(&self, channels: &PerChannel<Channel>, replays: &Replays) -> Option<Position> {
         match self.standing {
-            Standing::Live(_) => channels[self.channel.0 as usize].position.clone(),
+            Standing::Live(_) => channels[self.channel].position.clone(),
             Standing::Replayed(replay) => Some(replays.get(replay)?.position.clone()),
         }
     }

@@ -29,7 +29,7 @@ impl Shard {
         let mut writer = Writer { catalog: &self.catalog, deflater: &mut self.deflater, metrics: &self.metrics };
         let sent = writer.replayed(peer.encoding, &mut peer.cursor, steps.iter().filter(|step| replay.takes(step)));
         send_buffer.replay(&sent.iter().collect::<Vec<_>>());
-        let channel = &self.channels[replay.channel.0 as usize];
+        let channel = &self.channels[replay.channel];
         let Some(live) = &channel.position else { return };
         if replay.position.same_epoch(live) && replay.position.offset > live.offset {
             // The log was read before what is live came here: it will.
@@ -53,7 +53,7 @@ impl Shard {
 
     /// What is live has made a step: replays that are waiting for it join it.
     pub(super) fn pass_replays(&mut self, delivery: &Arc<Delivery>) {
-        let channel = &mut self.channels[delivery.channel.0 as usize];
+        let channel = &mut self.channels[delivery.channel];
         channel.recent.push(delivery);
         let mut reached = Vec::new();
         for slot in channel.replays.iter().copied() {
@@ -79,7 +79,7 @@ impl Shard {
     /// The replay stands where the channel stands.
     fn go_live(&mut self, slot: u32) {
         let Some(replay) = self.replays.remove(slot) else { return };
-        let channel = &mut self.channels[replay.channel.0 as usize];
+        let channel = &mut self.channels[replay.channel];
         channel.forget(slot);
         for Member { sub, filter } in replay.subs {
             let place = channel.index.insert(&filter, index::Member { peer: replay.peer, sub });
