@@ -74,7 +74,10 @@ impl Readiness {
     async fn round_trip(&mut self, number: u64) -> Result<(), String> {
         let round_trip = async {
             self.notifier.probe(number).await.map_err(|error| error.to_string())?;
-            self.returned.wait_for(|returned| *returned >= number).await.map_err(|_| "the relay has ended".to_owned())?;
+            self.returned
+                .wait_for(|returned| *returned >= number)
+                .await
+                .map_err(|_| "the relay has ended".to_owned())?;
             Ok(())
         };
         let lost = || Err("what is published does not come back from the broker".to_owned());

@@ -27,9 +27,7 @@ impl Connections {
         let (handle, feeds) = self.hub(&caller).join_from_log(stream, new).await;
         feeds.into_iter().for_each(|feed| self.replay(&caller, feed));
         let send_buffer = handle.send_buffer().clone();
-        while !ended(&send_buffer)
-            && poll_fn(|context| send_buffer.stream().poll_read_ready(context)).await.is_ok()
-        {
+        while !ended(&send_buffer) && poll_fn(|context| send_buffer.stream().poll_read_ready(context)).await.is_ok() {
             tokio::task::yield_now().await;
         }
         let finish = Box::pin(async move {

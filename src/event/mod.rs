@@ -22,8 +22,8 @@ pub use envelope::{Defaults, Event, Refusal, RefusalKind};
 pub use fields::Field;
 pub use filter::{Condition, Filter, FilterError, Scalar, Test};
 pub use mistake::{MAX_MISTAKES, Mistake};
-pub use place::Place;
 pub use per_channel::PerChannel;
+pub use place::Place;
 pub use position::{Epoch, ParsePositionError, Position};
 pub use since::{Cursor, Moment, ParseSinceError, Since};
 pub use types::{

@@ -124,7 +124,9 @@ fn many(body: &[u8], max: usize) -> Result<Vec<Value>, Problem> {
 
 fn check_size(len: usize, max: usize, what: impl Display) -> Result<(), Problem> {
     match len > max {
-        true => Err(Problem::new(ErrorCode::PayloadTooLarge, format!("{what} has {len} bytes, at most {max} are taken"))),
+        true => {
+            Err(Problem::new(ErrorCode::PayloadTooLarge, format!("{what} has {len} bytes, at most {max} are taken")))
+        }
         false => Ok(()),
     }
 }
@@ -196,12 +198,18 @@ mod tests {
         assert_eq!(code(&[(TYPE, "application/json")], ""), ErrorCode::MalformedJson);
         assert_eq!(code(&[(TYPE, "application/cloudevents+json")], "[]"), ErrorCode::InvalidEvent);
         assert_eq!(code(&[(TYPE, "application/cloudevents-batch+json")], "{}"), ErrorCode::InvalidEvent);
-        assert_eq!(code(&[(TYPE, "application/json")], r#"{"a":"0123456789012345678901234"}"#), ErrorCode::PayloadTooLarge);
+        assert_eq!(
+            code(&[(TYPE, "application/json")], r#"{"a":"0123456789012345678901234"}"#),
+            ErrorCode::PayloadTooLarge
+        );
         assert_eq!(
             code(&[(TYPE, "application/json")], r#"[{"a":"0123456789012345678901234"}]"#),
             ErrorCode::PayloadTooLarge
         );
-        assert_eq!(code(&[(TYPE, "application/json")], &format!("[{}0]", "0,".repeat(1000))), ErrorCode::PayloadTooLarge);
+        assert_eq!(
+            code(&[(TYPE, "application/json")], &format!("[{}0]", "0,".repeat(1000))),
+            ErrorCode::PayloadTooLarge
+        );
     }
 
     #[test]

@@ -18,11 +18,7 @@ pub(super) async fn all(State(app): State<App>, caller: Caller) -> Response {
     respond("application/json", &json!({ "schemas": schemas }))
 }
 
-pub(super) async fn one(
-    State(app): State<App>,
-    caller: Caller,
-    Path(name): Path<String>,
-) -> Result<Response, Problem> {
+pub(super) async fn one(State(app): State<App>, caller: Caller, Path(name): Path<String>) -> Result<Response, Problem> {
     if name == EVENT {
         return Ok(respond("application/schema+json", &app.bus.event_schema(&caller)));
     }

@@ -32,8 +32,8 @@ use crate::metrics::Metrics;
 use crate::registry;
 use crate::supervision::{ServiceEnded, Services, TaskGroup};
 use acceptor::Acceptor;
-pub use namespaces::OpenBroker;
 use namespaces::NamespaceParts;
+pub use namespaces::OpenBroker;
 
 /// The kernel's send buffer of a socket, in bytes; the kernel doubles it. Its default lets a stalled peer hold megabytes
 /// that no send buffer of ours counts.

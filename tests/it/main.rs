@@ -30,7 +30,7 @@ mod schemas;
 mod sentinel;
 mod shutdown;
 mod stream;
-mod support;
 mod supervision;
+mod support;
 mod survivors;
 mod websocket;
