@@ -1,8 +1,8 @@
 //! The writer: the one thread that changes the log and the store.
 //!
 //! Commands that arrive during a commit share the next one, so that many publishers share each sync of the disk. After a
-//! commit the writer, in this order, updates the durability marker, sends the signals, and answers the publishers. A commit
-//! that fails changes nothing. Its publishers get an error, and the next commit is tried as usual.
+//! commit the writer, in this order, updates the durability marker, sends the signals, and answers the publishers. If a
+//! commit fails, its publishers get an error, and the next commit is tried as usual.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
