@@ -32,8 +32,14 @@ pub struct ChannelSummary {
 /// A node, and how it is.
 #[derive(Debug)]
 pub struct NodeSummary {
-    /// What the node said at its last heartbeat.
-    pub node: NodeState,
+    pub id: String,
+    pub address: String,
+    pub version: String,
+    /// RFC 3339, by the node's clock.
+    pub started: String,
+    /// As of the last heartbeat.
+    pub connections: u64,
+    /// By the broker's clock.
     pub last_heartbeat: SystemTime,
     pub status: NodeStatus,
 }
@@ -95,14 +101,16 @@ impl Bus {
     /// `broker-unavailable`.
     pub async fn nodes(&self, _caller: &Caller) -> Result<Vec<NodeSummary>, Problem> {
         let heard = self.namespaces[0].backend().nodes().list().await.map_err(unreadable)?;
-        let summary = |Heard { node, at, ago }: Heard| {
-            let status = status(&node, ago);
-            NodeSummary { node, last_heartbeat: at, status }
-        };
         let mut nodes: Vec<_> = heard.into_iter().map(summary).collect();
-        nodes.sort_by(|one, other| one.node.id.cmp(&other.node.id));
+        nodes.sort_by(|one, other| one.id.cmp(&other.id));
         Ok(nodes)
     }
+}
+
+fn summary(Heard { node, at, ago }: Heard) -> NodeSummary {
+    let status = status(&node, ago);
+    let NodeState { id, address, version, started, connections, .. } = node;
+    NodeSummary { id, address, version, started, connections, last_heartbeat: at, status }
 }
 
 /// A node that stopped without a word is lost, whatever it said last.

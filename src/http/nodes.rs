@@ -7,7 +7,6 @@ use serde::Serialize;
 
 use super::App;
 use crate::access::Caller;
-use crate::broker::nodes::NodeState;
 use crate::bus::{NodeStatus, NodeSummary};
 use crate::protocol::Problem;
 
@@ -35,8 +34,8 @@ pub(super) async fn list(State(app): State<App>, caller: Caller) -> Result<Json<
 }
 
 impl From<NodeSummary> for Node {
-    fn from(NodeSummary { node, last_heartbeat, status }: NodeSummary) -> Self {
-        let NodeState { id, address, version, started, connections, .. } = node;
+    fn from(summary: NodeSummary) -> Self {
+        let NodeSummary { id, address, version, started, connections, last_heartbeat, status } = summary;
         let last_heartbeat = format!("{:.3}", Timestamp::try_from(last_heartbeat).unwrap_or_default());
         let state = match status {
             NodeStatus::Up => "up",
