@@ -5,9 +5,11 @@
 //! which may be lost, repeated or garbled, and the relay repairs that from the log. Nothing here knows of subscribers or
 //! sockets.
 
+#[cfg(feature = "file")]
 mod file;
 mod memory;
 pub mod nodes;
+#[cfg(feature = "redis")]
 mod redis;
 
 use std::sync::Arc;
@@ -168,6 +170,7 @@ pub enum BrokerError {
     Rejected(String),
 }
 
+#[cfg(feature = "redis")]
 impl BrokerError {
     /// The same error, which says at which of several servers it happened.
     fn at(self, server: impl std::fmt::Display) -> Self {
@@ -204,8 +207,11 @@ pub struct Limits {
 pub fn check(url: &BrokerUrl) -> Result<(), String> {
     match url {
         // What is in the way of a directory is seen when it is opened, which takes it from others.
-        BrokerUrl::Memory | BrokerUrl::File(_) => Ok(()),
+        BrokerUrl::Memory | BrokerUrl::File(_) => url.supported(),
+        #[cfg(feature = "redis")]
         BrokerUrl::Redis(url) => redis::check(url),
+        #[cfg(not(feature = "redis"))]
+        BrokerUrl::Redis(_) => url.supported(),
     }
 }
 
@@ -223,9 +229,14 @@ pub fn open(config: &BrokerConfig, catalog: &Arc<Catalog>) -> Result<(Arc<dyn Ba
         log_max_age: config.log_max_age,
         dedup_window: config.dedup_window,
     };
+    config.broker.supported()?;
     match &config.broker {
         BrokerUrl::Memory => Ok(memory::open(catalog, limits)),
+        #[cfg(feature = "file")]
         BrokerUrl::File(directory) => file::open(directory, config.file_sync, catalog, limits),
+        #[cfg(feature = "redis")]
         BrokerUrl::Redis(url) => redis::open(url, config, catalog, limits),
+        #[cfg(not(all(feature = "file", feature = "redis")))]
+        other => Err(format!("{other}: this build has no such broker")),
     }
 }

@@ -47,6 +47,21 @@ impl BrokerUrl {
 }
 
 impl BrokerUrl {
+    /// Whether this build has the backend that the URL names: `file` and `redis` are Cargo features.
+    ///
+    /// # Errors
+    /// The feature that is missing, and how to build with it.
+    pub fn supported(&self) -> Result<(), String> {
+        let feature = match self {
+            Self::File(_) if !cfg!(feature = "file") => "file",
+            Self::Redis(_) if !cfg!(feature = "redis") => "redis",
+            _ => return Ok(()),
+        };
+        Err(format!(
+            "{self} needs the Cargo feature `{feature}`, which this build lacks: build with --features {feature}"
+        ))
+    }
+
     /// Whether other nodes may reach the broker where this one cannot.
     pub fn is_shared(&self) -> bool {
         matches!(self, Self::Redis(_))

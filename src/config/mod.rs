@@ -203,6 +203,10 @@ fn check(config: &Config, layers: &mut Layers) {
              and subscribe; listen on 127.0.0.1, or allow it with --insecure"
         ));
     }
+    if let Err(missing) = config.broker.broker.supported() {
+        let source = layers.given("broker").map_or(Source::Default, |given| given.source.clone());
+        layers.mistakes.push(format!("broker ({source}): {missing}"));
+    }
     for (name, limit) in
         [("max_body_bytes", config.limits.max_body_bytes), ("outbox_bytes", config.websocket.outbox_bytes)]
     {

@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 
 use super::envelope::{self, Defaults, Event, Refusal, RefusalKind};
 use super::mistake::{self, MAX_MISTAKES, Mistake};
-use super::{identity, types};
+use super::{builtin, schema_ids};
 
 /// The place of a type in its [`Catalog`]; since a type names its channel, also the number of the channel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -61,7 +61,7 @@ impl Catalog {
         let envelope = compile(&envelope::schema()).expect("the envelope's schema is part of the program");
         let ids = [envelope::SCHEMA_ID, DRAFT].map(str::to_owned).into();
         let mut catalog = Self { types: Vec::new(), by_name: HashMap::new(), ids, envelope };
-        for (name, key, schema) in types::builtin() {
+        for (name, key, schema) in builtin::types() {
             let schema = with_id(name, schema.to_value());
             catalog.insert(name, key.map(str::to_owned), schema).expect("built-in schemas are part of the program");
         }
@@ -137,7 +137,7 @@ impl Catalog {
             return Err(wrong("/$id", "it must be an absolute URI of at most 1024 characters"));
         }
         let mut ids = HashSet::new();
-        for (place, id) in identity::ids(schema) {
+        for (place, id) in schema_ids::collect(schema) {
             let Some(id) = id else {
                 return Err(wrong(&place, "it must be an absolute URI without a fragment"));
             };

@@ -3,13 +3,15 @@
 //! The list is that of ISO 4217 (list one, with funds, metals and the codes for tests and for no currency), and the
 //! codes withdrawn since 2018, since refunds and ledgers go on to name them.
 
+#[cfg(feature = "server")]
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 macro_rules! currencies {
     ($($code:ident)*) => {
         /// An ISO 4217 currency code.
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+        #[cfg_attr(feature = "server", derive(JsonSchema))]
         pub enum Currency {
             $($code,)*
         }

@@ -3,12 +3,10 @@
 //! A position, a cursor that the daemon gave out (the positions of several channels in one string), `start`, `now`, an
 //! RFC 3339 time, or an age such as `10m`.
 
-use std::collections::BTreeMap;
-use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use super::Position;
+use super::{Cursor, Position};
 
 /// From where a subscriber wants a channel's events.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,10 +30,6 @@ pub enum Moment {
     At(i64),
     Ago(Duration),
 }
-
-/// Where several channels stand: one string, opaque to clients.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Cursor(pub BTreeMap<String, Position>);
 
 /// The text says nothing of the kind.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -75,25 +69,6 @@ impl FromStr for Since {
         age(text)
             .map(|age| Self::Taken(Moment::Ago(age)))
             .ok_or_else(|| ParseSinceError(text.chars().take(100).collect()))
-    }
-}
-
-impl Cursor {
-    fn parse(text: &str) -> Option<Self> {
-        let one = |part: &str| {
-            let (channel, position) = part.split_once('=')?;
-            Some((channel.to_owned(), position.parse().ok()?))
-        };
-        text.split(',').map(one).collect::<Option<_>>().map(Self)
-    }
-}
-
-impl fmt::Display for Cursor {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (number, (channel, position)) in self.0.iter().enumerate() {
-            write!(f, "{}{channel}={position}", if number > 0 { "," } else { "" })?;
-        }
-        Ok(())
     }
 }
 

@@ -7,7 +7,7 @@
 //! compile; `additionalProperties: true` gives one.
 //!
 //! ```text
-//! schema ─► event::Place (where a `$ref` leads) ─► translate ─► shape (types, joined and simplified) ─► print
+//! schema ─► event::SchemaNode (where a `$ref` leads) ─► translate ─► shape (types, joined and simplified) ─► print
 //! ```
 
 mod print;

@@ -2,14 +2,14 @@
 
 use serde_json::Value;
 
-use crate::event::Place;
+use crate::event::SchemaNode;
 
 /// Whether the text of two schemas is equal, and so is all that they refer to.
-pub(super) fn same(a: Place<'_>, b: Place<'_>) -> bool {
+pub(super) fn same(a: SchemaNode<'_>, b: SchemaNode<'_>) -> bool {
     compare(a, b, &mut Vec::new())
 }
 
-fn compare<'a>(a: Place<'a>, b: Place<'a>, seen: &mut Vec<(*const Value, *const Value)>) -> bool {
+fn compare<'a>(a: SchemaNode<'a>, b: SchemaNode<'a>, seen: &mut Vec<(*const Value, *const Value)>) -> bool {
     let pair = (a.address(), b.address());
     if a.address() == b.address() || seen.contains(&pair) {
         return true;
@@ -18,7 +18,7 @@ fn compare<'a>(a: Place<'a>, b: Place<'a>, seen: &mut Vec<(*const Value, *const 
     let mut references = Vec::new();
     collect_references(a.schema, &mut references);
     a.schema == b.schema
-        && references.into_iter().all(|reference| match (a.follow(reference), b.follow(reference)) {
+        && references.into_iter().all(|reference| match (a.resolve(reference), b.resolve(reference)) {
             (Some((a, _)), Some((b, _))) => compare(a, b, seen),
             (None, None) => true,
             _ => false,
@@ -50,7 +50,7 @@ mod tests {
             } })
         };
         let (one, equal, other) = (document("string"), document("string"), document("number"));
-        let tree = |schema| Place::root(schema).follow("#/$defs/tree").unwrap().0;
+        let tree = |schema| SchemaNode::root(schema).resolve("#/$defs/tree").unwrap().0;
         assert!(same(tree(&one), tree(&equal)));
         assert!(!same(tree(&one), tree(&other)));
     }

@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 use super::same::same;
 use super::shape::{Field, Object, Shape, Tuple};
-use crate::event::Place;
+use crate::event::SchemaNode;
 
 /// A type that has a name.
 #[derive(Debug)]
@@ -23,12 +23,12 @@ pub(super) struct Declared {
 #[derive(Debug)]
 pub(super) struct Translator<'a> {
     taken: HashSet<String>,
-    roots: Vec<(String, Place<'a>)>,
+    roots: Vec<(String, SchemaNode<'a>)>,
     /// The names of the schemas that are or will be declared.
     named: HashMap<*const Value, String>,
     /// Schemas that were referred to, by the name that the reference gave them.
-    referred: HashMap<String, Vec<Place<'a>>>,
-    waiting: VecDeque<(String, Place<'a>)>,
+    referred: HashMap<String, Vec<SchemaNode<'a>>>,
+    waiting: VecDeque<(String, SchemaNode<'a>)>,
 }
 
 /// What is known already of the value that a schema is about, from the schemas around it that are about the same value.
@@ -57,9 +57,9 @@ impl<'a> Translator<'a> {
     pub fn root(&mut self, name: &str, schema: &'a Value) -> String {
         let title = schema.get("title").and_then(Value::as_str).filter(|title| pascal_case(title) == **title);
         let name = self.name([title.unwrap_or(name), name]);
-        let place = Place::root(schema);
-        self.named.insert(place.address(), name.clone());
-        self.roots.push((name.clone(), place));
+        let node = SchemaNode::root(schema);
+        self.named.insert(node.address(), name.clone());
+        self.roots.push((name.clone(), node));
         name
     }
 
@@ -69,22 +69,22 @@ impl<'a> Translator<'a> {
         for root in std::mem::take(&mut self.roots) {
             let owner = root.0.clone();
             self.waiting.push_back(root);
-            while let Some((name, place)) = self.waiting.pop_front() {
-                let shape = self.schema(place, &owner, &Known::default());
-                declared.push(Declared { name, doc: doc(place.schema), shape });
+            while let Some((name, node)) = self.waiting.pop_front() {
+                let shape = self.schema(node, &owner, &Known::default());
+                declared.push(Declared { name, doc: doc(node.schema), shape });
             }
         }
         break_circles(&mut declared);
         declared
     }
 
-    fn schema(&mut self, place: Place<'a>, owner: &str, known: &Known<'a>) -> Shape {
-        let schema = match place.schema {
+    fn schema(&mut self, node: SchemaNode<'a>, owner: &str, known: &Known<'a>) -> Shape {
+        let schema = match node.schema {
             Value::Object(schema) => schema,
             Value::Bool(false) => return Shape::Never,
             _ => return Shape::Unknown,
         };
-        let mut shape = self.structure(place, schema, owner, known);
+        let mut shape = self.structure(node, schema, owner, known);
         let mut inner = known.clone();
         inner.kinds = kinds(schema).or(inner.kinds);
         inner.fields.extend(shape.fields().iter().map(|field| (field.name.clone(), field.shape.clone())));
@@ -93,19 +93,25 @@ impl<'a> Translator<'a> {
             shape = shape.and(Shape::union(values.iter().map(Shape::of_value)));
         }
         if let Some(Value::String(reference)) = schema.get("$ref") {
-            shape = self.reference(place, reference, owner).and(shape);
+            shape = self.reference(node, reference, owner).and(shape);
         }
         for keyword in ["allOf", "anyOf", "oneOf"] {
             let Some(Value::Array(branches)) = schema.get(keyword) else { continue };
             let branches: Vec<_> =
-                branches.iter().map(|branch| self.schema(place.child(branch), owner, &inner)).collect();
+                branches.iter().map(|branch| self.schema(node.child(branch), owner, &inner)).collect();
             shape = shape.and(if keyword == "allOf" { Shape::intersection(branches) } else { Shape::union(branches) });
         }
         shape
     }
 
     /// What `type` and the keywords of objects and arrays say.
-    fn structure(&mut self, place: Place<'a>, schema: &'a Map<String, Value>, owner: &str, known: &Known<'a>) -> Shape {
+    fn structure(
+        &mut self,
+        node: SchemaNode<'a>,
+        schema: &'a Map<String, Value>,
+        owner: &str,
+        known: &Known<'a>,
+    ) -> Shape {
         let has = |keywords: &[&str]| keywords.iter().any(|keyword| schema.contains_key(*keyword));
         let (of_objects, of_arrays) = (has(&OF_OBJECTS), has(&OF_ARRAYS));
         let around = || known.kinds.clone().filter(|_| of_objects || of_arrays);
@@ -121,19 +127,25 @@ impl<'a> Translator<'a> {
             "number" | "integer" => Shape::Keyword("number"),
             "boolean" => Shape::Keyword("boolean"),
             "null" => Shape::Keyword("null"),
-            "object" => Shape::Object(self.object(place, schema, owner, known)),
-            "array" => self.array(place, schema, owner),
+            "object" => Shape::Object(self.object(node, schema, owner, known)),
+            "array" => self.array(node, schema, owner),
             _ => Shape::Unknown,
         }))
     }
 
-    fn object(&mut self, place: Place<'a>, schema: &'a Map<String, Value>, owner: &str, known: &Known<'a>) -> Object {
+    fn object(
+        &mut self,
+        node: SchemaNode<'a>,
+        schema: &'a Map<String, Value>,
+        owner: &str,
+        known: &Known<'a>,
+    ) -> Object {
         let nothing = Known::default();
         let required: Vec<&str> = strings(schema.get("required")).collect();
         let from_outside = |name: &str| known.fields.get(name).cloned().unwrap_or(Shape::Unknown);
         let mut fields: Vec<Field> = Vec::new();
         for (name, property) in members(schema.get("properties")) {
-            let shape = from_outside(name).and(self.schema(place.child(property), owner, &nothing));
+            let shape = from_outside(name).and(self.schema(node.child(property), owner, &nothing));
             fields.push(Field { name: name.clone(), doc: doc(property), required: required.contains(&&**name), shape });
         }
         for name in required {
@@ -143,7 +155,7 @@ impl<'a> Translator<'a> {
         }
 
         let mut others: Vec<Shape> = members(schema.get("patternProperties"))
-            .map(|(_, property)| self.schema(place.child(property), owner, &nothing))
+            .map(|(_, property)| self.schema(node.child(property), owner, &nothing))
             .collect();
         match schema.get("additionalProperties") {
             None if others.is_empty() => return Object { fields, index: None },
@@ -151,7 +163,7 @@ impl<'a> Translator<'a> {
             Some(Value::Bool(false)) if others.is_empty() && !fields.is_empty() => {
                 return Object { fields, index: None };
             }
-            Some(additional) => others.push(self.schema(place.child(additional), owner, &nothing)),
+            Some(additional) => others.push(self.schema(node.child(additional), owner, &nothing)),
         }
         // An index signature speaks of all fields, the named ones too.
         others.extend(fields.iter().map(|field| field.shape.clone()));
@@ -161,22 +173,21 @@ impl<'a> Translator<'a> {
         Object { fields, index: Some(Box::new(Shape::union(others))) }
     }
 
-    fn array(&mut self, place: Place<'a>, schema: &'a Map<String, Value>, owner: &str) -> Shape {
+    fn array(&mut self, node: SchemaNode<'a>, schema: &'a Map<String, Value>, owner: &str) -> Shape {
         let nothing = Known::default();
         let count = |keyword: &str| schema.get(keyword).and_then(Value::as_f64).map(|count| count as usize);
-        let items =
-            schema.get("items").map_or(Shape::Unknown, |items| self.schema(place.child(items), owner, &nothing));
+        let items = schema.get("items").map_or(Shape::Unknown, |items| self.schema(node.child(items), owner, &nothing));
         let Some(Value::Array(first)) = schema.get("prefixItems") else { return Shape::Array(Box::new(items)) };
         let most = count("maxItems").unwrap_or(usize::MAX);
         let members: Vec<_> =
-            first.iter().take(most).map(|member| self.schema(place.child(member), owner, &nothing)).collect();
+            first.iter().take(most).map(|member| self.schema(node.child(member), owner, &nothing)).collect();
         let required = count("minItems").unwrap_or(0).min(members.len());
         let rest = (items != Shape::Never && most > members.len()).then(|| Box::new(items));
         Shape::Tuple(Tuple { members, required, rest })
     }
 
-    fn reference(&mut self, place: Place<'a>, reference: &str, owner: &str) -> Shape {
-        let Some((target, hint)) = place.follow(reference) else { return Shape::Unknown };
+    fn reference(&mut self, node: SchemaNode<'a>, reference: &str, owner: &str) -> Shape {
+        let Some((target, hint)) = node.resolve(reference) else { return Shape::Unknown };
         if !target.schema.is_object() {
             return self.schema(target, owner, &Known::default());
         }

@@ -7,12 +7,12 @@ use serde_json::Value;
 
 /// A schema within a schema resource (the document, or a part of it with an `$id` of its own).
 #[derive(Debug, Clone, Copy)]
-pub struct Place<'a> {
+pub struct SchemaNode<'a> {
     pub schema: &'a Value,
     resource: &'a Value,
 }
 
-impl<'a> Place<'a> {
+impl<'a> SchemaNode<'a> {
     pub fn root(schema: &'a Value) -> Self {
         Self { schema, resource: schema }
     }
@@ -29,26 +29,26 @@ impl<'a> Place<'a> {
     }
 
     /// What a `$ref` leads to, and the last name on the way, which tends to be a good one for it.
-    pub fn follow(self, reference: &str) -> Option<(Self, String)> {
+    pub fn resolve(self, reference: &str) -> Option<(Self, String)> {
         let (uri, fragment) = reference.split_once('#').unwrap_or((reference, ""));
         let known = id(self.resource).map(|id| id.trim_end_matches('#'));
         if !uri.is_empty() && known != Some(uri) {
             return None;
         }
         let fragment = percent_decode_str(fragment).decode_utf8().ok()?;
-        let mut place = Self::root(self.resource);
+        let mut node = Self::root(self.resource);
         if !fragment.is_empty() && !fragment.starts_with('/') {
-            return Some((place.anchored(&fragment)?, fragment.into_owned()));
+            return Some((node.anchored(&fragment)?, fragment.into_owned()));
         }
         let mut name = String::new();
         for token in fragment.split('/').skip(1) {
             name = token.replace("~1", "/").replace("~0", "~");
-            place = place.child(match place.schema {
+            node = node.child(match node.schema {
                 Value::Array(items) => items.get(name.parse::<usize>().ok()?)?,
                 schema => schema.get(&name)?,
             });
         }
-        Some((place, name))
+        Some((node, name))
     }
 
     fn anchored(self, name: &str) -> Option<Self> {
@@ -86,16 +86,16 @@ mod tests {
             },
             "prefixItems": [{ "title": "first" }],
         });
-        let root = Place::root(&schema);
-        let title = |place: Place<'_>, reference: &str| {
-            place.follow(reference).map(|(found, _)| found.schema["title"].as_str().unwrap_or("untitled").to_owned())
+        let root = SchemaNode::root(&schema);
+        let title = |node: SchemaNode<'_>, reference: &str| {
+            node.resolve(reference).map(|(found, _)| found.schema["title"].as_str().unwrap_or("untitled").to_owned())
         };
         assert_eq!(title(root, "#").unwrap(), "untitled");
         assert_eq!(title(root, "#/$defs/a~1b%20c").unwrap(), "escaped");
         assert_eq!(title(root, "https://example.com/order#here").unwrap(), "anchored");
         assert_eq!(title(root, "#/$defs/%+F").unwrap(), "no escape");
         assert_eq!(title(root, "#/prefixItems/0").unwrap(), "first");
-        let (inner, name) = root.follow("#/$defs/inner").unwrap();
+        let (inner, name) = root.resolve("#/$defs/inner").unwrap();
         assert_eq!(name, "inner");
         assert_eq!(title(inner, "#/$defs/x").unwrap(), "inner x");
         for nowhere in

@@ -5,11 +5,11 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 use super::mistake::type_name;
-use super::place::Place;
+use super::schema_node::SchemaNode;
 
 /// A field that a schema has.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Field<'a> {
+pub struct SchemaField<'a> {
     /// The way to it, a name for each level.
     pub path: Vec<Box<str>>,
     /// What it can be, by JSON Schema's names; the types of its elements too, where it can be an array.
@@ -25,7 +25,7 @@ const REFERRING: [&str; 6] = ["$ref", "allOf", "anyOf", "oneOf", "then", "else"]
 const MAX_NAME: usize = 1_024;
 const MAX_LEVELS: usize = 32;
 
-impl<'a> Field<'a> {
+impl<'a> SchemaField<'a> {
     /// The field that a name, dotted for nested fields, means in documents of `schema`; `None` where it has no such one.
     ///
     /// A name that itself contains a dot is taken before a nested one. No field has more than 1,024 bytes or 32 levels.
@@ -34,17 +34,17 @@ impl<'a> Field<'a> {
             return None;
         }
         let mut path = Vec::new();
-        let mut places = vec![Place::root(schema)];
+        let mut nodes = vec![SchemaNode::root(schema)];
         let mut rest = name;
         while path.len() < MAX_LEVELS {
-            let whole = step(&places, rest);
+            let whole = step(&nodes, rest);
             if !whole.is_empty() {
                 path.push(rest.into());
                 return Some(Self { path, types: types(&whole, true) });
             }
             let (first, others) = rest.split_once('.')?;
-            places = step(&places, first);
-            if places.is_empty() {
+            nodes = step(&nodes, first);
+            if nodes.is_empty() {
                 return None;
             }
             path.push(first.into());
@@ -54,12 +54,12 @@ impl<'a> Field<'a> {
     }
 }
 
-/// What a value that fits `places` can be. `elements`: whether those of an array count too; not those of an array within
+/// What a value that fits `nodes` can be. `elements`: whether those of an array count too; not those of an array within
 /// it, which no filter reaches.
-fn types<'a>(places: &[Place<'a>], elements: bool) -> BTreeSet<&'a str> {
+fn types<'a>(nodes: &[SchemaNode<'a>], elements: bool) -> BTreeSet<&'a str> {
     let mut found = BTreeSet::new();
-    for place in forms(places) {
-        let says = |keyword: &str| place.schema.get(keyword);
+    for node in forms(nodes) {
+        let says = |keyword: &str| node.schema.get(keyword);
         match says("type") {
             Some(Value::String(name)) => {
                 found.insert(name.as_str());
@@ -76,7 +76,7 @@ fn types<'a>(places: &[Place<'a>], elements: bool) -> BTreeSet<&'a str> {
             },
         }
         match says("items") {
-            Some(items) if elements => found.extend(types(&[place.child(items)], false)),
+            Some(items) if elements => found.extend(types(&[node.child(items)], false)),
             None if elements && says("type").is_some_and(|name| name == "array") => found.extend(ALL_TYPES),
             _ => {}
         }
@@ -87,35 +87,35 @@ fn types<'a>(places: &[Place<'a>], elements: bool) -> BTreeSet<&'a str> {
     found
 }
 
-/// The schemas of the field `name` under any of `places`.
-fn step<'a>(places: &[Place<'a>], name: &str) -> Vec<Place<'a>> {
-    let field = |place: Place<'a>| {
-        let own = place.schema.get("properties").and_then(|fields| fields.get(name));
+/// The schemas of the field `name` under any of `nodes`.
+fn step<'a>(nodes: &[SchemaNode<'a>], name: &str) -> Vec<SchemaNode<'a>> {
+    let field = |node: SchemaNode<'a>| {
+        let own = node.schema.get("properties").and_then(|fields| fields.get(name));
         // A map: every key is a field of it.
-        let any = || place.schema.get("additionalProperties").filter(|values| values.is_object());
-        own.or_else(any).map(|schema| place.child(schema))
+        let any = || node.schema.get("additionalProperties").filter(|values| values.is_object());
+        own.or_else(any).map(|schema| node.child(schema))
     };
-    forms(places).into_iter().filter_map(field).collect()
+    forms(nodes).into_iter().filter_map(field).collect()
 }
 
-/// `places` and all the schemas that they refer to or are composed of.
-fn forms<'a>(places: &[Place<'a>]) -> Vec<Place<'a>> {
-    let mut seen: Vec<Place<'a>> = Vec::new();
-    let mut waiting = places.to_vec();
-    while let Some(place) = waiting.pop() {
-        if !place.schema.is_object() || seen.iter().any(|known| known.address() == place.address()) {
+/// `nodes` and all the schemas that they refer to or are composed of.
+fn forms<'a>(nodes: &[SchemaNode<'a>]) -> Vec<SchemaNode<'a>> {
+    let mut seen: Vec<SchemaNode<'a>> = Vec::new();
+    let mut waiting = nodes.to_vec();
+    while let Some(node) = waiting.pop() {
+        if !node.schema.is_object() || seen.iter().any(|known| known.address() == node.address()) {
             continue;
         }
-        seen.push(place);
-        if let Some(reference) = place.schema.get("$ref").and_then(Value::as_str) {
-            waiting.extend(place.follow(reference).map(|(target, _)| target));
+        seen.push(node);
+        if let Some(reference) = node.schema.get("$ref").and_then(Value::as_str) {
+            waiting.extend(node.resolve(reference).map(|(target, _)| target));
         }
         for keyword in ["allOf", "anyOf", "oneOf"] {
-            let parts = place.schema.get(keyword).and_then(Value::as_array).into_iter().flatten();
-            waiting.extend(parts.map(|part| place.child(part)));
+            let parts = node.schema.get(keyword).and_then(Value::as_array).into_iter().flatten();
+            waiting.extend(parts.map(|part| node.child(part)));
         }
         for keyword in ["then", "else"] {
-            waiting.extend(place.schema.get(keyword).map(|part| place.child(part)));
+            waiting.extend(node.schema.get(keyword).map(|part| node.child(part)));
         }
     }
     seen
@@ -138,7 +138,7 @@ mod tests {
             },
         });
         let types =
-            |name| Field::find(&schema, name).map(|field| field.types.into_iter().collect::<Vec<_>>().join(" "));
+            |name| SchemaField::find(&schema, name).map(|field| field.types.into_iter().collect::<Vec<_>>().join(" "));
         assert_eq!(types("one").unwrap(), "string");
         assert_eq!(types("two.deep").unwrap(), "null number");
         assert_eq!(types("three").unwrap(), "array integer");
@@ -150,19 +150,19 @@ mod tests {
     fn recursive_schemas_end() {
         let schema = json!({ "allOf": [{ "$ref": "#" }], "type": "array", "items": { "$ref": "#" },
             "properties": { "a": { "$ref": "#" } } });
-        assert!(Field::find(&schema, "a.a.a").is_some());
-        assert_eq!(Field::find(&schema, "b"), None);
+        assert!(SchemaField::find(&schema, "a.a.a").is_some());
+        assert_eq!(SchemaField::find(&schema, "b"), None);
     }
 
     #[test]
     fn a_name_is_bounded() {
         let schema = json!({ "properties": { "a": { "$ref": "#" } }, "additionalProperties": { "type": "string" } });
-        assert!(Field::find(&schema, &vec!["a"; 32].join(".")).is_some());
+        assert!(SchemaField::find(&schema, &vec!["a"; 32].join(".")).is_some());
         let schema = json!({ "properties": { "a": { "$ref": "#" } } });
-        assert!(Field::find(&schema, &vec!["a"; 32].join(".")).is_some());
-        assert_eq!(Field::find(&schema, &vec!["a"; 33].join(".")), None);
+        assert!(SchemaField::find(&schema, &vec!["a"; 32].join(".")).is_some());
+        assert_eq!(SchemaField::find(&schema, &vec!["a"; 33].join(".")), None);
         let schema = json!({ "additionalProperties": { "type": "string" } });
-        assert!(Field::find(&schema, &"x".repeat(1024)).is_some());
-        assert_eq!(Field::find(&schema, &"x".repeat(1025)), None);
+        assert!(SchemaField::find(&schema, &"x".repeat(1024)).is_some());
+        assert_eq!(SchemaField::find(&schema, &"x".repeat(1025)), None);
     }
 }

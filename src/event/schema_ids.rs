@@ -12,13 +12,13 @@ const BY_NAME: [&str; 4] = ["$defs", "dependentSchemas", "patternProperties", "p
 
 /// Each `$id` of a schema, by its place (a JSON Pointer), as a normalised URI; `None` for one that is no absolute URI
 /// without a fragment, nor becomes one from the `$id` that it stands under.
-pub(super) fn ids(schema: &Value) -> Vec<(String, Option<Url>)> {
+pub(super) fn collect(schema: &Value) -> Vec<(String, Option<Url>)> {
     let mut found = Vec::new();
-    collect(schema, "", None, &mut found);
+    visit(schema, "", None, &mut found);
     found
 }
 
-fn collect(schema: &Value, at: &str, base: Option<&Url>, found: &mut Vec<(String, Option<Url>)>) {
+fn visit(schema: &Value, at: &str, base: Option<&Url>, found: &mut Vec<(String, Option<Url>)>) {
     let child = |name: &str| format!("{at}/{}", escape(name));
     match schema {
         Value::Object(members) => {
@@ -31,16 +31,16 @@ fn collect(schema: &Value, at: &str, base: Option<&Url>, found: &mut Vec<(String
                 match value {
                     Value::Object(schemas) if BY_NAME.contains(&name.as_str()) => {
                         for (key, schema) in schemas {
-                            collect(schema, &format!("{}/{}", child(name), escape(key)), base, found);
+                            visit(schema, &format!("{}/{}", child(name), escape(key)), base, found);
                         }
                     }
-                    other => collect(other, &child(name), base, found),
+                    other => visit(other, &child(name), base, found),
                 }
             }
         }
         Value::Array(items) => {
             for (index, item) in items.iter().enumerate() {
-                collect(item, &format!("{at}/{index}"), base, found);
+                visit(item, &format!("{at}/{index}"), base, found);
             }
         }
         _ => {}
