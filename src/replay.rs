@@ -48,7 +48,7 @@ pub async fn begin(
     Ok(match since {
         Since::Now | Since::Cursor(_) => Begin::Live { recovered: true },
         Since::Start => after(first),
-        Since::Taken(moment) => after(broker.position_at(channel, *moment).await?),
+        Since::AcceptedFrom(moment) => after(broker.position_at(channel, *moment).await?),
         Since::After(position) => {
             let kept = position.same_epoch(&first) && position.offset >= first.offset;
             match kept {

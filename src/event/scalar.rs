@@ -4,22 +4,21 @@
 
 use serde_json::Value;
 
-/// A JSON scalar that can be compared and hashed: numbers are equal when their values are. A filter owns its strings, an
-/// event lends them.
+/// A JSON scalar. A filter owns the text of its strings; a field of an event borrows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Scalar<Text = Box<str>> {
     Null,
     Bool(bool),
     Integer(i64),
-    /// An integer above [`i64::MAX`], and only such a one: each value has one form.
+    /// An integer above [`i64::MAX`]. Smaller ones are always `Integer`, so that each value has one form.
     Large(u64),
-    /// The bits of a double that is neither of them.
+    /// The bits of a double that is not an integer of 64 bits.
     Float(u64),
     String(Text),
 }
 
 impl<Text> Scalar<Text> {
-    /// The same scalar with another kind of text.
+    /// The scalar with its text converted.
     pub fn map<Other>(self, text: impl FnOnce(Text) -> Other) -> Scalar<Other> {
         match self {
             Self::Null => Scalar::Null,
@@ -31,7 +30,7 @@ impl<Text> Scalar<Text> {
         }
     }
 
-    /// The scalar, its text lent.
+    /// The scalar with its text borrowed.
     pub fn lent(&self) -> Scalar<&str>
     where
         Text: AsRef<str>,
@@ -46,13 +45,15 @@ impl<Text> Scalar<Text> {
         }
     }
 
-    /// The scalar that an integer is.
+    /// The scalar of an integer.
     pub fn of_integer(integer: u64) -> Self {
         i64::try_from(integer).map_or(Self::Large(integer), Self::Integer)
     }
 
-    /// The scalar that a double is. Beyond 2^53 it stands for many integers; comparing the exact one it is equal to is
-    /// still right. What is beyond 64 bits is a double however it was written, because that is what it was read as.
+    /// The scalar of a double.
+    ///
+    /// A whole number within 64 bits becomes an integer. Above 2^53 a double stands for many integers; the one that it
+    /// equals exactly is used. A number beyond 64 bits stays a double, because serde_json reads such integers as doubles.
     pub fn of_double(double: f64) -> Self {
         const TO_63: f64 = (1_u64 << 63) as f64;
         match double.fract() == 0.0 {
@@ -64,7 +65,7 @@ impl<Text> Scalar<Text> {
 }
 
 impl<'a> Scalar<&'a str> {
-    /// The scalar that a value is; `None` for arrays and objects.
+    /// The scalar of a JSON value; `None` for arrays and objects.
     pub fn of(value: &'a Value) -> Option<Self> {
         Some(match value {
             Value::Null => Self::Null,

@@ -1,4 +1,6 @@
-//! The fields of `data`, as far as a JSON Schema tells: where each is, and of which types it can be.
+//! A field of `data`, looked up in a JSON Schema: its path and the types that it can have.
+//!
+//! Filters use it to refuse unknown fields and impossible values; the command line uses it to turn words into JSON.
 
 use std::collections::BTreeSet;
 
@@ -7,28 +9,30 @@ use serde_json::Value;
 use super::mistake::type_name;
 use super::schema_node::SchemaNode;
 
-/// A field that a schema has.
+/// A field that a schema allows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SchemaField<'a> {
-    /// The way to it, a name for each level.
+    /// The path to the field: one name for each level of nesting.
     pub path: Vec<Box<str>>,
-    /// What it can be, by JSON Schema's names; the types of its elements too, where it can be an array.
+    /// The JSON Schema types that its value can have. For an array, also those of its elements.
     pub types: BTreeSet<&'a str>,
 }
 
 const ALL_TYPES: [&str; 6] = ["array", "boolean", "null", "number", "object", "string"];
 
-/// The keywords by which a schema says something through another one.
+/// Keywords through which a schema takes its rules from other schemas.
 const REFERRING: [&str; 6] = ["$ref", "allOf", "anyOf", "oneOf", "then", "else"];
 
-/// The longest name, in bytes, and the most levels of one: a schema that refers to itself has no end of its own.
+/// The maximum length of a dotted name, in bytes.
 const MAX_NAME: usize = 1_024;
+/// The maximum number of levels of a dotted name. A recursive schema would allow any number.
 const MAX_LEVELS: usize = 32;
 
 impl<'a> SchemaField<'a> {
-    /// The field that a name, dotted for nested fields, means in documents of `schema`; `None` where it has no such one.
+    /// Looks up a field by its name, which is dotted for nested fields; `None` if `schema` has no such field.
     ///
-    /// A name that itself contains a dot is taken before a nested one. No field has more than 1,024 bytes or 32 levels.
+    /// A field whose own name contains a dot wins over a nested one. A name of more than 1,024 bytes or 32 levels is never
+    /// found.
     pub fn find(schema: &'a Value, name: &str) -> Option<Self> {
         if name.len() > MAX_NAME {
             return None;
@@ -37,10 +41,10 @@ impl<'a> SchemaField<'a> {
         let mut nodes = vec![SchemaNode::root(schema)];
         let mut rest = name;
         while path.len() < MAX_LEVELS {
-            let whole = step(&nodes, rest);
-            if !whole.is_empty() {
+            let found = step(&nodes, rest);
+            if !found.is_empty() {
                 path.push(rest.into());
-                return Some(Self { path, types: types(&whole, true) });
+                return Some(Self { path, types: types(&found, true) });
             }
             let (first, others) = rest.split_once('.')?;
             nodes = step(&nodes, first);
@@ -54,30 +58,32 @@ impl<'a> SchemaField<'a> {
     }
 }
 
-/// What a value that fits `nodes` can be. `elements`: whether those of an array count too; not those of an array within
-/// it, which no filter reaches.
+/// The types of a value that matches any of `nodes`.
+///
+/// `elements`: whether the types of an array's elements count, too. Those of an array within an array never do, because
+/// no filter reaches them.
 fn types<'a>(nodes: &[SchemaNode<'a>], elements: bool) -> BTreeSet<&'a str> {
     let mut found = BTreeSet::new();
-    for node in forms(nodes) {
-        let says = |keyword: &str| node.schema.get(keyword);
-        match says("type") {
+    for node in applicable(nodes) {
+        let keyword = |keyword: &str| node.schema.get(keyword);
+        match keyword("type") {
             Some(Value::String(name)) => {
                 found.insert(name.as_str());
             }
             Some(Value::Array(names)) => found.extend(names.iter().filter_map(Value::as_str)),
-            _ => match (says("const"), says("enum").and_then(Value::as_array)) {
+            _ => match (keyword("const"), keyword("enum").and_then(Value::as_array)) {
                 (Some(only), _) => {
                     found.insert(type_name(only));
                 }
                 (None, Some(options)) => found.extend(options.iter().map(|option| type_name(option))),
-                // A form that only refers to others says nothing itself.
-                (None, None) if REFERRING.iter().any(|keyword| says(keyword).is_some()) => {}
+                // The types come from the schemas that this one refers to.
+                (None, None) if REFERRING.iter().any(|name| keyword(name).is_some()) => {}
                 (None, None) => found.extend(ALL_TYPES),
             },
         }
-        match says("items") {
+        match keyword("items") {
             Some(items) if elements => found.extend(types(&[node.child(items)], false)),
-            None if elements && says("type").is_some_and(|name| name == "array") => found.extend(ALL_TYPES),
+            None if elements && keyword("type").is_some_and(|name| name == "array") => found.extend(ALL_TYPES),
             _ => {}
         }
     }
@@ -87,19 +93,19 @@ fn types<'a>(nodes: &[SchemaNode<'a>], elements: bool) -> BTreeSet<&'a str> {
     found
 }
 
-/// The schemas of the field `name` under any of `nodes`.
+/// The schemas of the field `name` in any of `nodes`.
 fn step<'a>(nodes: &[SchemaNode<'a>], name: &str) -> Vec<SchemaNode<'a>> {
     let field = |node: SchemaNode<'a>| {
         let own = node.schema.get("properties").and_then(|fields| fields.get(name));
-        // A map: every key is a field of it.
-        let any = || node.schema.get("additionalProperties").filter(|values| values.is_object());
-        own.or_else(any).map(|schema| node.child(schema))
+        // The schema describes a map: every key is a field.
+        let of_map = || node.schema.get("additionalProperties").filter(|values| values.is_object());
+        own.or_else(of_map).map(|schema| node.child(schema))
     };
-    forms(nodes).into_iter().filter_map(field).collect()
+    applicable(nodes).into_iter().filter_map(field).collect()
 }
 
-/// `nodes` and all the schemas that they refer to or are composed of.
-fn forms<'a>(nodes: &[SchemaNode<'a>]) -> Vec<SchemaNode<'a>> {
+/// `nodes`, and all schemas that apply to the same value because `nodes` refer to them or combine them.
+fn applicable<'a>(nodes: &[SchemaNode<'a>]) -> Vec<SchemaNode<'a>> {
     let mut seen: Vec<SchemaNode<'a>> = Vec::new();
     let mut waiting = nodes.to_vec();
     while let Some(node) = waiting.pop() {
@@ -147,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn recursive_schemas_end() {
+    fn a_lookup_in_a_recursive_schema_ends() {
         let schema = json!({ "allOf": [{ "$ref": "#" }], "type": "array", "items": { "$ref": "#" },
             "properties": { "a": { "$ref": "#" } } });
         assert!(SchemaField::find(&schema, "a.a.a").is_some());

@@ -1,17 +1,22 @@
-//! Who a schema says that it is: its `$id`, and those of the schemas within it.
+//! The `$id` of a JSON Schema, and those of the schemas embedded in it.
+//!
+//! The catalogue needs them all, because the schema of the whole event contains every type's schema in one document: two
+//! schemas with the same URI could not be told apart there.
 
 use serde_json::Value;
 use url::Url;
 
 use super::mistake::escape;
 
-/// Keywords whose value is no schema.
+/// Keywords whose value is data and contains no schema.
 const VALUES: [&str; 4] = ["const", "default", "enum", "examples"];
-/// Keywords whose value has schemas by name.
+/// Keywords whose value maps names to schemas.
 const BY_NAME: [&str; 4] = ["$defs", "dependentSchemas", "patternProperties", "properties"];
 
-/// Each `$id` of a schema, by its place (a JSON Pointer), as a normalised URI; `None` for one that is no absolute URI
-/// without a fragment, nor becomes one from the `$id` that it stands under.
+/// Every `$id` in a schema: its JSON Pointer, and its normalised URI.
+///
+/// A relative `$id` is resolved against the `$id` of the schema around it. The URI is `None` if the result is not an
+/// absolute URI without a fragment.
 pub(super) fn collect(schema: &Value) -> Vec<(String, Option<Url>)> {
     let mut found = Vec::new();
     visit(schema, "", None, &mut found);

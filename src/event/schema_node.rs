@@ -1,34 +1,39 @@
-//! Where a schema stands within a document: the resource that its references start from, and what they lead to.
+//! A subschema of a JSON Schema document, which can resolve its `$ref`.
 //!
-//! Only references within the document are followed. One that leads elsewhere is not known here.
+//! A `$ref` is relative to the schema resource around it: the document, or the nearest subschema with an `$id`. Only
+//! references within that resource are resolved; nothing is fetched.
 
 use percent_encoding::percent_decode_str;
 use serde_json::Value;
 
-/// A schema within a schema resource (the document, or a part of it with an `$id` of its own).
+/// A subschema together with the schema resource that it belongs to.
 #[derive(Debug, Clone, Copy)]
 pub struct SchemaNode<'a> {
+    /// The subschema itself.
     pub schema: &'a Value,
     resource: &'a Value,
 }
 
 impl<'a> SchemaNode<'a> {
+    /// The root of a document.
     pub fn root(schema: &'a Value) -> Self {
         Self { schema, resource: schema }
     }
 
-    /// A subschema of this one.
+    /// The node of `schema`, which must be a part of this one.
     pub fn child(self, schema: &'a Value) -> Self {
         let resource = if id(schema).is_some() { schema } else { self.resource };
         Self { schema, resource }
     }
 
-    /// The address of the schema, by which it is known again: the same node of the document is the same schema.
+    /// The address of the schema in memory. Two nodes with equal addresses are the same part of the document.
     pub fn address(self) -> *const Value {
         self.schema
     }
 
-    /// What a `$ref` leads to, and the last name on the way, which tends to be a good one for it.
+    /// The target of a `$ref`, and the last name in the reference, from which a type name can be made.
+    ///
+    /// `None` if the reference leaves the resource or its target does not exist.
     pub fn resolve(self, reference: &str) -> Option<(Self, String)> {
         let (uri, fragment) = reference.split_once('#').unwrap_or((reference, ""));
         let known = id(self.resource).map(|id| id.trim_end_matches('#'));
@@ -51,6 +56,7 @@ impl<'a> SchemaNode<'a> {
         Some((node, name))
     }
 
+    /// The schema with this `$anchor`, within this node.
     fn anchored(self, name: &str) -> Option<Self> {
         if self.schema.get("$anchor").and_then(Value::as_str) == Some(name) {
             return Some(self);
@@ -60,7 +66,7 @@ impl<'a> SchemaNode<'a> {
             Value::Array(items) => Box::new(items.iter()),
             _ => return None,
         };
-        // What has an `$id` has its own anchors.
+        // A part with an `$id` is a resource of its own, with its own anchors.
         parts.find_map(|part| id(part).is_none().then(|| self.child(part).anchored(name))?)
     }
 }
@@ -75,7 +81,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn references_are_followed_within_their_resource() {
+    fn references_are_resolved_within_their_resource() {
         let schema = json!({
             "$id": "https://example.com/order",
             "$defs": {

@@ -1,10 +1,10 @@
-//! Whether two schemas mean the same, so that they can share one declaration.
+//! Compares two schemas with everything they refer to: equal ones share one TypeScript declaration.
 
 use serde_json::Value;
 
 use crate::event::SchemaNode;
 
-/// Whether the text of two schemas is equal, and so is all that they refer to.
+/// Whether two schemas are equal, and all schemas that they refer to are equal, too.
 pub(super) fn same(a: SchemaNode<'_>, b: SchemaNode<'_>) -> bool {
     compare(a, b, &mut Vec::new())
 }
@@ -42,7 +42,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn sameness_looks_behind_references() {
+    fn the_targets_of_references_are_compared() {
         let document = |leaf: &str| {
             json!({ "$defs": {
                 "tree": { "items": { "$ref": "#/$defs/tree" }, "properties": { "leaf": { "$ref": "#/$defs/leaf" } } },

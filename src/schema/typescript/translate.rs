@@ -1,4 +1,4 @@
-//! From schemas to types: each keyword that says something of a value's type narrows it, every other is passed over.
+//! Translates JSON Schemas to TypeScript types: each keyword that restricts the type narrows it, others are ignored.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 
@@ -8,7 +8,7 @@ use super::same::same;
 use super::shape::{Field, Object, Shape, Tuple};
 use crate::event::SchemaNode;
 
-/// A type that has a name.
+/// A declared type: one with a name.
 #[derive(Debug)]
 pub(super) struct Declared {
     pub name: String,
@@ -16,24 +16,23 @@ pub(super) struct Declared {
     pub shape: Shape,
 }
 
-/// Translates schemas, and names those that are referred to.
+/// Translates schemas, and gives a name to each schema that another refers to.
 ///
-/// Every schema that has a name is translated once, when its turn comes, and not where it is met: this is what ends
-/// recursion.
+/// A named schema is queued when a reference meets it, and translated once, later. So recursive schemas end.
 #[derive(Debug)]
 pub(super) struct Translator<'a> {
-    taken: HashSet<String>,
+    used_names: HashSet<String>,
     roots: Vec<(String, SchemaNode<'a>)>,
-    /// The names of the schemas that are or will be declared.
-    named: HashMap<*const Value, String>,
-    /// Schemas that were referred to, by the name that the reference gave them.
+    /// The name of each schema that is or will be declared.
+    names: HashMap<*const Value, String>,
+    /// The targets of references, by the last name in the reference.
     referred: HashMap<String, Vec<SchemaNode<'a>>>,
-    waiting: VecDeque<(String, SchemaNode<'a>)>,
+    queue: VecDeque<(String, SchemaNode<'a>)>,
 }
 
-/// What is known already of the value that a schema is about, from the schemas around it that are about the same value.
+/// The rules of the enclosing schemas for the same value, such as those around an `anyOf` for its branches.
 #[derive(Debug, Clone, Default)]
-struct Known<'a> {
+struct Context<'a> {
     kinds: Option<Vec<&'a str>>,
     fields: HashMap<String, Shape>,
 }
@@ -42,43 +41,43 @@ const OF_OBJECTS: [&str; 4] = ["properties", "required", "additionalProperties",
 const OF_ARRAYS: [&str; 2] = ["prefixItems", "items"];
 
 impl<'a> Translator<'a> {
-    /// `reserved`: names that nothing may be given.
+    /// `reserved`: names that no declaration may have.
     pub fn new<const N: usize>(reserved: [&str; N]) -> Self {
         Self {
-            taken: reserved.map(str::to_owned).into(),
+            used_names: reserved.map(str::to_owned).into(),
             roots: Vec::new(),
-            named: HashMap::new(),
+            names: HashMap::new(),
             referred: HashMap::new(),
-            waiting: VecDeque::new(),
+            queue: VecDeque::new(),
         }
     }
 
-    /// Adds the schema of the event type `name`, and says what it is called in TypeScript.
+    /// Adds the schema of the event type `name`. Returns its name in TypeScript.
     pub fn root(&mut self, name: &str, schema: &'a Value) -> String {
         let title = schema.get("title").and_then(Value::as_str).filter(|title| pascal_case(title) == **title);
         let name = self.name([title.unwrap_or(name), name]);
         let node = SchemaNode::root(schema);
-        self.named.insert(node.address(), name.clone());
+        self.names.insert(node.address(), name.clone());
         self.roots.push((name.clone(), node));
         name
     }
 
-    /// Everything that was added, each followed by what it refers to.
+    /// Translates all added schemas. Each is followed by the schemas that it refers to.
     pub fn finish(mut self) -> Vec<Declared> {
         let mut declared = Vec::new();
         for root in std::mem::take(&mut self.roots) {
             let owner = root.0.clone();
-            self.waiting.push_back(root);
-            while let Some((name, node)) = self.waiting.pop_front() {
-                let shape = self.schema(node, &owner, &Known::default());
+            self.queue.push_back(root);
+            while let Some((name, node)) = self.queue.pop_front() {
+                let shape = self.schema(node, &owner, &Context::default());
                 declared.push(Declared { name, doc: doc(node.schema), shape });
             }
         }
-        break_circles(&mut declared);
+        break_cycles(&mut declared);
         declared
     }
 
-    fn schema(&mut self, node: SchemaNode<'a>, owner: &str, known: &Known<'a>) -> Shape {
+    fn schema(&mut self, node: SchemaNode<'a>, owner: &str, known: &Context<'a>) -> Shape {
         let schema = match node.schema {
             Value::Object(schema) => schema,
             Value::Bool(false) => return Shape::Never,
@@ -104,13 +103,13 @@ impl<'a> Translator<'a> {
         shape
     }
 
-    /// What `type` and the keywords of objects and arrays say.
+    /// The type from the keyword `type` and the keywords of objects and arrays.
     fn structure(
         &mut self,
         node: SchemaNode<'a>,
         schema: &'a Map<String, Value>,
         owner: &str,
-        known: &Known<'a>,
+        known: &Context<'a>,
     ) -> Shape {
         let has = |keywords: &[&str]| keywords.iter().any(|keyword| schema.contains_key(*keyword));
         let (of_objects, of_arrays) = (has(&OF_OBJECTS), has(&OF_ARRAYS));
@@ -138,9 +137,9 @@ impl<'a> Translator<'a> {
         node: SchemaNode<'a>,
         schema: &'a Map<String, Value>,
         owner: &str,
-        known: &Known<'a>,
+        known: &Context<'a>,
     ) -> Object {
-        let nothing = Known::default();
+        let nothing = Context::default();
         let required: Vec<&str> = strings(schema.get("required")).collect();
         let from_outside = |name: &str| known.fields.get(name).cloned().unwrap_or(Shape::Unknown);
         let mut fields: Vec<Field> = Vec::new();
@@ -165,7 +164,7 @@ impl<'a> Translator<'a> {
             }
             Some(additional) => others.push(self.schema(node.child(additional), owner, &nothing)),
         }
-        // An index signature speaks of all fields, the named ones too.
+        // In TypeScript an index signature covers the named fields, too.
         others.extend(fields.iter().map(|field| field.shape.clone()));
         if fields.iter().any(|field| !field.required) {
             others.push(Shape::Keyword("undefined"));
@@ -174,7 +173,7 @@ impl<'a> Translator<'a> {
     }
 
     fn array(&mut self, node: SchemaNode<'a>, schema: &'a Map<String, Value>, owner: &str) -> Shape {
-        let nothing = Known::default();
+        let nothing = Context::default();
         let count = |keyword: &str| schema.get(keyword).and_then(Value::as_f64).map(|count| count as usize);
         let items = schema.get("items").map_or(Shape::Unknown, |items| self.schema(node.child(items), owner, &nothing));
         let Some(Value::Array(first)) = schema.get("prefixItems") else { return Shape::Array(Box::new(items)) };
@@ -189,38 +188,37 @@ impl<'a> Translator<'a> {
     fn reference(&mut self, node: SchemaNode<'a>, reference: &str, owner: &str) -> Shape {
         let Some((target, hint)) = node.resolve(reference) else { return Shape::Unknown };
         if !target.schema.is_object() {
-            return self.schema(target, owner, &Known::default());
+            return self.schema(target, owner, &Context::default());
         }
-        if let Some(name) = self.named.get(&target.address()) {
+        if let Some(name) = self.names.get(&target.address()) {
             return Shape::Name(name.clone());
         }
         let alike = self.referred.get(&hint).and_then(|known| known.iter().find(|known| same(**known, target)));
-        let name = match alike.and_then(|alike| self.named.get(&alike.address())) {
+        let name = match alike.and_then(|alike| self.names.get(&alike.address())) {
             Some(name) => name.clone(),
             None => {
                 let name = self.name([&hint, &format!("{owner}-{hint}")]);
-                self.waiting.push_back((name.clone(), target));
+                self.queue.push_back((name.clone(), target));
                 self.referred.entry(hint).or_default().push(target);
                 name
             }
         };
-        self.named.insert(target.address(), name.clone());
+        self.names.insert(target.address(), name.clone());
         Shape::Name(name)
     }
 
-    /// A name that nothing has yet: the first of `wishes` that is free, or else the last with a number.
-    fn name<const N: usize>(&mut self, wishes: [&str; N]) -> String {
-        let wishes = wishes.map(pascal_case);
-        let last = wishes.last().cloned().unwrap_or_default();
+    /// An unused name: the first of `candidates` that is free, else the last of them with a number.
+    fn name<const N: usize>(&mut self, candidates: [&str; N]) -> String {
+        let candidates = candidates.map(pascal_case);
+        let last = candidates.last().cloned().unwrap_or_default();
         let numbered = (2..).map(|number: u32| format!("{last}{number}"));
-        let free = wishes.into_iter().chain(numbered).find(|name| self.taken.insert(name.clone()));
+        let free = candidates.into_iter().chain(numbered).find(|name| self.used_names.insert(name.clone()));
         free.unwrap_or(last)
     }
 }
 
-/// Takes out references by which a type would consist of itself, such as `type A = A | string`: they say nothing, and
-/// TypeScript refuses them.
-fn break_circles(declared: &mut [Declared]) {
+/// Removes references by which a type would consist of itself, such as `type A = A | string`: TypeScript refuses them.
+fn break_cycles(declared: &mut [Declared]) {
     for index in 0..declared.len() {
         let leads_back = |name: &str, declared: &[Declared]| {
             let mut seen = HashSet::new();
@@ -251,7 +249,7 @@ fn break_circles(declared: &mut [Declared]) {
     }
 }
 
-/// The names in `type`, where there are any.
+/// The names in the keyword `type`, if the schema has it.
 fn kinds(schema: &Map<String, Value>) -> Option<Vec<&str>> {
     match schema.get("type")? {
         Value::String(kind) => Some(vec![kind]),
