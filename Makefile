@@ -70,6 +70,9 @@ lint: build ## formatting, clippy, documentation, generated files
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 	$(CARGO) check --locked --no-default-features
+	$(CARGO) check --locked --no-default-features --features server
+	$(CARGO) check --locked --no-default-features --features server,file
+	$(CARGO) check --locked --no-default-features --features server,redis
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps
 	target/debug/tidings schema export --out schemas --check
 	target/debug/tidings codegen typescript --out $(CLIENT)/src/generated --check

@@ -1,9 +1,15 @@
-//! tidings: a typed event bus. `ARCHITECTURE.md` shows the path of an event and the modules on it.
+//! tidings: a typed event bus. `ARCHITECTURE.md` says which modules an event passes and what each of them does.
+//!
+//! A Rust program that only publishes and subscribes takes `default-features = false`: it gets [`client`], [`protocol`]
+//! and the wire types of [`event`]. The feature `server` adds the daemon, and `file` and `redis` its brokers.
+#![cfg_attr(
+    all(doc, not(feature = "server")),
+    expect(rustdoc::broken_intra_doc_links, reason = "the client's documentation names types of the daemon")
+)]
 
 pub mod client;
 pub mod event;
 pub mod protocol;
-pub mod schema;
 
 #[cfg(feature = "server")]
 mod access;
@@ -33,7 +39,7 @@ mod hub;
 pub mod load;
 #[cfg(feature = "server")]
 mod metrics;
-/// What `benches/micro` measures by itself: no part of what this crate offers.
+/// Internals for `benches/micro`, which measures them one by one. Not part of the public interface.
 #[cfg(feature = "server")]
 #[doc(hidden)]
 pub mod parts {
@@ -49,6 +55,8 @@ mod registry;
 mod relay;
 #[cfg(feature = "server")]
 mod replay;
+#[cfg(feature = "server")]
+pub mod schema;
 #[cfg(feature = "server")]
 pub mod server;
 #[cfg(feature = "server")]

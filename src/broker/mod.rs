@@ -6,10 +6,12 @@
 //! The log decides. A message on the bus is only a hint: it may be lost, repeated or garbled, and the relay then reads the
 //! log. This module does not know subscribers or sockets.
 
+#[cfg(feature = "file")]
 mod file;
 mod memory;
 mod memory_store;
 pub mod nodes;
+#[cfg(feature = "redis")]
 mod redis;
 mod store;
 
@@ -187,6 +189,7 @@ impl BrokerError {
         Self::Unavailable("it is closed".into())
     }
 
+    #[cfg(feature = "redis")]
     /// The same error, with the server at which it happened before its text.
     fn at(self, server: impl std::fmt::Display) -> Self {
         let prefixed = |cause: String| format!("{server}: {cause}");
@@ -221,9 +224,12 @@ pub struct Limits {
 /// A sentence about the mistake in it.
 pub fn check(url: &BrokerUrl) -> Result<(), String> {
     match url {
-        // Only opening a directory shows whether it can be used, and that would lock it.
-        BrokerUrl::Memory | BrokerUrl::File(_) => Ok(()),
+        // What is in the way of a directory is seen when it is opened, which takes it from others.
+        BrokerUrl::Memory | BrokerUrl::File(_) => url.supported(),
+        #[cfg(feature = "redis")]
         BrokerUrl::Redis(url) => redis::check(url),
+        #[cfg(not(feature = "redis"))]
+        BrokerUrl::Redis(_) => url.supported(),
     }
 }
 
@@ -241,9 +247,14 @@ pub fn open(config: &BrokerConfig, catalog: &Arc<Catalog>) -> Result<(Arc<dyn Ba
         log_max_age: config.log_max_age,
         dedup_window: config.dedup_window,
     };
+    config.broker.supported()?;
     match &config.broker {
         BrokerUrl::Memory => Ok(memory::open(catalog, limits)),
+        #[cfg(feature = "file")]
         BrokerUrl::File(directory) => file::open(directory, config.file_sync, catalog, limits),
+        #[cfg(feature = "redis")]
         BrokerUrl::Redis(url) => redis::open(url, config, catalog, limits),
+        #[cfg(not(all(feature = "file", feature = "redis")))]
+        other => Err(format!("{other}: this build has no such broker")),
     }
 }

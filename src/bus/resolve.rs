@@ -187,7 +187,7 @@ impl Bus {
         Ok(match since {
             Since::Now | Since::Cursor(_) => Begin::Live { recovered: true },
             Since::Start => after(log.bounds(channel, None).await.map_err(unreadable)?.start()),
-            Since::Taken(moment) => after(log.position_at(channel, *moment).await.map_err(unreadable)?),
+            Since::AcceptedFrom(moment) => after(log.position_at(channel, *moment).await.map_err(unreadable)?),
             Since::After(position) => {
                 let mut bounds = log.bounds(channel, None).await.map_err(unreadable)?;
                 if position.epoch != bounds.epoch {
