@@ -12,6 +12,7 @@
 //! ```
 
 mod print;
+mod protocol;
 mod same;
 mod shape;
 mod translate;
@@ -19,6 +20,8 @@ mod translate;
 use std::fmt::Write as _;
 
 use serde_json::Value;
+
+pub use protocol::protocol;
 
 use print::{declaration, doc_comment, property_name, quoted};
 use translate::Translator;
