@@ -1,4 +1,8 @@
-//! What a step of a channel is for one connection: the shared bytes of its encoding, and what is its own.
+//! Turns the steps of a channel into the bytes that one connection is sent.
+//!
+//! Most connections are sent bytes that all connections of their encoding share. Event streams of several channels are the
+//! exception: the id before each event is their own. This module does not know who is subscribed; the shard decides which
+//! steps a connection gets.
 
 use bytes::Bytes;
 
@@ -8,29 +12,30 @@ use crate::hub::delivery::{Delivery, Step};
 use crate::hub::encoding::{self, Encoding};
 use crate::metrics::Metrics;
 
-/// A shard's means of writing steps.
-pub struct Writer<'a> {
+/// Encodes steps for the connections of one shard.
+pub struct StepEncoder<'a> {
     pub catalog: &'a Catalog,
     pub deflater: &'a mut Deflater,
     pub metrics: &'a Metrics,
 }
 
-impl Writer<'_> {
-    /// The bytes that all connections of a encoding share.
+impl StepEncoder<'_> {
+    /// The bytes of a step that all connections of an encoding share; `None` where there is nothing to send.
     #[inline]
-    pub fn shared<'d>(&mut self, encoding: Encoding, step: &'d Delivery) -> Option<&'d Bytes> {
+    pub fn shared_bytes<'d>(&mut self, encoding: Encoding, step: &'d Delivery) -> Option<&'d Bytes> {
         match (encoding, &step.step) {
             (Encoding::WebSocket { deflate: false }, _) => step.frame(),
             (Encoding::WebSocket { deflate: true }, Step::Event(event)) => Some(event.deflated(self.deflater, || {
                 self.metrics.compressed.inc();
             })),
             (Encoding::WebSocket { .. }, _) => step.frame(),
-            (Encoding::Events { channels }, _) => step.block(&self.catalog.get(step.channel).name, channels == 1),
+            (Encoding::Events { channels }, _) => step.sse_block(&self.catalog.get(step.channel).name, channels == 1),
         }
     }
 
-    /// Server-Sent Events of several channels: each behind an id that is its connection's own, once that speaks of all.
-    pub fn with_ids<'d>(
+    /// Server-Sent Events of several channels. An id precedes each of them, once the cursor has all channels of the
+    /// connection. The cursor moves to the last step.
+    pub fn with_cursor_ids<'d>(
         &mut self,
         encoding: Encoding,
         cursor: &mut Cursor,
@@ -44,15 +49,15 @@ impl Writer<'_> {
                 None => drop(cursor.0.insert(name.to_string(), step.position.clone())),
             }
             if encoding == (Encoding::Events { channels: cursor.0.len() as u16 }) {
-                bytes.push(encoding::id(cursor));
+                bytes.push(encoding::sse_id(cursor));
             }
-            bytes.extend(step.block(name, false).cloned());
+            bytes.extend(step.sse_block(name, false).cloned());
         }
         bytes
     }
 
-    /// What is replayed is each connection's own: it is not worth compressing.
-    pub fn replayed<'d>(
+    /// The bytes of replayed steps. They are never compressed: each replay encodes its own, so nobody would share the cost.
+    pub fn replayed_bytes<'d>(
         &mut self,
         encoding: Encoding,
         cursor: &mut Option<Box<Cursor>>,
@@ -67,8 +72,8 @@ impl Writer<'_> {
         };
         let steps: Vec<&Delivery> = counted.collect();
         match cursor {
-            Some(cursor) => self.with_ids(encoding, cursor, steps.into_iter()),
-            None => steps.into_iter().filter_map(|step| self.shared(plain, step).cloned()).collect(),
+            Some(cursor) => self.with_cursor_ids(encoding, cursor, steps.into_iter()),
+            None => steps.into_iter().filter_map(|step| self.shared_bytes(plain, step).cloned()).collect(),
         }
     }
 }
