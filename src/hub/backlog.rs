@@ -47,8 +47,8 @@ impl Backlog {
         self.cost
     }
 
-    /// Adds frames after all others. Returns false, with only some of them added, where they would cost more than `limit`
-    /// bytes. An empty queue takes one frame of any size.
+    /// Adds frames after all others. Returns false, with only some of them added, where they would cost more than
+    /// `limit` bytes. An empty queue takes one frame of any size.
     pub fn add(&mut self, unwritten: Unwritten<'_>, limit: usize) -> bool {
         if self.queue.is_empty() {
             self.written = unwritten.written;
@@ -90,7 +90,8 @@ impl Backlog {
         self.queue.push_front(frame);
     }
 
-    /// Drops all frames of which nothing is written. A half written frame stays, so that the peer can read what follows.
+    /// Drops all frames of which nothing is written. A half written frame stays, so that the peer can read what
+    /// follows.
     pub fn drop_unstarted(&mut self) {
         self.queue.truncate(usize::from(self.written > 0));
         self.queue.shrink_to_fit();

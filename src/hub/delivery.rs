@@ -1,8 +1,8 @@
 //! One step of a channel: an event, a gap or the head of the log, encoded once for all subscribers.
 //!
-//! The relay makes a step of each event that comes out of the broker, a replay makes one of each event that it reads from
-//! the log, and the shards write its bytes to sockets. Every encoding other than the plain WebSocket frame is made when a
-//! shard first needs it, and is then shared by all shards. This module does not know subscribers or sockets.
+//! The relay makes a step of each event that comes out of the broker, a replay makes one of each event that it reads
+//! from the log, and the shards write its bytes to sockets. Every encoding other than the plain WebSocket frame is made
+//! when a shard first needs it, and is then shared by all shards. This module does not know subscribers or sockets.
 
 use std::sync::OnceLock;
 
@@ -122,8 +122,8 @@ impl Delivery {
 }
 
 impl Encoded {
-    /// The frame for connections that agreed on compression. It is the plain frame where compression makes it no smaller.
-    /// The first shard that needs it compresses it. `on_compressed` is called if this call did so.
+    /// The frame for connections that agreed on compression. It is the plain frame where compression makes it no
+    /// smaller. The first shard that needs it compresses it. `on_compressed` is called if this call did so.
     pub fn deflated(&self, deflater: &mut Deflater, on_compressed: impl FnOnce()) -> &Bytes {
         self.deflated.get_or_init(|| match deflater.deflate(&self.text) {
             Some(payload) => {
@@ -165,7 +165,8 @@ impl Encoded {
 /// Finds `data` in an event that a daemon wrote: no white space, and `data` after attributes that are no objects.
 ///
 /// Parsing these attributes would cost more than the rest of matching. A result is right for any JSON: a quote after a
-/// comma begins a string, and a quote before a colon ends a name. Only two braces precede it, so the name is the event's.
+/// comma begins a string, and a quote before a colon ends a name. Only two braces precede it, so the name is the
+/// event's.
 fn scan_for_data(text: &str) -> Option<&str> {
     let (before, data) = text.split_once(r#","data":"#)?;
     let braces = before.bytes().filter(|byte| *byte == b'{').count();

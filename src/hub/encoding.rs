@@ -1,7 +1,8 @@
 //! The encodings of a connection: WebSocket frames, plain or compressed, or Server-Sent Events.
 //!
-//! This module turns the daemon's frames into the bytes of an encoding. An event's bytes are the same for all connections
-//! of an encoding, so [`Delivery`](super::Delivery) calls it once for them. It does not know which connection gets what.
+//! This module turns the daemon's frames into the bytes of an encoding. An event's bytes are the same for all
+//! connections of an encoding, so [`Delivery`](super::Delivery) calls it once for them. It does not know which
+//! connection gets what.
 
 use std::collections::BTreeMap;
 
@@ -16,8 +17,8 @@ use crate::protocol::{CloseCode, ServerFrame};
 pub enum Encoding {
     /// WebSocket frames. With `deflate`, events are compressed (RFC 7692).
     WebSocket { deflate: bool },
-    /// Server-Sent Events in the chunks of an HTTP/1.1 body. With several channels, an event's `id` is a cursor over all of
-    /// them. It differs between connections.
+    /// Server-Sent Events in the chunks of an HTTP/1.1 body. With several channels, an event's `id` is a cursor over
+    /// all of them. It differs between connections.
     Events { channels: u16 },
 }
 
@@ -72,7 +73,8 @@ pub fn sse_id(cursor: &Cursor) -> Bytes {
     chunk(&format!("id: {cursor}\n"))
 }
 
-/// A comment, and an `id` without an event. The `id` moves EventSource's last id past the events that a filter held back.
+/// A comment, and an `id` without an event. The `id` moves EventSource's last id past the events that a filter held
+/// back.
 fn sse_heartbeat(positions: &BTreeMap<std::borrow::Cow<'_, str>, Position>) -> Bytes {
     let cursor = positions.iter().map(|(channel, position)| (channel.to_string(), position.clone())).collect();
     chunk(&format!(": heartbeat\nid: {}\n\n", Cursor(cursor)))

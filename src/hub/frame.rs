@@ -1,7 +1,8 @@
 //! Encodes the WebSocket frames that the daemon sends (RFC 6455, section 5.2).
 //!
-//! A server does not mask its frames. So the bytes of a frame, header included, are the same for every receiver, and the
-//! hub encodes an event once for all of them. This module does not know connections; `connection/inbound.rs` reads frames.
+//! A server does not mask its frames. So the bytes of a frame, header included, are the same for every receiver, and
+//! the hub encodes an event once for all of them. This module does not know connections; `connection/inbound.rs` reads
+//! frames.
 
 use bytes::{BufMut, Bytes, BytesMut};
 

@@ -1,8 +1,8 @@
 //! The inbox of a shard: the one ordered queue of its events and of its connections' commands.
 //!
 //! Waking the shard's thread costs as much as many commands do. While thousands of clients connect, each command would
-//! wake it. So commands that are queued in one turn of the runtime are sent to the shard together. Events are sent at once.
-//! This module does not know what the items mean.
+//! wake it. So commands that are queued in one turn of the runtime are sent to the shard together. Events are sent at
+//! once. This module does not know what the items mean.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -18,8 +18,8 @@ const CAPACITY: usize = 1024;
 #[derive(Debug)]
 pub struct Inbox {
     shard: mpsc::Sender<Item>,
-    /// Commands that are not sent to the shard yet. A connection waits for its replies from time to time, so the number of
-    /// connections bounds this.
+    /// Commands that are not sent to the shard yet. A connection waits for its replies from time to time, so the number
+    /// of connections bounds this.
     pending: Mutex<Vec<Item>>,
 }
 
@@ -38,8 +38,8 @@ impl Inbox {
         self.shard.send(item).await.map_err(|_| ShardDied)
     }
 
-    /// Queues a connection's command. It is sent together with those of other connections in the same turn of the runtime,
-    /// in the order of these calls.
+    /// Queues a connection's command. It is sent together with those of other connections in the same turn of the
+    /// runtime, in the order of these calls.
     pub fn ask(self: &Arc<Self>, item: Item) {
         let is_first = {
             let mut pending = self.pending();
@@ -55,7 +55,8 @@ impl Inbox {
         // The tasks that are ready now run first and queue their commands. Where none is ready, this returns at once.
         tokio::task::yield_now().await;
         let Ok(permit) = self.shard.reserve().await else {
-            // The shard has died, and the relay ends the node. The connections see that their reply channels are closed.
+            // The shard has died, and the relay ends the node. The connections see that their reply channels are
+            // closed.
             self.pending().clear();
             return;
         };

@@ -1,9 +1,9 @@
 //! The sending side of one connection: writes frames at once, and queues what the socket does not take, up to a limit.
 //!
-//! A connection's shard and its reader call it; it never blocks them. It starts a task only when the socket is full; the
-//! task waits for the socket and writes the queue. So a fast peer costs one `send` and no memory, and a stalled peer costs
-//! its bounded queue. A peer whose queue would exceed the limit is closed with 4008. This module does not know events,
-//! channels or subscriptions.
+//! A connection's shard and its reader call it; it never blocks them. It starts a task only when the socket is full;
+//! the task waits for the socket and writes the queue. So a fast peer costs one `send` and no memory, and a stalled
+//! peer costs its bounded queue. A peer whose queue would exceed the limit is closed with 4008. This module does not
+//! know events, channels or subscriptions.
 
 use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
@@ -42,8 +42,8 @@ pub struct SendBuffer {
     state: Mutex<WriteState>,
 }
 
-/// The part under the lock. The backlog is boxed, so that an idle connection stays small and a delivery touches one cache
-/// line.
+/// The part under the lock. The backlog is boxed, so that an idle connection stays small and a delivery touches one
+/// cache line.
 #[derive(Debug, Default)]
 struct WriteState {
     phase: Phase,
@@ -103,7 +103,8 @@ impl SendBuffer {
         self.shared.started.elapsed().saturating_sub(last_received)
     }
 
-    /// Whether the socket holds bytes that this node has not read yet. Then this node is behind; the peer is not silent.
+    /// Whether the socket holds bytes that this node has not read yet. Then this node is behind; the peer is not
+    /// silent.
     pub(super) fn has_unread(&self) -> bool {
         let mut byte = [MaybeUninit::uninit()];
         matches!(socket2::SockRef::from(&self.stream).peek(&mut byte), Ok(1..))
@@ -195,8 +196,8 @@ impl SendBuffer {
 
     /// Ends the connection in order: writes the backlog, shuts down the writing side, and waits for the peer's end.
     ///
-    /// Without that wait, a TCP reset could overtake the last frames (RFC 6455, section 7.1.1). It takes [`CLOSE_TIMEOUT`]
-    /// at most.
+    /// Without that wait, a TCP reset could overtake the last frames (RFC 6455, section 7.1.1). It takes
+    /// [`CLOSE_TIMEOUT`] at most.
     pub async fn finish(&self) {
         if self.lock().phase == Phase::Disconnected {
             return;
@@ -237,8 +238,8 @@ impl SendBuffer {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Writes frames as far as the socket takes them, and queues the rest. With `paced`, [`Outgoing`] counts the connection
-    /// while its socket is full, so that the hub pauses where many connections are.
+    /// Writes frames as far as the socket takes them, and queues the rest. With `paced`, [`Outgoing`] counts the
+    /// connection while its socket is full, so that the hub pauses where many connections are.
     fn put(self: &Arc<Self>, state: &mut WriteState, frames: &[&Bytes], paced: bool) {
         if state.phase != Phase::Open || frames.is_empty() {
             return;

@@ -82,8 +82,8 @@ async fn read_until(peer: &mut TcpStream, read: &mut Vec<u8>, expected: &str) {
     tokio::time::timeout(Duration::from_secs(30), reading).await.expect(expected);
 }
 
-/// A replay that is ahead of the live channel waits for it. If the live channel then skips events that the replay has not
-/// sent, the connection must get a gap.
+/// A replay that is ahead of the live channel waits for it. If the live channel then skips events that the replay has
+/// not sent, the connection must get a gap.
 #[tokio::test]
 async fn a_gap_beyond_a_waiting_replay_is_sent() {
     let fixture = Fixture::new(1 << 20);

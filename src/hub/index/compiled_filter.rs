@@ -1,7 +1,7 @@
 //! A filter in the form that the index keeps, and the hash keys under which the index lists it.
 //!
-//! A compiled filter names fields by number and is small: a shard may hold a hundred thousand of them. This module does not
-//! know which subscriptions have a filter; that is the index's part.
+//! A compiled filter names fields by number and is small: a shard may hold a hundred thousand of them. This module does
+//! not know which subscriptions have a filter; that is the index's part.
 
 use std::collections::HashMap;
 use std::collections::hash_map::RandomState;
@@ -30,8 +30,8 @@ pub enum CompiledFilter {
 #[derive(Debug, Default)]
 pub struct KeyHasher(RandomState);
 
-/// A map by such keys, which are not hashed again. Two different things may have the same key, though rarely. So a caller
-/// compares what it finds with what it looked up.
+/// A map by such keys, which are not hashed again. Two different things may have the same key, though rarely. So a
+/// caller compares what it finds with what it looked up.
 pub type KeyMap<Value> = HashMap<u64, Value, BuildHasherDefault<IdentityHasher>>;
 
 impl Predicate {
@@ -111,8 +111,8 @@ impl KeyHasher {
         values.iter().map(|value| self.value(predicate.field, value.lent())).chain(prefix)
     }
 
-    /// The key of a whole filter. The order of its conditions does not matter. `None` if no filter in the index names one of
-    /// its fields.
+    /// The key of a whole filter. The order of its conditions does not matter. `None` if no filter in the index names
+    /// one of its fields.
     pub fn filter(&self, filter: &Filter, fields: &Fields) -> Option<u64> {
         filter.conditions().iter().try_fold(0_u64, |sum, condition| {
             Some(sum.wrapping_add(self.test(fields.number(&condition.path)?, &condition.test)))

@@ -1,8 +1,8 @@
 //! Reads the fields that filters name out of an event's JSON.
 //!
 //! The reader skips all other fields without keeping them, and borrows strings from the text, so it usually allocates
-//! nothing. It gives each field a number; only this module compares names. It does not know filters or subscriptions: the
-//! index takes and releases references to fields.
+//! nothing. It gives each field a number; only this module compares names. It does not know filters or subscriptions:
+//! the index takes and releases references to fields.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;

@@ -1,9 +1,10 @@
 //! The filter index of one channel in one shard: finds the subscriptions that match an event.
 //!
-//! Subscriptions with equal filters form a group, and the filter of a group is evaluated at most once for an event. Each
-//! group is listed under one condition of its filter, its pivot: an exact value or a string prefix of a field. The index looks up
-//! the values of an event's fields among the pivots. So groups whose pivot differs cost nothing, whatever their number.
-//! The index knows connections only by their numbers, and it does not know how events are encoded.
+//! Subscriptions with equal filters form a group, and the filter of a group is evaluated at most once for an event.
+//! Each group is listed under one condition of its filter, its pivot: an exact value or a string prefix of a field. The
+//! index looks up the values of an event's fields among the pivots. So groups whose pivot differs cost nothing,
+//! whatever their number. The index knows connections only by their numbers, and it does not know how events are
+//! encoded.
 
 mod compiled_filter;
 mod field_values;
@@ -48,7 +49,8 @@ pub struct Index {
     fields: Fields,
     /// The kinds of pivots of each field, by the field's number.
     pivots: Vec<FieldPivots>,
-    /// The number of the current event. Several values of an event may lead to a group; it is evaluated for the first one.
+    /// The number of the current event. Several values of an event may lead to a group; it is evaluated for the first
+    /// one.
     event: u64,
 }
 
@@ -95,8 +97,8 @@ impl Index {
         Slot { group, slot: members.len() as u32 - 1 }
     }
 
-    /// Removes the subscription at `slot`. Where another subscription moves into that slot, it is returned: the caller must
-    /// update the slot that it keeps for it.
+    /// Removes the subscription at `slot`. Where another subscription moves into that slot, it is returned: the caller
+    /// must update the slot that it keeps for it.
     pub fn remove(&mut self, slot: Slot) -> Option<Member> {
         let members = self.members(slot.group);
         members.swap_remove(slot.slot as usize);
@@ -120,8 +122,8 @@ impl Index {
         self.unfiltered.iter().chain(self.groups.iter().flat_map(|(_, group)| &group.members)).copied()
     }
 
-    /// Calls `each` with every subscription that an event matches. `data` is JSON text that begins with the event's `data`;
-    /// the rest is not read. Without it, only the subscriptions without a filter match.
+    /// Calls `each` with every subscription that an event matches. `data` is JSON text that begins with the event's
+    /// `data`; the rest is not read. Without it, only the subscriptions without a filter match.
     pub fn matching(&mut self, data: Option<&str>, mut each: impl FnMut(Member)) {
         self.unfiltered.iter().copied().for_each(&mut each);
         let Some(data) = data else { return };

@@ -1,8 +1,8 @@
 //! The steps of a batch that are matched to connections but not yet written to sockets.
 //!
-//! The shard first notes for each step the connections that it goes to, then writes each of these sockets once. The steps
-//! of a connection are a linked list whose links all lie in one shared vector. So noting a delivery costs one link, and a
-//! connection holds no memory of its own. This module does not know encodings or sockets.
+//! The shard first notes for each step the connections that it goes to, then writes each of these sockets once. The
+//! steps of a connection are a linked list whose links all lie in one shared vector. So noting a delivery costs one
+//! link, and a connection holds no memory of its own. This module does not know encodings or sockets.
 
 use std::sync::Arc;
 

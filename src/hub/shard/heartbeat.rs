@@ -25,8 +25,8 @@ pub struct HeartbeatSchedule {
     /// Connections whose index modulo `ticks` is this are due at the next tick.
     due: u32,
     ticks: u32,
-    /// The step from one `due` to the next. It is coprime to `ticks`, so that every connection is due once in an interval.
-    /// It is far from 1: connections that were opened together have neighbouring indexes, and must be spread.
+    /// The step from one `due` to the next. It is coprime to `ticks`, so that every connection is due once in an
+    /// interval. It is far from 1: connections that were opened together have neighbouring indexes, and must be spread.
     stride: u32,
 }
 
@@ -56,7 +56,8 @@ impl Shard {
     /// Bytes that wait unread in the socket count as received: an overloaded node must not close healthy peers.
     pub(super) fn send_due_heartbeats(&mut self) {
         let ping = frame::ping();
-        // A peer that died right after it answered the heartbeat of two intervals ago was silent for a little less than two.
+        // A peer that died right after it answered the heartbeat of two intervals ago was silent for a little less than
+        // two.
         let max_silence = self.heartbeat * 7 / 4;
         let due = self.schedule.next(self.peers.capacity());
         for number in due {
@@ -94,7 +95,8 @@ impl Shard {
     }
 }
 
-/// The first number from about 0.618 of `ticks` on that is coprime to it. The golden section spreads neighbours most evenly.
+/// The first number from about 0.618 of `ticks` on that is coprime to it. The golden section spreads neighbours most
+/// evenly.
 fn stride(ticks: u32) -> u32 {
     let coprime = |candidate: &u32| {
         let (mut a, mut b) = (*candidate, ticks);

@@ -1,9 +1,9 @@
 //! One shard: a thread that delivers events to its share of the connections.
 //!
-//! The shard takes all items from its inbox, notes for each connection the events that match its subscriptions, and then
-//! writes each of these sockets once, with a vectored write. A single event is sent at once: a batch forms only where items
-//! wait in the inbox, never by a timer. The shard also sends heartbeats, because only it knows the position up to which a
-//! connection was sent. It does not know the broker, and it never reads from a socket.
+//! The shard takes all items from its inbox, notes for each connection the events that match its subscriptions, and
+//! then writes each of these sockets once, with a vectored write. A single event is sent at once: a batch forms only
+//! where items wait in the inbox, never by a timer. The shard also sends heartbeats, because only it knows the position
+//! up to which a connection was sent. It does not know the broker, and it never reads from a socket.
 
 mod batch;
 mod heartbeat;
@@ -38,7 +38,8 @@ use peer::Peer;
 use replays::{RecentSteps, Replays};
 use step_encoder::StepEncoder;
 
-/// The most items that are taken from the inbox before sockets are written. With many connections, the batch is full first.
+/// The most items that are taken from the inbox before sockets are written. With many connections, the batch is full
+/// first.
 const MAX_BATCH: usize = 512;
 
 /// An item of a shard's inbox. The shard handles items in order, and drops `done` when it has handled one and replied.
@@ -256,8 +257,8 @@ impl Shard {
 
     /// Adds a connection and its first subscriptions, and then greets it.
     ///
-    /// The greeting follows the subscriptions: the 200 of an event stream means that they are made. Its first `id` lets a
-    /// client resume that disconnects before the first event.
+    /// The greeting follows the subscriptions: the 200 of an event stream means that they are made. Its first `id` lets
+    /// a client resume that disconnects before the first event.
     fn admit(&mut self, send_buffer: &Arc<SendBuffer>, new: NewConnection, begun: Option<oneshot::Sender<Vec<Begun>>>) {
         let NewConnection { mut greeting, wanted, encoding, permit: _permit } = new;
         self.join(send_buffer.clone());

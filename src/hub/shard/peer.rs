@@ -1,7 +1,7 @@
 //! The state of one connection in its shard: its send buffer, its encoding and its subscriptions.
 //!
-//! A subscription is either live, and then has an entry in its channel's filter index, or it is replayed from the log. This
-//! module keeps that state; `subscribing.rs` and `replaying.rs` change it.
+//! A subscription is either live, and then has an entry in its channel's filter index, or it is replayed from the log.
+//! This module keeps that state; `subscribing.rs` and `replaying.rs` change it.
 
 use std::sync::Arc;
 
@@ -17,7 +17,8 @@ use crate::hub::index::Slot;
 pub struct Peer {
     pub send_buffer: Arc<SendBuffer>,
     pub encoding: Encoding,
-    /// The position of each of its channels. Only event streams of several channels have one: it is the `id` of each event.
+    /// The position of each of its channels. Only event streams of several channels have one: it is the `id` of each
+    /// event.
     pub cursor: Option<Box<Cursor>>,
     /// The subscriptions. An index into them is the `sub` of a [`Member`](crate::hub::Member), so an entry never moves.
     pub subs: Vec<Option<Sub>>,

@@ -1,9 +1,9 @@
 //! Sends replayed steps to a connection, and moves the replay to the live channel once it has caught up.
 //!
-//! A reader of the log feeds steps to the shard. The shard sends them if the connection's send buffer is empty, and then
-//! compares the replay's position with the live position of the channel. Where they meet, the subscriptions move to the
-//! channel's filter index. The shard does both in one call, so no step is lost or sent twice between them. This module does
-//! not read the log.
+//! A reader of the log feeds steps to the shard. The shard sends them if the connection's send buffer is empty, and
+//! then compares the replay's position with the live position of the channel. Where they meet, the subscriptions move
+//! to the channel's filter index. The shard does both in one call, so no step is lost or sent twice between them. This
+//! module does not read the log.
 
 use std::sync::Arc;
 
@@ -20,8 +20,8 @@ use crate::hub::index;
 impl Shard {
     /// Sends steps from the log, and moves the replay to the live channel if it has caught up.
     ///
-    /// A connection whose send buffer is not empty is sent nothing, and the reply is [`FeedOutcome::Full`]. Several replays
-    /// of one connection would otherwise overrun its send buffer together.
+    /// A connection whose send buffer is not empty is sent nothing, and the reply is [`FeedOutcome::Full`]. Several
+    /// replays of one connection would otherwise overrun its send buffer together.
     pub(super) fn feed(&mut self, replay_id: ReplayId, steps: &[Delivery], done: oneshot::Sender<FeedOutcome>) {
         let Some(replay) = self.replays.by_id(replay_id) else {
             let _ = done.send(FeedOutcome::Gone);
@@ -40,7 +40,8 @@ impl Shard {
         let channel = &self.channels[replay.channel.0 as usize];
         let Some(live) = &channel.position else { return };
         if replay.position.same_epoch(live) && replay.position.offset > live.offset {
-            // The log has events that the relay has not delivered to this shard yet. `pass_replays` replies when it has.
+            // The log has events that the relay has not delivered to this shard yet. `pass_replays` replies when it
+            // has.
             replay.ahead = Some(done);
             return;
         }
@@ -59,7 +60,8 @@ impl Shard {
         let _ = done.send(FeedOutcome::Live);
     }
 
-    /// Called after a live step of a channel: keeps the step for the channel's replays, and replies to those that were ahead.
+    /// Called after a live step of a channel: keeps the step for the channel's replays, and replies to those that were
+    /// ahead.
     pub(super) fn pass_replays(&mut self, delivery: &Arc<Delivery>) {
         let channel = &mut self.channels[delivery.channel.0 as usize];
         channel.recent.push(delivery);
@@ -74,7 +76,8 @@ impl Shard {
             if *position == *live {
                 reached.push((slot, done));
             } else {
-                // The channel skipped events, or the log was lost. The reader goes on: the log tells it what is missing.
+                // The channel skipped events, or the log was lost. The reader goes on: the log tells it what is
+                // missing.
                 let _ = done.send(FeedOutcome::On);
             }
         }

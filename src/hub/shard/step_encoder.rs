@@ -1,8 +1,8 @@
 //! Turns the steps of a channel into the bytes that one connection is sent.
 //!
-//! Most connections are sent bytes that all connections of their encoding share. Event streams of several channels are the
-//! exception: the id before each event is their own. This module does not know who is subscribed; the shard decides which
-//! steps a connection gets.
+//! Most connections are sent bytes that all connections of their encoding share. Event streams of several channels are
+//! the exception: the id before each event is their own. This module does not know who is subscribed; the shard decides
+//! which steps a connection gets.
 
 use bytes::Bytes;
 
@@ -56,7 +56,8 @@ impl StepEncoder<'_> {
         bytes
     }
 
-    /// The bytes of replayed steps. They are never compressed: each replay encodes its own, so nobody would share the cost.
+    /// The bytes of replayed steps. They are never compressed: each replay encodes its own, so nobody would share the
+    /// cost.
     pub fn replayed_bytes<'d>(
         &mut self,
         encoding: Encoding,
