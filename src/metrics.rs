@@ -87,15 +87,27 @@ impl Default for Metrics {
             "Pending connections: not subscribed yet, or waiting to read the log for a replay",
             metrics.pending_connections.clone(),
         );
-        r.register("events_published", "Events that publishers appended through this node, by type", metrics.published.clone());
+        r.register(
+            "events_published",
+            "Events that publishers appended through this node, by type",
+            metrics.published.clone(),
+        );
         r.register(
             "events_duplicate",
             "Published events dropped because their id was published before",
             metrics.duplicates.clone(),
         );
         r.register("events_relayed", "Events from the broker given to the fan-out, by type", metrics.relayed.clone());
-        r.register("deliveries", "Live events sent to connections, counted once for each connection", metrics.deliveries.clone());
-        r.register("replayed", "Events and gaps sent to connections from the log, by replays", metrics.replayed.clone());
+        r.register(
+            "deliveries",
+            "Live events sent to connections, counted once for each connection",
+            metrics.deliveries.clone(),
+        );
+        r.register(
+            "replayed",
+            "Events and gaps sent to connections from the log, by replays",
+            metrics.replayed.clone(),
+        );
         r.register(
             "events_compressed",
             "Events compressed; each is compressed once for all connections",
@@ -103,7 +115,12 @@ impl Default for Metrics {
         );
         r.register("gaps", "Gaps: lost ranges of a channel that were reported to subscribers", metrics.gaps.clone());
         r.register("log_reads", "Reads of the log for new events", metrics.log_reads.clone());
-        r.register_with_unit("outbox", "Memory of frames queued for slow connections", Unit::Bytes, metrics.outbox_bytes.clone());
+        r.register_with_unit(
+            "outbox",
+            "Memory of frames queued for slow connections",
+            Unit::Bytes,
+            metrics.outbox_bytes.clone(),
+        );
         r.register(
             "slow_consumers",
             "Connections closed because their send buffer was full; WebSockets with 4008",

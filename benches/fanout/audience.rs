@@ -54,7 +54,7 @@ impl Audience {
         match self.shared.wait_for(deliveries, PATIENCE).await {
             true => Ok(()),
             false => {
-                let why = self.shared.cut_off().map(|why| format!("; {why}")).unwrap_or_default();
+                let why = self.shared.disconnected().map(|why| format!("; {why}")).unwrap_or_default();
                 let came = self.shared.deliveries();
                 Err(io::Error::other(format!("only {came} of {deliveries} deliveries came{why}")))
             }

@@ -40,18 +40,18 @@ impl Running {
         match self.kind {
             Kind::Floor | Kind::Peer("bun" | "ws" | "nchan") => plain,
             Kind::Tidings { .. } => {
-                Dialect { path: format!("/v1/ws?channel={CHANNEL}"), stands: (SUBSCRIBED.to_vec(), 1), ..plain }
+                Dialect { path: format!("/v1/ws?channel={CHANNEL}"), confirmation: (SUBSCRIBED.to_vec(), 1), ..plain }
             }
             Kind::Peer("socketio") => Dialect {
                 path: "/ws?EIO=4&transport=websocket".into(),
                 hello: client_frame(b"40", false),
-                stands: (b"40{".to_vec(), 1),
+                confirmation: (b"40{".to_vec(), 1),
                 keep_alive: Some((b"2".to_vec(), client_frame(b"3", false))),
                 ..plain
             },
             Kind::Peer("nats") => Dialect {
                 hello: client_frame(format!("{NATS_HELLO}SUB bench 1\r\nPING\r\n").as_bytes(), true),
-                stands: (b"PONG\r\n".to_vec(), 1),
+                confirmation: (b"PONG\r\n".to_vec(), 1),
                 keep_alive: Some((b"PING\r\n".to_vec(), client_frame(b"PONG\r\n", true))),
                 events: Events::Stream,
                 ..plain

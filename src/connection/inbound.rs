@@ -107,7 +107,9 @@ impl Inbound {
         match header.opcode {
             OpCode::Control(_) if !header.is_final => return protocol("a control frame is fragmented"),
             OpCode::Control(_) if length > MAX_CONTROL as u64 => return protocol("a control frame is too long"),
-            OpCode::Data(Data::Continue) if self.message.is_none() => return protocol("there is no message to continue"),
+            OpCode::Data(Data::Continue) if self.message.is_none() => {
+                return protocol("there is no message to continue");
+            }
             OpCode::Data(Data::Text | Data::Binary) if self.message.is_some() => {
                 return protocol("the previous message is not complete");
             }
@@ -270,7 +272,10 @@ mod tests {
         assert_eq!(read(&frame(0xC1, &hello)), Ok(hello_message()));
         let fragments = [frame(0x41, &hello[..3]), frame(0x89, b""), frame(0x80, &hello[3..])].concat();
         assert_eq!(read(&fragments), Ok([vec![Message::Ping(Vec::new())], hello_message()].concat()));
-        assert_eq!(read(&[frame(0x81, b"Hello"), frame(0xC1, &hello)].concat()), Ok([hello_message(), hello_message()].concat()));
+        assert_eq!(
+            read(&[frame(0x81, b"Hello"), frame(0xC1, &hello)].concat()),
+            Ok([hello_message(), hello_message()].concat())
+        );
         let code = |bytes: &[u8]| read(bytes).unwrap_err().code;
         assert_eq!(code(&[frame(0x41, &hello[..3]), frame(0xC0, &hello[3..])].concat()), CloseCode::Protocol);
         assert_eq!(code(&frame(0xC9, b"")), CloseCode::Protocol, "a control frame");

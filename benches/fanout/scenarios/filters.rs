@@ -83,7 +83,7 @@ fn subscriber(subscriptions: impl IntoIterator<Item = Value>) -> Arc<Dialect> {
         hello.extend(client_frame(frame.to_string().as_bytes(), false));
         count += 1;
     }
-    Arc::new(Dialect { path: "/v1/ws".into(), hello, stands: (SUBSCRIBED.to_vec(), count), ..Dialect::default() })
+    Arc::new(Dialect { path: "/v1/ws".into(), hello, confirmation: (SUBSCRIBED.to_vec(), count), ..Dialect::default() })
 }
 
 /// As many subscriptions as products.

@@ -126,8 +126,8 @@ impl Measure for Channels {
             let frame = json!({ "type": "subscribe", "sub": number.to_string(), "channel": channel(number) });
             hello.extend(client_frame(frame.to_string().as_bytes(), false));
         }
-        let stands = (SUBSCRIBED.to_vec(), self.0);
-        let dialect = Arc::new(Dialect { path: "/v1/ws".into(), hello, stands, ..Dialect::default() });
+        let confirmation = (SUBSCRIBED.to_vec(), self.0);
+        let dialect = Arc::new(Dialect { path: "/v1/ws".into(), hello, confirmation, ..Dialect::default() });
         let audience = Audience::open_as(&server, 100, |_| dialect.clone()).await?;
         let data = json!({ "sku": "p-1", "stock": 95 });
         let content = |number| Content::new(&channel(number), "p-1", &data).ordered(number);

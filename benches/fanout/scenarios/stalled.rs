@@ -108,7 +108,7 @@ impl Measure for Stalled {
 
 fn dialect() -> Dialect {
     let path = format!("/v1/ws?channel={CHANNEL}");
-    Dialect { path, stands: (SUBSCRIBED.to_vec(), 1), ..Dialect::default() }
+    Dialect { path, confirmation: (SUBSCRIBED.to_vec(), 1), ..Dialect::default() }
 }
 
 /// A subscriber that will not read another byte, with as little room in the kernel as it gives.
