@@ -1,4 +1,4 @@
-//! From an event in the log to what every subscriber gets: the `event` frame's text, and the WebSocket frame around it.
+//! Encoding: from an event in the log to the text of the `event` frame, and the WebSocket frame around it.
 
 use std::hint::black_box;
 
