@@ -1,7 +1,6 @@
 //! The floor: a server that only writes the same bytes to the same sockets. Its cost is the unit of the other figures.
 //!
-//! One thread calls `send` once for each socket, in a loop, without routing, queue or broker. The server takes a text
-//! by
+//! One thread calls `send` once for each socket, in a loop, without routing, queue or broker. The server takes a text by
 //! `POST /publish`, prepends a WebSocket header, and writes it to every client of `/ws`. Its sockets block, so that
 //! waiting for a slow reader costs no CPU time.
 

@@ -42,8 +42,7 @@ pub struct SendBuffer {
     state: Mutex<WriteState>,
 }
 
-/// The part under the lock. The backlog is boxed, so that an idle connection stays small and a delivery touches one
-/// cache line.
+/// The part under the lock. The backlog is boxed: idle connections stay small, and a delivery touches fewer cache lines.
 #[derive(Debug, Default)]
 struct WriteState {
     phase: Phase,
@@ -253,8 +252,9 @@ impl SendBuffer {
 
     /// Writes as much as the socket takes, and returns the rest.
     ///
-    /// It calls the socket directly. Tokio would first look up its record of the socket's readiness; with thousands of
-    /// connections, that is one more cache miss for each. `flush` uses tokio, so that the waiting task is woken.
+    /// It calls the socket directly. Tokio would first look up the readiness that it has recorded for the socket; with
+    /// thousands of connections, that is one more cache miss for each. `flush` does go through tokio, which clears the
+    /// readiness, so that the task waits for the socket.
     fn write<'a>(&self, state: &mut WriteState, frames: &'a [&'a Bytes]) -> Unwritten<'a> {
         let socket = socket2::SockRef::from(&self.stream);
         let mut rest = Unwritten { frames, written: 0 };

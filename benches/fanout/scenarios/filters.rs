@@ -1,9 +1,9 @@
 //! Filters: matching an event must not cost more with many filters, nor where many subscribers share one.
 //!
 //! The first scenario compares 100 subscriptions, each on its own connection, with 100,000, a hundred on each
-//! connection. Each subscription has the filter of a different product. All else is equal: 1,000 connections are open, each event
-//! matches one subscription, and the events of a batch go to different connections, so that as many sockets are
-//! written.
+//! connection. Each subscription has the filter of a different product. All else is equal: 1,000 connections are open,
+//! each event matches one subscription, and the events of a batch go to different connections, so that as many sockets
+//! are written.
 
 use std::io;
 use std::sync::Arc;

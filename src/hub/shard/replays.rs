@@ -3,8 +3,7 @@
 //! A connection has one position in a channel, so all its replayed subscriptions to that channel are one replay. While
 //! a channel has replays, the shard keeps its recent live steps. A replay that has nearly caught up is sent these and
 //! joins the live channel in the same call, without loss or repetition, at any rate of events. This module keeps the
-//! state;
-//! `replaying.rs` sends the steps.
+//! state; `replaying.rs` sends the steps.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
