@@ -1,4 +1,4 @@
-//! tidings: a typed event bus. See `ARCHITECTURE.md` for the way of an event and the rooms it passes.
+//! tidings: a typed event bus. `ARCHITECTURE.md` shows the path of an event and the modules on it.
 
 pub mod client;
 pub mod event;
@@ -6,9 +6,13 @@ pub mod protocol;
 pub mod schema;
 
 #[cfg(feature = "server")]
+mod access;
+#[cfg(feature = "server")]
 mod admission;
 #[cfg(feature = "server")]
 pub mod broker;
+#[cfg(feature = "server")]
+mod bus;
 #[cfg(feature = "server")]
 #[doc(hidden)]
 pub mod cli;
@@ -36,6 +40,10 @@ pub mod parts {
     pub use crate::hub::{Delivery, Index, Member, Slot, Step};
 }
 #[cfg(feature = "server")]
+mod progress;
+#[cfg(feature = "server")]
+mod readiness;
+#[cfg(feature = "server")]
 mod registry;
 #[cfg(feature = "server")]
 mod relay;
@@ -43,5 +51,7 @@ mod relay;
 mod replay;
 #[cfg(feature = "server")]
 pub mod server;
+#[cfg(feature = "server")]
+mod supervision;
 #[cfg(feature = "server")]
 pub mod telemetry;

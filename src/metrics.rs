@@ -35,6 +35,7 @@ pub struct Metrics {
     pub append_seconds: Histogram,
     pub round_trip_seconds: Histogram,
     pub ready: Gauge,
+    pub task_panics: Counter,
     registry: Registry,
 }
 
@@ -75,6 +76,7 @@ impl Default for Metrics {
             append_seconds: seconds(),
             round_trip_seconds: seconds(),
             ready: Gauge::default(),
+            task_panics: Counter::default(),
             registry: Registry::with_prefix("tidings"),
         };
         let mut registry = std::mem::take(&mut metrics.registry);
@@ -141,6 +143,7 @@ impl Default for Metrics {
             metrics.round_trip_seconds.clone(),
         );
         r.register("ready", "1 while the node can publish and receive", metrics.ready.clone());
+        r.register("task_panics", "Tasks of connections and replays that panicked", metrics.task_panics.clone());
         metrics.registry = registry;
         metrics
     }

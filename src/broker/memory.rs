@@ -11,10 +11,11 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use async_trait::async_trait;
 use tokio::sync::mpsc;
 
+use super::memory_store::MemoryStore;
 use super::nodes::{Alone, Nodes};
 use super::{
     Appended, Backend, Bounds, BrokerError, Entry, Limits, Log, Notifier, PAGE_BYTES, Page, SIGNAL_CAPACITY, Signal,
-    Signals,
+    Signals, Store,
 };
 use crate::event::{Catalog, ChannelId, Epoch, Event, Moment, Position};
 
@@ -22,6 +23,7 @@ struct Memory {
     limits: Limits,
     epoch: Epoch,
     nodes: Alone,
+    store: MemoryStore,
     hashers: [RandomState; 2],
     /// One lock for all channels: what happens under it are a few moves of memory.
     state: Mutex<State>,
@@ -60,6 +62,7 @@ pub(super) fn open(catalog: &Catalog, limits: Limits) -> (Arc<dyn Backend>, Sign
             limits,
             epoch: Epoch::random(),
             nodes: Alone::default(),
+            store: MemoryStore::default(),
             hashers: Default::default(),
             state,
         }),
@@ -73,16 +76,12 @@ impl Memory {
     }
 
     fn sender(&self) -> Result<mpsc::Sender<Signal>, BrokerError> {
-        self.lock().bus.clone().ok_or_else(closed)
+        self.lock().bus.clone().ok_or_else(BrokerError::closed)
     }
 
     fn position(&self, offset: u64) -> Position {
         Position::new(self.epoch.clone(), offset)
     }
-}
-
-fn closed() -> BrokerError {
-    BrokerError::Unavailable("it is closed".into())
 }
 
 #[async_trait]
@@ -91,7 +90,7 @@ impl Log for Memory {
         let sender = self.sender()?;
         let mut appended = Vec::with_capacity(events.len());
         for chunk in events.chunks(SIGNAL_CAPACITY) {
-            let mut room = sender.reserve_many(chunk.len()).await.map_err(|_| closed())?;
+            let mut room = sender.reserve_many(chunk.len()).await.map_err(|_| BrokerError::closed())?;
             let mut state = self.lock();
             let now = Instant::now();
             for event in chunk {
@@ -158,7 +157,7 @@ impl Log for Memory {
 #[async_trait]
 impl Notifier for Memory {
     async fn probe(&self, number: u64) -> Result<(), BrokerError> {
-        self.sender()?.send(Signal::Probe(number)).await.map_err(|_| closed())
+        self.sender()?.send(Signal::Probe(number)).await.map_err(|_| BrokerError::closed())
     }
 }
 
@@ -168,8 +167,13 @@ impl Backend for Memory {
         &self.nodes
     }
 
+    fn store(&self) -> &dyn Store {
+        &self.store
+    }
+
     async fn close(&self) {
         self.lock().bus = None;
+        self.store.close();
     }
 }
 

@@ -7,8 +7,10 @@
 
 mod file;
 mod memory;
+mod memory_store;
 pub mod nodes;
 mod redis;
+mod store;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,6 +21,7 @@ use tokio::sync::mpsc;
 use crate::config::{BrokerConfig, BrokerUrl};
 use crate::event::{Catalog, ChannelId, Epoch, Event, Moment, Position};
 use nodes::Nodes;
+pub use store::{MAX_KEY_BYTES, MAX_LEASE_TTL, MAX_VALUE_BYTES, Store};
 
 /// A log for each channel, with positions, deduplication and retention.
 ///
@@ -69,6 +72,9 @@ pub trait Notifier: Send + Sync + 'static {
 pub trait Backend: Log + Notifier {
     /// The registry of nodes.
     fn nodes(&self) -> &dyn Nodes;
+
+    /// The values and leases beside the logs.
+    fn store(&self) -> &dyn Store;
 
     /// Ends the backend: what was answered is safe, and [`Signals`] ends.
     async fn close(&self);
@@ -127,7 +133,7 @@ impl Bounds {
     /// A new epoch is always a gap, since the log cannot prove that the two epochs join. These bounds must be those that
     /// the log gave for `position`, or be compared with a position of the log's own epoch.
     pub fn gap_after(&self, position: &Position) -> Option<Position> {
-        (position.epoch != self.epoch || self.oldest > position.offset + 1).then(|| self.start())
+        (position.epoch != self.epoch || self.oldest - 1 > position.offset).then(|| self.start())
     }
 }
 
@@ -169,6 +175,11 @@ pub enum BrokerError {
 }
 
 impl BrokerError {
+    /// The backend was closed.
+    fn closed() -> Self {
+        Self::Unavailable("it is closed".into())
+    }
+
     /// The same error, which says at which of several servers it happened.
     fn at(self, server: impl std::fmt::Display) -> Self {
         let named = |cause: String| format!("{server}: {cause}");

@@ -8,7 +8,8 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 use super::*;
 use crate::admission::Admission;
-use crate::event::ChannelId;
+use crate::bus::Begin;
+use crate::event::{ChannelId, Position};
 use crate::protocol::event_frame;
 
 struct Fixture {
@@ -22,7 +23,8 @@ impl Fixture {
     fn new(outbox_bytes: usize) -> Self {
         let (catalog, metrics) = (Arc::new(Catalog::builtin()), Arc::new(Metrics::default()));
         let config = HubConfig { shards: 1, heartbeat: Duration::from_secs(600), max_subscriptions: 100, outbox_bytes };
-        let hub = Arc::new(Hub::start(&config, &catalog, &metrics).unwrap());
+        let subscribers = Arc::new(PerChannel::new(&catalog, |_| AtomicU64::new(0)));
+        let hub = Arc::new(Hub::start(&config, &catalog, &metrics, &subscribers).unwrap());
         Self { hub, catalog, metrics, position: "e:0".parse().unwrap() }
     }
 
@@ -54,17 +56,15 @@ impl Fixture {
         let peer = peer.connect(listener.local_addr().unwrap()).await.unwrap();
         let (stream, _) = listener.accept().await.unwrap();
         socket2::SockRef::from(&stream).set_send_buffer_size(4096).unwrap();
-        let wanted = channels.iter().map(|channel| SubscribeRequest {
-            sub: channel.0.to_string(),
-            channel: *channel,
-            filter: Arc::default(),
-            begin: Begin::After { position: self.at(after), lost: None },
+        let subscriptions = channels.iter().map(|channel| {
+            let begin = Begin::After { position: self.at(after), lost: None };
+            Subscription::for_test(&self.catalog.get(*channel).name, *channel, Arc::default(), begin)
         });
         let new = NewConnection {
             greeting: Vec::new(),
-            wanted: wanted.collect(),
+            subscriptions: subscriptions.collect(),
             encoding: Encoding::WebSocket { deflate: false },
-            permit: Admission::new(1, self.metrics.pending_connections.clone()).enter().unwrap(),
+            permit: Admission::new(1, self.metrics.pending_connections.clone()).admit().unwrap(),
         };
         let (handle, feeds) = self.hub.join_from_log(stream, new).await;
         assert_eq!(feeds.len(), channels.len());

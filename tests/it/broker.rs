@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use tempfile::TempDir;
-use tidings::broker::{Appended, Signal};
+use tidings::broker::{Appended, BrokerError, MAX_KEY_BYTES, MAX_LEASE_TTL, MAX_VALUE_BYTES, Signal};
 use tidings::config::{BrokerConfig, BrokerUrl};
 use tidings::event::{Epoch, Event, Position};
 
@@ -16,6 +16,7 @@ use crate::support::until;
 
 const STOCK: &str = "inventory-change";
 const ORDERS: &str = "order-status";
+const MINUTE: Duration = Duration::from_secs(60);
 
 /// A backend of its own for one test.
 struct Backend {
@@ -54,6 +55,15 @@ impl Backend {
 
     async fn node(&self) -> Node {
         Node::ready(&self.config).await
+    }
+
+    /// All nodes of a test with several: two, or one where a broker is one node's.
+    async fn nodes(&self) -> Vec<Node> {
+        let mut nodes = vec![self.node().await];
+        if let BrokerUrl::Redis(_) = self.config.broker {
+            nodes.push(self.node().await);
+        }
+        nodes
     }
 }
 
@@ -94,6 +104,12 @@ over_every_backend! {
     ids_and_texts_of_any_kind_come_through
     a_probe_comes_back
     a_closed_broker_takes_nothing
+    values_are_set_read_and_deleted
+    one_of_many_writers_wins_each_round
+    a_lease_has_one_holder_at_a_time
+    a_lease_ends_unless_it_is_renewed
+    values_and_tokens_survive_what_the_log_survives
+    the_store_refuses_what_is_out_of_bounds
 }
 
 async fn positions_rise_by_one_in_each_channel(backend: Backend) {
@@ -270,5 +286,194 @@ async fn a_closed_broker_takes_nothing(backend: Backend) {
     node.broker.close().await;
     assert!(node.try_append(STOCK, "b").await.is_err());
     assert!(node.broker.probe(1).await.is_err());
+    let store = node.broker.store();
+    let refused = [
+        store.get("key").await.map(drop),
+        store.put("key", b"value").await,
+        store.compare_and_set("key", None, None).await.map(drop),
+        store.lease("name", "holder", MINUTE).await.map(drop),
+        store.release("name", "holder").await,
+    ];
+    assert!(refused.iter().all(|refused| matches!(refused, Err(BrokerError::Unavailable(_)))), "{refused:?}");
     while node.bus.recv().await.is_some() {}
+}
+
+async fn values_are_set_read_and_deleted(backend: Backend) {
+    let nodes = backend.nodes().await;
+    let (one, two) = (nodes[0].broker.store(), nodes[nodes.len() - 1].broker.store());
+    let longest = "k".repeat(MAX_KEY_BYTES);
+    for key in ["position", "a:b {x} ü\u{0}\n", &longest] {
+        assert_eq!(one.get(key).await.unwrap(), None);
+        for value in [&b"text"[..], b"", b"\0\xff\r\n", &[0xa5; MAX_VALUE_BYTES], b"="] {
+            one.put(key, value).await.unwrap();
+            assert_eq!(two.get(key).await.unwrap().as_deref(), Some(value));
+            assert!(!two.compare_and_set(key, None, Some(b"x")).await.unwrap());
+            assert!(!two.compare_and_set(key, Some(b"other"), None).await.unwrap());
+            assert!(two.compare_and_set(key, Some(value), Some(b"swapped")).await.unwrap());
+            assert_eq!(one.get(key).await.unwrap().as_deref(), Some(&b"swapped"[..]));
+        }
+        assert!(one.compare_and_set(key, Some(b"swapped"), None).await.unwrap());
+        assert_eq!(two.get(key).await.unwrap(), None);
+        assert!(!one.compare_and_set(key, Some(b""), Some(b"x")).await.unwrap(), "no value is not an empty one");
+        assert!(one.compare_and_set(key, None, None).await.unwrap());
+        assert!(one.compare_and_set(key, None, Some(b"new")).await.unwrap());
+        assert_eq!(two.get(key).await.unwrap().as_deref(), Some(&b"new"[..]));
+    }
+}
+
+async fn one_of_many_writers_wins_each_round(backend: Backend) {
+    let nodes = backend.nodes().await;
+    let mut value: Option<Vec<u8>> = None;
+    for round in 0..5 {
+        let writers = (0..50).map(|writer| {
+            let (broker, expected) = (nodes[writer % nodes.len()].broker.clone(), value.clone());
+            tokio::spawn(async move {
+                let new = format!("{round}: {writer}").into_bytes();
+                let won = broker.store().compare_and_set("key", expected.as_deref(), Some(&new)).await.unwrap();
+                won.then_some(new)
+            })
+        });
+        let mut winners = Vec::new();
+        for writer in writers.collect::<Vec<_>>() {
+            winners.extend(writer.await.unwrap());
+        }
+        assert_eq!(winners.len(), 1, "round {round}");
+        value = winners.pop();
+        assert_eq!(nodes[0].broker.store().get("key").await.unwrap().as_deref(), value.as_deref());
+    }
+}
+
+async fn a_lease_has_one_holder_at_a_time(backend: Backend) {
+    let nodes = backend.nodes().await;
+    let (one, two) = (nodes[0].broker.store(), nodes[nodes.len() - 1].broker.store());
+    let first = one.lease("name", "one of two", MINUTE).await.unwrap().expect("it is free");
+    assert_eq!(two.lease("name", "two", MINUTE).await.unwrap(), None);
+    assert_eq!(one.lease("name", "one of two", MINUTE).await.unwrap(), Some(first), "a renewal keeps the token");
+    // Another lease, and a value of the same name, have nothing to do with it.
+    assert!(two.lease("other", "two", MINUTE).await.unwrap().is_some());
+    assert_eq!(two.get("name").await.unwrap(), None);
+    two.release("name", "two").await.unwrap();
+    two.release("never taken", "two").await.unwrap();
+    assert_eq!(two.lease("name", "two", MINUTE).await.unwrap(), None, "only its holder gives it back");
+    one.release("name", "one of two").await.unwrap();
+    let second = two.lease("name", "two", MINUTE).await.unwrap().expect("it is free again");
+    assert!(second > first, "{second} after {first}");
+    assert_eq!(one.lease("name", "one of two", MINUTE).await.unwrap(), None);
+    // Many ask at once for one that is free.
+    let holders = (0..50).map(|holder| {
+        let broker = nodes[holder % nodes.len()].broker.clone();
+        tokio::spawn(async move { broker.store().lease("wanted", &holder.to_string(), MINUTE).await.unwrap() })
+    });
+    let mut taken = 0;
+    for holder in holders.collect::<Vec<_>>() {
+        taken += usize::from(holder.await.unwrap().is_some());
+    }
+    assert_eq!(taken, 1);
+}
+
+async fn a_lease_ends_unless_it_is_renewed(backend: Backend) {
+    let nodes = backend.nodes().await;
+    let (one, two) = (nodes[0].broker.store(), nodes[nodes.len() - 1].broker.store());
+    let short = Duration::from_millis(300);
+    let first = one.lease("name", "one", short).await.unwrap().expect("it is free");
+    // A renewal may be for longer.
+    assert_eq!(one.lease("name", "one", MINUTE).await.unwrap(), Some(first));
+    tokio::time::sleep(short * 2).await;
+    assert_eq!(two.lease("name", "two", short).await.unwrap(), None);
+    // Or for shorter.
+    assert_eq!(one.lease("name", "one", short).await.unwrap(), Some(first));
+    let taken = async || two.lease("name", "two", Duration::from_millis(1)).await.unwrap();
+    let second = until("the lease ends", taken).await;
+    assert!(second > first, "{second} after {first}");
+    // The last holder takes it again: somebody may have had it in between.
+    let third = until("the lease ends", async || one.lease("name", "one", MINUTE).await.unwrap()).await;
+    assert!(third > second, "{third} after {second}");
+    assert_eq!(two.lease("name", "two", MINUTE).await.unwrap(), None);
+}
+
+async fn values_and_tokens_survive_what_the_log_survives(backend: Backend) {
+    let node = backend.node().await;
+    let position = node.add(STOCK, "a").await;
+    let store = node.broker.store();
+    store.put("kept", b"value").await.unwrap();
+    store.put("deleted", b"value").await.unwrap();
+    assert!(store.compare_and_set("deleted", Some(b"value"), None).await.unwrap());
+    let released = store.lease("released", "one", MINUTE).await.unwrap().expect("it is free");
+    store.release("released", "one").await.unwrap();
+    let held = store.lease("held", "one", MINUTE).await.unwrap().expect("it is free");
+    node.broker.close().await;
+
+    let node = backend.node().await;
+    let survived = node.read(STOCK, None, 0).await.bounds.head() == position;
+    let store = node.broker.store();
+    assert_eq!(store.get("kept").await.unwrap().is_some(), survived);
+    assert_eq!(store.get("deleted").await.unwrap(), None);
+    assert_eq!(store.lease("held", "two", MINUTE).await.unwrap().is_none(), survived);
+    if survived {
+        assert_eq!(store.lease("held", "one", MINUTE).await.unwrap(), Some(held));
+    }
+    let token = store.lease("released", "two", MINUTE).await.unwrap().expect("it is free");
+    assert!(token > released, "{token} after {released}");
+}
+
+async fn the_store_refuses_what_is_out_of_bounds(backend: Backend) {
+    let node = backend.node().await;
+    let store = node.broker.store();
+    let (long, large) = ("k".repeat(MAX_KEY_BYTES + 1), vec![0; MAX_VALUE_BYTES + 1]);
+    let mut refused = vec![
+        store.put("key", &large).await,
+        store.compare_and_set("key", Some(&large), None).await.map(drop),
+        store.compare_and_set("key", None, Some(&large)).await.map(drop),
+        store.lease("name", "holder", Duration::ZERO).await.map(drop),
+        store.lease("name", "holder", MAX_LEASE_TTL + Duration::from_millis(1)).await.map(drop),
+    ];
+    for key in ["", &long] {
+        refused.extend([
+            store.get(key).await.map(drop),
+            store.put(key, b"value").await,
+            store.compare_and_set(key, None, None).await.map(drop),
+            store.lease(key, "holder", MINUTE).await.map(drop),
+            store.lease("name", key, MINUTE).await.map(drop),
+            store.release(key, "holder").await,
+            store.release("name", key).await,
+        ]);
+    }
+    for refused in refused {
+        assert!(matches!(refused, Err(BrokerError::Rejected(_))), "{refused:?}");
+    }
+    assert_eq!(store.get("key").await.unwrap(), None);
+    assert!(store.lease("name", "holder", MAX_LEASE_TTL).await.unwrap().is_some());
+}
+
+/// The store while none of these servers answers, and when they do again.
+async fn the_store_is_unavailable_without(servers: &mut [Redis], config: &BrokerConfig) {
+    let node = Node::ready(config).await;
+    let store = node.broker.store();
+    store.put("key", b"value").await.unwrap();
+    servers.iter_mut().for_each(Redis::kill);
+    let refused = [
+        store.get("key").await.map(drop),
+        store.put("key", b"other").await,
+        store.compare_and_set("key", None, None).await.map(drop),
+        store.lease("name", "holder", MINUTE).await.map(drop),
+        store.release("name", "holder").await,
+    ];
+    assert!(refused.iter().all(|refused| matches!(refused, Err(BrokerError::Unavailable(_)))), "{refused:?}");
+    servers.iter_mut().for_each(Redis::run);
+    let value = until("the store answers again", async || store.get("key").await.ok()).await;
+    assert_eq!(value.as_deref(), Some(&b"value"[..]));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_store_is_unavailable_while_redis_is_away() {
+    let mut servers = [Redis::durable()];
+    let config = config(redis_url(servers[0].port));
+    the_store_is_unavailable_without(&mut servers, &config).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_store_is_unavailable_while_a_cluster_is_away() {
+    let mut cluster = Cluster::durable();
+    let config = config(cluster.url());
+    the_store_is_unavailable_without(&mut cluster.nodes, &config).await;
 }

@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use rusqlite::Connection;
 
 use super::clock::millis;
+use super::database::Failure;
 use super::opened::Opened;
 use super::reading::Retention;
 use super::rows::{self, Channel, Seen};
-use super::store::Failure;
 use crate::broker::{Appended, Limits};
 use crate::event::{Event, Position};
 
@@ -29,13 +29,13 @@ pub(super) struct Committed {
 
 /// Appends the events of several publishers, all or none.
 pub(super) fn commit(opened: &mut Opened, limits: &Limits, group: &[&[Event]]) -> Result<Committed, Failure> {
-    let Opened { store, clock, channels, .. } = opened;
+    let Opened { database, clock, channels, .. } = opened;
     let time = clock.now();
     let window = millis(limits.dedup_window);
     let retention = Retention::now(limits, clock);
     // Each channel that is written to, as it will be, and how many events are new in it.
     let mut written: BTreeMap<usize, (Channel, u64)> = BTreeMap::new();
-    let answers = store.write(|to| {
+    let answers = database.write(|to| {
         let mut answers = Vec::with_capacity(group.len());
         for events in group {
             let mut answer = Vec::with_capacity(events.len());
@@ -72,10 +72,10 @@ pub(super) fn commit(opened: &mut Opened, limits: &Limits, group: &[&[Event]]) -
 
 /// Deletes what is too old in channels to which nothing comes.
 pub(super) fn trim(opened: &mut Opened, limits: &Limits) -> Result<(), Failure> {
-    let Opened { store, clock, channels, .. } = opened;
+    let Opened { database, clock, channels, .. } = opened;
     let before = clock.now().saturating_sub(millis(limits.dedup_window));
     let retention = Retention::now(limits, clock);
-    let old = store.read(|from| {
+    let old = database.read(|from| {
         let mut old = rows::has_old_ids(from, before)?;
         for channel in channels.iter() {
             old |= last_leftover(from, channel, retention, TRIM_IDLE)?.is_some();
@@ -86,7 +86,7 @@ pub(super) fn trim(opened: &mut Opened, limits: &Limits) -> Result<(), Failure> 
         return Ok(());
     }
     let mut after = channels.clone();
-    store.write(|to| {
+    database.write(|to| {
         for channel in &mut after {
             forget(to, channel, retention, TRIM_IDLE)?;
         }

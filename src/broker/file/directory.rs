@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-use super::{durability_marker, store};
+use super::{database, durability_marker};
 
 const LOCK: &str = "lock";
 
@@ -76,8 +76,8 @@ impl Directory {
     }
 
     /// The store's file.
-    pub fn store(&self) -> PathBuf {
-        self.path.join(store::FILE)
+    pub fn database(&self) -> PathBuf {
+        self.path.join(database::FILE)
     }
 
     /// Writes to the disk which files there are.
@@ -87,8 +87,8 @@ impl Directory {
 
     /// Writes what the kernel has of the store to the disk. To be called before the store is opened: SQLite's locks would
     /// not outlive a second opening of its file by the same process.
-    pub fn sync_store(&self) -> io::Result<()> {
-        for name in store::files() {
+    pub fn sync_database(&self) -> io::Result<()> {
+        for name in database::files() {
             match File::open(self.path.join(name)) {
                 Ok(file) => file.sync_all()?,
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -103,7 +103,7 @@ impl Directory {
         let mut places = (1..u32::MAX).map(|number| self.path.join(format!("damaged-{number}")));
         let place = places.find(|place| !place.exists()).ok_or(io::ErrorKind::AlreadyExists)?;
         fs::create_dir(&place)?;
-        for name in store::files().iter().map(String::as_str).chain([durability_marker::FILE]) {
+        for name in database::files().iter().map(String::as_str).chain([durability_marker::FILE]) {
             match fs::rename(self.path.join(name), place.join(name)) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
                 _ => {}
@@ -158,10 +158,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let directory = Directory::take(&folder.path().join("log")).unwrap();
         for text in ["one", "two"] {
-            fs::write(directory.store(), text).unwrap();
+            fs::write(directory.database(), text).unwrap();
             let place = directory.set_aside().unwrap();
-            assert_eq!(fs::read_to_string(place.join(store::FILE)).unwrap(), text);
-            assert_eq!(identity(&directory.store()), None);
+            assert_eq!(fs::read_to_string(place.join(database::FILE)).unwrap(), text);
+            assert_eq!(identity(&directory.database()), None);
         }
     }
 }

@@ -1,17 +1,18 @@
 //! A log in a directory: embedded, for one daemon, there again after a restart or a `kill -9`.
 //!
-//! A [`writer`] thread appends to an SQLite database ([`store`], [`rows`]), all that waits in one commit ([`commit`]), and
+//! A [`writer`] thread appends to an SQLite database ([`database`], [`rows`]), all that waits in one commit ([`commit`]), and
 //! hands what it appended to the relay. Whoever wants more of it reads the database ([`reading`]). A [`mark`] beside it and
 //! the [`clock`] tell a restart what is whole and how old it is ([`opened`]).
 
 mod clock;
 mod commit;
+mod database;
 mod directory;
 mod durability_marker;
 mod opened;
 mod reading;
 mod rows;
-mod store;
+mod store_rows;
 mod writer;
 
 use std::path::Path;
@@ -19,15 +20,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+use self::clock::LogTime;
+use self::database::Failure;
 use self::opened::Home;
 use self::reading::{Found, LogSnapshot, Retention};
-use self::store::Failure;
+use self::store_rows::{Found as FoundValue, PendingChange};
 use self::writer::{Answer, Append, Command, Disk, Order, QUEUE, Writer};
 use super::nodes::{Alone, Nodes};
+use super::store::{Store, check_keys, check_ttl, check_values};
 use super::{Appended, Backend, BrokerError, Limits, Log, Notifier, Page, SIGNAL_CAPACITY, Signals};
 use crate::config::FileSync;
 use crate::event::{Catalog, ChannelId, Event, Moment, Position};
@@ -126,6 +131,10 @@ impl Backend for FileLog {
         &self.nodes
     }
 
+    fn store(&self) -> &dyn Store {
+        self
+    }
+
     async fn close(&self) {
         let (closed, when_closed) = oneshot::channel();
         if self.tell(Command::Close(closed)).await.is_ok() {
@@ -134,14 +143,78 @@ impl Backend for FileLog {
     }
 }
 
+#[async_trait]
+impl Store for FileLog {
+    async fn get(&self, key: &str) -> Result<Option<Bytes>, BrokerError> {
+        check_keys(&[key])?;
+        let disk = self.disk()?;
+        let owned = key.to_owned();
+        match self.look(disk, move |from| store_rows::get(from, &owned)).await? {
+            FoundValue::Nothing => Ok(None),
+            FoundValue::Value(value) => Ok(Some(value.into())),
+            FoundValue::Damaged => Err(BrokerError::Rejected(format!("the value of {key} is damaged on the disk"))),
+        }
+    }
+
+    async fn put(&self, key: &str, value: &[u8]) -> Result<(), BrokerError> {
+        check_keys(&[key])?;
+        check_values(&[Some(value)])?;
+        let (key, value) = (key.to_owned(), value.to_owned());
+        self.change(value.len(), move |to, _| store_rows::put(to, &key, &value)).await
+    }
+
+    async fn compare_and_set(
+        &self,
+        key: &str,
+        expected: Option<&[u8]>,
+        new: Option<&[u8]>,
+    ) -> Result<bool, BrokerError> {
+        check_keys(&[key])?;
+        check_values(&[expected, new])?;
+        let key = key.to_owned();
+        let [expected, new] = [expected, new].map(|value| value.map(<[u8]>::to_vec));
+        let bytes = new.as_ref().map_or(0, Vec::len);
+        let change =
+            move |to: &Connection, _| store_rows::compare_and_set(to, &key, expected.as_deref(), new.as_deref());
+        self.change(bytes, change).await
+    }
+
+    async fn lease(&self, name: &str, holder: &str, ttl: Duration) -> Result<Option<u64>, BrokerError> {
+        check_keys(&[name, holder])?;
+        let ttl = check_ttl(ttl)?;
+        let (name, holder) = (name.to_owned(), holder.to_owned());
+        self.change(0, move |to, now| store_rows::lease(to, &name, &holder, ttl, now)).await
+    }
+
+    async fn release(&self, name: &str, holder: &str) -> Result<(), BrokerError> {
+        check_keys(&[name, holder])?;
+        let (name, holder) = (name.to_owned(), holder.to_owned());
+        self.change(0, move |to, now| store_rows::release(to, &name, &holder, now)).await
+    }
+}
+
 impl FileLog {
     async fn tell(&self, command: impl Into<Command>) -> Result<(), BrokerError> {
-        self.writer.send(command.into()).await.map_err(|_| closed())
+        self.writer.send(command.into()).await.map_err(|_| BrokerError::closed())
+    }
+
+    /// What the log is read with.
+    fn disk(&self) -> Result<Disk, BrokerError> {
+        self.disk.borrow().clone().map_err(BrokerError::Unavailable)
+    }
+
+    /// Has the writer change the store, by about so many bytes.
+    async fn change<T: Send + 'static>(
+        &self,
+        bytes: usize,
+        change: impl FnOnce(&Connection, LogTime) -> Result<T, Failure> + Send + 'static,
+    ) -> Result<T, BrokerError> {
+        self.ask(|answer| Command::Change(Box::new(PendingChange::new(bytes, change, answer)))).await
     }
 
     /// A channel's log as it is now, and what it is read with.
     fn log(&self, channel: ChannelId) -> Result<(Disk, LogSnapshot), BrokerError> {
-        let disk = self.disk.borrow().clone().map_err(BrokerError::Unavailable)?;
+        let disk = self.disk()?;
         let retention = Retention::now(&self.limits, &disk.clock);
         Ok((disk, LogSnapshot { name: self.names[channel.0 as usize].clone(), retention }))
     }
@@ -167,10 +240,6 @@ impl FileLog {
     async fn ask<C: Into<Command>, T>(&self, command: impl FnOnce(Answer<T>) -> C) -> Result<T, BrokerError> {
         let (answer, answered) = oneshot::channel();
         self.tell(command(answer)).await?;
-        answered.await.map_err(|_| closed())?
+        answered.await.map_err(|_| BrokerError::closed())?
     }
-}
-
-fn closed() -> BrokerError {
-    BrokerError::Unavailable("it is closed".into())
 }

@@ -10,10 +10,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::clock::{Clock, Reading};
+use super::database::{Database, Failure};
 use super::directory::{Directory, Identity, identity};
 use super::durability_marker::{DurabilityMarker, DurabilityMarkerFile, Promise};
 use super::rows::{self, Channel};
-use super::store::{Failure, Store};
 use crate::config::FileSync;
 use crate::event::Epoch;
 
@@ -29,7 +29,7 @@ pub(super) struct Home {
 /// A log that is open, for the one who writes.
 #[derive(Debug)]
 pub(super) struct Opened {
-    pub store: Store,
+    pub database: Database,
     pub clock: Clock,
     /// What the store has of each channel, in the catalogue's order; the store's only writer keeps it up to date.
     pub channels: Vec<Channel>,
@@ -63,17 +63,17 @@ impl Home {
     }
 
     fn judge(&self, directory: &Directory) -> Result<Opened, Failure> {
-        let path = directory.store();
+        let path = directory.database();
         let begun = Reading::now();
         let (file, mark) = DurabilityMarkerFile::open(directory.path())?;
         let with_the_kernel = mark.as_ref().is_some_and(|mark| mark.promise == Promise::Os);
         if with_the_kernel && self.sync == FileSync::Always {
-            directory.sync_store()?;
+            directory.sync_database()?;
         }
         let is_new = identity(&path).is_none();
-        let mut store = Store::open(&path, self.sync)?;
+        let mut database = Database::open(&path, self.sync)?;
         let epoch = Epoch::random();
-        let appended = store.read(rows::appended)?;
+        let appended = database.read(rows::appended)?;
         let lost = match &mark {
             _ if is_new => None,
             None => Some("nothing says how much there was"),
@@ -86,12 +86,14 @@ impl Home {
         };
         if let Some(reason) = lost {
             tracing::warn!(reason, "the log may have lost its newest events: a new epoch begins");
-            store.write(|to| rows::renew_all(to, &epoch, mark.is_some()))?;
+            database.write(|to| rows::renew_all(to, &epoch, mark.is_some()))?;
         }
-        let known = store.read(|from| self.names.iter().map(|name| rows::find_channel(from, name)).collect())?;
+        let known = database.read(|from| self.names.iter().map(|name| rows::find_channel(from, name)).collect())?;
         let channels: Vec<Channel> = match known {
             Some(channels) => channels,
-            None => store.write(|to| self.names.iter().map(|name| rows::make_channel(to, name, &epoch)).collect())?,
+            None => {
+                database.write(|to| self.names.iter().map(|name| rows::make_channel(to, name, &epoch)).collect())?
+            }
         };
         let newest = channels.iter().map(|channel| channel.newest).max().unwrap_or_default();
         let clock = Clock::resume(mark.as_ref().map(|mark| &mark.moment), newest, &begun);
@@ -100,7 +102,7 @@ impl Home {
             FileSync::Os => Promise::Os,
         };
         let identity = identity(&path);
-        let opened = Opened { store, clock, channels, mark: file, appended, promise, begun, path, identity };
+        let opened = Opened { database, clock, channels, mark: file, appended, promise, begun, path, identity };
         opened.mark.write_through(&opened.mark(promise))?;
         directory.sync()?;
         Ok(opened)
@@ -125,7 +127,7 @@ impl Opened {
 
     /// Writes everything to the disk.
     pub fn close(self) -> Result<(), Failure> {
-        let settled = self.store.settle()?;
+        let settled = self.database.settle()?;
         let mark = self.mark(if settled { Promise::Closed } else { self.promise });
         Ok(self.mark.write_through(&mark)?)
     }
@@ -157,7 +159,7 @@ mod tests {
         let before = opened.channels[1].clone();
         for offset in 1..=3 {
             let time = opened.clock.now();
-            opened.store.write(|to| rows::add(to, before.number, offset, time, "{}")).unwrap();
+            opened.database.write(|to| rows::add(to, before.number, offset, time, "{}")).unwrap();
             opened.committed(1).unwrap();
         }
         Left { folder, before }

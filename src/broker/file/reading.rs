@@ -5,8 +5,8 @@ use std::sync::Arc;
 use rusqlite::Connection;
 
 use super::clock::{Clock, LogTime, millis};
+use super::database::Failure;
 use super::rows::{self, Channel};
-use super::store::Failure;
 use crate::broker::{Bounds, Limits, Page};
 use crate::event::Position;
 

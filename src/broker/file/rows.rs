@@ -7,7 +7,7 @@ use std::ops::RangeInclusive;
 use rusqlite::{CachedStatement, Connection, OptionalExtension, Params, Row, params};
 
 use super::clock::LogTime;
-use super::store::Failure;
+use super::database::Failure;
 use crate::broker::{Entry, PAGE_BYTES};
 use crate::event::Epoch;
 
@@ -246,25 +246,25 @@ fn sum(key: i64, time: i64, json: &str) -> i64 {
     i64::from(sum.finalize())
 }
 
-fn cached<'a>(to: &'a Connection, sql: &str) -> Result<CachedStatement<'a>> {
+pub(super) fn cached<'a>(to: &'a Connection, sql: &str) -> Result<CachedStatement<'a>> {
     Ok(to.prepare_cached(sql)?)
 }
 
-fn run(to: &Connection, sql: &str, params: impl Params) -> Result<usize> {
+pub(super) fn run(to: &Connection, sql: &str, params: impl Params) -> Result<usize> {
     Ok(cached(to, sql)?.execute(params)?)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::store::{FILE, Store};
+    use super::super::database::{Database, FILE};
     use super::*;
     use crate::config::FileSync;
 
-    /// A store with a channel that has events at these offsets and times.
-    fn store(events: &[(u64, LogTime)]) -> (tempfile::TempDir, Store, Number) {
+    /// A database with a channel that has events at these offsets and times.
+    fn database(events: &[(u64, LogTime)]) -> (tempfile::TempDir, Database, Number) {
         let folder = tempfile::tempdir().unwrap();
-        let mut store = Store::open(&folder.path().join(FILE), FileSync::Os).unwrap();
-        let number = store
+        let mut database = Database::open(&folder.path().join(FILE), FileSync::Os).unwrap();
+        let number = database
             .write(|to| {
                 make_channel(to, "before", &Epoch::random())?;
                 let number = make_channel(to, "channel", &Epoch::random())?.number;
@@ -278,7 +278,7 @@ mod tests {
                 Ok(number)
             })
             .unwrap();
-        (folder, store, number)
+        (folder, database, number)
     }
 
     #[test]
@@ -286,11 +286,11 @@ mod tests {
         let all: Vec<(u64, LogTime)> = (1..=100).map(|offset| (offset, 1_000 + offset / 3 * 10)).collect();
         let holes = all.iter().copied().filter(|(offset, _)| !(20..30).contains(offset) && offset % 7 != 0).collect();
         for events in [all, holes, vec![], vec![(5, 1_000)]] {
-            let (_folder, mut store, number) = store(&events);
+            let (_folder, mut database, number) = database(&events);
             for since in (990..=1_350).step_by(5) {
                 for offsets in [1..=100, 15..=60, 25..=25, 100..=100] {
                     let expected = events.iter().find(|(offset, time)| offsets.contains(offset) && *time >= since);
-                    let found = store.read(|from| first_since(from, number, offsets.clone(), since)).unwrap();
+                    let found = database.read(|from| first_since(from, number, offsets.clone(), since)).unwrap();
                     assert_eq!(found, expected.map(|(offset, _)| *offset), "{since} in {offsets:?}");
                 }
             }
@@ -300,9 +300,9 @@ mod tests {
     #[test]
     fn a_page_ends_at_a_hole() {
         let events: Vec<(u64, LogTime)> = [1, 2, 3, 6, 7].map(|offset| (offset, 1)).into();
-        let (_folder, mut store, number) = store(&events);
+        let (_folder, mut database, number) = database(&events);
         let mut offsets = |offsets: RangeInclusive<u64>, limit| {
-            let page = store.read(|from| page(from, number, offsets, limit)).unwrap();
+            let page = database.read(|from| page(from, number, offsets, limit)).unwrap();
             assert!(page.iter().all(|entry| *entry.json == entry.offset.to_string()));
             page.iter().map(|entry| entry.offset).collect::<Vec<_>>()
         };
@@ -315,47 +315,49 @@ mod tests {
 
     #[test]
     fn an_id_is_taken_once() {
-        let (_folder, mut store, number) = store(&[]);
+        let (_folder, mut database, number) = database(&[]);
         let (first, second) = (Seen { offset: 1, time: 10 }, Seen { offset: 2, time: 20 });
-        let mut take = |number, id: &str, seen| store.write(|to| take_id(to, number, id, seen)).unwrap();
+        let mut take = |number, id: &str, seen| database.write(|to| take_id(to, number, id, seen)).unwrap();
         assert_eq!(take(number, "id", first), None);
         assert_eq!(take(number, "id", second), Some(first));
         assert_eq!(take(number + 1, "id", second), None);
         assert_eq!(take(number, "ID\u{0}", second), None);
-        store.write(|to| take_id_again(to, number, "id", second)).unwrap();
-        assert_eq!(store.write(|to| take_id(to, number, "id", first)).unwrap(), Some(second));
+        database.write(|to| take_id_again(to, number, "id", second)).unwrap();
+        assert_eq!(database.write(|to| take_id(to, number, "id", first)).unwrap(), Some(second));
         // The oldest are forgotten first, and only those.
-        store.write(|to| forget_ids(to, 20, 1_000)).unwrap();
+        database.write(|to| forget_ids(to, 20, 1_000)).unwrap();
         assert!(
-            !store.read(|from| has_old_ids(from, 20)).unwrap() && store.read(|from| has_old_ids(from, 21)).unwrap()
+            !database.read(|from| has_old_ids(from, 20)).unwrap()
+                && database.read(|from| has_old_ids(from, 21)).unwrap()
         );
-        store.write(|to| forget_ids(to, 21, 2)).unwrap();
-        assert_eq!(store.write(|to| take_id(to, number, "id", first)).unwrap(), Some(second));
+        database.write(|to| forget_ids(to, 21, 2)).unwrap();
+        assert_eq!(database.write(|to| take_id(to, number, "id", first)).unwrap(), Some(second));
     }
 
     #[test]
     fn what_is_there_is_of_the_new_epoch_too() {
-        let (_folder, mut store, number) = store(&[(1, 1), (9, 1)]);
-        assert_eq!(store.read(appended).unwrap(), 7 + 9 + 1);
+        let (_folder, mut database, number) = database(&[(1, 1), (9, 1)]);
+        assert_eq!(database.read(appended).unwrap(), 7 + 9 + 1);
         let names = ["before", "channel", "after"];
-        let channels = |store: &mut Store| names.map(|name| store.read(|from| channel(from, name)).unwrap());
-        let same = |store: &mut Store, epoch: &Epoch| store.read(|from| same_as_in(from, number, epoch)).unwrap();
-        let before = channels(&mut store);
+        let channels = |database: &mut Database| names.map(|name| database.read(|from| channel(from, name)).unwrap());
+        let same =
+            |database: &mut Database, epoch: &Epoch| database.read(|from| same_as_in(from, number, epoch)).unwrap();
+        let before = channels(&mut database);
         let [second, third, fourth, own] = [(); 4].map(|()| Epoch::random());
-        store.write(|to| renew_all(to, &second, true)).unwrap();
-        let heads = channels(&mut store).map(|channel| (channel.epoch == second, channel.head));
+        database.write(|to| renew_all(to, &second, true)).unwrap();
+        let heads = channels(&mut database).map(|channel| (channel.epoch == second, channel.head));
         assert_eq!(heads, [(true, 7), (true, 9), (true, 1)]);
-        assert_eq!([&before[1].epoch, &second].map(|epoch| same(&mut store, epoch)), [9, 0]);
+        assert_eq!([&before[1].epoch, &second].map(|epoch| same(&mut database, epoch)), [9, 0]);
         // What is lost later is lost of all epochs before.
-        store.write(|to| add(to, number, 10, 1, "{}")).unwrap();
-        store.write(|to| renew_all(to, &third, true)).unwrap();
-        store.write(|to| forget_events(to, number, 2..=10)).unwrap();
-        assert_eq!([&before[1].epoch, &second].map(|epoch| same(&mut store, epoch)), [9, 10]);
-        store.write(|to| renew_all(to, &fourth, true)).unwrap();
-        assert_eq!([&before[1].epoch, &second, &third].map(|epoch| same(&mut store, epoch)), [1, 1, 1]);
-        store.write(|to| renew(to, number, &own)).unwrap();
-        assert_eq!([&before[1].epoch, &fourth].map(|epoch| same(&mut store, epoch)), [0, 0]);
-        assert_eq!(channels(&mut store).map(|channel| channel.epoch), [fourth.clone(), own, fourth]);
-        assert_eq!(store.read(|from| find_channel(from, "unknown")).unwrap(), None);
+        database.write(|to| add(to, number, 10, 1, "{}")).unwrap();
+        database.write(|to| renew_all(to, &third, true)).unwrap();
+        database.write(|to| forget_events(to, number, 2..=10)).unwrap();
+        assert_eq!([&before[1].epoch, &second].map(|epoch| same(&mut database, epoch)), [9, 10]);
+        database.write(|to| renew_all(to, &fourth, true)).unwrap();
+        assert_eq!([&before[1].epoch, &second, &third].map(|epoch| same(&mut database, epoch)), [1, 1, 1]);
+        database.write(|to| renew(to, number, &own)).unwrap();
+        assert_eq!([&before[1].epoch, &fourth].map(|epoch| same(&mut database, epoch)), [0, 0]);
+        assert_eq!(channels(&mut database).map(|channel| channel.epoch), [fourth.clone(), own, fourth]);
+        assert_eq!(database.read(|from| find_channel(from, "unknown")).unwrap(), None);
     }
 }

@@ -38,3 +38,22 @@ CREATE TABLE ids (
 
 -- What is written to see whether writing works.
 CREATE TABLE probe (bytes BLOB NOT NULL) STRICT;
+
+-- The store's values, by key.
+CREATE TABLE store (
+  key TEXT PRIMARY KEY,
+  value BLOB NOT NULL,
+  -- CRC-32 of the rest.
+  sum INTEGER NOT NULL
+) STRICT;
+
+-- The store's leases. A row is never deleted, because a fencing token must not fall.
+CREATE TABLE leases (
+  name TEXT PRIMARY KEY,
+  holder TEXT NOT NULL,
+  token INTEGER NOT NULL,
+  -- When it ends, in the log's own time; 0 once it was released.
+  end INTEGER NOT NULL,
+  -- CRC-32 of the rest.
+  sum INTEGER NOT NULL
+) STRICT;

@@ -11,10 +11,11 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::clock::Clock;
 use super::commit::{self, Committed};
+use super::database::{Failure, Readers};
 use super::directory::Directory;
 use super::opened::{Home, Opened};
 use super::rows;
-use super::store::{Failure, Readers};
+use super::store_rows::Change;
 use crate::broker::{Appended, BrokerError, Limits, Signal};
 use crate::event::{ChannelId, Epoch, Event, Position};
 
@@ -32,6 +33,7 @@ pub(super) type Answer<T> = oneshot::Sender<Result<T, BrokerError>>;
 /// What the writer is told.
 pub(super) enum Command {
     Append(Append),
+    Change(Box<dyn Change>),
     Order(Order),
     Close(oneshot::Sender<()>),
 }
@@ -102,7 +104,7 @@ impl Writer {
     pub fn run(mut self, mut commands: mpsc::Receiver<Command>) {
         let mut taken = Vec::new();
         while commands.blocking_recv_many(&mut taken, QUEUE) > 0 {
-            let mut group = Group::default();
+            let (mut group, mut changes) = (Group::default(), ChangeGroup::default());
             for command in taken.drain(..) {
                 match command {
                     // Nobody waits for the answer any more, and nothing was promised.
@@ -113,8 +115,17 @@ impl Writer {
                             self.append(std::mem::take(&mut group));
                         }
                     }
+                    Command::Change(change) if !change.is_wanted() => {}
+                    Command::Change(change) => {
+                        changes.bytes += change.bytes();
+                        changes.changes.push(change);
+                        if changes.bytes >= COMMIT_BYTES {
+                            self.change(std::mem::take(&mut changes));
+                        }
+                    }
                     Command::Close(closed) => {
                         self.append(std::mem::take(&mut group));
+                        self.change(std::mem::take(&mut changes));
                         self.close();
                         // A sender learns of it by that nobody receives any more.
                         drop(commands);
@@ -123,11 +134,13 @@ impl Writer {
                     }
                     Command::Order(order) => {
                         self.append(std::mem::take(&mut group));
+                        self.change(std::mem::take(&mut changes));
                         self.obey(order);
                     }
                 }
             }
             self.append(group);
+            self.change(changes);
         }
         self.close();
     }
@@ -181,6 +194,31 @@ impl Writer {
         }
     }
 
+    /// Makes changes of the store, all in one transaction.
+    fn change(&mut self, ChangeGroup { mut changes, bytes }: ChangeGroup) {
+        if changes.is_empty() {
+            return;
+        }
+        let made = self.open.as_mut().map_err(|reason| Failure::Refused(reason.clone())).and_then(|open| {
+            let now = open.opened.clock.now();
+            open.opened.database.write(|to| {
+                let before = to.total_changes();
+                changes.iter_mut().try_for_each(|change| change.apply(to, now))?;
+                Ok(to.total_changes() > before)
+            })
+        });
+        let committed = match made {
+            Ok(wrote) => {
+                if wrote {
+                    self.wrote(bytes);
+                }
+                Ok(())
+            }
+            Err(failure) => Err(self.refused(bytes, failure)),
+        };
+        changes.into_iter().for_each(|change| change.answer(committed.clone()));
+    }
+
     /// Says on the bus what is new.
     fn announce(&self, appends: Vec<Append>, committed: Committed) -> Vec<(Answer<Vec<Appended>>, Vec<Appended>)> {
         let mut answers = Vec::with_capacity(appends.len());
@@ -209,7 +247,7 @@ impl Writer {
             return Ok(());
         }
         let bytes = self.failed.map_or(1, |bytes| bytes.max(PROBE));
-        match open.opened.store.write(|to| rows::probe(to, bytes)) {
+        match open.opened.database.write(|to| rows::probe(to, bytes)) {
             Ok(()) => {
                 self.wrote(bytes);
                 Ok(())
@@ -235,7 +273,7 @@ impl Writer {
         let open = self.open.as_mut().map_err(|reason| BrokerError::Unavailable(reason.clone()))?;
         let (index, epoch) = (channel.0 as usize, Epoch::random());
         let name = &self.home.names[index];
-        let renewed = open.opened.store.write(|to| {
+        let renewed = open.opened.database.write(|to| {
             let log = rows::channel(to, name)?;
             if log.epoch == known.epoch && log.head < known.offset {
                 rows::renew(to, log.number, &epoch)?;
@@ -259,7 +297,7 @@ impl Writer {
         let trimmed = match &mut self.open {
             Ok(open) if open.opened.is_in_place() => {
                 let opened = &mut open.opened;
-                commit::trim(opened, &self.limits).and_then(|()| opened.store.shrink())
+                commit::trim(opened, &self.limits).and_then(|()| opened.database.shrink())
             }
             Ok(_) => {
                 tracing::error!(directory = %self.home.path.display(), "the log's files were removed");
@@ -305,7 +343,7 @@ impl Writer {
     }
 
     fn begin(&mut self, directory: Directory, opened: Opened) {
-        let readers = Arc::new(Readers::new(directory.store()));
+        let readers = Arc::new(Readers::new(directory.database()));
         let _ = self.disk.send_replace(Ok(Disk { readers: readers.clone(), clock: opened.clock }));
         self.open = Ok(Open { opened, readers, directory });
     }
@@ -364,4 +402,11 @@ impl Group {
         self.bytes += append.events.iter().map(|event| event.json.len() + event.id.len()).sum::<usize>();
         self.appends.push(append);
     }
+}
+
+/// Changes of the store that are committed together.
+#[derive(Default)]
+struct ChangeGroup {
+    changes: Vec<Box<dyn Change>>,
+    bytes: usize,
 }

@@ -19,6 +19,7 @@ mod routes;
 mod sentinel;
 mod server;
 mod slots;
+mod store;
 mod target;
 mod tls;
 
@@ -43,11 +44,12 @@ use self::nodes::Registry;
 use self::probe::Probe;
 use self::routes::Routes;
 use self::server::Server;
+use self::store::RedisStore;
 use self::target::{Access, Target};
 use super::nodes::Nodes;
 use super::{
     Appended, Backend, Bounds, BrokerError, Entry, Limits, Log, Notifier, PAGE_BYTES, Page, SIGNAL_CAPACITY, Signal,
-    Signals,
+    Signals, Store,
 };
 use crate::config::{BrokerConfig, Form, RedisUrl};
 use crate::event::{Catalog, ChannelId, Epoch, Event, Moment, Position};
@@ -61,6 +63,7 @@ struct Redis {
     probe: Arc<Probe>,
     appends: Appends,
     nodes: Registry,
+    store: RedisStore,
     limits: Limits,
     /// Ends with the tasks.
     bus: mpsc::WeakSender<Signal>,
@@ -113,6 +116,7 @@ pub(super) fn open(
     tasks.close();
     let redis = Redis {
         nodes: Registry::new(config, commands.clone()),
+        store: RedisStore::new(config, clustered, commands.clone(), closing.clone()),
         commands,
         channels,
         probe,
@@ -250,6 +254,10 @@ impl Notifier for Redis {
 impl Backend for Redis {
     fn nodes(&self) -> &dyn Nodes {
         &self.nodes
+    }
+
+    fn store(&self) -> &dyn Store {
+        &self.store
     }
 
     async fn close(&self) {

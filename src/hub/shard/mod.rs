@@ -27,9 +27,10 @@ use super::encoding::Encoding;
 use super::feed::{Begun, FeedOutcome, ReplayId};
 use super::index::Index;
 use super::send_buffer::SendBuffer;
-use super::{EvictReason, HubConfig, NewConnection, SubscribeRequest};
+use super::{EvictReason, HubConfig, NewConnection};
+use crate::bus::Subscription;
 use crate::deflate::Deflater;
-use crate::event::{Catalog, Position};
+use crate::event::{Catalog, PerChannel, Position};
 use crate::metrics::Metrics;
 use crate::protocol::{CloseCode, ServerFrame};
 use batch::Batch;
@@ -60,7 +61,7 @@ pub enum Item {
     },
     Subscribe {
         send_buffer: Arc<SendBuffer>,
-        wanted: SubscribeRequest,
+        subscription: Subscription,
         done: oneshot::Sender<Begun>,
     },
     Feed {
@@ -83,13 +84,13 @@ pub enum Item {
 pub struct Shard {
     catalog: Arc<Catalog>,
     metrics: Arc<Metrics>,
-    subscribers: Arc<[AtomicU64]>,
+    subscribers: Arc<PerChannel<AtomicU64>>,
     heartbeat: Duration,
     max_subscriptions: usize,
 
     peers: Slab<Peer>,
     replays: Replays,
-    channels: Vec<ChannelState>,
+    channels: PerChannel<ChannelState>,
     batch: Batch,
     deflater: Deflater,
 
@@ -116,10 +117,10 @@ impl Shard {
         config: &HubConfig,
         catalog: Arc<Catalog>,
         metrics: Arc<Metrics>,
-        subscribers: Arc<[AtomicU64]>,
+        subscribers: Arc<PerChannel<AtomicU64>>,
     ) -> Self {
         Self {
-            channels: catalog.channels().map(|_| ChannelState::default()).collect(),
+            channels: PerChannel::new(&catalog, |_| ChannelState::default()),
             catalog,
             metrics,
             subscribers,
@@ -187,8 +188,8 @@ impl Shard {
             Item::Settle(_done) => {}
             Item::Join { send_buffer, new, begun } => self.admit(&send_buffer, new, begun),
             Item::Leave { send_buffer, done: _done } => self.leave(&send_buffer),
-            Item::Subscribe { send_buffer, wanted, done } => {
-                let (reply, begun) = self.subscribe(&send_buffer, wanted);
+            Item::Subscribe { send_buffer, subscription, done } => {
+                let (reply, begun) = self.subscribe(&send_buffer, subscription);
                 send_buffer.send(&reply.iter().collect::<Vec<_>>());
                 if let Some(begun) = begun {
                     // The receiver is dropped where the connection has ended meanwhile.
@@ -211,7 +212,7 @@ impl Shard {
 
     /// Notes a step for the connections that it goes to. [`Shard::flush`] sends it.
     fn deliver(&mut self, delivery: &Arc<Delivery>) {
-        let channel = &mut self.channels[delivery.channel.0 as usize];
+        let channel = &mut self.channels[delivery.channel];
         channel.position = Some(delivery.position.clone());
         self.batch.begin();
         match &delivery.step {
@@ -260,11 +261,11 @@ impl Shard {
     /// The greeting follows the subscriptions: the 200 of an event stream means that they are made. Its first `id` lets
     /// a client resume that disconnects before the first event.
     fn admit(&mut self, send_buffer: &Arc<SendBuffer>, new: NewConnection, begun: Option<oneshot::Sender<Vec<Begun>>>) {
-        let NewConnection { mut greeting, wanted, encoding, permit: _permit } = new;
+        let NewConnection { mut greeting, subscriptions, encoding, permit: _permit } = new;
         self.join(send_buffer.clone());
         let mut replays = Vec::new();
-        for request in wanted {
-            let (reply, replay) = self.subscribe(send_buffer, request);
+        for subscription in subscriptions {
+            let (reply, replay) = self.subscribe(send_buffer, subscription);
             greeting.extend(reply);
             replays.extend(replay);
         }

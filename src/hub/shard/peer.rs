@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::ChannelState;
 use super::batch::Chain;
 use super::replays::Replays;
-use crate::event::{ChannelId, Cursor, Position};
+use crate::event::{ChannelId, Cursor, PerChannel, Position};
 use crate::hub::SendBuffer;
 use crate::hub::encoding::Encoding;
 use crate::hub::index::Slot;
@@ -77,9 +77,9 @@ impl Peer {
 
 impl Sub {
     /// The position up to which the channel was sent; `None` until the node has read the log.
-    pub fn position(&self, channels: &[ChannelState], replays: &Replays) -> Option<Position> {
+    pub fn position(&self, channels: &PerChannel<ChannelState>, replays: &Replays) -> Option<Position> {
         match self.standing {
-            Standing::Live(_) => channels[self.channel.0 as usize].position.clone(),
+            Standing::Live(_) => channels[self.channel].position.clone(),
             Standing::Replayed(replay) => Some(replays.get(replay)?.position.clone()),
         }
     }

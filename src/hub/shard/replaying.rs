@@ -37,7 +37,7 @@ impl Shard {
         let frames =
             encoder.replayed_bytes(peer.encoding, &mut peer.cursor, steps.iter().filter(|step| replay.advance(step)));
         send_buffer.replay(&frames.iter().collect::<Vec<_>>());
-        let channel = &self.channels[replay.channel.0 as usize];
+        let channel = &self.channels[replay.channel];
         let Some(live) = &channel.position else { return };
         if replay.position.same_epoch(live) && replay.position.offset > live.offset {
             // The log has events that the relay has not delivered to this shard yet. `pass_replays` replies when it
@@ -63,7 +63,7 @@ impl Shard {
     /// Called after a live step of a channel: keeps the step for the channel's replays, and replies to those that were
     /// ahead.
     pub(super) fn pass_replays(&mut self, delivery: &Arc<Delivery>) {
-        let channel = &mut self.channels[delivery.channel.0 as usize];
+        let channel = &mut self.channels[delivery.channel];
         channel.recent.push(delivery);
         let mut reached = Vec::new();
         for slot in channel.replays.iter().copied() {
@@ -90,7 +90,7 @@ impl Shard {
     /// Ends a replay at the channel's live position: its subscriptions move to the channel's index.
     fn go_live(&mut self, slot: u32) {
         let Some(replay) = self.replays.remove(slot) else { return };
-        let channel = &mut self.channels[replay.channel.0 as usize];
+        let channel = &mut self.channels[replay.channel];
         channel.forget(slot);
         for Member { sub, filter } in replay.subs {
             let place = channel.index.insert(&filter, index::Member { peer: replay.peer, sub });

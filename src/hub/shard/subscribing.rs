@@ -11,11 +11,12 @@ use bytes::Bytes;
 use super::Shard;
 use super::peer::{Peer, Standing, Sub};
 use super::replays;
+use crate::bus::{Begin, Subscription};
 use crate::event::{ChannelId, Filter, Position};
 use crate::hub::encoding::Encoding;
 use crate::hub::feed::{Begun, ReplayId};
 use crate::hub::index::Member;
-use crate::hub::{Begin, SendBuffer, SubscribeRequest};
+use crate::hub::SendBuffer;
 use crate::protocol::{ErrorCode, ServerFrame};
 
 /// Why a subscription is refused.
@@ -27,9 +28,9 @@ impl Shard {
     pub(super) fn subscribe(
         &mut self,
         send_buffer: &SendBuffer,
-        wanted: SubscribeRequest,
+        subscription: Subscription,
     ) -> (Vec<Bytes>, Option<Begun>) {
-        let SubscribeRequest { sub, channel, filter, begin } = wanted;
+        let (sub, channel, filter, begin) = subscription.into_parts();
         let (recovered, lost) = match &begin {
             Begin::Live { recovered } => (recovered.then_some(true), None),
             Begin::After { lost, .. } => (Some(lost.is_none()), lost.clone()),
@@ -64,7 +65,7 @@ impl Shard {
         begin: Begin,
     ) -> Result<(Position, Option<ReplayId>), Refusal> {
         let number = send_buffer.slot();
-        let channel = &mut self.channels[id.0 as usize];
+        let channel = &mut self.channels[id];
         let peer = self
             .peers
             .get_mut(number)
@@ -113,7 +114,7 @@ impl Shard {
             }
         };
         if others.is_none() {
-            self.subscribers[id.0 as usize].fetch_add(1, Ordering::Relaxed);
+            self.subscribers[id].fetch_add(1, Ordering::Relaxed);
         }
         peer.subs[slot] = Some(Sub { name: name.into(), channel: id, standing });
         self.metrics.subscriptions.inc();
@@ -140,10 +141,10 @@ impl Shard {
         let peer = &mut self.peers[number];
         let Some(sub) = peer.subs[slot].take() else { return };
         if peer.standing(sub.channel).is_none() {
-            self.subscribers[sub.channel.0 as usize].fetch_sub(1, Ordering::Relaxed);
+            self.subscribers[sub.channel].fetch_sub(1, Ordering::Relaxed);
         }
         self.metrics.subscriptions.dec();
-        let channel = &mut self.channels[sub.channel.0 as usize];
+        let channel = &mut self.channels[sub.channel];
         match sub.standing {
             Standing::Live(place) => {
                 if let Some(moved) = channel.index.remove(place)

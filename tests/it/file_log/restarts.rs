@@ -48,9 +48,11 @@ async fn what_was_not_closed_is_there_too() {
     let node = Node::ready(&log_in(folder.path())).await;
     let batch: Vec<_> = (0..1000).map(|i| node.event(STOCK, &i.to_string())).collect();
     let appended = node.broker.append(&batch).await.unwrap();
+    node.broker.store().put("key", b"value").await.unwrap();
     copy_log(folder.path(), copy.path());
 
     let again = Node::ready(&log_in(copy.path())).await;
+    assert_eq!(again.broker.store().get("key").await.unwrap().as_deref(), Some(&b"value"[..]));
     let found = again.broker.append(&batch).await.unwrap();
     assert!(found.iter().zip(&appended).all(|(found, first)| found.duplicate && found.position == first.position));
     assert_eq!(again.add(STOCK, "next").await, appended[999].position.next());

@@ -19,7 +19,7 @@ pub(super) const FILE: &str = "log.sqlite";
 /// What says that a database is one of ours: "tidi".
 const APPLICATION: i32 = 0x7469_6469;
 /// The version of the schema.
-const VERSION: i32 = 2;
+const VERSION: i32 = 3;
 /// Reads that go on at a time.
 const READERS: usize = 4;
 /// Pages of 4 KiB that SQLite's log takes before they are moved to their places: the fewer times, the fewer waits for the
@@ -45,7 +45,7 @@ pub(super) enum Failure {
 
 /// The connection that writes.
 #[derive(Debug)]
-pub(super) struct Store {
+pub(super) struct Database {
     connection: Connection,
 }
 
@@ -62,7 +62,7 @@ pub(super) fn files() -> [String; 3] {
     ["", "-wal", "-shm"].map(|end| format!("{FILE}{end}"))
 }
 
-impl Store {
+impl Database {
     /// Opens the database, and makes it where it is not there.
     pub fn open(path: &Path, sync: FileSync) -> Result<Self, Failure> {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
@@ -76,7 +76,13 @@ impl Store {
         match (application, version) {
             (APPLICATION, VERSION) => {}
             (0, 0) if empty => {}
-            (APPLICATION, _) => return Err(Failure::Refused(format!("{} is of another version", path.display()))),
+            (APPLICATION, other) => {
+                return Err(Failure::Refused(format!(
+                    "{} has version {other} of the format, and this tidings reads version {VERSION}: \
+                     use the tidings that wrote it, or move the file away",
+                    path.display()
+                )));
+            }
             _ => return Err(Failure::Refused(format!("{} is no log of tidings", path.display()))),
         }
         // The order matters: the first can only be set in an empty database.
@@ -99,15 +105,15 @@ impl Store {
         connection.pragma_update(None, "journal_size_limit", CHECKPOINT * 4096)?;
         connection.pragma_update(None, "cell_size_check", true)?;
         connection.pragma_update(None, "cache_size", -4096)?;
-        let mut store = Self { connection };
+        let mut database = Self { connection };
         if empty {
-            store.write(|transaction| {
+            database.write(|transaction| {
                 transaction.execute_batch(include_str!("schema.sql"))?;
                 transaction.pragma_update(None, "application_id", APPLICATION)?;
                 Ok(transaction.pragma_update(None, "user_version", VERSION)?)
             })?;
         }
-        Ok(store)
+        Ok(database)
     }
 
     /// Does all of `work` or nothing.

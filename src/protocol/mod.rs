@@ -1,7 +1,11 @@
-//! The words of the WebSocket: frames, close codes and error codes, as serde types and nothing else.
+//! The protocol's types: WebSocket frames, close codes, and the one list of error codes. No I/O.
 //!
 //! Text frames, one JSON object each, subprotocol [`SUBPROTOCOL`]. The daemon reads [`ClientFrame`] and writes
 //! [`ServerFrame`], a client the other way round; both sides are generated from or built on what stands here.
+
+mod error_code;
+#[cfg(feature = "server")]
+mod problem;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -9,6 +13,10 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
+
+pub use error_code::ErrorCode;
+#[cfg(feature = "server")]
+pub use problem::Problem;
 
 use crate::event::Position;
 
@@ -125,50 +133,6 @@ pub fn event_frame_position(frame: &[u8]) -> Option<Position> {
     std::str::from_utf8(&rest[..end]).ok()?.parse().ok()
 }
 
-/// Why a frame was not taken.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum ErrorCode {
-    /// Not JSON.
-    MalformedJson,
-    /// A known frame with wrong or unknown members, or no object with a `type`.
-    InvalidFrame,
-    /// No such frame.
-    UnknownFrame,
-    UnknownChannel,
-    /// A filter on a field that the schema does not have.
-    UnknownField,
-    InvalidFilter,
-    /// A `since` that cannot be read, or that is older than the connection's stream of the channel.
-    InvalidPosition,
-    /// The connection has a subscription of that name.
-    DuplicateSubscription,
-    /// The connection has no subscription of that name.
-    UnknownSubscription,
-    TooManySubscriptions,
-    /// The channel's position is not known yet: the broker has not been reached since the start.
-    BrokerUnavailable,
-}
-
-impl ErrorCode {
-    /// The code as it stands in the frame, for metrics.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::MalformedJson => "malformed-json",
-            Self::InvalidFrame => "invalid-frame",
-            Self::UnknownFrame => "unknown-frame",
-            Self::UnknownChannel => "unknown-channel",
-            Self::UnknownField => "unknown-field",
-            Self::InvalidFilter => "invalid-filter",
-            Self::InvalidPosition => "invalid-position",
-            Self::DuplicateSubscription => "duplicate-subscription",
-            Self::UnknownSubscription => "unknown-subscription",
-            Self::TooManySubscriptions => "too-many-subscriptions",
-            Self::BrokerUnavailable => "broker-unavailable",
-        }
-    }
-}
-
 /// Why the daemon closed a connection (RFC 6455, section 7.4, and the application's own from 4000).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(u16)]
@@ -181,6 +145,8 @@ pub enum CloseCode {
     /// Text that is not UTF-8, or a compressed message that cannot be inflated.
     InvalidText = 1007,
     TooBig = 1009,
+    /// The daemon failed; the client may resume on a new connection (RFC 6455, section 7.4.1).
+    Internal = 1011,
     /// This node is about to stop.
     Draining = 1012,
     /// This node is partitioned from its broker; another may not be.
@@ -295,9 +261,9 @@ mod tests {
             let (list, _) = list.split_once("]);").unwrap();
             list.split(|char: char| !char.is_ascii_digit()).filter_map(|number| number.parse().ok()).collect()
         }
-        let frames = include_str!("../clients/typescript/src/frames.ts");
+        let frames = include_str!("../../clients/typescript/src/frames.ts");
         assert_eq!(numbers(frames, "FINAL_CLOSE_CODES"), CloseCode::FINAL.map(CloseCode::as_u16));
-        let publish = include_str!("../clients/typescript/src/publish.ts");
+        let publish = include_str!("../../clients/typescript/src/publish.ts");
         assert_eq!(numbers(publish, "PASSING: ReadonlySet<number>"), PASSING_STATUSES);
     }
 
