@@ -155,7 +155,7 @@ mod tests {
     async fn a_task_that_panics_is_counted_and_the_others_go_on() {
         let metrics = Arc::new(Metrics::default());
         let tasks = TaskGroup::new(metrics.clone());
-        let (sender, receiver) = tokio::sync::oneshot::channel();
+        let (sender, receiver) = oneshot::channel();
         tasks.spawn("first", async { panic!("on purpose") });
         tasks.spawn("second", async { sender.send(()).unwrap() });
         tasks.wait().await;

@@ -47,9 +47,12 @@ pub trait Store: Send + Sync + 'static {
 
     /// Takes or renews a lease: its fencing token if `holder` has it now, `None` if another holder has it.
     ///
-    /// The lease ends `ttl` from now by the broker's clock, unless it is renewed; `ttl` is 1 ms to [`MAX_LEASE_TTL`]. A
-    /// renewal keeps the token. Taking a free lease raises it, also for its last holder. Tokens never fall: each is also
-    /// at least the broker's time in milliseconds since 1970, so that one lost with the log is not given again.
+    /// The lease ends `ttl` from now by the broker's clock, unless it is renewed; `ttl` is 1 ms to [`MAX_LEASE_TTL`]. On
+    /// Redis that is the server's wall clock: a step back makes a lease last longer by the step.
+    ///
+    /// A renewal keeps the token. Taking a free lease raises it, also for its last holder, and it never falls. Each new
+    /// token is at least the broker's time in milliseconds since 1970. A broker that lost its leases therefore gives higher
+    /// tokens than before, unless its clock went back too.
     ///
     /// A holder may go on after its lease ended, because its clock or process stood still. Whatever the lease protects
     /// must therefore refuse a token smaller than one that it saw. The broker never deletes a token, so that lease names

@@ -9,7 +9,7 @@
 //!
 //! | entry | file |
 //! |---|---|
-//! | [`Bus::publisher`], [`Publisher::publish`] | `publish.rs` |
+//! | [`Bus::publisher`], [`Publisher::publish`](publish::Publisher::publish) | `publish.rs` |
 //! | [`Bus::select`], [`Bus::select_each`], [`Bus::resolve`], [`Bus::subscribe`] | `resolve.rs` |
 //! | [`Bus::reader`] | `reader.rs` |
 //! | [`Bus::history`] | `history.rs` |
@@ -29,10 +29,10 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
-pub use history::{Gap, History, HistoryEntry, HistoryQuery};
+pub use history::{Gap, HistoryEntry, HistoryQuery};
 pub use namespace::Namespace;
 pub use overview::{ChannelSummary, NodeStatus, NodeSummary};
-pub use publish::{Accepted, Documents, Publisher};
+pub use publish::{Accepted, Documents};
 pub use query::StreamQuery;
 pub use reader::LogReader;
 pub use resolve::{Begin, Selected, Subscription};
@@ -95,8 +95,9 @@ fn unreadable(error: BrokerError) -> Problem {
 }
 
 fn rate_limited(cause: String, retry_after: Option<std::time::Duration>) -> Problem {
-    let mut problem = Problem::new(ErrorCode::RateLimited, "the broker takes no more calls for a while; nothing was done")
-        .with_cause(cause);
+    let mut problem =
+        Problem::new(ErrorCode::RateLimited, "the broker takes no more calls for a while; nothing was done")
+            .with_cause(cause);
     if let Some(pause) = retry_after {
         problem.retry_after = Some(pause.as_secs().max(1));
     }

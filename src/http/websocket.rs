@@ -66,7 +66,11 @@ async fn resolve(bus: &Bus, caller: &Caller, query: &str) -> (Vec<Subscription>,
         true if query.filter.is_none() && query.since.is_none() => Ok(Vec::new()),
         true => Err(Problem::new(ErrorCode::InvalidFrame, "`where` and `since` need a `channel` beside them")),
     });
-    let selected = selected.unwrap_or_else(|problem| {
+    let selected = selected.unwrap_or_else(|mut problem| {
+        if problem.code == ErrorCode::BadRequest {
+            // The same mistake in a frame has this code.
+            problem.code = ErrorCode::InvalidFrame;
+        }
         problems.push((None, problem));
         Vec::new()
     });
@@ -88,7 +92,8 @@ async fn resolve(bus: &Bus, caller: &Caller, query: &str) -> (Vec<Subscription>,
 fn check(request: &Request) -> Result<HeaderValue, Problem> {
     let headers = request.headers();
     let bad = |detail: &str| Err(Problem::new(ErrorCode::BadRequest, detail));
-    let upgrade = Problem::new(ErrorCode::UpgradeRequired, "this is a WebSocket's address: Upgrade: websocket, version 13");
+    let upgrade =
+        Problem::new(ErrorCode::UpgradeRequired, "this is a WebSocket's address: Upgrade: websocket, version 13");
     let names = |text: &str, name: &str| text.eq_ignore_ascii_case(name);
     if request.version() != Version::HTTP_11
         || !lists(headers, header::UPGRADE, |one| names(one, "websocket"))

@@ -127,6 +127,7 @@ async fn a_replay_that_panics_closes_its_connection_and_the_client_resumes() {
     faults.read.store(false, Ordering::Relaxed);
     let mut again = Subscriber::connect(&node).await;
     again.say(json!({"type": "subscribe", "sub": "s", "channel": "inventory-change", "since": position})).await;
+    again.frame_of("subscribed").await;
     assert_eq!(again.event().await.event["subject"], "1");
     assert_eq!(again.event().await.event["subject"], "2");
 }

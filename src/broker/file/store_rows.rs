@@ -1,4 +1,4 @@
-//! The store in the database: rows of values and leases, each with a checksum.
+//! The statements on the store's values and leases, whose rows have checksums.
 //!
 //! The writer thread makes every change ([`PendingChange`]), several in one transaction, and answers once that is
 //! committed. Readers get values without waiting for the writer.
@@ -22,8 +22,8 @@ pub(super) trait Change: Send {
     /// Tells the caller the outcome, once the transaction has ended.
     fn answer(self: Box<Self>, committed: std::result::Result<(), BrokerError>);
 
-    /// Whether the caller still waits.
-    fn is_wanted(&self) -> bool;
+    /// Whether the caller gave up waiting.
+    fn is_abandoned(&self) -> bool;
 
     /// How many bytes it writes, about.
     fn bytes(&self) -> usize;
@@ -57,8 +57,8 @@ impl<T: Send, F: FnOnce(&Connection, LogTime) -> Result<T> + Send> Change for Pe
         let _ = answer.send(committed.and_then(|()| outcome.ok_or_else(BrokerError::closed)));
     }
 
-    fn is_wanted(&self) -> bool {
-        !self.answer.is_closed()
+    fn is_abandoned(&self) -> bool {
+        self.answer.is_closed()
     }
 
     fn bytes(&self) -> usize {
@@ -66,25 +66,25 @@ impl<T: Send, F: FnOnce(&Connection, LogTime) -> Result<T> + Send> Change for Pe
     }
 }
 
-/// What the store has under a key.
+/// The value of a key as the database has it.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Found {
-    Nothing,
-    Value(Vec<u8>),
+pub(super) enum StoredValue {
+    None,
+    Some(Vec<u8>),
     /// A row whose checksum is wrong. Only a new value repairs it.
     Damaged,
 }
 
 /// The value of a key.
-pub(super) fn get(from: &Connection, key: &str) -> Result<Found> {
+pub(super) fn get(from: &Connection, key: &str) -> Result<StoredValue> {
     let mut select = cached(from, "SELECT value, sum FROM store WHERE key = ?")?;
     let row = |row: &Row| Ok((row.get::<_, Vec<u8>>(0)?, row.get::<_, i64>(1)?));
     Ok(match select.query_row([key], row).optional()? {
-        None => Found::Nothing,
-        Some((value, expected)) if sum(&[key.as_bytes(), &value]) == expected => Found::Value(value),
+        None => StoredValue::None,
+        Some((value, expected)) if sum(&[key.as_bytes(), &value]) == expected => StoredValue::Some(value),
         Some(_) => {
             tracing::error!(key, "a value of the store is damaged on the disk");
-            Found::Damaged
+            StoredValue::Damaged
         }
     })
 }
@@ -98,8 +98,8 @@ pub(super) fn put(to: &Connection, key: &str, value: &[u8]) -> Result<()> {
 /// Sets or deletes the value of a key if it is the expected one; whether it was. A damaged value is never the expected one.
 pub(super) fn compare_and_set(to: &Connection, key: &str, expected: Option<&[u8]>, new: Option<&[u8]>) -> Result<bool> {
     let equal = match (get(to, key)?, expected) {
-        (Found::Nothing, None) => true,
-        (Found::Value(value), Some(expected)) => value == expected,
+        (StoredValue::None, None) => true,
+        (StoredValue::Some(value), Some(expected)) => value == expected,
         _ => false,
     };
     if equal {
@@ -119,7 +119,7 @@ struct Lease {
 
 /// Takes or renews a lease until `now + ttl` (ms); its token, unless another holder has it.
 pub(super) fn lease(to: &Connection, name: &str, holder: &str, ttl: u64, now: LogTime) -> Result<Option<u64>> {
-    // A damaged row holds nobody off: its end may be far away. The new token is above the old one by its time.
+    // A damaged row counts as a free lease, because its end may be any time. The clock raises the next token.
     let last = find_lease(to, name)?.unwrap_or(Lease { holder: String::new(), token: 0, end: 0 });
     let held = now < last.end;
     if held && last.holder != holder {
@@ -190,12 +190,12 @@ mod tests {
                 [Some(&[0][..]), Some(b"value"), None].map(|value| compare_and_set(to, "key", value, None).unwrap());
             Ok((get(to, "key")?, set))
         });
-        assert_eq!(damaged.unwrap(), (Found::Damaged, [false; 3]));
+        assert_eq!(damaged.unwrap(), (StoredValue::Damaged, [false; 3]));
         let repaired = database.write(|to| {
             put(to, "key", b"new")?;
             get(to, "key")
         });
-        assert_eq!(repaired.unwrap(), Found::Value(b"new".into()));
+        assert_eq!(repaired.unwrap(), StoredValue::Some(b"new".into()));
     }
 
     #[test]

@@ -13,10 +13,10 @@ use super::peer::{Peer, Standing, Sub};
 use super::replays;
 use crate::bus::{Begin, Subscription};
 use crate::event::{ChannelId, Filter, Position};
+use crate::hub::SendBuffer;
 use crate::hub::encoding::Encoding;
 use crate::hub::feed::{Begun, ReplayId};
 use crate::hub::index::Member;
-use crate::hub::SendBuffer;
 use crate::protocol::{ErrorCode, ServerFrame};
 
 /// Why a subscription is refused.
