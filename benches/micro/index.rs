@@ -13,7 +13,7 @@ use rand::seq::{IteratorRandom, SliceRandom};
 use rand::{RngExt, SeedableRng};
 use serde_json::{Value, json};
 use tidings::event::{Catalog, Defaults, Filter};
-use tidings::parts::{Delivery, Index, Member, Step};
+use tidings::parts::{ChannelStep, Index, Member, StepKind};
 use tidings::protocol::event_frame;
 
 /// The number of different events that are matched in turn.
@@ -99,9 +99,10 @@ pub fn benches(criterion: &mut Criterion) {
 /// The cost of one event: its data is read, and its subscriptions are found.
 fn bench_matching(group: &mut BenchmarkGroup<'_, WallTime>, name: &str, index: &mut Index, events: &[String]) {
     let mut next = events.iter().cycle();
-    let mut deliver = || Delivery::event(tidings::event::ChannelId(0), "k3:42".parse().unwrap(), next.next().unwrap());
+    let mut deliver =
+        || ChannelStep::event(tidings::event::ChannelId(0), "k3:42".parse().unwrap(), next.next().unwrap());
     group.bench_function(name, |bencher| {
-        bencher.iter_batched(&mut deliver, |delivery| match_event(index, &delivery), BatchSize::NumIterations(500));
+        bencher.iter_batched(&mut deliver, |step| match_event(index, &step), BatchSize::NumIterations(500));
     });
 }
 
@@ -148,7 +149,7 @@ fn parsed(catalog: &Catalog, channel: &str, filters: &[Value]) -> Vec<Arc<Filter
 }
 
 /// Adds one subscription for each filter.
-fn fill(index: &mut Index, filters: &[Arc<Filter>]) -> Vec<tidings::parts::Slot> {
+fn fill(index: &mut Index, filters: &[Arc<Filter>]) -> Vec<tidings::parts::IndexSlot> {
     let members = (0..).map(|peer| Member { peer, sub: 0 });
     filters.iter().zip(members).map(|(filter, member)| index.insert(filter, member)).collect()
 }
@@ -161,8 +162,8 @@ fn frame(catalog: &Catalog, channel: &str, data: Value) -> String {
 }
 
 /// The sum of the numbers of the matching connections.
-fn match_event(index: &mut Index, delivery: &Delivery) -> u64 {
-    let Step::Event(event) = &delivery.step else { return 0 };
+fn match_event(index: &mut Index, step: &ChannelStep) -> u64 {
+    let StepKind::Event(event) = &step.kind else { return 0 };
     let data = if index.has_filters() { event.data() } else { None };
     let mut sum = 0;
     index.matching(data, |member| sum += u64::from(member.peer));

@@ -1,7 +1,7 @@
 //! The encodings of a connection: WebSocket frames, plain or compressed, or Server-Sent Events.
 //!
 //! This module turns the daemon's frames into the bytes of an encoding. An event's bytes are the same for all
-//! connections of an encoding, so [`Delivery`](super::Delivery) calls it once for them. It does not know which
+//! connections of an encoding, so [`ChannelStep`](super::ChannelStep) calls it once for them. It does not know which
 //! connection gets what.
 
 use std::collections::BTreeMap;
@@ -27,7 +27,7 @@ const END: &[u8] = b"0\r\n\r\n";
 
 impl Encoding {
     /// Encodes a frame that carries no event; `None` where Server-Sent Events have no counterpart of it.
-    pub fn said(self, frame: &ServerFrame<'_>) -> Option<Bytes> {
+    pub fn encode(self, frame: &ServerFrame<'_>) -> Option<Bytes> {
         match (self, frame) {
             (Self::WebSocket { .. }, frame) => Some(frame::server(frame)),
             (Self::Events { channels }, ServerFrame::Gap { channel, position, .. }) => {

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::mpsc;
 
 use super::ShardDied;
-use super::shard::Item;
+use super::shard::InboxItem;
 
 /// The most items that wait for a shard. While the inbox is full the relay waits, and with it the broker's bus.
 const CAPACITY: usize = 1024;
@@ -17,15 +17,15 @@ const CAPACITY: usize = 1024;
 /// The sending side of a shard's inbox.
 #[derive(Debug)]
 pub struct Inbox {
-    shard: mpsc::Sender<Item>,
+    shard: mpsc::Sender<InboxItem>,
     /// Commands that are not sent to the shard yet. A connection waits for its replies from time to time, so the number
     /// of connections bounds this.
-    pending: Mutex<Vec<Item>>,
+    pending: Mutex<Vec<InboxItem>>,
 }
 
 impl Inbox {
     /// An inbox, and the end from which the shard reads.
-    pub fn new() -> (Arc<Self>, mpsc::Receiver<Item>) {
+    pub fn new() -> (Arc<Self>, mpsc::Receiver<InboxItem>) {
         let (shard, inbox) = mpsc::channel(CAPACITY);
         (Arc::new(Self { shard, pending: Mutex::default() }), inbox)
     }
@@ -34,13 +34,13 @@ impl Inbox {
     ///
     /// # Errors
     /// [`ShardDied`]: the shard's thread has ended.
-    pub async fn send(&self, item: Item) -> Result<(), ShardDied> {
+    pub async fn send(&self, item: InboxItem) -> Result<(), ShardDied> {
         self.shard.send(item).await.map_err(|_| ShardDied)
     }
 
     /// Queues a connection's command. It is sent together with those of other connections in the same turn of the
     /// runtime, in the order of these calls.
-    pub fn ask(self: &Arc<Self>, item: Item) {
+    pub fn enqueue(self: &Arc<Self>, item: InboxItem) {
         let is_first = {
             let mut pending = self.pending();
             pending.push(item);
@@ -62,10 +62,10 @@ impl Inbox {
         };
         // Sent under the lock, or the next batch might overtake this one.
         let mut pending = self.pending();
-        permit.send(Item::Commands(std::mem::take(&mut pending)));
+        permit.send(InboxItem::Commands(std::mem::take(&mut pending)));
     }
 
-    fn pending(&self) -> MutexGuard<'_, Vec<Item>> {
+    fn pending(&self) -> MutexGuard<'_, Vec<InboxItem>> {
         self.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -156,7 +156,7 @@ impl SendBuffer {
 
     /// Like [`SendBuffer::close`], with a last frame before the Close. The limit does not apply to that frame.
     pub(super) fn close_after(self: &Arc<Self>, last: &ServerFrame<'_>, code: CloseCode, reason: &str) {
-        let last = self.encoding.said(last).unwrap_or_default();
+        let last = self.encoding.encode(last).unwrap_or_default();
         self.close_with(&mut self.lock(), [last, self.encoding.close(code, reason)].concat().into());
     }
 

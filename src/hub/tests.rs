@@ -32,19 +32,19 @@ impl Fixture {
         Position::new(self.position.epoch.clone(), offset)
     }
 
-    fn event(&self, channel: ChannelId, offset: u64, size: usize) -> Delivery {
+    fn event(&self, channel: ChannelId, offset: u64, size: usize) -> ChannelStep {
         let json = format!("{{\"data\":\"{}\"}}", "x".repeat(size));
-        Delivery::event(channel, self.at(offset), &event_frame(&self.at(offset), &json))
+        ChannelStep::event(channel, self.at(offset), &event_frame(&self.at(offset), &json))
     }
 
-    fn gap(&self, channel: ChannelId, from: u64, to: u64) -> Delivery {
-        Delivery::gap(channel, &self.catalog.get(channel).name, self.at(from), self.at(to))
+    fn gap(&self, channel: ChannelId, from: u64, to: u64) -> ChannelStep {
+        ChannelStep::gap(channel, &self.catalog.get(channel).name, self.at(from), self.at(to))
     }
 
     /// Makes this the position of every channel.
     async fn set_heads(&self, offset: u64) {
         for channel in self.catalog.channels() {
-            self.hub.deliver(Delivery::known(channel, self.at(offset))).await.unwrap();
+            self.hub.deliver(ChannelStep::known(channel, self.at(offset))).await.unwrap();
         }
     }
 
@@ -91,7 +91,7 @@ async fn a_gap_beyond_a_waiting_replay_is_sent() {
     let channel = ChannelId(0);
     let (mut peer, _handle, mut feeds) = fixture.replays(&[channel], 5).await;
     let mut feed = feeds.pop().unwrap();
-    let read: Vec<Delivery> = (6..=20).map(|offset| fixture.event(channel, offset, 10)).collect();
+    let read: Vec<ChannelStep> = (6..=20).map(|offset| fixture.event(channel, offset, 10)).collect();
     let waiting = feed.feed(read);
     let skipping = async {
         let mut read = Vec::new();
@@ -120,7 +120,7 @@ async fn many_replays_do_not_overrun_one_send_buffer() {
     let channels: Vec<ChannelId> = fixture.catalog.channels().collect();
     let (mut peer, handle, feeds) = fixture.replays(&channels, 0).await;
     let feeding = feeds.into_iter().map(|mut feed| {
-        let steps: Vec<Delivery> = (1..=STEPS).map(|at| fixture.event(feed.channel, at, LIMIT / 3)).collect();
+        let steps: Vec<ChannelStep> = (1..=STEPS).map(|at| fixture.event(feed.channel, at, LIMIT / 3)).collect();
         async move {
             for step in steps {
                 if feed.feed(vec![step]).await != FeedOutcome::On {

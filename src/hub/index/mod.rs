@@ -30,7 +30,7 @@ pub struct Member {
 
 /// The slot of a subscription in an index; needed to remove it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Slot {
+pub struct IndexSlot {
     group: u32,
     slot: u32,
 }
@@ -87,19 +87,19 @@ struct FieldPivots {
 
 impl Index {
     /// Adds a subscription.
-    pub fn insert(&mut self, filter: &Arc<Filter>, member: Member) -> Slot {
+    pub fn insert(&mut self, filter: &Arc<Filter>, member: Member) -> IndexSlot {
         let group = match filter.is_empty() {
             true => UNFILTERED,
             false => self.find_group(filter).unwrap_or_else(|| self.add_group(filter)),
         };
         let members = self.members(group);
         members.push(member);
-        Slot { group, slot: members.len() as u32 - 1 }
+        IndexSlot { group, slot: members.len() as u32 - 1 }
     }
 
     /// Removes the subscription at `slot`. Where another subscription moves into that slot, it is returned: the caller
     /// must update the slot that it keeps for it.
-    pub fn remove(&mut self, slot: Slot) -> Option<Member> {
+    pub fn remove(&mut self, slot: IndexSlot) -> Option<Member> {
         let members = self.members(slot.group);
         members.swap_remove(slot.slot as usize);
         let moved = members.get(slot.slot as usize).copied();

@@ -94,7 +94,7 @@ fn data() -> impl Strategy<Value = Value> {
 #[derive(Default)]
 struct IndexAndModel {
     index: Index,
-    model: Vec<Option<(Arc<Filter>, Slot)>>,
+    model: Vec<Option<(Arc<Filter>, IndexSlot)>>,
 }
 
 impl IndexAndModel {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use slab::Slab;
 
 use super::peer::Peer;
-use crate::hub::delivery::Delivery;
+use crate::hub::channel_step::ChannelStep;
 use crate::hub::index::Member;
 
 /// The most deliveries in a batch. It bounds the memory to 4 MiB; 50 events to 10,000 connections fit.
@@ -22,7 +22,7 @@ const END: u32 = u32::MAX;
 /// The steps that are to be written, and the connections that each of them goes to.
 #[derive(Default)]
 pub struct Batch {
-    steps: Vec<Arc<Delivery>>,
+    steps: Vec<Arc<ChannelStep>>,
     links: Vec<Link>,
     /// The connections that have at least one link.
     touched: Vec<u32>,
@@ -80,7 +80,7 @@ impl Batch {
     }
 
     /// Ends the current step, and returns how many connections it goes to.
-    pub fn end(&mut self, step: &Arc<Delivery>) -> usize {
+    pub fn end(&mut self, step: &Arc<ChannelStep>) -> usize {
         let noted = self.links.len() - self.links_before;
         if noted > 0 {
             self.steps.push(step.clone());
@@ -99,7 +99,7 @@ impl Batch {
     }
 
     /// The steps of a connection. This empties the connection's list.
-    pub fn steps(&self, chain: &mut Chain) -> impl Iterator<Item = &Delivery> + use<'_> {
+    pub fn steps(&self, chain: &mut Chain) -> impl Iterator<Item = &ChannelStep> + use<'_> {
         let mut at = std::mem::replace(&mut chain.first, END);
         chain.last = END;
         std::iter::from_fn(move || {

@@ -91,7 +91,7 @@ impl Shard {
         if let Some(cursor) = &mut peer.cursor {
             cursor.0 = positions.iter().map(|(name, position)| (name.to_string(), position.clone())).collect();
         }
-        peer.encoding.said(&ServerFrame::Heartbeat { positions })
+        peer.encoding.encode(&ServerFrame::Heartbeat { positions })
     }
 }
 

@@ -22,7 +22,7 @@ use slab::Slab;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
-use super::delivery::{Delivery, Step};
+use super::channel_step::{ChannelStep, StepKind};
 use super::encoding::Encoding;
 use super::feed::{Begun, FeedOutcome, ReplayId};
 use super::index::Index;
@@ -45,10 +45,10 @@ const MAX_BATCH: usize = 512;
 
 /// An item of a shard's inbox. The shard handles items in order, and drops `done` when it has handled one and replied.
 #[derive(Debug)]
-pub enum Item {
-    Deliver(Arc<Delivery>),
+pub enum InboxItem {
+    Deliver(Arc<ChannelStep>),
     /// Commands of several connections, in order.
-    Commands(Vec<Item>),
+    Commands(Vec<InboxItem>),
     Join {
         send_buffer: Arc<SendBuffer>,
         new: NewConnection,
@@ -66,7 +66,7 @@ pub enum Item {
     },
     Feed {
         replay_id: ReplayId,
-        steps: Arc<[Delivery]>,
+        steps: Arc<[ChannelStep]>,
         done: oneshot::Sender<FeedOutcome>,
     },
     Unsubscribe {
@@ -139,7 +139,7 @@ impl Shard {
     ///
     /// # Errors
     /// Where the system cannot start a thread.
-    pub fn spawn(mut self, number: usize, mut inbox: mpsc::Receiver<Item>) -> std::io::Result<()> {
+    pub fn spawn(mut self, number: usize, mut inbox: mpsc::Receiver<InboxItem>) -> std::io::Result<()> {
         // The thread runs one future. The runtime only parks the thread and keeps its timer.
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
         std::thread::Builder::new()
@@ -148,7 +148,7 @@ impl Shard {
         Ok(())
     }
 
-    async fn run(&mut self, inbox: &mut mpsc::Receiver<Item>) {
+    async fn run(&mut self, inbox: &mut mpsc::Receiver<InboxItem>) {
         let interval = self.heartbeat / self.schedule.ticks();
         let mut due = Instant::now() + interval;
         let mut items = Vec::new();
@@ -172,9 +172,9 @@ impl Shard {
         }
     }
 
-    fn take(&mut self, item: Item) {
-        if let Item::Deliver(delivery) = item {
-            self.deliver(&delivery);
+    fn take(&mut self, item: InboxItem) {
+        if let InboxItem::Deliver(step) = item {
+            self.deliver(&step);
             if self.batch.is_full() {
                 self.flush();
             }
@@ -183,12 +183,12 @@ impl Shard {
         // The reply to a command must follow the events that were queued before it.
         self.flush();
         match item {
-            Item::Deliver(_) => {}
-            Item::Commands(items) => items.into_iter().for_each(|item| self.take(item)),
-            Item::Settle(_done) => {}
-            Item::Join { send_buffer, new, begun } => self.admit(&send_buffer, new, begun),
-            Item::Leave { send_buffer, done: _done } => self.leave(&send_buffer),
-            Item::Subscribe { send_buffer, subscription, done } => {
+            InboxItem::Deliver(_) => {}
+            InboxItem::Commands(items) => items.into_iter().for_each(|item| self.take(item)),
+            InboxItem::Settle(_done) => {}
+            InboxItem::Join { send_buffer, new, begun } => self.admit(&send_buffer, new, begun),
+            InboxItem::Leave { send_buffer, done: _done } => self.leave(&send_buffer),
+            InboxItem::Subscribe { send_buffer, subscription, done } => {
                 let (reply, begun) = self.subscribe(&send_buffer, subscription);
                 send_buffer.send(&reply.iter().collect::<Vec<_>>());
                 if let Some(begun) = begun {
@@ -196,12 +196,12 @@ impl Shard {
                     let _ = done.send(begun);
                 }
             }
-            Item::Feed { replay_id, steps, done } => self.feed(replay_id, &steps, done),
-            Item::Unsubscribe { send_buffer, sub, done: _done } => {
+            InboxItem::Feed { replay_id, steps, done } => self.feed(replay_id, &steps, done),
+            InboxItem::Unsubscribe { send_buffer, sub, done: _done } => {
                 let reply = self.unsubscribe(&send_buffer, &sub);
                 send_buffer.send(&reply.iter().collect::<Vec<_>>());
             }
-            Item::Evict(reason) => {
+            InboxItem::Evict(reason) => {
                 self.evicting = reason;
                 if let Some(reason) = reason {
                     self.peers.iter().for_each(|(_, peer)| evict(&peer.send_buffer, reason));
@@ -211,24 +211,24 @@ impl Shard {
     }
 
     /// Notes a step for the connections that it goes to. [`Shard::flush`] sends it.
-    fn deliver(&mut self, delivery: &Arc<Delivery>) {
-        let channel = &mut self.channels[delivery.channel];
-        channel.position = Some(delivery.position.clone());
+    fn deliver(&mut self, step: &Arc<ChannelStep>) {
+        let channel = &mut self.channels[step.channel];
+        channel.position = Some(step.position.clone());
         self.batch.begin();
-        match &delivery.step {
-            Step::Known => {}
-            Step::Event(event) => {
+        match &step.kind {
+            StepKind::Known => {}
+            StepKind::Event(event) => {
                 let data = if channel.index.has_filters() { event.data() } else { None };
                 channel.index.matching(data, |member| self.batch.note(&mut self.peers, member));
-                self.metrics.deliveries.inc_by(self.batch.end(delivery) as u64);
+                self.metrics.deliveries.inc_by(self.batch.end(step) as u64);
             }
-            Step::Gap(_) => {
+            StepKind::Gap(_) => {
                 channel.index.all_members().for_each(|member| self.batch.note(&mut self.peers, member));
-                self.batch.end(delivery);
+                self.batch.end(step);
             }
         }
         if !channel.replays.is_empty() {
-            self.pass_replays(delivery);
+            self.pass_replays(step);
         }
     }
 

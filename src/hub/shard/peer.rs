@@ -11,7 +11,7 @@ use super::replays::Replays;
 use crate::event::{ChannelId, Cursor, PerChannel, Position};
 use crate::hub::SendBuffer;
 use crate::hub::encoding::Encoding;
-use crate::hub::index::Slot;
+use crate::hub::index::IndexSlot;
 
 /// One connection.
 pub struct Peer {
@@ -31,16 +31,16 @@ pub struct Sub {
     /// The id that the client gave it.
     pub name: Box<str>,
     pub channel: ChannelId,
-    pub standing: Standing,
+    pub source: SubscriptionSource,
 }
 
 /// The source of a subscription's events.
 #[derive(Clone, Copy)]
-pub enum Standing {
+pub enum SubscriptionSource {
     /// The live events of the channel; the subscription's slot in the channel's index.
-    Live(Slot),
+    Live(IndexSlot),
     /// The log; the slot of the replay.
-    Replayed(u32),
+    Replay(u32),
 }
 
 impl Peer {
@@ -56,17 +56,17 @@ impl Peer {
     }
 
     /// The source of the connection's subscriptions to a channel. All of them have the same one.
-    pub fn standing(&self, channel: ChannelId) -> Option<Standing> {
-        self.subs().find(|sub| sub.channel == channel).map(|sub| sub.standing)
+    pub fn source_of(&self, channel: ChannelId) -> Option<SubscriptionSource> {
+        self.subs().find(|sub| sub.channel == channel).map(|sub| sub.source)
     }
 
     /// The index of the subscription of this name.
-    pub fn named(&self, name: &str) -> Option<usize> {
+    pub fn find(&self, name: &str) -> Option<usize> {
         self.subs.iter().position(|sub| sub.as_ref().is_some_and(|sub| &*sub.name == name))
     }
 
     /// The index of a free entry for a subscription.
-    pub fn vacant(&mut self) -> usize {
+    pub fn free_index(&mut self) -> usize {
         self.subs.iter().position(Option::is_none).unwrap_or_else(|| {
             self.subs.reserve_exact(1);
             self.subs.push(None);
@@ -78,9 +78,9 @@ impl Peer {
 impl Sub {
     /// The position up to which the channel was sent; `None` until the node has read the log.
     pub fn position(&self, channels: &PerChannel<ChannelState>, replays: &Replays) -> Option<Position> {
-        match self.standing {
-            Standing::Live(_) => channels[self.channel].position.clone(),
-            Standing::Replayed(replay) => Some(replays.get(replay)?.position.clone()),
+        match self.source {
+            SubscriptionSource::Live(_) => channels[self.channel].position.clone(),
+            SubscriptionSource::Replay(replay) => Some(replays.get(replay)?.position.clone()),
         }
     }
 }

@@ -9,11 +9,11 @@ use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
-use super::peer::Standing;
-use super::replays::Member;
+use super::peer::SubscriptionSource;
+use super::replays::ReplayedSubscription;
 use super::step_encoder::StepEncoder;
 use super::{ChannelState, Shard};
-use crate::hub::delivery::Delivery;
+use crate::hub::channel_step::ChannelStep;
 use crate::hub::feed::{FeedOutcome, ReplayId};
 use crate::hub::index;
 
@@ -22,7 +22,7 @@ impl Shard {
     ///
     /// A connection whose send buffer is not empty is sent nothing, and the reply is [`FeedOutcome::Full`]. Several
     /// replays of one connection would otherwise overrun its send buffer together.
-    pub(super) fn feed(&mut self, replay_id: ReplayId, steps: &[Delivery], done: oneshot::Sender<FeedOutcome>) {
+    pub(super) fn feed(&mut self, replay_id: ReplayId, steps: &[ChannelStep], done: oneshot::Sender<FeedOutcome>) {
         let Some(replay) = self.replays.by_id(replay_id) else {
             let _ = done.send(FeedOutcome::Gone);
             return;
@@ -62,13 +62,13 @@ impl Shard {
 
     /// Called after a live step of a channel: keeps the step for the channel's replays, and replies to those that were
     /// ahead.
-    pub(super) fn pass_replays(&mut self, delivery: &Arc<Delivery>) {
-        let channel = &mut self.channels[delivery.channel];
-        channel.recent.push(delivery);
+    pub(super) fn pass_replays(&mut self, step: &Arc<ChannelStep>) {
+        let channel = &mut self.channels[step.channel];
+        channel.recent.push(step);
         let mut reached = Vec::new();
         for slot in channel.replays.iter().copied() {
             let Some(replay) = self.replays.get_mut(slot) else { continue };
-            let (position, live) = (&replay.position, &delivery.position);
+            let (position, live) = (&replay.position, &step.position);
             if position.same_epoch(live) && live.offset < position.offset {
                 continue;
             }
@@ -91,11 +91,11 @@ impl Shard {
     fn go_live(&mut self, slot: u32) {
         let Some(replay) = self.replays.remove(slot) else { return };
         let channel = &mut self.channels[replay.channel];
-        channel.forget(slot);
-        for Member { sub, filter } in replay.subs {
+        channel.remove_replay(slot);
+        for ReplayedSubscription { sub, filter } in replay.subs {
             let place = channel.index.insert(&filter, index::Member { peer: replay.peer, sub });
             if let Some(sub) = &mut self.peers[replay.peer as usize].subs[sub as usize] {
-                sub.standing = Standing::Live(place);
+                sub.source = SubscriptionSource::Live(place);
             }
         }
     }
@@ -103,7 +103,7 @@ impl Shard {
 
 impl ChannelState {
     /// Removes a replay that has ended.
-    pub(super) fn forget(&mut self, replay: u32) {
+    pub(super) fn remove_replay(&mut self, replay: u32) {
         self.replays.retain(|other| *other != replay);
         if self.replays.is_empty() {
             self.recent.clear();

@@ -12,7 +12,7 @@ use slab::Slab;
 use tokio::sync::oneshot;
 
 use crate::event::{ChannelId, Filter, Position};
-use crate::hub::delivery::{Delivery, Step};
+use crate::hub::channel_step::{ChannelStep, StepKind};
 use crate::hub::feed::{FeedOutcome, ReplayId};
 
 /// The most bytes of a channel's recent live steps.
@@ -32,13 +32,13 @@ pub struct Replay {
     pub channel: ChannelId,
     /// The position up to which the channel was sent.
     pub position: Position,
-    pub subs: Vec<Member>,
+    pub subs: Vec<ReplayedSubscription>,
     /// Set while the replay is ahead of the live channel: the reply to the feed that waits for the channel to catch up.
     pub ahead: Option<oneshot::Sender<FeedOutcome>>,
 }
 
 /// A subscription that is replayed.
-pub struct Member {
+pub struct ReplayedSubscription {
     /// Its index in the connection's subscriptions.
     pub sub: u32,
     pub filter: Arc<Filter>,
@@ -46,7 +46,13 @@ pub struct Member {
 
 impl Replays {
     /// Adds a replay with its first subscription.
-    pub fn insert(&mut self, peer: u32, channel: ChannelId, position: Position, member: Member) -> ReplayId {
+    pub fn insert(
+        &mut self,
+        peer: u32,
+        channel: ChannelId,
+        position: Position,
+        member: ReplayedSubscription,
+    ) -> ReplayId {
         self.serial += 1;
         let replay = Replay { serial: self.serial, peer, channel, position, subs: vec![member], ahead: None };
         ReplayId { slot: self.replays.insert(replay) as u32, serial: self.serial }
@@ -72,13 +78,13 @@ impl Replays {
 
 impl Replay {
     /// Moves the replay past the next step, and returns whether the connection is to be sent that step.
-    pub fn advance(&mut self, delivery: &Delivery) -> bool {
-        self.position = delivery.position.clone();
-        match &delivery.step {
-            Step::Known => false,
-            Step::Gap(_) => true,
-            Step::Event(_) if self.subs.iter().any(|member| member.filter.is_empty()) => true,
-            Step::Event(event) => {
+    pub fn advance(&mut self, step: &ChannelStep) -> bool {
+        self.position = step.position.clone();
+        match &step.kind {
+            StepKind::Known => false,
+            StepKind::Gap(_) => true,
+            StepKind::Event(_) if self.subs.iter().any(|member| member.filter.is_empty()) => true,
+            StepKind::Event(event) => {
                 let data = event.data_value();
                 data.is_some_and(|data| self.subs.iter().any(|member| member.filter.matches(&data)))
             }
@@ -89,20 +95,20 @@ impl Replay {
 /// The last live steps of a channel that has replays, up to [`RECENT_BYTES`].
 #[derive(Default)]
 pub struct RecentSteps {
-    steps: VecDeque<Arc<Delivery>>,
+    steps: VecDeque<Arc<ChannelStep>>,
     bytes: usize,
 }
 
 impl RecentSteps {
     /// Adds a live step.
-    pub fn push(&mut self, delivery: &Arc<Delivery>) {
-        if !matches!(delivery.step, Step::Event(_)) {
+    pub fn push(&mut self, step: &Arc<ChannelStep>) {
+        if !matches!(step.kind, StepKind::Event(_)) {
             // The steps after a gap do not continue the steps before it.
             self.clear();
             return;
         }
-        self.bytes += delivery.size();
-        self.steps.push_back(delivery.clone());
+        self.bytes += step.size();
+        self.steps.push_back(step.clone());
         while self.bytes > RECENT_BYTES
             && let Some(oldest) = self.steps.pop_front()
         {
@@ -116,7 +122,7 @@ impl RecentSteps {
     }
 
     /// The steps after this position and their size in bytes; `None` where some of them are no longer kept.
-    pub fn after(&self, position: &Position) -> Option<(usize, impl Iterator<Item = &Arc<Delivery>>)> {
+    pub fn after(&self, position: &Position) -> Option<(usize, impl Iterator<Item = &Arc<ChannelStep>>)> {
         let first = self.steps.front()?;
         let known = position.same_epoch(&first.position) && position.offset + 1 >= first.position.offset;
         let skipped = (position.offset + 1).saturating_sub(first.position.offset) as usize;

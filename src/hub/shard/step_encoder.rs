@@ -8,7 +8,7 @@ use bytes::Bytes;
 
 use crate::deflate::Deflater;
 use crate::event::{Catalog, Cursor};
-use crate::hub::delivery::{Delivery, Step};
+use crate::hub::channel_step::{ChannelStep, StepKind};
 use crate::hub::encoding::{self, Encoding};
 use crate::metrics::Metrics;
 
@@ -22,12 +22,14 @@ pub struct StepEncoder<'a> {
 impl StepEncoder<'_> {
     /// The bytes of a step that all connections of an encoding share; `None` where there is nothing to send.
     #[inline]
-    pub fn shared_bytes<'d>(&mut self, encoding: Encoding, step: &'d Delivery) -> Option<&'d Bytes> {
-        match (encoding, &step.step) {
+    pub fn shared_bytes<'d>(&mut self, encoding: Encoding, step: &'d ChannelStep) -> Option<&'d Bytes> {
+        match (encoding, &step.kind) {
             (Encoding::WebSocket { deflate: false }, _) => step.frame(),
-            (Encoding::WebSocket { deflate: true }, Step::Event(event)) => Some(event.deflated(self.deflater, || {
-                self.metrics.compressed.inc();
-            })),
+            (Encoding::WebSocket { deflate: true }, StepKind::Event(event)) => {
+                Some(event.deflated(self.deflater, || {
+                    self.metrics.compressed.inc();
+                }))
+            }
             (Encoding::WebSocket { .. }, _) => step.frame(),
             (Encoding::Events { channels }, _) => step.sse_block(&self.catalog.get(step.channel).name, channels == 1),
         }
@@ -39,7 +41,7 @@ impl StepEncoder<'_> {
         &mut self,
         encoding: Encoding,
         cursor: &mut Cursor,
-        steps: impl Iterator<Item = &'d Delivery>,
+        steps: impl Iterator<Item = &'d ChannelStep>,
     ) -> Vec<Bytes> {
         let mut bytes = Vec::new();
         for step in steps {
@@ -62,7 +64,7 @@ impl StepEncoder<'_> {
         &mut self,
         encoding: Encoding,
         cursor: &mut Option<Box<Cursor>>,
-        steps: impl Iterator<Item = &'d Delivery>,
+        steps: impl Iterator<Item = &'d ChannelStep>,
     ) -> Vec<Bytes> {
         let counted = steps.inspect(|_| {
             self.metrics.replayed.inc();
@@ -71,7 +73,7 @@ impl StepEncoder<'_> {
             Encoding::WebSocket { .. } => Encoding::WebSocket { deflate: false },
             events => events,
         };
-        let steps: Vec<&Delivery> = counted.collect();
+        let steps: Vec<&ChannelStep> = counted.collect();
         match cursor {
             Some(cursor) => self.with_cursor_ids(encoding, cursor, steps.into_iter()),
             None => steps.into_iter().filter_map(|step| self.shared_bytes(plain, step).cloned()).collect(),

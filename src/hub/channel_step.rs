@@ -18,26 +18,26 @@ use crate::protocol::{ServerFrame, event_frame};
 
 /// One step of a channel's stream.
 #[derive(Debug)]
-pub struct Delivery {
+pub struct ChannelStep {
     pub channel: ChannelId,
     /// The channel's position after this step.
     pub position: Position,
-    pub step: Step,
+    pub kind: StepKind,
 }
 
 /// The kinds of steps.
 #[derive(Debug)]
-pub enum Step {
+pub enum StepKind {
     /// The position of the log's head, read when the node starts. Subscribers are sent nothing.
     Known,
-    Event(Encoded),
+    Event(EncodedEvent),
     /// The events up to the position are lost. Every subscriber of the channel is sent a `gap` frame.
-    Gap(Lost),
+    Gap(EncodedGap),
 }
 
 /// A lost range in the encodings that subscribers share.
 #[derive(Debug)]
-pub struct Lost {
+pub struct EncodedGap {
     /// The WebSocket frame, header included.
     frame: Bytes,
     /// The JSON text.
@@ -48,7 +48,7 @@ pub struct Lost {
 
 /// An event in the encodings that subscribers share.
 #[derive(Debug)]
-pub struct Encoded {
+pub struct EncodedEvent {
     /// The WebSocket frame, header included.
     pub frame: Bytes,
     /// The JSON text, a slice of `frame`.
@@ -61,10 +61,10 @@ pub struct Encoded {
     sse_blocks: [OnceLock<Bytes>; 2],
 }
 
-impl Delivery {
+impl ChannelStep {
     /// The head of the log, read when the node starts.
     pub fn known(channel: ChannelId, position: Position) -> Self {
-        Self { channel, position, step: Step::Known }
+        Self { channel, position, kind: StepKind::Known }
     }
 
     /// An event; `text` is the `event` frame's JSON.
@@ -74,7 +74,7 @@ impl Delivery {
         Self {
             channel,
             position,
-            step: Step::Event(Encoded {
+            kind: StepKind::Event(EncodedEvent {
                 frame,
                 text,
                 data: OnceLock::new(),
@@ -86,22 +86,22 @@ impl Delivery {
 
     /// The plain WebSocket frame; `None` where there is nothing to send.
     pub fn frame(&self) -> Option<&Bytes> {
-        match &self.step {
-            Step::Known => None,
-            Step::Event(event) => Some(&event.frame),
-            Step::Gap(lost) => Some(&lost.frame),
+        match &self.kind {
+            StepKind::Known => None,
+            StepKind::Event(event) => Some(&event.frame),
+            StepKind::Gap(lost) => Some(&lost.frame),
         }
     }
 
     /// The step as a Server-Sent Event; `name` is the channel's.
     pub fn sse_block(&self, name: &str, with_id: bool) -> Option<&Bytes> {
-        match &self.step {
-            Step::Known => None,
-            Step::Event(event) => Some(
+        match &self.kind {
+            StepKind::Known => None,
+            StepKind::Event(event) => Some(
                 event.sse_blocks[usize::from(with_id)]
                     .get_or_init(|| encoding::sse_event(name, &self.position, event.json(&self.position), with_id)),
             ),
-            Step::Gap(lost) => Some(
+            StepKind::Gap(lost) => Some(
                 lost.sse_blocks[usize::from(with_id)]
                     .get_or_init(|| encoding::sse_gap(name, &self.position, &lost.text, with_id)),
             ),
@@ -116,12 +116,12 @@ impl Delivery {
     /// A lost range: every event after `from`, up to and including `position`.
     pub fn gap(channel: ChannelId, name: &str, from: Position, position: Position) -> Self {
         let text = ServerFrame::Gap { channel: name.into(), from, position: position.clone() }.to_json();
-        let lost = Lost { frame: frame::text(text.as_bytes()), text, sse_blocks: Default::default() };
-        Self { channel, position, step: Step::Gap(lost) }
+        let lost = EncodedGap { frame: frame::text(text.as_bytes()), text, sse_blocks: Default::default() };
+        Self { channel, position, kind: StepKind::Gap(lost) }
     }
 }
 
-impl Encoded {
+impl EncodedEvent {
     /// The frame for connections that agreed on compression. It is the plain frame where compression makes it no
     /// smaller. The first shard that needs it compresses it. `on_compressed` is called if this call did so.
     pub fn deflated(&self, deflater: &mut Deflater, on_compressed: impl FnOnce()) -> &Bytes {
@@ -198,8 +198,8 @@ mod tests {
     fn data_of(event: &str) -> Option<Value> {
         let position: Position = "k3:1".parse().unwrap();
         let text = event_frame(&position, event);
-        let delivery = Delivery::event(ChannelId(0), position, &text);
-        let Step::Event(encoded) = &delivery.step else { panic!("no event") };
+        let step = ChannelStep::event(ChannelId(0), position, &text);
+        let StepKind::Event(encoded) = &step.kind else { panic!("no event") };
         let mut data = serde_json::Deserializer::from_str(encoded.data()?).into_iter();
         Some(data.next()?.unwrap())
     }
