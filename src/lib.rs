@@ -43,7 +43,7 @@ mod metrics;
 #[cfg(feature = "server")]
 #[doc(hidden)]
 pub mod parts {
-    pub use crate::hub::{Delivery, Index, Member, Slot, Step};
+    pub use crate::hub::{ChannelStep, Index, IndexSlot, Member, StepKind};
 }
 #[cfg(feature = "server")]
 mod progress;

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::broker::Page;
 use crate::bus::LogReader;
-use crate::hub::{Delivery, Feed, FeedOutcome};
+use crate::hub::{ChannelStep, Feed, FeedOutcome};
 use crate::protocol::event_frame;
 
 /// The most events in one read of the log.
@@ -57,11 +57,11 @@ pub async fn run(reader: LogReader, mut feed: Feed, channel: &str, chunk: usize)
 }
 
 /// The steps from where the feed stands to the end of a page.
-fn steps(feed: &Feed, name: &str, page: Page) -> Vec<Delivery> {
+fn steps(feed: &Feed, name: &str, page: Page) -> Vec<ChannelStep> {
     let mut at = feed.position.clone();
     let mut steps = Vec::with_capacity(page.entries.len() + 1);
     if let Some(lost) = page.bounds.gap_after(&at) {
-        steps.push(Delivery::gap(feed.channel, name, at, lost.clone()));
+        steps.push(ChannelStep::gap(feed.channel, name, at, lost.clone()));
         at = lost;
     }
     for entry in page.entries {
@@ -70,14 +70,14 @@ fn steps(feed: &Feed, name: &str, page: Page) -> Vec<Delivery> {
         }
         at.offset = entry.offset;
         let text = event_frame(&at, &entry.json);
-        steps.push(Delivery::event(feed.channel, at.clone(), &text));
+        steps.push(ChannelStep::event(feed.channel, at.clone(), &text));
     }
     steps
 }
 
 /// Splits steps into chunks of at most `bytes`; a larger step is a chunk of its own. There is at least one chunk, which may
 /// be empty.
-fn chunks(steps: Vec<Delivery>, bytes: usize) -> Vec<Vec<Delivery>> {
+fn chunks(steps: Vec<ChannelStep>, bytes: usize) -> Vec<Vec<ChannelStep>> {
     let mut chunks = vec![Vec::new()];
     let mut size = 0;
     for step in steps {

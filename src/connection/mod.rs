@@ -231,7 +231,7 @@ fn pump(inbound: &mut Inbound, send_buffer: &Arc<SendBuffer>, texts: &mut Vec<St
             true
         }
         Ok(read) => {
-            send_buffer.note_heard();
+            send_buffer.mark_received();
             take(inbound, send_buffer, &mut buffer[..read], texts)
         }
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => false,

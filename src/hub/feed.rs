@@ -5,8 +5,8 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 
 use super::inbox::Inbox;
-use super::shard::Item;
-use super::{Delivery, SendBuffer};
+use super::shard::InboxItem;
+use super::{ChannelStep, SendBuffer};
 use crate::event::{ChannelId, Position};
 use crate::protocol::CloseCode;
 
@@ -75,15 +75,15 @@ impl Feed {
 
     /// Hands over the next steps of the channel: consecutive events, or a gap. If they are ahead of the live events, waits
     /// until those have come there.
-    pub async fn feed(&mut self, steps: Vec<Delivery>) -> FeedOutcome {
+    pub async fn feed(&mut self, steps: Vec<ChannelStep>) -> FeedOutcome {
         if let Some(last) = steps.last() {
             self.position = last.position.clone();
         }
-        let steps: Arc<[Delivery]> = steps.into();
+        let steps: Arc<[ChannelStep]> = steps.into();
         while self.ready().await {
             let (done, outcome) = oneshot::channel();
             // A shard that has died drops `done`.
-            let _ = self.shard.send(Item::Feed { replay_id: self.replay_id, steps: steps.clone(), done }).await;
+            let _ = self.shard.send(InboxItem::Feed { replay_id: self.replay_id, steps: steps.clone(), done }).await;
             match outcome.await.unwrap_or(FeedOutcome::Gone) {
                 FeedOutcome::Full => {}
                 outcome => {

@@ -8,7 +8,7 @@
 //! Each namespace has a hub of its own. A hub does not know brokers or requests.
 
 mod backlog;
-mod delivery;
+mod channel_step;
 mod encoding;
 mod feed;
 pub mod frame;
@@ -29,11 +29,11 @@ use tokio::net::TcpStream;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
-pub use delivery::{Delivery, Step};
+pub use channel_step::{ChannelStep, StepKind};
 pub use encoding::Encoding;
 use feed::Begun;
 pub use feed::{Feed, FeedOutcome};
-pub use index::{Index, Member, Slot};
+pub use index::{Index, IndexSlot, Member};
 pub use send_buffer::SendBuffer;
 
 use crate::admission::AdmissionPermit;
@@ -42,7 +42,7 @@ use crate::event::{Catalog, PerChannel};
 use crate::metrics::Metrics;
 use inbox::Inbox;
 use outgoing::Outgoing;
-use shard::{Item, Shard};
+use shard::{InboxItem, Shard};
 
 /// How long nearly all connections are given to take what they were sent, for each half of a send buffer.
 const MAX_SETTLE: Duration = Duration::from_millis(100);
@@ -99,15 +99,15 @@ impl Hub {
         Ok(Self { shards, next: AtomicUsize::new(0), outgoing, sent: AtomicUsize::new(0) })
     }
 
-    /// Hands a delivery to every shard. Waits while one is behind, and for a moment while many connections are.
+    /// Hands a step to every shard. Waits while one is behind, and for a moment while many connections are.
     ///
     /// # Errors
     /// [`ShardDied`]: the node cannot go on.
-    pub async fn deliver(&self, delivery: Delivery) -> Result<(), ShardDied> {
-        let size = delivery.size();
-        let delivery = Arc::new(delivery);
+    pub async fn deliver(&self, step: ChannelStep) -> Result<(), ShardDied> {
+        let size = step.size();
+        let step = Arc::new(step);
         for shard in &self.shards {
-            shard.send(Item::Deliver(delivery.clone())).await?;
+            shard.send(InboxItem::Deliver(step.clone())).await?;
         }
         if self.sent.fetch_add(size, Ordering::Relaxed) + size > self.outgoing.limit / 2 {
             self.sent.store(0, Ordering::Relaxed);
@@ -122,7 +122,7 @@ impl Hub {
     async fn settle(&self) -> Result<(), ShardDied> {
         for shard in &self.shards {
             let (done, settled) = oneshot::channel();
-            shard.send(Item::Settle(done)).await?;
+            shard.send(InboxItem::Settle(done)).await?;
             // The shard drops its end when it comes to this item.
             let _ = settled.await;
         }
@@ -154,7 +154,7 @@ impl Hub {
         let send_buffer = SendBuffer::new(stream, new.encoding, self.outgoing.clone());
         let shard = self.next.fetch_add(1, Ordering::Relaxed) % self.shards.len();
         let handle = ConnectionHandle { shard: self.shards[shard].clone(), send_buffer, left: false };
-        handle.shard.ask(Item::Join { send_buffer: handle.send_buffer.clone(), new, begun });
+        handle.shard.enqueue(InboxItem::Join { send_buffer: handle.send_buffer.clone(), new, begun });
         handle
     }
 
@@ -162,7 +162,7 @@ impl Hub {
     pub async fn evict(&self, reason: Option<EvictReason>) {
         for shard in &self.shards {
             // A shard that has died has no connections left.
-            let _ = shard.send(Item::Evict(reason)).await;
+            let _ = shard.send(InboxItem::Evict(reason)).await;
         }
     }
 }
@@ -204,14 +204,14 @@ impl ConnectionHandle {
     /// Subscribes. The shard answers with a `subscribed` or an `error` frame.
     pub fn subscribe(&self, subscription: Subscription) -> PendingReply {
         let (done, answered) = oneshot::channel();
-        self.shard.ask(Item::Subscribe { send_buffer: self.send_buffer.clone(), subscription, done });
+        self.shard.enqueue(InboxItem::Subscribe { send_buffer: self.send_buffer.clone(), subscription, done });
         PendingReply(answered)
     }
 
     /// Ends a subscription. The shard answers with an `unsubscribed` or an `error` frame.
     pub fn unsubscribe(&self, sub: String) -> PendingReply {
         let (done, answered) = oneshot::channel();
-        self.shard.ask(Item::Unsubscribe { send_buffer: self.send_buffer.clone(), sub, done });
+        self.shard.enqueue(InboxItem::Unsubscribe { send_buffer: self.send_buffer.clone(), sub, done });
         PendingReply(answered)
     }
 
@@ -230,7 +230,7 @@ impl ConnectionHandle {
     pub async fn leave(mut self) {
         self.left = true;
         let (done, left) = oneshot::channel();
-        self.shard.ask(Item::Leave { send_buffer: self.send_buffer.clone(), done });
+        self.shard.enqueue(InboxItem::Leave { send_buffer: self.send_buffer.clone(), done });
         let _ = left.await;
     }
 }
@@ -243,7 +243,7 @@ impl Drop for ConnectionHandle {
             // Without a runtime the process is ending, and its shards with it.
             if Handle::try_current().is_ok() {
                 let (done, _) = oneshot::channel();
-                self.shard.ask(Item::Leave { send_buffer: self.send_buffer.clone(), done });
+                self.shard.enqueue(InboxItem::Leave { send_buffer: self.send_buffer.clone(), done });
             }
         }
     }

@@ -16,7 +16,7 @@ use tokio::sync::watch;
 
 use crate::broker::{Log, Page, Signal, Signals};
 use crate::event::{Catalog, ChannelId, PerChannel, Position};
-use crate::hub::{Delivery, Hub, ShardDied};
+use crate::hub::{ChannelStep, Hub, ShardDied};
 use crate::metrics::{Metrics, TypeLabel};
 use crate::progress::Progress;
 use crate::protocol::event_frame;
@@ -220,7 +220,7 @@ impl Relay {
             channel.heard = 0;
             channel.delivered = Some(head.clone());
             // In this order: a channel whose position is known can be subscribed to.
-            self.hub.deliver(Delivery::known(id, head.clone())).await?;
+            self.hub.deliver(ChannelStep::known(id, head.clone())).await?;
             self.progress.note(id, &head);
             self.asked.push(id);
             if let Some(probe) = self.held.filter(|_| self.all_known()) {
@@ -257,7 +257,7 @@ impl Relay {
             tracing::warn!(channel = %name, %from, %to, "events are lost: the log no longer has them");
         }
         self.metrics.gaps.inc();
-        self.hub.deliver(Delivery::gap(id, name, from.clone(), to.clone())).await?;
+        self.hub.deliver(ChannelStep::gap(id, name, from.clone(), to.clone())).await?;
         let channel = &mut self.channels[id];
         if !from.same_epoch(to) {
             channel.heard = 0;
@@ -270,7 +270,7 @@ impl Relay {
     /// An event that is next in its channel.
     async fn deliver(&mut self, id: ChannelId, position: Position, json: &str) -> Result<(), ShardDied> {
         let text = event_frame(&position, json);
-        self.hub.deliver(Delivery::event(id, position.clone(), &text)).await?;
+        self.hub.deliver(ChannelStep::event(id, position.clone(), &text)).await?;
         let channel = &mut self.channels[id];
         channel.relayed.inc();
         self.progress.note(id, &position);
