@@ -17,7 +17,7 @@ pub struct Generate {
     /// Folder to write the files to.
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
-    /// Folder with the schemas of custom event types, which are included.
+    /// Folder with the schemas of custom event types to include.
     #[arg(long, value_name = "DIR")]
     schemas: Option<PathBuf>,
     /// Write nothing; exit with 1 if the files in the folder differ from what would be written.

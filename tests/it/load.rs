@@ -28,7 +28,7 @@ fn setting(name: &str, default: u64) -> u64 {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_subscriber_receives_every_event_once_and_in_order() {
+async fn every_subscriber_has_every_event_once_and_in_order() {
     let events = setting("TIDINGS_TEST_EVENTS", 20_000);
     let subscribers = setting("TIDINGS_TEST_SUBSCRIBERS", 20);
     let redis = Redis::start();

@@ -34,7 +34,8 @@ pub struct Publish {
     /// Data of the event, as JSON.
     #[arg(long, value_name = "JSON")]
     data: Option<String>,
-    /// Id of the event [default: a new one]. The daemon does not publish a second event with the same type and id.
+    /// Id of the event [default: a new one]. The daemon publishes an id once within its
+    /// deduplication window.
     #[arg(long)]
     id: Option<String>,
     /// Subject of the event [default: the value of the key field of its type].
