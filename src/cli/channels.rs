@@ -1,4 +1,4 @@
-//! `tidings channels`: the channels of a daemon, as a table.
+//! `tidings channels`: lists the channels of a daemon, as a table or as NDJSON.
 
 use clap::Args;
 
@@ -6,11 +6,11 @@ use super::failure::Failure;
 use super::output::{Output, thousands};
 use super::remote::Remote;
 
-/// List the channels: where each stands, what its log holds, who listens.
+/// List the channels: head position, retained events and subscribers of each.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  tidings channels\n  tidings channels --json | jq .position")]
 pub struct Channels {
-    /// Print a JSON object a line.
+    /// Print one JSON object per line.
     #[arg(long)]
     json: bool,
     #[command(flatten)]

@@ -1,4 +1,4 @@
-//! `tidings codegen`: the types of the events for clients in other languages.
+//! `tidings codegen`: generates the event types for clients in other languages.
 
 use clap::Subcommand;
 
@@ -7,10 +7,10 @@ use super::generate::Generate;
 use crate::schema::generated::File;
 use crate::schema::typescript::{self, TypeSchema};
 
-/// Generate the types of the events for a client.
+/// Generate the event types for a client.
 #[derive(Debug, Subcommand)]
 pub enum Codegen {
-    /// Write the TypeScript types of the events; needs no Node.
+    /// Write the TypeScript types of the events, as events.ts. Does not need Node.js.
     #[command(
         name = "typescript",
         after_help = "Examples:\n  tidings codegen typescript --out src/generated\n  tidings codegen typescript --out src/generated --schemas types --check"
@@ -20,7 +20,7 @@ pub enum Codegen {
     Protocol(Generate),
 }
 
-/// The file's name.
+/// The name of the generated file.
 const EVENTS: &str = "events.ts";
 const PROTOCOL: &str = "protocol.ts";
 
@@ -37,7 +37,11 @@ impl Codegen {
         let types: Vec<_> = catalog
             .types()
             .iter()
-            .map(|known| TypeSchema { name: &known.name, schema: &known.schema, key: known.key.as_deref() })
+            .map(|event_type| TypeSchema {
+                name: &event_type.name,
+                schema: &event_type.schema,
+                key: event_type.key.as_deref(),
+            })
             .collect();
         let file = File { name: EVENTS.into(), text: typescript::generate(&types) };
         generate.write_or_check(EVENTS, &[file])

@@ -1,4 +1,4 @@
-//! `tidings config`: what is in force and where it came from; what is wrong with it.
+//! `tidings config`: shows the effective configuration with the source of each value, or checks it.
 
 use clap::Subcommand;
 use serde_json::json;
@@ -11,23 +11,25 @@ use crate::schema;
 /// Show or check the configuration of the daemon.
 #[derive(Debug, Subcommand)]
 pub enum ConfigCommand {
-    /// Print the configuration in force, and where each value came from.
+    /// Print the effective configuration, and where each value comes from.
     ///
-    /// A flag wins over the environment, the environment over tidings.toml, that over the defaults. Secrets are not shown.
+    /// The order of precedence is: flags, environment variables, tidings.toml, defaults. Secrets are not shown.
     #[command(
         after_help = "Examples:\n  tidings config show\n  TIDINGS_DRAIN=30s tidings config show --config prod.toml --json\n  tidings config show --defaults > tidings.toml"
     )]
     Show {
-        /// Print a JSON object a line: name, value, from.
+        /// Print one JSON object per line, with `name`, `value` and `from`.
         #[arg(long)]
         json: bool,
-        /// Print the commented file of defaults instead, to begin a tidings.toml with.
+        /// Print the default configuration file with its comments, as a start for a tidings.toml.
         #[arg(long, conflicts_with = "json")]
         defaults: bool,
         #[command(flatten)]
         flags: ConfigFlags,
     },
-    /// Check the configuration and the own types that it names; exit with 1 where something is wrong.
+    /// Check the configuration, and the custom event types that it refers to.
+    ///
+    /// Exits with 1 if something is wrong, and names the setting or the file. Does not connect to the broker.
     #[command(after_help = "Examples:\n  tidings config check\n  tidings config check --config prod.toml")]
     Check {
         #[command(flatten)]
@@ -58,8 +60,8 @@ fn show(flags: ConfigFlags, as_json: bool) -> Result<(), Failure> {
         }
     } else {
         let row = |value: &crate::config::InForce| {
-            let text = value.value.clone().unwrap_or_else(|| "-".into());
-            vec![value.name.to_owned(), text, value.source.to_string()]
+            let shown = value.value.clone().unwrap_or_else(|| "-".into());
+            vec![value.name.to_owned(), shown, value.source.to_string()]
         };
         output.table(&["NAME", "VALUE", "FROM"], &loaded.values.iter().map(row).collect::<Vec<_>>())?;
     }
@@ -73,7 +75,7 @@ fn check(flags: ConfigFlags) -> Result<(), Failure> {
     warn(&loaded.warnings);
     schema::catalog(loaded.config.server.schemas.as_deref()).map_err(|error| format!("schemas: {error}"))?;
     crate::broker::check(&loaded.config.broker.broker).map_err(|error| format!("broker: {error}"))?;
-    say("the configuration is right");
+    say("the configuration is valid");
     Ok(())
 }
 

@@ -1,27 +1,29 @@
-//! How a command ends that did not do what it was told.
+//! The failure of a command, and the messages that the commands write to stderr.
+//!
+//! [`Failure::report`] is where an error message is written, once, and becomes the exit code.
 
 use std::io;
 use std::process::ExitCode;
 
-use crate::client::{Error, Place};
+use crate::client::{Error, FieldError};
 
 /// Why a command failed.
 #[derive(Debug)]
 pub enum Failure {
-    /// Said on stderr.
+    /// [`Failure::report`] writes this message to stderr.
     Message(String),
-    /// Everything was said already.
-    Said,
-    /// Nobody reads our output any more (`| head`): no failure, just the end.
-    NoReader,
+    /// The message was written already.
+    Reported,
+    /// The reader of stdout has closed the pipe (`| head`). This is a normal end, with exit code 0.
+    ClosedPipe,
 }
 
 impl Failure {
-    /// Tells the user, and answers with the exit code.
+    /// Writes the message to stderr, and returns the exit code.
     pub fn report(self) -> ExitCode {
         match self {
-            Self::NoReader => return ExitCode::SUCCESS,
-            Self::Said => {}
+            Self::ClosedPipe => return ExitCode::SUCCESS,
+            Self::Reported => {}
             Self::Message(message) => say_error(&message),
         }
         ExitCode::FAILURE
@@ -34,24 +36,25 @@ pub fn say_error(message: &str) {
     say(&format!("{red}error{red:#}: {message}"));
 }
 
-/// Writes a line to stderr that is no error.
+/// Writes an informational line to stderr.
 pub fn say(line: &str) {
     use io::Write;
-    // With stderr closed there is nobody to tell.
+    // If stderr is closed, there is nowhere to report that.
     let _ = writeln!(anstream::stderr(), "{line}");
 }
 
-/// Writes the places that are wrong to stderr, as `where: what`.
-pub fn say_places(places: &[Place], mut place: impl FnMut(&str) -> String) {
-    for wrong in places {
-        say(&format!("  {}: {}", place(&wrong.pointer), wrong.message));
+/// Writes the mistakes of a request to stderr, one per line. `describe` turns a JSON Pointer into a place that the user
+/// knows.
+pub fn say_field_errors(errors: &[FieldError], mut describe: impl FnMut(&str) -> String) {
+    for error in errors {
+        say(&format!("  {}: {}", describe(&error.pointer), error.message));
     }
 }
 
 impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Self {
         match error.kind() {
-            io::ErrorKind::BrokenPipe => Self::NoReader,
+            io::ErrorKind::BrokenPipe => Self::ClosedPipe,
             _ => Self::Message(error.to_string()),
         }
     }
@@ -67,12 +70,12 @@ impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         match error {
             Error::Unreachable { .. } => Self::Message(format!(
-                "{error}\nIs the daemon running there? Start one with `tidings serve`, or name another with --url or TIDINGS_URL."
+                "{error}\nIs a daemon running there? Start one with `tidings serve`, or give the address of another one with --url or TIDINGS_URL."
             )),
             Error::Refused(problem) => {
                 say_error(&problem.to_string());
-                say_places(&problem.errors, str::to_owned);
-                Self::Said
+                say_field_errors(&problem.errors, str::to_owned);
+                Self::Reported
             }
             Error::Unconfirmed { cause, .. } => Self::from(*cause),
             other => Self::Message(other.to_string()),

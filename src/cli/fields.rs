@@ -1,7 +1,7 @@
-//! `field=value` on the command line: as JSON, of the type that the channel's schema says.
+//! Converts `FIELD=VALUE` arguments to JSON: to the data of an event, or to a filter.
 //!
-//! The schema only decides how a word is written as JSON. What does not fit is sent as it stands: the daemon is the judge,
-//! and names every mistake with its place.
+//! The schema of the event type decides whether `5` becomes a number or a string. There is no validation here: a value that
+//! does not fit the schema is sent as a string, and the daemon's answer names every mistake.
 
 use std::str::FromStr;
 
@@ -9,10 +9,12 @@ use serde_json::{Map, Value};
 
 use crate::event::SchemaField;
 
-/// A field, dotted for a nested one, and what was given for it.
+/// One `FIELD=VALUE` argument.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Field {
+    /// The name of the field; dots separate the names of nested fields.
     pub name: String,
+    /// The value as it was typed.
     pub text: String,
 }
 
@@ -27,35 +29,39 @@ impl FromStr for Field {
     }
 }
 
-/// The object that the fields make: nested by dots, an array where the schema has one or a field is repeated.
+/// Builds the data of an event from its fields. Dots make nested objects. A field that is an array in the schema may be
+/// given several times.
+///
+/// # Errors
+/// If a field that is not an array is given twice.
 pub fn data(schema: &Value, fields: &[Field]) -> Result<Value, String> {
     let mut root = Map::new();
     for field in fields {
         let (path, types) = match SchemaField::find(schema, &field.name) {
-            Some(known) => (known.path, known.types.into_iter().collect()),
+            Some(found) => (found.path, found.types.into_iter().collect()),
             None => (field.name.split('.').map(Into::into).collect(), Vec::new()),
         };
-        let value = typed(&types, &field.text);
+        let value = to_json(&types, &field.text);
         let value = match (types.contains(&"array"), &value) {
             (true, Value::Array(_)) => value,
             (true, _) => Value::Array(vec![value]),
             _ => value,
         };
-        put(&mut root, &path, value).map_err(|taken| format!("{}: {taken} is given twice", field.name))?;
+        insert(&mut root, &path, value).map_err(|name| format!("{}: {name} already has another value", field.name))?;
     }
     Ok(Value::Object(root))
 }
 
-/// The filter that the fields make: a repeated one may be any of its values.
+/// Builds a filter from its conditions. If a field is given several times, any of its values matches.
 pub fn filter(schema: &Value, fields: &[Field]) -> Value {
     let mut root = Map::new();
     for field in fields {
         let types: Vec<&str> =
-            SchemaField::find(schema, &field.name).map_or_else(Vec::new, |known| known.types.into_iter().collect());
-        // An array is any of its values, an object an operator, whatever the field's types.
+            SchemaField::find(schema, &field.name).map_or_else(Vec::new, |found| found.types.into_iter().collect());
+        // In a filter, an array is a list of alternatives and an object is an operator, whatever the type of the field.
         let value = match serde_json::from_str(&field.text) {
             Ok(value @ (Value::Array(_) | Value::Object(_))) => value,
-            _ => typed(&types, &field.text),
+            _ => to_json(&types, &field.text),
         };
         match (root.get_mut(&field.name), value) {
             (None, value) => {
@@ -63,7 +69,7 @@ pub fn filter(schema: &Value, fields: &[Field]) -> Value {
             }
             (Some(Value::Array(values)), Value::Array(more)) => values.extend(more),
             (Some(Value::Array(values)), value) => values.push(value),
-            (Some(before), value) => *before = Value::Array(vec![before.take(), value]),
+            (Some(existing), value) => *existing = Value::Array(vec![existing.take(), value]),
         }
     }
     Value::Object(root)
@@ -74,8 +80,8 @@ pub fn has_all(schema: &Value, fields: &[Field]) -> bool {
     fields.iter().all(|field| SchemaField::find(schema, &field.name).is_some())
 }
 
-/// A word as JSON, where the types allow what it looks like; otherwise it is a string.
-fn typed(types: &[&str], text: &str) -> Value {
+/// Reads `text` as JSON if one of the schema's types allows that; otherwise it is a string.
+fn to_json(types: &[&str], text: &str) -> Value {
     let json = serde_json::from_str::<Value>(text).ok();
     match json {
         Some(value @ Value::Array(_)) if types.is_empty() || types.contains(&"array") => value,
@@ -85,8 +91,11 @@ fn typed(types: &[&str], text: &str) -> Value {
     }
 }
 
-/// Puts a value into its place; a place that has one already becomes an array. Errs with the place that is in the way.
-fn put<'a>(object: &mut Map<String, Value>, path: &'a [Box<str>], value: Value) -> Result<(), &'a str> {
+/// Inserts a value at a path of nested fields, or appends an array to an existing one.
+///
+/// # Errors
+/// The name of the field on the path that already has another value.
+fn insert<'a>(object: &mut Map<String, Value>, path: &'a [Box<str>], value: Value) -> Result<(), &'a str> {
     let Some((name, rest)) = path.split_first() else { return Ok(()) };
     if rest.is_empty() {
         match (object.get_mut(&**name), value) {
@@ -99,7 +108,7 @@ fn put<'a>(object: &mut Map<String, Value>, path: &'a [Box<str>], value: Value) 
         return Ok(());
     }
     match object.entry(&**name).or_insert_with(|| Value::Object(Map::new())) {
-        Value::Object(inner) => put(inner, rest, value),
+        Value::Object(inner) => insert(inner, rest, value),
         _ => Err(name),
     }
 }
@@ -122,14 +131,14 @@ mod tests {
     }
 
     #[test]
-    fn a_string_may_look_like_json() {
+    fn a_string_field_keeps_text_that_looks_like_json() {
         let schema = json!({"properties": {"id": {"type": "string"}, "count": {"type": "integer"}}});
         let fields = ["id=[1]", "count=7"].map(|text| text.parse().unwrap());
         assert_eq!(data(&schema, &fields).unwrap(), json!({"id": "[1]", "count": 7}));
     }
 
     #[test]
-    fn a_word_becomes_what_the_schema_says() {
+    fn the_schema_decides_the_json_type() {
         let given = fields(&["id=5", "count=-5", "ok=true", "note=null", "at.x=1.5", "at.name=7", "free=1"]);
         assert_eq!(
             data(&schema(), &given),
@@ -138,12 +147,12 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_fit_is_left_to_the_daemon() {
+    fn a_value_that_does_not_fit_is_sent_as_a_string() {
         assert_eq!(data(&schema(), &fields(&["count=many", "ok=="])), Ok(json!({"count":"many","ok":"="})));
     }
 
     #[test]
-    fn arrays_are_repeated_or_json() {
+    fn an_array_is_given_as_repeated_fields_or_as_json() {
         let expected = json!({"tags":["1","b"],"sizes":[1,2]});
         assert_eq!(data(&schema(), &fields(&["tags=1", "tags=b", "sizes=1", "sizes=2"])), Ok(expected.clone()));
         assert_eq!(data(&schema(), &fields(&[r#"tags=["1","b"]"#, "sizes=[1,2]"])), Ok(expected));
@@ -153,14 +162,14 @@ mod tests {
     }
 
     #[test]
-    fn a_filter_keeps_the_dots_and_any_of_repeated_values() {
+    fn a_filter_keeps_dotted_names_and_collects_repeated_values() {
         let given = fields(&["at.x=1", "id=1", "id=2", "tags=a", r#"note={"prefix":"x"}"#]);
         assert_eq!(filter(&schema(), &given), json!({"at.x":1,"id":["1","2"],"tags":"a","note":{"prefix":"x"}}));
         assert!(has_all(&schema(), &given) && !has_all(&schema(), &fields(&["none=1"])));
     }
 
     #[test]
-    fn a_field_has_a_name() {
+    fn an_argument_needs_a_field_name() {
         assert!("=1".parse::<Field>().is_err() && "name".parse::<Field>().is_err());
         assert_eq!("a=b=c".parse(), Ok(Field { name: "a".into(), text: "b=c".into() }));
     }

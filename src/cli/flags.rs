@@ -1,24 +1,29 @@
-//! The flags of the configuration, made from the list of settings: each setting is a flag of the same name.
+//! The flags of `serve` and `config`: one flag for each setting, generated from the list of settings.
+//!
+//! [`ConfigFlags`] implements clap's traits by hand, since the derive macro cannot read that list.
 
 use std::io::IsTerminal;
 use std::path::PathBuf;
 
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, error::Error};
 
-use super::failure::{Failure, say};
+use super::failure::{Failure, say, say_error};
 use crate::config::{self, Loaded, LogFormat, Sources, settings};
 
-/// The settings that were given as flags, and the file of the others.
+/// The settings that were given as flags, and the configuration file.
 #[derive(Debug)]
 pub struct ConfigFlags {
+    /// Name and text of each setting that was given.
     given: Vec<(&'static str, String)>,
+    /// The value of `--config`.
     file: Option<PathBuf>,
 }
 
 impl ConfigFlags {
-    /// Puts the configuration together from these flags and what the process was started with.
+    /// Loads the configuration from these flags, the environment of the process, and the configuration file. Writes
+    /// every mistake to stderr.
     pub fn load(self) -> Result<Loaded, Failure> {
-        // What is not Unicode is no setting of ours.
+        // The names and values of settings are Unicode, so other variables can be skipped.
         let env =
             std::env::vars_os().filter_map(|(name, text)| Some((name.into_string().ok()?, text.into_string().ok()?)));
         let directory = std::env::current_dir()?;
@@ -26,10 +31,10 @@ impl ConfigFlags {
         let sources = Sources { flags: self.given, env: env.collect(), file: self.file, directory, log_format };
         config::load(sources).map_err(|mistakes| {
             for mistake in &mistakes.0 {
-                super::failure::say_error(mistake);
+                say_error(mistake);
             }
-            say("`tidings config show --help` lists the settings; nothing was started.");
-            Failure::Said
+            say("Nothing was started. `tidings config show --help` lists the settings.");
+            Failure::Reported
         })
     }
 }
@@ -39,7 +44,7 @@ impl Args for ConfigFlags {
         let file = Arg::new("config")
             .long("config")
             .value_name("FILE")
-            .help("File of settings [default: tidings.toml in the working directory, if it is there]")
+            .help("Configuration file [default: tidings.toml in the working directory, if it exists]")
             .value_parser(clap::value_parser!(PathBuf));
         settings().iter().fold(command.arg(file), |command, setting| {
             let help = match setting.default.filter(|_| !setting.is_switch()) {

@@ -1,4 +1,4 @@
-//! `tidings history`: what the log has.
+//! `tidings history`: prints retained events of the log, page by page.
 
 use clap::Args;
 
@@ -8,37 +8,38 @@ use super::output::DIM;
 use super::printer::Printer;
 use super::remote::Remote;
 use super::tail::subscriptions;
-use crate::client::{Recorded, Wanted};
+use crate::client::{HistoryQuery, LoggedEvent};
 
-/// Print events that the log has.
+/// Print retained events from the log.
 ///
-/// Each channel's events come in their order, one channel after the other. What the log no longer has is named on stderr.
+/// Prints one channel after the other, each in the order of its events. Reports on stderr which events the log no longer
+/// has.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  tidings history order-status\n  tidings history inventory-change --where productId=123 --since 10m\n  tidings history --since start --limit 1000 --json | jq .event.data"
 )]
 pub struct History {
-    /// Channels; all where none is given.
+    /// Channels to read [default: all].
     #[arg(value_name = "CHANNEL")]
     channels: Vec<String>,
-    /// Only events with this value in a field of their data; a field given again may have either value.
+    /// Print only events whose data has this value in this field. Repeat a field to match any of several values.
     #[arg(long = "where", value_name = "FIELD=VALUE")]
     filter: Vec<Field>,
-    /// From where: a position, `start`, a time such as 2026-11-21T10:00:00Z, or an age such as 10m.
+    /// Where to begin: a position, `start`, a time such as 2026-11-21T10:00:00Z, or an age such as 10m.
     #[arg(long, value_name = "CURSOR|10m|start", default_value = "start")]
     since: String,
-    /// The most events of a channel.
+    /// Print at most N events of each channel.
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
     limit: u32,
-    /// Print a JSON object a line: position, event.
+    /// Print one JSON object per line, with `position` and `event`.
     #[arg(long)]
     json: bool,
     #[command(flatten)]
     remote: Remote,
 }
 
-/// The most events of one request.
-const PAGE: u32 = 1_000;
+/// The most events that one request returns.
+const PAGE_SIZE: u32 = 1_000;
 
 impl History {
     pub async fn run(self) -> Result<(), Failure> {
@@ -47,26 +48,25 @@ impl History {
         for subscription in subscriptions(&client, self.channels, &self.filter).await? {
             let channel = subscription.channel.to_string();
             let mut left = self.limit;
-            let mut wanted = Wanted {
-                channels: vec![channel.clone()],
-                filter: subscription.filter,
-                since: Some(self.since.clone()),
-                limit: None,
-            };
+            let mut query = HistoryQuery::default().channel(&channel).since(&self.since);
+            query.filter = subscription.filter;
             while left > 0 {
-                wanted.limit = Some(left.min(PAGE));
-                let page = client.history(&wanted).await?;
+                query.limit = Some(left.min(PAGE_SIZE));
+                let page = client.history(&query).await?;
                 for gap in &page.gaps {
-                    say(&format!("{DIM}{channel}: the log no longer has what came after {}{DIM:#}", gap.from));
+                    say(&format!(
+                        "{DIM}{channel}: the log no longer has the events after {} up to {}{DIM:#}",
+                        gap.from, gap.position
+                    ));
                 }
-                for Recorded { position, event } in &page.events {
+                for LoggedEvent { position, event } in &page.events {
                     printer.print(&channel, position, event)?;
                 }
                 left -= page.events.len() as u32;
-                if page.events.is_empty() && wanted.since.as_ref() == Some(&page.cursor) {
+                if page.events.is_empty() && query.since.as_ref() == Some(&page.cursor) {
                     break;
                 }
-                wanted.since = Some(page.cursor);
+                query.since = Some(page.cursor);
             }
         }
         Ok(printer.output.flush()?)

@@ -1,7 +1,8 @@
-//! The command line: one file a command.
+//! The command line of `tidings`: one file for each command, and the helpers that they share.
 //!
-//! Data goes to stdout, everything else to stderr. A command ends with 0 where it did what it was told, with 1 where that
-//! failed, and with 2 where it was told nonsense; clap sees to the last.
+//! Data goes to stdout, everything else to stderr. Exit codes: 0 on success, 1 on failure, 2 on wrong usage (by clap).
+//! Shared helpers: `remote` (`--url`, `--token`), `flags` (the settings of the daemon), `fields` (`FIELD=VALUE`), `output`
+//! and `printer` (stdout), `failure` (errors and stderr), `generate` (commands that write files).
 
 mod bench;
 mod channels;
@@ -29,7 +30,7 @@ use clap::{Parser, Subcommand};
 
 use failure::Failure;
 
-/// A typed event bus: publish over HTTP, subscribe over WebSocket, with Redis, files or nothing behind it.
+/// A typed event bus: publish over HTTP, subscribe over WebSocket; events are kept in memory, in files or in Redis.
 #[derive(Debug, Parser)]
 #[command(name = "tidings", version, max_term_width = 100, disable_help_subcommand = true)]
 struct Cli {
@@ -55,18 +56,18 @@ enum Command {
     Completions(completions::Completions),
 }
 
-/// Runs the command that the process was started with.
+/// Parses the arguments of the process, runs the command, and returns the exit code.
 pub fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
-        Command::Serve(serve) => on_all_cores(serve.run()),
-        Command::Publish(publish) => on_one_core(publish.run()),
-        Command::Tail(tail) => on_one_core(tail.run()),
-        Command::History(history) => on_one_core(history.run()),
-        Command::Channels(channels) => on_one_core(channels.run()),
-        Command::Nodes(nodes) => on_one_core(nodes.run()),
+        Command::Serve(serve) => run_on_all_cores(serve.run()),
+        Command::Publish(publish) => run_on_one_core(publish.run()),
+        Command::Tail(tail) => run_on_one_core(tail.run()),
+        Command::History(history) => run_on_one_core(history.run()),
+        Command::Channels(channels) => run_on_one_core(channels.run()),
+        Command::Nodes(nodes) => run_on_one_core(nodes.run()),
         Command::Schema(schema) => schema.run(),
         Command::Codegen(codegen) => codegen.run(),
-        Command::Bench(bench) => on_all_cores(bench.run()),
+        Command::Bench(bench) => run_on_all_cores(bench.run()),
         Command::Config(config) => config.run(),
         Command::Completions(completions) => completions.run(),
     };
@@ -76,15 +77,15 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn on_all_cores(command: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
-    run(tokio::runtime::Builder::new_multi_thread(), command)
+fn run_on_all_cores(command: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+    block_on(tokio::runtime::Builder::new_multi_thread(), command)
 }
 
-fn on_one_core(command: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
-    run(tokio::runtime::Builder::new_current_thread(), command)
+fn run_on_one_core(command: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+    block_on(tokio::runtime::Builder::new_current_thread(), command)
 }
 
-fn run(
+fn block_on(
     mut runtime: tokio::runtime::Builder,
     command: impl Future<Output = Result<(), Failure>>,
 ) -> Result<(), Failure> {
@@ -97,7 +98,7 @@ mod tests {
     use clap::CommandFactory;
 
     #[test]
-    fn the_command_line_is_consistent_and_every_command_has_an_example() {
+    fn the_command_line_is_valid_and_every_command_has_an_example() {
         fn check(command: &clap::Command) {
             if command.has_subcommands() {
                 command.get_subcommands().for_each(check);

@@ -1,4 +1,4 @@
-//! `tidings nodes`: the nodes that share a daemon's broker, as a table.
+//! `tidings nodes`: lists the nodes that share a daemon's broker, as a table or as NDJSON.
 
 use clap::Args;
 
@@ -6,11 +6,11 @@ use super::failure::Failure;
 use super::output::{Output, thousands};
 use super::remote::Remote;
 
-/// List the nodes that share the daemon's broker: where each is, and whether it still gives signs of life.
+/// List the nodes that share the daemon's broker: address, connections, last heartbeat and state of each.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  tidings nodes\n  tidings nodes --json | jq -r 'select(.state == \"lost\").id'")]
 pub struct Nodes {
-    /// Print a JSON object a line.
+    /// Print one JSON object per line.
     #[arg(long)]
     json: bool,
     #[command(flatten)]

@@ -1,4 +1,6 @@
-//! What is written to stdout: lines, whole and soon, with colour where a person reads them.
+//! Buffered output on stdout: lines, NDJSON and tables, and the formats of numbers and durations.
+//!
+//! Colours appear only on a terminal.
 
 use std::io::{self, BufWriter, Write};
 use std::time::Duration;
@@ -7,17 +9,18 @@ use anstream::{AutoStream, ColorChoice};
 use anstyle::{AnsiColor, Style};
 use serde::Serialize;
 
-/// Buffered stdout. Colours are left out where stdout is no terminal, or `NO_COLOR` is set.
+/// Buffered stdout. Removes colours if stdout is not a terminal, or if `NO_COLOR` is set.
 pub struct Output {
     stdout: BufWriter<AutoStream<io::Stdout>>,
 }
 
 impl Output {
+    /// Output for people.
     pub fn new() -> Self {
         Self::with(AutoStream::choice(&io::stdout()))
     }
 
-    /// For NDJSON, in which there are no colours to take out: it is not searched for them.
+    /// Output for programs. NDJSON has no colours, so this skips the search for them.
     pub fn ndjson() -> Self {
         Self::with(ColorChoice::AlwaysAnsi)
     }
@@ -26,7 +29,7 @@ impl Output {
         Self { stdout: BufWriter::with_capacity(64 * 1024, AutoStream::new(io::stdout(), colours)) }
     }
 
-    /// Writes a line; it is seen after [`Output::flush`].
+    /// Writes a line. It appears after [`Output::flush`], or when the buffer is full.
     pub fn line(&mut self, line: &str) -> io::Result<()> {
         self.stdout.write_all(line.as_bytes())?;
         self.stdout.write_all(b"\n")
@@ -38,7 +41,7 @@ impl Output {
         self.stdout.write_all(b"\n")
     }
 
-    /// Writes a table: columns as wide as their widest cell, the head dimmed.
+    /// Writes a table with a dimmed header. Each column is as wide as its widest cell.
     pub fn table(&mut self, head: &[&str], rows: &[Vec<String>]) -> io::Result<()> {
         let width = |column: usize| {
             let cells = rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count());
@@ -54,6 +57,7 @@ impl Output {
         rows.iter().try_for_each(|row| self.line(&join(row)))
     }
 
+    /// Writes out what is buffered.
     pub fn flush(&mut self) -> io::Result<()> {
         self.stdout.flush()
     }
@@ -62,7 +66,7 @@ impl Output {
 pub const DIM: Style = Style::new().dimmed();
 pub const BOLD: Style = Style::new().bold();
 
-/// A colour that a name always has.
+/// The colour of a name: the same one in every run.
 pub fn colour_of(name: &str) -> Style {
     const COLOURS: [AnsiColor; 6] = [
         AnsiColor::Cyan,
@@ -72,14 +76,14 @@ pub fn colour_of(name: &str) -> Style {
         AnsiColor::Blue,
         AnsiColor::BrightRed,
     ];
-    // FNV-1a: small, and the same in every run and on every machine.
+    // FNV-1a, unlike the standard hasher, is not seeded.
     let hash = name
         .bytes()
         .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
     COLOURS[(hash % COLOURS.len() as u64) as usize].on_default()
 }
 
-/// A whole number with its thousands apart: 1,234,567.
+/// Formats a whole number with thousands separators: 1,234,567.
 pub fn thousands(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::with_capacity(digits.len() * 4 / 3);
@@ -92,7 +96,7 @@ pub fn thousands(number: u64) -> String {
     text
 }
 
-/// A duration as people say it: 340 µs, 1.2 ms, 3.4 s.
+/// Formats a duration for people: 340 µs, 1.2 ms, 3.4 s.
 pub fn human(duration: Duration) -> String {
     match duration.as_micros() {
         micros @ 0..1_000 => format!("{micros} µs"),
@@ -106,7 +110,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_are_readable() {
+    fn numbers_and_durations_are_formatted_for_people() {
         for (number, text) in [(0, "0"), (999, "999"), (1_000, "1,000"), (1_234_567, "1,234,567")] {
             assert_eq!(thousands(number), text);
         }

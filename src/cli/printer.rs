@@ -1,4 +1,6 @@
-//! Events as lines: for a person one that reads well, for a program a JSON object.
+//! Prints events, one per line: readable text on a terminal, or a JSON object with `--json`.
+//!
+//! Used by `tidings tail` and `tidings history`.
 
 use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
@@ -9,23 +11,24 @@ use super::failure::Failure;
 use super::output::{DIM, Output, colour_of};
 use crate::event::Position;
 
-/// Events as lines.
+/// Writes events to stdout.
 pub struct Printer {
     pub output: Output,
     json: bool,
+    /// The time zone of the printed times.
     zone: TimeZone,
 }
 
-/// A line of `--json`.
+/// One line of `--json`.
 #[derive(Serialize)]
-struct Line<'a> {
+struct JsonLine<'a> {
     position: &'a Position,
     event: &'a RawValue,
 }
 
-/// What a person is shown of an event.
+/// The attributes of an event that the readable line shows.
 #[derive(Deserialize)]
-struct Shown {
+struct ShownAttributes {
     time: Option<String>,
     subject: Option<String>,
     data: Value,
@@ -37,46 +40,51 @@ impl Printer {
         Self { output, json, zone: TimeZone::system() }
     }
 
+    /// Prints one event. It appears after the output is flushed.
     pub fn print(&mut self, channel: &str, position: &Position, event: &RawValue) -> Result<(), Failure> {
         if self.json {
-            return Ok(self.output.json(&Line { position, event })?);
+            return Ok(self.output.json(&JsonLine { position, event })?);
         }
-        let shown: Shown = serde_json::from_str(event.get()).map_err(|error| error.to_string())?;
+        let shown: ShownAttributes = serde_json::from_str(event.get()).map_err(|error| error.to_string())?;
         Ok(self.output.line(&human_line(channel, position, &shown, &self.zone))?)
     }
 }
 
-fn human_line(channel: &str, position: &Position, event: &Shown, zone: &TimeZone) -> String {
+/// The readable line of an event.
+fn human_line(channel: &str, position: &Position, event: &ShownAttributes, zone: &TimeZone) -> String {
     let time = event.time.as_deref().and_then(|time| time.parse::<jiff::Timestamp>().ok());
     let time = time.map_or_else(String::new, |time| time.to_zoned(zone.clone()).strftime("%H:%M:%S%.3f").to_string());
     let colour = colour_of(channel);
-    let subject = event.subject.as_deref().map_or_else(String::new, |subject| format!("  {}", word(subject)));
-    let nothing = Map::new();
+    let subject =
+        event.subject.as_deref().map_or_else(String::new, |subject| format!("  {}", quote_if_needed(subject)));
+    let empty = Map::new();
     let data = match &event.data {
         Value::Object(fields) => fields,
-        _ => &nothing,
+        _ => &empty,
     };
     let mut line = format!("{DIM}{time}{DIM:#}  {colour}{channel}{colour:#}{subject} ");
     for (name, value) in data {
         let value = match value {
-            Value::String(text) => word(text),
-            other => tame(&other.to_string()),
+            Value::String(text) => quote_if_needed(text),
+            other => replace_controls(&other.to_string()),
         };
-        line.push_str(&format!(" {DIM}{}={DIM:#}{value}", word(name)));
+        line.push_str(&format!(" {DIM}{}={DIM:#}{value}", quote_if_needed(name)));
     }
     if !event.data.is_object() {
-        line.push_str(&format!(" {}", tame(&event.data.to_string())));
+        line.push_str(&format!(" {}", replace_controls(&event.data.to_string())));
     }
     format!("{line}  {DIM}{position}{DIM:#}")
 }
 
-/// JSON without the control characters that it need not escape.
-fn tame(json: &str) -> String {
+/// Replaces control characters, so that the text cannot send escape sequences to the terminal. JSON leaves some of them
+/// unescaped (U+0080 to U+009F).
+fn replace_controls(json: &str) -> String {
     json.chars().map(|letter| if letter.is_control() { char::REPLACEMENT_CHARACTER } else { letter }).collect()
 }
 
-/// A text as it stands, where that is one plain word; else quoted, and so that nothing in it can command the terminal.
-fn word(text: &str) -> String {
+/// Returns a plain word unchanged. Quotes and escapes any other text, so that it is one token and cannot send escape
+/// sequences to the terminal.
+fn quote_if_needed(text: &str) -> String {
     let plain = |letter: char| !letter.is_control() && !letter.is_whitespace() && !"\"'\\=".contains(letter);
     if !text.is_empty() && text.chars().all(plain) { text.to_owned() } else { format!("{text:?}") }
 }
@@ -87,8 +95,8 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn an_event_is_one_line_that_cannot_command_the_terminal() {
-        let event = Shown {
+    fn an_event_is_one_line_without_control_characters() {
+        let event = ShownAttributes {
             time: Some("2026-11-21T06:30:00.5Z".into()),
             subject: Some("123".into()),
             data: json!({"reason":"a \u{1b}[2J\n\u{9b}b","tags":["x\u{9b}"],"n":-1,"id":"p/1"}),

@@ -1,4 +1,4 @@
-//! `tidings schema`: the JSON Schemas of the types as files; whether an own one is right.
+//! `tidings schema`: exports the JSON Schemas of the event types, or checks the schema of a custom type.
 
 use std::path::{Path, PathBuf};
 
@@ -13,15 +13,15 @@ use crate::schema::{self, EXTENSION};
 /// Export or check JSON Schemas.
 #[derive(Debug, Subcommand)]
 pub enum Schema {
-    /// Write the JSON Schema of each type, and that of the whole event, as TYPE.schema.json.
+    /// Write the JSON Schema of each event type as TYPE.schema.json, and that of the whole event.
     #[command(
         after_help = "Examples:\n  tidings schema export --out schemas\n  tidings schema export --out schemas --schemas types --check"
     )]
     Export(Generate),
-    /// Check the schema of an own type; its name is that of the file.
+    /// Check the schema of a custom event type.
     #[command(after_help = "Examples:\n  tidings schema check types/product-review.schema.json")]
     Check {
-        /// NAME.schema.json
+        /// The schema, a file NAME.schema.json. NAME becomes the name of the event type.
         file: PathBuf,
     },
 }
@@ -37,7 +37,9 @@ impl Schema {
 
 fn check(path: &Path) -> Result<(), Failure> {
     let name = path.file_name().and_then(|name| name.to_str()).and_then(|name| name.strip_suffix(EXTENSION));
-    let name = name.ok_or_else(|| format!("{}: the file of an own type is named NAME{EXTENSION}", path.display()))?;
+    let name = name.ok_or_else(|| {
+        format!("{}: the name of the file must be NAME{EXTENSION}, where NAME is the event type", path.display())
+    })?;
     let mut catalog = Catalog::builtin();
     schema::add(&mut catalog, name, path).map_err(|error| error.to_string())?;
     let added = catalog.channel(name).map(|channel| catalog.get(channel));

@@ -1,4 +1,6 @@
-//! `tidings serve`: the daemon as a process: its configuration, its logs, its signals.
+//! `tidings serve`: runs the daemon as a process: configuration, log, signals and the startup banner.
+//!
+//! The daemon itself is in `server.rs`.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -15,7 +17,7 @@ use crate::{schema, server, telemetry};
 
 /// Run the daemon.
 ///
-/// Each setting is a flag, a variable (--drain is TIDINGS_DRAIN) and a key of tidings.toml (drain).
+/// Each setting is a flag (--drain), an environment variable (TIDINGS_DRAIN) and a key of tidings.toml (drain).
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  tidings serve\n  tidings serve --broker redis://127.0.0.1:6379 --schemas types\n  TIDINGS_LISTEN=127.0.0.1:0 tidings serve --log-format json"
@@ -33,21 +35,21 @@ impl Serve {
         for warning in &loaded.warnings {
             tracing::warn!("{warning}");
         }
-        // Before the address is taken: whoever sees it may send a signal at once.
+        // Handle signals before the daemon listens: a supervisor may send one as soon as the port is open.
         let signals = Signals::new()?;
         let catalog = schema::catalog(config.server.schemas.as_deref()).map_err(|error| error.to_string())?;
         let types = catalog.types().len();
         let server = server::bind(config.clone(), Arc::new(catalog)).await.map_err(|error| error.to_string())?;
         announce(&config, server.local_addr()?, types);
-        server.run(signals.first()).await.map_err(|error| error.to_string())?;
+        server.run(signals.shutdown()).await.map_err(|error| error.to_string())?;
         Ok(())
     }
 }
 
-/// SIGXFSZ, on every system but Linux on MIPS.
-const FILE_SIZE: i32 = 25;
+/// The number of SIGXFSZ, on every system except Linux on MIPS.
+const SIGXFSZ: i32 = 25;
 
-/// What ends the daemon.
+/// The signals that stop the daemon.
 struct Signals {
     terminate: Signal,
     interrupt: Signal,
@@ -55,64 +57,64 @@ struct Signals {
 
 impl Signals {
     fn new() -> std::io::Result<Self> {
-        // A file that reaches the limit of its size (`ulimit -f`) is for whoever writes it to report: heard here, the
-        // signal ends nothing.
-        drop(signal(SignalKind::from_raw(FILE_SIZE))?);
+        // By default SIGXFSZ kills the process when a file reaches the size limit (`ulimit -f`). With a handler, the write
+        // fails with an error instead, which its caller reports.
+        drop(signal(SignalKind::from_raw(SIGXFSZ))?);
         Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
     }
 
-    async fn one(&mut self) -> &'static str {
+    /// Waits for a signal, and returns its name.
+    async fn next(&mut self) -> &'static str {
         tokio::select! {
             _ = self.terminate.recv() => "SIGTERM",
             _ = self.interrupt.recv() => "SIGINT",
         }
     }
 
-    /// Waits for the first signal, which begins the drain; a second one ends the process at once.
-    async fn first(mut self) {
-        let name = self.one().await;
-        tracing::info!(signal = name, "told to stop; a second signal ends it at once");
+    /// Waits for the first signal, which begins the drain. A second signal then ends the process at once.
+    async fn shutdown(mut self) {
+        let name = self.next().await;
+        tracing::info!(signal = name, "stopping after a signal; a second signal stops at once");
         tokio::spawn(async move {
-            let name = self.one().await;
-            tracing::warn!(signal = name, "ended before the drain was over");
+            let name = self.next().await;
+            tracing::warn!(signal = name, "stopped by a second signal before the drain was complete");
             std::process::exit(1);
         });
     }
 }
 
-/// Says where the daemon is and what it is: as a log line, and on top of it for people as a banner.
+/// Reports the address and the main settings: as a log line and, on a terminal, as a banner.
 fn announce(config: &Config, address: SocketAddr, types: usize) {
     let url = format!("http://{address}");
     let broker = &config.broker.broker;
     let node = &config.server.node_id;
-    let [tail, curl] = to_try(&url);
+    let [tail, curl] = example_commands(&url);
     match config.log.format {
         LogFormat::Json => {
             tracing::info!(%url, %broker, auth = "none", node, types, tail, curl, "listening");
         }
         LogFormat::Pretty => {
-            let kept = if *broker == crate::config::BrokerUrl::Memory {
-                " (in this process; nothing survives it)"
+            let durability = if *broker == crate::config::BrokerUrl::Memory {
+                " (in this process; events are lost when it ends)"
             } else {
                 ""
             };
             say(&format!("\n  {BOLD}tidings {}{BOLD:#}  {url}", env!("CARGO_PKG_VERSION")));
-            say(&format!("  {DIM}broker{DIM:#}  {broker}{kept}"));
-            say(&format!("  {DIM}auth{DIM:#}    none: whoever reaches this address can publish and subscribe"));
+            say(&format!("  {DIM}broker{DIM:#}  {broker}{durability}"));
+            say(&format!("  {DIM}auth{DIM:#}    none: anyone who can reach this address can publish and subscribe"));
             say(&format!("  {DIM}try{DIM:#}     {tail}\n          {curl}\n"));
             tracing::info!(%url, node, types, "listening");
         }
     }
 }
 
-/// Commands that show an event passing through the daemon at `url`.
-fn to_try(url: &str) -> [String; 2] {
+/// Commands to try the daemon at `url` with: one subscribes, one publishes.
+fn example_commands(url: &str) -> [String; 2] {
     const EVENT: &str =
         r#"{"type":"inventory-change","data":{"productId":"123","oldQuantity":100,"newQuantity":95,"reason":"sale"}}"#;
-    // The default of --url is not repeated.
-    let named = if url == remote::DEFAULT { String::new() } else { format!(" --url {url}") };
+    let flag = if url == remote::DEFAULT_URL { String::new() } else { format!(" --url {url}") };
     [
-        format!("tidings tail inventory-change{named}"),
+        format!("tidings tail inventory-change{flag}"),
         format!("curl -H 'content-type: application/json' {url}/v1/events -d '{EVENT}'"),
     ]
 }

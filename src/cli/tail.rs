@@ -1,4 +1,6 @@
-//! `tidings tail`: follows channels until it is told to stop.
+//! `tidings tail`: prints the events of channels as they arrive, until Ctrl-C or `--count`.
+//!
+//! The client library reconnects and resumes; this file prints what it reports.
 
 use std::collections::HashSet;
 use std::pin::pin;
@@ -14,29 +16,29 @@ use super::printer::Printer;
 use super::remote::Remote;
 use crate::client::{Client, Error, Subscription, Update};
 
-/// Follow events as they come.
+/// Follow events as they arrive.
 ///
-/// Connects again by itself when the daemon goes away, and says so on stderr; it goes on where it was, and names what the
-/// log no longer has.
+/// Reconnects by itself when the connection is lost, and resumes where it was. Reports on stderr when that happens, and
+/// which events were missed.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  tidings tail\n  tidings tail inventory-change --where productId=123 --where productId=124\n  tidings tail order-status --json | jq .event.data\n  tidings tail cache-invalidate --where 'keys={\"prefix\":\"user:\"}' --count 10\n  tidings tail order-status --since 10m"
 )]
 pub struct Tail {
-    /// Channels to follow; all where none is given.
+    /// Channels to follow [default: all].
     #[arg(value_name = "CHANNEL")]
     channels: Vec<String>,
-    /// Only events with this value in a field of their data; a field given again may have either value.
+    /// Print only events whose data has this value in this field. Repeat a field to match any of several values.
     #[arg(long = "where", value_name = "FIELD=VALUE")]
     filter: Vec<Field>,
-    /// First what the log has from there on: a position, `start`, a time such as 2026-11-21T10:00:00Z, or an age such as
-    /// 10m.
+    /// Begin with the retained events since a position, `start`, a time such as 2026-11-21T10:00:00Z, or an age such as
+    /// 10m [default: new events only].
     #[arg(long, value_name = "CURSOR|10m|start")]
     since: Option<String>,
-    /// End after so many events.
+    /// Stop after N events.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     count: Option<u64>,
-    /// Print a JSON object a line: position, event.
+    /// Print one JSON object per line, with `position` and `event`.
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -51,18 +53,19 @@ impl Tail {
             subscriptions = subscriptions(&client, self.channels, &self.filter) => subscriptions?,
             _ = &mut interrupted => return Ok(()),
         };
-        let subscriptions = subscriptions.into_iter().map(|wanted| match &self.since {
-            Some(since) => wanted.since(since),
-            None => wanted,
+        let subscriptions = subscriptions.into_iter().map(|subscription| match &self.since {
+            Some(since) => subscription.since(since),
+            None => subscription,
         });
         let subscriptions: Vec<_> = subscriptions.collect();
-        let mut awaited: HashSet<_> = subscriptions.iter().map(|wanted| wanted.channel.clone()).collect();
+        let mut unconfirmed: HashSet<_> =
+            subscriptions.iter().map(|subscription| subscription.channel.clone()).collect();
         let mut printer = Printer::new(self.json);
-        let mut connection = Connection::default();
+        let mut reporter = ConnectionReporter::default();
         let mut left = self.count;
         let mut subscriber = client.subscribe(subscriptions);
         while left != Some(0) {
-            // What is there is taken first, and shown together; before waiting for more, it is shown.
+            // Events that have already arrived are printed in one write. Flush before waiting for more.
             let update = match subscriber.next().now_or_never() {
                 Some(update) => update?,
                 None => {
@@ -79,13 +82,13 @@ impl Tail {
                     left = left.map(|left| left - 1);
                 }
                 Update::Subscribed { channel, .. } => {
-                    if awaited.remove(&channel) && awaited.is_empty() {
-                        say(&format!("{DIM}following; Ctrl-C ends{DIM:#}"));
+                    if unconfirmed.remove(&channel) && unconfirmed.is_empty() {
+                        say(&format!("{DIM}following; press Ctrl-C to stop{DIM:#}"));
                     }
                 }
                 other => {
                     printer.output.flush()?;
-                    connection.tell(&other);
+                    reporter.report(&other);
                 }
             }
         }
@@ -95,69 +98,71 @@ impl Tail {
     }
 }
 
-/// What to subscribe to: the channels that were named, or all of them that have the fields of the filter.
+/// The subscriptions for the named channels. Without names, those for all channels that have the fields of the filter.
 pub async fn subscriptions(
     client: &Client,
     named: Vec<String>,
-    filter: &[Field],
+    conditions: &[Field],
 ) -> Result<Vec<Subscription>, Failure> {
     let all = named.is_empty();
-    // A channel that was named twice is followed once.
     let mut names = named;
     if all {
         names = client.channels().await?.into_iter().map(|channel| channel.name).collect();
     } else {
+        // Follow a channel once, even if it was named twice.
         let mut seen = HashSet::new();
         names.retain(|name| seen.insert(name.clone()));
     }
     let mut subscriptions = Vec::new();
     for name in &names {
-        // Asked without a filter, too: whoever names a daemon that is not there should hear it at once.
+        // Fetched even without conditions, so that an unreachable daemon is an error at once.
         let schema = match client.schema(name).await {
-            // An unknown channel: the daemon will say so, and which one may have been meant.
+            // An unknown channel. The daemon refuses the subscription, and suggests a similar name.
             Err(Error::Refused(problem)) if problem.status == 404 => json!({}),
             schema => schema?,
         };
-        if all && !fields::has_all(&schema, filter) {
+        if all && !fields::has_all(&schema, conditions) {
             continue;
         }
-        let wanted = Subscription::to(name);
-        let filtered = !filter.is_empty();
-        subscriptions.push(if filtered { wanted.only(fields::filter(&schema, filter)) } else { wanted });
+        let subscription = Subscription::to(name);
+        subscriptions.push(match conditions {
+            [] => subscription,
+            _ => subscription.filter(fields::filter(&schema, conditions)),
+        });
     }
     if subscriptions.is_empty() {
-        let fields: Vec<_> = filter.iter().map(|field| field.name.as_str()).collect();
+        let fields: Vec<_> = conditions.iter().map(|field| field.name.as_str()).collect();
         return Err(format!("no channel has the field {}", fields.join(" and ")).into());
     }
     if subscriptions.len() < names.len() {
-        let followed: Vec<_> = subscriptions.iter().map(|wanted| &*wanted.channel).collect();
-        say(&format!("{DIM}only {} has what --where names{DIM:#}", followed.join(", ")));
+        let followed: Vec<_> = subscriptions.iter().map(|subscription| &*subscription.channel).collect();
+        say(&format!("{DIM}only these channels have the fields of --where: {}{DIM:#}", followed.join(", ")));
     }
     Ok(subscriptions)
 }
 
-/// What is said of the connection, on stderr.
+/// Reports changes of the connection on stderr.
 #[derive(Default)]
-struct Connection {
+struct ConnectionReporter {
     lost: bool,
 }
 
-impl Connection {
-    fn tell(&mut self, update: &Update) {
+impl ConnectionReporter {
+    fn report(&mut self, update: &Update) {
         match update {
             Update::Disconnected { reason, retry_in } => {
                 self.lost = true;
-                say(&format!("{DIM}disconnected: {reason}; connecting again in {}{DIM:#}", human(*retry_in)));
+                say(&format!("{DIM}disconnected: {reason}; reconnecting in {}{DIM:#}", human(*retry_in)));
             }
             Update::Delayed { channel, reason, retry_in } => {
-                say(&format!("{DIM}{channel}: {reason}; asking again in {}{DIM:#}", human(*retry_in)));
+                say(&format!("{DIM}{channel}: {reason}; subscribing again in {}{DIM:#}", human(*retry_in)));
             }
             Update::Connected { node } if self.lost => {
                 self.lost = false;
-                say(&format!("{DIM}connected again, to {node}{DIM:#}"));
+                say(&format!("{DIM}connected again, to node {node}{DIM:#}"));
             }
             Update::Gap { channel, from, position } => {
-                say(&format!("{channel}: what came after {from} up to {position} was missed"));
+                say(&format!("{channel}: the events after {from} up to {position} were missed"));
             }
             _ => {}
         }

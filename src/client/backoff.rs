@@ -1,25 +1,29 @@
-//! When to try again: exponential backoff with full jitter, so that those who lost one daemon do not meet at the next.
+//! Retry delays: exponential backoff with full jitter.
+//!
+//! The jitter spreads out clients that lost the same daemon, so that they do not all reconnect at the same moment.
 
 use std::time::Duration;
 
-const FIRST: Duration = Duration::from_millis(200);
-pub(super) const LONGEST: Duration = Duration::from_secs(10);
+/// The upper bound of the first delay.
+const MIN_BOUND: Duration = Duration::from_millis(200);
+/// The upper bound of any delay.
+pub(super) const MAX_DELAY: Duration = Duration::from_secs(10);
 
-/// The pauses between attempts.
+/// The delays between successive attempts.
 #[derive(Debug, Default)]
 pub(super) struct Backoff {
     attempts: u32,
 }
 
 impl Backoff {
-    /// The next pause: anything from nothing to a bound that doubles each time, from 200 ms to 10 s.
+    /// The delay before the next attempt: a random part of a bound that doubles with each attempt, from 200 ms to 10 s.
     pub fn next(&mut self) -> Duration {
-        let bound = FIRST.saturating_mul(1 << self.attempts.min(16)).min(LONGEST);
+        let bound = MIN_BOUND.saturating_mul(1 << self.attempts.min(16)).min(MAX_DELAY);
         self.attempts += 1;
         bound.mul_f64(rand::random())
     }
 
-    /// Begins again, after a success.
+    /// Returns to the shortest bound. Called after a success.
     pub fn reset(&mut self) {
         self.attempts = 0;
     }
@@ -30,10 +34,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pauses_stay_within_their_bounds() {
+    fn delays_stay_within_their_bounds() {
         let mut backoff = Backoff::default();
-        assert!((0..100).all(|_| backoff.next() <= LONGEST));
+        assert!((0..100).all(|_| backoff.next() <= MAX_DELAY));
         backoff.reset();
-        assert!(backoff.next() <= FIRST);
+        assert!(backoff.next() <= MIN_BOUND);
     }
 }

@@ -1,4 +1,7 @@
-//! What can go wrong between a client and a daemon.
+//! The errors of the client.
+//!
+//! A caller branches on [`Error`], and [`Error::is_transient`] says whether a retry can help. [`Problem`] is the daemon's
+//! own description of a refusal (RFC 9457), with a stable `code` for programs.
 
 use std::time::Duration;
 
@@ -8,60 +11,94 @@ use crate::protocol::PASSING_STATUSES;
 
 /// Why a call failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum Error {
-    /// The daemon's URL cannot be used.
+    /// The client cannot be built: a URL or the token is not valid, or no URL was given.
     #[error("{0}")]
     Url(String),
-    /// No answer. Where the request may have been `sent`, what it asked for may have happened.
+    /// No response arrived. If the request was `sent`, the daemon may have carried it out.
     #[error("cannot reach {url}: {cause}")]
-    Unreachable { url: String, cause: String, sent: bool },
-    /// It is not known whether these events were published. Published again under the same ids, they are taken once.
-    #[error("{cause}; whether it was published is not known")]
-    Unconfirmed { ids: Vec<String>, cause: Box<Error> },
-    /// The daemon said no.
+    Unreachable {
+        /// The daemon's address, without user name, password and path.
+        url: String,
+        /// The reason, for people.
+        cause: String,
+        /// Whether the request may have left this process.
+        sent: bool,
+    },
+    /// It is unknown whether these events were published. Publishing them again under the same ids is safe: the daemon
+    /// takes an id once within its deduplication window.
+    #[error("{cause}; it is not known whether the events were published")]
+    Unconfirmed {
+        /// The ids of the events, in the order in which they were given.
+        ids: Vec<String>,
+        /// The error of the last attempt.
+        cause: Box<Error>,
+    },
+    /// The daemon refused the request.
     #[error("{0}")]
     Refused(Problem),
-    /// The daemon does not take a subscription; the others of the connection stand.
+    /// The daemon refused one subscription. The other subscriptions of the connection continue.
     #[error("{channel}: {message} ({code})")]
-    Subscription { channel: String, code: String, message: String },
-    /// The daemon closed the connection with a code that says that it would do so again.
+    Subscription {
+        /// The channel of the refused subscription.
+        channel: String,
+        /// The stable code of the error frame, such as `unknown-channel`.
+        code: String,
+        /// What is wrong, for people.
+        message: String,
+    },
+    /// The daemon closed the WebSocket with a code that a reconnect would not change, such as 4003 (forbidden).
     #[error("closed by the daemon: {code} {reason}")]
-    Closed { code: u16, reason: String },
-    /// Something answered that is no tidings daemon, or not of this protocol.
-    #[error("{url} did not answer as a tidings daemon does: {cause}")]
-    Unexpected { url: String, cause: String },
+    Closed {
+        /// The WebSocket close code (RFC 6455, section 7.4).
+        code: u16,
+        /// The reason, for people.
+        reason: String,
+    },
+    /// The response is not that of a tidings daemon, or not of this protocol version.
+    #[error("unexpected response from {url}, which may not be a tidings daemon: {cause}")]
+    Unexpected {
+        /// The address that responded, without user name, password and path.
+        url: String,
+        /// What is unexpected about the response.
+        cause: String,
+    },
 }
 
-/// The daemon's refusal of a request (RFC 9457).
+/// The daemon's refusal of a request: a problem document of RFC 9457.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, thiserror::Error)]
 #[error("{detail} ({code})")]
+#[non_exhaustive]
 pub struct Problem {
     /// The HTTP status.
     #[serde(default)]
     pub status: u16,
-    /// The stable name of the problem, such as `invalid-event`.
+    /// The stable name of the problem, for programs, such as `invalid-event`.
     pub code: String,
     /// What is wrong, for people.
     #[serde(default)]
     pub detail: String,
-    /// The places in the request that are wrong.
+    /// Every mistake in the request, up to 100. Empty if the problem is not about the request's body.
     #[serde(default)]
-    pub errors: Vec<Place>,
-    /// How long the daemon asks to wait.
+    pub errors: Vec<FieldError>,
+    /// How long to wait before a retry, if the daemon named a time (`Retry-After`, in whole seconds).
     #[serde(skip)]
     pub retry_after: Option<Duration>,
 }
 
-/// A place in a request that is wrong.
+/// One mistake in a request, and where it is.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-pub struct Place {
-    /// JSON Pointer into the request's body.
+#[non_exhaustive]
+pub struct FieldError {
+    /// JSON Pointer (RFC 6901) into the request's body.
     pub pointer: String,
+    /// What is wrong there, for people.
     pub message: String,
 }
 
 impl Error {
-    /// Whether the same call may succeed later: nobody answered, or not now.
+    /// Whether the same call may succeed later: the daemon did not respond, or it refused only for the moment.
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Unreachable { .. } => true,
@@ -71,11 +108,11 @@ impl Error {
         }
     }
 
-    /// Whether what was asked for may have happened all the same.
-    pub(super) fn is_open(&self) -> bool {
+    /// Whether the daemon may have published the events in spite of this error.
+    pub(super) fn may_have_published(&self) -> bool {
         match self {
             Self::Unreachable { sent, .. } => *sent,
-            // What was not taken has a status that says so, or one of these codes.
+            // A 4xx status and these two codes promise that the daemon took nothing.
             Self::Refused(problem) => {
                 problem.status >= 500 && !matches!(problem.code.as_str(), "draining" | "overloaded")
             }
@@ -84,16 +121,17 @@ impl Error {
         }
     }
 
-    /// Whether it is about what was sent, so that another daemon would have said the same.
-    pub(super) fn is_verdict(&self) -> bool {
+    /// Whether the request itself is wrong. Every node refuses such a request, so none of its events was published.
+    pub(super) fn rejects_request(&self) -> bool {
         matches!(self, Self::Refused(problem) if matches!(problem.status, 400 | 413 | 415 | 422))
     }
 
+    /// An [`Error::Unreachable`] with the root cause of `error`.
     pub(super) fn unreachable(url: &url::Url, error: &dyn std::error::Error, sent: bool) -> Self {
-        Self::Unreachable { url: shown(url), cause: innermost(error), sent }
+        Self::Unreachable { url: redacted(url), cause: root_cause(error), sent }
     }
 
-    /// The refusal that an answer with an error status stands for.
+    /// The error for a response with an error status.
     pub(super) fn refused(url: &url::Url, status: u16, retry_after: Option<&str>, body: &[u8]) -> Self {
         match serde_json::from_slice::<Problem>(body) {
             Ok(mut problem) => {
@@ -104,22 +142,22 @@ impl Error {
                 }
                 Self::Refused(problem)
             }
-            // A proxy in front of the daemon, which has no words of ours.
+            // A proxy in front of the daemon sent this: it has no problem document of the daemon.
             Err(_) if PASSING_STATUSES.contains(&status) => {
-                Self::Unreachable { url: shown(url), cause: format!("HTTP status {status}"), sent: true }
+                Self::Unreachable { url: redacted(url), cause: format!("HTTP status {status}"), sent: true }
             }
-            Err(_) => Self::Unexpected { url: shown(url), cause: format!("HTTP status {status}") },
+            Err(_) => Self::Unexpected { url: redacted(url), cause: format!("HTTP status {status}") },
         }
     }
 }
 
-/// The daemon's address without what may be secret in it.
-pub(super) fn shown(url: &url::Url) -> String {
+/// The scheme, host and port of a URL, without the parts that may hold a secret.
+pub(super) fn redacted(url: &url::Url) -> String {
     url.origin().ascii_serialization()
 }
 
-/// An address that may be no URL at all, without what may be secret in it.
-pub(super) fn shown_unread(url: &str) -> String {
+/// As [`redacted`], for a text that may not be a valid URL: removes user name and password.
+pub(super) fn redacted_text(url: &str) -> String {
     match url.rsplit_once('@') {
         None => url.to_owned(),
         Some((before, rest)) => match before.split_once("://") {
@@ -129,8 +167,8 @@ pub(super) fn shown_unread(url: &str) -> String {
     }
 }
 
-/// The cause at the bottom: what is above it only repeats the URL.
-fn innermost(error: &dyn std::error::Error) -> String {
+/// The message of the innermost error. The outer ones only repeat the URL.
+fn root_cause(error: &dyn std::error::Error) -> String {
     let mut cause: &dyn std::error::Error = error;
     while let Some(deeper) = cause.source() {
         cause = deeper;

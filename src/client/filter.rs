@@ -1,32 +1,37 @@
-//! `where` on the side of the client, which has no schema: it means the same as the daemon's
-//! [`Filter`](crate::event::Filter) on an event that the daemon let through for one subscription or another.
+//! Evaluates a subscription's filter (`where`) in the client.
+//!
+//! The daemon sends an event once for all subscriptions of a connection, so the client finds out which of them it matches.
+//! The client has no schema; on events that the daemon sent, the result is the same as that of the daemon's
+//! [`Filter`](crate::event::Filter), which a test checks.
 
 use serde_json::Value;
 
 use crate::event::Scalar;
 
-/// Whether an event with this `data` passes. A field that is not there does not.
+/// Whether an event with this `data` satisfies every condition of `filter`. A condition on a missing field is false.
 pub(super) fn matches(filter: &Value, data: &Value) -> bool {
     let Some(fields) = filter.as_object() else { return false };
-    fields.iter().all(|(name, test)| match lookup(data, name) {
+    fields.iter().all(|(name, condition)| match lookup(data, name) {
         None => false,
-        Some(Value::Array(elements)) => elements.iter().any(|element| holds(test, element)),
-        Some(value) => holds(test, value),
+        // On an array field, a condition means "contains".
+        Some(Value::Array(elements)) => elements.iter().any(|element| is_met(condition, element)),
+        Some(value) => is_met(condition, value),
     })
 }
 
-fn holds(test: &Value, value: &Value) -> bool {
-    match test {
-        Value::Array(options) => options.iter().any(|option| holds(option, value)),
+/// Whether one value meets a condition: a scalar, an array of alternatives, or `{"prefix": "…"}`.
+fn is_met(condition: &Value, value: &Value) -> bool {
+    match condition {
+        Value::Array(alternatives) => alternatives.iter().any(|alternative| is_met(alternative, value)),
         Value::Object(operator) => {
             let prefix = operator.get("prefix").and_then(Value::as_str);
             prefix.zip(value.as_str()).is_some_and(|(prefix, text)| text.starts_with(prefix))
         }
-        single => Scalar::of(value).is_some_and(|value| Scalar::of(single) == Some(value)),
+        scalar => Scalar::of(value).is_some_and(|value| Scalar::of(scalar) == Some(value)),
     }
 }
 
-/// The value of a dotted field. A name that itself contains a dot comes before a nested one.
+/// The value of a dotted field. A field whose own name contains the dot takes precedence over a nested one.
 fn lookup<'a>(data: &'a Value, name: &str) -> Option<&'a Value> {
     let fields = data.as_object()?;
     fields.get(name).or_else(|| {
@@ -43,7 +48,7 @@ mod tests {
     use crate::event::{Catalog, Filter};
 
     #[test]
-    fn it_means_what_the_daemons_means() {
+    fn the_result_is_that_of_the_daemons_filter() {
         let mut catalog = Catalog::builtin();
         let own = json!({"type":"object","properties":{
             "a.b":{"type":"string"}, "a":{"type":"object","properties":{"b":{"type":"number"}}},
@@ -68,14 +73,14 @@ mod tests {
             json!({"maybe":"y", "list":["x"]}),
             json!({"list":[2, "y", ["x"]]}),
         ];
-        let mut passed = 0;
+        let mut matched = 0;
         for filter in &filters {
             for data in &documents {
                 let expected = Filter::parse(filter, own).unwrap().matches(data);
                 assert_eq!(matches(filter, data), expected, "{filter} {data}");
-                passed += usize::from(expected);
+                matched += usize::from(expected);
             }
         }
-        assert!(passed > filters.len());
+        assert!(matched > filters.len());
     }
 }

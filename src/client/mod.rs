@@ -1,4 +1,7 @@
-//! The Rust client: publish and subscribe to a tidings daemon. The command line and the tests use it, too.
+//! The Rust client: publishes events to a tidings daemon, subscribes to channels and reads their history.
+//!
+//! [`Client`] makes HTTP requests. [`Client::subscribe`] returns a [`Subscriber`], which receives events over one WebSocket,
+//! reconnects by itself and resumes without loss. The `tidings` commands use this client, too.
 //!
 //! ```no_run
 //! use tidings::client::{Client, Subscription, Update};
@@ -16,10 +19,10 @@
 //! });
 //! loop {
 //!     match subscriber.next().await? {
-//!         // It hears what is published from now on.
+//!         // From here on, the subscriber receives every new event.
 //!         Update::Subscribed { .. } => drop(client.publish(&sale).await?),
 //!         Update::Event(delivery) => println!("{} {}", delivery.position, delivery.event),
-//!         Update::Connected { .. } | Update::Disconnected { .. } | Update::Delayed { .. } | Update::Gap { .. } => {}
+//!         _ => {}
 //!     }
 //! }
 //! # }
@@ -29,8 +32,8 @@ mod backoff;
 mod error;
 mod filter;
 mod publish;
-mod streams;
 mod subscriber;
+mod subscriptions;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -44,108 +47,154 @@ use serde_json::value::RawValue;
 use tokio::time::timeout;
 use url::Url;
 
-pub use error::{Error, Place, Problem};
+pub use error::{Error, FieldError, Problem};
 pub use publish::MAX_BATCH;
 pub use subscriber::{Delivery, Subscriber, Subscription, Update};
 
 use crate::event::Position;
 
-/// A daemon, by its address, or the nodes of one bus, of which any will do. Cheap to clone; clones share their connections.
+/// A client of one daemon, or of several nodes of one bus. Cheap to clone; clones share their connections.
 #[derive(Clone)]
 pub struct Client {
     http: reqwest::Client,
-    /// Of each node.
+    /// The base URL of each node.
     bases: Arc<[Url]>,
-    /// Counts up: which of them is asked.
+    /// The number of the current node, modulo the count of nodes. Rises when a request to the current node fails.
     node: Arc<AtomicUsize>,
     token: Option<Arc<str>>,
-    patience: Duration,
+    retry_timeout: Duration,
 }
 
-/// An event that the daemon has taken.
+/// The daemon's confirmation of a published event.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Accepted {
+    /// The id of the event.
     pub id: String,
+    /// The type of the event, which is also the name of its channel.
     #[serde(rename = "type")]
     pub event_type: String,
+    /// The position of the event in its channel.
     pub position: Position,
-    /// The event had been published before; `position` is where.
+    /// Whether an event with this id was published before. If so, `position` is that of the first one, and the event is
+    /// not delivered again.
     pub duplicate: bool,
 }
 
-/// A channel of the daemon.
+/// One channel of the daemon, as [`Client::channels`] lists it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Channel {
-    /// Its name, which is that of its events' type.
+#[non_exhaustive]
+pub struct ChannelInfo {
+    /// The name of the channel, which is the type of its events.
     #[serde(rename = "type")]
     pub name: String,
-    /// The URI of the schema of `data`.
+    /// The URI of the JSON Schema of `data`.
     pub schema: String,
-    /// Where its newest event stands.
+    /// The position of the newest event.
     pub position: Position,
-    /// Events that its log holds.
+    /// How many events the log holds.
     pub retained: u64,
-    /// Connections of this node that are subscribed.
+    /// How many connections of this node are subscribed.
     pub subscribers: u64,
 }
 
-/// A node of the daemon's broker.
+/// One node of the cluster, as [`Client::nodes`] lists it. Times are in RFC 3339.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Node {
+#[non_exhaustive]
+pub struct NodeInfo {
+    /// The id of the node.
     pub id: String,
+    /// The address at which the node listens.
     pub address: String,
+    /// The version of tidings.
     pub version: String,
-    /// RFC 3339, as all times.
+    /// When the node started.
     pub started: String,
+    /// When the node wrote its last heartbeat.
     pub last_heartbeat: String,
-    /// As of the last heartbeat.
+    /// How many WebSocket connections the node had at its last heartbeat.
     pub connections: u64,
     /// `up`, `draining` or `lost`.
     pub state: String,
 }
 
-/// What [`Client::history`] is asked for.
+/// What [`Client::history`] reads: `HistoryQuery::default().channel("order-status").since("10m")`.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Wanted {
-    /// All where none is named.
+#[non_exhaustive]
+pub struct HistoryQuery {
+    /// The channels to read. Empty means all of them.
     pub channels: Vec<String>,
-    /// `where`; see [`Filter`](crate::event::Filter).
+    /// Only events that match this filter (`where`); see [`Filter`](crate::event::Filter).
     pub filter: Option<Value>,
-    /// From where: see [`Since`](crate::event::Since). From the oldest that is retained where there is none.
+    /// Where to begin; see [`Since`](crate::event::Since). `None` means the oldest retained event.
     pub since: Option<String>,
-    /// The most events, 1,000 at most; 100 where nothing is said.
+    /// The most events to return: at most 1,000. `None` means 100.
     pub limit: Option<u32>,
 }
 
-/// A part of the log.
+impl HistoryQuery {
+    /// Adds a channel to read.
+    pub fn channel(mut self, name: impl Into<String>) -> Self {
+        self.channels.push(name.into());
+        self
+    }
+
+    /// Returns only events that match this filter.
+    pub fn filter(mut self, filter: Value) -> Self {
+        self.filter = Some(filter);
+        self
+    }
+
+    /// Begins at this position, cursor, time or age.
+    pub fn since(mut self, since: impl Into<String>) -> Self {
+        self.since = Some(since.into());
+        self
+    }
+
+    /// Returns at most this many events (1,000 at most).
+    pub fn limit(mut self, limit: u32) -> Self {
+        self.limit = Some(limit);
+        self
+    }
+}
+
+/// One page of the log, as [`Client::history`] returns it.
 #[derive(Debug, Clone, Deserialize)]
+#[non_exhaustive]
 pub struct History {
-    pub events: Vec<Recorded>,
-    /// Where the next part begins.
+    /// The events, in order within each channel.
+    pub events: Vec<LoggedEvent>,
+    /// The `since` of the next page.
     pub cursor: String,
-    /// What is missing; empty where nothing is.
+    /// The ranges that the log no longer has. Empty if nothing is missing.
     #[serde(rename = "gap", deserialize_with = "gaps")]
     pub gaps: Vec<Gap>,
 }
 
-/// An event of the log.
+/// One event of the log.
 #[derive(Debug, Clone, Deserialize, Serialize)]
-pub struct Recorded {
+#[non_exhaustive]
+pub struct LoggedEvent {
+    /// The position of the event in its channel.
     pub position: Position,
-    /// The CloudEvent's JSON.
+    /// The CloudEvent as JSON.
     pub event: Box<RawValue>,
 }
 
-/// The events after `from` up to and including `position` are gone.
+/// A range that the log no longer has: the events after `from`, up to and including `position`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[non_exhaustive]
 pub struct Gap {
+    /// The channel of the lost events.
     pub channel: String,
+    /// The last position before the gap.
     pub from: Position,
+    /// The last position of the gap.
     pub position: Position,
 }
 
-/// `false`, or a list.
+/// Reads the member `gap`, which is `false` or a list.
 fn gaps<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Gap>, D::Error> {
     #[derive(Deserialize)]
     #[serde(untagged)]
@@ -159,127 +208,131 @@ fn gaps<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Gap>, D::Error
     })
 }
 
-/// How long a daemon may take until it answers: it gives up on its broker itself before that.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long the whole of an answer may take, which may be long.
+/// How long a daemon may take to begin its response. Longer than the daemon's own timeout for its broker.
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a whole response may take. Longer, since a page of history can be large.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
-/// Less than for an answer, so that it is known that nothing was sent.
+/// How long a TCP connection may take. Shorter than [`RESPONSE_TIMEOUT`], so that a node that is down is reported as
+/// "nothing was sent".
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
 impl Client {
-    /// A client of the daemon at `url`, such as `http://127.0.0.1:7400`. Nothing is connected yet.
+    /// A client of the daemon at `url`, such as `http://127.0.0.1:7400`. Does not connect yet.
     ///
     /// # Errors
-    /// [`Error::Url`] where that is no URL of a daemon.
+    /// [`Error::Url`] if `url` is not an `http:` URL.
     pub fn new(url: &str) -> Result<Self, Error> {
-        Self::of_any([url])
+        Self::for_nodes([url])
     }
 
-    /// A client of the nodes of one bus. The first is asked, and another where that does not answer or is about to stop.
+    /// A client of several nodes of one bus. It uses the first node, and moves to the next one when a node does not respond
+    /// or is about to stop.
     ///
     /// # Errors
-    /// [`Error::Url`] where one is no URL of a daemon, or there is none.
-    pub fn of_any<U: AsRef<str>>(urls: impl IntoIterator<Item = U>) -> Result<Self, Error> {
+    /// [`Error::Url`] if a URL is not an `http:` URL, or if there is none.
+    pub fn for_nodes<U: AsRef<str>>(urls: impl IntoIterator<Item = U>) -> Result<Self, Error> {
         let bases: Arc<[Url]> = urls.into_iter().map(|url| base(url.as_ref())).collect::<Result<_, _>>()?;
         if bases.is_empty() {
-            return Err(Error::Url("a client needs the URL of a daemon".into()));
+            return Err(Error::Url("no daemon URL was given".into()));
         }
         let http = reqwest::Client::builder()
             .connect_timeout(CONNECT_TIMEOUT)
             .timeout(REQUEST_TIMEOUT)
             .tcp_nodelay(true)
-            // The WebSocket goes straight to the daemon, so that the rest does too.
+            // The WebSocket ignores proxy settings, so HTTP must ignore them too.
             .no_proxy()
             .user_agent(concat!("tidings/", env!("CARGO_PKG_VERSION")))
             .build()
             .map_err(|error| Error::Url(error.to_string()))?;
-        Ok(Self { http, bases, node: Arc::default(), token: None, patience: publish::PATIENCE })
+        Ok(Self { http, bases, node: Arc::default(), token: None, retry_timeout: publish::RETRY_TIMEOUT })
     }
 
-    /// Sends this token with everything.
+    /// Sends this token (`Authorization: Bearer`) with every request and WebSocket handshake.
     pub fn with_token(mut self, token: impl Into<Arc<str>>) -> Self {
         self.token = Some(token.into());
         self
     }
 
-    /// For how long publishing is tried again, instead of 15 s; zero tries once.
-    pub fn with_patience(mut self, patience: Duration) -> Self {
-        self.patience = patience;
+    /// How long [`Client::publish`] and [`Client::publish_all`] retry; the default is 15 s. With zero, they try each node
+    /// once.
+    pub fn with_retry_timeout(mut self, retry_timeout: Duration) -> Self {
+        self.retry_timeout = retry_timeout;
         self
     }
 
-    /// The address of the daemon that is asked, without what may be secret in it.
+    /// The scheme, host and port of the current node. User name, password and path are left out.
     pub fn url(&self) -> String {
-        error::shown(self.base(self.node()))
+        error::redacted(self.base(self.node()))
     }
 
-    /// The channels of the daemon.
+    /// Lists the channels of the daemon.
     ///
     /// # Errors
-    /// Where the daemon does not answer, or refuses.
-    pub async fn channels(&self) -> Result<Vec<Channel>, Error> {
+    /// [`Error::Unreachable`] if no node responds, [`Error::Refused`] if the daemon refuses, and [`Error::Unexpected`] if
+    /// the response is not that of a daemon.
+    pub async fn channels(&self) -> Result<Vec<ChannelInfo>, Error> {
         #[derive(Deserialize)]
         struct Channels {
-            channels: Vec<Channel>,
+            channels: Vec<ChannelInfo>,
         }
-        let answer: Channels = self.get(&["v1", "channels"], &[]).await?;
-        Ok(answer.channels)
+        let response: Channels = self.get(&["v1", "channels"], &[]).await?;
+        Ok(response.channels)
     }
 
-    /// The nodes that share the daemon's broker, itself among them.
+    /// Lists the nodes that share the daemon's broker, including the daemon itself.
     ///
     /// # Errors
-    /// Where the daemon does not answer, or refuses.
-    pub async fn nodes(&self) -> Result<Vec<Node>, Error> {
+    /// As [`Client::channels`].
+    pub async fn nodes(&self) -> Result<Vec<NodeInfo>, Error> {
         #[derive(Deserialize)]
         struct Nodes {
-            nodes: Vec<Node>,
+            nodes: Vec<NodeInfo>,
         }
-        let answer: Nodes = self.get(&["v1", "nodes"], &[]).await?;
-        Ok(answer.nodes)
+        let response: Nodes = self.get(&["v1", "nodes"], &[]).await?;
+        Ok(response.nodes)
     }
 
-    /// Events that the log has.
+    /// Reads one page of retained events. [`History::cursor`] is the `since` of the next page.
     ///
     /// # Errors
-    /// Where the daemon does not answer, or refuses what `wanted` says.
-    pub async fn history(&self, wanted: &Wanted) -> Result<History, Error> {
-        let mut query: Vec<(&str, String)> =
-            wanted.channels.iter().map(|channel| ("channel", channel.clone())).collect();
-        query.extend(wanted.filter.as_ref().map(|filter| ("where", filter.to_string())));
-        query.extend(wanted.since.clone().map(|since| ("since", since)));
-        query.extend(wanted.limit.map(|limit| ("limit", limit.to_string())));
-        self.get(&["v1", "events"], &query).await
+    /// As [`Client::channels`]; [`Error::Refused`] also names an unknown channel or field, or a `since` that cannot be read.
+    pub async fn history(&self, query: &HistoryQuery) -> Result<History, Error> {
+        let mut parameters: Vec<(&str, String)> =
+            query.channels.iter().map(|channel| ("channel", channel.clone())).collect();
+        parameters.extend(query.filter.as_ref().map(|filter| ("where", filter.to_string())));
+        parameters.extend(query.since.clone().map(|since| ("since", since)));
+        parameters.extend(query.limit.map(|limit| ("limit", limit.to_string())));
+        self.get(&["v1", "events"], &parameters).await
     }
 
-    /// The JSON Schema of a type's `data`.
+    /// Fetches the JSON Schema of a type's `data`.
     ///
     /// # Errors
-    /// Where the daemon does not answer, or has no such type.
+    /// As [`Client::channels`]; [`Error::Refused`] with status 404 if the daemon does not know the type.
     pub async fn schema(&self, event_type: &str) -> Result<Value, Error> {
         self.get(&["v1", "schemas", event_type], &[]).await
     }
 
-    /// A subscriber to these channels. It connects when it is first asked for what there is.
+    /// Creates a subscriber with these subscriptions. It connects at the first call of [`Subscriber::next`].
     pub fn subscribe(&self, subscriptions: impl IntoIterator<Item = Subscription>) -> Subscriber {
         Subscriber::new(self.clone(), subscriptions.into_iter().collect())
     }
 
-    /// Asks each node once, until one answers.
-    async fn get<T: DeserializeOwned>(&self, path: &[&str], query: &[(&str, String)]) -> Result<T, Error> {
+    /// Sends a GET request, to each node at most once, until one responds.
+    async fn get<T: DeserializeOwned>(&self, path: &[&str], parameters: &[(&str, String)]) -> Result<T, Error> {
         let mut node = self.node();
         let last = node.wrapping_add(self.bases.len() - 1);
         loop {
-            let request = self.http.get(route(self.base(node), path)).query(query);
-            match self.call(node, request, ANSWER_TIMEOUT).await {
+            let request = self.http.get(route(self.base(node), path)).query(parameters);
+            match self.call(node, request, RESPONSE_TIMEOUT).await {
                 Err(error) if error.is_transient() && node != last => node = node.wrapping_add(1),
-                answer => return answer,
+                result => return result,
             }
         }
     }
 
-    /// Sends a request to a node, which has `limit` to begin its answer. Where that may be better off with another one,
-    /// that is asked from then on.
+    /// Sends a request to a node, which must begin its response within `limit`. After a transient error, the client moves
+    /// on to the next node.
     async fn call<T: DeserializeOwned>(
         &self,
         node: usize,
@@ -290,37 +343,39 @@ impl Client {
             request = request.bearer_auth(token);
         }
         let base = self.base(node);
-        let answered = async {
-            let answer = match timeout(limit, request.send()).await {
-                Ok(answer) => answer.map_err(|error| Error::unreachable(base, &error, !error.is_connect()))?,
+        let exchange = async {
+            let response = match timeout(limit, request.send()).await {
+                Ok(response) => response.map_err(|error| Error::unreachable(base, &error, !error.is_connect()))?,
                 Err(_) => {
-                    let cause = format!("no answer within {limit:.1?}");
-                    return Err(Error::Unreachable { url: error::shown(base), cause, sent: true });
+                    let cause = format!("no response within {limit:.1?}");
+                    return Err(Error::Unreachable { url: error::redacted(base), cause, sent: true });
                 }
             };
-            let status = answer.status();
-            let retry_after = answer.headers().get(header::RETRY_AFTER).cloned();
-            let body = answer.bytes().await.map_err(|error| Error::unreachable(base, &error, true))?;
+            let status = response.status();
+            let retry_after = response.headers().get(header::RETRY_AFTER).cloned();
+            let body = response.bytes().await.map_err(|error| Error::unreachable(base, &error, true))?;
             if !status.is_success() {
                 let retry_after = retry_after.as_ref().and_then(|seconds| seconds.to_str().ok());
                 return Err(Error::refused(base, status.as_u16(), retry_after, &body));
             }
             serde_json::from_slice(&body).map_err(|error| self.unexpected(error.to_string()))
         };
-        let answered = answered.await;
-        if let Err(error) = &answered
+        let result = exchange.await;
+        if let Err(error) = &result
             && error.is_transient()
         {
-            // Unless another request went there meanwhile.
+            // A concurrent request may have moved on already: move on only once.
             let _ = self.node.compare_exchange(node, node.wrapping_add(1), Ordering::Relaxed, Ordering::Relaxed);
         }
-        answered
+        result
     }
 
+    /// The number of the current node.
     fn node(&self) -> usize {
         self.node.load(Ordering::Relaxed)
     }
 
+    /// The base URL of a node.
     fn base(&self, node: usize) -> &Url {
         &self.bases[node % self.bases.len()]
     }
@@ -330,21 +385,22 @@ impl Client {
     }
 }
 
-/// A daemon's URL, to which routes are added.
+/// Parses a daemon's URL. [`route`] adds the path of a route to it.
 fn base(url: &str) -> Result<Url, Error> {
-    let wrong = |cause: &str| Error::Url(format!("{:?} is no daemon's URL: {cause}", error::shown_unread(url)));
-    let mut base = Url::parse(url).map_err(|_| wrong("expected something like http://127.0.0.1:7400"))?;
+    let invalid =
+        |cause: &str| Error::Url(format!("{:?} is not a valid daemon URL: {cause}", error::redacted_text(url)));
+    let mut base = Url::parse(url).map_err(|_| invalid("expected something like http://127.0.0.1:7400"))?;
     match base.scheme() {
         "http" => {}
-        "https" => return Err(wrong("TLS is not supported by this version of the client; expected http://")),
-        _ => return Err(wrong("expected http://HOST:PORT")),
+        "https" => return Err(invalid("this version of the client does not support TLS; use http://")),
+        _ => return Err(invalid("expected http://HOST:PORT")),
     }
     base.set_query(None);
     base.set_fragment(None);
     Ok(base)
 }
 
-/// The URL of a route.
+/// The URL of a route, such as `["v1", "events"]`, below a daemon's URL.
 fn route(base: &Url, path: &[&str]) -> Url {
     let mut url = base.clone();
     if let Ok(mut segments) = url.path_segments_mut() {

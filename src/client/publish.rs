@@ -1,4 +1,7 @@
-//! Publishing: the same event, under the same id, until a daemon has answered for it.
+//! Publishing with retries.
+//!
+//! Every event gets an id before the first attempt. A retry sends the same id, which the daemon takes only once, so that a
+//! lost response does not publish an event twice. A failed attempt moves on to the next node.
 
 use std::slice;
 use std::time::Duration;
@@ -10,102 +13,105 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use super::backoff::Backoff;
-use super::{ANSWER_TIMEOUT, Accepted, Client, Error, route};
+use super::{Accepted, Client, Error, RESPONSE_TIMEOUT, route};
 
-/// The most events of one [`Client::publish_all`].
+/// The most events that one call of [`Client::publish_all`] takes.
 pub const MAX_BATCH: usize = 1_000;
 
-/// For how long publishing is tried again, unless something else is said.
-pub(super) const PATIENCE: Duration = Duration::from_secs(15);
-/// What the last attempt has at least: cut shorter, it would only bring doubt.
-const SHORTEST: Duration = Duration::from_secs(1);
-/// Bytes a second that the way to a daemon carries, at least: a large request takes a while to get there.
-const SLOWEST: u64 = 64 * 1024;
+/// How long publishing is retried by default.
+pub(super) const RETRY_TIMEOUT: Duration = Duration::from_secs(15);
+/// The response timeout of the last attempt is at least this long: a shorter one would mostly yield
+/// [`Error::Unconfirmed`].
+const MIN_RESPONSE_TIMEOUT: Duration = Duration::from_secs(1);
+/// The slowest expected upload, in bytes a second. A large request body extends the response timeout accordingly.
+const MIN_UPLOAD_RATE: u64 = 64 * 1024;
 
 impl Client {
     /// Publishes one event: a CloudEvent, or anything that serialises as one, such as a
     /// [`Payload`](crate::event::Payload).
     ///
-    /// An event without an `id` gets one here, so that it is published once, however often it has to be sent.
+    /// An event without an `id` gets a new one, so that retries do not publish it twice. Retries end after
+    /// [`Client::with_retry_timeout`].
     ///
     /// # Errors
-    /// [`Error::Refused`] with what is wrong with the event; [`Error::Unconfirmed`] where it stays unknown whether it was
-    /// taken: publishing it again with the `id` that this names is safe. With any other, it was not.
+    /// - [`Error::Refused`] lists what is wrong with the event.
+    /// - [`Error::Unconfirmed`]: it is unknown whether the event was published. Publishing it again with the `id` that the
+    ///   error names is safe.
+    /// - With any other error, the event was not published.
     pub async fn publish(&self, event: &impl Serialize) -> Result<Accepted, Error> {
         let mut event = serde_json::to_value(event).map_err(|error| self.unexpected(error.to_string()))?;
-        identify(&mut event);
-        let accepted = self.send(&event, slice::from_ref(&event)).await?.pop();
-        accepted.ok_or_else(|| self.unexpected("it accepted no event".into()))
+        ensure_id(&mut event);
+        let accepted = self.publish_body(&event, slice::from_ref(&event)).await?.pop();
+        accepted.ok_or_else(|| self.unexpected("the daemon accepted no event".into()))
     }
 
-    /// Publishes up to [`MAX_BATCH`] events, all or (where one is refused) none, in this order.
+    /// Publishes up to [`MAX_BATCH`] events in this order. If the daemon refuses one of them, it publishes none.
     ///
-    /// Those without an `id` get one, in place: publishing the same slice again is safe.
+    /// Events without an `id` get one in place, so that publishing the same slice again is safe.
     ///
     /// # Errors
-    /// As [`Client::publish`]; the pointers of a refusal begin with the index of the event.
+    /// As [`Client::publish`]. Each pointer of [`Error::Refused`] begins with the index of the event.
     pub async fn publish_all(&self, events: &mut [Value]) -> Result<Vec<Accepted>, Error> {
-        events.iter_mut().for_each(identify);
-        self.send(&events, events).await
+        events.iter_mut().for_each(ensure_id);
+        self.publish_body(&events, events).await
     }
 
-    /// Asks each node once, and again for as long as patience lasts.
-    async fn send(&self, body: &impl Serialize, events: &[Value]) -> Result<Vec<Accepted>, Error> {
+    /// Posts `body` to each node once, then retries until the retry timeout. `events` are the events in `body`.
+    async fn publish_body(&self, body: &impl Serialize, events: &[Value]) -> Result<Vec<Accepted>, Error> {
         let body = serde_json::to_vec(body).map_err(|error| self.unexpected(error.to_string()))?;
         let body = Bytes::from(body);
-        let upload = Duration::from_secs(body.len() as u64 / SLOWEST);
-        let end = Instant::now() + self.patience;
-        let (mut node, mut unasked) = (self.node(), self.bases.len());
+        let upload = Duration::from_secs(body.len() as u64 / MIN_UPLOAD_RATE);
+        let deadline = Instant::now() + self.retry_timeout;
+        let (mut node, mut untried) = (self.node(), self.bases.len());
         let mut backoff = Backoff::default();
-        // Whether an attempt may have done it.
-        let mut open = false;
+        let mut may_have_published = false;
         loop {
-            let answer = match unasked {
-                0 => end.saturating_duration_since(Instant::now()).clamp(SHORTEST, ANSWER_TIMEOUT),
-                _ => ANSWER_TIMEOUT,
+            let response_timeout = match untried {
+                0 => deadline.saturating_duration_since(Instant::now()).clamp(MIN_RESPONSE_TIMEOUT, RESPONSE_TIMEOUT),
+                _ => RESPONSE_TIMEOUT,
             };
-            let error = match self.post(node, body.clone(), answer + upload, events.len()).await {
+            let error = match self.post(node, body.clone(), response_timeout + upload, events.len()).await {
                 Ok(accepted) => return Ok(accepted),
                 Err(error) => error,
             };
-            unasked = unasked.saturating_sub(1);
+            untried = untried.saturating_sub(1);
             node = node.wrapping_add(1);
-            open |= error.is_open();
-            let asked = match &error {
-                // One that was not asked yet has not asked for a pause.
-                Error::Refused(problem) if unasked == 0 => problem.retry_after.unwrap_or_default(),
+            may_have_published |= error.may_have_published();
+            let retry_after = match &error {
+                // The next node has not responded yet, so this node's Retry-After does not apply to it.
+                Error::Refused(problem) if untried == 0 => problem.retry_after.unwrap_or_default(),
                 _ => Duration::ZERO,
             };
-            let pause = backoff.next().max(asked);
-            if !error.is_transient() || (unasked == 0 && Instant::now() + pause > end) {
-                return Err(match open && !error.is_verdict() {
+            let delay = backoff.next().max(retry_after);
+            if !error.is_transient() || (untried == 0 && Instant::now() + delay > deadline) {
+                return Err(match may_have_published && !error.rejects_request() {
                     true => Error::Unconfirmed { ids: events.iter().map(id).collect(), cause: Box::new(error) },
                     false => error,
                 });
             }
-            tracing::debug!(%error, ?pause, "publishing is tried again");
-            tokio::time::sleep(pause).await;
+            tracing::debug!(%error, ?delay, "publishing failed; retrying after the delay");
+            tokio::time::sleep(delay).await;
         }
     }
 
-    /// One attempt at one node.
+    /// Posts `body`, which holds `count` events, to one node once.
     async fn post(&self, node: usize, body: Bytes, limit: Duration, count: usize) -> Result<Vec<Accepted>, Error> {
         #[derive(Deserialize)]
-        struct Answer {
+        struct Response {
             accepted: Vec<Accepted>,
         }
         let url = route(self.base(node), &["v1", "events"]);
         let request = self.http.post(url).header(header::CONTENT_TYPE, "application/json").body(body);
-        let Answer { accepted } = self.call(node, request, limit).await?;
+        let Response { accepted } = self.call(node, request, limit).await?;
         match accepted.len() == count {
             true => Ok(accepted),
-            false => Err(self.unexpected(format!("it accepted {} of {count} events", accepted.len()))),
+            false => Err(self.unexpected(format!("the daemon accepted {} of {count} events", accepted.len()))),
         }
     }
 }
 
-/// Gives an event an id, unless it has one or is none.
-fn identify(event: &mut Value) {
+/// Gives an event a new id (UUIDv7) if it has none. Leaves JSON that is not an object as it is.
+fn ensure_id(event: &mut Value) {
     if let Some(attributes) = event.as_object_mut()
         && attributes.get("id").is_none_or(Value::is_null)
     {
@@ -124,12 +130,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_event_keeps_its_id() {
+    fn an_event_without_an_id_gets_one_and_keeps_it() {
         let mut event = json!({"id":"a"});
-        identify(&mut event);
+        ensure_id(&mut event);
         assert_eq!(id(&event), "a");
         event["id"] = Value::Null;
-        identify(&mut event);
+        ensure_id(&mut event);
         assert_eq!(id(&event).len(), 36);
     }
 }

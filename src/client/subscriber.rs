@@ -1,7 +1,10 @@
-//! The receiving side: one WebSocket with any number of subscriptions, which comes back by itself.
+//! The subscriber: receives events over one WebSocket, with any number of subscriptions, and reconnects by itself.
 //!
-//! There is no task behind it. The connection lives while [`Subscriber::next`] is called, so a consumer that does not
-//! keep up holds the daemon back, which closes it (4008) rather than drop something from the middle.
+//! It has no background task: it reads from the connection only while [`Subscriber::next`] is polled. If the consumer is
+//! too slow, the daemon's send buffer fills up and the daemon closes the connection (4008). The subscriber then resumes from
+//! its position, so that no event is dropped in the middle of a stream.
+//!
+//! `subscriptions.rs` holds the state of the subscriptions; this file holds the connection.
 
 use std::borrow::Cow;
 use std::collections::VecDeque;
@@ -23,129 +26,147 @@ use tokio_tungstenite::tungstenite::{self, Message};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async_with_config};
 
 use super::backoff::{self, Backoff};
-use super::streams::{Answer, Streams, Trouble};
+use super::subscriptions::{ErrorOutcome, SubscribedOutcome, Subscriptions};
 use super::{Client, Error, error, route};
 use crate::event::Position;
 use crate::protocol::{self, ClientFrame, CloseCode, ServerFrame};
 
-/// What a subscriber wants of a channel.
+/// One subscription: a channel, a filter, and where to begin.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct Subscription {
+    /// The channel, which is the type of its events.
     pub channel: Arc<str>,
-    /// `where`: which events, all where there is none. See [`Filter`](crate::event::Filter).
+    /// Only events that match this filter (`where`); see [`Filter`](crate::event::Filter). `None` means all.
     pub filter: Option<Value>,
-    /// From where: a position, a cursor, `start`, a time or an age; see [`Since`](crate::event::Since). From now on where
-    /// there is none.
+    /// Where to begin: a position, a cursor, `start`, a time or an age; see [`Since`](crate::event::Since). `None` means
+    /// with the next new event.
     pub since: Option<String>,
 }
 
 impl Subscription {
-    /// All events of a channel.
+    /// A subscription to all new events of a channel.
     pub fn to(channel: &str) -> Self {
         Self { channel: channel.into(), filter: None, since: None }
     }
 
-    /// First what the log has from there on.
+    /// Begins with the retained events after this position, cursor, time or age.
     pub fn since(mut self, since: impl Into<String>) -> Self {
         self.since = Some(since.into());
         self
     }
 
-    /// Only the events that the filter lets through.
-    pub fn only(mut self, filter: Value) -> Self {
+    /// Receives only events that match this filter.
+    pub fn filter(mut self, filter: Value) -> Self {
         self.filter = Some(filter);
         self
     }
 }
 
-/// What a subscriber is told.
+/// What [`Subscriber::next`] returns: an event, or a change of the connection or of a subscription.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub enum Update {
-    /// A subscription stands: what comes after `position` will be delivered. Comes again after each reconnect.
+    /// A subscription is live: the events after `position` will follow. Sent again after each reconnect.
     Subscribed {
+        /// The channel of the subscription.
         channel: Arc<str>,
+        /// The subscription has received everything up to here.
         position: Position,
     },
+    /// An event. Each event arrives once, in order within its channel.
     Event(Delivery),
-    /// Events after `from` up to and including `position` cannot be delivered: the log no longer has them (a filter might
-    /// not have let any of them through).
+    /// The events after `from`, up to and including `position`, are lost: the log no longer has them. It is unknown whether
+    /// the subscription's filter would have matched any of them.
     Gap {
+        /// The channel of the lost events.
         channel: Arc<str>,
+        /// The last position before the gap.
         from: Position,
+        /// The last position of the gap.
         position: Position,
     },
-    /// A subscription cannot be served yet, since the log cannot be read; it is asked for again after `retry_in`.
+    /// A subscription cannot be served yet, because the daemon cannot read the log. The subscriber requests it again after
+    /// `retry_in`.
     Delayed {
+        /// The channel of the subscription.
         channel: Arc<str>,
+        /// The daemon's reason, for people.
         reason: String,
+        /// The delay before the next request.
         retry_in: Duration,
     },
-    /// The connection ended or was not made; the next attempt begins after `retry_in`.
+    /// The connection was lost or could not be made. The subscriber connects again after `retry_in`.
     Disconnected {
+        /// Why, for people.
         reason: String,
+        /// The delay before the next attempt.
         retry_in: Duration,
     },
-    /// The connection stands again after a [`Update::Disconnected`], or for the first time.
+    /// The connection is open, for the first time or after [`Update::Disconnected`].
     Connected {
+        /// The id of the node.
         node: String,
     },
 }
 
-/// An event, as it arrived.
+/// An event that a subscriber received.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct Delivery {
+    /// The channel of the event, which is its type.
     pub channel: Arc<str>,
+    /// The position of the event in its channel.
     pub position: Position,
-    /// The CloudEvent's JSON.
+    /// The CloudEvent as JSON.
     pub event: Box<RawValue>,
 }
 
-/// A connection to a daemon, with its subscriptions.
+/// A connection to a daemon with its subscriptions. Reconnects by itself and resumes where it was.
 pub struct Subscriber {
     client: Client,
-    /// Counts up: which of the client's nodes is, or will be, at the other end.
+    /// The number of the node to connect to, modulo the count of nodes. Rises with each lost connection.
     node: usize,
-    streams: Streams,
-    link: Link,
+    subscriptions: Subscriptions,
+    connection: ConnectionState,
     backoff: Backoff,
-    /// What one frame meant beyond its first update: never more than two.
+    /// Updates that `next` has not returned yet. One frame produces at most two.
     pending: VecDeque<Update>,
 }
 
 type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
-/// Each state holds what it waits for, so that a [`Subscriber::next`] which is dropped half-way loses nothing.
-enum Link {
-    /// Until then.
+/// Each state owns the future it waits for, so that dropping [`Subscriber::next`] halfway loses nothing.
+enum ConnectionState {
+    /// Waiting until the next attempt.
     Waiting(Instant),
     Connecting(Pin<Box<dyn Future<Output = Result<Socket, Error>> + Send>>),
-    Up(Box<Up>),
+    Open(Box<OpenConnection>),
 }
 
-struct Up {
+struct OpenConnection {
     socket: Socket,
-    /// What is still to be said to the daemon.
-    say: VecDeque<Message>,
-    /// Something was said that may not have left yet.
-    said: bool,
-    /// Nothing for that long means that nobody is there.
-    silence: Duration,
-    /// When something came last: how often we are asked, and for how long, has nothing to do with it.
-    heard: Instant,
-    /// Since when it is there.
-    since: Instant,
-    /// When the daemon, which is about to stop, wants us to come back.
-    come_back: Option<Instant>,
-    /// Why the connection ends, once that is known.
-    reason: Option<String>,
-    /// The same, where another one would end like that.
-    refused: Option<Error>,
+    /// Frames to send to the daemon.
+    outgoing: VecDeque<Message>,
+    /// Whether the socket holds frames that were not flushed yet.
+    needs_flush: bool,
+    /// The daemon is considered gone when nothing has arrived for this long.
+    idle_timeout: Duration,
+    /// When the last message arrived. Independent of when, and how often, the consumer polls.
+    last_received: Instant,
+    opened: Instant,
+    /// When to leave a draining daemon and connect again, as the daemon asked.
+    reconnect_at: Option<Instant>,
+    /// Why the daemon closed the connection, once its close frame has arrived.
+    close_reason: Option<String>,
+    /// The error to return when the close code is final.
+    final_error: Option<Error>,
 }
 
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long the goodbye of either side may take.
+/// How long the closing handshake may take.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
-/// Small, since a process may hold thousands of subscribers (as `tidings bench` does).
+/// In bytes. Small, since one process may hold thousands of subscribers.
 const READ_BUFFER: usize = 8 * 1024;
 
 impl Subscriber {
@@ -153,81 +174,69 @@ impl Subscriber {
         Self {
             node: client.node(),
             client,
-            streams: Streams::new(subscriptions),
-            link: Link::Waiting(Instant::now()),
+            subscriptions: Subscriptions::new(subscriptions),
+            connection: ConnectionState::Waiting(Instant::now()),
             backoff: Backoff::default(),
             pending: VecDeque::new(),
         }
     }
 
-    /// The next thing to know. Connects, and after a loss connects again, for as long as it takes.
+    /// Returns the next update. Connects if necessary, and retries without limit after a transient failure.
     ///
-    /// May be dropped before it is done (in a `select!`, say) without losing anything.
+    /// Cancel safe: dropping the future, in a `select!` for example, loses no update.
     ///
     /// # Errors
-    /// [`Error::Subscription`] for a subscription that the daemon refuses: the others go on. [`Error::Refused`],
-    /// [`Error::Closed`] and [`Error::Unexpected`] where trying again as it is would be refused again.
+    /// - [`Error::Subscription`]: the daemon refused one subscription. The others continue, so call `next` again.
+    /// - [`Error::Refused`], [`Error::Closed`], [`Error::Unexpected`] and [`Error::Url`]: the connection was refused for a
+    ///   reason that a retry does not change. Calling `next` again connects again.
     pub async fn next(&mut self) -> Result<Update, Error> {
         loop {
             if let Some(update) = self.pending.pop_front() {
                 return Ok(update);
             }
-            match &mut self.link {
-                Link::Waiting(until) => {
+            match &mut self.connection {
+                ConnectionState::Waiting(until) => {
                     sleep_until(*until).await;
-                    let requests = texts(self.streams.ask());
-                    self.link = Link::Connecting(Box::pin(connect(self.client.clone(), self.node, requests)));
+                    let requests = to_messages(self.subscriptions.begin_connection());
+                    let connecting = Box::pin(connect(self.client.clone(), self.node, requests));
+                    self.connection = ConnectionState::Connecting(connecting);
                 }
-                Link::Connecting(connecting) => match connecting.as_mut().await {
-                    Ok(socket) => {
-                        let now = Instant::now();
-                        let up = Up {
-                            socket,
-                            say: VecDeque::new(),
-                            said: false,
-                            silence: HANDSHAKE_TIMEOUT,
-                            heard: now,
-                            since: now,
-                            come_back: None,
-                            reason: None,
-                            refused: None,
-                        };
-                        self.link = Link::Up(Box::new(up));
-                    }
+                ConnectionState::Connecting(connecting) => match connecting.as_mut().await {
+                    Ok(socket) => self.connection = ConnectionState::Open(Box::new(OpenConnection::new(socket))),
                     Err(error) => {
-                        let asked = match &error {
+                        let retry_after = match &error {
                             Error::Refused(problem) => problem.retry_after,
                             _ => None,
                         };
-                        // Those who were asked to come in the same second do not come at once.
-                        let retry_in = asked.map(|asked| asked + self.backoff.next());
-                        self.lost(error.to_string(), retry_in);
+                        // Jitter on top: the daemon sent the same Retry-After to many clients.
+                        let retry_in = retry_after.map(|retry_after| retry_after + self.backoff.next());
+                        self.disconnected(error.to_string(), retry_in);
                         if !error.is_transient() {
                             self.pending.clear();
                             return Err(error);
                         }
                     }
                 },
-                Link::Up(up) => {
-                    let received = match self.streams.next_turn() {
-                        None => up.receive().await,
-                        Some(turn) if turn <= Instant::now() => {
-                            up.say.extend(texts(self.streams.ask_again(turn)));
+                ConnectionState::Open(open) => {
+                    let received = match self.subscriptions.next_retry_at() {
+                        None => open.receive().await,
+                        Some(retry_at) if retry_at <= Instant::now() => {
+                            open.outgoing.extend(to_messages(self.subscriptions.due_retries(retry_at)));
                             continue;
                         }
-                        Some(turn) => match timeout_at(turn, up.receive()).await {
+                        Some(retry_at) => match timeout_at(retry_at, open.receive()).await {
                             Ok(received) => received,
                             Err(_) => continue,
                         },
                     };
                     match received {
-                        Ok(Some(text)) => self.take(&text)?,
+                        Ok(Some(text)) => self.handle_frame(&text)?,
                         Ok(None) => {}
                         Err(reason) => {
-                            let come_back = up.come_back.map(|at| at.saturating_duration_since(Instant::now()));
-                            let refused = up.refused.take();
-                            self.lost(reason, come_back);
-                            if let Some(error) = refused {
+                            let retry_in = open.reconnect_at.map(|at| at.saturating_duration_since(Instant::now()));
+                            let final_error = open.final_error.take();
+                            self.disconnected(reason, retry_in);
+                            if let Some(error) = final_error {
                                 self.pending.clear();
                                 return Err(error);
                             }
@@ -238,195 +247,218 @@ impl Subscriber {
         }
     }
 
-    /// The same as a stream, which never ends.
+    /// Turns the subscriber into a stream of the results of [`Subscriber::next`]. The stream never ends.
     pub fn into_stream(self) -> impl Stream<Item = Result<Update, Error>> + Send {
         stream::unfold(self, |mut subscriber| async { Some((subscriber.next().await, subscriber)) })
     }
 
-    /// Says goodbye to the daemon; dropping a subscriber just hangs up.
+    /// Closes the connection with a closing handshake, for at most 1 s. Dropping a subscriber cuts the connection instead.
     pub async fn close(self) {
-        if let Link::Up(mut up) = self.link {
-            // Whether the daemon hears it or not, we are gone.
-            let _ = timeout(CLOSE_TIMEOUT, up.socket.close(None)).await;
+        if let ConnectionState::Open(mut open) = self.connection {
+            // A failure does not matter: the connection is dropped in any case.
+            let _ = timeout(CLOSE_TIMEOUT, open.socket.close(None)).await;
         }
     }
 
-    /// The next attempt is at the next node, when the daemon said or else when that seems advisable.
-    fn lost(&mut self, reason: String, retry_in: Option<Duration>) {
-        // Who is cut off soon after having been answered is not in luck: only a connection that lasted is a success.
-        if let Link::Up(up) = &self.link
-            && up.since.elapsed() >= backoff::LONGEST
+    /// Schedules the next attempt, at the next node: after `retry_in` if the daemon named a time, or after a backoff delay.
+    fn disconnected(&mut self, reason: String, retry_in: Option<Duration>) {
+        // A daemon in trouble may accept connections and cut them soon after. Only a connection that lasted resets the
+        // backoff.
+        if let ConnectionState::Open(open) = &self.connection
+            && open.opened.elapsed() >= backoff::MAX_DELAY
         {
             self.backoff.reset();
         }
         let retry_in = retry_in.unwrap_or_else(|| self.backoff.next());
         self.node = self.node.wrapping_add(1);
-        self.link = Link::Waiting(Instant::now() + retry_in);
+        self.connection = ConnectionState::Waiting(Instant::now() + retry_in);
         self.pending.push_back(Update::Disconnected { reason, retry_in });
     }
 
-    /// Understands one frame of the daemon.
-    fn take(&mut self, text: &str) -> Result<(), Error> {
-        /// Events are by far the most: they are read without a detour, and copied once.
+    /// Handles one frame of the daemon.
+    fn handle_frame(&mut self, text: &str) -> Result<(), Error> {
+        /// An `event` frame. Most frames are events, so this fast path parses them directly and copies the event once.
         #[derive(Deserialize)]
-        struct Frame<'a> {
+        struct EventFrame<'a> {
             #[serde(rename = "type", borrow)]
             kind: Cow<'a, str>,
             position: Option<Position>,
             event: Option<Box<RawValue>>,
         }
-        if let Ok(Frame { kind, position: Some(position), event: Some(event) }) = serde_json::from_str(text)
+        if let Ok(EventFrame { kind, position: Some(position), event: Some(event) }) = serde_json::from_str(text)
             && kind == "event"
         {
-            return self.take_event(position, event);
+            return self.handle_event(position, event);
         }
         let Ok(frame) = serde_json::from_str::<ServerFrame<'_>>(text) else {
-            // A frame of a later version.
-            tracing::debug!(bytes = text.len(), "a frame that this client does not know");
+            // A later version of the daemon may send it.
+            tracing::debug!(bytes = text.len(), "ignored an unknown frame");
             return Ok(());
         };
-        let Link::Up(up) = &mut self.link else { return Ok(()) };
+        let ConnectionState::Open(open) = &mut self.connection else { return Ok(()) };
         match frame {
             ServerFrame::Welcome { node, heartbeat_ms, .. } => {
-                // Two heartbeats, and half of one for what is on its way.
-                up.silence = Duration::from_millis(heartbeat_ms.saturating_mul(5) / 2).max(Duration::from_millis(100));
+                // Two heartbeat intervals, and half of one for the network.
+                let idle_timeout = Duration::from_millis(heartbeat_ms.saturating_mul(5) / 2);
+                open.idle_timeout = idle_timeout.max(Duration::from_millis(100));
                 self.pending.push_back(Update::Connected { node: node.into_owned() });
             }
             ServerFrame::Subscribed { sub, channel, position, recovered } => {
-                match self.streams.subscribed(&sub, &channel, position, recovered) {
-                    Answer::Stands(channel, position, say) => {
-                        up.say.extend(texts(say));
+                match self.subscriptions.subscribed(&sub, &channel, position, recovered) {
+                    SubscribedOutcome::Live(channel, position, frame) => {
+                        open.outgoing.extend(to_messages(frame));
                         self.pending.push_back(Update::Subscribed { channel, position });
                     }
-                    Answer::Nothing => {}
-                    Answer::Again => {
-                        self.lost("a stream begins after what one of its subscriptions needs".into(), None);
+                    SubscribedOutcome::Ignored => {}
+                    SubscribedOutcome::Reconnect => {
+                        self.disconnected("a stream begins after what one of its subscriptions needs".into(), None);
                     }
                 }
             }
             ServerFrame::Gap { channel, from, position } => {
-                if self.streams.gap(&channel, &from, &position) {
+                if self.subscriptions.gap(&channel, &from, &position) {
                     self.pending.push_back(Update::Gap { channel: channel.into(), from, position });
                 }
             }
             ServerFrame::Heartbeat { positions } => {
-                positions.iter().for_each(|(channel, position)| self.streams.advance(channel, position));
+                positions.iter().for_each(|(channel, position)| self.subscriptions.advance(channel, position));
             }
             ServerFrame::Error { code, message, sub } => {
-                let (trouble, say) = self.streams.error(code, sub.as_deref());
-                up.say.extend(texts(say));
                 let message = message.into_owned();
-                let channel = match trouble {
-                    Trouble::Again => {
-                        self.lost(message, None);
+                let channel = match self.subscriptions.error(code, sub.as_deref()) {
+                    ErrorOutcome::Reconnect => {
+                        self.disconnected(message, None);
                         return Ok(());
                     }
-                    Trouble::NotYet(channel, retry_in) => {
+                    ErrorOutcome::Delayed(channel, retry_in) => {
                         self.pending.push_back(Update::Delayed { channel, reason: message, retry_in });
                         return Ok(());
                     }
-                    Trouble::Refused(channel) => channel.to_string(),
-                    Trouble::RefusedAgain(channel) => {
-                        self.lost(message.clone(), None);
+                    ErrorOutcome::Refused(channel, frame) => {
+                        open.outgoing.extend(to_messages(frame));
                         channel.to_string()
                     }
-                    Trouble::Other => "the connection".into(),
+                    ErrorOutcome::RefusedAndReconnect(channel) => {
+                        self.disconnected(message.clone(), None);
+                        channel.to_string()
+                    }
+                    ErrorOutcome::NotASubscription => "the connection".into(),
                 };
                 return Err(Error::Subscription { channel, code: code.as_str().to_owned(), message });
             }
             ServerFrame::Draining { reconnect_in_ms } => {
-                up.come_back = Some(Instant::now() + Duration::from_millis(reconnect_in_ms));
+                open.reconnect_at = Some(Instant::now() + Duration::from_millis(reconnect_in_ms));
             }
             ServerFrame::Event { .. } | ServerFrame::Unsubscribed { .. } | ServerFrame::Pong => {}
         }
         Ok(())
     }
 
-    fn take_event(&mut self, position: Position, event: Box<RawValue>) -> Result<(), Error> {
-        let Some((channel, news)) = self.streams.event(&position, &event) else {
-            return Err(self.client.unexpected("an event without a type".into()));
+    fn handle_event(&mut self, position: Position, event: Box<RawValue>) -> Result<(), Error> {
+        let Some((channel, is_new)) = self.subscriptions.event(&position, &event) else {
+            return Err(self.client.unexpected("the daemon sent an event without a type".into()));
         };
-        if news {
+        if is_new {
             self.pending.push_back(Update::Event(Delivery { channel, position, event }));
         }
         Ok(())
     }
 }
 
-impl Up {
-    /// Says what is to be said. May be dropped before it is done: nothing is said twice.
-    async fn speak(&mut self) -> Result<(), tungstenite::Error> {
-        while let Some(frame) = self.say.front() {
-            self.socket.feed(frame.clone()).await?;
-            // Nothing can come in between: it is handed over when the wait for room ends.
-            self.say.pop_front();
-            self.said = true;
+impl OpenConnection {
+    fn new(socket: Socket) -> Self {
+        let now = Instant::now();
+        Self {
+            socket,
+            outgoing: VecDeque::new(),
+            needs_flush: false,
+            // Until `welcome` names the heartbeat interval.
+            idle_timeout: HANDSHAKE_TIMEOUT,
+            last_received: now,
+            opened: now,
+            reconnect_at: None,
+            close_reason: None,
+            final_error: None,
         }
-        if self.said {
+    }
+
+    /// Sends the outgoing frames. Cancel safe: no frame is sent twice or lost.
+    async fn send_outgoing(&mut self) -> Result<(), tungstenite::Error> {
+        while let Some(frame) = self.outgoing.front() {
+            self.socket.feed(frame.clone()).await?;
+            // There is no await between a successful `feed` and this line, so the frame cannot be fed twice.
+            self.outgoing.pop_front();
+            self.needs_flush = true;
+        }
+        if self.needs_flush {
             self.socket.flush().await?;
-            self.said = false;
+            self.needs_flush = false;
         }
         Ok(())
     }
 
-    /// The next text frame, or why there will be none. `None` for what is no text.
+    /// Sends the outgoing frames, then receives one message. Returns its text, or `None` if it is not a text message. Fails
+    /// with the reason if the connection has ended.
     async fn receive(&mut self) -> Result<Option<tungstenite::Utf8Bytes>, String> {
-        let deadline = match (&self.reason, self.come_back) {
-            (Some(_), _) => self.heard + CLOSE_TIMEOUT,
-            (None, Some(at)) => at.min(self.heard + self.silence),
-            (None, None) => self.heard + self.silence,
+        let deadline = match (&self.close_reason, self.reconnect_at) {
+            (Some(_), _) => self.last_received + CLOSE_TIMEOUT,
+            (None, Some(at)) => at.min(self.last_received + self.idle_timeout),
+            (None, None) => self.last_received + self.idle_timeout,
         };
-        match timeout_at(self.heard + self.silence, self.speak()).await {
-            Ok(said) => said.map_err(|error| error.to_string())?,
-            Err(_) => return Err("the daemon does not listen".into()),
+        match timeout_at(self.last_received + self.idle_timeout, self.send_outgoing()).await {
+            Ok(sent) => sent.map_err(|error| error.to_string())?,
+            Err(_) => return Err("the daemon does not read from the connection".into()),
         }
-        // Where nobody asked us for that long: the runtime looks at sockets before it ends a pause, so that what came in
-        // the meantime comes first.
+        // The deadline may have passed while the consumer did not poll. The runtime polls sockets before it fires timers, so
+        // a message that arrived in the meantime is received first.
         let Ok(message) = timeout_at(deadline, self.socket.next()).await else {
-            return Err(self.reason.take().unwrap_or_else(|| match self.come_back {
+            return Err(self.close_reason.take().unwrap_or_else(|| match self.reconnect_at {
                 Some(_) => "the node is about to stop".into(),
-                None => format!("no sign of life for {} ms", self.heard.elapsed().as_millis()),
+                None => format!("no sign of life for {} ms", self.last_received.elapsed().as_millis()),
             }));
         };
-        self.heard = Instant::now();
+        self.last_received = Instant::now();
         match message {
             Some(Ok(Message::Text(text))) => Ok(Some(text)),
             Some(Ok(Message::Close(frame))) => {
-                self.reason = Some(match frame {
+                self.close_reason = Some(match frame {
                     Some(frame) => {
                         let (code, reason) = (u16::from(frame.code), frame.reason.to_string());
                         let closed = Error::Closed { code, reason };
-                        let said = closed.to_string();
-                        self.refused = CloseCode::is_final(code).then_some(closed);
-                        said
+                        let text = closed.to_string();
+                        self.final_error = CloseCode::is_final(code).then_some(closed);
+                        text
                     }
                     None => "closed by the daemon".into(),
                 });
-                // Read on: the other side has its goodbye answered that way.
+                // The next read sends our close frame, which completes the closing handshake.
                 Ok(None)
             }
             Some(Ok(_)) => Ok(None),
-            Some(Err(error)) => Err(self.reason.take().unwrap_or_else(|| error.to_string())),
-            None => Err(self.reason.take().unwrap_or_else(|| "the connection was cut".into())),
+            Some(Err(error)) => Err(self.close_reason.take().unwrap_or_else(|| error.to_string())),
+            None => Err(self.close_reason.take().unwrap_or_else(|| "the connection was cut".into())),
         }
     }
 }
 
-fn texts(frames: impl IntoIterator<Item = ClientFrame>) -> Vec<Message> {
+/// The WebSocket messages for these frames.
+fn to_messages(frames: impl IntoIterator<Item = ClientFrame>) -> Vec<Message> {
     frames.into_iter().filter_map(|frame| serde_json::to_string(&frame).ok()).map(Message::from).collect()
 }
 
+/// Opens a WebSocket to a node and sends the first requests.
 async fn connect(client: Client, node: usize, requests: Vec<Message>) -> Result<Socket, Error> {
     let base = client.base(node);
     let mut url = route(base, &["v1", "ws"]);
-    // http and ws are both "special" schemes, between which a URL can change.
+    // Cannot fail: the URL standard allows a change from one "special" scheme (http) to another (ws).
     let _ = url.set_scheme("ws");
     let mut request = url.as_str().into_client_request().map_err(|error| Error::Url(error.to_string()))?;
     let headers = request.headers_mut();
     headers.insert(header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(protocol::SUBPROTOCOL));
     if let Some(token) = &client.token {
         let value = HeaderValue::try_from(format!("Bearer {token}"));
-        headers.insert(header::AUTHORIZATION, value.map_err(|_| Error::Url("the token is no header's value".into()))?);
+        let invalid = |_| Error::Url("the token has characters that an HTTP header does not allow".into());
+        headers.insert(header::AUTHORIZATION, value.map_err(invalid)?);
     }
     let config = WebSocketConfig::default().read_buffer_size(READ_BUFFER);
     let connecting = async {
@@ -439,15 +471,15 @@ async fn connect(client: Client, node: usize, requests: Vec<Message>) -> Result<
     };
     match timeout(HANDSHAKE_TIMEOUT, connecting).await {
         Ok(Ok(socket)) => Ok(socket),
-        Ok(Err(tungstenite::Error::Http(answer))) => {
-            let body = answer.body().as_deref().unwrap_or_default();
-            let retry_after = answer.headers().get(header::RETRY_AFTER).and_then(|seconds| seconds.to_str().ok());
-            Err(Error::refused(base, answer.status().as_u16(), retry_after, body))
+        Ok(Err(tungstenite::Error::Http(response))) => {
+            let body = response.body().as_deref().unwrap_or_default();
+            let retry_after = response.headers().get(header::RETRY_AFTER).and_then(|seconds| seconds.to_str().ok());
+            Err(Error::refused(base, response.status().as_u16(), retry_after, body))
         }
         Ok(Err(error)) => Err(Error::unreachable(base, &error, false)),
         Err(_) => {
-            let cause = "the handshake took too long".into();
-            Err(Error::Unreachable { url: error::shown(base), cause, sent: false })
+            let cause = format!("the WebSocket handshake took longer than {} s", HANDSHAKE_TIMEOUT.as_secs());
+            Err(Error::Unreachable { url: error::redacted(base), cause, sent: false })
         }
     }
 }

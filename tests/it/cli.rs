@@ -1,4 +1,4 @@
-//! The commands as a user runs them: what they print where, and how they end.
+//! The commands as a user runs them: output on stdout and stderr, and exit codes.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -12,23 +12,25 @@ use crate::support::daemon::{Daemon, Ended, Running, run, tidings};
 const SALE: [&str; 6] =
     ["publish", "inventory-change", "productId=123", "oldQuantity=100", "newQuantity=95", "reason=a sale"];
 
+/// Parses a line of NDJSON.
 fn json(line: &str) -> Value {
     serde_json::from_str(line).unwrap_or_else(|error| panic!("{line:?}: {error}"))
 }
 
-fn fails(ended: &Ended, code: i32, words: &[&str]) {
+/// Asserts that a command failed with this exit code, with nothing on stdout and each of `fragments` on stderr.
+fn assert_fails(ended: &Ended, code: i32, fragments: &[&str]) {
     assert_eq!(ended.code, Some(code), "{ended:?}");
     assert_eq!(ended.out, "", "only data belongs on stdout");
-    for words in words {
-        assert!(ended.err.contains(words), "{words:?} is not in {}", ended.err);
+    for fragment in fragments {
+        assert!(ended.err.contains(fragment), "{fragment:?} is not in {}", ended.err);
     }
 }
 
 #[test]
-fn what_is_published_is_tailed_at_once() {
+fn tail_prints_a_published_event_at_once() {
     let daemon = Daemon::start();
     let as_json = daemon.tail(&["inventory-change", "--json", "--count", "1"]);
-    let for_people = daemon.tail(&[]);
+    let readable = daemon.tail(&[]);
     let published = daemon.run(&SALE);
     assert_eq!(published.code, Some(0), "{published:?}");
 
@@ -37,7 +39,7 @@ fn what_is_published_is_tailed_at_once() {
     assert_eq!(line["event"]["data"]["newQuantity"], 95);
     assert_eq!(as_json.ended().code, Some(0));
 
-    let line = for_people.line();
+    let line = readable.line();
     let position =
         format!("  {}", json(&format!("\"{}\"", published.out.split("  ").nth(1).unwrap())).as_str().unwrap());
     assert!(line.ends_with(&position), "{line:?}");
@@ -46,15 +48,15 @@ fn what_is_published_is_tailed_at_once() {
         "{line:?}"
     );
     assert!(!line.contains('\u{1b}'), "colour is for terminals");
-    for_people.signal("INT");
-    assert_eq!(for_people.ended().code, Some(0));
+    readable.signal("INT");
+    assert_eq!(readable.ended().code, Some(0));
 }
 
 #[test]
-fn what_the_daemon_refuses_is_told_with_its_places() {
+fn a_refused_event_is_reported_with_every_mistake() {
     let daemon = Daemon::start();
     let wrong = ["publish", "inventory-change", "productId=123", "oldQuantity=many", "newQuantty=95", "reason=sale"];
-    fails(
+    assert_fails(
         &daemon.run(&wrong),
         1,
         &[
@@ -64,14 +66,14 @@ fn what_the_daemon_refuses_is_told_with_its_places() {
             "/data/newQuantty: unknown field; did you mean newQuantity?",
         ],
     );
-    fails(&daemon.run(&["publish", "inventory-chang", "a=1"]), 1, &["did you mean inventory-change?"]);
-    fails(&daemon.run(&["publish", "inventory-change", "--data", "{"]), 2, &["--data is not JSON"]);
-    fails(&daemon.run(&["publish", "inventory-change"]), 2, &["nothing to publish"]);
-    fails(&daemon.run(&["publish", "inventory-change", "productId"]), 2, &["expected field=value"]);
+    assert_fails(&daemon.run(&["publish", "inventory-chang", "a=1"]), 1, &["did you mean inventory-change?"]);
+    assert_fails(&daemon.run(&["publish", "inventory-change", "--data", "{"]), 2, &["--data is not JSON"]);
+    assert_fails(&daemon.run(&["publish", "inventory-change"]), 2, &["nothing to publish"]);
+    assert_fails(&daemon.run(&["publish", "inventory-change", "productId"]), 2, &["expected field=value"]);
 }
 
 #[test]
-fn the_same_id_is_published_once() {
+fn an_id_is_published_once() {
     let daemon = Daemon::start();
     let arguments = [&SALE[..], &["--id", "sale-1", "--json"]].concat();
     let (first, again) = (json(&daemon.run(&arguments).out), json(&daemon.run(&arguments).out));
@@ -79,8 +81,8 @@ fn the_same_id_is_published_once() {
     assert_eq!((&again["position"], again["duplicate"].as_bool()), (&first["position"], Some(true)));
 }
 
-/// A daemon whose broker is away: the events of the one request that it answers, at the address.
-fn not_known() -> (String, JoinHandle<Value>) {
+/// A fake daemon whose broker is unavailable. Answers one request; returns its address and the events of the request.
+fn daemon_without_broker() -> (String, JoinHandle<Value>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let serving = std::thread::spawn(move || {
@@ -93,35 +95,35 @@ fn not_known() -> (String, JoinHandle<Value>) {
         }
         let mut body = vec![0; length];
         stream.read_exact(&mut body).unwrap();
-        // Later than anybody waits for.
-        let answer =
+        // A Retry-After that exceeds every retry timeout, so that the command gives up at once.
+        let response =
             "HTTP/1.1 503 X\r\nretry-after: 3600\r\ncontent-length: 29\r\n\r\n{\"code\":\"broker-unavailable\"}";
-        stream.get_mut().write_all(answer.as_bytes()).unwrap();
+        stream.get_mut().write_all(response.as_bytes()).unwrap();
         serde_json::from_slice(&body).unwrap()
     });
     (url, serving)
 }
 
 #[test]
-fn what_may_have_been_published_is_told_with_the_id_to_publish_it_under() {
+fn an_unconfirmed_event_is_reported_with_its_id() {
     let folder = tempfile::tempdir().unwrap();
     let data = "{\"orderId\":\"1\",\"newStatus\":\"shipped\"}";
-    let (url, serving) = not_known();
+    let (url, serving) = daemon_without_broker();
     let ended = run(tidings(folder.path(), &["publish", "order-status", "--data", data, "--url", &url]), "");
     let event = serving.join().unwrap();
     let id = format!("--id {}", event["id"].as_str().unwrap());
-    fails(&ended, 1, &["(broker-unavailable)", "not known", &id]);
+    assert_fails(&ended, 1, &["(broker-unavailable)", "not known", &id]);
 
-    let (url, serving) = not_known();
+    let (url, serving) = daemon_without_broker();
     let ended =
         run(tidings(folder.path(), &["publish", "order-status", "-", "--url", &url]), &format!("{data}\n\n{data}\n"));
     let events = serving.join().unwrap();
     let lines = [(1, 0), (3, 1)].map(|(line, index)| format!("line {line}: {}", events[index]["id"].as_str().unwrap()));
-    fails(&ended, 1, &["(broker-unavailable)", "lines 1 to 3", "not known", &lines[0], &lines[1]]);
+    assert_fails(&ended, 1, &["(broker-unavailable)", "lines 1 to 3", "not known", &lines[0], &lines[1]]);
 }
 
 #[test]
-fn lines_are_published_in_their_order() {
+fn lines_of_stdin_are_published_in_order() {
     let daemon = Daemon::start();
     let tail = daemon.tail(&["order-status", "--json", "--count", "3000"]);
     let lines: String = (0..3000).map(|n| format!("{{\"orderId\":\"{n}\",\"newStatus\":\"shipped\"}}\n\n")).collect();
@@ -145,18 +147,18 @@ fn lines_are_published_in_their_order() {
 }
 
 #[test]
-fn a_wrong_line_is_named_by_its_number() {
+fn an_invalid_line_is_reported_with_its_number() {
     let daemon = Daemon::start();
     let good = "{\"orderId\":\"1\",\"newStatus\":\"shipped\"}\n";
     let publish = |lines: &str| run(daemon.command(&["publish", "order-status", "-"]), lines);
-    fails(
+    assert_fails(
         &publish(&format!("{good}\n{{\"orderId\":1}}\n{good}")),
         1,
         &["nothing of lines 1 to 4 was published", "line 3: /data/orderId: ", "line 3: /data/newStatus: is required"],
     );
-    fails(&publish(&format!("{good}{{\"orderId\"\n{good}")), 1, &["line 2: not JSON", "published: 1 in "]);
+    assert_fails(&publish(&format!("{good}{{\"orderId\"\n{good}")), 1, &["line 2: not JSON", "published: 1 in "]);
     let large = format!("{{\"orderId\":\"{}\",\"newStatus\":\"shipped\"}}\n", "x".repeat(70_000));
-    fails(
+    assert_fails(
         &publish(&format!("{good}{good}{large}{good}")),
         1,
         &["lines 3 to 3", "payload-too-large", "published: 2 in "],
@@ -164,7 +166,7 @@ fn a_wrong_line_is_named_by_its_number() {
 }
 
 #[test]
-fn a_filter_is_typed_by_the_schema() {
+fn the_schema_decides_the_types_of_a_filter() {
     let daemon = Daemon::start();
     let tail = daemon.tail(&["--where", "newQuantity=7", "--where", "newQuantity=8", "--json", "--count", "2"]);
     for quantity in ["newQuantity=6", "newQuantity=7", "newQuantity=9", "newQuantity=8"] {
@@ -176,14 +178,14 @@ fn a_filter_is_typed_by_the_schema() {
     assert_eq!(json(&tail.line())["event"]["data"]["newQuantity"], 8);
     assert_eq!(tail.ended().code, Some(0));
 
-    fails(&daemon.run(&["tail", "nowhere"]), 1, &["nowhere", "unknown-channel"]);
-    fails(&daemon.run(&["tail", "inventory-change", "--where", "colour=1"]), 1, &["colour", "unknown-field"]);
-    fails(&daemon.run(&["tail", "--where", "colour=1"]), 1, &["no channel has the field colour"]);
-    fails(&daemon.run(&["tail", "--where", "colour"]), 2, &["expected field=value"]);
+    assert_fails(&daemon.run(&["tail", "nowhere"]), 1, &["nowhere", "unknown-channel"]);
+    assert_fails(&daemon.run(&["tail", "inventory-change", "--where", "colour=1"]), 1, &["colour", "unknown-field"]);
+    assert_fails(&daemon.run(&["tail", "--where", "colour=1"]), 1, &["no channel has the field colour"]);
+    assert_fails(&daemon.run(&["tail", "--where", "colour"]), 2, &["expected field=value"]);
 }
 
 #[test]
-fn a_tail_comes_back_by_itself_and_says_what_it_missed() {
+fn tail_reconnects_and_reports_missed_events() {
     let daemon = Daemon::start();
     let tail = daemon.tail(&["order-status", "--json"]);
     let Daemon { process, url, folder } = daemon;
@@ -192,21 +194,21 @@ fn a_tail_comes_back_by_itself_and_says_what_it_missed() {
     tail.said("disconnected");
     let daemon = Daemon::with(&["--listen", url.trim_start_matches("http://")], folder);
     tail.said("connected again");
-    // Another life of the log, so the position that the tail knows is gone.
-    tail.said("order-status: what came after ");
+    // The in-memory log was lost, so the events after the position of the tail are gone.
+    tail.said("order-status: the events after ");
     daemon.run(&["publish", "order-status", "orderId=2", "newStatus=shipped"]);
     assert_eq!(json(&tail.line())["event"]["subject"], "2");
 }
 
 #[test]
-fn a_reader_who_has_enough_ends_it_quietly() {
+fn tail_ends_quietly_when_its_stdout_is_closed() {
     let daemon = Daemon::start();
     let mut tail = daemon.tail(&["order-status"]);
     let publish = || daemon.run(&["publish", "order-status", "orderId=1", "newStatus=shipped"]);
     publish();
     tail.line();
     tail.stop_reading();
-    // The first of these ends our reader, a later one is written to a pipe that nobody reads.
+    // The first line ends the reader thread. A later one is written to the closed pipe.
     publish();
     publish();
     publish();
@@ -227,7 +229,7 @@ fn channels_are_listed() {
 }
 
 #[test]
-fn a_proxy_for_the_web_is_none_for_the_daemon() {
+fn proxy_variables_are_ignored() {
     let daemon = Daemon::start();
     let mut command = daemon.command(&["channels", "--json"]);
     for name in ["HTTP_PROXY", "http_proxy", "ALL_PROXY"] {
@@ -238,18 +240,22 @@ fn a_proxy_for_the_web_is_none_for_the_daemon() {
 }
 
 #[test]
-fn a_daemon_that_is_not_there_is_named() {
+fn an_unreachable_daemon_is_reported_with_its_address() {
     let folder = tempfile::tempdir().unwrap();
     for command in [&["channels"][..], &["tail"], &["publish", "order-status", "orderId=1"], &["bench"]] {
         let arguments = [command, &["--url", "http://127.0.0.1:1"]].concat();
-        fails(&run(tidings(folder.path(), &arguments), ""), 1, &["cannot reach http://127.0.0.1:1", "tidings serve"]);
+        assert_fails(
+            &run(tidings(folder.path(), &arguments), ""),
+            1,
+            &["cannot reach http://127.0.0.1:1", "tidings serve"],
+        );
     }
-    fails(&run(tidings(folder.path(), &["tail", "--url", "nonsense"]), ""), 1, &["is no daemon's URL"]);
-    fails(&run(tidings(folder.path(), &["tial"]), ""), 2, &["tail"]);
+    assert_fails(&run(tidings(folder.path(), &["tail", "--url", "nonsense"]), ""), 1, &["is not a valid daemon URL"]);
+    assert_fails(&run(tidings(folder.path(), &["tial"]), ""), 2, &["tail"]);
 }
 
 #[test]
-fn own_types_are_served_exported_and_generated() {
+fn custom_types_are_served_exported_and_generated() {
     let folder = tempfile::tempdir().unwrap();
     let in_folder = |arguments: &[&str]| run(tidings(folder.path(), arguments), "");
     fs::create_dir(folder.path().join("types")).unwrap();
@@ -262,14 +268,18 @@ fn own_types_are_served_exported_and_generated() {
     for (command, file) in [(["schema", "export"], "review.schema.json"), (["codegen", "typescript"], "events.ts")] {
         let all = [&command[..], &["--schemas", "types", "--out", "out"]].concat();
         let checking = [&all[..], &["--check"]].concat();
-        fails(&in_folder(&checking), 1, &[&format!("out/{file} is missing")]);
+        assert_fails(&in_folder(&checking), 1, &[&format!("out/{file} is missing")]);
         assert_eq!(in_folder(&all).code, Some(0));
         assert_eq!(in_folder(&checking).code, Some(0));
         fs::write(folder.path().join("out").join(file), "x").unwrap();
-        fails(&in_folder(&checking), 1, &[&format!("out/{file} differs")]);
+        assert_fails(&in_folder(&checking), 1, &[&format!("out/{file} differs")]);
     }
     assert_eq!(in_folder(&["schema", "export", "--schemas", "types", "--out", "out"]).code, Some(0));
-    fails(&in_folder(&["schema", "export", "--out", "out", "--check"]), 1, &["review.schema.json belongs to nothing"]);
+    assert_fails(
+        &in_folder(&["schema", "export", "--out", "out", "--check"]),
+        1,
+        &["review.schema.json belongs to nothing"],
+    );
 
     let daemon = Daemon::with(&["--listen", "127.0.0.1:0", "--schemas", "types"], folder);
     let tail = daemon.tail(&["review", "--json"]);
@@ -279,19 +289,19 @@ fn own_types_are_served_exported_and_generated() {
 }
 
 #[test]
-fn a_broken_own_type_stops_the_start() {
+fn an_invalid_custom_type_prevents_the_start() {
     let folder = tempfile::tempdir().unwrap();
     let in_folder = |arguments: &[&str]| run(tidings(folder.path(), arguments), "");
-    fails(&in_folder(&["serve", "--schemas", "types"]), 1, &["cannot read the folder of own types types: "]);
+    assert_fails(&in_folder(&["serve", "--schemas", "types"]), 1, &["cannot read the folder of own types types: "]);
     fs::create_dir(folder.path().join("types")).unwrap();
     fs::write(folder.path().join("types/review.schema.json"), r#"{"properties":{"a":{"type":"strin"}}}"#).unwrap();
     let place = "types/review.schema.json: /properties/a/type: ";
-    fails(&in_folder(&["serve", "--schemas", "types"]), 1, &[place]);
-    fails(&in_folder(&["schema", "check", "types/review.schema.json"]), 1, &[place]);
+    assert_fails(&in_folder(&["serve", "--schemas", "types"]), 1, &[place]);
+    assert_fails(&in_folder(&["schema", "check", "types/review.schema.json"]), 1, &[place]);
 }
 
 #[test]
-fn a_bench_counts_what_arrives() {
+fn bench_counts_deliveries() {
     let daemon = Daemon::start();
     let ended = daemon.run(&["bench", "--connections", "5", "--rate", "50", "--seconds", "1", "--json"]);
     assert_eq!(ended.code, Some(0), "{ended:?}");
@@ -300,22 +310,26 @@ fn a_bench_counts_what_arrives() {
     for name in ["deliveries_per_s", "p50_us", "p99_us"] {
         assert!(report[name].as_u64().unwrap() > 0, "{name}: {report}");
     }
-    fails(&daemon.run(&["bench", "--channel", "order-status"]), 1, &["--data"]);
-    fails(&daemon.run(&["bench", "--channel", "nonsense"]), 1, &["there is no channel nonsense", "order-status"]);
-    fails(&daemon.run(&["bench", "--data", "{\"productId\":7}"]), 1, &["(invalid-event)", "/data/oldQuantity"]);
+    assert_fails(&daemon.run(&["bench", "--channel", "order-status"]), 1, &["--data"]);
+    assert_fails(
+        &daemon.run(&["bench", "--channel", "nonsense"]),
+        1,
+        &["there is no channel nonsense", "order-status"],
+    );
+    assert_fails(&daemon.run(&["bench", "--data", "{\"productId\":7}"]), 1, &["(invalid-event)", "/data/oldQuantity"]);
 }
 
 #[test]
-fn a_bench_finds_a_daemon_by_its_name() {
+fn bench_resolves_a_host_name() {
     let daemon = Daemon::start();
-    // It has two addresses, at one of which nobody listens.
+    // `localhost` has an IPv4 and an IPv6 address, and the daemon listens on one of them.
     let url = daemon.url.replace("127.0.0.1", "localhost");
     let ended = daemon.run(&["bench", "--url", &url, "--connections", "2", "--rate", "10", "--seconds", "1"]);
     assert_eq!(ended.code, Some(0), "{ended:?}");
 }
 
 #[test]
-fn a_bench_tells_what_it_had_when_the_daemon_goes_away() {
+fn bench_reports_partial_results_when_the_daemon_stops() {
     let daemon = Daemon::start();
     let tail = daemon.tail(&["--json"]);
     let bench = Running::start(daemon.command(&["bench", "--connections", "5", "--seconds", "60", "--json"]));
@@ -328,7 +342,7 @@ fn a_bench_tells_what_it_had_when_the_daemon_goes_away() {
 }
 
 #[test]
-fn a_signal_ends_the_daemon_cleanly() {
+fn a_signal_stops_the_daemon_cleanly() {
     for signal in ["TERM", "INT"] {
         let daemon = Daemon::start();
         let tail = daemon.tail(&["order-status"]);
@@ -339,7 +353,7 @@ fn a_signal_ends_the_daemon_cleanly() {
 }
 
 #[test]
-fn every_command_explains_itself() {
+fn every_command_has_help_with_examples() {
     let folder = tempfile::tempdir().unwrap();
     for command in ["serve", "publish", "tail", "channels", "bench", "completions"] {
         let help = run(tidings(folder.path(), &[command, "--help"]), "");

@@ -1,4 +1,4 @@
-//! The Rust client at a real node: several subscriptions to one channel, each from its own place.
+//! The Rust client with a real node: several subscriptions to one channel, each from its own position.
 
 use serde_json::{Value, json};
 use tidings::client::{Client, Subscriber, Subscription, Update};
@@ -9,19 +9,19 @@ use crate::support::node::Node;
 use crate::support::within;
 
 over_each_broker!(
-    one_that_begins_now_and_one_that_begins_in_the_past,
-    more_than_can_be_asked_for_before_their_events_begin,
+    a_live_and_a_replaying_subscription_share_a_channel,
+    a_hundred_replaying_subscriptions_share_a_channel,
 );
 
 const CHANNEL: &str = "inventory-change";
 
-/// Publishes sales of the products with these numbers.
+/// Publishes one sale for each of these product numbers.
 async fn publish(node: &Node, products: std::ops::Range<usize>) {
     let events: Vec<Value> = products.map(|product| sale(&product.to_string())).collect();
     node.publish(&json!(events)).await;
 }
 
-/// The products of the next events; what else is told is passed over.
+/// The products of the next `count` events. Skips other updates.
 async fn products(subscriber: &mut Subscriber, count: usize) -> Vec<usize> {
     let mut products = Vec::new();
     while products.len() < count {
@@ -33,11 +33,11 @@ async fn products(subscriber: &mut Subscriber, count: usize) -> Vec<usize> {
     products
 }
 
-async fn one_that_begins_now_and_one_that_begins_in_the_past(broker: TestBroker) {
+async fn a_live_and_a_replaying_subscription_share_a_channel(broker: TestBroker) {
     let node = broker.node().await;
-    let wanted = json!({"productId": ["3", "50", "103"]});
+    let filter = json!({"productId": ["3", "50", "103"]});
     let client = Client::new(&node.url("")).unwrap();
-    let past = Subscription::to(CHANNEL).since("start").only(wanted);
+    let past = Subscription::to(CHANNEL).since("start").filter(filter);
     publish(&node, 0..100).await;
     let mut subscriber = client.subscribe([Subscription::to(CHANNEL), past]);
     assert_eq!(products(&mut subscriber, 2).await, [3, 50]);
@@ -46,18 +46,18 @@ async fn one_that_begins_now_and_one_that_begins_in_the_past(broker: TestBroker)
     subscriber.close().await;
 }
 
-async fn more_than_can_be_asked_for_before_their_events_begin(broker: TestBroker) {
-    const MANY: usize = 100;
+async fn a_hundred_replaying_subscriptions_share_a_channel(broker: TestBroker) {
+    const SUBSCRIPTIONS: usize = 100;
     let node = broker.node().await;
     let client = Client::new(&node.url("")).unwrap();
-    publish(&node, 0..MANY).await;
-    let each =
-        |product: usize| Subscription::to(CHANNEL).since("start").only(json!({"productId": product.to_string()}));
-    let mut subscriber = client.subscribe((0..MANY).map(each));
-    let mut got = products(&mut subscriber, MANY).await;
-    got.sort_unstable();
-    assert_eq!(got, (0..MANY).collect::<Vec<_>>());
-    publish(&node, 0..MANY).await;
-    assert_eq!(products(&mut subscriber, MANY).await, (0..MANY).collect::<Vec<_>>());
+    publish(&node, 0..SUBSCRIPTIONS).await;
+    let subscription =
+        |product: usize| Subscription::to(CHANNEL).since("start").filter(json!({"productId": product.to_string()}));
+    let mut subscriber = client.subscribe((0..SUBSCRIPTIONS).map(subscription));
+    let mut received = products(&mut subscriber, SUBSCRIPTIONS).await;
+    received.sort_unstable();
+    assert_eq!(received, (0..SUBSCRIPTIONS).collect::<Vec<_>>());
+    publish(&node, 0..SUBSCRIPTIONS).await;
+    assert_eq!(products(&mut subscriber, SUBSCRIPTIONS).await, (0..SUBSCRIPTIONS).collect::<Vec<_>>());
     subscriber.close().await;
 }

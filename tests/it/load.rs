@@ -1,6 +1,8 @@
-//! Many events to many subscribers through Redis, at two nodes: each has all of them, in order, once.
+//! Completeness under load: many events to many subscribers through Redis and two nodes. Each subscriber receives all of
+//! them, once and in order.
 //!
-//! By default a short form; `make million` sets the two variables to a million events and 100 subscribers.
+//! By default 20,000 events and 20 subscribers. `make million` sets `TIDINGS_TEST_EVENTS` and `TIDINGS_TEST_SUBSCRIBERS` to
+//! a million events and 100 subscribers.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,17 +16,19 @@ use crate::support::daemon::Daemon;
 use crate::support::redis::Redis;
 use crate::support::until;
 
-/// Events in one request.
+/// How many events one request publishes.
 const BATCH: u64 = 500;
-/// The publisher is never further ahead of the slowest subscriber: this is about completeness, not about slow consumers.
+/// How many events the publisher may be ahead of the slowest subscriber. Bounded, since a slow consumer would be
+/// disconnected, which other tests cover.
 const WINDOW: u64 = 2_000;
 
+/// The number in this environment variable.
 fn setting(name: &str, default: u64) -> u64 {
     std::env::var(name).map_or(default, |value| value.parse().unwrap())
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_subscriber_has_every_event_in_order_once() {
+async fn every_subscriber_has_every_event_once_and_in_order() {
     let events = setting("TIDINGS_TEST_EVENTS", 20_000);
     let subscribers = setting("TIDINGS_TEST_SUBSCRIBERS", 20);
     let redis = Redis::start();
@@ -54,8 +58,8 @@ async fn every_subscriber_has_every_event_in_order_once() {
         until("the slowest subscriber", async || (slowest() + WINDOW > sent).then_some(())).await;
         let batch: Vec<Value> = (sent + 1..=events.min(sent + BATCH)).map(event).collect();
         sent += batch.len() as u64;
-        let answer = http.post(format!("{}/v1/events", nodes[0].url)).json(&batch).send().await.unwrap();
-        assert_eq!(answer.status(), 202, "{}", answer.text().await.unwrap());
+        let response = http.post(format!("{}/v1/events", nodes[0].url)).json(&batch).send().await.unwrap();
+        assert_eq!(response.status(), 202, "{}", response.text().await.unwrap());
     }
     for task in tasks {
         task.await.unwrap();
@@ -63,7 +67,7 @@ async fn every_subscriber_has_every_event_in_order_once() {
     let seconds = started.elapsed().as_secs_f64();
     let deliveries = (events * subscribers) as f64;
     println!(
-        "{events} events to {subscribers} subscribers: all, in order, once, in {seconds:.1} s ({:.0} deliveries/s)",
+        "{events} events to {subscribers} subscribers: complete, in order, without duplicates, in {seconds:.1} s ({:.0} deliveries/s)",
         deliveries / seconds
     );
 }
@@ -72,7 +76,8 @@ fn event(number: u64) -> Value {
     json!({"type": "data-update", "data": {"resource": "r", "id": "x", "action": "update", "version": number}})
 }
 
-/// A WebSocket subscribed to the channel; raw, since a million events times 100 are to be read.
+/// Opens a WebSocket that is subscribed to the channel. Raw TCP, since a WebSocket library is too slow for 100 million
+/// deliveries.
 async fn subscribe(address: &str) -> TcpStream {
     let mut stream = TcpStream::connect(address).await.unwrap();
     let handshake = format!(
@@ -84,19 +89,19 @@ async fn subscribe(address: &str) -> TcpStream {
     while !String::from_utf8_lossy(&head).contains(r#""type":"subscribed""#) {
         assert!(stream.read_buf(&mut head).await.unwrap() > 0, "{}", String::from_utf8_lossy(&head));
     }
-    assert!(head.ends_with(b"}"), "nothing is published yet");
+    assert!(head.ends_with(b"}"), "unexpected data before the first event");
     stream
 }
 
-/// Reads until all events have come; each must be the one after the last.
+/// Reads until all events have arrived. Each must be the successor of the last one.
 async fn receive(mut stream: TcpStream, events: u64, count: Arc<AtomicU64>) {
     let mut buffer = Vec::with_capacity(1 << 16);
     let mut last = 0;
     while last < events {
         assert!(stream.read_buf(&mut buffer).await.unwrap() > 0, "closed after {last}");
-        let mut taken = 0;
-        while let Some((opcode, payload, len)) = frame(&buffer[taken..]) {
-            taken += len;
+        let mut consumed = 0;
+        while let Some((opcode, payload, len)) = frame(&buffer[consumed..]) {
+            consumed += len;
             if opcode == PING {
                 stream.write_all(&PONG).await.unwrap();
                 continue;
@@ -111,7 +116,7 @@ async fn receive(mut stream: TcpStream, events: u64, count: Arc<AtomicU64>) {
                 assert!(text.starts_with(r#"{"type":"heartbeat""#), "{text}");
             }
         }
-        buffer.drain(..taken);
+        buffer.drain(..consumed);
         count.store(last, Ordering::Relaxed);
     }
 }
@@ -120,7 +125,7 @@ const PING: u8 = 0x9;
 /// An empty Pong, masked with zeros.
 const PONG: [u8; 6] = [0x8A, 0x80, 0, 0, 0, 0];
 
-/// Opcode, payload and whole length of a server's frame; lengths that these events do not have are not read.
+/// Parses a frame of the server: opcode, payload and total length. Supports only the lengths that these events have.
 fn frame(bytes: &[u8]) -> Option<(u8, &[u8], usize)> {
     let (start, len) = match *bytes {
         [_, len @ 0..=125, ..] => (2, len as usize),

@@ -1,17 +1,18 @@
-// How long to wait before the next attempt.
+// The delay before the next attempt: exponential backoff with full jitter.
 
+/** The bounds of the delays between attempts, in milliseconds. */
 export interface Backoff {
-  /** The longest wait before the first attempt after a failure, in milliseconds. */
+  /** The upper bound of the first delay after a failure. */
   readonly minMs: number;
-  /** The longest wait ever. */
+  /** The upper bound of any delay. */
   readonly maxMs: number;
 }
 
 export const DEFAULT_BACKOFF: Backoff = { minMs: 250, maxMs: 30_000 };
 
 /**
- * Exponential with full jitter: anything up to a bound that doubles with each attempt (the first is 0), so that the
- * clients of a daemon that went away do not come back all at once.
+ * A random delay in milliseconds, up to a bound that doubles with each attempt (the first is number 0). The jitter spreads
+ * out clients that lost the same daemon, so that they do not all reconnect at the same moment.
  */
 export function delayBefore(attempt: number, backoff: Backoff, random: () => number): number {
   return random() * Math.min(backoff.maxMs, backoff.minMs * 2 ** attempt);

@@ -1,4 +1,4 @@
-// The bus, as a program meets it: subscribe, publish, and know how the connection is.
+// The entry point of the client: `connect` returns a `Bus`, which subscribes, publishes and reports the connection.
 
 import { DEFAULT_BACKOFF, delayBefore } from "./backoff.js";
 import { Connection, type ConnectionState } from "./connection.js";
@@ -7,13 +7,14 @@ import type { AnyWhere } from "./filter.js";
 import type { EventMap } from "./generated/events.js";
 import { newId } from "./id.js";
 import { Listeners } from "./listeners.js";
-import { type Accepted, type Identified, Publisher, type PublishOptions } from "./publish.js";
+import { type Accepted, type EventWithId, Publisher, type PublishOptions } from "./publish.js";
 import { EventStream } from "./stream.js";
 import type { Gap } from "./subscription.js";
 import { Subscriptions } from "./subscriptions.js";
 import type { ConnectOptions, Draft, EventAttributes, EventName, EventOf, EventsOptions, Handler, OnOptions } from "./types.js";
 import { findWebSocket } from "./websocket.js";
 
+/** A connection to the bus. It reconnects by itself, and subscriptions resume without loss. */
 export class Bus<Events extends object = EventMap> {
   readonly #connection: Connection;
   readonly #subscriptions: Subscriptions;
@@ -22,7 +23,7 @@ export class Bus<Events extends object = EventMap> {
   readonly #errors = new Listeners<TidingsError>((cause) => console.error("tidings: onError failed:", cause));
   readonly #states = new Listeners<ConnectionState>((cause) => this.#handlerFailed(cause));
   readonly #gaps = new Listeners<Gap<EventName<Events>>>((cause) => this.#handlerFailed(cause));
-  /** Told of everything that `ready` may wait for. */
+  /** Notified of every change that may complete `ready`. */
   readonly #progress = new Listeners<void>((cause) => this.#handlerFailed(cause));
 
   /** @internal Use {@link connect}. */
@@ -33,9 +34,9 @@ export class Bus<Events extends object = EventMap> {
     this.#subscriptions = new Subscriptions({
       send: (frame) => this.#connection.send(frame),
       restart: (reason) => this.#connection.restart(reason),
-      onGap: (gap) => this.#gaps.tell(gap as Gap<EventName<Events>>),
-      onError: (error, told) => this.#report(error, told),
-      onSettled: () => this.#progress.tell(),
+      onGap: (gap) => this.#gaps.notify(gap as Gap<EventName<Events>>),
+      onError: (error, notified) => this.#report(error, notified),
+      onSettled: () => this.#progress.notify(),
       retryDelay: (failures) => delayBefore(failures, backoff, random),
     });
     this.#publisher = new Publisher({
@@ -50,22 +51,22 @@ export class Bus<Events extends object = EventMap> {
       webSocket: WebSocket ? () => Promise.resolve(WebSocket) : findWebSocket,
       backoff,
       random,
-      onState: (state) => this.#entered(state),
+      onState: (state) => this.#stateChanged(state),
       onFrame: (frame) => this.#subscriptions.handle(frame),
     });
   }
 
-  /** How the connection is. */
+  /** The state of the connection. */
   get state(): ConnectionState {
     return this.#connection.state;
   }
 
   /**
-   * For each channel that was subscribed to, the position up to which everything was handed to handlers and loops. Kept
-   * and given as `since` to the subscriptions of a later bus, nothing is left out. Positions are opaque.
+   * For each subscribed channel, the position up to which everything was passed to handlers and loops. To resume later
+   * without loss, store it and pass it as `since` to a subscription of another bus. Positions are opaque.
    *
-   * A loop has not taken everything that it was handed, and an asynchronous handler has not done it: for these, keep the
-   * `positionOf` the last event that is done.
+   * A loop may not have taken all of these events yet, and an asynchronous handler may not have finished. For those, store
+   * the `positionOf` the last event that was processed.
    */
   get positions(): ReadonlyMap<string, string> {
     return this.#subscriptions.positions;
@@ -77,13 +78,14 @@ export class Bus<Events extends object = EventMap> {
   }
 
   /**
-   * Calls `handler` with each event of the type `name`, from now on; with `where`, only with those that fit; with `since`,
-   * first with those that came before. The answer ends the subscription.
+   * Calls `handler` for each new event of the type `name`: with `where`, only for matching events; with `since`, for
+   * retained events first. Returns a function that ends the subscription.
    *
-   * It goes on over reconnects: each event once, in order. What can no longer be delivered is told to `onGap`.
+   * The subscription survives reconnects. Each event arrives once and in order; `onGap` reports events that are lost.
    *
-   * A handler that throws, or whose promise is rejected, is told to `onError`, and does not keep others from their
-   * events.
+   * If a handler throws, or its promise is rejected, `onError` reports it. Other handlers still receive the event.
+   *
+   * @throws {TidingsError} with the code `closed` if the bus is closed, or `invalid-filter` if a condition is undefined.
    */
   on<Name extends EventName<Events>>(name: Name, handler: Handler<Events, Name>): () => void;
   on<Name extends EventName<Events>>(
@@ -107,12 +109,12 @@ export class Bus<Events extends object = EventMap> {
   }
 
   /**
-   * The events of the type `name` from now on, for a loop: `for await (const { data } of bus.events("order-status"))`.
-   * Leaving the loop ends the subscription, and `close()` ends the loop.
+   * The new events of the type `name`, for a loop: `for await (const { data } of bus.events("order-status"))`. Leaving the
+   * loop ends the subscription, and `close()` ends the loop.
    *
-   * Events that come while the loop is busy wait in a buffer. If it overflows, the subscription ends, and the loop gets
-   * the events that waited and then throws a {@link TidingsError} with the code `buffer-overflow`: nothing is left out
-   * unsaid. It also throws if the daemon refuses the subscription, and when `signal` is aborted.
+   * Events that arrive while the loop is busy wait in a buffer. If it overflows, the subscription ends. The loop then receives
+   * the buffered events and throws a {@link TidingsError} with the code `buffer-overflow`, so that no loss goes unnoticed.
+   * The loop also throws if the daemon refuses the subscription, and when `signal` is aborted.
    */
   events<Name extends EventName<Events>>(
     name: Name,
@@ -133,12 +135,11 @@ export class Bus<Events extends object = EventMap> {
   }
 
   /**
-   * Publishes an event, and answers when the daemon has taken it. What may pass (the daemon is not reached, its broker is
-   * away) is tried again under the same id, which the daemon takes only once.
+   * Publishes an event, and resolves when the daemon has accepted it. After a transient failure (the daemon cannot be
+   * reached, its broker is unavailable) it retries with the same id, which the daemon takes only once.
    *
-   * @throws {TidingsError} where the event is refused: its `errors` say what is wrong with it, and where. And where it stays
-   * unknown whether it was taken (`network`, `timeout`, `broker-unavailable`, …): published again with the id in `ids`, it is
-   * taken once.
+   * @throws {TidingsError} if the daemon refuses the event; `errors` lists every mistake. Also if it is unknown whether the
+   * event was published (`network`, `timeout`, `broker-unavailable`, …); publishing it again with the id in `ids` is safe.
    */
   async publish<Name extends EventName<Events>>(
     name: Name,
@@ -147,54 +148,55 @@ export class Bus<Events extends object = EventMap> {
   ): Promise<Accepted> {
     const { signal: _, attempts: __, ...attributes } = options;
     const [accepted] = await this.#publisher.post(toEvent({ ...attributes, type: name, data }), options);
-    if (accepted === undefined) throw new TidingsError("unexpected-response", "the daemon accepted nothing");
+    if (accepted === undefined) throw new TidingsError("unexpected-response", "the daemon accepted no event");
     return accepted;
   }
 
-  /** Publishes several events at once, in this order: all of them are valid, or none is taken. */
+  /** Publishes up to 1,000 events in one request, in this order. If one of them is refused, none is published. */
   async publishAll(events: readonly Draft<Events>[], options: PublishOptions = {}): Promise<Accepted[]> {
     return this.#publisher.post(events.map(toEvent), options);
   }
 
   /**
-   * Waits until the connection is open and the daemon has answered for every subscription made so far: what is published
-   * afterwards reaches them. Throws if the bus is closed before.
+   * Waits until the connection is open and the daemon has answered every subscription made so far. They receive what is
+   * published afterwards. Rejects if the bus is closed before.
    */
   ready(): Promise<void> {
     return new Promise((resolve, reject) => {
-      const look = () => {
+      const check = () => {
         if (this.state.status === "closed") reject(this.state.error ?? closedError());
         else if (!this.#connection.isOpen || !this.#subscriptions.settled) return;
         else resolve();
         stop();
       };
-      const stop = this.#progress.add(look);
-      look();
+      const stop = this.#progress.add(check);
+      check();
     });
   }
 
-  /** Calls `listener` whenever the connection changes. The answer takes it away, here and below. */
+  /** Calls `listener` when the state of the connection changes. Returns a function that removes the listener. */
   onState(listener: (state: ConnectionState) => void): () => void {
     return this.#states.add(listener);
   }
 
   /**
-   * Calls `listener` when events of a channel are gone, since the daemon's log did not reach back to where a subscription
-   * was, or was lost. It is the moment to read afresh what the events are about. It is told in its place between the events.
+   * Calls `listener` when events of a channel are lost: the daemon's log did not reach back to the position of a
+   * subscription, or the log was lost. Reload then what the events are about. The call is in order with the events.
+   * Returns a function that removes the listener.
    */
   onGap(listener: (gap: Gap<EventName<Events>>) => void): () => void {
     return this.#gaps.add(listener);
   }
 
   /**
-   * Calls `listener` with whatever goes wrong: what the daemon refuses, a handler that failed. What nobody listens for goes
-   * to the console.
+   * Calls `listener` for every error: a subscription that the daemon refuses, a handler that fails. Without a listener,
+   * errors go to the console. Returns a function that removes the listener.
    */
   onError(listener: (error: TidingsError) => void): () => void {
     return this.#errors.add(listener);
   }
 
-  /** Ends all subscriptions and what is being published, and closes the connection. */
+  /** Ends all subscriptions and pending publications, and closes the connection. */
   close(): void {
     this.#connection.close();
   }
@@ -203,7 +205,7 @@ export class Bus<Events extends object = EventMap> {
     name: string,
     { where, since, signal }: { where?: object; since?: string | undefined; signal?: AbortSignal },
     subscriber: {
-      // `any`: the daemon has checked the data against the schema that the type was made of.
+      // `any`: the daemon has validated the data against the schema from which the type was generated.
       deliver: (event: any) => void;
       end: (error?: TidingsError) => boolean;
       abort?: (reason: unknown) => void;
@@ -225,19 +227,19 @@ export class Bus<Events extends object = EventMap> {
     return stop;
   }
 
-  #entered(state: ConnectionState): void {
-    if (state.status === "open") this.#subscriptions.opened();
-    if (state.status === "reconnecting") this.#subscriptions.lost();
+  #stateChanged(state: ConnectionState): void {
+    if (state.status === "open") this.#subscriptions.connectionOpened();
+    if (state.status === "reconnecting") this.#subscriptions.connectionLost();
     if (state.status === "closed") {
       this.#closing.abort(state.error ?? closedError());
-      const told = this.#subscriptions.end(state.error);
-      if (state.error) this.#report(state.error, told);
+      const notified = this.#subscriptions.end(state.error);
+      if (state.error) this.#report(state.error, notified);
     }
-    this.#states.tell(state);
-    this.#progress.tell();
+    this.#states.notify(state);
+    this.#progress.notify();
   }
 
-  /** Calls what is not ours, whose failure must not become ours. */
+  /** Calls a function of the application, and reports its failure. */
   #call(handler: () => unknown): void {
     try {
       const result = handler();
@@ -251,40 +253,42 @@ export class Bus<Events extends object = EventMap> {
     this.#report(new TidingsError("handler-failed", `a handler failed: ${String(cause)}`, { cause }), false);
   }
 
-  /** Tells an error to those who listen; to the console, if nobody has been told. */
-  #report(error: TidingsError, told: boolean): void {
-    if (this.#errors.size > 0) this.#errors.tell(error);
-    else if (!told) console.error("tidings:", error);
+  /** Passes an error to the listeners. Without any, it goes to the console unless a subscriber was notified. */
+  #report(error: TidingsError, notified: boolean): void {
+    if (this.#errors.size > 0) this.#errors.notify(error);
+    else if (!notified) console.error("tidings:", error);
   }
 }
 
 /**
- * Connects to a daemon, in the background: subscriptions can be made and events be published at once.
+ * Connects to a daemon in the background. The bus can be used at once.
  *
- * `url` is where the daemon is, such as `http://127.0.0.1:7400`; `ws:` does as well. `connect<EventMap>` with the
- * `EventMap` of `tidings codegen typescript` knows the types of one's own events too.
+ * `url` is the address of the daemon, such as `http://127.0.0.1:7400`; `ws:` works, too. For the types of custom events, use
+ * `connect<EventMap>` with the `EventMap` that `tidings codegen typescript` generates.
+ *
+ * @throws {TypeError} if a URL is not valid, or is not an `http:`, `https:`, `ws:` or `wss:` URL.
  */
 export function connect<Events extends object = EventMap>(url: string, options: ConnectOptions = {}): Bus<Events> {
   return new Bus<Events>(url, options);
 }
 
-/** The daemon's address as `http:`, without what the routes begin with. */
+/** The daemon's address as `http:` or `https:`, without a trailing slash or route. */
 function baseUrl(url: string): string {
   const { protocol, host, pathname } = new URL(url);
-  if (!/^(http|ws)s?:$/.test(protocol)) throw new TypeError(`a daemon's URL begins with http: or ws:, not ${protocol}`);
+  if (!/^(http|ws)s?:$/.test(protocol)) throw new TypeError(`the URL of a daemon must begin with http: or ws:, not ${protocol}`);
   return `${protocol.replace("ws", "http")}//${host}${pathname.replace(/(\/v1\/(ws|events))?\/*$/, "")}`;
 }
 
-/** The event as it is sent. Its id is made here, once, and so is the same however often it is sent. */
-function toEvent({ extensions, id = newId(), ...event }: EventAttributes & { type: string; data: unknown }): Identified {
+/** The event as it is sent. Generates its id here, so that every attempt sends the same one. */
+function toEvent({ extensions, id = newId(), ...event }: EventAttributes & { type: string; data: unknown }): EventWithId {
   return { ...extensions, id, ...event };
 }
 
-/** An undefined field would vanish on the way, and with it the condition. */
+/** Rejects undefined conditions: JSON would drop them, and the filter would match more events than intended. */
 function checkWhere(where: object = {}): void {
   for (const [field, condition] of Object.entries(where)) {
     if (condition === undefined) {
-      throw new TidingsError("invalid-filter", `where.${field} is undefined: leave it out to match everything`);
+      throw new TidingsError("invalid-filter", `where.${field} is undefined; leave it out to match every value`);
     }
   }
 }

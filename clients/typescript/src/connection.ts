@@ -1,26 +1,28 @@
-// One WebSocket at a time, for as long as the bus is open: dials, watches for silence, and dials again.
+// The WebSocket connection of a bus: connects, detects silence, and reconnects for as long as the bus is open.
 //
-// It knows nothing of subscriptions: it says when a connection is open, and hands on the frames. Where there are several
-// nodes, it goes on at the next one after a failure.
+// There is one WebSocket at a time. This module does not know subscriptions: it reports when a connection is open, and passes
+// frames on. After a failure it connects to the next node.
 
 import { type Backoff, delayBefore } from "./backoff.js";
 import { TidingsError } from "./errors.js";
 import { type ClientFrame, FINAL_CLOSE_CODES, readFrame, type ServerFrame, SUBPROTOCOL } from "./frames.js";
 import type { WebSocketConstructor, WebSocketLike } from "./websocket.js";
 
+/** The state of the connection. */
 export type ConnectionState =
-  /** The first attempt. */
+  /** The first attempt is under way. */
   | { readonly status: "connecting" }
+  /** The daemon has sent `welcome`. */
   | { readonly status: "open"; readonly session: string; readonly node: string }
-  /** The node is about to stop; events still come until the connection moves to another. */
+  /** The node is about to stop. Events still arrive until the connection moves to another node. */
   | { readonly status: "draining"; readonly reconnectInMs: number }
-  /** The connection was lost, or not made; the next attempt begins `delayMs` after this was said. */
+  /** The connection was lost or could not be made. The next attempt begins after `delayMs`. */
   | { readonly status: "reconnecting"; readonly attempt: number; readonly delayMs: number; readonly reason: string }
-  /** For good: by `close()`, or by the daemon, and then `error` says why. */
+  /** Closed for good: by `close()`, or by the daemon, which `error` explains. */
   | { readonly status: "closed"; readonly error?: TidingsError };
 
 export interface ConnectionOptions {
-  /** The nodes, of which any will do. At least one. */
+  /** The WebSocket URL of each node. At least one. */
   readonly urls: readonly string[];
   readonly webSocket: () => Promise<WebSocketConstructor>;
   readonly backoff: Backoff;
@@ -29,60 +31,63 @@ export interface ConnectionOptions {
   readonly onFrame: (frame: ServerFrame) => void;
 }
 
-/** How long a daemon may take until it says `welcome`. */
+/** How long a daemon may take to send `welcome`, in milliseconds. */
 const WELCOME_TIMEOUT_MS = 10_000;
 
 type Timer = ReturnType<typeof setTimeout>;
 
+/** A connection to one of the nodes, which is replaced when it is lost. */
 export class Connection {
   readonly #options: ConnectionOptions;
   #state: ConnectionState = { status: "connecting" };
   #socket: WebSocketLike | undefined;
-  /** Which of the nodes it is connected to, or will be. */
+  /** The number of the current node, modulo the count of nodes. */
   #node = 0;
-  /** When the connection became open, by `performance.now()`. */
+  /** When the connection became open, by `performance.now()`, as all times here. */
   #openedAt: number | undefined;
-  /** Failures in a row. */
+  /** The number of failures in a row. */
   #failures = 0;
-  /** When a draining node said to come again. */
+  /** When to reconnect, as a draining node asked. */
   #reconnectAt: number | undefined;
-  #lastHeard = 0;
-  #watchdog: Timer | undefined;
-  #redial: Timer | undefined;
+  #lastReceivedAt = 0;
+  #idleTimer: Timer | undefined;
+  #reconnectTimer: Timer | undefined;
 
   constructor(options: ConnectionOptions) {
     this.#options = options;
-    void this.#dial();
+    void this.#connect();
   }
 
   get state(): ConnectionState {
     return this.#state;
   }
 
+  /** Whether frames can be sent. */
   get isOpen(): boolean {
     return this.#state.status === "open" || this.#state.status === "draining";
   }
 
-  /** Sends a frame, if the connection is open; whoever wants it sent later says it again then. */
+  /** Sends a frame if the connection is open, and drops it otherwise. */
   send(frame: ClientFrame): void {
     if (this.isOpen) this.#socket?.send(JSON.stringify(frame));
   }
 
-  /** Gives the connection up and makes another one to the same node, where everything begins anew. */
+  /** Closes the connection, and opens a new one to the same node. */
   restart(reason: string): void {
     if (!this.isOpen) return;
     this.#node -= 1;
-    this.#giveUp(reason, 1000);
+    this.#abandon(reason, 1000);
   }
 
+  /** Closes the connection for good. */
   close(error?: TidingsError): void {
     if (this.#state.status === "closed") return;
     const socket = this.#release();
     this.#enter(error ? { status: "closed", error } : { status: "closed" });
-    leave(socket, 1000);
+    closeSocket(socket, 1000);
   }
 
-  async #dial(): Promise<void> {
+  async #connect(): Promise<void> {
     let socket: WebSocketLike;
     try {
       const WebSocket = await this.#options.webSocket();
@@ -90,43 +95,44 @@ export class Connection {
       const { urls } = this.#options;
       socket = new WebSocket(urls[this.#node % urls.length]!, SUBPROTOCOL);
     } catch (cause) {
-      // There is no WebSocket here, or it does not take the URL: neither mends itself.
-      const known = cause instanceof TidingsError;
-      return this.close(known ? cause : new TidingsError("connection-refused", String(cause), { cause }));
+      // The runtime has no WebSocket, or it does not accept the URL. A retry would not help.
+      const isOurs = cause instanceof TidingsError;
+      return this.close(isOurs ? cause : new TidingsError("connection-refused", String(cause), { cause }));
     }
     this.#socket = socket;
-    // What comes from a socket that was given up is not heard.
+    // Ignores the events of a socket that was abandoned.
     const whileCurrent = <Event>(react: (event: Event) => void) => (event: Event) => {
       if (this.#socket === socket) react(event);
     };
-    let trouble = "the connection broke";
-    socket.addEventListener("message", whileCurrent<{ data: unknown }>(({ data }) => this.#hear(data)));
-    socket.addEventListener("error", (event: { message?: string }) => (trouble = event.message || trouble));
+    let lastError = "the connection was lost";
+    socket.addEventListener("message", whileCurrent<{ data: unknown }>(({ data }) => this.#receive(data)));
+    socket.addEventListener("error", (event: { message?: string }) => (lastError = event.message || lastError));
     socket.addEventListener("close", whileCurrent<{ code: number; reason: string }>(({ code, reason }) => {
-      const said = reason || FINAL_CLOSE_CODES.get(code);
-      // 1005 and 1006 are no codes of the peer's: they say that there was none.
-      const known = code !== 1005 && code !== 1006;
-      this.#lost(known ? (said ? `${said} (${code})` : `closed with ${code}`) : trouble, code);
+      const explanation = reason || FINAL_CLOSE_CODES.get(code);
+      // The runtime reports 1005 and 1006 when the daemon sent no close code (RFC 6455, section 7.4.1).
+      const hasCode = code !== 1005 && code !== 1006;
+      const closed = explanation ? `${explanation} (${code})` : `closed with ${code}`;
+      this.#lost(hasCode ? closed : lastError, code);
     }));
-    this.#watch(WELCOME_TIMEOUT_MS, "the daemon did not say welcome");
+    this.#watch(WELCOME_TIMEOUT_MS, "the daemon did not send welcome");
   }
 
-  #hear(data: unknown): void {
-    this.#lastHeard = performance.now();
+  #receive(data: unknown): void {
+    this.#lastReceivedAt = performance.now();
     const frame = readFrame(data);
     if (frame === undefined) return;
     if (frame.type === "welcome") {
-      this.#openedAt = this.#lastHeard;
+      this.#openedAt = this.#lastReceivedAt;
       this.#watch(2 * frame.heartbeatMs, "no heartbeat for two intervals");
       this.#enter({ status: "open", session: frame.session, node: frame.node });
     } else if (frame.type === "draining") {
       const { reconnectInMs } = frame;
-      this.#reconnectAt = this.#lastHeard + reconnectInMs;
-      clearTimeout(this.#redial);
-      this.#redial = setTimeout(() => {
-        // Now, even if the timer was early by a fraction.
+      this.#reconnectAt = this.#lastReceivedAt + reconnectInMs;
+      clearTimeout(this.#reconnectTimer);
+      this.#reconnectTimer = setTimeout(() => {
+        // Reconnect without delay, even if the timer fired a fraction early.
         this.#reconnectAt = 0;
-        this.#giveUp("the node is draining", 1000);
+        this.#abandon("the node is draining", 1000);
       }, reconnectInMs);
       this.#enter({ status: "draining", reconnectInMs });
     } else {
@@ -134,41 +140,43 @@ export class Connection {
     }
   }
 
-  /** Gives the connection up where nothing is heard for `limitMs`. One timer, however many messages come. */
-  #watch(limitMs: number, trouble: string): void {
-    clearTimeout(this.#watchdog);
-    this.#lastHeard = performance.now();
-    const look = () => {
-      const left = this.#lastHeard + limitMs - performance.now();
-      if (left > 0) this.#watchdog = setTimeout(look, left);
-      else this.#giveUp(trouble, 4009);
+  /** Abandons the connection when nothing arrives for `limitMs`. Uses one timer, however many messages arrive. */
+  #watch(limitMs: number, reason: string): void {
+    clearTimeout(this.#idleTimer);
+    this.#lastReceivedAt = performance.now();
+    const check = () => {
+      const left = this.#lastReceivedAt + limitMs - performance.now();
+      if (left > 0) this.#idleTimer = setTimeout(check, left);
+      else this.#abandon(reason, 4009);
     };
-    this.#watchdog = setTimeout(look, limitMs);
+    this.#idleTimer = setTimeout(check, limitMs);
   }
 
-  #giveUp(reason: string, code: number): void {
+  /** Closes the current socket and schedules a new connection. */
+  #abandon(reason: string, code: number): void {
     const socket = this.#socket;
-    // First, so that whatever comes of closing it, there will be another.
+    // Schedule the next attempt first, in case closing the socket throws.
     this.#lost(reason);
-    leave(socket, code);
+    closeSocket(socket, code);
   }
 
-  /** Nothing is heard of the socket any more, and nothing is waited for. */
+  /** Detaches the current socket, whose events are ignored from here on, and stops the timers. */
   #release(): WebSocketLike | undefined {
     const socket = this.#socket;
     this.#socket = undefined;
-    clearTimeout(this.#watchdog);
-    clearTimeout(this.#redial);
+    clearTimeout(this.#idleTimer);
+    clearTimeout(this.#reconnectTimer);
     return socket;
   }
 
+  /** Schedules the next attempt, or closes for good if the close code is final. */
   #lost(reason: string, code?: number): void {
     this.#release();
     if (code !== undefined && FINAL_CLOSE_CODES.has(code)) {
       return this.close(new TidingsError("connection-refused", reason, { status: code }));
     }
     const now = performance.now();
-    // A daemon that says welcome and then hangs up is one that is in trouble: only a connection that lasted is a success.
+    // A daemon in trouble may send welcome and close soon after. Only a connection that lasted resets the backoff.
     const { backoff, random } = this.#options;
     if (this.#openedAt !== undefined && now - this.#openedAt >= backoff.maxMs) this.#failures = 0;
     const drained = this.#reconnectAt;
@@ -177,21 +185,22 @@ export class Connection {
     this.#reconnectAt = undefined;
     this.#failures += 1;
     this.#node += 1;
-    this.#redial = setTimeout(() => void this.#dial(), delayMs);
+    this.#reconnectTimer = setTimeout(() => void this.#connect(), delayMs);
     this.#enter({ status: "reconnecting", attempt: this.#failures, delayMs, reason });
   }
 
+  /** Changes the state, and reports it. */
   #enter(state: ConnectionState): void {
     this.#state = state;
     this.#options.onState(state);
   }
 }
 
-/** Closes a socket, which may take its time. Without a reason: one of more than 123 bytes is an error. */
-function leave(socket: WebSocketLike | undefined, code: number): void {
+/** Closes a socket in the background. Sends no reason text, since one of more than 123 bytes would throw. */
+function closeSocket(socket: WebSocketLike | undefined, code: number): void {
   try {
     socket?.close(code);
   } catch {
-    // It has been turned away from already, and there is nobody to whom this would mean anything.
+    // The socket is already detached, so the failure has no effect.
   }
 }

@@ -1,8 +1,8 @@
-// What can go wrong, as one class whose `code` says what it was.
+// The errors of the client: one class, `TidingsError`, whose `code` says what went wrong.
 
-/** The codes of the daemon, and those that the client gives itself. */
+/** The codes of the daemon, and those of the client itself. */
 export type ErrorCode =
-  // of HTTP problems and of error frames
+  // the daemon refused a request or a frame
   | "malformed-json" | "unauthenticated" | "forbidden" | "not-found" | "method-not-allowed" | "payload-too-large"
   | "unsupported-media-type" | "invalid-event" | "unknown-type" | "unknown-channel" | "unknown-field"
   | "invalid-filter" | "invalid-position" | "rate-limited" | "internal" | "broker-unavailable" | "draining"
@@ -10,30 +10,32 @@ export type ErrorCode =
   | "too-many-subscriptions"
   // the daemon could not be reached
   | "network"
-  // the daemon did not answer in time
+  // the daemon did not respond in time
   | "timeout"
-  // what answered does not speak as a tidings daemon does
+  // the response is not that of a tidings daemon
   | "unexpected-response"
-  // the daemon closed the connection for good; `status` is the close code
+  // the daemon closed the connection with a final close code, which is in `status`, or no connection can be made
   | "connection-refused"
   // the bus was closed by `close()`
   | "closed"
-  // a consumer was slower than its events: see `events()`
+  // the loop over `events()` is slower than the events arrive, and its buffer is full
   | "buffer-overflow"
-  // a handler threw; `cause` is what
+  // a handler threw, or its promise was rejected; `cause` is the reason
   | "handler-failed"
   // this runtime has no WebSocket, and the package `ws` is not installed
   | "no-websocket"
-  // a later daemon may know more
+  // a later version of the daemon may have more codes
   | (string & {});
 
-/** One thing that is wrong with what was sent. */
+/** One mistake in a published event. */
 export interface Mistake {
-  /** Where: a JSON Pointer into the request's body. */
+  /** The place of the mistake: a JSON Pointer into the request's body. */
   readonly pointer: string;
+  /** What is wrong there, for people. */
   readonly message: string;
 }
 
+/** The optional fields of a `TidingsError`. */
 export interface ErrorDetails {
   status?: number | undefined;
   errors?: readonly Mistake[] | undefined;
@@ -42,19 +44,20 @@ export interface ErrorDetails {
   cause?: unknown;
 }
 
+/** Every error that the client throws, or reports to a listener. */
 export class TidingsError extends Error {
   override readonly name: string = "TidingsError";
-  /** What went wrong: stable, for programs. */
+  /** What went wrong, for programs. Stable. */
   readonly code: ErrorCode;
-  /** The HTTP status or the WebSocket's close code, where there was one. */
+  /** The HTTP status or the close code of the WebSocket, if there was one. */
   readonly status: number | undefined;
-  /** All that is wrong with an event that was refused. */
+  /** Every mistake in an event that the daemon refused. */
   readonly errors: readonly Mistake[];
-  /** The `x-request-id` of the answer, by which the daemon's log knows the request. */
+  /** The `x-request-id` of the response, which the daemon's log also has. */
   readonly requestId: string | undefined;
   /**
-   * The ids of the events that were not published, or perhaps were, in their order. Published again under these, an event
-   * is taken once.
+   * The ids of the events that failed to publish, in the order in which they were given. It may be unknown whether they
+   * were published. Publishing them again under these ids is safe: the daemon takes an id once.
    */
   readonly ids: readonly string[];
 

@@ -1,28 +1,35 @@
-// `where`: types that accept only an event's own fields, and the test itself, which means the same as the daemon's.
+// Filters (`where`): their types, which accept only the fields of an event, and their evaluation in the client.
+//
+// The daemon sends an event once for all subscriptions of a connection, so the client finds out which of them it matches.
+// The result is the same as that of the daemon.
 
+/** A value that a filter can compare with. */
 export type Scalar = string | number | boolean | null;
 
-/** What a field must be: this, or any of these, or a string that starts so. For an array: what it must contain. */
+/**
+ * A condition on a field: a value, a list of alternatives, or the prefix of a string. On an array field, it means that the
+ * array contains such an element.
+ */
 export type Condition<Value extends Scalar = Scalar> =
   | Value
   | readonly Value[]
   | ([Extract<Value, string>] extends [never] ? never : { readonly prefix: string });
 
-/** A filter of which only the form is known. */
+/** A filter on data whose type is unknown. */
 export type AnyWhere = { readonly [field: string]: Condition };
 
 /**
- * A filter on events with this `data`: a condition for any of its fields, all of which must hold. Nested fields are
- * dotted: `"address.city"`.
+ * A filter on events with this `data`: conditions on its fields, all of which must be met. Dots separate nested fields:
+ * `"address.city"`.
  */
 export type Where<Data> = unknown extends Data
   ? AnyWhere
   : { readonly [F in Fields<Data, "", []> as F["path"]]?: Condition<F["value"]> };
 
-/** How deep a filter may look into data; types may be recursive. */
+/** How many levels of nested fields the types offer. Limited, since a type may be recursive. */
 type MaxDepth = 5;
 
-/** Every field of `Data` that has a scalar, or an array of them, as a union. */
+/** The union of all fields of `Data` that hold a scalar or an array of scalars. */
 type Fields<Data, At extends string, Depth extends readonly unknown[]> = Depth["length"] extends MaxDepth
   ? never
   : Data extends Scalar | undefined | readonly unknown[]
@@ -41,29 +48,30 @@ type ScalarOf<Value> = unknown extends Value
     ? unknown extends Element ? Scalar : Extract<Element, Scalar>
     : Extract<Value, Scalar>;
 
-/** The keys that are named, without those that an index signature allows. */
+/** The keys that are declared, without those of an index signature. */
 type KnownKey<Data> = keyof { [Key in keyof Data as string extends Key ? never : number extends Key ? never : Key]: 0 } &
   keyof Data &
   string;
 
-/** What an index signature says of the rest: `unknown` where it says nothing, `never` where there is none. */
+/** The value type of the index signature of `Data`, or `never` if it has none. */
 type Values<Data> = string extends keyof Data ? Data[keyof Data & string] : never;
 
-/** Whether an event with this `data` passes. A field that is not there does not. */
+/** Whether an event with this `data` meets every condition of the filter. A condition on a missing field is not met. */
 export function matches(where: AnyWhere, data: unknown): boolean {
   return Object.entries(where).every(([field, condition]) => {
     const value = lookup(data, field);
-    return Array.isArray(value) ? value.some((element) => holds(condition, element)) : holds(condition, value);
+    return Array.isArray(value) ? value.some((element) => isMet(condition, element)) : isMet(condition, value);
   });
 }
 
-function holds(condition: Condition, value: unknown): boolean {
+/** Whether one value meets a condition. */
+function isMet(condition: Condition, value: unknown): boolean {
   if (Array.isArray(condition)) return condition.includes(value);
   if (isObject(condition)) return typeof value === "string" && value.startsWith(condition["prefix"] as string);
   return value === condition;
 }
 
-/** The value of a dotted field. A name that itself contains a dot comes before a nested one. */
+/** The value of a dotted field. A field whose own name contains the dot takes precedence over a nested one. */
 function lookup(data: unknown, field: string): unknown {
   if (!isObject(data)) return undefined;
   if (Object.hasOwn(data, field)) return data[field];

@@ -1,14 +1,17 @@
-// The frames of the WebSocket, as the daemon and the client say them.
+// The frames of the WebSocket protocol, in both directions, and the close codes that are final.
 
 import type { CloudEvent } from "./generated/events.js";
 import type { AnyWhere } from "./filter.js";
 
+/** The WebSocket subprotocol. */
 export const SUBPROTOCOL = "tidings.v1";
 
+/** A frame that the client sends. */
 export type ClientFrame =
   | { type: "subscribe"; sub: string; channel: string; where?: AnyWhere; since?: string }
   | { type: "unsubscribe"; sub: string };
 
+/** A frame that the daemon sends. */
 export type ServerFrame =
   | { type: "welcome"; protocol: number; session: string; node: string; heartbeatMs: number }
   | { type: "subscribed"; sub: string; channel: string; position: string; recovered?: boolean }
@@ -20,7 +23,7 @@ export type ServerFrame =
   | { type: "error"; code: string; message: string; sub?: string }
   | { type: "draining"; reconnectInMs: number };
 
-/** Reads a frame. What is no frame at all is `undefined`; one that is not known here is for the reader to pass over. */
+/** Parses a frame. Returns `undefined` if `text` is not a frame. The type of the frame may be unknown: ignore it then. */
 export function readFrame(text: unknown): ServerFrame | undefined {
   if (typeof text !== "string") return undefined;
   try {
@@ -31,7 +34,7 @@ export function readFrame(text: unknown): ServerFrame | undefined {
   }
 }
 
-/** Why a WebSocket was closed for good: what these say does not change by trying again. */
+/** The close codes after which the client does not reconnect, since the daemon would refuse it again. */
 export const FINAL_CLOSE_CODES: ReadonlyMap<number, string> = new Map([
   [1009, "a frame was larger than the daemon takes"],
   [4001, "not authenticated"],

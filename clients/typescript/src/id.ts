@@ -1,6 +1,6 @@
-// Ids for events: UUIDv7 (RFC 9562), as the daemon makes them.
+// New ids for events: UUIDv7 (RFC 9562, section 5.7), the format that the daemon uses, too.
 
-/** A new id. Not `crypto.randomUUID`, which pages without TLS do not have. */
+/** A new id. Does not use `crypto.randomUUID`, which browsers do not offer to pages without TLS. */
 export function newId(now: number = Date.now()): string {
   const bytes = crypto.getRandomValues(new Uint8Array(16));
   for (let index = 0, rest = now; index < 6; index++, rest = Math.floor(rest / 256)) bytes[5 - index] = rest % 256;

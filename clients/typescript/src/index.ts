@@ -1,4 +1,4 @@
-// The client of the tidings event bus. Everything that is public is named here.
+// The public API of the client of the tidings event bus. Start with `connect`.
 
 export type { Backoff } from "./backoff.js";
 export { type Bus, connect } from "./bus.js";

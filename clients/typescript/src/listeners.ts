@@ -1,27 +1,29 @@
-// Who wants to be told of something.
+// A set of listeners for one kind of notification.
 
-/** A set of listeners, told in the order in which they came. */
+/** Listeners, which are notified in the order in which they were added. */
 export class Listeners<Value> {
   readonly #listeners = new Set<(value: Value) => void>();
   readonly #failed: (cause: unknown) => void;
 
-  /** `failed` gets what a listener throws: it is not the others' fault. */
+  /** `failed` receives what a listener throws, so that the other listeners are still notified. */
   constructor(failed: (cause: unknown) => void) {
     this.#failed = failed;
   }
 
-  /** Adds a listener; the answer takes it away again. */
+  /** Adds a listener. Returns a function that removes it. */
   add(listener: (value: Value) => void): () => void {
-    const own = (value: Value) => listener(value);
-    this.#listeners.add(own);
-    return () => void this.#listeners.delete(own);
+    // A function of its own, so that the same listener can be added twice.
+    const entry = (value: Value) => listener(value);
+    this.#listeners.add(entry);
+    return () => void this.#listeners.delete(entry);
   }
 
   get size(): number {
     return this.#listeners.size;
   }
 
-  tell(value: Value): void {
+  /** Calls every listener. One that a listener removes meanwhile is not called. */
+  notify(value: Value): void {
     for (const listener of [...this.#listeners]) {
       try {
         if (this.#listeners.has(listener)) listener(value);

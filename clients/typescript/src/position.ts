@@ -1,12 +1,12 @@
-// Where an event stands in its channel: `EPOCH:OFFSET`.
+// Compares positions: the position of an event in its channel is `EPOCH:OFFSET`.
 //
-// For programs a position is opaque. Here two of one epoch are compared, so that nobody gets what he already has.
+// Applications treat a position as opaque. The client compares them, so that no handler receives an event twice.
 
-/** Whether `position` is `other` or after it. Positions of different epochs cannot be compared: then it is false. */
+/** Whether `position` is equal to `other` or after it. False if their epochs differ, since they cannot be compared then. */
 export function reaches(position: string, other: string): boolean {
   if (position === other) return true;
   const epoch = position.slice(0, position.indexOf(":") + 1);
   if (epoch === "" || !other.startsWith(epoch)) return false;
-  // No offset begins with a 0 (but 0 itself), so the longer one is the higher, and no number is too large for this.
+  // Offsets have no leading zeros, so the longer text is the higher number. This also works above 2^53.
   return position.length === other.length ? position > other : position.length > other.length;
 }

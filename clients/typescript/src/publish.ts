@@ -1,77 +1,88 @@
-// Publishing over HTTP: the same event, under the same id, until the daemon has answered for it.
+// Publishing over HTTP, with retries.
+//
+// Every event has an id before the first attempt. A retry sends the same id, which the daemon takes only once, so that a lost
+// response does not publish an event twice. After a failure, the next attempt goes to the next node.
 
 import { type Backoff, delayBefore } from "./backoff.js";
 import { type Mistake, TidingsError } from "./errors.js";
 
-/** What the daemon says of an event that it took. */
+/** The daemon's confirmation of a published event. */
 export interface Accepted {
   readonly id: string;
   readonly type: string;
-  /** Where it stands in its channel. */
+  /** The position of the event in its channel. */
   readonly position: string;
-  /** Whether an event of this id was taken before; this one is then not delivered again. */
+  /** Whether an event with this id was published before. If so, this one is not delivered again. */
   readonly duplicate: boolean;
 }
 
+/** The options of `bus.publish` and `bus.publishAll`. */
 export interface PublishOptions {
+  /** Ends publishing when it is aborted. The events may have been published already. */
   readonly signal?: AbortSignal;
-  /** How often to try, if the daemon cannot be reached or says "later". Default 8. */
+  /** How many attempts to make while the daemon cannot be reached, or refuses only for the moment. Default: 8. */
   readonly attempts?: number;
 }
 
-/** An event that has its id, which is the same however often it is sent. */
-export interface Identified {
+/** An event with an id, which every attempt sends. */
+export interface EventWithId {
   readonly id: string;
 }
 
-/** What the client needs of `fetch`. */
+/** The part of `fetch` that the client uses. */
 export type FetchLike = (
   url: string,
   init: { method: "POST"; headers: Record<string, string>; body: string; signal: AbortSignal },
 ) => Promise<{ readonly status: number; readonly headers: { get(name: string): string | null }; text(): Promise<string> }>;
 
 export interface PublisherOptions {
-  /** The nodes, of which any will do. At least one. */
+  /** The URL of the route on each node. At least one. */
   readonly urls: readonly string[];
   readonly fetch: FetchLike;
   readonly backoff: Backoff;
   readonly random: () => number;
-  /** Ends every attempt, when the bus is closed. */
+  /** Aborted when the bus is closed, which ends every attempt. */
   readonly closed: AbortSignal;
 }
 
-/** How long one attempt may take. */
+/** How long one attempt may take, in milliseconds. */
 const ATTEMPT_TIMEOUT_MS = 15_000;
-/** Too slow for a proxy, rate limited, and the broker or the daemon (or what stands before it) not there for the moment. */
+/** The HTTP statuses after which a retry may succeed: timeout, rate limit, and a daemon or broker that is unavailable. */
 const PASSING: ReadonlySet<number> = new Set([408, 429, 502, 503, 504]);
 
-/** An attempt that may succeed when it is repeated, not earlier than after `afterMs`. */
-interface Failure {
+/** The transient failure of an attempt. */
+interface TransientFailure {
   readonly error: TidingsError;
+  /** The shortest delay before the next attempt, in milliseconds: the Retry-After of the daemon. */
   readonly afterMs: number;
 }
 
+/** Posts events to the nodes of a bus. */
 export class Publisher {
   readonly #options: PublisherOptions;
-  /** Which of the nodes is asked. */
+  /** The index of the current node. */
   #node = 0;
 
   constructor(options: PublisherOptions) {
     this.#options = options;
   }
 
-  /** Posts an event or several, and answers what was accepted. */
-  async post(body: Identified | readonly Identified[], { signal, attempts = 8 }: PublishOptions): Promise<Accepted[]> {
+  /**
+   * Posts one event or several, and returns the daemon's confirmations in the same order.
+   *
+   * @throws {TidingsError} with the `ids` of the events, if the daemon refuses them or the attempts are used up.
+   */
+  async post(body: EventWithId | readonly EventWithId[], { signal, attempts = 8 }: PublishOptions): Promise<Accepted[]> {
     const { closed, backoff, random } = this.#options;
     const text = JSON.stringify(body);
-    const stop = any([closed, signal]);
+    const stop = anyOf([closed, signal]);
     try {
       for (let attempt = 0; ; attempt++) {
         stop.signal.throwIfAborted();
         const node = this.#node;
         const outcome = await this.#attempt(this.#options.urls[node]!, text, stop.signal);
         if (Array.isArray(outcome)) return outcome;
-        // To the next one, unless another publication went there meanwhile.
+        // Move on to the next node, unless a concurrent call has done so.
         if (node === this.#node) this.#node = (node + 1) % this.#options.urls.length;
         if (attempt + 1 >= attempts) throw outcome.error;
         await sleep(Math.max(outcome.afterMs, delayBefore(attempt, backoff, random)), stop.signal);
@@ -85,24 +96,25 @@ export class Publisher {
     }
   }
 
-  async #attempt(url: string, body: string, stop: AbortSignal): Promise<Accepted[] | Failure> {
+  /** One attempt at one node. Returns a transient failure, and throws any other. */
+  async #attempt(url: string, body: string, stop: AbortSignal): Promise<Accepted[] | TransientFailure> {
     const timeout = new AbortController();
     const timer = setTimeout(() => timeout.abort(), ATTEMPT_TIMEOUT_MS);
-    const either = any([stop, timeout.signal]);
+    const either = anyOf([stop, timeout.signal]);
     try {
       const headers = { "content-type": "application/json" };
       const { fetch } = this.#options;
       const response = await fetch(url, { method: "POST", headers, body, signal: either.signal });
-      const answer = readJson(await response.text());
-      if (response.status === 202 && isAnswer(answer)) return answer.accepted;
-      const error = problem(response.status, answer, response.headers.get("x-request-id"));
+      const parsed = parseJson(await response.text());
+      if (response.status === 202 && isAccepted(parsed)) return parsed.accepted;
+      const error = problemError(response.status, parsed, response.headers.get("x-request-id"));
       if (!PASSING.has(response.status)) throw error;
       return { error, afterMs: retryAfterMs(response.headers.get("retry-after")) };
     } catch (cause) {
       stop.throwIfAborted();
       if (cause instanceof TidingsError) throw cause;
       const error = timeout.signal.aborted
-        ? new TidingsError("timeout", `no answer within ${ATTEMPT_TIMEOUT_MS} ms`)
+        ? new TidingsError("timeout", `the daemon did not respond within ${ATTEMPT_TIMEOUT_MS} ms`)
         : new TidingsError("network", `the daemon could not be reached: ${String(cause)}`, { cause });
       return { error, afterMs: 0 };
     } finally {
@@ -112,8 +124,8 @@ export class Publisher {
   }
 }
 
-/** A signal that is aborted when any of `signals` is. (`AbortSignal.any` is younger than what this must run on.) */
-function any(signals: readonly (AbortSignal | undefined)[]): { signal: AbortSignal; release: () => void } {
+/** A signal that is aborted when any of `signals` is. Older runtimes have no `AbortSignal.any`. */
+function anyOf(signals: readonly (AbortSignal | undefined)[]): { signal: AbortSignal; release: () => void } {
   const controller = new AbortController();
   const released = new AbortController();
   for (const signal of signals) {
@@ -124,6 +136,7 @@ function any(signals: readonly (AbortSignal | undefined)[]): { signal: AbortSign
   return { signal: controller.signal, release: () => released.abort() };
 }
 
+/** Waits for `delayMs`. Rejects when the signal is aborted. */
 function sleep(delayMs: number, signal: AbortSignal): Promise<void> {
   return new Promise((resolve, reject) => {
     const timer = setTimeout(resolve, delayMs);
@@ -131,7 +144,8 @@ function sleep(delayMs: number, signal: AbortSignal): Promise<void> {
   });
 }
 
-function readJson(text: string): unknown {
+/** Parses JSON. Returns `undefined` for any other text. */
+function parseJson(text: string): unknown {
   try {
     return JSON.parse(text);
   } catch {
@@ -139,20 +153,21 @@ function readJson(text: string): unknown {
   }
 }
 
-function isAnswer(answer: unknown): answer is { accepted: Accepted[] } {
-  return typeof answer === "object" && answer !== null && "accepted" in answer && Array.isArray(answer.accepted);
+/** Whether this is the body of a 202 response. */
+function isAccepted(body: unknown): body is { accepted: Accepted[] } {
+  return typeof body === "object" && body !== null && "accepted" in body && Array.isArray(body.accepted);
 }
 
-/** An RFC 9457 problem as an error; what is none comes from something that is no daemon. */
-function problem(status: number, body: unknown, requestId: string | null): TidingsError {
+/** The error for a problem document (RFC 9457). Any other body is not from a daemon: `unexpected-response`. */
+function problemError(status: number, body: unknown, requestId: string | null): TidingsError {
   const known = (typeof body === "object" && body !== null ? body : {}) as Partial<
     Record<"code" | "title" | "detail", string> & { errors: Mistake[] }
   >;
-  const { code = "unexpected-response", title = `answered with ${status}`, detail = title, errors } = known;
+  const { code = "unexpected-response", title = `HTTP status ${status}`, detail = title, errors } = known;
   return new TidingsError(code, detail, { status, errors, requestId: requestId ?? undefined });
 }
 
-/** `Retry-After`, which is a number of seconds or a date. */
+/** The delay of a `Retry-After` header, which holds a number of seconds or a date. In milliseconds. */
 function retryAfterMs(value: string | null): number {
   if (value === null) return 0;
   const ms = /^\d+$/.test(value) ? Number(value) * 1000 : Date.parse(value) - Date.now();

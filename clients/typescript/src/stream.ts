@@ -1,61 +1,63 @@
-// A bounded buffer between what pushes events and a loop that takes them at its own pace.
+// The async iterator behind `bus.events()`: a bounded buffer between the connection and a loop.
 
 import { TidingsError } from "./errors.js";
 
-interface Taker<Item> {
+/** A pending call of `next`. */
+interface PendingNext<Item> {
   resolve(result: IteratorResult<Item, undefined>): void;
   reject(error: unknown): void;
 }
 
 /**
- * An async iterator over what is pushed. It never drops an item from the middle: where the buffer overflows, the
- * stream ends there, and the loop gets what was before and then an error.
+ * An async iterator over the pushed items. It never drops an item in the middle: if the buffer overflows, the stream ends,
+ * and the loop receives the buffered items and then an error.
  */
 export class EventStream<Item> implements AsyncIterableIterator<Item, undefined> {
   readonly #capacity: number;
   readonly #onEnd: () => void;
-  readonly #takers: Taker<Item>[] = [];
+  readonly #pending: PendingNext<Item>[] = [];
   #items: Item[] = [];
   #ended = false;
   #error: { value: unknown } | undefined;
 
-  /** `onEnd` is called once, whoever ends the stream. */
+  /** `capacity` is the size of the buffer, in items. `onEnd` is called once, when the stream ends for any reason. */
   constructor(capacity: number, onEnd: () => void) {
     this.#capacity = capacity;
     this.#onEnd = onEnd;
   }
 
+  /** Passes an item to the loop, or to the buffer. */
   push(item: Item): void {
     if (this.#ended) return;
-    const taker = this.#takers.shift();
-    if (taker) {
-      taker.resolve({ value: item, done: false });
+    const next = this.#pending.shift();
+    if (next) {
+      next.resolve({ value: item, done: false });
     } else if (this.#items.length < this.#capacity) {
       this.#items.push(item);
     } else {
-      const message = `more than ${this.#capacity} events were waiting: the loop is slower than they come`;
+      const message = `more than ${this.#capacity} events are waiting: the loop is slower than the events arrive`;
       this.fail(new TidingsError("buffer-overflow", message));
     }
   }
 
-  /** Nothing more will come; what is buffered can still be taken. */
+  /** Ends the stream. The loop still receives the buffered items. */
   end(): void {
     if (this.#ended) return;
     this.#ended = true;
     this.#onEnd();
-    for (const taker of this.#takers.splice(0)) {
-      void this.next().then(taker.resolve, taker.reject);
+    for (const { resolve, reject } of this.#pending.splice(0)) {
+      void this.next().then(resolve, reject);
     }
   }
 
-  /** As `end`, but the loop throws after what is buffered. */
+  /** As `end`, but the loop throws `error` after the buffered items. */
   fail(error: unknown): void {
     if (this.#ended) return;
     this.#error = { value: error };
     this.end();
   }
 
-  /** As `fail`, but at once: what is buffered is given up. */
+  /** As `fail`, but discards the buffered items, so that the loop throws at once. */
   abort(reason: unknown): void {
     this.#items = [];
     this.fail(reason);
@@ -71,10 +73,10 @@ export class EventStream<Item> implements AsyncIterableIterator<Item, undefined>
       return Promise.reject(value);
     }
     if (this.#ended) return Promise.resolve({ value: undefined, done: true });
-    return new Promise((resolve, reject) => this.#takers.push({ resolve, reject }));
+    return new Promise((resolve, reject) => this.#pending.push({ resolve, reject }));
   }
 
-  /** Called when a loop is left. */
+  /** Called by the runtime when the loop is left. */
   return(): Promise<IteratorResult<Item, undefined>> {
     this.#items = [];
     this.#error = undefined;

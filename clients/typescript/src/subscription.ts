@@ -1,22 +1,22 @@
-// One subscription: what is wanted of a channel, by whom, and how far it is.
+// One subscription, and the backfill subscription of a channel: the data that `subscriptions.ts` works on.
 
 import type { AnyWhere } from "./filter.js";
 import type { TidingsError } from "./errors.js";
 import type { CloudEvent } from "./generated/events.js";
 
-/** Who wants the events of a subscription. */
+/** A consumer of the events of a subscription: a handler, or a loop. */
 export interface Subscriber {
   deliver(event: CloudEvent): void;
   /**
-   * There will be no more: the bus was closed or, with an error, the daemon refused. Answers whether the error has been
-   * told to someone.
+   * Called when no more events will follow: the bus was closed or, with an error, the daemon refused the subscription.
+   * Returns whether the application has been notified of the error.
    */
   end(error?: TidingsError): boolean;
 }
 
 /**
- * Events that cannot be delivered, since the daemon's log no longer has them: after `from`, up to and including
- * `position`. A filter might have let none of them through.
+ * A range of events that are lost, since the daemon's log no longer has them: those after `from`, up to and including
+ * `position`. It is unknown whether a filter would have matched any of them.
  */
 export interface Gap<Channel extends string = string> {
   readonly channel: Channel;
@@ -24,56 +24,62 @@ export interface Gap<Channel extends string = string> {
   readonly position: string;
 }
 
-export interface Wanted {
+/** What the application subscribes to. */
+export interface SubscribeRequest {
   readonly channel: string;
   readonly where: AnyWhere | undefined;
-  /** From where; from now on, where there is none. */
+  /** Where to begin. `undefined` means with the next new event. */
   readonly since: string | undefined;
 }
 
-export interface Subscription extends Wanted {
+/** A subscription, which all subscribers with the same request share, and its state on the current connection. */
+export interface Subscription extends SubscribeRequest {
+  /** The same for equal requests. */
   readonly key: string;
   readonly sub: string;
   readonly subscribers: Set<Subscriber>;
-  /** Up to here its subscribers have everything; from here it goes on. Known once it has stood. */
+  /** The position up to which its subscribers have everything. `undefined` until the daemon first confirms it. */
   position: string | undefined;
-  /** Whether the daemon, on this connection, was asked and has agreed. */
-  state: "new" | "asked" | "standing";
-  /** Whether an anchor brings it its events, until it stands. */
-  carried: boolean;
-  /** Whether it was the first of its channel that was asked for on this connection. */
-  first: boolean;
-  /** Whether the channel's stream was past what it needs when it was asked for. */
-  behind: boolean;
-  /** How often in a row the daemon could not say. */
+  /** How far the request for it is on this connection. It is `live` once the daemon has confirmed it. */
+  state: "notRequested" | "requested" | "live";
+  /** Whether a backfill subscription delivers its events until it is live. */
+  backfilled: boolean;
+  /**
+   * Whether it was the first request for its channel on this connection. If so, no other subscription can have moved the
+   * stream past its position.
+   */
+  requestedFirst: boolean;
+  /** Whether the stream had passed the position that it needs when it was requested. */
+  lagging: boolean;
+  /** How many times in a row the daemon could not serve it yet. */
   failures: number;
 }
 
 /**
- * Brings all events of a channel from `since` on while its subscriptions are asked for, which may take longer than the
- * stream waits for them: with an anchor, none is too late. It goes when they stand.
+ * An unfiltered subscription from `since` on, which delivers events to the other subscriptions of its channel until the
+ * daemon has confirmed all of them. So none of them lags, however late the daemon confirms it.
  */
-export interface Anchor {
+export interface BackfillSubscription {
   readonly sub: string;
   readonly since: string;
-  /** For whose sake it was cast. */
-  readonly late: Subscription;
+  /** The lagging subscription that caused this backfill. */
+  readonly lagging: Subscription;
 }
 
-/** Whether the events that come are for it too. */
-export function isFed({ state, carried }: Subscription): boolean {
-  return state === "standing" || carried;
+/** Whether the events of the channel are delivered to this subscription. */
+export function receivesEvents({ state, backfilled }: Subscription): boolean {
+  return state === "live" || backfilled;
 }
 
 /**
- * When a channel's subscriptions are asked for on a new connection: those that go on, then those that begin. Those that
- * begin now come before those that begin in the past, which they would hear too.
+ * The order of the requests for a channel on a new connection. First the subscriptions that resume, then those that begin
+ * now: requested later, they would also receive the replay of one that begins in the past.
  */
-export function turn({ position, since }: Subscription): number {
+export function requestOrder({ position, since }: Subscription): number {
   return position !== undefined ? 0 : since === undefined ? 1 : 2;
 }
 
-/** Whether an anchor brings this one what it needs. */
-export function isHeld({ position, since }: Subscription, anchor: Anchor): boolean {
-  return position !== undefined || since === anchor.since;
+/** Whether the backfill subscription delivers what this subscription needs. */
+export function isCoveredBy({ position, since }: Subscription, backfill: BackfillSubscription): boolean {
+  return position !== undefined || since === backfill.since;
 }

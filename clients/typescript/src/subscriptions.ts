@@ -1,93 +1,120 @@
-// What the bus listens to: which subscriptions there are, which of them stand, up to where each has its events, and who
-// gets an event.
+// The subscriptions of a bus: which of them are live, up to which position each has its events, and which get an event.
 //
-// The daemon sends an event once, however many subscriptions of the connection it fits; so whom it is for is found here,
-// by the same filter. Listeners that want the same share a subscription, of which a connection has only so many.
+// The daemon sends an event once, however many subscriptions of the connection it matches. This module evaluates the filters
+// again to find them. Subscribers with the same request share a subscription, since a connection has a limited number.
 //
-// All subscriptions to a channel are one stream, which cannot go back for a single one of them. Where one needs what the
-// stream has passed, there is a new connection, on which all begin together at the earliest place that any of them needs.
-// What some hear twice then is dropped here.
+// The daemon sends one stream per channel and connection, and that stream cannot go back for one subscription. The
+// subscriptions to a channel may still be at different positions. So each has its own position, and ignores events that it
+// already has.
+//
+// A subscription lags if the stream has passed the events that it needs; the daemon then answers `invalid-position`. The
+// client opens a new connection, and first sends a `BackfillSubscription` there. It is unfiltered and begins at the earliest
+// position that a subscription to the channel needs. It ends when all subscriptions to the channel are live.
 
 import { matches } from "./filter.js";
 import { TidingsError } from "./errors.js";
 import type { ClientFrame, ServerFrame } from "./frames.js";
 import type { CloudEvent } from "./generated/events.js";
 import { reaches } from "./position.js";
-import { type Anchor, type Gap, isFed, isHeld, type Subscriber, type Subscription, turn, type Wanted } from "./subscription.js";
+import {
+  type BackfillSubscription,
+  type Gap,
+  isCoveredBy,
+  receivesEvents,
+  requestOrder,
+  type SubscribeRequest,
+  type Subscriber,
+  type Subscription,
+} from "./subscription.js";
 
 export interface SubscriptionsOptions {
   readonly send: (frame: ClientFrame) => void;
-  /** Makes another connection, on which everything is asked for again. */
+  /** Opens a new connection, on which everything is requested again. */
   readonly restart: (reason: string) => void;
   readonly onGap: (gap: Gap) => void;
-  /** `told`: whether all those whom it concerns know already. */
-  readonly onError: (error: TidingsError, told: boolean) => void;
-  /** Something was answered. */
+  /** `notified`: whether every subscriber that the error concerns has notified the application. */
+  readonly onError: (error: TidingsError, notified: boolean) => void;
+  /** Called when `settled` may have changed. */
   readonly onSettled: () => void;
-  /** How long to wait until a subscription is asked for again that so many times could not be answered yet. */
+  /** The delay before a subscription is requested again that could not be served yet, in milliseconds. */
   readonly retryDelay: (failures: number) => number;
 }
 
 type Subscribed = Extract<ServerFrame, { type: "subscribed" }>;
 
-/** Errors that say "not now" of a subscription, and not "never". */
-const PASSING: ReadonlySet<string> = new Set(["broker-unavailable", "rate-limited"]);
+/** The errors that delay a subscription, but do not refuse it. */
+const TRANSIENT_CODES: ReadonlySet<string> = new Set(["broker-unavailable", "rate-limited"]);
 
+/** All subscriptions of a bus. Sends no frame while there is no connection. */
 export class Subscriptions {
   readonly #options: SubscriptionsOptions;
   readonly #byKey = new Map<string, Subscription>();
   readonly #bySub = new Map<string, Subscription>();
-  /** Where the stream of each channel stands, or stood. */
-  readonly #streams = new Map<string, string>();
-  readonly #positions = new WeakMap<object, string>();
-  /** The last gap in each channel on this connection. */
+  /** By channel: the last known position of its stream. */
+  readonly #streamPositions = new Map<string, string>();
+  /** The position of each delivered event that the application still holds. */
+  readonly #eventPositions = new WeakMap<object, string>();
+  /** By channel: the last gap on this connection. */
   readonly #gaps = new Map<string, Gap>();
-  /** By channel. */
-  readonly #anchors = new Map<string, Anchor>();
-  /** No more, where the daemon would not have them: a connection may have no place for one more. */
-  #anchoring = true;
+  /** By channel: the backfill subscription of this connection. */
+  readonly #backfills = new Map<string, BackfillSubscription>();
+  /** False once the daemon has refused a backfill, for example because the connection has too many subscriptions. */
+  #backfillAllowed = true;
+  /** The number of the last `sub`. */
   #count = 0;
 
   constructor(options: SubscriptionsOptions) {
     this.#options = options;
   }
 
-  /** Whether the daemon has answered for all of them. */
+  /** Whether the daemon has confirmed or refused every subscription. */
   get settled(): boolean {
-    return [...this.#bySub.values()].every((subscription) => subscription.state === "standing");
+    return [...this.#bySub.values()].every((subscription) => subscription.state === "live");
   }
 
-  /** For each channel, up to where all of its subscriptions have everything. */
+  /** For each channel, the position up to which all of its subscriptions have everything. */
   get positions(): Map<string, string> {
-    const positions = new Map(this.#streams);
+    const positions = new Map(this.#streamPositions);
     for (const { channel, position } of this.#bySub.values()) {
-      const [stream, oldest] = [this.#streams.get(channel), positions.get(channel)];
-      if (position === undefined || stream === undefined || oldest === undefined) continue;
-      // One that could not follow the stream into a new epoch is older than all that have.
-      const left = !reaches(stream, position) && !reaches(position, stream);
-      if (left || reaches(oldest, position)) positions.set(channel, position);
+      const [stream, earliest] = [this.#streamPositions.get(channel), positions.get(channel)];
+      if (position === undefined || stream === undefined || earliest === undefined) continue;
+      // A subscription that is still in the previous epoch is behind all others.
+      const inPreviousEpoch = !reaches(stream, position) && !reaches(position, stream);
+      if (inPreviousEpoch || reaches(earliest, position)) positions.set(channel, position);
     }
     return positions;
   }
 
-  /** Where an event that was delivered stands. */
+  /** The position of a delivered event. */
   positionOf(event: object): string | undefined {
-    return this.#positions.get(event);
+    return this.#eventPositions.get(event);
   }
 
-  /** Adds a subscriber; the answer takes it away again. */
-  add({ channel, where, since }: Wanted, subscriber: Subscriber): () => void {
+  /** Adds a subscriber. Returns a function that removes it. */
+  add({ channel, where, since }: SubscribeRequest, subscriber: Subscriber): () => void {
     const key = JSON.stringify([channel, where, since]);
     let subscription = this.#byKey.get(key);
-    // With one that has begun in the past, a part of that would be missed.
-    const begun = since !== undefined && subscription?.position !== undefined;
-    if (subscription === undefined || begun) {
+    // A subscription with `since` that has begun cannot be shared: the new subscriber would miss what it has passed.
+    const hasBegun = since !== undefined && subscription?.position !== undefined;
+    if (subscription === undefined || hasBegun) {
       const sub = `s${++this.#count}`;
-      const unasked = { position: undefined, state: "new", carried: false, first: false, behind: false, failures: 0 } as const;
-      subscription = { key, sub, channel, where, since, subscribers: new Set(), ...unasked };
+      subscription = {
+        key,
+        sub,
+        channel,
+        where,
+        since,
+        subscribers: new Set(),
+        position: undefined,
+        state: "notRequested",
+        backfilled: false,
+        requestedFirst: false,
+        lagging: false,
+        failures: 0,
+      };
       this.#byKey.set(key, subscription);
       this.#bySub.set(sub, subscription);
-      this.#ask(subscription);
+      this.#request(subscription);
     }
     const { subscribers } = subscription;
     subscribers.add(subscriber);
@@ -96,33 +123,34 @@ export class Subscriptions {
     };
   }
 
-  /** A connection is open: everything is asked for again. */
-  opened(): void {
-    this.lost();
+  /** A connection is open: requests every subscription again. */
+  connectionOpened(): void {
+    this.connectionLost();
     for (const channel of new Set([...this.#bySub.values()].map(({ channel }) => channel))) {
-      const subscriptions = this.#of(channel).sort((a, b) => turn(a) - turn(b));
-      const late = subscriptions.find(({ behind }) => behind);
-      if (late && this.#anchoring) this.#cast(late, subscriptions);
-      for (const subscription of subscriptions) this.#ask(subscription);
+      const subscriptions = this.#ofChannel(channel).sort((a, b) => requestOrder(a) - requestOrder(b));
+      const lagging = subscriptions.find(({ lagging }) => lagging);
+      if (lagging && this.#backfillAllowed) this.#startBackfill(lagging, subscriptions);
+      for (const subscription of subscriptions) this.#request(subscription);
     }
   }
 
-  /** The connection is gone, and what stood on it. */
-  lost(): void {
+  /** The connection is lost: no subscription is live. */
+  connectionLost(): void {
     this.#gaps.clear();
-    this.#anchors.clear();
+    this.#backfills.clear();
     for (const subscription of this.#bySub.values()) {
-      subscription.state = "new";
-      subscription.carried = false;
+      subscription.state = "notRequested";
+      subscription.backfilled = false;
     }
   }
 
-  /** It is over. Answers whether there are subscribers, and all have told someone. */
+  /** Ends all subscriptions. Returns whether there were any, and all of them have notified the application. */
   end(error?: TidingsError): boolean {
-    const told = [...this.#bySub.values()].map((subscription) => this.#end(subscription, error));
-    return told.length > 0 && told.every(Boolean);
+    const notified = [...this.#bySub.values()].map((subscription) => this.#end(subscription, error));
+    return notified.length > 0 && notified.every(Boolean);
   }
 
+  /** Handles a frame of the daemon. */
   handle(frame: ServerFrame): void {
     switch (frame.type) {
       case "event":
@@ -141,96 +169,104 @@ export class Subscriptions {
     }
   }
 
-  #ask(subscription: Subscription): void {
+  /** Sends the `subscribe` frame for a subscription, from the position that it has reached. */
+  #request(subscription: Subscription): void {
     const { sub, channel, where, position } = subscription;
-    const anchor = this.#anchors.get(channel);
-    const since = anchor && isHeld(subscription, anchor) ? undefined : (position ?? subscription.since);
-    subscription.first = anchor === undefined && !this.#of(channel).some(({ state }) => state !== "new");
-    subscription.state = "asked";
+    const backfill = this.#backfills.get(channel);
+    // The backfill subscription delivers what it needs.
+    const covered = backfill !== undefined && isCoveredBy(subscription, backfill);
+    const since = covered ? undefined : (position ?? subscription.since);
+    const isFirst = this.#ofChannel(channel).every(({ state }) => state === "notRequested");
+    subscription.requestedFirst = isFirst && backfill === undefined;
+    subscription.state = "requested";
     this.#options.send({ type: "subscribe", sub, channel, ...(where && { where }), ...(since !== undefined && { since }) });
   }
 
+  /** Handles a `subscribed` frame: the stream begins after `position`. */
   #subscribed(frame: Subscribed): void {
     const { channel, sub, position, recovered } = frame;
-    const anchor = this.#anchors.get(channel);
-    if (anchor?.sub === sub) return this.#holds(anchor, frame);
+    const backfill = this.#backfills.get(channel);
+    if (backfill?.sub === sub) return this.#backfillSubscribed(backfill, frame);
     const subscription = this.#bySub.get(sub);
     if (subscription === undefined) return;
-    this.#streams.set(channel, position);
-    if (!subscription.carried) {
-      subscription.position = begin(subscription.position ?? subscription.since, position, recovered);
+    this.#streamPositions.set(channel, position);
+    if (!subscription.backfilled) {
+      subscription.position = startPosition(subscription.position ?? subscription.since, position, recovered);
     }
-    subscription.state = "standing";
-    subscription.behind = false;
+    subscription.state = "live";
+    subscription.lagging = false;
     subscription.failures = 0;
-    this.#weigh(channel);
+    this.#endUnneededBackfill(channel);
     this.#options.onSettled();
   }
 
-  /** Sends an anchor ahead of the subscriptions to a channel. */
-  #cast(late: Subscription, subscriptions: readonly Subscription[]): void {
-    const { channel } = late;
-    const since = late.position
-      ? subscriptions.reduce((oldest, { position }) => (position && reaches(oldest, position) ? position : oldest), late.position)
-      : late.since;
-    // Who begins now is late for nothing.
+  /** Sends a backfill subscription, before the subscriptions to its channel are requested. */
+  #startBackfill(lagging: Subscription, subscriptions: readonly Subscription[]): void {
+    const { channel } = lagging;
+    const earlier = (a: string, b: string | undefined) => (b && reaches(a, b) ? b : a);
+    const since = lagging.position
+      ? subscriptions.reduce((earliest, { position }) => earlier(earliest, position), lagging.position)
+      : lagging.since;
+    // A subscription to new events only misses nothing.
     if (since === undefined) return;
-    const anchor = { sub: `a${++this.#count}`, since, late };
-    this.#anchors.set(channel, anchor);
-    this.#options.send({ type: "subscribe", sub: anchor.sub, channel, since });
+    const backfill = { sub: `a${++this.#count}`, since, lagging };
+    this.#backfills.set(channel, backfill);
+    this.#options.send({ type: "subscribe", sub: backfill.sub, channel, since });
   }
 
-  /** An anchor stands: from here on, those that are to go on have their events. */
-  #holds(anchor: Anchor, { channel, position, recovered }: Subscribed): void {
-    const { since, late } = anchor;
-    for (const subscription of this.#of(channel).filter((subscription) => isHeld(subscription, anchor))) {
-      const had = subscription.position ?? since;
-      if (had !== since && recovered !== false && !reaches(had, position)) {
-        // It is of an older epoch, perhaps, and needs an anchor of its own.
-        late.behind = false;
-        return this.#late(subscription, "a channel's stream begins after what one of its subscriptions needs");
+  /** The daemon has confirmed a backfill subscription: from here on, it delivers to the subscriptions that it covers. */
+  #backfillSubscribed(backfill: BackfillSubscription, { channel, position, recovered }: Subscribed): void {
+    const { since, lagging } = backfill;
+    for (const subscription of this.#ofChannel(channel).filter((subscription) => isCoveredBy(subscription, backfill))) {
+      const needed = subscription.position ?? since;
+      if (needed !== since && recovered !== false && !reaches(needed, position)) {
+        // The backfill begins too late for this one, perhaps because of an older epoch. It needs its own backfill.
+        lagging.lagging = false;
+        return this.#reconnectToBackfill(subscription, "a channel's stream begins after what one of its subscriptions needs");
       }
-      subscription.position = begin(had, position, had === since ? recovered : true);
-      subscription.carried = true;
+      subscription.position = startPosition(needed, position, needed === since ? recovered : true);
+      subscription.backfilled = true;
     }
   }
 
-  /** Lets the anchor of a channel go, once nobody needs it. */
-  #weigh(channel: string): void {
-    const anchor = this.#anchors.get(channel);
-    if (anchor === undefined || this.#of(channel).some(({ state }) => state !== "standing")) return;
-    this.#anchors.delete(channel);
-    this.#options.send({ type: "unsubscribe", sub: anchor.sub });
+  /** Ends the backfill subscription of a channel once all subscriptions to the channel are live. */
+  #endUnneededBackfill(channel: string): void {
+    const backfill = this.#backfills.get(channel);
+    if (backfill === undefined || this.#ofChannel(channel).some(({ state }) => state !== "live")) return;
+    this.#backfills.delete(channel);
+    this.#options.send({ type: "unsubscribe", sub: backfill.sub });
   }
 
+  /** Delivers an event to the subscriptions that have not received it and whose filter matches. */
   #deliver(event: CloudEvent, position: string): void {
-    this.#positions.set(event, position);
-    // First, so that a handler that asks where the channel stands hears of the event that it has.
+    this.#eventPositions.set(event, position);
+    // Advance first, so that `bus.positions` in a handler includes the event that the handler has received.
     const due = this.#advance(event.type, position);
     for (const { where, subscribers } of due) {
       if (!matches(where ?? {}, event.data)) continue;
-      // A copy: who joins meanwhile wants what comes from now on.
+      // A copy: a subscriber that a handler adds does not receive the current event.
       for (const subscriber of [...subscribers]) {
         if (subscribers.has(subscriber)) subscriber.deliver(event);
       }
     }
   }
 
+  /** Handles a gap. Reports it once. */
   #gap(gap: Gap): void {
     const { channel, from, position } = gap;
     this.#advance(channel, position);
-    // It is said for each subscription that asks for what is gone.
+    // The daemon sends the same gap for each subscription that it affects.
     const last = this.#gaps.get(channel);
     this.#gaps.set(channel, gap);
     if (last?.from !== from || last.position !== position) this.#options.onGap(gap);
   }
 
-  /** The stream of a channel has come to `position`, and with it those that are answered: who follows it and was behind. */
+  /** Moves the subscriptions to a channel up to `position`, which its stream has reached. Returns those that moved. */
   #advance(channel: string, position: string): Subscription[] {
-    this.#streams.set(channel, position);
+    this.#streamPositions.set(channel, position);
     const moved: Subscription[] = [];
     for (const subscription of this.#bySub.values()) {
-      if (subscription.channel !== channel || !isFed(subscription)) continue;
+      if (subscription.channel !== channel || !receivesEvents(subscription)) continue;
       if (subscription.position !== undefined && reaches(subscription.position, position)) continue;
       subscription.position = position;
       moved.push(subscription);
@@ -238,73 +274,80 @@ export class Subscriptions {
     return moved;
   }
 
+  /** Handles an `error` frame. */
   #error(code: string, message: string, sub: string | undefined): void {
     const error = new TidingsError(code, message);
-    const anchor = [...this.#anchors.values()].find((anchor) => anchor.sub === sub);
-    if (anchor) return this.#drags(anchor, error);
+    const backfill = [...this.#backfills.values()].find((backfill) => backfill.sub === sub);
+    if (backfill) return this.#backfillFailed(backfill, error);
     const subscription = sub === undefined ? undefined : this.#bySub.get(sub);
     if (subscription === undefined) return this.#options.onError(error, false);
-    if (code === "invalid-position" && !subscription.first) return this.#late(subscription, message);
-    if (code === "too-many-subscriptions" && this.#anchors.size > 0) {
-      this.#anchoring = false;
+    // Another subscription to the channel has moved the stream past the position that this one needs.
+    if (code === "invalid-position" && !subscription.requestedFirst) return this.#reconnectToBackfill(subscription, message);
+    // Without the backfill, there may be room for this one.
+    if (code === "too-many-subscriptions" && this.#backfills.size > 0) {
+      this.#backfillAllowed = false;
       return this.#options.restart(message);
     }
-    if (!PASSING.has(code)) {
+    if (!TRANSIENT_CODES.has(code)) {
       this.#options.onError(error, this.#end(subscription, error));
       return this.#options.onSettled();
     }
-    subscription.state = "new";
+    subscription.state = "notRequested";
     this.#options.onError(error, false);
     setTimeout(() => {
-      if (subscription.state === "new" && this.#bySub.has(subscription.sub)) this.#ask(subscription);
+      if (subscription.state === "notRequested" && this.#bySub.has(subscription.sub)) this.#request(subscription);
     }, this.#options.retryDelay(subscription.failures++));
   }
 
-  /** An anchor was refused, and those that rely on it begin again: in the end without, and each is told its own. */
-  #drags({ late }: Anchor, error: TidingsError): void {
-    if (error.code === "invalid-position" && late.position === undefined) {
-      this.#options.onError(error, this.#end(late, error));
-    } else if (PASSING.has(error.code)) {
+  /** The daemon did not serve a backfill subscription. The subscriptions that rely on it begin again on a new connection. */
+  #backfillFailed({ lagging }: BackfillSubscription, error: TidingsError): void {
+    if (error.code === "invalid-position" && lagging.position === undefined) {
+      // The backfill began at the `since` of this subscription, which the daemon cannot read.
+      this.#options.onError(error, this.#end(lagging, error));
+    } else if (TRANSIENT_CODES.has(error.code)) {
       this.#options.onError(error, false);
     } else {
-      this.#anchoring = false;
+      // Try without a backfill. The daemon then answers each subscription on its own.
+      this.#backfillAllowed = false;
     }
     this.#options.restart(error.message);
   }
 
-  /** Another subscription to the channel was faster. */
-  #late(subscription: Subscription, reason: string): void {
-    subscription.behind = true;
+  /** Opens a new connection, on which a backfill delivers what this lagging subscription needs. */
+  #reconnectToBackfill(subscription: Subscription, reason: string): void {
+    subscription.lagging = true;
     this.#options.restart(reason);
   }
 
+  /** Ends a subscription. Returns whether all subscribers have notified the application of the error. */
   #end(subscription: Subscription, error: TidingsError | undefined): boolean {
     this.#forget(subscription);
     const subscribers = [...subscription.subscribers];
-    // First, so that one who now leaves finds that there is nothing to be unsubscribed.
+    // Clear first: a subscriber that is removed in its `end` callback must not send an `unsubscribe` frame.
     subscription.subscribers.clear();
     return subscribers.map((subscriber) => subscriber.end(error)).every(Boolean);
   }
 
+  /** Removes a subscription whose last subscriber has left. */
   #remove(subscription: Subscription): void {
     this.#forget(subscription);
-    if (subscription.state !== "new") this.#options.send({ type: "unsubscribe", sub: subscription.sub });
+    if (subscription.state !== "notRequested") this.#options.send({ type: "unsubscribe", sub: subscription.sub });
     this.#options.onSettled();
   }
 
   #forget(subscription: Subscription): void {
     if (this.#byKey.get(subscription.key) === subscription) this.#byKey.delete(subscription.key);
     this.#bySub.delete(subscription.sub);
-    this.#weigh(subscription.channel);
+    this.#endUnneededBackfill(subscription.channel);
   }
 
-  #of(channel: string): Subscription[] {
+  #ofChannel(channel: string): Subscription[] {
     return [...this.#bySub.values()].filter((subscription) => subscription.channel === channel);
   }
 }
 
-/** Where one stands who had everything up to `had`, or wants what is after it, and whose stream begins at `position`. */
-function begin(had: string | undefined, position: string, recovered: boolean | undefined): string {
-  // The stream may begin earlier than this one needs, for another one's sake.
-  return recovered !== false && had !== undefined && reaches(had, position) ? had : position;
+/** The position of a subscription that needs what is after `needed`, and whose stream begins after `position`. */
+function startPosition(needed: string | undefined, position: string, recovered: boolean | undefined): string {
+  // The stream may begin earlier than this subscription needs, because of another one. It then keeps its position.
+  return recovered !== false && needed !== undefined && reaches(needed, position) ? needed : position;
 }

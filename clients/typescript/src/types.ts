@@ -1,4 +1,4 @@
-// What one says to a bus: its options, its events by name, and what is published.
+// The types of the public API: options of the bus, of subscriptions and of published events.
 
 import type { Backoff } from "./backoff.js";
 import type { TidingsError } from "./errors.js";
@@ -7,56 +7,60 @@ import type { CloudEvent } from "./generated/events.js";
 import type { FetchLike } from "./publish.js";
 import type { WebSocketConstructor } from "./websocket.js";
 
+/** The options of `connect`. */
 export interface ConnectOptions {
-  /** Other nodes of the same cluster. After a failure the next one is tried. */
+  /** The URLs of other nodes of the same cluster. After a failure, the client tries the next one. */
   readonly urls?: readonly string[];
-  /** The WebSocket to use. Default: the runtime's own or, where it has none (Node 20), that of the package `ws`. */
+  /** The WebSocket to use. Default: that of the runtime or, if it has none (Node 20), that of the package `ws`. */
   readonly WebSocket?: WebSocketConstructor;
-  /** The `fetch` to publish with. Default: the runtime's own. */
+  /** The `fetch` to publish with. Default: that of the runtime. */
   readonly fetch?: FetchLike;
-  /** How long to wait before connecting, or publishing, again. Default: 250 ms to 30 s. */
+  /** The bounds of the delay before connecting or publishing again. Default: 250 ms to 30 s. */
   readonly backoff?: Partial<Backoff>;
-  /** Where the jitter comes from: a number from 0 up to 1. Default: `Math.random`. */
+  /** The source of the jitter, which returns a number from 0 up to 1. Default: `Math.random`. */
   readonly random?: () => number;
 }
 
 /** The names of the events in a map of events. */
 export type EventName<Events> = keyof Events & string;
 
-/** The event of that name. */
+/** The event with this name. */
 export type EventOf<Events, Name extends EventName<Events>> = CloudEvent<Name, Events[Name]>;
 
-/** What is called with each event: its data, and the whole event. */
+/** A function that is called for each event, with its data and with the whole event. */
 export type Handler<Events, Name extends EventName<Events>> = (
   data: Events[Name],
   event: EventOf<Events, Name>,
 ) => unknown;
 
+/** The options of a subscription. */
 export interface SubscribeOptions<Data> {
-  /** Only events whose data is so. */
+  /** Only events whose data matches this filter. */
   readonly where?: Where<Data>;
   /**
-   * From where, as far back as the log reaches: a position (of `bus.positions` or `bus.positionOf`), a cursor of the
+   * Where to begin, as far back as the log reaches: a position (of `bus.positions` or `bus.positionOf`), a cursor of the
    * daemon, `"start"`, a time (`"2026-11-21T10:00:00Z"`) or an age (`"10m"`). Default: `"now"`.
    */
   readonly since?: string | undefined;
-  /** Ends the subscription. */
+  /** Ends the subscription when it is aborted. */
   readonly signal?: AbortSignal;
 }
 
+/** The options of `bus.on`. */
 export interface OnOptions<Data> extends SubscribeOptions<Data> {
-  /** The daemon refused the subscription, or closed the connection for good. The listeners of `bus.onError` are told too. */
+  /** Called if the daemon refuses the subscription, or closes the connection for good. `bus.onError` is notified, too. */
   readonly onError?: (error: TidingsError) => void;
 }
 
+/** The options of `bus.events`. */
 export interface EventsOptions<Data> extends SubscribeOptions<Data> {
-  /** How many events may wait for the loop. Default 1,024. */
+  /** How many events may wait for the loop. Default: 1,024. */
   readonly buffer?: number;
 }
 
-/** What a publisher may say of an event besides its type and data. */
+/** The optional attributes of a published event, beside its type and data. */
 export interface EventAttributes {
-  /** Default: a new UUIDv7. An id that the daemon has seen is not delivered again. */
+  /** Default: a new UUIDv7. The daemon takes an id once within its deduplication window. */
   readonly id?: string;
   readonly source?: string;
   readonly subject?: string;
@@ -65,11 +69,11 @@ export interface EventAttributes {
   readonly causationid?: string;
   readonly traceparent?: string;
   readonly tracestate?: string;
-  /** Other extension attributes: names of lowercase letters and digits. */
+  /** Other extension attributes. Their names consist of lowercase letters and digits. */
   readonly extensions?: { readonly [name: string]: string | number | boolean };
 }
 
-/** An event to publish, of any of the types. */
+/** An event of any type, to publish with `bus.publishAll`. */
 export type Draft<Events> = {
   [Name in EventName<Events>]: EventAttributes & { readonly type: Name; readonly data: Events[Name] };
 }[EventName<Events>];

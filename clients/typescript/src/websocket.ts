@@ -1,21 +1,26 @@
-// The part of a WebSocket that the client uses, and where to get one.
+// The part of the WebSocket API that the client uses, and how to find an implementation of it.
 
 import { TidingsError } from "./errors.js";
 
-/** What the client needs of a WebSocket; those of browsers, Bun, Node and of the package `ws` have it. */
+/** What the client needs of a WebSocket. Those of browsers, Bun, Node and the package `ws` have it. */
 export interface WebSocketLike {
   send(text: string): void;
   close(code?: number): void;
-  // `any`: each implementation has event types of its own.
+  // `any`, since each implementation has its own event types.
   addEventListener(type: "message" | "close" | "error", listener: (event: any) => void): void;
 }
 
+/** The constructor of a WebSocket, which connects at once. */
 export type WebSocketConstructor = new (url: string, protocols?: string) => WebSocketLike;
 
-/** The runtime's own WebSocket or, where it has none (Node 20), that of the package `ws`. */
+/**
+ * The WebSocket of the runtime or, if it has none (Node 20), that of the package `ws`.
+ *
+ * @throws {TidingsError} with the code `no-websocket` if there is neither.
+ */
 export async function findWebSocket(): Promise<WebSocketConstructor> {
   if (typeof WebSocket === "function") return WebSocket;
-  // Not a literal: a bundler for browsers must not look for a package that browsers do not need.
+  // Not a literal in `import`, since a bundler would then look for the package, which browsers do not need.
   const name = "ws";
   try {
     const module = (await import(/* webpackIgnore: true */ /* @vite-ignore */ name)) as { default: WebSocketConstructor };

@@ -1,4 +1,4 @@
-// The built package in a real browser: no bundler, no Node, the runtime's own WebSocket.
+// The built package in a real browser, without a bundler, and with the WebSocket of the browser.
 
 import { readFile } from "node:fs/promises";
 import { createServer, type Server } from "node:http";
@@ -12,7 +12,7 @@ import { launch } from "./chromium.js";
 import { Daemon } from "./daemon.js";
 
 declare global {
-  // What the page has.
+  // The globals of the page.
   var tidings: typeof client;
   var bus: client.Bus;
   var seen: client.InventoryChange[];
@@ -50,11 +50,11 @@ afterAll(async () => {
   await daemon?.kill();
 });
 
-/** A page that collects what is published of product 123. */
-async function subscribed(url: string): Promise<{ page: Page; troubles: unknown[] }> {
+/** Opens a page that collects the events of product 123, and the errors of the page. */
+async function subscribed(url: string): Promise<{ page: Page; pageErrors: unknown[] }> {
   const page = await browser.newPage();
-  const troubles: unknown[] = [];
-  page.on("pageerror", (error) => troubles.push(error));
+  const pageErrors: unknown[] = [];
+  page.on("pageerror", (error) => pageErrors.push(error));
   await page.goto(`http://127.0.0.1:${(site.address() as AddressInfo).port}/`);
   await page.evaluate(async (url) => {
     globalThis.seen = [];
@@ -62,11 +62,11 @@ async function subscribed(url: string): Promise<{ page: Page; troubles: unknown[
     globalThis.bus.on("inventory-change", { where: { productId: "123" } }, (data) => globalThis.seen.push(data));
     await globalThis.bus.ready();
   }, url);
-  return { page, troubles };
+  return { page, pageErrors };
 }
 
-test("a page subscribes, and gets what is published", async () => {
-  const { page, troubles } = await subscribed(daemon.url);
+test("a page subscribes, and receives a published event", async () => {
+  const { page, pageErrors } = await subscribed(daemon.url);
 
   const data = { productId: "123", oldQuantity: 100, newQuantity: 95, reason: "sale" };
   await daemon.publish(["124", "123"].map((productId) => ({ type: "inventory-change", data: { ...data, productId } })));
@@ -75,13 +75,13 @@ test("a page subscribes, and gets what is published", async () => {
 
   await page.evaluate(() => globalThis.bus.close());
   await expect.poll(() => daemon.subscribers("inventory-change")).toBe(0);
-  expect(troubles).toEqual([]);
+  expect(pageErrors).toEqual([]);
 });
 
-test("a page gets its events compressed where the daemon does that", async () => {
+test("a page receives compressed events", async () => {
   const own = await Daemon.start(["--compression"]);
   try {
-    const { page, troubles } = await subscribed(own.url);
+    const { page, pageErrors } = await subscribed(own.url);
     const agreed = await page.evaluate(async (url) => {
       const socket = new WebSocket(url);
       await new Promise((resolve) => socket.addEventListener("open", resolve));
@@ -96,7 +96,7 @@ test("a page gets its events compressed where the daemon does that", async () =>
     await page.waitForFunction(() => globalThis.seen.length >= 200);
     expect(await page.evaluate(() => globalThis.seen)).toEqual(data);
     expect(await own.metric("tidings_events_compressed_total")).toBe(200);
-    expect(troubles).toEqual([]);
+    expect(pageErrors).toEqual([]);
   } finally {
     await own.kill();
   }

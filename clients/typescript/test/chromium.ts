@@ -1,4 +1,4 @@
-// A real browser for a test.
+// Starts a real browser (Chromium), for a test.
 
 import { existsSync } from "node:fs";
 
@@ -7,7 +7,7 @@ import { type Browser, chromium } from "playwright-core";
 const CHROMIUM = process.env["CHROMIUM_BIN"] ?? "/usr/bin/chromium";
 
 export async function launch(): Promise<Browser> {
-  if (!existsSync(CHROMIUM)) throw new Error(`${CHROMIUM} is not there: apt-get install chromium, or set CHROMIUM_BIN`);
+  if (!existsSync(CHROMIUM)) throw new Error(`${CHROMIUM} does not exist: apt-get install chromium, or set CHROMIUM_BIN`);
   const args = ["--disable-gpu", "--disable-quic", "--disable-background-networking", "--disable-component-update", "--disable-sync"];
   return chromium.launch({ executablePath: CHROMIUM, args });
 }

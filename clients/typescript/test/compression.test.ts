@@ -1,4 +1,4 @@
-// Compression between the real daemon and Node's `ws`, which agrees on it by itself.
+// Compression (permessage-deflate) between the real daemon and the package `ws`, which negotiates it by itself.
 
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { type PerMessageDeflateOptions, WebSocket } from "ws";
@@ -15,17 +15,17 @@ beforeAll(async () => {
 
 afterAll(() => daemon.kill());
 
-/** What the daemon has compressed so far. */
+/** How many events the daemon has compressed so far. */
 const compressed = () => daemon.metric("tidings_events_compressed_total");
 
-/** Events from small to large, some with parts that repeat far behind one another, some with hardly any. */
+/** Events from small to large. Some repeat text at a large distance, others hardly repeat any. */
 const events = Array.from({ length: 300 }, (_, number) => {
   const words = Array.from({ length: (number % 30) ** 2 }, (_, word) => ((number + 1) * (word + 1) * 2654435761 % 2 ** 32).toString(36));
   const note = words.join(" ").repeat((number % 3) + 1);
   return { type: "inventory-change", data: { productId: `p-${number}`, oldQuantity: 1, newQuantity: number, reason: "sale" }, note };
 });
 
-/** A socket that is subscribed, with what it was sent. */
+/** Opens a socket that is subscribed, and records the events that it receives. */
 async function subscribed(options: PerMessageDeflateOptions | boolean) {
   const socket = new WebSocket(`${daemon.url.replace("http", "ws")}/v1/ws`, { perMessageDeflate: options });
   const seen: { newQuantity: number; note: unknown }[] = [];
@@ -39,7 +39,7 @@ async function subscribed(options: PerMessageDeflateOptions | boolean) {
         seen.push({ newQuantity: data.newQuantity, note });
       }
     });
-    // A `sub` as long as it may be, so that it is worth compressing.
+    // The longest allowed `sub`, so that `ws` compresses the frame.
     socket.on("open", () => {
       socket.send(JSON.stringify({ type: "subscribe", sub: "s".repeat(64), channel: "inventory-change" }));
     });
@@ -47,13 +47,13 @@ async function subscribed(options: PerMessageDeflateOptions | boolean) {
   return { socket, seen };
 }
 
-test("whatever is agreed, each event arrives as it was published", async () => {
+test("for every negotiated extension, each event arrives as it was published", async () => {
   const sockets = [
-    // With a threshold of 0, what the client says is compressed too.
+    // With a threshold of 0, the client compresses its frames, too.
     { ...(await subscribed({ threshold: 0 })), extensions: "permessage-deflate" },
     { ...(await subscribed({ threshold: 0, clientMaxWindowBits: 9 })), extensions: "permessage-deflate" },
     { ...(await subscribed({ serverNoContextTakeover: true, clientNoContextTakeover: true })), extensions: "permessage-deflate" },
-    // It inflates with the window that it asked for: a larger one of ours would break it.
+    // The client inflates with the window that it requested. A larger window of the daemon would break it.
     { ...(await subscribed({ serverMaxWindowBits: 12 })), extensions: "permessage-deflate" },
     { ...(await subscribed({ serverMaxWindowBits: 9 })), extensions: "" },
     { ...(await subscribed(false)), extensions: "" },
@@ -70,7 +70,7 @@ test("whatever is agreed, each event arrives as it was published", async () => {
   expect(await compressed() - before).toBe(events.length);
 });
 
-test("the client gets its events compressed without being told to", async () => {
+test("the client receives compressed events by default", async () => {
   const before = await compressed();
   const bus = connect(daemon.url);
   try {

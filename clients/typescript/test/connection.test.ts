@@ -1,4 +1,4 @@
-// Staying connected, against a daemon that does on demand what a real one seldom does.
+// The connection of a bus, with a fake daemon: reconnects, close codes, heartbeats, drains and errors.
 
 import { afterEach, beforeEach, expect, onTestFinished, test, vi } from "vitest";
 import { WebSocket as WsWebSocket } from "ws";
@@ -19,7 +19,7 @@ afterEach(async () => {
   await daemon.stop();
 });
 
-/** A bus that comes back after 10 ms at once, and notes its states. */
+/** Connects a bus without random delays, the first of 10 ms, and records its states. */
 function open(options: ConnectOptions = {}): Bus {
   bus = connect(daemon.url, { backoff: { minMs: 10, maxMs: 40 }, random: () => 1, ...options });
   states = [bus.state];
@@ -30,11 +30,11 @@ function open(options: ConnectOptions = {}): Bus {
 const statuses = () => states.map(({ status }) => status);
 const sale = { productId: "123", oldQuantity: 100, newQuantity: 95, reason: "sale" };
 
-test("after a loss it connects again, subscribes to everything again, and goes on", async () => {
+test("after a lost connection, the bus reconnects, subscribes again and resumes", async () => {
   const seen: number[] = [];
   open().on("inventory-change", { where: { productId: "123" } }, ({ newQuantity }) => seen.push(newQuantity));
   const first = (await daemon.connection()).welcome();
-  await first.subscribe();
+  await first.confirmSubscribe();
   first.event("inventory-change", sale);
   await expect.poll(() => seen).toEqual([95]);
   first.socket.close(1013, "the broker is away");
@@ -50,7 +50,7 @@ test("after a loss it connects again, subscribes to everything again, and goes o
   expect(states[2]).toMatchObject({ attempt: 1, delayMs: 10, reason: "the broker is away (1013)" });
 });
 
-test("the delay doubles while nothing lasts, a welcome alone not being a success", async () => {
+test("the delay doubles until a connection lasts; a welcome alone does not reset it", async () => {
   open();
   for (let attempt = 0; attempt < 4; attempt++) (await daemon.connection()).welcome().socket.terminate();
   await daemon.connection();
@@ -58,7 +58,7 @@ test("the delay doubles while nothing lasts, a welcome alone not being a success
   expect(delays).toEqual([[1, 10], [2, 20], [3, 40], [4, 40]]);
 });
 
-test("a connection that lasted begins the count anew", async () => {
+test("a connection that lasted resets the backoff", async () => {
   open({ backoff: { minMs: 1, maxMs: 1 } });
   (await daemon.connection()).socket.terminate();
   const lasting = (await daemon.connection()).welcome();
@@ -70,7 +70,7 @@ test("a connection that lasted begins the count anew", async () => {
   expect(states.at(-1)).toMatchObject({ status: "reconnecting", attempt: 1 });
 });
 
-test.each([1000, 1001, 1002, 1012, 1013, 4008, 4009, 4029])("a close with %i is one to come back from", async (code) => {
+test.each([1000, 1001, 1002, 1012, 1013, 4008, 4009, 4029])("the bus reconnects after close code %i", async (code) => {
   open();
   (await daemon.connection()).welcome().socket.close(code);
   (await daemon.connection()).welcome();
@@ -78,7 +78,7 @@ test.each([1000, 1001, 1002, 1012, 1013, 4008, 4009, 4029])("a close with %i is 
   expect(states).toContainEqual(expect.objectContaining({ status: "reconnecting", reason: `closed with ${code}` }));
 });
 
-test.each([1009, 4001, 4003, 4004, 4005])("a close with %i is final, and everyone is told", async (code) => {
+test.each([1009, 4001, 4003, 4004, 4005])("close code %i is final and reported everywhere", async (code) => {
   const [refused, failed] = [vi.fn(), vi.fn()];
   open().on("order-status", { onError: refused }, () => {});
   bus.onError(failed);
@@ -96,7 +96,7 @@ test.each([1009, 4001, 4003, 4004, 4005])("a close with %i is final, and everyon
   expect(() => bus.on("order-status", () => {})).toThrow("closed");
 });
 
-test("two intervals without a word are the end of a connection, and a word in time is not", async () => {
+test("a connection is abandoned after two silent heartbeat intervals, but not before", async () => {
   open();
   const first = (await daemon.connection()).welcome(200);
   const at = performance.now();
@@ -111,11 +111,11 @@ test("two intervals without a word are the end of a connection, and a word in ti
   expect(states.at(-1)).toMatchObject({ status: "reconnecting", reason: "no heartbeat for two intervals" });
 });
 
-test("from a draining node it moves on when it was told to, hearing events until then", async () => {
+test("the bus leaves a draining node when asked to, and receives events until then", async () => {
   const seen = vi.fn();
   open().on("inventory-change", seen);
   const first = (await daemon.connection()).welcome();
-  await first.subscribe();
+  await first.confirmSubscribe();
   first.send({ type: "draining", reconnectInMs: 50 });
   first.event("inventory-change", sale);
   expect(await first.closed).toBe(1000);
@@ -126,7 +126,7 @@ test("from a draining node it moves on when it was told to, hearing events until
   expect(states[3]).toMatchObject({ delayMs: 0, reason: "the node is draining" });
 });
 
-test("a draining node that closes early is not come back to before the time", async () => {
+test("after an early close of a draining node, the bus still waits for the requested time", async () => {
   open();
   const first = (await daemon.connection()).welcome();
   first.send({ type: "draining", reconnectInMs: 500 });
@@ -136,10 +136,10 @@ test("a draining node that closes early is not come back to before the time", as
   expect(state.status === "reconnecting" && state.delayMs).toSatisfy((delay: number) => delay > 40 && delay <= 500);
 });
 
-test("a socket that does not even close does not end the bus", async () => {
+test("a socket whose close throws does not end the bus", async () => {
   const WebSocket = class extends WsWebSocket {
     override close(): void {
-      throw new SyntaxError("not like this");
+      throw new SyntaxError("not allowed");
     }
   };
   open({ WebSocket });
@@ -150,7 +150,7 @@ test("a socket that does not even close does not end the bus", async () => {
   expect(statuses()).toEqual(["connecting", "open", "reconnecting", "open", "closed"]);
 });
 
-test("a gap that the daemon tells is handed on", async () => {
+test("a gap of the daemon is reported", async () => {
   const gaps: Gap[] = [];
   open().onGap((gap) => gaps.push(gap));
   const gap = { channel: "order-status", from: "e:1", position: "f:1" };
@@ -159,25 +159,25 @@ test("a gap that the daemon tells is handed on", async () => {
   expect(bus.positions.get("order-status")).toBe("f:1");
 });
 
-test("a subscription that cannot be answered yet is asked for again", async () => {
+test("a subscription that cannot be served yet is requested again", async () => {
   const errors: TidingsError[] = [];
   open().on("order-status", () => {});
   bus.onError((error) => errors.push(error));
   const peer = (await daemon.connection()).welcome();
   await peer.receive();
   peer.send({ type: "error", code: "broker-unavailable", message: "not yet", sub: "s1" });
-  await peer.subscribe();
+  await peer.confirmSubscribe();
   await bus.ready();
   expect(errors).toMatchObject([{ code: "broker-unavailable" }]);
 });
 
-test("listeners that want the same share a subscription, which ends with the last of them", async () => {
+test("handlers with the same request share a subscription, which ends with the last of them", async () => {
   open();
   const where = { orderId: "1" };
   const first = bus.on("order-status", { where }, () => {});
   const second = bus.on("order-status", { where: { ...where } }, () => {});
   const peer = (await daemon.connection()).welcome();
-  const sub = await peer.subscribe();
+  const sub = await peer.confirmSubscribe();
   await bus.ready();
   first();
   second();
@@ -187,7 +187,7 @@ test("listeners that want the same share a subscription, which ends with the las
   expect(await peer.receive()).toMatchObject({ type: "subscribe", channel: "data-update" });
 });
 
-test("a refused subscription is not unsubscribed from, nor asked for again", async () => {
+test("a refused subscription is neither unsubscribed nor requested again", async () => {
   const refused = vi.fn();
   open();
   const unsubscribe = bus.on("order-status", { onError: refused }, () => {});
@@ -201,7 +201,7 @@ test("a refused subscription is not unsubscribed from, nor asked for again", asy
   expect(await peer.receive()).toMatchObject({ type: "subscribe", sub: "s2" });
 });
 
-test("an error that nobody listens for goes to the console, and one that someone does does not", async () => {
+test("an error goes to the console only if there is no listener", async () => {
   const log = vi.spyOn(console, "error").mockReturnValue();
   onTestFinished(() => log.mockRestore());
   open().on("order-status", { where: { orderId: "1" } }, () => {});
@@ -215,18 +215,18 @@ test("an error that nobody listens for goes to the console, and one that someone
   expect(log).toHaveBeenCalledExactlyOnceWith("tidings:", expect.objectContaining({ code: "forbidden", message: "s1" }));
 });
 
-test("frames that it does not know, and what are none, are passed over", async () => {
+test("unknown and malformed frames are ignored", async () => {
   const seen = vi.fn();
   open().on("inventory-change", seen);
   const peer = (await daemon.connection()).welcome();
-  await peer.subscribe();
+  await peer.confirmSubscribe();
   for (const text of ["{", "7", "null", '{"type":"news"}', '{"type":"pong"}']) peer.socket.send(text);
   peer.socket.send(Buffer.from("{}"), { binary: true });
   peer.event("inventory-change", sale);
   await expect.poll(() => seen.mock.calls.length).toBe(1);
 });
 
-test("a daemon that is not there yet is waited for", async () => {
+test("the bus waits for a daemon that has not started yet", async () => {
   const { url } = daemon;
   await daemon.stop();
   bus = connect(url, { backoff: { minMs: 10, maxMs: 10 } });
@@ -236,17 +236,17 @@ test("a daemon that is not there yet is waited for", async () => {
   expect(states[0]).toMatchObject({ status: "reconnecting", attempt: 1, reason: expect.stringContaining("ECONNREFUSED") });
 });
 
-test("a WebSocket that cannot be made ends the bus with the reason", async () => {
+test("a WebSocket that cannot be constructed ends the bus with the reason", async () => {
   const WebSocket = class {
     constructor() {
-      throw new SyntaxError("not like this");
+      throw new SyntaxError("not allowed");
     }
   };
   open({ WebSocket: WebSocket as never }).onError(() => {});
-  await expect(bus.ready()).rejects.toMatchObject({ code: "connection-refused", message: expect.stringContaining("not like this") });
+  await expect(bus.ready()).rejects.toMatchObject({ code: "connection-refused", message: expect.stringContaining("not allowed") });
 });
 
-test("after a failure the next node is tried, and the first one again after the last", async () => {
+test("after a failure, the bus connects to the next node, and after the last to the first", async () => {
   const other = await FakeDaemon.start();
   onTestFinished(() => other.stop());
   open({ urls: [`${other.url}/`] });
@@ -259,7 +259,7 @@ test("after a failure the next node is tried, and the first one again after the 
   await bus.ready();
 });
 
-test("close is heard by the daemon, and ends loops and waits", async () => {
+test("close reaches the daemon, and ends loops and ready", async () => {
   const loop = open().events("order-status").next();
   const peer = (await daemon.connection()).welcome();
   await peer.receive();

@@ -1,4 +1,4 @@
-// The client and the real daemon.
+// The client with the real daemon: filters, loops, publishing, errors and restarts.
 
 import { afterAll, afterEach, beforeAll, expect, test, vi } from "vitest";
 import { WebSocket } from "ws";
@@ -26,12 +26,12 @@ function open(url = daemon.url): Bus {
 }
 
 let products = 0;
-/** A sale of a product that no other test has. */
+/** A sale of a product that no other test uses. */
 function sale(): InventoryChange {
   return { productId: `product-${++products}`, oldQuantity: 100, newQuantity: 95, reason: "sale" };
 }
 
-test("an event reaches the handlers that want it, and no others", async () => {
+test("an event reaches the handlers whose filter matches, and no others", async () => {
   const bus = open();
   const [data, other] = [sale(), sale()];
   const exact = vi.fn();
@@ -56,7 +56,7 @@ test("an event reaches the handlers that want it, and no others", async () => {
   expect(not).not.toHaveBeenCalled();
 });
 
-test("the filter means here what it means there", async () => {
+test("the client evaluates filters as the daemon does", async () => {
   const data = [
     { tags: ["a", "b"], keys: ["user:1"] },
     { tags: ["b"], reason: "" },
@@ -102,7 +102,7 @@ test("the filter means here what it means there", async () => {
   }
 });
 
-test("a loop takes events in order, and its end is the subscription's", async () => {
+test("a loop receives events in order, and ends its subscription", async () => {
   const bus = open();
   const events = bus.events("finance-change", { where: { entity: "refund" } });
   await bus.ready();
@@ -132,7 +132,7 @@ test("a signal ends a loop and a handler", async () => {
   await expect.poll(() => daemon.subscribers("data-update")).toBe(0);
 });
 
-test("a published event is answered with its position, and a second one of its id with the first", async () => {
+test("publishing returns the position, and for a repeated id that of the first event", async () => {
   const bus = open();
   const handler = vi.fn();
   const data = sale();
@@ -149,7 +149,7 @@ test("a published event is answered with its position, and a second one of its i
   expect(bus.positions.get("inventory-change")).not.toBe(first.position);
 });
 
-test("what the daemon refuses says what is wrong with it", async () => {
+test("a refused event reports its mistakes", async () => {
   const bus = open();
   await expect(bus.publish("inventory-change", { productID: "1" } as never)).rejects.toMatchObject({
     code: "invalid-event",
@@ -163,7 +163,7 @@ test("what the daemon refuses says what is wrong with it", async () => {
   await expect(bus.publishAll(batch as never)).rejects.toMatchObject({ errors: [{ pointer: "/1/data/newQuantity" }] });
 });
 
-test("a subscription that the daemon refuses is told to the subscriber, and the others go on", async () => {
+test("a refused subscription is reported to its subscriber, and the others continue", async () => {
   const bus = open();
   const data = sale();
   const [refused, failed, handler] = [vi.fn(), vi.fn(), vi.fn()];
@@ -179,12 +179,12 @@ test("a subscription that the daemon refuses is told to the subscriber, and the 
   await expect.poll(() => handler.mock.calls.length).toBe(1);
 });
 
-test("a filter that would vanish on the way is refused", () => {
+test("a filter with an undefined condition is refused", () => {
   const where = { productId: undefined as never };
   expect(() => open().on("inventory-change", { where }, () => {})).toThrow(expect.objectContaining({ code: "invalid-filter" }));
 });
 
-test("a handler that fails is reported, and keeps nobody from an event", async () => {
+test("a failing handler is reported, and other handlers still receive the event", async () => {
   const bus = open();
   const data = sale();
   const options = { where: { productId: data.productId } };
@@ -204,7 +204,7 @@ test("a handler that fails is reported, and keeps nobody from an event", async (
   ]);
 });
 
-test("heartbeats say how far a channel is, events of others included", async () => {
+test("heartbeats advance the position, even past events that do not match", async () => {
   const own = await Daemon.start(["--heartbeat", "100ms"]);
   try {
     const bus = open(own.url);
@@ -218,7 +218,7 @@ test("heartbeats say how far a channel is, events of others included", async () 
   }
 });
 
-test("a daemon that was killed is found again, and what may have been missed is told", async () => {
+test("after the daemon was killed, the bus reconnects and reports a gap", async () => {
   let own = await Daemon.start();
   const { port } = own;
   try {
@@ -245,7 +245,7 @@ test("a daemon that was killed is found again, and what may have been missed is 
   }
 });
 
-test("a daemon that is asked to end lets its clients go on elsewhere", async () => {
+test("a daemon that receives SIGTERM drains its clients", async () => {
   const own = await Daemon.start();
   try {
     const bus = open(own.url);

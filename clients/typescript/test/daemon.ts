@@ -1,4 +1,4 @@
-// The real daemon, started for a test and ended with it.
+// Starts the real daemon as a process, for a test.
 
 import { type ChildProcess, spawn } from "node:child_process";
 import { existsSync } from "node:fs";
@@ -7,6 +7,7 @@ import { fileURLToPath } from "node:url";
 /** `TIDINGS_BIN`, or the debug build of this repository. */
 export const BINARY = process.env["TIDINGS_BIN"] ?? fileURLToPath(new URL("../../../target/debug/tidings", import.meta.url));
 
+/** A running daemon. */
 export class Daemon {
   readonly port: number;
   readonly #process: ChildProcess;
@@ -18,24 +19,24 @@ export class Daemon {
     this.port = port;
   }
 
-  /** Starts `tidings serve` with `flags`, by default on a free port, and waits until it says where it listens. */
+  /** Starts `tidings serve` with `flags`, by default on a free port, and waits until it is ready. */
   static async start(flags: readonly string[] = [], port = 0): Promise<Daemon> {
-    if (!existsSync(BINARY)) throw new Error(`${BINARY} is not there: run cargo build, or set TIDINGS_BIN`);
+    if (!existsSync(BINARY)) throw new Error(`${BINARY} does not exist: run cargo build, or set TIDINGS_BIN`);
     const child = spawn(BINARY, ["serve", "--listen", `127.0.0.1:${port}`, ...flags], {
       stdio: ["ignore", "pipe", "pipe"],
     });
     const exited = new Promise<void>((resolve) => child.once("exit", () => resolve()));
-    let said = "";
+    let output = "";
     const listening = new Promise<number>((resolve, reject) => {
-      const hear = (chunk: Buffer) => {
-        said += chunk.toString();
-        const port = /http:\/\/127\.0\.0\.1:([1-9]\d*)\b/.exec(said)?.[1];
+      const onOutput = (chunk: Buffer) => {
+        output += chunk.toString();
+        const port = /http:\/\/127\.0\.0\.1:([1-9]\d*)\b/.exec(output)?.[1];
         if (port) resolve(Number(port));
       };
-      child.stdout.on("data", hear);
-      child.stderr.on("data", hear);
+      child.stdout.on("data", onOutput);
+      child.stderr.on("data", onOutput);
       child.once("error", reject);
-      void exited.then(() => reject(new Error(`the daemon ended before it listened:\n${said}`)));
+      void exited.then(() => reject(new Error(`the daemon ended before it listened:\n${output}`)));
     });
     const daemon = new Daemon(child, exited, await listening);
     while (!(await daemon.isReady())) await new Promise((resolve) => setTimeout(resolve, 10));
@@ -50,21 +51,21 @@ export class Daemon {
     return fetch(`${this.url}/readyz`).then((response) => response.ok, () => false);
   }
 
-  /** How many subscribers a channel has, by the daemon's own count. */
+  /** How many subscribers a channel has, as the daemon counts them. */
   async subscribers(channel: string): Promise<number> {
-    const answer = (await (await fetch(`${this.url}/v1/channels`)).json()) as {
+    const body = (await (await fetch(`${this.url}/v1/channels`)).json()) as {
       channels: { type: string; subscribers: number }[];
     };
-    return answer.channels.find(({ type }) => type === channel)?.subscribers ?? 0;
+    return body.channels.find(({ type }) => type === channel)?.subscribers ?? 0;
   }
 
-  /** A number of its metrics that has no labels. */
+  /** The value of a metric without labels. */
   async metric(name: string): Promise<number> {
     const text = await (await fetch(`${this.url}/metrics`)).text();
     return Number(new RegExp(`^${name} (.+)$`, "m").exec(text)?.[1]);
   }
 
-  /** Publishes events as they are, which the daemon must take. */
+  /** Publishes events as they are. Throws if the daemon does not accept them. */
   async publish(events: readonly unknown[]): Promise<void> {
     const response = await fetch(`${this.url}/v1/events`, {
       method: "POST",
@@ -74,11 +75,12 @@ export class Daemon {
     if (response.status !== 202) throw new Error(await response.text());
   }
 
-  /** Asks it to end, which begins a drain. */
+  /** Sends SIGTERM, which begins a drain. */
   terminate(): void {
     this.#process.kill("SIGTERM");
   }
 
+  /** Ends the daemon at once, without a drain. */
   async kill(): Promise<void> {
     this.#process.kill("SIGKILL");
     await this.#exited;

@@ -1,4 +1,4 @@
-// A browser's own EventSource on `GET /v1/stream`: none of our code is in the page.
+// The EventSource of a real browser on `GET /v1/stream`, without the client library.
 
 import type { Browser, Page } from "playwright-core";
 import { afterAll, beforeAll, expect, test } from "vitest";
@@ -7,11 +7,11 @@ import { launch } from "./chromium.js";
 import { Daemon } from "./daemon.js";
 import { Proxy } from "./proxy.js";
 
-/** What the page has seen: the numbers of the events, and the gaps. */
+/** What the page has received: the numbers of the events, and the gaps. */
 interface Seen {
   numbers: number[];
   gaps: { type: string; channel: string; from: string; position: string }[];
-  /** The id of the last message, of whatever kind. */
+  /** The id of the last message of any kind. */
   last: string;
   opened: number;
 }
@@ -39,7 +39,7 @@ afterAll(async () => {
   await browser?.close();
 });
 
-/** A page of the daemon's own origin, which follows the channel. */
+/** Opens a page on the origin of the daemon, which follows the channel. */
 async function following(url: string): Promise<Page> {
   const page = await browser.newPage();
   await page.goto(`${url}/healthz`);
@@ -62,20 +62,20 @@ async function following(url: string): Promise<Page> {
 
 const seen = (page: Page) => page.evaluate(() => globalThis.followed);
 
-/** Waits until the page has seen so many events, and gives all that it has seen. */
+/** Waits until the page has received this many events, and returns all that it has received. */
 async function sees(page: Page, events: number): Promise<Seen> {
   await page.waitForFunction((events) => globalThis.followed.numbers.length >= events, events);
   return seen(page);
 }
 
-test("an EventSource goes on where it was when its connection is cut", async () => {
+test("an EventSource resumes after its connection is cut", async () => {
   const daemon = await Daemon.start();
   const proxy = await Proxy.before(daemon.port);
   try {
     const page = await following(proxy.url);
     await daemon.publish(sales(1, 50));
     expect((await sees(page, 50)).numbers).toEqual(numbers(50));
-    // In the middle of a batch; and while nobody is there.
+    // Cut the connection in the middle of a batch, and publish another one meanwhile.
     const publishing = daemon.publish(sales(51, 550));
     await page.waitForFunction(() => globalThis.followed.numbers.length > 50);
     proxy.close();
@@ -93,7 +93,7 @@ test("an EventSource goes on where it was when its connection is cut", async () 
   }
 });
 
-test("an EventSource is told of a gap when the log was lost, and goes on behind it", async () => {
+test("an EventSource receives a gap when the log was lost, and continues after it", async () => {
   const daemon = await Daemon.start();
   let again: Daemon | undefined;
   try {

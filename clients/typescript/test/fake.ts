@@ -1,4 +1,4 @@
-// A daemon that does what a test says: for what a real one does not do on demand.
+// A fake daemon, which a test controls frame by frame: for situations that a real daemon does not create on demand.
 
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
@@ -13,9 +13,9 @@ export class FakeDaemon {
   readonly #server: Server;
   readonly #sockets: WebSocketServer;
   readonly #peers = new Queue<Peer>();
-  /** What to answer to the publications to come, in this order. */
+  /** How to respond to the next publications, in this order. Later ones are accepted. */
   readonly responses: Respond[] = [];
-  /** The bodies of what was published. */
+  /** The bodies of the requests. */
   readonly published: unknown[] = [];
 
   private constructor() {
@@ -41,7 +41,7 @@ export class FakeDaemon {
     return `http://127.0.0.1:${(this.#server.address() as AddressInfo).port}`;
   }
 
-  /** The next connection that is made. */
+  /** Waits for the next WebSocket connection. */
   connection(): Promise<Peer> {
     return this.#peers.take();
   }
@@ -53,9 +53,10 @@ export class FakeDaemon {
   }
 }
 
-/** One connection, seen from the daemon. */
+/** The daemon's side of one connection. */
 export class Peer {
   readonly socket: WebSocket;
+  /** Resolves with the close code. */
   readonly closed: Promise<number>;
   readonly #frames = new Queue<ClientFrame>();
 
@@ -65,7 +66,7 @@ export class Peer {
     this.closed = new Promise((resolve) => socket.once("close", (code) => resolve(code)));
   }
 
-  /** The next frame that the client says. */
+  /** Waits for the next frame of the client. */
   receive(): Promise<ClientFrame> {
     return this.#frames.take();
   }
@@ -74,38 +75,41 @@ export class Peer {
     this.socket.send(JSON.stringify(frame));
   }
 
+  /** Sends `welcome`. */
   welcome(heartbeatMs = 25_000): this {
     this.send({ type: "welcome", protocol: 1, session: "session", node: "node", heartbeatMs });
     return this;
   }
 
-  /** Takes the next frame, which asks for a subscription. */
-  async asked(): Promise<Extract<ClientFrame, { type: "subscribe" }>> {
+  /** Receives the next frame, which must be `subscribe`. */
+  async receiveSubscribe(): Promise<Extract<ClientFrame, { type: "subscribe" }>> {
     const frame = await this.receive();
-    if (frame.type !== "subscribe") throw new Error(`${frame.type} came, and not subscribe`);
+    if (frame.type !== "subscribe") throw new Error(`expected a subscribe frame, received ${frame.type}`);
     return frame;
   }
 
-  /** Takes the next frame, which asks for a subscription, and agrees; answers its name. */
-  async subscribe(position = "e:0", recovered?: boolean): Promise<string> {
-    const { sub, channel } = await this.asked();
+  /** Receives a `subscribe` frame and confirms it. Returns its `sub`. */
+  async confirmSubscribe(position = "e:0", recovered?: boolean): Promise<string> {
+    const { sub, channel } = await this.receiveSubscribe();
     this.send({ type: "subscribed", sub, channel, position, ...(recovered !== undefined && { recovered }) });
     return sub;
   }
 
+  /** Sends an event. */
   event(type: string, data: unknown, position = "e:1"): void {
     const attributes = { specversion: "1.0", id: position, source: "test", time: "2026-11-21T00:00:00Z" } as const;
     this.send({ type: "event", position, event: { ...attributes, dataschema: `urn:${type}`, type, data } });
   }
 }
 
+/** Accepts a publication. */
 function accept(body: unknown, response: ServerResponse): void {
   const events = [body].flat() as { id: string; type: string }[];
   const accepted = events.map(({ id, type }) => ({ id, type, position: "e:1", duplicate: false }));
   response.writeHead(202, { "content-type": "application/json" }).end(JSON.stringify({ accepted, cascaded: [] }));
 }
 
-/** Items that are there when they are taken, or come later. */
+/** An asynchronous queue: `take` waits for an item if there is none. */
 class Queue<Item> {
   readonly #items: Item[] = [];
   readonly #takers: ((item: Item) => void)[] = [];

@@ -1,4 +1,4 @@
-// Own types, from a schema to a typed event: generated, compiled (as a part of these tests), validated, filtered.
+// Custom types, from the schema to a typed event: generated, compiled (with these tests), validated and filtered.
 
 import { execFile } from "node:child_process";
 import { fileURLToPath } from "node:url";
@@ -12,11 +12,11 @@ import type { EventMap, PriceChange, TidingsEvent } from "./own/events.js";
 
 const OWN = fileURLToPath(new URL("./own", import.meta.url));
 
-test("the types are what `tidings codegen typescript` makes of the schema", async () => {
+test("the committed types are those that `tidings codegen typescript` generates", async () => {
   await promisify(execFile)(BINARY, ["codegen", "typescript", "--schemas", OWN, "--out", OWN, "--check"]);
 });
 
-test("an own event goes its way typed, checked and filtered", async () => {
+test("an event of a custom type is typed, validated and filtered", async () => {
   const daemon = await Daemon.start(["--schemas", OWN]);
   const bus = connect<EventMap>(daemon.url);
   try {

@@ -1,4 +1,4 @@
-// What stands between a client and its daemon, and breaks the connection on purpose.
+// A TCP proxy between a client and its daemon, which breaks the connection on purpose.
 
 import { type AddressInfo, connect, createServer, type Server, type Socket } from "node:net";
 
@@ -20,7 +20,7 @@ export class Proxy {
     });
   }
 
-  /** Stands before the daemon on `port`. */
+  /** Starts a proxy of the daemon on `port`. */
   static async before(port: number): Promise<Proxy> {
     const proxy = new Proxy(port);
     await new Promise<void>((resolve) => proxy.#server.listen(0, "127.0.0.1", resolve));
@@ -31,17 +31,18 @@ export class Proxy {
     return `http://127.0.0.1:${(this.#server.address() as AddressInfo).port}`;
   }
 
-  /** Cuts all connections, in the middle of whatever is on its way, without a goodbye. */
+  /** Cuts all connections without a closing handshake, even in the middle of a frame. */
   cut(): void {
     for (const socket of this.#sockets) socket.destroy();
   }
 
-  /** Cuts all connections and lets nobody in until `mend`. */
+  /** Cuts all connections, and refuses new ones until `mend`. */
   close(): void {
     this.#open = false;
     this.cut();
   }
 
+  /** Accepts connections again. */
   mend(): void {
     this.#open = true;
   }

@@ -1,4 +1,4 @@
-// Publishing: what is tried again, under which id, and what is not.
+// Publishing to a fake daemon: which failures are retried, with which id, and which are final.
 
 import { afterEach, beforeEach, expect, test } from "vitest";
 
@@ -21,7 +21,7 @@ afterEach(async () => {
 const sale = { productId: "123", oldQuantity: 100, newQuantity: 95, reason: "sale" };
 const ids = () => daemon.published.map((body) => (body as { id: string }).id);
 
-test("what may pass is tried again, under the same id", async () => {
+test("transient failures are retried with the same id", async () => {
   daemon.responses.push(
     (_body, response) => response.destroy(),
     (_body, response) => response.writeHead(503, { "retry-after": "0" }).end('{"code":"broker-unavailable"}'),
@@ -35,7 +35,7 @@ test("what may pass is tried again, under the same id", async () => {
   expect(new Set([...ids(), accepted.id]).size).toBe(1);
 });
 
-test("what one node does not take goes to the next", async () => {
+test("an event that one node does not accept goes to the next", async () => {
   const other = await FakeDaemon.start();
   const cluster = connect(other.url, { urls: [daemon.url], backoff: { minMs: 1, maxMs: 2 } });
   try {
@@ -50,14 +50,14 @@ test("what one node does not take goes to the next", async () => {
   }
 });
 
-test("Retry-After is waited for", async () => {
+test("a retry waits for the Retry-After of the daemon", async () => {
   daemon.responses.push((_body, response) => response.writeHead(503, { "retry-after": "1" }).end());
   const at = performance.now();
   await bus.publish("inventory-change", sale);
   expect(performance.now() - at).toBeGreaterThan(990);
 });
 
-test("after so many attempts it is given up, with the last reason", async () => {
+test("publishing fails with the last error when the attempts are used up", async () => {
   for (let attempt = 0; attempt < 3; attempt++) {
     daemon.responses.push((_body, response) => response.writeHead(503).end('{"code":"draining","title":"Draining"}'));
   }
@@ -68,7 +68,7 @@ test("after so many attempts it is given up, with the last reason", async () => 
   expect(ids()).toHaveLength(3);
 });
 
-test("what was not published, as far as is known, can be published again under its ids", async () => {
+test("a failed publication names the ids, so that it can be repeated", async () => {
   daemon.responses.push((_body, response) => response.destroy(), (_body, response) => response.destroy());
   const failed: TidingsError = await bus.publish("inventory-change", sale, { attempts: 1 }).catch((error) => error);
   expect(failed).toMatchObject({ code: "network", cause: expect.any(Error), ids: ids() });
@@ -80,7 +80,7 @@ test("what was not published, as far as is known, can be published again under i
   expect(closed).toMatchObject({ code: "closed", ids: ["mine", expect.stringMatching(/^[0-9a-f-]{36}$/)] });
 });
 
-test("a refusal is final, and says what is wrong and where", async () => {
+test("a refused event is not retried, and the error lists the mistakes", async () => {
   const errors = [{ pointer: "/data/productId", message: "is missing" }];
   const headers = { "content-type": "application/problem+json", "x-request-id": "r1" };
   const problem = { title: "Invalid event", detail: "1 mistake", status: 422, code: "invalid-event", errors };
@@ -92,14 +92,14 @@ test("a refusal is final, and says what is wrong and where", async () => {
 });
 
 test.each([[200, "{}"], [202, "hello"], [202, '{"accepted":7}'], [404, "<html>"]])(
-  "%i with %s is not how a daemon answers",
+  "%i with %s is not a response of a daemon",
   async (status, text) => {
     daemon.responses.push((_body, response) => response.writeHead(status).end(text));
     await expect(bus.publish("inventory-change", sale)).rejects.toMatchObject({ code: "unexpected-response", status });
   },
 );
 
-test("an event is sent with all that is said of it", async () => {
+test("an event is sent with all its attributes", async () => {
   const time = new Date(0);
   await bus.publish("inventory-change", sale, {
     id: "i", source: "/shop", subject: "s", time, causationid: "c", extensions: { count: 7 }, attempts: 1,
@@ -110,7 +110,7 @@ test("an event is sent with all that is said of it", async () => {
   }]);
 });
 
-test("several events are one request, each with an id that stays", async () => {
+test("several events are one request, and each keeps its id over retries", async () => {
   daemon.responses.push((_body, response) => response.destroy());
   const accepted = await bus.publishAll([
     { type: "inventory-change", data: sale },
@@ -122,21 +122,21 @@ test("several events are one request, each with an id that stays", async () => {
   expect(daemon.published[0]).toEqual(daemon.published[1]);
 });
 
-test("a signal ends it, while it waits and while it sends", async () => {
-  const waits = new AbortController();
+test("a signal ends publishing, while it waits and while it sends", async () => {
+  const whileWaiting = new AbortController();
   daemon.responses.push((_body, response) => {
     response.writeHead(503, { "retry-after": "3600" }).end();
-    waits.abort(new Error("enough"));
+    whileWaiting.abort(new Error("enough"));
   });
-  await expect(bus.publish("inventory-change", sale, { signal: waits.signal })).rejects.toThrow("enough");
-  const sends = new AbortController();
-  daemon.responses.push(() => sends.abort(new Error("too much")));
-  await expect(bus.publish("inventory-change", sale, { signal: sends.signal })).rejects.toThrow("too much");
-  await expect(bus.publish("inventory-change", sale, { signal: sends.signal })).rejects.toThrow("too much");
+  await expect(bus.publish("inventory-change", sale, { signal: whileWaiting.signal })).rejects.toThrow("enough");
+  const whileSending = new AbortController();
+  daemon.responses.push(() => whileSending.abort(new Error("too much")));
+  await expect(bus.publish("inventory-change", sale, { signal: whileSending.signal })).rejects.toThrow("too much");
+  await expect(bus.publish("inventory-change", sale, { signal: whileSending.signal })).rejects.toThrow("too much");
   expect(daemon.published).toHaveLength(2);
 });
 
-test("closing the bus ends it", async () => {
+test("closing the bus ends publishing", async () => {
   daemon.responses.push((_body, response) => {
     response.writeHead(503, { "retry-after": "3600" }).end();
     bus.close();
@@ -150,7 +150,7 @@ test.each(["", "/", "/v1/ws", "/v1/events"])("the daemon's address may end with 
   other.close();
 });
 
-test("an address that is none is refused at once", () => {
+test("an invalid URL is refused at once", () => {
   expect(() => connect("127.0.0.1:7400")).toThrow(TypeError);
   expect(() => connect("redis://127.0.0.1")).toThrow(TypeError);
   expect(() => connect("redis://user:secret@host")).not.toThrow("secret");

@@ -1,4 +1,4 @@
-// Nothing is lost silently: the client and the real daemon, with what breaks between them and among the nodes.
+// Recovery with the real daemon: cut connections, lost logs, killed and draining nodes. No event is lost silently.
 
 import { afterEach, expect, test } from "vitest";
 
@@ -7,7 +7,7 @@ import { Daemon } from "./daemon.js";
 import { Proxy } from "./proxy.js";
 import { Redis } from "./redis.js";
 
-/** What a test has started, to be ended with it, last first. */
+/** Functions that end what the test has started. Called in reverse order. */
 const started: (() => unknown)[] = [];
 
 afterEach(async () => {
@@ -47,7 +47,7 @@ const numbers = (first: number, last: number, step = 1) => {
   return all;
 };
 
-/** Notes the numbers of the events that a handler gets. */
+/** Subscribes a handler, and returns the list of event numbers that it receives. */
 function seen(bus: Bus, options: OnOptions<InventoryChange> = {}): number[] {
   const got: number[] = [];
   bus.on(channel, options, ({ newQuantity }) => got.push(newQuantity));
@@ -60,7 +60,7 @@ function gapsOf(bus: Bus): Gap[] {
   return gaps;
 }
 
-test("what was published while there was no connection comes afterwards, in order and once", async () => {
+test("events that were published during an outage arrive afterwards, once and in order", async () => {
   const daemon = await start();
   const proxy = await proxied(daemon);
   const bus = open(proxy.url);
@@ -80,7 +80,7 @@ test("what was published while there was no connection comes afterwards, in orde
   expect(gaps).toEqual([]);
 });
 
-test("a connection that is cut again and again under load loses nothing and repeats nothing", async () => {
+test("a connection that is cut repeatedly under load loses and repeats nothing", async () => {
   const daemon = await start();
   const proxy = await proxied(daemon);
   const bus = open(proxy.url, { backoff: { minMs: 5, maxMs: 20 } });
@@ -104,7 +104,7 @@ test("a connection that is cut again and again under load loses nothing and repe
   expect(cuts).toBeGreaterThan(1);
 });
 
-test("what the log no longer has is a gap, and the rest comes", async () => {
+test("events that the log no longer has are a gap, and the rest arrives", async () => {
   const daemon = await start(["--log-max-events", "50"]);
   const proxy = await proxied(daemon);
   const bus = open(proxy.url);
@@ -122,7 +122,7 @@ test("what the log no longer has is a gap, and the rest comes", async () => {
   expect(gaps).toEqual([{ channel, from, position: from?.replace(/\d+$/, "150") }]);
 });
 
-test("a log that was lost is a gap, and what is in the new one comes", async () => {
+test("a lost log is a gap, and the events of the new one arrive", async () => {
   const first = await start();
   const bus = open(first.url);
   const [all, gaps] = [seen(bus), gapsOf(bus)];
@@ -138,7 +138,7 @@ test("a log that was lost is a gap, and what is in the new one comes", async () 
   expect(gaps).toEqual([{ channel, from, position: expect.stringMatching(/:0$/) }]);
 });
 
-test("since says where to begin, and a position that was kept goes on after a restart", async () => {
+test("since determines the beginning, and a stored position resumes after a restart", async () => {
   const daemon = await start();
   await daemon.publish(sales(1, 100));
   const before = new Date(Date.now() - 60_000).toISOString();
@@ -152,26 +152,26 @@ test("since says where to begin, and a position that was kept goes on after a re
   await first.ready();
   await daemon.publish(sales(101, 110));
   await expect.poll(() => now).toEqual(numbers(101, 110));
-  const kept = first.positions.get(channel);
+  const stored = first.positions.get(channel);
   first.close();
   await daemon.publish(sales(111, 120));
 
   const second = open(daemon.url);
   const got: number[] = [];
   let position: string | undefined;
-  for await (const event of second.events(channel, { since: kept })) {
+  for await (const event of second.events(channel, { since: stored })) {
     got.push(event.data.newQuantity);
     position = second.positionOf(event);
     if (event.data.newQuantity === 115) break;
   }
-  // The bus was handed all of them: what the loop has done is another matter.
+  // `positions` of the bus is ahead of the loop, so resume from the position of the last processed event.
   const third = open(daemon.url);
   const rest = seen(third, { since: position });
   await expect.poll(() => rest.at(-1)).toBe(120);
   expect([got, rest]).toEqual([numbers(111, 115), numbers(116, 120)]);
 });
 
-test("subscriptions to one channel that begin at different places get what is theirs, whoever comes first", async () => {
+test("subscriptions to one channel can begin at different positions, in any order", async () => {
   const daemon = await start();
   await daemon.publish(sales(1, 100));
   const bus = open(daemon.url);
@@ -187,18 +187,18 @@ test("subscriptions to one channel that begin at different places get what is th
   expect([live, all, later]).toEqual([numbers(101, 120), numbers(1, 120), numbers(2, 120, PRODUCTS)]);
 });
 
-test("a since that nobody can read is told to who gave it", async () => {
+test("an invalid since rejects its subscription", async () => {
   const bus = open((await start()).url);
   await expect(bus.events(channel, { since: "yesterday" }).next()).rejects.toMatchObject({ code: "invalid-position" });
 });
 
-test("where a node is killed, its client goes on at another one, from where it was", async () => {
+test("when a node is killed, its client resumes at another node", async () => {
   const redis = await Redis.start();
   started.push(() => redis.stop());
   const nodes = [await start(["--broker", redis.url]), await start(["--broker", redis.url])] as const;
   const bus = open(nodes[0].url, { urls: [nodes[1].url] });
   const [all, gaps] = [seen(bus), gapsOf(bus)];
-  // So many that a node cannot answer for all of them before their events begin.
+  // So many that the events begin before the node has confirmed all of them.
   const some = Array.from({ length: 100 }, (_, number) => seen(bus, { where: { newQuantity: [number + 1, number + 2001] } }));
   await bus.ready();
   await nodes[1].publish(sales(1, 1000));
@@ -218,7 +218,7 @@ test("where a node is killed, its client goes on at another one, from where it w
   expect(bus.state.status).toBe("open");
 });
 
-test("a node that is about to stop hands its clients over without a loss", async () => {
+test("clients of a draining node move to another node without loss", async () => {
   const redis = await Redis.start();
   started.push(() => redis.stop());
   const flags = ["--broker", redis.url, "--drain", "1s"];

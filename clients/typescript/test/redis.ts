@@ -1,4 +1,4 @@
-// A real Redis for a test, on a port of its own.
+// Starts a real Redis on a free port, for a test.
 
 import { type ChildProcess, spawn } from "node:child_process";
 import { mkdtempSync, rmSync } from "node:fs";
@@ -26,9 +26,9 @@ export class Redis {
       child.once("error", () => reject(new Error("redis-server cannot be started: apt-get install redis-server")));
       child.once("exit", () => reject(new Error("redis-server ended")));
     });
-    // Later it is meant to end.
+    // `stop` ends Redis on purpose, which must not become an unhandled rejection.
     failed.catch(() => {});
-    while (!(await Promise.race([answers(port), failed]))) await new Promise((resolve) => setTimeout(resolve, 10));
+    while (!(await Promise.race([respondsToPing(port), failed]))) await new Promise((resolve) => setTimeout(resolve, 10));
     return new Redis(child, directory, port);
   }
 
@@ -52,7 +52,8 @@ async function freePort(): Promise<number> {
   return port;
 }
 
-function answers(port: number): Promise<boolean> {
+/** Whether Redis responds on this port. */
+function respondsToPing(port: number): Promise<boolean> {
   return new Promise((resolve) => {
     const socket = connect(port, "127.0.0.1", () => socket.write("PING\r\n"));
     socket.on("data", (text) => (socket.destroy(), resolve(String(text).startsWith("+PONG"))));

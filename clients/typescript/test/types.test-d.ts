@@ -1,4 +1,4 @@
-// What compiles, and what must not. Nothing here is run: `npm run typecheck` is the test.
+// Type tests: what must compile, and what must not. This file never runs; `npm run typecheck` is the test.
 
 import { expectTypeOf } from "vitest";
 
@@ -18,7 +18,7 @@ import {
 
 declare const bus: Bus;
 
-// The name of an event decides what its data is.
+// The name of an event determines the type of its data.
 bus.on("inventory-change", { where: { productId: "123" } }, (data, event) => {
   expectTypeOf(data).toEqualTypeOf<InventoryChange>();
   expectTypeOf(event).toEqualTypeOf<CloudEvent<"inventory-change", InventoryChange>>();
@@ -33,7 +33,7 @@ bus.on("inventory-change", ({ productID }) => productID);
 // @ts-expect-error no such event
 bus.events("inventory-chnage");
 
-// A filter has only the event's fields, with only their values.
+// A filter accepts only the fields of the event, and only values of their types.
 bus.on("inventory-change", { where: { productId: ["1", "2"], newQuantity: 0, variantId: { prefix: "x" } } }, () => {});
 bus.on("order-status", { where: { newStatus: ["shipped", "delivered"], oldStatus: { prefix: "p" } } }, () => {});
 bus.on("cache-invalidate", { where: { tags: "a", keys: { prefix: "user:" }, reason: ["x"] } }, () => {});
@@ -41,33 +41,33 @@ bus.on("cache-invalidate", { where: { tags: "a", keys: { prefix: "user:" }, reas
 bus.on("inventory-change", { where: { productID: "1" } }, () => {});
 // @ts-expect-error a field of another event
 bus.events("inventory-change", { where: { orderId: "1" } });
-// @ts-expect-error a string, and not a number
+// @ts-expect-error the field is a string
 bus.on("inventory-change", { where: { productId: 123 } }, () => {});
-// @ts-expect-error a number, and not a string
+// @ts-expect-error the field is a number
 bus.on("inventory-change", { where: { newQuantity: ["0"] } }, () => {});
 // @ts-expect-error a number has no prefix
 bus.on("inventory-change", { where: { newQuantity: { prefix: "1" } } }, () => {});
-// @ts-expect-error never null
+// @ts-expect-error the field is not nullable
 bus.on("inventory-change", { where: { productId: null } }, () => {});
 // @ts-expect-error no such status
 bus.on("order-status", { where: { newStatus: "lost" } }, () => {});
 // @ts-expect-error no such operator
 bus.on("order-status", { where: { orderId: { suffix: "1" } } }, () => {});
-// @ts-expect-error a misspelt option must not be an unfiltered stream
+// @ts-expect-error a misspelt option must not result in an unfiltered stream
 bus.on("order-status", { were: { orderId: "1" } }, () => {});
 
-// From where: a string, or nothing, as what was kept may not be there.
-declare const kept: Map<string, string>;
-bus.on("order-status", { since: kept.get("order-status"), where: { orderId: "1" } }, () => {});
+// `since` is a string or undefined, since a stored position may be missing.
+declare const stored: Map<string, string>;
+bus.on("order-status", { since: stored.get("order-status"), where: { orderId: "1" } }, () => {});
 bus.events("order-status", { since: "10m" });
 expectTypeOf(bus.positions).toEqualTypeOf<ReadonlyMap<string, string>>();
 bus.on("order-status", (_, event) => expectTypeOf(bus.positionOf(event)).toEqualTypeOf<string | undefined>());
-// @ts-expect-error a time is written as text
+// @ts-expect-error a time is given as text
 bus.on("order-status", { since: new Date() }, () => {});
-// @ts-expect-error no offset alone
+// @ts-expect-error an offset alone is not a position
 bus.events("order-status", { since: 7 });
 
-// A gap is in one of the channels.
+// The channel of a gap is one of the known channels.
 bus.onGap((gap) => {
   expectTypeOf(gap).toEqualTypeOf<Gap<keyof EventMap>>();
   expectTypeOf(gap.position).toEqualTypeOf<string>();
@@ -76,7 +76,7 @@ bus.onGap((gap) => {
 });
 bus.onGap((gap: Gap) => gap.from);
 
-// What is published fits its type.
+// Published data must have the type of the event.
 bus.publish("cache-invalidate", { tags: ["a"] }, { id: "1", source: "/shop" });
 bus.publishAll([
   { type: "order-status", data: { orderId: "1", newStatus: "shipped" } },
@@ -98,10 +98,10 @@ bus.publishAll([{ type: "order-status", data: { tags: ["a"] } }]);
 // A union of all events narrows by its type.
 declare const event: TidingsEvent;
 if (event.type === "inventory-change") expectTypeOf(event.data).toEqualTypeOf<InventoryChange>();
-// @ts-expect-error not every event has one
+// @ts-expect-error not every event has this field
 event.data.productId;
 
-// Own types take the place of the built-in ones, or stand beside them.
+// Custom types replace the built-in ones, or extend them.
 interface Own extends EventMap {
   "price-change": {
     sku: number;
@@ -132,22 +132,22 @@ const nested: OwnWhere = {
   "x.y": true,
   anything: { prefix: "x" },
 };
-// @ts-expect-error an object is no value to compare with
+// @ts-expect-error a filter cannot compare with an object
 const whole: OwnWhere = { shop: {} };
-// @ts-expect-error no such field there
+// @ts-expect-error no such nested field
 const deep: OwnWhere = { "shop.address.street": "x" };
 // @ts-expect-error a label is a string
 const label: OwnWhere = { "labels.colour": 7 };
 // @ts-expect-error a filter does not look into the objects of an array
 const element: OwnWhere = { "lines.sku": "1" };
-// @ts-expect-error what the schema does not name is no field
+// @ts-expect-error a field that the schema does not declare
 const unnamed: OwnWhere = { other: "1" };
 void [nested, whole, deep, label, element, unnamed];
 
-// Without types everything is unknown, and goes.
+// Without types, every event name, field and value is accepted, and data is unknown.
 const untyped = connect<Record<string, unknown>>("http://127.0.0.1:7400");
 untyped.on("whatever", { where: { "a.b": 1, c: ["x", null, true], d: { prefix: "" } } }, (data) => {
   expectTypeOf(data).toEqualTypeOf<unknown>();
 });
-// @ts-expect-error even so, only scalars are compared
+// @ts-expect-error a filter compares only with scalars, even without types
 untyped.on("whatever", { where: { a: {} } }, () => {});

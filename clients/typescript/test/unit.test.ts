@@ -1,4 +1,4 @@
-// The parts that need no connection.
+// Unit tests of the parts that need no connection: backoff, ids, positions, filters and the stream.
 
 import { expect, test, vi } from "vitest";
 
@@ -8,7 +8,7 @@ import { newId } from "../src/id.js";
 import { reaches } from "../src/position.js";
 import { EventStream } from "../src/stream.js";
 
-test("the bound of the backoff doubles, up to the highest, and jitter takes any part of it", () => {
+test("the bound of the backoff doubles up to the maximum, and jitter picks any delay below it", () => {
   const backoff = { minMs: 100, maxMs: 1000 };
   const highest = [0, 1, 2, 3, 4, 50, 5000].map((attempt) => delayBefore(attempt, backoff, () => 1));
   expect(highest).toEqual([100, 200, 400, 800, 1000, 1000, 1000]);
@@ -16,14 +16,14 @@ test("the bound of the backoff doubles, up to the highest, and jitter takes any 
   expect(delayBefore(3, backoff, () => 0.25)).toBe(200);
 });
 
-test("an id is a UUIDv7: it bears its time, and the next one is another", () => {
+test("an id is a UUIDv7 with its time, and each is different", () => {
   const id = newId(Date.UTC(2026, 10, 21));
   expect(id).toMatch(/^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/);
   expect(parseInt(id.replaceAll("-", "").slice(0, 12), 16)).toBe(Date.UTC(2026, 10, 21));
   expect(newId()).not.toBe(newId());
 });
 
-test("positions of one epoch are compared by number, others not at all", () => {
+test("positions of one epoch are compared by number, and those of different epochs are not comparable", () => {
   const reached: [string, string][] = [["e:7", "e:7"], ["e:10", "e:9"], ["e:7", "e:0"], ["e:18446744073709551615", "e:18446744073709551614"]];
   for (const [later, earlier] of reached) expect(reaches(later, earlier), `${later} ${earlier}`).toBe(true);
   for (const [later, earlier] of reached.slice(1)) expect(reaches(earlier, later), `${earlier} ${later}`).toBe(false);
@@ -33,7 +33,7 @@ test("positions of one epoch are compared by number, others not at all", () => {
   }
 });
 
-test("a field's own name comes before a nested one, and nothing is inherited", () => {
+test("a field name with a dot takes precedence over a nested field, and inherited properties are ignored", () => {
   expect(matches({ "a.b": "x" }, { "a.b": "x", a: { b: "y" } })).toBe(true);
   expect(matches({ "a.b": "y" }, { "a.b": "x", a: { b: "y" } })).toBe(false);
   expect(matches({ "a.b.c": 1 }, { a: { "b.c": 1 } })).toBe(true);
@@ -43,7 +43,7 @@ test("a field's own name comes before a nested one, and nothing is inherited", (
   expect(matches({}, null)).toBe(true);
 });
 
-test("a stream gives what was pushed, in order, before and after it is asked for", async () => {
+test("a stream returns the pushed items in order, before and after next is called", async () => {
   const stream = new EventStream<number>(10, () => {});
   stream.push(1);
   stream.push(2);
@@ -56,7 +56,7 @@ test("a stream gives what was pushed, in order, before and after it is asked for
   expect(await stream.next()).toEqual(ended);
 });
 
-test("a stream that overflows ends: what waited is given, then the error, and nothing after it", async () => {
+test("a stream that overflows returns the buffered items, then the error, then ends", async () => {
   const onEnd = vi.fn();
   const stream = new EventStream<number>(2, onEnd);
   for (const item of [1, 2, 3, 4]) stream.push(item);
@@ -70,7 +70,7 @@ test("a stream that overflows ends: what waited is given, then the error, and no
   expect(await stream.next()).toEqual({ value: undefined, done: true });
 });
 
-test("whoever waits for a stream that fails is told, and only once", async () => {
+test("a failing stream rejects a pending next once", async () => {
   const stream = new EventStream<number>(2, () => {});
   const [first, second] = [stream.next(), stream.next()];
   stream.fail(new Error("broken"));
@@ -78,7 +78,7 @@ test("whoever waits for a stream that fails is told, and only once", async () =>
   expect(await second).toEqual({ value: undefined, done: true });
 });
 
-test("an aborted stream gives up what waits", async () => {
+test("an aborted stream discards the buffered items", async () => {
   const stream = new EventStream<number>(2, () => {});
   stream.push(1);
   stream.abort(new Error("enough"));

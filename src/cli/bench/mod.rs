@@ -1,8 +1,8 @@
 //! `tidings bench`: puts load on a daemon and measures what its subscribers see.
 //!
-//! Every event bears the time at which it was due, in its id, so that a daemon which holds the publisher up is charged for
-//! it. Publisher and subscribers share this process's clock; the latency is from due to received. The id bears the
-//! event's number, too, from which each subscriber knows what it has lost.
+//! The id of every event holds the time at which it was due and its number. The latency is the time from due to received,
+//! on the clock of this process, so a daemon that delays the publisher gets a higher latency (no coordinated omission).
+//! From the numbers, each subscriber finds out which events it has lost.
 
 mod pace;
 
@@ -24,28 +24,29 @@ use crate::client::Client;
 use crate::load::{Dialect, Seen, Shared, Swarm};
 use pace::Pace;
 
-/// Put load on a daemon: latency, deliveries a second, losses.
+/// Put load on a daemon, and measure latency, deliveries per second and losses.
 ///
-/// Opens N subscribers of one channel, publishes to it at an even rate, and checks that each subscriber gets every event
-/// once and in order. Exits with 1 where one did not. The events are real: use a daemon that is there for it.
+/// Subscribes to one channel with N connections, publishes to it at a constant rate, and checks that each subscriber gets
+/// every event once and in order. Exits with 1 if one does not. Other subscribers of the channel receive the events, too:
+/// use a daemon that is not in production.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  tidings bench\n  tidings bench --connections 1000 --rate 500 --seconds 30\n  tidings bench --channel product-review --data '{\"stars\":5}' --json"
 )]
 pub struct Bench {
-    /// Subscribers.
+    /// Number of subscribers.
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     connections: u32,
-    /// Events a second.
+    /// Events to publish per second.
     #[arg(long, value_name = "R", default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     rate: u32,
-    /// For how long.
+    /// How long to publish, in seconds.
     #[arg(long, value_name = "S", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=86_400))]
     seconds: u32,
     /// Channel to publish to.
     #[arg(long, default_value = "inventory-change")]
     channel: String,
-    /// Data of the events; needed for another channel than inventory-change.
+    /// Data of each event. Required for any channel other than inventory-change.
     #[arg(long, value_name = "JSON")]
     data: Option<String>,
     /// Print the result as a JSON object.
@@ -68,20 +69,21 @@ struct Report {
     p99_us: u64,
     p999_us: u64,
     max_us: u64,
-    /// Deliveries that are missing.
+    /// Deliveries that did not arrive.
     lost: u64,
-    /// Deliveries that came again, or after a later one.
+    /// Deliveries that arrived twice, or after a later one.
     misordered: u64,
-    /// Subscribers that the daemon, or the network, cut off; and why, of one of them.
+    /// Subscribers whose connection the daemon or the network closed.
     disconnected: u64,
+    /// Why one of them was disconnected.
     #[serde(skip_serializing_if = "Option::is_none")]
     disconnected_by: Option<String>,
     /// From the first event to the last delivery.
     seconds: f64,
 }
 
-/// How long the last deliveries may stay away, from one to the next.
-const STRAGGLERS: Duration = Duration::from_secs(5);
+/// How long to wait for the next of the last deliveries.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 
 impl Bench {
     pub async fn run(self) -> Result<(), Failure> {
@@ -91,7 +93,7 @@ impl Bench {
         warn_of_file_limit(self.connections);
         let swarm = tokio::select! {
             swarm = self.connect(&client, &shared) => swarm?,
-            _ = tokio::signal::ctrl_c() => return Err("interrupted before all were connected".to_owned().into()),
+            _ = tokio::signal::ctrl_c() => return Err("interrupted before all subscribers were connected".to_owned().into()),
         };
         let bar = self.bar(u64::from(self.seconds) * 10, "{wide_bar} {msg}");
         let start = Instant::now();
@@ -101,46 +103,48 @@ impl Bench {
             bar.set_position(elapsed.as_millis() as u64 / 100);
             let rate = shared.deliveries() as f64 / elapsed.as_secs_f64().max(1e-3);
             bar.set_message(format!(
-                "{} deliveries a second, p99 {}",
+                "{} deliveries per second, p99 {}",
                 thousands(rate as u64),
                 human(micros(shared.p99()))
             ));
         });
-        let done = tokio::select! {
-            done = publishing => done,
-            // What was measured so far is worth something, too.
+        let outcome = tokio::select! {
+            outcome = publishing => outcome,
+            // After Ctrl-C, report what was measured so far.
             _ = tokio::signal::ctrl_c() => Ok(()),
         };
         bar.finish_and_clear();
-        let took = start.elapsed();
-        let broken = done.is_err();
-        match done {
-            Err(error) if published > 0 => say_error(&format!("publishing ended after {}: {error}", human(took))),
-            done => done?,
+        let elapsed = start.elapsed();
+        let failed = outcome.is_err();
+        match outcome {
+            Err(error) if published > 0 => say_error(&format!("publishing ended after {}: {error}", human(elapsed))),
+            outcome => outcome?,
         }
-        shared.wait_for(published * u64::from(self.connections), STRAGGLERS).await;
-        let report = self.report(published, took, &swarm.close().await, &shared, start);
+        shared.wait_for(published * u64::from(self.connections), DRAIN_TIMEOUT).await;
+        let report = self.report(published, elapsed, &swarm.close().await, &shared, start);
         self.print(&report)?;
-        let whole = report.lost == 0 && report.misordered == 0 && !broken;
-        if whole { Ok(()) } else { Err(Failure::Said) }
+        let passed = report.lost == 0 && report.misordered == 0 && !failed;
+        if passed { Ok(()) } else { Err(Failure::Reported) }
     }
 
-    /// Names a channel that is not there, which the light subscribers would only wait for.
+    /// Fails if the channel does not exist. The load subscribers do not read errors, and would wait without end.
     async fn check_channel(&self, client: &Client) -> Result<(), Failure> {
         let channels = client.channels().await?;
         if channels.iter().any(|channel| channel.name == self.channel) {
             return Ok(());
         }
         let names: Vec<_> = channels.into_iter().map(|channel| channel.name).collect();
-        Err(format!("there is no channel {} at {}; it has {}", self.channel, client.url(), names.join(", ")).into())
+        Err(format!("there is no channel {} at {}; the channels are {}", self.channel, client.url(), names.join(", "))
+            .into())
     }
 
+    /// Opens the subscribers, and waits until all are subscribed.
     async fn connect(&self, client: &Client, shared: &Arc<Shared>) -> Result<Swarm, Failure> {
         let unreachable =
             |cause: &dyn std::fmt::Display| Failure::from(format!("cannot reach {}: {cause}", client.url()));
         let url = url::Url::parse(&client.url()).map_err(|error| unreachable(&error))?;
         let (host, port) = (url.host_str().unwrap_or_default(), url.port_or_known_default().unwrap_or_default());
-        let address = reachable(host, port).await.map_err(|error| unreachable(&error))?;
+        let address = resolve(host, port).await.map_err(|error| unreachable(&error))?;
         let channel: String = url::form_urlencoded::byte_serialize(self.channel.as_bytes()).collect();
         let dialect = Arc::new(Dialect {
             path: format!("{}v1/ws?channel={channel}", url.path()),
@@ -159,7 +163,8 @@ impl Bench {
         Duration::from_secs(self.seconds.into())
     }
 
-    fn report(&self, published: u64, took: Duration, seen: &[Seen], shared: &Shared, start: Instant) -> Report {
+    /// Computes the report from what the publisher and the subscribers counted.
+    fn report(&self, published: u64, elapsed: Duration, seen: &[Seen], shared: &Shared, start: Instant) -> Report {
         let latencies = shared.take_latencies();
         let end = shared.last_delivery().unwrap_or(start);
         let seconds = end.saturating_duration_since(start).as_secs_f64().max(1e-6);
@@ -168,7 +173,7 @@ impl Bench {
         Report {
             connections: self.connections,
             published,
-            published_per_s: (published as f64 / took.as_secs_f64().max(1e-6)) as u64,
+            published_per_s: (published as f64 / elapsed.as_secs_f64().max(1e-6)) as u64,
             deliveries,
             deliveries_per_s: (deliveries as f64 / seconds) as u64,
             p50_us: at(0.5),
@@ -176,7 +181,7 @@ impl Bench {
             p99_us: at(0.99),
             p999_us: at(0.999),
             max_us: latencies.max(),
-            // Also what is behind the last that came, to those that were cut off too.
+            // Includes the events after the last one that arrived, for disconnected subscribers too.
             lost: seen
                 .iter()
                 .map(|seen| seen.lost + published.saturating_sub(seen.next.first().copied().unwrap_or(0)))
@@ -188,6 +193,7 @@ impl Bench {
         }
     }
 
+    /// Prints the report on stdout.
     fn print(&self, report: &Report) -> Result<(), Failure> {
         let mut output = Output::new();
         if self.json {
@@ -195,9 +201,12 @@ impl Bench {
             return Ok(output.flush()?);
         }
         let mut line = |name: &str, value: String| output.line(&format!("{name:<12} {value}"));
-        line("published", format!("{} ({} a second)", thousands(report.published), thousands(report.published_per_s)))?;
+        line(
+            "published",
+            format!("{} ({} per second)", thousands(report.published), thousands(report.published_per_s)),
+        )?;
         let rate = thousands(report.deliveries_per_s);
-        line("delivered", format!("{}, {BOLD}{rate} a second{BOLD:#}", thousands(report.deliveries)))?;
+        line("delivered", format!("{}, {BOLD}{rate} per second{BOLD:#}", thousands(report.deliveries)))?;
         let times = [
             ("p50", report.p50_us),
             ("p90", report.p90_us),
@@ -221,10 +230,11 @@ impl Bench {
             None if self.channel == "inventory-change" => {
                 Ok(json!({ "productId": "bench", "oldQuantity": 100, "newQuantity": 95, "reason": "tidings bench" }))
             }
-            None => Err(format!("give --data with what an event of {} bears", self.channel).into()),
+            None => Err(format!("--data is missing: give the data of an event of {} as JSON", self.channel).into()),
         }
     }
 
+    /// A progress bar on stderr, hidden if stderr is not a terminal.
     fn bar(&self, length: u64, template: &str) -> ProgressBar {
         let shown = io::stderr().is_terminal();
         let target = if shown { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
@@ -236,8 +246,8 @@ impl Bench {
     }
 }
 
-/// Of the addresses of a name, one at which somebody listens: `localhost` has two, and a daemon is at one of them.
-async fn reachable(host: &str, port: u16) -> io::Result<SocketAddr> {
+/// Resolves a host to an address that accepts connections. `localhost` has two, and a daemon usually listens on one.
+async fn resolve(host: &str, port: u16) -> io::Result<SocketAddr> {
     let name = (host.trim_matches(['[', ']']), port);
     TcpStream::connect(name).await?.peer_addr()
 }
@@ -246,16 +256,16 @@ fn micros(micros: u64) -> Duration {
     Duration::from_micros(micros)
 }
 
-/// Says beforehand what would otherwise be a connection that cannot be made.
+/// Warns if this process may not open enough files for the connections.
 fn warn_of_file_limit(connections: u32) {
-    // Other systems do not tell this way; there the connections that fail do.
+    // Only Linux has this file. On other systems, the connections that fail show the limit.
     let Ok(limits) = std::fs::read_to_string("/proc/self/limits") else { return };
     let limit = limits.lines().find_map(|line| line.strip_prefix("Max open files")?.split_whitespace().next());
     let needed = u64::from(connections) + 50;
     if let Some(limit) = limit.and_then(|limit| limit.parse::<u64>().ok()).filter(|limit| *limit < needed) {
         say(&format!(
-            "this process may open {limit} files, but {connections} connections need {needed}: raise it with `ulimit -n {needed}` \
-             (the daemon needs as many)"
+            "this process may open {limit} files, but {connections} connections need {needed}. Raise the limit with \
+             `ulimit -n {needed}`. The daemon needs the same limit."
         ));
     }
 }

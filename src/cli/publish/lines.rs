@@ -1,42 +1,45 @@
-//! Lines from stdin, a handful at a time, in bounded memory.
+//! Reads stdin as blocks of lines, on a thread of its own and in bounded memory.
 
 use std::io::{self, BufRead};
 
 use tokio::sync::mpsc;
 
-/// A line, and which one it is (from 1).
+/// A line of stdin.
 pub struct Line {
+    /// The number of the line, from 1.
     pub number: u64,
     pub text: String,
 }
 
-/// What is read at once: a block's lines are handed on together, so that a slow source is not waited for.
-const BLOCK: usize = 64 * 1024;
-/// The longest line, far above what a daemon takes as an event.
-const LONGEST: usize = 16 * 1024 * 1024;
-/// Blocks that wait.
-const WAITING: usize = 8;
+/// The size of one read, in bytes. The lines of a block are sent together, as soon as it arrives.
+const BLOCK_SIZE: usize = 64 * 1024;
+/// The longest line, in bytes: far more than a daemon takes as an event.
+const MAX_LINE: usize = 16 * 1024 * 1024;
+/// How many blocks may wait to be published before reading pauses.
+const QUEUED_BLOCKS: usize = 8;
 
-/// Reads stdin on a thread of its own until its end, an error, or until nobody listens.
+/// Reads stdin until its end, an error, or until the receiver is dropped. Skips empty lines.
 ///
-/// A thread and not tokio's stdin: that one cannot be given up at the end while a read is waiting.
+/// Uses a thread, since a pending read of tokio's stdin would keep the runtime from shutting down.
 pub fn stdin() -> mpsc::Receiver<io::Result<Vec<Line>>> {
-    let (sender, lines) = mpsc::channel(WAITING);
+    let (sender, lines) = mpsc::channel(QUEUED_BLOCKS);
     std::thread::spawn(move || {
-        let result =
-            read(io::BufReader::with_capacity(BLOCK, io::stdin()), |block| sender.blocking_send(Ok(block)).is_ok());
+        let result = read(io::BufReader::with_capacity(BLOCK_SIZE, io::stdin()), |block| {
+            sender.blocking_send(Ok(block)).is_ok()
+        });
         if let Err(error) = result {
-            // Nobody listens any more: nobody needs to know.
+            // If the receiver is gone, the command has already ended.
             let _ = sender.blocking_send(Err(error));
         }
     });
     lines
 }
 
-/// Hands on the lines of each block that arrives, without empty ones; `take` answers whether to go on.
-fn read(mut input: impl BufRead, mut take: impl FnMut(Vec<Line>) -> bool) -> io::Result<()> {
+/// Passes the lines of each block to `handle`, without empty ones. Stops when `handle` returns false.
+fn read(mut input: impl BufRead, mut handle: impl FnMut(Vec<Line>) -> bool) -> io::Result<()> {
     let mut number = 0;
-    let mut begun = Vec::new();
+    // The beginning of a line that continues in the next block.
+    let mut partial = Vec::new();
     loop {
         let block = input.fill_buf()?;
         let length = block.len();
@@ -44,27 +47,29 @@ fn read(mut input: impl BufRead, mut take: impl FnMut(Vec<Line>) -> bool) -> io:
         let mut lines = Vec::new();
         let mut rest = block;
         while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
-            begun.extend_from_slice(&rest[..end]);
+            partial.extend_from_slice(&rest[..end]);
             rest = &rest[end + 1..];
             number += 1;
-            lines.extend(line(number, std::mem::take(&mut begun))?);
+            lines.extend(line(number, std::mem::take(&mut partial))?);
         }
-        begun.extend_from_slice(rest);
-        if begun.len() > LONGEST {
-            return Err(io::Error::other(format!("line {}: longer than 16 MiB", number + 1)));
+        partial.extend_from_slice(rest);
+        if partial.len() > MAX_LINE {
+            return Err(io::Error::other(format!("line {}: the line is longer than 16 MiB", number + 1)));
         }
         input.consume(length);
         if at_end {
-            lines.extend(line(number + 1, std::mem::take(&mut begun))?);
+            lines.extend(line(number + 1, std::mem::take(&mut partial))?);
         }
-        if (!lines.is_empty() && !take(lines)) || at_end {
+        if (!lines.is_empty() && !handle(lines)) || at_end {
             return Ok(());
         }
     }
 }
 
+/// The line of these bytes, or `None` if it is blank.
 fn line(number: u64, bytes: Vec<u8>) -> io::Result<Option<Line>> {
-    let text = String::from_utf8(bytes).map_err(|_| io::Error::other(format!("line {number}: is not UTF-8")))?;
+    let text = String::from_utf8(bytes)
+        .map_err(|_| io::Error::other(format!("line {number}: the line is not valid UTF-8")))?;
     Ok((!text.trim().is_empty()).then_some(Line { number, text }))
 }
 
@@ -82,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_are_whole_however_they_arrive() {
+    fn lines_are_complete_for_every_block_size() {
         for block in 1..12 {
             let found = lines("{\"ä\":1}\n\n  \nsecond\r\nlast".as_bytes(), block).unwrap();
             assert_eq!(found, [(1, "{\"ä\":1}".into()), (4, "second\r".into()), (5, "last".into())], "{block}");
@@ -92,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn reading_stops_when_nobody_listens() {
+    fn reading_stops_when_the_handler_returns_false() {
         let mut taken = 0;
         read(io::BufReader::with_capacity(2, &b"a\nb\nc\n"[..]), |_| {
             taken += 1;

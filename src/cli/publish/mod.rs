@@ -1,4 +1,4 @@
-//! `tidings publish`: one event from the command line, or many from stdin.
+//! `tidings publish`: publishes one event from the command line (this file), or many from stdin (`stream`).
 
 mod lines;
 mod stream;
@@ -16,43 +16,45 @@ use crate::client::{Accepted, Client, Error};
 
 /// Publish events.
 ///
-/// Values are written as the schema of TYPE says: numbers as numbers, arrays by repeating a field, nested fields with
-/// dots. With `-`, whole events are read from stdin, one JSON object a line; with TYPE and `-`, the data of such events.
+/// The schema of TYPE decides whether a value becomes a number or a string. Repeat a field for an array, and separate
+/// nested fields with dots. With `-`, stdin holds whole events, one JSON object per line. With `TYPE -`, stdin holds only
+/// the data of each event.
 #[derive(Debug, Args)]
 #[command(
     override_usage = "tidings publish TYPE FIELD=VALUE...\n       tidings publish TYPE --data JSON\n       tidings publish [TYPE] -",
     after_help = "Examples:\n  tidings publish inventory-change productId=123 oldQuantity=100 newQuantity=95 reason=sale\n  tidings publish cache-invalidate tags=products tags=home\n  tidings publish order-status --data '{\"orderId\":\"7\",\"newStatus\":\"shipped\"}'\n  zcat changes.ndjson.gz | tidings publish inventory-change -"
 )]
 pub struct Publish {
-    /// Type of the event; or `-`: whole events on stdin.
+    /// Type of the event, or `-` to read whole events from stdin.
     #[arg(value_name = "TYPE")]
     event_type: String,
-    /// Fields of the data; or `-`: data objects on stdin.
+    /// Fields of the data, or `-` to read the data of each event from stdin.
     #[arg(value_name = "FIELD=VALUE", conflicts_with = "data")]
     fields: Vec<String>,
-    /// The data, as JSON.
+    /// Data of the event, as JSON.
     #[arg(long, value_name = "JSON")]
     data: Option<String>,
-    /// Id of the event: one that the daemon has seen is not published again.
+    /// Id of the event [default: a new one]. The daemon publishes an id once within its
+    /// deduplication window.
     #[arg(long)]
     id: Option<String>,
-    /// Subject of the event, where it is not that of the type's key field.
+    /// Subject of the event [default: the value of the key field of its type].
     #[arg(long)]
     subject: Option<String>,
-    /// Source of the event: a URI-reference.
+    /// Source of the event, as a URI or a relative reference.
     #[arg(long)]
     source: Option<String>,
-    /// Print what was accepted, a JSON object a line: id, type, position, duplicate.
+    /// Print each accepted event as one JSON object per line, with `id`, `type`, `position` and `duplicate`.
     #[arg(long)]
     json: bool,
     #[command(flatten)]
     remote: Remote,
 }
 
-/// For how long one event is tried again: somebody waits.
-const PATIENCE: Duration = Duration::from_secs(3);
-/// For how long a stream is: nobody wants to begin it again.
-const STREAM_PATIENCE: Duration = Duration::from_secs(60);
+/// How long publishing one event is retried. Short, since a person waits for the result.
+const RETRY_TIMEOUT: Duration = Duration::from_secs(3);
+/// How long each batch of a stream is retried. Long, since starting a stream again is laborious.
+const STREAM_RETRY_TIMEOUT: Duration = Duration::from_secs(60);
 
 impl Publish {
     pub async fn run(self) -> Result<(), Failure> {
@@ -64,9 +66,11 @@ impl Publish {
         };
         if let Some(event_type) = from_stdin {
             if self.data.is_some() || self.id.is_some() || self.subject.is_some() || self.source.is_some() {
-                usage("--data, --id, --subject and --source are for one event, not for stdin");
+                exit_with_usage_error(
+                    "--data, --id, --subject and --source are for a single event; leave them out with `-`",
+                );
             }
-            return stream::run(&client.with_patience(STREAM_PATIENCE), event_type, self.json).await;
+            return stream::run(&client.with_retry_timeout(STREAM_RETRY_TIMEOUT), event_type, self.json).await;
         }
         let data = self.data(&client).await?;
         let mut event = Map::new();
@@ -75,36 +79,42 @@ impl Publish {
             event.extend(value.map(|value| (name.to_owned(), Value::from(value))));
         }
         event.insert("data".into(), data);
-        let accepted = match client.with_patience(PATIENCE).publish(&event).await {
+        let accepted = match client.with_retry_timeout(RETRY_TIMEOUT).publish(&event).await {
             Err(Error::Unconfirmed { ids, cause }) => {
                 Failure::from(*cause).report();
                 say(&format!(
-                    "Whether it was published is not known. With --id {} it can be published again: it is taken once.",
+                    "It is not known whether the event was published. To publish it safely, repeat the command with --id {}: \
+                     the daemon takes an id only once.",
                     ids.join(" ")
                 ));
-                return Err(Failure::Said);
+                return Err(Failure::Reported);
             }
             accepted => accepted?,
         };
         let mut output = Output::new();
         match self.json {
             true => output.json(&accepted)?,
-            false => output.line(&told(&accepted))?,
+            false => output.line(&accepted_line(&accepted))?,
         }
         Ok(output.flush()?)
     }
 
+    /// The data of the event: from `--data`, or from the fields.
     async fn data(&self, client: &Client) -> Result<Value, Failure> {
         if let Some(data) = &self.data {
-            return serde_json::from_str(data).map_err(|error| usage(&format!("--data is not JSON: {error}")));
+            return serde_json::from_str(data)
+                .map_err(|error| exit_with_usage_error(&format!("--data is not JSON: {error}")));
         }
         if self.fields.is_empty() {
-            usage("nothing to publish: give FIELD=VALUE, --data JSON, or - to read from stdin");
+            exit_with_usage_error(
+                "nothing to publish: give FIELD=VALUE arguments, --data JSON, or `-` to read from stdin",
+            );
         }
-        let parse = |text: &String| text.parse::<Field>().map_err(|error| usage(&format!("{text:?}: {error}")));
+        let parse =
+            |text: &String| text.parse::<Field>().map_err(|error| exit_with_usage_error(&format!("{text:?}: {error}")));
         let fields = self.fields.iter().map(parse).collect::<Result<Vec<_>, Failure>>()?;
         let schema = match client.schema(&self.event_type).await {
-            // An unknown type: the daemon will say so, and which one may have been meant.
+            // An unknown type. The daemon refuses the event, and suggests a similar name.
             Err(Error::Refused(problem)) if problem.status == 404 => json!({}),
             schema => schema?,
         };
@@ -112,15 +122,16 @@ impl Publish {
     }
 }
 
-/// Bad usage that clap cannot see.
-fn usage(message: &str) -> Failure {
+/// Ends the process with a usage error (exit code 2), for mistakes that clap cannot detect.
+fn exit_with_usage_error(message: &str) -> Failure {
     let mut command = Publish::augment_args(clap::Command::new("tidings publish"));
     command.error(clap::error::ErrorKind::ValueValidation, message).exit()
 }
 
-fn told(accepted: &Accepted) -> String {
+/// The readable line of an accepted event.
+fn accepted_line(accepted: &Accepted) -> String {
     let colour = colour_of(&accepted.event_type);
-    let repeated = if accepted.duplicate { "  was published before" } else { "" };
+    let duplicate = if accepted.duplicate { "  (published before)" } else { "" };
     let Accepted { event_type, position, id, .. } = accepted;
-    format!("{colour}{event_type}{colour:#}  {position}  {DIM}{id}{DIM:#}{repeated}")
+    format!("{colour}{event_type}{colour:#}  {position}  {DIM}{id}{DIM:#}{duplicate}")
 }

@@ -1,4 +1,4 @@
-// A program in a browser, without the types of Node, that uses the built package.
+// A program for the browser that uses the built package. Compiled without the types of Node.
 
 import { connect } from "tidings-client";
 

@@ -1,4 +1,4 @@
-// A program on Node, without the types of a browser, that uses the built package.
+// A program for Node that uses the built package. Compiled without the types of a browser.
 
 import { connect, TidingsError } from "tidings-client";
 import { WebSocket } from "ws";

@@ -1,0 +1,451 @@
+//! The state of a subscriber's subscriptions: which of them are live, and up to which position each has its events.
+//!
+//! This module does no I/O. It returns the frames to send to the daemon, and takes the frames that the daemon sends.
+//!
+//! The daemon sends one stream per channel and connection, and that stream cannot go back for one subscription. The
+//! subscriptions to a channel may still be at different positions: one was delayed while the log could not be read, or
+//! begins further in the past. So each subscription has its own position, and ignores events that it already has.
+//!
+//! A subscription lags if the stream has passed the events that it needs; the daemon then answers `invalid-position`. The
+//! subscriber opens a new connection, and first sends a [`BackfillSubscription`] there. It is unfiltered and begins at the
+//! earliest position that a subscription to the channel needs. It ends when all subscriptions to the channel are live.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde_json::Value;
+use serde_json::value::RawValue;
+use tokio::time::Instant;
+
+use super::backoff::Backoff;
+use super::filter::matches;
+use super::subscriber::Subscription;
+use crate::event::Position;
+use crate::protocol::{ClientFrame, ErrorCode, Subscribe, Unsubscribe};
+
+/// The subscriptions of one subscriber.
+pub(super) struct Subscriptions {
+    /// By index, which is the number in the subscription's `sub`. `None` once the daemon has refused it.
+    all: Vec<Option<SubscriptionState>>,
+    /// By channel: the backfill subscription of this connection.
+    backfills: HashMap<Arc<str>, BackfillSubscription>,
+    /// False once the daemon has refused a backfill subscription, for example because the connection has too many
+    /// subscriptions.
+    backfill_allowed: bool,
+    /// By channel: the last gap on this connection, as its first and last position.
+    gaps: HashMap<Arc<str>, (Position, Position)>,
+    /// The delayed subscriptions, and when to request each of them again.
+    retries: Vec<(Instant, usize)>,
+}
+
+/// One subscription, and its state on the current connection.
+struct SubscriptionState {
+    subscription: Subscription,
+    /// What it has received: everything after the first position, up to and including the second. `None` until the daemon
+    /// first confirms it.
+    received: Option<(Position, Position)>,
+    phase: Phase,
+    /// Whether it was the first request for its channel on this connection. If so, no other subscription can have moved
+    /// the stream past its position.
+    requested_first: bool,
+    /// Whether the stream had passed the position that it needs when it was requested.
+    lagging: bool,
+    /// The delays between requests while the daemon cannot read the log.
+    backoff: Backoff,
+}
+
+/// How far the request for a subscription is on this connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// Not requested, or waiting for a retry.
+    NotRequested,
+    /// Requested; the daemon has not answered.
+    Requested,
+    /// Requested and not answered, but a backfill subscription already delivers its events.
+    Backfilled,
+    /// Confirmed by the daemon.
+    Live,
+}
+
+/// An unfiltered subscription from `since` on, which delivers events to the other subscriptions of its channel until the
+/// daemon has confirmed all of them.
+struct BackfillSubscription {
+    since: String,
+    /// The index of the lagging subscription that caused this backfill.
+    lagging: usize,
+}
+
+/// What a `subscribed` frame means.
+pub(super) enum SubscribedOutcome {
+    /// A subscription to the channel is live and has everything up to the position. The frame, if any, is to be sent now.
+    Live(Arc<str>, Position, Option<ClientFrame>),
+    /// It answers a backfill subscription, or a subscription that no longer exists.
+    Ignored,
+    /// The subscriber must request everything again, on a new connection.
+    Reconnect,
+}
+
+/// What an `error` frame means.
+pub(super) enum ErrorOutcome {
+    /// The subscriber must request everything again, on a new connection.
+    Reconnect,
+    /// The daemon refused a subscription to this channel. The frame, if any, is to be sent now.
+    Refused(Arc<str>, Option<ClientFrame>),
+    /// As `Refused`; the subscriber must also request the others again, on a new connection.
+    RefusedAndReconnect(Arc<str>),
+    /// A subscription to this channel cannot be served yet. It is requested again after this delay.
+    Delayed(Arc<str>, Duration),
+    /// The error is not about a subscription.
+    NotASubscription,
+}
+
+/// Which kind of request a `sub` names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum SubKind {
+    Subscription,
+    Backfill,
+}
+
+impl Subscriptions {
+    pub fn new(subscriptions: Vec<Subscription>) -> Self {
+        let state = |subscription| {
+            Some(SubscriptionState {
+                subscription,
+                received: None,
+                phase: Phase::NotRequested,
+                requested_first: false,
+                lagging: false,
+                backoff: Backoff::default(),
+            })
+        };
+        Self {
+            all: subscriptions.into_iter().map(state).collect(),
+            backfills: HashMap::new(),
+            backfill_allowed: true,
+            gaps: HashMap::new(),
+            retries: Vec::new(),
+        }
+    }
+
+    /// Resets the state for a new connection, and returns the frames to send on it.
+    pub fn begin_connection(&mut self) -> Vec<ClientFrame> {
+        self.backfills.clear();
+        self.gaps.clear();
+        self.retries.clear();
+        let mut frames = Vec::new();
+        let mut channels: Vec<Arc<str>> = Vec::new();
+        for state in self.all.iter_mut().flatten() {
+            state.phase = Phase::NotRequested;
+            if !channels.contains(&state.subscription.channel) {
+                channels.push(state.subscription.channel.clone());
+            }
+        }
+        for channel in channels {
+            let mut order: Vec<usize> = self.of_channel(&channel).map(|(index, _)| index).collect();
+            order.sort_by_key(|index| self.all[*index].as_ref().map(SubscriptionState::request_order));
+            if let Some(backfill) = self.plan_backfill(&order) {
+                frames.push(backfill.subscribe(&channel));
+                self.backfills.insert(channel.clone(), backfill);
+            }
+            frames.extend(order.into_iter().filter_map(|index| self.request(index)));
+        }
+        frames
+    }
+
+    /// When the next delayed subscription is to be requested again.
+    pub fn next_retry_at(&self) -> Option<Instant> {
+        self.retries.iter().map(|(at, _)| *at).min()
+    }
+
+    /// The frames that request the delayed subscriptions which are due by `now`.
+    pub fn due_retries(&mut self, now: Instant) -> Vec<ClientFrame> {
+        let due: Vec<_> = self.retries.extract_if(.., |(at, _)| *at <= now).collect();
+        due.into_iter().filter_map(|(_, index)| self.request(index)).collect()
+    }
+
+    /// The `subscribe` frame for a subscription, from the position that it has reached.
+    fn request(&mut self, index: usize) -> Option<ClientFrame> {
+        let channel = self.all[index].as_ref()?.subscription.channel.clone();
+        let first = self.of_channel(&channel).all(|(_, state)| state.phase == Phase::NotRequested);
+        let backfill = self.backfills.get(&channel);
+        let state = self.all[index].as_mut()?;
+        state.requested_first = first && backfill.is_none();
+        if state.phase == Phase::NotRequested {
+            state.phase = Phase::Requested;
+        }
+        let since = match backfill {
+            // The backfill subscription delivers what it needs.
+            Some(backfill) if state.is_covered_by(&backfill.since) => None,
+            _ => state.position().map(Position::to_string).or_else(|| state.subscription.since.clone()),
+        };
+        let sub = SubKind::Subscription.sub(index);
+        Some(subscribe_frame(sub, &channel, state.subscription.filter.clone(), since))
+    }
+
+    /// Handles a `subscribed` frame: the stream of this subscription begins after `begins`. `recovered` is false if the log
+    /// no longer has everything after the requested position.
+    pub fn subscribed(
+        &mut self,
+        sub: &str,
+        channel: &str,
+        begins: Position,
+        recovered: Option<bool>,
+    ) -> SubscribedOutcome {
+        let Some((kind, index)) = parse_sub(sub) else { return SubscribedOutcome::Ignored };
+        if kind == SubKind::Backfill {
+            return self.backfill_subscribed(channel, &begins, recovered);
+        }
+        let Some(Some(state)) = self.all.get_mut(index) else { return SubscribedOutcome::Ignored };
+        if state.phase != Phase::Backfilled {
+            state.begin_at(&begins, recovered);
+        }
+        (state.phase, state.lagging) = (Phase::Live, false);
+        state.backoff.reset();
+        let channel = state.subscription.channel.clone();
+        let position = state.position().cloned().unwrap_or(begins);
+        let unsubscribe = self.end_unneeded_backfill(&channel);
+        SubscribedOutcome::Live(channel, position, unsubscribe)
+    }
+
+    /// Handles the `subscribed` frame of a backfill subscription: from here on, it delivers events to the subscriptions
+    /// that it covers.
+    fn backfill_subscribed(&mut self, channel: &str, begins: &Position, recovered: Option<bool>) -> SubscribedOutcome {
+        let Some(BackfillSubscription { since, lagging }) = self.backfills.get(channel) else {
+            return SubscribedOutcome::Ignored;
+        };
+        let mut uncovered = None;
+        for (index, state) in self.all.iter_mut().enumerate() {
+            let Some(state) = state.as_mut().filter(|state| *state.subscription.channel == *channel) else { continue };
+            if !state.is_covered_by(since) {
+                continue;
+            }
+            // Whether the backfill begins exactly where this subscription needs it.
+            let exact = state.position().is_none_or(|position| position.to_string() == *since);
+            if !exact && recovered != Some(false) && state.position().is_some_and(|last| !reaches(last, begins)) {
+                // The backfill begins too late for this one, perhaps because of an older epoch. It needs its own backfill.
+                uncovered = Some(index);
+                break;
+            }
+            state.begin_at(begins, if exact { recovered } else { None });
+            state.phase = Phase::Backfilled;
+        }
+        let Some(uncovered) = uncovered else { return SubscribedOutcome::Ignored };
+        // The next connection backfills for the uncovered subscription instead.
+        for (index, lagging) in [(*lagging, false), (uncovered, true)] {
+            if let Some(state) = &mut self.all[index] {
+                state.lagging = lagging;
+            }
+        }
+        SubscribedOutcome::Reconnect
+    }
+
+    /// Handles an event. Returns its channel, and whether the event is new to the application. `None` if `event` is not an
+    /// event.
+    pub fn event(&mut self, position: &Position, event: &RawValue) -> Option<(Arc<str>, bool)> {
+        #[derive(Deserialize)]
+        struct Envelope<'a> {
+            #[serde(rename = "type")]
+            channel: std::borrow::Cow<'a, str>,
+            #[serde(borrow)]
+            data: Option<&'a RawValue>,
+        }
+        let envelope: Envelope<'_> = serde_json::from_str(event.get()).ok()?;
+        let channel = self.of_channel(&envelope.channel).next().map(|(_, state)| state.subscription.channel.clone());
+        let channel = channel.unwrap_or_else(|| envelope.channel.as_ref().into());
+        let (due, others): (Vec<_>, Vec<_>) = self.of_channel(&channel).partition(|(_, state)| state.is_due(position));
+        // The usual case: every subscription is due, and the daemon has already filtered for them.
+        let unambiguous = others.is_empty() && !self.backfills.contains_key(&channel);
+        let is_new = unambiguous || {
+            let data = envelope.data.and_then(|data| serde_json::from_str(data.get()).ok()).unwrap_or(Value::Null);
+            let wants = |state: &SubscriptionState| {
+                state.subscription.filter.as_ref().is_none_or(|filter| matches(filter, &data))
+            };
+            due.iter().any(|(_, state)| wants(state))
+                && !others.iter().any(|(_, state)| state.has_received(position) && wants(state))
+        };
+        self.advance(&channel, position);
+        Some((channel, is_new))
+    }
+
+    /// Handles a gap. Returns whether it is new: the daemon sends the same gap for each subscription that it affects.
+    pub fn gap(&mut self, channel: &str, from: &Position, position: &Position) -> bool {
+        self.advance(channel, position);
+        let gap = (from.clone(), position.clone());
+        self.gaps.insert(channel.into(), gap.clone()) != Some(gap)
+    }
+
+    /// Moves the subscriptions to a channel up to `position`, which its stream has reached.
+    pub fn advance(&mut self, channel: &str, position: &Position) {
+        for state in self.all.iter_mut().flatten() {
+            if *state.subscription.channel == *channel && state.is_due(position) {
+                let first = match state.received.take() {
+                    Some((first, last)) if last.same_epoch(position) => first,
+                    // The received range belongs to a log that was lost.
+                    _ => position.clone(),
+                };
+                state.received = Some((first, position.clone()));
+            }
+        }
+    }
+
+    /// Handles an `error` frame.
+    pub fn error(&mut self, code: ErrorCode, sub: Option<&str>) -> ErrorOutcome {
+        let Some((kind, index)) = sub.and_then(parse_sub) else { return ErrorOutcome::NotASubscription };
+        let Some(Some(state)) = self.all.get_mut(index) else { return ErrorOutcome::NotASubscription };
+        let channel = state.subscription.channel.clone();
+        match (kind, code) {
+            // Only for the moment. The other subscriptions to the channel rely on the backfill, so all of them begin again.
+            (SubKind::Backfill, ErrorCode::BrokerUnavailable) => ErrorOutcome::Reconnect,
+            (SubKind::Subscription, ErrorCode::BrokerUnavailable) => {
+                let delay = state.backoff.next();
+                if state.phase == Phase::Requested {
+                    state.phase = Phase::NotRequested;
+                }
+                self.retries.push((Instant::now() + delay, index));
+                ErrorOutcome::Delayed(channel, delay)
+            }
+            // The backfill began at the `since` of this subscription, which the daemon cannot read.
+            (SubKind::Backfill, ErrorCode::InvalidPosition) if state.received.is_none() => {
+                self.all[index] = None;
+                ErrorOutcome::RefusedAndReconnect(channel)
+            }
+            (SubKind::Backfill, _) => {
+                self.backfill_allowed = false;
+                ErrorOutcome::Reconnect
+            }
+            // Another subscription to the channel has moved the stream past the position that this one needs.
+            (SubKind::Subscription, ErrorCode::InvalidPosition) if !state.requested_first => {
+                state.lagging = true;
+                ErrorOutcome::Reconnect
+            }
+            // Without the backfill, there may be room for this one.
+            (SubKind::Subscription, ErrorCode::TooManySubscriptions) if !self.backfills.is_empty() => {
+                self.backfill_allowed = false;
+                ErrorOutcome::Reconnect
+            }
+            (SubKind::Subscription, _) => {
+                self.all[index] = None;
+                let unsubscribe = self.end_unneeded_backfill(&channel);
+                ErrorOutcome::Refused(channel, unsubscribe)
+            }
+        }
+    }
+
+    /// The backfill subscription that a channel needs, if one of its subscriptions is lagging. `order` holds the indexes of
+    /// all subscriptions to the channel.
+    fn plan_backfill(&self, order: &[usize]) -> Option<BackfillSubscription> {
+        let state = |index: usize| self.all[index].as_ref();
+        let lagging = *order.iter().find(|index| state(**index).is_some_and(|state| state.lagging))?;
+        let since = match state(lagging)?.position() {
+            Some(position) => {
+                let positions = order.iter().filter_map(|index| state(*index)?.position());
+                let comparable = positions.filter(|other| other.same_epoch(position));
+                comparable.min_by_key(|other| other.offset)?.to_string()
+            }
+            None => state(lagging)?.subscription.since.clone()?,
+        };
+        self.backfill_allowed.then_some(BackfillSubscription { since, lagging })
+    }
+
+    /// Ends the backfill subscription of a channel once all subscriptions to the channel are live. Returns the frame to
+    /// send.
+    fn end_unneeded_backfill(&mut self, channel: &str) -> Option<ClientFrame> {
+        if self.of_channel(channel).any(|(_, state)| state.phase != Phase::Live) {
+            return None;
+        }
+        let backfill = self.backfills.remove(channel)?;
+        Some(ClientFrame::Unsubscribe(Unsubscribe { sub: backfill.sub() }))
+    }
+
+    /// The subscriptions to a channel, with their indexes.
+    fn of_channel(&self, channel: &str) -> impl Iterator<Item = (usize, &SubscriptionState)> {
+        let states = self.all.iter().enumerate();
+        states
+            .filter_map(|(index, state)| Some((index, state.as_ref()?)))
+            .filter(move |(_, state)| *state.subscription.channel == *channel)
+    }
+}
+
+impl SubscriptionState {
+    /// The position up to which it has everything, once the daemon has confirmed it.
+    fn position(&self) -> Option<&Position> {
+        self.received.as_ref().map(|(_, last)| last)
+    }
+
+    /// The order of the requests for a channel on a new connection. First the subscriptions that resume, the earliest
+    /// position first. Then those that begin now: requested later, they would also receive the replay of one that begins in
+    /// the past.
+    fn request_order(&self) -> (u8, u64) {
+        match (self.position(), &self.subscription.since) {
+            (Some(position), _) => (0, position.offset),
+            (None, None) => (1, 0),
+            (None, Some(_)) => (2, 0),
+        }
+    }
+
+    /// Whether a backfill subscription from `since` delivers what this subscription needs.
+    fn is_covered_by(&self, since: &str) -> bool {
+        self.received.is_some() || self.subscription.since.as_deref() == Some(since)
+    }
+
+    /// The stream begins after `begins`. That may be earlier than this subscription needs, because of another one; it then
+    /// keeps its position.
+    fn begin_at(&mut self, begins: &Position, recovered: Option<bool>) {
+        let requested = || self.subscription.since.as_ref().and_then(|since| since.parse().ok());
+        let received = self.received.clone().or_else(|| requested().map(|at: Position| (at.clone(), at)));
+        let kept = received.filter(|(_, last)| recovered != Some(false) && reaches(last, begins));
+        self.received = Some(kept.unwrap_or_else(|| (begins.clone(), begins.clone())));
+    }
+
+    /// Whether the event at `position` belongs to its stream and has not been received yet.
+    fn is_due(&self, position: &Position) -> bool {
+        matches!(self.phase, Phase::Backfilled | Phase::Live)
+            && self.position().is_none_or(|last| !reaches(last, position))
+    }
+
+    /// Whether its stream has passed `position`, so that it has received the event there if it matches the filter.
+    fn has_received(&self, position: &Position) -> bool {
+        self.received.as_ref().is_some_and(|(first, last)| !reaches(first, position) && reaches(last, position))
+    }
+}
+
+impl BackfillSubscription {
+    fn sub(&self) -> String {
+        SubKind::Backfill.sub(self.lagging)
+    }
+
+    fn subscribe(&self, channel: &str) -> ClientFrame {
+        subscribe_frame(self.sub(), channel, None, Some(self.since.clone()))
+    }
+}
+
+impl SubKind {
+    /// The `sub` of a request: `s` or `a`, then the index of the subscription.
+    fn sub(self, index: usize) -> String {
+        match self {
+            Self::Subscription => format!("s{index}"),
+            Self::Backfill => format!("a{index}"),
+        }
+    }
+}
+
+/// Parses a `sub` that [`SubKind::sub`] made.
+fn parse_sub(sub: &str) -> Option<(SubKind, usize)> {
+    let kind = match sub.chars().next()? {
+        's' => SubKind::Subscription,
+        'a' => SubKind::Backfill,
+        _ => return None,
+    };
+    Some((kind, sub[1..].parse().ok()?))
+}
+
+/// Whether `position` is equal to `other` or after it. False if their epochs differ, since they cannot be compared then.
+fn reaches(position: &Position, other: &Position) -> bool {
+    position.same_epoch(other) && position.offset >= other.offset
+}
+
+fn subscribe_frame(sub: String, channel: &str, filter: Option<Value>, since: Option<String>) -> ClientFrame {
+    ClientFrame::Subscribe(Subscribe { sub, channel: channel.to_owned(), filter, since })
+}
