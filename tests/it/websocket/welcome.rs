@@ -1,4 +1,4 @@
-//! How a connection begins.
+//! The start of a WebSocket connection: the `welcome` frame, and subscriptions given as `?channel=…`.
 
 use serde_json::json;
 
@@ -12,8 +12,8 @@ over_each_broker!(
     a_channel_in_the_query_is_subscribed_at_once,
     several_channels_in_the_query_are_all_subscribed,
     an_unknown_channel_in_the_query_is_an_error_after_the_welcome,
-    a_filter_in_the_query_never_becomes_an_unfiltered_stream_without_a_word,
-    connections_are_counted_while_they_are_open,
+    a_filter_in_the_query_is_an_error_rather_than_ignored,
+    open_connections_are_counted,
 );
 
 async fn the_welcome_names_protocol_session_node_and_heartbeat(broker: TestBroker) {
@@ -52,11 +52,11 @@ async fn an_unknown_channel_in_the_query_is_an_error_after_the_welcome(broker: T
     let path = "/v1/ws?channel=no-such-channel&channel=order-status";
     let mut subscriber = Subscriber::connect_to(&node, path).await;
     assert_eq!(subscriber.frame_of("error").await["code"], "unknown-channel");
-    assert_eq!(subscriber.frame_of("subscribed").await["channel"], "order-status", "the others stand");
+    assert_eq!(subscriber.frame_of("subscribed").await["channel"], "order-status", "the valid channel is subscribed");
     subscriber.pong_is_next().await;
 }
 
-async fn a_filter_in_the_query_never_becomes_an_unfiltered_stream_without_a_word(broker: TestBroker) {
+async fn a_filter_in_the_query_is_an_error_rather_than_ignored(broker: TestBroker) {
     let node = broker.node().await;
     let path = "/v1/ws?channel=order-status&where=%7B%22orderId%22%3A%221%22%7D";
     let mut subscriber = Subscriber::connect_to(&node, path).await;
@@ -64,9 +64,9 @@ async fn a_filter_in_the_query_never_becomes_an_unfiltered_stream_without_a_word
     subscriber.pong_is_next().await;
 }
 
-async fn connections_are_counted_while_they_are_open(broker: TestBroker) {
+async fn open_connections_are_counted(broker: TestBroker) {
     let node = broker.node().await;
-    let open = async |expected: f64| {
+    let wait_for_connections = async |expected: f64| {
         crate::support::until(&format!("{expected} connections"), async || {
             (node.metric("tidings_connections").await == expected).then_some(())
         })
@@ -74,7 +74,7 @@ async fn connections_are_counted_while_they_are_open(broker: TestBroker) {
     };
     let first = Subscriber::connect(&node).await;
     let second = Subscriber::connect(&node).await;
-    open(2.0).await;
+    wait_for_connections(2.0).await;
     drop((first, second));
-    open(0.0).await;
+    wait_for_connections(0.0).await;
 }
