@@ -30,9 +30,9 @@ pub enum Mode {
     /// Bytes to the client are held back.
     DeafClient,
     /// Adds this latency in each direction.
-    Late(Duration),
+    Latency(Duration),
     /// Limits the bandwidth in each direction to so many bytes a second, for all connections together.
-    Narrow(u32),
+    Bandwidth(u32),
 }
 
 #[derive(Clone, Copy)]
@@ -175,7 +175,7 @@ async fn copy(
             tokio::time::sleep_until(due).await;
             for packet in bytes.chunks(1500) {
                 let mode = state.borrow().mode;
-                if let Mode::Narrow(rate) = mode {
+                if let Mode::Bandwidth(rate) = mode {
                     tokio::time::sleep_until(reserve(next_free, packet.len(), rate)).await;
                 }
                 if to.write_all(packet).await.is_err() {
@@ -210,7 +210,7 @@ impl ProxyState {
     /// The latency to add.
     fn latency(&self) -> Duration {
         match self.mode {
-            Mode::Late(latency) => latency,
+            Mode::Latency(latency) => latency,
             _ => Duration::ZERO,
         }
     }
