@@ -2,7 +2,7 @@
 //! parallel.
 
 #![cfg(feature = "server")]
-#![expect(clippy::expect_used, clippy::unwrap_used, reason = "a test that cannot go on fails")]
+#![expect(clippy::expect_used, clippy::unwrap_used, reason = "a test that cannot continue must fail")]
 
 mod admission;
 mod broker;

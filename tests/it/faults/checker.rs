@@ -78,7 +78,7 @@ impl<'a> Checker<'a> {
                         }
                         Some(_) => {}
                         None => {
-                            self.report(&stream.name, format!("no publisher sent the event at {position}: {event}"))
+                            self.report(&stream.name, format!("no publisher sent the event at {position}: {event}"));
                         }
                     }
                     self.record_position(stream.channel, position, id);

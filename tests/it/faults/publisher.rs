@@ -25,7 +25,7 @@ const RESEND_WINDOW: usize = 200;
 pub struct Publisher {
     number: usize,
     nodes: Vec<String>,
-    /// Nodes may stop, so a missing response is no violation: the publisher goes on at another node.
+    /// Nodes may stop, so a missing response is no violation: the publisher continues at another node.
     fails_over: bool,
     http: reqwest::Client,
     ledger: SharedLedger,
@@ -217,7 +217,7 @@ fn acknowledge(ledger: &mut Ledger, node: usize, accepted: &Value, at: usize) {
     let duplicate = accepted["duplicate"] == true;
     ledger.responses[node].duplicates += usize::from(duplicate);
     if let Outcome::Acknowledged(positions) = &mut sent.outcome {
-        // Whether a second position is right is for the checker to say: that depends on the epochs.
+        // The checker decides whether a second position is right, because that depends on the epochs.
         if !positions.contains(&position) {
             positions.push(position);
         } else if !duplicate {

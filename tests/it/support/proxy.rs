@@ -86,7 +86,7 @@ impl Proxy {
     }
 }
 
-/// Accepts connections until the proxy is dropped. Closes and reopens the port as the mode says.
+/// Accepts connections until the proxy is dropped. Closes and reopens the port according to the mode.
 async fn accept(listener: TcpListener, mut state: watch::Receiver<ProxyState>, connections: Arc<AtomicU64>) {
     let address = listener.local_addr().expect("its address");
     let mut listener = Some(listener);

@@ -137,7 +137,7 @@ impl RawConnection {
     }
 
     pub async fn send(&mut self, bytes: &[u8]) {
-        within("the socket takes bytes", self.stream.write_all(bytes)).await.expect("the connection is open");
+        within("the bytes are sent", self.stream.write_all(bytes)).await.expect("the connection is open");
     }
 
     /// The status and headers of the next response; `None` where the connection ends before one.

@@ -51,7 +51,7 @@ impl Subscriber {
         subscriber
     }
 
-    /// Subscribes to a whole channel; returns the `subscribed` frame.
+    /// Subscribes to all events of a channel; returns the `subscribed` frame.
     pub async fn subscribe(&mut self, sub: &str, channel: &str) -> Value {
         self.say(json!({"type": "subscribe", "sub": sub, "channel": channel})).await;
         self.frame_of("subscribed").await

@@ -9,7 +9,7 @@ use crate::support::redis::Redis;
 
 /// How many closes the test waits for.
 const CLOSES: u64 = 4;
-/// The timeout of that wait: it takes as long as publishing more than all buffers on the way hold.
+/// The timeout of that wait. It is long, because the load must first fill every buffer between the node and the client.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(120);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
