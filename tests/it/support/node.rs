@@ -75,7 +75,7 @@ impl Node {
 
     async fn bound(config: Config, catalog: Catalog) -> Self {
         let server = server::bind(config, Arc::new(catalog)).await.expect("the daemon starts");
-        let address = server.local_addr().expect("the daemon has an address");
+        let address = server.local_addr().expect("it listens");
         let (stop, stopped) = oneshot::channel();
         let run = tokio::spawn(server.run(async {
             let _ = stopped.await;
