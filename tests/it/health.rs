@@ -1,4 +1,4 @@
-//! Alive, ready, and what is measured.
+//! `/healthz`, `/readyz` and `/metrics` of a healthy node.
 
 use serde_json::json;
 
@@ -9,8 +9,8 @@ use crate::support::until;
 
 over_each_broker!(
     a_node_that_can_publish_and_receive_is_alive_and_ready,
-    what_happens_is_measured,
-    nodes_in_one_process_do_not_share_their_measures,
+    metrics_count_connections_events_and_deliveries,
+    nodes_in_one_process_have_separate_metrics,
 );
 
 async fn a_node_that_can_publish_and_receive_is_alive_and_ready(broker: TestBroker) {
@@ -20,7 +20,7 @@ async fn a_node_that_can_publish_and_receive_is_alive_and_ready(broker: TestBrok
     }
 }
 
-async fn what_happens_is_measured(broker: TestBroker) {
+async fn metrics_count_connections_events_and_deliveries(broker: TestBroker) {
     let node = broker.node().await;
     let mut one = Subscriber::to(&node, "inventory-change").await;
     let mut other = Subscriber::to(&node, "inventory-change").await;
@@ -44,9 +44,9 @@ async fn what_happens_is_measured(broker: TestBroker) {
         .await;
 }
 
-async fn nodes_in_one_process_do_not_share_their_measures(broker: TestBroker) {
+async fn nodes_in_one_process_have_separate_metrics(broker: TestBroker) {
     let (one, other) = (broker.node().await, broker.node().await);
     let _subscriber = Subscriber::connect(&one).await;
-    until("it is counted", async || (one.metric("tidings_connections").await == 1.0).then_some(())).await;
+    until("the connection is counted", async || (one.metric("tidings_connections").await == 1.0).then_some(())).await;
     assert_eq!(other.metric("tidings_connections").await, 0.0);
 }

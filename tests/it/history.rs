@@ -1,38 +1,42 @@
-//! `GET /v1/events`: pages of the log, cursors, filters, gaps, and waiting for what is new.
+//! `GET /v1/events`: history in pages with cursors, filters and gaps, and long-polling with `wait`.
 
 use serde_json::{Value, json};
 
 use crate::support::each_broker::{TestBroker, over_each_broker};
-use crate::support::events::{offset, order, place, sale};
-use crate::support::http::Answer;
+use crate::support::events::{epoch_and_offset, offset, order, sale};
+use crate::support::http::Response;
 use crate::support::node::Node;
 use crate::support::within;
 
 over_each_broker!(
     pages_follow_each_other_by_their_cursor,
-    several_channels_share_an_answer,
-    a_filter_lets_through_what_it_says,
-    what_the_log_no_longer_has_is_a_gap,
-    a_call_waits_for_what_is_new,
-    a_call_that_waits_in_vain_says_so,
-    what_cannot_be_answered_is_refused,
+    a_page_is_shared_between_channels,
+    only_matching_events_are_returned,
+    events_that_the_log_dropped_are_reported_as_a_gap,
+    a_long_poll_waits_for_a_matching_event,
+    a_long_poll_that_times_out_returns_an_empty_page,
+    invalid_parameters_are_refused,
 );
 
+/// The JSON of a 200 response to `GET /v1/events` with these parameters.
 async fn history(node: &Node, query: &[(&str, &str)]) -> Value {
-    let query = url(query);
-    let answer = node.get(&format!("/v1/events?{query}")).await;
-    assert_eq!(answer.status, 200, "{answer:?}");
-    answer.json()
+    let query = encode_query(query);
+    let response = node.get(&format!("/v1/events?{query}")).await;
+    assert_eq!(response.status, 200, "{response:?}");
+    response.json()
 }
 
-fn url(query: &[(&str, &str)]) -> String {
+/// Encodes query parameters.
+fn encode_query(query: &[(&str, &str)]) -> String {
     url::form_urlencoded::Serializer::new(String::new()).extend_pairs(query).finish()
 }
 
+/// The offsets of a page's events.
 fn offsets(page: &Value) -> Vec<u64> {
     page["events"].as_array().unwrap().iter().map(|one| offset(one["position"].as_str().unwrap())).collect()
 }
 
+/// Publishes `count` events in one batch, and returns their positions.
 async fn publish(node: &Node, count: usize) -> Vec<String> {
     let events: Vec<Value> = (0..count).map(|n| sale(&n.to_string())).collect();
     node.publish(&json!(events)).await.into_iter().map(|accepted| accepted.position).collect()
@@ -50,52 +54,56 @@ async fn pages_follow_each_other_by_their_cursor(broker: TestBroker) {
         since = page["cursor"].as_str().unwrap().to_owned();
     }
     assert_eq!(found, (1..=250).collect::<Vec<_>>());
-    // At the head is where a later call goes on.
+    // The cursor of an empty page is the head; a later call continues there.
     publish(&node, 1).await;
     assert_eq!(offsets(&history(&node, &[("channel", "inventory-change"), ("since", &since)]).await), [251]);
     let event = &history(&node, &[("channel", "inventory-change"), ("limit", "1")]).await["events"][0]["event"];
     assert_eq!((&event["type"], &event["data"]["productId"]), (&json!("inventory-change"), &json!("0")));
 }
 
-async fn several_channels_share_an_answer(broker: TestBroker) {
+async fn a_page_is_shared_between_channels(broker: TestBroker) {
     let node = broker.node().await;
     publish(&node, 30).await;
     node.publish(&json!([order("1"), order("2")])).await;
     let page = history(&node, &[("limit", "10")]).await;
     let types: Vec<_> = page["events"].as_array().unwrap().iter().map(|one| one["event"]["type"].clone()).collect();
     assert_eq!(types.len(), 10);
-    assert_eq!(types.iter().filter(|kind| **kind == "order-status").count(), 2, "a busy channel keeps none out");
+    assert_eq!(
+        types.iter().filter(|kind| **kind == "order-status").count(),
+        2,
+        "a busy channel does not crowd out another"
+    );
     let rest = history(&node, &[("since", page["cursor"].as_str().unwrap()), ("limit", "1000")]).await;
     assert_eq!(offsets(&rest).len(), 22);
 }
 
-async fn a_filter_lets_through_what_it_says(broker: TestBroker) {
+async fn only_matching_events_are_returned(broker: TestBroker) {
     let node = broker.node().await;
     publish(&node, 600).await;
     let page = history(&node, &[("channel", "inventory-change"), ("where", r#"{"productId":["7","599"]}"#)]).await;
     assert_eq!(offsets(&page), [8, 600]);
-    // Without a channel: those that have the field.
+    // Without a channel, the filter selects the channels whose schema has the field.
     let page = history(&node, &[("where", r#"{"productId":"7"}"#)]).await;
     assert_eq!(offsets(&page), [8]);
 }
 
-async fn what_the_log_no_longer_has_is_a_gap(broker: TestBroker) {
+async fn events_that_the_log_dropped_are_reported_as_a_gap(broker: TestBroker) {
     let node = broker.node_with(|config| config.broker.log_max_events = 50).await;
     let first = publish(&node, 1).await.remove(0);
     publish(&node, 299).await;
     let page = history(&node, &[("channel", "inventory-change"), ("since", &first)]).await;
-    let position = format!("{}:250", place(&first).0);
+    let position = format!("{}:250", epoch_and_offset(&first).0);
     assert_eq!(page["gap"], json!([{ "channel": "inventory-change", "from": first, "position": position }]));
     assert_eq!(offsets(&page), (251..=300).collect::<Vec<_>>());
 }
 
-async fn a_call_waits_for_what_is_new(broker: TestBroker) {
+async fn a_long_poll_waits_for_a_matching_event(broker: TestBroker) {
     let node = broker.node().await;
     let head = publish(&node, 1).await.remove(0);
     let query = [("channel", "inventory-change"), ("since", &*head), ("wait", "30"), ("where", r#"{"productId":"b"}"#)];
     let waiting = history(&node, &query);
     let publishing = async {
-        // Not what it waits for, then what it waits for.
+        // The first event does not match the filter, the second one does.
         node.publish(&sale("a")).await;
         node.publish(&sale("b")).await;
     };
@@ -103,7 +111,7 @@ async fn a_call_waits_for_what_is_new(broker: TestBroker) {
     assert_eq!(offsets(&page), [3]);
 }
 
-async fn a_call_that_waits_in_vain_says_so(broker: TestBroker) {
+async fn a_long_poll_that_times_out_returns_an_empty_page(broker: TestBroker) {
     let node = broker.node().await;
     let page = history(&node, &[("channel", "inventory-change"), ("since", "now"), ("wait", "1")]).await;
     assert_eq!((offsets(&page).len(), &page["gap"]), (0, &json!(false)));
@@ -112,7 +120,7 @@ async fn a_call_that_waits_in_vain_says_so(broker: TestBroker) {
     assert_eq!(offsets(&page), [1]);
 }
 
-async fn what_cannot_be_answered_is_refused(broker: TestBroker) {
+async fn invalid_parameters_are_refused(broker: TestBroker) {
     let node = broker.node().await;
     for (query, status, code) in [
         (&[("channel", "inventory-chang")][..], 422, "unknown-channel"),
@@ -127,7 +135,7 @@ async fn what_cannot_be_answered_is_refused(broker: TestBroker) {
         (&[("wait", "31")], 400, "bad-request"),
         (&[("were", "{}")], 400, "bad-request"),
     ] {
-        let answer: Answer = node.get(&format!("/v1/events?{}", url(query))).await;
-        answer.problem(status, code);
+        let response: Response = node.get(&format!("/v1/events?{}", encode_query(query))).await;
+        response.problem(status, code);
     }
 }

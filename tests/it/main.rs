@@ -1,7 +1,8 @@
-//! The integration tests: one binary, whose modules start what they need themselves and run in parallel.
+//! The integration tests, in one binary. Each module starts the daemons and brokers that it needs, and all tests run in
+//! parallel.
 
 #![cfg(feature = "server")]
-#![expect(clippy::expect_used, clippy::unwrap_used, reason = "a test that cannot go on fails")]
+#![expect(clippy::expect_used, clippy::unwrap_used, reason = "a test that cannot continue must fail")]
 
 mod admission;
 mod broker;

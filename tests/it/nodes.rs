@@ -1,4 +1,4 @@
-//! The registry: who is on the broker, who is about to stop, who is lost.
+//! The registry of nodes, `GET /v1/nodes` and `tidings nodes`: which nodes share the broker, and which are draining or lost.
 
 use serde_json::{Value, json};
 use tidings::broker::nodes::NodeState;
@@ -15,13 +15,13 @@ use crate::support::until;
 const KEY: &str = "tidings:default:nodes";
 
 over_each_broker!(
-    a_node_is_among_the_nodes,
-    a_node_says_where_it_is_to_be_reached,
-    connections_are_counted_as_of_the_last_heartbeat,
+    a_node_lists_itself,
+    the_address_is_the_advertised_one,
+    the_connection_count_follows_with_the_next_heartbeat,
 );
 
-/// The entry of a node in another's list, once there is one like this.
-async fn listed(at: &Node, id: &str, like: impl Fn(&Value) -> bool) -> Value {
+/// Waits until node `at` lists the node `id` with an entry that satisfies `like`, and returns the entry.
+async fn wait_for_entry(at: &Node, id: &str, like: impl Fn(&Value) -> bool) -> Value {
     until(&format!("{id} is listed"), async || {
         let entry = nodes(at).await.into_iter().find(|node| node["id"] == id)?;
         like(&entry).then_some(entry)
@@ -29,17 +29,18 @@ async fn listed(at: &Node, id: &str, like: impl Fn(&Value) -> bool) -> Value {
     .await
 }
 
+/// The list of nodes as node `at` returns it.
 async fn nodes(at: &Node) -> Vec<Value> {
-    let answer = at.get("/v1/nodes").await;
-    assert_eq!(answer.status, 200, "{answer:?}");
-    let list = answer.json();
+    let response = at.get("/v1/nodes").await;
+    assert_eq!(response.status, 200, "{response:?}");
+    let list = response.json();
     assert_eq!(members(&list), ["nodes"]);
     list["nodes"].as_array().expect("a list").clone()
 }
 
-async fn a_node_is_among_the_nodes(broker: TestBroker) {
+async fn a_node_lists_itself(broker: TestBroker) {
     let node = broker.node().await;
-    let entry = listed(&node, "test-node", |_| true).await;
+    let entry = wait_for_entry(&node, "test-node", |_| true).await;
     assert_eq!(members(&entry), ["address", "connections", "id", "lastHeartbeat", "started", "state", "version"]);
     assert_eq!(entry["address"], node.address.to_string());
     assert_eq!(entry["version"], env!("CARGO_PKG_VERSION"));
@@ -49,40 +50,40 @@ async fn a_node_is_among_the_nodes(broker: TestBroker) {
     assert_eq!(nodes(&node).await.len(), 1);
 }
 
-async fn a_node_says_where_it_is_to_be_reached(broker: TestBroker) {
+async fn the_address_is_the_advertised_one(broker: TestBroker) {
     let node = broker.node_with(|config| config.server.advertise = Some("bus.example.com:80".into())).await;
-    assert_eq!(listed(&node, "test-node", |_| true).await["address"], "bus.example.com:80");
+    assert_eq!(wait_for_entry(&node, "test-node", |_| true).await["address"], "bus.example.com:80");
 }
 
-async fn connections_are_counted_as_of_the_last_heartbeat(broker: TestBroker) {
+async fn the_connection_count_follows_with_the_next_heartbeat(broker: TestBroker) {
     let node = broker.node().await;
     let _subscribers = [Subscriber::connect(&node).await, Subscriber::connect(&node).await];
-    listed(&node, "test-node", |entry| entry["connections"] == 2).await;
+    wait_for_entry(&node, "test-node", |entry| entry["connections"] == 2).await;
 }
 
-/// Two nodes on one Redis.
+/// Two nodes, `one` and `two`, on one Redis.
 async fn two() -> (TestBroker, Node, Node) {
     let broker = TestBroker::redis();
     let one = broker.node_with(|config| config.server.node_id = "one".into()).await;
     let two = broker.node_with(|config| config.server.node_id = "two".into()).await;
-    listed(&one, "two", |_| true).await;
+    wait_for_entry(&one, "two", |_| true).await;
     (broker, one, two)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_node_that_stops_says_so_and_leaves() {
+async fn a_stopping_node_is_listed_as_draining_and_then_removed() {
     let (_redis, one, mut two) = two().await;
     assert_eq!(nodes(&two).await.iter().map(|node| &node["id"]).collect::<Vec<_>>(), ["one", "two"]);
-    // It does not answer the close: that takes the node a while.
-    let _mute = crate::support::raw::Raw::upgraded(&two).await;
+    // This client does not answer the close frame, so the drain takes long enough to be observed.
+    let _unresponsive = crate::support::raw::RawConnection::open(&two).await;
     two.begin_stop();
-    listed(&one, "two", |entry| entry["state"] == "draining").await;
-    two.stopped().await.expect("it ends well");
+    wait_for_entry(&one, "two", |entry| entry["state"] == "draining").await;
+    two.stopped().await.expect("the node stops without an error");
     assert_eq!(nodes(&one).await.iter().map(|node| &node["id"]).collect::<Vec<_>>(), ["one"]);
 }
 
 #[test]
-fn that_another_node_has_the_same_id_is_said() {
+fn a_second_node_with_the_same_id_is_logged() {
     let redis = Redis::start();
     let url = format!("redis://127.0.0.1:{}", redis.port);
     let start = || {
@@ -95,7 +96,7 @@ fn that_another_node_has_the_same_id_is_said() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_node_leaves_no_other_nodes_place() {
+async fn a_leaving_node_does_not_remove_another_node_with_its_id() {
     let redis = Redis::start();
     let (one, two) = (broker::Node::on_redis(redis.port).await, broker::Node::on_redis(redis.port).await);
     let (one, two) = (one.broker.nodes(), two.broker.nodes());
@@ -108,49 +109,52 @@ async fn a_node_leaves_no_other_nodes_place() {
         draining: false,
     };
     for node in [one, two] {
-        node.beat(&state).await.expect("it is entered");
+        node.beat(&state).await.expect("the heartbeat is stored");
     }
-    one.leave("twin").await.expect("it leaves");
+    one.leave("twin").await.expect("the node leaves");
     assert_eq!(two.list().await.expect("a list").len(), 1);
-    two.leave("twin").await.expect("it leaves");
+    two.leave("twin").await.expect("the node leaves");
     assert_eq!(two.list().await.expect("a list").len(), 0);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn silence_is_judged_by_the_clock_of_redis() {
+async fn a_node_is_lost_by_the_clock_of_redis() {
     let redis = Redis::start();
     let seconds: u64 = redis.cli(&["time"]).lines().next().expect("a time").parse().expect("seconds");
     for (id, ago) in [("quiet", 1), ("lost", 16), ("forgotten", 3700)] {
-        let said =
+        let state =
             json!({"id": id, "address": "a", "version": "v", "started": "s", "connections": 7, "draining": false});
-        redis.cli(&["hset", KEY, id, &format!("{}000 session {said}", seconds - ago)]);
+        redis.cli(&["hset", KEY, id, &format!("{}000 session {state}", seconds - ago)]);
     }
-    // Of no use to anybody, and no harm.
+    // Entries that cannot be parsed must be ignored.
     redis.cli(&["hset", KEY, "foreign", "bytes", "half", "1 {"]);
     let broker = TestBroker::Redis(redis);
     let node = broker.node().await;
-    listed(&node, "test-node", |_| true).await;
+    wait_for_entry(&node, "test-node", |_| true).await;
     let states: Vec<_> = nodes(&node).await.iter().map(|node| (node["id"].clone(), node["state"].clone())).collect();
     assert_eq!(json!(states), json!([["lost", "lost"], ["quiet", "up"], ["test-node", "up"]]));
     let TestBroker::Redis(redis) = &broker else { unreachable!() };
-    assert_eq!(redis.cli(&["hexists", KEY, "forgotten"]), "0", "and not kept");
-    assert!(redis.cli(&["ttl", KEY]).parse::<i64>().expect("seconds") > 3000, "nothing is left behind for ever");
+    assert_eq!(redis.cli(&["hexists", KEY, "forgotten"]), "0", "an entry is removed an hour after its last heartbeat");
+    assert!(
+        redis.cli(&["ttl", KEY]).parse::<i64>().expect("seconds") > 3000,
+        "the registry expires when no node is left"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_registry_survives_that_redis_goes_away() {
+async fn the_registry_recovers_after_a_restart_of_redis() {
     let (mut broker, one, _two) = two().await;
     let TestBroker::Redis(redis) = &mut broker else { unreachable!() };
     redis.kill();
-    until("it is said that it is not known", async || {
-        let answer = one.get("/v1/nodes").await;
-        (answer.status == 503).then(|| answer.problem(503, "broker-unavailable"))
+    until("the registry is unavailable", async || {
+        let response = one.get("/v1/nodes").await;
+        (response.status == 503).then(|| response.problem(503, "broker-unavailable"))
     })
     .await;
     redis.run();
-    until("both are there again", async || {
-        let answer = one.get("/v1/nodes").await;
-        (answer.status == 200 && answer.json()["nodes"].as_array()?.len() == 2).then_some(())
+    until("both nodes are listed again", async || {
+        let response = one.get("/v1/nodes").await;
+        (response.status == 200 && response.json()["nodes"].as_array()?.len() == 2).then_some(())
     })
     .await;
 }

@@ -1,4 +1,5 @@
-//! Several nodes on one Redis are one bus: what is published at one is delivered at all, once and in one order.
+//! Several nodes on one Redis form one bus: an event published at one node is delivered at every node, once and in the same
+//! order.
 
 use futures_util::future::join_all;
 use serde_json::json;
@@ -13,7 +14,7 @@ async fn three_nodes(broker: &TestBroker) -> [Node; 3] {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_published_at_one_node_is_delivered_at_all_in_one_order() {
+async fn events_of_every_node_reach_all_nodes_in_the_same_order() {
     const EACH: usize = 100;
     let broker = TestBroker::redis();
     let nodes = three_nodes(&broker).await;
@@ -35,7 +36,7 @@ async fn what_is_published_at_one_node_is_delivered_at_all_in_one_order() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_id_is_taken_once_at_whichever_nodes_it_is_published() {
+async fn an_id_is_appended_once_whichever_nodes_receive_it() {
     let broker = TestBroker::redis();
     let nodes = three_nodes(&broker).await;
     let event = with(sale("1"), "id", "same");
@@ -46,7 +47,7 @@ async fn an_id_is_taken_once_at_whichever_nodes_it_is_published() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_publisher_who_goes_from_node_to_node_gets_rising_positions() {
+async fn a_publisher_that_alternates_between_nodes_gets_rising_positions() {
     let broker = TestBroker::redis();
     let nodes = three_nodes(&broker).await;
     let noise = async {
@@ -66,18 +67,18 @@ async fn a_publisher_who_goes_from_node_to_node_gets_rising_positions() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_node_that_stops_takes_nothing_from_the_others() {
+async fn a_stopping_node_loses_no_event_of_the_others() {
     let broker = TestBroker::redis();
     let [mut stopping, other, _] = three_nodes(&broker).await;
-    let mut stays = Subscriber::to(&other, "inventory-change").await;
-    let mut leaves = Subscriber::to(&stopping, "inventory-change").await;
+    let mut remaining = Subscriber::to(&other, "inventory-change").await;
+    let mut disconnected = Subscriber::to(&stopping, "inventory-change").await;
     let first = stopping.publish(&sale("1")).await.remove(0);
     stopping.begin_stop();
-    assert_eq!(leaves.event().await.position, first.position);
-    assert_eq!(leaves.close_code().await, 1012);
-    drop(leaves);
-    stopping.stopped().await.expect("it ends well");
+    assert_eq!(disconnected.event().await.position, first.position);
+    assert_eq!(disconnected.close_code().await, 1012);
+    drop(disconnected);
+    stopping.stopped().await.expect("the node stops without an error");
     let second = other.publish(&sale("2")).await.remove(0);
-    let seen: Vec<_> = stays.events(2).await.into_iter().map(|delivered| delivered.position).collect();
+    let seen: Vec<_> = remaining.events(2).await.into_iter().map(|delivered| delivered.position).collect();
     assert_eq!(seen, [first.position, second.position]);
 }

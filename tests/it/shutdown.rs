@@ -1,4 +1,5 @@
-//! The end: connections are told and closed, what was begun is finished, and it takes no longer than promised.
+//! Shutdown: a draining node announces it to every connection and closes it, finishes requests in progress, and stops within
+//! the `drain` time.
 
 use std::time::{Duration, Instant};
 
@@ -8,28 +9,28 @@ use tokio::net::TcpListener;
 use crate::support::broker::redis_url;
 use crate::support::each_broker::{TestBroker, over_each_broker};
 use crate::support::events::sale;
-use crate::support::http::{Answer, members};
+use crate::support::http::{Response, members};
 use crate::support::node::{Node, config};
-use crate::support::raw::{Raw, close, text, upgrade, usual};
+use crate::support::raw::{RawConnection, close, handshake, handshake_headers, text};
 use crate::support::redis::Redis;
 use crate::support::subscriber::Subscriber;
 use crate::support::{until, within};
 
 over_each_broker!(
-    every_connection_is_told_and_closed_with_1012,
-    the_times_to_come_back_are_spread_over_the_drain,
-    a_long_poll_is_answered,
-    what_was_answered_before_is_delivered_before_the_close,
-    a_publish_under_way_is_answered,
-    a_node_that_drains_is_not_ready,
-    a_request_that_never_ends_keeps_nobody_from_being_told,
-    idle_http_connections_do_not_hold_it_up,
-    peers_that_do_nothing_do_not_hold_it_up_beyond_the_deadline,
-    the_port_is_free_afterwards,
+    every_connection_gets_a_draining_frame_and_is_closed_with_1012,
+    reconnect_times_are_spread_over_the_drain,
+    a_waiting_long_poll_is_answered,
+    events_accepted_before_the_drain_are_delivered_before_the_close,
+    a_publish_in_progress_gets_a_response,
+    a_draining_node_is_not_ready,
+    an_unfinished_request_does_not_delay_the_draining_frames,
+    idle_http_connections_do_not_delay_the_shutdown,
+    unresponsive_clients_do_not_delay_the_shutdown_beyond_the_deadline,
+    the_port_is_free_after_the_shutdown,
     a_node_without_connections_stops_at_once,
 );
 
-async fn every_connection_is_told_and_closed_with_1012(broker: TestBroker) {
+async fn every_connection_gets_a_draining_frame_and_is_closed_with_1012(broker: TestBroker) {
     let mut node = broker.node().await;
     let mut subscribed = Subscriber::to(&node, "inventory-change").await;
     let mut idle = Subscriber::connect(&node).await;
@@ -41,10 +42,10 @@ async fn every_connection_is_told_and_closed_with_1012(broker: TestBroker) {
         assert_eq!(subscriber.close_code().await, 1012);
     }
     drop((subscribed, idle));
-    node.stopped().await.expect("it ends well");
+    node.stopped().await.expect("the node stops without an error");
 }
 
-async fn the_times_to_come_back_are_spread_over_the_drain(broker: TestBroker) {
+async fn reconnect_times_are_spread_over_the_drain(broker: TestBroker) {
     const DRAIN: u64 = 8_000;
     let mut node = broker.node_with(|config| config.server.drain = Duration::from_millis(DRAIN)).await;
     let mut subscribers = Vec::new();
@@ -52,7 +53,7 @@ async fn the_times_to_come_back_are_spread_over_the_drain(broker: TestBroker) {
         subscribers.push(Subscriber::connect(&node).await);
     }
     node.begin_stop();
-    // How many come back in each quarter of it. That one has nobody by chance: once in 10^12.
+    // How many clients get a time in each quarter of the drain. A quarter is empty by chance about once in 10^12 runs.
     let mut quarters = [0; 4];
     for subscriber in &mut subscribers {
         let wait = subscriber.frame_of("draining").await["reconnectInMs"].as_u64().expect("milliseconds");
@@ -62,22 +63,22 @@ async fn the_times_to_come_back_are_spread_over_the_drain(broker: TestBroker) {
     assert!(!quarters.contains(&0), "{quarters:?}");
 }
 
-async fn a_long_poll_is_answered(broker: TestBroker) {
+async fn a_waiting_long_poll_is_answered(broker: TestBroker) {
     let mut node = broker.node_with(|config| config.server.drain = Duration::from_secs(6)).await;
     let mut subscriber = Subscriber::to(&node, "inventory-change").await;
-    // Longer than the drain: it would be cut off.
-    let waits = node.request(reqwest::Method::GET, "/v1/events?channel=inventory-change&since=now&wait=30");
-    let waits = tokio::spawn(Answer::of(waits));
-    until("it waits", async || (node.metric("tidings_long_polls").await == 1.0).then_some(())).await;
+    // The long-poll would outlast the drain.
+    let long_poll = node.request(reqwest::Method::GET, "/v1/events?channel=inventory-change&since=now&wait=30");
+    let long_poll = tokio::spawn(Response::to(long_poll));
+    until("the long-poll is waiting", async || (node.metric("tidings_long_polls").await == 1.0).then_some(())).await;
     node.begin_stop();
-    let answer = waits.await.expect("it does not panic");
-    assert_eq!((answer.status, &answer.json()["events"]), (200, &serde_json::json!([])));
+    let response = long_poll.await.expect("the request does not panic");
+    assert_eq!((response.status, &response.json()["events"]), (200, &serde_json::json!([])));
     subscriber.frame_of("draining").await;
     assert_eq!(subscriber.close_code().await, 1012);
-    node.stopped().await.expect("it ends well");
+    node.stopped().await.expect("the node stops without an error");
 }
 
-async fn what_was_answered_before_is_delivered_before_the_close(broker: TestBroker) {
+async fn events_accepted_before_the_drain_are_delivered_before_the_close(broker: TestBroker) {
     const EVENTS: usize = 1000;
     let mut node = broker.node().await;
     let mut subscribers = Vec::new();
@@ -104,8 +105,8 @@ async fn what_was_answered_before_is_delivered_before_the_close(broker: TestBrok
     }
 }
 
-/// A publish of which the last byte is missing.
-async fn begin_publish(node: &Node) -> (Raw, u8) {
+/// Sends a publish request except for its last byte, which is returned.
+async fn begin_publish(node: &Node) -> (RawConnection, u8) {
     let body = sale("1").to_string().into_bytes();
     let (last, begin) = body.split_last().unwrap();
     let head = format!(
@@ -113,54 +114,54 @@ async fn begin_publish(node: &Node) -> (Raw, u8) {
          Content-Length: {}\r\n\r\n",
         body.len()
     );
-    let mut raw = Raw::connect(node.address).await;
+    let mut raw = RawConnection::connect(node.address).await;
     raw.send(head.as_bytes()).await;
-    // So that the daemon is known to be at it.
+    // The 100 shows that the daemon is processing the request.
     assert_eq!(raw.head().await.status, 100);
     raw.send(begin).await;
     (raw, *last)
 }
 
-async fn a_publish_under_way_is_answered(broker: TestBroker) {
+async fn a_publish_in_progress_gets_a_response(broker: TestBroker) {
     let mut node = broker.node().await;
     let mut subscriber = Subscriber::to(&node, "inventory-change").await;
     let (mut raw, last) = begin_publish(&node).await;
     node.begin_stop();
-    until("nobody is accepted any more", async || refuses(&node).await.then_some(())).await;
+    until("the node is not ready any more", async || is_unready(&node).await.then_some(())).await;
     raw.send(&[last]).await;
     match raw.head().await.status {
         202 => {
-            // Taken, so that it is delivered, before or after the announcement.
+            // An accepted event must be delivered, before or after the `draining` frame.
             let mut frame = subscriber.frame().await;
             if frame["type"] == "draining" {
                 frame = subscriber.frame().await;
             }
             assert_eq!(frame["event"]["subject"], "1", "{frame}");
         }
-        status => assert_eq!(status, 503, "or `draining`: not taken"),
+        status => assert_eq!(status, 503, "the only other response is `draining`, which means not published"),
     }
     assert_eq!(subscriber.close_code().await, 1012);
     drop((raw, subscriber));
-    node.stopped().await.expect("it ends well");
+    node.stopped().await.expect("the node stops without an error");
 }
 
-/// Whether `/readyz` is not 200 any more, be it by a refused connection.
-async fn refuses(node: &Node) -> bool {
+/// Whether `/readyz` fails: by another status than 200, or by a refused connection.
+async fn is_unready(node: &Node) -> bool {
     let request = node.request(reqwest::Method::GET, "/readyz").timeout(Duration::from_secs(1));
     !request.send().await.is_ok_and(|response| response.status() == 200)
 }
 
-async fn a_node_that_drains_is_not_ready(broker: TestBroker) {
+async fn a_draining_node_is_not_ready(broker: TestBroker) {
     let mut node = broker.node().await;
     let (mut raw, last) = begin_publish(&node).await;
     node.begin_stop();
-    until("not ready", async || refuses(&node).await.then_some(())).await;
+    until("the node is not ready", async || is_unready(&node).await.then_some(())).await;
     raw.send(&[last]).await;
     raw.head().await;
-    node.stopped().await.expect("it ends well");
+    node.stopped().await.expect("the node stops without an error");
 }
 
-async fn a_request_that_never_ends_keeps_nobody_from_being_told(broker: TestBroker) {
+async fn an_unfinished_request_does_not_delay_the_draining_frames(broker: TestBroker) {
     let mut node = broker.node_with(|config| config.server.drain = Duration::from_secs(2)).await;
     let mut subscriber = Subscriber::to(&node, "inventory-change").await;
     let _unfinished = begin_publish(&node).await;
@@ -169,24 +170,24 @@ async fn a_request_that_never_ends_keeps_nobody_from_being_told(broker: TestBrok
         subscriber.frame_of("draining").await;
         assert_eq!(subscriber.close_code().await, 1012);
     };
-    futures_util::future::join(read, async { node.stopped().await.expect("it ends well") }).await;
+    futures_util::future::join(read, async { node.stopped().await.expect("the node stops without an error") }).await;
 }
 
-async fn idle_http_connections_do_not_hold_it_up(broker: TestBroker) {
+async fn idle_http_connections_do_not_delay_the_shutdown(broker: TestBroker) {
     let mut node = broker.node_with(|config| config.server.drain = Duration::from_secs(60)).await;
     let mut kept = Vec::new();
     for _ in 0..10 {
-        let mut raw = Raw::connect(node.address).await;
+        let mut raw = RawConnection::connect(node.address).await;
         raw.send(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n").await;
         assert_eq!(raw.head().await.status, 200);
         kept.push(raw);
-        kept.push(Raw::connect(node.address).await);
+        kept.push(RawConnection::connect(node.address).await);
     }
     node.begin_stop();
-    node.stopped().await.expect("it ends well, long before the deadline");
+    node.stopped().await.expect("the node stops without an error, long before the deadline");
 }
 
-async fn peers_that_do_nothing_do_not_hold_it_up_beyond_the_deadline(broker: TestBroker) {
+async fn unresponsive_clients_do_not_delay_the_shutdown_beyond_the_deadline(broker: TestBroker) {
     let drain = Duration::from_secs(2);
     let mut node = broker
         .node_with(|config| {
@@ -194,9 +195,9 @@ async fn peers_that_do_nothing_do_not_hold_it_up_beyond_the_deadline(broker: Tes
             config.websocket.outbox_bytes = 16 << 20;
         })
         .await;
-    // One that answers no close, one whose socket is full, one that never finishes its request.
-    let _mute = Raw::upgraded(&node).await;
-    let mut full = Raw::upgraded(&node).await;
+    // One client ignores the close frame, one has a full socket, one never finishes its request.
+    let _unresponsive = RawConnection::open(&node).await;
+    let mut full = RawConnection::open(&node).await;
     full.send(&text(r#"{"type":"subscribe","sub":"s","channel":"inventory-change"}"#)).await;
     assert_eq!(full.json().await["type"], "subscribed");
     let events: Vec<Value> =
@@ -207,33 +208,33 @@ async fn peers_that_do_nothing_do_not_hold_it_up_beyond_the_deadline(broker: Tes
     let _unfinished = begin_publish(&node).await;
     let begin = Instant::now();
     node.begin_stop();
-    node.stopped().await.expect("it ends well");
+    node.stopped().await.expect("the node stops without an error");
     assert!(begin.elapsed() < drain + Duration::from_secs(2), "{:?}", begin.elapsed());
 }
 
-async fn the_port_is_free_afterwards(broker: TestBroker) {
+async fn the_port_is_free_after_the_shutdown(broker: TestBroker) {
     let mut node = broker.node().await;
     let address = node.address;
-    let mut raw = Raw::connect(address).await;
-    raw.send(&upgrade(&usual())).await;
-    raw.welcomed().await;
+    let mut raw = RawConnection::connect(address).await;
+    raw.send(&handshake(&handshake_headers())).await;
+    raw.read_welcome().await;
     node.begin_stop();
-    let code = raw.closed_with().await;
+    let code = raw.close_code().await;
     raw.send(&close(code)).await;
     drop(raw);
-    node.stopped().await.expect("it ends well");
+    node.stopped().await.expect("the node stops without an error");
     until("the port is free", async || TcpListener::bind(address).await.ok()).await;
 }
 
 async fn a_node_without_connections_stops_at_once(broker: TestBroker) {
     let mut node = broker.node_with(|config| config.server.drain = Duration::from_secs(60)).await;
     node.begin_stop();
-    node.stopped().await.expect("it ends well");
+    node.stopped().await.expect("the node stops without an error");
 }
 
-/// An event stream is asked for, but the log has not answered yet where it begins.
+/// A client has requested an event stream, and the broker has not yet returned the position where it begins.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_stream_that_has_not_begun_is_not_left_hanging() {
+async fn a_stream_request_that_has_not_begun_gets_a_response() {
     let redis = Redis::start();
     let mut config = config(redis_url(redis.port));
     config.server.drain = Duration::from_secs(60);
@@ -242,23 +243,23 @@ async fn a_stream_that_has_not_begun_is_not_left_hanging() {
     redis.pause();
     let url = node.url(&format!("/v1/stream?channel=inventory-change&since={position}"));
     let stream = tokio::spawn(reqwest::Client::new().get(url).send());
-    until("the request is here", async || (node.metric("tidings_arriving").await > 0.0).then_some(())).await;
+    until("the request has arrived", async || (node.metric("tidings_arriving").await > 0.0).then_some(())).await;
     node.begin_stop();
-    until("it drains", async || refuses(&node).await.then_some(())).await;
+    until("the node is draining", async || is_unready(&node).await.then_some(())).await;
     redis.go_on();
-    // Either is an answer: that it cannot begin now, or a stream that ends in good order.
-    let answer = within("an answer", stream).await.unwrap().expect("it is not cut off");
-    if answer.status() == 200 {
-        let text = within("the end", answer.text()).await.expect("not in the middle of a chunk");
+    // Both responses are correct: a refusal, or a stream that ends cleanly.
+    let response = within("a response", stream).await.unwrap().expect("the response is complete");
+    if response.status() == 200 {
+        let text = within("the end", response.text()).await.expect("the stream does not end within a chunk");
         assert!(text.contains("retry: "), "{text}");
     } else {
-        assert_eq!(answer.status(), 503);
+        assert_eq!(response.status(), 503);
     }
-    node.stopped().await.expect("it ends well");
+    node.stopped().await.expect("the node stops without an error");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_node_whose_broker_is_gone_stops_as_well() {
+async fn a_node_stops_even_while_its_broker_is_down() {
     let mut redis = Redis::start();
     let mut node = Node::start(config(redis_url(redis.port))).await;
     let mut subscriber = Subscriber::to(&node, "inventory-change").await;
@@ -267,5 +268,5 @@ async fn a_node_whose_broker_is_gone_stops_as_well() {
     subscriber.frame_of("draining").await;
     assert_eq!(subscriber.close_code().await, 1012);
     drop(subscriber);
-    node.stopped().await.expect("it ends well");
+    node.stopped().await.expect("the node stops without an error");
 }

@@ -1,28 +1,28 @@
-//! `GET /v1/stream`: Server-Sent Events, and how a stream goes on after its last id.
+//! `GET /v1/stream`: Server-Sent Events with ids, heartbeats and gaps, and resuming with `Last-Event-ID`.
 
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use crate::support::each_broker::{TestBroker, over_each_broker};
-use crate::support::events::{offset, order, place, sale};
-use crate::support::http::Answer;
+use crate::support::events::{epoch_and_offset, offset, order, sale};
+use crate::support::http::Response;
 use crate::support::node::Node;
 use crate::support::within;
 
 over_each_broker!(
-    events_come_as_they_are_published,
-    a_stream_goes_on_after_its_last_id,
-    several_channels_go_on_after_one_id_under_load,
-    what_the_log_no_longer_has_is_a_gap_event,
-    a_filter_holds_and_heartbeats_move_the_id,
+    events_arrive_in_the_order_of_publication,
+    last_event_id_resumes_after_that_event,
+    one_id_resumes_several_channels_under_load,
+    events_that_the_log_dropped_are_reported_as_a_gap_event,
+    a_filter_applies_and_heartbeats_advance_the_id,
     a_new_stream_has_an_id_at_once,
-    a_stream_of_all_channels_goes_on_with_one_that_is_new,
-    a_drain_ends_the_stream_in_good_order,
-    what_cannot_be_streamed_is_refused,
+    a_stream_of_all_channels_resumes_with_a_cursor_that_lacks_a_channel,
+    a_drain_ends_the_stream_cleanly,
+    invalid_parameters_are_refused,
 );
 
-/// An event stream, read as EventSource reads it.
+/// An open event stream, parsed as EventSource parses it.
 struct Stream {
     response: reqwest::Response,
     read: String,
@@ -30,6 +30,7 @@ struct Stream {
     retry: Option<u64>,
 }
 
+/// A Server-Sent Event: its type and its data as JSON.
 #[derive(Debug)]
 struct Event {
     kind: String,
@@ -37,6 +38,7 @@ struct Event {
 }
 
 impl Stream {
+    /// Opens a stream with these query parameters, and with a `Last-Event-ID` unless it is empty.
     async fn open(node: &Node, query: &str, last_id: &str) -> Self {
         let mut request = reqwest::Client::new().get(node.url(&format!("/v1/stream?{query}")));
         if !last_id.is_empty() {
@@ -49,7 +51,7 @@ impl Stream {
         Self { response, read: String::new(), last_id: last_id.to_owned(), retry: None }
     }
 
-    /// The next block, and the event in it where it has one; nothing at the end.
+    /// The next block of lines: its event, or `Some(None)` where it has only an id or a comment. `None` at the end.
     async fn block(&mut self) -> Option<Option<Event>> {
         let end = loop {
             if let Some(end) = self.read.find("\n\n") {
@@ -73,21 +75,23 @@ impl Stream {
         Some((!data.is_empty()).then(|| Event { kind, data: serde_json::from_str(&data).unwrap() }))
     }
 
+    /// The next event; skips blocks without one.
     async fn event(&mut self) -> Event {
         loop {
-            if let Some(event) = self.block().await.expect("the stream goes on") {
+            if let Some(event) = self.block().await.expect("the stream is open") {
                 return event;
             }
         }
     }
 }
 
+/// Publishes `count` events in one batch, and returns the last position.
 async fn publish(node: &Node, count: usize) -> String {
     let events: Vec<Value> = (0..count).map(|n| sale(&n.to_string())).collect();
     node.publish(&json!(events)).await.pop().unwrap().position
 }
 
-async fn events_come_as_they_are_published(broker: TestBroker) {
+async fn events_arrive_in_the_order_of_publication(broker: TestBroker) {
     let node = broker.node().await;
     let mut stream = Stream::open(&node, "channel=inventory-change", "").await;
     let head = publish(&node, 3).await;
@@ -100,7 +104,7 @@ async fn events_come_as_they_are_published(broker: TestBroker) {
     assert_eq!(node.channel("inventory-change").await["subscribers"], 1);
 }
 
-async fn a_stream_goes_on_after_its_last_id(broker: TestBroker) {
+async fn last_event_id_resumes_after_that_event(broker: TestBroker) {
     let node = broker.node().await;
     publish(&node, 10).await;
     let mut stream = Stream::open(&node, "channel=inventory-change&since=start", "").await;
@@ -116,7 +120,7 @@ async fn a_stream_goes_on_after_its_last_id(broker: TestBroker) {
     }
 }
 
-async fn several_channels_go_on_after_one_id_under_load(broker: TestBroker) {
+async fn one_id_resumes_several_channels_under_load(broker: TestBroker) {
     const ALL: usize = 600;
     let node = broker.node().await;
     let publishing = async {
@@ -130,7 +134,7 @@ async fn several_channels_go_on_after_one_id_under_load(broker: TestBroker) {
         while next != [ALL, ALL] {
             let query = "channel=inventory-change&channel=order-status&since=start";
             let mut stream = Stream::open(&node, query, &last_id).await;
-            // Cut off again and again.
+            // The client reconnects after every 97 events.
             for _ in 0..97 {
                 if next == [ALL, ALL] {
                     break;
@@ -146,7 +150,7 @@ async fn several_channels_go_on_after_one_id_under_load(broker: TestBroker) {
     tokio::join!(publishing, reading);
 }
 
-async fn what_the_log_no_longer_has_is_a_gap_event(broker: TestBroker) {
+async fn events_that_the_log_dropped_are_reported_as_a_gap_event(broker: TestBroker) {
     let node = broker.node_with(|config| config.broker.log_max_events = 50).await;
     let first = publish(&node, 1).await;
     for _ in 0..3 {
@@ -154,31 +158,31 @@ async fn what_the_log_no_longer_has_is_a_gap_event(broker: TestBroker) {
     }
     let mut stream = Stream::open(&node, &format!("channel=inventory-change&since={first}"), "").await;
     let gap = stream.event().await;
-    let position = format!("{}:251", place(&first).0);
+    let position = format!("{}:251", epoch_and_offset(&first).0);
     let frame = json!({"type": "gap", "channel": "inventory-change", "from": first, "position": position});
     assert_eq!((gap.kind.as_str(), gap.data), ("gap", frame));
     assert_eq!(stream.last_id, format!("inventory-change={position}"));
     assert_eq!(stream.event().await.data["data"]["productId"], "50");
 }
 
-async fn a_filter_holds_and_heartbeats_move_the_id(broker: TestBroker) {
+async fn a_filter_applies_and_heartbeats_advance_the_id(broker: TestBroker) {
     let node = broker.node_with(|config| config.websocket.heartbeat = Duration::from_millis(100)).await;
     let mut stream = Stream::open(&node, "channel=inventory-change&where=%7B%22productId%22%3A%227%22%7D", "").await;
     publish(&node, 100).await;
     assert_eq!(stream.event().await.data["data"]["productId"], "7");
     within("a heartbeat at the head", async {
         while stream.last_id.rsplit(':').next() != Some("100") {
-            assert!(stream.block().await.expect("the stream goes on").is_none());
+            assert!(stream.block().await.expect("the stream is open").is_none());
         }
     })
     .await;
 }
 
-/// Else a reader that is partitioned before its first event would not know where it was.
+/// Without an id at once, a client that is disconnected before its first event could not resume.
 async fn a_new_stream_has_an_id_at_once(broker: TestBroker) {
     let node = broker.node().await;
     let mut stream = Stream::open(&node, "channel=order-status&channel=inventory-change", "").await;
-    assert!(stream.block().await.expect("the stream goes on").is_none());
+    assert!(stream.block().await.expect("the stream is open").is_none());
     let last_id = stream.last_id.clone();
     assert!(last_id.contains("inventory-change=") && last_id.contains("order-status="), "{last_id}");
     drop(stream);
@@ -187,8 +191,8 @@ async fn a_new_stream_has_an_id_at_once(broker: TestBroker) {
     assert_eq!(stream.event().await.data["data"]["productId"], "0");
 }
 
-/// A daemon is given one more type and started anew: its streams of all channels resume with cursors that do not know it.
-async fn a_stream_of_all_channels_goes_on_with_one_that_is_new(broker: TestBroker) {
+/// As after a restart of the daemon with one more type: clients of all channels resume with cursors that lack the new channel.
+async fn a_stream_of_all_channels_resumes_with_a_cursor_that_lacks_a_channel(broker: TestBroker) {
     let node = broker.node().await;
     publish(&node, 2).await;
     let of_inventory = node.channel("inventory-change").await["position"].as_str().unwrap().to_owned();
@@ -200,18 +204,18 @@ async fn a_stream_of_all_channels_goes_on_with_one_that_is_new(broker: TestBroke
     named.problem(422, "invalid-position");
 }
 
-async fn a_drain_ends_the_stream_in_good_order(broker: TestBroker) {
+async fn a_drain_ends_the_stream_cleanly(broker: TestBroker) {
     let mut node = broker.node().await;
     let mut stream = Stream::open(&node, "channel=inventory-change", "").await;
     publish(&node, 1).await;
     stream.event().await;
     node.begin_stop();
-    // Not cut off in the middle of a chunk, which would be an error here.
+    // A stream that ends within a chunk would be an error here.
     while stream.block().await.is_some() {}
     assert!(stream.retry.is_some());
 }
 
-async fn what_cannot_be_streamed_is_refused(broker: TestBroker) {
+async fn invalid_parameters_are_refused(broker: TestBroker) {
     let node = broker.node().await;
     for (query, status, code) in [
         ("channel=inventory-chang", 422, "unknown-channel"),
@@ -219,12 +223,12 @@ async fn what_cannot_be_streamed_is_refused(broker: TestBroker) {
         ("channel=inventory-change&where=%7B%22nope%22%3A1%7D", 422, "unknown-field"),
         ("chanel=inventory-change", 400, "bad-request"),
     ] {
-        let answer: Answer = node.get(&format!("/v1/stream?{query}")).await;
-        answer.problem(status, code);
+        let response: Response = node.get(&format!("/v1/stream?{query}")).await;
+        response.problem(status, code);
     }
     for path in ["/v1/stream", "/v1/ws"] {
-        let answer = within("HEAD", reqwest::Client::new().head(node.url(path)).send()).await.unwrap();
-        assert_eq!(answer.status(), 405, "{path}: who asks for the head alone is given no connection");
+        let response = within("HEAD", reqwest::Client::new().head(node.url(path)).send()).await.unwrap();
+        assert_eq!(response.status(), 405, "{path}: a HEAD request opens no stream");
     }
     assert_eq!(offset(node.channel("inventory-change").await["position"].as_str().unwrap()), 0);
 }

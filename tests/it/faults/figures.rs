@@ -1,15 +1,15 @@
-//! What one fault came to, for people and for the table of `make soak`.
+//! The figures of one fault, printed for people and appended to a file for the table of `make soak`.
 
 use std::fs::OpenOptions;
 use std::io::Write;
 use std::time::Duration;
 
-use super::ledger::{Answers, Ledger, Outcome};
+use super::ledger::{Ledger, Outcome, ResponseCounts};
 
-/// Prints a line, and adds one to the file `TIDINGS_FAULT_FIGURES`, where there is that variable: values with tabs between
-/// them, which `scripts/soak` reads.
-pub fn say(fault: &str, seed: u64, ledger: &Ledger, healed: Duration) {
-    let sum = |count: fn(&Answers) -> usize| ledger.answers.iter().map(count).sum::<usize>();
+/// Prints the figures. Where `TIDINGS_FAULT_FIGURES` names a file, also appends them as a line of tab-separated values, which
+/// `scripts/soak` sums up.
+pub fn report(fault: &str, seed: u64, ledger: &Ledger, recovery: Duration) {
+    let sum = |count: fn(&ResponseCounts) -> usize| ledger.responses.iter().map(count).sum::<usize>();
     let gaps = ledger.gaps();
     let gaps = match (gaps.keys().min(), gaps.keys().max()) {
         (Some(least), Some(most)) if least < most => format!("{least} to {most}"),
@@ -21,13 +21,13 @@ pub fn say(fault: &str, seed: u64, ledger: &Ledger, healed: Duration) {
         ("acknowledged", ledger.acknowledged().to_string()),
         ("refused", ledger.count(&Outcome::Refused).to_string()),
         ("unknown", ledger.count(&Outcome::Unknown).to_string()),
-        ("known by their id", sum(|answers| answers.duplicates).to_string()),
+        ("duplicates", sum(|responses| responses.duplicates).to_string()),
         ("deliveries", ledger.delivered().to_string()),
         ("streams", ledger.streams.len().to_string()),
-        ("gaps to each", gaps),
-        ("times 503", sum(|answers| answers.unavailable).to_string()),
-        ("s the longest", format!("{:.2}", ledger.longest().as_secs_f64())),
-        ("s to heal", format!("{:.2}", healed.as_secs_f64())),
+        ("gaps per stream", gaps),
+        ("503 responses", sum(|responses| responses.unavailable).to_string()),
+        ("s longest 503", format!("{:.2}", ledger.longest_503().as_secs_f64())),
+        ("s to recover", format!("{:.2}", recovery.as_secs_f64())),
     ];
     let line: Vec<_> = figures[2..].iter().map(|(name, value)| format!("{value} {name}")).collect();
     println!("{fault}: {}", line.join(", "));

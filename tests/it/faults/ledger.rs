@@ -1,4 +1,6 @@
-//! What was sent, what was answered, and what each subscriber saw. Only what the contract shows to the outside.
+//! The record of one test: every event that was sent, every response, and everything that each subscriber received.
+//!
+//! It holds only what the contract shows to the outside. The [`checker`](super::checker) reads it at the end.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -7,61 +9,63 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tidings::event::Position;
 
-/// The channels that are published on.
+/// The channels on which the load is published.
 pub const CHANNELS: [&str; 3] = ["inventory-change", "order-status", "data-update"];
 
 /// Everything that happened in one test.
 #[derive(Default)]
 pub struct Ledger {
-    /// Each publisher's events in the order in which it first sent them.
-    pub sent: Vec<Sent>,
-    pub streams: Vec<Stream>,
-    /// What an actor saw that must not be, whatever else happened.
-    pub objections: Vec<String>,
-    /// Of each node.
-    pub answers: Vec<Answers>,
-    /// Events before this one were sent before the broker forgot ids that it should still know.
-    pub forgotten: usize,
+    /// All events; those of one publisher are in the order in which it first sent them.
+    pub sent: Vec<SentEvent>,
+    pub streams: Vec<ObservedStream>,
+    /// Broken promises that a publisher or subscriber noticed by itself.
+    pub violations: Vec<String>,
+    /// The counts of each node.
+    pub responses: Vec<ResponseCounts>,
+    /// The number of events that were sent before the broker lost deduplication ids too early. Such an event may be appended again.
+    pub expired_before: usize,
 }
 
 /// An event that was sent.
 #[derive(Clone)]
-pub struct Sent {
+pub struct SentEvent {
     pub id: String,
     pub channel: &'static str,
     pub publisher: usize,
     pub sequence: u64,
     pub outcome: Outcome,
-    /// It was sent, so that it may be in the log.
-    pub tried: bool,
-    /// Others were sent after it while it was not known whether it was taken: it may stand after them.
-    pub late: bool,
-    /// It was sent again when its id was forgotten: it may be delivered again.
-    pub forgotten: bool,
+    /// Whether it was sent at least once, so that it may be in the log.
+    pub was_sent: bool,
+    /// Whether later events were sent while its outcome was unknown. A retry may then put it after them.
+    pub may_be_reordered: bool,
+    /// Whether it was sent again after its deduplication id was lost: it may then be delivered again.
+    pub id_expired: bool,
 }
 
+/// Whether the daemon accepted an event, as far as its publisher knows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// 202, with these positions: one, and one more for each epoch in which it was sent again.
+    /// 202, with these positions: one, and one more for each new epoch in which it was resent.
     Acknowledged(Vec<Position>),
-    /// 4xx: it was not taken.
+    /// 4xx: the event was not published.
     Refused,
-    /// 503, no answer, or none yet: it may be in the log or not.
+    /// 503, or no response yet: the event may be in the log or not.
     Unknown,
 }
 
-/// A subscription, from its beginning to the end of the test.
-pub struct Stream {
-    /// Who is subscribed, for people.
+/// What one subscription received, across all its connections, until the end of the test.
+pub struct ObservedStream {
+    /// The subscriber's name, for messages.
     pub name: String,
     pub channel: &'static str,
     /// `subscribed.position`.
     pub start: Position,
-    pub seen: Vec<Seen>,
+    pub observations: Vec<Observation>,
 }
 
+/// A frame that concerns a subscription.
 #[derive(Clone)]
-pub enum Seen {
+pub enum Observation {
     Event {
         position: Position,
         event: Value,
@@ -70,44 +74,46 @@ pub enum Seen {
         from: Position,
         position: Position,
     },
-    /// A heartbeat's position: all up to there was sent.
+    /// A heartbeat's position: every matching event up to it was sent.
     Heartbeat(Position),
 }
 
-/// How often requests were answered and how.
+/// How a node responded to publish requests.
 #[derive(Default, Clone, Copy)]
-pub struct Answers {
+pub struct ResponseCounts {
     pub acknowledged: usize,
-    /// Events that were known by their ids.
+    /// Events that were answered as duplicates.
     pub duplicates: usize,
     pub unavailable: usize,
-    /// The longest wait for a 503.
-    pub longest: Duration,
+    /// The longest time that a 503 took.
+    pub longest_503: Duration,
 }
 
-/// The ledger in which all actors write.
-pub type Shared = Arc<Mutex<Ledger>>;
+/// The ledger that all publishers and subscribers of a test write to.
+pub type SharedLedger = Arc<Mutex<Ledger>>;
 
-pub fn open(shared: &Shared) -> MutexGuard<'_, Ledger> {
-    shared.lock().expect("no actor panics while it writes")
+/// Locks the ledger.
+pub fn lock(shared: &SharedLedger) -> MutexGuard<'_, Ledger> {
+    shared.lock().expect("no task panics while it writes")
 }
 
 impl Ledger {
-    /// Events that were acknowledged.
+    /// The number of acknowledged events.
     pub fn acknowledged(&self) -> usize {
         self.sent.iter().filter(|sent| matches!(sent.outcome, Outcome::Acknowledged(_))).count()
     }
 
-    /// Events of which this came.
+    /// The number of events with this outcome.
     pub fn count(&self, outcome: &Outcome) -> usize {
         self.sent.iter().filter(|sent| sent.outcome == *outcome).count()
     }
 
+    /// The number of events delivered to all subscribers together.
     pub fn delivered(&self) -> usize {
-        self.streams.iter().map(Stream::events).sum()
+        self.streams.iter().map(ObservedStream::events).sum()
     }
 
-    /// How many streams had so many gaps.
+    /// From each number of gaps to the number of streams that had so many.
     pub fn gaps(&self) -> BTreeMap<usize, usize> {
         let mut gaps = BTreeMap::new();
         for stream in &self.streams {
@@ -116,36 +122,43 @@ impl Ledger {
         gaps
     }
 
-    pub fn longest(&self) -> Duration {
-        self.answers.iter().map(|answers| answers.longest).max().unwrap_or_default()
+    /// The longest time that a 503 of any node took.
+    pub fn longest_503(&self) -> Duration {
+        self.responses.iter().map(|responses| responses.longest_503).max().unwrap_or_default()
     }
 }
 
-impl Stream {
-    /// Up to where all has come.
+impl ObservedStream {
+    /// The position up to which everything was received; the subscriber resumes from it.
     pub fn position(&self) -> &Position {
-        match self.seen.last() {
-            Some(Seen::Event { position, .. } | Seen::Gap { position, .. } | Seen::Heartbeat(position)) => position,
+        match self.observations.last() {
+            Some(
+                Observation::Event { position, .. }
+                | Observation::Gap { position, .. }
+                | Observation::Heartbeat(position),
+            ) => position,
             None => &self.start,
         }
     }
 
+    /// The number of gaps received.
     pub fn gaps(&self) -> usize {
-        self.seen.iter().filter(|seen| matches!(seen, Seen::Gap { .. })).count()
+        self.observations.iter().filter(|seen| matches!(seen, Observation::Gap { .. })).count()
     }
 
+    /// The number of events received.
     pub fn events(&self) -> usize {
-        self.seen.iter().filter(|seen| matches!(seen, Seen::Event { .. })).count()
+        self.observations.iter().filter(|seen| matches!(seen, Observation::Event { .. })).count()
     }
 
-    /// Whether this event has come.
+    /// Whether the event with this id was received.
     pub fn has(&self, id: &str) -> bool {
-        let is_it = |seen: &Seen| matches!(seen, Seen::Event { event, .. } if event["id"] == id);
-        self.seen.iter().rev().any(is_it)
+        let is_it = |seen: &Observation| matches!(seen, Observation::Event { event, .. } if event["id"] == id);
+        self.observations.iter().rev().any(is_it)
     }
 }
 
-impl Sent {
+impl SentEvent {
     pub fn new(publisher: usize, sequence: u64, channel: &'static str) -> Self {
         Self {
             id: format!("{publisher}-{sequence}"),
@@ -153,13 +166,13 @@ impl Sent {
             publisher,
             sequence,
             outcome: Outcome::Unknown,
-            tried: false,
-            late: false,
-            forgotten: false,
+            was_sent: false,
+            may_be_reordered: false,
+            id_expired: false,
         }
     }
 
-    /// As it is published; the data says who published it, and as which of his.
+    /// The event as it is published. Its data names the publisher and the sequence number.
     pub fn event(&self) -> Value {
         json!({"type": self.channel, "id": self.id, "data": self.data()})
     }

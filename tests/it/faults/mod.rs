@@ -1,26 +1,19 @@
-//! Whole daemons under load while something breaks: nothing is lost silently.
+//! Fault injection: real daemons under load while something breaks. The tests prove that no event is lost silently.
 //!
-//! A [`stage`] has daemons on one broker, each with a breakable link of its own to it where that is a Redis, [`publisher`]s
-//! and [`subscriber`]s at all. A [`ledger`] has every event that was sent, with what was answered, and everything that each
-//! subscriber saw; after the fault and the recovery the [`verdict`] says what promise was broken. The faults themselves are
-//! in the files `of_…`; a new one is a test of a few lines there.
+//! - [`scenarios`] has the faults, one short test each.
+//! - [`harness`] starts the daemons on one broker, with a proxy in front of a Redis, and runs publishers and subscribers.
+//! - [`publisher`] and [`subscriber`] generate the load. They know only the contract.
+//! - [`ledger`] records every event that was sent, every response, and everything that each subscriber received.
+//! - [`checker`] reads the ledger after the recovery, and returns every broken promise.
+//! - [`profile`] sets the amount of load: short in every test run, long in `make soak`. [`figures`] prints the results.
 //!
-//! Every random choice comes from one seed, which is printed; `TIDINGS_FAULT_SEED` repeats it. How large all this is says
-//! the [`form`]: `make soak` has a longer one.
+//! All random choices come from one seed, which is printed; `TIDINGS_FAULT_SEED` repeats it.
 
+mod checker;
 mod figures;
-mod form;
+mod harness;
 mod ledger;
-mod of_a_cluster;
-mod of_files;
-mod of_nodes;
-mod of_redis;
-mod of_sentinel;
-mod of_subscribers;
-mod of_the_bus;
-mod of_the_clock;
-mod of_the_link;
+mod profile;
 mod publisher;
-mod stage;
+mod scenarios;
 mod subscriber;
-mod verdict;

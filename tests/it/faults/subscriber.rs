@@ -1,5 +1,7 @@
-//! A subscriber: a WebSocket that writes down all that comes. One that knows several nodes goes on at the next where it was
-//! when its connection ends; one that knows a single node has a connection that must not end.
+//! A subscriber of the load: a WebSocket client that records every frame in the ledger.
+//!
+//! One that knows several nodes resumes at the next node when its connection ends. One that knows a single node must keep its
+//! connection; an end is a violation.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -13,65 +15,66 @@ use tokio::task::JoinHandle;
 use tokio_tungstenite::tungstenite::{self, Message};
 use tokio_tungstenite::{WebSocketStream, client_async};
 
-use super::ledger::{Ledger, Seen, Shared, Stream, open};
+use super::ledger::{Ledger, Observation, ObservedStream, SharedLedger, lock};
 use crate::support::within;
 
 type Socket = WebSocketStream<TcpStream>;
 
-/// Before the next attempt to connect.
-const RETRY: Duration = Duration::from_millis(100);
-/// Nothing for that long means that nobody is there: the stage's daemons have a heartbeat of 5 s.
-const SILENCE: Duration = Duration::from_secs(12);
+/// The pause before the next attempt to connect.
+const RETRY_DELAY: Duration = Duration::from_millis(100);
+/// The timeout after which a silent connection counts as dead: more than two heartbeats of the harness's daemons (5 s).
+const SILENCE_TIMEOUT: Duration = Duration::from_secs(12);
 
+/// A subscriber across all its connections.
 struct Subscriber {
     name: String,
     channels: Vec<&'static str>,
-    ledger: Shared,
-    /// Where in the ledger the stream of a channel is.
+    ledger: SharedLedger,
+    /// From each channel to the index of its stream in the ledger.
     streams: HashMap<&'static str, usize>,
-    appetite: Option<Appetite>,
+    read_gate: Option<ReadGate>,
 }
 
-/// How many slow consumers a node has closed: who is one reads a little and then nothing until there is one more. When
-/// nobody counts any more, it reads as others do.
-pub type Appetite = watch::Receiver<u64>;
+/// The number of slow consumers that a node has closed. A slow subscriber reads [`READS_PER_CLOSE`] frames, then nothing until the
+/// number rises. When the sender is dropped, it reads at full speed.
+pub type ReadGate = watch::Receiver<u64>;
 
-/// What a slow consumer reads.
-const A_LITTLE: usize = 100;
+/// How many frames a slow subscriber reads between two closes.
+const READS_PER_CLOSE: usize = 100;
 
-/// Subscribes to channels of the first of the nodes. It listens, from then on, until it is aborted.
+/// Subscribes to channels at the first of the nodes, and returns the task that then reads until it is aborted.
 pub async fn subscribe(
     name: String,
     nodes: Vec<String>,
     channels: &[&'static str],
-    ledger: Shared,
-    appetite: Option<Appetite>,
+    ledger: SharedLedger,
+    read_gate: Option<ReadGate>,
 ) -> JoinHandle<()> {
-    let mut subscriber = Subscriber { name, channels: channels.to_vec(), ledger, streams: HashMap::new(), appetite };
+    let mut subscriber = Subscriber { name, channels: channels.to_vec(), ledger, streams: HashMap::new(), read_gate };
     let begun = within("the handshake and all subscriptions", subscriber.connect(&nodes[0])).await;
     let mut socket = begun.unwrap_or_else(|end| panic!("{}: {end}", subscriber.name));
     tokio::spawn(async move {
         let mut at = 0;
         loop {
-            let end = subscriber.listen(socket).await;
+            let end = subscriber.read(socket).await;
             if nodes.len() == 1 {
-                return subscriber.object(format!("the connection did not stay open: {end}"));
+                return subscriber.report(format!("the connection ended: {end}"));
             }
             socket = loop {
                 at += 1;
                 match subscriber.connect(&nodes[at % nodes.len()]).await {
                     Ok(socket) => break socket,
-                    Err(_) => tokio::time::sleep(RETRY).await,
+                    Err(_) => tokio::time::sleep(RETRY_DELAY).await,
                 }
             };
         }
     })
 }
 
-/// The next text; tungstenite answers Pings by itself.
+/// The next text message; tungstenite answers Pings by itself.
 async fn next(socket: &mut Socket) -> Result<String, String> {
     loop {
-        match tokio::time::timeout(SILENCE, socket.next()).await {
+        match tokio::time::timeout(SILENCE_TIMEOUT, socket.next()).await {
             Ok(Some(Ok(Message::Text(text)))) => return Ok(text.as_str().to_owned()),
             Ok(Some(Ok(Message::Ping(_) | Message::Pong(_)))) => {}
             other => return Err(format!("{other:?}")),
@@ -80,73 +83,73 @@ async fn next(socket: &mut Socket) -> Result<String, String> {
 }
 
 impl Subscriber {
-    /// Connects, subscribes from where each stream stands, and waits until all subscriptions stand.
+    /// Connects, subscribes to each channel from its stream's position, and waits until every subscription is confirmed.
     async fn connect(&mut self, node: &str) -> Result<Socket, String> {
         let lost = |error: tungstenite::Error| error.to_string();
         let address = node.trim_start_matches("http://");
         let connecting = async {
             let socket = TcpSocket::new_v4()?;
-            if self.appetite.is_some() {
-                // Otherwise the system would hold most of what it does not read.
+            if self.read_gate.is_some() {
+                // With a large buffer, the operating system would take most of what this client does not read.
                 socket.set_recv_buffer_size(4096)?;
             }
             let stream = socket.connect(address.parse().expect("an address")).await?;
             client_async(format!("ws://{address}/v1/ws"), stream).await
         };
-        let connecting = tokio::time::timeout(SILENCE, connecting).await;
+        let connecting = tokio::time::timeout(SILENCE_TIMEOUT, connecting).await;
         let (mut socket, _) = connecting.map_err(|_| "silence")?.map_err(lost)?;
         for channel in self.channels.clone() {
             let mut frame = json!({"type": "subscribe", "sub": channel, "channel": channel});
             if let Some(at) = self.streams.get(channel) {
-                frame["since"] = open(&self.ledger).streams[*at].position().to_string().into();
+                frame["since"] = lock(&self.ledger).streams[*at].position().to_string().into();
             }
             socket.send(Message::text(frame.to_string())).await.map_err(lost)?;
         }
-        let mut left = self.channels.clone();
-        while !left.is_empty() {
+        let mut pending = self.channels.clone();
+        while !pending.is_empty() {
             let text = next(&mut socket).await?;
             let frame: Value = serde_json::from_str(&text).unwrap_or_default();
             if frame["type"] == "error" && frame["code"] == "broker-unavailable" {
                 return Err(text);
             }
-            left.retain(|channel| frame["type"] != "subscribed" || frame["channel"] != **channel);
-            self.take(&text);
+            pending.retain(|channel| frame["type"] != "subscribed" || frame["channel"] != **channel);
+            self.record(&text);
         }
         Ok(socket)
     }
 
-    /// Listens until the connection ends, and says how it did.
-    async fn listen(&mut self, mut socket: Socket) -> String {
-        let closed = self.appetite.as_ref().map(|appetite| *appetite.borrow());
+    /// Reads until the connection ends, and returns how it ended.
+    async fn read(&mut self, mut socket: Socket) -> String {
+        let closed = self.read_gate.as_ref().map(|read_gate| *read_gate.borrow());
         for read in 0.. {
-            if let (A_LITTLE, Some(appetite), Some(before)) = (read, &mut self.appetite, closed) {
-                // An error: nobody counts any more.
-                let _ = appetite.wait_for(|closed| *closed > before).await;
+            if let (READS_PER_CLOSE, Some(read_gate), Some(before)) = (read, &mut self.read_gate, closed) {
+                // An error means that the sender was dropped: read on.
+                let _ = read_gate.wait_for(|closed| *closed > before).await;
             }
             match next(&mut socket).await {
-                Ok(text) => self.take(&text),
+                Ok(text) => self.record(&text),
                 Err(end) => return end,
             }
         }
-        unreachable!("it does not read for ever")
+        unreachable!("the connection ends before the counter does")
     }
 
-    fn object(&self, objection: String) {
-        open(&self.ledger).objections.push(format!("{}: {objection}", self.name));
+    fn report(&self, violation: String) {
+        lock(&self.ledger).violations.push(format!("{}: {violation}", self.name));
     }
 
-    /// Writes a frame down.
-    fn take(&mut self, text: &str) {
+    /// Records a frame. One that should not have come is a violation.
+    fn record(&mut self, text: &str) {
         let shared = self.ledger.clone();
-        let mut ledger = open(&shared);
-        let done = serde_json::from_str(text).ok().and_then(|frame| self.enter(&mut ledger, frame));
+        let mut ledger = lock(&shared);
+        let done = serde_json::from_str(text).ok().and_then(|frame| self.try_record(&mut ledger, frame));
         if done.is_none() {
-            ledger.objections.push(format!("{}: {text}", self.name));
+            ledger.violations.push(format!("{}: {text}", self.name));
         }
     }
 
-    /// `None` where the frame should not have come, or not so.
-    fn enter(&mut self, ledger: &mut Ledger, mut frame: Value) -> Option<()> {
+    /// Adds a frame to its stream; `None` where the frame is invalid or should not have come.
+    fn try_record(&mut self, ledger: &mut Ledger, mut frame: Value) -> Option<()> {
         let at = |frame: &Value, name: &str| frame[name].as_str()?.parse::<Position>().ok();
         match frame["type"].as_str()? {
             "welcome" | "draining" => {}
@@ -154,25 +157,25 @@ impl Subscriber {
                 let channel = self.channels.iter().copied().find(|channel| frame["channel"] == **channel)?;
                 let start = at(&frame, "position")?;
                 if let Some(stream) = self.stream(ledger, channel) {
-                    // Where the log no longer reaches back, a gap follows, which says so.
+                    // With `recovered: false` a gap follows, and the checker examines that.
                     return (frame["recovered"] == false || *stream.position() == start).then_some(());
                 }
                 let name = format!("{}, {channel}", self.name);
                 self.streams.insert(channel, ledger.streams.len());
-                ledger.streams.push(Stream { name, channel, start, seen: Vec::new() });
+                ledger.streams.push(ObservedStream { name, channel, start, observations: Vec::new() });
             }
             "event" => {
                 let (position, event) = (at(&frame, "position")?, frame["event"].take());
-                self.stream(ledger, event["type"].as_str()?)?.seen.push(Seen::Event { position, event });
+                self.stream(ledger, event["type"].as_str()?)?.observations.push(Observation::Event { position, event });
             }
             "gap" => {
                 let (from, position) = (at(&frame, "from")?, at(&frame, "position")?);
-                self.stream(ledger, frame["channel"].as_str()?)?.seen.push(Seen::Gap { from, position });
+                self.stream(ledger, frame["channel"].as_str()?)?.observations.push(Observation::Gap { from, position });
             }
             "heartbeat" => {
                 for (channel, position) in frame["positions"].as_object()? {
                     let position = position.as_str()?.parse().ok()?;
-                    self.stream(ledger, channel)?.seen.push(Seen::Heartbeat(position));
+                    self.stream(ledger, channel)?.observations.push(Observation::Heartbeat(position));
                 }
             }
             _ => return None,
@@ -180,7 +183,8 @@ impl Subscriber {
         Some(())
     }
 
-    fn stream<'a>(&self, ledger: &'a mut Ledger, channel: &str) -> Option<&'a mut Stream> {
+    /// The stream of a channel.
+    fn stream<'a>(&self, ledger: &'a mut Ledger, channel: &str) -> Option<&'a mut ObservedStream> {
         ledger.streams.get_mut(*self.streams.get(channel)?)
     }
 }

@@ -1,4 +1,4 @@
-//! The rules of the envelope: which attributes there may be and what may stand in them.
+//! CloudEvents attributes: which names and values the daemon accepts, and how it reports the others.
 
 use serde_json::{Value, json};
 
@@ -7,15 +7,15 @@ use crate::support::events::{sale, with};
 use crate::support::subscriber::Subscriber;
 
 over_each_broker!(
-    attributes_within_the_rules_are_taken,
-    attributes_against_the_rules_are_refused_with_their_place,
+    valid_attributes_are_accepted,
+    invalid_attributes_are_refused_with_a_pointer_to_them,
     null_counts_as_absent,
     an_event_without_its_type_or_data_is_refused,
-    an_unknown_type_is_refused_by_its_code_and_place,
-    all_mistakes_are_named_at_once,
+    an_unknown_type_is_refused_with_its_code_and_pointer,
+    all_mistakes_of_an_event_are_reported_at_once,
 );
 
-async fn attributes_within_the_rules_are_taken(broker: TestBroker) {
+async fn valid_attributes_are_accepted(broker: TestBroker) {
     let node = broker.node().await;
     for (name, value) in [
         ("specversion", json!("1.0")),
@@ -36,12 +36,12 @@ async fn attributes_within_the_rules_are_taken(broker: TestBroker) {
         ("verylongextensionattributename0123456789", json!(0)),
         ("tracestate", json!("a=1,b=2")),
     ] {
-        let answer = node.post(&with(sale("1"), name, value.clone())).await;
-        assert_eq!(answer.status, 202, "{name}={value}: {answer:?}");
+        let response = node.post(&with(sale("1"), name, value.clone())).await;
+        assert_eq!(response.status, 202, "{name}={value}: {response:?}");
     }
 }
 
-async fn attributes_against_the_rules_are_refused_with_their_place(broker: TestBroker) {
+async fn invalid_attributes_are_refused_with_a_pointer_to_them(broker: TestBroker) {
     let node = broker.node().await;
     for (name, value) in [
         ("specversion", json!("0.3")),
@@ -89,10 +89,10 @@ async fn attributes_against_the_rules_are_refused_with_their_place(broker: TestB
         let pointers = node.post(&with(sale("1"), name, value.clone())).await.pointers("invalid-event");
         assert_eq!(pointers, [format!("/{name}")], "{value}");
     }
-    for (name, place) in [("a/b", "/a~1b"), ("a~b", "/a~0b"), ("", "/")] {
-        assert_eq!(node.post(&with(sale("1"), name, "x")).await.pointers("invalid-event"), [place], "{name:?}");
+    for (name, pointer) in [("a/b", "/a~1b"), ("a~b", "/a~0b"), ("", "/")] {
+        assert_eq!(node.post(&with(sale("1"), name, "x")).await.pointers("invalid-event"), [pointer], "{name:?}");
     }
-    assert_eq!(node.channel("inventory-change").await["retained"], 0, "nothing of it was taken");
+    assert_eq!(node.channel("inventory-change").await["retained"], 0, "no refused event is in the log");
 }
 
 async fn null_counts_as_absent(broker: TestBroker) {
@@ -117,15 +117,15 @@ async fn an_event_without_its_type_or_data_is_refused(broker: TestBroker) {
     assert_eq!(pointers(json!({})).await, ["/data", "/type"]);
 }
 
-async fn an_unknown_type_is_refused_by_its_code_and_place(broker: TestBroker) {
+async fn an_unknown_type_is_refused_with_its_code_and_pointer(broker: TestBroker) {
     let node = broker.node().await;
-    // `event` has a schema of its own, and the last one means something to JavaScript: neither is a type.
+    // None of these is a type, though `event` is the name of a schema and `__proto__` has a meaning in JavaScript.
     for name in ["inventory-chnage", "Inventory-Change", "event", "__proto__", "inventory-change "] {
         assert_eq!(node.post(&with(sale("1"), "type", name)).await.pointers("unknown-type"), ["/type"], "{name}");
     }
 }
 
-async fn all_mistakes_are_named_at_once(broker: TestBroker) {
+async fn all_mistakes_of_an_event_are_reported_at_once(broker: TestBroker) {
     let node = broker.node().await;
     let wrong = json!({"type": "inventory-change", "Time": "x", "time": "yesterday",
         "data": {"productID": "1", "oldQuantity": "7", "newQuantity": 1.5, "reason": null}});

@@ -1,4 +1,4 @@
-//! Many events in one request: all or none, in the order given.
+//! Batches: many events in one request are accepted or refused together, and keep their order.
 
 use serde_json::{Value, json};
 
@@ -7,20 +7,20 @@ use crate::support::events::{offset, one_of_each, order, sale, with, without_dat
 use crate::support::subscriber::Subscriber;
 
 over_each_broker!(
-    an_array_is_answered_and_delivered_in_its_order,
-    a_batch_of_cloud_events_is_taken,
-    one_bad_event_keeps_the_whole_batch_out,
-    every_mistake_of_a_batch_is_named_up_to_a_hundred,
-    an_empty_array_is_taken_and_does_nothing,
-    a_thousand_events_are_taken_and_one_more_is_too_many,
-    one_event_too_large_in_an_array_is_refused_as_such,
-    one_event_is_no_batch_and_a_batch_is_no_event,
-    what_is_no_event_in_an_array_is_named_by_its_index,
+    a_batch_is_accepted_and_delivered_in_its_order,
+    a_cloudevents_batch_is_accepted,
+    one_invalid_event_refuses_the_whole_batch,
+    up_to_100_mistakes_of_a_batch_are_reported,
+    an_empty_batch_is_accepted_and_publishes_nothing,
+    a_batch_has_at_most_1000_events,
+    one_event_over_the_size_limit_refuses_the_batch,
+    single_and_batch_content_types_are_not_interchangeable,
+    an_array_element_that_is_not_an_event_is_reported_by_its_index,
 );
 
 const BATCH: &str = "application/cloudevents-batch+json";
 
-async fn an_array_is_answered_and_delivered_in_its_order(broker: TestBroker) {
+async fn a_batch_is_accepted_and_delivered_in_its_order(broker: TestBroker) {
     let node = broker.node().await;
     let mut stock = Subscriber::to(&node, "inventory-change").await;
     let batch: Vec<Value> = (0..20)
@@ -40,7 +40,7 @@ async fn an_array_is_answered_and_delivered_in_its_order(broker: TestBroker) {
     }
 }
 
-async fn a_batch_of_cloud_events_is_taken(broker: TestBroker) {
+async fn a_cloudevents_batch_is_accepted(broker: TestBroker) {
     let node = broker.node().await;
     let batch = json!(one_of_each().map(|(event, _)| event));
     let accepted = node.post_as(BATCH, batch.to_string()).await.accepted();
@@ -48,7 +48,7 @@ async fn a_batch_of_cloud_events_is_taken(broker: TestBroker) {
     assert_eq!(types, crate::support::events::TYPES);
 }
 
-async fn one_bad_event_keeps_the_whole_batch_out(broker: TestBroker) {
+async fn one_invalid_event_refuses_the_whole_batch(broker: TestBroker) {
     let node = broker.node().await;
     let mut subscriber = Subscriber::to(&node, "inventory-change").await;
     let batch = json!([sale("1"), without_data(sale("2"), "reason"), sale("3")]);
@@ -61,7 +61,7 @@ async fn one_bad_event_keeps_the_whole_batch_out(broker: TestBroker) {
     assert_eq!(offset(&delivered.position), 1);
 }
 
-async fn every_mistake_of_a_batch_is_named_up_to_a_hundred(broker: TestBroker) {
+async fn up_to_100_mistakes_of_a_batch_are_reported(broker: TestBroker) {
     let node = broker.node().await;
     let wrong = json!({"type": "inventory-change", "data": {"productId": 1, "oldQuantity": 1, "newQuantity": 1}});
     let pointers = node.post(&json!([wrong, sale("1"), wrong])).await.pointers("invalid-event");
@@ -70,48 +70,52 @@ async fn every_mistake_of_a_batch_is_named_up_to_a_hundred(broker: TestBroker) {
     assert_eq!(node.post(&json!(many)).await.pointers("invalid-event").len(), 100);
 }
 
-async fn an_empty_array_is_taken_and_does_nothing(broker: TestBroker) {
+async fn an_empty_batch_is_accepted_and_publishes_nothing(broker: TestBroker) {
     let node = broker.node().await;
     assert_eq!(node.publish(&json!([])).await, []);
     assert_eq!(node.post_as(BATCH, "[]").await.accepted(), []);
 }
 
-async fn a_thousand_events_are_taken_and_one_more_is_too_many(broker: TestBroker) {
+async fn a_batch_has_at_most_1000_events(broker: TestBroker) {
     let node = broker.node().await;
     let events = |count: usize| json!((0..count).map(|n| sale(&n.to_string())).collect::<Vec<_>>());
     node.post(&events(1001)).await.problem(413, "payload-too-large");
     node.post_as(BATCH, events(1001).to_string()).await.problem(413, "payload-too-large");
     let accepted = node.publish(&events(1000)).await;
     assert_eq!(accepted.len(), 1000);
-    assert_eq!(offset(&accepted[999].position), 1000, "nothing of the refused ones was taken");
+    assert_eq!(offset(&accepted[999].position), 1000, "no event of a refused batch is in the log");
 }
 
-async fn one_event_too_large_in_an_array_is_refused_as_such(broker: TestBroker) {
+async fn one_event_over_the_size_limit_refuses_the_batch(broker: TestBroker) {
     let node = broker.node_with(|config| config.limits.max_event_bytes = 2048).await;
     let large = with(sale("1"), "comment", "x".repeat(3000));
     node.post(&large).await.problem(413, "payload-too-large");
     node.post(&json!([sale("2"), large])).await.problem(413, "payload-too-large");
     let fits = with(sale("3"), "comment", "x".repeat(1000));
-    assert_eq!(offset(&node.publish(&json!([fits, fits, fits])).await[0].position), 1, "the limit is of each event");
+    assert_eq!(
+        offset(&node.publish(&json!([fits, fits, fits])).await[0].position),
+        1,
+        "the limit applies to each event by itself"
+    );
 }
 
-async fn one_event_is_no_batch_and_a_batch_is_no_event(broker: TestBroker) {
+async fn single_and_batch_content_types_are_not_interchangeable(broker: TestBroker) {
     let node = broker.node().await;
     node.post_as(BATCH, sale("1").to_string()).await.problem(422, "invalid-event");
     let batch = json!([sale("1")]).to_string();
     node.post_as("application/cloudevents+json", batch).await.problem(422, "invalid-event");
 }
 
-async fn what_is_no_event_in_an_array_is_named_by_its_index(broker: TestBroker) {
+async fn an_array_element_that_is_not_an_event_is_reported_by_its_index(broker: TestBroker) {
     let node = broker.node().await;
-    for nothing in [json!(7), json!("x"), json!(null), json!([]), json!([sale("1")])] {
-        let pointers = node.post(&json!([sale("1"), nothing])).await.pointers("invalid-event");
+    for not_an_event in [json!(7), json!("x"), json!(null), json!([]), json!([sale("1")])] {
+        let pointers = node.post(&json!([sale("1"), not_an_event])).await.pointers("invalid-event");
         assert!(
             pointers.iter().all(|pointer| pointer == "/1" || pointer.starts_with("/1/")),
-            "{nothing}: {pointers:?}"
+            "{not_an_event}: {pointers:?}"
         );
     }
-    for nothing in [json!(7), json!("x"), json!(null), json!({})] {
-        node.post(&nothing).await.problem(422, "invalid-event");
+    for not_an_event in [json!(7), json!("x"), json!(null), json!({})] {
+        node.post(&not_an_event).await.problem(422, "invalid-event");
     }
 }

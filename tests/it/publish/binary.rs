@@ -1,34 +1,36 @@
-//! CloudEvents binary mode: attributes in `ce-*` headers, `data` in the body.
+//! CloudEvents binary mode: the attributes are in `ce-*` headers, and the body is `data`.
 
 use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::support::each_broker::{TestBroker, over_each_broker};
-use crate::support::events::{order, sold};
-use crate::support::http::Answer;
+use crate::support::events::{order, sale_data};
+use crate::support::http::Response;
 use crate::support::node::Node;
 use crate::support::subscriber::Subscriber;
 
 over_each_broker!(
     headers_are_attributes_and_the_body_is_the_data,
-    only_the_type_is_needed,
-    values_are_percent_decoded,
-    a_value_that_cannot_be_decoded_is_refused,
-    pointers_into_the_data_start_at_the_body,
-    an_attribute_is_held_to_the_same_rules,
-    an_unknown_type_is_refused_by_its_code,
-    a_body_that_is_no_json_is_malformed,
-    other_json_media_types_are_json_and_others_are_not_taken,
-    a_structured_content_type_wins_over_the_headers,
+    ce_type_is_the_only_required_header,
+    header_values_are_percent_decoded,
+    a_header_value_that_is_not_utf8_is_refused,
+    error_pointers_start_at_the_body,
+    attributes_in_headers_follow_the_same_rules,
+    an_unknown_type_is_refused_with_its_code,
+    a_body_that_is_not_json_is_malformed,
+    json_media_types_are_accepted_and_others_are_refused,
+    a_structured_content_type_takes_precedence_over_ce_headers,
 );
 
-async fn post(node: &Node, headers: &[(&str, &str)], body: &Value) -> Answer {
+/// Posts a JSON body with these headers.
+async fn post(node: &Node, headers: &[(&str, &str)], body: &Value) -> Response {
     post_text(node, headers, body.to_string()).await
 }
 
-async fn post_text(node: &Node, headers: &[(&str, &str)], body: impl Into<reqwest::Body>) -> Answer {
+/// Posts any body with these headers.
+async fn post_text(node: &Node, headers: &[(&str, &str)], body: impl Into<reqwest::Body>) -> Response {
     let request = node.request(Method::POST, "/v1/events");
-    Answer::of(headers.iter().fold(request, |request, (name, value)| request.header(*name, *value)).body(body)).await
+    Response::to(headers.iter().fold(request, |request, (name, value)| request.header(*name, *value)).body(body)).await
 }
 
 async fn headers_are_attributes_and_the_body_is_the_data(broker: TestBroker) {
@@ -44,40 +46,40 @@ async fn headers_are_attributes_and_the_body_is_the_data(broker: TestBroker) {
         ("ce-subject", "mine"),
         ("ce-traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"),
     ];
-    let accepted = post(&node, &headers, &sold("1")).await.accepted();
+    let accepted = post(&node, &headers, &sale_data("1")).await.accepted();
     assert_eq!(accepted[0].id, "b-1");
     let event = subscriber.event().await.event;
     for (name, value) in &headers[1..] {
         assert_eq!(event[&name[3..]], *value, "{name}");
     }
-    assert_eq!(event["data"], sold("1"));
+    assert_eq!(event["data"], sale_data("1"));
 }
 
-async fn only_the_type_is_needed(broker: TestBroker) {
+async fn ce_type_is_the_only_required_header(broker: TestBroker) {
     let node = broker.node().await;
     let mut subscriber = Subscriber::to(&node, "inventory-change").await;
-    let accepted = post(&node, &[("ce-type", "inventory-change")], &sold("7")).await.accepted();
+    let accepted = post(&node, &[("ce-type", "inventory-change")], &sale_data("7")).await.accepted();
     let event = subscriber.event().await.event;
     assert_eq!((&event["specversion"], &event["subject"]), (&json!("1.0"), &json!("7")));
     assert_eq!(event["id"], accepted[0].id.as_str());
 }
 
-async fn values_are_percent_decoded(broker: TestBroker) {
+async fn header_values_are_percent_decoded(broker: TestBroker) {
     let node = broker.node().await;
     let mut subscriber = Subscriber::to(&node, "inventory-change").await;
     let headers =
         [("ce-type", "inventory-change"), ("ce-subject", "Euro %E2%82%AC %F0%9F%98%80 100%25"), ("ce-id", "a%20b")];
-    assert_eq!(post(&node, &headers, &sold("1")).await.accepted()[0].id, "a b");
+    assert_eq!(post(&node, &headers, &sale_data("1")).await.accepted()[0].id, "a b");
     assert_eq!(subscriber.event().await.event["subject"], "Euro € 😀 100%");
 }
 
-async fn a_value_that_cannot_be_decoded_is_refused(broker: TestBroker) {
+async fn a_header_value_that_is_not_utf8_is_refused(broker: TestBroker) {
     let node = broker.node().await;
     let headers = [("ce-type", "inventory-change"), ("ce-subject", "%FF%FE")];
-    post(&node, &headers, &sold("1")).await.problem(422, "invalid-event");
+    post(&node, &headers, &sale_data("1")).await.problem(422, "invalid-event");
 }
 
-async fn pointers_into_the_data_start_at_the_body(broker: TestBroker) {
+async fn error_pointers_start_at_the_body(broker: TestBroker) {
     let node = broker.node().await;
     let headers = [("ce-type", "inventory-change"), ("content-type", "application/json")];
     let wrong = json!({"productID": "1", "oldQuantity": "7", "newQuantity": 1, "reason": "x"});
@@ -85,7 +87,7 @@ async fn pointers_into_the_data_start_at_the_body(broker: TestBroker) {
     assert_eq!(pointers, ["/oldQuantity", "/productID", "/productId"]);
 }
 
-async fn an_attribute_is_held_to_the_same_rules(broker: TestBroker) {
+async fn attributes_in_headers_follow_the_same_rules(broker: TestBroker) {
     let node = broker.node().await;
     for (name, value) in [
         ("ce-time", "yesterday"),
@@ -95,34 +97,34 @@ async fn an_attribute_is_held_to_the_same_rules(broker: TestBroker) {
         ("ce-with-dash", "x"),
     ] {
         let headers = [("ce-type", "inventory-change"), (name, value)];
-        post(&node, &headers, &sold("1")).await.problem(422, "invalid-event");
+        post(&node, &headers, &sale_data("1")).await.problem(422, "invalid-event");
     }
     assert_eq!(node.channel("inventory-change").await["retained"], 0);
 }
 
-async fn an_unknown_type_is_refused_by_its_code(broker: TestBroker) {
+async fn an_unknown_type_is_refused_with_its_code(broker: TestBroker) {
     let node = broker.node().await;
     post(&node, &[("ce-type", "no-such-type")], &json!({})).await.problem(422, "unknown-type");
 }
 
-async fn a_body_that_is_no_json_is_malformed(broker: TestBroker) {
+async fn a_body_that_is_not_json_is_malformed(broker: TestBroker) {
     let node = broker.node().await;
     post_text(&node, &[("ce-type", "inventory-change")], "{\"productId\":").await.problem(400, "malformed-json");
 }
 
-async fn other_json_media_types_are_json_and_others_are_not_taken(broker: TestBroker) {
+async fn json_media_types_are_accepted_and_others_are_refused(broker: TestBroker) {
     let node = broker.node().await;
     let vendor = [("ce-type", "inventory-change"), ("content-type", "application/vnd.shop.sale+json")];
-    post(&node, &vendor, &sold("1")).await.accepted();
+    post(&node, &vendor, &sale_data("1")).await.accepted();
     for other in ["text/plain", "application/xml", "application/octet-stream"] {
         let headers = [("ce-type", "inventory-change"), ("content-type", other)];
-        let answer = post(&node, &headers, &sold("1")).await;
-        // The header is the media type of the request and `datacontenttype` of the event: either reading refuses it.
-        assert!([415, 422].contains(&answer.status), "{other}: {answer:?}");
+        let response = post(&node, &headers, &sale_data("1")).await;
+        // Content-Type is both the media type of the request (415) and the event's `datacontenttype` (422); both are refusals.
+        assert!([415, 422].contains(&response.status), "{other}: {response:?}");
     }
 }
 
-async fn a_structured_content_type_wins_over_the_headers(broker: TestBroker) {
+async fn a_structured_content_type_takes_precedence_over_ce_headers(broker: TestBroker) {
     let node = broker.node().await;
     let headers = [("ce-type", "inventory-change"), ("content-type", "application/cloudevents+json")];
     assert_eq!(post(&node, &headers, &order("1")).await.accepted()[0].event_type, "order-status");

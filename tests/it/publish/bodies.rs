@@ -1,4 +1,4 @@
-//! Bodies that are huge, slow, in pieces or never finished.
+//! Request bodies that are too large, chunked, slow or never finished.
 
 use std::time::Duration;
 
@@ -7,19 +7,20 @@ use serde_json::json;
 use crate::support::each_broker::{TestBroker, over_each_broker};
 use crate::support::events::{offset, sale, with};
 use crate::support::node::Node;
-use crate::support::raw::Raw;
+use crate::support::raw::RawConnection;
 
 over_each_broker!(
     a_body_over_the_limit_is_refused_before_it_is_sent,
     a_chunked_body_over_the_limit_is_refused,
-    a_body_within_the_limit_is_taken_in_any_pieces,
-    a_client_that_waits_for_continue_is_told_to,
-    a_body_that_never_ends_publishes_nothing_and_holds_up_nobody,
-    a_large_event_arrives_whole,
+    a_body_that_arrives_byte_by_byte_is_accepted,
+    expect_100_continue_is_answered_with_100,
+    an_unfinished_body_publishes_nothing_and_delays_no_other_request,
+    events_of_all_sizes_arrive_complete,
 );
 
-async fn begin_post(node: &Node, headers: &str) -> Raw {
-    let mut raw = Raw::connect(node.address).await;
+/// Sends the headers of a publish request, without its body.
+async fn begin_post(node: &Node, headers: &str) -> RawConnection {
+    let mut raw = RawConnection::connect(node.address).await;
     let head = format!("POST /v1/events HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n{headers}\r\n\r\n");
     raw.send(head.as_bytes()).await;
     raw
@@ -42,12 +43,12 @@ async fn a_chunked_body_over_the_limit_is_refused(broker: TestBroker) {
     for _ in 0..3 {
         raw.send(chunk.as_bytes()).await;
     }
-    assert_eq!(raw.head().await.status, 413, "without waiting for the rest");
+    assert_eq!(raw.head().await.status, 413, "refused before the rest of the body arrives");
     let fits = format!("{}{}", " ".repeat(9_000), sale("1"));
     node.post_as("application/json", fits).await.accepted();
 }
 
-async fn a_body_within_the_limit_is_taken_in_any_pieces(broker: TestBroker) {
+async fn a_body_that_arrives_byte_by_byte_is_accepted(broker: TestBroker) {
     let node = broker.node().await;
     let body = sale("1").to_string();
     let mut raw = begin_post(&node, "Transfer-Encoding: chunked").await;
@@ -64,7 +65,7 @@ async fn a_body_within_the_limit_is_taken_in_any_pieces(broker: TestBroker) {
     assert_eq!(raw.head().await.status, 202);
 }
 
-async fn a_client_that_waits_for_continue_is_told_to(broker: TestBroker) {
+async fn expect_100_continue_is_answered_with_100(broker: TestBroker) {
     let node = broker.node().await;
     let body = sale("1").to_string();
     let mut raw = begin_post(&node, &format!("Content-Length: {}\r\nExpect: 100-continue", body.len())).await;
@@ -73,7 +74,7 @@ async fn a_client_that_waits_for_continue_is_told_to(broker: TestBroker) {
     assert_eq!(raw.head().await.status, 202);
 }
 
-async fn a_body_that_never_ends_publishes_nothing_and_holds_up_nobody(broker: TestBroker) {
+async fn an_unfinished_body_publishes_nothing_and_delays_no_other_request(broker: TestBroker) {
     let node = broker.node().await;
     let body = sale("1").to_string();
     let mut stalled = Vec::new();
@@ -84,18 +85,18 @@ async fn a_body_that_never_ends_publishes_nothing_and_holds_up_nobody(broker: Te
     }
     assert_eq!(offset(&node.publish(&sale("2")).await[0].position), 1);
     drop(stalled);
-    assert_eq!(offset(&node.publish(&sale("3")).await[0].position), 2, "what was cut off was not taken");
+    assert_eq!(offset(&node.publish(&sale("3")).await[0].position), 2, "an unfinished request publishes nothing");
 }
 
-async fn a_large_event_arrives_whole(broker: TestBroker) {
+async fn events_of_all_sizes_arrive_complete(broker: TestBroker) {
     let node = broker.node_with(|config| config.limits.max_event_bytes = 1 << 20).await;
     let mut subscriber = crate::support::subscriber::Subscriber::to(&node, "inventory-change").await;
-    // Around the lengths at which a frame's header grows, and far above.
+    // Sizes around those at which a WebSocket frame header grows, and far above them.
     for length in (0..4).chain(60..70).chain(65_150..65_300).step_by(3).chain([500_000, 1_000_000]) {
         let comment = "x".repeat(length);
-        let answer = node.post(&json!([with(sale("1"), "comment", comment.clone())])).await;
-        answer.accepted();
+        let response = node.post(&json!([with(sale("1"), "comment", comment.clone())])).await;
+        response.accepted();
         assert_eq!(subscriber.event().await.event["comment"], comment, "{length}");
     }
-    tokio::time::timeout(Duration::from_secs(20), subscriber.pong_is_next()).await.expect("the connection lives");
+    tokio::time::timeout(Duration::from_secs(20), subscriber.pong_is_next()).await.expect("the connection is open");
 }

@@ -1,4 +1,4 @@
-//! The data of the built-in types: what each may and may not hold.
+//! The `data` of the built-in types: which fields and values each type accepts, and how the others are reported.
 
 use serde_json::{Value, json};
 
@@ -7,31 +7,32 @@ use crate::support::events::{TYPES, one_of_each, with_data, without_data};
 use crate::support::subscriber::Subscriber;
 
 over_each_broker!(
-    every_type_takes_all_that_its_table_names,
-    a_missing_field_is_refused_at_the_place_where_it_should_stand,
-    a_field_of_the_wrong_kind_is_refused_at_its_place,
-    an_unknown_field_is_refused_by_every_type,
-    an_invalidation_names_at_least_one_target,
-    data_that_is_no_object_is_refused,
+    every_type_accepts_all_fields_of_the_contract,
+    a_missing_field_is_reported_where_it_should_be,
+    a_field_with_an_invalid_value_is_reported_with_its_pointer,
+    every_type_refuses_unknown_fields,
+    a_cache_invalidation_needs_at_least_one_target,
+    data_that_is_not_an_object_is_refused,
     five_point_zero_is_an_integer,
 );
 
+/// A valid event of this built-in type.
 fn event(name: &str) -> Value {
     one_of_each().into_iter().map(|(event, _)| event).find(|event| event["type"] == name).expect("a built-in type")
 }
 
-async fn every_type_takes_all_that_its_table_names(broker: TestBroker) {
+async fn every_type_accepts_all_fields_of_the_contract(broker: TestBroker) {
     let node = broker.node().await;
-    let (id, text) = ("é".repeat(256), "é".repeat(1024));
+    let (id, long_string) = ("é".repeat(256), "é".repeat(1024));
     let mut valid = vec![
-        ("cache-invalidate", json!({"tags": ["a", id], "keys": ["k"], "prefixes": ["p:"], "reason": text})),
+        ("cache-invalidate", json!({"tags": ["a", id], "keys": ["k"], "prefixes": ["p:"], "reason": long_string})),
         ("cache-invalidate", json!({"tags": [], "keys": ["k"]})),
         ("cache-invalidate", json!({"prefixes": ["p"]})),
         ("data-update", json!({"resource": id, "id": "1", "action": "create", "version": 0})),
         ("data-update", json!({"resource": "r", "id": id, "action": "delete", "version": -3})),
         (
             "inventory-change",
-            json!({"productId": id, "variantId": id, "oldQuantity": -5, "newQuantity": 0, "reason": text}),
+            json!({"productId": id, "variantId": id, "oldQuantity": -5, "newQuantity": 0, "reason": long_string}),
         ),
         ("order-status", json!({"orderId": id, "newStatus": "pending", "customerId": id})),
     ];
@@ -44,7 +45,7 @@ async fn every_type_takes_all_that_its_table_names(broker: TestBroker) {
         [("payment", "USD"), ("refund", "JPY"), ("invoice", "CHF"), ("payout", "KWD"), ("adjustment", "XXX")]
     {
         let data = json!({"entity": entity, "id": id, "amountMinor": 9_007_199_254_740_991_i64, "currency": currency,
-            "status": text});
+            "status": long_string});
         valid.push(("finance-change", data));
     }
     let mut subscriber = Subscriber::connect(&node).await;
@@ -52,13 +53,13 @@ async fn every_type_takes_all_that_its_table_names(broker: TestBroker) {
         subscriber.subscribe(name, name).await;
     }
     for (name, data) in valid {
-        let answer = node.post(&json!({"type": name, "data": data})).await;
-        assert_eq!(answer.status, 202, "{data}: {answer:?}");
+        let response = node.post(&json!({"type": name, "data": data})).await;
+        assert_eq!(response.status, 202, "{data}: {response:?}");
         assert_eq!(subscriber.event().await.event["data"], data);
     }
 }
 
-async fn a_missing_field_is_refused_at_the_place_where_it_should_stand(broker: TestBroker) {
+async fn a_missing_field_is_reported_where_it_should_be(broker: TestBroker) {
     let node = broker.node().await;
     for (name, fields) in [
         ("data-update", &["resource", "id", "action"][..]),
@@ -73,7 +74,7 @@ async fn a_missing_field_is_refused_at_the_place_where_it_should_stand(broker: T
     }
 }
 
-async fn a_field_of_the_wrong_kind_is_refused_at_its_place(broker: TestBroker) {
+async fn a_field_with_an_invalid_value_is_reported_with_its_pointer(broker: TestBroker) {
     let node = broker.node().await;
     let (long_id, long_text) = (json!("x".repeat(257)), json!("x".repeat(1025)));
     for (name, field, values) in [
@@ -100,40 +101,40 @@ async fn a_field_of_the_wrong_kind_is_refused_at_its_place(broker: TestBroker) {
     ] {
         for value in values {
             let mut pointers = node.post(&with_data(event(name), field, value.clone())).await.pointers("invalid-event");
-            // A number among names is both of the wrong type and none of the names: two mistakes at one place.
+            // A number in an enum of strings is two mistakes with one pointer: the wrong type, and none of the values.
             pointers.dedup();
             assert_eq!(pointers, [format!("/data/{field}")], "{name}: {value}");
         }
     }
     for (field, value) in [("tags", json!([""])), ("keys", json!(["a", 1])), ("prefixes", json!(["x".repeat(257)]))] {
-        let place = format!("/data/{field}/{}", value.as_array().unwrap().len() - 1);
-        let answer = node.post(&with_data(event("cache-invalidate"), field, value)).await;
-        assert_eq!(answer.pointers("invalid-event"), [place]);
+        let pointer = format!("/data/{field}/{}", value.as_array().unwrap().len() - 1);
+        let response = node.post(&with_data(event("cache-invalidate"), field, value)).await;
+        assert_eq!(response.pointers("invalid-event"), [pointer]);
     }
 }
 
-async fn an_unknown_field_is_refused_by_every_type(broker: TestBroker) {
+async fn every_type_refuses_unknown_fields(broker: TestBroker) {
     let node = broker.node().await;
     for name in TYPES {
-        let answer = node.post(&with_data(event(name), "extra", 1)).await;
-        assert_eq!(answer.pointers("invalid-event"), ["/data/extra"], "{name}");
+        let response = node.post(&with_data(event(name), "extra", 1)).await;
+        assert_eq!(response.pointers("invalid-event"), ["/data/extra"], "{name}");
     }
 }
 
-async fn an_invalidation_names_at_least_one_target(broker: TestBroker) {
+async fn a_cache_invalidation_needs_at_least_one_target(broker: TestBroker) {
     let node = broker.node().await;
     for data in
         [json!({}), json!({"reason": "x"}), json!({"tags": []}), json!({"tags": [], "keys": [], "prefixes": []})]
     {
         let pointers = node.post(&json!({"type": "cache-invalidate", "data": data})).await.pointers("invalid-event");
         assert!(
-            !pointers.is_empty() && pointers.iter().all(|place| place.starts_with("/data")),
+            !pointers.is_empty() && pointers.iter().all(|pointer| pointer.starts_with("/data")),
             "{data}: {pointers:?}"
         );
     }
 }
 
-async fn data_that_is_no_object_is_refused(broker: TestBroker) {
+async fn data_that_is_not_an_object_is_refused(broker: TestBroker) {
     let node = broker.node().await;
     for data in [json!([]), json!("x"), json!(7), json!(false), json!([{"productId": "1"}])] {
         for name in TYPES {

@@ -1,4 +1,4 @@
-//! Publishing again: the same (type, id) is taken once and answered the same.
+//! Deduplication: an event with the same type and id is appended once within the window. A retry gets the first position.
 
 use std::time::Duration;
 
@@ -10,16 +10,16 @@ use crate::support::subscriber::Subscriber;
 use crate::support::until;
 
 over_each_broker!(
-    a_repeated_id_is_answered_with_its_first_position_and_not_delivered_again,
-    the_first_content_wins,
-    an_id_repeated_within_a_batch_is_taken_once,
-    an_id_is_of_its_type,
-    a_batch_sent_again_completes_what_is_missing,
-    of_many_who_send_one_id_at_once_one_is_first,
-    after_the_window_an_id_is_taken_again,
+    a_repeated_id_gets_its_first_position_and_is_not_delivered_again,
+    a_repeated_id_keeps_the_first_content,
+    an_id_repeated_within_a_batch_is_appended_once,
+    the_same_id_in_two_types_is_no_duplicate,
+    a_retried_batch_appends_only_the_missing_events,
+    of_concurrent_publishers_of_one_id_exactly_one_is_first,
+    after_the_window_an_id_is_appended_again,
 );
 
-async fn a_repeated_id_is_answered_with_its_first_position_and_not_delivered_again(broker: TestBroker) {
+async fn a_repeated_id_gets_its_first_position_and_is_not_delivered_again(broker: TestBroker) {
     let node = broker.node().await;
     let mut subscriber = Subscriber::to(&node, "inventory-change").await;
     let event = with(sale("1"), "id", "same");
@@ -35,7 +35,7 @@ async fn a_repeated_id_is_answered_with_its_first_position_and_not_delivered_aga
     assert_eq!(offset(&seen[2].position), offset(&first.position) + 2, "a duplicate takes no position");
 }
 
-async fn the_first_content_wins(broker: TestBroker) {
+async fn a_repeated_id_keeps_the_first_content(broker: TestBroker) {
     let node = broker.node().await;
     let mut subscriber = Subscriber::to(&node, "inventory-change").await;
     node.publish(&with(sale("first"), "id", "same")).await;
@@ -46,7 +46,7 @@ async fn the_first_content_wins(broker: TestBroker) {
     assert_eq!(subjects, ["first", "after"]);
 }
 
-async fn an_id_repeated_within_a_batch_is_taken_once(broker: TestBroker) {
+async fn an_id_repeated_within_a_batch_is_appended_once(broker: TestBroker) {
     let node = broker.node().await;
     let mut subscriber = Subscriber::to(&node, "inventory-change").await;
     let accepted = node
@@ -64,13 +64,13 @@ async fn an_id_repeated_within_a_batch_is_taken_once(broker: TestBroker) {
     assert_eq!(subjects, ["a", "b", "d"]);
 }
 
-async fn an_id_is_of_its_type(broker: TestBroker) {
+async fn the_same_id_in_two_types_is_no_duplicate(broker: TestBroker) {
     let node = broker.node().await;
     let accepted = node.publish(&json!([with(sale("1"), "id", "x"), with(order("1"), "id", "x")])).await;
     assert!(accepted.iter().all(|entry| !entry.duplicate), "{accepted:?}");
 }
 
-async fn a_batch_sent_again_completes_what_is_missing(broker: TestBroker) {
+async fn a_retried_batch_appends_only_the_missing_events(broker: TestBroker) {
     let node = broker.node().await;
     let event = |id: &str| with(sale(id), "id", id);
     let first = node.publish(&json!([event("a"), event("b")])).await;
@@ -80,7 +80,7 @@ async fn a_batch_sent_again_completes_what_is_missing(broker: TestBroker) {
     assert_eq!(offset(&again[2].position), offset(&first[1].position) + 1);
 }
 
-async fn of_many_who_send_one_id_at_once_one_is_first(broker: TestBroker) {
+async fn of_concurrent_publishers_of_one_id_exactly_one_is_first(broker: TestBroker) {
     let node = broker.node().await;
     let event = with(sale("1"), "id", "same");
     let posts = (0..16).map(|_| node.publish(&event));
@@ -90,14 +90,14 @@ async fn of_many_who_send_one_id_at_once_one_is_first(broker: TestBroker) {
     assert!(accepted.iter().all(|entry| entry.position == accepted[0].position));
 }
 
-async fn after_the_window_an_id_is_taken_again(broker: TestBroker) {
+async fn after_the_window_an_id_is_appended_again(broker: TestBroker) {
     let node = broker.node_with(|config| config.broker.dedup_window = Duration::from_millis(300)).await;
     let event = with(sale("1"), "id", "same");
     let first = node.publish(&event).await.remove(0);
-    let anew = until("the id is forgotten", async || {
+    let appended_again = until("the deduplication window ends", async || {
         let entry = node.publish(&event).await.remove(0);
         (!entry.duplicate).then_some(entry)
     })
     .await;
-    assert_eq!(offset(&anew.position), offset(&first.position) + 1);
+    assert_eq!(offset(&appended_again.position), offset(&first.position) + 1);
 }

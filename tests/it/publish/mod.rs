@@ -1,4 +1,4 @@
-//! `POST /v1/events`: what is taken, what is refused and how it is said, and what subscribers get of it.
+//! Tests of `POST /v1/events`: which requests the daemon accepts, how it refuses the others, and what subscribers receive.
 
 mod attributes;
 mod batch;

@@ -1,47 +1,47 @@
-//! One event: what is answered, what is added and what is passed on.
+//! Publishing one event: the response, the attributes that the daemon adds, and what subscribers receive.
 
 use serde_json::{Value, json};
 
 use crate::support::each_broker::{TestBroker, over_each_broker};
-use crate::support::events::{one_of_each, order, place, sale, with};
+use crate::support::events::{epoch_and_offset, one_of_each, order, sale, with};
 use crate::support::http::members;
 use crate::support::subscriber::Subscriber;
 
 over_each_broker!(
-    an_event_is_answered_with_its_id_type_and_position,
-    a_channels_offsets_rise_by_one_and_channels_do_not_share_them,
-    what_is_left_out_is_added_before_delivery,
-    what_is_given_is_delivered_unchanged,
+    the_response_has_the_id_type_and_position_of_the_event,
+    offsets_rise_by_one_within_each_channel,
+    missing_attributes_are_added_before_delivery,
+    given_attributes_are_delivered_unchanged,
     the_subject_is_derived_from_the_key_of_the_type,
-    a_given_subject_wins_over_the_key,
-    an_event_may_come_as_structured_cloud_events_json,
-    media_types_are_read_as_http_reads_them,
+    a_given_subject_takes_precedence_over_the_key,
+    structured_cloudevents_json_is_accepted,
+    media_types_are_case_insensitive_and_may_have_parameters,
     text_in_any_script_is_delivered_unchanged,
 );
 
-async fn an_event_is_answered_with_its_id_type_and_position(broker: TestBroker) {
+async fn the_response_has_the_id_type_and_position_of_the_event(broker: TestBroker) {
     let node = broker.node().await;
     let accepted = node.publish(&with(sale("1"), "id", "my-id")).await;
     assert_eq!(accepted.len(), 1);
     assert_eq!((accepted[0].id.as_str(), accepted[0].event_type.as_str()), ("my-id", "inventory-change"));
     assert!(!accepted[0].duplicate);
-    assert_eq!(place(&accepted[0].position).1, 1, "the first event of a channel");
+    assert_eq!(epoch_and_offset(&accepted[0].position).1, 1, "the first event of a channel has offset 1");
 }
 
-async fn a_channels_offsets_rise_by_one_and_channels_do_not_share_them(broker: TestBroker) {
+async fn offsets_rise_by_one_within_each_channel(broker: TestBroker) {
     let node = broker.node().await;
     let mut positions = Vec::new();
     for product in ["a", "b", "c"] {
         positions.push(node.publish(&sale(product)).await.remove(0).position);
         node.publish(&order(product)).await;
     }
-    let (epoch, first) = place(&positions[0]);
+    let (epoch, first) = epoch_and_offset(&positions[0]);
     for (position, expected) in positions.iter().zip(first..) {
-        assert_eq!(place(position), (epoch, expected));
+        assert_eq!(epoch_and_offset(position), (epoch, expected));
     }
 }
 
-async fn what_is_left_out_is_added_before_delivery(broker: TestBroker) {
+async fn missing_attributes_are_added_before_delivery(broker: TestBroker) {
     let node = broker.node().await;
     let mut subscriber = Subscriber::to(&node, "inventory-change").await;
     let accepted = node.publish(&sale("123")).await.remove(0);
@@ -66,7 +66,7 @@ async fn what_is_left_out_is_added_before_delivery(broker: TestBroker) {
     assert!(event["source"].as_str().is_some_and(|source| !source.is_empty()), "{event}");
 }
 
-async fn what_is_given_is_delivered_unchanged(broker: TestBroker) {
+async fn given_attributes_are_delivered_unchanged(broker: TestBroker) {
     let node = broker.node().await;
     let mut subscriber = Subscriber::to(&node, "inventory-change").await;
     let mut published = sale("123");
@@ -100,7 +100,7 @@ async fn the_subject_is_derived_from_the_key_of_the_type(broker: TestBroker) {
     }
 }
 
-async fn a_given_subject_wins_over_the_key(broker: TestBroker) {
+async fn a_given_subject_takes_precedence_over_the_key(broker: TestBroker) {
     let node = broker.node().await;
     let mut subscriber = Subscriber::to(&node, "order-status").await;
     node.publish(&with(order("o-1"), "subject", "mine")).await;
@@ -109,7 +109,7 @@ async fn a_given_subject_wins_over_the_key(broker: TestBroker) {
     assert_eq!(subscriber.event().await.event["subject"], "o-2", "null counts as absent");
 }
 
-async fn an_event_may_come_as_structured_cloud_events_json(broker: TestBroker) {
+async fn structured_cloudevents_json_is_accepted(broker: TestBroker) {
     let node = broker.node().await;
     let mut subscriber = Subscriber::to(&node, "order-status").await;
     let full = json!({"specversion": "1.0", "type": "order-status", "id": "1", "source": "/shop",
@@ -118,10 +118,10 @@ async fn an_event_may_come_as_structured_cloud_events_json(broker: TestBroker) {
     assert_eq!(accepted[0].id, "1");
     assert_eq!(subscriber.event().await.event["source"], "/shop");
     let bare = node.post_as("application/cloudevents+json", order("o").to_string()).await.accepted();
-    assert_eq!(bare.len(), 1, "what JSON may leave out may be left out here too");
+    assert_eq!(bare.len(), 1, "optional attributes are optional here too");
 }
 
-async fn media_types_are_read_as_http_reads_them(broker: TestBroker) {
+async fn media_types_are_case_insensitive_and_may_have_parameters(broker: TestBroker) {
     let node = broker.node().await;
     for content_type in [
         "application/json; charset=utf-8",
@@ -130,8 +130,8 @@ async fn media_types_are_read_as_http_reads_them(broker: TestBroker) {
         "application/cloudevents+json; charset=utf-8",
         "APPLICATION/CLOUDEVENTS+JSON",
     ] {
-        let answer = node.post_as(content_type, sale("1").to_string()).await;
-        assert_eq!(answer.accepted().len(), 1, "{content_type}");
+        let response = node.post_as(content_type, sale("1").to_string()).await;
+        assert_eq!(response.accepted().len(), 1, "{content_type}");
     }
 }
 

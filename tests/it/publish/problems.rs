@@ -1,4 +1,4 @@
-//! Refusals that are about the request rather than the event, and what every answer bears.
+//! Refusals of the HTTP request itself (path, method, content type, JSON), request ids, and the metrics of refusals.
 
 use std::collections::HashSet;
 
@@ -7,15 +7,15 @@ use serde_json::json;
 
 use crate::support::each_broker::{TestBroker, over_each_broker};
 use crate::support::events::{sale, without_data};
-use crate::support::http::Answer;
+use crate::support::http::Response;
 
 over_each_broker!(
     an_unknown_path_is_not_found,
-    a_method_that_a_route_lacks_is_not_allowed_and_the_right_ones_are_named,
-    a_content_type_that_is_no_json_is_unsupported,
-    a_body_that_is_no_json_is_malformed,
-    every_answer_bears_a_request_id_of_its_own,
-    refusals_are_counted_by_their_code_and_clients_cannot_grow_the_metrics,
+    a_wrong_method_is_refused_and_allow_lists_the_right_ones,
+    a_content_type_that_is_not_json_is_unsupported,
+    a_body_that_is_not_json_is_malformed,
+    every_response_has_its_own_request_id,
+    refusals_are_counted_by_code_and_clients_cannot_add_metric_series,
 );
 
 async fn an_unknown_path_is_not_found(broker: TestBroker) {
@@ -27,7 +27,7 @@ async fn an_unknown_path_is_not_found(broker: TestBroker) {
     }
 }
 
-async fn a_method_that_a_route_lacks_is_not_allowed_and_the_right_ones_are_named(broker: TestBroker) {
+async fn a_wrong_method_is_refused_and_allow_lists_the_right_ones(broker: TestBroker) {
     let node = broker.node().await;
     for (method, path, allowed) in [
         (Method::DELETE, "/v1/events", "POST"),
@@ -40,14 +40,14 @@ async fn a_method_that_a_route_lacks_is_not_allowed_and_the_right_ones_are_named
         (Method::POST, "/readyz", "GET"),
         (Method::POST, "/metrics", "GET"),
     ] {
-        let answer = Answer::of(node.request(method.clone(), path)).await;
-        answer.problem(405, "method-not-allowed");
-        let named = answer.header("allow").unwrap_or_else(|| panic!("{method} {path}: no Allow"));
+        let response = Response::to(node.request(method.clone(), path)).await;
+        response.problem(405, "method-not-allowed");
+        let named = response.header("allow").unwrap_or_else(|| panic!("{method} {path}: no Allow"));
         assert!(named.split(',').any(|name| name.trim() == allowed), "{method} {path}: {named}");
     }
 }
 
-async fn a_content_type_that_is_no_json_is_unsupported(broker: TestBroker) {
+async fn a_content_type_that_is_not_json_is_unsupported(broker: TestBroker) {
     let node = broker.node().await;
     for content_type in
         ["text/plain", "application/xml", "application/x-www-form-urlencoded", "application/jsonx", "json"]
@@ -55,10 +55,10 @@ async fn a_content_type_that_is_no_json_is_unsupported(broker: TestBroker) {
         node.post_as(content_type, sale("1").to_string()).await.problem(415, "unsupported-media-type");
     }
     let bare = node.request(Method::POST, "/v1/events").body(sale("1").to_string());
-    Answer::of(bare).await.problem(415, "unsupported-media-type");
+    Response::to(bare).await.problem(415, "unsupported-media-type");
 }
 
-async fn a_body_that_is_no_json_is_malformed(broker: TestBroker) {
+async fn a_body_that_is_not_json_is_malformed(broker: TestBroker) {
     let node = broker.node().await;
     let whole = sale("1").to_string();
     let bodies: Vec<Vec<u8>> = vec![
@@ -73,7 +73,7 @@ async fn a_body_that_is_no_json_is_malformed(broker: TestBroker) {
         b"{\"type\":\"\xff\"}".into(),
         b"{\"type\":\"a\x00b\"}".into(),
         b"[{\"type\":\"x\",}]".into(),
-        // Nested deeper than a parser should follow.
+        // Nested deeper than a parser should recurse.
         vec![b'['; 60_000],
         b"{\"a\":".repeat(10_000),
     ];
@@ -84,30 +84,30 @@ async fn a_body_that_is_no_json_is_malformed(broker: TestBroker) {
     }
 }
 
-async fn every_answer_bears_a_request_id_of_its_own(broker: TestBroker) {
+async fn every_response_has_its_own_request_id(broker: TestBroker) {
     let node = broker.node().await;
     let answers = [
         node.post(&sale("1")).await,
         node.post(&without_data(sale("1"), "reason")).await,
         node.post_as("application/json", "{").await,
         node.get("/nope").await,
-        Answer::of(node.request(Method::DELETE, "/v1/events")).await,
+        Response::to(node.request(Method::DELETE, "/v1/events")).await,
         node.get("/v1/channels").await,
         node.get("/healthz").await,
         node.get("/metrics").await,
     ];
-    let ids: HashSet<&str> = answers.iter().map(|answer| answer.header("x-request-id").unwrap()).collect();
+    let ids: HashSet<&str> = answers.iter().map(|response| response.header("x-request-id").unwrap()).collect();
     assert_eq!(ids.len(), answers.len());
 }
 
-async fn refusals_are_counted_by_their_code_and_clients_cannot_grow_the_metrics(broker: TestBroker) {
+async fn refusals_are_counted_by_code_and_clients_cannot_add_metric_series(broker: TestBroker) {
     let node = broker.node().await;
     let provoke = async |n: u32| {
         node.post(&json!({"type": format!("made-up-{n}"), "data": {}})).await.problem(422, "unknown-type");
         node.get(&format!("/made/up/{n}")).await.problem(404, "not-found");
         node.get(&format!("/v1/schemas/made-up-{n}")).await.problem(404, "not-found");
         let method = Method::from_bytes(format!("MADEUP{n}").as_bytes()).unwrap();
-        Answer::of(node.request(method, "/v1/events")).await.problem(405, "method-not-allowed");
+        Response::to(node.request(method, "/v1/events")).await.problem(405, "method-not-allowed");
     };
     let lines = async || node.get("/metrics").await.text.lines().count();
     provoke(0).await;

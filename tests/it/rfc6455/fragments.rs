@@ -1,29 +1,31 @@
-//! Messages in every cut that the protocol allows (RFC 6455, sections 5.4 and 5.5).
+//! Fragmented messages and control frames between the fragments (RFC 6455, sections 5.4 and 5.5), and frames split over TCP
+//! segments.
 
 use crate::support::each_broker::{TestBroker, over_each_broker};
-use crate::support::raw::{CONTINUATION, FIN, Frame, PING, PONG, Raw, TEXT, frame, text};
+use crate::support::raw::{CONTINUATION, FIN, Frame, PING, PONG, RawConnection, TEXT, frame, text};
 
 over_each_broker!(
-    a_message_in_fragments_is_one_message,
+    fragments_form_one_message,
     control_frames_between_fragments_are_answered_at_once,
-    frames_cut_into_single_bytes_are_read,
+    frames_that_arrive_byte_by_byte_are_read,
     many_frames_in_one_segment_are_all_answered,
     a_ping_is_answered_with_its_payload,
-    a_pong_that_nobody_asked_for_is_ignored,
-    a_message_of_the_largest_size_is_taken,
+    an_unsolicited_pong_is_ignored,
+    a_message_of_exactly_max_frame_bytes_is_accepted,
 );
 
 const PING_FRAME: &str = r#"{"type":"ping"}"#;
 
-async fn upgraded(broker: &TestBroker) -> (crate::support::node::Node, Raw) {
+/// A node, and a WebSocket connection to it.
+async fn connect(broker: &TestBroker) -> (crate::support::node::Node, RawConnection) {
     let node = broker.node().await;
-    let raw = Raw::upgraded(&node).await;
+    let raw = RawConnection::open(&node).await;
     (node, raw)
 }
 
-async fn a_message_in_fragments_is_one_message(broker: TestBroker) {
-    let (_node, mut raw) = upgraded(&broker).await;
-    // Each byte a fragment of its own; the name has characters of two, three and four bytes, and some are empty.
+async fn fragments_form_one_message(broker: TestBroker) {
+    let (_node, mut raw) = connect(&broker).await;
+    // Each byte is a fragment, with empty fragments between. The name has characters of two, three and four bytes.
     let name = "é€😀";
     let message = format!(r#"{{"type":"subscribe","sub":"{name}","channel":"order-status"}}"#);
     raw.send(&frame(TEXT, b"")).await;
@@ -37,11 +39,15 @@ async fn a_message_in_fragments_is_one_message(broker: TestBroker) {
 }
 
 async fn control_frames_between_fragments_are_answered_at_once(broker: TestBroker) {
-    let (_node, mut raw) = upgraded(&broker).await;
+    let (_node, mut raw) = connect(&broker).await;
     raw.send(&frame(TEXT, b"{\"type\":")).await;
     for payload in [&b"one"[..], b"", b"two"] {
         raw.send(&frame(FIN | PING, payload)).await;
-        assert_eq!(raw.frame().await, Frame { opcode: PONG, payload: payload.to_vec() }, "before the message is whole");
+        assert_eq!(
+            raw.frame().await,
+            Frame { opcode: PONG, payload: payload.to_vec() },
+            "a Ping is answered before the message is complete"
+        );
     }
     raw.send(&frame(CONTINUATION, b"\"pi")).await;
     raw.send(&frame(FIN | PONG, b"unasked")).await;
@@ -49,8 +55,8 @@ async fn control_frames_between_fragments_are_answered_at_once(broker: TestBroke
     assert_eq!(raw.json().await["type"], "pong");
 }
 
-async fn frames_cut_into_single_bytes_are_read(broker: TestBroker) {
-    let (_node, mut raw) = upgraded(&broker).await;
+async fn frames_that_arrive_byte_by_byte_are_read(broker: TestBroker) {
+    let (_node, mut raw) = connect(&broker).await;
     let long = format!(r#"{{{}"type":"unsubscribe","sub":"x"}}"#, " ".repeat(200));
     for message in [text(PING_FRAME), text(&long), text(PING_FRAME)] {
         for byte in message {
@@ -68,7 +74,7 @@ async fn frames_cut_into_single_bytes_are_read(broker: TestBroker) {
 }
 
 async fn many_frames_in_one_segment_are_all_answered(broker: TestBroker) {
-    let (_node, mut raw) = upgraded(&broker).await;
+    let (_node, mut raw) = connect(&broker).await;
     let mut bytes = Vec::new();
     for n in 0..100 {
         bytes.extend(text(&format!(r#"{{"type":"subscribe","sub":"{n}","channel":"order-status"}}"#)));
@@ -83,22 +89,22 @@ async fn many_frames_in_one_segment_are_all_answered(broker: TestBroker) {
 }
 
 async fn a_ping_is_answered_with_its_payload(broker: TestBroker) {
-    let (_node, mut raw) = upgraded(&broker).await;
+    let (_node, mut raw) = connect(&broker).await;
     for payload in [vec![], b"hello".to_vec(), vec![0xff; 1], (0..125).collect()] {
         raw.send(&frame(FIN | PING, &payload)).await;
         assert_eq!(raw.frame().await, Frame { opcode: PONG, payload });
     }
 }
 
-async fn a_pong_that_nobody_asked_for_is_ignored(broker: TestBroker) {
-    let (_node, mut raw) = upgraded(&broker).await;
+async fn an_unsolicited_pong_is_ignored(broker: TestBroker) {
+    let (_node, mut raw) = connect(&broker).await;
     raw.send(&[frame(FIN | PONG, b""), frame(FIN | PONG, &[7; 125]), text(PING_FRAME)].concat()).await;
     assert_eq!(raw.json().await["type"], "pong");
 }
 
-async fn a_message_of_the_largest_size_is_taken(broker: TestBroker) {
+async fn a_message_of_exactly_max_frame_bytes_is_accepted(broker: TestBroker) {
     let node = broker.node_with(|config| config.websocket.max_frame_bytes = 70_000).await;
-    let mut raw = Raw::upgraded(&node).await;
+    let mut raw = RawConnection::open(&node).await;
     let largest = format!("{}{PING_FRAME}", " ".repeat(70_000 - PING_FRAME.len()));
     raw.send(&text(&largest)).await;
     assert_eq!(raw.json().await["type"], "pong");

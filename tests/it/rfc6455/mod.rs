@@ -1,4 +1,4 @@
-//! The WebSocket protocol to the letter, byte by byte.
+//! The daemon's WebSocket server against RFC 6455, tested with raw bytes: handshake, framing, closing and flooding clients.
 
 mod closing;
 mod flood;

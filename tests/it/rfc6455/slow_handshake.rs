@@ -1,4 +1,5 @@
-//! Peers that do not get to the point: dropped within `handshake_timeout`, and in nobody's way.
+//! Clients that connect and never finish their request: the daemon drops them after `handshake_timeout`, and other clients are
+//! not delayed.
 
 use std::time::{Duration, Instant};
 
@@ -7,76 +8,77 @@ use tokio::io::AsyncWriteExt;
 
 use crate::support::each_broker::{TestBroker, over_each_broker};
 use crate::support::node::Node;
-use crate::support::raw::{Raw, upgrade, usual};
+use crate::support::raw::{RawConnection, handshake, handshake_headers};
 use crate::support::subscriber::Subscriber;
 use crate::support::within;
 
 over_each_broker!(
-    a_peer_that_says_nothing_is_dropped,
-    a_peer_that_stops_within_the_head_is_dropped,
-    a_peer_that_sends_its_head_drop_by_drop_is_dropped,
-    silent_peers_hold_up_nobody,
-    a_connection_that_made_a_request_is_kept_for_the_next_one,
+    a_client_that_sends_nothing_is_dropped,
+    a_client_that_stops_within_its_headers_is_dropped,
+    a_client_that_trickles_its_headers_is_dropped,
+    silent_connections_do_not_delay_others,
+    a_keep_alive_connection_outlives_the_handshake_timeout,
 );
 
 const TIMEOUT: Duration = Duration::from_millis(400);
 
-async fn impatient(broker: &TestBroker) -> Node {
+/// A node with the short handshake timeout.
+async fn node_with_short_timeout(broker: &TestBroker) -> Node {
     broker.node_with(|config| config.limits.handshake_timeout = TIMEOUT).await
 }
 
-/// The end must come in time, give or take what a busy machine takes.
-fn in_time(begin: Instant) {
+/// Asserts that the timeout has been kept, with a margin for a busy machine.
+fn assert_in_time(begin: Instant) {
     assert!(begin.elapsed() < TIMEOUT + Duration::from_secs(3), "{:?}", begin.elapsed());
 }
 
-async fn a_peer_that_says_nothing_is_dropped(broker: TestBroker) {
-    let node = impatient(&broker).await;
+async fn a_client_that_sends_nothing_is_dropped(broker: TestBroker) {
+    let node = node_with_short_timeout(&broker).await;
     let begin = Instant::now();
-    Raw::connect(node.address).await.rest().await;
-    in_time(begin);
+    RawConnection::connect(node.address).await.read_to_end().await;
+    assert_in_time(begin);
 }
 
-async fn a_peer_that_stops_within_the_head_is_dropped(broker: TestBroker) {
-    let node = impatient(&broker).await;
-    let whole = upgrade(&usual());
+async fn a_client_that_stops_within_its_headers_is_dropped(broker: TestBroker) {
+    let node = node_with_short_timeout(&broker).await;
+    let whole = handshake(&handshake_headers());
     for length in [1, 20, whole.len() - 1] {
         let begin = Instant::now();
-        let mut raw = Raw::connect(node.address).await;
+        let mut raw = RawConnection::connect(node.address).await;
         raw.send(&whole[..length]).await;
-        raw.rest().await;
-        in_time(begin);
+        raw.read_to_end().await;
+        assert_in_time(begin);
     }
 }
 
-async fn a_peer_that_sends_its_head_drop_by_drop_is_dropped(broker: TestBroker) {
-    let node = impatient(&broker).await;
+async fn a_client_that_trickles_its_headers_is_dropped(broker: TestBroker) {
+    let node = node_with_short_timeout(&broker).await;
     let begin = Instant::now();
-    let mut raw = Raw::connect(node.address).await;
+    let mut raw = RawConnection::connect(node.address).await;
     raw.send(b"GET /v1/ws HTTP/1.1\r\nX: ").await;
-    within("the daemon cuts it off", async {
+    within("the daemon drops the connection", async {
         while raw.stream.write_all(b"x").await.is_ok() {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     })
     .await;
-    in_time(begin);
+    assert_in_time(begin);
 }
 
-async fn silent_peers_hold_up_nobody(broker: TestBroker) {
+async fn silent_connections_do_not_delay_others(broker: TestBroker) {
     let node = broker.node().await;
-    let _silent = join_all((0..200).map(|_| Raw::connect(node.address))).await;
+    let _silent = join_all((0..200).map(|_| RawConnection::connect(node.address))).await;
     Subscriber::connect(&node).await.pong_is_next().await;
 }
 
-async fn a_connection_that_made_a_request_is_kept_for_the_next_one(broker: TestBroker) {
+async fn a_keep_alive_connection_outlives_the_handshake_timeout(broker: TestBroker) {
     let node = broker.node_with(|config| config.limits.handshake_timeout = Duration::from_millis(200)).await;
     let request = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n";
-    let mut kept = Raw::connect(node.address).await;
+    let mut kept = RawConnection::connect(node.address).await;
     kept.send(request).await;
     assert_eq!(kept.head().await.status, 200);
-    // One that came later and says nothing is dropped: the time has passed for both.
-    Raw::connect(node.address).await.ends().await;
+    // A newer connection that sends nothing is dropped, so the timeout has passed for both.
+    RawConnection::connect(node.address).await.expect_end().await;
     kept.send(request).await;
     assert_eq!(kept.head().await.status, 200);
 }

@@ -1,35 +1,38 @@
-//! What breaks the protocol is answered with the close code that says how, and the connection ends cleanly.
+//! Protocol violations (RFC 6455): the daemon closes with the code for each (1002, 1003, 1007, 1009), and ends the connection
+//! cleanly.
 
 use crate::support::each_broker::{TestBroker, over_each_broker};
 use crate::support::node::Node;
-use crate::support::raw::{BINARY, CLOSE, CONTINUATION, FIN, PING, PONG, Raw, TEXT, close, frame, text, unmasked};
+use crate::support::raw::{
+    BINARY, CLOSE, CONTINUATION, FIN, PING, PONG, RawConnection, TEXT, close, frame, text, unmasked,
+};
 
 over_each_broker!(
-    what_breaks_the_framing_is_a_protocol_error,
-    a_binary_message_is_unsupported,
-    text_that_is_no_utf8_is_invalid,
-    a_message_too_big_is_refused_by_its_head_alone,
-    a_close_that_is_none_is_a_protocol_error,
-    the_code_reaches_a_peer_that_goes_on_sending,
+    invalid_framing_is_closed_with_1002,
+    a_binary_message_is_closed_with_1003,
+    text_that_is_not_utf8_is_closed_with_1007,
+    a_message_over_the_limit_is_closed_with_1009_from_its_header_alone,
+    an_invalid_close_frame_is_closed_with_1002,
+    the_close_code_reaches_a_client_that_keeps_sending,
 );
 
-/// The close code that these bytes bring; then the connection must end without a reset.
+/// Sends these bytes and returns the close code of the daemon. The connection must then end without a reset.
 async fn code_for(node: &Node, bytes: &[u8]) -> u16 {
-    let mut raw = Raw::upgraded(node).await;
+    let mut raw = RawConnection::open(node).await;
     raw.send(bytes).await;
-    let code = raw.closed_with().await;
+    let code = raw.close_code().await;
     raw.send(&close(code)).await;
-    raw.ends().await;
+    raw.expect_end().await;
     code
 }
 
-async fn what_breaks_the_framing_is_a_protocol_error(broker: TestBroker) {
+async fn invalid_framing_is_closed_with_1002(broker: TestBroker) {
     let node = broker.node().await;
     let mut wrong = vec![
         ("without a mask", unmasked(FIN | TEXT, b"{}")),
         ("an unmasked Ping", unmasked(FIN | PING, b"")),
-        ("a continuation of nothing", frame(FIN | CONTINUATION, b"x")),
-        ("an open continuation of nothing", frame(CONTINUATION, b"")),
+        ("a continuation without a message", frame(FIN | CONTINUATION, b"x")),
+        ("an unfinished continuation without a message", frame(CONTINUATION, b"")),
         ("a text within a text", [frame(TEXT, b"{"), frame(FIN | TEXT, b"}")].concat()),
         ("a Ping in fragments", frame(PING, b"x")),
         ("a Close in fragments", frame(CLOSE, &[3, 232])),
@@ -49,7 +52,7 @@ async fn what_breaks_the_framing_is_a_protocol_error(broker: TestBroker) {
     }
 }
 
-async fn a_binary_message_is_unsupported(broker: TestBroker) {
+async fn a_binary_message_is_closed_with_1003(broker: TestBroker) {
     let node = broker.node().await;
     assert_eq!(code_for(&node, &frame(FIN | BINARY, br#"{"type":"ping"}"#)).await, 1003);
     assert_eq!(code_for(&node, &frame(FIN | BINARY, b"")).await, 1003);
@@ -57,7 +60,7 @@ async fn a_binary_message_is_unsupported(broker: TestBroker) {
     assert_eq!(code_for(&node, &fragments).await, 1003);
 }
 
-async fn text_that_is_no_utf8_is_invalid(broker: TestBroker) {
+async fn text_that_is_not_utf8_is_closed_with_1007(broker: TestBroker) {
     let node = broker.node().await;
     for bytes in [
         &b"\xff"[..],
@@ -75,19 +78,19 @@ async fn text_that_is_no_utf8_is_invalid(broker: TestBroker) {
     assert_eq!(code_for(&node, &frame(FIN | CLOSE, &reason)).await, 1007, "a reason that is no UTF-8");
 }
 
-async fn a_message_too_big_is_refused_by_its_head_alone(broker: TestBroker) {
+async fn a_message_over_the_limit_is_closed_with_1009_from_its_header_alone(broker: TestBroker) {
     let node = broker.node_with(|config| config.websocket.max_frame_bytes = 1000).await;
     assert_eq!(code_for(&node, &text(&" ".repeat(1001))).await, 1009);
     let fragments = [frame(TEXT, &[b' '; 600]), frame(CONTINUATION, &[b' '; 600])].concat();
     assert_eq!(code_for(&node, &fragments).await, 1009, "the sum of fragments counts");
     for length in [1 << 20, 1 << 40, (1_u64 << 63) - 1, u64::MAX] {
-        let mut raw = Raw::upgraded(&node).await;
+        let mut raw = RawConnection::open(&node).await;
         raw.send(&[&[FIN | TEXT, 0x80 | 127][..], &length.to_be_bytes(), &[1, 2, 3, 4]].concat()).await;
-        assert_eq!(raw.closed_with().await, 1009, "{length}, of which nothing came");
+        assert_eq!(raw.close_code().await, 1009, "a frame of {length} bytes, of which only the header came");
     }
 }
 
-async fn a_close_that_is_none_is_a_protocol_error(broker: TestBroker) {
+async fn an_invalid_close_frame_is_closed_with_1002(broker: TestBroker) {
     let node = broker.node().await;
     assert_eq!(code_for(&node, &frame(FIN | CLOSE, &[3])).await, 1002, "half a code");
     for code in [0, 999, 1004, 1005, 1006, 1015, 1016, 2999, 5000, 65535] {
@@ -95,14 +98,14 @@ async fn a_close_that_is_none_is_a_protocol_error(broker: TestBroker) {
     }
 }
 
-async fn the_code_reaches_a_peer_that_goes_on_sending(broker: TestBroker) {
+async fn the_close_code_reaches_a_client_that_keeps_sending(broker: TestBroker) {
     let node = broker.node().await;
-    let mut raw = Raw::upgraded(&node).await;
+    let mut raw = RawConnection::open(&node).await;
     let mut bytes = frame(FIN | BINARY, b"x");
     for _ in 0..2000 {
         bytes.extend(text(r#"{"type":"ping"}"#));
     }
     raw.send(&bytes).await;
-    assert_eq!(raw.closed_with().await, 1003);
-    raw.ends().await;
+    assert_eq!(raw.close_code().await, 1003);
+    raw.expect_end().await;
 }

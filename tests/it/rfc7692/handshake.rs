@@ -1,34 +1,35 @@
-//! The offer and its answer (RFC 7692, sections 5 and 7.1).
+//! Negotiating permessage-deflate in the handshake (RFC 7692, sections 5 and 7.1): which offers the daemon accepts, and with
+//! which parameters.
 
-use super::compressing;
+use super::node_with_compression;
 use crate::support::each_broker::{TestBroker, over_each_broker};
 use crate::support::node::Node;
-use crate::support::raw::{Head, Raw, upgrade, usual};
+use crate::support::raw::{RawConnection, ResponseHead, handshake, handshake_headers};
 
 over_each_broker!(
-    an_offer_is_answered_with_what_the_daemon_asks_in_return,
-    an_offer_that_cannot_be_served_is_declined,
-    the_first_offer_that_can_be_served_is_taken,
-    offers_may_come_in_several_lines,
-    nothing_is_agreed_where_compression_is_off,
-    a_malformed_header_is_refused,
+    an_offer_is_accepted_without_context_takeover,
+    an_offer_with_unsupported_parameters_is_declined,
+    the_first_supported_offer_is_accepted,
+    offers_may_span_several_header_lines,
+    every_offer_is_declined_where_compression_is_disabled,
+    a_malformed_extensions_header_is_refused,
 );
 
-/// The answer to a handshake with these values of the header.
-async fn answer(node: &Node, values: &[&str]) -> Head {
+/// The response to a handshake with these values of `Sec-WebSocket-Extensions`.
+async fn handshake_response(node: &Node, values: &[&str]) -> ResponseHead {
     let lines: Vec<String> = values.iter().map(|value| format!("Sec-WebSocket-Extensions: {value}")).collect();
-    let mut raw = Raw::connect(node.address).await;
-    let lines: Vec<&str> = usual().into_iter().chain(lines.iter().map(String::as_str)).collect();
-    raw.send(&upgrade(&lines)).await;
+    let mut raw = RawConnection::connect(node.address).await;
+    let lines: Vec<&str> = handshake_headers().into_iter().chain(lines.iter().map(String::as_str)).collect();
+    raw.send(&handshake(&lines)).await;
     raw.head().await
 }
 
-/// What was agreed: the parameters, sorted. `None` where nothing was.
-async fn agreed(node: &Node, values: &[&str]) -> Option<Vec<String>> {
-    let head = answer(node, values).await;
+/// The negotiated parameters, sorted; `None` where compression was declined.
+async fn negotiated(node: &Node, values: &[&str]) -> Option<Vec<String>> {
+    let head = handshake_response(node, values).await;
     assert_eq!(head.status, 101, "{values:?}");
     let [extension] = head.all("sec-websocket-extensions")[..] else {
-        assert!(head.all("sec-websocket-extensions").is_empty(), "one line at most: {head:?}");
+        assert!(head.all("sec-websocket-extensions").is_empty(), "at most one header line: {head:?}");
         return None;
     };
     let mut parts = extension.split(';').map(|part| part.trim().to_owned());
@@ -38,11 +39,11 @@ async fn agreed(node: &Node, values: &[&str]) -> Option<Vec<String>> {
     Some(parameters)
 }
 
-/// Neither side remembers a message.
-const ALONE: [&str; 2] = ["client_no_context_takeover", "server_no_context_takeover"];
+/// Neither side keeps its window from one message to the next.
+const NO_CONTEXT_TAKEOVER: [&str; 2] = ["client_no_context_takeover", "server_no_context_takeover"];
 
-async fn an_offer_is_answered_with_what_the_daemon_asks_in_return(broker: TestBroker) {
-    let node = compressing(&broker).await;
+async fn an_offer_is_accepted_without_context_takeover(broker: TestBroker) {
+    let node = node_with_compression(&broker).await;
     for offer in [
         "permessage-deflate",
         "permessage-deflate; client_max_window_bits",
@@ -51,17 +52,17 @@ async fn an_offer_is_answered_with_what_the_daemon_asks_in_return(broker: TestBr
         "permessage-deflate ; client_no_context_takeover ; server_no_context_takeover",
         "permessage-deflate; client_max_window_bits=\"15\"",
     ] {
-        assert_eq!(agreed(&node, &[offer]).await.unwrap(), ALONE, "{offer}");
+        assert_eq!(negotiated(&node, &[offer]).await.unwrap(), NO_CONTEXT_TAKEOVER, "{offer}");
     }
-    // Our window is small enough for these; a server that accepts must say how large it is at most.
+    // The daemon's window fits these limits; a server that accepts such an offer must confirm the limit.
     for bits in 12..=15 {
-        let own = agreed(&node, &[&format!("permessage-deflate; server_max_window_bits={bits}")]).await.unwrap();
-        assert_eq!(own, [ALONE[0], &format!("server_max_window_bits={bits}"), ALONE[1]]);
+        let own = negotiated(&node, &[&format!("permessage-deflate; server_max_window_bits={bits}")]).await.unwrap();
+        assert_eq!(own, [NO_CONTEXT_TAKEOVER[0], &format!("server_max_window_bits={bits}"), NO_CONTEXT_TAKEOVER[1]]);
     }
 }
 
-async fn an_offer_that_cannot_be_served_is_declined(broker: TestBroker) {
-    let node = compressing(&broker).await;
+async fn an_offer_with_unsupported_parameters_is_declined(broker: TestBroker) {
+    let node = node_with_compression(&broker).await;
     for offer in [
         "permessage-deflate; server_max_window_bits=8",
         "permessage-deflate; server_max_window_bits",
@@ -75,30 +76,33 @@ async fn an_offer_that_cannot_be_served_is_declined(broker: TestBroker) {
         "permessage-deflate-2",
         "x-webkit-deflate-frame",
     ] {
-        assert_eq!(agreed(&node, &[offer]).await, None, "{offer}");
+        assert_eq!(negotiated(&node, &[offer]).await, None, "{offer}");
     }
 }
 
-async fn the_first_offer_that_can_be_served_is_taken(broker: TestBroker) {
-    let node = compressing(&broker).await;
+async fn the_first_supported_offer_is_accepted(broker: TestBroker) {
+    let node = node_with_compression(&broker).await;
     let fallback = "permessage-deflate; server_max_window_bits=9, permessage-deflate; server_max_window_bits=14, permessage-deflate";
-    assert_eq!(agreed(&node, &[fallback]).await.unwrap()[1], "server_max_window_bits=14");
-    assert_eq!(agreed(&node, &["x-a; b=c, permessage-deflate; x, permessage-deflate"]).await.unwrap(), ALONE);
+    assert_eq!(negotiated(&node, &[fallback]).await.unwrap()[1], "server_max_window_bits=14");
+    assert_eq!(
+        negotiated(&node, &["x-a; b=c, permessage-deflate; x, permessage-deflate"]).await.unwrap(),
+        NO_CONTEXT_TAKEOVER
+    );
 }
 
-async fn offers_may_come_in_several_lines(broker: TestBroker) {
-    let node = compressing(&broker).await;
+async fn offers_may_span_several_header_lines(broker: TestBroker) {
+    let node = node_with_compression(&broker).await;
     let lines = ["x-unknown", "", "permessage-deflate; server_max_window_bits=8", "permessage-deflate"];
-    assert_eq!(agreed(&node, &lines).await.unwrap(), ALONE);
+    assert_eq!(negotiated(&node, &lines).await.unwrap(), NO_CONTEXT_TAKEOVER);
 }
 
-async fn nothing_is_agreed_where_compression_is_off(broker: TestBroker) {
+async fn every_offer_is_declined_where_compression_is_disabled(broker: TestBroker) {
     let node = broker.node().await;
-    assert_eq!(agreed(&node, &["permessage-deflate; client_max_window_bits"]).await, None);
+    assert_eq!(negotiated(&node, &["permessage-deflate; client_max_window_bits"]).await, None);
 }
 
-async fn a_malformed_header_is_refused(broker: TestBroker) {
-    for node in [broker.node().await, compressing(&broker).await] {
+async fn a_malformed_extensions_header_is_refused(broker: TestBroker) {
+    for node in [broker.node().await, node_with_compression(&broker).await] {
         for value in [
             "permessage-deflate;",
             "permessage-deflate; =1",
@@ -108,7 +112,7 @@ async fn a_malformed_header_is_refused(broker: TestBroker) {
             "permessage-deflate client_max_window_bits",
             "permessage-deflate, (x)",
         ] {
-            let head = answer(&node, &[value]).await;
+            let head = handshake_response(&node, &[value]).await;
             assert_eq!(head.status, 400, "{value}");
             assert_eq!(head.all("content-type"), ["application/problem+json"], "{value}");
         }

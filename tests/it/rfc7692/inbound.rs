@@ -1,20 +1,23 @@
-//! What a client sends compressed (RFC 7692, sections 6 and 7.2): read, bounded, or refused with its code.
+//! Compressed messages from a client (RFC 7692, sections 6 and 7.2): the daemon reads them, bounds their decompressed size, and
+//! closes with the right code where they are invalid.
 
-use super::{OFFER, compressing, offering};
+use super::{OFFER, connect_with_offer, node_with_compression};
 use crate::support::daemon::Daemon;
 use crate::support::deflate::{Compressor, deflated};
 use crate::support::each_broker::{TestBroker, over_each_broker};
 use crate::support::node::Node;
-use crate::support::raw::{BINARY, CONTINUATION, FIN, Frame, PING, PONG, RSV1, Raw, TEXT, close, frame, text};
+use crate::support::raw::{
+    BINARY, CONTINUATION, FIN, Frame, PING, PONG, RSV1, RawConnection, TEXT, close, frame, text,
+};
 
 over_each_broker!(
     a_compressed_message_is_read,
-    a_compressed_message_in_fragments_is_one_message,
-    messages_that_are_not_compressed_are_taken_too,
-    the_bit_stands_on_the_first_frame_of_a_message_only,
-    what_cannot_be_inflated_is_invalid,
-    a_message_is_bounded_by_what_it_becomes,
-    no_message_may_lean_on_the_one_before,
+    compressed_fragments_form_one_message,
+    uncompressed_messages_are_accepted_too,
+    rsv1_is_allowed_only_on_the_first_frame_of_a_message,
+    a_payload_that_cannot_be_decompressed_is_closed_with_1007,
+    the_size_limit_applies_to_the_decompressed_message,
+    a_message_that_depends_on_an_earlier_one_is_closed_with_1007,
 );
 
 const PING_FRAME: &str = r#"{"type":"ping"}"#;
@@ -24,19 +27,19 @@ fn compressed(message: &str) -> Vec<u8> {
     frame(FIN | RSV1 | TEXT, &deflated(message.as_bytes()))
 }
 
-/// The close code that these bytes bring on a connection with compression; then it must end without a reset.
+/// Sends these bytes on a connection with compression, and returns the close code. The connection must then end without a reset.
 async fn code_for(node: &Node, bytes: &[u8]) -> u16 {
-    let mut raw = offering(node).await;
+    let mut raw = connect_with_offer(node).await;
     raw.send(bytes).await;
-    let code = raw.closed_with().await;
+    let code = raw.close_code().await;
     raw.send(&close(code)).await;
-    raw.ends().await;
+    raw.expect_end().await;
     code
 }
 
 async fn a_compressed_message_is_read(broker: TestBroker) {
-    let node = compressing(&broker).await;
-    let mut raw = offering(&node).await;
+    let node = node_with_compression(&broker).await;
+    let mut raw = connect_with_offer(&node).await;
     raw.send(&compressed(r#"{"type":"subscribe","sub":"é€😀","channel":"order-status"}"#)).await;
     let subscribed = raw.json().await;
     assert_eq!((&subscribed["type"], &subscribed["sub"]), (&"subscribed".into(), &"é€😀".into()));
@@ -50,9 +53,9 @@ async fn a_compressed_message_is_read(broker: TestBroker) {
     assert_eq!(raw.json().await["code"], "malformed-json", "the empty message");
 }
 
-async fn a_compressed_message_in_fragments_is_one_message(broker: TestBroker) {
-    let node = compressing(&broker).await;
-    let mut raw = offering(&node).await;
+async fn compressed_fragments_form_one_message(broker: TestBroker) {
+    let node = node_with_compression(&broker).await;
+    let mut raw = connect_with_offer(&node).await;
     for _ in 0..3 {
         raw.send(&frame(RSV1 | TEXT, b"")).await;
         for byte in deflated(PING_FRAME.as_bytes()) {
@@ -65,19 +68,19 @@ async fn a_compressed_message_in_fragments_is_one_message(broker: TestBroker) {
     }
 }
 
-async fn messages_that_are_not_compressed_are_taken_too(broker: TestBroker) {
-    let node = compressing(&broker).await;
-    let mut raw = offering(&node).await;
+async fn uncompressed_messages_are_accepted_too(broker: TestBroker) {
+    let node = node_with_compression(&broker).await;
+    let mut raw = connect_with_offer(&node).await;
     let fragments = [frame(TEXT, b"{\"type\":"), frame(FIN | CONTINUATION, b"\"ping\"}")].concat();
     raw.send(&[text(PING_FRAME), compressed(PING_FRAME), fragments, compressed(PING_FRAME)].concat()).await;
     for _ in 0..4 {
         assert_eq!(raw.json().await["type"], "pong");
     }
-    assert_eq!(raw.inflated, 0, "short answers are not worth it");
+    assert_eq!(raw.inflated, 0, "the short responses are not compressed");
 }
 
-async fn the_bit_stands_on_the_first_frame_of_a_message_only(broker: TestBroker) {
-    let node = compressing(&broker).await;
+async fn rsv1_is_allowed_only_on_the_first_frame_of_a_message(broker: TestBroker) {
+    let node = node_with_compression(&broker).await;
     let payload = deflated(PING_FRAME.as_bytes());
     let (first, second) = payload.split_at(5);
     for (what, bytes) in [
@@ -92,27 +95,27 @@ async fn the_bit_stands_on_the_first_frame_of_a_message_only(broker: TestBroker)
         assert_eq!(code_for(&node, &bytes).await, 1002, "{what}");
     }
     assert_eq!(code_for(&node, &frame(FIN | RSV1 | BINARY, &payload)).await, 1003);
-    // Not without an agreement, be it for want of an offer or of the setting.
+    // Without negotiated compression the bit is invalid: once without an offer, once with compression disabled.
     let off = broker.node().await;
-    for mut raw in [Raw::upgraded(&node).await, Raw::upgraded_with(off.address, &[OFFER]).await] {
+    for mut raw in [RawConnection::open(&node).await, RawConnection::open_with(off.address, &[OFFER]).await] {
         raw.send(&compressed(PING_FRAME)).await;
-        assert_eq!(raw.closed_with().await, 1002);
+        assert_eq!(raw.close_code().await, 1002);
     }
 }
 
-async fn what_cannot_be_inflated_is_invalid(broker: TestBroker) {
-    let node = compressing(&broker).await;
+async fn a_payload_that_cannot_be_decompressed_is_closed_with_1007(broker: TestBroker) {
+    let node = node_with_compression(&broker).await;
     for payload in [&b"\x06"[..], &[0xff; 40], PING_FRAME.as_bytes(), &[0x01, 0x05, 0, 0, 0], &[0x02, 0x08, 0x01]] {
         assert_eq!(code_for(&node, &frame(FIN | RSV1 | TEXT, payload)).await, 1007, "{payload:x?}");
     }
     for no_utf8 in [&b"\xff"[..], b"\xc3", b"\xed\xa0\x80"] {
         assert_eq!(code_for(&node, &frame(FIN | RSV1 | TEXT, &deflated(no_utf8))).await, 1007, "{no_utf8:x?}");
     }
-    let cut = [frame(RSV1 | TEXT, &[0xff; 20]), frame(FIN | CONTINUATION, &[0xff; 20])].concat();
-    assert_eq!(code_for(&node, &cut).await, 1007);
+    let fragments = [frame(RSV1 | TEXT, &[0xff; 20]), frame(FIN | CONTINUATION, &[0xff; 20])].concat();
+    assert_eq!(code_for(&node, &fragments).await, 1007);
 }
 
-async fn a_message_is_bounded_by_what_it_becomes(broker: TestBroker) {
+async fn the_size_limit_applies_to_the_decompressed_message(broker: TestBroker) {
     const LIMIT: usize = 70_000;
     let node = broker
         .node_with(|config| {
@@ -121,10 +124,10 @@ async fn a_message_is_bounded_by_what_it_becomes(broker: TestBroker) {
         })
         .await;
     let padded = |length: usize| format!("{}{PING_FRAME}", " ".repeat(length - PING_FRAME.len()));
-    let mut raw = offering(&node).await;
+    let mut raw = connect_with_offer(&node).await;
     raw.send(&compressed(&padded(LIMIT))).await;
     assert_eq!(raw.json().await["type"], "pong", "the largest");
-    // Stored, it is a little longer than it is: that is not held against it.
+    // Stored without compression, the payload is a little longer than the limit; only the decompressed size counts.
     let stored = [miniz_oxide::deflate::compress_to_vec(padded(LIMIT).as_bytes(), 0), vec![0]].concat();
     assert!(stored.len() > LIMIT);
     raw.send(&frame(FIN | RSV1 | TEXT, &stored)).await;
@@ -133,37 +136,37 @@ async fn a_message_is_bounded_by_what_it_becomes(broker: TestBroker) {
     assert_eq!(code_for(&node, &compressed(&padded(LIMIT + 1))).await, 1009);
     let bomb = deflated(&vec![b' '; 32 << 20]);
     assert!(bomb.len() < LIMIT, "{}", bomb.len());
-    assert_eq!(code_for(&node, &frame(FIN | RSV1 | TEXT, &bomb)).await, 1009, "a bomb");
+    assert_eq!(code_for(&node, &frame(FIN | RSV1 | TEXT, &bomb)).await, 1009, "a decompression bomb");
     let (first, second) = bomb.split_at(bomb.len() / 2);
     let fragments = [frame(RSV1 | TEXT, first), frame(FIN | CONTINUATION, second)].concat();
-    assert_eq!(code_for(&node, &fragments).await, 1009, "a bomb in fragments");
-    let mut raw = offering(&node).await;
+    assert_eq!(code_for(&node, &fragments).await, 1009, "a decompression bomb in fragments");
+    let mut raw = connect_with_offer(&node).await;
     raw.send(&[&[FIN | RSV1 | TEXT, 0x80 | 127][..], &(1_u64 << 20).to_be_bytes(), &[1, 2, 3, 4]].concat()).await;
-    assert_eq!(raw.closed_with().await, 1009, "by its head alone");
+    assert_eq!(raw.close_code().await, 1009, "refused from the frame header alone");
 }
 
-async fn no_message_may_lean_on_the_one_before(broker: TestBroker) {
-    let node = compressing(&broker).await;
-    let mut raw = offering(&node).await;
-    let mut remembering = Compressor::default();
+async fn a_message_that_depends_on_an_earlier_one_is_closed_with_1007(broker: TestBroker) {
+    let node = node_with_compression(&broker).await;
+    let mut raw = connect_with_offer(&node).await;
+    let mut compressor = Compressor::default();
     let message = r#"{"type":"subscribe","sub":"a rather long name","channel":"order-status"}"#;
-    raw.send(&frame(FIN | RSV1 | TEXT, &remembering.deflated(message.as_bytes()))).await;
+    raw.send(&frame(FIN | RSV1 | TEXT, &compressor.deflated(message.as_bytes()))).await;
     assert_eq!(raw.json().await["type"], "subscribed");
-    let leaning = remembering.deflated(message.as_bytes());
-    assert!(leaning.len() < 20, "it refers to the first");
-    raw.send(&frame(FIN | RSV1 | TEXT, &leaning)).await;
-    assert_eq!(raw.closed_with().await, 1007, "client_no_context_takeover was agreed");
+    let dependent = compressor.deflated(message.as_bytes());
+    assert!(dependent.len() < 20, "the second payload refers to the first message");
+    raw.send(&frame(FIN | RSV1 | TEXT, &dependent)).await;
+    assert_eq!(raw.close_code().await, 1007, "client_no_context_takeover was agreed");
 }
 
-/// A few bytes that become the largest message, over and over and without reading the answers.
+/// A client sends a few bytes that decompress to the largest message, a thousand times before it reads the responses.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_flood_of_messages_that_become_large_costs_no_memory() {
+async fn a_flood_of_highly_compressed_messages_costs_no_memory() {
     let daemon = Daemon::with(&["--listen", "127.0.0.1:0", "--compression"], tempfile::tempdir().unwrap());
     let address = daemon.url.strip_prefix("http://").unwrap().parse().unwrap();
     let largest = compressed(&format!("{}{PING_FRAME}", " ".repeat((64 << 10) - PING_FRAME.len())));
     let before = daemon.process.resident();
     for _ in 0..4 {
-        let mut raw = Raw::upgraded_with(address, &[OFFER]).await;
+        let mut raw = RawConnection::open_with(address, &[OFFER]).await;
         for _ in 0..1_000 {
             raw.send(&largest).await;
         }

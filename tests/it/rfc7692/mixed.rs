@@ -1,50 +1,53 @@
-//! Plain and compressed subscribers side by side under load: each has every event, in order, once.
+//! Compressed and uncompressed subscribers side by side under load: each receives every event once, in order.
 
 use futures_util::future::{join, join_all};
 use serde_json::{Value, json};
 
-use super::{compressing, offering};
+use super::{connect_with_offer, node_with_compression};
 use crate::support::each_broker::{TestBroker, over_each_broker};
-use crate::support::events::{place, with};
+use crate::support::events::{epoch_and_offset, with};
 use crate::support::node::Node;
-use crate::support::raw::{Raw, text};
+use crate::support::raw::{RawConnection, text};
 
 over_each_broker!(
-    with_compression_all_have_every_event_in_order_once,
-    without_compression_all_have_every_event_in_order_once,
+    with_compression_every_subscriber_receives_every_event_once_in_order,
+    without_compression_every_subscriber_receives_every_event_once_in_order,
 );
 
 const BATCHES: usize = 60;
 const BATCH: usize = 25;
 const TOTAL: usize = BATCHES * BATCH;
 
-async fn with_compression_all_have_every_event_in_order_once(broker: TestBroker) {
-    let node = compressing(&broker).await;
-    let taken = run(&node).await;
-    assert!(taken > TOTAL / 2 && taken < TOTAL, "some were compressed, small ones were not: {taken}");
-    assert_eq!(node.metric("tidings_events_compressed_total").await, taken as f64);
+async fn with_compression_every_subscriber_receives_every_event_once_in_order(broker: TestBroker) {
+    let node = node_with_compression(&broker).await;
+    let compressed = publish_to_mixed_subscribers(&node).await;
+    assert!(
+        compressed > TOTAL / 2 && compressed < TOTAL,
+        "large events are compressed, small ones are not: {compressed}"
+    );
+    assert_eq!(node.metric("tidings_events_compressed_total").await, compressed as f64);
 }
 
-async fn without_compression_all_have_every_event_in_order_once(broker: TestBroker) {
+async fn without_compression_every_subscriber_receives_every_event_once_in_order(broker: TestBroker) {
     let node = broker.node().await;
-    assert_eq!(run(&node).await, 0);
+    assert_eq!(publish_to_mixed_subscribers(&node).await, 0);
     assert_eq!(node.metric("tidings_events_compressed_total").await, 0.0);
 }
 
-/// An event from small to large.
+/// The event with this number; sizes vary from tiny to tens of kilobytes.
 fn event(number: usize) -> Value {
     let event = json!({"type": "cache-invalidate", "data": {"tags": [number.to_string()]}});
     match number % 10 {
-        // Its frame is below what is worth compressing.
+        // This frame is below the size from which events are compressed.
         0 => with(with(event, "id", number.to_string()), "source", "s"),
         1 => with(event, "note", format!("{number} and on ").repeat(2_000)),
-        2 => with(event, "note", noise(number)),
+        2 => with(event, "note", incompressible_text(number)),
         _ => with(event, "note", "a note ".repeat(number % 150)),
     }
 }
 
-/// Text that becomes hardly smaller.
-fn noise(seed: usize) -> String {
+/// Pseudo-random text, which hardly compresses.
+fn incompressible_text(seed: usize) -> String {
     let mut state = seed as u64 + 1;
     let mut next = || {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
@@ -53,10 +56,12 @@ fn noise(seed: usize) -> String {
     (0..3_000).map(|_| next()).collect()
 }
 
-/// Every second connection offers compression. Returns how many events those took compressed, which is the same for each.
-async fn run(node: &Node) -> usize {
+/// Publishes all events to 12 subscribers, of which every second one offers compression. Returns how many events each of those
+/// received compressed; the number must be the same for all.
+async fn publish_to_mixed_subscribers(node: &Node) -> usize {
     let connect = async |number: usize| {
-        let mut raw = if number.is_multiple_of(2) { offering(node).await } else { Raw::upgraded(node).await };
+        let mut raw =
+            if number.is_multiple_of(2) { connect_with_offer(node).await } else { RawConnection::open(node).await };
         raw.send(&text(r#"{"type":"subscribe","sub":"s","channel":"cache-invalidate"}"#)).await;
         assert_eq!(raw.json().await["type"], "subscribed");
         raw
@@ -71,7 +76,7 @@ async fn run(node: &Node) -> usize {
     let read = join_all(subscribers.iter_mut().map(async |raw| {
         for number in 0..TOTAL {
             let frame = raw.json().await;
-            assert_eq!(place(frame["position"].as_str().expect("an event")).1, number as u64 + 1);
+            assert_eq!(epoch_and_offset(frame["position"].as_str().expect("an event")).1, number as u64 + 1);
             let published = event(number);
             assert_eq!(frame["event"]["data"], published["data"]);
             assert_eq!(
@@ -81,9 +86,9 @@ async fn run(node: &Node) -> usize {
         }
     }));
     join(publish, read).await;
-    let taken = subscribers[0].inflated;
+    let compressed = subscribers[0].inflated;
     for (number, raw) in subscribers.iter().enumerate() {
-        assert_eq!(raw.inflated, if number.is_multiple_of(2) { taken } else { 0 });
+        assert_eq!(raw.inflated, if number.is_multiple_of(2) { compressed } else { 0 });
     }
-    taken
+    compressed
 }

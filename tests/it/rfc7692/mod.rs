@@ -1,4 +1,5 @@
-//! permessage-deflate: what is agreed, what is read and what is sent, against another library's compression.
+//! Compression by permessage-deflate (RFC 7692): negotiation, messages from clients, and events to subscribers. The tests
+//! compress with another library than the daemon.
 
 mod handshake;
 mod inbound;
@@ -7,24 +8,24 @@ mod outbound;
 
 use crate::support::each_broker::TestBroker;
 use crate::support::node::Node;
-use crate::support::raw::{Raw, text};
+use crate::support::raw::{RawConnection, text};
 
-/// What Chromium, Node and Bun offer.
+/// The offer that Chromium, Node and Bun send.
 const OFFER: &str = "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits";
 
-/// A node that compresses.
-async fn compressing(broker: &TestBroker) -> Node {
+/// A node with compression enabled.
+async fn node_with_compression(broker: &TestBroker) -> Node {
     broker.node_with(|config| config.websocket.compression = true).await
 }
 
-/// A connection that agreed on compression, where the node has it on.
-async fn offering(node: &Node) -> Raw {
-    Raw::upgraded_with(node.address, &[OFFER]).await
+/// A connection that offers compression, so it is compressed where the node has it enabled.
+async fn connect_with_offer(node: &Node) -> RawConnection {
+    RawConnection::open_with(node.address, &[OFFER]).await
 }
 
 /// The same, subscribed to a channel.
-async fn subscribed(node: &Node, channel: &str) -> Raw {
-    let mut raw = offering(node).await;
+async fn subscribe_with_offer(node: &Node, channel: &str) -> RawConnection {
+    let mut raw = connect_with_offer(node).await;
     raw.send(&text(&format!(r#"{{"type":"subscribe","sub":"s","channel":"{channel}"}}"#))).await;
     assert_eq!(raw.json().await["type"], "subscribed");
     raw

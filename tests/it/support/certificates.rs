@@ -1,16 +1,17 @@
-//! An authority of one's own, and certificates that it signed, as files.
+//! A certificate authority for tests, which writes its own certificate and those that it signs to files.
 
 use std::path::PathBuf;
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use tempfile::TempDir;
 
+/// A self-signed authority; its files are deleted when it is dropped.
 pub struct Authority {
     issuer: CertifiedIssuer<'static, KeyPair>,
     folder: TempDir,
 }
 
-/// The paths of a certificate and its key.
+/// The paths of a certificate and of its private key, both PEM.
 pub struct Certificate {
     pub cert: String,
     pub key: String,
@@ -19,7 +20,7 @@ pub struct Certificate {
 impl Authority {
     pub fn new() -> Self {
         let mut params = CertificateParams::new([]).expect("no names");
-        // Every certificate is told from the others by its name.
+        // TLS libraries look an issuer up by its name, so each authority needs a name of its own.
         params.distinguished_name.push(DnType::CommonName, format!("authority {}", rand::random::<u32>()));
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let key = KeyPair::generate().expect("a key");
@@ -30,12 +31,12 @@ impl Authority {
         authority
     }
 
-    /// The path of its own certificate.
+    /// The path of the authority's own certificate.
     pub fn cacert(&self) -> String {
         self.path("ca.pem").display().to_string()
     }
 
-    /// A certificate for these names and addresses; the first names the files.
+    /// Signs a certificate for these host names and addresses. The first one becomes the file name.
     pub fn certificate(&self, names: &[&str]) -> Certificate {
         let names: Vec<_> = names.iter().map(|&name| name.to_owned()).collect();
         let key = KeyPair::generate().expect("a key");

@@ -1,5 +1,5 @@
-/* Takes the place of the C library's clock, by LD_PRELOAD: the time of day is stepped, the monotonic clock goes on. (libfaketime
-   cannot be loaded into a Redis with jemalloc.) */
+/* Replaces the C library's clock functions, by LD_PRELOAD. The wall clock is offset by a number of seconds; the monotonic clock
+   is unchanged. (libfaketime cannot be loaded into a Redis that was built with jemalloc.) */
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <stdint.h>
@@ -10,7 +10,7 @@
 #include <time.h>
 #include <unistd.h>
 
-/* Seconds, in a file that whoever steps the clock writes. */
+/* The offset in seconds, in a file that the test writes and this process maps. */
 static volatile int64_t *step;
 
 __attribute__((constructor)) static void look(void) {

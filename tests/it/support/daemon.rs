@@ -1,4 +1,6 @@
-//! The program as users start it: a process with arguments, variables, signals and pipes.
+//! The `tidings` binary as a child process, with arguments, environment variables, signals and pipes, as users run it.
+//!
+//! [`Daemon`] is `tidings serve`; [`Running`] is any command; [`Ended`] is its exit code and output.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::Path;
@@ -7,10 +9,10 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-/// When a test gives up. No promise is timed by it.
+/// The timeout of every wait here. No test uses it to check how fast a command is.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// `tidings` with these arguments, nothing of ours in its environment, in a folder of its own.
+/// A `tidings` command with these arguments, in this folder, without the test's own `TIDINGS_…` variables.
 pub fn tidings(folder: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tidings"));
     command.args(arguments).current_dir(folder);
@@ -23,7 +25,7 @@ pub fn tidings(folder: &Path, arguments: &[&str]) -> Command {
     command
 }
 
-/// A process whose output is read as it comes; it is killed when it is dropped.
+/// A running process. Threads read its output continuously, so that it never blocks on a full pipe. It is killed on drop.
 pub struct Running {
     child: Child,
     out: Option<Receiver<String>>,
@@ -31,7 +33,7 @@ pub struct Running {
     threads: Vec<JoinHandle<()>>,
 }
 
-/// How a process ended, and what it said.
+/// The exit code of a process and all output that no test had read before. The code is `None` after a signal.
 #[derive(Debug)]
 pub struct Ended {
     pub code: Option<i32>,
@@ -54,46 +56,48 @@ impl Running {
             .unwrap_or_else(|error| panic!("no line on stdout: {error}; stderr: {:?}", rest(&self.err)))
     }
 
-    /// The next line of stderr that has this in it.
+    /// The next line of stderr that contains `words`; skips the lines before it.
     pub fn said(&self, words: &str) -> String {
         let mut before = Vec::new();
         loop {
             match self.err.recv_timeout(PATIENCE) {
                 Ok(line) if line.contains(words) => return line,
                 Ok(line) => before.push(line),
-                Err(error) => panic!("{words:?} was not said: {error}; this was: {before:?}"),
+                Err(error) => panic!("no line on stderr contains {words:?}: {error}; these came: {before:?}"),
             }
         }
     }
 
-    /// Closes our end of its stdout, as `head` does when it has enough.
+    /// Closes the test's end of the process's stdout, as `head` does after its last line.
     pub fn stop_reading(&mut self) {
         self.out = None;
     }
 
+    /// Sends a signal, named without `SIG`.
     pub fn signal(&self, name: &str) {
         let sent = Command::new("kill").args(["-s", name, &self.child.id().to_string()]).status().unwrap();
         assert!(sent.success());
     }
 
+    /// The process id.
     pub fn id(&self) -> u32 {
         self.child.id()
     }
 
-    /// The memory that it has in use, in bytes.
+    /// The resident memory of the process, in bytes.
     pub fn resident(&self) -> usize {
         let statm = std::fs::read_to_string(format!("/proc/{}/statm", self.child.id())).unwrap();
         statm.split(' ').nth(1).and_then(|pages| pages.parse::<usize>().ok()).unwrap() * 4096
     }
 
-    /// Waits for its end.
+    /// Waits until the process exits, and collects the output that is left.
     pub fn ended(mut self) -> Ended {
         let end = Instant::now() + PATIENCE;
         let code = loop {
             if let Some(status) = self.child.try_wait().unwrap() {
                 break status.code();
             }
-            assert!(Instant::now() < end, "it does not end; stderr: {:?}", rest(&self.err));
+            assert!(Instant::now() < end, "the process does not exit; stderr: {:?}", rest(&self.err));
             std::thread::sleep(Duration::from_millis(5));
         };
         let out = self.out.take().map_or_else(String::new, |out| rest(&out));
@@ -106,13 +110,13 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // It may have ended by itself.
+        // Both fail where the process has exited by itself.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// The lines of a pipe; the reader ends, and the pipe is closed, when nobody listens any more.
+/// Reads the lines of a pipe in a thread. The thread ends, and the pipe is closed, when the receiver is dropped.
 fn lines(pipe: impl Read + Send + 'static) -> (Receiver<String>, JoinHandle<()>) {
     let (sender, receiver) = mpsc::sync_channel(10_000);
     let reader = std::thread::spawn(move || {
@@ -125,7 +129,7 @@ fn lines(pipe: impl Read + Send + 'static) -> (Receiver<String>, JoinHandle<()>)
     (receiver, reader)
 }
 
-/// What is there, and comes until the pipe is closed.
+/// All lines until the pipe is closed, or until none came for a second.
 fn rest(lines: &Receiver<String>) -> String {
     let mut all = String::new();
     loop {
@@ -139,20 +143,20 @@ fn rest(lines: &Receiver<String>) -> String {
     }
 }
 
-/// Runs a command to its end, with this on its stdin.
+/// Runs a command until it exits, with `stdin` on its stdin.
 pub fn run(mut command: Command, stdin: &str) -> Ended {
     command.stdin(Stdio::piped());
     let mut running = Running::start(command);
     let mut pipe = running.child.stdin.take().unwrap();
     let text = stdin.to_owned();
-    // It may end without having read all.
+    // The write fails where the command exits before it has read everything; that is no error.
     let writer = std::thread::spawn(move || drop(pipe.write_all(text.as_bytes())));
     let ended = running.ended();
     writer.join().unwrap();
     ended
 }
 
-/// `tidings serve` on a free port, in a folder of its own.
+/// A `tidings serve` process on a free port, in a folder of its own.
 pub struct Daemon {
     pub process: Running,
     pub url: String,
@@ -160,16 +164,17 @@ pub struct Daemon {
 }
 
 impl Daemon {
+    /// Starts a daemon with the in-process broker.
     pub fn start() -> Self {
         Self::with(&["--listen", "127.0.0.1:0"], tempfile::tempdir().unwrap())
     }
 
-    /// With these flags, in this folder.
+    /// Starts a daemon with these flags, in this folder.
     pub fn with(flags: &[&str], folder: tempfile::TempDir) -> Self {
         Self::starting(flags, folder, |_| {})
     }
 
-    /// With more said to the command.
+    /// The same; `more` changes the command before it is started.
     pub fn starting(flags: &[&str], folder: tempfile::TempDir, more: impl FnOnce(&mut Command)) -> Self {
         let mut command = tidings(folder.path(), &[&["serve", "--log-format", "json"], flags].concat());
         more(&mut command);
@@ -179,19 +184,19 @@ impl Daemon {
         Self { process, url, folder }
     }
 
-    /// A client command to this daemon.
+    /// A client command whose `TIDINGS_URL` is this daemon.
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = tidings(self.folder.path(), arguments);
         command.env("TIDINGS_URL", &self.url);
         command
     }
 
-    /// Runs a client command to its end.
+    /// Runs a client command against this daemon until it exits.
     pub fn run(&self, arguments: &[&str]) -> Ended {
         run(self.command(arguments), "")
     }
 
-    /// Starts `tidings tail` and waits until it follows.
+    /// Starts `tidings tail` and waits until it is subscribed.
     pub fn tail(&self, arguments: &[&str]) -> Running {
         let tail = Running::start(self.command(&[&["tail"], arguments].concat()));
         tail.said("following");

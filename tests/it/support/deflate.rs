@@ -1,26 +1,28 @@
-//! Compressed messages as another library than the daemon's makes and reads them.
+//! Compresses and decompresses the payloads of permessage-deflate messages (RFC 7692) with miniz_oxide.
+//!
+//! The daemon uses another library, so that a mistake in one of them cannot hide itself.
 
 use miniz_oxide::MZFlush;
 use miniz_oxide::deflate::core::{CompressorOxide, create_comp_flags_from_zip_params};
 use miniz_oxide::deflate::stream;
 use miniz_oxide::inflate::decompress_to_vec;
 
-/// How a flush ends, which no message has.
+/// The end of a sync flush, which a message leaves out (RFC 7692, section 7.2.1).
 const TAIL: [u8; 4] = [0, 0, 0xff, 0xff];
 
-/// The payload of a compressed message.
+/// Compresses one message by itself.
 pub fn deflated(message: &[u8]) -> Vec<u8> {
     Compressor::default().deflated(message)
 }
 
-/// The message that was compressed.
+/// Decompresses the payload of one message.
 pub fn inflated(payload: &[u8]) -> Vec<u8> {
-    // The library wants a last block.
+    // The library needs a final block, which a message does not have.
     let stream = [payload, &TAIL, &[1, 0, 0, 0xff, 0xff]].concat();
     decompress_to_vec(&stream).unwrap_or_else(|error| panic!("{error} in {payload:x?}"))
 }
 
-/// A client's compressor, which remembers the messages before.
+/// A compressor that keeps its window across messages (context takeover).
 pub struct Compressor(CompressorOxide);
 
 impl Default for Compressor {
@@ -35,6 +37,6 @@ impl Compressor {
         let done = stream::deflate(&mut self.0, message, &mut payload, MZFlush::Sync);
         assert_eq!(done.bytes_consumed, message.len());
         payload.truncate(done.bytes_written);
-        payload.strip_suffix(&TAIL).expect("a flush ends so").to_vec()
+        payload.strip_suffix(&TAIL).expect("a sync flush ends with the tail").to_vec()
     }
 }

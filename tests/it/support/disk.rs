@@ -1,20 +1,21 @@
-//! A disk that becomes full, and has room again.
+//! A disk that a test can fill and empty again, for the file broker.
+//!
+//! It is a small tmpfs where the test may mount one. Otherwise the daemon's file size limit takes its place, as with `ulimit -f`.
 
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// The disk of the folder `log` in a folder of the test.
+/// A folder `log` on a disk of limited size.
 pub struct Disk {
     pub log: PathBuf,
-    /// It is a small one, which something else fills. Otherwise no file may become larger, as with `ulimit -f`: for
-    /// machines on which tests may not mount anything.
+    /// Whether a tmpfs is mounted there. If not, the file size limit of the daemon's process stands in for a full disk.
     mounted: bool,
 }
 
 impl Disk {
-    /// Of a size like `12m`.
+    /// A tmpfs of this size (such as `12m`) where mounting is allowed, otherwise as [`limited`](Self::limited).
     pub fn small(folder: &Path, size: &str) -> Self {
         let mut disk = Self::limited(folder);
         let size = format!("size={size}");
@@ -23,12 +24,14 @@ impl Disk {
         disk
     }
 
+    /// A plain folder; the daemon's file size limit stands in for a full disk.
     pub fn limited(folder: &Path) -> Self {
         let log = folder.join("log");
         fs::create_dir(&log).unwrap();
         Self { log, mounted: false }
     }
 
+    /// Fills the disk, or forbids the process `daemon` to let its files grow.
     pub fn fill(&self, daemon: u32) {
         if self.mounted {
             let mut ballast = File::create(self.log.join("ballast")).unwrap();
@@ -39,6 +42,7 @@ impl Disk {
         }
     }
 
+    /// Frees the disk again, or lifts the limit.
     pub fn make_room(&self, daemon: u32) {
         if self.mounted {
             fs::remove_file(self.log.join("ballast")).unwrap();
@@ -56,6 +60,7 @@ impl Drop for Disk {
     }
 }
 
+/// Sets the file size limit of a running process.
 fn limit(daemon: u32, size: &str) {
     let done = Command::new("prlimit").args(["--pid", &daemon.to_string(), &format!("--fsize={size}")]).status();
     assert!(done.unwrap().success(), "prlimit --fsize={size}");

@@ -1,7 +1,7 @@
-//! The same test over every broker.
+//! Runs one test against every broker: memory, file, Redis, Redis Cluster and Sentinel.
 //!
-//! A test is an `async fn name(broker: TestBroker)`, and `over_each_broker!(name, …)` makes of each one test for every
-//! backend: a function that is not listed is dead code, which the lints refuse.
+//! A test is an `async fn name(broker: TestBroker)`. `over_each_broker!(name, …)` generates from it the tests `memory::name`,
+//! `file::name` and so on. A function that is missing from the list is dead code, which the lints refuse.
 
 use tempfile::TempDir;
 use tidings::config::{BrokerUrl, Config};
@@ -11,14 +11,14 @@ use super::cluster::Cluster;
 use super::node::{self, Node};
 use super::redis::Redis;
 
-/// The broker of one test, that no other test shares.
+/// A broker whose events and keys belong to one test. Nodes of a test reach it by [`node`](Self::node).
 pub enum TestBroker {
     Memory,
     File(TempDir),
     Redis(Redis),
-    /// The prefix is the test's own.
+    /// The Cluster is shared by all tests of this process; the prefix keeps their keys apart.
     Cluster(&'static Cluster, String),
-    /// A master, and the one sentinel that names it.
+    /// A Redis master and one sentinel that monitors it.
     Sentinel {
         sentinel: Redis,
         _master: Redis,
@@ -47,7 +47,7 @@ impl TestBroker {
     pub fn config(&self) -> Config {
         match self {
             Self::Memory => node::config(BrokerUrl::Memory),
-            // A log is one daemon's: like in memory, each node has its own.
+            // A file log has exactly one daemon, so each node gets a log of its own, as in memory.
             Self::File(folder) => {
                 node::config(file_url(&tempfile::tempdir_in(folder).expect("room for another node").keep()))
             }
@@ -63,12 +63,12 @@ impl TestBroker {
         }
     }
 
-    /// A node with the defaults, which is ready.
+    /// Starts a node with the default configuration, and waits until it is ready.
     pub async fn node(&self) -> Node {
         self.node_with(|_| {}).await
     }
 
-    /// A node whose configuration the test changes, which is ready.
+    /// Starts a node with a changed configuration, and waits until it is ready.
     pub async fn node_with(&self, change: impl FnOnce(&mut Config)) -> Node {
         let mut config = self.config();
         change(&mut config);
@@ -76,7 +76,7 @@ impl TestBroker {
     }
 }
 
-/// A prefix that no other test has.
+/// A random key prefix, so that tests on one Redis share no keys.
 pub fn own_prefix() -> String {
     format!("test-{:x}:", rand::random::<u64>())
 }

@@ -1,41 +1,41 @@
-//! Events to publish, and words for positions.
+//! Sample events to publish, and functions that take positions apart.
 
 use serde_json::{Value, json};
 
-/// An `inventory-change` of a product.
+/// A valid `inventory-change` of this product; its subject will be the product's id.
 pub fn sale(product: &str) -> Value {
-    json!({"type": "inventory-change", "data": sold(product)})
+    json!({"type": "inventory-change", "data": sale_data(product)})
 }
 
-/// The data of [`sale`].
-pub fn sold(product: &str) -> Value {
+/// The `data` of [`sale`].
+pub fn sale_data(product: &str) -> Value {
     json!({"productId": product, "oldQuantity": 100, "newQuantity": 95, "reason": "sale"})
 }
 
-/// The `order-status` of a new order.
+/// A valid `order-status` of this order; its subject will be the order's id.
 pub fn order(id: &str) -> Value {
     json!({"type": "order-status", "data": {"orderId": id, "newStatus": "pending"}})
 }
 
-/// `event` with an attribute set.
+/// Sets an attribute of an event.
 pub fn with(mut event: Value, name: &str, value: impl Into<Value>) -> Value {
     event[name] = value.into();
     event
 }
 
-/// `event` with a field of its data set.
+/// Sets a field of an event's `data`.
 pub fn with_data(mut event: Value, name: &str, value: impl Into<Value>) -> Value {
     event["data"][name] = value.into();
     event
 }
 
-/// `event` without a field of its data.
+/// Removes a field of an event's `data`.
 pub fn without_data(mut event: Value, name: &str) -> Value {
     event["data"].as_object_mut().expect("data is an object").shift_remove(name).expect("the field is there");
     event
 }
 
-/// One valid event of every built-in type, with the `subject` that it gets.
+/// One valid event of every built-in type, with the `subject` that the daemon derives for it.
 pub fn one_of_each() -> [(Value, Option<&'static str>); 5] {
     [
         (json!({"type": "cache-invalidate", "data": {"tags": ["products"]}}), None),
@@ -53,14 +53,17 @@ pub fn one_of_each() -> [(Value, Option<&'static str>); 5] {
 /// The names of the built-in types.
 pub const TYPES: [&str; 5] = ["cache-invalidate", "data-update", "inventory-change", "order-status", "finance-change"];
 
-/// Epoch and offset of a position.
-pub fn place(position: &str) -> (&str, u64) {
+/// Splits a position into its epoch and its offset.
+pub fn epoch_and_offset(position: &str) -> (&str, u64) {
     let (epoch, offset) = position.rsplit_once(':').unwrap_or_else(|| panic!("{position:?} is no EPOCH:OFFSET"));
     assert!(!epoch.is_empty(), "{position:?} has no epoch");
     (epoch, offset.parse().unwrap_or_else(|_| panic!("{position:?} has no offset")))
 }
 
+/// The former name of [`epoch_and_offset`], which some tests still use.
+pub use self::epoch_and_offset as place;
+
 /// The offset of a position.
 pub fn offset(position: &str) -> u64 {
-    place(position).1
+    epoch_and_offset(position).1
 }

@@ -1,4 +1,4 @@
-//! What the daemon answers over HTTP, with the shape that every answer of its kind must have.
+//! HTTP responses of the daemon. Each accessor also checks the shape that the contract fixes for such a response.
 
 use reqwest::RequestBuilder;
 use reqwest::header::HeaderMap;
@@ -6,15 +6,15 @@ use serde_json::Value;
 
 use super::within;
 
-/// A whole answer.
+/// A response whose body was read completely.
 #[derive(Debug)]
-pub struct Answer {
+pub struct Response {
     pub status: u16,
     pub headers: HeaderMap,
     pub text: String,
 }
 
-/// An entry of `accepted`.
+/// An entry of `accepted` in the response to a publish request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Accepted {
     pub id: String,
@@ -23,25 +23,28 @@ pub struct Accepted {
     pub duplicate: bool,
 }
 
-impl Answer {
-    pub async fn of(request: RequestBuilder) -> Self {
-        let response = within("an answer", request.send()).await.expect("the daemon answers");
-        let (status, headers) = (response.status().as_u16(), response.headers().clone());
-        let text = within("the answer's body", response.text()).await.expect("the body is whole");
-        let answer = Self { status, headers, text };
-        assert!(answer.header("x-request-id").is_some_and(|id| !id.is_empty()), "no request id: {answer:?}");
-        answer
+impl Response {
+    /// Sends a request and reads the response, which must bear a request id.
+    pub async fn to(request: RequestBuilder) -> Self {
+        let incoming = within("a response", request.send()).await.expect("the daemon responds");
+        let (status, headers) = (incoming.status().as_u16(), incoming.headers().clone());
+        let text = within("the response's body", incoming.text()).await.expect("the body is complete");
+        let response = Self { status, headers, text };
+        assert!(response.header("x-request-id").is_some_and(|id| !id.is_empty()), "no request id: {response:?}");
+        response
     }
 
+    /// The value of a header; the first one where it occurs several times.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name).map(|value| value.to_str().expect("a header is text"))
     }
 
+    /// The body, which must be JSON.
     pub fn json(&self) -> Value {
         serde_json::from_str(&self.text).unwrap_or_else(|error| panic!("{error}: {self:?}"))
     }
 
-    /// The entries of a 202, whose body has exactly the members of the contract.
+    /// The `accepted` entries of a 202, whose body must have exactly the members of the contract.
     pub fn accepted(&self) -> Vec<Accepted> {
         assert_eq!(self.status, 202, "{self:?}");
         let body = self.json();
@@ -51,7 +54,7 @@ impl Answer {
         entries.iter().map(Accepted::read).collect()
     }
 
-    /// The problem that this answer is: RFC 9457 with the contract's `code`.
+    /// The body, which must be a problem (RFC 9457) with this status and this `code`.
     pub fn problem(&self, status: u16, code: &str) -> Value {
         assert_eq!(self.status, status, "{self:?}");
         assert_eq!(self.header("content-type"), Some("application/problem+json"), "{self:?}");
@@ -62,7 +65,7 @@ impl Answer {
         problem
     }
 
-    /// The pointers of a problem's `errors`, sorted; each error has a message too, and nothing else.
+    /// The pointers of a 422 problem's `errors`, sorted. Each error must have a pointer, a message and nothing else.
     pub fn pointers(&self, code: &str) -> Vec<String> {
         let problem = self.problem(422, code);
         let errors = problem["errors"].as_array().unwrap_or_else(|| panic!("no errors: {problem}"));

@@ -1,4 +1,6 @@
-//! What tests need around the daemon. Tests wait for conditions, never for times.
+//! Helpers of the integration tests: daemons, brokers, clients, a network proxy, a clock and a disk that can be broken.
+//!
+//! Tests wait for a condition ([`until`], [`within`]) and never sleep for a fixed time.
 
 pub mod broker;
 pub mod certificates;
@@ -19,27 +21,29 @@ pub mod subscriber;
 
 use std::time::{Duration, Instant};
 
-/// How long a condition may take that is sure to come: long, for a machine that is busy with other tests.
+/// The timeout of every condition that a test waits for. It is long because other tests share the machine; no test uses it to
+/// check how fast the daemon is.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Asks again and again until the answer is there; `what` is said where it never comes.
+/// Polls `ask` every 10 ms until it returns a value. Panics with `what` after [`PATIENCE`].
 pub async fn until<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
     let start = Instant::now();
     loop {
         if let Some(answer) = ask().await {
             return answer;
         }
-        assert!(start.elapsed() < PATIENCE, "waited in vain for: {what}");
+        assert!(start.elapsed() < PATIENCE, "timed out waiting until: {what}");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
 
-/// What comes of `future`; the test fails where nothing does.
+/// Awaits `future` and returns its output. Panics with `what` after [`PATIENCE`].
 pub async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
-    tokio::time::timeout(PATIENCE, future).await.unwrap_or_else(|_| panic!("waited in vain for: {what}"))
+    tokio::time::timeout(PATIENCE, future).await.unwrap_or_else(|_| panic!("timed out waiting for: {what}"))
 }
 
-/// What all random choices of a test come from: printed, so that `TIDINGS_FAULT_SEED` can repeat them.
+/// The seed of a test's random choices: `TIDINGS_FAULT_SEED`, or a random number. It is printed, so that a failed run can be
+/// repeated.
 pub fn seed() -> u64 {
     let given = std::env::var("TIDINGS_FAULT_SEED");
     let seed = given.map_or_else(|_| rand::random(), |seed| seed.parse().expect("a seed is a number"));

@@ -1,4 +1,6 @@
-//! A daemon in this process, on a port of its own.
+//! A daemon inside the test's process, on a free port, and the HTTP requests that tests send to it.
+//!
+//! For the real binary in a process of its own see [`super::daemon`].
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -12,10 +14,10 @@ use tidings::server::{self, OpenBroker, Server, ServerError};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-use super::http::{Accepted, Answer};
+use super::http::{Accepted, Response};
 use super::{broker, until, within};
 
-/// A running daemon; it stops when it is dropped, or when the test says so.
+/// A running daemon. It drains and stops when this is dropped, or after [`begin_stop`](Self::begin_stop).
 pub struct Node {
     pub address: SocketAddr,
     http: reqwest::Client,
@@ -23,7 +25,7 @@ pub struct Node {
     run: JoinHandle<Result<(), ServerError>>,
 }
 
-/// The defaults of the contract, on a free port.
+/// The default configuration of the contract, on a free port.
 pub fn config(broker: BrokerUrl) -> Config {
     Config {
         server: ServerConfig {
@@ -59,11 +61,12 @@ impl Node {
         Self::start_with(config, Catalog::builtin()).await
     }
 
+    /// The same, with another catalog of types.
     pub async fn start_with(config: Config, catalog: Catalog) -> Self {
         Self::bound(config, catalog).await.ready().await
     }
 
-    /// Starts a daemon whose broker cannot be reached.
+    /// Starts a daemon without waiting until it is ready, for a broker that cannot be reached.
     pub async fn unready(config: Config) -> Self {
         Self::bound(config, Catalog::builtin()).await
     }
@@ -92,29 +95,33 @@ impl Node {
         Self { address, http: reqwest::Client::new(), stop: Some(stop), run }
     }
 
+    /// The `http://` URL of a path.
     pub fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.address)
     }
 
+    /// A request to be changed further and sent with [`Response::to`].
     pub fn request(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
         self.http.request(method, self.url(path))
     }
 
-    pub async fn get(&self, path: &str) -> Answer {
-        Answer::of(self.request(Method::GET, path)).await
+    /// Sends a GET request.
+    pub async fn get(&self, path: &str) -> Response {
+        Response::to(self.request(Method::GET, path)).await
     }
 
-    /// Posts JSON to `/v1/events`, valid or not.
-    pub async fn post(&self, document: &Value) -> Answer {
+    /// Posts JSON, valid or not, to `/v1/events`.
+    pub async fn post(&self, document: &Value) -> Response {
         self.post_as("application/json", document.to_string()).await
     }
 
-    pub async fn post_as(&self, content_type: &str, body: impl Into<reqwest::Body>) -> Answer {
+    /// Posts a body with this content type to `/v1/events`.
+    pub async fn post_as(&self, content_type: &str, body: impl Into<reqwest::Body>) -> Response {
         let request = self.request(Method::POST, "/v1/events").header("content-type", content_type);
-        Answer::of(request.body(body)).await
+        Response::to(request.body(body)).await
     }
 
-    /// Publishes one event or an array of them, which the daemon must take.
+    /// Publishes one event or an array of them, which the daemon must accept.
     pub async fn publish(&self, events: &Value) -> Vec<Accepted> {
         self.post(events).await.accepted()
     }
@@ -126,7 +133,7 @@ impl Node {
         entries.iter().find(|entry| entry["type"] == name).expect("the channel is listed").clone()
     }
 
-    /// The sum of a metric's samples, over all its labels.
+    /// The value of a metric, summed over its labels. A metric that is missing fails the test.
     pub async fn metric(&self, name: &str) -> f64 {
         let text = self.get("/metrics").await.text;
         let samples: Vec<f64> = text
@@ -138,15 +145,15 @@ impl Node {
         samples.iter().sum()
     }
 
-    /// Tells the daemon to stop, as SIGTERM would.
+    /// Starts the drain, as SIGTERM would; returns at once.
     pub fn begin_stop(&mut self) {
         if let Some(stop) = self.stop.take() {
             let _ = stop.send(());
         }
     }
 
-    /// What `run` returns.
+    /// Waits until the daemon has stopped, and returns its result.
     pub async fn stopped(self) -> Result<(), ServerError> {
-        within("the daemon stops", self.run).await.expect("it does not panic")
+        within("the daemon stops", self.run).await.expect("the daemon does not panic")
     }
 }

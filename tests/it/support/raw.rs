@@ -1,4 +1,6 @@
-//! A peer that speaks WebSocket byte by byte, to say what no client library would.
+//! A WebSocket client that writes and reads raw bytes, so that tests can send what no client library would.
+//!
+//! It reads every frame strictly by RFC 6455, and fails the test where the daemon breaks the protocol.
 
 use std::io::ErrorKind;
 use std::net::SocketAddr;
@@ -9,7 +11,7 @@ use tokio::net::TcpStream;
 use super::node::Node;
 use super::{deflate, within};
 
-/// The key of RFC 6455's own example, and what it must be answered with.
+/// The example key of RFC 6455, section 1.3, and the accept value that belongs to it.
 pub const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
 pub const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
 
@@ -22,37 +24,38 @@ pub const CLOSE: u8 = 0x8;
 pub const PING: u8 = 0x9;
 pub const PONG: u8 = 0xA;
 
-/// A TCP connection to the daemon.
-pub struct Raw {
+/// A TCP connection to the daemon, before or after the WebSocket handshake.
+pub struct RawConnection {
     pub stream: TcpStream,
-    /// Messages that came compressed.
+    /// How many compressed messages were received.
     pub inflated: usize,
-    /// permessage-deflate was agreed.
+    /// Whether permessage-deflate was negotiated.
     deflate: bool,
+    /// Bytes that were received and not parsed yet.
     unread: Vec<u8>,
 }
 
-/// The head of an HTTP answer.
+/// The status and the headers of an HTTP response.
 #[derive(Debug)]
-pub struct Head {
+pub struct ResponseHead {
     pub status: u16,
     headers: Vec<(String, String)>,
 }
 
-/// A frame from the daemon.
+/// A WebSocket frame from the daemon, decompressed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Frame {
     pub opcode: u8,
     pub payload: Vec<u8>,
 }
 
-/// The head of a handshake, with these lines in place of the usual ones.
-pub fn upgrade(lines: &[&str]) -> Vec<u8> {
+/// A handshake request with exactly these header lines.
+pub fn handshake(lines: &[&str]) -> Vec<u8> {
     format!("GET /v1/ws HTTP/1.1\r\n{}\r\n\r\n", lines.join("\r\n")).into_bytes()
 }
 
-/// The usual lines of a handshake.
-pub fn usual() -> Vec<&'static str> {
+/// The header lines of a valid handshake request.
+pub fn handshake_headers() -> Vec<&'static str> {
     vec![
         "Host: localhost",
         "Connection: Upgrade",
@@ -62,7 +65,7 @@ pub fn usual() -> Vec<&'static str> {
     ]
 }
 
-/// A frame as a client sends it, masked; `first` is its first byte, reserved bits and all.
+/// A masked frame, as a client sends it. `first` is its first byte: FIN, the reserved bits and the opcode.
 pub fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     const MASK: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
     let mut bytes = head(first, 0x80, payload.len());
@@ -71,13 +74,14 @@ pub fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// A frame without a mask, as only the daemon may send it.
+/// An unmasked frame, which only a server may send.
 pub fn unmasked(first: u8, payload: &[u8]) -> Vec<u8> {
     let mut bytes = head(first, 0, payload.len());
     bytes.extend(payload);
     bytes
 }
 
+/// The first two bytes of a frame and its extended length.
 fn head(first: u8, mask: u8, length: usize) -> Vec<u8> {
     match length {
         0..=125 => vec![first, mask | length as u8],
@@ -91,37 +95,39 @@ pub fn text(text: &str) -> Vec<u8> {
     frame(FIN | TEXT, text.as_bytes())
 }
 
-/// A close frame with this code.
+/// A masked close frame with this code and no reason.
 pub fn close(code: u16) -> Vec<u8> {
     frame(FIN | CLOSE, &code.to_be_bytes())
 }
 
-impl Raw {
+impl RawConnection {
+    /// Connects; no handshake yet.
     pub async fn connect(address: SocketAddr) -> Self {
         let stream = within("a connection", TcpStream::connect(address)).await.expect("the daemon accepts");
         stream.set_nodelay(true).expect("an option of the socket");
         Self { stream, inflated: 0, deflate: false, unread: Vec::new() }
     }
 
-    /// A connection after the handshake and the welcome.
-    pub async fn upgraded(node: &Node) -> Self {
-        Self::upgraded_at(node.address).await
+    /// Connects, makes the handshake and reads the welcome frame.
+    pub async fn open(node: &Node) -> Self {
+        Self::open_at(node.address).await
     }
 
-    pub async fn upgraded_at(address: SocketAddr) -> Self {
-        Self::upgraded_with(address, &[]).await
+    /// The same, by address.
+    pub async fn open_at(address: SocketAddr) -> Self {
+        Self::open_with(address, &[]).await
     }
 
-    /// A connection after a handshake with these lines beside the usual ones, and the welcome.
-    pub async fn upgraded_with(address: SocketAddr, lines: &[&str]) -> Self {
+    /// The same, with further header lines in the handshake request.
+    pub async fn open_with(address: SocketAddr, lines: &[&str]) -> Self {
         let mut raw = Self::connect(address).await;
-        raw.send(&upgrade(&[&usual(), lines].concat())).await;
-        raw.welcomed().await;
+        raw.send(&handshake(&[&handshake_headers(), lines].concat())).await;
+        raw.read_welcome().await;
         raw
     }
 
-    /// Reads the answer to a handshake that succeeds, and the welcome.
-    pub async fn welcomed(&mut self) {
+    /// Reads the response to a handshake, which must succeed, and the welcome frame.
+    pub async fn read_welcome(&mut self) {
         let head = self.head().await;
         assert_eq!(head.status, 101, "{head:?}");
         self.deflate = !head.all("sec-websocket-extensions").is_empty();
@@ -131,41 +137,42 @@ impl Raw {
     }
 
     pub async fn send(&mut self, bytes: &[u8]) {
-        within("the socket takes bytes", self.stream.write_all(bytes)).await.expect("the connection is open");
+        within("the bytes are sent", self.stream.write_all(bytes)).await.expect("the connection is open");
     }
 
-    /// The next head of an answer; `None` where the connection ends before one.
-    pub async fn head_or_end(&mut self) -> Option<Head> {
+    /// The status and headers of the next response; `None` where the connection ends before one.
+    pub async fn head_or_end(&mut self) -> Option<ResponseHead> {
         let end = loop {
             if let Some(at) = self.unread.windows(4).position(|bytes| bytes == b"\r\n\r\n") {
                 break at;
             }
-            if !self.more().await {
-                assert_eq!(String::from_utf8_lossy(&self.unread), "", "the connection ended within a head");
+            if !self.read_more().await {
+                assert_eq!(String::from_utf8_lossy(&self.unread), "", "the connection ended within the headers");
                 return None;
             }
         };
         let head: Vec<u8> = self.unread.drain(..end + 4).collect();
-        Some(Head::read(&String::from_utf8(head).expect("a head is text")))
+        Some(ResponseHead::read(&String::from_utf8(head).expect("headers are text")))
     }
 
-    pub async fn head(&mut self) -> Head {
-        self.head_or_end().await.expect("an answer comes before the end")
+    /// The status and headers of the next response.
+    pub async fn head(&mut self) -> ResponseHead {
+        self.head_or_end().await.expect("a response comes before the end")
     }
 
-    /// The next frame; checks what every frame of a server must be. `None` at the end.
+    /// The next frame, which must be one that a server may send. `None` at a clean end of the connection.
     pub async fn frame_or_end(&mut self) -> Option<Frame> {
         let (start, length) = loop {
             if let Some(found) = frame_length(&self.unread) {
                 break found;
             }
-            if !self.more().await {
+            if !self.read_more().await {
                 assert_eq!(self.unread, b"", "the connection ended within a frame");
                 return None;
             }
         };
         while self.unread.len() < start + length {
-            assert!(self.more().await, "the connection ended within a frame");
+            assert!(self.read_more().await, "the connection ended within a frame");
         }
         let bytes: Vec<u8> = self.unread.drain(..start + length).collect();
         let (opcode, payload) = (bytes[0] & 0x0f, &bytes[start..]);
@@ -173,11 +180,11 @@ impl Raw {
             self.inflated += 1;
             return Some(Frame { opcode, payload: deflate::inflated(payload) });
         }
-        assert_eq!(bytes[0] & 0xf0, FIN, "one frame a message, and no reserved bits");
+        assert_eq!(bytes[0] & 0xf0, FIN, "the daemon sends each message in one frame, without reserved bits");
         Some(Frame { opcode, payload: payload.to_vec() })
     }
 
-    /// The next frame that is no heartbeat: those come when they like.
+    /// The next frame that is neither a Ping nor a heartbeat, since those arrive at any time.
     pub async fn frame(&mut self) -> Frame {
         loop {
             let frame = self.frame_or_end().await.expect("a frame comes before the end");
@@ -187,15 +194,15 @@ impl Raw {
         }
     }
 
-    /// The next frame that must be text; returns its JSON.
+    /// The JSON of the next frame, which must be text.
     pub async fn json(&mut self) -> serde_json::Value {
         let frame = self.frame().await;
         assert_eq!(frame.opcode, TEXT, "{frame:?}");
         frame.json()
     }
 
-    /// Reads up to the close frame; returns its code. Then the connection ends without more.
-    pub async fn closed_with(&mut self) -> u16 {
+    /// Reads up to the close frame, and returns its code.
+    pub async fn close_code(&mut self) -> u16 {
         let close = loop {
             let frame = self.frame().await;
             if frame.opcode == CLOSE {
@@ -208,19 +215,19 @@ impl Raw {
         code
     }
 
-    /// Whether the connection ends now, cleanly and with nothing more to read.
-    pub async fn ends(&mut self) {
-        assert!(!self.more().await && self.unread.is_empty(), "more came: {:?}", self.unread);
+    /// Asserts that the connection ends cleanly now, without further bytes.
+    pub async fn expect_end(&mut self) {
+        assert!(!self.read_more().await && self.unread.is_empty(), "bytes came instead of the end: {:?}", self.unread);
     }
 
-    /// Reads on; `false` at the clean end. A reset is a failure.
-    async fn more(&mut self) -> bool {
+    /// Reads more bytes; `false` at a clean end. A reset fails the test.
+    async fn read_more(&mut self) -> bool {
         let read = within("bytes or the end", self.stream.read_buf(&mut self.unread)).await;
         read.unwrap_or_else(|error| panic!("the connection did not end cleanly: {error}")) > 0
     }
 
-    /// All bytes up to the end, be it clean or a reset.
-    pub async fn rest(&mut self) -> Vec<u8> {
+    /// All bytes up to the end of the connection, whether it is clean or a reset.
+    pub async fn read_to_end(&mut self) -> Vec<u8> {
         loop {
             match within("the end", self.stream.read_buf(&mut self.unread)).await {
                 Ok(0) => break,
@@ -233,7 +240,7 @@ impl Raw {
     }
 }
 
-/// The frames that are whole in `bytes`.
+/// Parses the complete frames in `bytes`; ignores an incomplete one at the end.
 pub fn whole_frames(mut bytes: &[u8]) -> Vec<Frame> {
     let mut frames = Vec::new();
     while let Some((start, length)) = frame_length(bytes).filter(|(start, length)| bytes.len() >= start + length) {
@@ -243,26 +250,26 @@ pub fn whole_frames(mut bytes: &[u8]) -> Vec<Frame> {
     frames
 }
 
-/// Where the payload of the frame at the front begins and how long it is, as soon as that can be read.
+/// The start and the length of the first frame's payload; `None` while the frame header is incomplete.
 fn frame_length(bytes: &[u8]) -> Option<(usize, usize)> {
     let second = *bytes.get(1)?;
-    assert_eq!(second & 0x80, 0, "a server masks nothing");
+    assert_eq!(second & 0x80, 0, "a server never masks a frame");
     match second {
         126 => {
             let length = usize::from(u16::from_be_bytes(bytes.get(2..4)?.try_into().ok()?));
-            assert!(length > 125, "a length is written in as few bytes as it takes");
+            assert!(length > 125, "a length uses the shortest encoding");
             Some((4, length))
         }
         127 => {
             let length = u64::from_be_bytes(bytes.get(2..10)?.try_into().ok()?);
-            assert!(length > 0xffff, "a length is written in as few bytes as it takes");
+            assert!(length > 0xffff, "a length uses the shortest encoding");
             Some((10, usize::try_from(length).ok()?))
         }
         length => Some((2, usize::from(length))),
     }
 }
 
-impl Head {
+impl ResponseHead {
     fn read(text: &str) -> Self {
         let mut lines = text.trim_end().split("\r\n");
         let status = lines.next().and_then(|line| line.split(' ').nth(1)).and_then(|code| code.parse().ok());
@@ -270,16 +277,17 @@ impl Head {
             let (name, value) = line.split_once(':').expect("a header has a colon");
             (name.to_ascii_lowercase(), value.trim().to_owned())
         };
-        Self { status: status.expect("an answer begins with its status"), headers: lines.map(header).collect() }
+        Self { status: status.expect("a response begins with its status"), headers: lines.map(header).collect() }
     }
 
-    /// The values of a header.
+    /// The values of all headers with this name (lowercase).
     pub fn all(&self, name: &str) -> Vec<&str> {
         self.headers.iter().filter(|(known, _)| known == name).map(|(_, value)| value.as_str()).collect()
     }
 }
 
 impl Frame {
+    /// The payload, which must be JSON.
     pub fn json(&self) -> serde_json::Value {
         serde_json::from_slice(&self.payload).expect("a text frame is JSON")
     }

@@ -1,4 +1,4 @@
-//! A WebSocket client that knows only the contract, on tokio-tungstenite: a peer that shares no code with the daemon.
+//! A WebSocket client on tokio-tungstenite, which shares no code with the daemon and knows only the contract.
 
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
@@ -10,7 +10,7 @@ use super::http::members;
 use super::node::Node;
 use super::within;
 
-/// A connection that has been welcomed.
+/// A connection that has received its welcome frame.
 pub struct Subscriber {
     socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
     pub welcome: Value,
@@ -24,11 +24,12 @@ pub struct Delivered {
 }
 
 impl Subscriber {
+    /// Connects to a node.
     pub async fn connect(node: &Node) -> Self {
         Self::connect_to(node, "/v1/ws").await
     }
 
-    /// Connects and takes the welcome, which is always the first frame.
+    /// Connects to a path, and reads the welcome, which must be the first frame.
     pub async fn connect_to(node: &Node, path: &str) -> Self {
         Self::connect_url(&node.url(path)).await
     }
@@ -43,39 +44,41 @@ impl Subscriber {
         subscriber
     }
 
-    /// A connection with one subscription to all events of a channel.
+    /// Connects, and subscribes to all events of a channel under the name `s`.
     pub async fn to(node: &Node, channel: &str) -> Self {
         let mut subscriber = Self::connect(node).await;
         subscriber.subscribe("s", channel).await;
         subscriber
     }
 
-    /// Subscribes to a whole channel; returns the `subscribed` frame.
+    /// Subscribes to all events of a channel; returns the `subscribed` frame.
     pub async fn subscribe(&mut self, sub: &str, channel: &str) -> Value {
         self.say(json!({"type": "subscribe", "sub": sub, "channel": channel})).await;
         self.frame_of("subscribed").await
     }
 
-    /// Subscribes to what a filter lets through; returns the `subscribed` frame.
+    /// Subscribes to the events that match a filter; returns the `subscribed` frame.
     pub async fn subscribe_where(&mut self, sub: &str, channel: &str, filter: Value) -> Value {
         self.say(json!({"type": "subscribe", "sub": sub, "channel": channel, "where": filter})).await;
         self.frame_of("subscribed").await
     }
 
+    /// Sends a frame.
     pub async fn say(&mut self, frame: Value) {
         self.send(Message::text(frame.to_string())).await;
     }
 
+    /// Sends a WebSocket message of any kind.
     pub async fn send(&mut self, message: Message) {
-        within("the socket takes a message", self.socket.send(message)).await.expect("the connection is open");
+        within("the message is sent", self.socket.send(message)).await.expect("the connection is open");
     }
 
-    /// The next message; tungstenite answers Pings by itself.
+    /// The next WebSocket message. tungstenite answers Pings by itself.
     pub async fn message(&mut self) -> Result<Message, Error> {
         within("a message", self.socket.next()).await.unwrap_or(Err(Error::ConnectionClosed))
     }
 
-    /// The next frame, whatever it is.
+    /// The next frame, heartbeats included.
     pub async fn any_frame(&mut self) -> Value {
         loop {
             match self.message().await.expect("the connection is open") {
@@ -86,7 +89,7 @@ impl Subscriber {
         }
     }
 
-    /// The next frame that is no heartbeat: those come when they like.
+    /// The next frame that is no heartbeat, since heartbeats arrive at any time.
     pub async fn frame(&mut self) -> Value {
         loop {
             let frame = self.any_frame().await;
@@ -96,14 +99,14 @@ impl Subscriber {
         }
     }
 
-    /// The next frame that is no heartbeat, which must be of this type.
+    /// The next frame that is no heartbeat; it must be of this type.
     pub async fn frame_of(&mut self, kind: &str) -> Value {
         let frame = self.frame().await;
         assert_eq!(frame["type"], kind, "{frame}");
         frame
     }
 
-    /// The next heartbeat, whatever else comes before it.
+    /// The next heartbeat; skips all other frames.
     pub async fn heartbeat(&mut self) -> Value {
         loop {
             let frame = self.any_frame().await;
@@ -113,7 +116,7 @@ impl Subscriber {
         }
     }
 
-    /// The next event.
+    /// The next frame, which must be an event.
     pub async fn event(&mut self) -> Delivered {
         let mut frame = self.frame_of("event").await;
         assert_eq!(members(&frame), ["event", "position", "type"]);
@@ -121,6 +124,7 @@ impl Subscriber {
         Delivered { position, event: frame["event"].take() }
     }
 
+    /// The next frames, which must be events.
     pub async fn events(&mut self, count: usize) -> Vec<Delivered> {
         let mut events = Vec::with_capacity(count);
         while events.len() < count {
@@ -129,13 +133,13 @@ impl Subscriber {
         events
     }
 
-    /// Says `ping`; the next frame must be the `pong`, so whatever was answered before is over and the connection lives.
+    /// Sends a `ping` and asserts that the next frame is the `pong`. So no other frame was queued, and the connection is alive.
     pub async fn pong_is_next(&mut self) {
         self.say(json!({"type": "ping"})).await;
         assert_eq!(self.frame().await, json!({"type": "pong"}));
     }
 
-    /// Reads up to the end, which must begin with a close frame of the daemon's; returns its code.
+    /// Reads up to the daemon's close frame, and returns its code.
     pub async fn close_code(&mut self) -> u16 {
         loop {
             match self.message().await.expect("a close frame comes before the end") {

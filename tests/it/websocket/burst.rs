@@ -1,13 +1,13 @@
-//! A burst that is larger than an outbox: who reads gets all of it.
+//! One publish request whose events exceed `outbox_bytes`: a subscriber that keeps reading receives all of them.
 
 use serde_json::{Value, json};
 
 use crate::support::each_broker::{TestBroker, over_each_broker};
 use crate::support::subscriber::Subscriber;
 
-over_each_broker!(one_request_larger_than_an_outbox_reaches_all_who_read);
+over_each_broker!(a_batch_larger_than_the_outbox_reaches_every_reading_subscriber);
 
-async fn one_request_larger_than_an_outbox_reaches_all_who_read(broker: TestBroker) {
+async fn a_batch_larger_than_the_outbox_reaches_every_reading_subscriber(broker: TestBroker) {
     let node = broker.node_with(|config| config.websocket.outbox_bytes = 128 << 10).await;
     let mut readers = Vec::new();
     for _ in 0..4 {

@@ -1,4 +1,4 @@
-//! Frames that are not taken: each is told its code, and the connection stays open.
+//! Frames that the daemon refuses: each gets an `error` frame with the right code, and the connection stays open.
 
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::Message;
@@ -9,16 +9,16 @@ use crate::support::http::members;
 use crate::support::subscriber::Subscriber;
 
 over_each_broker!(
-    each_wrong_frame_is_told_its_code,
-    an_error_names_the_subscription_that_it_is_about,
-    a_misspelt_member_never_becomes_an_unfiltered_stream,
-    a_name_has_at_most_sixty_four_characters,
-    a_second_subscription_of_a_name_is_refused_and_the_first_stands,
-    what_was_never_subscribed_cannot_be_unsubscribed,
-    subscriptions_are_limited_and_a_place_becomes_free_again,
+    each_invalid_frame_gets_its_error_code,
+    an_error_about_a_subscription_names_it,
+    a_misspelt_where_is_refused_rather_than_ignored,
+    a_subscription_name_has_at_most_64_characters,
+    a_duplicate_subscription_name_is_refused_and_the_first_one_stays,
+    unsubscribing_an_unknown_name_is_an_error,
+    the_subscription_limit_holds_and_unsubscribing_frees_a_slot,
 );
 
-/// The error frame that answers `text`; the connection is alive after it.
+/// Sends `text`, and returns the `error` frame that it gets. Checks the frame's shape, and that the connection stays open.
 async fn error_for(subscriber: &mut Subscriber, text: &str) -> Value {
     subscriber.send(Message::text(text)).await;
     let error = subscriber.frame_of("error").await;
@@ -29,7 +29,7 @@ async fn error_for(subscriber: &mut Subscriber, text: &str) -> Value {
     error
 }
 
-async fn each_wrong_frame_is_told_its_code(broker: TestBroker) {
+async fn each_invalid_frame_gets_its_error_code(broker: TestBroker) {
     let node = broker.node().await;
     let mut subscriber = Subscriber::connect(&node).await;
     let subscribe = |rest: &str| format!(r#"{{"type":"subscribe","sub":"s"{rest}}}"#);
@@ -81,7 +81,7 @@ async fn each_wrong_frame_is_told_its_code(broker: TestBroker) {
     subscriber.subscribe("s", "inventory-change").await;
 }
 
-async fn an_error_names_the_subscription_that_it_is_about(broker: TestBroker) {
+async fn an_error_about_a_subscription_names_it(broker: TestBroker) {
     let node = broker.node().await;
     let mut subscriber = Subscriber::connect(&node).await;
     for text in [
@@ -95,7 +95,7 @@ async fn an_error_names_the_subscription_that_it_is_about(broker: TestBroker) {
     assert_eq!(error_for(&mut subscriber, "{").await.get("sub"), None);
 }
 
-async fn a_misspelt_member_never_becomes_an_unfiltered_stream(broker: TestBroker) {
+async fn a_misspelt_where_is_refused_rather_than_ignored(broker: TestBroker) {
     let node = broker.node().await;
     let mut subscriber = Subscriber::connect(&node).await;
     let text = r#"{"type":"subscribe","sub":"s","channel":"inventory-change","Where":{"productId":"1"}}"#;
@@ -106,7 +106,7 @@ async fn a_misspelt_member_never_becomes_an_unfiltered_stream(broker: TestBroker
     subscriber.pong_is_next().await;
 }
 
-async fn a_name_has_at_most_sixty_four_characters(broker: TestBroker) {
+async fn a_subscription_name_has_at_most_64_characters(broker: TestBroker) {
     let node = broker.node().await;
     let mut subscriber = Subscriber::connect(&node).await;
     for name in ["x".repeat(64), "é".repeat(64), "😀".repeat(64)] {
@@ -118,7 +118,7 @@ async fn a_name_has_at_most_sixty_four_characters(broker: TestBroker) {
     }
 }
 
-async fn a_second_subscription_of_a_name_is_refused_and_the_first_stands(broker: TestBroker) {
+async fn a_duplicate_subscription_name_is_refused_and_the_first_one_stays(broker: TestBroker) {
     let node = broker.node().await;
     let mut subscriber = Subscriber::to(&node, "inventory-change").await;
     let text = r#"{"type":"subscribe","sub":"s","channel":"order-status"}"#;
@@ -128,7 +128,7 @@ async fn a_second_subscription_of_a_name_is_refused_and_the_first_stands(broker:
     assert_eq!(subscriber.event().await.event["subject"], "1");
 }
 
-async fn what_was_never_subscribed_cannot_be_unsubscribed(broker: TestBroker) {
+async fn unsubscribing_an_unknown_name_is_an_error(broker: TestBroker) {
     let node = broker.node().await;
     let mut subscriber = Subscriber::to(&node, "inventory-change").await;
     let error = error_for(&mut subscriber, r#"{"type":"unsubscribe","sub":"other"}"#).await;
@@ -139,7 +139,7 @@ async fn what_was_never_subscribed_cannot_be_unsubscribed(broker: TestBroker) {
     assert_eq!(again["code"], "unknown-subscription");
 }
 
-async fn subscriptions_are_limited_and_a_place_becomes_free_again(broker: TestBroker) {
+async fn the_subscription_limit_holds_and_unsubscribing_frees_a_slot(broker: TestBroker) {
     let node = broker.node_with(|config| config.websocket.max_subscriptions = 3).await;
     let mut subscriber = Subscriber::connect(&node).await;
     for name in ["a", "b", "c"] {

@@ -1,4 +1,4 @@
-//! Filters: what they let through, on every kind of field, alone and together.
+//! Filters (`where`): which events a subscriber gets, for every kind of condition and field, and with many filters at once.
 
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
@@ -11,13 +11,13 @@ use crate::support::events::sale;
 use crate::support::subscriber::Subscriber;
 
 over_each_broker!(
-    a_filter_lets_through_what_it_says,
-    what_no_filter_lets_through_leaves_no_trace,
-    thousands_of_equality_filters_each_get_their_own,
-    any_filters_agree_with_the_plainest_reading_of_the_contract,
+    only_matching_events_are_delivered,
+    an_event_that_no_filter_matches_sends_nothing,
+    each_of_thousands_of_equality_filters_gets_exactly_its_events,
+    random_filters_agree_with_the_reference_implementation,
 );
 
-async fn a_filter_lets_through_what_it_says(broker: TestBroker) {
+async fn only_matching_events_are_delivered(broker: TestBroker) {
     let node = broker.node().await;
     let stock = |product: &str, quantity: i64| {
         json!({"type": "inventory-change",
@@ -25,7 +25,7 @@ async fn a_filter_lets_through_what_it_says(broker: TestBroker) {
     };
     let cache = |data: Value| json!({"type": "cache-invalidate", "data": data});
     let mut subscriber = Subscriber::connect(&node).await;
-    for (filter, passing, others) in [
+    for (filter, matching, not_matching) in [
         (json!({}), vec![stock("1", 1)], vec![]),
         (json!({"productId": "1"}), vec![stock("1", 1)], vec![stock("2", 1), stock("11", 1)]),
         (json!({"productId": ["1", "3"]}), vec![stock("1", 1), stock("3", 1)], vec![stock("2", 1)]),
@@ -56,15 +56,15 @@ async fn a_filter_lets_through_what_it_says(broker: TestBroker) {
             _ => (stock("end", 9), json!({"productId": "end"})),
         };
         subscriber.subscribe_where("s", channel, filter.clone()).await;
-        for event in others.iter().chain(&passing) {
+        for event in not_matching.iter().chain(&matching) {
             node.publish(event).await;
         }
-        for event in &passing {
+        for event in &matching {
             assert_eq!(subscriber.event().await.event["data"], event["data"], "{filter}");
         }
         subscriber.subscribe_where("end", channel, at_end).await;
         node.publish(&end).await;
-        assert_eq!(subscriber.event().await.event["data"], end["data"], "{filter}: nothing else passed");
+        assert_eq!(subscriber.event().await.event["data"], end["data"], "{filter}: no other event passed");
         for sub in ["s", "end"] {
             subscriber.say(json!({"type": "unsubscribe", "sub": sub})).await;
             subscriber.frame_of("unsubscribed").await;
@@ -72,20 +72,20 @@ async fn a_filter_lets_through_what_it_says(broker: TestBroker) {
     }
 }
 
-async fn what_no_filter_lets_through_leaves_no_trace(broker: TestBroker) {
+async fn an_event_that_no_filter_matches_sends_nothing(broker: TestBroker) {
     let node = broker.node().await;
     let mut subscriber = Subscriber::connect(&node).await;
     subscriber.subscribe_where("s", "inventory-change", json!({"productId": "mine"})).await;
     let mut witness = Subscriber::to(&node, "inventory-change").await;
-    let others: Vec<Value> = (0..100).map(|n| sale(&n.to_string())).collect();
-    node.publish(&json!(others)).await;
+    let not_matching: Vec<Value> = (0..100).map(|n| sale(&n.to_string())).collect();
+    node.publish(&json!(not_matching)).await;
     witness.events(100).await;
     subscriber.pong_is_next().await;
     node.publish(&sale("mine")).await;
     assert_eq!(subscriber.event().await.event["subject"], "mine");
 }
 
-async fn thousands_of_equality_filters_each_get_their_own(broker: TestBroker) {
+async fn each_of_thousands_of_equality_filters_gets_exactly_its_events(broker: TestBroker) {
     const CONNECTIONS: usize = 20;
     const EACH: usize = 100;
     let node = broker.node().await;
@@ -113,7 +113,7 @@ async fn thousands_of_equality_filters_each_get_their_own(broker: TestBroker) {
     }
 }
 
-async fn any_filters_agree_with_the_plainest_reading_of_the_contract(broker: TestBroker) {
+async fn random_filters_agree_with_the_reference_implementation(broker: TestBroker) {
     let seed: u64 = rand::random();
     println!("seed {seed}");
     let mut dice = StdRng::seed_from_u64(seed);
@@ -136,22 +136,24 @@ async fn any_filters_agree_with_the_plainest_reading_of_the_contract(broker: Tes
     let batch: Vec<_> = events.iter().map(|data| json!({"type": "cache-invalidate", "data": data})).collect();
     node.publish(&json!(batch)).await;
     for (subscriber, filters) in &mut subscribers {
-        let wanted =
+        let expected_by_model =
             |data: &&Value| data["tags"] == json!(["end"]) || filters.iter().any(|filter| matches(filter, data));
-        for expected in events.iter().filter(wanted) {
+        for expected in events.iter().filter(expected_by_model) {
             let delivered = subscriber.event().await.event;
             assert_eq!(&delivered["data"], expected, "{filters:?}");
         }
     }
 }
 
+/// Words that share prefixes, so that random filters often match.
 const WORDS: [&str; 8] = ["a", "ab", "abc", "b", "ba", "é", "éa", "x.y"];
 
+/// One to three random words.
 fn words(dice: &mut StdRng) -> Vec<&'static str> {
     (0..dice.random_range(1..=3)).map(|_| *WORDS.choose(dice).unwrap()).collect()
 }
 
-/// The data of a `cache-invalidate`: arrays and a scalar, each there or not.
+/// Random `data` of a `cache-invalidate`: arrays and a scalar, each present or absent.
 fn data(dice: &mut StdRng) -> Value {
     let mut data = Map::new();
     data.insert(["tags", "keys", "prefixes"].choose(dice).unwrap().to_string(), json!(words(dice)));
@@ -166,16 +168,17 @@ fn data(dice: &mut StdRng) -> Value {
     data.into()
 }
 
+/// A random filter on fields of a `cache-invalidate`.
 fn filter(dice: &mut StdRng) -> Value {
     let mut filter = Map::new();
     for _ in 0..dice.random_range(0..=3) {
         let name = ["tags", "keys", "prefixes", "reason"].choose(dice).unwrap().to_string();
-        let test = match dice.random_range(0..3) {
+        let condition = match dice.random_range(0..3) {
             0 => json!(WORDS.choose(dice)),
             1 => json!(words(dice)),
             _ => json!({"prefix": (["", "a", "ab", "é", "z"].choose(dice))}),
         };
-        filter.insert(name, test);
+        filter.insert(name, condition);
     }
     filter.into()
 }

@@ -1,4 +1,5 @@
-//! Heartbeats: both ways, jittered at first, and true about what was sent.
+//! Heartbeats: the daemon sends Pings and `heartbeat` frames with correct positions, spread over the interval, and closes a
+//! client from which it receives nothing.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -11,31 +12,32 @@ use crate::support::each_broker::{TestBroker, over_each_broker};
 use crate::support::events::{offset, sale};
 use crate::support::http::members;
 use crate::support::node::Node;
-use crate::support::raw::{FIN, PING, PONG, Raw, TEXT, frame, text};
+use crate::support::raw::{FIN, PING, PONG, RawConnection, TEXT, frame, text};
 use crate::support::subscriber::Subscriber;
 use crate::support::within;
 
 over_each_broker!(
-    a_ping_and_a_heartbeat_frame_come_again_and_again,
+    a_ping_and_a_heartbeat_frame_are_sent_in_every_interval,
     a_heartbeat_names_the_head_of_every_subscribed_channel,
-    the_head_counts_what_the_filter_kept_back,
-    the_first_heartbeats_are_spread_over_the_interval,
-    nothing_up_to_the_position_of_a_heartbeat_comes_after_it,
-    a_peer_that_says_nothing_for_two_intervals_is_closed,
-    whatever_a_peer_sends_keeps_it_alive,
+    the_heartbeat_position_includes_events_that_the_filter_excluded,
+    first_heartbeats_are_spread_over_the_interval,
+    no_event_up_to_a_heartbeat_position_follows_that_heartbeat,
+    a_client_that_is_silent_for_two_intervals_is_closed_with_4009,
+    any_frame_from_the_client_keeps_the_connection_open,
 );
 
-async fn beating(broker: &TestBroker, millis: u64) -> Node {
+/// A node with this heartbeat interval.
+async fn node_with_heartbeat(broker: &TestBroker, millis: u64) -> Node {
     broker.node_with(|config| config.websocket.heartbeat = Duration::from_millis(millis)).await
 }
 
-async fn a_ping_and_a_heartbeat_frame_come_again_and_again(broker: TestBroker) {
-    let node = beating(&broker, 250).await;
+async fn a_ping_and_a_heartbeat_frame_are_sent_in_every_interval(broker: TestBroker) {
+    let node = node_with_heartbeat(&broker, 250).await;
     let mut subscriber = Subscriber::connect(&node).await;
     assert_eq!(subscriber.welcome["heartbeatMs"], 250);
     let (mut pings, mut heartbeats) = (0, 0);
     while pings < 4 || heartbeats < 4 {
-        match subscriber.message().await.expect("the connection lives") {
+        match subscriber.message().await.expect("the connection is open") {
             Message::Ping(_) => pings += 1,
             Message::Text(text) => {
                 let frame: Value = serde_json::from_str(&text).unwrap();
@@ -49,7 +51,7 @@ async fn a_ping_and_a_heartbeat_frame_come_again_and_again(broker: TestBroker) {
 }
 
 async fn a_heartbeat_names_the_head_of_every_subscribed_channel(broker: TestBroker) {
-    let node = beating(&broker, 250).await;
+    let node = node_with_heartbeat(&broker, 250).await;
     let mut subscriber = Subscriber::connect(&node).await;
     let stock = subscriber.subscribe("a", "inventory-change").await;
     let orders = subscriber.subscribe("b", "order-status").await;
@@ -70,35 +72,35 @@ async fn a_heartbeat_names_the_head_of_every_subscribed_channel(broker: TestBrok
     assert_eq!(subscriber.heartbeat().await["positions"], json!({"inventory-change": last.position}));
 }
 
-async fn the_head_counts_what_the_filter_kept_back(broker: TestBroker) {
-    let node = beating(&broker, 250).await;
+async fn the_heartbeat_position_includes_events_that_the_filter_excluded(broker: TestBroker) {
+    let node = node_with_heartbeat(&broker, 250).await;
     let mut subscriber = Subscriber::connect(&node).await;
     subscriber.subscribe_where("s", "inventory-change", json!({"productId": "mine"})).await;
     let accepted = node.publish(&sale("other")).await.remove(0);
-    within("the head moves on", async {
+    within("the heartbeat names the new head", async {
         while subscriber.heartbeat().await["positions"]["inventory-change"] != accepted.position.as_str() {}
     })
     .await;
 }
 
-async fn the_first_heartbeats_are_spread_over_the_interval(broker: TestBroker) {
+async fn first_heartbeats_are_spread_over_the_interval(broker: TestBroker) {
     const INTERVAL: f64 = 1.0;
-    let node = beating(&broker, 1000).await;
-    let first_beat = async || {
+    let node = node_with_heartbeat(&broker, 1000).await;
+    let first_heartbeat = async || {
         let mut subscriber = Subscriber::connect(&node).await;
         let begin = Instant::now();
         subscriber.heartbeat().await;
         begin.elapsed().as_secs_f64()
     };
-    let waited = join_all((0..40).map(|_| first_beat())).await;
+    let waited = join_all((0..40).map(|_| first_heartbeat())).await;
     let (least, most) = waited.iter().fold((f64::MAX, 0.0_f64), |(least, most), &one| (least.min(one), most.max(one)));
-    // Forty numbers drawn evenly lie all in one half about once in 10^12 times.
+    // Forty evenly drawn numbers all fall into one half about once in 10^12 runs.
     assert!(least < INTERVAL / 2.0 && most - least > INTERVAL / 4.0, "{waited:?}");
     assert!(most < INTERVAL + 2.0, "{waited:?}");
 }
 
-async fn nothing_up_to_the_position_of_a_heartbeat_comes_after_it(broker: TestBroker) {
-    let node = beating(&broker, 250).await;
+async fn no_event_up_to_a_heartbeat_position_follows_that_heartbeat(broker: TestBroker) {
+    let node = node_with_heartbeat(&broker, 250).await;
     let mut subscriber = Subscriber::connect(&node).await;
     subscriber.subscribe_where("s", "inventory-change", json!({"productId": "mine"})).await;
     let enough = AtomicBool::new(false);
@@ -108,17 +110,20 @@ async fn nothing_up_to_the_position_of_a_heartbeat_comes_after_it(broker: TestBr
         }
     };
     let read = async {
-        let (mut promised, mut heartbeats, mut next) = (0, 0, 1);
+        let (mut heartbeat_position, mut heartbeats, mut next) = (0, 0, 1);
         while heartbeats < 4 {
             let frame = subscriber.any_frame().await;
             if frame["type"] == "heartbeat" {
                 heartbeats += 1;
                 let head = offset(frame["positions"]["inventory-change"].as_str().unwrap());
-                assert!(head >= promised, "a head never goes back");
-                promised = head;
+                assert!(head >= heartbeat_position, "heartbeat positions never decrease");
+                heartbeat_position = head;
             } else {
                 let at = offset(frame["position"].as_str().unwrap());
-                assert!(at > promised, "{at} came after the heartbeat that promised {promised}");
+                assert!(
+                    at > heartbeat_position,
+                    "the event at {at} came after a heartbeat with position {heartbeat_position}"
+                );
                 assert_eq!(at, next);
                 next += 3;
             }
@@ -128,25 +133,26 @@ async fn nothing_up_to_the_position_of_a_heartbeat_comes_after_it(broker: TestBr
     futures_util::join!(publish, read);
 }
 
-async fn a_peer_that_says_nothing_for_two_intervals_is_closed(broker: TestBroker) {
-    let node = beating(&broker, 300).await;
-    let mut silent = Raw::upgraded(&node).await;
+async fn a_client_that_is_silent_for_two_intervals_is_closed_with_4009(broker: TestBroker) {
+    let node = node_with_heartbeat(&broker, 300).await;
+    let mut silent = RawConnection::open(&node).await;
     let begin = Instant::now();
-    assert_eq!(silent.closed_with().await, 4009);
+    assert_eq!(silent.close_code().await, 4009);
     let waited = begin.elapsed();
-    assert!(waited > Duration::from_millis(500), "not before two intervals: {waited:?}");
-    assert!(waited < Duration::from_millis(600 + 300 + 2000), "not long after: {waited:?}");
-    // It answers nothing, the close neither: the daemon does not wait for it for ever.
-    silent.ends().await;
+    assert!(waited > Duration::from_millis(500), "closed before two intervals: {waited:?}");
+    assert!(waited < Duration::from_millis(600 + 300 + 2000), "closed too long after two intervals: {waited:?}");
+    // The client does not answer the close frame either; the daemon ends the connection without it.
+    silent.expect_end().await;
 }
 
-async fn whatever_a_peer_sends_keeps_it_alive(broker: TestBroker) {
-    let node = beating(&broker, 500).await;
-    let stays = async |what: &str, bytes: Vec<u8>| {
-        let mut raw = Raw::upgraded(&node).await;
+async fn any_frame_from_the_client_keeps_the_connection_open(broker: TestBroker) {
+    let node = node_with_heartbeat(&broker, 500).await;
+    let stays_open = async |what: &str, bytes: Vec<u8>| {
+        let mut raw = RawConnection::open(&node).await;
         let mut heartbeats = 0;
         while heartbeats < 4 {
-            let received = raw.frame_or_end().await.unwrap_or_else(|| panic!("{what} did not keep it alive"));
+            let received =
+                raw.frame_or_end().await.unwrap_or_else(|| panic!("{what} did not keep the connection alive"));
             if received.opcode == TEXT && received.json()["type"] == "heartbeat" {
                 heartbeats += 1;
                 raw.send(&bytes).await;
@@ -160,9 +166,9 @@ async fn whatever_a_peer_sends_keeps_it_alive(broker: TestBroker) {
         }
     };
     futures_util::join!(
-        stays("a Pong that nobody asked for", frame(FIN | PONG, b"")),
-        stays("a Ping", frame(FIN | PING, b"x")),
-        stays("a frame", text(r#"{"type":"ping"}"#)),
+        stays_open("an unsolicited Pong", frame(FIN | PONG, b"")),
+        stays_open("a Ping", frame(FIN | PING, b"x")),
+        stays_open("a frame", text(r#"{"type":"ping"}"#)),
         library,
     );
 }

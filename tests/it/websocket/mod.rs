@@ -1,4 +1,4 @@
-//! `/v1/ws`: frames, subscriptions, filters, heartbeats, order and slow consumers.
+//! Tests of `/v1/ws`: welcome, subscriptions, filters, order, resuming with `since`, heartbeats, errors and slow consumers.
 
 mod burst;
 mod errors;

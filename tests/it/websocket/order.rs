@@ -1,4 +1,4 @@
-//! Order: one for all subscribers, and a publisher's own kept.
+//! Order: all subscribers see a channel's events in the same order, and each publisher's events in the order it sent them.
 
 use std::collections::HashMap;
 
@@ -6,16 +6,16 @@ use futures_util::future::join_all;
 use serde_json::{Value, json};
 
 use crate::support::each_broker::{TestBroker, over_each_broker};
-use crate::support::events::{order, place, sale, with};
+use crate::support::events::{epoch_and_offset, order, sale, with};
 use crate::support::subscriber::Subscriber;
 
 over_each_broker!(
-    every_subscriber_sees_all_events_once_in_one_order,
-    a_publisher_who_waits_for_its_answer_gets_rising_positions,
-    a_large_backlog_arrives_whole_and_in_order,
+    every_subscriber_sees_all_events_once_in_the_same_order,
+    a_publisher_that_awaits_each_response_gets_rising_positions,
+    thousands_of_events_arrive_completely_and_in_order,
 );
 
-async fn every_subscriber_sees_all_events_once_in_one_order(broker: TestBroker) {
+async fn every_subscriber_sees_all_events_once_in_the_same_order(broker: TestBroker) {
     const PUBLISHERS: usize = 8;
     const EACH: usize = 60;
     const TOTAL: usize = PUBLISHERS * EACH;
@@ -43,22 +43,22 @@ async fn every_subscriber_sees_all_events_once_in_one_order(broker: TestBroker) 
     for channel in ["inventory-change", "order-status"] {
         let first = of(&seen[0], channel);
         for ((position, _), expected) in first.iter().zip(1..) {
-            assert_eq!(place(position), (place(&first[0].0).0, expected), "without a hole or repeat");
+            assert_eq!(epoch_and_offset(position), (epoch_and_offset(&first[0].0).0, expected), "offsets rise by one");
         }
         for other in &seen[1..] {
-            assert!(of(other, channel) == first, "all subscribers see the same");
+            assert!(of(other, channel) == first, "all subscribers see the same events at the same positions");
         }
     }
     let mut next: HashMap<String, u64> = HashMap::new();
     for (_, event) in of(&seen[0], "inventory-change") {
         let next = next.entry(event["subject"].as_str().unwrap().to_owned()).or_default();
-        assert_eq!(event["number"], *next, "a publisher's own order is kept");
+        assert_eq!(event["number"], *next, "a publisher's events stay in its order");
         *next += 1;
     }
     assert!(next.len() == PUBLISHERS && next.values().all(|count| *count == EACH as u64), "{next:?}");
 }
 
-async fn a_publisher_who_waits_for_its_answer_gets_rising_positions(broker: TestBroker) {
+async fn a_publisher_that_awaits_each_response_gets_rising_positions(broker: TestBroker) {
     let node = broker.node().await;
     let noise = async {
         for _ in 0..100 {
@@ -69,7 +69,7 @@ async fn a_publisher_who_waits_for_its_answer_gets_rising_positions(broker: Test
         let mut last = 0;
         for _ in 0..100 {
             let accepted = node.publish(&sale("mine")).await.remove(0);
-            let at = place(&accepted.position).1;
+            let at = epoch_and_offset(&accepted.position).1;
             assert!(at > last, "{at} after {last}");
             last = at;
         }
@@ -77,7 +77,7 @@ async fn a_publisher_who_waits_for_its_answer_gets_rising_positions(broker: Test
     futures_util::future::join(noise, mine).await;
 }
 
-async fn a_large_backlog_arrives_whole_and_in_order(broker: TestBroker) {
+async fn thousands_of_events_arrive_completely_and_in_order(broker: TestBroker) {
     let node = broker.node().await;
     let mut subscriber = Subscriber::to(&node, "inventory-change").await;
     let publish = async {
@@ -89,7 +89,7 @@ async fn a_large_backlog_arrives_whole_and_in_order(broker: TestBroker) {
     let (events, ()) = futures_util::future::join(subscriber.events(6000), publish).await;
     for (n, delivered) in events.iter().enumerate() {
         assert_eq!(
-            (place(&delivered.position).1, delivered.event["subject"].as_str()),
+            (epoch_and_offset(&delivered.position).1, delivered.event["subject"].as_str()),
             (n as u64 + 1, Some(&*n.to_string()))
         );
     }

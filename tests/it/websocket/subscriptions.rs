@@ -1,30 +1,30 @@
-//! Subscribing and unsubscribing, and what a subscription brings.
+//! Subscribing and unsubscribing: where a subscription begins, which events it delivers, and when it ends.
 
 use std::collections::HashSet;
 
 use serde_json::json;
 
 use crate::support::each_broker::{TestBroker, over_each_broker};
-use crate::support::events::{offset, order, place, sale};
+use crate::support::events::{epoch_and_offset, offset, order, sale};
 use crate::support::http::members;
-use crate::support::raw::{Raw, text};
+use crate::support::raw::{RawConnection, text};
 use crate::support::subscriber::Subscriber;
 
 over_each_broker!(
-    a_subscription_is_live_from_the_position_that_it_names,
+    a_subscription_is_live_from_the_position_in_subscribed,
     the_position_of_an_empty_channel_has_offset_zero,
-    an_event_reaches_a_connection_once_however_many_subscriptions_match,
-    an_overlapping_subscription_goes_on_when_the_other_ends,
-    after_unsubscribed_nothing_comes_and_the_name_is_free,
-    a_channel_can_be_subscribed_again_later_and_begins_there,
-    connections_do_not_share_the_names_of_subscriptions,
+    an_event_is_sent_once_per_connection_however_many_subscriptions_match,
+    an_overlapping_subscription_continues_when_the_other_ends,
+    after_unsubscribed_no_event_comes_and_the_name_is_free,
+    resubscribing_without_since_begins_at_the_current_position,
+    subscription_names_are_local_to_a_connection,
     a_ping_is_answered_with_a_pong,
-    what_is_said_in_one_breath_is_answered_in_order,
-    an_event_of_another_channel_leaves_no_trace,
-    subscribers_come_and_go_while_events_flow_without_harm_to_others,
+    frames_sent_in_one_write_are_answered_in_order,
+    an_event_of_another_channel_sends_nothing,
+    subscribers_joining_and_leaving_under_load_do_not_affect_others,
 );
 
-async fn a_subscription_is_live_from_the_position_that_it_names(broker: TestBroker) {
+async fn a_subscription_is_live_from_the_position_in_subscribed(broker: TestBroker) {
     let node = broker.node().await;
     let mut subscriber = Subscriber::to(&node, "inventory-change").await;
     let before = node.publish(&json!([sale("1"), sale("2")])).await.remove(1);
@@ -32,12 +32,16 @@ async fn a_subscription_is_live_from_the_position_that_it_names(broker: TestBrok
     let subscribed = subscriber.subscribe("s1", "inventory-change").await;
     assert_eq!(members(&subscribed), ["channel", "position", "sub", "type"], "`recovered` is absent");
     assert_eq!((&subscribed["sub"], &subscribed["channel"]), (&json!("s1"), &json!("inventory-change")));
-    let (epoch, begin) = place(subscribed["position"].as_str().unwrap());
-    assert_eq!((epoch, begin), place(&before.position), "what came on this connection before is in the position");
+    let (epoch, begin) = epoch_and_offset(subscribed["position"].as_str().unwrap());
+    assert_eq!(
+        (epoch, begin),
+        epoch_and_offset(&before.position),
+        "events already delivered on this connection are not delivered again"
+    );
     let accepted = node.publish(&sale("3")).await.remove(0);
     let delivered = subscriber.event().await;
     assert_eq!(
-        (delivered.position.as_str(), place(&delivered.position)),
+        (delivered.position.as_str(), epoch_and_offset(&delivered.position)),
         (accepted.position.as_str(), (epoch, begin + 1))
     );
 }
@@ -49,7 +53,7 @@ async fn the_position_of_an_empty_channel_has_offset_zero(broker: TestBroker) {
     assert_eq!(offset(subscribed["position"].as_str().unwrap()), 0);
 }
 
-async fn an_event_reaches_a_connection_once_however_many_subscriptions_match(broker: TestBroker) {
+async fn an_event_is_sent_once_per_connection_however_many_subscriptions_match(broker: TestBroker) {
     let node = broker.node().await;
     let mut subscriber = Subscriber::connect(&node).await;
     subscriber.subscribe("all", "inventory-change").await;
@@ -63,7 +67,7 @@ async fn an_event_reaches_a_connection_once_however_many_subscriptions_match(bro
     assert_eq!(offsets, [1, 2, 3]);
 }
 
-async fn an_overlapping_subscription_goes_on_when_the_other_ends(broker: TestBroker) {
+async fn an_overlapping_subscription_continues_when_the_other_ends(broker: TestBroker) {
     let node = broker.node().await;
     let mut subscriber = Subscriber::connect(&node).await;
     subscriber.subscribe_where("a", "inventory-change", json!({"productId": "1"})).await;
@@ -76,10 +80,10 @@ async fn an_overlapping_subscription_goes_on_when_the_other_ends(broker: TestBro
         assert_eq!(subscriber.event().await.event["subject"], "1");
     }
     node.publish(&json!([sale("2"), sale("1")])).await;
-    assert_eq!(subscriber.event().await.event["subject"], "1", "nothing wants product 2 any more");
+    assert_eq!(subscriber.event().await.event["subject"], "1", "no subscription to product 2 is left");
 }
 
-async fn after_unsubscribed_nothing_comes_and_the_name_is_free(broker: TestBroker) {
+async fn after_unsubscribed_no_event_comes_and_the_name_is_free(broker: TestBroker) {
     let node = broker.node().await;
     let mut subscriber = Subscriber::to(&node, "inventory-change").await;
     subscriber.say(json!({"type": "unsubscribe", "sub": "s"})).await;
@@ -90,20 +94,24 @@ async fn after_unsubscribed_nothing_comes_and_the_name_is_free(broker: TestBroke
     assert_eq!(subscriber.event().await.event["type"], "order-status");
 }
 
-async fn a_channel_can_be_subscribed_again_later_and_begins_there(broker: TestBroker) {
+async fn resubscribing_without_since_begins_at_the_current_position(broker: TestBroker) {
     let node = broker.node().await;
     let mut subscriber = Subscriber::to(&node, "inventory-change").await;
     subscriber.say(json!({"type": "unsubscribe", "sub": "s"})).await;
     subscriber.frame_of("unsubscribed").await;
     node.publish(&sale("1")).await;
     let subscribed = subscriber.subscribe("t", "inventory-change").await;
-    // On its way through the broker the first event may be before or behind the subscription.
+    // The first event may pass the broker before or after the subscription begins.
     let at = offset(subscribed["position"].as_str().unwrap());
     node.publish(&sale("2")).await;
-    assert_eq!(offset(&subscriber.event().await.position), at + 1, "from the named position, whatever it is");
+    assert_eq!(
+        offset(&subscriber.event().await.position),
+        at + 1,
+        "the stream begins right after the position in `subscribed`"
+    );
 }
 
-async fn connections_do_not_share_the_names_of_subscriptions(broker: TestBroker) {
+async fn subscription_names_are_local_to_a_connection(broker: TestBroker) {
     let node = broker.node().await;
     let mut first = Subscriber::to(&node, "inventory-change").await;
     let mut second = Subscriber::to(&node, "order-status").await;
@@ -121,10 +129,10 @@ async fn a_ping_is_answered_with_a_pong(broker: TestBroker) {
     }
 }
 
-async fn what_is_said_in_one_breath_is_answered_in_order(broker: TestBroker) {
+async fn frames_sent_in_one_write_are_answered_in_order(broker: TestBroker) {
     let node = broker.node().await;
-    let mut peer = Raw::upgraded(&node).await;
-    let (mut said, mut expected) = (Vec::new(), Vec::new());
+    let mut peer = RawConnection::open(&node).await;
+    let (mut requests, mut expected) = (Vec::new(), Vec::new());
     for n in 0..100 {
         let sub = n.to_string();
         let subscribe = |channel: &str| json!({"type": "subscribe", "sub": sub, "channel": channel});
@@ -137,20 +145,20 @@ async fn what_is_said_in_one_breath_is_answered_in_order(broker: TestBroker) {
             (json!({"type": "unsubscribe", "sub": sub}), "unknown-subscription"),
             (subscribe("order-status"), "subscribed"),
         ];
-        for (frame, answer) in exchange {
-            said.extend(text(&frame.to_string()));
-            expected.push(json!([answer, frame.get("sub")]));
+        for (frame, expected_type) in exchange {
+            requests.extend(text(&frame.to_string()));
+            expected.push(json!([expected_type, frame.get("sub")]));
         }
     }
-    peer.send(&said).await;
+    peer.send(&requests).await;
     for expected in expected {
-        let answer = peer.json().await;
-        let kind = answer.get("code").unwrap_or(&answer["type"]);
-        assert_eq!(json!([kind, answer["sub"]]), expected, "{answer}");
+        let response = peer.json().await;
+        let kind = response.get("code").unwrap_or(&response["type"]);
+        assert_eq!(json!([kind, response["sub"]]), expected, "{response}");
     }
 }
 
-async fn an_event_of_another_channel_leaves_no_trace(broker: TestBroker) {
+async fn an_event_of_another_channel_sends_nothing(broker: TestBroker) {
     let node = broker.node().await;
     let mut nothing = Subscriber::connect(&node).await;
     let mut orders = Subscriber::to(&node, "order-status").await;
@@ -161,7 +169,7 @@ async fn an_event_of_another_channel_leaves_no_trace(broker: TestBroker) {
     orders.pong_is_next().await;
 }
 
-async fn subscribers_come_and_go_while_events_flow_without_harm_to_others(broker: TestBroker) {
+async fn subscribers_joining_and_leaving_under_load_do_not_affect_others(broker: TestBroker) {
     const EVENTS: usize = 600;
     let node = broker.node().await;
     let mut steady = Subscriber::to(&node, "inventory-change").await;
@@ -171,18 +179,22 @@ async fn subscribers_come_and_go_while_events_flow_without_harm_to_others(broker
             node.publish(&json!(batch)).await;
         }
     };
-    let come_and_go = async {
+    let join_and_leave = async {
         for n in 0..40 {
-            let mut passing = Subscriber::connect(&node).await;
-            let subscribed = passing.subscribe("s", "inventory-change").await;
+            let mut visitor = Subscriber::connect(&node).await;
+            let subscribed = visitor.subscribe("s", "inventory-change").await;
             let begin = offset(subscribed["position"].as_str().unwrap());
             if begin + 3 <= EVENTS as u64 && n % 2 == 0 {
-                let seen: Vec<_> = passing.events(3).await.iter().map(|event| offset(&event.position)).collect();
-                assert_eq!(seen, [begin + 1, begin + 2, begin + 3], "from the named position, without a hole");
+                let seen: Vec<_> = visitor.events(3).await.iter().map(|event| offset(&event.position)).collect();
+                assert_eq!(
+                    seen,
+                    [begin + 1, begin + 2, begin + 3],
+                    "offsets rise by one from the position in `subscribed`"
+                );
             }
         }
     };
-    let (events, (), ()) = futures_util::future::join3(steady.events(EVENTS), publish, come_and_go).await;
+    let (events, (), ()) = futures_util::future::join3(steady.events(EVENTS), publish, join_and_leave).await;
     let offsets: Vec<_> = events.iter().map(|delivered| offset(&delivered.position)).collect();
     assert_eq!(offsets, (1..=EVENTS as u64).collect::<Vec<_>>());
     let subjects: HashSet<_> = events.iter().map(|delivered| delivered.event["subject"].as_str().unwrap()).collect();

@@ -1,4 +1,4 @@
-//! How a connection begins.
+//! The start of a WebSocket connection: the `welcome` frame, and subscriptions given as `?channel=…`.
 
 use serde_json::json;
 
@@ -14,7 +14,7 @@ over_each_broker!(
     an_unknown_channel_in_the_query_is_an_error_after_the_welcome,
     a_query_has_the_filter_and_the_position_of_a_subscribe_frame,
     a_query_that_cannot_be_read_is_an_error_after_the_welcome,
-    connections_are_counted_while_they_are_open,
+    open_connections_are_counted,
 );
 
 async fn the_welcome_names_protocol_session_node_and_heartbeat(broker: TestBroker) {
@@ -53,7 +53,7 @@ async fn an_unknown_channel_in_the_query_is_an_error_after_the_welcome(broker: T
     let path = "/v1/ws?channel=no-such-channel&channel=order-status";
     let mut subscriber = Subscriber::connect_to(&node, path).await;
     assert_eq!(subscriber.frame_of("error").await["code"], "unknown-channel");
-    assert_eq!(subscriber.frame_of("subscribed").await["channel"], "order-status", "the others stand");
+    assert_eq!(subscriber.frame_of("subscribed").await["channel"], "order-status", "the valid channel is subscribed");
     subscriber.pong_is_next().await;
 }
 
@@ -99,9 +99,9 @@ async fn a_query_that_cannot_be_read_is_an_error_after_the_welcome(broker: TestB
     }
 }
 
-async fn connections_are_counted_while_they_are_open(broker: TestBroker) {
+async fn open_connections_are_counted(broker: TestBroker) {
     let node = broker.node().await;
-    let open = async |expected: f64| {
+    let wait_for_connections = async |expected: f64| {
         crate::support::until(&format!("{expected} connections"), async || {
             (node.metric("tidings_connections").await == expected).then_some(())
         })
@@ -109,7 +109,7 @@ async fn connections_are_counted_while_they_are_open(broker: TestBroker) {
     };
     let first = Subscriber::connect(&node).await;
     let second = Subscriber::connect(&node).await;
-    open(2.0).await;
+    wait_for_connections(2.0).await;
     drop((first, second));
-    open(0.0).await;
+    wait_for_connections(0.0).await;
 }
