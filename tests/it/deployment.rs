@@ -211,7 +211,8 @@ impl EventStream {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nginx_passes_everything_on() {
     let whole = |text: &str| {
-        let paths = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"].map(|name| format!("{name}_temp_path {name};"));
+        let paths =
+            ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"].map(|name| format!("{name}_temp_path {name};"));
         format!(
             "daemon off; master_process off; pid nginx.pid; error_log stderr;\nevents {{}}\nhttp {{ access_log off; {}\n{text}\n}}",
             paths.join(" ")

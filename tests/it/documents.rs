@@ -39,7 +39,8 @@ fn links(text: &str) -> Vec<String> {
 /// The anchors of a document's headings, as GitHub makes them.
 fn anchors(text: &str) -> Vec<String> {
     let headings = prose(text);
-    let headings = headings.lines().filter(|line| line.starts_with('#')).map(|line| line.trim_start_matches('#').trim());
+    let headings =
+        headings.lines().filter(|line| line.starts_with('#')).map(|line| line.trim_start_matches('#').trim());
     let anchor = |heading: &str| {
         let kept = heading.chars().filter(|char| char.is_alphanumeric() || " -_".contains(*char));
         kept.collect::<String>().to_lowercase().replace(' ', "-")
@@ -60,7 +61,8 @@ fn every_relative_link_leads_to_a_file_and_a_heading() {
             let target = if file.is_empty() { path.clone() } else { path.parent().unwrap().join(file) };
             let reached = target.exists()
                 && (anchor.is_empty()
-                    || std::fs::read_to_string(&target).is_ok_and(|text| anchors(&text).iter().any(|one| one == anchor)));
+                    || std::fs::read_to_string(&target)
+                        .is_ok_and(|text| anchors(&text).iter().any(|one| one == anchor)));
             if !reached {
                 broken.push(format!("{}: {link}", path.display()));
             }
