@@ -89,7 +89,7 @@ generate: build ## write the generated files: schemas/ and the client's types
 	target/debug/tidings codegen typescript --schemas $(CLIENT)/test/own --out $(CLIENT)/test/own
 
 setup: setup-client ## install what the tests need
-	scripts/setup redis-server chromium
+	scripts/setup redis-server chromium nginx haproxy caddy
 
 setup-client: $(CLIENT)/node_modules/.package-lock.json $(AJV)/node_modules/.package-lock.json
 

@@ -10,6 +10,8 @@ mod cli;
 mod client;
 mod cluster;
 mod config;
+mod deployment;
+mod documents;
 mod faults;
 mod file_log;
 mod health;
