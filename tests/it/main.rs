@@ -9,6 +9,7 @@ mod cli;
 mod client;
 mod cluster;
 mod config;
+mod examples;
 mod faults;
 mod file_log;
 mod health;
