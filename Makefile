@@ -1,6 +1,5 @@
 # The targets are CI's steps, under the same names; `make check` runs them all.
-# Needs: cargo (Rust 1.89 or newer), node 20 or newer with npm. Redis and Chromium, which only the tests need, are
-# installed from Debian's packages where they are missing.
+# Needs: cargo (Rust 1.89 or newer), and for the tests Node 20 or newer with npm. `make setup` installs the rest.
 
 CLIENT := clients/typescript
 AJV    := tests/ajv
@@ -8,6 +7,14 @@ PEERS  := benches/peers
 CARGO  ?= cargo
 # The tests wait for servers more than they compute: more of them at once than there are cores.
 TEST_THREADS ?= 8
+
+# What the targets need besides cargo and node; scripts/setup says what an item can be.
+FOR_LINT   := cargo-deny@0.20.2 cargo-machete@0.9.2
+FOR_CLIENT := $(CLIENT) $(AJV)
+FOR_TESTS  := redis-server chromium nginx haproxy caddy $(FOR_CLIENT)
+FOR_BENCH  := redis-server nginx libnginx-mod-nchan nats-server $(PEERS)
+
+SETUP := CARGO="$(CARGO)" scripts/setup
 
 .DEFAULT_GOAL := help
 # A missing toolchain gets a sentence, not a "not found".
@@ -17,56 +24,38 @@ $(error cargo is missing: install Rust 1.89 or newer from https://rustup.rs)
 endif
 endif
 
-.PHONY: help run build release test test-rust test-client test-ajv soak million lint fmt generate check setup setup-client setup-bench bench bench-report bench-micro clean
+# Steps share target/ and node_modules/: `make -j` takes one after another all the same.
+.NOTPARALLEL:
+
+.PHONY: help run build release build-client setup setup-lint setup-test setup-client setup-bench check lint test test-rust \
+	test-ajv test-client soak million bench bench-report bench-micro fmt generate clean
 
 help: ## this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
+	@awk -F ':.*## ' '/^##@ / { printf "\n%s\n", substr($$0, 5) } /^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' \
+		$(firstword $(MAKEFILE_LIST))
+
+##@ Build and run
 
 run: release ## build and start the daemon on the in-process broker
 	target/release/tidings serve
 
-build: ## the debug binary
+build: ## the debug binary, target/debug/tidings
 	$(CARGO) build --locked
 
 release: ## the release binary, target/release/tidings
 	$(CARGO) build --locked --release
 
-check: lint test ## everything that CI does
+build-client: setup-client ## the TypeScript client, clients/typescript/dist
+	cd $(CLIENT) && npm run build
 
-test: setup test-rust test-ajv test-client ## all tests, with real Redis servers, real sockets, a real browser
+##@ Check a change
 
-test-rust: build
-	RUST_TEST_THREADS=$(TEST_THREADS) $(CARGO) test --locked
+setup: ## install what lint and the tests need, and say what that is first
+	@$(SETUP) $(FOR_LINT) $(FOR_TESTS)
 
-test-ajv: build setup-client
-	node $(AJV)/check.mjs
+check: setup lint test ## everything that CI does
 
-test-client: build setup-client
-	cd $(CLIENT) && npm run check
-
-# How long `make soak` breaks things, at least once each: make soak MINUTES=60
-MINUTES ?= 15
-
-soak: setup build ## the long form of the fault suite, rounds of it with other seeds, and a table of figures (15 minutes)
-	CARGO="$(CARGO)" scripts/soak $(MINUTES)
-
-million: ## one million events to 100 subscribers through Redis (minutes)
-	TIDINGS_TEST_EVENTS=1000000 TIDINGS_TEST_SUBSCRIBERS=100 $(CARGO) test --locked --release --test it -- --nocapture every_subscriber_has_every_event
-
-# What `make bench` measures, all where nothing is named, and how often: make bench BENCH="backlog idle" ROUNDS=5
-BENCH  ?=
-ROUNDS ?= 3
-
-bench: setup-bench ## measure tidings beside the floor and its peers (20 minutes); BENCH="backlog idle" for some of it
-	ulimit -n $$(ulimit -Hn) && $(CARGO) bench --locked --bench fanout -- --rounds $(ROUNDS) $(BENCH)
-
-bench-report: ## write what was measured last into docs/performance.md
-	$(CARGO) bench --locked --bench fanout -- report
-
-bench-micro: ## what the parts of an event's way cost, each by itself; ONLY=index those whose name has that
-	$(CARGO) bench --locked --bench micro -- $(ONLY)
-
-lint: build ## formatting, clippy, documentation, generated files
+lint: setup-lint build ## formatting, clippy, documentation, dependencies, generated files
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 	$(CARGO) check --locked --no-default-features
@@ -74,10 +63,24 @@ lint: build ## formatting, clippy, documentation, generated files
 	$(CARGO) check --locked --no-default-features --features server,file
 	$(CARGO) check --locked --no-default-features --features server,redis
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps
+	CARGO="$(CARGO)" scripts/lint-dependencies
 	target/debug/tidings schema export --out schemas --check
 	target/debug/tidings codegen typescript --out $(CLIENT)/src/generated --check
 	target/debug/tidings codegen protocol --out $(CLIENT)/src/generated --check
 	scripts/imports --check
+
+test: setup-test test-rust test-ajv test-client ## all tests, with real Redis servers, real sockets, a real browser
+
+test-rust: build ## the Rust tests alone
+	RUST_TEST_THREADS=$(TEST_THREADS) $(CARGO) test --locked
+
+test-ajv: build setup-client ## the daemon's verdicts beside those of an independent validator
+	node $(AJV)/check.mjs
+
+test-client: build setup-client ## the TypeScript client's build, types, package and tests
+	cd $(CLIENT) && npm run check
+
+##@ Change files
 
 fmt: ## format the Rust code
 	$(CARGO) fmt
@@ -88,18 +91,43 @@ generate: build ## write the generated files: schemas/ and the client's types
 	target/debug/tidings codegen protocol --out $(CLIENT)/src/generated
 	target/debug/tidings codegen typescript --schemas $(CLIENT)/test/own --out $(CLIENT)/test/own
 
-setup: setup-client ## install what the tests need
-	scripts/setup redis-server chromium nginx haproxy caddy
-
-setup-client: $(CLIENT)/node_modules/.package-lock.json $(AJV)/node_modules/.package-lock.json
-
-setup-bench: $(PEERS)/node_modules/.package-lock.json ## install what the benchmark compares tidings with
-	scripts/setup redis-server nginx libnginx-mod-nchan nats-server
-
-%/node_modules/.package-lock.json: %/package-lock.json
-	scripts/setup npm
-	cd $* && npm ci --no-audit --no-fund
-
-clean: ## remove what was built
+clean: ## remove what was built, and the npm packages
 	$(CARGO) clean
 	rm -rf $(CLIENT)/node_modules $(CLIENT)/dist $(AJV)/node_modules $(PEERS)/node_modules
+
+##@ Long suites and benchmarks
+
+# How long `make soak` breaks things, at least once each: make soak MINUTES=60
+MINUTES ?= 15
+
+soak: setup-test build ## the long form of the fault suite, in rounds with other seeds; MINUTES=15
+	CARGO="$(CARGO)" scripts/soak $(MINUTES)
+
+million: setup-test ## one million events to 100 subscribers through Redis; takes minutes
+	TIDINGS_TEST_EVENTS=1000000 TIDINGS_TEST_SUBSCRIBERS=100 $(CARGO) test --locked --release --test it -- --nocapture every_subscriber_has_every_event
+
+# What `make bench` measures, all where nothing is named, and how often: make bench BENCH="backlog idle" ROUNDS=5
+BENCH  ?=
+ROUNDS ?= 3
+
+setup-bench: ## install what the benchmark compares tidings with
+	@$(SETUP) $(FOR_BENCH)
+
+bench: setup-bench ## measure tidings beside its peers; takes 20 minutes; BENCH="backlog idle" for a part, ROUNDS=3
+	ulimit -n $$(ulimit -Hn) && $(CARGO) bench --locked --bench fanout -- --rounds $(ROUNDS) $(BENCH)
+
+bench-report: ## write the last measurements into docs/performance.md
+	$(CARGO) bench --locked --bench fanout -- report
+
+bench-micro: ## measure single parts; ONLY=index for those with that in their name
+	$(CARGO) bench --locked --bench micro -- $(ONLY)
+
+# Parts of `make setup`, for the targets that need no more.
+setup-lint:
+	@$(SETUP) $(FOR_LINT)
+
+setup-test:
+	@$(SETUP) $(FOR_TESTS)
+
+setup-client:
+	@$(SETUP) $(FOR_CLIENT)

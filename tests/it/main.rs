@@ -12,6 +12,7 @@ mod cluster;
 mod config;
 mod deployment;
 mod documents;
+mod examples;
 mod faults;
 mod file_log;
 mod health;
