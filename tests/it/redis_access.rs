@@ -47,16 +47,16 @@ async fn a_user_without_the_right_to_a_channel_is_rejected() {
     node.hears(STOCK).await;
     // A node that must not subscribe gets no signals.
     redis.cli(&["acl", "setuser", "bus", "resetchannels", "&tidings:default:order-status"]);
-    let deaf = Node::open(&config(url(&format!("redis://bus:s3cret@127.0.0.1:{}/2", redis.port))));
-    let error = deaf.try_append(STOCK, "b").await.expect_err("no right to publish");
+    let restricted = Node::open(&config(url(&format!("redis://bus:s3cret@127.0.0.1:{}/2", redis.port))));
+    let error = restricted.try_append(STOCK, "b").await.expect_err("no right to publish");
     assert!(matches!(error, BrokerError::Rejected(_)), "{error:?}");
     let wrong = Node::open(&config(url(&format!("redis://bus:wrong@127.0.0.1:{}", redis.port))));
     let error = wrong.try_append(STOCK, "b").await.expect_err("a wrong password");
     let BrokerError::Rejected(cause) = error else { panic!("{error:?}") };
     assert!(cause.contains("WRONGPASS") && !cause.contains("wrong@"), "{cause}");
     redis.cli(&["acl", "setuser", "bus", "allchannels"]);
-    let mut deaf = deaf;
-    deaf.hears(STOCK).await;
+    let mut restricted = restricted;
+    restricted.hears(STOCK).await;
 }
 
 /// Uses every right: appends, a duplicate, a trimmed log, pages, a new epoch above an existing stream, the probe and the
@@ -177,7 +177,7 @@ async fn a_client_certificate() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn sentinels_and_their_master_redis_with_tls() {
+async fn a_sentinel_and_its_master_over_tls() {
     let authority = Authority::new();
     let (redis, port) = redis_with_tls(&authority, &["127.0.0.1"], "yes");
     let (own, tls_port) = (authority.certificate(&["127.0.0.1"]), free_port());

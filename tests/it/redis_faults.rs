@@ -432,19 +432,19 @@ async fn signals_that_nobody_receives_are_dropped_and_reported() {
         node.broker.append(&events).await.unwrap();
     }
     // The buffer holds some of the signals. `Missed` follows them and stands for the rest.
-    let mut heard = 0;
+    let mut last = 0;
     loop {
         match node.signal().await {
             Signal::Hint { position, .. } => {
                 let offset = position.unwrap().offset;
-                assert_eq!(offset, heard + 1);
-                heard = offset;
+                assert_eq!(offset, last + 1);
+                last = offset;
             }
             Signal::Missed => break,
             Signal::Appended { .. } | Signal::Probe(_) => {}
         }
     }
-    assert!((1..10_000).contains(&heard), "{heard}");
+    assert!((1..10_000).contains(&last), "{last}");
     assert_eq!(node.hears(STOCK).await.offset, 10_001);
 }
 

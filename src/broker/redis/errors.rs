@@ -49,7 +49,8 @@ pub(super) fn from_fred(error: &Error) -> BrokerError {
 
 /// What an error reply of Redis means: the text of a RESP error, or of an error that a script caught.
 ///
-/// Only the beginning is looked at: some servers append the command, and with it what a publisher wrote.
+/// Texts are searched in the first sentence only. Some servers append the refused command, which contains what a publisher
+/// wrote.
 pub(super) fn from_reply(text: &str) -> BrokerError {
     let raised = raised_in_script(text);
     let message = raised.unwrap_or(text);

@@ -18,7 +18,7 @@ pub(super) enum Routes {
     Slots(Arc<[(RangeInclusive<u16>, Arc<Server>)]>),
     /// The first lookup in the cluster has not ended yet.
     Pending,
-    /// Every node of the cluster failed to tell the routes. The error is that of one of them.
+    /// No node of the cluster returned the routes. The error is that of one of them.
     Unknown(BrokerError),
 }
 
