@@ -70,9 +70,14 @@ lint: build ## formatting, clippy, documentation, generated files
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 	$(CARGO) check --locked --no-default-features
+	$(CARGO) check --locked --no-default-features --features server
+	$(CARGO) check --locked --no-default-features --features server,file
+	$(CARGO) check --locked --no-default-features --features server,redis
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps
 	target/debug/tidings schema export --out schemas --check
 	target/debug/tidings codegen typescript --out $(CLIENT)/src/generated --check
+	target/debug/tidings codegen protocol --out $(CLIENT)/src/generated --check
+	scripts/imports --check
 
 fmt: ## format the Rust code
 	$(CARGO) fmt
@@ -80,6 +85,7 @@ fmt: ## format the Rust code
 generate: build ## write the generated files: schemas/ and the client's types
 	target/debug/tidings schema export --out schemas
 	target/debug/tidings codegen typescript --out $(CLIENT)/src/generated
+	target/debug/tidings codegen protocol --out $(CLIENT)/src/generated
 	target/debug/tidings codegen typescript --schemas $(CLIENT)/test/own --out $(CLIENT)/test/own
 
 setup: setup-client ## install what the tests need

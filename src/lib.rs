@@ -1,14 +1,24 @@
-//! tidings: a typed event bus. See `ARCHITECTURE.md` for the way of an event and the rooms it passes.
+//! tidings: a typed event bus. `ARCHITECTURE.md` says which modules an event passes and what each of them does.
+//!
+//! A Rust program that only publishes and subscribes takes `default-features = false`: it gets [`client`], [`protocol`]
+//! and the wire types of [`event`]. The feature `server` adds the daemon, and `file` and `redis` its brokers.
+#![cfg_attr(
+    all(doc, not(feature = "server")),
+    expect(rustdoc::broken_intra_doc_links, reason = "the client's documentation names types of the daemon")
+)]
 
 pub mod client;
 pub mod event;
 pub mod protocol;
-pub mod schema;
 
+#[cfg(feature = "server")]
+mod access;
 #[cfg(feature = "server")]
 mod admission;
 #[cfg(feature = "server")]
 pub mod broker;
+#[cfg(feature = "server")]
+mod bus;
 #[cfg(feature = "server")]
 #[doc(hidden)]
 pub mod cli;
@@ -29,12 +39,16 @@ mod hub;
 pub mod load;
 #[cfg(feature = "server")]
 mod metrics;
-/// What `benches/micro` measures by itself: no part of what this crate offers.
+/// Internals for `benches/micro`, which measures them one by one. Not part of the public interface.
 #[cfg(feature = "server")]
 #[doc(hidden)]
 pub mod parts {
-    pub use crate::hub::{Delivery, Index, Member, Slot, Step};
+    pub use crate::hub::{ChannelStep, Index, IndexSlot, Member, StepKind};
 }
+#[cfg(feature = "server")]
+mod progress;
+#[cfg(feature = "server")]
+mod readiness;
 #[cfg(feature = "server")]
 mod registry;
 #[cfg(feature = "server")]
@@ -42,6 +56,10 @@ mod relay;
 #[cfg(feature = "server")]
 mod replay;
 #[cfg(feature = "server")]
+pub mod schema;
+#[cfg(feature = "server")]
 pub mod server;
+#[cfg(feature = "server")]
+mod supervision;
 #[cfg(feature = "server")]
 pub mod telemetry;

@@ -1,4 +1,4 @@
-//! The program; everything is in [`tidings::cli`].
+//! The executable `tidings`. The command line is in [`tidings::cli`].
 
 use std::process::ExitCode;
 

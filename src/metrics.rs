@@ -1,7 +1,7 @@
-//! What the daemon counts, in Prometheus' terms.
+//! The metrics of one node, in the OpenMetrics text format.
 //!
-//! Every label's values are known before the first request (types of the catalogue, codes of the contract): nothing that
-//! a client sends makes a new series.
+//! The values of every label are known before the first request: event types of the catalogue, and error codes of the
+//! contract. So a client cannot create a new time series. This module does not know how the metrics are scraped.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
-/// The counters of one node.
+/// The metrics of one node. The help texts in `Metrics::default` describe them.
 #[derive(Debug)]
 pub struct Metrics {
     pub connections: Gauge,
@@ -35,6 +35,7 @@ pub struct Metrics {
     pub append_seconds: Histogram,
     pub round_trip_seconds: Histogram,
     pub ready: Gauge,
+    pub task_panics: Counter,
     registry: Registry,
 }
 
@@ -52,7 +53,7 @@ pub struct CodeLabel {
 
 impl Default for Metrics {
     fn default() -> Self {
-        // From 50 µs (in-process) to the time after which a publisher is answered 503.
+        // From 50 µs (an in-process log) to the timeout after which a publisher gets a 503.
         let seconds =
             || Histogram::new([50e-6, 100e-6, 250e-6, 500e-6, 1e-3, 2.5e-3, 5e-3, 10e-3, 50e-3, 0.25, 1.0, 2.5]);
         let mut metrics = Self {
@@ -75,55 +76,74 @@ impl Default for Metrics {
             append_seconds: seconds(),
             round_trip_seconds: seconds(),
             ready: Gauge::default(),
+            task_panics: Counter::default(),
             registry: Registry::with_prefix("tidings"),
         };
         let mut registry = std::mem::take(&mut metrics.registry);
         let r = &mut registry;
-        r.register("connections", "Open WebSockets and event streams", metrics.connections.clone());
-        r.register("subscriptions", "Subscriptions of all connections", metrics.subscriptions.clone());
-        r.register("long_polls", "Requests that wait for an event", metrics.long_polls.clone());
+        r.register("connections", "Open WebSocket connections and event streams", metrics.connections.clone());
+        r.register("subscriptions", "Open subscriptions of all connections", metrics.subscriptions.clone());
+        r.register("long_polls", "Long-poll requests that wait for an event", metrics.long_polls.clone());
         r.register(
             "arriving",
-            "Connections being made, and replays about to read the log",
+            "Pending connections: not subscribed yet, or waiting to read the log for a replay",
             metrics.pending_connections.clone(),
         );
-        r.register("events_published", "Events taken from publishers at this node, by type", metrics.published.clone());
+        r.register(
+            "events_published",
+            "Events that publishers appended through this node, by type",
+            metrics.published.clone(),
+        );
         r.register(
             "events_duplicate",
-            "Events that had been published before, by their id",
+            "Published events dropped because their id was published before",
             metrics.duplicates.clone(),
         );
-        r.register("events_relayed", "Events that came out of the broker, by type", metrics.relayed.clone());
-        r.register("deliveries", "Events given to connections", metrics.deliveries.clone());
-        r.register("replayed", "Events given to connections from the log", metrics.replayed.clone());
+        r.register("events_relayed", "Events from the broker given to the fan-out, by type", metrics.relayed.clone());
+        r.register(
+            "deliveries",
+            "Live events sent to connections, counted once for each connection",
+            metrics.deliveries.clone(),
+        );
+        r.register(
+            "replayed",
+            "Events and gaps sent to connections from the log, by replays",
+            metrics.replayed.clone(),
+        );
         r.register(
             "events_compressed",
-            "Events compressed, each once for all who get it so",
+            "Events compressed; each is compressed once for all connections",
             metrics.compressed.clone(),
         );
-        r.register("gaps", "Ranges that the log had lost, one for each channel", metrics.gaps.clone());
-        r.register("log_reads", "Reads of the log, each of which takes all that is new", metrics.log_reads.clone());
-        r.register_with_unit("outbox", "What waits for slow sockets", Unit::Bytes, metrics.outbox_bytes.clone());
+        r.register("gaps", "Gaps: lost ranges of a channel that were reported to subscribers", metrics.gaps.clone());
+        r.register("log_reads", "Reads of the log for new events", metrics.log_reads.clone());
+        r.register_with_unit(
+            "outbox",
+            "Memory of frames queued for slow connections",
+            Unit::Bytes,
+            metrics.outbox_bytes.clone(),
+        );
         r.register(
             "slow_consumers",
-            "Connections ended for being too slow, WebSockets with 4008",
+            "Connections closed because their send buffer was full; WebSockets with 4008",
             metrics.slow_consumers.clone(),
         );
-        r.register("dead_peers", "Connections closed with 4009", metrics.dead_peers.clone());
-        r.register("refusals", "Requests and frames that were refused, by code", metrics.refusals.clone());
+        r.register("dead_peers", "Connections closed with 4009 after missed heartbeats", metrics.dead_peers.clone());
+        r.register("refusals", "Refused requests and frames, by error code", metrics.refusals.clone());
         r.register_with_unit(
             "broker_append",
-            "From a publish to the broker's answer",
+            "Time from an append to the broker's reply",
             Unit::Seconds,
             metrics.append_seconds.clone(),
         );
         r.register_with_unit(
             "broker_round_trip",
-            "From the node through the broker's bus and back",
+            "Time of a probe from this node through the broker's bus and back",
             Unit::Seconds,
             metrics.round_trip_seconds.clone(),
         );
         r.register("ready", "1 while the node can publish and receive", metrics.ready.clone());
+        r.register("task_panics", "Tasks of connections and replays that panicked", metrics.task_panics.clone());
         metrics.registry = registry;
         metrics
     }
@@ -135,12 +155,12 @@ impl Metrics {
         self.refusals.get_or_create(&CodeLabel { code }).inc();
     }
 
-    /// Notes how long the broker took to answer.
+    /// Records the time that the broker took for an append.
     pub fn appended(&self, took: Duration) {
         self.append_seconds.observe(took.as_secs_f64());
     }
 
-    /// All of it in the OpenMetrics text format.
+    /// All metrics in the OpenMetrics text format.
     pub fn encode(&self) -> String {
         let mut text = String::new();
         // Writing to a string cannot fail.

@@ -1,116 +1,67 @@
-//! From the broker's log to one connection: what a subscription with `since` is owed, until it has come to what is live.
+//! A replay: brings what the log has to one connection's subscriptions of a channel, until they are live.
 //!
-//! A replay goes at the pace of its peer: the next part of the log is read when the last was taken, so that nobody is
-//! closed for being behind, and one that never catches up is served from the log for ever. What the log no longer has
-//! becomes a gap.
+//! A replay goes at the pace of its peer: it reads the next part of the log when the peer has taken the last one. So no
+//! connection is closed because its replay is behind, and one that never catches up is served from the log for ever. What
+//! the log no longer has becomes a gap.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use crate::admission::Admission;
-use crate::broker::{Backend, BrokerError, Page};
-use crate::event::{Catalog, ChannelId, Since};
-use crate::hub::{Begin, Delivery, Feed, FeedOutcome};
+use crate::broker::Page;
+use crate::bus::LogReader;
+use crate::hub::{ChannelStep, Feed, FeedOutcome};
 use crate::protocol::event_frame;
 
-/// Events in one read of the log, at most.
+/// The most events in one read of the log.
 const PAGE: usize = 512;
-/// In the first: nothing is known yet of how large they are.
+/// Events in the first read, before the size of this channel's events is known.
 const FIRST_PAGE: usize = 64;
-/// Between two attempts to read a log that cannot be read, or to find what is not there yet.
+/// Pause after a read of the log that failed or gave nothing.
 const RETRY: Duration = Duration::from_millis(200);
-/// How long somebody waits to be told where his stream begins.
-const TURN: Duration = Duration::from_secs(5);
-/// What a client says in one breath may come in pieces: its subscriptions to one channel begin together.
-const BREATH: Duration = Duration::from_millis(10);
+/// A client's `subscribe` frames may arrive in several packets. This pause lets its subscriptions to one channel begin
+/// together.
+const SUBSCRIBE_DELAY: Duration = Duration::from_millis(10);
 
-/// Where a subscription with `since` begins, said when it is its turn.
-///
-/// # Errors
-/// Where the log cannot be read.
-pub async fn begin(
-    broker: &dyn Backend,
-    admission: &Arc<Admission>,
-    channel: ChannelId,
-    since: &Since,
-) -> Result<Begin, BrokerError> {
-    let turn = tokio::time::timeout(TURN, admission.read_permit());
-    let _turn = turn.await.map_err(|_| BrokerError::Unavailable("too many read the log".into()))?;
-    let mut log = broker.bounds(channel, None).await?;
-    if let Since::After(position) = since
-        && position.epoch != log.epoch
-    {
-        // Some of what it has may have survived.
-        log = broker.bounds(channel, Some(position)).await?;
-    }
-    let (first, head) = (log.start(), log.head());
-    let after = |position| Begin::After { position, lost: None };
-    Ok(match since {
-        Since::Now | Since::Cursor(_) => Begin::Live { recovered: true },
-        Since::Start => after(first),
-        Since::Taken(moment) => after(broker.position_at(channel, *moment).await?),
-        Since::After(position) => {
-            let kept = position.same_epoch(&first) && position.offset >= first.offset;
-            match kept {
-                true if position.offset <= head.offset => after(position.clone()),
-                // It claims to have seen what the log has not. That is said, and proves nothing: anybody can write a position.
-                true => Begin::After { position: head, lost: Some(position.clone()) },
-                false => Begin::After { position: first, lost: Some(position.clone()) },
-            }
-        }
-    })
-}
-
-/// Feeds a subscription until it is live, or nobody wants it any more. Steps come to at most `chunk` bytes at a time.
-pub async fn run(
-    broker: Arc<dyn Backend>,
-    catalog: Arc<Catalog>,
-    admission: Arc<Admission>,
-    mut feed: Feed,
-    chunk: usize,
-) {
-    tokio::time::sleep(BREATH).await;
-    let name = catalog.get(feed.channel).name.clone();
+/// Feeds a replay until it is live or its subscriptions have ended. `channel` is the channel's name. Steps come to at most
+/// `chunk` bytes at a time.
+pub async fn run(reader: LogReader, mut feed: Feed, channel: &str, chunk: usize) {
+    tokio::time::sleep(SUBSCRIBE_DELAY).await;
     let mut limit = FIRST_PAGE;
-    while feed.room().await {
-        let turn = admission.read_permit().await;
-        let page = broker.read(feed.channel, Some(&feed.position), limit).await;
-        // Not for as long as the peer takes it.
-        drop(turn);
-        let page = match page {
+    while feed.ready().await {
+        let page = match reader.read(&feed.position, limit).await {
             Ok(page) => page,
             Err(error) => {
-                tracing::debug!(channel = %name, %error, "a replay cannot read the log; trying on");
-                // On a slow link less may come in time.
+                tracing::debug!(channel, %error, "a replay cannot read the log; it tries again");
+                // On a slow link a smaller page may arrive in time.
                 limit = (limit / 2).max(1);
                 tokio::time::sleep(RETRY).await;
                 continue;
             }
         };
-        let stuck = page.entries.is_empty();
-        // What was read is held until the peer has taken it, for each of thousands: not much more than it is sent at a time.
+        let empty = page.entries.is_empty();
+        // A page is held until the peer has taken it, for thousands of peers: so it is not much larger than what is sent at
+        // a time.
         let bytes: usize = page.entries.iter().map(|entry| entry.json.len()).sum();
-        if !stuck {
+        if !empty {
             limit = (chunk * page.entries.len() / bytes.max(1)).clamp(1, PAGE);
         }
-        for steps in chunks(steps(&feed, &name, page), chunk) {
+        for steps in chunks(steps(&feed, channel, page), chunk) {
             match feed.feed(steps).await {
                 FeedOutcome::On | FeedOutcome::Full => {}
                 FeedOutcome::Live | FeedOutcome::Gone => return,
             }
         }
-        if stuck {
+        if empty {
             tokio::time::sleep(RETRY).await;
         }
     }
 }
 
-/// What a page says to one who stands where the feed stands.
-fn steps(feed: &Feed, name: &str, page: Page) -> Vec<Delivery> {
+/// The steps from where the feed stands to the end of a page.
+fn steps(feed: &Feed, name: &str, page: Page) -> Vec<ChannelStep> {
     let mut at = feed.position.clone();
     let mut steps = Vec::with_capacity(page.entries.len() + 1);
     if let Some(lost) = page.bounds.gap_after(&at) {
-        steps.push(Delivery::gap(feed.channel, name, at, lost.clone()));
+        steps.push(ChannelStep::gap(feed.channel, name, at, lost.clone()));
         at = lost;
     }
     for entry in page.entries {
@@ -119,13 +70,14 @@ fn steps(feed: &Feed, name: &str, page: Page) -> Vec<Delivery> {
         }
         at.offset = entry.offset;
         let text = event_frame(&at, &entry.json);
-        steps.push(Delivery::event(feed.channel, at.clone(), &text));
+        steps.push(ChannelStep::event(feed.channel, at.clone(), &text));
     }
     steps
 }
 
-/// In parts of at most so many bytes, but for a step that is larger alone. At least one, which may be empty.
-fn chunks(steps: Vec<Delivery>, bytes: usize) -> Vec<Vec<Delivery>> {
+/// Splits steps into chunks of at most `bytes`; a larger step is a chunk of its own. There is at least one chunk, which may
+/// be empty.
+fn chunks(steps: Vec<ChannelStep>, bytes: usize) -> Vec<Vec<ChannelStep>> {
     let mut chunks = vec![Vec::new()];
     let mut size = 0;
     for step in steps {

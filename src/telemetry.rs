@@ -1,4 +1,4 @@
-//! Logs: where they go and what form they have. What is logged is decided where it happens.
+//! Sets up the process's logs: level, format and destination. Each module decides by itself what it logs.
 
 use std::io::{self, IsTerminal};
 
@@ -7,14 +7,14 @@ use tracing_subscriber::fmt::SubscriberBuilder;
 
 use crate::config::{LogConfig, LogFormat};
 
-/// Sends the process's logs to stderr from now on.
+/// Starts logging to stderr, for the rest of the process.
 ///
 /// # Errors
-/// A level that is no filter, or logs that were sent elsewhere before, as a sentence.
+/// A sentence: the level is not a valid filter, or logging was set up before.
 pub fn init(config: &LogConfig) -> Result<(), String> {
     let level = EnvFilter::try_new(&config.level).map_err(|error| format!("log_level: {error}"))?;
     let logs = SubscriberBuilder::default().with_env_filter(level).with_writer(io::stderr);
-    let set = match config.format {
+    let result = match config.format {
         LogFormat::Pretty => {
             let colour =
                 io::stderr().is_terminal() && anstream::stderr().current_choice() != anstream::ColorChoice::Never;
@@ -22,5 +22,5 @@ pub fn init(config: &LogConfig) -> Result<(), String> {
         }
         LogFormat::Json => logs.json().flatten_event(true).with_current_span(true).with_span_list(false).try_init(),
     };
-    set.map_err(|error| format!("the logs cannot be set up: {error}"))
+    result.map_err(|error| format!("logging cannot be set up: {error}"))
 }

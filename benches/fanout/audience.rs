@@ -1,4 +1,4 @@
-//! The subscribers of one server while it is measured, and the proof that they got everything once and in order.
+//! The subscribers of one server during a measurement. They verify that every event came once and in order.
 
 use std::io;
 use std::sync::Arc;
@@ -12,66 +12,68 @@ use crate::dialects::{LANES, Lane};
 use crate::events::Content;
 use crate::systems::Running;
 
-/// How long a delivery may stay away.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// The time without any delivery after which a measurement fails.
+const DELIVERY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Open subscribers.
 pub struct Audience {
     pub shared: Arc<Shared>,
     swarm: Swarm,
     size: usize,
-    /// Events that each of them should get.
+    /// The number of events that each subscriber should have.
     events: u64,
 }
 
 impl Audience {
-    /// Subscribers of all events.
+    /// Opens subscribers of all events.
     pub async fn open(server: &Running, size: usize) -> io::Result<Self> {
         let dialect = Arc::new(server.dialect());
         Self::open_as(server, size, |_| dialect.clone()).await
     }
 
-    /// Subscribers, each with what it says.
+    /// Opens subscribers, each with its own dialect.
     pub async fn open_as(server: &Running, size: usize, dialect: impl Fn(usize) -> Arc<Dialect>) -> io::Result<Self> {
         let shared = Shared::new();
         let swarm = Swarm::open(server.address, size, dialect, &shared, || {}).await?;
         Ok(Self { shared, swarm, size, events: 0 })
     }
 
-    /// How many they are.
+    /// The number of subscribers.
     pub fn size(&self) -> usize {
         self.size
     }
 
-    /// So many events have been published: waits until everybody has them.
-    pub async fn all_have(&mut self, events: u64) -> io::Result<()> {
+    /// Waits until all subscribers have `events` more events, which were published.
+    pub async fn wait_for_events(&mut self, events: u64) -> io::Result<()> {
         self.events += events;
-        self.deliveries(self.events * self.size as u64).await
+        self.wait_for_deliveries(self.events * self.size as u64).await
     }
 
-    /// Waits for so many deliveries in all.
-    pub async fn deliveries(&self, deliveries: u64) -> io::Result<()> {
-        match self.shared.wait_for(deliveries, PATIENCE).await {
+    /// Waits for this many deliveries in all.
+    pub async fn wait_for_deliveries(&self, deliveries: u64) -> io::Result<()> {
+        match self.shared.wait_for(deliveries, DELIVERY_TIMEOUT).await {
             true => Ok(()),
             false => {
-                let why = self.shared.cut_off().map(|why| format!("; {why}")).unwrap_or_default();
+                let why = self.shared.disconnected().map(|why| format!("; {why}")).unwrap_or_default();
                 let came = self.shared.deliveries();
                 Err(io::Error::other(format!("only {came} of {deliveries} deliveries came{why}")))
             }
         }
     }
 
-    /// Publishes events one after the other, each when everybody has the one before.
+    /// Publishes events one after the other. Each is published when all subscribers have the previous one.
     pub async fn one_at_a_time(&mut self, lane: &mut Lane, events: u64, content: &Content) -> io::Result<()> {
         for _ in 0..events {
             lane.publish(&self.shared, content).await?;
-            self.all_have(1).await?;
+            self.wait_for_events(1).await?;
         }
         Ok(())
     }
 
-    /// Publishes on all lanes at once, these in turn, each when the one before was taken, until everybody has all of it.
-    /// Answers with the number of events and how long that took.
+    /// Publishes the contents in turn on all lanes at the same time, and waits until all subscribers have all events.
+    ///
+    /// A lane publishes its next event when the server has accepted the previous one. Returns the number of events, and
+    /// the time until the last delivery.
     pub async fn flood(
         &mut self,
         lanes: &mut Vec<Lane>,
@@ -98,33 +100,36 @@ impl Audience {
             lanes.push(lane);
             events += sent;
         }
-        self.all_have(events).await?;
+        self.wait_for_events(events).await?;
         Ok((events, begun.elapsed()))
     }
 
-    /// Ends the subscribers, each of which must have got every event once and in order.
+    /// Ends the subscribers. Each must have received every event once and in order.
     pub async fn close(self) -> io::Result<()> {
         let events = self.events;
         self.close_if(|seen| seen.events == events).await.map(drop)
     }
 
-    /// Ends the subscribers, of which none may have missed anything; `all` says whether one of them has all it should.
-    pub async fn close_if(self, all: impl Fn(&Seen) -> bool) -> io::Result<Vec<Seen>> {
+    /// Ends the subscribers. None may have a lost or misordered event; `is_complete` tells whether a subscriber has all
+    /// its events.
+    pub async fn close_if(self, is_complete: impl Fn(&Seen) -> bool) -> io::Result<Vec<Seen>> {
         let seen = self.swarm.close().await;
-        let whole = |seen: &&Seen| all(seen) && seen.lost == 0 && seen.misordered == 0 && seen.ended.is_none();
+        let whole = |seen: &&Seen| is_complete(seen) && seen.lost == 0 && seen.misordered == 0 && seen.ended.is_none();
         let broken = seen.iter().filter(|seen| !whole(seen)).count();
         let Some(one) = seen.iter().find(|seen| !whole(seen)) else { return Ok(seen) };
         let Seen { events, lost, misordered, ended, .. } = one;
         let ended = ended.as_ref().map(|why| format!("; {why}")).unwrap_or_default();
         Err(io::Error::other(format!(
-            "{broken} subscribers missed something: one has {events} of {} events, {lost} lost, {misordered} out of order{ended}",
+            "{broken} subscribers failed: one has {events} of {} events, {lost} lost, {misordered} out of order{ended}",
             self.events
         )))
     }
 }
 
-/// When to stop publishing: after this time, or so many events. A server that answers as soon as it has an event can have
-/// thousands of them before the first is delivered to ten thousand.
+/// When to stop publishing: after this time, or after this many events.
+///
+/// A server that responds as soon as it has an event can accept thousands of them before it has delivered the first to
+/// ten thousand subscribers. The number of events bounds that.
 #[derive(Debug, Clone, Copy)]
 pub struct Until {
     pub time: Duration,
@@ -136,13 +141,13 @@ impl Until {
         Self { time: Duration::from_millis(millis), events: u64::MAX }
     }
 
-    /// About so many deliveries to an audience of this size, but some for each lane.
+    /// At most about this many deliveries to `size` subscribers, but at least two events for each lane.
     pub fn deliveries(self, deliveries: u64, size: usize) -> Self {
         Self { events: (deliveries / size as u64).max(2 * LANES as u64), ..self }
     }
 }
 
-/// Publishers on connections of their own.
+/// Opens `count` lanes, each with its own connection.
 pub async fn lanes(server: &Running, count: usize) -> io::Result<Vec<Lane>> {
     let mut lanes = Vec::new();
     for number in 0..count {

@@ -1,4 +1,4 @@
-//! What is said to each of the systems: how one subscribes, and how one publishes. The table is in `benches/peers`.
+//! The protocols of the systems: how a client subscribes and publishes. `benches/peers/README.md` has them as a table.
 
 use std::io;
 use std::time::Instant;
@@ -12,46 +12,46 @@ use crate::systems::{Kind, Running};
 
 const NATS_HELLO: &str = "CONNECT {\"verbose\":false,\"pedantic\":false}\r\n";
 
-/// The most lanes that there are at a time.
+/// The most lanes that are open at the same time.
 pub const LANES: usize = 64;
 
-/// What tidings says when a subscription stands.
+/// The text by which tidings confirms a subscription.
 pub const SUBSCRIBED: &[u8] = br#""type":"subscribed""#;
 
-/// Who publishes; what one lane publishes to a channel arrives in order.
+/// A publisher. The events that one lane publishes to a channel arrive in order.
 pub struct Lane {
     number: usize,
-    /// By [`Content::order`], the number of the next event.
+    /// The number of the next event, by [`Content::order`].
     next: Vec<u64>,
     connection: Connection,
 }
 
 enum Connection {
     Tidings(Publisher),
-    /// The text as it is delivered.
+    /// Takes the text that is to be delivered.
     Http(Publisher),
     Nats(BufReader<TcpStream>),
 }
 
 impl Running {
-    /// How a subscriber of all events speaks to it.
+    /// The dialect of a subscriber of all events.
     pub fn dialect(&self) -> Dialect {
         let plain = Dialect { path: "/ws".into(), ..Dialect::default() };
         match self.kind {
             Kind::Floor | Kind::Peer("bun" | "ws" | "nchan") => plain,
             Kind::Tidings { .. } => {
-                Dialect { path: format!("/v1/ws?channel={CHANNEL}"), stands: (SUBSCRIBED.to_vec(), 1), ..plain }
+                Dialect { path: format!("/v1/ws?channel={CHANNEL}"), confirmation: (SUBSCRIBED.to_vec(), 1), ..plain }
             }
             Kind::Peer("socketio") => Dialect {
                 path: "/ws?EIO=4&transport=websocket".into(),
                 hello: client_frame(b"40", false),
-                stands: (b"40{".to_vec(), 1),
+                confirmation: (b"40{".to_vec(), 1),
                 keep_alive: Some((b"2".to_vec(), client_frame(b"3", false))),
                 ..plain
             },
             Kind::Peer("nats") => Dialect {
                 hello: client_frame(format!("{NATS_HELLO}SUB bench 1\r\nPING\r\n").as_bytes(), true),
-                stands: (b"PONG\r\n".to_vec(), 1),
+                confirmation: (b"PONG\r\n".to_vec(), 1),
                 keep_alive: Some((b"PING\r\n".to_vec(), client_frame(b"PONG\r\n", true))),
                 events: Events::Stream,
                 ..plain
@@ -78,12 +78,12 @@ impl Running {
 }
 
 impl Lane {
-    /// Publishes an event that is due now; returns when it was taken.
+    /// Publishes an event that is due now; returns when the server has accepted it.
     pub async fn publish(&mut self, shared: &Shared, content: &Content) -> io::Result<()> {
         self.publish_due(shared, Instant::now(), content).await
     }
 
-    /// Publishes an event that was due at a moment; returns when it was taken.
+    /// Publishes an event that was due at `due`; returns when the server has accepted it.
     pub async fn publish_due(&mut self, shared: &Shared, due: Instant, content: &Content) -> io::Result<()> {
         let id = self.id(shared, due, content);
         match &mut self.connection {
@@ -93,15 +93,15 @@ impl Lane {
         }
     }
 
-    /// Publishes several at once; to tidings only.
+    /// Publishes several events in one request. Only tidings accepts batches.
     pub async fn publish_batch(&mut self, events: &[String]) -> io::Result<()> {
         let Connection::Tidings(publisher) = &mut self.connection else {
-            return Err(io::Error::other("only tidings takes batches"));
+            return Err(io::Error::other("only tidings accepts batches"));
         };
         publisher.publish(format!("[{}]", events.join(","))).await.map(drop)
     }
 
-    /// A batch of so many events, which are due now.
+    /// A batch of `size` events, which are due now.
     pub fn batch(&mut self, shared: &Shared, size: usize, content: &Content) -> Vec<String> {
         let now = Instant::now();
         (0..size).map(|_| content.posted(&self.id(shared, now, content))).collect()
@@ -117,7 +117,7 @@ impl Lane {
     }
 }
 
-/// The PONG says that the server has what came before the PING.
+/// Publishes an event to nats-server. Its PONG confirms all that came before the PING.
 async fn nats(stream: &mut BufReader<TcpStream>, text: &str) -> io::Result<()> {
     let message = format!("PUB bench {}\r\n{text}\r\nPING\r\n", text.len());
     stream.write_all(message.as_bytes()).await?;

@@ -1,11 +1,11 @@
-//! What is published: the same event to everybody, in the form that each takes.
+//! The published events: the same event for every system, in the format that each system expects.
 
 use serde_json::{Value, json};
 
-/// What an event bears beside its id.
+/// An event without its id.
 #[derive(Debug, Clone)]
 pub struct Content {
-    /// Among several channels, a number of its own: order is kept within a channel only.
+    /// The number of the channel among several. Events are ordered only within a channel.
     pub order: usize,
     channel: String,
     subject: String,
@@ -21,31 +21,31 @@ impl Content {
         Self { order: 0, channel: channel.into(), subject: subject.into(), data: data.to_string() }
     }
 
-    /// One of several channels.
+    /// Sets the number of the channel among several.
     pub fn ordered(mut self, order: usize) -> Self {
         self.order = order;
         self
     }
 
-    /// A change of this product's stock: about 350 bytes as it is delivered.
+    /// A change of a product's stock: about 350 bytes as tidings delivers it.
     pub fn of_product(product: &str) -> Self {
         Self::because(product, "sale")
     }
 
-    /// The same with a reason of any length up to 1,024.
+    /// A change of a product's stock with a reason of up to 1,024 characters.
     pub fn because(product: &str, reason: &str) -> Self {
         let data = json!({ "productId": product, "oldQuantity": 100, "newQuantity": 95, "reason": reason });
         Self::new(CHANNEL, product, &data)
     }
 
-    /// What is POSTed to tidings.
+    /// The body of a POST to tidings.
     pub fn posted(&self, id: &str) -> String {
         let Self { channel, data, .. } = self;
         format!(r#"{{"type":"{channel}","id":"{id}","data":{data}}}"#)
     }
 
-    /// What tidings delivers of it. The others are given all of that, since they add nothing of their own, and what they
-    /// deliver must be as long.
+    /// The event as tidings delivers it. The other systems are given this text: they add nothing to it, and must
+    /// deliver as many bytes.
     pub fn delivered(&self, id: &str) -> String {
         let Self { channel, subject, data, .. } = self;
         format!(

@@ -1,8 +1,8 @@
-//! The floor: what it costs to do nothing but write the same bytes to the same sockets.
+//! The floor: a server that only writes the same bytes to the same sockets. Its cost is the unit of the other figures.
 //!
-//! One thread, one `send` a socket, in a loop: no routing, no queue, no broker. It is a reference, not a feature: it takes
-//! a text by `POST /publish`, puts a WebSocket header in front, and writes it to everyone who asked for `/ws`. Its sockets
-//! block, so that it waits for a slow reader without spending anything.
+//! One thread calls `send` once for each socket, in a loop, without routing, queue or broker. The server takes a text by
+//! `POST /publish`, prepends a WebSocket header, and writes it to every client of `/ws`. Its sockets block, so that
+//! waiting for a slow reader costs no CPU time.
 
 use std::cell::RefCell;
 use std::io::{self, Write};
@@ -18,7 +18,7 @@ type Subscribers = Rc<RefCell<Vec<std::net::TcpStream>>>;
 const SWITCH: &[u8] = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
     Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
 
-/// Serves until it is ended by a signal.
+/// Serves until a signal ends the process.
 pub fn serve(address: SocketAddr) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
     LocalSet::new().block_on(&runtime, async {
@@ -32,7 +32,7 @@ pub fn serve(address: SocketAddr) -> io::Result<()> {
             stream.set_nodelay(true)?;
             let subscribers = subscribers.clone();
             tokio::task::spawn_local(async move {
-                // One that has gone is no matter.
+                // A client that disconnects is no error.
                 let _ = connection(stream, &subscribers).await;
             });
         }

@@ -1,4 +1,4 @@
-//! What the figures were measured on: enough to judge them by, nothing that tells one machine from another.
+//! The machine that the figures were measured on: enough to judge them by, and nothing that identifies it.
 
 use std::fs;
 use std::process::Command;
@@ -15,7 +15,7 @@ pub struct Machine {
     pub kernel: String,
     pub memory_gib: u64,
     pub counts_instructions: bool,
-    /// Of tidings and of what it is compared with, where they are installed.
+    /// The versions of tidings and of the installed peers.
     pub versions: Vec<(String, String)>,
 }
 
@@ -33,7 +33,7 @@ impl Machine {
             cores: std::thread::available_parallelism().map_or(1, usize::from),
             cpu: of_cpu("model name"),
             virtual_machine: of_cpu("flags").split(' ').any(|flag| flag == "hypervisor"),
-            // Behind the hyphen stands who built it.
+            // The part after the hyphen names the builder.
             kernel: format!("Linux {}", release.trim().split('-').next().unwrap_or_default()),
             memory_gib: (kib + (1 << 19)) >> 20,
             counts_instructions: counts_instructions(),
@@ -41,7 +41,7 @@ impl Machine {
         }
     }
 
-    /// In a sentence.
+    /// The machine in a sentence.
     pub fn sentence(&self) -> String {
         let Self { cores, cpu, kernel, memory_gib, .. } = self;
         let kind = if self.virtual_machine { "virtual machine" } else { "machine" };
@@ -65,9 +65,11 @@ fn versions() -> Vec<(String, String)> {
         [("node", "--version"), ("nginx", "-v"), ("nats-server", "--version"), ("redis-server", "--version")]
     {
         let path = std::env::var("PATH").unwrap_or_default() + ":/usr/sbin";
-        let Ok(said) = Command::new("env").arg(format!("PATH={path}")).args([program, flag]).output() else { continue };
-        let said = String::from_utf8_lossy(&said.stdout).into_owned() + &String::from_utf8_lossy(&said.stderr);
-        let number = said.split(|other: char| !other.is_ascii_digit() && other != '.').find(|word| word.contains('.'));
+        let Ok(output) = Command::new("env").arg(format!("PATH={path}")).args([program, flag]).output() else {
+            continue;
+        };
+        let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+        let number = text.split(|other: char| !other.is_ascii_digit() && other != '.').find(|word| word.contains('.'));
         versions.extend(number.map(|number| (program.to_owned(), number.to_owned())));
     }
     versions

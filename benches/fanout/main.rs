@@ -1,7 +1,8 @@
-//! The fan-out benchmark: tidings, the floor and whichever peers are installed, one after another in turn.
+//! The fan-out benchmark: measures tidings, the floor and all installed peers, one after the other.
 //!
-//! `make bench` runs it. Each figure is the median of several rounds with its spread, and a ratio to the floor of the same
-//! round, since machines differ. `docs/performance.md`, which is made from it, says what the figures mean.
+//! `make bench` runs it. Each figure is the median of several rounds with its spread. It is also given as a ratio to
+//! the floor of the same round, because machines differ. `docs/performance.md` is generated from it and explains the
+//! figures.
 
 mod audience;
 mod dialects;
@@ -37,9 +38,9 @@ struct Arguments {
 
 #[derive(Args)]
 pub struct Run {
-    /// Scenarios, by how their names begin; all where none is named.
+    /// Scenarios, by the beginning of their names; all if none is named.
     names: Vec<String>,
-    /// How often everything is measured.
+    /// How often each scenario is measured.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..))]
     rounds: u16,
 }
@@ -48,17 +49,17 @@ pub struct Run {
 enum Command {
     /// Lists the scenarios.
     List,
-    /// Prints the tables of what was measured last.
+    /// Prints the tables of the last measurements.
     Show,
-    /// Writes what was measured last into docs/performance.md and its plots.
+    /// Writes the last measurements into docs/performance.md and its plots.
     Report,
-    /// The reference that everything is compared with.
+    /// Serves the floor: the reference that all systems are compared with.
     #[command(hide = true)]
     Floor { address: std::net::SocketAddr },
 }
 
 fn main() -> io::Result<()> {
-    // `cargo bench` gives it to every benchmark.
+    // `cargo bench` passes `--bench` to every benchmark.
     let arguments = Arguments::parse_from(std::env::args().filter(|argument| argument != "--bench"));
     match arguments.command {
         Some(Command::List) => {
@@ -74,7 +75,7 @@ fn main() -> io::Result<()> {
         Some(Command::Report) => report::write(&results::Results::load()),
         Some(Command::Floor { address }) => floor::serve(address),
         None => {
-            // Half of the machine, but never one thread alone: thousands of sockets are to be read.
+            // Half of the cores, but at least two threads: thousands of sockets must be read.
             let threads = std::thread::available_parallelism().map_or(2, |cores| cores.get().div_ceil(2).max(2));
             let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build()?;
             runtime.block_on(run::run(&arguments.run))

@@ -1,4 +1,4 @@
-//! Publishing at an even rate, whatever the server does.
+//! Publishes events at a constant rate that does not depend on the server's speed.
 
 use std::io;
 use std::time::{Duration, Instant};
@@ -11,10 +11,10 @@ use crate::dialects::Lane;
 use crate::events::Content;
 use crate::systems::Running;
 
-/// Events that may wait for one publisher: more than it should ever be behind.
-const BEHIND: usize = 10_000;
+/// The most events that wait for one publisher. A publisher that is further behind fails the measurement.
+const MAX_BEHIND: usize = 10_000;
 
-/// Publishers that take turns.
+/// Publishers that take turns at a constant rate.
 pub struct Pace {
     lanes: Vec<Lane>,
     /// Events a second.
@@ -26,21 +26,24 @@ impl Pace {
         Ok(Self { lanes: lanes(server, publishers).await?, rate })
     }
 
-    /// Publishes for a while, and answers with the number of events. An event bears the moment at which it was due, even if
-    /// its publisher still waits for the answer to the one before.
+    /// Publishes for this time, and returns the number of events.
+    ///
+    /// The id of an event holds the moment at which it was due, even if its publisher still waits for an earlier
+    /// response. So a slow server cannot hide its latency.
     pub async fn publish(&mut self, shared: &Shared, time: Duration, content: &Content) -> io::Result<u64> {
         let total = u64::from(self.rate) * time.as_millis() as u64 / 1_000;
-        let (queues, turns): (Vec<_>, Vec<_>) = self.lanes.iter().map(|_| mpsc::channel::<Instant>(BEHIND)).unzip();
+        let (queues, turns): (Vec<_>, Vec<_>) = self.lanes.iter().map(|_| mpsc::channel::<Instant>(MAX_BEHIND)).unzip();
         let rate = self.rate;
-        // A thread of its own: the runtime's timer knows only milliseconds, which is longer than what is measured.
+        // A thread, because the runtime's timer has a resolution of one millisecond, which is longer than the
+        // latencies.
         let clock = std::thread::spawn(move || {
             let begun = Instant::now();
             for number in 0..total {
                 let due = begun + Duration::from_secs_f64(number as f64 / f64::from(rate));
                 std::thread::sleep(due.saturating_duration_since(Instant::now()));
-                // The moment that it is, not `due`: how late this thread is says nothing of the server.
+                // The current time and not `due`: a delay of this thread is not the server's.
                 if queues[number as usize % queues.len()].try_send(Instant::now()).is_err() {
-                    return Err(io::Error::other(format!("a publisher is more than {BEHIND} events behind")));
+                    return Err(io::Error::other(format!("a publisher is more than {MAX_BEHIND} events behind")));
                 }
             }
             Ok(total)
@@ -52,6 +55,6 @@ impl Pace {
             io::Result::Ok(())
         });
         futures_util::future::try_join_all(publishing).await?;
-        clock.join().map_err(|_| io::Error::other("the clock has died"))?
+        clock.join().map_err(|_| io::Error::other("the clock thread panicked"))?
     }
 }

@@ -1,4 +1,4 @@
-//! Servers as processes: started, watched until they stand, ended with whoever started them.
+//! Server processes: starts them, waits until they are ready, and ends them with their owner.
 
 use std::fs;
 use std::io::{self, BufRead, BufReader};
@@ -9,17 +9,17 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-/// How long a server may take to end once it was asked to.
-const END: Duration = Duration::from_secs(20);
+/// The time that a server has to end after SIGTERM.
+const END_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// A process that ends with this.
+/// A process that is ended when this is dropped.
 #[derive(Debug)]
 pub struct Process {
     child: Child,
 }
 
 impl Process {
-    /// Starts it; its output goes nowhere but to [`Process::says`].
+    /// Starts a process. Its stdout is read by [`Process::wait_for_line`]; its stderr is discarded.
     pub fn start(command: &mut Command) -> io::Result<Self> {
         let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?;
         Ok(Self { child })
@@ -29,21 +29,24 @@ impl Process {
         self.child.id()
     }
 
-    /// The code with which it has ended.
+    /// The exit code, if the process has ended.
     pub fn ended(&mut self) -> Option<i32> {
         self.child.try_wait().ok().flatten().map(|status| status.code().unwrap_or(-1))
     }
 
-    /// Waits until it says this; where it ends before it does, that is an error and its code.
-    pub fn says(&mut self, what: &str) -> Result<(), Option<i32>> {
+    /// Waits for a line of stdout that contains `text`.
+    ///
+    /// # Errors
+    /// The exit code, if the process ends first.
+    pub fn wait_for_line(&mut self, text: &str) -> Result<(), Option<i32>> {
         let Some(out) = self.child.stdout.take() else { return Err(None) };
-        match says(out, what) {
+        match wait_for_line(out, text) {
             true => Ok(()),
             false => Err(self.child.wait().ok().and_then(|status| status.code())),
         }
     }
 
-    /// Asks it to end, so that it can end those below it, and waits for that.
+    /// Ends the process with SIGTERM, so that it can end its children, and waits for that.
     pub fn end(&mut self) {
         if self.ended().is_some() {
             return;
@@ -51,7 +54,7 @@ impl Process {
         let _ = Command::new("kill").arg(self.pid().to_string()).status();
         let begun = Instant::now();
         while self.ended().is_none() {
-            if begun.elapsed() > END {
+            if begun.elapsed() > END_TIMEOUT {
                 let _ = self.child.kill();
             }
             std::thread::sleep(Duration::from_millis(10));
@@ -65,15 +68,15 @@ impl Drop for Process {
     }
 }
 
-/// Goes on reading after it was said, so that the process can go on writing.
-fn says(out: ChildStdout, what: &str) -> bool {
+/// Reads until a line contains `text`. A thread reads the rest, so that the process can go on writing.
+fn wait_for_line(out: ChildStdout, text: &str) -> bool {
     let mut lines = BufReader::new(out).lines();
-    let said = lines.by_ref().map_while(Result::ok).any(|line| line.contains(what));
+    let found = lines.by_ref().map_while(Result::ok).any(|line| line.contains(text));
     std::thread::spawn(move || lines.for_each(drop));
-    said
+    found
 }
 
-/// A Redis of one server, without files.
+/// The Redis of one server. It writes no files.
 #[derive(Debug)]
 pub struct Redis {
     pub port: u16,
@@ -81,19 +84,19 @@ pub struct Redis {
 }
 
 impl Redis {
-    /// `None` where there is none to start.
+    /// Starts a Redis; `None` where none is installed.
     pub fn start() -> io::Result<Option<Self>> {
         let port = free_address()?.port();
         let flags = ["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"];
         let Ok(mut process) = Process::start(Command::new("redis-server").args(flags)) else { return Ok(None) };
-        Ok(process.says("Ready to accept connections").is_ok().then_some(Self { port, process }))
+        Ok(process.wait_for_line("Ready to accept connections").is_ok().then_some(Self { port, process }))
     }
 
     pub fn pid(&self) -> u32 {
         self.process.pid()
     }
 
-    /// Events that were appended to streams since it was started.
+    /// The events that were appended to streams since the start.
     pub async fn appended(&self) -> io::Result<u64> {
         let mut stream = TcpStream::connect(("127.0.0.1", self.port)).await?;
         stream.write_all(b"INFO commandstats\r\nQUIT\r\n").await?;
@@ -104,7 +107,7 @@ impl Redis {
     }
 }
 
-/// An address that is free, as is the port after it, which some servers need too.
+/// A free address. The next port is free as well; some servers need both.
 pub fn free_address() -> io::Result<SocketAddr> {
     loop {
         let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
@@ -115,18 +118,18 @@ pub fn free_address() -> io::Result<SocketAddr> {
     }
 }
 
-/// A `taskset` list of the machine's cores from `first` on, so many of them.
+/// A `taskset` list of `count` cores, from `first` on.
 pub fn core_list(first: usize, count: usize) -> String {
     format!("{first}-{}", first + count - 1)
 }
 
-/// Confines this process, and what it starts from now on, to some cores. Where that fails, it is only less exact.
+/// Confines this process and its future children to some cores. A failure only makes the figures less exact.
 pub fn stay_on(cores: &str) {
     let own = std::process::id().to_string();
     let _ = Command::new("taskset").args(["-a", "-c", "-p", cores, &own]).stdout(Stdio::null()).status();
 }
 
-/// The files that this process, and with it each server, may open.
+/// The limit on open files of this process and of the servers that it starts.
 pub fn file_limit() -> u64 {
     let limits = fs::read_to_string("/proc/self/limits").unwrap_or_default();
     let limit = limits.lines().find_map(|line| line.strip_prefix("Max open files")?.split_whitespace().next());

@@ -1,5 +1,7 @@
-//! `redis-benchmark` with the command that the daemon gives: overheard from a running one, so that it is the very same,
-//! whatever the script and its arguments are.
+//! Runs `redis-benchmark` with the command by which the daemon appends events.
+//!
+//! The command is captured from a running daemon with MONITOR. So it is the same, whatever the script and its arguments
+//! are.
 
 use std::io;
 use std::process::{Command, Stdio};
@@ -12,20 +14,20 @@ use tokio::net::TcpStream;
 use crate::events::Content;
 use crate::systems::Running;
 
-/// A command of the daemon's that appends events.
+/// A command of the daemon that appends events.
 pub struct Captured {
     words: Vec<String>,
 }
 
-/// What `redis-benchmark` puts a random number for, another one each time. Two of them never come again.
+/// `redis-benchmark` replaces each of these by a random number. A pair of them does not repeat.
 const RANDOM: &str = "__rand_int__";
 
 impl Captured {
-    /// Publishes so many events in one request, and hears what the daemon says to Redis.
+    /// Publishes this many events in one request, and captures the command that the daemon sends to Redis.
     pub async fn of(server: &Running, events: usize) -> io::Result<Self> {
         let redis = server.redis.as_ref().ok_or_else(|| io::Error::other("there is no Redis"))?;
         let (mut lane, shared, content) = (server.lane(0).await?, Shared::new(), Content::of_product("p-1"));
-        // The first makes the script known to Redis; the command after it is the usual one.
+        // The first request loads the script into Redis. The command after it is the usual one.
         let first = lane.batch(&shared, 1, &content);
         lane.publish_batch(&first).await?;
         let mut monitor = BufReader::new(TcpStream::connect(("127.0.0.1", redis.port)).await?);
@@ -35,26 +37,26 @@ impl Captured {
         let ids: Vec<String> = (1..=events as u64).map(|number| shared.id(Instant::now(), 0, number)).collect();
         let batch: Vec<String> = ids.iter().map(|id| content.posted(id)).collect();
         lane.publish_batch(&batch).await?;
-        let hearing = async {
+        let capturing = async {
             loop {
                 line.clear();
                 if monitor.read_line(&mut line).await? == 0 {
                     return Err(io::ErrorKind::UnexpectedEof.into());
                 }
-                // What the script does is shown as well, as `[0 lua]`.
+                // MONITOR also shows the commands of the script, marked `[0 lua]`.
                 if line.contains(&ids[0]) && !line.contains(" lua] ") {
                     return io::Result::Ok(words(&line));
                 }
             }
         };
-        let words = tokio::time::timeout(Duration::from_secs(5), hearing).await??;
+        let words = tokio::time::timeout(Duration::from_secs(5), capturing).await??;
         let random =
             |word: String| ids.iter().fold(word, |word, id| word.replace(id.as_str(), &format!("b-{RANDOM}-{RANDOM}")));
         Ok(Self { words: words.into_iter().map(random).collect() })
     }
 }
 
-/// Of a line of MONITOR, the words of the command.
+/// The words of the command in a line of MONITOR.
 fn words(line: &str) -> Vec<String> {
     let (mut words, mut bytes) = (Vec::new(), line.bytes());
     while bytes.by_ref().any(|byte| byte == b'"') {
@@ -82,13 +84,13 @@ fn words(line: &str) -> Vec<String> {
     words
 }
 
-/// The program, at one Redis.
+/// The program, run against one Redis.
 pub struct RedisBenchmark {
     pub port: u16,
 }
 
 impl RedisBenchmark {
-    /// Answers with calls a second.
+    /// Runs the command, and returns the calls a second.
     pub fn run(&self, command: &Captured, connections: usize, calls: usize) -> io::Result<f64> {
         let (port, connections, calls) = (self.port.to_string(), connections.to_string(), calls.to_string());
         let output = Command::new("redis-benchmark")
@@ -97,7 +99,7 @@ impl RedisBenchmark {
             .stderr(Stdio::piped())
             .output()?;
         let text = String::from_utf8_lossy(&output.stdout);
-        // The name of the test, which may hold anything, then rps, avg, min, p50, p95, p99, max.
+        // The name of the test, which may have any characters, then rps, avg, min, p50, p95, p99, max.
         let rate = text.lines().last().and_then(|line| line.rsplit("\",\"").nth(6)?.parse().ok());
         rate.ok_or_else(|| {
             io::Error::other(format!("redis-benchmark: {text}{}", String::from_utf8_lossy(&output.stderr)))

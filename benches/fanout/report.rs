@@ -1,4 +1,5 @@
-//! `docs/performance.md`, made from what was measured: between its markers stand tables, the prose around them is kept.
+//! Writes the measurements into `docs/performance.md`: it fills the tables between markers, and keeps the prose around
+//! them.
 
 use std::path::Path;
 use std::{fs, io};
@@ -9,24 +10,24 @@ use crate::svg;
 use crate::table::Table;
 use crate::targets;
 
-/// A block begins with `<!-- bench:NAME -->` and ends with this.
-const END: &str = "<!-- /bench -->";
+/// The end of a block, which begins with `<!-- bench:NAME -->`.
+const BLOCK_END: &str = "<!-- /bench -->";
 
 /// Writes the tables into the document, and the plots beside it.
 pub fn write(results: &Results) -> io::Result<()> {
     if results.samples.is_empty() {
-        return Err(io::Error::other("nothing was measured yet: run `make bench`"));
+        return Err(io::Error::other("there are no measurements yet: run `make bench`"));
     }
     let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs");
     let document = docs.join("performance.md");
-    let text = filled(&fs::read_to_string(&document)?, |name| block(results, name)).map_err(io::Error::other)?;
+    let text = fill_blocks(&fs::read_to_string(&document)?, |name| block(results, name)).map_err(io::Error::other)?;
     fs::write(&document, text)?;
     fs::write(docs.join("performance.svg"), svg::plots(results))?;
     println!("{} and performance.svg are written", document.display());
     Ok(())
 }
 
-/// What stands in a block.
+/// The content of a block.
 fn block(results: &Results, name: &str) -> Option<String> {
     match name {
         "machine" => {
@@ -42,14 +43,14 @@ fn block(results: &Results, name: &str) -> Option<String> {
     }
 }
 
-/// The document with every block filled anew.
-fn filled(text: &str, block: impl Fn(&str) -> Option<String>) -> Result<String, String> {
+/// Returns the document with new content in every block.
+fn fill_blocks(text: &str, block: impl Fn(&str) -> Option<String>) -> Result<String, String> {
     let (mut filled, mut rest) = (String::new(), text);
     while let Some((before, after)) = rest.split_once("<!-- bench:") {
         let (name, after) = after.split_once(" -->").ok_or("a marker has no end")?;
-        let (_, after) = after.split_once(END).ok_or_else(|| format!("the block {name} has no end"))?;
+        let (_, after) = after.split_once(BLOCK_END).ok_or_else(|| format!("the block {name} has no end"))?;
         let content = block(name).ok_or_else(|| format!("there is nothing for the block {name}"))?;
-        filled += &format!("{before}<!-- bench:{name} -->\n\n{content}\n{END}");
+        filled += &format!("{before}<!-- bench:{name} -->\n\n{content}\n{BLOCK_END}");
         rest = after;
     }
     Ok(filled + rest)

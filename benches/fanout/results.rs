@@ -1,4 +1,4 @@
-//! What was measured: every figure of every round, as it is kept in `results.json`, and medians and ratios of it.
+//! The measurements: every figure of every round, stored in `results.json`, and their medians and ratios.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -12,16 +12,16 @@ use crate::systems::{ALL, FLOOR};
 /// Figures by name.
 pub type Figures = BTreeMap<String, f64>;
 
-/// All that is known.
+/// All measurements of the last runs.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Results {
     pub machine: Machine,
     pub samples: Vec<Sample>,
-    /// What was left out, and why.
+    /// The systems that were not measured, and why.
     pub absent: BTreeSet<Absent>,
 }
 
-/// One system, in one round.
+/// The figures of one system in one case and round.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Sample {
     pub scenario: String,
@@ -29,11 +29,12 @@ pub struct Sample {
     pub system: String,
     pub round: usize,
     pub figures: Figures,
-    /// It lost events, or did not stand it: there are no figures.
+    /// The error of a failed measurement, for example lost events. It has no figures.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub problem: Option<String>,
 }
 
+/// A system that a scenario could not measure.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Absent {
     pub scenario: String,
@@ -41,9 +42,9 @@ pub struct Absent {
     pub why: String,
 }
 
-/// Whose figures.
+/// Selects the samples of a system in a case of a scenario.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Whose<'a> {
+pub struct SampleKey<'a> {
     pub scenario: &'a str,
     pub case: &'a str,
     pub system: &'a str,
@@ -57,24 +58,24 @@ pub struct Stat {
     pub max: f64,
 }
 
-/// `scenario`'s figures of `system`, in `case` where there are several.
-pub fn whose<'a>(scenario: &'a str, case: &'a str, system: &'a str) -> Whose<'a> {
-    Whose { scenario, case, system }
+/// Selects the samples of `system` in a scenario; `case` is empty where the scenario has only one.
+pub fn sample_key<'a>(scenario: &'a str, case: &'a str, system: &'a str) -> SampleKey<'a> {
+    SampleKey { scenario, case, system }
 }
 
-/// The floor's share of a figure that was measured in turn with it.
-pub fn floors(figure: &str) -> String {
+/// The name of the floor's figure that was measured in turn with `figure`.
+pub fn floor_figure(figure: &str) -> String {
     format!("floor's {figure}")
 }
 
 impl Results {
-    /// Where they are kept.
+    /// The path of `results.json`.
     pub fn path() -> PathBuf {
         let target = std::env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
         target.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("target")).join("bench/results.json")
     }
 
-    /// Those of earlier runs; none where there was none, or where they cannot be read any more.
+    /// The results of earlier runs; empty where there is no file, or it cannot be parsed.
     pub fn load() -> Self {
         let text = fs::read_to_string(Self::path()).unwrap_or_default();
         serde_json::from_str(&text).unwrap_or_default()
@@ -86,24 +87,24 @@ impl Results {
         fs::write(path, serde_json::to_string_pretty(self)? + "\n")
     }
 
-    /// Forgets a scenario, which is about to be measured anew.
-    pub fn forget(&mut self, scenario: &str) {
+    /// Removes the samples of a scenario before it is measured anew.
+    pub fn remove(&mut self, scenario: &str) {
         self.samples.retain(|sample| sample.scenario != scenario);
         self.absent.retain(|absent| absent.scenario != scenario);
     }
 
-    /// A figure's median over the rounds.
-    pub fn stat(&self, whose: Whose<'_>, figure: &str) -> Option<Stat> {
-        Stat::of(self.of(whose).filter_map(|sample| sample.figures.get(figure).copied()))
+    /// The median of a figure over the rounds.
+    pub fn stat(&self, key: SampleKey<'_>, figure: &str) -> Option<Stat> {
+        Stat::of(self.of(key).filter_map(|sample| sample.figures.get(figure).copied()))
     }
 
-    /// How a figure compares with the same of another, in each round by itself.
-    pub fn ratio(&self, over: Whose<'_>, under: Whose<'_>, figure: &str) -> Option<Stat> {
+    /// The ratio of a figure to the same figure of another system or case, computed in each round.
+    pub fn ratio(&self, over: SampleKey<'_>, under: SampleKey<'_>, figure: &str) -> Option<Stat> {
         self.ratio_of(over, figure, under, figure)
     }
 
-    /// How a figure compares with another's.
-    pub fn ratio_of(&self, over: Whose<'_>, figure: &str, under: Whose<'_>, other: &str) -> Option<Stat> {
+    /// The ratio of a figure to another figure, computed in each round.
+    pub fn ratio_of(&self, over: SampleKey<'_>, figure: &str, under: SampleKey<'_>, other: &str) -> Option<Stat> {
         let in_round = |round| {
             let under = self.of(under).find(|sample| sample.round == round)?;
             Some(under.figures.get(other).copied()?).filter(|figure| *figure > 0.0)
@@ -111,38 +112,37 @@ impl Results {
         Stat::of(self.of(over).filter_map(|sample| Some(sample.figures.get(figure)? / in_round(sample.round)?)))
     }
 
-    /// How a figure compares with the floor's: with what the floor took in turn with it, or in the same round.
-    pub fn against_floor(&self, whose: Whose<'_>, figure: &str) -> Option<Stat> {
-        let in_turn = self.ratio_of(whose, figure, whose, &floors(figure));
-        in_turn.or_else(|| self.ratio(whose, Whose { system: FLOOR.name, ..whose }, figure))
+    /// The ratio of a figure to the floor's: measured in turn with it, or else in the same round.
+    pub fn against_floor(&self, key: SampleKey<'_>, figure: &str) -> Option<Stat> {
+        let in_turn = self.ratio_of(key, figure, key, &floor_figure(figure));
+        in_turn.or_else(|| self.ratio(key, SampleKey { system: FLOOR.name, ..key }, figure))
     }
 
-    /// Why there are no figures, or not of every round.
-    pub fn problem(&self, whose: Whose<'_>) -> Option<&str> {
-        let is = |sample: &&Sample| sample.scenario == whose.scenario && sample.system == whose.system;
-        // What went wrong as a whole has no case.
-        let mut its =
-            self.samples.iter().filter(is).filter(|sample| sample.case == whose.case || sample.case.is_empty());
-        its.find_map(|sample| sample.problem.as_deref())
+    /// The error of a failed measurement, if there was one in any round.
+    pub fn problem(&self, key: SampleKey<'_>) -> Option<&str> {
+        let is = |sample: &&Sample| sample.scenario == key.scenario && sample.system == key.system;
+        // A failure of all cases together has no case.
+        let mut samples =
+            self.samples.iter().filter(is).filter(|sample| sample.case == key.case || sample.case.is_empty());
+        samples.find_map(|sample| sample.problem.as_deref())
     }
 
-    /// Why a system was left out.
-    pub fn absent(&self, whose: Whose<'_>) -> Option<&str> {
-        let is = |absent: &&Absent| absent.scenario == whose.scenario && absent.system == whose.system;
+    /// The reason why a system was not measured.
+    pub fn absent(&self, key: SampleKey<'_>) -> Option<&str> {
+        let is = |absent: &&Absent| absent.scenario == key.scenario && absent.system == key.system;
         self.absent.iter().find(is).map(|absent| absent.why.as_str())
     }
 
-    /// The systems of a scenario that were measured, or left out for a reason.
-    pub fn systems<'a>(&self, scenario: &'a str) -> impl Iterator<Item = (String, Whose<'a>)> {
-        let all = ALL.map(|system| whose(scenario, "", system.name)).into_iter();
-        let known: Vec<_> =
-            all.filter(|whose| self.of(*whose).next().is_some() || self.absent(*whose).is_some()).collect();
-        known.into_iter().map(|whose| (whose.system.to_owned(), whose))
+    /// The systems of a scenario that were measured or left out, in the order of [`ALL`].
+    pub fn systems<'a>(&self, scenario: &'a str) -> impl Iterator<Item = (String, SampleKey<'a>)> {
+        let all = ALL.map(|system| sample_key(scenario, "", system.name)).into_iter();
+        let known: Vec<_> = all.filter(|key| self.of(*key).next().is_some() || self.absent(*key).is_some()).collect();
+        known.into_iter().map(|key| (key.system.to_owned(), key))
     }
 
-    fn of<'a>(&'a self, whose: Whose<'a>) -> impl Iterator<Item = &'a Sample> {
+    fn of<'a>(&'a self, key: SampleKey<'a>) -> impl Iterator<Item = &'a Sample> {
         self.samples.iter().filter(move |sample| {
-            sample.scenario == whose.scenario && sample.case == whose.case && sample.system == whose.system
+            sample.scenario == key.scenario && sample.case == key.case && sample.system == key.system
         })
     }
 }

@@ -1,4 +1,4 @@
-//! A run: round after round, every scenario, every system of it in turn.
+//! A run of the benchmark: in each round it measures every scenario, and in each scenario every system.
 
 use std::io;
 use std::time::{Duration, Instant};
@@ -7,14 +7,14 @@ use crate::Run;
 use crate::machine::Machine;
 use crate::process::{core_list, file_limit, stay_on};
 use crate::results::{Absent, Results, Sample};
-use crate::scenarios::{self, Scenario, Step, Taken};
+use crate::scenarios::{self, CaseFigures, Scenario, Step};
 
-/// What one step may take before it is given up. The longest waits for a quiet minute.
-const PATIENCE: Duration = Duration::from_secs(150);
-/// Files that a process has open beside its subscribers' and publishers'.
-const FURTHER_FILES: usize = 50;
+/// The timeout of one step. The longest step includes an idle minute.
+const STEP_TIMEOUT: Duration = Duration::from_secs(150);
+/// The files that a process has open beside its subscribers' and publishers' sockets.
+const OTHER_FILES: usize = 50;
 
-/// Measures what was asked for, and keeps and prints it.
+/// Measures the scenarios that the arguments name, stores the results and prints them.
 pub async fn run(arguments: &Run) -> io::Result<()> {
     let mut scenarios = scenarios::all();
     let names: Vec<&str> = scenarios.iter().map(|scenario| scenario.name).collect();
@@ -29,12 +29,12 @@ pub async fn run(arguments: &Run) -> io::Result<()> {
     let (begun, mut results) = (Instant::now(), Results::load());
     results.machine = Machine::this();
     for scenario in &scenarios {
-        results.forget(scenario.name);
+        results.remove(scenario.name);
     }
     for round in 0..usize::from(arguments.rounds) {
         for scenario in scenarios.iter().filter(|scenario| round < scenario.rounds) {
             eprintln!("round {} of {}: {}", round + 1, arguments.rounds, scenario.about);
-            // Each begins once: what the first of a round does to the machine is not always done to the same.
+            // The first step of a round affects the machine for the others, so each round begins with another step.
             let mut steps = scenario.steps.clone();
             let first = round % steps.len();
             steps.rotate_left(first);
@@ -65,12 +65,12 @@ async fn measure(scenario: &Scenario, step: &Step, round: usize, results: &mut R
         eprintln!("  {:<18} left out: {why}", system.name);
         results.absent.insert(Absent { scenario: scenario.name.into(), system: system.name.into(), why });
     };
-    let needed = step.measure.files() + FURTHER_FILES;
+    let needed = step.measure.files() + OTHER_FILES;
     if file_limit() < needed as u64 {
         absent(format!("it needs {needed} open files: `ulimit -n {needed}`"));
         return Ok(());
     }
-    // Who measures leaves the server its cores, if there are others.
+    // The load generator keeps off the server's cores, if there are others.
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let apart = system.cores > 0 && system.cores < cores;
     if apart {
@@ -80,7 +80,7 @@ async fn measure(scenario: &Scenario, step: &Step, round: usize, results: &mut R
     let server = step.measure.prepare(system.clone(), folder.path())?.start(folder)?;
     let begun = Instant::now();
     let taken = match server {
-        Ok(server) => tokio::time::timeout(PATIENCE, step.measure.measure(server)).await,
+        Ok(server) => tokio::time::timeout(STEP_TIMEOUT, step.measure.measure(server)).await,
         Err(why) => {
             absent(why);
             Ok(Ok(Vec::new()))
@@ -89,14 +89,14 @@ async fn measure(scenario: &Scenario, step: &Step, round: usize, results: &mut R
     if apart {
         stay_on(&core_list(0, cores));
     }
-    let taken = taken.unwrap_or_else(|_| Err(io::Error::other(format!("not done after {} s", PATIENCE.as_secs()))));
+    let taken = taken.unwrap_or_else(|_| Err(io::Error::other(format!("not done after {} s", STEP_TIMEOUT.as_secs()))));
     let mut keep = |case: String, figures, problem| {
         let (scenario, system) = (scenario.name.to_owned(), system.name.to_owned());
         results.samples.push(Sample { scenario, case, system, round, figures, problem });
     };
     match taken {
         Ok(taken) => {
-            for Taken { case, figures } in taken {
+            for CaseFigures { case, figures } in taken {
                 let shown: Vec<String> = figures.iter().map(|(name, value)| format!("{name} {value:.1}")).collect();
                 let took = begun.elapsed().as_secs();
                 eprintln!("  {:<18} {case} {} [{took} s]", system.name, shown.join(", "));

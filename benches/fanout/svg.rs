@@ -1,11 +1,12 @@
-//! The plots beside `docs/performance.md`: how cost grows with subscribers, and everybody's cost as a ratio to the floor.
+//! The plots for `docs/performance.md`: the cost by number of subscribers, and each system's cost as a ratio to the
+//! floor.
 //!
-//! Colours are set for light and for dark pages, on a ground of the plot's own: where a page shows the file as an image, it
-//! knows only what the reader's system prefers, not what colour the page has.
+//! The plots have their own background, with colours for light and for dark mode. An SVG in an `img` element knows the
+//! reader's preferred mode, but not the colour of the page.
 
 use std::fmt::Write as _;
 
-use crate::results::{Results, whose};
+use crate::results::{Results, sample_key};
 use crate::scenarios::{backlog, growth, one};
 use crate::systems::{ALL, FLOOR, TIDINGS};
 use crate::usage::CPU;
@@ -42,7 +43,7 @@ struct Plot {
     body: String,
 }
 
-/// A line of the growth plot: whose figure, its name and colour.
+/// A line of the growth plot.
 struct Series {
     system: &'static str,
     figure: &'static str,
@@ -75,7 +76,7 @@ impl Plot {
         let cases = growth::SIZES.map(|size| size.to_string());
         let points = |series: &Series| {
             let of = |case: &String| {
-                let stat = results.stat(whose(growth::SUBSCRIBERS, case, series.system), series.figure)?;
+                let stat = results.stat(sample_key(growth::SUBSCRIBERS, case, series.system), series.figure)?;
                 Some((case.parse::<f64>().ok()?, stat.median / 1e3))
             };
             cases.iter().filter_map(of).collect::<Vec<_>>()
@@ -86,7 +87,7 @@ impl Plot {
             self.text(24.0, top + 40.0, "faint", "start", "not measured");
             return;
         };
-        // Whole powers of ten, both ways: what is a hundredth and what is a hundredfold both show.
+        // The axis ends at powers of ten, so that small and large values are both visible.
         let low = lowest.log10().floor();
         let high = values.iter().copied().fold(lowest, f64::max).log10().ceil().max(low + 1.0);
         let (left, right, over, under) = (70.0, WIDTH - 200.0, top + 30.0, top + LINES_HEIGHT - 40.0);
@@ -103,7 +104,7 @@ impl Plot {
             let anchor = if size as f64 == largest { "start" } else { "middle" };
             self.text(x(size as f64), under + 20.0, "faint", anchor, &name);
         }
-        // The names stand at the ends of their lines, kept apart from each other.
+        // Each name is at the end of its line, with some space between two names.
         let mut ends: Vec<(f64, &Series)> =
             lines.iter().filter_map(|(points, series)| Some((y(points.last()?.1), series))).collect();
         ends.sort_by(|one, other| one.0.total_cmp(&other.0));
@@ -136,7 +137,7 @@ impl Plot {
         }
     }
 
-    /// Answers with where it ends.
+    /// Draws the bars, and returns the y coordinate of their end.
     fn bars(&mut self, results: &Results, top: f64) -> f64 {
         const PANELS: [(&str, &str); 4] = [
             (one::THOUSAND, "1,000, one at a time"),
@@ -153,7 +154,8 @@ impl Plot {
             "CPU time a delivery as a multiple of the floor's (the line); less is better",
         );
         let systems: Vec<&str> = ALL.iter().map(|system| system.name).filter(|name| *name != FLOOR.name).collect();
-        let times = |scenario, system| results.against_floor(whose(scenario, "", system), CPU).map(|stat| stat.median);
+        let times =
+            |scenario, system| results.against_floor(sample_key(scenario, "", system), CPU).map(|stat| stat.median);
         let all = PANELS.iter().flat_map(|(scenario, _)| systems.iter().filter_map(|system| times(scenario, system)));
         let most = all.fold(1.5, f64::max);
         let (names, first) = (150.0, top + 46.0);
@@ -164,7 +166,7 @@ impl Plot {
         }
         for (panel, (scenario, title)) in PANELS.iter().enumerate() {
             let left = names + width * panel as f64;
-            // Behind the longest bar there must be room for its figure.
+            // The longest bar leaves space for its figure.
             let scale = (width - 60.0) / most;
             self.text(left, first - 14.0, "faint", "start", title);
             for (row, system) in systems.iter().enumerate() {

@@ -1,4 +1,4 @@
-//! The servers that are compared, and how each is started. What is said to them is in `dialects.rs`.
+//! The servers that are compared, and how each is started. `dialects.rs` has their protocols.
 
 use std::io;
 use std::net::SocketAddr;
@@ -12,14 +12,14 @@ use crate::process::{Process, Redis, core_list, free_address};
 /// A server that can be measured.
 #[derive(Debug, Clone)]
 pub struct System {
-    /// What it is called in tables.
+    /// The name in tables.
     pub name: &'static str,
     pub kind: Kind,
-    /// The cores that it may use; 0 for all.
+    /// The number of cores that it may use; 0 means all.
     pub cores: usize,
-    /// Further flags, of tidings alone.
+    /// Further flags; only tidings has them.
     flags: Vec<String>,
-    /// What it is run under.
+    /// The command that it is run by, for example valgrind.
     under: Vec<String>,
 }
 
@@ -47,17 +47,17 @@ const fn system(name: &'static str, kind: Kind) -> System {
     System { name, kind, cores: 0, flags: Vec::new(), under: Vec::new() }
 }
 
-/// The code with which a peer's `start` says that something is not installed.
+/// The exit code of a peer's `start` where something is not installed.
 const NOT_INSTALLED: i32 = 3;
 
-/// A server that stands; ends with this.
+/// A server that is ready. It is ended when this is dropped.
 #[derive(Debug)]
 pub struct Running {
     pub address: SocketAddr,
     pub kind: Kind,
     pub redis: Option<Redis>,
     process: Process,
-    /// Its working directory: nothing of the user's is found there.
+    /// Its working directory, which has none of the user's files.
     folder: TempDir,
 }
 
@@ -72,19 +72,20 @@ impl System {
         self
     }
 
-    /// The same under another name.
+    /// Returns the system with another name.
     pub fn named(mut self, name: &'static str) -> Self {
         self.name = name;
         self
     }
 
-    /// Run by this command.
+    /// Returns the system run by this command.
     pub fn under(mut self, command: &[&str]) -> Self {
         self.under = command.iter().map(|&word| word.to_owned()).collect();
         self
     }
 
-    /// Starts it in a folder of its own, and its Redis where it needs one; says why where it cannot.
+    /// Starts the server in this folder, and its Redis if it needs one. The inner error is the reason why it cannot be
+    /// measured.
     pub fn start(&self, folder: TempDir) -> io::Result<Result<Running, String>> {
         let redis = match self.kind {
             Kind::Tidings { redis: true } | Kind::Peer("ws" | "socketio") => match Redis::start()? {
@@ -104,14 +105,14 @@ impl System {
             Ok(process) => process,
             Err(error) => return Ok(Err(format!("{}: {error}", line[0]))),
         };
-        let stands = match self.kind {
-            Kind::Tidings { .. } => answers(&mut process, address),
-            Kind::Floor | Kind::Peer(_) => process.says("ready"),
+        let ready = match self.kind {
+            Kind::Tidings { .. } => wait_for_ready(&mut process, address),
+            Kind::Floor | Kind::Peer(_) => process.wait_for_line("ready"),
         };
-        Ok(match stands {
+        Ok(match ready {
             Ok(()) => Ok(Running { address, kind: self.kind, redis, process, folder }),
             Err(Some(NOT_INSTALLED)) => Err("not installed: `make setup-bench` installs it".into()),
-            Err(code) if self.flags.is_empty() => Err(format!("it ended with {code:?} before it stood")),
+            Err(code) if self.flags.is_empty() => Err(format!("it ended with {code:?} before it was ready")),
             Err(_) => Err(format!("it does not start with {}", self.flags.join(" "))),
         })
     }
@@ -145,20 +146,23 @@ impl Running {
         self.process.pid()
     }
 
-    /// Ends the server, but not its Redis.
+    /// Ends the server, and returns its Redis, which goes on running.
     pub fn leave_redis(self) -> Option<Redis> {
         self.redis
     }
 
-    /// Ends it, waits for that, and answers with what it leaves in its folder.
+    /// Ends the server, waits for that, and returns its folder with the files that it left.
     pub fn end(mut self) -> TempDir {
         self.process.end();
         self.folder
     }
 }
 
-/// Waits until tidings answers that it is ready; where it ends before it does, that is an error and its code.
-fn answers(process: &mut Process, address: SocketAddr) -> Result<(), Option<i32>> {
+/// Waits until `/readyz` of tidings answers 200.
+///
+/// # Errors
+/// The exit code, if the process ends first.
+fn wait_for_ready(process: &mut Process, address: SocketAddr) -> Result<(), Option<i32>> {
     use std::io::{Read, Write};
     let ready = || -> io::Result<bool> {
         let mut stream = std::net::TcpStream::connect(address)?;

@@ -1,6 +1,6 @@
-//! Figures as tables, for a terminal and for Markdown.
+//! Formats figures as tables, for a terminal and for Markdown.
 
-use crate::results::{Results, Stat, Whose};
+use crate::results::{Results, SampleKey, Stat};
 use crate::usage::{CPU, INSTRUCTIONS, USER};
 
 /// Rows and columns of text.
@@ -12,7 +12,7 @@ pub struct Table {
     rows: Vec<Vec<String>>,
 }
 
-/// What a column shows of a row's figures.
+/// A column: its heading, its figure and how the figure is shown.
 #[derive(Debug, Clone)]
 pub struct Column {
     head: String,
@@ -22,19 +22,19 @@ pub struct Column {
 
 #[derive(Debug, Clone)]
 enum Shows {
-    /// The figure divided by this, with what stands behind it.
+    /// The figure divided by the first, followed by the unit.
     Value(f64, &'static str),
     /// A whole number.
     Count,
-    /// How many times that of another system of the same case.
+    /// The ratio to the figure of another system in the same case.
     System(&'static str),
-    /// How many times the floor's.
+    /// The ratio to the floor's figure.
     Floor,
-    /// How many times another figure of another system of the same case.
+    /// The ratio to another figure of another system in the same case.
     Figure(&'static str, &'static str),
-    /// The figure of another system of the same case, divided by this, with what stands behind it.
+    /// The figure of another system in the same case, divided by the second, followed by the unit.
     Other(&'static str, f64, &'static str),
-    /// How many times that of another case of the same system.
+    /// The ratio to the figure of another case of the same system.
     Case(&'static str),
 }
 
@@ -43,12 +43,12 @@ impl Column {
         Self { head: head.into(), figure, shows }
     }
 
-    /// Of nanoseconds.
+    /// A figure in nanoseconds, shown in microseconds.
     pub fn micros(head: &str, figure: &'static str) -> Self {
         Self::new(head, figure, Shows::Value(1e3, " µs"))
     }
 
-    /// Of microseconds.
+    /// A figure in microseconds, shown in milliseconds.
     pub fn millis(head: &str, figure: &'static str) -> Self {
         Self::new(head, figure, Shows::Value(1e3, " ms"))
     }
@@ -57,12 +57,12 @@ impl Column {
         Self::new(head, figure, Shows::Value(1.0, " s"))
     }
 
-    /// Of bytes.
+    /// A figure in bytes, shown in KiB.
     pub fn kib(head: &str, figure: &'static str) -> Self {
         Self::new(head, figure, Shows::Value(1024.0, " KiB"))
     }
 
-    /// Of bytes.
+    /// A figure in bytes, shown in MiB.
     pub fn mib(head: &str, figure: &'static str) -> Self {
         Self::new(head, figure, Shows::Value(1048576.0, " MiB"))
     }
@@ -87,7 +87,7 @@ impl Column {
         Self::new(head, figure, Shows::Figure(system, other))
     }
 
-    /// The same of another system.
+    /// Shows the figure of another system instead.
     pub fn of(self, system: &'static str) -> Self {
         let shows = match self.shows {
             Shows::Value(unit, name) => Shows::Other(system, unit, name),
@@ -96,14 +96,14 @@ impl Column {
         Self { shows, ..self }
     }
 
-    fn cell(&self, results: &Results, row: Whose<'_>) -> String {
+    fn cell(&self, results: &Results, row: SampleKey<'_>) -> String {
         let stat = match self.shows {
             Shows::Value(..) | Shows::Count => results.stat(row, self.figure),
-            Shows::System(system) => results.ratio(row, Whose { system, ..row }, self.figure),
+            Shows::System(system) => results.ratio(row, SampleKey { system, ..row }, self.figure),
             Shows::Floor => results.against_floor(row, self.figure),
-            Shows::Figure(system, other) => results.ratio_of(row, self.figure, Whose { system, ..row }, other),
-            Shows::Other(system, ..) => results.stat(Whose { system, ..row }, self.figure),
-            Shows::Case(case) => results.ratio(row, Whose { case, ..row }, self.figure),
+            Shows::Figure(system, other) => results.ratio_of(row, self.figure, SampleKey { system, ..row }, other),
+            Shows::Other(system, ..) => results.stat(SampleKey { system, ..row }, self.figure),
+            Shows::Case(case) => results.ratio(row, SampleKey { case, ..row }, self.figure),
         };
         let Some(stat) = stat else { return "–".into() };
         match self.shows {
@@ -143,14 +143,14 @@ impl Table {
         Self { title: title.into(), head, columns: columns.to_vec(), rows: Vec::new() }
     }
 
-    /// Further columns, of rows that are made by hand.
+    /// Adds headings for rows that are added by [`Table::row`].
     pub fn heads(mut self, heads: &[&str]) -> Self {
         self.head.extend(heads.iter().map(|&head| head.to_owned()));
         self
     }
 
-    /// Rows by their first cell.
-    pub fn rows<'a>(mut self, results: &Results, rows: impl IntoIterator<Item = (String, Whose<'a>)>) -> Self {
+    /// Adds rows, each with its first cell and the samples that it shows.
+    pub fn rows<'a>(mut self, results: &Results, rows: impl IntoIterator<Item = (String, SampleKey<'a>)>) -> Self {
         for (first, row) in rows {
             let mut cells: Vec<String> = self.columns.iter().map(|column| column.cell(results, row)).collect();
             if let (Some(why), Some(cell)) = (results.problem(row).or(results.absent(row)), cells.first_mut()) {
@@ -161,13 +161,13 @@ impl Table {
         self
     }
 
-    /// A row that is made by hand.
+    /// Adds a row of text.
     pub fn row(mut self, cells: Vec<String>) -> Self {
         self.rows.push(cells);
         self
     }
 
-    /// For a terminal.
+    /// The table for a terminal.
     pub fn text(&self) -> String {
         let all = || std::iter::once(&self.head).chain(&self.rows);
         let width = |column: usize| all().filter_map(|row| Some(row.get(column)?.chars().count())).max().unwrap_or(0);
@@ -186,7 +186,7 @@ impl Table {
     }
 }
 
-/// What a delivery costs each of the systems that are there, beside the floor.
+/// The cost of a delivery for each system, with its ratio to the floor's.
 pub fn against_floor(results: &Results, scenario: &'static str, title: &str, further: &[Column]) -> Table {
     let mut columns = vec![Column::micros("CPU a delivery", CPU), Column::against_floor("of the floor's", CPU)];
     if results.machine.counts_instructions {

@@ -1,6 +1,6 @@
-//! What tidings must reach, beside what was measured.
+//! The performance targets of tidings, compared with the measurements.
 
-use crate::results::{Results, Stat, Whose, whose};
+use crate::results::{Results, SampleKey, Stat, sample_key};
 use crate::scenarios::{backlog, compression, filters, idle, latency, one, publishing, stalled};
 use crate::systems::{BUN, NATS, TIDINGS, TIDINGS_REDIS, WS};
 use crate::table::{Table, ratio, spread};
@@ -8,19 +8,19 @@ use crate::usage::{CPU, INSTRUCTIONS};
 
 const KIB: f64 = 1024.0;
 
-/// A figure that is to be reached.
+/// One condition of a target: what was measured, and whether it is reached. `None` means not measured.
 struct Check {
     what: String,
     shown: Option<String>,
     reached: Option<bool>,
 }
 
-/// The figures of a point, and whether they hold.
+/// The table of all targets, with the measured figures and whether they are reached.
 pub fn table(results: &Results) -> Table {
-    // What the kernel does cannot be counted everywhere; its time can be.
+    // Where the machine does not count instructions, CPU time is compared instead.
     let cost = if results.machine.counts_instructions { INSTRUCTIONS } else { CPU };
     let checks = Checks { results, cost };
-    let points: [(&str, Vec<Check>); 8] = [
+    let targets: [(&str, Vec<Check>); 8] = [
         ("One event at a time: at most 1.06 × the floor, and below Bun", checks.one_at_a_time()),
         ("64 in flight: at most 0.10 × the floor, and below nats-server", checks.backlog()),
         ("An idle connection: at most 2 KiB, also after a burst and a quiet minute", checks.idle()),
@@ -40,7 +40,7 @@ pub fn table(results: &Results) -> Table {
         ("1,000 compressed subscribers: at most 1.3 × the CPU of plain ones at 1 KiB", checks.compression()),
     ];
     let mut table = Table::new("Targets", "", &[]).heads(&["target", "measured", "reached"]);
-    for (number, (target, checks)) in (1..).zip(points) {
+    for (number, (target, checks)) in (1..).zip(targets) {
         let shown = |check: &Check| format!("{}: {}", check.what, check.shown.as_deref().unwrap_or("not measured"));
         let measured: Vec<String> = checks.iter().map(shown).collect();
         let reached = match () {
@@ -68,22 +68,23 @@ fn check(
 }
 
 impl<'a> Checks<'a> {
-    /// At most so many times another's.
-    fn times(&self, what: &str, over: Whose<'_>, under: Whose<'_>, figure: &str, most: f64) -> Check {
+    /// The ratio to another's figure must be at most `most`.
+    fn times(&self, what: &str, over: SampleKey<'_>, under: SampleKey<'_>, figure: &str, most: f64) -> Check {
         check(what, self.results.ratio(over, under, figure), ratio, |times| times <= most)
     }
 
-    /// Another's cost must be higher, both beside the floor.
+    /// The other system's cost must be higher. Both are compared as ratios to the floor.
     fn below(&self, scenario: &str, other: &str) -> Check {
-        let (ours, its) = (whose(scenario, "", TIDINGS.name), whose(scenario, "", other));
+        let (ours, its) = (sample_key(scenario, "", TIDINGS.name), sample_key(scenario, "", other));
         let ours = self.results.against_floor(ours, self.cost);
         check(other, self.results.against_floor(its, self.cost), ratio, |its| {
             ours.is_some_and(|ours| ours.median < its)
         })
     }
 
+    /// The cost must be at most `most` times the floor's.
     fn against_floor(&self, what: &str, scenario: &str, most: f64) -> Check {
-        let stat = self.results.against_floor(whose(scenario, "", TIDINGS.name), self.cost);
+        let stat = self.results.against_floor(sample_key(scenario, "", TIDINGS.name), self.cost);
         check(what, stat, ratio, |times| times <= most)
     }
 
@@ -107,10 +108,10 @@ impl<'a> Checks<'a> {
 
     fn idle(&self) -> Vec<Check> {
         let memory = |what: &str, scenario, figure| {
-            let stat = self.results.stat(whose(scenario, "", TIDINGS.name), figure);
+            let stat = self.results.stat(sample_key(scenario, "", TIDINGS.name), figure);
             check(what, stat, |stat| spread(stat, KIB, " KiB"), |bytes| bytes <= 2.0 * KIB)
         };
-        let bun = self.results.stat(whose(idle::IDLE, "", BUN.name), idle::MEMORY);
+        let bun = self.results.stat(sample_key(idle::IDLE, "", BUN.name), idle::MEMORY);
         vec![
             memory("idle", idle::IDLE, idle::MEMORY),
             memory("a minute after a burst", idle::QUIET, idle::MINUTE),
@@ -119,8 +120,8 @@ impl<'a> Checks<'a> {
     }
 
     fn open(&self) -> Vec<Check> {
-        let [ours, bun] = [TIDINGS, BUN].map(|system| whose(idle::IDLE, "", system.name));
-        let seconds = |whose| check("", self.results.stat(whose, idle::OPEN), |stat| spread(stat, 1.0, " s"), |_| true);
+        let [ours, bun] = [TIDINGS, BUN].map(|system| sample_key(idle::IDLE, "", system.name));
+        let seconds = |key| check("", self.results.stat(key, idle::OPEN), |stat| spread(stat, 1.0, " s"), |_| true);
         vec![
             self.times("of Bun's time", ours, bun, idle::OPEN, 1.0),
             Check { what: "tidings".into(), ..seconds(ours) },
@@ -130,7 +131,7 @@ impl<'a> Checks<'a> {
 
     fn filters(&self) -> Vec<Check> {
         let pair = |what, scenario, many, few, most| {
-            let [many, few] = [many, few].map(|case| whose(scenario, case, TIDINGS.name));
+            let [many, few] = [many, few].map(|case| sample_key(scenario, case, TIDINGS.name));
             self.times(what, many, few, CPU, most)
         };
         vec![
@@ -141,10 +142,11 @@ impl<'a> Checks<'a> {
     }
 
     fn stalled(&self) -> Vec<Check> {
-        let [with, without] = [stalled::WITH, stalled::WITHOUT].map(|case| whose(stalled::STALLED, case, TIDINGS.name));
+        let [with, without] =
+            [stalled::WITH, stalled::WITHOUT].map(|case| sample_key(stalled::STALLED, case, TIDINGS.name));
         let closed = self.results.stat(with, stalled::CLOSED);
         let outbox = self.results.stat(with, stalled::OUTBOX);
-        // All outboxes together; those of the others hold something, too, now and then.
+        // The metric sums the send buffers of all connections. Those of the other subscribers hold frames now and then.
         let bounded = |bytes: f64| bytes <= 1.25 * KIB * KIB;
         vec![
             self.times("p99", with, without, stalled::P99, 1.1),
@@ -160,18 +162,18 @@ impl<'a> Checks<'a> {
 
     fn publishing(&self) -> Vec<Check> {
         let batches = publishing::CASES.into_iter().filter(|(_, _, batch)| *batch > 1).map(|(case, connections, _)| {
-            let of = |system| whose(publishing::PUBLISHING, case, system);
+            let of = |system| sample_key(publishing::PUBLISHING, case, system);
             let (ours, its) = (of(TIDINGS_REDIS.name), of(publishing::REDIS_BENCHMARK));
             let stat = self.results.ratio(ours, its, publishing::RATE);
             check(format!("on {connections}"), stat, ratio, |times| times >= 0.5)
         });
-        let [ours, ws] = [TIDINGS_REDIS, WS].map(|system| whose(latency::LATENCY, "", system.name));
+        let [ours, ws] = [TIDINGS_REDIS, WS].map(|system| sample_key(latency::LATENCY, "", system.name));
         batches.chain([self.times("p50", ours, ws, latency::P50, 0.5)]).collect()
     }
 
     fn compression(&self) -> Vec<Check> {
         let [compressed, plain] = [compression::COMPRESSED, compression::PLAIN]
-            .map(|case| whose(compression::COMPRESSION, case, TIDINGS.name));
+            .map(|case| sample_key(compression::COMPRESSION, case, TIDINGS.name));
         vec![self.times("of plain", compressed, plain, CPU, 1.3)]
     }
 }

@@ -1,7 +1,7 @@
-//! Two servers that take turns: how they are compared where a difference of a few per cent matters.
+//! Compares two servers in alternating turns, for differences of a few per cent.
 //!
-//! A shared machine can be half again as fast in one minute as in the next. So both stand with all their subscribers, and
-//! each is given some events in turn, a fraction of a second at a time: what slows down one slows down the other.
+//! A shared machine can be 50 % faster in one minute than in the next. So both servers run with all their subscribers,
+//! and get events in turn, for a fraction of a second each. A slow phase of the machine then affects both.
 
 use std::io;
 use std::sync::Arc;
@@ -15,10 +15,10 @@ use crate::results::Figures;
 use crate::systems::Running;
 use crate::usage::{Meter, Usage};
 
-/// Turns of each, after one that is not counted.
+/// The turns of each server, after a first one that is not counted.
 const TURNS: u64 = 12;
 
-/// One of the two.
+/// One of the two servers.
 pub struct Side {
     server: Running,
     audience: Audience,
@@ -27,7 +27,7 @@ pub struct Side {
 }
 
 impl Side {
-    /// With so many subscribers: of all events, where they say nothing else.
+    /// Opens the subscribers, by default subscribed to all events.
     pub async fn open(server: Running, subscribers: usize, dialect: Option<Arc<Dialect>>) -> io::Result<Self> {
         let dialect = dialect.unwrap_or_else(|| Arc::new(server.dialect()));
         let audience = Audience::open_as(&server, subscribers, |_| dialect.clone()).await?;
@@ -35,9 +35,10 @@ impl Side {
         Ok(Self { server, audience, lane, usage: Usage::default() })
     }
 
+    /// Publishes the events of one turn, and measures the server meanwhile.
     async fn turn(&mut self, events: u64) -> io::Result<()> {
         let content = Content::of_product("p-1");
-        // It finds the caches as the other left them, which is not what is measured.
+        // The first event warms the caches, which the other server has used. It is not measured.
         self.audience.one_at_a_time(&mut self.lane, 1, &content).await?;
         let meter = Meter::start(self.server.pid());
         self.audience.one_at_a_time(&mut self.lane, events, &content).await?;
@@ -45,7 +46,7 @@ impl Side {
         Ok(())
     }
 
-    /// What a delivery took.
+    /// Ends the subscribers, and returns the cost of a delivery.
     async fn close(self, events: u64) -> io::Result<Figures> {
         let figures = self.usage.each(events * self.audience.size() as u64);
         self.audience.close().await?;
@@ -53,7 +54,7 @@ impl Side {
     }
 }
 
-/// What a delivery takes each of them, where events come one at a time, so many in a turn.
+/// The cost of a delivery for each of two servers. In each turn, `events` are published one at a time.
 pub async fn in_turn(mut one: Side, mut other: Side, events: u64) -> io::Result<(Figures, Figures)> {
     for turn in 0..=TURNS {
         one.turn(events).await?;

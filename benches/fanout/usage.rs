@@ -1,4 +1,6 @@
-//! What a server uses: CPU time, memory and, where the machine counts them, instructions, of a process and all below it.
+//! The resources that a server uses: CPU time, memory and instructions of a process and all its descendants.
+//!
+//! Instructions are counted where the machine has counters for them.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -19,15 +21,15 @@ pub const INSTRUCTIONS: &str = "instructions";
 
 const INSTRUCTION_EVENTS: &str = "instructions:u,instructions:k";
 
-/// What was used since a [`Meter`] was started.
+/// The resources used between the start and the stop of a [`Meter`].
 #[derive(Debug, Default, Clone, Copy)]
 pub struct Usage {
     cpu_ns: f64,
-    /// User and kernel instructions; `None` where the machine does not count them (most virtual ones).
+    /// User and kernel instructions; `None` where the machine does not count them, as most virtual machines do not.
     instructions: Option<(f64, f64)>,
 }
 
-/// Runs from [`Meter::start`] to [`Meter::stop`].
+/// Measures a process from [`Meter::start`] to [`Meter::stop`].
 pub struct Meter {
     pid: u32,
     cpu: u64,
@@ -50,32 +52,32 @@ impl Meter {
     }
 }
 
-/// `perf stat`, which counts events of a process and all below it.
+/// `perf stat`, which counts events of a process and all its descendants.
 pub struct Perf(Child);
 
 impl Perf {
-    /// Whether this machine has such counters, and `perf` to read them.
+    /// Whether this machine counts these events, and has `perf` to read the counters.
     pub fn counts(events: &str) -> bool {
         static COUNTS: Mutex<BTreeMap<String, bool>> = Mutex::new(BTreeMap::new());
         *COUNTS.lock().unwrap_or_else(PoisonError::into_inner).entry(events.into()).or_insert_with(|| {
             let perf = Command::new("perf").args(["stat", "-x,", "-e", events, "true"]).output();
-            // It succeeds where it counts nothing, and says `<not supported>` then.
+            // `perf` succeeds even if it counts nothing; it then prints `<not supported>`.
             perf.is_ok_and(|perf| perf.status.success() && !String::from_utf8_lossy(&perf.stderr).contains("<not "))
         })
     }
 
-    /// Counts from now on.
+    /// Starts counting.
     pub fn start(pid: u32, events: &str) -> Option<Self> {
         let pids: Vec<String> = tree(pid).iter().map(u32::to_string).collect();
         let mut perf = Command::new("perf");
         perf.args(["stat", "-x,", "-e", events, "-p", &pids.join(",")]).stderr(Stdio::piped());
         let perf = perf.spawn().ok()?;
-        // It does not say when it counts.
+        // `perf` does not report when it has started to count.
         std::thread::sleep(Duration::from_millis(200));
         Some(Self(perf))
     }
 
-    /// The counts, in the order of the events.
+    /// Stops, and returns the counts in the order of the events.
     pub fn stop(mut self) -> Option<Vec<f64>> {
         Command::new("kill").args(["-INT", &self.0.id().to_string()]).status().ok()?;
         let mut text = String::new();
@@ -96,7 +98,7 @@ impl AddAssign for Usage {
 }
 
 impl Usage {
-    /// A share of it, for each of so many.
+    /// The usage divided by `count`.
     pub fn each(&self, count: u64) -> Figures {
         let each = |value: f64| value / count.max(1) as f64;
         let mut figures = Figures::from([(CPU.to_owned(), each(self.cpu_ns))]);
@@ -107,12 +109,12 @@ impl Usage {
     }
 }
 
-/// Whether this machine has counters for instructions and `perf` to read them.
+/// Whether this machine counts instructions.
 pub fn counts_instructions() -> bool {
     Perf::counts(INSTRUCTION_EVENTS)
 }
 
-/// The resident memory of a process and all below it, in bytes.
+/// The resident memory of a process and all its descendants, in bytes.
 pub fn resident(pid: u32) -> f64 {
     let of = |pid: &u32| {
         let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
@@ -122,7 +124,7 @@ pub fn resident(pid: u32) -> f64 {
     tree(pid).iter().map(of).sum()
 }
 
-/// The CPU time of all threads so far, in nanoseconds.
+/// The CPU time of all threads of a process and its descendants, in nanoseconds.
 fn cpu_ns(pid: u32) -> u64 {
     let threads = tree(pid).into_iter().flat_map(|pid| fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten());
     threads
@@ -132,7 +134,7 @@ fn cpu_ns(pid: u32) -> u64 {
         .sum()
 }
 
-/// A process and all below it.
+/// A process and all its descendants.
 fn tree(pid: u32) -> Vec<u32> {
     let mut all = vec![pid];
     let threads = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();

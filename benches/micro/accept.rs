@@ -1,4 +1,5 @@
-//! From a publisher's bytes to an event: parsed, judged by its type's schema, completed and written anew; or refused.
+//! Validation: from a publisher's bytes to an event. The document is parsed, checked against the schema of its type,
+//! and completed with the missing attributes; or it is refused.
 
 use std::hint::black_box;
 
@@ -18,13 +19,13 @@ pub fn benches(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("accept");
     for (name, data) in documents() {
         let text = json!({ "type": name, "data": data }).to_string();
-        assert!(accept(&catalog, &text).is_ok(), "{text}");
+        assert!(validate(&catalog, &text).is_ok(), "{text}");
         group.throughput(Throughput::Bytes(text.len() as u64));
-        group.bench_function(name, |bencher| bencher.iter(|| accept(&catalog, black_box(&text)).unwrap()));
+        group.bench_function(name, |bencher| bencher.iter(|| validate(&catalog, black_box(&text)).unwrap()));
     }
     let wrong = r#"{"type":"inventory-change","data":{"productid":"1","oldQuantity":"many","newQuantity":1.5}}"#;
     group.throughput(Throughput::Bytes(wrong.len() as u64));
-    group.bench_function("refused", |bencher| bencher.iter(|| accept(&catalog, black_box(wrong)).unwrap_err()));
+    group.bench_function("refused", |bencher| bencher.iter(|| validate(&catalog, black_box(wrong)).unwrap_err()));
     let batch: Vec<Value> = documents()
         .iter()
         .cycle()
@@ -37,13 +38,13 @@ pub fn benches(criterion: &mut Criterion) {
     group.bench_function("a batch of 100", |bencher| {
         bencher.iter(|| {
             let documents: Vec<Value> = serde_json::from_str(black_box(&batch)).unwrap();
-            let judge = |document| catalog.validate(document, "", MAX_MISTAKES, DEFAULTS).unwrap();
-            documents.into_iter().map(judge).collect::<Vec<_>>()
+            let validate = |document| catalog.validate(document, "", MAX_MISTAKES, DEFAULTS).unwrap();
+            documents.into_iter().map(validate).collect::<Vec<_>>()
         });
     });
 }
 
-fn accept(catalog: &Catalog, text: &str) -> Result<Event, Refusal> {
+fn validate(catalog: &Catalog, text: &str) -> Result<Event, Refusal> {
     catalog.validate(serde_json::from_str(text).unwrap(), "", MAX_MISTAKES, DEFAULTS)
 }
 

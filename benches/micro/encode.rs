@@ -1,11 +1,11 @@
-//! From an event in the log to what every subscriber gets: the `event` frame's text, and the WebSocket frame around it.
+//! Encoding: from an event in the log to the text of the `event` frame, and the WebSocket frame around it.
 
 use std::hint::black_box;
 
 use criterion::{Criterion, Throughput};
 use serde_json::json;
 use tidings::event::{ChannelId, Position};
-use tidings::parts::Delivery;
+use tidings::parts::ChannelStep;
 use tidings::protocol::event_frame;
 
 pub fn benches(criterion: &mut Criterion) {
@@ -21,7 +21,7 @@ pub fn benches(criterion: &mut Criterion) {
             bencher.iter(|| event_frame(&position, black_box(&event)));
         });
         group.bench_function(format!("the WebSocket frame, {size} bytes"), |bencher| {
-            bencher.iter(|| Delivery::event(ChannelId(0), position.clone(), black_box(&text)));
+            bencher.iter(|| ChannelStep::event(ChannelId(0), position.clone(), black_box(&text)));
         });
     }
 }

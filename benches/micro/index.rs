@@ -1,8 +1,7 @@
-//! Who wants an event: from its frame to the subscriptions, for each kind of filter; and what a subscription costs to
-//! make and to end.
+//! The filter index: from an event's frame to the matching subscriptions, for each kind of filter; and the cost to add
+//! and to remove a subscription.
 //!
-//! Events are taken in a random order of what they are about, so that with many filters the memory that one needs is as
-//! cold as it would be in a daemon.
+//! Events come in a random order of their products. So with many filters the memory of each is as cold as in a daemon.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,10 +13,10 @@ use rand::seq::{IteratorRandom, SliceRandom};
 use rand::{RngExt, SeedableRng};
 use serde_json::{Value, json};
 use tidings::event::{Catalog, Defaults, Filter};
-use tidings::parts::{Delivery, Index, Member, Step};
+use tidings::parts::{ChannelStep, Index, Member, StepKind};
 use tidings::protocol::event_frame;
 
-/// Different events that are matched in turn.
+/// The number of different events that are matched in turn.
 const EVENTS: usize = 2_000;
 
 pub fn benches(criterion: &mut Criterion) {
@@ -32,7 +31,7 @@ pub fn benches(criterion: &mut Criterion) {
         let mut index = Index::default();
         fill(&mut index, &parsed(&catalog, channel, filters));
         let events: Vec<String> = (0..EVENTS).map(|_| frame(&catalog, channel, data(&mut dice))).collect();
-        look_up(&mut group, name, &mut index, &events);
+        bench_matching(&mut group, name, &mut index, &events);
     };
 
     compare("one without a filter", "inventory-change", &[json!({})], &mut |dice| {
@@ -94,20 +93,26 @@ pub fn benches(criterion: &mut Criterion) {
     );
 
     let filters: Vec<Value> = (0..100_000).map(|number| json!({ "productId": product(number) })).collect();
-    subscriptions(&mut group, &catalog, &filters, &mut dice);
+    bench_subscriptions(&mut group, &catalog, &filters, &mut dice);
 }
 
-/// What one event costs: its data is read, its subscriptions are found.
-fn look_up(group: &mut BenchmarkGroup<'_, WallTime>, name: &str, index: &mut Index, events: &[String]) {
+/// The cost of one event: its data is read, and its subscriptions are found.
+fn bench_matching(group: &mut BenchmarkGroup<'_, WallTime>, name: &str, index: &mut Index, events: &[String]) {
     let mut next = events.iter().cycle();
-    let mut deliver = || Delivery::event(tidings::event::ChannelId(0), "k3:42".parse().unwrap(), next.next().unwrap());
+    let mut deliver =
+        || ChannelStep::event(tidings::event::ChannelId(0), "k3:42".parse().unwrap(), next.next().unwrap());
     group.bench_function(name, |bencher| {
-        bencher.iter_batched(&mut deliver, |delivery| found(index, &delivery), BatchSize::NumIterations(500));
+        bencher.iter_batched(&mut deliver, |step| match_event(index, &step), BatchSize::NumIterations(500));
     });
 }
 
-/// What a subscription costs to make and to end, the name of its channel resolved already.
-fn subscriptions(group: &mut BenchmarkGroup<'_, WallTime>, catalog: &Catalog, filters: &[Value], dice: &mut StdRng) {
+/// The cost to parse a filter, and to add and remove a subscription.
+fn bench_subscriptions(
+    group: &mut BenchmarkGroup<'_, WallTime>,
+    catalog: &Catalog,
+    filters: &[Value],
+    dice: &mut StdRng,
+) {
     let inventory = catalog.get(catalog.channel("inventory-change").unwrap());
     let mut next = filters.iter().cycle();
     group.bench_function("to read a filter", |bencher| {
@@ -127,11 +132,11 @@ fn subscriptions(group: &mut BenchmarkGroup<'_, WallTime>, catalog: &Catalog, fi
     group.bench_function("to leave, from 100000", |bencher| {
         bencher.iter_custom(|rounds| {
             let mut index = Index::default();
-            let mut places = fill(&mut index, &filters);
-            places.shuffle(dice);
+            let mut slots = fill(&mut index, &filters);
+            slots.shuffle(dice);
             let begun = Instant::now();
-            for place in places {
-                index.remove(place);
+            for slot in slots {
+                index.remove(slot);
             }
             each(begun.elapsed(), rounds)
         });
@@ -143,8 +148,8 @@ fn parsed(catalog: &Catalog, channel: &str, filters: &[Value]) -> Vec<Arc<Filter
     filters.iter().map(|filter| Arc::new(Filter::parse(filter, event_type).unwrap())).collect()
 }
 
-/// One subscription for each filter.
-fn fill(index: &mut Index, filters: &[Arc<Filter>]) -> Vec<tidings::parts::Slot> {
+/// Adds one subscription for each filter.
+fn fill(index: &mut Index, filters: &[Arc<Filter>]) -> Vec<tidings::parts::IndexSlot> {
     let members = (0..).map(|peer| Member { peer, sub: 0 });
     filters.iter().zip(members).map(|(filter, member)| index.insert(filter, member)).collect()
 }
@@ -156,9 +161,9 @@ fn frame(catalog: &Catalog, channel: &str, data: Value) -> String {
     event_frame(&"k3:42".parse().unwrap(), &event.json)
 }
 
-/// The sum of the numbers of those whom an event is for.
-fn found(index: &mut Index, delivery: &Delivery) -> u64 {
-    let Step::Event(event) = &delivery.step else { return 0 };
+/// The sum of the numbers of the matching connections.
+fn match_event(index: &mut Index, step: &ChannelStep) -> u64 {
+    let StepKind::Event(event) = &step.kind else { return 0 };
     let data = if index.has_filters() { event.data() } else { None };
     let mut sum = 0;
     index.matching(data, |member| sum += u64::from(member.peer));

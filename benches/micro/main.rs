@@ -1,8 +1,8 @@
-//! What the parts of an event's way cost, each by itself: to judge a document, to encode a frame, to find who wants it.
+//! Benchmarks of single parts of an event's path: validation, encoding and the filter index.
 //!
-//! `make bench-micro` runs them all, `make bench-micro ONLY=index` those whose names contain that. They show which part
-//! a change made cheaper or dearer; what a delivery costs is only told by a daemon with sockets.
-#![expect(clippy::unwrap_used, reason = "a benchmark of what is refused or not found would be wrong")]
+//! `make bench-micro` runs them all, `make bench-micro ONLY=index` those whose names contain `index`. They show which
+//! part a change makes faster or slower. Only the fan-out benchmark measures the cost of a delivery.
+#![expect(clippy::unwrap_used, reason = "a benchmark whose input is refused or not found would be wrong")]
 
 mod accept;
 mod encode;

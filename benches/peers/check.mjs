@@ -1,7 +1,7 @@
-// Proves that the peers do what the benchmark expects of them, so that nothing is compared with a server that loses events:
-// each that is installed is started, and its subscribers must get every event once, in order, with its bytes unchanged.
+// Checks the peers of the benchmark, so that tidings is not compared with a server that loses events. It starts each
+// installed peer; its subscribers must get every event once, in order, with its bytes unchanged.
 //
-//   node check.mjs [PEER..]     1 if one of them fails, or if none is installed
+//   node check.mjs [PEER..]     exits with 1 if a peer fails, or if none is installed
 
 import { dirname, join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -23,11 +23,11 @@ const { DIALECTS, subscribe } = await import("./dialects.mjs").catch((error) => 
 
 const here = dirname(fileURLToPath(import.meta.url));
 
-/** An event as the benchmark's are: compact JSON of about 150 bytes; here with characters of more than one byte. */
+/** An event like those of the benchmark: compact JSON of about 150 bytes, here with characters of more than one byte. */
 const event = (n) =>
   JSON.stringify({ specversion: "1.0", id: `e-${n}`, type: "inventory-change", data: { productId: "p-1", reason: "Größe „L“ – sold 🧦", n } });
 
-/** Waits until each subscriber has so many events: the last is the fence behind which nothing of before can come. */
+/** Waits until each subscriber has `count` events. */
 async function wait(lists, count) {
   const deadline = Date.now() + PATIENCE_MS;
   while (lists.some((list) => list.length < count)) {
@@ -48,16 +48,19 @@ async function openAll(dialect, port) {
   return { lists, subscribers };
 }
 
-/** One after another over one connection: everybody has them in this order. */
-async function inOrder(publisher, lists) {
+/** Publishes one event after the other over one connection. All subscribers must get them in this order. */
+async function checkSequential(publisher, lists) {
   const events = Array.from({ length: EVENTS }, (_, n) => event(n));
   for (const one of events) await publisher.publish(one);
   await wait(lists, events.length);
   return events;
 }
 
-/** All at once over several connections: each once, those of one connection in order, all in one order if the peer says so. */
-async function atOnce(publishers, lists, before, oneOrder) {
+/**
+ * Publishes events at the same time over several connections, then a last event, the fence. Each event must come once, and
+ * those of one connection in order. With `oneOrder`, all subscribers must get the same order.
+ */
+async function checkConcurrent(publishers, lists, before, oneOrder) {
   const events = Array.from({ length: EVENTS }, (_, n) => event(EVENTS + n));
   await Promise.all(events.map((one, n) => publishers[n % publishers.length].publish(one)));
   const fence = event("fence");
@@ -79,11 +82,11 @@ async function exercise(dialect, port) {
   const publishers = await Promise.all(Array.from({ length: PUBLISHERS }, () => dialect.publisher(port)));
   try {
     const first = await openAll(dialect, port);
-    const published = await inOrder(publishers[0], first.lists);
-    await atOnce(publishers, first.lists, published, dialect.oneOrder);
+    const published = await checkSequential(publishers[0], first.lists);
+    await checkConcurrent(publishers, first.lists, published, dialect.oneOrder);
     await Promise.all(first.subscribers.map((one) => one.close()));
 
-    // Who comes after the others have gone gets what comes after that, and nothing of before.
+    // Later subscribers get the events that are published after their subscription, and no earlier ones.
     const second = await openAll(dialect, port);
     await publishers[0].publish(event("again"));
     await wait(second.lists, 1);
@@ -94,7 +97,7 @@ async function exercise(dialect, port) {
   }
 }
 
-/** What a peer says of itself in one line: undefined where it is not installed. */
+/** Checks a peer, and returns the result in one line; undefined if the peer is not installed. */
 async function check(name, redisPort) {
   const port = await freePorts();
   const server = await start(join(here, name, "start"), [String(port), String(redisPort)]);

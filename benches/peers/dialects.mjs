@@ -1,5 +1,5 @@
-// What each peer's outside looks like to a client: the table of README.md as code. It knows nothing of how the peers are
-// started, nor what is expected of them.
+// The protocol of each peer, as a client sees it: the table of README.md as code. This module does not know how peers
+// are started, nor what the check expects of them.
 
 import { once } from "node:events";
 import { Agent, request } from "node:http";
@@ -8,8 +8,9 @@ import { connect } from "node:net";
 import { WebSocket } from "ws";
 
 /**
- * By name: `path` of the WebSocket, `frames` (one subscriber's half of the protocol), `publisher`, and `oneOrder`: whether
- * all subscribers see the events of several publishers in the same order. Those of one publisher are in order everywhere.
+ * By the peer's name: the `path` of the WebSocket; `frames`, the subscriber's side of the protocol; `publisher`; and
+ * `oneOrder`: whether all subscribers see the events of several publishers in the same order. Each peer keeps the order of
+ * one publisher.
  */
 export const DIALECTS = {
   bun: { path: "/ws", frames: plain, publisher: http, oneOrder: true },
@@ -19,13 +20,13 @@ export const DIALECTS = {
   nats: { path: "/ws", frames: nats, publisher: natsClient, oneOrder: false },
 };
 
-/** Subscribes; `onEvent` gets each event as it is in the peer's envelope. Resolves once the subscription stands. */
+/** Subscribes, and resolves once the subscription is confirmed. `onEvent` gets the text of each event. */
 export async function subscribe(dialect, port, onEvent) {
   const socket = new WebSocket(`ws://127.0.0.1:${port}${dialect.path}`, { perMessageDeflate: false });
-  // Not once(): that promise would fail with the socket, and nobody may be waiting for it yet.
+  // Not once(): its promise would reject when the socket fails, perhaps before anything awaits it.
   const closed = new Promise((done) => socket.on("close", done));
-  await new Promise((stands, fails) => {
-    const receive = dialect.frames(socket, stands, onEvent);
+  await new Promise((subscribed, fails) => {
+    const receive = dialect.frames(socket, subscribed, onEvent);
     socket.on("message", receive);
     socket.on("error", fails);
     socket.on("close", (code) => fails(new Error(`closed with ${code}`)));
@@ -33,36 +34,36 @@ export async function subscribe(dialect, port, onEvent) {
   return {
     closed,
     close() {
-      // With a code: nats-server answers a Close that has none with 1005, which may not be sent.
+      // With a code: nats-server answers a Close without one with 1005, which is forbidden in a frame.
       socket.close(1000);
       return closed;
     },
   };
 }
 
-/** Bun, ws, nchan: a text frame is an event, and the answer to the handshake says that the subscription stands. */
-function plain(socket, stands, onEvent) {
-  socket.on("open", stands);
+/** Bun, ws, nchan: each text frame is an event, and the response to the handshake confirms the subscription. */
+function plain(socket, subscribed, onEvent) {
+  socket.on("open", subscribed);
   return (data) => onEvent(data.toString());
 }
 
-/** Socket.IO over Engine.IO: `0{..}` `40` `40{..}`, then `42["event",..]` and `2`, which wants a `3`. */
-function engine(socket, stands, onEvent) {
+/** Socket.IO over Engine.IO: `0{..}` `40` `40{..}`, then `42["event",..]`, and `2`, which must be answered with `3`. */
+function engine(socket, subscribed, onEvent) {
   const event = '42["event",';
   return (data) => {
     const text = data.toString();
     if (text.startsWith(event)) onEvent(text.slice(event.length, -1));
     else if (text.startsWith("0")) socket.send("40");
-    else if (text.startsWith("40")) stands();
+    else if (text.startsWith("40")) subscribed();
     else if (text === "2") socket.send("3");
   };
 }
 
-/** NATS: its stream of lines and payloads, cut into frames anywhere; one frame can hold many messages. */
-function nats(socket, stands, onEvent) {
+/** NATS: a stream of lines and payloads, split into frames anywhere. One frame can hold many messages. */
+function nats(socket, subscribed, onEvent) {
   const hello = 'CONNECT {"verbose":false,"pedantic":false}\r\nSUB bench 1\r\nPING\r\n';
   socket.on("open", () => socket.send(Buffer.from(hello)));
-  return natsStream({ pong: stands, event: onEvent, ping: () => socket.send(Buffer.from("PONG\r\n")) });
+  return natsStream({ pong: subscribed, event: onEvent, ping: () => socket.send(Buffer.from("PONG\r\n")) });
 }
 
 function natsStream({ pong, ping, event }) {
@@ -81,13 +82,13 @@ function natsStream({ pong, ping, event }) {
         next += length + 2;
       } else if (line === "PING") ping();
       else if (line === "PONG") pong();
-      else if (!line.startsWith("INFO ")) throw new Error(`nats-server says ${line}`);
+      else if (!line.startsWith("INFO ")) throw new Error(`nats-server sent ${line}`);
       rest = rest.subarray(next);
     }
   };
 }
 
-/** One kept-alive HTTP/1.1 connection; `publish` resolves once the peer has answered 2xx. */
+/** A publisher over one HTTP/1.1 connection, which stays open. `publish` resolves once the peer has answered 2xx. */
 async function http(port) {
   const agent = new Agent({ keepAlive: true, maxSockets: 1 });
   const publish = (event) =>
@@ -106,7 +107,7 @@ async function http(port) {
   return { publish, close: () => agent.destroy() };
 }
 
-/** NATS' own protocol, on the port after that of the WebSocket: the PONG after a PUB says that the server has it. */
+/** A publisher in NATS' own protocol, on the port after that of the WebSocket. A PONG confirms the PUB before it. */
 async function natsClient(port) {
   const socket = connect({ host: "127.0.0.1", port: port + 1, noDelay: true });
   await once(socket, "connect");

@@ -1,4 +1,5 @@
-// Starting and ending servers for the check: free ports, "ready", the processes below one, Redis. It knows no peer.
+// Starts and ends the servers of the check: free ports, "ready", descendant processes, Redis. This module does not know
+// the peers.
 
 import { spawn } from "node:child_process";
 import { once } from "node:events";
@@ -14,7 +15,7 @@ const NOT_INSTALLED = 3;
 const READY_MS = 20_000;
 const END_MS = 10_000;
 
-// However this process ends, by Ctrl-C or by a mistake in it, its servers end too.
+// The servers end with this process, also after Ctrl-C or an exception.
 const running = new Set();
 process.once("exit", () => {
   for (const { child, work } of running) {
@@ -24,7 +25,7 @@ process.once("exit", () => {
 });
 for (const signal of ["SIGINT", "SIGTERM"]) process.once(signal, () => process.exit(1));
 
-/** A port that is free, as is the one after it. */
+/** A free port. The next port is free as well. */
 export async function freePorts() {
   for (;;) {
     const first = await listen(0);
@@ -41,7 +42,7 @@ async function listen(port) {
   return server;
 }
 
-/** Whether nothing listens there. */
+/** Whether no process listens on the port. */
 export async function isFree(port) {
   const socket = connect(port, "127.0.0.1");
   const free = await once(socket, "connect").then(() => false, () => true);
@@ -49,7 +50,7 @@ export async function isFree(port) {
   return free;
 }
 
-/** A server that has said "ready", or undefined where it is not installed. */
+/** Starts a server and waits until it prints "ready"; undefined if it is not installed. */
 export async function start(command, args) {
   const work = await mkdtemp(join(tmpdir(), "peer-"));
   const child = spawn(command, args, { stdio: ["ignore", "pipe", "pipe"], env: { ...process.env, TMPDIR: work } });
@@ -70,11 +71,11 @@ export async function start(command, args) {
   throw new Error(`${command} did not become ready: ${said.trim() || first}`);
 }
 
-/** Ends a server, and says what it left behind. */
+/** Ends a server, and returns a list of what it left behind: processes and files. */
 export async function stop(server) {
   const { child, exited, work } = server;
   const left = [];
-  const family = child.exitCode === null && child.signalCode === null ? await below(child.pid) : [];
+  const family = child.exitCode === null && child.signalCode === null ? await descendants(child.pid) : [];
   child.kill("SIGTERM");
   if (await Promise.race([exited.then(() => false), sleep(END_MS, true, undefined, { ref: false })])) {
     left.push("it does not end on SIGTERM");
@@ -82,7 +83,7 @@ export async function stop(server) {
     await exited;
   }
   for (const pid of family) {
-    // A process that was ended shortly before its parent may take a moment to go.
+    // A process that its parent has just ended may take a moment to exit.
     for (let n = 0; n < 50 && (await isAlive(pid)); n++) await sleep(20);
     if (!(await isAlive(pid))) continue;
     left.push(`process ${pid} outlived it`);
@@ -95,12 +96,12 @@ export async function stop(server) {
   return left;
 }
 
-/** All processes that descend from one. */
-async function below(pid) {
+/** All descendants of a process. */
+async function descendants(pid) {
   const parents = new Map();
   for (const name of await readdir("/proc")) {
     const stat = /^\d+$/.test(name) && (await readFile(`/proc/${name}/stat`, "utf8").catch(() => ""));
-    // The name of the program, in brackets, may hold anything.
+    // The name of the program, in brackets, may contain any characters.
     if (stat) parents.set(Number(name), Number(stat.slice(stat.lastIndexOf(")") + 2).split(" ")[1]));
   }
   const found = [pid];
@@ -113,7 +114,7 @@ async function isAlive(pid) {
   return stat !== "" && stat.slice(stat.lastIndexOf(")") + 2)[0] !== "Z";
 }
 
-/** A Redis server of our own, without files. */
+/** Starts a Redis server for the check. It writes no files. */
 export async function startRedis() {
   const port = await freePorts();
   const script = 'redis-server --port "$0" --bind 127.0.0.1 --save "" --appendonly no --dir "$TMPDIR" >&2 & trap "kill $!" TERM\n' +

@@ -1,7 +1,7 @@
-//! The in-process broker: a ring of events for each channel, gone when the process ends.
+//! The in-process broker: a ring buffer of events for each channel, gone when the process ends.
 //!
-//! The bus has the order of the log because both are written under one lock, and it cannot lose anything because a
-//! publisher gets room on it before the lock is taken: back-pressure reaches the publisher, not the log.
+//! Signals come in the order of the log, because one lock covers appending and sending. No signal is lost: a publisher
+//! reserves room for its signals before it takes the lock, so that a slow relay slows publishers down.
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasher, RandomState};
@@ -11,69 +11,76 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use async_trait::async_trait;
 use tokio::sync::mpsc;
 
-use super::nodes::{Alone, Nodes};
+use super::memory_store::MemoryStore;
+use super::nodes::{Nodes, SingleNodeRegistry};
 use super::{
     Appended, Backend, Bounds, BrokerError, Entry, Limits, Log, Notifier, PAGE_BYTES, Page, SIGNAL_CAPACITY, Signal,
-    Signals,
+    Signals, Store,
 };
 use crate::event::{Catalog, ChannelId, Epoch, Event, Moment, Position};
 
-struct Memory {
+struct MemoryBroker {
     limits: Limits,
     epoch: Epoch,
-    nodes: Alone,
-    hashers: [RandomState; 2],
-    /// One lock for all channels: what happens under it are a few moves of memory.
-    state: Mutex<State>,
+    nodes: SingleNodeRegistry,
+    store: MemoryStore,
+    id_hashers: [RandomState; 2],
+    /// One lock for all channels: it is only held for a few moves of memory.
+    logs: Mutex<Logs>,
 }
 
-struct State {
-    logs: Vec<ChannelLog>,
+struct Logs {
+    /// By the channel's id.
+    channels: Vec<ChannelLog>,
     /// `None` once the broker is closed.
-    bus: Option<mpsc::Sender<Signal>>,
+    signals: Option<mpsc::Sender<Signal>>,
 }
 
 #[derive(Default)]
 struct ChannelLog {
+    /// The offset of the newest event, 0 before the first.
     head: u64,
-    entries: VecDeque<Stored>,
-    /// Where an id stands, for as long as `recent` has it.
-    seen: HashMap<Id, u64>,
-    /// The ids of `seen` by age.
-    recent: VecDeque<(Instant, Id)>,
+    /// The newest events; the last one has the offset `head`.
+    entries: VecDeque<LogEntry>,
+    /// The offset of each id within the deduplication window.
+    offsets_by_id: HashMap<IdHash, u64>,
+    /// The same ids, the oldest first.
+    ids_by_age: VecDeque<(Instant, IdHash)>,
 }
 
-/// An id's hash, by keys that nobody knows: an id of a few bytes or of hundreds costs the same.
-type Id = [u64; 2];
+/// An id's hash with random keys, so that a long id takes no more memory than a short one and nobody can make two collide.
+type IdHash = [u64; 2];
 
-struct Stored {
-    at: Instant,
+struct LogEntry {
+    appended: Instant,
     json: Arc<str>,
 }
 
+/// Opens an empty broker.
 pub(super) fn open(catalog: &Catalog, limits: Limits) -> (Arc<dyn Backend>, Signals) {
-    let (sender, bus) = mpsc::channel(SIGNAL_CAPACITY);
-    let logs = catalog.channels().map(|_| ChannelLog::default()).collect();
-    let state = Mutex::new(State { logs, bus: Some(sender) });
+    let (sender, signals) = mpsc::channel(SIGNAL_CAPACITY);
+    let channels = catalog.channels().map(|_| ChannelLog::default()).collect();
+    let logs = Mutex::new(Logs { channels, signals: Some(sender) });
     (
-        Arc::new(Memory {
+        Arc::new(MemoryBroker {
             limits,
             epoch: Epoch::random(),
-            nodes: Alone::default(),
-            hashers: Default::default(),
-            state,
+            nodes: SingleNodeRegistry::default(),
+            store: MemoryStore::default(),
+            id_hashers: Default::default(),
+            logs,
         }),
-        bus,
+        signals,
     )
 }
 
-impl Memory {
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+impl MemoryBroker {
+    fn lock(&self) -> MutexGuard<'_, Logs> {
+        self.logs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn sender(&self) -> Result<mpsc::Sender<Signal>, BrokerError> {
-        self.lock().bus.clone().ok_or_else(closed)
+        self.lock().signals.clone().ok_or_else(BrokerError::closed)
     }
 
     fn position(&self, offset: u64) -> Position {
@@ -81,29 +88,25 @@ impl Memory {
     }
 }
 
-fn closed() -> BrokerError {
-    BrokerError::Unavailable("it is closed".into())
-}
-
 #[async_trait]
-impl Log for Memory {
+impl Log for MemoryBroker {
     async fn append(&self, events: &[Event]) -> Result<Vec<Appended>, BrokerError> {
         let sender = self.sender()?;
         let mut appended = Vec::with_capacity(events.len());
         for chunk in events.chunks(SIGNAL_CAPACITY) {
-            let mut room = sender.reserve_many(chunk.len()).await.map_err(|_| closed())?;
-            let mut state = self.lock();
+            let mut permits = sender.reserve_many(chunk.len()).await.map_err(|_| BrokerError::closed())?;
+            let mut logs = self.lock();
             let now = Instant::now();
             for event in chunk {
-                let id = self.hashers.each_ref().map(|hasher| hasher.hash_one(&event.id));
-                let log = &mut state.logs[event.channel.0 as usize];
+                let id = self.id_hashers.each_ref().map(|hasher| hasher.hash_one(&event.id));
+                let log = &mut logs.channels[event.channel.0 as usize];
                 log.expire(&self.limits, now);
-                if let Some(offset) = log.seen.get(&id) {
+                if let Some(offset) = log.offsets_by_id.get(&id) {
                     appended.push(Appended { position: self.position(*offset), duplicate: true });
                     continue;
                 }
                 let position = self.position(log.append(event, id, &self.limits, now));
-                if let Some(permit) = room.next() {
+                if let Some(permit) = permits.next() {
                     let (position, json) = (position.clone(), event.json.clone());
                     permit.send(Signal::Appended { channel: event.channel, position, json });
                 }
@@ -114,8 +117,8 @@ impl Log for Memory {
     }
 
     async fn read(&self, channel: ChannelId, known: Option<&Position>, limit: usize) -> Result<Page, BrokerError> {
-        let mut state = self.lock();
-        let log = &mut state.logs[channel.0 as usize];
+        let mut logs = self.lock();
+        let log = &mut logs.channels[channel.0 as usize];
         log.expire(&self.limits, Instant::now());
         let oldest = log.head + 1 - log.entries.len() as u64;
         let first = match known {
@@ -142,56 +145,63 @@ impl Log for Memory {
             Moment::Ago(age) => age,
             Moment::At(millis) => {
                 let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as i64;
-                // What is in the future has not been taken yet.
+                // A moment in the future counts as now: no later event exists yet.
                 Duration::from_millis(u64::try_from(wall.saturating_sub(millis)).unwrap_or_default())
             }
         };
-        let mut state = self.lock();
-        let log = &mut state.logs[channel.0 as usize];
+        let mut logs = self.lock();
+        let log = &mut logs.channels[channel.0 as usize];
         log.expire(&self.limits, now);
         let oldest = log.head + 1 - log.entries.len() as u64;
-        let before = log.entries.partition_point(|entry| now - entry.at > age);
+        let before = log.entries.partition_point(|entry| now - entry.appended > age);
         Ok(self.position(oldest - 1 + before as u64))
     }
 }
 
 #[async_trait]
-impl Notifier for Memory {
+impl Notifier for MemoryBroker {
     async fn probe(&self, number: u64) -> Result<(), BrokerError> {
-        self.sender()?.send(Signal::Probe(number)).await.map_err(|_| closed())
+        self.sender()?.send(Signal::Probe(number)).await.map_err(|_| BrokerError::closed())
     }
 }
 
 #[async_trait]
-impl Backend for Memory {
+impl Backend for MemoryBroker {
     fn nodes(&self) -> &dyn Nodes {
         &self.nodes
     }
 
+    fn store(&self) -> &dyn Store {
+        &self.store
+    }
+
     async fn close(&self) {
-        self.lock().bus = None;
+        self.lock().signals = None;
+        self.store.close();
     }
 }
 
 impl ChannelLog {
-    fn append(&mut self, event: &Event, id: Id, limits: &Limits, now: Instant) -> u64 {
+    /// Appends an event; its offset.
+    fn append(&mut self, event: &Event, id: IdHash, limits: &Limits, now: Instant) -> u64 {
         self.head += 1;
-        self.entries.push_back(Stored { at: now, json: event.json.clone() });
+        self.entries.push_back(LogEntry { appended: now, json: event.json.clone() });
         while self.entries.len() as u64 > limits.log_max_events {
             self.entries.pop_front();
         }
-        self.seen.insert(id, self.head);
-        self.recent.push_back((now, id));
+        self.offsets_by_id.insert(id, self.head);
+        self.ids_by_age.push_back((now, id));
         self.head
     }
 
+    /// Removes the events and ids that are too old.
     fn expire(&mut self, limits: &Limits, now: Instant) {
-        while self.entries.front().is_some_and(|oldest| now - oldest.at > limits.log_max_age) {
+        while self.entries.front().is_some_and(|oldest| now - oldest.appended > limits.log_max_age) {
             self.entries.pop_front();
         }
-        while self.recent.front().is_some_and(|(at, _)| now - *at > limits.dedup_window) {
-            if let Some((_, id)) = self.recent.pop_front() {
-                self.seen.remove(&id);
+        while self.ids_by_age.front().is_some_and(|(appended, _)| now - *appended > limits.dedup_window) {
+            if let Some((_, id)) = self.ids_by_age.pop_front() {
+                self.offsets_by_id.remove(&id);
             }
         }
     }

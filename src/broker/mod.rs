@@ -1,14 +1,19 @@
-//! The broker: what keeps each channel's log and tells every node of what is new in it.
+//! The broker: keeps a log for each channel and notifies every node of new events.
 //!
-//! A [`Backend`] is a [`Log`] for each channel, a [`Notifier`] that tells nodes what is new, and a registry of
-//! [`Nodes`]. [`open`] makes one from the configuration, with its [`Signals`]; no other module knows which it is. The log decides: what other nodes say on the bus is a hint,
-//! which may be lost, repeated or garbled, and the relay repairs that from the log. Nothing here knows of subscribers or
-//! sockets.
+//! [`open`] makes the [`Backend`] that the configuration names: in memory, in files or on Redis. A backend is a [`Log`], a
+//! [`Notifier`], a registry of [`Nodes`] and a [`Store`]. No other module knows which backend it uses.
+//!
+//! The log decides. A message on the bus is only a hint: it may be lost, repeated or garbled, and the relay then reads the
+//! log. This module does not know subscribers or sockets.
 
+#[cfg(feature = "file")]
 mod file;
 mod memory;
+mod memory_store;
 pub mod nodes;
+#[cfg(feature = "redis")]
 mod redis;
+mod store;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,92 +24,101 @@ use tokio::sync::mpsc;
 use crate::config::{BrokerConfig, BrokerUrl};
 use crate::event::{Catalog, ChannelId, Epoch, Event, Moment, Position};
 use nodes::Nodes;
+pub use store::{MAX_KEY_BYTES, MAX_LEASE_TTL, MAX_VALUE_BYTES, Store};
 
 /// A log for each channel, with positions, deduplication and retention.
 ///
-/// Every method fails with a [`BrokerError`], which says what is known of the call.
+/// # Errors
+/// Every method fails with a [`BrokerError`], which says whether the call may have been carried out.
 #[async_trait]
 pub trait Log: Send + Sync + 'static {
-    /// Appends events in their order and announces them; answers for each, in the same order.
+    /// Appends events in the given order and notifies all nodes; returns one outcome for each event.
     ///
-    /// An id that the channel saw within the deduplication window is not appended again: its first position is answered.
+    /// An id that the channel saw within the deduplication window is not appended again. Its outcome has the position of
+    /// the first event with that id.
     ///
     /// # Errors
-    /// After any of them a prefix of `events` may be in the log. Sending the same ids again is safe.
+    /// After an error a prefix of `events` may be in the log. Appending the same ids again is safe.
     async fn append(&self, events: &[Event]) -> Result<Vec<Appended>, BrokerError>;
 
-    /// Up to `limit` events of a channel's log after the position `known`; without `known` no events, only the log's bounds.
-    /// If `known` is of an epoch that is over, the page begins after what the log is known to have of that epoch up to
-    /// there, and at the log's oldest event if nothing is known of that epoch. A page ends early, but not before its first
-    /// event, when its events come to [`PAGE_BYTES`].
+    /// Reads up to `limit` events of a channel after the position `known`. Without `known` it reads only the log's bounds.
     ///
-    /// A `known` ahead of the log in the log's own epoch proves that the log lost its newest events: the backend then
-    /// begins a new epoch before it answers, so that no position ever stands for two events.
+    /// `known` may be of an earlier epoch. The page then begins after the last event up to `known` that the log provably
+    /// shares with that epoch. If the log knows nothing of that epoch, the page begins at its oldest event. A page ends
+    /// early once its events have [`PAGE_BYTES`] bytes, but it has at least one event if there is one.
+    ///
+    /// A `known` of the current epoch above the log's head proves that the log lost its newest events. The backend then
+    /// begins a new epoch before it answers, so that no position ever names two events.
     async fn read(&self, channel: ChannelId, known: Option<&Position>, limit: usize) -> Result<Page, BrokerError>;
 
-    /// Where a channel's log begins and ends, as [`read`](Self::read) says it of `known`.
+    /// The bounds of a channel's log, as [`read`](Self::read) returns them for `known`.
     async fn bounds(&self, channel: ChannelId, known: Option<&Position>) -> Result<Bounds, BrokerError> {
         Ok(self.read(channel, known, 0).await?.bounds)
     }
 
-    /// The position after which stand the events that the broker took from this moment on, by its own clock.
+    /// The position right before the first event that was appended at this moment or later, by the broker's clock.
     async fn position_at(&self, channel: ChannelId, from: Moment) -> Result<Position, BrokerError>;
 }
 
-/// The way from the log to this node: what [`Signals`] brings, and the proof that it arrives.
+/// The path by which a backend notifies this node through [`Signals`], and a probe of that path.
 #[async_trait]
 pub trait Notifier: Send + Sync + 'static {
-    /// Sends [`Signal::Probe`] with this number by the way that events take.
+    /// Sends [`Signal::Probe`] with this number along the path that events take.
     async fn probe(&self, number: u64) -> Result<(), BrokerError>;
 
-    /// Whether this probe or a later one came back from a part of the broker. A node that reaches a part is not
-    /// partitioned from its broker.
+    /// Whether this probe or a later one came back from at least one server of the broker. A node that reaches one of
+    /// several servers is not partitioned from its broker.
     fn came_back_in_part(&self, _probe: u64) -> bool {
         false
     }
 }
 
-/// One backend: everything that a node needs of its broker.
+/// Everything that a node uses of its broker.
 #[async_trait]
 pub trait Backend: Log + Notifier {
     /// The registry of nodes.
     fn nodes(&self) -> &dyn Nodes;
 
-    /// Ends the backend: what was answered is safe, and [`Signals`] ends.
+    /// The values and leases beside the logs.
+    fn store(&self) -> &dyn Store;
+
+    /// Closes the backend: acknowledged events are safe, [`Signals`] ends, and later calls that change anything fail.
     async fn close(&self);
 }
 
-/// Where an appended event stands.
+/// The outcome of appending one event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Appended {
+    /// The event's position, or that of the first event with its id.
     pub position: Position,
-    /// The event had been appended before; `position` is where.
+    /// The id was appended before, so that this event was not.
     pub duplicate: bool,
 }
 
-/// Where a channel's log begins and ends.
+/// The first and last available offsets of a channel's log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Bounds {
     /// The log's epoch.
     pub epoch: Epoch,
     /// The offset of the log's newest event, 0 before the first.
     pub head: u64,
-    /// The first offset that is available after the position asked for, `head + 1` if none is. Everything between the two
-    /// is lost. Without a position, the log's first available offset.
+    /// First available offset after the position that was asked for; `head + 1` if there is none. Everything between the
+    /// two is lost. Without a position, the log's first available offset.
     pub oldest: u64,
 }
 
-/// A part of a channel's log.
+/// Consecutive events of a channel's log, with the log's bounds at the same instant.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Page {
     pub bounds: Bounds,
-    /// Consecutive events, without a hole.
+    /// Events whose offsets rise by one.
     pub entries: Vec<Entry>,
 }
 
 /// An event in the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
+    /// The event's offset in the log's epoch.
     pub offset: u64,
     /// The CloudEvent's JSON.
     pub json: Arc<str>,
@@ -121,111 +135,126 @@ impl Bounds {
         Position::new(self.epoch.clone(), self.oldest - 1)
     }
 
-    /// The gap rule: what a reader at `position` has lost, as the position up to which everything is gone. `None` if the
-    /// log continues right after `position`.
+    /// The gap that a reader at `position` has, as the position up to which everything is lost. `None` if the log continues
+    /// right after `position`.
     ///
-    /// A new epoch is always a gap, since the log cannot prove that the two epochs join. These bounds must be those that
-    /// the log gave for `position`, or be compared with a position of the log's own epoch.
+    /// A new epoch is always a gap, because the log cannot prove that the two epochs join. Use the bounds that the log
+    /// returned for `position`, or a position of the log's current epoch.
     pub fn gap_after(&self, position: &Position) -> Option<Position> {
-        (position.epoch != self.epoch || self.oldest > position.offset + 1).then(|| self.start())
+        (position.epoch != self.epoch || self.oldest - 1 > position.offset).then(|| self.start())
     }
 }
 
-/// What comes from the broker.
+/// A message from the backend to this node's relay.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Signal {
-    /// This node appended an event: the log has it at this position, as the backend said when it took it. Those of one
-    /// channel come in the order of the log. A backend that sends a [`Hint`](Self::Hint) too may leave this out.
+    /// This node appended an event at this position. The signals of one channel come in the order of its log. A backend
+    /// that also sends a [`Hint`](Self::Hint) may omit this one.
     Appended { channel: ChannelId, position: Position, json: Arc<str> },
-    /// A hint that a channel's log has something new, and where, if that could be read. Anybody may have given it.
+    /// A hint that a channel's log has a new event, with its position if the hint was readable. The sender may be any
+    /// client of the broker, so that the relay must not trust it.
     Hint { channel: ChannelId, position: Option<Position> },
-    /// Messages may have been missed, on every channel.
+    /// Messages may have been lost, on every channel.
     Missed,
-    /// See [`Notifier::probe`].
+    /// A probe came back; see [`Notifier::probe`].
     Probe(u64),
 }
 
-/// What the broker tells this node; ends when the backend is closed.
+/// The messages from the backend to this node; ends when the backend is closed.
 pub type Signals = mpsc::Receiver<Signal>;
 
-/// Why a broker did not do what it was asked, and what is known of the call.
+/// Why a call of the broker failed, and whether it may have been carried out.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum BrokerError {
-    /// It cannot be reached or did not answer: whether the call was carried out is not known.
+    /// The broker cannot be reached or did not answer. It may have carried out the call.
     #[error("{0}")]
     Unavailable(String),
-    /// It takes no more calls for a while. This call did nothing.
+    /// The broker takes no calls for a while. It did nothing.
     #[error("{cause}")]
     RateLimited {
         cause: String,
-        /// When to try again, if the broker says so.
+        /// The wait before the next attempt, if the broker gives one.
         retry_after: Option<Duration>,
     },
-    /// It refused: a missing right, full memory or disk, a key of another type. Trying again helps only when somebody
-    /// has changed that.
+    /// The broker refused and did nothing: a missing right, full memory, a full, locked or damaged file, a key of another
+    /// type. A retry succeeds only after somebody or something removed the cause.
     #[error("{0}")]
     Rejected(String),
 }
 
 impl BrokerError {
-    /// The same error, which says at which of several servers it happened.
+    /// The error of a call after [`Backend::close`].
+    fn closed() -> Self {
+        Self::Unavailable("it is closed".into())
+    }
+
+    #[cfg(feature = "redis")]
+    /// The same error, with the server at which it happened before its text.
     fn at(self, server: impl std::fmt::Display) -> Self {
-        let named = |cause: String| format!("{server}: {cause}");
+        let prefixed = |cause: String| format!("{server}: {cause}");
         match self {
-            Self::Unavailable(cause) => Self::Unavailable(named(cause)),
-            Self::RateLimited { cause, retry_after } => Self::RateLimited { cause: named(cause), retry_after },
-            Self::Rejected(cause) => Self::Rejected(named(cause)),
+            Self::Unavailable(cause) => Self::Unavailable(prefixed(cause)),
+            Self::RateLimited { cause, retry_after } => Self::RateLimited { cause: prefixed(cause), retry_after },
+            Self::Rejected(cause) => Self::Rejected(prefixed(cause)),
         }
     }
 }
 
-/// Signals that wait between the backend and the relay.
+/// Signals that are buffered between the backend and the relay.
 const SIGNAL_CAPACITY: usize = 4096;
 
-/// The bytes of JSON after which a page is full.
+/// Bytes of JSON after which a page takes no further events.
 pub const PAGE_BYTES: usize = 256 * 1024;
 
-/// What every backend is told.
+/// Retention and deduplication, the same for every channel.
 #[derive(Debug, Clone)]
 pub struct Limits {
-    /// Events that a channel's log keeps.
+    /// The most events that a channel's log keeps.
     pub log_max_events: u64,
     /// How long a channel's log keeps an event.
     pub log_max_age: Duration,
-    /// How long an id is remembered.
+    /// The deduplication window: how long a channel remembers an event's id.
     pub dedup_window: Duration,
 }
 
-/// Whether [`open`] would take this URL.
+/// Checks a broker's URL without connecting.
 ///
 /// # Errors
-/// What is wrong with it, as a sentence.
+/// A sentence about the mistake in it.
 pub fn check(url: &BrokerUrl) -> Result<(), String> {
     match url {
         // What is in the way of a directory is seen when it is opened, which takes it from others.
-        BrokerUrl::Memory | BrokerUrl::File(_) => Ok(()),
+        BrokerUrl::Memory | BrokerUrl::File(_) => url.supported(),
+        #[cfg(feature = "redis")]
         BrokerUrl::Redis(url) => redis::check(url),
+        #[cfg(not(feature = "redis"))]
+        BrokerUrl::Redis(_) => url.supported(),
     }
 }
 
 /// Opens the backend that the configuration names, for the catalogue's channels.
 ///
-/// Returns at once, whether the backend can be reached or not: it goes on trying by itself, on the tokio runtime in which
-/// this is called.
+/// Returns at once, even if Redis cannot be reached: the backend keeps connecting in the background. It must be called
+/// within a tokio runtime.
 ///
 /// # Errors
-/// A configuration that can never work (a certificate that cannot be read, for instance), or a directory that cannot be
-/// used or is in use, as a sentence.
+/// A sentence about a configuration that can never work (an unreadable certificate, for instance), or about a directory
+/// that cannot be used or that another daemon uses.
 pub fn open(config: &BrokerConfig, catalog: &Arc<Catalog>) -> Result<(Arc<dyn Backend>, Signals), String> {
     let limits = Limits {
         log_max_events: config.log_max_events,
         log_max_age: config.log_max_age,
         dedup_window: config.dedup_window,
     };
+    config.broker.supported()?;
     match &config.broker {
         BrokerUrl::Memory => Ok(memory::open(catalog, limits)),
+        #[cfg(feature = "file")]
         BrokerUrl::File(directory) => file::open(directory, config.file_sync, catalog, limits),
+        #[cfg(feature = "redis")]
         BrokerUrl::Redis(url) => redis::open(url, config, catalog, limits),
+        #[cfg(not(all(feature = "file", feature = "redis")))]
+        other => Err(format!("{other}: this build has no such broker")),
     }
 }

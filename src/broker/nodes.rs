@@ -1,7 +1,8 @@
-//! The registry of nodes: who is on a broker, and when each was last heard of.
+//! The registry of nodes: which nodes use a broker, and when each last sent a heartbeat.
 //!
-//! Nodes write, the broker's clock judges: no node's clock is compared with another's. A node that stops in order leaves,
-//! so that what is called lost is what somebody should look at. Nothing here knows when a node writes.
+//! Each node writes its own entry. The broker's clock stamps it, so that no two nodes' clocks are ever compared. A node that
+//! shuts down in order removes its entry, so that only nodes that failed are listed as lost. The caller decides when to
+//! write.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
@@ -11,57 +12,69 @@ use serde::{Deserialize, Serialize};
 
 use super::BrokerError;
 
-/// How long a lost node is remembered.
+/// How long the registry keeps the entry of a node that sends no heartbeats.
 pub const FORGOTTEN: Duration = Duration::from_secs(3600);
 
-/// What a backend keeps of the nodes.
+/// The registry of nodes that a backend keeps.
 #[async_trait]
 pub trait Nodes: Send + Sync {
-    /// Enters a node, or renews its entry.
+    /// Adds a node's entry or renews it: a heartbeat.
     async fn beat(&self, node: &NodeState) -> Result<(), BrokerError>;
 
-    /// Takes a node out.
+    /// Removes a node's entry.
     async fn leave(&self, id: &str) -> Result<(), BrokerError>;
 
-    /// All that were heard of within [`FORGOTTEN`].
+    /// All nodes with a heartbeat within [`FORGOTTEN`].
     async fn list(&self) -> Result<Vec<Heard>, BrokerError>;
 }
 
-/// What a node says of itself.
+/// A node's own description, as its heartbeats carry it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NodeState {
     pub id: String,
+    /// `HOST:PORT` at which the node is reached.
     pub address: String,
     pub version: String,
-    /// RFC 3339, by its own clock.
+    /// When the node started, in RFC 3339, by its own clock.
     pub started: String,
+    /// Open connections of subscribers.
     pub connections: u64,
+    /// The node is about to stop.
     pub draining: bool,
 }
 
-/// A node, and when it was last heard of.
+/// A node and its last heartbeat.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Heard {
     pub node: NodeState,
-    /// By the broker's clock, as how long ago that was.
+    /// The time of the last heartbeat, by the broker's clock.
     pub at: SystemTime,
+    /// The age of the last heartbeat, by the broker's clock.
     pub ago: Duration,
 }
 
-/// The registry of a broker that has one node.
+/// The registry of a broker that only this process uses.
 #[derive(Debug, Default)]
-pub(super) struct Alone(Mutex<Option<(NodeState, SystemTime, Instant)>>);
+pub(super) struct SingleNodeRegistry(Mutex<Option<LastHeartbeat>>);
 
-impl Alone {
-    fn set(&self, entry: Option<(NodeState, SystemTime, Instant)>) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = entry;
+#[derive(Debug, Clone)]
+struct LastHeartbeat {
+    node: NodeState,
+    at: SystemTime,
+    /// The same time by the monotonic clock, for its age.
+    instant: Instant,
+}
+
+impl SingleNodeRegistry {
+    fn set(&self, last: Option<LastHeartbeat>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = last;
     }
 }
 
 #[async_trait]
-impl Nodes for Alone {
+impl Nodes for SingleNodeRegistry {
     async fn beat(&self, node: &NodeState) -> Result<(), BrokerError> {
-        self.set(Some((node.clone(), SystemTime::now(), Instant::now())));
+        self.set(Some(LastHeartbeat { node: node.clone(), at: SystemTime::now(), instant: Instant::now() }));
         Ok(())
     }
 
@@ -71,7 +84,8 @@ impl Nodes for Alone {
     }
 
     async fn list(&self) -> Result<Vec<Heard>, BrokerError> {
-        let entry = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        Ok(entry.map(|(node, at, since)| Heard { node, at, ago: since.elapsed() }).into_iter().collect())
+        let last = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let heard = last.map(|LastHeartbeat { node, at, instant }| Heard { node, at, ago: instant.elapsed() });
+        Ok(heard.into_iter().collect())
     }
 }

@@ -16,14 +16,23 @@ pub enum Codegen {
         after_help = "Examples:\n  tidings codegen typescript --out src/generated\n  tidings codegen typescript --out src/generated --schemas types --check"
     )]
     TypeScript(Generate),
+    /// Write the protocol's frames and codes as TypeScript, for authors of clients; needs no Node.
+    Protocol(Generate),
 }
 
 /// The file's name.
 const EVENTS: &str = "events.ts";
+const PROTOCOL: &str = "protocol.ts";
 
 impl Codegen {
     pub fn run(self) -> Result<(), Failure> {
-        let Self::TypeScript(generate) = self;
+        let generate = match self {
+            Self::TypeScript(generate) => generate,
+            Self::Protocol(generate) => {
+                let file = File { name: PROTOCOL.into(), text: typescript::protocol() };
+                return generate.write_or_check(PROTOCOL, &[file]);
+            }
+        };
         let catalog = generate.catalog()?;
         let types: Vec<_> = catalog
             .types()

@@ -7,7 +7,7 @@ use std::str::FromStr;
 
 use serde_json::{Map, Value};
 
-use crate::event::Field as SchemaField;
+use crate::event::SchemaField;
 
 /// A field, dotted for a nested one, and what was given for it.
 #[derive(Debug, Clone, PartialEq, Eq)]

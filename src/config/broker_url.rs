@@ -1,4 +1,6 @@
-//! The URL that names the broker. It may hold a password, so nothing here ever prints it whole.
+//! The setting `broker`: which backend, as a URL.
+//!
+//! The URL may contain a password. `Display`, `Debug` and the errors of this module never show it.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -6,22 +8,22 @@ use std::path::PathBuf;
 use super::redis_url::RedisUrl;
 use super::value::Expected;
 
-/// Which backend.
+/// The backend of the broker.
 #[derive(Clone, PartialEq, Eq)]
 pub enum BrokerUrl {
-    /// In this process; nothing survives it.
+    /// In this process; its events are lost when the process ends.
     Memory,
-    /// In files in this directory.
+    /// Files in this directory.
     File(PathBuf),
-    /// Redis, in one of its forms.
+    /// Redis: a server, Sentinel or Cluster.
     Redis(RedisUrl),
 }
 
 impl BrokerUrl {
-    /// Reads the setting `broker`.
+    /// Parses the setting `broker`.
     ///
     /// # Errors
-    /// What was expected; never a part of the text, which may hold a password.
+    /// What was expected. The message contains no part of the text, which may contain a password.
     pub fn parse(text: &str) -> Result<Self, Expected> {
         const KNOWN: &str = "memory, file:DIRECTORY, or a URL that starts with redis://, rediss://, redis+unix://, redis-sentinel:// or redis-cluster://";
         if text == "memory" {
@@ -30,30 +32,46 @@ impl BrokerUrl {
         if let Some(url) = RedisUrl::parse(text) {
             return url.map(Self::Redis);
         }
-        let later = |what: &str| Err(format!("{KNOWN}; {what} is not supported by this version"));
         match text.split_once(':') {
             Some(("file", rest)) => {
-                // The form of URLs is taken too; anything else is the path as it stands.
+                // `file:///path` is a URL, `file:path` is the plain path.
                 let path = rest.strip_prefix("//").unwrap_or(rest);
                 match path.is_empty() || (path.len() < rest.len() && !path.starts_with('/')) {
                     true => Err("a directory, such as file:./data or file:/var/lib/tidings".into()),
                     false => Ok(Self::File(path.into())),
                 }
             }
-            Some(("upstash+https", _)) => later("Upstash' REST interface"),
+            Some(("upstash+https", _)) => {
+                Err(format!("{KNOWN}; this version does not support the REST interface of Upstash"))
+            }
             _ => Err(KNOWN.into()),
         }
     }
 }
 
 impl BrokerUrl {
-    /// Whether other nodes may reach the broker where this one cannot.
+    /// Whether this build has the backend that the URL names: `file` and `redis` are Cargo features.
+    ///
+    /// # Errors
+    /// The feature that is missing, and how to build with it.
+    pub fn supported(&self) -> Result<(), String> {
+        let feature = match self {
+            Self::File(_) if !cfg!(feature = "file") => "file",
+            Self::Redis(_) if !cfg!(feature = "redis") => "redis",
+            _ => return Ok(()),
+        };
+        Err(format!(
+            "{self} needs the Cargo feature `{feature}`, which this build lacks: build with --features {feature}"
+        ))
+    }
+
+    /// Whether several nodes share this broker, so that another node may reach it when this one cannot.
     pub fn is_shared(&self) -> bool {
         matches!(self, Self::Redis(_))
     }
 }
 
-/// Without the password and without the query, which may name keys.
+/// Shows the URL without the password and without the query, which may contain secrets.
 impl fmt::Display for BrokerUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -103,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn redis_is_reached_in_several_forms() {
+    fn redis_urls_are_recognised() {
         for text in
             ["redis://127.0.0.1:6379", "rediss://example.com", "redis+unix:///run/redis.sock", "redis-cluster://a,b"]
         {
@@ -113,6 +131,6 @@ mod tests {
         {
             assert!(BrokerUrl::parse(text).is_err(), "{text}");
         }
-        assert!(BrokerUrl::parse("upstash+https://h").unwrap_err().contains("not supported"));
+        assert!(BrokerUrl::parse("upstash+https://h").unwrap_err().contains("does not support"));
     }
 }

@@ -1,8 +1,8 @@
-//! The layers a value can come from: flags, then the environment, then the file, then the defaults.
+//! The layers of the configuration: flags win over the environment, the environment over the file, the file over defaults.
 //!
-//! Small and ours rather than the `config` crate: that one merges the layers into one tree first, and then nobody can
-//! say any more which line of which file, which variable or which flag a wrong value came from. Every value is text
-//! until its setting reads it ([`value`](super::value)), so that it is written the same way everywhere.
+//! The `config` crate merges the layers into one tree, which loses the source of each value. This module keeps the
+//! source, so that an error names the flag, the variable, or the line of the file. Every value is text until its setting
+//! parses it ([`value`](super::value)), so that a value has the same form in every layer.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -14,27 +14,31 @@ use super::LogFormat;
 use super::setting::{self, PREFIX, settings};
 use super::value::Expected;
 
-/// What a configuration is made of. The process's own environment is read by the caller, never here.
+/// The input of [`load`](super::load). The caller reads the process environment, so that tests can replace it.
 #[derive(Debug, Default)]
 pub struct Sources {
-    /// The flags given, by the setting's name.
+    /// The given flags: the setting's name and the text.
     pub flags: Vec<(&'static str, String)>,
-    /// Environment variables; only those that start with `TIDINGS_` are looked at.
+    /// Environment variables. Only those that start with `TIDINGS_` are read.
     pub env: Vec<(String, String)>,
-    /// The file of `--config`, which must be there.
+    /// The file of `--config`, which must exist.
     pub file: Option<PathBuf>,
-    /// The working directory, whose `tidings.toml` is read where no file is named.
+    /// The working directory. Its `tidings.toml` is read if no file is named.
     pub directory: PathBuf,
-    /// The form of the log where none is configured: it depends on what stderr is.
+    /// The default of `log_format`, which depends on whether stderr is a terminal.
     pub log_format: LogFormat,
 }
 
-/// Where a value came from.
+/// The source of a value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Source {
+    /// The defaults file.
     Default,
+    /// A line of a configuration file.
     File { path: PathBuf, line: usize },
+    /// An environment variable.
     Variable(String),
+    /// A flag, without its dashes.
     Flag(String),
 }
 
@@ -49,18 +53,18 @@ impl fmt::Display for Source {
     }
 }
 
-/// All that is wrong with a configuration, a sentence each.
+/// The mistakes in a configuration, one sentence each.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{}", .0.join("\n"))]
 pub struct Mistakes(pub Vec<String>);
 
-/// A value as it was given.
+/// A value that a layer gives, not yet parsed.
 pub(super) struct Given {
     pub text: String,
     pub source: Source,
 }
 
-/// What was given for each setting by the highest layer that has it; settings take their values out of here.
+/// For each setting the value of the highest layer that gives one. [`load`](super::load) parses them from here.
 #[derive(Default)]
 pub(super) struct Layers {
     given: HashMap<&'static str, Given>,
@@ -68,12 +72,12 @@ pub(super) struct Layers {
     pub warnings: Vec<String>,
 }
 
-/// Variables of ours that are no settings: where the configuration is, and what the client commands read.
+/// Variables that start with `TIDINGS_` and are not settings: the configuration file, and two of the client commands.
 const OTHER_VARIABLES: [&str; 3] = ["TIDINGS_CONFIG", "TIDINGS_URL", "TIDINGS_TOKEN"];
 const FILE: &str = "tidings.toml";
 
 impl Layers {
-    /// Reads the layers, the lowest first.
+    /// Reads the layers, the lowest first, so that a higher one overwrites it.
     pub fn read(sources: Sources) -> Self {
         let mut layers = Self::default();
         let named = sources.env.iter().find(|(name, path)| name == "TIDINGS_CONFIG" && !path.is_empty());
@@ -104,7 +108,7 @@ impl Layers {
         let table = match DeTable::parse(text) {
             Ok(table) => table.into_inner(),
             Err(error) => {
-                // Not the error's own text: it repeats the line, which may hold a password.
+                // The error's Display repeats the line, which may contain a password.
                 let line = error.span().map_or(1, |span| line_of(span.start));
                 return self.mistakes.push(format!("{}:{line}: {}", path.display(), error.message()));
             }
@@ -122,10 +126,10 @@ impl Layers {
                 DeValue::Integer(number) if number.radix() == 10 => number.as_str().replace('_', ""),
                 DeValue::Boolean(value) => value.to_string(),
                 other => {
-                    let place = path.display();
+                    let file = path.display();
                     let found = other.type_str();
                     self.mistakes.push(format!(
-                        "{place}:{line}: {key}: expected a string, a whole number or true or false, not a TOML {found}"
+                        "{file}:{line}: {key}: expected a string, a whole number or true or false, not a TOML {found}"
                     ));
                     continue;
                 }
@@ -134,7 +138,7 @@ impl Layers {
         }
     }
 
-    /// A variable that is there but empty counts as not set: that is how deployment files leave one out.
+    /// Reads the environment. An empty variable counts as not set, because deployment files clear one this way.
     fn environment(&mut self, variables: Vec<(String, String)>) {
         for (variable, text) in variables {
             if !variable.starts_with(PREFIX) || text.is_empty() || OTHER_VARIABLES.contains(&variable.as_str()) {
@@ -153,29 +157,29 @@ impl Layers {
         }
     }
 
-    /// What was given for a setting, and by whom.
+    /// The value that a layer gives for a setting.
     pub fn given(&self, name: &str) -> Option<&Given> {
         self.given.get(name)
     }
 
-    /// The value of a setting that has a default.
+    /// The parsed value of a setting that has a default.
     ///
-    /// One that cannot be read is noted as a mistake, and the default answered, so that all mistakes are found at once.
-    #[expect(clippy::expect_used, reason = "the defaults are part of the program, and a test reads them all")]
+    /// For a malformed value this records a mistake and returns the default, so that one run finds all mistakes.
+    #[expect(clippy::expect_used, reason = "the defaults are part of the program, and a test parses them all")]
     pub fn required<T>(&mut self, name: &'static str, read: fn(&str) -> Result<T, Expected>) -> T {
         self.optional(name, read).unwrap_or_else(|| {
             let default = settings().iter().find(|setting| setting.name == name).and_then(|setting| setting.default);
-            read(default.expect("the setting is in the file of defaults")).expect("the defaults can be read")
+            read(default.expect("the setting is in the defaults file")).expect("the default is valid")
         })
     }
 
-    /// The value of a setting without a default, where one was given.
+    /// The parsed value of a setting without a default, if a layer gives one.
     pub fn optional<T>(&mut self, name: &'static str, read: fn(&str) -> Result<T, Expected>) -> Option<T> {
         let Given { text, source } = self.given.get(name)?;
         match read(text) {
             Ok(value) => Some(value),
             Err(expected) => {
-                // The broker's URL is not repeated: it may hold a password.
+                // The broker's URL may contain a password.
                 let found = if name == "broker" { String::new() } else { format!(", not {text:?}") };
                 self.mistakes.push(format!("{name} ({source}): expected {expected}{found}"));
                 None

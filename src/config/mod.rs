@@ -1,7 +1,7 @@
-//! The configuration in force: one struct a concern, each field a setting of the contract.
+//! The configuration of the daemon: one struct for each concern, one field for each setting.
 //!
-//! [`load`] puts it together from its layers and refuses what cannot be right; the rest of the program reads the typed
-//! [`Config`] and does not know where a value came from. `tidings.default.toml` lists the settings and describes them.
+//! [`load`] merges flags, environment, file and defaults, and refuses invalid values. The rest of the program reads the
+//! typed [`Config`] and does not know where a value came from. `tidings.default.toml` lists and describes the settings.
 
 mod broker_url;
 mod layers;
@@ -20,7 +20,7 @@ pub use setting::{DEFAULTS, Setting, settings};
 
 use layers::{Given, Layers};
 
-/// Everything that `serve` needs to know.
+/// All settings of `tidings serve`.
 #[derive(Debug, Clone)]
 pub struct Config {
     pub server: ServerConfig,
@@ -30,120 +30,132 @@ pub struct Config {
     pub log: LogConfig,
 }
 
-/// The node: where it listens, what it is called, what it serves.
+/// The node: its address, its name, its event types.
 #[derive(Debug, Clone)]
 pub struct ServerConfig {
-    /// Port 0 takes a free one.
+    /// The address to listen on. Port 0 takes a free port.
     pub listen: SocketAddr,
     /// Allows an address that is not loopback without authentication.
     pub insecure: bool,
-    /// The node's id; random where it is not set.
+    /// The node's id; random by default.
     pub node_id: String,
-    /// Where others reach this node; `listen` where it is not set.
+    /// The address at which others reach this node; `listen` by default.
     pub advertise: Option<String>,
-    /// The folder of the user's own types.
+    /// The folder of the user's own event types.
     pub schemas: Option<PathBuf>,
-    /// From SIGTERM to exit.
+    /// The time from SIGTERM to exit.
     pub drain: Duration,
-    /// From the last sign of the broker until connections are sent away. Not a setting: for tests.
+    /// How long the node may be partitioned from its broker before it closes its connections with 1013. Not a setting: only
+    /// tests change it.
     pub partitioned_after: Duration,
 }
 
 /// See [`ServerConfig::partitioned_after`].
-const CUT_OFF_AFTER: Duration = Duration::from_secs(15);
+const PARTITIONED_AFTER: Duration = Duration::from_secs(15);
 
-/// The broker, and what its logs keep.
+/// The broker, and the retention of its logs.
 #[derive(Debug, Clone)]
 pub struct BrokerConfig {
+    /// The backend.
     pub broker: BrokerUrl,
+    /// When an append to the broker `file` is acknowledged.
     pub file_sync: FileSync,
-    /// First part of every key and channel on Redis.
+    /// The first part of every key and channel name on Redis.
     pub prefix: String,
+    /// Separates several buses on one Redis.
     pub namespace: String,
+    /// Retention: events of each channel.
     pub log_max_events: u64,
+    /// Retention: the age of an event.
     pub log_max_age: Duration,
+    /// How long the id of an event is remembered for deduplication.
     pub dedup_window: Duration,
 }
 
-/// When a broker in files answers a publisher.
+/// When the broker `file` acknowledges an append to the publisher.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum FileSync {
-    /// When the system has the events: they survive the process, however it ends.
+    /// When the operating system has the events: they survive a crash of the daemon.
     #[default]
     Os,
-    /// When they are on the disk: they survive a loss of power.
+    /// When the events are on the disk: they survive a power failure.
     Always,
 }
 
-/// What a WebSocket connection may cost and how it is kept alive.
+/// The limits and the heartbeat of a WebSocket connection.
 #[derive(Debug, Clone)]
 pub struct WebSocketConfig {
+    /// The interval of the heartbeat. Two intervals without a sign of life close the connection.
     pub heartbeat: Duration,
-    /// Bytes of a message from a client.
+    /// The maximum size of a message from a client, in bytes.
     pub max_frame_bytes: usize,
-    /// Subscriptions of a connection.
+    /// The maximum number of subscriptions of a connection.
     pub max_subscriptions: usize,
-    /// Bytes that wait for a connection's socket.
+    /// The size of a connection's send buffer, in bytes.
     pub outbox_bytes: usize,
-    /// Whether clients may have their events compressed.
+    /// Whether the daemon compresses events for clients that offer permessage-deflate.
     pub compression: bool,
 }
 
-/// What a request may cost.
+/// The limits of a request.
 #[derive(Debug, Clone)]
 pub struct RequestLimits {
-    /// From accepting a connection to the end of a request's head.
+    /// The maximum time from accepting a connection to the end of the request head.
     pub handshake_timeout: Duration,
-    /// Connections that are being made, or read the log from where they were.
+    /// The maximum number of connections that are in the handshake or replay the log.
     pub max_pending_connections: usize,
-    /// One event as JSON.
+    /// The maximum size of one event as JSON, in bytes.
     pub max_event_bytes: usize,
-    /// The body of a request.
+    /// The maximum size of a request body, in bytes.
     pub max_body_bytes: usize,
 }
 
-/// How the daemon logs.
+/// The daemon's own log.
 #[derive(Debug, Clone)]
 pub struct LogConfig {
+    /// The form of each line.
     pub format: LogFormat,
-    /// A tracing-subscriber filter: `info`, `tidings=debug,warn`.
+    /// A filter of tracing-subscriber, such as `info` or `tidings=debug,warn`.
     pub level: String,
 }
 
 /// The form of log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum LogFormat {
-    /// For a terminal.
+    /// Text with colours, for a terminal.
     Pretty,
-    /// One JSON object a line.
+    /// One JSON object per line.
     #[default]
     Json,
 }
 
-/// A configuration, and what is to be said of it.
+/// A configuration, the source of each value, and warnings.
 #[derive(Debug)]
 pub struct Loaded {
+    /// The configuration in force.
     pub config: Config,
-    /// Every setting, in the order of the file of defaults.
+    /// Every setting, in the order of the defaults file.
     pub values: Vec<InForce>,
-    /// What is odd but no mistake, a sentence each.
+    /// Values that are suspicious but valid, one sentence each.
     pub warnings: Vec<String>,
 }
 
-/// The value of one setting, and where it came from.
+/// The value of one setting in force, and its source.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InForce {
+    /// The name of the setting.
     pub name: &'static str,
-    /// As text, without secrets; `None` where the setting has no value.
+    /// The value as text, without secrets; `None` for a setting that has no value.
     pub value: Option<String>,
+    /// Where the value came from.
     pub source: Source,
 }
 
-/// Puts the configuration together.
+/// Merges the sources to a configuration and checks it.
 ///
 /// # Errors
-/// All [`Mistakes`] that were found: unknown keys, values of the wrong form, a file that cannot be read, and an address
-/// that would open an unprotected bus to others.
+/// All [`Mistakes`] at once: unknown keys, malformed values, an unreadable file, a broker that this build lacks, and an
+/// address that would expose a bus without authentication.
 pub fn load(sources: Sources) -> Result<Loaded, Mistakes> {
     let log_format = sources.log_format;
     let mut layers = Layers::read(sources);
@@ -156,7 +168,7 @@ pub fn load(sources: Sources) -> Result<Loaded, Mistakes> {
             advertise: from.optional("advertise", value::host_and_port),
             schemas: from.optional("schemas", value::path),
             drain: from.required("drain", value::duration_or_zero),
-            partitioned_after: CUT_OFF_AFTER,
+            partitioned_after: PARTITIONED_AFTER,
         },
         broker: BrokerConfig {
             broker: from.required("broker", BrokerUrl::parse),
@@ -193,21 +205,25 @@ pub fn load(sources: Sources) -> Result<Loaded, Mistakes> {
     Ok(Loaded { config, values, warnings: layers.warnings })
 }
 
-/// What is wrong or odd about values that are each right by themselves.
+/// Checks rules that involve several settings, or more than the form of a value.
 fn check(config: &Config, layers: &mut Layers) {
     let listen = config.server.listen;
     if !listen.ip().to_canonical().is_loopback() && !config.server.insecure {
         let source = layers.given("listen").map_or(Source::Default, |given| given.source.clone());
         layers.mistakes.push(format!(
-            "listen ({source}): {listen} is not loopback, and without authentication whoever reaches it could publish \
-             and subscribe; listen on 127.0.0.1, or allow it with --insecure"
+            "listen ({source}): {listen} is not loopback, and without authentication anybody who reaches it could \
+             publish and subscribe; listen on 127.0.0.1, or allow it with --insecure"
         ));
+    }
+    if let Err(missing) = config.broker.broker.supported() {
+        let source = layers.given("broker").map_or(Source::Default, |given| given.source.clone());
+        layers.mistakes.push(format!("broker ({source}): {missing}"));
     }
     for (name, limit) in
         [("max_body_bytes", config.limits.max_body_bytes), ("outbox_bytes", config.websocket.outbox_bytes)]
     {
         if limit < config.limits.max_event_bytes {
-            layers.warnings.push(format!("{name} is smaller than max_event_bytes: the largest events cannot pass"));
+            layers.warnings.push(format!("{name} is smaller than max_event_bytes: the largest events do not fit"));
         }
     }
 }
@@ -221,7 +237,7 @@ fn in_force(setting: &'static Setting, given: Option<&Given>, config: &Config) -
     InForce { name: setting.name, value, source: given.map_or(Source::Default, |given| given.source.clone()) }
 }
 
-/// Short enough to read in a log, long enough not to meet another (40 random bits).
+/// A random node id of 40 bits: short in a log, and a collision is very unlikely.
 fn random_node_id() -> String {
     format!("node-{}", crate::event::Epoch::random())
 }

@@ -1,7 +1,8 @@
-//! A URL of Redis, taken apart: one server, a socket's path, or several servers, which other readers of URLs refuse.
+//! A parsed Redis URL: one server, a socket, or the several servers of a Sentinel or Cluster.
 //!
-//! `SCHEME://USER:PASSWORD@HOST:PORT,HOST:PORT/PATH?NAME=VALUE&…`, everything percent-encoded where it must be. What the
-//! path and the parameters mean is the backend's matter. It may hold passwords, so nothing here ever prints it whole.
+//! `SCHEME://USER:PASSWORD@HOST:PORT,HOST:PORT/PATH?NAME=VALUE&…`, percent-encoded. The crate `url` refuses several
+//! hosts, so this module splits the URL itself. The Redis backend interprets the path and the parameters. The URL may
+//! contain passwords. `Display`, `Debug` and the errors of this module never show them.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -11,31 +12,33 @@ use url::{Host, Url};
 
 use super::value::Expected;
 
-/// What stands behind a URL.
+/// The kind of Redis that a URL names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Form {
     /// `redis://`, `rediss://`: one server.
     Server,
-    /// `redis+unix://`: one server, by the path of its socket.
+    /// `redis+unix://`: one server, by the path of its Unix socket.
     Socket,
-    /// `redis-sentinel://`, `rediss-sentinel://`: whichever server the sentinels name.
+    /// `redis-sentinel://`, `rediss-sentinel://`: the master that the sentinels name.
     Sentinel,
-    /// `redis-cluster://`, `rediss-cluster://`: many servers, of which some are named.
+    /// `redis-cluster://`, `rediss-cluster://`: a cluster, of which the URL names some servers.
     Cluster,
 }
 
-/// A URL of Redis.
+/// A Redis URL in its parts, percent-decoded.
 #[derive(Clone, PartialEq, Eq)]
 pub struct RedisUrl {
+    /// The kind of Redis.
     pub form: Form,
-    /// `redis`, say.
+    /// The scheme, such as `rediss`.
     pub scheme: &'static str,
+    /// The user, if the URL names one.
     pub username: Option<String>,
-    /// Empty where there is a colon and nothing behind it.
+    /// The password. Empty if the URL has a colon after the user and no password.
     pub password: Option<String>,
-    /// Hosts, IPv6 addresses without brackets, and ports. None for a socket.
+    /// Hosts and ports, IPv6 addresses without brackets. Empty for a socket.
     pub servers: Vec<(String, u16)>,
-    /// With the slash that it begins with, or empty.
+    /// The path with its leading slash, or empty.
     pub path: String,
     parameters: Vec<(String, String)>,
 }
@@ -51,7 +54,10 @@ const SCHEMES: [(&str, Form); 7] = [
 ];
 
 impl RedisUrl {
-    /// `None` where the scheme is none of Redis'.
+    /// Parses a URL; `None` if its scheme is not a Redis scheme.
+    ///
+    /// # Errors
+    /// What was expected, without any part of the URL's secrets.
     pub fn parse(text: &str) -> Option<Result<Self, Expected>> {
         let (scheme, rest) = text.split_once("://")?;
         let (scheme, form) = SCHEMES.into_iter().find(|(known, _)| *known == scheme)?;
@@ -96,24 +102,24 @@ impl RedisUrl {
         })
     }
 
-    /// A parameter's value, by its name.
+    /// The value of a query parameter.
     pub fn parameter(&self, name: &str) -> Option<&str> {
         self.parameters.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
     }
 
-    /// The names of the parameters.
+    /// The names of the query parameters.
     pub fn parameters(&self) -> impl Iterator<Item = &str> {
         self.parameters.iter().map(|(name, _)| name.as_str())
     }
 }
 
-/// Without the password and without the parameters, which may hold others.
+/// Shows the URL without the password and without the parameters, which may contain other secrets.
 impl fmt::Display for RedisUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}://", self.scheme)?;
         match (&self.username, &self.password) {
             (Some(username), Some(_)) => write!(f, "{username}:***@")?,
-            // One word may be either.
+            // A single word before the `@` may be the password.
             (Some(_), None) | (None, Some(_)) => f.write_str("***@")?,
             (None, None) => {}
         }
@@ -173,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn sentinels_and_clusters_are_several_servers() {
+    fn sentinels_and_clusters_have_several_servers() {
         let url = read("redis-sentinel://u:p@a:1,[::2]:3,c/main?sentinel_password=x%26y+z&tls=true");
         let servers = [("a".to_owned(), 1), ("::2".to_owned(), 3), ("c".to_owned(), 26379)];
         assert_eq!((url.servers.as_slice(), url.path.as_str()), (&servers[..], "/main"));
@@ -184,14 +190,14 @@ mod tests {
     }
 
     #[test]
-    fn a_socket_is_a_path() {
+    fn a_socket_has_a_path() {
         let url = read("redis+unix://u:p@/run/re%20dis.sock?db=2");
         assert_eq!((url.servers.len(), url.path.as_str()), (0, "/run/re dis.sock"));
         assert_eq!((url.password.as_deref(), url.parameter("db")), (Some("p"), Some("2")));
     }
 
     #[test]
-    fn what_is_wrong_is_said_without_the_password() {
+    fn an_error_never_contains_the_password() {
         for text in [
             "redis://:s3cret@",
             "redis://:s3cret@:1",

@@ -1,22 +1,24 @@
-//! The settings there are: read from the commented file of defaults, which is their only list.
+//! The list of settings: name, group, help text and default of each, parsed from the commented defaults file.
 //!
-//! The names, help texts and defaults of the flags come from `tidings.default.toml`, so that a setting is described in
-//! one place. In that file `## X` begins a group, `# text` before a setting is its help, and `#name = value` (no blank
-//! after the `#`) is a setting without a default, with an example for it.
+//! `tidings.default.toml` is the only place that describes a setting; flags, variables and `--help` are made from it. In
+//! that file `## X` begins a group, and `# text` before a setting is its help. `#name = value` (no blank after the `#`)
+//! is a setting without a default, with an example.
 
 use std::sync::OnceLock;
 
-/// The commented file of defaults, as a user may copy it.
+/// The commented defaults file, which a user may copy as a `tidings.toml`.
 pub const DEFAULTS: &str = include_str!("tidings.default.toml");
 
 /// One setting.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Setting {
-    /// The key in the file; see [`Setting::flag`] and [`Setting::variable`] for its other forms.
+    /// The key in the file. [`Setting::flag`] and [`Setting::variable`] are its other forms.
     pub name: &'static str,
+    /// The heading in the file and in `--help`.
     pub group: &'static str,
+    /// The help text, one or more sentences.
     pub help: String,
-    /// The text of the value where none is given.
+    /// The default as text, if the setting has one.
     pub default: Option<&'static str>,
 }
 
@@ -31,22 +33,22 @@ impl Setting {
         format!("{PREFIX}{}", self.name.to_ascii_uppercase())
     }
 
-    /// Whether it is a switch: its flag needs no value.
+    /// Whether the flag is a switch, which needs no value.
     pub fn is_switch(&self) -> bool {
         self.default == Some("false")
     }
 }
 
-/// What the names of all our variables start with.
+/// The prefix of all environment variables.
 pub const PREFIX: &str = "TIDINGS_";
 
-/// All settings, in the order of the file.
+/// All settings, in the order of the defaults file.
 pub fn settings() -> &'static [Setting] {
     static SETTINGS: OnceLock<Vec<Setting>> = OnceLock::new();
     SETTINGS.get_or_init(|| parse(DEFAULTS))
 }
 
-/// The name among `known` that is most like `name`, however little.
+/// The name of `known` that is most similar to `name`.
 pub(super) fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> &'a str {
     let likeness = |other: &str| strsim::jaro_winkler(&name.to_ascii_lowercase(), &other.to_ascii_lowercase());
     known.into_iter().max_by(|a, b| likeness(a).total_cmp(&likeness(b))).unwrap_or_default()
@@ -78,7 +80,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_file_of_defaults_is_toml_and_says_what_the_settings_say() {
+    fn the_defaults_file_is_toml_with_the_values_of_the_settings() {
         let file: toml::Table = toml::from_str(DEFAULTS).unwrap();
         let defaults: Vec<_> = settings().iter().filter(|setting| setting.default.is_some()).collect();
         assert_eq!(file.keys().collect::<Vec<_>>(), defaults.iter().map(|setting| setting.name).collect::<Vec<_>>());

@@ -1,8 +1,8 @@
-//! The layers together: what wins, what is refused, and what the refusal says.
+//! Tests of [`load`]: which layer wins, which configurations are refused, and with which errors.
 
 use super::*;
 
-/// A configuration from a `tidings.toml`, variables and flags.
+/// Loads a configuration from the text of a `tidings.toml`, variables and flags.
 fn load_from(file: &str, env: &[(&str, &str)], flags: &[(&'static str, &str)]) -> Result<Loaded, Mistakes> {
     let directory = tempfile::tempdir().unwrap();
     std::fs::write(directory.path().join("tidings.toml"), file).unwrap();
@@ -15,6 +15,7 @@ fn load_from(file: &str, env: &[(&str, &str)], flags: &[(&'static str, &str)]) -
     })
 }
 
+/// The only mistake of such a configuration.
 fn mistake(file: &str, env: &[(&str, &str)], flags: &[(&'static str, &str)]) -> String {
     let mistakes = load_from(file, env, flags).unwrap_err().0;
     assert_eq!(mistakes.len(), 1, "{mistakes:?}");
@@ -26,7 +27,7 @@ fn source(loaded: &Loaded, name: &str) -> String {
 }
 
 #[test]
-fn without_anything_the_defaults_hold_and_every_setting_is_read() {
+fn the_defaults_apply_without_any_source() {
     let loaded = load_from("", &[], &[]).unwrap();
     assert_eq!(loaded.config.server.listen.to_string(), "127.0.0.1:7400");
     assert_eq!(loaded.config.broker.broker, BrokerUrl::Memory);
@@ -36,14 +37,14 @@ fn without_anything_the_defaults_hold_and_every_setting_is_read() {
 }
 
 #[test]
-fn no_setting_is_listed_that_nothing_reads() {
+fn every_listed_setting_is_parsed() {
     for setting in settings().iter().filter(|setting| setting.name != "schemas") {
         assert!(mistake("", &[], &[(setting.name, "\u{0}")]).starts_with(setting.name));
     }
 }
 
 #[test]
-fn flags_win_over_the_environment_and_that_over_the_file() {
+fn flags_win_over_the_environment_and_the_environment_over_the_file() {
     let file = "heartbeat = \"1s\"\ndrain = \"2s\"\nmax_subscriptions = 1_000\nlisten = \"127.0.0.1:1\"";
     let env = [("TIDINGS_HEARTBEAT", "3s"), ("TIDINGS_DRAIN", "4s"), ("TIDINGS_LISTEN", "")];
     let loaded = load_from(file, &env, &[("heartbeat", "5s")]).unwrap();
@@ -58,13 +59,13 @@ fn flags_win_over_the_environment_and_that_over_the_file() {
 }
 
 #[test]
-fn the_file_of_defaults_changes_nothing() {
+fn the_defaults_file_is_a_valid_configuration() {
     let loaded = load_from(DEFAULTS, &[], &[]).unwrap();
     assert_eq!(loaded.config.limits.max_event_bytes, 64 * 1024);
 }
 
 #[test]
-fn an_unknown_key_is_told_the_nearest() {
+fn an_unknown_key_gets_a_suggestion() {
     assert_eq!(
         mistake("\n\nmax_events_bytes = 1", &[], &[]),
         "tidings.toml:3: unknown key max_events_bytes; did you mean max_event_bytes?"
@@ -80,7 +81,7 @@ fn an_unknown_variable_is_a_warning() {
 }
 
 #[test]
-fn a_wrong_value_is_named_with_its_origin_and_what_was_expected() {
+fn the_error_of_a_malformed_value_names_its_source_and_what_was_expected() {
     let expected = "expected a duration such as 250ms, 25s, 10m or 1h, not \"25\"";
     assert_eq!(mistake("heartbeat = 25", &[], &[]), format!("heartbeat (tidings.toml:1): {expected}"));
     assert_eq!(mistake("", &[("TIDINGS_HEARTBEAT", "25")], &[]), format!("heartbeat (TIDINGS_HEARTBEAT): {expected}"));
@@ -89,14 +90,14 @@ fn a_wrong_value_is_named_with_its_origin_and_what_was_expected() {
 }
 
 #[test]
-fn all_mistakes_are_found_at_once() {
+fn all_mistakes_are_reported_at_once() {
     let mistakes =
         load_from("x = 1\ndrain = \"1\"", &[("TIDINGS_LISTEN", "here")], &[("broker", "kafka")]).unwrap_err();
     assert_eq!(mistakes.0.len(), 4, "{mistakes}");
 }
 
 #[test]
-fn a_password_is_neither_in_errors_nor_in_what_is_in_force() {
+fn a_password_is_never_shown() {
     for file in
         ["broker = \"redis://u:s3cret@host", "broker = \"kafka://u:s3cret@host\"", "broker = \"redis://u:s3cret@\""]
     {
@@ -108,7 +109,7 @@ fn a_password_is_neither_in_errors_nor_in_what_is_in_force() {
 }
 
 #[test]
-fn others_are_let_in_only_on_purpose() {
+fn an_address_that_is_not_loopback_needs_insecure() {
     for listen in ["0.0.0.0:7400", "[::]:7400", "192.168.0.1:0"] {
         assert!(mistake("", &[], &[("listen", listen)]).starts_with("listen (--listen): "));
         assert!(load_from("insecure = true", &[], &[("listen", listen)]).is_ok());
@@ -119,7 +120,7 @@ fn others_are_let_in_only_on_purpose() {
 }
 
 #[test]
-fn a_named_file_must_be_there() {
+fn a_named_file_must_exist() {
     let sources =
         || Sources { directory: std::env::temp_dir(), file: Some("no/such.toml".into()), ..Sources::default() };
     assert!(load(sources()).unwrap_err().to_string().starts_with("cannot read the configuration no/such.toml: "));

@@ -1,4 +1,4 @@
-//! How a setting's value is written: from text to a typed value, or a sentence that says what was expected.
+//! Parsers for the values of settings: from text to a typed value, or a phrase that says what was expected.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::{FileSync, LogFormat, setting};
 
-/// What was expected instead; completes "expected …".
+/// What was expected instead: completes the sentence "expected …".
 pub type Expected = String;
 
 /// `IP:PORT`, or `localhost:PORT` for 127.0.0.1.
@@ -35,7 +35,7 @@ pub fn duration(text: &str) -> Result<Duration, Expected> {
     })
 }
 
-/// A whole number with `ms`, `s`, `m` or `h` behind it.
+/// A duration, also zero: a whole number followed by `ms`, `s`, `m` or `h`.
 pub fn duration_or_zero(text: &str) -> Result<Duration, Expected> {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let (number, unit) = text.split_at(digits);
@@ -46,16 +46,16 @@ pub fn duration_or_zero(text: &str) -> Result<Duration, Expected> {
         "h" => 3_600_000,
         _ => 0,
     };
-    // A year: longer ones overflow the clocks that they are added to.
-    let longest = 365 * 24 * 3_600_000;
+    // A clock overflows if a very long duration is added to it.
+    let one_year = 365 * 24 * 3_600_000;
     match number.parse::<u64>().ok().and_then(|number| number.checked_mul(millis_of_unit)) {
-        Some(millis) if millis_of_unit > 0 && millis <= longest => Ok(Duration::from_millis(millis)),
+        Some(millis) if millis_of_unit > 0 && millis <= one_year => Ok(Duration::from_millis(millis)),
         Some(_) if millis_of_unit > 0 => Err("a duration of at most a year, 8760h".into()),
         _ => Err("a duration such as 250ms, 25s, 10m or 1h".into()),
     }
 }
 
-/// Bytes: a whole number, or one with `KiB`, `MiB` or `GiB` behind it.
+/// A size in bytes: a whole number, which `KiB`, `MiB` or `GiB` may follow.
 pub fn bytes(text: &str) -> Result<usize, Expected> {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let (number, unit) = text.split_at(digits);
@@ -83,7 +83,7 @@ pub fn switch(text: &str) -> Result<bool, Expected> {
     text.parse().map_err(|_| "true or false".into())
 }
 
-/// A folder's name.
+/// A path; every text is one.
 pub fn path(text: &str) -> Result<PathBuf, Expected> {
     Ok(text.into())
 }
@@ -97,7 +97,7 @@ pub fn name(text: &str) -> Result<String, Expected> {
     }
 }
 
-/// The first part of names on Redis. Braces would move the hash tag, glob characters would match other names.
+/// The prefix of names on Redis. Braces would change the hash tag, and glob characters would match other names.
 pub fn prefix(text: &str) -> Result<String, Expected> {
     let good = |byte: u8| byte.is_ascii_alphanumeric() || b"._:/-".contains(&byte);
     match text.len() <= 64 && text.bytes().all(good) {
@@ -126,8 +126,8 @@ pub fn log_format(text: &str) -> Result<LogFormat, Expected> {
 
 /// A filter of tracing-subscriber.
 ///
-/// A lone word that is no level would be a module to log everything of, and so a typing mistake would silence the rest:
-/// here it is refused.
+/// tracing-subscriber takes a word that is not a level as a module to log, and logs nothing else. A misspelt level would
+/// then silence the log, so this function refuses such a word.
 pub fn log_level(text: &str) -> Result<String, Expected> {
     const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
     for part in text.split(',') {
@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn a_level_that_is_none_is_not_taken_for_a_module() {
+    fn an_unknown_level_is_refused() {
         assert!(log_level("info").is_ok() && log_level("warn,tidings::hub=debug").is_ok());
         assert!(log_level("inof").unwrap_err().contains("did you mean info?"));
         assert!(log_level("tidings=verbose").is_err() && log_level("").is_err());

@@ -1,4 +1,4 @@
-//! One event stream: what is asked for stands in its request, so there is nothing to listen to but its end.
+//! One event stream: its request said everything, so there is nothing to listen for but its end.
 
 use std::future::poll_fn;
 use std::io;
@@ -7,22 +7,25 @@ use std::sync::Arc;
 use tokio::net::TcpStream;
 
 use super::Connections;
+use crate::access::Caller;
 use crate::admission::AdmissionPermit;
-use crate::hub::{Encoding, NewConnection, SendBuffer, SubscribeRequest};
+use crate::bus::Subscription;
+use crate::hub::{Encoding, NewConnection, SendBuffer};
 
 impl Connections {
-    /// Serves an event stream to its end. `head` is the head of the answer.
+    /// Serves an event stream to its end. `head` is the head of the response.
     pub async fn stream(
         self: Arc<Self>,
         stream: TcpStream,
+        caller: Caller,
         head: Vec<u8>,
-        wanted: Vec<SubscribeRequest>,
+        subscriptions: Vec<Subscription>,
         permit: AdmissionPermit,
     ) {
-        let encoding = Encoding::Events { channels: wanted.len() as u16 };
-        let new = NewConnection { greeting: vec![head.into()], wanted, encoding, permit };
-        let (handle, feeds) = self.hub.join_from_log(stream, new).await;
-        feeds.into_iter().for_each(|feed| self.replay(feed));
+        let encoding = Encoding::Events { channels: subscriptions.len() as u16 };
+        let new = NewConnection { greeting: vec![head.into()], subscriptions, encoding, permit };
+        let (handle, feeds) = self.hub(&caller).join_from_log(stream, new).await;
+        feeds.into_iter().for_each(|feed| self.replay(&caller, feed));
         let send_buffer = handle.send_buffer().clone();
         while !ended(&send_buffer) && poll_fn(|context| send_buffer.stream().poll_read_ready(context)).await.is_ok() {
             tokio::task::yield_now().await;
@@ -35,7 +38,7 @@ impl Connections {
     }
 }
 
-/// Whether the peer has gone, or was sent the end. What it says is passed over.
+/// Whether the peer has gone or was sent the end. What it sends is ignored.
 fn ended(send_buffer: &SendBuffer) -> bool {
     let mut buffer = [0; 1024];
     match send_buffer.stream().try_read(&mut buffer) {

@@ -1,8 +1,9 @@
-//! Reading what a WebSocket client sends: bytes in, whole messages out, or the Close that they earn.
+//! Decodes the WebSocket frames that a client sends: bytes in, whole messages out (RFC 6455, sections 5 and 7).
 //!
-//! A state machine without I/O (RFC 6455, sections 5 and 7). It holds memory only while a message is incomplete: an idle
-//! connection has no buffer. The header is parsed by tungstenite; masks, fragments, control frames, UTF-8 and limits are
-//! ours, because no library reads without a buffer for each connection.
+//! A state machine without I/O. It holds memory only while a message is incomplete, so an idle connection has no
+//! buffer. Libraries keep a buffer for each connection; so only the frame header is parsed by tungstenite, and this
+//! module handles masks, fragments, control frames, UTF-8 and limits. It does not know what the messages mean: the
+//! connection parses them.
 
 use std::io::Cursor;
 
@@ -13,32 +14,32 @@ use crate::deflate::{self, InflateError};
 use crate::hub::frame::MAX_CONTROL;
 use crate::protocol::CloseCode;
 
-/// Reads one connection's frames.
+/// The decoder of one connection.
 #[derive(Debug)]
 pub struct Inbound {
-    /// The longest message, in bytes.
+    /// The longest message, in bytes after inflation.
     limit: usize,
-    /// Whether messages may be compressed.
+    /// Whether the client may compress messages.
     deflate: bool,
-    /// Whether the open message is.
+    /// Whether the message in `message` is compressed.
     deflated: bool,
-    /// The start of a frame whose rest has not come.
+    /// The received part of an incomplete frame.
     partial: Vec<u8>,
-    /// The fragments of a message so far, where one is open.
+    /// The payload of an incomplete message, from the fragments received so far.
     message: Option<Vec<u8>>,
 }
 
-/// What the peer said.
+/// A whole message or control frame of the client.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Message {
     Text(String),
     Ping(Vec<u8>),
     Pong,
-    /// A Close, with its code where it has one.
+    /// A Close, and its code if it has one.
     Close(Option<u16>),
 }
 
-/// The peer broke the protocol or a limit.
+/// A breach of the protocol or of a limit: the Close to answer it with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Violation {
     pub code: CloseCode,
@@ -46,72 +47,74 @@ pub struct Violation {
 }
 
 impl Inbound {
-    /// With `deflate`, messages may be compressed.
+    /// A decoder of messages up to `limit` bytes. With `deflate`, the client may compress them.
     pub fn new(limit: usize, deflate: bool) -> Self {
         Self { limit, deflate, deflated: false, partial: Vec::new(), message: None }
     }
 
-    /// Takes bytes (and unmasks them in place) and gives `each` what they complete, until they or its patience (`false`)
-    /// end.
+    /// Decodes received bytes, which it unmasks in place, and calls `each` with every message that they complete. It
+    /// stops where `each` returns false.
     ///
     /// # Errors
-    /// [`Violation`]; nothing more can be read then.
+    /// [`Violation`]: the client's stream cannot be decoded any further.
     pub fn read(&mut self, bytes: &mut [u8], mut each: impl FnMut(Message) -> bool) -> Result<(), Violation> {
         if self.partial.is_empty() {
-            let taken = self.frames(bytes, &mut each)?;
-            self.partial = bytes[taken..].to_vec();
+            let consumed = self.frames(bytes, &mut each)?;
+            self.partial = bytes[consumed..].to_vec();
         } else {
             let mut joined = std::mem::take(&mut self.partial);
             joined.extend_from_slice(bytes);
-            let taken = self.frames(&mut joined, &mut each)?;
-            self.partial = if taken == 0 { joined } else { joined[taken..].to_vec() };
+            let consumed = self.frames(&mut joined, &mut each)?;
+            self.partial = if consumed == 0 { joined } else { joined[consumed..].to_vec() };
         }
         Ok(())
     }
 
-    /// Reads the whole frames at the beginning of `bytes` and returns how long they are together.
+    /// Decodes the whole frames at the beginning of `bytes`, and returns their length in bytes.
     fn frames(&mut self, bytes: &mut [u8], each: &mut impl FnMut(Message) -> bool) -> Result<usize, Violation> {
-        let mut taken = 0;
+        let mut consumed = 0;
         loop {
-            let mut cursor = Cursor::new(&bytes[taken..]);
+            let mut cursor = Cursor::new(&bytes[consumed..]);
             let parsed =
                 FrameHeader::parse(&mut cursor).map_err(|_| violation(CloseCode::Protocol, "unknown opcode"))?;
-            let Some((header, length)) = parsed else { return Ok(taken) };
-            self.check(&header, length)?;
-            // The length was checked: it fits.
-            let start = taken + cursor.position() as usize;
+            let Some((header, length)) = parsed else { return Ok(consumed) };
+            self.check_header(&header, length)?;
+            // `check_header` has bounded the length, so it fits a usize.
+            let start = consumed + cursor.position() as usize;
             let end = start + length as usize;
-            let Some(payload) = bytes.get_mut(start..end) else { return Ok(taken) };
+            let Some(payload) = bytes.get_mut(start..end) else { return Ok(consumed) };
             unmask(payload, header.mask.unwrap_or_default());
-            taken = end;
-            if let Some(said) = self.frame(&header, payload)?
-                && !each(said)
+            consumed = end;
+            if let Some(message) = self.frame(&header, payload)?
+                && !each(message)
             {
                 return Ok(bytes.len());
             }
         }
     }
 
-    /// What can be said of a frame by its header alone, before its payload has come.
-    fn check(&self, header: &FrameHeader, length: u64) -> Result<(), Violation> {
+    /// Checks all that the header tells, before the payload has come.
+    fn check_header(&self, header: &FrameHeader, length: u64) -> Result<(), Violation> {
         let protocol = |reason| Err(violation(CloseCode::Protocol, reason));
-        // Of a compressed message, the first frame alone says so (RFC 7692, section 6.1).
+        // Only the first frame of a message marks it as compressed (RFC 7692, section 6.1).
         let first = matches!(header.opcode, OpCode::Data(Data::Text | Data::Binary));
         if header.rsv1 && !(self.deflate && first) || header.rsv2 || header.rsv3 {
             return protocol("a reserved bit is set");
         }
         if header.mask.is_none() {
-            return protocol("a client's frames are masked");
+            return protocol("a client must mask its frames");
         }
         match header.opcode {
             OpCode::Control(_) if !header.is_final => return protocol("a control frame is fragmented"),
             OpCode::Control(_) if length > MAX_CONTROL as u64 => return protocol("a control frame is too long"),
-            OpCode::Data(Data::Continue) if self.message.is_none() => return protocol("nothing to continue"),
+            OpCode::Data(Data::Continue) if self.message.is_none() => {
+                return protocol("there is no message to continue");
+            }
             OpCode::Data(Data::Text | Data::Binary) if self.message.is_some() => {
-                return protocol("the message before is not complete");
+                return protocol("the previous message is not complete");
             }
             OpCode::Data(Data::Binary) => {
-                return Err(violation(CloseCode::Unsupported, "text frames only"));
+                return Err(violation(CloseCode::Unsupported, "only text frames are accepted"));
             }
             _ => {}
         }
@@ -126,6 +129,7 @@ impl Inbound {
         Ok(())
     }
 
+    /// Handles one frame with its payload unmasked; returns the message that it completes.
     fn frame(&mut self, header: &FrameHeader, payload: &[u8]) -> Result<Option<Message>, Violation> {
         match header.opcode {
             OpCode::Control(Control::Ping) => Ok(Some(Message::Ping(payload.to_vec()))),
@@ -160,14 +164,15 @@ fn violation(code: CloseCode, reason: &'static str) -> Violation {
     Violation { code, reason }
 }
 
-/// Section 5.3.
+/// Removes the mask of a payload (RFC 6455, section 5.3).
 fn unmask(payload: &mut [u8], mask: [u8; 4]) {
     for (byte, mask) in payload.iter_mut().zip(mask.iter().cycle()) {
         *byte ^= mask;
     }
 }
 
-/// A Close's payload (section 5.5.1): nothing, or a code that may be sent (section 7.4) and a reason in UTF-8.
+/// Parses a Close's payload (RFC 6455, section 5.5.1): empty, or a code that may be sent (section 7.4) and a UTF-8
+/// reason.
 fn close(payload: &[u8]) -> Result<Message, Violation> {
     let Some((code, reason)) = payload.split_first_chunk::<2>() else {
         return match payload {
@@ -177,7 +182,7 @@ fn close(payload: &[u8]) -> Result<Message, Violation> {
     };
     let code = u16::from_be_bytes(*code);
     if !matches!(code, 1000..=1003 | 1007..=1014 | 3000..=4999) {
-        return Err(violation(CloseCode::Protocol, "that close code may not be sent"));
+        return Err(violation(CloseCode::Protocol, "this close code may not be sent"));
     }
     if std::str::from_utf8(reason).is_err() {
         return Err(violation(CloseCode::InvalidText, "the reason is not UTF-8"));
@@ -212,22 +217,22 @@ mod tests {
     }
 
     fn read_with(mut inbound: Inbound, bytes: &[u8]) -> Result<Vec<Message>, Violation> {
-        let mut said = Vec::new();
-        inbound.read(&mut bytes.to_vec(), |one| {
-            said.push(one);
+        let mut messages = Vec::new();
+        inbound.read(&mut bytes.to_vec(), |message| {
+            messages.push(message);
             true
         })?;
-        Ok(said)
+        Ok(messages)
     }
 
     #[test]
-    fn control_frames_stand_between_fragments() {
+    fn control_frames_may_come_between_fragments() {
         let bytes = [frame(0x01, b"hel"), frame(0x89, b"p"), frame(0x00, b"l"), frame(0x80, b"o")].concat();
         assert_eq!(read(&bytes).unwrap(), [Message::Ping(b"p".to_vec()), Message::Text("hello".into())]);
     }
 
     #[test]
-    fn violations_have_their_codes() {
+    fn each_violation_has_its_close_code() {
         let code = |bytes: &[u8]| read(bytes).unwrap_err().code;
         assert_eq!(code(&[0x81, 0x01, b'x']), CloseCode::Protocol, "not masked");
         assert_eq!(code(&frame(0xC1, b"x")), CloseCode::Protocol, "reserved bit");
@@ -247,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn a_huge_length_is_refused_by_its_header() {
+    fn a_huge_frame_is_refused_when_its_header_has_come() {
         let header = [0x81, 0xFF, 0, 0, 0, 1, 0, 0, 0, 0, 1, 2, 3, 4];
         assert_eq!(read(&header).unwrap_err().code, CloseCode::TooBig);
     }
@@ -259,15 +264,18 @@ mod tests {
     }
 
     #[test]
-    fn a_compressed_message_is_read_where_that_was_agreed() {
+    fn a_compressed_message_is_inflated_where_compression_was_negotiated() {
         // RFC 7692, section 7.2.3.1.
         let hello = [0xF2, 0x48, 0xCD, 0xC9, 0xC9, 0x07, 0x00];
         let read = |bytes: &[u8]| read_with(Inbound::new(5, true), bytes);
-        let said = || vec![Message::Text("Hello".into())];
-        assert_eq!(read(&frame(0xC1, &hello)), Ok(said()));
+        let hello_message = || vec![Message::Text("Hello".into())];
+        assert_eq!(read(&frame(0xC1, &hello)), Ok(hello_message()));
         let fragments = [frame(0x41, &hello[..3]), frame(0x89, b""), frame(0x80, &hello[3..])].concat();
-        assert_eq!(read(&fragments), Ok([vec![Message::Ping(Vec::new())], said()].concat()));
-        assert_eq!(read(&[frame(0x81, b"Hello"), frame(0xC1, &hello)].concat()), Ok([said(), said()].concat()));
+        assert_eq!(read(&fragments), Ok([vec![Message::Ping(Vec::new())], hello_message()].concat()));
+        assert_eq!(
+            read(&[frame(0x81, b"Hello"), frame(0xC1, &hello)].concat()),
+            Ok([hello_message(), hello_message()].concat())
+        );
         let code = |bytes: &[u8]| read(bytes).unwrap_err().code;
         assert_eq!(code(&[frame(0x41, &hello[..3]), frame(0xC0, &hello[3..])].concat()), CloseCode::Protocol);
         assert_eq!(code(&frame(0xC9, b"")), CloseCode::Protocol, "a control frame");
@@ -279,25 +287,25 @@ mod tests {
     }
 
     proptest! {
-        /// However the network cuts the bytes, the messages are the same, and nothing is held after the last.
+        /// The messages do not depend on how the network splits the bytes, and no buffer remains after the last one.
         #[test]
-        fn cuts_do_not_matter(cuts in prop::collection::vec(1..40usize, 1..60), texts in prop::collection::vec("[a-zé]{0,200}", 1..6)) {
+        fn messages_do_not_depend_on_the_splits_of_the_stream(cuts in prop::collection::vec(1..40usize, 1..60), texts in prop::collection::vec("[a-zé]{0,200}", 1..6)) {
             let bytes: Vec<u8> = texts.iter().flat_map(|text| frame(0x81, text.as_bytes())).collect();
             let mut inbound = Inbound::new(1000, false);
-            let mut said = Vec::new();
+            let mut messages = Vec::new();
             let mut rest = bytes.as_slice();
             let mut cuts = cuts.iter().cycle();
             while !rest.is_empty() {
                 let (now, later) = rest.split_at(rest.len().min(*cuts.next().unwrap()));
-                inbound.read(&mut now.to_vec(), |one| { said.push(one); true }).unwrap();
+                inbound.read(&mut now.to_vec(), |message| { messages.push(message); true }).unwrap();
                 rest = later;
             }
-            prop_assert_eq!(said, texts.into_iter().map(Message::Text).collect::<Vec<_>>());
+            prop_assert_eq!(messages, texts.into_iter().map(Message::Text).collect::<Vec<_>>());
             prop_assert_eq!((inbound.partial.capacity(), inbound.message), (0, None));
         }
 
         #[test]
-        fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..300), deflate: bool) {
+        fn no_bytes_panic(bytes in prop::collection::vec(any::<u8>(), 0..300), deflate: bool) {
             let _ = read_with(Inbound::new(1000, deflate), &bytes);
             let _ = read_with(Inbound::new(1000, deflate), &frame(0xC1, &bytes));
         }

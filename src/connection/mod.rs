@@ -1,8 +1,8 @@
-//! One connection: reads what the client says and tells its shard; the shard does the sending. Here WebSockets, in
-//! `events.rs` event streams.
+//! One connection: reads what the client says, translates it into calls of the application layer, and tells its shard.
+//! The shard does the sending. WebSockets are here, event streams in `events.rs`.
 //!
-//! The task of an idle connection holds nothing but its handle in the hub: bytes are read into a buffer on the stack, and
-//! only an incomplete frame is kept.
+//! The task of an idle connection holds nothing but its handle in the hub. It reads into a buffer on the stack, and keeps
+//! only an incomplete frame.
 
 mod events;
 mod inbound;
@@ -14,241 +14,216 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::StreamExt;
-use serde_json::Value;
 use tokio::net::TcpStream;
 
-use crate::admission::{Admission, AdmissionPermit};
-use crate::broker::{Backend, BrokerError};
-use crate::event::{Catalog, ChannelId, Filter, FilterError, ParseSinceError, Since};
-use crate::hub::{
-    Begin, ConnectionHandle, Encoding, Feed, Hub, NewConnection, PendingReply, SendBuffer, SubscribeRequest, frame,
-};
+use crate::access::Caller;
+use crate::admission::AdmissionPermit;
+use crate::bus::{Bus, Subscription};
+use crate::event::Catalog;
+use crate::hub::{ConnectionHandle, Encoding, Feed, Hub, NewConnection, PendingReply, SendBuffer, frame};
 use crate::metrics::Metrics;
-use crate::protocol::{self, ClientFrame, ErrorCode, ServerFrame, Subscribe};
+use crate::protocol::{self, ClientFrame, ErrorCode, Problem, ServerFrame, Subscribe};
 use crate::replay;
+use crate::supervision::TaskGroup;
 use inbound::{Inbound, Message};
 
-/// Commands that a shard is given before its answer is waited for.
+/// Commands that a shard is given before this waits for the answers.
 const MAX_COMMANDS: usize = 64;
-/// Subscriptions of a connection that are looked up in the log at a time.
-const LOOKED_UP: usize = 8;
+/// Subscriptions of a connection whose beginnings are looked up in the log at a time.
+const CONCURRENT_LOOKUPS: usize = 8;
 
 /// What all connections of a node share.
 pub struct Connections {
-    pub hub: Arc<Hub>,
-    pub broker: Arc<dyn Backend>,
+    pub bus: Arc<Bus>,
     pub catalog: Arc<Catalog>,
-    pub admission: Arc<Admission>,
+    /// The hub of each namespace, by its number.
+    pub hubs: Vec<Arc<Hub>>,
     pub metrics: Arc<Metrics>,
+    /// The tasks of replays.
+    pub tasks: TaskGroup,
+    /// This node's name, for `welcome`.
     pub node: String,
     pub heartbeat_ms: u64,
     pub max_frame_bytes: usize,
-    /// What a replay sends at a time, in bytes.
+    /// The most bytes that a replay sends at a time.
     pub replay_bytes: usize,
+}
+
+/// What the handshake leaves to the connection.
+#[derive(Debug)]
+pub struct Opening {
+    pub caller: Caller,
+    /// The head of the response to the handshake.
+    pub head: Vec<u8>,
+    /// Bytes that the client sent right after its handshake.
+    pub early: Bytes,
+    /// The subscriptions that the URL asked for.
+    pub subscriptions: Vec<Subscription>,
+    /// What was wrong with the URL's query, each with the `sub` that it is about, if it is about one.
+    pub problems: Vec<(Option<String>, Problem)>,
+    /// permessage-deflate was agreed on.
+    pub deflate: bool,
+    /// The connection is pending until it was greeted.
+    pub permit: AdmissionPermit,
 }
 
 /// What a client's frame comes to.
 enum Command {
-    Subscribe(SubscribeRequest),
+    Subscribe(Subscription),
     Unsubscribe(String),
-    Answered(Bytes),
-}
-
-/// What the handshake leaves behind.
-#[derive(Debug)]
-pub struct Opening {
-    /// The head of the answer to it.
-    pub head: Vec<u8>,
-    /// Bytes that came with it.
-    pub early: Bytes,
-    /// The parameters of its URL: each `channel` is subscribed to at once.
-    pub query: Vec<(String, String)>,
-    /// permessage-deflate was agreed.
-    pub deflate: bool,
-    /// Until it has been taken in.
-    pub permit: AdmissionPermit,
+    /// The answer, if it needs no shard.
+    Answer(Bytes),
 }
 
 impl Connections {
-    /// Serves a connection from the answer to its handshake to its end.
+    /// Serves a WebSocket from the response to its handshake to its end.
     ///
-    /// What is done once, or seldom, is boxed: the task of an idle connection is as large as what it waits in.
+    /// What happens once or seldom is boxed: the task of an idle connection is as large as the largest future it holds.
     pub async fn serve(self: Arc<Self>, stream: TcpStream, opening: Box<Opening>) {
         let inbound = Inbound::new(self.max_frame_bytes, opening.deflate);
-        let (handle, early) = self.open(stream, *opening);
-        self.listen(&handle, inbound, early).await;
+        let caller = opening.caller.clone();
+        let (handle, early) = Box::pin(self.open(stream, opening)).await;
+        self.listen(&caller, &handle, inbound, early).await;
         let send_buffer = handle.send_buffer().clone();
         Box::pin(async move {
-            // First, so that it does not count as subscribed while it takes its time to close.
+            // First, so that the connection does not count as subscribed while it closes.
             handle.leave().await;
             send_buffer.finish().await;
         })
         .await;
     }
 
-    /// Takes the connection in; returns what the client said early.
-    fn open(&self, stream: TcpStream, opening: Opening) -> (ConnectionHandle, Vec<u8>) {
-        let Opening { head, early, query, deflate, permit } = opening;
-        // Consumes it: even empty, it is a part of the buffer that the handshake was read into.
+    /// Takes the connection in; returns what the client sent early.
+    async fn open(&self, stream: TcpStream, opening: Box<Opening>) -> (ConnectionHandle, Vec<u8>) {
+        let Opening { caller, head, early, subscriptions, problems, deflate, permit } = *opening;
+        // Copied even if it is empty: it is a part of the buffer that the handshake was read into.
         let early = Vec::from(early);
         let session = uuid::Uuid::now_v7().to_string();
-        let mut greeting = vec![
-            head.into(),
-            frame::server(&ServerFrame::Welcome {
-                protocol: protocol::VERSION,
-                session: session.into(),
-                node: self.node.as_str().into(),
-                heartbeat_ms: self.heartbeat_ms,
-            }),
-        ];
-        let mut wanted = Vec::new();
-        if query.iter().all(|(name, _)| name == "channel") {
-            for (_, channel) in query {
-                let (sub, begin) = (channel.clone(), Begin::Live { recovered: false });
-                match self.find(&channel, None) {
-                    Ok((channel, filter)) => wanted.push(SubscribeRequest { sub, channel, filter, begin }),
-                    Err((code, message)) => greeting.push(self.refused(code, message, Some(sub))),
-                }
-            }
-        } else {
-            // A `where` that was passed over would make an unfiltered stream.
-            let message = "this address takes the parameter `channel` only: all else is said in frames".to_owned();
-            greeting.push(self.refused(ErrorCode::InvalidFrame, message, None));
+        let welcome = ServerFrame::Welcome {
+            protocol: protocol::VERSION,
+            session: session.into(),
+            node: self.node.as_str().into(),
+            heartbeat_ms: self.heartbeat_ms,
+        };
+        let mut greeting = vec![head.into(), frame::server(&welcome)];
+        greeting.extend(problems.into_iter().map(|(sub, problem)| self.refused(problem, sub)));
+        let in_log = subscriptions.iter().any(Subscription::begins_in_log);
+        let new = NewConnection { greeting, subscriptions, encoding: Encoding::WebSocket { deflate }, permit };
+        let hub = self.hub(&caller);
+        if !in_log {
+            return (hub.join(stream, new), early);
         }
-        (
-            self.hub
-                .join(stream, NewConnection { greeting, wanted, encoding: Encoding::WebSocket { deflate }, permit }),
-            early,
-        )
+        let (handle, feeds) = hub.join_from_log(stream, new).await;
+        feeds.into_iter().for_each(|feed| self.replay(&caller, feed));
+        (handle, early)
     }
 
     /// Reads until the peer has closed, is gone, or has broken the protocol.
-    async fn listen(&self, handle: &ConnectionHandle, mut inbound: Inbound, mut early: Vec<u8>) {
+    async fn listen(&self, caller: &Caller, handle: &ConnectionHandle, mut inbound: Inbound, mut early: Vec<u8>) {
         let send_buffer = handle.send_buffer();
-        let mut heard = Vec::new();
-        let mut ended = take(&mut inbound, send_buffer, &mut early, &mut heard);
+        let mut texts = Vec::new();
+        let mut ended = take(&mut inbound, send_buffer, &mut early, &mut texts);
         drop(early);
         loop {
-            if !heard.is_empty() {
-                Box::pin(self.frames(handle, std::mem::take(&mut heard))).await;
+            if !texts.is_empty() {
+                Box::pin(self.frames(caller, handle, std::mem::take(&mut texts))).await;
             }
-            // Not `readable()`, which waits beside the place where hyper left its waker: that would keep the handshake's task,
-            // more than a kilobyte, for as long as the connection lasts.
+            // Not `readable()`: it would keep the waker that hyper left in the socket, and with it the handshake's task, more
+            // than a kilobyte, for as long as the connection lasts.
             if ended || poll_fn(|context| send_buffer.stream().poll_read_ready(context)).await.is_err() {
                 return;
             }
-            ended = pump(&mut inbound, send_buffer, &mut heard);
-            // Readiness alone never yields: a peer whose bytes never run out must not keep the thread.
+            ended = pump(&mut inbound, send_buffer, &mut texts);
+            // Readiness alone never yields: a peer that sends without end must not keep the thread.
             tokio::task::yield_now().await;
         }
     }
 
-    /// Does what the client said, in order. Where streams begin is looked up in the log for several at a time: who resumes a
-    /// hundred does not wait for a hundred round trips. The shard is given several commands before its answer is waited
-    /// for, else a hundred subscriptions would be two hundred times that one thread wakes another; but not so many that one
-    /// connection fills its inbox.
-    async fn frames(&self, handle: &ConnectionHandle, texts: Vec<String>) {
-        let mut asked = Vec::new();
-        let commands = futures_util::stream::iter(texts).map(|text| self.command(text)).buffered(LOOKED_UP);
-        let mut commands = pin!(commands);
+    /// Does what the client said, in order. Several beginnings are looked up in the log at a time, so that a client which
+    /// resumes a hundred subscriptions does not wait for a hundred round trips. The shard gets several commands before this
+    /// waits for its answers: otherwise a hundred subscriptions would wake two hundred threads in turn. But it does not get
+    /// so many that one connection fills its inbox.
+    async fn frames(&self, caller: &Caller, handle: &ConnectionHandle, texts: Vec<String>) {
+        let mut pending = Vec::new();
+        let commands = futures_util::stream::iter(texts).map(|text| self.command(caller, text));
+        let mut commands = pin!(commands.buffered(CONCURRENT_LOOKUPS));
         while let Some(command) = commands.next().await {
             let answer = match command {
-                Command::Subscribe(wanted) => {
-                    asked.push(handle.subscribe(wanted));
+                Command::Subscribe(subscription) => {
+                    pending.push(handle.subscribe(subscription));
                     None
                 }
                 Command::Unsubscribe(sub) => {
-                    asked.push(handle.unsubscribe(sub));
+                    pending.push(handle.unsubscribe(sub));
                     None
                 }
-                Command::Answered(answer) => Some(answer),
+                Command::Answer(answer) => Some(answer),
             };
-            if answer.is_some() || asked.len() == MAX_COMMANDS {
-                for asked in asked.drain(..) {
-                    self.answered(handle, asked).await;
+            if answer.is_some() || pending.len() == MAX_COMMANDS {
+                for reply in pending.drain(..) {
+                    self.answered(caller, handle, reply).await;
                 }
             }
             if let Some(answer) = answer {
                 handle.send_buffer().send(&[&answer]);
             }
         }
-        for asked in asked {
-            self.answered(handle, asked).await;
+        for reply in pending {
+            self.answered(caller, handle, reply).await;
         }
     }
 
-    /// What a frame wants of the shard, or the answer where that is known here.
-    async fn command(&self, text: String) -> Command {
+    /// Translates a frame into a command for the shard, or into its answer.
+    async fn command(&self, caller: &Caller, text: String) -> Command {
         match protocol::read_client_frame(&text) {
-            Ok(ClientFrame::Subscribe(subscribe)) => {
-                let sub = subscribe.sub.clone();
-                match self.wanted(subscribe).await {
-                    Ok(wanted) => Command::Subscribe(wanted),
-                    Err((code, message)) => Command::Answered(self.refused(code, message, Some(sub))),
+            Ok(ClientFrame::Subscribe(Subscribe { sub, channel, filter, since })) => {
+                let resolved =
+                    self.bus.subscribe(caller, sub.clone(), &channel, filter.as_ref(), since.as_deref()).await;
+                match resolved {
+                    Ok(subscription) => Command::Subscribe(subscription),
+                    Err(problem) => Command::Answer(self.refused(problem, Some(sub))),
                 }
             }
             Ok(ClientFrame::Unsubscribe(unsubscribe)) => Command::Unsubscribe(unsubscribe.sub),
-            Ok(ClientFrame::Ping(_)) => Command::Answered(frame::server(&ServerFrame::Pong)),
-            Err((code, message, sub)) => Command::Answered(self.refused(code, message, sub)),
+            Ok(ClientFrame::Ping(_)) => Command::Answer(frame::server(&ServerFrame::Pong)),
+            Err((code, message, sub)) => Command::Answer(self.error(code, message, sub)),
         }
     }
 
-    /// Waits for the shard's answer, and has a replay fed where one begins.
-    async fn answered(&self, handle: &ConnectionHandle, asked: PendingReply) {
-        if let Some(feed) = handle.answered(asked).await {
-            self.replay(feed);
+    /// Waits for the shard's answer, and starts the replay if one begins.
+    async fn answered(&self, caller: &Caller, handle: &ConnectionHandle, reply: PendingReply) {
+        if let Some(feed) = handle.answered(reply).await {
+            self.replay(caller, feed);
         }
     }
 
-    /// Has a replay fed, until it is live or the connection has ended.
-    fn replay(&self, feed: Feed) {
-        let (broker, catalog, admission) = (self.broker.clone(), self.catalog.clone(), self.admission.clone());
-        tokio::spawn(replay::run(broker, catalog, admission, feed, self.replay_bytes));
+    /// Starts a replay, which ends when it is live or the connection has ended.
+    fn replay(&self, caller: &Caller, feed: Feed) {
+        let (reader, chunk) = (self.bus.reader(caller, feed.channel), self.replay_bytes);
+        let channel = self.catalog.get(feed.channel).name.clone();
+        self.tasks.spawn("replay", async move { replay::run(reader, feed, &channel, chunk).await });
     }
 
-    /// What a subscription asks for.
-    async fn wanted(&self, subscribe: Subscribe) -> Result<SubscribeRequest, (ErrorCode, String)> {
-        let Subscribe { sub, channel: name, filter, since } = subscribe;
-        let (channel, filter) = self.find(&name, filter.as_ref())?;
-        let begin = match since {
-            None => Begin::Live { recovered: false },
-            Some(text) => {
-                let invalid = |message| (ErrorCode::InvalidPosition, message);
-                let since: Since = text.parse().map_err(|error: ParseSinceError| invalid(error.to_string()))?;
-                let since = since.of(&name).ok_or_else(|| invalid(format!("this cursor says nothing of {name}")))?;
-                let unavailable = |error: BrokerError| (ErrorCode::BrokerUnavailable, error.to_string());
-                replay::begin(&*self.broker, &self.admission, channel, &since).await.map_err(unavailable)?
-            }
-        };
-        Ok(SubscribeRequest { sub, channel, filter, begin })
+    fn hub(&self, caller: &Caller) -> &Hub {
+        &self.hubs[caller.namespace().index()]
     }
 
-    /// The channel and the filter of these names.
-    fn find(&self, name: &str, filter: Option<&Value>) -> Result<(ChannelId, Arc<Filter>), (ErrorCode, String)> {
-        let Some(channel) = self.catalog.channel(name) else {
-            let meant = self.catalog.nearest(name).map(|near| format!("; did you mean {near}?")).unwrap_or_default();
-            return Err((ErrorCode::UnknownChannel, format!("no such channel here{meant}")));
-        };
-        let filter = match filter {
-            None => Filter::default(),
-            Some(filter) => Filter::parse(filter, self.catalog.get(channel)).map_err(|error| match error {
-                FilterError::UnknownField(message) => (ErrorCode::UnknownField, message),
-                FilterError::Invalid(message) => (ErrorCode::InvalidFilter, message),
-            })?,
-        };
-        Ok((channel, Arc::new(filter)))
+    fn refused(&self, problem: Problem, sub: Option<String>) -> Bytes {
+        if let Some(cause) = &problem.cause {
+            tracing::debug!(code = %problem.code, cause, "a subscription failed");
+        }
+        self.error(problem.code, problem.detail, sub)
     }
 
-    fn refused(&self, code: ErrorCode, message: String, sub: Option<String>) -> Bytes {
+    fn error(&self, code: ErrorCode, message: String, sub: Option<String>) -> Bytes {
         self.metrics.refused(code.as_str());
-        let error = ServerFrame::Error { code, message: message.into(), sub: sub.map(Into::into) };
-        frame::server(&error)
+        frame::server(&ServerFrame::Error { code, message: message.into(), sub: sub.map(Into::into) })
     }
 }
 
-/// Reads what the socket has; whether the connection has ended. Not async, so that the buffer is on the stack and not in
-/// every connection's task.
-fn pump(inbound: &mut Inbound, send_buffer: &Arc<SendBuffer>, heard: &mut Vec<String>) -> bool {
+/// Reads what the socket has; returns whether the connection has ended. Not async, so that the buffer is on the stack and
+/// not in every connection's task.
+fn pump(inbound: &mut Inbound, send_buffer: &Arc<SendBuffer>, texts: &mut Vec<String>) -> bool {
     let mut buffer = [0; 16 * 1024];
     match send_buffer.stream().try_read(&mut buffer) {
         Ok(0) => {
@@ -256,8 +231,8 @@ fn pump(inbound: &mut Inbound, send_buffer: &Arc<SendBuffer>, heard: &mut Vec<St
             true
         }
         Ok(read) => {
-            send_buffer.note_heard();
-            take(inbound, send_buffer, &mut buffer[..read], heard)
+            send_buffer.mark_received();
+            take(inbound, send_buffer, &mut buffer[..read], texts)
         }
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => false,
         Err(_) => {
@@ -267,14 +242,14 @@ fn pump(inbound: &mut Inbound, send_buffer: &Arc<SendBuffer>, heard: &mut Vec<St
     }
 }
 
-/// Answers what the protocol answers by itself and collects the texts; whether the connection has ended.
-fn take(inbound: &mut Inbound, send_buffer: &Arc<SendBuffer>, bytes: &mut [u8], heard: &mut Vec<String>) -> bool {
-    // After a Close of ours only the peer's own counts.
+/// Answers control frames and collects the texts; returns whether the connection has ended.
+fn take(inbound: &mut Inbound, send_buffer: &Arc<SendBuffer>, bytes: &mut [u8], texts: &mut Vec<String>) -> bool {
+    // After our own Close only the peer's Close counts.
     let closing = send_buffer.is_closing();
     let mut ended = false;
-    let read = inbound.read(bytes, |said| {
-        match said {
-            Message::Text(text) if !closing => heard.push(text),
+    let read = inbound.read(bytes, |message| {
+        match message {
+            Message::Text(text) if !closing => texts.push(text),
             Message::Ping(payload) => send_buffer.pong(&payload),
             Message::Close(code) => {
                 send_buffer.close_echo(code);
@@ -290,53 +265,4 @@ fn take(inbound: &mut Inbound, send_buffer: &Arc<SendBuffer>, bytes: &mut [u8], 
         ended = true;
     }
     ended
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::broker;
-    use crate::config::{BrokerConfig, BrokerUrl, FileSync};
-    use crate::hub::HubConfig;
-    use std::time::Duration;
-    use tokio::net::TcpListener;
-
-    /// Ten thousand idle connections are ten thousand of these.
-    #[tokio::test]
-    async fn the_task_of_a_connection_is_small() {
-        let (catalog, metrics) = (Arc::new(Catalog::builtin()), Arc::new(Metrics::default()));
-        let config =
-            HubConfig { shards: 1, heartbeat: Duration::from_secs(25), max_subscriptions: 1, outbox_bytes: 1024 };
-        let hub = Arc::new(Hub::start(&config, &catalog, &metrics).unwrap());
-        let broker = BrokerConfig {
-            broker: BrokerUrl::Memory,
-            file_sync: FileSync::Os,
-            prefix: String::new(),
-            namespace: String::new(),
-            log_max_events: 1,
-            log_max_age: Duration::from_secs(1),
-            dedup_window: Duration::from_secs(1),
-        };
-        let (broker, _bus) = broker::open(&broker, &catalog).unwrap();
-        let node = "node".to_owned();
-        let admission = Admission::new(1, metrics.pending_connections.clone());
-        let permit = admission.enter().unwrap();
-        let connections = Arc::new(Connections {
-            hub,
-            broker,
-            catalog,
-            admission,
-            metrics,
-            node,
-            heartbeat_ms: 25_000,
-            max_frame_bytes: 1024,
-            replay_bytes: 1024,
-        });
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-        let opening =
-            Box::new(Opening { head: Vec::new(), early: Bytes::new(), query: Vec::new(), deflate: true, permit });
-        let task = connections.serve(stream, opening);
-        assert!(size_of_val(&task) <= 600, "{} bytes", size_of_val(&task));
-    }
 }

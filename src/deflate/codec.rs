@@ -1,16 +1,21 @@
-//! Messages, compressed and inflated, each by itself (RFC 7692, sections 7.2.1 and 7.2.2).
+//! Compresses and inflates single messages (RFC 7692, sections 7.2.1 and 7.2.2).
+//!
+//! Each message is independent of the others. This module bounds the memory of an inflated message; it does not know
+//! who sent it.
 
 use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, Status};
 
 use super::WINDOW_BITS;
 
-/// How a flush ends, which is left out of every message.
+/// The end of a DEFLATE flush, which every compressed message omits.
 const TAIL: [u8; 4] = [0, 0, 0xFF, 0xFF];
 
-/// Messages below this go as they are: some sixty bytes less of a packet that is sent either way are not worth the 15 µs.
-const WORTH_IT: usize = 256;
+/// The size below which a message is not compressed, in bytes. It would save some sixty bytes of a packet that is sent
+/// in any case, at a cost of 15 µs.
+const MIN_MESSAGE: usize = 256;
 
-/// Compresses messages, one after the other. It takes a quarter of a megabyte, but not before the first.
+/// Compresses messages, one after the other. It allocates a quarter of a megabyte, with the first message that it
+/// compresses.
 #[derive(Default)]
 pub struct Deflater {
     state: Option<Compress>,
@@ -18,18 +23,18 @@ pub struct Deflater {
 }
 
 impl Deflater {
-    /// The payload of the compressed message; `None` where compression does not pay.
+    /// The payload of the compressed message; `None` where it would be no shorter, or the message is short.
     pub fn deflate(&mut self, message: &[u8]) -> Option<&[u8]> {
-        if message.len() < WORTH_IT {
+        if message.len() < MIN_MESSAGE {
             return None;
         }
-        // The usual level: at the size of events the lower ones are no faster.
-        let fresh = || Compress::new_with_window_bits(Compression::default(), false, WINDOW_BITS);
-        let state = self.state.get_or_insert_with(fresh);
+        // The default level: for messages of the size of events, lower levels are no faster.
+        let new = || Compress::new_with_window_bits(Compression::default(), false, WINDOW_BITS);
+        let state = self.state.get_or_insert_with(new);
         state.reset();
         self.buffer.clear();
         self.buffer.reserve(message.len());
-        // One call does it all, or what comes of it does not fit and is not shorter than the message.
+        // One call compresses the whole message, unless the result does not fit and so is no shorter than the message.
         state.compress_vec(message, &mut self.buffer, FlushCompress::Sync).ok()?;
         let whole = state.total_in() == message.len() as u64 && self.buffer.len() < self.buffer.capacity();
         let payload = self.buffer.strip_suffix(&TAIL)?;
@@ -42,19 +47,19 @@ impl Deflater {
 pub enum InflateError {
     /// It is longer than the limit.
     TooBig,
-    /// It is no DEFLATE data.
+    /// It is not DEFLATE data.
     Invalid,
 }
 
-/// The message that was compressed to this payload; it has at most `limit` bytes, and no more than that is ever written.
+/// Inflates the payload of a compressed message. It never writes more than `limit` bytes and one.
 ///
 /// # Errors
-/// [`InflateError`]
+/// [`InflateError`]: the message is longer than `limit`, or the payload is not DEFLATE data.
 pub fn inflate(payload: &[u8], limit: usize) -> Result<Vec<u8>, InflateError> {
     let mut state = Decompress::new(false);
     let mut message = Vec::new();
     for mut rest in [payload, &TAIL] {
-        // Where the room is used up, more may be waiting in the state though all is read.
+        // With the buffer full, the decompressor may hold more output though it has read all input.
         while !rest.is_empty() || message.len() == message.capacity() {
             if message.len() > limit {
                 return Err(InflateError::TooBig);
@@ -69,7 +74,7 @@ pub fn inflate(payload: &[u8], limit: usize) -> Result<Vec<u8>, InflateError> {
             rest = &rest[(state.total_in() - read) as usize..];
             let moved = state.total_in() > read || message.len() > written;
             match status {
-                // A block may say that it is the last, and others follow (section 7.2.3.4).
+                // Blocks may follow one that is marked as the last (RFC 7692, section 7.2.3.4).
                 Ok(Status::StreamEnd) => state.reset(false),
                 Ok(_) if moved || rest.is_empty() => {}
                 _ => return Err(InflateError::Invalid),
@@ -82,13 +87,13 @@ pub fn inflate(payload: &[u8], limit: usize) -> Result<Vec<u8>, InflateError> {
     Ok(message)
 }
 
-/// The longest payload that a message of `limit` bytes is compressed to: what does not compress grows a little.
+/// The longest payload of a compressed message of `limit` bytes. Data that does not compress grows a little.
 pub fn longest_deflated(limit: usize) -> usize {
-    // Its worst coding has nine bits for a byte; the rest is for the heads of blocks.
+    // The worst coding takes nine bits for a byte. The remainder covers the headers of blocks.
     limit.saturating_add(limit / 6).saturating_add(64)
 }
 
-/// The peer is another library, which shares no code with the one at work.
+/// The peer in these tests is another library, which shares no code with the one in use.
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -110,9 +115,9 @@ mod tests {
         payload.strip_suffix(&TAIL).unwrap().to_vec()
     }
 
-    /// A message as a peer inflates it: with our own window.
+    /// A message as a peer inflates it, with a window of the size that the compressor uses.
     fn inflated(payload: &[u8]) -> Vec<u8> {
-        // The flush's end, and an empty last block, which this library wants.
+        // The end of the flush, and an empty last block, which this library requires.
         let bytes = [payload, &TAIL, &[1, 0, 0, 0xFF, 0xFF]].concat();
         let mut state = Box::<DecompressorOxide>::default();
         let mut window = vec![0; 1 << WINDOW_BITS];
@@ -140,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn the_examples_of_the_rfc_are_read() {
+    fn the_examples_of_the_rfc_are_inflated() {
         for payload in [
             &[0xF2, 0x48, 0xCD, 0xC9, 0xC9, 0x07, 0x00][..],
             &[0x00, 0x05, 0x00, 0xFA, 0xFF, 0x48, 0x65, 0x6C, 0x6C, 0x6F, 0x00],
@@ -160,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_deflate_data_is_refused() {
+    fn invalid_deflate_data_is_refused() {
         for payload in
             [&[0x06][..], &[0xFF; 20], &[0x01, 0x05, 0x00, 0x00, 0x00], b"{\"type\":\"ping\"}", &[0x02, 0x08, 0x01]]
         {
@@ -169,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_of_the_limit_is_taken_and_a_longer_one_is_not() {
+    fn a_message_of_the_limit_is_inflated_and_a_longer_one_is_refused() {
         for (limit, byte) in [(100, b'x'), (LIMIT, b' '), (1 << 20, 0)] {
             let message = vec![byte; limit];
             assert_eq!(inflate(&deflated(&message, 9), limit), Ok(message.clone()));
@@ -181,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_compress_is_within_the_bound_and_is_read() {
+    fn incompressible_messages_stay_within_the_bound() {
         for (length, level) in [(1, 1), (1_000, 1), (1_000, 9), (LIMIT, 0), (LIMIT, 1), (LIMIT, 9)] {
             let message = noise(7, length);
             let payload = deflated(&message, level);
@@ -191,19 +196,19 @@ mod tests {
     }
 
     #[test]
-    fn compression_that_does_not_pay_is_left_out() {
+    fn messages_that_would_not_shrink_are_not_compressed() {
         let mut deflater = Deflater::default();
         assert_eq!(deflater.deflate(b""), None);
-        assert_eq!(deflater.deflate(&[b'x'; WORTH_IT - 1]), None, "short");
+        assert_eq!(deflater.deflate(&[b'x'; MIN_MESSAGE - 1]), None, "short");
         assert!(deflater.state.is_none(), "no memory was needed");
-        for length in [WORTH_IT, 5_000, LIMIT] {
+        for length in [MIN_MESSAGE, 5_000, LIMIT] {
             assert_eq!(deflater.deflate(&noise(3, length)), None, "noise");
         }
-        assert!(deflater.deflate(&[b'x'; WORTH_IT]).is_some());
+        assert!(deflater.deflate(&[b'x'; MIN_MESSAGE]).is_some());
     }
 
     #[test]
-    fn each_message_stands_by_itself_within_its_window() {
+    fn each_message_is_compressed_independently_within_the_window() {
         let mut deflater = Deflater::default();
         // Repeated at a distance that a larger window would reach.
         let half: String = noise(5, 3_000).iter().map(|byte| format!("{byte:02x}")).collect();
@@ -216,7 +221,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_we_compress_a_peer_inflates(messages in prop::collection::vec("([a-z\":{},é]{1,9}){0,400}", 1..8), large in 0..4_usize) {
+        fn a_peer_inflates_compressed_messages(messages in prop::collection::vec("([a-z\":{},é]{1,9}){0,400}", 1..8), large in 0..4_usize) {
             let mut deflater = Deflater::default();
             for message in messages {
                 let message = message.repeat(1 << (2 * large));
@@ -232,14 +237,14 @@ mod tests {
         }
 
         #[test]
-        fn what_a_peer_compresses_we_inflate(message in prop::collection::vec(any::<u8>(), 0..3_000), times in 1..20_usize, level in 0..=10) {
+        fn messages_that_a_peer_compressed_are_inflated(message in prop::collection::vec(any::<u8>(), 0..3_000), times in 1..20_usize, level in 0..=10) {
             let message = message.repeat(times);
             let payload = deflated(&message, level);
             prop_assert_eq!(inflate(&payload, LIMIT).unwrap(), message);
         }
 
         #[test]
-        fn no_payload_makes_it_panic_or_exceed_the_limit(payload in prop::collection::vec(any::<u8>(), 0..200), limit in 0..1_000_usize) {
+        fn no_payload_panics_or_exceeds_the_limit(payload in prop::collection::vec(any::<u8>(), 0..200), limit in 0..1_000_usize) {
             if let Ok(message) = inflate(&payload, limit) {
                 prop_assert!(message.len() <= limit);
             }

@@ -1,4 +1,6 @@
-//! The header `Sec-WebSocket-Extensions` as its grammar has it (RFC 6455, section 9.1).
+//! Parses the header `Sec-WebSocket-Extensions` (RFC 6455, section 9.1).
+//!
+//! It returns every extension that the client offers, of any name. `offer.rs` decides which of them is accepted.
 
 use super::Malformed;
 
@@ -9,42 +11,42 @@ pub struct Extension {
     pub parameters: Vec<(String, Option<String>)>,
 }
 
-/// Reads one line of the header. A line without anything in it offers nothing.
+/// Parses one line of the header. An empty line is an empty list.
 ///
 /// # Errors
-/// [`Malformed`]
+/// [`Malformed`]: the line violates the grammar.
 pub fn extensions(line: &[u8]) -> Result<Vec<Extension>, Malformed> {
     let mut rest = Rest(line);
     let mut found = Vec::new();
     loop {
         // A list may have empty elements (RFC 9110, section 5.6.1).
-        while rest.takes(b',') {}
+        while rest.accept(b',') {}
         if rest.0.is_empty() {
             return Ok(found);
         }
         let name = rest.token()?;
         let mut parameters = Vec::new();
-        while rest.takes(b';') {
+        while rest.accept(b';') {
             let name = rest.token()?;
-            let value = if rest.takes(b'=') { Some(rest.value()?) } else { None };
+            let value = if rest.accept(b'=') { Some(rest.value()?) } else { None };
             parameters.push((name, value));
         }
         found.push(Extension { name, parameters });
-        if !rest.0.is_empty() && !rest.takes(b',') {
+        if !rest.0.is_empty() && !rest.accept(b',') {
             return Err(Malformed);
         }
     }
 }
 
-/// What is left of the line.
+/// The rest of the line that is not parsed yet.
 struct Rest<'a>(&'a [u8]);
 
 impl Rest<'_> {
-    /// Whether the next sign is this one, white space around it aside; then it is taken.
-    fn takes(&mut self, sign: u8) -> bool {
+    /// Consumes `separator` and the white space around it, if it is next; returns whether it was.
+    fn accept(&mut self, separator: u8) -> bool {
         self.0 = self.0.trim_ascii_start();
         match self.0.split_first() {
-            Some((first, rest)) if *first == sign => {
+            Some((first, rest)) if *first == separator => {
                 self.0 = rest.trim_ascii_start();
                 true
             }
@@ -52,14 +54,15 @@ impl Rest<'_> {
         }
     }
 
+    /// Consumes a token.
     fn token(&mut self) -> Result<String, Malformed> {
         let length = self.0.iter().take_while(|byte| is_token(**byte)).count();
         let (token, rest) = self.0.split_at(length);
         self.0 = rest.trim_ascii_start();
-        checked(token.to_vec())
+        parse_token(token.to_vec())
     }
 
-    /// A token, quoted or not.
+    /// Consumes a token, quoted or not.
     fn value(&mut self) -> Result<String, Malformed> {
         let Some(mut quoted) = self.0.strip_prefix(b"\"") else { return self.token() };
         let mut value = Vec::new();
@@ -67,8 +70,8 @@ impl Rest<'_> {
             match quoted {
                 [b'"', rest @ ..] => {
                     self.0 = rest.trim_ascii_start();
-                    // Without its quotes it must still be a token.
-                    return checked(value);
+                    // The grammar demands a token within the quotes too.
+                    return parse_token(value);
                 }
                 [b'\\', byte, rest @ ..] | [byte, rest @ ..] => {
                     value.push(*byte);
@@ -80,14 +83,14 @@ impl Rest<'_> {
     }
 }
 
-fn checked(token: Vec<u8>) -> Result<String, Malformed> {
+fn parse_token(token: Vec<u8>) -> Result<String, Malformed> {
     match !token.is_empty() && token.iter().copied().all(is_token) {
         true => String::from_utf8(token).map_err(|_| Malformed),
         false => Err(Malformed),
     }
 }
 
-/// RFC 9110, section 5.6.2.
+/// Whether a token may have this byte (RFC 9110, section 5.6.2).
 fn is_token(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
@@ -120,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_grammar_does_not_have_is_malformed() {
+    fn lines_outside_the_grammar_are_malformed() {
         for line in [
             "a;",
             "a;;b",
@@ -153,7 +156,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_bytes_make_it_panic(line in prop::collection::vec(prop_oneof![any::<u8>(), Just(b'"'), Just(b'\\'), Just(b';'), Just(b'=')], 0..60)) {
+        fn no_bytes_panic(line in prop::collection::vec(prop_oneof![any::<u8>(), Just(b'"'), Just(b'\\'), Just(b';'), Just(b'=')], 0..60)) {
             let _ = extensions(&line);
         }
     }

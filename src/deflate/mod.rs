@@ -1,8 +1,8 @@
-//! permessage-deflate (RFC 7692): what is agreed in the handshake, and how messages become smaller and large again.
+//! permessage-deflate (RFC 7692): the negotiation in the WebSocket handshake, and compression of single messages.
 //!
-//! Nothing is remembered from one message to the next, in either direction: so one compressed frame is the same for all
-//! who agreed, and a connection holds no window. This room knows bytes and header lines; sockets, frames and events are
-//! others' business.
+//! Neither side keeps a compression context from one message to the next. So the hub compresses an event once, and
+//! sends the same frame to every connection that agreed; and a connection holds no window. `connection/inbound.rs`
+//! inflates what clients send. This module knows bytes and header lines; it does not know sockets, frames or events.
 
 mod codec;
 mod header;
@@ -11,6 +11,6 @@ mod offer;
 pub use codec::{Deflater, InflateError, inflate, longest_deflated};
 pub use offer::{Malformed, agree};
 
-/// The window of what we compress, as a power of two: 4 KiB. Events repeat themselves within that, so a larger one makes
-/// them no smaller; and every client that asks for at least this much can be served with the one frame that all share.
+/// The window of the compressor, as a power of two: 4 KiB. Events are short, so a larger window makes them no smaller.
+/// Any client that allows a window of at least this size can inflate the shared frame.
 const WINDOW_BITS: u8 = 12;

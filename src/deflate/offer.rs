@@ -1,22 +1,24 @@
-//! Which of a client's offers is accepted (RFC 7692, sections 5.1 and 7.1).
+//! Chooses which of a client's offers of permessage-deflate is accepted (RFC 7692, sections 5.1 and 7.1).
+//!
+//! The WebSocket handshake calls it with the header lines of the request, and sends the answer back.
 
 use std::fmt::Write;
 
 use super::WINDOW_BITS;
 use super::header::{Extension, extensions};
 
-/// A header that is not of the form of RFC 6455, section 9.1: such a handshake is to be refused.
+/// The header violates RFC 6455, section 9.1. Such a handshake must be refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Malformed;
 
-/// What to answer to the lines of `Sec-WebSocket-Extensions`: the first offer of permessage-deflate that can be served,
-/// with what we ask in return, or nothing.
+/// The answer to the lines of `Sec-WebSocket-Extensions`: the first offer of permessage-deflate that can be served,
+/// with the server's own parameters. `None` where there is no such offer.
 ///
 /// # Errors
-/// [`Malformed`]
+/// [`Malformed`]: one of the lines violates the grammar.
 pub fn agree<'a>(lines: impl Iterator<Item = &'a [u8]>) -> Result<Option<String>, Malformed> {
     let mut agreed = None;
-    // All are read, also behind the one that is taken: a malformed header is refused wherever it is wrong.
+    // Lines after an accepted offer are parsed too: a malformed header is refused wherever the error is.
     for line in lines {
         for offer in extensions(line)? {
             agreed = agreed.or_else(|| accept(&offer));
@@ -25,14 +27,13 @@ pub fn agree<'a>(lines: impl Iterator<Item = &'a [u8]>) -> Result<Option<String>
     Ok(agreed)
 }
 
-/// The answer to an offer; `None` declines it, as it must where a parameter is unknown, comes twice or has a value that
-/// it cannot have.
+/// The answer to an offer. `None` declines it: a parameter is unknown, repeated or has an invalid value.
 fn accept(offer: &Extension) -> Option<String> {
     if offer.name != "permessage-deflate" {
         return None;
     }
-    // Both may be answered where they were not offered (sections 7.1.1.1 and 7.1.1.2): the first is what lets all share a
-    // frame, the second what spares us a window for each connection.
+    // The server may answer both without an offer of them (sections 7.1.1.1 and 7.1.1.2). With the first, all
+    // connections share a compressed frame; with the second, the node keeps no window for each connection.
     let mut answer = "permessage-deflate; server_no_context_takeover; client_no_context_takeover".to_owned();
     for (at, (name, value)) in offer.parameters.iter().enumerate() {
         if offer.parameters[..at].iter().any(|(before, _)| before == name) {
@@ -40,14 +41,15 @@ fn accept(offer: &Extension) -> Option<String> {
         }
         match (name.as_str(), value.as_deref()) {
             ("server_no_context_takeover" | "client_no_context_takeover", None) => {}
-            // What the client may do by itself: we inflate with the largest window.
+            // The client may use a smaller window: the node inflates with the largest one.
             ("client_max_window_bits", None) => {}
             ("client_max_window_bits", Some(value)) => {
                 window_bits(value)?;
             }
             ("server_max_window_bits", Some(value)) => {
                 let bits = window_bits(value).filter(|bits| *bits >= WINDOW_BITS)?;
-                // The client's own bound, though ours is as low or lower: some refuse another than theirs.
+                // The answer repeats the client's bound, though the compressor's is lower: some clients refuse any
+                // other.
                 let _ = write!(answer, "; server_max_window_bits={bits}");
             }
             _ => return None,
@@ -56,7 +58,7 @@ fn accept(offer: &Extension) -> Option<String> {
     Some(answer)
 }
 
-/// 8 to 15, without leading zeros.
+/// Parses a number from 8 to 15 without leading zeros.
 fn window_bits(value: &str) -> Option<u8> {
     let bits = value.parse::<u8>().ok().filter(|bits| (8..=15).contains(bits))?;
     (value == bits.to_string()).then_some(bits)
@@ -73,7 +75,7 @@ mod tests {
     const PLAIN: &str = "permessage-deflate; server_no_context_takeover; client_no_context_takeover";
 
     #[test]
-    fn what_clients_really_offer_is_accepted() {
+    fn the_offers_of_common_clients_are_accepted() {
         for offer in [
             // Firefox and Safari; Chromium, Node and Bun; Go; aiohttp
             "permessage-deflate",
@@ -87,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn a_window_that_is_asked_of_us_is_kept_or_the_offer_declined() {
+    fn a_server_window_that_is_too_small_is_declined() {
         for bits in WINDOW_BITS..=15 {
             let offer = format!("permessage-deflate; server_max_window_bits={bits}");
             assert_eq!(answer(&[&offer]), Some(format!("{PLAIN}; server_max_window_bits={bits}")));
@@ -98,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn an_offer_that_is_not_as_it_must_be_is_declined() {
+    fn invalid_offers_are_declined() {
         for parameters in [
             "unknown",
             "unknown=1",
@@ -125,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_offer_that_can_be_served_is_taken() {
+    fn the_first_offer_that_can_be_served_is_accepted() {
         let offers =
             "permessage-deflate; server_max_window_bits=8, other; a=b, permessage-deflate; client_max_window_bits";
         assert_eq!(answer(&[offers]).as_deref(), Some(PLAIN));
@@ -136,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn a_malformed_line_is_refused_wherever_it_stands() {
+    fn a_malformed_line_is_refused_in_any_position() {
         let lines = |lines: [&'static str; 2]| agree(lines.into_iter().map(str::as_bytes));
         assert_eq!(lines(["permessage-deflate", "a;"]), Err(Malformed));
         assert_eq!(lines(["a=1", "permessage-deflate"]), Err(Malformed));

@@ -1,7 +1,7 @@
-//! Every event type that this daemon knows: the built-in ones, then the user's own.
+//! The catalogue: every event type of this daemon with its compiled JSON Schema, and the validation of events.
 //!
-//! A type is a JSON Schema, compiled; built-in and own types differ only in where the schema came from, so validation,
-//! filters, generated clients and documents treat them alike. The catalogue is made once at the start and then only read.
+//! The built-in types come first, then the user's own. The two kinds differ only in the source of their schema, so
+//! validation, filters, generated clients and documents treat them alike. The catalogue is read-only after startup.
 
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
@@ -12,56 +12,57 @@ use serde_json::{Map, Value, json};
 
 use super::envelope::{self, Defaults, Event, Refusal, RefusalKind};
 use super::mistake::{self, MAX_MISTAKES, Mistake};
-use super::{identity, types};
+use super::{builtin, schema_ids};
 
-/// The place of a type in its [`Catalog`]; since a type names its channel, also the number of the channel.
+/// The index of an event type in its [`Catalog`], and so of the type's channel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ChannelId(pub u32);
 
-/// One event type, ready to validate with.
+/// One event type with its compiled schema.
 #[derive(Debug)]
 pub struct EventType {
-    /// The type's name and its channel's.
+    /// The name of the type and of its channel.
     pub name: Arc<str>,
-    /// The field of `data` that says what the event is about, where there is one.
+    /// The field of `data` that becomes the event's `subject`, if the type has one.
     pub key: Option<String>,
     /// The JSON Schema (2020-12) of `data`, with `$id`.
     pub schema: Value,
     validator: Validator,
 }
 
-/// The types, by number and by name.
+/// The event types, by channel and by name.
 #[derive(Debug)]
 pub struct Catalog {
     types: Vec<EventType>,
     by_name: HashMap<Arc<str>, ChannelId>,
-    /// The URI of every schema, those within others too: in [`Catalog::event_schema`] they all are in one document.
-    ids: HashSet<String>,
+    /// The `$id` of every schema and embedded schema. They are unique, because [`Catalog::event_schema`] contains them all.
+    schema_ids: HashSet<String>,
     envelope: Validator,
 }
 
-/// An own type's schema that cannot be used: what is wrong, and where in the file.
+/// Why the schema of an own type was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{place}: {message}")]
 pub struct SchemaError {
-    /// `line L, column C`, or a JSON Pointer into the schema.
+    /// Where: `line L, column C`, a JSON Pointer into the schema, or `its name`.
     pub place: String,
+    /// What is wrong there.
     pub message: String,
 }
 
-/// The longest name of a type, in bytes; it can be the name of a subscription too.
+/// The maximum length of a type's name, in bytes: also that of a subscription's name, so that one can be the other.
 const MAX_NAME: usize = 64;
 
 const DRAFT: &str = "https://json-schema.org/draft/2020-12/schema";
 
 impl Catalog {
-    /// The built-in types alone.
-    #[expect(clippy::expect_used, reason = "these schemas are part of the program: every test would find one broken")]
+    /// The catalogue of the built-in types.
+    #[expect(clippy::expect_used, reason = "these schemas are part of the program, and every test compiles them")]
     pub fn builtin() -> Self {
         let envelope = compile(&envelope::schema()).expect("the envelope's schema is part of the program");
         let ids = [envelope::SCHEMA_ID, DRAFT].map(str::to_owned).into();
-        let mut catalog = Self { types: Vec::new(), by_name: HashMap::new(), ids, envelope };
-        for (name, key, schema) in types::builtin() {
+        let mut catalog = Self { types: Vec::new(), by_name: HashMap::new(), schema_ids: ids, envelope };
+        for (name, key, schema) in builtin::types() {
             let schema = with_id(name, schema.to_value());
             catalog.insert(name, key.map(str::to_owned), schema).expect("built-in schemas are part of the program");
         }
@@ -71,7 +72,7 @@ impl Catalog {
     /// Adds the user's own type `name`, whose JSON Schema is `text`.
     ///
     /// # Errors
-    /// Where the name is taken or unusable, or the text is no JSON Schema of draft 2020-12 that stands by itself.
+    /// The name is taken or not allowed, or the text is not a JSON Schema of draft 2020-12 without external references.
     pub fn add(&mut self, name: &str, text: &str) -> Result<ChannelId, SchemaError> {
         let wrong = |place: &str, message: String| SchemaError { place: place.into(), message };
         let good = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
@@ -82,23 +83,25 @@ impl Catalog {
         {
             return Err(wrong(
                 "its name",
-                format!("{name:?} cannot be a type's name: letters, digits, `.`, `_` and `-`, at most {MAX_NAME}"),
+                format!(
+                    "{name:?} is not a type's name: use at most {MAX_NAME} letters, digits, `.`, `_` and `-`, with a letter or digit first"
+                ),
             ));
         }
-        // What an EventSource is told beside events has names of the same kind.
+        // An event stream uses these as SSE event names beside the types' names.
         if ["gap", "error"].contains(&name) {
             return Err(wrong(
                 "its name",
-                format!("{name} is what an event stream calls something else: choose another"),
+                format!("the name {name} has another meaning in an event stream: choose another"),
             ));
         }
         if name == "event" || self.by_name.contains_key(name) {
-            return Err(wrong("its name", format!("the name {name} is taken by a type that exists already")));
+            return Err(wrong("its name", format!("the name {name} is already taken")));
         }
         let schema: Value = serde_json::from_str(text)
             .map_err(|error| wrong(&format!("line {}, column {}", error.line(), error.column()), error.to_string()))?;
         let Some(root) = schema.as_object() else {
-            return Err(wrong("/", "a type's schema is a JSON object".into()));
+            return Err(wrong("/", "the schema of a type must be a JSON object".into()));
         };
         if let Some(draft) =
             root.get("$schema").filter(|draft| draft.as_str().map(|uri| uri.trim_end_matches('#')) != Some(DRAFT))
@@ -111,16 +114,16 @@ impl Catalog {
                 Some(key.clone())
             }
             Some(key) => {
-                return Err(wrong("/x-tidings-key", format!("{key} is no field under /properties of this schema")));
+                return Err(wrong("/x-tidings-key", format!("{key} is not a field under /properties of this schema")));
             }
         };
         self.insert(name, key, with_id(name, schema))
     }
 
     fn insert(&mut self, name: &str, key: Option<String>, schema: Value) -> Result<ChannelId, SchemaError> {
-        let ids = self.judged_ids(&schema)?;
+        let ids = self.check_ids(&schema)?;
         let validator = compile(&schema)?;
-        self.ids.extend(ids);
+        self.schema_ids.extend(ids);
         let name: Arc<str> = name.into();
         let id = ChannelId(self.types.len() as u32);
         self.by_name.insert(name.clone(), id);
@@ -128,52 +131,54 @@ impl Catalog {
         Ok(id)
     }
 
-    /// The URIs that a schema gives to itself and to its parts, which must be its own.
-    fn judged_ids(&self, schema: &Value) -> Result<HashSet<String>, SchemaError> {
+    /// The URIs that a schema gives to itself and to its parts. No other schema may have them.
+    fn check_ids(&self, schema: &Value) -> Result<HashSet<String>, SchemaError> {
         let wrong = |place: &str, message: &str| SchemaError { place: place.into(), message: message.into() };
-        // Each event names its schema by this: what the envelope refuses could not be published again.
-        let named = json!({ "type": "-", "data": null, "dataschema": schema["$id"] });
-        if !schema["$id"].is_string() || !self.envelope.is_valid(&named) {
+        // Every event has this URI as its `dataschema`, so the envelope must allow it.
+        let with_uri = json!({ "type": "-", "data": null, "dataschema": schema["$id"] });
+        if !schema["$id"].is_string() || !self.envelope.is_valid(&with_uri) {
             return Err(wrong("/$id", "it must be an absolute URI of at most 1024 characters"));
         }
         let mut ids = HashSet::new();
-        for (place, id) in identity::ids(schema) {
+        for (place, id) in schema_ids::collect(schema) {
             let Some(id) = id else {
                 return Err(wrong(&place, "it must be an absolute URI without a fragment"));
             };
-            if self.ids.contains(id.as_str()) || !ids.insert(id.into()) {
-                return Err(wrong(&place, "this URI is that of another schema"));
+            if self.schema_ids.contains(id.as_str()) || !ids.insert(id.into()) {
+                return Err(wrong(&place, "another schema has this URI"));
             }
         }
         Ok(ids)
     }
 
-    /// All types, built-in ones first; the index of each is its [`ChannelId`].
+    /// All types, the built-in ones first. The index of each is its [`ChannelId`].
     pub fn types(&self) -> &[EventType] {
         &self.types
     }
 
-    /// The number of every channel.
+    /// All channels.
     pub fn channels(&self) -> impl Iterator<Item = ChannelId> + use<> {
         (0..self.types.len() as u32).map(ChannelId)
     }
 
-    /// The channel of that name.
+    /// The channel with this name.
     pub fn channel(&self, name: &str) -> Option<ChannelId> {
         self.by_name.get(name).copied()
     }
 
-    /// The type of a channel of this catalogue.
+    /// The event type of a channel.
+    ///
+    /// Panics if the channel is of another, larger catalogue.
     pub fn get(&self, channel: ChannelId) -> &EventType {
         &self.types[channel.0 as usize]
     }
 
-    /// The known type whose name is nearest to `name`, for "did you mean".
+    /// The type whose name is most similar to `name`, for a "did you mean".
     pub fn nearest(&self, name: &str) -> Option<&str> {
         mistake::nearest(name, &self.types.iter().map(|known| &*known.name).collect::<Vec<_>>())
     }
 
-    /// The schema of the whole event: the envelope, and for each type what its `data` is.
+    /// The JSON Schema of the whole event: the envelope, and the schema of `data` for each type.
     pub fn event_schema(&self) -> Value {
         let mut schema = envelope::schema();
         let mut definitions = Map::new();
@@ -191,11 +196,17 @@ impl Catalog {
         schema
     }
 
-    /// Takes a document as an event: checks it against the envelope and its type's schema, and completes it.
+    /// Validates a document against the envelope and its type's schema, and completes it to an event.
     ///
     /// # Errors
-    /// [`Refusal`] with all mistakes, up to `limit` of them, their pointers beginning with `at`.
-    pub fn validate(&self, document: Value, at: &str, limit: usize, defaults: Defaults<'_>) -> Result<Event, Refusal> {
+    /// [`Refusal`] with all mistakes, at most `limit`. Each pointer gets the prefix `at`.
+    pub fn validate(
+        &self,
+        mut document: Value,
+        at: &str,
+        limit: usize,
+        defaults: Defaults<'_>,
+    ) -> Result<Event, Refusal> {
         let channel = document.get("type").and_then(Value::as_str).and_then(|name| self.channel(name));
         if let (Some(channel), Value::Object(attributes)) = (channel, &document)
             && self.envelope.is_valid(&document)
@@ -204,27 +215,29 @@ impl Catalog {
             let known = self.get(channel);
             if known.is_valid(data) {
                 let subject = known.subject(data);
-                return Ok(envelope::complete(channel, &known.name, attributes, subject, known.id(), defaults));
+                let (id, json) = envelope::complete(&known.name, attributes, subject, known.id(), defaults);
+                let data = document.get_mut("data").map(Value::take).unwrap_or_default();
+                return Ok(Event { channel, id, json, data: Arc::new(data) });
             }
         }
         Err(self.refusal(&document, channel, at, limit.clamp(1, MAX_MISTAKES)))
     }
 
-    /// All that is wrong with a document that is not valid: to list it takes longer than to find that there is something.
+    /// Lists the mistakes of an invalid document. Listing is slower than the yes-or-no check, so valid documents skip it.
     fn refusal(&self, document: &Value, channel: Option<ChannelId>, at: &str, limit: usize) -> Refusal {
         let mut mistakes = mistake::mistakes(&self.envelope, document, at, ATTRIBUTES, limit);
         mistakes.iter_mut().for_each(envelope::explain);
         let unknown = document.get("type").and_then(Value::as_str).filter(|_| channel.is_none());
         if let Some(name) = unknown {
             let meant = self.nearest(name).map(|near| format!("; did you mean {near}?")).unwrap_or_default();
-            mistakes.insert(0, Mistake::new(format!("{at}/type"), format!("no such event type here{meant}")));
+            mistakes.insert(0, Mistake::new(format!("{at}/type"), format!("unknown event type{meant}")));
         }
         if let (Some(channel), Some(data)) = (channel, document.get("data")) {
-            let room = limit.saturating_sub(mistakes.len());
+            let remaining = limit.saturating_sub(mistakes.len());
             let known = self.get(channel);
-            if room > 0 {
+            if remaining > 0 {
                 let (at, fields) = (format!("{at}/data"), known.fields());
-                mistakes.extend(mistake::mistakes(&known.validator, data, &at, &fields, room));
+                mistakes.extend(mistake::mistakes(&known.validator, data, &at, &fields, remaining));
             }
         }
         mistakes.truncate(limit);
@@ -233,12 +246,12 @@ impl Catalog {
     }
 }
 
-/// The attributes that a misspelt one may have meant.
+/// The attributes to suggest for an unknown one.
 const ATTRIBUTES: &[&str] =
     &["specversion", "type", "data", "id", "source", "time", "subject", "dataschema", "datacontenttype", "causationid"];
 
 impl EventType {
-    /// The URI of the schema: its `$id`.
+    /// The `$id` of the schema.
     pub fn id(&self) -> &str {
         self.schema["$id"].as_str().unwrap_or_default()
     }
@@ -251,12 +264,12 @@ impl EventType {
             .unwrap_or_default()
     }
 
-    /// Whether `data` fits the schema.
+    /// Whether `data` is valid against the schema.
     pub fn is_valid(&self, data: &Value) -> bool {
         self.validator.is_valid(data)
     }
 
-    /// `subject` of an event with this `data`: the value of the key field.
+    /// The `subject` of an event with this `data`: the value of the key field.
     fn subject<'a>(&self, data: &'a Value) -> Option<Cow<'a, str>> {
         match data.get(self.key.as_ref()?)? {
             Value::String(text) if !text.is_empty() => Some(text.into()),
@@ -266,7 +279,7 @@ impl EventType {
     }
 }
 
-/// A schema says who it is; where an own one does not, its name does.
+/// Adds `$schema`, and an `$id` made from the type's name, if the schema lacks them.
 fn with_id(name: &str, mut schema: Value) -> Value {
     if let Some(root) = schema.as_object_mut() {
         root.entry("$schema").or_insert_with(|| DRAFT.into());
@@ -277,6 +290,7 @@ fn with_id(name: &str, mut schema: Value) -> Value {
     schema
 }
 
+/// Compiles a schema of draft 2020-12, with `format` as a check rather than an annotation.
 fn compile(schema: &Value) -> Result<Validator, SchemaError> {
     jsonschema::options().with_draft(Draft::Draft202012).should_validate_formats(true).build(schema).map_err(|error| {
         let place = error.instance_path().as_str();

@@ -1,15 +1,17 @@
-//! Currencies as ISO 4217 names them.
+//! Currency codes of ISO 4217.
 //!
-//! The list is that of ISO 4217 (list one, with funds, metals and the codes for tests and for no currency), and the
-//! codes withdrawn since 2018, since refunds and ledgers go on to name them.
+//! The list is list one of ISO 4217, which includes funds, metals, the test code and the code for no currency. Codes that
+//! were withdrawn since 2018 are kept, because refunds and ledgers still use them.
 
+#[cfg(feature = "server")]
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 macro_rules! currencies {
     ($($code:ident)*) => {
         /// An ISO 4217 currency code.
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+        #[cfg_attr(feature = "server", derive(JsonSchema))]
         pub enum Currency {
             $($code,)*
         }

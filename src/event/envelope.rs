@@ -1,7 +1,7 @@
-//! The CloudEvents 1.0 envelope around `data`: what its attributes may be, and what the daemon adds to them.
+//! The CloudEvents 1.0 envelope around `data`: the rules for its attributes, and the ones that the daemon adds.
 //!
-//! The rules are a JSON Schema ([`schema`]), checked by the same validator as `data`, so that what is published as the
-//! event's schema and what is enforced cannot differ. `null` counts as absent (CloudEvents 1.0, JSON format, 2.2).
+//! The rules are a JSON Schema ([`schema`]), which the daemon also publishes, so the published and the enforced rules are
+//! the same. An attribute that is `null` counts as absent (CloudEvents 1.0, JSON format, section 2.2).
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -13,18 +13,20 @@ use serde_json::{Map, Value, json};
 use super::ChannelId;
 use super::mistake::Mistake;
 
-/// An event that was accepted: valid, complete, and encoded once.
+/// A valid event, complete and encoded: what [`Catalog::validate`](super::Catalog::validate) makes of a document.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Event {
-    /// The channel that it belongs to, which is its type.
+    /// The channel of the event's type.
     pub channel: ChannelId,
-    /// Unique per channel; what deduplication goes by.
+    /// The CloudEvents `id`. Deduplication compares it within the channel.
     pub id: String,
-    /// The CloudEvent as compact JSON, just as every subscriber gets it.
+    /// The CloudEvent as compact JSON: the exact text that every subscriber gets.
     pub json: Arc<str>,
+    /// The member `data` as it was parsed for validation, so that no later step parses it again.
+    pub data: Arc<Value>,
 }
 
-/// What the daemon knows of an event that does not say so itself.
+/// The attributes that the daemon gives to an event without them.
 #[derive(Debug, Clone, Copy)]
 pub struct Defaults<'a> {
     /// `source`: the publisher's name, a URI-reference.
@@ -34,39 +36,41 @@ pub struct Defaults<'a> {
 }
 
 impl Defaults<'_> {
-    /// The time now as RFC 3339 in UTC with milliseconds.
+    /// The current time: RFC 3339, UTC, with milliseconds.
     pub fn now() -> String {
         format!("{:.3}", jiff::Timestamp::now())
     }
 }
 
-/// Why a document is no event.
+/// Why a document was refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
+    /// The kind, which decides the public error code.
     pub kind: RefusalKind,
-    /// What is wrong and where; never empty, at most [`MAX_MISTAKES`](super::MAX_MISTAKES).
+    /// What is wrong and where. Never empty, at most [`MAX_MISTAKES`](super::MAX_MISTAKES).
     pub mistakes: Vec<Mistake>,
 }
 
-/// The kinds of refusal, which are public error codes.
+/// The kinds of refusal. Each has a public error code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RefusalKind {
-    /// An attribute or `data` does not fit.
+    /// An attribute or `data` is invalid.
     Invalid,
-    /// No such event type here.
+    /// The daemon has no such event type.
     UnknownType,
 }
 
-/// The longest `id`, `source`, `type` and `subject`, in characters.
+/// The maximum length of `source`, `subject` and `dataschema`, in characters.
 const MAX_ATTRIBUTE: usize = 1024;
+/// The maximum length of `id`, `type`, `datacontenttype` and `causationid`, in characters.
 const MAX_ID: usize = 256;
 
 /// The `$id` of the schema of the whole event.
 pub(super) const SCHEMA_ID: &str = "urn:tidings:schema:event";
 
-/// The envelope's rules. `data` is anything here: its type decides.
+/// The JSON Schema of the envelope. It allows any `data`; the type's own schema restricts it.
 pub(super) fn schema() -> Value {
-    // Not \d or \s: those are other sets in ECMAScript's regular expressions and in Rust's.
+    // Explicit ranges: \d and \s match different characters in ECMAScript's and in Rust's regular expressions.
     const TEXT: &str = r"^[^\u0000-\u001f\u007f-\u009f]*$";
     const URI_CHARS: &str = r"(?:[A-Za-z0-9._~:/?#\[\]@!$&'()*+,;=-]|%[0-9A-Fa-f]{2})+";
     const TIME: &str = concat!(
@@ -78,27 +82,27 @@ pub(super) fn schema() -> Value {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "$id": SCHEMA_ID,
         "title": "Event",
-        "description": "A CloudEvents 1.0 event as it is published. `type` names the channel and decides what `data` is; \
-            what is left out of the rest, the daemon adds.",
+        "description": "A CloudEvents 1.0 event, as a publisher sends it. `type` names the channel and decides the schema \
+            of `data`. The daemon adds the other attributes if they are absent.",
         "type": "object",
         "required": ["type", "data"],
         "properties": {
-            "specversion": { "enum": ["1.0", null], "description": "The version of CloudEvents." },
+            "specversion": { "enum": ["1.0", null], "description": "The CloudEvents version." },
             "type": { "type": "string", "minLength": 1, "maxLength": MAX_ID, "pattern": TEXT,
-                "description": "The event's type, which is its channel." },
-            "data": { "description": "What happened; validated against the type's schema." },
+                "description": "The event type, which is the name of its channel." },
+            "data": { "description": "What happened: valid against the schema of the event type." },
             "id": { "type": optional, "minLength": 1, "maxLength": MAX_ID, "pattern": TEXT,
-                "description": "Identifies the event; a publisher that tries again sends the same one." },
+                "description": "Identifies the event. A publisher that retries sends the same id." },
             "source": { "type": optional, "maxLength": MAX_ATTRIBUTE, "pattern": format!("^{URI_CHARS}$"),
-                "description": "Who published it: a URI-reference." },
-            "time": { "type": optional, "format": "date-time", "pattern": TIME, "description": "When it happened: RFC 3339." },
+                "description": "The publisher: a URI-reference." },
+            "time": { "type": optional, "format": "date-time", "pattern": TIME, "description": "When it happened: an RFC 3339 time." },
             "subject": { "type": optional, "minLength": 1, "maxLength": MAX_ATTRIBUTE, "pattern": TEXT,
-                "description": "What it is about; derived from the type's key field where it is left out." },
+                "description": "The subject of the event. If it is absent, the value of the type's key field." },
             "dataschema": { "type": optional, "maxLength": MAX_ATTRIBUTE,
                 "pattern": format!("^[A-Za-z][A-Za-z0-9+.-]*:{URI_CHARS}$"), "description": "The URI of the schema of `data`." },
             "datacontenttype": { "type": optional, "maxLength": MAX_ID,
                 "pattern": r"^application/(?:[A-Za-z0-9!#$&^_.-]+\+)?json(?: *;[\u0020-\u007e]*)?$",
-                "description": "The media type of `data`: JSON." },
+                "description": "The media type of `data`, which is JSON." },
             "causationid": { "type": optional, "minLength": 1, "maxLength": MAX_ID, "pattern": TEXT,
                 "description": "The id of the event that caused this one." },
         },
@@ -111,11 +115,11 @@ pub(super) fn schema() -> Value {
     })
 }
 
-/// Says in words what a pattern says in signs.
+/// Replaces a message that quotes a regular expression by one in words.
 pub(super) fn explain(mistake: &mut Mistake) {
     let attribute = mistake.pointer.rsplit('/').next().unwrap_or_default();
     let words = match attribute {
-        "data_base64" => "binary data is not taken: send JSON in `data`",
+        "data_base64" => "binary data is not supported: send JSON in `data`",
         _ if !mistake.message.starts_with("the value ") => return,
         "time" => "must be an RFC 3339 time, such as 2026-01-31T12:00:00Z",
         "source" => "must be a URI-reference (RFC 3986), such as /shop",
@@ -129,17 +133,16 @@ pub(super) fn explain(mistake: &mut Mistake) {
     mistake.message = words.into();
 }
 
-/// The finished event; `subject` and `dataschema` are what the type gives where they were left out.
+/// Completes a valid event: its `id`, and its JSON with the missing attributes added.
 ///
-/// `attributes` were validated: `specversion` and `type` say nothing that is not known.
+/// `subject` and `dataschema` are the values that the type gives to an event without them.
 pub(super) fn complete(
-    channel: ChannelId,
     event_type: &str,
     attributes: &Map<String, Value>,
     subject: Option<Cow<'_, str>>,
     dataschema: &str,
     defaults: Defaults<'_>,
-) -> Event {
+) -> (String, Arc<str>) {
     let text = |name: &str| attributes.get(name).and_then(Value::as_str);
     let id = text("id").map_or_else(|| uuid::Uuid::now_v7().to_string(), str::to_owned);
     let complete = Complete {
@@ -151,12 +154,12 @@ pub(super) fn complete(
         dataschema: text("dataschema").unwrap_or(dataschema),
         attributes,
     };
-    // Strings and what was JSON before: there is nothing that could fail.
+    // Strings and parsed JSON always serialize.
     let json = serde_json::to_string(&complete).unwrap_or_default().into();
-    Event { channel, id, json }
+    (id, json)
 }
 
-/// An event as it is written: attributes in the order in which people read them, `data` last.
+/// An event as it is serialized: the attributes in the order in which people read them, `data` last.
 struct Complete<'a> {
     id: &'a str,
     source: &'a str,
@@ -164,7 +167,7 @@ struct Complete<'a> {
     subject: Option<&'a str>,
     time: &'a str,
     dataschema: &'a str,
-    /// As they came: `data` and the extensions are taken from here.
+    /// The publisher's document, for `data` and the extension attributes.
     attributes: &'a Map<String, Value>,
 }
 

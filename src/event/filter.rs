@@ -1,85 +1,74 @@
-//! Which events of a channel a subscriber wants: `where`, checked against the channel's schema.
+//! The parameter `where`: which events of a channel a subscriber wants, checked against the channel's schema.
 //!
-//! `where` maps a field of `data` (dotted for nested ones) to a scalar, to an array of scalars (any of them), or to
-//! `{"prefix": "…"}`; all must hold, and on an array field it means "contains". Two filters that mean the same are equal,
-//! however they were written, so that the hub can keep them as one group. What could never match (a field that the
-//! schema does not have, a string for an integer) is refused: an empty stream would say nothing.
+//! `where` maps a field of `data` (dotted for a nested field) to a scalar, to an array of scalars (any of them), or to
+//! `{"prefix": "…"}`. An event matches if all conditions hold. On an array field a condition means "contains".
+//!
+//! Two filters with the same meaning are equal, however they were written, so that the hub indexes them once. A condition
+//! that can never match (an unknown field, a string for an integer field) is an error, because a client cannot tell a
+//! misspelt filter from a quiet channel.
 
 use std::collections::BTreeSet;
 
 use serde_json::Value;
 
 use super::EventType;
-use super::fields::Field;
+use super::Scalar;
 use super::mistake::{type_name, unknown};
+use super::schema_field::SchemaField;
 
-/// A filter, in its canonical form: conditions by path, all of which must hold.
+/// A filter in canonical form: conditions sorted by path, all of which must hold.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct Filter {
     conditions: Vec<Condition>,
 }
 
-/// What one field must be.
+/// A test of one field.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Condition {
-    /// The way to the field, a name for each level.
+    /// The path to the field: one name for each level of nesting.
     pub path: Vec<Box<str>>,
     pub test: Test,
 }
 
-/// The test of one field.
+/// What the value of a field must be.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Test {
-    /// Just this.
+    /// Equal to this scalar.
     Is(Scalar),
-    /// One of these, sorted and without repeats; always several.
+    /// Equal to one of these scalars: sorted, without duplicates, at least two.
     AnyOf(Box<[Scalar]>),
-    /// A string that starts so.
+    /// A string with this prefix.
     Prefix(Box<str>),
 }
 
-/// A JSON scalar that can be compared and hashed: numbers are equal when their values are. A filter owns its strings, an
-/// event lends them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Scalar<Text = Box<str>> {
-    Null,
-    Bool(bool),
-    Integer(i64),
-    /// An integer above [`i64::MAX`], and only such a one: each value has one form.
-    Large(u64),
-    /// The bits of a double that is neither of them.
-    Float(u64),
-    String(Text),
-}
-
-/// Why a `where` is no filter for a channel.
+/// Why a `where` was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum FilterError {
-    /// A field that the channel's schema does not have.
+    /// The channel's schema does not have the field.
     #[error("{0}")]
     UnknownField(String),
-    /// Anything else.
+    /// Any other mistake.
     #[error("{0}")]
     Invalid(String),
 }
 
-/// The most fields that one filter names.
+/// The maximum number of fields in one filter.
 const MAX_CONDITIONS: usize = 16;
-/// The most values that one field is compared with.
+/// The maximum number of values that one field is compared with.
 const MAX_VALUES: usize = 128;
-/// The longest string that a field is compared with, in characters: as long as any text of a built-in type.
+/// The maximum length of a string in a filter, in characters: that of the longest text in a built-in type.
 const MAX_STRING: usize = 1_024;
-/// How much of a field's name a message repeats, in characters.
+/// How many characters of an unknown field's name an error message repeats.
 const MAX_SHOWN: usize = 100;
 
 impl Filter {
-    /// Reads a `where` for events of `event_type`.
+    /// Parses a `where` for events of `event_type`.
     ///
     /// # Errors
-    /// [`FilterError::UnknownField`] for a field that the schema lacks, [`FilterError::Invalid`] for all else.
+    /// [`FilterError::UnknownField`] for a field that the schema does not have, else [`FilterError::Invalid`].
     pub fn parse(value: &Value, event_type: &EventType) -> Result<Self, FilterError> {
         let Some(fields) = value.as_object() else {
-            return Err(invalid(format!("a filter is an object of fields, not of type {}", type_name(value))));
+            return Err(invalid(format!("a filter is an object, not of type {}", type_name(value))));
         };
         if fields.len() > MAX_CONDITIONS {
             return Err(invalid(format!("a filter names at most {MAX_CONDITIONS} fields, not {}", fields.len())));
@@ -90,23 +79,24 @@ impl Filter {
         Ok(Self { conditions })
     }
 
-    /// Whether every event passes.
+    /// Whether the filter has no condition, so that every event matches.
     pub fn is_empty(&self) -> bool {
         self.conditions.is_empty()
     }
 
+    /// The conditions, sorted by path.
     pub fn conditions(&self) -> &[Condition] {
         &self.conditions
     }
 
-    /// Whether an event with this `data` passes.
+    /// Whether an event with this `data` matches.
     pub fn matches(&self, data: &Value) -> bool {
         self.conditions.iter().all(|condition| condition.matches(data))
     }
 }
 
 impl Condition {
-    /// Whether the field of `data` passes; a field that is not there does not.
+    /// Whether the condition holds for `data`. A missing field never matches.
     pub fn matches(&self, data: &Value) -> bool {
         match lookup(data, &self.path) {
             None => false,
@@ -117,7 +107,7 @@ impl Condition {
 }
 
 impl Test {
-    /// Whether a field with this value passes, or an array with this element.
+    /// Whether the test holds for a field with this value, or for this element of an array.
     pub fn holds(&self, value: Scalar<&str>) -> bool {
         match (self, value) {
             (Self::Is(scalar), value) => scalar.lent() == value,
@@ -125,68 +115,6 @@ impl Test {
             (Self::Prefix(prefix), Scalar::String(text)) => text.starts_with(&**prefix),
             (Self::Prefix(_), _) => false,
         }
-    }
-}
-
-impl<Text> Scalar<Text> {
-    /// The same scalar with another kind of text.
-    pub fn map<Other>(self, text: impl FnOnce(Text) -> Other) -> Scalar<Other> {
-        match self {
-            Self::Null => Scalar::Null,
-            Self::Bool(value) => Scalar::Bool(value),
-            Self::Integer(value) => Scalar::Integer(value),
-            Self::Large(value) => Scalar::Large(value),
-            Self::Float(bits) => Scalar::Float(bits),
-            Self::String(value) => Scalar::String(text(value)),
-        }
-    }
-
-    /// The scalar, its text lent.
-    pub fn lent(&self) -> Scalar<&str>
-    where
-        Text: AsRef<str>,
-    {
-        match self {
-            Self::Null => Scalar::Null,
-            Self::Bool(value) => Scalar::Bool(*value),
-            Self::Integer(value) => Scalar::Integer(*value),
-            Self::Large(value) => Scalar::Large(*value),
-            Self::Float(bits) => Scalar::Float(*bits),
-            Self::String(value) => Scalar::String(value.as_ref()),
-        }
-    }
-
-    /// The scalar that an integer is.
-    pub fn of_integer(integer: u64) -> Self {
-        i64::try_from(integer).map_or(Self::Large(integer), Self::Integer)
-    }
-
-    /// The scalar that a double is. Beyond 2^53 it stands for many integers; comparing the exact one it is equal to is
-    /// still right. What is beyond 64 bits is a double however it was written, because that is what it was read as.
-    pub fn of_double(double: f64) -> Self {
-        const TO_63: f64 = (1_u64 << 63) as f64;
-        match double.fract() == 0.0 {
-            true if (-TO_63..TO_63).contains(&double) => Self::Integer(double as i64),
-            true if (TO_63..2.0 * TO_63).contains(&double) => Self::Large(double as u64),
-            _ => Self::Float(double.to_bits()),
-        }
-    }
-}
-
-impl<'a> Scalar<&'a str> {
-    /// The scalar that a value is; `None` for arrays and objects.
-    pub fn of(value: &'a Value) -> Option<Self> {
-        Some(match value {
-            Value::Null => Self::Null,
-            Value::Bool(value) => Self::Bool(*value),
-            Value::String(text) => Self::String(text),
-            Value::Number(number) => match (number.as_i64(), number.as_u64()) {
-                (Some(integer), _) => Self::Integer(integer),
-                (None, Some(large)) => Self::of_integer(large),
-                (None, None) => Self::of_double(number.as_f64()?),
-            },
-            Value::Array(_) | Value::Object(_) => return None,
-        })
     }
 }
 
@@ -200,13 +128,13 @@ fn invalid(message: String) -> FilterError {
 }
 
 fn condition(name: &str, test: &Value, event_type: &EventType) -> Result<Condition, FilterError> {
-    let found = Field::find(&event_type.schema, name);
+    let found = SchemaField::find(&event_type.schema, name);
     let name = name.char_indices().nth(MAX_SHOWN).map_or(name, |(end, _)| &name[..end]);
-    let Some(Field { path, types }) = found else {
+    let Some(SchemaField { path, types }) = found else {
         let what = format!("{} has no field {name}", event_type.name);
         return Err(FilterError::UnknownField(unknown(&what, name, &event_type.fields())));
     };
-    let short = |text: &str| match text.len() > MAX_STRING && text.chars().count() > MAX_STRING {
+    let check_length = |text: &str| match text.len() > MAX_STRING && text.chars().count() > MAX_STRING {
         false => Ok(()),
         true => Err(invalid(format!(
             "{name}: a string is at most {MAX_STRING} characters long, not {}",
@@ -214,10 +142,10 @@ fn condition(name: &str, test: &Value, event_type: &EventType) -> Result<Conditi
         ))),
     };
     let scalar = |value: &Value| {
-        value.as_str().map_or(Ok(()), short)?;
+        value.as_str().map_or(Ok(()), check_length)?;
         let scalar = Scalar::of(value).ok_or_else(|| {
             invalid(format!(
-                "{name}: a scalar, an array of scalars or {{\"prefix\": …}} stands here, not {}",
+                "{name}: expected a scalar, an array of scalars or {{\"prefix\": …}}, not {}",
                 type_name(value)
             ))
         })?;
@@ -245,20 +173,20 @@ fn condition(name: &str, test: &Value, event_type: &EventType) -> Result<Conditi
         }
         Value::Object(operator) => match (operator.len(), operator.get("prefix")) {
             (1, Some(Value::String(prefix))) if types.contains("string") => {
-                short(prefix)?;
+                check_length(prefix)?;
                 Test::Prefix(prefix.as_str().into())
             }
             (1, Some(Value::String(_))) => {
                 return Err(invalid(format!("{name} has no prefix: it is of type {}", names(&types))));
             }
-            _ => return Err(invalid(format!("{name}: the one operator is {{\"prefix\": \"…\"}}, with a string"))),
+            _ => return Err(invalid(format!("{name}: the only operator is {{\"prefix\": \"…\"}}, with a string"))),
         },
         single => Test::Is(scalar(single)?),
     };
     Ok(Condition { path, test })
 }
 
-/// Whether a field of these types can be this.
+/// Whether a field of these types can have this value.
 fn allow(types: &BTreeSet<&str>, scalar: &Scalar<&str>) -> bool {
     match scalar {
         Scalar::Null => types.contains("null"),
@@ -307,14 +235,14 @@ mod tests {
     }
 
     #[test]
-    fn on_an_array_it_means_contains() {
+    fn a_condition_on_an_array_means_contains() {
         assert!(matches("cache-invalidate", json!({"tags":["x","b"]}), json!({"tags":["a","b"]})));
         assert!(matches("cache-invalidate", json!({"keys":{"prefix":"user:"}}), json!({"keys":["a","user:7"]})));
         assert!(!matches("cache-invalidate", json!({"tags":"c"}), json!({"tags":["a","b"]})));
     }
 
     #[test]
-    fn nested_fields_are_dotted_and_a_dotted_name_comes_first() {
+    fn nested_fields_are_dotted_and_a_name_with_a_dot_wins() {
         assert!(matches("own", json!({"a.next.next.b": 7}), json!({"a":{"next":{"next":{"b":7}}}})));
         assert!(matches("own", json!({"a.b":"x"}), json!({"a.b":"x","a":{"b":1}})));
         assert!(matches("own", json!({"labels.any":"x"}), json!({"labels":{"any":"x"}})));
@@ -323,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn a_field_that_the_schema_lacks_is_named_with_what_was_meant() {
+    fn an_unknown_field_gets_a_suggestion() {
         let FilterError::UnknownField(message) = parse("inventory-change", json!({"productid":"1"})).unwrap_err()
         else {
             panic!("another error")
@@ -334,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn what_can_never_match_is_refused() {
+    fn a_condition_that_can_never_match_is_refused() {
         for filter in [
             json!([]),
             json!("productId"),
@@ -354,39 +282,13 @@ mod tests {
     }
 
     #[test]
-    fn numbers_are_equal_when_their_values_are() {
-        let of = |text: &str| Scalar::of(&serde_json::from_str(text).unwrap()).unwrap().map(Box::<str>::from);
-        for (one, other) in [
-            ("5", "5.0"),
-            ("5", "50e-1"),
-            ("0", "-0.0"),
-            ("-9223372036854775808", "-9223372036854775808.0"),
-            ("9223372036854775808", "9223372036854775808.0"),
-            ("18446744073709549568", "18446744073709549568.0"),
-            ("18446744073709551616", "1.8446744073709551616e19"),
-            ("100000000000000000000000", "1e23"),
-        ] {
-            assert_eq!(of(one), of(other), "{one} {other}");
-        }
-        for (one, other) in [
-            ("5", "5.5"),
-            ("9223372036854775807", "9223372036854775808"),
-            ("9223372036854775807", "9223372036854775807.0"),
-            ("18446744073709551615", "18446744073709551616"),
-            ("-9223372036854775808", "9223372036854775808"),
-            ("5", "\"5\""),
-        ] {
-            assert_ne!(of(one), of(other), "{one} {other}");
-        }
-        assert!(
-            matches("own", json!({"a.next.b": 1e20}), json!({"a":{"next":{"b":1e20}}})),
-            "a whole number, if a large one"
-        );
+    fn a_large_whole_number_is_an_integer() {
+        assert!(matches("own", json!({"a.next.b": 1e20}), json!({"a":{"next":{"b":1e20}}})), "1e20 is a whole number");
     }
 
     #[test]
     fn a_filter_is_bounded() {
-        assert!(size_of::<Test>() <= 24, "a hundred thousand of them are kept");
+        assert!(size_of::<Test>() <= 24, "a node keeps a hundred thousand of them");
         let invalid = |filter: Value| match parse("cache-invalidate", filter) {
             Err(FilterError::Invalid(message)) => message,
             other => panic!("{other:?}"),
@@ -406,14 +308,14 @@ mod tests {
     }
 
     #[test]
-    fn a_message_names_no_more_of_a_field_than_people_read() {
+    fn an_error_repeats_only_the_beginning_of_a_long_field_name() {
         let name = format!("a{}", "\u{20ac}".repeat(20_000));
         let Err(FilterError::UnknownField(message)) = parse("own", json!({name:1})) else { panic!("another error") };
         assert!(message.chars().count() < 150, "{} characters", message.chars().count());
     }
 
     #[test]
-    fn filters_that_mean_the_same_are_equal() {
+    fn filters_with_the_same_meaning_are_equal() {
         let one = parse("inventory-change", json!({"productId":["b","a","b"],"newQuantity":5})).unwrap();
         let other = parse("inventory-change", json!({"newQuantity":5.0,"productId":["a","b"]})).unwrap();
         assert_eq!(one, other);

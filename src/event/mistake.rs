@@ -1,8 +1,8 @@
-//! What is wrong with a document, and where: the `errors` of a refusal.
+//! Validation errors: what is wrong with a document and where, as the member `errors` of a response lists it.
 //!
-//! Turns what the JSON Schema validator found into sentences for the person who sent the document. A message never
-//! repeats the document's values (they may be long or secret), a pointer always leads to the place: for a missing field
-//! to where it should stand, for an unknown one to the field itself.
+//! This module turns the errors of the JSON Schema validator into sentences for the publisher. A message never repeats
+//! the document's values, which may be long or secret. The pointer of a missing field is the path where the field
+//! belongs; the pointer of an unknown field is that of the field itself.
 
 use std::collections::HashSet;
 
@@ -11,7 +11,7 @@ use jsonschema::{ValidationError, Validator};
 use serde::Serialize;
 use serde_json::Value;
 
-/// The most mistakes that are listed of one document or batch.
+/// The maximum number of mistakes that a refusal lists, for one document or a whole batch.
 pub const MAX_MISTAKES: usize = 100;
 
 /// One mistake in a document.
@@ -19,27 +19,28 @@ pub const MAX_MISTAKES: usize = 100;
 pub struct Mistake {
     /// JSON Pointer (RFC 6901) into the document.
     pub pointer: String,
-    /// What is wrong there, for people.
+    /// What is wrong there, as a sentence for people.
     pub message: String,
 }
 
 impl Mistake {
+    /// A mistake at `pointer`.
     pub fn new(pointer: impl Into<String>, message: impl Into<String>) -> Self {
         Self { pointer: pointer.into(), message: message.into() }
     }
 }
 
-/// All that `validator` finds wrong with `value`, up to `limit` mistakes, their pointers beginning with `at`.
+/// The mistakes that `validator` finds in `value`, at most `limit`. Each pointer gets the prefix `at`.
 ///
-/// `known` are names that a misspelt field may have meant.
+/// `known` are the field names to suggest for an unknown field.
 pub(super) fn mistakes(validator: &Validator, value: &Value, at: &str, known: &[&str], limit: usize) -> Vec<Mistake> {
     let mut found: Vec<Mistake> = Vec::new();
-    let mut places = HashSet::new();
+    let mut reported = HashSet::new();
     for error in validator.iter_errors(value) {
         let mut of_one = Vec::new();
         describe(&error, at, known, &mut of_one);
-        // What is of another type is also none of the names that are allowed: one sentence about a place is enough.
-        found.extend(of_one.into_iter().filter(|mistake| places.insert(mistake.pointer.clone())));
+        // A value of the wrong type also fails `enum`, `pattern` and others: the first message of a pointer is enough.
+        found.extend(of_one.into_iter().filter(|mistake| reported.insert(mistake.pointer.clone())));
         if found.len() >= limit {
             found.truncate(limit);
             break;
@@ -62,13 +63,13 @@ fn describe(error: &ValidationError<'_>, at: &str, known: &[&str], found: &mut V
         }
         ValidationErrorKind::PropertyNames { error } => {
             let name = error.instance().as_str().unwrap_or_default();
-            found.push(Mistake::new(child(name), format!("is no allowed name: {}", sentence(error))));
+            found.push(Mistake::new(child(name), format!("is not an allowed name: {}", sentence(error))));
         }
         _ => found.push(Mistake::new(here, sentence(error))),
     }
 }
 
-/// "WHAT", with the nearest of `known` where one is near enough to be what was meant.
+/// The text `what`, followed by a suggestion if one of `known` is similar to `name`.
 pub(crate) fn unknown(what: &str, name: &str, known: &[&str]) -> String {
     match nearest(name, known) {
         Some(near) => format!("{what}; did you mean {near}?"),
@@ -76,7 +77,7 @@ pub(crate) fn unknown(what: &str, name: &str, known: &[&str]) -> String {
     }
 }
 
-/// The known name that `name` most likely was meant to be.
+/// The name of `known` that is most similar to `name`, if any is similar enough to be meant.
 pub(crate) fn nearest<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
     known
         .iter()
@@ -103,7 +104,7 @@ fn sentence(error: &ValidationError<'_>) -> String {
             format!("must be one of {}{more}", shown.join(", "))
         }
         ValidationErrorKind::AnyOf { context } | ValidationErrorKind::OneOfNotValid { context } => {
-            let ways: Vec<String> = context
+            let reasons: Vec<String> = context
                 .iter()
                 .filter_map(|branch| branch.first())
                 .map(|first| {
@@ -112,14 +113,14 @@ fn sentence(error: &ValidationError<'_>) -> String {
                     one.pop().map(|mistake| format!("{} {}", mistake.pointer, mistake.message)).unwrap_or_default()
                 })
                 .collect();
-            format!("fits none of the forms that are allowed here: {}", ways.join("; or "))
+            format!("matches none of the allowed forms: {}", reasons.join("; or "))
         }
         ValidationErrorKind::MinLength { limit: 1 } => "must not be empty".into(),
         _ => error.masked_with("the value").to_string(),
     }
 }
 
-/// The JSON type of a value, as JSON Schema names it.
+/// The JSON type of a value, by its name in JSON Schema.
 pub(crate) fn type_name(value: &Value) -> &'static str {
     match value {
         Value::Null => "null",
@@ -131,7 +132,7 @@ pub(crate) fn type_name(value: &Value) -> &'static str {
     }
 }
 
-/// One reference token of a JSON Pointer (RFC 6901, section 3).
+/// Escapes one reference token of a JSON Pointer (RFC 6901, section 3).
 pub(crate) fn escape(token: &str) -> String {
     token.replace('~', "~0").replace('/', "~1")
 }

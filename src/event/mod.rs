@@ -1,30 +1,57 @@
-//! The domain: what an event is, which types there are, where an event stands, who wants it.
+//! Events: their types, their positions, their validation, and filters over them. Pure: no I/O, no tokio, no axum, no fred.
 //!
-//! An event is a CloudEvents 1.0 JSON object; its `type` names its channel and decides what its `data` must be. A
-//! document from outside becomes an [`Event`] in one place, [`Catalog::accept`], or is refused with every mistake and
-//! the place of each. Nothing in this room does I/O: no tokio, no axum, no fred (a test says so).
+//! An event is a CloudEvents 1.0 JSON object. Its `type` names its channel and decides which JSON Schema its `data` must
+//! fit. [`Catalog::validate`] turns a document from a publisher into an [`Event`], or refuses it with every mistake and
+//! the JSON Pointer of each.
+//!
+//! A Rust client takes the wire types only: [`Payload`] and its parts, [`Position`], [`Cursor`], [`Scalar`]. The rest
+//! needs a JSON Schema validator, and comes with the feature `server`.
 
-mod catalog;
+// The wire types, for clients too.
 pub mod currency;
-mod envelope;
-mod fields;
-mod filter;
-mod identity;
-mod mistake;
-mod place;
+mod cursor;
 mod position;
-mod since;
+mod scalar;
 mod types;
 
-pub use catalog::{Catalog, ChannelId, EventType, SchemaError};
-pub use envelope::{Defaults, Event, Refusal, RefusalKind};
-pub use fields::Field;
-pub use filter::{Condition, Filter, FilterError, Scalar, Test};
-pub use mistake::{MAX_MISTAKES, Mistake};
-pub use place::Place;
+// Schemas, validation and filters, for the daemon.
+#[cfg(feature = "server")]
+mod builtin;
+#[cfg(feature = "server")]
+mod catalog;
+#[cfg(feature = "server")]
+mod envelope;
+#[cfg(feature = "server")]
+mod filter;
+#[cfg(feature = "server")]
+mod mistake;
+#[cfg(feature = "server")]
+mod per_channel;
+#[cfg(feature = "server")]
+mod schema_field;
+#[cfg(feature = "server")]
+mod schema_ids;
+#[cfg(feature = "server")]
+mod schema_node;
+#[cfg(feature = "server")]
+mod since;
+
+pub use cursor::Cursor;
 pub use position::{Epoch, ParsePositionError, Position};
-pub use since::{Cursor, Moment, ParseSinceError, Since};
+pub use scalar::Scalar;
 pub use types::{
     CacheInvalidate, DataAction, DataUpdate, FinanceChange, FinanceEntity, InventoryChange, OrderStatus,
     OrderStatusChange, Payload,
+};
+
+#[cfg(feature = "server")]
+pub use self::{
+    catalog::{Catalog, ChannelId, EventType, SchemaError},
+    envelope::{Defaults, Event, Refusal, RefusalKind},
+    filter::{Condition, Filter, FilterError, Test},
+    mistake::{MAX_MISTAKES, Mistake},
+    per_channel::PerChannel,
+    schema_field::SchemaField,
+    schema_node::SchemaNode,
+    since::{Moment, ParseSinceError, Since},
 };

@@ -1,7 +1,7 @@
-//! Where an event stands: `EPOCH:OFFSET`, opaque to clients.
+//! A position in a channel's log: `EPOCH:OFFSET`, opaque to clients.
 //!
-//! A channel's offsets rise by one for each event. The epoch names one life of the channel's log and changes only when
-//! that log was lost, so two positions of one epoch can be compared and two of different epochs cannot.
+//! Each event of a channel has an offset one higher than the event before it. The epoch identifies the log; it changes
+//! only when the log was lost. Two positions can be compared if their epochs are equal, and only then.
 
 use std::fmt;
 use std::str::FromStr;
@@ -9,28 +9,29 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// The place of one event in its channel; offset 0 stands before the first event.
+/// The position of one event in its channel. Offset 0 is before the first event.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Position {
     pub epoch: Epoch,
     pub offset: u64,
 }
 
-/// One life of a channel's log: a short lowercase alphanumeric name, made by whoever starts the log.
+/// The identity of a channel's log, chosen when the log is created: 1 to 32 lowercase letters and digits.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Epoch(Arc<str>);
 
-/// The text is no `EPOCH:OFFSET`.
+/// The text is not of the form `EPOCH:OFFSET`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("a position is EPOCH:OFFSET, for example k3q7:42")]
 pub struct ParsePositionError;
 
 impl Position {
+    /// The position of this offset in the log of this epoch.
     pub fn new(epoch: Epoch, offset: u64) -> Self {
         Self { epoch, offset }
     }
 
-    /// Whether `other` is of the same life of the log, so that the offsets can be compared.
+    /// Whether `other` has the same epoch, so that the offsets can be compared.
     pub fn same_epoch(&self, other: &Position) -> bool {
         self.epoch == other.epoch
     }
@@ -40,7 +41,7 @@ impl Epoch {
     /// The longest name of an epoch, in bytes.
     pub const MAX_LEN: usize = 32;
 
-    /// A new epoch, different from all others with near certainty (40 random bits).
+    /// A new random epoch of 40 bits: a collision with an earlier one is very unlikely.
     pub fn random() -> Self {
         const DIGITS: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
         let mut bits: u64 = rand::random();
@@ -54,6 +55,7 @@ impl Epoch {
         Self(name.into())
     }
 
+    /// The epoch as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -92,10 +94,26 @@ impl fmt::Display for Epoch {
 
 impl fmt::Display for Position {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Not `write!`, which takes longer: every event's frame and every answer has a position.
+        // `write!` is slower, and every event frame and every response contains a position.
         f.write_str(self.epoch.as_str())?;
         f.write_str(":")?;
         self.offset.fmt(f)
+    }
+}
+
+/// A position is opaque to clients: a string.
+#[cfg(feature = "server")]
+impl schemars::JsonSchema for Position {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Position".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({ "type": "string" })
     }
 }
 
@@ -122,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_position_is_refused() {
+    fn other_text_is_refused() {
         for text in ["", ":", "k3", "k3:", ":1", "k3:-1", "k3:+1", "k3:01", "k3:1:2", "K3:1", "k3:99999999999999999999"]
         {
             assert_eq!(text.parse::<Position>(), Err(ParsePositionError), "{text}");

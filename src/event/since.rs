@@ -1,51 +1,44 @@
-//! From where a subscriber wants a channel's events: what `since` says.
+//! The parameter `since`: where in a channel's log a subscription or a history request begins.
 //!
-//! A position, a cursor that the daemon gave out (the positions of several channels in one string), `start`, `now`, an
-//! RFC 3339 time, or an age such as `10m`.
+//! It is a position, a cursor (the positions of several channels in one string), `start`, `now`, an RFC 3339 time, or an
+//! age such as `10m`.
 
-use std::collections::BTreeMap;
-use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use super::Position;
+use super::{Cursor, Position};
 
-/// From where a subscriber wants a channel's events.
+/// Where in a channel's log to begin.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Since {
-    /// The oldest that is retained.
+    /// At the oldest event that is retained.
     Start,
-    /// What comes from now on.
+    /// After the newest event: only events that are published from now on.
     Now,
-    /// What stands after this position.
+    /// After this position.
     After(Position),
-    /// What stands after this cursor.
+    /// After the channel's position in this cursor.
     Cursor(Cursor),
-    /// What the broker took from then on.
-    Taken(Moment),
+    /// At the first event that the broker accepted at this time or later.
+    AcceptedFrom(Moment),
 }
 
-/// A moment, on the broker's clock.
+/// A time, compared with the broker's clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Moment {
     /// Milliseconds since 1970-01-01T00:00:00Z.
     At(i64),
+    /// This long before now.
     Ago(Duration),
 }
 
-/// Where several channels stand: one string, opaque to clients.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Cursor(pub BTreeMap<String, Position>);
-
-/// The text says nothing of the kind.
+/// The text has none of the forms of `since`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "{0:?} is no position, no cursor of this daemon, no time and no age: write start, now, 10m or 2026-11-21T10:00:00Z"
-)]
+#[error("{0:?} is not a position, a cursor, a time or an age: use start, now, 10m or 2026-11-21T10:00:00Z")]
 pub struct ParseSinceError(String);
 
 impl Since {
-    /// What it says of one channel; nothing, where it is a cursor of others.
+    /// Where to begin in one channel; `None` for a cursor that does not contain the channel.
     pub fn of(&self, channel: &str) -> Option<Self> {
         match self {
             Self::Cursor(cursor) => cursor.0.get(channel).cloned().map(Self::After),
@@ -70,34 +63,15 @@ impl FromStr for Since {
             return Ok(Self::Cursor(cursor));
         }
         if let Ok(time) = text.parse::<jiff::Timestamp>() {
-            return Ok(Self::Taken(Moment::At(time.as_millisecond())));
+            return Ok(Self::AcceptedFrom(Moment::At(time.as_millisecond())));
         }
         age(text)
-            .map(|age| Self::Taken(Moment::Ago(age)))
+            .map(|age| Self::AcceptedFrom(Moment::Ago(age)))
             .ok_or_else(|| ParseSinceError(text.chars().take(100).collect()))
     }
 }
 
-impl Cursor {
-    fn parse(text: &str) -> Option<Self> {
-        let one = |part: &str| {
-            let (channel, position) = part.split_once('=')?;
-            Some((channel.to_owned(), position.parse().ok()?))
-        };
-        text.split(',').map(one).collect::<Option<_>>().map(Self)
-    }
-}
-
-impl fmt::Display for Cursor {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (number, (channel, position)) in self.0.iter().enumerate() {
-            write!(f, "{}{channel}={position}", if number > 0 { "," } else { "" })?;
-        }
-        Ok(())
-    }
-}
-
-/// A whole number with a unit, as durations are written in the configuration.
+/// Reads an age: a whole number and a unit, as for durations in the configuration, and `d` for days.
 fn age(text: &str) -> Option<Duration> {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let number: u64 = text[..digits].parse().ok()?;
@@ -123,9 +97,9 @@ mod tests {
         assert_eq!(read("start"), Since::Start);
         assert_eq!(read("now"), Since::Now);
         assert_eq!(read("k3:41"), Since::After(position.clone()));
-        assert_eq!(read("10m"), Since::Taken(Moment::Ago(Duration::from_secs(600))));
-        assert_eq!(read("1970-01-01T00:00:01.5Z"), Since::Taken(Moment::At(1_500)));
-        assert_eq!(read("1970-01-01T01:00:00+01:00"), Since::Taken(Moment::At(0)));
+        assert_eq!(read("10m"), Since::AcceptedFrom(Moment::Ago(Duration::from_secs(600))));
+        assert_eq!(read("1970-01-01T00:00:01.5Z"), Since::AcceptedFrom(Moment::At(1_500)));
+        assert_eq!(read("1970-01-01T01:00:00+01:00"), Since::AcceptedFrom(Moment::At(0)));
         let cursor = Cursor([("a.b".to_owned(), position.clone()), ("c".to_owned(), "p9:0".parse().unwrap())].into());
         assert_eq!(cursor.to_string(), "a.b=k3:41,c=p9:0");
         assert_eq!(read("a.b=k3:41,c=p9:0"), Since::Cursor(cursor.clone()));
@@ -134,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn what_says_nothing_is_refused() {
+    fn other_text_is_refused() {
         for text in [
             "",
             "k3",

@@ -1,22 +1,26 @@
-//! The built-in event types: the shape of `data` for each, as Rust types.
+//! The built-in event types: one Rust type for the `data` of each.
 //!
-//! These types are the source of everything that is known of a built-in event: schemars makes its JSON Schema of them,
-//! and that schema is what the daemon validates against, what TypeScript is generated from and what is published. Field
-//! names are camelCase on the wire. Two things serde and schemars do not agree on by default are settled here for every
-//! type (see [`strict`]): an optional field may be left out but not be `null`, and an integer is what JSON Schema calls
-//! one (`5.0` is 5) within what every client can hold exactly (RFC 7493, section 2.2).
+//! These types are the only definition of a built-in event. schemars makes the JSON Schema from them; the daemon
+//! validates against that schema, publishes it, and generates the TypeScript types from it. So the doc comments here are
+//! the descriptions that a user reads in the schema.
+//!
+//! Field names are camelCase on the wire. An optional field may be absent but not `null`. An integer may be written as
+//! `5` or `5.0`, and is within ±(2^53 - 1), which every client holds exactly (RFC 7493, section 2.2).
 
-use schemars::{JsonSchema, Schema};
+#[cfg(feature = "server")]
+use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, de};
-use serde_json::{Value, json};
 
+#[cfg(feature = "server")]
+use super::builtin;
 use super::currency::Currency;
 
 /// The largest integer that a double, and so every JavaScript client, holds exactly: 2^53 - 1 (RFC 7493, section 2.2).
-const MAX_INTEGER: i64 = 9_007_199_254_740_991;
+pub(super) const MAX_INTEGER: i64 = 9_007_199_254_740_991;
 
-/// A built-in event: its type and its data, as they stand in a CloudEvent.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+/// A built-in event, as the members `type` and `data` of a CloudEvent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(JsonSchema))]
 #[serde(tag = "type", content = "data", rename_all = "kebab-case")]
 pub enum Payload {
     CacheInvalidate(CacheInvalidate),
@@ -26,41 +30,43 @@ pub enum Payload {
     FinanceChange(FinanceChange),
 }
 
-/// Entries of a cache that are no longer true: by tag, by key or by prefix of a key. At least one of the three is given.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+/// Cache entries are out of date: by tag, by key or by prefix of a key. At least one of the three is given.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-#[schemars(transform = strict, transform = at_least_one_target)]
+#[cfg_attr(feature = "server", schemars(transform = builtin::strict, transform = builtin::at_least_one_target))]
 pub struct CacheInvalidate {
-    /// Every entry that bears one of these tags.
+    /// Every entry that has one of these tags.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(inner(length(min = 1, max = 256)))]
+    #[cfg_attr(feature = "server", schemars(inner(length(min = 1, max = 256))))]
     pub tags: Vec<String>,
-    /// The entries under these keys.
+    /// The entries with these keys.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(inner(length(min = 1, max = 256)))]
+    #[cfg_attr(feature = "server", schemars(inner(length(min = 1, max = 256))))]
     pub keys: Vec<String>,
     /// Every entry whose key starts with one of these.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(inner(length(min = 1, max = 256)))]
+    #[cfg_attr(feature = "server", schemars(inner(length(min = 1, max = 256))))]
     pub prefixes: Vec<String>,
-    /// Why, for people.
+    /// The reason, for people.
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "present")]
-    #[schemars(length(max = 1024))]
+    #[cfg_attr(feature = "server", schemars(length(max = 1024)))]
     pub reason: Option<String>,
 }
 
 /// A record of some resource was created, changed or deleted.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-#[schemars(transform = strict)]
+#[cfg_attr(feature = "server", schemars(transform = builtin::strict))]
 pub struct DataUpdate {
     /// The kind of record: a table, a collection, an entity.
-    #[schemars(length(min = 1, max = 256))]
+    #[cfg_attr(feature = "server", schemars(length(min = 1, max = 256)))]
     pub resource: String,
     /// Which record.
-    #[schemars(length(min = 1, max = 256))]
+    #[cfg_attr(feature = "server", schemars(length(min = 1, max = 256)))]
     pub id: String,
-    /// What happened to it.
+    /// What happened to the record.
     pub action: DataAction,
     /// The record's version after the change.
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "present_integer")]
@@ -68,7 +74,8 @@ pub struct DataUpdate {
 }
 
 /// What happened to a record.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum DataAction {
     Create,
@@ -77,16 +84,17 @@ pub enum DataAction {
 }
 
 /// The stock of a product, or of one variant of it, changed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-#[schemars(transform = strict)]
+#[cfg_attr(feature = "server", schemars(transform = builtin::strict))]
 pub struct InventoryChange {
     /// The product.
-    #[schemars(length(min = 1, max = 256))]
+    #[cfg_attr(feature = "server", schemars(length(min = 1, max = 256)))]
     pub product_id: String,
-    /// The variant, where stock is kept by variant.
+    /// The variant, if stock is kept by variant.
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "present")]
-    #[schemars(length(min = 1, max = 256))]
+    #[cfg_attr(feature = "server", schemars(length(min = 1, max = 256)))]
     pub variant_id: Option<String>,
     /// Pieces before the change.
     #[serde(deserialize_with = "integer")]
@@ -94,32 +102,34 @@ pub struct InventoryChange {
     /// Pieces after the change.
     #[serde(deserialize_with = "integer")]
     pub new_quantity: i64,
-    /// Why: a sale, a return, a count.
-    #[schemars(length(max = 1024))]
+    /// The reason: a sale, a return, a stock count.
+    #[cfg_attr(feature = "server", schemars(length(max = 1024)))]
     pub reason: String,
 }
 
 /// An order went from one status to another.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-#[schemars(transform = strict)]
+#[cfg_attr(feature = "server", schemars(transform = builtin::strict))]
 pub struct OrderStatusChange {
     /// The order.
-    #[schemars(length(min = 1, max = 256))]
+    #[cfg_attr(feature = "server", schemars(length(min = 1, max = 256)))]
     pub order_id: String,
-    /// The status before; left out for a new order.
+    /// The status before; absent for a new order.
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "present")]
     pub old_status: Option<OrderStatus>,
-    /// The status from now on.
+    /// The status after.
     pub new_status: OrderStatus,
     /// The customer whose order it is.
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "present")]
-    #[schemars(length(min = 1, max = 256))]
+    #[cfg_attr(feature = "server", schemars(length(min = 1, max = 256)))]
     pub customer_id: Option<String>,
 }
 
-/// Where an order stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+/// The status of an order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum OrderStatus {
     Pending,
@@ -134,28 +144,30 @@ pub enum OrderStatus {
 }
 
 /// Money moved, or a document about money changed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-#[schemars(transform = strict)]
+#[cfg_attr(feature = "server", schemars(transform = builtin::strict))]
 pub struct FinanceChange {
-    /// What kind of thing changed.
+    /// The kind of record that changed.
     pub entity: FinanceEntity,
-    /// Which one.
-    #[schemars(length(min = 1, max = 256))]
+    /// Which record.
+    #[cfg_attr(feature = "server", schemars(length(min = 1, max = 256)))]
     pub id: String,
     /// The amount in the currency's minor unit (cents for EUR, yen for JPY).
     #[serde(deserialize_with = "integer")]
     pub amount_minor: i64,
     /// The currency, as its ISO 4217 code.
     pub currency: Currency,
-    /// The status, in the words of the publisher.
+    /// The record's status; each publisher has its own names.
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "present")]
-    #[schemars(length(max = 1024))]
+    #[cfg_attr(feature = "server", schemars(length(max = 1024)))]
     pub status: Option<String>,
 }
 
 /// A kind of financial record.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum FinanceEntity {
     Payment,
@@ -166,7 +178,7 @@ pub enum FinanceEntity {
 }
 
 impl Payload {
-    /// The event's type, which is also its channel.
+    /// The event's type, which is also the name of its channel.
     pub fn event_type(&self) -> &'static str {
         match self {
             Self::CacheInvalidate(_) => "cache-invalidate",
@@ -178,52 +190,7 @@ impl Payload {
     }
 }
 
-/// Name, key field and schema of every built-in type, in the order of the contract.
-pub(super) fn builtin() -> [(&'static str, Option<&'static str>, Schema); 5] {
-    use schemars::schema_for;
-    [
-        ("cache-invalidate", None, schema_for!(CacheInvalidate)),
-        ("data-update", Some("id"), schema_for!(DataUpdate)),
-        ("inventory-change", Some("productId"), schema_for!(InventoryChange)),
-        ("order-status", Some("orderId"), schema_for!(OrderStatusChange)),
-        ("finance-change", Some("id"), schema_for!(FinanceChange)),
-    ]
-}
-
-/// A schemars transform: no field is nullable, and integers have the bounds that every client can hold.
-fn strict(schema: &mut Schema) {
-    let Some(properties) = schema.get_mut("properties").and_then(Value::as_object_mut) else { return };
-    for property in properties.values_mut() {
-        let Some(field) = property.as_object_mut() else { continue };
-        field.remove("default");
-        if let Some(Value::Array(types)) = field.get_mut("type") {
-            types.retain(|name| name != "null");
-            if let [only] = types.as_slice() {
-                field["type"] = only.clone();
-            }
-        }
-        if let Some(Value::Array(options)) = field.get_mut("anyOf") {
-            options.retain(|option| option["type"] != "null");
-            if let [Value::Object(only)] = options.as_slice() {
-                let only = only.clone();
-                field.remove("anyOf");
-                field.extend(only);
-            }
-        }
-        if field.get("type") == Some(&json!("integer")) {
-            field.remove("format");
-            field.insert("minimum".into(), (-MAX_INTEGER).into());
-            field.insert("maximum".into(), MAX_INTEGER.into());
-        }
-    }
-}
-
-fn at_least_one_target(schema: &mut Schema) {
-    let one = |field: &str| json!({ "required": [field], "properties": { field: { "minItems": 1 } } });
-    schema.insert("anyOf".into(), json!([one("tags"), one("keys"), one("prefixes")]));
-}
-
-/// An optional field that may be absent, but not `null`.
+/// Reads an optional field, which may be absent but not `null`.
 fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
     T::deserialize(deserializer).map(Some)
 }
@@ -232,7 +199,7 @@ fn present_integer<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<
     integer(deserializer).map(Some)
 }
 
-/// An integer as JSON Schema means it: a number without a fraction, however it is written.
+/// Reads an integer as JSON Schema defines it: a number without a fraction, also if it is written as `5.0`.
 fn integer<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i64, D::Error> {
     let number = serde_json::Number::deserialize(deserializer)?;
     let whole = number.as_i64().or_else(|| {
@@ -247,17 +214,9 @@ fn integer<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i64, D::Error> 
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use serde_json::json;
 
-    #[test]
-    fn optional_fields_are_not_nullable_and_integers_are_bounded() {
-        for (name, _, schema) in builtin() {
-            let text = serde_json::to_string(&schema).unwrap();
-            assert!(!text.contains("null"), "{name}: {text}");
-            assert!(!text.contains("int64"), "{name}: {text}");
-            assert_eq!(schema.get("additionalProperties"), Some(&json!(false)), "{name}");
-        }
-    }
+    use super::*;
 
     #[test]
     fn a_float_without_a_fraction_is_an_integer() {
@@ -270,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn a_payload_is_written_as_it_stands_in_a_cloud_event() {
+    fn a_payload_is_written_as_type_and_data() {
         let payload = Payload::InventoryChange(InventoryChange {
             product_id: "123".into(),
             variant_id: None,

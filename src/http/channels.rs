@@ -2,46 +2,35 @@
 
 use axum::Json;
 use axum::extract::State;
-use futures_util::future::try_join_all;
 use serde::Serialize;
 
 use super::App;
-use super::problem::{Code, Problem};
-use crate::event::{ChannelId, Position};
+use crate::access::Caller;
+use crate::bus::ChannelSummary;
+use crate::event::Position;
+use crate::protocol::Problem;
 
 #[derive(Serialize)]
-pub(super) struct Channels {
+pub(super) struct Response {
     channels: Vec<Channel>,
 }
 
 #[derive(Serialize)]
 struct Channel {
     r#type: String,
-    /// The URI of the schema of `data`.
     schema: String,
-    /// The position of the newest event.
     position: Position,
-    /// Events that the log has.
     retained: u64,
-    /// Connections of this node that are subscribed.
     subscribers: u64,
 }
 
-pub(super) async fn list(State(app): State<App>) -> Result<Json<Channels>, Problem> {
-    let channels = try_join_all(app.catalog.channels().map(|id| channel(&app, id))).await?;
-    Ok(Json(Channels { channels }))
+pub(super) async fn list(State(app): State<App>, caller: Caller) -> Result<Json<Response>, Problem> {
+    let channels = app.bus.channels(&caller).await?;
+    Ok(Json(Response { channels: channels.into_iter().map(Channel::from).collect() }))
 }
 
-async fn channel(app: &App, id: ChannelId) -> Result<Channel, Problem> {
-    let bounds = app.broker.bounds(id, None).await;
-    let bounds =
-        bounds.map_err(|error| Problem::new(Code::BrokerUnavailable, "the broker is unavailable").with_cause(error))?;
-    let known = app.catalog.get(id);
-    Ok(Channel {
-        r#type: known.name.to_string(),
-        schema: known.id().to_owned(),
-        position: bounds.head(),
-        retained: bounds.head + 1 - bounds.oldest,
-        subscribers: app.hub.subscribers(id),
-    })
+impl From<ChannelSummary> for Channel {
+    fn from(ChannelSummary { name, schema, position, retained, subscribers }: ChannelSummary) -> Self {
+        Self { r#type: name, schema, position, retained, subscribers }
+    }
 }

@@ -1,9 +1,9 @@
-//! The HTTP side: the router, what every request passes through, and one file a group of routes.
+//! The HTTP side: the router, what every request passes through, and one file for each group of routes.
 //!
-//! Handlers translate: a request into a call of another room, its answer or error into a response. They never touch the
-//! hub's connections; an event that was published comes back out of the broker before anyone gets it.
+//! Handlers translate: a request into a call of the application layer, its answer or problem into a response. They have no
+//! rule of their own, and never touch the hub's connections.
 
-mod admission;
+mod caller;
 mod channels;
 mod envelope;
 mod events;
@@ -13,7 +13,6 @@ mod nodes;
 mod problem;
 mod request_id;
 mod schemas;
-mod selection;
 mod stream;
 pub mod takeover;
 mod websocket;
@@ -23,20 +22,13 @@ use std::sync::Arc;
 use axum::Router;
 use axum::http::{Method, Uri};
 use axum::routing::{get, post};
-use tokio::sync::watch;
-use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
-use crate::admission::Admission;
-use crate::broker::Backend;
+use crate::access::NamespaceId;
+use crate::bus::Bus;
 use crate::config::RequestLimits;
 use crate::connection::Connections;
-use crate::event::Catalog;
-use crate::health::Health;
-use crate::hub::Hub;
 use crate::metrics::Metrics;
-use crate::relay::Progress;
-use problem::{Code, Problem};
+use crate::protocol::{ErrorCode, Problem};
 pub use request_id::respond;
 
 /// What the handlers work with.
@@ -45,23 +37,14 @@ pub struct App(pub Arc<AppState>);
 
 /// See [`App`].
 pub struct AppState {
-    pub catalog: Arc<Catalog>,
-    pub broker: Arc<dyn Backend>,
-    pub hub: Arc<Hub>,
-    pub metrics: Arc<Metrics>,
+    pub bus: Arc<Bus>,
+    /// The namespace of callers without a credential.
+    pub namespace: NamespaceId,
     pub connections: Arc<Connections>,
-    /// The tasks of WebSocket connections, which outlive their requests.
-    pub tasks: TaskTracker,
+    pub metrics: Arc<Metrics>,
     pub limits: RequestLimits,
     /// Whether WebSocket clients may have their events compressed.
     pub compression: bool,
-    pub admission: Arc<Admission>,
-    pub progress: Arc<Progress>,
-    /// Events of a channel by which a publisher may be ahead of `progress`.
-    pub max_lag: u64,
-    pub health: watch::Receiver<Health>,
-    /// This node is about to stop: nothing new is taken.
-    pub draining: CancellationToken,
 }
 
 impl std::ops::Deref for App {
@@ -72,7 +55,7 @@ impl std::ops::Deref for App {
     }
 }
 
-/// All routes; [`respond`] has them answer.
+/// All routes. [`respond`] answers requests with them.
 pub fn router(app: App) -> Router {
     Router::new()
         .route("/v1/events", post(events::publish).get(history::read))
@@ -91,9 +74,9 @@ pub fn router(app: App) -> Router {
 }
 
 async fn not_found(uri: Uri) -> Problem {
-    Problem::new(Code::NotFound, format!("there is nothing at {}", uri.path()))
+    Problem::new(ErrorCode::NotFound, format!("there is nothing at {}", uri.path()))
 }
 
 async fn method_not_allowed(method: Method, uri: Uri) -> Problem {
-    Problem::new(Code::MethodNotAllowed, format!("{} does not take {method}", uri.path()))
+    Problem::new(ErrorCode::MethodNotAllowed, format!("{} does not take {method}", uri.path()))
 }

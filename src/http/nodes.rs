@@ -1,21 +1,17 @@
-//! `GET /v1/nodes`: who else is on this broker, and how each is.
-
-use std::time::Duration;
+//! `GET /v1/nodes`: the nodes of the cluster, and how each is.
 
 use axum::Json;
-use axum::extract;
+use axum::extract::State;
 use jiff::Timestamp;
 use serde::Serialize;
 
 use super::App;
-use super::problem::{Code, Problem};
-use crate::broker::nodes::{Heard, NodeState};
-
-/// Three heartbeats.
-const LOST: Duration = Duration::from_secs(15);
+use crate::access::Caller;
+use crate::bus::{NodeStatus, NodeSummary};
+use crate::protocol::Problem;
 
 #[derive(Serialize)]
-pub(super) struct Nodes {
+pub(super) struct Response {
     nodes: Vec<Node>,
 }
 
@@ -29,58 +25,23 @@ struct Node {
     last_heartbeat: String,
     /// As of the last heartbeat.
     connections: u64,
-    state: State,
+    state: &'static str,
 }
 
-#[derive(Debug, PartialEq, Serialize)]
-#[serde(rename_all = "lowercase")]
-enum State {
-    Up,
-    Draining,
-    Lost,
+pub(super) async fn list(State(app): State<App>, caller: Caller) -> Result<Json<Response>, Problem> {
+    let nodes = app.bus.nodes(&caller).await?;
+    Ok(Json(Response { nodes: nodes.into_iter().map(Node::from).collect() }))
 }
 
-pub(super) async fn list(extract::State(app): extract::State<App>) -> Result<Json<Nodes>, Problem> {
-    let heard = app.broker.nodes().list().await;
-    let heard =
-        heard.map_err(|error| Problem::new(Code::BrokerUnavailable, "the broker is unavailable").with_cause(error))?;
-    let mut nodes: Vec<_> = heard.into_iter().map(node).collect();
-    nodes.sort_by(|one, other| one.id.cmp(&other.id));
-    Ok(Json(Nodes { nodes }))
-}
-
-fn node(Heard { node, at, ago }: Heard) -> Node {
-    let state = state(&node, ago);
-    let NodeState { id, address, version, started, connections, .. } = node;
-    let at = Timestamp::try_from(at).unwrap_or_default();
-    Node { id, address, version, started, last_heartbeat: format!("{at:.3}"), connections, state }
-}
-
-fn state(node: &NodeState, ago: Duration) -> State {
-    match node.draining {
-        _ if ago >= LOST => State::Lost,
-        true => State::Draining,
-        false => State::Up,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn silence_says_more_than_what_was_said() {
-        let mut said = NodeState {
-            id: String::new(),
-            address: String::new(),
-            version: String::new(),
-            started: String::new(),
-            connections: 0,
-            draining: false,
+impl From<NodeSummary> for Node {
+    fn from(summary: NodeSummary) -> Self {
+        let NodeSummary { id, address, version, started, connections, last_heartbeat, status } = summary;
+        let last_heartbeat = format!("{:.3}", Timestamp::try_from(last_heartbeat).unwrap_or_default());
+        let state = match status {
+            NodeStatus::Up => "up",
+            NodeStatus::Draining => "draining",
+            NodeStatus::Lost => "lost",
         };
-        let just = LOST - Duration::from_millis(1);
-        assert_eq!([state(&said, just), state(&said, LOST)], [State::Up, State::Lost]);
-        said.draining = true;
-        assert_eq!([state(&said, just), state(&said, LOST)], [State::Draining, State::Lost]);
+        Self { id, address, version, started, last_heartbeat, connections, state }
     }
 }

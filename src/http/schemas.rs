@@ -6,25 +6,23 @@ use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value, json};
 
 use super::App;
-use super::problem::{Code, Problem};
+use crate::access::Caller;
+use crate::protocol::Problem;
 
 /// The name of the whole event's schema; no type can have it.
 const EVENT: &str = "event";
 
-pub(super) async fn all(State(app): State<App>) -> Response {
-    let schemas: Map<String, Value> =
-        app.catalog.types().iter().map(|known| (known.name.to_string(), known.schema.clone())).collect();
+pub(super) async fn all(State(app): State<App>, caller: Caller) -> Response {
+    let types = app.bus.types(&caller).iter();
+    let schemas: Map<String, Value> = types.map(|known| (known.name.to_string(), known.schema.clone())).collect();
     respond("application/json", &json!({ "schemas": schemas }))
 }
 
-pub(super) async fn one(State(app): State<App>, Path(name): Path<String>) -> Result<Response, Problem> {
+pub(super) async fn one(State(app): State<App>, caller: Caller, Path(name): Path<String>) -> Result<Response, Problem> {
     if name == EVENT {
-        return Ok(respond("application/schema+json", &app.catalog.event_schema()));
+        return Ok(respond("application/schema+json", &app.bus.event_schema(&caller)));
     }
-    match app.catalog.channel(&name) {
-        Some(id) => Ok(respond("application/schema+json", &app.catalog.get(id).schema)),
-        None => Err(Problem::new(Code::NotFound, "no such event type here: see /v1/schemas")),
-    }
+    Ok(respond("application/schema+json", app.bus.schema(&caller, &name)?))
 }
 
 fn respond(media_type: &'static str, document: &Value) -> Response {

@@ -1,9 +1,9 @@
-//! A connection that a handler takes over: from then on the socket is its own, and hyper's no longer.
+//! A connection that a handler takes over: from then on the socket belongs to the handler, and no longer to hyper.
 //!
-//! A stream of events is not written by hyper: nothing may stand between the fan-out and the kernel. hyper itself gives a
-//! socket away only after a 101, through a channel and a second task. Here the handler leaves what is to become of the
-//! connection in the request's extensions and never answers; whoever serves the connection finds it there and takes hyper
-//! apart, before it has written anything of this answer.
+//! hyper does not write streams of events, so that nothing stands between the fan-out and the kernel. By itself, hyper
+//! gives a socket away only after a 101, through a channel and a second task. Here the handler leaves what is to happen
+//! with the connection in the request's extensions, and never answers. The acceptor finds it there and takes hyper apart
+//! before hyper has written anything of this response.
 
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,12 +13,12 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use tokio::net::TcpStream;
 
-use super::problem::{Code, Problem};
+use crate::protocol::{ErrorCode, Problem};
 
-/// What becomes of the connection: given the socket, and what was read of it beyond the request's head.
+/// Serves the connection: gets the socket, and the bytes that were read beyond the request's head.
 pub type Taken = Box<dyn FnOnce(TcpStream, Bytes) -> BoxFuture<'static, ()> + Send>;
 
-/// One connection's; in the extensions of each of its requests.
+/// Where a handler leaves what is to happen with its connection; in the extensions of each request.
 #[derive(Clone, Default)]
 pub struct Takeover(Arc<Mutex<Option<Taken>>>);
 
@@ -29,19 +29,19 @@ impl Takeover {
         std::future::pending().await
     }
 
-    /// What a handler has left, if one has.
+    /// What a handler has left, if it has left something.
     pub fn taken(&self) -> Option<Taken> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }
 
-/// Who asks for the head alone is not given a connection: axum routes HEAD where it routes GET.
+/// Refuses HEAD, which axum routes like GET: a request for the head alone must not take the connection over.
 pub fn only_get(method: &Method) -> Result<(), Problem> {
-    let refused = || Problem::new(Code::MethodNotAllowed, format!("this address takes GET, not {method}"));
+    let refused = || Problem::new(ErrorCode::MethodNotAllowed, format!("this address takes GET, not {method}"));
     if method == Method::GET { Ok(()) } else { Err(refused()) }
 }
 
-/// The head of an answer, as HTTP/1.1 writes it (RFC 9112, section 4).
+/// The head of a response, as HTTP/1.1 writes it (RFC 9112, section 4).
 pub fn head(status: StatusCode, headers: &HeaderMap) -> Vec<u8> {
     let mut head = format!("HTTP/1.1 {status}\r\n").into_bytes();
     for (name, value) in headers {

@@ -7,31 +7,36 @@ use std::convert::Infallible;
 use axum::Extension;
 use axum::extract::{RawQuery, Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Version, header};
+use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use tungstenite::handshake::derive_accept_key;
 
 use super::App;
-use super::admission::admit;
-use super::problem::{Code, Problem};
 use super::request_id::{self, RequestId};
 use super::takeover::{self, Takeover, only_get};
+use crate::access::Caller;
+use crate::bus::{Bus, StreamQuery, Subscription};
 use crate::connection::Opening;
 use crate::deflate;
-use crate::protocol::SUBPROTOCOL;
+use crate::protocol::{ErrorCode, Problem, SUBPROTOCOL};
+
+/// Channels of a URL whose beginnings are looked up in the log at a time.
+const CONCURRENT_LOOKUPS: usize = 8;
 
 pub(super) async fn upgrade(
     State(app): State<App>,
     Extension(takeover): Extension<Takeover>,
     Extension(id): Extension<RequestId>,
+    caller: Caller,
     RawQuery(query): RawQuery,
     request: Request,
 ) -> Result<Infallible, Problem> {
     only_get(request.method())?;
-    let permit = admit(&app)?;
+    let permit = app.bus.admit(&caller)?;
     let accept = check(&request)?;
     let extensions = extensions(request.headers(), app.compression)?;
     let deflate = extensions.is_some();
-    let query = url::form_urlencoded::parse(query.as_deref().unwrap_or_default().as_bytes()).into_owned().collect();
+    let (subscriptions, problems) = resolve(&app.bus, &caller, query.as_deref().unwrap_or_default()).await;
     let mut headers = HeaderMap::with_capacity(8);
     headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
     headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
@@ -46,16 +51,49 @@ pub(super) async fn upgrade(
     let head = takeover::head(StatusCode::SWITCHING_PROTOCOLS, &headers);
     let connections = app.connections.clone();
     let serve = move |stream, early| -> BoxFuture<'static, ()> {
-        Box::pin(connections.serve(stream, Box::new(Opening { head, early, query, deflate, permit })))
+        let opening = Opening { caller, head, early, subscriptions, problems, deflate, permit };
+        Box::pin(connections.serve(stream, Box::new(opening)))
     };
     match takeover.take(Box::new(serve)).await {}
+}
+
+/// Resolves the subscriptions of a URL, each under its channel's name. A browser cannot see the response to a handshake that
+/// failed, so that problems are told in frames, and one channel's problem does not stop the others.
+async fn resolve(bus: &Bus, caller: &Caller, query: &str) -> (Vec<Subscription>, Vec<(Option<String>, Problem)>) {
+    let (mut subscriptions, mut problems) = (Vec::new(), Vec::new());
+    let selected = StreamQuery::parse(query, &[]).and_then(|(query, _)| match query.channels.is_empty() {
+        false => bus.select_each(caller, &query),
+        true if query.filter.is_none() && query.since.is_none() => Ok(Vec::new()),
+        true => Err(Problem::new(ErrorCode::InvalidFrame, "`where` and `since` need a `channel` beside them")),
+    });
+    let selected = selected.unwrap_or_else(|mut problem| {
+        if problem.code == ErrorCode::BadRequest {
+            // The same mistake in a frame has this code.
+            problem.code = ErrorCode::InvalidFrame;
+        }
+        problems.push((None, problem));
+        Vec::new()
+    });
+    let resolved = selected.into_iter().map(async |(name, selected)| match selected {
+        Ok(selected) => (name, bus.resolve(caller, selected).await),
+        Err(problem) => (name, Err(problem)),
+    });
+    let mut resolved = std::pin::pin!(futures_util::stream::iter(resolved).buffered(CONCURRENT_LOOKUPS));
+    while let Some((name, resolved)) = resolved.next().await {
+        match resolved {
+            Ok(subscription) => subscriptions.push(subscription),
+            Err(problem) => problems.push((Some(name), problem)),
+        }
+    }
+    (subscriptions, problems)
 }
 
 /// Checks the client's part of the handshake and answers its key (section 4.2.2).
 fn check(request: &Request) -> Result<HeaderValue, Problem> {
     let headers = request.headers();
-    let bad = |detail: &str| Err(Problem::new(Code::BadRequest, detail));
-    let upgrade = Problem::new(Code::UpgradeRequired, "this is a WebSocket's address: Upgrade: websocket, version 13");
+    let bad = |detail: &str| Err(Problem::new(ErrorCode::BadRequest, detail));
+    let upgrade =
+        Problem::new(ErrorCode::UpgradeRequired, "this is a WebSocket's address: Upgrade: websocket, version 13");
     let names = |text: &str, name: &str| text.eq_ignore_ascii_case(name);
     if request.version() != Version::HTTP_11
         || !lists(headers, header::UPGRADE, |one| names(one, "websocket"))
@@ -82,7 +120,7 @@ fn check(request: &Request) -> Result<HeaderValue, Problem> {
 /// The answer to the extensions that the client offers, where one is agreed. The header must be well-formed in any case
 /// (section 9.1).
 fn extensions(headers: &HeaderMap, compression: bool) -> Result<Option<HeaderValue>, Problem> {
-    let malformed = || Problem::new(Code::BadRequest, "Sec-WebSocket-Extensions is malformed");
+    let malformed = || Problem::new(ErrorCode::BadRequest, "Sec-WebSocket-Extensions is malformed");
     let offers = headers.get_all(header::SEC_WEBSOCKET_EXTENSIONS).iter().map(HeaderValue::as_bytes);
     let agreed = deflate::agree(offers).map_err(|deflate::Malformed| malformed())?;
     agreed.filter(|_| compression).map(HeaderValue::try_from).transpose().map_err(|_| malformed())

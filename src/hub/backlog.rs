@@ -1,6 +1,7 @@
-//! What waits for one connection's socket: frames in their order, the first of which may be half written.
+//! The frames that one connection's socket has not taken yet, in order; the first may be half written.
 //!
-//! Only bytes and their order: who may send what, and when, is the send buffer's concern.
+//! A [`SendBuffer`](super::SendBuffer) writes to the socket first, and queues here what the socket did not take. This
+//! module knows bytes, their order and their cost in memory. It does not know the socket, and it decides no limits.
 
 use std::collections::VecDeque;
 use std::io::IoSlice;
@@ -8,29 +9,30 @@ use std::io::IoSlice;
 use bytes::Bytes;
 use tokio::sync::oneshot;
 
-/// What a waiting frame costs beside its bytes: its handle in the queue.
+/// The memory of a queued frame beside its bytes: its handle in the queue.
 const FRAME_COST: usize = size_of::<Bytes>();
 
 /// The most frames in one vectored write.
 pub const MAX_SLICES: usize = 64;
 
+/// The queue of one connection.
 #[derive(Debug, Default)]
 pub struct Backlog {
     queue: VecDeque<Bytes>,
-    /// How much of the queue's first frame is written.
+    /// How many bytes of the queue's first frame are written.
     written: usize,
-    /// The cost of the queue.
+    /// The memory of the queue, in bytes.
     cost: usize,
-    /// The answer to the last Ping, where it could not be written at once. Only the last one is answered (RFC 6455,
-    /// section 5.5.3): a flood of Pings that are never read costs nothing.
+    /// The answer to the last Ping, where it could not be written at once. Only the last Ping is answered (RFC 6455,
+    /// section 5.5.3), so a client that floods with Pings and does not read costs one frame.
     pub pong: Option<Bytes>,
-    /// Who waits until nothing waits here: a replay for each channel, at most.
+    /// The replays that wait until the backlog is empty: one for each channel, at most.
     pub drained: Vec<oneshot::Sender<()>>,
 }
 
-/// Frames that the socket did not take; of the first, `written` bytes it did.
+/// Frames that the socket did not take whole; it took the first `written` bytes of the first one.
 #[derive(Clone, Copy)]
-pub struct Rest<'a> {
+pub struct Unwritten<'a> {
     pub frames: &'a [&'a Bytes],
     pub written: usize,
 }
@@ -40,18 +42,18 @@ impl Backlog {
         self.queue.is_empty()
     }
 
-    /// In bytes.
+    /// The memory of the queued frames, in bytes.
     pub fn cost(&self) -> usize {
         self.cost
     }
 
-    /// Adds frames after all others. False, and not all of them are added, where that would cost more than `limit`; but one
-    /// frame always fits.
-    pub fn add(&mut self, rest: Rest<'_>, limit: usize) -> bool {
+    /// Adds frames after all others. Returns false, with only some of them added, where they would cost more than
+    /// `limit` bytes. An empty queue takes one frame of any size.
+    pub fn add(&mut self, unwritten: Unwritten<'_>, limit: usize) -> bool {
         if self.queue.is_empty() {
-            self.written = rest.written;
+            self.written = unwritten.written;
         }
-        rest.frames.iter().all(|frame| {
+        unwritten.frames.iter().all(|frame| {
             let fits = self.queue.is_empty() || self.cost + frame.len() + FRAME_COST <= limit;
             if fits {
                 self.push((*frame).clone());
@@ -66,15 +68,15 @@ impl Backlog {
         self.queue.push_back(frame);
     }
 
-    /// Adds frames before all others, none of which may be half written.
-    pub fn add_first(&mut self, rest: Rest<'_>) {
-        for frame in rest.frames.iter().rev() {
+    /// Adds frames before all others. The caller ensures that no queued frame is half written.
+    pub fn add_first(&mut self, unwritten: Unwritten<'_>) {
+        for frame in unwritten.frames.iter().rev() {
             self.push_first((*frame).clone());
         }
-        self.written = rest.written;
+        self.written = unwritten.written;
     }
 
-    /// Queues the answer to a Ping, where no frame is half written.
+    /// Queues the answer to a Ping before all frames, unless the first of them is half written.
     pub fn queue_pong(&mut self) {
         if self.written == 0
             && let Some(pong) = self.pong.take()
@@ -88,19 +90,20 @@ impl Backlog {
         self.queue.push_front(frame);
     }
 
-    /// Drops what waits, but for a frame that is already half written: the stream of frames stays whole.
-    pub fn drop_whole(&mut self) {
+    /// Drops all frames of which nothing is written. A half written frame stays, so that the peer can read what
+    /// follows.
+    pub fn drop_unstarted(&mut self) {
         self.queue.truncate(usize::from(self.written > 0));
         self.queue.shrink_to_fit();
         self.cost = self.queue.front().map_or(0, |half| half.len() + FRAME_COST);
     }
 
-    /// Drops all.
+    /// Drops all frames.
     pub fn clear(&mut self) {
         *self = Self::default();
     }
 
-    /// What is to be written next.
+    /// Fills in the slices of the next vectored write, and returns how many they are.
     pub fn slices<'a>(&'a self, slices: &mut [IoSlice<'a>; MAX_SLICES]) -> usize {
         for (slice, frame) in slices.iter_mut().zip(&self.queue) {
             *slice = IoSlice::new(frame);
@@ -111,7 +114,7 @@ impl Backlog {
         self.queue.len().min(MAX_SLICES)
     }
 
-    /// So many bytes were written.
+    /// Removes the `sent` bytes that the socket took.
     pub fn advance(&mut self, mut sent: usize) {
         while let Some(first) = self.queue.front() {
             let left = first.len() - self.written;
@@ -127,8 +130,8 @@ impl Backlog {
     }
 }
 
-impl Rest<'_> {
-    /// So many bytes were written.
+impl Unwritten<'_> {
+    /// Removes the `sent` bytes that the socket took.
     pub fn advance(&mut self, mut sent: usize) {
         while let Some(first) = self.frames.first() {
             let left = first.len() - self.written;
@@ -158,11 +161,11 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_is_gone_and_what_is_not_stays_in_order() {
+    fn unwritten_bytes_stay_in_order() {
         let frames = frames(&["abc", "de", "f"]);
         let frames: Vec<&Bytes> = frames.iter().collect();
         let mut backlog = Backlog::default();
-        assert!(backlog.add(Rest { frames: &frames, written: 1 }, 1000));
+        assert!(backlog.add(Unwritten { frames: &frames, written: 1 }, 1000));
         assert_eq!(bytes(&backlog), b"bcdef");
         backlog.advance(3);
         assert_eq!(bytes(&backlog), b"ef");
@@ -178,30 +181,30 @@ mod tests {
     }
 
     #[test]
-    fn one_frame_always_fits_and_a_half_written_one_stays() {
+    fn an_empty_queue_takes_any_frame_and_a_half_written_one_stays() {
         let frames = frames(&["abcdef", "g"]);
         let frames: Vec<&Bytes> = frames.iter().collect();
         let mut backlog = Backlog::default();
-        assert!(!backlog.add(Rest { frames: &frames, written: 2 }, 3));
+        assert!(!backlog.add(Unwritten { frames: &frames, written: 2 }, 3));
         assert_eq!(bytes(&backlog), b"cdef");
-        backlog.drop_whole();
+        backlog.drop_unstarted();
         assert_eq!(bytes(&backlog), b"cdef");
         backlog.push(Bytes::from_static(b"close"));
         backlog.advance(4);
         assert_eq!(bytes(&backlog), b"close");
-        backlog.drop_whole();
+        backlog.drop_unstarted();
         assert!(backlog.is_empty());
     }
 
     #[test]
-    fn what_comes_first_goes_before_what_waits() {
+    fn a_greeting_goes_before_queued_frames() {
         let [first, second] = [frames(&["head", "hello"]), frames(&["close"])];
         let (first, second): (Vec<&Bytes>, Vec<&Bytes>) = (first.iter().collect(), second.iter().collect());
         let mut backlog = Backlog::default();
-        assert!(backlog.add(Rest { frames: &second, written: 0 }, 1000));
-        let mut rest = Rest { frames: &first, written: 0 };
-        rest.advance(6);
-        backlog.add_first(rest);
+        assert!(backlog.add(Unwritten { frames: &second, written: 0 }, 1000));
+        let mut unwritten = Unwritten { frames: &first, written: 0 };
+        unwritten.advance(6);
+        backlog.add_first(unwritten);
         assert_eq!(bytes(&backlog), b"lloclose");
     }
 }

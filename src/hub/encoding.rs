@@ -1,6 +1,8 @@
-//! The encodings in which a connection is written to: WebSocket frames, compressed ones, or Server-Sent Events.
+//! The encodings of a connection: WebSocket frames, plain or compressed, or Server-Sent Events.
 //!
-//! What is the same for everyone of a encoding is encoded once ([`Delivery`](super::Delivery)); here stands what differs.
+//! This module turns the daemon's frames into the bytes of an encoding. An event's bytes are the same for all
+//! connections of an encoding, so [`ChannelStep`](super::ChannelStep) calls it once for them. It does not know which
+//! connection gets what.
 
 use std::collections::BTreeMap;
 
@@ -10,13 +12,13 @@ use super::frame;
 use crate::event::{Cursor, Position};
 use crate::protocol::{CloseCode, ServerFrame};
 
-/// How a connection is written to.
+/// The encoding in which frames are written to a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Encoding {
-    /// WebSocket frames, events compressed (RFC 7692) where that was agreed.
+    /// WebSocket frames. With `deflate`, events are compressed (RFC 7692).
     WebSocket { deflate: bool },
-    /// Server-Sent Events in the chunks of an HTTP/1.1 body. With several channels, each event's `id` is a cursor that only
-    /// its connection knows.
+    /// Server-Sent Events in the chunks of an HTTP/1.1 body. With several channels, an event's `id` is a cursor over
+    /// all of them. It differs between connections.
     Events { channels: u16 },
 }
 
@@ -24,23 +26,23 @@ pub enum Encoding {
 const END: &[u8] = b"0\r\n\r\n";
 
 impl Encoding {
-    /// A frame that is not an event's; nothing where the encoding has no such thing.
-    pub fn said(self, said: &ServerFrame<'_>) -> Option<Bytes> {
-        match (self, said) {
-            (Self::WebSocket { .. }, said) => Some(frame::server(said)),
+    /// Encodes a frame that carries no event; `None` where Server-Sent Events have no counterpart of it.
+    pub fn encode(self, frame: &ServerFrame<'_>) -> Option<Bytes> {
+        match (self, frame) {
+            (Self::WebSocket { .. }, frame) => Some(frame::server(frame)),
             (Self::Events { channels }, ServerFrame::Gap { channel, position, .. }) => {
-                Some(gap(channel, position, &said.to_json(), channels == 1))
+                Some(sse_gap(channel, position, &frame.to_json(), channels == 1))
             }
-            // Where EventSource is to wait before it connects again.
+            // The time that EventSource waits before it connects again.
             (Self::Events { .. }, ServerFrame::Draining { reconnect_in_ms }) => {
                 Some(chunk(&format!("retry: {reconnect_in_ms}\n\n")))
             }
-            (Self::Events { .. }, ServerFrame::Heartbeat { positions }) => Some(heartbeat(positions)),
+            (Self::Events { .. }, ServerFrame::Heartbeat { positions }) => Some(sse_heartbeat(positions)),
             (Self::Events { .. }, _) => None,
         }
     }
 
-    /// What ends the stream in good order.
+    /// The bytes that end the stream in order: a Close frame, or the last chunk of the body.
     pub fn close(self, code: CloseCode, reason: &str) -> Bytes {
         match self {
             Self::WebSocket { .. } => frame::close(code, reason),
@@ -49,30 +51,31 @@ impl Encoding {
     }
 }
 
-/// An event of a channel.
-pub fn event(channel: &str, position: &Position, json: &str, with_id: bool) -> Bytes {
+/// An event as a Server-Sent Event.
+pub fn sse_event(channel: &str, position: &Position, json: &str, with_id: bool) -> Bytes {
     block(channel, channel, position, json, with_id)
 }
 
-/// A lost range of a channel.
-pub fn gap(channel: &str, position: &Position, json: &str, with_id: bool) -> Bytes {
+/// A lost range as a Server-Sent Event.
+pub fn sse_gap(channel: &str, position: &Position, json: &str, with_id: bool) -> Bytes {
     block("gap", channel, position, json, with_id)
 }
 
 fn block(kind: &str, channel: &str, position: &Position, json: &str, with_id: bool) -> Bytes {
     let id = if with_id { format!("id: {channel}={position}\n") } else { String::new() };
-    // The log may have events that somebody else wrote into it, over several lines.
+    // Another program may have written an event of several lines into the log.
     let data = json.split(['\n', '\r']).map(|line| format!("data: {line}\n")).collect::<String>();
     chunk(&format!("{id}event: {kind}\n{data}\n"))
 }
 
-/// The `id` of the block that follows.
-pub fn id(cursor: &Cursor) -> Bytes {
+/// The `id` line of the block that follows.
+pub fn sse_id(cursor: &Cursor) -> Bytes {
     chunk(&format!("id: {cursor}\n"))
 }
 
-/// A comment; and an `id` without an event, which moves EventSource's last id past what a filter kept back.
-fn heartbeat(positions: &BTreeMap<std::borrow::Cow<'_, str>, Position>) -> Bytes {
+/// A comment, and an `id` without an event. The `id` moves EventSource's last id past the events that a filter held
+/// back.
+fn sse_heartbeat(positions: &BTreeMap<std::borrow::Cow<'_, str>, Position>) -> Bytes {
     let cursor = positions.iter().map(|(channel, position)| (channel.to_string(), position.clone())).collect();
     chunk(&format!(": heartbeat\nid: {}\n\n", Cursor(cursor)))
 }

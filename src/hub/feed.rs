@@ -1,23 +1,28 @@
-//! The log's way into a subscription that begins in the past: from whoever reads the log to the shard.
+//! The way of a replay into its shard: a feed takes what the log has and hands it to the shard, at the pace of the peer.
 
 use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
 use super::inbox::Inbox;
-use super::shard::Item;
-use super::{Delivery, SendBuffer};
+use super::shard::InboxItem;
+use super::{ChannelStep, SendBuffer};
 use crate::event::{ChannelId, Position};
+use crate::protocol::CloseCode;
 
-/// A connection's replay of one channel. What it is fed must go on where it stands.
+/// A connection's replay of one channel. What is fed to it must continue at [`position`](Self::position).
+///
+/// A feed that is dropped before its replay has ended closes the connection with 1011: the client resumes on a new one.
 #[derive(Debug)]
 pub struct Feed {
-    pub(super) shard: Arc<Inbox>,
-    pub(super) send_buffer: Arc<SendBuffer>,
-    pub(super) replay_id: ReplayId,
+    shard: Arc<Inbox>,
+    send_buffer: Arc<SendBuffer>,
+    replay_id: ReplayId,
+    /// The replay has become live, or its connection has ended.
+    ended: bool,
     /// The channel.
     pub channel: ChannelId,
-    /// Where the replay stands: the next step is after this.
+    /// Where the replay stands: the next step is the one after this.
     pub position: Position,
 }
 
@@ -33,45 +38,68 @@ pub struct Begun {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ReplayId {
     pub(super) slot: u32,
-    /// Slots are used again.
+    /// Tells replays that used the same slot apart.
     pub(super) serial: u64,
 }
 
-/// What became of a replay that was fed.
+/// What became of the steps that were fed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FeedOutcome {
-    /// It stands behind what is live: more is needed.
+    /// They were taken; the replay is still behind the live events.
     On,
-    /// Nothing was taken: the peer still has to take what it was sent before. [`Feed::feed`] waits for that itself.
+    /// Nothing was taken: the peer has to take what it was sent before. [`Feed::feed`] waits for that itself.
     Full,
-    /// It has come to what is live, and goes on by itself.
+    /// The replay has reached the live events, and needs no more.
     Live,
-    /// Nobody wants it any more.
+    /// The subscriptions or the connection have ended.
     Gone,
 }
 
 impl Feed {
-    /// Waits until the peer has taken what it was sent; false where it has gone.
-    pub async fn room(&self) -> bool {
-        self.send_buffer.drained().await
+    pub(super) fn new(
+        shard: Arc<Inbox>,
+        send_buffer: Arc<SendBuffer>,
+        replay_id: ReplayId,
+        channel: ChannelId,
+        position: Position,
+    ) -> Self {
+        Self { shard, send_buffer, replay_id, ended: false, channel, position }
     }
 
-    /// Brings the next steps of the channel: events one after the other, or a gap. Where they are ahead of what is live,
-    /// waits until that has come there; where the peer has to take something else first, until it has.
-    pub async fn feed(&mut self, steps: Vec<Delivery>) -> FeedOutcome {
+    /// Waits until the peer has taken what it was sent; false if it has gone.
+    pub async fn ready(&mut self) -> bool {
+        let ready = self.send_buffer.drained().await;
+        self.ended |= !ready;
+        ready
+    }
+
+    /// Hands over the next steps of the channel: consecutive events, or a gap. If they are ahead of the live events, waits
+    /// until those have come there.
+    pub async fn feed(&mut self, steps: Vec<ChannelStep>) -> FeedOutcome {
         if let Some(last) = steps.last() {
             self.position = last.position.clone();
         }
-        let steps: Arc<[Delivery]> = steps.into();
-        while self.room().await {
-            let (done, fed) = oneshot::channel();
-            // A shard that has died feeds nobody.
-            let _ = self.shard.send(Item::Feed { replay_id: self.replay_id, steps: steps.clone(), done }).await;
-            match fed.await.unwrap_or(FeedOutcome::Gone) {
+        let steps: Arc<[ChannelStep]> = steps.into();
+        while self.ready().await {
+            let (done, outcome) = oneshot::channel();
+            // A shard that has died drops `done`.
+            let _ = self.shard.send(InboxItem::Feed { replay_id: self.replay_id, steps: steps.clone(), done }).await;
+            match outcome.await.unwrap_or(FeedOutcome::Gone) {
                 FeedOutcome::Full => {}
-                fed => return fed,
+                outcome => {
+                    self.ended = outcome != FeedOutcome::On;
+                    return outcome;
+                }
             }
         }
         FeedOutcome::Gone
+    }
+}
+
+impl Drop for Feed {
+    fn drop(&mut self) {
+        if !self.ended {
+            self.send_buffer.close(CloseCode::Internal, "the replay failed: connect again to resume");
+        }
     }
 }

@@ -1,6 +1,8 @@
-//! Outbound WebSocket frames (RFC 6455, section 5.2), encoded once and shared by all who get them.
+//! Encodes the WebSocket frames that the daemon sends (RFC 6455, section 5.2).
 //!
-//! A server's frames are not masked, so the bytes of a frame, header included, are the same for every receiver.
+//! A server does not mask its frames. So the bytes of a frame, header included, are the same for every receiver, and
+//! the hub encodes an event once for all of them. This module does not know connections; `connection/inbound.rs` reads
+//! frames.
 
 use bytes::{BufMut, Bytes, BytesMut};
 
@@ -11,10 +13,10 @@ const CLOSE: u8 = 0x8;
 const PING: u8 = 0x9;
 const PONG: u8 = 0xA;
 const FIN: u8 = 0x80;
-/// A message's first frame says by this bit that the message is compressed (RFC 7692, section 6).
+/// Set in a message's first frame: the message is compressed (RFC 7692, section 6).
 const RSV1: u8 = 0x40;
 
-/// The longest payload of a control frame, in bytes (section 5.5).
+/// The longest payload of a control frame, in bytes (RFC 6455, section 5.5).
 pub const MAX_CONTROL: usize = 125;
 
 /// A text frame.
@@ -27,7 +29,7 @@ pub fn deflated_text(payload: &[u8]) -> Bytes {
     data(RSV1 | TEXT, payload)
 }
 
-/// One of the daemon's frames.
+/// A text frame with one of the daemon's own messages.
 pub fn server(frame: &ServerFrame<'_>) -> Bytes {
     text(frame.to_json().as_bytes())
 }
@@ -42,7 +44,7 @@ pub fn pong(payload: &[u8]) -> Bytes {
     control(PONG, payload)
 }
 
-/// A Close; a reason that is too long is cut.
+/// A Close. A reason that is too long for a control frame is cut between characters.
 pub fn close(code: CloseCode, reason: &str) -> Bytes {
     let mut end = reason.len().min(MAX_CONTROL - 2);
     while !reason.is_char_boundary(end) {
@@ -53,7 +55,7 @@ pub fn close(code: CloseCode, reason: &str) -> Bytes {
     control(CLOSE, &payload)
 }
 
-/// The Close that answers a peer's: its own code, or none where it gave none (section 5.5.1).
+/// The answer to a peer's Close: the peer's code, or no code where it sent none (RFC 6455, section 5.5.1).
 pub fn close_echo(code: Option<u16>) -> Bytes {
     match code {
         Some(code) => control(CLOSE, &code.to_be_bytes()),

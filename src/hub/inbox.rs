@@ -1,68 +1,71 @@
-//! The way into a shard: its inbox, and what brings the commands of many connections there together.
+//! The inbox of a shard: the one ordered queue of its events and of its connections' commands.
 //!
-//! To wake the shard's thread costs as much as many commands, and while connections come by the thousand it would be woken
-//! for each of them. So what connections ask in one turn of the runtime is handed over in one piece.
+//! Waking the shard's thread costs as much as many commands do. While thousands of clients connect, each command would
+//! wake it. So commands that are queued in one turn of the runtime are sent to the shard together. Events are sent at
+//! once. This module does not know what the items mean.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::mpsc;
 
 use super::ShardDied;
-use super::shard::Item;
+use super::shard::InboxItem;
 
-/// Events and commands that wait for a shard. The relay waits when it is full, and with it the broker's bus.
+/// The most items that wait for a shard. While the inbox is full the relay waits, and with it the broker's bus.
 const CAPACITY: usize = 1024;
 
-/// A shard's inbox, for those who fill it.
+/// The sending side of a shard's inbox.
 #[derive(Debug)]
 pub struct Inbox {
-    shard: mpsc::Sender<Item>,
-    /// What was asked and not handed over yet. A connection waits for its answers now and then, so this is bounded by what
-    /// connections there are.
-    asked: Mutex<Vec<Item>>,
+    shard: mpsc::Sender<InboxItem>,
+    /// Commands that are not sent to the shard yet. A connection waits for its replies from time to time, so the number
+    /// of connections bounds this.
+    pending: Mutex<Vec<InboxItem>>,
 }
 
 impl Inbox {
-    pub fn new() -> (Arc<Self>, mpsc::Receiver<Item>) {
+    /// An inbox, and the end from which the shard reads.
+    pub fn new() -> (Arc<Self>, mpsc::Receiver<InboxItem>) {
         let (shard, inbox) = mpsc::channel(CAPACITY);
-        (Arc::new(Self { shard, asked: Mutex::default() }), inbox)
+        (Arc::new(Self { shard, pending: Mutex::default() }), inbox)
     }
 
     /// Sends an item at once; waits while the shard is behind.
     ///
     /// # Errors
-    /// [`ShardDied`].
-    pub async fn send(&self, item: Item) -> Result<(), ShardDied> {
+    /// [`ShardDied`]: the shard's thread has ended.
+    pub async fn send(&self, item: InboxItem) -> Result<(), ShardDied> {
         self.shard.send(item).await.map_err(|_| ShardDied)
     }
 
-    /// Hands a connection's command over, with what others ask in the same turn of the runtime, in the order in which they
-    /// asked.
-    pub fn ask(self: &Arc<Self>, item: Item) {
-        let first = {
-            let mut asked = self.asked();
-            asked.push(item);
-            asked.len() == 1
+    /// Queues a connection's command. It is sent together with those of other connections in the same turn of the
+    /// runtime, in the order of these calls.
+    pub fn enqueue(self: &Arc<Self>, item: InboxItem) {
+        let is_first = {
+            let mut pending = self.pending();
+            pending.push(item);
+            pending.len() == 1
         };
-        if first {
-            tokio::spawn(self.clone().hand_over());
+        if is_first {
+            tokio::spawn(self.clone().send_pending());
         }
     }
 
-    async fn hand_over(self: Arc<Self>) {
-        // Lets all run that is ready now; where nothing is, this is over at once.
+    async fn send_pending(self: Arc<Self>) {
+        // The tasks that are ready now run first and queue their commands. Where none is ready, this returns at once.
         tokio::task::yield_now().await;
-        let Ok(room) = self.shard.reserve().await else {
-            // The relay ends the node; who asked sees that nobody answers.
-            self.asked().clear();
+        let Ok(permit) = self.shard.reserve().await else {
+            // The shard has died, and the relay ends the node. The connections see that their reply channels are
+            // closed.
+            self.pending().clear();
             return;
         };
-        // Sent under the lock: else the next piece might overtake this one.
-        let mut asked = self.asked();
-        room.send(Item::Commands(std::mem::take(&mut asked)));
+        // Sent under the lock, or the next batch might overtake this one.
+        let mut pending = self.pending();
+        permit.send(InboxItem::Commands(std::mem::take(&mut pending)));
     }
 
-    fn asked(&self) -> MutexGuard<'_, Vec<Item>> {
-        self.asked.lock().unwrap_or_else(PoisonError::into_inner)
+    fn pending(&self) -> MutexGuard<'_, Vec<InboxItem>> {
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,12 +1,14 @@
-//! The hub: from what comes out of the broker to the sockets of those who want it.
+//! The hub: from what the relay delivers to the sockets of the subscribers.
 //!
-//! Each connection belongs to one shard; a shard is a thread of its own with the subscriptions of its connections, so
-//! that fan-out takes no lock that another thread waits for and never holds up the runtime that feeds it. Everything that
-//! concerns a shard's connections goes through its one inbox, in order: events, subscriptions, ends. That order is what
-//! makes `subscribed` name the exact position after which a stream begins.
+//! Each connection belongs to one shard. A shard is a thread with the subscriptions of its connections, so that fan-out
+//! takes no lock that another thread waits for, and never holds up the runtime that feeds it. Everything that concerns a
+//! shard's connections passes through its one inbox in order: events, subscriptions, ends. That order is why `subscribed`
+//! can name the exact position after which a stream begins.
+//!
+//! Each namespace has a hub of its own. A hub does not know brokers or requests.
 
 mod backlog;
-mod delivery;
+mod channel_step;
 mod encoding;
 mod feed;
 pub mod frame;
@@ -19,7 +21,7 @@ mod shard;
 mod tests;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -27,44 +29,45 @@ use tokio::net::TcpStream;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
-pub use delivery::{Delivery, Step};
+pub use channel_step::{ChannelStep, StepKind};
 pub use encoding::Encoding;
 use feed::Begun;
 pub use feed::{Feed, FeedOutcome};
-pub use index::{Index, Member, Slot};
+pub use index::{Index, IndexSlot, Member};
 pub use send_buffer::SendBuffer;
 
 use crate::admission::AdmissionPermit;
-use crate::event::{Catalog, ChannelId, Filter, Position};
+use crate::bus::Subscription;
+use crate::event::{Catalog, PerChannel};
 use crate::metrics::Metrics;
 use inbox::Inbox;
 use outgoing::Outgoing;
-use shard::{Item, Shard};
+use shard::{InboxItem, Shard};
 
 /// How long nearly all connections are given to take what they were sent, for each half of a send buffer.
 const MAX_SETTLE: Duration = Duration::from_millis(100);
 
-/// The fan-out of one node.
+/// The fan-out of one namespace of a node.
 #[derive(Debug)]
 pub struct Hub {
     shards: Vec<Arc<Inbox>>,
     /// The shard that the next connection gets.
     next: AtomicUsize,
     outgoing: Arc<Outgoing>,
-    subscribers: Arc<[AtomicU64]>,
-    /// The channels of which something was delivered: their positions are known.
-    known: Box<[AtomicBool]>,
-    /// Bytes of one connection's share that were handed over since the shards last had a moment to catch up.
-    handed: AtomicUsize,
+    /// Bytes that one connection may have been sent since the shards last had a moment to catch up.
+    sent: AtomicUsize,
 }
 
-/// How the hub is set up.
+/// How a hub is set up.
 #[derive(Debug, Clone)]
 pub struct HubConfig {
-    /// Shards, each with a thread.
+    /// The number of shards, each with a thread.
     pub shards: usize,
+    /// Between two heartbeats of a connection.
     pub heartbeat: Duration,
+    /// The most subscriptions of a connection.
     pub max_subscriptions: usize,
+    /// The bound of a connection's send buffer, in bytes.
     pub outbox_bytes: usize,
 }
 
@@ -74,13 +77,18 @@ pub struct HubConfig {
 pub struct ShardDied;
 
 impl Hub {
-    /// Starts the shards. Their sockets are waited for on the runtime that this is called on.
+    /// Starts the shards. Tasks that wait for their sockets run on the runtime that this is called on. `subscribers` counts
+    /// the connections that are subscribed to each channel.
     ///
     /// # Errors
-    /// Where the system gives no thread.
-    pub fn start(config: &HubConfig, catalog: &Arc<Catalog>, metrics: &Arc<Metrics>) -> std::io::Result<Self> {
+    /// If the system gives no thread.
+    pub fn start(
+        config: &HubConfig,
+        catalog: &Arc<Catalog>,
+        metrics: &Arc<Metrics>,
+        subscribers: &Arc<PerChannel<AtomicU64>>,
+    ) -> std::io::Result<Self> {
         let outgoing = Arc::new(Outgoing::new(config.outbox_bytes, metrics.clone(), Handle::current()));
-        let subscribers: Arc<[AtomicU64]> = catalog.channels().map(|_| AtomicU64::new(0)).collect();
         let shards = (0..config.shards)
             .map(|number| {
                 let (shard, inbox) = Inbox::new();
@@ -88,48 +96,47 @@ impl Hub {
                 Ok(shard)
             })
             .collect::<std::io::Result<_>>()?;
-        let known = catalog.channels().map(|_| AtomicBool::new(false)).collect();
-        Ok(Self { known, shards, next: AtomicUsize::new(0), outgoing, subscribers, handed: AtomicUsize::new(0) })
+        Ok(Self { shards, next: AtomicUsize::new(0), outgoing, sent: AtomicUsize::new(0) })
     }
 
-    /// Hands a delivery to every shard; waits while one is behind, and for a moment where many connections are.
+    /// Hands a step to every shard. Waits while one is behind, and for a moment while many connections are.
     ///
     /// # Errors
     /// [`ShardDied`]: the node cannot go on.
-    pub async fn deliver(&self, delivery: Delivery) -> Result<(), ShardDied> {
-        let size = delivery.size();
-        let delivery = Arc::new(delivery);
+    pub async fn deliver(&self, step: ChannelStep) -> Result<(), ShardDied> {
+        let size = step.size();
+        let step = Arc::new(step);
         for shard in &self.shards {
-            shard.send(Item::Deliver(delivery.clone())).await?;
+            shard.send(InboxItem::Deliver(step.clone())).await?;
         }
-        self.known[delivery.channel.0 as usize].store(true, Ordering::Relaxed);
-        if self.handed.fetch_add(size, Ordering::Relaxed) + size > self.outgoing.limit / 2 {
-            self.handed.store(0, Ordering::Relaxed);
+        if self.sent.fetch_add(size, Ordering::Relaxed) + size > self.outgoing.limit / 2 {
+            self.sent.store(0, Ordering::Relaxed);
             self.settle().await?;
         }
         Ok(())
     }
 
-    /// Lets the shards write all they were given, and nearly all peers take it: without that, a burst that is larger than an
-    /// send buffer would overrun peers that read as fast as they can. Few that are stuck among many are waited for by nobody;
-    /// where they are many, they outrun their send buffers soon, are closed, and no longer count.
+    /// Waits until the shards have written everything and nearly all peers have taken it. Without that, a burst larger than a
+    /// send buffer would overrun peers that read as fast as they can. A few stuck peers among many are not waited for. If
+    /// many are stuck, they soon overrun their send buffers, are closed, and no longer count.
     async fn settle(&self) -> Result<(), ShardDied> {
         for shard in &self.shards {
             let (done, settled) = oneshot::channel();
-            shard.send(Item::Settle(done)).await?;
-            // It drops its end when it has come to it.
+            shard.send(InboxItem::Settle(done)).await?;
+            // The shard drops its end when it comes to this item.
             let _ = settled.await;
         }
         let _ = tokio::time::timeout(MAX_SETTLE, self.outgoing.flowing()).await;
         Ok(())
     }
 
-    /// Takes a connection in: it gets a shard and a send buffer, is subscribed to what it asked for at once, and greeted.
+    /// Takes a connection in: gives it a shard and a send buffer, makes its first subscriptions and greets it. None of these
+    /// may begin in the log.
     pub fn join(&self, stream: TcpStream, new: NewConnection) -> ConnectionHandle {
         self.admit(stream, new, None)
     }
 
-    /// The same for one whose subscriptions may begin in the log: it comes with their feeds.
+    /// The same for a connection whose subscriptions may begin in the log: it comes with their feeds.
     pub async fn join_from_log(&self, stream: TcpStream, new: NewConnection) -> (ConnectionHandle, Vec<Feed>) {
         let (sender, begun) = oneshot::channel();
         let handle = self.admit(stream, new, Some(sender));
@@ -146,75 +153,47 @@ impl Hub {
     ) -> ConnectionHandle {
         let send_buffer = SendBuffer::new(stream, new.encoding, self.outgoing.clone());
         let shard = self.next.fetch_add(1, Ordering::Relaxed) % self.shards.len();
-        let handle = ConnectionHandle { shard: self.shards[shard].clone(), send_buffer };
-        handle.shard.ask(Item::Join { send_buffer: handle.send_buffer.clone(), new, begun });
+        let handle = ConnectionHandle { shard: self.shards[shard].clone(), send_buffer, left: false };
+        handle.shard.enqueue(InboxItem::Join { send_buffer: handle.send_buffer.clone(), new, begun });
         handle
     }
 
-    /// Whether a channel's position is known, so that it can be subscribed to.
-    pub fn knows(&self, channel: ChannelId) -> bool {
-        self.known[channel.0 as usize].load(Ordering::Relaxed)
-    }
-
-    /// Connections of this node that are subscribed to a channel.
-    pub fn subscribers(&self, channel: ChannelId) -> u64 {
-        self.subscribers[channel.0 as usize].load(Ordering::Relaxed)
-    }
-
-    /// Sends every connection away, and who still comes, until it is told otherwise.
-    pub async fn evict(&self, away: Option<EvictReason>) {
+    /// Closes every connection, and those that still join, until this is called with `None`.
+    pub async fn evict(&self, reason: Option<EvictReason>) {
         for shard in &self.shards {
-            // A shard that has died has no connections left to tell.
-            let _ = shard.send(Item::Evict(away)).await;
+            // A shard that has died has no connections left.
+            let _ = shard.send(InboxItem::Evict(reason)).await;
         }
     }
 }
 
-/// Why nobody may stay at this node.
+/// Why no connection may stay at this node.
 #[derive(Debug, Clone, Copy)]
 pub enum EvictReason {
-    /// It is about to stop. Each is told to connect again, elsewhere, at a time of its own within this, so that the other
-    /// nodes are not stormed, and closed with 1012.
+    /// The node is about to stop. Each client is told to connect again at a random time within this, so that they do not
+    /// storm the other nodes, and is closed with 1012.
     Draining(Duration),
-    /// It is partitioned from its broker. They are closed with 1013.
+    /// The node is partitioned from its broker. Connections are closed with 1013.
     Partitioned,
 }
 
-/// A connection that comes to the hub.
+/// A connection that joins the hub.
 #[derive(Debug)]
 pub struct NewConnection {
-    /// What it is sent before all else.
+    /// What it is sent before everything else.
     pub greeting: Vec<Bytes>,
-    pub wanted: Vec<SubscribeRequest>,
+    pub subscriptions: Vec<Subscription>,
     pub encoding: Encoding,
-    /// It counts as pending until it was greeted.
+    /// The connection counts as pending until it was greeted.
     pub permit: AdmissionPermit,
 }
 
-/// A subscription that is asked for.
-#[derive(Debug)]
-pub struct SubscribeRequest {
-    pub sub: String,
-    pub channel: ChannelId,
-    pub filter: Arc<Filter>,
-    pub begin: Begin,
-}
-
-/// Where a subscription begins.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Begin {
-    /// With what comes from now on. `recovered`: it was asked for with `since`.
-    Live { recovered: bool },
-    /// With what stands after this position in the log. What was asked for is `lost`, where the log no longer reaches
-    /// back to it.
-    After { position: Position, lost: Option<Position> },
-}
-
-/// A connection's place in the hub.
+/// A connection's membership in the hub. Dropping it cuts the connection and removes it from its shard.
 #[derive(Debug)]
 pub struct ConnectionHandle {
     shard: Arc<Inbox>,
     send_buffer: Arc<SendBuffer>,
+    left: bool,
 }
 
 impl ConnectionHandle {
@@ -223,39 +202,54 @@ impl ConnectionHandle {
     }
 
     /// Subscribes. The shard answers with a `subscribed` or an `error` frame.
-    pub fn subscribe(&self, wanted: SubscribeRequest) -> PendingReply {
+    pub fn subscribe(&self, subscription: Subscription) -> PendingReply {
         let (done, answered) = oneshot::channel();
-        self.shard.ask(Item::Subscribe { send_buffer: self.send_buffer.clone(), wanted, done });
+        self.shard.enqueue(InboxItem::Subscribe { send_buffer: self.send_buffer.clone(), subscription, done });
         PendingReply(answered)
     }
 
     /// Ends a subscription. The shard answers with an `unsubscribed` or an `error` frame.
     pub fn unsubscribe(&self, sub: String) -> PendingReply {
         let (done, answered) = oneshot::channel();
-        self.shard.ask(Item::Unsubscribe { send_buffer: self.send_buffer.clone(), sub, done });
+        self.shard.enqueue(InboxItem::Unsubscribe { send_buffer: self.send_buffer.clone(), sub, done });
         PendingReply(answered)
     }
 
-    /// Waits until the shard has answered. A subscription that begins in the log comes with a [`Feed`]: whoever has it brings
-    /// what the log has.
+    /// Waits until the shard has answered. A subscription that begins in the log comes with a [`Feed`], to which a replay
+    /// brings what the log has.
     pub async fn answered(&self, PendingReply(answered): PendingReply) -> Option<Feed> {
-        // The shard drops its end where there is nothing to feed.
+        // The shard drops its end if there is nothing to feed.
         Some(self.feed(answered.await.ok()?))
     }
 
     fn feed(&self, Begun { replay_id, channel, position }: Begun) -> Feed {
-        Feed { shard: self.shard.clone(), send_buffer: self.send_buffer.clone(), channel, replay_id, position }
+        Feed::new(self.shard.clone(), self.send_buffer.clone(), replay_id, channel, position)
     }
 
-    /// Gives the place up; returns when the shard has written all that was before.
-    pub async fn leave(self) {
+    /// Leaves the shard; returns when the shard has written everything before that.
+    pub async fn leave(mut self) {
+        self.left = true;
         let (done, left) = oneshot::channel();
-        self.shard.ask(Item::Leave { send_buffer: self.send_buffer.clone(), done });
+        self.shard.enqueue(InboxItem::Leave { send_buffer: self.send_buffer.clone(), done });
         let _ = left.await;
     }
 }
 
-/// What a shard was asked, and answers after all that it was asked before.
-#[must_use = "who sends something else on the connection must wait for it first"]
+/// A connection's task that panics or is dropped leaves no peer behind.
+impl Drop for ConnectionHandle {
+    fn drop(&mut self) {
+        if !self.left {
+            self.send_buffer.cut();
+            // Without a runtime the process is ending, and its shards with it.
+            if Handle::try_current().is_ok() {
+                let (done, _) = oneshot::channel();
+                self.shard.enqueue(InboxItem::Leave { send_buffer: self.send_buffer.clone(), done });
+            }
+        }
+    }
+}
+
+/// The answer to a command, which the shard gives after all commands before it.
+#[must_use = "wait for the reply before anything else is sent on the connection"]
 #[derive(Debug)]
 pub struct PendingReply(oneshot::Receiver<Begun>);

@@ -1,4 +1,7 @@
-//! What all send buffers of a node share: their bound, and how many of them wait for their sockets.
+//! The state that all send buffers of a node share: their limit, and how many of them wait for their sockets.
+//!
+//! Each [`SendBuffer`](super::SendBuffer) keeps the counts here. The hub reads them to pace a burst: it pauses until
+//! nearly all connections have taken what they were sent. This module does not know frames or sockets.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -9,21 +12,21 @@ use tokio::sync::Notify;
 
 use crate::metrics::Metrics;
 
-/// What all send buffers of a node share.
+/// The limit, the counts and the runtime of a node's send buffers.
 #[derive(Debug)]
 pub struct Outgoing {
-    /// The most bytes that wait for one socket.
+    /// The most bytes that one send buffer may queue.
     pub limit: usize,
     pub metrics: Arc<Metrics>,
-    /// Where the tasks run that wait for a socket.
+    /// The runtime of the tasks that wait for a socket.
     pub runtime: Handle,
-    /// What `heard` counts from.
+    /// The start of the clock by which send buffers note when bytes last came from their peers.
     pub started: Instant,
-    /// Outboxes that there are.
+    /// The number of send buffers.
     pub(super) open: AtomicUsize,
-    /// Those of them that are not closing and wait for their socket.
+    /// The send buffers that wait for their socket and that the hub waits for.
     pub(super) blocked: AtomicUsize,
-    /// Told whenever `blocked` falls.
+    /// Notified whenever `blocked` falls.
     pub(super) unblocked: Notify,
 }
 
@@ -40,7 +43,7 @@ impl Outgoing {
         }
     }
 
-    /// Waits until nearly all connections take what they are sent.
+    /// Waits until at most one send buffer in eight waits for its socket.
     pub async fn flowing(&self) {
         let flowing = || self.blocked.load(Ordering::Relaxed) <= self.open.load(Ordering::Relaxed) / 8;
         while !flowing() {

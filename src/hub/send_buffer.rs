@@ -1,8 +1,9 @@
-//! What waits for one connection's socket: bounded in bytes, written without ever waiting.
+//! The sending side of one connection: writes frames at once, and queues what the socket does not take, up to a limit.
 //!
-//! Whoever has frames for a connection (its shard, its reader) gives them to the send buffer, which writes them at once if
-//! nothing waits before them and keeps what the socket does not take. Only then is there a task: it waits for the socket
-//! and writes the rest. So a fast peer costs one `send` and no memory, a stuck one its bounded send buffer and nothing else.
+//! A connection's shard and its reader call it; it never blocks them. It starts a task only when the socket is full;
+//! the task waits for the socket and writes the queue. So a fast peer costs one `send` and no memory, and a stalled
+//! peer costs its bounded queue. A peer whose queue would exceed the limit is closed with 4008. This module does not
+//! know events, channels or subscriptions.
 
 use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
@@ -15,17 +16,17 @@ use bytes::Bytes;
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 
-use super::backlog::{Backlog, MAX_SLICES, Rest};
+use super::backlog::{Backlog, MAX_SLICES, Unwritten};
 use super::encoding::Encoding;
 use super::frame;
 use super::outgoing::Outgoing;
 use crate::protocol::{CloseCode, ServerFrame};
 
-/// How long a peer may take to answer a Close, or to read the last frames before it.
+/// The time that a peer has to read the last frames and to answer a Close.
 pub const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long the fan-out counts a peer as one to wait for that does not take what it is sent.
-const STUCK: Duration = Duration::from_secs(1);
+/// The time after which the hub no longer waits for a peer that does not read.
+const STALLED_AFTER: Duration = Duration::from_secs(1);
 
 /// The sending side of one connection.
 #[derive(Debug)]
@@ -33,22 +34,23 @@ pub struct SendBuffer {
     stream: TcpStream,
     pub(super) encoding: Encoding,
     shared: Arc<Outgoing>,
-    /// The connection's place in its shard, which alone reads and writes it.
-    handle: AtomicU32,
-    /// When something last came from the peer: milliseconds since `shared.started`.
-    heard: AtomicU64,
-    /// Held for as long as what waits is written, which never waits: the sockets are non-blocking.
-    state: Mutex<State>,
+    /// The connection's index in its shard. Only the shard reads and writes it.
+    slot: AtomicU32,
+    /// When bytes last came from the peer, in milliseconds since `shared.started`.
+    last_received: AtomicU64,
+    /// Held during a write, which is short: the sockets are non-blocking.
+    state: Mutex<WriteState>,
 }
 
-/// As small as it can be, for what an idle connection costs and for the cache: what waits has a place of its own.
+/// The part under the lock. The backlog is boxed: idle connections stay small, and a delivery touches fewer cache lines.
 #[derive(Debug, Default)]
-struct State {
+struct WriteState {
     phase: Phase,
-    /// A task waits for the socket; nobody else writes.
+    /// A task waits for the socket, or the connection is not greeted yet. Other callers queue and do not write.
     blocked: bool,
-    /// It is one of `Outgoing::blocked`.
+    /// Whether `Outgoing::blocked` counts this send buffer.
     counted: bool,
+    /// The queued frames; `None` while there are none.
     backlog: Option<Box<Backlog>>,
 }
 
@@ -56,78 +58,79 @@ struct State {
 enum Phase {
     #[default]
     Open,
-    /// A Close is written or queued: nothing may follow it.
+    /// A Close is written or queued. No frame may follow it.
     Closing,
-    /// The socket is gone.
-    Gone,
+    /// The socket is shut down.
+    Disconnected,
 }
 
 impl SendBuffer {
-    /// A send buffer that keeps what it is given until [`SendBuffer::greet`].
+    /// A send buffer that queues all frames until [`SendBuffer::greet`].
     pub fn new(stream: TcpStream, encoding: Encoding, shared: Arc<Outgoing>) -> Arc<Self> {
-        let state = Mutex::new(State { blocked: true, ..State::default() });
+        let state = Mutex::new(WriteState { blocked: true, ..WriteState::default() });
         let send_buffer =
-            Self { stream, encoding, shared, handle: AtomicU32::new(u32::MAX), heard: AtomicU64::new(0), state };
-        send_buffer.note_heard();
+            Self { stream, encoding, shared, slot: AtomicU32::new(u32::MAX), last_received: AtomicU64::new(0), state };
+        send_buffer.mark_received();
         send_buffer.shared.open.fetch_add(1, Ordering::Relaxed);
         Arc::new(send_buffer)
     }
 
-    /// The socket, for its reader.
+    /// The socket, for the connection's reader.
     pub fn stream(&self) -> &TcpStream {
         &self.stream
     }
 
-    /// The connection's place in its shard.
+    /// The connection's index in its shard; out of range until the shard has set it.
     pub(super) fn slot(&self) -> usize {
-        self.handle.load(Ordering::Relaxed) as usize
+        self.slot.load(Ordering::Relaxed) as usize
     }
 
-    /// The shard has given it a place.
-    pub(super) fn set_slot(&self, handle: usize) {
-        self.handle.store(handle as u32, Ordering::Relaxed);
+    /// Sets the connection's index in its shard.
+    pub(super) fn set_slot(&self, slot: usize) {
+        self.slot.store(slot as u32, Ordering::Relaxed);
     }
 
-    /// Something came from the peer.
-    pub fn note_heard(&self) {
+    /// Records that bytes came from the peer just now.
+    pub fn mark_received(&self) {
         let now = self.shared.started.elapsed().as_millis() as u64;
-        self.heard.store(now, Ordering::Relaxed);
+        self.last_received.store(now, Ordering::Relaxed);
     }
 
-    /// How long nothing has come from the peer.
+    /// The time since bytes last came from the peer.
     pub(super) fn silence(&self) -> Duration {
-        let heard = Duration::from_millis(self.heard.load(Ordering::Relaxed));
-        self.shared.started.elapsed().saturating_sub(heard)
+        let last_received = Duration::from_millis(self.last_received.load(Ordering::Relaxed));
+        self.shared.started.elapsed().saturating_sub(last_received)
     }
 
-    /// Whether something came that was not read yet: then it is this node that is behind, and not the peer that is silent.
+    /// Whether the socket holds bytes that this node has not read yet. Then this node is behind; the peer is not
+    /// silent.
     pub(super) fn has_unread(&self) -> bool {
         let mut byte = [MaybeUninit::uninit()];
         matches!(socket2::SockRef::from(&self.stream).peek(&mut byte), Ok(1..))
     }
 
-    /// Sends what comes before all else: the answer to the handshake and the first frames, in one write.
+    /// Sends the first frames and the answer to the handshake in one write, before all frames that are queued already.
     pub(super) fn greet(self: &Arc<Self>, frames: &[&Bytes]) {
         let mut state = self.lock();
         state.blocked = false;
-        if state.phase == Phase::Gone {
+        if state.phase == Phase::Disconnected {
             return;
         }
         let rest = self.write(&mut state, frames);
         if !rest.frames.is_empty() {
-            self.change(&mut state, |backlog| backlog.add_first(rest));
+            self.update_backlog(&mut state, |backlog| backlog.add_first(rest));
         }
         if self.flush(&mut state) == Flushed::Blocked {
             self.wait_for_socket(&mut state, false);
         }
     }
 
-    /// Sends frames in their order. A peer for which too much waits already is closed with 4008 instead.
+    /// Sends frames in order. Where the queue would exceed its limit, the connection is closed with 4008 instead.
     pub fn send(self: &Arc<Self>, frames: &[&Bytes]) {
         self.put(&mut self.lock(), frames, true);
     }
 
-    /// Sends what the log has: it goes at the pace of the peer, for which nobody else waits.
+    /// Sends replayed frames in order. The hub does not wait for them: a replay goes at the pace of its own peer.
     pub(super) fn replay(self: &Arc<Self>, frames: &[&Bytes]) {
         self.put(&mut self.lock(), frames, false);
     }
@@ -146,15 +149,15 @@ impl SendBuffer {
         self.put(&mut state, &[&pong], true);
     }
 
-    /// Sends a Close after all that waits, and nothing after it. A peer that does not answer it is partitioned.
+    /// Queues a Close after all frames. If the peer does not end the connection in [`CLOSE_TIMEOUT`], it is shut down.
     pub fn close(self: &Arc<Self>, code: CloseCode, reason: &str) {
         self.close_with(&mut self.lock(), self.encoding.close(code, reason));
     }
 
-    /// The same with a frame before the Close, however much waits.
-    pub(super) fn close_saying(self: &Arc<Self>, said: &ServerFrame<'_>, code: CloseCode, reason: &str) {
-        let said = self.encoding.said(said).unwrap_or_default();
-        self.close_with(&mut self.lock(), [said, self.encoding.close(code, reason)].concat().into());
+    /// Like [`SendBuffer::close`], with a last frame before the Close. The limit does not apply to that frame.
+    pub(super) fn close_after(self: &Arc<Self>, last: &ServerFrame<'_>, code: CloseCode, reason: &str) {
+        let last = self.encoding.encode(last).unwrap_or_default();
+        self.close_with(&mut self.lock(), [last, self.encoding.close(code, reason)].concat().into());
     }
 
     /// Answers a peer's Close.
@@ -162,7 +165,7 @@ impl SendBuffer {
         self.close_with(&mut self.lock(), frame::close_echo(code));
     }
 
-    /// Waits until nothing waits here; false where nothing will be sent any more.
+    /// Waits until the backlog is empty. Returns false where the connection is closing: no frame is sent any more.
     pub(super) async fn drained(&self) -> bool {
         let drained = {
             let mut state = self.lock();
@@ -179,24 +182,26 @@ impl SendBuffer {
         drained.await.is_ok()
     }
 
-    /// Whether nothing waits here, and so many bytes could without being most of what may.
-    pub(super) fn takes(&self, bytes: usize) -> bool {
+    /// Whether the backlog is empty and `bytes` are at most half of its limit.
+    pub(super) fn has_room(&self, bytes: usize) -> bool {
         let state = self.lock();
         state.phase == Phase::Open && !state.blocked && bytes <= self.shared.limit / 2
     }
 
-    /// Whether a Close was sent or queued, or the socket is gone.
+    /// Whether a Close was sent or queued, or the socket is shut down.
     pub fn is_closing(&self) -> bool {
         self.lock().phase != Phase::Open
     }
 
-    /// Ends the connection as a server should: what waits is written, the end is sent, and the peer's is awaited, so that
-    /// no reset overtakes the last frames (RFC 6455, section 7.1.1).
+    /// Ends the connection in order: writes the backlog, shuts down the writing side, and waits for the peer's end.
+    ///
+    /// Without that wait, a TCP reset could overtake the last frames (RFC 6455, section 7.1.1). It takes
+    /// [`CLOSE_TIMEOUT`] at most.
     pub async fn finish(&self) {
-        if self.lock().phase == Phase::Gone {
+        if self.lock().phase == Phase::Disconnected {
             return;
         }
-        let whole = async {
+        let closing = async {
             loop {
                 let flushed = self.flush(&mut self.lock());
                 match flushed {
@@ -208,7 +213,8 @@ impl SendBuffer {
             let mut rest = [0; 256];
             loop {
                 self.stream.readable().await?;
-                // Readiness alone never yields: a peer that goes on sending must not keep the thread, nor stop the clock.
+                // `readable` does not yield while bytes wait. Without this, a peer that keeps on sending would hold the
+                // thread and the timeout.
                 tokio::task::yield_now().await;
                 match self.stream.try_read(&mut rest) {
                     Ok(0) => return Ok(()),
@@ -217,40 +223,41 @@ impl SendBuffer {
                 }
             }
         };
-        // However it ends, it has ended: there is nobody to tell.
-        let _: Result<io::Result<()>, _> = tokio::time::timeout(CLOSE_TIMEOUT, whole).await;
+        // The connection ends in any case; an error changes nothing.
+        let _: Result<io::Result<()>, _> = tokio::time::timeout(CLOSE_TIMEOUT, closing).await;
         self.cut();
     }
 
-    /// Cuts the connection off.
+    /// Shuts the socket down at once, and drops the backlog.
     pub fn cut(&self) {
-        self.gone(&mut self.lock());
+        self.disconnect(&mut self.lock());
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, WriteState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Writes frames as far as the socket takes them, and keeps the rest. `waited_for`: the fan-out waits for a moment, where
-    /// many peers do not take what they are sent.
-    fn put(self: &Arc<Self>, state: &mut State, frames: &[&Bytes], waited_for: bool) {
+    /// Writes frames as far as the socket takes them, and queues the rest. With `paced`, [`Outgoing`] counts the
+    /// connection while its socket is full, so that the hub pauses where many connections are.
+    fn put(self: &Arc<Self>, state: &mut WriteState, frames: &[&Bytes], paced: bool) {
         if state.phase != Phase::Open || frames.is_empty() {
             return;
         }
-        let rest = if state.blocked { Rest { frames, written: 0 } } else { self.write(state, frames) };
+        let rest = if state.blocked { Unwritten { frames, written: 0 } } else { self.write(state, frames) };
         if !rest.frames.is_empty() && state.phase == Phase::Open {
             self.queue(state, rest);
-            self.wait_for_socket(state, waited_for);
+            self.wait_for_socket(state, paced);
         }
     }
 
-    /// Writes as much as the socket takes and returns the rest.
+    /// Writes as much as the socket takes, and returns the rest.
     ///
-    /// Past tokio, which would look up first whether the socket was writable when it was last heard of: with thousands of
-    /// connections, that is one more place in memory for each. Who has to wait for the socket finds out by `flush`.
-    fn write<'a>(&self, state: &mut State, frames: &'a [&'a Bytes]) -> Rest<'a> {
+    /// It calls the socket directly. Tokio would first look up the readiness that it has recorded for the socket; with
+    /// thousands of connections, that is one more cache miss for each. `flush` does go through tokio, which clears the
+    /// readiness, so that the task waits for the socket.
+    fn write<'a>(&self, state: &mut WriteState, frames: &'a [&'a Bytes]) -> Unwritten<'a> {
         let socket = socket2::SockRef::from(&self.stream);
-        let mut rest = Rest { frames, written: 0 };
+        let mut rest = Unwritten { frames, written: 0 };
         while let Some(first) = rest.frames.first() {
             let result = if rest.frames.len() == 1 {
                 socket.send(&first[rest.written..])
@@ -267,7 +274,7 @@ impl SendBuffer {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(_) => {
-                    self.gone(state);
+                    self.disconnect(state);
                     break;
                 }
             }
@@ -275,12 +282,13 @@ impl SendBuffer {
         rest
     }
 
-    fn queue(self: &Arc<Self>, state: &mut State, rest: Rest<'_>) {
+    /// Queues frames, or closes the connection with 4008 where they would exceed the limit.
+    fn queue(self: &Arc<Self>, state: &mut WriteState, rest: Unwritten<'_>) {
         let limit = self.shared.limit;
-        let fits = self.change(state, |backlog| {
+        let fits = self.update_backlog(state, |backlog| {
             let fits = backlog.add(rest, limit);
             if !fits {
-                backlog.drop_whole();
+                backlog.drop_unstarted();
             }
             fits
         });
@@ -293,20 +301,20 @@ impl SendBuffer {
         }
     }
 
-    fn close_with(self: &Arc<Self>, state: &mut State, close: Bytes) {
+    fn close_with(self: &Arc<Self>, state: &mut WriteState, close: Bytes) {
         if state.phase != Phase::Open {
             return;
         }
         state.phase = Phase::Closing;
         self.uncount(state);
-        self.change(state, |backlog| {
+        self.update_backlog(state, |backlog| {
             backlog.drained = Vec::new();
             backlog.push(close);
         });
         if !state.blocked {
             match self.flush(state) {
                 Flushed::Blocked => self.wait_for_socket(state, false),
-                // The peer of a WebSocket answers a Close; that of an event stream just sees the end.
+                // A WebSocket client answers the Close. The client of an event stream only sees the end.
                 Flushed::All if matches!(self.encoding, Encoding::Events { .. }) => {
                     let _ = socket2::SockRef::from(&self.stream).shutdown(Shutdown::Write);
                 }
@@ -322,49 +330,50 @@ impl SendBuffer {
         });
     }
 
-    /// Writes the backlog as far as the socket takes it.
-    fn flush(&self, state: &mut State) -> Flushed {
+    /// Writes the backlog as far as the socket takes it, and notifies the replays that wait for it to be empty.
+    fn flush(&self, state: &mut WriteState) -> Flushed {
         loop {
             if state.phase == Phase::Open && state.backlog.is_some() {
-                self.change(state, Backlog::queue_pong);
+                self.update_backlog(state, Backlog::queue_pong);
             }
             let Some(backlog) = state.backlog.as_deref_mut().filter(|backlog| !backlog.is_empty()) else { break };
             let mut slices = [IoSlice::new(&[]); MAX_SLICES];
             let count = backlog.slices(&mut slices);
             match self.stream.try_write_vectored(&slices[..count]) {
-                Ok(sent) => self.change(state, |backlog| backlog.advance(sent)),
+                Ok(sent) => self.update_backlog(state, |backlog| backlog.advance(sent)),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Flushed::Blocked,
-                Err(_) => self.gone(state),
+                Err(_) => self.disconnect(state),
             }
         }
-        // A burst's memory is given back; who waited for the end may have gone.
+        // This frees the memory of a burst. A replay that waited may have ended meanwhile.
         for drained in state.backlog.take().into_iter().flat_map(|backlog| backlog.drained) {
             let _ = drained.send(());
         }
         Flushed::All
     }
 
-    fn wait_for_socket(self: &Arc<Self>, state: &mut State, waited_for: bool) {
-        if state.blocked || state.phase == Phase::Gone {
+    /// Starts the task that waits for the socket and writes the backlog, unless it runs already.
+    fn wait_for_socket(self: &Arc<Self>, state: &mut WriteState, paced: bool) {
+        if state.blocked || state.phase == Phase::Disconnected {
             return;
         }
         state.blocked = true;
-        state.counted = waited_for && state.phase == Phase::Open;
+        state.counted = paced && state.phase == Phase::Open;
         self.shared.blocked.fetch_add(usize::from(state.counted), Ordering::Relaxed);
         let send_buffer = Arc::clone(self);
         self.shared.runtime.spawn(async move {
-            let mut stuck = Box::pin(tokio::time::sleep(STUCK));
+            let mut stalled = Box::pin(tokio::time::sleep(STALLED_AFTER));
             loop {
                 let broken = tokio::select! {
                     writable = send_buffer.stream.writable() => writable.is_err(),
-                    () = &mut stuck, if !stuck.is_elapsed() => {
+                    () = &mut stalled, if !stalled.is_elapsed() => {
                         send_buffer.uncount(&mut send_buffer.lock());
                         continue;
                     }
                 };
                 let mut state = send_buffer.lock();
                 if broken {
-                    send_buffer.gone(&mut state);
+                    send_buffer.disconnect(&mut state);
                 }
                 if send_buffer.flush(&mut state) == Flushed::All {
                     state.blocked = false;
@@ -375,49 +384,51 @@ impl SendBuffer {
         });
     }
 
-    /// It is not waited for any longer.
-    fn uncount(&self, state: &mut State) {
+    /// Removes the connection from `Outgoing::blocked`: the hub no longer waits for it.
+    fn uncount(&self, state: &mut WriteState) {
         if std::mem::take(&mut state.counted) {
             self.shared.blocked.fetch_sub(1, Ordering::Relaxed);
             self.shared.unblocked.notify_waiters();
         }
     }
 
-    fn gone(&self, state: &mut State) {
-        if state.phase == Phase::Gone {
+    /// Shuts the socket down, and drops the backlog.
+    fn disconnect(&self, state: &mut WriteState) {
+        if state.phase == Phase::Disconnected {
             return;
         }
-        // It fails where the peer was first, which is as good.
+        // This fails where the peer has shut the socket down already, which has the same effect.
         let _ = socket2::SockRef::from(&self.stream).shutdown(Shutdown::Both);
         self.uncount(state);
         if state.backlog.is_some() {
-            self.change(state, Backlog::clear);
+            self.update_backlog(state, Backlog::clear);
         }
-        *state = State { phase: Phase::Gone, blocked: state.blocked, ..State::default() };
+        *state = WriteState { phase: Phase::Disconnected, blocked: state.blocked, ..WriteState::default() };
     }
 
-    /// Changes what waits, and accounts for it.
-    fn change<T>(&self, state: &mut State, change: impl FnOnce(&mut Backlog) -> T) -> T {
+    /// Changes the backlog, and updates the metric of its memory.
+    fn update_backlog<T>(&self, state: &mut WriteState, change: impl FnOnce(&mut Backlog) -> T) -> T {
         let backlog = state.backlog.get_or_insert_default();
         let before = backlog.cost();
-        let changed = change(backlog);
+        let result = change(backlog);
         self.shared.metrics.outbox_bytes.inc_by(backlog.cost() as i64 - before as i64);
-        changed
+        result
     }
 }
 
 impl Drop for SendBuffer {
     fn drop(&mut self) {
-        self.gone(&mut self.lock());
+        self.disconnect(&mut self.lock());
         self.shared.open.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
+/// The result of writing the backlog.
 #[derive(Debug, PartialEq, Eq)]
 enum Flushed {
-    /// Nothing waits.
+    /// The backlog is empty.
     All,
-    /// The socket takes no more now.
+    /// The socket is full.
     Blocked,
 }
 
@@ -426,9 +437,9 @@ mod tests {
     use super::*;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-    /// Ten thousand idle connections are ten thousand of these, and each delivery touches one.
+    /// Every idle connection holds one, and each delivery touches one.
     #[test]
-    fn an_outbox_is_small() {
+    fn a_send_buffer_is_small() {
         assert!(size_of::<SendBuffer>() <= 96, "{} bytes", size_of::<SendBuffer>());
     }
 
@@ -441,11 +452,11 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_ping_is_answered_though_the_socket_was_full() {
+    async fn a_ping_is_answered_after_a_full_socket_drains() {
         let (mut peer, send_buffer) = pair(usize::MAX).await;
         send_buffer.greet(&[]);
         let frame = frame::text(&[b'x'; 64 * 1024]);
-        while send_buffer.takes(0) {
+        while send_buffer.has_room(0) {
             send_buffer.send(&[&frame]);
         }
         send_buffer.pong(b"here");
@@ -455,16 +466,16 @@ mod tests {
             let more = tokio::time::timeout(Duration::from_secs(10), peer.read_buf(&mut read)).await;
             assert!(more.expect("a Pong").unwrap() > 0);
         }
-        assert_eq!((read.len() - pong.len()) % frame.len(), 0, "it stands between frames");
+        assert_eq!((read.len() - pong.len()) % frame.len(), 0, "the Pong stands between whole frames");
     }
 
     #[tokio::test]
-    async fn what_came_and_was_not_read_is_seen() {
+    async fn unread_bytes_are_detected_and_left_in_the_socket() {
         let (mut peer, send_buffer) = pair(1024).await;
         assert!(!send_buffer.has_unread());
         peer.write_all(b"x").await.unwrap();
         send_buffer.stream().readable().await.unwrap();
-        assert!(send_buffer.has_unread() && send_buffer.has_unread(), "looking takes nothing away");
+        assert!(send_buffer.has_unread() && send_buffer.has_unread(), "a check leaves the bytes in the socket");
         send_buffer.stream().try_read(&mut [0; 8]).unwrap();
         assert!(!send_buffer.has_unread());
     }

@@ -1,4 +1,6 @@
-//! A server's stream split into messages, and the few frames that a client sends (RFC 6455, section 5).
+//! Splits a server's stream into WebSocket messages, and encodes a client's frames (RFC 6455, section 5).
+//!
+//! It copies only a frame that a read has cut. It does not know what the messages mean.
 
 use std::io;
 
@@ -10,14 +12,14 @@ const PONG: u8 = 0xA;
 const FIN: u8 = 0x80;
 const RSV1: u8 = 0x40;
 const MASK: u8 = 0x80;
-/// The longest payload that is taken: what says that it is longer is no server of events.
-const LONGEST: u64 = 16 * 1024 * 1024;
+/// The longest payload that is accepted. No server of events sends a longer one.
+const MAX_PAYLOAD: u64 = 16 * 1024 * 1024;
 
-/// What was read.
+/// A message or control frame of the server.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Message<'a> {
     Data(&'a [u8]),
-    /// Deflated data (RFC 7692).
+    /// Compressed data (RFC 7692).
     Compressed(&'a [u8]),
     Ping(&'a [u8]),
     Pong,
@@ -27,19 +29,19 @@ pub enum Message<'a> {
 /// Splits a stream of unmasked frames.
 #[derive(Debug, Default)]
 pub struct Frames {
-    /// The frame that has not come whole.
+    /// The received part of an incomplete frame.
     partial: Vec<u8>,
 }
 
 impl Frames {
-    /// Takes what was read and passes on each message that is whole now. Fragments count as messages of their own: of the
-    /// servers that are measured, none sends any.
+    /// Decodes received bytes, and calls `each` with every message that they complete. A fragment counts as a message
+    /// of its own: none of the measured servers sends fragments.
     ///
     /// # Errors
-    /// Where a frame is too long to wait for.
+    /// Where a frame is longer than 16 MiB.
     pub fn take(&mut self, mut bytes: &[u8], mut each: impl FnMut(Message<'_>)) -> io::Result<()> {
         while !self.partial.is_empty() && !bytes.is_empty() {
-            // As much as is missing, which may be just the rest of the header.
+            // The missing bytes of the frame, or only of its header while its length is unknown.
             let missing = match size(&self.partial)? {
                 Ok((header, payload)) => header + payload - self.partial.len(),
                 Err(missing) => missing,
@@ -66,7 +68,7 @@ impl Frames {
     }
 }
 
-/// The sizes of a frame's header and payload, or how many bytes of the header are missing.
+/// The sizes of a frame's header and payload. The inner error is the number of missing bytes of the header.
 fn size(bytes: &[u8]) -> io::Result<Result<(usize, usize), usize>> {
     let [_, len, rest @ ..] = bytes else { return Ok(Err(2 - bytes.len())) };
     Ok(match len & !MASK {
@@ -75,7 +77,7 @@ fn size(bytes: &[u8]) -> io::Result<Result<(usize, usize), usize>> {
             _ => Err(2 - rest.len()),
         },
         127 => match rest.first_chunk::<8>().map(|len| u64::from_be_bytes(*len)) {
-            Some(len) if len > LONGEST => {
+            Some(len) if len > MAX_PAYLOAD => {
                 return Err(io::Error::new(io::ErrorKind::InvalidData, format!("a frame of {len} bytes")));
             }
             Some(len) => Ok((10, len as usize)),
@@ -96,8 +98,8 @@ fn message(frame: &[u8], header: usize) -> Message<'_> {
     }
 }
 
-/// A client's data frame. The mask is zero, which leaves the payload as it is: it protects proxies from hostile scripts,
-/// and there are none of either here.
+/// A client's data frame. Its mask is zero and leaves the payload as it is. Masks protect proxies from hostile scripts,
+/// and a benchmark has neither.
 pub fn client_frame(payload: &[u8], binary: bool) -> Vec<u8> {
     frame(if binary { BINARY } else { TEXT }, payload)
 }
@@ -140,7 +142,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn messages_are_found_wherever_the_stream_is_cut(
+        fn messages_do_not_depend_on_the_splits_of_the_stream(
             lengths in prop::collection::vec(prop_oneof![0..300usize, 65_000..66_000usize], 0..6),
             cuts in prop::collection::vec(1..5_000usize, 1..40),
         ) {
@@ -163,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn control_frames_are_told_from_data() {
+    fn control_frames_are_distinguished_from_data() {
         let mut stream = server_frame(PING, b"x");
         stream.extend(server_frame(CLOSE, &1008u16.to_be_bytes()));
         let mut found = Vec::new();
@@ -172,8 +174,8 @@ mod tests {
     }
 
     #[test]
-    fn a_frame_without_end_is_not_waited_for() {
-        for len in [LONGEST + 1, u64::MAX - 9, u64::MAX] {
+    fn a_frame_that_is_too_long_is_refused() {
+        for len in [MAX_PAYLOAD + 1, u64::MAX - 9, u64::MAX] {
             let head = [&[FIN | BINARY, 127][..], &len.to_be_bytes()].concat();
             assert!(Frames::default().take(&head, |_| {}).is_err());
             let mut frames = Frames::default();

@@ -1,4 +1,6 @@
-//! A publisher: one kept-alive connection, one request after the other.
+//! A publisher: sends one HTTP request after the other over one connection, which stays open.
+//!
+//! The caller makes the bodies. This module does not know events.
 
 use std::io;
 use std::net::SocketAddr;
@@ -19,23 +21,23 @@ pub struct Publisher {
 }
 
 impl Publisher {
-    /// Connects; requests go to `path`.
+    /// Connects to a server. All requests go to `path`.
     ///
     /// # Errors
-    /// Where nobody listens there.
+    /// Where the connection or its handshake fails.
     pub async fn connect(address: SocketAddr, path: &str) -> io::Result<Self> {
         let stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
         let (requests, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(io::Error::other)?;
-        // It ends with the connection.
+        // The task ends with the connection.
         tokio::spawn(connection);
         Ok(Self { requests, host: address.to_string(), path: path.into() })
     }
 
-    /// Publishes one JSON body and reads the answer.
+    /// Publishes one JSON body, and returns the body of the response.
     ///
     /// # Errors
-    /// Where the connection breaks, or the answer is not one of success.
+    /// Where the connection breaks, or the status of the response is no success.
     pub async fn publish(&mut self, body: impl Into<Bytes>) -> io::Result<Bytes> {
         let request = Request::post(&self.path)
             .header("host", &self.host)

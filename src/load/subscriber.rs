@@ -1,4 +1,6 @@
-//! The subscribers: one small task for each socket.
+//! The subscribers: one task for each socket, which reads, answers keep-alives and counts events.
+//!
+//! [`Tally`] recognises the events of a message. This module does not know events.
 
 use std::future::poll_fn;
 use std::io;
@@ -19,16 +21,16 @@ use super::frames::{Frames, Message, pong};
 use super::tally::{Seen, Tally};
 use super::{Dialect, Shared};
 
-/// Connections that are being opened at a time: more are an attack, not a load.
-const OPENING: usize = 256;
-/// How long a server may take to say that a subscriber stands.
-const PATIENCE: Duration = Duration::from_secs(20);
-/// The most that is read at once.
-const READ: usize = 16 * 1024;
-/// The longest answer to a handshake.
-const LONGEST_HEAD: usize = 64 * 1024;
+/// The most connections that are opened at the same time. More would measure a connection storm.
+const MAX_OPENING: usize = 256;
+/// The time that a server has to confirm a subscription.
+const OPEN_TIMEOUT: Duration = Duration::from_secs(20);
+/// The most bytes of one read.
+const READ_SIZE: usize = 16 * 1024;
+/// The most bytes of the response to a handshake.
+const MAX_HEAD: usize = 64 * 1024;
 
-/// Subscribers, all of one server.
+/// Subscribers of one server.
 #[derive(Debug)]
 pub struct Swarm {
     tasks: JoinSet<Seen>,
@@ -36,10 +38,11 @@ pub struct Swarm {
 }
 
 impl Swarm {
-    /// Opens `count` subscribers, many at a time; returns when all stand. `progress` is called as each does.
+    /// Opens `count` subscribers, many at the same time, and returns when all are subscribed. `progress` is called for
+    /// each.
     ///
     /// # Errors
-    /// Where one cannot be opened.
+    /// Where a subscriber cannot be opened, or its subscription is not confirmed within 20 s.
     pub async fn open(
         address: SocketAddr,
         count: usize,
@@ -51,13 +54,13 @@ impl Swarm {
         let mut tasks = JoinSet::new();
         let opening = stream::iter(0..count).map(|number| {
             let opening = Subscriber::open(address, dialect(number), shared.clone(), number);
-            // In tasks of their own, so that more than one thread opens them.
-            async move { tokio::time::timeout(PATIENCE, tokio::spawn(opening)).await }
+            // Each is a task, so that several threads open them.
+            async move { tokio::time::timeout(OPEN_TIMEOUT, tokio::spawn(opening)).await }
         });
-        let mut opened = opening.buffer_unordered(OPENING).map(|opened| match opened {
+        let mut opened = opening.buffer_unordered(MAX_OPENING).map(|opened| match opened {
             Ok(Ok(subscriber)) => subscriber,
-            Ok(Err(died)) => Err(io::Error::other(died)),
-            Err(_) => Err(io::Error::new(io::ErrorKind::TimedOut, "a subscription is not answered")),
+            Ok(Err(panicked)) => Err(io::Error::other(panicked)),
+            Err(_) => Err(io::Error::new(io::ErrorKind::TimedOut, "the server did not confirm a subscription in time")),
         });
         while let Some(mut subscriber) = opened.try_next().await? {
             let mut stopped = stopped.clone();
@@ -65,9 +68,9 @@ impl Swarm {
                 tokio::select! {
                     ended = subscriber.listen() => {
                         let why = subscriber.tally.seen.ended.insert(ended.to_string());
-                        subscriber.shared.cut_off.get_or_init(|| why.clone());
+                        subscriber.shared.disconnected.get_or_init(|| why.clone());
                     }
-                    // Also where the swarm is dropped.
+                    // This ends too where the swarm is dropped.
                     _ = stopped.wait_for(|stop| *stop) => {}
                 }
                 subscriber.tally.seen
@@ -77,17 +80,17 @@ impl Swarm {
         Ok(Self { tasks, stop })
     }
 
-    /// Ends all and tells what each saw, in no order.
+    /// Ends all subscribers, and returns what each of them saw, in no order.
     pub async fn close(self) -> Vec<Seen> {
         self.stop.send_replace(true);
         self.tasks.join_all().await
     }
 }
 
-/// Asks for a WebSocket; answers with what came after the answer.
+/// Makes the WebSocket handshake, and returns the bytes that came after the server's response.
 ///
 /// # Errors
-/// Where there is none.
+/// Where the connection breaks, or the response is not a 101.
 pub async fn upgrade(stream: &mut TcpStream, dialect: &Dialect) -> io::Result<Vec<u8>> {
     let address = stream.peer_addr()?.to_string();
     let handshake = format!(
@@ -106,24 +109,26 @@ pub async fn upgrade(stream: &mut TcpStream, dialect: &Dialect) -> io::Result<Ve
         if stream.read_buf(&mut head).await? == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
-        if head.len() > LONGEST_HEAD {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, "the answer to the handshake has no end"));
+        if head.len() > MAX_HEAD {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "the response to the handshake is too long"));
         }
     };
     if !head.starts_with(b"HTTP/1.1 101") {
         let line = head.split(|byte| *byte == b'\r').next().unwrap_or_default();
-        return Err(io::Error::other(format!("no WebSocket: {}", String::from_utf8_lossy(line))));
+        return Err(io::Error::other(format!("the handshake was refused: {}", String::from_utf8_lossy(line))));
     }
     head.drain(..end);
     Ok(head)
 }
 
+/// One subscriber.
 struct Subscriber {
     stream: TcpStream,
     dialect: Arc<Dialect>,
     shared: Arc<Shared>,
     frames: Frames,
-    stands: usize,
+    /// How many confirmations have come; see [`Dialect::confirmation`].
+    confirmed: usize,
     tally: Tally,
 }
 
@@ -134,9 +139,9 @@ impl Subscriber {
         let read = upgrade(&mut stream, &dialect).await?;
         stream.write_all(&dialect.hello).await?;
         let tally = Tally::new(number);
-        let mut subscriber = Self { stream, dialect, shared, frames: Frames::default(), stands: 0, tally };
+        let mut subscriber = Self { stream, dialect, shared, frames: Frames::default(), confirmed: 0, tally };
         let mut reply = subscriber.take(&read)?;
-        while subscriber.stands < subscriber.dialect.stands.1 {
+        while subscriber.confirmed < subscriber.dialect.confirmation.1 {
             subscriber.stream.write_all(&reply).await?;
             reply = subscriber.read().await?;
         }
@@ -144,7 +149,7 @@ impl Subscriber {
         Ok(subscriber)
     }
 
-    /// Until the connection ends, and says why.
+    /// Reads until the connection ends, and returns the reason.
     async fn listen(&mut self) -> io::Error {
         loop {
             match self.read().await {
@@ -159,23 +164,27 @@ impl Subscriber {
         }
     }
 
-    /// Reads what there is and returns what is to be answered.
+    /// Reads once, and returns the bytes to answer with.
     async fn read(&mut self) -> io::Result<Vec<u8>> {
         poll_fn(|context| {
-            // On the stack, and only while it is read: thousands of buffers would be most of our memory.
-            let mut bytes = [MaybeUninit::uninit(); READ];
+            // On the stack, only during the read: thousands of buffers would be most of the process's memory.
+            let mut bytes = [MaybeUninit::uninit(); READ_SIZE];
             let mut buffer = ReadBuf::uninit(&mut bytes);
             ready!(Pin::new(&mut self.stream).poll_read(context, &mut buffer))?;
             Poll::Ready(match buffer.filled() {
-                [] => Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the server cut it off")),
+                [] => Err(io::Error::new(
+                    io::ErrorKind::UnexpectedEof,
+                    "the server closed the connection without a Close",
+                )),
                 read => self.take(read),
             })
         })
         .await
     }
 
+    /// Handles received bytes, and returns the bytes to answer with.
     fn take(&mut self, bytes: &[u8]) -> io::Result<Vec<u8>> {
-        let Self { frames, dialect, shared, stands, tally, .. } = self;
+        let Self { frames, dialect, shared, confirmed, tally, .. } = self;
         let now = shared.clock(Instant::now());
         let (mut reply, mut closed) = (Vec::new(), None);
         frames.take(bytes, |message| match message {
@@ -184,8 +193,8 @@ impl Subscriber {
             Message::Close(code) => closed = Some(code),
             Message::Compressed(data) => tally.compressed(data, shared, now),
             Message::Data(data) => {
-                if *stands < dialect.stands.1 {
-                    *stands += memchr::memmem::find_iter(data, &dialect.stands.0).count();
+                if *confirmed < dialect.confirmation.1 {
+                    *confirmed += memchr::memmem::find_iter(data, &dialect.confirmation.0).count();
                 }
                 if let Some((start, answer)) = &dialect.keep_alive
                     && data.starts_with(start)
@@ -195,12 +204,12 @@ impl Subscriber {
                 tally.message(data, dialect.events, shared, now);
             }
         })?;
-        tally.tell(shared, now);
+        tally.flush(shared, now);
         match closed {
             None => Ok(reply),
             Some(code) => {
                 let code = code.map_or("no code".to_owned(), |code| code.to_string());
-                Err(io::Error::other(format!("the server closed it with {code}")))
+                Err(io::Error::other(format!("the server closed the connection with {code}")))
             }
         }
     }

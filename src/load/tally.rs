@@ -1,50 +1,53 @@
-//! What one subscriber makes of its messages: events found by their ids, counted, their order checked, their age noted.
+//! Counts the events of one subscriber: finds them by their ids, checks their order and records their latency.
+//!
+//! An id holds the tag of the run, the moment at which the event was due, its lane and its number in the lane. So a
+//! tally needs no other part of an event. It does not know the server's protocol.
 
 use std::time::Instant;
 
 use super::{Events, HISTOGRAMS, Shared, lock};
 use crate::deflate;
 
-/// The longest that an id of [`Shared::id`] and the quote behind it can be.
-const LONGEST_ID: usize = 96;
+/// The most bytes of an id of [`Shared::id`] and the quote after it.
+const MAX_ID: usize = 96;
 
-/// The longest message that a compressed one may become.
-const LONGEST_MESSAGE: usize = 1 << 20;
+/// The most bytes of an inflated message.
+const MAX_MESSAGE: usize = 1 << 20;
 
 /// What one subscriber saw.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Seen {
-    /// The run's events.
+    /// The received events of this run.
     pub events: u64,
-    /// Of each lane, the number that its next event should bear.
+    /// The expected number of the next event, for each lane.
     pub next: Vec<u64>,
-    /// Events that had not come when a later one of their lane did.
+    /// Events that had not come when a later event of their lane came.
     pub lost: u64,
-    /// Events that came again, or after a later one of their lane.
+    /// Events that came twice, or after a later event of their lane.
     pub misordered: u64,
-    /// Why it ended before it was told to.
+    /// The reason why the subscriber ended before the end of the run.
     pub ended: Option<String>,
 }
 
-/// What one subscriber writes down.
+/// The counters of one subscriber.
 #[derive(Debug, Default)]
 pub struct Tally {
     pub seen: Seen,
-    /// Which of the shared histograms is its.
+    /// The index of its histogram among the shared ones.
     histogram: usize,
-    /// The end of the message before, in which an id may have begun (see [`Events::Stream`]).
+    /// The end of the previous message, which may hold the beginning of an id; see [`Events::Stream`].
     rest: Vec<u8>,
-    /// Events that the others have not been told of yet.
-    new: u64,
+    /// Events that [`Tally::flush`] has not added to the shared counters yet.
+    unflushed: u64,
 }
 
 impl Tally {
-    /// That of the subscriber of this number.
+    /// The counters of the subscriber of this number.
     pub fn new(number: usize) -> Self {
         Self { histogram: number % HISTOGRAMS, ..Self::default() }
     }
 
-    /// A message has come.
+    /// Counts the events of a message that came at `now`.
     pub fn message(&mut self, data: &[u8], events: Events, shared: &Shared, now: u64) {
         match events {
             Events::Messages => {
@@ -54,30 +57,31 @@ impl Tally {
                 let mut rest = std::mem::take(&mut self.rest);
                 rest.extend_from_slice(data);
                 let read = self.find(&rest, shared, now);
-                rest.drain(..read.max(rest.len().saturating_sub(LONGEST_ID)));
+                rest.drain(..read.max(rest.len().saturating_sub(MAX_ID)));
                 self.rest = rest;
             }
             Events::Compressed => {}
         }
     }
 
-    /// A compressed message has come. What cannot be inflated is no event, and is missed.
+    /// Counts the events of a compressed message. A message that cannot be inflated counts as no event, so its events
+    /// are reported as lost.
     pub fn compressed(&mut self, data: &[u8], shared: &Shared, now: u64) {
-        if let Ok(message) = deflate::inflate(data, LONGEST_MESSAGE) {
+        if let Ok(message) = deflate::inflate(data, MAX_MESSAGE) {
             self.find(&message, shared, now);
         }
     }
 
-    /// Tells the others of what came since the last time.
-    pub fn tell(&mut self, shared: &Shared, now: u64) {
-        if self.new > 0 {
-            self.seen.events += self.new;
-            shared.arrived(self.new, now);
-            self.new = 0;
+    /// Adds the events since the last call to the shared counters.
+    pub fn flush(&mut self, shared: &Shared, now: u64) {
+        if self.unflushed > 0 {
+            self.seen.events += self.unflushed;
+            shared.add_deliveries(self.unflushed, now);
+            self.unflushed = 0;
         }
     }
 
-    /// Takes each id that stands whole in `text`, and answers where the last one ended.
+    /// Counts each whole id in `text`, and returns the offset up to which the next call need not search.
     fn find(&mut self, text: &[u8], shared: &Shared, now: u64) -> usize {
         let mut read = 0;
         let mut latencies = None;
@@ -92,8 +96,9 @@ impl Tally {
         read
     }
 
+    /// Counts one event, and checks its order within its lane.
     fn event(&mut self, lane: usize, number: u64) {
-        self.new += 1;
+        self.unflushed += 1;
         let seen = &mut self.seen;
         if seen.next.len() <= lane {
             seen.next.resize(lane + 1, 0);
@@ -108,20 +113,20 @@ impl Tally {
     }
 }
 
-/// Of `1-2-3"…`, the numbers; `None` where it is not whole.
+/// Parses the numbers of `1-2-3"…`; `None` where the text ends before the quote.
 fn numbers(text: &[u8]) -> Option<[u64; 3]> {
     let mut rest = text;
     let mut next = |end: u8| {
         let digits = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
-        let (number, behind) = rest.split_at(digits);
-        rest = behind.strip_prefix(&[end])?;
+        let (number, after) = rest.split_at(digits);
+        rest = after.strip_prefix(&[end])?;
         std::str::from_utf8(number).ok()?.parse().ok()
     };
     Some([next(b'-')?, next(b'-')?, next(b'"')?])
 }
 
 impl Shared {
-    /// The id of an event that is due at a moment: the `number`th of a lane. What comes of a lane must come in order.
+    /// The id of the event `number` of a lane, which is due at this moment. The events of a lane must arrive in order.
     pub fn id(&self, due: Instant, lane: usize, number: u64) -> String {
         let tag = String::from_utf8_lossy(self.tag.needle());
         format!("{tag}{}-{lane}-{number}", self.clock(due))
@@ -145,12 +150,12 @@ mod tests {
         for message in messages {
             tally.message(message, events, shared, 1_000_000);
         }
-        tally.tell(shared, 1);
+        tally.flush(shared, 1);
         tally.seen
     }
 
     #[test]
-    fn what_is_missing_and_what_comes_again_is_noticed() {
+    fn lost_and_repeated_events_are_counted() {
         let shared = Shared::new();
         let whole = text(&shared, &[(0, 0), (1, 0), (1, 1), (0, 1)]);
         let whole = seen(&shared, &[whole.as_bytes()], Events::Messages);
@@ -162,14 +167,14 @@ mod tests {
     }
 
     #[test]
-    fn events_of_other_runs_do_not_count() {
+    fn events_of_other_runs_are_ignored() {
         let (shared, other) = (Shared::new(), Shared::new());
         let seen = seen(&shared, &[text(&other, &[(0, 7)]).as_bytes()], Events::Messages);
         assert_eq!(seen, Seen::default());
     }
 
     #[test]
-    fn a_stream_of_events_may_be_cut_anywhere() {
+    fn a_byte_stream_may_be_split_anywhere() {
         let shared = Shared::new();
         let stream = text(&shared, &[(0, 0), (0, 1), (0, 2)]);
         for size in 1..stream.len() {

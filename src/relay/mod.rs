@@ -6,8 +6,6 @@
 //! missed something. While a channel is being read it gathers what comes, so that a burst is few reads. What the log no
 //! longer has becomes a gap, said to every subscriber. A channel that is being read does not hold up the others.
 
-mod progress;
-
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,12 +14,11 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 use prometheus_client::metrics::counter::Counter;
 use tokio::sync::watch;
 
-pub use progress::Progress;
-
-use crate::broker::{Backend, Page, Signal, Signals};
-use crate::event::{Catalog, ChannelId, Position};
-use crate::hub::{Delivery, Hub, ShardDied};
+use crate::broker::{Log, Page, Signal, Signals};
+use crate::event::{Catalog, ChannelId, PerChannel, Position};
+use crate::hub::{ChannelStep, Hub, ShardDied};
 use crate::metrics::{Metrics, TypeLabel};
+use crate::progress::Progress;
 use crate::protocol::event_frame;
 
 /// Signals that are taken from the bus at once.
@@ -33,11 +30,11 @@ const RETRY: Duration = Duration::from_millis(200);
 
 /// The relay of one node.
 pub struct Relay {
-    broker: Arc<dyn Backend>,
+    log: Arc<dyn Log>,
     hub: Arc<Hub>,
     catalog: Arc<Catalog>,
     metrics: Arc<Metrics>,
-    channels: Vec<Channel>,
+    channels: PerChannel<ChannelState>,
     reads: FuturesUnordered<BoxFuture<'static, (ChannelId, Page)>>,
     /// Channels whose log may have to be read.
     asked: Vec<ChannelId>,
@@ -48,7 +45,7 @@ pub struct Relay {
 }
 
 #[derive(Default)]
-struct Channel {
+struct ChannelState {
     /// The last position that was delivered; `None` until the log was read for the first time.
     delivered: Option<Position>,
     /// The last offset that came over the bus, in the epoch of `delivered`: the bus repeats only if the log was lost.
@@ -61,7 +58,7 @@ struct Channel {
     relayed: Counter,
 }
 
-impl Channel {
+impl ChannelState {
     /// Whether the log has to be read.
     fn behind(&self) -> bool {
         self.due || self.delivered.as_ref().is_none_or(|at| self.named > at.offset)
@@ -71,20 +68,20 @@ impl Channel {
 impl Relay {
     /// `probe` is told the number of each probe that came back.
     pub fn new(
-        broker: Arc<dyn Backend>,
+        log: Arc<dyn Log>,
         hub: Arc<Hub>,
         catalog: Arc<Catalog>,
         metrics: Arc<Metrics>,
         probe: watch::Sender<u64>,
         progress: Arc<Progress>,
     ) -> Self {
-        let channel = |id| {
+        let state = |id| {
             let label = TypeLabel { r#type: catalog.get(id).name.clone() };
-            Channel { relayed: metrics.relayed.get_or_create(&label).clone(), ..Channel::default() }
+            ChannelState { relayed: metrics.relayed.get_or_create(&label).clone(), ..ChannelState::default() }
         };
-        let channels = catalog.channels().map(channel).collect();
+        let channels = PerChannel::new(&catalog, state);
         let (reads, asked) = (FuturesUnordered::new(), Vec::new());
-        Self { broker, hub, catalog, metrics, channels, reads, asked, probe, held: None, progress }
+        Self { log, hub, catalog, metrics, channels, reads, asked, probe, held: None, progress }
     }
 
     /// Runs until the bus ends.
@@ -136,11 +133,11 @@ impl Relay {
     }
 
     fn all_known(&self) -> bool {
-        self.channels.iter().all(|channel| channel.delivered.is_some())
+        self.channels.values().all(|channel| channel.delivered.is_some())
     }
 
     async fn appended(&mut self, id: ChannelId, position: Position, json: &str) -> Result<(), ShardDied> {
-        match &self.channels[id.0 as usize].delivered {
+        match &self.channels[id].delivered {
             Some(at) if position.same_epoch(at) && position.offset == at.offset + 1 => {
                 self.deliver(id, position, json).await?;
             }
@@ -151,7 +148,7 @@ impl Relay {
     }
 
     fn hint(&mut self, id: ChannelId, position: Option<Position>) {
-        let channel = &mut self.channels[id.0 as usize];
+        let channel = &mut self.channels[id];
         let mut named = None;
         if let (Some(position), Some(delivered)) = (position, &channel.delivered)
             && position.same_epoch(delivered)
@@ -168,7 +165,7 @@ impl Relay {
 
     /// Asks for the log of a channel to be read after what was delivered; with `named` only if that was not.
     fn ask(&mut self, id: ChannelId, named: Option<u64>) {
-        let channel = &mut self.channels[id.0 as usize];
+        let channel = &mut self.channels[id];
         match named {
             Some(offset) => channel.named = channel.named.max(offset),
             None => channel.due = true,
@@ -180,7 +177,7 @@ impl Relay {
 
     fn begin_reads(&mut self) {
         while let Some(id) = self.asked.pop() {
-            let channel = &self.channels[id.0 as usize];
+            let channel = &self.channels[id];
             if channel.behind() && !channel.reading {
                 self.read_after(id, Duration::ZERO);
             }
@@ -188,9 +185,9 @@ impl Relay {
     }
 
     fn read_after(&mut self, id: ChannelId, pause: Duration) {
-        let channel = &mut self.channels[id.0 as usize];
+        let channel = &mut self.channels[id];
         (channel.reading, channel.due, channel.named) = (true, false, 0);
-        let (broker, delivered) = (self.broker.clone(), channel.delivered.clone());
+        let (log, delivered) = (self.log.clone(), channel.delivered.clone());
         let name = self.catalog.get(id).name.clone();
         self.metrics.log_reads.inc();
         self.reads.push(Box::pin(async move {
@@ -199,7 +196,7 @@ impl Relay {
                 tokio::time::sleep(pause).await;
             }
             loop {
-                match broker.read(id, delivered.as_ref(), limit).await {
+                match log.read(id, delivered.as_ref(), limit).await {
                     Ok(page) => return (id, page),
                     Err(error) => {
                         if !std::mem::replace(&mut failed, true) {
@@ -216,14 +213,15 @@ impl Relay {
     }
 
     async fn page(&mut self, id: ChannelId, page: Page) -> Result<(), ShardDied> {
-        let channel = &mut self.channels[id.0 as usize];
+        let channel = &mut self.channels[id];
         channel.reading = false;
         let Some(before) = channel.delivered.clone() else {
             let head = page.bounds.head();
             channel.heard = 0;
             channel.delivered = Some(head.clone());
+            // In this order: a channel whose position is known can be subscribed to.
+            self.hub.deliver(ChannelStep::known(id, head.clone())).await?;
             self.progress.note(id, &head);
-            self.hub.deliver(Delivery::known(id, head)).await?;
             self.asked.push(id);
             if let Some(probe) = self.held.filter(|_| self.all_known()) {
                 self.pass_on(probe);
@@ -259,8 +257,8 @@ impl Relay {
             tracing::warn!(channel = %name, %from, %to, "events are lost: the log no longer has them");
         }
         self.metrics.gaps.inc();
-        self.hub.deliver(Delivery::gap(id, name, from.clone(), to.clone())).await?;
-        let channel = &mut self.channels[id.0 as usize];
+        self.hub.deliver(ChannelStep::gap(id, name, from.clone(), to.clone())).await?;
+        let channel = &mut self.channels[id];
         if !from.same_epoch(to) {
             channel.heard = 0;
         }
@@ -272,8 +270,8 @@ impl Relay {
     /// An event that is next in its channel.
     async fn deliver(&mut self, id: ChannelId, position: Position, json: &str) -> Result<(), ShardDied> {
         let text = event_frame(&position, json);
-        self.hub.deliver(Delivery::event(id, position.clone(), &text)).await?;
-        let channel = &mut self.channels[id.0 as usize];
+        self.hub.deliver(ChannelStep::event(id, position.clone(), &text)).await?;
+        let channel = &mut self.channels[id];
         channel.relayed.inc();
         self.progress.note(id, &position);
         channel.delivered = Some(position);

@@ -1,28 +1,31 @@
-//! Generated files: writing them to a folder, and saying how what is there differs from what would be written.
+//! Generated files: writes them to a folder, or compares the folder with what would be written.
 
 use std::fmt;
 use std::io;
 use std::path::Path;
 
-/// A file as it is generated.
+/// A generated file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct File {
-    /// Its name in the folder.
+    /// The name of the file in its folder.
     pub name: String,
+    /// The content.
     pub text: String,
 }
 
-/// How a folder differs from what would be generated.
+/// A difference between a folder and the files that would be generated.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Difference {
+    /// The file does not exist.
     Missing(String),
+    /// The file has another content.
     Differs(String),
-    /// A file of this kind that nothing generates any more.
+    /// A file with the extension of generated files, which would not be generated.
     Superfluous(String),
 }
 
 impl Difference {
-    /// The file that it is about.
+    /// The name of the file.
     pub fn name(&self) -> &str {
         let (Self::Missing(name) | Self::Differs(name) | Self::Superfluous(name)) = self;
         name
@@ -34,15 +37,15 @@ impl fmt::Display for Difference {
         match self {
             Self::Missing(name) => write!(f, "{name} is missing"),
             Self::Differs(name) => write!(f, "{name} differs"),
-            Self::Superfluous(name) => write!(f, "{name} belongs to nothing"),
+            Self::Superfluous(name) => write!(f, "{name} is not generated"),
         }
     }
 }
 
-/// Compares a folder with `files`; `extension` is how the names of generated files end.
+/// Compares a folder with `files`. `extension` is the end of the name of every generated file.
 ///
 /// # Errors
-/// A folder or file that is there but cannot be read.
+/// A folder or file that exists but cannot be read.
 pub fn compare(folder: &Path, extension: &str, files: &[File]) -> io::Result<Vec<Difference>> {
     let mut found = Vec::new();
     for file in files {
@@ -53,12 +56,12 @@ pub fn compare(folder: &Path, extension: &str, files: &[File]) -> io::Result<Vec
             Err(error) => return Err(error),
         }
     }
-    let there = match std::fs::read_dir(folder) {
+    let entries = match std::fs::read_dir(folder) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(found),
-        there => there?,
+        entries => entries?,
     };
     let mut superfluous = Vec::new();
-    for entry in there {
+    for entry in entries {
         let name = entry?.file_name().to_string_lossy().into_owned();
         if name.ends_with(extension) && files.iter().all(|file| file.name != name) {
             superfluous.push(name);
@@ -69,21 +72,21 @@ pub fn compare(folder: &Path, extension: &str, files: &[File]) -> io::Result<Vec
     Ok(found)
 }
 
-/// Writes `files` to a folder, which is made where it is missing, and answers how it differed.
+/// Writes `files` to a folder, which is created if it is missing. Returns how the folder differed before.
 ///
-/// A file that is right already is left alone, so that what watches the folder is not woken for nothing. A superfluous
-/// one is left, too: somebody may have put it there.
+/// A file with the right content is not written again, so that file watchers do not fire. A superfluous file is kept,
+/// because a user may have put it there.
 ///
 /// # Errors
-/// What cannot be read or written.
+/// A file or folder that cannot be read or written.
 pub fn write(folder: &Path, extension: &str, files: &[File]) -> io::Result<Vec<Difference>> {
     std::fs::create_dir_all(folder)?;
     let differences = compare(folder, extension, files)?;
     for file in files {
-        let wrong = |difference: &Difference| {
+        let outdated = |difference: &Difference| {
             !matches!(difference, Difference::Superfluous(_)) && difference.name() == file.name
         };
-        if differences.iter().any(wrong) {
+        if differences.iter().any(outdated) {
             std::fs::write(folder.join(&file.name), &file.text)?;
         }
     }
@@ -95,7 +98,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_written_is_found_unchanged() {
+    fn written_files_compare_as_equal() {
         let folder = tempfile::tempdir().unwrap();
         let folder = folder.path().join("new/folder");
         let file = |name: &str, text: &str| File { name: name.into(), text: text.into() };

@@ -1,7 +1,7 @@
-//! What is made of the schemas: the documents and the source text that the project publishes of its events.
+//! Schema files: the user's own types are loaded from them, and the published ones are generated from the catalogue.
 //!
-//! [`load`] reads the user's own types into the catalogue, [`documents`] gives its schemas as files, [`typescript`] as
-//! source text, and [`generated`] writes such files or compares them with what is there.
+//! [`load`] reads the user's own types into the catalogue. [`documents`] makes JSON Schema files of the catalogue, and
+//! [`typescript`] makes TypeScript source. [`generated`] writes such files, or compares them with those in a folder.
 
 pub mod generated;
 pub mod typescript;
@@ -14,21 +14,24 @@ use serde_json::Value;
 use crate::event::{Catalog, SchemaError};
 use generated::File;
 
-/// How the name of a schema's file ends; what stands before it is the type's name.
+/// The extension of a schema file. The part of the file name before it is the type's name.
 pub const EXTENSION: &str = ".schema.json";
 
-/// Own types that cannot be used: which file, and where in it.
+/// Why the user's own types could not be loaded.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
+    /// The folder cannot be read.
     #[error("cannot read the folder of own types {}: {error}", .path.display())]
     Folder { path: PathBuf, error: io::Error },
+    /// A file cannot be read.
     #[error("cannot read {}: {error}", .path.display())]
     File { path: PathBuf, error: io::Error },
+    /// A file is not a usable schema.
     #[error("{}: {error}", .path.display())]
     Schema { path: PathBuf, error: SchemaError },
 }
 
-/// The built-in types, and the own ones of `folder` where one is given.
+/// The catalogue of the built-in types, and of the own types in `folder` if one is given.
 ///
 /// # Errors
 /// See [`load`].
@@ -40,10 +43,12 @@ pub fn catalog(folder: Option<&Path>) -> Result<Catalog, LoadError> {
     Ok(catalog)
 }
 
-/// Adds each `NAME.schema.json` of `folder` as the type `NAME`, by name, so that every node numbers them alike.
+/// Adds each `NAME.schema.json` of `folder` as the type `NAME`.
+///
+/// The files are added in the order of their names, so that every node gives a type the same index.
 ///
 /// # Errors
-/// [`LoadError`] for the first file that cannot be read or is no schema, and for a folder that is not there.
+/// [`LoadError`] for a folder that cannot be read, and for the first file that cannot be read or is not a schema.
 pub fn load(catalog: &mut Catalog, folder: &Path) -> Result<(), LoadError> {
     let failed = |error| LoadError::Folder { path: folder.into(), error };
     let mut names = Vec::new();
@@ -58,10 +63,10 @@ pub fn load(catalog: &mut Catalog, folder: &Path) -> Result<(), LoadError> {
     Ok(())
 }
 
-/// Adds the type `name`, whose schema is in the file `path`.
+/// Adds the type `name` with the schema in the file `path`.
 ///
 /// # Errors
-/// [`LoadError`] where the file cannot be read or is no schema.
+/// [`LoadError`] if the file cannot be read or is not a schema.
 pub fn add(catalog: &mut Catalog, name: &str, path: &Path) -> Result<(), LoadError> {
     let text = std::fs::read_to_string(path).map_err(|error| LoadError::File { path: path.into(), error })?;
     match catalog.add(name, text.trim_start_matches('\u{feff}')) {
@@ -70,7 +75,7 @@ pub fn add(catalog: &mut Catalog, name: &str, path: &Path) -> Result<(), LoadErr
     }
 }
 
-/// The JSON Schema of each type's `data`, and that of the whole event, as files.
+/// One JSON Schema file for the `data` of each type, and one for the whole event.
 pub fn documents(catalog: &Catalog) -> Vec<File> {
     let file = |name: &str, schema: &Value| File { name: format!("{name}{EXTENSION}"), text: format!("{schema:#}\n") };
     let types = catalog.types().iter().map(|known| file(&known.name, &known.schema));
@@ -82,14 +87,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_committed_schemas_are_those_of_the_types() {
+    fn the_committed_schemas_are_up_to_date() {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("schemas");
         let differences = generated::compare(&folder, EXTENSION, &documents(&Catalog::builtin())).unwrap();
         assert_eq!(differences, [], "run `tidings schema export --out schemas`");
     }
 
     #[test]
-    fn own_types_are_files_of_a_folder() {
+    fn own_types_are_loaded_from_a_folder() {
         let folder = tempfile::tempdir().unwrap();
         let path = |name: &str| folder.path().join(name);
         std::fs::write(path("product-review.schema.json"), r#"{"type":"object"}"#).unwrap();
@@ -101,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn a_broken_own_type_is_named_with_its_place() {
+    fn the_error_of_an_invalid_schema_names_the_file_and_the_place() {
         let folder = tempfile::tempdir().unwrap();
         let broken = |text: &str| {
             std::fs::write(folder.path().join("review.schema.json"), text).unwrap();

@@ -1,8 +1,8 @@
-// Compares the daemon with an independent validator: a document that it accepts (202) must be valid by the schema that it
-// serves, and one that it refuses (422) must not be.
+// Compares the daemon with Ajv, an independent JSON Schema validator. A document that the daemon accepts (202) must be
+// valid against the schema that the daemon serves; a document that it refuses (422) must be invalid.
 //
-//   node check.mjs [URL]     without a URL it starts target/debug/tidings (or TIDINGS_BIN) itself
-//   SEED=7 node check.mjs    other documents
+//   node check.mjs [URL]     without a URL it starts target/debug/tidings (or TIDINGS_BIN)
+//   SEED=7 node check.mjs    uses other random documents
 
 import { Ajv2020 } from "ajv/dist/2020.js";
 import addFormats from "ajv-formats";
@@ -17,7 +17,7 @@ const VALID = 40;
 const MUTATED = 160;
 const SHOWN = 20;
 
-/** A validator that takes no schema with keywords or formats that it does not know. */
+/** A validator that refuses a schema with unknown keywords or formats. */
 function validator(schema) {
   const ajv = new Ajv2020({ strict: true, strictTypes: false, strictRequired: false, validateFormats: true });
   addFormats.default(ajv);
@@ -87,7 +87,7 @@ try {
   const { types, counts } = await check(daemon.url, seed);
   console.log(`${types.length} types, seed ${seed}: ${counts.accepted} accepted, ${counts.refused} refused, ${counts.different} judged differently`);
   const enough = counts.accepted >= 200 && counts.refused >= 200;
-  if (!enough) console.error("too few of one kind: this proves nothing");
+  if (!enough) console.error("too few accepted or refused documents for a meaningful result");
   process.exitCode = counts.different === 0 && enough ? 0 : 1;
 } finally {
   await daemon.stop();

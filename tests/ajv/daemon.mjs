@@ -1,4 +1,4 @@
-// A daemon of our own, on a free port.
+// Starts a daemon on a free port, for check.mjs.
 
 import { spawn } from "node:child_process";
 import { fileURLToPath } from "node:url";
@@ -12,12 +12,12 @@ export async function start() {
   const flags = ["serve", "--listen", "127.0.0.1:0", "--log-format", "json", "--schemas", here("schemas")];
   const daemon = spawn(program, flags, { cwd: here("."), stdio: ["ignore", "ignore", "pipe"] });
   const stopped = new Promise((resolve) => daemon.once("exit", resolve));
-  const said = [];
+  const log = [];
   const url = await new Promise((resolve, reject) => {
     daemon.once("error", reject);
-    stopped.then((code) => reject(new Error(`${program} ended with ${code}:\n${said.join("\n")}`)));
+    stopped.then((code) => reject(new Error(`${program} ended with ${code}:\n${log.join("\n")}`)));
     readline.createInterface({ input: daemon.stderr }).on("line", (line) => {
-      said.push(line);
+      log.push(line);
       if (line.includes('"listening"')) resolve(JSON.parse(line).url);
     });
   });

@@ -1,6 +1,6 @@
-// JSON text with numbers as they are to be written: `5.0` and `9007199254740993` are lost on JSON.stringify.
+// Writes JSON text with the exact form of its numbers: JSON.stringify cannot write `5.0` or `9007199254740993`.
 
-/** A number by its text. */
+/** A number in its written form. */
 export class Written {
   constructor(text) {
     this.text = text;
@@ -13,6 +13,6 @@ export function write(value) {
   if (value !== null && typeof value === "object") {
     return `{${Object.entries(value).map(([name, member]) => `${JSON.stringify(name)}:${write(member)}`).join(",")}}`;
   }
-  if (value === undefined) throw new TypeError("undefined is no JSON");
+  if (value === undefined) throw new TypeError("undefined is not JSON");
   return JSON.stringify(value);
 }

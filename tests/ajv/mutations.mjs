@@ -1,4 +1,4 @@
-// What is done to a valid event to see whether it still is one: most mutations make it invalid, not all of them.
+// Mutations of a valid event. Most of them make it invalid, some do not.
 
 import { Written } from "./json.mjs";
 import { long } from "./valid.mjs";
@@ -39,13 +39,13 @@ const STRINGS = {
 const NAMES = ["extra", "__proto__", "constructor", "toString", "productid", "Reason", "id ", ""];
 const ATTRIBUTE_NAMES = ["Upper", "with-dash", "with_underscore", "é", "dot.ted", "", "data_base64", "__proto__"];
 
-/** Puts a member in, even one that means something to JavaScript. */
+/** Adds a member, also one with a special meaning in JavaScript such as `__proto__`. */
 function put(object, name, value) {
   Object.defineProperty(object, name, { value, enumerable: true, configurable: true, writable: true });
 }
 
-/** A way through the data: to an object or array and a place in it. */
-function place(dice, data) {
+/** A random member of the data: its object or array, and its name or index. */
+function member(dice, data) {
   let at = data;
   for (;;) {
     const names = Object.keys(at);
@@ -60,7 +60,7 @@ function place(dice, data) {
 
 const IN_DATA = [
   function missing(dice, event) {
-    const [at, name] = place(dice, event.data);
+    const [at, name] = member(dice, event.data);
     if (Array.isArray(at)) at.splice(Number(name), 1);
     else if (name !== null) delete at[name];
   },
@@ -68,11 +68,11 @@ const IN_DATA = [
     put(event.data, dice.pick(NAMES), dice.pick([1, "x", null]));
   },
   function strange(dice, event) {
-    const [at, name] = place(dice, event.data);
+    const [at, name] = member(dice, event.data);
     if (name !== null) at[name] = dice.pick(STRANGE);
   },
   function bound(dice, event) {
-    const [at, name] = place(dice, event.data);
+    const [at, name] = member(dice, event.data);
     if (typeof at[name] === "string") at[name] = long(dice, dice.pick([0, 1, 255, 256, 257, 1023, 1024, 1025]));
     else if (at[name] instanceof Written) at[name] = dice.pick(STRANGE);
   },
@@ -82,7 +82,7 @@ const IN_DATA = [
     event.data[name] = dice.pick(STRINGS[name]);
   },
   function repeated(dice, event) {
-    const [at, name] = place(dice, event.data);
+    const [at, name] = member(dice, event.data);
     if (Array.isArray(at) && name !== null) at.push(at[name]);
   },
   function whole(dice, event) {
@@ -113,7 +113,7 @@ const IN_ENVELOPE = [
   },
 ];
 
-/** Changes an event in one or two ways; returns which, and whether they were all within `data`. */
+/** Applies one or more mutations; returns their names, and whether all of them were within `data`. */
 export function mutate(dice, event) {
   const how = [];
   let within = true;

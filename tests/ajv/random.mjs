@@ -1,4 +1,4 @@
-// Numbers that are as good as random and the same for the same seed (mulberry32), and choices made by them.
+// A pseudo-random generator (mulberry32), and random choices. The same seed gives the same sequence.
 
 export class Dice {
   #state;

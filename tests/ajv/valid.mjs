@@ -1,4 +1,4 @@
-// Valid events of every type, with what may be left out there or not.
+// Random valid events of every type, with and without their optional members.
 
 import { Written } from "./json.mjs";
 
@@ -7,7 +7,7 @@ const INTEGERS = ["0", "-1", "42", "5.0", "1e3", "-0", "9007199254740991", "-900
 const CURRENCIES = ["EUR", "USD", "JPY", "CHF", "KWD", "XXX", "ZWG"];
 const STATUSES = ["pending", "confirmed", "processing", "shipped", "delivered", "completed", "cancelled", "returned", "refunded"];
 
-/** A string of so many characters, of one, two, three or four bytes each. */
+/** A string of `length` characters, each of one, two, three or four bytes in UTF-8. */
 export const long = (dice, length) => dice.pick(["x", "é", "€", "😀"]).repeat(length);
 
 const id = (dice) => (dice.chance(0.1) ? long(dice, 256) : dice.pick(TEXTS));
@@ -15,7 +15,7 @@ const text = (dice) => (dice.chance(0.1) ? long(dice, 1024) : dice.chance(0.1) ?
 const integer = (dice) => new Written(dice.pick(INTEGERS));
 const some = (dice, least, most, make) => Array.from({ length: least + dice.below(most - least + 1) }, () => make(dice));
 
-/** Members that may be left out are functions of the dice under `?name`. */
+/** Makes an object. A member `?name` is optional. */
 function made(dice, members) {
   const object = {};
   for (const [name, make] of Object.entries(members)) {

@@ -1,10 +1,12 @@
-//! What every broker does, whichever it is: one suite, run over each backend.
+//! The suite of every backend: each test runs in memory, in files, and on Redis, Sentinel and Cluster.
+//!
+//! A test takes a [`Backend`] of its own and is listed in `over_every_backend!`.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 use tempfile::TempDir;
-use tidings::broker::{Appended, Signal};
+use tidings::broker::{Appended, BrokerError, MAX_KEY_BYTES, MAX_LEASE_TTL, MAX_VALUE_BYTES, Signal};
 use tidings::config::{BrokerConfig, BrokerUrl};
 use tidings::event::{Epoch, Event, Position};
 
@@ -16,8 +18,9 @@ use crate::support::until;
 
 const STOCK: &str = "inventory-change";
 const ORDERS: &str = "order-status";
+const MINUTE: Duration = Duration::from_secs(60);
 
-/// A backend of its own for one test.
+/// The configuration of one test's backend, and the servers and folder that it uses.
 struct Backend {
     config: BrokerConfig,
     _servers: Vec<Redis>,
@@ -55,6 +58,15 @@ impl Backend {
     async fn node(&self) -> Node {
         Node::ready(&self.config).await
     }
+
+    /// Two nodes on one broker; one node where a broker has only one.
+    async fn nodes(&self) -> Vec<Node> {
+        let mut nodes = vec![self.node().await];
+        if let BrokerUrl::Redis(_) = self.config.broker {
+            nodes.push(self.node().await);
+        }
+        nodes
+    }
 }
 
 macro_rules! over_every_backend {
@@ -83,20 +95,26 @@ macro_rules! over_every_backend {
 }
 
 over_every_backend! {
-    positions_rise_by_one_in_each_channel
-    the_relay_is_told_what_the_log_has
-    an_id_is_taken_once
-    an_id_is_forgotten_after_the_window
+    offsets_rise_by_one_in_each_channel
+    signals_match_the_log
+    an_id_is_appended_once
+    an_id_is_new_after_the_deduplication_window
     the_log_is_read_in_pages
     the_log_keeps_the_newest_events
-    the_log_forgets_what_is_old
-    what_many_publish_at_once_has_one_order
-    ids_and_texts_of_any_kind_come_through
+    the_log_expires_old_events
+    concurrent_publishers_get_one_order
+    ids_and_events_of_any_text_are_kept
     a_probe_comes_back
-    a_closed_broker_takes_nothing
+    a_closed_broker_refuses_calls
+    values_are_set_read_and_deleted
+    one_of_many_writers_wins_each_round
+    a_lease_has_one_holder_at_a_time
+    a_lease_ends_unless_it_is_renewed
+    values_and_tokens_survive_what_the_log_survives
+    the_store_refuses_keys_and_values_out_of_bounds
 }
 
-async fn positions_rise_by_one_in_each_channel(backend: Backend) {
+async fn offsets_rise_by_one_in_each_channel(backend: Backend) {
     let node = backend.node().await;
     let empty = node.read(STOCK, None, 10).await;
     assert_eq!((empty.bounds.head, empty.bounds.oldest, empty.entries.len()), (0, 1, 0));
@@ -110,22 +128,22 @@ async fn positions_rise_by_one_in_each_channel(backend: Backend) {
     assert_eq!(node.broker.append(&[]).await.unwrap(), []);
 }
 
-async fn the_relay_is_told_what_the_log_has(backend: Backend) {
+async fn signals_match_the_log(backend: Backend) {
     let mut node = backend.node().await;
     let events: Vec<_> =
         (0..1000).map(|i| node.event([STOCK, ORDERS, "data-update"][i % 3], &format!("event {i}"))).collect();
     let appended = node.broker.append(&events).await.unwrap();
-    let mut told = Vec::new();
+    let mut signalled = Vec::new();
     for _ in 0..1000 {
-        told.push(node.appended().await);
+        signalled.push(node.appended().await);
     }
-    // In order within a channel; those of several channels may go several ways.
-    told.sort_by_key(|(channel, ..)| channel.0);
-    let said =
+    // Signals have an order within a channel, and none between channels.
+    signalled.sort_by_key(|(channel, ..)| channel.0);
+    let signal =
         |(event, appended): (&Event, &Appended)| (event.channel, appended.position.clone(), event.json.to_string());
-    let mut expected: Vec<_> = events.iter().zip(&appended).map(said).collect();
+    let mut expected: Vec<_> = events.iter().zip(&appended).map(signal).collect();
     expected.sort_by_key(|(channel, ..)| channel.0);
-    assert_eq!(told, expected);
+    assert_eq!(signalled, expected);
     for channel in [STOCK, ORDERS, "data-update"] {
         let start = Position::new(node.read(channel, None, 1).await.bounds.epoch, 0);
         let page = node.read(channel, Some(&start), 1000).await;
@@ -136,12 +154,12 @@ async fn the_relay_is_told_what_the_log_has(backend: Backend) {
     }
 }
 
-async fn an_id_is_taken_once(backend: Backend) {
+async fn an_id_is_appended_once(backend: Backend) {
     let mut node = backend.node().await;
     let first = node.add(STOCK, "same").await;
     let again = node.append(STOCK, "same").await;
     assert_eq!((again.position, again.duplicate), (first, true));
-    // An id belongs to its channel.
+    // Ids of different channels are independent.
     node.add(ORDERS, "same").await;
     let batch = ["same", "x", "x", "y"].map(|id| node.event(STOCK, id));
     let appended = node.broker.append(&batch).await.unwrap();
@@ -157,11 +175,11 @@ async fn an_id_is_taken_once(backend: Backend) {
     assert_eq!(node.read(STOCK, None, 1).await.bounds.head, 3);
 }
 
-async fn an_id_is_forgotten_after_the_window(mut backend: Backend) {
+async fn an_id_is_new_after_the_deduplication_window(mut backend: Backend) {
     backend.config.dedup_window = Duration::from_millis(200);
     let node = backend.node().await;
     let first = node.add(STOCK, "same").await;
-    let again = until("the id is taken again", async || {
+    let again = until("the id is new again", async || {
         let appended = node.append(STOCK, "same").await;
         (!appended.duplicate).then_some(appended.position)
     })
@@ -182,7 +200,7 @@ async fn the_log_is_read_in_pages(backend: Backend) {
     assert_eq!(offsets(&node.read(STOCK, Some(&at(8)), 4).await), [9, 10]);
     assert_eq!(offsets(&node.read(STOCK, Some(&at(10)), 4).await), [0; 0]);
     assert_eq!(offsets(&node.read(STOCK, Some(&at(3)), 0).await), [0; 0]);
-    // A position of another epoch says nothing: from the oldest.
+    // After a position of an unknown epoch, the page begins at the oldest event.
     let other = Position::new(Epoch::random(), 7);
     let page = node.read(STOCK, Some(&other), 3).await;
     assert_eq!((page.bounds.epoch.clone(), offsets(&page)), (head.bounds.epoch.clone(), vec![1, 2, 3]));
@@ -198,7 +216,7 @@ async fn the_log_keeps_the_newest_events(mut backend: Backend) {
     assert_eq!(offsets(&page), [296, 297, 298, 299, 300]);
 }
 
-async fn the_log_forgets_what_is_old(mut backend: Backend) {
+async fn the_log_expires_old_events(mut backend: Backend) {
     backend.config.log_max_age = Duration::from_millis(500);
     let node = backend.node().await;
     let mut last = node.add(STOCK, "first").await;
@@ -206,9 +224,9 @@ async fn the_log_forgets_what_is_old(mut backend: Backend) {
         last = node.add(STOCK, &i.to_string()).await;
     }
     let start = Position::new(last.epoch.clone(), 0);
-    let page = until("all events are old", async || {
+    let page = until("all events are expired", async || {
         let page = node.read(STOCK, Some(&start), 100).await;
-        // Whatever is left is at the end, without a hole.
+        // The events that are left are the newest, and none is missing between them.
         assert_eq!(offsets(&page), (page.bounds.oldest..=21).collect::<Vec<_>>());
         (page.bounds.oldest == 22).then_some(page)
     })
@@ -218,7 +236,7 @@ async fn the_log_forgets_what_is_old(mut backend: Backend) {
     assert_eq!(offsets(&node.read(STOCK, Some(&start), 100).await), [22]);
 }
 
-async fn what_many_publish_at_once_has_one_order(backend: Backend) {
+async fn concurrent_publishers_get_one_order(backend: Backend) {
     let mut node = backend.node().await;
     let publishers = (0..20).map(|publisher| {
         let events: Vec<_> = (0..20).map(|i| node.event(STOCK, &format!("{publisher}:{i}"))).collect();
@@ -242,14 +260,14 @@ async fn what_many_publish_at_once_has_one_order(backend: Backend) {
     }
 }
 
-async fn ids_and_texts_of_any_kind_come_through(backend: Backend) {
+async fn ids_and_events_of_any_text_are_kept(backend: Backend) {
     let mut node = backend.node().await;
     for id in ["a:b", "{x}", "ü ñ 日本", "*", "'\"\\", &"x".repeat(256)] {
         let mut event = node.event(STOCK, id);
         event.json = serde_json::json!({ "id": id, "data": "\u{0}\r\n\u{1F600}".repeat(1000) }).to_string().into();
         let appended = node.broker.append(std::slice::from_ref(&event)).await.unwrap();
-        let told = (event.channel, appended[0].position.clone(), event.json.to_string());
-        assert_eq!(node.appended().await, told);
+        let signal = (event.channel, appended[0].position.clone(), event.json.to_string());
+        assert_eq!(node.appended().await, signal);
         let before = Position { offset: appended[0].position.offset - 1, ..appended[0].position.clone() };
         assert_eq!(node.read(STOCK, Some(&before), 1).await.entries[0].json, event.json);
         assert!(node.append(STOCK, id).await.duplicate);
@@ -264,11 +282,200 @@ async fn a_probe_comes_back(backend: Backend) {
     }
 }
 
-async fn a_closed_broker_takes_nothing(backend: Backend) {
+async fn a_closed_broker_refuses_calls(backend: Backend) {
     let mut node = backend.node().await;
     node.add(STOCK, "a").await;
     node.broker.close().await;
     assert!(node.try_append(STOCK, "b").await.is_err());
     assert!(node.broker.probe(1).await.is_err());
+    let store = node.broker.store();
+    let refused = [
+        store.get("key").await.map(drop),
+        store.put("key", b"value").await,
+        store.compare_and_set("key", None, None).await.map(drop),
+        store.lease("name", "holder", MINUTE).await.map(drop),
+        store.release("name", "holder").await,
+    ];
+    assert!(refused.iter().all(|refused| matches!(refused, Err(BrokerError::Unavailable(_)))), "{refused:?}");
     while node.bus.recv().await.is_some() {}
+}
+
+async fn values_are_set_read_and_deleted(backend: Backend) {
+    let nodes = backend.nodes().await;
+    let (one, two) = (nodes[0].broker.store(), nodes[nodes.len() - 1].broker.store());
+    let longest = "k".repeat(MAX_KEY_BYTES);
+    for key in ["position", "a:b {x} ü\u{0}\n", &longest] {
+        assert_eq!(one.get(key).await.unwrap(), None);
+        for value in [&b"text"[..], b"", b"\0\xff\r\n", &[0xa5; MAX_VALUE_BYTES], b"="] {
+            one.put(key, value).await.unwrap();
+            assert_eq!(two.get(key).await.unwrap().as_deref(), Some(value));
+            assert!(!two.compare_and_set(key, None, Some(b"x")).await.unwrap());
+            assert!(!two.compare_and_set(key, Some(b"other"), None).await.unwrap());
+            assert!(two.compare_and_set(key, Some(value), Some(b"swapped")).await.unwrap());
+            assert_eq!(one.get(key).await.unwrap().as_deref(), Some(&b"swapped"[..]));
+        }
+        assert!(one.compare_and_set(key, Some(b"swapped"), None).await.unwrap());
+        assert_eq!(two.get(key).await.unwrap(), None);
+        assert!(!one.compare_and_set(key, Some(b""), Some(b"x")).await.unwrap(), "no value is not an empty one");
+        assert!(one.compare_and_set(key, None, None).await.unwrap());
+        assert!(one.compare_and_set(key, None, Some(b"new")).await.unwrap());
+        assert_eq!(two.get(key).await.unwrap().as_deref(), Some(&b"new"[..]));
+    }
+}
+
+async fn one_of_many_writers_wins_each_round(backend: Backend) {
+    let nodes = backend.nodes().await;
+    let mut value: Option<Vec<u8>> = None;
+    for round in 0..5 {
+        let writers = (0..50).map(|writer| {
+            let (broker, expected) = (nodes[writer % nodes.len()].broker.clone(), value.clone());
+            tokio::spawn(async move {
+                let new = format!("{round}: {writer}").into_bytes();
+                let won = broker.store().compare_and_set("key", expected.as_deref(), Some(&new)).await.unwrap();
+                won.then_some(new)
+            })
+        });
+        let mut winners = Vec::new();
+        for writer in writers.collect::<Vec<_>>() {
+            winners.extend(writer.await.unwrap());
+        }
+        assert_eq!(winners.len(), 1, "round {round}");
+        value = winners.pop();
+        assert_eq!(nodes[0].broker.store().get("key").await.unwrap().as_deref(), value.as_deref());
+    }
+}
+
+async fn a_lease_has_one_holder_at_a_time(backend: Backend) {
+    let nodes = backend.nodes().await;
+    let (one, two) = (nodes[0].broker.store(), nodes[nodes.len() - 1].broker.store());
+    let first = one.lease("name", "one of two", MINUTE).await.unwrap().expect("it is free");
+    assert_eq!(two.lease("name", "two", MINUTE).await.unwrap(), None);
+    assert_eq!(one.lease("name", "one of two", MINUTE).await.unwrap(), Some(first), "a renewal keeps the token");
+    // Other leases and a value of the same name are independent.
+    assert!(two.lease("other", "two", MINUTE).await.unwrap().is_some());
+    assert_eq!(two.get("name").await.unwrap(), None);
+    two.release("name", "two").await.unwrap();
+    two.release("never taken", "two").await.unwrap();
+    assert_eq!(two.lease("name", "two", MINUTE).await.unwrap(), None, "only its holder releases it");
+    one.release("name", "one of two").await.unwrap();
+    let second = two.lease("name", "two", MINUTE).await.unwrap().expect("it is free again");
+    assert!(second > first, "{second} after {first}");
+    assert_eq!(one.lease("name", "one of two", MINUTE).await.unwrap(), None);
+    // Of many concurrent holders one gets a free lease.
+    let holders = (0..50).map(|holder| {
+        let broker = nodes[holder % nodes.len()].broker.clone();
+        tokio::spawn(async move { broker.store().lease("wanted", &holder.to_string(), MINUTE).await.unwrap() })
+    });
+    let mut taken = 0;
+    for holder in holders.collect::<Vec<_>>() {
+        taken += usize::from(holder.await.unwrap().is_some());
+    }
+    assert_eq!(taken, 1);
+}
+
+async fn a_lease_ends_unless_it_is_renewed(backend: Backend) {
+    let nodes = backend.nodes().await;
+    let (one, two) = (nodes[0].broker.store(), nodes[nodes.len() - 1].broker.store());
+    let short = Duration::from_millis(300);
+    let first = one.lease("name", "one", short).await.unwrap().expect("it is free");
+    // A renewal may extend the lease.
+    assert_eq!(one.lease("name", "one", MINUTE).await.unwrap(), Some(first));
+    tokio::time::sleep(short * 2).await;
+    assert_eq!(two.lease("name", "two", short).await.unwrap(), None);
+    // A renewal may shorten it.
+    assert_eq!(one.lease("name", "one", short).await.unwrap(), Some(first));
+    let taken = async || two.lease("name", "two", Duration::from_millis(1)).await.unwrap();
+    let second = until("the lease ends", taken).await;
+    assert!(second > first, "{second} after {first}");
+    // Also its last holder gets a higher token.
+    let third = until("the lease ends", async || one.lease("name", "one", MINUTE).await.unwrap()).await;
+    assert!(third > second, "{third} after {second}");
+    assert_eq!(two.lease("name", "two", MINUTE).await.unwrap(), None);
+}
+
+async fn values_and_tokens_survive_what_the_log_survives(backend: Backend) {
+    let node = backend.node().await;
+    let position = node.add(STOCK, "a").await;
+    let store = node.broker.store();
+    store.put("kept", b"value").await.unwrap();
+    store.put("deleted", b"value").await.unwrap();
+    assert!(store.compare_and_set("deleted", Some(b"value"), None).await.unwrap());
+    let released = store.lease("released", "one", MINUTE).await.unwrap().expect("it is free");
+    store.release("released", "one").await.unwrap();
+    let held = store.lease("held", "one", MINUTE).await.unwrap().expect("it is free");
+    node.broker.close().await;
+
+    let node = backend.node().await;
+    let survived = node.read(STOCK, None, 0).await.bounds.head() == position;
+    let store = node.broker.store();
+    assert_eq!(store.get("kept").await.unwrap().is_some(), survived);
+    assert_eq!(store.get("deleted").await.unwrap(), None);
+    assert_eq!(store.lease("held", "two", MINUTE).await.unwrap().is_none(), survived);
+    if survived {
+        assert_eq!(store.lease("held", "one", MINUTE).await.unwrap(), Some(held));
+    }
+    let token = store.lease("released", "two", MINUTE).await.unwrap().expect("it is free");
+    assert!(token > released, "{token} after {released}");
+}
+
+async fn the_store_refuses_keys_and_values_out_of_bounds(backend: Backend) {
+    let node = backend.node().await;
+    let store = node.broker.store();
+    let (long, large) = ("k".repeat(MAX_KEY_BYTES + 1), vec![0; MAX_VALUE_BYTES + 1]);
+    let mut refused = vec![
+        store.put("key", &large).await,
+        store.compare_and_set("key", Some(&large), None).await.map(drop),
+        store.compare_and_set("key", None, Some(&large)).await.map(drop),
+        store.lease("name", "holder", Duration::ZERO).await.map(drop),
+        store.lease("name", "holder", MAX_LEASE_TTL + Duration::from_millis(1)).await.map(drop),
+    ];
+    for key in ["", &long] {
+        refused.extend([
+            store.get(key).await.map(drop),
+            store.put(key, b"value").await,
+            store.compare_and_set(key, None, None).await.map(drop),
+            store.lease(key, "holder", MINUTE).await.map(drop),
+            store.lease("name", key, MINUTE).await.map(drop),
+            store.release(key, "holder").await,
+            store.release("name", key).await,
+        ]);
+    }
+    for refused in refused {
+        assert!(matches!(refused, Err(BrokerError::Rejected(_))), "{refused:?}");
+    }
+    assert_eq!(store.get("key").await.unwrap(), None);
+    assert!(store.lease("name", "holder", MAX_LEASE_TTL).await.unwrap().is_some());
+}
+
+/// Kills these servers, expects that the store is unavailable, and starts them again.
+async fn the_store_is_unavailable_without(servers: &mut [Redis], config: &BrokerConfig) {
+    let node = Node::ready(config).await;
+    let store = node.broker.store();
+    store.put("key", b"value").await.unwrap();
+    servers.iter_mut().for_each(Redis::kill);
+    let refused = [
+        store.get("key").await.map(drop),
+        store.put("key", b"other").await,
+        store.compare_and_set("key", None, None).await.map(drop),
+        store.lease("name", "holder", MINUTE).await.map(drop),
+        store.release("name", "holder").await,
+    ];
+    assert!(refused.iter().all(|refused| matches!(refused, Err(BrokerError::Unavailable(_)))), "{refused:?}");
+    servers.iter_mut().for_each(Redis::run);
+    let value = until("the store answers again", async || store.get("key").await.ok()).await;
+    assert_eq!(value.as_deref(), Some(&b"value"[..]));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_store_is_unavailable_while_redis_is_away() {
+    let mut servers = [Redis::durable()];
+    let config = config(redis_url(servers[0].port));
+    the_store_is_unavailable_without(&mut servers, &config).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_store_is_unavailable_while_a_cluster_is_away() {
+    let mut cluster = Cluster::durable();
+    let config = config(cluster.url());
+    the_store_is_unavailable_without(&mut cluster.nodes, &config).await;
 }

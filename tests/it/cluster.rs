@@ -159,6 +159,12 @@ async fn the_documented_rights_are_enough() {
         node.hears(channel).await;
     }
     node.registered("somebody").await.unwrap();
+    let store = node.broker.store();
+    store.put("key", b"value").await.unwrap();
+    assert!(store.compare_and_set("key", Some(b"value"), None).await.unwrap());
+    assert_eq!(store.get("key").await.unwrap(), None);
+    assert!(store.lease("name", "holder", Duration::from_secs(60)).await.unwrap().is_some());
+    store.release("name", "holder").await.unwrap();
     for node in &cluster.nodes {
         let log = node.cli(&["acl", "log"]);
         let lines: Vec<_> = log.lines().collect();

@@ -1,4 +1,4 @@
-//! The configuration as an operator meets it: what is in force, and what a mistake says.
+//! `tidings config show` and `config check`, run as programs: values with their sources, and the errors of mistakes.
 
 use std::fs;
 use std::path::Path;
@@ -14,7 +14,7 @@ fn config(folder: &Path, arguments: &[&str], env: &[(&str, &str)]) -> Ended {
 }
 
 #[test]
-fn each_value_is_shown_with_its_origin() {
+fn config_show_prints_each_value_with_its_source() {
     let folder = tempfile::tempdir().unwrap();
     let write = |name: &str, text: &str| fs::write(folder.path().join(name), text).unwrap();
     write("tidings.toml", "heartbeat = \"1s\"\nbroker = \"redis://u:s3cret@127.0.0.1:1\"\n");
@@ -44,7 +44,7 @@ fn each_value_is_shown_with_its_origin() {
 }
 
 #[test]
-fn a_mistake_is_named_with_its_key() {
+fn config_check_names_the_setting_of_each_mistake() {
     let folder = tempfile::tempdir().unwrap();
     let wrong = |arguments: &[&str], env: &[(&str, &str)], words: &str| {
         let ended = config(folder.path(), &[&["check"], arguments].concat(), env);
@@ -62,7 +62,7 @@ fn a_mistake_is_named_with_its_key() {
 }
 
 #[test]
-fn an_unprotected_daemon_is_not_opened_to_others_by_accident() {
+fn an_address_that_is_not_loopback_needs_insecure() {
     let folder = tempfile::tempdir().unwrap();
     let refused = run(tidings(folder.path(), &["serve", "--listen", "0.0.0.0:0"]), "");
     assert_eq!(refused.code, Some(1), "{refused:?}");

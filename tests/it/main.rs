@@ -30,6 +30,7 @@ mod schemas;
 mod sentinel;
 mod shutdown;
 mod stream;
+mod supervision;
 mod support;
 mod survivors;
 mod websocket;

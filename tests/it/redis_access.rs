@@ -59,8 +59,8 @@ async fn a_user_without_the_right_to_a_channel_is_rejected() {
     restricted.hears(STOCK).await;
 }
 
-/// Uses every right: appends, a duplicate, a trimmed log, pages, a new epoch above an existing stream, the probe and the
-/// registry.
+/// Uses every right: appends, a duplicate, a trimmed log, pages, a new epoch above an existing stream, the probe, the
+/// registry and the store.
 async fn use_every_right(redis: &Redis, user: &Node) {
     let batch: Vec<_> = (0..300).map(|_| user.event(STOCK, Epoch::random().as_str())).collect();
     let start = user.broker.append(&batch).await.ok().map(|appended| appended[0].position.clone());
@@ -76,6 +76,12 @@ async fn use_every_right(redis: &Redis, user: &Node) {
     let _ = user.try_append(STOCK, Epoch::random().as_str()).await;
     let _ = user.broker.probe(1).await;
     let _ = user.registered("somebody").await;
+    let store = user.broker.store();
+    let _ = store.put("key", b"value").await;
+    let _ = store.get("key").await;
+    let _ = store.compare_and_set("key", Some(b"value"), None).await;
+    let _ = store.lease("name", "holder", std::time::Duration::from_secs(1)).await;
+    let _ = store.release("name", "holder").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,4 +1,4 @@
-//! What the daemon says of its types: the schemas and the channels, built-in and own ones alike.
+//! `GET /v1/schemas` and `GET /v1/channels`, with built-in and own event types, over each broker.
 
 use serde_json::{Value, json};
 use tidings::event::Catalog;
@@ -11,19 +11,19 @@ use crate::support::subscriber::Subscriber;
 use crate::support::until;
 
 over_each_broker!(
-    every_type_has_its_schema_with_an_id,
-    the_schema_of_a_whole_event_judges_as_the_daemon_does,
-    every_channel_is_listed_with_what_it_holds,
-    a_channel_counts_its_subscribers_while_they_are_there,
-    retention_is_counted_and_positions_go_on,
-    an_own_type_is_validated_and_named_like_a_built_in_one,
+    every_type_has_a_schema_with_an_id,
+    the_event_schema_accepts_what_the_daemon_accepts,
+    every_channel_is_listed_with_its_position_and_counts,
+    a_channel_counts_its_current_subscribers,
+    a_trimmed_log_counts_what_it_retains_and_keeps_its_positions,
+    an_own_type_is_validated_like_a_built_in_one,
     an_own_type_is_filtered_and_keyed_like_a_built_in_one,
-    an_own_type_is_published_with_its_schema,
+    the_schema_of_an_own_type_is_served,
 );
 
 const DRAFT: &str = "https://json-schema.org/draft/2020-12/schema";
 
-async fn every_type_has_its_schema_with_an_id(broker: TestBroker) {
+async fn every_type_has_a_schema_with_an_id(broker: TestBroker) {
     let node = broker.node().await;
     let all = node.get("/v1/schemas").await;
     assert_eq!(all.status, 200);
@@ -43,10 +43,13 @@ async fn every_type_has_its_schema_with_an_id(broker: TestBroker) {
     assert!(node.get("/v1/schemas/event").await.json()["$id"].is_string());
 }
 
-async fn the_schema_of_a_whole_event_judges_as_the_daemon_does(broker: TestBroker) {
+async fn the_event_schema_accepts_what_the_daemon_accepts(broker: TestBroker) {
     let node = broker.node().await;
     let schema = node.get("/v1/schemas/event").await.json();
-    let validator = jsonschema::options().should_validate_formats(true).build(&schema).expect("it stands by itself");
+    let validator = jsonschema::options()
+        .should_validate_formats(true)
+        .build(&schema)
+        .expect("a schema without external references");
     for (event, _) in one_of_each() {
         assert!(validator.is_valid(&event), "{event}");
         assert_eq!(node.post(&event).await.status, 202);
@@ -59,7 +62,7 @@ async fn the_schema_of_a_whole_event_judges_as_the_daemon_does(broker: TestBroke
     }
 }
 
-async fn every_channel_is_listed_with_what_it_holds(broker: TestBroker) {
+async fn every_channel_is_listed_with_its_position_and_counts(broker: TestBroker) {
     let node = broker.node().await;
     let body = node.get("/v1/channels").await.json();
     assert_eq!(members(&body), ["channels"]);
@@ -76,7 +79,7 @@ async fn every_channel_is_listed_with_what_it_holds(broker: TestBroker) {
     assert_eq!(node.channel("order-status").await["retained"], 0);
 }
 
-async fn a_channel_counts_its_subscribers_while_they_are_there(broker: TestBroker) {
+async fn a_channel_counts_its_current_subscribers(broker: TestBroker) {
     let node = broker.node().await;
     let count = async |expected: u64| {
         until(&format!("{expected} subscribers"), async || {
@@ -95,7 +98,7 @@ async fn a_channel_counts_its_subscribers_while_they_are_there(broker: TestBroke
     assert_eq!(node.channel("inventory-change").await["subscribers"], 0);
 }
 
-async fn retention_is_counted_and_positions_go_on(broker: TestBroker) {
+async fn a_trimmed_log_counts_what_it_retains_and_keeps_its_positions(broker: TestBroker) {
     let node = broker.node_with(|config| config.broker.log_max_events = 5).await;
     let events: Vec<Value> = (0..500).map(|n| sale(&n.to_string())).collect();
     let last = node.publish(&json!(events)).await.remove(499);
@@ -103,11 +106,11 @@ async fn retention_is_counted_and_positions_go_on(broker: TestBroker) {
     assert_eq!(entry["position"], last.position.as_str());
     assert_eq!(offset(&last.position), 500);
     let retained = entry["retained"].as_u64().unwrap();
-    // A Redis Stream is trimmed by whole nodes of a hundred entries.
+    // Redis trims a stream by whole nodes of 100 entries.
     assert!((5..=205).contains(&retained), "{retained}");
 }
 
-/// A shop's own type, as its file says it.
+/// The schema of a user's own type.
 const TICKET: &str = r##"{
     "title": "A ticket",
     "type": "object",
@@ -128,7 +131,7 @@ const TICKET: &str = r##"{
 
 async fn with_ticket(broker: &TestBroker) -> Node {
     let mut catalog = Catalog::builtin();
-    catalog.add("ticket", TICKET).expect("a good schema");
+    catalog.add("ticket", TICKET).expect("a valid schema");
     Node::start_with(broker.config(), catalog).await
 }
 
@@ -138,7 +141,7 @@ fn ticket(id: i64, data: Value) -> Value {
     event
 }
 
-async fn an_own_type_is_validated_and_named_like_a_built_in_one(broker: TestBroker) {
+async fn an_own_type_is_validated_like_a_built_in_one(broker: TestBroker) {
     let node = with_ticket(&broker).await;
     let pointers = async |data: Value| node.post(&ticket(1, data)).await.pointers("invalid-event");
     assert_eq!(pointers(json!({"ticketId": "1"})).await, ["/data/ticketId"]);
@@ -171,7 +174,7 @@ async fn an_own_type_is_filtered_and_keyed_like_a_built_in_one(broker: TestBroke
     assert_eq!(subscriber.frame_of("error").await["code"], "unknown-field");
 }
 
-async fn an_own_type_is_published_with_its_schema(broker: TestBroker) {
+async fn the_schema_of_an_own_type_is_served(broker: TestBroker) {
     let node = with_ticket(&broker).await;
     let served = node.get("/v1/schemas/ticket").await.json();
     let given: Value = serde_json::from_str(TICKET).unwrap();
@@ -182,7 +185,10 @@ async fn an_own_type_is_published_with_its_schema(broker: TestBroker) {
     assert_eq!(node.get("/v1/schemas").await.json()["schemas"]["ticket"], served);
     assert_eq!(node.channel("ticket").await["schema"], served["$id"]);
     let whole = node.get("/v1/schemas/event").await.json();
-    let validator = jsonschema::options().should_validate_formats(true).build(&whole).expect("it stands by itself");
+    let validator = jsonschema::options()
+        .should_validate_formats(true)
+        .build(&whole)
+        .expect("a schema without external references");
     assert!(validator.is_valid(&ticket(1, json!({}))));
     assert!(!validator.is_valid(&ticket(1, json!({"labels": 7}))));
 }

@@ -1,10 +1,10 @@
-//! A backlog: 64 publishers, each of which publishes again as soon as it is answered. Here batching pays.
+//! A backlog: 64 publishers, each of which publishes its next event at the response. The server can deliver in batches.
 
 use std::io;
 
 use async_trait::async_trait;
 
-use super::{Measure, Scenario, Step, Taken, only};
+use super::{CaseFigures, Measure, Scenario, Step, only_case};
 use crate::audience::{Audience, Until, lanes};
 use crate::events::Content;
 use crate::results::Results;
@@ -45,7 +45,7 @@ fn table(results: &Results, scenario: &'static str, title: &str) -> Table {
     against_floor(results, scenario, title, &[Column::count("deliveries/s", RATE)])
 }
 
-/// So many publishers at a time.
+/// Publishes from `in_flight` publishers at the same time.
 pub struct Backlog {
     pub subscribers: usize,
     pub in_flight: usize,
@@ -57,7 +57,7 @@ impl Measure for Backlog {
         self.subscribers + self.in_flight
     }
 
-    async fn measure(&self, server: Running) -> io::Result<Vec<Taken>> {
+    async fn measure(&self, server: Running) -> io::Result<Vec<CaseFigures>> {
         let mut audience = Audience::open(&server, self.subscribers).await?;
         let mut lanes = lanes(&server, self.in_flight).await?;
         let content = [Content::of_product("p-1")];
@@ -69,6 +69,6 @@ impl Measure for Backlog {
         let deliveries = events * self.subscribers as u64;
         let mut figures = usage.each(deliveries);
         figures.insert(RATE.into(), deliveries as f64 / took.as_secs_f64());
-        only(figures)
+        only_case(figures)
     }
 }

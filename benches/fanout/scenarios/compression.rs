@@ -1,4 +1,4 @@
-//! permessage-deflate: each frame is compressed once for all who negotiated it.
+//! permessage-deflate: the server compresses each frame once for all connections that negotiated it.
 
 use std::io;
 use std::sync::Arc;
@@ -6,10 +6,10 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use tidings::load::{Dialect, Events};
 
-use super::{Measure, Scenario, Step, Taken};
+use super::{CaseFigures, Measure, Scenario, Step};
 use crate::audience::Audience;
 use crate::events::Content;
-use crate::results::{Results, whose};
+use crate::results::{Results, sample_key};
 use crate::systems::{Running, TIDINGS};
 use crate::table::{Column, Table};
 use crate::usage::{CPU, Meter};
@@ -22,7 +22,7 @@ const OFFER: &str =
     "Sec-WebSocket-Extensions: permessage-deflate; server_no_context_takeover; client_no_context_takeover\r\n";
 const SUBSCRIBERS: usize = 1_000;
 const EVENTS: u64 = 300;
-/// With what stands around it, the event has 1,024 bytes.
+/// The length of the reason, in bytes. It makes an event of 1,024 bytes.
 const REASON: usize = 740;
 
 pub fn compression() -> Scenario {
@@ -41,7 +41,7 @@ pub fn compression() -> Scenario {
 
 fn table(results: &Results) -> Table {
     let columns = [Column::micros("CPU a delivery", CPU), Column::against_case("of plain", CPU, PLAIN)];
-    let rows = [PLAIN, COMPRESSED].map(|case| (case.to_owned(), whose(COMPRESSION, case, TIDINGS.name)));
+    let rows = [PLAIN, COMPRESSED].map(|case| (case.to_owned(), sample_key(COMPRESSION, case, TIDINGS.name)));
     Table::new("Events of 1 KiB to 1,000 subscribers, one at a time", "", &columns).rows(results, rows)
 }
 
@@ -55,7 +55,7 @@ impl Measure for Compression {
         SUBSCRIBERS
     }
 
-    async fn measure(&self, server: Running) -> io::Result<Vec<Taken>> {
+    async fn measure(&self, server: Running) -> io::Result<Vec<CaseFigures>> {
         let mut dialect = server.dialect();
         if self.compressed {
             dialect = Dialect { headers: OFFER.into(), events: Events::Compressed, ..dialect };
@@ -69,11 +69,11 @@ impl Measure for Compression {
         let figures = meter.stop().each(EVENTS * SUBSCRIBERS as u64);
         audience.close().await?;
         let case = if self.compressed { COMPRESSED } else { PLAIN };
-        Ok(vec![Taken { case: case.into(), figures }])
+        Ok(vec![CaseFigures { case: case.into(), figures }])
     }
 }
 
-/// Words in no order that repeats: about as easy to compress as what people write.
+/// Words in an order that does not repeat. They compress about as well as prose does.
 fn prose() -> String {
     const WORDS: [&str; 24] = [
         "the",

@@ -1,8 +1,9 @@
-//! Filters: looking one up must not cost more where there are many, nor where many subscribers share one.
+//! Filters: matching an event must not cost more with many filters, nor where many subscribers share one.
 //!
-//! The pair of the first: 1,000 connections are open in both, each event matches one subscription, and the events of a
-//! batch go to connections that all differ, so that as many sockets are written. What differs is that there are 100
-//! subscriptions, each of another product on another connection, or 100,000, a hundred on each connection.
+//! The first scenario compares 100 subscriptions, each on its own connection, with 100,000, a hundred on each
+//! connection. Each subscription has the filter of a different product. All else is equal: 1,000 connections are open,
+//! each event matches one subscription, and the events of a batch go to different connections, so that as many sockets
+//! are written.
 
 use std::io;
 use std::sync::Arc;
@@ -12,11 +13,11 @@ use async_trait::async_trait;
 use serde_json::{Value, json};
 use tidings::load::{Dialect, client_frame};
 
-use super::{Measure, Scenario, Step, Taken};
+use super::{CaseFigures, Measure, Scenario, Step};
 use crate::audience::Audience;
 use crate::dialects::SUBSCRIBED;
 use crate::events::{CHANNEL, Content};
-use crate::results::{Results, whose};
+use crate::results::{Results, sample_key};
 use crate::systems::{Running, TIDINGS};
 use crate::table::{Column, Table};
 use crate::turns::{Side, in_turn};
@@ -33,7 +34,7 @@ pub const NONE: &str = "no filter";
 pub const ONE: &str = "one filter";
 
 const CONNECTIONS: usize = 1_000;
-/// Events of a request, none of which go to the same connection.
+/// The events of a request. No two of them go to the same connection.
 const BATCH: usize = 100;
 
 pub fn index() -> Scenario {
@@ -59,7 +60,7 @@ pub fn same() -> Scenario {
 fn index_tables(results: &Results) -> Vec<Table> {
     let pair = |title: &str, few, many| {
         let columns = [Column::micros("CPU an event", CPU), Column::against_case("of that with 100", CPU, few)];
-        let rows = [few, many].map(|case| (case.to_owned(), whose(INDEX, case, TIDINGS.name)));
+        let rows = [few, many].map(|case| (case.to_owned(), sample_key(INDEX, case, TIDINGS.name)));
         Table::new(title, "1,000 connections", &columns).rows(results, rows)
     };
     vec![
@@ -70,11 +71,11 @@ fn index_tables(results: &Results) -> Vec<Table> {
 
 fn same_table(results: &Results) -> Table {
     let columns = [Column::micros("CPU a delivery", CPU), Column::against_case("of that without", CPU, NONE)];
-    let rows = [NONE, ONE].map(|case| (case.to_owned(), whose(SAME, case, TIDINGS.name)));
+    let rows = [NONE, ONE].map(|case| (case.to_owned(), sample_key(SAME, case, TIDINGS.name)));
     Table::new("9,900 subscribers of the same", "", &columns).rows(results, rows)
 }
 
-/// A subscriber with a subscription for each of these.
+/// A subscriber with each of these subscriptions.
 fn subscriber(subscriptions: impl IntoIterator<Item = Value>) -> Arc<Dialect> {
     let (mut hello, mut count) = (Vec::new(), 0);
     for mut frame in subscriptions {
@@ -83,26 +84,27 @@ fn subscriber(subscriptions: impl IntoIterator<Item = Value>) -> Arc<Dialect> {
         hello.extend(client_frame(frame.to_string().as_bytes(), false));
         count += 1;
     }
-    Arc::new(Dialect { path: "/v1/ws".into(), hello, stands: (SUBSCRIBED.to_vec(), count), ..Dialect::default() })
+    Arc::new(Dialect { path: "/v1/ws".into(), hello, confirmation: (SUBSCRIBED.to_vec(), count), ..Dialect::default() })
 }
 
-/// As many subscriptions as products.
+/// One subscription for each of `count` products.
 struct Products {
     count: usize,
 }
 
 impl Products {
-    /// The connection that watches a product: the few are spread over all, too.
+    /// The connection that is subscribed to a product. 100 products are spread over all connections as well.
     fn connection(&self, product: usize) -> usize {
         product * (CONNECTIONS / self.count.min(CONNECTIONS)) % CONNECTIONS
     }
 
-    /// The product of an event. Of a batch, each is another connection's.
+    /// The product of an event. The events of a batch go to different connections.
     fn product(&self, event: usize) -> usize {
-        // A prime that divides neither count: after so many steps every product has been there.
+        // The prime divides neither count, so every product has its turn.
         event * 997 % self.count
     }
 
+    /// Publishes requests of these sizes, each when the previous one was delivered. Returns the number of events.
     async fn publish(
         &self,
         audience: &Audience,
@@ -116,7 +118,7 @@ impl Products {
             let event = |number| {
                 let product = self.product(number);
                 let connection = self.connection(product);
-                // Each connection is a lane of its own, so that it knows what it misses.
+                // Each connection is a lane, so that its subscriber detects lost events.
                 let id = audience.shared.id(Instant::now(), connection, sent[connection]);
                 sent[connection] += 1;
                 Content::of_product(&format!("p-{product}")).posted(&id)
@@ -124,7 +126,7 @@ impl Products {
             let batch: Vec<String> = (events..events + size).map(event).collect();
             lane.publish_batch(&batch).await?;
             events += size;
-            audience.deliveries(sent.iter().sum()).await?;
+            audience.wait_for_deliveries(sent.iter().sum()).await?;
         }
         Ok(events as u64)
     }
@@ -136,7 +138,7 @@ impl Measure for Products {
         CONNECTIONS
     }
 
-    async fn measure(&self, server: Running) -> io::Result<Vec<Taken>> {
+    async fn measure(&self, server: Running) -> io::Result<Vec<CaseFigures>> {
         let mut watched = vec![Vec::new(); CONNECTIONS];
         for product in 0..self.count {
             let filter = json!({ "productId": format!("p-{product}") });
@@ -161,11 +163,14 @@ impl Measure for Products {
             return Err(io::Error::other(format!("{got} of {published} events came")));
         }
         let [batches, singles] = if self.count == 100 { [FEW, FEW_SINGLE] } else { [MANY, MANY_SINGLE] };
-        Ok(vec![Taken { case: batches.into(), figures: batched }, Taken { case: singles.into(), figures: single }])
+        Ok(vec![
+            CaseFigures { case: batches.into(), figures: batched },
+            CaseFigures { case: singles.into(), figures: single },
+        ])
     }
 }
 
-/// Everybody watches the one product that there is, with a filter or without: two daemons in turn.
+/// All subscribers get the events of one product, with one filter or without: two daemons in turn.
 struct Same;
 
 impl Same {
@@ -178,13 +183,13 @@ impl Measure for Same {
         2 * Self::SUBSCRIBERS
     }
 
-    async fn measure(&self, server: Running) -> io::Result<Vec<Taken>> {
+    async fn measure(&self, server: Running) -> io::Result<Vec<CaseFigures>> {
         let filtered = TIDINGS.start(tempfile::tempdir()?)?.map_err(io::Error::other)?;
         let all = json!({ "channel": CHANNEL });
         let some = json!({ "channel": CHANNEL, "where": { "productId": "p-1" } });
         let none = Side::open(server, Self::SUBSCRIBERS, Some(subscriber([all]))).await?;
         let one = Side::open(filtered, Self::SUBSCRIBERS, Some(subscriber([some]))).await?;
         let (none, one) = in_turn(none, one, 4).await?;
-        Ok([(NONE, none), (ONE, one)].map(|(case, figures)| Taken { case: case.into(), figures }).into())
+        Ok([(NONE, none), (ONE, one)].map(|(case, figures)| CaseFigures { case: case.into(), figures }).into())
     }
 }

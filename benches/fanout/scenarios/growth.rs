@@ -1,4 +1,4 @@
-//! How cost grows: with subscribers of one channel, and with channels of the same subscribers.
+//! The cost of a delivery by the number of subscribers of one channel, and by the number of channels.
 
 use std::io;
 use std::sync::Arc;
@@ -8,11 +8,11 @@ use async_trait::async_trait;
 use serde_json::json;
 use tidings::load::{Dialect, client_frame};
 
-use super::{Measure, Scenario, Step, Taken};
+use super::{CaseFigures, Measure, Scenario, Step};
 use crate::audience::{Audience, Until};
 use crate::dialects::{LANES, SUBSCRIBED};
 use crate::events::Content;
-use crate::results::{Figures, Results, whose};
+use crate::results::{Figures, Results, sample_key};
 use crate::systems::{FLOOR, Kind, Running, System, TIDINGS};
 use crate::table::{Column, Table};
 use crate::usage::{CPU, Meter, resident};
@@ -23,11 +23,11 @@ pub const CHANNELS: &str = "channels";
 pub const SIZES: [usize; 6] = [1, 10, 100, 1_000, 10_000, 19_000];
 const CHANNEL_COUNTS: [usize; 4] = [1, 10, 100, 1_000];
 
-/// Nanoseconds of CPU a delivery with 64 in flight.
+/// CPU time a delivery with 64 events in flight, in nanoseconds.
 pub const BUSY: &str = "cpu ns with 64 in flight";
-/// Deliveries a second then.
+/// Deliveries a second with 64 events in flight.
 const RATE: &str = "deliveries a second";
-/// Resident bytes of the process with all that.
+/// Resident bytes of the process at the end.
 const MEMORY: &str = "resident bytes";
 
 pub fn subscribers() -> Scenario {
@@ -61,7 +61,7 @@ fn subscribers_table(results: &Results) -> Table {
         Column::mib("resident", MEMORY),
     ];
     let cases = SIZES.map(|size| size.to_string());
-    let rows = cases.iter().map(|case| (case.clone(), whose(SUBSCRIBERS, case, TIDINGS.name)));
+    let rows = cases.iter().map(|case| (case.clone(), sample_key(SUBSCRIBERS, case, TIDINGS.name)));
     Table::new("Subscribers of one channel", "subscribers", &columns).rows(results, rows)
 }
 
@@ -74,7 +74,7 @@ fn channels_table(results: &Results) -> Table {
         Column::mib("resident", MEMORY),
     ];
     let cases = CHANNEL_COUNTS.map(|count| count.to_string());
-    let rows = cases.iter().map(|case| (case.clone(), whose(CHANNELS, case, TIDINGS.name)));
+    let rows = cases.iter().map(|case| (case.clone(), sample_key(CHANNELS, case, TIDINGS.name)));
     Table::new("Channels, each with the same 100 subscribers, which events come to in turn", "channels", &columns)
         .rows(results, rows)
 }
@@ -91,7 +91,7 @@ impl Measure for Subscribers {
         self.0 + LANES
     }
 
-    async fn measure(&self, server: Running) -> io::Result<Vec<Taken>> {
+    async fn measure(&self, server: Running) -> io::Result<Vec<CaseFigures>> {
         let audience = Audience::open(&server, self.0).await?;
         grow(&server, audience, self.0, &[Content::of_product("p-1")]).await
     }
@@ -120,14 +120,14 @@ impl Measure for Channels {
         Ok(system.with(&["--max-subscriptions", &self.0.to_string(), "--schemas", &folder.display().to_string()]))
     }
 
-    async fn measure(&self, server: Running) -> io::Result<Vec<Taken>> {
+    async fn measure(&self, server: Running) -> io::Result<Vec<CaseFigures>> {
         let mut hello = Vec::new();
         for number in 0..self.0 {
             let frame = json!({ "type": "subscribe", "sub": number.to_string(), "channel": channel(number) });
             hello.extend(client_frame(frame.to_string().as_bytes(), false));
         }
-        let stands = (SUBSCRIBED.to_vec(), self.0);
-        let dialect = Arc::new(Dialect { path: "/v1/ws".into(), hello, stands, ..Dialect::default() });
+        let confirmation = (SUBSCRIBED.to_vec(), self.0);
+        let dialect = Arc::new(Dialect { path: "/v1/ws".into(), hello, confirmation, ..Dialect::default() });
         let audience = Audience::open_as(&server, 100, |_| dialect.clone()).await?;
         let data = json!({ "sku": "p-1", "stock": 95 });
         let content = |number| Content::new(&channel(number), "p-1", &data).ordered(number);
@@ -140,9 +140,14 @@ fn channel(number: usize) -> String {
     format!("stock-{number}")
 }
 
-/// One at a time, then with a backlog, the events of each publisher in turn.
-async fn grow(server: &Running, mut audience: Audience, case: usize, contents: &[Content]) -> io::Result<Vec<Taken>> {
-    // As many as make a second, roughly.
+/// Measures one event at a time, then a backlog of 64 publishers.
+async fn grow(
+    server: &Running,
+    mut audience: Audience,
+    case: usize,
+    contents: &[Content],
+) -> io::Result<Vec<CaseFigures>> {
+    // So many that they take about a second.
     let events = (300_000 / audience.size() as u64).clamp(20, 2_000);
     let mut lane = server.lane(0).await?;
     let mut next = contents.iter().cycle();
@@ -157,9 +162,9 @@ async fn grow(server: &Running, mut audience: Audience, case: usize, contents: &
     one_at_a_time(&mut audience, events).await?;
     let mut figures: Figures = meter.stop().each(events * audience.size() as u64);
     if server.kind == Kind::Floor {
-        // It writes one event after the other, whatever waits.
+        // The floor writes one event after the other, so a backlog makes no difference.
         audience.close().await?;
-        return Ok(vec![Taken { case: case.to_string(), figures }]);
+        return Ok(vec![CaseFigures { case: case.to_string(), figures }]);
     }
 
     let mut lanes = vec![lane];
@@ -176,5 +181,5 @@ async fn grow(server: &Running, mut audience: Audience, case: usize, contents: &
     figures.insert(RATE.into(), deliveries as f64 / took.as_secs_f64());
     figures.insert(MEMORY.into(), resident(server.pid()));
     audience.close().await?;
-    Ok(vec![Taken { case: case.to_string(), figures }])
+    Ok(vec![CaseFigures { case: case.to_string(), figures }])
 }

@@ -1,14 +1,14 @@
-//! Connections that nothing is sent on: how fast they are opened, what they hold, and what they hold after a burst.
+//! Idle connections: the time to open them, and their memory before and after a burst.
 
 use std::io;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 
-use super::{Measure, Scenario, Step, Taken, only};
+use super::{CaseFigures, Measure, Scenario, Step, only_case};
 use crate::audience::Audience;
 use crate::events::Content;
-use crate::results::{Figures, Results, whose};
+use crate::results::{Figures, Results, sample_key};
 use crate::systems::{ALL, BUN, FLOOR, Running, TIDINGS};
 use crate::table::{Column, Table};
 use crate::usage::{CPU, Meter, resident};
@@ -18,15 +18,17 @@ pub const QUIET: &str = "quiet";
 
 /// Resident bytes a connection.
 pub const MEMORY: &str = "bytes a connection";
-/// Until all stand.
+/// The time until all are subscribed.
 pub const OPEN: &str = "seconds to open";
-/// The same after the burst, and a minute later.
+/// Resident bytes a connection right after the burst.
 const AFTER: &str = "bytes a connection after a burst";
+/// Resident bytes a connection one minute later.
 pub const MINUTE: &str = "bytes a connection a minute later";
 
 const CONNECTIONS: usize = 10_000;
-/// Events that come at once, so many in a request.
+/// The events of the burst.
 const BURST: usize = 500;
+/// The events of one request.
 const BATCH: usize = 100;
 
 pub fn idle() -> Scenario {
@@ -67,15 +69,15 @@ fn quiet_table(results: &Results) -> Table {
         Column::kib("right after the burst", AFTER),
         Column::kib("a minute later", MINUTE),
     ];
-    let whose = [(TIDINGS.name.to_owned(), whose(QUIET, "", TIDINGS.name))];
-    Table::new("Memory a connection, with 10,000 of them", "system", &columns).rows(results, whose)
+    let rows = [(TIDINGS.name.to_owned(), sample_key(QUIET, "", TIDINGS.name))];
+    Table::new("Memory a connection, with 10,000 of them", "system", &columns).rows(results, rows)
 }
 
 struct Open;
 
 struct Flooded;
 
-/// Opens them; answers with what was there before.
+/// Opens the connections, and returns them with the resident memory before.
 async fn open(server: &Running, figures: &mut Figures) -> io::Result<(Audience, f64)> {
     let before = resident(server.pid());
     let meter = Meter::start(server.pid());
@@ -94,11 +96,11 @@ impl Measure for Open {
         CONNECTIONS
     }
 
-    async fn measure(&self, server: Running) -> io::Result<Vec<Taken>> {
+    async fn measure(&self, server: Running) -> io::Result<Vec<CaseFigures>> {
         let mut figures = Figures::new();
         let (audience, _) = open(&server, &mut figures).await?;
         audience.close().await?;
-        only(figures)
+        only_case(figures)
     }
 }
 
@@ -108,7 +110,7 @@ impl Measure for Flooded {
         CONNECTIONS
     }
 
-    async fn measure(&self, server: Running) -> io::Result<Vec<Taken>> {
+    async fn measure(&self, server: Running) -> io::Result<Vec<CaseFigures>> {
         let mut figures = Figures::new();
         let (mut audience, before) = open(&server, &mut figures).await?;
         let (mut lane, content) = (server.lane(0).await?, Content::of_product("p-1"));
@@ -116,15 +118,15 @@ impl Measure for Flooded {
             let batch = lane.batch(&audience.shared, BATCH, &content);
             lane.publish_batch(&batch).await?;
         }
-        audience.all_have(BURST as u64).await?;
+        audience.wait_for_events(BURST as u64).await?;
         let mut note = |name: &str| {
             figures.insert(name.into(), (resident(server.pid()) - before) / CONNECTIONS as f64);
         };
         note(AFTER);
-        // With heartbeats: there are two in a minute.
+        // Two heartbeats are sent in this minute.
         tokio::time::sleep(Duration::from_secs(60)).await;
         note(MINUTE);
         audience.close().await?;
-        only(figures)
+        only_case(figures)
     }
 }

@@ -1,6 +1,7 @@
-//! Instructions in user space, counted by valgrind where the machine does not count them, and system calls, counted by
-//! perf. Valgrind runs one thread at a time and knows nothing of the kernel; what it counts hardly varies, and nothing else
-//! on the machine matters.
+//! Instructions in user space, counted by valgrind, and system calls, counted by perf.
+//!
+//! Valgrind works where the machine has no counters. It runs one thread at a time and does not see the kernel. Its
+//! counts hardly vary, and do not depend on other load on the machine.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -8,18 +9,18 @@ use std::{fs, io};
 
 use async_trait::async_trait;
 
-use super::{Measure, Scenario, Step, Taken, only};
+use super::{CaseFigures, Measure, Scenario, Step, only_case};
 use crate::audience::Audience;
 use crate::events::Content;
-use crate::results::{Figures, Results, whose};
+use crate::results::{Figures, Results, sample_key};
 use crate::systems::{FLOOR, Running, System, TIDINGS};
 use crate::table::{Column, Table};
 use crate::usage::Perf;
 
 pub const INSTRUCTIONS: &str = "instructions";
-/// Of user space, a delivery.
+/// Instructions in user space a delivery.
 pub const USER: &str = "user instructions";
-/// Of all threads, a delivery.
+/// System calls of all threads a delivery.
 pub const CALLS: &str = "system calls";
 
 const SUBSCRIBERS: usize = 1_000;
@@ -41,7 +42,7 @@ pub fn instructions() -> Scenario {
 fn table(results: &Results) -> Table {
     let columns =
         [Column::count("instructions a delivery in user space", USER), Column::count("system calls a delivery", CALLS)];
-    let rows = [FLOOR, TIDINGS].map(|system| (system.name.to_owned(), whose(INSTRUCTIONS, "", system.name)));
+    let rows = [FLOOR, TIDINGS].map(|system| (system.name.to_owned(), sample_key(INSTRUCTIONS, "", system.name)));
     Table::new("One event at a time to 1,000 subscribers: what was counted", "system", &columns).rows(results, rows)
 }
 
@@ -58,7 +59,7 @@ impl Measure for Callgrind {
         Ok(system.under(&["valgrind", "--tool=callgrind", "--instr-atstart=no", "--quiet", &out]))
     }
 
-    async fn measure(&self, server: Running) -> io::Result<Vec<Taken>> {
+    async fn measure(&self, server: Running) -> io::Result<Vec<CaseFigures>> {
         let mut audience = Audience::open(&server, SUBSCRIBERS).await?;
         let (mut lane, content) = (server.lane(0).await?, Content::of_product("p-1"));
         audience.one_at_a_time(&mut lane, 10, &content).await?;
@@ -66,12 +67,12 @@ impl Measure for Callgrind {
         audience.one_at_a_time(&mut lane, EVENTS, &content).await?;
         count(&server, "off")?;
         audience.close().await?;
-        // It writes what it has counted when it ends.
+        // Valgrind writes its counts when the server ends.
         let folder = server.end();
         let text = fs::read_to_string(out_file(folder.path()))?;
         let total = text.lines().find_map(|line| line.strip_prefix("totals: ")?.trim().parse::<f64>().ok());
         let total = total.ok_or_else(|| io::Error::other("callgrind wrote no total"))?;
-        only(Figures::from([(USER.to_owned(), total / (EVENTS * SUBSCRIBERS as u64) as f64)]))
+        only_case(Figures::from([(USER.to_owned(), total / (EVENTS * SUBSCRIBERS as u64) as f64)]))
     }
 }
 
@@ -83,7 +84,7 @@ impl Measure for SystemCalls {
         SUBSCRIBERS
     }
 
-    async fn measure(&self, server: Running) -> io::Result<Vec<Taken>> {
+    async fn measure(&self, server: Running) -> io::Result<Vec<CaseFigures>> {
         const EVENT: &str = "raw_syscalls:sys_enter";
         if !Perf::counts(EVENT) {
             return Ok(Vec::new());
@@ -93,10 +94,10 @@ impl Measure for SystemCalls {
         audience.one_at_a_time(&mut lane, 10, &content).await?;
         let perf = Perf::start(server.pid(), EVENT);
         audience.one_at_a_time(&mut lane, EVENTS, &content).await?;
-        let counts = perf.and_then(Perf::stop).ok_or_else(|| io::Error::other("perf counts nothing"))?;
+        let counts = perf.and_then(Perf::stop).ok_or_else(|| io::Error::other("perf returned no counts"))?;
         audience.close().await?;
         let figures = counts.first().map(|calls| (CALLS.to_owned(), calls / (EVENTS * SUBSCRIBERS as u64) as f64));
-        only(figures.into_iter().collect())
+        only_case(figures.into_iter().collect())
     }
 }
 
@@ -104,12 +105,12 @@ fn out_file(folder: &Path) -> PathBuf {
     folder.join("callgrind.out")
 }
 
-/// Begins or ends the counting.
+/// Turns valgrind's counting on or off.
 fn count(server: &Running, state: &str) -> io::Result<()> {
     let mut control = Command::new("callgrind_control");
     control.args(["-i", state, &server.pid().to_string()]).stdout(Stdio::null()).stderr(Stdio::null());
     match control.status()?.success() {
         true => Ok(()),
-        false => Err(io::Error::other("callgrind_control does not reach it")),
+        false => Err(io::Error::other("callgrind_control cannot reach the server")),
     }
 }

@@ -1,11 +1,11 @@
-//! From POST to WebSocket at an even rate that nobody has trouble with.
+//! The latency from POST to WebSocket, at a constant rate that every system sustains.
 
 use std::io;
 use std::time::Duration;
 
 use async_trait::async_trait;
 
-use super::{Measure, Scenario, Step, Taken, only};
+use super::{CaseFigures, Measure, Scenario, Step, only_case};
 use crate::audience::Audience;
 use crate::events::Content;
 use crate::pace::Pace;
@@ -17,7 +17,7 @@ use crate::usage::{CPU, Meter};
 pub const LATENCY: &str = "latency";
 pub const P50: &str = "p50 us";
 const P99: &str = "p99 us";
-/// Nanoseconds of Redis' CPU an event.
+/// CPU time of Redis an event, in nanoseconds.
 const REDIS: &str = "redis cpu ns";
 
 const SUBSCRIBERS: usize = 10;
@@ -53,22 +53,22 @@ impl Measure for Latency {
         SUBSCRIBERS
     }
 
-    async fn measure(&self, server: Running) -> io::Result<Vec<Taken>> {
+    async fn measure(&self, server: Running) -> io::Result<Vec<CaseFigures>> {
         let mut audience = Audience::open(&server, SUBSCRIBERS).await?;
         let mut pace = Pace::start(&server, 16, RATE).await?;
         let content = Content::of_product("p-1");
         let warm = pace.publish(&audience.shared, Duration::from_secs(1), &content).await?;
-        audience.all_have(warm).await?;
+        audience.wait_for_events(warm).await?;
         audience.shared.take_latencies();
         let meters = (Meter::start(server.pid()), server.redis.as_ref().map(|redis| Meter::start(redis.pid())));
         let events = pace.publish(&audience.shared, Duration::from_secs(4), &content).await?;
-        audience.all_have(events).await?;
+        audience.wait_for_events(events).await?;
         let mut figures = meters.0.stop().each(events);
         figures.extend(meters.1.map(|meter| (REDIS.to_owned(), meter.stop().each(events)[CPU])));
         let latencies = audience.shared.take_latencies();
         figures.insert(P50.into(), latencies.value_at_quantile(0.5) as f64);
         figures.insert(P99.into(), latencies.value_at_quantile(0.99) as f64);
         audience.close().await?;
-        only(figures)
+        only_case(figures)
     }
 }

@@ -1,5 +1,6 @@
-//! What is measured: a file each. A scenario is a list of steps; a step is something that is done to one server, which is
-//! started for it and ended after it.
+//! The scenarios of the benchmark, one file each.
+//!
+//! A scenario is a list of steps. A step is a measurement of one server, which is started before it and ended after it.
 
 pub mod backlog;
 pub mod compression;
@@ -25,16 +26,16 @@ use crate::table::Table;
 /// A group of measurements that are compared with each other.
 pub struct Scenario {
     pub name: &'static str,
-    /// In a few words.
+    /// A description in a few words.
     pub about: &'static str,
-    /// Rounds that it takes at the most: what is slow and hardly varies takes few.
+    /// The most rounds that it is measured in. Slow scenarios with little variance take few.
     pub rounds: usize,
     pub steps: Vec<Step>,
-    /// What was measured, for readers.
+    /// Makes the tables of the results.
     pub tables: fn(&Results) -> Vec<Table>,
 }
 
-/// One server, and what is done to it.
+/// A measurement of one server.
 #[derive(Clone)]
 pub struct Step {
     pub system: System,
@@ -42,33 +43,33 @@ pub struct Step {
 }
 
 /// The figures of one case.
-pub struct Taken {
+pub struct CaseFigures {
     pub case: String,
     pub figures: Figures,
 }
 
-/// What is done to a server.
+/// A kind of measurement.
 #[async_trait]
 pub trait Measure: Send + Sync {
-    /// The only case that it measures, where it is one of several.
+    /// The case that it measures, where a scenario has one step for each case. A failure is recorded under it.
     fn case(&self) -> String {
         String::new()
     }
 
-    /// Files that server or load generator have open at the most.
+    /// The most files that the server or the load generator has open.
     fn files(&self) -> usize;
 
-    /// What the server needs beforehand: files in its folder, further flags.
+    /// Prepares the server's folder and flags before it starts.
     fn prepare(&self, system: System, folder: &Path) -> io::Result<System> {
         let _ = folder;
         Ok(system)
     }
 
-    /// Measures; loss and disorder are errors.
-    async fn measure(&self, server: Running) -> io::Result<Vec<Taken>>;
+    /// Measures the server. Lost or misordered events are errors.
+    async fn measure(&self, server: Running) -> io::Result<Vec<CaseFigures>>;
 }
 
-/// All, in the order in which they run and are shown.
+/// All scenarios, in the order in which they run and are shown.
 pub fn all() -> Vec<Scenario> {
     let mut all = vec![one::thousand(), one::ten_thousand(), backlog::all_cores(), backlog::one_core()];
     all.extend([idle::idle(), idle::quiet(), filters::index(), filters::same(), stalled::stalled()]);
@@ -83,7 +84,7 @@ impl Step {
     }
 }
 
-/// The only case of a measurement.
-fn only(figures: Figures) -> io::Result<Vec<Taken>> {
-    Ok(vec![Taken { case: String::new(), figures }])
+/// The figures of a measurement that has one case.
+fn only_case(figures: Figures) -> io::Result<Vec<CaseFigures>> {
+    Ok(vec![CaseFigures { case: String::new(), figures }])
 }

@@ -1,15 +1,15 @@
-//! One event after the other, each when everybody has the one before: nothing can be batched, so that this is what a
-//! delivery costs when there is time.
+//! One event at a time: each is published when all subscribers have the previous one. So the server cannot batch, and
+//! this is the cost of a single delivery.
 //!
-//! Each system takes turns with the floor, and the floor itself with another floor: how far that ratio is from 1 shows how
-//! exact the others are.
+//! Each system takes turns with the floor, and so does the floor itself with a second floor. The distance of that ratio
+//! from 1 shows how exact the other ratios are.
 
 use std::io;
 
 use async_trait::async_trait;
 
-use super::{Measure, Scenario, Step, Taken, only};
-use crate::results::{Results, floors};
+use super::{CaseFigures, Measure, Scenario, Step, only_case};
+use crate::results::{Results, floor_figure};
 use crate::systems::{ALL, FLOOR, Running};
 use crate::table::{Table, against_floor};
 use crate::turns::{Side, in_turn};
@@ -32,7 +32,7 @@ pub fn ten_thousand() -> Scenario {
         name: TEN_THOUSAND,
         about: "one event at a time to 9,900 subscribers",
         rounds: usize::MAX,
-        // Together with the floor's they must fit into the 20,000 files that a process may often open.
+        // With the floor's, the sockets must fit into 20,000 files, a common limit of a process.
         steps: ALL.map(|system| Step::new(system, One { subscribers: 9_900, events: 4 })).into(),
         tables: |results| vec![table(results, TEN_THOUSAND, "One event at a time to 9,900 subscribers")],
     }
@@ -42,9 +42,10 @@ fn table(results: &Results, scenario: &'static str, title: &str) -> Table {
     against_floor(results, scenario, title, &[])
 }
 
-/// One at a time to so many, so many events a turn.
+/// One event at a time to this many subscribers.
 struct One {
     subscribers: usize,
+    /// The events of a turn.
     events: u64,
 }
 
@@ -54,12 +55,12 @@ impl Measure for One {
         2 * self.subscribers
     }
 
-    async fn measure(&self, server: Running) -> io::Result<Vec<Taken>> {
+    async fn measure(&self, server: Running) -> io::Result<Vec<CaseFigures>> {
         let floor = FLOOR.start(tempfile::tempdir()?)?.map_err(io::Error::other)?;
-        let its = Side::open(server, self.subscribers, None).await?;
+        let measured = Side::open(server, self.subscribers, None).await?;
         let floor = Side::open(floor, self.subscribers, None).await?;
-        let (mut figures, floor) = in_turn(its, floor, self.events).await?;
-        figures.extend(floor.into_iter().map(|(name, value)| (floors(&name), value)));
-        only(figures)
+        let (mut figures, floor) = in_turn(measured, floor, self.events).await?;
+        figures.extend(floor.into_iter().map(|(name, value)| (floor_figure(&name), value)));
+        only_case(figures)
     }
 }

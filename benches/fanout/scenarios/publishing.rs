@@ -1,5 +1,6 @@
-//! Publishing: single POSTs and batches, in-process and through Redis, and what Redis itself reaches with the very command
-//! that the daemon gives it. One subscriber sees to it that all arrives.
+//! Publishing: single POSTs and batches, with the in-process log and with Redis. One subscriber verifies the events.
+//!
+//! For comparison, `redis-benchmark` gives Redis the same command that the daemon gives it.
 
 use std::io;
 use std::time::{Duration, Instant};
@@ -7,12 +8,12 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use tokio::task::JoinSet;
 
-use super::{Measure, Scenario, Step, Taken};
+use super::{CaseFigures, Measure, Scenario, Step};
 use crate::audience::{Audience, Until};
 use crate::dialects::Lane;
 use crate::events::Content;
 use crate::redis_benchmark::{Captured, RedisBenchmark};
-use crate::results::{Figures, Results, whose};
+use crate::results::{Figures, Results, sample_key};
 use crate::systems::{Running, TIDINGS, TIDINGS_REDIS};
 use crate::table::{Column, Table};
 use crate::usage::{CPU, Meter};
@@ -22,10 +23,10 @@ pub const REDIS_BENCHMARK: &str = "redis-benchmark";
 
 /// Events a second.
 pub const RATE: &str = "events a second";
-/// Nanoseconds of Redis' CPU an event.
+/// CPU time of Redis an event, in nanoseconds.
 pub const REDIS: &str = "redis cpu ns";
 
-/// Connections and events in a request.
+/// The cases: name, number of connections, events in a request.
 pub const CASES: [(&str, usize, usize); 6] = [
     ("single, 1 connection", 1, 1),
     ("single, 16 connections", 16, 1),
@@ -52,7 +53,7 @@ pub fn publishing() -> Scenario {
 }
 
 fn tables(results: &Results) -> Vec<Table> {
-    let rows = |system| CASES.map(|(case, ..)| (case.to_owned(), whose(PUBLISHING, case, system)));
+    let rows = |system| CASES.map(|(case, ..)| (case.to_owned(), sample_key(PUBLISHING, case, system)));
     let columns = [Column::count("events/s", RATE), Column::micros("the daemon's CPU an event", CPU)];
     let with_redis = [
         Column::micros("Redis' CPU an event", REDIS),
@@ -75,12 +76,12 @@ impl Measure for Publishing {
         100
     }
 
-    async fn measure(&self, server: Running) -> io::Result<Vec<Taken>> {
+    async fn measure(&self, server: Running) -> io::Result<Vec<CaseFigures>> {
         let mut audience = Audience::open(&server, 1).await?;
         let content = Content::of_product("p-1");
         let (mut lanes, mut taken) = (Vec::new(), Vec::new());
         for (case, connections, batch) in CASES {
-            // Only now: who says nothing on a connection is cut off.
+            // Opened only when needed: the daemon closes idle connections.
             for number in lanes.len()..connections {
                 lanes.push(server.lane(number).await?);
             }
@@ -93,7 +94,7 @@ impl Measure for Publishing {
             let mut figures = meters.0.stop().each(events);
             figures.extend(meters.1.map(|meter| (REDIS.to_owned(), meter.stop().each(events)[CPU])));
             figures.insert(RATE.into(), events as f64 / took);
-            taken.push(Taken { case: case.into(), figures });
+            taken.push(CaseFigures { case: case.into(), figures });
             lanes.extend(at_work);
         }
         audience.close().await?;
@@ -101,7 +102,7 @@ impl Measure for Publishing {
     }
 }
 
-/// Publishes for a while, until the subscriber has it all; answers with the number of events.
+/// Publishes for this time, waits until the subscriber has all events, and returns their number.
 async fn publish(
     audience: &mut Audience,
     lanes: &mut Vec<Lane>,
@@ -135,11 +136,11 @@ async fn publish(
         lanes.push(lane);
         events += sent;
     }
-    audience.all_have(events).await?;
+    audience.wait_for_events(events).await?;
     Ok(events)
 }
 
-/// Redis by itself: the daemon is there to say its command, and ended then.
+/// Redis alone. The daemon runs only until its command is captured.
 struct Reference;
 
 #[async_trait]
@@ -148,7 +149,7 @@ impl Measure for Reference {
         100
     }
 
-    async fn measure(&self, server: Running) -> io::Result<Vec<Taken>> {
+    async fn measure(&self, server: Running) -> io::Result<Vec<CaseFigures>> {
         let mut captured = Vec::new();
         for batch in [1, 100] {
             captured.push((batch, Captured::of(&server, batch).await?));
@@ -158,7 +159,7 @@ impl Measure for Reference {
         let mut taken = Vec::new();
         for (case, connections, batch) in CASES {
             let Some((_, command)) = captured.iter().find(|(size, _)| *size == batch) else { continue };
-            // As long as the others, roughly: so many events a second are what a Redis does.
+            // About as long as the other measurements, at the usual rate of a Redis.
             let calls = if batch == 1 { 15_000 * connections.min(4) } else { 1_500 };
             let meter = Meter::start(redis.pid());
             let before = redis.appended().await?;
@@ -170,7 +171,7 @@ impl Measure for Reference {
             }
             let figures =
                 Figures::from([(RATE.to_owned(), calls_a_second * batch as f64), (REDIS.to_owned(), redis_cpu)]);
-            taken.push(Taken { case: case.into(), figures });
+            taken.push(CaseFigures { case: case.into(), figures });
         }
         Ok(taken)
     }

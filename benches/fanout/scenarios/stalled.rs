@@ -1,4 +1,4 @@
-//! One subscriber that does not read, among a thousand that do.
+//! One stalled subscriber among a thousand: the others' latency must not rise, and the stalled one must be closed.
 
 use std::io;
 use std::time::{Duration, Instant};
@@ -10,12 +10,12 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::oneshot;
 
-use super::{Measure, Scenario, Step, Taken};
+use super::{CaseFigures, Measure, Scenario, Step};
 use crate::audience::Audience;
 use crate::dialects::SUBSCRIBED;
 use crate::events::Content;
 use crate::pace::Pace;
-use crate::results::{Figures, Results, whose};
+use crate::results::{Figures, Results, sample_key};
 use crate::systems::{Running, TIDINGS};
 use crate::table::{Column, Table};
 
@@ -27,14 +27,14 @@ pub const P50: &str = "p50 us";
 pub const P99: &str = "p99 us";
 /// The most that `tidings_outbox_bytes` showed.
 pub const OUTBOX: &str = "outbox bytes";
-/// 1 where it was closed with 4008 or cut off, 0 where it was still there.
+/// 1 if the stalled subscriber was closed with 4008 or disconnected, 0 if it was still connected.
 pub const CLOSED: &str = "closed";
-/// How long that took.
+/// The time until it was closed.
 const AFTER: &str = "seconds to the end";
 
 const CHANNEL: &str = "cache-invalidate";
 const RATE: u32 = 50;
-/// The outbox is full after about five seconds of it.
+/// The length of a phase. The stalled subscriber's send buffer is full after about five seconds.
 const PHASE: Duration = Duration::from_secs(10);
 
 pub fn stalled() -> Scenario {
@@ -56,7 +56,7 @@ fn table(results: &Results) -> Table {
         Column::count("closed", CLOSED),
         Column::seconds("after", AFTER),
     ];
-    let rows = [WITHOUT, WITH].map(|case| (case.to_owned(), whose(STALLED, case, TIDINGS.name)));
+    let rows = [WITHOUT, WITH].map(|case| (case.to_owned(), sample_key(STALLED, case, TIDINGS.name)));
     Table::new("1,000 subscribers, 50 events of 4 KiB a second", "", &columns).rows(results, rows)
 }
 
@@ -68,7 +68,7 @@ impl Measure for Stalled {
         1_000
     }
 
-    async fn measure(&self, server: Running) -> io::Result<Vec<Taken>> {
+    async fn measure(&self, server: Running) -> io::Result<Vec<CaseFigures>> {
         let keys: Vec<String> = (0..16).map(|number| format!("{number:0>250}")).collect();
         let content = Content::new(CHANNEL, "", &json!({ "keys": keys }));
         let dialect = std::sync::Arc::new(dialect());
@@ -77,19 +77,19 @@ impl Measure for Stalled {
 
         let mut phase = async |time| {
             let events = pace.publish(&audience.shared, time, &content).await?;
-            audience.all_have(events).await?;
+            audience.wait_for_events(events).await?;
             io::Result::Ok(audience.shared.take_latencies())
         };
         phase(Duration::from_secs(1)).await?;
-        // Half before and half after, so that what drifts meanwhile is the same for both.
+        // Half is measured before and half after, so that a drift of the machine affects both phases.
         let mut without = phase(PHASE / 2).await?;
         let stalled = stall(&server, &dialect).await?;
         let (stop, stopped) = oneshot::channel();
-        let watching = tokio::spawn(watch(server.address, stopped));
+        let watching = tokio::spawn(watch_metrics(server.address, stopped));
         let with = phase(PHASE).await?;
         drop(stop);
         let watched = watching.await.map_err(io::Error::other)??;
-        let closed = drained(stalled).await?;
+        let closed = was_closed(stalled).await?;
         without.add(phase(PHASE / 2).await?).map_err(io::Error::other)?;
         audience.close().await?;
 
@@ -101,17 +101,17 @@ impl Measure for Stalled {
         with.insert(OUTBOX.into(), watched.most);
         with.insert(CLOSED.into(), f64::from(u8::from(closed)));
         with.extend(watched.closed_after.map(|after| (AFTER.to_owned(), after)));
-        let taken = |case: &str, figures| Taken { case: case.into(), figures };
+        let taken = |case: &str, figures| CaseFigures { case: case.into(), figures };
         Ok(vec![taken(WITHOUT, without), taken(WITH, with)])
     }
 }
 
 fn dialect() -> Dialect {
     let path = format!("/v1/ws?channel={CHANNEL}");
-    Dialect { path, stands: (SUBSCRIBED.to_vec(), 1), ..Dialect::default() }
+    Dialect { path, confirmation: (SUBSCRIBED.to_vec(), 1), ..Dialect::default() }
 }
 
-/// A subscriber that will not read another byte, with as little room in the kernel as it gives.
+/// Opens a subscriber that reads no events, with the smallest receive buffer that the kernel allows.
 async fn stall(server: &Running, dialect: &Dialect) -> io::Result<TcpStream> {
     let socket = TcpSocket::new_v4()?;
     socket.set_recv_buffer_size(4096)?;
@@ -125,15 +125,17 @@ async fn stall(server: &Running, dialect: &Dialect) -> io::Result<TcpStream> {
     Ok(stream)
 }
 
-/// What the daemon's metrics said while somebody was stalled.
+/// The daemon's metrics during the stalled phase.
 #[derive(Default)]
 struct Watched {
+    /// The highest `tidings_outbox_bytes`.
     most: f64,
-    /// Seconds until it counted a slow consumer.
+    /// The seconds until the daemon counted a slow consumer.
     closed_after: Option<f64>,
 }
 
-async fn watch(address: std::net::SocketAddr, mut stopped: oneshot::Receiver<()>) -> io::Result<Watched> {
+/// Reads the metrics every 50 ms until `stopped` is closed.
+async fn watch_metrics(address: std::net::SocketAddr, mut stopped: oneshot::Receiver<()>) -> io::Result<Watched> {
     let (begun, mut watched) = (Instant::now(), Watched::default());
     while stopped.try_recv() == Err(oneshot::error::TryRecvError::Empty) {
         let metrics = metrics(address).await?;
@@ -158,8 +160,8 @@ async fn metrics(address: std::net::SocketAddr) -> io::Result<String> {
     Ok(text)
 }
 
-/// Reads at last what came: whether that ends with 4008, or was cut off.
-async fn drained(mut stream: TcpStream) -> io::Result<bool> {
+/// Reads what the stalled subscriber was sent; returns whether it ends with 4008 or a disconnect.
+async fn was_closed(mut stream: TcpStream) -> io::Result<bool> {
     let (mut frames, mut code, mut buffer) = (Frames::default(), None, vec![0; 64 * 1024]);
     let reading = async {
         loop {
@@ -179,7 +181,7 @@ async fn drained(mut stream: TcpStream) -> io::Result<bool> {
             }
         }
     };
-    // Where it is still served there is no end of it.
+    // If the daemon still serves the subscriber, the stream does not end.
     let ended = tokio::time::timeout(Duration::from_secs(1), reading).await.unwrap_or(false);
     match (ended, code) {
         (_, Some(4008)) | (true, None) => Ok(true),

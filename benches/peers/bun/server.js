@@ -1,9 +1,9 @@
-// The peer "Bun": its own publish/subscribe, which is that of uWebSockets. One process, nothing in between.
+// The peer "Bun": its built-in publish/subscribe, which is that of uWebSockets. One process without a broker.
 
 const server = Bun.serve({
   hostname: "127.0.0.1",
   port: Number(process.env.PORT),
-  // A publishing connection may be silent for longer than the default of 10 s.
+  // A publisher's connection may be idle for longer than the default timeout of 10 s.
   idleTimeout: 0,
   routes: {
     "/ws": (request, server) => (server.upgrade(request) ? undefined : new Response("a WebSocket, please", { status: 426 })),

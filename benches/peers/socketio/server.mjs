@@ -1,5 +1,5 @@
-// The peer "Socket.IO": with its Redis adapter, as several nodes of it would run. The adapter gives an event to the clients
-// of this node at once, and to Redis for the others.
+// The peer "Socket.IO", with its Redis adapter, as a cluster of several nodes runs it. The adapter sends an event to
+// the clients of this node at once, and publishes it to Redis for the other nodes.
 
 import { createServer } from "node:http";
 
@@ -28,7 +28,7 @@ const io = new Server(server, {
   adapter: createAdapter(publisher, subscriber),
 });
 
-/** JSON as the value that users emit, so that its quotes are not escaped once more; any other text as a string. */
+/** JSON text becomes the value that applications emit, so that its quotes are not escaped again. Other text is a string. */
 function value(text) {
   try {
     return JSON.parse(text);

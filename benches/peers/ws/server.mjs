@@ -1,5 +1,5 @@
-// The peer "Node ws + ioredis": what people write by hand. A POST becomes a PUBLISH in Redis, and what Redis says goes to
-// every client.
+// The peer "Node ws + ioredis": a server as applications write it themselves. A POST becomes a PUBLISH in Redis, and
+// every message from Redis is sent to every client.
 
 import { createServer } from "node:http";
 
@@ -9,7 +9,7 @@ import { WebSocket, WebSocketServer } from "ws";
 import { body, run } from "../node.mjs";
 
 const HEARTBEAT_MS = 30_000;
-// One object for all sends: a Buffer that is said to be text goes out as it is, a string would be encoded for each client.
+// Shared by all sends. A Buffer sent as text goes out unchanged; a string would be encoded again for each client.
 const TEXT = { binary: false, compress: false, fin: true };
 
 const redis = { port: Number(process.env.REDIS_PORT), host: "127.0.0.1" };
@@ -44,7 +44,7 @@ subscriber.on("messageBuffer", (_channel, event) => {
   }
 });
 
-// The heartbeat of the documentation of `ws`: who did not answer the last Ping is gone.
+// The heartbeat from the documentation of `ws`: a client that did not answer the last Ping is disconnected.
 setInterval(() => {
   for (const socket of sockets.clients) {
     if (!socket.alive) {

@@ -1,114 +1,117 @@
-//! One commit: the events of all who came meanwhile, their ids, and the deletion of about as much as is too old.
+//! Commits of events: appends those of several publishers at once, and deletes expired events and ids.
+//!
+//! An append deletes about as many expired rows as it inserts, so that the database does not grow under load.
 
 use std::collections::BTreeMap;
 
 use rusqlite::Connection;
 
 use super::clock::millis;
-use super::opened::Opened;
+use super::database::Failure;
 use super::reading::Retention;
-use super::rows::{self, Channel, Seen};
-use super::store::Failure;
+use super::recovery::OpenLog;
+use super::rows::{self, ChannelRow, IdEntry};
 use crate::broker::{Appended, Limits};
 use crate::event::{Event, Position};
 
-/// How many events a channel takes between two deletions of old ones.
-const TRIM_EVERY: u64 = 64;
-/// What is deleted at once, at least: more than comes in between.
-const TRIM_LEAST: u64 = 2 * TRIM_EVERY;
-/// What is deleted at once where nobody waits.
-const TRIM_IDLE: u64 = 4_096;
+/// A channel deletes expired rows once in this many events.
+const TRIM_INTERVAL: u64 = 64;
+/// The rows that an append deletes at least: more than were inserted in the interval.
+const MIN_TRIM: u64 = 2 * TRIM_INTERVAL;
+/// The most rows of a channel that one maintenance deletes, because publishers wait meanwhile.
+const MAX_IDLE_TRIM: u64 = 4_096;
 
-/// What was committed.
+/// The outcome of a commit.
 pub(super) struct Committed {
-    /// For each publisher, for each of its events.
-    pub answers: Vec<Vec<Appended>>,
-    /// Events that were new.
-    pub new: u64,
+    /// The outcome of each event, for each batch.
+    pub outcomes: Vec<Vec<Appended>>,
+    /// How many events were no duplicates.
+    pub new_events: u64,
 }
 
-/// Appends the events of several publishers, all or none.
-pub(super) fn commit(opened: &mut Opened, limits: &Limits, group: &[&[Event]]) -> Result<Committed, Failure> {
-    let Opened { store, clock, channels, .. } = opened;
+/// Appends the batches of several publishers in one transaction.
+pub(super) fn append(log: &mut OpenLog, limits: &Limits, batches: &[&[Event]]) -> Result<Committed, Failure> {
+    let OpenLog { database, clock, channels, .. } = log;
     let time = clock.now();
     let window = millis(limits.dedup_window);
     let retention = Retention::now(limits, clock);
-    // Each channel that is written to, as it will be, and how many events are new in it.
-    let mut written: BTreeMap<usize, (Channel, u64)> = BTreeMap::new();
-    let answers = store.write(|to| {
-        let mut answers = Vec::with_capacity(group.len());
-        for events in group {
-            let mut answer = Vec::with_capacity(events.len());
+    // Each channel that gets events, as it is after the commit, and how many it gets.
+    let mut written: BTreeMap<usize, (ChannelRow, u64)> = BTreeMap::new();
+    let outcomes = database.write(|to| {
+        let mut outcomes = Vec::with_capacity(batches.len());
+        for events in batches {
+            let mut outcome = Vec::with_capacity(events.len());
             for event in *events {
                 let index = event.channel.0 as usize;
                 let (channel, new) = written.entry(index).or_insert_with(|| (channels[index].clone(), 0));
-                let here = Seen { offset: channel.head + 1, time };
-                if let Some(before) = rows::take_id(to, channel.number, &event.id, here)? {
-                    // What is in the store was not lost, and of what was lost the store has no ids.
-                    if time <= before.time + window {
-                        let position = Position::new(channel.epoch.clone(), before.offset);
-                        answer.push(Appended { position, duplicate: true });
+                let new_entry = IdEntry { offset: channel.head + 1, time };
+                if let Some(first) = rows::insert_id(to, channel.number, &event.id, new_entry)? {
+                    // The offset is valid in the current epoch too: a loss takes an event and its id together.
+                    if time <= first.time + window {
+                        let position = Position::new(channel.epoch.clone(), first.offset);
+                        outcome.push(Appended { position, duplicate: true });
                         continue;
                     }
-                    rows::take_id_again(to, channel.number, &event.id, here)?;
+                    rows::replace_id(to, channel.number, &event.id, new_entry)?;
                 }
-                rows::add(to, channel.number, here.offset, time, &event.json)?;
-                (channel.head, *new) = (here.offset, *new + 1);
-                answer.push(Appended { position: Position::new(channel.epoch.clone(), here.offset), duplicate: false });
+                rows::insert_event(to, channel.number, new_entry.offset, time, &event.json)?;
+                (channel.head, *new) = (new_entry.offset, *new + 1);
+                let position = Position::new(channel.epoch.clone(), new_entry.offset);
+                outcome.push(Appended { position, duplicate: false });
             }
-            answers.push(answer);
+            outcomes.push(outcome);
         }
-        for (channel, new) in written.values_mut().filter(|(channel, new)| channel.head % TRIM_EVERY < *new) {
-            let most = TRIM_LEAST.max(2 * *new);
-            rows::forget_ids(to, time.saturating_sub(window), most)?;
-            forget(to, channel, retention, most)?;
+        for (channel, new) in written.values_mut().filter(|(channel, new)| channel.head % TRIM_INTERVAL < *new) {
+            let most = MIN_TRIM.max(2 * *new);
+            rows::delete_ids(to, time.saturating_sub(window), most)?;
+            delete_expired(to, channel, retention, most)?;
         }
-        Ok(answers)
+        Ok(outcomes)
     })?;
-    let new = written.values().map(|(_, new)| new).sum();
+    let new_events = written.values().map(|(_, new)| new).sum();
     written.into_iter().for_each(|(index, (channel, _))| channels[index] = channel);
-    Ok(Committed { answers, new })
+    Ok(Committed { outcomes, new_events })
 }
 
-/// Deletes what is too old in channels to which nothing comes.
-pub(super) fn trim(opened: &mut Opened, limits: &Limits) -> Result<(), Failure> {
-    let Opened { store, clock, channels, .. } = opened;
+/// Deletes expired events and ids of channels that get no events.
+pub(super) fn trim(log: &mut OpenLog, limits: &Limits) -> Result<(), Failure> {
+    let OpenLog { database, clock, channels, .. } = log;
     let before = clock.now().saturating_sub(millis(limits.dedup_window));
     let retention = Retention::now(limits, clock);
-    let old = store.read(|from| {
-        let mut old = rows::has_old_ids(from, before)?;
+    let has_expired = database.read(|from| {
+        let mut has_expired = rows::has_old_ids(from, before)?;
         for channel in channels.iter() {
-            old |= last_leftover(from, channel, retention, TRIM_IDLE)?.is_some();
+            has_expired |= last_expired(from, channel, retention, MAX_IDLE_TRIM)?.is_some();
         }
-        Ok(old)
+        Ok(has_expired)
     })?;
-    if !old {
+    if !has_expired {
         return Ok(());
     }
     let mut after = channels.clone();
-    store.write(|to| {
+    database.write(|to| {
         for channel in &mut after {
-            forget(to, channel, retention, TRIM_IDLE)?;
+            delete_expired(to, channel, retention, MAX_IDLE_TRIM)?;
         }
-        rows::forget_ids(to, before, TRIM_IDLE)
+        rows::delete_ids(to, before, MAX_IDLE_TRIM)
     })?;
     *channels = after;
     Ok(())
 }
 
-/// Deletes what is in the store but no part of the log any more, the oldest first, at most so many.
-fn forget(to: &Connection, channel: &mut Channel, retention: Retention, most: u64) -> Result<(), Failure> {
-    if let Some(last) = last_leftover(to, channel, retention, most)? {
-        rows::forget_events(to, channel.number, channel.first..=last)?;
+/// Deletes events that are no longer retained, the oldest first, at most so many.
+fn delete_expired(to: &Connection, channel: &mut ChannelRow, retention: Retention, most: u64) -> Result<(), Failure> {
+    if let Some(last) = last_expired(to, channel, retention, most)? {
+        rows::delete_events(to, channel.number, channel.first..=last)?;
         channel.first = last + 1;
     }
     Ok(())
 }
 
-/// The last offset to delete, if there is any. Never the newest event's: it says how far the channel has come.
-fn last_leftover(
+/// The last offset to delete, if there is any. The newest event is never deleted, because its offset is the head.
+fn last_expired(
     from: &Connection,
-    channel: &Channel,
+    channel: &ChannelRow,
     retention: Retention,
     most: u64,
 ) -> Result<Option<u64>, Failure> {

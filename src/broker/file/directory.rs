@@ -1,54 +1,57 @@
-//! The directory of the log: made where it is not there, locked for one daemon, and where damaged files are kept.
+//! The log's directory: created if it is missing, locked by one daemon, and where damaged files are kept.
+//!
+//! It holds the lock file, the database's files and the durability marker. Damaged files are moved into `damaged-1`,
+//! `damaged-2` and so on, and never deleted.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-use super::{durability_marker, store};
+use super::{database, durability_marker};
 
 const LOCK: &str = "lock";
 
-/// A directory that is ours for as long as this lives.
+/// The log's directory, locked until this is dropped.
 #[derive(Debug)]
-pub(super) struct Directory {
+pub(super) struct LogDirectory {
     path: PathBuf,
-    /// The kernel lets go of it with the process, however that ends.
+    /// The kernel releases the lock when the process ends, also after a `kill -9`.
     lock: File,
 }
 
-/// Which file stands at a path.
+/// Identifies a file independently of its path, to notice that it was removed or replaced.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Identity {
+pub(super) struct FileIdentity {
     device: u64,
     inode: u64,
 }
 
-/// Makes a directory and all above it, where they are not there.
-pub(super) fn make_all(path: &Path) -> io::Result<()> {
+/// Creates a directory and its parents, where they are missing.
+pub(super) fn create_all(path: &Path) -> io::Result<()> {
     let all: Vec<_> = path.ancestors().filter(|path| !path.as_os_str().is_empty()).collect();
-    all.into_iter().rev().filter(|path| !path.exists()).try_for_each(|path| make(path, 0o777))
+    all.into_iter().rev().filter(|path| !path.exists()).try_for_each(|path| create(path, 0o777))
 }
 
-/// Makes one where it is not there, so that a loss of power does not take it away with all that is in it.
-fn make(path: &Path, mode: u32) -> io::Result<()> {
+/// Creates a directory if it is missing, and syncs its parent: a power failure must not remove the directory again.
+fn create(path: &Path, mode: u32) -> io::Result<()> {
     match DirBuilder::new().mode(mode).create(path) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(()),
-        made => made?,
+        created => created?,
     }
-    let above = path.parent().filter(|above| !above.as_os_str().is_empty());
-    File::open(above.unwrap_or(Path::new(".")))?.sync_all()
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    File::open(parent.unwrap_or(Path::new(".")))?.sync_all()
 }
 
-impl Directory {
-    /// Takes the directory, and makes it where it is not there; what is above it must be there.
+impl LogDirectory {
+    /// Locks the directory, and creates it if it is missing. Its parent must exist.
     ///
     /// # Errors
-    /// A sentence about what is in the way.
-    pub fn take(path: &Path) -> Result<Self, String> {
+    /// A sentence that names the path and the cause: another daemon's lock, or an error of the file system.
+    pub fn lock(path: &Path) -> Result<Self, String> {
         let wrong = |what: &str, error: io::Error| format!("cannot {what} {}: {error}", path.display());
-        // Events are nobody else's business.
-        make(path, 0o700).map_err(|error| wrong("make the directory", error))?;
+        // Events may be confidential: only the daemon's user reads them.
+        create(path, 0o700).map_err(|error| wrong("create the directory", error))?;
         let at = path.join(LOCK);
         let mut lock = OpenOptions::new()
             .read(true)
@@ -66,7 +69,7 @@ impl Directory {
             }
             Err(TryLockError::Error(error)) => return Err(wrong("lock", error)),
         }
-        // For whoever meets the lock; a disk that is full is no reason not to start.
+        // The other daemon's error names this process. On a full disk the daemon starts without that.
         let _ = lock.set_len(0).and_then(|()| writeln!(lock, "{}", std::process::id()));
         Ok(Self { path: path.into(), lock })
     }
@@ -75,20 +78,20 @@ impl Directory {
         &self.path
     }
 
-    /// The store's file.
-    pub fn store(&self) -> PathBuf {
-        self.path.join(store::FILE)
+    /// The path of the database's file.
+    pub fn database(&self) -> PathBuf {
+        self.path.join(database::FILE)
     }
 
-    /// Writes to the disk which files there are.
+    /// Syncs the directory's list of files to the disk.
     pub fn sync(&self) -> io::Result<()> {
         File::open(&self.path)?.sync_all()
     }
 
-    /// Writes what the kernel has of the store to the disk. To be called before the store is opened: SQLite's locks would
-    /// not outlive a second opening of its file by the same process.
-    pub fn sync_store(&self) -> io::Result<()> {
-        for name in store::files() {
+    /// Syncs the database's files to the disk. Call it before the database is opened: a POSIX lock ends when the process
+    /// closes any handle of the file, and SQLite's locks with it.
+    pub fn sync_database(&self) -> io::Result<()> {
+        for name in database::files() {
             match File::open(self.path.join(name)) {
                 Ok(file) => file.sync_all()?,
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -98,33 +101,33 @@ impl Directory {
         Ok(())
     }
 
-    /// Moves the store's files and the mark out of the way; where they are now.
+    /// Moves the database's files and the marker into a new `damaged-N` directory; its path.
     pub fn set_aside(&self) -> io::Result<PathBuf> {
-        let mut places = (1..u32::MAX).map(|number| self.path.join(format!("damaged-{number}")));
-        let place = places.find(|place| !place.exists()).ok_or(io::ErrorKind::AlreadyExists)?;
-        fs::create_dir(&place)?;
-        for name in store::files().iter().map(String::as_str).chain([durability_marker::FILE]) {
-            match fs::rename(self.path.join(name), place.join(name)) {
+        let mut paths = (1..u32::MAX).map(|number| self.path.join(format!("damaged-{number}")));
+        let target = paths.find(|path| !path.exists()).ok_or(io::ErrorKind::AlreadyExists)?;
+        fs::create_dir(&target)?;
+        for name in database::files().iter().map(String::as_str).chain([durability_marker::FILE]) {
+            match fs::rename(self.path.join(name), target.join(name)) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
                 _ => {}
             }
         }
         self.sync()?;
-        Ok(place)
+        Ok(target)
     }
 }
 
-impl Drop for Directory {
+impl Drop for LogDirectory {
     fn drop(&mut self) {
-        // To close the file is not enough while a process is being started: for a moment it has all that we have.
+        // A child process that is being started inherits the file for a moment, so that closing it does not unlock it.
         let _ = self.lock.unlock();
     }
 }
 
-/// Which file is there now, if any.
-pub(super) fn identity(path: &Path) -> Option<Identity> {
+/// The identity of the file at a path, if there is one.
+pub(super) fn identity(path: &Path) -> Option<FileIdentity> {
     let file = fs::metadata(path).ok()?;
-    Some(Identity { device: file.dev(), inode: file.ino() })
+    Some(FileIdentity { device: file.dev(), inode: file.ino() })
 }
 
 #[cfg(test)]
@@ -132,36 +135,36 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_at_a_time() {
+    fn only_one_daemon_locks_a_directory() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("log");
-        let first = Directory::take(&path).unwrap();
-        let refused = Directory::take(&path).unwrap_err();
+        let first = LogDirectory::lock(&path).unwrap();
+        let refused = LogDirectory::lock(&path).unwrap_err();
         assert!(refused.contains("in use by another daemon") && refused.contains(&std::process::id().to_string()));
         drop(first);
-        Directory::take(&path).unwrap();
+        LogDirectory::lock(&path).unwrap();
     }
 
     #[test]
-    fn what_is_in_the_way_is_named() {
+    fn the_error_names_the_path() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("file");
         fs::write(&file, "").unwrap();
         for path in [file.clone(), file.join("log"), folder.path().join("missing/log")] {
-            let refused = Directory::take(&path).unwrap_err();
+            let refused = LogDirectory::lock(&path).unwrap_err();
             assert!(refused.contains(&path.display().to_string()), "{refused}");
         }
     }
 
     #[test]
-    fn what_is_damaged_is_kept() {
+    fn damaged_files_are_kept() {
         let folder = tempfile::tempdir().unwrap();
-        let directory = Directory::take(&folder.path().join("log")).unwrap();
+        let directory = LogDirectory::lock(&folder.path().join("log")).unwrap();
         for text in ["one", "two"] {
-            fs::write(directory.store(), text).unwrap();
-            let place = directory.set_aside().unwrap();
-            assert_eq!(fs::read_to_string(place.join(store::FILE)).unwrap(), text);
-            assert_eq!(identity(&directory.store()), None);
+            fs::write(directory.database(), text).unwrap();
+            let target = directory.set_aside().unwrap();
+            assert_eq!(fs::read_to_string(target.join(database::FILE)).unwrap(), text);
+            assert_eq!(identity(&directory.database()), None);
         }
     }
 }

@@ -1,4 +1,4 @@
--- The log of every channel, for anybody with sqlite3 to read:
+-- The log of every channel and the store. To read the events with sqlite3:
 --   select name, key & 0xFFFFFFFFFFFF as position, json from events join channels on number = key >> 48
 
 CREATE TABLE channels (
@@ -7,26 +7,26 @@ CREATE TABLE channels (
   epoch TEXT NOT NULL
 ) STRICT;
 
--- The epochs that are over, as far as the log is known to be what it was then: up to an offset.
-CREATE TABLE past (
+-- Earlier epochs of each channel. Up to the offset `shared` the log has the same events as it had in that epoch.
+CREATE TABLE past_epochs (
   channel INTEGER NOT NULL,
   epoch TEXT NOT NULL,
-  same INTEGER NOT NULL,
+  shared INTEGER NOT NULL,
   PRIMARY KEY (channel, epoch)
 ) STRICT;
 
--- A channel's newest event is never deleted: its offset is how far the channel has come.
+-- A channel's newest event is never deleted, because its offset is the channel's head.
 CREATE TABLE events (
   -- The channel's number, then the offset in 48 bits.
   key INTEGER PRIMARY KEY,
-  -- In the log's own time, which never goes back.
+  -- The log time, which never goes back.
   time INTEGER NOT NULL,
-  -- CRC-32 of the rest: SQLite does not notice a changed bit in a value.
+  -- CRC-32 of the other columns, because SQLite does not detect a changed bit in a value.
   sum INTEGER NOT NULL,
   json TEXT NOT NULL
 ) STRICT;
 
--- The ids that are taken, oldest first, also of events that the log no longer has.
+-- The ids within the deduplication window, the oldest first. An id may outlive its event.
 CREATE TABLE ids (
   seq INTEGER PRIMARY KEY,
   channel INTEGER NOT NULL,
@@ -36,5 +36,24 @@ CREATE TABLE ids (
   UNIQUE (channel, id)
 ) STRICT;
 
--- What is written to see whether writing works.
+-- A row of the size that must fit, written to probe whether the disk takes writes.
 CREATE TABLE probe (bytes BLOB NOT NULL) STRICT;
+
+-- The store's values.
+CREATE TABLE store (
+  key TEXT PRIMARY KEY,
+  value BLOB NOT NULL,
+  -- CRC-32 of the other columns.
+  sum INTEGER NOT NULL
+) STRICT;
+
+-- The store's leases. A row is never deleted, because a fencing token must not fall.
+CREATE TABLE leases (
+  name TEXT PRIMARY KEY,
+  holder TEXT NOT NULL,
+  token INTEGER NOT NULL,
+  -- The log time at which the lease ends; 0 once it was released.
+  end INTEGER NOT NULL,
+  -- CRC-32 of the other columns.
+  sum INTEGER NOT NULL
+) STRICT;

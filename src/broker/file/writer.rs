@@ -1,194 +1,221 @@
-//! The writer: the one thread that changes the log.
+//! The writer: the one thread that changes the log and the store.
 //!
-//! What comes while a commit is under way is one commit together, so that many publishers share each wait for the disk.
-//! After a commit, in this order: the mark is written, the events can be read, the bus says so, the publishers are
-//! answered. A commit that fails changes nothing: its publishers are told "not known", and the next is tried as usual.
+//! Commands that arrive during a commit share the next one, so that many publishers share each sync of the disk. After a
+//! commit the writer, in this order, updates the durability marker, sends the signals, and answers the publishers. If a
+//! commit fails, its publishers get an error, and the next commit is tried as usual.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::clock::Clock;
+use super::clock::LogClock;
 use super::commit::{self, Committed};
-use super::directory::Directory;
-use super::opened::{Home, Opened};
+use super::database::{Failure, Readers};
+use super::directory::LogDirectory;
+use super::recovery::{LogOptions, OpenLog};
 use super::rows;
-use super::store::{Failure, Readers};
+use super::store_rows::Change;
 use crate::broker::{Appended, BrokerError, Limits, Signal};
 use crate::event::{ChannelId, Epoch, Event, Position};
 
-/// Commands that wait at the most; who comes then waits for room.
+/// The most commands in the queue; further callers wait for room.
 pub(super) const QUEUE: usize = 1_024;
-/// Bytes of events after which a commit is closed for others.
+/// Bytes after which a commit takes no further appends or changes.
 const COMMIT_BYTES: usize = 4 << 20;
-/// How long a commit proves that writing works.
-const PROVEN: Duration = Duration::from_secs(10);
-/// What must fit after a commit that failed, at least: an event of the usual largest size.
-const PROBE: usize = 64 * 1024;
+/// How long a commit proves that the disk takes writes.
+const PROOF_LIFETIME: Duration = Duration::from_secs(10);
+/// What a probe writes at least after a failed commit: an event of the usual largest size.
+const MIN_PROBE_BYTES: usize = 64 * 1024;
 
+/// Takes the answer to a command.
 pub(super) type Answer<T> = oneshot::Sender<Result<T, BrokerError>>;
 
-/// What the writer is told.
+/// A command to the writer.
 pub(super) enum Command {
-    Append(Append),
-    Order(Order),
+    /// Shares a commit with others.
+    Append(AppendCommand),
+    /// Changes the store; shares a commit with other changes.
+    Change(Box<dyn Change>),
+    /// Runs by itself, after the commands before it.
+    Control(Control),
+    /// Closes the log and ends the thread.
     Close(oneshot::Sender<()>),
 }
 
-/// Events of one publisher.
-pub(super) struct Append {
+/// Appends one publisher's batch.
+pub(super) struct AppendCommand {
     pub events: Vec<Event>,
     pub answer: Answer<Vec<Appended>>,
 }
 
-/// What is done by itself.
-pub(super) enum Order {
-    /// Prove that writing works, then send the number over the bus.
+/// A command that shares no commit.
+pub(super) enum Control {
+    /// Prove that the disk takes writes, then send the number as a signal.
     Probe(u64, Answer<()>),
-    /// Begin a new epoch, unless the log has this position.
-    Renew(ChannelId, Position, Answer<()>),
-    /// The store that these read is damaged.
+    /// Begin a new epoch, unless the log has this position by now.
+    BeginEpoch(ChannelId, Position, Answer<()>),
+    /// A reader found the database of these connections damaged, for this reason.
     Damaged(Arc<Readers>, String),
-    /// A moment has passed.
-    Tick,
+    /// Delete expired rows, and open the log again if its files were removed.
+    Maintain,
 }
 
+/// The writer's state.
 pub(super) struct Writer {
-    home: Home,
+    options: LogOptions,
     limits: Limits,
-    disk: watch::Sender<Result<Disk, String>>,
-    bus: mpsc::Sender<Signal>,
-    /// Or why there is none.
-    open: Result<Open, String>,
-    /// The bytes of a commit that failed, until as many could be written.
-    failed: Option<usize>,
-    /// When writing was last seen to work.
-    proven: Instant,
+    reader: watch::Sender<Result<LogReader, BrokerError>>,
+    signals: mpsc::Sender<Signal>,
+    /// The open log, or why it is not open.
+    open: Result<OpenFiles, BrokerError>,
+    /// The bytes of a failed commit, until a write of that size succeeds.
+    failed_bytes: Option<usize>,
+    /// When a write last succeeded.
+    last_write: Instant,
 }
 
-/// What the log is read with.
+/// Reads the open log.
 #[derive(Debug, Clone)]
-pub(super) struct Disk {
+pub(super) struct LogReader {
     pub readers: Arc<Readers>,
-    pub clock: Clock,
+    pub clock: LogClock,
 }
 
-struct Open {
-    opened: Opened,
+/// Everything that the writer has open. The directory comes last: it is unlocked after the files are closed.
+struct OpenFiles {
+    log: OpenLog,
     readers: Arc<Readers>,
-    /// The last: it is given back when all else is closed.
-    directory: Directory,
+    directory: LogDirectory,
 }
 
 impl Writer {
     /// Opens the log.
     ///
     /// # Errors
-    /// A sentence about what is in the way.
-    pub fn open(home: Home, limits: Limits, bus: mpsc::Sender<Signal>) -> Result<Self, String> {
-        let unopened = || "it is not open yet".to_owned();
-        let (disk, open) = (watch::Sender::new(Err(unopened())), Err(unopened()));
-        let mut writer = Self { home, limits, disk, bus, open, failed: None, proven: Instant::now() };
-        writer.take().map(|()| writer)
+    /// A sentence about the cause.
+    pub fn open(options: LogOptions, limits: Limits, signals: mpsc::Sender<Signal>) -> Result<Self, String> {
+        let (reader, open) = (watch::Sender::new(Err(BrokerError::closed())), Err(BrokerError::closed()));
+        let mut writer =
+            Self { options, limits, reader, signals, open, failed_bytes: None, last_write: Instant::now() };
+        writer.try_open().map(|()| writer)
     }
 
-    /// What the log is read with now, or why it cannot be.
-    pub fn disk(&self) -> watch::Receiver<Result<Disk, String>> {
-        self.disk.subscribe()
+    /// The reader of the open log, or why it is not open.
+    pub fn reader(&self) -> watch::Receiver<Result<LogReader, BrokerError>> {
+        self.reader.subscribe()
     }
 
-    /// Does what it is told, until it is told to close, or nobody is left to tell it.
+    /// Runs commands until [`Command::Close`], or until no sender is left.
     pub fn run(mut self, mut commands: mpsc::Receiver<Command>) {
-        let mut taken = Vec::new();
-        while commands.blocking_recv_many(&mut taken, QUEUE) > 0 {
-            let mut group = Group::default();
-            for command in taken.drain(..) {
+        let mut received = Vec::new();
+        while commands.blocking_recv_many(&mut received, QUEUE) > 0 {
+            let (mut appends, mut changes) = (AppendGroup::default(), ChangeGroup::default());
+            for command in received.drain(..) {
                 match command {
-                    // Nobody waits for the answer any more, and nothing was promised.
+                    // The caller gave up, and was promised nothing.
                     Command::Append(append) if append.answer.is_closed() => {}
+                    Command::Change(change) if change.is_abandoned() => {}
                     Command::Append(append) => {
-                        group.add(append);
-                        if group.bytes >= COMMIT_BYTES {
-                            self.append(std::mem::take(&mut group));
+                        appends.add(append);
+                        if appends.bytes >= COMMIT_BYTES {
+                            self.append(std::mem::take(&mut appends));
                         }
                     }
+                    Command::Change(change) => {
+                        changes.add(change);
+                        if changes.bytes >= COMMIT_BYTES {
+                            self.change(std::mem::take(&mut changes));
+                        }
+                    }
+                    Command::Control(control) => {
+                        self.append(std::mem::take(&mut appends));
+                        self.change(std::mem::take(&mut changes));
+                        self.control(control);
+                    }
                     Command::Close(closed) => {
-                        self.append(std::mem::take(&mut group));
+                        self.append(std::mem::take(&mut appends));
+                        self.change(std::mem::take(&mut changes));
                         self.close();
-                        // A sender learns of it by that nobody receives any more.
+                        // Later commands fail because the channel has no receiver.
                         drop(commands);
                         let _ = closed.send(());
                         return;
                     }
-                    Command::Order(order) => {
-                        self.append(std::mem::take(&mut group));
-                        self.obey(order);
-                    }
                 }
             }
-            self.append(group);
+            self.append(appends);
+            self.change(changes);
         }
         self.close();
     }
 
-    fn obey(&mut self, order: Order) {
-        match order {
-            Order::Probe(number, answer) => {
-                let proved = self.prove();
-                if proved.is_ok() {
-                    self.say(Signal::Probe(number));
+    fn control(&mut self, control: Control) {
+        match control {
+            Control::Probe(number, answer) => {
+                let probed = self.probe();
+                if probed.is_ok() {
+                    self.signal(Signal::Probe(number));
                 }
-                let _ = answer.send(proved);
+                let _ = answer.send(probed);
             }
-            Order::Renew(channel, known, answer) => {
-                let _ = answer.send(self.renew(channel, &known));
+            Control::BeginEpoch(channel, known, answer) => {
+                let _ = answer.send(self.begin_epoch(channel, &known));
             }
-            Order::Damaged(readers, reason) => {
+            Control::Damaged(readers, reason) => {
+                // Another reader may have reported the same database, which is then already set aside.
                 if self.open.as_ref().is_ok_and(|open| Arc::ptr_eq(&open.readers, &readers)) {
-                    self.begin_anew(&reason);
+                    self.begin_empty(&reason);
                 }
             }
-            Order::Tick => self.tick(),
+            Control::Maintain => self.maintain(),
         }
     }
 
-    fn append(&mut self, group: Group) {
-        if group.appends.is_empty() {
+    /// Commits a group of appends, signals the new events, and answers the publishers.
+    fn append(&mut self, AppendGroup { appends, bytes }: AppendGroup) {
+        if appends.is_empty() {
             return;
         }
-        let done = self.open.as_mut().map_err(|reason| Failure::Refused(reason.clone())).and_then(|open| {
-            let events: Vec<_> = group.appends.iter().map(|append| append.events.as_slice()).collect();
-            let committed = commit::commit(&mut open.opened, &self.limits, &events)?;
-            let marked = open.opened.committed(committed.new);
-            Ok((committed, marked))
-        });
-        let (answers, marked) = match done {
-            Ok((committed, marked)) => {
-                // Duplicates alone are nothing that is written.
-                if committed.new > 0 {
-                    self.wrote(group.bytes);
-                }
-                (self.announce(group.appends, committed), marked)
-            }
-            Err(failure) => {
-                (group.appends.into_iter().map(|append| (append.answer, Vec::new())).collect(), Err(failure))
+        let log = match &mut self.open {
+            Ok(open) => &mut open.log,
+            Err(error) => {
+                let error = error.clone();
+                self.note_failure(bytes);
+                return appends.into_iter().for_each(|append| drop(append.answer.send(Err(error.clone()))));
             }
         };
-        let refused = marked.map_err(|failure| self.refused(group.bytes, failure));
+        let batches: Vec<_> = appends.iter().map(|append| append.events.as_slice()).collect();
+        let committed = commit::append(log, &self.limits, &batches);
+        let marked = committed.as_ref().map_or(Ok(()), |committed| log.mark_appended(committed.new_events));
+        let (answers, marked) = match committed {
+            Ok(committed) => {
+                // A commit of duplicates alone writes nothing.
+                if committed.new_events > 0 {
+                    self.note_write(bytes);
+                }
+                (self.signal_appended(appends, committed), marked)
+            }
+            Err(failure) => (appends.into_iter().map(|append| (append.answer, Vec::new())).collect(), Err(failure)),
+        };
+        let result = marked.map_err(|failure| self.write_failed(bytes, failure));
         for (answer, appended) in answers {
-            let _ = answer.send(refused.clone().map(|()| appended));
+            let _ = answer.send(result.clone().map(|()| appended));
         }
     }
 
-    /// Says on the bus what is new.
-    fn announce(&self, appends: Vec<Append>, committed: Committed) -> Vec<(Answer<Vec<Appended>>, Vec<Appended>)> {
+    /// Sends a signal for each new event; the outcomes of each append.
+    fn signal_appended(
+        &self,
+        appends: Vec<AppendCommand>,
+        committed: Committed,
+    ) -> Vec<(Answer<Vec<Appended>>, Vec<Appended>)> {
         let mut answers = Vec::with_capacity(appends.len());
-        for (append, appended) in appends.into_iter().zip(committed.answers) {
+        for (append, appended) in appends.into_iter().zip(committed.outcomes) {
             for (event, Appended { position, duplicate }) in append.events.into_iter().zip(&appended) {
                 if !duplicate {
                     let Event { channel, json, .. } = event;
-                    self.say(Signal::Appended { channel, position: position.clone(), json });
+                    self.signal(Signal::Appended { channel, position: position.clone(), json });
                 }
             }
             answers.push((append.answer, appended));
@@ -196,172 +223,226 @@ impl Writer {
         answers
     }
 
-    /// Where the relay is slow this waits, and so do the publishers.
-    fn say(&self, signal: Signal) {
-        // Without a relay there is nobody to tell.
-        let _ = self.bus.blocking_send(signal);
+    /// Commits a group of changes of the store, and answers the callers.
+    fn change(&mut self, ChangeGroup { mut changes, bytes }: ChangeGroup) {
+        if changes.is_empty() {
+            return;
+        }
+        let result = match &mut self.open {
+            Ok(open) => {
+                let now = open.log.clock.now();
+                let committed = open.log.database.write(|to| {
+                    let before = to.total_changes();
+                    changes.iter_mut().try_for_each(|change| change.apply(to, now))?;
+                    Ok(to.total_changes() > before)
+                });
+                match committed {
+                    Ok(wrote) => {
+                        if wrote {
+                            self.note_write(bytes);
+                        }
+                        Ok(())
+                    }
+                    Err(failure) => Err(self.write_failed(bytes, failure)),
+                }
+            }
+            Err(error) => {
+                let error = error.clone();
+                self.note_failure(bytes);
+                Err(error)
+            }
+        };
+        changes.into_iter().for_each(|change| change.answer(result.clone()));
     }
 
-    /// Proves that writing works, where no commit has just done so.
-    fn prove(&mut self) -> Result<(), BrokerError> {
-        let open = self.open.as_mut().map_err(|reason| BrokerError::Unavailable(reason.clone()))?;
-        if self.failed.is_none() && self.proven.elapsed() < PROVEN {
+    /// Sends a signal. It blocks while the relay is slow, and publishers wait with it.
+    fn signal(&self, signal: Signal) {
+        // Without a relay nobody needs the signal.
+        let _ = self.signals.blocking_send(signal);
+    }
+
+    /// Proves that the disk takes writes, unless a recent commit did.
+    fn probe(&mut self) -> Result<(), BrokerError> {
+        let open = self.open.as_mut().map_err(|error| error.clone())?;
+        if self.failed_bytes.is_none() && self.last_write.elapsed() < PROOF_LIFETIME {
             return Ok(());
         }
-        let bytes = self.failed.map_or(1, |bytes| bytes.max(PROBE));
-        match open.opened.store.write(|to| rows::probe(to, bytes)) {
+        let bytes = self.failed_bytes.map_or(1, |bytes| bytes.max(MIN_PROBE_BYTES));
+        match open.log.database.write(|to| rows::write_probe(to, bytes)) {
             Ok(()) => {
-                self.wrote(bytes);
+                self.note_write(bytes);
                 Ok(())
             }
-            Err(failure) => Err(self.refused(bytes, failure)),
+            Err(failure) => Err(self.write_failed(bytes, failure)),
         }
     }
 
-    fn wrote(&mut self, bytes: usize) {
-        self.proven = Instant::now();
-        self.failed = self.failed.filter(|failed| *failed > bytes);
+    fn note_write(&mut self, bytes: usize) {
+        self.last_write = Instant::now();
+        self.failed_bytes = self.failed_bytes.filter(|failed| *failed > bytes);
     }
 
-    fn refused(&mut self, bytes: usize, failure: Failure) -> BrokerError {
-        self.failed = self.failed.max(Some(bytes));
+    /// Requires a write of this size before the next probe succeeds.
+    fn note_failure(&mut self, bytes: usize) {
+        self.failed_bytes = self.failed_bytes.max(Some(bytes));
+    }
+
+    /// Notes a failed write of so many bytes, and sets a damaged log aside; the error for the callers.
+    fn write_failed(&mut self, bytes: usize, failure: Failure) -> BrokerError {
+        self.note_failure(bytes);
         if let Failure::Damaged(reason) = &failure {
-            self.begin_anew(reason);
+            self.begin_empty(reason);
         }
-        BrokerError::Unavailable(format!("the log cannot be written: {failure}"))
+        failure.into_error("the log cannot be written")
     }
 
-    fn renew(&mut self, channel: ChannelId, known: &Position) -> Result<(), BrokerError> {
-        let open = self.open.as_mut().map_err(|reason| BrokerError::Unavailable(reason.clone()))?;
+    fn begin_epoch(&mut self, channel: ChannelId, known: &Position) -> Result<(), BrokerError> {
+        let open = self.open.as_mut().map_err(|error| error.clone())?;
         let (index, epoch) = (channel.0 as usize, Epoch::random());
-        let name = &self.home.names[index];
-        let renewed = open.opened.store.write(|to| {
-            let log = rows::channel(to, name)?;
-            if log.epoch == known.epoch && log.head < known.offset {
-                rows::renew(to, log.number, &epoch)?;
+        let name = &self.options.channel_names[index];
+        let written = open.log.database.write(|to| {
+            let row = rows::channel(to, name)?;
+            if row.epoch == known.epoch && row.head < known.offset {
+                rows::begin_epoch(to, row.number, &epoch)?;
             }
             rows::channel(to, name)
         });
-        let log = match renewed {
-            Ok(log) => log,
-            Err(failure) => return Err(self.refused(0, failure)),
+        let row = match written {
+            Ok(row) => row,
+            Err(failure) => return Err(self.write_failed(0, failure)),
         };
-        let (begun, head) = (log.epoch == epoch, log.head);
-        open.opened.channels[index] = log;
-        if begun {
+        let (began, head) = (row.epoch == epoch, row.head);
+        open.log.channels[index] = row;
+        if began {
             tracing::warn!(channel = %name, %known, head, "the log has lost its newest events: a new epoch begins");
-            self.say(Signal::Missed);
+            self.signal(Signal::Missed);
         }
         Ok(())
     }
 
-    fn tick(&mut self) {
+    fn maintain(&mut self) {
         let trimmed = match &mut self.open {
-            Ok(open) if open.opened.is_in_place() => {
-                let opened = &mut open.opened;
-                commit::trim(opened, &self.limits).and_then(|()| opened.store.shrink())
+            Ok(open) if open.log.is_in_place() => {
+                let log = &mut open.log;
+                commit::trim(log, &self.limits).and_then(|()| log.database.shrink())
             }
             Ok(_) => {
-                tracing::error!(directory = %self.home.path.display(), "the log's files were removed");
-                self.leave("the log's files were removed");
-                self.take_again();
+                let reason = "the log's files were removed";
+                tracing::error!(directory = %self.options.path.display(), "{reason}");
+                self.detach(BrokerError::Rejected(reason.into()));
+                self.reopen();
                 Ok(())
             }
             Err(_) => {
-                self.take_again();
+                self.reopen();
                 Ok(())
             }
         };
         match trimmed {
             Ok(()) => {}
-            Err(Failure::Damaged(reason)) => self.begin_anew(&reason),
-            // Whether writing works is told by the probe.
-            Err(Failure::Refused(reason)) => tracing::debug!(reason, "what is too old cannot be deleted"),
+            Err(Failure::Damaged(reason)) => self.begin_empty(&reason),
+            // The probe reports whether the disk takes writes.
+            Err(failure) => tracing::debug!(%failure, "expired events cannot be deleted"),
         }
     }
 
-    fn take(&mut self) -> Result<(), String> {
-        let taken = Directory::take(&self.home.path).and_then(|directory| {
-            let opened = self.home.open(&directory)?;
-            Ok((directory, opened))
+    fn try_open(&mut self) -> Result<(), String> {
+        let opened = LogDirectory::lock(&self.options.path).and_then(|directory| {
+            let log = self.options.open(&directory)?;
+            Ok((directory, log))
         });
-        match taken {
-            Ok((directory, opened)) => {
-                self.begin(directory, opened);
+        match opened {
+            Ok((directory, log)) => {
+                self.attach(directory, log);
                 Ok(())
             }
             Err(reason) => {
-                self.leave(&reason);
+                self.detach(BrokerError::Rejected(reason.clone()));
                 Err(reason)
             }
         }
     }
 
-    fn take_again(&mut self) {
-        if self.take().is_ok() {
-            tracing::info!(directory = %self.home.path.display(), "the log is open again");
-            self.say(Signal::Missed);
+    fn reopen(&mut self) {
+        if self.try_open().is_ok() {
+            tracing::info!(directory = %self.options.path.display(), "the log is open again");
+            self.signal(Signal::Missed);
         }
     }
 
-    fn begin(&mut self, directory: Directory, opened: Opened) {
-        let readers = Arc::new(Readers::new(directory.store()));
-        let _ = self.disk.send_replace(Ok(Disk { readers: readers.clone(), clock: opened.clock }));
-        self.open = Ok(Open { opened, readers, directory });
+    fn attach(&mut self, directory: LogDirectory, log: OpenLog) {
+        let readers = Arc::new(Readers::new(directory.database()));
+        let _ = self.reader.send_replace(Ok(LogReader { readers: readers.clone(), clock: log.clock }));
+        self.open = Ok(OpenFiles { log, readers, directory });
     }
 
-    /// Sets the damaged store aside.
-    fn begin_anew(&mut self, reason: &str) {
-        let Some(Open { opened, readers, directory }) = self.leave(reason) else { return };
-        drop((opened, readers));
-        match self.home.begin_anew(&directory, reason) {
-            Ok(opened) => {
-                self.begin(directory, opened);
-                self.say(Signal::Missed);
+    /// Sets a damaged log aside and opens an empty one.
+    fn begin_empty(&mut self, reason: &str) {
+        let error = BrokerError::Rejected(format!("the log is damaged: {reason}"));
+        let Some(OpenFiles { log, readers, directory }) = self.detach(error) else { return };
+        drop((log, readers));
+        match self.options.begin_empty(&directory, reason) {
+            Ok(log) => {
+                self.attach(directory, log);
+                self.signal(Signal::Missed);
             }
-            // The next tick tries again.
-            Err(reason) => drop(self.leave(&reason)),
+            // The next maintenance tries again.
+            Err(reason) => drop(self.detach(BrokerError::Rejected(reason))),
         }
     }
 
-    /// What was open, to be closed by the caller.
-    fn leave(&mut self, reason: &str) -> Option<Open> {
-        let _ = self.disk.send_replace(Err(reason.into()));
-        std::mem::replace(&mut self.open, Err(reason.into())).ok()
+    /// Fails all later calls with this error; the open files, which the caller closes.
+    fn detach(&mut self, error: BrokerError) -> Option<OpenFiles> {
+        let _ = self.reader.send_replace(Err(error.clone()));
+        std::mem::replace(&mut self.open, Err(error)).ok()
     }
 
     fn close(&mut self) {
-        let Some(Open { opened, readers, directory }) = self.leave("it is closed") else { return };
+        let Some(OpenFiles { log, readers, directory }) = self.detach(BrokerError::closed()) else { return };
         drop(readers);
-        if let Err(failure) = opened.close() {
-            tracing::warn!(%failure, "the log could not be written to its place; what it has is whole");
+        if let Err(failure) = log.close() {
+            tracing::warn!(%failure, "the log was not checkpointed when it was closed; no event is lost");
         }
         drop(directory);
     }
 }
 
-impl From<Append> for Command {
-    fn from(append: Append) -> Self {
+impl From<AppendCommand> for Command {
+    fn from(append: AppendCommand) -> Self {
         Self::Append(append)
     }
 }
 
-impl From<Order> for Command {
-    fn from(order: Order) -> Self {
-        Self::Order(order)
+impl From<Control> for Command {
+    fn from(control: Control) -> Self {
+        Self::Control(control)
     }
 }
 
-/// What is committed together.
+/// Appends that are committed together.
 #[derive(Default)]
-struct Group {
-    appends: Vec<Append>,
+struct AppendGroup {
+    appends: Vec<AppendCommand>,
     bytes: usize,
 }
 
-impl Group {
-    fn add(&mut self, append: Append) {
+impl AppendGroup {
+    fn add(&mut self, append: AppendCommand) {
         self.bytes += append.events.iter().map(|event| event.json.len() + event.id.len()).sum::<usize>();
         self.appends.push(append);
+    }
+}
+
+/// Changes of the store that are committed together.
+#[derive(Default)]
+struct ChangeGroup {
+    changes: Vec<Box<dyn Change>>,
+    bytes: usize,
+}
+
+impl ChangeGroup {
+    fn add(&mut self, change: Box<dyn Change>) {
+        self.bytes += change.bytes();
+        self.changes.push(change);
     }
 }

@@ -22,6 +22,7 @@ mod routes;
 mod sentinel;
 mod server;
 mod slots;
+mod store;
 mod target;
 mod tls;
 
@@ -46,11 +47,12 @@ use self::nodes::Registry;
 use self::probe::Probe;
 use self::routes::Routes;
 use self::server::Server;
+use self::store::RedisStore;
 use self::target::{ConnectOptions, Target};
 use super::nodes::Nodes;
 use super::{
     Appended, Backend, Bounds, BrokerError, Entry, Limits, Log, Notifier, PAGE_BYTES, Page, SIGNAL_CAPACITY, Signal,
-    Signals,
+    Signals, Store,
 };
 use crate::config::{BrokerConfig, Form, RedisUrl};
 use crate::event::{Catalog, ChannelId, Epoch, Event, Moment, Position};
@@ -65,6 +67,7 @@ struct Redis {
     probe: Arc<Probe>,
     appends: Appends,
     nodes: Registry,
+    store: RedisStore,
     limits: Limits,
     /// Weak, so that the signals end with the tasks.
     signals: mpsc::WeakSender<Signal>,
@@ -117,6 +120,7 @@ pub(super) fn open(
     tasks.close();
     let redis = Redis {
         nodes: Registry::new(config, commands.clone()),
+        store: RedisStore::new(config, clustered, commands.clone(), closing.clone()),
         commands,
         channels,
         probe,
@@ -261,6 +265,10 @@ impl Notifier for Redis {
 impl Backend for Redis {
     fn nodes(&self) -> &dyn Nodes {
         &self.nodes
+    }
+
+    fn store(&self) -> &dyn Store {
+        &self.store
     }
 
     async fn close(&self) {

@@ -146,7 +146,7 @@ impl Bench {
             path: format!("{}v1/ws?channel={channel}", url.path()),
             host: Some(format!("{host}:{port}")),
             headers: self.remote.token().map(|token| format!("Authorization: Bearer {token}\r\n")).unwrap_or_default(),
-            stands: (br#""type":"subscribed""#.to_vec(), 1),
+            confirmation: (br#""type":"subscribed""#.to_vec(), 1),
             ..Dialect::default()
         });
         let bar = self.bar(self.connections.into(), "connecting {wide_bar} {human_pos}/{human_len}");

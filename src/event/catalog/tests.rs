@@ -1,16 +1,16 @@
-//! What the catalogue takes and what it refuses, and how it says so.
+//! Which documents and own types the catalogue accepts, and the errors of those that it refuses.
 
 use super::*;
 
 const DEFAULTS: Defaults<'static> = Defaults { source: "test", time: "2026-11-21T00:00:00Z" };
 
-fn accept(document: Value) -> Result<Value, Refusal> {
+fn validate(document: Value) -> Result<Value, Refusal> {
     let event = Catalog::builtin().validate(document, "", 100, DEFAULTS)?;
     Ok(serde_json::from_str(&event.json).unwrap())
 }
 
 fn pointers(document: Value) -> Vec<String> {
-    let refusal = accept(document).unwrap_err();
+    let refusal = validate(document).unwrap_err();
     refusal.mistakes.into_iter().map(|mistake| mistake.pointer).collect()
 }
 
@@ -19,8 +19,8 @@ fn sale() -> Value {
 }
 
 #[test]
-fn what_is_left_out_is_added() {
-    let event = accept(sale()).unwrap();
+fn missing_attributes_are_added() {
+    let event = validate(sale()).unwrap();
     assert_eq!(event["specversion"], "1.0");
     assert_eq!(event["source"], "test");
     assert_eq!(event["subject"], "123");
@@ -31,7 +31,7 @@ fn what_is_left_out_is_added() {
 }
 
 #[test]
-fn what_is_given_is_kept_and_null_is_absent() {
+fn given_attributes_are_kept_and_null_is_absent() {
     let mut document = sale();
     for (name, value) in [
         ("id", json!("a b")),
@@ -45,7 +45,7 @@ fn what_is_given_is_kept_and_null_is_absent() {
     ] {
         document[name] = value;
     }
-    let event = accept(document.clone()).unwrap();
+    let event = validate(document.clone()).unwrap();
     document.as_object_mut().unwrap().remove("gone");
     for (name, value) in document.as_object().unwrap() {
         assert_eq!(&event[name], value, "{name}");
@@ -54,7 +54,7 @@ fn what_is_given_is_kept_and_null_is_absent() {
 }
 
 #[test]
-fn every_mistake_is_named_with_its_place() {
+fn every_mistake_is_listed_with_its_pointer() {
     let wrong = json!({"type":"inventory-change","Time":"x","time":"yesterday",
         "data":{"productID":"1","oldQuantity":"7","newQuantity":1.5,"reason":null}});
     let mut found = pointers(wrong);
@@ -77,14 +77,15 @@ fn every_mistake_is_named_with_its_place() {
 }
 
 #[test]
-fn a_misspelt_field_is_told_what_it_may_have_meant() {
-    let refusal = accept(json!({"type":"data-update","data":{"resource":"r","id":"1","acton":"update"}})).unwrap_err();
+fn an_unknown_field_gets_a_suggestion() {
+    let refusal =
+        validate(json!({"type":"data-update","data":{"resource":"r","id":"1","acton":"update"}})).unwrap_err();
     assert!(refusal.mistakes.iter().any(|mistake| mistake.message.contains("did you mean action?")), "{refusal:?}");
 }
 
 #[test]
-fn an_unknown_type_is_another_refusal() {
-    let refusal = accept(json!({"type":"inventory-chnage","data":{}})).unwrap_err();
+fn an_unknown_type_has_its_own_kind_of_refusal() {
+    let refusal = validate(json!({"type":"inventory-chnage","data":{}})).unwrap_err();
     assert_eq!(refusal.kind, RefusalKind::UnknownType);
     assert_eq!(refusal.mistakes[0].pointer, "/type");
     assert!(refusal.mistakes[0].message.contains("inventory-change"));
@@ -116,6 +117,12 @@ fn attributes_follow_cloud_events() {
 }
 
 #[test]
+fn an_event_has_its_parsed_data() {
+    let event = Catalog::builtin().validate(sale(), "", 100, DEFAULTS).unwrap();
+    assert_eq!(*event.data, sale()["data"]);
+}
+
+#[test]
 fn own_types_are_validated_as_their_schema_says() {
     let mut catalog = Catalog::builtin();
     let schema =
@@ -129,7 +136,7 @@ fn own_types_are_validated_as_their_schema_says() {
 }
 
 #[test]
-fn a_broken_schema_is_refused_with_its_place() {
+fn an_invalid_schema_is_refused_with_the_place_of_the_mistake() {
     let mut catalog = Catalog::builtin();
     let mut place = |name: &str, text: &str| catalog.add(name, text).unwrap_err().place;
     assert_eq!(place("x", "{\n  oops"), "line 2, column 3");
@@ -143,7 +150,7 @@ fn a_broken_schema_is_refused_with_its_place() {
 }
 
 #[test]
-fn an_own_id_is_a_uri_that_nobody_else_has() {
+fn an_own_schemas_id_is_a_unique_absolute_uri() {
     let with = |id: Value| json!({"$id":id,"type":"object"}).to_string();
     let mut catalog = Catalog::builtin();
     catalog.add("mine", &with(json!("https://example.com/mine"))).unwrap();
@@ -166,21 +173,21 @@ fn an_own_id_is_a_uri_that_nobody_else_has() {
         let wrong = catalog.add("other", &with(id.clone()));
         assert_eq!(wrong.map_err(|error| error.place), Err("/$id".into()), "{id}");
     }
-    // One that is embedded is as much of an address.
+    // The `$id` of an embedded schema must be unique, too.
     let embedding = json!({"$defs":{"a/b":[{"$id":"urn:tidings:schema:order-status"}]}}).to_string();
     assert_eq!(catalog.add("other", &embedding).unwrap_err().place, "/$defs/a~1b/0/$id");
     let relative = json!({"$id":"https://example.com/b","$defs":{"x":{"$id":"mine"}}}).to_string();
     assert_eq!(catalog.add("other", &relative).unwrap_err().place, "/$defs/x/$id");
-    // A name gives an id, too.
+    // The `$id` that is made from a type's name must be unique, too.
     catalog.add("squatter", &with(json!("urn:tidings:schema:victim"))).unwrap();
     assert_eq!(catalog.add("victim", "{}").unwrap_err().place, "/$id");
-    // What is no schema but a value, or a field of that name, is no id.
+    // `$id` within a value, or as the name of a field, identifies no schema.
     let harmless = json!({"properties":{"$id":{"const":{"$id":"mine"}}},"examples":[{"$id":"mine"}]}).to_string();
     catalog.add("harmless", &harmless).unwrap();
 }
 
 #[test]
-fn the_whole_events_schema_judges_own_types_too() {
+fn the_event_schema_covers_own_types() {
     let mut catalog = Catalog::builtin();
     let own = json!({"$id":"https://example.com/types/price","type":"object","required":["sku"],
         "properties":{"sku":{"$ref":"#/$defs/sku"},"parts":{"type":"array","items":{"$ref":"#"}},"unit":{"$ref":"unit"}},
@@ -204,7 +211,7 @@ fn the_whole_events_schema_judges_own_types_too() {
 }
 
 #[test]
-fn the_whole_events_schema_judges_as_the_catalogue_does() {
+fn the_event_schema_accepts_what_the_catalogue_accepts() {
     let catalog = Catalog::builtin();
     let whole = compile(&catalog.event_schema()).unwrap();
     let mut wrong = sale();

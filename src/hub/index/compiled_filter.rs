@@ -1,4 +1,7 @@
-//! A filter as the index keeps it: small, its fields by number, and the hashes by which it is found.
+//! A filter in the form that the index keeps, and the hash keys under which the index lists it.
+//!
+//! A compiled filter names fields by number and is small: a shard may hold a hundred thousand of them. This module does
+//! not know which subscriptions have a filter; that is the index's part.
 
 use std::collections::HashMap;
 use std::collections::hash_map::RandomState;
@@ -7,49 +10,52 @@ use std::hash::{BuildHasher, BuildHasherDefault, Hash, Hasher};
 use super::field_values::{FieldValue, Fields};
 use crate::event::{Condition, Filter, Scalar, Test};
 
-/// What one field must be.
+/// A test of one field.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Predicate {
     pub field: u32,
     pub test: Test,
 }
 
-/// All that must hold. Nearly every filter is of one predicate, which then takes no memory beside the filter's own.
+/// The predicates of a filter, all of which must hold. Nearly every filter has one, which needs no allocation.
 #[derive(Debug)]
 pub enum CompiledFilter {
     One(Predicate),
-    /// The first is the one by which the filter is found.
+    /// The first is the pivot.
     All(Box<[Predicate]>),
 }
 
-/// Makes the hashes by which filters are found. Subscribers choose what is hashed, so nobody outside can foresee them.
+/// Makes the hash keys of filters and pivots. They are seeded at random: clients choose the values that are hashed, and
+/// must not be able to make them collide.
 #[derive(Debug, Default)]
-pub struct Keys(RandomState);
+pub struct KeyHasher(RandomState);
 
-/// A map by such hashes, which need no other. That two things have the same one is too rare to cost anything, but not
-/// excluded: who finds something by its hash looks at it.
-pub type ByKey<Value> = HashMap<u64, Value, BuildHasherDefault<AsItIs>>;
+/// A map by such keys, which are not hashed again. Two different things may have the same key, though rarely. So a
+/// caller compares what it finds with what it looked up.
+pub type KeyMap<Value> = HashMap<u64, Value, BuildHasherDefault<IdentityHasher>>;
 
 impl Predicate {
-    /// Whether a field value is about this field, and as it must be.
+    /// Whether this is a value of the predicate's field and passes the test.
     pub fn holds(&self, value: &FieldValue<'_>) -> bool {
         self.field == value.field && self.test.holds(value.value.lent())
     }
 }
 
 impl CompiledFilter {
-    /// The filter that a filter is; its fields are named for it.
+    /// Compiles a filter, and adds a reference to each field that it names.
     pub fn new(filter: &Filter, fields: &mut Fields) -> Self {
-        let mut predicate =
-            |condition: &Condition| Predicate { field: fields.name(&condition.path), test: condition.test.clone() };
+        let mut predicate = |condition: &Condition| Predicate {
+            field: fields.reference(&condition.path),
+            test: condition.test.clone(),
+        };
         match filter.conditions() {
             [only] => Self::One(predicate(only)),
             many => Self::All(many.iter().map(predicate).collect()),
         }
     }
 
-    /// Has it found by the predicate of the least cost.
-    pub fn pivot_on_least(&mut self, cost: impl FnMut(&Predicate) -> usize) {
+    /// Makes the predicate of the least cost the pivot.
+    pub fn choose_pivot(&mut self, cost: impl FnMut(&Predicate) -> usize) {
         if let Self::All(predicates) = self
             && let Some((least, _)) = predicates.iter().map(cost).enumerate().min_by_key(|(_, cost)| *cost)
         {
@@ -57,7 +63,7 @@ impl CompiledFilter {
         }
     }
 
-    /// The predicate by which it is found.
+    /// The predicate under which the index lists the filter.
     pub fn pivot(&self) -> &Predicate {
         match self {
             Self::One(predicate) => predicate,
@@ -65,7 +71,7 @@ impl CompiledFilter {
         }
     }
 
-    /// All its predicates, the pivot first.
+    /// All predicates, the pivot first.
     pub fn predicates(&self) -> &[Predicate] {
         match self {
             Self::One(predicate) => std::slice::from_ref(predicate),
@@ -73,8 +79,8 @@ impl CompiledFilter {
         }
     }
 
-    /// Whether it is the filter that `filter` is.
-    pub fn is(&self, filter: &Filter, fields: &Fields) -> bool {
+    /// Whether this was compiled from a filter equal to `filter`, in any order of conditions.
+    pub fn equals(&self, filter: &Filter, fields: &Fields) -> bool {
         let (predicates, conditions) = (self.predicates(), filter.conditions());
         predicates.len() == conditions.len()
             && conditions.iter().all(|condition| {
@@ -84,52 +90,53 @@ impl CompiledFilter {
     }
 }
 
-impl Keys {
-    /// The key of what is found by this value of a field.
+impl KeyHasher {
+    /// The key of an exact value of a field.
     pub fn value(&self, field: u32, value: Scalar<&str>) -> u64 {
         self.0.hash_one((field, value))
     }
 
-    /// The key of what is found by a string of a field that starts so.
-    pub fn prefix(&self, field: u32, start: &[u8]) -> u64 {
-        self.0.hash_one((field, "prefix", start))
+    /// The key of a string prefix of a field.
+    pub fn prefix(&self, field: u32, prefix: &[u8]) -> u64 {
+        self.0.hash_one((field, "prefix", prefix))
     }
 
-    /// The keys of what is found by a predicate.
+    /// The keys under which a pivot is listed: one for each value, or one for the prefix.
     pub fn predicate(&self, predicate: &Predicate) -> impl Iterator<Item = u64> {
         let (values, prefix) = match &predicate.test {
             Test::Is(value) => (std::slice::from_ref(value), None),
             Test::AnyOf(values) => (&**values, None),
-            Test::Prefix(start) => (&[][..], Some(self.prefix(predicate.field, start.as_bytes()))),
+            Test::Prefix(prefix) => (&[][..], Some(self.prefix(predicate.field, prefix.as_bytes()))),
         };
         values.iter().map(|value| self.value(predicate.field, value.lent())).chain(prefix)
     }
 
-    /// The key of a whole filter, whatever the order of its parts; none where it names a field that no filter does.
+    /// The key of a whole filter. The order of its conditions does not matter. `None` if no filter in the index names
+    /// one of its fields.
     pub fn filter(&self, filter: &Filter, fields: &Fields) -> Option<u64> {
         filter.conditions().iter().try_fold(0_u64, |sum, condition| {
-            Some(sum.wrapping_add(self.part(fields.number(&condition.path)?, &condition.test)))
+            Some(sum.wrapping_add(self.test(fields.number(&condition.path)?, &condition.test)))
         })
     }
 
-    /// The key of a compiled filter: that of the filter it was made from.
+    /// The key of a compiled filter; it equals that of the filter it was compiled from.
     pub fn compiled(&self, filter: &CompiledFilter) -> u64 {
         filter
             .predicates()
             .iter()
-            .fold(0, |sum, predicate| sum.wrapping_add(self.part(predicate.field, &predicate.test)))
+            .fold(0, |sum, predicate| sum.wrapping_add(self.test(predicate.field, &predicate.test)))
     }
 
-    fn part(&self, field: u32, test: &Test) -> u64 {
+    fn test(&self, field: u32, test: &Test) -> u64 {
         self.0.hash_one((field, test))
     }
 }
 
-/// The hasher of what is a hash.
+/// A hasher for keys that are hashes already: it returns them unchanged.
 #[derive(Debug, Default)]
-pub struct AsItIs(u64);
+pub struct IdentityHasher(u64);
 
-impl Hasher for AsItIs {
+impl Hasher for IdentityHasher {
     fn write(&mut self, bytes: &[u8]) {
         bytes.iter().for_each(|byte| self.0 = self.0.rotate_left(8) ^ u64::from(*byte));
     }

@@ -1,7 +1,8 @@
-//! What filters ask of an event: the fields that they name, read out of its JSON, and nothing else of it.
+//! Reads the fields that filters name out of an event's JSON.
 //!
-//! Most of an event is of no concern to any filter. It is passed over without being kept, a string that is wanted is lent
-//! from the text: reading an event takes no memory. The fields have numbers, so that nothing compares names but this.
+//! The reader skips all other fields without keeping them, and borrows strings from the text, so it usually allocates
+//! nothing. It gives each field a number; only this module compares names. It does not know filters or subscriptions:
+//! the index takes and releases references to fields.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -13,104 +14,104 @@ use smallvec::SmallVec;
 
 use crate::event::Scalar;
 
-/// One thing that is so in an event: a field has this value, or contains it.
+/// A value of a field in an event. For an array, each scalar element is a value of its own.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FieldValue<'a> {
     pub field: u32,
     pub value: Scalar<Cow<'a, str>>,
 }
 
-/// What is so in one event; few filters name more than four fields.
+/// The values of the named fields in one event. Filters seldom name more than four fields.
 pub type FieldValues<'a> = SmallVec<[FieldValue<'a>; 4]>;
 
-/// The fields that filters name, by number.
+/// The fields that filters name, as a tree of their paths and by number.
 #[derive(Debug, Default)]
 pub struct Fields {
-    root: Node,
+    root: PathNode,
     paths: Slab<Box<[Box<str>]>>,
 }
 
-/// A name on the way to fields.
+/// A name in the path of a field.
 #[derive(Debug, Default)]
-struct Node {
-    /// The field whose way ends here.
+struct PathNode {
+    /// The field whose path ends here.
     field: Option<u32>,
-    /// How often that field is named.
-    named: u32,
-    below: BTreeMap<Box<str>, Node>,
+    /// How many filter conditions name that field.
+    references: u32,
+    children: BTreeMap<Box<str>, PathNode>,
 }
 
 impl Fields {
-    /// Adds one who names the field at the end of this way; its number.
-    pub fn name(&mut self, path: &[Box<str>]) -> u32 {
+    /// Adds a reference to the field at `path`, and returns its number.
+    pub fn reference(&mut self, path: &[Box<str>]) -> u32 {
         let mut node = &mut self.root;
         for name in path {
-            node = node.below.entry(name.clone()).or_default();
+            node = node.children.entry(name.clone()).or_default();
         }
-        node.named += 1;
+        node.references += 1;
         *node.field.get_or_insert_with(|| self.paths.insert(path.into()) as u32)
     }
 
-    /// One who named the field does so no longer.
-    pub fn forget(&mut self, field: u32) {
+    /// Removes a reference to a field. The last one frees its number.
+    pub fn release(&mut self, field: u32) {
         if let Some(path) = self.paths.get(field as usize)
-            && self.root.forget(path)
+            && self.root.release(path)
         {
             self.paths.remove(field as usize);
         }
     }
 
-    /// How many fields are named.
+    /// How many fields have a reference.
     #[cfg(test)]
     pub fn len(&self) -> usize {
         self.paths.len()
     }
 
-    /// The number of a field that somebody names.
+    /// The number of a field, if it has a reference.
     pub fn number(&self, path: &[Box<str>]) -> Option<u32> {
-        path.iter().try_fold(&self.root, |node, name| node.below.get(name))?.field
+        path.iter().try_fold(&self.root, |node, name| node.children.get(name))?.field
     }
 
-    /// What is so in an event whose `data` this begins with; what follows it is not looked at.
+    /// Reads the values of all named fields. `data` begins with the event's `data`; the rest is not read.
     ///
     /// # Errors
-    /// Where it is not JSON.
+    /// Where `data` does not begin with valid JSON.
     pub fn read<'a>(&self, data: &'a str) -> serde_json::Result<FieldValues<'a>> {
         let mut values = FieldValues::new();
-        let reader = Reader { node: &self.root, element: false, values: &mut values };
+        let reader = Reader { node: &self.root, is_element: false, values: &mut values };
         reader.deserialize(&mut serde_json::Deserializer::from_str(data))?;
         Ok(values)
     }
 }
 
-impl Node {
-    /// Whether nobody names the field any more.
-    fn forget(&mut self, path: &[Box<str>]) -> bool {
+impl PathNode {
+    /// Removes a reference to the field at `path`; returns whether it was the last.
+    fn release(&mut self, path: &[Box<str>]) -> bool {
         let Some((first, rest)) = path.split_first() else {
-            self.named -= 1;
-            if self.named == 0 {
+            self.references -= 1;
+            if self.references == 0 {
                 self.field = None;
             }
             return self.field.is_none();
         };
-        let Some(node) = self.below.get_mut(first) else { return false };
-        let forgotten = node.forget(rest);
-        if node.field.is_none() && node.below.is_empty() {
-            self.below.remove(first);
+        let Some(node) = self.children.get_mut(first) else { return false };
+        let is_last = node.release(rest);
+        if node.field.is_none() && node.children.is_empty() {
+            self.children.remove(first);
         }
-        forgotten
+        is_last
     }
 }
 
-/// Reads the value that stands at a node, or an element of it.
+/// Reads the value at a node, or an element of that value if it is an array.
 struct Reader<'n, 'f, 'a> {
-    node: &'n Node,
-    element: bool,
+    node: &'n PathNode,
+    is_element: bool,
     values: &'f mut FieldValues<'a>,
 }
 
 impl<'a> Reader<'_, '_, 'a> {
-    fn note<E>(self, value: Scalar<Cow<'a, str>>) -> Result<(), E> {
+    fn push<E>(self, value: Scalar<Cow<'a, str>>) -> Result<(), E> {
         self.values.extend(self.node.field.map(|field| FieldValue { field, value }));
         Ok(())
     }
@@ -132,52 +133,52 @@ impl<'a> Visitor<'a> for Reader<'_, '_, 'a> {
     }
 
     fn visit_unit<E>(self) -> Result<(), E> {
-        self.note(Scalar::Null)
+        self.push(Scalar::Null)
     }
 
     fn visit_bool<E>(self, value: bool) -> Result<(), E> {
-        self.note(Scalar::Bool(value))
+        self.push(Scalar::Bool(value))
     }
 
     fn visit_i64<E>(self, value: i64) -> Result<(), E> {
-        self.note(Scalar::Integer(value))
+        self.push(Scalar::Integer(value))
     }
 
     fn visit_u64<E>(self, value: u64) -> Result<(), E> {
-        self.note(Scalar::of_integer(value))
+        self.push(Scalar::of_integer(value))
     }
 
     fn visit_f64<E>(self, value: f64) -> Result<(), E> {
-        self.note(Scalar::of_double(value))
+        self.push(Scalar::of_double(value))
     }
 
     fn visit_borrowed_str<E>(self, value: &'a str) -> Result<(), E> {
-        self.note(Scalar::String(Cow::Borrowed(value)))
+        self.push(Scalar::String(Cow::Borrowed(value)))
     }
 
-    /// One with escapes in it.
+    /// A string with escapes cannot be borrowed from the text.
     fn visit_str<E>(self, value: &str) -> Result<(), E> {
-        self.note(Scalar::String(Cow::Owned(value.to_owned())))
+        self.push(Scalar::String(Cow::Owned(value.to_owned())))
     }
 
     fn visit_seq<A: SeqAccess<'a>>(self, mut elements: A) -> Result<(), A::Error> {
-        // No filter reaches into an array within an array.
-        if self.element || self.node.field.is_none() {
+        // A filter does not reach into an array within an array.
+        if self.is_element || self.node.field.is_none() {
             return IgnoredAny.visit_seq(elements).map(|_| ());
         }
         let Self { node, values, .. } = self;
-        while elements.next_element_seed(Reader { node, element: true, values })?.is_some() {}
+        while elements.next_element_seed(Reader { node, is_element: true, values })?.is_some() {}
         Ok(())
     }
 
     fn visit_map<A: MapAccess<'a>>(self, mut members: A) -> Result<(), A::Error> {
-        if self.element || self.node.below.is_empty() {
+        if self.is_element || self.node.children.is_empty() {
             return IgnoredAny.visit_map(members).map(|_| ());
         }
         let Self { node, values, .. } = self;
-        while let Some(node) = members.next_key_seed(Name(node))? {
+        while let Some(node) = members.next_key_seed(MemberName(node))? {
             match node {
-                Some(node) => members.next_value_seed(Reader { node, element: false, values })?,
+                Some(node) => members.next_value_seed(Reader { node, is_element: false, values })?,
                 None => members.next_value::<IgnoredAny>().map(|_| ())?,
             }
         }
@@ -185,26 +186,26 @@ impl<'a> Visitor<'a> for Reader<'_, '_, 'a> {
     }
 }
 
-/// Reads a member's name: the node that it leads to.
-struct Name<'n>(&'n Node);
+/// Reads the name of an object's member, and finds the node of that name.
+struct MemberName<'n>(&'n PathNode);
 
-impl<'a, 'n> DeserializeSeed<'a> for Name<'n> {
-    type Value = Option<&'n Node>;
+impl<'a, 'n> DeserializeSeed<'a> for MemberName<'n> {
+    type Value = Option<&'n PathNode>;
 
     fn deserialize<D: Deserializer<'a>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
         deserializer.deserialize_str(self)
     }
 }
 
-impl<'n> Visitor<'_> for Name<'n> {
-    type Value = Option<&'n Node>;
+impl<'n> Visitor<'_> for MemberName<'n> {
+    type Value = Option<&'n PathNode>;
 
     fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str("a name")
     }
 
     fn visit_str<E>(self, name: &str) -> Result<Self::Value, E> {
-        Ok(self.0.below.get(name))
+        Ok(self.0.children.get(name))
     }
 }
 
@@ -217,17 +218,17 @@ mod tests {
         name.split('.').map(Box::from).collect()
     }
 
-    /// What is so in `data` of the fields `names`, as `NAME=VALUE`.
+    /// The values of the fields `names` in `data`, as `NAME=VALUE`.
     fn read(names: &[&str], data: &str) -> Vec<String> {
         let mut fields = Fields::default();
-        let numbers: Vec<u32> = names.iter().map(|name| fields.name(&path(name))).collect();
+        let numbers: Vec<u32> = names.iter().map(|name| fields.reference(&path(name))).collect();
         let name = |field| names[numbers.iter().position(|number| *number == field).unwrap()];
         let values = fields.read(data).unwrap();
         values.iter().map(|value| format!("{}={:?}", name(value.field), value.value)).collect()
     }
 
     #[test]
-    fn only_what_is_named_is_read() {
+    fn only_named_fields_are_read() {
         let data = json!({"a": "x", "b": {"c": 1, "a": 2}, "d": null, "e": true}).to_string();
         assert_eq!(read(&["a"], &data), [r#"a=String("x")"#]);
         assert_eq!(read(&["b.c", "d"], &data), ["b.c=Integer(1)", "d=Null"]);
@@ -239,14 +240,14 @@ mod tests {
     }
 
     #[test]
-    fn an_array_is_each_of_its_elements() {
+    fn each_element_of_an_array_is_a_value() {
         let data = json!({"a": ["x", 1, null, ["y"], {"b": 2}, "x"], "b": [[1]], "c": []}).to_string();
         assert_eq!(read(&["a", "b", "c"], &data), [r#"a=String("x")"#, "a=Integer(1)", "a=Null", r#"a=String("x")"#]);
         assert_eq!(read(&["a.b", "b.a"], &data), [""; 0]);
     }
 
     #[test]
-    fn scalars_are_those_of_a_parsed_value() {
+    fn scalars_equal_those_of_a_parsed_value() {
         for text in [
             "0",
             "-0",
@@ -274,7 +275,7 @@ mod tests {
             let value: Value = serde_json::from_str(text).unwrap();
             let data = format!(r#"{{"a":{text}}}"#);
             let mut fields = Fields::default();
-            fields.name(&path("a"));
+            fields.reference(&path("a"));
             let values = fields.read(&data).unwrap();
             assert_eq!(values[0].value.lent(), Scalar::of(&value).unwrap(), "{text}");
             assert_eq!(values.len(), 1, "{text}");
@@ -282,33 +283,33 @@ mod tests {
     }
 
     #[test]
-    fn names_with_escapes_are_names() {
+    fn escaped_names_are_matched() {
         let data = r#"{"\u0061":1,"a\"b":2,"a.b":3}"#;
         assert_eq!(read(&["a"], data), ["a=Integer(1)"]);
         let mut fields = Fields::default();
-        let dotted = fields.name(&["a.b".into()]);
-        let quoted = fields.name(&["a\"b".into()]);
+        let dotted = fields.reference(&["a.b".into()]);
+        let quoted = fields.reference(&["a\"b".into()]);
         assert_eq!(fields.read(data).unwrap().iter().map(|value| value.field).collect::<Vec<_>>(), [quoted, dotted]);
     }
 
     #[test]
-    fn what_is_not_named_may_be_as_deep_as_it_likes() {
+    fn values_of_other_fields_may_be_nested_to_any_depth() {
         let deep = format!(r#"{{"x":{}{},"a":1}}"#, "[".repeat(10_000), "]".repeat(10_000));
         assert_eq!(read(&["a"], &deep), ["a=Integer(1)"]);
         assert_eq!(read(&["x", "a"], &deep), ["a=Integer(1)"]);
     }
 
     #[test]
-    fn a_field_is_known_as_long_as_somebody_names_it() {
+    fn a_field_keeps_its_number_until_its_last_reference_is_released() {
         let mut fields = Fields::default();
-        let (outer, inner) = (fields.name(&path("a")), fields.name(&path("a.b.c")));
-        assert_eq!(fields.name(&path("a")), outer);
-        fields.forget(outer);
+        let (outer, inner) = (fields.reference(&path("a")), fields.reference(&path("a.b.c")));
+        assert_eq!(fields.reference(&path("a")), outer);
+        fields.release(outer);
         assert_eq!(fields.number(&path("a")), Some(outer));
-        fields.forget(outer);
+        fields.release(outer);
         assert_eq!((fields.number(&path("a")), fields.number(&path("a.b.c"))), (None, Some(inner)));
         assert_eq!(fields.number(&path("a.b")), None);
-        fields.forget(inner);
-        assert!(fields.root.below.is_empty() && fields.paths.is_empty());
+        fields.release(inner);
+        assert!(fields.root.children.is_empty() && fields.paths.is_empty());
     }
 }

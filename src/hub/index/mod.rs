@@ -1,9 +1,10 @@
-//! Who wants an event: a channel's subscriptions, grouped by filter.
+//! The filter index of one channel in one shard: finds the subscriptions that match an event.
 //!
-//! Subscriptions under equal filters are one group, whose filter is evaluated at most once an event. Each group is found
-//! by one of its filter's conditions: by a value or a start of a string, which the event's own are looked up for. So the
-//! groups that watch something else cost nothing, however many they are. One index belongs to one channel of one shard and
-//! knows nothing of connections but their numbers.
+//! Subscriptions with equal filters form a group, and the filter of a group is evaluated at most once for an event.
+//! Each group is listed under one condition of its filter, its pivot: an exact value or a string prefix of a field. The
+//! index looks up the values of an event's fields among the pivots. So groups whose pivot differs cost nothing,
+//! whatever their number. The index knows connections only by their numbers, and it does not know how events are
+//! encoded.
 
 mod compiled_filter;
 mod field_values;
@@ -17,19 +18,19 @@ use slab::Slab;
 use smallvec::SmallVec;
 
 use crate::event::{Filter, Scalar, Test};
-use compiled_filter::{ByKey, CompiledFilter, Keys};
+use compiled_filter::{CompiledFilter, KeyHasher, KeyMap};
 use field_values::{FieldValue, FieldValues, Fields};
 
-/// One subscription: the connection's number in the shard, and the subscription's on the connection.
+/// One subscription: the connection's index in the shard, and the subscription's index in the connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Member {
     pub peer: u32,
     pub sub: u32,
 }
 
-/// Where a subscription stands in an index.
+/// The slot of a subscription in an index; needed to remove it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Slot {
+pub struct IndexSlot {
     group: u32,
     slot: u32,
 }
@@ -37,87 +38,94 @@ pub struct Slot {
 /// The subscriptions of one channel.
 #[derive(Debug, Default)]
 pub struct Index {
-    /// Those without a filter: the group [`ALL`].
-    all: Members,
+    /// The subscriptions without a filter: the group [`UNFILTERED`].
+    unfiltered: Members,
     groups: Slab<Group>,
-    /// The group of a filter that is known already.
-    by_filter: ByKey<u32>,
-    /// The groups that a value or a prefix of a field leads to.
-    by_pivot: ByKey<Postings>,
-    keys: Keys,
+    /// The group of each filter.
+    by_filter: KeyMap<u32>,
+    /// The groups that have this value or prefix of a field as their pivot.
+    by_pivot: KeyMap<Postings>,
+    keys: KeyHasher,
     fields: Fields,
-    /// By the number of a field: what of it leads to groups.
-    pivots: Vec<Pivots>,
-    /// Counts the events that were matched, so that a group which several values lead to is taken once.
-    round: u64,
+    /// The kinds of pivots of each field, by the field's number.
+    pivots: Vec<FieldPivots>,
+    /// The number of the current event. Several values of an event may lead to a group; it is evaluated for the first
+    /// one.
+    event: u64,
 }
 
-const ALL: u32 = u32::MAX;
+const UNFILTERED: u32 = u32::MAX;
 
-/// Few groups have more than one member, and none of these takes memory beside the group's own.
+/// The members of a group. Most groups have one, which needs no allocation.
 type Members = SmallVec<[Member; 2]>;
 
+/// The subscriptions with one filter.
 #[derive(Debug)]
 struct Group {
     filter: CompiledFilter,
     members: Members,
-    round: u64,
+    /// The last event whose value matched the pivot.
+    last_event: u64,
 }
 
-/// The groups that one key leads to. Where they are many, one of them still leaves in no time.
+/// The groups under one key. A set, where they are many, so that removing one stays cheap.
 #[derive(Debug)]
 enum Postings {
     One(u32),
-    #[expect(clippy::box_collection, reason = "most are one: a set would make each of them twice as large")]
+    #[expect(clippy::box_collection, reason = "most hold one group: an unboxed set would double the size of each")]
     Many(Box<BTreeSet<u32>>),
 }
 
+/// How the groups whose pivot is on one field are looked up.
 #[derive(Debug, Default)]
-struct Pivots {
-    /// How many groups are found by values of the field.
+struct FieldPivots {
+    /// The number of groups that have exact values as their pivot.
     values: usize,
-    /// How many by a prefix, for each length of one.
+    /// The number of groups that have a prefix as their pivot, by the length of the prefix in bytes.
     prefixes: BTreeMap<usize, usize>,
 }
 
 impl Index {
     /// Adds a subscription.
-    pub fn insert(&mut self, filter: &Arc<Filter>, member: Member) -> Slot {
-        let group = if filter.is_empty() { ALL } else { self.known(filter).unwrap_or_else(|| self.found(filter)) };
+    pub fn insert(&mut self, filter: &Arc<Filter>, member: Member) -> IndexSlot {
+        let group = match filter.is_empty() {
+            true => UNFILTERED,
+            false => self.find_group(filter).unwrap_or_else(|| self.add_group(filter)),
+        };
         let members = self.members(group);
         members.push(member);
-        Slot { group, slot: members.len() as u32 - 1 }
+        IndexSlot { group, slot: members.len() as u32 - 1 }
     }
 
-    /// Removes the subscription at `slot`. Where that moves another one into its slot, it is returned: whoever keeps
-    /// the places must note it.
-    pub fn remove(&mut self, slot: Slot) -> Option<Member> {
+    /// Removes the subscription at `slot`. Where another subscription moves into that slot, it is returned: the caller
+    /// must update the slot that it keeps for it.
+    pub fn remove(&mut self, slot: IndexSlot) -> Option<Member> {
         let members = self.members(slot.group);
         members.swap_remove(slot.slot as usize);
         let moved = members.get(slot.slot as usize).copied();
         if members.spilled() && members.len() <= members.capacity() / 4 {
             members.shrink_to_fit();
         }
-        if members.is_empty() && slot.group != ALL {
-            self.forget(slot.group);
+        if members.is_empty() && slot.group != UNFILTERED {
+            self.remove_group(slot.group);
         }
         moved
     }
 
-    /// Whether any subscription has a filter, so that an event's data is needed to match it.
+    /// Whether any subscription has a filter. Only then does [`Index::matching`] need an event's data.
     pub fn has_filters(&self) -> bool {
         !self.groups.is_empty()
     }
 
-    /// Every subscription.
-    pub fn everyone(&self) -> impl Iterator<Item = Member> + '_ {
-        self.all.iter().chain(self.groups.iter().flat_map(|(_, group)| &group.members)).copied()
+    /// All subscriptions.
+    pub fn all_members(&self) -> impl Iterator<Item = Member> + '_ {
+        self.unfiltered.iter().chain(self.groups.iter().flat_map(|(_, group)| &group.members)).copied()
     }
 
-    /// The subscriptions that an event is for whose `data` is the JSON that this begins with. Without `data`, those without
-    /// a filter.
+    /// Calls `each` with every subscription that an event matches. `data` is JSON text that begins with the event's
+    /// `data`; the rest is not read. Without it, only the subscriptions without a filter match.
     pub fn matching(&mut self, data: Option<&str>, mut each: impl FnMut(Member)) {
-        self.all.iter().copied().for_each(&mut each);
+        self.unfiltered.iter().copied().for_each(&mut each);
         let Some(data) = data else { return };
         let values = match self.fields.read(data) {
             Ok(values) => values,
@@ -126,17 +134,17 @@ impl Index {
                 return;
             }
         };
-        self.round += 1;
+        self.event += 1;
         for value in &values {
-            // A field beyond them is named only by those who are found by another.
+            // Filters name a field beyond the end, but none of them has its pivot there.
             let Some(pivots) = self.pivots.get(value.field as usize) else { continue };
             for key in pivots.keys(value, &self.keys) {
-                let mut attempt =
-                    |number: u32| self.groups[number as usize].attempt(self.round, value, &values, &mut each);
+                let mut evaluate =
+                    |number: u32| self.groups[number as usize].evaluate(self.event, value, &values, &mut each);
                 match self.by_pivot.get(&key) {
                     None => {}
-                    Some(Postings::One(number)) => attempt(*number),
-                    Some(Postings::Many(numbers)) => numbers.iter().copied().for_each(attempt),
+                    Some(Postings::One(number)) => evaluate(*number),
+                    Some(Postings::Many(numbers)) => numbers.iter().copied().for_each(evaluate),
                 }
             }
         }
@@ -144,22 +152,23 @@ impl Index {
 
     fn members(&mut self, group: u32) -> &mut Members {
         match group {
-            ALL => &mut self.all,
+            UNFILTERED => &mut self.unfiltered,
             number => &mut self.groups[number as usize].members,
         }
     }
 
-    /// The group of a filter, where there is one.
-    fn known(&self, filter: &Filter) -> Option<u32> {
+    /// The group of a filter, if there is one.
+    fn find_group(&self, filter: &Filter) -> Option<u32> {
         let number = *self.by_filter.get(&self.keys.filter(filter, &self.fields)?)?;
-        self.groups[number as usize].filter.is(filter, &self.fields).then_some(number)
+        self.groups[number as usize].filter.equals(filter, &self.fields).then_some(number)
     }
 
-    /// Makes a group.
-    fn found(&mut self, filter: &Filter) -> u32 {
+    /// Adds an empty group for a filter.
+    fn add_group(&mut self, filter: &Filter) -> u32 {
         let mut compiled = CompiledFilter::new(filter, &mut self.fields);
-        // By what the fewest others are found by: where all say `newStatus: shipped`, by the order that each of them names.
-        compiled.pivot_on_least(|predicate| {
+        // The pivot is the condition that the fewest groups share. Where all filters have `newStatus: shipped`, that
+        // condition is not selective, and the order id that each filter names becomes the pivot.
+        compiled.choose_pivot(|predicate| {
             self.keys.predicate(predicate).map(|key| 1 + self.by_pivot.get(&key).map_or(0, Postings::len)).sum()
         });
         let key = self.keys.compiled(&compiled);
@@ -170,15 +179,15 @@ impl Index {
             self.by_pivot.entry(key).and_modify(|postings| postings.add(number)).or_insert(Postings::One(number));
         }
         if self.pivots.len() <= pivot.field as usize {
-            self.pivots.resize_with(pivot.field as usize + 1, Pivots::default);
+            self.pivots.resize_with(pivot.field as usize + 1, FieldPivots::default);
         }
         self.pivots[pivot.field as usize].add(&pivot.test);
-        entry.insert(Group { filter: compiled, members: Members::new(), round: 0 });
+        entry.insert(Group { filter: compiled, members: Members::new(), last_event: 0 });
         self.by_filter.insert(key, number);
         number
     }
 
-    fn forget(&mut self, number: u32) {
+    fn remove_group(&mut self, number: u32) {
         let Group { filter: compiled, .. } = self.groups.remove(number as usize);
         let key = self.keys.compiled(&compiled);
         if self.by_filter.get(&key) == Some(&number) {
@@ -191,20 +200,26 @@ impl Index {
             }
         }
         self.pivots[pivot.field as usize].remove(&pivot.test);
-        compiled.predicates().iter().for_each(|predicate| self.fields.forget(predicate.field));
+        compiled.predicates().iter().for_each(|predicate| self.fields.release(predicate.field));
         if self.groups.is_empty() {
-            // What many subscribers needed is given back.
-            *self = Self { all: take(&mut self.all), ..Self::default() };
+            // This frees the memory that many filters needed.
+            *self = Self { unfiltered: take(&mut self.unfiltered), ..Self::default() };
         }
     }
 }
 
 impl Group {
-    /// Gives the members to `each` where the event is for them and this is the first of its field values that leads here.
-    fn attempt(&mut self, round: u64, value: &FieldValue<'_>, values: &FieldValues<'_>, each: &mut impl FnMut(Member)) {
+    /// Calls `each` with the members if the event matches the filter and `value` is its first that matches the pivot.
+    fn evaluate(
+        &mut self,
+        event: u64,
+        value: &FieldValue<'_>,
+        values: &FieldValues<'_>,
+        each: &mut impl FnMut(Member),
+    ) {
         let [pivot, others @ ..] = self.filter.predicates() else { return };
-        if self.round != round && pivot.holds(value) {
-            self.round = round;
+        if self.last_event != event && pivot.holds(value) {
+            self.last_event = event;
             if others.iter().all(|predicate| values.iter().any(|value| predicate.holds(value))) {
                 self.members.iter().copied().for_each(each);
             }
@@ -229,7 +244,7 @@ impl Postings {
         }
     }
 
-    /// Whether none is left.
+    /// Removes a group; returns whether none is left.
     fn remove(&mut self, number: u32) -> bool {
         match self {
             Self::One(one) => *one == number,
@@ -241,31 +256,31 @@ impl Postings {
     }
 }
 
-impl Pivots {
-    /// The keys of the groups that a field value of this field may lead to.
-    fn keys<'a>(&'a self, value: &'a FieldValue<'_>, keys: &'a Keys) -> impl Iterator<Item = u64> {
+impl FieldPivots {
+    /// The keys under which groups may be listed that this value of the field matches.
+    fn keys<'a>(&'a self, value: &'a FieldValue<'_>, keys: &'a KeyHasher) -> impl Iterator<Item = u64> {
         let exact = (self.values > 0).then(|| keys.value(value.field, value.value.lent()));
         let text = match &value.value {
             Scalar::String(text) if !self.prefixes.is_empty() => Some(text.as_bytes()),
             _ => None,
         };
-        let starts = text.into_iter().flat_map(|text| {
+        let prefixes = text.into_iter().flat_map(|text| {
             self.prefixes.range(..=text.len()).map(|(length, _)| keys.prefix(value.field, &text[..*length]))
         });
-        exact.into_iter().chain(starts)
+        exact.into_iter().chain(prefixes)
     }
 
     fn add(&mut self, test: &Test) {
         match test {
-            Test::Prefix(start) => *self.prefixes.entry(start.len()).or_default() += 1,
+            Test::Prefix(prefix) => *self.prefixes.entry(prefix.len()).or_default() += 1,
             _ => self.values += 1,
         }
     }
 
     fn remove(&mut self, test: &Test) {
         match test {
-            Test::Prefix(start) => {
-                if let Entry::Occupied(mut groups) = self.prefixes.entry(start.len()) {
+            Test::Prefix(prefix) => {
+                if let Entry::Occupied(mut groups) = self.prefixes.entry(prefix.len()) {
                     *groups.get_mut() -= 1;
                     if *groups.get() == 0 {
                         groups.remove();

@@ -90,14 +90,14 @@ fn data() -> impl Strategy<Value = Value> {
     })
 }
 
-/// An index, and what it is compared with: every subscription's filter, tried one after the other.
+/// An index, and the naive model that it is compared with: every filter is evaluated, one after the other.
 #[derive(Default)]
-struct Both {
+struct IndexAndModel {
     index: Index,
-    model: Vec<Option<(Arc<Filter>, Slot)>>,
+    model: Vec<Option<(Arc<Filter>, IndexSlot)>>,
 }
 
-impl Both {
+impl IndexAndModel {
     fn subscribe(&mut self, filter: &Value, event_type: &EventType) {
         let filter = Arc::new(Filter::parse(filter, event_type).unwrap());
         let slot = self.index.insert(&filter, Member { peer: self.model.len() as u32, sub: 0 });
@@ -112,20 +112,20 @@ impl Both {
         }
     }
 
-    fn agree_on(&mut self, data: &Value) {
+    fn assert_same_matches(&mut self, data: &Value) {
         let mut found = Vec::new();
         self.index.matching(Some(&data.to_string()), |member| found.push(member.peer));
         found.sort_unstable();
-        let wants =
+        let matches =
             |number: &u32| self.model[*number as usize].as_ref().is_some_and(|(filter, _)| filter.matches(data));
-        let expected: Vec<u32> = (0..self.model.len() as u32).filter(wants).collect();
+        let expected: Vec<u32> = (0..self.model.len() as u32).filter(matches).collect();
         assert_eq!(found, expected, "{data}");
     }
 
-    /// Every filter is kept once, and nothing of what has left is kept.
-    fn is_tidy(&self) {
+    /// Asserts that the index keeps every filter once, and nothing of removed subscriptions.
+    fn assert_no_leftovers(&self) {
         let left = || self.model.iter().flatten();
-        assert_eq!(self.index.everyone().count(), left().count());
+        assert_eq!(self.index.all_members().count(), left().count());
         let distinct: std::collections::HashSet<&Filter> =
             left().map(|(filter, _)| &**filter).filter(|filter| !filter.is_empty()).collect();
         assert_eq!(self.index.groups.len(), distinct.len());
@@ -134,75 +134,74 @@ impl Both {
         let paths = distinct.iter().flat_map(|filter| filter.conditions()).map(|condition| &condition.path);
         let paths: std::collections::HashSet<_> = paths.collect();
         assert_eq!(self.index.fields.len(), paths.len());
-        let leads: usize = self.index.by_pivot.values().map(Postings::len).sum();
+        let postings: usize = self.index.by_pivot.values().map(Postings::len).sum();
         let keys: usize =
             self.index.groups.iter().map(|(_, group)| self.index.keys.predicate(group.filter.pivot()).count()).sum();
-        assert_eq!(leads, keys);
-        let pivots = |pivots: &Pivots| pivots.values + pivots.prefixes.values().sum::<usize>();
+        assert_eq!(postings, keys);
+        let pivots = |pivots: &FieldPivots| pivots.values + pivots.prefixes.values().sum::<usize>();
         assert_eq!(self.index.pivots.iter().map(pivots).sum::<usize>(), distinct.len());
     }
 }
 
 proptest! {
-    /// Against the naive model, while subscriptions come and go.
+    /// Compares the index with the naive model while subscriptions are added and removed.
     #[test]
-    fn finds_just_the_subscriptions_whose_filter_matches(
+    fn finds_exactly_the_subscriptions_whose_filter_matches(
         first in prop::collection::vec(filters(), 1..20),
         removed in prop::collection::vec(any::<prop::sample::Index>(), 0..20),
-        then in prop::collection::vec(filters(), 0..10),
+        added in prop::collection::vec(filters(), 0..10),
         events in prop::collection::vec(data(), 1..8),
     ) {
         let catalog = catalog();
-        let mut both = Both::default();
-        first.iter().for_each(|filter| both.subscribe(filter, own(&catalog)));
-        both.is_tidy();
-        events.iter().for_each(|event| both.agree_on(event));
+        let mut pair = IndexAndModel::default();
+        first.iter().for_each(|filter| pair.subscribe(filter, own(&catalog)));
+        pair.assert_no_leftovers();
+        events.iter().for_each(|event| pair.assert_same_matches(event));
         for removed in removed {
-            both.unsubscribe(removed.index(both.model.len()));
+            pair.unsubscribe(removed.index(pair.model.len()));
         }
-        both.is_tidy();
-        events.iter().for_each(|event| both.agree_on(event));
-        then.iter().for_each(|filter| both.subscribe(filter, own(&catalog)));
-        both.is_tidy();
-        events.iter().for_each(|event| both.agree_on(event));
-        (0..both.model.len()).for_each(|number| both.unsubscribe(number));
-        both.is_tidy();
+        pair.assert_no_leftovers();
+        events.iter().for_each(|event| pair.assert_same_matches(event));
+        added.iter().for_each(|filter| pair.subscribe(filter, own(&catalog)));
+        pair.assert_no_leftovers();
+        events.iter().for_each(|event| pair.assert_same_matches(event));
+        (0..pair.model.len()).for_each(|number| pair.unsubscribe(number));
+        pair.assert_no_leftovers();
     }
 }
 
-/// What an event is tried with must not grow with those who watch something else, whatever they have in common.
+/// The groups that are evaluated for an event must not grow with unrelated filters, even if all share a condition.
 #[test]
-fn what_all_filters_say_is_not_what_they_are_found_by() {
+fn a_condition_that_every_filter_has_is_not_selective() {
     let catalog = catalog();
-    let mut both = Both::default();
+    let mut pair = IndexAndModel::default();
     for number in 0..200 {
         let name = format!("{number:03}");
-        both.subscribe(&json!({ "amount": 1, "name": name }), own(&catalog));
-        both.subscribe(&json!({ "amount": 1, "at.shop": { "prefix": name } }), own(&catalog));
+        pair.subscribe(&json!({ "amount": 1, "name": name }), own(&catalog));
+        pair.subscribe(&json!({ "amount": 1, "at.shop": { "prefix": name } }), own(&catalog));
     }
-    assert!(both.index.by_pivot.values().all(|leads| leads.len() == 1));
-    both.agree_on(&json!({ "amount": 1, "name": "007", "at": { "shop": "0071" } }));
+    assert!(pair.index.by_pivot.values().all(|postings| postings.len() == 1));
+    pair.assert_same_matches(&json!({ "amount": 1, "name": "007", "at": { "shop": "0071" } }));
 }
 
-/// Many are under one filter, and they come and go.
 #[test]
-fn many_under_one_filter_are_one_group() {
+fn many_subscriptions_with_one_filter_are_one_group() {
     let catalog = catalog();
-    let mut both = Both::default();
+    let mut pair = IndexAndModel::default();
     for _ in 0..1_000 {
-        both.subscribe(&json!({ "name": "a" }), own(&catalog));
+        pair.subscribe(&json!({ "name": "a" }), own(&catalog));
     }
-    both.is_tidy();
+    pair.assert_no_leftovers();
     for number in (0..1_000).filter(|number| number % 10 != 3) {
-        both.unsubscribe(number);
+        pair.unsubscribe(number);
     }
-    both.is_tidy();
-    both.agree_on(&json!({ "name": "a" }));
-    let group = both.index.groups.iter().next().unwrap().1;
-    assert!(group.members.capacity() <= 400, "{}: memory is given back", group.members.capacity());
+    pair.assert_no_leftovers();
+    pair.assert_same_matches(&json!({ "name": "a" }));
+    let group = pair.index.groups.iter().next().unwrap().1;
+    assert!(group.members.capacity() <= 400, "{}: unused memory is freed", group.members.capacity());
 }
 
-/// A hundred thousand subscriptions that each watch something else are a hundred thousand of these.
+/// A hundred thousand subscriptions with different filters are as many groups.
 #[test]
 fn a_group_is_small() {
     assert!(size_of::<Group>() <= 64, "{}", size_of::<Group>());

@@ -1,67 +1,70 @@
-//! What is to be written: for each touched connection a chain of links, one for each of its steps.
+//! The steps of a batch that are matched to connections but not yet written to sockets.
 //!
-//! Noting a delivery costs a link in one shared list and no memory of the connection's own, however many there are.
+//! The shard first notes for each step the connections that it goes to, then writes each of these sockets once. The
+//! steps of a connection are a linked list whose links all lie in one shared vector. So noting a delivery costs one
+//! link, and a connection holds no memory of its own. This module does not know encodings or sockets.
 
 use std::sync::Arc;
 
 use slab::Slab;
 
 use super::peer::Peer;
-use crate::hub::delivery::Delivery;
+use crate::hub::channel_step::ChannelStep;
 use crate::hub::index::Member;
 
-/// The most deliveries that are noted before sockets are written: a bound on memory (4 MiB), for 50 events to 10,000
-/// connections.
+/// The most deliveries in a batch. It bounds the memory to 4 MiB; 50 events to 10,000 connections fit.
 const MAX_LINKS: usize = 1 << 19;
-/// The memory that is kept for further ones; more is given back.
+/// The links whose memory is kept for the next batch; the rest is freed.
 const KEPT_LINKS: usize = 1 << 14;
 
 const END: u32 = u32::MAX;
 
-/// The steps that wait to be written, and for whom they are.
+/// The steps that are to be written, and the connections that each of them goes to.
 #[derive(Default)]
 pub struct Batch {
-    steps: Vec<Arc<Delivery>>,
+    steps: Vec<Arc<ChannelStep>>,
     links: Vec<Link>,
+    /// The connections that have at least one link.
     touched: Vec<u32>,
-    /// Counts the steps.
+    /// The number of the current step; it goes on from batch to batch.
     number: u64,
-    /// The links of the steps before this one.
-    before: usize,
+    /// How many links there were before the current step.
+    links_before: usize,
 }
 
+/// An element of a connection's list.
 #[derive(Clone, Copy)]
 struct Link {
     step: u32,
     next: u32,
 }
 
-/// A connection's part of the batch.
+/// A connection's list of steps: the indexes of its first and last link.
 #[derive(Debug)]
 pub struct Chain {
-    /// The last step that was noted, so that two subscriptions make one delivery.
-    noted: u64,
+    /// The number of the last step that was noted. Two subscriptions that match a step make one delivery.
+    last_noted: u64,
     first: u32,
     last: u32,
 }
 
 impl Default for Chain {
     fn default() -> Self {
-        Self { noted: 0, first: END, last: END }
+        Self { last_noted: 0, first: END, last: END }
     }
 }
 
 impl Batch {
-    /// What is noted from now on is the next step.
+    /// Begins the next step.
     pub fn begin(&mut self) {
         self.number += 1;
-        self.before = self.links.len();
+        self.links_before = self.links.len();
     }
 
-    /// The step is for this subscription's connection.
+    /// Notes that the current step goes to this subscription's connection.
     pub fn note(&mut self, peers: &mut Slab<Peer>, member: Member) {
         let chain = &mut peers[member.peer as usize].chain;
-        if std::mem::replace(&mut chain.noted, self.number) == self.number {
+        if std::mem::replace(&mut chain.last_noted, self.number) == self.number {
             return;
         }
         let link = self.links.len() as u32;
@@ -76,27 +79,27 @@ impl Batch {
         chain.last = link;
     }
 
-    /// All was noted of this step; returns for how many connections it is.
-    pub fn end(&mut self, step: &Arc<Delivery>) -> usize {
-        let noted = self.links.len() - self.before;
+    /// Ends the current step, and returns how many connections it goes to.
+    pub fn end(&mut self, step: &Arc<ChannelStep>) -> usize {
+        let noted = self.links.len() - self.links_before;
         if noted > 0 {
             self.steps.push(step.clone());
         }
         noted
     }
 
-    /// Whether it must be written before more is noted.
+    /// Whether the batch must be written before the next step begins.
     pub fn is_full(&self) -> bool {
         self.links.len() >= MAX_LINKS
     }
 
-    /// The connections that the batch has something for; each is to be asked for its steps.
+    /// Takes the list of connections that have steps. The caller must then call [`Batch::steps`] for each of them.
     pub fn take_touched(&mut self) -> Vec<u32> {
         std::mem::take(&mut self.touched)
     }
 
-    /// The steps of a connection, which has none after that.
-    pub fn steps(&self, chain: &mut Chain) -> impl Iterator<Item = &Delivery> + use<'_> {
+    /// The steps of a connection. This empties the connection's list.
+    pub fn steps(&self, chain: &mut Chain) -> impl Iterator<Item = &ChannelStep> + use<'_> {
         let mut at = std::mem::replace(&mut chain.first, END);
         chain.last = END;
         std::iter::from_fn(move || {
@@ -106,7 +109,7 @@ impl Batch {
         })
     }
 
-    /// All was written. `touched` is given back, for its memory.
+    /// Empties the batch after it was written. The caller returns `touched`, so that its memory is used again.
     pub fn clear(&mut self, mut touched: Vec<u32>) {
         touched.clear();
         self.touched = touched;

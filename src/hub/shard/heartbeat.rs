@@ -1,7 +1,8 @@
-//! Heartbeats: a tick of the shard over its slab of connections, so that none of them has a timer of its own.
+//! Heartbeats of a shard's connections, and the detection of dead peers.
 //!
-//! A tick takes each `ticks`-th connection, so that they are spread evenly over the interval, and a connection's first
-//! comes after a part of it that it cannot know.
+//! One timer of the shard serves all connections. The heartbeat interval is divided into ticks; at each tick, every
+//! `ticks`-th connection is sent a heartbeat. So the heartbeats are spread evenly over the interval, and a connection's
+//! first heartbeat comes at any time within it.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -15,17 +16,17 @@ use crate::hub::encoding::Encoding;
 use crate::hub::frame;
 use crate::protocol::{CloseCode, ServerFrame};
 
-/// The heartbeats of a shard's connections are spread over so many ticks of an interval, or fewer where it is short.
+/// The ticks of an interval, or fewer where it is short.
 const MAX_TICKS: u32 = 256;
 const MIN_TICK: Duration = Duration::from_millis(5);
 
-/// Whose turn it is.
+/// Which connections are due at a tick.
 pub struct HeartbeatSchedule {
-    /// Connections with this number modulo `ticks` are due at the next tick.
+    /// Connections whose index modulo `ticks` is this are due at the next tick.
     due: u32,
     ticks: u32,
-    /// From one `due` to the next. Coprime to `ticks`, so that all get their turn, and far from 1, so that connections
-    /// that came together, and thus have neighbouring numbers, are spread over the whole interval.
+    /// The step from one `due` to the next. It is coprime to `ticks`, so that every connection is due once in an
+    /// interval. It is far from 1: connections that were opened together have neighbouring indexes, and must be spread.
     stride: u32,
 }
 
@@ -36,12 +37,12 @@ impl HeartbeatSchedule {
         Self { due: 0, ticks, stride: stride(ticks) }
     }
 
-    /// The ticks in an interval.
+    /// The number of ticks in an interval.
     pub fn ticks(&self) -> u32 {
         self.ticks
     }
 
-    /// Those of so many connections that are due.
+    /// The indexes that are due at this tick, below `peers`.
     fn next(&mut self, peers: usize) -> impl Iterator<Item = usize> + use<> {
         let due = self.due as usize;
         self.due = (self.due + self.stride) % self.ticks;
@@ -50,31 +51,35 @@ impl HeartbeatSchedule {
 }
 
 impl Shard {
-    /// Sends the heartbeats that are due; who has answered neither of the last two is closed. What has come counts, though
-    /// this node has not read it yet: one that is overloaded must not send its healthy peers away.
-    pub(super) fn beat(&mut self) {
+    /// Sends the heartbeats that are due. A peer that was silent for two intervals is closed with 4009.
+    ///
+    /// Bytes that wait unread in the socket count as received: an overloaded node must not close healthy peers.
+    pub(super) fn send_due_heartbeats(&mut self) {
         let ping = frame::ping();
-        // The answer to the last heartbeat but one came a little after that.
-        let patience = self.heartbeat * 7 / 4;
+        // A peer that died right after it answered the heartbeat of two intervals ago was silent for a little less than
+        // two.
+        let max_silence = self.heartbeat * 7 / 4;
         let due = self.schedule.next(self.peers.capacity());
         for number in due {
             let Some(peer) = self.peers.get(number) else { continue };
-            // An event stream's peer has nothing to say: TCP tells when it has gone.
-            let speaks = matches!(peer.encoding, Encoding::WebSocket { .. });
-            if speaks && peer.send_buffer.silence() > patience && !peer.send_buffer.has_unread() {
+            // The client of an event stream sends nothing. TCP reports when it has disconnected.
+            let sends_pongs = matches!(peer.encoding, Encoding::WebSocket { .. });
+            if sends_pongs && peer.send_buffer.silence() > max_silence && !peer.send_buffer.has_unread() {
                 self.metrics.dead_peers.inc();
                 peer.send_buffer.close(CloseCode::HeartbeatTimeout, "nothing came for two heartbeats");
                 continue;
             }
-            let heartbeat = self.heartbeat_of(number);
+            let heartbeat = self.heartbeat_frame(number);
             let Some(peer) = self.peers.get(number) else { continue };
-            let frames = speaks.then_some(&ping).into_iter().chain(&heartbeat);
+            let frames = sends_pongs.then_some(&ping).into_iter().chain(&heartbeat);
             peer.send_buffer.send(&frames.collect::<Vec<_>>());
         }
     }
 
-    /// Says up to where everything was sent. An event stream of several channels does not fall back behind it.
-    pub(super) fn heartbeat_of(&mut self, number: usize) -> Option<Bytes> {
+    /// The `heartbeat` frame of a connection: the position up to which each of its channels was sent.
+    ///
+    /// For an event stream of several channels, these positions are also the cursor that its next ids go on from.
+    pub(super) fn heartbeat_frame(&mut self, number: usize) -> Option<Bytes> {
         let peer = self.peers.get_mut(number)?;
         let positions: BTreeMap<Cow<'_, str>, Position> = peer
             .subs()
@@ -86,12 +91,12 @@ impl Shard {
         if let Some(cursor) = &mut peer.cursor {
             cursor.0 = positions.iter().map(|(name, position)| (name.to_string(), position.clone())).collect();
         }
-        peer.encoding.said(&ServerFrame::Heartbeat { positions })
+        peer.encoding.encode(&ServerFrame::Heartbeat { positions })
     }
 }
 
-/// The first number from about 0.6 of `ticks` on (the golden section spreads neighbours most evenly) that has no divisor
-/// in common with it.
+/// The first number from about 0.618 of `ticks` on that is coprime to it. The golden section spreads neighbours most
+/// evenly.
 fn stride(ticks: u32) -> u32 {
     let coprime = |candidate: &u32| {
         let (mut a, mut b) = (*candidate, ticks);
@@ -108,12 +113,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn everyone_has_a_turn_in_an_interval() {
+    fn every_connection_is_due_once_in_an_interval() {
         for interval in [1, 7, 100, 333, 25_000] {
             let mut schedule = HeartbeatSchedule::new(Duration::from_millis(interval));
-            let mut turns: Vec<usize> = (0..schedule.ticks()).flat_map(|_| schedule.next(1000)).collect();
-            turns.sort_unstable();
-            assert_eq!(turns, (0..1000).collect::<Vec<_>>(), "{interval} ms");
+            let mut due: Vec<usize> = (0..schedule.ticks()).flat_map(|_| schedule.next(1000)).collect();
+            due.sort_unstable();
+            assert_eq!(due, (0..1000).collect::<Vec<_>>(), "{interval} ms");
         }
     }
 }

@@ -1,16 +1,17 @@
-//! One shard: a thread that delivers to its share of the connections.
+//! One shard: a thread that delivers events to its share of the connections.
 //!
-//! It takes all that waits in its inbox, notes for each connection which of the events are for it, then writes each
-//! touched socket once with a vectored write. A single event leaves at once; batches come from backlog alone, never from
-//! a timer. Heartbeats are the shard's too: they say up to where everything was sent, which only the shard knows.
+//! The shard takes all items from its inbox, notes for each connection the events that match its subscriptions, and
+//! then writes each of these sockets once, with a vectored write. A single event is sent at once: a batch forms only
+//! where items wait in the inbox, never by a timer. The shard also sends heartbeats, because only it knows the position
+//! up to which a connection was sent. It does not know the broker, and it never reads from a socket.
 
 mod batch;
 mod heartbeat;
 mod peer;
 mod replaying;
 mod replays;
+mod step_encoder;
 mod subscribing;
-mod writer;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -21,35 +22,37 @@ use slab::Slab;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
-use super::delivery::{Delivery, Step};
+use super::channel_step::{ChannelStep, StepKind};
 use super::encoding::Encoding;
 use super::feed::{Begun, FeedOutcome, ReplayId};
 use super::index::Index;
 use super::send_buffer::SendBuffer;
-use super::{EvictReason, HubConfig, NewConnection, SubscribeRequest};
+use super::{EvictReason, HubConfig, NewConnection};
+use crate::bus::Subscription;
 use crate::deflate::Deflater;
-use crate::event::{Catalog, Position};
+use crate::event::{Catalog, PerChannel, Position};
 use crate::metrics::Metrics;
 use crate::protocol::{CloseCode, ServerFrame};
 use batch::Batch;
 use heartbeat::HeartbeatSchedule;
 use peer::Peer;
-use replays::{Recent, Replays};
-use writer::Writer;
+use replays::{RecentSteps, Replays};
+use step_encoder::StepEncoder;
 
-/// The most events that wait to be written before sockets are; with many connections, the batch is full before that.
+/// The most items that are taken from the inbox before sockets are written. With many connections, the batch is full
+/// first.
 const MAX_BATCH: usize = 512;
 
-/// What a shard is told, in order. A `done` is dropped once it was done and answered.
+/// An item of a shard's inbox. The shard handles items in order, and drops `done` when it has handled one and replied.
 #[derive(Debug)]
-pub enum Item {
-    Deliver(Arc<Delivery>),
-    /// What connections asked.
-    Commands(Vec<Item>),
+pub enum InboxItem {
+    Deliver(Arc<ChannelStep>),
+    /// Commands of several connections, in order.
+    Commands(Vec<InboxItem>),
     Join {
         send_buffer: Arc<SendBuffer>,
         new: NewConnection,
-        /// The replays that begin with it.
+        /// The reply: the replays that begin with the connection.
         begun: Option<oneshot::Sender<Vec<Begun>>>,
     },
     Leave {
@@ -58,12 +61,12 @@ pub enum Item {
     },
     Subscribe {
         send_buffer: Arc<SendBuffer>,
-        wanted: SubscribeRequest,
+        subscription: Subscription,
         done: oneshot::Sender<Begun>,
     },
     Feed {
         replay_id: ReplayId,
-        steps: Arc<[Delivery]>,
+        steps: Arc<[ChannelStep]>,
         done: oneshot::Sender<FeedOutcome>,
     },
     Unsubscribe {
@@ -71,36 +74,42 @@ pub enum Item {
         sub: String,
         done: oneshot::Sender<Begun>,
     },
+    /// Closes all connections, and new ones at once; `None` ends that.
     Evict(Option<EvictReason>),
+    /// Replies when the shard has written everything before it.
     Settle(oneshot::Sender<()>),
 }
 
+/// The state of a shard's thread.
 pub struct Shard {
     catalog: Arc<Catalog>,
     metrics: Arc<Metrics>,
-    subscribers: Arc<[AtomicU64]>,
+    subscribers: Arc<PerChannel<AtomicU64>>,
     heartbeat: Duration,
     max_subscriptions: usize,
 
     peers: Slab<Peer>,
     replays: Replays,
-    channels: Vec<Channel>,
+    channels: PerChannel<ChannelState>,
     batch: Batch,
     deflater: Deflater,
 
-    /// Whoever comes is sent away at once.
-    away: Option<EvictReason>,
+    /// While set, new connections are closed at once.
+    evicting: Option<EvictReason>,
     schedule: HeartbeatSchedule,
 }
 
+/// One channel in this shard.
 #[derive(Default)]
-struct Channel {
-    /// All up to here was given to this shard's connections; `None` until the broker was reached.
+struct ChannelState {
+    /// The position up to which this shard was given the channel; `None` until the node has read the log.
     position: Option<Position>,
+    /// The live subscriptions.
     index: Index,
-    /// The replays that are to come to what is live, and what they may need for it.
+    /// The replays of the channel that have not caught up yet.
     replays: Vec<u32>,
-    recent: Recent,
+    /// The live steps that these replays may still need.
+    recent: RecentSteps,
 }
 
 impl Shard {
@@ -108,10 +117,10 @@ impl Shard {
         config: &HubConfig,
         catalog: Arc<Catalog>,
         metrics: Arc<Metrics>,
-        subscribers: Arc<[AtomicU64]>,
+        subscribers: Arc<PerChannel<AtomicU64>>,
     ) -> Self {
         Self {
-            channels: catalog.channels().map(|_| Channel::default()).collect(),
+            channels: PerChannel::new(&catalog, |_| ChannelState::default()),
             catalog,
             metrics,
             subscribers,
@@ -121,14 +130,17 @@ impl Shard {
             replays: Replays::default(),
             batch: Batch::default(),
             deflater: Deflater::default(),
-            away: None,
+            evicting: None,
             schedule: HeartbeatSchedule::new(config.heartbeat),
         }
     }
 
-    /// Starts the shard's thread, which ends when nobody can send to the inbox any more.
-    pub fn spawn(mut self, number: usize, mut inbox: mpsc::Receiver<Item>) -> std::io::Result<()> {
-        // A runtime of its own for one future: it brings a parked thread, a timer and nothing else.
+    /// Starts the shard's thread. It ends when all senders of the inbox are dropped.
+    ///
+    /// # Errors
+    /// Where the system cannot start a thread.
+    pub fn spawn(mut self, number: usize, mut inbox: mpsc::Receiver<InboxItem>) -> std::io::Result<()> {
+        // The thread runs one future. The runtime only parks the thread and keeps its timer.
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
         std::thread::Builder::new()
             .name(format!("fan-out-{number}"))
@@ -136,7 +148,7 @@ impl Shard {
         Ok(())
     }
 
-    async fn run(&mut self, inbox: &mut mpsc::Receiver<Item>) {
+    async fn run(&mut self, inbox: &mut mpsc::Receiver<InboxItem>) {
         let interval = self.heartbeat / self.schedule.ticks();
         let mut due = Instant::now() + interval;
         let mut items = Vec::new();
@@ -152,123 +164,121 @@ impl Shard {
                 }
                 () = tokio::time::sleep_until(due) => {}
             }
-            // Here, and not in the branch: an inbox that is never empty must not silence the heartbeats.
+            // After both branches: heartbeats must go out even if the inbox is never empty.
             if Instant::now() >= due {
-                self.beat();
+                self.send_due_heartbeats();
                 due = (due + interval).max(Instant::now());
             }
         }
     }
 
-    fn take(&mut self, item: Item) {
-        if let Item::Deliver(delivery) = item {
-            self.deliver(&delivery);
+    fn take(&mut self, item: InboxItem) {
+        if let InboxItem::Deliver(step) = item {
+            self.deliver(&step);
             if self.batch.is_full() {
                 self.flush();
             }
             return;
         }
-        // A command's answer stands after the events that came before it.
+        // The reply to a command must follow the events that were queued before it.
         self.flush();
         match item {
-            Item::Deliver(_) => {}
-            Item::Commands(items) => items.into_iter().for_each(|item| self.take(item)),
-            Item::Settle(_done) => {}
-            Item::Join { send_buffer, new, begun } => self.welcome(&send_buffer, new, begun),
-            Item::Leave { send_buffer, done: _done } => self.leave(&send_buffer),
-            Item::Subscribe { send_buffer, wanted, done } => {
-                let (answer, begun) = self.subscribe(&send_buffer, wanted);
-                send_buffer.send(&answer.iter().collect::<Vec<_>>());
+            InboxItem::Deliver(_) => {}
+            InboxItem::Commands(items) => items.into_iter().for_each(|item| self.take(item)),
+            InboxItem::Settle(_done) => {}
+            InboxItem::Join { send_buffer, new, begun } => self.admit(&send_buffer, new, begun),
+            InboxItem::Leave { send_buffer, done: _done } => self.leave(&send_buffer),
+            InboxItem::Subscribe { send_buffer, subscription, done } => {
+                let (reply, begun) = self.subscribe(&send_buffer, subscription);
+                send_buffer.send(&reply.iter().collect::<Vec<_>>());
                 if let Some(begun) = begun {
-                    // Nobody waits for it where the connection has ended meanwhile.
+                    // The receiver is dropped where the connection has ended meanwhile.
                     let _ = done.send(begun);
                 }
             }
-            Item::Feed { replay_id, steps, done } => self.feed(replay_id, &steps, done),
-            Item::Unsubscribe { send_buffer, sub, done: _done } => {
-                let answer = self.unsubscribe(&send_buffer, &sub);
-                send_buffer.send(&answer.iter().collect::<Vec<_>>());
+            InboxItem::Feed { replay_id, steps, done } => self.feed(replay_id, &steps, done),
+            InboxItem::Unsubscribe { send_buffer, sub, done: _done } => {
+                let reply = self.unsubscribe(&send_buffer, &sub);
+                send_buffer.send(&reply.iter().collect::<Vec<_>>());
             }
-            Item::Evict(away) => {
-                self.away = away;
-                if let Some(away) = away {
-                    self.peers.iter().for_each(|(_, peer)| evict(&peer.send_buffer, away));
+            InboxItem::Evict(reason) => {
+                self.evicting = reason;
+                if let Some(reason) = reason {
+                    self.peers.iter().for_each(|(_, peer)| evict(&peer.send_buffer, reason));
                 }
             }
         }
     }
 
-    fn deliver(&mut self, delivery: &Arc<Delivery>) {
-        let channel = &mut self.channels[delivery.channel.0 as usize];
-        channel.position = Some(delivery.position.clone());
+    /// Notes a step for the connections that it goes to. [`Shard::flush`] sends it.
+    fn deliver(&mut self, step: &Arc<ChannelStep>) {
+        let channel = &mut self.channels[step.channel];
+        channel.position = Some(step.position.clone());
         self.batch.begin();
-        match &delivery.step {
-            Step::Known => {}
-            Step::Event(event) => {
+        match &step.kind {
+            StepKind::Known => {}
+            StepKind::Event(event) => {
                 let data = if channel.index.has_filters() { event.data() } else { None };
                 channel.index.matching(data, |member| self.batch.note(&mut self.peers, member));
-                self.metrics.deliveries.inc_by(self.batch.end(delivery) as u64);
+                self.metrics.deliveries.inc_by(self.batch.end(step) as u64);
             }
-            Step::Gap(_) => {
-                channel.index.everyone().for_each(|member| self.batch.note(&mut self.peers, member));
-                self.batch.end(delivery);
+            StepKind::Gap(_) => {
+                channel.index.all_members().for_each(|member| self.batch.note(&mut self.peers, member));
+                self.batch.end(step);
             }
         }
         if !channel.replays.is_empty() {
-            self.pass_replays(delivery);
+            self.pass_replays(step);
         }
     }
 
-    /// Writes each touched socket once.
+    /// Writes the batch: each connection that has steps is written to once.
     fn flush(&mut self) {
         let touched = self.batch.take_touched();
-        let mut run: Vec<&Bytes> = Vec::new();
-        let mut writer = Writer { catalog: &self.catalog, deflater: &mut self.deflater, metrics: &self.metrics };
+        let mut frames: Vec<&Bytes> = Vec::new();
+        let mut encoder = StepEncoder { catalog: &self.catalog, deflater: &mut self.deflater, metrics: &self.metrics };
         for number in &touched {
             let peer = &mut self.peers[*number as usize];
             let steps = self.batch.steps(&mut peer.chain);
             match &mut peer.cursor {
                 None => {
-                    run.clear();
-                    run.extend(steps.filter_map(|step| writer.shared(peer.encoding, step)));
-                    peer.send_buffer.send(&run);
+                    frames.clear();
+                    frames.extend(steps.filter_map(|step| encoder.shared_bytes(peer.encoding, step)));
+                    peer.send_buffer.send(&frames);
                 }
                 Some(cursor) => {
-                    let own = writer.with_ids(peer.encoding, cursor, steps);
+                    let own = encoder.with_cursor_ids(peer.encoding, cursor, steps);
                     peer.send_buffer.send(&own.iter().collect::<Vec<_>>());
                 }
             }
         }
-        drop(run);
+        drop(frames);
         self.batch.clear(touched);
     }
 
-    /// Takes a connection in. It is greeted when all that it wants stands: an event stream's 200 says so, and its first `id`
-    /// where a reader goes on that is partitioned before anything came.
-    fn welcome(
-        &mut self,
-        send_buffer: &Arc<SendBuffer>,
-        new: NewConnection,
-        begun: Option<oneshot::Sender<Vec<Begun>>>,
-    ) {
-        let NewConnection { mut greeting, wanted, encoding, permit: _arriving } = new;
+    /// Adds a connection and its first subscriptions, and then greets it.
+    ///
+    /// The greeting follows the subscriptions: the 200 of an event stream means that they are made. Its first `id` lets
+    /// a client resume that disconnects before the first event.
+    fn admit(&mut self, send_buffer: &Arc<SendBuffer>, new: NewConnection, begun: Option<oneshot::Sender<Vec<Begun>>>) {
+        let NewConnection { mut greeting, subscriptions, encoding, permit: _permit } = new;
         self.join(send_buffer.clone());
         let mut replays = Vec::new();
-        for wanted in wanted {
-            let (answer, replay) = self.subscribe(send_buffer, wanted);
-            greeting.extend(answer);
+        for subscription in subscriptions {
+            let (reply, replay) = self.subscribe(send_buffer, subscription);
+            greeting.extend(reply);
             replays.extend(replay);
         }
         if matches!(encoding, Encoding::Events { .. }) {
-            greeting.extend(self.heartbeat_of(send_buffer.slot()));
+            greeting.extend(self.heartbeat_frame(send_buffer.slot()));
         }
         send_buffer.greet(&greeting.iter().collect::<Vec<_>>());
         if let Some(begun) = begun {
-            // Nobody waits for them where the connection has ended meanwhile.
+            // The receiver is dropped where the connection has ended meanwhile.
             let _ = begun.send(replays);
         }
-        if let Some(away) = self.away {
-            evict(send_buffer, away);
+        if let Some(reason) = self.evicting {
+            evict(send_buffer, reason);
         }
     }
 
@@ -290,13 +300,14 @@ impl Shard {
     }
 }
 
-fn evict(send_buffer: &Arc<SendBuffer>, away: EvictReason) {
-    let spread = match away {
+/// Closes a connection for this reason. A draining node first tells it when to connect again.
+fn evict(send_buffer: &Arc<SendBuffer>, reason: EvictReason) {
+    let spread = match reason {
         EvictReason::Draining(spread) => spread,
         EvictReason::Partitioned => {
             return send_buffer.close(CloseCode::BrokerUnavailable, "this node is partitioned from its broker");
         }
     };
     let draining = ServerFrame::Draining { reconnect_in_ms: rand::random_range(0..=spread.as_millis() as u64) };
-    send_buffer.close_saying(&draining, CloseCode::Draining, "this node is about to stop");
+    send_buffer.close_after(&draining, CloseCode::Draining, "this node is about to stop");
 }

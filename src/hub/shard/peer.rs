@@ -1,41 +1,46 @@
-//! A shard's connections: how each is written to, and what it has subscribed to.
+//! The state of one connection in its shard: its send buffer, its encoding and its subscriptions.
+//!
+//! A subscription is either live, and then has an entry in its channel's filter index, or it is replayed from the log.
+//! This module keeps that state; `subscribing.rs` and `replaying.rs` change it.
 
 use std::sync::Arc;
 
-use super::Channel;
+use super::ChannelState;
 use super::batch::Chain;
 use super::replays::Replays;
-use crate::event::{ChannelId, Cursor, Position};
+use crate::event::{ChannelId, Cursor, PerChannel, Position};
 use crate::hub::SendBuffer;
 use crate::hub::encoding::Encoding;
-use crate::hub::index::Slot;
+use crate::hub::index::IndexSlot;
 
 /// One connection.
 pub struct Peer {
     pub send_buffer: Arc<SendBuffer>,
     pub encoding: Encoding,
-    /// Where each of its channels stands, for a encoding whose events say it.
+    /// The position of each of its channels. Only event streams of several channels have one: it is the `id` of each
+    /// event.
     pub cursor: Option<Box<Cursor>>,
-    /// Its subscriptions; a place in it is the `sub` of a [`Member`](crate::hub::Member), so that it never moves.
+    /// The subscriptions. An index into them is the `sub` of a [`Member`](crate::hub::Member), so an entry never moves.
     pub subs: Vec<Option<Sub>>,
-    /// What the batch has for it.
+    /// The steps of the current batch that go to this connection.
     pub chain: Chain,
 }
 
-/// One of its subscriptions.
+/// One subscription of a connection.
 pub struct Sub {
+    /// The id that the client gave it.
     pub name: Box<str>,
     pub channel: ChannelId,
-    pub standing: Standing,
+    pub source: SubscriptionSource,
 }
 
-/// Where a subscription gets its events from.
+/// The source of a subscription's events.
 #[derive(Clone, Copy)]
-pub enum Standing {
-    /// From what is live: its place in the channel's index.
-    Live(Slot),
-    /// From the log: its replay.
-    Replayed(u32),
+pub enum SubscriptionSource {
+    /// The live events of the channel; the subscription's slot in the channel's index.
+    Live(IndexSlot),
+    /// The log; the slot of the replay.
+    Replay(u32),
 }
 
 impl Peer {
@@ -45,23 +50,23 @@ impl Peer {
         Self { send_buffer, encoding, cursor, subs: Vec::new(), chain: Chain::default() }
     }
 
-    /// Its subscriptions.
+    /// All subscriptions.
     pub fn subs(&self) -> impl Iterator<Item = &Sub> {
         self.subs.iter().flatten()
     }
 
-    /// How one of its subscriptions to a channel stands: all of them stand alike.
-    pub fn standing(&self, channel: ChannelId) -> Option<Standing> {
-        self.subs().find(|sub| sub.channel == channel).map(|sub| sub.standing)
+    /// The source of the connection's subscriptions to a channel. All of them have the same one.
+    pub fn source_of(&self, channel: ChannelId) -> Option<SubscriptionSource> {
+        self.subs().find(|sub| sub.channel == channel).map(|sub| sub.source)
     }
 
-    /// The place of a subscription of this name.
-    pub fn named(&self, name: &str) -> Option<usize> {
+    /// The index of the subscription of this name.
+    pub fn find(&self, name: &str) -> Option<usize> {
         self.subs.iter().position(|sub| sub.as_ref().is_some_and(|sub| &*sub.name == name))
     }
 
-    /// A free place for a subscription.
-    pub fn vacant(&mut self) -> usize {
+    /// The index of a free entry for a subscription.
+    pub fn free_index(&mut self) -> usize {
         self.subs.iter().position(Option::is_none).unwrap_or_else(|| {
             self.subs.reserve_exact(1);
             self.subs.push(None);
@@ -71,11 +76,11 @@ impl Peer {
 }
 
 impl Sub {
-    /// All up to here that is for it was sent; `None` until the broker was reached.
-    pub fn position(&self, channels: &[Channel], replays: &Replays) -> Option<Position> {
-        match self.standing {
-            Standing::Live(_) => channels[self.channel.0 as usize].position.clone(),
-            Standing::Replayed(replay) => Some(replays.get(replay)?.position.clone()),
+    /// The position up to which the channel was sent; `None` until the node has read the log.
+    pub fn position(&self, channels: &PerChannel<ChannelState>, replays: &Replays) -> Option<Position> {
+        match self.source {
+            SubscriptionSource::Live(_) => channels[self.channel].position.clone(),
+            SubscriptionSource::Replay(replay) => Some(replays.get(replay)?.position.clone()),
         }
     }
 }

@@ -1,8 +1,9 @@
-//! A shard's replays: subscriptions that begin in the log and have not come to what is live yet.
+//! A shard's replays: subscriptions that begin in the log and have not caught up with the live channel yet.
 //!
-//! One connection has one position in a channel, so all of its subscriptions to a channel that is replayed are one replay.
-//! What is live meanwhile is kept for a while, so that a replay which has nearly caught up can be brought to the end of
-//! it in one step, however fast the channel is: that step is the seam, without loss and without repetition.
+//! A connection has one position in a channel, so all its replayed subscriptions to that channel are one replay. While
+//! a channel has replays, the shard keeps its recent live steps. A replay that has nearly caught up is sent these and
+//! joins the live channel in the same call, without loss or repetition, at any rate of events. This module keeps the
+//! state; `replaying.rs` sends the steps.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -11,10 +12,10 @@ use slab::Slab;
 use tokio::sync::oneshot;
 
 use crate::event::{ChannelId, Filter, Position};
-use crate::hub::delivery::{Delivery, Step};
+use crate::hub::channel_step::{ChannelStep, StepKind};
 use crate::hub::feed::{FeedOutcome, ReplayId};
 
-/// The most bytes of a channel's live events that are kept for replays to come to.
+/// The most bytes of a channel's recent live steps.
 const RECENT_BYTES: usize = 512 * 1024;
 
 /// The replays of a shard.
@@ -29,21 +30,29 @@ pub struct Replay {
     serial: u64,
     pub peer: u32,
     pub channel: ChannelId,
-    /// All up to here was sent.
+    /// The position up to which the channel was sent.
     pub position: Position,
-    pub subs: Vec<Member>,
-    /// It is ahead of what is live: who feeds it waits for that.
+    pub subs: Vec<ReplayedSubscription>,
+    /// Set while the replay is ahead of the live channel: the reply to the feed that waits for the channel to catch up.
     pub ahead: Option<oneshot::Sender<FeedOutcome>>,
 }
 
-/// A subscription that is replayed, by its place on the connection.
-pub struct Member {
+/// A subscription that is replayed.
+pub struct ReplayedSubscription {
+    /// Its index in the connection's subscriptions.
     pub sub: u32,
     pub filter: Arc<Filter>,
 }
 
 impl Replays {
-    pub fn insert(&mut self, peer: u32, channel: ChannelId, position: Position, member: Member) -> ReplayId {
+    /// Adds a replay with its first subscription.
+    pub fn insert(
+        &mut self,
+        peer: u32,
+        channel: ChannelId,
+        position: Position,
+        member: ReplayedSubscription,
+    ) -> ReplayId {
         self.serial += 1;
         let replay = Replay { serial: self.serial, peer, channel, position, subs: vec![member], ahead: None };
         ReplayId { slot: self.replays.insert(replay) as u32, serial: self.serial }
@@ -57,8 +66,8 @@ impl Replays {
         self.replays.get_mut(slot as usize)
     }
 
-    /// The replay of a replay id, unless it has ended.
-    pub fn of(&mut self, replay_id: ReplayId) -> Option<&mut Replay> {
+    /// The replay of this id, unless it has ended.
+    pub fn by_id(&mut self, replay_id: ReplayId) -> Option<&mut Replay> {
         self.get_mut(replay_id.slot).filter(|replay| replay.serial == replay_id.serial)
     }
 
@@ -68,14 +77,14 @@ impl Replays {
 }
 
 impl Replay {
-    /// Whether the next step is for the connection; the replay stands after it then.
-    pub fn takes(&mut self, delivery: &Delivery) -> bool {
-        self.position = delivery.position.clone();
-        match &delivery.step {
-            Step::Known => false,
-            Step::Gap(_) => true,
-            Step::Event(_) if self.subs.iter().any(|member| member.filter.is_empty()) => true,
-            Step::Event(event) => {
+    /// Moves the replay past the next step, and returns whether the connection is to be sent that step.
+    pub fn advance(&mut self, step: &ChannelStep) -> bool {
+        self.position = step.position.clone();
+        match &step.kind {
+            StepKind::Known => false,
+            StepKind::Gap(_) => true,
+            StepKind::Event(_) if self.subs.iter().any(|member| member.filter.is_empty()) => true,
+            StepKind::Event(event) => {
                 let data = event.data_value();
                 data.is_some_and(|data| self.subs.iter().any(|member| member.filter.matches(&data)))
             }
@@ -83,22 +92,23 @@ impl Replay {
     }
 }
 
-/// A channel's live steps since the first replay of it began, as far back as [`RECENT_BYTES`] go.
+/// The last live steps of a channel that has replays, up to [`RECENT_BYTES`].
 #[derive(Default)]
-pub struct Recent {
-    steps: VecDeque<Arc<Delivery>>,
+pub struct RecentSteps {
+    steps: VecDeque<Arc<ChannelStep>>,
     bytes: usize,
 }
 
-impl Recent {
-    pub fn push(&mut self, delivery: &Arc<Delivery>) {
-        if !matches!(delivery.step, Step::Event(_)) {
-            // What comes after a gap does not go on from what was before it.
+impl RecentSteps {
+    /// Adds a live step.
+    pub fn push(&mut self, step: &Arc<ChannelStep>) {
+        if !matches!(step.kind, StepKind::Event(_)) {
+            // The steps after a gap do not continue the steps before it.
             self.clear();
             return;
         }
-        self.bytes += delivery.size();
-        self.steps.push_back(delivery.clone());
+        self.bytes += step.size();
+        self.steps.push_back(step.clone());
         while self.bytes > RECENT_BYTES
             && let Some(oldest) = self.steps.pop_front()
         {
@@ -106,16 +116,17 @@ impl Recent {
         }
     }
 
+    /// Drops all steps.
     pub fn clear(&mut self) {
         *self = Self::default();
     }
 
-    /// The steps after this position, where all of them are kept, and no fewer bytes than they have.
-    pub fn after(&self, position: &Position) -> Option<(usize, impl Iterator<Item = &Arc<Delivery>>)> {
+    /// The steps after this position and their size in bytes; `None` where some of them are no longer kept.
+    pub fn after(&self, position: &Position) -> Option<(usize, impl Iterator<Item = &Arc<ChannelStep>>)> {
         let first = self.steps.front()?;
         let known = position.same_epoch(&first.position) && position.offset + 1 >= first.position.offset;
-        let passed = (position.offset + 1).saturating_sub(first.position.offset) as usize;
-        let rest = || self.steps.iter().skip(passed);
+        let skipped = (position.offset + 1).saturating_sub(first.position.offset) as usize;
+        let rest = || self.steps.iter().skip(skipped);
         known.then(|| (rest().map(|step| step.size()).sum(), rest()))
     }
 }

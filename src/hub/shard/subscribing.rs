@@ -9,13 +9,14 @@ use std::sync::atomic::Ordering;
 use bytes::Bytes;
 
 use super::Shard;
-use super::peer::{Peer, Standing, Sub};
+use super::peer::{Peer, Sub, SubscriptionSource};
 use super::replays;
+use crate::bus::{Begin, Subscription};
 use crate::event::{ChannelId, Filter, Position};
+use crate::hub::SendBuffer;
 use crate::hub::encoding::Encoding;
 use crate::hub::feed::{Begun, ReplayId};
 use crate::hub::index::Member;
-use crate::hub::{Begin, SendBuffer, SubscribeRequest};
 use crate::protocol::{ErrorCode, ServerFrame};
 
 /// Why a subscription is refused.
@@ -27,9 +28,9 @@ impl Shard {
     pub(super) fn subscribe(
         &mut self,
         send_buffer: &SendBuffer,
-        wanted: SubscribeRequest,
+        subscription: Subscription,
     ) -> (Vec<Bytes>, Option<Begun>) {
-        let SubscribeRequest { sub, channel, filter, begin } = wanted;
+        let (sub, channel, filter, begin) = subscription.into_parts();
         let (recovered, lost) = match &begin {
             Begin::Live { recovered } => (recovered.then_some(true), None),
             Begin::After { lost, .. } => (Some(lost.is_none()), lost.clone()),
@@ -41,11 +42,11 @@ impl Shard {
         let name = self.catalog.get(channel).name.as_ref();
         let subscribed =
             ServerFrame::Subscribed { sub: sub.into(), channel: name.into(), position: position.clone(), recovered };
-        let mut answer: Vec<Bytes> = send_buffer.encoding.said(&subscribed).into_iter().collect();
+        let mut answer: Vec<Bytes> = send_buffer.encoding.encode(&subscribed).into_iter().collect();
         if let Some(from) = lost {
             self.metrics.gaps.inc();
             let gap = ServerFrame::Gap { channel: name.into(), from, position: position.clone() };
-            answer.extend(send_buffer.encoding.said(&gap));
+            answer.extend(send_buffer.encoding.encode(&gap));
         }
         let peer = self.peers.get_mut(send_buffer.slot());
         if let Some(cursor) = peer.and_then(|peer| peer.cursor.as_mut()) {
@@ -64,7 +65,7 @@ impl Shard {
         begin: Begin,
     ) -> Result<(Position, Option<ReplayId>), Refusal> {
         let number = send_buffer.slot();
-        let channel = &mut self.channels[id.0 as usize];
+        let channel = &mut self.channels[id];
         let peer = self
             .peers
             .get_mut(number)
@@ -74,10 +75,12 @@ impl Shard {
             let message = "the broker has not been reached yet: try again".to_owned();
             return Err((ErrorCode::BrokerUnavailable, message));
         };
-        let others = peer.standing(id);
+        let others = peer.source_of(id);
         let stands = match others {
-            Some(Standing::Replayed(replay)) => self.replays.get(replay).map_or(live, |replay| replay.position.clone()),
-            Some(Standing::Live(_)) | None => live,
+            Some(SubscriptionSource::Replay(replay)) => {
+                self.replays.get(replay).map_or(live, |replay| replay.position.clone())
+            }
+            Some(SubscriptionSource::Live(_)) | None => live,
         };
         let from_log = match begin {
             Begin::Live { .. } => None,
@@ -92,30 +95,35 @@ impl Shard {
             let message = format!("this connection's stream of the channel stands at {stands}, and cannot go back");
             return Err((ErrorCode::InvalidPosition, message));
         }
-        let slot = peer.vacant();
+        let slot = peer.free_index();
         let (peer_number, sub) = (number as u32, slot as u32);
         let mut replay_id = None;
-        let (position, standing) = match (others, from_log) {
-            (Some(Standing::Replayed(replay)), _) => {
+        let (position, source) = match (others, from_log) {
+            (Some(SubscriptionSource::Replay(replay)), _) => {
                 if let Some(replay) = self.replays.get_mut(replay) {
-                    replay.subs.push(replays::Member { sub, filter });
+                    replay.subs.push(replays::ReplayedSubscription { sub, filter });
                 }
-                (stands, Standing::Replayed(replay))
+                (stands, SubscriptionSource::Replay(replay))
             }
             (None, Some(position)) => {
-                let begun = self.replays.insert(peer_number, id, position.clone(), replays::Member { sub, filter });
+                let begun = self.replays.insert(
+                    peer_number,
+                    id,
+                    position.clone(),
+                    replays::ReplayedSubscription { sub, filter },
+                );
                 channel.replays.push(begun.slot);
                 replay_id = Some(begun);
-                (position, Standing::Replayed(begun.slot))
+                (position, SubscriptionSource::Replay(begun.slot))
             }
-            (Some(Standing::Live(_)) | None, _) => {
-                (stands, Standing::Live(channel.index.insert(&filter, Member { peer: peer_number, sub })))
+            (Some(SubscriptionSource::Live(_)) | None, _) => {
+                (stands, SubscriptionSource::Live(channel.index.insert(&filter, Member { peer: peer_number, sub })))
             }
         };
         if others.is_none() {
-            self.subscribers[id.0 as usize].fetch_add(1, Ordering::Relaxed);
+            self.subscribers[id].fetch_add(1, Ordering::Relaxed);
         }
-        peer.subs[slot] = Some(Sub { name: name.into(), channel: id, standing });
+        peer.subs[slot] = Some(Sub { name: name.into(), channel: id, source });
         self.metrics.subscriptions.inc();
         Ok((position, replay_id))
     }
@@ -123,10 +131,10 @@ impl Shard {
     /// Answers with an `unsubscribed` or an `error` frame.
     pub(super) fn unsubscribe(&mut self, send_buffer: &SendBuffer, name: &str) -> Vec<Bytes> {
         let number = send_buffer.slot();
-        match self.peers.get(number).and_then(|peer| peer.named(name)) {
+        match self.peers.get(number).and_then(|peer| peer.find(name)) {
             Some(slot) => {
                 self.remove(number, slot);
-                send_buffer.encoding.said(&ServerFrame::Unsubscribed { sub: name.into() }).into_iter().collect()
+                send_buffer.encoding.encode(&ServerFrame::Unsubscribed { sub: name.into() }).into_iter().collect()
             }
             None => {
                 let message = "this connection has no subscription of that name".to_owned();
@@ -139,24 +147,24 @@ impl Shard {
     pub(super) fn remove(&mut self, number: usize, slot: usize) {
         let peer = &mut self.peers[number];
         let Some(sub) = peer.subs[slot].take() else { return };
-        if peer.standing(sub.channel).is_none() {
-            self.subscribers[sub.channel.0 as usize].fetch_sub(1, Ordering::Relaxed);
+        if peer.source_of(sub.channel).is_none() {
+            self.subscribers[sub.channel].fetch_sub(1, Ordering::Relaxed);
         }
         self.metrics.subscriptions.dec();
-        let channel = &mut self.channels[sub.channel.0 as usize];
-        match sub.standing {
-            Standing::Live(place) => {
+        let channel = &mut self.channels[sub.channel];
+        match sub.source {
+            SubscriptionSource::Live(place) => {
                 if let Some(moved) = channel.index.remove(place)
                     && let Some(other) = &mut self.peers[moved.peer as usize].subs[moved.sub as usize]
                 {
-                    other.standing = sub.standing;
+                    other.source = sub.source;
                 }
             }
-            Standing::Replayed(replay) => {
+            SubscriptionSource::Replay(replay) => {
                 let Some(replayed) = self.replays.get_mut(replay) else { return };
                 replayed.subs.retain(|member| member.sub != slot as u32);
                 if replayed.subs.is_empty() {
-                    channel.forget(replay);
+                    channel.remove_replay(replay);
                     // Whoever feeds it is told that it has gone.
                     self.replays.remove(replay);
                 }
@@ -167,13 +175,13 @@ impl Shard {
     fn refused(&self, send_buffer: &SendBuffer, code: ErrorCode, message: String, sub: String) -> Vec<Bytes> {
         self.metrics.refused(code.as_str());
         let error = ServerFrame::Error { code, message: message.into(), sub: Some(sub.into()) };
-        send_buffer.encoding.said(&error).into_iter().collect()
+        send_buffer.encoding.encode(&error).into_iter().collect()
     }
 }
 
 /// Whether the connection may have one more subscription, of this name.
 fn room_for(peer: &Peer, name: &str, max: usize) -> Result<(), Refusal> {
-    if peer.named(name).is_some() {
+    if peer.find(name).is_some() {
         let message = "this connection has a subscription of that name".to_owned();
         return Err((ErrorCode::DuplicateSubscription, message));
     }

@@ -1,16 +1,18 @@
-//! JSON Schemas to TypeScript: the source behind `tidings codegen typescript`. Pure: text from values, no I/O.
+//! The TypeScript generator of `tidings codegen typescript`: JSON Schemas to TypeScript types. Pure: no I/O.
 //!
-//! A schema becomes a type that has every document that the schema allows, and as few others as TypeScript can say;
-//! what TypeScript cannot say (lengths, patterns, `not`, `if`) is left out, so the type is at worst too wide, never
-//! wrong. Two readings are by intent and not by the letter: a schema with `properties` and no `type` means an object,
-//! and one that is silent about `additionalProperties` gets no index signature, so that a misspelt field does not
-//! compile; `additionalProperties: true` gives one.
+//! The type of a schema allows every document that the schema allows. It ignores keywords that TypeScript cannot express
+//! (lengths, patterns, `not`, `if`), so a type may be too wide, but never too narrow.
+//!
+//! Two readings differ from the JSON Schema specification. A schema with `properties` and without `type` is an object. A
+//! schema without `additionalProperties` gets no index signature, so that a misspelt field is a compile error;
+//! `additionalProperties: true` gives one.
 //!
 //! ```text
-//! schema ─► event::Place (where a `$ref` leads) ─► translate ─► shape (types, joined and simplified) ─► print
+//! schema ─► event::SchemaNode (resolves `$ref`) ─► translate ─► shape (combines and simplifies types) ─► print
 //! ```
 
 mod print;
+mod protocol;
 mod same;
 mod shape;
 mod translate;
@@ -19,17 +21,19 @@ use std::fmt::Write as _;
 
 use serde_json::Value;
 
+pub use protocol::protocol;
+
 use print::{declaration, doc_comment, property_name, quoted};
 use translate::Translator;
 
-/// An event type, as the generator needs to know it.
+/// An event type, as input of the generator.
 #[derive(Debug, Clone, Copy)]
 pub struct TypeSchema<'a> {
     /// The type's name, such as `inventory-change`.
     pub name: &'a str,
     /// The JSON Schema (2020-12) of its `data`.
     pub schema: &'a Value,
-    /// The field of `data` that becomes the event's `subject`, where there is one.
+    /// The field of `data` that becomes the event's `subject`, if the type has one.
     pub key: Option<&'a str>,
 }
 
@@ -39,17 +43,17 @@ const HEADER: &str = "\
 ";
 
 const CLOUD_EVENT: &str = "\
-/** An event as it is delivered: a CloudEvent 1.0 whose `type` decides what its `data` is. */
+/** A delivered event: a CloudEvent 1.0 whose `type` decides the type of its `data`. */
 export interface CloudEvent<Type extends string = string, Data = unknown> {
   specversion: \"1.0\";
-  /** The channel that the event is on. */
+  /** The event's type, which is the name of its channel. */
   type: Type;
   id: string;
-  /** Who published it: a URI-reference. */
+  /** The publisher: a URI-reference. */
   source: string;
-  /** What it is about, such as a product's id. */
+  /** The subject of the event, such as a product's id. */
   subject?: string;
-  /** When it happened, as RFC 3339 has it. */
+  /** When it happened: an RFC 3339 time. */
   time: string;
   /** The URI of the schema of `data`. */
   dataschema: string;
@@ -62,11 +66,11 @@ export interface CloudEvent<Type extends string = string, Data = unknown> {
 }
 ";
 
-/// The TypeScript source for `types`: one declaration each (and one for whatever their schemas refer to), `EventMap`
-/// from the name of an event to its data, and `TidingsEvent`, the union of all events that `type` narrows.
+/// The TypeScript source for `types`.
 ///
-/// The same input gives the same text. A declaration is named by the schema's `title` where that is an identifier, or
-/// else by the name of the event.
+/// It has a declaration for each type and for each schema that a type refers to. `EventMap` maps the name of an event
+/// type to its data, and `TidingsEvent` is the union of all events. A declaration has the schema's `title` as its name if
+/// that is an identifier, else the name of the event type. The same input gives the same text.
 pub fn generate(types: &[TypeSchema<'_>]) -> String {
     let mut translator = Translator::new(["CloudEvent", "EventMap", "TidingsEvent"]);
     let names: Vec<String> = types.iter().map(|event| translator.root(event.name, event.schema)).collect();
@@ -84,8 +88,8 @@ pub fn generate(types: &[TypeSchema<'_>]) -> String {
     }
 
     let mut source = format!(
-        "{HEADER}\n/** Any event; `type` says which. */\nexport type TidingsEvent ={union};\n\n\
-         /** What the `data` of each type of event is. */\nexport interface EventMap {{\n{map}}}\n\n{CLOUD_EVENT}"
+        "{HEADER}\n/** Any event; `type` narrows it. */\nexport type TidingsEvent ={union};\n\n\
+         /** The type of `data` for each event type. */\nexport interface EventMap {{\n{map}}}\n\n{CLOUD_EVENT}"
     );
     for declared in translator.finish() {
         source.push('\n');

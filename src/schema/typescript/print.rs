@@ -1,13 +1,13 @@
-//! Types as TypeScript source, laid out as a careful hand would: short things on one line, long unions one member a line.
+//! Prints types as TypeScript source: short types on one line, long unions with one member per line.
 
 use super::shape::{Object, Shape, Tuple};
 use super::translate::Declared;
 
-/// Longer lines than this are broken, where they can be.
+/// The maximum length of a line, in bytes. A longer union is broken into several lines.
 const WIDTH: usize = 100;
-/// More members of a union than this are not worth a line each.
+/// A union with more members than this is printed as filled lines, and not one member per line.
 const LONG_LIST: usize = 16;
-/// A nested object longer than this gets a line for each field.
+/// A nested object longer than this, in bytes, is printed with one field per line.
 const INLINE_OBJECT: usize = 60;
 
 /// `export interface …` or `export type …`, with its comment.
@@ -25,7 +25,7 @@ pub(super) fn declaration(declared: &Declared) -> String {
     }
 }
 
-/// `text` as a JSDoc comment with its line end, or nothing where there is none.
+/// `text` as a JSDoc comment with a line end; empty if there is no text.
 pub(super) fn doc_comment(text: Option<&str>, indent: &str) -> String {
     let text = text.map(|text| text.replace("*/", "*\\/")).unwrap_or_default();
     match text.trim().lines().collect::<Vec<_>>().as_slice() {
@@ -39,7 +39,7 @@ pub(super) fn doc_comment(text: Option<&str>, indent: &str) -> String {
     }
 }
 
-/// A name as it stands before the colon of a field.
+/// The name of a property: quoted if it is not an identifier.
 pub(super) fn property_name(name: &str) -> String {
     let is_identifier = name.starts_with(|first: char| first.is_ascii_alphabetic() || "_$".contains(first))
         && name.chars().all(|char| char.is_ascii_alphanumeric() || "_$".contains(char));
@@ -51,7 +51,7 @@ pub(super) fn quoted(text: &str) -> String {
     serde_json::Value::from(text).to_string()
 }
 
-/// A type, beginning at column `at` of a line that is indented by `indent`.
+/// Prints a type that begins at column `at` of a line with this indentation.
 fn print(shape: &Shape, indent: &str, at: usize) -> String {
     match shape {
         Shape::Unknown => "unknown".into(),
@@ -78,7 +78,7 @@ fn print(shape: &Shape, indent: &str, at: usize) -> String {
     }
 }
 
-/// A union of more than a line: a member a line, but a long list (of codes, say) as filled lines.
+/// Prints a union over several lines: one member per line, or filled lines for a long list such as currency codes.
 fn broken_union(members: &[String], indent: &str) -> String {
     let room = if members.len() > LONG_LIST { WIDTH.saturating_sub(indent.len()) } else { 0 };
     let mut lines: Vec<String> = Vec::new();
@@ -94,7 +94,7 @@ fn broken_union(members: &[String], indent: &str) -> String {
     lines.iter().map(|line| format!("\n{indent}{line}")).collect()
 }
 
-/// A type where an operator binds it: in brackets, if it would fall apart.
+/// Prints a type as the operand of an operator, in brackets if the operator binds more tightly.
 fn operand(shape: &Shape, indent: &str, at: usize) -> String {
     let text = print(shape, indent, at + 1);
     match shape {
@@ -112,7 +112,7 @@ fn print_tuple(tuple: &Tuple, indent: &str, at: usize) -> String {
     format!("[{}]", members.chain(rest).collect::<Vec<_>>().join(", "))
 }
 
-/// The object on one line, if it is short and has nothing to explain.
+/// The object on one line, if it is short and no field has a comment.
 fn inline(object: &Object) -> Option<String> {
     if object.fields.iter().any(|field| field.doc.is_some()) {
         return None;
@@ -121,7 +121,7 @@ fn inline(object: &Object) -> Option<String> {
     (line.len() <= INLINE_OBJECT && !line.contains('\n')).then_some(line)
 }
 
-/// The object with a line for each field.
+/// The object with one field per line.
 fn block(object: &Object, indent: &str) -> String {
     let deeper = format!("{indent}  ");
     let lines: String = fields(object, &deeper)
@@ -132,7 +132,7 @@ fn block(object: &Object, indent: &str) -> String {
     format!("{{\n{lines}{indent}}}")
 }
 
-/// `name?: type;` for each field, then the index signature. An object of which nothing is known can have anything.
+/// `name?: type;` for each field, then the index signature. An object without any rules may have any field.
 fn fields(object: &Object, indent: &str) -> Vec<String> {
     let line = |head: String, shape: &Shape| {
         let body = print(shape, indent, indent.len() + head.len() + 3);

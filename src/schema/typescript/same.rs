@@ -1,15 +1,15 @@
-//! Whether two schemas mean the same, so that they can share one declaration.
+//! Compares two schemas with everything they refer to: equal ones share one TypeScript declaration.
 
 use serde_json::Value;
 
-use crate::event::Place;
+use crate::event::SchemaNode;
 
-/// Whether the text of two schemas is equal, and so is all that they refer to.
-pub(super) fn same(a: Place<'_>, b: Place<'_>) -> bool {
+/// Whether two schemas are equal, and all schemas that they refer to are equal, too.
+pub(super) fn same(a: SchemaNode<'_>, b: SchemaNode<'_>) -> bool {
     compare(a, b, &mut Vec::new())
 }
 
-fn compare<'a>(a: Place<'a>, b: Place<'a>, seen: &mut Vec<(*const Value, *const Value)>) -> bool {
+fn compare<'a>(a: SchemaNode<'a>, b: SchemaNode<'a>, seen: &mut Vec<(*const Value, *const Value)>) -> bool {
     let pair = (a.address(), b.address());
     if a.address() == b.address() || seen.contains(&pair) {
         return true;
@@ -18,7 +18,7 @@ fn compare<'a>(a: Place<'a>, b: Place<'a>, seen: &mut Vec<(*const Value, *const 
     let mut references = Vec::new();
     collect_references(a.schema, &mut references);
     a.schema == b.schema
-        && references.into_iter().all(|reference| match (a.follow(reference), b.follow(reference)) {
+        && references.into_iter().all(|reference| match (a.resolve(reference), b.resolve(reference)) {
             (Some((a, _)), Some((b, _))) => compare(a, b, seen),
             (None, None) => true,
             _ => false,
@@ -42,7 +42,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn sameness_looks_behind_references() {
+    fn the_targets_of_references_are_compared() {
         let document = |leaf: &str| {
             json!({ "$defs": {
                 "tree": { "items": { "$ref": "#/$defs/tree" }, "properties": { "leaf": { "$ref": "#/$defs/leaf" } } },
@@ -50,7 +50,7 @@ mod tests {
             } })
         };
         let (one, equal, other) = (document("string"), document("string"), document("number"));
-        let tree = |schema| Place::root(schema).follow("#/$defs/tree").unwrap().0;
+        let tree = |schema| SchemaNode::root(schema).resolve("#/$defs/tree").unwrap().0;
         assert!(same(tree(&one), tree(&equal)));
         assert!(!same(tree(&one), tree(&other)));
     }

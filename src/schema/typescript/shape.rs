@@ -1,20 +1,20 @@
-//! A TypeScript type as data, and how two of them are joined: as a union, or as an intersection.
+//! A TypeScript type as data, with union and intersection of types.
 //!
-//! Joining simplifies what it can, so that what is printed reads as if written by hand. `Unknown` is where knowledge
-//! ends: it swallows a union and adds nothing to an intersection.
+//! Union and intersection simplify their result, so that the printed source is short. `Unknown` is TypeScript's
+//! `unknown`: a union with it is `Unknown`, and an intersection with it is the other type.
 
 use serde_json::Value;
 
-/// A type.
+/// A TypeScript type.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Shape {
     Unknown,
     Never,
     /// `string`, `number`, `boolean`, `null` or `undefined`.
     Keyword(&'static str),
-    /// A scalar, as itself.
+    /// A literal type: one scalar.
     Literal(Value),
-    /// A declared type.
+    /// A reference to a declared type.
     Name(String),
     Array(Box<Shape>),
     Tuple(Tuple),
@@ -23,17 +23,17 @@ pub(super) enum Shape {
     Intersection(Vec<Shape>),
 }
 
-/// An array whose first members have types of their own.
+/// An array whose first members have their own types.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Tuple {
     pub members: Vec<Shape>,
-    /// How many of the members are always there.
+    /// How many of the members are required.
     pub required: usize,
-    /// What may follow them.
+    /// The type of further members, if any may follow.
     pub rest: Option<Box<Shape>>,
 }
 
-/// An object: its fields, and what any other one is, where that is known.
+/// An object: its fields, and its index signature.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub(super) struct Object {
     pub fields: Vec<Field>,
@@ -49,7 +49,7 @@ pub(super) struct Field {
 }
 
 impl Shape {
-    /// What is any one of `members`.
+    /// The union of `members`.
     pub fn union(members: impl IntoIterator<Item = Self>) -> Self {
         let mut kept: Vec<Self> = Vec::new();
         for member in members {
@@ -73,12 +73,12 @@ impl Shape {
         }
     }
 
-    /// What is all of `members`.
+    /// The intersection of `members`.
     pub fn intersection(members: impl IntoIterator<Item = Self>) -> Self {
         members.into_iter().fold(Self::Unknown, Self::and)
     }
 
-    /// What is both this and `other`.
+    /// The intersection of two types.
     pub fn and(self, other: Self) -> Self {
         match (self, other) {
             (Self::Unknown, shape) | (shape, Self::Unknown) => shape,
@@ -114,9 +114,9 @@ impl Shape {
         }
     }
 
-    /// The type that has just this value.
+    /// The type that has this one value.
     pub fn of_value(value: &Value) -> Self {
-        /// Beyond these, what TypeScript reads is not the number that stands there.
+        /// JavaScript cannot hold larger integers exactly, so a literal type would be another number.
         const MAX_INTEGER: f64 = 9_007_199_254_740_991.0;
         match value {
             Value::Null => Self::Keyword("null"),
@@ -142,7 +142,8 @@ impl Shape {
         }
     }
 
-    /// Changes every declared type that this one consists of directly: not within an object, an array or a tuple.
+    /// Replaces references to declared types in this type, its unions and its intersections. Objects, arrays and tuples are
+    /// left as they are.
     pub fn replace_names(self, change: &impl Fn(String) -> Self) -> Self {
         match self {
             Self::Name(name) => change(name),
@@ -154,7 +155,7 @@ impl Shape {
         }
     }
 
-    /// The names that [`Shape::replace_names`] would meet.
+    /// The names that [`Shape::replace_names`] would replace.
     pub fn names(&self) -> Vec<&str> {
         match self {
             Self::Name(name) => vec![name],
@@ -163,7 +164,7 @@ impl Shape {
         }
     }
 
-    /// The fields of the object that this is, or can be.
+    /// The fields of this object, or of the first object with fields in this union.
     pub fn fields(&self) -> &[Field] {
         match self {
             Self::Object(object) => &object.fields,
@@ -174,7 +175,7 @@ impl Shape {
         }
     }
 
-    /// Whether all of `other` belongs to this, as far as it shows without following names.
+    /// Whether every value of `other` is a value of this type. False if only a declared type could tell.
     fn includes(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Keyword(_), Self::Literal(_)) => self.keyword() == other.keyword(),
@@ -183,7 +184,7 @@ impl Shape {
         }
     }
 
-    /// Whether nothing belongs to both, of two types of which neither includes the other.
+    /// Whether no value belongs to both types, given that neither includes the other.
     fn excludes(&self, other: &Self) -> bool {
         let array = |shape: &Self| matches!(shape, Self::Array(_) | Self::Tuple(_));
         let object = |shape: &Self| matches!(shape, Self::Object(_));
@@ -210,7 +211,7 @@ impl Shape {
 }
 
 impl Object {
-    /// Whether the two can be written as one: not where one says something of fields that only the other knows.
+    /// Whether the intersection of the two is one object: not if one has an index signature for fields of the other.
     fn joins(&self, other: &Self) -> bool {
         let open = |object: &Self| object.index.as_deref().is_none_or(|shape| *shape == Shape::Unknown);
         open(self) && open(other)

@@ -1,4 +1,4 @@
-//! From schemas to types: each keyword that says something of a value's type narrows it, every other is passed over.
+//! Translates JSON Schemas to TypeScript types: each keyword that restricts the type narrows it, others are ignored.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 
@@ -6,9 +6,9 @@ use serde_json::{Map, Value};
 
 use super::same::same;
 use super::shape::{Field, Object, Shape, Tuple};
-use crate::event::Place;
+use crate::event::SchemaNode;
 
-/// A type that has a name.
+/// A declared type: one with a name.
 #[derive(Debug)]
 pub(super) struct Declared {
     pub name: String,
@@ -16,24 +16,23 @@ pub(super) struct Declared {
     pub shape: Shape,
 }
 
-/// Translates schemas, and names those that are referred to.
+/// Translates schemas, and gives a name to each schema that another refers to.
 ///
-/// Every schema that has a name is translated once, when its turn comes, and not where it is met: this is what ends
-/// recursion.
+/// A named schema is queued when a reference meets it, and translated once, later. So recursive schemas end.
 #[derive(Debug)]
 pub(super) struct Translator<'a> {
-    taken: HashSet<String>,
-    roots: Vec<(String, Place<'a>)>,
-    /// The names of the schemas that are or will be declared.
-    named: HashMap<*const Value, String>,
-    /// Schemas that were referred to, by the name that the reference gave them.
-    referred: HashMap<String, Vec<Place<'a>>>,
-    waiting: VecDeque<(String, Place<'a>)>,
+    used_names: HashSet<String>,
+    roots: Vec<(String, SchemaNode<'a>)>,
+    /// The name of each schema that is or will be declared.
+    names: HashMap<*const Value, String>,
+    /// The targets of references, by the last name in the reference.
+    referred: HashMap<String, Vec<SchemaNode<'a>>>,
+    queue: VecDeque<(String, SchemaNode<'a>)>,
 }
 
-/// What is known already of the value that a schema is about, from the schemas around it that are about the same value.
+/// The rules of the enclosing schemas for the same value, such as those around an `anyOf` for its branches.
 #[derive(Debug, Clone, Default)]
-struct Known<'a> {
+struct Context<'a> {
     kinds: Option<Vec<&'a str>>,
     fields: HashMap<String, Shape>,
 }
@@ -42,49 +41,49 @@ const OF_OBJECTS: [&str; 4] = ["properties", "required", "additionalProperties",
 const OF_ARRAYS: [&str; 2] = ["prefixItems", "items"];
 
 impl<'a> Translator<'a> {
-    /// `reserved`: names that nothing may be given.
+    /// `reserved`: names that no declaration may have.
     pub fn new<const N: usize>(reserved: [&str; N]) -> Self {
         Self {
-            taken: reserved.map(str::to_owned).into(),
+            used_names: reserved.map(str::to_owned).into(),
             roots: Vec::new(),
-            named: HashMap::new(),
+            names: HashMap::new(),
             referred: HashMap::new(),
-            waiting: VecDeque::new(),
+            queue: VecDeque::new(),
         }
     }
 
-    /// Adds the schema of the event type `name`, and says what it is called in TypeScript.
+    /// Adds the schema of the event type `name`. Returns its name in TypeScript.
     pub fn root(&mut self, name: &str, schema: &'a Value) -> String {
         let title = schema.get("title").and_then(Value::as_str).filter(|title| pascal_case(title) == **title);
         let name = self.name([title.unwrap_or(name), name]);
-        let place = Place::root(schema);
-        self.named.insert(place.address(), name.clone());
-        self.roots.push((name.clone(), place));
+        let node = SchemaNode::root(schema);
+        self.names.insert(node.address(), name.clone());
+        self.roots.push((name.clone(), node));
         name
     }
 
-    /// Everything that was added, each followed by what it refers to.
+    /// Translates all added schemas. Each is followed by the schemas that it refers to.
     pub fn finish(mut self) -> Vec<Declared> {
         let mut declared = Vec::new();
         for root in std::mem::take(&mut self.roots) {
             let owner = root.0.clone();
-            self.waiting.push_back(root);
-            while let Some((name, place)) = self.waiting.pop_front() {
-                let shape = self.schema(place, &owner, &Known::default());
-                declared.push(Declared { name, doc: doc(place.schema), shape });
+            self.queue.push_back(root);
+            while let Some((name, node)) = self.queue.pop_front() {
+                let shape = self.schema(node, &owner, &Context::default());
+                declared.push(Declared { name, doc: doc(node.schema), shape });
             }
         }
-        break_circles(&mut declared);
+        break_cycles(&mut declared);
         declared
     }
 
-    fn schema(&mut self, place: Place<'a>, owner: &str, known: &Known<'a>) -> Shape {
-        let schema = match place.schema {
+    fn schema(&mut self, node: SchemaNode<'a>, owner: &str, known: &Context<'a>) -> Shape {
+        let schema = match node.schema {
             Value::Object(schema) => schema,
             Value::Bool(false) => return Shape::Never,
             _ => return Shape::Unknown,
         };
-        let mut shape = self.structure(place, schema, owner, known);
+        let mut shape = self.structure(node, schema, owner, known);
         let mut inner = known.clone();
         inner.kinds = kinds(schema).or(inner.kinds);
         inner.fields.extend(shape.fields().iter().map(|field| (field.name.clone(), field.shape.clone())));
@@ -93,19 +92,25 @@ impl<'a> Translator<'a> {
             shape = shape.and(Shape::union(values.iter().map(Shape::of_value)));
         }
         if let Some(Value::String(reference)) = schema.get("$ref") {
-            shape = self.reference(place, reference, owner).and(shape);
+            shape = self.reference(node, reference, owner).and(shape);
         }
         for keyword in ["allOf", "anyOf", "oneOf"] {
             let Some(Value::Array(branches)) = schema.get(keyword) else { continue };
             let branches: Vec<_> =
-                branches.iter().map(|branch| self.schema(place.child(branch), owner, &inner)).collect();
+                branches.iter().map(|branch| self.schema(node.child(branch), owner, &inner)).collect();
             shape = shape.and(if keyword == "allOf" { Shape::intersection(branches) } else { Shape::union(branches) });
         }
         shape
     }
 
-    /// What `type` and the keywords of objects and arrays say.
-    fn structure(&mut self, place: Place<'a>, schema: &'a Map<String, Value>, owner: &str, known: &Known<'a>) -> Shape {
+    /// The type from the keyword `type` and the keywords of objects and arrays.
+    fn structure(
+        &mut self,
+        node: SchemaNode<'a>,
+        schema: &'a Map<String, Value>,
+        owner: &str,
+        known: &Context<'a>,
+    ) -> Shape {
         let has = |keywords: &[&str]| keywords.iter().any(|keyword| schema.contains_key(*keyword));
         let (of_objects, of_arrays) = (has(&OF_OBJECTS), has(&OF_ARRAYS));
         let around = || known.kinds.clone().filter(|_| of_objects || of_arrays);
@@ -121,19 +126,25 @@ impl<'a> Translator<'a> {
             "number" | "integer" => Shape::Keyword("number"),
             "boolean" => Shape::Keyword("boolean"),
             "null" => Shape::Keyword("null"),
-            "object" => Shape::Object(self.object(place, schema, owner, known)),
-            "array" => self.array(place, schema, owner),
+            "object" => Shape::Object(self.object(node, schema, owner, known)),
+            "array" => self.array(node, schema, owner),
             _ => Shape::Unknown,
         }))
     }
 
-    fn object(&mut self, place: Place<'a>, schema: &'a Map<String, Value>, owner: &str, known: &Known<'a>) -> Object {
-        let nothing = Known::default();
+    fn object(
+        &mut self,
+        node: SchemaNode<'a>,
+        schema: &'a Map<String, Value>,
+        owner: &str,
+        known: &Context<'a>,
+    ) -> Object {
+        let nothing = Context::default();
         let required: Vec<&str> = strings(schema.get("required")).collect();
         let from_outside = |name: &str| known.fields.get(name).cloned().unwrap_or(Shape::Unknown);
         let mut fields: Vec<Field> = Vec::new();
         for (name, property) in members(schema.get("properties")) {
-            let shape = from_outside(name).and(self.schema(place.child(property), owner, &nothing));
+            let shape = from_outside(name).and(self.schema(node.child(property), owner, &nothing));
             fields.push(Field { name: name.clone(), doc: doc(property), required: required.contains(&&**name), shape });
         }
         for name in required {
@@ -143,7 +154,7 @@ impl<'a> Translator<'a> {
         }
 
         let mut others: Vec<Shape> = members(schema.get("patternProperties"))
-            .map(|(_, property)| self.schema(place.child(property), owner, &nothing))
+            .map(|(_, property)| self.schema(node.child(property), owner, &nothing))
             .collect();
         match schema.get("additionalProperties") {
             None if others.is_empty() => return Object { fields, index: None },
@@ -151,9 +162,9 @@ impl<'a> Translator<'a> {
             Some(Value::Bool(false)) if others.is_empty() && !fields.is_empty() => {
                 return Object { fields, index: None };
             }
-            Some(additional) => others.push(self.schema(place.child(additional), owner, &nothing)),
+            Some(additional) => others.push(self.schema(node.child(additional), owner, &nothing)),
         }
-        // An index signature speaks of all fields, the named ones too.
+        // In TypeScript an index signature covers the named fields, too.
         others.extend(fields.iter().map(|field| field.shape.clone()));
         if fields.iter().any(|field| !field.required) {
             others.push(Shape::Keyword("undefined"));
@@ -161,55 +172,53 @@ impl<'a> Translator<'a> {
         Object { fields, index: Some(Box::new(Shape::union(others))) }
     }
 
-    fn array(&mut self, place: Place<'a>, schema: &'a Map<String, Value>, owner: &str) -> Shape {
-        let nothing = Known::default();
+    fn array(&mut self, node: SchemaNode<'a>, schema: &'a Map<String, Value>, owner: &str) -> Shape {
+        let nothing = Context::default();
         let count = |keyword: &str| schema.get(keyword).and_then(Value::as_f64).map(|count| count as usize);
-        let items =
-            schema.get("items").map_or(Shape::Unknown, |items| self.schema(place.child(items), owner, &nothing));
+        let items = schema.get("items").map_or(Shape::Unknown, |items| self.schema(node.child(items), owner, &nothing));
         let Some(Value::Array(first)) = schema.get("prefixItems") else { return Shape::Array(Box::new(items)) };
         let most = count("maxItems").unwrap_or(usize::MAX);
         let members: Vec<_> =
-            first.iter().take(most).map(|member| self.schema(place.child(member), owner, &nothing)).collect();
+            first.iter().take(most).map(|member| self.schema(node.child(member), owner, &nothing)).collect();
         let required = count("minItems").unwrap_or(0).min(members.len());
         let rest = (items != Shape::Never && most > members.len()).then(|| Box::new(items));
         Shape::Tuple(Tuple { members, required, rest })
     }
 
-    fn reference(&mut self, place: Place<'a>, reference: &str, owner: &str) -> Shape {
-        let Some((target, hint)) = place.follow(reference) else { return Shape::Unknown };
+    fn reference(&mut self, node: SchemaNode<'a>, reference: &str, owner: &str) -> Shape {
+        let Some((target, hint)) = node.resolve(reference) else { return Shape::Unknown };
         if !target.schema.is_object() {
-            return self.schema(target, owner, &Known::default());
+            return self.schema(target, owner, &Context::default());
         }
-        if let Some(name) = self.named.get(&target.address()) {
+        if let Some(name) = self.names.get(&target.address()) {
             return Shape::Name(name.clone());
         }
         let alike = self.referred.get(&hint).and_then(|known| known.iter().find(|known| same(**known, target)));
-        let name = match alike.and_then(|alike| self.named.get(&alike.address())) {
+        let name = match alike.and_then(|alike| self.names.get(&alike.address())) {
             Some(name) => name.clone(),
             None => {
                 let name = self.name([&hint, &format!("{owner}-{hint}")]);
-                self.waiting.push_back((name.clone(), target));
+                self.queue.push_back((name.clone(), target));
                 self.referred.entry(hint).or_default().push(target);
                 name
             }
         };
-        self.named.insert(target.address(), name.clone());
+        self.names.insert(target.address(), name.clone());
         Shape::Name(name)
     }
 
-    /// A name that nothing has yet: the first of `wishes` that is free, or else the last with a number.
-    fn name<const N: usize>(&mut self, wishes: [&str; N]) -> String {
-        let wishes = wishes.map(pascal_case);
-        let last = wishes.last().cloned().unwrap_or_default();
+    /// An unused name: the first of `candidates` that is free, else the last of them with a number.
+    fn name<const N: usize>(&mut self, candidates: [&str; N]) -> String {
+        let candidates = candidates.map(pascal_case);
+        let last = candidates.last().cloned().unwrap_or_default();
         let numbered = (2..).map(|number: u32| format!("{last}{number}"));
-        let free = wishes.into_iter().chain(numbered).find(|name| self.taken.insert(name.clone()));
+        let free = candidates.into_iter().chain(numbered).find(|name| self.used_names.insert(name.clone()));
         free.unwrap_or(last)
     }
 }
 
-/// Takes out references by which a type would consist of itself, such as `type A = A | string`: they say nothing, and
-/// TypeScript refuses them.
-fn break_circles(declared: &mut [Declared]) {
+/// Removes references by which a type would consist of itself, such as `type A = A | string`: TypeScript refuses them.
+fn break_cycles(declared: &mut [Declared]) {
     for index in 0..declared.len() {
         let leads_back = |name: &str, declared: &[Declared]| {
             let mut seen = HashSet::new();
@@ -240,7 +249,7 @@ fn break_circles(declared: &mut [Declared]) {
     }
 }
 
-/// The names in `type`, where there are any.
+/// The names in the keyword `type`, if the schema has it.
 fn kinds(schema: &Map<String, Value>) -> Option<Vec<&str>> {
     match schema.get("type")? {
         Value::String(kind) => Some(vec![kind]),

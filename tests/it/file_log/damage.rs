@@ -1,4 +1,6 @@
-//! Files that are damaged: what is read is what was written, or it is told that something is gone; nothing panics.
+//! Damaged files: each event is read as it was written, or readers get a gap; nothing panics.
+//!
+//! A test writes a log, damages a copy of its files, opens the copy and reads it as the relay does.
 
 use std::collections::HashMap;
 use std::fs::{self, File};
@@ -18,27 +20,27 @@ use crate::support::{seed, until};
 const STOCK: &str = "inventory-change";
 const EVENTS: usize = 2_000;
 
-/// What was written.
-struct Written {
-    /// Closed, and written to again: some events are in the database, the newest in SQLite's own log.
+/// A log with [`EVENTS`] events.
+struct WrittenLog {
+    /// The log was closed once in between: older events are in the database's file, the newest in its WAL.
     folder: tempfile::TempDir,
     node: Node,
     events: HashMap<Position, Arc<str>>,
     newest: Position,
 }
 
-/// What came of a damage.
+/// What a damage led to.
 #[derive(Debug, PartialEq, Eq, Hash)]
 enum Outcome {
-    /// The log does not open, and says so.
+    /// The log does not open.
     Refused,
-    /// Everything is there.
-    Whole,
-    /// Something is gone, and whoever reads is told.
-    Told,
+    /// All events are there.
+    Complete,
+    /// Events are lost, and readers get a gap.
+    Gap,
 }
 
-async fn written() -> Written {
+async fn write_log() -> WrittenLog {
     let folder = tempfile::tempdir().unwrap();
     let (mut node, mut events, mut newest) = (Node::ready(&log_in(folder.path())).await, HashMap::new(), None);
     for begin in (0..EVENTS).step_by(50) {
@@ -52,49 +54,50 @@ async fn written() -> Written {
             events.insert(appended.position, event.json.clone());
         }
     }
-    Written { folder, node, events, newest: newest.unwrap() }
+    WrittenLog { folder, node, events, newest: newest.unwrap() }
 }
 
-impl Written {
-    /// Damages a copy of the files, opens it, and sees to it that no promise is broken.
-    async fn judge(&self, damage: impl FnOnce(&Path)) -> Outcome {
+impl WrittenLog {
+    /// Damages a copy of the files, opens it, and checks that no loss is silent and no position names two events.
+    async fn damaged(&self, damage: impl FnOnce(&Path)) -> Outcome {
         let copy = tempfile::tempdir().unwrap();
         copy_log(self.folder.path(), copy.path());
         damage(&copy.path().join("log"));
         let Some(node) = Node::try_open(&log_in(copy.path())) else { return Outcome::Refused };
-        // Damage that is only found by reading ends in a new log.
-        let (told, read) = until("the log can be read", async || self.read(&node).await).await;
+        // Damage that only a read finds makes the log begin empty; until then reads fail.
+        let (gap, read) = until("the log can be read", async || self.read(&node).await).await;
         let event = node.event(STOCK, "new");
         let appended = until("it can be written", async || node.broker.append(std::slice::from_ref(&event)).await.ok());
         let new = appended.await.remove(0).position;
-        assert!(!self.events.contains_key(&new), "{new} stands for two events");
-        let lost = new.epoch != self.newest.epoch;
-        assert!(told || lost || read == EVENTS, "{read} events were read, and nobody was told of the others");
+        assert!(!self.events.contains_key(&new), "{new} names two events");
+        let new_epoch = new.epoch != self.newest.epoch;
+        assert!(gap || new_epoch || read == EVENTS, "{read} events were read, and no gap was reported");
         node.broker.close().await;
-        if told || lost { Outcome::Told } else { Outcome::Whole }
+        if gap || new_epoch { Outcome::Gap } else { Outcome::Complete }
     }
 
-    /// Reads as the relay does, from the beginning: whether something was said to be gone, and how many events there were.
+    /// Reads from the beginning as the relay does: whether there was a gap, and how many events there were. `None` while
+    /// the log cannot be read.
     async fn read(&self, node: &Node) -> Option<(bool, usize)> {
-        let (mut at, mut told, mut read) = (Position::new(self.newest.epoch.clone(), 0), false, 0);
+        let (mut at, mut gap, mut read) = (Position::new(self.newest.epoch.clone(), 0), false, 0);
         loop {
             let page = node.broker.read(node.channel(STOCK), Some(&at), 300).await.ok()?;
             if page.bounds.epoch != at.epoch || page.bounds.oldest > at.offset + 1 {
-                (told, at) = (true, Position::new(page.bounds.epoch, page.bounds.oldest - 1));
+                (gap, at) = (true, Position::new(page.bounds.epoch, page.bounds.oldest - 1));
             }
             let before = at.offset;
             for entry in page.entries {
-                assert_eq!(entry.offset, at.offset + 1, "a hole that nobody is told of");
+                assert_eq!(entry.offset, at.offset + 1, "an event is missing without a gap");
                 at.offset = entry.offset;
                 read += 1;
-                // In a new epoch too.
+                // Events keep their offsets in a new epoch.
                 let written = Position::new(self.newest.epoch.clone(), at.offset);
                 assert_eq!(self.events.get(&written), Some(&entry.json), "{at}");
             }
             if at.offset == page.bounds.head {
-                return Some((told, read));
+                return Some((gap, read));
             }
-            assert!(at.offset > before || told, "the log ends at {at}, its head is {}", page.bounds.head);
+            assert!(at.offset > before || gap, "the log ends at {at}, its head is {}", page.bounds.head);
         }
     }
 }
@@ -102,15 +105,15 @@ impl Written {
 const FILES: [&str; 3] = ["log.sqlite", "log.sqlite-wal", "mark"];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn at_random() {
-    let written = written().await;
-    assert_eq!(written.judge(|_| {}).await, Outcome::Whole);
+async fn random_damage_is_never_silent() {
+    let written = write_log().await;
+    assert_eq!(written.damaged(|_| {}).await, Outcome::Complete);
     let mut random = StdRng::seed_from_u64(seed());
     let mut outcomes: HashMap<Outcome, usize> = HashMap::new();
     for _ in 0..60 {
         let file = FILES[random.random_range(0..FILES.len())];
         let (kind, at, bit) = (random.random_range(0..4), random.random_range(0.0..1.0), random.random_range(0..8));
-        let outcome = written.judge(|log| {
+        let outcome = written.damaged(|log| {
             let path = log.join(file);
             let mut bytes = fs::read(&path).unwrap();
             let at = (bytes.len() as f64 * at) as usize;
@@ -126,43 +129,43 @@ async fn at_random() {
         *outcomes.entry(outcome.await).or_default() += 1;
     }
     println!("{outcomes:?}");
-    assert!(outcomes.contains_key(&Outcome::Told), "{outcomes:?}");
+    assert!(outcomes.contains_key(&Outcome::Gap), "{outcomes:?}");
     written.node.broker.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn of_every_kind() {
-    let written = written().await;
+async fn a_missing_foreign_or_empty_file_is_a_gap() {
+    let written = write_log().await;
     for file in FILES {
         assert_eq!(
-            written.judge(|log| fs::remove_file(log.join(file)).unwrap()).await,
-            Outcome::Told,
+            written.damaged(|log| fs::remove_file(log.join(file)).unwrap()).await,
+            Outcome::Gap,
             "without {file}"
         );
         let foreign = |log: &Path| fs::write(log.join(file), "not what you expect\n".repeat(1000)).unwrap();
-        assert_eq!(written.judge(foreign).await, Outcome::Told, "{file} is something else");
+        assert_eq!(written.damaged(foreign).await, Outcome::Gap, "{file} is something else");
         let empty = |log: &Path| fs::write(log.join(file), "").unwrap();
-        assert_eq!(written.judge(empty).await, Outcome::Told, "{file} is empty");
+        assert_eq!(written.damaged(empty).await, Outcome::Gap, "{file} is empty");
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn one_event_costs_one_event() {
-    let written = written().await;
+async fn a_changed_byte_in_an_event_is_a_gap() {
+    let written = write_log().await;
     written.node.broker.close().await;
     let path = |log: &Path| -> PathBuf { log.join("log.sqlite") };
-    let outcome = written.judge(|log| {
+    let outcome = written.damaged(|log| {
         fs::write(log.join("log.sqlite-wal"), "").unwrap();
         let mut bytes = fs::read(path(log)).unwrap();
         let at = bytes.windows(11).position(|text| text == b"\"id\":\"1234\"").expect("the event is in the file");
         bytes[at + 6] = b'9';
         fs::write(path(log), bytes).unwrap();
     });
-    assert_eq!(outcome.await, Outcome::Told);
+    assert_eq!(outcome.await, Outcome::Gap);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn under_a_daemon_that_runs() {
+async fn damage_under_a_running_daemon_begins_an_empty_log() {
     let folder = tempfile::tempdir().unwrap();
     let mut node = Node::ready(&log_in(folder.path())).await;
     let json: Arc<str> = format!("\"{}\"", "x".repeat(20_000)).into();
@@ -172,12 +175,12 @@ async fn under_a_daemon_that_runs() {
     let path = folder.path().join("log/log.sqlite");
     let mut bytes = fs::read(&path).unwrap();
     bytes[8192..].fill(0xA5);
-    // In place: it is the file that the daemon has open.
+    // Overwrite the file that the daemon has open, instead of replacing it.
     File::options().write(true).open(&path).unwrap().write_all(&bytes).unwrap();
 
     let start = Position::new(last.epoch.clone(), 0);
     let page =
-        until("it can be read again", async || node.broker.read(node.channel(STOCK), Some(&start), 10).await.ok());
+        until("the log can be read again", async || node.broker.read(node.channel(STOCK), Some(&start), 10).await.ok());
     let page = page.await;
     assert!(page.bounds.epoch != last.epoch && page.entries.is_empty(), "{page:?}");
     while node.signal().await != Signal::Missed {}
@@ -186,7 +189,7 @@ async fn under_a_daemon_that_runs() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_not_ours_is_left_alone() {
+async fn a_database_of_another_program_is_left_alone() {
     let folder = tempfile::tempdir().unwrap();
     let log = folder.path().join("log");
     fs::create_dir(&log).unwrap();
@@ -197,4 +200,17 @@ async fn what_is_not_ours_is_left_alone() {
     let refused = broker::open(&log_in(folder.path()), &Arc::new(Catalog::builtin())).map(drop);
     assert!(refused.is_err_and(|reason| reason.contains("log.sqlite is no log of tidings")));
     assert_eq!(fs::read(log.join("log.sqlite")).unwrap(), before);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_log_of_an_older_version_is_refused_and_left_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    Node::ready(&log_in(folder.path())).await.broker.close().await;
+    let path = folder.path().join("log/log.sqlite");
+    rusqlite::Connection::open(&path).unwrap().pragma_update(None, "user_version", 2).unwrap();
+    let before = fs::read(&path).unwrap();
+    let refused = broker::open(&log_in(folder.path()), &Arc::new(Catalog::builtin())).map(drop);
+    let reason = refused.expect_err("an older version");
+    assert!(reason.contains("version 2") && reason.contains("version 3"), "{reason}");
+    assert_eq!(fs::read(&path).unwrap(), before);
 }

@@ -1,11 +1,11 @@
-//! A disk that is full: publishers are told 503, everything else goes on, and when there is room again so do they.
+//! A full disk: publishers get 503 and everything else works; once there is room, publishing works again.
 
 use std::path::Path;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::load::{Ledger, Load, post, says_of_itself, status};
+use super::load::{Ledger, Load, post, status, wait_for_readyz};
 use crate::support::daemon::Daemon;
 use crate::support::disk::Disk;
 use crate::support::events::offset;
@@ -17,13 +17,14 @@ fn payment(id: &str) -> Value {
     json!({"type": "finance-change", "id": id, "data": data})
 }
 
-async fn filled(disk: fn(&Path) -> Disk, sync: &str) {
+/// Fills the disk of a daemon's log under load, makes room again, and checks that no acknowledged event is lost.
+async fn fill(disk: fn(&Path) -> Disk, sync: &str) {
     let folder = tempfile::tempdir().unwrap();
     let disk = disk(folder.path());
     let flags = ["--listen", "127.0.0.1:0", "--broker", "file:log", "--file-sync", sync, "--log-max-events", "1000000"];
     let daemon = Daemon::with(&flags, folder);
     let (url, process) = (daemon.url.clone(), daemon.process.id());
-    says_of_itself(&url, 200).await;
+    wait_for_readyz(&url, 200).await;
     let mut subscriber = Subscriber::connect_url(&format!("{url}/v1/ws?channel=finance-change")).await;
     subscriber.frame_of("subscribed").await;
     let (_, first) = post(&url, &payment("first")).await.unwrap();
@@ -31,11 +32,11 @@ async fn filled(disk: fn(&Path) -> Disk, sync: &str) {
 
     let ledger = Arc::new(Ledger::default());
     let load = Load::start(&ledger, &url, 8);
-    until("the load goes on", async || (ledger.acknowledged() >= 500).then_some(())).await;
+    until("the load makes progress", async || (ledger.acknowledged() >= 500).then_some(())).await;
     disk.fill(process);
-    says_of_itself(&url, 503).await;
+    wait_for_readyz(&url, 503).await;
     load.stop().await;
-    // What does not fit is refused as "not known", with all that the contract wants; nothing else is.
+    // A batch that does not fit gets the 503 of the contract.
     let many: Vec<Value> = (0..1000).map(|n| payment(&format!("{n} {}", "x".repeat(200)))).collect();
     let refused = reqwest::Client::new().post(format!("{url}/v1/events")).json(&many).send().await.unwrap();
     assert!(refused.headers().contains_key("retry-after"));
@@ -47,37 +48,37 @@ async fn filled(disk: fn(&Path) -> Disk, sync: &str) {
     subscriber.pong_is_next().await;
 
     disk.make_room(process);
-    says_of_itself(&url, 200).await;
+    wait_for_readyz(&url, 200).await;
     let after =
         until("publishing works again", async || post(&url, &payment("after")).await.filter(|(code, _)| *code == 202));
     let (_, after) = after.await;
     let delivered = subscriber.event().await;
     assert_eq!((&delivered.event["id"], offset(&delivered.position)), (&json!("after"), 2));
     assert_eq!(delivered.position, after["accepted"][0]["position"]);
-    ledger.send_again(&url).await;
+    ledger.publish_again(&url).await;
     let load = Load::start(&ledger, &url, 8);
     let enough = ledger.acknowledged() + 200;
-    until("the load goes on", async || (ledger.acknowledged() >= enough).then_some(())).await;
+    until("the load makes progress", async || (ledger.acknowledged() >= enough).then_some(())).await;
 
-    // And it is all there after a kill.
+    // All acknowledged events survive a kill.
     daemon.process.signal("KILL");
     load.stop().await;
     let folder = daemon.folder;
     drop(daemon.process);
-    ledger.is_in(folder.path()).await;
+    ledger.check_log(folder.path()).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_small_disk() {
-    filled(|folder| Disk::small(folder, "12m"), "os").await;
+async fn a_full_disk() {
+    fill(|folder| Disk::small(folder, "12m"), "os").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_small_disk_that_is_waited_for() {
-    filled(|folder| Disk::small(folder, "12m"), "always").await;
+async fn a_full_disk_with_a_sync_at_each_commit() {
+    fill(|folder| Disk::small(folder, "12m"), "always").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_limit_on_the_size_of_files() {
-    filled(Disk::limited, "os").await;
+async fn a_limit_on_file_sizes() {
+    fill(Disk::limited, "os").await;
 }

@@ -1,55 +1,55 @@
-//! `kill -9` under load: whatever was answered is there afterwards, where it was said to be.
+//! `kill -9` under load: every acknowledged event is afterwards at the position that its publisher got.
 
 use std::sync::Arc;
 
 use serde_json::json;
 
-use super::load::{Ledger, Load, post, says_of_itself};
+use super::load::{Ledger, Load, post, wait_for_readyz};
 use crate::support::daemon::Daemon;
 use crate::support::events::{place, sale};
 use crate::support::subscriber::Subscriber;
 use crate::support::until;
 
-/// A daemon is killed so many times in the middle of a load, and all is there.
-async fn killed(times: usize, sync: &str) {
+/// Kills a daemon so many times under load, and checks the log.
+async fn kill_under_load(times: usize, sync: &str) {
     let flags = ["--listen", "127.0.0.1:0", "--broker", "file:log", "--file-sync", sync, "--log-max-events", "1000000"];
     let ledger = Arc::new(Ledger::default());
     let mut folder = tempfile::tempdir().unwrap();
     for _ in 0..times {
         let daemon = Daemon::with(&flags, folder);
-        ledger.send_again(&daemon.url).await;
+        ledger.publish_again(&daemon.url).await;
         let load = Load::start(&ledger, &daemon.url, 16);
         let enough = ledger.acknowledged() + 500;
-        until("the load goes on", async || (ledger.acknowledged() >= enough).then_some(())).await;
+        until("the load makes progress", async || (ledger.acknowledged() >= enough).then_some(())).await;
         daemon.process.signal("KILL");
         load.stop().await;
         folder = daemon.folder;
     }
-    ledger.is_in(folder.path()).await;
-    // And once more with a daemon that is ended in peace.
+    ledger.check_log(folder.path()).await;
+    // The log is also complete after a daemon that shut down in order.
     let daemon = Daemon::with(&flags, folder);
-    ledger.send_again(&daemon.url).await;
+    ledger.publish_again(&daemon.url).await;
     daemon.process.signal("TERM");
     assert_eq!(daemon.process.ended().code, Some(0));
-    ledger.is_in(daemon.folder.path()).await;
+    ledger.check_log(daemon.folder.path()).await;
     println!("killed {times} times with file_sync {sync}: all of {} events are there", ledger.acknowledged());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nothing_is_lost_where_the_system_has_it() {
-    killed(5, "os").await;
+async fn no_event_in_the_kernel_is_lost() {
+    kill_under_load(5, "os").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nothing_is_lost_where_the_disk_has_it() {
-    killed(3, "always").await;
+async fn no_synced_event_is_lost() {
+    kill_under_load(3, "always").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_subscriber_goes_on_where_it_was() {
+async fn a_subscriber_resumes_after_a_kill() {
     let flags = ["--listen", "127.0.0.1:0", "--broker", "file:log"];
     let daemon = Daemon::with(&flags, tempfile::tempdir().unwrap());
-    says_of_itself(&daemon.url, 200).await;
+    wait_for_readyz(&daemon.url, 200).await;
     let mut subscriber = Subscriber::connect_url(&format!("{}/v1/ws?channel=inventory-change", daemon.url)).await;
     subscriber.frame_of("subscribed").await;
     let events: Vec<_> = (1..=30).map(|n| sale(&n.to_string())).collect();
@@ -59,7 +59,7 @@ async fn a_subscriber_goes_on_where_it_was() {
     daemon.process.ended();
 
     let daemon = Daemon::with(&flags, daemon.folder);
-    says_of_itself(&daemon.url, 200).await;
+    wait_for_readyz(&daemon.url, 200).await;
     let mut subscriber = Subscriber::connect_url(&format!("{}/v1/ws", daemon.url)).await;
     let frame = json!({"type": "subscribe", "sub": "s", "channel": "inventory-change", "since": last});
     subscriber.say(frame).await;

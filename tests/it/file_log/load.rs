@@ -1,4 +1,4 @@
-//! Publishers at the real program, who remember what was answered, and what its log must have then.
+//! A load of publishers on the real daemon, and a ledger of their events that is compared with the log.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -15,7 +15,7 @@ use crate::support::{until, within};
 
 const CHANNELS: [&str; 3] = ["inventory-change", "order-status", "data-update"];
 
-/// Everything that was sent: the event by its id, and its position where it was answered.
+/// All events that were sent, by their ids, each with the position of its acknowledgement.
 #[derive(Default)]
 pub struct Ledger {
     sent: Mutex<HashMap<String, (Value, Option<String>)>>,
@@ -24,7 +24,7 @@ pub struct Ledger {
     stop: AtomicBool,
 }
 
-/// Publishers until they are stopped: each sends one request after the other, most with one event.
+/// Concurrent publishers. Each sends one request after another, most with one event.
 pub struct Load {
     publishers: Vec<JoinHandle<()>>,
     ledger: Arc<Ledger>,
@@ -36,8 +36,8 @@ impl Ledger {
         self.acknowledged.load(Ordering::Relaxed)
     }
 
-    /// Sends everything again that was ever sent: what was acknowledged must be a duplicate at the same position.
-    pub async fn send_again(&self, url: &str) {
+    /// Publishes all events again. Each acknowledged one must be a duplicate at the same position.
+    pub async fn publish_again(&self, url: &str) {
         let sent: Vec<_> = self.sent.lock().unwrap().values().cloned().collect();
         for batch in sent.chunks(500) {
             let body: Vec<&Value> = batch.iter().map(|(event, _)| event).collect();
@@ -52,9 +52,9 @@ impl Ledger {
         }
     }
 
-    /// Opens the log, which no daemon must use, and looks for everything: each event that was acknowledged at its
-    /// position, no position without an event, no event twice.
-    pub async fn is_in(&self, folder: &Path) {
+    /// Opens the log of a stopped daemon and compares it: each acknowledged event is at its position, no position lacks an
+    /// event, and no event is there twice.
+    pub async fn check_log(&self, folder: &Path) {
         let node = Node::ready(&log_in(folder)).await;
         let mut found = HashMap::new();
         for channel in CHANNELS {
@@ -110,7 +110,7 @@ impl Ledger {
 }
 
 impl Load {
-    /// So many publishers at the daemon with this URL.
+    /// Starts so many publishers to the daemon at this URL.
     pub fn start(ledger: &Arc<Ledger>, url: &str, publishers: usize) -> Self {
         ledger.stop.store(false, Ordering::Relaxed);
         let publisher = |number| {
@@ -124,7 +124,7 @@ impl Load {
                             let accepted = answer["accepted"].as_array().expect("a list");
                             events.iter().zip(accepted).for_each(|(event, accepted)| ledger.note(event, accepted));
                         }
-                        // Not known; the daemon may have gone.
+                        // The outcome is unknown: the daemon may have been killed.
                         Some((503, _)) | None => tokio::time::sleep(std::time::Duration::from_millis(10)).await,
                         Some((status, answer)) => panic!("{status}: {answer}"),
                     }
@@ -142,7 +142,7 @@ impl Load {
     }
 }
 
-/// Status and body; none where there was no whole answer.
+/// Publishes events: the status and the body, or `None` without a complete response.
 pub async fn post(url: &str, body: &Value) -> Option<(u16, Value)> {
     let response = reqwest::Client::new().post(format!("{url}/v1/events")).json(body).send().await.ok()?;
     Some((response.status().as_u16(), response.json().await.ok()?))
@@ -152,8 +152,8 @@ pub async fn status(url: &str, path: &str) -> u16 {
     within("an answer", reqwest::get(format!("{url}{path}"))).await.unwrap().status().as_u16()
 }
 
-/// Waits until the daemon says with this status whether it is ready.
-pub async fn says_of_itself(url: &str, expected: u16) {
-    let said = async || (status(url, "/readyz").await == expected).then_some(());
-    until(&format!("/readyz says {expected}"), said).await;
+/// Waits until `/readyz` answers with this status.
+pub async fn wait_for_readyz(url: &str, expected: u16) {
+    let answered = async || (status(url, "/readyz").await == expected).then_some(());
+    until(&format!("/readyz answers {expected}"), answered).await;
 }

@@ -1,9 +1,10 @@
-//! The log in files: what is there after a restart, a `kill -9`, a full disk, a damaged file.
+//! The broker in files: its log after a restart, a `kill -9`, a full disk, damage, and while another process locks it.
 
 mod damage;
 mod full_disk;
 mod kills;
 mod load;
+mod locked;
 mod restarts;
 
 use std::fs;
@@ -13,12 +14,12 @@ use tidings::config::BrokerConfig;
 
 use crate::support::broker::{config, file_url};
 
-/// The configuration of a log in this folder.
+/// A configuration whose log is in this folder.
 fn log_in(folder: &Path) -> BrokerConfig {
     config(file_url(folder))
 }
 
-/// Copies the log of one folder to another, as a `kill -9` would leave it: nothing is closed.
+/// Copies an open log to another folder: the copy is what a `kill -9` would leave.
 fn copy_log(from: &Path, to: &Path) {
     fs::create_dir(to.join("log")).unwrap();
     for name in ["log.sqlite", "log.sqlite-wal", "mark"].map(Path::new) {

@@ -1,4 +1,4 @@
-//! The log after a restart: everything is where it was, unless it was taken away.
+//! Restarts: positions, events and ids survive, and a lost or replaced log begins a new epoch.
 
 use std::fs;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ const STOCK: &str = "inventory-change";
 const ORDERS: &str = "order-status";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn positions_events_and_ids_are_there_again() {
+async fn positions_events_and_ids_survive_a_restart() {
     let folder = tempfile::tempdir().unwrap();
     let node = Node::ready(&log_in(folder.path())).await;
     let mut before = Vec::new();
@@ -43,21 +43,23 @@ async fn positions_events_and_ids_are_there_again() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_was_not_closed_is_there_too() {
+async fn an_unclosed_log_survives_a_restart() {
     let (folder, copy) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let node = Node::ready(&log_in(folder.path())).await;
     let batch: Vec<_> = (0..1000).map(|i| node.event(STOCK, &i.to_string())).collect();
     let appended = node.broker.append(&batch).await.unwrap();
+    node.broker.store().put("key", b"value").await.unwrap();
     copy_log(folder.path(), copy.path());
 
     let again = Node::ready(&log_in(copy.path())).await;
+    assert_eq!(again.broker.store().get("key").await.unwrap().as_deref(), Some(&b"value"[..]));
     let found = again.broker.append(&batch).await.unwrap();
     assert!(found.iter().zip(&appended).all(|(found, first)| found.duplicate && found.position == first.position));
     assert_eq!(again.add(STOCK, "next").await, appended[999].position.next());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_limits_hold_over_a_restart() {
+async fn new_limits_apply_after_a_restart() {
     let folder = tempfile::tempdir().unwrap();
     let mut config = log_in(folder.path());
     let node = Node::ready(&config).await;
@@ -70,7 +72,7 @@ async fn the_limits_hold_over_a_restart() {
     let node = Node::ready(&config).await;
     let page = node.read(STOCK, Some(&start), 100).await;
     assert_eq!((page.bounds.head, page.bounds.oldest, offsets(&page)), (500, 498, vec![498, 499, 500]));
-    // Its id is remembered for longer than the event.
+    // An id may outlive its event.
     assert_eq!(node.append(STOCK, "1").await.position.offset, 1);
     node.broker.close().await;
 
@@ -80,7 +82,7 @@ async fn the_limits_hold_over_a_restart() {
     assert_eq!((page.bounds.epoch, page.bounds.head, page.bounds.oldest), (last.epoch.clone(), 500, 501));
     node.broker.close().await;
 
-    // The way back does not bring back what was given up meanwhile, nor does it forget how far the channel had come.
+    // Larger limits do not bring deleted events back, and the head stays.
     let node = Node::ready(&log_in(folder.path())).await;
     let page = node.read(STOCK, Some(&start), 1000).await;
     assert_eq!(offsets(&page), (page.bounds.oldest..=500).collect::<Vec<_>>());
@@ -88,7 +90,7 @@ async fn the_limits_hold_over_a_restart() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_disk_gets_back_what_is_not_needed_any_more() {
+async fn the_database_shrinks_with_the_log() {
     let folder = tempfile::tempdir().unwrap();
     let mut config = log_in(folder.path());
     let node = Node::ready(&config).await;
@@ -103,13 +105,13 @@ async fn a_disk_gets_back_what_is_not_needed_any_more() {
 
     config.log_max_events = 10;
     let node = Node::ready(&config).await;
-    until("most of it is given back", async || (size() < 10_000_000).then_some(())).await;
+    until("the file shrinks", async || (size() < 10_000_000).then_some(())).await;
     let page = node.read(STOCK, Some(&Position::new(Epoch::random(), 0)), 100).await;
     assert_eq!(offsets(&page), (991..=1000).collect::<Vec<_>>());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn one_that_was_emptied_begins_a_new_epoch() {
+async fn an_emptied_directory_begins_a_new_epoch() {
     let folder = tempfile::tempdir().unwrap();
     let node = Node::ready(&log_in(folder.path())).await;
     let before = node.add(STOCK, "same").await;
@@ -124,7 +126,7 @@ async fn one_that_was_emptied_begins_a_new_epoch() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn one_that_is_removed_under_a_daemon_begins_anew() {
+async fn a_directory_removed_under_a_daemon_begins_a_new_epoch() {
     let folder = tempfile::tempdir().unwrap();
     let mut node = Node::ready(&log_in(folder.path())).await;
     let before = node.add(STOCK, "same").await;
@@ -136,7 +138,7 @@ async fn one_that_is_removed_under_a_daemon_begins_anew() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_position_that_is_missing_begins_a_new_epoch() {
+async fn a_position_ahead_of_the_log_begins_a_new_epoch() {
     let (folder, older) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let node = Node::ready(&log_in(folder.path())).await;
     for id in ["a", "b", "c"] {
@@ -146,17 +148,17 @@ async fn a_position_that_is_missing_begins_a_new_epoch() {
     copy_log(folder.path(), older.path());
     let known = node.add(STOCK, "d").await;
 
-    // Somebody has put an older copy in the place of the log.
+    // An older copy replaced the log.
     let mut node = Node::ready(&log_in(older.path())).await;
     let page = node.read(STOCK, Some(&known), 10).await;
     assert!(page.bounds.epoch != known.epoch);
-    // Somebody may have written to it since: all of it comes again.
+    // The copy may have got other events since, so that the page has all of them.
     assert_eq!((page.bounds.head, offsets(&page)), (3, vec![1, 2, 3]));
     while node.signal().await != Signal::Missed {}
-    // An id that was lost is new.
+    // A kept id is a duplicate, and a lost id is new.
     assert_eq!(node.append(STOCK, "a").await.position, Position::new(page.bounds.epoch.clone(), 1));
     assert_eq!(node.add(STOCK, "d").await, Position::new(page.bounds.epoch.clone(), 4));
-    // Nobody else is concerned.
+    // Other channels keep their epoch.
     assert_eq!(node.append(ORDERS, "a").await.position, Position::new(known.epoch, 1));
     node.broker.close().await;
     let again = Node::ready(&log_in(older.path())).await.read(STOCK, None, 0).await;
@@ -164,7 +166,7 @@ async fn a_position_that_is_missing_begins_a_new_epoch() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_copy_that_was_put_back_without_its_mark_begins_a_new_epoch() {
+async fn a_restored_copy_without_its_marker_begins_a_new_epoch() {
     let (folder, copy) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let node = Node::ready(&log_in(folder.path())).await;
     node.add(STOCK, "kept").await;
@@ -174,14 +176,14 @@ async fn a_copy_that_was_put_back_without_its_mark_begins_a_new_epoch() {
     fs::remove_file(copy.path().join("log/mark")).unwrap();
     let node = Node::ready(&log_in(copy.path())).await;
     let after = node.add(STOCK, "after").await;
-    assert!(after.offset == known.offset && !after.same_epoch(&known), "{after} and {known} would be one position");
+    assert!(after.offset == known.offset && !after.same_epoch(&known), "{after} and {known} would name two events");
     let page = node.read(STOCK, Some(&known), 10).await;
     assert_eq!((page.bounds.epoch, page.bounds.oldest, page.entries.len()), (after.epoch.clone(), 1, 2));
     assert_eq!(node.append(STOCK, "kept").await.position, Position { offset: 1, ..after });
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_log_is_one_daemons() {
+async fn a_second_daemon_cannot_open_the_log() {
     let daemon = Daemon::with(
         &["--listen", "127.0.0.1:0", "--broker", "file:./a/b/log"],
         tempfile::tempdir().expect("a temporary directory"),

@@ -85,7 +85,7 @@ impl Node {
 
     pub fn event(&self, channel: &str, id: &str) -> Event {
         let json = format!(r#"{{"specversion":"1.0","id":{id:?},"type":"{channel}","data":{{"note":"ünï \"x\""}}}}"#);
-        Event { channel: self.channel(channel), id: id.into(), json: json.into() }
+        Event { channel: self.channel(channel), id: id.into(), json: json.into(), data: Default::default() }
     }
 
     pub async fn try_append(&self, channel: &str, id: &str) -> Result<Appended, BrokerError> {

@@ -8,7 +8,7 @@ use reqwest::Method;
 use serde_json::Value;
 use tidings::config::{BrokerUrl, Config, LogConfig, LogFormat, RequestLimits, ServerConfig, WebSocketConfig};
 use tidings::event::Catalog;
-use tidings::server::{self, ServerError};
+use tidings::server::{self, OpenBroker, Server, ServerError};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
@@ -60,9 +60,7 @@ impl Node {
     }
 
     pub async fn start_with(config: Config, catalog: Catalog) -> Self {
-        let node = Self::bound(config, catalog).await;
-        until("the node is ready", async || (node.get("/readyz").await.status == 200).then_some(())).await;
-        node
+        Self::bound(config, catalog).await.ready().await
     }
 
     /// Starts a daemon whose broker cannot be reached.
@@ -70,8 +68,22 @@ impl Node {
         Self::bound(config, Catalog::builtin()).await
     }
 
+    /// Starts a daemon over a backend of the test's and waits until it is ready.
+    pub async fn start_over(config: Config, open: OpenBroker<'_>) -> Self {
+        let server = server::bind_with(config, Arc::new(Catalog::builtin()), open).await;
+        Self::run(server.expect("the daemon starts")).ready().await
+    }
+
+    async fn ready(self) -> Self {
+        until("the node is ready", async || (self.get("/readyz").await.status == 200).then_some(())).await;
+        self
+    }
+
     async fn bound(config: Config, catalog: Catalog) -> Self {
-        let server = server::bind(config, Arc::new(catalog)).await.expect("the daemon starts");
+        Self::run(server::bind(config, Arc::new(catalog)).await.expect("the daemon starts"))
+    }
+
+    fn run(server: Server) -> Self {
         let address = server.local_addr().expect("it listens");
         let (stop, stopped) = oneshot::channel();
         let run = tokio::spawn(server.run(async {

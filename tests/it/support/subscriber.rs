@@ -144,4 +144,11 @@ impl Subscriber {
             }
         }
     }
+
+    /// Reads up to the end, which must be a cut without a close frame.
+    pub async fn cut(&mut self) {
+        while let Ok(message) = self.message().await {
+            assert!(!matches!(message, Message::Close(_)), "a close frame: {message:?}");
+        }
+    }
 }

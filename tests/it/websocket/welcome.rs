@@ -12,7 +12,8 @@ over_each_broker!(
     a_channel_in_the_query_is_subscribed_at_once,
     several_channels_in_the_query_are_all_subscribed,
     an_unknown_channel_in_the_query_is_an_error_after_the_welcome,
-    a_filter_in_the_query_never_becomes_an_unfiltered_stream_without_a_word,
+    a_query_has_the_filter_and_the_position_of_a_subscribe_frame,
+    a_query_that_cannot_be_read_is_an_error_after_the_welcome,
     connections_are_counted_while_they_are_open,
 );
 
@@ -56,12 +57,46 @@ async fn an_unknown_channel_in_the_query_is_an_error_after_the_welcome(broker: T
     subscriber.pong_is_next().await;
 }
 
-async fn a_filter_in_the_query_never_becomes_an_unfiltered_stream_without_a_word(broker: TestBroker) {
+async fn a_query_has_the_filter_and_the_position_of_a_subscribe_frame(broker: TestBroker) {
     let node = broker.node().await;
-    let path = "/v1/ws?channel=order-status&where=%7B%22orderId%22%3A%221%22%7D";
-    let mut subscriber = Subscriber::connect_to(&node, path).await;
-    assert_eq!(subscriber.frame_of("error").await["code"], "invalid-frame");
-    subscriber.pong_is_next().await;
+    let accepted = node.publish(&json!([order("1"), order("2"), order("1"), sale("p-1")])).await;
+    let filter = "where=%7B%22orderId%22%3A%221%22%7D";
+    let path = format!("/v1/ws?channel=order-status&{filter}&since={}", accepted[0].position);
+    let mut subscriber = Subscriber::connect_to(&node, &path).await;
+    let subscribed = subscriber.frame_of("subscribed").await;
+    assert_eq!((&subscribed["sub"], &subscribed["recovered"]), (&json!("order-status"), &json!(true)));
+    assert_eq!(subscribed["position"], accepted[0].position);
+    let replayed = subscriber.event().await;
+    assert_eq!((replayed.position, &replayed.event["subject"]), (accepted[2].position.clone(), &json!("1")));
+    node.publish(&json!([order("2"), order("1")])).await;
+    assert_eq!(subscriber.event().await.event["subject"], "1");
+    // Of a cursor each channel has its own part.
+    let cursor = format!("order-status={},inventory-change={}", accepted[1].position, accepted[3].position);
+    let path = format!("/v1/ws?channel=order-status&channel=inventory-change&since={cursor}");
+    let mut both = Subscriber::connect_to(&node, &path).await;
+    both.frame_of("subscribed").await;
+    both.frame_of("subscribed").await;
+    assert_eq!(both.event().await.position, accepted[2].position);
+}
+
+async fn a_query_that_cannot_be_read_is_an_error_after_the_welcome(broker: TestBroker) {
+    let node = broker.node().await;
+    for (query, code, sub) in [
+        ("channel=order-status&where=%7B%22orderNo%22%3A%221%22%7D", "unknown-field", json!("order-status")),
+        ("channel=order-status&where=%7B", "invalid-filter", json!(null)),
+        ("channel=order-status&since=yesterday", "invalid-position", json!(null)),
+        ("channel=order-status&channel=inventory-change&since=k3:1", "invalid-position", json!(null)),
+        ("channel=order-status&since=inventory-change=k3:1", "invalid-position", json!("order-status")),
+        ("channel=order-status&were=%7B%7D", "invalid-frame", json!(null)),
+        ("where=%7B%22orderId%22%3A%221%22%7D", "invalid-frame", json!(null)),
+    ] {
+        let mut subscriber = Subscriber::connect_to(&node, &format!("/v1/ws?{query}")).await;
+        let error = subscriber.frame_of("error").await;
+        assert_eq!((&error["code"], &error["sub"]), (&json!(code), &sub), "{query}: {error}");
+        // Nothing was subscribed, with or without the filter.
+        node.publish(&json!([order("1"), sale("p-1")])).await;
+        subscriber.pong_is_next().await;
+    }
 }
 
 async fn connections_are_counted_while_they_are_open(broker: TestBroker) {

@@ -1,4 +1,8 @@
-//! What the relay hands to the hub: one event or gap of a channel, encoded once for everyone.
+//! One step of a channel: an event, a gap or the head of the log, encoded once for all subscribers.
+//!
+//! The relay makes a step of each event that comes out of the broker, a replay makes one of each event that it reads
+//! from the log, and the shards write its bytes to sockets. Every encoding other than the plain WebSocket frame is made
+//! when a shard first needs it, and is then shared by all shards. This module does not know subscribers or sockets.
 
 use std::sync::OnceLock;
 
@@ -12,53 +16,55 @@ use crate::deflate::Deflater;
 use crate::event::{ChannelId, Position};
 use crate::protocol::{ServerFrame, event_frame};
 
-/// A step of a channel's stream.
+/// One step of a channel's stream.
 #[derive(Debug)]
-pub struct Delivery {
+pub struct ChannelStep {
     pub channel: ChannelId,
-    /// Where the channel stands after this step.
+    /// The channel's position after this step.
     pub position: Position,
-    pub step: Step,
+    pub kind: StepKind,
 }
 
-/// What happened.
+/// The kinds of steps.
 #[derive(Debug)]
-pub enum Step {
-    /// The channel's position became known; there is nothing to send.
+pub enum StepKind {
+    /// The position of the log's head, read when the node starts. Subscribers are sent nothing.
     Known,
-    Event(Encoded),
-    /// The events up to the position are gone: a `gap` frame for everyone who is subscribed.
-    Gap(Lost),
+    Event(EncodedEvent),
+    /// The events up to the position are lost. Every subscriber of the channel is sent a `gap` frame.
+    Gap(EncodedGap),
 }
 
-/// A lost range as every receiver gets it.
+/// A lost range in the encodings that subscribers share.
 #[derive(Debug)]
-pub struct Lost {
+pub struct EncodedGap {
     /// The WebSocket frame, header included.
     frame: Bytes,
     /// The JSON text.
     text: String,
-    blocks: [OnceLock<Bytes>; 2],
+    /// As Server-Sent Events, without an id and with one.
+    sse_blocks: [OnceLock<Bytes>; 2],
 }
 
-/// An event as every receiver gets it.
+/// An event in the encodings that subscribers share.
 #[derive(Debug)]
-pub struct Encoded {
+pub struct EncodedEvent {
     /// The WebSocket frame, header included.
     pub frame: Bytes,
-    /// Within `frame`: the JSON text.
+    /// The JSON text, a slice of `frame`.
     text: Bytes,
-    /// Within `frame`: the event's `data`, once somebody has asked.
+    /// The event's `data`, a slice of `frame`; found when a filter first needs it.
     data: OnceLock<Option<Bytes>>,
+    /// The compressed WebSocket frame.
     deflated: OnceLock<Bytes>,
     /// As Server-Sent Events, without an id and with one.
-    blocks: [OnceLock<Bytes>; 2],
+    sse_blocks: [OnceLock<Bytes>; 2],
 }
 
-impl Delivery {
-    /// The head of the log, found at the start.
+impl ChannelStep {
+    /// The head of the log, read when the node starts.
     pub fn known(channel: ChannelId, position: Position) -> Self {
-        Self { channel, position, step: Step::Known }
+        Self { channel, position, kind: StepKind::Known }
     }
 
     /// An event; `text` is the `event` frame's JSON.
@@ -68,86 +74,86 @@ impl Delivery {
         Self {
             channel,
             position,
-            step: Step::Event(Encoded {
+            kind: StepKind::Event(EncodedEvent {
                 frame,
                 text,
                 data: OnceLock::new(),
                 deflated: OnceLock::new(),
-                blocks: Default::default(),
+                sse_blocks: Default::default(),
             }),
         }
     }
 
-    /// What it puts on the socket of one who wants it.
+    /// The plain WebSocket frame; `None` where there is nothing to send.
     pub fn frame(&self) -> Option<&Bytes> {
-        match &self.step {
-            Step::Known => None,
-            Step::Event(event) => Some(&event.frame),
-            Step::Gap(lost) => Some(&lost.frame),
+        match &self.kind {
+            StepKind::Known => None,
+            StepKind::Event(event) => Some(&event.frame),
+            StepKind::Gap(lost) => Some(&lost.frame),
         }
     }
 
-    /// The same as a Server-Sent Event of the channel of this name.
-    pub fn block(&self, name: &str, with_id: bool) -> Option<&Bytes> {
-        match &self.step {
-            Step::Known => None,
-            Step::Event(event) => Some(
-                event.blocks[usize::from(with_id)]
-                    .get_or_init(|| encoding::event(name, &self.position, event.json(&self.position), with_id)),
+    /// The step as a Server-Sent Event; `name` is the channel's.
+    pub fn sse_block(&self, name: &str, with_id: bool) -> Option<&Bytes> {
+        match &self.kind {
+            StepKind::Known => None,
+            StepKind::Event(event) => Some(
+                event.sse_blocks[usize::from(with_id)]
+                    .get_or_init(|| encoding::sse_event(name, &self.position, event.json(&self.position), with_id)),
             ),
-            Step::Gap(lost) => Some(
-                lost.blocks[usize::from(with_id)]
-                    .get_or_init(|| encoding::gap(name, &self.position, &lost.text, with_id)),
+            StepKind::Gap(lost) => Some(
+                lost.sse_blocks[usize::from(with_id)]
+                    .get_or_init(|| encoding::sse_gap(name, &self.position, &lost.text, with_id)),
             ),
         }
     }
 
-    /// The bytes of its frame.
+    /// The size of the plain WebSocket frame, in bytes.
     pub fn size(&self) -> usize {
         self.frame().map_or(0, Bytes::len)
     }
 
-    /// A range that is lost: all after `from`, up to and including `position`.
+    /// A lost range: every event after `from`, up to and including `position`.
     pub fn gap(channel: ChannelId, name: &str, from: Position, position: Position) -> Self {
         let text = ServerFrame::Gap { channel: name.into(), from, position: position.clone() }.to_json();
-        let lost = Lost { frame: frame::text(text.as_bytes()), text, blocks: Default::default() };
-        Self { channel, position, step: Step::Gap(lost) }
+        let lost = EncodedGap { frame: frame::text(text.as_bytes()), text, sse_blocks: Default::default() };
+        Self { channel, position, kind: StepKind::Gap(lost) }
     }
 }
 
-impl Encoded {
-    /// The frame for those who take compressed ones: made when the first shard with one of them asks, and the plain frame
-    /// where compression does not pay. `made` is called where this compressed it.
-    pub fn deflated(&self, deflater: &mut Deflater, made: impl FnOnce()) -> &Bytes {
+impl EncodedEvent {
+    /// The frame for connections that agreed on compression. It is the plain frame where compression makes it no
+    /// smaller. The first shard that needs it compresses it. `on_compressed` is called if this call did so.
+    pub fn deflated(&self, deflater: &mut Deflater, on_compressed: impl FnOnce()) -> &Bytes {
         self.deflated.get_or_init(|| match deflater.deflate(&self.text) {
             Some(payload) => {
-                made();
+                on_compressed();
                 frame::deflated_text(payload)
             }
             None => self.frame.clone(),
         })
     }
 
-    /// The CloudEvent within the frame.
+    /// The CloudEvent without the `event` frame around it.
     fn json(&self, position: &Position) -> &str {
         let text = std::str::from_utf8(&self.text).unwrap_or_default();
         let head = event_frame(position, "").len() - 1;
         text.get(head..text.len() - 1).unwrap_or_default()
     }
 
-    /// The event's `data`, parsed: for those who look at it as a whole.
+    /// The event's `data`, parsed as a whole. Replays match their filters against it.
     pub fn data_value(&self) -> Option<Value> {
         serde_json::Deserializer::from_str(self.data()?).into_iter().next()?.ok()
     }
 
-    /// The event's `data` for filters: JSON that begins with it. Looked for when the first shard asks, never where nobody
-    /// filters.
+    /// JSON text that begins with the event's `data`; the filter index reads no further than that. The first shard that
+    /// needs it searches for it, so a channel without filters never pays for the search.
     pub fn data(&self) -> Option<&str> {
         let data = self.data.get_or_init(|| {
             let text = std::str::from_utf8(&self.text).ok()?;
-            let data = written_here(text).or_else(|| {
-                anywhere(text)
-                    .inspect_err(|error| tracing::error!(%error, "an event cannot be matched with filters"))
+            let data = scan_for_data(text).or_else(|| {
+                parse_for_data(text)
+                    .inspect_err(|error| tracing::error!(%error, "an event in the log cannot be matched with filters"))
                     .ok()
             })?;
             Some(self.text.slice_ref(data.as_bytes()))
@@ -156,18 +162,19 @@ impl Encoded {
     }
 }
 
-/// Where `data` begins in the frame of an event that a daemon wrote: without white space, and `data` after attributes that
-/// are no objects. To parse all of these would cost more than all else that is done to match the event. What is found is
-/// right for any JSON: a quote behind a comma begins a string, one before a colon ends a name; and where no brace stands
-/// in between, the name is the event's.
-fn written_here(text: &str) -> Option<&str> {
+/// Finds `data` in an event that a daemon wrote: no white space, and `data` after attributes that are no objects.
+///
+/// Parsing these attributes would cost more than the rest of matching. A result is right for any JSON: a quote after a
+/// comma begins a string, and a quote before a colon ends a name. Only two braces precede it, so the name is the
+/// event's.
+fn scan_for_data(text: &str) -> Option<&str> {
     let (before, data) = text.split_once(r#","data":"#)?;
     let braces = before.bytes().filter(|byte| *byte == b'{').count();
     (braces == 2).then_some(data)
 }
 
-/// The same for an event that somebody else wrote into the log.
-fn anywhere(text: &str) -> serde_json::Result<&str> {
+/// Finds `data` in an event that another program wrote into the log, in any valid JSON.
+fn parse_for_data(text: &str) -> serde_json::Result<&str> {
     #[derive(Deserialize)]
     struct Frame<'a> {
         #[serde(borrow)]
@@ -187,18 +194,18 @@ mod tests {
     use crate::event::{Catalog, Defaults};
     use serde_json::json;
 
-    /// What filters see of an event in the log.
-    fn seen(event: &str) -> Option<Value> {
+    /// The `data` that filters are given of an event in the log.
+    fn data_of(event: &str) -> Option<Value> {
         let position: Position = "k3:1".parse().unwrap();
         let text = event_frame(&position, event);
-        let delivery = Delivery::event(ChannelId(0), position, &text);
-        let Step::Event(encoded) = &delivery.step else { panic!("no event") };
+        let step = ChannelStep::event(ChannelId(0), position, &text);
+        let StepKind::Event(encoded) = &step.kind else { panic!("no event") };
         let mut data = serde_json::Deserializer::from_str(encoded.data()?).into_iter();
         Some(data.next()?.unwrap())
     }
 
     #[test]
-    fn what_was_accepted_can_be_matched_however_deep_it_is() {
+    fn every_valid_event_can_be_matched_whatever_its_depth() {
         let mut catalog = Catalog::builtin();
         catalog.add("deep", r#"{"type":"object"}"#).unwrap();
         let defaults = Defaults { source: "test", time: "2026-11-21T00:00:00Z" };
@@ -208,14 +215,14 @@ mod tests {
             let document = format!(r#"{{"type":"deep","data":{{"k":"a","nested":{nested}}}}}"#);
             let Ok(document) = serde_json::from_str::<Value>(&document) else { break };
             let event = catalog.validate(document.clone(), "", 100, defaults).unwrap();
-            assert_eq!(seen(&event.json).as_ref(), Some(&document["data"]), "{depth}");
+            assert_eq!(data_of(&event.json).as_ref(), Some(&document["data"]), "{depth}");
             deepest = depth;
         }
         assert!(deepest > 120, "{deepest}");
     }
 
     #[test]
-    fn attributes_are_not_taken_for_data() {
+    fn attributes_that_look_like_data_are_not_matched() {
         let mut catalog = Catalog::builtin();
         catalog.add("any", r#"{}"#).unwrap();
         let defaults = Defaults { source: "test", time: "2026-11-21T00:00:00Z" };
@@ -227,13 +234,13 @@ mod tests {
             {
                 let document = json!({ "type": "any", "subject": subject, "data": data, "xdata": subject });
                 let event = catalog.validate(document, "", 100, defaults).unwrap();
-                assert_eq!(seen(&event.json).as_ref(), Some(&data), "{}", event.json);
+                assert_eq!(data_of(&event.json).as_ref(), Some(&data), "{}", event.json);
             }
         }
     }
 
     #[test]
-    fn what_somebody_else_wrote_into_the_log_is_read_as_it_is() {
+    fn data_is_found_in_events_that_another_program_wrote() {
         let data = json!({ "productId": "1" });
         for event in [
             r#"{ "type" : "t", "data" : {"productId": "1"} }"#,
@@ -241,9 +248,9 @@ mod tests {
             r#"{"type":"t","data":{"productId":"1"},"more":{"a":1,"data":2}}"#,
             r#"{"type":"t","more":{"a":1,"data":2},"data":{"productId":"1"}}"#,
         ] {
-            assert_eq!(seen(event).as_ref(), Some(&data), "{event}");
+            assert_eq!(data_of(event).as_ref(), Some(&data), "{event}");
         }
-        assert_eq!(seen(r#"{"type":"t","more":{"a":1,"data":2}}"#), None);
-        assert_eq!(seen("{"), None);
+        assert_eq!(data_of(r#"{"type":"t","more":{"a":1,"data":2}}"#), None);
+        assert_eq!(data_of("{"), None);
     }
 }

@@ -1,24 +1,29 @@
-//! Who a schema says that it is: its `$id`, and those of the schemas within it.
+//! The `$id` of a JSON Schema, and those of the schemas embedded in it.
+//!
+//! The catalogue needs them all, because the schema of the whole event contains every type's schema in one document: two
+//! schemas with the same URI could not be told apart there.
 
 use serde_json::Value;
 use url::Url;
 
 use super::mistake::escape;
 
-/// Keywords whose value is no schema.
+/// Keywords whose value is data and contains no schema.
 const VALUES: [&str; 4] = ["const", "default", "enum", "examples"];
-/// Keywords whose value has schemas by name.
+/// Keywords whose value maps names to schemas.
 const BY_NAME: [&str; 4] = ["$defs", "dependentSchemas", "patternProperties", "properties"];
 
-/// Each `$id` of a schema, by its place (a JSON Pointer), as a normalised URI; `None` for one that is no absolute URI
-/// without a fragment, nor becomes one from the `$id` that it stands under.
-pub(super) fn ids(schema: &Value) -> Vec<(String, Option<Url>)> {
+/// Every `$id` in a schema: its JSON Pointer, and its normalised URI.
+///
+/// A relative `$id` is resolved against the `$id` of the schema around it. The URI is `None` if the result is not an
+/// absolute URI without a fragment.
+pub(super) fn collect(schema: &Value) -> Vec<(String, Option<Url>)> {
     let mut found = Vec::new();
-    collect(schema, "", None, &mut found);
+    visit(schema, "", None, &mut found);
     found
 }
 
-fn collect(schema: &Value, at: &str, base: Option<&Url>, found: &mut Vec<(String, Option<Url>)>) {
+fn visit(schema: &Value, at: &str, base: Option<&Url>, found: &mut Vec<(String, Option<Url>)>) {
     let child = |name: &str| format!("{at}/{}", escape(name));
     match schema {
         Value::Object(members) => {
@@ -31,16 +36,16 @@ fn collect(schema: &Value, at: &str, base: Option<&Url>, found: &mut Vec<(String
                 match value {
                     Value::Object(schemas) if BY_NAME.contains(&name.as_str()) => {
                         for (key, schema) in schemas {
-                            collect(schema, &format!("{}/{}", child(name), escape(key)), base, found);
+                            visit(schema, &format!("{}/{}", child(name), escape(key)), base, found);
                         }
                     }
-                    other => collect(other, &child(name), base, found),
+                    other => visit(other, &child(name), base, found),
                 }
             }
         }
         Value::Array(items) => {
             for (index, item) in items.iter().enumerate() {
-                collect(item, &format!("{at}/{index}"), base, found);
+                visit(item, &format!("{at}/{index}"), base, found);
             }
         }
         _ => {}

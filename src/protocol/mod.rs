@@ -1,7 +1,12 @@
-//! The words of the WebSocket: frames, close codes and error codes, as serde types and nothing else.
+//! The protocol: WebSocket frames, close codes, and the one list of error codes, as serde types. Pure: no I/O.
 //!
-//! Text frames, one JSON object each, subprotocol [`SUBPROTOCOL`]. The daemon reads [`ClientFrame`] and writes
-//! [`ServerFrame`], a client the other way round; both sides are generated from or built on what stands here.
+//! Each message is a text frame with one JSON object; the subprotocol is [`SUBPROTOCOL`]. The daemon reads
+//! [`ClientFrame`] and writes [`ServerFrame`], and a client does the reverse. Both the daemon and the Rust client use
+//! these types.
+
+mod error_code;
+#[cfg(feature = "server")]
+mod problem;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -10,19 +15,24 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
+pub use error_code::ErrorCode;
+#[cfg(feature = "server")]
+pub use problem::Problem;
+
 use crate::event::Position;
 
-/// The subprotocol's name (`Sec-WebSocket-Protocol`); offering it is not required.
+/// The name of the subprotocol (`Sec-WebSocket-Protocol`). A client may offer it, but need not.
 pub const SUBPROTOCOL: &str = "tidings.v1";
 
-/// The version that `welcome` names.
+/// The protocol version, which `welcome` contains.
 pub const VERSION: u32 = 1;
 
-/// The longest `sub`, in characters.
+/// The maximum length of `sub`, in characters.
 pub const MAX_SUB: usize = 64;
 
-/// What a client says.
+/// A frame from a client to the daemon.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(schemars::JsonSchema))]
 #[serde(tag = "type", rename_all = "lowercase")]
 pub enum ClientFrame {
     Subscribe(Subscribe),
@@ -30,143 +40,106 @@ pub enum ClientFrame {
     Ping(Ping),
 }
 
-/// Asks for the events of a channel.
+/// Subscribes to a channel.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Subscribe {
-    /// The subscription's name: chosen by the client, unique on its connection, 1 to [`MAX_SUB`] characters.
+    /// The subscription's name: chosen by the client, unique on its connection, 1 to 64 characters.
     pub sub: String,
+    /// The channel, which is the name of an event type.
     pub channel: String,
-    /// Which of the channel's events; all where it is left out. See [`Filter`](crate::event::Filter).
+    /// The filter; all events if it is absent. See [`Filter`](crate::event::Filter).
     #[serde(rename = "where", default, skip_serializing_if = "Option::is_none", deserialize_with = "given")]
     pub filter: Option<Value>,
-    /// From where: a position, or what else [`Since`](crate::event::Since) says. From now on where it is left out.
+    /// Where to begin: a position or another form of [`Since`](crate::event::Since). Only new events if it is absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub since: Option<String>,
 }
 
-/// `null` is no filter, rather than none.
+/// Reads `null` as an (invalid) filter, and not as an absent one.
 fn given<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, D::Error> {
     Value::deserialize(deserializer).map(Some)
 }
 
 /// Ends a subscription.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Unsubscribe {
+    /// The subscription's name.
     pub sub: String,
 }
 
-/// Asks for a `pong`; for clients that cannot send WebSocket Pings.
+/// Requests a `pong`: for clients that cannot send a WebSocket Ping, such as browsers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Ping {}
 
-/// What the daemon says.
+/// A frame from the daemon to a client.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(schemars::JsonSchema))]
 #[serde(tag = "type", rename_all = "lowercase", rename_all_fields = "camelCase")]
 pub enum ServerFrame<'a> {
     /// The first frame of every connection.
     Welcome { protocol: u32, session: Cow<'a, str>, node: Cow<'a, str>, heartbeat_ms: u64 },
-    /// A subscription stands; its stream begins after `position`.
+    /// The subscription is active; its stream begins after `position`.
     Subscribed {
         sub: Cow<'a, str>,
         channel: Cow<'a, str>,
         position: Position,
-        /// Whether that is where `since` asked for; a `gap` follows where it is not. Absent without `since`.
+        /// Whether the stream begins at `since`, without a loss. If false, a `gap` follows. Absent without `since`.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         recovered: Option<bool>,
     },
-    /// An event. The daemon writes this frame by [`event_frame`], once for all who get it.
+    /// An event. The daemon writes this frame with [`event_frame`], once for all its subscribers.
     Event {
         position: Position,
         #[serde(borrow)]
+        #[cfg_attr(feature = "server", schemars(with = "Value"))]
         event: &'a RawValue,
     },
-    /// The events after `from` up to and including `position` are gone; the stream goes on after `position`.
+    /// The events after `from`, up to and including `position`, are lost. The stream continues after `position`.
     Gap { channel: Cow<'a, str>, from: Position, position: Position },
-    /// A subscription has ended.
+    /// The subscription has ended.
     Unsubscribed { sub: Cow<'a, str> },
-    /// All that is subscribed and stands up to these positions, by channel, was sent on this connection.
+    /// Every matching event up to these positions was sent on this connection. A client may resume from them.
     Heartbeat { positions: BTreeMap<Cow<'a, str>, Position> },
-    /// The answer to `ping`.
+    /// The response to `ping`.
     Pong,
-    /// A frame was not taken; the connection stays open.
+    /// The daemon refused a frame. The connection stays open.
     Error {
         code: ErrorCode,
         message: Cow<'a, str>,
-        /// The subscription that it is about, where there is one.
+        /// The subscription that the frame named, if it named one.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         sub: Option<Cow<'a, str>>,
     },
-    /// This node is about to stop; connect again (to another) after so many milliseconds.
+    /// This node is about to stop. The client reconnects, to another node if it can, after this many milliseconds.
     Draining { reconnect_in_ms: u64 },
 }
 
 impl ServerFrame<'_> {
     /// The frame as JSON text.
     pub fn to_json(&self) -> String {
-        // Strings, numbers and maps with string keys: there is nothing that could fail.
+        // Strings, numbers and maps with string keys always serialize.
         serde_json::to_string(self).unwrap_or_default()
     }
 }
 
-/// The `event` frame: JSON text that is the same on the WebSocket and on the broker's bus.
+/// The JSON text of an `event` frame, which is the same on the WebSocket and on Redis pub/sub.
 pub fn event_frame(position: &Position, event: &str) -> String {
     const AROUND: [&str; 3] = [r#"{"type":"event","position":""#, r#"","event":"#, "}"];
     let position = position.to_string();
     [AROUND[0], &position, AROUND[1], event, AROUND[2]].concat()
 }
 
-/// The position in an `event` frame that was written by [`event_frame`], or that looks like one: what follows is not read.
+/// The position of an `event` frame that [`event_frame`] wrote. The rest of the frame is not checked.
 pub fn event_frame_position(frame: &[u8]) -> Option<Position> {
     let rest = frame.strip_prefix(br#"{"type":"event","position":""#)?;
     let end = rest.iter().position(|byte| *byte == b'"')?;
     std::str::from_utf8(&rest[..end]).ok()?.parse().ok()
-}
-
-/// Why a frame was not taken.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum ErrorCode {
-    /// Not JSON.
-    MalformedJson,
-    /// A known frame with wrong or unknown members, or no object with a `type`.
-    InvalidFrame,
-    /// No such frame.
-    UnknownFrame,
-    UnknownChannel,
-    /// A filter on a field that the schema does not have.
-    UnknownField,
-    InvalidFilter,
-    /// A `since` that cannot be read, or that is older than the connection's stream of the channel.
-    InvalidPosition,
-    /// The connection has a subscription of that name.
-    DuplicateSubscription,
-    /// The connection has no subscription of that name.
-    UnknownSubscription,
-    TooManySubscriptions,
-    /// The channel's position is not known yet: the broker has not been reached since the start.
-    BrokerUnavailable,
-}
-
-impl ErrorCode {
-    /// The code as it stands in the frame, for metrics.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::MalformedJson => "malformed-json",
-            Self::InvalidFrame => "invalid-frame",
-            Self::UnknownFrame => "unknown-frame",
-            Self::UnknownChannel => "unknown-channel",
-            Self::UnknownField => "unknown-field",
-            Self::InvalidFilter => "invalid-filter",
-            Self::InvalidPosition => "invalid-position",
-            Self::DuplicateSubscription => "duplicate-subscription",
-            Self::UnknownSubscription => "unknown-subscription",
-            Self::TooManySubscriptions => "too-many-subscriptions",
-            Self::BrokerUnavailable => "broker-unavailable",
-        }
-    }
 }
 
 /// Why the daemon closed a connection (RFC 6455, section 7.4, and the application's own from 4000).
@@ -176,57 +149,85 @@ pub enum CloseCode {
     Normal = 1000,
     GoingAway = 1001,
     Protocol = 1002,
-    /// A binary frame: this protocol has none.
+    /// The client sent a binary frame, which this protocol does not have.
     Unsupported = 1003,
-    /// Text that is not UTF-8, or a compressed message that cannot be inflated.
+    /// The client sent text that is not UTF-8, or a compressed message that cannot be inflated.
     InvalidText = 1007,
     TooBig = 1009,
+    /// The daemon failed; the client may resume on a new connection (RFC 6455, section 7.4.1).
+    Internal = 1011,
     /// This node is about to stop.
     Draining = 1012,
-    /// This node is partitioned from its broker; another may not be.
+    /// This node is partitioned from its broker. Another node may still reach it.
     BrokerUnavailable = 1013,
     Unauthenticated = 4001,
     Forbidden = 4003,
-    /// Its token was revoked.
+    /// The client's token was revoked.
     Revoked = 4004,
     TokenExpired = 4005,
-    /// It did not read as fast as its events came.
+    /// The client read more slowly than its events arrived, and its send buffer overflowed.
     SlowConsumer = 4008,
-    /// Nothing came from it for two heartbeat intervals.
+    /// The client sent nothing for two heartbeat intervals.
     HeartbeatTimeout = 4009,
 }
 
 impl CloseCode {
-    /// Those that say what does not change by connecting again; after any other a client comes back.
+    /// All close codes, in the order of their numbers.
+    pub const ALL: [Self; 15] = [
+        Self::Normal,
+        Self::GoingAway,
+        Self::Protocol,
+        Self::Unsupported,
+        Self::InvalidText,
+        Self::TooBig,
+        Self::Internal,
+        Self::Draining,
+        Self::BrokerUnavailable,
+        Self::Unauthenticated,
+        Self::Forbidden,
+        Self::Revoked,
+        Self::TokenExpired,
+        Self::SlowConsumer,
+        Self::HeartbeatTimeout,
+    ];
+
+    /// The codes after which a client does not reconnect, because the cause would remain.
     pub const FINAL: [Self; 5] =
         [Self::TooBig, Self::Unauthenticated, Self::Forbidden, Self::Revoked, Self::TokenExpired];
+
+    /// The code as a number.
+    /// The code's name in the generated clients.
+    pub fn name(self) -> String {
+        let name = format!("{self:?}");
+        name[..1].to_lowercase() + &name[1..]
+    }
 
     pub fn as_u16(self) -> u16 {
         self as u16
     }
 
-    /// Whether a connection that was closed with this code is not to be made again.
+    /// Whether a client must not reconnect after this code. See [`CloseCode::FINAL`].
     pub fn is_final(code: u16) -> bool {
         Self::FINAL.into_iter().any(|known| known.as_u16() == code)
     }
 }
 
-/// The HTTP statuses that say "not now": who asks again, perhaps another node, may be answered.
+/// The HTTP statuses of a temporary failure: a client may retry the request, perhaps at another node.
 pub const PASSING_STATUSES: [u16; 5] = [408, 429, 502, 503, 504];
 
-/// Reads a client's frame.
+/// Parses a frame from a client.
 ///
 /// # Errors
-/// The code and the sentence of the `error` frame, and the `sub` that the frame named, where it did.
+/// The code and message of the `error` frame, and the `sub` that the client's frame named, if it named one.
 pub fn read_client_frame(text: &str) -> Result<ClientFrame, (ErrorCode, String, Option<String>)> {
     let value: Value =
         serde_json::from_str(text).map_err(|error| (ErrorCode::MalformedJson, error.to_string(), None))?;
     let sub = value.get("sub").and_then(Value::as_str).filter(|sub| sub.chars().count() <= MAX_SUB).map(str::to_owned);
     let Value::Object(mut members) = value else {
-        return Err((ErrorCode::InvalidFrame, "a frame is a JSON object".into(), None));
+        return Err((ErrorCode::InvalidFrame, "a frame must be a JSON object".into(), None));
     };
     let Some(Value::String(kind)) = members.shift_remove("type") else {
-        return Err((ErrorCode::InvalidFrame, "a frame has a `type`, which is a string".into(), sub));
+        return Err((ErrorCode::InvalidFrame, "a frame must have a `type`, which is a string".into(), sub));
     };
     let rest = Value::Object(members);
     let read = match kind.as_str() {
@@ -234,7 +235,7 @@ pub fn read_client_frame(text: &str) -> Result<ClientFrame, (ErrorCode, String, 
         "unsubscribe" => serde_json::from_value(rest).map(ClientFrame::Unsubscribe),
         "ping" => serde_json::from_value(rest).map(ClientFrame::Ping),
         _ => {
-            let message = "no such frame: this daemon knows subscribe, unsubscribe and ping".to_owned();
+            let message = "unknown frame: this daemon knows subscribe, unsubscribe and ping".to_owned();
             return Err((ErrorCode::UnknownFrame, message, sub));
         }
     };
@@ -243,7 +244,7 @@ pub fn read_client_frame(text: &str) -> Result<ClientFrame, (ErrorCode, String, 
         &frame
         && (name.is_empty() || name.chars().count() > MAX_SUB)
     {
-        return Err((ErrorCode::InvalidFrame, format!("{kind}: `sub` has 1 to {MAX_SUB} characters"), sub));
+        return Err((ErrorCode::InvalidFrame, format!("{kind}: `sub` must have 1 to {MAX_SUB} characters"), sub));
     }
     Ok(frame)
 }
@@ -254,7 +255,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn frames_are_refused_for_what_is_wrong_with_them() {
+    fn each_kind_of_invalid_frame_has_its_error_code() {
         let code = |text: &str| read_client_frame(text).unwrap_err().0;
         assert_eq!(code("{"), ErrorCode::MalformedJson);
         assert_eq!(code("[]"), ErrorCode::InvalidFrame);
@@ -270,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn frames_are_read_as_they_are_written() {
+    fn frames_have_the_documented_json() {
         let frame = ClientFrame::Subscribe(Subscribe {
             sub: "s".into(),
             channel: "c".into(),
@@ -288,21 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn the_typescript_client_gives_up_and_comes_back_where_the_rust_client_does() {
-        /// The numbers of a list, from the words that begin it to the bracket that ends it.
-        fn numbers(source: &str, begin: &str) -> Vec<u16> {
-            let (_, list) = source.split_once(begin).unwrap();
-            let (list, _) = list.split_once("]);").unwrap();
-            list.split(|char: char| !char.is_ascii_digit()).filter_map(|number| number.parse().ok()).collect()
-        }
-        let frames = include_str!("../clients/typescript/src/frames.ts");
-        assert_eq!(numbers(frames, "FINAL_CLOSE_CODES"), CloseCode::FINAL.map(CloseCode::as_u16));
-        let publish = include_str!("../clients/typescript/src/publish.ts");
-        assert_eq!(numbers(publish, "PASSING: ReadonlySet<number>"), PASSING_STATUSES);
-    }
-
-    #[test]
-    fn an_event_frame_says_its_position() {
+    fn the_position_of_an_event_frame_is_read() {
         let position: Position = "k3:42".parse().unwrap();
         let frame = event_frame(&position, r#"{"id":"1"}"#);
         assert_eq!(event_frame_position(frame.as_bytes()), Some(position));

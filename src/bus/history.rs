@@ -1,0 +1,224 @@
+//! History: what the log has of the selected channels, waiting for something new if the caller asks for that.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use futures_util::future::select_all;
+use prometheus_client::metrics::gauge::Gauge;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use tokio::time::{Instant, timeout_at};
+
+use super::{Begin, Bus, Namespace, Selected, StreamQuery, unreadable};
+use crate::access::Caller;
+use crate::broker::{BrokerError, Page};
+use crate::event::{ChannelId, Cursor, Filter, Position, Since};
+use crate::protocol::{ErrorCode, Problem};
+
+/// Events that one call looks at, if a filter lets few of them through.
+const MAX_SCANNED: usize = 20_000;
+/// How long one read of the log may take, its turn included.
+const READ_TIMEOUT: Duration = Duration::from_millis(2_500);
+/// Pause before the log is read again if it gave nothing although the relay has moved.
+const RETRY: Duration = Duration::from_millis(100);
+/// Events in one read of the log.
+const PAGE: usize = 512;
+
+/// What a history call asks for.
+#[derive(Debug)]
+pub struct HistoryQuery {
+    pub stream: StreamQuery,
+    /// The most events in the answer.
+    pub limit: usize,
+    /// How long to wait for an event if there is none yet.
+    pub wait: Duration,
+}
+
+/// The answer to a history call.
+#[derive(Debug)]
+pub struct History {
+    pub events: Vec<HistoryEntry>,
+    /// Where a later call continues.
+    pub cursor: Cursor,
+    pub gaps: Vec<Gap>,
+}
+
+/// An event in the log.
+#[derive(Debug, Serialize)]
+pub struct HistoryEntry {
+    pub position: Position,
+    pub event: Box<RawValue>,
+}
+
+/// A lost range: the events after `from` up to and including `position`.
+#[derive(Debug, Serialize)]
+pub struct Gap {
+    pub channel: String,
+    pub from: Position,
+    pub position: Position,
+}
+
+impl Bus {
+    /// Reads the log after the query's `since`, from its start if there is none.
+    ///
+    /// # Errors
+    /// Those of [`Bus::select`], and `broker-unavailable`. A call that waits is admitted first: see [`Bus::admit`].
+    pub async fn history(&self, caller: &Caller, query: HistoryQuery) -> Result<History, Problem> {
+        let HistoryQuery { mut stream, limit, wait } = query;
+        stream.since.get_or_insert(Since::Start);
+        let selected = self.select(caller, &stream)?;
+        let permit = if wait.is_zero() { None } else { Some(self.admit(caller)?) };
+        let namespace = self.namespace(caller);
+        let mut reader = Reader { namespace, limit, scanned: 0, events: Vec::new(), gaps: Vec::new() };
+        let mut streams = Vec::with_capacity(selected.len());
+        for Selected { name, channel, filter, since } in selected {
+            let since = since.unwrap_or(Since::Start);
+            let (at, lost) = match self.begin(caller, channel, &since).await? {
+                Begin::After { position, lost } => (position, lost),
+                Begin::Live { .. } => (namespace.log().bounds(channel, None).await.map_err(unreadable)?.head(), None),
+            };
+            let stream = Stream { name, channel, filter, at };
+            if let Some(from) = lost {
+                reader.gap(&stream, from);
+            }
+            streams.push(stream);
+        }
+        reader.fill(&mut streams).await?;
+        // A call that only waits costs nothing, so it is not pending any more.
+        drop(permit);
+        let _waiting = LongPoll::new(&self.metrics.long_polls);
+        let mut deadline = Instant::now() + wait;
+        while reader.is_empty() && Instant::now() < deadline {
+            let next = |stream: &Stream| Position { offset: stream.at.offset + 1, ..stream.at.clone() };
+            let nexts: Vec<_> = streams.iter().map(|stream| (stream.channel, next(stream))).collect();
+            let moved = nexts.iter().map(|(channel, next)| Box::pin(namespace.progress().reached(*channel, next)));
+            // After the wait the log is read once more: it may have been lost meanwhile.
+            tokio::select! {
+                _ = timeout_at(deadline, select_all(moved)) => {}
+                () = self.evicted(caller) => deadline = Instant::now(),
+            }
+            reader.scanned = 0;
+            reader.fill(&mut streams).await?;
+            if reader.scanned == 0 {
+                tokio::time::sleep_until(deadline.min(Instant::now() + RETRY)).await;
+            }
+        }
+        let cursor: BTreeMap<_, _> = streams.into_iter().map(|stream| (stream.name, stream.at)).collect();
+        Ok(History { events: reader.events, cursor: Cursor(cursor), gaps: reader.gaps })
+    }
+}
+
+/// Counts a waiting call until it is answered or its client has gone.
+struct LongPoll<'a>(&'a Gauge);
+
+impl<'a> LongPoll<'a> {
+    fn new(gauge: &'a Gauge) -> Self {
+        gauge.inc();
+        Self(gauge)
+    }
+}
+
+impl Drop for LongPoll<'_> {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
+/// One channel of the answer, and how far it was read.
+struct Stream {
+    name: String,
+    channel: ChannelId,
+    filter: std::sync::Arc<Filter>,
+    at: Position,
+}
+
+impl Stream {
+    /// Whether the filter lets an event of the log through.
+    fn matches(&self, event: &RawValue) -> Result<bool, serde_json::Error> {
+        #[derive(Deserialize)]
+        struct Event<'a> {
+            #[serde(borrow)]
+            data: &'a RawValue,
+        }
+        if self.filter.is_empty() {
+            return Ok(true);
+        }
+        let event: Event<'_> = serde_json::from_str(event.get())?;
+        Ok(self.filter.matches(&serde_json::from_str(event.data.get())?))
+    }
+}
+
+/// Collects the events of one answer.
+struct Reader<'a> {
+    namespace: &'a Namespace,
+    limit: usize,
+    scanned: usize,
+    events: Vec<HistoryEntry>,
+    gaps: Vec<Gap>,
+}
+
+impl Reader<'_> {
+    fn is_empty(&self) -> bool {
+        self.events.is_empty() && self.gaps.is_empty()
+    }
+
+    /// Reads on in every channel: first each channel's share of the answer, so that a busy one does not crowd out the
+    /// others, then what is left of it.
+    async fn fill(&mut self, streams: &mut [Stream]) -> Result<(), Problem> {
+        let share = self.limit.div_ceil(streams.len().max(1));
+        for stream in streams.iter_mut() {
+            let most = (self.events.len() + share).min(self.limit);
+            self.read_on(stream, most).await?;
+        }
+        for stream in streams {
+            self.read_on(stream, self.limit).await?;
+        }
+        Ok(())
+    }
+
+    /// Reads on in a channel until the answer has `most` events, or the log has no more.
+    async fn read_on(&mut self, stream: &mut Stream, most: usize) -> Result<(), Problem> {
+        while self.events.len() < most && self.scanned < MAX_SCANNED {
+            let wanted = if stream.filter.is_empty() { most - self.events.len() } else { PAGE };
+            let page = self.page(stream, wanted).await.map_err(unreadable)?;
+            if let Some(lost) = page.bounds.gap_after(&stream.at) {
+                let from = std::mem::replace(&mut stream.at, lost);
+                self.gap(stream, from);
+            }
+            if page.entries.is_empty() {
+                return Ok(());
+            }
+            for entry in page.entries {
+                if self.events.len() >= most {
+                    return Ok(());
+                }
+                self.scanned += 1;
+                stream.at.offset = entry.offset;
+                let event = RawValue::from_string(entry.json.to_string()).map_err(broken)?;
+                if stream.matches(&event).map_err(broken)? {
+                    self.events.push(HistoryEntry { position: stream.at.clone(), event });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads a page of the log when it is this call's turn, within the time for an answer.
+    async fn page(&self, stream: &Stream, limit: usize) -> Result<Page, BrokerError> {
+        let read = async {
+            let _permit = self.namespace.reads().permit().await;
+            self.namespace.log().read(stream.channel, Some(&stream.at), limit).await
+        };
+        let late = |_| Err(BrokerError::Unavailable("too many read the log".into()));
+        tokio::time::timeout(READ_TIMEOUT, read).await.unwrap_or_else(late)
+    }
+
+    /// Notes that the events after `from`, up to where the stream stands now, are lost.
+    fn gap(&mut self, stream: &Stream, from: Position) {
+        self.gaps.push(Gap { channel: stream.name.clone(), from, position: stream.at.clone() });
+    }
+}
+
+fn broken(error: serde_json::Error) -> Problem {
+    Problem::new(ErrorCode::Internal, "an event in the log cannot be read").with_cause(error)
+}

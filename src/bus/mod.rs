@@ -1,0 +1,105 @@
+//! The application layer: the one way in.
+//!
+//! Everything that publishes, subscribes or reads goes through [`Bus`]: HTTP, WebSockets, event streams, and whatever is
+//! added later. A transport turns bytes into a call and the answer into bytes; it has no rule of its own. Every entry
+//! takes a [`Caller`] and is about that caller's namespace.
+//!
+//! Only this module holds a namespace's log, and only it makes a [`Subscription`] or a [`LogReader`]. So a transport
+//! cannot append, read or subscribe without passing here.
+//!
+//! | entry | file |
+//! |---|---|
+//! | [`Bus::publisher`], [`Publisher::publish`](publish::Publisher::publish) | `publish.rs` |
+//! | [`Bus::select`], [`Bus::select_each`], [`Bus::resolve`], [`Bus::subscribe`] | `resolve.rs` |
+//! | [`Bus::reader`] | `reader.rs` |
+//! | [`Bus::history`] | `history.rs` |
+//! | [`Bus::channels`], [`Bus::schemas`], [`Bus::schema`], [`Bus::nodes`] | `overview.rs` |
+//! | [`Bus::admit`], [`Bus::evicted`], [`Bus::readiness`] | `admit.rs` |
+
+mod admit;
+mod history;
+mod namespace;
+mod overview;
+mod publish;
+mod query;
+mod reader;
+mod resolve;
+
+use std::sync::Arc;
+
+use tokio_util::sync::CancellationToken;
+
+pub use history::{Gap, HistoryEntry, HistoryQuery};
+pub use namespace::Namespace;
+pub use overview::{ChannelSummary, NodeStatus, NodeSummary};
+pub use publish::{Accepted, Documents};
+pub use query::StreamQuery;
+pub use reader::LogReader;
+pub use resolve::{Begin, Selected, Subscription};
+
+use crate::access::Caller;
+use crate::admission::Admission;
+use crate::broker::BrokerError;
+use crate::event::Catalog;
+use crate::metrics::Metrics;
+use crate::protocol::{ErrorCode, Problem};
+
+/// The application layer of one node.
+pub struct Bus {
+    catalog: Arc<Catalog>,
+    namespaces: Vec<Arc<Namespace>>,
+    admission: Arc<Admission>,
+    metrics: Arc<Metrics>,
+    /// Cancelled when this node begins to stop: it takes nothing new from then on.
+    draining: CancellationToken,
+}
+
+impl Bus {
+    /// The application layer over these namespaces, of which there is at least one.
+    pub fn new(
+        catalog: Arc<Catalog>,
+        namespaces: Vec<Arc<Namespace>>,
+        admission: Arc<Admission>,
+        metrics: Arc<Metrics>,
+        draining: CancellationToken,
+    ) -> Self {
+        Self { catalog, namespaces, admission, metrics, draining }
+    }
+
+    /// Waits until the connections of this node were handed everything that publishers were answered so far.
+    pub async fn catch_up(&self) {
+        for namespace in &self.namespaces {
+            for channel in self.catalog.channels() {
+                if let Ok(bounds) = namespace.log().bounds(channel, None).await {
+                    namespace.progress().reached(channel, &bounds.head()).await;
+                }
+            }
+        }
+    }
+
+    fn namespace(&self, caller: &Caller) -> &Arc<Namespace> {
+        &self.namespaces[caller.namespace().index()]
+    }
+}
+
+/// What a caller is told of a log that could not be read.
+fn unreadable(error: BrokerError) -> Problem {
+    match error {
+        BrokerError::RateLimited { cause, retry_after } => rate_limited(cause, retry_after),
+        BrokerError::Rejected(cause) => {
+            let detail = "the broker refused to read the log: the operator finds the reason in this node's log";
+            Problem::new(ErrorCode::BrokerUnavailable, detail).with_cause(cause)
+        }
+        error => Problem::new(ErrorCode::BrokerUnavailable, "the broker is unavailable").with_cause(error),
+    }
+}
+
+fn rate_limited(cause: String, retry_after: Option<std::time::Duration>) -> Problem {
+    let mut problem =
+        Problem::new(ErrorCode::RateLimited, "the broker takes no more calls for a while; nothing was done")
+            .with_cause(cause);
+    if let Some(pause) = retry_after {
+        problem.retry_after = Some(pause.as_secs().max(1));
+    }
+    problem
+}

@@ -1,0 +1,82 @@
+//! One tenant's bus on this node: a log of its own, with its own relay, progress and pace.
+//!
+//! Namespaces share the catalogue and the process, nothing else. A node can hold several; the load of one does not hold
+//! up the deliveries of another.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use tokio::sync::watch;
+
+use crate::admission::{Admission, ReadLimit};
+use crate::broker::{Backend, Log};
+use crate::event::{Catalog, ChannelId, PerChannel};
+use crate::health::Health;
+use crate::progress::Progress;
+
+/// How far a publisher may be ahead of the fan-out of its node before its answer is held back, in events of a channel.
+const MAX_LAG: u64 = 2_000;
+
+/// What the application layer knows of one namespace.
+pub struct Namespace {
+    backend: Arc<dyn Backend>,
+    progress: Arc<Progress>,
+    subscribers: Arc<PerChannel<AtomicU64>>,
+    reads: ReadLimit,
+    health: watch::Receiver<Health>,
+    max_lag: u64,
+}
+
+impl Namespace {
+    /// A namespace over an opened backend. `log_max_events` is what a channel's log keeps.
+    pub fn new(
+        backend: Arc<dyn Backend>,
+        catalog: &Catalog,
+        admission: Arc<Admission>,
+        health: watch::Receiver<Health>,
+        log_max_events: u64,
+    ) -> Self {
+        Self {
+            backend,
+            progress: Arc::new(Progress::new(catalog)),
+            subscribers: Arc::new(PerChannel::new(catalog, |_| AtomicU64::new(0))),
+            reads: ReadLimit::new(admission),
+            health,
+            max_lag: (log_max_events / 4).min(MAX_LAG),
+        }
+    }
+
+    /// How far this namespace's relay has come.
+    pub fn progress(&self) -> &Arc<Progress> {
+        &self.progress
+    }
+
+    /// Connections of this node that are subscribed to each channel, counted by the hub.
+    pub fn subscribers(&self) -> &Arc<PerChannel<AtomicU64>> {
+        &self.subscribers
+    }
+
+    pub(super) fn backend(&self) -> &dyn Backend {
+        &*self.backend
+    }
+
+    pub(super) fn log(&self) -> &dyn Log {
+        &*self.backend
+    }
+
+    pub(super) fn reads(&self) -> &ReadLimit {
+        &self.reads
+    }
+
+    pub(super) fn subscriber_count(&self, channel: ChannelId) -> u64 {
+        self.subscribers[channel].load(Ordering::Relaxed)
+    }
+
+    pub(super) fn max_lag(&self) -> u64 {
+        self.max_lag
+    }
+
+    pub(super) fn health(&self) -> &watch::Receiver<Health> {
+        &self.health
+    }
+}

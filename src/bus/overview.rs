@@ -1,0 +1,144 @@
+//! What there is: the channels, their schemas, and the nodes of the cluster.
+
+use std::time::{Duration, SystemTime};
+
+use futures_util::future::try_join_all;
+use serde_json::Value;
+
+use super::{Bus, Namespace, unreadable};
+use crate::access::Caller;
+use crate::broker::nodes::{Heard, NodeState};
+use crate::event::{ChannelId, EventType, Position};
+use crate::protocol::{ErrorCode, Problem};
+
+/// A node is lost after three heartbeats without one.
+const LOST_AFTER: Duration = Duration::from_secs(15);
+
+/// A channel, and where it stands.
+#[derive(Debug)]
+pub struct ChannelSummary {
+    /// The name of the channel and of its event type.
+    pub name: String,
+    /// The URI of the schema of `data`.
+    pub schema: String,
+    /// The position of the newest event.
+    pub position: Position,
+    /// Events that the log has.
+    pub retained: u64,
+    /// Connections of this node that are subscribed.
+    pub subscribers: u64,
+}
+
+/// A node, and how it is.
+#[derive(Debug)]
+pub struct NodeSummary {
+    pub id: String,
+    pub address: String,
+    pub version: String,
+    /// RFC 3339, by the node's clock.
+    pub started: String,
+    /// As of the last heartbeat.
+    pub connections: u64,
+    /// By the broker's clock.
+    pub last_heartbeat: SystemTime,
+    pub status: NodeStatus,
+}
+
+/// How a node is, by its last heartbeat.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NodeStatus {
+    Up,
+    Draining,
+    Lost,
+}
+
+impl Bus {
+    /// The channels that the caller may see.
+    ///
+    /// # Errors
+    /// `broker-unavailable`.
+    pub async fn channels(&self, caller: &Caller) -> Result<Vec<ChannelSummary>, Problem> {
+        let namespace = self.namespace(caller);
+        try_join_all(self.catalog.channels().map(|channel| self.channel(namespace, channel))).await
+    }
+
+    async fn channel(&self, namespace: &Namespace, channel: ChannelId) -> Result<ChannelSummary, Problem> {
+        let bounds = namespace.log().bounds(channel, None).await.map_err(unreadable)?;
+        let known = self.catalog.get(channel);
+        Ok(ChannelSummary {
+            name: known.name.to_string(),
+            schema: known.id().to_owned(),
+            position: bounds.head(),
+            retained: bounds.head + 1 - bounds.oldest,
+            subscribers: namespace.subscriber_count(channel),
+        })
+    }
+
+    /// The event types that the caller may see.
+    pub fn types(&self, _caller: &Caller) -> &[EventType] {
+        self.catalog.types()
+    }
+
+    /// The schema of the `data` of one event type.
+    ///
+    /// # Errors
+    /// `not-found`.
+    pub fn schema(&self, _caller: &Caller, name: &str) -> Result<&Value, Problem> {
+        let known = self.catalog.channel(name).map(|channel| &self.catalog.get(channel).schema);
+        known.ok_or_else(|| {
+            Problem::new(ErrorCode::NotFound, format!("there is no event type {name:?} here: see /v1/schemas"))
+        })
+    }
+
+    /// The schema of the whole event, with every type that the caller may see.
+    pub fn event_schema(&self, _caller: &Caller) -> Value {
+        self.catalog.event_schema()
+    }
+
+    /// The nodes of the cluster, by id. A node registers with the broker of its first namespace.
+    ///
+    /// # Errors
+    /// `broker-unavailable`.
+    pub async fn nodes(&self, _caller: &Caller) -> Result<Vec<NodeSummary>, Problem> {
+        let heard = self.namespaces[0].backend().nodes().list().await.map_err(unreadable)?;
+        let mut nodes: Vec<_> = heard.into_iter().map(summary).collect();
+        nodes.sort_by(|one, other| one.id.cmp(&other.id));
+        Ok(nodes)
+    }
+}
+
+fn summary(Heard { node, at, ago }: Heard) -> NodeSummary {
+    let status = status(&node, ago);
+    let NodeState { id, address, version, started, connections, .. } = node;
+    NodeSummary { id, address, version, started, connections, last_heartbeat: at, status }
+}
+
+/// A node that stopped without a word is lost, whatever it said last.
+fn status(node: &NodeState, ago: Duration) -> NodeStatus {
+    match node.draining {
+        _ if ago >= LOST_AFTER => NodeStatus::Lost,
+        true => NodeStatus::Draining,
+        false => NodeStatus::Up,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_silent_node_is_lost_whatever_it_said_last() {
+        let mut node = NodeState {
+            id: String::new(),
+            address: String::new(),
+            version: String::new(),
+            started: String::new(),
+            connections: 0,
+            draining: false,
+        };
+        let just_in_time = LOST_AFTER - Duration::from_millis(1);
+        assert_eq!([status(&node, just_in_time), status(&node, LOST_AFTER)], [NodeStatus::Up, NodeStatus::Lost]);
+        node.draining = true;
+        assert_eq!([status(&node, just_in_time), status(&node, LOST_AFTER)], [NodeStatus::Draining, NodeStatus::Lost]);
+    }
+}

@@ -1,0 +1,206 @@
+//! Publishing: authorize, validate, append, and hold the answer back for a publisher that outruns the fan-out.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+use serde_json::Value;
+
+use super::{Bus, Namespace, rate_limited};
+use crate::access::Caller;
+use crate::broker::{Appended, BrokerError};
+use crate::event::{ChannelId, Defaults, Event, MAX_MISTAKES, Mistake, Position, RefusalKind};
+use crate::metrics::TypeLabel;
+use crate::protocol::{ErrorCode, Problem};
+
+/// How long the broker may take to answer. After that it is not known whether it took the events.
+const APPEND_TIMEOUT: Duration = Duration::from_millis(2_500);
+/// How long an answer waits until this node has handed the answered events to its own connections.
+const CATCH_UP: Duration = Duration::from_millis(20);
+/// How long a publisher is held back at most.
+const MAX_PAUSE: Duration = Duration::from_millis(250);
+/// Documents that are validated before other tasks get the thread: a megabyte at the default limits.
+const DOCUMENTS_PER_TURN: usize = 16;
+
+/// What a publisher sent.
+#[derive(Debug, PartialEq)]
+pub enum Documents {
+    /// One event: JSON pointers of mistakes begin at its root.
+    One(Value),
+    /// Several: pointers begin with the index.
+    Many(Vec<Value>),
+}
+
+/// An event that the broker has taken.
+#[derive(Debug, Serialize)]
+pub struct Accepted {
+    pub id: String,
+    pub r#type: Arc<str>,
+    pub position: Position,
+    /// It had been published before, and `position` is where.
+    pub duplicate: bool,
+}
+
+/// A caller who may publish.
+pub struct Publisher<'a> {
+    bus: &'a Bus,
+    caller: &'a Caller,
+}
+
+/// What one request appended to one channel.
+struct Added {
+    channel: ChannelId,
+    /// The newest position.
+    position: Position,
+    /// The number of events that are no duplicates.
+    fresh: u64,
+}
+
+impl Bus {
+    /// Checks whether the caller may publish now, before its events are read.
+    ///
+    /// # Errors
+    /// `draining`.
+    pub fn publisher<'a>(&'a self, caller: &'a Caller) -> Result<Publisher<'a>, Problem> {
+        if self.draining.is_cancelled() {
+            return Err(Problem::new(ErrorCode::Draining, "this node is about to stop: publish to another"));
+        }
+        Ok(Publisher { bus: self, caller })
+    }
+}
+
+impl Publisher<'_> {
+    /// Validates all documents, then appends them in their order. Answers for each, when the broker has taken them.
+    ///
+    /// # Errors
+    /// `invalid-event` and `unknown-type` list every mistake, and nothing was published. After `broker-unavailable` a part
+    /// may have been: publishing the same ids again is safe.
+    pub async fn publish(&self, documents: Documents) -> Result<Vec<Accepted>, Problem> {
+        let (bus, namespace) = (self.bus, self.bus.namespace(self.caller));
+        let events = self.validate(documents).await?;
+        let appended = bus.append(namespace, &events).await?;
+        let added = added(&events, &appended);
+        bus.count(&added, events.len());
+        keep_pace(namespace, &added).await;
+        let accepted = events.into_iter().zip(appended).map(|(event, Appended { position, duplicate })| Accepted {
+            id: event.id,
+            r#type: bus.catalog.get(event.channel).name.clone(),
+            position,
+            duplicate,
+        });
+        Ok(accepted.collect())
+    }
+
+    /// Validates all documents before any is published. Yields in between, since 8 MiB take a while.
+    async fn validate(&self, documents: Documents) -> Result<Vec<Event>, Problem> {
+        let time = Defaults::now();
+        let defaults = Defaults { source: self.caller.source(), time: &time };
+        let (documents, many) = match documents {
+            Documents::One(document) => (vec![document], false),
+            Documents::Many(documents) => (documents, true),
+        };
+        let mut events = Vec::with_capacity(documents.len());
+        let mut kind = None;
+        let mut mistakes: Vec<Mistake> = Vec::new();
+        for (index, document) in documents.into_iter().enumerate() {
+            if index % DOCUMENTS_PER_TURN == DOCUMENTS_PER_TURN - 1 {
+                tokio::task::yield_now().await;
+            }
+            let at = if many { format!("/{index}") } else { String::new() };
+            match self.bus.catalog.validate(document, &at, MAX_MISTAKES - mistakes.len(), defaults) {
+                Ok(event) => events.push(event),
+                Err(refusal) => {
+                    kind.get_or_insert(refusal.kind);
+                    mistakes.extend(refusal.mistakes);
+                    if mistakes.len() >= MAX_MISTAKES {
+                        break;
+                    }
+                }
+            }
+        }
+        let Some(kind) = kind else { return Ok(events) };
+        let (code, detail) = match kind {
+            RefusalKind::UnknownType => (ErrorCode::UnknownType, "there is no such event type here; see errors"),
+            RefusalKind::Invalid => {
+                (ErrorCode::InvalidEvent, "the event does not fit its type's schema or CloudEvents 1.0; see errors")
+            }
+        };
+        Err(Problem::new(code, detail).with_errors(mistakes))
+    }
+}
+
+impl Bus {
+    async fn append(&self, namespace: &Namespace, events: &[Event]) -> Result<Vec<Appended>, Problem> {
+        if events.is_empty() {
+            return Ok(Vec::new());
+        }
+        let started = Instant::now();
+        let appended = tokio::time::timeout(APPEND_TIMEOUT, namespace.log().append(events))
+            .await
+            .unwrap_or_else(|_| Err(BrokerError::Unavailable("the broker did not answer in time".into())))
+            .map_err(not_appended)?;
+        self.metrics.appended(started.elapsed());
+        Ok(appended)
+    }
+
+    fn count(&self, added: &[Added], events: usize) {
+        for Added { channel, fresh, .. } in added.iter().filter(|added| added.fresh > 0) {
+            let label = TypeLabel { r#type: self.catalog.get(*channel).name.clone() };
+            self.metrics.published.get_or_create(&label).inc_by(*fresh);
+        }
+        let fresh: u64 = added.iter().map(|added| added.fresh).sum();
+        self.metrics.duplicates.inc_by(events as u64 - fresh);
+    }
+}
+
+/// What a publisher is told of a failed append.
+fn not_appended(error: BrokerError) -> Problem {
+    let detail = match error {
+        BrokerError::RateLimited { cause, retry_after } => return rate_limited(cause, retry_after),
+        BrokerError::Rejected(_) => {
+            "the broker refused the events, and may have taken some of them: the operator finds the reason in this \
+             node's log; sending the same ids again is safe"
+        }
+        _ => {
+            "the broker is unavailable; whether the events were taken is not known: sending the same ids again is safe"
+        }
+    };
+    Problem::new(ErrorCode::BrokerUnavailable, detail).with_cause(error)
+}
+
+/// Waits for this node's own fan-out. A moment, so that a client which subscribes here after the answer begins after what
+/// was answered. Longer if the publisher is far ahead: otherwise a burst would leave the log before it was delivered, and
+/// become a gap.
+async fn keep_pace(namespace: &Namespace, added: &[Added]) {
+    let within = async |lag: u64, pause| {
+        let reached = async {
+            for Added { channel, position, .. } in added {
+                let position = Position { offset: position.offset.saturating_sub(lag), ..position.clone() };
+                namespace.progress().reached(*channel, &position).await;
+            }
+        };
+        tokio::time::timeout(pause, reached).await
+    };
+    if within(0, CATCH_UP).await.is_err() {
+        // If the fan-out stands still, publishing goes on slowly: the log may outlast that.
+        let _ = within(namespace.max_lag(), MAX_PAUSE).await;
+    }
+}
+
+fn added(events: &[Event], appended: &[Appended]) -> Vec<Added> {
+    let mut all: Vec<Added> = Vec::new();
+    for (event, Appended { position, duplicate }) in events.iter().zip(appended) {
+        let fresh = u64::from(!duplicate);
+        match all.iter_mut().find(|added| added.channel == event.channel) {
+            Some(added) => {
+                // A duplicate has an earlier position than its neighbours. A new epoch may begin within a batch.
+                if !position.same_epoch(&added.position) || position.offset > added.position.offset {
+                    added.position = position.clone();
+                }
+                added.fresh += fresh;
+            }
+            None => all.push(Added { channel: event.channel, position: position.clone(), fresh }),
+        }
+    }
+    all
+}

@@ -1,0 +1,82 @@
+//! Turns the steps of a channel into the bytes that one connection is sent.
+//!
+//! Most connections are sent bytes that all connections of their encoding share. Event streams of several channels are
+//! the exception: the id before each event is their own. This module does not know who is subscribed; the shard decides
+//! which steps a connection gets.
+
+use bytes::Bytes;
+
+use crate::deflate::Deflater;
+use crate::event::{Catalog, Cursor};
+use crate::hub::channel_step::{ChannelStep, StepKind};
+use crate::hub::encoding::{self, Encoding};
+use crate::metrics::Metrics;
+
+/// Encodes steps for the connections of one shard.
+pub struct StepEncoder<'a> {
+    pub catalog: &'a Catalog,
+    pub deflater: &'a mut Deflater,
+    pub metrics: &'a Metrics,
+}
+
+impl StepEncoder<'_> {
+    /// The bytes of a step that all connections of an encoding share; `None` where there is nothing to send.
+    #[inline]
+    pub fn shared_bytes<'d>(&mut self, encoding: Encoding, step: &'d ChannelStep) -> Option<&'d Bytes> {
+        match (encoding, &step.kind) {
+            (Encoding::WebSocket { deflate: false }, _) => step.frame(),
+            (Encoding::WebSocket { deflate: true }, StepKind::Event(event)) => {
+                Some(event.deflated(self.deflater, || {
+                    self.metrics.compressed.inc();
+                }))
+            }
+            (Encoding::WebSocket { .. }, _) => step.frame(),
+            (Encoding::Events { channels }, _) => step.sse_block(&self.catalog.get(step.channel).name, channels == 1),
+        }
+    }
+
+    /// Server-Sent Events of several channels. An id precedes each of them, once the cursor has all channels of the
+    /// connection. The cursor moves to the last step.
+    pub fn with_cursor_ids<'d>(
+        &mut self,
+        encoding: Encoding,
+        cursor: &mut Cursor,
+        steps: impl Iterator<Item = &'d ChannelStep>,
+    ) -> Vec<Bytes> {
+        let mut bytes = Vec::new();
+        for step in steps {
+            let name = &self.catalog.get(step.channel).name;
+            match cursor.0.get_mut(&**name) {
+                Some(position) => *position = step.position.clone(),
+                None => drop(cursor.0.insert(name.to_string(), step.position.clone())),
+            }
+            if encoding == (Encoding::Events { channels: cursor.0.len() as u16 }) {
+                bytes.push(encoding::sse_id(cursor));
+            }
+            bytes.extend(step.sse_block(name, false).cloned());
+        }
+        bytes
+    }
+
+    /// The bytes of replayed steps. They are never compressed: each replay encodes its own, so nobody would share the
+    /// cost.
+    pub fn replayed_bytes<'d>(
+        &mut self,
+        encoding: Encoding,
+        cursor: &mut Option<Box<Cursor>>,
+        steps: impl Iterator<Item = &'d ChannelStep>,
+    ) -> Vec<Bytes> {
+        let counted = steps.inspect(|_| {
+            self.metrics.replayed.inc();
+        });
+        let plain = match encoding {
+            Encoding::WebSocket { .. } => Encoding::WebSocket { deflate: false },
+            events => events,
+        };
+        let steps: Vec<&ChannelStep> = counted.collect();
+        match cursor {
+            Some(cursor) => self.with_cursor_ids(encoding, cursor, steps.into_iter()),
+            None => steps.into_iter().filter_map(|step| self.shared_bytes(plain, step).cloned()).collect(),
+        }
+    }
+}

@@ -1,0 +1,86 @@
+//! The readiness probe: proves again and again that a namespace of this node can publish and receive.
+//!
+//! A probe is written to the broker, comes back by the same way as the events, and reaches the same relay. An open socket
+//! proves nothing, so nothing else makes a node ready. If no probe has come back for long, the node is partitioned: it
+//! evicts its connections, since another node may still reach the broker.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use crate::broker::Notifier;
+use crate::health::Health;
+use crate::hub::{EvictReason, Hub};
+use crate::metrics::Metrics;
+
+/// Between two round trips.
+const INTERVAL: Duration = Duration::from_secs(1);
+/// How long a round trip may take.
+const TIMEOUT: Duration = Duration::from_secs(2);
+
+/// The readiness probe of one namespace.
+pub struct Readiness {
+    pub notifier: Arc<dyn Notifier>,
+    pub hub: Arc<Hub>,
+    /// The number of the last probe that came back, from the relay.
+    pub returned: watch::Receiver<u64>,
+    pub health: watch::Sender<Health>,
+    pub metrics: Arc<Metrics>,
+    /// How long the node may go without a round trip until it is partitioned. `None` if it has the broker to itself: no
+    /// other node could reach it then.
+    pub partitioned_after: Option<Duration>,
+}
+
+impl Readiness {
+    /// Sends probes until the namespace is closed.
+    pub async fn run(mut self) {
+        let mut last_success = Instant::now();
+        for number in 1.. {
+            let sent = Instant::now();
+            let result = self.round_trip(number).await;
+            if result.is_ok() {
+                self.metrics.round_trip_seconds.observe(sent.elapsed().as_secs_f64());
+                last_success = Instant::now();
+            } else if self.notifier.came_back_in_part(number) {
+                // Another node would reach no more of the broker than this one does.
+                last_success = Instant::now();
+            }
+            let before = self.health.borrow().clone();
+            match &result {
+                _ if number > 1 && before.ready.is_ok() == result.is_ok() => {}
+                Ok(()) => tracing::info!("ready: the round trip through the broker works"),
+                Err(reason) => tracing::error!(reason, "not ready"),
+            }
+            let partitioned = self.partitioned_after.is_some_and(|limit| last_success.elapsed() > limit);
+            if before.partitioned && !partitioned {
+                // Before new connections are admitted, so that none of them is evicted.
+                self.hub.evict(None).await;
+            }
+            self.health.send_replace(Health { ready: result, partitioned });
+            if partitioned && !before.partitioned {
+                tracing::error!("partitioned from the broker: all connections are evicted");
+                self.hub.evict(Some(EvictReason::Partitioned)).await;
+            }
+            if self.health.is_closed() {
+                return;
+            }
+            tokio::time::sleep_until(sent + INTERVAL).await;
+        }
+    }
+
+    /// Sends a probe and waits until the relay has received it.
+    async fn round_trip(&mut self, number: u64) -> Result<(), String> {
+        let round_trip = async {
+            self.notifier.probe(number).await.map_err(|error| error.to_string())?;
+            self.returned
+                .wait_for(|returned| *returned >= number)
+                .await
+                .map_err(|_| "the relay has ended".to_owned())?;
+            Ok(())
+        };
+        let lost = || Err("what is published does not come back from the broker".to_owned());
+        tokio::time::timeout(TIMEOUT, round_trip).await.unwrap_or_else(|_| lost())
+    }
+}

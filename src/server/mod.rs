@@ -1,0 +1,235 @@
+//! The daemon as a function: [`bind`] makes it from a configuration, [`Server::run`] serves until it is told to stop.
+//!
+//! Wiring only: which module gets what, in which order things start, and in which order they stop.
+
+mod acceptor;
+mod namespaces;
+#[cfg(test)]
+mod tests;
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::net::TcpListener;
+use tokio::time::{Instant, timeout_at};
+use tokio_util::sync::CancellationToken;
+
+use crate::access::NamespaceId;
+use crate::admission::Admission;
+use crate::broker::nodes::NodeState;
+use crate::broker::{self, Backend};
+use crate::bus::Bus;
+use crate::config::{Config, ServerConfig};
+use crate::connection::Connections;
+use crate::event::{Catalog, Defaults};
+use crate::http::{App, AppState};
+use crate::hub::{EvictReason, Hub};
+use crate::metrics::Metrics;
+use crate::registry;
+use crate::supervision::{ServiceEnded, Services, TaskGroup};
+use acceptor::Acceptor;
+use namespaces::NamespaceParts;
+pub use namespaces::OpenBroker;
+
+/// The kernel's send buffer of a socket, in bytes; the kernel doubles it. Its default lets a stalled peer hold megabytes
+/// that no send buffer of ours counts.
+const SOCKET_SEND_BUFFER: usize = 64 * 1024;
+/// Connections that may wait to be accepted.
+const ACCEPT_BACKLOG: i32 = 4096;
+/// What a replay sends at a time, in bytes: little, so that live events do not wait for it.
+const REPLAY_BYTES: usize = 64 * 1024;
+/// The part of the drain that is kept for the steps after the connections.
+const LAST_STEPS: Duration = Duration::from_millis(500);
+
+/// A daemon that listens but does not serve yet.
+pub struct Server {
+    listener: TcpListener,
+    app: App,
+    namespaces: Vec<NamespaceParts>,
+    /// The tasks of connections that handlers have taken over.
+    connections: TaskGroup,
+    draining: CancellationToken,
+    config: Config,
+}
+
+/// Why a daemon could not start, or could not go on.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ServerError {
+    #[error("cannot listen on {address}: {error}")]
+    Listen { address: SocketAddr, error: io::Error },
+    #[error("the broker cannot be used: {0}")]
+    Broker(String),
+    #[error("the system gives no thread: {0}")]
+    Thread(io::Error),
+    /// A service that the node cannot do without has ended or panicked.
+    #[error(transparent)]
+    Service(#[from] ServiceEnded),
+}
+
+/// Takes the address and sets everything up; nothing is served yet.
+///
+/// # Errors
+/// See [`ServerError`]. An unreachable broker is no error: the daemon serves, is not ready, and keeps trying.
+pub async fn bind(config: Config, catalog: Arc<Catalog>) -> Result<Server, ServerError> {
+    bind_with(config, catalog, &broker::open).await
+}
+
+/// The same with a backend of the caller's, for tests.
+///
+/// # Errors
+/// See [`bind`].
+#[doc(hidden)]
+pub async fn bind_with(config: Config, catalog: Arc<Catalog>, open: OpenBroker<'_>) -> Result<Server, ServerError> {
+    let address = config.server.listen;
+    let listener = listen(address).map_err(|error| ServerError::Listen { address, error })?;
+    let metrics = Arc::new(Metrics::default());
+    let admission = Admission::new(config.limits.max_pending_connections, metrics.pending_connections.clone());
+    let parts = NamespaceParts::open(&config.broker, &config, &catalog, &admission, &metrics, open)?;
+    Ok(assemble(listener, config, catalog, vec![parts], admission, metrics))
+}
+
+/// Puts the parts of a node together. Callers without a credential are in the first namespace.
+fn assemble(
+    listener: TcpListener,
+    config: Config,
+    catalog: Arc<Catalog>,
+    namespaces: Vec<NamespaceParts>,
+    admission: Arc<Admission>,
+    metrics: Arc<Metrics>,
+) -> Server {
+    let draining = CancellationToken::new();
+    let known = namespaces.iter().map(|parts| parts.namespace.clone()).collect();
+    let bus = Arc::new(Bus::new(catalog.clone(), known, admission, metrics.clone(), draining.clone()));
+    let connections = Arc::new(Connections {
+        bus: bus.clone(),
+        catalog,
+        hubs: namespaces.iter().map(|parts| parts.hub.clone()).collect(),
+        metrics: metrics.clone(),
+        tasks: TaskGroup::new(metrics.clone()),
+        node: config.server.node_id.clone(),
+        heartbeat_ms: config.websocket.heartbeat.as_millis() as u64,
+        max_frame_bytes: config.websocket.max_frame_bytes,
+        replay_bytes: (config.websocket.outbox_bytes / 2).min(REPLAY_BYTES),
+    });
+    let app = App(Arc::new(AppState {
+        bus,
+        namespace: NamespaceId::FIRST,
+        connections,
+        metrics: metrics.clone(),
+        limits: config.limits.clone(),
+        compression: config.websocket.compression,
+    }));
+    Server { listener, app, namespaces, connections: TaskGroup::new(metrics), draining, config }
+}
+
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    // Every connection inherits both.
+    socket.set_send_buffer_size(SOCKET_SEND_BUFFER)?;
+    socket.set_nodelay(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(ACCEPT_BACKLOG)?;
+    TcpListener::from_std(socket.into())
+}
+
+impl Server {
+    /// The address on which it listens, with the port that the system chose for port 0.
+    ///
+    /// # Errors
+    /// If the system does not say.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+
+    /// Serves until `shutdown`, then drains within the configured `drain`: the node is not ready, takes no new connections,
+    /// answers the requests under way, tells its connections to go elsewhere and closes them, and closes the broker.
+    ///
+    /// If a service ends by itself, the node cannot do its work any more. It drains just the same, and the error says which.
+    ///
+    /// # Errors
+    /// [`ServerError::Service`]: the process should end and be started anew.
+    pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), ServerError> {
+        let Self { listener, app, namespaces, connections, draining, config } = self;
+        let node = node_state(&config.server, listener.local_addr().unwrap_or(config.server.listen));
+        let id = node.id.clone();
+        let (mut backends, mut hubs): (Vec<Arc<dyn Backend>>, Vec<Arc<Hub>>) = (Vec::new(), Vec::new());
+        let (mut relays, mut probes) = (Vec::new(), Vec::new());
+        let mut services = Services::default();
+        for NamespaceParts { backend, hub, relay, signals, readiness, .. } in namespaces {
+            let relayed = async { relay.run(signals).await.map_err(|error| error.to_string()) };
+            relays.push(services.start("relay", relayed));
+            probes.push(services.start("readiness probe", succeed(readiness.run())));
+            backends.push(backend);
+            hubs.push(hub);
+        }
+        let registrar = backends[0].clone();
+        let heartbeats = registry::run(registrar.clone(), node, app.metrics.clone(), draining.clone());
+        let registry = services.start("registry heartbeat", succeed(heartbeats));
+        let requests = TaskGroup::new(app.metrics.clone());
+        let acceptor = Acceptor::new(
+            app.clone(),
+            config.limits.handshake_timeout,
+            requests.clone(),
+            connections.clone(),
+            draining.clone(),
+        );
+        // On a thread of the runtime, so that a connection is served where it was accepted.
+        services.start("acceptor", succeed(Arc::new(acceptor).accept(listener)));
+
+        let failed = tokio::select! {
+            () = shutdown => None,
+            ended = services.ended() => Some(ended),
+        };
+        if let Some(ended) = &failed {
+            tracing::error!(error = %ended, "this node cannot go on");
+        }
+        let begun = Instant::now();
+        let end = begun + config.server.drain;
+        let deadline = begun + config.server.drain.saturating_sub(LAST_STEPS);
+        tracing::info!("draining");
+        draining.cancel();
+        // First the answers of requests under way, whose events are for the connections too. They get half of the time: a
+        // request that never ends must not take the time in which connections are told.
+        let _ = timeout_at(begun + config.server.drain / 2, requests.wait()).await;
+        // Before the connections are evicted, so that no probe evicts them for another reason.
+        join_all(probes.into_iter().map(|probe| probe.stop())).await;
+        let _ = timeout_at(deadline.min(Instant::now() + LAST_STEPS), app.bus.catch_up()).await;
+        for hub in &hubs {
+            hub.evict(Some(EvictReason::Draining(config.server.drain))).await;
+        }
+        let _ = timeout_at(deadline, connections.wait()).await;
+        // No heartbeat may follow the node's leaving.
+        registry.stop().await;
+        let _ = timeout_at(end, registrar.nodes().leave(&id)).await;
+        let _ = timeout_at(end, join_all(backends.iter().map(|backend| backend.close()))).await;
+        // The relays end with their backends' signals.
+        let _ = timeout_at(end, join_all(relays.into_iter().map(|relay| relay.join()))).await;
+        tracing::info!("stopped");
+        failed.map_or(Ok(()), |ended| Err(ended.into()))
+    }
+}
+
+/// A service that has no error of its own: its end is the failure.
+async fn succeed(service: impl Future<Output = ()>) -> Result<(), String> {
+    service.await;
+    Ok(())
+}
+
+/// What this node says of itself when it starts.
+fn node_state(config: &ServerConfig, listens: SocketAddr) -> NodeState {
+    NodeState {
+        id: config.node_id.clone(),
+        address: config.advertise.clone().unwrap_or_else(|| listens.to_string()),
+        version: env!("CARGO_PKG_VERSION").into(),
+        started: Defaults::now(),
+        connections: 0,
+        draining: false,
+    }
+}

@@ -1,0 +1,78 @@
+//! What runs for each namespace of a node: its backend, its relay, its hub and its readiness probe.
+
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+use super::ServerError;
+use crate::admission::Admission;
+use crate::broker::{Backend, Signals};
+use crate::bus::Namespace;
+use crate::config::{BrokerConfig, Config};
+use crate::event::Catalog;
+use crate::health::Health;
+use crate::hub::{Hub, HubConfig};
+use crate::metrics::Metrics;
+use crate::readiness::Readiness;
+use crate::relay::Relay;
+
+/// Opens a backend; see [`broker::open`](crate::broker::open).
+pub type OpenBroker<'a> =
+    &'a (dyn Fn(&BrokerConfig, &Arc<Catalog>) -> Result<(Arc<dyn Backend>, Signals), String> + Sync);
+
+/// The parts of one namespace, set up and not yet running.
+pub struct NamespaceParts {
+    pub backend: Arc<dyn Backend>,
+    pub hub: Arc<Hub>,
+    /// What the application layer knows of it.
+    pub namespace: Arc<Namespace>,
+    pub relay: Relay,
+    pub signals: Signals,
+    pub readiness: Readiness,
+}
+
+impl NamespaceParts {
+    /// Sets a namespace up on the broker that `broker` names. Nothing of it is shared with other namespaces.
+    ///
+    /// # Errors
+    /// [`ServerError::Broker`] and [`ServerError::Thread`].
+    pub fn open(
+        broker: &BrokerConfig,
+        config: &Config,
+        catalog: &Arc<Catalog>,
+        admission: &Arc<Admission>,
+        metrics: &Arc<Metrics>,
+        open: OpenBroker<'_>,
+    ) -> Result<Self, ServerError> {
+        let (backend, signals) = open(broker, catalog).map_err(ServerError::Broker)?;
+        let (health, reported) = watch::channel(Health::default());
+        let namespace =
+            Arc::new(Namespace::new(backend.clone(), catalog, admission.clone(), reported, broker.log_max_events));
+        let hub_config = HubConfig {
+            shards: std::thread::available_parallelism().map_or(1, usize::from),
+            heartbeat: config.websocket.heartbeat,
+            max_subscriptions: config.websocket.max_subscriptions,
+            outbox_bytes: config.websocket.outbox_bytes,
+        };
+        let hub = Hub::start(&hub_config, catalog, metrics, namespace.subscribers()).map_err(ServerError::Thread)?;
+        let hub = Arc::new(hub);
+        let (returning, returned) = watch::channel(0);
+        let relay = Relay::new(
+            backend.clone(),
+            hub.clone(),
+            catalog.clone(),
+            metrics.clone(),
+            returning,
+            namespace.progress().clone(),
+        );
+        let readiness = Readiness {
+            notifier: backend.clone(),
+            hub: hub.clone(),
+            returned,
+            health,
+            metrics: metrics.clone(),
+            partitioned_after: broker.broker.is_shared().then_some(config.server.partitioned_after),
+        };
+        Ok(Self { backend, hub, namespace, relay, signals, readiness })
+    }
+}

@@ -1,0 +1,201 @@
+//! Tests of the wiring that need its parts: what a connection costs, and that namespaces do not hold each other up.
+
+use std::net::Ipv4Addr;
+
+use bytes::Bytes;
+use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use super::*;
+use crate::access::Caller;
+use crate::bus::{Documents, StreamQuery};
+use crate::config::{BrokerConfig, BrokerUrl, FileSync, LogConfig, LogFormat, RequestLimits, WebSocketConfig};
+use crate::connection::Opening;
+
+/// How long a test waits for what must come.
+const PATIENCE: Duration = Duration::from_secs(20);
+const CHANNEL: &str = "inventory-change";
+
+fn config() -> Config {
+    Config {
+        server: ServerConfig {
+            listen: (Ipv4Addr::LOCALHOST, 0).into(),
+            insecure: false,
+            node_id: "test-node".into(),
+            advertise: None,
+            schemas: None,
+            drain: Duration::from_secs(1),
+            partitioned_after: Duration::from_secs(15),
+        },
+        broker: BrokerConfig {
+            broker: BrokerUrl::Memory,
+            file_sync: FileSync::Os,
+            prefix: "tidings:".into(),
+            namespace: "default".into(),
+            log_max_events: 10_000,
+            log_max_age: Duration::from_secs(3600),
+            dedup_window: Duration::from_secs(600),
+        },
+        websocket: WebSocketConfig {
+            heartbeat: Duration::from_secs(25),
+            max_frame_bytes: 64 << 10,
+            max_subscriptions: 128,
+            outbox_bytes: 64 << 10,
+            compression: false,
+        },
+        limits: RequestLimits {
+            handshake_timeout: Duration::from_secs(10),
+            max_pending_connections: 1000,
+            max_event_bytes: 64 << 10,
+            max_body_bytes: 8 << 20,
+        },
+        log: LogConfig { format: LogFormat::Json, level: "info".into() },
+    }
+}
+
+/// A node with these namespaces, each on an in-process broker of its own. Nobody serves HTTP: tests call the application
+/// layer and open connections by themselves.
+struct Node {
+    app: App,
+    _services: Services,
+}
+
+impl Node {
+    async fn with_namespaces(count: u16) -> Self {
+        let (config, catalog, metrics) = (config(), Arc::new(Catalog::builtin()), Arc::new(Metrics::default()));
+        let admission = Admission::new(1000, metrics.pending_connections.clone());
+        let parts = (0..count).map(|_| {
+            NamespaceParts::open(&config.broker, &config, &catalog, &admission, &metrics, &broker::open).unwrap()
+        });
+        let parts: Vec<_> = parts.collect();
+        let listener = listen(config.server.listen).unwrap();
+        let server = assemble(listener, config, catalog, parts, admission, metrics);
+        let mut services = Services::default();
+        for NamespaceParts { relay, signals, readiness, .. } in server.namespaces {
+            services.start("relay", async { relay.run(signals).await.map_err(|error| error.to_string()) });
+            services.start("readiness probe", succeed(readiness.run()));
+        }
+        let node = Self { app: server.app, _services: services };
+        tokio::time::timeout(PATIENCE, async {
+            while node.app.bus.readiness().is_err() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        })
+        .await
+        .expect("every namespace is ready");
+        node
+    }
+
+    /// Opens a WebSocket that is subscribed to [`CHANNEL`] from now on; returns the client's side.
+    async fn subscriber(&self, caller: &Caller) -> TcpStream {
+        let listener = listen((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (stream, _) = listener.accept().await.unwrap();
+        let query = StreamQuery { channels: vec![CHANNEL.into()], ..StreamQuery::default() };
+        let selected = self.app.bus.select(caller, &query).unwrap().remove(0);
+        let opening = Opening {
+            caller: caller.clone(),
+            head: Vec::new(),
+            early: Bytes::new(),
+            subscriptions: vec![self.app.bus.resolve(caller, selected).await.unwrap()],
+            problems: Vec::new(),
+            deflate: false,
+            permit: self.app.bus.admit(caller).unwrap(),
+        };
+        tokio::spawn(self.app.connections.clone().serve(stream, Box::new(opening)));
+        client
+    }
+
+    async fn publish(&self, caller: &Caller, product: &str) -> Result<(), crate::protocol::Problem> {
+        let document = json!({
+            "type": CHANNEL,
+            "data": { "productId": product, "oldQuantity": 1, "newQuantity": 0, "reason": "x".repeat(1000) },
+        });
+        let publisher = self.app.bus.publisher(caller)?;
+        publisher.publish(Documents::One(document)).await.map(drop)
+    }
+}
+
+/// Reads until the peer has sent this text.
+async fn read_until(peer: &mut TcpStream, text: &str) {
+    let read = async {
+        let (mut all, mut buffer) = (Vec::new(), [0; 4096]);
+        while !String::from_utf8_lossy(&all).contains(text) {
+            let read = peer.read(&mut buffer).await.unwrap();
+            assert!(read > 0, "the connection ended before {text:?}");
+            all.extend_from_slice(&buffer[..read]);
+        }
+    };
+    tokio::time::timeout(PATIENCE, read).await.unwrap_or_else(|_| panic!("{text:?} does not come"));
+}
+
+#[tokio::test]
+async fn the_task_of_an_idle_connection_is_small() {
+    let node = Node::with_namespaces(1).await;
+    let listener = listen((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+    let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+    let caller = Caller::unrestricted(NamespaceId::FIRST);
+    let permit = node.app.bus.admit(&caller).unwrap();
+    let opening = Opening {
+        caller,
+        head: Vec::new(),
+        early: Bytes::new(),
+        subscriptions: Vec::new(),
+        problems: Vec::new(),
+        deflate: true,
+        permit,
+    };
+    let task = node.app.connections.clone().serve(stream, Box::new(opening));
+    assert!(size_of_val(&task) <= 600, "{} bytes", size_of_val(&task));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn namespaces_share_no_events_and_no_positions() {
+    let node = Node::with_namespaces(2).await;
+    let [one, other] = [0, 1].map(|number| Caller::unrestricted(NamespaceId(number)));
+    let (mut here, mut there) = (node.subscriber(&one).await, node.subscriber(&other).await);
+    read_until(&mut here, "subscribed").await;
+    read_until(&mut there, "subscribed").await;
+    node.publish(&one, "p-of-one").await.unwrap();
+    node.publish(&other, "p-of-other").await.unwrap();
+    read_until(&mut here, "p-of-one").await;
+    let mut first = [0; 4096];
+    let read = tokio::time::timeout(PATIENCE, there.read(&mut first)).await.unwrap().unwrap();
+    let text = String::from_utf8_lossy(&first[..read]);
+    assert!(text.contains("p-of-other") && !text.contains("p-of-one"), "{text}");
+    let counts = node.app.bus.channels(&one).await.unwrap();
+    let summary = counts.iter().find(|summary| summary.name == CHANNEL).unwrap();
+    assert_eq!((summary.position.offset, summary.retained, summary.subscribers), (1, 1, 1));
+}
+
+/// In one namespace no subscriber reads, so that its relay waits and its publishers are held back. The other goes on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_namespace_whose_subscribers_are_stuck_does_not_hold_up_another() {
+    let node = Arc::new(Node::with_namespaces(2).await);
+    let [busy, quiet] = [0, 1].map(|number| Caller::unrestricted(NamespaceId(number)));
+    let mut stuck = Vec::new();
+    for _ in 0..20 {
+        stuck.push(node.subscriber(&busy).await);
+    }
+    let flood = {
+        let (node, busy) = (node.clone(), busy.clone());
+        tokio::spawn(async move {
+            for number in 0.. {
+                let _ = node.publish(&busy, &format!("flood-{number}")).await;
+            }
+        })
+    };
+    let mut reader = node.subscriber(&quiet).await;
+    read_until(&mut reader, "subscribed").await;
+    for number in 0..200 {
+        node.publish(&quiet, &format!("quiet-{number}-")).await.unwrap();
+        read_until(&mut reader, &format!("quiet-{number}-")).await;
+    }
+    assert!(!flood.is_finished());
+    flood.abort();
+    // Each stuck peer was its own namespace's matter.
+    for peer in &mut stuck {
+        let _ = peer.shutdown().await;
+    }
+}
