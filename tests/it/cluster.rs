@@ -1,8 +1,9 @@
-//! What is a Redis Cluster's own: slots, masters that are asked by themselves, what readiness says of them.
+//! Redis Cluster: slots and their moves, masters that fail on their own, and the readiness of a node.
 
 use std::time::Duration;
 
 use serde_json::json;
+use tidings::broker::BrokerError;
 use tidings::config::BrokerConfig;
 use tidings::event::{Moment, Position};
 use tidings::protocol;
@@ -14,7 +15,7 @@ use crate::support::events::{order, sale, with};
 use crate::support::redis::documented_user;
 use crate::support::{node, until};
 
-/// At the masters 0, 1 and 2.
+/// Channels whose slots are on the masters 0, 1 and 2.
 const ORDERS: &str = "order-status";
 const STOCK: &str = "inventory-change";
 const DATA: &str = "data-update";
@@ -24,7 +25,7 @@ fn broker(cluster: &Cluster) -> BrokerConfig {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn all_of_a_channel_is_in_one_slot() {
+async fn all_keys_of_a_channel_are_in_one_slot() {
     let cluster = Cluster::masters();
     let mut node = Node::ready(&broker(&cluster)).await;
     let watcher = cluster.nodes[0].listen("ssubscribe", "tidings:default:{order-status}");
@@ -39,7 +40,7 @@ async fn all_of_a_channel_is_in_one_slot() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn one_node_that_answers_is_enough() {
+async fn one_reachable_node_is_enough_to_start() {
     let cluster = Cluster::masters();
     let text = format!("redis-cluster://127.0.0.1:1,127.0.0.1:{}", cluster.nodes[2].port);
     let mut node = Node::ready(&config(url(&text))).await;
@@ -50,14 +51,14 @@ async fn one_node_that_answers_is_enough() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_channel_goes_on_while_its_slot_moves() {
+async fn a_channel_continues_while_its_slot_moves() {
     let cluster = Cluster::masters();
     let mut node = Node::ready(&broker(&cluster)).await;
     let other = Node::ready(&broker(&cluster)).await;
     let mut last = node.add(ORDERS, "a").await;
     let start = Position { offset: 0, ..last.clone() };
     cluster.begin_move(ORDERS, [0, 1]);
-    // Nothing has moved yet, and what no key is there for yet would count as moved.
+    // No key has moved yet. A key that does not exist would count as moved.
     for id in ["b", "c"] {
         assert_eq!(node.add(ORDERS, id).await, last.next());
         last = last.next();
@@ -65,9 +66,9 @@ async fn a_channel_goes_on_while_its_slot_moves() {
     let keys = cluster.keys(ORDERS, 0);
     let (log, others): (Vec<_>, Vec<_>) = keys.into_iter().partition(|key| key.ends_with(":log"));
     cluster.move_keys(&log, [0, 1]);
-    // Half of it is elsewhere: nothing is taken, nothing is taken for lost.
-    let reason = node.try_append(ORDERS, "d").await.unwrap_err().to_string();
-    assert!(reason.starts_with("TRYAGAIN"), "{reason}");
+    // The keys are on two nodes: calls fail, and no loss is detected.
+    let error = node.try_append(ORDERS, "d").await.unwrap_err();
+    assert!(matches!(&error, BrokerError::Unavailable(cause) if cause.starts_with("TRYAGAIN")), "{error:?}");
     assert!(other.broker.read(other.channel(ORDERS), Some(&last), 10).await.is_err());
     cluster.move_keys(&others, [0, 1]);
     let waiting = tokio::spawn({
@@ -77,14 +78,14 @@ async fn a_channel_goes_on_while_its_slot_moves() {
     cluster.end_move(ORDERS, [0, 1]);
     let appended = waiting.await.unwrap().unwrap();
     assert_eq!((&appended[0].position, appended[0].duplicate), (&last.next(), false));
-    // What was remembered came along.
+    // The remembered ids have moved as well.
     assert!(node.append(ORDERS, "b").await.duplicate);
     assert_eq!(offsets(&other.read(ORDERS, Some(&start), 10).await), [1, 2, 3, 4]);
     assert_eq!(node.hears(ORDERS).await.epoch, start.epoch);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_slot_that_is_back_before_anybody_looks() {
+async fn a_slot_that_moves_and_returns_is_noticed() {
     let cluster = Cluster::masters();
     let mut node = Node::ready(&broker(&cluster)).await;
     let other = Node::ready(&broker(&cluster)).await;
@@ -92,7 +93,7 @@ async fn a_slot_that_is_back_before_anybody_looks() {
     for way in [[0, 1], [1, 0]] {
         cluster.move_slot(ORDERS, way, 10, Duration::ZERO).await;
     }
-    // The master has ended the subscription and has the slot again.
+    // The master has ended the subscriptions, and has the slot again.
     let next = other.add(ORDERS, "a").await;
     assert!(next.same_epoch(&before));
     node.missed().await;
@@ -100,20 +101,20 @@ async fn a_slot_that_is_back_before_anybody_looks() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_batch_of_which_one_master_is_gone_can_be_sent_again() {
+async fn a_batch_that_failed_at_one_master_can_be_sent_again() {
     let mut cluster = Cluster::durable();
-    // The others go on without the slots of one.
+    // The other masters keep serving while one is down.
     for node in &cluster.nodes {
         node.cli(&["config", "set", "cluster-require-full-coverage", "no"]);
     }
     let node = Node::ready(&broker(&cluster)).await;
     let batch = [(STOCK, "a"), (ORDERS, "b"), (STOCK, "c"), (DATA, "d")].map(|(channel, id)| node.event(channel, id));
     cluster.nodes[0].kill();
-    until("the master to be missed", async || node.try_append(ORDERS, "x").await.err()).await;
+    until("appends at the killed master fail", async || node.try_append(ORDERS, "x").await.err()).await;
     assert!(node.broker.append(&batch).await.is_err());
     cluster.nodes[0].run();
-    let appended = until("the batch to be taken", async || node.broker.append(&batch).await.ok()).await;
-    // Of each channel, what was in already is the first of it.
+    let appended = until("the batch is appended", async || node.broker.append(&batch).await.ok()).await;
+    // The part of a channel that was already in the log is a prefix.
     let stock = [&appended[0], &appended[2]];
     assert!(stock[0].duplicate || !stock[1].duplicate);
     let offsets: Vec<_> = appended.iter().map(|appended| appended.position.offset).collect();
@@ -125,18 +126,18 @@ async fn a_batch_of_which_one_master_is_gone_can_be_sent_again() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn ids_are_forgotten() {
+async fn ids_expire_after_the_deduplication_window() {
     let cluster = Cluster::masters();
     let mut config = broker(&cluster);
     config.dedup_window = Duration::from_millis(200);
     let node = Node::ready(&config).await;
     let batch = |name: &str, count| (0..count).map(|i| node.event(ORDERS, &format!("{name}{i}"))).collect::<Vec<_>>();
     let remembered = || cluster.nodes[0].cli(&["hlen", "tidings:default:{order-status}:ids"]).parse::<u64>().unwrap();
-    let mut taken = 0;
-    until("most of what was taken to be forgotten", async || {
-        node.broker.append(&batch(&format!("{taken}:"), 64)).await.unwrap();
-        taken += 64;
-        (taken > 1000 && remembered() * 3 < taken).then_some(())
+    let mut appended = 0;
+    until("most ids have expired", async || {
+        node.broker.append(&batch(&format!("{appended}:"), 64)).await.unwrap();
+        appended += 64;
+        (appended > 1000 && remembered() * 3 < appended).then_some(())
     })
     .await;
 }
@@ -168,29 +169,29 @@ async fn the_documented_rights_are_enough() {
         let log = node.cli(&["acl", "log"]);
         let lines: Vec<_> = log.lines().collect();
         let denied = lines.windows(2).filter(|pair| pair[0] == "object").map(|pair| pair[1]);
-        // fred asks these of every server, and does without.
+        // fred sends these to every server, and works without them.
         assert_eq!(denied.filter(|command| !["info", "client|id"].contains(command)).collect::<Vec<_>>(), [""; 0]);
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn readiness_names_the_master_that_is_silent() {
+async fn readiness_names_a_master_that_does_not_answer() {
     let cluster = Cluster::masters();
     let node = node::Node::start(node::config(cluster.url())).await;
     cluster.nodes[1].pause();
     let port = format!("127.0.0.1:{}", cluster.nodes[1].port);
-    until("readiness to name the master", async || {
+    until("readiness names the master", async || {
         let ready = node.get("/readyz").await;
         (ready.status == 503 && ready.text.contains(&port)).then_some(())
     })
     .await;
     cluster.nodes[1].go_on();
-    until("the node to be ready", async || (node.get("/readyz").await.status == 200).then_some(())).await;
+    until("the node is ready", async || (node.get("/readyz").await.status == 200).then_some(())).await;
     node.publish(&sale("1")).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_batch_over_all_channels_is_answered_in_its_order() {
+async fn results_of_a_batch_over_all_channels_are_in_its_order() {
     let node = TestBroker::cluster().node().await;
     let event = |n: usize| {
         let update = json!({"type": DATA, "data": {"resource": "r", "id": "1", "action": "update"}});

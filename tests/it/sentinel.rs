@@ -1,5 +1,6 @@
-//! A master that sentinels name: a node follows their word, and never answers for a master that is one no more.
+//! Redis with Sentinel: a node follows the master that the sentinels name, and never returns a result from a demoted one.
 
+use tidings::broker::BrokerError;
 use tidings::event::{Epoch, Position};
 
 use crate::support::broker::{Node, config, offsets, url};
@@ -9,30 +10,30 @@ use crate::support::until;
 
 const STOCK: &str = "inventory-change";
 
-/// Appends until that succeeds again after it failed.
+/// Appends until an append succeeds, and returns its position.
 async fn appends_again(node: &Node) -> Position {
-    until("events are taken again", async || {
+    until("an append succeeds", async || {
         node.try_append(STOCK, Epoch::random().as_str()).await.ok().map(|appended| appended.position)
     })
     .await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_killed_master_is_followed() {
+async fn a_node_follows_the_sentinels_to_a_new_master() {
     let mut set = Sentinels::start().await;
     let mut node = Node::ready(&config(url(&set.url()))).await;
     let before = node.hears(STOCK).await;
     set.servers[0].kill();
-    until("Sentinel names the other", async || (set.named(0) == 1).then_some(())).await;
+    until("Sentinel names the other server", async || (set.named(0) == 1).then_some(())).await;
     node.heals().await;
-    // All that was acknowledged had come to the replica: no loss, no new epoch.
+    // The replica had every acknowledged event: no loss, no new epoch.
     let after = appends_again(&node).await;
     assert!(after.same_epoch(&before) && after.offset > before.offset, "{after} came after {before}");
     assert_eq!(set.servers[1].cli(&["xlen", "tidings:default:inventory-change:log"]), after.offset.to_string());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_a_promotion_lost_is_a_new_epoch() {
+async fn a_promotion_that_lost_events_begins_a_new_epoch() {
     let mut set = Sentinels::start().await;
     let mut node = Node::ready(&config(url(&set.url()))).await;
     let kept = node.add(STOCK, "kept").await;
@@ -52,12 +53,12 @@ async fn what_a_promotion_lost_is_a_new_epoch() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_master_that_hung_is_not_gone_back_to() {
+async fn a_node_does_not_return_to_a_master_that_hung() {
     let set = Sentinels::start().await;
     let mut node = Node::ready(&config(url(&set.url()))).await;
     node.add(STOCK, "a").await;
     set.servers[0].pause();
-    until("Sentinel names the other", async || (set.named(0) == 1).then_some(())).await;
+    until("Sentinel names the other server", async || (set.named(0) == 1).then_some(())).await;
     node.heals().await;
     set.servers[0].go_on();
     let last = until("the old master is demoted", async || {
@@ -65,37 +66,37 @@ async fn a_master_that_hung_is_not_gone_back_to() {
         set.servers[0].try_cli(&["role"])?.starts_with("slave").then_some(position)
     })
     .await;
-    // Each stands where it was said that it does.
+    // Every event has the position that its publisher got.
     let log = node.read(STOCK, Some(&Position { offset: 0, ..last.clone() }), 10_000).await;
     assert_eq!((log.bounds.epoch.clone(), offsets(&log)), (last.epoch.clone(), (1..=last.offset).collect::<Vec<_>>()));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_sentinel_that_was_away_leads_nobody_back() {
+async fn a_sentinel_that_was_away_does_not_lead_a_node_back() {
     let mut set = Sentinels::start().await;
     let mut node = Node::ready(&config(url(&set.url()))).await;
     set.sentinels[2].kill();
     set.servers[0].pause();
-    until("two name the other", async || (set.named(0) == 1 && set.named(1) == 1).then_some(())).await;
+    until("two sentinels name the other server", async || (set.named(0) == 1 && set.named(1) == 1).then_some(())).await;
     node.heals().await;
     for sentinel in 0..2 {
         set.sentinels[sentinel].pause();
     }
-    // The third still names the old master, which still takes itself for one.
+    // The third sentinel still names the old master, which is not demoted yet.
     set.servers[0].go_on();
     set.sentinels[2].run();
-    let asked = || set.sentinels[2].cli(&["client", "list"]).contains("|get-master-addr-by-name");
-    until("the node asks it", async || asked().then_some(())).await;
+    let polled = || set.sentinels[2].cli(&["client", "list"]).contains("|get-master-addr-by-name");
+    until("the node polls the third sentinel", async || polled().then_some(())).await;
     assert!(set.servers[0].cli(&["role"]).starts_with("master") && set.named(2) == 0);
     let position = node.add(STOCK, "a").await;
     assert_eq!(set.servers[1].cli(&["xlen", "tidings:default:inventory-change:log"]), position.offset.to_string());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_last_word_of_a_sentinel_that_is_gone_does_not_count_for_ever() {
+async fn a_stale_reply_of_a_stopped_sentinel_is_discarded() {
     let (before, now) = (Redis::start(), Redis::start());
     let [mut gone, fresh] = [&before, &now].map(|master| Redis::sentinel(master.port, 2));
-    // It has seen more failovers than the one that was set up anew.
+    // The stopped sentinel knows of more failovers than the fresh one, so its reply counts at first.
     gone.kill();
     let file = gone.directory.path().join("sentinel.conf");
     let text = std::fs::read_to_string(&file).unwrap().replace("config-epoch main 0", "config-epoch main 10");
@@ -113,14 +114,15 @@ async fn the_last_word_of_a_sentinel_that_is_gone_does_not_count_for_ever() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_demoted_master_answers_for_nothing() {
+async fn a_demoted_master_appends_nothing() {
     let (redis, other) = (Redis::start(), Redis::start());
     let node = Node::on_redis(redis.port).await;
     node.add(STOCK, "a").await;
-    // As by somebody's hand: its connections stay.
+    // A manual demotion, which leaves the connections open.
     redis.cli(&["replicaof", "127.0.0.1", &other.port.to_string()]);
-    let reason = until("it says why", async || {
-        let error = node.try_append(STOCK, Epoch::random().as_str()).await.expect_err("a replica takes nothing");
+    let reason = until("the error names the cause", async || {
+        let error = node.try_append(STOCK, Epoch::random().as_str()).await.expect_err("a replica refuses writes");
+        assert!(matches!(error, BrokerError::Unavailable(_)), "{error:?}");
         let reason = error.to_string();
         reason.contains("is a replica").then_some(reason)
     })
@@ -129,17 +131,17 @@ async fn a_demoted_master_answers_for_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_sentinel_says_is_said() {
+async fn errors_of_sentinels_are_reported() {
     let redis = Redis::start();
     let sentinel = Redis::sentinel(redis.port, 1);
-    let says = async |path: &str, words: &str| {
+    let fails = async |path: &str, words: &str| {
         let node = Node::open(&config(url(&format!("redis-sentinel://127.0.0.1:{}{path}", sentinel.port))));
         until(words, async || node.try_append(STOCK, "a").await.err()?.to_string().contains(words).then_some(())).await;
     };
-    says("/other", "no sentinel names the master of other: ERR No such master").await;
+    fails("/other", "no sentinel names the master of other: ERR No such master").await;
     documented_user(&sentinel, "&+switch-master");
     sentinel.cli(&["acl", "setuser", "default", "off"]);
-    says("/main", "NOAUTH").await;
+    fails("/main", "NOAUTH").await;
     let path = "/main?sentinel_username=tidings&sentinel_password=s3cret";
     let mut node = Node::ready(&config(url(&format!("redis-sentinel://127.0.0.1:{}{path}", sentinel.port)))).await;
     node.hears(STOCK).await;

@@ -1,20 +1,20 @@
--- Appends what publishers bring to the logs of their channels and publishes each event. Before this part stands one that
--- remembers ids: ids_by_key.lua or ids_in_hash.lua.
+-- Appends batches of events to the logs of their channels, and publishes each event. log.lua and one of ids_by_key.lua and
+-- ids_in_hash.lua, which remember the ids of the deduplication window, stand before this part.
 --
--- KEYS: stream and meta of each channel, then where ids are remembered
--- ARGV: number of channels, log_max_events, log_max_age (ms), dedup_window (ms), an unused epoch,
---       then for each channel its pub/sub channel and what the node knows of its log,
---       then for each publisher's batch the number of its events, and for each the number of its channel, its JSON and, in
---       a hash, its id
--- Answers for each batch what went wrong or nothing, then for each event its position, after a `=` where it had been
--- appended before.
+-- KEYS: stream and meta of each channel, then the keys that remember ids
+-- ARGV: the number of channels, log_max_events, log_max_age (ms), dedup_window (ms), an unused epoch;
+--       for each channel its pub/sub channel and the node's fingerprint of its log;
+--       for each batch the number of its events, and for each event the number of its channel, its JSON and (with
+--       ids_in_hash.lua) its id
+-- Returns for each batch an error text or '', then for each of its events the position. A `=` before the position marks a
+-- duplicate: the event had been appended before.
 
 local call = redis.call
 local channels, keep, age, epoch = tonumber(ARGV[1]), ARGV[2], tonumber(ARGV[3]), ARGV[5]
-local stamp = exact(time)
+local stamp = integer(time)
 local logs = {}
 
--- What is wrong with one channel is found out by those alone who write to it.
+-- Opens the log of a channel when its first event comes, so that an error affects only the batches with this channel.
 local function log_of(number)
   local i = tonumber(number)
   local at = 4 + i * 2
@@ -24,42 +24,42 @@ local function log_of(number)
   return log
 end
 
--- Whether what stood at a position when its id was remembered is still here. Ids and events are lost together, so what
--- somebody wrote who did not know of a loss counts too.
+-- Whether the log still has the event at this position, which was remembered with its id. Ids and events are lost together.
+-- So an event between SHARED and HEAD of a past epoch counts as well.
 local function has(log, position)
   local epoch, offset = string.match(position, '^(%w+):(%d+)$')
-  local _, head = left_of(log, epoch)
+  local _, head = past_epoch(log, epoch)
   return epoch == log.epoch or tonumber(offset) <= head
 end
 
 local function add(log, id, json)
-  local offset = exact(log.head + 1)
+  local offset = integer(log.head + 1)
   local position = log.epoch .. ':' .. offset
   if not remember_new(id, position) then
     local first = string.match(remembered(id) or '', '^%w+:%d+$')
     if first and has(log, first) then
       return '=' .. log.epoch .. string.match(first, ':.*')
     end
-    -- It was lost: here it is new.
+    -- The event was lost, so it is appended again.
     remember(id, position)
   end
-  -- An id without its second half is `OFFSET-0`.
+  -- XADD completes the id OFFSET to `OFFSET-0`.
   local added = redis.pcall('XADD', log.stream, 'MAXLEN', '~', keep, offset, 'e', json, 't', stamp)
   if type(added) == 'table' and added.err then
-    -- The id must not be remembered for a position that was not filled.
+    -- No event has the position, so the id must not be remembered with it.
     forget(id)
-    if top(log.stream) > log.head then
-      -- The stream is ahead of the meta data: somebody changed one of the two.
-      renew(log, epoch, 0)
-      offset = exact(log.head + 1)
+    if last_offset(log.stream) > log.head then
+      -- The stream is ahead of the meta hash: somebody changed one of the two.
+      begin_epoch(log, epoch, 0)
+      offset = integer(log.head + 1)
       position = log.epoch .. ':' .. offset
     end
-    -- Where it was something else, this says so.
+    -- If the first XADD failed for another reason, this one raises the same error.
     call('XADD', log.stream, offset, 'e', json, 't', stamp)
     remember(id, position)
   end
   log.head, log.added = log.head + 1, log.added + 1
-  -- protocol::event_frame writes the same.
+  -- The same text as protocol::event_frame.
   call(PUBLISH, log.channel, '{"type":"event","position":"' .. position .. '","event":' .. json .. '}')
   return position
 end
@@ -80,8 +80,8 @@ while arg <= #ARGV do
   answer[n] = ''
   local done, problem = pcall(batch, events)
   if not done then
-    -- Redis refused something on the way (by its access rules, say): what was appended until then stands, the rest of the
-    -- batch is left out, and the others have nothing to do with it.
+    -- Redis refused a command, for instance by its access rules. The events of the batch before it stay appended, the rest
+    -- of the batch is left out, and the other batches continue.
     answer[n] = type(problem) == 'table' and problem.err or problem
     for i = n + 1, n + events do
       answer[i] = ''
@@ -92,8 +92,8 @@ end
 
 for _, log in pairs(logs) do
   if log.added > 0 then
-    call('HSET', log.meta, 'offset', exact(log.head))
-    -- Age is looked at once in 64 events: then up to twice as many go as came, at least 128.
+    call('HSET', log.meta, 'offset', integer(log.head))
+    -- Old entries are trimmed once in 64 events: up to twice as many as were appended, and at least 128.
     if log.head % 64 < log.added then
       forget_old(log)
       local oldest, deadline = call('XRANGE', log.stream, '-', '+', 'COUNT', 1)[1], time - age
@@ -104,7 +104,7 @@ for _, log in pairs(logs) do
             break
           end
         end
-        call('XTRIM', log.stream, 'MAXLEN', '~', exact(log.head - offset_of(oldest) + 1))
+        call('XTRIM', log.stream, 'MAXLEN', '~', integer(log.head - offset_of(oldest) + 1))
       end
     end
   end

@@ -1,11 +1,12 @@
-//! Appending: what publishers bring goes to Redis in calls of the append script, one after the other.
+//! The append queue: combines the batches of concurrent publishers into calls of the append script.
 //!
-//! A call costs Redis as much as several events in it. So what comes while calls are under way gathers, and goes as one
-//! call when there is room; where none is under way, nothing waits. Each publisher's batch stands or falls by itself in
-//! the script. What Redis says that it took is told to the relay at once, which then need not read it from the log.
+//! A call costs Redis as much as several events in it. So batches that arrive while calls are under way are sent together
+//! in the next call. While no call is under way, a batch is sent at once. The script treats each batch separately: an
+//! error in one does not affect the others. Appended events are signalled to the relay at once, so that it need not read
+//! them from the log.
 //!
-//! In a cluster a call stays within one slot. So each channel has calls of its own there, and of a batch over several
-//! channels each channel's events go their own way: in their order, and with one answer for all.
+//! A call in a cluster stays within one slot, so each channel has a queue of its own there. A batch over several channels
+//! is split into one part for each channel. The order within a channel is kept, and the publisher gets one result.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -17,66 +18,68 @@ use futures_util::future::{join_all, try_join_all};
 use futures_util::stream::{FuturesOrdered, StreamExt};
 use tokio::sync::{mpsc, oneshot};
 
-use super::channels::{Channels, Sent};
-use super::commands::{Commands, Script, closed, silent, unreadable};
-use super::{ANSWER, log_max_events, millis, new_epoch, number};
+use super::channels::{Attempt, Channels};
+use super::commands::{Commands, Script, closed, timed_out, unreadable};
+use super::errors::from_reply;
+use super::{CALL_TIMEOUT, log_max_events, millis, new_epoch, number};
 use crate::broker::{Appended, BrokerError, Limits, Signal};
 use crate::event::{ChannelId, Event, Position};
 
-/// Calls under way: Redis runs one while the next is on its way to it.
-const UNDER_WAY: usize = 2;
-/// The events after which a call takes no further batches, and the bytes of JSON: Redis does nothing else meanwhile.
+/// Calls under way for each queue. With two, one runs in Redis while the next is on its way.
+const MAX_CALLS_UNDER_WAY: usize = 2;
+/// A call takes no further batch once it has so many events, or so many bytes of JSON. Redis does nothing else while the
+/// script runs.
 const CALL_EVENTS: usize = 128;
 const CALL_BYTES: usize = 256 * 1024;
-/// Batches that wait for their call; further ones wait for room, within the time for their answer.
-const WAITING: usize = 1024;
+/// Batches in a queue. Further batches wait for a free place, and the wait counts towards their timeout.
+const QUEUE_CAPACITY: usize = 1024;
 
-/// How much longer than a call a batch may take: where a call is given up, this is time to say why.
-const SAYING: Duration = Duration::from_millis(200);
+/// How much longer a batch may take than its call, so that the publisher gets the call's error.
+const REPLY_MARGIN: Duration = Duration::from_millis(200);
 
-/// Takes batches.
+/// Accepts batches and returns their results.
 pub(super) struct Appends {
     channels: Arc<Channels>,
-    /// One for all channels, or in a cluster one for each.
-    lanes: Vec<mpsc::Sender<Batch>>,
+    /// One queue, or one for each channel in a cluster.
+    queues: Vec<mpsc::Sender<Batch>>,
 }
 
-/// Carries them to Redis.
+/// Sends the batches of a queue to Redis.
 struct Appender {
     channels: Arc<Channels>,
     commands: Arc<Commands>,
     limits: Limits,
     script: Script,
-    bus: mpsc::Sender<Signal>,
+    signals: mpsc::Sender<Signal>,
 }
 
-/// One publisher's, or as much of it as goes the same way.
+/// The events of one publisher's request, or the part of them that goes through one queue.
 struct Batch {
-    events: Vec<Entry>,
+    events: Vec<QueuedEvent>,
     done: oneshot::Sender<Result<Vec<Appended>, BrokerError>>,
 }
 
-/// What became of a call.
-struct Called {
+/// A finished call.
+struct FinishedCall {
     batches: Vec<Batch>,
     reply: Result<Value, BrokerError>,
-    sent: Sent,
+    attempt: Attempt,
 }
 
-struct Entry {
+struct QueuedEvent {
     channel: ChannelId,
-    /// Outside of a cluster, the key that remembers it.
+    /// The event's id in a cluster, otherwise the key that remembers it.
     id: Str,
     json: Arc<str>,
 }
 
 impl Appends {
-    /// What is taken goes to Redis by the future, for as long as it is polled.
+    /// The queues, and the future that sends their batches while it is polled.
     pub fn new(
         channels: Arc<Channels>,
         commands: Arc<Commands>,
         limits: Limits,
-        bus: mpsc::Sender<Signal>,
+        signals: mpsc::Sender<Signal>,
     ) -> (Self, impl Future<Output = ()> + Send + use<>) {
         macro_rules! script {
             ($ids:literal) => {
@@ -85,49 +88,54 @@ impl Appends {
             };
         }
         let script = if channels.clustered { script!("ids_in_hash.lua") } else { script!("ids_by_key.lua") };
-        let appender = Arc::new(Appender { channels: channels.clone(), commands, limits, script, bus });
-        let lanes = if channels.clustered { channels.iter().count() } else { 1 };
-        let (lanes, batches): (_, Vec<_>) = (0..lanes).map(|_| mpsc::channel(WAITING)).unzip();
-        let carried = join_all(batches.into_iter().map(|batches| appender.clone().run(batches)));
-        (Self { channels, lanes }, async { drop(carried.await) })
+        let appender = Arc::new(Appender { channels: channels.clone(), commands, limits, script, signals });
+        let count = if channels.clustered { channels.iter().count() } else { 1 };
+        let (queues, batches): (_, Vec<_>) = (0..count).map(|_| mpsc::channel(QUEUE_CAPACITY)).unzip();
+        let sending = join_all(batches.into_iter().map(|batches| appender.clone().run(batches)));
+        (Self { channels, queues }, async { drop(sending.await) })
     }
 
-    /// Appends a batch and answers within little more than [`ANSWER`].
+    /// Appends a batch. Returns within [`CALL_TIMEOUT`] and [`REPLY_MARGIN`], with one result for each event in the order
+    /// of the events.
+    ///
+    /// # Errors
+    /// As [`Log::append`](crate::broker::Log::append): a part of the batch may be in the log.
     pub async fn append(&self, events: &[Event]) -> Result<Vec<Appended>, BrokerError> {
-        let mut parts: Vec<Vec<Entry>> = self.lanes.iter().map(|_| Vec::new()).collect();
+        let mut parts: Vec<Vec<QueuedEvent>> = self.queues.iter().map(|_| Vec::new()).collect();
+        // The queue of each event.
         let mut order = Vec::with_capacity(events.len());
         for event in events {
             let channel = self.channels.get(event.channel);
             let id = if self.channels.clustered { event.id.as_str().into() } else { channel.id_key(&event.id).into() };
-            let lane = event.channel.0 as usize % self.lanes.len();
-            parts[lane].push(Entry { channel: event.channel, id, json: event.json.clone() });
-            order.push(lane);
+            let queue = event.channel.0 as usize % self.queues.len();
+            parts[queue].push(QueuedEvent { channel: event.channel, id, json: event.json.clone() });
+            order.push(queue);
         }
-        let parts = self.lanes.iter().zip(parts).map(async |(lane, events)| {
+        let parts = self.queues.iter().zip(parts).map(async |(queue, events)| {
             if events.is_empty() {
                 return Ok(Vec::new());
             }
             let (done, appended) = oneshot::channel();
-            lane.send(Batch { events, done }).await.map_err(|_| closed())?;
+            queue.send(Batch { events, done }).await.map_err(|_| closed())?;
             appended.await.map_err(|_| closed())?
         });
-        let parts =
-            tokio::time::timeout(ANSWER + SAYING, try_join_all(parts)).await.unwrap_or_else(|_| Err(silent()))?;
+        let parts = tokio::time::timeout(CALL_TIMEOUT + REPLY_MARGIN, try_join_all(parts)).await;
+        let parts = parts.unwrap_or_else(|_| Err(timed_out()))?;
         let mut parts: Vec<_> = parts.into_iter().map(Vec::into_iter).collect();
-        Ok(order.into_iter().filter_map(|lane| parts[lane].next()).collect())
+        Ok(order.into_iter().filter_map(|queue| parts[queue].next()).collect())
     }
 }
 
 impl Appender {
-    async fn run(self: Arc<Self>, mut waiting: mpsc::Receiver<Batch>) {
+    async fn run(self: Arc<Self>, mut queue: mpsc::Receiver<Batch>) {
         let mut calls = FuturesOrdered::new();
         loop {
             tokio::select! {
-                // Answers first, and in the order of the calls: the relay is told in the order of the logs.
+                // Replies first and in the order of the calls: the relay gets its signals in the order of the log.
                 biased;
-                Some(called) = calls.next() => self.answer(called),
-                Some(first) = waiting.recv(), if calls.len() < UNDER_WAY => {
-                    let batches = gather(first, &mut waiting);
+                Some(call) = calls.next() => self.finish(call),
+                Some(first) = queue.recv(), if calls.len() < MAX_CALLS_UNDER_WAY => {
+                    let batches = take_batches(first, &mut queue);
                     if !batches.is_empty() {
                         calls.push_back(self.call(batches));
                     }
@@ -137,26 +145,26 @@ impl Appender {
         }
     }
 
-    async fn call(&self, batches: Vec<Batch>) -> Called {
+    async fn call(&self, batches: Vec<Batch>) -> FinishedCall {
+        let attempt = Attempt::default();
         let Some(first) = batches.iter().find_map(|batch| batch.events.first()) else {
-            return Called { batches, reply: Ok(Value::Array(Vec::new())), sent: Sent::default() };
+            return FinishedCall { batches, reply: Ok(Value::Array(Vec::new())), attempt };
         };
         let key = &self.channels.get(first.channel).stream;
-        let sent = Sent::default();
         let arguments = |connection| {
-            self.channels.send(&sent, connection);
+            self.channels.begin_attempt(&attempt, connection);
             self.arguments(&batches, connection)
         };
         let reply = self.commands.run(&self.script, key, arguments).await;
-        Called { batches, reply, sent }
+        FinishedCall { batches, reply, attempt }
     }
 
-    /// Keys and arguments of the script; see there.
+    /// The script's keys and arguments; `append.lua` describes them.
     fn arguments(&self, batches: &[Batch], connection: u64) -> (Vec<Key>, Vec<Value>) {
         let events = || batches.iter().flat_map(|batch| &batch.events);
         let mut channels: Vec<ChannelId> = Vec::new();
         let mut numbers = HashMap::new();
-        for Entry { channel, .. } in events() {
+        for QueuedEvent { channel, .. } in events() {
             numbers.entry(*channel).or_insert_with(|| {
                 channels.push(*channel);
                 number(channels.len() as u64)
@@ -169,7 +177,7 @@ impl Appender {
             number(channels.len() as u64),
             log_max_events(&self.limits),
             millis(self.limits.log_max_age),
-            // Redis takes no time to live of 0.
+            // Redis refuses a time to live of 0.
             millis(self.limits.dedup_window.max(Duration::from_millis(1))),
             new_epoch(),
         ]);
@@ -177,12 +185,12 @@ impl Appender {
         for channel in channels.into_iter().map(|id| self.channels.get(id)) {
             keys.extend([channel.stream.as_str().into(), channel.meta.as_str().into()]);
             keys.extend(in_hash.then(|| channel.ids.as_str().into()));
-            args.extend([channel.name.as_str().into(), channel.known.told_once(connection).into()]);
+            args.extend([channel.name.as_str().into(), channel.fingerprint.argument(connection).into()]);
         }
         keys.extend(events().filter(|_| !in_hash).map(|event| event.id.clone().into()));
         for Batch { events, .. } in batches {
             args.push(number(events.len() as u64));
-            for Entry { channel, id, json } in events {
+            for QueuedEvent { channel, id, json } in events {
                 args.extend([numbers[channel].clone(), (&**json).into()]);
                 args.extend(in_hash.then(|| id.clone().into()));
             }
@@ -190,8 +198,8 @@ impl Appender {
         (keys, args)
     }
 
-    /// Tells each publisher what became of its batch, and the relay what was appended.
-    fn answer(&self, Called { batches, reply, sent }: Called) {
+    /// Gives each publisher the result of its batch, and signals the appended events to the relay.
+    fn finish(&self, FinishedCall { batches, reply, attempt }: FinishedCall) {
         let expected: usize = batches.iter().map(|batch| 1 + batch.events.len()).sum();
         let mut reply = match reply {
             Ok(Value::Array(reply)) if reply.len() == expected => Ok(reply.into_iter()),
@@ -199,54 +207,56 @@ impl Appender {
             Err(error) => Err(error),
         };
         for Batch { events, done } in batches {
-            let answer = match &mut reply {
+            let result = match &mut reply {
                 Ok(reply) => {
-                    let refusal = reply.next();
+                    let error = reply.next();
                     let positions = reply.by_ref().take(events.len()).collect();
-                    self.outcome(events, refusal, positions, &sent)
+                    self.batch_result(events, error, positions, &attempt)
                 }
                 Err(error) => Err(error.clone()),
             };
-            // It may have waited too long.
-            let _ = done.send(answer);
+            // The publisher may have given up.
+            let _ = done.send(result);
         }
     }
 
-    fn outcome(
+    /// The result of one batch. `error` is the error of its first event that failed, or empty.
+    fn batch_result(
         &self,
-        events: Vec<Entry>,
-        refusal: Option<Value>,
+        events: Vec<QueuedEvent>,
+        error: Option<Value>,
         positions: Vec<Value>,
-        sent: &Sent,
+        attempt: &Attempt,
     ) -> Result<Vec<Appended>, BrokerError> {
-        let refusal = refusal.as_ref().and_then(Value::as_str).ok_or_else(unreadable)?;
-        if !refusal.is_empty() {
-            return Err(BrokerError::Unavailable(refusal.into_owned()));
+        let error = error.as_ref().and_then(Value::as_str).ok_or_else(unreadable)?;
+        if !error.is_empty() {
+            return Err(from_reply(&error));
         }
         let mut appended = Vec::with_capacity(events.len());
-        for (Entry { channel, json, .. }, position) in events.into_iter().zip(positions) {
+        for (QueuedEvent { channel, json, .. }, position) in events.into_iter().zip(positions) {
             let text = position.as_str().ok_or_else(unreadable)?;
-            let before = text.strip_prefix('=');
-            let position: Position = before.unwrap_or(&text).parse().map_err(|_| unreadable())?;
-            // What was appended before may have been another event, with the same id.
-            let event = before.is_none().then_some((position.offset, &json));
-            let known = &self.channels.get(channel).known;
-            let begun = known.learn(sent.number(), &position, event);
-            known.stood(sent.connection());
-            // Where there is no room, the relay finds it in the log.
-            if before.is_none() {
-                let _ = self.bus.try_send(Signal::Appended { channel, position: position.clone(), json });
-            } else if begun {
-                let _ = self.bus.try_send(Signal::Hint { channel, position: None });
+            let earlier = text.strip_prefix('=');
+            let position: Position = earlier.unwrap_or(&text).parse().map_err(|_| unreadable())?;
+            // An earlier event of the same id may have other JSON, so only a new event goes into the fingerprint.
+            let event = earlier.is_none().then_some((position.offset, &json));
+            let fingerprint = &self.channels.get(channel).fingerprint;
+            let new_epoch = fingerprint.record(attempt.number(), &position, event);
+            fingerprint.confirm(attempt.connection());
+            // If the buffer of the signals is full, the relay reads the events from the log.
+            if earlier.is_none() {
+                let _ = self.signals.try_send(Signal::Appended { channel, position: position.clone(), json });
+            } else if new_epoch {
+                let _ = self.signals.try_send(Signal::Hint { channel, position: None });
             }
-            appended.push(Appended { position, duplicate: before.is_some() });
+            appended.push(Appended { position, duplicate: earlier.is_some() });
         }
         Ok(appended)
     }
 }
 
-/// The next call's batches: as many as wait, within the bounds of a call. Who gave up waiting is left out.
-fn gather(first: Batch, waiting: &mut mpsc::Receiver<Batch>) -> Vec<Batch> {
+/// The batches of the next call: `first` and what is queued, within the bounds of a call. A batch whose publisher has
+/// given up is left out.
+fn take_batches(first: Batch, queue: &mut mpsc::Receiver<Batch>) -> Vec<Batch> {
     let (mut batches, mut events, mut bytes) = (Vec::new(), 0, 0);
     let mut next = Some(first);
     while let Some(batch) = next {
@@ -255,7 +265,7 @@ fn gather(first: Batch, waiting: &mut mpsc::Receiver<Batch>) -> Vec<Batch> {
             bytes += batch.events.iter().map(|event| event.json.len()).sum::<usize>();
             batches.push(batch);
         }
-        next = if events < CALL_EVENTS && bytes < CALL_BYTES { waiting.try_recv().ok() } else { None };
+        next = if events < CALL_EVENTS && bytes < CALL_BYTES { queue.try_recv().ok() } else { None };
     }
     batches
 }

@@ -1,4 +1,4 @@
-//! The channels on Redis: what their keys are called, and what this node knows of each.
+//! The channels on Redis: the names of their keys, and what this node knows of each channel's log.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -8,71 +8,76 @@ use crate::event::{Catalog, ChannelId};
 
 /// All channels of the catalogue.
 pub(super) struct Channels {
-    /// They are in a cluster.
+    /// The keys are in a cluster.
     pub clustered: bool,
-    channels: Vec<Channel>,
-    calls: AtomicU64,
+    channels: Vec<ChannelState>,
+    /// The number of the next attempt.
+    attempts: AtomicU64,
 }
 
-/// How a call was sent the last time that it was.
+/// The last attempt to send a call: a call that is sent again overwrites it.
 #[derive(Default)]
-pub(super) struct Sent {
+pub(super) struct Attempt {
     connection: AtomicU64,
     number: AtomicU64,
 }
 
-/// One channel's names.
-pub(super) struct Channel {
-    /// The pub/sub channel.
+/// One channel's keys and its log's fingerprint.
+pub(super) struct ChannelState {
+    /// The pub/sub channel, and the beginning of the keys' names.
     pub name: String,
-    /// The stream.
+    /// The stream with the log's entries.
     pub stream: String,
-    /// The hash that says how the stream is to be read.
+    /// The hash with the log's epoch, its newest offset and its past epochs; see `log.lua`.
     pub meta: String,
-    /// In a cluster, the hash that remembers the events' ids.
+    /// In a cluster, the hash with the ids of the deduplication window.
     pub ids: String,
-    pub known: LogFingerprint,
+    pub fingerprint: LogFingerprint,
 }
 
 impl Channels {
-    /// In a cluster, all that belongs to a channel is in one slot, which the part of a name in braces decides.
+    /// The channels of `catalog`. In a cluster all keys of a channel have its name as their hash tag (the part in
+    /// braces), which puts them into one slot.
     pub fn new(config: &BrokerConfig, catalog: &Catalog, clustered: bool) -> Self {
         let (open, close) = if clustered { ("{", "}") } else { ("", "") };
         let channel = |id| {
             let name = format!("{}{}:{open}{}{close}", config.prefix, config.namespace, catalog.get(id).name);
             let [stream, meta, ids] = ["log", "meta", "ids"].map(|key| format!("{name}:{key}"));
-            Channel { stream, meta, ids, known: LogFingerprint::default(), name }
+            ChannelState { stream, meta, ids, fingerprint: LogFingerprint::default(), name }
         };
-        Self { clustered, channels: catalog.channels().map(channel).collect(), calls: AtomicU64::new(0) }
+        Self { clustered, channels: catalog.channels().map(channel).collect(), attempts: AtomicU64::new(0) }
     }
 
-    /// To be said when a call is about to be sent on a connection: calls are numbered, since answers may overtake each other.
-    pub fn send(&self, sent: &Sent, connection: u64) {
-        sent.connection.store(connection, Ordering::Relaxed);
-        sent.number.store(self.calls.fetch_add(1, Ordering::Relaxed), Ordering::Relaxed);
+    /// Records that a call is about to be sent on a connection. Attempts are numbered, because replies may overtake each
+    /// other.
+    pub fn begin_attempt(&self, attempt: &Attempt, connection: u64) {
+        attempt.connection.store(connection, Ordering::Relaxed);
+        attempt.number.store(self.attempts.fetch_add(1, Ordering::Relaxed), Ordering::Relaxed);
     }
 
-    pub fn get(&self, id: ChannelId) -> &Channel {
+    pub fn get(&self, id: ChannelId) -> &ChannelState {
         &self.channels[id.0 as usize]
     }
 
-    pub fn iter(&self) -> impl Iterator<Item = (ChannelId, &Channel)> {
+    pub fn iter(&self) -> impl Iterator<Item = (ChannelId, &ChannelState)> {
         (0..).map(ChannelId).zip(&self.channels)
     }
 }
 
-impl Sent {
+impl Attempt {
+    /// The id of the connection.
     pub fn connection(&self) -> u64 {
         self.connection.load(Ordering::Relaxed)
     }
 
+    /// The number of the attempt, in the order of sending.
     pub fn number(&self) -> u64 {
         self.number.load(Ordering::Relaxed)
     }
 }
 
-impl Channel {
-    /// Outside of a cluster, the key that remembers an event's id.
+impl ChannelState {
+    /// The key that remembers an event's id for the deduplication window. A cluster uses [`ids`](Self::ids) instead.
     pub fn id_key(&self, id: &str) -> String {
         format!("{}:id:{id}", self.name)
     }

@@ -1,8 +1,8 @@
-//! A cluster: which master has which slots, looked up again and again, and connections to each master.
+//! Follows a Redis Cluster: keeps the [`Routes`] up to date, and connections to each master open.
 //!
-//! One node is asked every second, and at once when another says that a slot is not where it was thought to be. Views are
-//! ordered by the cluster's own epoch: a node that was cut off from the others does not take the routes back. What a
-//! master has to do with channels (a connection that listens, the probe) it has for as long as it has slots of channels.
+//! One node is polled for its view of the cluster, and asked at once when another node redirects a call. Views are ordered
+//! by the cluster's epoch, so a partitioned node cannot bring back old routes. A master that has channels of the bus also
+//! has a subscriber connection and takes part in the probe.
 
 use std::collections::{HashMap, VecDeque};
 use std::ops::RangeInclusive;
@@ -14,175 +14,194 @@ use fred::types::config::Server as Node;
 use tokio::sync::{mpsc, watch};
 use tokio_util::task::AbortOnDropHandle;
 
-use super::bus::{Listener, Share};
+use super::BrokerError;
 use super::channels::Channels;
 use super::link::{Connection, Link};
-use super::probe::{Post, Probe};
+use super::listener::{Listener, Subscriptions};
+use super::probe::{Probe, ProbeTarget};
 use super::routes::{Routes, slot};
 use super::server::Server;
-use super::slots::View;
-use super::target::{Access, Target};
+use super::slots::ClusterView;
+use super::target::{ConnectOptions, Target};
 
-/// Between two looks, where nobody asks for one.
-const LOOK: Duration = Duration::from_secs(1);
-/// Between two looks at least, however many ask for them.
-const PAUSE: Duration = Duration::from_millis(20);
+/// Between two polls, if nobody requests one earlier.
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
+/// The shortest time between two polls, however many are requested.
+const MIN_POLL_INTERVAL: Duration = Duration::from_millis(20);
 
+/// The connections to a cluster.
 pub(super) struct Cluster {
-    access: Access,
-    /// The nodes that the configuration names.
+    options: ConnectOptions,
+    /// The nodes in the configuration.
     seeds: Vec<Node>,
-    /// The nodes to ask where the one that is asked fails.
-    next: VecDeque<Node>,
+    /// The nodes to poll next, if the polled one fails.
+    candidates: VecDeque<Node>,
     channels: Arc<Channels>,
     probe: Arc<Probe>,
     listener: Listener,
     routes: watch::Sender<Routes>,
-    /// The newest view that was believed.
-    view: View,
+    /// The newest view that was accepted.
+    view: ClusterView,
     masters: HashMap<Node, Master>,
 }
 
+/// One master and its connections.
 struct Master {
     server: Arc<Server>,
-    share: watch::Sender<Share>,
-    /// They keep the connections up.
+    subscriptions: watch::Sender<Subscriptions>,
+    /// The tasks that keep the two connections open.
     _tasks: [AbortOnDropHandle<()>; 2],
 }
 
 impl Cluster {
     pub fn new(
-        access: Access,
+        options: ConnectOptions,
         seeds: Vec<Node>,
         channels: Arc<Channels>,
         probe: Arc<Probe>,
         listener: Listener,
         routes: watch::Sender<Routes>,
     ) -> Self {
-        let view = View { epoch: 0, masters: Vec::new(), nodes: Vec::new() };
-        let next = seeds.iter().cloned().collect();
-        Self { access, seeds, next, channels, probe, listener, routes, view, masters: HashMap::new() }
+        let view = ClusterView { epoch: 0, masters: Vec::new(), nodes: Vec::new() };
+        let candidates = seeds.iter().cloned().collect();
+        Self { options, seeds, candidates, channels, probe, listener, routes, view, masters: HashMap::new() }
     }
 
-    /// Follows the cluster for as long as it is polled. Who is `asked` for a look at a node gets it there.
-    pub async fn follow(mut self, mut asked: mpsc::Receiver<Option<Node>>) {
+    /// Follows the cluster while this is polled. A message in `requests` asks for a poll at once, of this node if one is
+    /// given.
+    pub async fn follow(mut self, mut requests: mpsc::Receiver<Option<Node>>) {
         let mut link = None;
-        let mut failure = String::new();
+        let mut failure = None;
         loop {
-            let Some(node) = self.next.pop_front() else {
-                // Nobody knows better than those who were not believed: the cluster may have been made anew.
+            let Some(node) = self.candidates.pop_front() else {
+                // All nodes failed, or know only an older epoch. The cluster may have been set up anew, so the next view
+                // is accepted whatever its epoch.
                 self.view.epoch = 0;
-                // Where the cluster is down, each call that asks a master would cost fred its connection.
-                self.routes.send_replace(Routes::Unknown(std::mem::take(&mut failure).into()));
-                self.probe.set_posts(Vec::new());
-                self.next.extend(self.view.nodes.iter().chain(&self.seeds).cloned());
+                // Calls fail here now. In a cluster that is down, each call to a master would end fred's connection.
+                let cause = failure.take();
+                let cause =
+                    cause.unwrap_or_else(|| BrokerError::Unavailable("no node of the cluster has answered".into()));
+                self.routes.send_replace(Routes::Unknown(cause));
+                self.probe.set_targets(Vec::new());
+                self.candidates.extend(self.view.nodes.iter().chain(&self.seeds).cloned());
                 continue;
             };
-            let target = Target::at(&self.access, node.clone());
+            let target = Target::at(&self.options, node.clone());
             let link = link.get_or_insert_with(|| Link::new(target.clone(), "topology", 1).or_replica());
-            link.aim(target);
+            link.set_target(target);
             match link.connect().await {
-                Ok(connection) => match self.stay(link, connection, &node, &mut asked).await {
-                    Ok(other) => self.next.push_front(other),
-                    Err(reason) => {
-                        link.lost(&reason);
-                        failure = reason;
+                Ok(connection) => match self.poll(link, connection, &node, &mut requests).await {
+                    Ok(other) => self.candidates.push_front(other),
+                    Err(error) => {
+                        link.failed(&error.to_string());
+                        failure = Some(error);
                     }
                 },
-                // What a node says tells more than that one says nothing.
-                Err(reason) if failure.is_empty() => failure = format!("{node}: {reason}"),
+                // What a node says about the cluster explains more than a node that cannot be reached.
+                Err(error) if failure.is_none() => failure = Some(error.at(&node)),
                 Err(_) => {}
             }
         }
     }
 
-    /// Asks one node again and again until another is said to know better, or until this one fails.
-    async fn stay(
+    /// Polls one node until a poll of another node is requested, which is returned, or until this one fails.
+    async fn poll(
         &mut self,
         link: &mut Link,
         mut connection: Connection,
         node: &Node,
-        asked: &mut mpsc::Receiver<Option<Node>>,
-    ) -> Result<Node, String> {
+        requests: &mut mpsc::Receiver<Option<Node>>,
+    ) -> Result<Node, BrokerError> {
         let client = connection.client.clone();
-        let (mut stands, heard) = (false, AtomicU64::new(0));
+        let (mut established, received) = (false, AtomicU64::new(0));
         loop {
-            let view = View::ask(&client, node).await?;
+            let view = ClusterView::query(&client, node).await?;
             if view.epoch < self.view.epoch {
-                return Err("it knows less of the cluster than others".into());
+                return Err(BrokerError::Unavailable(
+                    "the node knows an older state of the cluster than others".into(),
+                ));
             }
-            if !std::mem::replace(&mut stands, true) {
-                link.stands();
+            if !std::mem::replace(&mut established, true) {
+                link.established();
             }
-            self.next = view.nodes.iter().chain(&self.seeds).filter(|other| *other != node).cloned().collect();
-            self.follow_view(view);
-            tokio::time::sleep(PAUSE).await;
+            self.candidates = view.nodes.iter().chain(&self.seeds).filter(|other| *other != node).cloned().collect();
+            self.apply(view);
+            tokio::time::sleep(MIN_POLL_INTERVAL).await;
             tokio::select! {
-                () = tokio::time::sleep(LOOK) => {}
-                Some(other) = asked.recv() => match other {
+                () = tokio::time::sleep(POLL_INTERVAL) => {}
+                Some(other) = requests.recv() => match other {
                     Some(other) if other != *node => return Ok(other),
                     _ => {}
                 },
-                reason = connection.end(&heard) => return Err(reason),
+                cause = connection.ended(&received) => return Err(BrokerError::Unavailable(cause)),
             }
         }
     }
 
-    fn follow_view(&mut self, view: View) {
+    /// Accepts a view. If the slots changed, connects to new masters, drops old ones, and publishes new routes.
+    fn apply(&mut self, view: ClusterView) {
         let known = matches!(&*self.routes.borrow(), Routes::Slots(_));
         let changed = !known || view.masters != self.view.masters;
-        let past = std::mem::replace(&mut self.view, view);
+        let old_view = std::mem::replace(&mut self.view, view);
         if !changed {
             return;
         }
-        let mut before = std::mem::take(&mut self.masters);
+        let mut old_masters = std::mem::take(&mut self.masters);
         for (_, node) in &self.view.masters {
             if !self.masters.contains_key(node) {
-                let master = before.remove(node).unwrap_or_else(|| self.connect(node));
+                let master = old_masters.remove(node).unwrap_or_else(|| self.connect(node));
                 self.masters.insert(node.clone(), master);
             }
         }
+        // A master that took over slots from one that is gone was promoted.
         for (slots, node) in &self.view.masters {
-            if past.masters.iter().any(|(its, before)| !self.masters.contains_key(before) && overlap(its, slots)) {
+            let mut old_ranges = old_view.masters.iter();
+            if old_ranges.any(|(range, before)| !self.masters.contains_key(before) && overlap(range, slots)) {
                 self.masters[node].server.promoted();
             }
         }
         let route = |(slots, node): &(RangeInclusive<u16>, Node)| (slots.clone(), self.masters[node].server.clone());
         self.routes.send_replace(Routes::Slots(self.view.masters.iter().map(route).collect()));
-        self.share_out();
+        self.assign_channels();
         tracing::info!(masters = self.masters.len(), epoch = self.view.epoch, "the cluster's slots are known");
     }
 
-    /// Each master listens for the channels that it has, and the probe goes through those that have some.
-    fn share_out(&self) {
-        let mut shares: HashMap<&Node, Share> = HashMap::new();
+    /// Subscribes at each master to the channels in its slots, and sends the probe through the masters that have some.
+    fn assign_channels(&self) {
+        let mut by_node: HashMap<&Node, Subscriptions> = HashMap::new();
         for (_, channel) in self.channels.iter() {
             let slot = slot(&channel.name);
             if let Some((_, node)) = self.view.masters.iter().find(|(slots, _)| slots.contains(&slot)) {
-                let probe = || self.probe.key(&channel.name);
-                let share = shares.entry(node).or_insert_with(|| Share { channels: Vec::new(), probe: probe() });
-                share.channels.push(channel.name.clone());
+                let subscriptions = by_node.entry(node).or_insert_with(|| Subscriptions {
+                    channels: Vec::new(),
+                    probe_key: self.probe.key(&channel.name),
+                });
+                subscriptions.channels.push(channel.name.clone());
             }
         }
-        let post = |(node, share): (&&Node, &Share)| Post { server: Some(node.to_string()), key: share.probe.clone() };
-        self.probe.set_posts(shares.iter().map(post).collect());
+        let targets = by_node.iter().map(|(node, subscriptions)| ProbeTarget {
+            server: Some(node.to_string()),
+            key: subscriptions.probe_key.clone(),
+        });
+        self.probe.set_targets(targets.collect());
         for (node, master) in &self.masters {
-            let share = shares.remove(node).unwrap_or_default();
-            master.share.send_if_modified(|before| {
-                let changed = *before != share;
-                *before = share;
+            let subscriptions = by_node.remove(node).unwrap_or_default();
+            master.subscriptions.send_if_modified(|before| {
+                let changed = *before != subscriptions;
+                *before = subscriptions;
                 changed
             });
         }
     }
 
+    /// Opens the two connections to a master.
     fn connect(&self, node: &Node) -> Master {
-        let target = Target::at(&self.access, node.clone());
-        let (server, kept_up) = Server::new(target.clone());
-        let (share, shares) = watch::channel(Share::default());
-        let listening = self.listener.clone().listen(target, shares);
-        let tasks = [tokio::spawn(kept_up), tokio::spawn(listening)].map(AbortOnDropHandle::new);
-        Master { server: Arc::new(server), share, _tasks: tasks }
+        let target = Target::at(&self.options, node.clone());
+        let (server, keep_connected) = Server::new(target.clone());
+        let (subscriptions, changes) = watch::channel(Subscriptions::default());
+        let listen = self.listener.clone().listen(target, changes);
+        let tasks = [tokio::spawn(keep_connected), tokio::spawn(listen)].map(AbortOnDropHandle::new);
+        Master { server: Arc::new(server), subscriptions, _tasks: tasks }
     }
 }
 

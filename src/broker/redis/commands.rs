@@ -1,4 +1,7 @@
-//! The scripts, which run where the key is that they are about.
+//! Runs Lua scripts on the server that has their key, with a timeout and a limit of concurrent calls.
+//!
+//! In a cluster a script whose slot has moved, or is moving, is tried again until the timeout. Nothing else is retried:
+//! a publisher that got an error decides whether it sends its events again.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,22 +14,22 @@ use fred::types::config::Server as Node;
 use fred::types::{Key, Value};
 use tokio::sync::{Semaphore, mpsc, watch};
 
-use super::link::reason;
+use super::errors::from_fred;
 use super::routes::Routes;
-use super::server::{Server, Up};
-use super::{ANSWER, BrokerError};
+use super::server::{LiveConnection, Server};
+use super::{BrokerError, CALL_TIMEOUT};
 
-/// Calls in flight at a time: what is beyond waits its turn, within the time for its answer.
-pub(super) const CALLS: usize = 1024;
+/// Concurrent calls. Further calls wait for a permit, and the wait counts towards their timeout.
+pub(super) const MAX_CONCURRENT_CALLS: usize = 1024;
 
-/// Before a script that did not run, because its slot is elsewhere or on its way, is tried again.
-const RETRY: Duration = Duration::from_millis(20);
+/// The longest wait for new routes before a redirected script is tried again.
+const REDIRECT_RETRY_DELAY: Duration = Duration::from_millis(20);
 
-/// A script, which Redis knows by its hash.
+/// A Lua script. Redis caches it under its SHA-1.
 pub(super) struct Script {
     source: Str,
     hash: Str,
-    /// It gives positions.
+    /// The script assigns positions.
     appends: bool,
 }
 
@@ -36,17 +39,20 @@ pub(super) type Arguments = (Vec<Key>, Vec<Value>);
 /// Runs scripts.
 pub(super) struct Commands {
     routes: watch::Receiver<Routes>,
-    /// In a cluster: asks for the routes to be looked up anew, at a node that may know better.
-    outdated: Option<mpsc::Sender<Option<Node>>>,
-    calls: Semaphore,
+    /// Asks [`Cluster`](super::cluster::Cluster) to look up the routes, at this node if one is given. `None` without a
+    /// cluster.
+    route_requests: Option<mpsc::Sender<Option<Node>>>,
+    call_permits: Semaphore,
 }
 
 impl Script {
+    /// A script that assigns no positions.
     pub fn new(source: &'static str) -> Self {
         Self { source: Str::from_static(source), hash: fred::util::sha1_hash(source).into(), appends: false }
     }
 
-    /// On a new master it waits until the other nodes have said what they know.
+    /// Marks a script that assigns positions. On a new master it runs after the promotion grace; see
+    /// [`Server::after_promotion_grace`].
     pub fn appending(self) -> Self {
         Self { appends: true, ..self }
     }
@@ -54,7 +60,7 @@ impl Script {
     async fn run(&self, client: &Client, arguments: impl Fn() -> Arguments) -> Result<Value, Error> {
         let (keys, args) = arguments();
         match client.evalsha(self.hash.clone(), keys, args).await {
-            // A Redis that was restarted knows no scripts; nothing has run, so it is safe to say it again in full.
+            // A restarted Redis has an empty script cache. Nothing has run, so sending the source is safe.
             Err(error) if error.details().starts_with("NOSCRIPT") => {
                 let (keys, args) = arguments();
                 client.eval(self.source.clone(), keys, args).await
@@ -65,98 +71,104 @@ impl Script {
 }
 
 impl Commands {
-    pub fn new(routes: watch::Receiver<Routes>, outdated: Option<mpsc::Sender<Option<Node>>>) -> Self {
-        Self { routes, outdated, calls: Semaphore::new(CALLS) }
+    /// `route_requests` is given in a cluster only.
+    pub fn new(routes: watch::Receiver<Routes>, route_requests: Option<mpsc::Sender<Option<Node>>>) -> Self {
+        Self { routes, route_requests, call_permits: Semaphore::new(MAX_CONCURRENT_CALLS) }
     }
 
-    /// Runs a script where `key` is and answers within [`ANSWER`], at once where there is no connection. `arguments` are
-    /// made each time that it is sent, for the connection of this number: again where Redis does not know the script, or
-    /// where the key is elsewhere now.
+    /// Runs a script on the server that has `key` and returns its reply within [`CALL_TIMEOUT`]. Without a connection it
+    /// fails at once.
+    ///
+    /// `arguments` is called for each attempt, with the id of the connection that carries it. A second attempt follows
+    /// when the server does not know the script, or when the key has moved to another server.
     ///
     /// # Errors
-    /// It is not known whether the script ran, unless Redis itself says no.
+    /// See [`errors`](super::errors). Whether the script ran is not known after [`BrokerError::Unavailable`].
     pub async fn run(
         &self,
         script: &Script,
         key: &str,
         arguments: impl Fn(u64) -> Arguments,
     ) -> Result<Value, BrokerError> {
-        let mut refused = None;
+        let mut redirected = None;
         let run = async {
             let mut routes = self.routes.clone();
             loop {
                 let server = Self::server(&mut routes, key).await?;
-                let up = if script.appends { server.heard().await? } else { server.up().await? };
-                let Up { client, place, number } = up;
-                let turn = self.calls.acquire().await.map_err(|_| closed())?;
-                let error = match script.run(&client, || arguments(number)).await {
-                    // What a master says after another one was named may be lost with it.
-                    Ok(_) if place.is_past() => {
+                let connection =
+                    if script.appends { server.after_promotion_grace().await? } else { server.connection().await? };
+                let LiveConnection { client, endpoint, id } = connection;
+                let permit = self.call_permits.acquire().await.map_err(|_| closed())?;
+                let error = match script.run(&client, || arguments(id)).await {
+                    // What an old master answers after a failover may not be in the new master's log.
+                    Ok(_) if endpoint.is_superseded() => {
                         return Err(BrokerError::Unavailable("Sentinel names another master".into()));
                     }
-                    Ok(_) if !self.routes.borrow().has(&server) => {
-                        return Err(BrokerError::Unavailable("it is a master of the cluster no more".into()));
+                    Ok(_) if !self.routes.borrow().serves(&server) => {
+                        return Err(BrokerError::Unavailable("the server is no longer a master of the cluster".into()));
                     }
                     Ok(answer) => return Ok(answer),
                     Err(error) => error,
                 };
-                drop(turn);
-                let reason = BrokerError::Unavailable(reason(&error));
-                if !self.elsewhere(&error) {
-                    return Err(reason);
+                drop(permit);
+                let cause = from_fred(&error);
+                if !self.handle_redirect(&error) {
+                    return Err(cause);
                 }
-                refused = Some(reason);
-                // Done when the routes are new, or when it is time to look whether the move is over.
-                let _ = tokio::time::timeout(RETRY, routes.changed()).await;
+                redirected = Some(cause);
+                // A slot may finish its move without a change of the routes, so the wait is bounded.
+                let _ = tokio::time::timeout(REDIRECT_RETRY_DELAY, routes.changed()).await;
             }
         };
-        let answer = tokio::time::timeout(ANSWER, run).await;
-        answer.unwrap_or_else(|_| Err(refused.unwrap_or_else(silent)))
+        let answer = tokio::time::timeout(CALL_TIMEOUT, run).await;
+        answer.unwrap_or_else(|_| Err(redirected.unwrap_or_else(timed_out)))
     }
 
     async fn server(routes: &mut watch::Receiver<Routes>, key: &str) -> Result<Arc<Server>, BrokerError> {
-        let known = routes.wait_for(|routes| !matches!(routes, Routes::Unasked)).await.map_err(|_| closed())?;
+        let known = routes.wait_for(|routes| !matches!(routes, Routes::Pending)).await.map_err(|_| closed())?;
         known.server(key)
     }
 
-    /// Whether this is what a node of a cluster says where it is not, or not yet or no more, the one to ask; then nothing
-    /// has run.
-    pub fn elsewhere(&self, error: &Error) -> bool {
+    /// Whether a cluster node redirected the call, because it does not serve the key's slot now. The call did nothing
+    /// then. Requests new routes if they have changed.
+    pub fn handle_redirect(&self, error: &Error) -> bool {
         let mut words = error.details().split(' ');
         match words.next() {
-            _ if self.outdated.is_none() => return false,
-            Some("MOVED") => self.look_up(words.nth(1).and_then(node)),
-            Some("READONLY") => self.look_up(None),
-            // The keys of the slot are on their way, one by one. When all have arrived, the slot itself follows.
+            _ if self.route_requests.is_none() => return false,
+            Some("MOVED") => self.request_routes(words.nth(1).and_then(parse_node)),
+            Some("READONLY") => self.request_routes(None),
+            // The keys of the slot move one by one. The slot follows after the last of them.
             Some("TRYAGAIN" | "ASK") => {}
             _ => return false,
         }
         true
     }
 
-    /// Has the routes looked up, at this node where one is given.
-    pub fn look_up(&self, node: Option<Node>) {
-        // One request is enough for all.
-        let _ = self.outdated.as_ref().map(|outdated| outdated.try_send(node));
+    /// Asks for new routes, from this node if one is given.
+    pub fn request_routes(&self, node: Option<Node>) {
+        // One pending request serves all callers.
+        let _ = self.route_requests.as_ref().map(|requests| requests.try_send(node));
     }
 }
 
-/// `HOST:PORT`; the host is left out where it is the one that was asked.
-fn node(text: &str) -> Option<Node> {
+/// Parses the `HOST:PORT` of a redirection. A node leaves out the host if it is its own; that gives `None`.
+fn parse_node(text: &str) -> Option<Node> {
     let (host, port) = text.rsplit_once(':')?;
     let port = port.parse().ok()?;
     (!host.is_empty()).then(|| Node::new(host, port))
 }
 
+/// The backend was closed before the call ended.
 pub(super) fn closed() -> BrokerError {
-    BrokerError::Unavailable("it is closed".into())
+    BrokerError::Unavailable("the broker is closed".into())
 }
 
-pub(super) fn silent() -> BrokerError {
+/// Redis did not answer within the timeout.
+pub(super) fn timed_out() -> BrokerError {
     BrokerError::Unavailable("Redis does not answer".into())
 }
 
-/// For a reply that none of our scripts gives.
+/// Redis sent a reply that none of our scripts returns.
 pub(super) fn unreadable() -> BrokerError {
-    BrokerError::Unavailable("Redis answered what none of the scripts answers".into())
+    BrokerError::Unavailable("Redis sent an unexpected reply to a script".into())
 }

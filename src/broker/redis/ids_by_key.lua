@@ -1,6 +1,6 @@
--- Remembers ids by a key for each event, which Redis forgets by itself.
+-- Remembers the ids of the deduplication window: a key for each event, which expires by itself.
 --
--- KEYS: after those of the channels, one for each event
+-- KEYS: after the keys of the channels, one key for each event
 
 local PUBLISH, FIELDS = 'PUBLISH', 2
 
@@ -12,7 +12,7 @@ local function remember(key, position)
   redis.call('SET', key, position, 'PX', ARGV[4])
 end
 
--- Only if it is not remembered already; whether that was so.
+-- Remembers an id if it is new. Returns whether it was.
 local function remember_new(key, position)
   return redis.call('SET', key, position, 'PX', ARGV[4], 'NX')
 end
@@ -25,4 +25,5 @@ local function forget(key)
   redis.call('DEL', key)
 end
 
+-- Keys expire by themselves.
 local function forget_old() end

@@ -1,6 +1,7 @@
--- Remembers ids in a hash of the channel's own, for a cluster: see log.lua. An id stands there for a time and a position.
+-- Remembers the ids of the deduplication window in a hash of the channel. For a cluster, where a script may name only keys
+-- that exist (see log.lua). The hash has `TIME POSITION` for each id.
 --
--- KEYS: the hash, after the two keys of the one channel
+-- KEYS: the hash, after the two keys of the only channel
 
 local PUBLISH, FIELDS = 'SPUBLISH', 3
 local ids, window = KEYS[3], tonumber(ARGV[4])
@@ -10,12 +11,12 @@ local function id_of(_, at)
 end
 
 local function remember(id, position)
-  redis.call('HSET', ids, id, exact(time) .. ' ' .. position)
+  redis.call('HSET', ids, id, integer(time) .. ' ' .. position)
 end
 
--- Only if it is not remembered already; whether that was so.
+-- Remembers an id if it is new. Returns whether it was.
 local function remember_new(id, position)
-  return redis.call('HSETNX', ids, id, exact(time) .. ' ' .. position) == 1
+  return redis.call('HSETNX', ids, id, integer(time) .. ' ' .. position) == 1
 end
 
 local function remembered(id)
@@ -27,13 +28,13 @@ local function forget(id)
   redis.call('HDEL', ids, id)
 end
 
--- Looks at as many ids as came since the last time, from where that ended, and takes out those that are too old.
+-- Scans as many ids as were added since the last scan, from where that scan ended, and deletes the expired ones.
 local function forget_old(log)
   local cursor = redis.call('HGET', log.meta, 'scan') or 0
   local scanned = redis.call('HSCAN', ids, cursor, 'COUNT', math.max(64, log.added))
-  local found, old, deadline = scanned[2], {}, exact(time - window)
+  local found, old, deadline = scanned[2], {}, integer(time - window)
   for i = 2, #found, 2 do
-    -- Times have as many digits for the next 200 years.
+    -- A comparison of texts: times have the same number of digits for the next 200 years.
     if found[i] < deadline then
       old[#old + 1] = found[i - 1]
     end

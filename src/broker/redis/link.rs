@@ -1,9 +1,9 @@
-//! One connection, kept up: connected, proved, watched, and replaced by a new one when it ends or goes silent.
+//! A link: one connection to Redis that is opened, verified, monitored, and replaced when it fails or goes silent.
 //!
-//! Each connection is a fred client of its own, and fred's own reconnecting is off. Its policy reconnects only what it
-//! sees fail: a peer that is silent while commands are written goes unnoticed (every write starts the wait for an answer
-//! again), its one task may be stuck in a write to a full socket, and that task ends for good on some errors. A new
-//! client has none of that behind it, and nothing that was written to an old one is ever written again.
+//! Each connection is a fred client of its own, and fred's own reconnecting is off, for three reasons. fred does not
+//! notice a silent peer while commands are written, because every write restarts its wait for an answer. Its one task can
+//! block in a write to a full socket. That task ends for good on some errors. A new client has none of these problems,
+//! and never sends again what an old client had sent.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -15,160 +15,167 @@ use fred::types::config::Options;
 use fred::types::{ClusterHash, CustomCommand, Value};
 use tokio_util::task::AbortOnDropHandle;
 
-use super::target::{Place, Target};
+use super::BrokerError;
+use super::errors::{describe, from_fred};
+use super::target::{Endpoint, Target};
 
-/// Between two proofs of life.
-const PULSE: Duration = Duration::from_secs(1);
+/// Between two health checks of a connection.
+const HEALTH_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
-/// How long a proof of life may take: longer than a fork or a slow command of somebody else holds Redis up.
-const SILENCE: Duration = Duration::from_secs(4);
+/// How long a health check may take. Longer than a fork or somebody else's slow command blocks Redis.
+const HEALTH_CHECK_TIMEOUT: Duration = Duration::from_secs(4);
 
-/// The longest wait before connecting again: when Redis is back, that is noticed within this.
-const MAX_WAIT: Duration = Duration::from_secs(1);
+/// The longest wait between two attempts to connect, and so the longest delay until a Redis that is back is noticed.
+const MAX_BACKOFF: Duration = Duration::from_secs(1);
 
-/// Connects one time after the other.
+/// Opens connections to a target, one after the other.
 pub(super) struct Link {
     target: Target,
-    /// What it is for, in log lines.
+    /// The purpose of the connection, for log lines.
     role: &'static str,
-    /// See [`Place::client`].
-    messages: usize,
-    /// A replica will do.
-    any: bool,
-    /// Connections in a row that failed or ended before they were of use.
+    /// See [`Endpoint::client`].
+    message_buffer: usize,
+    allow_replica: bool,
+    /// Consecutive attempts that failed, or whose connection ended before [`established`](Self::established).
     failures: u32,
-    /// The last failure, so that one that lasts is logged once.
-    reason: Option<String>,
+    /// The last failure. The same failure is logged once.
+    last_failure: Option<String>,
 }
 
-/// A connection that answered.
+/// A connection that passed its handshake.
 pub(super) struct Connection {
     pub client: Client,
-    pub place: Place,
-    any: bool,
-    /// fred's task; the connection ends with it.
+    pub endpoint: Endpoint,
+    allow_replica: bool,
+    /// fred's task. The connection ends with it.
     task: AbortOnDropHandle<Result<(), Error>>,
 }
 
 impl Link {
-    pub fn new(target: Target, role: &'static str, messages: usize) -> Self {
-        Self { target, role, messages, any: false, failures: 0, reason: None }
+    /// A link to a master. `message_buffer` is the number of pushed messages that are buffered.
+    pub fn new(target: Target, role: &'static str, message_buffer: usize) -> Self {
+        Self { target, role, message_buffer, allow_replica: false, failures: 0, last_failure: None }
     }
 
-    /// A replica will do too.
+    /// Accepts a replica as well as a master.
     pub fn or_replica(self) -> Self {
-        Self { any: true, ..self }
+        Self { allow_replica: true, ..self }
     }
 
-    /// Connects to this one next.
-    pub fn aim(&mut self, target: Target) {
+    /// Makes the next [`connect`](Self::connect) go to this target.
+    pub fn set_target(&mut self, target: Target) {
         self.target = target;
     }
 
-    /// Waits as long as earlier failures make advisable, or until Redis is said to be elsewhere, then tries once.
+    /// Tries once to connect, after the backoff that earlier failures require. The backoff ends early when Sentinel names
+    /// another master.
     ///
     /// # Errors
-    /// Why there is no connection.
-    pub async fn connect(&mut self) -> Result<Connection, String> {
+    /// Why the attempt failed.
+    pub async fn connect(&mut self) -> Result<Connection, BrokerError> {
         if self.failures > 0 {
-            let wait = MAX_WAIT.min(Duration::from_millis(50) * 2u32.pow(self.failures.min(8)));
-            // Nodes that lost their Redis together do not come back together.
-            let wait = wait.mul_f64(0.5 + 0.5 * rand::random::<f64>());
+            let backoff = MAX_BACKOFF.min(Duration::from_millis(50) * 2u32.pow(self.failures.min(8)));
+            // Jitter: nodes that lost the same Redis must not come back at the same moment.
+            let backoff = backoff.mul_f64(0.5 + 0.5 * rand::random::<f64>());
             tokio::select! {
-                () = tokio::time::sleep(wait) => {}
-                () = self.target.moved() => {}
+                () = tokio::time::sleep(backoff) => {}
+                () = self.target.changed() => {}
             }
         }
-        let connected = match self.target.place().await {
-            Ok(place) => Connection::open(place, self.messages, self.any).await,
-            Err(reason) => Err(reason),
+        let connected = match self.target.resolve().await {
+            Ok(endpoint) => Connection::open(endpoint, self.message_buffer, self.allow_replica).await,
+            Err(error) => Err(error),
         };
-        if let Err(reason) = &connected {
-            self.lost(reason);
+        if let Err(error) = &connected {
+            self.failed(&error.to_string());
         }
         connected
     }
 
-    /// The connection does what it is for.
-    pub fn stands(&mut self) {
+    /// Reports that the connection is in use: resets the backoff.
+    pub fn established(&mut self) {
         self.failures = 0;
-        self.reason = None;
+        self.last_failure = None;
         tracing::info!(redis = self.target.name, role = self.role, "connected to Redis");
     }
 
-    /// The connection is no more, or was never of use.
-    pub fn lost(&mut self, reason: &str) {
+    /// Reports that the connection ended, or could not be used: increases the backoff.
+    pub fn failed(&mut self, cause: &str) {
         self.failures += 1;
-        if self.reason.as_deref() != Some(reason) {
-            tracing::warn!(redis = self.target.name, role = self.role, reason, "no connection to Redis");
-            self.reason = Some(reason.to_owned());
+        if self.last_failure.as_deref() != Some(cause) {
+            tracing::warn!(redis = self.target.name, role = self.role, reason = cause, "no connection to Redis");
+            self.last_failure = Some(cause.to_owned());
         }
     }
 }
 
 impl Connection {
-    async fn open(place: Place, messages: usize, any: bool) -> Result<Self, String> {
-        let client = place.client(messages);
+    async fn open(endpoint: Endpoint, message_buffer: usize, allow_replica: bool) -> Result<Self, BrokerError> {
+        let client = endpoint.client(message_buffer);
         let task = AbortOnDropHandle::new(client.connect());
-        let mut connection = Self { client, place, any, task };
-        // The PING waits in fred until it has connected, so this is the whole of it.
-        let Self { client, task, .. } = &mut connection;
-        let proof = tokio::select! {
-            reason = ended(task) => Err(reason),
-            proof = proof(client, any) => proof,
+        let mut connection = Self { client, endpoint, allow_replica, task };
+        // fred holds the PING back until it has connected, so this covers the connect as well.
+        let Self { client, task, endpoint, .. } = &mut connection;
+        let is_replica = tokio::select! {
+            error = task_ended(task) => return Err(error),
+            checked = handshake(client, allow_replica) => checked.map_err(|error| from_fred(&error))?,
         };
-        if proof.as_ref().is_err_and(|reason| reason == REPLICA) {
-            connection.place.refute();
+        if is_replica {
+            endpoint.report_replica();
+            return Err(BrokerError::Unavailable(REPLICA.into()));
         }
-        proof.map(|()| connection)
+        Ok(connection)
     }
 
-    /// Waits for the end of the connection and says why it came. One that neither answers nor says anything (`heard`
-    /// counts that) for a while is ended, and so is one to a server that is the right one no more.
-    pub async fn end(&mut self, heard: &AtomicU64) -> String {
-        let Self { client, place, any, task } = self;
+    /// Waits until the connection ends and returns the reason. Ends it if the server does not answer health checks, if it
+    /// has become a replica, or if Sentinel names another master.
+    ///
+    /// `received` counts the messages that came on the connection. A connection on which messages arrive is alive.
+    pub async fn ended(&mut self, received: &AtomicU64) -> String {
+        let Self { client, endpoint, allow_replica, task } = self;
         tokio::select! {
-            reason = ended(task) => reason,
-            reason = pulse(client, *any, heard) => reason,
-            () = place.past() => "Sentinel names another master".into(),
+            error = task_ended(task) => error.to_string(),
+            cause = failed_health_check(client, *allow_replica, received) => cause,
+            () = endpoint.superseded() => "Sentinel names another master".into(),
         }
     }
 }
 
-async fn ended(task: &mut AbortOnDropHandle<Result<(), Error>>) -> String {
+async fn task_ended(task: &mut AbortOnDropHandle<Result<(), Error>>) -> BrokerError {
     match task.await {
-        Ok(Ok(())) => "the connection was closed".into(),
-        Ok(Err(error)) => reason(&error),
-        Err(error) => error.to_string(),
+        Ok(Ok(())) => BrokerError::Unavailable("the connection was closed".into()),
+        Ok(Err(error)) => from_fred(&error),
+        Err(error) => BrokerError::Unavailable(error.to_string()),
     }
 }
 
-async fn pulse(client: &Client, any: bool, heard: &AtomicU64) -> String {
+async fn failed_health_check(client: &Client, allow_replica: bool, received: &AtomicU64) -> String {
     loop {
-        tokio::time::sleep(PULSE).await;
-        let before = heard.load(Ordering::Relaxed);
-        match prove(client).await {
+        tokio::time::sleep(HEALTH_CHECK_INTERVAL).await;
+        let before = received.load(Ordering::Relaxed);
+        match verified_ping(client).await {
             Ok(()) => {}
-            // fred reads before it writes, so a flood of messages may hold a PING back; the flood is proof enough.
-            Err(error) if *error.kind() == ErrorKind::Timeout && heard.load(Ordering::Relaxed) != before => {}
-            Err(error) => return reason(&error),
+            // fred reads before it writes, so many messages may delay the PING. Those messages prove that the
+            // connection is alive.
+            Err(error) if *error.kind() == ErrorKind::Timeout && received.load(Ordering::Relaxed) != before => {}
+            Err(error) => return describe(&error),
         }
-        if !any && is_replica(client).await {
+        if !allow_replica && is_replica(client).await {
             return REPLICA.into();
         }
     }
 }
 
-/// What a connection must have shown before it is of use.
-async fn proof(client: &Client, any: bool) -> Result<(), String> {
-    prove(client).await.map_err(|error| reason(&error))?;
-    if !any && is_replica(client).await { Err(REPLICA.into()) } else { Ok(()) }
+/// Verifies a new connection. Returns whether the server is a replica where only a master is allowed.
+async fn handshake(client: &Client, allow_replica: bool) -> Result<bool, Error> {
+    verified_ping(client).await?;
+    Ok(!allow_replica && is_replica(client).await)
 }
 
-const REPLICA: &str = "this Redis is a replica, which takes nothing (READONLY)";
+const REPLICA: &str = "this Redis is a replica, which takes no writes (READONLY)";
 
-/// Whether the server says that it is one: a master that was demoted keeps its connections, and behind the name that one
-/// connected to there may be another server by now. HELLO says it as ROLE does, and needs no right.
+/// Whether the server says that it is a replica. A demoted master keeps its connections, and a host name may lead to
+/// another server after a failover. HELLO reports the role as ROLE does, and needs no right.
 async fn is_replica(client: &Client) -> bool {
     let hello = CustomCommand::new_static("HELLO", ClusterHash::Random, false);
     let Ok(Value::Map(facts)) = client.custom::<Value, Value>(hello, Vec::new()).await else { return false };
@@ -177,30 +184,17 @@ async fn is_replica(client: &Client) -> bool {
     })
 }
 
-/// Proves that what was sent before was answered, in order: a PING whose answer can be no other command's.
+/// Sends a PING with a nonce. Success proves that every earlier command was answered, and that replies still match their
+/// commands.
 ///
-/// fred gives a reply to the oldest command that waits for one. A refused SUBSCRIBE has a reply that nobody waits for, so
-/// from then on everybody gets the reply before his: that shows here.
-pub(super) async fn prove(client: &Client) -> Result<(), Error> {
+/// fred gives each reply to the oldest command that waits for one. The reply to a refused SUBSCRIBE belongs to no waiting
+/// command, so all later commands get the reply of the command before them. The nonce shows that.
+pub(super) async fn verified_ping(client: &Client) -> Result<(), Error> {
     let nonce = format!("{:016x}", rand::random::<u64>());
-    let options = Options { timeout: Some(SILENCE), ..Options::default() };
+    let options = Options { timeout: Some(HEALTH_CHECK_TIMEOUT), ..Options::default() };
     let answer: String = client.with_options(&options).ping(Some(nonce.clone())).await?;
     if answer != nonce {
         return Err(Error::new(ErrorKind::Protocol, "replies do not match their commands"));
     }
     Ok(())
-}
-
-/// An error of fred or Redis as a sentence for people.
-pub(super) fn reason(error: &Error) -> String {
-    let details = error.details();
-    match error.kind() {
-        ErrorKind::Timeout => "Redis does not answer".into(),
-        // fred writes the operating system's errors as Rust's debugger would.
-        ErrorKind::IO => match details.split_once("message: \"").and_then(|(_, rest)| rest.split_once('"')) {
-            Some((message, _)) => message.to_owned(),
-            None => details.to_owned(),
-        },
-        _ => details.to_owned(),
-    }
 }

@@ -1,23 +1,27 @@
--- A channel's log: a stream whose entries are `OFFSET-0`, and a hash that says which life of the log this is (`epoch`),
--- the newest offset (`offset`), and what the log still has of the lives before it (`past`). This part stands before every
--- script that works on logs.
+-- A channel's log. This part stands before every script that works on logs.
 --
--- What survives a loss is part of the new epoch, under the same offsets. `past` says of each epoch that is over, the last
--- one first, `EPOCH:SAME:HEAD`. Up to SAME the log is what it was in that epoch: who had come so far there goes on after
--- it, and gets nothing twice. What stands between SAME and HEAD was known in that epoch as something else, or may have
--- been: it was written by somebody who did not know what was lost. Who stood there, or above, goes on after SAME, and
--- rather gets an event again than not at all. SAME is the newest event that the node which found the loss has seen, and
--- that is still here; 0 where there is no such event. An epoch of which nothing is known counts as one with SAME 0.
+-- A log has two keys. The stream has the events, with the entry ids `OFFSET-0`. The hash (`meta`) has the log's epoch
+-- (`epoch`), its newest offset (`offset`), and its past epochs (`past`).
 --
--- While a slot of a cluster moves, a script runs only where all keys are that it names, and only if they exist. So a log
--- has its stream from the beginning, be it empty.
+-- When the log loses events, a new epoch begins. The surviving events stay in the log under the same offsets. `past` has an
+-- entry `EPOCH:SHARED:HEAD` for each past epoch, the last one first:
+-- - Up to the offset SHARED the log is what it was in that epoch. A reader that had come so far continues after its
+--   position, and gets no event twice.
+-- - From SHARED to HEAD the log had, or may have had, other events in that epoch: another node appended there without
+--   knowing of the loss. A reader with such a position, or a higher one, continues after SHARED. It may get events again,
+--   but misses none.
+-- SHARED is the newest event that the node which detected the loss knows and the log still has; 0 if there is none. For an
+-- unknown epoch SHARED is 0.
+--
+-- While a cluster moves a slot, a script runs only if all keys that it names exist on the same node. So every log has its
+-- stream from the beginning, even an empty one.
 
--- Numbers as text: tostring() would write large ones with an exponent.
-local function exact(number)
+-- An integer as text. tostring() writes large ones with an exponent.
+local function integer(number)
   return string.format('%d', number)
 end
 
--- What Redis' clock says, in ms.
+-- Redis' clock, in ms since 1970.
 local time = redis.call('TIME')
 time = time[1] * 1000 + math.floor(time[2] / 1000)
 
@@ -25,13 +29,13 @@ local function offset_of(entry)
   return tonumber(string.match(entry[1], '^%d+'))
 end
 
--- When an entry was appended; what has no such field is not ours and as old as can be.
+-- When an entry was appended, in ms. An entry without this field is not ours, and counts as the oldest.
 local function time_of(entry)
   return tonumber(entry[2][4] or 0) or 0
 end
 
--- The largest offset that a stream ever had, 0 where there is no stream.
-local function top(stream)
+-- The largest offset that a stream ever had, 0 if there is no stream.
+local function last_offset(stream)
   if redis.call('EXISTS', stream) == 1 then
     local info = redis.call('XINFO', 'STREAM', stream)
     for i = 1, #info, 2 do
@@ -43,97 +47,99 @@ local function top(stream)
   return 0
 end
 
--- Begins a new epoch, above every offset that the stream ever had: it takes no smaller ids. Up to the offset `same` the
--- log is what it was in the epoch before.
-local function renew(log, epoch, same)
-  local head = math.max(log.head, top(log.stream))
+-- Begins a new epoch. Its head is the largest offset that the stream ever had, because a stream accepts no smaller id. Up
+-- to the offset `shared` the log is what it was in the old epoch.
+local function begin_epoch(log, epoch, shared)
+  local head = math.max(log.head, last_offset(log.stream))
   if redis.call('EXISTS', log.stream) == 0 then
     redis.call('XADD', log.stream, 'MAXLEN', 0, '0-1', '', '')
   end
   local past = {}
   if log.epoch then
-    past[1] = log.epoch .. ':' .. exact(same) .. ':' .. exact(log.head)
+    past[1] = log.epoch .. ':' .. integer(shared) .. ':' .. integer(log.head)
   end
-  for name, its_same, its_head in string.gmatch(log.past, '(%w+):(%d+):(%d+)') do
+  for past_epoch, past_shared, past_head in string.gmatch(log.past, '(%w+):(%d+):(%d+)') do
     if #past < 8 then
-      past[#past + 1] = name .. ':' .. exact(math.min(same, tonumber(its_same))) .. ':' .. its_head
+      past[#past + 1] = past_epoch .. ':' .. integer(math.min(shared, tonumber(past_shared))) .. ':' .. past_head
     end
   end
   log.epoch, log.head, log.past = epoch, head, table.concat(past, ' ')
-  redis.call('HSET', log.meta, 'epoch', epoch, 'offset', exact(head), 'past', log.past)
+  redis.call('HSET', log.meta, 'epoch', epoch, 'offset', integer(head), 'past', log.past)
 end
 
--- What the log has of an epoch that is over: SAME and HEAD.
-local function left_of(log, epoch)
-  local same, head = string.match(' ' .. log.past, ' ' .. epoch .. ':(%d+):(%d+)')
-  return tonumber(same or 0), tonumber(head or 0)
+-- SHARED and HEAD of a past epoch.
+local function past_epoch(log, epoch)
+  local shared, head = string.match(' ' .. log.past, ' ' .. epoch .. ':(%d+):(%d+)')
+  return tonumber(shared or 0), tonumber(head or 0)
 end
 
--- Whether the log is known to have lost events: nil or false, or else the offset up to which it is as it was. `known` is
--- what a node knows of it, or '': the newest epoch and offset, and then perhaps events that the node has of that epoch
--- (OFFSET:SHA-1, the newest first, or a hyphen), and epochs that are over.
-local function lost(log, known)
-  local epoch, offset, rest = string.match(known, '^(%w+) (%d+)(.*)$')
+-- Compares the log with a node's fingerprint of it. Returns nil or false if they match. If the log has lost events, returns
+-- SHARED, the offset up to which it is unchanged. The fingerprint is '' or `EPOCH OFFSET`, the newest position that the
+-- node knows. A full one continues with the events that the node knows of that epoch (OFFSET:SHA-1 with commas, the newest
+-- first, or `-`) and with past epochs.
+local function find_loss(log, fingerprint)
+  local epoch, offset, rest = string.match(fingerprint, '^(%w+) (%d+)(.*)$')
   if epoch ~= log.epoch then
-    -- It was restored from an older state.
+    -- A log that is in a past epoch again was restored from an older state.
     return epoch and string.find(rest .. ' ', ' ' .. log.epoch .. ' ', 1, true) and 0
   end
-  local found = tonumber(offset) > log.head
+  local loss = tonumber(offset) > log.head
   for at, digest in string.gmatch(string.match(rest, '^ (%S+)') or '', '(%d+):(%x+)') do
     if tonumber(at) <= log.head then
       local entry = redis.call('XRANGE', log.stream, at .. '-0', at .. '-0')[1]
       if not entry then
         break
       elseif redis.sha1hex(entry[2][2]) == digest then
-        return found and tonumber(at)
+        return loss and tonumber(at)
       end
-      -- It was restored, and somebody who did not know has gone on.
-      found = true
+      -- The log was restored, and a node that did not know of the loss has appended another event here.
+      loss = true
     end
   end
-  return found and 0
+  return loss and 0
 end
 
--- The log as it stands. `epoch` is used where one must be begun: where there is none, and where the log has lost events.
-local function open(stream, meta, epoch, known)
+-- Opens the log: reads its state, and compares it with the fingerprint. Begins the epoch `new_epoch` if the log has none,
+-- or has lost events.
+local function open(stream, meta, new_epoch, fingerprint)
   local fields = redis.call('HMGET', meta, 'epoch', 'offset', 'past')
   local log = { stream = stream, meta = meta, epoch = fields[1], head = tonumber(fields[2] or 0) or 0 }
   log.past = fields[3] or ''
-  local same = not log.epoch and 0 or lost(log, known)
-  if same then
-    renew(log, epoch, same)
+  local shared = not log.epoch and 0 or find_loss(log, fingerprint)
+  if shared then
+    begin_epoch(log, new_epoch, shared)
   end
   return log
 end
 
--- Up to `count` entries from an offset on.
+-- Up to `count` entries from the offset `first` on.
 local function range(log, first, count)
   if first > log.head or count < 1 then
     return {}
   end
-  return redis.call('XRANGE', log.stream, exact(first) .. '-0', exact(log.head) .. '-0', 'COUNT', count)
+  return redis.call('XRANGE', log.stream, integer(first) .. '-0', integer(log.head) .. '-0', 'COUNT', count)
 end
 
--- The offset of the first entry from `low` on that was appended at `time` or later, `head + 1` where there is none.
--- Entries are in the order of their times: it is found by halving.
-local function first_taken(log, low, time)
+-- The offset of the first entry from `low` on that was appended at `time` or later, `head + 1` if there is none. A binary
+-- search, because entries are in the order of their times.
+local function first_appended_since(log, low, time)
   local high = log.head + 1
-  local first, probe = high, low
+  local first, middle = high, low
   while low < high do
-    local entry = range(log, probe, 1)[1]
+    local entry = range(log, middle, 1)[1]
     if entry and time_of(entry) < time then
       low = offset_of(entry) + 1
     else
-      high = probe
+      high = middle
       first = entry and offset_of(entry) or first
     end
-    probe = math.floor((low + high) / 2)
+    middle = math.floor((low + high) / 2)
   end
   return first
 end
 
--- The offset of the oldest entry that is retained: among the newest `keep`, taken at `deadline` or later. Trimming is
--- coarser than that, so what counts is said here.
+-- The offset of the oldest entry that is retained: among the newest `keep`, and appended at `deadline` or later. The stream
+-- may have older entries, because it is trimmed coarsely.
 local function oldest_retained(log, keep, deadline)
-  return first_taken(log, math.max(0, log.head - keep) + 1, deadline)
+  return first_appended_since(log, math.max(0, log.head - keep) + 1, deadline)
 end

@@ -1,17 +1,20 @@
-//! Redis: a stream for each channel's log, pub/sub for the bus, and one script that appends and publishes.
+//! The Redis backend: a stream for each channel's log, pub/sub for signals, and one Lua script that appends and publishes.
 //!
-//! To a server there are two connections, one on which scripts run ([`server`], for publishers by way of [`appends`]) and
-//! one that listens ([`bus`]); each is kept up by a [`link`]. In a cluster each master has such two, and [`cluster`] keeps
-//! up who has which slots. What a position is worth is decided in the scripts alone, where Redis does one thing at a
-//! time: this side knows only the newest that it has seen of each channel ([`fingerprint`]) and tells it with every call, so
-//! that a log that lost events is found out before it gives their positions to others.
+//! Each server has two connections, which a [`link`] keeps open: one runs scripts ([`server`]; appends come through the
+//! queue in [`appends`]), the other subscribes ([`listener`]). In a cluster each master has these two, and [`cluster`]
+//! follows which master has which slots.
+//!
+//! Only the scripts assign positions, because Redis runs them one at a time. This node sends with each call what it knows
+//! of the log ([`log_fingerprint`]). So a script detects that the log lost events before it gives their positions to other
+//! events. [`errors`] classifies everything that can go wrong.
 
 mod appends;
-mod bus;
 mod channels;
 mod cluster;
 mod commands;
+mod errors;
 mod link;
+mod listener;
 mod log_fingerprint;
 mod nodes;
 mod probe;
@@ -36,16 +39,16 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
 use self::appends::Appends;
-use self::bus::{Listener, Share};
-use self::channels::{Channels, Sent};
+use self::channels::{Attempt, Channels};
 use self::cluster::Cluster;
 use self::commands::{Commands, Script, closed, unreadable};
+use self::listener::{Listener, Subscriptions};
 use self::nodes::Registry;
 use self::probe::Probe;
 use self::routes::Routes;
 use self::server::Server;
 use self::store::RedisStore;
-use self::target::{Access, Target};
+use self::target::{ConnectOptions, Target};
 use super::nodes::Nodes;
 use super::{
     Appended, Backend, Bounds, BrokerError, Entry, Limits, Log, Notifier, PAGE_BYTES, Page, SIGNAL_CAPACITY, Signal,
@@ -54,9 +57,10 @@ use super::{
 use crate::config::{BrokerConfig, Form, RedisUrl};
 use crate::event::{Catalog, ChannelId, Epoch, Event, Moment, Position};
 
-/// How long an answer of Redis may take. A publisher is told within 3 s that the broker is unavailable.
-const ANSWER: Duration = Duration::from_secs(2);
+/// How long a call may take, with all its attempts. A publisher gets its response within 3 s.
+const CALL_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// The backend.
 struct Redis {
     commands: Arc<Commands>,
     channels: Arc<Channels>,
@@ -65,12 +69,12 @@ struct Redis {
     nodes: Registry,
     store: RedisStore,
     limits: Limits,
-    /// Ends with the tasks.
-    bus: mpsc::WeakSender<Signal>,
-    read: Script,
-    taken: Script,
+    /// Weak, so that the signals end with the tasks.
+    signals: mpsc::WeakSender<Signal>,
+    read_script: Script,
+    position_at_script: Script,
     tasks: TaskTracker,
-    /// Ends the tasks: when the broker is closed, and when it is dropped.
+    /// Ends the tasks: cancelled when the broker is closed, and when it is dropped.
     closing: CancellationToken,
     _closing: DropGuard,
 }
@@ -82,35 +86,35 @@ pub(super) fn open(
     catalog: &Catalog,
     limits: Limits,
 ) -> Result<(Arc<dyn Backend>, Signals), String> {
-    let site = Site::of(url)?;
+    let topology = Topology::of(url)?;
     let clustered = url.form == Form::Cluster;
-    let (sender, bus) = mpsc::channel(SIGNAL_CAPACITY);
+    let (sender, signals) = mpsc::channel(SIGNAL_CAPACITY);
     let channels = Arc::new(Channels::new(config, catalog, clustered));
-    let (routes, known) = watch::channel(Routes::Unasked);
-    let (look_up, asked) = mpsc::channel(1);
-    let commands = Arc::new(Commands::new(known, clustered.then_some(look_up)));
+    let (routes, known_routes) = watch::channel(Routes::Pending);
+    let (request_routes, route_requests) = mpsc::channel(1);
+    let commands = Arc::new(Commands::new(known_routes, clustered.then_some(request_routes)));
     let probe = Arc::new(Probe::new(format!("{}{}", config.prefix, config.namespace), commands.clone()));
-    let (appends, carried) = Appends::new(channels.clone(), commands.clone(), limits.clone(), sender.clone());
+    let (appends, send_appends) = Appends::new(channels.clone(), commands.clone(), limits.clone(), sender.clone());
     let (tasks, closing) = (TaskTracker::new(), CancellationToken::new());
     let spawn = |task: BoxFuture<'static, ()>| {
         tasks.spawn(closing.clone().run_until_cancelled_owned(task));
     };
-    spawn(carried.boxed());
+    spawn(send_appends.boxed());
     let weak = sender.downgrade();
     let listener = Listener::new(&channels, commands.clone(), probe.clone(), sender);
-    match site {
-        Site::Server(target, followed) => {
-            let (server, kept_up) = Server::new(target.clone());
-            routes.send_replace(Routes::One(Arc::new(server)));
+    match topology {
+        Topology::Server(target, follow_sentinels) => {
+            let (server, keep_connected) = Server::new(target.clone());
+            routes.send_replace(Routes::Single(Arc::new(server)));
             let all = channels.iter().map(|(_, channel)| channel.name.clone()).collect();
-            let (_, share) = watch::channel(Share { channels: all, probe: probe.own_key() });
-            spawn(kept_up.boxed());
-            spawn(listener.listen(target, share).boxed());
-            followed.map(spawn);
+            let subscriptions = Subscriptions { channels: all, probe_key: probe.single_key() };
+            spawn(keep_connected.boxed());
+            spawn(listener.listen(target, watch::channel(subscriptions).1).boxed());
+            follow_sentinels.map(spawn);
         }
-        Site::Cluster(access, seeds) => {
-            let cluster = Cluster::new(access, seeds, channels.clone(), probe.clone(), listener, routes);
-            spawn(cluster.follow(asked).boxed());
+        Topology::Cluster(options, seeds) => {
+            let cluster = Cluster::new(options, seeds, channels.clone(), probe.clone(), listener, routes);
+            spawn(cluster.follow(route_requests).boxed());
         }
     }
     tasks.close();
@@ -122,40 +126,43 @@ pub(super) fn open(
         probe,
         appends,
         limits,
-        bus: weak,
-        read: Script::new(concat!(include_str!("log.lua"), include_str!("read.lua"))),
-        taken: Script::new(concat!(include_str!("log.lua"), include_str!("taken.lua"))),
+        signals: weak,
+        read_script: Script::new(concat!(include_str!("log.lua"), include_str!("read.lua"))),
+        position_at_script: Script::new(concat!(include_str!("log.lua"), include_str!("position_at.lua"))),
         tasks,
         _closing: closing.clone().drop_guard(),
         closing,
     };
-    Ok((Arc::new(redis), bus))
+    Ok((Arc::new(redis), signals))
 }
 
-/// Whether [`open`] would take this URL.
+/// Whether [`open`] accepts this URL.
+///
+/// # Errors
+/// What is wrong with it, as a sentence without its passwords.
 pub(super) fn check(url: &RedisUrl) -> Result<(), String> {
-    Site::of(url).map(drop)
+    Topology::of(url).map(drop)
 }
 
-/// Where Redis is.
-enum Site {
-    /// One server, and what has to run for it to stay known where that is.
+/// How Redis is deployed, by the form of the URL.
+enum Topology {
+    /// One server. With Sentinel, the future finds it while it is polled.
     Server(Target, Option<BoxFuture<'static, ()>>),
-    /// How to get into each node of a cluster, and the nodes to ask first.
-    Cluster(Access, Vec<Node>),
+    /// A cluster: the options for each node, and the nodes to ask first.
+    Cluster(ConnectOptions, Vec<Node>),
 }
 
-impl Site {
+impl Topology {
     fn of(url: &RedisUrl) -> Result<Self, String> {
         match url.form {
             Form::Server | Form::Socket => Ok(Self::Server(Target::new(url)?, None)),
             Form::Sentinel => {
-                let (target, followed) = sentinel::follow(url)?;
-                Ok(Self::Server(target, Some(followed.boxed())))
+                let (target, follow_sentinels) = sentinel::follow(url)?;
+                Ok(Self::Server(target, Some(follow_sentinels.boxed())))
             }
             Form::Cluster => {
                 let seeds = url.servers.iter().map(|(host, port)| Node::new(host.as_str(), *port));
-                Ok(Self::Cluster(Access::of(url)?, seeds.collect()))
+                Ok(Self::Cluster(ConnectOptions::of(url)?, seeds.collect()))
             }
         }
     }
@@ -172,14 +179,14 @@ impl Log for Redis {
 
     async fn read(&self, id: ChannelId, known: Option<&Position>, limit: usize) -> Result<Page, BrokerError> {
         let channel = self.channels.get(id);
-        let sent = Sent::default();
+        let attempt = Attempt::default();
         let arguments = |connection| {
-            self.channels.send(&sent, connection);
+            self.channels.begin_attempt(&attempt, connection);
             let keys = vec![channel.stream.as_str().into(), channel.meta.as_str().into()];
             let (epoch, offset) = known.map_or(("", 0), |known| (known.epoch.as_str(), known.offset));
             let args = vec![
                 new_epoch(),
-                channel.known.told_once(connection).into(),
+                channel.fingerprint.argument(connection).into(),
                 log_max_events(&self.limits),
                 millis(self.limits.log_max_age),
                 epoch.into(),
@@ -189,7 +196,7 @@ impl Log for Redis {
             ];
             (keys, args)
         };
-        let reply = self.commands.run(&self.read, &channel.stream, arguments).await?;
+        let reply = self.commands.run(&self.read_script, &channel.stream, arguments).await?;
         let Value::Array(reply) = reply else { return Err(unreadable()) };
         let mut reply = reply.into_iter();
         let epoch: Epoch = parsed(reply.next())?;
@@ -201,13 +208,14 @@ impl Log for Redis {
             .map(|(offset, json)| Ok(Entry { offset, json: json.as_str().ok_or_else(unreadable)?.into() }))
             .collect::<Result<Vec<_>, BrokerError>>()?;
         let events = entries.iter().map(|entry| (entry.offset, &entry.json));
-        let begun = channel.known.learn(sent.number(), &Position::new(epoch.clone(), head), events);
-        channel.known.stood(sent.connection());
-        if begun {
-            self.tell(id).await;
+        let head_position = Position::new(epoch.clone(), head);
+        let new_epoch = channel.fingerprint.record(attempt.number(), &head_position, events);
+        channel.fingerprint.confirm(attempt.connection());
+        if new_epoch {
+            self.hint(id).await;
         }
         if known.is_none() {
-            // The newest, which are for ourselves.
+            // The newest events, which the script returned for the fingerprint only.
             entries.clear();
         }
         Ok(Page { bounds: Bounds { epoch, head, oldest }, entries })
@@ -215,21 +223,24 @@ impl Log for Redis {
 
     async fn position_at(&self, id: ChannelId, from: Moment) -> Result<Position, BrokerError> {
         let channel = self.channels.get(id);
-        let sent = Sent::default();
+        let attempt = Attempt::default();
         let arguments = |connection| {
-            self.channels.send(&sent, connection);
+            self.channels.begin_attempt(&attempt, connection);
             let keys = vec![channel.stream.as_str().into(), channel.meta.as_str().into()];
             let (at, ago) = match from {
                 Moment::At(millis) => (millis.to_string(), String::new()),
                 Moment::Ago(age) => (String::new(), age.as_millis().to_string()),
             };
             let (events, age) = (log_max_events(&self.limits), millis(self.limits.log_max_age));
-            (keys, vec![new_epoch(), channel.known.told_once(connection).into(), events, age, at.into(), ago.into()])
+            (
+                keys,
+                vec![new_epoch(), channel.fingerprint.argument(connection).into(), events, age, at.into(), ago.into()],
+            )
         };
-        let reply = self.commands.run(&self.taken, &channel.stream, arguments).await?;
+        let reply = self.commands.run(&self.position_at_script, &channel.stream, arguments).await?;
         let position = parsed(Some(reply))?;
-        if channel.known.learn(sent.number(), &position, None) {
-            self.tell(id).await;
+        if channel.fingerprint.record(attempt.number(), &position, None) {
+            self.hint(id).await;
         }
         Ok(position)
     }
@@ -238,7 +249,7 @@ impl Log for Redis {
 #[async_trait]
 impl Notifier for Redis {
     async fn probe(&self, number: u64) -> Result<(), BrokerError> {
-        // A connection may live a moment longer than its task.
+        // A connection may outlive its task for a moment, and must not be used then.
         if self.closing.is_cancelled() {
             return Err(closed());
         }
@@ -267,14 +278,15 @@ impl Backend for Redis {
 }
 
 impl Redis {
-    /// Has the relay look at a log that is another since somebody asked about it: its subscribers know nothing of that.
-    async fn tell(&self, channel: ChannelId) {
-        if let Some(bus) = self.bus.upgrade() {
-            let _ = bus.send(Signal::Hint { channel, position: None }).await;
+    /// Makes the relay look at a log that was found in a new epoch: its subscribers must get a gap.
+    async fn hint(&self, channel: ChannelId) {
+        if let Some(signals) = self.signals.upgrade() {
+            let _ = signals.send(Signal::Hint { channel, position: None }).await;
         }
     }
 }
 
+/// An unused epoch, for a script that must begin one.
 fn new_epoch() -> Value {
     Epoch::random().as_str().into()
 }
@@ -283,14 +295,17 @@ fn log_max_events(limits: &Limits) -> Value {
     number(limits.log_max_events.max(1))
 }
 
+/// A number as a script argument.
 fn number(number: u64) -> Value {
     number.to_string().into()
 }
 
+/// A duration in milliseconds as a script argument.
 fn millis(duration: Duration) -> Value {
     duration.as_millis().to_string().into()
 }
 
+/// Parses a field of a script's reply.
 fn parsed<T: std::str::FromStr>(value: Option<Value>) -> Result<T, BrokerError> {
     value.and_then(|value| value.as_str()?.parse().ok()).ok_or_else(unreadable)
 }

@@ -1,10 +1,10 @@
--- The registry of nodes: a hash from each node's id to the time of its last heartbeat, its session, and what it says of itself,
--- with blanks between them.
+-- The registry of nodes: a hash from each node's id to `TIME SESSION STATE`. TIME is that of the last heartbeat (ms since
+-- 1970), STATE is the node's JSON.
 --
 -- KEYS: the registry
--- ARGV: for how long a silent node is remembered (ms), then a node's id, its session, and what it says, which it does not where
--- it leaves
--- Answers the time, the session that last had that id, then the entries that count.
+-- ARGV: how long a silent node is remembered (ms). A heartbeat adds the node's id, session and state; a node that leaves
+--       adds its id and session
+-- Returns the time (ms since 1970), the session that last had the id, and the entries that are remembered.
 
 local call = redis.call
 local time = call('TIME')

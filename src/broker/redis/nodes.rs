@@ -1,4 +1,7 @@
-//! The registry of nodes: one key, so that a Cluster has it in one place, and one script, so that Redis' clock judges.
+//! The registry of nodes on Redis: a hash with the last heartbeat of each node.
+//!
+//! The hash is one key, so that a cluster has it in one slot. All changes go through one script, which takes the times
+//! from Redis' clock.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,24 +14,32 @@ use super::commands::{Commands, Script, unreadable};
 use super::{BrokerConfig, BrokerError, millis, parsed};
 use crate::broker::nodes::{FORGOTTEN, Heard, NodeState, Nodes};
 
+/// The registry of nodes.
 pub(super) struct Registry {
     commands: Arc<Commands>,
     script: Script,
     key: String,
-    /// This process, as opposed to another one of the same id.
+    /// Distinguishes this process from another one with the same node id.
     session: String,
-    /// It has an entry, unless another one took its place.
-    entered: AtomicBool,
+    /// The last heartbeat of this id was this process's own.
+    registered: AtomicBool,
 }
 
 impl Registry {
     pub fn new(config: &BrokerConfig, commands: Arc<Commands>) -> Self {
         let key = format!("{}{}:nodes", config.prefix, config.namespace);
         let session = uuid::Uuid::now_v7().to_string();
-        Self { commands, script: Script::new(include_str!("nodes.lua")), key, session, entered: AtomicBool::new(false) }
+        Self {
+            commands,
+            script: Script::new(include_str!("nodes.lua")),
+            key,
+            session,
+            registered: AtomicBool::new(false),
+        }
     }
 
-    /// Answers the time, who had the id that is named, and the entries.
+    /// Runs the script; `nodes.lua` describes `args` after the first. Returns Redis' time in ms, the session that had the
+    /// node id before, and the entries.
     async fn run(&self, args: &[&str]) -> Result<(u64, Option<String>, Vec<Value>), BrokerError> {
         let arguments = |_| {
             let args = args.iter().map(|&arg| arg.into());
@@ -47,12 +58,12 @@ impl Registry {
 #[async_trait]
 impl Nodes for Registry {
     async fn beat(&self, node: &NodeState) -> Result<(), BrokerError> {
-        // Strings and numbers: there is nothing that could fail.
-        let said = serde_json::to_string(node).unwrap_or_default();
-        let (_, session, _) = self.run(&[&node.id, &self.session, &said]).await?;
+        // The state has strings and numbers only, so serializing it does not fail.
+        let json = serde_json::to_string(node).unwrap_or_default();
+        let (_, session, _) = self.run(&[&node.id, &self.session, &json]).await?;
         let another = session.is_some_and(|session| !session.is_empty() && session != self.session);
-        // Whom a node finds there when it starts has died, most likely; who comes afterwards is alive.
-        if self.entered.swap(!another, Ordering::Relaxed) && another {
+        // An entry found at startup most likely belongs to a dead process. One that appears later belongs to a live one.
+        if self.registered.swap(!another, Ordering::Relaxed) && another {
             tracing::warn!(id = node.id, "another node has the same id: only one of them is seen in the registry");
         }
         Ok(())
@@ -64,11 +75,12 @@ impl Nodes for Registry {
 
     async fn list(&self) -> Result<Vec<Heard>, BrokerError> {
         let (now, _, entries) = self.run(&[]).await?;
-        // What somebody else wrote there is passed over.
+        // Entries in another format are skipped: somebody else wrote them.
         Ok(entries.iter().filter_map(|entry| heard(entry, now)).collect())
     }
 }
 
+/// Parses an entry: `TIME SESSION JSON`. `now` is Redis' time in ms.
 fn heard(entry: &Value, now: u64) -> Option<Heard> {
     let entry = entry.as_str()?;
     let mut parts = entry.splitn(3, ' ');

@@ -1,4 +1,4 @@
--- Proves that this node can write, and sends a message to its own subscriber.
+-- Writes a key and publishes a message to the node's own listener, to prove that the node can do both.
 --
 -- KEYS: the node's probe key
 -- ARGV: the message, PUBLISH or SPUBLISH, the pub/sub channel

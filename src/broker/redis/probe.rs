@@ -1,5 +1,5 @@
-//! The probe: a message that this node sends to itself by the way that events take, to prove that it can write to Redis
-//! and hears what is published there. In a cluster it goes through every master that has channels.
+//! The probe: a message that this node sends to itself through Redis, on the way that events take. It proves that the node
+//! can write, and receives what is published. In a cluster it goes through every master that has channels.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -7,154 +7,160 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 
-use super::commands::{Commands, Script, silent};
+use super::commands::{Commands, Script, timed_out};
 use super::{BrokerError, Epoch};
 
-/// The message of the bus's own probes, which nobody waits for by number.
-const BEAT: &str = "beat";
+/// The message of a heartbeat, which has no number.
+const HEARTBEAT: &str = "beat";
 
-/// How long a server may take to publish one, and how long that may take to come back before it is said that it does not.
-/// Shorter than who waits for a probe waits, so that it is said which server it was.
-const PATIENCE: Duration = Duration::from_millis(1500);
+/// How long a server may take to publish a probe, and how long the probe may take to come back. It is shorter than the
+/// timeout of the callers, so that their error names the server.
+const SERVER_TIMEOUT: Duration = Duration::from_millis(1500);
 
 /// This node's probe.
 pub(super) struct Probe {
     commands: Arc<Commands>,
     script: Script,
-    /// What all keys of the namespace begin with, and what tells this node's from those of others.
+    /// The beginning of all keys of the namespace.
     base: String,
+    /// Distinguishes this node's probe from those of other nodes.
     token: Epoch,
+    /// The server has sharded pub/sub channels, and the listener uses one.
     sharded: AtomicBool,
     /// Held for a comparison.
-    state: Mutex<State>,
+    state: Mutex<ProbeState>,
 }
 
 /// A server through which the probe goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Post {
-    /// For people. None where there is one server.
+pub(super) struct ProbeTarget {
+    /// The server's name in error texts. `None` if there is only one server.
     pub server: Option<String>,
-    /// The key that is written there, and the sharded channel.
+    /// The key that is written there. The sharded channel has the same name.
     pub key: String,
 }
 
-struct State {
-    /// Empty where there is one server, and for as long as it is not known who has which slots.
-    posts: Vec<Post>,
-    /// The newest number, when it was sent, and through whom it has not come back.
+struct ProbeState {
+    /// Empty without a cluster, and while the cluster's slots are not known.
+    targets: Vec<ProbeTarget>,
+    /// The number of the last probe.
     number: u64,
+    /// When the last probe was sent.
     sent: Instant,
-    waiting: Vec<Post>,
-    /// The newest number that has come back from anywhere.
-    heard: u64,
+    /// The servers from which the last probe has not come back.
+    outstanding: Vec<ProbeTarget>,
+    /// The newest number that has come back from any server.
+    received: u64,
 }
 
 impl Probe {
-    /// `base` is what all keys of the namespace begin with.
+    /// `base` is the beginning of all keys of the namespace.
     pub fn new(base: String, commands: Arc<Commands>) -> Self {
         let token = Epoch::random();
         let script = Script::new(include_str!("probe.lua"));
-        let state = State { posts: Vec::new(), number: 0, sent: Instant::now(), waiting: Vec::new(), heard: 0 };
+        let state =
+            ProbeState { targets: Vec::new(), number: 0, sent: Instant::now(), outstanding: Vec::new(), received: 0 };
         Self { commands, script, base, token, sharded: AtomicBool::new(true), state: Mutex::new(state) }
     }
 
-    /// The key where there is one server.
-    pub fn own_key(&self) -> String {
+    /// The key without a cluster.
+    pub fn single_key(&self) -> String {
         self.key(&self.base)
     }
 
-    /// The key in the slot of a channel of this name.
+    /// The key in the slot of the channel of this name.
     pub fn key(&self, name: &str) -> String {
         format!("{name}:probe:{}", self.token)
     }
 
-    /// The channel for a Redis without sharded ones (before 7.0). It is outside of the prefix, so that it is not among
-    /// the events there either; such a Redis restricts no user's channels unless told to.
-    pub fn plain(&self, key: &str) -> String {
+    /// The plain pub/sub channel, for a Redis without sharded channels (before 7.0). It does not begin with the prefix, so
+    /// that a pattern for the events does not match it. Such a Redis gives users the right to all channels by default.
+    pub fn plain_channel(&self, key: &str) -> String {
         format!("probe:{key}")
     }
 
-    /// Where it goes from now on.
-    pub fn set_posts(&self, posts: Vec<Post>) {
-        self.lock().posts = posts;
+    /// Sets the servers for the next probes.
+    pub fn set_targets(&self, targets: Vec<ProbeTarget>) {
+        self.lock().targets = targets;
     }
 
-    /// Which of the two channels is listened to.
+    /// Sets whether the listener uses the sharded channel or the plain one.
     pub fn set_sharded(&self, sharded: bool) {
         self.sharded.store(sharded, Ordering::Relaxed);
     }
 
-    /// Sends the number through all.
+    /// Sends a probe of this number through all servers.
     ///
     /// # Errors
-    /// The server that did not take it, or from which the one before did not come back.
+    /// A server did not publish it, or the previous probe has not come back from a server. The text names the server.
     pub async fn send(&self, number: u64) -> Result<(), BrokerError> {
-        let (posts, deaf) = self.begin(number);
+        let (targets, overdue) = self.begin(number);
         let text = number.to_string();
-        let sent = posts.iter().map(async |post| {
-            let sent = tokio::time::timeout(PATIENCE, self.publish(&post.key, &text)).await;
-            let sent = sent.unwrap_or_else(|_| Err(silent()));
-            sent.map_err(|error| match &post.server {
+        let sent = targets.iter().map(async |target| {
+            let sent = tokio::time::timeout(SERVER_TIMEOUT, self.publish(&target.key, &text)).await;
+            let sent = sent.unwrap_or_else(|_| Err(timed_out()));
+            sent.map_err(|error| match &target.server {
                 Some(server) => error.at(server),
                 None => error,
             })
         });
         join_all(sent).await.into_iter().collect::<Result<(), _>>()?;
-        match deaf {
-            Some(post) => {
-                let server = post.server.as_deref().unwrap_or("the broker");
+        match overdue {
+            Some(target) => {
+                let server = target.server.as_deref().unwrap_or("the broker");
                 Err(BrokerError::Unavailable(format!("what is published does not come back from {server}")))
             }
             None => Ok(()),
         }
     }
 
-    /// Sends one that only shows that something comes back.
-    pub async fn beat(&self, key: &str) -> Result<(), BrokerError> {
-        self.publish(key, BEAT).await
+    /// Publishes a heartbeat, a probe without a number. The listener sends it to see that anything arrives.
+    pub async fn heartbeat(&self, key: &str) -> Result<(), BrokerError> {
+        self.publish(key, HEARTBEAT).await
     }
 
-    /// What came on a channel that is none of the events'; the number where it has come back from everywhere.
-    pub fn heard(&self, channel: &str, message: &[u8]) -> Option<u64> {
+    /// Records a message on the probe's channel. Returns the number of the probe when it has come back from all servers.
+    pub fn received(&self, channel: &str, message: &[u8]) -> Option<u64> {
         let number: u64 = std::str::from_utf8(message).ok()?.parse().ok()?;
         let mut state = self.lock();
         if number != state.number {
             return None;
         }
-        state.heard = number;
-        state.waiting.retain(|post| !channel.ends_with(&post.key));
-        state.waiting.is_empty().then_some(number)
+        state.received = number;
+        state.outstanding.retain(|target| !channel.ends_with(&target.key));
+        state.outstanding.is_empty().then_some(number)
     }
 
-    /// Whether this number or a later one came back from anywhere.
+    /// Whether the probe of this number, or a later one, has come back from any server.
     pub fn came_back_in_part(&self, number: u64) -> bool {
-        self.lock().heard >= number
+        self.lock().received >= number
     }
 
-    /// Where this number is to be sent, and from where the one before did not come back.
-    fn begin(&self, number: u64) -> (Vec<Post>, Option<Post>) {
+    /// Starts a probe. Returns its targets, and a server from which the previous probe is overdue.
+    fn begin(&self, number: u64) -> (Vec<ProbeTarget>, Option<ProbeTarget>) {
         let mut state = self.lock();
-        let late = state.sent.elapsed() > PATIENCE;
-        let deaf =
-            state.waiting.iter().find(|post| late && (post.server.is_none() || state.posts.contains(post))).cloned();
-        let posts = match state.posts.is_empty() {
-            true => vec![Post { server: None, key: self.own_key() }],
-            false => state.posts.clone(),
+        let late = state.sent.elapsed() > SERVER_TIMEOUT;
+        // A server that is not a target any more is not overdue.
+        let is_target = |target: &ProbeTarget| target.server.is_none() || state.targets.contains(target);
+        let overdue = state.outstanding.iter().find(|target| late && is_target(target)).cloned();
+        let targets = match state.targets.is_empty() {
+            true => vec![ProbeTarget { server: None, key: self.single_key() }],
+            false => state.targets.clone(),
         };
-        (state.number, state.sent, state.waiting) = (number, Instant::now(), posts.clone());
-        (posts, deaf)
+        (state.number, state.sent, state.outstanding) = (number, Instant::now(), targets.clone());
+        (targets, overdue)
     }
 
     async fn publish(&self, key: &str, message: &str) -> Result<(), BrokerError> {
         let (publish, channel) = match self.sharded.load(Ordering::Relaxed) {
             true => ("SPUBLISH", key.to_owned()),
-            false => ("PUBLISH", self.plain(key)),
+            false => ("PUBLISH", self.plain_channel(key)),
         };
         let arguments = |_| (vec![key.into()], vec![message.into(), publish.into(), channel.as_str().into()]);
         self.commands.run(&self.script, key, arguments).await.map(drop)
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, ProbeState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -167,22 +173,22 @@ mod tests {
     use crate::broker::redis::routes::Routes;
 
     #[test]
-    fn a_number_has_come_back_when_it_has_from_everywhere() {
-        let probe = Probe::new("t:n".into(), Arc::new(Commands::new(watch::channel(Routes::Unasked).1, None)));
-        let post = |server: &str| Post { server: Some(server.into()), key: format!("{{{server}}}:probe") };
-        probe.set_posts(vec![post("a"), post("b")]);
-        assert_eq!(probe.begin(1), (vec![post("a"), post("b")], None));
+    fn a_probe_is_complete_when_it_came_back_from_every_server() {
+        let probe = Probe::new("t:n".into(), Arc::new(Commands::new(watch::channel(Routes::Pending).1, None)));
+        let target = |server: &str| ProbeTarget { server: Some(server.into()), key: format!("{{{server}}}:probe") };
+        probe.set_targets(vec![target("a"), target("b")]);
+        assert_eq!(probe.begin(1), (vec![target("a"), target("b")], None));
         assert!(!probe.came_back_in_part(1));
-        assert_eq!(probe.heard("{a}:probe", b"1"), None);
+        assert_eq!(probe.received("{a}:probe", b"1"), None);
         assert!(probe.came_back_in_part(1));
-        assert_eq!(probe.heard("{b}:probe", b"beat"), None);
-        assert_eq!(probe.heard("{b}:probe", b"1"), Some(1));
+        assert_eq!(probe.received("{b}:probe", b"beat"), None);
+        assert_eq!(probe.received("{b}:probe", b"1"), Some(1));
         probe.begin(2);
-        assert_eq!(probe.heard("{b}:probe", b"1"), None, "it is an old one");
-        assert_eq!(probe.heard("{b}:probe", b"2"), None);
-        assert_eq!(probe.begin(3).1, None, "there was no time yet");
-        probe.heard("{b}:probe", b"3");
-        probe.lock().sent -= PATIENCE * 2;
-        assert_eq!(probe.begin(4).1, Some(post("a")));
+        assert_eq!(probe.received("{b}:probe", b"1"), None, "it belongs to the previous probe");
+        assert_eq!(probe.received("{b}:probe", b"2"), None);
+        assert_eq!(probe.begin(3).1, None, "the previous probe is not overdue yet");
+        probe.received("{b}:probe", b"3");
+        probe.lock().sent -= SERVER_TIMEOUT * 2;
+        assert_eq!(probe.begin(4).1, Some(target("a")));
     }
 }

@@ -1,4 +1,5 @@
-//! Who has which key: one server all of them, or in a cluster each master those of its slots.
+//! Routes: which server has which key. Without a cluster one server has all keys; in a cluster each master has the keys
+//! of its slots.
 
 use std::ops::RangeInclusive;
 use std::sync::Arc;
@@ -8,39 +9,41 @@ use fred::util::redis_keyslot;
 use super::BrokerError;
 use super::server::Server;
 
-/// What is known at a time.
+/// The routes as they are known now.
 #[derive(Clone)]
 pub(super) enum Routes {
     /// One server has all keys.
-    One(Arc<Server>),
-    /// The masters of a cluster, each with its slots.
+    Single(Arc<Server>),
+    /// The masters of a cluster, each with a range of slots.
     Slots(Arc<[(RangeInclusive<u16>, Arc<Server>)]>),
-    /// No node of the cluster has been asked yet.
-    Unasked,
-    /// No node of the cluster says anything of use, and why.
-    Unknown(Arc<str>),
+    /// The first lookup in the cluster has not ended yet.
+    Pending,
+    /// No node of the cluster returned the routes. The error is that of one of them.
+    Unknown(BrokerError),
 }
 
-/// The slot of a key; those with equal text in `{}` have the same.
+/// The slot of a key. Keys with the same hash tag (the text in `{}`) have the same slot.
 pub(super) fn slot(key: &str) -> u16 {
     redis_keyslot(key.as_bytes())
 }
 
 impl Routes {
-    /// Whether keys are at this server. One whose slots are moved away has others left; one that was demoted has none.
-    pub fn has(&self, server: &Arc<Server>) -> bool {
+    /// Whether this server has keys. A demoted master has none; a master that gave away some slots still has others.
+    pub fn serves(&self, server: &Arc<Server>) -> bool {
         match self {
-            Self::One(one) => Arc::ptr_eq(one, server),
+            Self::Single(one) => Arc::ptr_eq(one, server),
             Self::Slots(ranges) => ranges.iter().any(|(_, one)| Arc::ptr_eq(one, server)),
-            Self::Unasked | Self::Unknown(_) => false,
+            Self::Pending | Self::Unknown(_) => false,
         }
     }
 
+    /// The server that has `key`.
+    ///
     /// # Errors
-    /// Nobody has the key, or it is not known who.
+    /// No master has the key's slot, or the routes are not known.
     pub fn server(&self, key: &str) -> Result<Arc<Server>, BrokerError> {
         match self {
-            Self::One(server) => Ok(server.clone()),
+            Self::Single(server) => Ok(server.clone()),
             Self::Slots(ranges) => {
                 let slot = slot(key);
                 let range = ranges.iter().find(|(slots, _)| slots.contains(&slot));
@@ -48,8 +51,8 @@ impl Routes {
                     .map(|(_, server)| server.clone())
                     .ok_or_else(|| BrokerError::Unavailable(format!("no master has slot {slot}")))
             }
-            Self::Unasked => Err(BrokerError::Unavailable("no node of the cluster has answered".into())),
-            Self::Unknown(reason) => Err(BrokerError::Unavailable(reason.to_string())),
+            Self::Pending => Err(BrokerError::Unavailable("no node of the cluster has answered".into())),
+            Self::Unknown(error) => Err(error.clone()),
         }
     }
 }

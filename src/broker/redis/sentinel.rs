@@ -1,8 +1,9 @@
-//! Where the master is, by the word of its sentinels.
+//! Sentinel: finds the master of a service, and notices when another server becomes the master.
 //!
-//! Each sentinel of the URL is asked again and again, and at once when it announces a switch: an announcement alone could
-//! go unheard. They learn of a failover one after the other; each numbers what it says by the failover that it knows of,
-//! so the highest number is the newest word, and who was away for a while cannot lead anybody back.
+//! Each sentinel of the URL is polled, and asked at once when it announces a failover. Announcements alone are not enough,
+//! because one may be lost. Sentinels learn of a failover one after the other. Each reply carries the number of the last
+//! failover that the sentinel knows (`config-epoch`), and the reply with the highest number counts. So a sentinel that was
+//! away cannot lead a node back to an old master.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -18,207 +19,223 @@ use futures_util::future::join_all;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::watch;
 
-use super::ANSWER;
-use super::link::{Link, prove, reason};
-use super::target::{Access, Target};
+use super::errors::from_fred;
+use super::link::{Link, verified_ping};
+use super::target::{ConnectOptions, Target};
+use super::{BrokerError, CALL_TIMEOUT};
 use crate::config::RedisUrl;
 
-/// Between two questions to a sentinel.
-const POLL: Duration = Duration::from_secs(1);
+/// Between two polls of a sentinel.
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Announcements that wait for their question; one asks for all.
-const ANNOUNCEMENTS: usize = 1;
+/// Announcements that are buffered. One is enough, since one poll answers all of them.
+const ANNOUNCEMENT_BUFFER: usize = 1;
 
-/// The master, as the sentinels name it.
+/// A service whose master the sentinels name.
 #[derive(Clone)]
-pub(super) struct Master {
-    service: Arc<str>,
-    words: watch::Receiver<Words>,
-    said: watch::Sender<Words>,
+pub(super) struct SentinelService {
+    name: Arc<str>,
+    replies: watch::Receiver<SentinelReplies>,
+    /// For [`NamedMaster::report_replica`].
+    updates: watch::Sender<SentinelReplies>,
 }
 
-/// A server that was named.
+/// A server that was named as the master.
 #[derive(Clone)]
-pub(super) struct Named {
-    word: Word,
-    words: watch::Receiver<Words>,
-    said: watch::Sender<Words>,
+pub(super) struct NamedMaster {
+    reply: SentinelReply,
+    replies: watch::Receiver<SentinelReplies>,
+    updates: watch::Sender<SentinelReplies>,
 }
 
+/// What a sentinel says of the service.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Word {
-    /// The number of the failover that made it the master.
+struct SentinelReply {
+    /// The number of the failover that made `server` the master.
     failover: u64,
     server: Server,
 }
 
-struct Words {
-    /// Each sentinel's last: it was right when it was said, whatever became of the sentinel, unless the server that it
-    /// names says otherwise.
-    said: Vec<Option<Word>>,
+/// The state of all sentinels of the URL, by their index in it.
+struct SentinelReplies {
+    /// The last reply of each. A reply stays valid after its sentinel is gone, until the named server contradicts it.
+    last: Vec<Option<SentinelReply>>,
     /// Whether the sentinel answers now.
-    here: Vec<bool>,
-    /// Why there may be none.
-    reason: String,
+    online: Vec<bool>,
+    /// The last failure of any sentinel.
+    failure: BrokerError,
 }
 
-/// Reads the URL: how the master is got into and where it is named. The future follows the sentinels, for as long as it
+/// Reads the URL: returns the target that leads to the current master, and the future that polls the sentinels while it
 /// is polled.
 ///
 /// # Errors
 /// What is wrong with the URL, as a sentence without its passwords.
 pub(super) fn follow(url: &RedisUrl) -> Result<(Target, impl Future<Output = ()> + Send + use<>), String> {
-    let service = url.path.trim_matches('/');
-    if service.is_empty() || service.contains('/') {
+    let name = url.path.trim_matches('/');
+    if name.is_empty() || name.contains('/') {
         return Err(format!("{0}:// needs the name of the master: {0}://HOST:PORT,HOST:PORT/NAME", url.scheme));
     }
-    let service: Arc<str> = service.into();
-    let access = Access::of(url)?;
+    let name: Arc<str> = name.into();
+    let options = ConnectOptions::of(url)?;
     let owned = |name| url.parameter(name).map(str::to_owned);
     let (username, password) = (owned("sentinel_username"), owned("sentinel_password"));
-    let of_sentinels = Access { username, password, database: None, tls: access.tls.clone() };
-    let (said, here) = (vec![None; url.servers.len()], vec![false; url.servers.len()]);
-    let (sender, words) = watch::channel(Words { said, here, reason: "no sentinel has answered yet".into() });
+    let sentinel_options = ConnectOptions { username, password, database: None, tls: options.tls.clone() };
+    let (updates, replies) = watch::channel(SentinelReplies {
+        last: vec![None; url.servers.len()],
+        online: vec![false; url.servers.len()],
+        failure: BrokerError::Unavailable("no sentinel has answered yet".into()),
+    });
     let sentinels = url.servers.iter().enumerate().map(|(index, (host, port))| {
-        let target = Target::at(&of_sentinels, Server::new(host.as_str(), *port));
-        Sentinel { index, service: service.clone(), words: sender.clone() }.watch(target)
+        let target = Target::at(&sentinel_options, Server::new(host.as_str(), *port));
+        Sentinel { index, service: name.clone(), updates: updates.clone() }.watch(target)
     });
     let sentinels = join_all(sentinels.collect::<Vec<_>>());
-    let followed = async move { drop(sentinels.await) };
-    Ok((Target::followed(&access, Master { service, words, said: sender }, url.to_string()), followed))
+    let polling = async move { drop(sentinels.await) };
+    Ok((Target::behind_sentinel(&options, SentinelService { name, replies, updates }, url.to_string()), polling))
 }
 
-impl Master {
-    /// The server of the newest word; waits a while for the first.
-    pub async fn named(&mut self) -> Result<Named, String> {
-        let words = self.words.clone();
-        let known = self.words.wait_for(|words| words.newest().is_some());
-        let word = match tokio::time::timeout(ANSWER, known).await {
-            Ok(known) => known.ok().and_then(|words| words.newest().cloned()),
+impl SentinelService {
+    /// The master, by the newest reply. Waits up to [`CALL_TIMEOUT`] for the first reply.
+    ///
+    /// # Errors
+    /// No sentinel names a master. The cause is the last failure of a sentinel.
+    pub async fn master(&mut self) -> Result<NamedMaster, BrokerError> {
+        let replies = self.replies.clone();
+        let known = self.replies.wait_for(|replies| replies.newest().is_some());
+        let reply = match tokio::time::timeout(CALL_TIMEOUT, known).await {
+            Ok(known) => known.ok().and_then(|replies| replies.newest().cloned()),
             Err(_) => None,
         };
-        match word {
-            Some(word) => Ok(Named { word, words, said: self.said.clone() }),
-            None => Err(format!("no sentinel names the master of {}: {}", self.service, words.borrow().reason)),
+        match reply {
+            Some(reply) => Ok(NamedMaster { reply, replies, updates: self.updates.clone() }),
+            None => {
+                let failure = replies.borrow().failure.clone();
+                Err(failure.at(format_args!("no sentinel names the master of {}", self.name)))
+            }
         }
     }
 
-    /// Waits until there is something new since [`named`](Self::named).
+    /// Waits for a change since the last call of [`master`](Self::master).
     pub async fn changed(&mut self) {
-        if self.words.changed().await.is_err() {
+        if self.replies.changed().await.is_err() {
             std::future::pending::<()>().await;
         }
     }
 }
 
-impl Named {
+impl NamedMaster {
     pub fn server(&self) -> &Server {
-        &self.word.server
+        &self.reply.server
     }
 
-    /// Whether another one was named since.
-    pub fn is_past(&self) -> bool {
-        self.words.borrow().newest() != Some(&self.word)
+    /// Whether another master was named since.
+    pub fn is_superseded(&self) -> bool {
+        self.replies.borrow().newest() != Some(&self.reply)
     }
 
-    /// The server says that it is no master. The word of a sentinel that is gone counts no more then, where there is
-    /// another: nobody would ever take it back.
-    pub fn refute(&self) {
-        self.said.send_if_modified(|words| {
-            let others = words.said.iter().flatten().any(|word| *word != self.word);
-            let mut refuted = false;
-            for (word, here) in words.said.iter_mut().zip(&words.here) {
-                if others && !here && word.as_ref() == Some(&self.word) {
-                    *word = None;
-                    refuted = true;
+    /// Reports that the server calls itself a replica. If its sentinel does not answer any more, and another sentinel
+    /// names another master, the reply is discarded: the sentinel would never correct it.
+    pub fn report_replica(&self) {
+        self.updates.send_if_modified(|replies| {
+            let others = replies.last.iter().flatten().any(|reply| *reply != self.reply);
+            let mut discarded = false;
+            for (reply, online) in replies.last.iter_mut().zip(&replies.online) {
+                if others && !online && reply.as_ref() == Some(&self.reply) {
+                    *reply = None;
+                    discarded = true;
                 }
             }
-            refuted
+            discarded
         });
     }
 
-    /// Waits until another one is named.
-    pub async fn past(&mut self) {
-        let Self { word, words, .. } = self;
-        if words.wait_for(|words| words.newest() != Some(word)).await.is_err() {
+    /// Waits until another master is named.
+    pub async fn superseded(&mut self) {
+        let Self { reply, replies, .. } = self;
+        if replies.wait_for(|replies| replies.newest() != Some(reply)).await.is_err() {
             std::future::pending::<()>().await;
         }
     }
 }
 
-impl Words {
-    fn newest(&self) -> Option<&Word> {
-        self.said.iter().flatten().max_by_key(|word| word.failover)
+impl SentinelReplies {
+    /// The reply that knows of the newest failover.
+    fn newest(&self) -> Option<&SentinelReply> {
+        self.last.iter().flatten().max_by_key(|reply| reply.failover)
     }
 }
 
 /// One sentinel.
 struct Sentinel {
-    /// Among those of the URL.
+    /// Its index in the URL.
     index: usize,
     service: Arc<str>,
-    words: watch::Sender<Words>,
+    updates: watch::Sender<SentinelReplies>,
 }
 
 impl Sentinel {
+    /// Polls the sentinel, and connects again whenever that fails.
     async fn watch(self, target: Target) {
-        let mut link = Link::new(target, "sentinel", ANNOUNCEMENTS);
+        let mut link = Link::new(target, "sentinel", ANNOUNCEMENT_BUFFER);
         loop {
-            let reason = match link.connect().await {
+            let failure = match link.connect().await {
                 Ok(mut connection) => {
-                    let (client, heard) = (connection.client.clone(), AtomicU64::new(0));
-                    let reason = tokio::select! {
-                        reason = connection.end(&heard) => reason,
-                        reason = self.listen(&client, &mut link) => reason,
+                    let (client, received) = (connection.client.clone(), AtomicU64::new(0));
+                    let failure = tokio::select! {
+                        cause = connection.ended(&received) => BrokerError::Unavailable(cause),
+                        failure = self.poll(&client, &mut link) => failure,
                     };
-                    link.lost(&reason);
-                    reason
+                    link.failed(&failure.to_string());
+                    failure
                 }
-                Err(reason) => reason,
+                Err(failure) => failure,
             };
-            self.words.send_if_modified(|words| {
-                words.here[self.index] = false;
-                words.reason = reason;
+            self.updates.send_if_modified(|replies| {
+                replies.online[self.index] = false;
+                replies.failure = failure;
                 false
             });
         }
     }
 
-    /// Listens until that fails.
-    async fn listen(&self, client: &Client, link: &mut Link) -> String {
+    /// Polls the sentinel on this connection until that fails. Returns the failure.
+    async fn poll(&self, client: &Client, link: &mut Link) -> BrokerError {
         let mut announcements = client.message_rx();
         let subscribed = async {
             client.subscribe("+switch-master").await?;
-            prove(client).await
+            verified_ping(client).await
         };
         if let Err(error) = subscribed.await {
-            return reason(&error);
+            return from_fred(&error);
         }
-        let mut stands = false;
+        let mut established = false;
         loop {
-            match ask(client, &self.service).await {
-                Ok(Some(word)) => self.say(word),
-                Ok(None) => return format!("it knows no master of the name {}", self.service),
-                Err(error) => return reason(&error),
+            match query_master(client, &self.service).await {
+                Ok(Some(reply)) => self.update(reply),
+                Ok(None) => {
+                    return BrokerError::Unavailable(format!("the sentinel knows no master named {}", self.service));
+                }
+                Err(error) => return from_fred(&error),
             }
-            if !std::mem::replace(&mut stands, true) {
-                link.stands();
+            if !std::mem::replace(&mut established, true) {
+                link.established();
             }
             tokio::select! {
                 announced = announcements.recv() => if let Err(RecvError::Closed) = announced {
-                    return "the connection was closed".into();
+                    return BrokerError::Unavailable("the connection was closed".into());
                 },
-                () = tokio::time::sleep(POLL) => {}
+                () = tokio::time::sleep(POLL_INTERVAL) => {}
             }
         }
     }
 
-    fn say(&self, word: Word) {
-        self.words.send_if_modified(|words| {
-            let before = words.newest().cloned();
-            words.said[self.index] = Some(word);
-            words.here[self.index] = true;
-            let now = words.newest();
+    fn update(&self, reply: SentinelReply) {
+        self.updates.send_if_modified(|replies| {
+            let before = replies.newest().cloned();
+            replies.last[self.index] = Some(reply);
+            replies.online[self.index] = true;
+            let now = replies.newest();
             if let Some(now) = now.filter(|now| Some(*now) != before.as_ref()) {
                 tracing::info!(service = &*self.service, master = %now.server, failover = now.failover, "Sentinel names a master");
             }
@@ -227,16 +244,16 @@ impl Sentinel {
     }
 }
 
-/// Which server is the master. The number comes first: one that is older than the server does no harm, and is mended by
-/// the next question.
-async fn ask(client: &Client, service: &str) -> Result<Option<Word>, Error> {
+/// Asks a sentinel for the master. The failover's number is read before the address: a number that is older than the
+/// address does no harm, and the next poll corrects it.
+async fn query_master(client: &Client, service: &str) -> Result<Option<SentinelReply>, Error> {
     let facts: HashMap<String, String> = sentinel(client, "MASTER", service).await?;
     let address: Option<(String, u16)> = sentinel(client, "GET-MASTER-ADDR-BY-NAME", service).await?;
     let failover = facts.get("config-epoch").and_then(|number| number.parse().ok()).unwrap_or_default();
-    Ok(address.map(|(host, port)| Word { failover, server: Server::new(host, port) }))
+    Ok(address.map(|(host, port)| SentinelReply { failover, server: Server::new(host, port) }))
 }
 
-async fn sentinel<R: FromValue>(client: &Client, question: &str, service: &str) -> Result<R, Error> {
+async fn sentinel<R: FromValue>(client: &Client, subcommand: &str, service: &str) -> Result<R, Error> {
     let command = CustomCommand::new_static("SENTINEL", ClusterHash::Random, false);
-    client.custom(command, vec![question, service]).await
+    client.custom(command, vec![subcommand, service]).await
 }

@@ -1,4 +1,7 @@
-//! One Redis on which scripts run: a connection of its own, kept up.
+//! One Redis server on which scripts run: keeps a connection to it open and hands it to callers.
+//!
+//! After a promotion of another server, appends wait for a moment, the [`PromotionGrace`]: the nodes of the bus use it to
+//! report what they know of the logs.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -10,79 +13,88 @@ use tokio::time::Instant;
 use super::BrokerError;
 use super::commands::closed;
 use super::link::Link;
-use super::target::{Place, Target};
+use super::target::{Endpoint, Target};
 
-/// How long nothing is appended on a server that was made the master. What its predecessor answered last may not have
-/// come to it. Every node says what it knows of the logs as soon as it is connected, and so finds that out; one that knows
-/// less and appended before would give a position anew that another event had.
-const HEARING: Duration = Duration::from_secs(1);
+/// How long appends wait on a server that has become the master.
+///
+/// The last events that the old master acknowledged may be missing on the new one. Every node sends its log fingerprints
+/// as soon as it is connected, and the scripts detect the loss by them. A node that does not know the lost events must
+/// not append before that: its event would get a position that another event had.
+const PROMOTION_GRACE: Duration = Duration::from_secs(1);
 
-/// A Redis, as far as it can be reached.
+/// A Redis server and the state of the connection to it.
 pub(super) struct Server {
-    state: watch::Receiver<State>,
-    hearing: PromotionGrace,
+    state: watch::Receiver<ConnectionState>,
+    grace: PromotionGrace,
 }
 
-/// Until when the nodes are heard; nothing where it was the master from the first.
+/// When the grace of the last promotion ends. `None` if the server was the master from the start.
 #[derive(Clone, Default)]
 struct PromotionGrace(Arc<Mutex<Option<Instant>>>);
 
-/// A connection to it.
+/// An open connection.
 #[derive(Clone)]
-pub(super) struct Up {
+pub(super) struct LiveConnection {
     pub client: Client,
-    pub place: Arc<Place>,
-    /// No other connection of this node has it. By the time there is another, this one answers nothing any more.
-    pub number: u64,
+    pub endpoint: Arc<Endpoint>,
+    /// Unique among this node's connections. A connection no longer answers when its successor is announced.
+    pub id: u64,
 }
 
 #[derive(Clone)]
-enum State {
-    /// Nothing is known yet: who asks waits for the outcome.
+enum ConnectionState {
+    /// The outcome of the attempt is not known yet. Callers wait for it.
     Connecting,
-    Up(Up),
-    Down(Arc<str>),
+    Connected(LiveConnection),
+    Failed(BrokerError),
 }
 
 impl Server {
-    /// The connection is kept up by the future, for as long as it is polled.
+    /// A server, and the future that keeps the connection open while it is polled.
     pub fn new(target: Target) -> (Self, impl Future<Output = ()> + Send + use<>) {
-        let (sender, state) = watch::channel(State::Connecting);
-        let hearing = PromotionGrace::default();
-        (Self { state, hearing: hearing.clone() }, keep(target, sender, hearing))
+        let (sender, state) = watch::channel(ConnectionState::Connecting);
+        let grace = PromotionGrace::default();
+        (Self { state, grace: grace.clone() }, keep_connected(target, sender, grace))
     }
 
-    /// It has taken the place of another.
+    /// Reports that this server has replaced another master: starts the promotion grace.
     pub fn promoted(&self) {
-        self.hearing.begin();
+        self.grace.start();
     }
 
-    /// The connection, once nodes that know more have had the time to say so.
-    pub async fn heard(&self) -> Result<Up, BrokerError> {
+    /// The connection, after the end of the promotion grace. Appends use this.
+    ///
+    /// # Errors
+    /// As [`connection`](Self::connection).
+    pub async fn after_promotion_grace(&self) -> Result<LiveConnection, BrokerError> {
         loop {
-            let up = self.up().await?;
-            match self.hearing.end() {
+            let connection = self.connection().await?;
+            match self.grace.end() {
                 Some(end) if end > Instant::now() => tokio::time::sleep_until(end).await,
-                _ => return Ok(up),
+                _ => return Ok(connection),
             }
         }
     }
 
-    /// The connection, or at once why there is none.
-    pub async fn up(&self) -> Result<Up, BrokerError> {
+    /// The connection. While the first attempt runs, this waits for its outcome.
+    ///
+    /// # Errors
+    /// Why the last attempt to connect failed.
+    pub async fn connection(&self) -> Result<LiveConnection, BrokerError> {
         let mut state = self.state.clone();
-        let known = state.wait_for(|state| !matches!(state, State::Connecting)).await.map_err(|_| closed())?;
+        let known =
+            state.wait_for(|state| !matches!(state, ConnectionState::Connecting)).await.map_err(|_| closed())?;
         match &*known {
-            State::Up(up) => Ok(up.clone()),
-            State::Down(reason) => Err(BrokerError::Unavailable(reason.to_string())),
-            State::Connecting => Err(closed()),
+            ConnectionState::Connected(connection) => Ok(connection.clone()),
+            ConnectionState::Failed(error) => Err(error.clone()),
+            ConnectionState::Connecting => Err(closed()),
         }
     }
 }
 
 impl PromotionGrace {
-    fn begin(&self) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now() + HEARING);
+    fn start(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now() + PROMOTION_GRACE);
     }
 
     fn end(&self) -> Option<Instant> {
@@ -90,27 +102,27 @@ impl PromotionGrace {
     }
 }
 
-async fn keep(target: Target, state: watch::Sender<State>, hearing: PromotionGrace) {
+async fn keep_connected(target: Target, state: watch::Sender<ConnectionState>, grace: PromotionGrace) {
     let mut master = None;
     let mut link = Link::new(target, "commands", 1);
     loop {
         let mut connection = match link.connect().await {
             Ok(connection) => connection,
-            Err(reason) => {
-                state.send_replace(State::Down(reason.into()));
+            Err(error) => {
+                state.send_replace(ConnectionState::Failed(error));
                 continue;
             }
         };
-        link.stands();
-        let named = connection.place.named().cloned();
+        link.established();
+        let named = connection.endpoint.named_master().cloned();
         if master.is_some() && named != master {
-            hearing.begin();
+            grace.start();
         }
         master = named;
-        let (client, place) = (connection.client.clone(), Arc::new(connection.place.clone()));
-        state.send_replace(State::Up(Up { client, place, number: rand::random() }));
-        let reason = connection.end(&Default::default()).await;
-        state.send_replace(State::Connecting);
-        link.lost(&reason);
+        let (client, endpoint) = (connection.client.clone(), Arc::new(connection.endpoint.clone()));
+        state.send_replace(ConnectionState::Connected(LiveConnection { client, endpoint, id: rand::random() }));
+        let cause = connection.ended(&Default::default()).await;
+        state.send_replace(ConnectionState::Connecting);
+        link.failed(&cause);
     }
 }

@@ -1,4 +1,7 @@
-//! Where Redis is and how one gets in: the broker's URL as fred's configuration, with the bounds that every connection has.
+//! Targets: the broker's URL as fred's configuration, with the timeouts and buffers that every connection has.
+//!
+//! A [`Target`] is a Redis that can be connected to, perhaps one that Sentinel names. It [resolves](Target::resolve) to an
+//! [`Endpoint`], the server for one connection.
 
 use std::time::Duration;
 
@@ -6,21 +9,23 @@ use fred::clients::Client;
 use fred::types::RespVersion;
 use fred::types::config::{Config, ConnectionConfig, PerformanceConfig, Server, ServerConfig, TcpConfig, TlsConfig};
 
-use super::ANSWER;
-use super::sentinel::{Master, Named};
+use super::sentinel::{NamedMaster, SentinelService};
 use super::tls::{self, tls};
+use super::{BrokerError, CALL_TIMEOUT};
 use crate::config::{Form, RedisUrl};
 
-/// Commands that may wait in fred for their turn: more than [`CALLS`](super::commands::CALLS) and the pulse together,
-/// because fred stops flushing (it miscounts) once it has refused one for want of room.
+/// Commands that fred queues for a connection. It is more than
+/// [`MAX_CONCURRENT_CALLS`](super::commands::MAX_CONCURRENT_CALLS) and the health checks together, because fred stops
+/// flushing (it miscounts) once it has refused a command for a full queue.
 const COMMAND_BUFFER: usize = 4096;
 
-/// How long the kernel tries to get bytes to a silent peer. Without it a full socket holds fred's one task for ever.
+/// How long the kernel waits for a silent peer to acknowledge bytes (`TCP_USER_TIMEOUT`). Without it, a full socket blocks
+/// fred's one task for ever.
 const USER_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What a server wants to know before it answers.
+/// What a connection needs beside the address: credentials, database and TLS.
 #[derive(Clone, Default)]
-pub(super) struct Access {
+pub(super) struct ConnectOptions {
     pub username: Option<String>,
     pub password: Option<String>,
     pub database: Option<u8>,
@@ -31,41 +36,41 @@ pub(super) struct Access {
 #[derive(Clone)]
 pub(super) struct Target {
     config: Config,
-    /// Who says where it is, if that changes; `config` has no server then.
-    master: Option<Master>,
-    /// Without a password, for log lines.
+    /// Names the server, if Sentinel does that. `config` has no server then.
+    sentinel: Option<SentinelService>,
+    /// The URL or address without a password, for log lines.
     pub name: String,
 }
 
-/// Where Redis is for one connection.
+/// The server for one connection.
 #[derive(Clone)]
-pub(super) struct Place {
+pub(super) struct Endpoint {
     config: Config,
-    named: Option<Named>,
+    master: Option<NamedMaster>,
 }
 
-impl Access {
-    /// What the URL says of it.
+impl ConnectOptions {
+    /// The options that the URL gives.
     ///
     /// # Errors
     /// What is wrong with the URL, as a sentence without its passwords.
     pub fn of(url: &RedisUrl) -> Result<Self, String> {
-        let own: &[&str] = match url.form {
+        let known: &[&str] = match url.form {
             Form::Socket => &["db", "user", "username", "pass", "password"],
             Form::Sentinel => &["db", "sentinel_username", "sentinel_password"],
             Form::Server | Form::Cluster => &[],
         };
-        if let Some(name) = url.parameters().find(|name| !own.contains(name) && !tls::PARAMETERS.contains(name)) {
-            return Err(format!("`{name}` is no parameter of a {}:// URL", url.scheme));
+        if let Some(name) = url.parameters().find(|name| !known.contains(name) && !tls::PARAMETERS.contains(name)) {
+            return Err(format!("a {}:// URL has no parameter `{name}`", url.scheme));
         }
-        // Of a socket's URL, as other clients have it: before the path or behind it.
-        let behind = |names: [&str; 2]| {
+        // Other clients take the credentials of a socket's URL before the path or as parameters; so both are read.
+        let from_parameter = |names: [&str; 2]| {
             names.into_iter().filter(|_| url.form == Form::Socket).find_map(|name| url.parameter(name))
         };
-        let username = url.username.as_deref().or_else(|| behind(["user", "username"]));
-        let password = url.password.as_deref().or_else(|| behind(["pass", "password"]));
+        let username = url.username.as_deref().or_else(|| from_parameter(["user", "username"]));
+        let password = url.password.as_deref().or_else(|| from_parameter(["pass", "password"]));
         if username.is_some() && password.is_none() {
-            return Err("a user has a password: USER:PASSWORD@, or USER:@ where it is empty".into());
+            return Err("a user name needs a password: USER:PASSWORD@, or USER:@ if it is empty".into());
         }
         let database = match url.form {
             Form::Server => url.path.strip_prefix('/').filter(|path| !path.is_empty()),
@@ -74,7 +79,7 @@ impl Access {
             Form::Cluster => return Err("a cluster has no databases: the URL ends after its servers".into()),
         };
         let database =
-            database.map(|number| number.parse().map_err(|_| "a database is a number of 0 to 255".to_owned()));
+            database.map(|number| number.parse().map_err(|_| "the database is a number from 0 to 255".to_owned()));
         Ok(Self {
             username: username.map(str::to_owned),
             password: password.map(str::to_owned),
@@ -84,10 +89,10 @@ impl Access {
     }
 }
 
-impl Access {
+impl ConnectOptions {
     fn config(&self, server: ServerConfig) -> Config {
         let Self { username, password, database, tls } = self.clone();
-        // RESP3: pushed messages and replies can share a connection, so that a subscriber can prove itself by PING.
+        // RESP3 allows pushed messages and replies on one connection, so a subscriber can be checked by PING.
         let version = RespVersion::RESP3;
         Config { server, username, password, database, tls, version, fail_fast: true, ..Config::default() }
     }
@@ -97,74 +102,75 @@ impl Target {
     /// The server that the URL itself names.
     ///
     /// # Errors
-    /// As [`Access::of`].
+    /// As [`ConnectOptions::of`].
     pub fn new(url: &RedisUrl) -> Result<Self, String> {
-        let access = Access::of(url)?;
+        let options = ConnectOptions::of(url)?;
         let server = match url.servers.first() {
             Some((host, port)) => ServerConfig::new_centralized(host.as_str(), *port),
             None => ServerConfig::new_unix_socket(&*url.path),
         };
-        Ok(Self { config: access.config(server), master: None, name: url.to_string() })
+        Ok(Self { config: options.config(server), sentinel: None, name: url.to_string() })
     }
 
-    /// A server that somebody else named: a sentinel, or another server of a cluster.
-    pub fn at(access: &Access, server: Server) -> Self {
+    /// The server at this address: a sentinel, or a node of a cluster.
+    pub fn at(options: &ConnectOptions, server: Server) -> Self {
         let name = server.to_string();
-        Self { config: access.config(ServerConfig::Centralized { server }), master: None, name }
+        Self { config: options.config(ServerConfig::Centralized { server }), sentinel: None, name }
     }
 
-    /// Whichever server the sentinels name.
-    pub fn followed(access: &Access, master: Master, name: String) -> Self {
-        Self { config: access.config(ServerConfig::default()), master: Some(master), name }
+    /// The server that the sentinels name as the master of `service`.
+    pub fn behind_sentinel(options: &ConnectOptions, service: SentinelService, name: String) -> Self {
+        Self { config: options.config(ServerConfig::default()), sentinel: Some(service), name }
     }
 
-    /// Where it is now.
+    /// The server to connect to now.
     ///
     /// # Errors
-    /// Why that is not known.
-    pub async fn place(&mut self) -> Result<Place, String> {
+    /// Why the sentinels name no master.
+    pub async fn resolve(&mut self) -> Result<Endpoint, BrokerError> {
         let mut config = self.config.clone();
-        let Some(master) = &mut self.master else { return Ok(Place { config, named: None }) };
-        let named = master.named().await?;
-        config.server = ServerConfig::Centralized { server: named.server().clone() };
-        Ok(Place { config, named: Some(named) })
+        let Some(service) = &mut self.sentinel else { return Ok(Endpoint { config, master: None }) };
+        let master = service.master().await?;
+        config.server = ServerConfig::Centralized { server: master.server().clone() };
+        Ok(Endpoint { config, master: Some(master) })
     }
 
-    /// Waits until it may be at another place than the last one that was asked for.
-    pub async fn moved(&mut self) {
-        match &mut self.master {
-            Some(master) => master.changed().await,
+    /// Waits until [`resolve`](Self::resolve) may return another server than the last time. That never happens without
+    /// Sentinel.
+    pub async fn changed(&mut self) {
+        match &mut self.sentinel {
+            Some(service) => service.changed().await,
             None => std::future::pending().await,
         }
     }
 }
 
-impl Place {
-    /// The server that the sentinels named, where they do.
-    pub fn named(&self) -> Option<&Server> {
-        self.named.as_ref().map(Named::server)
+impl Endpoint {
+    /// The server that the sentinels named. `None` without Sentinel.
+    pub fn named_master(&self) -> Option<&Server> {
+        self.master.as_ref().map(NamedMaster::server)
     }
 
-    /// The server says that it is a replica.
-    pub fn refute(&self) {
-        if let Some(named) = &self.named {
-            named.refute();
+    /// Reports that the server calls itself a replica.
+    pub fn report_replica(&self) {
+        if let Some(master) = &self.master {
+            master.report_replica();
         }
     }
 
-    /// A client for one connection; it connects once, and never again by itself (see [`link`](super::link)).
+    /// A client for one connection. It connects once and never again by itself; see [`link`](super::link).
     ///
-    /// `messages` pushed messages are kept for who is slow to take them.
-    pub fn client(&self, messages: usize) -> Client {
+    /// `message_buffer` pushed messages are buffered for a slow receiver.
+    pub fn client(&self, message_buffer: usize) -> Client {
         let performance = PerformanceConfig {
-            default_command_timeout: ANSWER,
-            broadcast_channel_capacity: messages,
+            default_command_timeout: CALL_TIMEOUT,
+            broadcast_channel_capacity: message_buffer,
             ..PerformanceConfig::default()
         };
         let connection = ConnectionConfig {
-            connection_timeout: ANSWER,
-            internal_command_timeout: ANSWER,
-            // A script whose fate is not known is never sent again by fred: the publisher decides.
+            connection_timeout: CALL_TIMEOUT,
+            internal_command_timeout: CALL_TIMEOUT,
+            // fred must not send a script again whose outcome is not known: the publisher decides that.
             max_command_attempts: 1,
             max_command_buffer_len: COMMAND_BUFFER,
             tcp: TcpConfig { nodelay: Some(true), user_timeout: Some(USER_TIMEOUT), ..TcpConfig::default() },
@@ -173,15 +179,15 @@ impl Place {
         Client::new(self.config.clone(), Some(performance), Some(connection), None)
     }
 
-    /// Whether Redis is known to be elsewhere by now: what this one still says counts for nothing.
-    pub fn is_past(&self) -> bool {
-        self.named.as_ref().is_some_and(Named::is_past)
+    /// Whether the sentinels have named another master since. Replies of this server do not count then.
+    pub fn is_superseded(&self) -> bool {
+        self.master.as_ref().is_some_and(NamedMaster::is_superseded)
     }
 
-    /// Waits until that is so.
-    pub async fn past(&mut self) {
-        match &mut self.named {
-            Some(named) => named.past().await,
+    /// Waits until the sentinels name another master.
+    pub async fn superseded(&mut self) {
+        match &mut self.master {
+            Some(master) => master.superseded().await,
             None => std::future::pending().await,
         }
     }
@@ -200,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn urls_are_read() {
+    fn a_url_becomes_a_configuration() {
         let config = target("redis://al%40ice:s%3Acret@[::1]:7000/3").unwrap().config;
         assert_eq!(config.server, ServerConfig::new_centralized("::1", 7000));
         assert_eq!(config.username.as_deref(), Some("al@ice"));
@@ -221,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn urls_that_can_never_work_are_refused_without_their_password() {
+    fn errors_about_a_url_do_not_contain_its_password() {
         for url in [
             "redis-cluster://:s3cret@h:1/1",
             "redis-sentinel://:s3cret@h:1/x?db=many",
@@ -232,7 +238,7 @@ mod tests {
             "redis://s3cret@h:1",
             "redis+unix:///path?user=s3cret",
         ] {
-            let message = Access::of(&read(url)).err().unwrap_or_else(|| panic!("{url} was taken"));
+            let message = ConnectOptions::of(&read(url)).err().unwrap_or_else(|| panic!("{url} was accepted"));
             assert!(!message.is_empty() && !message.contains("s3cret"), "{url}: {message}");
         }
     }

@@ -1,4 +1,4 @@
-//! TLS to Redis, as the URL asks for it: whom to trust, and who we are.
+//! TLS to Redis, by the parameters of the URL: the certificate authorities to trust, and the client certificate.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -11,30 +11,31 @@ use rustls::{ClientConfig, RootCertStore};
 
 use crate::config::{Form, RedisUrl};
 
-/// The parameters that are about TLS.
+/// The URL's parameters for TLS.
 pub(super) const PARAMETERS: [&str; 4] = ["tls", "cacert", "cert", "key"];
 
-/// `None` where the URL asks for none: neither `rediss…://`, nor `tls=true`, nor a certificate.
+/// The TLS configuration of the URL. `None` without TLS: the URL has neither `rediss…://`, nor `tls=true`, nor a
+/// certificate.
 ///
 /// # Errors
 /// What is wrong, with the parameter and the file.
 pub(super) fn tls(url: &RedisUrl) -> Result<Option<TlsConfig>, String> {
     let files =
         ["cacert", "cert", "key"].map(|name| url.parameter(name).map(|file| File { name, path: file.as_ref() }));
-    let secure = url.scheme.starts_with("rediss");
-    let wanted = secure || files.iter().any(Option::is_some);
+    let tls_scheme = url.scheme.starts_with("rediss");
+    let wanted = tls_scheme || files.iter().any(Option::is_some);
     let wanted = match url.parameter("tls") {
         None => wanted,
         Some("true") => true,
         Some("false") if !wanted => false,
         Some("false") => return Err(format!("`tls=false` contradicts the rest of the {}:// URL", url.scheme)),
-        Some(_) => return Err("`tls` is true or false".into()),
+        Some(_) => return Err("`tls` must be true or false".into()),
     };
     if !wanted {
         return Ok(None);
     }
     if url.form == Form::Socket {
-        return Err("a redis+unix:// URL takes no TLS".into());
+        return Err("a redis+unix:// URL cannot use TLS".into());
     }
     let [cacert, cert, key] = files;
     let roots = match cacert {
@@ -51,12 +52,12 @@ pub(super) fn tls(url: &RedisUrl) -> Result<Option<TlsConfig>, String> {
             let config = config.with_client_auth_cert(cert.certificates()?, key.key()?);
             config.map_err(|error| format!("`cert` ({cert}) and `key` ({key}): {error}"))?
         }
-        _ => return Err("`cert` and `key` are given together: a certificate and its private key".into()),
+        _ => return Err("`cert` and `key` must be given together: a certificate and its private key".into()),
     };
     Ok(Some(TlsConnector::from(config).into()))
 }
 
-/// A file that a parameter names.
+/// A file in a parameter of the URL.
 #[derive(Clone, Copy)]
 struct File<'a> {
     name: &'static str,
@@ -66,12 +67,12 @@ struct File<'a> {
 impl File<'_> {
     fn certificates(&self) -> Result<Vec<CertificateDer<'static>>, String> {
         let certificates = CertificateDer::pem_file_iter(self.path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
-        let certificates = certificates.map_err(|error| self.wrong(&error))?;
-        if certificates.is_empty() { Err(self.wrong(&Error::NoItemsFound)) } else { Ok(certificates) }
+        let certificates = certificates.map_err(|error| self.error(&error))?;
+        if certificates.is_empty() { Err(self.error(&Error::NoItemsFound)) } else { Ok(certificates) }
     }
 
     fn key(&self) -> Result<PrivateKeyDer<'static>, String> {
-        PrivateKeyDer::from_pem_file(self.path).map_err(|error| self.wrong(&error))
+        PrivateKeyDer::from_pem_file(self.path).map_err(|error| self.error(&error))
     }
 
     fn roots(&self) -> Result<RootCertStore, String> {
@@ -82,7 +83,7 @@ impl File<'_> {
         Ok(roots)
     }
 
-    fn wrong(&self, error: &Error) -> String {
+    fn error(&self, error: &Error) -> String {
         let what = if self.name == "key" { "private key" } else { "certificate" };
         match error {
             Error::Io(error) => format!("`{}` ({self}) cannot be read: {error}", self.name),
@@ -98,11 +99,11 @@ impl std::fmt::Display for File<'_> {
     }
 }
 
-/// The authorities that this machine trusts.
+/// The certificate authorities that this machine trusts.
 fn native_roots() -> Result<RootCertStore, String> {
     let native = rustls_native_certs::load_native_certs();
     let mut roots = RootCertStore::empty();
-    // Some machines have ancient ones that nobody can read.
+    // Old certificates that cannot be parsed are common, and no reason to fail.
     if roots.add_parsable_certificates(native.certs).0 == 0 {
         let reason = native.errors.first().map(|error| format!(" ({error})")).unwrap_or_default();
         return Err(format!("this machine has no trusted certificates{reason}: `cacert` names a file of them"));
@@ -123,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn what_asks_for_tls() {
+    fn tls_is_used_with_its_scheme_parameter_or_a_certificate() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("ca.pem");
         std::fs::write(&file, certificate()).unwrap();
@@ -144,10 +145,10 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_cannot_be_used_is_named() {
+    fn an_error_names_the_parameter_and_the_file() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("file.pem");
-        let said = |text: &str, content: &str| {
+        let error_of = |text: &str, content: &str| {
             std::fs::write(&file, content).unwrap();
             read(&text.replace("FILE", file.to_str().unwrap())).unwrap_err()
         };
@@ -170,9 +171,9 @@ mod tests {
             ("rediss://h?cacert=FILE&cert=FILE&key=FILE.not", &good, "`key`", "cannot be read"),
             ("rediss://h?cacert=FILE&cert=FILE&key=FILE", &good, "`key`", "no private key"),
         ] {
-            let error = said(text, content);
+            let error = error_of(text, content);
             assert!(error.contains(name) && error.contains("file.pem") && error.contains(expected), "{text}: {error}");
         }
-        assert!(said("rediss://h?cacert=FILE&key=FILE", &good).contains("together"));
+        assert!(error_of("rediss://h?cacert=FILE&key=FILE", &good).contains("together"));
     }
 }

@@ -1,4 +1,4 @@
-//! A real Redis Cluster: masters and replicas on ports of their own, whose slots can be moved and whose nodes can be killed.
+//! A real Redis Cluster of three masters, with or without replicas. Tests move its slots and kill its nodes.
 
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
@@ -9,26 +9,28 @@ use super::PATIENCE;
 use super::broker::url;
 use super::redis::{Redis, free_port};
 
-/// Where the slots of each master begin: each has at least one channel of the built-in types.
+/// The first slot of each master. Each master has at least one channel of the built-in types.
 const FIRST: [u16; 3] = [0, 9601, 15_501];
 
+/// A cluster of `redis-server` processes.
 pub struct Cluster {
-    /// Three masters, then a replica of each where there are any.
+    /// Three masters, then the replica of each if there are replicas.
     pub nodes: Vec<Redis>,
 }
 
 impl Cluster {
-    /// Three masters that all tests of this process share, each with a prefix of its own.
+    /// Three masters that all tests of this process share. Each test uses a key prefix of its own.
     pub fn shared() -> &'static Self {
         static SHARED: OnceLock<Cluster> = OnceLock::new();
         SHARED.get_or_init(|| Self::of((0..3).map(|_| node(&["--appendonly", "no"]).left_running()).collect()))
     }
 
-    /// Three masters, which keep everything on disk.
+    /// Three masters that sync every write to disk.
     pub fn durable() -> Self {
         Self::of((0..3).map(|_| node(&["--appendonly", "yes", "--appendfsync", "always"])).collect())
     }
 
+    /// Three masters that keep nothing on disk.
     pub fn masters() -> Self {
         Self::of((0..3).map(|_| node(&["--appendonly", "no"])).collect())
     }
@@ -61,20 +63,22 @@ impl Cluster {
         cluster
     }
 
-    /// Waits until all nodes say that the cluster is well.
+    /// Waits until all nodes report that the cluster is up.
     pub fn wait_until_up(&self) {
         wait("the cluster to be up", || self.nodes.iter().all(|node| info(node).contains("cluster_state:ok")));
     }
 
-    /// Named by two of its nodes.
+    /// The broker's URL, with two of the nodes.
     pub fn url(&self) -> BrokerUrl {
         url(&self.text())
     }
 
+    /// The URL as text.
     pub fn text(&self) -> String {
         format!("redis-cluster://127.0.0.1:{},127.0.0.1:{}", self.nodes[1].port, self.nodes[0].port)
     }
 
+    /// The cluster's id of a node.
     fn id(&self, node: usize) -> String {
         self.nodes[node].cli(&["cluster", "myid"])
     }
@@ -84,25 +88,27 @@ impl Cluster {
         self.nodes[0].cli(&["cluster", "keyslot", &format!("{{{channel}}}")])
     }
 
-    /// Opens the slot of a channel for its move from one node to another: no key is moved yet.
+    /// Begins the move of a channel's slot from one node to another. No key is moved yet.
     pub fn begin_move(&self, channel: &str, [from, to]: [usize; 2]) {
         let (slot, source, target) = (self.slot(channel), self.id(from), self.id(to));
         self.nodes[to].cli(&["cluster", "setslot", &slot, "importing", &source]);
         self.nodes[from].cli(&["cluster", "setslot", &slot, "migrating", &target]);
     }
 
-    /// The keys in the slot of a channel that have not been moved yet.
+    /// The keys of a channel's slot that are still on the node `from`.
     pub fn keys(&self, channel: &str, from: usize) -> Vec<String> {
         let keys = self.nodes[from].cli(&["cluster", "getkeysinslot", &self.slot(channel), "100"]);
         keys.lines().map(str::to_owned).collect()
     }
 
+    /// Moves keys during the move of their slot.
     pub fn move_keys(&self, keys: &[String], [from, to]: [usize; 2]) {
         let port = self.nodes[to].port.to_string();
         let command = ["migrate", "127.0.0.1", &port, "", "0", "5000", "keys"];
         self.nodes[from].cli(&command.into_iter().chain(keys.iter().map(String::as_str)).collect::<Vec<_>>());
     }
 
+    /// Ends the move of a channel's slot, when all keys are moved.
     pub fn end_move(&self, channel: &str, [from, to]: [usize; 2]) {
         let (slot, target) = (self.slot(channel), self.id(to));
         for node in [to, from] {
@@ -110,7 +116,7 @@ impl Cluster {
         }
     }
 
-    /// Moves the slot of a channel, so many keys in one command, with a pause after each.
+    /// Moves the slot of a channel, with `keys` keys in one command and a pause before each command.
     pub async fn move_slot(&self, channel: &str, way: [usize; 2], keys: usize, pause: Duration) {
         self.begin_move(channel, way);
         loop {
@@ -123,14 +129,14 @@ impl Cluster {
         }
     }
 
-    /// Waits until a replica has become a master.
+    /// Waits until a replica is a master.
     pub fn wait_for_promotion(&self, replica: usize) {
         let promoted = || self.nodes[replica].cli(&["info", "replication"]).contains("role:master");
         wait("a replica to be promoted", promoted);
     }
 }
 
-/// A node that has no part in a cluster yet, and does not run.
+/// A node that is not started yet and belongs to no cluster.
 fn node(options: &[&str]) -> Redis {
     let bus = free_port();
     let port = bus.to_string();
@@ -140,14 +146,16 @@ fn node(options: &[&str]) -> Redis {
     node
 }
 
+/// The reply to `CLUSTER INFO`.
 fn info(node: &Redis) -> String {
     node.cli(&["cluster", "info"])
 }
 
+/// Blocks until a condition is true. Panics after [`PATIENCE`].
 fn wait(what: &str, done: impl Fn() -> bool) {
     let start = Instant::now();
     while !done() {
-        assert!(start.elapsed() < PATIENCE, "waited in vain for {what}");
+        assert!(start.elapsed() < PATIENCE, "timed out waiting for {what}");
         std::thread::sleep(Duration::from_millis(20));
     }
 }

@@ -1,4 +1,4 @@
-//! A real Redis for one test: on a port and in a directory of its own, to be killed, paused and started again.
+//! A real Redis server or sentinel for one test, on a port and in a directory of its own. Tests kill, pause and restart it.
 
 use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
@@ -11,37 +11,39 @@ use tempfile::TempDir;
 
 use super::PATIENCE;
 
+/// A `redis-server` process. Dropping it kills the process.
 pub struct Redis {
     pub port: u16,
-    /// Of a cluster's node: the port on which the nodes talk.
+    /// The cluster bus port, for a node of a cluster.
     pub bus_port: u16,
     pub directory: TempDir,
-    /// Variables for the server, beside those of this process.
+    /// Environment variables for the server, in addition to those of this process.
     pub environment: Vec<(&'static str, PathBuf)>,
     arguments: Vec<String>,
-    /// Nobody drops it.
+    /// The process is not dropped, and ends with the process of the tests.
     left_running: bool,
     server: Option<Child>,
 }
 
 impl Redis {
-    /// Keeps nothing on disk.
+    /// A server that keeps nothing on disk.
     pub fn start() -> Self {
         Self::with(&["--appendonly", "no"])
     }
 
-    /// Keeps everything on disk.
+    /// A server that syncs every write to disk.
     pub fn durable() -> Self {
         Self::with(&["--appendonly", "yes", "--appendfsync", "always"])
     }
 
+    /// A server with further command-line options.
     pub fn with(options: &[&str]) -> Self {
         let mut redis = Self::stopped(options);
         redis.run();
         redis
     }
 
-    /// A Redis that is not running yet.
+    /// A server that is not started yet.
     pub fn stopped(options: &[&str]) -> Self {
         let mut redis = Self::new();
         let port = redis.port.to_string();
@@ -51,13 +53,13 @@ impl Redis {
         redis
     }
 
-    /// A sentinel that watches over a master of the name `main`; so many must agree that it is dead. What it has learnt
-    /// since, it keeps.
+    /// A sentinel that monitors the master at this port under the name `main`. `quorum` sentinels must agree that it is
+    /// down. The sentinel keeps its state over a restart.
     pub fn sentinel(master: u16, quorum: usize) -> Self {
         Self::sentinel_with(master, quorum, "")
     }
 
-    /// The same, with further lines in its configuration.
+    /// A [`sentinel`](Self::sentinel) with further lines in its configuration.
     pub fn sentinel_with(master: u16, quorum: usize, lines: &str) -> Self {
         let mut sentinel = Self::new();
         let configuration = format!(
@@ -84,19 +86,19 @@ impl Redis {
         }
     }
 
-    /// It will stop, and its directory go, when the process of the tests ends.
+    /// Makes the server end, and its directory disappear, when the process of the tests ends.
     pub fn left_running(mut self) -> Self {
         self.left_running = true;
         self
     }
 
-    /// Starts it (again), with whatever it kept on disk.
+    /// Starts the server, or starts it again with what it kept on disk.
     pub fn run(&mut self) {
-        assert!(self.server.is_none(), "it is running");
+        assert!(self.server.is_none(), "the server is running already");
         let (mut command, stdin) = match self.left_running {
             false => (Command::new("redis-server"), Stdio::null()),
             true => {
-                // The pipe is closed when this process ends, however it does.
+                // The pipe is closed when this process ends, even by a signal.
                 let guard = r#"redis-server "$@" & read _; kill -9 $!; wait; rm -rf "$0""#;
                 let mut shell = Command::new("sh");
                 shell.args(["-c", guard]).arg(self.directory.path());
@@ -120,7 +122,7 @@ impl Redis {
         }
     }
 
-    /// As a power cut for the process: SIGKILL.
+    /// Kills the process with SIGKILL.
     pub fn kill(&mut self) {
         if let Some(mut server) = self.server.take() {
             let _ = server.kill();
@@ -128,21 +130,22 @@ impl Redis {
         }
     }
 
-    /// Stands still with its connections open, as a machine that hangs.
+    /// Stops the process with SIGSTOP. Its connections stay open, as with a machine that hangs.
     pub fn pause(&self) {
         self.signal("STOP");
     }
 
+    /// Continues a paused process.
     pub fn go_on(&self) {
         self.signal("CONT");
     }
 
-    /// Runs a command by redis-cli and gives its output.
+    /// Runs a command with redis-cli and returns its output. Panics if it fails.
     pub fn cli(&self, command: &[&str]) -> String {
         self.try_cli(command).unwrap_or_else(|| panic!("redis-cli {command:?} failed"))
     }
 
-    /// `None` where that fails.
+    /// Runs a command with redis-cli. `None` if it fails.
     pub fn try_cli(&self, command: &[&str]) -> Option<String> {
         let output = Command::new("redis-cli")
             .args(["-p", &self.port.to_string(), "-e"])
@@ -152,12 +155,12 @@ impl Redis {
         output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim_end().to_owned())
     }
 
-    /// What `redis-cli psubscribe PATTERN` shows from now on.
+    /// Subscribes to a pattern with redis-cli.
     pub fn watch(&self, pattern: &str) -> Watcher {
         self.listen("psubscribe", pattern)
     }
 
-    /// What `redis-cli COMMAND NAME` shows from now on.
+    /// Subscribes with redis-cli, by a command such as `ssubscribe`.
     pub fn listen(&self, command: &str, name: &str) -> Watcher {
         let mut client = Command::new("redis-cli")
             .args(["-p", &self.port.to_string(), command, name])
@@ -168,14 +171,14 @@ impl Redis {
         let (sender, lines) = mpsc::sync_channel(100_000);
         std::thread::spawn(move || output.lines().map_while(Result::ok).try_for_each(|line| sender.send(line)));
         let watcher = Watcher { client, lines };
-        // Its three lines about the subscription.
+        // The reply to the subscription has three lines.
         assert_eq!([watcher.line(), watcher.line(), watcher.line()], [command, name, "1"]);
         watcher
     }
 
     fn signal(&self, name: &str) {
         let pid = self.server.as_ref().expect("a running server").id();
-        // The shell's own kill: not every machine has the program.
+        // The shell's builtin: not every machine has the program.
         let status = Command::new("sh").args(["-c", &format!("kill -{name} {pid}")]).status();
         assert!(status.is_ok_and(|status| status.success()), "kill -{name} {pid}");
     }
@@ -187,26 +190,27 @@ impl Drop for Redis {
     }
 }
 
+/// A redis-cli that prints the messages of a subscription.
 pub struct Watcher {
     client: Child,
     lines: Receiver<String>,
 }
 
 impl Watcher {
-    /// The next message: its channel and its text.
+    /// The channel and the text of the next message.
     pub fn message(&self) -> (String, String) {
         assert_eq!(self.line(), "pmessage");
         self.line();
         (self.line(), self.line())
     }
 
-    /// The next message on a sharded channel.
+    /// The same for a sharded channel.
     pub fn sharded_message(&self) -> (String, String) {
         assert_eq!(self.line(), "smessage");
         (self.line(), self.line())
     }
 
-    /// The next line.
+    /// The next line of output.
     fn line(&self) -> String {
         self.lines.recv_timeout(PATIENCE).expect("a line of redis-cli")
     }
@@ -219,19 +223,20 @@ impl Drop for Watcher {
     }
 }
 
-/// Makes the user `tidings` with the password `s3cret` as the documentation says, by the line that has this in it; the
-/// rights that were given.
+/// Creates the user `tidings` with the password `s3cret` by the documentation's `ACL SETUSER` line that contains `words`.
+/// Returns the rights that it grants.
 pub fn documented_user(server: &Redis, words: &str) -> Vec<&'static str> {
     let documentation = include_str!("../../../docs/redis.md");
     let line = documentation.lines().find(|line| line.starts_with("ACL SETUSER") && line.contains(words));
     let words: Vec<_> = line.expect("a line of the documentation").split_whitespace().collect();
-    let given: Vec<_> = words.iter().map(|word| if *word == ">PASSWORD" { ">s3cret" } else { word }).collect();
-    assert_eq!(server.cli(&given), "OK");
+    let command: Vec<_> = words.iter().map(|word| if *word == ">PASSWORD" { ">s3cret" } else { word }).collect();
+    assert_eq!(server.cli(&command), "OK");
     words.into_iter().filter(|word| word.starts_with('+')).collect()
 }
 
 const INSTALL: &str = "the tests need a real Redis; install it (on Debian: apt-get install redis-server)";
 
+/// A port that was free a moment ago.
 pub fn free_port() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     listener.local_addr().expect("its address").port()

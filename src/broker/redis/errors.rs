@@ -1,0 +1,210 @@
+//! What an error means for a call: the one place where error replies of Redis become [`BrokerError`]s.
+//!
+//! A reply that names a refusal is [`BrokerError::Rejected`]. A reply that names a limit of a hosted server is
+//! [`BrokerError::RateLimited`]. Everything else is [`BrokerError::Unavailable`]: a timeout, a lost connection, a server
+//! that is loading, a replica, and every text that this module does not know.
+
+use fred::error::{Error, ErrorKind};
+
+use super::BrokerError;
+
+/// Codes of a server that cannot carry out the call now. The same call may succeed later, or at another server.
+const TEMPORARY: [&str; 10] =
+    ["ASK", "BUSY", "CLUSTERDOWN", "LOADING", "MASTERDOWN", "MOVED", "NOREPLICAS", "NOSCRIPT", "READONLY", "TRYAGAIN"];
+
+/// Codes of a server that refuses the call until somebody changes its configuration, its data or its memory.
+const REFUSALS: [&str; 9] =
+    ["CROSSSLOT", "DENIED", "MISCONF", "NOAUTH", "NOPERM", "NOPROTO", "OOM", "WRONGPASS", "WRONGTYPE"];
+
+/// Refusals that Redis and compatible servers report under the general code `ERR`, or without a code. In lower case.
+const REFUSAL_TEXTS: [&str; 9] = [
+    "the user executing the script can't",
+    "unknown command",
+    "unknown subcommand",
+    "no such master",
+    "without any password configured",
+    "db index is out of range",
+    "quota exceeded",
+    "size exceeded",
+    "script attempted to access",
+];
+
+/// Limits of hosted servers, and of connections. In lower case.
+const LIMIT_TEXTS: [&str; 5] =
+    ["too many requests", "rate limit", "max concurrent connections", "max number of clients", "per second exceeded"];
+
+/// What an error of fred means. An error reply of the server is classified by [`from_reply`].
+pub(super) fn from_fred(error: &Error) -> BrokerError {
+    match error.kind() {
+        // fred gives the replies that it does not know the kind `Unknown`, and `Config` to one `ERR`.
+        ErrorKind::Auth
+        | ErrorKind::Cluster
+        | ErrorKind::Config
+        | ErrorKind::InvalidArgument
+        | ErrorKind::InvalidCommand
+        | ErrorKind::Unknown => from_reply(error.details()),
+        _ => BrokerError::Unavailable(describe(error)),
+    }
+}
+
+/// What an error reply of Redis means: the text of a RESP error, or of an error that a script caught.
+///
+/// Texts are searched in the first sentence only. Some servers append the refused command, which contains what a publisher
+/// wrote.
+pub(super) fn from_reply(text: &str) -> BrokerError {
+    let raised = raised_in_script(text);
+    let message = raised.unwrap_or(text);
+    let code = message.split([' ', ':']).next().unwrap_or_default();
+    if TEMPORARY.contains(&code) {
+        return BrokerError::Unavailable(text.to_owned());
+    }
+    if REFUSALS.contains(&code) {
+        return BrokerError::Rejected(text.to_owned());
+    }
+    let sentence = message.split(['.', '\n', '"']).next().unwrap_or_default().to_ascii_lowercase();
+    let says = |texts: &[&str]| texts.iter().any(|text| sentence.contains(text));
+    let limit = code == "LIMIT" || sentence.contains("max ") && sentence.contains(" limit") || says(&LIMIT_TEXTS);
+    if limit {
+        return BrokerError::RateLimited { cause: text.to_owned(), retry_after: None };
+    }
+    // An error that a script raised has no cause outside of the server.
+    if raised.is_some() || says(&REFUSAL_TEXTS) || is_script_error(text) {
+        return BrokerError::Rejected(text.to_owned());
+    }
+    BrokerError::Unavailable(text.to_owned())
+}
+
+/// An error of fred or Redis as a sentence for people.
+pub(super) fn describe(error: &Error) -> String {
+    let details = error.details();
+    match error.kind() {
+        ErrorKind::Timeout => "Redis does not answer".into(),
+        // fred writes the operating system's errors as Rust's debugger would.
+        ErrorKind::IO => match details.split_once("message: \"").and_then(|(_, rest)| rest.split_once('"')) {
+            Some((message, _)) => message.to_owned(),
+            None => details.to_owned(),
+        },
+        _ => details.to_owned(),
+    }
+}
+
+/// The error that a command raised in a script of a Redis before 7.0, which wraps it:
+/// `ERR Error running script (call to f_HASH): @user_script: LINE: -CODE TEXT`.
+fn raised_in_script(text: &str) -> Option<&str> {
+    let frame = ["ERR Error running script", "@user_script", "user_script"].iter().any(|start| text.starts_with(start));
+    let (_, raised) = frame.then(|| text.split_once("user_script"))??;
+    Some(raised.trim_start_matches(|c: char| c.is_ascii_digit() || [' ', ':', '-'].contains(&c)))
+}
+
+/// Whether Redis 7.0 or later says that a script failed: `ERR … script: HASH, on @user_script:LINE.`
+fn is_script_error(text: &str) -> bool {
+    text.starts_with("ERR user_script:") || text.starts_with("ERR ") && text.contains(", on @user_script:")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HASH: &str = "6b1bf486c81ceb7edf3c093f4c48582e38c0e791";
+
+    #[test]
+    fn refusals_are_rejected() {
+        for text in [
+            "NOPERM this user has no permissions to run the 'xadd' command",
+            "NOPERM No permissions to access a key",
+            "NOAUTH Authentication required.",
+            "NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO <proto> AUTH <user> \
+             <pass> option can be used to authenticate the client and select the RESP protocol version at the same time",
+            "WRONGPASS invalid username-password pair or user is disabled.",
+            "WRONGPASS invalid or missing auth token",
+            "OOM command not allowed when used memory > 'maxmemory'.",
+            "OOM command not allowed when used memory > 'maxmemory'. script: HASH, on @user_script:54.",
+            "WRONGTYPE Operation against a key holding the wrong kind of value",
+            "MISCONF Redis is configured to save RDB snapshots, but it's currently unable to persist to disk. Commands \
+             that may modify the data set are disabled, because this instance is configured to report errors during \
+             writes if RDB snapshotting fails (stop-writes-on-bgsave-error option). Please check the Redis logs for \
+             details about the RDB error.",
+            "MISCONF Errors writing to the AOF file: No space left on device",
+            "CROSSSLOT Keys in request don't hash to the same slot",
+            "NOPROTO unsupported protocol version",
+            "DENIED Redis is running in protected mode because protected mode is enabled",
+            "ERR The user executing the script can't run this command or subcommand",
+            "ERR The user executing the script can't access at least one of the keys mentioned in the command arguments \
+             script: HASH, on @user_script:12.",
+            "ERR unknown command 'EVALSHA', with args beginning with: ",
+            "ERR No such master with that name",
+            "ERR DB index is out of range",
+            "ERR AUTH <password> called without any password configured for the default user. Are you sure your \
+             configuration is correct?",
+            "ERR DB capacity quota exceeded",
+            "ERR max request size exceeded. Limit: 1048576 bytes, Actual: 1202032 bytes",
+            "ERR max single record size exceeded. Limit: 104857600 bytes, Actual: 104857700 bytes",
+            "ERR user_script:5: attempt to index field '?' (a nil value) script: HASH, on @user_script:5.",
+            "ERR Error running script (call to f_HASH): @user_script:31: WRONGTYPE Operation against a key holding the \
+             wrong kind of value",
+            "ERR Error running script (call to f_HASH): @user_script:12: user_script:12: attempt to index a nil value",
+            "@user_script: 54: -OOM command not allowed when used memory > 'maxmemory'.",
+            "@user_script: 54: The user executing the script can't run this command or subcommand",
+            "user_script:5: attempt to perform arithmetic on a nil value",
+        ] {
+            let text = text.replace("HASH", HASH);
+            assert_eq!(from_reply(&text), BrokerError::Rejected(text));
+        }
+    }
+
+    #[test]
+    fn limits_of_hosted_servers_are_rate_limits() {
+        for text in [
+            "ERR max daily request limit exceeded. Limit: 10000, Usage: 10001. See \
+             https://upstash.com/docs/redis/troubleshooting/max_daily_request_limit for details",
+            "ERR max daily request limit exceeded. Limit: 10000, Usage: 10001, command was: [\"eval\",\"…\"]",
+            "ERR max requests limit exceeded. Limit: 500000, Usage: 500000.",
+            "ERR max requests limit exceeded",
+            "ERR max daily bandwidth limit exceeded",
+            "ERR max concurrent connections exceeded",
+            "ERR max number of clients reached",
+            "ERR Too many requests",
+            "Too many requests",
+            "LIMIT 100 commands a second",
+        ] {
+            assert_eq!(from_reply(text), BrokerError::RateLimited { cause: text.into(), retry_after: None });
+        }
+    }
+
+    #[test]
+    fn what_is_not_known_is_unavailable() {
+        for text in [
+            "LOADING Redis is loading the dataset in memory",
+            "CLUSTERDOWN The cluster is down",
+            "CLUSTERDOWN Hash slot not served",
+            "READONLY You can't write against a read only replica.",
+            "READONLY You can't write against a read only replica. script: HASH, on @user_script:22.",
+            "ERR Error running script (call to f_HASH): @user_script: 22: -READONLY You can't write against a read only \
+             replica.",
+            "MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.",
+            "TRYAGAIN Multiple keys request during rehashing of slot",
+            "MOVED 3999 127.0.0.1:6381",
+            "ASK 3999 127.0.0.1:6381",
+            "BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE.",
+            "NOREPLICAS Not enough good replicas to write.",
+            "ERR Connection timed out",
+            "ERR upstream failed on \"max limit\"",
+            "this Redis is a replica, which takes no writes (READONLY)",
+            "",
+        ] {
+            let text = text.replace("HASH", HASH);
+            assert_eq!(from_reply(&text), BrokerError::Unavailable(text));
+        }
+    }
+
+    #[test]
+    fn errors_of_the_connection_are_unavailable_and_replies_are_classified() {
+        let of = |kind, details: &'static str| from_fred(&Error::new(kind, details));
+        assert_eq!(of(ErrorKind::Timeout, "OOM"), BrokerError::Unavailable("Redis does not answer".into()));
+        let refused = "Os { code: 111, kind: ConnectionRefused, message: \"Connection refused\" }";
+        assert_eq!(of(ErrorKind::IO, refused), BrokerError::Unavailable("Connection refused".into()));
+        assert_eq!(of(ErrorKind::Canceled, "Canceled."), BrokerError::Unavailable("Canceled.".into()));
+        assert_eq!(of(ErrorKind::Auth, "WRONGPASS no"), BrokerError::Rejected("WRONGPASS no".into()));
+        assert_eq!(of(ErrorKind::Unknown, "OOM no"), BrokerError::Rejected("OOM no".into()));
+    }
+}

@@ -1,0 +1,218 @@
+//! The listener: the subscriber connection to a server, and the check that published messages still arrive on it. In a
+//! cluster there is one for each master that has channels.
+//!
+//! Redis keeps nothing for a subscriber that it cannot reach, and disconnects one that reads too slowly. So after every
+//! (re)connection, and whenever messages were dropped, the relay gets [`Signal::Missed`] and reads the logs. The
+//! subscriptions of a connection never change: when they must, a new connection replaces it.
+
+use std::collections::HashMap;
+use std::iter::once;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use fred::clients::Client;
+use fred::error::Error;
+use fred::interfaces::{ClientLike, EventInterface, PubsubInterface};
+use fred::types::{ClusterHash, CustomCommand, Message, Value};
+use futures_util::future::try_join_all;
+use tokio::sync::broadcast::{self, error::RecvError};
+use tokio::sync::mpsc::{self, error::TrySendError};
+use tokio::sync::watch;
+
+use super::channels::Channels;
+use super::commands::Commands;
+use super::errors::describe;
+use super::link::{Link, verified_ping};
+use super::probe::Probe;
+use super::target::Target;
+use super::{ChannelId, SIGNAL_CAPACITY, Signal};
+use crate::protocol::event_frame_position;
+
+/// Pushed messages that fred buffers while this task gets no time to run. fred allocates eight such buffers for each
+/// client at once: a size of 65,536 took 55 MB and lost just as many messages.
+const MESSAGE_BUFFER: usize = 8192;
+/// The same for each of several masters.
+const MESSAGE_BUFFER_PER_MASTER: usize = 2048;
+
+/// Between two heartbeats: probes that the listener itself sends.
+const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How long after a published heartbeat nothing may arrive before the connection is replaced.
+const DELIVERY_TIMEOUT: Duration = Duration::from_secs(4);
+
+/// Listens at one server and passes signals to the relay.
+#[derive(Clone)]
+pub(super) struct Listener {
+    by_name: Arc<HashMap<String, ChannelId>>,
+    /// The server is one of several masters of a cluster.
+    clustered: bool,
+    commands: Arc<Commands>,
+    probe: Arc<Probe>,
+    signals: mpsc::Sender<Signal>,
+}
+
+/// What a connection subscribes to.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(super) struct Subscriptions {
+    /// The names of the pub/sub channels.
+    pub channels: Vec<String>,
+    /// The probe's key at this server, which is also its pub/sub channel.
+    pub probe_key: String,
+}
+
+impl Listener {
+    pub fn new(channels: &Channels, commands: Arc<Commands>, probe: Arc<Probe>, signals: mpsc::Sender<Signal>) -> Self {
+        let by_name = channels.iter().map(|(id, channel)| (channel.name.clone(), id)).collect();
+        Self { by_name: Arc::new(by_name), clustered: channels.clustered, commands, probe, signals }
+    }
+
+    /// Listens until the relay has dropped the receiver of the signals, or the sender of `changes` is dropped.
+    pub async fn listen(self, target: Target, mut changes: watch::Receiver<Subscriptions>) {
+        let message_buffer = if self.clustered { MESSAGE_BUFFER_PER_MASTER } else { MESSAGE_BUFFER };
+        let mut link = Link::new(target, "bus", message_buffer);
+        while !self.signals.is_closed() {
+            let wanted = changes.wait_for(|subscriptions| !subscriptions.channels.is_empty()).await;
+            let Ok(subscriptions) = wanted.map(|subscriptions| subscriptions.clone()) else { return };
+            let Ok(mut connection) = link.connect().await else { continue };
+            let client = connection.client.clone();
+            // Before subscribing, so that the first messages find a receiver.
+            let messages = client.message_rx();
+            if let Err(error) = self.subscribe(&client, &subscriptions).await {
+                self.commands.handle_redirect(&error);
+                link.failed(&describe(&error));
+                continue;
+            }
+            link.established();
+            let received = AtomicU64::new(0);
+            let cause = tokio::select! {
+                cause = connection.ended(&received) => cause,
+                cause = self.failed_delivery(&client, &subscriptions, &received) => cause,
+                cause = self.forward(messages, &received) => cause,
+                Ok(()) = changes.changed() => continue,
+            };
+            link.failed(&cause);
+        }
+    }
+
+    /// Subscribes, and waits until Redis has done so: fred returns before it has the reply.
+    async fn subscribe(&self, client: &Client, subscriptions: &Subscriptions) -> Result<(), Error> {
+        let Subscriptions { channels, probe_key } = subscriptions;
+        if self.clustered {
+            // One command for each, because each channel has a slot of its own.
+            try_join_all(channels.iter().chain(once(probe_key)).map(|name| client.ssubscribe(name))).await?;
+            return verified_ping(client).await;
+        }
+        client.subscribe(channels.clone()).await?;
+        verified_ping(client).await?;
+        // The probe's channel is sharded, so that somebody who watches the bus with PSUBSCRIBE sees events only.
+        let sharded = client.ssubscribe(probe_key).await;
+        self.probe.set_sharded(sharded.is_ok());
+        if let Err(error) = sharded {
+            tracing::debug!(reason = describe(&error), "no sharded channels: using a plain one for the probe");
+            client.subscribe(self.probe.plain_channel(probe_key)).await?;
+        }
+        verified_ping(client).await
+    }
+
+    /// Forwards messages to the relay until the connection or the relay's receiver is closed. Returns the reason.
+    ///
+    /// If the relay does not keep up, messages are dropped and it gets [`Signal::Missed`]: buffered without bound, they
+    /// would fill the memory, and unread they would make Redis disconnect this node. The log has the events anyway. The
+    /// signal is sent when half of the relay's buffer is free, so that it is not needed again at once.
+    async fn forward(&self, mut messages: broadcast::Receiver<Message>, received: &AtomicU64) -> String {
+        let mut missed = true;
+        let mut probe = None;
+        loop {
+            tokio::select! {
+                message = messages.recv() => match message {
+                    Ok(message) => {
+                        received.fetch_add(1, Ordering::Relaxed);
+                        let Some(signal) = self.signal(message) else { continue };
+                        let dropped = match signal {
+                            signal if missed => signal,
+                            signal => match self.signals.try_send(signal) {
+                                Ok(()) => continue,
+                                Err(TrySendError::Full(signal) | TrySendError::Closed(signal)) => signal,
+                            },
+                        };
+                        missed = true;
+                        // The last probe is kept: it is not in the log.
+                        if matches!(dropped, Signal::Probe(_)) {
+                            probe = Some(dropped);
+                        }
+                    }
+                    Err(RecvError::Lagged(_)) => missed = true,
+                    Err(RecvError::Closed) => return "the connection was closed".into(),
+                },
+                permits = self.signals.reserve_many(SIGNAL_CAPACITY / 2), if missed => {
+                    let Ok(permits) = permits else { return "the broker is closed".into() };
+                    for (signal, permit) in [Some(Signal::Missed), probe.take()].into_iter().flatten().zip(permits) {
+                        permit.send(signal);
+                    }
+                    missed = false;
+                }
+            }
+        }
+    }
+
+    /// The signal that a message stands for. `None` for a heartbeat, or a probe that is not complete yet.
+    fn signal(&self, message: Message) -> Option<Signal> {
+        let frame = match message.value {
+            Value::String(text) => text.into_inner(),
+            Value::Bytes(bytes) => bytes,
+            _ => return None,
+        };
+        match self.by_name.get(&*message.channel) {
+            Some(&channel) => Some(Signal::Hint { channel, position: event_frame_position(&frame) }),
+            None => self.probe.received(&message.channel, &frame).map(Signal::Probe),
+        }
+    }
+
+    /// Publishes heartbeats, and returns when they succeed but nothing at all arrives. The connection answers then, but
+    /// its subscriptions are dead; a master that was demoted and does not know it yet behaves so. In a cluster, also
+    /// returns when a slot has moved with its channels.
+    async fn failed_delivery(&self, client: &Client, subscriptions: &Subscriptions, received: &AtomicU64) -> String {
+        let mut waiting_since: Option<Instant> = None;
+        let mut last = 0;
+        loop {
+            tokio::time::sleep(HEARTBEAT_INTERVAL).await;
+            if self.clustered
+                && let Err(cause) = self.check_subscriptions(client, subscriptions).await
+            {
+                return cause;
+            }
+            let now = received.load(Ordering::Relaxed);
+            if now != last {
+                waiting_since = None;
+                last = now;
+            }
+            if waiting_since.is_some_and(|since| since.elapsed() > DELIVERY_TIMEOUT) {
+                return "what this node publishes does not come back".into();
+            }
+            if self.probe.heartbeat(&subscriptions.probe_key).await.is_ok() {
+                waiting_since.get_or_insert_with(Instant::now);
+            }
+        }
+    }
+
+    /// Whether all subscriptions still exist. When a slot leaves a master, Redis ends the subscriptions to its channels,
+    /// and fred does not report that. The slot may even be back before the next view of the cluster. The reply to
+    /// SSUBSCRIBE is the number of subscriptions.
+    async fn check_subscriptions(&self, client: &Client, subscriptions: &Subscriptions) -> Result<(), String> {
+        let command = CustomCommand::new_static("SSUBSCRIBE", ClusterHash::FirstKey, false);
+        let reply: Result<Vec<Value>, Error> = client.custom(command, vec![subscriptions.probe_key.as_str()]).await;
+        let expected = subscriptions.channels.len() as u64 + 1;
+        match reply {
+            Ok(reply) if reply.last().and_then(Value::as_u64) == Some(expected) => Ok(()),
+            Ok(_) => {
+                self.commands.request_routes(None);
+                Err("a slot has moved".into())
+            }
+            Err(error) => {
+                self.commands.handle_redirect(&error);
+                Err(describe(&error))
+            }
+        }
+    }
+}
