@@ -39,6 +39,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
             Update::Delayed { channel, reason, retry_in } => {
                 eprintln!("{channel} is delayed: {reason}; retry in {retry_in:.1?}");
             }
+            // Later versions of the client may report more.
+            _ => {}
         }
     }
 }

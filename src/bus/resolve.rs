@@ -26,6 +26,9 @@ pub struct Selected {
     pub(super) since: Option<Since>,
 }
 
+/// What came of selecting one channel, by the channel's name.
+pub type NamedSelection = (String, Result<Selected, Problem>);
+
 /// A subscription that may be made. Only the application layer makes one, so that the hub takes no other.
 #[derive(Debug)]
 pub struct Subscription {
@@ -104,11 +107,7 @@ impl Bus {
     ///
     /// # Errors
     /// `invalid-position`: a position is of one channel, and the query has several.
-    pub fn select_each(
-        &self,
-        caller: &Caller,
-        query: &StreamQuery,
-    ) -> Result<Vec<(String, Result<Selected, Problem>)>, Problem> {
+    pub fn select_each(&self, caller: &Caller, query: &StreamQuery) -> Result<Vec<NamedSelection>, Problem> {
         let all = query.channels.is_empty();
         let names = match all {
             true => self.catalog.types().iter().map(|known| known.name.to_string()).collect(),

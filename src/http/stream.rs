@@ -3,8 +3,8 @@
 use std::convert::Infallible;
 
 use axum::Extension;
-use axum::extract::{RawQuery, State};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version, header};
+use axum::extract::{RawQuery, Request, State};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Version, header};
 
 use super::App;
 use super::request_id::{self, RequestId};
@@ -23,18 +23,16 @@ pub(super) async fn open(
     Extension(id): Extension<RequestId>,
     caller: Caller,
     RawQuery(query): RawQuery,
-    method: Method,
-    version: Version,
-    headers: HeaderMap,
+    request: Request,
 ) -> Result<Infallible, Problem> {
-    only_get(&method)?;
+    only_get(request.method())?;
     let permit = app.bus.admit(&caller)?;
-    if version != Version::HTTP_11 {
+    if request.version() != Version::HTTP_11 {
         return Err(Problem::new(ErrorCode::BadRequest, "an event stream needs HTTP/1.1"));
     }
     let (mut query, _) = StreamQuery::parse(query.as_deref().unwrap_or_default(), &[])?;
     // EventSource sends the last id that it received, which is newer than the `since` of its URL.
-    if let Some(last) = headers.get(LAST_EVENT_ID).filter(|last| !last.is_empty()) {
+    if let Some(last) = request.headers().get(LAST_EVENT_ID).filter(|last| !last.is_empty()) {
         let not_text = |_| Problem::new(ErrorCode::InvalidPosition, "Last-Event-ID is not text");
         query.resume(last.to_str().map_err(not_text)?)?;
     }

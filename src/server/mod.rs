@@ -30,7 +30,7 @@ use crate::http::{App, AppState};
 use crate::hub::{EvictReason, Hub};
 use crate::metrics::Metrics;
 use crate::registry;
-use crate::supervision::{ServiceEnded, Services, TaskGroup};
+use crate::supervision::{ServiceEnded, ServiceHandle, Services, TaskGroup};
 use acceptor::Acceptor;
 use namespaces::NamespaceParts;
 pub use namespaces::OpenBroker;
@@ -199,7 +199,7 @@ impl Server {
         // request that never ends must not take the time in which connections are told.
         let _ = timeout_at(begun + config.server.drain / 2, requests.wait()).await;
         // Before the connections are evicted, so that no probe evicts them for another reason.
-        join_all(probes.into_iter().map(|probe| probe.stop())).await;
+        join_all(probes.into_iter().map(ServiceHandle::stop)).await;
         let _ = timeout_at(deadline.min(Instant::now() + LAST_STEPS), app.bus.catch_up()).await;
         for hub in &hubs {
             hub.evict(Some(EvictReason::Draining(config.server.drain))).await;
@@ -210,7 +210,7 @@ impl Server {
         let _ = timeout_at(end, registrar.nodes().leave(&id)).await;
         let _ = timeout_at(end, join_all(backends.iter().map(|backend| backend.close()))).await;
         // The relays end with their backends' signals.
-        let _ = timeout_at(end, join_all(relays.into_iter().map(|relay| relay.join()))).await;
+        let _ = timeout_at(end, join_all(relays.into_iter().map(ServiceHandle::join))).await;
         tracing::info!("stopped");
         failed.map_or(Ok(()), |ended| Err(ended.into()))
     }

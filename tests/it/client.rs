@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 use tidings::client::{Client, Subscriber, Subscription, Update};
+use tokio_stream::StreamExt;
 
 use crate::support::each_broker::{TestBroker, over_each_broker};
 use crate::support::events::sale;
@@ -11,6 +12,7 @@ use crate::support::within;
 over_each_broker!(
     a_live_and_a_replaying_subscription_share_a_channel,
     a_hundred_replaying_subscriptions_share_a_channel,
+    updates_are_a_stream,
 );
 
 const CHANNEL: &str = "inventory-change";
@@ -60,4 +62,16 @@ async fn a_hundred_replaying_subscriptions_share_a_channel(broker: TestBroker) {
     publish(&node, 0..SUBSCRIPTIONS).await;
     assert_eq!(products(&mut subscriber, SUBSCRIPTIONS).await, (0..SUBSCRIPTIONS).collect::<Vec<_>>());
     subscriber.close().await;
+}
+
+async fn updates_are_a_stream(broker: TestBroker) {
+    let node = broker.node().await;
+    publish(&node, 0..5).await;
+    let subscriber = Client::new(&node.url("")).unwrap().subscribe([Subscription::to(CHANNEL).since("start")]);
+    let events = subscriber.into_stream().filter_map(|update| match update.unwrap() {
+        Update::Event(delivery) => Some(delivery.position.offset),
+        _ => None,
+    });
+    let offsets: Vec<u64> = within("five events", events.take(5).collect()).await;
+    assert_eq!(offsets, [1, 2, 3, 4, 5]);
 }

@@ -5,7 +5,7 @@ use serde_json::json;
 use tidings::event::Position;
 
 use crate::support::broker::{Node as Bus, offsets, redis_url};
-use crate::support::events::{place, sale};
+use crate::support::events::{epoch_and_offset, sale};
 use crate::support::node::{self, Node};
 use crate::support::proxy::{Mode, Proxy};
 use crate::support::redis::Redis;
@@ -149,14 +149,14 @@ async fn every_subscriber_gets_a_gap() {
         fresh.publish(&sale("fresh")).await;
     }
     let last = of_fresh.events(5).await.pop().unwrap().position;
-    assert_eq!(place(&last), (place(&known).0, 6), "the fresh node does not know of the loss");
+    assert_eq!(epoch_and_offset(&last), (epoch_and_offset(&known).0, 6), "the fresh node does not know of the loss");
     proxy.set(Mode::Pass);
     // No node knows which events a position stood for, so subscribers get the events again after the gap.
     let gets_gap = async |subscriber: &mut Subscriber, from: &str| {
         let gap = subscriber.frame().await;
-        let (epoch, offset) = place(gap["position"].as_str().unwrap_or_default());
+        let (epoch, offset) = epoch_and_offset(gap["position"].as_str().unwrap_or_default());
         assert_eq!((&gap["type"], &gap["from"], offset), (&json!("gap"), &json!(from), 1), "{gap}");
-        assert_ne!(epoch, place(from).0);
+        assert_ne!(epoch, epoch_and_offset(from).0);
         for event in subscriber.events(5).await {
             assert_eq!(event.event["data"]["productId"], "fresh");
         }

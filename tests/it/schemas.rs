@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use tidings::event::Catalog;
 
 use crate::support::each_broker::{TestBroker, over_each_broker};
-use crate::support::events::{TYPES, offset, one_of_each, place, sale};
+use crate::support::events::{TYPES, epoch_and_offset, offset, one_of_each, sale};
 use crate::support::http::members;
 use crate::support::node::Node;
 use crate::support::subscriber::Subscriber;
@@ -167,7 +167,7 @@ async fn an_own_type_is_filtered_and_keyed_like_a_built_in_one(broker: TestBroke
     ]))
     .await;
     let delivered = subscriber.event().await;
-    assert_eq!((place(&delivered.position).1, &delivered.event["subject"]), (3, &json!("3")));
+    assert_eq!((epoch_and_offset(&delivered.position).1, &delivered.event["subject"]), (3, &json!("3")));
     subscriber
         .say(json!({"type": "subscribe", "sub": "t", "channel": "ticket", "where": {"customer.nmae": "x"}}))
         .await;

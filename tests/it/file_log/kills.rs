@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::load::{Ledger, Load, post, wait_for_readyz};
 use crate::support::daemon::Daemon;
-use crate::support::events::{place, sale};
+use crate::support::events::{epoch_and_offset, sale};
 use crate::support::subscriber::Subscriber;
 use crate::support::until;
 
@@ -66,7 +66,7 @@ async fn a_subscriber_resumes_after_a_kill() {
     let subscribed = subscriber.frame_of("subscribed").await;
     assert_eq!((&subscribed["position"], &subscribed["recovered"]), (&json!(last), &json!(true)));
     assert_eq!(post(&daemon.url, &sale("31")).await.unwrap().0, 202);
-    let (epoch, _) = place(&last);
+    let (epoch, _) = epoch_and_offset(&last);
     for (offset, delivered) in (11..=31).zip(subscriber.events(21).await) {
         assert_eq!(delivered.position, format!("{epoch}:{offset}"));
         assert_eq!(delivered.event["data"]["productId"], json!(offset.to_string()));

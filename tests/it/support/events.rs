@@ -60,9 +60,6 @@ pub fn epoch_and_offset(position: &str) -> (&str, u64) {
     (epoch, offset.parse().unwrap_or_else(|_| panic!("{position:?} has no offset")))
 }
 
-/// The former name of [`epoch_and_offset`], which some tests still use.
-pub use self::epoch_and_offset as place;
-
 /// The offset of a position.
 pub fn offset(position: &str) -> u64 {
     epoch_and_offset(position).1
