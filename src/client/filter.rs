@@ -40,7 +40,7 @@ fn lookup<'a>(data: &'a Value, name: &str) -> Option<&'a Value> {
     })
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "server"))]
 mod tests {
     use serde_json::json;
 

@@ -1,10 +1,12 @@
-//! From the broker's log to the hub: every event of every channel, in order, as soon as the bus says that there is one.
+//! The relay: hands every event of every channel from the log to the hub, in order and without holes.
 //!
-//! The log decides. What this node appended itself is delivered as the broker took it, if it is next in its channel. What
-//! others say on the bus is never delivered: anybody can write there, and what was true when it was said may be lost by
-//! now. A hint means: read the log after the last position that was delivered; so does a hole, and a bus that says it
-//! missed something. While a channel is being read it gathers what comes, so that a burst is few reads. What the log no
-//! longer has becomes a gap, said to every subscriber. A channel that is being read does not hold up the others.
+//! The log decides. If this node appended an event itself, the broker's answer brings the event, and the relay delivers it
+//! when it is next in its channel. What other nodes say on the bus is only a hint, which anybody can write: it makes the
+//! relay read the log after the last delivered position. So does a hole, and a signal that messages were missed. While the
+//! relay reads a channel it collects further hints, so that a burst takes few reads. What the log no longer has becomes a
+//! gap for every subscriber. Reading one channel does not hold up the others.
+//!
+//! Each namespace has a relay. The relay does not know sockets or backends.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,14 +23,14 @@ use crate::metrics::{Metrics, TypeLabel};
 use crate::progress::Progress;
 use crate::protocol::event_frame;
 
-/// Signals that are taken from the bus at once.
-const TAKE: usize = 256;
+/// The most signals that are received at once.
+const MAX_SIGNALS: usize = 256;
 /// Events in one read of the log.
 const PAGE: usize = 512;
-/// Between two attempts to read a log that cannot be read.
+/// Pause after a read of the log that failed.
 const RETRY: Duration = Duration::from_millis(200);
 
-/// The relay of one node.
+/// The relay of one namespace.
 pub struct Relay {
     log: Arc<dyn Log>,
     hub: Arc<Hub>,
@@ -37,10 +39,11 @@ pub struct Relay {
     channels: PerChannel<ChannelState>,
     reads: FuturesUnordered<BoxFuture<'static, (ChannelId, Page)>>,
     /// Channels whose log may have to be read.
-    asked: Vec<ChannelId>,
-    probe: watch::Sender<u64>,
-    /// The first probe, where it came before all logs were read for the first time.
-    held: Option<u64>,
+    candidates: Vec<ChannelId>,
+    /// The number of the last probe that came back.
+    returned: watch::Sender<u64>,
+    /// The first probe, if it came back before every log was read for the first time.
+    first_probe: Option<u64>,
     progress: Arc<Progress>,
 }
 
@@ -48,12 +51,14 @@ pub struct Relay {
 struct ChannelState {
     /// The last position that was delivered; `None` until the log was read for the first time.
     delivered: Option<Position>,
-    /// The last offset that came over the bus, in the epoch of `delivered`: the bus repeats only if the log was lost.
-    heard: u64,
-    /// The newest offset that was named since the last read began: it is to be delivered, or else the log to be read.
-    named: u64,
-    /// The log is to be read, whatever was delivered.
-    due: bool,
+    /// The last offset that a hint named, in the epoch of `delivered`. A hint names an offset again only if the log was
+    /// lost.
+    last_hint: u64,
+    /// The newest offset that is known to exist since the last read began. If it was not delivered, the log must be read.
+    known_head: u64,
+    /// The log must be read, whatever was delivered.
+    must_read: bool,
+    /// A read of the log is under way.
     reading: bool,
     relayed: Counter,
 }
@@ -61,18 +66,18 @@ struct ChannelState {
 impl ChannelState {
     /// Whether the log has to be read.
     fn behind(&self) -> bool {
-        self.due || self.delivered.as_ref().is_none_or(|at| self.named > at.offset)
+        self.must_read || self.delivered.as_ref().is_none_or(|at| self.known_head > at.offset)
     }
 }
 
 impl Relay {
-    /// `probe` is told the number of each probe that came back.
+    /// A relay that reports the number of each returned probe in `returned`.
     pub fn new(
         log: Arc<dyn Log>,
         hub: Arc<Hub>,
         catalog: Arc<Catalog>,
         metrics: Arc<Metrics>,
-        probe: watch::Sender<u64>,
+        returned: watch::Sender<u64>,
         progress: Arc<Progress>,
     ) -> Self {
         let state = |id| {
@@ -80,103 +85,107 @@ impl Relay {
             ChannelState { relayed: metrics.relayed.get_or_create(&label).clone(), ..ChannelState::default() }
         };
         let channels = PerChannel::new(&catalog, state);
-        let (reads, asked) = (FuturesUnordered::new(), Vec::new());
-        Self { log, hub, catalog, metrics, channels, reads, asked, probe, held: None, progress }
+        let (reads, candidates) = (FuturesUnordered::new(), Vec::new());
+        Self { log, hub, catalog, metrics, channels, reads, candidates, returned, first_probe: None, progress }
     }
 
-    /// Runs until the bus ends.
+    /// Runs until the backend is closed.
     ///
     /// # Errors
     /// [`ShardDied`]: nothing can be delivered any more.
-    pub async fn run(mut self, mut bus: Signals) -> Result<(), ShardDied> {
-        let mut signals = Vec::with_capacity(TAKE);
-        self.ask_all();
+    pub async fn run(mut self, mut signals: Signals) -> Result<(), ShardDied> {
+        let mut received = Vec::with_capacity(MAX_SIGNALS);
+        self.check_all();
         self.begin_reads();
         loop {
             tokio::select! {
                 biased;
                 Some((id, page)) = self.reads.next() => self.page(id, page).await?,
-                taken = bus.recv_many(&mut signals, TAKE) => {
-                    if taken == 0 {
+                count = signals.recv_many(&mut received, MAX_SIGNALS) => {
+                    if count == 0 {
                         return Ok(());
                     }
-                    let waited = !self.asked.is_empty();
-                    self.take(&mut signals).await?;
+                    let waited = !self.candidates.is_empty();
+                    self.handle(&mut received).await?;
                     if waited {
                         self.begin_reads();
                     }
                 }
-                // The bus often says what this node appended before the broker's own answer is here, which brings the
-                // event: what is just arriving is looked at before a log is read for nothing.
-                () = tokio::task::yield_now(), if !self.asked.is_empty() => self.begin_reads(),
+                // The hint about an event of this node's own often arrives before the broker's answer, which brings the
+                // event. So signals that are just arriving are handled first, and the log is not read in vain.
+                () = tokio::task::yield_now(), if !self.candidates.is_empty() => self.begin_reads(),
             }
         }
     }
 
-    async fn take(&mut self, signals: &mut Vec<Signal>) -> Result<(), ShardDied> {
-        for signal in signals.drain(..) {
+    async fn handle(&mut self, received: &mut Vec<Signal>) -> Result<(), ShardDied> {
+        for signal in received.drain(..) {
             match signal {
                 Signal::Appended { channel, position, json } => self.appended(channel, position, &json).await?,
                 Signal::Hint { channel, position } => self.hint(channel, position),
-                Signal::Missed => self.ask_all(),
-                // The first one waits for the logs: who is ready can be subscribed to. The next waits for nothing, so that
-                // one log that cannot be read does not keep the node from the others.
-                Signal::Probe(number) if self.held.is_none() && !self.all_known() => self.held = Some(number),
-                Signal::Probe(number) => self.pass_on(number),
+                Signal::Missed => self.check_all(),
+                // The first probe waits for the logs: every channel of a ready node can be subscribed to. The next probes
+                // do not wait, so that one unreadable log does not keep the node from serving the other channels.
+                Signal::Probe(number) if self.first_probe.is_none() && !self.all_known() => {
+                    self.first_probe = Some(number);
+                }
+                Signal::Probe(number) => self.report(number),
             }
         }
         Ok(())
     }
 
-    fn pass_on(&self, probe: u64) {
-        self.probe.send_if_modified(|last| probe > std::mem::replace(last, probe.max(*last)));
+    fn report(&self, probe: u64) {
+        self.returned.send_if_modified(|last| probe > std::mem::replace(last, probe.max(*last)));
     }
 
     fn all_known(&self) -> bool {
         self.channels.values().all(|channel| channel.delivered.is_some())
     }
 
+    /// Delivers an event that this node appended, if it is next in its channel.
     async fn appended(&mut self, id: ChannelId, position: Position, json: &str) -> Result<(), ShardDied> {
         match &self.channels[id].delivered {
             Some(at) if position.same_epoch(at) && position.offset == at.offset + 1 => {
                 self.deliver(id, position, json).await?;
             }
-            Some(at) if position.same_epoch(at) => self.ask(id, Some(position.offset)),
-            _ => self.ask(id, None),
+            Some(at) if position.same_epoch(at) => self.check(id, Some(position.offset)),
+            _ => self.check(id, None),
         }
         Ok(())
     }
 
     fn hint(&mut self, id: ChannelId, position: Option<Position>) {
         let channel = &mut self.channels[id];
-        let mut named = None;
+        let mut head = None;
         if let (Some(position), Some(delivered)) = (position, &channel.delivered)
             && position.same_epoch(delivered)
-            && position.offset > std::mem::replace(&mut channel.heard, position.offset)
+            && position.offset > std::mem::replace(&mut channel.last_hint, position.offset)
         {
-            named = Some(position.offset);
+            head = Some(position.offset);
         }
-        self.ask(id, named);
+        self.check(id, head);
     }
 
-    fn ask_all(&mut self) {
-        self.catalog.channels().for_each(|id| self.ask(id, None));
+    /// Has every channel's log read.
+    fn check_all(&mut self) {
+        self.catalog.channels().for_each(|id| self.check(id, None));
     }
 
-    /// Asks for the log of a channel to be read after what was delivered; with `named` only if that was not.
-    fn ask(&mut self, id: ChannelId, named: Option<u64>) {
+    /// Has a channel's log read after the last delivered position. With `head`, only if the event there was not delivered.
+    fn check(&mut self, id: ChannelId, head: Option<u64>) {
         let channel = &mut self.channels[id];
-        match named {
-            Some(offset) => channel.named = channel.named.max(offset),
-            None => channel.due = true,
+        match head {
+            Some(offset) => channel.known_head = channel.known_head.max(offset),
+            None => channel.must_read = true,
         }
         if channel.behind() {
-            self.asked.push(id);
+            self.candidates.push(id);
         }
     }
 
     fn begin_reads(&mut self) {
-        while let Some(id) = self.asked.pop() {
+        while let Some(id) = self.candidates.pop() {
             let channel = &self.channels[id];
             if channel.behind() && !channel.reading {
                 self.read_after(id, Duration::ZERO);
@@ -186,7 +195,7 @@ impl Relay {
 
     fn read_after(&mut self, id: ChannelId, pause: Duration) {
         let channel = &mut self.channels[id];
-        (channel.reading, channel.due, channel.named) = (true, false, 0);
+        (channel.reading, channel.must_read, channel.known_head) = (true, false, 0);
         let (log, delivered) = (self.log.clone(), channel.delivered.clone());
         let name = self.catalog.get(id).name.clone();
         self.metrics.log_reads.inc();
@@ -200,10 +209,10 @@ impl Relay {
                     Ok(page) => return (id, page),
                     Err(error) => {
                         if !std::mem::replace(&mut failed, true) {
-                            // One line a channel, of one cause: the node's own is that it is not ready.
-                            tracing::debug!(channel = %name, %error, "the log cannot be read; trying on");
+                            // Only for debugging: operators see that the node is not ready, once for all channels.
+                            tracing::debug!(channel = %name, %error, "the log cannot be read; the relay tries again");
                         }
-                        // On a slow link less may come in time.
+                        // On a slow link a smaller page may arrive in time.
                         limit = (limit / 2).max(1);
                         tokio::time::sleep(RETRY).await;
                     }
@@ -212,19 +221,20 @@ impl Relay {
         }));
     }
 
+    /// Delivers what a read of the log has brought.
     async fn page(&mut self, id: ChannelId, page: Page) -> Result<(), ShardDied> {
         let channel = &mut self.channels[id];
         channel.reading = false;
         let Some(before) = channel.delivered.clone() else {
             let head = page.bounds.head();
-            channel.heard = 0;
+            channel.last_hint = 0;
             channel.delivered = Some(head.clone());
             // In this order: a channel whose position is known can be subscribed to.
             self.hub.deliver(ChannelStep::known(id, head.clone())).await?;
             self.progress.note(id, &head);
-            self.asked.push(id);
-            if let Some(probe) = self.held.filter(|_| self.all_known()) {
-                self.pass_on(probe);
+            self.candidates.push(id);
+            if let Some(probe) = self.first_probe.filter(|_| self.all_known()) {
+                self.report(probe);
             }
             return Ok(());
         };
@@ -234,23 +244,23 @@ impl Relay {
             self.gap(id, &before, &at).await?;
         }
         for entry in page.entries {
-            // The log is without holes; an entry that was delivered before is passed over.
+            // Entries are consecutive. One that was delivered meanwhile is skipped.
             if entry.offset == at.offset + 1 {
                 at.offset = entry.offset;
                 self.deliver(id, at.clone(), &entry.json).await?;
             }
         }
         if page.bounds.head > at.offset && at == before {
-            // Events are there that the log does not give: not to be asked for in a hurry, nor to be called lost.
+            // The log has events that it does not give. They are not lost, so there is no gap; the next read waits a while.
             tracing::error!(channel = %self.catalog.get(id).name, head = page.bounds.head, "the log has a hole");
             self.read_after(id, RETRY);
             return Ok(());
         }
-        self.ask(id, Some(page.bounds.head));
+        self.check(id, Some(page.bounds.head));
         Ok(())
     }
 
-    /// The events after `from` up to and including `to` are gone.
+    /// Delivers a gap: the events after `from` up to and including `to` are gone.
     async fn gap(&mut self, id: ChannelId, from: &Position, to: &Position) -> Result<(), ShardDied> {
         let name = &self.catalog.get(id).name;
         if from.offset > 0 || to.offset > 0 {
@@ -260,14 +270,14 @@ impl Relay {
         self.hub.deliver(ChannelStep::gap(id, name, from.clone(), to.clone())).await?;
         let channel = &mut self.channels[id];
         if !from.same_epoch(to) {
-            channel.heard = 0;
+            channel.last_hint = 0;
         }
         self.progress.note(id, to);
         channel.delivered = Some(to.clone());
         Ok(())
     }
 
-    /// An event that is next in its channel.
+    /// Delivers the event that is next in its channel.
     async fn deliver(&mut self, id: ChannelId, position: Position, json: &str) -> Result<(), ShardDied> {
         let text = event_frame(&position, json);
         self.hub.deliver(ChannelStep::event(id, position.clone(), &text)).await?;

@@ -1,7 +1,7 @@
-//! What connections ask of a shard: to subscribe and to unsubscribe.
+//! How a shard makes and ends the subscriptions of its connections.
 //!
-//! A connection has one position in a channel, whatever it has subscribed to there: a subscription that joins others stands
-//! where they stand.
+//! A connection has one position in each channel, whatever its subscriptions there are. So a subscription that joins others
+//! begins at their position, and one that asks for an earlier position is refused.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -23,8 +23,8 @@ use crate::protocol::{ErrorCode, ServerFrame};
 type Refusal = (ErrorCode, String);
 
 impl Shard {
-    /// Answers with a `subscribed` (and where the log no longer reaches back, a `gap`) or an `error` frame, and with the
-    /// replay that begins.
+    /// Makes a subscription. Returns the frames to send, and the replay if one begins. The frames are `subscribed`, followed
+    /// by `gap` if events are lost, or `error`.
     pub(super) fn subscribe(
         &mut self,
         send_buffer: &SendBuffer,
@@ -36,7 +36,7 @@ impl Shard {
             Begin::After { lost, .. } => (Some(lost.is_none()), lost.clone()),
         };
         let (position, replay_id) = match self.try_subscribe(send_buffer, &sub, channel, filter, begin) {
-            Ok(stands) => stands,
+            Ok(made) => made,
             Err((code, message)) => return (self.refused(send_buffer, code, message, sub), None),
         };
         let name = self.catalog.get(channel).name.as_ref();
@@ -55,7 +55,7 @@ impl Shard {
         (answer, replay_id.map(|replay_id| Begun { replay_id, channel, position }))
     }
 
-    /// Where the subscription stands, and the replay that it begins.
+    /// Makes a subscription. Returns its position, and the replay that it begins.
     fn try_subscribe(
         &mut self,
         send_buffer: &SendBuffer,
@@ -70,13 +70,13 @@ impl Shard {
             .peers
             .get_mut(number)
             .ok_or_else(|| (ErrorCode::UnknownSubscription, "this connection has ended".to_owned()))?;
-        room_for(peer, name, self.max_subscriptions)?;
+        check_limits(peer, name, self.max_subscriptions)?;
         let Some(live) = channel.position.clone() else {
             let message = "the broker has not been reached yet: try again".to_owned();
             return Err((ErrorCode::BrokerUnavailable, message));
         };
         let others = peer.source_of(id);
-        let stands = match others {
+        let current = match others {
             Some(SubscriptionSource::Replay(replay)) => {
                 self.replays.get(replay).map_or(live, |replay| replay.position.clone())
             }
@@ -85,14 +85,16 @@ impl Shard {
         let from_log = match begin {
             Begin::Live { .. } => None,
             Begin::After { position, lost } => {
-                let reached = position.same_epoch(&stands) && position.offset >= stands.offset;
-                (!reached || (others.is_none() && position != stands) || lost.is_some()).then_some(position)
+                let reached = position.same_epoch(&current) && position.offset >= current.offset;
+                (!reached || (others.is_none() && position != current) || lost.is_some()).then_some(position)
             }
         };
         if let (Some(position), Some(_)) = (&from_log, others)
-            && *position != stands
+            && *position != current
         {
-            let message = format!("this connection's stream of the channel stands at {stands}, and cannot go back");
+            let message = format!(
+                "this connection's stream of the channel is at {current} and cannot go back: use another connection"
+            );
             return Err((ErrorCode::InvalidPosition, message));
         }
         let slot = peer.free_index();
@@ -103,7 +105,7 @@ impl Shard {
                 if let Some(replay) = self.replays.get_mut(replay) {
                     replay.subs.push(replays::ReplayedSubscription { sub, filter });
                 }
-                (stands, SubscriptionSource::Replay(replay))
+                (current, SubscriptionSource::Replay(replay))
             }
             (None, Some(position)) => {
                 let begun = self.replays.insert(
@@ -117,7 +119,7 @@ impl Shard {
                 (position, SubscriptionSource::Replay(begun.slot))
             }
             (Some(SubscriptionSource::Live(_)) | None, _) => {
-                (stands, SubscriptionSource::Live(channel.index.insert(&filter, Member { peer: peer_number, sub })))
+                (current, SubscriptionSource::Live(channel.index.insert(&filter, Member { peer: peer_number, sub })))
             }
         };
         if others.is_none() {
@@ -128,7 +130,7 @@ impl Shard {
         Ok((position, replay_id))
     }
 
-    /// Answers with an `unsubscribed` or an `error` frame.
+    /// Ends a subscription by its name. Returns the frame to send: `unsubscribed` or `error`.
     pub(super) fn unsubscribe(&mut self, send_buffer: &SendBuffer, name: &str) -> Vec<Bytes> {
         let number = send_buffer.slot();
         match self.peers.get(number).and_then(|peer| peer.find(name)) {
@@ -137,7 +139,7 @@ impl Shard {
                 send_buffer.encoding.encode(&ServerFrame::Unsubscribed { sub: name.into() }).into_iter().collect()
             }
             None => {
-                let message = "this connection has no subscription of that name".to_owned();
+                let message = "this connection has no subscription with that name".to_owned();
                 self.refused(send_buffer, ErrorCode::UnknownSubscription, message, name.into())
             }
         }
@@ -165,7 +167,7 @@ impl Shard {
                 replayed.subs.retain(|member| member.sub != slot as u32);
                 if replayed.subs.is_empty() {
                     channel.remove_replay(replay);
-                    // Whoever feeds it is told that it has gone.
+                    // The next feed of this replay is answered with `Gone`.
                     self.replays.remove(replay);
                 }
             }
@@ -179,13 +181,13 @@ impl Shard {
     }
 }
 
-/// Whether the connection may have one more subscription, of this name.
-fn room_for(peer: &Peer, name: &str, max: usize) -> Result<(), Refusal> {
+/// Checks whether the connection may have one more subscription, with this name.
+fn check_limits(peer: &Peer, name: &str, max: usize) -> Result<(), Refusal> {
     if peer.find(name).is_some() {
-        let message = "this connection has a subscription of that name".to_owned();
+        let message = "this connection already has a subscription with that name".to_owned();
         return Err((ErrorCode::DuplicateSubscription, message));
     }
-    // An event stream says at once all that it wants.
+    // An event stream asks for all its channels at once, in one URL.
     if peer.subs().count() >= max && matches!(peer.encoding, Encoding::WebSocket { .. }) {
         return Err((ErrorCode::TooManySubscriptions, format!("a connection has at most {max} subscriptions")));
     }
