@@ -205,7 +205,7 @@ impl FileBroker {
     fn channel_reader(&self, channel: ChannelId) -> Result<(LogReader, ChannelReader), BrokerError> {
         let reader = self.reader()?;
         let retention = Retention::now(&self.limits, &reader.clock);
-        Ok((reader, ChannelReader { name: self.channel_names[channel.0 as usize].clone(), retention }))
+        Ok((reader, ChannelReader { name: self.channel_names[channel.index()].clone(), retention }))
     }
 
     /// Runs `work` on a snapshot of the database, and reports damage to the writer.

@@ -298,7 +298,7 @@ impl Writer {
 
     fn begin_epoch(&mut self, channel: ChannelId, known: &Position) -> Result<(), BrokerError> {
         let open = self.open.as_mut().map_err(|error| error.clone())?;
-        let (index, epoch) = (channel.0 as usize, Epoch::random());
+        let (index, epoch) = (channel.index(), Epoch::random());
         let name = &self.options.channel_names[index];
         let written = open.log.database.write(|to| {
             let row = rows::channel(to, name)?;

@@ -107,7 +107,7 @@ impl Appends {
         for event in events {
             let channel = self.channels.get(event.channel);
             let id = if self.channels.clustered { event.id.as_str().into() } else { channel.id_key(&event.id).into() };
-            let queue = event.channel.0 as usize % self.queues.len();
+            let queue = event.channel.index() % self.queues.len();
             parts[queue].push(QueuedEvent { channel: event.channel, id, json: event.json.clone() });
             order.push(queue);
         }
