@@ -10,21 +10,10 @@ use std::sync::Arc;
 use jsonschema::{Draft, Validator};
 use serde_json::{Map, Value, json};
 
+use super::channel::ChannelId;
 use super::envelope::{self, Defaults, Event, Refusal, RefusalKind};
 use super::mistake::{self, MAX_MISTAKES, Mistake};
 use super::{builtin, schema_ids};
-
-/// The index of an event type in its [`Catalog`], and so of the type's channel.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct ChannelId(pub(super) u32);
-
-impl ChannelId {
-    /// Its place in the catalogue's order. State by channel is in a [`PerChannel`](super::PerChannel); a number is for
-    /// what is stored.
-    pub fn index(self) -> usize {
-        self.0 as usize
-    }
-}
 
 /// One event type with its compiled schema.
 #[derive(Debug)]

@@ -19,7 +19,7 @@ use futures_util::stream::{FuturesOrdered, StreamExt};
 use tokio::sync::{mpsc, oneshot};
 
 use super::channels::{Attempt, Channels};
-use super::commands::{Commands, Script, closed, timed_out, unreadable};
+use super::commands::{Commands, Script, timed_out, unreadable};
 use super::errors::from_reply;
 use super::{CALL_TIMEOUT, log_max_events, millis, new_epoch, number};
 use crate::broker::{Appended, BrokerError, Limits, Signal};
@@ -116,8 +116,8 @@ impl Appends {
                 return Ok(Vec::new());
             }
             let (done, appended) = oneshot::channel();
-            queue.send(Batch { events, done }).await.map_err(|_| closed())?;
-            appended.await.map_err(|_| closed())?
+            queue.send(Batch { events, done }).await.map_err(|_| BrokerError::closed())?;
+            appended.await.map_err(|_| BrokerError::closed())?
         });
         let parts = tokio::time::timeout(CALL_TIMEOUT + REPLY_MARGIN, try_join_all(parts)).await;
         let parts = parts.unwrap_or_else(|_| Err(timed_out()))?;

@@ -6,6 +6,7 @@
 //! up to which a connection was sent. It does not know the broker, and it never reads from a socket.
 
 mod batch;
+mod chain;
 mod heartbeat;
 mod peer;
 mod replaying;
@@ -24,11 +25,10 @@ use tokio::time::Instant;
 
 use super::channel_step::{ChannelStep, StepKind};
 use super::encoding::Encoding;
-use super::feed::{Begun, FeedOutcome, ReplayId};
+use super::inbox_item::{Begun, InboxItem};
 use super::index::Index;
 use super::send_buffer::SendBuffer;
 use super::{EvictReason, HubConfig, NewConnection};
-use crate::bus::Subscription;
 use crate::deflate::Deflater;
 use crate::event::{Catalog, PerChannel, Position};
 use crate::metrics::Metrics;
@@ -42,43 +42,6 @@ use step_encoder::StepEncoder;
 /// The most items that are taken from the inbox before sockets are written. With many connections, the batch is full
 /// first.
 const MAX_BATCH: usize = 512;
-
-/// An item of a shard's inbox. The shard handles items in order, and drops `done` when it has handled one and replied.
-#[derive(Debug)]
-pub enum InboxItem {
-    Deliver(Arc<ChannelStep>),
-    /// Commands of several connections, in order.
-    Commands(Vec<InboxItem>),
-    Join {
-        send_buffer: Arc<SendBuffer>,
-        new: NewConnection,
-        /// The reply: the replays that begin with the connection.
-        begun: Option<oneshot::Sender<Vec<Begun>>>,
-    },
-    Leave {
-        send_buffer: Arc<SendBuffer>,
-        done: oneshot::Sender<()>,
-    },
-    Subscribe {
-        send_buffer: Arc<SendBuffer>,
-        subscription: Subscription,
-        done: oneshot::Sender<Begun>,
-    },
-    Feed {
-        replay_id: ReplayId,
-        steps: Arc<[ChannelStep]>,
-        done: oneshot::Sender<FeedOutcome>,
-    },
-    Unsubscribe {
-        send_buffer: Arc<SendBuffer>,
-        sub: String,
-        done: oneshot::Sender<Begun>,
-    },
-    /// Closes all connections, and new ones at once; `None` ends that.
-    Evict(Option<EvictReason>),
-    /// Replies when the shard has written everything before it.
-    Settle(oneshot::Sender<()>),
-}
 
 /// The state of a shard's thread.
 pub struct Shard {
