@@ -1,6 +1,6 @@
 //! The measurements: every figure of every round, stored in `results.json`, and their medians and ratios.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
@@ -8,9 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::machine::Machine;
 use crate::systems::{ALL, FLOOR};
-
-/// Figures by name.
-pub type Figures = BTreeMap<String, f64>;
+pub use crate::usage::Figures;
 
 /// All measurements of the last runs.
 #[derive(Debug, Default, Serialize, Deserialize)]

@@ -10,7 +10,8 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use crate::results::Figures;
+/// Figures by name.
+pub type Figures = BTreeMap<String, f64>;
 
 /// CPU time in nanoseconds.
 pub const CPU: &str = "cpu ns";

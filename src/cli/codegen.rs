@@ -17,6 +17,9 @@ pub enum Codegen {
     )]
     TypeScript(Generate),
     /// Write the protocol's frames and codes as TypeScript, for authors of clients; needs no Node.
+    #[command(
+        after_help = "Examples:\n  tidings codegen protocol --out src/generated\n  tidings codegen protocol --out src/generated --check"
+    )]
     Protocol(Generate),
 }
 

@@ -27,6 +27,7 @@ mod store;
 mod target;
 mod tls;
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -57,6 +58,7 @@ use super::{
 };
 use crate::config::{BrokerConfig, Form, RedisUrl};
 use crate::event::{Catalog, ChannelId, Epoch, Event, Moment, Position};
+use crate::supervision;
 
 /// How long a call may take, with all its attempts. A publisher gets its response within 3 s.
 const CALL_TIMEOUT: Duration = Duration::from_secs(2);
@@ -80,6 +82,15 @@ struct Redis {
     _closing: DropGuard,
 }
 
+/// Runs a task of the backend, and closes the backend if the task panics. The signals end then, and with them the relay
+/// and the node: a backend that has lost a task cannot do its work any more.
+async fn close_on_panic(task: impl Future<Output = ()>, closing: CancellationToken) {
+    if let Err(panic) = AssertUnwindSafe(task).catch_unwind().await {
+        tracing::error!(panic = supervision::message(&*panic), "a task of the Redis backend panicked");
+        closing.cancel();
+    }
+}
+
 /// Opens the backend; needs a tokio runtime.
 pub(super) fn open(
     url: &RedisUrl,
@@ -97,8 +108,10 @@ pub(super) fn open(
     let probe = Arc::new(Probe::new(format!("{}{}", config.prefix, config.namespace), commands.clone()));
     let (appends, send_appends) = Appends::new(channels.clone(), commands.clone(), limits.clone(), sender.clone());
     let (tasks, closing) = (TaskTracker::new(), CancellationToken::new());
+    // None of these tasks ends while the backend is open.
     let spawn = |task: BoxFuture<'static, ()>| {
-        tasks.spawn(closing.clone().run_until_cancelled_owned(task));
+        let guarded = close_on_panic(task, closing.clone());
+        tasks.spawn(closing.clone().run_until_cancelled_owned(guarded));
     };
     spawn(send_appends.boxed());
     let weak = sender.downgrade();
@@ -114,7 +127,8 @@ pub(super) fn open(
             follow_sentinels.map(spawn);
         }
         Topology::Cluster(options, seeds) => {
-            let cluster = Cluster::new(options, seeds, channels.clone(), probe.clone(), listener, routes);
+            let cluster =
+                Cluster::new(options, seeds, channels.clone(), probe.clone(), listener, routes, closing.clone());
             spawn(cluster.follow(route_requests).boxed());
         }
     }
@@ -309,4 +323,18 @@ fn millis(duration: Duration) -> Value {
 /// Parses a field of a script's reply.
 fn parsed<T: std::str::FromStr>(value: Option<Value>) -> Result<T, BrokerError> {
     value.and_then(|value| value.as_str()?.parse().ok()).ok_or_else(unreadable)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_task_that_panics_closes_the_backend_and_one_that_ends_does_not() {
+        let closing = CancellationToken::new();
+        close_on_panic(async {}, closing.clone()).await;
+        assert!(!closing.is_cancelled());
+        close_on_panic(async { panic!("on purpose") }, closing.clone()).await;
+        assert!(closing.is_cancelled());
+    }
 }
