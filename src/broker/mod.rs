@@ -3,8 +3,8 @@
 //! [`open`] makes the [`Backend`] that the configuration names: in memory, in files or on Redis. A backend is a [`Log`], a
 //! [`Notifier`], a registry of [`Nodes`] and a [`Store`]. No other module knows which backend it uses.
 //!
-//! The log decides. A message on the bus is only a hint: it may be lost, repeated or garbled, and the relay then reads the
-//! log. This module does not know subscribers or sockets.
+//! The log is authoritative. A message on the bus is only a hint: it may be lost, repeated or garbled, and the relay
+//! then reads the log. This module does not know subscribers or sockets.
 
 #[cfg(feature = "file")]
 mod file;
@@ -34,8 +34,8 @@ pub use store::{MAX_KEY_BYTES, MAX_LEASE_TTL, MAX_VALUE_BYTES, Store};
 pub trait Log: Send + Sync + 'static {
     /// Appends events in the given order and notifies all nodes; returns one outcome for each event.
     ///
-    /// An id that the channel saw within the deduplication window is not appended again. Its outcome has the position of
-    /// the first event with that id.
+    /// An event whose id is in the channel's deduplication window is not appended. Its outcome has the position of the
+    /// first event with this id.
     ///
     /// # Errors
     /// After an error a prefix of `events` may be in the log. Appending the same ids again is safe.
@@ -82,7 +82,8 @@ pub trait Backend: Log + Notifier {
     /// The values and leases beside the logs.
     fn store(&self) -> &dyn Store;
 
-    /// Closes the backend: acknowledged events are safe, [`Signals`] ends, and later calls that change anything fail.
+    /// Closes the backend. No acknowledged event is lost, [`Signals`] ends, and later calls that would change data
+    /// fail.
     async fn close(&self);
 }
 
@@ -135,11 +136,11 @@ impl Bounds {
         Position::new(self.epoch.clone(), self.oldest - 1)
     }
 
-    /// The end of the gap for a reader at `position`: all events after `position`, up to and including this one, are
-    /// lost. `None` if the log continues right after `position`.
+    /// The end of the gap for a reader at `position`: all events from there up to and including the end are lost.
+    /// `None` if the log continues right after `position`.
     ///
-    /// A new epoch is always a gap, because the log cannot prove that no event was lost between the two. `self` must be
-    /// the bounds that the log returned for `position`, unless `position` belongs to the current epoch.
+    /// A new epoch is always a gap, because the log cannot prove that no event was lost between the two epochs. `self`
+    /// must be the bounds that the log returned for `position`, unless `position` belongs to the current epoch.
     pub fn gap_after(&self, position: &Position) -> Option<Position> {
         (position.epoch != self.epoch || self.oldest - 1 > position.offset).then(|| self.start())
     }

@@ -42,7 +42,7 @@ pub struct Subscription {
 /// Where a subscription begins.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Begin {
-    /// With the next live event. `recovered`: the client asked with `since`.
+    /// With the next live event. `recovered` is true if the request had a `since`, such as `now`.
     Live { recovered: bool },
     /// After this position in the log. `lost` is the requested position, if the log does not continue there: the client
     /// then gets a gap.
@@ -144,8 +144,8 @@ impl Bus {
         Ok(Subscription { sub: name, channel, filter, begin })
     }
 
-    /// Selects one channel: compiles the filter for its type, and takes its position out of a cursor. `all_channels`:
-    /// the client named no channel.
+    /// Selects one channel: compiles the filter for its type, and takes the channel's position out of a cursor.
+    /// `all_channels` is true if the client named no channel.
     fn select_one(
         &self,
         _caller: &Caller,
@@ -155,8 +155,12 @@ impl Bus {
         all_channels: bool,
     ) -> Result<Selected, Problem> {
         let Some(channel) = self.catalog.channel(name) else {
-            let near = self.catalog.nearest(name).map(|near| format!("; did you mean {near}?")).unwrap_or_default();
-            return Err(Problem::new(ErrorCode::UnknownChannel, format!("there is no channel {name:?} here{near}")));
+            let suggestion =
+                self.catalog.nearest(name).map(|near| format!("; did you mean {near}?")).unwrap_or_default();
+            return Err(Problem::new(
+                ErrorCode::UnknownChannel,
+                format!("there is no channel {name:?} here{suggestion}"),
+            ));
         };
         let filter = match filter {
             None => Filter::default(),
@@ -169,8 +173,8 @@ impl Bus {
             None => None,
             Some(since) => match since.of(name) {
                 Some(since) => Some(since),
-                // The client subscribed to all channels, and its cursor is older than this one: every event of it is
-                // new.
+                // The client subscribed to all channels, and its cursor is older than this channel: every event of the
+                // channel is new.
                 None if all_channels => Some(Since::Start),
                 None => {
                     let detail = format!("this cursor does not name the channel {name}");

@@ -82,9 +82,10 @@ struct BackfillSubscription {
 
 /// What a `subscribed` frame means.
 pub(super) enum SubscribedOutcome {
-    /// A subscription to the channel is live and has everything up to the position. The frame, if any, is to be sent now.
+    /// A subscription to the channel is live and has everything up to the position. The subscriber must send the frame,
+    /// if there is one.
     Live(Arc<str>, Position, Option<ClientFrame>),
-    /// It answers a backfill subscription, or a subscription that no longer exists.
+    /// The frame answers a backfill subscription, or a subscription that no longer exists.
     Ignored,
     /// The subscriber must request everything again, on a new connection.
     Reconnect,
@@ -94,7 +95,7 @@ pub(super) enum SubscribedOutcome {
 pub(super) enum ErrorOutcome {
     /// The subscriber must request everything again, on a new connection.
     Reconnect,
-    /// The daemon refused a subscription to this channel. The frame, if any, is to be sent now.
+    /// The daemon refused a subscription to this channel. The subscriber must send the frame, if there is one.
     Refused(Arc<str>, Option<ClientFrame>),
     /// Like `Refused`, but the subscriber must also request the other subscriptions again, on a new connection.
     RefusedAndReconnect(Arc<str>),
@@ -411,7 +412,7 @@ impl SubscriptionState {
             && self.position().is_none_or(|last| !reaches(last, position))
     }
 
-    /// Whether its stream has passed `position`, so that it has received the event there if it matches the filter.
+    /// Whether it has received the event at `position`, if that event matches the filter.
     fn has_received(&self, position: &Position) -> bool {
         self.received_range.as_ref().is_some_and(|(first, last)| !reaches(first, position) && reaches(last, position))
     }
@@ -428,7 +429,7 @@ impl BackfillSubscription {
 }
 
 impl SubKind {
-    /// The `sub` of a request: `s` or `a`, then the index of the subscription.
+    /// The `sub` of a request: `s` for a subscription or `a` for a backfill, then the index of the subscription.
     fn sub(self, index: usize) -> String {
         match self {
             Self::Subscription => format!("s{index}"),

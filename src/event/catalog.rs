@@ -231,8 +231,8 @@ impl Catalog {
         mistakes.iter_mut().for_each(envelope::explain);
         let unknown = document.get("type").and_then(Value::as_str).filter(|_| channel.is_none());
         if let Some(name) = unknown {
-            let meant = self.nearest(name).map(|near| format!("; did you mean {near}?")).unwrap_or_default();
-            mistakes.insert(0, Mistake::new(format!("{at}/type"), format!("unknown event type{meant}")));
+            let suggestion = self.nearest(name).map(|name| format!("; did you mean {name}?")).unwrap_or_default();
+            mistakes.insert(0, Mistake::new(format!("{at}/type"), format!("unknown event type{suggestion}")));
         }
         if let (Some(channel), Some(data)) = (channel, document.get("data")) {
             let remaining = limit.saturating_sub(mistakes.len());

@@ -198,8 +198,8 @@ impl SendBuffer {
     /// Closes the connection gracefully: writes the backlog, shuts down the writing side, and waits until the peer
     /// closes its side.
     ///
-    /// Without that wait, a TCP reset could overtake the last frames (RFC 6455, section 7.1.1). It takes
-    /// [`CLOSE_TIMEOUT`] at most.
+    /// Without that wait, a TCP reset could overtake the last frames (RFC 6455, section 7.1.1). This method takes at
+    /// most [`CLOSE_TIMEOUT`].
     pub async fn finish(&self) {
         if self.lock().phase == Phase::Disconnected {
             return;
@@ -233,7 +233,7 @@ impl SendBuffer {
 
     /// Shuts the socket down at once, and drops the backlog.
     pub fn shut_down(&self) {
-        self.disconnect(&mut self.lock());
+        self.shut_down_locked(&mut self.lock());
     }
 
     fn lock(&self) -> MutexGuard<'_, WriteState> {
@@ -277,7 +277,7 @@ impl SendBuffer {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(_) => {
-                    self.disconnect(state);
+                    self.shut_down_locked(state);
                     break;
                 }
             }
@@ -347,7 +347,7 @@ impl SendBuffer {
             match self.stream.try_write_vectored(&slices[..count]) {
                 Ok(sent) => self.update_backlog(state, |backlog| backlog.advance(sent)),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Flushed::Blocked,
-                Err(_) => self.disconnect(state),
+                Err(_) => self.shut_down_locked(state),
             }
         }
         // Taking the backlog frees the memory of a burst. A receiver is gone if its replay has ended meanwhile.
@@ -378,7 +378,7 @@ impl SendBuffer {
                 };
                 let mut state = send_buffer.lock();
                 if broken {
-                    send_buffer.disconnect(&mut state);
+                    send_buffer.shut_down_locked(&mut state);
                 }
                 if send_buffer.flush(&mut state) == Flushed::All {
                     state.blocked = false;
@@ -398,7 +398,7 @@ impl SendBuffer {
     }
 
     /// Shuts the socket down, and drops the backlog.
-    fn disconnect(&self, state: &mut WriteState) {
+    fn shut_down_locked(&self, state: &mut WriteState) {
         if state.phase == Phase::Disconnected {
             return;
         }
@@ -423,7 +423,7 @@ impl SendBuffer {
 
 impl Drop for SendBuffer {
     fn drop(&mut self) {
-        self.disconnect(&mut self.lock());
+        self.shut_down_locked(&mut self.lock());
         self.shared.open.fetch_sub(1, Ordering::Relaxed);
     }
 }
@@ -442,7 +442,7 @@ mod tests {
     use super::*;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-    /// Every idle connection holds one, and each delivery touches one.
+    /// Every idle connection has a send buffer, and each delivery reads one.
     #[test]
     fn a_send_buffer_is_small() {
         assert!(size_of::<SendBuffer>() <= 96, "{} bytes", size_of::<SendBuffer>());
@@ -471,7 +471,7 @@ mod tests {
             let more = tokio::time::timeout(Duration::from_secs(10), peer.read_buf(&mut read)).await;
             assert!(more.expect("a Pong").unwrap() > 0);
         }
-        assert_eq!((read.len() - pong.len()) % frame.len(), 0, "the Pong stands between whole frames");
+        assert_eq!((read.len() - pong.len()) % frame.len(), 0, "the Pong is between whole frames");
     }
 
     #[tokio::test]

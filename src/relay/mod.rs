@@ -1,4 +1,4 @@
-//! The relay: hands every event of every channel from the log to the hub, in order and without holes.
+//! The relay: hands every event of every channel from the log to the hub, in order and without omissions.
 //!
 //! The relay delivers only events that are in the log. The backend passes on each event that this node appended, and
 //! the relay delivers it if it is the next of its channel. A message from another node is only a hint, because any

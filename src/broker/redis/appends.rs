@@ -1,9 +1,9 @@
 //! The append queue: combines the batches of concurrent publishers into calls of the append script.
 //!
-//! For Redis, the fixed cost of a call is that of several events. So batches that are queued while calls are in flight
-//! are sent together in the next call. If no call is in flight, a batch is sent at once. The script treats each batch
-//! separately: an error in one does not affect the others. Each event that was appended is signalled to the relay, so
-//! the relay need not read it from the log.
+//! In Redis, a call has a fixed cost, as much as that of several events. So batches that are queued while calls are in
+//! flight are sent together in the next call. If no call is in flight, a batch is sent at once. The script treats each
+//! batch separately: an error in one does not affect the others. Each event that was appended is signalled to the
+//! relay, so the relay need not read it from the log.
 //!
 //! In a cluster all keys of a call must be in one slot, so each channel has its own queue. A batch over several
 //! channels is split into one part for each channel. The order within a channel is kept, and the publisher gets one
@@ -36,7 +36,7 @@ const FULL_CALL_BYTES: usize = 256 * 1024;
 /// timeout.
 const QUEUE_CAPACITY: usize = 1024;
 
-/// The timeout of a batch exceeds that of its call by this, so that the publisher gets the error of the call.
+/// A batch has a longer timeout than its call, by this margin, so that the publisher gets the error of the call.
 const REPLY_MARGIN: Duration = Duration::from_millis(200);
 
 /// Accepts batches and returns their results.

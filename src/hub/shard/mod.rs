@@ -101,7 +101,7 @@ struct ChannelState {
     index: Index,
     /// The replays of the channel that have not caught up yet.
     replays: Vec<u32>,
-    /// The live steps that these replays may still need.
+    /// The recent live steps, which these replays may still need.
     recent: RecentSteps,
 }
 
@@ -203,7 +203,7 @@ impl Shard {
         }
     }
 
-    /// Matches a step to connections and adds it to the batch. [`Shard::flush`] sends it.
+    /// Finds the connections that receive a step, and adds it to their part of the batch. [`Shard::flush`] sends it.
     fn deliver(&mut self, step: &Arc<ChannelStep>) {
         let channel = &mut self.channels[step.channel];
         channel.position = Some(step.position.clone());
