@@ -180,7 +180,7 @@ impl Subscriptions {
             state.phase = Phase::Requested;
         }
         let since = match backfill {
-            // The backfill subscription delivers what it needs.
+            // The backfill subscription delivers the events that it needs.
             Some(backfill) if state.is_covered_by(&backfill.since) => None,
             _ => state.position().map(Position::to_string).or_else(|| state.subscription.since.clone()),
         };

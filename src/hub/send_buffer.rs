@@ -1,4 +1,5 @@
-//! The sending side of one connection: writes frames at once, and queues what the socket does not take, up to a limit.
+//! The sending side of one connection: writes frames at once, and queues up to a limit the frames that the socket does
+//! not take.
 //!
 //! The connection's shard and its reader call it, and it never blocks them. When the socket is full, it starts a task
 //! that waits for the socket and writes the queue. A fast peer therefore costs one `send` and no memory, and a stalled
@@ -240,8 +241,8 @@ impl SendBuffer {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Writes frames as far as the socket takes them, and queues the rest. With `paced`, [`Outgoing`] counts the
-    /// connection while its socket is full: the hub pauses while too many sockets are full.
+    /// Writes as many frames as the socket takes, and queues the rest. With `paced`, [`Outgoing`] counts the connection
+    /// while its socket is full: the hub pauses while too many sockets are full.
     fn write_or_queue(self: &Arc<Self>, state: &mut WriteState, frames: &[&Bytes], paced: bool) {
         if state.phase != Phase::Open || frames.is_empty() {
             return;
@@ -335,7 +336,8 @@ impl SendBuffer {
         });
     }
 
-    /// Writes the backlog as far as the socket takes it, and then notifies the replays that wait for an empty backlog.
+    /// Writes as much of the backlog as the socket takes. Once the backlog is empty, notifies the replays that wait for
+    /// this.
     fn flush(&self, state: &mut WriteState) -> Flushed {
         loop {
             if state.phase == Phase::Open && state.backlog.is_some() {

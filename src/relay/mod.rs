@@ -60,7 +60,7 @@ struct ChannelState {
     known_head: u64,
     /// The log must be read, even if `known_head` was delivered.
     must_read: bool,
-    /// A read of the log is under way.
+    /// Whether a read of the log is in flight.
     reading: bool,
     relayed: Counter,
 }
