@@ -112,7 +112,11 @@ mod tests {
     #[test]
     fn a_step_wakes_its_waiters_and_an_abandoned_waiter_is_removed() {
         let catalog = Catalog::builtin();
-        let (progress, channel, other) = (Progress::new(&catalog), ChannelId(0), ChannelId(1));
+        let (progress, channel, other) = (
+            Progress::new(&catalog),
+            catalog.channel("order-status").unwrap(),
+            catalog.channel("data-update").unwrap(),
+        );
         let at = |text: &str| text.parse::<Position>().unwrap();
         progress.note(channel, &at("a:0"));
         let positions = ["a:2", "a:1", "a:3", "a:2"].map(at);
@@ -136,7 +140,8 @@ mod tests {
 
     #[test]
     fn a_new_epoch_wakes_the_waiters_of_the_epoch_before() {
-        let (progress, channel) = (Progress::new(&Catalog::builtin()), ChannelId(0));
+        let catalog = Catalog::builtin();
+        let (progress, channel) = (Progress::new(&catalog), catalog.channel("order-status").unwrap());
         let [old, low, high] = ["a:50", "b:3", "b:60"].map(|text| text.parse::<Position>().unwrap());
         let mut waits = [&old, &low, &high].map(|position| progress.reached(channel, position).boxed());
         let mut ready = || waits.each_mut().map(|wait| wait.now_or_never().is_some());

@@ -4,7 +4,7 @@ use std::hint::black_box;
 
 use criterion::{Criterion, Throughput};
 use serde_json::json;
-use tidings::event::{ChannelId, Position};
+use tidings::event::{Catalog, Position};
 use tidings::parts::ChannelStep;
 use tidings::protocol::event_frame;
 
@@ -17,11 +17,12 @@ pub fn benches(criterion: &mut Criterion) {
         assert_eq!(event.len(), size);
         let text = event_frame(&position, &event);
         group.throughput(Throughput::Bytes(text.len() as u64));
+        let channel = Catalog::builtin().channel("order-status").unwrap();
         group.bench_function(format!("the text, {size} bytes"), |bencher| {
             bencher.iter(|| event_frame(&position, black_box(&event)));
         });
         group.bench_function(format!("the WebSocket frame, {size} bytes"), |bencher| {
-            bencher.iter(|| ChannelStep::event(ChannelId(0), position.clone(), black_box(&text)));
+            bencher.iter(|| ChannelStep::event(channel, position.clone(), black_box(&text)));
         });
     }
 }

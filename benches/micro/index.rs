@@ -99,8 +99,8 @@ pub fn benches(criterion: &mut Criterion) {
 /// The cost of one event: its data is read, and its subscriptions are found.
 fn bench_matching(group: &mut BenchmarkGroup<'_, WallTime>, name: &str, index: &mut Index, events: &[String]) {
     let mut next = events.iter().cycle();
-    let mut deliver =
-        || ChannelStep::event(tidings::event::ChannelId(0), "k3:42".parse().unwrap(), next.next().unwrap());
+    let channel = Catalog::builtin().channels().next().unwrap();
+    let mut deliver = || ChannelStep::event(channel, "k3:42".parse().unwrap(), next.next().unwrap());
     group.bench_function(name, |bencher| {
         bencher.iter_batched(&mut deliver, |step| match_event(index, &step), BatchSize::NumIterations(500));
     });

@@ -17,7 +17,7 @@ use super::{
     Appended, Backend, Bounds, BrokerError, Entry, Limits, Log, Notifier, PAGE_BYTES, Page, SIGNAL_CAPACITY, Signal,
     Signals, Store,
 };
-use crate::event::{Catalog, ChannelId, Epoch, Event, Moment, Position};
+use crate::event::{Catalog, ChannelId, Epoch, Event, Moment, PerChannel, Position};
 
 struct MemoryBroker {
     limits: Limits,
@@ -31,7 +31,7 @@ struct MemoryBroker {
 
 struct Logs {
     /// By the channel's id.
-    channels: Vec<ChannelLog>,
+    channels: PerChannel<ChannelLog>,
     /// `None` once the broker is closed.
     signals: Option<mpsc::Sender<Signal>>,
 }
@@ -59,7 +59,7 @@ struct LogEntry {
 /// Opens an empty broker.
 pub(super) fn open(catalog: &Catalog, limits: Limits) -> (Arc<dyn Backend>, Signals) {
     let (sender, signals) = mpsc::channel(SIGNAL_CAPACITY);
-    let channels = catalog.channels().map(|_| ChannelLog::default()).collect();
+    let channels = PerChannel::new(catalog, |_| ChannelLog::default());
     let logs = Mutex::new(Logs { channels, signals: Some(sender) });
     (
         Arc::new(MemoryBroker {
@@ -99,7 +99,7 @@ impl Log for MemoryBroker {
             let now = Instant::now();
             for event in chunk {
                 let id = self.id_hashers.each_ref().map(|hasher| hasher.hash_one(&event.id));
-                let log = &mut logs.channels[event.channel.0 as usize];
+                let log = &mut logs.channels[event.channel];
                 log.expire(&self.limits, now);
                 if let Some(offset) = log.offsets_by_id.get(&id) {
                     appended.push(Appended { position: self.position(*offset), duplicate: true });
@@ -118,7 +118,7 @@ impl Log for MemoryBroker {
 
     async fn read(&self, channel: ChannelId, known: Option<&Position>, limit: usize) -> Result<Page, BrokerError> {
         let mut logs = self.lock();
-        let log = &mut logs.channels[channel.0 as usize];
+        let log = &mut logs.channels[channel];
         log.expire(&self.limits, Instant::now());
         let oldest = log.head + 1 - log.entries.len() as u64;
         let first = match known {
@@ -150,7 +150,7 @@ impl Log for MemoryBroker {
             }
         };
         let mut logs = self.lock();
-        let log = &mut logs.channels[channel.0 as usize];
+        let log = &mut logs.channels[channel];
         log.expire(&self.limits, now);
         let oldest = log.head + 1 - log.entries.len() as u64;
         let before = log.entries.partition_point(|entry| now - entry.appended > age);

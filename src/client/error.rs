@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use crate::protocol::PASSING_STATUSES;
+use crate::protocol::TEMPORARY_STATUSES;
 
 /// Why a call failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -102,7 +102,7 @@ impl Error {
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Unreachable { .. } => true,
-            Self::Refused(problem) => PASSING_STATUSES.contains(&problem.status),
+            Self::Refused(problem) => TEMPORARY_STATUSES.contains(&problem.status),
             Self::Unconfirmed { cause, .. } => cause.is_transient(),
             _ => false,
         }
@@ -143,7 +143,7 @@ impl Error {
                 Self::Refused(problem)
             }
             // A proxy in front of the daemon sent this: it has no problem document of the daemon.
-            Err(_) if PASSING_STATUSES.contains(&status) => {
+            Err(_) if TEMPORARY_STATUSES.contains(&status) => {
                 Self::Unreachable { url: redacted(url), cause: format!("HTTP status {status}"), sent: true }
             }
             Err(_) => Self::Unexpected { url: redacted(url), cause: format!("HTTP status {status}") },

@@ -33,6 +33,7 @@ mod error;
 mod filter;
 mod publish;
 mod subscriber;
+mod subscription;
 mod subscriptions;
 
 use std::sync::Arc;
@@ -49,7 +50,8 @@ use url::Url;
 
 pub use error::{Error, FieldError, Problem};
 pub use publish::MAX_BATCH;
-pub use subscriber::{Delivery, Subscriber, Subscription, Update};
+pub use subscriber::{Delivery, Subscriber, Update};
+pub use subscription::Subscription;
 
 use crate::event::Position;
 

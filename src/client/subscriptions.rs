@@ -22,7 +22,7 @@ use tokio::time::Instant;
 
 use super::backoff::Backoff;
 use super::filter::matches;
-use super::subscriber::Subscription;
+use super::subscription::Subscription;
 use crate::event::Position;
 use crate::protocol::{ClientFrame, ErrorCode, Subscribe, Unsubscribe};
 

@@ -460,7 +460,7 @@ async fn a_short_connection_does_not_reset_the_backoff() {
 
 #[tokio::test]
 async fn only_a_final_close_code_is_an_error() {
-    for code in [1009, 4001, 4003, 4004, 4005, 1000, 1013, 4008] {
+    for code in [1009, 4001, 4003, 4004, 4005, 1000, 1011, 1013, 4008] {
         let (listener, client) = fake_daemon().await;
         let daemon = async {
             let mut peer = Peer::accept(&listener, 25_000).await;
@@ -484,6 +484,37 @@ async fn only_a_final_close_code_is_an_error() {
         let ((), ended) = tokio::join!(daemon, client);
         assert_eq!(ended, if crate::protocol::CloseCode::is_final(code) { code } else { 0 });
     }
+}
+
+#[tokio::test]
+async fn a_subscriber_resumes_after_a_failure_of_the_daemon() {
+    let (listener, client) = fake_daemon().await;
+    let daemon = async {
+        let mut peer = Peer::accept(&listener, 25_000).await;
+        peer.confirm("e:1").await;
+        peer.event("e:2").await;
+        let close = CloseFrame { code: CloseCode::Error, reason: "the replay failed".into() };
+        peer.0.send(Message::Close(Some(close))).await.unwrap();
+        // Read until the client has answered the close frame.
+        while let Some(Ok(_)) = peer.0.next().await {}
+        let mut peer = Peer::accept(&listener, 25_000).await;
+        assert_eq!(peer.confirm("e:2").await["since"], "e:2");
+        peer.event("e:3").await;
+        peer
+    };
+    let client = async {
+        let mut subscriber = client.subscribe([Subscription::to("a")]);
+        let mut all = Vec::new();
+        while all.len() < 7 {
+            all.push(next_line(&mut subscriber).await);
+        }
+        let disconnected = all.remove(3);
+        assert!(disconnected.contains("1011") && disconnected.contains("the replay failed"), "{disconnected}");
+        let resumed =
+            ["connected n", "subscribed a e:1", "event a e:2", "connected n", "subscribed a e:2", "event a e:3"];
+        assert_eq!(all, resumed);
+    };
+    tokio::join!(daemon, client);
 }
 
 #[tokio::test]

@@ -2,7 +2,9 @@
 //!
 //! It returns every extension that the client offers, of any name. `offer.rs` decides which of them is accepted.
 
-use super::Malformed;
+/// The header violates RFC 6455, section 9.1. Such a handshake must be refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Malformed;
 
 /// One element of the list: an extension with its parameters, in their order.
 #[derive(Debug, PartialEq, Eq)]

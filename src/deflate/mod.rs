@@ -9,7 +9,8 @@ mod header;
 mod offer;
 
 pub use codec::{Deflater, InflateError, inflate, longest_deflated};
-pub use offer::{Malformed, agree};
+pub use header::Malformed;
+pub use offer::agree;
 
 /// The window of the compressor, as a power of two: 4 KiB. Events are short, so a larger window makes them no smaller.
 /// Any client that allows a window of at least this size can inflate the shared frame.

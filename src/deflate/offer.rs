@@ -5,11 +5,7 @@
 use std::fmt::Write;
 
 use super::WINDOW_BITS;
-use super::header::{Extension, extensions};
-
-/// The header violates RFC 6455, section 9.1. Such a handshake must be refused.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Malformed;
+use super::header::{Extension, Malformed, extensions};
 
 /// The answer to the lines of `Sec-WebSocket-Extensions`: the first offer of permessage-deflate that can be served,
 /// with the server's own parameters. `None` where there is no such offer.

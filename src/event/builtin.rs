@@ -1,12 +1,8 @@
 //! The JSON Schemas of the built-in event types, made by schemars from the Rust types of [`types`](super::types).
-//!
-//! serde and schemars disagree on two things by default, and [`strict`] settles them for every type. An optional field
-//! may be absent but not `null`. An integer is what JSON Schema calls one (`5.0` is 5), within ±(2^53 - 1).
 
 use schemars::{Schema, schema_for};
-use serde_json::{Value, json};
 
-use super::types::{CacheInvalidate, DataUpdate, FinanceChange, InventoryChange, MAX_INTEGER, OrderStatusChange};
+use super::types::{CacheInvalidate, DataUpdate, FinanceChange, InventoryChange, OrderStatusChange};
 
 /// Name, key field and schema of every built-in type, in the order in which the documentation lists them.
 pub(super) fn types() -> [(&'static str, Option<&'static str>, Schema); 5] {
@@ -19,43 +15,10 @@ pub(super) fn types() -> [(&'static str, Option<&'static str>, Schema); 5] {
     ]
 }
 
-/// A schemars transform: makes no field nullable, and bounds integers to what every client holds exactly.
-pub(super) fn strict(schema: &mut Schema) {
-    let Some(properties) = schema.get_mut("properties").and_then(Value::as_object_mut) else { return };
-    for property in properties.values_mut() {
-        let Some(field) = property.as_object_mut() else { continue };
-        field.remove("default");
-        if let Some(Value::Array(types)) = field.get_mut("type") {
-            types.retain(|name| name != "null");
-            if let [only] = types.as_slice() {
-                field["type"] = only.clone();
-            }
-        }
-        if let Some(Value::Array(options)) = field.get_mut("anyOf") {
-            options.retain(|option| option["type"] != "null");
-            if let [Value::Object(only)] = options.as_slice() {
-                let only = only.clone();
-                field.remove("anyOf");
-                field.extend(only);
-            }
-        }
-        if field.get("type") == Some(&json!("integer")) {
-            field.remove("format");
-            field.insert("minimum".into(), (-MAX_INTEGER).into());
-            field.insert("maximum".into(), MAX_INTEGER.into());
-        }
-    }
-}
-
-/// A schemars transform: at least one of `tags`, `keys` and `prefixes` must be given and not be empty.
-pub(super) fn at_least_one_target(schema: &mut Schema) {
-    let one = |field: &str| json!({ "required": [field], "properties": { field: { "minItems": 1 } } });
-    schema.insert("anyOf".into(), json!([one("tags"), one("keys"), one("prefixes")]));
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
 
     #[test]
     fn optional_fields_are_not_nullable_and_integers_are_bounded() {

@@ -10,13 +10,10 @@ use std::sync::Arc;
 use jsonschema::{Draft, Validator};
 use serde_json::{Map, Value, json};
 
+use super::channel::ChannelId;
 use super::envelope::{self, Defaults, Event, Refusal, RefusalKind};
 use super::mistake::{self, MAX_MISTAKES, Mistake};
 use super::{builtin, schema_ids};
-
-/// The index of an event type in its [`Catalog`], and so of the type's channel.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct ChannelId(pub u32);
 
 /// One event type with its compiled schema.
 #[derive(Debug)]

@@ -10,7 +10,7 @@ use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 use serde_json::{Map, Value, json};
 
-use super::ChannelId;
+use super::channel::ChannelId;
 use super::mistake::Mistake;
 
 /// A valid event, complete and encoded: what [`Catalog::validate`](super::Catalog::validate) makes of a document.

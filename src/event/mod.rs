@@ -20,6 +20,8 @@ mod builtin;
 #[cfg(feature = "server")]
 mod catalog;
 #[cfg(feature = "server")]
+mod channel;
+#[cfg(feature = "server")]
 mod envelope;
 #[cfg(feature = "server")]
 mod filter;
@@ -34,6 +36,8 @@ mod schema_ids;
 #[cfg(feature = "server")]
 mod schema_node;
 #[cfg(feature = "server")]
+mod schema_transforms;
+#[cfg(feature = "server")]
 mod since;
 
 pub use cursor::Cursor;
@@ -46,7 +50,8 @@ pub use types::{
 
 #[cfg(feature = "server")]
 pub use self::{
-    catalog::{Catalog, ChannelId, EventType, SchemaError},
+    catalog::{Catalog, EventType, SchemaError},
+    channel::ChannelId,
     envelope::{Defaults, Event, Refusal, RefusalKind},
     filter::{Condition, Filter, FilterError, Test},
     mistake::{MAX_MISTAKES, Mistake},

@@ -26,11 +26,6 @@ impl<T> PerChannel<T> {
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (ChannelId, &T)> {
         self.0.iter().enumerate().map(|(number, value)| (ChannelId(number as u32), value))
     }
-
-    /// The value of a channel, if it is one of this catalogue's.
-    pub fn get(&self, channel: ChannelId) -> Option<&T> {
-        self.0.get(channel.0 as usize)
-    }
 }
 
 impl<T> Index<ChannelId> for PerChannel<T> {

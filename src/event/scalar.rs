@@ -4,6 +4,9 @@
 
 use serde_json::Value;
 
+/// The largest integer that a double, and so every JavaScript client, holds exactly: 2^53 - 1 (RFC 7493, section 2.2).
+pub(super) const MAX_INTEGER: i64 = 9_007_199_254_740_991;
+
 /// A JSON scalar. A filter owns the text of its strings; a field of an event borrows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Scalar<Text = Box<str>> {

@@ -11,12 +11,10 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, de};
 
-#[cfg(feature = "server")]
-use super::builtin;
 use super::currency::Currency;
-
-/// The largest integer that a double, and so every JavaScript client, holds exactly: 2^53 - 1 (RFC 7493, section 2.2).
-pub(super) const MAX_INTEGER: i64 = 9_007_199_254_740_991;
+use super::scalar::MAX_INTEGER;
+#[cfg(feature = "server")]
+use super::schema_transforms;
 
 /// A built-in event, as the members `type` and `data` of a CloudEvent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,7 +32,7 @@ pub enum Payload {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "server", derive(JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-#[cfg_attr(feature = "server", schemars(transform = builtin::strict, transform = builtin::at_least_one_target))]
+#[cfg_attr(feature = "server", schemars(transform = schema_transforms::strict, transform = schema_transforms::at_least_one_target))]
 pub struct CacheInvalidate {
     /// Every entry that has one of these tags.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -58,7 +56,7 @@ pub struct CacheInvalidate {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "server", derive(JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-#[cfg_attr(feature = "server", schemars(transform = builtin::strict))]
+#[cfg_attr(feature = "server", schemars(transform = schema_transforms::strict))]
 pub struct DataUpdate {
     /// The kind of record: a table, a collection, an entity.
     #[cfg_attr(feature = "server", schemars(length(min = 1, max = 256)))]
@@ -87,7 +85,7 @@ pub enum DataAction {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "server", derive(JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-#[cfg_attr(feature = "server", schemars(transform = builtin::strict))]
+#[cfg_attr(feature = "server", schemars(transform = schema_transforms::strict))]
 pub struct InventoryChange {
     /// The product.
     #[cfg_attr(feature = "server", schemars(length(min = 1, max = 256)))]
@@ -111,7 +109,7 @@ pub struct InventoryChange {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "server", derive(JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-#[cfg_attr(feature = "server", schemars(transform = builtin::strict))]
+#[cfg_attr(feature = "server", schemars(transform = schema_transforms::strict))]
 pub struct OrderStatusChange {
     /// The order.
     #[cfg_attr(feature = "server", schemars(length(min = 1, max = 256)))]
@@ -147,7 +145,7 @@ pub enum OrderStatus {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "server", derive(JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-#[cfg_attr(feature = "server", schemars(transform = builtin::strict))]
+#[cfg_attr(feature = "server", schemars(transform = schema_transforms::strict))]
 pub struct FinanceChange {
     /// The kind of record that changed.
     pub entity: FinanceEntity,

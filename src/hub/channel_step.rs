@@ -198,7 +198,7 @@ mod tests {
     fn data_of(event: &str) -> Option<Value> {
         let position: Position = "k3:1".parse().unwrap();
         let text = event_frame(&position, event);
-        let step = ChannelStep::event(ChannelId(0), position, &text);
+        let step = ChannelStep::event(Catalog::builtin().channel("order-status").unwrap(), position, &text);
         let StepKind::Event(encoded) = &step.kind else { panic!("no event") };
         let mut data = serde_json::Deserializer::from_str(encoded.data()?).into_iter();
         Some(data.next()?.unwrap())

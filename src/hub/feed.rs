@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 
 use super::inbox::Inbox;
-use super::shard::InboxItem;
+use super::inbox_item::{FeedOutcome, InboxItem, ReplayId};
 use super::{ChannelStep, SendBuffer};
 use crate::event::{ChannelId, Position};
 use crate::protocol::CloseCode;
@@ -24,35 +24,6 @@ pub struct Feed {
     pub channel: ChannelId,
     /// Where the replay stands: the next step is the one after this.
     pub position: Position,
-}
-
-/// A replay that a shard has begun.
-#[derive(Debug)]
-pub struct Begun {
-    pub(super) replay_id: ReplayId,
-    pub(super) channel: ChannelId,
-    pub(super) position: Position,
-}
-
-/// Names a replay of a shard.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ReplayId {
-    pub(super) slot: u32,
-    /// Tells replays that used the same slot apart.
-    pub(super) serial: u64,
-}
-
-/// What became of the steps that were fed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum FeedOutcome {
-    /// They were taken; the replay is still behind the live events.
-    On,
-    /// Nothing was taken: the peer has to take what it was sent before. [`Feed::feed`] waits for that itself.
-    Full,
-    /// The replay has reached the live events, and needs no more.
-    Live,
-    /// The subscriptions or the connection have ended.
-    Gone,
 }
 
 impl Feed {

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::mpsc;
 
 use super::ShardDied;
-use super::shard::InboxItem;
+use super::inbox_item::InboxItem;
 
 /// The most items that wait for a shard. While the inbox is full the relay waits, and with it the broker's bus.
 const CAPACITY: usize = 1024;

@@ -13,6 +13,7 @@ mod encoding;
 mod feed;
 pub mod frame;
 mod inbox;
+mod inbox_item;
 mod index;
 mod outgoing;
 mod send_buffer;
@@ -31,8 +32,9 @@ use tokio::sync::oneshot;
 
 pub use channel_step::{ChannelStep, StepKind};
 pub use encoding::Encoding;
-use feed::Begun;
-pub use feed::{Feed, FeedOutcome};
+pub use feed::Feed;
+use inbox_item::Begun;
+pub use inbox_item::FeedOutcome;
 pub use index::{Index, IndexSlot, Member};
 pub use send_buffer::SendBuffer;
 
@@ -41,8 +43,9 @@ use crate::bus::Subscription;
 use crate::event::{Catalog, PerChannel};
 use crate::metrics::Metrics;
 use inbox::Inbox;
+use inbox_item::InboxItem;
 use outgoing::Outgoing;
-use shard::{InboxItem, Shard};
+use shard::Shard;
 
 /// How long nearly all connections are given to take what they were sent, for each half of a send buffer.
 const MAX_SETTLE: Duration = Duration::from_millis(100);

@@ -88,7 +88,7 @@ async fn read_until(peer: &mut TcpStream, read: &mut Vec<u8>, expected: &str) {
 async fn a_gap_beyond_a_waiting_replay_is_sent() {
     let fixture = Fixture::new(1 << 20);
     fixture.set_heads(10).await;
-    let channel = ChannelId(0);
+    let channel = fixture.catalog.channel("order-status").unwrap();
     let (mut peer, _handle, mut feeds) = fixture.replays(&[channel], 5).await;
     let mut feed = feeds.pop().unwrap();
     let read: Vec<ChannelStep> = (6..=20).map(|offset| fixture.event(channel, offset, 10)).collect();

@@ -195,13 +195,13 @@ impl CloseCode {
     pub const FINAL: [Self; 5] =
         [Self::TooBig, Self::Unauthenticated, Self::Forbidden, Self::Revoked, Self::TokenExpired];
 
-    /// The code as a number.
-    /// The code's name in the generated clients.
+    /// The code's name in the generated clients, in camel case.
     pub fn name(self) -> String {
         let name = format!("{self:?}");
         name[..1].to_lowercase() + &name[1..]
     }
 
+    /// The code as a number.
     pub fn as_u16(self) -> u16 {
         self as u16
     }
@@ -213,7 +213,7 @@ impl CloseCode {
 }
 
 /// The HTTP statuses of a temporary failure: a client may retry the request, perhaps at another node.
-pub const PASSING_STATUSES: [u16; 5] = [408, 429, 502, 503, 504];
+pub const TEMPORARY_STATUSES: [u16; 5] = [408, 429, 502, 503, 504];
 
 /// Parses a frame from a client.
 ///

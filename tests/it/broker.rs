@@ -138,11 +138,11 @@ async fn signals_match_the_log(backend: Backend) {
         signalled.push(node.appended().await);
     }
     // Signals have an order within a channel, and none between channels.
-    signalled.sort_by_key(|(channel, ..)| channel.0);
+    signalled.sort_by_key(|(channel, ..)| *channel);
     let signal =
         |(event, appended): (&Event, &Appended)| (event.channel, appended.position.clone(), event.json.to_string());
     let mut expected: Vec<_> = events.iter().zip(&appended).map(signal).collect();
-    expected.sort_by_key(|(channel, ..)| channel.0);
+    expected.sort_by_key(|(channel, ..)| *channel);
     assert_eq!(signalled, expected);
     for channel in [STOCK, ORDERS, "data-update"] {
         let start = Position::new(node.read(channel, None, 1).await.bounds.epoch, 0);

@@ -5,7 +5,8 @@
 
 import { type Backoff, delayBefore } from "./backoff.js";
 import { TidingsError } from "./errors.js";
-import { type ClientFrame, FINAL_CLOSE_CODES, readFrame, type ServerFrame, SUBPROTOCOL } from "./frames.js";
+import { finalCloseReason, readFrame } from "./frames.js";
+import { type ClientFrame, CLOSE_CODES, type ServerFrame, SUBPROTOCOL } from "./generated/protocol.js";
 import type { WebSocketConstructor, WebSocketLike } from "./websocket.js";
 
 /** The state of the connection. */
@@ -76,7 +77,7 @@ export class Connection {
   restart(reason: string): void {
     if (!this.isOpen) return;
     this.#node -= 1;
-    this.#abandon(reason, 1000);
+    this.#abandon(reason, CLOSE_CODES.normal);
   }
 
   /** Closes the connection for good. */
@@ -84,7 +85,7 @@ export class Connection {
     if (this.#state.status === "closed") return;
     const socket = this.#release();
     this.#enter(error ? { status: "closed", error } : { status: "closed" });
-    closeSocket(socket, 1000);
+    closeSocket(socket, CLOSE_CODES.normal);
   }
 
   async #connect(): Promise<void> {
@@ -108,7 +109,7 @@ export class Connection {
     socket.addEventListener("message", whileCurrent<{ data: unknown }>(({ data }) => this.#receive(data)));
     socket.addEventListener("error", (event: { message?: string }) => (lastError = event.message || lastError));
     socket.addEventListener("close", whileCurrent<{ code: number; reason: string }>(({ code, reason }) => {
-      const explanation = reason || FINAL_CLOSE_CODES.get(code);
+      const explanation = reason || finalCloseReason(code);
       // The runtime reports 1005 and 1006 when the daemon sent no close code (RFC 6455, section 7.4.1).
       const hasCode = code !== 1005 && code !== 1006;
       const closed = explanation ? `${explanation} (${code})` : `closed with ${code}`;
@@ -132,7 +133,7 @@ export class Connection {
       this.#reconnectTimer = setTimeout(() => {
         // Reconnect without delay, even if the timer fired a fraction early.
         this.#reconnectAt = 0;
-        this.#abandon("the node is draining", 1000);
+        this.#abandon("the node is draining", CLOSE_CODES.normal);
       }, reconnectInMs);
       this.#enter({ status: "draining", reconnectInMs });
     } else {
@@ -147,7 +148,7 @@ export class Connection {
     const check = () => {
       const left = this.#lastReceivedAt + limitMs - performance.now();
       if (left > 0) this.#idleTimer = setTimeout(check, left);
-      else this.#abandon(reason, 4009);
+      else this.#abandon(reason, CLOSE_CODES.heartbeatTimeout);
     };
     this.#idleTimer = setTimeout(check, limitMs);
   }
@@ -172,7 +173,7 @@ export class Connection {
   /** Schedules the next attempt, or closes for good if the close code is final. */
   #lost(reason: string, code?: number): void {
     this.#release();
-    if (code !== undefined && FINAL_CLOSE_CODES.has(code)) {
+    if (code !== undefined && finalCloseReason(code) !== undefined) {
       return this.close(new TidingsError("connection-refused", reason, { status: code }));
     }
     const now = performance.now();

@@ -1,13 +1,11 @@
 // The errors of the client: one class, `TidingsError`, whose `code` says what went wrong.
 
+import type { DaemonErrorCode } from "./generated/protocol.js";
+
 /** The codes of the daemon, and those of the client itself. */
 export type ErrorCode =
-  // the daemon refused a request or a frame
-  | "malformed-json" | "unauthenticated" | "forbidden" | "not-found" | "method-not-allowed" | "payload-too-large"
-  | "unsupported-media-type" | "invalid-event" | "unknown-type" | "unknown-channel" | "unknown-field"
-  | "invalid-filter" | "invalid-position" | "rate-limited" | "internal" | "broker-unavailable" | "draining"
-  | "overloaded" | "invalid-frame" | "unknown-frame" | "duplicate-subscription" | "unknown-subscription"
-  | "too-many-subscriptions"
+  // the daemon refused a request or a frame, or failed; see `ERROR_CODES`
+  | DaemonErrorCode
   // the daemon could not be reached
   | "network"
   // the daemon did not respond in time
@@ -24,7 +22,7 @@ export type ErrorCode =
   | "handler-failed"
   // this runtime has no WebSocket, and the package `ws` is not installed
   | "no-websocket"
-  // a later version of the daemon may have more codes
+  // a later version of the daemon may have more codes, such as "unauthenticated"
   | (string & {});
 
 /** One mistake in a published event. */

@@ -5,6 +5,7 @@
 
 import { type Backoff, delayBefore } from "./backoff.js";
 import { type Mistake, TidingsError } from "./errors.js";
+import { TEMPORARY_STATUSES } from "./generated/protocol.js";
 
 /** The daemon's confirmation of a published event. */
 export interface Accepted {
@@ -47,8 +48,6 @@ export interface PublisherOptions {
 
 /** How long one attempt may take, in milliseconds. */
 const ATTEMPT_TIMEOUT_MS = 15_000;
-/** The HTTP statuses after which a retry may succeed: timeout, rate limit, and a daemon or broker that is unavailable. */
-const PASSING: ReadonlySet<number> = new Set([408, 429, 502, 503, 504]);
 
 /** The transient failure of an attempt. */
 interface TransientFailure {
@@ -108,7 +107,7 @@ export class Publisher {
       const parsed = parseJson(await response.text());
       if (response.status === 202 && isAccepted(parsed)) return parsed.accepted;
       const error = problemError(response.status, parsed, response.headers.get("x-request-id"));
-      if (!PASSING.has(response.status)) throw error;
+      if (!TEMPORARY_STATUSES.has(response.status)) throw error;
       return { error, afterMs: retryAfterMs(response.headers.get("retry-after")) };
     } catch (cause) {
       stop.throwIfAborted();

@@ -14,9 +14,9 @@
 // position that a subscription to the channel needs. It ends when all subscriptions to the channel are live.
 
 import { matches } from "./filter.js";
-import { TidingsError } from "./errors.js";
-import type { ClientFrame, ServerFrame } from "./frames.js";
+import { type ErrorCode, TidingsError } from "./errors.js";
 import type { CloudEvent } from "./generated/events.js";
+import type { ClientFrame, DaemonErrorCode, ServerFrame } from "./generated/protocol.js";
 import { reaches } from "./position.js";
 import {
   type BackfillSubscription,
@@ -45,7 +45,7 @@ export interface SubscriptionsOptions {
 type Subscribed = Extract<ServerFrame, { type: "subscribed" }>;
 
 /** The errors that delay a subscription, but do not refuse it. */
-const TRANSIENT_CODES: ReadonlySet<string> = new Set(["broker-unavailable", "rate-limited"]);
+const TRANSIENT_CODES: ReadonlySet<string> = new Set<DaemonErrorCode>(["broker-unavailable", "rate-limited"]);
 
 /** All subscriptions of a bus. Sends no frame while there is no connection. */
 export class Subscriptions {
@@ -278,7 +278,7 @@ export class Subscriptions {
   }
 
   /** Handles an `error` frame. */
-  #error(code: string, message: string, sub: string | undefined): void {
+  #error(code: ErrorCode, message: string, sub: string | undefined): void {
     const error = new TidingsError(code, message);
     const backfill = [...this.#backfills.values()].find((backfill) => backfill.sub === sub);
     if (backfill) return this.#backfillFailed(backfill, error);

@@ -3,7 +3,7 @@
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { type PerMessageDeflateOptions, WebSocket } from "ws";
 
-import type { ServerFrame } from "../src/frames.js";
+import type { ServerFrame } from "../src/generated/protocol.js";
 import { connect } from "../src/index.js";
 import { Daemon } from "./daemon.js";
 

@@ -30,14 +30,17 @@ function open(options: ConnectOptions = {}): Bus {
 const statuses = () => states.map(({ status }) => status);
 const sale = { productId: "123", oldQuantity: 100, newQuantity: 95, reason: "sale" };
 
-test("after a lost connection, the bus reconnects, subscribes again and resumes", async () => {
+test.each([
+  [1011, "the replay failed"],
+  [1013, "the broker is away"],
+])("after close code %i, the bus reconnects, subscribes again and resumes", async (code, reason) => {
   const seen: number[] = [];
   open().on("inventory-change", { where: { productId: "123" } }, ({ newQuantity }) => seen.push(newQuantity));
   const first = (await daemon.connection()).welcome();
   await first.confirmSubscribe();
   first.event("inventory-change", sale);
   await expect.poll(() => seen).toEqual([95]);
-  first.socket.close(1013, "the broker is away");
+  first.socket.close(code, reason);
 
   const second = (await daemon.connection()).welcome();
   expect(await second.receive()).toEqual({
@@ -47,7 +50,7 @@ test("after a lost connection, the bus reconnects, subscribes again and resumes"
   second.event("inventory-change", { ...sale, newQuantity: 94 }, "e:2");
   await expect.poll(() => seen).toEqual([95, 94]);
   expect(statuses()).toEqual(["connecting", "open", "reconnecting", "open"]);
-  expect(states[2]).toMatchObject({ attempt: 1, delayMs: 10, reason: "the broker is away (1013)" });
+  expect(states[2]).toMatchObject({ attempt: 1, delayMs: 10, reason: `${reason} (${code})` });
 });
 
 test("the delay doubles until a connection lasts; a welcome alone does not reset it", async () => {
@@ -70,7 +73,7 @@ test("a connection that lasted resets the backoff", async () => {
   expect(states.at(-1)).toMatchObject({ status: "reconnecting", attempt: 1 });
 });
 
-test.each([1000, 1001, 1002, 1012, 1013, 4008, 4009, 4029])("the bus reconnects after close code %i", async (code) => {
+test.each([1000, 1001, 1002, 1003, 1007, 1011, 1012, 1013, 4008, 4009, 4029])("the bus reconnects after close code %i", async (code) => {
   open();
   (await daemon.connection()).welcome().socket.close(code);
   (await daemon.connection()).welcome();

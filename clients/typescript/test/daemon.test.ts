@@ -4,7 +4,7 @@ import { afterAll, afterEach, beforeAll, expect, test, vi } from "vitest";
 import { WebSocket } from "ws";
 
 import { matches } from "../src/filter.js";
-import type { ServerFrame } from "../src/frames.js";
+import type { ServerFrame } from "../src/generated/protocol.js";
 import { type Bus, connect, type ConnectionState, type Gap, type InventoryChange } from "../src/index.js";
 import { Daemon } from "./daemon.js";
 

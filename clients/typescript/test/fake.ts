@@ -5,7 +5,11 @@ import type { AddressInfo } from "node:net";
 
 import { type WebSocket, WebSocketServer } from "ws";
 
-import type { ClientFrame, ServerFrame } from "../src/frames.js";
+import type { ClientFrame, ServerFrame } from "../src/generated/protocol.js";
+import type { ErrorCode } from "../src/index.js";
+
+/** A frame of the daemon. The code of an `error` frame may be one of a later version. */
+type SentFrame = ServerFrame | { type: "error"; code: ErrorCode; message: string; sub?: string };
 
 type Respond = (body: unknown, response: ServerResponse, request: IncomingMessage) => void;
 
@@ -71,7 +75,7 @@ export class Peer {
     return this.#frames.take();
   }
 
-  send(frame: ServerFrame): void {
+  send(frame: SentFrame): void {
     this.socket.send(JSON.stringify(frame));
   }
 

@@ -8,6 +8,9 @@ import {
   type Bus,
   type CloudEvent,
   connect,
+  type DaemonErrorCode,
+  ERROR_CODES,
+  type ErrorCode,
   type EventMap,
   type FinanceChange,
   type Gap,
@@ -151,3 +154,9 @@ untyped.on("whatever", { where: { "a.b": 1, c: ["x", null, true], d: { prefix: "
 });
 // @ts-expect-error a filter compares only with scalars, even without types
 untyped.on("whatever", { where: { a: {} } }, () => {});
+
+// An error has a code of this daemon, of the client, or of a later daemon.
+expectTypeOf<DaemonErrorCode | "network" | "unauthenticated">().toExtend<ErrorCode>();
+expectTypeOf(ERROR_CODES["invalid-event"].status).toEqualTypeOf<number>();
+// @ts-expect-error no such code
+ERROR_CODES["invalid-evnet"];

@@ -42,7 +42,7 @@ pub(super) fn append(log: &mut OpenLog, limits: &Limits, batches: &[&[Event]]) -
         for events in batches {
             let mut outcome = Vec::with_capacity(events.len());
             for event in *events {
-                let index = event.channel.0 as usize;
+                let index = event.channel.index();
                 let (channel, new) = written.entry(index).or_insert_with(|| (channels[index].clone(), 0));
                 let new_entry = IdEntry { offset: channel.head + 1, time };
                 if let Some(first) = rows::insert_id(to, channel.number, &event.id, new_entry)? {

@@ -31,7 +31,7 @@ use self::database::Failure;
 use self::reading::{ChannelReader, ReadOutcome, Retention};
 use self::recovery::LogOptions;
 use self::store_rows::{PendingChange, StoredValue};
-use self::writer::{Answer, AppendCommand, Command, Control, LogReader, QUEUE, Writer};
+use self::writer::{AppendCommand, Command, Control, LogReader, QUEUE, Writer};
 use super::nodes::{Nodes, SingleNodeRegistry};
 use super::store::{Store, check_keys, check_ttl, check_values};
 use super::{Appended, Backend, BrokerError, Limits, Log, Notifier, Page, SIGNAL_CAPACITY, Signals};
@@ -40,6 +40,9 @@ use crate::event::{Catalog, ChannelId, Event, Moment, Position};
 
 /// How often the writer deletes expired rows and checks that the files are in place.
 const MAINTENANCE_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How the writer answers a caller.
+type Answer<T> = oneshot::Sender<Result<T, BrokerError>>;
 
 struct FileBroker {
     writer: mpsc::Sender<Command>,
@@ -205,7 +208,7 @@ impl FileBroker {
     fn channel_reader(&self, channel: ChannelId) -> Result<(LogReader, ChannelReader), BrokerError> {
         let reader = self.reader()?;
         let retention = Retention::now(&self.limits, &reader.clock);
-        Ok((reader, ChannelReader { name: self.channel_names[channel.0 as usize].clone(), retention }))
+        Ok((reader, ChannelReader { name: self.channel_names[channel.index()].clone(), retention }))
     }
 
     /// Runs `work` on a snapshot of the database, and reports damage to the writer.

@@ -5,10 +5,10 @@
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
+use super::Answer;
 use super::clock::LogTime;
 use super::database::Failure;
 use super::rows::{cached, run};
-use super::writer::Answer;
 use crate::broker::BrokerError;
 use crate::broker::store::next_token;
 

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot, watch};
 
+use super::Answer;
 use super::clock::LogClock;
 use super::commit::{self, Committed};
 use super::database::{Failure, Readers};
@@ -27,9 +28,6 @@ const COMMIT_BYTES: usize = 4 << 20;
 const PROOF_LIFETIME: Duration = Duration::from_secs(10);
 /// What a probe writes at least after a failed commit: an event of the usual largest size.
 const MIN_PROBE_BYTES: usize = 64 * 1024;
-
-/// Takes the answer to a command.
-pub(super) type Answer<T> = oneshot::Sender<Result<T, BrokerError>>;
 
 /// A command to the writer.
 pub(super) enum Command {
@@ -298,7 +296,7 @@ impl Writer {
 
     fn begin_epoch(&mut self, channel: ChannelId, known: &Position) -> Result<(), BrokerError> {
         let open = self.open.as_mut().map_err(|error| error.clone())?;
-        let (index, epoch) = (channel.0 as usize, Epoch::random());
+        let (index, epoch) = (channel.index(), Epoch::random());
         let name = &self.options.channel_names[index];
         let written = open.log.database.write(|to| {
             let row = rows::channel(to, name)?;

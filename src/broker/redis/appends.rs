@@ -20,7 +20,7 @@ use futures_util::stream::{FuturesOrdered, StreamExt};
 use tokio::sync::{mpsc, oneshot};
 
 use super::channels::{Attempt, Channels};
-use super::commands::{Commands, Script, closed, timed_out, unreadable};
+use super::commands::{Commands, Script, timed_out, unreadable};
 use super::errors::from_reply;
 use super::{CALL_TIMEOUT, log_max_events, millis, new_epoch, number};
 use crate::broker::{Appended, BrokerError, Limits, Signal};
@@ -110,7 +110,7 @@ impl Appends {
             let channel = self.channels.get(event.channel);
             let id_or_key =
                 if self.channels.clustered { event.id.as_str().into() } else { channel.id_key(&event.id).into() };
-            let queue = event.channel.0 as usize % self.queues.len();
+            let queue = event.channel.index() % self.queues.len();
             parts[queue].push(QueuedEvent { channel: event.channel, id_or_key, json: event.json.clone() });
             queue_of_event.push(queue);
         }
@@ -119,8 +119,8 @@ impl Appends {
                 return Ok(Vec::new());
             }
             let (done, appended) = oneshot::channel();
-            queue.send(Batch { events, done }).await.map_err(|_| closed())?;
-            appended.await.map_err(|_| closed())?
+            queue.send(Batch { events, done }).await.map_err(|_| BrokerError::closed())?;
+            appended.await.map_err(|_| BrokerError::closed())?
         });
         let parts = tokio::time::timeout(CALL_TIMEOUT + REPLY_MARGIN, try_join_all(parts)).await;
         let parts = parts.unwrap_or_else(|_| Err(timed_out()))?;

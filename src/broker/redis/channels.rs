@@ -4,13 +4,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::BrokerConfig;
 use super::log_fingerprint::LogFingerprint;
-use crate::event::{Catalog, ChannelId};
+use crate::event::{Catalog, ChannelId, PerChannel};
 
 /// All channels of the catalogue.
 pub(super) struct Channels {
     /// The keys are in a cluster.
     pub clustered: bool,
-    channels: Vec<ChannelState>,
+    channels: PerChannel<ChannelState>,
     /// The number of the next attempt.
     attempts: AtomicU64,
 }
@@ -45,7 +45,7 @@ impl Channels {
             let [stream, meta, ids] = ["log", "meta", "ids"].map(|key| format!("{name}:{key}"));
             ChannelState { stream, meta, ids, fingerprint: LogFingerprint::default(), name }
         };
-        Self { clustered, channels: catalog.channels().map(channel).collect(), attempts: AtomicU64::new(0) }
+        Self { clustered, channels: PerChannel::new(catalog, channel), attempts: AtomicU64::new(0) }
     }
 
     /// Records that a call is about to be sent on a connection. Attempts are numbered, because replies may overtake each
@@ -56,11 +56,11 @@ impl Channels {
     }
 
     pub fn get(&self, id: ChannelId) -> &ChannelState {
-        &self.channels[id.0 as usize]
+        &self.channels[id]
     }
 
     pub fn iter(&self) -> impl Iterator<Item = (ChannelId, &ChannelState)> {
-        (0..).map(ChannelId).zip(&self.channels)
+        self.channels.iter()
     }
 }
 

@@ -98,7 +98,7 @@ impl Commands {
                 let connection =
                     if script.appends { server.after_promotion_grace().await? } else { server.connection().await? };
                 let LiveConnection { client, endpoint, id } = connection;
-                let permit = self.call_permits.acquire().await.map_err(|_| closed())?;
+                let permit = self.call_permits.acquire().await.map_err(|_| BrokerError::closed())?;
                 let error = match script.run(&client, || arguments(id)).await {
                     // What an old master answers after a failover may not be in the new master's log.
                     Ok(_) if endpoint.is_superseded() => {
@@ -125,7 +125,8 @@ impl Commands {
     }
 
     async fn server(routes: &mut watch::Receiver<Routes>, key: &str) -> Result<Arc<Server>, BrokerError> {
-        let known = routes.wait_for(|routes| !matches!(routes, Routes::Pending)).await.map_err(|_| closed())?;
+        let known =
+            routes.wait_for(|routes| !matches!(routes, Routes::Pending)).await.map_err(|_| BrokerError::closed())?;
         known.server(key)
     }
 
@@ -156,11 +157,6 @@ fn parse_node(text: &str) -> Option<Node> {
     let (host, port) = text.rsplit_once(':')?;
     let port = port.parse().ok()?;
     (!host.is_empty()).then(|| Node::new(host, port))
-}
-
-/// The backend was closed before the call ended.
-pub(super) fn closed() -> BrokerError {
-    BrokerError::Unavailable("the broker is closed".into())
 }
 
 /// Redis did not answer within the timeout.

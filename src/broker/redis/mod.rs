@@ -20,6 +20,7 @@ mod nodes;
 mod probe;
 mod routes;
 mod sentinel;
+mod sentinel_replies;
 mod server;
 mod slots;
 mod store;
@@ -41,7 +42,7 @@ use tokio_util::task::TaskTracker;
 use self::appends::Appends;
 use self::channels::{Attempt, Channels};
 use self::cluster::Cluster;
-use self::commands::{Commands, Script, closed, unreadable};
+use self::commands::{Commands, Script, unreadable};
 use self::listener::{Listener, Subscriptions};
 use self::nodes::Registry;
 use self::probe::Probe;
@@ -251,7 +252,7 @@ impl Notifier for Redis {
     async fn probe(&self, number: u64) -> Result<(), BrokerError> {
         // A connection may outlive its task for a moment, and must not be used then.
         if self.closing.is_cancelled() {
-            return Err(closed());
+            return Err(BrokerError::closed());
         }
         self.probe.send(number).await
     }

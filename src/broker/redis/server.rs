@@ -11,7 +11,6 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::BrokerError;
-use super::commands::closed;
 use super::link::Link;
 use super::target::{Endpoint, Target};
 
@@ -82,12 +81,14 @@ impl Server {
     /// Why the last attempt to connect failed.
     pub async fn connection(&self) -> Result<LiveConnection, BrokerError> {
         let mut state = self.state.clone();
-        let known =
-            state.wait_for(|state| !matches!(state, ConnectionState::Connecting)).await.map_err(|_| closed())?;
+        let known = state
+            .wait_for(|state| !matches!(state, ConnectionState::Connecting))
+            .await
+            .map_err(|_| BrokerError::closed())?;
         match &*known {
             ConnectionState::Connected(connection) => Ok(connection.clone()),
             ConnectionState::Failed(error) => Err(error.clone()),
-            ConnectionState::Connecting => Err(closed()),
+            ConnectionState::Connecting => Err(BrokerError::closed()),
         }
     }
 }

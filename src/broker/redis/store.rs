@@ -10,7 +10,7 @@ use bytes::Bytes;
 use fred::types::Value;
 use tokio_util::sync::CancellationToken;
 
-use super::commands::{Commands, Script, closed, unreadable};
+use super::commands::{Commands, Script, unreadable};
 use super::{BrokerConfig, BrokerError, number};
 use crate::broker::store::{Store, check_keys, check_ttl, check_values};
 
@@ -40,7 +40,7 @@ impl RedisStore {
 
     async fn run(&self, hash: &Hash, args: &[Value]) -> Result<Value, BrokerError> {
         if self.closing.is_cancelled() {
-            return Err(closed());
+            return Err(BrokerError::closed());
         }
         self.commands.run(&hash.script, &hash.key, |_| (vec![hash.key.as_str().into()], args.to_vec())).await
     }

@@ -9,7 +9,7 @@ use fred::clients::Client;
 use fred::types::RespVersion;
 use fred::types::config::{Config, ConnectionConfig, PerformanceConfig, Server, ServerConfig, TcpConfig, TlsConfig};
 
-use super::sentinel::{NamedMaster, SentinelService};
+use super::sentinel_replies::{NamedMaster, SentinelService};
 use super::tls::{self, tls};
 use super::{BrokerError, CALL_TIMEOUT};
 use crate::config::{Form, RedisUrl};

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use slab::Slab;
 
+use super::chain::{Chain, END};
 use super::peer::Peer;
 use crate::hub::channel_step::ChannelStep;
 use crate::hub::index::Member;
@@ -16,8 +17,6 @@ use crate::hub::index::Member;
 const MAX_LINKS: usize = 1 << 19;
 /// The links whose memory is kept for the next batch; the rest is freed.
 const KEPT_LINKS: usize = 1 << 14;
-
-const END: u32 = u32::MAX;
 
 /// The steps that are to be written, and the connections that each of them goes to.
 #[derive(Default)]
@@ -37,21 +36,6 @@ pub struct Batch {
 struct Link {
     step: u32,
     next: u32,
-}
-
-/// A connection's list of steps: the indexes of its first and last link.
-#[derive(Debug)]
-pub struct Chain {
-    /// The number of the last step that was noted. Two subscriptions that match a step make one delivery.
-    last_noted: u64,
-    first: u32,
-    last: u32,
-}
-
-impl Default for Chain {
-    fn default() -> Self {
-        Self { last_noted: 0, first: END, last: END }
-    }
 }
 
 impl Batch {

@@ -7,6 +7,7 @@
 //! from a socket.
 
 mod batch;
+mod chain;
 mod heartbeat;
 mod peer;
 mod replaying;
@@ -25,11 +26,10 @@ use tokio::time::Instant;
 
 use super::channel_step::{ChannelStep, StepKind};
 use super::encoding::Encoding;
-use super::feed::{Begun, FeedOutcome, ReplayId};
+use super::inbox_item::{Begun, InboxItem};
 use super::index::Index;
 use super::send_buffer::SendBuffer;
 use super::{EvictReason, HubConfig, NewConnection};
-use crate::bus::Subscription;
 use crate::deflate::Deflater;
 use crate::event::{Catalog, PerChannel, Position};
 use crate::metrics::Metrics;
@@ -43,35 +43,6 @@ use step_encoder::StepEncoder;
 /// The most items that the shard takes from its inbox before it writes to sockets. With many connections,
 /// [`Batch::is_full`] limits it earlier.
 const MAX_BATCH: usize = 512;
-
-/// An item of a shard's inbox. The shard handles the items in order. It sends the reply through `done`, or drops `done`
-/// once it has handled the item.
-#[derive(Debug)]
-pub enum InboxItem {
-    /// Delivers a live step to all subscribers of its channel.
-    Deliver(Arc<ChannelStep>),
-    /// Commands of several connections, in order.
-    Commands(Vec<InboxItem>),
-    /// Adds a connection with its first subscriptions.
-    Join {
-        send_buffer: Arc<SendBuffer>,
-        new: NewConnection,
-        /// Receives the replays that begin with the connection.
-        begun: Option<oneshot::Sender<Vec<Begun>>>,
-    },
-    /// Removes a connection.
-    Leave { send_buffer: Arc<SendBuffer>, done: oneshot::Sender<()> },
-    /// Adds a subscription. `done` receives the replay that begins, if one does.
-    Subscribe { send_buffer: Arc<SendBuffer>, subscription: Subscription, done: oneshot::Sender<Begun> },
-    /// Passes steps from the log to a replay.
-    Feed { replay_id: ReplayId, steps: Arc<[ChannelStep]>, done: oneshot::Sender<FeedOutcome> },
-    /// Ends a subscription.
-    Unsubscribe { send_buffer: Arc<SendBuffer>, sub: String, done: oneshot::Sender<Begun> },
-    /// Closes all connections, and each new one as soon as it joins. `None` admits new connections again.
-    Evict(Option<EvictReason>),
-    /// Drops the sender once the shard has written all earlier items to the sockets.
-    Settle(oneshot::Sender<()>),
-}
 
 /// The state of a shard's thread.
 pub struct Shard {

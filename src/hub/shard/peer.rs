@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use super::ChannelState;
-use super::batch::Chain;
+use super::chain::Chain;
 use super::replays::Replays;
 use crate::event::{ChannelId, Cursor, PerChannel, Position};
 use crate::hub::SendBuffer;

@@ -14,7 +14,7 @@ use super::replays::ReplayedSubscription;
 use super::step_encoder::StepEncoder;
 use super::{ChannelState, Shard};
 use crate::hub::channel_step::ChannelStep;
-use crate::hub::feed::{FeedOutcome, ReplayId};
+use crate::hub::inbox_item::{FeedOutcome, ReplayId};
 use crate::hub::index;
 
 impl Shard {

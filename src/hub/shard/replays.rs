@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 
 use crate::event::{ChannelId, Filter, Position};
 use crate::hub::channel_step::{ChannelStep, StepKind};
-use crate::hub::feed::{FeedOutcome, ReplayId};
+use crate::hub::inbox_item::{FeedOutcome, ReplayId};
 
 /// The most bytes of a channel's recent live steps.
 const RECENT_BYTES: usize = 512 * 1024;

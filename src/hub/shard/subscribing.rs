@@ -15,7 +15,7 @@ use crate::bus::{Begin, Subscription};
 use crate::event::{ChannelId, Filter, Position};
 use crate::hub::SendBuffer;
 use crate::hub::encoding::Encoding;
-use crate::hub::feed::{Begun, ReplayId};
+use crate::hub::inbox_item::{Begun, ReplayId};
 use crate::hub::index::Member;
 use crate::protocol::{ErrorCode, ServerFrame};
 

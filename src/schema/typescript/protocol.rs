@@ -8,7 +8,7 @@ use schemars::schema_for;
 
 use super::print::declaration;
 use super::translate::Translator;
-use crate::protocol::{ClientFrame, CloseCode, ErrorCode, PASSING_STATUSES, SUBPROTOCOL, ServerFrame};
+use crate::protocol::{ClientFrame, CloseCode, ErrorCode, SUBPROTOCOL, ServerFrame, TEMPORARY_STATUSES};
 
 const HEADER: &str = "\
 /* eslint-disable */
@@ -41,7 +41,7 @@ pub fn protocol() -> String {
     source.push_str(
         "};\n\n/** The HTTP statuses of a temporary failure: the client may retry, perhaps at another node. */\n",
     );
-    let _ = writeln!(source, "export const TEMPORARY_STATUSES: ReadonlySet<number> = new Set({PASSING_STATUSES:?});");
+    let _ = writeln!(source, "export const TEMPORARY_STATUSES: ReadonlySet<number> = new Set({TEMPORARY_STATUSES:?});");
     source.push_str("\n/** The close codes of the daemon. */\nexport const CLOSE_CODES = {\n");
     for code in CloseCode::ALL {
         let _ = writeln!(source, "  {}: {},", code.name(), code.as_u16());
@@ -50,7 +50,9 @@ pub fn protocol() -> String {
     let _ = writeln!(
         source,
         "}} as const;\n\n/** The close codes after which the daemon would refuse the client again. */\n\
-         export const FINAL_CLOSE_CODES: ReadonlySet<number> = new Set({of_final:?});"
+         export const FINAL_CLOSE_CODES = {of_final:?} as const;\n\n\
+         /** One of {{@link FINAL_CLOSE_CODES}}. */\n\
+         export type FinalCloseCode = (typeof FINAL_CLOSE_CODES)[number];"
     );
     source
 }

@@ -122,4 +122,7 @@ export const CLOSE_CODES = {
 } as const;
 
 /** The close codes after which the daemon would refuse the client again. */
-export const FINAL_CLOSE_CODES: ReadonlySet<number> = new Set([1009, 4001, 4003, 4004, 4005]);
+export const FINAL_CLOSE_CODES = [1009, 4001, 4003, 4004, 4005] as const;
+
+/** One of {@link FINAL_CLOSE_CODES}. */
+export type FinalCloseCode = (typeof FINAL_CLOSE_CODES)[number];
