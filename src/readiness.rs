@@ -43,7 +43,7 @@ impl Readiness {
             if result.is_ok() {
                 self.metrics.round_trip_seconds.observe(sent.elapsed().as_secs_f64());
                 last_success = Instant::now();
-            } else if self.notifier.came_back_in_part(number) {
+            } else if self.notifier.returned_from_any_server(number) {
                 // Another node would reach no more of the broker than this one does.
                 last_success = Instant::now();
             }

@@ -15,10 +15,10 @@ use crate::results::Figures;
 use crate::systems::Running;
 use crate::usage::{Meter, Usage};
 
-/// The turns of each server, after a first one that is not counted.
+/// The number of turns of each server, after a first turn that is not measured.
 const TURNS: u64 = 12;
 
-/// One of the two servers.
+/// One of the two servers, with its subscribers and the CPU time of its turns.
 pub struct Side {
     server: Running,
     audience: Audience,
@@ -38,7 +38,7 @@ impl Side {
     /// Publishes the events of one turn, and measures the server meanwhile.
     async fn turn(&mut self, events: u64) -> io::Result<()> {
         let content = Content::of_product("p-1");
-        // The first event warms the caches, which the other server has used. It is not measured.
+        // The first event is not measured: it fills the CPU caches, which the other server has used meanwhile.
         self.audience.one_at_a_time(&mut self.lane, 1, &content).await?;
         let meter = Meter::start(self.server.pid());
         self.audience.one_at_a_time(&mut self.lane, events, &content).await?;
@@ -46,7 +46,7 @@ impl Side {
         Ok(())
     }
 
-    /// Ends the subscribers, and returns the cost of a delivery.
+    /// Disconnects the subscribers, and returns the cost of a delivery.
     async fn close(self, events: u64) -> io::Result<Figures> {
         let figures = self.usage.each(events * self.audience.size() as u64);
         self.audience.close().await?;
@@ -55,7 +55,7 @@ impl Side {
 }
 
 /// The cost of a delivery for each of two servers. In each turn, `events` are published one at a time.
-pub async fn in_turn(mut one: Side, mut other: Side, events: u64) -> io::Result<(Figures, Figures)> {
+pub async fn compare_in_turns(mut one: Side, mut other: Side, events: u64) -> io::Result<(Figures, Figures)> {
     for turn in 0..=TURNS {
         one.turn(events).await?;
         other.turn(events).await?;

@@ -3,8 +3,8 @@
 //! [`open`] makes the [`Backend`] that the configuration names: in memory, in files or on Redis. A backend is a [`Log`], a
 //! [`Notifier`], a registry of [`Nodes`] and a [`Store`]. No other module knows which backend it uses.
 //!
-//! The log decides. A message on the bus is only a hint: it may be lost, repeated or garbled, and the relay then reads the
-//! log. This module does not know subscribers or sockets.
+//! The log is authoritative. A message on the bus is only a hint: it may be lost, repeated or garbled, and the relay
+//! then reads the log. This module does not know subscribers or sockets.
 
 #[cfg(feature = "file")]
 mod file;
@@ -34,8 +34,8 @@ pub use store::{MAX_KEY_BYTES, MAX_LEASE_TTL, MAX_VALUE_BYTES, Store};
 pub trait Log: Send + Sync + 'static {
     /// Appends events in the given order and notifies all nodes; returns one outcome for each event.
     ///
-    /// An id that the channel saw within the deduplication window is not appended again. Its outcome has the position of
-    /// the first event with that id.
+    /// An event whose id is in the channel's deduplication window is not appended. Its outcome has the position of the
+    /// first event with this id.
     ///
     /// # Errors
     /// After an error a prefix of `events` may be in the log. Appending the same ids again is safe.
@@ -43,9 +43,9 @@ pub trait Log: Send + Sync + 'static {
 
     /// Reads up to `limit` events of a channel after the position `known`. Without `known` it reads only the log's bounds.
     ///
-    /// `known` may be of an earlier epoch. The page then begins after the last event up to `known` that the log provably
-    /// shares with that epoch. If the log knows nothing of that epoch, the page begins at its oldest event. A page ends
-    /// early once its events have [`PAGE_BYTES`] bytes, but it has at least one event if there is one.
+    /// `known` may belong to an earlier epoch. The page then begins after the newest event up to `known` that provably
+    /// is in both epochs. If the log has no record of the earlier epoch, the page begins at the log's oldest event. A
+    /// page ends early once its events have [`PAGE_BYTES`] bytes, but it has at least one event if there is one.
     ///
     /// A `known` of the current epoch above the log's head proves that the log lost its newest events. The backend then
     /// begins a new epoch before it answers, so that no position ever names two events.
@@ -60,7 +60,7 @@ pub trait Log: Send + Sync + 'static {
     async fn position_at(&self, channel: ChannelId, from: Moment) -> Result<Position, BrokerError>;
 }
 
-/// The path by which a backend notifies this node through [`Signals`], and a probe of that path.
+/// Probes the path by which a backend notifies this node through [`Signals`].
 #[async_trait]
 pub trait Notifier: Send + Sync + 'static {
     /// Sends [`Signal::Probe`] with this number along the path that events take.
@@ -68,7 +68,7 @@ pub trait Notifier: Send + Sync + 'static {
 
     /// Whether this probe or a later one came back from at least one server of the broker. A node that reaches one of
     /// several servers is not partitioned from its broker.
-    fn came_back_in_part(&self, _probe: u64) -> bool {
+    fn returned_from_any_server(&self, _probe: u64) -> bool {
         false
     }
 }
@@ -82,7 +82,8 @@ pub trait Backend: Log + Notifier {
     /// The values and leases beside the logs.
     fn store(&self) -> &dyn Store;
 
-    /// Closes the backend: acknowledged events are safe, [`Signals`] ends, and later calls that change anything fail.
+    /// Closes the backend. No acknowledged event is lost, [`Signals`] ends, and later calls that would change data
+    /// fail.
     async fn close(&self);
 }
 
@@ -91,7 +92,7 @@ pub trait Backend: Log + Notifier {
 pub struct Appended {
     /// The event's position, or that of the first event with its id.
     pub position: Position,
-    /// The id was appended before, so that this event was not.
+    /// True if an event with this id was appended earlier. This one was then not appended.
     pub duplicate: bool,
 }
 
@@ -102,8 +103,8 @@ pub struct Bounds {
     pub epoch: Epoch,
     /// The offset of the log's newest event, 0 before the first.
     pub head: u64,
-    /// First available offset after the position that was asked for; `head + 1` if there is none. Everything between the
-    /// two is lost. Without a position, the log's first available offset.
+    /// First available offset after the requested position; `head + 1` if there is none. All events between the two are
+    /// lost. Without a requested position, the log's first available offset.
     pub oldest: u64,
 }
 
@@ -130,16 +131,16 @@ impl Bounds {
         Position::new(self.epoch.clone(), self.head)
     }
 
-    /// The position before the first available event: everything up to it is gone.
+    /// The position right before the first available event. A stream from here receives every available event.
     pub fn start(&self) -> Position {
         Position::new(self.epoch.clone(), self.oldest - 1)
     }
 
-    /// The gap that a reader at `position` has, as the position up to which everything is lost. `None` if the log continues
-    /// right after `position`.
+    /// The end of the gap for a reader at `position`: all events from there up to and including the end are lost.
+    /// `None` if the log continues right after `position`.
     ///
-    /// A new epoch is always a gap, because the log cannot prove that the two epochs join. Use the bounds that the log
-    /// returned for `position`, or a position of the log's current epoch.
+    /// A new epoch is always a gap, because the log cannot prove that no event was lost between the two epochs. `self`
+    /// must be the bounds that the log returned for `position`, unless `position` belongs to the current epoch.
     pub fn gap_after(&self, position: &Position) -> Option<Position> {
         (position.epoch != self.epoch || self.oldest - 1 > position.offset).then(|| self.start())
     }
@@ -151,8 +152,8 @@ pub enum Signal {
     /// This node appended an event at this position. The signals of one channel come in the order of its log. A backend
     /// that also sends a [`Hint`](Self::Hint) may omit this one.
     Appended { channel: ChannelId, position: Position, json: Arc<str> },
-    /// A hint that a channel's log has a new event, with its position if the hint was readable. The sender may be any
-    /// client of the broker, so that the relay must not trust it.
+    /// A hint that a channel's log has a new event, with its position if the hint was readable. Any client of the
+    /// broker can send one, so the relay does not trust it.
     Hint { channel: ChannelId, position: Option<Position> },
     /// Messages may have been lost, on every channel.
     Missed,
@@ -170,15 +171,15 @@ pub enum BrokerError {
     /// The broker cannot be reached or did not answer. It may have carried out the call.
     #[error("{0}")]
     Unavailable(String),
-    /// The broker takes no calls for a while. It did nothing.
+    /// The broker refuses calls for a while. The call had no effect.
     #[error("{cause}")]
     RateLimited {
         cause: String,
         /// The wait before the next attempt, if the broker gives one.
         retry_after: Option<Duration>,
     },
-    /// The broker refused and did nothing: a missing right, full memory, a full, locked or damaged file, a key of another
-    /// type. A retry succeeds only after somebody or something removed the cause.
+    /// The broker refused the call, which had no effect. Causes are a missing permission, full memory, a full, locked
+    /// or damaged file, or a key of another type. A retry fails until the cause is removed.
     #[error("{0}")]
     Rejected(String),
 }
@@ -186,11 +187,11 @@ pub enum BrokerError {
 impl BrokerError {
     /// The error of a call after [`Backend::close`].
     fn closed() -> Self {
-        Self::Unavailable("it is closed".into())
+        Self::Unavailable("the broker is closed".into())
     }
 
     #[cfg(feature = "redis")]
-    /// The same error, with the server at which it happened before its text.
+    /// The same error, whose text begins with the server that returned it.
     fn at(self, server: impl std::fmt::Display) -> Self {
         let prefixed = |cause: String| format!("{server}: {cause}");
         match self {
@@ -204,7 +205,7 @@ impl BrokerError {
 /// Signals that are buffered between the backend and the relay.
 const SIGNAL_CAPACITY: usize = 4096;
 
-/// Bytes of JSON after which a page takes no further events.
+/// A page takes no further event once its events have this many bytes of JSON.
 pub const PAGE_BYTES: usize = 256 * 1024;
 
 /// Retention and deduplication, the same for every channel.
@@ -221,10 +222,10 @@ pub struct Limits {
 /// Checks a broker's URL without connecting.
 ///
 /// # Errors
-/// A sentence about the mistake in it.
+/// A sentence that describes the mistake.
 pub fn check(url: &BrokerUrl) -> Result<(), String> {
     match url {
-        // What is in the way of a directory is seen when it is opened, which takes it from others.
+        // A directory is checked when it is opened. A check would have to lock it, and so exclude other daemons.
         BrokerUrl::Memory | BrokerUrl::File(_) => url.supported(),
         #[cfg(feature = "redis")]
         BrokerUrl::Redis(url) => redis::check(url),
@@ -239,8 +240,8 @@ pub fn check(url: &BrokerUrl) -> Result<(), String> {
 /// within a tokio runtime.
 ///
 /// # Errors
-/// A sentence about a configuration that can never work (an unreadable certificate, for instance), or about a directory
-/// that cannot be used or that another daemon uses.
+/// A sentence that describes the problem: a configuration that can never work, such as an unreadable certificate, or a
+/// directory that is unusable or in use by another daemon.
 pub fn open(config: &BrokerConfig, catalog: &Arc<Catalog>) -> Result<(Arc<dyn Backend>, Signals), String> {
     let limits = Limits {
         log_max_events: config.log_max_events,
@@ -255,6 +256,6 @@ pub fn open(config: &BrokerConfig, catalog: &Arc<Catalog>) -> Result<(Arc<dyn Ba
         #[cfg(feature = "redis")]
         BrokerUrl::Redis(url) => redis::open(url, config, catalog, limits),
         #[cfg(not(all(feature = "file", feature = "redis")))]
-        other => Err(format!("{other}: this build has no such broker")),
+        other => Err(format!("{other}: this build does not support this broker")),
     }
 }

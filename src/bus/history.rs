@@ -209,7 +209,7 @@ impl Reader<'_> {
             let _permit = self.namespace.reads().permit().await;
             self.namespace.log().read(stream.channel, Some(&stream.at), limit).await
         };
-        let late = |_| Err(BrokerError::Unavailable("too many read the log".into()));
+        let late = |_| Err(BrokerError::Unavailable("the read did not end in time".into()));
         tokio::time::timeout(READ_TIMEOUT, read).await.unwrap_or_else(late)
     }
 

@@ -1,6 +1,6 @@
-//! From what a client asks for to a subscription: the channel, the filter, and where the stream begins.
+//! Resolves a request to subscribe: checks the channel and the filter, and finds the position where the stream begins.
 //!
-//! This is the only place where a channel's name, a filter and a `since` are resolved, whichever transport they came by.
+//! This is the only place where a channel's name, a filter and a `since` are resolved, for every transport.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,22 +14,23 @@ use crate::broker::BrokerError;
 use crate::event::{ChannelId, Filter, FilterError, Position, Since};
 use crate::protocol::{ErrorCode, Problem};
 
-/// How long a client waits for its turn to be told where its stream begins.
-const MAX_WAIT: Duration = Duration::from_secs(5);
+/// The most time that a request waits for a permit to read the log.
+const MAX_PERMIT_WAIT: Duration = Duration::from_secs(5);
 
-/// A channel that the caller may subscribe to, with the filter and the starting point that were asked for.
+/// A channel that the caller may subscribe to, with the filter and the starting point that it requested.
 #[derive(Debug)]
 pub struct Selected {
+    /// The name of the subscription. It is the channel's name, unless the client chose another.
     pub(super) name: String,
     pub(super) channel: ChannelId,
     pub(super) filter: Arc<Filter>,
     pub(super) since: Option<Since>,
 }
 
-/// What came of selecting one channel, by the channel's name.
+/// The result of selecting one channel, with the channel's name.
 pub type NamedSelection = (String, Result<Selected, Problem>);
 
-/// A subscription that may be made. Only the application layer makes one, so that the hub takes no other.
+/// An authorised and resolved subscription. The hub accepts only this type, and only the application layer creates it.
 #[derive(Debug)]
 pub struct Subscription {
     sub: String,
@@ -41,9 +42,10 @@ pub struct Subscription {
 /// Where a subscription begins.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Begin {
-    /// With the next live event. `recovered`: the client asked with `since`.
+    /// With the next live event. `recovered` is true if the request had a `since`, such as `now`.
     Live { recovered: bool },
-    /// After this position in the log. `lost` is the position that was asked for, if the log does not continue there.
+    /// After this position in the log. `lost` is the requested position, if the log does not continue there: the client
+    /// then gets a gap.
     After { position: Position, lost: Option<Position> },
 }
 
@@ -53,7 +55,7 @@ impl Subscription {
         (self.sub, self.channel, self.filter, self.begin)
     }
 
-    /// Whether the log has to be read for it.
+    /// Whether the subscription begins with a replay of the log.
     pub fn begins_in_log(&self) -> bool {
         matches!(self.begin, Begin::After { .. })
     }
@@ -79,21 +81,22 @@ impl Bus {
         since: Option<&str>,
     ) -> Result<Subscription, Problem> {
         let since = since.map(parse_since).transpose()?;
-        let selected = self.find(caller, channel, filter, since.as_ref(), false)?;
+        let selected = self.select_one(caller, channel, filter, since.as_ref(), false)?;
         self.resolve(caller, Selected { name: sub, ..selected }).await
     }
 
-    /// Selects the channels of a query: those that it names, or all that have the fields of its filter.
+    /// Selects the channels of a query. If the query names none, selects every channel that has the fields of the
+    /// filter.
     ///
     /// # Errors
-    /// The first channel that cannot be selected decides: `unknown-channel`, `unknown-field`, `invalid-filter`,
+    /// The error of the first channel that cannot be selected: `unknown-channel`, `unknown-field`, `invalid-filter`,
     /// `invalid-position`.
     pub fn select(&self, caller: &Caller, query: &StreamQuery) -> Result<Vec<Selected>, Problem> {
-        let all = query.channels.is_empty();
+        let all_channels = query.channels.is_empty();
         let mut selected = Vec::new();
         for (_, found) in self.select_each(caller, query)? {
             match found {
-                Err(problem) if all && problem.code == ErrorCode::UnknownField => {}
+                Err(problem) if all_channels && problem.code == ErrorCode::UnknownField => {}
                 found => selected.push(found?),
             }
         }
@@ -103,22 +106,22 @@ impl Bus {
         Ok(selected)
     }
 
-    /// Selects each channel of a query by itself, for a transport that can refuse one and take the others.
+    /// Selects each channel of a query by itself, for a transport that can refuse one channel and accept the others.
     ///
     /// # Errors
-    /// `invalid-position`: a position is of one channel, and the query has several.
+    /// `invalid-position`: the query has several channels, but a position belongs to one.
     pub fn select_each(&self, caller: &Caller, query: &StreamQuery) -> Result<Vec<NamedSelection>, Problem> {
-        let all = query.channels.is_empty();
-        let names = match all {
+        let all_channels = query.channels.is_empty();
+        let names = match all_channels {
             true => self.catalog.types().iter().map(|known| known.name.to_string()).collect(),
             false => query.channels.clone(),
         };
         if names.len() > 1 && matches!(query.since, Some(Since::After(_))) {
-            let detail = "a position is of one channel: give a cursor, or one channel";
+            let detail = "a position belongs to one channel: use a cursor, or name one channel";
             return Err(Problem::new(ErrorCode::InvalidPosition, detail));
         }
         let each = names.into_iter().map(|name| {
-            let found = self.find(caller, &name, query.filter.as_ref(), query.since.as_ref(), all);
+            let found = self.select_one(caller, &name, query.filter.as_ref(), query.since.as_ref(), all_channels);
             (name, found)
         });
         Ok(each.collect())
@@ -131,7 +134,7 @@ impl Bus {
     pub async fn resolve(&self, caller: &Caller, selected: Selected) -> Result<Subscription, Problem> {
         let Selected { name, channel, filter, since } = selected;
         if self.namespace(caller).progress().position(channel).is_none() {
-            let detail = "the broker has not been reached yet: try again";
+            let detail = "this node has not reached its broker yet: try again";
             return Err(Problem::new(ErrorCode::BrokerUnavailable, detail));
         }
         let begin = match since {
@@ -141,18 +144,23 @@ impl Bus {
         Ok(Subscription { sub: name, channel, filter, begin })
     }
 
-    /// Finds a channel, compiles the filter for it, and picks its part of `since`. `all`: the client named no channel.
-    fn find(
+    /// Selects one channel: compiles the filter for its type, and takes the channel's position out of a cursor.
+    /// `all_channels` is true if the client named no channel.
+    fn select_one(
         &self,
         _caller: &Caller,
         name: &str,
         filter: Option<&Value>,
         since: Option<&Since>,
-        all: bool,
+        all_channels: bool,
     ) -> Result<Selected, Problem> {
         let Some(channel) = self.catalog.channel(name) else {
-            let near = self.catalog.nearest(name).map(|near| format!("; did you mean {near}?")).unwrap_or_default();
-            return Err(Problem::new(ErrorCode::UnknownChannel, format!("there is no channel {name:?} here{near}")));
+            let suggestion =
+                self.catalog.nearest(name).map(|near| format!("; did you mean {near}?")).unwrap_or_default();
+            return Err(Problem::new(
+                ErrorCode::UnknownChannel,
+                format!("there is no channel {name:?} here{suggestion}"),
+            ));
         };
         let filter = match filter {
             None => Filter::default(),
@@ -165,8 +173,9 @@ impl Bus {
             None => None,
             Some(since) => match since.of(name) {
                 Some(since) => Some(since),
-                // A cursor of all channels that does not name one is older than that channel: all of it is new.
-                None if all => Some(Since::Start),
+                // The client subscribed to all channels, and its cursor is older than this channel: every event of the
+                // channel is new.
+                None if all_channels => Some(Since::Start),
                 None => {
                     let detail = format!("this cursor does not name the channel {name}");
                     return Err(Problem::new(ErrorCode::InvalidPosition, detail));
@@ -176,11 +185,13 @@ impl Bus {
         Ok(Selected { name: name.to_owned(), channel, filter: Arc::new(filter), since })
     }
 
-    /// Where a stream with this `since` begins, asked of the log when it is this caller's turn.
+    /// Finds where a stream with this `since` begins. Waits for a permit before it reads the log.
     pub(super) async fn begin(&self, caller: &Caller, channel: ChannelId, since: &Since) -> Result<Begin, Problem> {
         let namespace = self.namespace(caller);
-        let permit = tokio::time::timeout(MAX_WAIT, namespace.reads().permit());
-        let _permit = permit.await.map_err(|_| unreadable(BrokerError::Unavailable("too many read the log".into())))?;
+        let permit = tokio::time::timeout(MAX_PERMIT_WAIT, namespace.reads().permit());
+        let _permit = permit.await.map_err(|_| {
+            unreadable(BrokerError::Unavailable("too many requests read the log at the same time".into()))
+        })?;
         let log = namespace.log();
         let after = |position| Begin::After { position, lost: None };
         Ok(match since {
@@ -190,12 +201,13 @@ impl Bus {
             Since::After(position) => {
                 let mut bounds = log.bounds(channel, None).await.map_err(unreadable)?;
                 if position.epoch != bounds.epoch {
-                    // Part of what the client has may have survived into the new epoch.
+                    // The new epoch may contain events that the client already has.
                     bounds = log.bounds(channel, Some(position)).await.map_err(unreadable)?;
                 }
                 match bounds.gap_after(position) {
                     Some(start) => Begin::After { position: start, lost: Some(position.clone()) },
-                    // A position ahead of the log. That proves nothing, since anybody can write one: it is told as lost.
+                    // The position is ahead of the log. A client can make up a position, so this does not prove that
+                    // the log lost events. Only this client gets a gap.
                     None if position.offset > bounds.head => {
                         Begin::After { position: bounds.head(), lost: Some(position.clone()) }
                     }

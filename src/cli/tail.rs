@@ -1,4 +1,4 @@
-//! `tidings tail`: prints the events of channels as they arrive, until Ctrl-C or `--count`.
+//! `tidings tail`: prints the events of channels when they are published, until Ctrl-C or `--count`.
 //!
 //! The client library reconnects and resumes; this file prints what it reports.
 
@@ -18,8 +18,8 @@ use crate::client::{Client, Error, Subscription, Update};
 
 /// Follow events as they arrive.
 ///
-/// Reconnects by itself when the connection is lost, and resumes where it was. Reports on stderr when that happens, and
-/// which events were missed.
+/// Reconnects by itself when the connection is lost, and resumes from its last position. Reports each reconnect and
+/// each gap on stderr.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  tidings tail\n  tidings tail inventory-change --where productId=123 --where productId=124\n  tidings tail order-status --json | jq .event.data\n  tidings tail cache-invalidate --where 'keys={\"prefix\":\"user:\"}' --count 10\n  tidings tail order-status --since 10m"
@@ -115,7 +115,8 @@ pub async fn subscriptions(
     }
     let mut subscriptions = Vec::new();
     for name in &names {
-        // Fetched even without conditions, so that an unreachable daemon is an error at once.
+        // The schema is fetched even without conditions, so that the command fails at once if the daemon is
+        // unreachable.
         let schema = match client.schema(name).await {
             // An unknown channel. The daemon refuses the subscription, and suggests a similar name.
             Err(Error::Refused(problem)) if problem.status == 404 => json!({}),
@@ -162,7 +163,7 @@ impl ConnectionReporter {
                 say(&format!("{DIM}connected again, to node {node}{DIM:#}"));
             }
             Update::Gap { channel, from, position } => {
-                say(&format!("{channel}: the events after {from} up to {position} were missed"));
+                say(&format!("{channel}: the events after {from}, up to and including {position}, are lost"));
             }
             _ => {}
         }

@@ -280,7 +280,10 @@ impl Subscriber {
                     }
                     SubscribedOutcome::Ignored => {}
                     SubscribedOutcome::Reconnect => {
-                        self.disconnected("a stream begins after what one of its subscriptions needs".into(), None);
+                        self.disconnected(
+                            "a stream begins after the position of one of its subscriptions".into(),
+                            None,
+                        );
                     }
                 }
             }

@@ -1,10 +1,11 @@
-//! The state of a subscriber's subscriptions: which of them are live, and up to which position each has its events.
+//! The state of a subscriber's subscriptions: which of them are live, and the position that each has reached.
 //!
 //! This module does no I/O. It returns the frames to send to the daemon, and takes the frames that the daemon sends.
 //!
-//! The daemon sends one stream per channel and connection, and that stream cannot go back for one subscription. The
-//! subscriptions to a channel may still be at different positions: one was delayed while the log could not be read, or
-//! begins further in the past. So each subscription has its own position, and ignores events that it already has.
+//! The daemon sends one stream per channel and connection, and that stream cannot go back for one subscription.
+//! Nevertheless, the subscriptions to a channel can be at different positions: one was delayed because the daemon could
+//! not read the log, or one begins further in the past. So each subscription has its own position, and ignores events
+//! that it already has.
 //!
 //! A subscription lags if the stream has passed the events that it needs; the daemon then answers `invalid-position`. The
 //! subscriber opens a new connection, and first sends a [`BackfillSubscription`] there. It is unfiltered and begins at the
@@ -27,8 +28,9 @@ use crate::protocol::{ClientFrame, ErrorCode, Subscribe, Unsubscribe};
 
 /// The subscriptions of one subscriber.
 pub(super) struct Subscriptions {
-    /// By index, which is the number in the subscription's `sub`. `None` once the daemon has refused it.
-    all: Vec<Option<SubscriptionState>>,
+    /// The states of the subscriptions. The index of each is the number in its `sub`. `None` after the daemon has
+    /// refused the subscription.
+    states: Vec<Option<SubscriptionState>>,
     /// By channel: the backfill subscription of this connection.
     backfills: HashMap<Arc<str>, BackfillSubscription>,
     /// False once the daemon has refused a backfill subscription, for example because the connection has too many
@@ -43,14 +45,14 @@ pub(super) struct Subscriptions {
 /// One subscription, and its state on the current connection.
 struct SubscriptionState {
     subscription: Subscription,
-    /// What it has received: everything after the first position, up to and including the second. `None` until the daemon
-    /// first confirms it.
-    received: Option<(Position, Position)>,
+    /// The range that it has received: all its events after the first position, up to and including the second. `None`
+    /// until the daemon first confirms it.
+    received_range: Option<(Position, Position)>,
     phase: Phase,
     /// Whether it was the first request for its channel on this connection. If so, no other subscription can have moved
     /// the stream past its position.
     requested_first: bool,
-    /// Whether the stream had passed the position that it needs when it was requested.
+    /// Whether the daemon has refused its position, because the stream had already passed it.
     lagging: bool,
     /// The delays between requests while the daemon cannot read the log.
     backoff: Backoff,
@@ -63,7 +65,7 @@ enum Phase {
     NotRequested,
     /// Requested; the daemon has not answered.
     Requested,
-    /// Requested and not answered, but a backfill subscription already delivers its events.
+    /// Requested and not confirmed, but a backfill subscription already delivers its events.
     Backfilled,
     /// Confirmed by the daemon.
     Live,
@@ -72,6 +74,7 @@ enum Phase {
 /// An unfiltered subscription from `since` on, which delivers events to the other subscriptions of its channel until the
 /// daemon has confirmed all of them.
 struct BackfillSubscription {
+    /// The position, time or age where it begins.
     since: String,
     /// The index of the lagging subscription that caused this backfill.
     lagging: usize,
@@ -79,9 +82,10 @@ struct BackfillSubscription {
 
 /// What a `subscribed` frame means.
 pub(super) enum SubscribedOutcome {
-    /// A subscription to the channel is live and has everything up to the position. The frame, if any, is to be sent now.
+    /// A subscription to the channel is live and has everything up to the position. The subscriber must send the frame,
+    /// if there is one.
     Live(Arc<str>, Position, Option<ClientFrame>),
-    /// It answers a backfill subscription, or a subscription that no longer exists.
+    /// The frame answers a backfill subscription, or a subscription that no longer exists.
     Ignored,
     /// The subscriber must request everything again, on a new connection.
     Reconnect,
@@ -91,9 +95,9 @@ pub(super) enum SubscribedOutcome {
 pub(super) enum ErrorOutcome {
     /// The subscriber must request everything again, on a new connection.
     Reconnect,
-    /// The daemon refused a subscription to this channel. The frame, if any, is to be sent now.
+    /// The daemon refused a subscription to this channel. The subscriber must send the frame, if there is one.
     Refused(Arc<str>, Option<ClientFrame>),
-    /// As `Refused`; the subscriber must also request the others again, on a new connection.
+    /// Like `Refused`, but the subscriber must also request the other subscriptions again, on a new connection.
     RefusedAndReconnect(Arc<str>),
     /// A subscription to this channel cannot be served yet. It is requested again after this delay.
     Delayed(Arc<str>, Duration),
@@ -113,7 +117,7 @@ impl Subscriptions {
         let state = |subscription| {
             Some(SubscriptionState {
                 subscription,
-                received: None,
+                received_range: None,
                 phase: Phase::NotRequested,
                 requested_first: false,
                 lagging: false,
@@ -121,7 +125,7 @@ impl Subscriptions {
             })
         };
         Self {
-            all: subscriptions.into_iter().map(state).collect(),
+            states: subscriptions.into_iter().map(state).collect(),
             backfills: HashMap::new(),
             backfill_allowed: true,
             gaps: HashMap::new(),
@@ -136,7 +140,7 @@ impl Subscriptions {
         self.retries.clear();
         let mut frames = Vec::new();
         let mut channels: Vec<Arc<str>> = Vec::new();
-        for state in self.all.iter_mut().flatten() {
+        for state in self.states.iter_mut().flatten() {
             state.phase = Phase::NotRequested;
             if !channels.contains(&state.subscription.channel) {
                 channels.push(state.subscription.channel.clone());
@@ -144,7 +148,7 @@ impl Subscriptions {
         }
         for channel in channels {
             let mut order: Vec<usize> = self.of_channel(&channel).map(|(index, _)| index).collect();
-            order.sort_by_key(|index| self.all[*index].as_ref().map(SubscriptionState::request_order));
+            order.sort_by_key(|index| self.states[*index].as_ref().map(SubscriptionState::request_order));
             if let Some(backfill) = self.plan_backfill(&order) {
                 frames.push(backfill.subscribe(&channel));
                 self.backfills.insert(channel.clone(), backfill);
@@ -167,16 +171,16 @@ impl Subscriptions {
 
     /// The `subscribe` frame for a subscription, from the position that it has reached.
     fn request(&mut self, index: usize) -> Option<ClientFrame> {
-        let channel = self.all[index].as_ref()?.subscription.channel.clone();
+        let channel = self.states[index].as_ref()?.subscription.channel.clone();
         let first = self.of_channel(&channel).all(|(_, state)| state.phase == Phase::NotRequested);
         let backfill = self.backfills.get(&channel);
-        let state = self.all[index].as_mut()?;
+        let state = self.states[index].as_mut()?;
         state.requested_first = first && backfill.is_none();
         if state.phase == Phase::NotRequested {
             state.phase = Phase::Requested;
         }
         let since = match backfill {
-            // The backfill subscription delivers what it needs.
+            // The backfill subscription delivers the events that it needs.
             Some(backfill) if state.is_covered_by(&backfill.since) => None,
             _ => state.position().map(Position::to_string).or_else(|| state.subscription.since.clone()),
         };
@@ -184,65 +188,66 @@ impl Subscriptions {
         Some(subscribe_frame(sub, &channel, state.subscription.filter.clone(), since))
     }
 
-    /// Handles a `subscribed` frame: the stream of this subscription begins after `begins`. `recovered` is false if the log
-    /// no longer has everything after the requested position.
+    /// Handles a `subscribed` frame: the stream of this subscription begins after `start`. `recovered` is false if the
+    /// log no longer has everything after the requested position.
     pub fn subscribed(
         &mut self,
         sub: &str,
         channel: &str,
-        begins: Position,
+        start: Position,
         recovered: Option<bool>,
     ) -> SubscribedOutcome {
         let Some((kind, index)) = parse_sub(sub) else { return SubscribedOutcome::Ignored };
         if kind == SubKind::Backfill {
-            return self.backfill_subscribed(channel, &begins, recovered);
+            return self.backfill_subscribed(channel, &start, recovered);
         }
-        let Some(Some(state)) = self.all.get_mut(index) else { return SubscribedOutcome::Ignored };
+        let Some(Some(state)) = self.states.get_mut(index) else { return SubscribedOutcome::Ignored };
         if state.phase != Phase::Backfilled {
-            state.begin_at(&begins, recovered);
+            state.begin_at(&start, recovered);
         }
         (state.phase, state.lagging) = (Phase::Live, false);
         state.backoff.reset();
         let channel = state.subscription.channel.clone();
-        let position = state.position().cloned().unwrap_or(begins);
+        let position = state.position().cloned().unwrap_or(start);
         let unsubscribe = self.end_unneeded_backfill(&channel);
         SubscribedOutcome::Live(channel, position, unsubscribe)
     }
 
     /// Handles the `subscribed` frame of a backfill subscription: from here on, it delivers events to the subscriptions
     /// that it covers.
-    fn backfill_subscribed(&mut self, channel: &str, begins: &Position, recovered: Option<bool>) -> SubscribedOutcome {
+    fn backfill_subscribed(&mut self, channel: &str, start: &Position, recovered: Option<bool>) -> SubscribedOutcome {
         let Some(BackfillSubscription { since, lagging }) = self.backfills.get(channel) else {
             return SubscribedOutcome::Ignored;
         };
         let mut uncovered = None;
-        for (index, state) in self.all.iter_mut().enumerate() {
+        for (index, state) in self.states.iter_mut().enumerate() {
             let Some(state) = state.as_mut().filter(|state| *state.subscription.channel == *channel) else { continue };
             if !state.is_covered_by(since) {
                 continue;
             }
             // Whether the backfill begins exactly where this subscription needs it.
             let exact = state.position().is_none_or(|position| position.to_string() == *since);
-            if !exact && recovered != Some(false) && state.position().is_some_and(|last| !reaches(last, begins)) {
-                // The backfill begins too late for this one, perhaps because of an older epoch. It needs its own backfill.
+            if !exact && recovered != Some(false) && state.position().is_some_and(|last| !reaches(last, start)) {
+                // The backfill begins after the position of this subscription, for example because that position is of
+                // an older epoch. The subscription needs its own backfill.
                 uncovered = Some(index);
                 break;
             }
-            state.begin_at(begins, if exact { recovered } else { None });
+            state.begin_at(start, if exact { recovered } else { None });
             state.phase = Phase::Backfilled;
         }
         let Some(uncovered) = uncovered else { return SubscribedOutcome::Ignored };
         // The next connection backfills for the uncovered subscription instead.
         for (index, lagging) in [(*lagging, false), (uncovered, true)] {
-            if let Some(state) = &mut self.all[index] {
+            if let Some(state) = &mut self.states[index] {
                 state.lagging = lagging;
             }
         }
         SubscribedOutcome::Reconnect
     }
 
-    /// Handles an event. Returns its channel, and whether the event is new to the application. `None` if `event` is not an
-    /// event.
+    /// Handles an event. Returns its channel, and whether the event is new to the application. `None` if `event` is not
+    /// a CloudEvent.
     pub fn event(&mut self, position: &Position, event: &RawValue) -> Option<(Arc<str>, bool)> {
         #[derive(Deserialize)]
         struct Envelope<'a> {
@@ -254,16 +259,17 @@ impl Subscriptions {
         let envelope: Envelope<'_> = serde_json::from_str(event.get()).ok()?;
         let channel = self.of_channel(&envelope.channel).next().map(|(_, state)| state.subscription.channel.clone());
         let channel = channel.unwrap_or_else(|| envelope.channel.as_ref().into());
-        let (due, others): (Vec<_>, Vec<_>) = self.of_channel(&channel).partition(|(_, state)| state.is_due(position));
-        // The usual case: every subscription is due, and the daemon has already filtered for them.
-        let unambiguous = others.is_empty() && !self.backfills.contains_key(&channel);
+        let (expecting, not_expecting): (Vec<_>, Vec<_>) =
+            self.of_channel(&channel).partition(|(_, state)| state.expects(position));
+        // The usual case: every subscription expects the event, and the daemon has already applied their filters.
+        let unambiguous = not_expecting.is_empty() && !self.backfills.contains_key(&channel);
         let is_new = unambiguous || {
             let data = envelope.data.and_then(|data| serde_json::from_str(data.get()).ok()).unwrap_or(Value::Null);
             let wants = |state: &SubscriptionState| {
                 state.subscription.filter.as_ref().is_none_or(|filter| matches(filter, &data))
             };
-            due.iter().any(|(_, state)| wants(state))
-                && !others.iter().any(|(_, state)| state.has_received(position) && wants(state))
+            expecting.iter().any(|(_, state)| wants(state))
+                && !not_expecting.iter().any(|(_, state)| state.has_received(position) && wants(state))
         };
         self.advance(&channel, position);
         Some((channel, is_new))
@@ -276,16 +282,16 @@ impl Subscriptions {
         self.gaps.insert(channel.into(), gap.clone()) != Some(gap)
     }
 
-    /// Moves the subscriptions to a channel up to `position`, which its stream has reached.
+    /// Advances the subscriptions to a channel to `position`, which the channel's stream has reached.
     pub fn advance(&mut self, channel: &str, position: &Position) {
-        for state in self.all.iter_mut().flatten() {
-            if *state.subscription.channel == *channel && state.is_due(position) {
-                let first = match state.received.take() {
+        for state in self.states.iter_mut().flatten() {
+            if *state.subscription.channel == *channel && state.expects(position) {
+                let first = match state.received_range.take() {
                     Some((first, last)) if last.same_epoch(position) => first,
                     // The received range belongs to a log that was lost.
                     _ => position.clone(),
                 };
-                state.received = Some((first, position.clone()));
+                state.received_range = Some((first, position.clone()));
             }
         }
     }
@@ -293,10 +299,11 @@ impl Subscriptions {
     /// Handles an `error` frame.
     pub fn error(&mut self, code: ErrorCode, sub: Option<&str>) -> ErrorOutcome {
         let Some((kind, index)) = sub.and_then(parse_sub) else { return ErrorOutcome::NotASubscription };
-        let Some(Some(state)) = self.all.get_mut(index) else { return ErrorOutcome::NotASubscription };
+        let Some(Some(state)) = self.states.get_mut(index) else { return ErrorOutcome::NotASubscription };
         let channel = state.subscription.channel.clone();
         match (kind, code) {
-            // Only for the moment. The other subscriptions to the channel rely on the backfill, so all of them begin again.
+            // A temporary error. The other subscriptions to the channel depend on the backfill, so the subscriber
+            // requests all of them again.
             (SubKind::Backfill, ErrorCode::BrokerUnavailable) => ErrorOutcome::Reconnect,
             (SubKind::Subscription, ErrorCode::BrokerUnavailable) => {
                 let delay = state.backoff.next();
@@ -306,9 +313,9 @@ impl Subscriptions {
                 self.retries.push((Instant::now() + delay, index));
                 ErrorOutcome::Delayed(channel, delay)
             }
-            // The backfill began at the `since` of this subscription, which the daemon cannot read.
-            (SubKind::Backfill, ErrorCode::InvalidPosition) if state.received.is_none() => {
-                self.all[index] = None;
+            // The backfill began at the `since` of this subscription, which the daemon refuses.
+            (SubKind::Backfill, ErrorCode::InvalidPosition) if state.received_range.is_none() => {
+                self.states[index] = None;
                 ErrorOutcome::RefusedAndReconnect(channel)
             }
             (SubKind::Backfill, _) => {
@@ -320,13 +327,13 @@ impl Subscriptions {
                 state.lagging = true;
                 ErrorOutcome::Reconnect
             }
-            // Without the backfill, there may be room for this one.
+            // Without the backfill subscription, this one may be within the limit.
             (SubKind::Subscription, ErrorCode::TooManySubscriptions) if !self.backfills.is_empty() => {
                 self.backfill_allowed = false;
                 ErrorOutcome::Reconnect
             }
             (SubKind::Subscription, _) => {
-                self.all[index] = None;
+                self.states[index] = None;
                 let unsubscribe = self.end_unneeded_backfill(&channel);
                 ErrorOutcome::Refused(channel, unsubscribe)
             }
@@ -336,7 +343,7 @@ impl Subscriptions {
     /// The backfill subscription that a channel needs, if one of its subscriptions is lagging. `order` holds the indexes of
     /// all subscriptions to the channel.
     fn plan_backfill(&self, order: &[usize]) -> Option<BackfillSubscription> {
-        let state = |index: usize| self.all[index].as_ref();
+        let state = |index: usize| self.states[index].as_ref();
         let lagging = *order.iter().find(|index| state(**index).is_some_and(|state| state.lagging))?;
         let since = match state(lagging)?.position() {
             Some(position) => {
@@ -361,7 +368,7 @@ impl Subscriptions {
 
     /// The subscriptions to a channel, with their indexes.
     fn of_channel(&self, channel: &str) -> impl Iterator<Item = (usize, &SubscriptionState)> {
-        let states = self.all.iter().enumerate();
+        let states = self.states.iter().enumerate();
         states
             .filter_map(|(index, state)| Some((index, state.as_ref()?)))
             .filter(move |(_, state)| *state.subscription.channel == *channel)
@@ -371,12 +378,12 @@ impl Subscriptions {
 impl SubscriptionState {
     /// The position up to which it has everything, once the daemon has confirmed it.
     fn position(&self) -> Option<&Position> {
-        self.received.as_ref().map(|(_, last)| last)
+        self.received_range.as_ref().map(|(_, last)| last)
     }
 
-    /// The order of the requests for a channel on a new connection. First the subscriptions that resume, the earliest
-    /// position first. Then those that begin now: requested later, they would also receive the replay of one that begins in
-    /// the past.
+    /// The order of the requests for a channel on a new connection. First come the subscriptions that resume, in the
+    /// order of their positions. Then come those that begin now: after a subscription that begins in the past, they
+    /// would also receive its replay. That one comes last.
     fn request_order(&self) -> (u8, u64) {
         match (self.position(), &self.subscription.since) {
             (Some(position), _) => (0, position.offset),
@@ -387,27 +394,27 @@ impl SubscriptionState {
 
     /// Whether a backfill subscription from `since` delivers what this subscription needs.
     fn is_covered_by(&self, since: &str) -> bool {
-        self.received.is_some() || self.subscription.since.as_deref() == Some(since)
+        self.received_range.is_some() || self.subscription.since.as_deref() == Some(since)
     }
 
-    /// The stream begins after `begins`. That may be earlier than this subscription needs, because of another one; it then
-    /// keeps its position.
-    fn begin_at(&mut self, begins: &Position, recovered: Option<bool>) {
+    /// Records that the stream begins after `start`. Another subscription can make the stream begin earlier than this
+    /// one needs. This one then keeps its position.
+    fn begin_at(&mut self, start: &Position, recovered: Option<bool>) {
         let requested = || self.subscription.since.as_ref().and_then(|since| since.parse().ok());
-        let received = self.received.clone().or_else(|| requested().map(|at: Position| (at.clone(), at)));
-        let kept = received.filter(|(_, last)| recovered != Some(false) && reaches(last, begins));
-        self.received = Some(kept.unwrap_or_else(|| (begins.clone(), begins.clone())));
+        let received_range = self.received_range.clone().or_else(|| requested().map(|at: Position| (at.clone(), at)));
+        let kept = received_range.filter(|(_, last)| recovered != Some(false) && reaches(last, start));
+        self.received_range = Some(kept.unwrap_or_else(|| (start.clone(), start.clone())));
     }
 
-    /// Whether the event at `position` belongs to its stream and has not been received yet.
-    fn is_due(&self, position: &Position) -> bool {
+    /// Whether the event at `position` is in its stream and is later than all that it has received.
+    fn expects(&self, position: &Position) -> bool {
         matches!(self.phase, Phase::Backfilled | Phase::Live)
             && self.position().is_none_or(|last| !reaches(last, position))
     }
 
-    /// Whether its stream has passed `position`, so that it has received the event there if it matches the filter.
+    /// Whether it has received the event at `position`, if that event matches the filter.
     fn has_received(&self, position: &Position) -> bool {
-        self.received.as_ref().is_some_and(|(first, last)| !reaches(first, position) && reaches(last, position))
+        self.received_range.as_ref().is_some_and(|(first, last)| !reaches(first, position) && reaches(last, position))
     }
 }
 
@@ -422,7 +429,7 @@ impl BackfillSubscription {
 }
 
 impl SubKind {
-    /// The `sub` of a request: `s` or `a`, then the index of the subscription.
+    /// The `sub` of a request: `s` for a subscription or `a` for a backfill, then the index of the subscription.
     fn sub(self, index: usize) -> String {
         match self {
             Self::Subscription => format!("s{index}"),

@@ -43,13 +43,13 @@ fn ended(send_buffer: &SendBuffer) -> bool {
     let mut buffer = [0; 1024];
     match send_buffer.stream().try_read(&mut buffer) {
         Ok(0) => {
-            send_buffer.cut();
+            send_buffer.shut_down();
             true
         }
         Ok(_) => send_buffer.is_closing(),
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => send_buffer.is_closing(),
         Err(_) => {
-            send_buffer.cut();
+            send_buffer.shut_down();
             true
         }
     }

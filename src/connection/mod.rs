@@ -227,7 +227,7 @@ fn pump(inbound: &mut Inbound, send_buffer: &Arc<SendBuffer>, texts: &mut Vec<St
     let mut buffer = [0; 16 * 1024];
     match send_buffer.stream().try_read(&mut buffer) {
         Ok(0) => {
-            send_buffer.cut();
+            send_buffer.shut_down();
             true
         }
         Ok(read) => {
@@ -236,7 +236,7 @@ fn pump(inbound: &mut Inbound, send_buffer: &Arc<SendBuffer>, texts: &mut Vec<St
         }
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => false,
         Err(_) => {
-            send_buffer.cut();
+            send_buffer.shut_down();
             true
         }
     }

@@ -37,7 +37,7 @@ pub struct Catalog {
     envelope: Validator,
 }
 
-/// Why the schema of an own type was refused.
+/// Why the schema of a user's type was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{place}: {message}")]
 pub struct SchemaError {
@@ -47,7 +47,8 @@ pub struct SchemaError {
     pub message: String,
 }
 
-/// The maximum length of a type's name, in bytes: also that of a subscription's name, so that one can be the other.
+/// The maximum length of a type's name, in bytes. Names of subscriptions have the same limit, so that a subscription
+/// can have the name of its channel.
 const MAX_NAME: usize = 64;
 
 const DRAFT: &str = "https://json-schema.org/draft/2020-12/schema";
@@ -69,41 +70,41 @@ impl Catalog {
     /// Adds the user's own type `name`, whose JSON Schema is `text`.
     ///
     /// # Errors
-    /// The name is taken or not allowed, or the text is not a JSON Schema of draft 2020-12 without external references.
+    /// The name is taken or not allowed. The text is not a JSON Schema of draft 2020-12, or refers to another document.
     pub fn add(&mut self, name: &str, text: &str) -> Result<ChannelId, SchemaError> {
-        let wrong = |place: &str, message: String| SchemaError { place: place.into(), message };
-        let good = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+        let refuse = |place: &str, message: String| SchemaError { place: place.into(), message };
+        let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
         if name.is_empty()
             || name.len() > MAX_NAME
-            || !name.bytes().all(good)
+            || !name.bytes().all(is_allowed)
             || !name.as_bytes()[0].is_ascii_alphanumeric()
         {
-            return Err(wrong(
+            return Err(refuse(
                 "its name",
                 format!(
                     "{name:?} is not a type's name: use at most {MAX_NAME} letters, digits, `.`, `_` and `-`, with a letter or digit first"
                 ),
             ));
         }
-        // An event stream uses these as SSE event names beside the types' names.
+        // Event streams use these as SSE event names, beside the names of the types.
         if ["gap", "error"].contains(&name) {
-            return Err(wrong(
+            return Err(refuse(
                 "its name",
-                format!("the name {name} has another meaning in an event stream: choose another"),
+                format!("the name {name} is reserved for Server-Sent Events: choose another"),
             ));
         }
         if name == "event" || self.by_name.contains_key(name) {
-            return Err(wrong("its name", format!("the name {name} is already taken")));
+            return Err(refuse("its name", format!("the name {name} is already taken")));
         }
         let schema: Value = serde_json::from_str(text)
-            .map_err(|error| wrong(&format!("line {}, column {}", error.line(), error.column()), error.to_string()))?;
+            .map_err(|error| refuse(&format!("line {}, column {}", error.line(), error.column()), error.to_string()))?;
         let Some(root) = schema.as_object() else {
-            return Err(wrong("/", "the schema of a type must be a JSON object".into()));
+            return Err(refuse("/", "the schema of a type must be a JSON object".into()));
         };
         if let Some(draft) =
             root.get("$schema").filter(|draft| draft.as_str().map(|uri| uri.trim_end_matches('#')) != Some(DRAFT))
         {
-            return Err(wrong("/$schema", format!("{draft} is not supported: write {DRAFT:?}")));
+            return Err(refuse("/$schema", format!("{draft} is not supported: write {DRAFT:?}")));
         }
         let key = match root.get("x-tidings-key") {
             None => None,
@@ -111,7 +112,7 @@ impl Catalog {
                 Some(key.clone())
             }
             Some(key) => {
-                return Err(wrong("/x-tidings-key", format!("{key} is not a field under /properties of this schema")));
+                return Err(refuse("/x-tidings-key", format!("{key} is not a field under /properties of this schema")));
             }
         };
         self.insert(name, key, with_id(name, schema))
@@ -128,21 +129,21 @@ impl Catalog {
         Ok(id)
     }
 
-    /// The URIs that a schema gives to itself and to its parts. No other schema may have them.
+    /// Collects the `$id`s of a schema and of its embedded schemas, and checks that no other schema has them.
     fn check_ids(&self, schema: &Value) -> Result<HashSet<String>, SchemaError> {
-        let wrong = |place: &str, message: &str| SchemaError { place: place.into(), message: message.into() };
+        let refuse = |place: &str, message: &str| SchemaError { place: place.into(), message: message.into() };
         // Every event has this URI as its `dataschema`, so the envelope must allow it.
         let with_uri = json!({ "type": "-", "data": null, "dataschema": schema["$id"] });
         if !schema["$id"].is_string() || !self.envelope.is_valid(&with_uri) {
-            return Err(wrong("/$id", "it must be an absolute URI of at most 1024 characters"));
+            return Err(refuse("/$id", "it must be an absolute URI of at most 1024 characters"));
         }
         let mut ids = HashSet::new();
         for (place, id) in schema_ids::collect(schema) {
             let Some(id) = id else {
-                return Err(wrong(&place, "it must be an absolute URI without a fragment"));
+                return Err(refuse(&place, "it must be an absolute URI without a fragment"));
             };
             if self.schema_ids.contains(id.as_str()) || !ids.insert(id.into()) {
-                return Err(wrong(&place, "another schema has this URI"));
+                return Err(refuse(&place, "another schema has this URI"));
             }
         }
         Ok(ids)
@@ -170,25 +171,26 @@ impl Catalog {
         &self.types[channel.0 as usize]
     }
 
-    /// The type whose name is most similar to `name`, for a "did you mean".
+    /// The type whose name is most similar to `name`, for a suggestion in an error message.
     pub fn nearest(&self, name: &str) -> Option<&str> {
-        mistake::nearest(name, &self.types.iter().map(|known| &*known.name).collect::<Vec<_>>())
+        mistake::nearest(name, &self.types.iter().map(|event_type| &*event_type.name).collect::<Vec<_>>())
     }
 
     /// The JSON Schema of the whole event: the envelope, and the schema of `data` for each type.
     pub fn event_schema(&self) -> Value {
         let mut schema = envelope::schema();
         let mut definitions = Map::new();
-        let mut rules = Vec::new();
-        for known in &self.types {
-            rules.push(json!({
-                "if": { "properties": { "type": { "const": known.name } } },
-                "then": { "properties": { "data": { "$ref": known.id() } } },
+        let mut data_by_type = Vec::new();
+        for event_type in &self.types {
+            data_by_type.push(json!({
+                "if": { "properties": { "type": { "const": event_type.name } } },
+                "then": { "properties": { "data": { "$ref": event_type.id() } } },
             }));
-            definitions.insert(known.name.to_string(), known.schema.clone());
+            definitions.insert(event_type.name.to_string(), event_type.schema.clone());
         }
-        schema["properties"]["type"]["enum"] = self.types.iter().map(|known| Value::from(&*known.name)).collect();
-        schema["allOf"] = rules.into();
+        schema["properties"]["type"]["enum"] =
+            self.types.iter().map(|event_type| Value::from(&*event_type.name)).collect();
+        schema["allOf"] = data_by_type.into();
         schema["$defs"] = definitions.into();
         schema
     }
@@ -196,7 +198,7 @@ impl Catalog {
     /// Validates a document against the envelope and its type's schema, and completes it to an event.
     ///
     /// # Errors
-    /// [`Refusal`] with all mistakes, at most `limit`. Each pointer gets the prefix `at`.
+    /// [`Refusal`] with the mistakes, at most `limit` of them. The pointer of each has the prefix `at`.
     pub fn validate(
         &self,
         mut document: Value,
@@ -209,10 +211,10 @@ impl Catalog {
             && self.envelope.is_valid(&document)
             && let Some(data) = attributes.get("data")
         {
-            let known = self.get(channel);
-            if known.is_valid(data) {
-                let subject = known.subject(data);
-                let (id, json) = envelope::complete(&known.name, attributes, subject, known.id(), defaults);
+            let event_type = self.get(channel);
+            if event_type.is_valid(data) {
+                let subject = event_type.subject(data);
+                let (id, json) = envelope::complete(&event_type.name, attributes, subject, event_type.id(), defaults);
                 let data = document.get_mut("data").map(Value::take).unwrap_or_default();
                 return Ok(Event { channel, id, json, data: Arc::new(data) });
             }
@@ -226,15 +228,15 @@ impl Catalog {
         mistakes.iter_mut().for_each(envelope::explain);
         let unknown = document.get("type").and_then(Value::as_str).filter(|_| channel.is_none());
         if let Some(name) = unknown {
-            let meant = self.nearest(name).map(|near| format!("; did you mean {near}?")).unwrap_or_default();
-            mistakes.insert(0, Mistake::new(format!("{at}/type"), format!("unknown event type{meant}")));
+            let suggestion = self.nearest(name).map(|name| format!("; did you mean {name}?")).unwrap_or_default();
+            mistakes.insert(0, Mistake::new(format!("{at}/type"), format!("unknown event type{suggestion}")));
         }
         if let (Some(channel), Some(data)) = (channel, document.get("data")) {
             let remaining = limit.saturating_sub(mistakes.len());
-            let known = self.get(channel);
+            let event_type = self.get(channel);
             if remaining > 0 {
-                let (at, fields) = (format!("{at}/data"), known.fields());
-                mistakes.extend(mistake::mistakes(&known.validator, data, &at, &fields, remaining));
+                let (at, fields) = (format!("{at}/data"), event_type.fields());
+                mistakes.extend(mistake::mistakes(&event_type.validator, data, &at, &fields, remaining));
             }
         }
         mistakes.truncate(limit);
@@ -243,7 +245,7 @@ impl Catalog {
     }
 }
 
-/// The attributes to suggest for an unknown one.
+/// The names of the envelope's attributes, one of which an error message may suggest.
 const ATTRIBUTES: &[&str] =
     &["specversion", "type", "data", "id", "source", "time", "subject", "dataschema", "datacontenttype", "causationid"];
 
@@ -287,7 +289,7 @@ fn with_id(name: &str, mut schema: Value) -> Value {
     schema
 }
 
-/// Compiles a schema of draft 2020-12, with `format` as a check rather than an annotation.
+/// Compiles a schema of draft 2020-12. `format` is validated; the draft's default is an annotation.
 fn compile(schema: &Value) -> Result<Validator, SchemaError> {
     jsonschema::options().with_draft(Draft::Draft202012).should_validate_formats(true).build(schema).map_err(|error| {
         let place = error.instance_path().as_str();

@@ -8,40 +8,32 @@ use super::{ChannelStep, EvictReason, NewConnection, SendBuffer};
 use crate::bus::Subscription;
 use crate::event::{ChannelId, Position};
 
-/// An item of a shard's inbox. The shard handles items in order, and drops `done` when it has handled one and replied.
+/// An item of a shard's inbox. The shard handles the items in order. It sends the reply through `done`, or drops `done`
+/// once it has handled the item.
 #[derive(Debug)]
 pub enum InboxItem {
+    /// Delivers a live step to all subscribers of its channel.
     Deliver(Arc<ChannelStep>),
     /// Commands of several connections, in order.
     Commands(Vec<InboxItem>),
+    /// Adds a connection with its first subscriptions.
     Join {
         send_buffer: Arc<SendBuffer>,
         new: NewConnection,
-        /// The reply: the replays that begin with the connection.
+        /// Receives the replays that begin with the connection.
         begun: Option<oneshot::Sender<Vec<Begun>>>,
     },
-    Leave {
-        send_buffer: Arc<SendBuffer>,
-        done: oneshot::Sender<()>,
-    },
-    Subscribe {
-        send_buffer: Arc<SendBuffer>,
-        subscription: Subscription,
-        done: oneshot::Sender<Begun>,
-    },
-    Feed {
-        replay_id: ReplayId,
-        steps: Arc<[ChannelStep]>,
-        done: oneshot::Sender<FeedOutcome>,
-    },
-    Unsubscribe {
-        send_buffer: Arc<SendBuffer>,
-        sub: String,
-        done: oneshot::Sender<Begun>,
-    },
-    /// Closes all connections, and new ones at once; `None` ends that.
+    /// Removes a connection.
+    Leave { send_buffer: Arc<SendBuffer>, done: oneshot::Sender<()> },
+    /// Adds a subscription. `done` receives the replay that begins, if one does.
+    Subscribe { send_buffer: Arc<SendBuffer>, subscription: Subscription, done: oneshot::Sender<Begun> },
+    /// Passes steps from the log to a replay.
+    Feed { replay_id: ReplayId, steps: Arc<[ChannelStep]>, done: oneshot::Sender<FeedOutcome> },
+    /// Ends a subscription.
+    Unsubscribe { send_buffer: Arc<SendBuffer>, sub: String, done: oneshot::Sender<Begun> },
+    /// Closes all connections, and each new one as soon as it joins. `None` admits new connections again.
     Evict(Option<EvictReason>),
-    /// Replies when the shard has written everything before it.
+    /// Drops the sender once the shard has written all earlier items to the sockets.
     Settle(oneshot::Sender<()>),
 }
 

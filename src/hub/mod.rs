@@ -242,7 +242,7 @@ impl ConnectionHandle {
 impl Drop for ConnectionHandle {
     fn drop(&mut self) {
         if !self.left {
-            self.send_buffer.cut();
+            self.send_buffer.shut_down();
             // Without a runtime the process is ending, and its shards with it.
             if Handle::try_current().is_ok() {
                 let (done, _) = oneshot::channel();

@@ -1,8 +1,9 @@
-//! The sending side of one connection: writes frames at once, and queues what the socket does not take, up to a limit.
+//! The sending side of one connection: writes frames at once, and queues up to a limit the frames that the socket does
+//! not take.
 //!
-//! A connection's shard and its reader call it; it never blocks them. It starts a task only when the socket is full;
-//! the task waits for the socket and writes the queue. So a fast peer costs one `send` and no memory, and a stalled
-//! peer costs its bounded queue. A peer whose queue would exceed the limit is closed with 4008. This module does not
+//! The connection's shard and its reader call it, and it never blocks them. When the socket is full, it starts a task
+//! that waits for the socket and writes the queue. A fast peer therefore costs one `send` and no memory, and a stalled
+//! peer costs at most a full queue. A peer whose queue would exceed the limit is closed with 4008. This module does not
 //! know events, channels or subscriptions.
 
 use std::io::{self, IoSlice};
@@ -38,18 +39,19 @@ pub struct SendBuffer {
     slot: AtomicU32,
     /// When bytes last came from the peer, in milliseconds since `shared.started`.
     last_received: AtomicU64,
-    /// Held during a write, which is short: the sockets are non-blocking.
+    /// Locked during a write, which is short because the sockets are non-blocking.
     state: Mutex<WriteState>,
 }
 
-/// The part under the lock. The backlog is boxed: idle connections stay small, and a delivery touches fewer cache lines.
+/// The state behind the lock. The backlog is boxed so that an idle connection is small and a delivery touches fewer
+/// cache lines.
 #[derive(Debug, Default)]
 struct WriteState {
     phase: Phase,
-    /// A task waits for the socket, or the connection is not greeted yet. Other callers queue and do not write.
+    /// Frames are queued and not written, because a task waits for the socket or the connection was not greeted yet.
     blocked: bool,
-    /// Whether `Outgoing::blocked` counts this send buffer.
-    counted: bool,
+    /// Whether `Outgoing::blocked` includes this send buffer.
+    counted_as_blocked: bool,
     /// The queued frames; `None` while there are none.
     backlog: Option<Box<Backlog>>,
 }
@@ -102,8 +104,8 @@ impl SendBuffer {
         self.shared.started.elapsed().saturating_sub(last_received)
     }
 
-    /// Whether the socket holds bytes that this node has not read yet. Then this node is behind; the peer is not
-    /// silent.
+    /// Whether the socket holds bytes that this node has not read yet. If so, this node reads slowly, and the peer is
+    /// alive.
     pub(super) fn has_unread(&self) -> bool {
         let mut byte = [MaybeUninit::uninit()];
         matches!(socket2::SockRef::from(&self.stream).peek(&mut byte), Ok(1..))
@@ -125,14 +127,14 @@ impl SendBuffer {
         }
     }
 
-    /// Sends frames in order. Where the queue would exceed its limit, the connection is closed with 4008 instead.
+    /// Sends frames in order. If the queue would exceed its limit, the connection is closed with 4008 instead.
     pub fn send(self: &Arc<Self>, frames: &[&Bytes]) {
-        self.put(&mut self.lock(), frames, true);
+        self.write_or_queue(&mut self.lock(), frames, true);
     }
 
     /// Sends replayed frames in order. The hub does not wait for them: a replay goes at the pace of its own peer.
     pub(super) fn replay(self: &Arc<Self>, frames: &[&Bytes]) {
-        self.put(&mut self.lock(), frames, false);
+        self.write_or_queue(&mut self.lock(), frames, false);
     }
 
     /// Answers a Ping.
@@ -146,10 +148,11 @@ impl SendBuffer {
             state.backlog.get_or_insert_default().pong = Some(pong);
             return;
         }
-        self.put(&mut state, &[&pong], true);
+        self.write_or_queue(&mut state, &[&pong], true);
     }
 
-    /// Queues a Close after all frames. If the peer does not end the connection in [`CLOSE_TIMEOUT`], it is shut down.
+    /// Queues a Close after all frames. If the peer does not end the connection within [`CLOSE_TIMEOUT`], the socket is
+    /// shut down.
     pub fn close(self: &Arc<Self>, code: CloseCode, reason: &str) {
         self.close_with(&mut self.lock(), self.encoding.close(code, reason));
     }
@@ -165,7 +168,7 @@ impl SendBuffer {
         self.close_with(&mut self.lock(), frame::close_echo(code));
     }
 
-    /// Waits until the backlog is empty. Returns false where the connection is closing: no frame is sent any more.
+    /// Waits until the backlog is empty. Returns false if the connection is closing: it sends no further frame.
     pub(super) async fn drained(&self) -> bool {
         let drained = {
             let mut state = self.lock();
@@ -193,10 +196,11 @@ impl SendBuffer {
         self.lock().phase != Phase::Open
     }
 
-    /// Ends the connection in order: writes the backlog, shuts down the writing side, and waits for the peer's end.
+    /// Closes the connection gracefully: writes the backlog, shuts down the writing side, and waits until the peer
+    /// closes its side.
     ///
-    /// Without that wait, a TCP reset could overtake the last frames (RFC 6455, section 7.1.1). It takes
-    /// [`CLOSE_TIMEOUT`] at most.
+    /// Without that wait, a TCP reset could overtake the last frames (RFC 6455, section 7.1.1). This method takes at
+    /// most [`CLOSE_TIMEOUT`].
     pub async fn finish(&self) {
         if self.lock().phase == Phase::Disconnected {
             return;
@@ -213,8 +217,8 @@ impl SendBuffer {
             let mut rest = [0; 256];
             loop {
                 self.stream.readable().await?;
-                // `readable` does not yield while bytes wait. Without this, a peer that keeps on sending would hold the
-                // thread and the timeout.
+                // `readable` returns without yielding while the socket has bytes. Without this line, a peer that sends
+                // without pause would occupy the thread, and the timeout would never fire.
                 tokio::task::yield_now().await;
                 match self.stream.try_read(&mut rest) {
                     Ok(0) => return Ok(()),
@@ -223,23 +227,23 @@ impl SendBuffer {
                 }
             }
         };
-        // The connection ends in any case; an error changes nothing.
+        // Errors and the timeout are ignored: the next line shuts the socket down in any case.
         let _: Result<io::Result<()>, _> = tokio::time::timeout(CLOSE_TIMEOUT, closing).await;
-        self.cut();
+        self.shut_down();
     }
 
     /// Shuts the socket down at once, and drops the backlog.
-    pub fn cut(&self) {
-        self.disconnect(&mut self.lock());
+    pub fn shut_down(&self) {
+        self.shut_down_locked(&mut self.lock());
     }
 
     fn lock(&self) -> MutexGuard<'_, WriteState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Writes frames as far as the socket takes them, and queues the rest. With `paced`, [`Outgoing`] counts the
-    /// connection while its socket is full, so that the hub pauses where many connections are.
-    fn put(self: &Arc<Self>, state: &mut WriteState, frames: &[&Bytes], paced: bool) {
+    /// Writes as many frames as the socket takes, and queues the rest. With `paced`, [`Outgoing`] counts the connection
+    /// while its socket is full: the hub pauses while too many sockets are full.
+    fn write_or_queue(self: &Arc<Self>, state: &mut WriteState, frames: &[&Bytes], paced: bool) {
         if state.phase != Phase::Open || frames.is_empty() {
             return;
         }
@@ -252,9 +256,9 @@ impl SendBuffer {
 
     /// Writes as much as the socket takes, and returns the rest.
     ///
-    /// It calls the socket directly. Tokio would first look up the readiness that it has recorded for the socket; with
-    /// thousands of connections, that is one more cache miss for each. `flush` does go through tokio, which clears the
-    /// readiness, so that the task waits for the socket.
+    /// It calls the socket without tokio. Tokio would first read its readiness record of the socket, which costs a
+    /// cache miss for each of thousands of connections. `flush` uses tokio, which clears the record of a full socket.
+    /// The waiting task needs that.
     fn write<'a>(&self, state: &mut WriteState, frames: &'a [&'a Bytes]) -> Unwritten<'a> {
         let socket = socket2::SockRef::from(&self.stream);
         let mut rest = Unwritten { frames, written: 0 };
@@ -274,7 +278,7 @@ impl SendBuffer {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(_) => {
-                    self.disconnect(state);
+                    self.shut_down_locked(state);
                     break;
                 }
             }
@@ -282,7 +286,7 @@ impl SendBuffer {
         rest
     }
 
-    /// Queues frames, or closes the connection with 4008 where they would exceed the limit.
+    /// Queues frames, or closes the connection with 4008 if the queue would exceed its limit.
     fn queue(self: &Arc<Self>, state: &mut WriteState, rest: Unwritten<'_>) {
         let limit = self.shared.limit;
         let fits = self.update_backlog(state, |backlog| {
@@ -296,7 +300,8 @@ impl SendBuffer {
             self.shared.metrics.slow_consumers.inc();
             self.close_with(
                 state,
-                self.encoding.close(CloseCode::SlowConsumer, "too slow: resume from the last position"),
+                self.encoding
+                    .close(CloseCode::SlowConsumer, "the client reads too slowly: resume from the last position"),
             );
         }
     }
@@ -306,7 +311,7 @@ impl SendBuffer {
             return;
         }
         state.phase = Phase::Closing;
-        self.uncount(state);
+        self.stop_counting(state);
         self.update_backlog(state, |backlog| {
             backlog.drained = Vec::new();
             backlog.push(close);
@@ -314,7 +319,8 @@ impl SendBuffer {
         if !state.blocked {
             match self.flush(state) {
                 Flushed::Blocked => self.wait_for_socket(state, false),
-                // A WebSocket client answers the Close. The client of an event stream only sees the end.
+                // A WebSocket client answers the Close and disconnects. An event stream has no Close, so its client
+                // sees only the end.
                 Flushed::All if matches!(self.encoding, Encoding::Events { .. }) => {
                     let _ = socket2::SockRef::from(&self.stream).shutdown(Shutdown::Write);
                 }
@@ -325,12 +331,13 @@ impl SendBuffer {
         self.shared.runtime.spawn(async move {
             tokio::time::sleep(CLOSE_TIMEOUT).await;
             if let Some(send_buffer) = weak.upgrade() {
-                send_buffer.cut();
+                send_buffer.shut_down();
             }
         });
     }
 
-    /// Writes the backlog as far as the socket takes it, and notifies the replays that wait for it to be empty.
+    /// Writes as much of the backlog as the socket takes. Once the backlog is empty, notifies the replays that wait for
+    /// this.
     fn flush(&self, state: &mut WriteState) -> Flushed {
         loop {
             if state.phase == Phase::Open && state.backlog.is_some() {
@@ -342,10 +349,10 @@ impl SendBuffer {
             match self.stream.try_write_vectored(&slices[..count]) {
                 Ok(sent) => self.update_backlog(state, |backlog| backlog.advance(sent)),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Flushed::Blocked,
-                Err(_) => self.disconnect(state),
+                Err(_) => self.shut_down_locked(state),
             }
         }
-        // This frees the memory of a burst. A replay that waited may have ended meanwhile.
+        // Taking the backlog frees the memory of a burst. A receiver is gone if its replay has ended meanwhile.
         for drained in state.backlog.take().into_iter().flat_map(|backlog| backlog.drained) {
             let _ = drained.send(());
         }
@@ -358,8 +365,8 @@ impl SendBuffer {
             return;
         }
         state.blocked = true;
-        state.counted = paced && state.phase == Phase::Open;
-        self.shared.blocked.fetch_add(usize::from(state.counted), Ordering::Relaxed);
+        state.counted_as_blocked = paced && state.phase == Phase::Open;
+        self.shared.blocked.fetch_add(usize::from(state.counted_as_blocked), Ordering::Relaxed);
         let send_buffer = Arc::clone(self);
         self.shared.runtime.spawn(async move {
             let mut stalled = Box::pin(tokio::time::sleep(STALLED_AFTER));
@@ -367,17 +374,17 @@ impl SendBuffer {
                 let broken = tokio::select! {
                     writable = send_buffer.stream.writable() => writable.is_err(),
                     () = &mut stalled, if !stalled.is_elapsed() => {
-                        send_buffer.uncount(&mut send_buffer.lock());
+                        send_buffer.stop_counting(&mut send_buffer.lock());
                         continue;
                     }
                 };
                 let mut state = send_buffer.lock();
                 if broken {
-                    send_buffer.disconnect(&mut state);
+                    send_buffer.shut_down_locked(&mut state);
                 }
                 if send_buffer.flush(&mut state) == Flushed::All {
                     state.blocked = false;
-                    send_buffer.uncount(&mut state);
+                    send_buffer.stop_counting(&mut state);
                     return;
                 }
             }
@@ -385,21 +392,21 @@ impl SendBuffer {
     }
 
     /// Removes the connection from `Outgoing::blocked`: the hub no longer waits for it.
-    fn uncount(&self, state: &mut WriteState) {
-        if std::mem::take(&mut state.counted) {
+    fn stop_counting(&self, state: &mut WriteState) {
+        if std::mem::take(&mut state.counted_as_blocked) {
             self.shared.blocked.fetch_sub(1, Ordering::Relaxed);
             self.shared.unblocked.notify_waiters();
         }
     }
 
     /// Shuts the socket down, and drops the backlog.
-    fn disconnect(&self, state: &mut WriteState) {
+    fn shut_down_locked(&self, state: &mut WriteState) {
         if state.phase == Phase::Disconnected {
             return;
         }
-        // This fails where the peer has shut the socket down already, which has the same effect.
+        // This fails if the peer has already shut the socket down, which has the same effect.
         let _ = socket2::SockRef::from(&self.stream).shutdown(Shutdown::Both);
-        self.uncount(state);
+        self.stop_counting(state);
         if state.backlog.is_some() {
             self.update_backlog(state, Backlog::clear);
         }
@@ -418,7 +425,7 @@ impl SendBuffer {
 
 impl Drop for SendBuffer {
     fn drop(&mut self) {
-        self.disconnect(&mut self.lock());
+        self.shut_down_locked(&mut self.lock());
         self.shared.open.fetch_sub(1, Ordering::Relaxed);
     }
 }
@@ -437,7 +444,7 @@ mod tests {
     use super::*;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-    /// Every idle connection holds one, and each delivery touches one.
+    /// Every idle connection has a send buffer, and each delivery reads one.
     #[test]
     fn a_send_buffer_is_small() {
         assert!(size_of::<SendBuffer>() <= 96, "{} bytes", size_of::<SendBuffer>());
@@ -466,7 +473,7 @@ mod tests {
             let more = tokio::time::timeout(Duration::from_secs(10), peer.read_buf(&mut read)).await;
             assert!(more.expect("a Pong").unwrap() > 0);
         }
-        assert_eq!((read.len() - pong.len()) % frame.len(), 0, "the Pong stands between whole frames");
+        assert_eq!((read.len() - pong.len()) % frame.len(), 0, "the Pong is between whole frames");
     }
 
     #[tokio::test]

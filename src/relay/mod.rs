@@ -1,10 +1,11 @@
-//! The relay: hands every event of every channel from the log to the hub, in order and without holes.
+//! The relay: hands every event of every channel from the log to the hub, in order and without omissions.
 //!
-//! The log decides. If this node appended an event itself, the broker's answer brings the event, and the relay delivers it
-//! when it is next in its channel. What other nodes say on the bus is only a hint, which anybody can write: it makes the
-//! relay read the log after the last delivered position. So does a hole, and a signal that messages were missed. While the
-//! relay reads a channel it collects further hints, so that a burst takes few reads. What the log no longer has becomes a
-//! gap for every subscriber. Reading one channel does not hold up the others.
+//! The relay delivers only events that are in the log. The backend passes on each event that this node appended, and
+//! the relay delivers it if it is the next of its channel. A message from another node is only a hint, because any
+//! client of the broker can send one. A hint makes the relay read the log after the last delivered position. A skipped
+//! offset does the same, and so does a signal that messages were lost. Hints that come during a read are combined, so
+//! that a burst takes few reads. If the log no longer has an event, every subscriber gets a gap. The channels are read
+//! concurrently.
 //!
 //! Each namespace has a relay. The relay does not know sockets or backends.
 
@@ -40,10 +41,10 @@ pub struct Relay {
     reads: FuturesUnordered<BoxFuture<'static, (ChannelId, Page)>>,
     /// Channels whose log may have to be read.
     candidates: Vec<ChannelId>,
-    /// The number of the last probe that came back.
-    returned: watch::Sender<u64>,
-    /// The first probe, if it came back before every log was read for the first time.
-    first_probe: Option<u64>,
+    /// Publishes the number of the last probe that came back.
+    returned_probe: watch::Sender<u64>,
+    /// A probe that came back before every log was read once. It is reported after the last of these reads.
+    early_probe: Option<u64>,
     progress: Arc<Progress>,
 }
 
@@ -51,33 +52,34 @@ pub struct Relay {
 struct ChannelState {
     /// The last position that was delivered; `None` until the log was read for the first time.
     delivered: Option<Position>,
-    /// The last offset that a hint named, in the epoch of `delivered`. A hint names an offset again only if the log was
-    /// lost.
+    /// The offset of the last hint in the epoch of `delivered`. The offsets of hints rise unless the log was lost, so a
+    /// hint that does not exceed this one forces a read.
     last_hint: u64,
-    /// The newest offset that is known to exist since the last read began. If it was not delivered, the log must be read.
+    /// The newest offset that the relay has heard of since it began the last read. If it was not delivered, the log
+    /// must be read.
     known_head: u64,
-    /// The log must be read, whatever was delivered.
+    /// The log must be read, even if `known_head` was delivered.
     must_read: bool,
-    /// A read of the log is under way.
+    /// Whether a read of the log is in flight.
     reading: bool,
     relayed: Counter,
 }
 
 impl ChannelState {
     /// Whether the log has to be read.
-    fn behind(&self) -> bool {
+    fn needs_read(&self) -> bool {
         self.must_read || self.delivered.as_ref().is_none_or(|at| self.known_head > at.offset)
     }
 }
 
 impl Relay {
-    /// A relay that reports the number of each returned probe in `returned`.
+    /// A relay that reports the number of each probe that came back in `returned_probe`.
     pub fn new(
         log: Arc<dyn Log>,
         hub: Arc<Hub>,
         catalog: Arc<Catalog>,
         metrics: Arc<Metrics>,
-        returned: watch::Sender<u64>,
+        returned_probe: watch::Sender<u64>,
         progress: Arc<Progress>,
     ) -> Self {
         let state = |id| {
@@ -86,34 +88,34 @@ impl Relay {
         };
         let channels = PerChannel::new(&catalog, state);
         let (reads, candidates) = (FuturesUnordered::new(), Vec::new());
-        Self { log, hub, catalog, metrics, channels, reads, candidates, returned, first_probe: None, progress }
+        Self { log, hub, catalog, metrics, channels, reads, candidates, returned_probe, early_probe: None, progress }
     }
 
     /// Runs until the backend is closed.
     ///
     /// # Errors
-    /// [`ShardDied`]: nothing can be delivered any more.
+    /// [`ShardDied`]: a shard's thread has ended, so the hub can deliver nothing.
     pub async fn run(mut self, mut signals: Signals) -> Result<(), ShardDied> {
         let mut received = Vec::with_capacity(MAX_SIGNALS);
-        self.check_all();
-        self.begin_reads();
+        self.request_all_reads();
+        self.start_reads();
         loop {
             tokio::select! {
                 biased;
-                Some((id, page)) = self.reads.next() => self.page(id, page).await?,
+                Some((id, page)) = self.reads.next() => self.handle_page(id, page).await?,
                 count = signals.recv_many(&mut received, MAX_SIGNALS) => {
                     if count == 0 {
                         return Ok(());
                     }
-                    let waited = !self.candidates.is_empty();
+                    let had_candidates = !self.candidates.is_empty();
                     self.handle(&mut received).await?;
-                    if waited {
-                        self.begin_reads();
+                    if had_candidates {
+                        self.start_reads();
                     }
                 }
-                // The hint about an event of this node's own often arrives before the broker's answer, which brings the
-                // event. So signals that are just arriving are handled first, and the log is not read in vain.
-                () = tokio::task::yield_now(), if !self.candidates.is_empty() => self.begin_reads(),
+                // The hint about an event that this node appended often comes before the event itself. The relay yields
+                // once before it reads the log, because the event makes the read unnecessary.
+                () = tokio::task::yield_now(), if !self.candidates.is_empty() => self.start_reads(),
             }
         }
     }
@@ -121,41 +123,42 @@ impl Relay {
     async fn handle(&mut self, received: &mut Vec<Signal>) -> Result<(), ShardDied> {
         for signal in received.drain(..) {
             match signal {
-                Signal::Appended { channel, position, json } => self.appended(channel, position, &json).await?,
-                Signal::Hint { channel, position } => self.hint(channel, position),
-                Signal::Missed => self.check_all(),
-                // The first probe waits for the logs: every channel of a ready node can be subscribed to. The next probes
-                // do not wait, so that one unreadable log does not keep the node from serving the other channels.
-                Signal::Probe(number) if self.first_probe.is_none() && !self.all_known() => {
-                    self.first_probe = Some(number);
+                Signal::Appended { channel, position, json } => self.handle_appended(channel, position, &json).await?,
+                Signal::Hint { channel, position } => self.handle_hint(channel, position),
+                Signal::Missed => self.request_all_reads(),
+                // The first probe is reported only after every log was read, so that clients can subscribe to every
+                // channel of a ready node. Later probes are reported at once: one unreadable log must not stop the
+                // other channels.
+                Signal::Probe(number) if self.early_probe.is_none() && !self.all_logs_read() => {
+                    self.early_probe = Some(number);
                 }
-                Signal::Probe(number) => self.report(number),
+                Signal::Probe(number) => self.report_probe(number),
             }
         }
         Ok(())
     }
 
-    fn report(&self, probe: u64) {
-        self.returned.send_if_modified(|last| probe > std::mem::replace(last, probe.max(*last)));
+    fn report_probe(&self, probe: u64) {
+        self.returned_probe.send_if_modified(|last| probe > std::mem::replace(last, probe.max(*last)));
     }
 
-    fn all_known(&self) -> bool {
+    fn all_logs_read(&self) -> bool {
         self.channels.values().all(|channel| channel.delivered.is_some())
     }
 
     /// Delivers an event that this node appended, if it is next in its channel.
-    async fn appended(&mut self, id: ChannelId, position: Position, json: &str) -> Result<(), ShardDied> {
+    async fn handle_appended(&mut self, id: ChannelId, position: Position, json: &str) -> Result<(), ShardDied> {
         match &self.channels[id].delivered {
             Some(at) if position.same_epoch(at) && position.offset == at.offset + 1 => {
                 self.deliver(id, position, json).await?;
             }
-            Some(at) if position.same_epoch(at) => self.check(id, Some(position.offset)),
-            _ => self.check(id, None),
+            Some(at) if position.same_epoch(at) => self.request_read(id, Some(position.offset)),
+            _ => self.request_read(id, None),
         }
         Ok(())
     }
 
-    fn hint(&mut self, id: ChannelId, position: Option<Position>) {
+    fn handle_hint(&mut self, id: ChannelId, position: Option<Position>) {
         let channel = &mut self.channels[id];
         let mut head = None;
         if let (Some(position), Some(delivered)) = (position, &channel.delivered)
@@ -164,36 +167,37 @@ impl Relay {
         {
             head = Some(position.offset);
         }
-        self.check(id, head);
+        self.request_read(id, head);
     }
 
-    /// Has every channel's log read.
-    fn check_all(&mut self) {
-        self.catalog.channels().for_each(|id| self.check(id, None));
+    /// Requests a read of every channel's log.
+    fn request_all_reads(&mut self) {
+        self.catalog.channels().for_each(|id| self.request_read(id, None));
     }
 
-    /// Has a channel's log read after the last delivered position. With `head`, only if the event there was not delivered.
-    fn check(&mut self, id: ChannelId, head: Option<u64>) {
+    /// Requests a read of a channel's log after the last delivered position. With `head`, the log is read only if the
+    /// event at that offset was not delivered.
+    fn request_read(&mut self, id: ChannelId, head: Option<u64>) {
         let channel = &mut self.channels[id];
         match head {
             Some(offset) => channel.known_head = channel.known_head.max(offset),
             None => channel.must_read = true,
         }
-        if channel.behind() {
+        if channel.needs_read() {
             self.candidates.push(id);
         }
     }
 
-    fn begin_reads(&mut self) {
+    fn start_reads(&mut self) {
         while let Some(id) = self.candidates.pop() {
             let channel = &self.channels[id];
-            if channel.behind() && !channel.reading {
-                self.read_after(id, Duration::ZERO);
+            if channel.needs_read() && !channel.reading {
+                self.start_read(id, Duration::ZERO);
             }
         }
     }
 
-    fn read_after(&mut self, id: ChannelId, pause: Duration) {
+    fn start_read(&mut self, id: ChannelId, pause: Duration) {
         let channel = &mut self.channels[id];
         (channel.reading, channel.must_read, channel.known_head) = (true, false, 0);
         let (log, delivered) = (self.log.clone(), channel.delivered.clone());
@@ -209,7 +213,8 @@ impl Relay {
                     Ok(page) => return (id, page),
                     Err(error) => {
                         if !std::mem::replace(&mut failed, true) {
-                            // Only for debugging: operators see that the node is not ready, once for all channels.
+                            // Logged at debug level, because operators see once, for all channels, that the node is not
+                            // ready.
                             tracing::debug!(channel = %name, %error, "the log cannot be read; the relay tries again");
                         }
                         // On a slow link a smaller page may arrive in time.
@@ -221,47 +226,49 @@ impl Relay {
         }));
     }
 
-    /// Delivers what a read of the log has brought.
-    async fn page(&mut self, id: ChannelId, page: Page) -> Result<(), ShardDied> {
+    /// Delivers the events of a page that was read from the log, after a gap if there is one.
+    async fn handle_page(&mut self, id: ChannelId, page: Page) -> Result<(), ShardDied> {
         let channel = &mut self.channels[id];
         channel.reading = false;
         let Some(before) = channel.delivered.clone() else {
             let head = page.bounds.head();
             channel.last_hint = 0;
             channel.delivered = Some(head.clone());
-            // In this order: a channel whose position is known can be subscribed to.
+            // The hub gets the position first: once `progress` has it, clients can subscribe to the channel.
             self.hub.deliver(ChannelStep::known(id, head.clone())).await?;
             self.progress.note(id, &head);
             self.candidates.push(id);
-            if let Some(probe) = self.first_probe.filter(|_| self.all_known()) {
-                self.report(probe);
+            if let Some(probe) = self.early_probe.filter(|_| self.all_logs_read()) {
+                self.report_probe(probe);
             }
             return Ok(());
         };
         let mut at = before.clone();
         if let Some(lost) = page.bounds.gap_after(&at) {
             at = lost;
-            self.gap(id, &before, &at).await?;
+            self.deliver_gap(id, &before, &at).await?;
         }
         for entry in page.entries {
-            // Entries are consecutive. One that was delivered meanwhile is skipped.
+            // Entries are consecutive. An entry that was delivered during the read is skipped.
             if entry.offset == at.offset + 1 {
                 at.offset = entry.offset;
                 self.deliver(id, at.clone(), &entry.json).await?;
             }
         }
         if page.bounds.head > at.offset && at == before {
-            // The log has events that it does not give. They are not lost, so there is no gap; the next read waits a while.
-            tracing::error!(channel = %self.catalog.get(id).name, head = page.bounds.head, "the log has a hole");
-            self.read_after(id, RETRY);
+            // The log reports a newer head, but returned no event after `at`. This does not prove that events are lost,
+            // so there is no gap. The relay reads again after a pause.
+            let (channel, head) = (&self.catalog.get(id).name, page.bounds.head);
+            tracing::error!(%channel, head, "the log did not return its next event; the relay reads it again");
+            self.start_read(id, RETRY);
             return Ok(());
         }
-        self.check(id, Some(page.bounds.head));
+        self.request_read(id, Some(page.bounds.head));
         Ok(())
     }
 
-    /// Delivers a gap: the events after `from` up to and including `to` are gone.
-    async fn gap(&mut self, id: ChannelId, from: &Position, to: &Position) -> Result<(), ShardDied> {
+    /// Delivers a gap: the events after `from`, up to and including `to`, are lost.
+    async fn deliver_gap(&mut self, id: ChannelId, from: &Position, to: &Position) -> Result<(), ShardDied> {
         let name = &self.catalog.get(id).name;
         if from.offset > 0 || to.offset > 0 {
             tracing::warn!(channel = %name, %from, %to, "events are lost: the log no longer has them");

@@ -20,7 +20,7 @@ use crate::events::{CHANNEL, Content};
 use crate::results::{Results, sample_key};
 use crate::systems::{Running, TIDINGS};
 use crate::table::{Column, Table};
-use crate::turns::{Side, in_turn};
+use crate::turns::{Side, compare_in_turns};
 use crate::usage::{CPU, Meter};
 
 pub const INDEX: &str = "filters";
@@ -189,7 +189,7 @@ impl Measure for Same {
         let some = json!({ "channel": CHANNEL, "where": { "productId": "p-1" } });
         let none = Side::open(server, Self::SUBSCRIBERS, Some(subscriber([all]))).await?;
         let one = Side::open(filtered, Self::SUBSCRIBERS, Some(subscriber([some]))).await?;
-        let (none, one) = in_turn(none, one, 4).await?;
+        let (none, one) = compare_in_turns(none, one, 4).await?;
         Ok([(NONE, none), (ONE, one)].map(|(case, figures)| CaseFigures { case: case.into(), figures }).into())
     }
 }

@@ -12,7 +12,7 @@ use super::{CaseFigures, Measure, Scenario, Step, only_case};
 use crate::results::{Results, floor_figure};
 use crate::systems::{ALL, FLOOR, Running};
 use crate::table::{Table, against_floor};
-use crate::turns::{Side, in_turn};
+use crate::turns::{Side, compare_in_turns};
 
 pub const THOUSAND: &str = "one-1000";
 pub const TEN_THOUSAND: &str = "one-10000";
@@ -59,7 +59,7 @@ impl Measure for One {
         let floor = FLOOR.start(tempfile::tempdir()?)?.map_err(io::Error::other)?;
         let measured = Side::open(server, self.subscribers, None).await?;
         let floor = Side::open(floor, self.subscribers, None).await?;
-        let (mut figures, floor) = in_turn(measured, floor, self.events).await?;
+        let (mut figures, floor) = compare_in_turns(measured, floor, self.events).await?;
         figures.extend(floor.into_iter().map(|(name, value)| (floor_figure(&name), value)));
         only_case(figures)
     }

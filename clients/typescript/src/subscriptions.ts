@@ -1,11 +1,13 @@
-// The subscriptions of a bus: which of them are live, up to which position each has its events, and which get an event.
+// The subscriptions of a bus: which of them are live, the position that each has reached, and which of them receive an
+// event.
 //
-// The daemon sends an event once, however many subscriptions of the connection it matches. This module evaluates the filters
-// again to find them. Subscribers with the same request share a subscription, since a connection has a limited number.
+// The daemon sends an event once per connection, even if several subscriptions match it. This module evaluates the
+// filters again to find these subscriptions. Subscribers with the same request share a subscription, since a connection
+// has a limited number.
 //
-// The daemon sends one stream per channel and connection, and that stream cannot go back for one subscription. The
-// subscriptions to a channel may still be at different positions. So each has its own position, and ignores events that it
-// already has.
+// The daemon sends one stream per channel and connection, and that stream cannot go back for one subscription.
+// Nevertheless, the subscriptions to a channel can be at different positions. So each has its own position, and ignores
+// events that it already has.
 //
 // A subscription lags if the stream has passed the events that it needs; the daemon then answers `invalid-position`. The
 // client opens a new connection, and first sends a `BackfillSubscription` there. It is unfiltered and begins at the earliest
@@ -36,7 +38,7 @@ export interface SubscriptionsOptions {
   readonly onError: (error: TidingsError, notified: boolean) => void;
   /** Called when `settled` may have changed. */
   readonly onSettled: () => void;
-  /** The delay before a subscription is requested again that could not be served yet, in milliseconds. */
+  /** The delay, in milliseconds, before a subscription is requested again after a transient error. */
   readonly retryDelay: (failures: number) => number;
 }
 
@@ -94,7 +96,7 @@ export class Subscriptions {
   add({ channel, where, since }: SubscribeRequest, subscriber: Subscriber): () => void {
     const key = JSON.stringify([channel, where, since]);
     let subscription = this.#byKey.get(key);
-    // A subscription with `since` that has begun cannot be shared: the new subscriber would miss what it has passed.
+    // A subscription with `since` that has begun cannot be shared: the new subscriber would miss its earlier events.
     const hasBegun = since !== undefined && subscription?.position !== undefined;
     if (subscription === undefined || hasBegun) {
       const sub = `s${++this.#count}`;
@@ -207,7 +209,7 @@ export class Subscriptions {
     const since = lagging.position
       ? subscriptions.reduce((earliest, { position }) => earlier(earliest, position), lagging.position)
       : lagging.since;
-    // A subscription to new events only misses nothing.
+    // A subscription that begins with new events needs no backfill.
     if (since === undefined) return;
     const backfill = { sub: `a${++this.#count}`, since, lagging };
     this.#backfills.set(channel, backfill);
@@ -220,9 +222,10 @@ export class Subscriptions {
     for (const subscription of this.#ofChannel(channel).filter((subscription) => isCoveredBy(subscription, backfill))) {
       const needed = subscription.position ?? since;
       if (needed !== since && recovered !== false && !reaches(needed, position)) {
-        // The backfill begins too late for this one, perhaps because of an older epoch. It needs its own backfill.
+        // The backfill begins after the position of this subscription, for example because that position is of an older
+        // epoch. The subscription needs its own backfill.
         lagging.lagging = false;
-        return this.#reconnectToBackfill(subscription, "a channel's stream begins after what one of its subscriptions needs");
+        return this.#reconnectToBackfill(subscription, "a stream begins after the position of one of its subscriptions");
       }
       subscription.position = startPosition(needed, position, needed === since ? recovered : true);
       subscription.backfilled = true;
@@ -241,8 +244,8 @@ export class Subscriptions {
   #deliver(event: CloudEvent, position: string): void {
     this.#eventPositions.set(event, position);
     // Advance first, so that `bus.positions` in a handler includes the event that the handler has received.
-    const due = this.#advance(event.type, position);
-    for (const { where, subscribers } of due) {
+    const receivers = this.#advance(event.type, position);
+    for (const { where, subscribers } of receivers) {
       if (!matches(where ?? {}, event.data)) continue;
       // A copy: a subscriber that a handler adds does not receive the current event.
       for (const subscriber of [...subscribers]) {
@@ -261,17 +264,17 @@ export class Subscriptions {
     if (last?.from !== from || last.position !== position) this.#options.onGap(gap);
   }
 
-  /** Moves the subscriptions to a channel up to `position`, which its stream has reached. Returns those that moved. */
+  /** Advances the subscriptions to a channel to `position`, which its stream has reached. Returns those that advanced. */
   #advance(channel: string, position: string): Subscription[] {
     this.#streamPositions.set(channel, position);
-    const moved: Subscription[] = [];
+    const advanced: Subscription[] = [];
     for (const subscription of this.#bySub.values()) {
       if (subscription.channel !== channel || !receivesEvents(subscription)) continue;
       if (subscription.position !== undefined && reaches(subscription.position, position)) continue;
       subscription.position = position;
-      moved.push(subscription);
+      advanced.push(subscription);
     }
-    return moved;
+    return advanced;
   }
 
   /** Handles an `error` frame. */
@@ -283,7 +286,7 @@ export class Subscriptions {
     if (subscription === undefined) return this.#options.onError(error, false);
     // Another subscription to the channel has moved the stream past the position that this one needs.
     if (code === "invalid-position" && !subscription.requestedFirst) return this.#reconnectToBackfill(subscription, message);
-    // Without the backfill, there may be room for this one.
+    // Without the backfill subscription, this one may be within the limit.
     if (code === "too-many-subscriptions" && this.#backfills.size > 0) {
       this.#backfillAllowed = false;
       return this.#options.restart(message);
@@ -299,15 +302,15 @@ export class Subscriptions {
     }, this.#options.retryDelay(subscription.failures++));
   }
 
-  /** The daemon did not serve a backfill subscription. The subscriptions that rely on it begin again on a new connection. */
+  /** The daemon refused or delayed a backfill subscription. The client requests its subscriptions on a new connection. */
   #backfillFailed({ lagging }: BackfillSubscription, error: TidingsError): void {
     if (error.code === "invalid-position" && lagging.position === undefined) {
-      // The backfill began at the `since` of this subscription, which the daemon cannot read.
+      // The backfill began at the `since` of this subscription, which the daemon refuses.
       this.#options.onError(error, this.#end(lagging, error));
     } else if (TRANSIENT_CODES.has(error.code)) {
       this.#options.onError(error, false);
     } else {
-      // Try without a backfill. The daemon then answers each subscription on its own.
+      // The next connection has no backfill. The daemon then confirms or refuses each subscription.
       this.#backfillAllowed = false;
     }
     this.#options.restart(error.message);
@@ -346,8 +349,8 @@ export class Subscriptions {
   }
 }
 
-/** The position of a subscription that needs what is after `needed`, and whose stream begins after `position`. */
+/** The first position of a subscription that needs the events after `needed`, and whose stream begins after `position`. */
 function startPosition(needed: string | undefined, position: string, recovered: boolean | undefined): string {
-  // The stream may begin earlier than this subscription needs, because of another one. It then keeps its position.
+  // Another subscription can make the stream begin earlier than this one needs. This one then keeps its position.
   return recovered !== false && needed !== undefined && reaches(needed, position) ? needed : position;
 }

@@ -167,7 +167,7 @@ impl Readers {
         self: Arc<Self>,
         work: impl FnOnce(&Connection) -> Result<T, Failure> + Send + 'static,
     ) -> Result<T, Failure> {
-        let closed = |_| Failure::Unknown("it is closed".into());
+        let closed = |_| Failure::Unknown("the broker is closed".into());
         let permit = self.permits.clone().acquire_owned().await.map_err(closed)?;
         let read = tokio::task::spawn_blocking(move || {
             let _permit = permit;

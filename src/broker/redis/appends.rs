@@ -1,12 +1,13 @@
 //! The append queue: combines the batches of concurrent publishers into calls of the append script.
 //!
-//! A call costs Redis as much as several events in it. So batches that arrive while calls are under way are sent together
-//! in the next call. While no call is under way, a batch is sent at once. The script treats each batch separately: an
-//! error in one does not affect the others. Appended events are signalled to the relay at once, so that it need not read
-//! them from the log.
+//! In Redis, a call has a fixed cost, as much as that of several events. So batches that are queued while calls are in
+//! flight are sent together in the next call. If no call is in flight, a batch is sent at once. The script treats each
+//! batch separately: an error in one does not affect the others. Each event that was appended is signalled to the
+//! relay, so the relay need not read it from the log.
 //!
-//! A call in a cluster stays within one slot, so each channel has a queue of its own there. A batch over several channels
-//! is split into one part for each channel. The order within a channel is kept, and the publisher gets one result.
+//! In a cluster all keys of a call must be in one slot, so each channel has its own queue. A batch over several
+//! channels is split into one part for each channel. The order within a channel is kept, and the publisher gets one
+//! result.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -25,16 +26,17 @@ use super::{CALL_TIMEOUT, log_max_events, millis, new_epoch, number};
 use crate::broker::{Appended, BrokerError, Limits, Signal};
 use crate::event::{ChannelId, Event, Position};
 
-/// Calls under way for each queue. With two, one runs in Redis while the next is on its way.
-const MAX_CALLS_UNDER_WAY: usize = 2;
-/// A call takes no further batch once it has so many events, or so many bytes of JSON. Redis does nothing else while the
-/// script runs.
-const CALL_EVENTS: usize = 128;
-const CALL_BYTES: usize = 256 * 1024;
-/// Batches in a queue. Further batches wait for a free place, and the wait counts towards their timeout.
+/// The most calls in flight for each queue. With two, Redis runs one while the next is on the network.
+const MAX_CALLS_IN_FLIGHT: usize = 2;
+/// A call takes no further batch once it has this many events or bytes of JSON. Redis serves no other client while the
+/// script runs, so calls are short.
+const FULL_CALL_EVENTS: usize = 128;
+const FULL_CALL_BYTES: usize = 256 * 1024;
+/// The capacity of a queue, in batches. A publisher waits for space in a full queue, and this wait counts towards its
+/// timeout.
 const QUEUE_CAPACITY: usize = 1024;
 
-/// How much longer a batch may take than its call, so that the publisher gets the call's error.
+/// A batch has a longer timeout than its call, by this margin, so that the publisher gets the error of the call.
 const REPLY_MARGIN: Duration = Duration::from_millis(200);
 
 /// Accepts batches and returns their results.
@@ -68,13 +70,13 @@ struct FinishedCall {
 
 struct QueuedEvent {
     channel: ChannelId,
-    /// The event's id in a cluster, otherwise the key that remembers it.
-    id: Str,
+    /// In a cluster, the event's id; otherwise, the Redis key that stores the id.
+    id_or_key: Str,
     json: Arc<str>,
 }
 
 impl Appends {
-    /// The queues, and the future that sends their batches while it is polled.
+    /// Creates the queues, and the future that sends their batches to Redis while it is polled.
     pub fn new(
         channels: Arc<Channels>,
         commands: Arc<Commands>,
@@ -95,21 +97,22 @@ impl Appends {
         (Self { channels, queues }, async { drop(sending.await) })
     }
 
-    /// Appends a batch. Returns within [`CALL_TIMEOUT`] and [`REPLY_MARGIN`], with one result for each event in the order
-    /// of the events.
+    /// Appends a batch. Returns within [`CALL_TIMEOUT`] plus [`REPLY_MARGIN`], with one result for each event, in the
+    /// order of the events.
     ///
     /// # Errors
     /// As [`Log::append`](crate::broker::Log::append): a part of the batch may be in the log.
     pub async fn append(&self, events: &[Event]) -> Result<Vec<Appended>, BrokerError> {
         let mut parts: Vec<Vec<QueuedEvent>> = self.queues.iter().map(|_| Vec::new()).collect();
-        // The queue of each event.
-        let mut order = Vec::with_capacity(events.len());
+        // The index of the queue of each event, which restores their order at the end.
+        let mut queue_of_event = Vec::with_capacity(events.len());
         for event in events {
             let channel = self.channels.get(event.channel);
-            let id = if self.channels.clustered { event.id.as_str().into() } else { channel.id_key(&event.id).into() };
+            let id_or_key =
+                if self.channels.clustered { event.id.as_str().into() } else { channel.id_key(&event.id).into() };
             let queue = event.channel.index() % self.queues.len();
-            parts[queue].push(QueuedEvent { channel: event.channel, id, json: event.json.clone() });
-            order.push(queue);
+            parts[queue].push(QueuedEvent { channel: event.channel, id_or_key, json: event.json.clone() });
+            queue_of_event.push(queue);
         }
         let parts = self.queues.iter().zip(parts).map(async |(queue, events)| {
             if events.is_empty() {
@@ -122,7 +125,7 @@ impl Appends {
         let parts = tokio::time::timeout(CALL_TIMEOUT + REPLY_MARGIN, try_join_all(parts)).await;
         let parts = parts.unwrap_or_else(|_| Err(timed_out()))?;
         let mut parts: Vec<_> = parts.into_iter().map(Vec::into_iter).collect();
-        Ok(order.into_iter().filter_map(|queue| parts[queue].next()).collect())
+        Ok(queue_of_event.into_iter().filter_map(|queue| parts[queue].next()).collect())
     }
 }
 
@@ -131,10 +134,11 @@ impl Appender {
         let mut calls = FuturesOrdered::new();
         loop {
             tokio::select! {
-                // Replies first and in the order of the calls: the relay gets its signals in the order of the log.
+                // Finished calls come first, in the order in which they were sent: the relay must get its signals in
+                // the order of the log.
                 biased;
                 Some(call) = calls.next() => self.finish(call),
-                Some(first) = queue.recv(), if calls.len() < MAX_CALLS_UNDER_WAY => {
+                Some(first) = queue.recv(), if calls.len() < MAX_CALLS_IN_FLIGHT => {
                     let batches = take_batches(first, &mut queue);
                     if !batches.is_empty() {
                         calls.push_back(self.call(batches));
@@ -163,9 +167,9 @@ impl Appender {
     fn arguments(&self, batches: &[Batch], connection: u64) -> (Vec<Key>, Vec<Value>) {
         let events = || batches.iter().flat_map(|batch| &batch.events);
         let mut channels: Vec<ChannelId> = Vec::new();
-        let mut numbers = HashMap::new();
+        let mut channel_numbers = HashMap::new();
         for QueuedEvent { channel, .. } in events() {
-            numbers.entry(*channel).or_insert_with(|| {
+            channel_numbers.entry(*channel).or_insert_with(|| {
                 channels.push(*channel);
                 number(channels.len() as u64)
             });
@@ -187,12 +191,12 @@ impl Appender {
             keys.extend(in_hash.then(|| channel.ids.as_str().into()));
             args.extend([channel.name.as_str().into(), channel.fingerprint.argument(connection).into()]);
         }
-        keys.extend(events().filter(|_| !in_hash).map(|event| event.id.clone().into()));
+        keys.extend(events().filter(|_| !in_hash).map(|event| event.id_or_key.clone().into()));
         for Batch { events, .. } in batches {
             args.push(number(events.len() as u64));
-            for QueuedEvent { channel, id, json } in events {
-                args.extend([numbers[channel].clone(), (&**json).into()]);
-                args.extend(in_hash.then(|| id.clone().into()));
+            for QueuedEvent { channel, id_or_key, json } in events {
+                args.extend([channel_numbers[channel].clone(), (&**json).into()]);
+                args.extend(in_hash.then(|| id_or_key.clone().into()));
             }
         }
         (keys, args)
@@ -215,12 +219,12 @@ impl Appender {
                 }
                 Err(error) => Err(error.clone()),
             };
-            // The publisher may have given up.
+            // The receiver is gone if the publisher no longer waits.
             let _ = done.send(result);
         }
     }
 
-    /// The result of one batch. `error` is the error of its first event that failed, or empty.
+    /// The result of one batch. `error` is the error text of the first event that failed, or empty.
     fn batch_result(
         &self,
         events: Vec<QueuedEvent>,
@@ -235,9 +239,10 @@ impl Appender {
         let mut appended = Vec::with_capacity(events.len());
         for (QueuedEvent { channel, json, .. }, position) in events.into_iter().zip(positions) {
             let text = position.as_str().ok_or_else(unreadable)?;
+            // `=` marks the position of an earlier event with the same id.
             let earlier = text.strip_prefix('=');
             let position: Position = earlier.unwrap_or(&text).parse().map_err(|_| unreadable())?;
-            // An earlier event of the same id may have other JSON, so only a new event goes into the fingerprint.
+            // The earlier event may have different JSON, so only a new event is added to the fingerprint.
             let event = earlier.is_none().then_some((position.offset, &json));
             let fingerprint = &self.channels.get(channel).fingerprint;
             let new_epoch = fingerprint.record(attempt.number(), &position, event);
@@ -254,8 +259,8 @@ impl Appender {
     }
 }
 
-/// The batches of the next call: `first` and what is queued, within the bounds of a call. A batch whose publisher has
-/// given up is left out.
+/// Takes the batches of the next call: `first`, then queued ones until the call is full. Skips a batch whose publisher
+/// no longer waits.
 fn take_batches(first: Batch, queue: &mut mpsc::Receiver<Batch>) -> Vec<Batch> {
     let (mut batches, mut events, mut bytes) = (Vec::new(), 0, 0);
     let mut next = Some(first);
@@ -265,7 +270,7 @@ fn take_batches(first: Batch, queue: &mut mpsc::Receiver<Batch>) -> Vec<Batch> {
             bytes += batch.events.iter().map(|event| event.json.len()).sum::<usize>();
             batches.push(batch);
         }
-        next = if events < CALL_EVENTS && bytes < CALL_BYTES { queue.try_recv().ok() } else { None };
+        next = if events < FULL_CALL_EVENTS && bytes < FULL_CALL_BYTES { queue.try_recv().ok() } else { None };
     }
     batches
 }

@@ -271,8 +271,8 @@ impl Notifier for Redis {
         self.probe.send(number).await
     }
 
-    fn came_back_in_part(&self, probe: u64) -> bool {
-        self.probe.came_back_in_part(probe)
+    fn returned_from_any_server(&self, probe: u64) -> bool {
+        self.probe.returned_from_any_server(probe)
     }
 }
 

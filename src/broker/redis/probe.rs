@@ -132,7 +132,7 @@ impl Probe {
     }
 
     /// Whether the probe of this number, or a later one, has come back from any server.
-    pub fn came_back_in_part(&self, number: u64) -> bool {
+    pub fn returned_from_any_server(&self, number: u64) -> bool {
         self.lock().received >= number
     }
 
@@ -178,9 +178,9 @@ mod tests {
         let target = |server: &str| ProbeTarget { server: Some(server.into()), key: format!("{{{server}}}:probe") };
         probe.set_targets(vec![target("a"), target("b")]);
         assert_eq!(probe.begin(1), (vec![target("a"), target("b")], None));
-        assert!(!probe.came_back_in_part(1));
+        assert!(!probe.returned_from_any_server(1));
         assert_eq!(probe.received("{a}:probe", b"1"), None);
-        assert!(probe.came_back_in_part(1));
+        assert!(probe.returned_from_any_server(1));
         assert_eq!(probe.received("{b}:probe", b"beat"), None);
         assert_eq!(probe.received("{b}:probe", b"1"), Some(1));
         probe.begin(2);

@@ -1,9 +1,10 @@
 //! One shard: a thread that delivers events to its share of the connections.
 //!
 //! The shard takes all items from its inbox, notes for each connection the events that match its subscriptions, and
-//! then writes each of these sockets once, with a vectored write. A single event is sent at once: a batch forms only
-//! where items wait in the inbox, never by a timer. The shard also sends heartbeats, because only it knows the position
-//! up to which a connection was sent. It does not know the broker, and it never reads from a socket.
+//! then writes each of these sockets once, with a vectored write. A single event is sent at once: a batch contains only
+//! items that were already in the inbox, and no timer delays it. The shard also sends heartbeats, because only the
+//! shard knows up to which position it has sent events to a connection. It does not know the broker, and it never reads
+//! from a socket.
 
 mod batch;
 mod chain;
@@ -39,8 +40,8 @@ use peer::Peer;
 use replays::{RecentSteps, Replays};
 use step_encoder::StepEncoder;
 
-/// The most items that are taken from the inbox before sockets are written. With many connections, the batch is full
-/// first.
+/// The most items that the shard takes from its inbox before it writes to sockets. With many connections,
+/// [`Batch::is_full`] limits it earlier.
 const MAX_BATCH: usize = 512;
 
 /// The state of a shard's thread.
@@ -65,13 +66,13 @@ pub struct Shard {
 /// One channel in this shard.
 #[derive(Default)]
 struct ChannelState {
-    /// The position up to which this shard was given the channel; `None` until the node has read the log.
+    /// The position of the last step that the relay has delivered; `None` until the node has read the log.
     position: Option<Position>,
     /// The live subscriptions.
     index: Index,
     /// The replays of the channel that have not caught up yet.
     replays: Vec<u32>,
-    /// The live steps that these replays may still need.
+    /// The recent live steps, which these replays may still need.
     recent: RecentSteps,
 }
 
@@ -101,7 +102,7 @@ impl Shard {
     /// Starts the shard's thread. It ends when all senders of the inbox are dropped.
     ///
     /// # Errors
-    /// Where the system cannot start a thread.
+    /// The operating system cannot start a thread.
     pub fn spawn(mut self, number: usize, mut inbox: mpsc::Receiver<InboxItem>) -> std::io::Result<()> {
         // The thread runs one future. The runtime only parks the thread and keeps its timer.
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
@@ -122,7 +123,7 @@ impl Shard {
                     if taken == 0 {
                         return;
                     }
-                    items.drain(..).for_each(|item| self.take(item));
+                    items.drain(..).for_each(|item| self.handle_item(item));
                     self.flush();
                 }
                 () = tokio::time::sleep_until(due) => {}
@@ -135,7 +136,7 @@ impl Shard {
         }
     }
 
-    fn take(&mut self, item: InboxItem) {
+    fn handle_item(&mut self, item: InboxItem) {
         if let InboxItem::Deliver(step) = item {
             self.deliver(&step);
             if self.batch.is_full() {
@@ -147,7 +148,7 @@ impl Shard {
         self.flush();
         match item {
             InboxItem::Deliver(_) => {}
-            InboxItem::Commands(items) => items.into_iter().for_each(|item| self.take(item)),
+            InboxItem::Commands(items) => items.into_iter().for_each(|item| self.handle_item(item)),
             InboxItem::Settle(_done) => {}
             InboxItem::Join { send_buffer, new, begun } => self.admit(&send_buffer, new, begun),
             InboxItem::Leave { send_buffer, done: _done } => self.leave(&send_buffer),
@@ -155,7 +156,7 @@ impl Shard {
                 let (reply, begun) = self.subscribe(&send_buffer, subscription);
                 send_buffer.send(&reply.iter().collect::<Vec<_>>());
                 if let Some(begun) = begun {
-                    // The receiver is dropped where the connection has ended meanwhile.
+                    // The receiver is dropped if the connection has ended meanwhile.
                     let _ = done.send(begun);
                 }
             }
@@ -173,7 +174,7 @@ impl Shard {
         }
     }
 
-    /// Notes a step for the connections that it goes to. [`Shard::flush`] sends it.
+    /// Finds the connections that receive a step, and adds it to their part of the batch. [`Shard::flush`] sends it.
     fn deliver(&mut self, step: &Arc<ChannelStep>) {
         let channel = &mut self.channels[step.channel];
         channel.position = Some(step.position.clone());
@@ -195,13 +196,13 @@ impl Shard {
         }
     }
 
-    /// Writes the batch: each connection that has steps is written to once.
+    /// Writes the batch to the sockets, with one write for each connection.
     fn flush(&mut self) {
         let touched = self.batch.take_touched();
         let mut frames: Vec<&Bytes> = Vec::new();
         let mut encoder = StepEncoder { catalog: &self.catalog, deflater: &mut self.deflater, metrics: &self.metrics };
-        for number in &touched {
-            let peer = &mut self.peers[*number as usize];
+        for slot in &touched {
+            let peer = &mut self.peers[*slot as usize];
             let steps = self.batch.steps(&mut peer.chain);
             match &mut peer.cursor {
                 None => {
@@ -210,8 +211,8 @@ impl Shard {
                     peer.send_buffer.send(&frames);
                 }
                 Some(cursor) => {
-                    let own = encoder.with_cursor_ids(peer.encoding, cursor, steps);
-                    peer.send_buffer.send(&own.iter().collect::<Vec<_>>());
+                    let frames_with_ids = encoder.with_cursor_ids(peer.encoding, cursor, steps);
+                    peer.send_buffer.send(&frames_with_ids.iter().collect::<Vec<_>>());
                 }
             }
         }
@@ -221,8 +222,8 @@ impl Shard {
 
     /// Adds a connection and its first subscriptions, and then greets it.
     ///
-    /// The greeting follows the subscriptions: the 200 of an event stream means that they are made. Its first `id` lets
-    /// a client resume that disconnects before the first event.
+    /// The subscriptions are added before the greeting, so that the 200 of an event stream confirms them. The
+    /// greeting's `id` lets a client resume even if it disconnects before the first event.
     fn admit(&mut self, send_buffer: &Arc<SendBuffer>, new: NewConnection, begun: Option<oneshot::Sender<Vec<Begun>>>) {
         let NewConnection { mut greeting, subscriptions, encoding, permit: _permit } = new;
         self.join(send_buffer.clone());
@@ -237,7 +238,7 @@ impl Shard {
         }
         send_buffer.greet(&greeting.iter().collect::<Vec<_>>());
         if let Some(begun) = begun {
-            // The receiver is dropped where the connection has ended meanwhile.
+            // The receiver is dropped if the connection has ended meanwhile.
             let _ = begun.send(replays);
         }
         if let Some(reason) = self.evicting {
@@ -253,24 +254,25 @@ impl Shard {
     }
 
     fn leave(&mut self, send_buffer: &SendBuffer) {
-        let number = send_buffer.slot();
-        let Some(peer) = self.peers.get(number) else { return };
+        let slot = send_buffer.slot();
+        let Some(peer) = self.peers.get(slot) else { return };
         for sub in 0..peer.subs.len() {
-            self.remove(number, sub);
+            self.remove(slot, sub);
         }
-        self.peers.remove(number);
+        self.peers.remove(slot);
         self.metrics.connections.dec();
     }
 }
 
-/// Closes a connection for this reason. A draining node first tells it when to connect again.
+/// Closes a connection for this reason. If the node drains, it first sends the client a random time after which to
+/// reconnect.
 fn evict(send_buffer: &Arc<SendBuffer>, reason: EvictReason) {
-    let spread = match reason {
-        EvictReason::Draining(spread) => spread,
+    let max_delay = match reason {
+        EvictReason::Draining(max_delay) => max_delay,
         EvictReason::Partitioned => {
             return send_buffer.close(CloseCode::BrokerUnavailable, "this node is partitioned from its broker");
         }
     };
-    let draining = ServerFrame::Draining { reconnect_in_ms: rand::random_range(0..=spread.as_millis() as u64) };
+    let draining = ServerFrame::Draining { reconnect_in_ms: rand::random_range(0..=max_delay.as_millis() as u64) };
     send_buffer.close_after(&draining, CloseCode::Draining, "this node is about to stop");
 }

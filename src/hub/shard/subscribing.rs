@@ -72,7 +72,7 @@ impl Shard {
             .ok_or_else(|| (ErrorCode::UnknownSubscription, "this connection has ended".to_owned()))?;
         check_limits(peer, name, self.max_subscriptions)?;
         let Some(live) = channel.position.clone() else {
-            let message = "the broker has not been reached yet: try again".to_owned();
+            let message = "this node has not reached its broker yet: try again".to_owned();
             return Err((ErrorCode::BrokerUnavailable, message));
         };
         let others = peer.source_of(id);

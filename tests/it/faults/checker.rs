@@ -1,7 +1,7 @@
-//! Checks the ledger at the end of a test, and returns every broken promise as one sentence.
+//! Checks the ledger at the end of a test, and returns one sentence for each violated guarantee.
 //!
-//! The promises: order and uniqueness within a stream, one event per position, equal epochs everywhere, no acknowledged event
-//! missing without a gap, no surviving event hidden by a gap, and each publisher's order.
+//! The guarantees: order and uniqueness within a stream, one event per position, equal epochs everywhere, no
+//! acknowledged event missing without a gap, no surviving event hidden by a gap, and each publisher's order.
 
 use std::collections::{HashMap, HashSet};
 
@@ -49,7 +49,8 @@ impl<'a> Checker<'a> {
         self.violations.push(format!("{subject}: {violation}"));
     }
 
-    /// Offsets rise by one except across a gap. Each event was sent, to this channel, with this data, and comes once.
+    /// Offsets rise by one except across a gap. Each event was published to this channel with this data, and is
+    /// delivered once.
     fn check_order(&mut self, stream: &'a ObservedStream) {
         let mut at = stream.start.clone();
         let mut ids = HashSet::new();
@@ -61,7 +62,7 @@ impl<'a> Checker<'a> {
                     }
                     at = position.clone();
                     let id = event["id"].as_str().unwrap_or_default();
-                    // In a new epoch the id may come again, and after the broker lost deduplication ids.
+                    // An id may be delivered again in a new epoch, and after the broker has lost its deduplication ids.
                     let id_expired = self.sent.get(id).is_some_and(|sent| sent.id_expired);
                     if !ids.insert((id, &position.epoch)) && !id_expired {
                         self.report(&stream.name, format!("{id} came twice in one epoch, again at {position}"));
@@ -71,10 +72,16 @@ impl<'a> Checker<'a> {
                             self.report(&stream.name, format!("{id} was refused and came at {position}"));
                         }
                         Some(sent) if sent.channel != stream.channel || event["type"] != stream.channel => {
-                            self.report(&stream.name, format!("it came on the wrong channel: {event}"));
+                            self.report(
+                                &stream.name,
+                                format!("this event was delivered on the wrong channel: {event}"),
+                            );
                         }
                         Some(sent) if event["data"] != sent.data() => {
-                            self.report(&stream.name, format!("{} was sent and this came: {event}", sent.data()));
+                            self.report(
+                                &stream.name,
+                                format!("the publisher sent {}, the subscriber received {event}", sent.data()),
+                            );
                         }
                         Some(_) => {}
                         None => {
@@ -119,20 +126,21 @@ impl<'a> Checker<'a> {
         self.epochs.insert(channel, all);
     }
 
-    /// `None` where the epoch is not among the channel's epochs.
+    /// The position in a form that can be compared; `None` if its epoch is not among the channel's epochs.
     fn comparable(&self, channel: &str, position: &Position) -> Option<ComparablePosition> {
         let epoch = self.epochs[channel].iter().position(|epoch| *epoch == position.epoch)?;
         Some((epoch, position.offset))
     }
 
-    /// Every acknowledged event came to every subscriber, or is covered by a gap. Within an epoch it has one position.
+    /// Every acknowledged event was delivered to every subscriber, or is covered by a gap. Within an epoch it has one
+    /// position.
     fn check_acknowledged(&mut self, ledger: &'a Ledger) {
         for sent in &ledger.sent {
             let Outcome::Acknowledged(positions) = &sent.outcome else { continue };
             for (number, position) in positions.iter().enumerate() {
                 self.record_position(sent.channel, position, &sent.id);
                 if self.comparable(sent.channel, position).is_none() {
-                    let epoch = "in an epoch that no subscriber was told of";
+                    let epoch = "in an epoch that no subscriber has seen";
                     self.report(&sent.id, format!("it was acknowledged at {position}, {epoch}"));
                 }
                 let first = positions[..number].iter().find(|first| first.same_epoch(position));
@@ -189,7 +197,10 @@ impl<'a> Checker<'a> {
             }
             if let Some((id, position)) = hidden.first() {
                 let count = hidden.len();
-                self.report(&stream.name, format!("{count} survivors never came, {id} for one, before {position}"));
+                self.report(
+                    &stream.name,
+                    format!("{count} surviving events were never delivered before {position}, for example {id}"),
+                );
             }
         }
     }
@@ -249,7 +260,7 @@ mod tests {
         Observation::Gap { from: at(from), position: at(position) }
     }
 
-    /// The violations where events 1 to 4 were sent, and each subscriber observed one of these streams.
+    /// The violations of a ledger in which events 1 to 4 were sent, and each subscriber observed one of these streams.
     fn violations_of(streams: &[&[Observation]]) -> String {
         let mut ledger = Ledger::default();
         let outcomes = [acknowledged_at(&["a:1"]), acknowledged_at(&["a:2"]), Outcome::Unknown, Outcome::Refused];
@@ -309,12 +320,12 @@ mod tests {
         assert_violation(&[gap("a:0", "b:0"), event("b:1", 3), gap("b:1", "c:0"), event("a:1", 1)], "epochs");
         let hidden =
             violations_of(&[&[one.clone(), gap("a:1", "b:2")], &[one.clone(), gap("a:1", "b:1"), event("b:2", 2)]]);
-        assert!(hidden.contains("1 survivors never came, 2 for one, before b:2"), "{hidden}");
+        assert!(hidden.contains("1 surviving events were never delivered before b:2, for example 2"), "{hidden}");
         let violations = violations_of(&[&[one, two.clone()], &[event("a:1", 3), two]]);
         assert!(violations.contains("are both at a:1"), "{violations}");
     }
 
-    /// The violations where these events were sent, and one subscriber observed this stream.
+    /// The violations of a ledger in which these events were sent, and one subscriber observed this stream.
     fn violations_with(sent: Vec<SentEvent>, seen: Vec<Observation>) -> Vec<String> {
         let stream =
             ObservedStream { name: "subscriber".into(), channel: CHANNELS[0], start: at("a:0"), observations: seen };

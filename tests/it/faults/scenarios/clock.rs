@@ -26,7 +26,7 @@ async fn clock_of_redis_stepped() {
         harness.run_healthy().await;
         harness.wait_for_recovery().await;
     }
-    harness.finish_with_gaps("clock of Redis stepped by an hour, forth and back", |_| 0..=forward_steps).await;
+    harness.finish_with_gaps("clock of Redis stepped by an hour, forward and back", |_| 0..=forward_steps).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -34,7 +34,7 @@ async fn clock_of_the_nodes_stepped() {
     let clock = Clock::start();
     let start = StartOptions { clock: Some(&clock), ..StartOptions::default() };
     let harness = Harness::with_proxies(Redis::start(), 2, start).await;
-    step_clock(harness, &clock, "clock of the nodes stepped by an hour, forth and back").await;
+    step_clock(harness, &clock, "clock of the nodes stepped by an hour, forward and back").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -43,7 +43,7 @@ async fn clock_of_a_file_log_stepped() {
     let start = StartOptions { clock: Some(&clock), ..StartOptions::default() };
     let broker = format!("file:{}", folder.path().join("log").display());
     let harness = Harness::start(folder, Vec::new(), vec![broker], start).await;
-    step_clock(harness, &clock, "clock stepped by an hour, forth and back, log in files").await;
+    step_clock(harness, &clock, "clock stepped by an hour, forward and back, log in files").await;
 }
 
 /// Steps the clock through [`STEPS`] under load; no gap may follow.

@@ -28,7 +28,7 @@ async fn slots_moved_ten_keys_at_a_time() {
         }
     }
     harness.wait_for_recovery().await;
-    harness.finish("Cluster: slots moved to and fro, ten keys at a time", 0).await;
+    harness.finish("Cluster: slots moved back and forth, ten keys at a time", 0).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

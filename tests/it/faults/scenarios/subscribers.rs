@@ -29,5 +29,5 @@ async fn slow_subscribers_are_closed_and_resume() {
     // Without the counter, the slow subscribers read at full speed.
     drop(closed_count);
     harness.wait_for_recovery().await;
-    harness.finish("slow consumers closed with 4008, who come back", 0).await;
+    harness.finish("slow consumers closed with 4008, which reconnect", 0).await;
 }
