@@ -50,7 +50,7 @@ pub enum Begin {
 }
 
 impl Subscription {
-    /// The name that the client gave it, unique on its connection; the channel; the filter; where it begins.
+    /// Returns the subscription's name (unique on its connection), its channel, its filter and where it begins.
     pub fn into_parts(self) -> (String, ChannelId, Arc<Filter>, Begin) {
         (self.sub, self.channel, self.filter, self.begin)
     }

@@ -383,7 +383,7 @@ impl SubscriptionState {
 
     /// The order of the requests for a channel on a new connection. First come the subscriptions that resume, in the
     /// order of their positions. Then come those that begin now: after a subscription that begins in the past, they
-    /// would also receive its replay. That one comes last.
+    /// would also receive its replay. Subscriptions that begin in the past come last.
     fn request_order(&self) -> (u8, u64) {
         match (self.position(), &self.subscription.since) {
             (Some(position), _) => (0, position.offset),
@@ -392,7 +392,7 @@ impl SubscriptionState {
         }
     }
 
-    /// Whether a backfill subscription from `since` delivers what this subscription needs.
+    /// Whether a backfill subscription from `since` delivers the events that this subscription needs.
     fn is_covered_by(&self, since: &str) -> bool {
         self.received_range.is_some() || self.subscription.since.as_deref() == Some(since)
     }
