@@ -14,7 +14,6 @@ use fred::types::config::Server as Node;
 use tokio::sync::{mpsc, watch};
 use tokio_util::task::AbortOnDropHandle;
 
-use super::BrokerError;
 use super::channels::Channels;
 use super::link::{Connection, Link};
 use super::listener::{Listener, Subscriptions};
@@ -23,6 +22,7 @@ use super::routes::{Routes, slot};
 use super::server::Server;
 use super::slots::ClusterView;
 use super::target::{ConnectOptions, Target};
+use super::{BrokerError, Tasks};
 
 /// Between two polls, if nobody requests one earlier.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
@@ -43,6 +43,7 @@ pub(super) struct Cluster {
     /// The newest view that was accepted.
     view: ClusterView,
     masters: HashMap<Node, Master>,
+    tasks: Tasks,
 }
 
 /// One master and its connections.
@@ -61,10 +62,11 @@ impl Cluster {
         probe: Arc<Probe>,
         listener: Listener,
         routes: watch::Sender<Routes>,
+        tasks: Tasks,
     ) -> Self {
         let view = ClusterView { epoch: 0, masters: Vec::new(), nodes: Vec::new() };
         let candidates = seeds.iter().cloned().collect();
-        Self { options, seeds, candidates, channels, probe, listener, routes, view, masters: HashMap::new() }
+        Self { options, seeds, candidates, channels, probe, listener, routes, view, masters: HashMap::new(), tasks }
     }
 
     /// Follows the cluster while this is polled. A message in `requests` asks for a poll at once, of this node if one is
@@ -200,7 +202,8 @@ impl Cluster {
         let (server, keep_connected) = Server::new(target.clone());
         let (subscriptions, changes) = watch::channel(Subscriptions::default());
         let listen = self.listener.clone().listen(target, changes);
-        let tasks = [tokio::spawn(keep_connected), tokio::spawn(listen)].map(AbortOnDropHandle::new);
+        let tasks = [self.tasks.spawn("connection", keep_connected), self.tasks.spawn("listener", listen)];
+        let tasks = tasks.map(AbortOnDropHandle::new);
         Master { server: Arc::new(server), subscriptions, _tasks: tasks }
     }
 }

@@ -35,6 +35,7 @@ use fred::types::config::Server as Node;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
@@ -73,10 +74,53 @@ struct Redis {
     signals: mpsc::WeakSender<Signal>,
     read_script: Script,
     position_at_script: Script,
-    tasks: TaskTracker,
-    /// Ends the tasks: cancelled when the broker is closed, and when it is dropped.
-    closing: CancellationToken,
+    tasks: Tasks,
+    /// Closes the backend when it is dropped.
     _closing: DropGuard,
+}
+
+/// The backend's tasks. They end together: when the backend is closed or dropped, and when one of them panics. The
+/// [`Signals`] end with them, so that the node does not go on without a task that it needs.
+#[derive(Clone)]
+struct Tasks {
+    tracker: TaskTracker,
+    closing: CancellationToken,
+}
+
+/// Closes the backend if its task panics.
+struct PanicGuard {
+    task: &'static str,
+    closing: CancellationToken,
+}
+
+impl Tasks {
+    fn new() -> Self {
+        Self { tracker: TaskTracker::new(), closing: CancellationToken::new() }
+    }
+
+    /// Starts a task. `name` is for the log line of a panic.
+    fn spawn(&self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) -> JoinHandle<()> {
+        let guard = PanicGuard { task: name, closing: self.closing.clone() };
+        self.tracker.spawn(async move {
+            let _ = guard.closing.run_until_cancelled(task).await;
+        })
+    }
+
+    /// Ends all tasks, and waits until they have ended.
+    async fn close(&self) {
+        self.closing.cancel();
+        self.tracker.close();
+        self.tracker.wait().await;
+    }
+}
+
+impl Drop for PanicGuard {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            tracing::error!(task = self.task, "a task of the Redis backend panicked: the backend is closed");
+            self.closing.cancel();
+        }
+    }
 }
 
 /// Opens the backend; needs a tokio runtime.
@@ -95,11 +139,8 @@ pub(super) fn open(
     let commands = Arc::new(Commands::new(known_routes, clustered.then_some(request_routes)));
     let probe = Arc::new(Probe::new(format!("{}{}", config.prefix, config.namespace), commands.clone()));
     let (appends, send_appends) = Appends::new(channels.clone(), commands.clone(), limits.clone(), sender.clone());
-    let (tasks, closing) = (TaskTracker::new(), CancellationToken::new());
-    let spawn = |task: BoxFuture<'static, ()>| {
-        tasks.spawn(closing.clone().run_until_cancelled_owned(task));
-    };
-    spawn(send_appends.boxed());
+    let tasks = Tasks::new();
+    tasks.spawn("appends", send_appends);
     let weak = sender.downgrade();
     let listener = Listener::new(&channels, commands.clone(), probe.clone(), sender);
     match topology {
@@ -108,19 +149,19 @@ pub(super) fn open(
             routes.send_replace(Routes::Single(Arc::new(server)));
             let all = channels.iter().map(|(_, channel)| channel.name.clone()).collect();
             let subscriptions = Subscriptions { channels: all, probe_key: probe.single_key() };
-            spawn(keep_connected.boxed());
-            spawn(listener.listen(target, watch::channel(subscriptions).1).boxed());
-            follow_sentinels.map(spawn);
+            tasks.spawn("connection", keep_connected);
+            tasks.spawn("listener", listener.listen(target, watch::channel(subscriptions).1));
+            follow_sentinels.map(|follow| tasks.spawn("sentinels", follow));
         }
         Topology::Cluster(options, seeds) => {
-            let cluster = Cluster::new(options, seeds, channels.clone(), probe.clone(), listener, routes);
-            spawn(cluster.follow(route_requests).boxed());
+            let cluster =
+                Cluster::new(options, seeds, channels.clone(), probe.clone(), listener, routes, tasks.clone());
+            tasks.spawn("cluster", cluster.follow(route_requests));
         }
     }
-    tasks.close();
     let redis = Redis {
         nodes: Registry::new(config, commands.clone()),
-        store: RedisStore::new(config, clustered, commands.clone(), closing.clone()),
+        store: RedisStore::new(config, clustered, commands.clone(), tasks.closing.clone()),
         commands,
         channels,
         probe,
@@ -129,9 +170,8 @@ pub(super) fn open(
         signals: weak,
         read_script: Script::new(concat!(include_str!("log.lua"), include_str!("read.lua"))),
         position_at_script: Script::new(concat!(include_str!("log.lua"), include_str!("position_at.lua"))),
+        _closing: tasks.closing.clone().drop_guard(),
         tasks,
-        _closing: closing.clone().drop_guard(),
-        closing,
     };
     Ok((Arc::new(redis), signals))
 }
@@ -250,7 +290,7 @@ impl Log for Redis {
 impl Notifier for Redis {
     async fn probe(&self, number: u64) -> Result<(), BrokerError> {
         // A connection may outlive its task for a moment, and must not be used then.
-        if self.closing.is_cancelled() {
+        if self.tasks.closing.is_cancelled() {
             return Err(closed());
         }
         self.probe.send(number).await
@@ -272,8 +312,7 @@ impl Backend for Redis {
     }
 
     async fn close(&self) {
-        self.closing.cancel();
-        self.tasks.wait().await;
+        self.tasks.close().await;
     }
 }
 
@@ -308,4 +347,25 @@ fn millis(duration: Duration) -> Value {
 /// Parses a field of a script's reply.
 fn parsed<T: std::str::FromStr>(value: Option<Value>) -> Result<T, BrokerError> {
     value.and_then(|value| value.as_str()?.parse().ok()).ok_or_else(unreadable)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The other tasks hold what a panicked one leaves behind: without them the signals would not end.
+    #[tokio::test]
+    async fn a_task_that_panics_ends_the_signals_and_closes_the_backend() {
+        let (tasks, (sender, mut signals)) = (Tasks::new(), mpsc::channel::<Signal>(1));
+        let holder = tasks.spawn("holder", async move {
+            std::future::pending::<()>().await;
+            drop(sender);
+        });
+        assert!(tasks.spawn("other", async {}).await.is_ok());
+        assert!(!tasks.closing.is_cancelled(), "a task that ends in order closes nothing");
+        assert!(tasks.spawn("broken", async { panic!("on purpose") }).await.unwrap_err().is_panic());
+        let ended = tokio::time::timeout(Duration::from_secs(10), signals.recv()).await;
+        assert_eq!(ended, Ok(None));
+        assert!(holder.await.is_ok() && tasks.closing.is_cancelled());
+    }
 }
