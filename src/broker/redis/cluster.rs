@@ -11,10 +11,7 @@ use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use fred::types::config::Server as Node;
-use futures_util::FutureExt;
-use futures_util::future::BoxFuture;
 use tokio::sync::{mpsc, watch};
-use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::channels::Channels;
@@ -25,7 +22,7 @@ use super::routes::{Routes, slot};
 use super::server::Server;
 use super::slots::ClusterView;
 use super::target::{ConnectOptions, Target};
-use super::{BrokerError, close_on_panic};
+use super::{BrokerError, Tasks};
 
 /// Between two polls, if nobody requests one earlier.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
@@ -46,8 +43,7 @@ pub(super) struct Cluster {
     /// The newest view that was accepted.
     view: ClusterView,
     masters: HashMap<Node, Master>,
-    /// Closes the backend; cancelled when a task of a master panics.
-    closing: CancellationToken,
+    tasks: Tasks,
 }
 
 /// One master and its connections.
@@ -66,11 +62,11 @@ impl Cluster {
         probe: Arc<Probe>,
         listener: Listener,
         routes: watch::Sender<Routes>,
-        closing: CancellationToken,
+        tasks: Tasks,
     ) -> Self {
         let view = ClusterView { epoch: 0, masters: Vec::new(), nodes: Vec::new() };
         let candidates = seeds.iter().cloned().collect();
-        Self { options, seeds, candidates, channels, probe, listener, routes, view, masters: HashMap::new(), closing }
+        Self { options, seeds, candidates, channels, probe, listener, routes, view, masters: HashMap::new(), tasks }
     }
 
     /// Follows the cluster while this is polled. A message in `requests` asks for a poll at once, of this node if one is
@@ -206,8 +202,8 @@ impl Cluster {
         let (server, keep_connected) = Server::new(target.clone());
         let (subscriptions, changes) = watch::channel(Subscriptions::default());
         let listen = self.listener.clone().listen(target, changes);
-        let guarded = |task: BoxFuture<'static, ()>| tokio::spawn(close_on_panic(task, self.closing.clone()));
-        let tasks = [keep_connected.boxed(), listen.boxed()].map(|task| AbortOnDropHandle::new(guarded(task)));
+        let tasks = [self.tasks.spawn("connection", keep_connected), self.tasks.spawn("listener", listen)];
+        let tasks = tasks.map(AbortOnDropHandle::new);
         Master { server: Arc::new(server), subscriptions, _tasks: tasks }
     }
 }

@@ -27,7 +27,6 @@ mod store;
 mod target;
 mod tls;
 
-use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -37,6 +36,7 @@ use fred::types::config::Server as Node;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
@@ -58,7 +58,6 @@ use super::{
 };
 use crate::config::{BrokerConfig, Form, RedisUrl};
 use crate::event::{Catalog, ChannelId, Epoch, Event, Moment, Position};
-use crate::supervision;
 
 /// How long a call may take, with all its attempts. A publisher gets its response within 3 s.
 const CALL_TIMEOUT: Duration = Duration::from_secs(2);
@@ -76,18 +75,52 @@ struct Redis {
     signals: mpsc::WeakSender<Signal>,
     read_script: Script,
     position_at_script: Script,
-    tasks: TaskTracker,
-    /// Ends the tasks: cancelled when the broker is closed, and when it is dropped.
-    closing: CancellationToken,
+    tasks: Tasks,
+    /// Closes the backend when it is dropped.
     _closing: DropGuard,
 }
 
-/// Runs a task of the backend, and closes the backend if the task panics. The signals end then, and with them the relay
-/// and the node: a backend that has lost a task cannot do its work any more.
-async fn close_on_panic(task: impl Future<Output = ()>, closing: CancellationToken) {
-    if let Err(panic) = AssertUnwindSafe(task).catch_unwind().await {
-        tracing::error!(panic = supervision::message(&*panic), "a task of the Redis backend panicked");
-        closing.cancel();
+/// The backend's tasks. They end together: when the backend is closed or dropped, and when one of them panics. The
+/// [`Signals`] end with them, so that the node does not go on without a task that it needs.
+#[derive(Clone)]
+struct Tasks {
+    tracker: TaskTracker,
+    closing: CancellationToken,
+}
+
+/// Closes the backend if its task panics.
+struct PanicGuard {
+    task: &'static str,
+    closing: CancellationToken,
+}
+
+impl Tasks {
+    fn new() -> Self {
+        Self { tracker: TaskTracker::new(), closing: CancellationToken::new() }
+    }
+
+    /// Starts a task. `name` is for the log line of a panic.
+    fn spawn(&self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) -> JoinHandle<()> {
+        let guard = PanicGuard { task: name, closing: self.closing.clone() };
+        self.tracker.spawn(async move {
+            let _ = guard.closing.run_until_cancelled(task).await;
+        })
+    }
+
+    /// Ends all tasks, and waits until they have ended.
+    async fn close(&self) {
+        self.closing.cancel();
+        self.tracker.close();
+        self.tracker.wait().await;
+    }
+}
+
+impl Drop for PanicGuard {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            tracing::error!(task = self.task, "a task of the Redis backend panicked: the backend is closed");
+            self.closing.cancel();
+        }
     }
 }
 
@@ -107,13 +140,8 @@ pub(super) fn open(
     let commands = Arc::new(Commands::new(known_routes, clustered.then_some(request_routes)));
     let probe = Arc::new(Probe::new(format!("{}{}", config.prefix, config.namespace), commands.clone()));
     let (appends, send_appends) = Appends::new(channels.clone(), commands.clone(), limits.clone(), sender.clone());
-    let (tasks, closing) = (TaskTracker::new(), CancellationToken::new());
-    // None of these tasks ends while the backend is open.
-    let spawn = |task: BoxFuture<'static, ()>| {
-        let guarded = close_on_panic(task, closing.clone());
-        tasks.spawn(closing.clone().run_until_cancelled_owned(guarded));
-    };
-    spawn(send_appends.boxed());
+    let tasks = Tasks::new();
+    tasks.spawn("appends", send_appends);
     let weak = sender.downgrade();
     let listener = Listener::new(&channels, commands.clone(), probe.clone(), sender);
     match topology {
@@ -122,20 +150,19 @@ pub(super) fn open(
             routes.send_replace(Routes::Single(Arc::new(server)));
             let all = channels.iter().map(|(_, channel)| channel.name.clone()).collect();
             let subscriptions = Subscriptions { channels: all, probe_key: probe.single_key() };
-            spawn(keep_connected.boxed());
-            spawn(listener.listen(target, watch::channel(subscriptions).1).boxed());
-            follow_sentinels.map(spawn);
+            tasks.spawn("connection", keep_connected);
+            tasks.spawn("listener", listener.listen(target, watch::channel(subscriptions).1));
+            follow_sentinels.map(|follow| tasks.spawn("sentinels", follow));
         }
         Topology::Cluster(options, seeds) => {
             let cluster =
-                Cluster::new(options, seeds, channels.clone(), probe.clone(), listener, routes, closing.clone());
-            spawn(cluster.follow(route_requests).boxed());
+                Cluster::new(options, seeds, channels.clone(), probe.clone(), listener, routes, tasks.clone());
+            tasks.spawn("cluster", cluster.follow(route_requests));
         }
     }
-    tasks.close();
     let redis = Redis {
         nodes: Registry::new(config, commands.clone()),
-        store: RedisStore::new(config, clustered, commands.clone(), closing.clone()),
+        store: RedisStore::new(config, clustered, commands.clone(), tasks.closing.clone()),
         commands,
         channels,
         probe,
@@ -144,9 +171,8 @@ pub(super) fn open(
         signals: weak,
         read_script: Script::new(concat!(include_str!("log.lua"), include_str!("read.lua"))),
         position_at_script: Script::new(concat!(include_str!("log.lua"), include_str!("position_at.lua"))),
+        _closing: tasks.closing.clone().drop_guard(),
         tasks,
-        _closing: closing.clone().drop_guard(),
-        closing,
     };
     Ok((Arc::new(redis), signals))
 }
@@ -265,7 +291,7 @@ impl Log for Redis {
 impl Notifier for Redis {
     async fn probe(&self, number: u64) -> Result<(), BrokerError> {
         // A connection may outlive its task for a moment, and must not be used then.
-        if self.closing.is_cancelled() {
+        if self.tasks.closing.is_cancelled() {
             return Err(BrokerError::closed());
         }
         self.probe.send(number).await
@@ -287,8 +313,7 @@ impl Backend for Redis {
     }
 
     async fn close(&self) {
-        self.closing.cancel();
-        self.tasks.wait().await;
+        self.tasks.close().await;
     }
 }
 
@@ -329,12 +354,19 @@ fn parsed<T: std::str::FromStr>(value: Option<Value>) -> Result<T, BrokerError> 
 mod tests {
     use super::*;
 
+    /// The other tasks hold what a panicked one leaves behind: without them the signals would not end.
     #[tokio::test]
-    async fn a_task_that_panics_closes_the_backend_and_one_that_ends_does_not() {
-        let closing = CancellationToken::new();
-        close_on_panic(async {}, closing.clone()).await;
-        assert!(!closing.is_cancelled());
-        close_on_panic(async { panic!("on purpose") }, closing.clone()).await;
-        assert!(closing.is_cancelled());
+    async fn a_task_that_panics_ends_the_signals_and_closes_the_backend() {
+        let (tasks, (sender, mut signals)) = (Tasks::new(), mpsc::channel::<Signal>(1));
+        let holder = tasks.spawn("holder", async move {
+            std::future::pending::<()>().await;
+            drop(sender);
+        });
+        assert!(tasks.spawn("other", async {}).await.is_ok());
+        assert!(!tasks.closing.is_cancelled(), "a task that ends in order closes nothing");
+        assert!(tasks.spawn("broken", async { panic!("on purpose") }).await.unwrap_err().is_panic());
+        let ended = tokio::time::timeout(Duration::from_secs(10), signals.recv()).await;
+        assert_eq!(ended, Ok(None));
+        assert!(holder.await.is_ok() && tasks.closing.is_cancelled());
     }
 }
