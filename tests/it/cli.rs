@@ -278,7 +278,7 @@ fn custom_types_are_served_exported_and_generated() {
     assert_fails(
         &in_folder(&["schema", "export", "--out", "out", "--check"]),
         1,
-        &["review.schema.json belongs to nothing"],
+        &["review.schema.json is not generated"],
     );
 
     let daemon = Daemon::with(&["--listen", "127.0.0.1:0", "--schemas", "types"], folder);
