@@ -297,8 +297,8 @@ impl Subscriptions {
         let channel = state.subscription.channel.clone();
         match (kind, code) {
             // Only for the moment. The other subscriptions to the channel rely on the backfill, so all of them begin again.
-            (SubKind::Backfill, ErrorCode::BrokerUnavailable) => ErrorOutcome::Reconnect,
-            (SubKind::Subscription, ErrorCode::BrokerUnavailable) => {
+            (SubKind::Backfill, ErrorCode::BrokerUnavailable | ErrorCode::RateLimited) => ErrorOutcome::Reconnect,
+            (SubKind::Subscription, ErrorCode::BrokerUnavailable | ErrorCode::RateLimited) => {
                 let delay = state.backoff.next();
                 if state.phase == Phase::Requested {
                     state.phase = Phase::NotRequested;
