@@ -27,6 +27,7 @@ mod resolve;
 
 use std::sync::Arc;
 
+use futures_util::future::join_all;
 use tokio_util::sync::CancellationToken;
 
 pub use history::{Gap, HistoryEntry, HistoryQuery};
@@ -68,13 +69,14 @@ impl Bus {
 
     /// Waits until the connections of this node were handed everything that publishers were answered so far.
     pub async fn catch_up(&self) {
-        for namespace in &self.namespaces {
-            for channel in self.catalog.channels() {
+        let caught_up = self.namespaces.iter().flat_map(|namespace| {
+            self.catalog.channels().map(async move |channel| {
                 if let Ok(bounds) = namespace.log().bounds(channel, None).await {
                     namespace.progress().reached(channel, &bounds.head()).await;
                 }
-            }
-        }
+            })
+        });
+        join_all(caught_up).await;
     }
 
     fn namespace(&self, caller: &Caller) -> &Arc<Namespace> {

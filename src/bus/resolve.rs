@@ -116,15 +116,18 @@ impl Bus {
             true => self.catalog.types().iter().map(|known| known.name.to_string()).collect(),
             false => query.channels.clone(),
         };
-        if names.len() > 1 && matches!(query.since, Some(Since::After(_))) {
-            let detail = "a position belongs to one channel: use a cursor, or name one channel";
-            return Err(Problem::new(ErrorCode::InvalidPosition, detail));
-        }
         let each = names.into_iter().map(|name| {
             let found = self.select_one(caller, &name, query.filter.as_ref(), query.since.as_ref(), all_channels);
             (name, found)
         });
-        Ok(each.collect())
+        let each: Vec<_> = each.collect();
+        // If the client named no channel, its filter may select one.
+        let selected = each.iter().filter(|(_, found)| !all_channels || found.is_ok()).count();
+        if selected > 1 && matches!(query.since, Some(Since::After(_))) {
+            let detail = "a position belongs to one channel: use a cursor, or name one channel";
+            return Err(Problem::new(ErrorCode::InvalidPosition, detail));
+        }
+        Ok(each)
     }
 
     /// Finds where a selected channel's stream begins.

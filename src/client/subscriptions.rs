@@ -304,8 +304,8 @@ impl Subscriptions {
         match (kind, code) {
             // A temporary error. The other subscriptions to the channel depend on the backfill, so the subscriber
             // requests all of them again.
-            (SubKind::Backfill, ErrorCode::BrokerUnavailable) => ErrorOutcome::Reconnect,
-            (SubKind::Subscription, ErrorCode::BrokerUnavailable) => {
+            (SubKind::Backfill, ErrorCode::BrokerUnavailable | ErrorCode::RateLimited) => ErrorOutcome::Reconnect,
+            (SubKind::Subscription, ErrorCode::BrokerUnavailable | ErrorCode::RateLimited) => {
                 let delay = state.backoff.next();
                 if state.phase == Phase::Requested {
                     state.phase = Phase::NotRequested;

@@ -401,8 +401,8 @@ async fn a_delayed_subscription_is_retried_while_another_one_receives_constantly
         let mut peer = Peer::accept(&listener, 25_000).await;
         peer.confirm("e:0").await;
         let request = peer.receive().await;
-        for failures in 0..3 {
-            peer.send(json!({"type":"error","code":"broker-unavailable","message":"later","sub":request["sub"]})).await;
+        for (failures, code) in ["broker-unavailable", "rate-limited", "broker-unavailable"].iter().enumerate() {
+            peer.send(json!({"type":"error","code":code,"message":"later","sub":request["sub"]})).await;
             let mut offset = failures * 1_000_000;
             let again = loop {
                 offset += 1;

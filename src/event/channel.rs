@@ -10,4 +10,10 @@ impl ChannelId {
     pub fn index(self) -> usize {
         self.0 as usize
     }
+
+    /// A channel by number, for tests that need no catalogue.
+    #[cfg(test)]
+    pub fn for_test(number: u32) -> Self {
+        Self(number)
+    }
 }

@@ -38,6 +38,11 @@ impl Inbox {
         self.shard.send(item).await.map_err(|_| ShardDied)
     }
 
+    /// Waits until the shard's thread has ended.
+    pub async fn closed(&self) {
+        self.shard.closed().await;
+    }
+
     /// Queues a connection's command. It is sent together with those of other connections in the same turn of the
     /// runtime, in the order of these calls.
     pub fn enqueue(self: &Arc<Self>, item: InboxItem) {

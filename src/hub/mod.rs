@@ -26,6 +26,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::future::select_all;
 use tokio::net::TcpStream;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
@@ -159,6 +160,12 @@ impl Hub {
         let handle = ConnectionHandle { shard: self.shards[shard].clone(), send_buffer, left: false };
         handle.shard.enqueue(InboxItem::Join { send_buffer: handle.send_buffer.clone(), new, begun });
         handle
+    }
+
+    /// Waits until a shard's thread has died. Without events and connections, nothing else notices that.
+    pub async fn shard_died(&self) -> ShardDied {
+        select_all(self.shards.iter().map(|shard| Box::pin(shard.closed()))).await;
+        ShardDied
     }
 
     /// Closes every connection, and those that still join, until this is called with `None`.

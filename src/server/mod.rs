@@ -165,6 +165,8 @@ impl Server {
         for NamespaceParts { backend, hub, relay, signals, readiness, .. } in namespaces {
             let relayed = async { relay.run(signals).await.map_err(|error| error.to_string()) };
             relays.push(services.start("relay", relayed));
+            let fan_out = hub.clone();
+            services.start("fan-out", async move { Err(fan_out.shard_died().await.to_string()) });
             probes.push(services.start("readiness probe", succeed(readiness.run())));
             backends.push(backend);
             hubs.push(hub);

@@ -9,9 +9,11 @@ use tokio::net::TcpStream;
 
 use super::*;
 use crate::access::Caller;
-use crate::bus::{Documents, StreamQuery};
+use crate::bus::{Begin, Documents, StreamQuery, Subscription};
 use crate::config::{BrokerConfig, BrokerUrl, FileSync, LogConfig, LogFormat, RequestLimits, WebSocketConfig};
 use crate::connection::Opening;
+use crate::event::ChannelId;
+use crate::hub::{Encoding, NewConnection};
 
 /// How long a test waits for what must come.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -167,6 +169,36 @@ async fn namespaces_share_no_events_and_no_positions() {
     let counts = node.app.bus.channels(&one).await.unwrap();
     let summary = counts.iter().find(|summary| summary.name == CHANNEL).unwrap();
     assert_eq!((summary.position.offset, summary.retained, summary.subscribers), (1, 1, 1));
+}
+
+/// Nothing is published, so that the relay gives the dead shard nothing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_whose_fan_out_thread_panics_closes_its_connections_and_ends_with_an_error() {
+    let server = bind(config(), Arc::new(Catalog::builtin())).await.unwrap();
+    let app = server.app.clone();
+    let run = tokio::spawn(server.run(std::future::pending()));
+    let listener = listen((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+    let mut clients = Vec::new();
+    let mut join = async |subscriptions: Vec<Subscription>| {
+        clients.push(TcpStream::connect(listener.local_addr().unwrap()).await.unwrap());
+        let (stream, _) = listener.accept().await.unwrap();
+        let permit = app.bus.admit(&Caller::unrestricted(NamespaceId::FIRST)).unwrap();
+        let encoding = Encoding::WebSocket { deflate: false };
+        let new = NewConnection { greeting: vec![Bytes::from_static(b"hello")], subscriptions, encoding, permit };
+        app.connections.hubs[0].join(stream, new)
+    };
+    let mut handles = Vec::new();
+    // One connection for each shard, then one whose subscription no shard can make.
+    for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
+        handles.push(join(Vec::new()).await);
+    }
+    let impossible =
+        Subscription::for_test("s", ChannelId::for_test(u32::MAX), Arc::default(), Begin::Live { recovered: false });
+    handles.push(join(vec![impossible]).await);
+    // The shard of the first connection is that of the last.
+    read_until(&mut clients[0], "the fan-out failed").await;
+    let ended = tokio::time::timeout(PATIENCE, run).await.expect("the node ends").unwrap();
+    assert_eq!(ended.unwrap_err().to_string(), "the fan-out has ended: a fan-out thread has died");
 }
 
 /// In one namespace no subscriber reads, so that its relay waits and its publishers are held back. The other goes on.

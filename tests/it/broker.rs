@@ -361,6 +361,10 @@ async fn a_lease_has_one_holder_at_a_time(backend: Backend) {
     let second = two.lease("name", "two", MINUTE).await.unwrap().expect("it is free again");
     assert!(second > first, "{second} after {first}");
     assert_eq!(one.lease("name", "one of two", MINUTE).await.unwrap(), None);
+    // A holder is any text.
+    let token = one.lease("any text", "one\0 of\n two", MINUTE).await.unwrap().expect("it is free");
+    assert_eq!(two.lease("any text", "one", MINUTE).await.unwrap(), None);
+    assert_eq!(one.lease("any text", "one\0 of\n two", MINUTE).await.unwrap(), Some(token));
     // Of many concurrent holders one gets a free lease.
     let holders = (0..50).map(|holder| {
         let broker = nodes[holder % nodes.len()].broker.clone();

@@ -85,6 +85,10 @@ async fn only_matching_events_are_returned(broker: TestBroker) {
     // Without a channel, the filter selects the channels whose schema has the field.
     let page = history(&node, &[("where", r#"{"productId":"7"}"#)]).await;
     assert_eq!(offsets(&page), [8]);
+    // If that is one channel, a position says where to begin.
+    let position = page["events"][0]["position"].as_str().unwrap();
+    let page = history(&node, &[("where", r#"{"productId":["7","599"]}"#), ("since", position)]).await;
+    assert_eq!(offsets(&page), [600]);
 }
 
 async fn events_that_the_log_dropped_are_reported_as_a_gap(broker: TestBroker) {

@@ -123,7 +123,9 @@ impl Appends {
             appended.await.map_err(|_| BrokerError::closed())?
         });
         let parts = tokio::time::timeout(CALL_TIMEOUT + REPLY_MARGIN, try_join_all(parts)).await;
-        let parts = parts.unwrap_or_else(|_| Err(timed_out()))?;
+        let split = queue_of_event.iter().any(|queue| *queue != queue_of_event[0]);
+        let parts =
+            parts.unwrap_or_else(|_| Err(timed_out())).map_err(|error| if split { partly(error) } else { error })?;
         let mut parts: Vec<_> = parts.into_iter().map(Vec::into_iter).collect();
         Ok(queue_of_event.into_iter().filter_map(|queue| parts[queue].next()).collect())
     }
@@ -234,7 +236,8 @@ impl Appender {
     ) -> Result<Vec<Appended>, BrokerError> {
         let error = error.as_ref().and_then(Value::as_str).ok_or_else(unreadable)?;
         if !error.is_empty() {
-            return Err(from_reply(&error));
+            let error = from_reply(&error);
+            return Err(if events.len() > 1 { partly(error) } else { error });
         }
         let mut appended = Vec::with_capacity(events.len());
         for (QueuedEvent { channel, json, .. }, position) in events.into_iter().zip(positions) {
@@ -259,6 +262,14 @@ impl Appender {
     }
 }
 
+/// The error of a batch of which another part may be in the log. A rate limit would say that nothing was done.
+fn partly(error: BrokerError) -> BrokerError {
+    match error {
+        BrokerError::RateLimited { cause, .. } => BrokerError::Unavailable(cause),
+        error => error,
+    }
+}
+
 /// Takes the batches of the next call: `first`, then queued ones until the call is full. Skips a batch whose publisher
 /// no longer waits.
 fn take_batches(first: Batch, queue: &mut mpsc::Receiver<Batch>) -> Vec<Batch> {
@@ -273,4 +284,75 @@ fn take_batches(first: Batch, queue: &mut mpsc::Receiver<Batch>) -> Vec<Batch> {
         next = if events < FULL_CALL_EVENTS && bytes < FULL_CALL_BYTES { queue.try_recv().ok() } else { None };
     }
     batches
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::watch;
+
+    use super::*;
+    use crate::broker::redis::routes::Routes;
+    use crate::config::{BrokerConfig, BrokerUrl, FileSync};
+    use crate::event::Catalog;
+
+    const LIMIT: &str = "ERR max daily request limit exceeded";
+
+    fn channels(clustered: bool) -> Arc<Channels> {
+        let config = BrokerConfig {
+            broker: BrokerUrl::Memory,
+            file_sync: FileSync::Os,
+            prefix: "t:".into(),
+            namespace: "n".into(),
+            log_max_events: 1,
+            log_max_age: Duration::from_secs(1),
+            dedup_window: Duration::from_secs(1),
+        };
+        Arc::new(Channels::new(&config, &Catalog::builtin(), clustered))
+    }
+
+    /// What a batch of events on these channels is answered if the queue of the first channel takes its part and those of
+    /// the others are at their limit.
+    async fn append(on: &[u32]) -> BrokerError {
+        let channels = channels(true);
+        let (queues, batches): (_, Vec<_>) = channels.iter().map(|_| mpsc::channel(1)).unzip();
+        for (index, mut queue) in batches.into_iter().enumerate() {
+            tokio::spawn(async move {
+                while let Some(Batch { events, done }) = queue.recv().await {
+                    let appended = |_| Appended { position: "e:1".parse().unwrap(), duplicate: false };
+                    let taken = Ok(events.iter().map(appended).collect());
+                    let _ = done.send(if index == 0 { taken } else { Err(from_reply(LIMIT)) });
+                }
+            });
+        }
+        let event = |channel: &u32| Event {
+            channel: ChannelId::for_test(*channel),
+            id: "id".into(),
+            json: "{}".into(),
+            data: Arc::default(),
+        };
+        let events: Vec<_> = on.iter().map(event).collect();
+        Appends { channels, queues }.append(&events).await.unwrap_err()
+    }
+
+    #[tokio::test]
+    async fn a_rate_limit_is_an_unknown_outcome_when_another_part_may_be_in_the_log() {
+        assert!(matches!(append(&[1]).await, BrokerError::RateLimited { .. }));
+        assert_eq!(append(&[0, 1]).await, BrokerError::Unavailable(LIMIT.into()));
+    }
+
+    #[test]
+    fn a_rate_limit_is_an_unknown_outcome_when_an_earlier_event_may_be_in_the_log() {
+        let channels = channels(false);
+        let limits =
+            Limits { log_max_events: 1, log_max_age: Duration::from_secs(1), dedup_window: Duration::from_secs(1) };
+        let commands = Arc::new(Commands::new(watch::channel(Routes::Pending).1, None));
+        let appender = Appender { channels, commands, limits, script: Script::new(""), signals: mpsc::channel(1).0 };
+        let of = |count: usize| {
+            let event = || QueuedEvent { channel: ChannelId::for_test(0), id_or_key: "id".into(), json: "{}".into() };
+            let events = (0..count).map(|_| event()).collect();
+            appender.batch_result(events, Some(LIMIT.into()), Vec::new(), &Attempt::default()).unwrap_err()
+        };
+        assert!(matches!(of(1), BrokerError::RateLimited { .. }));
+        assert_eq!(of(2), BrokerError::Unavailable(LIMIT.into()));
+    }
 }

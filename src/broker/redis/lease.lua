@@ -15,8 +15,8 @@ token, ends = tonumber(token or 0), tonumber(ends or 0)
 local held = now < ends
 
 local function set(token, ends)
-  -- tostring() would write such numbers with an exponent.
-  redis.call('HSET', leases, name, string.format('%d %d %s', token, ends, holder))
+  -- tostring() would write such numbers with an exponent. string.format('%s') would end a holder at its first zero byte.
+  redis.call('HSET', leases, name, string.format('%d %d ', token, ends) .. holder)
 end
 
 if held and last ~= holder then

@@ -264,6 +264,15 @@ impl Shard {
     }
 }
 
+/// A thread that panics leaves no open connection that nothing is sent to.
+impl Drop for Shard {
+    fn drop(&mut self) {
+        for (_, peer) in &self.peers {
+            peer.send_buffer.close(CloseCode::Internal, "the fan-out failed: connect again to resume");
+        }
+    }
+}
+
 /// Closes a connection for this reason. If the node drains, it first sends the client a random time after which to
 /// reconnect.
 fn evict(send_buffer: &Arc<SendBuffer>, reason: EvictReason) {
