@@ -141,7 +141,7 @@ pub async fn subscriptions(
     Ok(subscriptions)
 }
 
-/// Reports changes of the connection on stderr.
+/// Reports changes of the connection on stderr, and gaps.
 #[derive(Default)]
 struct ConnectionReporter {
     lost: bool,
@@ -162,7 +162,8 @@ impl ConnectionReporter {
                 say(&format!("{DIM}connected again, to node {node}{DIM:#}"));
             }
             Update::Gap { channel, from, position } => {
-                say(&format!("{channel}: the events after {from} up to {position} were missed"));
+                let new_epoch = if from.epoch == position.epoch { "" } else { ": the daemon's log was lost" };
+                say(&format!("{channel}: the events after {from} up to {position} were missed{new_epoch}"));
             }
             _ => {}
         }
