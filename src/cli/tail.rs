@@ -142,7 +142,7 @@ pub async fn subscriptions(
     Ok(subscriptions)
 }
 
-/// Reports changes of the connection on stderr.
+/// Reports changes of the connection on stderr, and gaps.
 #[derive(Default)]
 struct ConnectionReporter {
     lost: bool,
@@ -163,7 +163,10 @@ impl ConnectionReporter {
                 say(&format!("{DIM}connected again, to node {node}{DIM:#}"));
             }
             Update::Gap { channel, from, position } => {
-                say(&format!("{channel}: the events after {from}, up to and including {position}, are lost"));
+                let new_epoch = if from.epoch == position.epoch { "" } else { ": the daemon's log was lost" };
+                say(&format!(
+                    "{channel}: the events after {from}, up to and including {position}, are lost{new_epoch}"
+                ));
             }
             _ => {}
         }
