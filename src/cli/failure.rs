@@ -51,6 +51,13 @@ pub fn say_field_errors(errors: &[FieldError], mut describe: impl FnMut(&str) ->
     }
 }
 
+/// Names the command that lists the channels, where a request named one that does not exist.
+fn say_channels(code: &str) {
+    if matches!(code, "unknown-channel" | "unknown-type") {
+        say("`tidings channels` lists the event types of the daemon: each has a channel of the same name.");
+    }
+}
+
 impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Self {
         match error.kind() {
@@ -75,6 +82,12 @@ impl From<Error> for Failure {
             Error::Refused(problem) => {
                 say_error(&problem.to_string());
                 say_field_errors(&problem.errors, str::to_owned);
+                say_channels(&problem.code);
+                Self::Reported
+            }
+            Error::Subscription { ref code, .. } => {
+                say_error(&error.to_string());
+                say_channels(code);
                 Self::Reported
             }
             Error::Unconfirmed { cause, .. } => Self::from(*cause),

@@ -33,7 +33,7 @@ impl ConfigFlags {
             for mistake in &mistakes.0 {
                 say_error(mistake);
             }
-            say("Nothing was started. `tidings config show --help` lists the settings.");
+            say("`tidings serve --help` lists the settings; `tidings config check` checks a correction.");
             Failure::Reported
         })
     }

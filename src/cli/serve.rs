@@ -2,6 +2,7 @@
 //!
 //! The daemon itself is in `server.rs`.
 
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -13,6 +14,8 @@ use super::flags::ConfigFlags;
 use super::output::{BOLD, DIM};
 use super::remote;
 use crate::config::{Config, LogFormat};
+use crate::event::Catalog;
+use crate::server::ServerError;
 use crate::{schema, server, telemetry};
 
 /// Run the daemon.
@@ -39,7 +42,10 @@ impl Serve {
         let signals = Signals::new()?;
         let catalog = schema::catalog(config.server.schemas.as_deref()).map_err(|error| error.to_string())?;
         let types = catalog.types().len();
-        let server = server::bind(config.clone(), Arc::new(catalog)).await.map_err(|error| error.to_string())?;
+        if let Some(folder) = config.server.schemas.as_deref().filter(|_| types == Catalog::builtin().types().len()) {
+            tracing::warn!(folder = %folder.display(), "the folder of own types has no file NAME{}", schema::EXTENSION);
+        }
+        let server = server::bind(config.clone(), Arc::new(catalog)).await.map_err(describe)?;
         announce(&config, server.local_addr()?, types);
         server.run(signals.shutdown()).await.map_err(|error| error.to_string())?;
         Ok(())
@@ -56,7 +62,7 @@ struct Signals {
 }
 
 impl Signals {
-    fn new() -> std::io::Result<Self> {
+    fn new() -> io::Result<Self> {
         // By default SIGXFSZ kills the process when a file reaches the size limit (`ulimit -f`). With a handler, the write
         // fails with an error instead, which its caller reports.
         drop(signal(SignalKind::from_raw(SIGXFSZ))?);
@@ -80,6 +86,16 @@ impl Signals {
             tracing::warn!(signal = name, "stopped by a second signal before the drain was complete");
             std::process::exit(1);
         });
+    }
+}
+
+/// The error as a sentence that says what to do, where that is known.
+fn describe(error: ServerError) -> String {
+    match &error {
+        ServerError::Listen { error: cause, .. } if cause.kind() == io::ErrorKind::AddrInUse => {
+            format!("{error}\nAnother daemon may be running there. Stop it, or choose another address with --listen.")
+        }
+        _ => error.to_string(),
     }
 }
 

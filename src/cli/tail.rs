@@ -142,7 +142,7 @@ pub async fn subscriptions(
     Ok(subscriptions)
 }
 
-/// Reports changes of the connection on stderr.
+/// Reports changes of the connection on stderr, and gaps.
 #[derive(Default)]
 struct ConnectionReporter {
     lost: bool,
@@ -163,7 +163,8 @@ impl ConnectionReporter {
                 say(&format!("{DIM}connected again, to node {node}{DIM:#}"));
             }
             Update::Gap { channel, from, position } => {
-                say(&format!("{channel}: the events after {from}, up to and including {position}, are lost"));
+                let cause = if from.epoch == position.epoch { "" } else { ": the log began anew" };
+                say(&format!("{channel}: the events after {from}, up to and including {position}, are lost{cause}"));
             }
             _ => {}
         }

@@ -110,7 +110,10 @@ impl Layers {
             Err(error) => {
                 // The error's Display repeats the line, which may contain a password.
                 let line = error.span().map_or(1, |span| line_of(span.start));
-                return self.mistakes.push(format!("{}:{line}: {}", path.display(), error.message()));
+                // The place of this one error is the key alone.
+                let key = error.span().filter(|_| error.message() == "duplicate key").and_then(|span| text.get(span));
+                let key = key.map(|key| format!(" {}", key.trim())).unwrap_or_default();
+                return self.mistakes.push(format!("{}:{line}: {}{key}", path.display(), error.message()));
             }
         };
         for (key, value) in table {

@@ -65,6 +65,12 @@ fn the_defaults_file_is_a_valid_configuration() {
 }
 
 #[test]
+fn a_duplicate_key_is_named_without_its_value() {
+    let text = "log_level = 'info'\nbroker = 'memory'\nbroker = 'redis://:secret@redis'";
+    assert_eq!(mistake(text, &[], &[]), "tidings.toml:3: duplicate key broker");
+}
+
+#[test]
 fn an_unknown_key_gets_a_suggestion() {
     assert_eq!(
         mistake("\n\nmax_events_bytes = 1", &[], &[]),

@@ -73,8 +73,12 @@ pub fn router(app: App) -> Router {
         .with_state(app)
 }
 
+/// What a 404 suggests to a person who tries an address in a browser.
+const ROUTES: &str =
+    "/v1/events, /v1/stream, /v1/ws, /v1/channels, /v1/nodes, /v1/schemas, /healthz, /readyz, /metrics";
+
 async fn not_found(uri: Uri) -> Problem {
-    Problem::new(ErrorCode::NotFound, format!("there is nothing at {}", uri.path()))
+    Problem::new(ErrorCode::NotFound, format!("there is nothing at {}; the routes are {ROUTES}", uri.path()))
 }
 
 async fn method_not_allowed(method: Method, uri: Uri) -> Problem {

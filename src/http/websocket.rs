@@ -92,8 +92,10 @@ async fn resolve(bus: &Bus, caller: &Caller, query: &str) -> (Vec<Subscription>,
 fn check(request: &Request) -> Result<HeaderValue, Problem> {
     let headers = request.headers();
     let bad = |detail: &str| Err(Problem::new(ErrorCode::BadRequest, detail));
-    let upgrade =
-        Problem::new(ErrorCode::UpgradeRequired, "this is a WebSocket's address: Upgrade: websocket, version 13");
+    let upgrade = Problem::new(
+        ErrorCode::UpgradeRequired,
+        "this address takes WebSocket handshakes over HTTP/1.1 only; a proxy must pass on the headers Upgrade and Connection",
+    );
     let names = |text: &str, name: &str| text.eq_ignore_ascii_case(name);
     if request.version() != Version::HTTP_11
         || !lists(headers, header::UPGRADE, |one| names(one, "websocket"))

@@ -178,7 +178,7 @@ fn the_schema_decides_the_types_of_a_filter() {
     assert_eq!(json(&tail.line())["event"]["data"]["newQuantity"], 8);
     assert_eq!(tail.ended().code, Some(0));
 
-    assert_fails(&daemon.run(&["tail", "nowhere"]), 1, &["nowhere", "unknown-channel"]);
+    assert_fails(&daemon.run(&["tail", "nowhere"]), 1, &["nowhere", "unknown-channel", "`tidings channels` lists"]);
     assert_fails(&daemon.run(&["tail", "inventory-change", "--where", "colour=1"]), 1, &["colour", "unknown-field"]);
     assert_fails(&daemon.run(&["tail", "--where", "colour=1"]), 1, &["no channel has the field colour"]);
     assert_fails(&daemon.run(&["tail", "--where", "colour"]), 2, &["expected field=value"]);
@@ -195,7 +195,7 @@ fn tail_reconnects_and_reports_missed_events() {
     let daemon = Daemon::with(&["--listen", url.trim_start_matches("http://")], folder);
     tail.said("connected again");
     // The in-memory log was lost, so the events after the position of the tail are gone.
-    tail.said("order-status: the events after ");
+    tail.said("are lost: the log began anew");
     daemon.run(&["publish", "order-status", "orderId=2", "newStatus=shipped"]);
     assert_eq!(json(&tail.line())["event"]["subject"], "2");
 }
@@ -226,6 +226,13 @@ fn channels_are_listed() {
     let lines = daemon.run(&["channels", "--json"]).out;
     let sales = lines.lines().map(json).find(|channel| channel["type"] == "inventory-change").unwrap();
     assert_eq!(sales["retained"], 1);
+}
+
+#[test]
+fn an_address_in_use_is_reported_with_the_flag_that_chooses_another() {
+    let daemon = Daemon::start();
+    let listen = daemon.url.trim_start_matches("http://");
+    assert_fails(&daemon.run(&["serve", "--listen", listen]), 1, &["cannot listen on ", listen, "--listen"]);
 }
 
 #[test]

@@ -43,6 +43,8 @@ pub(super) fn from_fred(error: &Error) -> BrokerError {
         | ErrorKind::InvalidArgument
         | ErrorKind::InvalidCommand
         | ErrorKind::Unknown => from_reply(error.details()),
+        // A probe's error reaches /readyz and the log as it is, so it names the server that did not answer.
+        ErrorKind::IO => BrokerError::Unavailable(format!("no connection to Redis: {}", describe(error))),
         _ => BrokerError::Unavailable(describe(error)),
     }
 }
@@ -202,7 +204,10 @@ mod tests {
         let of = |kind, details: &'static str| from_fred(&Error::new(kind, details));
         assert_eq!(of(ErrorKind::Timeout, "OOM"), BrokerError::Unavailable("Redis does not answer".into()));
         let refused = "Os { code: 111, kind: ConnectionRefused, message: \"Connection refused\" }";
-        assert_eq!(of(ErrorKind::IO, refused), BrokerError::Unavailable("Connection refused".into()));
+        assert_eq!(
+            of(ErrorKind::IO, refused),
+            BrokerError::Unavailable("no connection to Redis: Connection refused".into())
+        );
         assert_eq!(of(ErrorKind::Canceled, "Canceled."), BrokerError::Unavailable("Canceled.".into()));
         assert_eq!(of(ErrorKind::Auth, "WRONGPASS no"), BrokerError::Rejected("WRONGPASS no".into()));
         assert_eq!(of(ErrorKind::Unknown, "OOM no"), BrokerError::Rejected("OOM no".into()));
