@@ -42,7 +42,8 @@ impl StreamQuery {
                 name if own.contains(&name) => drop(rest.insert(name.to_owned(), value.into_owned())),
                 name => {
                     let known: Vec<_> = ["channel", "where", "since"].iter().chain(own).copied().collect();
-                    let detail = format!("there is no parameter {name:?} here; there are {}", known.join(", "));
+                    let detail =
+                        format!("there is no parameter {name:?} here: the parameters are {}", known.join(", "));
                     return Err(Problem::new(ErrorCode::BadRequest, detail));
                 }
             }

@@ -163,10 +163,8 @@ impl ConnectionReporter {
                 say(&format!("{DIM}connected again, to node {node}{DIM:#}"));
             }
             Update::Gap { channel, from, position } => {
-                let new_epoch = if from.epoch == position.epoch { "" } else { ": the daemon's log was lost" };
-                say(&format!(
-                    "{channel}: the events after {from}, up to and including {position}, are lost{new_epoch}"
-                ));
+                let cause = if from.epoch == position.epoch { "" } else { ": the log began anew" };
+                say(&format!("{channel}: the events after {from}, up to and including {position}, are lost{cause}"));
             }
             _ => {}
         }
