@@ -23,7 +23,7 @@ struct Contents {
 
 struct Lease {
     token: u64,
-    /// Who has it, and until when; `None` once it was released.
+    /// The holder and the end of the lease; `None` after a release.
     holder: Option<(String, Instant)>,
 }
 

@@ -13,7 +13,7 @@
 //! | [`Bus::select`], [`Bus::select_each`], [`Bus::resolve`], [`Bus::subscribe`] | `resolve.rs` |
 //! | [`Bus::reader`] | `reader.rs` |
 //! | [`Bus::history`] | `history.rs` |
-//! | [`Bus::channels`], [`Bus::schemas`], [`Bus::schema`], [`Bus::nodes`] | `overview.rs` |
+//! | [`Bus::channels`], [`Bus::types`], [`Bus::schema`], [`Bus::event_schema`], [`Bus::nodes`] | `overview.rs` |
 //! | [`Bus::admit`], [`Bus::evicted`], [`Bus::readiness`] | `admit.rs` |
 
 mod admit;

@@ -177,7 +177,7 @@ impl Drop for Proxy {
     }
 }
 
-/// What stands before the address in the line that says where to listen.
+/// The directive that precedes the listening address in each proxy's configuration.
 fn prefix(listen: &str) -> &str {
     match listen.split_once(' ') {
         Some((directive, _)) => &listen[..=directive.len()],
