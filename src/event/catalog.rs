@@ -8,12 +8,12 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use jsonschema::{Draft, Validator};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::channel::ChannelId;
 use super::envelope::{self, Defaults, Event, Refusal, RefusalKind};
 use super::mistake::{self, MAX_MISTAKES, Mistake};
-use super::{builtin, schema_ids};
+use super::{builtin, event_schema, schema_ids};
 
 /// One event type with its compiled schema.
 #[derive(Debug)]
@@ -32,7 +32,7 @@ pub struct EventType {
 pub struct Catalog {
     types: Vec<EventType>,
     by_name: HashMap<Arc<str>, ChannelId>,
-    /// The `$id` of every schema and embedded schema. They are unique, because [`Catalog::event_schema`] contains them all.
+    /// The `$id` of every schema and embedded schema. They are unique: a URI names one schema.
     schema_ids: HashSet<String>,
     envelope: Validator,
 }
@@ -138,8 +138,8 @@ impl Catalog {
             return Err(refuse("/$id", "it must be an absolute URI of at most 1024 characters"));
         }
         let mut ids = HashSet::new();
-        for (place, id) in schema_ids::collect(schema) {
-            let Some(id) = id else {
+        for schema_ids::Identified { place, uri, .. } in schema_ids::collect(schema) {
+            let Some(id) = uri else {
                 return Err(refuse(&place, "it must be an absolute URI without a fragment"));
             };
             if self.schema_ids.contains(id.as_str()) || !ids.insert(id.into()) {
@@ -176,23 +176,9 @@ impl Catalog {
         mistake::nearest(name, &self.types.iter().map(|event_type| &*event_type.name).collect::<Vec<_>>())
     }
 
-    /// The JSON Schema of the whole event: the envelope, and the schema of `data` for each type.
+    /// The JSON Schema of the whole event, with the schema of every type: see [`event_schema`].
     pub fn event_schema(&self) -> Value {
-        let mut schema = envelope::schema();
-        let mut definitions = Map::new();
-        let mut data_by_type = Vec::new();
-        for event_type in &self.types {
-            data_by_type.push(json!({
-                "if": { "properties": { "type": { "const": event_type.name } } },
-                "then": { "properties": { "data": { "$ref": event_type.id() } } },
-            }));
-            definitions.insert(event_type.name.to_string(), event_type.schema.clone());
-        }
-        schema["properties"]["type"]["enum"] =
-            self.types.iter().map(|event_type| Value::from(&*event_type.name)).collect();
-        schema["allOf"] = data_by_type.into();
-        schema["$defs"] = definitions.into();
-        schema
+        event_schema::event_schema(self.types.iter().map(|known| (&*known.name, &known.schema)))
     }
 
     /// Validates a document against the envelope and its type's schema, and completes it to an event.

@@ -24,17 +24,25 @@ mod channel;
 #[cfg(feature = "server")]
 mod envelope;
 #[cfg(feature = "server")]
+mod event_schema;
+#[cfg(feature = "server")]
 mod filter;
 #[cfg(feature = "server")]
 mod mistake;
 #[cfg(feature = "server")]
 mod per_channel;
 #[cfg(feature = "server")]
+mod schema_definitions;
+#[cfg(feature = "server")]
 mod schema_field;
 #[cfg(feature = "server")]
 mod schema_ids;
 #[cfg(feature = "server")]
+mod schema_names;
+#[cfg(feature = "server")]
 mod schema_node;
+#[cfg(feature = "server")]
+mod schema_same;
 #[cfg(feature = "server")]
 mod schema_transforms;
 #[cfg(feature = "server")]
@@ -57,6 +65,7 @@ pub use self::{
     mistake::{MAX_MISTAKES, Mistake},
     per_channel::PerChannel,
     schema_field::SchemaField,
+    schema_names::SchemaNames,
     schema_node::SchemaNode,
     since::{Moment, ParseSinceError, Since},
 };
