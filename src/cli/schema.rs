@@ -48,5 +48,5 @@ fn check(path: &Path) -> Result<(), Failure> {
     let fields = fields.map_or_else(|| "any fields".into(), |fields| format!("fields {fields}"));
     let mut output = Output::new();
     output.line(&format!("{}: type {name}, {fields}{key}", path.display()))?;
-    Ok(output.flush()?)
+    output.flush()
 }
