@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use crate::broker::Notifier;
+use crate::broker::Backend;
 use crate::health::Health;
 use crate::hub::{EvictReason, Hub};
 use crate::metrics::Metrics;
@@ -22,7 +22,7 @@ const TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The readiness probe of one namespace.
 pub struct Readiness {
-    pub notifier: Arc<dyn Notifier>,
+    pub backend: Arc<dyn Backend>,
     pub hub: Arc<Hub>,
     /// The number of the last probe that came back, from the relay.
     pub returned: watch::Receiver<u64>,
@@ -39,11 +39,14 @@ impl Readiness {
         let mut last_success = Instant::now();
         for number in 1.. {
             let sent = Instant::now();
-            let result = self.round_trip(number).await;
+            let backend = self.backend.clone();
+            // The relay compares the heads with what it has delivered, so that a lost signal is made up for within a round.
+            let heads = tokio::time::timeout(TIMEOUT, backend.heads());
+            let (result, _) = tokio::join!(self.round_trip(number), heads);
             if result.is_ok() {
                 self.metrics.round_trip_seconds.observe(sent.elapsed().as_secs_f64());
                 last_success = Instant::now();
-            } else if self.notifier.returned_from_any_server(number) {
+            } else if self.backend.returned_from_any_server(number) {
                 // Another node would reach no more of the broker than this one does.
                 last_success = Instant::now();
             }
@@ -73,7 +76,7 @@ impl Readiness {
     /// Sends a probe and waits until the relay has received it.
     async fn round_trip(&mut self, number: u64) -> Result<(), String> {
         let round_trip = async {
-            self.notifier.probe(number).await.map_err(|error| error.to_string())?;
+            self.backend.probe(number).await.map_err(|error| error.to_string())?;
             self.returned
                 .wait_for(|returned| *returned >= number)
                 .await

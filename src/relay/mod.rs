@@ -3,8 +3,9 @@
 //! The relay delivers only events that are in the log. The backend passes on each event that this node appended, and
 //! the relay delivers it if it is the next of its channel. A message from another node is only a hint, because any
 //! client of the broker can send one. A hint makes the relay read the log after the last delivered position. A skipped
-//! offset does the same, and so does a signal that messages were lost. Hints that come during a read are combined, so
-//! that a burst takes few reads. If the log no longer has an event, every subscriber gets a gap. The channels are read
+//! offset does the same, and so does a signal that messages were lost. Every answer of the log moves the relay as well: a
+//! position that an answer reports is read unless it was delivered. Hints that come during a read are combined, so that a
+//! burst takes few reads. If the log no longer has an event, every subscriber gets a gap. The channels are read
 //! concurrently.
 //!
 //! Each namespace has a relay. The relay does not know sockets or backends.
@@ -17,7 +18,7 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 use prometheus_client::metrics::counter::Counter;
 use tokio::sync::watch;
 
-use crate::broker::{Log, Page, Signal, Signals};
+use crate::broker::{Log, ObservedSignals, Page, Signal};
 use crate::event::{Catalog, ChannelId, PerChannel, Position};
 use crate::hub::{ChannelStep, Hub, ShardDied};
 use crate::metrics::{Metrics, TypeLabel};
@@ -95,7 +96,7 @@ impl Relay {
     ///
     /// # Errors
     /// [`ShardDied`]: a shard's thread has ended, so the hub can deliver nothing.
-    pub async fn run(mut self, mut signals: Signals) -> Result<(), ShardDied> {
+    pub async fn run(mut self, mut signals: ObservedSignals) -> Result<(), ShardDied> {
         let mut received = Vec::with_capacity(MAX_SIGNALS);
         self.request_all_reads();
         self.start_reads();
@@ -125,6 +126,8 @@ impl Relay {
             match signal {
                 Signal::Appended { channel, position, json } => self.handle_appended(channel, position, &json).await?,
                 Signal::Hint { channel, position } => self.handle_hint(channel, position),
+                Signal::Reported { channel, position } => self.handle_reported(channel, &position),
+                Signal::Unknown(channel) => self.request_read(channel, None),
                 Signal::Missed => self.request_all_reads(),
                 // The first probe is reported only after every log was read, so that clients can subscribe to every
                 // channel of a ready node. Later probes are reported at once: one unreadable log must not stop the
@@ -152,10 +155,15 @@ impl Relay {
             Some(at) if position.same_epoch(at) && position.offset == at.offset + 1 => {
                 self.deliver(id, position, json).await?;
             }
-            Some(at) if position.same_epoch(at) => self.request_read(id, Some(position.offset)),
-            _ => self.request_read(id, None),
+            _ => self.handle_reported(id, &position),
         }
         Ok(())
+    }
+
+    /// Requests a read unless the event at this position of the log was delivered.
+    fn handle_reported(&mut self, id: ChannelId, position: &Position) {
+        let same_epoch = self.channels[id].delivered.as_ref().is_some_and(|at| position.same_epoch(at));
+        self.request_read(id, same_epoch.then_some(position.offset));
     }
 
     fn handle_hint(&mut self, id: ChannelId, position: Option<Position>) {

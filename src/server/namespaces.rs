@@ -6,7 +6,7 @@ use tokio::sync::watch;
 
 use super::ServerError;
 use crate::admission::Admission;
-use crate::broker::{Backend, Signals};
+use crate::broker::{Backend, ObservedSignals, Signals, observe};
 use crate::bus::Namespace;
 use crate::config::{BrokerConfig, Config};
 use crate::event::Catalog;
@@ -27,7 +27,7 @@ pub struct NamespaceParts {
     /// What the application layer knows of it.
     pub namespace: Arc<Namespace>,
     pub relay: Relay,
-    pub signals: Signals,
+    pub signals: ObservedSignals,
     pub readiness: Readiness,
 }
 
@@ -45,6 +45,7 @@ impl NamespaceParts {
         open: OpenBroker<'_>,
     ) -> Result<Self, ServerError> {
         let (backend, signals) = open(broker, catalog).map_err(ServerError::Broker)?;
+        let (backend, signals) = observe(backend, signals, catalog);
         let (health, reported) = watch::channel(Health::default());
         let namespace =
             Arc::new(Namespace::new(backend.clone(), catalog, admission.clone(), reported, broker.log_max_events));
@@ -66,7 +67,7 @@ impl NamespaceParts {
             namespace.progress().clone(),
         );
         let readiness = Readiness {
-            notifier: backend.clone(),
+            backend: backend.clone(),
             hub: hub.clone(),
             returned,
             health,

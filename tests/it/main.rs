@@ -19,6 +19,7 @@ mod health;
 mod history;
 mod layers;
 mod load;
+mod lost_signals;
 mod nodes;
 mod one_bus;
 mod output;

@@ -19,6 +19,9 @@ local function log_of(number)
   local i = tonumber(number)
   local at = 4 + i * 2
   local log = open(KEYS[i * 2 - 1], KEYS[i * 2], epoch, ARGV[at + 1])
+  -- Changes nothing, and fails before the first XADD if the user may not do it. Otherwise events would be in the stream and
+  -- not in the log.
+  call('HSET', log.meta, 'offset', integer(log.head))
   log.channel, log.added = ARGV[at], 0
   logs[number] = log
   return log
@@ -29,7 +32,7 @@ end
 local function has(log, position)
   local epoch, offset = string.match(position, '^(%w+):(%d+)$')
   local _, head = past_epoch(log, epoch)
-  return epoch == log.epoch or tonumber(offset) <= head
+  return tonumber(offset) <= (epoch == log.epoch and log.head or head)
 end
 
 local function add(log, id, json)
@@ -93,6 +96,12 @@ end
 for _, log in pairs(logs) do
   if log.added > 0 then
     call('HSET', log.meta, 'offset', integer(log.head))
+  end
+end
+
+-- After all events are in their logs, because an error here ends the script.
+for _, log in pairs(logs) do
+  if log.added > 0 then
     -- Old entries are trimmed once in 64 events: up to twice as many as were appended, and at least 128.
     if log.head % 64 < log.added then
       forget_old(log)

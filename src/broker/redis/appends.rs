@@ -248,13 +248,11 @@ impl Appender {
             // The earlier event may have different JSON, so only a new event is added to the fingerprint.
             let event = earlier.is_none().then_some((position.offset, &json));
             let fingerprint = &self.channels.get(channel).fingerprint;
-            let new_epoch = fingerprint.record(attempt.number(), &position, event);
+            fingerprint.record(attempt.number(), &position, event);
             fingerprint.confirm(attempt.connection());
             // If the buffer of the signals is full, the relay reads the events from the log.
             if earlier.is_none() {
                 let _ = self.signals.try_send(Signal::Appended { channel, position: position.clone(), json });
-            } else if new_epoch {
-                let _ = self.signals.try_send(Signal::Hint { channel, position: None });
             }
             appended.push(Appended { position, duplicate: earlier.is_some() });
         }

@@ -124,6 +124,14 @@ impl Commands {
         answer.unwrap_or_else(|_| Err(redirected.unwrap_or_else(timed_out)))
     }
 
+    /// The server that has `key`, as far as is known now.
+    ///
+    /// # Errors
+    /// As [`Routes::server`].
+    pub fn server_of(&self, key: &str) -> Result<Arc<Server>, BrokerError> {
+        self.routes.borrow().server(key)
+    }
+
     async fn server(routes: &mut watch::Receiver<Routes>, key: &str) -> Result<Arc<Server>, BrokerError> {
         let known =
             routes.wait_for(|routes| !matches!(routes, Routes::Pending)).await.map_err(|_| BrokerError::closed())?;

@@ -13,6 +13,7 @@ mod channels;
 mod cluster;
 mod commands;
 mod errors;
+mod heads;
 mod link;
 mod listener;
 mod log_fingerprint;
@@ -53,8 +54,8 @@ use self::store::RedisStore;
 use self::target::{ConnectOptions, Target};
 use super::nodes::Nodes;
 use super::{
-    Appended, Backend, Bounds, BrokerError, Entry, Limits, Log, Notifier, PAGE_BYTES, Page, SIGNAL_CAPACITY, Signal,
-    Signals, Store,
+    Appended, Backend, Bounds, BrokerError, Entry, Head, Limits, Log, Notifier, PAGE_BYTES, Page, SIGNAL_CAPACITY,
+    Signal, Signals, Store,
 };
 use crate::config::{BrokerConfig, Form, RedisUrl};
 use crate::event::{Catalog, ChannelId, Epoch, Event, Moment, Position};
@@ -71,8 +72,6 @@ struct Redis {
     nodes: Registry,
     store: RedisStore,
     limits: Limits,
-    /// Weak, so that the signals end with the tasks.
-    signals: mpsc::WeakSender<Signal>,
     read_script: Script,
     position_at_script: Script,
     tasks: Tasks,
@@ -142,7 +141,6 @@ pub(super) fn open(
     let (appends, send_appends) = Appends::new(channels.clone(), commands.clone(), limits.clone(), sender.clone());
     let tasks = Tasks::new();
     tasks.spawn("appends", send_appends);
-    let weak = sender.downgrade();
     let listener = Listener::new(&channels, commands.clone(), probe.clone(), sender);
     match topology {
         Topology::Server(target, follow_sentinels) => {
@@ -168,7 +166,6 @@ pub(super) fn open(
         probe,
         appends,
         limits,
-        signals: weak,
         read_script: Script::new(concat!(include_str!("log.lua"), include_str!("read.lua"))),
         position_at_script: Script::new(concat!(include_str!("log.lua"), include_str!("position_at.lua"))),
         _closing: tasks.closing.clone().drop_guard(),
@@ -250,11 +247,8 @@ impl Log for Redis {
             .collect::<Result<Vec<_>, BrokerError>>()?;
         let events = entries.iter().map(|entry| (entry.offset, &entry.json));
         let head_position = Position::new(epoch.clone(), head);
-        let new_epoch = channel.fingerprint.record(attempt.number(), &head_position, events);
+        channel.fingerprint.record(attempt.number(), &head_position, events);
         channel.fingerprint.confirm(attempt.connection());
-        if new_epoch {
-            self.hint(id).await;
-        }
         if known.is_none() {
             // The newest events, which the script returned for the fingerprint only.
             entries.clear();
@@ -280,10 +274,15 @@ impl Log for Redis {
         };
         let reply = self.commands.run(&self.position_at_script, &channel.stream, arguments).await?;
         let position = parsed(Some(reply))?;
-        if channel.fingerprint.record(attempt.number(), &position, None) {
-            self.hint(id).await;
-        }
+        channel.fingerprint.record(attempt.number(), &position, None);
         Ok(position)
+    }
+
+    async fn heads(&self) -> Vec<(ChannelId, Head)> {
+        if self.tasks.closing.is_cancelled() {
+            return Vec::new();
+        }
+        heads::heads(&self.channels, &self.commands).await
     }
 }
 
@@ -314,15 +313,6 @@ impl Backend for Redis {
 
     async fn close(&self) {
         self.tasks.close().await;
-    }
-}
-
-impl Redis {
-    /// Makes the relay look at a log that was found in a new epoch: its subscribers must get a gap.
-    async fn hint(&self, channel: ChannelId) {
-        if let Some(signals) = self.signals.upgrade() {
-            let _ = signals.send(Signal::Hint { channel, position: None }).await;
-        }
     }
 }
 
