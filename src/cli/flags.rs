@@ -2,16 +2,16 @@
 //!
 //! [`ConfigFlags`] implements clap's traits by hand, since the derive macro cannot read that list.
 
-use std::io::IsTerminal;
+use std::io::{self, IsTerminal};
 use std::path::PathBuf;
 
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, error::Error};
 
 use super::failure::{Failure, say, say_error};
-use crate::config::{self, Loaded, LogFormat, Sources, settings};
+use crate::config::{self, Loaded, LogFormat, Mistakes, Sources, settings};
 
 /// The settings that were given as flags, and the configuration file.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct ConfigFlags {
     /// Name and text of each setting that was given.
     given: Vec<(&'static str, String)>,
@@ -22,20 +22,28 @@ pub struct ConfigFlags {
 impl ConfigFlags {
     /// Loads the configuration from these flags, the environment of the process, and the configuration file. Writes
     /// every mistake to stderr.
-    pub fn load(self) -> Result<Loaded, Failure> {
-        // The names and values of settings are Unicode, so other variables can be skipped.
-        let env =
-            std::env::vars_os().filter_map(|(name, text)| Some((name.into_string().ok()?, text.into_string().ok()?)));
-        let directory = std::env::current_dir()?;
-        let log_format = if std::io::stderr().is_terminal() { LogFormat::Pretty } else { LogFormat::Json };
-        let sources = Sources { flags: self.given, env: env.collect(), file: self.file, directory, log_format };
-        config::load(sources).map_err(|mistakes| {
+    pub fn load(&self) -> Result<Loaded, Failure> {
+        self.read()?.map_err(|mistakes| {
             for mistake in &mistakes.0 {
                 say_error(mistake);
             }
             say("`tidings serve --help` lists the settings; `tidings config check` checks a correction.");
             Failure::Reported
         })
+    }
+
+    /// The same, without a message.
+    ///
+    /// # Errors
+    /// If there is no working directory.
+    pub fn read(&self) -> io::Result<Result<Loaded, Mistakes>> {
+        // The names and values of settings are Unicode, so other variables can be skipped.
+        let env =
+            std::env::vars_os().filter_map(|(name, text)| Some((name.into_string().ok()?, text.into_string().ok()?)));
+        let directory = std::env::current_dir()?;
+        let log_format = if io::stderr().is_terminal() { LogFormat::Pretty } else { LogFormat::Json };
+        let (flags, file) = (self.given.clone(), self.file.clone());
+        Ok(config::load(Sources { flags, env: env.collect(), file, directory, log_format }))
     }
 }
 

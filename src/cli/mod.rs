@@ -18,9 +18,11 @@ mod nodes;
 mod output;
 mod printer;
 mod publish;
+mod reload;
 mod remote;
 mod schema;
 mod serve;
+mod signals;
 mod tail;
 
 use std::future::Future;
