@@ -129,7 +129,9 @@ fn report_failure(error: Error, lines: &[u64]) -> Failure {
     let (first, last) = (lines.first().copied().unwrap_or(0), lines.last().copied().unwrap_or(0));
     match error {
         Error::Refused(Problem { detail, code, errors, .. }) => {
-            say_error(&format!("{detail} ({code}): nothing of lines {first} to {last} was published"));
+            let nothing = format!("nothing of {} was published ({code})", lines_in_words(first, last));
+            // The mistakes follow, with the number of their line in place of the index in the request.
+            say_error(&if errors.is_empty() { format!("{nothing}: {detail}") } else { nothing });
             say_field_errors(&errors, |pointer| {
                 let (index, rest) =
                     pointer.trim_start_matches('/').split_once('/').unwrap_or((pointer.trim_start_matches('/'), ""));
@@ -143,17 +145,23 @@ fn report_failure(error: Error, lines: &[u64]) -> Failure {
         }
         Error::Unconfirmed { ids, cause } => {
             say_error(&format!(
-                "{cause}\nIt is not known whether lines {first} to {last} were published. All lines before were. To publish \
-                 them safely, send them again as whole events with these ids; the daemon takes an id only once:"
+                "{cause}\nIt is not known whether {} got published. All lines before were. To publish \
+                 them safely, send them again as whole events with these ids; the daemon takes an id only once:",
+                lines_in_words(first, last)
             ));
             lines.iter().zip(ids).for_each(|(line, id)| say(&format!("  line {line}: {id}")));
             Failure::Reported
         }
         Error::Unreachable { .. } => {
-            format!("{error}\nNothing of lines {first} to {last} was published. All lines before were.").into()
+            let lines = lines_in_words(first, last);
+            format!("{error}\nNothing of {lines} was published. All lines before were.").into()
         }
         other => other.into(),
     }
+}
+
+fn lines_in_words(first: u64, last: u64) -> String {
+    if first == last { format!("line {first}") } else { format!("lines {first} to {last}") }
 }
 
 /// The progress: counts what was published, prints accepted events with `--json`, and shows a progress bar on a terminal.
