@@ -6,6 +6,7 @@ use std::io;
 use std::process::ExitCode;
 
 use crate::client::{Error, FieldError};
+use crate::schema::LoadErrors;
 
 /// Why a command failed.
 #[derive(Debug)]
@@ -35,6 +36,18 @@ impl Failure {
 pub fn say_error(message: &str) {
     let red = anstyle::AnsiColor::Red.on_default().bold();
     say(&format!("{red}error{red:#}: {message}"));
+}
+
+/// Writes a warning to stderr.
+pub fn say_warning(message: &str) {
+    let yellow = anstyle::AnsiColor::Yellow.on_default().bold();
+    say(&format!("{yellow}warning{yellow:#}: {message}"));
+}
+
+/// Writes every mistake in the user's own types to stderr, a line for each.
+pub fn of_schemas(errors: LoadErrors) -> Failure {
+    errors.to_string().lines().for_each(say_error);
+    Failure::Reported
 }
 
 /// Writes an informational line to stderr.
@@ -78,8 +91,14 @@ impl From<Error> for Failure {
                 "{error}\nIs a daemon running there? Start one with `tidings serve`, or give the address of another one with --url or TIDINGS_URL."
             )),
             Error::Refused(problem) => {
-                say_error(&problem.to_string());
-                say_field_errors(&problem.errors, str::to_owned);
+                match problem.errors.len() {
+                    // The detail says all.
+                    0 | 1 => say_error(&problem.to_string()),
+                    count => {
+                        say_error(&format!("refused for {count} mistakes ({})", problem.code));
+                        say_field_errors(&problem.errors, str::to_owned);
+                    }
+                }
                 say_channels(&problem.code);
                 Self::Reported
             }

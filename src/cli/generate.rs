@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::failure::{Failure, say, say_error};
+use super::failure::{self, Failure, say, say_error, say_warning};
 use crate::event::Catalog;
 use crate::schema;
 use crate::schema::generated::{self, Difference, File};
@@ -28,7 +28,9 @@ pub struct Generate {
 impl Generate {
     /// The event types to generate files for: built-in and custom ones.
     pub fn catalog(&self) -> Result<Catalog, Failure> {
-        Ok(schema::catalog(self.schemas.as_deref()).map_err(|error| error.to_string())?)
+        let (catalog, warnings) = schema::catalog(self.schemas.as_deref()).map_err(failure::of_schemas)?;
+        warnings.iter().for_each(|warning| say_warning(warning));
+        Ok(catalog)
     }
 
     /// Writes the files to the folder. With `--check`, reports how the folder differs from them instead.

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use clap::Args;
 use tokio::sync::oneshot;
 
-use super::failure::{Failure, say};
+use super::failure::{self, Failure, say};
 use super::flags::ConfigFlags;
 use super::output::{BOLD, DIM};
 use super::reload::Reload;
@@ -42,7 +42,10 @@ impl Serve {
         }
         // Handle signals before the daemon listens: a supervisor may send one as soon as the port is open.
         let signals = Signals::new()?;
-        let catalog = schema::catalog(config.server.schemas.as_deref()).map_err(|error| error.to_string())?;
+        let (catalog, warnings) = schema::catalog(config.server.schemas.as_deref()).map_err(failure::of_schemas)?;
+        for warning in warnings {
+            tracing::warn!("{warning}");
+        }
         let types = catalog.types().len();
         if let Some(folder) = config.server.schemas.as_deref().filter(|_| types == Catalog::builtin().types().len()) {
             tracing::warn!(folder = %folder.display(), "the folder of own types has no file NAME{}", schema::EXTENSION);

@@ -15,6 +15,7 @@ use super::output::{self, DIM, human};
 use super::printer::Printer;
 use super::remote::Remote;
 use crate::client::{Client, Error, Subscription, Update};
+use crate::event::{Filter, FilterError};
 
 /// Follow events as they arrive.
 ///
@@ -115,7 +116,7 @@ pub async fn subscriptions(
         let mut seen = HashSet::new();
         names.retain(|name| seen.insert(name.clone()));
     }
-    let mut subscriptions = Vec::new();
+    let (mut subscriptions, mut refused) = (Vec::new(), Vec::new());
     for name in &names {
         // The schema is fetched even without conditions, so that the command fails at once if the daemon is
         // unreachable.
@@ -124,24 +125,38 @@ pub async fn subscriptions(
             Err(Error::Refused(problem)) if problem.status == 404 => json!({}),
             schema => schema?,
         };
-        if all && !fields::has_all(&schema, conditions) {
+        let subscription = Subscription::to(name);
+        if conditions.is_empty() {
+            subscriptions.push(subscription);
             continue;
         }
-        let subscription = Subscription::to(name);
-        subscriptions.push(match conditions {
-            [] => subscription,
-            _ => subscription.filter(fields::filter(&schema, conditions)),
-        });
+        let filter = fields::filter(&schema, conditions);
+        // A named channel's filter is left to the daemon, whose schema is the one that counts.
+        match Filter::read(&filter, name, &schema) {
+            Err(error) if all => refused.push(error),
+            _ => subscriptions.push(subscription.filter(filter)),
+        }
     }
     if subscriptions.is_empty() {
-        let fields: Vec<_> = conditions.iter().map(|field| field.name.as_str()).collect();
-        return Err(format!("no channel has the field {}", fields.join(" and ")).into());
+        return Err(no_channel_matches(refused, conditions));
     }
     if subscriptions.len() < names.len() {
         let followed: Vec<_> = subscriptions.iter().map(|subscription| &*subscription.channel).collect();
-        say(&format!("{DIM}only these channels have the fields of --where: {}{DIM:#}", followed.join(", ")));
+        say(&format!("{DIM}only these channels can match --where: {}{DIM:#}", followed.join(", ")));
     }
     Ok(subscriptions)
+}
+
+/// The failure of a filter for all channels that none of them can match.
+fn no_channel_matches(refused: Vec<FilterError>, conditions: &[Field]) -> Failure {
+    // A channel that has the fields, but never with these values, is the one that was meant.
+    if let Some(error) = refused.iter().find(|error| matches!(error, FilterError::Invalid(_))) {
+        return error.to_string().into();
+    }
+    let fields: Vec<_> = conditions.iter().map(|field| field.name.as_str()).collect();
+    let fields = fields.join(" and ");
+    format!("no channel has the field {fields}: name a channel to learn which fields it has, as in `tidings tail order-status`")
+        .into()
 }
 
 /// Reports changes of the connection on stderr, and gaps.

@@ -63,10 +63,14 @@ fn a_refused_event_is_reported_with_every_mistake() {
             "(invalid-event)",
             "/data/oldQuantity: must be of type integer",
             "/data/newQuantity: is required",
-            "/data/newQuantty: unknown field; did you mean newQuantity?",
+            "/data/newQuantty: unknown field; did you mean `newQuantity`?",
         ],
     );
-    assert_fails(&daemon.run(&["publish", "inventory-chang", "a=1"]), 1, &["did you mean inventory-change?"]);
+    assert_fails(
+        &daemon.run(&["publish", "inventory-chang", "a=1"]),
+        1,
+        &["there is no event type \"inventory-chang\" here; did you mean `inventory-change`?"],
+    );
     assert_fails(&daemon.run(&["publish", "inventory-change", "--data", "{"]), 2, &["--data is not JSON"]);
     assert_fails(&daemon.run(&["publish", "inventory-change"]), 2, &["nothing to publish"]);
     assert_fails(&daemon.run(&["publish", "inventory-change", "productId"]), 2, &["expected field=value"]);
@@ -227,6 +231,10 @@ fn the_schema_decides_the_types_of_a_filter() {
     assert_fails(&daemon.run(&["tail", "nowhere"]), 1, &["nowhere", "unknown-channel", "`tidings channels` lists"]);
     assert_fails(&daemon.run(&["tail", "inventory-change", "--where", "colour=1"]), 1, &["colour", "unknown-field"]);
     assert_fails(&daemon.run(&["tail", "--where", "colour=1"]), 1, &["no channel has the field colour"]);
+    for channel in [&["order-status"][..], &[]] {
+        let misspelt = [&["tail"], channel, &["--where", "newStatus=shippd"]].concat();
+        assert_fails(&daemon.run(&misspelt), 1, &["newStatus is never \"shippd\"", "did you mean `shipped`?"]);
+    }
     assert_fails(&daemon.run(&["tail", "--where", "colour"]), 2, &["expected field=value"]);
 }
 
@@ -346,6 +354,43 @@ fn an_invalid_custom_type_prevents_the_start() {
 }
 
 #[test]
+fn every_mistake_in_the_custom_types_is_reported_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let in_folder = |arguments: &[&str]| run(tidings(folder.path(), arguments), "");
+    fs::create_dir(folder.path().join("types")).unwrap();
+    let write = |name: &str, text: &str| fs::write(folder.path().join("types").join(name), text).unwrap();
+    write("one.schema.json", r#"{"propertes":{"a":{}}}"#);
+    write("two.schema.json", r#"{"properties":{"a":{"tpye":"string"}}}"#);
+    let both = [
+        "types/one.schema.json: /propertes: there is no keyword \"propertes\"; did you mean `properties`?",
+        "types/two.schema.json: /properties/a/tpye: ",
+    ];
+    for command in
+        [&["serve", "--listen", "127.0.0.1:0"][..], &["config", "check"], &["codegen", "typescript", "--out", "x"]]
+    {
+        assert_fails(&in_folder(&[command, &["--schemas", "types"]].concat()), 1, &both);
+    }
+    for paths in [&["types"][..], &["types/one.schema.json", "types/two.schema.json"]] {
+        assert_fails(&in_folder(&[&["schema", "check"], paths].concat()), 1, &both);
+    }
+    // An unknown annotation, a file of another program and a misnamed file do not prevent the start.
+    write("one.schema.json", r#"{"unit":"kg"}"#);
+    write("two.schema.json", "{}");
+    write("._two.schema.json", "no JSON");
+    write("three.json", "{}");
+    let warned = in_folder(&["schema", "check", "types"]);
+    assert_eq!((warned.code, warned.out.lines().count()), (Some(0), 2), "{warned:?}");
+    for words in
+        ["/unit: there is no keyword \"unit\"", "types/three.json is passed over: rename it to three.schema.json"]
+    {
+        assert!(warned.err.contains(words), "{words:?} is not in {}", warned.err);
+    }
+    assert!(!warned.err.contains("._two"), "{}", warned.err);
+    let daemon = Daemon::with(&["--listen", "127.0.0.1:0", "--schemas", "types"], folder);
+    assert!(daemon.run(&["channels"]).out.contains("\ntwo "));
+}
+
+#[test]
 fn bench_counts_deliveries() {
     let daemon = Daemon::start();
     let ended = daemon.run(&["bench", "--connections", "5", "--rate", "50", "--seconds", "1", "--json"]);
@@ -359,7 +404,7 @@ fn bench_counts_deliveries() {
     assert_fails(
         &daemon.run(&["bench", "--channel", "nonsense"]),
         1,
-        &["there is no channel nonsense", "order-status"],
+        &["there is no channel \"nonsense\"", "order-status"],
     );
     assert_fails(&daemon.run(&["bench", "--data", "{\"productId\":7}"]), 1, &["(invalid-event)", "/data/oldQuantity"]);
 }

@@ -22,6 +22,7 @@ use super::output::{BOLD, Output, human, thousands};
 use super::remote::Remote;
 use crate::client::Client;
 use crate::load::{Dialect, Seen, Shared, Swarm};
+use crate::suggest::{self, Known};
 use pace::Pace;
 
 /// Put load on a daemon, and measure latency, deliveries per second and losses.
@@ -145,9 +146,10 @@ impl Bench {
         if channels.iter().any(|channel| channel.name == self.channel) {
             return Ok(());
         }
-        let names: Vec<_> = channels.into_iter().map(|channel| channel.name).collect();
-        Err(format!("there is no channel {} at {}; the channels are {}", self.channel, client.url(), names.join(", "))
-            .into())
+        let known = Known::new("channels", channels.iter().map(|channel| channel.name.as_str()));
+        let known = Known { listed: "`tidings channels`", ..known };
+        let refusal = format!("there is no channel {} at {}", suggest::quoted(&self.channel), client.url());
+        Err(known.refuse(&refusal, &self.channel).into())
     }
 
     /// Opens the subscribers, and waits until all are subscribed.
