@@ -24,10 +24,10 @@ export class Bus<Events extends object = EventMap> {
   readonly #publisher: Publisher;
   readonly #closing = new AbortController();
   readonly #errors = new Listeners<TidingsError>((cause) => console.error("tidings: onError failed:", cause));
-  readonly #states = new Listeners<ConnectionState>((cause) => this.#handlerFailed(cause));
-  readonly #gaps = new Listeners<Gap<EventName<Events>>>((cause) => this.#handlerFailed(cause));
+  readonly #states = new Listeners<ConnectionState>((cause) => this.#handlerFailed(cause, "onState"));
+  readonly #gaps = new Listeners<Gap<EventName<Events>>>((cause) => this.#handlerFailed(cause, "onGap"));
   /** Notified of every change that may complete `ready`. */
-  readonly #progress = new Listeners<void>((cause) => this.#handlerFailed(cause));
+  readonly #progress = new Listeners<void>((cause) => this.#handlerFailed(cause, "ready"));
 
   /** @internal Use {@link connect}. */
   constructor(url: string, options: ConnectOptions) {
@@ -105,10 +105,10 @@ export class Bus<Events extends object = EventMap> {
   ): () => void {
     const [options, handler] = rest.length === 1 ? [{}, rest[0]] : rest;
     return this.#subscribe(name, options, {
-      deliver: (event) => this.#call(() => handler(event.data, event)),
+      deliver: (event) => this.#call(name, () => handler(event.data, event)),
       end: (error) => {
         const { onError } = options;
-        if (error && onError) this.#call(() => onError(error));
+        if (error && onError) this.#call(name, () => onError(error));
         return onError !== undefined;
       },
     });
@@ -265,17 +265,18 @@ export class Bus<Events extends object = EventMap> {
   }
 
   /** Calls a function of the application, and reports its failure. */
-  #call(handler: () => unknown): void {
+  #call(name: string, handler: () => unknown): void {
     try {
       const result = handler();
-      if (result instanceof Promise) result.catch((cause: unknown) => this.#handlerFailed(cause));
+      if (result instanceof Promise) result.catch((cause: unknown) => this.#handlerFailed(cause, name));
     } catch (cause) {
-      this.#handlerFailed(cause);
+      this.#handlerFailed(cause, name);
     }
   }
 
-  #handlerFailed(cause: unknown): void {
-    this.#report(new TidingsError("handler-failed", `a handler failed: ${String(cause)}`, { cause }), false);
+  #handlerFailed(cause: unknown, name: string): void {
+    const message = `a handler of ${name} failed: ${String(cause)}; catch the error in the handler, or listen to onError`;
+    this.#report(new TidingsError("handler-failed", message, { cause }), false);
   }
 
   /** Passes an error to the listeners. Without any, it goes to the console unless a subscriber was notified. */
@@ -299,8 +300,18 @@ export function connect<Events extends object = EventMap>(url: string, options: 
 
 /** The daemon's address as `http:` or `https:`, without a trailing slash or route. */
 function baseUrl(url: string): string {
-  const { protocol, host, pathname } = new URL(url);
-  if (!/^(http|ws)s?:$/.test(protocol)) throw new TypeError(`the URL of a daemon must begin with http: or ws:, not ${protocol}`);
+  let parsed: URL | undefined;
+  try {
+    parsed = new URL(url);
+  } catch {
+    // The message of the runtime is only "Invalid URL".
+  }
+  if (parsed === undefined || !/^(http|ws)s?:$/.test(parsed.protocol)) {
+    // Without a user name and password.
+    const shown = String(url).replace(/[^/]*@/, "");
+    throw new TypeError(`${JSON.stringify(shown)} is not the URL of a daemon: write it as http://127.0.0.1:7400, or with https:, ws: or wss:`);
+  }
+  const { protocol, host, pathname } = parsed;
   return `${protocol.replace("ws", "http")}//${host}${pathname.replace(/(\/v1\/(ws|events))?\/*$/, "")}`;
 }
 
@@ -319,5 +330,5 @@ function checkWhere(where: object = {}): void {
 }
 
 function closedError(): TidingsError {
-  return new TidingsError("closed", "the bus is closed");
+  return new TidingsError("closed", "the bus is closed: call connect again for a new one");
 }

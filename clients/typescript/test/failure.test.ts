@@ -30,7 +30,7 @@ function subscribed(url: string, options: ConnectOptions = {}): Bus {
 /** A web server that is no daemon, and refuses WebSockets with the same status. Stops with the test. */
 async function website(respond: (response: ServerResponse) => void, port = 0): Promise<{ url: string; server: Server }> {
   const server = createServer((_request, response) => respond(response));
-  server.on("upgrade", (_request, socket) => socket.end("HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n"));
+  server.on("upgrade", (_request, socket) => socket.on("error", () => {}).end("HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n"));
   await new Promise<void>((resolve) => server.listen(port, "127.0.0.1", resolve));
   onTestFinished(() => void server.close());
   return { url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`, server };

@@ -192,7 +192,11 @@ test.each(["", "/", "/v1/ws", "/v1/events"])("the daemon's address may end with 
 });
 
 test("an invalid URL is refused at once", () => {
-  expect(() => connect("127.0.0.1:7400")).toThrow(TypeError);
-  expect(() => connect("redis://127.0.0.1")).toThrow(TypeError);
+  const url = (url: string) => () => connect(url);
+  expect(url("127.0.0.1:7400")).toThrow(new TypeError(
+    '"127.0.0.1:7400" is not the URL of a daemon: write it as http://127.0.0.1:7400, or with https:, ws: or wss:',
+  ));
+  for (const wrong of ["localhost:7400", "redis://127.0.0.1", "", "user:secret@host"]) expect(url(wrong), wrong).toThrow(TypeError);
+  expect(url("user:secret@host")).not.toThrow("secret");
   expect(() => connect("redis://user:secret@host")).not.toThrow("secret");
 });
