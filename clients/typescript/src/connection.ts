@@ -107,7 +107,7 @@ export class Connection {
   restart(reason: string): void {
     if (!this.isOpen) return;
     this.#node -= 1;
-    this.#abandon(reason, CLOSE_CODES.normal);
+    this.#abandon({ base: this.#base, reason }, CLOSE_CODES.normal);
   }
 
   /** Closes the connection for good. */
@@ -142,6 +142,8 @@ export class Connection {
     socket.addEventListener("message", whileCurrent<{ data: unknown }>(({ data }) => this.#receive(data)));
     socket.addEventListener("error", ({ message, error }: { message?: string; error?: unknown }) => {
       failure = { base, reason: message || explain(error ?? failure.reason).cause, cause: error };
+      // A close event should follow. The WebSocket of Node 22 sends none if it cannot connect.
+      if (this.#openedAt === undefined) setTimeout(whileCurrent(() => this.#abandon(failure, CLOSE_CODES.normal)), 0);
     });
     socket.addEventListener("close", whileCurrent<{ code: number; reason: string }>(({ code, reason }) => {
       const explanation = reason || finalCloseReason(code);
@@ -171,7 +173,7 @@ export class Connection {
       this.#reconnectTimer = setTimeout(() => {
         // Reconnect without delay, even if the timer fired a fraction early.
         this.#reconnectAt = 0;
-        this.#abandon("the node is draining", CLOSE_CODES.normal);
+        this.#abandon({ base: this.#base, reason: "the node is draining" }, CLOSE_CODES.normal);
       }, reconnectInMs);
       this.#enter({ status: "draining", reconnectInMs });
     } else {
@@ -186,16 +188,16 @@ export class Connection {
     const check = () => {
       const left = this.#lastReceivedAt + limitMs - performance.now();
       if (left > 0) this.#idleTimer = setTimeout(check, left);
-      else this.#abandon(reason, CLOSE_CODES.heartbeatTimeout);
+      else this.#abandon({ base: this.#base, reason }, CLOSE_CODES.heartbeatTimeout);
     };
     this.#idleTimer = setTimeout(check, limitMs);
   }
 
   /** Closes the current socket and schedules a new connection. */
-  #abandon(reason: string, code: number): void {
+  #abandon(failure: Failure, code: number): void {
     const socket = this.#socket;
     // Schedule the next attempt first, in case closing the socket throws.
-    this.#lost({ base: this.#base, reason });
+    this.#lost(failure);
     closeSocket(socket, code);
   }
 

@@ -106,6 +106,23 @@ test("onError receives the reason instead of the console, once", async () => {
   expect(lines()).toEqual([]);
 });
 
+test("a WebSocket that fails without a close event is replaced, as that of Node 22", async () => {
+  const WebSocket = class extends EventTarget {
+    constructor() {
+      super();
+      queueMicrotask(() => this.dispatchEvent(Object.assign(new Event("error"), { message: "Received network error" })));
+    }
+    send(): void {}
+    close(): void {
+      this.dispatchEvent(new Event("error"));
+    }
+  };
+  subscribed(await unused(), { WebSocket });
+  await attempts(20);
+  expect(bus.state).toMatchObject({ reason: "Received network error", error: { code: "network" } });
+  expect(lines()).toEqual([expect.stringContaining("ECONNREFUSED")]);
+});
+
 test("ready waits for the daemon until its signal is aborted", async () => {
   subscribed(await unused());
   const waiting = new AbortController();
