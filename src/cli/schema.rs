@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use clap::Subcommand;
+use clap::{Subcommand, ValueHint};
 
 use super::failure::Failure;
 use super::generate::Generate;
@@ -22,6 +22,7 @@ pub enum Schema {
     #[command(after_help = "Examples:\n  tidings schema check types/product-review.schema.json")]
     Check {
         /// The schema, a file NAME.schema.json. NAME becomes the name of the event type.
+        #[arg(value_hint = ValueHint::FilePath)]
         file: PathBuf,
     },
 }
