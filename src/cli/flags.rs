@@ -5,9 +5,11 @@
 use std::io::{self, IsTerminal};
 use std::path::PathBuf;
 
-use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, error::Error};
+use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, ValueHint, error::Error};
 
+use super::candidates;
 use super::failure::{Failure, say, say_error};
+use super::program;
 use crate::config::{self, Loaded, LogFormat, Mistakes, Sources, settings};
 
 /// The settings that were given as flags, and the configuration file.
@@ -27,7 +29,8 @@ impl ConfigFlags {
             for mistake in &mistakes.0 {
                 say_error(mistake);
             }
-            say("`tidings serve --help` lists the settings; `tidings config check` checks a correction.");
+            let program = program::called();
+            say(&format!("`{program} serve --help` lists the settings; `{program} config check` checks a correction."));
             Failure::Reported
         })
     }
@@ -53,6 +56,7 @@ impl Args for ConfigFlags {
             .long("config")
             .value_name("FILE")
             .help("Configuration file [default: tidings.toml in the working directory, if it exists]")
+            .value_hint(ValueHint::FilePath)
             .value_parser(clap::value_parser!(PathBuf));
         settings().iter().fold(command.arg(file), |command, setting| {
             let help = match setting.default.filter(|_| !setting.is_switch()) {
@@ -60,6 +64,10 @@ impl Args for ConfigFlags {
                 None => setting.help.trim_end_matches('.').to_owned(),
             };
             let flag = Arg::new(setting.name).long(setting.flag()).help(help).help_heading(setting.group);
+            let flag = match setting.name {
+                "schemas" => flag.value_hint(ValueHint::DirPath),
+                _ => flag.value_hint(ValueHint::Other).add(candidates::of_setting(setting)),
+            };
             command.arg(if setting.is_switch() {
                 flag.value_name("BOOL").num_args(0..=1).require_equals(true).default_missing_value("true")
             } else {

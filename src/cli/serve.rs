@@ -12,6 +12,7 @@ use tokio::sync::oneshot;
 use super::failure::{self, Failure, say};
 use super::flags::ConfigFlags;
 use super::output::{BOLD, DIM};
+use super::program;
 use super::reload::Reload;
 use super::remote;
 use super::signals::{Asked, Signals};
@@ -105,7 +106,7 @@ fn example_commands(url: &str) -> [String; 2] {
         r#"{"type":"inventory-change","data":{"productId":"123","oldQuantity":100,"newQuantity":95,"reason":"sale"}}"#;
     let flag = if url == remote::DEFAULT_URL { String::new() } else { format!(" --url {url}") };
     [
-        format!("tidings tail inventory-change{flag}"),
+        format!("{} tail inventory-change{flag}", program::called()),
         format!("curl -H 'content-type: application/json' {url}/v1/events -d '{EVENT}'"),
     ]
 }

@@ -9,6 +9,7 @@ mod broker;
 mod cli;
 mod client;
 mod cluster;
+mod completions;
 mod config;
 mod deployment;
 mod documents;
