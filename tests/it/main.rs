@@ -25,6 +25,7 @@ mod one_bus;
 mod partitioned;
 mod publish;
 mod quiet_loss;
+mod readiness;
 mod redis_access;
 mod redis_calls;
 mod redis_faults;
