@@ -18,8 +18,9 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 use prometheus_client::metrics::counter::Counter;
 use tokio::sync::watch;
 
-use crate::broker::{Log, ObservedSignals, Page, Signal};
+use crate::broker::{BrokerError, Log, ObservedSignals, Page, Signal};
 use crate::event::{Catalog, ChannelId, PerChannel, Position};
+use crate::health::RelayReport;
 use crate::hub::{ChannelStep, Hub, ShardDied};
 use crate::metrics::{Metrics, TypeLabel};
 use crate::progress::Progress;
@@ -31,6 +32,9 @@ const MAX_SIGNALS: usize = 256;
 const PAGE: usize = 512;
 /// Pause after a read of the log that failed.
 const RETRY: Duration = Duration::from_millis(200);
+/// Failed attempts after which a log counts as unreadable. The last of them read a page of one event, so that no slow link
+/// is the cause. After a refusal it counts at once.
+const MAX_FAILURES: u32 = 10;
 
 /// The relay of one namespace.
 pub struct Relay {
@@ -42,8 +46,8 @@ pub struct Relay {
     reads: FuturesUnordered<BoxFuture<'static, (ChannelId, Page)>>,
     /// Channels whose log may have to be read.
     candidates: Vec<ChannelId>,
-    /// Publishes the number of the last probe that came back.
-    returned_probe: watch::Sender<u64>,
+    /// Publishes the last probe that came back, and the logs that cannot be read.
+    report: Arc<watch::Sender<RelayReport>>,
     /// A probe that came back before every log was read once. It is reported after the last of these reads.
     early_probe: Option<u64>,
     progress: Arc<Progress>,
@@ -74,13 +78,13 @@ impl ChannelState {
 }
 
 impl Relay {
-    /// A relay that reports the number of each probe that came back in `returned_probe`.
+    /// A relay that reports in `report` what the readiness probe needs to know.
     pub fn new(
         log: Arc<dyn Log>,
         hub: Arc<Hub>,
         catalog: Arc<Catalog>,
         metrics: Arc<Metrics>,
-        returned_probe: watch::Sender<u64>,
+        report: watch::Sender<RelayReport>,
         progress: Arc<Progress>,
     ) -> Self {
         let state = |id| {
@@ -89,7 +93,8 @@ impl Relay {
         };
         let channels = PerChannel::new(&catalog, state);
         let (reads, candidates) = (FuturesUnordered::new(), Vec::new());
-        Self { log, hub, catalog, metrics, channels, reads, candidates, returned_probe, early_probe: None, progress }
+        let report = Arc::new(report);
+        Self { log, hub, catalog, metrics, channels, reads, candidates, report, early_probe: None, progress }
     }
 
     /// Runs until the backend is closed.
@@ -142,7 +147,9 @@ impl Relay {
     }
 
     fn report_probe(&self, probe: u64) {
-        self.returned_probe.send_if_modified(|last| probe > std::mem::replace(last, probe.max(*last)));
+        self.report.send_if_modified(|RelayReport { returned_probe: last, .. }| {
+            probe > std::mem::replace(last, probe.max(*last))
+        });
     }
 
     fn all_logs_read(&self) -> bool {
@@ -209,10 +216,10 @@ impl Relay {
         let channel = &mut self.channels[id];
         (channel.reading, channel.must_read, channel.known_head) = (true, false, 0);
         let (log, delivered) = (self.log.clone(), channel.delivered.clone());
-        let name = self.catalog.get(id).name.clone();
+        let (name, report) = (self.catalog.get(id).name.clone(), self.report.clone());
         self.metrics.log_reads.inc();
         self.reads.push(Box::pin(async move {
-            let (mut failed, mut limit) = (false, PAGE);
+            let (mut failures, mut limit) = (0, PAGE);
             if !pause.is_zero() {
                 tokio::time::sleep(pause).await;
             }
@@ -220,10 +227,15 @@ impl Relay {
                 match log.read(id, delivered.as_ref(), limit).await {
                     Ok(page) => return (id, page),
                     Err(error) => {
-                        if !std::mem::replace(&mut failed, true) {
+                        failures += 1;
+                        if failures == 1 {
                             // Logged at debug level, because operators see once, for all channels, that the node is not
                             // ready.
                             tracing::debug!(channel = %name, %error, "the log cannot be read; the relay tries again");
+                        }
+                        if matches!(error, BrokerError::Rejected(_)) || failures == MAX_FAILURES {
+                            report
+                                .send_modify(|report| drop(report.unreadable.insert(name.clone(), error.to_string())));
                         }
                         // On a slow link a smaller page may arrive in time.
                         limit = (limit / 2).max(1);
@@ -239,6 +251,8 @@ impl Relay {
         let channel = &mut self.channels[id];
         channel.reading = false;
         let Some(before) = channel.delivered.clone() else {
+            self.note_readable(id);
+            let channel = &mut self.channels[id];
             let head = page.bounds.head();
             channel.last_hint = 0;
             channel.delivered = Some(head.clone());
@@ -266,13 +280,23 @@ impl Relay {
         if page.bounds.head > at.offset && at == before {
             // The log reports a newer head, but returned no event after `at`. This does not prove that events are lost,
             // so there is no gap. The relay reads again after a pause.
-            let (channel, head) = (&self.catalog.get(id).name, page.bounds.head);
-            tracing::error!(%channel, head, "the log did not return its next event; the relay reads it again");
+            let (channel, head) = (self.catalog.get(id).name.clone(), page.bounds.head);
+            let cause = "it did not return its next event".to_owned();
+            let is_new = |report: &mut RelayReport| report.unreadable.insert(channel.clone(), cause).is_none();
+            if self.report.send_if_modified(is_new) {
+                tracing::error!(%channel, head, "the log did not return its next event; the relay reads it again");
+            }
             self.start_read(id, RETRY);
             return Ok(());
         }
+        self.note_readable(id);
         self.request_read(id, Some(page.bounds.head));
         Ok(())
+    }
+
+    fn note_readable(&self, id: ChannelId) {
+        let name = &self.catalog.get(id).name;
+        self.report.send_if_modified(|report| report.unreadable.remove(name).is_some());
     }
 
     /// Delivers a gap: the events after `from`, up to and including `to`, are lost.

@@ -10,7 +10,7 @@ use crate::broker::{Backend, ObservedSignals, Signals, observe};
 use crate::bus::Namespace;
 use crate::config::{BrokerConfig, Config};
 use crate::event::Catalog;
-use crate::health::Health;
+use crate::health::{Health, RelayReport};
 use crate::hub::{Hub, HubConfig};
 use crate::metrics::Metrics;
 use crate::readiness::Readiness;
@@ -57,19 +57,19 @@ impl NamespaceParts {
         };
         let hub = Hub::start(&hub_config, catalog, metrics, namespace.subscribers()).map_err(ServerError::Thread)?;
         let hub = Arc::new(hub);
-        let (returning, returned) = watch::channel(0);
+        let (report, relay_report) = watch::channel(RelayReport::default());
         let relay = Relay::new(
             backend.clone(),
             hub.clone(),
             catalog.clone(),
             metrics.clone(),
-            returning,
+            report,
             namespace.progress().clone(),
         );
         let readiness = Readiness {
             backend: backend.clone(),
             hub: hub.clone(),
-            returned,
+            relay: relay_report,
             health,
             metrics: metrics.clone(),
             partitioned_after: broker.broker.is_shared().then_some(config.server.partitioned_after),

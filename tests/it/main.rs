@@ -28,6 +28,7 @@ mod output;
 mod partitioned;
 mod publish;
 mod quiet_loss;
+mod readiness;
 mod redis_access;
 mod redis_calls;
 mod redis_faults;

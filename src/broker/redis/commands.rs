@@ -132,6 +132,14 @@ impl Commands {
         self.routes.borrow().server(key)
     }
 
+    /// The server that has `key`, when the routes are known.
+    ///
+    /// # Errors
+    /// As [`Routes::server`].
+    pub async fn known_server_of(&self, key: &str) -> Result<Arc<Server>, BrokerError> {
+        Self::server(&mut self.routes.clone(), key).await
+    }
+
     async fn server(routes: &mut watch::Receiver<Routes>, key: &str) -> Result<Arc<Server>, BrokerError> {
         let known =
             routes.wait_for(|routes| !matches!(routes, Routes::Pending)).await.map_err(|_| BrokerError::closed())?;
