@@ -53,6 +53,19 @@ pub trait Log: Send + Sync + 'static {
     /// begins a new epoch before it answers, so that no position ever names two events.
     async fn read(&self, channel: ChannelId, known: Option<&Position>, limit: usize) -> Result<Page, BrokerError>;
 
+    /// As [`read`](Self::read), for this node's relay, which has delivered everything up to `delivered`.
+    ///
+    /// After a loss, a backend may know exactly which of these events the log still has, where `read` can only say which
+    /// events all nodes had in common.
+    async fn read_after_delivered(
+        &self,
+        channel: ChannelId,
+        delivered: &Position,
+        limit: usize,
+    ) -> Result<Page, BrokerError> {
+        self.read(channel, Some(delivered), limit).await
+    }
+
     /// The bounds of a channel's log, as [`read`](Self::read) returns them for `known`.
     async fn bounds(&self, channel: ChannelId, known: Option<&Position>) -> Result<Bounds, BrokerError> {
         Ok(self.read(channel, known, 0).await?.bounds)

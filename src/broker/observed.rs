@@ -195,6 +195,17 @@ impl Log for Observed {
         Ok(page)
     }
 
+    async fn read_after_delivered(
+        &self,
+        channel: ChannelId,
+        delivered: &Position,
+        limit: usize,
+    ) -> Result<Page, BrokerError> {
+        let page = self.backend.read_after_delivered(channel, delivered, limit).await?;
+        self.reports.report(channel, &page.bounds.head());
+        Ok(page)
+    }
+
     async fn bounds(&self, channel: ChannelId, known: Option<&Position>) -> Result<Bounds, BrokerError> {
         let bounds = self.backend.bounds(channel, known).await?;
         self.reports.report(channel, &bounds.head());

@@ -224,7 +224,11 @@ impl Relay {
                 tokio::time::sleep(pause).await;
             }
             loop {
-                match log.read(id, delivered.as_ref(), limit).await {
+                let page = match &delivered {
+                    Some(delivered) => log.read_after_delivered(id, delivered, limit).await,
+                    None => log.read(id, None, limit).await,
+                };
+                match page {
                     Ok(page) => return (id, page),
                     Err(error) => {
                         failures += 1;

@@ -14,10 +14,12 @@ mod cluster;
 mod commands;
 mod errors;
 mod heads;
+mod learner;
 mod link;
 mod listener;
 mod log_fingerprint;
 mod nodes;
+mod nonces;
 mod probe;
 mod probe_log;
 mod rights;
@@ -47,8 +49,10 @@ use self::appends::Appends;
 use self::channels::{Attempt, Channels};
 use self::cluster::Cluster;
 use self::commands::{Commands, Script, unreadable};
+use self::learner::Learner;
 use self::listener::{Listener, Subscriptions};
 use self::nodes::Registry;
+use self::nonces::Nonce;
 use self::probe::{Probe, ProbeTarget};
 use self::routes::Routes;
 use self::server::Server;
@@ -143,6 +147,8 @@ pub(super) fn open(
     let (appends, send_appends) = Appends::new(channels.clone(), commands.clone(), limits.clone(), sender.clone());
     let tasks = Tasks::new();
     tasks.spawn("appends", send_appends);
+    let learner = Learner::new(channels.clone(), commands.clone(), sender.downgrade());
+    tasks.spawn("nonces", learner.run());
     let listener = Listener::new(&channels, commands.clone(), probe.clone(), sender);
     match topology {
         Topology::Server(target, follow_sentinels) => {
@@ -219,61 +225,32 @@ impl Log for Redis {
     }
 
     async fn read(&self, id: ChannelId, known: Option<&Position>, limit: usize) -> Result<Page, BrokerError> {
-        let channel = self.channels.get(id);
-        let attempt = Attempt::default();
-        let arguments = |connection| {
-            self.channels.begin_attempt(&attempt, connection);
-            let keys = vec![channel.stream.as_str().into(), channel.meta.as_str().into()];
-            let (epoch, offset) = known.map_or(("", 0), |known| (known.epoch.as_str(), known.offset));
-            let args = vec![
-                new_epoch(),
-                channel.fingerprint.argument(connection).into(),
-                log_max_events(&self.limits),
-                millis(self.limits.log_max_age),
-                epoch.into(),
-                number(offset),
-                number(limit as u64),
-                number(PAGE_BYTES as u64),
-            ];
-            (keys, args)
-        };
-        let reply = self.commands.run(&self.read_script, &channel.stream, arguments).await?;
-        let Value::Array(reply) = reply else { return Err(unreadable()) };
-        let mut reply = reply.into_iter();
-        let epoch: Epoch = parsed(reply.next())?;
-        let head = parsed(reply.next())?;
-        let oldest = parsed(reply.next())?;
-        let first: u64 = parsed(reply.next())?;
-        let mut entries = (first..)
-            .zip(reply)
-            .map(|(offset, json)| Ok(Entry { offset, json: json.as_str().ok_or_else(unreadable)?.into() }))
-            .collect::<Result<Vec<_>, BrokerError>>()?;
-        let events = entries.iter().map(|entry| (entry.offset, &entry.json));
-        let head_position = Position::new(epoch.clone(), head);
-        channel.fingerprint.record(attempt.number(), &head_position, events);
-        channel.fingerprint.confirm(attempt.connection());
-        if known.is_none() {
-            // The newest events, which the script returned for the fingerprint only.
-            entries.clear();
-        }
-        Ok(Page { bounds: Bounds { epoch, head, oldest }, entries })
+        self.read_page(id, known, limit, false).await
+    }
+
+    async fn read_after_delivered(
+        &self,
+        id: ChannelId,
+        delivered: &Position,
+        limit: usize,
+    ) -> Result<Page, BrokerError> {
+        let page = self.read_page(id, Some(delivered), limit, true).await?;
+        self.channels.get(id).fingerprint.relay_reached(&page.bounds.epoch);
+        Ok(page)
     }
 
     async fn position_at(&self, id: ChannelId, from: Moment) -> Result<Position, BrokerError> {
         let channel = self.channels.get(id);
         let attempt = Attempt::default();
-        let arguments = |connection| {
-            self.channels.begin_attempt(&attempt, connection);
+        let arguments = |sending| {
+            self.channels.begin_attempt(&attempt, sending);
             let keys = vec![channel.stream.as_str().into(), channel.meta.as_str().into()];
             let (at, ago) = match from {
                 Moment::At(millis) => (millis.to_string(), String::new()),
                 Moment::Ago(age) => (String::new(), age.as_millis().to_string()),
             };
             let (events, age) = (log_max_events(&self.limits), millis(self.limits.log_max_age));
-            (
-                keys,
-                vec![new_epoch(), channel.fingerprint.argument(connection).into(), events, age, at.into(), ago.into()],
-            )
+            (keys, vec![new_epoch(), channel.fingerprint.argument(sending).into(), events, age, at.into(), ago.into()])
         };
         let reply = self.commands.run(&self.position_at_script, &channel.stream, arguments).await?;
         let position = parsed(Some(reply))?;
@@ -316,6 +293,58 @@ impl Backend for Redis {
 
     async fn close(&self) {
         self.tasks.close().await;
+    }
+}
+
+impl Redis {
+    /// Reads a page. `delivered` says that this node's relay has delivered everything up to `known`.
+    async fn read_page(
+        &self,
+        id: ChannelId,
+        known: Option<&Position>,
+        limit: usize,
+        delivered: bool,
+    ) -> Result<Page, BrokerError> {
+        let channel = self.channels.get(id);
+        let attempt = Attempt::default();
+        let arguments = |sending| {
+            self.channels.begin_attempt(&attempt, sending);
+            let keys = vec![channel.stream.as_str().into(), channel.meta.as_str().into()];
+            let (epoch, offset) = known.map_or(("", 0), |known| (known.epoch.as_str(), known.offset));
+            let (fingerprint, evidence) = match known.filter(|_| delivered) {
+                Some(known) => channel.fingerprint.arguments_for_relay(sending, known),
+                None => (channel.fingerprint.argument(sending), "-".into()),
+            };
+            let args = vec![
+                new_epoch(),
+                fingerprint.into(),
+                log_max_events(&self.limits),
+                millis(self.limits.log_max_age),
+                epoch.into(),
+                number(offset),
+                number(limit as u64),
+                number(PAGE_BYTES as u64),
+                evidence.into(),
+            ];
+            (keys, args)
+        };
+        let reply = self.commands.run(&self.read_script, &channel.stream, arguments).await?;
+        let Value::Array(reply) = reply else { return Err(unreadable()) };
+        let mut reply = reply.into_iter();
+        let epoch: Epoch = parsed(reply.next())?;
+        let head = parsed(reply.next())?;
+        let oldest = parsed(reply.next())?;
+        let first: u64 = parsed(reply.next())?;
+        let nonces: String = parsed(reply.next())?;
+        let entries = (first..)
+            .zip(reply)
+            .map(|(offset, json)| Ok(Entry { offset, json: json.as_str().ok_or_else(unreadable)?.into() }))
+            .collect::<Result<Vec<_>, BrokerError>>()?;
+        let head_position = Position::new(epoch.clone(), head);
+        let events = Nonce::parse_each(first, &nonces);
+        channel.fingerprint.record(attempt.number(), &head_position, events);
+        channel.fingerprint.confirm(attempt.connection());
+        Ok(Page { bounds: Bounds { epoch, head, oldest }, entries })
     }
 }
 

@@ -110,7 +110,7 @@ impl ProbeScripts {
             let position = ["probe".into(), number(0)];
             let mut args = vec![new_epoch(), "".into(), number(1), number(60_000)];
             args.extend(position);
-            args.extend([number(1), number(1)]);
+            args.extend([number(1), number(1), "-".into()]);
             (keys, args)
         };
         commands.run(&self.read, &log.stream, arguments).await.map(drop)
