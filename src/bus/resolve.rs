@@ -5,13 +5,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::Value;
-
 use super::query::parse_since;
 use super::{Bus, StreamQuery, unreadable};
 use crate::access::Caller;
 use crate::broker::BrokerError;
-use crate::event::{ChannelId, Filter, FilterError, Position, Since};
+use crate::event::{ChannelId, Filter, FilterError, JsonText, Position, Since};
 use crate::protocol::{ErrorCode, Problem};
 
 /// The most time that a request waits for a permit to read the log.
@@ -77,7 +75,7 @@ impl Bus {
         caller: &Caller,
         sub: String,
         channel: &str,
-        filter: Option<&Value>,
+        filter: Option<&JsonText>,
         since: Option<&str>,
     ) -> Result<Subscription, Problem> {
         let since = since.map(parse_since).transpose()?;
@@ -153,7 +151,7 @@ impl Bus {
         &self,
         _caller: &Caller,
         name: &str,
-        filter: Option<&Value>,
+        filter: Option<&JsonText>,
         since: Option<&Since>,
         all_channels: bool,
     ) -> Result<Selected, Problem> {
@@ -167,7 +165,7 @@ impl Bus {
         };
         let filter = match filter {
             None => Filter::default(),
-            Some(filter) => Filter::parse(filter, self.catalog.get(channel)).map_err(|error| match error {
+            Some(filter) => Filter::parse(&filter.read(), self.catalog.get(channel)).map_err(|error| match error {
                 FilterError::UnknownField(message) => Problem::new(ErrorCode::UnknownField, message),
                 FilterError::Invalid(message) => Problem::new(ErrorCode::InvalidFilter, message),
             })?,

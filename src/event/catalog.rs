@@ -7,13 +7,18 @@ use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use jsonschema::{Draft, Validator};
+use jsonschema::Draft;
 use serde_json::{Map, Value, json};
 
 use super::channel::ChannelId;
-use super::envelope::{self, Defaults, Event, Refusal, RefusalKind};
+use super::decimal::Decimal;
+use super::envelope::{self, Defaults, Event, MAX_ATTRIBUTE, Refusal, RefusalKind};
+use super::json::{Json, Representation};
 use super::mistake::{self, MAX_MISTAKES, Mistake};
 use super::{builtin, schema_ids};
+
+/// A compiled schema.
+type Validator = jsonschema::Validator<Representation>;
 
 /// One event type with its compiled schema.
 #[derive(Debug)]
@@ -96,8 +101,9 @@ impl Catalog {
         if name == "event" || self.by_name.contains_key(name) {
             return Err(refuse("its name", format!("the name {name} is already taken")));
         }
-        let schema: Value = serde_json::from_str(text)
-            .map_err(|error| refuse(&format!("line {}, column {}", error.line(), error.column()), error.to_string()))?;
+        let schema = Json::parse(text)
+            .map_err(|error| refuse(&format!("line {}, column {}", error.line, error.column), error.message))?
+            .to_value();
         let Some(root) = schema.as_object() else {
             return Err(refuse("/", "the schema of a type must be a JSON object".into()));
         };
@@ -134,7 +140,7 @@ impl Catalog {
         let refuse = |place: &str, message: &str| SchemaError { place: place.into(), message: message.into() };
         // Every event has this URI as its `dataschema`, so the envelope must allow it.
         let with_uri = json!({ "type": "-", "data": null, "dataschema": schema["$id"] });
-        if !schema["$id"].is_string() || !self.envelope.is_valid(&with_uri) {
+        if !schema["$id"].is_string() || !self.envelope.is_valid(&with_uri.into()) {
             return Err(refuse("/$id", "it must be an absolute URI of at most 1024 characters"));
         }
         let mut ids = HashSet::new();
@@ -201,32 +207,30 @@ impl Catalog {
     /// [`Refusal`] with the mistakes, at most `limit` of them. The pointer of each has the prefix `at`.
     pub fn validate(
         &self,
-        mut document: Value,
+        document: Json<'_>,
         at: &str,
         limit: usize,
         defaults: Defaults<'_>,
     ) -> Result<Event, Refusal> {
-        let channel = document.get("type").and_then(Value::as_str).and_then(|name| self.channel(name));
-        if let (Some(channel), Value::Object(attributes)) = (channel, &document)
+        let channel = document.get("type").and_then(Json::as_str).and_then(|name| self.channel(name));
+        if let (Some(channel), Some(attributes), Some(data)) = (channel, document.as_object(), document.get("data"))
             && self.envelope.is_valid(&document)
-            && let Some(data) = attributes.get("data")
         {
             let event_type = self.get(channel);
             if event_type.is_valid(data) {
                 let subject = event_type.subject(data);
                 let (id, json) = envelope::complete(&event_type.name, attributes, subject, event_type.id(), defaults);
-                let data = document.get_mut("data").map(Value::take).unwrap_or_default();
-                return Ok(Event { channel, id, json, data: Arc::new(data) });
+                return Ok(Event { channel, id, json });
             }
         }
         Err(self.refusal(&document, channel, at, limit.clamp(1, MAX_MISTAKES)))
     }
 
     /// Lists the mistakes of an invalid document. Listing is slower than the yes-or-no check, so valid documents skip it.
-    fn refusal(&self, document: &Value, channel: Option<ChannelId>, at: &str, limit: usize) -> Refusal {
+    fn refusal(&self, document: &Json<'_>, channel: Option<ChannelId>, at: &str, limit: usize) -> Refusal {
         let mut mistakes = mistake::mistakes(&self.envelope, document, at, ATTRIBUTES, limit);
         mistakes.iter_mut().for_each(envelope::explain);
-        let unknown = document.get("type").and_then(Value::as_str).filter(|_| channel.is_none());
+        let unknown = document.get("type").and_then(Json::as_str).filter(|_| channel.is_none());
         if let Some(name) = unknown {
             let suggestion = self.nearest(name).map(|name| format!("; did you mean {name}?")).unwrap_or_default();
             mistakes.insert(0, Mistake::new(format!("{at}/type"), format!("unknown event type{suggestion}")));
@@ -264,15 +268,19 @@ impl EventType {
     }
 
     /// Whether `data` is valid against the schema.
-    pub fn is_valid(&self, data: &Value) -> bool {
+    pub fn is_valid(&self, data: &Json<'_>) -> bool {
         self.validator.is_valid(data)
     }
 
-    /// The `subject` of an event with this `data`: the value of the key field.
-    fn subject<'a>(&self, data: &'a Value) -> Option<Cow<'a, str>> {
+    /// The `subject` of an event with this `data`: the value of the key field. Equal numbers give one subject, however
+    /// they are written. A value that no `subject` may have gives none: it is too long, empty, or has control characters.
+    fn subject<'a>(&self, data: &'a Json<'_>) -> Option<Cow<'a, str>> {
+        let is_allowed = |text: &str| {
+            !text.is_empty() && text.chars().count() <= MAX_ATTRIBUTE && !text.chars().any(char::is_control)
+        };
         match data.get(self.key.as_ref()?)? {
-            Value::String(text) if !text.is_empty() => Some(text.into()),
-            Value::Number(number) => Some(number.to_string().into()),
+            Json::String(text) if is_allowed(text) => Some(text.as_ref().into()),
+            Json::Number(text) => Decimal::parse(text).plain(MAX_ATTRIBUTE).map(Cow::Owned),
             _ => None,
         }
     }
@@ -291,10 +299,14 @@ fn with_id(name: &str, mut schema: Value) -> Value {
 
 /// Compiles a schema of draft 2020-12. `format` is validated; the draft's default is an annotation.
 fn compile(schema: &Value) -> Result<Validator, SchemaError> {
-    jsonschema::options().with_draft(Draft::Draft202012).should_validate_formats(true).build(schema).map_err(|error| {
-        let place = error.instance_path().as_str();
-        SchemaError { place: if place.is_empty() { "/" } else { place }.into(), message: error.to_string() }
-    })
+    jsonschema::options_for::<Representation>()
+        .with_draft(Draft::Draft202012)
+        .should_validate_formats(true)
+        .build(schema)
+        .map_err(|error| {
+            let place = error.instance_path().as_str();
+            SchemaError { place: if place.is_empty() { "/" } else { place }.into(), message: error.to_string() }
+        })
 }
 
 #[cfg(test)]

@@ -7,13 +7,14 @@
 //! that can never match (an unknown field, a string for an integer field) is an error, because a client cannot tell a
 //! misspelt filter from a quiet channel.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
-
-use serde_json::Value;
 
 use super::EventType;
 use super::Scalar;
-use super::mistake::{type_name, unknown};
+use super::decimal::Decimal;
+use super::json::Json;
+use super::mistake::unknown;
 use super::schema_field::SchemaField;
 
 /// A filter in canonical form: conditions sorted by path, all of which must hold.
@@ -66,9 +67,9 @@ impl Filter {
     ///
     /// # Errors
     /// [`FilterError::UnknownField`] for a field that the schema does not have, else [`FilterError::Invalid`].
-    pub fn parse(value: &Value, event_type: &EventType) -> Result<Self, FilterError> {
+    pub fn parse(value: &Json<'_>, event_type: &EventType) -> Result<Self, FilterError> {
         let Some(fields) = value.as_object() else {
-            return Err(invalid(format!("a filter is an object, not of type {}", type_name(value))));
+            return Err(invalid(format!("a filter is an object, not of type {}", value.type_name())));
         };
         if fields.len() > MAX_CONDITIONS {
             return Err(invalid(format!("a filter names at most {MAX_CONDITIONS} fields, not {}", fields.len())));
@@ -90,18 +91,20 @@ impl Filter {
     }
 
     /// Whether an event with this `data` matches.
-    pub fn matches(&self, data: &Value) -> bool {
+    pub fn matches(&self, data: &Json<'_>) -> bool {
         self.conditions.iter().all(|condition| condition.matches(data))
     }
 }
 
 impl Condition {
     /// Whether the condition holds for `data`. A missing field never matches.
-    pub fn matches(&self, data: &Value) -> bool {
+    pub fn matches(&self, data: &Json<'_>) -> bool {
         match lookup(data, &self.path) {
             None => false,
-            Some(Value::Array(elements)) => elements.iter().filter_map(Scalar::of).any(|value| self.test.holds(value)),
-            Some(value) => Scalar::of(value).is_some_and(|value| self.test.holds(value)),
+            Some(Json::Array(elements)) => {
+                elements.iter().filter_map(Scalar::of).any(|value| self.test.holds(value.lent()))
+            }
+            Some(value) => Scalar::of(value).is_some_and(|value| self.test.holds(value.lent())),
         }
     }
 }
@@ -119,15 +122,15 @@ impl Test {
 }
 
 /// The value at the end of `path`.
-fn lookup<'a>(data: &'a Value, path: &[Box<str>]) -> Option<&'a Value> {
-    path.iter().try_fold(data, |value, name| value.as_object()?.get(&**name))
+fn lookup<'a, 'b>(data: &'a Json<'b>, path: &[Box<str>]) -> Option<&'a Json<'b>> {
+    path.iter().try_fold(data, |value, name| value.get(name))
 }
 
 fn invalid(message: String) -> FilterError {
     FilterError::Invalid(message)
 }
 
-fn condition(name: &str, test: &Value, event_type: &EventType) -> Result<Condition, FilterError> {
+fn condition(name: &str, test: &Json<'_>, event_type: &EventType) -> Result<Condition, FilterError> {
     let found = SchemaField::find(&event_type.schema, name);
     let name = name.char_indices().nth(MAX_SHOWN).map_or(name, |(end, _)| &name[..end]);
     let Some(SchemaField { path, types }) = found else {
@@ -141,42 +144,42 @@ fn condition(name: &str, test: &Value, event_type: &EventType) -> Result<Conditi
             text.chars().count()
         ))),
     };
-    let scalar = |value: &Value| {
+    let scalar = |value: &Json<'_>| {
         value.as_str().map_or(Ok(()), check_length)?;
         let scalar = Scalar::of(value).ok_or_else(|| {
             invalid(format!(
                 "{name}: expected a scalar, an array of scalars or {{\"prefix\": …}}, not {}",
-                type_name(value)
+                value.type_name()
             ))
         })?;
         if !allow(&types, &scalar) {
             return Err(invalid(format!("{name} is never {value}: it is of type {}", names(&types))));
         }
-        Ok(scalar.map(Box::from))
+        Ok(scalar.map(Box::<str>::from))
     };
     let test = match test {
-        Value::Array(values) if values.is_empty() => {
+        Json::Array(values) if values.is_empty() => {
             return Err(invalid(format!("{name}: an empty array matches nothing; leave the field out to match all")));
         }
-        Value::Array(values) if values.len() > MAX_VALUES => {
+        Json::Array(values) if values.len() > MAX_VALUES => {
             return Err(invalid(format!(
                 "{name}: a field is compared with at most {MAX_VALUES} values, not {}",
                 values.len()
             )));
         }
-        Value::Array(values) => {
+        Json::Array(values) => {
             let mut scalars = values.iter().map(scalar).collect::<Result<BTreeSet<_>, _>>()?;
             match (scalars.len(), scalars.pop_first()) {
                 (1, Some(only)) => Test::Is(only),
                 (_, first) => Test::AnyOf(first.into_iter().chain(scalars).collect()),
             }
         }
-        Value::Object(operator) => match (operator.len(), operator.get("prefix")) {
-            (1, Some(Value::String(prefix))) if types.contains("string") => {
+        Json::Object(_) => match (test.as_object().map(<[_]>::len), test.get("prefix")) {
+            (Some(1), Some(Json::String(prefix))) if types.contains("string") => {
                 check_length(prefix)?;
-                Test::Prefix(prefix.as_str().into())
+                Test::Prefix(prefix.as_ref().into())
             }
-            (1, Some(Value::String(_))) => {
+            (Some(1), Some(Json::String(_))) => {
                 return Err(invalid(format!("{name} has no prefix: it is of type {}", names(&types))));
             }
             _ => return Err(invalid(format!("{name}: the only operator is {{\"prefix\": \"…\"}}, with a string"))),
@@ -187,13 +190,13 @@ fn condition(name: &str, test: &Value, event_type: &EventType) -> Result<Conditi
 }
 
 /// Whether a field of these types can have this value.
-fn allow(types: &BTreeSet<&str>, scalar: &Scalar<&str>) -> bool {
+fn allow(types: &BTreeSet<&str>, scalar: &Scalar<Cow<'_, str>>) -> bool {
     match scalar {
         Scalar::Null => types.contains("null"),
         Scalar::Bool(_) => types.contains("boolean"),
-        Scalar::Integer(_) | Scalar::Large(_) => types.contains("integer") || types.contains("number"),
-        Scalar::Float(bits) => {
-            types.contains("number") || (types.contains("integer") && f64::from_bits(*bits).fract() == 0.0)
+        Scalar::Integer(_) => types.contains("integer") || types.contains("number"),
+        Scalar::Decimal(text) => {
+            types.contains("number") || (types.contains("integer") && Decimal::parse(text).is_integer())
         }
         Scalar::String(_) => types.contains("string"),
     }
@@ -207,7 +210,7 @@ fn names(types: &BTreeSet<&str>) -> String {
 mod tests {
     use super::*;
     use crate::event::Catalog;
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     fn parse(channel: &str, filter: Value) -> Result<Filter, FilterError> {
         let mut catalog = Catalog::builtin();
@@ -218,11 +221,11 @@ mod tests {
             "maybe":{"type":["string","null"]}},
             "$defs":{"node":{"type":"object","properties":{"b":{"type":"integer"},"next":{"$ref":"#/$defs/node"}}}}});
         catalog.add("own", &own.to_string()).unwrap();
-        Filter::parse(&filter, catalog.get(catalog.channel(channel).unwrap()))
+        Filter::parse(&filter.into(), catalog.get(catalog.channel(channel).unwrap()))
     }
 
     fn matches(channel: &str, filter: Value, data: Value) -> bool {
-        parse(channel, filter).unwrap().matches(&data)
+        parse(channel, filter).unwrap().matches(&data.into())
     }
 
     #[test]

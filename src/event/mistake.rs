@@ -11,6 +11,9 @@ use jsonschema::{ValidationError, Validator};
 use serde::Serialize;
 use serde_json::Value;
 
+use super::json::{Json, Representation};
+pub(crate) use super::pointer::escape;
+
 /// The maximum number of mistakes that a refusal lists, for one document or a whole batch.
 pub const MAX_MISTAKES: usize = 100;
 
@@ -33,7 +36,13 @@ impl Mistake {
 /// The mistakes that `validator` finds in `value`, at most `limit`. Each pointer gets the prefix `at`.
 ///
 /// `known` are the field names to suggest for an unknown field.
-pub(super) fn mistakes(validator: &Validator, value: &Value, at: &str, known: &[&str], limit: usize) -> Vec<Mistake> {
+pub(super) fn mistakes(
+    validator: &Validator<Representation>,
+    value: &Json<'_>,
+    at: &str,
+    known: &[&str],
+    limit: usize,
+) -> Vec<Mistake> {
     let mut found: Vec<Mistake> = Vec::new();
     let mut reported = HashSet::new();
     for error in validator.iter_errors(value) {
@@ -130,9 +139,4 @@ pub(crate) fn type_name(value: &Value) -> &'static str {
         Value::Array(_) => "array",
         Value::Object(_) => "object",
     }
-}
-
-/// Escapes one reference token of a JSON Pointer (RFC 6901, section 3).
-pub(crate) fn escape(token: &str) -> String {
-    token.replace('~', "~0").replace('/', "~1")
 }

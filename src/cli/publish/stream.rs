@@ -6,13 +6,12 @@ use std::io::{self, IsTerminal};
 use std::pin::pin;
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use serde_json::{Value, json};
-
 use super::super::failure::{Failure, say, say_error, say_field_errors};
 use super::super::output::{Output, human, thousands};
 use super::lines::{self, Line};
-use crate::client::{Accepted, Client, Error, MAX_BATCH, Problem};
+use crate::client::{Accepted, Client, Error, EventText, MAX_BATCH, Problem};
+use crate::event::Json;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 /// The size of a batch, in bytes of its lines: below the usual limit of a request, and large enough to be efficient.
 const BATCH_BYTES: usize = 1024 * 1024;
@@ -21,7 +20,7 @@ const BATCH_BYTES: usize = 1024 * 1024;
 #[derive(Default)]
 struct Batch {
     lines: Vec<u64>,
-    events: Vec<Value>,
+    events: Vec<EventText>,
 }
 
 /// Publishes the lines of stdin: whole events or, with an event type, the data of each event.
@@ -78,16 +77,18 @@ async fn send(
     let mut batch = Batch::default();
     let mut invalid_line = None;
     for Line { number, text } in lines {
-        match serde_json::from_str::<Value>(&text) {
+        match Json::parse(&text) {
             Ok(value) => {
                 batch.lines.push(number);
-                batch.events.push(match event_type {
-                    Some(event_type) => json!({ "type": event_type, "data": value }),
+                batch.events.push(EventText::of(match event_type {
+                    Some(event_type) => Json::Object(vec![("type".into(), event_type.into()), ("data".into(), value)]),
                     None => value,
-                });
+                }));
             }
-            Err(error) => {
-                invalid_line = Some(format!("line {number}: not JSON: {error}"));
+            Err(mut error) => {
+                // A line of stdin is one line of JSON.
+                error.line = usize::try_from(number).unwrap_or(usize::MAX);
+                invalid_line = Some(format!("line {number} is not JSON: {error}"));
                 break;
             }
         }
@@ -98,7 +99,7 @@ async fn send(
         if part.events.is_empty() {
             continue;
         }
-        match report_delay(client.publish_all(&mut part.events)).await {
+        match report_delay(client.publish_texts(&part.events)).await {
             Ok(accepted) => progress.accepted(&accepted)?,
             Err(Error::Refused(problem)) if problem.status == 413 && part.events.len() > 1 => {
                 let half = part.events.len() / 2;
