@@ -5,7 +5,7 @@ use std::hint::black_box;
 
 use criterion::{Criterion, Throughput};
 use serde_json::{Value, json};
-use tidings::event::{Catalog, Defaults, Event, MAX_MISTAKES, Refusal};
+use tidings::event::{Catalog, Defaults, Event, Json, MAX_MISTAKES, Refusal};
 
 const DEFAULTS: Defaults<'_> = Defaults { source: "/shop", time: "2026-01-31T12:00:00.000Z" };
 
@@ -13,15 +13,27 @@ const OWN: &str = r#"{"type":"object","x-tidings-key":"sku","properties":{"sku":
     "cents":{"type":"integer","minimum":0},"labels":{"type":"object","additionalProperties":{"type":"string"}}},
     "required":["sku","cents"],"additionalProperties":false}"#;
 
+const LIST: &str = r#"{"type":"object","properties":{"lines":{"type":"array","items":{"type":"object","properties":{
+    "sku":{"type":"string"},"count":{"type":"integer","minimum":0},"price":{"type":"number","minimum":0}},
+    "required":["sku","count","price"],"additionalProperties":false}}},"required":["lines"]}"#;
+
 pub fn benches(criterion: &mut Criterion) {
     let mut catalog = Catalog::builtin();
     catalog.add("price-change", OWN).unwrap();
+    catalog.add("price-list", LIST).unwrap();
     let mut group = criterion.benchmark_group("accept");
     for (name, data) in documents() {
         let text = json!({ "type": name, "data": data }).to_string();
         assert!(validate(&catalog, &text).is_ok(), "{text}");
         group.throughput(Throughput::Bytes(text.len() as u64));
         group.bench_function(name, |bencher| bencher.iter(|| validate(&catalog, black_box(&text)).unwrap()));
+    }
+    for size in [300, 10_000] {
+        let text = json!({ "type": "price-list", "data": { "lines": price_list(size) } }).to_string();
+        group.throughput(Throughput::Bytes(text.len() as u64));
+        group.bench_function(format!("price-list, {size} bytes"), |bencher| {
+            bencher.iter(|| validate(&catalog, black_box(&text)).unwrap());
+        });
     }
     let wrong = r#"{"type":"inventory-change","data":{"productid":"1","oldQuantity":"many","newQuantity":1.5}}"#;
     group.throughput(Throughput::Bytes(wrong.len() as u64));
@@ -37,7 +49,7 @@ pub fn benches(criterion: &mut Criterion) {
     group.throughput(Throughput::Elements(100));
     group.bench_function("a batch of 100", |bencher| {
         bencher.iter(|| {
-            let documents: Vec<Value> = serde_json::from_str(black_box(&batch)).unwrap();
+            let documents = Json::parse_elements(black_box(&batch).as_bytes(), 100, usize::MAX).unwrap();
             let validate = |document| catalog.validate(document, "", MAX_MISTAKES, DEFAULTS).unwrap();
             documents.into_iter().map(validate).collect::<Vec<_>>()
         });
@@ -45,7 +57,14 @@ pub fn benches(criterion: &mut Criterion) {
 }
 
 fn validate(catalog: &Catalog, text: &str) -> Result<Event, Refusal> {
-    catalog.validate(serde_json::from_str(text).unwrap(), "", MAX_MISTAKES, DEFAULTS)
+    catalog.validate(Json::parse(text).unwrap(), "", MAX_MISTAKES, DEFAULTS)
+}
+
+/// Lines of a price list: about `size` bytes of JSON, with two numbers in 45 bytes.
+fn price_list(size: usize) -> Vec<Value> {
+    (0..size / 45)
+        .map(|line| json!({ "sku": format!("sku-{line:05}"), "count": line * 7, "price": line as f64 + 0.99 }))
+        .collect()
 }
 
 fn documents() -> [(&'static str, Value); 6] {

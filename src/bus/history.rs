@@ -1,6 +1,7 @@
 //! History: what the log has of the selected channels, waiting for something new if the caller asks for that.
 
 use std::collections::BTreeMap;
+use std::fmt::Display;
 use std::time::Duration;
 
 use futures_util::future::select_all;
@@ -12,7 +13,7 @@ use tokio::time::{Instant, timeout_at};
 use super::{Begin, Bus, Namespace, Selected, StreamQuery, unreadable};
 use crate::access::Caller;
 use crate::broker::{BrokerError, Page};
-use crate::event::{ChannelId, Cursor, Filter, Position, Since};
+use crate::event::{ChannelId, Cursor, Filter, Json, Position, Since};
 use crate::protocol::{ErrorCode, Problem};
 
 /// Events that one call looks at, if a filter lets few of them through.
@@ -134,7 +135,7 @@ struct Stream {
 
 impl Stream {
     /// Whether the filter lets an event of the log through.
-    fn matches(&self, event: &RawValue) -> Result<bool, serde_json::Error> {
+    fn matches(&self, event: &RawValue) -> Result<bool, Box<dyn std::error::Error>> {
         #[derive(Deserialize)]
         struct Event<'a> {
             #[serde(borrow)]
@@ -144,7 +145,7 @@ impl Stream {
             return Ok(true);
         }
         let event: Event<'_> = serde_json::from_str(event.get())?;
-        Ok(self.filter.matches(&serde_json::from_str(event.data.get())?))
+        Ok(self.filter.matches(&Json::parse_logged(event.data.get())?))
     }
 }
 
@@ -219,6 +220,6 @@ impl Reader<'_> {
     }
 }
 
-fn broken(error: serde_json::Error) -> Problem {
+fn broken(error: impl Display) -> Problem {
     Problem::new(ErrorCode::Internal, "an event in the log cannot be read").with_cause(error)
 }

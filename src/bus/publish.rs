@@ -4,12 +4,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
-use serde_json::Value;
 
 use super::{Bus, Namespace, rate_limited};
 use crate::access::Caller;
 use crate::broker::{Appended, BrokerError};
-use crate::event::{ChannelId, Defaults, Event, MAX_MISTAKES, Mistake, Position};
+use crate::event::{ChannelId, Defaults, Event, Json, MAX_MISTAKES, Mistake, Position};
 use crate::metrics::TypeLabel;
 use crate::protocol::{ErrorCode, Problem};
 use crate::suggest;
@@ -25,12 +24,16 @@ const DOCUMENTS_PER_TURN: usize = 16;
 
 /// What a publisher sent.
 #[derive(Debug, PartialEq)]
-pub enum Documents {
+pub enum Documents<'a> {
     /// One event: JSON pointers of mistakes begin at its root.
-    One(Value),
+    One(Json<'a>),
     /// Several: pointers begin with the index.
-    Many(Vec<Value>),
+    Many(Vec<Json<'a>>),
 }
+
+/// Events that are valid, and not yet published.
+#[derive(Debug)]
+pub struct ValidEvents(Vec<Event>);
 
 /// An event that the broker has taken.
 #[derive(Debug, Serialize)]
@@ -71,14 +74,12 @@ impl Bus {
 }
 
 impl Publisher<'_> {
-    /// Validates all documents, then appends them in their order. Answers for each, when the broker has taken them.
+    /// Appends events in their order. Answers for each, when the broker has taken them.
     ///
     /// # Errors
-    /// `invalid-event` and `unknown-type` list every mistake, and nothing was published. After `broker-unavailable` a part
-    /// may have been: publishing the same ids again is safe.
-    pub async fn publish(&self, documents: Documents) -> Result<Vec<Accepted>, Problem> {
+    /// After `broker-unavailable` a part may have been published: publishing the same ids again is safe.
+    pub async fn publish(&self, ValidEvents(events): ValidEvents) -> Result<Vec<Accepted>, Problem> {
         let (bus, namespace) = (self.bus, self.bus.namespace(self.caller));
-        let events = self.validate(documents).await?;
         let appended = bus.append(namespace, &events).await?;
         let added = added(&events, &appended);
         bus.count(&added, events.len());
@@ -93,7 +94,10 @@ impl Publisher<'_> {
     }
 
     /// Validates all documents before any is published. Yields in between, since 8 MiB take a while.
-    async fn validate(&self, documents: Documents) -> Result<Vec<Event>, Problem> {
+    ///
+    /// # Errors
+    /// `invalid-event` and `unknown-type` list every mistake.
+    pub async fn validate(&self, documents: Documents<'_>) -> Result<ValidEvents, Problem> {
         let time = Defaults::now();
         let defaults = Defaults { source: self.caller.source(), time: &time };
         let (documents, many) = match documents {
@@ -125,7 +129,7 @@ impl Publisher<'_> {
                 }
             }
         }
-        let Some(code) = code else { return Ok(events) };
+        let Some(code) = code else { return Ok(ValidEvents(events)) };
         let detail = Mistake::summary(&mistakes);
         Err(Problem::new(code, detail).with_errors(mistakes))
     }

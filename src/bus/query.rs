@@ -2,9 +2,7 @@
 
 use std::collections::HashMap;
 
-use serde_json::Value;
-
-use crate::event::Since;
+use crate::event::{Json, JsonText, Since};
 use crate::protocol::{ErrorCode, Problem};
 use crate::suggest::{self, Known};
 
@@ -14,7 +12,7 @@ pub struct StreamQuery {
     /// The channels by name, without repetition. None means all that the caller may subscribe to.
     pub channels: Vec<String>,
     /// The filter, as it was given.
-    pub filter: Option<Value>,
+    pub filter: Option<JsonText>,
     /// Where the stream begins; with live events if it is absent.
     pub since: Option<Since>,
 }
@@ -24,7 +22,7 @@ impl StreamQuery {
     /// as they were given, the last one if a name is repeated.
     ///
     /// # Errors
-    /// `invalid-filter`, `invalid-position`, and `bad-request` for a parameter that the route does not have: a misspelt
+    /// `malformed-json` for a filter with a member that occurs twice, `invalid-filter`, `invalid-position`, and `bad-request` for a parameter that the route does not have: a misspelt
     /// `where` must not become an unfiltered stream.
     pub fn parse(query: &str, own: &[&str]) -> Result<(Self, HashMap<String, String>), Problem> {
         let (mut read, mut rest) = (Self::default(), HashMap::new());
@@ -33,14 +31,17 @@ impl StreamQuery {
                 "channel" if read.channels.iter().any(|other| *other == *value) => {}
                 "channel" => read.channels.push(value.into_owned()),
                 "where" => {
-                    let filter = serde_json::from_str(&value).map_err(|error| {
-                        let detail = format!(
-                            "`where` is not JSON ({error}): write an object from fields to values, percent-encoded, such \
-                             as where={{\"productId\":\"123\"}}"
-                        );
-                        Problem::new(ErrorCode::InvalidFilter, detail)
+                    let filter = Json::parse(&value).map_err(|error| match error.repeated {
+                        Some(_) => Problem::new(ErrorCode::MalformedJson, format!("`where`: {error}")),
+                        None => {
+                            let detail = format!(
+                                "`where` is not JSON ({error}): write an object from fields to values, percent-encoded, \
+                                 such as where={{\"productId\":\"123\"}}"
+                            );
+                            Problem::new(ErrorCode::InvalidFilter, detail)
+                        }
                     })?;
-                    read.filter = Some(filter);
+                    read.filter = Some(filter.into());
                 }
                 "since" => read.resume(&value)?,
                 name if own.contains(&name) => drop(rest.insert(name.to_owned(), value.into_owned())),

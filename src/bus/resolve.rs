@@ -5,13 +5,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::Value;
-
 use super::query::parse_since;
 use super::{Bus, StreamQuery, unreadable};
 use crate::access::Caller;
 use crate::broker::BrokerError;
-use crate::event::{ChannelId, EventType, Filter, FilterError, Position, Since};
+use crate::event::{ChannelId, EventType, Filter, FilterError, Json, JsonText, Position, Since};
 use crate::protocol::{ErrorCode, Problem};
 use crate::suggest::{self, Known};
 
@@ -78,7 +76,7 @@ impl Bus {
         caller: &Caller,
         sub: String,
         channel: &str,
-        filter: Option<&Value>,
+        filter: Option<&JsonText>,
         since: Option<&str>,
     ) -> Result<Subscription, Problem> {
         let since = since.map(parse_since).transpose()?;
@@ -112,12 +110,14 @@ impl Bus {
     }
 
     /// The refusal of a filter for all channels, none of which has its fields.
-    fn no_channel_has(&self, caller: &Caller, filter: Option<&Value>) -> Problem {
+    fn no_channel_has(&self, caller: &Caller, filter: Option<&JsonText>) -> Problem {
         let mut fields: Vec<&str> = self.types(caller).iter().flat_map(EventType::fields).collect();
         fields.sort_unstable();
         fields.dedup();
-        let names: Vec<_> = filter.and_then(Value::as_object).into_iter().flat_map(|filter| filter.keys()).collect();
-        let given = names.iter().find(|name| !fields.contains(&name.as_str())).map_or("", |name| name.as_str());
+        let filter = filter.map(JsonText::read);
+        let members = filter.as_ref().and_then(Json::as_object).unwrap_or_default();
+        let names: Vec<&str> = members.iter().map(|(name, _)| name.as_ref()).collect();
+        let given = names.iter().find(|name| !fields.contains(*name)).copied().unwrap_or_default();
         let shown: Vec<_> = names.iter().map(|name| suggest::quoted(name)).collect();
         let refusal = match shown.len() {
             1 => format!("/where: no channel has the field {}", shown[0]),
@@ -174,7 +174,7 @@ impl Bus {
         &self,
         caller: &Caller,
         name: &str,
-        filter: Option<&Value>,
+        filter: Option<&JsonText>,
         since: Option<&Since>,
         all_channels: bool,
     ) -> Result<Selected, Problem> {
@@ -185,7 +185,7 @@ impl Bus {
         };
         let filter = match filter {
             None => Filter::default(),
-            Some(filter) => Filter::parse(filter, self.catalog.get(channel)).map_err(|error| {
+            Some(filter) => Filter::parse(&filter.read(), self.catalog.get(channel)).map_err(|error| {
                 let code = match error {
                     FilterError::UnknownField(_) => ErrorCode::UnknownField,
                     FilterError::Invalid(_) => ErrorCode::InvalidFilter,

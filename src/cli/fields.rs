@@ -5,9 +5,10 @@
 
 use std::str::FromStr;
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
-use crate::event::SchemaField;
+use crate::event::json::Member;
+use crate::event::{Json, SchemaField};
 
 /// One `FIELD=VALUE` argument.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,17 +35,17 @@ impl FromStr for Field {
 ///
 /// # Errors
 /// If a field that is not an array is given twice.
-pub fn data(schema: &Value, fields: &[Field]) -> Result<Value, String> {
-    let mut root = Map::new();
+pub fn data<'a>(schema: &Value, fields: &'a [Field]) -> Result<Json<'a>, String> {
+    let mut root = Vec::new();
     for field in fields {
         let (path, types) = match SchemaField::find(schema, &field.name) {
             Some(found) => (found.path, found.types.into_iter().collect()),
-            None => (field.name.split('.').map(Into::into).collect(), Vec::new()),
+            None => (field.name.split('.').map(Box::from).collect(), Vec::new()),
         };
         let value = to_json(&types, &field.text);
         let value = match (types.contains(&"array"), &value) {
-            (true, Value::Array(_)) => value,
-            (true, _) => Value::Array(vec![value]),
+            (true, Json::Array(_)) => value,
+            (true, _) => Json::Array(vec![value]),
             _ => value,
         };
         insert(&mut root, &path, value).map_err(|_| {
@@ -54,38 +55,36 @@ pub fn data(schema: &Value, fields: &[Field]) -> Result<Value, String> {
             )
         })?;
     }
-    Ok(Value::Object(root))
+    Ok(Json::Object(root))
 }
 
 /// Builds a filter from its conditions. If a field is given several times, any of its values matches.
-pub fn filter(schema: &Value, fields: &[Field]) -> Value {
-    let mut root = Map::new();
+pub fn filter<'a>(schema: &Value, fields: &'a [Field]) -> Json<'a> {
+    let mut root: Vec<Member<'a>> = Vec::new();
     for field in fields {
         let types: Vec<&str> =
             SchemaField::find(schema, &field.name).map_or_else(Vec::new, |found| found.types.into_iter().collect());
         // In a filter, an array is a list of alternatives and an object is an operator, whatever the type of the field.
-        let value = match serde_json::from_str(&field.text) {
-            Ok(value @ (Value::Array(_) | Value::Object(_))) => value,
+        let value = match Json::parse(&field.text) {
+            Ok(value @ (Json::Array(_) | Json::Object(_))) => value,
             _ => to_json(&types, &field.text),
         };
-        match (root.get_mut(&field.name), value) {
-            (None, value) => {
-                root.insert(field.name.clone(), value);
-            }
-            (Some(Value::Array(values)), Value::Array(more)) => values.extend(more),
-            (Some(Value::Array(values)), value) => values.push(value),
-            (Some(existing), value) => *existing = Value::Array(vec![existing.take(), value]),
+        match (member(&mut root, &field.name), value) {
+            (None, value) => root.push((field.name.as_str().into(), value)),
+            (Some(Json::Array(values)), Json::Array(more)) => values.extend(more),
+            (Some(Json::Array(values)), value) => values.push(value),
+            (Some(existing), value) => *existing = Json::Array(vec![std::mem::take(existing), value]),
         }
     }
-    Value::Object(root)
+    Json::Object(root)
 }
 
 /// Reads `text` as JSON if one of the schema's types allows that; otherwise it is a string.
-fn to_json(types: &[&str], text: &str) -> Value {
-    let json = serde_json::from_str::<Value>(text).ok();
+fn to_json<'a>(types: &[&str], text: &'a str) -> Json<'a> {
+    let json = Json::parse(text).ok();
     match json {
-        Some(value @ Value::Array(_)) if types.is_empty() || types.contains(&"array") => value,
-        Some(value @ Value::Object(_)) if types.is_empty() || types.contains(&"object") => value,
+        Some(value @ Json::Array(_)) if types.is_empty() || types.contains(&"array") => value,
+        Some(value @ Json::Object(_)) if types.is_empty() || types.contains(&"object") => value,
         Some(value) if types.is_empty() || !types.contains(&"string") => value,
         _ => text.into(),
     }
@@ -95,22 +94,28 @@ fn to_json(types: &[&str], text: &str) -> Value {
 ///
 /// # Errors
 /// The name of the field on the path that already has another value.
-fn insert<'a>(object: &mut Map<String, Value>, path: &'a [Box<str>], value: Value) -> Result<(), &'a str> {
+fn insert<'n, 'a>(object: &mut Vec<Member<'a>>, path: &'n [Box<str>], value: Json<'a>) -> Result<(), &'n str> {
     let Some((name, rest)) = path.split_first() else { return Ok(()) };
     if rest.is_empty() {
-        match (object.get_mut(&**name), value) {
-            (None, value) => {
-                object.insert(name.to_string(), value);
-            }
-            (Some(Value::Array(values)), Value::Array(more)) => values.extend(more),
+        match (member(object, name), value) {
+            (None, value) => object.push((name.to_string().into(), value)),
+            (Some(Json::Array(values)), Json::Array(more)) => values.extend(more),
             (Some(_), _) => return Err(name),
         }
         return Ok(());
     }
-    match object.entry(&**name).or_insert_with(|| Value::Object(Map::new())) {
-        Value::Object(inner) => insert(inner, rest, value),
+    if member(object, name).is_none() {
+        object.push((name.to_string().into(), Json::Object(Vec::new())));
+    }
+    match member(object, name) {
+        Some(Json::Object(inner)) => insert(inner, rest, value),
         _ => Err(name),
     }
+}
+
+/// The value of the member `name`.
+fn member<'m, 'a>(object: &'m mut [Member<'a>], name: &str) -> Option<&'m mut Json<'a>> {
+    object.iter_mut().find(|(known, _)| known == name).map(|(_, value)| value)
 }
 
 #[cfg(test)]
@@ -124,6 +129,14 @@ mod tests {
             "tags":{"type":"array","items":{"type":"string"}},"sizes":{"type":"array","items":{"type":"integer"}},
             "at":{"$ref":"#/$defs/at"},"note":{"type":["string","null"]}},
             "$defs":{"at":{"type":"object","properties":{"x":{"type":"number"},"name":{"type":"string"}}}}})
+    }
+
+    fn data(schema: &Value, fields: &[Field]) -> Result<Value, String> {
+        super::data(schema, fields).map(|data| data.to_value())
+    }
+
+    fn filter(schema: &Value, fields: &[Field]) -> Value {
+        super::filter(schema, fields).to_value()
     }
 
     fn fields(texts: &[&str]) -> Vec<Field> {
@@ -165,6 +178,15 @@ mod tests {
     fn a_filter_keeps_dotted_names_and_collects_repeated_values() {
         let given = fields(&["at.x=1", "id=1", "id=2", "tags=a", r#"note={"prefix":"x"}"#]);
         assert_eq!(filter(&schema(), &given), json!({"at.x":1,"id":["1","2"],"tags":"a","note":{"prefix":"x"}}));
+    }
+
+    #[test]
+    fn numbers_keep_their_text() {
+        let given = fields(&["count=18446744073709551616", "at.x=1.10", "sizes=1E5", "sizes=-0"]);
+        let expected = r#"{"count":18446744073709551616,"at":{"x":1.10},"sizes":[1E5,-0]}"#;
+        assert_eq!(super::data(&schema(), &given).unwrap().to_string(), expected);
+        let given = fields(&["at.x=1.10", "count=1e400", "count=2"]);
+        assert_eq!(super::filter(&schema(), &given).to_string(), r#"{"at.x":1.10,"count":[1e400,2]}"#);
     }
 
     #[test]

@@ -6,11 +6,10 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use serde_json::{Map, Value};
 
 use super::failure::Failure;
 use super::output::{DIM, Output, colour_of};
-use crate::event::Position;
+use crate::event::{Json, Position};
 
 /// Writes events to stdout.
 pub struct Printer {
@@ -29,10 +28,11 @@ struct JsonLine<'a> {
 
 /// The attributes of an event that the readable line shows.
 #[derive(Deserialize)]
-struct ShownAttributes {
+struct ShownAttributes<'a> {
     time: Option<String>,
     subject: Option<String>,
-    data: Value,
+    #[serde(borrow)]
+    data: &'a RawValue,
 }
 
 impl Printer {
@@ -47,7 +47,7 @@ impl Printer {
         if self.json {
             return self.output.json(&JsonLine { position, event });
         }
-        let shown: ShownAttributes = serde_json::from_str(event.get()).map_err(|error| error.to_string())?;
+        let shown: ShownAttributes<'_> = serde_json::from_str(event.get()).map_err(|error| error.to_string())?;
         self.output.line(&human_line(channel, position, &shown, &self.zone, Timestamp::now()))
     }
 }
@@ -61,27 +61,29 @@ fn human_time(time: Timestamp, zone: &TimeZone, now: Timestamp) -> String {
 }
 
 /// The readable line of an event.
-fn human_line(channel: &str, position: &Position, event: &ShownAttributes, zone: &TimeZone, now: Timestamp) -> String {
+fn human_line(
+    channel: &str,
+    position: &Position,
+    event: &ShownAttributes<'_>,
+    zone: &TimeZone,
+    now: Timestamp,
+) -> String {
     let time = event.time.as_deref().and_then(|time| time.parse::<Timestamp>().ok());
     let time = time.map_or_else(String::new, |time| human_time(time, zone, now));
     let colour = colour_of(channel);
     let subject =
         event.subject.as_deref().map_or_else(String::new, |subject| format!("  {}", quote_if_needed(subject)));
-    let empty = Map::new();
-    let data = match &event.data {
-        Value::Object(fields) => fields,
-        _ => &empty,
-    };
+    let data = Json::parse_logged(event.data.get()).unwrap_or_default();
     let mut line = format!("{DIM}{time}{DIM:#}  {colour}{channel}{colour:#}{subject} ");
-    for (name, value) in data {
+    for (name, value) in data.as_object().unwrap_or_default() {
         let value = match value {
-            Value::String(text) => quote_if_needed(text),
+            Json::String(text) => quote_if_needed(text),
             other => replace_controls(&other.to_string()),
         };
         line.push_str(&format!(" {DIM}{}={DIM:#}{value}", quote_if_needed(name)));
     }
-    if !event.data.is_object() {
-        line.push_str(&format!(" {}", replace_controls(&event.data.to_string())));
+    if data.as_object().is_none() {
+        line.push_str(&format!(" {}", replace_controls(&data.to_string())));
     }
     format!("{line}  {DIM}{position}{DIM:#}")
 }
@@ -106,10 +108,11 @@ mod tests {
 
     #[test]
     fn an_event_is_one_line_without_control_characters() {
+        let data = json!({"reason":"a \u{1b}[2J\n\u{9b}b","tags":["x\u{9b}"],"n":-1,"id":"p/1"});
         let event = ShownAttributes {
             time: Some("2026-11-21T06:30:00.5Z".into()),
             subject: Some("123".into()),
-            data: json!({"reason":"a \u{1b}[2J\n\u{9b}b","tags":["x\u{9b}"],"n":-1,"id":"p/1"}),
+            data: &RawValue::from_string(data.to_string()).unwrap(),
         };
         let now = "2026-11-21T23:00:00Z".parse().unwrap();
         let line = human_line("own", &"k3:42".parse().unwrap(), &event, &TimeZone::UTC, now);

@@ -49,11 +49,13 @@ use tokio::time::{sleep, timeout};
 use url::Url;
 
 pub use error::{Error, FieldError, Problem};
+#[cfg(feature = "server")]
+pub(crate) use publish::EventText;
 pub use publish::MAX_BATCH;
 pub use subscriber::{Delivery, Subscriber, Update};
 pub use subscription::Subscription;
 
-use crate::event::Position;
+use crate::event::{JsonText, Position};
 use retry::Attempts;
 
 /// A client of one daemon, or of several nodes of one bus. Cheap to clone; clones share their connections.
@@ -134,7 +136,7 @@ pub struct HistoryQuery {
     /// The channels to read. Empty means all of them.
     pub channels: Vec<String>,
     /// Only events that match this filter (`where`); see [`Filter`](crate::event::Filter).
-    pub filter: Option<Value>,
+    pub filter: Option<JsonText>,
     /// Where to begin; see [`Since`](crate::event::Since). `None` means the oldest retained event.
     pub since: Option<String>,
     /// The most events to return: at most 1,000. `None` means 100.
@@ -149,8 +151,8 @@ impl HistoryQuery {
     }
 
     /// Returns only events that match this filter.
-    pub fn filter(mut self, filter: Value) -> Self {
-        self.filter = Some(filter);
+    pub fn filter(mut self, filter: impl Into<JsonText>) -> Self {
+        self.filter = Some(filter.into());
         self
     }
 
@@ -319,7 +321,7 @@ impl Client {
     pub async fn history(&self, query: &HistoryQuery) -> Result<History, Error> {
         let mut parameters: Vec<(&str, String)> =
             query.channels.iter().map(|channel| ("channel", channel.clone())).collect();
-        parameters.extend(query.filter.as_ref().map(|filter| ("where", filter.to_string())));
+        parameters.extend(query.filter.as_ref().map(|filter| ("where", filter.get().to_owned())));
         parameters.extend(query.since.clone().map(|since| ("since", since)));
         parameters.extend(query.limit.map(|limit| ("limit", limit.to_string())));
         self.get(&["v1", "events"], &parameters).await

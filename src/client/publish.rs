@@ -13,6 +13,7 @@ use serde_json::Value;
 
 use super::retry::Attempts;
 use super::{Accepted, Client, Error, RESPONSE_TIMEOUT, route};
+use crate::event::{Json, JsonError};
 
 /// The most events that one call of [`Client::publish_all`] takes.
 pub const MAX_BATCH: usize = 1_000;
@@ -38,10 +39,9 @@ impl Client {
     ///   error names is safe.
     /// - With any other error, the event was not published.
     pub async fn publish(&self, event: &impl Serialize) -> Result<Accepted, Error> {
-        let mut event = serde_json::to_value(event).map_err(|error| self.unexpected(error.to_string()))?;
-        ensure_id(&mut event);
-        let accepted = self.publish_body(&event, slice::from_ref(&event)).await?.pop();
-        accepted.ok_or_else(|| self.unexpected("the daemon accepted no event".into()))
+        let text = serde_json::to_string(event).map_err(|error| self.unexpected(error.to_string()))?;
+        let event = EventText::new(&text).map_err(|error| self.unexpected(error.to_string()))?;
+        self.publish_text(event).await
     }
 
     /// Publishes up to [`MAX_BATCH`] events in this order. If the daemon refuses one of them, it publishes none.
@@ -52,12 +52,24 @@ impl Client {
     /// As [`Client::publish`]. Each pointer of [`Error::Refused`] begins with the index of the event.
     pub async fn publish_all(&self, events: &mut [Value]) -> Result<Vec<Accepted>, Error> {
         events.iter_mut().for_each(ensure_id);
-        self.publish_body(&events, events).await
+        let text = |event: &Value| EventText { text: event.to_string(), id: id(event).to_owned() };
+        self.publish_texts(&events.iter().map(text).collect::<Vec<_>>()).await
+    }
+
+    /// As [`Client::publish`], with numbers as they were written.
+    pub(crate) async fn publish_text(&self, event: EventText) -> Result<Accepted, Error> {
+        let accepted = self.publish_body(event.text.clone(), slice::from_ref(&event)).await?.pop();
+        accepted.ok_or_else(|| self.unexpected("the daemon accepted no event".into()))
+    }
+
+    /// As [`Client::publish_all`], with numbers as they were written.
+    pub(crate) async fn publish_texts(&self, events: &[EventText]) -> Result<Vec<Accepted>, Error> {
+        let texts: Vec<&str> = events.iter().map(|event| event.text.as_str()).collect();
+        self.publish_body(format!("[{}]", texts.join(",")), events).await
     }
 
     /// Posts `body` to each node once, then retries until the retry timeout. `events` are the events in `body`.
-    async fn publish_body(&self, body: &impl Serialize, events: &[Value]) -> Result<Vec<Accepted>, Error> {
-        let body = serde_json::to_vec(body).map_err(|error| self.unexpected(error.to_string()))?;
+    async fn publish_body(&self, body: String, events: &[EventText]) -> Result<Vec<Accepted>, Error> {
         let body = Bytes::from(body);
         let upload = Duration::from_secs(body.len() as u64 / MIN_UPLOAD_RATE);
         let mut attempts = Attempts::new(self, RETRY_TIMEOUT);
@@ -75,7 +87,8 @@ impl Client {
             match attempts.failed(self, &error) {
                 Some(delay) => tokio::time::sleep(delay).await,
                 None if may_have_published && !error.rejects_request() => {
-                    return Err(Error::Unconfirmed { ids: events.iter().map(id).collect(), cause: Box::new(error) });
+                    let ids = events.iter().map(|event| event.id.clone()).collect();
+                    return Err(Error::Unconfirmed { ids, cause: Box::new(error) });
                 }
                 None => return Err(error),
             }
@@ -98,6 +111,39 @@ impl Client {
     }
 }
 
+/// An event as JSON text: numbers as they were written, and an `id`, so that a retry does not publish it twice.
+#[derive(Debug, Clone)]
+pub(crate) struct EventText {
+    text: String,
+    id: String,
+}
+
+impl EventText {
+    /// Gives an event a new id (UUIDv7) if it has none. Leaves JSON that is not an object as it is.
+    ///
+    /// # Errors
+    /// The text is not JSON, or has a member twice in one object.
+    pub fn new(text: &str) -> Result<Self, JsonError> {
+        Ok(Self::of(Json::parse(text)?))
+    }
+
+    /// As [`EventText::new`], for an event that was read.
+    pub fn of(mut event: Json<'_>) -> Self {
+        let mut id = String::new();
+        if let Json::Object(attributes) = &mut event {
+            match attributes.iter().find(|(name, value)| name == "id" && !value.is_null()) {
+                Some((_, given)) => given.as_str().unwrap_or_default().clone_into(&mut id),
+                None => {
+                    attributes.retain(|(name, _)| name != "id");
+                    id = uuid::Uuid::now_v7().to_string();
+                    attributes.push(("id".into(), id.clone().into()));
+                }
+            }
+        }
+        Self { text: event.to_string(), id }
+    }
+}
+
 /// Gives an event a new id (UUIDv7) if it has none. Leaves JSON that is not an object as it is.
 fn ensure_id(event: &mut Value) {
     if let Some(attributes) = event.as_object_mut()
@@ -107,8 +153,8 @@ fn ensure_id(event: &mut Value) {
     }
 }
 
-fn id(event: &Value) -> String {
-    event.get("id").and_then(Value::as_str).unwrap_or_default().to_owned()
+fn id(event: &Value) -> &str {
+    event.get("id").and_then(Value::as_str).unwrap_or_default()
 }
 
 #[cfg(test)]

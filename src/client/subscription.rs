@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use serde_json::Value;
+use crate::event::JsonText;
 
 /// One subscription: a channel, a filter, and where to begin.
 #[derive(Debug, Clone, PartialEq)]
@@ -11,7 +11,7 @@ pub struct Subscription {
     /// The channel, which is the type of its events.
     pub channel: Arc<str>,
     /// Only events that match this filter (`where`); see [`Filter`](crate::event::Filter). `None` means all.
-    pub filter: Option<Value>,
+    pub filter: Option<JsonText>,
     /// Where to begin: a position, a cursor, `start`, a time or an age; see [`Since`](crate::event::Since). `None` means
     /// with the next new event.
     pub since: Option<String>,
@@ -30,8 +30,8 @@ impl Subscription {
     }
 
     /// Receives only events that match this filter.
-    pub fn filter(mut self, filter: Value) -> Self {
-        self.filter = Some(filter);
+    pub fn filter(mut self, filter: impl Into<JsonText>) -> Self {
+        self.filter = Some(filter.into());
         self
     }
 }

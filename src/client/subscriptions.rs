@@ -16,14 +16,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Deserialize;
-use serde_json::Value;
 use serde_json::value::RawValue;
 use tokio::time::Instant;
 
 use super::backoff::Backoff;
 use super::filter::matches;
 use super::subscription::Subscription;
-use crate::event::Position;
+use crate::event::{Json, JsonText, Position};
 use crate::protocol::{ClientFrame, ErrorCode, Subscribe, Unsubscribe};
 
 /// The subscriptions of one subscriber.
@@ -264,9 +263,9 @@ impl Subscriptions {
         // The usual case: every subscription expects the event, and the daemon has already applied their filters.
         let unambiguous = not_expecting.is_empty() && !self.backfills.contains_key(&channel);
         let is_new = unambiguous || {
-            let data = envelope.data.and_then(|data| serde_json::from_str(data.get()).ok()).unwrap_or(Value::Null);
+            let data = envelope.data.and_then(|data| Json::parse_logged(data.get()).ok()).unwrap_or_default();
             let wants = |state: &SubscriptionState| {
-                state.subscription.filter.as_ref().is_none_or(|filter| matches(filter, &data))
+                state.subscription.filter.as_ref().is_none_or(|filter| matches(&filter.read(), &data))
             };
             expecting.iter().any(|(_, state)| wants(state))
                 && !not_expecting.iter().any(|(_, state)| state.has_received(position) && wants(state))
@@ -453,6 +452,6 @@ fn reaches(position: &Position, other: &Position) -> bool {
     position.same_epoch(other) && position.offset >= other.offset
 }
 
-fn subscribe_frame(sub: String, channel: &str, filter: Option<Value>, since: Option<String>) -> ClientFrame {
+fn subscribe_frame(sub: String, channel: &str, filter: Option<JsonText>, since: Option<String>) -> ClientFrame {
     ClientFrame::Subscribe(Subscribe { sub, channel: channel.to_owned(), filter, since })
 }

@@ -7,16 +7,21 @@ use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use jsonschema::{Draft, Validator};
+use jsonschema::Draft;
 use serde_json::{Map, Value, json};
 
 use super::channel::ChannelId;
-use super::envelope::{self, Defaults, Event, Refusal};
+use super::decimal::Decimal;
+use super::envelope::{self, Defaults, Event, MAX_ATTRIBUTE, Refusal};
+use super::json::{Json, Representation};
 use super::mistake::{self, MAX_MISTAKES, type_name};
 use super::schema_field::names_at;
 use super::schema_lint::{self, Findings};
 use super::{SchemaError, SchemaErrors, builtin, event_schema, meta_schema, schema_ids, sentence};
 use crate::suggest::{self, Known};
+
+/// A compiled schema.
+type Validator = jsonschema::Validator<Representation>;
 
 /// One event type with its compiled schema.
 #[derive(Debug)]
@@ -88,11 +93,9 @@ impl Catalog {
             let kind = if name == "event" || Self::is_builtin(name) { "a built-in schema" } else { "another file" };
             return Err(refuse("its name", format!("{kind} has the name {name} already: rename the file")));
         }
-        let schema: Value = serde_json::from_str(text).map_err(|error| {
-            let message = error.to_string();
-            let message = message.split(" at line ").next().unwrap_or_default();
-            refuse(&format!("line {}, column {}", error.line(), error.column()), format!("not JSON: {message}"))
-        })?;
+        let schema = Json::parse(text)
+            .map_err(|error| refuse(&format!("line {}, column {}", error.line, error.column), error.message))?
+            .to_value();
         let Some(root) = schema.as_object() else {
             let message = format!("the schema of a type must be a JSON object, not of type {}", type_name(&schema));
             return Err(refuse("/", message));
@@ -150,7 +153,7 @@ impl Catalog {
         let refuse = |place: &str, message: &str| SchemaError { place: place.into(), message: message.into() };
         // Every event has this URI as its `dataschema`, so the envelope must allow it.
         let with_uri = json!({ "type": "-", "data": null, "dataschema": schema["$id"] });
-        if !schema["$id"].is_string() || !self.envelope.is_valid(&with_uri) {
+        if !schema["$id"].is_string() || !self.envelope.is_valid(&with_uri.into()) {
             let message = "must be an absolute URI of at most 1024 characters, such as https://example.com/order; \
                 or leave it out";
             return Err(refuse("/$id", message));
@@ -203,40 +206,38 @@ impl Catalog {
     /// [`Refusal`] with the mistakes, at most `limit` of them. The pointer of each has the prefix `at`.
     pub fn validate(
         &self,
-        mut document: Value,
+        document: Json<'_>,
         at: &str,
         limit: usize,
         defaults: Defaults<'_>,
     ) -> Result<Event, Refusal> {
-        let channel = document.get("type").and_then(Value::as_str).and_then(|name| self.channel(name));
-        if let (Some(channel), Value::Object(attributes)) = (channel, &document)
+        let channel = document.get("type").and_then(Json::as_str).and_then(|name| self.channel(name));
+        if let (Some(channel), Some(attributes), Some(data)) = (channel, document.as_object(), document.get("data"))
             && self.envelope.is_valid(&document)
-            && let Some(data) = attributes.get("data")
         {
             let event_type = self.get(channel);
             if event_type.is_valid(data) {
                 let subject = event_type.subject(data);
                 let (id, json) = envelope::complete(&event_type.name, attributes, subject, event_type.id(), defaults);
-                let data = document.get_mut("data").map(Value::take).unwrap_or_default();
-                return Ok(Event { channel, id, json, data: Arc::new(data) });
+                return Ok(Event { channel, id, json });
             }
         }
         Err(self.refusal(&document, channel, at, limit.clamp(1, MAX_MISTAKES)))
     }
 
     /// Lists the mistakes of an invalid document. Listing is slower than the yes-or-no check, so valid documents skip it.
-    fn refusal(&self, document: &Value, channel: Option<ChannelId>, at: &str, limit: usize) -> Refusal {
+    fn refusal(&self, document: &Json<'_>, channel: Option<ChannelId>, at: &str, limit: usize) -> Refusal {
         let attributes = |_: &str| ATTRIBUTES.to_vec();
-        let mut mistakes = mistake::mistakes(&self.envelope, document, at, &attributes, limit);
+        let mut mistakes = mistake::mistakes(self.envelope.iter_errors(document), at, &attributes, limit);
         mistakes.iter_mut().for_each(envelope::explain);
-        let unknown = document.get("type").and_then(Value::as_str).filter(|_| channel.is_none());
+        let unknown = document.get("type").and_then(Json::as_str).filter(|_| channel.is_none());
         if let (Some(channel), Some(data)) = (channel, document.get("data")) {
             let remaining = limit.saturating_sub(mistakes.len());
             let event_type = self.get(channel);
             if remaining > 0 {
                 let at = format!("{at}/data");
                 let fields = |pointer: &str| names_at(&event_type.schema, pointer);
-                mistakes.extend(mistake::mistakes(&event_type.validator, data, &at, &fields, remaining));
+                mistakes.extend(mistake::mistakes(event_type.validator.iter_errors(data), &at, &fields, remaining));
             }
         }
         // The application layer knows which types the publisher may see, and describes this mistake.
@@ -265,15 +266,19 @@ impl EventType {
     }
 
     /// Whether `data` is valid against the schema.
-    pub fn is_valid(&self, data: &Value) -> bool {
+    pub fn is_valid(&self, data: &Json<'_>) -> bool {
         self.validator.is_valid(data)
     }
 
-    /// The `subject` of an event with this `data`: the value of the key field.
-    fn subject<'a>(&self, data: &'a Value) -> Option<Cow<'a, str>> {
+    /// The `subject` of an event with this `data`: the value of the key field. Equal numbers give one subject, however
+    /// they are written. A value that no `subject` may have gives none: it is too long, empty, or has control characters.
+    fn subject<'a>(&self, data: &'a Json<'_>) -> Option<Cow<'a, str>> {
+        let is_allowed = |text: &str| {
+            !text.is_empty() && text.chars().count() <= MAX_ATTRIBUTE && !text.chars().any(char::is_control)
+        };
         match data.get(self.key.as_ref()?)? {
-            Value::String(text) if !text.is_empty() => Some(text.into()),
-            Value::Number(number) => Some(number.to_string().into()),
+            Json::String(text) if is_allowed(text) => Some(text.as_ref().into()),
+            Json::Number(text) => Decimal::parse(text).plain(MAX_ATTRIBUTE).map(Cow::Owned),
             _ => None,
         }
     }
@@ -306,7 +311,7 @@ pub fn wrong_name(name: &str) -> Option<String> {
 
 /// Compiles a schema of draft 2020-12. `format` is validated; the draft's default is an annotation.
 fn compile(schema: &Value) -> Result<Validator, SchemaError> {
-    jsonschema::options()
+    jsonschema::options_for::<Representation>()
         .with_draft(Draft::Draft202012)
         .should_validate_formats(true)
         .build(schema)

@@ -6,11 +6,10 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use serde::ser::SerializeMap;
-use serde::{Serialize, Serializer};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::channel::ChannelId;
+use super::json::{Json, Member, write_string};
 use super::mistake::Mistake;
 
 /// A valid event, complete and encoded: what [`Catalog::validate`](super::Catalog::validate) makes of a document.
@@ -20,10 +19,8 @@ pub struct Event {
     pub channel: ChannelId,
     /// The CloudEvents `id`. Deduplication compares it within the channel.
     pub id: String,
-    /// The CloudEvent as compact JSON: the exact text that every subscriber gets.
+    /// The CloudEvent as compact JSON: the exact text that every subscriber gets. `data` is its last member.
     pub json: Arc<str>,
-    /// The member `data` as it was parsed for validation, so that no later step parses it again.
-    pub data: Arc<Value>,
 }
 
 /// The attributes that the daemon gives to an event without them.
@@ -52,7 +49,7 @@ pub struct Refusal {
 }
 
 /// The maximum length of `source`, `subject` and `dataschema`, in characters.
-const MAX_ATTRIBUTE: usize = 1024;
+pub(super) const MAX_ATTRIBUTE: usize = 1024;
 /// The maximum length of `id`, `type`, `datacontenttype` and `causationid`, in characters.
 const MAX_ID: usize = 256;
 
@@ -81,9 +78,8 @@ const EXTENSION: &str = "An extension attribute, passed on unchanged.";
 
 /// The JSON Schema of the envelope. It allows any `data`; the type's own schema restricts it.
 pub(super) fn schema() -> Value {
-    const URI_CHARS: &str = r"(?:[A-Za-z0-9._~:/?#\[\]@!$&'()*+,;=-]|%[0-9A-Fa-f]{2})+";
     const TIME: &str = concat!(
-        "^[0-9]{4}-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12][0-9]|3[01])[Tt](?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]",
+        "^[0-9]{4}-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12][0-9]|3[01])[Tt](?:[01][0-9]|2[0-3]):[0-5][0-9]:(?:[0-5][0-9]|60)",
         r"(?:\.[0-9]+)?(?:[Zz]|[+-](?:[01][0-9]|2[0-3]):[0-5][0-9])$",
     );
     let optional = ["string", "null"];
@@ -102,13 +98,13 @@ pub(super) fn schema() -> Value {
             "data": { "description": "What happened: valid against the schema of the event type." },
             "id": { "type": optional, "minLength": 1, "maxLength": MAX_ID, "pattern": TEXT,
                 "description": "Identifies the event. A publisher that retries sends the same id." },
-            "source": { "type": optional, "maxLength": MAX_ATTRIBUTE, "pattern": format!("^{URI_CHARS}$"),
+            "source": { "type": optional, "minLength": 1, "maxLength": MAX_ATTRIBUTE, "format": "uri-reference",
                 "description": "The publisher: a URI-reference." },
             "time": { "type": optional, "format": "date-time", "pattern": TIME, "description": "When it happened: an RFC 3339 time." },
             "subject": { "type": optional, "minLength": 1, "maxLength": MAX_ATTRIBUTE, "pattern": TEXT,
                 "description": "The subject of the event. If it is absent, the value of the type's key field." },
-            "dataschema": { "type": optional, "maxLength": MAX_ATTRIBUTE,
-                "pattern": format!("^[A-Za-z][A-Za-z0-9+.-]*:{URI_CHARS}$"), "description": "The URI of the schema of `data`." },
+            "dataschema": { "type": optional, "minLength": 1, "maxLength": MAX_ATTRIBUTE, "format": "uri-reference",
+                "description": "The URI of the schema of `data`: a URI-reference." },
             "datacontenttype": { "type": optional, "maxLength": MAX_ID,
                 "pattern": r"^application/(?:[A-Za-z0-9!#$&^_.-]+\+)?json(?: *;[\u0020-\u007e]*)?$",
                 "description": "The media type of `data`, which is JSON." },
@@ -137,78 +133,70 @@ pub(super) fn explain(mistake: &mut Mistake) {
             );
             return;
         }
-        _ if !["must match the pattern", "must be a time"].iter().any(|start| mistake.message.starts_with(start)) => {
+        "source" | "dataschema" if mistake.message == "must not be empty" => {
+            "must be a URI-reference (RFC 3986), not empty"
+        }
+        _ if !["must match the pattern", "must be a time", "must be a URI"]
+            .iter()
+            .any(|start| mistake.message.starts_with(start)) =>
+        {
             return;
         }
         "time" => "must be an RFC 3339 time, such as 2026-01-31T12:00:00Z",
-        "source" => "must be a URI-reference (RFC 3986), such as /shop",
-        "dataschema" => "must be an absolute URI (RFC 3986)",
+        "source" => "must be a URI-reference (RFC 3986), such as /shop: percent-encode other characters",
+        "dataschema" => "must be a URI-reference (RFC 3986), such as https://example.com/schema.json",
         "datacontenttype" => "must be application/json or application/…+json",
         _ => "must not have control characters",
     };
     mistake.message = words.into();
 }
 
-/// Completes a valid event: its `id`, and its JSON with the missing attributes added.
+/// Completes a valid event: its `id`, and its JSON with the missing attributes added. The attributes come in the order in
+/// which people read them, `data` last.
 ///
 /// `subject` and `dataschema` are the values that the type gives to an event without them.
 pub(super) fn complete(
     event_type: &str,
-    attributes: &Map<String, Value>,
+    attributes: &[Member<'_>],
     subject: Option<Cow<'_, str>>,
     dataschema: &str,
     defaults: Defaults<'_>,
 ) -> (String, Arc<str>) {
-    let text = |name: &str| attributes.get(name).and_then(Value::as_str);
+    let given = |name: &str| attributes.iter().find(|(known, _)| known == name).map(|(_, value)| value);
+    let text = |name: &str| given(name).and_then(Json::as_str);
     let id = text("id").map_or_else(|| uuid::Uuid::now_v7().to_string(), str::to_owned);
-    let complete = Complete {
-        id: &id,
-        source: text("source").unwrap_or(defaults.source),
-        event_type,
-        subject: text("subject").or(subject.as_deref()),
-        time: text("time").unwrap_or(defaults.time),
-        dataschema: text("dataschema").unwrap_or(dataschema),
-        attributes,
-    };
-    // Strings and parsed JSON always serialize.
-    let json = serde_json::to_string(&complete).unwrap_or_default().into();
-    (id, json)
-}
-
-/// An event as it is serialized: the attributes in the order in which people read them, `data` last.
-struct Complete<'a> {
-    id: &'a str,
-    source: &'a str,
-    event_type: &'a str,
-    subject: Option<&'a str>,
-    time: &'a str,
-    dataschema: &'a str,
-    /// The publisher's document, for `data` and the extension attributes.
-    attributes: &'a Map<String, Value>,
-}
-
-impl Serialize for Complete<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut event = serializer.serialize_map(None)?;
-        event.serialize_entry("specversion", "1.0")?;
-        event.serialize_entry("id", self.id)?;
-        event.serialize_entry("source", self.source)?;
-        event.serialize_entry("type", self.event_type)?;
-        if let Some(subject) = self.subject {
-            event.serialize_entry("subject", subject)?;
+    let mut json = String::with_capacity(512);
+    json.push_str(r#"{"specversion":"1.0""#);
+    for (name, value) in [
+        ("id", Some(&*id)),
+        ("source", Some(text("source").unwrap_or(defaults.source))),
+        ("type", Some(event_type)),
+        ("subject", text("subject").or(subject.as_deref())),
+        ("time", Some(text("time").unwrap_or(defaults.time))),
+        ("dataschema", Some(text("dataschema").unwrap_or(dataschema))),
+    ] {
+        if let Some(value) = value {
+            name_of_member(name, &mut json);
+            write_string(value, &mut json);
         }
-        event.serialize_entry("time", self.time)?;
-        event.serialize_entry("dataschema", self.dataschema)?;
-        let mut data = &Value::Null;
-        for (name, value) in self.attributes {
-            match name.as_str() {
-                "specversion" | "id" | "source" | "type" | "subject" | "time" | "dataschema" => {}
-                "data" => data = value,
-                _ if value.is_null() => {}
-                _ => event.serialize_entry(name, value)?,
-            }
-        }
-        event.serialize_entry("data", data)?;
-        event.end()
     }
+    for (name, value) in attributes {
+        let is_written =
+            ["specversion", "id", "source", "type", "subject", "time", "dataschema", "data"].contains(&name.as_ref());
+        if !is_written && !value.is_null() {
+            name_of_member(name, &mut json);
+            value.write(&mut json);
+        }
+    }
+    name_of_member("data", &mut json);
+    given("data").unwrap_or(&Json::Null).write(&mut json);
+    json.push('}');
+    (id, json.into())
+}
+
+/// Begins a member that is not the first.
+fn name_of_member(name: &str, json: &mut String) {
+    json.push(',');
+    write_string(name, json);
+    json.push(':');
 }

@@ -219,7 +219,7 @@ mod tests {
             (json!({ "type": "anything", "data": 1, "time": "yesterday" }), false),
             (json!({ "type": "none", "data": 1 }), false),
         ] {
-            assert_eq!(catalog.validate(document.clone(), "", 100, DEFAULTS).is_ok(), is_valid, "{document}");
+            assert_eq!(catalog.validate(document.clone().into(), "", 100, DEFAULTS).is_ok(), is_valid, "{document}");
             assert_eq!(whole.is_valid(&document), is_valid, "{document}");
         }
     }

@@ -9,7 +9,6 @@ use std::collections::BTreeSet;
 use jsonschema::Draft;
 use serde_json::{Map, Value};
 
-use super::Scalar;
 use super::mistake::type_name;
 use super::schema_node::SchemaNode;
 use super::sentence::{one_of, sentence, unlike};
@@ -196,7 +195,7 @@ impl<'q> Check<'q> {
     /// Whether the filter matches this value.
     fn is(&self, value: &Value) -> bool {
         match self.compared {
-            Compared::With(wanted) => Scalar::of(wanted).is_some_and(|wanted| Scalar::of(value) == Some(wanted)),
+            Compared::With(wanted) => jsonschema::json::cmp::equal(wanted, value),
             Compared::Prefix(prefix) => value.as_str().is_some_and(|text| text.starts_with(prefix)),
         }
     }

@@ -11,7 +11,8 @@ mod condition;
 
 use serde_json::Value;
 
-use super::mistake::{Mistake, type_name};
+use super::json::Json;
+use super::mistake::Mistake;
 use super::{EventType, Scalar};
 
 /// A filter in canonical form: conditions sorted by path, all of which must hold.
@@ -64,7 +65,7 @@ impl Filter {
     ///
     /// # Errors
     /// [`FilterError::UnknownField`] for a field that the schema does not have, else [`FilterError::Invalid`].
-    pub fn parse(value: &Value, event_type: &EventType) -> Result<Self, FilterError> {
+    pub fn parse(value: &Json<'_>, event_type: &EventType) -> Result<Self, FilterError> {
         Self::read(value, &event_type.name, &event_type.schema)
     }
 
@@ -72,12 +73,12 @@ impl Filter {
     ///
     /// # Errors
     /// As [`Filter::parse`].
-    pub fn read(value: &Value, event_type: &str, schema: &Value) -> Result<Self, FilterError> {
+    pub fn read(value: &Json<'_>, event_type: &str, schema: &Value) -> Result<Self, FilterError> {
         let invalid = |message: String| Err(FilterError::Invalid(vec![Mistake::new(AT, message)]));
         let Some(fields) = value.as_object() else {
             return invalid(format!(
                 "a filter is an object from fields to values, such as {{\"productId\":\"123\"}}, not of type {}",
-                type_name(value)
+                value.type_name()
             ));
         };
         if fields.len() > MAX_CONDITIONS {
@@ -107,7 +108,7 @@ impl Filter {
     }
 
     /// Whether an event with this `data` matches.
-    pub fn matches(&self, data: &Value) -> bool {
+    pub fn matches(&self, data: &Json<'_>) -> bool {
         self.conditions.iter().all(|condition| condition.matches(data))
     }
 }
@@ -129,11 +130,13 @@ impl FilterError {
 
 impl Condition {
     /// Whether the condition holds for `data`. A missing field never matches.
-    pub fn matches(&self, data: &Value) -> bool {
+    pub fn matches(&self, data: &Json<'_>) -> bool {
         match lookup(data, &self.path) {
             None => false,
-            Some(Value::Array(elements)) => elements.iter().filter_map(Scalar::of).any(|value| self.test.holds(value)),
-            Some(value) => Scalar::of(value).is_some_and(|value| self.test.holds(value)),
+            Some(Json::Array(elements)) => {
+                elements.iter().filter_map(Scalar::of).any(|value| self.test.holds(value.lent()))
+            }
+            Some(value) => Scalar::of(value).is_some_and(|value| self.test.holds(value.lent())),
         }
     }
 }
@@ -151,15 +154,15 @@ impl Test {
 }
 
 /// The value at the end of `path`.
-fn lookup<'a>(data: &'a Value, path: &[Box<str>]) -> Option<&'a Value> {
-    path.iter().try_fold(data, |value, name| value.as_object()?.get(&**name))
+fn lookup<'a, 'b>(data: &'a Json<'b>, path: &[Box<str>]) -> Option<&'a Json<'b>> {
+    path.iter().try_fold(data, |value, name| value.get(name))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::event::Catalog;
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     fn parse(channel: &str, filter: Value) -> Result<Filter, FilterError> {
         let mut catalog = Catalog::builtin();
@@ -170,11 +173,11 @@ mod tests {
             "maybe":{"type":["string","null"]}},
             "$defs":{"node":{"type":"object","properties":{"b":{"type":"integer"},"next":{"$ref":"#/$defs/node"}}}}});
         catalog.add("own", &own.to_string()).unwrap();
-        Filter::parse(&filter, catalog.get(catalog.channel(channel).unwrap()))
+        Filter::parse(&filter.into(), catalog.get(catalog.channel(channel).unwrap()))
     }
 
     fn matches(channel: &str, filter: Value, data: Value) -> bool {
-        parse(channel, filter).unwrap().matches(&data)
+        parse(channel, filter).unwrap().matches(&data.into())
     }
 
     #[test]
@@ -290,7 +293,7 @@ mod tests {
             (json!({"either":"one"}), "/where/either", "must be"),
             (json!({"buyer.kind":"compny"}), "/where/buyer.kind", "did you mean `company`?"),
         ] {
-            match Filter::read(&filter, "rules", &rules()) {
+            match Filter::read(&filter.clone().into(), "rules", &rules()) {
                 Err(FilterError::Invalid(mistakes)) => {
                     assert_eq!(mistakes[0].pointer, pointer, "{filter}");
                     assert!(mistakes[0].message.contains(message), "{filter}: {}", mistakes[0].message);
@@ -298,7 +301,7 @@ mod tests {
                 other => panic!("{filter}: {other:?}"),
             }
         }
-        let both = Filter::read(&json!({"status":"shippd","stars":6}), "rules", &rules()).unwrap_err();
+        let both = Filter::read(&json!({"status":"shippd","stars":6}).into(), "rules", &rules()).unwrap_err();
         assert_eq!(both.into_mistakes().len(), 2);
     }
 
@@ -316,13 +319,13 @@ mod tests {
             json!({"buyer.kind":"person"}),
             json!({"open":{"prefix":"x"},"not":"x"}),
         ] {
-            assert!(Filter::read(&filter, "rules", &rules()).is_ok(), "{filter}");
+            assert!(Filter::read(&filter.clone().into(), "rules", &rules()).is_ok(), "{filter}");
         }
     }
 
     #[test]
     fn an_unknown_nested_field_gets_the_names_beside_it() {
-        let refused = Filter::read(&json!({"buyer.knd":"x"}), "rules", &rules()).unwrap_err().to_string();
+        let refused = Filter::read(&json!({"buyer.knd":"x"}).into(), "rules", &rules()).unwrap_err().to_string();
         assert!(refused.contains("did you mean `buyer.kind`? (fields: buyer.kind;"), "{refused}");
     }
 

@@ -15,7 +15,7 @@ const MAX: usize = 20;
 /// Every violation of the meta-schema of draft 2020-12. If there is none, the references that lead nowhere.
 pub(super) fn of(schema: &Value) -> Vec<SchemaError> {
     let meta = jsonschema::draft202012::meta::validator();
-    let found: Vec<_> = mistake::mistakes(&meta, schema, "", &|_| Vec::new(), MAX).into_iter().collect();
+    let found: Vec<_> = mistake::mistakes(meta.iter_errors(schema), "", &|_| Vec::new(), MAX).into_iter().collect();
     if !found.is_empty() {
         return found.into_iter().map(|mistake| at(&mistake.pointer, mistake.message)).collect();
     }

@@ -6,16 +6,20 @@
 
 use std::collections::HashSet;
 
+use jsonschema::ValidationError;
 use jsonschema::error::ValidationErrorKind;
-use jsonschema::{ValidationError, Validator};
 use serde::Serialize;
 use serde_json::Value;
 
+pub(crate) use super::pointer::escape;
 use super::sentence::{none_of, sentence};
 use crate::suggest::Known;
 
 /// The maximum number of mistakes that a refusal lists, for one document or a whole batch.
 pub const MAX_MISTAKES: usize = 100;
+
+/// The maximum number of validator errors that are looked at. Several may be about one place.
+const MAX_ERRORS: usize = 10 * MAX_MISTAKES;
 
 /// One mistake in a document.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -49,21 +53,27 @@ impl Mistake {
 /// The fields that a document may have at a JSON Pointer into it.
 pub(super) type FieldsAt<'a> = &'a dyn Fn(&str) -> Vec<&'a str>;
 
-/// The mistakes that `validator` finds in `value`, at most `limit`. Each pointer gets the prefix `at`.
+/// The mistakes that these errors of a validator stand for, at most `limit`. Each pointer gets the prefix `at`.
 ///
 /// `known` are the fields to suggest for an unknown one.
-pub(super) fn mistakes(
-    validator: &Validator,
-    value: &Value,
+pub(super) fn mistakes<'a>(
+    errors: impl Iterator<Item = ValidationError<'a>>,
     at: &str,
     known: FieldsAt<'_>,
     limit: usize,
 ) -> Vec<Mistake> {
     let mut found: Vec<Mistake> = Vec::new();
     let mut reported = HashSet::new();
-    for error in validator.iter_errors(value) {
-        let mut of_one = Vec::new();
-        describe(&error, at, known, &mut of_one);
+    let (others, choices): (Vec<_>, Vec<_>) = errors.take(MAX_ERRORS).partition(|error| alternatives(error).is_empty());
+    for error in others.iter().chain(&choices) {
+        // A publisher who mends the mistakes that are reported already also meets this alternative.
+        let is_reported = |error: &ValidationError<'_>| {
+            describe_one(error, at, known).iter().all(|mistake| reported.contains(&mistake.pointer))
+        };
+        if alternatives(error).iter().any(|alternative| alternative.iter().all(is_reported)) {
+            continue;
+        }
+        let of_one = describe_one(error, at, known);
         // A value of the wrong type also fails `enum`, `pattern` and others: the first message of a pointer is enough.
         found.extend(of_one.into_iter().filter(|mistake| reported.insert(mistake.pointer.clone())));
         if found.len() >= limit {
@@ -71,6 +81,20 @@ pub(super) fn mistakes(
             break;
         }
     }
+    found
+}
+
+/// The alternatives of `anyOf` or `oneOf`, each with the errors of a value that does not fit it. Empty for other errors.
+fn alternatives<'a>(error: &'a ValidationError<'_>) -> &'a [Vec<ValidationError<'static>>] {
+    match error.kind() {
+        ValidationErrorKind::AnyOf { context } | ValidationErrorKind::OneOfNotValid { context } => context,
+        _ => &[],
+    }
+}
+
+fn describe_one(error: &ValidationError<'_>, at: &str, known: FieldsAt<'_>) -> Vec<Mistake> {
+    let mut found = Vec::new();
+    describe(error, at, known, &mut found);
     found
 }
 
@@ -115,9 +139,4 @@ pub(crate) fn type_name(value: &Value) -> &'static str {
         Value::Array(_) => "array",
         Value::Object(_) => "object",
     }
-}
-
-/// Escapes one reference token of a JSON Pointer (RFC 6901, section 3).
-pub(crate) fn escape(token: &str) -> String {
-    token.replace('~', "~0").replace('/', "~1")
 }

@@ -4,12 +4,15 @@
 //! fit. [`Catalog::validate`] turns a document from a publisher into an [`Event`], or refuses it with every mistake and
 //! the JSON Pointer of each.
 //!
-//! A Rust client takes the wire types only: [`Payload`] and its parts, [`Position`], [`Cursor`], [`Scalar`]. The rest
-//! needs a JSON Schema validator, and comes with the feature `server`.
+//! A Rust client takes the wire types only: [`Payload`] and its parts, [`Position`], [`Cursor`], [`Json`], [`Scalar`]. The
+//! rest needs a JSON Schema validator, and comes with the feature `server`.
 
 // The wire types, for clients too.
 pub mod currency;
 mod cursor;
+mod decimal;
+pub mod json;
+mod pointer;
 mod position;
 mod scalar;
 mod types;
@@ -56,6 +59,8 @@ mod sentence;
 mod since;
 
 pub use cursor::Cursor;
+pub use decimal::Decimal;
+pub use json::{Json, JsonError, JsonText, Member};
 pub use position::{Epoch, ParsePositionError, Position};
 pub use scalar::Scalar;
 pub use types::{

@@ -2,7 +2,10 @@
 //!
 //! Two numbers are equal when their values are, however they were written: `5`, `5.0` and `50e-1` are one scalar.
 
-use serde_json::Value;
+use std::borrow::Cow;
+
+use super::decimal::Decimal;
+use super::json::Json;
 
 /// The largest integer that a double, and so every JavaScript client, holds exactly: 2^53 - 1 (RFC 7493, section 2.2).
 pub(super) const MAX_INTEGER: i64 = 9_007_199_254_740_991;
@@ -13,10 +16,8 @@ pub enum Scalar<Text = Box<str>> {
     Null,
     Bool(bool),
     Integer(i64),
-    /// An integer above [`i64::MAX`]. Smaller ones are always `Integer`, so that each value has one form.
-    Large(u64),
-    /// The bits of a double that is not an integer of 64 bits.
-    Float(u64),
+    /// Any other number, in its [canonical](Decimal::canonical) form, so that each value has one form.
+    Decimal(Text),
     String(Text),
 }
 
@@ -27,8 +28,7 @@ impl<Text> Scalar<Text> {
             Self::Null => Scalar::Null,
             Self::Bool(value) => Scalar::Bool(value),
             Self::Integer(value) => Scalar::Integer(value),
-            Self::Large(value) => Scalar::Large(value),
-            Self::Float(bits) => Scalar::Float(bits),
+            Self::Decimal(value) => Scalar::Decimal(text(value)),
             Self::String(value) => Scalar::String(text(value)),
         }
     }
@@ -42,45 +42,32 @@ impl<Text> Scalar<Text> {
             Self::Null => Scalar::Null,
             Self::Bool(value) => Scalar::Bool(*value),
             Self::Integer(value) => Scalar::Integer(*value),
-            Self::Large(value) => Scalar::Large(*value),
-            Self::Float(bits) => Scalar::Float(*bits),
+            Self::Decimal(value) => Scalar::Decimal(value.as_ref()),
             Self::String(value) => Scalar::String(value.as_ref()),
-        }
-    }
-
-    /// The scalar of an integer.
-    pub fn of_integer(integer: u64) -> Self {
-        i64::try_from(integer).map_or(Self::Large(integer), Self::Integer)
-    }
-
-    /// The scalar of a double.
-    ///
-    /// A whole number within 64 bits becomes an integer. Above 2^53 a double stands for many integers; the one that it
-    /// equals exactly is used. A number beyond 64 bits stays a double, because serde_json reads such integers as doubles.
-    pub fn of_double(double: f64) -> Self {
-        const TO_63: f64 = (1_u64 << 63) as f64;
-        match double.fract() == 0.0 {
-            true if (-TO_63..TO_63).contains(&double) => Self::Integer(double as i64),
-            true if (TO_63..2.0 * TO_63).contains(&double) => Self::Large(double as u64),
-            _ => Self::Float(double.to_bits()),
         }
     }
 }
 
-impl<'a> Scalar<&'a str> {
+impl<'a> Scalar<Cow<'a, str>> {
     /// The scalar of a JSON value; `None` for arrays and objects.
-    pub fn of(value: &'a Value) -> Option<Self> {
+    pub fn of(value: &'a Json<'_>) -> Option<Self> {
         Some(match value {
-            Value::Null => Self::Null,
-            Value::Bool(value) => Self::Bool(*value),
-            Value::String(text) => Self::String(text),
-            Value::Number(number) => match (number.as_i64(), number.as_u64()) {
-                (Some(integer), _) => Self::Integer(integer),
-                (None, Some(large)) => Self::of_integer(large),
-                (None, None) => Self::of_double(number.as_f64()?),
-            },
-            Value::Array(_) | Value::Object(_) => return None,
+            Json::Null => Self::Null,
+            Json::Bool(value) => Self::Bool(*value),
+            Json::Number(text) => Self::of_number(text),
+            Json::String(text) => Self::String(Cow::Borrowed(text)),
+            Json::Array(_) | Json::Object(_) => return None,
         })
+    }
+
+    /// The scalar of the text of a number.
+    pub fn of_number(text: &str) -> Self {
+        // Most numbers are short integers, which need no allocation.
+        if let Ok(integer) = text.parse() {
+            return Self::Integer(integer);
+        }
+        let decimal = Decimal::parse(text);
+        decimal.to_i64().map_or_else(|| Self::Decimal(decimal.canonical().into()), Self::Integer)
     }
 }
 
@@ -90,26 +77,30 @@ mod tests {
 
     #[test]
     fn numbers_are_equal_when_their_values_are() {
-        let of = |text: &str| Scalar::of(&serde_json::from_str(text).unwrap()).unwrap().map(Box::<str>::from);
+        let of = |text: &str| Scalar::of(&Json::parse(text).unwrap()).unwrap().map(Box::<str>::from);
         for (one, other) in [
             ("5", "5.0"),
             ("5", "50e-1"),
             ("0", "-0.0"),
             ("-9223372036854775808", "-9223372036854775808.0"),
-            ("9223372036854775808", "9223372036854775808.0"),
-            ("18446744073709549568", "18446744073709549568.0"),
-            ("18446744073709551616", "1.8446744073709551616e19"),
+            ("9223372036854775807", "9223372036854775807.0"),
+            ("18446744073709551616", "1.8446744073709551616E+19"),
             ("100000000000000000000000", "1e23"),
+            ("1e400", "10e399"),
+            ("1.10", "1.1"),
         ] {
             assert_eq!(of(one), of(other), "{one} {other}");
         }
         for (one, other) in [
             ("5", "5.5"),
             ("9223372036854775807", "9223372036854775808"),
-            ("9223372036854775807", "9223372036854775807.0"),
-            ("18446744073709551615", "18446744073709551616"),
+            ("18446744073709551616", "18446744073709551617"),
             ("-9223372036854775808", "9223372036854775808"),
+            ("0", "1e-400"),
+            ("0.1", "0.1000000000000000000001"),
+            ("1e400", "2e400"),
             ("5", "\"5\""),
+            ("1.5", "\"15e-1\""),
         ] {
             assert_ne!(of(one), of(other), "{one} {other}");
         }

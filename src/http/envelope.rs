@@ -6,12 +6,12 @@ use std::borrow::Cow;
 use std::fmt::Display;
 
 use axum::http::{HeaderMap, header};
-use percent_encoding::percent_decode;
-use serde_json::value::RawValue;
-use serde_json::{Map, Value};
 
+use super::ce_header;
+use super::media_type::MediaType;
 use crate::bus::Documents;
-use crate::event::Mistake;
+use crate::event::json::ElementsError;
+use crate::event::{Json, JsonError, Mistake};
 use crate::protocol::{ErrorCode, Problem};
 
 /// The most events in one request.
@@ -19,63 +19,61 @@ pub const MAX_EVENTS: usize = 1_000;
 
 /// The events of a request.
 #[derive(Debug, PartialEq)]
-pub struct Envelope {
-    pub documents: Documents,
+pub struct Envelope<'a> {
+    pub documents: Documents<'a>,
     /// The attributes were headers, and the body was `data`.
     pub binary: bool,
 }
 
 /// Reads a request's events.
-pub fn read(headers: &HeaderMap, body: &[u8], max_event_bytes: usize) -> Result<Envelope, Problem> {
+pub fn read<'a>(headers: &HeaderMap, body: &'a [u8], max_event_bytes: usize) -> Result<Envelope<'a>, Problem> {
     let given = headers.get(header::CONTENT_TYPE).map(|value| String::from_utf8_lossy(value.as_bytes()));
-    let given = given.as_deref();
-    let essence = given.map(|text| text.split(';').next().unwrap_or_default().trim().to_ascii_lowercase());
+    let media_type = given.as_deref().map(MediaType::parse);
+    if let Some(charset) = media_type.as_ref().and_then(MediaType::foreign_charset) {
+        let detail = format!("the charset {charset:?} is not taken: send JSON in UTF-8");
+        return Err(Problem::new(ErrorCode::UnsupportedMediaType, detail));
+    }
     let is_array = body.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'[');
-    let wrong = |message: &str| {
-        let mistake = Mistake::new("", message);
-        Err(Problem::new(ErrorCode::InvalidEvent, message).with_errors(vec![mistake]))
-    };
-    match essence.as_deref() {
+    match media_type.as_ref().map(|given| given.essence.as_str()) {
         Some("application/cloudevents-batch+json") if !is_array => {
-            json::<&RawValue>(body)?;
-            wrong("a batch is an array of events; one event is sent as application/cloudevents+json")
+            one(body, max_event_bytes)?;
+            Err(wrong_form("a batch is an array of events; one event is sent as application/cloudevents+json"))
         }
         Some("application/cloudevents+json") if is_array => {
-            json::<&RawValue>(body)?;
-            wrong("one event is an object; an array is sent as application/cloudevents-batch+json")
+            one(body, max_event_bytes)?;
+            Err(wrong_form("one event is an object; an array is sent as application/cloudevents-batch+json"))
         }
-        Some("application/cloudevents-batch+json") => many(body, max_event_bytes).map(Envelope::from),
+        Some("application/cloudevents-batch+json") => many(body, max_event_bytes),
         Some("application/cloudevents+json") => one(body, max_event_bytes).map(Envelope::from),
-        essence if headers.keys().any(|name| name.as_str().starts_with("ce-")) => {
-            if essence.is_some_and(|essence| !is_json(essence)) {
-                return Err(unsupported(given));
+        _ if headers.keys().any(|name| name.as_str().starts_with("ce-")) => {
+            if media_type.as_ref().is_some_and(|given| !given.is_json()) {
+                return Err(unsupported(given.as_deref()));
             }
-            let document = binary(headers, given, one(body, max_event_bytes)?)?;
+            let document = binary(headers, media_type, one(body, max_event_bytes)?)?;
             // The attributes count too, and they are in no body: this is the event as JSON.
             check_size(document.to_string().len(), max_event_bytes, "the event")?;
             Ok(Envelope { documents: Documents::One(document), binary: true })
         }
-        Some("application/json") if is_array => many(body, max_event_bytes).map(Envelope::from),
+        Some("application/json") if is_array => many(body, max_event_bytes),
         Some("application/json") => one(body, max_event_bytes).map(Envelope::from),
-        _ => Err(unsupported(given)),
+        _ => Err(unsupported(given.as_deref())),
     }
 }
 
-impl From<Value> for Envelope {
-    fn from(document: Value) -> Self {
+impl<'a> From<Json<'a>> for Envelope<'a> {
+    fn from(document: Json<'a>) -> Self {
         Self { documents: Documents::One(document), binary: false }
     }
 }
 
-impl From<Vec<Value>> for Envelope {
-    fn from(documents: Vec<Value>) -> Self {
+impl<'a> From<Vec<Json<'a>>> for Envelope<'a> {
+    fn from(documents: Vec<Json<'a>>) -> Self {
         Self { documents: Documents::Many(documents), binary: false }
     }
 }
 
-/// JSON, or JSON with a name of its own (RFC 6839, section 3.1).
-fn is_json(essence: &str) -> bool {
-    essence == "application/json" || essence.starts_with("application/") && essence.ends_with("+json")
+fn wrong_form(message: &str) -> Problem {
+    Problem::new(ErrorCode::InvalidEvent, message).with_errors(vec![Mistake::new("", message)])
 }
 
 fn unsupported(given: Option<&str>) -> Problem {
@@ -89,37 +87,29 @@ fn unsupported(given: Option<&str>) -> Problem {
     )
 }
 
-fn json<'a, T: serde::Deserialize<'a>>(body: &'a [u8]) -> Result<T, Problem> {
-    let read = match std::str::from_utf8(body) {
-        // Text is read faster than bytes, of which each string is looked at by itself.
-        Ok(text) => serde_json::from_str(text),
-        Err(_) => serde_json::from_slice(body),
-    };
-    read.map_err(|error| Problem::new(ErrorCode::MalformedJson, error.to_string()))
+/// Says what is wrong with a body that is not JSON, and where.
+fn malformed(error: JsonError) -> Problem {
+    let detail = error.to_string();
+    let message = format!("{} (line {}, column {})", error.message, error.line, error.column);
+    Problem::new(ErrorCode::MalformedJson, detail).with_errors(vec![Mistake::new(error.pointer, message)])
 }
 
-fn one(body: &[u8], max: usize) -> Result<Value, Problem> {
+fn one(body: &[u8], max: usize) -> Result<Json<'_>, Problem> {
     check_size(body.trim_ascii().len(), max, "the event")?;
-    json(body)
+    Json::parse_bytes(body).map_err(malformed)
 }
 
-fn many(body: &[u8], max: usize) -> Result<Vec<Value>, Problem> {
-    // If no event can be too large, one pass is enough. Mistakes are found below.
-    if body.len() <= max
-        && let Ok(documents) = json::<Vec<Value>>(body)
-        && documents.len() <= MAX_EVENTS
-    {
-        return Ok(documents);
-    }
-    let raw: Vec<&RawValue> = json(body)?;
-    if raw.len() > MAX_EVENTS {
-        let detail = format!("a request has at most {MAX_EVENTS} events, not {}", raw.len());
-        return Err(Problem::new(ErrorCode::PayloadTooLarge, detail));
-    }
-    for (index, event) in raw.iter().enumerate() {
-        check_size(event.get().len(), max, format_args!("the event at /{index}"))?;
-    }
-    raw.into_iter().map(|event| json(event.get().as_bytes())).collect()
+fn many(body: &[u8], max: usize) -> Result<Envelope<'_>, Problem> {
+    Json::parse_elements(body, MAX_EVENTS, max).map(Envelope::from).map_err(|error| match error {
+        ElementsError::Malformed(error) => malformed(error),
+        ElementsError::TooMany => {
+            Problem::new(ErrorCode::PayloadTooLarge, format!("a request has at most {MAX_EVENTS} events"))
+        }
+        ElementsError::TooLarge(index) => {
+            let detail = format!("the event at /{index} has more than {max} bytes, the most that are taken");
+            Problem::new(ErrorCode::PayloadTooLarge, detail)
+        }
+    })
 }
 
 fn check_size(len: usize, max: usize, what: impl Display) -> Result<(), Problem> {
@@ -131,39 +121,31 @@ fn check_size(len: usize, max: usize, what: impl Display) -> Result<(), Problem>
     }
 }
 
-/// Binary mode: attributes are `ce-` headers, their values percent-encoded (section 3.1.3); the body is `data`.
-fn binary(headers: &HeaderMap, content_type: Option<&str>, data: Value) -> Result<Value, Problem> {
-    let mut event = Map::new();
+/// Binary mode: attributes are `ce-` headers; the body is `data`.
+fn binary<'a>(headers: &HeaderMap, media_type: Option<MediaType>, data: Json<'a>) -> Result<Json<'a>, Problem> {
+    let mut event: Vec<(Cow<'a, str>, Json<'a>)> = Vec::new();
     for (name, value) in headers {
         let Some(attribute) = name.as_str().strip_prefix("ce-") else { continue };
-        let Some(value) = percent_decoded(value.as_bytes()) else {
-            let message = format!("the header {name} is not UTF-8, percent-encoded");
-            return Err(Problem::new(ErrorCode::InvalidEvent, &message).with_errors(vec![Mistake::new("", message)]));
-        };
-        if attribute == "data" || event.insert(attribute.to_owned(), value.into()).is_some() {
-            let message = format!("the header {name} is not allowed, or occurs twice");
-            return Err(Problem::new(ErrorCode::InvalidEvent, &message).with_errors(vec![Mistake::new("", message)]));
+        let value =
+            ce_header::decode(value.as_bytes()).map_err(|reason| wrong_form(&format!("the header {name} {reason}")))?;
+        if attribute == "data" || event.iter().any(|(known, _)| known == attribute) {
+            return Err(wrong_form(&format!("the header {name} is not allowed, or occurs twice")));
         }
+        event.push((attribute.to_owned().into(), value.into()));
     }
-    if let Some(content_type) = content_type {
-        let (essence, parameters) = content_type.split_at(content_type.find(';').unwrap_or(content_type.len()));
-        let media_type = format!("{}{parameters}", essence.trim().to_ascii_lowercase());
-        event.entry("datacontenttype").or_insert(media_type.into());
+    if let Some(media_type) = media_type
+        && !event.iter().any(|(name, _)| name == "datacontenttype")
+    {
+        event.push(("datacontenttype".into(), media_type.to_string().into()));
     }
-    event.insert("data".to_owned(), data);
-    Ok(Value::Object(event))
-}
-
-/// Lenient, as section 3.1.3.2 asks: what is no percent-encoding stands for itself.
-fn percent_decoded(value: &[u8]) -> Option<String> {
-    let value = value.strip_prefix(b"\"").and_then(|rest| rest.strip_suffix(b"\"")).unwrap_or(value);
-    percent_decode(value).decode_utf8().ok().map(Cow::into_owned)
+    event.push(("data".into(), data));
+    Ok(Json::Object(event))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
         pairs.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect()
@@ -173,18 +155,21 @@ mod tests {
         read(&headers(pairs), body.as_bytes(), 30).unwrap_err().code
     }
 
-    fn binary_of(document: Value) -> Envelope {
-        Envelope { documents: Documents::One(document), binary: true }
+    fn binary_of(document: Value) -> Envelope<'static> {
+        Envelope { documents: Documents::One(document.into()), binary: true }
     }
 
     const TYPE: &str = "content-type";
 
     #[test]
     fn each_media_type_has_its_form() {
-        let read = |media_type, body: &str| read(&headers(&[(TYPE, media_type)]), body.as_bytes(), 30).unwrap();
-        assert_eq!(read("application/json", " {}"), json!({}).into());
-        assert_eq!(read("application/json; charset=utf-8", " [{}]"), vec![json!({})].into());
-        assert_eq!(read("Application/CloudEvents+JSON", "{}"), json!({}).into());
+        fn read<'a>(media_type: &str, body: &'a str) -> Envelope<'a> {
+            super::read(&headers(&[(TYPE, media_type)]), body.as_bytes(), 30).unwrap()
+        }
+        let one = || Json::from(json!({}));
+        assert_eq!(read("application/json", " {}"), one().into());
+        assert_eq!(read("application/json; charset=utf-8", " [{}]"), vec![one()].into());
+        assert_eq!(read("Application/CloudEvents+JSON", "{}"), one().into());
         assert_eq!(read("application/cloudevents-batch+json", "[]"), vec![].into());
     }
 

@@ -10,6 +10,7 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::Serialize;
 
 use super::App;
+use super::content_coding;
 use super::envelope::{self, Envelope};
 use crate::access::Caller;
 use crate::bus::Accepted;
@@ -37,14 +38,19 @@ pub(super) async fn publish(
 ) -> Result<Response, Problem> {
     let publisher = app.bus.publisher(&caller)?;
     let body = read_body(&headers, body, app.limits.max_body_bytes).await?;
+    let body = match content_coding::codings(&headers) {
+        Ok(codings) => content_coding::inflate(&codings, body, app.limits.max_body_bytes).await?,
+        Err(unknown) => return Ok(unknown.into_response()),
+    };
     let Envelope { documents, binary } = envelope::read(&headers, &body, app.limits.max_event_bytes)?;
-    drop(body);
-    let accepted = publisher.publish(documents).await.map_err(|mut problem| {
+    let events = publisher.validate(documents).await.map_err(|mut problem| {
         if binary {
             problem.errors.iter_mut().for_each(for_binary);
         }
         problem
     })?;
+    drop(body);
+    let accepted = publisher.publish(events).await?;
     // Strings and booleans: serialization cannot fail.
     let answer = serde_json::to_string(&Published { accepted, cascaded: [] }).unwrap_or_default();
     Ok((StatusCode::ACCEPTED, [(header::CONTENT_TYPE, "application/json")], answer).into_response())

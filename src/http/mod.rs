@@ -4,11 +4,14 @@
 //! rule of their own, and never touch the hub's connections.
 
 mod caller;
+mod ce_header;
 mod channels;
+mod content_coding;
 mod envelope;
 mod events;
 mod health;
 mod history;
+mod media_type;
 mod nodes;
 mod problem;
 mod request_id;

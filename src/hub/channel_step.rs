@@ -8,12 +8,11 @@ use std::sync::OnceLock;
 
 use bytes::Bytes;
 use serde::Deserialize;
-use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::{encoding, frame};
 use crate::deflate::Deflater;
-use crate::event::{ChannelId, Position};
+use crate::event::{ChannelId, Json, Position};
 use crate::protocol::{ServerFrame, event_frame};
 
 /// One step of a channel's stream.
@@ -142,8 +141,8 @@ impl EncodedEvent {
     }
 
     /// The event's `data`, parsed as a whole. Replays match their filters against it.
-    pub fn data_value(&self) -> Option<Value> {
-        serde_json::Deserializer::from_str(self.data()?).into_iter().next()?.ok()
+    pub fn data_value(&self) -> Option<Json<'_>> {
+        Json::parse_logged(self.data()?).ok()
     }
 
     /// JSON text that begins with the event's `data`; the filter index reads no further than that. The first shard that
@@ -192,7 +191,7 @@ fn parse_for_data(text: &str) -> serde_json::Result<&str> {
 mod tests {
     use super::*;
     use crate::event::{Catalog, Defaults};
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     /// The `data` that filters are given of an event in the log.
     fn data_of(event: &str) -> Option<Value> {
@@ -214,7 +213,7 @@ mod tests {
             let nested = format!("{}{}", "[".repeat(depth), "]".repeat(depth));
             let document = format!(r#"{{"type":"deep","data":{{"k":"a","nested":{nested}}}}}"#);
             let Ok(document) = serde_json::from_str::<Value>(&document) else { break };
-            let event = catalog.validate(document.clone(), "", 100, defaults).unwrap();
+            let event = catalog.validate(document.clone().into(), "", 100, defaults).unwrap();
             assert_eq!(data_of(&event.json).as_ref(), Some(&document["data"]), "{depth}");
             deepest = depth;
         }
@@ -233,7 +232,7 @@ mod tests {
                 [r#","data":{"a":9}"#, r#"{"a":1,"data":9"#, r#"\","data":9"#, "{{", "{", ",\"data\":", "data"]
             {
                 let document = json!({ "type": "any", "subject": subject, "data": data, "xdata": subject });
-                let event = catalog.validate(document, "", 100, defaults).unwrap();
+                let event = catalog.validate(document.into(), "", 100, defaults).unwrap();
                 assert_eq!(data_of(&event.json).as_ref(), Some(&data), "{}", event.json);
             }
         }

@@ -1,8 +1,7 @@
 //! Checks the type and the members of a client's frame before it is read, so that the refusal says what would be right.
 
-use serde_json::{Map, Value};
-
 use super::ErrorCode;
+use crate::event::{Json, Member};
 use crate::suggest::{self, Known};
 
 /// The members of a frame beside `type`: those that it must have, and those that it may have. All are strings, except
@@ -19,7 +18,7 @@ const FRAMES: [(&str, Members); 3] = [
 ];
 
 /// Checks a frame of this `type`, without its `type`.
-pub(super) fn check(kind: &str, given: &Map<String, Value>) -> Result<(), (ErrorCode, String)> {
+pub(super) fn check(kind: &str, given: &[Member<'_>]) -> Result<(), (ErrorCode, String)> {
     let Some((_, Members { required, optional })) = FRAMES.iter().find(|(name, _)| *name == kind) else {
         let known = Known::new("types", FRAMES.iter().map(|(name, _)| *name));
         let refusal = format!("there is no frame of type {}", suggest::quoted(kind));
@@ -27,13 +26,13 @@ pub(super) fn check(kind: &str, given: &Map<String, Value>) -> Result<(), (Error
     };
     let invalid = |message: String| Err((ErrorCode::InvalidFrame, message));
     let known = || required.iter().chain(*optional).copied();
-    if let Some(name) = given.keys().find(|name| !known().any(|known| known == *name)) {
+    if let Some(name) = given.iter().map(|(name, _)| name).find(|name| !known().any(|known| known == *name)) {
         let refusal = format!("a {kind} frame has no member {}", suggest::quoted(name));
         return invalid(Known::new("members", known().chain(["type"])).refuse(&refusal, name));
     }
     for name in known().filter(|name| *name != "where") {
-        match given.get(name) {
-            Some(Value::String(_)) => {}
+        match given.iter().find(|(given, _)| given == name).map(|(_, value)| value) {
+            Some(Json::String(_)) => {}
             Some(other) => return invalid(format!("/{name}: must be a string, not {}", cut(other))),
             None if required.contains(&name) => return invalid(format!("/{name}: is missing from a {kind} frame")),
             None => {}
@@ -43,6 +42,6 @@ pub(super) fn check(kind: &str, given: &Map<String, Value>) -> Result<(), (Error
 }
 
 /// A value as JSON, cut if it is long.
-fn cut(value: &Value) -> String {
+fn cut(value: &Json<'_>) -> String {
     value.to_string().chars().take(60).collect()
 }

@@ -20,7 +20,7 @@ pub use error_code::ErrorCode;
 #[cfg(feature = "server")]
 pub use problem::Problem;
 
-use crate::event::Position;
+use crate::event::{Json, JsonText, Position};
 
 /// The name of the subprotocol (`Sec-WebSocket-Protocol`). A client may offer it, but need not.
 pub const SUBPROTOCOL: &str = "tidings.v1";
@@ -32,7 +32,7 @@ pub const VERSION: u32 = 1;
 pub const MAX_SUB: usize = 64;
 
 /// A frame from a client to the daemon.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 #[cfg_attr(feature = "server", derive(schemars::JsonSchema))]
 #[serde(tag = "type", rename_all = "lowercase")]
 pub enum ClientFrame {
@@ -52,15 +52,15 @@ pub struct Subscribe {
     pub channel: String,
     /// The filter; all events if it is absent. See [`Filter`](crate::event::Filter).
     #[serde(rename = "where", default, skip_serializing_if = "Option::is_none", deserialize_with = "given")]
-    pub filter: Option<Value>,
+    pub filter: Option<JsonText>,
     /// Where to begin: a position or another form of [`Since`](crate::event::Since). Only new events if it is absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub since: Option<String>,
 }
 
 /// Reads `null` as an (invalid) filter, and not as an absent one.
-fn given<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, D::Error> {
-    Value::deserialize(deserializer).map(Some)
+fn given<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<JsonText>, D::Error> {
+    JsonText::deserialize(deserializer).map(Some)
 }
 
 /// Ends a subscription.
@@ -221,25 +221,30 @@ pub const TEMPORARY_STATUSES: [u16; 5] = [408, 429, 502, 503, 504];
 /// # Errors
 /// The code and message of the `error` frame, and the `sub` that the client's frame named, if it named one.
 pub fn read_client_frame(text: &str) -> Result<ClientFrame, (ErrorCode, String, Option<String>)> {
-    let value: Value =
-        serde_json::from_str(text).map_err(|error| (ErrorCode::MalformedJson, error.to_string(), None))?;
-    let sub = value.get("sub").and_then(Value::as_str).filter(|sub| sub.chars().count() <= MAX_SUB).map(str::to_owned);
-    let Value::Object(mut members) = value else {
+    let value = Json::parse(text).map_err(|error| (ErrorCode::MalformedJson, error.to_string(), None))?;
+    let sub = value.get("sub").and_then(Json::as_str).filter(|sub| sub.chars().count() <= MAX_SUB).map(str::to_owned);
+    let Json::Object(mut members) = value else {
         return Err((ErrorCode::InvalidFrame, "a frame must be a JSON object".into(), None));
     };
-    let Some(Value::String(kind)) = members.shift_remove("type") else {
+    let kind = members.iter().position(|(name, _)| name == "type").map(|index| members.remove(index).1);
+    let Some(Json::String(kind)) = kind else {
         return Err((ErrorCode::InvalidFrame, "a frame must have a `type`, which is a string".into(), sub));
     };
     if let Err((code, message)) = frame_check::check(&kind, &members) {
         return Err((code, message, sub));
     }
-    let rest = Value::Object(members);
-    let read = match kind.as_str() {
-        "subscribe" => serde_json::from_value(rest).map(ClientFrame::Subscribe),
-        "unsubscribe" => serde_json::from_value(rest).map(ClientFrame::Unsubscribe),
-        _ => serde_json::from_value(rest).map(ClientFrame::Ping),
+    let rest = Json::Object(members).to_string();
+    let read = match kind.as_ref() {
+        "subscribe" => serde_json::from_str(&rest).map(ClientFrame::Subscribe),
+        "unsubscribe" => serde_json::from_str(&rest).map(ClientFrame::Unsubscribe),
+        _ => serde_json::from_str(&rest).map(ClientFrame::Ping),
     };
-    let frame = read.map_err(|error| (ErrorCode::InvalidFrame, format!("{kind}: {error}"), sub.clone()))?;
+    let frame = read.map_err(|error| {
+        // The place is one in `rest`, which the client did not write.
+        let message = error.to_string();
+        let message = message.rsplit_once(" at line ").map_or(&*message, |(message, _)| message);
+        (ErrorCode::InvalidFrame, format!("{kind}: {message}"), sub.clone())
+    })?;
     if let ClientFrame::Subscribe(Subscribe { sub: name, .. }) | ClientFrame::Unsubscribe(Unsubscribe { sub: name }) =
         &frame
         && (name.is_empty() || name.chars().count() > MAX_SUB)
@@ -275,7 +280,7 @@ mod tests {
         let frame = ClientFrame::Subscribe(Subscribe {
             sub: "s".into(),
             channel: "c".into(),
-            filter: Some(json!({"a":1})),
+            filter: Some(json!({"a":1}).into()),
             since: Some("start".into()),
         });
         let text = serde_json::to_string(&frame).unwrap();

@@ -116,7 +116,8 @@ impl Node {
             "data": { "productId": product, "oldQuantity": 1, "newQuantity": 0, "reason": "x".repeat(1000) },
         });
         let publisher = self.app.bus.publisher(caller)?;
-        publisher.publish(Documents::One(document)).await.map(drop)
+        let valid = publisher.validate(Documents::One(document.into())).await?;
+        publisher.publish(valid).await.map(drop)
     }
 }
 

@@ -327,12 +327,8 @@ mod tests {
                 }
             });
         }
-        let event = |channel: &u32| Event {
-            channel: ChannelId::for_test(*channel),
-            id: "id".into(),
-            json: "{}".into(),
-            data: Arc::default(),
-        };
+        let event =
+            |channel: &u32| Event { channel: ChannelId::for_test(*channel), id: "id".into(), json: "{}".into() };
         let events: Vec<_> = on.iter().map(event).collect();
         Appends { channels, queues }.append(&events).await.unwrap_err()
     }

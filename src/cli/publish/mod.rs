@@ -6,14 +6,15 @@ mod stop;
 mod stream;
 
 use clap::Args;
-use serde_json::{Map, Value, json};
+use serde_json::json;
 
 use super::candidates;
 use super::failure::{Failure, say};
 use super::fields::{self, Field};
 use super::output::{DIM, Output, colour_of};
 use super::remote::Remote;
-use crate::client::{Accepted, Client, Error};
+use crate::client::{Accepted, Client, Error, EventText};
+use crate::event::Json;
 
 /// Publish events.
 ///
@@ -75,14 +76,17 @@ impl Publish {
             exit_with_usage_error("--id-prefix is for the events of stdin; give a single event an --id");
         }
         let client = self.remote.client()?;
-        let data = self.data(&client).await?;
-        let mut event = Map::new();
-        event.insert("type".into(), self.event_type.into());
-        for (name, value) in [("id", self.id), ("subject", self.subject), ("source", self.source)] {
-            event.extend(value.map(|value| (name.to_owned(), Value::from(value))));
+        let parse =
+            |text: &String| text.parse::<Field>().map_err(|error| exit_with_usage_error(&format!("{text:?}: {error}")));
+        let fields = self.fields.iter().map(parse).collect::<Result<Vec<_>, Failure>>()?;
+        let data = self.data(&client, &fields).await?;
+        let mut event = vec![("type".into(), self.event_type.as_str().into())];
+        for (name, value) in [("id", &self.id), ("subject", &self.subject), ("source", &self.source)] {
+            event.extend(value.as_deref().map(|value| (name.into(), value.into())));
         }
-        event.insert("data".into(), data);
-        let accepted = match client.publish(&event).await {
+        event.push(("data".into(), data));
+        let event = EventText::of(Json::Object(event));
+        let accepted = match client.publish_text(event).await {
             Err(Error::Unconfirmed { ids, cause }) => {
                 Failure::from(*cause).report();
                 say(&format!(
@@ -98,25 +102,21 @@ impl Publish {
     }
 
     /// The data of the event: from `--data`, or from the fields.
-    async fn data(&self, client: &Client) -> Result<Value, Failure> {
+    async fn data<'a>(&'a self, client: &Client, fields: &'a [Field]) -> Result<Json<'a>, Failure> {
         if let Some(data) = &self.data {
-            return serde_json::from_str(data)
-                .map_err(|error| exit_with_usage_error(&format!("--data is not JSON: {error}")));
+            return Json::parse(data).map_err(|error| exit_with_usage_error(&format!("--data is not JSON: {error}")));
         }
         if self.fields.is_empty() {
             exit_with_usage_error(
                 "nothing to publish: give FIELD=VALUE arguments, --data JSON, or `-` to read from stdin",
             );
         }
-        let parse =
-            |text: &String| text.parse::<Field>().map_err(|error| exit_with_usage_error(&format!("{text:?}: {error}")));
-        let fields = self.fields.iter().map(parse).collect::<Result<Vec<_>, Failure>>()?;
         let schema = match client.schema(&self.event_type).await {
             // An unknown type. The daemon refuses the event, and suggests a similar name.
             Err(Error::Refused(problem)) if problem.status == 404 => json!({}),
             schema => schema?,
         };
-        Ok(fields::data(&schema, &fields)?)
+        Ok(fields::data(&schema, fields)?)
     }
 }
 

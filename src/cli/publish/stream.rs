@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use serde_json::{Value, json};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::super::failure::{Failure, say};
@@ -15,7 +14,8 @@ use super::super::remote::{Remote, retrying};
 use super::lines::{self, Line};
 use super::progress::Progress;
 use super::stop::Stop;
-use crate::client::{Accepted, Client, Error, MAX_BATCH, Problem};
+use crate::client::{Accepted, Client, Error, EventText, MAX_BATCH, Problem};
+use crate::event::Json;
 
 /// The size of a batch, in bytes of its lines: below the usual limit of a request, and large enough to be efficient.
 const BATCH_BYTES: usize = 1024 * 1024;
@@ -26,7 +26,7 @@ const RETRY_TIMEOUT: Duration = Duration::from_secs(60);
 #[derive(Default)]
 struct Batch {
     lines: Vec<u64>,
-    events: Vec<Value>,
+    events: Vec<EventText>,
 }
 
 /// Publishes lines of stdin.
@@ -122,12 +122,14 @@ impl Stream<'_> {
         let mut batch = Batch::default();
         let mut stop = None;
         for Line { number, text } in lines {
-            match serde_json::from_str::<Value>(&text) {
+            match Json::parse(&text) {
                 Ok(value) => {
                     batch.lines.push(number);
                     batch.events.push(self.event(number, value));
                 }
-                Err(error) => {
+                Err(mut error) => {
+                    // A line of stdin is one line of JSON.
+                    error.line = usize::try_from(number).unwrap_or(usize::MAX);
                     stop = Some(Stop::NotJson { line: number, error: error.to_string() });
                     break;
                 }
@@ -140,7 +142,7 @@ impl Stream<'_> {
                 continue;
             };
             self.in_flight = Some([first, last]);
-            let result = self.client.publish_all(&mut part.events).await;
+            let result = self.client.publish_texts(&part.events).await;
             if !matches!(result, Err(Error::Unconfirmed { .. })) {
                 self.in_flight = None;
             }
@@ -168,17 +170,18 @@ impl Stream<'_> {
     }
 
     /// The event of a line.
-    fn event(&self, line: u64, value: Value) -> Value {
+    fn event(&self, line: u64, value: Json<'_>) -> EventText {
         let mut event = match self.event_type {
-            Some(event_type) => json!({ "type": event_type, "data": value }),
+            Some(event_type) => Json::Object(vec![("type".into(), event_type.into()), ("data".into(), value)]),
             None => value,
         };
-        if let Some(attributes) = event.as_object_mut()
-            && attributes.get("id").is_none_or(Value::is_null)
-        {
-            attributes.insert("id".into(), format!("{}-{line}", self.id_prefix).into());
+        if let Json::Object(attributes) = &mut event {
+            attributes.retain(|(name, value)| name != "id" || !value.is_null());
+            if !attributes.iter().any(|(name, _)| name == "id") {
+                attributes.push(("id".into(), format!("{}-{line}", self.id_prefix).into()));
+            }
         }
-        event
+        EventText::of(event)
     }
 
     fn accepted(&mut self, accepted: &[Accepted]) {

@@ -7,7 +7,8 @@ use serde_json::Value;
 use super::{AT, Condition, FilterError, MAX_STRING, MAX_VALUES, Test};
 use crate::event::Scalar;
 use crate::event::field_check::{self, Compared};
-use crate::event::mistake::{Mistake, escape, type_name};
+use crate::event::json::Json;
+use crate::event::mistake::{Mistake, escape};
 use crate::event::schema_field::{SchemaField, names_near};
 use crate::event::sentence::shown;
 use crate::suggest::{self, Known};
@@ -16,7 +17,7 @@ use crate::suggest::{self, Known};
 const MAX_SHOWN: usize = 100;
 
 /// Reads the condition `test` on the field `name`.
-pub(super) fn read(name: &str, test: &Value, event_type: &str, schema: &Value) -> Result<Condition, FilterError> {
+pub(super) fn read(name: &str, test: &Json<'_>, event_type: &str, schema: &Value) -> Result<Condition, FilterError> {
     let found = SchemaField::find(schema, name);
     let shown_name = name.char_indices().nth(MAX_SHOWN).map_or(name, |(end, _)| &name[..end]);
     let at = format!("{AT}/{}", escape(shown_name));
@@ -42,16 +43,16 @@ struct Field<'a> {
 }
 
 impl Field<'_> {
-    fn test(&self, test: &Value, at: &str) -> Result<Test, Vec<Mistake>> {
+    fn test(&self, test: &Json<'_>, at: &str) -> Result<Test, Vec<Mistake>> {
         let invalid = |message: String| Err(vec![Mistake::new(at, message)]);
         match test {
-            Value::Array(values) if values.is_empty() => {
+            Json::Array(values) if values.is_empty() => {
                 invalid("an empty list of values matches no event; leave the field out to match all".into())
             }
-            Value::Array(values) if values.len() > MAX_VALUES => {
+            Json::Array(values) if values.len() > MAX_VALUES => {
                 invalid(format!("a field is compared with at most {MAX_VALUES} values, not {}", values.len()))
             }
-            Value::Array(values) => {
+            Json::Array(values) => {
                 let (mut scalars, mut mistakes) = (BTreeSet::new(), Vec::new());
                 for (index, value) in values.iter().enumerate() {
                     match self.scalar(value, &format!("{at}/{index}")) {
@@ -67,26 +68,27 @@ impl Field<'_> {
                     (_, first) => Test::AnyOf(first.into_iter().chain(scalars).collect()),
                 })
             }
-            Value::Object(operator) => match (operator.len(), operator.get("prefix")) {
-                (1, Some(Value::String(prefix))) => {
+            Json::Object(operator) => match (operator.len(), test.get("prefix")) {
+                (1, Some(Json::String(prefix))) => {
                     let at = format!("{at}/prefix");
                     check_length(prefix).map_err(|message| vec![Mistake::new(&*at, message)])?;
                     field_check::check(self.schema, self.path, Compared::Prefix(prefix)).map_err(|must| {
                         vec![Mistake::new(
                             at,
-                            format!("{} never begins with {}: it {must}", self.name, shown(&prefix.as_str().into())),
+                            format!("{} never begins with {}: it {must}", self.name, shown(&prefix.as_ref().into())),
                         )]
                     })?;
-                    Ok(Test::Prefix(prefix.as_str().into()))
+                    Ok(Test::Prefix(prefix.as_ref().into()))
                 }
                 (1, Some(_)) => invalid("the prefix must be a string".into()),
                 _ => {
-                    let names: Vec<_> = operator.keys().filter(|name| *name != "prefix").collect();
+                    let names: Vec<_> =
+                        operator.iter().map(|(name, _)| name.as_ref()).filter(|name| *name != "prefix").collect();
                     let refusal = match names.first() {
                         Some(name) => format!("there is no operator {}", suggest::quoted(name)),
                         None => "an operator is missing".into(),
                     };
-                    let given = names.first().map_or("", |name| name.as_str());
+                    let given = names.first().copied().unwrap_or_default();
                     let known = Known::new("operators", ["prefix"]).refuse(&refusal, given);
                     invalid(format!("{known}: write a value, a list of values, or {{\"prefix\": \"…\"}}"))
                 }
@@ -96,17 +98,17 @@ impl Field<'_> {
     }
 
     /// Reads one value, which the field must be able to have.
-    fn scalar(&self, value: &Value, at: &str) -> Result<Scalar, Mistake> {
+    fn scalar(&self, value: &Json<'_>, at: &str) -> Result<Scalar, Mistake> {
         let invalid = |message: String| Mistake::new(at, message);
         value.as_str().map_or(Ok(()), check_length).map_err(invalid)?;
         let scalar = Scalar::of(value).ok_or_else(|| {
             invalid(format!(
                 "a field is compared with a string, a number, true, false or null, not of type {}",
-                type_name(value)
+                value.type_name()
             ))
         })?;
-        field_check::check(self.schema, self.path, Compared::With(value))
-            .map_err(|must| invalid(format!("{} is never {}: it {must}", self.name, shown(value))))?;
+        field_check::check(self.schema, self.path, Compared::With(&value.to_value()))
+            .map_err(|must| invalid(format!("{} is never {value}: it {must}", self.name)))?;
         Ok(scalar.map(Box::from))
     }
 }

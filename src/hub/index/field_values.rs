@@ -8,7 +8,8 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 
-use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde_json::value::RawValue;
 use slab::Slab;
 use smallvec::SmallVec;
 
@@ -78,8 +79,7 @@ impl Fields {
     /// Where `data` does not begin with valid JSON.
     pub fn read<'a>(&self, data: &'a str) -> serde_json::Result<FieldValues<'a>> {
         let mut values = FieldValues::new();
-        let reader = Reader { node: &self.root, is_element: false, values: &mut values };
-        reader.deserialize(&mut serde_json::Deserializer::from_str(data))?;
+        read_value(&self.root, data, &mut values)?;
         Ok(values)
     }
 }
@@ -103,86 +103,88 @@ impl PathNode {
     }
 }
 
-/// Reads the value at a node, or an element of that value if it is an array.
-struct Reader<'n, 'f, 'a> {
+/// Reads the members of an object that have a node.
+struct ObjectReader<'n, 'f, 'a> {
     node: &'n PathNode,
-    is_element: bool,
     values: &'f mut FieldValues<'a>,
 }
 
-impl<'a> Reader<'_, '_, 'a> {
-    fn push<E>(self, value: Scalar<Cow<'a, str>>) -> Result<(), E> {
-        self.values.extend(self.node.field.map(|field| FieldValue { field, value }));
-        Ok(())
-    }
-}
-
-impl<'a> DeserializeSeed<'a> for Reader<'_, '_, 'a> {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'a>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl<'a> Visitor<'a> for Reader<'_, '_, 'a> {
+impl<'a> Visitor<'a> for ObjectReader<'_, '_, 'a> {
     type Value = ();
 
     fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("a JSON value")
-    }
-
-    fn visit_unit<E>(self) -> Result<(), E> {
-        self.push(Scalar::Null)
-    }
-
-    fn visit_bool<E>(self, value: bool) -> Result<(), E> {
-        self.push(Scalar::Bool(value))
-    }
-
-    fn visit_i64<E>(self, value: i64) -> Result<(), E> {
-        self.push(Scalar::Integer(value))
-    }
-
-    fn visit_u64<E>(self, value: u64) -> Result<(), E> {
-        self.push(Scalar::of_integer(value))
-    }
-
-    fn visit_f64<E>(self, value: f64) -> Result<(), E> {
-        self.push(Scalar::of_double(value))
-    }
-
-    fn visit_borrowed_str<E>(self, value: &'a str) -> Result<(), E> {
-        self.push(Scalar::String(Cow::Borrowed(value)))
-    }
-
-    /// A string with escapes cannot be borrowed from the text.
-    fn visit_str<E>(self, value: &str) -> Result<(), E> {
-        self.push(Scalar::String(Cow::Owned(value.to_owned())))
-    }
-
-    fn visit_seq<A: SeqAccess<'a>>(self, mut elements: A) -> Result<(), A::Error> {
-        // A filter does not reach into an array within an array.
-        if self.is_element || self.node.field.is_none() {
-            return IgnoredAny.visit_seq(elements).map(|_| ());
-        }
-        let Self { node, values, .. } = self;
-        while elements.next_element_seed(Reader { node, is_element: true, values })?.is_some() {}
-        Ok(())
+        formatter.write_str("an object")
     }
 
     fn visit_map<A: MapAccess<'a>>(self, mut members: A) -> Result<(), A::Error> {
-        if self.is_element || self.node.children.is_empty() {
-            return IgnoredAny.visit_map(members).map(|_| ());
-        }
-        let Self { node, values, .. } = self;
+        let Self { node, values } = self;
         while let Some(node) = members.next_key_seed(MemberName(node))? {
             match node {
-                Some(node) => members.next_value_seed(Reader { node, is_element: false, values })?,
                 None => members.next_value::<IgnoredAny>().map(|_| ())?,
+                Some(node) => {
+                    read_value(node, members.next_value::<&RawValue>()?.get(), values).map_err(A::Error::custom)?;
+                }
             }
         }
         Ok(())
+    }
+}
+
+/// Reads the scalars of an array, each as a value of the field.
+struct ArrayReader<'f, 'a> {
+    field: u32,
+    values: &'f mut FieldValues<'a>,
+}
+
+impl<'a> Visitor<'a> for ArrayReader<'_, 'a> {
+    type Value = ();
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("an array")
+    }
+
+    fn visit_seq<A: SeqAccess<'a>>(self, mut elements: A) -> Result<(), A::Error> {
+        let Self { field, values } = self;
+        while let Some(element) = elements.next_element::<&RawValue>()? {
+            let scalar = scalar(element.get()).map_err(A::Error::custom)?;
+            values.extend(scalar.map(|value| FieldValue { field, value }));
+        }
+        Ok(())
+    }
+}
+
+/// Reads the value at a node: its scalars, and the nested fields if it is an object.
+fn read_value<'a>(node: &PathNode, text: &'a str, values: &mut FieldValues<'a>) -> serde_json::Result<()> {
+    let mut json = serde_json::Deserializer::from_str(text);
+    match (text.as_bytes().first(), node.field) {
+        (Some(b'{'), _) if node.children.is_empty() => Ok(()),
+        (Some(b'{'), _) => json.deserialize_map(ObjectReader { node, values }),
+        (_, None) => Ok(()),
+        (Some(b'['), Some(field)) => json.deserialize_seq(ArrayReader { field, values }),
+        (_, Some(field)) => {
+            values.extend(scalar(text)?.map(|value| FieldValue { field, value }));
+            Ok(())
+        }
+    }
+}
+
+/// The scalar of a JSON text; `None` for arrays and objects. The text of a number is kept, since a double would round it.
+fn scalar(text: &str) -> serde_json::Result<Option<Scalar<Cow<'_, str>>>> {
+    Ok(Some(match text.as_bytes().first() {
+        Some(b'"') => Scalar::String(string(text)?),
+        Some(b't') => Scalar::Bool(true),
+        Some(b'f') => Scalar::Bool(false),
+        Some(b'n') => Scalar::Null,
+        Some(b'{' | b'[') | None => return Ok(None),
+        Some(_) => Scalar::of_number(text),
+    }))
+}
+
+/// The string of a JSON text. One without escapes is borrowed.
+fn string(text: &str) -> serde_json::Result<Cow<'_, str>> {
+    match text.get(1..text.len() - 1) {
+        Some(inner) if !inner.contains('\\') => Ok(Cow::Borrowed(inner)),
+        _ => serde_json::from_str(text).map(Cow::Owned),
     }
 }
 
@@ -212,7 +214,8 @@ impl<'n> Visitor<'_> for MemberName<'n> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::{Value, json};
+    use crate::event::Json;
+    use serde_json::json;
 
     fn path(name: &str) -> Vec<Box<str>> {
         name.split('.').map(Box::from).collect()
@@ -265,6 +268,8 @@ mod tests {
             "18446744073709551616",
             "1e23",
             "1e-7",
+            "1e400",
+            "18446744073709551617",
             "true",
             "null",
             r#""""#,
@@ -272,12 +277,12 @@ mod tests {
             r#""é\u00e9\n\"""#,
             r#""\ud83d\ude00""#,
         ] {
-            let value: Value = serde_json::from_str(text).unwrap();
+            let value = Json::parse(text).unwrap();
             let data = format!(r#"{{"a":{text}}}"#);
             let mut fields = Fields::default();
             fields.reference(&path("a"));
             let values = fields.read(&data).unwrap();
-            assert_eq!(values[0].value.lent(), Scalar::of(&value).unwrap(), "{text}");
+            assert_eq!(values[0].value, Scalar::of(&value).unwrap(), "{text}");
             assert_eq!(values.len(), 1, "{text}");
         }
     }

@@ -99,7 +99,7 @@ struct IndexAndModel {
 
 impl IndexAndModel {
     fn subscribe(&mut self, filter: &Value, event_type: &EventType) {
-        let filter = Arc::new(Filter::parse(filter, event_type).unwrap());
+        let filter = Arc::new(Filter::parse(&filter.clone().into(), event_type).unwrap());
         let slot = self.index.insert(&filter, Member { peer: self.model.len() as u32, sub: 0 });
         self.model.push(Some((filter, slot)));
     }
@@ -116,8 +116,9 @@ impl IndexAndModel {
         let mut found = Vec::new();
         self.index.matching(Some(&data.to_string()), |member| found.push(member.peer));
         found.sort_unstable();
-        let matches =
-            |number: &u32| self.model[*number as usize].as_ref().is_some_and(|(filter, _)| filter.matches(data));
+        let matches = |number: &u32| {
+            self.model[*number as usize].as_ref().is_some_and(|(filter, _)| filter.matches(&data.clone().into()))
+        };
         let expected: Vec<u32> = (0..self.model.len() as u32).filter(matches).collect();
         assert_eq!(found, expected, "{data}");
     }

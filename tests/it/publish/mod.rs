@@ -6,6 +6,8 @@ mod binary;
 mod bodies;
 mod data;
 mod dedup;
+mod malformed;
+mod numbers;
 mod one;
 mod problems;
 mod unavailable;

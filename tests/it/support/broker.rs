@@ -93,7 +93,7 @@ impl Node {
     /// An event with this id. Its data holds non-ASCII text and quotes, to catch broken escaping.
     pub fn event(&self, channel: &str, id: &str) -> Event {
         let json = format!(r#"{{"specversion":"1.0","id":{id:?},"type":"{channel}","data":{{"note":"ünï \"x\""}}}}"#);
-        Event { channel: self.channel(channel), id: id.into(), json: json.into(), data: Default::default() }
+        Event { channel: self.channel(channel), id: id.into(), json: json.into() }
     }
 
     /// Appends an event with this id.
