@@ -182,6 +182,22 @@ fn an_invalid_line_is_reported_with_its_number() {
 }
 
 #[test]
+fn the_lines_before_one_that_is_not_text_are_published() {
+    let daemon = Daemon::start();
+    let input = daemon.folder.path().join("input");
+    let good = b"{\"orderId\":\"1\",\"newStatus\":\"shipped\"}\n";
+    fs::write(&input, [&good[..], good, b"\xff\n", good].concat()).unwrap();
+    let mut command = daemon.command(&["publish", "order-status", "-"]);
+    command.stdin(fs::File::open(&input).unwrap());
+    let ended = Running::start(command).ended();
+    assert_fails(
+        &ended,
+        1,
+        &["published: 2 in ", "line 3: the line is not valid UTF-8", "Nothing from line 3 on was published"],
+    );
+}
+
+#[test]
 fn the_same_input_is_published_again_safely() {
     let daemon = Daemon::start();
     let mut lines: Vec<_> = (0..2500).map(|n| format!("{{\"orderId\":\"{n}\",\"newStatus\":\"shipped\"}}")).collect();
