@@ -94,11 +94,11 @@ impl Stream<'_> {
             let Some(first) = first else { return Ok(()) };
             let mut batch = first?;
             // Add the lines that have already arrived, but do not wait for more.
-            let mut bytes: usize = batch.iter().map(|line| line.size()).sum();
+            let mut bytes: usize = batch.iter().map(Line::size).sum();
             while batch.len() < MAX_BATCH && bytes < BATCH_BYTES {
                 match input.try_recv() {
                     Ok(Ok(more)) => {
-                        bytes += more.iter().map(|line| line.size()).sum::<usize>();
+                        bytes += more.iter().map(Line::size).sum::<usize>();
                         batch.extend(more);
                     }
                     Ok(Err(error)) => {
