@@ -15,6 +15,7 @@ mod fields;
 mod flags;
 mod generate;
 mod history;
+mod interrupt;
 mod nodes;
 mod output;
 mod printer;

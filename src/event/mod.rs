@@ -28,6 +28,7 @@ mod channel;
 mod envelope;
 #[cfg(feature = "server")]
 mod event_schema;
+#[cfg(feature = "server")]
 mod field_check;
 #[cfg(feature = "server")]
 mod filter;
@@ -39,11 +40,13 @@ mod mistake;
 mod per_channel;
 #[cfg(feature = "server")]
 mod schema_definitions;
+#[cfg(feature = "server")]
 mod schema_error;
 #[cfg(feature = "server")]
 mod schema_field;
 #[cfg(feature = "server")]
 mod schema_ids;
+#[cfg(feature = "server")]
 mod schema_lint;
 #[cfg(feature = "server")]
 mod schema_names;

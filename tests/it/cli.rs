@@ -186,6 +186,22 @@ fn an_invalid_line_is_reported_with_its_number() {
 }
 
 #[test]
+fn the_lines_before_one_that_is_not_text_are_published() {
+    let daemon = Daemon::start();
+    let input = daemon.folder.path().join("input");
+    let good = b"{\"orderId\":\"1\",\"newStatus\":\"shipped\"}\n";
+    fs::write(&input, [&good[..], good, b"\xff\n", good].concat()).unwrap();
+    let mut command = daemon.command(&["publish", "order-status", "-"]);
+    command.stdin(fs::File::open(&input).unwrap());
+    let ended = Running::start(command).ended();
+    assert_fails(
+        &ended,
+        1,
+        &["published: 2 in ", "line 3: the line is not valid UTF-8", "Nothing from line 3 on was published"],
+    );
+}
+
+#[test]
 fn the_same_input_is_published_again_safely() {
     let daemon = Daemon::start();
     let mut lines: Vec<_> = (0..2500).map(|n| format!("{{\"orderId\":\"{n}\",\"newStatus\":\"shipped\"}}")).collect();
@@ -473,7 +489,10 @@ fn bench_reports_partial_results_when_the_daemon_stops() {
     let daemon = Daemon::start();
     let tail = daemon.tail(&["--json"]);
     let bench = Running::start(daemon.command(&["bench", "--connections", "5", "--seconds", "60", "--json"]));
-    tail.line();
+    // One request holds at most 250 events: after these, one was answered.
+    for _ in 0..=250 {
+        tail.line();
+    }
     daemon.process.signal("KILL");
     bench.said("publishing ended after");
     let ended = bench.ended();

@@ -230,3 +230,25 @@ fn run_shell(mut shell: Command) -> Ended {
     shell.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     Running::start(shell).ended()
 }
+
+/// On a terminal, messages stand below the progress bar's place, and nothing of the bar is left.
+#[test]
+fn a_failed_stream_leaves_nothing_of_its_progress_bar() {
+    let daemon = Daemon::start();
+    // `script` gives the command a terminal. The last line comes after the first one was published and the bar was drawn.
+    let typed = r#"(echo '{"orderId":"1","newStatus":"shipped"}'
+        until $TIDINGS channels --json | grep -q '"type":"order-status".*"retained":1'; do sleep 0.1; done
+        sleep 1; echo wrong) | $TIDINGS publish order-status -"#;
+    let mut script = Command::new("script");
+    script.args(["-qec", typed, "/dev/null"]).current_dir(daemon.folder.path());
+    script.env("TIDINGS", env!("CARGO_BIN_EXE_tidings")).env("TIDINGS_URL", &daemon.url).env("TERM", "xterm");
+    script.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let ended = Running::start(script).ended();
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    let (bar, after) = ended.out.rsplit_once("\r\u{1b}[2K").unwrap_or_else(|| panic!("no bar was drawn: {ended:?}"));
+    assert!(bar.contains("published: 1,"), "{ended:?}");
+    let lines: Vec<_> = after.lines().map(|line| anstream::adapter::strip_str(line).to_string()).collect();
+    assert!(lines[0].starts_with("published: 1 in "), "{lines:?}");
+    assert!(lines[1].starts_with("error: line 2: not JSON"), "{lines:?}");
+    assert!(lines[2].ends_with("Nothing from line 2 on was published."), "{lines:?}");
+}

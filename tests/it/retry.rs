@@ -91,3 +91,37 @@ fn a_stream_of_events_survives_a_restart_of_the_daemon() {
     let ended = publishing.ended();
     assert!(ended.code == Some(0) && ended.err.contains("published: 2 in "), "{ended:?}");
 }
+
+/// A server takes a request and never answers; then the user loses patience.
+#[test]
+fn an_interrupted_publish_says_what_may_be_published() {
+    use std::io::Read;
+
+    let folder = tempfile::tempdir().unwrap();
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let order = "{\"orderId\":\"1\",\"newStatus\":\"shipped\"}";
+    let input = folder.path().join("input");
+    std::fs::write(&input, format!("{order}\n{order}\n")).unwrap();
+    for (arguments, signal, told) in [
+        (&["publish", "order-status", "-"][..], "INT", ["by Ctrl-C", "whether lines 1 to 2 were", "with --id-prefix "]),
+        (&["publish", "order-status", "-"], "TERM", ["by SIGTERM", "whether lines 1 to 2 were", "with --id-prefix "]),
+        (
+            &["publish", "order-status", "--data", order, "--id", "mine"],
+            "INT",
+            ["by Ctrl-C", "not known whether the event was published", "with --id mine:"],
+        ),
+    ] {
+        let mut command = tidings(folder.path(), &[arguments, &["--url", &url]].concat());
+        command.stdin(std::fs::File::open(&input).unwrap());
+        let publishing = Running::start(command);
+        let (mut request, _) = listener.accept().unwrap();
+        assert!(request.read(&mut [0; 100]).unwrap() > 0);
+        publishing.signal(signal);
+        let ended = publishing.ended();
+        assert_eq!(ended.code, Some(1), "{ended:?}");
+        for text in told {
+            assert!(ended.err.contains(text), "{text:?} {ended:?}");
+        }
+    }
+}

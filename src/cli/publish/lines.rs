@@ -8,7 +8,15 @@ use tokio::sync::mpsc;
 pub struct Line {
     /// The number of the line, from 1.
     pub number: u64,
-    pub text: String,
+    /// The text, or what is wrong with the line.
+    pub text: Result<String, &'static str>,
+}
+
+impl Line {
+    /// The size of the text, in bytes.
+    pub fn size(&self) -> usize {
+        self.text.as_ref().map_or(0, String::len)
+    }
 }
 
 /// The size of one read, in bytes. The lines of a block are sent together, as soon as it arrives.
@@ -50,50 +58,63 @@ fn read(mut input: impl BufRead, mut handle: impl FnMut(Vec<Line>) -> bool) -> i
             partial.extend_from_slice(&rest[..end]);
             rest = &rest[end + 1..];
             number += 1;
-            lines.extend(line(number, std::mem::take(&mut partial))?);
+            lines.extend(line(number, std::mem::take(&mut partial)));
         }
         partial.extend_from_slice(rest);
-        if partial.len() > MAX_LINE {
-            return Err(io::Error::other(format!("line {}: the line is longer than 16 MiB", number + 1)));
-        }
         input.consume(length);
-        if at_end {
-            lines.extend(line(number + 1, std::mem::take(&mut partial))?);
+        let too_long = partial.len() > MAX_LINE;
+        if too_long {
+            lines.push(Line { number: number + 1, text: Err("the line is longer than 16 MiB") });
+        } else if at_end {
+            lines.extend(line(number + 1, std::mem::take(&mut partial)));
         }
-        if (!lines.is_empty() && !handle(lines)) || at_end {
+        if (!lines.is_empty() && !handle(lines)) || at_end || too_long {
             return Ok(());
         }
     }
 }
 
 /// The line of these bytes, or `None` if it is blank.
-fn line(number: u64, bytes: Vec<u8>) -> io::Result<Option<Line>> {
-    let text = String::from_utf8(bytes)
-        .map_err(|_| io::Error::other(format!("line {number}: the line is not valid UTF-8")))?;
-    Ok((!text.trim().is_empty()).then_some(Line { number, text }))
+fn line(number: u64, bytes: Vec<u8>) -> Option<Line> {
+    match String::from_utf8(bytes) {
+        Ok(text) if text.trim().is_empty() => None,
+        text => Some(Line { number, text: text.map_err(|_| "the line is not valid UTF-8") }),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn lines(input: &[u8], block: usize) -> io::Result<Vec<(u64, String)>> {
+    fn lines(input: &[u8], block: usize) -> Vec<(u64, Result<String, &'static str>)> {
         let mut found = Vec::new();
-        read(io::BufReader::with_capacity(block, input), |lines| {
+        let read = read(io::BufReader::with_capacity(block, input), |lines| {
             found.extend(lines.into_iter().map(|line| (line.number, line.text)));
             true
-        })?;
-        Ok(found)
+        });
+        read.unwrap();
+        found
     }
 
     #[test]
     fn lines_are_complete_for_every_block_size() {
         for block in 1..12 {
-            let found = lines("{\"ä\":1}\n\n  \nsecond\r\nlast".as_bytes(), block).unwrap();
-            assert_eq!(found, [(1, "{\"ä\":1}".into()), (4, "second\r".into()), (5, "last".into())], "{block}");
+            let found = lines("{\"ä\":1}\n\n  \nsecond\r\nlast".as_bytes(), block);
+            let expected = [(1, "{\"ä\":1}"), (4, "second\r"), (5, "last")];
+            assert_eq!(found, expected.map(|(number, text)| (number, Ok(text.to_owned()))), "{block}");
         }
-        assert_eq!(lines(b"", 8).unwrap(), []);
-        assert!(lines(b"ok\n\xff\n", 64).unwrap_err().to_string().contains("line 2"));
+        assert_eq!(lines(b"", 8), []);
+    }
+
+    #[test]
+    fn the_lines_before_a_wrong_one_are_not_lost() {
+        for block in [2, 64] {
+            let found = lines(b"a\n\xff\nc", block);
+            let expected = [(1, Ok("a".into())), (2, Err("the line is not valid UTF-8")), (3, Ok("c".into()))];
+            assert_eq!(found, expected, "{block}");
+        }
+        let found = lines(&[&b"a\n"[..], &vec![b'x'; MAX_LINE + 1]].concat(), MAX_LINE);
+        assert_eq!(found, [(1, Ok("a".into())), (2, Err("the line is longer than 16 MiB"))]);
     }
 
     #[test]

@@ -9,8 +9,9 @@ use clap::Args;
 use serde_json::json;
 
 use super::candidates;
-use super::failure::{Failure, say};
+use super::failure::{Failure, say, say_error};
 use super::fields::{self, Field};
+use super::interrupt::interrupted;
 use super::output::{DIM, Output, colour_of};
 use super::remote::Remote;
 use crate::client::{Accepted, Client, Error, EventText};
@@ -81,20 +82,23 @@ impl Publish {
         let fields = self.fields.iter().map(parse).collect::<Result<Vec<_>, Failure>>()?;
         let data = self.data(&client, &fields).await?;
         let mut event = vec![("type".into(), self.event_type.as_str().into())];
-        for (name, value) in [("id", &self.id), ("subject", &self.subject), ("source", &self.source)] {
-            event.extend(value.as_deref().map(|value| (name.into(), value.into())));
+        let id = self.id.clone().unwrap_or_else(|| uuid::Uuid::now_v7().to_string());
+        for (name, value) in [("id", Some(&id)), ("subject", self.subject.as_ref()), ("source", self.source.as_ref())] {
+            event.extend(value.map(|value| (name.into(), value.as_str().into())));
         }
         event.push(("data".into(), data));
         let event = EventText::of(Json::Object(event));
-        let accepted = match client.publish_text(event).await {
-            Err(Error::Unconfirmed { ids, cause }) => {
+        let published = tokio::select! {
+            published = client.publish_text(event) => published,
+            by = interrupted() => {
+                say_error(&format!("interrupted by {}", by?));
+                return Err(unconfirmed(&id));
+            }
+        };
+        let accepted = match published {
+            Err(Error::Unconfirmed { cause, .. }) => {
                 Failure::from(*cause).report();
-                say(&format!(
-                    "It is not known whether the event was published. To publish it safely, repeat the command with --id {}: \
-                     the daemon takes an id only once.",
-                    ids.join(" ")
-                ));
-                return Err(Failure::Reported);
+                return Err(unconfirmed(&id));
             }
             accepted => accepted?,
         };
@@ -124,6 +128,15 @@ impl Publish {
 fn exit_with_usage_error(message: &str) -> Failure {
     let mut command = Publish::augment_args(clap::Command::new("tidings publish"));
     command.error(clap::error::ErrorKind::ValueValidation, message).exit()
+}
+
+/// Tells how to repeat the command safely, where it is unknown whether the event was published.
+fn unconfirmed(id: &str) -> Failure {
+    say(&format!(
+        "It is not known whether the event was published. To publish it safely, repeat the command with --id {id}: \
+         the daemon takes an id only once."
+    ));
+    Failure::Reported
 }
 
 /// Prints the accepted event. If stdout cannot be written, the message says that the event was published all the same.

@@ -6,8 +6,8 @@ use super::super::failure::{Failure, say, say_error, say_field_errors};
 use crate::client::{Error, Problem};
 
 pub enum Stop {
-    /// The line holds no JSON.
-    NotJson { line: u64, error: String },
+    /// The line is not text, or holds no JSON.
+    Unreadable { line: u64, error: String },
     /// The daemon refuses the event of a line. `lines` are the numbers of the lines of the batch.
     Refused { problem: Problem, line: u64, lines: Vec<u64> },
     /// It is unknown whether the batch in flight was published.
@@ -30,8 +30,8 @@ impl Stop {
     /// Reports the failure. `in_flight` are the first and the last line of the batch whose outcome is unknown.
     pub fn report(self, in_flight: Option<[u64; 2]>, id_prefix: &str) -> Failure {
         let unpublished_from = match self {
-            Self::NotJson { line, error } => {
-                say_error(&format!("line {line}: not JSON: {error}"));
+            Self::Unreadable { line, error } => {
+                say_error(&format!("line {line}: {error}"));
                 Some(line)
             }
             Self::Refused { problem: Problem { detail, code, errors, .. }, line, lines } => {

@@ -7,9 +7,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use tokio::signal::unix::{SignalKind, signal};
 
 use super::super::failure::{Failure, say};
+use super::super::interrupt::interrupted;
 use super::super::remote::{Remote, retrying};
 use super::lines::{self, Line};
 use super::progress::Progress;
@@ -59,11 +59,9 @@ pub async fn run(
     let has_retry_timeout = remote.has_retry_timeout();
     let mut stream =
         Stream { client, has_retry_timeout, event_type, id_prefix: &id_prefix, progress, in_flight: None, said };
-    let mut terminated = signal(SignalKind::terminate())?;
     let outcome = tokio::select! {
         outcome = stream.publish() => outcome,
-        _ = tokio::signal::ctrl_c() => Err(Stop::Interrupted { by: "Ctrl-C" }),
-        _ = terminated.recv() => Err(Stop::Interrupted { by: "SIGTERM" }),
+        by = interrupted() => Err(by.map_or_else(Stop::from, |by| Stop::Interrupted { by })),
     };
     let in_flight = stream.in_flight;
     // First the bar, so that no message is written into it.
@@ -96,11 +94,11 @@ impl Stream<'_> {
             let Some(first) = first else { return Ok(()) };
             let mut batch = first?;
             // Add the lines that have already arrived, but do not wait for more.
-            let mut bytes: usize = batch.iter().map(|line| line.text.len()).sum();
+            let mut bytes: usize = batch.iter().map(Line::size).sum();
             while batch.len() < MAX_BATCH && bytes < BATCH_BYTES {
                 match input.try_recv() {
                     Ok(Ok(more)) => {
-                        bytes += more.iter().map(|line| line.text.len()).sum::<usize>();
+                        bytes += more.iter().map(Line::size).sum::<usize>();
                         batch.extend(more);
                     }
                     Ok(Err(error)) => {
@@ -122,15 +120,20 @@ impl Stream<'_> {
         let mut batch = Batch::default();
         let mut stop = None;
         for Line { number, text } in lines {
-            match Json::parse(&text) {
+            let value = text.as_deref().map_err(|error| (*error).to_owned()).and_then(|text| {
+                Json::parse(text).map_err(|mut error| {
+                    // A line of stdin is one line of JSON.
+                    error.line = usize::try_from(number).unwrap_or(usize::MAX);
+                    format!("not JSON: {error}")
+                })
+            });
+            match value {
                 Ok(value) => {
                     batch.lines.push(number);
                     batch.events.push(self.event(number, value));
                 }
-                Err(mut error) => {
-                    // A line of stdin is one line of JSON.
-                    error.line = usize::try_from(number).unwrap_or(usize::MAX);
-                    stop = Some(Stop::NotJson { line: number, error: error.to_string() });
+                Err(error) => {
+                    stop = Some(Stop::Unreadable { line: number, error });
                     break;
                 }
             }
