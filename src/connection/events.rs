@@ -13,16 +13,17 @@ use crate::bus::Subscription;
 use crate::hub::{Encoding, NewConnection, SendBuffer};
 
 impl Connections {
-    /// Serves an event stream to its end. `head` is the head of the response.
+    /// Serves an event stream to its end. `head` is the head of the response; `chunked` says how its body is framed.
     pub async fn stream(
         self: Arc<Self>,
         stream: TcpStream,
         caller: Caller,
         head: Vec<u8>,
+        chunked: bool,
         subscriptions: Vec<Subscription>,
         permit: AdmissionPermit,
     ) {
-        let encoding = Encoding::Events { channels: subscriptions.len() as u16 };
+        let encoding = Encoding::Events { channels: subscriptions.len() as u16, chunked };
         let new = NewConnection { greeting: vec![head.into()], subscriptions, encoding, permit };
         let (handle, feeds) = self.hub(&caller).join_from_log(stream, new).await;
         feeds.into_iter().for_each(|feed| self.replay(&caller, feed));

@@ -51,6 +51,9 @@ pub struct SchemaError {
 /// can have the name of its channel.
 const MAX_NAME: usize = 64;
 
+/// The names of Server-Sent Events that are no event types: what event streams send, and EventSource's own events.
+const SSE_EVENTS: [&str; 5] = ["gap", "cursor", "closed", "open", "error"];
+
 const DRAFT: &str = "https://json-schema.org/draft/2020-12/schema";
 
 impl Catalog {
@@ -87,7 +90,7 @@ impl Catalog {
             ));
         }
         // Event streams use these as SSE event names, beside the names of the types.
-        if ["gap", "error"].contains(&name) {
+        if SSE_EVENTS.contains(&name) {
             return Err(refuse(
                 "its name",
                 format!("the name {name} is reserved for Server-Sent Events: choose another"),

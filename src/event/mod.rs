@@ -60,3 +60,6 @@ pub use self::{
     schema_node::SchemaNode,
     since::{Moment, ParseSinceError, Since},
 };
+
+#[cfg(feature = "server")]
+pub(crate) use mistake::nearest;

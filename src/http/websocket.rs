@@ -13,7 +13,7 @@ use tungstenite::handshake::derive_accept_key;
 
 use super::App;
 use super::request_id::{self, RequestId};
-use super::takeover::{self, Takeover, only_get};
+use super::takeover::{self, Takeover};
 use crate::access::Caller;
 use crate::bus::{Bus, StreamQuery, Subscription};
 use crate::connection::Opening;
@@ -31,7 +31,6 @@ pub(super) async fn upgrade(
     RawQuery(query): RawQuery,
     request: Request,
 ) -> Result<Infallible, Problem> {
-    only_get(request.method())?;
     let permit = app.bus.admit(&caller)?;
     let accept = check(&request)?;
     let extensions = extensions(request.headers(), app.compression)?;

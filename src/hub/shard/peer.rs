@@ -17,8 +17,7 @@ use crate::hub::index::IndexSlot;
 pub struct Peer {
     pub send_buffer: Arc<SendBuffer>,
     pub encoding: Encoding,
-    /// The position of each of its channels. Only event streams of several channels have one: it is the `id` of each
-    /// event.
+    /// The last `id` that the connection was sent: the position of each of its channels. Only event streams have one.
     pub cursor: Option<Box<Cursor>>,
     /// The subscriptions. An index into them is the `sub` of a [`Member`](crate::hub::Member), so an entry never moves.
     pub subs: Vec<Option<Sub>>,
@@ -46,7 +45,7 @@ pub enum SubscriptionSource {
 impl Peer {
     pub fn new(send_buffer: Arc<SendBuffer>) -> Self {
         let encoding = send_buffer.encoding;
-        let cursor = matches!(encoding, Encoding::Events { channels: 2.. }).then(Box::default);
+        let cursor = matches!(encoding, Encoding::Events { .. }).then(Box::default);
         Self { send_buffer, encoding, cursor, subs: Vec::new(), chain: Chain::default() }
     }
 
