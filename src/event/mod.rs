@@ -8,8 +8,12 @@
 //! needs a JSON Schema validator, and comes with the feature `server`.
 
 // The wire types, for clients too.
+#[cfg(feature = "server")]
+mod bits;
 pub mod currency;
 mod cursor;
+#[cfg(feature = "server")]
+mod cursor_base;
 mod position;
 mod scalar;
 mod types;
@@ -52,6 +56,7 @@ pub use types::{
 pub use self::{
     catalog::{Catalog, EventType, SchemaError},
     channel::ChannelId,
+    cursor_base::{CursorBase, PackedCursor},
     envelope::{Defaults, Event, Refusal, RefusalKind},
     filter::{Condition, Filter, FilterError, Test},
     mistake::{MAX_MISTAKES, Mistake},

@@ -42,6 +42,7 @@ pub(super) async fn open(
     }
     // An HTTP/1.0 client such as nginx by its defaults does not know chunks: its stream ends with the connection.
     let chunked = request.version() >= Version::HTTP_11;
+    app.bus.unpack(&caller, &mut query).await?;
     let mut subscriptions = Vec::new();
     for selected in app.bus.select(&caller, &query)? {
         subscriptions.push(app.bus.resolve(&caller, selected).await?);

@@ -60,7 +60,11 @@ pub(super) async fn upgrade(
 /// failed, so that problems are told in frames, and one channel's problem does not stop the others.
 async fn resolve(bus: &Bus, caller: &Caller, query: &str) -> (Vec<Subscription>, Vec<(Option<String>, Problem)>) {
     let (mut subscriptions, mut problems) = (Vec::new(), Vec::new());
-    let selected = StreamQuery::parse(query, &[]).and_then(|(query, _)| match query.channels.is_empty() {
+    let query = match StreamQuery::parse(query, &[]) {
+        Ok((mut query, _)) => bus.unpack(caller, &mut query).await.map(|()| query),
+        Err(problem) => Err(problem),
+    };
+    let selected = query.and_then(|query| match query.channels.is_empty() {
         false => bus.select_each(caller, &query),
         true if query.filter.is_none() && query.since.is_none() => Ok(Vec::new()),
         true => Err(Problem::new(ErrorCode::InvalidFrame, "`where` and `since` need a `channel` beside them")),

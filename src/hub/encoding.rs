@@ -7,7 +7,7 @@
 use bytes::Bytes;
 
 use super::frame;
-use crate::event::{Cursor, Position};
+use crate::event::Position;
 use crate::protocol::{CloseCode, ServerFrame};
 
 /// The encoding in which frames are written to a connection.
@@ -102,7 +102,7 @@ fn escape_separators(json: String) -> String {
 }
 
 /// The end of a block without an id: the id and the empty line. `None` ends the block without an id.
-pub fn sse_id(cursor: Option<&Cursor>) -> Bytes {
+pub fn sse_id(cursor: Option<&str>) -> Bytes {
     match cursor {
         Some(cursor) => chunk(&format!("id: {cursor}\n\n")),
         None => chunk("\n"),
@@ -123,7 +123,7 @@ pub fn sse_heartbeat() -> Bytes {
 ///
 /// It has a name and `data`. npm's `eventsource` and `event-source-polyfill` take no id of a block without data, and other
 /// clients report such a block as an empty message.
-pub fn sse_cursor(cursor: &Cursor) -> Bytes {
+pub fn sse_cursor(cursor: &str) -> Bytes {
     chunk(&format!("event: cursor\ndata: {{\"type\":\"cursor\"}}\nid: {cursor}\n\n"))
 }
 

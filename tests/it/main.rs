@@ -10,6 +10,7 @@ mod cli;
 mod client;
 mod cluster;
 mod config;
+mod cursors;
 mod deployment;
 mod documents;
 mod examples;

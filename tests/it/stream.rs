@@ -24,23 +24,23 @@ over_each_broker!(
 );
 
 /// An open event stream, parsed as EventSource parses it.
-struct Stream {
+pub struct Stream {
     response: reqwest::Response,
     read: String,
-    last_id: String,
+    pub last_id: String,
     retry: Option<u64>,
 }
 
 /// A Server-Sent Event: its type and its data as JSON.
 #[derive(Debug)]
-struct Event {
-    kind: String,
-    data: Value,
+pub struct Event {
+    pub kind: String,
+    pub data: Value,
 }
 
 impl Stream {
     /// Opens a stream with these query parameters, and with a `Last-Event-ID` unless it is empty.
-    async fn open(node: &Node, query: &str, last_id: &str) -> Self {
+    pub async fn open(node: &Node, query: &str, last_id: &str) -> Self {
         let mut request = reqwest::Client::new().get(node.url(&format!("/v1/stream?{query}")));
         if !last_id.is_empty() {
             request = request.header("Last-Event-ID", last_id);
@@ -87,7 +87,7 @@ impl Stream {
     }
 
     /// The next event; skips blocks without one.
-    async fn event(&mut self) -> Event {
+    pub async fn event(&mut self) -> Event {
         loop {
             if let Some(event) = self.block().await.expect("the stream is open") {
                 return event;

@@ -94,10 +94,9 @@ impl Shard {
         let peer = self.peers.get(number)?;
         let now = Cursor(self.positions(peer).map(|(name, position)| (name.into_owned(), position)).collect());
         let peer = self.peers.get_mut(number)?;
-        let cursor = peer.cursor.as_mut().filter(|cursor| ***cursor != now)?;
-        let block = peer.encoding.framed(encoding::sse_cursor(&now));
-        **cursor = now;
-        Some(block)
+        let cursor = peer.cursor.as_mut().filter(|cursor| cursor.positions != now)?;
+        cursor.positions = now;
+        Some(peer.encoding.framed(encoding::sse_cursor(&cursor.text())))
     }
 
     /// The position up to which each channel of a connection was sent.

@@ -31,6 +31,7 @@ use super::inbox_item::{Begun, InboxItem};
 use super::index::Index;
 use super::send_buffer::SendBuffer;
 use super::{EvictReason, HubConfig, NewConnection};
+use crate::bus::CursorBases;
 use crate::deflate::Deflater;
 use crate::event::{Catalog, PerChannel, Position};
 use crate::metrics::Metrics;
@@ -236,8 +237,8 @@ impl Shard {
     /// greeting's `id` lets a client resume even if it disconnects before the first event. It comes after the gaps, so that
     /// a client which disconnects between the two is told of them again.
     fn admit(&mut self, send_buffer: &Arc<SendBuffer>, new: NewConnection, begun: Option<oneshot::Sender<Vec<Begun>>>) {
-        let NewConnection { mut greeting, subscriptions, encoding, permit: _permit } = new;
-        self.join(send_buffer.clone());
+        let NewConnection { mut greeting, subscriptions, encoding, cursors, permit: _permit } = new;
+        self.join(send_buffer.clone(), cursors);
         if matches!(encoding, Encoding::Events { .. }) {
             // Every stream sets the time again: a client keeps the value that an earlier node sent at its drain.
             greeting.push(encoding.framed(encoding::sse_retry(rand::random_range(RETRY_MS))));
@@ -261,10 +262,10 @@ impl Shard {
         }
     }
 
-    fn join(&mut self, send_buffer: Arc<SendBuffer>) {
+    fn join(&mut self, send_buffer: Arc<SendBuffer>, cursors: Arc<CursorBases>) {
         let entry = self.peers.vacant_entry();
         send_buffer.set_slot(entry.key());
-        entry.insert(Peer::new(send_buffer));
+        entry.insert(Peer::new(send_buffer, cursors));
         self.metrics.connections.inc();
     }
 

@@ -6,8 +6,9 @@
 
 use bytes::Bytes;
 
+use super::peer::StreamCursor;
 use crate::deflate::Deflater;
-use crate::event::{Catalog, Cursor};
+use crate::event::Catalog;
 use crate::hub::channel_step::{ChannelStep, StepKind};
 use crate::hub::encoding::{self, Encoding};
 use crate::metrics::Metrics;
@@ -42,7 +43,7 @@ impl StepEncoder<'_> {
     pub fn own_bytes<'d>(
         &mut self,
         encoding: Encoding,
-        cursor: &mut Cursor,
+        cursor: &mut StreamCursor,
         steps: impl Iterator<Item = &'d ChannelStep>,
     ) -> Vec<Bytes> {
         let mut bytes = Vec::new();
@@ -52,19 +53,21 @@ impl StepEncoder<'_> {
             let Some(block) = step.sse_block(&self.catalog.get(step.channel).name, channels == 1) else { continue };
             bytes.push(encoding.framed(block.clone()));
             if channels > 1 {
-                let is_complete = cursor.0.len() == usize::from(channels);
-                bytes.push(encoding.framed(encoding::sse_id(is_complete.then_some(&*cursor))));
+                let is_complete = cursor.positions.0.len() == usize::from(channels);
+                let id = is_complete.then(|| cursor.text());
+                bytes.push(encoding.framed(encoding::sse_id(id.as_deref())));
             }
         }
         bytes
     }
 
     /// Moves a connection's cursor to a step that it is sent.
-    pub fn advance(&self, cursor: &mut Cursor, step: &ChannelStep) {
+    pub fn advance(&self, cursor: &mut StreamCursor, step: &ChannelStep) {
+        let positions = &mut cursor.positions.0;
         let name = &self.catalog.get(step.channel).name;
-        match cursor.0.get_mut(&**name) {
+        match positions.get_mut(&**name) {
             Some(position) => *position = step.position.clone(),
-            None => drop(cursor.0.insert(name.to_string(), step.position.clone())),
+            None => drop(positions.insert(name.to_string(), step.position.clone())),
         }
     }
 
@@ -73,7 +76,7 @@ impl StepEncoder<'_> {
     pub fn replayed_bytes<'d>(
         &mut self,
         encoding: Encoding,
-        cursor: &mut Option<Box<Cursor>>,
+        cursor: &mut Option<Box<StreamCursor>>,
         steps: impl Iterator<Item = &'d ChannelStep>,
     ) -> Vec<Bytes> {
         let counted = steps.inspect(|_| {
