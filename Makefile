@@ -1,5 +1,6 @@
 # The targets are CI's steps, under the same names; `make check` runs them all.
-# Needs: cargo (Rust 1.89 or newer), and for the tests Node 20 or newer with npm. `make setup` installs the rest.
+# Needs: cargo (Rust 1.89 or newer), and for the tests Node 20 or newer with npm and Python 3. `make setup` installs the
+# rest.
 
 CLIENT := clients/typescript
 AJV    := tests/ajv
@@ -12,8 +13,9 @@ TEST_THREADS ?= 8
 # What the targets need besides cargo and node; scripts/setup says what an item can be.
 FOR_LINT   := cargo-deny@0.20.2 cargo-machete@0.9.2
 FOR_CLIENT := $(CLIENT) $(AJV)
-FOR_OTHERS := $(OTHERS) $(OTHERS)/requirements.txt
-FOR_TESTS  := redis-server chromium nginx haproxy caddy $(FOR_CLIENT) $(FOR_OTHERS)
+FOR_OTHERS := $(OTHERS) $(OTHERS)/generators.txt
+FOR_PYTHON := tests/python/clients.txt tests/python/sseclient-py.txt
+FOR_TESTS  := redis-server chromium nginx haproxy caddy prometheus $(FOR_PYTHON) $(FOR_CLIENT) $(FOR_OTHERS)
 FOR_BENCH  := redis-server nginx libnginx-mod-nchan nats-server $(PEERS)
 
 SETUP := CARGO="$(CARGO)" scripts/setup

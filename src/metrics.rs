@@ -1,4 +1,4 @@
-//! The metrics of one node, in the OpenMetrics text format.
+//! The metrics of one node, in the text formats of Prometheus and OpenMetrics.
 //!
 //! The values of every label are known before the first request: event types of the catalogue, and error codes of the
 //! contract. So a client cannot create a new time series. This module does not know how the metrics are scraped.
@@ -160,8 +160,37 @@ impl Metrics {
         self.append_seconds.observe(took.as_secs_f64());
     }
 
+    /// All metrics in the text format 0.0.4 of Prometheus.
+    ///
+    /// It differs from OpenMetrics in the metadata: a counter is described under the name of its sample, `…_total`, and
+    /// there are neither units nor a last line.
+    pub fn prometheus(&self) -> String {
+        let mut text = String::new();
+        let mut help = None;
+        for line in self.openmetrics().lines() {
+            let mut words = line.splitn(4, ' ');
+            match (words.next(), words.next(), words.next(), words.next()) {
+                // The help of a metric precedes its type.
+                (Some("#"), Some("HELP"), _, Some(words)) => help = Some(words.to_owned()),
+                (Some("#"), Some("TYPE"), Some(name), Some(kind)) => {
+                    let name = if kind == "counter" { format!("{name}_total") } else { name.to_owned() };
+                    if let Some(help) = help.take() {
+                        text.push_str(&format!("# HELP {name} {help}\n"));
+                    }
+                    text.push_str(&format!("# TYPE {name} {kind}\n"));
+                }
+                (Some("#"), ..) => {}
+                _ => {
+                    text.push_str(line);
+                    text.push('\n');
+                }
+            }
+        }
+        text
+    }
+
     /// All metrics in the OpenMetrics text format.
-    pub fn encode(&self) -> String {
+    pub fn openmetrics(&self) -> String {
         let mut text = String::new();
         // Writing to a string cannot fail.
         let _ = prometheus_client::encoding::text::encode(&mut text, &self.registry);

@@ -47,7 +47,8 @@ for (;;) {
       console.error("streaming");
       for await (const { type, data } of messages(response.body)) {
         if (type === "gap") console.error(`gap: ${data}`);
-        else console.log(`${type} ${data}`);
+        // `cursor` only moves the id.
+        else if (type !== "cursor") console.log(`${type} ${data}`);
       }
     } else {
       const problem = await response.json();

@@ -40,7 +40,7 @@ pub struct HistoryQuery {
 pub struct History {
     pub events: Vec<HistoryEntry>,
     /// Where a later call continues.
-    pub cursor: Cursor,
+    pub cursor: String,
     pub gaps: Vec<Gap>,
 }
 
@@ -66,6 +66,7 @@ impl Bus {
     /// Those of [`Bus::select`], and `broker-unavailable`. A call that waits is admitted first: see [`Bus::admit`].
     pub async fn history(&self, caller: &Caller, query: HistoryQuery) -> Result<History, Problem> {
         let HistoryQuery { mut stream, limit, wait } = query;
+        self.unpack(caller, &mut stream).await?;
         stream.since.get_or_insert(Since::Start);
         let selected = self.select(caller, &stream)?;
         let permit = if wait.is_zero() { None } else { Some(self.admit(caller)?) };
@@ -105,7 +106,8 @@ impl Bus {
             }
         }
         let cursor: BTreeMap<_, _> = streams.into_iter().map(|stream| (stream.name, stream.at)).collect();
-        Ok(History { events: reader.events, cursor: Cursor(cursor), gaps: reader.gaps })
+        let cursor = self.cursors(caller, cursor.len()).await.write(&Cursor(cursor));
+        Ok(History { events: reader.events, cursor, gaps: reader.gaps })
     }
 }
 

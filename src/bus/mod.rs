@@ -13,10 +13,13 @@
 //! | [`Bus::select`], [`Bus::select_each`], [`Bus::resolve`], [`Bus::subscribe`] | `resolve.rs` |
 //! | [`Bus::reader`] | `reader.rs` |
 //! | [`Bus::history`] | `history.rs` |
+//! | [`Bus::unpack`], [`Bus::cursors`] | `cursors.rs` |
 //! | [`Bus::channels`], [`Bus::types`], [`Bus::schema`], [`Bus::event_schema`], [`Bus::nodes`] | `overview.rs` |
 //! | [`Bus::admit`], [`Bus::evicted`], [`Bus::readiness`] | `admit.rs` |
 
 mod admit;
+mod cursor_bases;
+mod cursors;
 mod history;
 mod namespace;
 mod overview;
@@ -30,6 +33,7 @@ use std::sync::Arc;
 use futures_util::future::join_all;
 use tokio_util::sync::CancellationToken;
 
+pub use cursor_bases::CursorBases;
 pub use history::{Gap, HistoryEntry, HistoryQuery};
 pub use namespace::Namespace;
 pub use overview::{ChannelSummary, NodeStatus, NodeSummary};

@@ -8,8 +8,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::watch;
 
+use super::CursorBases;
 use crate::admission::{Admission, ReadLimit};
-use crate::broker::{Backend, Log};
+use crate::broker::{Backend, Log, Store};
 use crate::event::{Catalog, ChannelId, PerChannel};
 use crate::health::Health;
 use crate::progress::Progress;
@@ -25,6 +26,7 @@ pub struct Namespace {
     reads: ReadLimit,
     health: watch::Receiver<Health>,
     max_lag: u64,
+    cursors: Arc<CursorBases>,
 }
 
 impl Namespace {
@@ -43,6 +45,7 @@ impl Namespace {
             reads: ReadLimit::new(admission),
             health,
             max_lag: (log_max_events / 4).min(MAX_LAG),
+            cursors: Arc::default(),
         }
     }
 
@@ -74,6 +77,15 @@ impl Namespace {
 
     pub(super) fn max_lag(&self) -> u64 {
         self.max_lag
+    }
+
+    pub(super) fn store(&self) -> &dyn Store {
+        self.backend.store()
+    }
+
+    /// The bases of packed cursors.
+    pub(super) fn cursors(&self) -> &Arc<CursorBases> {
+        &self.cursors
     }
 
     pub(super) fn health(&self) -> &watch::Receiver<Health> {

@@ -79,7 +79,10 @@ impl Bus {
         filter: Option<&JsonText>,
         since: Option<&str>,
     ) -> Result<Subscription, Problem> {
-        let since = since.map(parse_since).transpose()?;
+        let since = match since {
+            Some(since) => Some(self.unpacked(caller, parse_since(since)?).await?),
+            None => None,
+        };
         let selected = self.select_one(caller, channel, filter, since.as_ref(), false)?;
         self.resolve(caller, Selected { name: sub, ..selected }).await
     }
@@ -219,7 +222,7 @@ impl Bus {
         let log = namespace.log();
         let after = |position| Begin::After { position, lost: None };
         Ok(match since {
-            Since::Now | Since::Cursor(_) => Begin::Live { recovered: true },
+            Since::Now | Since::Cursor(_) | Since::Packed(_) => Begin::Live { recovered: true },
             Since::Start => after(log.bounds(channel, None).await.map_err(unreadable)?.start()),
             Since::AcceptedFrom(moment) => after(log.position_at(channel, *moment).await.map_err(unreadable)?),
             Since::After(position) => {

@@ -3,32 +3,50 @@
 use std::future::poll_fn;
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::net::TcpStream;
+use tokio::time::timeout;
 
 use super::Connections;
 use crate::access::Caller;
 use crate::admission::AdmissionPermit;
-use crate::bus::Subscription;
+use crate::bus::{Bus, Subscription};
 use crate::hub::{Encoding, NewConnection, SendBuffer};
 
+/// How often a stream looks whether its cursors have become long.
+const CURSOR_UPKEEP: Duration = Duration::from_secs(60);
+
 impl Connections {
-    /// Serves an event stream to its end. `head` is the head of the response.
+    /// Serves an event stream to its end. `head` is the head of the response; `chunked` says how its body is framed.
     pub async fn stream(
         self: Arc<Self>,
         stream: TcpStream,
         caller: Caller,
         head: Vec<u8>,
+        chunked: bool,
         subscriptions: Vec<Subscription>,
         permit: AdmissionPermit,
     ) {
-        let encoding = Encoding::Events { channels: subscriptions.len() as u16 };
-        let new = NewConnection { greeting: vec![head.into()], subscriptions, encoding, permit };
+        let channels = subscriptions.len();
+        let encoding = Encoding::Events { channels: channels as u16, chunked };
+        let cursors = self.bus.cursors(&caller, channels).await;
+        let new = NewConnection { greeting: vec![head.into()], subscriptions, encoding, cursors, permit };
         let (handle, feeds) = self.hub(&caller).join_from_log(stream, new).await;
         feeds.into_iter().for_each(|feed| self.replay(&caller, feed));
         let send_buffer = handle.send_buffer().clone();
-        while !ended(&send_buffer) && poll_fn(|context| send_buffer.stream().poll_read_ready(context)).await.is_ok() {
-            tokio::task::yield_now().await;
+        let readable = || poll_fn(|context| send_buffer.stream().poll_read_ready(context));
+        while !ended(&send_buffer) {
+            let ready = match Bus::may_pack(channels) {
+                true => timeout(CURSOR_UPKEEP, readable()).await,
+                false => Ok(readable().await),
+            };
+            match ready {
+                Ok(Ok(())) => tokio::task::yield_now().await,
+                Ok(Err(_)) => break,
+                // The cursors of a stream with many channels grow with the distance from their base.
+                Err(_) => drop(self.bus.cursors(&caller, channels).await),
+            }
         }
         let finish = Box::pin(async move {
             handle.leave().await;

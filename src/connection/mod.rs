@@ -108,7 +108,8 @@ impl Connections {
         let mut greeting = vec![head.into(), frame::server(&welcome)];
         greeting.extend(problems.into_iter().map(|(sub, problem)| self.refused(problem, sub)));
         let in_log = subscriptions.iter().any(Subscription::begins_in_log);
-        let new = NewConnection { greeting, subscriptions, encoding: Encoding::WebSocket { deflate }, permit };
+        let encoding = Encoding::WebSocket { deflate };
+        let new = NewConnection { greeting, subscriptions, encoding, cursors: Arc::default(), permit };
         let hub = self.hub(&caller);
         if !in_log {
             return (hub.join(stream, new), early);

@@ -58,6 +58,9 @@ pub struct Added {
 /// can have the name of its channel.
 const MAX_NAME: usize = 64;
 
+/// The names of Server-Sent Events that are no event types: what event streams send, and EventSource's own events.
+const SSE_EVENTS: [&str; 5] = ["gap", "cursor", "closed", "open", "error"];
+
 const DRAFT: &str = "https://json-schema.org/draft/2020-12/schema";
 
 impl Catalog {
@@ -85,7 +88,7 @@ impl Catalog {
             return Err(refuse("its name", wrong));
         }
         // Event streams use these as SSE event names, beside the names of the types.
-        if ["gap", "error"].contains(&name) {
+        if SSE_EVENTS.contains(&name) {
             let message = format!("the name {name} is reserved for Server-Sent Events: rename the file");
             return Err(refuse("its name", message));
         }

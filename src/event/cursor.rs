@@ -1,9 +1,10 @@
 //! A cursor: the positions of several channels in one string, opaque to clients.
 //!
-//! Written `CHANNEL=EPOCH:OFFSET`, separated by commas. History and event streams give cursors out; `since` takes them.
+//! Written `CHANNEL=EPOCH:OFFSET`, separated by commas. History and event streams give cursors out; `since` takes them. A
+//! cursor of many channels is packed: see `cursor_base.rs`.
 
 use std::collections::BTreeMap;
-use std::fmt;
+use std::fmt::{self, Write};
 
 use super::Position;
 
@@ -20,13 +21,24 @@ impl Cursor {
         };
         text.split(',').map(one).collect::<Option<_>>().map(Self)
     }
+
+    /// The cursor as text, if it has at most `limit` bytes.
+    pub fn text_within(&self, limit: usize) -> Option<String> {
+        let mut text = String::new();
+        for (number, (channel, position)) in self.0.iter().enumerate() {
+            let comma = if number > 0 { "," } else { "" };
+            // Writing to a string cannot fail.
+            let _ = write!(text, "{comma}{channel}={position}");
+            if text.len() > limit {
+                return None;
+            }
+        }
+        Some(text)
+    }
 }
 
 impl fmt::Display for Cursor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (number, (channel, position)) in self.0.iter().enumerate() {
-            write!(f, "{}{channel}={position}", if number > 0 { "," } else { "" })?;
-        }
-        Ok(())
+        f.write_str(&self.text_within(usize::MAX).unwrap_or_default())
     }
 }

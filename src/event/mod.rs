@@ -8,8 +8,12 @@
 //! rest needs a JSON Schema validator, and comes with the feature `server`.
 
 // The wire types, for clients too.
+#[cfg(feature = "server")]
+mod bits;
 pub mod currency;
 mod cursor;
+#[cfg(feature = "server")]
+mod cursor_base;
 mod decimal;
 pub mod json;
 mod pointer;
@@ -75,6 +79,7 @@ pub use types::{
 pub use self::{
     catalog::{Added, Catalog, EventType, wrong_name},
     channel::ChannelId,
+    cursor_base::{CursorBase, PackedCursor},
     envelope::{Defaults, Event, Refusal},
     filter::{Condition, Filter, FilterError, Test},
     mistake::{MAX_MISTAKES, Mistake},

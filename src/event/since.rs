@@ -6,7 +6,7 @@
 use std::str::FromStr;
 use std::time::Duration;
 
-use super::{Cursor, Position};
+use super::{Cursor, PackedCursor, Position};
 
 /// Where in a channel's log to begin.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,6 +19,8 @@ pub enum Since {
     After(Position),
     /// After the channel's position in this cursor.
     Cursor(Cursor),
+    /// After the channel's position in this cursor, which can be read only with its base. It names no channel before.
+    Packed(PackedCursor),
     /// At the first event that the broker accepted at this time or later.
     AcceptedFrom(Moment),
 }
@@ -42,6 +44,7 @@ impl Since {
     pub fn of(&self, channel: &str) -> Option<Self> {
         match self {
             Self::Cursor(cursor) => cursor.0.get(channel).cloned().map(Self::After),
+            Self::Packed(_) => None,
             other => Some(other.clone()),
         }
     }
@@ -61,6 +64,9 @@ impl FromStr for Since {
         }
         if let Some(cursor) = Cursor::parse(text) {
             return Ok(Self::Cursor(cursor));
+        }
+        if let Some(packed) = PackedCursor::parse(text) {
+            return Ok(Self::Packed(packed));
         }
         if let Ok(time) = text.parse::<jiff::Timestamp>() {
             return Ok(Self::AcceptedFrom(Moment::At(time.as_millisecond())));

@@ -49,5 +49,5 @@ pub(super) async fn read(
     let wait = Duration::from_secs(number("wait", 0, MAX_WAIT)?);
     let history = app.bus.history(&caller, HistoryQuery { stream, limit, wait }).await?;
     let gap = if history.gaps.is_empty() { Gaps::None(false) } else { Gaps::Some(history.gaps) };
-    Ok(Json(Response { events: history.events, cursor: history.cursor.to_string(), gap }))
+    Ok(Json(Response { events: history.events, cursor: history.cursor, gap }))
 }

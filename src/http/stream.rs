@@ -1,4 +1,8 @@
 //! `GET /v1/stream`: Server-Sent Events (HTML Living Standard, section 9.2), from where `since` or `Last-Event-ID` says.
+//!
+//! Clients send the id of the last event that they received as the header `Last-Event-ID`. npm's `event-source-polyfill`
+//! sends it as the parameter `lastEventId`, and clients of Mercure as `lastEventID`. The header wins over the parameter,
+//! and both win over `since`: a client repeats the `since` of its URL at every reconnect.
 
 use std::convert::Infallible;
 
@@ -8,14 +12,19 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Version, header
 
 use super::App;
 use super::request_id::{self, RequestId};
-use super::takeover::{self, Takeover, only_get};
+use super::takeover::{self, Takeover};
 use crate::access::Caller;
 use crate::bus::StreamQuery;
 use crate::protocol::{ErrorCode, Problem};
 
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
+/// The header as a parameter. The first of them that a request has counts.
+const LAST_EVENT_ID_PARAMETERS: [&str; 2] = ["lastEventId", "lastEventID"];
 /// Tells proxies such as nginx not to buffer the response.
 const ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
+
+/// Event streams are always UTF-8. Python's `requests` reads text without a charset as ISO 8859-1.
+const MEDIA_TYPE: &str = "text/event-stream; charset=utf-8";
 
 pub(super) async fn open(
     State(app): State<App>,
@@ -25,32 +34,44 @@ pub(super) async fn open(
     RawQuery(query): RawQuery,
     request: Request,
 ) -> Result<Infallible, Problem> {
-    only_get(request.method())?;
     let permit = app.bus.admit(&caller)?;
-    if request.version() != Version::HTTP_11 {
-        return Err(Problem::new(ErrorCode::BadRequest, "an event stream needs HTTP/1.1"));
+    let (mut query, own) = StreamQuery::parse(query.as_deref().unwrap_or_default(), &LAST_EVENT_ID_PARAMETERS)?;
+    let parameter = LAST_EVENT_ID_PARAMETERS.iter().find_map(|name| own.get(*name).filter(|last| !last.is_empty()));
+    if let Some(last) = last_event_id(request.headers())?.or(parameter.map(String::as_str)) {
+        query.resume(last)?;
     }
-    let (mut query, _) = StreamQuery::parse(query.as_deref().unwrap_or_default(), &[])?;
-    // EventSource sends the last id that it received, which is newer than the `since` of its URL.
-    if let Some(last) = request.headers().get(LAST_EVENT_ID).filter(|last| !last.is_empty()) {
-        let not_text = |_| Problem::new(ErrorCode::InvalidPosition, "Last-Event-ID is not text");
-        query.resume(last.to_str().map_err(not_text)?)?;
-    }
+    // An HTTP/1.0 client such as nginx by its defaults does not know chunks: its stream ends with the connection.
+    let chunked = request.version() >= Version::HTTP_11;
+    app.bus.unpack(&caller, &mut query).await?;
     let mut subscriptions = Vec::new();
     for selected in app.bus.select(&caller, &query)? {
         subscriptions.push(app.bus.resolve(&caller, selected).await?);
     }
     let mut headers = HeaderMap::with_capacity(8);
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+    if chunked {
+        headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+    }
     headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
     headers.insert(ACCEL_BUFFERING, HeaderValue::from_static("no"));
     headers.insert(request_id::HEADER, id.0);
     let head = takeover::head(StatusCode::OK, &headers);
     let connections = app.connections.clone();
     let serve = move |stream, _| -> futures_util::future::BoxFuture<'static, ()> {
-        Box::pin(connections.stream(stream, caller, head, subscriptions, permit))
+        Box::pin(connections.stream(stream, caller, head, chunked, subscriptions, permit))
     };
     match takeover.take(Box::new(serve)).await {}
+}
+
+/// The header `Last-Event-ID`, unless it is empty. Two headers with different ids are refused: one of them would repeat or
+/// lose events.
+fn last_event_id(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
+    let invalid = |detail: &str| Problem::new(ErrorCode::InvalidPosition, detail);
+    let mut ids = headers.get_all(LAST_EVENT_ID).iter().filter(|id| !id.is_empty());
+    let Some(first) = ids.next() else { return Ok(None) };
+    if ids.any(|other| other != first) {
+        return Err(invalid("the request has several Last-Event-ID headers: send one"));
+    }
+    first.to_str().map(Some).map_err(|_| invalid("Last-Event-ID has characters that no cursor has: send it unchanged"))
 }

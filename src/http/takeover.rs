@@ -8,12 +8,10 @@
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use axum::http::{HeaderMap, Method, StatusCode};
+use axum::http::{HeaderMap, StatusCode};
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use tokio::net::TcpStream;
-
-use crate::protocol::{ErrorCode, Problem};
 
 /// Serves the connection: gets the socket, and the bytes that were read beyond the request's head.
 pub type Taken = Box<dyn FnOnce(TcpStream, Bytes) -> BoxFuture<'static, ()> + Send>;
@@ -33,12 +31,6 @@ impl Takeover {
     pub fn taken(&self) -> Option<Taken> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
-}
-
-/// Refuses HEAD, which axum routes like GET: a request for the head alone must not take the connection over.
-pub fn only_get(method: &Method) -> Result<(), Problem> {
-    let refused = || Problem::new(ErrorCode::MethodNotAllowed, format!("this address takes GET, not {method}"));
-    if method == Method::GET { Ok(()) } else { Err(refused()) }
 }
 
 /// The head of a response, as HTTP/1.1 writes it (RFC 9112, section 4).

@@ -13,7 +13,7 @@ use tungstenite::handshake::derive_accept_key;
 
 use super::App;
 use super::request_id::{self, RequestId};
-use super::takeover::{self, Takeover, only_get};
+use super::takeover::{self, Takeover};
 use crate::access::Caller;
 use crate::bus::{Bus, StreamQuery, Subscription};
 use crate::connection::Opening;
@@ -31,7 +31,6 @@ pub(super) async fn upgrade(
     RawQuery(query): RawQuery,
     request: Request,
 ) -> Result<Infallible, Problem> {
-    only_get(request.method())?;
     let permit = app.bus.admit(&caller)?;
     let accept = check(&request)?;
     let extensions = extensions(request.headers(), app.compression)?;
@@ -61,7 +60,11 @@ pub(super) async fn upgrade(
 /// failed, so that problems are told in frames, and one channel's problem does not stop the others.
 async fn resolve(bus: &Bus, caller: &Caller, query: &str) -> (Vec<Subscription>, Vec<(Option<String>, Problem)>) {
     let (mut subscriptions, mut problems) = (Vec::new(), Vec::new());
-    let selected = StreamQuery::parse(query, &[]).and_then(|(query, _)| match query.channels.is_empty() {
+    let query = match StreamQuery::parse(query, &[]) {
+        Ok((mut query, _)) => bus.unpack(caller, &mut query).await.map(|()| query),
+        Err(problem) => Err(problem),
+    };
+    let selected = query.and_then(|query| match query.channels.is_empty() {
         false => bus.select_each(caller, &query),
         true if query.filter.is_none() && query.since.is_none() => Ok(Vec::new()),
         true => Err(Problem::new(ErrorCode::InvalidFrame, "`where` and `since` need a `channel` beside them")),

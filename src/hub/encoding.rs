@@ -4,12 +4,10 @@
 //! connections of an encoding, so [`ChannelStep`](super::ChannelStep) calls it once for them. It does not know which
 //! connection gets what.
 
-use std::collections::BTreeMap;
-
 use bytes::Bytes;
 
 use super::frame;
-use crate::event::{Cursor, Position};
+use crate::event::Position;
 use crate::protocol::{CloseCode, ServerFrame};
 
 /// The encoding in which frames are written to a connection.
@@ -17,72 +15,127 @@ use crate::protocol::{CloseCode, ServerFrame};
 pub enum Encoding {
     /// WebSocket frames. With `deflate`, events are compressed (RFC 7692).
     WebSocket { deflate: bool },
-    /// Server-Sent Events in the chunks of an HTTP/1.1 body. With several channels, an event's `id` is a cursor over
-    /// all of them. It differs between connections.
-    Events { channels: u16 },
+    /// Server-Sent Events. With several channels, an event's `id` is a cursor over all of them. It differs between
+    /// connections. `chunked` is false for HTTP/1.0, whose body ends with the connection.
+    Events { channels: u16, chunked: bool },
 }
 
 /// The shortest `retry` of a drain, in milliseconds. EventSource keeps it for every later attempt, without a backoff of its
 /// own: without a pause, it would storm a node that is down.
 const MIN_RETRY_MS: u64 = 500;
 /// The last chunk of a body (RFC 9112, section 7.1).
-const END: &[u8] = b"0\r\n\r\n";
+const END: &str = "0\r\n\r\n";
 
 impl Encoding {
     /// Encodes a frame that carries no event; `None` where Server-Sent Events have no counterpart of it.
     pub fn encode(self, frame: &ServerFrame<'_>) -> Option<Bytes> {
-        match (self, frame) {
-            (Self::WebSocket { .. }, frame) => Some(frame::server(frame)),
-            (Self::Events { channels }, ServerFrame::Gap { channel, position, .. }) => {
-                Some(sse_gap(channel, position, &frame.to_json(), channels == 1))
+        let Self::Events { channels, .. } = self else {
+            return Some(frame::server(frame));
+        };
+        let chunk = match frame {
+            ServerFrame::Gap { channel, position, .. } => {
+                let (block, end) = (sse_gap(channel, position, &frame.to_json(), channels == 1), sse_id(None));
+                let parts = if channels == 1 { vec![block] } else { vec![block, end] };
+                return Some(parts.into_iter().map(|part| self.framed(part)).collect::<Vec<_>>().concat().into());
             }
-            // The time that EventSource waits before it connects again.
-            (Self::Events { .. }, ServerFrame::Draining { reconnect_in_ms }) => {
-                Some(chunk(&format!("retry: {}\n\n", MIN_RETRY_MS + reconnect_in_ms)))
-            }
-            (Self::Events { .. }, ServerFrame::Heartbeat { positions }) => Some(sse_heartbeat(positions)),
-            (Self::Events { .. }, _) => None,
+            // No empty line follows: a client takes `retry` when it reads the line.
+            ServerFrame::Draining { reconnect_in_ms } => sse_retry(MIN_RETRY_MS + reconnect_in_ms),
+            _ => return None,
+        };
+        Some(self.framed(chunk))
+    }
+
+    /// A chunk in the framing of the connection's body.
+    pub fn framed(self, chunk: Bytes) -> Bytes {
+        match self {
+            Self::Events { chunked: false, .. } => without_chunk(&chunk),
+            _ => chunk,
         }
     }
 
-    /// The bytes that end the stream in order: a Close frame, or the last chunk of the body.
+    /// Whether its events' bytes are the same for all connections of the encoding.
+    pub fn is_shared(self) -> bool {
+        matches!(self, Self::WebSocket { .. } | Self::Events { channels: 1, chunked: true })
+    }
+
+    /// The bytes that end the stream in order: a Close frame, or the reason and the last chunk of the body.
+    ///
+    /// No empty line follows the reason, so that a client which keeps to the standard reports no message. The PyPI
+    /// package `sseclient` does not decode chunks. Without the reason, it would report the last chunk as an empty message.
     pub fn close(self, code: CloseCode, reason: &str) -> Bytes {
-        match self {
-            Self::WebSocket { .. } => frame::close(code, reason),
-            Self::Events { .. } => Bytes::from_static(END),
+        let Self::Events { chunked, .. } = self else {
+            return frame::close(code, reason);
+        };
+        let data = serde_json::json!({ "type": "closed", "code": code.as_u16(), "reason": reason });
+        let text = format!("event: closed\ndata: {data}\n");
+        match chunked {
+            true => [chunk(&text), END.into()].concat().into(),
+            false => text.into(),
         }
     }
 }
 
-/// An event as a Server-Sent Event.
+/// An event as a Server-Sent Event. Without an id, [`sse_id`] must follow.
 pub fn sse_event(channel: &str, position: &Position, json: &str, with_id: bool) -> Bytes {
     block(channel, channel, position, json, with_id)
 }
 
-/// A lost range as a Server-Sent Event.
+/// A lost range as a Server-Sent Event. Without an id, [`sse_id`] must follow.
 pub fn sse_gap(channel: &str, position: &Position, json: &str, with_id: bool) -> Bytes {
     block("gap", channel, position, json, with_id)
 }
 
+/// The id is the block's last line. npm's `fetch-event-source` takes an id when it reads the line: if the connection broke
+/// between an id and its event, that client would resume after an event that it never got.
 fn block(kind: &str, channel: &str, position: &Position, json: &str, with_id: bool) -> Bytes {
-    let id = if with_id { format!("id: {channel}={position}\n") } else { String::new() };
+    let id = if with_id { format!("id: {channel}={position}\n\n") } else { String::new() };
     // Another program may have written an event of several lines into the log.
     let data = json.split(['\n', '\r']).map(|line| format!("data: {line}\n")).collect::<String>();
-    chunk(&format!("{id}event: {kind}\n{data}\n"))
+    chunk(&format!("event: {kind}\n{}{id}", escape_separators(data)))
 }
 
-/// The `id` line of the block that follows.
-pub fn sse_id(cursor: &Cursor) -> Bytes {
-    chunk(&format!("id: {cursor}\n"))
+/// Escapes the characters that Unicode, but not the standard of Server-Sent Events, counts as the end of a line. Python
+/// splits lines there, and with it the PyPI package `sseclient`. In JSON they stand within strings only.
+fn escape_separators(json: String) -> String {
+    const SEPARATORS: [char; 3] = ['\u{85}', '\u{2028}', '\u{2029}'];
+    if json.is_ascii() || !json.contains(SEPARATORS) {
+        return json;
+    }
+    json.replace('\u{85}', "\\u0085").replace('\u{2028}', "\\u2028").replace('\u{2029}', "\\u2029")
 }
 
-/// A comment, and an `id` without an event. The `id` moves EventSource's last id past the events that a filter held
-/// back.
-fn sse_heartbeat(positions: &BTreeMap<std::borrow::Cow<'_, str>, Position>) -> Bytes {
-    let cursor = positions.iter().map(|(channel, position)| (channel.to_string(), position.clone())).collect();
-    chunk(&format!(": heartbeat\nid: {}\n\n", Cursor(cursor)))
+/// The end of a block without an id: the id and the empty line. `None` ends the block without an id.
+pub fn sse_id(cursor: Option<&str>) -> Bytes {
+    match cursor {
+        Some(cursor) => chunk(&format!("id: {cursor}\n\n")),
+        None => chunk("\n"),
+    }
+}
+
+/// The time that the client waits before it reconnects.
+pub fn sse_retry(milliseconds: u64) -> Bytes {
+    chunk(&format!("retry: {milliseconds}\n"))
+}
+
+/// A heartbeat: a comment. No empty line follows: several clients would report the end of an empty block as a message.
+pub fn sse_heartbeat() -> Bytes {
+    chunk(": heartbeat\n")
+}
+
+/// Moves the client's last id without an event of a channel.
+///
+/// It has a name and `data`. npm's `eventsource` and `event-source-polyfill` take no id of a block without data, and other
+/// clients report such a block as an empty message.
+pub fn sse_cursor(cursor: &str) -> Bytes {
+    chunk(&format!("event: cursor\ndata: {{\"type\":\"cursor\"}}\nid: {cursor}\n\n"))
 }
 
 fn chunk(text: &str) -> Bytes {
     format!("{:x}\r\n{text}\r\n", text.len()).into()
+}
+
+/// The text of one chunk.
+fn without_chunk(chunk: &Bytes) -> Bytes {
+    let start = chunk.iter().position(|byte| *byte == b'\n').map_or(0, |end| end + 1);
+    chunk.slice(start..chunk.len() - 2)
 }

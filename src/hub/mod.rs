@@ -40,7 +40,7 @@ pub use index::{Index, IndexSlot, Member};
 pub use send_buffer::SendBuffer;
 
 use crate::admission::AdmissionPermit;
-use crate::bus::Subscription;
+use crate::bus::{CursorBases, Subscription};
 use crate::event::{Catalog, PerChannel};
 use crate::metrics::Metrics;
 use inbox::Inbox;
@@ -194,6 +194,8 @@ pub struct NewConnection {
     pub greeting: Vec<Bytes>,
     pub subscriptions: Vec<Subscription>,
     pub encoding: Encoding,
+    /// Writes the cursors of an event stream.
+    pub cursors: Arc<CursorBases>,
     /// The connection counts as pending until it was greeted.
     pub permit: AdmissionPermit,
 }

@@ -64,6 +64,7 @@ impl Fixture {
             greeting: Vec::new(),
             subscriptions: subscriptions.collect(),
             encoding: Encoding::WebSocket { deflate: false },
+            cursors: Arc::default(),
             permit: Admission::new(1, self.metrics.pending_connections.clone()).admit().unwrap(),
         };
         let (handle, feeds) = self.hub.join_from_log(stream, new).await;

@@ -186,7 +186,13 @@ async fn a_node_whose_fan_out_thread_panics_closes_its_connections_and_ends_with
         let (stream, _) = listener.accept().await.unwrap();
         let permit = app.bus.admit(&Caller::unrestricted(NamespaceId::FIRST)).unwrap();
         let encoding = Encoding::WebSocket { deflate: false };
-        let new = NewConnection { greeting: vec![Bytes::from_static(b"hello")], subscriptions, encoding, permit };
+        let new = NewConnection {
+            greeting: vec![Bytes::from_static(b"hello")],
+            subscriptions,
+            encoding,
+            cursors: Arc::default(),
+            permit,
+        };
         app.connections.hubs[0].join(stream, new)
     };
     let mut handles = Vec::new();

@@ -1,7 +1,7 @@
 // Runs code generators of other projects over the schemas that `tidings schema export` writes, and uses what they generate:
 // json-schema-to-typescript, quicktype (TypeScript) and datamodel-code-generator (Python, pydantic).
 //
-//   node check.mjs     takes target/debug/tidings (or TIDINGS_BIN), and datamodel-codegen from target/python
+//   node check.mjs     takes target/debug/tidings (or TIDINGS_BIN), and datamodel-code-generator from target/python/generators
 
 import { execFileSync } from "node:child_process";
 import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
@@ -15,7 +15,7 @@ import ts from "typescript";
 
 const path = (relative) => fileURLToPath(new URL(relative, import.meta.url));
 const BINARY = process.env.TIDINGS_BIN ?? path("../../target/debug/tidings");
-const PYTHON = path("../../target/python/bin/");
+const PYTHON = path("../../target/python/generators");
 
 const folder = mkdtempSync(join(tmpdir(), "tidings-generators-"));
 try {
@@ -38,11 +38,16 @@ try {
 
   const models = ["--input", schemas, "--output", join(folder, "models"), "--input-file-type", "jsonschema"];
   const options = ["--output-model-type", "pydantic_v2.BaseModel", "--formatters", "builtin"];
-  execFileSync(join(PYTHON, "datamodel-codegen"), [...models, ...options], { stdio: "inherit" });
-  execFileSync(join(PYTHON, "python"), [path("use.py")], { stdio: "inherit", env: { ...process.env, PYTHONPATH: folder } });
+  python(["-m", "datamodel_code_generator", ...models, ...options]);
+  python([path("use.py")]);
   console.log("three generators read the schemas, and their types compile and hold events");
 } finally {
   rmSync(folder, { recursive: true });
+}
+
+/** Runs Python with the installed packages and the generated models. */
+function python(args) {
+  execFileSync("python3", args, { stdio: "inherit", env: { ...process.env, PYTHONPATH: `${PYTHON}:${folder}` } });
 }
 
 /** What quicktype generates of a schema. It loads `document` for every URI. */

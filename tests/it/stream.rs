@@ -19,39 +19,41 @@ over_each_broker!(
     a_new_stream_has_an_id_at_once,
     a_stream_of_all_channels_resumes_with_a_cursor_that_lacks_a_channel,
     a_drain_ends_the_stream_cleanly,
+    a_clients_last_id_is_taken_from_the_header_then_the_parameter_then_since,
     invalid_parameters_are_refused,
 );
 
 /// An open event stream, parsed as EventSource parses it.
-struct Stream {
+pub struct Stream {
     response: reqwest::Response,
     read: String,
-    last_id: String,
+    pub last_id: String,
     retry: Option<u64>,
 }
 
 /// A Server-Sent Event: its type and its data as JSON.
 #[derive(Debug)]
-struct Event {
-    kind: String,
-    data: Value,
+pub struct Event {
+    pub kind: String,
+    pub data: Value,
 }
 
 impl Stream {
     /// Opens a stream with these query parameters, and with a `Last-Event-ID` unless it is empty.
-    async fn open(node: &Node, query: &str, last_id: &str) -> Self {
+    pub async fn open(node: &Node, query: &str, last_id: &str) -> Self {
         let mut request = reqwest::Client::new().get(node.url(&format!("/v1/stream?{query}")));
         if !last_id.is_empty() {
             request = request.header("Last-Event-ID", last_id);
         }
         let response = within("the stream", request.send()).await.unwrap();
         assert_eq!(response.status(), 200);
-        assert_eq!(response.headers()["content-type"], "text/event-stream");
+        assert_eq!(response.headers()["content-type"], "text/event-stream; charset=utf-8");
         assert!(response.headers().contains_key("x-request-id"));
         Self { response, read: String::new(), last_id: last_id.to_owned(), retry: None }
     }
 
-    /// The next block of lines: its event, or `Some(None)` where it has only an id or a comment. `None` at the end.
+    /// The next block of lines: its event, or `Some(None)` where it only moves the id. `None` at the end. Every block has
+    /// data: some clients would report another one as an empty message, and others would not take its id.
     async fn block(&mut self) -> Option<Option<Event>> {
         let end = loop {
             if let Some(end) = self.read.find("\n\n") {
@@ -65,18 +67,27 @@ impl Stream {
         for line in block.lines() {
             match line.split_once(": ").unwrap_or((line, "")) {
                 ("id", id) => self.last_id = id.to_owned(),
-                ("event", name) => kind = name.to_owned(),
+                ("event", name) => {
+                    // An id counts only once its event is complete.
+                    assert!(data.is_empty(), "{block:?}");
+                    kind = name.to_owned();
+                }
                 ("data", text) => data.push_str(text),
                 ("retry", time) => self.retry = time.parse().ok(),
                 ("" | ":", _) => {}
                 other => panic!("{other:?}"),
             }
         }
-        Some((!data.is_empty()).then(|| Event { kind, data: serde_json::from_str(&data).unwrap() }))
+        let data: Value = serde_json::from_str(&data).unwrap_or_else(|error| panic!("{error}: {block:?}"));
+        if kind == "cursor" {
+            assert_eq!(data, json!({"type": "cursor"}));
+            return Some(None);
+        }
+        Some(Some(Event { kind, data }))
     }
 
     /// The next event; skips blocks without one.
-    async fn event(&mut self) -> Event {
+    pub async fn event(&mut self) -> Event {
         loop {
             if let Some(event) = self.block().await.expect("the stream is open") {
                 return event;
@@ -213,7 +224,30 @@ async fn a_drain_ends_the_stream_cleanly(broker: TestBroker) {
     // A stream that ends within a chunk would be an error here.
     while stream.block().await.is_some() {}
     // Alone, it comes back at once; the daemon's shortest `retry` is 500 ms.
-    assert_eq!(stream.retry, Some(500));
+    assert!(stream.read.starts_with("retry: 500\n"), "{}", stream.read);
+    // The last block is not complete, so that clients report no message.
+    assert!(stream.read.contains("event: closed\n") && !stream.read.contains("\n\n"), "{}", stream.read);
+}
+
+async fn a_clients_last_id_is_taken_from_the_header_then_the_parameter_then_since(broker: TestBroker) {
+    let node = broker.node().await;
+    let head = publish(&node, 5).await;
+    let epoch = epoch_and_offset(&head).0;
+    let id = |offset: u64| format!("inventory-change={epoch}:{offset}");
+    for (parameters, header, next) in [
+        (format!("since=start&lastEventId={}", id(1)), String::new(), "1"),
+        (format!("since={}&lastEventID={}", id(4), id(2)), String::new(), "2"),
+        (format!("lastEventId={}", id(1)), id(3), "3"),
+        (format!("since={}&lastEventId=", id(2)), String::new(), "2"),
+    ] {
+        let mut stream = Stream::open(&node, &format!("channel=inventory-change&{parameters}"), &header).await;
+        assert!(stream.retry.is_none());
+        assert_eq!(stream.event().await.data["data"]["productId"], next, "{parameters} {header}");
+        assert!(stream.retry.is_some());
+    }
+    let request = node.request(reqwest::Method::GET, "/v1/stream?channel=inventory-change");
+    let request = request.header("Last-Event-ID", id(1)).header("Last-Event-ID", id(2));
+    Response::to(request).await.problem(422, "invalid-position");
 }
 
 async fn invalid_parameters_are_refused(broker: TestBroker) {

@@ -80,6 +80,11 @@ export class Daemon {
     this.#process.kill("SIGTERM");
   }
 
+  /** Waits until the daemon has ended. */
+  async ended(): Promise<void> {
+    await this.#exited;
+  }
+
   /** Ends the daemon at once, without a drain. */
   async kill(): Promise<void> {
     this.#process.kill("SIGKILL");

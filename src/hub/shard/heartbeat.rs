@@ -5,14 +5,14 @@
 //! first heartbeat comes at any time within it.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
 
 use super::Shard;
-use crate::event::Position;
-use crate::hub::encoding::Encoding;
+use super::peer::Peer;
+use crate::event::{Cursor, Position};
+use crate::hub::encoding::{self, Encoding};
 use crate::hub::frame;
 use crate::protocol::{CloseCode, ServerFrame};
 
@@ -69,29 +69,42 @@ impl Shard {
                 peer.send_buffer.close(CloseCode::HeartbeatTimeout, "nothing came for two heartbeats");
                 continue;
             }
-            let heartbeat = self.heartbeat_frame(number);
+            let heartbeat = self.heartbeat(number);
             let Some(peer) = self.peers.get(number) else { continue };
             let frames = sends_pongs.then_some(&ping).into_iter().chain(&heartbeat);
             peer.send_buffer.send(&frames.collect::<Vec<_>>());
         }
     }
 
-    /// The `heartbeat` frame of a connection: the position up to which each of its channels was sent.
-    ///
-    /// For an event stream of several channels, these positions are also the cursor that its next ids go on from.
-    pub(super) fn heartbeat_frame(&mut self, number: usize) -> Option<Bytes> {
-        let peer = self.peers.get_mut(number)?;
-        let positions: BTreeMap<Cow<'_, str>, Position> = peer
-            .subs()
-            .filter_map(|sub| {
-                let position = sub.position(&self.channels, &self.replays)?;
-                Some((Cow::from(&*self.catalog.get(sub.channel).name), position))
-            })
-            .collect();
-        if let Some(cursor) = &mut peer.cursor {
-            cursor.0 = positions.iter().map(|(name, position)| (name.to_string(), position.clone())).collect();
+    /// The heartbeat of a connection. On a WebSocket it is the frame with the position up to which each channel was sent.
+    /// On an event stream it is a comment, followed by a cursor block if these positions have moved.
+    fn heartbeat(&mut self, number: usize) -> Vec<Bytes> {
+        let Some(peer) = self.peers.get(number) else { return Vec::new() };
+        if peer.cursor.is_none() {
+            let positions = self.positions(peer).collect();
+            return peer.encoding.encode(&ServerFrame::Heartbeat { positions }).into_iter().collect();
         }
-        peer.encoding.encode(&ServerFrame::Heartbeat { positions })
+        let comment = peer.encoding.framed(encoding::sse_heartbeat());
+        [comment].into_iter().chain(self.cursor_block(number)).collect()
+    }
+
+    /// Moves an event stream's cursor to where the stream is now, past the events that filters held back. Returns the
+    /// block with the new cursor; `None` if the client has it already.
+    pub(super) fn cursor_block(&mut self, number: usize) -> Option<Bytes> {
+        let peer = self.peers.get(number)?;
+        let now = Cursor(self.positions(peer).map(|(name, position)| (name.into_owned(), position)).collect());
+        let peer = self.peers.get_mut(number)?;
+        let cursor = peer.cursor.as_mut().filter(|cursor| cursor.positions != now)?;
+        cursor.positions = now;
+        Some(peer.encoding.framed(encoding::sse_cursor(&cursor.text())))
+    }
+
+    /// The position up to which each channel of a connection was sent.
+    fn positions(&self, peer: &Peer) -> impl Iterator<Item = (Cow<'_, str>, Position)> {
+        peer.subs().filter_map(|sub| {
+            let position = sub.position(&self.channels, &self.replays)?;
+            Some((Cow::from(&*self.catalog.get(sub.channel).name), position))
+        })
     }
 }
 

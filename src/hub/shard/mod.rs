@@ -15,6 +15,7 @@ mod replays;
 mod step_encoder;
 mod subscribing;
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
@@ -25,11 +26,12 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 use super::channel_step::{ChannelStep, StepKind};
-use super::encoding::Encoding;
+use super::encoding::{self, Encoding};
 use super::inbox_item::{Begun, InboxItem};
 use super::index::Index;
 use super::send_buffer::SendBuffer;
 use super::{EvictReason, HubConfig, NewConnection};
+use crate::bus::CursorBases;
 use crate::deflate::Deflater;
 use crate::event::{Catalog, PerChannel, Position};
 use crate::metrics::Metrics;
@@ -43,6 +45,10 @@ use step_encoder::StepEncoder;
 /// The most items that the shard takes from its inbox before it writes to sockets. With many connections,
 /// [`Batch::is_full`] limits it earlier.
 const MAX_BATCH: usize = 512;
+
+/// The time that the client of an event stream waits before it reconnects, in milliseconds. It is random, so that the
+/// clients of a node that died do not reach the others at once.
+const RETRY_MS: RangeInclusive<u64> = 1_000..=3_000;
 
 /// The state of a shard's thread.
 pub struct Shard {
@@ -205,14 +211,19 @@ impl Shard {
             let peer = &mut self.peers[*slot as usize];
             let steps = self.batch.steps(&mut peer.chain);
             match &mut peer.cursor {
-                None => {
-                    frames.clear();
-                    frames.extend(steps.filter_map(|step| encoder.shared_bytes(peer.encoding, step)));
-                    peer.send_buffer.send(&frames);
+                Some(cursor) if !peer.encoding.is_shared() => {
+                    let own = encoder.own_bytes(peer.encoding, cursor, steps);
+                    peer.send_buffer.send(&own.iter().collect::<Vec<_>>());
                 }
-                Some(cursor) => {
-                    let frames_with_ids = encoder.with_cursor_ids(peer.encoding, cursor, steps);
-                    peer.send_buffer.send(&frames_with_ids.iter().collect::<Vec<_>>());
+                cursor => {
+                    frames.clear();
+                    for step in steps {
+                        frames.extend(encoder.shared_bytes(peer.encoding, step));
+                        if let Some(cursor) = cursor {
+                            encoder.advance(cursor, step);
+                        }
+                    }
+                    peer.send_buffer.send(&frames);
                 }
             }
         }
@@ -223,10 +234,15 @@ impl Shard {
     /// Adds a connection and its first subscriptions, and then greets it.
     ///
     /// The subscriptions are added before the greeting, so that the 200 of an event stream confirms them. The
-    /// greeting's `id` lets a client resume even if it disconnects before the first event.
+    /// greeting's `id` lets a client resume even if it disconnects before the first event. It comes after the gaps, so that
+    /// a client which disconnects between the two is told of them again.
     fn admit(&mut self, send_buffer: &Arc<SendBuffer>, new: NewConnection, begun: Option<oneshot::Sender<Vec<Begun>>>) {
-        let NewConnection { mut greeting, subscriptions, encoding, permit: _permit } = new;
-        self.join(send_buffer.clone());
+        let NewConnection { mut greeting, subscriptions, encoding, cursors, permit: _permit } = new;
+        self.join(send_buffer.clone(), cursors);
+        if matches!(encoding, Encoding::Events { .. }) {
+            // Every stream sets the time again: a client keeps the value that an earlier node sent at its drain.
+            greeting.push(encoding.framed(encoding::sse_retry(rand::random_range(RETRY_MS))));
+        }
         let mut replays = Vec::new();
         for subscription in subscriptions {
             let (reply, replay) = self.subscribe(send_buffer, subscription);
@@ -234,7 +250,7 @@ impl Shard {
             replays.extend(replay);
         }
         if matches!(encoding, Encoding::Events { .. }) {
-            greeting.extend(self.heartbeat_frame(send_buffer.slot()));
+            greeting.extend(self.cursor_block(send_buffer.slot()));
         }
         send_buffer.greet(&greeting.iter().collect::<Vec<_>>());
         if let Some(begun) = begun {
@@ -246,10 +262,10 @@ impl Shard {
         }
     }
 
-    fn join(&mut self, send_buffer: Arc<SendBuffer>) {
+    fn join(&mut self, send_buffer: Arc<SendBuffer>, cursors: Arc<CursorBases>) {
         let entry = self.peers.vacant_entry();
         send_buffer.set_slot(entry.key());
-        entry.insert(Peer::new(send_buffer));
+        entry.insert(Peer::new(send_buffer, cursors));
         self.metrics.connections.inc();
     }
 

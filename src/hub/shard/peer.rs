@@ -8,6 +8,7 @@ use std::sync::Arc;
 use super::ChannelState;
 use super::chain::Chain;
 use super::replays::Replays;
+use crate::bus::CursorBases;
 use crate::event::{ChannelId, Cursor, PerChannel, Position};
 use crate::hub::SendBuffer;
 use crate::hub::encoding::Encoding;
@@ -17,13 +18,18 @@ use crate::hub::index::IndexSlot;
 pub struct Peer {
     pub send_buffer: Arc<SendBuffer>,
     pub encoding: Encoding,
-    /// The position of each of its channels. Only event streams of several channels have one: it is the `id` of each
-    /// event.
-    pub cursor: Option<Box<Cursor>>,
+    /// The last `id` that the connection was sent: the position of each of its channels. Only event streams have one.
+    pub cursor: Option<Box<StreamCursor>>,
     /// The subscriptions. An index into them is the `sub` of a [`Member`](crate::hub::Member), so an entry never moves.
     pub subs: Vec<Option<Sub>>,
     /// The steps of the current batch that go to this connection.
     pub chain: Chain,
+}
+
+/// The cursor of an event stream.
+pub struct StreamCursor {
+    pub positions: Cursor,
+    bases: Arc<CursorBases>,
 }
 
 /// One subscription of a connection.
@@ -44,9 +50,10 @@ pub enum SubscriptionSource {
 }
 
 impl Peer {
-    pub fn new(send_buffer: Arc<SendBuffer>) -> Self {
+    pub fn new(send_buffer: Arc<SendBuffer>, bases: Arc<CursorBases>) -> Self {
         let encoding = send_buffer.encoding;
-        let cursor = matches!(encoding, Encoding::Events { channels: 2.. }).then(Box::default);
+        let cursor = matches!(encoding, Encoding::Events { .. })
+            .then(|| Box::new(StreamCursor { positions: Cursor::default(), bases }));
         Self { send_buffer, encoding, cursor, subs: Vec::new(), chain: Chain::default() }
     }
 
@@ -72,6 +79,13 @@ impl Peer {
             self.subs.push(None);
             self.subs.len() - 1
         })
+    }
+}
+
+impl StreamCursor {
+    /// The cursor as it is sent.
+    pub fn text(&self) -> String {
+        self.bases.write(&self.positions)
     }
 }
 

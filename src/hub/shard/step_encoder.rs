@@ -6,8 +6,9 @@
 
 use bytes::Bytes;
 
+use super::peer::StreamCursor;
 use crate::deflate::Deflater;
-use crate::event::{Catalog, Cursor};
+use crate::event::Catalog;
 use crate::hub::channel_step::{ChannelStep, StepKind};
 use crate::hub::encoding::{self, Encoding};
 use crate::metrics::Metrics;
@@ -31,31 +32,43 @@ impl StepEncoder<'_> {
                 }))
             }
             (Encoding::WebSocket { .. }, _) => step.frame(),
-            (Encoding::Events { channels }, _) => step.sse_block(&self.catalog.get(step.channel).name, channels == 1),
+            (Encoding::Events { channels, .. }, _) => {
+                step.sse_block(&self.catalog.get(step.channel).name, channels == 1)
+            }
         }
     }
 
-    /// Server-Sent Events of several channels. An id precedes each of them, once the cursor has all channels of the
-    /// connection. The cursor moves to the last step.
-    pub fn with_cursor_ids<'d>(
+    /// Server-Sent Events whose bytes are the connection's own. If the connection has several channels, an id ends each of
+    /// them, once the cursor has all channels. The cursor moves to the last step.
+    pub fn own_bytes<'d>(
         &mut self,
         encoding: Encoding,
-        cursor: &mut Cursor,
+        cursor: &mut StreamCursor,
         steps: impl Iterator<Item = &'d ChannelStep>,
     ) -> Vec<Bytes> {
         let mut bytes = Vec::new();
+        let Encoding::Events { channels, .. } = encoding else { return bytes };
         for step in steps {
-            let name = &self.catalog.get(step.channel).name;
-            match cursor.0.get_mut(&**name) {
-                Some(position) => *position = step.position.clone(),
-                None => drop(cursor.0.insert(name.to_string(), step.position.clone())),
+            self.advance(cursor, step);
+            let Some(block) = step.sse_block(&self.catalog.get(step.channel).name, channels == 1) else { continue };
+            bytes.push(encoding.framed(block.clone()));
+            if channels > 1 {
+                let is_complete = cursor.positions.0.len() == usize::from(channels);
+                let id = is_complete.then(|| cursor.text());
+                bytes.push(encoding.framed(encoding::sse_id(id.as_deref())));
             }
-            if encoding == (Encoding::Events { channels: cursor.0.len() as u16 }) {
-                bytes.push(encoding::sse_id(cursor));
-            }
-            bytes.extend(step.sse_block(name, false).cloned());
         }
         bytes
+    }
+
+    /// Moves a connection's cursor to a step that it is sent.
+    pub fn advance(&self, cursor: &mut StreamCursor, step: &ChannelStep) {
+        let positions = &mut cursor.positions.0;
+        let name = &self.catalog.get(step.channel).name;
+        match positions.get_mut(&**name) {
+            Some(position) => *position = step.position.clone(),
+            None => drop(positions.insert(name.to_string(), step.position.clone())),
+        }
     }
 
     /// The bytes of replayed steps. They are never compressed: each replay encodes its own, so nobody would share the
@@ -63,20 +76,19 @@ impl StepEncoder<'_> {
     pub fn replayed_bytes<'d>(
         &mut self,
         encoding: Encoding,
-        cursor: &mut Option<Box<Cursor>>,
+        cursor: &mut Option<Box<StreamCursor>>,
         steps: impl Iterator<Item = &'d ChannelStep>,
     ) -> Vec<Bytes> {
         let counted = steps.inspect(|_| {
             self.metrics.replayed.inc();
         });
-        let plain = match encoding {
-            Encoding::WebSocket { .. } => Encoding::WebSocket { deflate: false },
-            events => events,
-        };
         let steps: Vec<&ChannelStep> = counted.collect();
         match cursor {
-            Some(cursor) => self.with_cursor_ids(encoding, cursor, steps.into_iter()),
-            None => steps.into_iter().filter_map(|step| self.shared_bytes(plain, step).cloned()).collect(),
+            Some(cursor) => self.own_bytes(encoding, cursor, steps.into_iter()),
+            None => {
+                let plain = Encoding::WebSocket { deflate: false };
+                steps.into_iter().filter_map(|step| self.shared_bytes(plain, step).cloned()).collect()
+            }
         }
     }
 }

@@ -49,10 +49,6 @@ impl Shard {
             let gap = ServerFrame::Gap { channel: name.into(), from, position: position.clone() };
             answer.extend(send_buffer.encoding.encode(&gap));
         }
-        let peer = self.peers.get_mut(send_buffer.slot());
-        if let Some(cursor) = peer.and_then(|peer| peer.cursor.as_mut()) {
-            cursor.0.insert(name.to_owned(), position.clone());
-        }
         (answer, replay_id.map(|replay_id| Begun { replay_id, channel, position }))
     }
 

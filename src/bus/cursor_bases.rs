@@ -1,0 +1,55 @@
+//! The bases of packed cursors that this node knows, and the writing of cursors with them.
+//!
+//! `cursors.rs` finds and makes bases. This file only keeps them, so that the hub can write a cursor without waiting.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use tokio::time::Instant;
+
+use crate::event::{Cursor, CursorBase};
+
+/// The longest cursor that is written as text, in bytes. Proxies take at least a few kilobytes of all headers together.
+pub(super) const MAX_TEXT: usize = 1_000;
+/// Bases that this node remembers.
+const KNOWN: usize = 64;
+
+/// The bases that this node knows of one namespace.
+#[derive(Debug, Default)]
+pub struct CursorBases {
+    /// The base from which cursors are written.
+    current: RwLock<Option<Arc<CursorBase>>>,
+    known: Mutex<HashMap<u64, Arc<CursorBase>>>,
+    /// When this node last made a base. Locked while it makes one.
+    pub(super) made: tokio::sync::Mutex<Option<Instant>>,
+}
+
+impl CursorBases {
+    /// Writes a cursor: as text if it is short, else packed. It is long text only while there is no base.
+    pub fn write(&self, cursor: &Cursor) -> String {
+        let short = || cursor.text_within(MAX_TEXT);
+        short().or_else(|| self.current()?.pack(cursor)).unwrap_or_else(|| cursor.to_string())
+    }
+
+    pub(super) fn current(&self) -> Option<Arc<CursorBase>> {
+        self.current.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(super) fn known(&self, id: u64) -> Option<Arc<CursorBase>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).get(&id).cloned()
+    }
+
+    pub(super) fn remember(&self, base: CursorBase) -> Arc<CursorBase> {
+        let base = Arc::new(base);
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.len() >= KNOWN {
+            known.clear();
+        }
+        known.insert(base.id, base.clone());
+        base
+    }
+
+    pub(super) fn set_current(&self, base: Arc<CursorBase>) {
+        *self.current.write().unwrap_or_else(PoisonError::into_inner) = Some(base);
+    }
+}
