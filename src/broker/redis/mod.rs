@@ -50,6 +50,7 @@ use self::commands::{Commands, Script, unreadable};
 use self::listener::{Listener, Subscriptions};
 use self::nodes::Registry;
 use self::probe::{Probe, ProbeTarget};
+use self::rights::advised;
 use self::routes::Routes;
 use self::server::Server;
 use self::store::RedisStore;
@@ -74,6 +75,8 @@ struct Redis {
     nodes: Registry,
     store: RedisStore,
     limits: Limits,
+    /// The setting `prefix`.
+    prefix: String,
     read_script: Script,
     position_at_script: Script,
     tasks: Tasks,
@@ -169,6 +172,7 @@ pub(super) fn open(
         probe,
         appends,
         limits,
+        prefix: config.prefix.clone(),
         read_script: Script::new(concat!(include_str!("log.lua"), include_str!("read.lua"))),
         position_at_script: Script::new(concat!(include_str!("log.lua"), include_str!("position_at.lua"))),
         _closing: tasks.closing.clone().drop_guard(),
@@ -215,7 +219,7 @@ impl Log for Redis {
         if events.is_empty() {
             return Ok(Vec::new());
         }
-        self.appends.append(events).await
+        self.appends.append(events).await.map_err(|error| advised(error, &self.prefix))
     }
 
     async fn read(&self, id: ChannelId, known: Option<&Position>, limit: usize) -> Result<Page, BrokerError> {
@@ -237,7 +241,8 @@ impl Log for Redis {
             ];
             (keys, args)
         };
-        let reply = self.commands.run(&self.read_script, &channel.stream, arguments).await?;
+        let reply = self.commands.run(&self.read_script, &channel.stream, arguments).await;
+        let reply = reply.map_err(|error| advised(error, &self.prefix))?;
         let Value::Array(reply) = reply else { return Err(unreadable()) };
         let mut reply = reply.into_iter();
         let epoch: Epoch = parsed(reply.next())?;
@@ -275,7 +280,8 @@ impl Log for Redis {
                 vec![new_epoch(), channel.fingerprint.argument(connection).into(), events, age, at.into(), ago.into()],
             )
         };
-        let reply = self.commands.run(&self.position_at_script, &channel.stream, arguments).await?;
+        let reply = self.commands.run(&self.position_at_script, &channel.stream, arguments).await;
+        let reply = reply.map_err(|error| advised(error, &self.prefix))?;
         let position = parsed(Some(reply))?;
         channel.fingerprint.record(attempt.number(), &position, None);
         Ok(position)

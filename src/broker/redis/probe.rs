@@ -16,7 +16,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::commands::{Commands, timed_out};
 use super::probe_log::{ProbeLog, ProbeScripts};
-use super::rights::{Rights, with_advice};
+use super::rights::{Rights, advised};
 use super::routes::slot;
 use super::{BrokerError, Epoch};
 
@@ -196,10 +196,7 @@ impl Probe {
             _ => returned.and(read),
         };
         result.map_err(|error| {
-            let error = match error {
-                BrokerError::Rejected(cause) => BrokerError::Rejected(with_advice(&cause, &self.prefix)),
-                other => other,
-            };
+            let error = advised(error, &self.prefix);
             match &target.server {
                 Some(server) => error.at(server),
                 None => error,
