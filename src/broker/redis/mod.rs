@@ -219,7 +219,7 @@ impl Log for Redis {
         if events.is_empty() {
             return Ok(Vec::new());
         }
-        self.appends.append(events).await.map_err(|error| advised(error, &self.prefix))
+        self.appends.append(events).await.map_err(|error| self.explain(error))
     }
 
     async fn read(&self, id: ChannelId, known: Option<&Position>, limit: usize) -> Result<Page, BrokerError> {
@@ -242,7 +242,7 @@ impl Log for Redis {
             (keys, args)
         };
         let reply = self.commands.run(&self.read_script, &channel.stream, arguments).await;
-        let reply = reply.map_err(|error| advised(error, &self.prefix))?;
+        let reply = reply.map_err(|error| self.explain(error))?;
         let Value::Array(reply) = reply else { return Err(unreadable()) };
         let mut reply = reply.into_iter();
         let epoch: Epoch = parsed(reply.next())?;
@@ -281,7 +281,7 @@ impl Log for Redis {
             )
         };
         let reply = self.commands.run(&self.position_at_script, &channel.stream, arguments).await;
-        let reply = reply.map_err(|error| advised(error, &self.prefix))?;
+        let reply = reply.map_err(|error| self.explain(error))?;
         let position = parsed(Some(reply))?;
         channel.fingerprint.record(attempt.number(), &position, None);
         Ok(position)
@@ -322,6 +322,16 @@ impl Backend for Redis {
 
     async fn close(&self) {
         self.tasks.close().await;
+    }
+}
+
+impl Redis {
+    /// Adds to a refusal what to do about it, and has the next probe look for a missing right.
+    fn explain(&self, error: BrokerError) -> BrokerError {
+        if matches!(error, BrokerError::Rejected(_)) {
+            self.probe.call_refused();
+        }
+        advised(error, &self.prefix)
     }
 }
 
