@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use tokio::sync::watch;
 
@@ -17,6 +18,9 @@ use crate::progress::Progress;
 
 /// How far a publisher may be ahead of the fan-out of its node before its answer is held back, in events of a channel.
 const MAX_LAG: u64 = 2_000;
+
+/// The time in which a broker that works answers.
+const USUAL_ANSWER: Duration = Duration::from_millis(500);
 
 /// What the application layer knows of one namespace.
 pub struct Namespace {
@@ -86,6 +90,19 @@ impl Namespace {
     /// The bases of packed cursors.
     pub(super) fn cursors(&self) -> &Arc<CursorBases> {
         &self.cursors
+    }
+
+    /// Waits until a call of the broker has had no answer for a moment and the node is not ready. It returns the reason.
+    ///
+    /// A node that is not ready may still read some logs, such as those of the other masters of a cluster. A call that can
+    /// succeed is answered before this returns.
+    pub(super) async fn unanswered(&self) -> String {
+        tokio::time::sleep(USUAL_ANSWER).await;
+        let mut health = self.health.clone();
+        match health.wait_for(|health| health.ready.is_err()).await {
+            Ok(health) => health.ready.clone().err().unwrap_or_default(),
+            Err(_) => "the readiness probe has ended".to_owned(),
+        }
     }
 
     pub(super) fn health(&self) -> &watch::Receiver<Health> {

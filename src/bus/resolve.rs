@@ -212,8 +212,17 @@ impl Bus {
         Ok(Selected { name: name.to_owned(), channel, filter: Arc::new(filter), since })
     }
 
-    /// Finds where a stream with this `since` begins. Waits for a permit before it reads the log.
+    /// Finds where a stream with this `since` begins. Fails as soon as the broker is known not to answer.
     pub(super) async fn begin(&self, caller: &Caller, channel: ChannelId, since: &Since) -> Result<Begin, Problem> {
+        tokio::select! {
+            biased;
+            begin = self.find_begin(caller, channel, since) => begin,
+            reason = self.namespace(caller).unanswered() => Err(unreadable(BrokerError::Unavailable(reason))),
+        }
+    }
+
+    /// Waits for a permit, and reads the log.
+    async fn find_begin(&self, caller: &Caller, channel: ChannelId, since: &Since) -> Result<Begin, Problem> {
         let namespace = self.namespace(caller);
         let permit = tokio::time::timeout(MAX_PERMIT_WAIT, namespace.reads().permit());
         let _permit = permit.await.map_err(|_| {

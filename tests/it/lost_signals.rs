@@ -2,9 +2,11 @@
 //! another publish, in order and once. What is not in the log is never delivered.
 
 use serde_json::{Value, json};
+use tidings::broker::{Signal, observe};
 use tidings::config::Config;
+use tidings::event::Event;
 
-use crate::support::broker::redis_url;
+use crate::support::broker::{self, redis_url, url};
 use crate::support::cluster::Cluster;
 use crate::support::events::{epoch_and_offset, order, with};
 use crate::support::node::{self, Node};
@@ -111,16 +113,16 @@ async fn without_each_right(servers: &[Redis], words: &str, log: &'static str, c
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_redis_user_without_each_right_in_turn() {
     let redis = Redis::start();
-    let url = format!("redis://tidings:s3cret@127.0.0.1:{}", redis.port);
-    let config = node::config(crate::support::broker::url(&url));
+    let text = format!("redis://tidings:s3cret@127.0.0.1:{}", redis.port);
+    let config = node::config(url(&text));
     without_each_right(&[redis], "~tidings:*", "tidings:default:order-status:log", &config).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_cluster_user_without_each_right_in_turn() {
     let cluster = Cluster::masters();
-    let url = cluster.text().replace("redis-cluster://", "redis-cluster://tidings:s3cret@");
-    let config = node::config(crate::support::broker::url(&url));
+    let text = cluster.text().replace("redis-cluster://", "redis-cluster://tidings:s3cret@");
+    let config = node::config(url(&text));
     without_each_right(&cluster.nodes, "cluster|slots", "tidings:default:{order-status}:log", &config).await;
 }
 
@@ -151,6 +153,29 @@ async fn redis_has_no_memory_left() {
         assert_eq!(nodes.post().await.1, if memory == "0" { 202 } else { 503 });
         nodes.deliver(&format!("with maxmemory {memory}")).await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_buffer_of_the_signals_is_full() {
+    let redis = Redis::start();
+    let node = broker::Node::on_redis(redis.port).await;
+    let event = node.event(CHANNEL, "");
+    let (backend, mut signals) = observe(node.broker.clone(), node.bus, &node.catalog);
+    let mut head = None;
+    for batch in 0..6 {
+        let events = (0..1000).map(|number| Event { id: format!("{batch} {number}"), ..event.clone() });
+        head = backend.append(&events.collect::<Vec<_>>()).await.unwrap().pop().map(|appended| appended.position);
+    }
+    let mut received = Vec::new();
+    let reported = Signal::Reported { channel: node.catalog.channel(CHANNEL).unwrap(), position: head.unwrap() };
+    while !received.contains(&reported) {
+        assert!(within("the report", signals.recv_many(&mut received, 4096)).await > 0);
+    }
+    let last = received.iter().filter_map(|signal| match signal {
+        Signal::Appended { position, .. } => Some(position.offset),
+        _ => None,
+    });
+    assert!(last.max().is_some_and(|last| last < 6000), "the buffer was not full");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

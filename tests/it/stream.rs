@@ -1,14 +1,18 @@
 //! `GET /v1/stream`: Server-Sent Events with ids, heartbeats and gaps, and resuming with `Last-Event-ID`.
 
+use std::pin::pin;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use crate::support::broker::redis_url;
 use crate::support::each_broker::{TestBroker, over_each_broker};
 use crate::support::events::{epoch_and_offset, offset, order, sale};
 use crate::support::http::Response;
-use crate::support::node::Node;
-use crate::support::within;
+use crate::support::node::{self, Node};
+use crate::support::proxy::{Mode, Proxy};
+use crate::support::redis::Redis;
+use crate::support::{until, within};
 
 over_each_broker!(
     events_arrive_in_the_order_of_publication,
@@ -266,4 +270,27 @@ async fn invalid_parameters_are_refused(broker: TestBroker) {
         assert_eq!(response.status(), 405, "{path}: a HEAD request opens no stream");
     }
     assert_eq!(offset(node.channel("inventory-change").await["position"].as_str().unwrap()), 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stream_is_refused_as_soon_as_the_broker_is_known_to_be_silent() {
+    let redis = Redis::start();
+    let proxy = Proxy::start(redis.port).await;
+    let node = Node::start(node::config(redis_url(proxy.port))).await;
+    // The connection to Redis stays open and silent for some seconds, and each call of the broker takes its full timeout.
+    proxy.set(Mode::Silent);
+    until("the node is not ready", async || (node.get("/readyz").await.status == 503).then_some(())).await;
+    let mut waiting = pin!(node.get("/v1/channels"));
+    let refused = async {
+        node.get("/v1/stream?since=10m").await.problem(503, "broker-unavailable");
+        // Without the early refusal both would end at the same time.
+        for _ in 0..20 {
+            node.get("/healthz").await;
+        }
+    };
+    tokio::select! {
+        biased;
+        response = &mut waiting => panic!("the stream waits for its call of the broker: {response:?}"),
+        () = refused => {}
+    }
 }

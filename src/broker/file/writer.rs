@@ -266,7 +266,9 @@ impl Writer {
             return Ok(());
         }
         let bytes = self.failed_bytes.map_or(1, |bytes| bytes.max(MIN_PROBE_BYTES));
-        match open.log.database.write(|to| rows::write_probe(to, bytes)) {
+        // Everything that an append writes, the durability marker too.
+        let log = &mut open.log;
+        match log.database.write(|to| rows::write_probe(to, bytes)).and_then(|()| log.mark_appended(0)) {
             Ok(()) => {
                 self.note_write(bytes);
                 Ok(())

@@ -54,6 +54,7 @@ use self::listener::{Listener, Subscriptions};
 use self::nodes::Registry;
 use self::nonces::Nonce;
 use self::probe::{Probe, ProbeTarget};
+use self::rights::advised;
 use self::routes::Routes;
 use self::server::Server;
 use self::store::RedisStore;
@@ -78,6 +79,8 @@ struct Redis {
     nodes: Registry,
     store: RedisStore,
     limits: Limits,
+    /// The setting `prefix`.
+    prefix: String,
     read_script: Script,
     position_at_script: Script,
     tasks: Tasks,
@@ -175,6 +178,7 @@ pub(super) fn open(
         probe,
         appends,
         limits,
+        prefix: config.prefix.clone(),
         read_script: Script::new(concat!(include_str!("log.lua"), include_str!("read.lua"))),
         position_at_script: Script::new(concat!(include_str!("log.lua"), include_str!("position_at.lua"))),
         _closing: tasks.closing.clone().drop_guard(),
@@ -221,7 +225,7 @@ impl Log for Redis {
         if events.is_empty() {
             return Ok(Vec::new());
         }
-        self.appends.append(events).await
+        self.appends.append(events).await.map_err(|error| self.explain(error))
     }
 
     async fn read(&self, id: ChannelId, known: Option<&Position>, limit: usize) -> Result<Page, BrokerError> {
@@ -252,7 +256,8 @@ impl Log for Redis {
             let (events, age) = (log_max_events(&self.limits), millis(self.limits.log_max_age));
             (keys, vec![new_epoch(), channel.fingerprint.argument(sending).into(), events, age, at.into(), ago.into()])
         };
-        let reply = self.commands.run(&self.position_at_script, &channel.stream, arguments).await?;
+        let reply = self.commands.run(&self.position_at_script, &channel.stream, arguments).await;
+        let reply = reply.map_err(|error| self.explain(error))?;
         let position = parsed(Some(reply))?;
         channel.fingerprint.record(attempt.number(), &position, None);
         Ok(position)
@@ -328,7 +333,8 @@ impl Redis {
             ];
             (keys, args)
         };
-        let reply = self.commands.run(&self.read_script, &channel.stream, arguments).await?;
+        let reply = self.commands.run(&self.read_script, &channel.stream, arguments).await;
+        let reply = reply.map_err(|error| self.explain(error))?;
         let Value::Array(reply) = reply else { return Err(unreadable()) };
         let mut reply = reply.into_iter();
         let epoch: Epoch = parsed(reply.next())?;
@@ -345,6 +351,14 @@ impl Redis {
         channel.fingerprint.record(attempt.number(), &head_position, events);
         channel.fingerprint.confirm(attempt.connection());
         Ok(Page { bounds: Bounds { epoch, head, oldest }, entries })
+    }
+
+    /// Adds to a refusal what to do about it, and has the next probe look for a missing right.
+    fn explain(&self, error: BrokerError) -> BrokerError {
+        if matches!(error, BrokerError::Rejected(_)) {
+            self.probe.call_refused();
+        }
+        advised(error, &self.prefix)
     }
 }
 

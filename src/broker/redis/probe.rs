@@ -16,7 +16,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::commands::{Commands, timed_out};
 use super::probe_log::{ProbeLog, ProbeScripts};
-use super::rights::{Rights, with_advice};
+use super::rights::{Rights, advised};
 use super::routes::slot;
 use super::{BrokerError, Epoch};
 
@@ -26,6 +26,10 @@ const HEARTBEAT: &str = r#""beat""#;
 /// How long a probe may take at a server. It is shorter than the timeout of the callers, so that their error names the
 /// server.
 const SERVER_TIMEOUT: Duration = Duration::from_millis(1500);
+
+/// The rights are checked with one probe of so many, and with each that Redis refused. Redis counts the commands that the
+/// check has refused among its errors, so the check is no part of every probe.
+const RIGHTS_INTERVAL: u64 = 16;
 
 /// How many hash tags are tried to find one in a master's slots. A master with a single slot is found in nearly all cases.
 const MAX_TAGS: u32 = 200_000;
@@ -43,6 +47,8 @@ pub(super) struct Probe {
     token: Epoch,
     /// The server has sharded pub/sub channels, and the listener uses one.
     sharded: AtomicBool,
+    /// The next probe checks the rights.
+    check_rights: AtomicBool,
     state: watch::Sender<ProbeState>,
 }
 
@@ -96,6 +102,7 @@ impl Probe {
             base: format!("{prefix}{namespace}"),
             token: Epoch::random(),
             sharded: AtomicBool::new(true),
+            check_rights: AtomicBool::new(true),
             state: watch::Sender::default(),
         }
     }
@@ -142,6 +149,11 @@ impl Probe {
         self.sharded.store(sharded, Ordering::Relaxed);
     }
 
+    /// Reports that Redis refused a call: the next probe checks the rights.
+    pub fn call_refused(&self) {
+        self.check_rights.store(true, Ordering::Relaxed);
+    }
+
     /// Reports that the listener's subscription at a server stands.
     pub fn subscribed(&self, key: &str) {
         self.set_subscription(key, Subscription::Active(rand::random()));
@@ -163,6 +175,7 @@ impl Probe {
     pub async fn send(&self, number: u64) -> Result<(), BrokerError> {
         let deadline = Instant::now() + SERVER_TIMEOUT;
         self.state.send_modify(|state| state.number = number);
+        let check_rights = self.check_rights.swap(false, Ordering::Relaxed) || number.is_multiple_of(RIGHTS_INTERVAL);
         let mut state = self.state.subscribe();
         loop {
             let targets = state.borrow_and_update().targets.clone();
@@ -172,7 +185,7 @@ impl Probe {
                 let server = timeout_at(deadline, self.commands.known_server_of(&key)).await;
                 server.unwrap_or_else(|_| Err(timed_out()))?;
             }
-            let sent = join_all(targets.iter().map(|target| self.send_through(target, number, deadline)));
+            let sent = join_all(targets.iter().map(|target| self.send_through(target, number, check_rights, deadline)));
             tokio::select! {
                 sent = sent, if !targets.is_empty() => return sent.into_iter().collect(),
                 _ = state.wait_for(|state| state.targets != targets) => {}
@@ -181,25 +194,27 @@ impl Probe {
         }
     }
 
-    async fn send_through(&self, target: &ProbeTarget, number: u64, deadline: Instant) -> Result<(), BrokerError> {
+    async fn send_through(
+        &self,
+        target: &ProbeTarget,
+        number: u64,
+        check_rights: bool,
+        deadline: Instant,
+    ) -> Result<(), BrokerError> {
         let log = ProbeLog::new(&target.key);
-        let in_time = async |call: &mut (dyn Future<Output = Result<(), BrokerError>> + Send + Unpin)| {
-            timeout_at(deadline, call).await.unwrap_or_else(|_| Err(timed_out()))
-        };
-        let mut rights = Box::pin(self.rights.check(&self.commands, &log));
-        let mut read = Box::pin(self.scripts.read(&self.commands, &log));
-        // The missing right says more than the call that needed it.
-        let (rights, read, returned) =
-            tokio::join!(in_time(&mut rights), in_time(&mut read), self.round_trip(target, &log, number, deadline));
-        let result = match rights {
-            Err(missing @ BrokerError::Rejected(_)) => Err(missing),
-            _ => returned.and(read),
-        };
+        let read = timeout_at(deadline, self.scripts.read(&self.commands, &log));
+        let (returned, read) = tokio::join!(self.round_trip(target, &log, number, deadline), read);
+        let mut result = returned.and(read.unwrap_or_else(|_| Err(timed_out())));
+        if check_rights || matches!(result, Err(BrokerError::Rejected(_))) {
+            // The missing right says more than the call that needed it.
+            let rights = timeout_at(deadline, self.rights.check(&self.commands, &log)).await;
+            result = rights.unwrap_or(Ok(())).and(result);
+        }
+        if matches!(result, Err(BrokerError::Rejected(_))) {
+            self.call_refused();
+        }
         result.map_err(|error| {
-            let error = match error {
-                BrokerError::Rejected(cause) => BrokerError::Rejected(with_advice(&cause, &self.prefix)),
-                other => other,
-            };
+            let error = advised(error, &self.prefix);
             match &target.server {
                 Some(server) => error.at(server),
                 None => error,

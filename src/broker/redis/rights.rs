@@ -1,7 +1,7 @@
 //! Names the rights that a Redis user lacks, for the reason in `/readyz` and for the log.
 //!
 //! Redis 7.0 does not say which command of a script was refused. [`Rights`] asks for each command, without effect. A text
-//! that names the right by itself is translated by [`advice`].
+//! that names the right by itself is translated by [`advised`].
 
 use fred::types::Value;
 
@@ -80,10 +80,18 @@ fn pattern(text: &str, prefix: &str) -> Option<String> {
     ))
 }
 
+/// The same error, with what to do about it if Redis refused the call.
+pub(super) fn advised(error: BrokerError, prefix: &str) -> BrokerError {
+    match error {
+        BrokerError::Rejected(cause) => BrokerError::Rejected(with_advice(&cause, prefix)),
+        error => error,
+    }
+}
+
 /// What to do about an error reply of Redis, after its text. The text alone if there is nothing to add.
-pub(super) fn with_advice(text: &str, prefix: &str) -> String {
+fn with_advice(text: &str, prefix: &str) -> String {
     match advice(text, prefix) {
-        Some(advice) => format!("{text}: {advice}"),
+        Some(advice) => format!("{}: {advice}", text.trim_end_matches('.')),
         None => text.to_owned(),
     }
 }
@@ -139,7 +147,7 @@ mod tests {
             ("OOM command not allowed when used memory > 'maxmemory'.", "raise Redis' maxmemory"),
         ] {
             let told = with_advice(text, "t:");
-            assert!(told.starts_with(text) && told.contains(expected), "{told}");
+            assert!(told.starts_with(text.trim_end_matches('.')) && told.contains(expected), "{told}");
         }
         assert_eq!(with_advice("LOADING Redis is loading", "t:"), "LOADING Redis is loading");
     }
