@@ -109,28 +109,21 @@ impl LogFingerprint {
     }
 
     /// The fingerprint, and what this node knows of the epoch in which its relay has delivered events; `read.lua` describes
-    /// the second.
+    /// the second. Frees what is known of the events of earlier epochs once the relay has reached the newest one.
     pub fn arguments_for_relay(&self, sending: Sending, delivered: &Position) -> (String, String) {
         let mut known = self.lock();
         let fingerprint = known.argument(sending);
-        let evidence = match &known.newest {
-            Some(newest) if newest.same_epoch(delivered) => "=".into(),
-            _ => known.past(&delivered.epoch).map_or_else(|| "-".into(), |past| past.nonces.text(usize::MAX)),
-        };
-        (fingerprint, evidence)
+        if known.newest.as_ref().is_some_and(|newest| newest.same_epoch(delivered)) {
+            known.past_epochs.iter_mut().for_each(|past| past.nonces = Nonces::default());
+            return (fingerprint, "=".into());
+        }
+        let evidence = known.past(&delivered.epoch).map(|past| past.nonces.text(usize::MAX));
+        (fingerprint, evidence.unwrap_or_else(|| "-".into()))
     }
 
     /// Records that a script with this fingerprint has run on this connection.
     pub fn confirm(&self, connection: u64) {
         self.lock().confirmed_connection = connection;
-    }
-
-    /// Records that the relay has left all epochs before `current`: frees what is known of the events in them.
-    pub fn relay_reached(&self, current: &Epoch) {
-        let mut known = self.lock();
-        if known.newest.as_ref().is_some_and(|newest| newest.epoch == *current) {
-            known.past_epochs.iter_mut().for_each(|past| past.nonces = Nonces::default());
-        }
     }
 
     /// The offset from which on this node has to learn nonces. `None` if it knows all.
@@ -249,17 +242,15 @@ mod tests {
     fn the_nonces_of_an_epoch_are_kept_until_the_relay_has_left_it() {
         let fingerprint = fingerprint();
         fingerprint.record(1, &at("a:7"), event(7, 'x'));
-        let evidence = || fingerprint.arguments_for_relay(ALL, &at("a:8")).1;
-        assert_eq!(evidence(), "=");
+        let evidence = |delivered| fingerprint.arguments_for_relay(ALL, &at(delivered)).1;
+        assert_eq!(evidence("a:8"), "=");
         fingerprint.record(2, &at("b:7"), None);
         // A late reply about an event that the relay delivers.
         fingerprint.record(1, &at("a:8"), event(8, 'y'));
-        assert_eq!(evidence(), "7 xxxxxxxxyyyyyyyy");
-        fingerprint.relay_reached(&at("a:8").epoch);
-        assert_eq!(evidence(), "7 xxxxxxxxyyyyyyyy");
-        fingerprint.relay_reached(&at("b:7").epoch);
-        assert_eq!(evidence(), "0 -");
-        assert_eq!(fingerprint.arguments_for_relay(ALL, &at("other:1")).1, "-");
+        assert_eq!(evidence("a:8"), "7 xxxxxxxxyyyyyyyy");
+        assert_eq!(evidence("b:7"), "=");
+        assert_eq!(evidence("a:8"), "0 -");
+        assert_eq!(evidence("other:1"), "-");
     }
 
     #[test]

@@ -234,9 +234,7 @@ impl Log for Redis {
         delivered: &Position,
         limit: usize,
     ) -> Result<Page, BrokerError> {
-        let page = self.read_page(id, Some(delivered), limit, true).await?;
-        self.channels.get(id).fingerprint.relay_reached(&page.bounds.epoch);
-        Ok(page)
+        self.read_page(id, Some(delivered), limit, true).await
     }
 
     async fn position_at(&self, id: ChannelId, from: Moment) -> Result<Position, BrokerError> {
