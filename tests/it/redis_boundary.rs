@@ -65,7 +65,9 @@ async fn has_learned(redis: &Redis, epoch: &str, from: u64) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_subscriber_gets_a_gap_from_the_newest_event_that_survived() {
     let mut redis = Redis::start();
-    let config = node::config(redis_url(redis.port));
+    let mut config = node::config(redis_url(redis.port));
+    // The subscribers read only after the last event of a round.
+    config.websocket.outbox_bytes = 64 << 20;
     let nodes = [Node::start(config.clone()).await, Node::start(config).await];
     let mut subscribers = Vec::new();
     for node in &nodes {

@@ -18,6 +18,8 @@ use crate::event::{ChannelId, Epoch, Position};
 
 /// The most events in one step.
 const STEP_EVENTS: u64 = 512;
+/// Between two steps, for the other clients of Redis: all nodes learn at the same time after a loss.
+const STEP_INTERVAL: Duration = Duration::from_millis(20);
 /// Between two attempts after one that failed.
 const RETRY_DELAY: Duration = Duration::from_secs(1);
 
@@ -47,6 +49,7 @@ impl Learner {
                         failed = true;
                         break;
                     }
+                    tokio::time::sleep(STEP_INTERVAL).await;
                 }
             }
             match failed {
