@@ -51,6 +51,8 @@ struct PastEpoch {
     epoch: Epoch,
     /// The nonces that this node knew in it, until the relay has left the epoch.
     nonces: Nonces,
+    /// These are all that the log had.
+    learned: bool,
 }
 
 impl LogFingerprint {
@@ -80,14 +82,15 @@ impl LogFingerprint {
             Some(_) if attempt < known.epoch_attempt => {
                 let mut nonces = Nonces::default();
                 nonces.insert_all(events, self.capacity);
-                known.end_epoch(PastEpoch { epoch: position.epoch.clone(), nonces });
+                known.end_epoch(PastEpoch { epoch: position.epoch.clone(), nonces, learned: false });
                 return false;
             }
             before => {
                 new_epoch = before.is_some();
                 let nonces = std::mem::take(&mut known.nonces);
                 if let Some(Position { epoch, .. }) = before {
-                    known.end_epoch(PastEpoch { epoch, nonces });
+                    let learned = known.learn_from.is_none();
+                    known.end_epoch(PastEpoch { epoch, nonces, learned });
                 }
                 known.newest = Some(position.clone());
                 known.epoch_attempt = attempt;
@@ -135,7 +138,22 @@ impl LogFingerprint {
     pub fn learned(&self, epoch: &Epoch, next: Option<u64>) {
         let mut known = self.lock();
         if known.newest.as_ref().is_some_and(|newest| newest.epoch == *epoch) {
-            known.learn_from = next;
+            known.learn_from = known.learn_from.and_then(|from| Some(next?.max(from)));
+        }
+    }
+
+    /// Records that all events up to the offset `common` that this node knew in the epoch `before` survived in the epoch
+    /// `current`. So it need not learn them.
+    pub fn survived(&self, before: &Epoch, current: &Epoch, common: u64) {
+        let mut known = self.lock();
+        let KnownLog { newest, nonces, past_epochs, learn_from, .. } = &mut *known;
+        if newest.as_ref().is_some_and(|newest| newest.epoch == *current)
+            && let Some(past) = past_epochs.iter().find(|past| past.epoch == *before)
+        {
+            nonces.insert_all(past.nonces.up_to(common), self.capacity);
+            if past.learned {
+                *learn_from = learn_from.map(|from| from.max(common + 1));
+            }
         }
     }
 
@@ -268,5 +286,22 @@ mod tests {
         assert_eq!(fingerprint.learn_from(), Some(1));
         fingerprint.learned(&at("b:2").epoch, None);
         assert_eq!(fingerprint.learn_from(), None);
+    }
+
+    #[test]
+    fn events_that_survived_are_not_learned_again() {
+        let fingerprint = fingerprint();
+        fingerprint.record(1, &at("a:2"), event(1, 'x').into_iter().chain(event(2, 'y')));
+        fingerprint.learned(&at("a:2").epoch, None);
+        fingerprint.record(2, &at("b:2"), event(2, 'z'));
+        fingerprint.survived(&at("a:2").epoch, &at("b:2").epoch, 1);
+        assert_eq!(
+            (fingerprint.argument(ALL), fingerprint.learn_from()),
+            ("b 2 all 1 xxxxxxxxzzzzzzzz a".into(), Some(2))
+        );
+        // This node had not learned all that the log had in the epoch b.
+        fingerprint.record(3, &at("c:2"), None);
+        fingerprint.survived(&at("b:2").epoch, &at("c:2").epoch, 1);
+        assert_eq!((fingerprint.argument(ALL), fingerprint.learn_from()), ("c 2 all 1 xxxxxxxx a b".into(), Some(1)));
     }
 }

@@ -328,6 +328,7 @@ impl Redis {
         let head = parsed(reply.next())?;
         let oldest = parsed(reply.next())?;
         let first: u64 = parsed(reply.next())?;
+        let common: u64 = parsed(reply.next())?;
         let nonces: String = parsed(reply.next())?;
         let entries = (first..)
             .zip(reply)
@@ -337,6 +338,9 @@ impl Redis {
         let events = Nonce::parse_each(first, &nonces);
         let new_epoch = channel.fingerprint.record(attempt.number(), &head_position, events);
         channel.fingerprint.confirm(attempt.connection());
+        if let Some(known) = known.filter(|_| common > 0) {
+            channel.fingerprint.survived(&known.epoch, &head_position.epoch, common);
+        }
         if new_epoch {
             self.hint(id).await;
         }
