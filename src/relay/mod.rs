@@ -43,7 +43,7 @@ pub struct Relay {
     catalog: Arc<Catalog>,
     metrics: Arc<Metrics>,
     channels: PerChannel<ChannelState>,
-    reads: FuturesUnordered<BoxFuture<'static, (ChannelId, Page)>>,
+    reads: FuturesUnordered<BoxFuture<'static, FinishedRead>>,
     /// Channels whose log may have to be read.
     candidates: Vec<ChannelId>,
     /// Publishes the last probe that came back, and the logs that cannot be read.
@@ -51,6 +51,14 @@ pub struct Relay {
     /// A probe that came back before every log was read once. It is reported after the last of these reads.
     early_probe: Option<u64>,
     progress: Arc<Progress>,
+}
+
+/// A page that was read from the log.
+struct FinishedRead {
+    channel: ChannelId,
+    /// What had been delivered when the read began.
+    delivered: Option<Position>,
+    page: Page,
 }
 
 #[derive(Default)]
@@ -108,7 +116,7 @@ impl Relay {
         loop {
             tokio::select! {
                 biased;
-                Some((id, page)) = self.reads.next() => self.handle_page(id, page).await?,
+                Some(read) = self.reads.next() => self.handle_page(read).await?,
                 count = signals.recv_many(&mut received, MAX_SIGNALS) => {
                     if count == 0 {
                         return Ok(());
@@ -229,7 +237,7 @@ impl Relay {
                     None => log.read(id, None, limit).await,
                 };
                 match page {
-                    Ok(page) => return (id, page),
+                    Ok(page) => return FinishedRead { channel: id, delivered, page },
                     Err(error) => {
                         failures += 1;
                         if failures == 1 {
@@ -251,7 +259,8 @@ impl Relay {
     }
 
     /// Delivers the events of a page that was read from the log, after a gap if there is one.
-    async fn handle_page(&mut self, id: ChannelId, page: Page) -> Result<(), ShardDied> {
+    async fn handle_page(&mut self, read: FinishedRead) -> Result<(), ShardDied> {
+        let FinishedRead { channel: id, delivered: read_after, page } = read;
         let channel = &mut self.channels[id];
         channel.reading = false;
         let Some(before) = channel.delivered.clone() else {
@@ -269,6 +278,12 @@ impl Relay {
             }
             return Ok(());
         };
+        if page.bounds.epoch != before.epoch && read_after.as_ref() != Some(&before) {
+            // The page belongs to the position where the read began. An event that was delivered since may have survived,
+            // and must not be delivered again.
+            self.start_read(id, Duration::ZERO);
+            return Ok(());
+        }
         let mut at = before.clone();
         if let Some(lost) = page.bounds.gap_after(&at) {
             at = lost;

@@ -1,6 +1,6 @@
 //! The learner: reads the nonces of events that a log has and that this node did not see.
 //!
-//! A node that starts, or finds a log in a new epoch, knows few of the events that the log has. Without the others it could
+//! A node that starts, or finds a log in a new epoch, knows only some of the events that the log has. Without the others it could
 //! not tell which of them a later loss left. The learner reads their nonces in short steps, because Redis serves no other
 //! client while a script runs.
 
@@ -18,6 +18,8 @@ use crate::event::{ChannelId, Epoch, Position};
 
 /// The most events in one step.
 const STEP_EVENTS: u64 = 512;
+/// Between two steps, for the other clients of Redis: many nodes may start at the same time.
+const STEP_INTERVAL: Duration = Duration::from_millis(20);
 /// Between two attempts after one that failed.
 const RETRY_DELAY: Duration = Duration::from_secs(1);
 
@@ -47,6 +49,7 @@ impl Learner {
                         failed = true;
                         break;
                     }
+                    tokio::time::sleep(STEP_INTERVAL).await;
                 }
             }
             match failed {

@@ -51,6 +51,8 @@ struct PastEpoch {
     epoch: Epoch,
     /// The nonces that this node knew in it, until the relay has left the epoch.
     nonces: Nonces,
+    /// These are all that the log had.
+    learned: bool,
 }
 
 impl LogFingerprint {
@@ -80,14 +82,15 @@ impl LogFingerprint {
             Some(_) if attempt < known.epoch_attempt => {
                 let mut nonces = Nonces::default();
                 nonces.insert_all(events, self.capacity);
-                known.end_epoch(PastEpoch { epoch: position.epoch.clone(), nonces });
+                known.end_epoch(PastEpoch { epoch: position.epoch.clone(), nonces, learned: false });
                 return false;
             }
             before => {
                 new_epoch = before.is_some();
                 let nonces = std::mem::take(&mut known.nonces);
                 if let Some(Position { epoch, .. }) = before {
-                    known.end_epoch(PastEpoch { epoch, nonces });
+                    let learned = known.learn_from.is_none();
+                    known.end_epoch(PastEpoch { epoch, nonces, learned });
                 }
                 known.newest = Some(position.clone());
                 known.epoch_attempt = attempt;
@@ -109,28 +112,21 @@ impl LogFingerprint {
     }
 
     /// The fingerprint, and what this node knows of the epoch in which its relay has delivered events; `read.lua` describes
-    /// the second.
+    /// the second. Frees what is known of the events of earlier epochs once the relay has reached the newest one.
     pub fn arguments_for_relay(&self, sending: Sending, delivered: &Position) -> (String, String) {
         let mut known = self.lock();
         let fingerprint = known.argument(sending);
-        let evidence = match &known.newest {
-            Some(newest) if newest.same_epoch(delivered) => "=".into(),
-            _ => known.past(&delivered.epoch).map_or_else(|| "-".into(), |past| past.nonces.text(usize::MAX)),
-        };
-        (fingerprint, evidence)
+        if known.newest.as_ref().is_some_and(|newest| newest.same_epoch(delivered)) {
+            known.past_epochs.iter_mut().for_each(|past| past.nonces = Nonces::default());
+            return (fingerprint, "=".into());
+        }
+        let evidence = known.past(&delivered.epoch).map(|past| past.nonces.text(usize::MAX));
+        (fingerprint, evidence.unwrap_or_else(|| "-".into()))
     }
 
     /// Records that a script with this fingerprint has run on this connection.
     pub fn confirm(&self, connection: u64) {
         self.lock().confirmed_connection = connection;
-    }
-
-    /// Records that the relay has left all epochs before `current`: frees what is known of the events in them.
-    pub fn relay_reached(&self, current: &Epoch) {
-        let mut known = self.lock();
-        if known.newest.as_ref().is_some_and(|newest| newest.epoch == *current) {
-            known.past_epochs.iter_mut().for_each(|past| past.nonces = Nonces::default());
-        }
     }
 
     /// The offset from which on this node has to learn nonces. `None` if it knows all.
@@ -142,7 +138,22 @@ impl LogFingerprint {
     pub fn learned(&self, epoch: &Epoch, next: Option<u64>) {
         let mut known = self.lock();
         if known.newest.as_ref().is_some_and(|newest| newest.epoch == *epoch) {
-            known.learn_from = next;
+            known.learn_from = known.learn_from.and_then(|from| Some(next?.max(from)));
+        }
+    }
+
+    /// Records that all events up to the offset `common` that this node knew in the epoch `before` survived in the epoch
+    /// `current`. So it need not learn them.
+    pub fn survived(&self, before: &Epoch, current: &Epoch, common: u64) {
+        let mut known = self.lock();
+        let KnownLog { newest, nonces, past_epochs, learn_from, .. } = &mut *known;
+        if newest.as_ref().is_some_and(|newest| newest.epoch == *current)
+            && let Some(past) = past_epochs.iter().find(|past| past.epoch == *before)
+        {
+            nonces.insert_all(past.nonces.up_to(common), self.capacity);
+            if past.learned {
+                *learn_from = learn_from.map(|from| from.max(common + 1));
+            }
         }
     }
 
@@ -249,17 +260,15 @@ mod tests {
     fn the_nonces_of_an_epoch_are_kept_until_the_relay_has_left_it() {
         let fingerprint = fingerprint();
         fingerprint.record(1, &at("a:7"), event(7, 'x'));
-        let evidence = || fingerprint.arguments_for_relay(ALL, &at("a:8")).1;
-        assert_eq!(evidence(), "=");
+        let evidence = |delivered| fingerprint.arguments_for_relay(ALL, &at(delivered)).1;
+        assert_eq!(evidence("a:8"), "=");
         fingerprint.record(2, &at("b:7"), None);
         // A late reply about an event that the relay delivers.
         fingerprint.record(1, &at("a:8"), event(8, 'y'));
-        assert_eq!(evidence(), "7 xxxxxxxxyyyyyyyy");
-        fingerprint.relay_reached(&at("a:8").epoch);
-        assert_eq!(evidence(), "7 xxxxxxxxyyyyyyyy");
-        fingerprint.relay_reached(&at("b:7").epoch);
-        assert_eq!(evidence(), "0 -");
-        assert_eq!(fingerprint.arguments_for_relay(ALL, &at("other:1")).1, "-");
+        assert_eq!(evidence("a:8"), "7 xxxxxxxxyyyyyyyy");
+        assert_eq!(evidence("b:7"), "=");
+        assert_eq!(evidence("a:8"), "0 -");
+        assert_eq!(evidence("other:1"), "-");
     }
 
     #[test]
@@ -277,5 +286,22 @@ mod tests {
         assert_eq!(fingerprint.learn_from(), Some(1));
         fingerprint.learned(&at("b:2").epoch, None);
         assert_eq!(fingerprint.learn_from(), None);
+    }
+
+    #[test]
+    fn events_that_survived_are_not_learned_again() {
+        let fingerprint = fingerprint();
+        fingerprint.record(1, &at("a:2"), event(1, 'x').into_iter().chain(event(2, 'y')));
+        fingerprint.learned(&at("a:2").epoch, None);
+        fingerprint.record(2, &at("b:2"), event(2, 'z'));
+        fingerprint.survived(&at("a:2").epoch, &at("b:2").epoch, 1);
+        assert_eq!(
+            (fingerprint.argument(ALL), fingerprint.learn_from()),
+            ("b 2 all 1 xxxxxxxxzzzzzzzz a".into(), Some(2))
+        );
+        // This node had not learned all that the log had in the epoch b.
+        fingerprint.record(3, &at("c:2"), None);
+        fingerprint.survived(&at("b:2").epoch, &at("c:2").epoch, 1);
+        assert_eq!((fingerprint.argument(ALL), fingerprint.learn_from()), ("c 2 all 1 xxxxxxxx a b".into(), Some(1)));
     }
 }

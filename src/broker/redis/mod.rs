@@ -238,9 +238,7 @@ impl Log for Redis {
         delivered: &Position,
         limit: usize,
     ) -> Result<Page, BrokerError> {
-        let page = self.read_page(id, Some(delivered), limit, true).await?;
-        self.channels.get(id).fingerprint.relay_reached(&page.bounds.epoch);
-        Ok(page)
+        self.read_page(id, Some(delivered), limit, true).await
     }
 
     async fn position_at(&self, id: ChannelId, from: Moment) -> Result<Position, BrokerError> {
@@ -341,6 +339,7 @@ impl Redis {
         let head = parsed(reply.next())?;
         let oldest = parsed(reply.next())?;
         let first: u64 = parsed(reply.next())?;
+        let common: u64 = parsed(reply.next())?;
         let nonces: String = parsed(reply.next())?;
         let entries = (first..)
             .zip(reply)
@@ -350,6 +349,9 @@ impl Redis {
         let events = Nonce::parse_each(first, &nonces);
         channel.fingerprint.record(attempt.number(), &head_position, events);
         channel.fingerprint.confirm(attempt.connection());
+        if let Some(known) = known.filter(|_| common > 0) {
+            channel.fingerprint.survived(&known.epoch, &head_position.epoch, common);
+        }
         Ok(Page { bounds: Bounds { epoch, head, oldest }, entries })
     }
 

@@ -71,6 +71,12 @@ impl Nonces {
         events.into_iter().for_each(|(offset, nonce)| self.insert(offset, nonce, capacity));
     }
 
+    /// The known nonces of the events up to this offset.
+    pub fn up_to(&self, last: u64) -> impl Iterator<Item = (u64, Nonce)> {
+        let all = (self.first..).zip(self.nonces.iter().copied());
+        all.take_while(move |(offset, _)| *offset <= last).filter(|(_, nonce)| *nonce != UNKNOWN)
+    }
+
     /// The offset of the first, a space, and the nonces without anything between them, for the newest `count` of them. `0 -`
     /// if there is none.
     pub fn text(&self, count: usize) -> String {

@@ -6,8 +6,9 @@
 --       page is full, and what the reader's node knows of that epoch: `-` for nothing, `=` if it is the epoch of the
 --       fingerprint, otherwise the offset of the first nonce, a space, and the nonces
 -- Returns the log's epoch, its head, the oldest offset that is available (after the position, if that is of another epoch),
--- the offset of the first entry, the nonces of the entries, and then their JSON (without a position none). The entries are
--- consecutive. Or returns SEND_NONCES.
+-- the offset of the first entry, the newest event that the log and the reader's node have in common (0 if nothing was
+-- compared), the nonces of the entries, and then their JSON (without a position none). The entries are consecutive. Or
+-- returns SEND_NONCES.
 
 local log = open(KEYS[1], KEYS[2], ARGV[1], ARGV[2])
 if not log then
@@ -19,7 +20,7 @@ if ARGV[5] == log.epoch and known > log.head then
 end
 local oldest = oldest_retained(log, tonumber(ARGV[3]), time - tonumber(ARGV[4]))
 
-local first
+local first, common
 if ARGV[5] == '' then
   -- Nonces for the fingerprint: enough that some of them are likely to survive a loss of the newest.
   first = math.max(oldest, log.head - 63)
@@ -34,13 +35,14 @@ else
     if not start and not log.known.all then
       return SEND_NONCES
     end
-    local common, different = newest_common(log, start and { first = tonumber(start), text = text } or log.known.nonces)
+    local different
+    common, different = newest_common(log, start and { first = tonumber(start), text = text } or log.known.nonces)
     shared = common or math.min(shared, (different or log.head + 1) - 1)
   end
   first = math.max(oldest, math.min(known, shared) + 1)
   oldest = first
 end
-local answer, nonces = { log.epoch, integer(log.head), '', '', '' }, {}
+local answer, nonces = { log.epoch, integer(log.head), '', '', integer(common or 0), '' }, {}
 local after, bytes, hole = first, 0, false
 while limit > 0 and bytes < most and not hole do
   -- In steps, because the events may be large and the page is limited in bytes.
@@ -68,5 +70,5 @@ end
 if #nonces == 0 and limit > 0 and first <= log.head and ARGV[5] ~= '' then
   oldest = log.head + 1
 end
-answer[3], answer[4], answer[5] = integer(oldest), integer(first), table.concat(nonces)
+answer[3], answer[4], answer[6] = integer(oldest), integer(first), table.concat(nonces)
 return answer
