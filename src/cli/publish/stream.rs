@@ -88,7 +88,7 @@ async fn send(
             Err(mut error) => {
                 // A line of stdin is one line of JSON.
                 error.line = usize::try_from(number).unwrap_or(usize::MAX);
-                invalid_line = Some(format!("line {number} is not JSON: {error}"));
+                invalid_line = Some(format!("line {number}: not JSON: {error}"));
                 break;
             }
         }
