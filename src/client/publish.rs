@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use super::retry::Attempts;
 use super::{Accepted, Client, Error, RESPONSE_TIMEOUT, route};
-use crate::event::{Json, JsonError};
+use crate::event::Json;
 
 /// The most events that one call of [`Client::publish_all`] takes.
 pub const MAX_BATCH: usize = 1_000;
@@ -40,8 +40,7 @@ impl Client {
     /// - With any other error, the event was not published.
     pub async fn publish(&self, event: &impl Serialize) -> Result<Accepted, Error> {
         let text = serde_json::to_string(event).map_err(|error| self.unexpected(error.to_string()))?;
-        let event = EventText::new(&text).map_err(|error| self.unexpected(error.to_string()))?;
-        self.publish_text(event).await
+        self.publish_text(EventText::new(text)).await
     }
 
     /// Publishes up to [`MAX_BATCH`] events in this order. If the daemon refuses one of them, it publishes none.
@@ -119,12 +118,13 @@ pub(crate) struct EventText {
 }
 
 impl EventText {
-    /// Gives an event a new id (UUIDv7) if it has none. Leaves JSON that is not an object as it is.
-    ///
-    /// # Errors
-    /// The text is not JSON, or has a member twice in one object.
-    pub fn new(text: &str) -> Result<Self, JsonError> {
-        Ok(Self::of(Json::parse(text)?))
+    /// Gives an event a new id (UUIDv7) if it has none. Leaves a text that is not an object as it is: the daemon says what
+    /// is wrong with it.
+    pub fn new(text: String) -> Self {
+        match Json::parse(&text) {
+            Ok(event) => Self::of(event),
+            Err(_) => Self { text, id: String::new() },
+        }
     }
 
     /// As [`EventText::new`], for an event that was read.
@@ -162,6 +162,18 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn an_event_as_text_keeps_its_numbers_and_gets_an_id() {
+        let new = |text: &str| EventText::new(text.to_owned());
+        let given = new(r#"{"id":"a","data":{"n":1E5,"big":18446744073709551616}}"#);
+        assert_eq!((&*given.id, &*given.text), ("a", r#"{"id":"a","data":{"n":1E5,"big":18446744073709551616}}"#));
+        let null = new(r#"{"id":null,"data":1.10}"#);
+        assert_eq!(null.text, format!(r#"{{"data":1.10,"id":"{}"}}"#, null.id));
+        for other in ["[1]", r#"{"a":1,"a":1}"#, "{"] {
+            assert_eq!(new(other).text, other);
+        }
+    }
 
     #[test]
     fn an_event_without_an_id_gets_one_and_keeps_it() {

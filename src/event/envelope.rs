@@ -82,6 +82,11 @@ pub(super) fn schema() -> Value {
         "^[0-9]{4}-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12][0-9]|3[01])[Tt](?:[01][0-9]|2[0-3]):[0-5][0-9]:(?:[0-5][0-9]|60)",
         r"(?:\.[0-9]+)?(?:[Zz]|[+-](?:[01][0-9]|2[0-3]):[0-5][0-9])$",
     );
+    // JSON is UTF-8 (RFC 8259, section 8.1): a parameter `charset` says nothing else.
+    const JSON_TYPE: &str = concat!(
+        r"^application/(?:[A-Za-z0-9!#$&^_.-]+\+)?json(?: *;(?! *[Cc][Hh][Aa][Rr][Ss][Ee][Tt]=",
+        r#"(?!"?(?:[Uu][Tt][Ff]-?8|[Uu][Ss]-[Aa][Ss][Cc][Ii][Ii])"? *(?:;|$)))[\u0020-\u003a\u003c-\u007e]*)*$"#,
+    );
     let optional = ["string", "null"];
     json!({
         "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -106,8 +111,7 @@ pub(super) fn schema() -> Value {
             "dataschema": { "type": optional, "minLength": 1, "maxLength": MAX_ATTRIBUTE, "format": "uri-reference",
                 "description": "The URI of the schema of `data`: a URI-reference." },
             "datacontenttype": { "type": optional, "maxLength": MAX_ID,
-                "pattern": r"^application/(?:[A-Za-z0-9!#$&^_.-]+\+)?json(?: *;[\u0020-\u007e]*)?$",
-                "description": "The media type of `data`, which is JSON." },
+                "pattern": JSON_TYPE, "description": "The media type of `data`, which is JSON in UTF-8." },
             "causationid": { "type": optional, "minLength": 1, "maxLength": MAX_ID, "pattern": TEXT,
                 "description": "The id of the event that caused this one." },
         },
@@ -145,7 +149,7 @@ pub(super) fn explain(mistake: &mut Mistake) {
         "time" => "must be an RFC 3339 time, such as 2026-01-31T12:00:00Z",
         "source" => "must be a URI-reference (RFC 3986), such as /shop: percent-encode other characters",
         "dataschema" => "must be a URI-reference (RFC 3986), such as https://example.com/schema.json",
-        "datacontenttype" => "must be application/json or application/…+json",
+        "datacontenttype" => "must be application/json or application/…+json, in UTF-8",
         _ => "must not have control characters",
     };
     mistake.message = words.into();

@@ -13,7 +13,6 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Deserializer, Serialize};
-use serde_json::Value;
 use serde_json::value::RawValue;
 
 pub use error_code::ErrorCode;
@@ -98,7 +97,7 @@ pub enum ServerFrame<'a> {
     Event {
         position: Position,
         #[serde(borrow)]
-        #[cfg_attr(feature = "server", schemars(with = "Value"))]
+        #[cfg_attr(feature = "server", schemars(with = "serde_json::Value"))]
         event: &'a RawValue,
     },
     /// The events after `from`, up to and including `position`, are lost. The stream continues after `position`.

@@ -1,5 +1,6 @@
 // Compares the daemon with Ajv, an independent JSON Schema validator. A document that the daemon accepts (202) must be
-// valid against the schema that the daemon serves; a document that it refuses (422) must be invalid.
+// valid against the schema that the daemon serves; a document that it refuses (422) must be invalid. A valid document with
+// a member that occurs twice must be refused as malformed (400).
 //
 // Before that, Ajv's strict mode must have nothing to say about the built-in schemas.
 //
@@ -13,12 +14,13 @@ import addFormats from "ajv-formats";
 
 import { start } from "./daemon.mjs";
 import { write } from "./json.mjs";
-import { mutate } from "./mutations.mjs";
+import { mutate, repeat } from "./mutations.mjs";
 import { Dice } from "./random.mjs";
 import { TYPES, event } from "./valid.mjs";
 
 const VALID = 40;
 const MUTATED = 160;
+const REPEATED = 10;
 const SHOWN = 20;
 
 const SCHEMAS = new URL("../../schemas/", import.meta.url);
@@ -40,6 +42,11 @@ function documents(dice, types) {
   const all = [];
   for (const type of types) {
     for (let n = 0; n < VALID; n++) all.push({ type, how: "valid", within: true, valid: true, text: write(event(dice, type)) });
+    for (let n = 0; n < REPEATED; n++) {
+      const repeated = event(dice, type);
+      repeat(dice, repeated);
+      all.push({ type, how: "a member twice", within: true, repeated: true, text: write(repeated) });
+    }
     for (let n = 0; n < MUTATED; n++) {
       const mutated = event(dice, type);
       const how = mutate(dice, mutated);
@@ -65,6 +72,10 @@ async function judge(url, document, whole, data) {
   const parsed = JSON.parse(document.text);
   const verdict = whole(parsed);
   const wrong = [];
+  if (document.repeated) {
+    if (response.status !== 400) wrong.push(`answered ${response.status}`);
+    return { accepted: false, wrong, status: response.status, answer };
+  }
   if (![202, 422].includes(response.status)) wrong.push(`answered ${response.status}`);
   if ((response.status === 202) !== verdict) wrong.push(`the event's schema says ${verdict}`);
   if (document.within && data[document.type](parsed.data) !== verdict) wrong.push(`the schema of data says ${!verdict}`);

@@ -7,11 +7,15 @@ export class Written {
   }
 }
 
+/** Marks an object whose member of this name is written twice. */
+export const TWICE = Symbol("twice");
+
 export function write(value) {
   if (value instanceof Written) return value.text;
   if (Array.isArray(value)) return `[${value.map(write).join(",")}]`;
   if (value !== null && typeof value === "object") {
-    return `{${Object.entries(value).map(([name, member]) => `${JSON.stringify(name)}:${write(member)}`).join(",")}}`;
+    const names = Object.keys(value).concat(value[TWICE] ?? []);
+    return `{${names.map((name) => `${JSON.stringify(name)}:${write(value[name])}`).join(",")}}`;
   }
   if (value === undefined) throw new TypeError("undefined is not JSON");
   return JSON.stringify(value);

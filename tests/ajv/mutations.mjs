@@ -1,6 +1,6 @@
 // Mutations of a valid event. Most of them make it invalid, some do not.
 
-import { Written } from "./json.mjs";
+import { TWICE, Written } from "./json.mjs";
 import { long } from "./valid.mjs";
 
 const STRANGE = [
@@ -15,17 +15,21 @@ const STRANGE = [
   { x: 1 },
   ...["0", "1", "-1", "1.5", "5.0", "1e3", "1e300", "-1e300", "2147483648", "9007199254740991", "9007199254740992"],
   ...["9007199254740993", "18446744073709551616", "0.1e1", "1e-400", "5.00000000000000000001", "4.999999"],
+  // Ajv reads a number beyond the largest double as infinite, which no schema allows. So none is here.
+  ...["18446744073709551617", "-18446744073709551616", "-9223372036854775809", `1${"0".repeat(300)}`, "1E2", "100e-1", "-0", "1.10"],
 ].map((value) => (typeof value === "string" && /^-?[0-9]/.test(value) && value !== "0" ? new Written(value) : value));
 
+// Ajv takes some references that RFC 3986 does not have, such as `//host:port` and `1:2`. So none is here.
 const STRINGS = {
   id: ["", "a\tb", "a\u007fb", "a\u0085b", "\u0000"],
-  source: ["", "two words", "%zz", "<x>", "ä", "a\\b", "\n"],
+  source: ["", "two words", "%zz", "<x>", "ä", "a\\b", "\n", "http://[::1", "http://[::1]:7400/x", "?q#f", "[x]", "a#b#c"],
   time: ["yesterday", "2026-02-30T00:00:00Z", "2025-02-29T00:00:00Z", "2026-02-28", "2026-02-28T00:00:00", "2026-02-28 00:00:00Z",
     "2026-13-01T00:00:00Z", "2026-02-28T24:00:00Z", "2026-02-28T00:00:00+24:00", "2026-02-28T00:00:00.Z", "26-02-28T00:00:00Z",
-    "2026-02-28T00:00:00Z\n", "٢٠٢٦-02-28T00:00:00Z", "2016-12-31T23:59:60Z"],
+    "2026-02-28T00:00:00Z\n", "٢٠٢٦-02-28T00:00:00Z", "2016-12-31T23:59:60Z", "2016-12-31T12:00:60Z", "2016-12-31t23:59:59.5z", "2017-01-01T00:59:60+01:00"],
   subject: ["", "a\nb"],
-  dataschema: ["", "relative", "no scheme:", "https://a b"],
-  datacontenttype: ["text/plain", "application/xml", "application/jsonx", "", "application/+json", "application/json;ä"],
+  dataschema: ["", "relative", "no scheme:", "https://a b", "http://[::1", "/a?b"],
+  datacontenttype: ["text/plain", "application/xml", "application/jsonx", "", "application/+json", "application/json;ä",
+    "application/json; charset=utf-16", "application/json;a=b;Charset=\"UTF-8\"", "application/json;;"],
   specversion: ["0.3", "1", "1.00", ""],
   own: ["bell\u0007", "two\nlines", "\u009f"],
   currency: ["eur", "EURO", "ZZZ", "", "EU", " EUR", "ＥＵＲ"],
@@ -112,6 +116,19 @@ const IN_ENVELOPE = [
     event.type = dice.pick(["no-such-type", "event", "Order-Status", "order-status", "data-update", "parcel", ""]);
   },
 ];
+
+/** Marks a random member of the event, or of an object within it, to be written twice. */
+export function repeat(dice, event) {
+  const objects = [];
+  const collect = (value) => {
+    if (value === null || typeof value !== "object" || value instanceof Written) return;
+    if (!Array.isArray(value) && Object.keys(value).length > 0) objects.push(value);
+    Object.values(value).forEach(collect);
+  };
+  collect(event);
+  const object = dice.pick(objects);
+  object[TWICE] = dice.pick(Object.keys(object));
+}
 
 /** Applies one or more mutations; returns their names, and whether all of them were within `data`. */
 export function mutate(dice, event) {

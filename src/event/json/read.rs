@@ -176,7 +176,9 @@ impl<'a> Reader<'a> {
                 _ => !names.insert(name.clone()),
             };
             if repeated && self.strict {
-                let at = self.jiter.current_index();
+                // A name with escapes is not a part of the text: then the place is behind it.
+                let begin = offset(text, &name).and_then(|begin| begin.checked_sub(1));
+                let at = begin.unwrap_or_else(|| self.jiter.current_index());
                 let failure = Failure::boxed(Cause::Repeated(name.as_ref().into()), at);
                 return Err(failure.within(Step::Member(name.into_owned())));
             }
@@ -203,7 +205,12 @@ fn failure(error: JiterError) -> Box<Failure> {
 
 /// `part` as a part of `text`, if it is one. A string with escapes is not: the tokenizer decoded it elsewhere.
 fn borrowed<'a>(text: &'a str, part: &str) -> Cow<'a, str> {
-    let begin = (part.as_ptr() as usize).checked_sub(text.as_ptr() as usize);
-    let own = begin.and_then(|begin| text.get(begin..begin.checked_add(part.len())?));
+    let own = offset(text, part).and_then(|begin| text.get(begin..begin + part.len()));
     own.map_or_else(|| Cow::Owned(part.to_owned()), Cow::Borrowed)
+}
+
+/// Where `part` begins in `text`, if it is a part of it.
+fn offset(text: &str, part: &str) -> Option<usize> {
+    let begin = (part.as_ptr() as usize).checked_sub(text.as_ptr() as usize)?;
+    (begin.checked_add(part.len())? <= text.len()).then_some(begin)
 }

@@ -30,10 +30,10 @@ fn no_name_has_a_meaning() {
 #[test]
 fn a_member_that_occurs_twice_is_refused_at_any_depth() {
     for (text, pointer, column) in [
-        (r#"{"type":"a","type":"b"}"#, "/type", 20),
-        (r#"{"\u0074ype":1,"type":2}"#, "/type", 23),
-        (r#"[0,{"a":{"b":[{"c/d":1,"c/d":1}]}}]"#, "/1/a/b/0/c~1d", 30),
-        (r#"{"a":{"":1,"":{}}}"#, "/a/", 15),
+        (r#"{"type":"a","type":"b"}"#, "/type", 13),
+        (r#"{"\u0074ype":1,"type":2}"#, "/type", 16),
+        (r#"[0,{"a":{"b":[{"c/d":1,"c/d":1}]}}]"#, "/1/a/b/0/c~1d", 24),
+        (r#"{"a":{"":1,"":{}}}"#, "/a/", 12),
     ] {
         let error = Json::parse(text).unwrap_err();
         assert_eq!((error.pointer.as_str(), error.line, error.column), (pointer, 1, column), "{text}: {error}");

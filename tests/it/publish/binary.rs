@@ -4,7 +4,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::support::each_broker::{TestBroker, over_each_broker};
-use crate::support::events::{order, sale_data};
+use crate::support::events::{order, sale, sale_data};
 use crate::support::http::Response;
 use crate::support::node::Node;
 use crate::support::subscriber::Subscriber;
@@ -14,6 +14,8 @@ over_each_broker!(
     ce_type_is_the_only_required_header,
     header_values_are_percent_decoded,
     a_header_value_that_is_not_utf8_is_refused,
+    headers_may_be_raw_utf8_or_quoted,
+    a_charset_other_than_utf8_is_refused,
     error_pointers_start_at_the_body,
     attributes_in_headers_follow_the_same_rules,
     an_unknown_type_is_refused_with_its_code,
@@ -77,6 +79,46 @@ async fn a_header_value_that_is_not_utf8_is_refused(broker: TestBroker) {
     let node = broker.node().await;
     let headers = [("ce-type", "inventory-change"), ("ce-subject", "%FF%FE")];
     post(&node, &headers, &sale_data("1")).await.problem(422, "invalid-event");
+}
+
+async fn headers_may_be_raw_utf8_or_quoted(broker: TestBroker) {
+    let node = broker.node().await;
+    let mut subscriber = Subscriber::to(&node, "inventory-change").await;
+    for (value, text) in [
+        ("Gr\u{f6}\u{df}e \u{20ac} \u{1f600}".as_bytes(), "Gr\u{f6}\u{df}e \u{20ac} \u{1f600}"),
+        ("\u{f6}%20%C3%B6".as_bytes(), "\u{f6} \u{f6}"),
+        (br#""Euro \"and\" \\ %E2%82%AC""#, "Euro \"and\" \\ \u{20ac}"),
+        (br#"say "hi""#, r#"say "hi""#),
+    ] {
+        let request = node.request(Method::POST, "/v1/events").header("ce-type", "inventory-change");
+        let request = request.header("ce-subject", value).header("ce-myextension", value);
+        Response::to(request.body(sale_data("1").to_string())).await.accepted();
+        let event = subscriber.event().await.event;
+        assert_eq!((&event["subject"], &event["myextension"]), (&json!(text), &json!(text)));
+    }
+    let latin1 = node.request(Method::POST, "/v1/events").header("ce-type", "inventory-change");
+    let refused = Response::to(latin1.header("ce-subject", &b"caf\xe9"[..]).body(sale_data("1").to_string())).await;
+    let problem = refused.problem(422, "invalid-event");
+    assert!(problem["detail"].as_str().unwrap().contains("ce-subject is not UTF-8"), "{problem}");
+}
+
+async fn a_charset_other_than_utf8_is_refused(broker: TestBroker) {
+    let node = broker.node().await;
+    for (charset, status) in
+        [("utf-8", 202), ("\"UTF-8\"", 202), ("us-ascii", 202), ("utf-16", 415), ("ISO-8859-1", 415)]
+    {
+        let content_type = format!("application/json; charset={charset}");
+        let headers = [("ce-type", "inventory-change"), ("content-type", &content_type)];
+        let binary = post(&node, &headers, &sale_data("1")).await;
+        let structured = node.post_as(&content_type, sale("1").to_string()).await;
+        for response in [binary, structured] {
+            assert_eq!(response.status, status, "{charset}: {response:?}");
+            if status == 415 {
+                let problem = response.problem(415, "unsupported-media-type");
+                assert!(problem["detail"].as_str().unwrap().contains("UTF-8"), "{problem}");
+            }
+        }
+    }
 }
 
 async fn error_pointers_start_at_the_body(broker: TestBroker) {

@@ -100,9 +100,9 @@ fn the_command_line_names_the_line_and_the_mistake() {
     let daemon = Daemon::start();
     let sale = sale("1").to_string();
     for (line, fragments) in [
-        (sale.replace("sale", r"\ud800"), &["line 3 is not JSON", "half of a surrogate pair", "/data/reason"][..]),
-        (sale.replace(r#""reason""#, r#""productId":"2","reason""#), &["line 3 is not JSON", "occurs twice"]),
-        (format!("{sale},"), &["line 3 is not JSON", "after the end of the value"]),
+        (sale.replace("sale", r"\ud800"), &["line 3: not JSON", "half of a surrogate pair", "/data/reason"][..]),
+        (sale.replace(r#""reason""#, r#""productId":"2","reason""#), &["line 3: not JSON", "occurs twice"]),
+        (format!("{sale},"), &["line 3: not JSON", "after the end of the value"]),
     ] {
         let ended = run(daemon.command(&["publish", "-"]), &format!("{sale}\n\n{line}\n"));
         assert_eq!(ended.code, Some(1), "{ended:?}");
@@ -121,6 +121,6 @@ fn the_command_line_names_the_line_and_the_mistake() {
     {
         let ended = run(tidings(folder.path(), arguments), "");
         assert_eq!(ended.code, Some(1), "{ended:?}");
-        assert!(ended.err.contains("line 2, column 8") && ended.err.contains("occurs twice"), "{ended:?}");
+        assert!(ended.err.contains("line 2, column 1") && ended.err.contains("occurs twice"), "{ended:?}");
     }
 }

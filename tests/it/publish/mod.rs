@@ -4,6 +4,7 @@ mod attributes;
 mod batch;
 mod binary;
 mod bodies;
+mod codings;
 mod data;
 mod dedup;
 mod malformed;
