@@ -19,6 +19,7 @@ mod health;
 mod history;
 mod layers;
 mod load;
+mod moments;
 mod nodes;
 mod one_bus;
 mod partitioned;

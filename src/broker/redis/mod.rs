@@ -53,8 +53,8 @@ use self::store::RedisStore;
 use self::target::{ConnectOptions, Target};
 use super::nodes::Nodes;
 use super::{
-    Appended, Backend, Bounds, BrokerError, Entry, Limits, Log, Notifier, PAGE_BYTES, Page, SIGNAL_CAPACITY, Signal,
-    Signals, Store,
+    Appended, Backend, Bounds, BrokerError, Entry, Limits, Located, Log, Notifier, PAGE_BYTES, Page, SIGNAL_CAPACITY,
+    Signal, Signals, Store,
 };
 use crate::config::{BrokerConfig, Form, RedisUrl};
 use crate::event::{Catalog, ChannelId, Epoch, Event, Moment, Position};
@@ -262,13 +262,13 @@ impl Log for Redis {
         Ok(Page { bounds: Bounds { epoch, head, oldest }, entries })
     }
 
-    async fn position_at(&self, id: ChannelId, from: Moment) -> Result<Position, BrokerError> {
+    async fn position_at(&self, id: ChannelId, moment: Moment) -> Result<Located, BrokerError> {
         let channel = self.channels.get(id);
         let attempt = Attempt::default();
         let arguments = |connection| {
             self.channels.begin_attempt(&attempt, connection);
             let keys = vec![channel.stream.as_str().into(), channel.meta.as_str().into()];
-            let (at, ago) = match from {
+            let (at, ago) = match moment {
                 Moment::At(millis) => (millis.to_string(), String::new()),
                 Moment::Ago(age) => (String::new(), age.as_millis().to_string()),
             };
@@ -279,11 +279,15 @@ impl Log for Redis {
             )
         };
         let reply = self.commands.run(&self.position_at_script, &channel.stream, arguments).await?;
-        let position = parsed(Some(reply))?;
-        if channel.fingerprint.record(attempt.number(), &position, None) {
+        let Value::Array(reply) = reply else { return Err(unreadable()) };
+        let mut reply = reply.into_iter();
+        let bounds =
+            Bounds { epoch: parsed(reply.next())?, head: parsed(reply.next())?, oldest: parsed(reply.next())? };
+        let position = Position::new(parsed(reply.next())?, parsed(reply.next())?);
+        if channel.fingerprint.record(attempt.number(), &bounds.head(), None) {
             self.hint(id).await;
         }
-        Ok(position)
+        Ok(Located { position, bounds })
     }
 }
 
