@@ -19,6 +19,7 @@ mod output;
 mod printer;
 mod publish;
 mod remote;
+mod reporter;
 mod schema;
 mod serve;
 mod tail;
