@@ -11,7 +11,7 @@ use super::query::parse_since;
 use super::{Bus, StreamQuery, unreadable};
 use crate::access::Caller;
 use crate::broker::{BrokerError, Located, Log};
-use crate::event::{ChannelId, Filter, FilterError, Position, Since};
+use crate::event::{ChannelId, Filter, FilterError, Moment, Position, Since};
 use crate::protocol::{ErrorCode, Problem};
 
 /// The most time that a request waits for a permit to read the log.
@@ -176,9 +176,9 @@ impl Bus {
             None => None,
             Some(since) => match since.of(name) {
                 Some(since) => Some(since),
-                // The client subscribed to all channels, and its cursor is older than this channel: every event of the
-                // channel is new.
-                None if all_channels => Some(Since::Start),
+                // The client subscribed to all channels, and its cursor is older than this channel: every event that the
+                // channel ever had is new.
+                None if all_channels => Some(Since::AcceptedFrom(Moment::At(i64::MIN))),
                 None => {
                     let detail = format!("this cursor does not name the channel {name}");
                     return Err(Problem::new(ErrorCode::InvalidPosition, detail));

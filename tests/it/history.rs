@@ -114,6 +114,9 @@ async fn an_age_that_the_log_no_longer_reaches_is_reported_as_a_gap(broker: Test
     // Only the channel that lacks events has a gap.
     let page = history(&node, &[("since", "10m")]).await;
     assert_eq!(page["gap"], gap);
+    // A cursor without the channel is older than the channel's first event.
+    let older = history(&node, &[("channel", "order-status")]).await["cursor"].clone();
+    assert_eq!(history(&node, &[("since", older.as_str().unwrap())]).await["gap"], gap);
     // The next page does not repeat the gap.
     let page = history(&node, &[("since", page["cursor"].as_str().unwrap())]).await;
     assert_eq!((&page["gap"], offsets(&page)), (&json!(false), vec![]));
