@@ -14,8 +14,8 @@ use tokio::sync::mpsc;
 use super::memory_store::MemoryStore;
 use super::nodes::{Nodes, SingleNodeRegistry};
 use super::{
-    Appended, Backend, Bounds, BrokerError, Entry, Limits, Located, Log, Notifier, PAGE_BYTES, Page, SIGNAL_CAPACITY,
-    Signal, Signals, Store,
+    Appended, Backend, Bounds, BrokerError, Entry, Head, Limits, Located, Log, Notifier, PAGE_BYTES, Page,
+    SIGNAL_CAPACITY, Signal, Signals, Store,
 };
 use crate::event::{Catalog, ChannelId, Epoch, Event, Moment, PerChannel, Position};
 
@@ -155,6 +155,11 @@ impl Log for MemoryBroker {
             position: self.position(if is_complete { before } else { 0 }),
             bounds: Bounds { epoch: self.epoch.clone(), head: log.head, oldest: before + 1 },
         })
+    }
+
+    async fn heads(&self) -> Vec<(ChannelId, Head)> {
+        let logs = self.lock();
+        logs.channels.iter().map(|(channel, log)| (channel, Head::At(self.position(log.head)))).collect()
     }
 }
 

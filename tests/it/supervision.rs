@@ -10,7 +10,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use serde_json::json;
 use tidings::broker::nodes::Nodes;
-use tidings::broker::{self, Appended, Backend, BrokerError, Located, Log, Notifier, Page, Signal, Store};
+use tidings::broker::{self, Appended, Backend, BrokerError, Head, Located, Log, Notifier, Page, Signal, Store};
 use tidings::config::{BrokerConfig, BrokerUrl};
 use tidings::event::{Catalog, ChannelId, Event, Moment, Position};
 use tidings::server::ServerError;
@@ -59,6 +59,10 @@ impl Log for Faulty {
             std::future::pending::<()>().await;
         }
         self.backend.position_at(channel, moment).await
+    }
+
+    async fn heads(&self) -> Vec<(ChannelId, Head)> {
+        self.backend.heads().await
     }
 }
 

@@ -1,4 +1,4 @@
--- Finds a moment in a channel's log.
+-- Finds a moment in a channel's log. Or returns SEND_NONCES.
 --
 -- KEYS: stream, meta
 -- ARGV: an unused epoch, the node's fingerprint of the log, log_max_events, log_max_age (ms), the moment (ms since 1970) or
@@ -7,6 +7,9 @@
 -- later, and the epoch and offset of the newest position that is known to be before the moment.
 
 local log = open(KEYS[1], KEYS[2], ARGV[1], ARGV[2])
+if not log then
+  return SEND_NONCES
+end
 local moment = tonumber(ARGV[5]) or time - tonumber(ARGV[6])
 local oldest = oldest_retained(log, tonumber(ARGV[3]), time - tonumber(ARGV[4]))
 local stored = oldest_stored(log)
