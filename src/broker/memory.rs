@@ -14,8 +14,8 @@ use tokio::sync::mpsc;
 use super::memory_store::MemoryStore;
 use super::nodes::{Nodes, SingleNodeRegistry};
 use super::{
-    Appended, Backend, Bounds, BrokerError, Entry, Head, Limits, Log, Notifier, PAGE_BYTES, Page, SIGNAL_CAPACITY,
-    Signal, Signals, Store,
+    Appended, Backend, Bounds, BrokerError, Entry, Head, Limits, Located, Log, Notifier, PAGE_BYTES, Page,
+    SIGNAL_CAPACITY, Signal, Signals, Store,
 };
 use crate::event::{Catalog, ChannelId, Epoch, Event, Moment, PerChannel, Position};
 
@@ -42,6 +42,8 @@ struct ChannelLog {
     head: u64,
     /// The newest events; the last one has the offset `head`.
     entries: VecDeque<LogEntry>,
+    /// When the newest event that was removed was appended.
+    removed: Option<Instant>,
     /// The offset of each id within the deduplication window.
     offsets_by_id: HashMap<IdHash, u64>,
     /// The same ids, the oldest first.
@@ -139,22 +141,20 @@ impl Log for MemoryBroker {
         Ok(Page { bounds: Bounds { epoch: self.epoch.clone(), head: log.head, oldest }, entries })
     }
 
-    async fn position_at(&self, channel: ChannelId, from: Moment) -> Result<Position, BrokerError> {
-        let now = Instant::now();
-        let age = match from {
-            Moment::Ago(age) => age,
-            Moment::At(millis) => {
-                let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as i64;
-                // A moment in the future counts as now: no later event exists yet.
-                Duration::from_millis(u64::try_from(wall.saturating_sub(millis)).unwrap_or_default())
-            }
-        };
+    async fn position_at(&self, channel: ChannelId, moment: Moment) -> Result<Located, BrokerError> {
         let mut logs = self.lock();
+        let now = Instant::now();
+        let age = age(moment);
+        let is_before = |appended: Instant| now - appended > age;
         let log = &mut logs.channels[channel];
         log.expire(&self.limits, now);
-        let oldest = log.head + 1 - log.entries.len() as u64;
-        let before = log.entries.partition_point(|entry| now - entry.appended > age);
-        Ok(self.position(oldest - 1 + before as u64))
+        let removed = log.head - log.entries.len() as u64;
+        let before = removed + log.entries.partition_point(|entry| is_before(entry.appended)) as u64;
+        let is_complete = before > removed || log.removed.is_none_or(is_before);
+        Ok(Located {
+            position: self.position(if is_complete { before } else { 0 }),
+            bounds: Bounds { epoch: self.epoch.clone(), head: log.head, oldest: before + 1 },
+        })
     }
 
     async fn heads(&self) -> Vec<(ChannelId, Head)> {
@@ -192,7 +192,7 @@ impl ChannelLog {
         self.head += 1;
         self.entries.push_back(LogEntry { appended: now, json: event.json.clone() });
         while self.entries.len() as u64 > limits.log_max_events {
-            self.entries.pop_front();
+            self.remove_oldest();
         }
         self.offsets_by_id.insert(id, self.head);
         self.ids_by_age.push_back((now, id));
@@ -202,11 +202,30 @@ impl ChannelLog {
     /// Removes the events and ids that are too old.
     fn expire(&mut self, limits: &Limits, now: Instant) {
         while self.entries.front().is_some_and(|oldest| now - oldest.appended > limits.log_max_age) {
-            self.entries.pop_front();
+            self.remove_oldest();
         }
         while self.ids_by_age.front().is_some_and(|(appended, _)| now - *appended > limits.dedup_window) {
             if let Some((_, id)) = self.ids_by_age.pop_front() {
                 self.offsets_by_id.remove(&id);
+            }
+        }
+    }
+
+    fn remove_oldest(&mut self) {
+        self.removed = self.entries.pop_front().map(|oldest| oldest.appended).or(self.removed);
+    }
+}
+
+/// How long ago a moment was; zero for one in the future.
+fn age(moment: Moment) -> Duration {
+    match moment {
+        Moment::Ago(age) => age,
+        Moment::At(millis) => {
+            let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+            match u64::try_from(millis) {
+                Ok(millis) => wall.saturating_sub(Duration::from_millis(millis)),
+                // Before 1970.
+                Err(_) => wall.saturating_add(Duration::from_millis(millis.unsigned_abs())),
             }
         }
     }

@@ -71,8 +71,8 @@ pub trait Log: Send + Sync + 'static {
         Ok(self.read(channel, known, 0).await?.bounds)
     }
 
-    /// The position right before the first event that was appended at this moment or later, by the broker's clock.
-    async fn position_at(&self, channel: ChannelId, from: Moment) -> Result<Position, BrokerError>;
+    /// Finds a moment in a channel's log, by the broker's clock.
+    async fn position_at(&self, channel: ChannelId, moment: Moment) -> Result<Located, BrokerError>;
 
     /// The head of every channel's log, found out together and cheaply: the readiness probe calls this each second.
     ///
@@ -126,6 +126,19 @@ pub struct Bounds {
     /// First available offset after the requested position; `head + 1` if there is none. All events between the two are
     /// lost. Without a requested position, the log's first available offset.
     pub oldest: u64,
+}
+
+/// A moment in a channel's log: where a stream of everything that was appended at that moment or later begins.
+///
+/// [`Bounds::gap_after`] says what such a stream lacks, as for any other position. Without a gap, the log provably has
+/// every event of that moment or later.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Located {
+    /// The newest position that is known to be before the moment; offset 0 if no event is known to be. It belongs to an
+    /// earlier epoch if that epoch ended at the moment or later, because the events that were lost may be as new.
+    pub position: Position,
+    /// The log's bounds. `oldest` is the first available event that was appended at the moment or later.
+    pub bounds: Bounds,
 }
 
 /// What a look at the head of a channel's log found.

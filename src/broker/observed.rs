@@ -13,7 +13,7 @@ use async_trait::async_trait;
 use tokio::sync::{Notify, mpsc};
 
 use super::nodes::Nodes;
-use super::{Appended, Backend, Bounds, BrokerError, Head, Log, Notifier, Page, Signal, Signals, Store};
+use super::{Appended, Backend, Bounds, BrokerError, Head, Located, Log, Notifier, Page, Signal, Signals, Store};
 use crate::event::{Catalog, ChannelId, Event, Moment, PerChannel, Position};
 
 /// Wraps a backend, and adds what its answers report to its signals.
@@ -212,10 +212,10 @@ impl Log for Observed {
         Ok(bounds)
     }
 
-    async fn position_at(&self, channel: ChannelId, from: Moment) -> Result<Position, BrokerError> {
-        let position = self.backend.position_at(channel, from).await?;
-        self.reports.report(channel, &position);
-        Ok(position)
+    async fn position_at(&self, channel: ChannelId, moment: Moment) -> Result<Located, BrokerError> {
+        let located = self.backend.position_at(channel, moment).await?;
+        self.reports.report(channel, &located.bounds.head());
+        Ok(located)
     }
 
     async fn heads(&self) -> Vec<(ChannelId, Head)> {

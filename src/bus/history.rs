@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use tokio::time::{Instant, timeout_at};
 
-use super::{Begin, Bus, Namespace, Selected, StreamQuery, unreadable};
+use super::{Bus, Namespace, Selected, StreamQuery, unreadable};
 use crate::access::Caller;
 use crate::broker::{BrokerError, Page};
 use crate::event::{ChannelId, Cursor, Filter, Json, Position, Since};
@@ -75,10 +75,7 @@ impl Bus {
         let mut streams = Vec::with_capacity(selected.len());
         for Selected { name, channel, filter, since } in selected {
             let since = since.unwrap_or(Since::Start);
-            let (at, lost) = match self.begin(caller, channel, &since).await? {
-                Begin::After { position, lost } => (position, lost),
-                Begin::Live { .. } => (namespace.log().bounds(channel, None).await.map_err(unreadable)?.head(), None),
-            };
+            let (at, lost) = self.locate(caller, channel, &since).await?;
             let stream = Stream { name, channel, filter, at };
             if let Some(from) = lost {
                 reader.gap(&stream, from);

@@ -8,8 +8,8 @@ use std::time::Duration;
 use super::query::parse_since;
 use super::{Bus, StreamQuery, unreadable};
 use crate::access::Caller;
-use crate::broker::BrokerError;
-use crate::event::{ChannelId, EventType, Filter, FilterError, Json, JsonText, Position, Since};
+use crate::broker::{BrokerError, Located, Log};
+use crate::event::{ChannelId, EventType, Filter, FilterError, Json, JsonText, Moment, Position, Since};
 use crate::protocol::{ErrorCode, Problem};
 use crate::suggest::{self, Known};
 
@@ -200,9 +200,9 @@ impl Bus {
             None => None,
             Some(since) => match since.of(name) {
                 Some(since) => Some(since),
-                // The client subscribed to all channels, and its cursor is older than this channel: every event of the
-                // channel is new.
-                None if all_channels => Some(Since::Start),
+                // The client subscribed to all channels, and its cursor is older than this channel: every event that the
+                // channel ever had is new.
+                None if all_channels => Some(Since::AcceptedFrom(Moment::At(i64::MIN))),
                 None => {
                     let detail = format!("this cursor does not name the channel {name}");
                     return Err(Problem::new(ErrorCode::InvalidPosition, detail));
@@ -212,44 +212,70 @@ impl Bus {
         Ok(Selected { name: name.to_owned(), channel, filter: Arc::new(filter), since })
     }
 
-    /// Finds where a stream with this `since` begins. Fails as soon as the broker is known not to answer.
-    pub(super) async fn begin(&self, caller: &Caller, channel: ChannelId, since: &Since) -> Result<Begin, Problem> {
+    /// Finds where a stream with this `since` begins.
+    async fn begin(&self, caller: &Caller, channel: ChannelId, since: &Since) -> Result<Begin, Problem> {
+        match since {
+            // The hub knows where new events begin, so that this needs no read of the log and no permit for it.
+            Since::Now => Ok(Begin::Live { recovered: true }),
+            since => {
+                let (position, lost) = self.locate(caller, channel, since).await?;
+                Ok(Begin::After { position, lost })
+            }
+        }
+    }
+
+    /// Finds the position in the log after which a stream with this `since` begins, and the requested position if the log
+    /// does not continue there. Fails as soon as the broker is known not to answer.
+    pub(super) async fn locate(
+        &self,
+        caller: &Caller,
+        channel: ChannelId,
+        since: &Since,
+    ) -> Result<(Position, Option<Position>), Problem> {
         tokio::select! {
             biased;
-            begin = self.find_begin(caller, channel, since) => begin,
+            found = self.find(caller, channel, since) => found,
             reason = self.namespace(caller).unanswered() => Err(unreadable(BrokerError::Unavailable(reason))),
         }
     }
 
     /// Waits for a permit, and reads the log.
-    async fn find_begin(&self, caller: &Caller, channel: ChannelId, since: &Since) -> Result<Begin, Problem> {
+    async fn find(
+        &self,
+        caller: &Caller,
+        channel: ChannelId,
+        since: &Since,
+    ) -> Result<(Position, Option<Position>), Problem> {
         let namespace = self.namespace(caller);
         let permit = tokio::time::timeout(MAX_PERMIT_WAIT, namespace.reads().permit());
         let _permit = permit.await.map_err(|_| {
             unreadable(BrokerError::Unavailable("too many requests read the log at the same time".into()))
         })?;
-        let log = namespace.log();
-        let after = |position| Begin::After { position, lost: None };
-        Ok(match since {
-            Since::Now | Since::Cursor(_) | Since::Packed(_) => Begin::Live { recovered: true },
-            Since::Start => after(log.bounds(channel, None).await.map_err(unreadable)?.start()),
-            Since::AcceptedFrom(moment) => after(log.position_at(channel, *moment).await.map_err(unreadable)?),
-            Since::After(position) => {
-                let mut bounds = log.bounds(channel, None).await.map_err(unreadable)?;
-                if position.epoch != bounds.epoch {
-                    // The new epoch may contain events that the client already has.
-                    bounds = log.bounds(channel, Some(position)).await.map_err(unreadable)?;
-                }
-                match bounds.gap_after(position) {
-                    Some(start) => Begin::After { position: start, lost: Some(position.clone()) },
-                    // The position is ahead of the log. A client can make up a position, so this does not prove that
-                    // the log lost events. Only this client gets a gap.
-                    None if position.offset > bounds.head => {
-                        Begin::After { position: bounds.head(), lost: Some(position.clone()) }
-                    }
-                    None => after(position.clone()),
-                }
-            }
+        let Located { position, bounds } = requested(namespace.log(), channel, since).await.map_err(unreadable)?;
+        Ok(match bounds.gap_after(&position) {
+            Some(start) => (start, Some(position)),
+            // The position is ahead of the log. A client can make up a position, so this does not prove that the log
+            // lost events. Only this client gets a gap.
+            None if position.offset > bounds.head => (bounds.head(), Some(position)),
+            None => (position, None),
         })
     }
+}
+
+/// The position that a `since` asks for, and the bounds of the log for it.
+async fn requested(log: &dyn Log, channel: ChannelId, since: &Since) -> Result<Located, BrokerError> {
+    let mut bounds = match since {
+        Since::AcceptedFrom(moment) => return log.position_at(channel, *moment).await,
+        _ => log.bounds(channel, None).await?,
+    };
+    let position = match since {
+        Since::After(position) => position.clone(),
+        Since::Start => bounds.start(),
+        Since::Now | Since::Cursor(_) | Since::Packed(_) | Since::AcceptedFrom(_) => bounds.head(),
+    };
+    if position.epoch != bounds.epoch {
+        // The new epoch may contain events that the client already has.
+        bounds = log.bounds(channel, Some(&position)).await?;
+    }
+    Ok(Located { position, bounds })
 }

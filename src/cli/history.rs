@@ -26,7 +26,8 @@ pub struct History {
     /// Print only events whose data has this value in this field. Repeat a field to match any of several values.
     #[arg(long = "where", value_name = "FIELD=VALUE", add = candidates::fields())]
     filter: Vec<Field>,
-    /// Where to begin: a position, `start`, a time such as 2026-11-21T10:00:00Z, or an age such as 10m.
+    /// Where to begin: `start` (the oldest retained event), `now`, an age such as 10m, a time such as
+    /// 2026-11-21T10:00:00Z, a position such as k3q7:42 (with one channel), or a cursor.
     #[arg(long, value_name = "CURSOR|10m|start", default_value = "start")]
     since: String,
     /// Print at most N events of each channel.

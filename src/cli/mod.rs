@@ -23,6 +23,7 @@ mod program;
 mod publish;
 mod reload;
 mod remote;
+mod reporter;
 mod schema;
 mod serve;
 mod signals;

@@ -12,9 +12,10 @@ use serde_json::json;
 use super::candidates;
 use super::failure::{Failure, say};
 use super::fields::{self, Field};
-use super::output::{self, DIM, human};
+use super::output::{self, DIM};
 use super::printer::Printer;
 use super::remote::Remote;
+use super::reporter::ConnectionReporter;
 use crate::client::{Client, Error, Subscription, Update};
 use crate::event::{Filter, FilterError};
 
@@ -33,8 +34,8 @@ pub struct Tail {
     /// Print only events whose data has this value in this field. Repeat a field to match any of several values.
     #[arg(long = "where", value_name = "FIELD=VALUE", add = candidates::fields())]
     filter: Vec<Field>,
-    /// Begin with the retained events since a position, `start`, a time such as 2026-11-21T10:00:00Z, or an age such as
-    /// 10m [default: new events only].
+    /// Where to begin: `start` (the oldest retained event), `now`, an age such as 10m, a time such as
+    /// 2026-11-21T10:00:00Z, a position such as k3q7:42 (with one channel), or a cursor [default: now].
     #[arg(long, value_name = "CURSOR|10m|start")]
     since: Option<String>,
     /// Stop after N events.
@@ -78,6 +79,10 @@ impl Tail {
                     printer.output.flush()?;
                     tokio::select! {
                         update = subscriber.next() => update?,
+                        () = reporter.due() => {
+                            reporter.flush();
+                            continue;
+                        }
                         _ = &mut interrupted => break,
                         () = &mut reader_gone => return Err(Failure::ClosedPipe),
                     }
@@ -85,6 +90,10 @@ impl Tail {
             };
             match update {
                 Update::Event(delivery) => {
+                    if reporter.has_gap(&delivery.channel) {
+                        printer.output.flush()?;
+                        reporter.flush();
+                    }
                     printer.print(&delivery.channel, &delivery.position, &delivery.event)?;
                     left = left.map(|left| left - 1);
                 }
@@ -100,6 +109,7 @@ impl Tail {
             }
         }
         printer.output.flush()?;
+        reporter.flush();
         subscriber.close().await;
         Ok(())
     }
@@ -161,33 +171,4 @@ fn no_channel_matches(refused: Vec<FilterError>, conditions: &[Field]) -> Failur
     let fields = fields.join(" and ");
     format!("no channel has the field {fields}: name a channel to learn which fields it has, as in `tidings tail order-status`")
         .into()
-}
-
-/// Reports changes of the connection on stderr, and gaps.
-#[derive(Default)]
-struct ConnectionReporter {
-    lost: bool,
-}
-
-impl ConnectionReporter {
-    fn report(&mut self, update: &Update) {
-        match update {
-            Update::Disconnected { reason, retry_in } => {
-                self.lost = true;
-                say(&format!("{DIM}disconnected: {reason}; reconnecting in {}{DIM:#}", human(*retry_in)));
-            }
-            Update::Delayed { channel, reason, retry_in } => {
-                say(&format!("{DIM}{channel}: {reason}; subscribing again in {}{DIM:#}", human(*retry_in)));
-            }
-            Update::Connected { node } if self.lost => {
-                self.lost = false;
-                say(&format!("{DIM}connected again, to node {node}{DIM:#}"));
-            }
-            Update::Gap { channel, from, position } => {
-                let cause = if from.epoch == position.epoch { "" } else { ": the log began anew" };
-                say(&format!("{channel}: the events after {from}, up to and including {position}, are lost{cause}"));
-            }
-            _ => {}
-        }
-    }
 }

@@ -12,8 +12,8 @@ pub struct Subscription {
     pub channel: Arc<str>,
     /// Only events that match this filter (`where`); see [`Filter`](crate::event::Filter). `None` means all.
     pub filter: Option<JsonText>,
-    /// Where to begin: a position, a cursor, `start`, a time or an age; see [`Since`](crate::event::Since). `None` means
-    /// with the next new event.
+    /// Where to begin: a position, a cursor, `start`, `now`, a time or an age; see [`Since`](crate::event::Since). `None`
+    /// means with the next new event.
     pub since: Option<String>,
 }
 
@@ -23,7 +23,8 @@ impl Subscription {
         Self { channel: channel.into(), filter: None, since: None }
     }
 
-    /// Begins with the retained events after this position, cursor, time or age.
+    /// Begins with the retained events after this position, cursor, time or age. If the log does not provably have all of
+    /// them, an [`Update::Gap`](super::Update::Gap) comes first.
     pub fn since(mut self, since: impl Into<String>) -> Self {
         self.since = Some(since.into());
         self

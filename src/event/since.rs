@@ -68,19 +68,62 @@ impl FromStr for Since {
         if let Some(packed) = PackedCursor::parse(text) {
             return Ok(Self::Packed(packed));
         }
-        if let Ok(time) = text.parse::<jiff::Timestamp>() {
-            return Ok(Self::AcceptedFrom(Moment::At(time.as_millisecond())));
-        }
-        age(text)
-            .map(|age| Self::AcceptedFrom(Moment::Ago(age)))
-            .ok_or_else(|| ParseSinceError(text.chars().take(100).collect()))
+        let moment = time(text).map(Moment::At).or_else(|| age(text).map(Moment::Ago));
+        moment.map(Self::AcceptedFrom).ok_or_else(|| ParseSinceError(text.chars().take(100).collect()))
     }
 }
 
-/// Reads an age: a whole number and a unit, as for durations in the configuration, and `d` for days.
+/// Reads an RFC 3339 time, in milliseconds since 1970-01-01T00:00:00Z, rounded down.
+///
+/// It takes all that the RFC allows: every year from 0000 to 9999 with every offset (a `jiff::Timestamp` ends before the
+/// year 10000 does), any number of digits in a fraction, `t` and `z`, and a leap second.
+fn time(text: &str) -> Option<i64> {
+    let (date, rest) = (text.get(..10)?, text.get(10..)?);
+    let (clock, rest) = (rest.strip_prefix(['T', 't', ' '])?.get(..8)?, rest.get(9..)?);
+    let (fraction, offset) = match rest.strip_prefix('.') {
+        Some(rest) => rest.split_at(rest.bytes().take_while(u8::is_ascii_digit).count()),
+        None => ("000", rest),
+    };
+    let fraction = format!("{fraction:0<3}").get(..3).filter(|_| !fraction.is_empty())?.parse::<i64>().ok()?;
+    let [year, month, day] = numbers(date, '-', [4, 2, 2])?;
+    let [hour, minute, second] = numbers(clock, ':', [2, 2, 2])?;
+    let offset = match offset {
+        "Z" | "z" => 0,
+        offset => {
+            let sign = if offset.starts_with('-') { -1 } else { 1 };
+            let [hours, minutes] = numbers(offset.strip_prefix(['+', '-'])?, ':', [2, 2])?;
+            (hours < 24 && minutes < 60).then_some(sign * (hours * 60 + minutes))?
+        }
+    };
+    // A leap second is the end of its minute, which is 23:59 in UTC.
+    let is_leap = second == 60 && (hour * 60 + minute - offset).rem_euclid(1440) == 1439;
+    let last = if is_leap { 59 } else { second };
+    let civil =
+        jiff::civil::DateTime::new(year as i16, month as i8, day as i8, hour as i8, minute as i8, last as i8, 0);
+    let since_epoch = civil.ok()?.duration_since(jiff::civil::date(1970, 1, 1).at(0, 0, 0, 0)).as_secs();
+    Some((since_epoch - offset * 60 + second - last) * 1_000 + fraction)
+}
+
+/// Numbers with exactly so many digits each, and this character between them.
+fn numbers<const N: usize>(text: &str, between: char, digits: [usize; N]) -> Option<[i64; N]> {
+    let mut parts = text.split(between);
+    let mut numbers = [0; N];
+    for (number, digits) in numbers.iter_mut().zip(digits) {
+        let part =
+            parts.next().filter(|part| part.len() == digits && part.bytes().all(|byte| byte.is_ascii_digit()))?;
+        *number = part.parse().ok()?;
+    }
+    parts.next().is_none().then_some(numbers)
+}
+
+/// Reads an age: a whole number and a unit, as for durations in the configuration, and `d` for days. An age of any size is
+/// good: it is only longer than that of every event.
 fn age(text: &str) -> Option<Duration> {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
-    let number: u64 = text[..digits].parse().ok()?;
+    let number = match &text[..digits] {
+        "" => return None,
+        digits => digits.parse().unwrap_or(u64::MAX),
+    };
     let millis = match &text[digits..] {
         "ms" => 1,
         "s" => 1_000,
@@ -89,7 +132,7 @@ fn age(text: &str) -> Option<Duration> {
         "d" => 86_400_000,
         _ => return None,
     };
-    number.checked_mul(millis).map(Duration::from_millis)
+    Some(Duration::from_millis(number.saturating_mul(millis)))
 }
 
 #[cfg(test)]
@@ -114,6 +157,42 @@ mod tests {
     }
 
     #[test]
+    fn every_rfc_3339_time_is_read() {
+        let year_0 = -62_167_219_200_000;
+        let end_of_9999 = 253_402_300_799_000;
+        for (text, expected) in [
+            ("1970-01-01T00:00:00Z", 0),
+            ("1970-01-01t00:00:00z", 0),
+            ("1970-01-01 00:00:00Z", 0),
+            ("1970-01-01T00:00:00-00:00", 0),
+            ("1970-01-01T23:59:00+23:59", 0),
+            ("1969-12-31T23:59:59.999Z", -1),
+            ("1970-01-01T00:00:00.0019999999999999999999999Z", 1),
+            ("1970-01-01T00:00:00.1Z", 100),
+            ("2026-11-21T10:00:00.25+01:30", 1_795_249_800_250),
+            ("0000-01-01T00:00:00Z", year_0),
+            ("0000-01-01T00:00:00+23:59", year_0 - 86_340_000),
+            ("0001-01-01T00:00:00Z", -62_135_596_800_000),
+            ("9999-12-31T23:59:59Z", end_of_9999),
+            ("9999-12-31T23:59:59.999-23:59", end_of_9999 + 999 + 86_340_000),
+            // A leap second is as late as the first second after it.
+            ("2016-12-31T23:59:60Z", 1_483_228_800_000),
+            ("2017-01-01T05:29:60.5+05:30", 1_483_228_800_500),
+        ] {
+            assert_eq!(text.parse(), Ok(Since::AcceptedFrom(Moment::At(expected))), "{text}");
+        }
+    }
+
+    #[test]
+    fn an_age_may_be_of_any_size() {
+        for text in ["9999999999999999999d", "99999999999999999999999999999ms"] {
+            let age = Duration::from_millis(u64::MAX);
+            assert_eq!(text.parse(), Ok(Since::AcceptedFrom(Moment::Ago(age))), "{text}");
+        }
+        assert_eq!("007s".parse(), Ok(Since::AcceptedFrom(Moment::Ago(Duration::from_secs(7)))));
+    }
+
+    #[test]
     fn other_text_is_refused() {
         for text in [
             "",
@@ -128,7 +207,23 @@ mod tests {
             "a=k3:1,",
             "=",
             "2026-11-21",
-            "9999999999999999999d",
+            "2026-11-21T10:00:00",
+            "2026-11-21T10:00Z",
+            "2026-11-21T10:00:00.Z",
+            "2026-11-21T10:00:00+0100",
+            "2026-11-21T10:00:00+24:00",
+            "2026-11-21T24:00:00Z",
+            "2026-11-21T10:00:60Z",
+            "2026-11-21T23:59:61Z",
+            "2026-02-29T10:00:00Z",
+            "2026-00-21T10:00:00Z",
+            "10000-01-01T00:00:00Z",
+            "+2026-11-21T10:00:00Z",
+            "2026-11-21T10:00:00Z[UTC]",
+            "2026-11-21é10:00:00Z",
+            "ms",
+            "1w",
+            "1.5h",
         ] {
             assert!(text.parse::<Since>().is_err(), "{text}");
         }

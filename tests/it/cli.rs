@@ -271,6 +271,49 @@ fn tail_reconnects_and_reports_missed_events() {
 }
 
 #[test]
+fn tail_reports_a_lost_log_in_one_line() {
+    let daemon = Daemon::start();
+    let tail = daemon.tail(&["--count", "2", "--json"]);
+    daemon.run(&SALE);
+    let position = json(&tail.line())["position"].as_str().unwrap().to_owned();
+    let Daemon { process, url, folder } = daemon;
+    process.signal("KILL");
+    process.ended();
+    let daemon = Daemon::with(&["--listen", url.trim_start_matches("http://")], folder);
+    let line = tail.said("the log was lost");
+    assert!(line.contains(&format!("after inventory-change {position}, and in 4 channels")), "{line}");
+    daemon.run(&SALE);
+    tail.line();
+    let ended = tail.ended();
+    assert!(ended.code == Some(0) && !ended.err.contains("lost"), "{ended:?}");
+}
+
+#[test]
+fn an_age_that_the_log_no_longer_reaches_is_reported() {
+    let daemon =
+        Daemon::with(&["--listen", "127.0.0.1:0", "--log-max-events", "5"], tempfile::tempdir().expect("a folder"));
+    let orders: String = (1..=10).map(|n| format!("{{\"orderId\":\"{n}\",\"newStatus\":\"shipped\"}}\n")).collect();
+    run(daemon.command(&["publish", "order-status", "-"]), &orders);
+    let tail = daemon.run(&["tail", "--since", "10m", "--count", "5", "--json"]);
+    let lines: Vec<_> = tail.out.lines().map(json).collect();
+    assert_eq!(lines.len(), 5, "{tail:?}");
+    for (line, n) in lines.iter().zip(6..) {
+        assert_eq!(line["event"]["subject"], n.to_string());
+    }
+    let epoch = lines[0]["position"].as_str().unwrap().split(':').next().unwrap();
+    let reports = [
+        format!("order-status: the events after {epoch}:0, up to and including {epoch}:5, are lost"),
+        format!("order-status: the log no longer has the events after {epoch}:0 up to {epoch}:5"),
+    ];
+    let ended = [tail, daemon.run(&["history", "--since", "10m"])];
+    for (ended, report) in ended.iter().zip(&reports) {
+        assert!(ended.err.contains(report), "{report:?} is not in {ended:?}");
+        // The other channels have lost nothing.
+        assert_eq!(ended.err.matches("the events after").count(), 1, "{ended:?}");
+    }
+}
+
+#[test]
 fn tail_ends_quietly_when_its_stdout_is_closed() {
     let daemon = Daemon::start();
     let mut tail = daemon.tail(&["order-status"]);

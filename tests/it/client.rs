@@ -1,7 +1,7 @@
 //! The Rust client with a real node: several subscriptions to one channel, each from its own position.
 
 use serde_json::{Value, json};
-use tidings::client::{Client, Subscriber, Subscription, Update};
+use tidings::client::{Client, HistoryQuery, Subscriber, Subscription, Update};
 use tokio_stream::StreamExt;
 
 use crate::support::each_broker::{TestBroker, over_each_broker};
@@ -13,6 +13,7 @@ over_each_broker!(
     a_live_and_a_replaying_subscription_share_a_channel,
     a_hundred_replaying_subscriptions_share_a_channel,
     updates_are_a_stream,
+    an_age_that_the_log_no_longer_reaches_is_a_gap,
 );
 
 const CHANNEL: &str = "inventory-change";
@@ -74,4 +75,23 @@ async fn updates_are_a_stream(broker: TestBroker) {
     });
     let offsets: Vec<u64> = within("five events", events.take(5).collect()).await;
     assert_eq!(offsets, [1, 2, 3, 4, 5]);
+}
+
+async fn an_age_that_the_log_no_longer_reaches_is_a_gap(broker: TestBroker) {
+    let node = broker.node_with(|config| config.broker.log_max_events = 5).await;
+    publish(&node, 0..10).await;
+    let client = Client::new(&node.url("")).unwrap();
+    let mut subscriber = client.subscribe([Subscription::to(CHANNEL).since("10m")]);
+    let gap = loop {
+        match within("a gap", subscriber.next()).await.unwrap() {
+            Update::Gap { from, position, .. } => break (from.offset, position.offset),
+            Update::Event(delivery) => panic!("{} comes before the gap", delivery.position),
+            _ => {}
+        }
+    };
+    assert_eq!(gap, (0, 5));
+    assert_eq!(products(&mut subscriber, 5).await, [5, 6, 7, 8, 9]);
+    let page = client.history(&HistoryQuery::default().channel(CHANNEL).since("10m")).await.unwrap();
+    let gaps: Vec<_> = page.gaps.iter().map(|gap| (gap.from.offset, gap.position.offset)).collect();
+    assert_eq!((gaps, page.events.len()), (vec![(0, 5)], 5));
 }

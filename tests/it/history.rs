@@ -13,6 +13,7 @@ over_each_broker!(
     a_page_is_shared_between_channels,
     only_matching_events_are_returned,
     events_that_the_log_dropped_are_reported_as_a_gap,
+    an_age_that_the_log_no_longer_reaches_is_reported_as_a_gap,
     a_long_poll_waits_for_a_matching_event,
     a_long_poll_that_times_out_returns_an_empty_page,
     invalid_parameters_are_refused,
@@ -99,6 +100,26 @@ async fn events_that_the_log_dropped_are_reported_as_a_gap(broker: TestBroker) {
     let position = format!("{}:250", epoch_and_offset(&first).0);
     assert_eq!(page["gap"], json!([{ "channel": "inventory-change", "from": first, "position": position }]));
     assert_eq!(offsets(&page), (251..=300).collect::<Vec<_>>());
+}
+
+async fn an_age_that_the_log_no_longer_reaches_is_reported_as_a_gap(broker: TestBroker) {
+    let node = broker.node_with(|config| config.broker.log_max_events = 5).await;
+    let head = publish(&node, 10).await.remove(9);
+    let [from, position] = [0, 5].map(|offset| format!("{}:{offset}", epoch_and_offset(&head).0));
+    let gap = json!([{ "channel": "inventory-change", "from": from, "position": position }]);
+    for wait in ["0", "30"] {
+        let page = history(&node, &[("channel", "inventory-change"), ("since", "10m"), ("wait", wait)]).await;
+        assert_eq!((&page["gap"], offsets(&page)), (&gap, (6..=10).collect()));
+    }
+    // Only the channel that lacks events has a gap.
+    let page = history(&node, &[("since", "10m")]).await;
+    assert_eq!(page["gap"], gap);
+    // A cursor without the channel is older than the channel's first event.
+    let older = history(&node, &[("channel", "order-status")]).await["cursor"].clone();
+    assert_eq!(history(&node, &[("since", older.as_str().unwrap())]).await["gap"], gap);
+    // The next page does not repeat the gap.
+    let page = history(&node, &[("since", page["cursor"].as_str().unwrap())]).await;
+    assert_eq!((&page["gap"], offsets(&page)), (&json!(false), vec![]));
 }
 
 async fn a_long_poll_waits_for_a_matching_event(broker: TestBroker) {

@@ -23,6 +23,7 @@ mod history;
 mod layers;
 mod load;
 mod lost_signals;
+mod moments;
 mod nodes;
 mod one_bus;
 mod output;

@@ -19,6 +19,7 @@ over_each_broker!(
     last_event_id_resumes_after_that_event,
     one_id_resumes_several_channels_under_load,
     events_that_the_log_dropped_are_reported_as_a_gap_event,
+    an_age_that_the_log_no_longer_reaches_is_reported_as_a_gap_event,
     a_filter_applies_and_heartbeats_advance_the_id,
     a_new_stream_has_an_id_at_once,
     a_stream_of_all_channels_resumes_with_a_cursor_that_lacks_a_channel,
@@ -178,6 +179,18 @@ async fn events_that_the_log_dropped_are_reported_as_a_gap_event(broker: TestBro
     assert_eq!((gap.kind.as_str(), gap.data), ("gap", frame));
     assert_eq!(stream.last_id, format!("inventory-change={position}"));
     assert_eq!(stream.event().await.data["data"]["productId"], "50");
+}
+
+async fn an_age_that_the_log_no_longer_reaches_is_reported_as_a_gap_event(broker: TestBroker) {
+    let node = broker.node_with(|config| config.broker.log_max_events = 5).await;
+    let first = publish(&node, 10).await;
+    let [from, position] = [0, 5].map(|offset| format!("{}:{offset}", epoch_and_offset(&first).0));
+    let mut stream = Stream::open(&node, "channel=inventory-change&since=10m", "").await;
+    let gap = stream.event().await;
+    let frame = json!({"type": "gap", "channel": "inventory-change", "from": from, "position": position});
+    assert_eq!((gap.kind.as_str(), gap.data), ("gap", frame));
+    assert_eq!(stream.last_id, format!("inventory-change={position}"));
+    assert_eq!(stream.event().await.data["data"]["productId"], "5");
 }
 
 async fn a_filter_applies_and_heartbeats_advance_the_id(broker: TestBroker) {

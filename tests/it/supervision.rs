@@ -10,7 +10,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use serde_json::json;
 use tidings::broker::nodes::Nodes;
-use tidings::broker::{self, Appended, Backend, BrokerError, Head, Log, Notifier, Page, Signal, Store};
+use tidings::broker::{self, Appended, Backend, BrokerError, Head, Located, Log, Notifier, Page, Signal, Store};
 use tidings::config::{BrokerConfig, BrokerUrl};
 use tidings::event::{Catalog, ChannelId, Event, Moment, Position};
 use tidings::server::ServerError;
@@ -28,6 +28,8 @@ struct Faults {
     read: AtomicBool,
     /// When the position of a moment is looked up.
     position_at: AtomicBool,
+    /// When the position of a moment is looked up: it does not panic, but never ends.
+    stalled: AtomicBool,
     /// When events are appended.
     append: AtomicBool,
     /// When a probe is sent.
@@ -51,9 +53,12 @@ impl Log for Faulty {
         self.backend.read(channel, known, limit).await
     }
 
-    async fn position_at(&self, channel: ChannelId, from: Moment) -> Result<Position, BrokerError> {
+    async fn position_at(&self, channel: ChannelId, moment: Moment) -> Result<Located, BrokerError> {
         assert!(!self.faults.position_at.load(Ordering::Relaxed), "position_at panics on purpose");
-        self.backend.position_at(channel, from).await
+        if self.faults.stalled.load(Ordering::Relaxed) {
+            std::future::pending::<()>().await;
+        }
+        self.backend.position_at(channel, moment).await
     }
 
     async fn heads(&self) -> Vec<(ChannelId, Head)> {
@@ -158,6 +163,25 @@ async fn a_connection_whose_task_panics_is_cut_and_leaves_no_peer() {
     nothing_is_left(&node).await;
     assert_eq!(node.metric("tidings_task_panics_total").await, 1.0);
     assert_eq!(node.get("/readyz").await.status, 200, "the node goes on");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_subscription_that_begins_now_does_not_wait_for_reads_of_the_log() {
+    let (node, faults, _signals) = node().await;
+    faults.stalled.store(true, Ordering::Relaxed);
+    let mut stalled = Vec::new();
+    // As many as may read at the same time, and one more.
+    for _ in 0..9 {
+        let mut subscriber = Subscriber::connect(&node).await;
+        subscriber.say(json!({"type": "subscribe", "sub": "s", "channel": "inventory-change", "since": "10m"})).await;
+        stalled.push(subscriber);
+    }
+    until("the reads are pending", async || (node.metric("tidings_arriving").await >= 9.0).then_some(())).await;
+    let mut subscriber = Subscriber::connect(&node).await;
+    subscriber.say(json!({"type": "subscribe", "sub": "s", "channel": "inventory-change", "since": "now"})).await;
+    assert_eq!(subscriber.frame_of("subscribed").await["recovered"], true);
+    node.publish(&sale("1")).await;
+    subscriber.event().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -245,6 +245,24 @@ test("after the daemon was killed, the bus reconnects and reports a gap", async 
   }
 });
 
+test("an age that the log no longer reaches is a gap", async () => {
+  const own = await Daemon.start(["--log-max-events", "5"]);
+  try {
+    const data = Array.from({ length: 10 }, sale);
+    await own.publish(data.map((data) => ({ type: "inventory-change", data })));
+    const bus = open(own.url);
+    const [gaps, handler] = [[] as Gap[], vi.fn()];
+    bus.onGap((gap) => gaps.push(gap));
+    bus.on("inventory-change", { since: "10m" }, handler);
+    await expect.poll(() => handler.mock.calls.length).toBe(5);
+    expect(handler.mock.calls.map(([sale]) => sale)).toEqual(data.slice(5));
+    const [{ from, position, channel }] = gaps as [Gap];
+    expect([gaps.length, channel, from.split(":")[1], position.split(":")[1]]).toEqual([1, "inventory-change", "0", "5"]);
+  } finally {
+    await own.kill();
+  }
+});
+
 test("a daemon that receives SIGTERM drains its clients", async () => {
   const own = await Daemon.start();
   try {

@@ -10,7 +10,7 @@ use super::clock::millis;
 use super::database::Failure;
 use super::reading::Retention;
 use super::recovery::OpenLog;
-use super::rows::{self, ChannelRow, IdEntry};
+use super::rows::{self, ChannelRow, EventTime};
 use crate::broker::{Appended, Limits};
 use crate::event::{Event, Position};
 
@@ -44,7 +44,7 @@ pub(super) fn append(log: &mut OpenLog, limits: &Limits, batches: &[&[Event]]) -
             for event in *events {
                 let index = event.channel.index();
                 let (channel, new) = written.entry(index).or_insert_with(|| (channels[index].clone(), 0));
-                let new_entry = IdEntry { offset: channel.head + 1, time };
+                let new_entry = EventTime { offset: channel.head + 1, time };
                 if let Some(first) = rows::insert_id(to, channel.number, &event.id, new_entry)? {
                     // The offset is valid in the current epoch too: a loss takes an event and its id together.
                     if time <= first.time + window {
@@ -102,8 +102,7 @@ pub(super) fn trim(log: &mut OpenLog, limits: &Limits) -> Result<(), Failure> {
 /// Deletes events that are no longer retained, the oldest first, at most so many.
 fn delete_expired(to: &Connection, channel: &mut ChannelRow, retention: Retention, most: u64) -> Result<(), Failure> {
     if let Some(last) = last_expired(to, channel, retention, most)? {
-        rows::delete_events(to, channel.number, channel.first..=last)?;
-        channel.first = last + 1;
+        rows::delete_events(to, channel, channel.first..=last)?;
     }
     Ok(())
 }

@@ -20,7 +20,7 @@ pub(super) const FILE: &str = "log.sqlite";
 /// SQLite's `application_id` of our databases: "tidi".
 const APPLICATION_ID: i32 = 0x7469_6469;
 /// The version of the schema, SQLite's `user_version`.
-const SCHEMA_VERSION: i32 = 3;
+const SCHEMA_VERSION: i32 = 4;
 /// The most concurrent reads.
 const MAX_READERS: usize = 4;
 /// Pages of 4 KiB in the WAL after which SQLite checkpoints it. Fewer checkpoints are fewer syncs; a longer WAL takes

@@ -1,6 +1,6 @@
 //! The broker in a directory: an embedded log for one daemon, which survives a restart and a `kill -9`.
 //!
-//! A [`writer`] thread appends to an SQLite database ([`database`], [`rows`]) and commits everything that waits at once
+//! A [`writer`] thread appends to an SQLite database ([`database`], [`rows`], [`epoch_rows`]) and commits everything that waits at once
 //! ([`commit`]). It signals the new events to the relay. Other reads go straight to the database ([`reading`]). After a
 //! restart, [`recovery`] compares the database with the [`durability_marker`] to detect lost events, and resumes the log's
 //! [`clock`]. The store's values and leases are in the same database ([`store_rows`]).
@@ -10,6 +10,7 @@ mod commit;
 mod database;
 mod directory;
 mod durability_marker;
+mod epoch_rows;
 mod reading;
 mod recovery;
 mod rows;
@@ -34,7 +35,7 @@ use self::store_rows::{PendingChange, StoredValue};
 use self::writer::{AppendCommand, Command, Control, LogReader, QUEUE, Writer};
 use super::nodes::{Nodes, SingleNodeRegistry};
 use super::store::{Store, check_keys, check_ttl, check_values};
-use super::{Appended, Backend, BrokerError, Head, Limits, Log, Notifier, Page, SIGNAL_CAPACITY, Signals};
+use super::{Appended, Backend, BrokerError, Head, Limits, Located, Log, Notifier, Page, SIGNAL_CAPACITY, Signals};
 use crate::config::FileSync;
 use crate::event::{Catalog, ChannelId, Event, Moment, PerChannel, Position};
 
@@ -116,9 +117,9 @@ impl Log for FileBroker {
         }
     }
 
-    async fn position_at(&self, channel: ChannelId, from: Moment) -> Result<Position, BrokerError> {
+    async fn position_at(&self, channel: ChannelId, moment: Moment) -> Result<Located, BrokerError> {
         let (reader, log) = self.channel_reader(channel)?;
-        let time = reader.clock.time_of(from);
+        let time = reader.clock.time_of(moment);
         self.read_with(reader, move |from| log.position_at(from, time)).await
     }
 

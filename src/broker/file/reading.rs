@@ -8,8 +8,9 @@ use rusqlite::Connection;
 
 use super::clock::{LogClock, LogTime, millis};
 use super::database::Failure;
+use super::epoch_rows;
 use super::rows::{self, ChannelRow};
-use crate::broker::{Bounds, Limits, Page};
+use crate::broker::{Bounds, Limits, Located, Page};
 use crate::event::Position;
 
 /// Which events are retained, at one time.
@@ -61,7 +62,7 @@ impl ChannelReader {
             }
             Some(known) if known.epoch == channel.epoch => (oldest.max(known.offset + 1), limit),
             Some(known) => {
-                let shared = rows::shared_with(from, channel.number, &known.epoch)?;
+                let shared = epoch_rows::shared_with(from, channel.number, &known.epoch)?;
                 oldest = oldest.max(shared.min(known.offset) + 1);
                 (oldest, limit)
             }
@@ -81,11 +82,22 @@ impl ChannelReader {
         Ok(ReadOutcome::Page(Page { bounds: Bounds { epoch, head, oldest }, entries }))
     }
 
-    /// The position right before the first retained event that was appended at this time or later.
-    pub fn position_at(&self, from: &Connection, time: LogTime) -> Result<Position, Failure> {
+    /// Finds a log time, as [`Log::position_at`](crate::broker::Log::position_at) describes it.
+    pub fn position_at(&self, from: &Connection, time: LogTime) -> Result<Located, Failure> {
         let channel = rows::channel(from, &self.name)?;
-        let retention = Retention { since: self.retention.since.max(time), ..self.retention };
-        let oldest = retention.oldest(from, &channel)?;
-        Ok(Position::new(channel.epoch, oldest - 1))
+        let oldest = self.retention.oldest(from, &channel)?;
+        let ChannelRow { number, epoch, head, first, deleted, .. } = channel;
+        let later = rows::first_since(from, number, first..=head, time)?.unwrap_or(head + 1);
+        // The newest event that was appended before the time: in the database, or deleted from it.
+        let offset = match rows::newest_before(from, number, later)? {
+            Some(event) => event.offset,
+            None if deleted.time < time => deleted.offset,
+            None => 0,
+        };
+        let position = match epoch_rows::first_ended_since(from, number, time)? {
+            Some((past, shared)) => Position::new(past, offset.min(shared)),
+            None => Position::new(epoch.clone(), offset),
+        };
+        Ok(Located { position, bounds: Bounds { epoch, head, oldest: oldest.max(later) } })
     }
 }

@@ -4,7 +4,7 @@
 //! events. The events that are left keep their offsets in the new epoch. One daemon writes them in order, so that they are
 //! those of the earlier epoch and its readers continue after them. Without a durability marker nothing is known of the
 //! earlier epochs: every reader then gets all events, some of them twice. A database that cannot be read is set aside, never
-//! deleted, and the log begins empty.
+//! deleted, and the log begins empty, in another epoch too.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -13,6 +13,7 @@ use super::clock::{ClockReading, LogClock};
 use super::database::{Database, Failure};
 use super::directory::{FileIdentity, LogDirectory, identity};
 use super::durability_marker::{Durability, DurabilityMarker, DurabilityMarkerFile};
+use super::epoch_rows;
 use super::rows::{self, ChannelRow};
 use crate::config::FileSync;
 use crate::event::Epoch;
@@ -36,7 +37,7 @@ pub(super) struct OpenLog {
     pub channels: Vec<ChannelRow>,
     marker: DurabilityMarkerFile,
     /// How many events were ever appended.
-    appended: u64,
+    pub appended: u64,
     durability: Durability,
     /// The clocks when the log was opened, and the machine's boot.
     opened: ClockReading,
@@ -45,12 +46,13 @@ pub(super) struct OpenLog {
 }
 
 impl LogOptions {
-    /// Opens the log in its directory. A damaged one is set aside, and an empty one is opened.
+    /// Opens the log in its directory. A damaged one is set aside, and an empty one is opened. `seen` is how many events
+    /// this process knows the log to have had.
     ///
     /// # Errors
     /// A sentence that names the directory and the cause.
-    pub fn open(&self, directory: &LogDirectory) -> Result<OpenLog, String> {
-        match self.recover(directory) {
+    pub fn open(&self, directory: &LogDirectory, seen: u64) -> Result<OpenLog, String> {
+        match self.recover(directory, seen) {
             Err(Failure::Damaged(reason)) => self.begin_empty(directory, &reason),
             opened => opened.map_err(|failure| self.sentence(&failure)),
         }
@@ -63,10 +65,11 @@ impl LogOptions {
     pub fn begin_empty(&self, directory: &LogDirectory, reason: &str) -> Result<OpenLog, String> {
         let kept = directory.set_aside().map_err(|error| format!("cannot set the damaged log aside: {error}"))?;
         tracing::error!(reason, kept = %kept.display(), "the log is damaged: it is set aside, and an empty one begins");
-        self.recover(directory).map_err(|failure| self.sentence(&failure))
+        // The damaged log had events, as far as anybody knows.
+        self.recover(directory, 1).map_err(|failure| self.sentence(&failure))
     }
 
-    fn recover(&self, directory: &LogDirectory) -> Result<OpenLog, Failure> {
+    fn recover(&self, directory: &LogDirectory, seen: u64) -> Result<OpenLog, Failure> {
         let path = directory.database();
         let opened = ClockReading::now();
         let (marker_file, marker) = DurabilityMarkerFile::open(directory.path())?;
@@ -76,30 +79,37 @@ impl LogOptions {
         }
         let is_new = identity(&path).is_none();
         let mut database = Database::open(&path, self.sync)?;
-        let epoch = Epoch::random();
         let appended = database.read(rows::appended)?;
+        let acknowledged = marker.as_ref().map_or(0, |marker| marker.appended).max(seen);
         let loss = match &marker {
+            _ if acknowledged > appended => Some("the database has fewer events than were acknowledged"),
             _ if is_new => None,
             None => Some("there is no durability marker that says how many events were acknowledged"),
-            Some(marker) if marker.appended > appended => Some("the database has fewer events than were acknowledged"),
             // The events may all be there, but nothing proves it.
             Some(marker) if was_in_kernel && !marker.checkpoint.reading.same_boot(&opened) => {
                 Some("the machine may have stopped before all events were on the disk")
             }
             Some(_) => None,
         };
-        if let Some(reason) = loss {
-            tracing::warn!(reason, "the log may have lost its newest events: a new epoch begins");
-            database.write(|to| rows::begin_epoch_everywhere(to, &epoch, marker.is_some()))?;
-        }
         let names = &self.channel_names;
         let known = database.read(|from| names.iter().map(|name| rows::find_channel(from, name)).collect())?;
-        let channels: Vec<ChannelRow> = match known {
+        let mut channels: Vec<ChannelRow> = match known {
             Some(channels) => channels,
-            None => database.write(|to| names.iter().map(|name| rows::create_channel(to, name, &epoch)).collect())?,
+            None => {
+                let epoch = Epoch::random();
+                database.write(|to| names.iter().map(|name| rows::create_channel(to, name, &epoch)).collect())?
+            }
         };
         let newest = channels.iter().map(|channel| channel.head_time).max().unwrap_or_default();
         let clock = LogClock::resume(marker.as_ref().map(|marker| &marker.checkpoint), newest, &opened);
+        if let Some(reason) = loss {
+            tracing::warn!(reason, "the log may have lost its newest events: a new epoch begins");
+            // In an empty database this ends the epoch of the lost log, under a name that nobody knows.
+            channels = database.write(|to| {
+                epoch_rows::begin_epoch_everywhere(to, &Epoch::random(), marker.is_some(), clock.now())?;
+                names.iter().map(|name| rows::channel(to, name)).collect()
+            })?;
+        }
         let durability = match self.sync {
             FileSync::Always => Durability::Synced,
             FileSync::Os => Durability::InKernel,
@@ -162,7 +172,7 @@ mod tests {
     fn unclosed(sync: FileSync) -> UnclosedLog {
         let folder = tempfile::tempdir().unwrap();
         let (directory, options) = options(&folder, sync);
-        let mut opened = options.open(&directory).unwrap();
+        let mut opened = options.open(&directory, 0).unwrap();
         let before = opened.channels[1].clone();
         for offset in 1..=3 {
             let time = opened.clock.now();
@@ -180,7 +190,7 @@ mod tests {
             let mut marker = marker.unwrap();
             change(&mut marker);
             file.write(&marker).unwrap();
-            let channel = options.open(&directory).unwrap().channels.remove(1);
+            let channel = options.open(&directory, 0).unwrap().channels.remove(1);
             assert_eq!((channel.number, channel.head), (self.before.number, 3));
             channel
         }
@@ -215,7 +225,7 @@ mod tests {
     fn a_closed_log_survives_a_reboot() {
         let log = unclosed(FileSync::Os);
         let (directory, options) = options(&log.folder, FileSync::Os);
-        options.open(&directory).unwrap().close().unwrap();
+        options.open(&directory, 0).unwrap().close().unwrap();
         drop(directory);
         let closed = |marker: &mut DurabilityMarker| {
             assert_eq!((marker.durability, marker.appended), (Durability::Closed, 3));
@@ -244,7 +254,7 @@ mod tests {
             let mut marker = marker.unwrap();
             marker.checkpoint.reading.wall = marker.checkpoint.reading.wall.saturating_add_signed(step);
             file.write(&marker).unwrap();
-            let opened = options.open(&directory).unwrap();
+            let opened = options.open(&directory, 0).unwrap();
             let (channel, age) = (&opened.channels[1], opened.clock.now() - opened.channels[1].head_time);
             assert_eq!((&channel.epoch, channel.head), (&log.before.epoch, 3));
             assert!(age < HOUR / 2, "{age} ms");
@@ -255,7 +265,7 @@ mod tests {
     fn log_time_continues_after_a_restart() {
         let log = unclosed(FileSync::Os);
         let (directory, options) = options(&log.folder, FileSync::Os);
-        let opened = options.open(&directory).unwrap();
+        let opened = options.open(&directory, 0).unwrap();
         assert!(opened.clock.now() >= opened.channels[1].head_time && opened.channels[1].head_time > 0);
     }
 }

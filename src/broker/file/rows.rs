@@ -25,11 +25,13 @@ pub(super) struct ChannelRow {
     pub head_time: LogTime,
     /// The offset of the oldest event in the database, which may be no longer retained.
     pub first: u64,
+    /// The newest event that was deleted; zero if none was.
+    pub deleted: EventTime,
 }
 
-/// The offset and log time of the event that took an id.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct IdEntry {
+/// The offset and the log time of an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct EventTime {
     pub offset: u64,
     pub time: LogTime,
 }
@@ -45,19 +47,15 @@ pub(super) fn channel(from: &Connection, name: &str) -> Result<ChannelRow> {
 
 /// The channel of this name, if there is one.
 pub(super) fn find_channel(from: &Connection, name: &str) -> Result<Option<ChannelRow>> {
-    let mut select = cached(from, "SELECT number, epoch FROM channels WHERE name = ?")?;
-    let row = |row: &Row| Ok((row.get(0)?, row.get::<_, String>(1)?));
-    let Some((number, epoch)) = select.query_row([name], row).optional()? else { return Ok(None) };
+    let mut select = cached(from, "SELECT number, epoch, deleted, deleted_time FROM channels WHERE name = ?")?;
+    let row = |row: &Row| Ok((row.get(0)?, row.get::<_, String>(1)?, event_time(row.get(2)?, row.get(3)?)));
+    let Some((number, epoch, deleted)) = select.query_row([name], row).optional()? else { return Ok(None) };
     let damaged = |what: &str| Failure::Damaged(format!("{what} of {name}"));
     let number = number_of(number).ok_or_else(|| damaged("the number"))?;
     let epoch = epoch.parse().map_err(|_| damaged("the epoch"))?;
-    let outermost = |order: &str| -> Result<Option<(u64, LogTime)>> {
-        let select = format!("SELECT key, time FROM events WHERE key BETWEEN ? AND ? ORDER BY key {order} LIMIT 1");
-        Ok(cached(from, &select)?.query_row([key(number, 0), key(number, u64::MAX)], offset_and_time).optional()?)
-    };
-    let first = outermost("ASC")?.map_or(1, |(offset, _)| offset);
-    let (head, head_time) = outermost("DESC")?.unwrap_or_default();
-    Ok(Some(ChannelRow { number, epoch, head, head_time, first }))
+    let first = first_from(from, number, 0..=u64::MAX)?.map_or(1, |first| first.offset);
+    let EventTime { offset: head, time: head_time } = newest_before(from, number, u64::MAX)?.unwrap_or_default();
+    Ok(Some(ChannelRow { number, epoch, head, head_time, first, deleted }))
 }
 
 /// The channel of this name, created if it is missing.
@@ -81,37 +79,6 @@ pub(super) fn appended(to: &Connection) -> Result<u64> {
     Ok(appended)
 }
 
-/// Begins a new epoch in every channel, also in those that the catalogue no longer has. Events keep their offsets.
-///
-/// If the events are `shared`, they are known to be those of the earlier epochs; otherwise every reader gets all of them.
-pub(super) fn begin_epoch_everywhere(to: &Connection, epoch: &Epoch, shared: bool) -> Result<()> {
-    if shared {
-        let all = key(0, u64::MAX);
-        let newest = "SELECT max(key) FROM events WHERE key BETWEEN channel << 48 AND (channel << 48) + ?1";
-        let limit_to_head = format!("UPDATE past_epochs SET shared = min(shared, coalesce(({newest}) & ?1, 0))");
-        to.execute("INSERT INTO past_epochs SELECT number, epoch, ? FROM channels", [all])?;
-        to.execute(&limit_to_head, [all])?;
-    } else {
-        to.execute("DELETE FROM past_epochs", [])?;
-    }
-    to.execute("UPDATE channels SET epoch = ?", [epoch.as_str()])?;
-    Ok(())
-}
-
-/// Begins a new epoch of one channel, whose events are not known to be those of the earlier epochs.
-pub(super) fn begin_epoch(to: &Connection, number: ChannelNumber, epoch: &Epoch) -> Result<()> {
-    to.execute("DELETE FROM past_epochs WHERE channel = ?", [number])?;
-    to.execute("UPDATE channels SET epoch = ? WHERE number = ?", params![epoch.as_str(), number])?;
-    Ok(())
-}
-
-/// The offset up to which the log has the same events as in an earlier epoch; 0 for an unknown epoch.
-pub(super) fn shared_with(from: &Connection, number: ChannelNumber, epoch: &Epoch) -> Result<u64> {
-    let mut select = cached(from, "SELECT shared FROM past_epochs WHERE channel = ? AND epoch = ?")?;
-    let shared: Option<i64> = select.query_row(params![number, epoch.as_str()], |row| row.get(0)).optional()?;
-    Ok(shared.unwrap_or_default() as u64)
-}
-
 /// Inserts an event.
 pub(super) fn insert_event(
     to: &Connection,
@@ -126,29 +93,49 @@ pub(super) fn insert_event(
 }
 
 /// Inserts an id, or returns its entry if the channel has it already.
-pub(super) fn insert_id(to: &Connection, number: ChannelNumber, id: &str, new: IdEntry) -> Result<Option<IdEntry>> {
+pub(super) fn insert_id(to: &Connection, number: ChannelNumber, id: &str, new: EventTime) -> Result<Option<EventTime>> {
     let insert = "INSERT INTO ids (channel, id, offset, time) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING";
     if run(to, insert, params![number, id, new.offset as i64, new.time as i64])? == 1 {
         return Ok(None);
     }
     let mut select = cached(to, "SELECT offset, time FROM ids WHERE channel = ? AND id = ?")?;
-    let entry = |row: &Row| Ok(IdEntry { offset: row.get::<_, i64>(0)? as u64, time: row.get::<_, i64>(1)? as u64 });
+    let entry = |row: &Row| Ok(event_time(row.get(0)?, row.get(1)?));
     Ok(Some(select.query_row(params![number, id], entry)?))
 }
 
 /// Replaces the entry of an id whose deduplication window is over.
-pub(super) fn replace_id(to: &Connection, number: ChannelNumber, id: &str, new: IdEntry) -> Result<()> {
+pub(super) fn replace_id(to: &Connection, number: ChannelNumber, id: &str, new: EventTime) -> Result<()> {
     // A new `seq` keeps the rows in the order of their times.
     let replace = "INSERT OR REPLACE INTO ids (channel, id, offset, time) VALUES (?, ?, ?, ?)";
     run(to, replace, params![number, id, new.offset as i64, new.time as i64])?;
     Ok(())
 }
 
-/// Deletes events of a channel.
-pub(super) fn delete_events(to: &Connection, number: ChannelNumber, offsets: RangeInclusive<u64>) -> Result<()> {
+/// Deletes events of a channel, and records the newest of them.
+pub(super) fn delete_events(to: &Connection, channel: &mut ChannelRow, offsets: RangeInclusive<u64>) -> Result<()> {
+    let number = channel.number;
+    if let Some(newest) = newest_before(to, number, offsets.end() + 1)? {
+        let record = "UPDATE channels SET deleted = ?, deleted_time = ? WHERE number = ?";
+        run(to, record, params![newest.offset as i64, newest.time as i64, number])?;
+        channel.deleted = newest;
+    }
     let delete = "DELETE FROM events WHERE key BETWEEN ? AND ?";
     run(to, delete, [key(number, *offsets.start()), key(number, *offsets.end())])?;
+    channel.first = offsets.end() + 1;
     Ok(())
+}
+
+/// The newest event with a lower offset, if the database has one.
+pub(super) fn newest_before(from: &Connection, number: ChannelNumber, before: u64) -> Result<Option<EventTime>> {
+    let select = "SELECT key, time FROM events WHERE key >= ? AND key < ? ORDER BY key DESC LIMIT 1";
+    Ok(cached(from, select)?.query_row([key(number, 0), key(number, before)], offset_and_time).optional()?)
+}
+
+/// The first of these offsets that has an event.
+fn first_from(from: &Connection, number: ChannelNumber, offsets: RangeInclusive<u64>) -> Result<Option<EventTime>> {
+    let select = "SELECT key, time FROM events WHERE key BETWEEN ? AND ? ORDER BY key LIMIT 1";
+    let keys = [key(number, *offsets.start()), key(number, *offsets.end())];
+    Ok(cached(from, select)?.query_row(keys, offset_and_time).optional()?)
 }
 
 /// Whether there is an id that was inserted before this time.
@@ -181,14 +168,13 @@ pub(super) fn first_since(
     offsets: RangeInclusive<u64>,
     since: LogTime,
 ) -> Result<Option<u64>> {
-    let mut select = cached(from, "SELECT key, time FROM events WHERE key BETWEEN ? AND ? ORDER BY key LIMIT 1")?;
     let last = *offsets.end();
     let (mut low, mut high) = (*offsets.start(), last.saturating_add(1));
     let (mut found, mut probe) = (None, low);
     while low < high {
-        match select.query_row([key(number, probe), key(number, last)], offset_and_time).optional()? {
-            Some((offset, time)) if time < since => low = offset + 1,
-            Some((offset, _)) => (found, high) = (Some(offset), probe),
+        match first_from(from, number, probe..=last)? {
+            Some(event) if event.time < since => low = event.offset + 1,
+            Some(event) => (found, high) = (Some(event.offset), probe),
             None => high = probe,
         }
         probe = low + (high.saturating_sub(low)) / 2;
@@ -230,8 +216,12 @@ fn entry(row: &Row) -> Result<Option<Entry>> {
     Ok(Some(Entry { offset: offset(key), json: json.into() }))
 }
 
-fn offset_and_time(row: &Row) -> rusqlite::Result<(u64, LogTime)> {
-    Ok((offset(row.get(0)?), row.get::<_, i64>(1)? as u64))
+fn offset_and_time(row: &Row) -> rusqlite::Result<EventTime> {
+    Ok(EventTime { offset: offset(row.get(0)?), time: row.get::<_, i64>(1)? as u64 })
+}
+
+fn event_time(offset: i64, time: i64) -> EventTime {
+    EventTime { offset: offset as u64, time: time as u64 }
 }
 
 fn number_of(number: i64) -> Option<ChannelNumber> {
@@ -239,7 +229,7 @@ fn number_of(number: i64) -> Option<ChannelNumber> {
     ChannelNumber::try_from(number).ok().filter(|number| (1..=i16::MAX as u16).contains(number))
 }
 
-fn key(number: ChannelNumber, offset: u64) -> i64 {
+pub(super) fn key(number: ChannelNumber, offset: u64) -> i64 {
     (i64::from(number) << OFFSET_BITS) | offset.min((1 << OFFSET_BITS) - 1) as i64
 }
 
@@ -307,6 +297,25 @@ mod tests {
     }
 
     #[test]
+    fn the_newest_deleted_event_is_recorded() {
+        let (_folder, mut database, _) = database(&[(1, 10), (2, 20), (4, 40)]);
+        let mut row = database.read(|from| channel(from, "channel")).unwrap();
+        assert_eq!((row.first, row.head, row.deleted), (1, 4, EventTime::default()));
+        for (last, newest) in [(2, EventTime { offset: 2, time: 20 }), (3, EventTime { offset: 2, time: 20 })] {
+            database.write(|to| delete_events(to, &mut row, 1..=last)).unwrap();
+            assert_eq!((row.first, row.deleted), (last + 1, newest));
+            assert_eq!(database.read(|from| channel(from, "channel")).unwrap().deleted, newest);
+        }
+    }
+
+    #[test]
+    fn the_events_of_all_channels_are_counted() {
+        let (_folder, mut database, _) = database(&[(1, 1), (9, 1)]);
+        assert_eq!(database.read(appended).unwrap(), 7 + 9 + 1);
+        assert_eq!(database.read(|from| find_channel(from, "unknown")).unwrap(), None);
+    }
+
+    #[test]
     fn a_page_ends_before_a_missing_event() {
         let events: Vec<(u64, LogTime)> = [1, 2, 3, 6, 7].map(|offset| (offset, 1)).into();
         let (_folder, mut database, number) = database(&events);
@@ -325,7 +334,7 @@ mod tests {
     #[test]
     fn an_id_is_inserted_once() {
         let (_folder, mut database, number) = database(&[]);
-        let (first, second) = (IdEntry { offset: 1, time: 10 }, IdEntry { offset: 2, time: 20 });
+        let (first, second) = (EventTime { offset: 1, time: 10 }, EventTime { offset: 2, time: 20 });
         let mut insert = |number, id: &str, entry| database.write(|to| insert_id(to, number, id, entry)).unwrap();
         assert_eq!(insert(number, "id", first), None);
         assert_eq!(insert(number, "id", second), Some(first));
@@ -341,32 +350,5 @@ mod tests {
         );
         database.write(|to| delete_ids(to, 21, 2)).unwrap();
         assert_eq!(database.write(|to| insert_id(to, number, "id", first)).unwrap(), Some(second));
-    }
-
-    #[test]
-    fn a_new_epoch_shares_the_events_of_earlier_ones() {
-        let (_folder, mut database, number) = database(&[(1, 1), (9, 1)]);
-        assert_eq!(database.read(appended).unwrap(), 7 + 9 + 1);
-        let names = ["before", "channel", "after"];
-        let channels = |database: &mut Database| names.map(|name| database.read(|from| channel(from, name)).unwrap());
-        let shared =
-            |database: &mut Database, epoch: &Epoch| database.read(|from| shared_with(from, number, epoch)).unwrap();
-        let before = channels(&mut database);
-        let [second, third, fourth, own] = [(); 4].map(|()| Epoch::random());
-        database.write(|to| begin_epoch_everywhere(to, &second, true)).unwrap();
-        let heads = channels(&mut database).map(|channel| (channel.epoch == second, channel.head));
-        assert_eq!(heads, [(true, 7), (true, 9), (true, 1)]);
-        assert_eq!([&before[1].epoch, &second].map(|epoch| shared(&mut database, epoch)), [9, 0]);
-        // A later loss counts for all earlier epochs.
-        database.write(|to| insert_event(to, number, 10, 1, "{}")).unwrap();
-        database.write(|to| begin_epoch_everywhere(to, &third, true)).unwrap();
-        database.write(|to| delete_events(to, number, 2..=10)).unwrap();
-        assert_eq!([&before[1].epoch, &second].map(|epoch| shared(&mut database, epoch)), [9, 10]);
-        database.write(|to| begin_epoch_everywhere(to, &fourth, true)).unwrap();
-        assert_eq!([&before[1].epoch, &second, &third].map(|epoch| shared(&mut database, epoch)), [1, 1, 1]);
-        database.write(|to| begin_epoch(to, number, &own)).unwrap();
-        assert_eq!([&before[1].epoch, &fourth].map(|epoch| shared(&mut database, epoch)), [0, 0]);
-        assert_eq!(channels(&mut database).map(|channel| channel.epoch), [fourth.clone(), own, fourth]);
-        assert_eq!(database.read(|from| find_channel(from, "unknown")).unwrap(), None);
     }
 }

@@ -4,14 +4,19 @@
 CREATE TABLE channels (
   number INTEGER PRIMARY KEY,
   name TEXT NOT NULL UNIQUE,
-  epoch TEXT NOT NULL
+  epoch TEXT NOT NULL,
+  -- The offset and the log time of the newest event that was deleted; 0 if none was.
+  deleted INTEGER NOT NULL DEFAULT 0,
+  deleted_time INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 
--- Earlier epochs of each channel. Up to the offset `shared` the log has the same events as it had in that epoch.
+-- Earlier epochs of each channel. Up to the offset `shared` the log has the same events as it had in that epoch. The epoch
+-- ended at the log time `ended`: events of that time or earlier may be lost.
 CREATE TABLE past_epochs (
   channel INTEGER NOT NULL,
   epoch TEXT NOT NULL,
   shared INTEGER NOT NULL,
+  ended INTEGER NOT NULL,
   PRIMARY KEY (channel, epoch)
 ) STRICT;
 

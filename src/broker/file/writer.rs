@@ -15,8 +15,8 @@ use super::commit::{self, Committed};
 use super::database::{Failure, Readers};
 use super::directory::LogDirectory;
 use super::recovery::{LogOptions, OpenLog};
-use super::rows;
 use super::store_rows::Change;
+use super::{epoch_rows, rows};
 use crate::broker::{Appended, BrokerError, Limits, Signal};
 use crate::event::{ChannelId, Epoch, Event, Position};
 
@@ -67,6 +67,8 @@ pub(super) struct Writer {
     signals: mpsc::Sender<Signal>,
     /// The open log, or why it is not open.
     open: Result<OpenFiles, BrokerError>,
+    /// How many events the log had when it was closed while this process goes on; 0 while it is open.
+    seen: u64,
     /// The bytes of a failed commit, until a write of that size succeeds.
     failed_bytes: Option<usize>,
     /// When a write last succeeded.
@@ -95,7 +97,7 @@ impl Writer {
     pub fn open(options: LogOptions, limits: Limits, signals: mpsc::Sender<Signal>) -> Result<Self, String> {
         let (reader, open) = (watch::Sender::new(Err(BrokerError::closed())), Err(BrokerError::closed()));
         let mut writer =
-            Self { options, limits, reader, signals, open, failed_bytes: None, last_write: Instant::now() };
+            Self { options, limits, reader, signals, open, seen: 0, failed_bytes: None, last_write: Instant::now() };
         writer.try_open().map(|()| writer)
     }
 
@@ -299,11 +301,11 @@ impl Writer {
     fn begin_epoch(&mut self, channel: ChannelId, known: &Position) -> Result<(), BrokerError> {
         let open = self.open.as_mut().map_err(|error| error.clone())?;
         let (index, epoch) = (channel.index(), Epoch::random());
-        let name = &self.options.channel_names[index];
+        let (name, time) = (&self.options.channel_names[index], open.log.clock.now());
         let written = open.log.database.write(|to| {
             let row = rows::channel(to, name)?;
             if row.epoch == known.epoch && row.head < known.offset {
-                rows::begin_epoch(to, row.number, &epoch)?;
+                epoch_rows::begin_epoch(to, row.number, &epoch, time)?;
             }
             rows::channel(to, name)
         });
@@ -348,7 +350,7 @@ impl Writer {
 
     fn try_open(&mut self) -> Result<(), String> {
         let opened = LogDirectory::lock(&self.options.path).and_then(|directory| {
-            let log = self.options.open(&directory)?;
+            let log = self.options.open(&directory, self.seen)?;
             Ok((directory, log))
         });
         match opened {
@@ -374,6 +376,7 @@ impl Writer {
         let readers = Arc::new(Readers::new(directory.database()));
         let _ = self.reader.send_replace(Ok(LogReader { readers: readers.clone(), clock: log.clock }));
         self.open = Ok(OpenFiles { log, readers, directory });
+        self.seen = 0;
     }
 
     /// Sets a damaged log aside and opens an empty one.
@@ -394,7 +397,9 @@ impl Writer {
     /// Fails all later calls with this error; the open files, which the caller closes.
     fn detach(&mut self, error: BrokerError) -> Option<OpenFiles> {
         let _ = self.reader.send_replace(Err(error.clone()));
-        std::mem::replace(&mut self.open, Err(error)).ok()
+        let detached = std::mem::replace(&mut self.open, Err(error)).ok()?;
+        self.seen = detached.log.appended;
+        Some(detached)
     }
 
     fn close(&mut self) {

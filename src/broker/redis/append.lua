@@ -11,8 +11,7 @@
 -- duplicate: the event had been appended before. Or returns SEND_NONCES, and appends nothing.
 
 local call = redis.call
-local channels, keep, age, epoch = tonumber(ARGV[1]), ARGV[2], tonumber(ARGV[3]), ARGV[5]
-local stamp = integer(time)
+local channels, keep, age, epoch = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[5]
 local logs = {}
 
 -- Opens the log of a channel.
@@ -24,7 +23,7 @@ local function log_of(number)
     -- Changes nothing, and fails before the first XADD if the user may not do it. Otherwise events would be in the stream
     -- and not in the log.
     call('HSET', log.meta, 'offset', integer(log.head))
-    log.channel, log.added = ARGV[at], 0
+    log.channel, log.added, log.stamp = ARGV[at], 0, integer(log.now)
     logs[number] = log
   end
   return log
@@ -59,7 +58,7 @@ local function add(log, id, json)
     remember(id, position)
   end
   -- XADD completes the id OFFSET to `OFFSET-0`.
-  local added = redis.pcall('XADD', log.stream, 'MAXLEN', '~', keep, offset, 'e', json, 't', stamp, 'n', epoch)
+  local added = redis.pcall('XADD', log.stream, offset, 'e', json, 't', log.stamp, 'n', epoch)
   if type(added) == 'table' and added.err then
     -- No event has the position, so the id must not be remembered with it.
     forget(id)
@@ -70,7 +69,7 @@ local function add(log, id, json)
       position = log.epoch .. ':' .. offset
     end
     -- If the first XADD failed for another reason, this one raises the same error.
-    call('XADD', log.stream, offset, 'e', json, 't', stamp, 'n', epoch)
+    call('XADD', log.stream, offset, 'e', json, 't', log.stamp, 'n', epoch)
     remember(id, position)
   end
   log.head, log.added = log.head + 1, log.added + 1
@@ -107,25 +106,22 @@ end
 
 for _, log in pairs(logs) do
   if log.added > 0 then
-    call('HSET', log.meta, 'offset', integer(log.head))
+    call('HSET', log.meta, 'offset', integer(log.head), 'time', log.stamp)
   end
 end
 
 -- After all events are in their logs, because an error here ends the script.
 for _, log in pairs(logs) do
   if log.added > 0 then
-    -- Old entries are trimmed once in 64 events: up to twice as many as were appended, and at least 128.
+    -- Entries that are not retained are trimmed once in 64 events, up to 10,000 at a time (the default LIMIT of XTRIM).
     if log.head % 64 < log.added then
       forget_old(log)
-      local oldest, deadline = call('XRANGE', log.stream, '-', '+', 'COUNT', 1)[1], time - age
-      if oldest and time_of(oldest) < deadline then
-        for _, entry in ipairs(call('XRANGE', log.stream, '-', '+', 'COUNT', math.max(128, log.added * 2))) do
-          oldest = entry
-          if time_of(entry) >= deadline then
-            break
-          end
-        end
-        call('XTRIM', log.stream, 'MAXLEN', '~', integer(log.head - offset_of(oldest) + 1))
+      local stored = oldest_stored(log)
+      local oldest = first_appended_since(log, math.max(stored, log.head - keep + 1), time - age)
+      if stored < oldest then
+        local newest = range(log, oldest - 1, 1)[1]
+        call('HSET', log.meta, 'trimmed', integer(oldest - 1) .. ' ' .. integer(time_of(newest)))
+        call('XTRIM', log.stream, 'MAXLEN', '~', integer(log.head - oldest + 1))
       end
     end
   end

@@ -1,15 +1,17 @@
 -- A channel's log. This part stands before every script that works on logs.
 --
 -- A log has two keys. The stream has the events, with the entry ids `OFFSET-0`. The hash (`meta`) has the log's epoch
--- (`epoch`), its newest offset (`offset`), and its past epochs (`past`).
+-- (`epoch`), its newest offset (`offset`) and that event's time (`time`), its past epochs (`past`), and `OFFSET TIME` of the
+-- newest event that a script may have trimmed (`trimmed`).
 --
 -- When the log loses events, a new epoch begins. The surviving events stay in the log under the same offsets. `past` has an
--- entry `EPOCH:SHARED:HEAD` for each past epoch, the last one first:
+-- entry `EPOCH:SHARED:HEAD:ENDED` for each past epoch, the last one first:
 -- - Up to the offset SHARED the log is what it was in that epoch. A reader that had come so far continues after its
 --   position, and gets no event twice.
 -- - From SHARED to HEAD the log had, or may have had, other events in that epoch: another node appended there without
 --   knowing of the loss. A reader with such a position, or a higher one, continues after SHARED. It may get events again,
 --   but misses none.
+-- - ENDED is the time at which the loss was detected. The lost events are of that time or earlier.
 -- SHARED is the newest event that the node which detected the loss knows and the log still has; 0 if there is none. For an
 -- unknown epoch SHARED is 0.
 --
@@ -64,6 +66,9 @@ local function last_offset(stream)
   return 0
 end
 
+-- An entry of `past`. An earlier version wrote none of the times, and drops those that it finds.
+local PAST_EPOCH = '(%w+):(%d+):(%d+):?(%d*)'
+
 -- Begins a new epoch. Its head is the largest offset that the stream ever had, because a stream accepts no smaller id. Up
 -- to the offset `shared` the log is what it was in the epoch `of`. Without `of` that is the log's old epoch.
 local function begin_epoch(log, epoch, shared, of)
@@ -73,16 +78,16 @@ local function begin_epoch(log, epoch, shared, of)
   end
   local past = {}
   if of and of ~= log.epoch then
-    past[1] = of .. ':' .. integer(shared) .. ':' .. integer(head)
+    past[1] = table.concat({ of, integer(shared), integer(head), integer(log.now) }, ':')
     -- Nobody knows what the log has in common with its other epochs.
     shared = 0
   end
   if log.epoch then
-    past[#past + 1] = log.epoch .. ':' .. integer(shared) .. ':' .. integer(log.head)
+    past[#past + 1] = table.concat({ log.epoch, integer(shared), integer(log.head), integer(log.now) }, ':')
   end
-  for past_epoch, past_shared, past_head in string.gmatch(log.past, '(%w+):(%d+):(%d+)') do
+  for past_epoch, past_shared, past_head, ended in string.gmatch(log.past, PAST_EPOCH) do
     if #past < 8 and past_epoch ~= of then
-      past[#past + 1] = past_epoch .. ':' .. integer(math.min(shared, tonumber(past_shared))) .. ':' .. past_head
+      past[#past + 1] = table.concat({ past_epoch, integer(math.min(shared, tonumber(past_shared))), past_head, ended }, ':')
     end
   end
   log.epoch, log.head, log.past = epoch, head, table.concat(past, ' ')
@@ -177,8 +182,10 @@ end
 -- or has lost events. Returns nil if only all the nonces of the node can tell which events are left: the script then
 -- answers SEND_NONCES.
 local function open(stream, meta, new_epoch, fingerprint)
-  local fields = redis.call('HMGET', meta, 'epoch', 'offset', 'past')
+  local fields = redis.call('HMGET', meta, 'epoch', 'offset', 'past', 'time')
   local log = { stream = stream, meta = meta, epoch = fields[1], head = tonumber(fields[2] or 0) or 0 }
+  -- Entries are in the order of their times, also after Redis' clock was set back.
+  log.now = math.max(time, tonumber(fields[4] or 0) or 0)
   log.past, log.known = fields[3] or '', parse(fingerprint)
   if log.known and has_lost(log, log.known) then
     if not log.known.all and redis.call('XRANGE', stream, '-', '+', 'COUNT', 1)[1] then
@@ -187,6 +194,10 @@ local function open(stream, meta, new_epoch, fingerprint)
     begin_epoch(log, new_epoch, newest_common(log, log.known.nonces) or 0, log.known.epoch)
   elseif not log.epoch then
     begin_epoch(log, new_epoch, 0)
+  elseif log.known and log.known.epoch ~= log.epoch and not string.find(' ' .. log.past, ' ' .. log.known.epoch .. ':', 1, true) then
+    -- The log that the node knows is gone, and a node that did not know it has begun this one.
+    log.past = log.known.epoch .. ':0:0:' .. integer(log.now) .. ' ' .. log.past
+    redis.call('HSET', meta, 'past', log.past)
   end
   return log
 end
@@ -199,8 +210,14 @@ local function range(log, first, count)
   return redis.call('XRANGE', log.stream, integer(first) .. '-0', integer(log.head) .. '-0', 'COUNT', count)
 end
 
--- The offset of the first entry from `low` on that was appended at `time` or later, `head + 1` if there is none. A binary
--- search, because entries are in the order of their times.
+-- The offset of the oldest entry in the stream, `head + 1` if it has none.
+local function oldest_stored(log)
+  local oldest = redis.call('XRANGE', log.stream, '-', '+', 'COUNT', 1)[1]
+  return oldest and offset_of(oldest) or log.head + 1
+end
+
+-- The offset of the first entry from `low` on that was appended at `time` or later, `head + 1` if there is none; and that of
+-- the last entry before it, `low - 1` if there is none. A binary search, because entries are in the order of their times.
 local function first_appended_since(log, low, time)
   local high = log.head + 1
   local first, middle = high, low
@@ -214,11 +231,11 @@ local function first_appended_since(log, low, time)
     end
     middle = math.floor((low + high) / 2)
   end
-  return first
+  return first, low - 1
 end
 
 -- The offset of the oldest entry that is retained: among the newest `keep`, and appended at `deadline` or later. The stream
 -- may have older entries, because it is trimmed coarsely.
 local function oldest_retained(log, keep, deadline)
-  return first_appended_since(log, math.max(0, log.head - keep) + 1, deadline)
+  return (first_appended_since(log, math.max(0, log.head - keep) + 1, deadline))
 end

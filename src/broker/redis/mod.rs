@@ -61,8 +61,8 @@ use self::store::RedisStore;
 use self::target::{ConnectOptions, Target};
 use super::nodes::Nodes;
 use super::{
-    Appended, Backend, Bounds, BrokerError, Entry, Head, Limits, Log, Notifier, PAGE_BYTES, Page, SIGNAL_CAPACITY,
-    Signal, Signals, Store,
+    Appended, Backend, Bounds, BrokerError, Entry, Head, Limits, Located, Log, Notifier, PAGE_BYTES, Page,
+    SIGNAL_CAPACITY, Signal, Signals, Store,
 };
 use crate::config::{BrokerConfig, Form, RedisUrl};
 use crate::event::{Catalog, ChannelId, Epoch, Event, Moment, Position};
@@ -241,13 +241,13 @@ impl Log for Redis {
         self.read_page(id, Some(delivered), limit, true).await
     }
 
-    async fn position_at(&self, id: ChannelId, from: Moment) -> Result<Position, BrokerError> {
+    async fn position_at(&self, id: ChannelId, moment: Moment) -> Result<Located, BrokerError> {
         let channel = self.channels.get(id);
         let attempt = Attempt::default();
         let arguments = |sending| {
             self.channels.begin_attempt(&attempt, sending);
             let keys = vec![channel.stream.as_str().into(), channel.meta.as_str().into()];
-            let (at, ago) = match from {
+            let (at, ago) = match moment {
                 Moment::At(millis) => (millis.to_string(), String::new()),
                 Moment::Ago(age) => (String::new(), age.as_millis().to_string()),
             };
@@ -255,10 +255,13 @@ impl Log for Redis {
             (keys, vec![new_epoch(), channel.fingerprint.argument(sending).into(), events, age, at.into(), ago.into()])
         };
         let reply = self.commands.run(&self.position_at_script, &channel.stream, arguments).await;
-        let reply = reply.map_err(|error| self.explain(error))?;
-        let position = parsed(Some(reply))?;
-        channel.fingerprint.record(attempt.number(), &position, None);
-        Ok(position)
+        let Value::Array(reply) = reply.map_err(|error| self.explain(error))? else { return Err(unreadable()) };
+        let mut reply = reply.into_iter();
+        let bounds =
+            Bounds { epoch: parsed(reply.next())?, head: parsed(reply.next())?, oldest: parsed(reply.next())? };
+        let position = Position::new(parsed(reply.next())?, parsed(reply.next())?);
+        channel.fingerprint.record(attempt.number(), &bounds.head(), None);
+        Ok(Located { position, bounds })
     }
 
     async fn heads(&self) -> Vec<(ChannelId, Head)> {

@@ -207,10 +207,10 @@ async fn a_log_of_an_older_version_is_refused_and_left_alone() {
     let folder = tempfile::tempdir().unwrap();
     Node::ready(&log_in(folder.path())).await.broker.close().await;
     let path = folder.path().join("log/log.sqlite");
-    rusqlite::Connection::open(&path).unwrap().pragma_update(None, "user_version", 2).unwrap();
+    rusqlite::Connection::open(&path).unwrap().pragma_update(None, "user_version", 3).unwrap();
     let before = fs::read(&path).unwrap();
     let refused = broker::open(&log_in(folder.path()), &Arc::new(Catalog::builtin())).map(drop);
     let reason = refused.expect_err("an older version");
-    assert!(reason.contains("version 2") && reason.contains("version 3"), "{reason}");
+    assert!(reason.contains("version 3") && reason.contains("version 4"), "{reason}");
     assert_eq!(fs::read(&path).unwrap(), before);
 }

@@ -17,6 +17,7 @@ over_each_broker!(
     since_a_position_continues_after_it,
     no_event_is_lost_or_repeated_between_replay_and_live_under_load,
     events_that_the_log_dropped_are_reported_as_a_gap,
+    an_age_that_the_log_no_longer_reaches_gets_a_gap,
     a_position_of_another_epoch_gets_a_gap,
     a_position_ahead_of_the_log_gets_a_gap_and_no_new_epoch,
     a_filter_applies_to_replayed_events,
@@ -126,6 +127,25 @@ async fn events_that_the_log_dropped_are_reported_as_a_gap(broker: TestBroker) {
     subscriber.pong_is_next().await;
 }
 
+async fn an_age_that_the_log_no_longer_reaches_gets_a_gap(broker: TestBroker) {
+    let node = broker.node_with(|config| config.broker.log_max_events = 5).await;
+    let epoch = epoch_and_offset(&publish(&node, 10).await).0.to_owned();
+    let [from, position] = [0, 5].map(|offset| json!(format!("{epoch}:{offset}")));
+    let gap = json!({"type": "gap", "channel": CHANNEL, "from": from, "position": position});
+    for since in ["10m", "1970-01-01T00:00:00Z"] {
+        let mut subscriber = Subscriber::connect(&node).await;
+        let subscribed = subscribe(&mut subscriber, "s", json!({"since": since})).await;
+        assert_eq!((&subscribed["recovered"], &subscribed["position"]), (&json!(false), &position), "{since}");
+        assert_eq!(subscriber.frame().await, gap);
+        expect_offsets(&mut subscriber, 6..=10).await;
+        subscriber.pong_is_next().await;
+    }
+    let mut subscriber = Subscriber::connect_to(&node, &format!("/v1/ws?channel={CHANNEL}&since=10m")).await;
+    assert_eq!(subscriber.frame_of("subscribed").await["recovered"], false);
+    assert_eq!(subscriber.frame().await, gap);
+    expect_offsets(&mut subscriber, 6..=10).await;
+}
+
 async fn a_position_of_another_epoch_gets_a_gap(broker: TestBroker) {
     let node = broker.node().await;
     let head = publish(&node, 5).await;
@@ -200,7 +220,17 @@ async fn since_accepts_ages_times_and_cursors(broker: TestBroker) {
     let head = publish(&node, 3).await;
     let ahead = "2100-01-01T00:00:00Z";
     let cursor = format!("order-status=x:1,{CHANNEL}={}:1", epoch_and_offset(&head).0);
-    for (since, first) in [("1h", 1), ("1970-01-01T00:00:00Z", 1), (&cursor, 2), ("0s", 4), (ahead, 4), ("now", 4)] {
+    for (since, first) in [
+        ("1h", 1),
+        ("99999999999999999999d", 1),
+        ("1970-01-01T00:00:00Z", 1),
+        ("0000-01-01t00:00:00.0000000000001z", 1),
+        (&cursor, 2),
+        ("0s", 4),
+        (ahead, 4),
+        ("9999-12-31T23:59:60Z", 4),
+        ("now", 4),
+    ] {
         let mut subscriber = Subscriber::connect(&node).await;
         let subscribed = subscribe(&mut subscriber, "s", json!({"since": since})).await;
         assert_eq!(subscribed["recovered"], true, "{since}");
