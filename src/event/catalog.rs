@@ -176,7 +176,7 @@ impl Catalog {
         mistake::nearest(name, &self.types.iter().map(|event_type| &*event_type.name).collect::<Vec<_>>())
     }
 
-    /// The JSON Schema of the whole event, with the schema of every type: see [`event_schema`].
+    /// The JSON Schema of the whole event, with the schema of every type among its definitions.
     pub fn event_schema(&self) -> Value {
         event_schema::event_schema(self.types.iter().map(|known| (&*known.name, &known.schema)))
     }
