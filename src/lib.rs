@@ -10,6 +10,7 @@
 pub mod client;
 pub mod event;
 pub mod protocol;
+mod suggest;
 
 #[cfg(feature = "server")]
 mod access;

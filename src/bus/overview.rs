@@ -10,6 +10,7 @@ use crate::access::Caller;
 use crate::broker::nodes::{Heard, NodeState};
 use crate::event::{ChannelId, EventType, Position};
 use crate::protocol::{ErrorCode, Problem};
+use crate::suggest::{self, Known};
 
 /// A node is lost after three heartbeats without one.
 const LOST_AFTER: Duration = Duration::from_secs(15);
@@ -79,14 +80,23 @@ impl Bus {
         self.catalog.types()
     }
 
+    /// The names of the event types that the caller may see, for the refusal of another name. `plural` says what the
+    /// names are there, and `listed` where all of them are listed.
+    pub(super) fn known_types(&self, caller: &Caller, plural: &'static str, listed: &'static str) -> Known<'_> {
+        let names = self.types(caller).iter().map(|known| &*known.name).collect();
+        Known { plural, names, listed }
+    }
+
     /// The schema of the `data` of one event type.
     ///
     /// # Errors
     /// `not-found`.
-    pub fn schema(&self, _caller: &Caller, name: &str) -> Result<&Value, Problem> {
+    pub fn schema(&self, caller: &Caller, name: &str) -> Result<&Value, Problem> {
         let known = self.catalog.channel(name).map(|channel| &self.catalog.get(channel).schema);
         known.ok_or_else(|| {
-            Problem::new(ErrorCode::NotFound, format!("there is no event type {name:?} here: see /v1/schemas"))
+            let known = self.known_types(caller, "event types", "GET /v1/schemas");
+            let refusal = format!("there is no event type {} here", suggest::quoted(name));
+            Problem::new(ErrorCode::NotFound, known.refuse(&refusal, name))
         })
     }
 

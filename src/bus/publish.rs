@@ -9,9 +9,10 @@ use serde_json::Value;
 use super::{Bus, Namespace, rate_limited};
 use crate::access::Caller;
 use crate::broker::{Appended, BrokerError};
-use crate::event::{ChannelId, Defaults, Event, MAX_MISTAKES, Mistake, Position, RefusalKind};
+use crate::event::{ChannelId, Defaults, Event, MAX_MISTAKES, Mistake, Position};
 use crate::metrics::TypeLabel;
 use crate::protocol::{ErrorCode, Problem};
+use crate::suggest;
 
 /// How long the broker may take to answer. After that it is not known whether it took the events.
 const APPEND_TIMEOUT: Duration = Duration::from_millis(2_500);
@@ -62,7 +63,7 @@ impl Bus {
     /// # Errors
     /// `draining`.
     pub fn publisher<'a>(&'a self, caller: &'a Caller) -> Result<Publisher<'a>, Problem> {
-        if self.draining.is_cancelled() {
+        if self.lifecycle.draining.is_cancelled() {
             return Err(Problem::new(ErrorCode::Draining, "this node is about to stop: publish to another"));
         }
         Ok(Publisher { bus: self, caller })
@@ -100,7 +101,7 @@ impl Publisher<'_> {
             Documents::Many(documents) => (documents, true),
         };
         let mut events = Vec::with_capacity(documents.len());
-        let mut kind = None;
+        let mut code = None;
         let mut mistakes: Vec<Mistake> = Vec::new();
         for (index, document) in documents.into_iter().enumerate() {
             if index % DOCUMENTS_PER_TURN == DOCUMENTS_PER_TURN - 1 {
@@ -110,21 +111,22 @@ impl Publisher<'_> {
             match self.bus.catalog.validate(document, &at, MAX_MISTAKES - mistakes.len(), defaults) {
                 Ok(event) => events.push(event),
                 Err(refusal) => {
-                    kind.get_or_insert(refusal.kind);
-                    mistakes.extend(refusal.mistakes);
+                    let unknown = refusal.unknown_type.map(|name| {
+                        let known = self.bus.known_types(self.caller, "event types", "GET /v1/channels");
+                        let message = format!("there is no event type {} here", suggest::quoted(&name));
+                        Mistake::new(format!("{at}/type"), known.refuse(&message, &name))
+                    });
+                    let is_unknown = unknown.is_some();
+                    code.get_or_insert(if is_unknown { ErrorCode::UnknownType } else { ErrorCode::InvalidEvent });
+                    mistakes.extend(unknown.into_iter().chain(refusal.mistakes));
                     if mistakes.len() >= MAX_MISTAKES {
                         break;
                     }
                 }
             }
         }
-        let Some(kind) = kind else { return Ok(events) };
-        let (code, detail) = match kind {
-            RefusalKind::UnknownType => (ErrorCode::UnknownType, "there is no such event type here; see errors"),
-            RefusalKind::Invalid => {
-                (ErrorCode::InvalidEvent, "the event does not fit its type's schema or CloudEvents 1.0; see errors")
-            }
-        };
+        let Some(code) = code else { return Ok(events) };
+        let detail = Mistake::summary(&mistakes);
         Err(Problem::new(code, detail).with_errors(mistakes))
     }
 }

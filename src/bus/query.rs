@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use crate::event::Since;
 use crate::protocol::{ErrorCode, Problem};
+use crate::suggest::{self, Known};
 
 /// The channels, filter and starting point that a client asks for.
 #[derive(Debug, Default)]
@@ -33,7 +34,10 @@ impl StreamQuery {
                 "channel" => read.channels.push(value.into_owned()),
                 "where" => {
                     let filter = serde_json::from_str(&value).map_err(|error| {
-                        let detail = format!("`where` is not JSON: {error}");
+                        let detail = format!(
+                            "`where` is not JSON ({error}): write an object from fields to values, percent-encoded, such \
+                             as where={{\"productId\":\"123\"}}"
+                        );
                         Problem::new(ErrorCode::InvalidFilter, detail)
                     })?;
                     read.filter = Some(filter);
@@ -41,10 +45,9 @@ impl StreamQuery {
                 "since" => read.resume(&value)?,
                 name if own.contains(&name) => drop(rest.insert(name.to_owned(), value.into_owned())),
                 name => {
-                    let known: Vec<_> = ["channel", "where", "since"].iter().chain(own).copied().collect();
-                    let detail =
-                        format!("there is no parameter {name:?} here: the parameters are {}", known.join(", "));
-                    return Err(Problem::new(ErrorCode::BadRequest, detail));
+                    let known = Known::new("parameters", ["channel", "where", "since"].iter().chain(own).copied());
+                    let refusal = format!("there is no parameter {} here", suggest::quoted(name));
+                    return Err(Problem::new(ErrorCode::BadRequest, known.refuse(&refusal, name)));
                 }
             }
         }

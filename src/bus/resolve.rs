@@ -11,8 +11,9 @@ use super::query::parse_since;
 use super::{Bus, StreamQuery, unreadable};
 use crate::access::Caller;
 use crate::broker::BrokerError;
-use crate::event::{ChannelId, Filter, FilterError, Position, Since};
+use crate::event::{ChannelId, EventType, Filter, FilterError, Position, Since};
 use crate::protocol::{ErrorCode, Problem};
+use crate::suggest::{self, Known};
 
 /// The most time that a request waits for a permit to read the log.
 const MAX_PERMIT_WAIT: Duration = Duration::from_secs(5);
@@ -85,25 +86,45 @@ impl Bus {
         self.resolve(caller, Selected { name: sub, ..selected }).await
     }
 
-    /// Selects the channels of a query. If the query names none, selects every channel that has the fields of the
-    /// filter.
+    /// Selects the channels of a query. If the query names none, selects every channel whose events the filter can match.
     ///
     /// # Errors
     /// The error of the first channel that cannot be selected: `unknown-channel`, `unknown-field`, `invalid-filter`,
     /// `invalid-position`.
     pub fn select(&self, caller: &Caller, query: &StreamQuery) -> Result<Vec<Selected>, Problem> {
         let all_channels = query.channels.is_empty();
-        let mut selected = Vec::new();
+        let (mut selected, mut never_matches) = (Vec::new(), None);
         for (_, found) in self.select_each(caller, query)? {
             match found {
                 Err(problem) if all_channels && problem.code == ErrorCode::UnknownField => {}
+                // The value may be one of another channel's field of that name.
+                Err(problem) if all_channels && problem.code == ErrorCode::InvalidFilter => {
+                    never_matches.get_or_insert(problem);
+                }
                 found => selected.push(found?),
             }
         }
-        if selected.is_empty() {
-            return Err(Problem::new(ErrorCode::UnknownField, "no channel has the fields that `where` names"));
+        match (selected.is_empty(), never_matches) {
+            (false, _) => Ok(selected),
+            (true, Some(problem)) => Err(problem),
+            (true, None) => Err(self.no_channel_has(caller, query.filter.as_ref())),
         }
-        Ok(selected)
+    }
+
+    /// The refusal of a filter for all channels, none of which has its fields.
+    fn no_channel_has(&self, caller: &Caller, filter: Option<&Value>) -> Problem {
+        let mut fields: Vec<&str> = self.types(caller).iter().flat_map(EventType::fields).collect();
+        fields.sort_unstable();
+        fields.dedup();
+        let names: Vec<_> = filter.and_then(Value::as_object).into_iter().flat_map(|filter| filter.keys()).collect();
+        let given = names.iter().find(|name| !fields.contains(&name.as_str())).map_or("", |name| name.as_str());
+        let shown: Vec<_> = names.iter().map(|name| suggest::quoted(name)).collect();
+        let refusal = match shown.len() {
+            1 => format!("/where: no channel has the field {}", shown[0]),
+            _ => format!("/where: no channel has all of the fields {}", shown.join(", ")),
+        };
+        let known = Known { listed: "GET /v1/schemas", ..Known::new("fields", fields) };
+        Problem::new(ErrorCode::UnknownField, known.refuse(&refusal, given))
     }
 
     /// Selects each channel of a query by itself, for a transport that can refuse one channel and accept the others.
@@ -151,25 +172,25 @@ impl Bus {
     /// `all_channels` is true if the client named no channel.
     fn select_one(
         &self,
-        _caller: &Caller,
+        caller: &Caller,
         name: &str,
         filter: Option<&Value>,
         since: Option<&Since>,
         all_channels: bool,
     ) -> Result<Selected, Problem> {
         let Some(channel) = self.catalog.channel(name) else {
-            let suggestion =
-                self.catalog.nearest(name).map(|near| format!("; did you mean {near}?")).unwrap_or_default();
-            return Err(Problem::new(
-                ErrorCode::UnknownChannel,
-                format!("there is no channel {name:?} here{suggestion}"),
-            ));
+            let known = self.known_types(caller, "channels", "GET /v1/channels");
+            let refusal = format!("there is no channel {} here", suggest::quoted(name));
+            return Err(Problem::new(ErrorCode::UnknownChannel, known.refuse(&refusal, name)));
         };
         let filter = match filter {
             None => Filter::default(),
-            Some(filter) => Filter::parse(filter, self.catalog.get(channel)).map_err(|error| match error {
-                FilterError::UnknownField(message) => Problem::new(ErrorCode::UnknownField, message),
-                FilterError::Invalid(message) => Problem::new(ErrorCode::InvalidFilter, message),
+            Some(filter) => Filter::parse(filter, self.catalog.get(channel)).map_err(|error| {
+                let code = match error {
+                    FilterError::UnknownField(_) => ErrorCode::UnknownField,
+                    FilterError::Invalid(_) => ErrorCode::InvalidFilter,
+                };
+                Problem::new(code, error.to_string()).with_errors(error.into_mistakes())
             })?,
         };
         let since = match since {

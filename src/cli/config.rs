@@ -3,7 +3,7 @@
 use clap::Subcommand;
 use serde_json::json;
 
-use super::failure::{Failure, say};
+use super::failure::{self, Failure, say, say_warning};
 use super::flags::ConfigFlags;
 use super::output::Output;
 use crate::schema;
@@ -43,7 +43,7 @@ impl ConfigCommand {
             Self::Show { defaults: true, .. } => {
                 let mut output = Output::new();
                 output.line(crate::config::DEFAULTS.trim_end())?;
-                Ok(output.flush()?)
+                output.flush()
             }
             Self::Show { json, flags, .. } => show(flags, json),
             Self::Check { flags } => check(flags),
@@ -73,15 +73,16 @@ fn show(flags: ConfigFlags, as_json: bool) -> Result<(), Failure> {
 fn check(flags: ConfigFlags) -> Result<(), Failure> {
     let loaded = flags.load()?;
     warn(&loaded.warnings);
-    schema::catalog(loaded.config.server.schemas.as_deref()).map_err(|error| format!("schemas: {error}"))?;
-    crate::broker::check(&loaded.config.broker.broker).map_err(|error| format!("broker: {error}"))?;
+    let schemas = schema::catalog(loaded.config.server.schemas.as_deref()).map(|(_, warnings)| warn(&warnings));
+    let broker = crate::broker::check(&loaded.config.broker.broker);
+    // Both are reported, so that one run finds all mistakes.
+    let schemas = schemas.map_err(failure::of_schemas);
+    broker.map_err(|error| format!("broker: {error}"))?;
+    schemas?;
     say("the configuration is valid");
     Ok(())
 }
 
 fn warn(warnings: &[String]) {
-    let yellow = anstyle::AnsiColor::Yellow.on_default().bold();
-    for warning in warnings {
-        say(&format!("{yellow}warning{yellow:#}: {warning}"));
-    }
+    warnings.iter().for_each(|warning| say_warning(warning));
 }

@@ -5,7 +5,9 @@
 use std::io;
 use std::process::ExitCode;
 
+use super::program;
 use crate::client::{Error, FieldError};
+use crate::schema::LoadErrors;
 
 /// Why a command failed.
 #[derive(Debug)]
@@ -14,7 +16,8 @@ pub enum Failure {
     Message(String),
     /// The message was written already.
     Reported,
-    /// The reader of stdout has closed the pipe (`| head`). This is a normal end, with exit code 0.
+    /// The reader of stdout has closed the pipe (`| head`). This is a normal end of a command that only reads, with exit code 0.
+    /// A command with effects handles it.
     ClosedPipe,
 }
 
@@ -36,6 +39,18 @@ pub fn say_error(message: &str) {
     say(&format!("{red}error{red:#}: {message}"));
 }
 
+/// Writes a warning to stderr.
+pub fn say_warning(message: &str) {
+    let yellow = anstyle::AnsiColor::Yellow.on_default().bold();
+    say(&format!("{yellow}warning{yellow:#}: {message}"));
+}
+
+/// Writes every mistake in the user's own types to stderr, a line for each.
+pub fn of_schemas(errors: LoadErrors) -> Failure {
+    errors.to_string().lines().for_each(say_error);
+    Failure::Reported
+}
+
 /// Writes an informational line to stderr.
 pub fn say(line: &str) {
     use io::Write;
@@ -54,16 +69,14 @@ pub fn say_field_errors(errors: &[FieldError], mut describe: impl FnMut(&str) ->
 /// Names the command that lists the channels, where a request named one that does not exist.
 fn say_channels(code: &str) {
     if matches!(code, "unknown-channel" | "unknown-type") {
-        say("`tidings channels` lists the event types of the daemon: each has a channel of the same name.");
+        let program = program::called();
+        say(&format!("`{program} channels` lists the event types of the daemon: each has a channel of the same name."));
     }
 }
 
 impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Self {
-        match error.kind() {
-            io::ErrorKind::BrokenPipe => Self::ClosedPipe,
-            _ => Self::Message(error.to_string()),
-        }
+        Self::Message(error.to_string())
     }
 }
 
@@ -76,12 +89,19 @@ impl From<String> for Failure {
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         match error {
-            Error::Unreachable { .. } => Self::Message(format!(
-                "{error}\nIs a daemon running there? Start one with `tidings serve`, or give the address of another one with --url or TIDINGS_URL."
+            Error::Unreachable { sent: false, .. } => Self::Message(format!(
+                "{error}\nIs a daemon running there? Start one with `{} serve`, or give the address of another one with --url or TIDINGS_URL.",
+                program::called()
             )),
             Error::Refused(problem) => {
-                say_error(&problem.to_string());
-                say_field_errors(&problem.errors, str::to_owned);
+                match problem.errors.len() {
+                    // The detail says all.
+                    0 | 1 => say_error(&problem.to_string()),
+                    count => {
+                        say_error(&format!("refused for {count} mistakes ({})", problem.code));
+                        say_field_errors(&problem.errors, str::to_owned);
+                    }
+                }
                 say_channels(&problem.code);
                 Self::Reported
             }

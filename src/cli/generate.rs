@@ -4,9 +4,9 @@
 
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{Args, ValueHint};
 
-use super::failure::{Failure, say, say_error};
+use super::failure::{self, Failure, say, say_error, say_warning};
 use crate::event::Catalog;
 use crate::schema;
 use crate::schema::generated::{self, Difference, File};
@@ -15,10 +15,10 @@ use crate::schema::generated::{self, Difference, File};
 #[derive(Debug, Args)]
 pub struct Generate {
     /// Folder to write the files to.
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     out: PathBuf,
     /// Folder with the schemas of custom event types to include.
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     schemas: Option<PathBuf>,
     /// Write nothing; exit with 1 if the files in the folder differ from what would be written.
     #[arg(long)]
@@ -28,20 +28,21 @@ pub struct Generate {
 impl Generate {
     /// The event types to generate files for: built-in and custom ones.
     pub fn catalog(&self) -> Result<Catalog, Failure> {
-        Ok(schema::catalog(self.schemas.as_deref()).map_err(|error| error.to_string())?)
+        let (catalog, warnings) = schema::catalog(self.schemas.as_deref()).map_err(failure::of_schemas)?;
+        warnings.iter().for_each(|warning| say_warning(warning));
+        Ok(catalog)
     }
 
     /// Writes the files to the folder. With `--check`, reports how the folder differs from them instead.
     pub fn write_or_check(&self, extension: &str, files: &[File]) -> Result<(), Failure> {
-        let failed = |error: std::io::Error| Failure::Message(format!("{}: {error}", self.out.display()));
         if self.check {
-            let differences = generated::compare(&self.out, extension, files).map_err(failed)?;
+            let differences = generated::compare(&self.out, extension, files)?;
             for difference in &differences {
                 say_error(&self.out.join(difference.to_string()).display().to_string());
             }
             return if differences.is_empty() { Ok(()) } else { Err(Failure::Reported) };
         }
-        for difference in generated::write(&self.out, extension, files).map_err(failed)? {
+        for difference in generated::write(&self.out, extension, files)? {
             let path = self.out.join(difference.name());
             match difference {
                 Difference::Superfluous(_) => {

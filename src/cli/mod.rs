@@ -5,6 +5,7 @@
 //! and `printer` (stdout), `failure` (errors and stderr), `generate` (commands that write files).
 
 mod bench;
+mod candidates;
 mod channels;
 mod codegen;
 mod completions;
@@ -17,10 +18,13 @@ mod history;
 mod nodes;
 mod output;
 mod printer;
+mod program;
 mod publish;
+mod reload;
 mod remote;
 mod schema;
 mod serve;
+mod signals;
 mod tail;
 
 use std::future::Future;
@@ -58,7 +62,18 @@ enum Command {
 
 /// Parses the arguments of the process, runs the command, and returns the exit code.
 pub fn main() -> ExitCode {
-    let outcome = match Cli::parse().command {
+    if let Some(code) = completions::answer() {
+        return code;
+    }
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        // `--help` and `--version` write to stdout, as a command does.
+        Err(message) if !message.use_stderr() => {
+            return message.print().map_or_else(|error| output::unwritten(error).report(), |()| ExitCode::SUCCESS);
+        }
+        Err(mistake) => mistake.exit(),
+    };
+    let outcome = match cli.command {
         Command::Serve(serve) => run_on_all_cores(serve.run()),
         Command::Publish(publish) => run_on_one_core(publish.run()),
         Command::Tail(tail) => run_on_one_core(tail.run()),

@@ -1,14 +1,13 @@
 //! `tidings schema`: exports the JSON Schemas of the event types, or checks the schema of a custom type.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use clap::Subcommand;
+use clap::{Subcommand, ValueHint};
 
-use super::failure::Failure;
+use super::failure::{self, Failure, say_warning};
 use super::generate::Generate;
 use super::output::Output;
-use crate::event::Catalog;
-use crate::schema::{self, EXTENSION};
+use crate::schema::{self, EXTENSION, Loaded};
 
 /// Export or check JSON Schemas.
 #[derive(Debug, Subcommand)]
@@ -19,11 +18,16 @@ pub enum Schema {
         after_help = "Examples:\n  tidings schema export --out schemas\n  tidings schema export --out schemas --schemas types --check"
     )]
     Export(Generate),
-    /// Check the schema of a custom event type.
-    #[command(after_help = "Examples:\n  tidings schema check types/product-review.schema.json")]
+    /// Check the schemas of custom event types.
+    ///
+    /// Reports every mistake of every file, and exits with 1 if there is one.
+    #[command(
+        after_help = "Examples:\n  tidings schema check types/product-review.schema.json\n  tidings schema check types"
+    )]
     Check {
-        /// The schema, a file NAME.schema.json. NAME becomes the name of the event type.
-        file: PathBuf,
+        /// Schemas: files NAME.schema.json, or folders of them. NAME becomes the name of the event type.
+        #[arg(required = true, value_name = "FILE|DIR", value_hint = ValueHint::AnyPath)]
+        paths: Vec<PathBuf>,
     },
 }
 
@@ -31,23 +35,27 @@ impl Schema {
     pub fn run(self) -> Result<(), Failure> {
         match self {
             Self::Export(generate) => generate.write_or_check(EXTENSION, &schema::documents(&generate.catalog()?)),
-            Self::Check { file } => check(&file),
+            Self::Check { paths } => check(&paths),
         }
     }
 }
 
-fn check(path: &Path) -> Result<(), Failure> {
-    let name = path.file_name().and_then(|name| name.to_str()).and_then(|name| name.strip_suffix(EXTENSION));
-    let name = name.ok_or_else(|| {
-        format!("{}: the name of the file must be NAME{EXTENSION}, where NAME is the event type", path.display())
-    })?;
-    let mut catalog = Catalog::builtin();
-    schema::add(&mut catalog, name, path).map_err(|error| error.to_string())?;
-    let added = catalog.channel(name).map(|channel| catalog.get(channel));
-    let key = added.and_then(|added| added.key.as_deref()).map_or_else(String::new, |key| format!(", key {key}"));
-    let fields = added.map(|added| added.fields().join(", ")).filter(|fields| !fields.is_empty());
-    let fields = fields.map_or_else(|| "any fields".into(), |fields| format!("fields {fields}"));
+/// Prints a line for each type, and every warning and mistake.
+fn check(paths: &[PathBuf]) -> Result<(), Failure> {
+    let mut loaded = Loaded::default();
+    paths.iter().for_each(|path| loaded.path(path));
     let mut output = Output::new();
-    output.line(&format!("{}: type {name}, {fields}{key}", path.display()))?;
-    Ok(output.flush()?)
+    for (path, channel) in &loaded.files {
+        let added = loaded.catalog.get(*channel);
+        let key = added.key.as_deref().map_or_else(String::new, |key| format!(", key {key}"));
+        let fields = Some(added.fields().join(", ")).filter(|fields| !fields.is_empty());
+        let fields = fields.map_or_else(|| "any fields".into(), |fields| format!("fields {fields}"));
+        output.line(&format!("{}: type {}, {fields}{key}", path.display(), added.name))?;
+    }
+    output.flush()?;
+    if loaded.files.is_empty() && loaded.errors.is_empty() {
+        loaded.warnings.push(format!("there is no file NAME{EXTENSION} here, so no type was checked"));
+    }
+    loaded.warnings.iter().for_each(|warning| say_warning(warning));
+    loaded.complete().map(drop).map_err(failure::of_schemas)
 }

@@ -9,12 +9,14 @@ use clap::Args;
 use futures_util::FutureExt;
 use serde_json::json;
 
+use super::candidates;
 use super::failure::{Failure, say};
 use super::fields::{self, Field};
-use super::output::{DIM, human};
+use super::output::{self, DIM, human};
 use super::printer::Printer;
 use super::remote::Remote;
 use crate::client::{Client, Error, Subscription, Update};
+use crate::event::{Filter, FilterError};
 
 /// Follow events as they arrive.
 ///
@@ -26,10 +28,10 @@ use crate::client::{Client, Error, Subscription, Update};
 )]
 pub struct Tail {
     /// Channels to follow [default: all].
-    #[arg(value_name = "CHANNEL")]
+    #[arg(value_name = "CHANNEL", add = candidates::channels())]
     channels: Vec<String>,
     /// Print only events whose data has this value in this field. Repeat a field to match any of several values.
-    #[arg(long = "where", value_name = "FIELD=VALUE")]
+    #[arg(long = "where", value_name = "FIELD=VALUE", add = candidates::fields())]
     filter: Vec<Field>,
     /// Begin with the retained events since a position, `start`, a time such as 2026-11-21T10:00:00Z, or an age such as
     /// 10m [default: new events only].
@@ -41,6 +43,9 @@ pub struct Tail {
     /// Print one JSON object per line, with `position` and `event`.
     #[arg(long)]
     json: bool,
+    /// Print times in UTC, instead of the local time zone. `--json` always prints them as they were published.
+    #[arg(long)]
+    utc: bool,
     #[command(flatten)]
     remote: Remote,
 }
@@ -48,6 +53,7 @@ pub struct Tail {
 impl Tail {
     pub async fn run(self) -> Result<(), Failure> {
         let mut interrupted = pin!(tokio::signal::ctrl_c());
+        let mut reader_gone = pin!(output::reader_gone());
         let client = self.remote.client()?;
         let subscriptions = tokio::select! {
             subscriptions = subscriptions(&client, self.channels, &self.filter) => subscriptions?,
@@ -60,7 +66,7 @@ impl Tail {
         let subscriptions: Vec<_> = subscriptions.collect();
         let mut unconfirmed: HashSet<_> =
             subscriptions.iter().map(|subscription| subscription.channel.clone()).collect();
-        let mut printer = Printer::new(self.json);
+        let mut printer = Printer::new(self.json, self.utc);
         let mut reporter = ConnectionReporter::default();
         let mut left = self.count;
         let mut subscriber = client.subscribe(subscriptions);
@@ -73,6 +79,7 @@ impl Tail {
                     tokio::select! {
                         update = subscriber.next() => update?,
                         _ = &mut interrupted => break,
+                        () = &mut reader_gone => return Err(Failure::ClosedPipe),
                     }
                 }
             };
@@ -113,7 +120,7 @@ pub async fn subscriptions(
         let mut seen = HashSet::new();
         names.retain(|name| seen.insert(name.clone()));
     }
-    let mut subscriptions = Vec::new();
+    let (mut subscriptions, mut refused) = (Vec::new(), Vec::new());
     for name in &names {
         // The schema is fetched even without conditions, so that the command fails at once if the daemon is
         // unreachable.
@@ -122,24 +129,38 @@ pub async fn subscriptions(
             Err(Error::Refused(problem)) if problem.status == 404 => json!({}),
             schema => schema?,
         };
-        if all && !fields::has_all(&schema, conditions) {
+        let subscription = Subscription::to(name);
+        if conditions.is_empty() {
+            subscriptions.push(subscription);
             continue;
         }
-        let subscription = Subscription::to(name);
-        subscriptions.push(match conditions {
-            [] => subscription,
-            _ => subscription.filter(fields::filter(&schema, conditions)),
-        });
+        let filter = fields::filter(&schema, conditions);
+        // A named channel's filter is left to the daemon, whose schema is the one that counts.
+        match Filter::read(&filter, name, &schema) {
+            Err(error) if all => refused.push(error),
+            _ => subscriptions.push(subscription.filter(filter)),
+        }
     }
     if subscriptions.is_empty() {
-        let fields: Vec<_> = conditions.iter().map(|field| field.name.as_str()).collect();
-        return Err(format!("no channel has the field {}", fields.join(" and ")).into());
+        return Err(no_channel_matches(refused, conditions));
     }
     if subscriptions.len() < names.len() {
         let followed: Vec<_> = subscriptions.iter().map(|subscription| &*subscription.channel).collect();
-        say(&format!("{DIM}only these channels have the fields of --where: {}{DIM:#}", followed.join(", ")));
+        say(&format!("{DIM}only these channels can match --where: {}{DIM:#}", followed.join(", ")));
     }
     Ok(subscriptions)
+}
+
+/// The failure of a filter for all channels that none of them can match.
+fn no_channel_matches(refused: Vec<FilterError>, conditions: &[Field]) -> Failure {
+    // A channel that has the fields, but never with these values, is the one that was meant.
+    if let Some(error) = refused.iter().find(|error| matches!(error, FilterError::Invalid(_))) {
+        return error.to_string().into();
+    }
+    let fields: Vec<_> = conditions.iter().map(|field| field.name.as_str()).collect();
+    let fields = fields.join(" and ");
+    format!("no channel has the field {fields}: name a channel to learn which fields it has, as in `tidings tail order-status`")
+        .into()
 }
 
 /// Reports changes of the connection on stderr, and gaps.

@@ -5,8 +5,8 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use super::redis_url::RedisUrl;
-use super::value::Expected;
+use super::redis_url::{self, RedisUrl};
+use super::value::{Expected, meant};
 
 /// The backend of the broker.
 #[derive(Clone, PartialEq, Eq)]
@@ -44,9 +44,15 @@ impl BrokerUrl {
             Some(("upstash+https", _)) => {
                 Err(format!("{KNOWN}; this version does not support the REST interface of Upstash"))
             }
-            _ => Err(KNOWN.into()),
+            // Only the scheme is compared: the rest may be a password.
+            scheme => Err(format!("{KNOWN}{}", meant(scheme.map_or(text, |(scheme, _)| scheme), schemes()))),
         }
     }
+}
+
+/// What a broker's URL may begin with.
+fn schemes() -> impl Iterator<Item = &'static str> {
+    ["memory", "file"].into_iter().chain(redis_url::SCHEMES.map(|(scheme, _)| scheme))
 }
 
 impl BrokerUrl {
@@ -131,6 +137,7 @@ mod tests {
         {
             assert!(BrokerUrl::parse(text).is_err(), "{text}");
         }
+        assert!(BrokerUrl::parse("reddis://h").unwrap_err().ends_with("(did you mean `redis`?)"));
         assert!(BrokerUrl::parse("upstash+https://h").unwrap_err().contains("does not support"));
     }
 }

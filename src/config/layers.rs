@@ -13,6 +13,7 @@ use toml::de::{DeTable, DeValue};
 use super::LogFormat;
 use super::setting::{self, PREFIX, settings};
 use super::value::Expected;
+use crate::suggest::Known;
 
 /// The input of [`load`](super::load). The caller reads the process environment, so that tests can replace it.
 #[derive(Debug, Default)]
@@ -72,9 +73,11 @@ pub(super) struct Layers {
     pub warnings: Vec<String>,
 }
 
-/// Variables that start with `TIDINGS_` and are not settings: the configuration file, and two of the client commands.
-const OTHER_VARIABLES: [&str; 3] = ["TIDINGS_CONFIG", "TIDINGS_URL", "TIDINGS_TOKEN"];
+/// Variables that start with `TIDINGS_` and are not settings: the configuration file, and those of the client commands.
+const OTHER_VARIABLES: [&str; 4] = ["TIDINGS_CONFIG", "TIDINGS_URL", "TIDINGS_TOKEN", "TIDINGS_RETRY_TIMEOUT"];
 const FILE: &str = "tidings.toml";
+/// What lists all settings.
+const LISTED: &str = "`tidings config show`";
 
 impl Layers {
     /// Reads the layers, the lowest first, so that a higher one overwrites it.
@@ -120,8 +123,9 @@ impl Layers {
             let line = line_of(key.span().start);
             let (key, value) = (key.into_inner(), value.into_inner());
             let Some(setting) = settings().iter().find(|setting| setting.name == key) else {
-                let near = setting::nearest(&key, settings().iter().map(|setting| setting.name));
-                self.mistakes.push(format!("{}:{line}: unknown key {key}; did you mean {near}?", path.display()));
+                let known = Known::new("settings", settings().iter().map(|setting| setting.name));
+                let refusal = format!("{}:{line}: unknown key {key}", path.display());
+                self.mistakes.push(Known { listed: LISTED, ..known }.refuse(&refusal, &key));
                 continue;
             };
             let text = match value {
@@ -153,8 +157,10 @@ impl Layers {
                 }
                 None => {
                     let known: Vec<String> = settings().iter().map(setting::Setting::variable).collect();
-                    let near = setting::nearest(&variable, known.iter().map(String::as_str).chain(OTHER_VARIABLES));
-                    self.warnings.push(format!("unknown variable {variable} is ignored; did you mean {near}?"));
+                    let names = known.iter().map(String::as_str).chain(OTHER_VARIABLES);
+                    let known = Known { listed: LISTED, ..Known::new("settings", names) };
+                    let refusal = format!("unknown variable {variable} is ignored");
+                    self.warnings.push(known.refuse(&refusal, &variable));
                 }
             }
         }

@@ -43,7 +43,7 @@ pub struct RedisUrl {
     parameters: Vec<(String, String)>,
 }
 
-const SCHEMES: [(&str, Form); 7] = [
+pub(super) const SCHEMES: [(&str, Form); 7] = [
     ("redis", Form::Server),
     ("rediss", Form::Server),
     ("redis+unix", Form::Socket),

@@ -48,12 +48,6 @@ pub fn settings() -> &'static [Setting] {
     SETTINGS.get_or_init(|| parse(DEFAULTS))
 }
 
-/// The name of `known` that is most similar to `name`.
-pub(super) fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> &'a str {
-    let likeness = |other: &str| strsim::jaro_winkler(&name.to_ascii_lowercase(), &other.to_ascii_lowercase());
-    known.into_iter().max_by(|a, b| likeness(a).total_cmp(&likeness(b))).unwrap_or_default()
-}
-
 fn parse(text: &'static str) -> Vec<Setting> {
     let mut found = Vec::new();
     let (mut group, mut help) = ("", Vec::new());

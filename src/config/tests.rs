@@ -74,21 +74,26 @@ fn a_duplicate_key_is_named_without_its_value() {
 fn an_unknown_key_gets_a_suggestion() {
     assert_eq!(
         mistake("\n\nmax_events_bytes = 1", &[], &[]),
-        "tidings.toml:3: unknown key max_events_bytes; did you mean max_event_bytes?"
+        "tidings.toml:3: unknown key max_events_bytes; did you mean `max_event_bytes`? (`tidings config show` lists the settings)"
     );
-    assert!(mistake("max-event-bytes = 1", &[], &[]).ends_with("did you mean max_event_bytes?"));
+    assert!(mistake("max-event-bytes = 1", &[], &[]).contains("did you mean `max_event_bytes`?"));
 }
 
 #[test]
 fn an_unknown_variable_is_a_warning() {
     let env = [("TIDINGS_HEARTBEET", "1s"), ("TIDINGS_URL", "x"), ("TIDINGS_TOKEN", "y"), ("OTHER", "z")];
     let loaded = load_from("", &env, &[]).unwrap();
-    assert_eq!(loaded.warnings, ["unknown variable TIDINGS_HEARTBEET is ignored; did you mean TIDINGS_HEARTBEAT?"]);
+    assert_eq!(
+        loaded.warnings,
+        [
+            "unknown variable TIDINGS_HEARTBEET is ignored; did you mean `TIDINGS_HEARTBEAT`? (`tidings config show` lists the settings)"
+        ]
+    );
 }
 
 #[test]
 fn the_error_of_a_malformed_value_names_its_source_and_what_was_expected() {
-    let expected = "expected a duration such as 250ms, 25s, 10m or 1h, not \"25\"";
+    let expected = "expected a duration such as 250ms, 25s, 10m or 1h (25s is 25 seconds), not \"25\"";
     assert_eq!(mistake("heartbeat = 25", &[], &[]), format!("heartbeat (tidings.toml:1): {expected}"));
     assert_eq!(mistake("", &[("TIDINGS_HEARTBEAT", "25")], &[]), format!("heartbeat (TIDINGS_HEARTBEAT): {expected}"));
     assert_eq!(mistake("", &[], &[("heartbeat", "25")]), format!("heartbeat (--heartbeat): {expected}"));

@@ -1,13 +1,19 @@
 //! Parsers for the values of settings: from text to a typed value, or a phrase that says what was expected.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{FileSync, LogFormat, setting};
+use super::{FileSync, LogFormat};
+use crate::suggest;
 
 /// What was expected instead: completes the sentence "expected …".
 pub type Expected = String;
+
+/// The word that was probably meant, in parentheses.
+pub(super) fn meant<'a>(text: &str, known: impl IntoIterator<Item = &'a str>) -> String {
+    suggest::nearest(text, known).map(|near| format!(" (did you mean `{near}`?)")).unwrap_or_default()
+}
 
 /// `IP:PORT`, or `localhost:PORT` for 127.0.0.1.
 pub fn address(text: &str) -> Result<SocketAddr, Expected> {
@@ -15,7 +21,28 @@ pub fn address(text: &str) -> Result<SocketAddr, Expected> {
     local
         .map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, port)))
         .or_else(|| text.parse().ok())
-        .ok_or_else(|| "an IP address and a port, such as 127.0.0.1:7400 or [::1]:7400".into())
+        .ok_or_else(|| format!("an IP address and a port, such as 127.0.0.1:7400 or [::1]:7400{}", address_hint(text)))
+}
+
+/// What to write instead of a text that is nearly an address.
+fn address_hint(text: &str) -> String {
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let (host, port) = text.rsplit_once(':').unwrap_or((text, ""));
+    if is_number(text) || (host.is_empty() && is_number(port)) {
+        let port = text.trim_start_matches(':');
+        return match port.parse::<u16>() {
+            Ok(port) => format!(" (127.0.0.1:{port} is this port for programs of this machine)"),
+            Err(_) => " (a port is at most 65535)".into(),
+        };
+    }
+    if text.parse::<IpAddr>().is_ok() {
+        return " (add the port, such as :7400)".into();
+    }
+    match (is_number(port), port.parse::<u16>()) {
+        (true, Err(_)) => " (a port is at most 65535)".into(),
+        (true, Ok(_)) if url::Host::parse(host).is_ok() => " (write the IP address of a host, not its name)".into(),
+        _ => String::new(),
+    }
 }
 
 /// `HOST:PORT`.
@@ -51,7 +78,16 @@ pub fn duration_or_zero(text: &str) -> Result<Duration, Expected> {
     match number.parse::<u64>().ok().and_then(|number| number.checked_mul(millis_of_unit)) {
         Some(millis) if millis_of_unit > 0 && millis <= one_year => Ok(Duration::from_millis(millis)),
         Some(_) if millis_of_unit > 0 => Err("a duration of at most a year, 8760h".into()),
-        _ => Err("a duration such as 250ms, 25s, 10m or 1h".into()),
+        _ => Err(format!("a duration such as 250ms, 25s, 10m or 1h{}", duration_hint(number, unit))),
+    }
+}
+
+/// What to write instead of a text that is nearly a duration.
+fn duration_hint(number: &str, unit: &str) -> String {
+    match (number.parse::<u64>(), unit) {
+        (Ok(number), "") => format!(" ({number}s is {number} seconds)"),
+        (Ok(number), "d") if number <= 365 => format!(" ({number} days are {}h)", number * 24),
+        _ => String::new(),
     }
 }
 
@@ -111,7 +147,7 @@ pub fn file_sync(text: &str) -> Result<FileSync, Expected> {
     match text {
         "os" => Ok(FileSync::Os),
         "always" => Ok(FileSync::Always),
-        _ => Err("os or always".into()),
+        _ => Err(format!("os or always{}", meant(text, ["os", "always"]))),
     }
 }
 
@@ -120,7 +156,7 @@ pub fn log_format(text: &str) -> Result<LogFormat, Expected> {
     match text {
         "pretty" => Ok(LogFormat::Pretty),
         "json" => Ok(LogFormat::Json),
-        _ => Err("pretty or json".into()),
+        _ => Err(format!("pretty or json{}", meant(text, ["pretty", "json"]))),
     }
 }
 
@@ -133,8 +169,7 @@ pub fn log_level(text: &str) -> Result<String, Expected> {
     for part in text.split(',') {
         let level = part.rsplit_once('=').map_or(part, |(_, level)| level).trim().to_ascii_lowercase();
         if !LEVELS.contains(&level.as_str()) {
-            let near = setting::nearest(&level, LEVELS);
-            return Err(format!("{} or module=LEVEL (did you mean {near}?)", LEVELS.join(", ")));
+            return Err(format!("one of {}, or module=LEVEL{}", LEVELS.join(", "), meant(&level, LEVELS)));
         }
     }
     match tracing_subscriber::EnvFilter::try_new(text) {
@@ -171,7 +206,8 @@ mod tests {
     #[test]
     fn an_unknown_level_is_refused() {
         assert!(log_level("info").is_ok() && log_level("warn,tidings::hub=debug").is_ok());
-        assert!(log_level("inof").unwrap_err().contains("did you mean info?"));
+        assert!(log_level("inof").unwrap_err().contains("did you mean `info`?"));
+        assert!(!log_level("verbose").unwrap_err().contains("did you mean"), "no level resembles it");
         assert!(log_level("tidings=verbose").is_err() && log_level("").is_err());
     }
 
@@ -179,6 +215,9 @@ mod tests {
     fn localhost_is_an_address() {
         assert_eq!(address("localhost:0"), Ok(SocketAddr::from(([127, 0, 0, 1], 0))));
         assert!(address("[::1]:7400").is_ok());
-        assert!(address("7400").is_err() && address("example.com:80").is_err());
+        assert!(address("7499").unwrap_err().contains("(127.0.0.1:7499 "));
+        for text in ["", ":", "7400", ":7400", "127.0.0.1", "127.0.0.1:70000", "99999", "example.com:80", "[::1]"] {
+            assert!(address(text).is_err(), "{text}");
+        }
     }
 }

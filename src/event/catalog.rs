@@ -8,12 +8,15 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use jsonschema::{Draft, Validator};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::channel::ChannelId;
-use super::envelope::{self, Defaults, Event, Refusal, RefusalKind};
-use super::mistake::{self, MAX_MISTAKES, Mistake};
-use super::{builtin, event_schema, schema_ids};
+use super::envelope::{self, Defaults, Event, Refusal};
+use super::mistake::{self, MAX_MISTAKES, type_name};
+use super::schema_field::names_at;
+use super::schema_lint::{self, Findings};
+use super::{SchemaError, SchemaErrors, builtin, event_schema, meta_schema, schema_ids, sentence};
+use crate::suggest::{self, Known};
 
 /// One event type with its compiled schema.
 #[derive(Debug)]
@@ -37,14 +40,13 @@ pub struct Catalog {
     envelope: Validator,
 }
 
-/// Why the schema of a user's type was refused.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{place}: {message}")]
-pub struct SchemaError {
-    /// Where: `line L, column C`, a JSON Pointer into the schema, or `its name`.
-    pub place: String,
-    /// What is wrong there.
-    pub message: String,
+/// A user's type that was added to the catalogue.
+#[derive(Debug)]
+pub struct Added {
+    /// The channel of the type.
+    pub channel: ChannelId,
+    /// What is allowed in its schema and still suspicious.
+    pub warnings: Vec<SchemaError>,
 }
 
 /// The maximum length of a type's name, in bytes. Names of subscriptions have the same limit, so that a subscription
@@ -70,52 +72,66 @@ impl Catalog {
     /// Adds the user's own type `name`, whose JSON Schema is `text`.
     ///
     /// # Errors
-    /// The name is taken or not allowed. The text is not a JSON Schema of draft 2020-12, or refers to another document.
-    pub fn add(&mut self, name: &str, text: &str) -> Result<ChannelId, SchemaError> {
-        let refuse = |place: &str, message: String| SchemaError { place: place.into(), message };
-        let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
-        if name.is_empty()
-            || name.len() > MAX_NAME
-            || !name.bytes().all(is_allowed)
-            || !name.as_bytes()[0].is_ascii_alphanumeric()
-        {
-            return Err(refuse(
-                "its name",
-                format!(
-                    "{name:?} is not a type's name: use at most {MAX_NAME} letters, digits, `.`, `_` and `-`, with a letter or digit first"
-                ),
-            ));
+    /// The name is taken or not allowed. The text is not a JSON Schema of draft 2020-12, has a keyword that does not exist,
+    /// or refers to another document. All mistakes of one kind are reported at once.
+    pub fn add(&mut self, name: &str, text: &str) -> Result<Added, SchemaErrors> {
+        let refuse = |place: &str, message: String| SchemaErrors::from(SchemaError { place: place.into(), message });
+        if let Some(wrong) = wrong_name(name) {
+            return Err(refuse("its name", wrong));
         }
         // Event streams use these as SSE event names, beside the names of the types.
         if ["gap", "error"].contains(&name) {
-            return Err(refuse(
-                "its name",
-                format!("the name {name} is reserved for Server-Sent Events: choose another"),
-            ));
+            let message = format!("the name {name} is reserved for Server-Sent Events: rename the file");
+            return Err(refuse("its name", message));
         }
         if name == "event" || self.by_name.contains_key(name) {
-            return Err(refuse("its name", format!("the name {name} is already taken")));
+            let kind = if name == "event" || Self::is_builtin(name) { "a built-in schema" } else { "another file" };
+            return Err(refuse("its name", format!("{kind} has the name {name} already: rename the file")));
         }
-        let schema: Value = serde_json::from_str(text)
-            .map_err(|error| refuse(&format!("line {}, column {}", error.line(), error.column()), error.to_string()))?;
+        let schema: Value = serde_json::from_str(text).map_err(|error| {
+            let message = error.to_string();
+            let message = message.split(" at line ").next().unwrap_or_default();
+            refuse(&format!("line {}, column {}", error.line(), error.column()), format!("not JSON: {message}"))
+        })?;
         let Some(root) = schema.as_object() else {
-            return Err(refuse("/", "the schema of a type must be a JSON object".into()));
+            let message = format!("the schema of a type must be a JSON object, not of type {}", type_name(&schema));
+            return Err(refuse("/", message));
         };
         if let Some(draft) =
             root.get("$schema").filter(|draft| draft.as_str().map(|uri| uri.trim_end_matches('#')) != Some(DRAFT))
         {
             return Err(refuse("/$schema", format!("{draft} is not supported: write {DRAFT:?}")));
         }
+        let Findings { mut errors, warnings } = schema_lint::lint(&schema);
         let key = match root.get("x-tidings-key") {
             None => None,
             Some(Value::String(key)) if root.get("properties").is_some_and(|fields| fields.get(key).is_some()) => {
                 Some(key.clone())
             }
             Some(key) => {
-                return Err(refuse("/x-tidings-key", format!("{key} is not a field under /properties of this schema")));
+                let fields = root.get("properties").and_then(Value::as_object).into_iter().flat_map(Map::keys);
+                let known = Known::new("fields", fields.map(String::as_str));
+                let refusal = format!("{} is not a field under /properties of this schema", sentence::shown(key));
+                let message = known.refuse(&refusal, key.as_str().unwrap_or_default());
+                errors.push(SchemaError { place: "/x-tidings-key".into(), message });
+                None
             }
         };
-        self.insert(name, key, with_id(name, schema))
+        for error in meta_schema::of(&schema) {
+            if !errors.iter().any(|known| known.place == error.place) {
+                errors.push(error);
+            }
+        }
+        if !errors.is_empty() {
+            return Err(SchemaErrors(errors));
+        }
+        let channel = self.insert(name, key, with_id(name, schema))?;
+        Ok(Added { channel, warnings })
+    }
+
+    /// Whether a type of this name is part of the program.
+    fn is_builtin(name: &str) -> bool {
+        builtin::types().iter().any(|(builtin, ..)| *builtin == name)
     }
 
     fn insert(&mut self, name: &str, key: Option<String>, schema: Value) -> Result<ChannelId, SchemaError> {
@@ -135,15 +151,20 @@ impl Catalog {
         // Every event has this URI as its `dataschema`, so the envelope must allow it.
         let with_uri = json!({ "type": "-", "data": null, "dataschema": schema["$id"] });
         if !schema["$id"].is_string() || !self.envelope.is_valid(&with_uri) {
-            return Err(refuse("/$id", "it must be an absolute URI of at most 1024 characters"));
+            let message = "must be an absolute URI of at most 1024 characters, such as https://example.com/order; \
+                or leave it out";
+            return Err(refuse("/$id", message));
         }
         let mut ids = HashSet::new();
         for schema_ids::Identified { place, uri, .. } in schema_ids::collect(schema) {
             let Some(id) = uri else {
-                return Err(refuse(&place, "it must be an absolute URI without a fragment"));
+                return Err(refuse(
+                    &place,
+                    "must be an absolute URI without a fragment (#…), such as https://example.com/order; or leave it out",
+                ));
             };
             if self.schema_ids.contains(id.as_str()) || !ids.insert(id.into()) {
-                return Err(refuse(&place, "another schema has this URI"));
+                return Err(refuse(&place, "another schema has this URI: choose one of its own, or leave it out"));
             }
         }
         Ok(ids)
@@ -169,11 +190,6 @@ impl Catalog {
     /// Panics if the channel is of another, larger catalogue.
     pub fn get(&self, channel: ChannelId) -> &EventType {
         &self.types[channel.0 as usize]
-    }
-
-    /// The type whose name is most similar to `name`, for a suggestion in an error message.
-    pub fn nearest(&self, name: &str) -> Option<&str> {
-        mistake::nearest(name, &self.types.iter().map(|event_type| &*event_type.name).collect::<Vec<_>>())
     }
 
     /// The JSON Schema of the whole event, with the schema of every type among its definitions.
@@ -210,24 +226,23 @@ impl Catalog {
 
     /// Lists the mistakes of an invalid document. Listing is slower than the yes-or-no check, so valid documents skip it.
     fn refusal(&self, document: &Value, channel: Option<ChannelId>, at: &str, limit: usize) -> Refusal {
-        let mut mistakes = mistake::mistakes(&self.envelope, document, at, ATTRIBUTES, limit);
+        let attributes = |_: &str| ATTRIBUTES.to_vec();
+        let mut mistakes = mistake::mistakes(&self.envelope, document, at, &attributes, limit);
         mistakes.iter_mut().for_each(envelope::explain);
         let unknown = document.get("type").and_then(Value::as_str).filter(|_| channel.is_none());
-        if let Some(name) = unknown {
-            let suggestion = self.nearest(name).map(|name| format!("; did you mean {name}?")).unwrap_or_default();
-            mistakes.insert(0, Mistake::new(format!("{at}/type"), format!("unknown event type{suggestion}")));
-        }
         if let (Some(channel), Some(data)) = (channel, document.get("data")) {
             let remaining = limit.saturating_sub(mistakes.len());
             let event_type = self.get(channel);
             if remaining > 0 {
-                let (at, fields) = (format!("{at}/data"), event_type.fields());
+                let at = format!("{at}/data");
+                let fields = |pointer: &str| names_at(&event_type.schema, pointer);
                 mistakes.extend(mistake::mistakes(&event_type.validator, data, &at, &fields, remaining));
             }
         }
-        mistakes.truncate(limit);
-        let kind = if unknown.is_some() { RefusalKind::UnknownType } else { RefusalKind::Invalid };
-        Refusal { kind, mistakes }
+        // The application layer knows which types the publisher may see, and describes this mistake.
+        let unknown_type = unknown.map(str::to_owned);
+        mistakes.truncate(if unknown.is_some() { limit - 1 } else { limit });
+        Refusal { unknown_type, mistakes }
     }
 }
 
@@ -275,12 +290,27 @@ fn with_id(name: &str, mut schema: Value) -> Value {
     schema
 }
 
+/// What is wrong with a type's name; `None` if it can be one.
+pub fn wrong_name(name: &str) -> Option<String> {
+    let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+    let allowed = (1..=MAX_NAME).contains(&name.len())
+        && name.bytes().all(is_allowed)
+        && name.as_bytes()[0].is_ascii_alphanumeric();
+    (!allowed).then(|| {
+        format!(
+            "{} is not a type's name: use at most {MAX_NAME} letters, digits, `.`, `_` and `-`, with a letter or digit first",
+            suggest::quoted(name)
+        )
+    })
+}
+
 /// Compiles a schema of draft 2020-12. `format` is validated; the draft's default is an annotation.
 fn compile(schema: &Value) -> Result<Validator, SchemaError> {
-    jsonschema::options().with_draft(Draft::Draft202012).should_validate_formats(true).build(schema).map_err(|error| {
-        let place = error.instance_path().as_str();
-        SchemaError { place: if place.is_empty() { "/" } else { place }.into(), message: error.to_string() }
-    })
+    jsonschema::options()
+        .with_draft(Draft::Draft202012)
+        .should_validate_formats(true)
+        .build(schema)
+        .map_err(|error| meta_schema::describe(&error))
 }
 
 #[cfg(test)]

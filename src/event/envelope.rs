@@ -45,19 +45,10 @@ impl Defaults<'_> {
 /// Why a document was refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
-    /// The kind, which decides the public error code.
-    pub kind: RefusalKind,
-    /// What is wrong and where. Never empty, at most [`MAX_MISTAKES`](super::MAX_MISTAKES).
+    /// The document's `type`, if the daemon has no such event type.
+    pub unknown_type: Option<String>,
+    /// What else is wrong and where, at most [`MAX_MISTAKES`](super::MAX_MISTAKES). Not empty if the type is known.
     pub mistakes: Vec<Mistake>,
-}
-
-/// The kinds of refusal. Each has a public error code.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RefusalKind {
-    /// An attribute or `data` is invalid.
-    Invalid,
-    /// The daemon has no such event type.
-    UnknownType,
 }
 
 /// The maximum length of `source`, `subject` and `dataschema`, in characters.
@@ -138,15 +129,22 @@ pub(super) fn explain(mistake: &mut Mistake) {
     let attribute = mistake.pointer.rsplit('/').next().unwrap_or_default();
     let words = match attribute {
         "data_base64" => "binary data is not supported: send JSON in `data`",
-        _ if !mistake.message.starts_with("the value ") => return,
+        _ if mistake.message.starts_with("is not an allowed name") => {
+            let suggestion = mistake.message.find("; did you mean").map(|start| &mistake.message[start..]);
+            mistake.message = format!(
+                "the name of an attribute is made of lowercase letters and digits{}",
+                suggestion.unwrap_or_default()
+            );
+            return;
+        }
+        _ if !["must match the pattern", "must be a time"].iter().any(|start| mistake.message.starts_with(start)) => {
+            return;
+        }
         "time" => "must be an RFC 3339 time, such as 2026-01-31T12:00:00Z",
         "source" => "must be a URI-reference (RFC 3986), such as /shop",
         "dataschema" => "must be an absolute URI (RFC 3986)",
         "datacontenttype" => "must be application/json or application/…+json",
-        "type" | "id" | "subject" | "causationid" if mistake.message.contains("match") => {
-            "must not have control characters"
-        }
-        _ => return,
+        _ => "must not have control characters",
     };
     mistake.message = words.into();
 }

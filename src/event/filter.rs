@@ -7,14 +7,12 @@
 //! that can never match (an unknown field, a string for an integer field) is an error, because a client cannot tell a
 //! misspelt filter from a quiet channel.
 
-use std::collections::BTreeSet;
+mod condition;
 
 use serde_json::Value;
 
-use super::EventType;
-use super::Scalar;
-use super::mistake::{type_name, unknown};
-use super::schema_field::SchemaField;
+use super::mistake::{Mistake, type_name};
+use super::{EventType, Scalar};
 
 /// A filter in canonical form: conditions sorted by path, all of which must hold.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
@@ -41,15 +39,15 @@ pub enum Test {
     Prefix(Box<str>),
 }
 
-/// Why a `where` was refused.
+/// Why a `where` was refused: every mistake, of which the first decides the kind. Pointers begin with `/where`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum FilterError {
     /// The channel's schema does not have the field.
-    #[error("{0}")]
-    UnknownField(String),
+    #[error("{}", Mistake::summary(.0))]
+    UnknownField(Vec<Mistake>),
     /// Any other mistake.
-    #[error("{0}")]
-    Invalid(String),
+    #[error("{}", Mistake::summary(.0))]
+    Invalid(Vec<Mistake>),
 }
 
 /// The maximum number of fields in one filter.
@@ -58,8 +56,8 @@ const MAX_CONDITIONS: usize = 16;
 const MAX_VALUES: usize = 128;
 /// The maximum length of a string in a filter, in characters: that of the longest text in a built-in type.
 const MAX_STRING: usize = 1_024;
-/// How many characters of an unknown field's name an error message repeats.
-const MAX_SHOWN: usize = 100;
+/// The pointer of the filter itself.
+const AT: &str = "/where";
 
 impl Filter {
     /// Parses a `where` for events of `event_type`.
@@ -67,16 +65,35 @@ impl Filter {
     /// # Errors
     /// [`FilterError::UnknownField`] for a field that the schema does not have, else [`FilterError::Invalid`].
     pub fn parse(value: &Value, event_type: &EventType) -> Result<Self, FilterError> {
+        Self::read(value, &event_type.name, &event_type.schema)
+    }
+
+    /// The same for an event type that is in no catalogue: its name, and the JSON Schema of its `data`.
+    ///
+    /// # Errors
+    /// As [`Filter::parse`].
+    pub fn read(value: &Value, event_type: &str, schema: &Value) -> Result<Self, FilterError> {
+        let invalid = |message: String| Err(FilterError::Invalid(vec![Mistake::new(AT, message)]));
         let Some(fields) = value.as_object() else {
-            return Err(invalid(format!("a filter is an object, not of type {}", type_name(value))));
+            return invalid(format!(
+                "a filter is an object from fields to values, such as {{\"productId\":\"123\"}}, not of type {}",
+                type_name(value)
+            ));
         };
         if fields.len() > MAX_CONDITIONS {
-            return Err(invalid(format!("a filter names at most {MAX_CONDITIONS} fields, not {}", fields.len())));
+            return invalid(format!("a filter names at most {MAX_CONDITIONS} fields, not {}", fields.len()));
         }
-        let mut conditions =
-            fields.iter().map(|(name, test)| condition(name, test, event_type)).collect::<Result<Vec<_>, _>>()?;
+        let mut refused: Option<FilterError> = None;
+        let mut conditions = Vec::with_capacity(fields.len());
+        for (name, test) in fields {
+            match (condition::read(name, test, event_type, schema), &mut refused) {
+                (Ok(condition), _) => conditions.push(condition),
+                (Err(error), None) => refused = Some(error),
+                (Err(error), Some(refused)) => refused.mistakes_mut().extend(error.into_mistakes()),
+            }
+        }
         conditions.sort_by(|a, b| a.path.cmp(&b.path));
-        Ok(Self { conditions })
+        refused.map_or(Ok(Self { conditions }), Err)
     }
 
     /// Whether the filter has no condition, so that every event matches.
@@ -92,6 +109,21 @@ impl Filter {
     /// Whether an event with this `data` matches.
     pub fn matches(&self, data: &Value) -> bool {
         self.conditions.iter().all(|condition| condition.matches(data))
+    }
+}
+
+impl FilterError {
+    /// Every mistake, with its pointer.
+    pub fn into_mistakes(self) -> Vec<Mistake> {
+        match self {
+            Self::UnknownField(mistakes) | Self::Invalid(mistakes) => mistakes,
+        }
+    }
+
+    fn mistakes_mut(&mut self) -> &mut Vec<Mistake> {
+        match self {
+            Self::UnknownField(mistakes) | Self::Invalid(mistakes) => mistakes,
+        }
     }
 }
 
@@ -121,86 +153,6 @@ impl Test {
 /// The value at the end of `path`.
 fn lookup<'a>(data: &'a Value, path: &[Box<str>]) -> Option<&'a Value> {
     path.iter().try_fold(data, |value, name| value.as_object()?.get(&**name))
-}
-
-fn invalid(message: String) -> FilterError {
-    FilterError::Invalid(message)
-}
-
-fn condition(name: &str, test: &Value, event_type: &EventType) -> Result<Condition, FilterError> {
-    let found = SchemaField::find(&event_type.schema, name);
-    let name = name.char_indices().nth(MAX_SHOWN).map_or(name, |(end, _)| &name[..end]);
-    let Some(SchemaField { path, types }) = found else {
-        let what = format!("{} has no field {name}", event_type.name);
-        return Err(FilterError::UnknownField(unknown(&what, name, &event_type.fields())));
-    };
-    let check_length = |text: &str| match text.len() > MAX_STRING && text.chars().count() > MAX_STRING {
-        false => Ok(()),
-        true => Err(invalid(format!(
-            "{name}: a string is at most {MAX_STRING} characters long, not {}",
-            text.chars().count()
-        ))),
-    };
-    let scalar = |value: &Value| {
-        value.as_str().map_or(Ok(()), check_length)?;
-        let scalar = Scalar::of(value).ok_or_else(|| {
-            invalid(format!(
-                "{name}: expected a scalar, an array of scalars or {{\"prefix\": …}}, not {}",
-                type_name(value)
-            ))
-        })?;
-        if !allow(&types, &scalar) {
-            return Err(invalid(format!("{name} is never {value}: it is of type {}", names(&types))));
-        }
-        Ok(scalar.map(Box::from))
-    };
-    let test = match test {
-        Value::Array(values) if values.is_empty() => {
-            return Err(invalid(format!("{name}: an empty array matches nothing; leave the field out to match all")));
-        }
-        Value::Array(values) if values.len() > MAX_VALUES => {
-            return Err(invalid(format!(
-                "{name}: a field is compared with at most {MAX_VALUES} values, not {}",
-                values.len()
-            )));
-        }
-        Value::Array(values) => {
-            let mut scalars = values.iter().map(scalar).collect::<Result<BTreeSet<_>, _>>()?;
-            match (scalars.len(), scalars.pop_first()) {
-                (1, Some(only)) => Test::Is(only),
-                (_, first) => Test::AnyOf(first.into_iter().chain(scalars).collect()),
-            }
-        }
-        Value::Object(operator) => match (operator.len(), operator.get("prefix")) {
-            (1, Some(Value::String(prefix))) if types.contains("string") => {
-                check_length(prefix)?;
-                Test::Prefix(prefix.as_str().into())
-            }
-            (1, Some(Value::String(_))) => {
-                return Err(invalid(format!("{name} has no prefix: it is of type {}", names(&types))));
-            }
-            _ => return Err(invalid(format!("{name}: the only operator is {{\"prefix\": \"…\"}}, with a string"))),
-        },
-        single => Test::Is(scalar(single)?),
-    };
-    Ok(Condition { path, test })
-}
-
-/// Whether a field of these types can have this value.
-fn allow(types: &BTreeSet<&str>, scalar: &Scalar<&str>) -> bool {
-    match scalar {
-        Scalar::Null => types.contains("null"),
-        Scalar::Bool(_) => types.contains("boolean"),
-        Scalar::Integer(_) | Scalar::Large(_) => types.contains("integer") || types.contains("number"),
-        Scalar::Float(bits) => {
-            types.contains("number") || (types.contains("integer") && f64::from_bits(*bits).fract() == 0.0)
-        }
-        Scalar::String(_) => types.contains("string"),
-    }
-}
-
-fn names(types: &BTreeSet<&str>) -> String {
-    types.iter().copied().collect::<Vec<_>>().join(" or ")
 }
 
 #[cfg(test)]
@@ -256,7 +208,8 @@ mod tests {
         else {
             panic!("another error")
         };
-        assert!(message.contains("did you mean productId?"), "{message}");
+        let text = FilterError::UnknownField(message).to_string();
+        assert!(text.starts_with("/where/productid: ") && text.contains("did you mean `productId`?"), "{text}");
         assert!(matches!(parse("own", json!({"a.c":1})), Err(FilterError::UnknownField(_))));
         assert!(matches!(parse("inventory-change", json!({"reason.x":1})), Err(FilterError::UnknownField(_))));
     }
@@ -281,6 +234,98 @@ mod tests {
         }
     }
 
+    /// A schema with every way in which a value can be possible or not.
+    fn rules() -> Value {
+        json!({
+            "type": "object",
+            "properties": {
+                "status": { "$ref": "#/$defs/status" },
+                "maybe": { "anyOf": [{ "$ref": "#/$defs/status" }, { "type": "null" }] },
+                "only": { "const": "this" },
+                "code": { "type": "string", "pattern": "^[A-Z]{3}$" },
+                "mail": { "type": "string", "format": "email" },
+                "short": { "type": "string", "maxLength": 3 },
+                "stars": { "type": "integer", "minimum": 1, "maximum": 5 },
+                "labels": { "type": "array", "items": { "enum": ["late", "urgent"] } },
+                "pair": { "type": "array", "prefixItems": [{ "const": "a" }, { "const": "b" }], "items": false },
+                "either": { "oneOf": [{ "type": "array", "items": { "type": "integer" } }, { "const": "all" }] },
+                "buyer": { "type": "object", "properties": { "kind": { "enum": ["person", "company"] } } },
+                "open": {},
+                "not": { "not": { "const": "x" } },
+            },
+            "anyOf": [{ "properties": { "labels": { "minItems": 1 } } }, { "required": ["open"] }],
+            "allOf": [{ "if": { "required": ["only"] }, "then": { "properties": { "short": { "const": "abc" } } } }],
+            "$defs": { "status": { "type": "string", "enum": ["pending", "shipped"] } },
+        })
+    }
+
+    #[test]
+    fn a_value_that_the_schema_excludes_is_refused_with_what_is_possible() {
+        for (filter, pointer, message) in [
+            (
+                json!({"status":"shippd"}),
+                "/where/status",
+                "status is never \"shippd\": it must be one of \"pending\", \"shipped\"; did you mean `shipped`?",
+            ),
+            (json!({"status":["pending","nonsense"]}), "/where/status/1", "it must be one of \"pending\", \"shipped\""),
+            (json!({"status":7}), "/where/status", "status is never 7: it must be of type string"),
+            (json!({"status":null}), "/where/status", "it must be of type string"),
+            (
+                json!({"status":{"prefix":"shipx"}}),
+                "/where/status/prefix",
+                "status never begins with \"shipx\": it must be one of",
+            ),
+            (json!({"maybe":"shippd"}), "/where/maybe", "it must be one of \"pending\", \"shipped\""),
+            (json!({"only":"that"}), "/where/only", "it must be \"this\""),
+            (json!({"code":"abc"}), "/where/code", "it must match the pattern ^[A-Z]{3}$"),
+            (json!({"mail":"no"}), "/where/mail", "it must be an e-mail address"),
+            (json!({"short":"long"}), "/where/short", "it must have at most 3 characters"),
+            (json!({"short":{"prefix":"long"}}), "/where/short/prefix", "it must have at most 3 characters"),
+            (json!({"stars":6}), "/where/stars", "it must be at most 5"),
+            (json!({"stars":"6"}), "/where/stars", "it must be of type integer"),
+            (json!({"labels":"lat"}), "/where/labels", "did you mean `late`?"),
+            (json!({"labels":["late","lat"]}), "/where/labels/1", "it must be one of"),
+            (json!({"labels":{"prefix":"lax"}}), "/where/labels/prefix", "it must be one of"),
+            (json!({"pair":"c"}), "/where/pair", "it must be"),
+            (json!({"either":"one"}), "/where/either", "must be"),
+            (json!({"buyer.kind":"compny"}), "/where/buyer.kind", "did you mean `company`?"),
+        ] {
+            match Filter::read(&filter, "rules", &rules()) {
+                Err(FilterError::Invalid(mistakes)) => {
+                    assert_eq!(mistakes[0].pointer, pointer, "{filter}");
+                    assert!(mistakes[0].message.contains(message), "{filter}: {}", mistakes[0].message);
+                }
+                other => panic!("{filter}: {other:?}"),
+            }
+        }
+        let both = Filter::read(&json!({"status":"shippd","stars":6}), "rules", &rules()).unwrap_err();
+        assert_eq!(both.into_mistakes().len(), 2);
+    }
+
+    #[test]
+    fn a_value_that_may_occur_is_accepted() {
+        for filter in [
+            json!({"status":["pending","shipped"],"maybe":null}),
+            json!({"status":{"prefix":"ship"},"code":"ABC","mail":"a@example.com","only":"this"}),
+            json!({"code":{"prefix":"abc"}}),
+            json!({"stars":5.0,"short":"lon"}),
+            json!({"labels":["late"],"pair":"b"}),
+            json!({"labels":{"prefix":"la"}}),
+            json!({"either":7}),
+            json!({"either":"all"}),
+            json!({"buyer.kind":"person"}),
+            json!({"open":{"prefix":"x"},"not":"x"}),
+        ] {
+            assert!(Filter::read(&filter, "rules", &rules()).is_ok(), "{filter}");
+        }
+    }
+
+    #[test]
+    fn an_unknown_nested_field_gets_the_names_beside_it() {
+        let refused = Filter::read(&json!({"buyer.knd":"x"}), "rules", &rules()).unwrap_err().to_string();
+        assert!(refused.contains("did you mean `buyer.kind`? (fields: buyer.kind;"), "{refused}");
+    }
+
     #[test]
     fn a_large_whole_number_is_an_integer() {
         assert!(matches("own", json!({"a.next.b": 1e20}), json!({"a":{"next":{"b":1e20}}})), "1e20 is a whole number");
@@ -290,28 +335,29 @@ mod tests {
     fn a_filter_is_bounded() {
         assert!(size_of::<Test>() <= 24, "a node keeps a hundred thousand of them");
         let invalid = |filter: Value| match parse("cache-invalidate", filter) {
-            Err(FilterError::Invalid(message)) => message,
+            Err(FilterError::Invalid(mistakes)) => mistakes[0].message.clone(),
             other => panic!("{other:?}"),
         };
         let values: Vec<_> = (0..129).map(|n| n.to_string()).collect();
         assert!(parse("cache-invalidate", json!({"tags":values[1..]})).is_ok());
-        assert_eq!(invalid(json!({"tags":values})), "tags: a field is compared with at most 128 values, not 129");
+        assert_eq!(invalid(json!({"tags":values})), "a field is compared with at most 128 values, not 129");
         let long = "\u{20ac}".repeat(1024);
         for test in [json!(long), json!({"prefix":long}), json!(["a", long])] {
-            assert!(parse("cache-invalidate", json!({"tags":test})).is_ok());
+            assert!(parse("own", json!({"a.b":test})).is_ok());
         }
         let long = "x".repeat(1025);
         for test in [json!(long), json!({"prefix":long}), json!(["a", long])] {
             let message = invalid(json!({"tags":test}));
-            assert_eq!(message, "tags: a string is at most 1024 characters long, not 1025");
+            assert_eq!(message, "a string of a filter has at most 1024 characters, not 1025");
         }
     }
 
     #[test]
     fn an_error_repeats_only_the_beginning_of_a_long_field_name() {
         let name = format!("a{}", "\u{20ac}".repeat(20_000));
-        let Err(FilterError::UnknownField(message)) = parse("own", json!({name:1})) else { panic!("another error") };
-        assert!(message.chars().count() < 150, "{} characters", message.chars().count());
+        let Err(error @ FilterError::UnknownField(_)) = parse("own", json!({name:1})) else { panic!("another error") };
+        let text = error.to_string();
+        assert!(text.chars().count() < 400, "{} characters", text.chars().count());
     }
 
     #[test]

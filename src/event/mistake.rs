@@ -1,15 +1,18 @@
 //! Validation errors: what is wrong with a document and where, as the member `errors` of a response lists it.
 //!
-//! This module turns the errors of the JSON Schema validator into sentences for the publisher. A message never repeats
-//! the document's values, which may be long or secret. The pointer of a missing field is the path where the field
-//! belongs; the pointer of an unknown field is that of the field itself.
+//! This module finds the place of each error of the JSON Schema validator; [`sentence`](super::sentence) says it in words.
+//! The pointer of a missing field is the path where the field belongs; the pointer of an unknown field is that of the
+//! field itself.
 
 use std::collections::HashSet;
 
-use jsonschema::error::{TypeKind, ValidationErrorKind};
+use jsonschema::error::ValidationErrorKind;
 use jsonschema::{ValidationError, Validator};
 use serde::Serialize;
 use serde_json::Value;
+
+use super::sentence::{none_of, sentence};
+use crate::suggest::Known;
 
 /// The maximum number of mistakes that a refusal lists, for one document or a whole batch.
 pub const MAX_MISTAKES: usize = 100;
@@ -28,12 +31,34 @@ impl Mistake {
     pub fn new(pointer: impl Into<String>, message: impl Into<String>) -> Self {
         Self { pointer: pointer.into(), message: message.into() }
     }
+
+    /// The first of several mistakes in one sentence, and how many more there are.
+    pub fn summary(mistakes: &[Self]) -> String {
+        let first = mistakes.first().map_or_else(String::new, |Self { pointer, message }| match pointer.is_empty() {
+            true => message.clone(),
+            false => format!("{pointer}: {message}"),
+        });
+        match mistakes.len() {
+            0 | 1 => first,
+            2 => format!("{first}; and 1 more mistake"),
+            count => format!("{first}; and {} more mistakes", count - 1),
+        }
+    }
 }
+
+/// The fields that a document may have at a JSON Pointer into it.
+pub(super) type FieldsAt<'a> = &'a dyn Fn(&str) -> Vec<&'a str>;
 
 /// The mistakes that `validator` finds in `value`, at most `limit`. Each pointer gets the prefix `at`.
 ///
-/// `known` are the field names to suggest for an unknown field.
-pub(super) fn mistakes(validator: &Validator, value: &Value, at: &str, known: &[&str], limit: usize) -> Vec<Mistake> {
+/// `known` are the fields to suggest for an unknown one.
+pub(super) fn mistakes(
+    validator: &Validator,
+    value: &Value,
+    at: &str,
+    known: FieldsAt<'_>,
+    limit: usize,
+) -> Vec<Mistake> {
     let mut found: Vec<Mistake> = Vec::new();
     let mut reported = HashSet::new();
     for error in validator.iter_errors(value) {
@@ -49,74 +74,34 @@ pub(super) fn mistakes(validator: &Validator, value: &Value, at: &str, known: &[
     found
 }
 
-fn describe(error: &ValidationError<'_>, at: &str, known: &[&str], found: &mut Vec<Mistake>) {
+/// The mistakes of one validator error, in words. Most errors are one mistake; several unknown fields are several.
+pub(super) fn describe(error: &ValidationError<'_>, at: &str, known: FieldsAt<'_>, found: &mut Vec<Mistake>) {
     let here = format!("{at}{}", error.instance_path().as_str());
     let child = |name: &str| format!("{here}/{}", escape(name));
+    let fields = || Known::new("fields", known(error.instance_path().as_str()));
     match error.kind() {
         ValidationErrorKind::Required { property } => {
             found.push(Mistake::new(child(property.as_str().unwrap_or_default()), "is required"));
         }
         ValidationErrorKind::AdditionalProperties { unexpected }
         | ValidationErrorKind::UnevaluatedProperties { unexpected } => {
-            found
-                .extend(unexpected.iter().map(|name| Mistake::new(child(name), unknown("unknown field", name, known))));
+            let fields = fields();
+            found.extend(unexpected.iter().map(|name| Mistake::new(child(name), fields.refuse("unknown field", name))));
         }
         ValidationErrorKind::PropertyNames { error } => {
             let name = error.instance().as_str().unwrap_or_default();
-            found.push(Mistake::new(child(name), format!("is not an allowed name: {}", sentence(error))));
-        }
-        _ => found.push(Mistake::new(here, sentence(error))),
-    }
-}
-
-/// The text `what`, followed by a suggestion if one of `known` is similar to `name`.
-pub(crate) fn unknown(what: &str, name: &str, known: &[&str]) -> String {
-    match nearest(name, known) {
-        Some(near) => format!("{what}; did you mean {near}?"),
-        None => what.into(),
-    }
-}
-
-/// The name of `known` that is most similar to `name`, if any is similar enough to be meant.
-pub(crate) fn nearest<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
-    known
-        .iter()
-        .map(|candidate| (strsim::jaro_winkler(name, candidate), *candidate))
-        .filter(|(likeness, _)| *likeness > 0.8)
-        .max_by(|a, b| a.0.total_cmp(&b.0))
-        .map(|(_, candidate)| candidate)
-}
-
-fn sentence(error: &ValidationError<'_>) -> String {
-    match error.kind() {
-        ValidationErrorKind::Type { kind } => {
-            let expected = match kind {
-                TypeKind::Single(one) => one.to_string(),
-                TypeKind::Multiple(many) => many.iter().map(|one| one.to_string()).collect::<Vec<_>>().join(" or "),
-            };
-            format!("must be of type {expected}, not {}", type_name(error.instance()))
-        }
-        ValidationErrorKind::Enum { options } => {
-            let options = options.as_array().map(Vec::as_slice).unwrap_or_default();
-            let shown: Vec<String> = options.iter().take(12).map(Value::to_string).collect();
-            let more =
-                if options.len() > 12 { format!(" or one of {} more", options.len() - 12) } else { String::new() };
-            format!("must be one of {}{more}", shown.join(", "))
+            let refusal = format!("is not an allowed name: {}", sentence(error));
+            found.push(Mistake::new(child(name), fields().refuse(&refusal, name)));
         }
         ValidationErrorKind::AnyOf { context } | ValidationErrorKind::OneOfNotValid { context } => {
-            let reasons: Vec<String> = context
-                .iter()
-                .filter_map(|branch| branch.first())
-                .map(|first| {
-                    let mut one = Vec::new();
-                    describe(first, "", &[], &mut one);
-                    one.pop().map(|mistake| format!("{} {}", mistake.pointer, mistake.message)).unwrap_or_default()
-                })
-                .collect();
-            format!("matches none of the allowed forms: {}", reasons.join("; or "))
+            let first = |error: &ValidationError<'_>| {
+                let mut one = Vec::new();
+                describe(error, "", known, &mut one);
+                one.pop().map(|mistake| format!("{} {}", mistake.pointer, mistake.message)).unwrap_or_default()
+            };
+            found.push(Mistake::new(&*here, none_of(context, first)));
         }
-        ValidationErrorKind::MinLength { limit: 1 } => "must not be empty".into(),
-        _ => error.masked_with("the value").to_string(),
+        _ => found.push(Mistake::new(here, sentence(error))),
     }
 }
 

@@ -25,18 +25,23 @@ mod channel;
 mod envelope;
 #[cfg(feature = "server")]
 mod event_schema;
+mod field_check;
 #[cfg(feature = "server")]
 mod filter;
+#[cfg(feature = "server")]
+mod meta_schema;
 #[cfg(feature = "server")]
 mod mistake;
 #[cfg(feature = "server")]
 mod per_channel;
 #[cfg(feature = "server")]
 mod schema_definitions;
+mod schema_error;
 #[cfg(feature = "server")]
 mod schema_field;
 #[cfg(feature = "server")]
 mod schema_ids;
+mod schema_lint;
 #[cfg(feature = "server")]
 mod schema_names;
 #[cfg(feature = "server")]
@@ -45,6 +50,8 @@ mod schema_node;
 mod schema_same;
 #[cfg(feature = "server")]
 mod schema_transforms;
+#[cfg(feature = "server")]
+mod sentence;
 #[cfg(feature = "server")]
 mod since;
 
@@ -58,12 +65,13 @@ pub use types::{
 
 #[cfg(feature = "server")]
 pub use self::{
-    catalog::{Catalog, EventType, SchemaError},
+    catalog::{Added, Catalog, EventType, wrong_name},
     channel::ChannelId,
-    envelope::{Defaults, Event, Refusal, RefusalKind},
+    envelope::{Defaults, Event, Refusal},
     filter::{Condition, Filter, FilterError, Test},
     mistake::{MAX_MISTAKES, Mistake},
     per_channel::PerChannel,
+    schema_error::{SchemaError, SchemaErrors},
     schema_field::SchemaField,
     schema_names::SchemaNames,
     schema_node::SchemaNode,

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::mistake::type_name;
 use super::schema_node::SchemaNode;
@@ -56,6 +56,55 @@ impl<'a> SchemaField<'a> {
         }
         None
     }
+}
+
+/// The names of the fields that `schema` has at a JSON Pointer into `data`, which leads through arrays too.
+pub(super) fn names_at<'a>(schema: &'a Value, pointer: &str) -> Vec<&'a str> {
+    let mut nodes = vec![SchemaNode::root(schema)];
+    for token in pointer.split('/').skip(1) {
+        let name = token.replace("~1", "/").replace("~0", "~");
+        let fields = step(&nodes, &name);
+        nodes = if fields.is_empty() { elements(&nodes) } else { fields };
+    }
+    names(&nodes)
+}
+
+/// The names of the fields nearest to a dotted name that [`SchemaField::find`] does not find, each with the path to it:
+/// those of the deepest object on the name's path that exists.
+pub(super) fn names_near(schema: &Value, name: &str) -> Vec<String> {
+    let mut nodes = vec![SchemaNode::root(schema)];
+    let (mut path, mut rest) = (String::new(), name);
+    while let Some((first, others)) = rest.split_once('.') {
+        let next = step(&nodes, first);
+        if names(&next).is_empty() {
+            break;
+        }
+        path.extend([first, "."]);
+        (nodes, rest) = (next, others);
+    }
+    names(&nodes).into_iter().map(|name| format!("{path}{name}")).collect()
+}
+
+/// The names in `properties` of all schemas that apply.
+fn names<'a>(nodes: &[SchemaNode<'a>]) -> Vec<&'a str> {
+    let mut found = Vec::new();
+    for node in applicable(nodes) {
+        for name in node.schema.get("properties").and_then(Value::as_object).into_iter().flat_map(Map::keys) {
+            if !found.contains(&name.as_str()) {
+                found.push(name.as_str());
+            }
+        }
+    }
+    found
+}
+
+/// The schemas of the elements of an array.
+fn elements<'a>(nodes: &[SchemaNode<'a>]) -> Vec<SchemaNode<'a>> {
+    let of_one = |node: SchemaNode<'a>| {
+        let positional = node.schema.get("prefixItems").and_then(Value::as_array).into_iter().flatten();
+        positional.chain(node.schema.get("items")).map(move |schema| node.child(schema))
+    };
+    applicable(nodes).into_iter().flat_map(of_one).collect()
 }
 
 /// The types of a value that matches any of `nodes`.

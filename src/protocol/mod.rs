@@ -5,6 +5,7 @@
 //! these types.
 
 mod error_code;
+mod frame_check;
 #[cfg(feature = "server")]
 mod problem;
 
@@ -229,15 +230,14 @@ pub fn read_client_frame(text: &str) -> Result<ClientFrame, (ErrorCode, String, 
     let Some(Value::String(kind)) = members.shift_remove("type") else {
         return Err((ErrorCode::InvalidFrame, "a frame must have a `type`, which is a string".into(), sub));
     };
+    if let Err((code, message)) = frame_check::check(&kind, &members) {
+        return Err((code, message, sub));
+    }
     let rest = Value::Object(members);
     let read = match kind.as_str() {
         "subscribe" => serde_json::from_value(rest).map(ClientFrame::Subscribe),
         "unsubscribe" => serde_json::from_value(rest).map(ClientFrame::Unsubscribe),
-        "ping" => serde_json::from_value(rest).map(ClientFrame::Ping),
-        _ => {
-            let message = "unknown frame: this daemon knows subscribe, unsubscribe and ping".to_owned();
-            return Err((ErrorCode::UnknownFrame, message, sub));
-        }
+        _ => serde_json::from_value(rest).map(ClientFrame::Ping),
     };
     let frame = read.map_err(|error| (ErrorCode::InvalidFrame, format!("{kind}: {error}"), sub.clone()))?;
     if let ClientFrame::Subscribe(Subscribe { sub: name, .. }) | ClientFrame::Unsubscribe(Unsubscribe { sub: name }) =

@@ -63,10 +63,14 @@ fn a_refused_event_is_reported_with_every_mistake() {
             "(invalid-event)",
             "/data/oldQuantity: must be of type integer",
             "/data/newQuantity: is required",
-            "/data/newQuantty: unknown field; did you mean newQuantity?",
+            "/data/newQuantty: unknown field; did you mean `newQuantity`?",
         ],
     );
-    assert_fails(&daemon.run(&["publish", "inventory-chang", "a=1"]), 1, &["did you mean inventory-change?"]);
+    assert_fails(
+        &daemon.run(&["publish", "inventory-chang", "a=1"]),
+        1,
+        &["there is no event type \"inventory-chang\" here; did you mean `inventory-change`?"],
+    );
     assert_fails(&daemon.run(&["publish", "inventory-change", "--data", "{"]), 2, &["--data is not JSON"]);
     assert_fails(&daemon.run(&["publish", "inventory-change"]), 2, &["nothing to publish"]);
     assert_fails(&daemon.run(&["publish", "inventory-change", "productId"]), 2, &["expected field=value"]);
@@ -118,8 +122,13 @@ fn an_unconfirmed_event_is_reported_with_its_id() {
     let ended =
         run(tidings(folder.path(), &["publish", "order-status", "-", "--url", &url]), &format!("{data}\n\n{data}\n"));
     let events = serving.join().unwrap();
-    let lines = [(1, 0), (3, 1)].map(|(line, index)| format!("line {line}: {}", events[index]["id"].as_str().unwrap()));
-    assert_fails(&ended, 1, &["(broker-unavailable)", "lines 1 to 3", "not known", &lines[0], &lines[1]]);
+    let prefix = events[0]["id"].as_str().unwrap().strip_suffix("-1").unwrap();
+    assert_eq!(events[1]["id"], format!("{prefix}-3"));
+    assert_fails(
+        &ended,
+        1,
+        &["(broker-unavailable)", "not known whether lines 1 to 3", &format!("again with --id-prefix {prefix}:")],
+    );
 }
 
 #[test]
@@ -154,14 +163,55 @@ fn an_invalid_line_is_reported_with_its_number() {
     assert_fails(
         &publish(&format!("{good}\n{{\"orderId\":1}}\n{good}")),
         1,
-        &["nothing of lines 1 to 4 was published", "line 3: /data/orderId: ", "line 3: /data/newStatus: is required"],
+        &[
+            "error: line 3: ",
+            "line 3: /data/orderId: ",
+            "line 3: /data/newStatus: is required",
+            "published: 1 in ",
+            "All lines before line 3 were published. Nothing from line 3 on was published.",
+        ],
     );
-    assert_fails(&publish(&format!("{good}{{\"orderId\"\n{good}")), 1, &["line 2: not JSON", "published: 1 in "]);
+    assert_fails(
+        &publish(&format!("{good}{{\"orderId\"\n{good}")),
+        1,
+        &["line 2: not JSON", "published: 1 in ", "Nothing from line 2 on was published"],
+    );
+    assert_fails(&publish(&format!("{good}\u{1}{good}\u{1}\n")), 1, &["line 2: not JSON"]);
     let large = format!("{{\"orderId\":\"{}\",\"newStatus\":\"shipped\"}}\n", "x".repeat(70_000));
     assert_fails(
         &publish(&format!("{good}{good}{large}{good}")),
         1,
-        &["lines 3 to 3", "payload-too-large", "published: 2 in "],
+        &["line 3: ", "payload-too-large", "published: 2 in ", "Nothing from line 3 on was published"],
+    );
+}
+
+#[test]
+fn the_same_input_is_published_again_safely() {
+    let daemon = Daemon::start();
+    let mut lines: Vec<_> = (0..2500).map(|n| format!("{{\"orderId\":\"{n}\",\"newStatus\":\"shipped\"}}")).collect();
+    let correct = std::mem::replace(&mut lines[1700], "{\"orderId\":1}".to_owned());
+    let ended = run(daemon.command(&["publish", "order-status", "-"]), &lines.join("\n"));
+    let told = ["published: 1,700 in ", "All lines before line 1701 were published. Nothing from line 1701 on"];
+    assert_fails(&ended, 1, &told);
+    let prefix = ended.err.split("--id-prefix ").nth(1).unwrap().split(':').next().unwrap();
+    lines[1700] = correct;
+    let again = run(daemon.command(&["publish", "order-status", "-", "--id-prefix", prefix]), &lines.join("\n"));
+    assert_eq!(again.code, Some(0), "{again:?}");
+    assert!(
+        again.err.contains("published: 2,500 in ") && again.err.contains("1,700 of them had been published before")
+    );
+    let channels = daemon.run(&["channels", "--json"]).out;
+    let orders = channels.lines().map(json).find(|channel| channel["type"] == "order-status").unwrap();
+    assert_eq!(orders["retained"], 2500);
+
+    // A line with an id of its own keeps it.
+    let event = r#"{"type":"order-status","id":"own","data":{"orderId":"1","newStatus":"shipped"}}"#;
+    let whole = run(daemon.command(&["publish", "-", "--json", "--id-prefix", "p"]), &format!("{event}\n"));
+    assert_eq!(json(&whole.out)["id"], "own");
+    assert_fails(
+        &daemon.run(&[&SALE[..], &["--id-prefix", "p"]].concat()),
+        2,
+        &["--id-prefix is for the events of stdin"],
     );
 }
 
@@ -178,9 +228,13 @@ fn the_schema_decides_the_types_of_a_filter() {
     assert_eq!(json(&tail.line())["event"]["data"]["newQuantity"], 8);
     assert_eq!(tail.ended().code, Some(0));
 
-    assert_fails(&daemon.run(&["tail", "nowhere"]), 1, &["nowhere", "unknown-channel", "`tidings channels` lists"]);
+    assert_fails(&daemon.run(&["tail", "nowhere"]), 1, &["nowhere", "unknown-channel", "tidings channels` lists"]);
     assert_fails(&daemon.run(&["tail", "inventory-change", "--where", "colour=1"]), 1, &["colour", "unknown-field"]);
     assert_fails(&daemon.run(&["tail", "--where", "colour=1"]), 1, &["no channel has the field colour"]);
+    for channel in [&["order-status"][..], &[]] {
+        let misspelt = [&["tail"], channel, &["--where", "newStatus=shippd"]].concat();
+        assert_fails(&daemon.run(&misspelt), 1, &["newStatus is never \"shippd\"", "did you mean `shipped`?"]);
+    }
     assert_fails(&daemon.run(&["tail", "--where", "colour"]), 2, &["expected field=value"]);
 }
 
@@ -217,6 +271,56 @@ fn tail_ends_quietly_when_its_stdout_is_closed() {
 }
 
 #[test]
+fn times_are_local_and_say_their_offset() {
+    let daemon = Daemon::start();
+    let event = |time: &str| {
+        format!(r#"{{"type":"order-status","time":"{time}","data":{{"orderId":"1","newStatus":"shipped"}}}}"#)
+    };
+    let events = [event("2020-01-31T20:00:00Z"), event("2020-07-31T20:00:00.5Z")].join("\n");
+    assert_eq!(run(daemon.command(&["publish", "-"]), &events).code, Some(0));
+    for command in [&["history", "order-status"][..], &["tail", "order-status", "--since", "start", "--count", "2"]] {
+        // Two names of the system's database, and a rule of POSIX.
+        for (zone, more, times) in [
+            ("Asia/Kolkata", &[][..], ["2020-02-01 01:30:00.000+05:30", "2020-08-01 01:30:00.500+05:30"]),
+            ("Europe/Berlin", &[], ["2020-01-31 21:00:00.000+01:00", "2020-07-31 22:00:00.500+02:00"]),
+            ("EST5", &[], ["2020-01-31 15:00:00.000-05:00", "2020-07-31 15:00:00.500-05:00"]),
+            ("EST5", &["--utc"], ["2020-01-31 20:00:00.000Z", "2020-07-31 20:00:00.500Z"]),
+        ] {
+            if zone.contains('/') && !std::path::Path::new("/usr/share/zoneinfo").join(zone).exists() {
+                println!("this system has no time zone {zone}");
+                continue;
+            }
+            let mut command = daemon.command(&[command, more].concat());
+            command.env("TZ", zone);
+            let out = run(command, "").out;
+            let lines: Vec<_> = out.lines().collect();
+            assert!(lines[0].starts_with(times[0]) && lines[1].starts_with(times[1]), "{zone} {out}");
+        }
+    }
+}
+
+#[test]
+fn suggested_commands_call_the_program_as_the_user_did() {
+    let folder = tempfile::tempdir().unwrap();
+    let odd = folder.path().join("my tidings");
+    std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_tidings"), &odd).unwrap();
+    for (name, shown) in
+        [("./my tidings", "'./my tidings'"), (env!("CARGO_BIN_EXE_tidings"), env!("CARGO_BIN_EXE_tidings"))]
+    {
+        let mut command = std::process::Command::new(name);
+        command.args(["serve", "--listen", "127.0.0.1:0", "--log-format", "json"]).current_dir(folder.path());
+        command
+            .stdin(std::process::Stdio::null())
+            .stdout(std::process::Stdio::piped())
+            .stderr(std::process::Stdio::piped());
+        let daemon = Running::start(command);
+        let line = json(&daemon.said("\"listening\""));
+        let (tail, url) = (line["tail"].as_str().unwrap(), line["url"].as_str().unwrap());
+        assert_eq!(tail, format!("{shown} tail inventory-change --url {url}"));
+    }
+}
+
+#[test]
 fn channels_are_listed() {
     let daemon = Daemon::start();
     daemon.run(&SALE);
@@ -247,16 +351,8 @@ fn proxy_variables_are_ignored() {
 }
 
 #[test]
-fn an_unreachable_daemon_is_reported_with_its_address() {
+fn a_wrong_url_and_a_wrong_command_are_reported() {
     let folder = tempfile::tempdir().unwrap();
-    for command in [&["channels"][..], &["tail"], &["publish", "order-status", "orderId=1"], &["bench"]] {
-        let arguments = [command, &["--url", "http://127.0.0.1:1"]].concat();
-        assert_fails(
-            &run(tidings(folder.path(), &arguments), ""),
-            1,
-            &["cannot reach http://127.0.0.1:1", "tidings serve"],
-        );
-    }
     assert_fails(&run(tidings(folder.path(), &["tail", "--url", "nonsense"]), ""), 1, &["is not a valid daemon URL"]);
     assert_fails(&run(tidings(folder.path(), &["tial"]), ""), 2, &["tail"]);
 }
@@ -308,6 +404,43 @@ fn an_invalid_custom_type_prevents_the_start() {
 }
 
 #[test]
+fn every_mistake_in_the_custom_types_is_reported_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let in_folder = |arguments: &[&str]| run(tidings(folder.path(), arguments), "");
+    fs::create_dir(folder.path().join("types")).unwrap();
+    let write = |name: &str, text: &str| fs::write(folder.path().join("types").join(name), text).unwrap();
+    write("one.schema.json", r#"{"propertes":{"a":{}}}"#);
+    write("two.schema.json", r#"{"properties":{"a":{"tpye":"string"}}}"#);
+    let both = [
+        "types/one.schema.json: /propertes: there is no keyword \"propertes\"; did you mean `properties`?",
+        "types/two.schema.json: /properties/a/tpye: ",
+    ];
+    for command in
+        [&["serve", "--listen", "127.0.0.1:0"][..], &["config", "check"], &["codegen", "typescript", "--out", "x"]]
+    {
+        assert_fails(&in_folder(&[command, &["--schemas", "types"]].concat()), 1, &both);
+    }
+    for paths in [&["types"][..], &["types/one.schema.json", "types/two.schema.json"]] {
+        assert_fails(&in_folder(&[&["schema", "check"], paths].concat()), 1, &both);
+    }
+    // An unknown annotation, a file of another program and a misnamed file do not prevent the start.
+    write("one.schema.json", r#"{"unit":"kg"}"#);
+    write("two.schema.json", "{}");
+    write("._two.schema.json", "no JSON");
+    write("three.json", "{}");
+    let warned = in_folder(&["schema", "check", "types"]);
+    assert_eq!((warned.code, warned.out.lines().count()), (Some(0), 2), "{warned:?}");
+    for words in
+        ["/unit: there is no keyword \"unit\"", "types/three.json is passed over: rename it to three.schema.json"]
+    {
+        assert!(warned.err.contains(words), "{words:?} is not in {}", warned.err);
+    }
+    assert!(!warned.err.contains("._two"), "{}", warned.err);
+    let daemon = Daemon::with(&["--listen", "127.0.0.1:0", "--schemas", "types"], folder);
+    assert!(daemon.run(&["channels"]).out.contains("\ntwo "));
+}
+
+#[test]
 fn bench_counts_deliveries() {
     let daemon = Daemon::start();
     let ended = daemon.run(&["bench", "--connections", "5", "--rate", "50", "--seconds", "1", "--json"]);
@@ -321,7 +454,7 @@ fn bench_counts_deliveries() {
     assert_fails(
         &daemon.run(&["bench", "--channel", "nonsense"]),
         1,
-        &["there is no channel nonsense", "order-status"],
+        &["there is no channel \"nonsense\"", "order-status"],
     );
     assert_fails(&daemon.run(&["bench", "--data", "{\"productId\":7}"]), 1, &["(invalid-event)", "/data/oldQuantity"]);
 }

@@ -55,10 +55,10 @@ fn config_check_names_the_setting_of_each_mistake() {
     wrong(&["--heartbeat", "25"], &[], "heartbeat (--heartbeat): expected a duration");
     wrong(&[], &[("TIDINGS_DRAIN", "soon")], "drain (TIDINGS_DRAIN): expected a duration");
     wrong(&["--listen", "0.0.0.0:7400"], &[], "listen (--listen): 0.0.0.0:7400 is not loopback");
-    wrong(&["--schemas", "missing"], &[], "schemas: cannot read the folder of own types missing");
+    wrong(&["--schemas", "missing"], &[], "cannot read the folder of own types missing: there is no such file");
     wrong(&["--config", "missing.toml"], &[], "cannot read the configuration missing.toml");
     fs::write(folder.path().join("tidings.toml"), "max_events_bytes = 1").unwrap();
-    wrong(&[], &[], "tidings.toml:1: unknown key max_events_bytes; did you mean max_event_bytes?");
+    wrong(&[], &[], "tidings.toml:1: unknown key max_events_bytes; did you mean `max_event_bytes`?");
 }
 
 #[test]

@@ -17,11 +17,13 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
 
+use super::candidates;
 use super::failure::{Failure, say, say_error};
 use super::output::{BOLD, Output, human, thousands};
 use super::remote::Remote;
 use crate::client::Client;
 use crate::load::{Dialect, Seen, Shared, Swarm};
+use crate::suggest::{self, Known};
 use pace::Pace;
 
 /// Put load on a daemon, and measure latency, deliveries per second and losses.
@@ -44,7 +46,7 @@ pub struct Bench {
     #[arg(long, value_name = "S", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=86_400))]
     seconds: u32,
     /// Channel to publish to.
-    #[arg(long, default_value = "inventory-change")]
+    #[arg(long, default_value = "inventory-change", add = candidates::channels())]
     channel: String,
     /// Data of each event. Required for any channel other than inventory-change.
     #[arg(long, value_name = "JSON")]
@@ -122,9 +124,21 @@ impl Bench {
         }
         shared.wait_for(published * u64::from(self.connections), DRAIN_TIMEOUT).await;
         let report = self.report(published, elapsed, &swarm.close().await, &shared, start);
-        self.print(&report)?;
         let passed = report.lost == 0 && report.misordered == 0 && !failed;
-        if passed { Ok(()) } else { Err(Failure::Reported) }
+        match self.print(&report) {
+            Ok(()) if passed => Ok(()),
+            Ok(()) => Err(Failure::Reported),
+            // The load has gone out, so this is no quiet end.
+            Err(failure) => {
+                if let Failure::ClosedPipe = failure {
+                    say_error("stdout was closed before the report was printed");
+                } else {
+                    failure.report();
+                }
+                say(&format!("{} events were published; {} deliveries were lost.", published, report.lost));
+                Err(Failure::Reported)
+            }
+        }
     }
 
     /// Fails if the channel does not exist. The load subscribers do not read errors, and would wait without end.
@@ -133,9 +147,10 @@ impl Bench {
         if channels.iter().any(|channel| channel.name == self.channel) {
             return Ok(());
         }
-        let names: Vec<_> = channels.into_iter().map(|channel| channel.name).collect();
-        Err(format!("there is no channel {} at {}; the channels are {}", self.channel, client.url(), names.join(", "))
-            .into())
+        let known = Known::new("channels", channels.iter().map(|channel| channel.name.as_str()));
+        let known = Known { listed: "`tidings channels`", ..known };
+        let refusal = format!("there is no channel {} at {}", suggest::quoted(&self.channel), client.url());
+        Err(known.refuse(&refusal, &self.channel).into())
     }
 
     /// Opens the subscribers, and waits until all are subscribed.
@@ -198,7 +213,7 @@ impl Bench {
         let mut output = Output::new();
         if self.json {
             output.json(report)?;
-            return Ok(output.flush()?);
+            return output.flush();
         }
         let mut line = |name: &str, value: String| output.line(&format!("{name:<12} {value}"));
         line(
@@ -220,7 +235,7 @@ impl Bench {
         line("misordered", thousands(report.misordered))?;
         let why = report.disconnected_by.iter().map(|why| format!(" ({why})"));
         line("disconnected", why.fold(thousands(report.disconnected), |all, why| all + &why))?;
-        Ok(output.flush()?)
+        output.flush()
     }
 
     /// The `data` of every event.

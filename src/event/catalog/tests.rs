@@ -80,15 +80,13 @@ fn every_mistake_is_listed_with_its_pointer() {
 fn an_unknown_field_gets_a_suggestion() {
     let refusal =
         validate(json!({"type":"data-update","data":{"resource":"r","id":"1","acton":"update"}})).unwrap_err();
-    assert!(refusal.mistakes.iter().any(|mistake| mistake.message.contains("did you mean action?")), "{refusal:?}");
+    assert!(refusal.mistakes.iter().any(|mistake| mistake.message.contains("did you mean `action`?")), "{refusal:?}");
 }
 
 #[test]
 fn an_unknown_type_has_its_own_kind_of_refusal() {
     let refusal = validate(json!({"type":"inventory-chnage","data":{}})).unwrap_err();
-    assert_eq!(refusal.kind, RefusalKind::UnknownType);
-    assert_eq!(refusal.mistakes[0].pointer, "/type");
-    assert!(refusal.mistakes[0].message.contains("inventory-change"));
+    assert_eq!((refusal.unknown_type.as_deref(), refusal.mistakes), (Some("inventory-chnage"), vec![]));
 }
 
 #[test]
@@ -138,7 +136,7 @@ fn own_types_are_validated_as_their_schema_says() {
 #[test]
 fn an_invalid_schema_is_refused_with_the_place_of_the_mistake() {
     let mut catalog = Catalog::builtin();
-    let mut place = |name: &str, text: &str| catalog.add(name, text).unwrap_err().place;
+    let mut place = |name: &str, text: &str| catalog.add(name, text).unwrap_err().0.remove(0).place;
     assert_eq!(place("x", "{\n  oops"), "line 2, column 3");
     assert_eq!(place("x", r#"{"type":"objekt"}"#), "/type");
     assert_eq!(place("x", r#"{"x-tidings-key":"id"}"#), "/x-tidings-key");
@@ -171,16 +169,16 @@ fn an_own_schemas_id_is_a_unique_absolute_uri() {
         json!(DRAFT),
     ] {
         let wrong = catalog.add("other", &with(id.clone()));
-        assert_eq!(wrong.map_err(|error| error.place), Err("/$id".into()), "{id}");
+        assert_eq!(wrong.map(drop).map_err(|error| error.0[0].place.clone()), Err("/$id".into()), "{id}");
     }
     // The `$id` of an embedded schema must be unique, too.
-    let embedding = json!({"$defs":{"a/b":[{"$id":"urn:tidings:schema:order-status"}]}}).to_string();
-    assert_eq!(catalog.add("other", &embedding).unwrap_err().place, "/$defs/a~1b/0/$id");
+    let embedding = json!({"$defs":{"a/b":{"allOf":[{"$id":"urn:tidings:schema:order-status"}]}}}).to_string();
+    assert_eq!(catalog.add("other", &embedding).unwrap_err().0[0].place, "/$defs/a~1b/allOf/0/$id");
     let relative = json!({"$id":"https://example.com/b","$defs":{"x":{"$id":"mine"}}}).to_string();
-    assert_eq!(catalog.add("other", &relative).unwrap_err().place, "/$defs/x/$id");
+    assert_eq!(catalog.add("other", &relative).unwrap_err().0[0].place, "/$defs/x/$id");
     // The `$id` that is made from a type's name must be unique, too.
     catalog.add("squatter", &with(json!("urn:tidings:schema:victim"))).unwrap();
-    assert_eq!(catalog.add("victim", "{}").unwrap_err().place, "/$id");
+    assert_eq!(catalog.add("victim", "{}").unwrap_err().0[0].place, "/$id");
     // `$id` within a value, or as the name of a field, identifies no schema.
     let harmless = json!({"properties":{"$id":{"const":{"$id":"mine"}}},"examples":[{"$id":"mine"}]}).to_string();
     catalog.add("harmless", &harmless).unwrap();

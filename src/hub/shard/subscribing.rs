@@ -18,6 +18,7 @@ use crate::hub::encoding::Encoding;
 use crate::hub::inbox_item::{Begun, ReplayId};
 use crate::hub::index::Member;
 use crate::protocol::{ErrorCode, ServerFrame};
+use crate::suggest::{self, Known};
 
 /// Why a subscription is refused.
 type Refusal = (ErrorCode, String);
@@ -139,7 +140,9 @@ impl Shard {
                 send_buffer.encoding.encode(&ServerFrame::Unsubscribed { sub: name.into() }).into_iter().collect()
             }
             None => {
-                let message = "this connection has no subscription with that name".to_owned();
+                let names = self.peers.get(number).into_iter().flat_map(Peer::subs).map(|sub| &*sub.name);
+                let refusal = format!("this connection has no subscription {}", suggest::quoted(name));
+                let message = Known::new("subscriptions", names).refuse(&refusal, name);
                 self.refused(send_buffer, ErrorCode::UnknownSubscription, message, name.into())
             }
         }
@@ -184,12 +187,21 @@ impl Shard {
 /// Checks whether the connection may have one more subscription, with this name.
 fn check_limits(peer: &Peer, name: &str, max: usize) -> Result<(), Refusal> {
     if peer.find(name).is_some() {
-        let message = "this connection already has a subscription with that name".to_owned();
+        let message = format!(
+            "this connection already has a subscription {}: choose another `sub`, or unsubscribe that one first",
+            suggest::quoted(name)
+        );
         return Err((ErrorCode::DuplicateSubscription, message));
     }
     // An event stream asks for all its channels at once, in one URL.
     if peer.subs().count() >= max && matches!(peer.encoding, Encoding::WebSocket { .. }) {
-        return Err((ErrorCode::TooManySubscriptions, format!("a connection has at most {max} subscriptions")));
+        return Err((
+            ErrorCode::TooManySubscriptions,
+            format!(
+                "a connection has at most {max} subscriptions (the setting max_subscriptions): unsubscribe one, or open \
+             another connection"
+            ),
+        ));
     }
     Ok(())
 }

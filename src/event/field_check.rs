@@ -1,0 +1,297 @@
+//! Whether a field of `data` can have a value, by the schema of its type. A filter for a value that cannot occur would wait
+//! for ever, so it is refused.
+//!
+//! The check refuses only what it can prove. Where it does not follow a keyword (`not`, `dependentSchemas`, a reference to
+//! another resource), every value is possible.
+
+use std::collections::BTreeSet;
+
+use jsonschema::Draft;
+use serde_json::{Map, Value};
+
+use super::Scalar;
+use super::mistake::type_name;
+use super::schema_node::SchemaNode;
+use super::sentence::{one_of, sentence, unlike};
+
+/// What a filter compares a field with.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Compared<'a> {
+    /// This scalar.
+    With(&'a Value),
+    /// A string with this prefix.
+    Prefix(&'a str),
+}
+
+/// Why a field never has a value.
+#[derive(Debug, Clone)]
+enum Reason<'a> {
+    /// It has one of these values.
+    Options(Vec<&'a Value>),
+    /// It is of one of these types.
+    Types(BTreeSet<&'a str>),
+    /// It must meet a rule: a phrase that begins with "must".
+    Rule(String),
+}
+
+type Checked<'a> = Result<(), Reason<'a>>;
+
+/// Checks whether the field at `path` can have the value. On an array field, whether an element can.
+///
+/// # Errors
+/// What the field's value must be, as a phrase that begins with "must".
+pub(super) fn check(schema: &Value, path: &[Box<str>], compared: Compared<'_>) -> Result<(), String> {
+    let mut check = Check { compared, element: false, visited: Vec::new() };
+    let root = SchemaNode::root(schema);
+    let Err(of_value) = check.node(root, path) else { return Ok(()) };
+    check.element = true;
+    check.visited.clear();
+    let Err(of_element) = check.node(root, path) else { return Ok(()) };
+    // Either the field is no array, or an element of it never has the value.
+    let of_array = matches!(&of_element, Reason::Types(types) if !types.contains("array"));
+    Err(check.phrase(if of_array { of_value } else { of_element }))
+}
+
+struct Check<'q> {
+    compared: Compared<'q>,
+    /// The value is an element of the array at the end of the path.
+    element: bool,
+    /// The schemas under way, each with what is left of the path: a recursive schema adds no rule.
+    visited: Vec<(*const Value, usize)>,
+}
+
+impl<'q> Check<'q> {
+    /// Checks the value at the end of `path`, below a value that must fit `node`.
+    fn node<'a>(&mut self, node: SchemaNode<'a>, path: &[Box<str>]) -> Checked<'a> {
+        let Value::Object(keywords) = node.schema else {
+            let refused = Reason::Rule("must not be there at all".into());
+            return if node.schema == &Value::Bool(false) { Err(refused) } else { Ok(()) };
+        };
+        if self.visited.contains(&(node.address(), path.len())) {
+            return Ok(());
+        }
+        self.visited.push((node.address(), path.len()));
+        let checked = self.keywords(node, keywords, path);
+        self.visited.pop();
+        checked
+    }
+
+    fn keywords<'a>(
+        &mut self,
+        node: SchemaNode<'a>,
+        keywords: &'a Map<String, Value>,
+        path: &[Box<str>],
+    ) -> Checked<'a> {
+        match path.split_first() {
+            Some((name, rest)) => self.field(node, keywords, name, rest)?,
+            None if self.element => self.elements(node, keywords)?,
+            None => self.scalar(keywords)?,
+        }
+        if let Some((target, _)) = keywords.get("$ref").and_then(Value::as_str).and_then(|uri| node.resolve(uri)) {
+            self.node(target, path)?;
+        }
+        let parts = |keyword: &str| keywords.get(keyword).and_then(Value::as_array);
+        for part in parts("allOf").into_iter().flatten() {
+            self.node(node.child(part), path)?;
+        }
+        for alternatives in [parts("anyOf"), parts("oneOf")].into_iter().flatten() {
+            self.any(alternatives.iter().map(|part| node.child(part)), path)?;
+        }
+        match (keywords.get("then"), keywords.get("else")) {
+            (Some(then), Some(other)) if keywords.contains_key("if") => {
+                self.any([then, other].into_iter().map(|part| node.child(part)), path)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// One of the alternatives must be possible.
+    fn any<'a>(&mut self, alternatives: impl Iterator<Item = SchemaNode<'a>>, path: &[Box<str>]) -> Checked<'a> {
+        let mut reasons = Vec::new();
+        for alternative in alternatives {
+            match self.node(alternative, path) {
+                Ok(()) => return Ok(()),
+                Err(reason) => reasons.push(reason),
+            }
+        }
+        reasons.into_iter().reduce(|one, other| self.either(one, other)).map_or(Ok(()), Err)
+    }
+
+    fn either<'a>(&self, one: Reason<'a>, other: Reason<'a>) -> Reason<'a> {
+        match (one, other) {
+            (Reason::Options(mut one), Reason::Options(other)) => {
+                one.extend(other);
+                Reason::Options(one)
+            }
+            (Reason::Types(one), Reason::Types(other)) => Reason::Types(one.union(&other).copied().collect()),
+            (one, other) => Reason::Rule(format!("{}, or {}", self.phrase(one), self.phrase(other))),
+        }
+    }
+
+    /// Goes one step down the path.
+    fn field<'a>(
+        &mut self,
+        node: SchemaNode<'a>,
+        keywords: &'a Map<String, Value>,
+        name: &str,
+        rest: &[Box<str>],
+    ) -> Checked<'a> {
+        has_type(keywords, &["object"])?;
+        let own = keywords.get("properties").and_then(|fields| fields.get(name));
+        // A pattern may describe the field instead.
+        let others = || keywords.get("additionalProperties").filter(|_| !keywords.contains_key("patternProperties"));
+        match own.or_else(others) {
+            Some(schema) => self.node(node.child(schema), rest),
+            None => Ok(()),
+        }
+    }
+
+    /// Checks the value as an element of an array.
+    fn elements<'a>(&mut self, node: SchemaNode<'a>, keywords: &'a Map<String, Value>) -> Checked<'a> {
+        has_type(keywords, &["array"])?;
+        if let Some(options) = options(keywords) {
+            let elements: Vec<_> = options.iter().filter_map(|option| option.as_array()).flatten().collect();
+            if elements.is_empty() {
+                return Err(Reason::Types(options.into_iter().map(type_name).collect()));
+            }
+            if !elements.iter().any(|element| self.is(element)) {
+                return Err(Reason::Options(elements));
+            }
+        }
+        let positional = keywords.get("prefixItems").and_then(Value::as_array);
+        let Some(items) = keywords.get("items") else { return Ok(()) };
+        self.element = false;
+        let all = positional.into_iter().flatten().chain([items]).map(|schema| node.child(schema));
+        let checked = self.any(all, &[]);
+        self.element = true;
+        checked
+    }
+
+    /// Checks the value by a schema's own keywords.
+    fn scalar<'a>(&self, keywords: &'a Map<String, Value>) -> Checked<'a> {
+        has_type(
+            keywords,
+            match self.compared {
+                Compared::With(value) => types_of(value),
+                Compared::Prefix(_) => &["string"],
+            },
+        )?;
+        if let Some(options) = options(keywords)
+            && !options.iter().any(|option| self.is(option))
+        {
+            return Err(Reason::Options(options));
+        }
+        match self.compared {
+            Compared::With(value) => by_rules(keywords, value).map_err(Reason::Rule),
+            Compared::Prefix(prefix) => {
+                let longest = keywords.get("maxLength").and_then(Value::as_u64);
+                match longest.filter(|longest| prefix.chars().count() as u64 > *longest) {
+                    Some(longest) => Err(Reason::Rule(format!("must have at most {longest} characters"))),
+                    None => Ok(()),
+                }
+            }
+        }
+    }
+
+    /// Whether the filter matches this value.
+    fn is(&self, value: &Value) -> bool {
+        match self.compared {
+            Compared::With(wanted) => Scalar::of(wanted).is_some_and(|wanted| Scalar::of(value) == Some(wanted)),
+            Compared::Prefix(prefix) => value.as_str().is_some_and(|text| text.starts_with(prefix)),
+        }
+    }
+
+    fn phrase(&self, reason: Reason<'_>) -> String {
+        match reason {
+            Reason::Rule(phrase) => phrase,
+            Reason::Types(types) => {
+                format!("must be of type {}", types.into_iter().collect::<Vec<_>>().join(" or "))
+            }
+            Reason::Options(options) => {
+                let mut distinct: Vec<Value> = Vec::new();
+                for option in options {
+                    if !distinct.contains(option) {
+                        distinct.push(option.clone());
+                    }
+                }
+                let given = match self.compared {
+                    Compared::With(value) => value.clone(),
+                    Compared::Prefix(prefix) => prefix.into(),
+                };
+                let near = unlike(&given, &distinct);
+                let near = near.find("; did you mean").map(|start| &near[start..]).unwrap_or_default();
+                format!("must be {}{near}", one_of(&distinct))
+            }
+        }
+    }
+}
+
+/// The types that the value has in JSON Schema.
+fn types_of(value: &Value) -> &'static [&'static str] {
+    match value {
+        Value::Number(number) if number.as_f64().is_some_and(|number| number.fract() == 0.0) => &["number", "integer"],
+        Value::Number(_) => &["number"],
+        Value::Null => &["null"],
+        Value::Bool(_) => &["boolean"],
+        _ => &["string"],
+    }
+}
+
+/// Checks that a schema's `type` allows one of these types.
+fn has_type<'a>(keywords: &'a Map<String, Value>, wanted: &[&str]) -> Checked<'a> {
+    let allowed: BTreeSet<&str> = match keywords.get("type") {
+        Some(Value::String(only)) => [only.as_str()].into(),
+        Some(Value::Array(several)) => several.iter().filter_map(Value::as_str).collect(),
+        _ => return Ok(()),
+    };
+    match wanted.iter().any(|name| allowed.contains(name)) {
+        true => Ok(()),
+        false => Err(Reason::Types(allowed)),
+    }
+}
+
+/// The only values that a schema allows, if it lists them.
+fn options(keywords: &Map<String, Value>) -> Option<Vec<&Value>> {
+    match (keywords.get("const"), keywords.get("enum")) {
+        (Some(only), _) => Some(vec![only]),
+        (None, Some(Value::Array(options))) => Some(options.iter().collect()),
+        _ => None,
+    }
+}
+
+/// Whether a value is plainly within a limit: compiling a validator takes longer, and most filters name ids.
+fn is_within(keyword: &str, limit: &Value, value: &Value) -> bool {
+    let length = || value.as_str().map(|text| text.chars().count() as u64);
+    let (number, limit_number) = (value.as_f64(), limit.as_f64());
+    match keyword {
+        "minLength" => length().zip(limit.as_u64()).is_none_or(|(length, limit)| length >= limit),
+        "maxLength" => length().zip(limit.as_u64()).is_none_or(|(length, limit)| length <= limit),
+        "minimum" => number.zip(limit_number).is_none_or(|(number, limit)| number > limit),
+        "maximum" => number.zip(limit_number).is_none_or(|(number, limit)| number < limit),
+        _ => false,
+    }
+}
+
+/// Checks the keywords for strings and numbers: the validator knows them best.
+fn by_rules(keywords: &Map<String, Value>, value: &Value) -> Result<(), String> {
+    const RULES: [&str; 9] = [
+        "minLength",
+        "maxLength",
+        "pattern",
+        "format",
+        "minimum",
+        "maximum",
+        "exclusiveMinimum",
+        "exclusiveMaximum",
+        "multipleOf",
+    ];
+    let rules = RULES.into_iter().filter_map(|name| Some((name.to_owned(), keywords.get(name)?.clone())));
+    let rules: Map<String, Value> = rules.collect();
+    if rules.iter().all(|(name, limit)| is_within(name, limit, value)) {
+        return Ok(());
+    }
+    let options = jsonschema::options().with_draft(Draft::Draft202012).should_validate_formats(true);
+    // The whole schema compiled, so these rules do.
+    let Ok(rules) = options.build(&Value::Object(rules)) else { return Ok(()) };
+    rules.validate(value).map_err(|error| sentence(&error))
+}

@@ -1,0 +1,122 @@
+//! Reads one condition of a filter: finds the field in the schema, and checks that the field can have the value.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
+use super::{AT, Condition, FilterError, MAX_STRING, MAX_VALUES, Test};
+use crate::event::Scalar;
+use crate::event::field_check::{self, Compared};
+use crate::event::mistake::{Mistake, escape, type_name};
+use crate::event::schema_field::{SchemaField, names_near};
+use crate::event::sentence::shown;
+use crate::suggest::{self, Known};
+
+/// How many characters of a field's name a pointer repeats.
+const MAX_SHOWN: usize = 100;
+
+/// Reads the condition `test` on the field `name`.
+pub(super) fn read(name: &str, test: &Value, event_type: &str, schema: &Value) -> Result<Condition, FilterError> {
+    let found = SchemaField::find(schema, name);
+    let shown_name = name.char_indices().nth(MAX_SHOWN).map_or(name, |(end, _)| &name[..end]);
+    let at = format!("{AT}/{}", escape(shown_name));
+    let Some(SchemaField { path, .. }) = found else {
+        let fields = names_near(schema, name);
+        let listed = format!("GET /v1/schemas/{event_type}");
+        let known = Known { listed: &listed, ..Known::new("fields", fields.iter().map(String::as_str)) };
+        let refusal = format!("{event_type} has no field {}", suggest::quoted(name));
+        return Err(FilterError::UnknownField(vec![Mistake::new(at, known.refuse(&refusal, name))]));
+    };
+    let field = Field { name: shown_name, path: &path, schema };
+    match field.test(test, &at) {
+        Ok(test) => Ok(Condition { path, test }),
+        Err(mistakes) => Err(FilterError::Invalid(mistakes)),
+    }
+}
+
+/// A field with which values are compared.
+struct Field<'a> {
+    name: &'a str,
+    path: &'a [Box<str>],
+    schema: &'a Value,
+}
+
+impl Field<'_> {
+    fn test(&self, test: &Value, at: &str) -> Result<Test, Vec<Mistake>> {
+        let invalid = |message: String| Err(vec![Mistake::new(at, message)]);
+        match test {
+            Value::Array(values) if values.is_empty() => {
+                invalid("an empty list of values matches no event; leave the field out to match all".into())
+            }
+            Value::Array(values) if values.len() > MAX_VALUES => {
+                invalid(format!("a field is compared with at most {MAX_VALUES} values, not {}", values.len()))
+            }
+            Value::Array(values) => {
+                let (mut scalars, mut mistakes) = (BTreeSet::new(), Vec::new());
+                for (index, value) in values.iter().enumerate() {
+                    match self.scalar(value, &format!("{at}/{index}")) {
+                        Ok(scalar) => drop(scalars.insert(scalar)),
+                        Err(mistake) => mistakes.push(mistake),
+                    }
+                }
+                if !mistakes.is_empty() {
+                    return Err(mistakes);
+                }
+                Ok(match (scalars.len(), scalars.pop_first()) {
+                    (1, Some(only)) => Test::Is(only),
+                    (_, first) => Test::AnyOf(first.into_iter().chain(scalars).collect()),
+                })
+            }
+            Value::Object(operator) => match (operator.len(), operator.get("prefix")) {
+                (1, Some(Value::String(prefix))) => {
+                    let at = format!("{at}/prefix");
+                    check_length(prefix).map_err(|message| vec![Mistake::new(&*at, message)])?;
+                    field_check::check(self.schema, self.path, Compared::Prefix(prefix)).map_err(|must| {
+                        vec![Mistake::new(
+                            at,
+                            format!("{} never begins with {}: it {must}", self.name, shown(&prefix.as_str().into())),
+                        )]
+                    })?;
+                    Ok(Test::Prefix(prefix.as_str().into()))
+                }
+                (1, Some(_)) => invalid("the prefix must be a string".into()),
+                _ => {
+                    let names: Vec<_> = operator.keys().filter(|name| *name != "prefix").collect();
+                    let refusal = match names.first() {
+                        Some(name) => format!("there is no operator {}", suggest::quoted(name)),
+                        None => "an operator is missing".into(),
+                    };
+                    let given = names.first().map_or("", |name| name.as_str());
+                    let known = Known::new("operators", ["prefix"]).refuse(&refusal, given);
+                    invalid(format!("{known}: write a value, a list of values, or {{\"prefix\": \"…\"}}"))
+                }
+            },
+            single => self.scalar(single, at).map(Test::Is).map_err(|mistake| vec![mistake]),
+        }
+    }
+
+    /// Reads one value, which the field must be able to have.
+    fn scalar(&self, value: &Value, at: &str) -> Result<Scalar, Mistake> {
+        let invalid = |message: String| Mistake::new(at, message);
+        value.as_str().map_or(Ok(()), check_length).map_err(invalid)?;
+        let scalar = Scalar::of(value).ok_or_else(|| {
+            invalid(format!(
+                "a field is compared with a string, a number, true, false or null, not of type {}",
+                type_name(value)
+            ))
+        })?;
+        field_check::check(self.schema, self.path, Compared::With(value))
+            .map_err(|must| invalid(format!("{} is never {}: it {must}", self.name, shown(value))))?;
+        Ok(scalar.map(Box::from))
+    }
+}
+
+fn check_length(text: &str) -> Result<(), String> {
+    match text.len() > MAX_STRING && text.chars().count() > MAX_STRING {
+        false => Ok(()),
+        true => {
+            let count = text.chars().count();
+            Err(format!("a string of a filter has at most {MAX_STRING} characters, not {count}"))
+        }
+    }
+}

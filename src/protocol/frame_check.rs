@@ -1,0 +1,48 @@
+//! Checks the type and the members of a client's frame before it is read, so that the refusal says what would be right.
+
+use serde_json::{Map, Value};
+
+use super::ErrorCode;
+use crate::suggest::{self, Known};
+
+/// The members of a frame beside `type`: those that it must have, and those that it may have. All are strings, except
+/// `where`, which [`Filter`](crate::event::Filter) checks.
+struct Members {
+    required: &'static [&'static str],
+    optional: &'static [&'static str],
+}
+
+const FRAMES: [(&str, Members); 3] = [
+    ("subscribe", Members { required: &["sub", "channel"], optional: &["where", "since"] }),
+    ("unsubscribe", Members { required: &["sub"], optional: &[] }),
+    ("ping", Members { required: &[], optional: &[] }),
+];
+
+/// Checks a frame of this `type`, without its `type`.
+pub(super) fn check(kind: &str, given: &Map<String, Value>) -> Result<(), (ErrorCode, String)> {
+    let Some((_, Members { required, optional })) = FRAMES.iter().find(|(name, _)| *name == kind) else {
+        let known = Known::new("types", FRAMES.iter().map(|(name, _)| *name));
+        let refusal = format!("there is no frame of type {}", suggest::quoted(kind));
+        return Err((ErrorCode::UnknownFrame, known.refuse(&refusal, kind)));
+    };
+    let invalid = |message: String| Err((ErrorCode::InvalidFrame, message));
+    let known = || required.iter().chain(*optional).copied();
+    if let Some(name) = given.keys().find(|name| !known().any(|known| known == *name)) {
+        let refusal = format!("a {kind} frame has no member {}", suggest::quoted(name));
+        return invalid(Known::new("members", known().chain(["type"])).refuse(&refusal, name));
+    }
+    for name in known().filter(|name| *name != "where") {
+        match given.get(name) {
+            Some(Value::String(_)) => {}
+            Some(other) => return invalid(format!("/{name}: must be a string, not {}", cut(other))),
+            None if required.contains(&name) => return invalid(format!("/{name}: is missing from a {kind} frame")),
+            None => {}
+        }
+    }
+    Ok(())
+}
+
+/// A value as JSON, cut if it is long.
+fn cut(value: &Value) -> String {
+    value.to_string().chars().take(60).collect()
+}
