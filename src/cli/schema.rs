@@ -12,7 +12,8 @@ use crate::schema::{self, EXTENSION, Loaded};
 /// Export or check JSON Schemas.
 #[derive(Debug, Subcommand)]
 pub enum Schema {
-    /// Write the JSON Schema of each event type as TYPE.schema.json, and that of the whole event.
+    /// Write the JSON Schema of each event type as TYPE.schema.json, and that of the whole event as event.schema.json, from
+    /// which code generators of other languages make types.
     #[command(
         after_help = "Examples:\n  tidings schema export --out schemas\n  tidings schema export --out schemas --schemas types --check"
     )]

@@ -198,7 +198,7 @@ impl Catalog {
         &self.types[channel.0 as usize]
     }
 
-    /// The JSON Schema of the whole event, with the schema of every type: see [`event_schema`].
+    /// The JSON Schema of the whole event, with the schema of every type among its definitions.
     pub fn event_schema(&self) -> Value {
         event_schema::event_schema(self.types.iter().map(|known| (&*known.name, &known.schema)))
     }

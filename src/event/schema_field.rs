@@ -185,10 +185,12 @@ mod tests {
     fn fields_are_found_behind_every_kind_of_reference() {
         let schema = json!({
             "$id": "https://example.com/order",
-            "allOf": [{ "$ref": "#/$defs/a%20b" }, { "$ref": "#anchored" }, { "$ref": "https://example.com/order#/$defs/c" }],
+            "allOf": [{ "$ref": "#/$defs/a%20b" }, { "$ref": "#anchored" }, { "$ref": "https://example.com/order#/$defs/c" },
+                { "$ref": "embedded" }],
             "$defs": {
                 "a b": { "properties": { "one": { "type": "string" } } },
                 "x": { "$anchor": "anchored", "properties": { "two": { "properties": { "deep": { "enum": [1, null] } } } } },
+                "embedded": { "$id": "embedded", "properties": { "five": { "type": "boolean" } } },
                 "c": { "properties": { "three": { "type": "array", "items": { "type": "integer" } } } },
             },
         });
@@ -197,6 +199,7 @@ mod tests {
         assert_eq!(types("one").unwrap(), "string");
         assert_eq!(types("two.deep").unwrap(), "null number");
         assert_eq!(types("three").unwrap(), "array integer");
+        assert_eq!(types("five").unwrap(), "boolean");
         assert_eq!(types("four"), None);
         assert_eq!(types("one.deep"), None);
     }

@@ -251,7 +251,8 @@ export class Connection {
 
   /** Reports why no connection comes up, unless the same was reported before. */
   #report(error: TidingsError): void {
-    if (this.#reported.has(error.message)) return;
+    // A listener of the state may have closed the bus.
+    if (this.#state.status === "closed" || this.#reported.has(error.message)) return;
     this.#reported.add(error.message);
     this.#options.onFailure(error);
   }

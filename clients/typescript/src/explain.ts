@@ -36,6 +36,9 @@ const NOT_CONNECTED: readonly (readonly [codes: RegExp, advice: string])[] = [
 /** The codes of the errors of Node and Bun on a connection that was made. */
 const CONNECTED = /^(ECONNRESET|EPIPE|ECONNABORTED|UND_ERR_SOCKET|UND_ERR_HEADERS_TIMEOUT|UND_ERR_BODY_TIMEOUT|ConnectionClosed)$/;
 
+/** What Chromium, Firefox and Safari say instead of the reason. */
+const HIDDEN = /^(Failed to fetch|NetworkError when attempting to fetch|Load failed)/;
+
 /** Explains the error of `fetch`, or of a WebSocket of the package `ws`. */
 export function explain(error: unknown): Explanation {
   const chain = causes(error);
@@ -51,6 +54,12 @@ export function explain(error: unknown): Explanation {
   }
   if (cause === "bad port") {
     return { cause, advice: "browsers and fetch refuse this port (Fetch Standard, section 2.9): choose another", sent: false };
+  }
+  if (HIDDEN.test(cause)) {
+    const advice =
+      "check the URL, that the daemon is running, and that it takes requests of this page's origin; " +
+      "the console and the network panel of the browser have the reason";
+    return { cause, advice, sent: undefined };
   }
   const sent = codes.some((code) => CONNECTED.test(code)) ? true : undefined;
   return { cause, advice: "check the URL, and that the daemon is running", sent };

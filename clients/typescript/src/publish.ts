@@ -145,7 +145,8 @@ export class Publisher {
       }
       const explanation = explain(cause);
       const error = unreachable(base, explanation, cause);
-      return { error, afterMs: 0, retryMs: { true: REACHED_RETRY_MS, false: 0, undefined: UNKNOWN_RETRY_MS }[`${explanation.sent}`] };
+      const retryMs = explanation.sent === undefined ? UNKNOWN_RETRY_MS : explanation.sent ? REACHED_RETRY_MS : 0;
+      return { error, afterMs: 0, retryMs };
     } finally {
       clearTimeout(timer);
       either.release();

@@ -296,10 +296,10 @@ export class Subscriptions {
       return this.#options.onSettled();
     }
     subscription.state = "notRequested";
-    this.#options.onError(error, false);
+    this.#reportDelay(subscription, error);
     setTimeout(() => {
       if (subscription.state === "notRequested" && this.#bySub.has(subscription.sub)) this.#request(subscription);
-    }, this.#options.retryDelay(subscription.failures++));
+    }, this.#options.retryDelay(subscription.failures - 1));
   }
 
   /** The daemon refused or delayed a backfill subscription. The client requests its subscriptions on a new connection. */
@@ -308,12 +308,17 @@ export class Subscriptions {
       // The backfill began at the `since` of this subscription, which the daemon refuses.
       this.#options.onError(error, this.#end(lagging, error));
     } else if (TRANSIENT_CODES.has(error.code)) {
-      this.#options.onError(error, false);
+      this.#reportDelay(lagging, error);
     } else {
       // The next connection has no backfill. The daemon then confirms or refuses each subscription.
       this.#backfillAllowed = false;
     }
     this.#options.restart(error.message);
+  }
+
+  /** Counts a transient failure of a subscription, and reports the first in a row: the next ones say the same. */
+  #reportDelay(subscription: Subscription, error: TidingsError): void {
+    if (subscription.failures++ === 0) this.#options.onError(error, false);
   }
 
   /** Opens a new connection, on which a backfill delivers what this lagging subscription needs. */

@@ -106,6 +106,14 @@ test("onError receives the reason instead of the console, once", async () => {
   expect(lines()).toEqual([]);
 });
 
+test("a program that closes the bus at the first failure gets no line that says otherwise", async () => {
+  for (const url of [await unused(), (await website(notFound)).url]) {
+    subscribed(url).onState((state) => state.status === "reconnecting" && state.error && bus.close());
+    await expect.poll(() => bus.state.status).toBe("closed");
+  }
+  expect(lines()).toEqual([]);
+});
+
 test("a WebSocket that fails without a close event is replaced, as that of Node 22", async () => {
   const WebSocket = class extends EventTarget {
     constructor() {

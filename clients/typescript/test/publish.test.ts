@@ -1,6 +1,6 @@
 // Publishing to a fake daemon: which failures are retried, with which id, and which are final.
 
-import { afterEach, beforeEach, expect, test } from "vitest";
+import { afterEach, beforeEach, expect, test, vi } from "vitest";
 
 import { type Bus, connect, type TidingsError } from "../src/index.js";
 import { FakeDaemon } from "./fake.js";
@@ -33,6 +33,15 @@ test("transient failures are retried with the same id", async () => {
   expect(accepted).toEqual({ id: expect.stringMatching(/^[0-9a-f-]{36}$/), type: "inventory-change", position: "e:1", duplicate: false });
   expect(ids()).toHaveLength(6);
   expect(new Set([...ids(), accepted.id]).size).toBe(1);
+});
+
+test("many attempts leave no listeners behind", async () => {
+  const warned = vi.fn();
+  process.on("warning", warned);
+  for (let attempt = 0; attempt < 15; attempt++) daemon.responses.push((_body, response) => response.writeHead(503).end());
+  await bus.publish("inventory-change", sale);
+  process.off("warning", warned);
+  expect(warned).not.toHaveBeenCalled();
 });
 
 test("an event that one node does not accept goes to the next", async () => {

@@ -269,7 +269,8 @@ test("a refusal may have a long message", async () => {
 
 test("while the log cannot be read, a subscription retries from its position", async () => {
   const quantities = seen();
-  bus.onError(() => {});
+  const failed = vi.fn();
+  bus.onError(failed);
   const first = await connection();
   await first.confirmSubscribe("e:3");
   await bus.ready();
@@ -282,6 +283,8 @@ test("while the log cannot be read, a subscription retries from its position", a
   await second.confirmSubscribe("e:3", true);
   second.event(channel, sale(4), "e:4");
   await expect.poll(() => quantities).toEqual([4]);
+  // Once, and not for every attempt.
+  expect(failed).toHaveBeenCalledExactlyOnceWith(expect.objectContaining({ code: "broker-unavailable" }));
 });
 
 test("bus.positions is the earliest position of all subscriptions to a channel", async () => {

@@ -177,6 +177,20 @@ fn combined_schemas_are_translated() {
 }
 
 #[test]
+fn an_embedded_schema_is_declared_under_the_end_of_its_uri() {
+    let parcel = json!({
+        "$id": "https://example.com/parcel",
+        "type": "object",
+        "properties": { "weight": { "$ref": "types/weight.schema.json" } },
+        "$defs": { "w": { "$id": "types/weight.schema.json", "type": "number" } },
+    });
+    assert_eq!(
+        declarations(parcel),
+        "export interface Root {\n  weight?: Weight | undefined;\n}\n\nexport type Weight = number;\n"
+    );
+}
+
+#[test]
 fn references_are_declared_once_and_may_recurse() {
     let tree = json!({
         "title": "not an identifier",
