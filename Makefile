@@ -3,6 +3,7 @@
 
 CLIENT := clients/typescript
 AJV    := tests/ajv
+OTHERS := tests/generators
 PEERS  := benches/peers
 CARGO  ?= cargo
 # The tests wait for servers more than they compute: more of them at once than there are cores.
@@ -11,7 +12,8 @@ TEST_THREADS ?= 8
 # What the targets need besides cargo and node; scripts/setup says what an item can be.
 FOR_LINT   := cargo-deny@0.20.2 cargo-machete@0.9.2
 FOR_CLIENT := $(CLIENT) $(AJV)
-FOR_TESTS  := redis-server chromium nginx haproxy caddy $(FOR_CLIENT)
+FOR_OTHERS := $(OTHERS) $(OTHERS)/requirements.txt
+FOR_TESTS  := redis-server chromium nginx haproxy caddy $(FOR_CLIENT) $(FOR_OTHERS)
 FOR_BENCH  := redis-server nginx libnginx-mod-nchan nats-server $(PEERS)
 
 SETUP := CARGO="$(CARGO)" scripts/setup
@@ -27,8 +29,8 @@ endif
 # Steps share target/ and node_modules/: `make -j` takes one after another all the same.
 .NOTPARALLEL:
 
-.PHONY: help run build release build-client setup setup-lint setup-test setup-client setup-bench check lint test test-rust \
-	test-ajv test-client soak million bench bench-report bench-micro fmt generate clean
+.PHONY: help run build release build-client setup setup-lint setup-test setup-client setup-generators setup-bench check lint test test-rust \
+	test-ajv test-generators test-client soak million bench bench-report bench-micro fmt generate clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^##@ / { printf "\n%s\n", substr($$0, 5) } /^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' \
@@ -69,13 +71,16 @@ lint: setup-lint build ## formatting, clippy, documentation, dependencies, gener
 	target/debug/tidings codegen protocol --out $(CLIENT)/src/generated --check
 	scripts/imports --check
 
-test: setup-test test-rust test-ajv test-client ## all tests, with real Redis servers, real sockets, a real browser
+test: setup-test test-rust test-ajv test-generators test-client ## all tests, with real Redis servers, real sockets, a real browser
 
 test-rust: build ## the Rust tests alone
 	RUST_TEST_THREADS=$(TEST_THREADS) $(CARGO) test --locked
 
 test-ajv: build setup-client ## the daemon's verdicts beside those of an independent validator
 	node $(AJV)/check.mjs
+
+test-generators: build setup-generators ## code generators of other projects over the exported schemas
+	node $(OTHERS)/check.mjs
 
 test-client: build setup-client ## the TypeScript client's build, types, package and tests
 	cd $(CLIENT) && npm run check
@@ -93,7 +98,7 @@ generate: build ## write the generated files: schemas/ and the client's types
 
 clean: ## remove what was built, and the npm packages
 	$(CARGO) clean
-	rm -rf $(CLIENT)/node_modules $(CLIENT)/dist $(AJV)/node_modules $(PEERS)/node_modules
+	rm -rf $(CLIENT)/node_modules $(CLIENT)/dist $(AJV)/node_modules $(OTHERS)/node_modules $(PEERS)/node_modules
 
 ##@ Long suites and benchmarks
 
@@ -131,3 +136,6 @@ setup-test:
 
 setup-client:
 	@$(SETUP) $(FOR_CLIENT)
+
+setup-generators:
+	@$(SETUP) $(FOR_OTHERS)

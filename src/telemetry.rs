@@ -13,7 +13,11 @@ use crate::config::{LogConfig, LogFormat};
 /// A sentence: the level is not a valid filter, or logging was set up before.
 pub fn init(config: &LogConfig) -> Result<(), String> {
     let level = EnvFilter::try_new(&config.level).map_err(|error| format!("log_level: {error}"))?;
-    let logs = SubscriberBuilder::default().with_env_filter(level).with_writer(io::stderr);
+    let logs = SubscriberBuilder::default()
+        .with_env_filter(level)
+        .with_writer(io::stderr)
+        // It would report a failed write with `eprintln!`, which panics where stderr is closed or its disk is full.
+        .log_internal_errors(false);
     let result = match config.format {
         LogFormat::Pretty => {
             let colour =

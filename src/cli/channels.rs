@@ -38,6 +38,6 @@ impl Channels {
                 .collect();
             output.table(&["CHANNEL", "POSITION", "RETAINED", "SUBSCRIBERS", "SCHEMA"], &rows)?;
         }
-        Ok(output.flush()?)
+        output.flush()
     }
 }

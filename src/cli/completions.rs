@@ -23,6 +23,6 @@ impl Completions {
         clap_complete::generate(self.shell, &mut super::Cli::command(), "tidings", &mut script);
         let mut output = Output::new();
         output.line(String::from_utf8_lossy(&script).trim_end())?;
-        Ok(output.flush()?)
+        output.flush()
     }
 }

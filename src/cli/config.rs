@@ -43,7 +43,7 @@ impl ConfigCommand {
             Self::Show { defaults: true, .. } => {
                 let mut output = Output::new();
                 output.line(crate::config::DEFAULTS.trim_end())?;
-                Ok(output.flush()?)
+                output.flush()
             }
             Self::Show { json, flags, .. } => show(flags, json),
             Self::Check { flags } => check(flags),

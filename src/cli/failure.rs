@@ -15,7 +15,8 @@ pub enum Failure {
     Message(String),
     /// The message was written already.
     Reported,
-    /// The reader of stdout has closed the pipe (`| head`). This is a normal end, with exit code 0.
+    /// The reader of stdout has closed the pipe (`| head`). This is a normal end of a command that only reads, with exit code 0.
+    /// A command with effects handles it.
     ClosedPipe,
 }
 
@@ -73,10 +74,7 @@ fn say_channels(code: &str) {
 
 impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Self {
-        match error.kind() {
-            io::ErrorKind::BrokenPipe => Self::ClosedPipe,
-            _ => Self::Message(error.to_string()),
-        }
+        Self::Message(error.to_string())
     }
 }
 
@@ -89,7 +87,7 @@ impl From<String> for Failure {
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         match error {
-            Error::Unreachable { .. } => Self::Message(format!(
+            Error::Unreachable { sent: false, .. } => Self::Message(format!(
                 "{error}\nIs a daemon running there? Start one with `tidings serve`, or give the address of another one with --url or TIDINGS_URL."
             )),
             Error::Refused(problem) => {

@@ -35,15 +35,14 @@ impl Generate {
 
     /// Writes the files to the folder. With `--check`, reports how the folder differs from them instead.
     pub fn write_or_check(&self, extension: &str, files: &[File]) -> Result<(), Failure> {
-        let failed = |error: std::io::Error| Failure::Message(format!("{}: {error}", self.out.display()));
         if self.check {
-            let differences = generated::compare(&self.out, extension, files).map_err(failed)?;
+            let differences = generated::compare(&self.out, extension, files)?;
             for difference in &differences {
                 say_error(&self.out.join(difference.to_string()).display().to_string());
             }
             return if differences.is_empty() { Ok(()) } else { Err(Failure::Reported) };
         }
-        for difference in generated::write(&self.out, extension, files).map_err(failed)? {
+        for difference in generated::write(&self.out, extension, files)? {
             let path = self.out.join(difference.name());
             match difference {
                 Difference::Superfluous(_) => {

@@ -69,6 +69,6 @@ impl History {
                 query.since = Some(page.cursor);
             }
         }
-        Ok(printer.output.flush()?)
+        printer.output.flush()
     }
 }

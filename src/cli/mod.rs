@@ -58,7 +58,15 @@ enum Command {
 
 /// Parses the arguments of the process, runs the command, and returns the exit code.
 pub fn main() -> ExitCode {
-    let outcome = match Cli::parse().command {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        // `--help` and `--version` write to stdout, as a command does.
+        Err(message) if !message.use_stderr() => {
+            return message.print().map_or_else(|error| output::unwritten(error).report(), |()| ExitCode::SUCCESS);
+        }
+        Err(mistake) => mistake.exit(),
+    };
+    let outcome = match cli.command {
         Command::Serve(serve) => run_on_all_cores(serve.run()),
         Command::Publish(publish) => run_on_one_core(publish.run()),
         Command::Tail(tail) => run_on_one_core(tail.run()),

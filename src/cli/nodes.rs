@@ -41,6 +41,6 @@ impl Nodes {
             let head = ["NODE", "STATE", "ADDRESS", "CONNECTIONS", "VERSION", "STARTED", "LAST HEARTBEAT"];
             output.table(&head, &rows)?;
         }
-        Ok(output.flush()?)
+        output.flush()
     }
 }

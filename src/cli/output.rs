@@ -1,13 +1,19 @@
 //! Buffered output on stdout: lines, NDJSON and tables, and the formats of numbers and durations.
 //!
-//! Colours appear only on a terminal.
+//! Colours appear only on a terminal. A failed write is a [`Failure`] that names stdout: a full disk is an error, a closed
+//! pipe ends a command that only reads.
 
 use std::io::{self, BufWriter, Write};
+use std::os::fd::AsFd;
 use std::time::Duration;
 
 use anstream::{AutoStream, ColorChoice};
 use anstyle::{AnsiColor, Style};
 use serde::Serialize;
+use tokio::io::Interest;
+use tokio::net::unix::pipe;
+
+use super::failure::Failure;
 
 /// Buffered stdout. Removes colours if stdout is not a terminal, or if `NO_COLOR` is set.
 pub struct Output {
@@ -30,19 +36,18 @@ impl Output {
     }
 
     /// Writes a line. It appears after [`Output::flush`], or when the buffer is full.
-    pub fn line(&mut self, line: &str) -> io::Result<()> {
-        self.stdout.write_all(line.as_bytes())?;
-        self.stdout.write_all(b"\n")
+    pub fn line(&mut self, line: &str) -> Result<(), Failure> {
+        self.stdout.write_all(line.as_bytes()).and_then(|()| self.stdout.write_all(b"\n")).map_err(unwritten)
     }
 
     /// Writes a line of NDJSON.
-    pub fn json(&mut self, value: &impl Serialize) -> io::Result<()> {
-        serde_json::to_writer(&mut self.stdout, value)?;
-        self.stdout.write_all(b"\n")
+    pub fn json(&mut self, value: &impl Serialize) -> Result<(), Failure> {
+        let written = serde_json::to_writer(&mut self.stdout, value).map_err(io::Error::from);
+        written.and_then(|()| self.stdout.write_all(b"\n")).map_err(unwritten)
     }
 
     /// Writes a table with a dimmed header. Each column is as wide as its widest cell.
-    pub fn table(&mut self, head: &[&str], rows: &[Vec<String>]) -> io::Result<()> {
+    pub fn table(&mut self, head: &[&str], rows: &[Vec<String>]) -> Result<(), Failure> {
         let width = |column: usize| {
             let cells = rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count());
             cells.chain([head[column].len()]).max().unwrap_or(0)
@@ -58,9 +63,31 @@ impl Output {
     }
 
     /// Writes out what is buffered.
-    pub fn flush(&mut self) -> io::Result<()> {
-        self.stdout.flush()
+    pub fn flush(&mut self) -> Result<(), Failure> {
+        self.stdout.flush().map_err(unwritten)
     }
+}
+
+/// The failure of a write to stdout.
+pub fn unwritten(error: io::Error) -> Failure {
+    match error.kind() {
+        io::ErrorKind::BrokenPipe => Failure::ClosedPipe,
+        _ => format!("cannot write to stdout: {error}").into(),
+    }
+}
+
+/// Waits until the reader of stdout has closed the pipe. Without this, a command that waits for events would notice it only
+/// at its next event. Never returns where stdout is no pipe.
+pub async fn reader_gone() {
+    // "Unchecked" leaves the pipe in blocking mode, which the writes to stdout need. Nothing is written here.
+    let watched = io::stdout().as_fd().try_clone_to_owned().and_then(pipe::Sender::from_owned_fd_unchecked);
+    // A file cannot be watched, and needs no watch.
+    if let Ok(stdout) = watched
+        && stdout.ready(Interest::ERROR).await.is_ok()
+    {
+        return;
+    }
+    std::future::pending::<()>().await;
 }
 
 pub const DIM: Style = Style::new().dimmed();

@@ -43,10 +43,10 @@ impl Printer {
     /// Prints one event. It appears after the output is flushed.
     pub fn print(&mut self, channel: &str, position: &Position, event: &RawValue) -> Result<(), Failure> {
         if self.json {
-            return Ok(self.output.json(&JsonLine { position, event })?);
+            return self.output.json(&JsonLine { position, event });
         }
         let shown: ShownAttributes = serde_json::from_str(event.get()).map_err(|error| error.to_string())?;
-        Ok(self.output.line(&human_line(channel, position, &shown, &self.zone))?)
+        self.output.line(&human_line(channel, position, &shown, &self.zone))
     }
 }
 

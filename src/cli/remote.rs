@@ -1,9 +1,14 @@
-//! The flags `--url` and `--token` of every command that talks to a daemon, and the client they make.
+//! The flags `--url`, `--token` and `--retry-timeout` of every command that talks to a daemon, and the client they make.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use clap::Args;
 
-use super::failure::Failure;
-use crate::client::Client;
+use super::failure::{Failure, say};
+use super::output::human;
+use crate::client::{Client, Error};
+use crate::config;
 
 /// The address at which `tidings serve` listens by default.
 pub const DEFAULT_URL: &str = "http://127.0.0.1:7400";
@@ -19,6 +24,24 @@ pub struct Remote {
     /// Token to authenticate with.
     #[arg(long, env = "TIDINGS_TOKEN", hide_env_values = true)]
     token: Option<String>,
+
+    /// How long to retry while the daemon cannot be reached or refuses for the moment, such as 30s
+    /// [default: 0s if no connection can be made; otherwise publishing is retried for 15s].
+    #[arg(long, value_name = "DURATION", env = "TIDINGS_RETRY_TIMEOUT", value_parser = retry_timeout)]
+    retry_timeout: Option<RetryTimeout>,
+}
+
+/// The value of `--retry-timeout`; `None` for an empty variable.
+#[derive(Debug, Clone, Copy)]
+struct RetryTimeout(Option<Duration>);
+
+fn retry_timeout(text: &str) -> Result<RetryTimeout, String> {
+    if text.is_empty() {
+        return Ok(RetryTimeout(None));
+    }
+    config::duration_or_zero(text)
+        .map(|timeout| RetryTimeout(Some(timeout)))
+        .map_err(|expected| format!("expected {expected}"))
 }
 
 impl Remote {
@@ -30,14 +53,39 @@ impl Remote {
         // Deployment files often set a variable to an empty text to leave it out.
         let urls: Vec<_> = self.url.iter().map(String::as_str).filter(|url| !url.is_empty()).collect();
         let client = Client::for_nodes(if urls.is_empty() { vec![DEFAULT_URL] } else { urls })?;
-        Ok(match self.token() {
+        let client = client.on_retry(report_first());
+        let client = match self.token() {
             Some(token) => client.with_token(token),
             None => client,
+        };
+        Ok(match self.retry_timeout.and_then(|timeout| timeout.0) {
+            Some(timeout) => client.with_retry_timeout(timeout),
+            None => client,
         })
+    }
+
+    /// Whether the user chose how long to retry.
+    pub fn has_retry_timeout(&self) -> bool {
+        self.retry_timeout.is_some_and(|timeout| timeout.0.is_some())
     }
 
     /// The token, if it is not empty.
     pub fn token(&self) -> Option<&str> {
         self.token.as_deref().filter(|token| !token.is_empty())
     }
+}
+
+/// Reports the first failed attempt, so that the user learns the cause at once.
+fn report_first() -> impl Fn(&Error, Duration) + Send + Sync {
+    let said = AtomicBool::new(false);
+    move |error, timeout| {
+        if !said.swap(true, Ordering::Relaxed) {
+            say(&retrying(error, timeout));
+        }
+    }
+}
+
+/// The line of a failed attempt.
+pub fn retrying(error: &Error, timeout: Duration) -> String {
+    format!("{error}; retrying for up to {}", human(timeout))
 }

@@ -11,7 +11,7 @@ use serde_json::json;
 
 use super::failure::{Failure, say};
 use super::fields::{self, Field};
-use super::output::{DIM, human};
+use super::output::{self, DIM, human};
 use super::printer::Printer;
 use super::remote::Remote;
 use crate::client::{Client, Error, Subscription, Update};
@@ -49,6 +49,7 @@ pub struct Tail {
 impl Tail {
     pub async fn run(self) -> Result<(), Failure> {
         let mut interrupted = pin!(tokio::signal::ctrl_c());
+        let mut reader_gone = pin!(output::reader_gone());
         let client = self.remote.client()?;
         let subscriptions = tokio::select! {
             subscriptions = subscriptions(&client, self.channels, &self.filter) => subscriptions?,
@@ -74,6 +75,7 @@ impl Tail {
                     tokio::select! {
                         update = subscriber.next() => update?,
                         _ = &mut interrupted => break,
+                        () = &mut reader_gone => return Err(Failure::ClosedPipe),
                     }
                 }
             };

@@ -5,6 +5,8 @@
 
 use std::time::Duration;
 
+use reqwest::StatusCode;
+use reqwest::header::{self, HeaderMap};
 use serde::Deserialize;
 
 use crate::protocol::TEMPORARY_STATUSES;
@@ -63,6 +65,8 @@ pub enum Error {
         url: String,
         /// What is unexpected about the response.
         cause: String,
+        /// Whether the daemon may have carried the request out all the same.
+        accepted: bool,
     },
 }
 
@@ -116,7 +120,7 @@ impl Error {
             Self::Refused(problem) => {
                 problem.status >= 500 && !matches!(problem.code.as_str(), "draining" | "overloaded")
             }
-            Self::Unexpected { .. } => true,
+            Self::Unexpected { accepted, .. } => *accepted,
             _ => false,
         }
     }
@@ -126,30 +130,67 @@ impl Error {
         matches!(self, Self::Refused(problem) if matches!(problem.status, 400 | 413 | 415 | 422))
     }
 
-    /// An [`Error::Unreachable`] with the root cause of `error`.
+    /// The error of a request that got no response, with the root cause of `error`.
     pub(super) fn unreachable(url: &url::Url, error: &dyn std::error::Error, sent: bool) -> Self {
-        Self::Unreachable { url: redacted(url), cause: root_cause(error), sent }
+        let (url, cause) = (redacted(url), root_cause(error));
+        match cause.starts_with(NOT_HTTP) {
+            true => {
+                let cause = "the response is not HTTP; the port may be that of HTTPS or of another protocol".into();
+                Self::Unexpected { url, cause, accepted: false }
+            }
+            false => Self::Unreachable { url, cause, sent },
+        }
     }
 
     /// The error for a response with an error status.
-    pub(super) fn refused(url: &url::Url, status: u16, retry_after: Option<&str>, body: &[u8]) -> Self {
-        match serde_json::from_slice::<Problem>(body) {
-            Ok(mut problem) => {
-                problem.status = status;
-                problem.retry_after = retry_after.and_then(|seconds| seconds.parse().ok()).map(Duration::from_secs);
-                if problem.detail.is_empty() {
-                    problem.detail = format!("HTTP status {status}");
-                }
-                Self::Refused(problem)
+    pub(super) fn refused(url: &url::Url, status: u16, headers: &HeaderMap, body: &[u8]) -> Self {
+        let header = |name| headers.get(name).and_then(|value| value.to_str().ok());
+        let retry_after = header(header::RETRY_AFTER).and_then(|seconds| seconds.parse().ok()).map(Duration::from_secs);
+        if let Ok(mut problem) = serde_json::from_slice::<Problem>(body) {
+            problem.status = status;
+            problem.retry_after = retry_after;
+            if problem.detail.is_empty() {
+                problem.detail = format!("HTTP status {status}");
             }
-            // A proxy in front of the daemon sent this: it has no problem document of the daemon.
-            Err(_) if TEMPORARY_STATUSES.contains(&status) => {
-                Self::Unreachable { url: redacted(url), cause: format!("HTTP status {status}"), sent: true }
+            return Self::Refused(problem);
+        }
+        let url = redacted(url);
+        // Without a problem document of the daemon, a proxy in front of it sent this, or another server.
+        let status_text = StatusCode::from_u16(status).map_or_else(|_| status.to_string(), |status| status.to_string());
+        let cause = match (header(header::LOCATION), header(header::CONTENT_TYPE)) {
+            (Some(location), _) if (300..400).contains(&status) => {
+                format!("HTTP status {status_text} to {location}; give the address to which it redirects")
             }
-            Err(_) => Self::Unexpected { url: redacted(url), cause: format!("HTTP status {status}") },
+            (_, Some(kind)) => format!("HTTP status {status_text} with {kind}, not from tidings"),
+            _ => format!("HTTP status {status_text}, not from tidings"),
+        };
+        match status {
+            // The proxy refuses the request itself.
+            429 => Self::Refused(Problem {
+                status,
+                code: "rate-limited".into(),
+                detail: format!("{url}: {cause}"),
+                errors: Vec::new(),
+                retry_after,
+            }),
+            status if TEMPORARY_STATUSES.contains(&status) => Self::Unreachable { url, cause, sent: true },
+            _ => Self::Unexpected { url, cause, accepted: status >= 500 },
         }
     }
+
+    /// The error for a response with a success status whose body is not what the route returns.
+    pub(super) fn unexpected_body(url: &url::Url, headers: &HeaderMap, error: &serde_json::Error) -> Self {
+        let kind = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+        let cause = match kind {
+            Some(kind) if !kind.contains("json") => format!("the response is {kind}, not JSON"),
+            _ => format!("the response cannot be read: {error}"),
+        };
+        Self::Unexpected { url: redacted(url), cause, accepted: true }
+    }
 }
+
+/// How hyper's errors of a response that is not HTTP begin.
+const NOT_HTTP: &str = "invalid HTTP";
 
 /// The scheme, host and port of a URL, without the parts that may hold a secret.
 pub(super) fn redacted(url: &url::Url) -> String {

@@ -32,6 +32,7 @@ mod backoff;
 mod error;
 mod filter;
 mod publish;
+mod retry;
 mod subscriber;
 mod subscription;
 mod subscriptions;
@@ -40,12 +41,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use reqwest::header;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use url::Url;
 
 pub use error::{Error, FieldError, Problem};
@@ -54,6 +54,7 @@ pub use subscriber::{Delivery, Subscriber, Update};
 pub use subscription::Subscription;
 
 use crate::event::Position;
+use retry::Attempts;
 
 /// A client of one daemon, or of several nodes of one bus. Cheap to clone; clones share their connections.
 #[derive(Clone)]
@@ -64,8 +65,13 @@ pub struct Client {
     /// The number of the current node, modulo the count of nodes. Rises when a request to the current node fails.
     node: Arc<AtomicUsize>,
     token: Option<Arc<str>>,
-    retry_timeout: Duration,
+    /// `None`: as [`retry`] says.
+    retry_timeout: Option<Duration>,
+    on_retry: Option<Arc<OnRetry>>,
 }
+
+/// The callback of [`Client::on_retry`].
+type OnRetry = dyn Fn(&Error, Duration) + Send + Sync;
 
 /// The daemon's confirmation of a published event.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -243,10 +249,12 @@ impl Client {
             .tcp_nodelay(true)
             // The WebSocket ignores proxy settings, so HTTP must ignore them too.
             .no_proxy()
+            // A redirected POST would become a GET, and the WebSocket follows none.
+            .redirect(reqwest::redirect::Policy::none())
             .user_agent(concat!("tidings/", env!("CARGO_PKG_VERSION")))
             .build()
             .map_err(|error| Error::Url(error.to_string()))?;
-        Ok(Self { http, bases, node: Arc::default(), token: None, retry_timeout: publish::RETRY_TIMEOUT })
+        Ok(Self { http, bases, node: Arc::default(), token: None, retry_timeout: None, on_retry: None })
     }
 
     /// Sends this token (`Authorization: Bearer`) with every request and WebSocket handshake.
@@ -255,10 +263,20 @@ impl Client {
         self
     }
 
-    /// How long [`Client::publish`] and [`Client::publish_all`] retry; the default is 15 s. With zero, they try each node
-    /// once.
+    /// How long a call is retried while no node can be reached, or while all of them refuse for the moment. With zero, it
+    /// tries each node once.
+    ///
+    /// By default, a call that can connect to no node fails at once. [`Client::publish`] and [`Client::publish_all`] retry
+    /// for 15 s if a node refused for the moment (429, 503) or did not respond.
     pub fn with_retry_timeout(mut self, retry_timeout: Duration) -> Self {
-        self.retry_timeout = retry_timeout;
+        self.retry_timeout = Some(retry_timeout);
+        self
+    }
+
+    /// Calls `report` before each retry of a request that no node has accepted, with the error and the whole time for which
+    /// the call is retried.
+    pub fn on_retry(mut self, report: impl Fn(&Error, Duration) + Send + Sync + 'static) -> Self {
+        self.on_retry = Some(Arc::new(report));
         self
     }
 
@@ -320,15 +338,18 @@ impl Client {
         Subscriber::new(self.clone(), subscriptions.into_iter().collect())
     }
 
-    /// Sends a GET request, to each node at most once, until one responds.
+    /// Sends a GET request to each node until one responds, and again until the retry timeout if the caller has set one.
     async fn get<T: DeserializeOwned>(&self, path: &[&str], parameters: &[(&str, String)]) -> Result<T, Error> {
-        let mut node = self.node();
-        let last = node.wrapping_add(self.bases.len() - 1);
+        let mut attempts = Attempts::new(self, Duration::ZERO);
         loop {
+            let node = attempts.node;
             let request = self.http.get(route(self.base(node), path)).query(parameters);
             match self.call(node, request, RESPONSE_TIMEOUT).await {
-                Err(error) if error.is_transient() && node != last => node = node.wrapping_add(1),
-                result => return result,
+                Ok(response) => return Ok(response),
+                Err(error) => match attempts.failed(self, &error) {
+                    Some(delay) => sleep(delay).await,
+                    None => return Err(error),
+                },
             }
         }
     }
@@ -354,13 +375,12 @@ impl Client {
                 }
             };
             let status = response.status();
-            let retry_after = response.headers().get(header::RETRY_AFTER).cloned();
+            let headers = response.headers().clone();
             let body = response.bytes().await.map_err(|error| Error::unreachable(base, &error, true))?;
             if !status.is_success() {
-                let retry_after = retry_after.as_ref().and_then(|seconds| seconds.to_str().ok());
-                return Err(Error::refused(base, status.as_u16(), retry_after, &body));
+                return Err(Error::refused(base, status.as_u16(), &headers, &body));
             }
-            serde_json::from_slice(&body).map_err(|error| self.unexpected(error.to_string()))
+            serde_json::from_slice(&body).map_err(|error| Error::unexpected_body(base, &headers, &error))
         };
         let result = exchange.await;
         if let Err(error) = &result
@@ -383,7 +403,7 @@ impl Client {
     }
 
     fn unexpected(&self, cause: String) -> Error {
-        Error::Unexpected { url: self.url(), cause }
+        Error::Unexpected { url: self.url(), cause, accepted: true }
     }
 }
 

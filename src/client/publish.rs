@@ -10,16 +10,15 @@ use bytes::Bytes;
 use reqwest::header;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use tokio::time::Instant;
 
-use super::backoff::Backoff;
+use super::retry::Attempts;
 use super::{Accepted, Client, Error, RESPONSE_TIMEOUT, route};
 
 /// The most events that one call of [`Client::publish_all`] takes.
 pub const MAX_BATCH: usize = 1_000;
 
-/// How long publishing is retried by default.
-pub(super) const RETRY_TIMEOUT: Duration = Duration::from_secs(15);
+/// How long publishing is retried by default, if a daemon was reached.
+const RETRY_TIMEOUT: Duration = Duration::from_secs(15);
 /// The response timeout of the last attempt is at least this long: a shorter one would mostly yield
 /// [`Error::Unconfirmed`].
 const MIN_RESPONSE_TIMEOUT: Duration = Duration::from_secs(1);
@@ -30,8 +29,8 @@ impl Client {
     /// Publishes one event: a CloudEvent, or anything that serialises as one, such as a
     /// [`Payload`](crate::event::Payload).
     ///
-    /// An event without an `id` gets a new one, so that retries do not publish it twice. Retries end after
-    /// [`Client::with_retry_timeout`].
+    /// An event without an `id` gets a new one, so that retries do not publish it twice.
+    /// [`Client::with_retry_timeout`] says what is retried, and for how long.
     ///
     /// # Errors
     /// - [`Error::Refused`] lists what is wrong with the event.
@@ -61,36 +60,25 @@ impl Client {
         let body = serde_json::to_vec(body).map_err(|error| self.unexpected(error.to_string()))?;
         let body = Bytes::from(body);
         let upload = Duration::from_secs(body.len() as u64 / MIN_UPLOAD_RATE);
-        let deadline = Instant::now() + self.retry_timeout;
-        let (mut node, mut untried) = (self.node(), self.bases.len());
-        let mut backoff = Backoff::default();
+        let mut attempts = Attempts::new(self, RETRY_TIMEOUT);
         let mut may_have_published = false;
         loop {
-            let response_timeout = match untried {
-                0 => deadline.saturating_duration_since(Instant::now()).clamp(MIN_RESPONSE_TIMEOUT, RESPONSE_TIMEOUT),
+            let response_timeout = match attempts.untried {
+                0 => attempts.time_left(self).clamp(MIN_RESPONSE_TIMEOUT, RESPONSE_TIMEOUT),
                 _ => RESPONSE_TIMEOUT,
             };
-            let error = match self.post(node, body.clone(), response_timeout + upload, events.len()).await {
+            let error = match self.post(attempts.node, body.clone(), response_timeout + upload, events.len()).await {
                 Ok(accepted) => return Ok(accepted),
                 Err(error) => error,
             };
-            untried = untried.saturating_sub(1);
-            node = node.wrapping_add(1);
             may_have_published |= error.may_have_published();
-            let retry_after = match &error {
-                // The next node has not responded yet, so this node's Retry-After does not apply to it.
-                Error::Refused(problem) if untried == 0 => problem.retry_after.unwrap_or_default(),
-                _ => Duration::ZERO,
-            };
-            let delay = backoff.next().max(retry_after);
-            if !error.is_transient() || (untried == 0 && Instant::now() + delay > deadline) {
-                return Err(match may_have_published && !error.rejects_request() {
-                    true => Error::Unconfirmed { ids: events.iter().map(id).collect(), cause: Box::new(error) },
-                    false => error,
-                });
+            match attempts.failed(self, &error) {
+                Some(delay) => tokio::time::sleep(delay).await,
+                None if may_have_published && !error.rejects_request() => {
+                    return Err(Error::Unconfirmed { ids: events.iter().map(id).collect(), cause: Box::new(error) });
+                }
+                None => return Err(error),
             }
-            tracing::debug!(%error, ?delay, "publishing failed; retrying after the delay");
-            tokio::time::sleep(delay).await;
         }
     }
 

@@ -445,8 +445,7 @@ async fn connect(client: Client, node: usize, requests: Vec<Message>) -> Result<
         Ok(Ok(socket)) => Ok(socket),
         Ok(Err(tungstenite::Error::Http(response))) => {
             let body = response.body().as_deref().unwrap_or_default();
-            let retry_after = response.headers().get(header::RETRY_AFTER).and_then(|seconds| seconds.to_str().ok());
-            Err(Error::refused(base, response.status().as_u16(), retry_after, body))
+            Err(Error::refused(base, response.status().as_u16(), response.headers(), body))
         }
         Ok(Err(error)) => Err(Error::unreachable(base, &error, false)),
         Err(_) => {

@@ -14,6 +14,9 @@ use tokio::time::Instant;
 
 use super::*;
 use futures_util::{SinkExt, StreamExt};
+use reqwest::header;
+
+mod answers;
 
 /// A listener for a fake daemon, and a client of it.
 async fn fake_daemon() -> (TcpListener, Client) {
@@ -285,7 +288,7 @@ async fn silence_is_detected_when_next_is_cancelled_often() {
         loop {
             tokio::select! {
                 update = next_line(&mut subscriber) => if update.starts_with("disconnected: no sign of life") { break },
-                () = tokio::time::sleep(Duration::from_millis(10)) => {}
+                () = sleep(Duration::from_millis(10)) => {}
             }
         }
     };

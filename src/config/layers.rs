@@ -73,8 +73,8 @@ pub(super) struct Layers {
     pub warnings: Vec<String>,
 }
 
-/// Variables that start with `TIDINGS_` and are not settings: the configuration file, and two of the client commands.
-const OTHER_VARIABLES: [&str; 3] = ["TIDINGS_CONFIG", "TIDINGS_URL", "TIDINGS_TOKEN"];
+/// Variables that start with `TIDINGS_` and are not settings: the configuration file, and those of the client commands.
+const OTHER_VARIABLES: [&str; 4] = ["TIDINGS_CONFIG", "TIDINGS_URL", "TIDINGS_TOKEN", "TIDINGS_RETRY_TIMEOUT"];
 const FILE: &str = "tidings.toml";
 /// What lists all settings.
 const LISTED: &str = "`tidings config show`";

@@ -17,6 +17,7 @@ pub use broker_url::BrokerUrl;
 pub use layers::{Mistakes, Source, Sources};
 pub use redis_url::{Form, RedisUrl};
 pub use setting::{DEFAULTS, Setting, settings};
+pub use value::duration_or_zero;
 
 use layers::{Given, Layers};
 
@@ -167,7 +168,7 @@ pub fn load(sources: Sources) -> Result<Loaded, Mistakes> {
             node_id: from.optional("node_id", value::name).unwrap_or_else(random_node_id),
             advertise: from.optional("advertise", value::host_and_port),
             schemas: from.optional("schemas", value::path),
-            drain: from.required("drain", value::duration_or_zero),
+            drain: from.required("drain", duration_or_zero),
             partitioned_after: PARTITIONED_AFTER,
         },
         broker: BrokerConfig {

@@ -15,7 +15,7 @@ use super::envelope::{self, Defaults, Event, Refusal};
 use super::mistake::{self, MAX_MISTAKES, type_name};
 use super::schema_field::names_at;
 use super::schema_lint::{self, Findings};
-use super::{SchemaError, SchemaErrors, builtin, meta_schema, schema_ids, sentence};
+use super::{SchemaError, SchemaErrors, builtin, event_schema, meta_schema, schema_ids, sentence};
 use crate::suggest::{self, Known};
 
 /// One event type with its compiled schema.
@@ -35,7 +35,7 @@ pub struct EventType {
 pub struct Catalog {
     types: Vec<EventType>,
     by_name: HashMap<Arc<str>, ChannelId>,
-    /// The `$id` of every schema and embedded schema. They are unique, because [`Catalog::event_schema`] contains them all.
+    /// The `$id` of every schema and embedded schema. They are unique: a URI names one schema.
     schema_ids: HashSet<String>,
     envelope: Validator,
 }
@@ -156,12 +156,10 @@ impl Catalog {
             return Err(refuse("/$id", message));
         }
         let mut ids = HashSet::new();
-        for (place, id) in schema_ids::collect(schema) {
-            let Some(id) = id else {
-                return Err(refuse(
-                    &place,
-                    "must be an absolute URI without a fragment (#…), such as https://example.com/order; or leave it out",
-                ));
+        for schema_ids::Identified { place, uri, .. } in schema_ids::collect(schema) {
+            let Some(id) = uri else {
+                let message = "must be an absolute URI without a fragment (#…), such as https://example.com/order; or leave it out";
+                return Err(refuse(&place, message));
             };
             if self.schema_ids.contains(id.as_str()) || !ids.insert(id.into()) {
                 return Err(refuse(&place, "another schema has this URI: choose one of its own, or leave it out"));
@@ -192,23 +190,9 @@ impl Catalog {
         &self.types[channel.0 as usize]
     }
 
-    /// The JSON Schema of the whole event: the envelope, and the schema of `data` for each type.
+    /// The JSON Schema of the whole event, with the schema of every type: see [`event_schema`].
     pub fn event_schema(&self) -> Value {
-        let mut schema = envelope::schema();
-        let mut definitions = Map::new();
-        let mut data_by_type = Vec::new();
-        for event_type in &self.types {
-            data_by_type.push(json!({
-                "if": { "properties": { "type": { "const": event_type.name } } },
-                "then": { "properties": { "data": { "$ref": event_type.id() } } },
-            }));
-            definitions.insert(event_type.name.to_string(), event_type.schema.clone());
-        }
-        schema["properties"]["type"]["enum"] =
-            self.types.iter().map(|event_type| Value::from(&*event_type.name)).collect();
-        schema["allOf"] = data_by_type.into();
-        schema["$defs"] = definitions.into();
-        schema
+        event_schema::event_schema(self.types.iter().map(|known| (&*known.name, &known.schema)))
     }
 
     /// Validates a document against the envelope and its type's schema, and completes it to an event.

@@ -59,10 +59,28 @@ const MAX_ID: usize = 256;
 /// The `$id` of the schema of the whole event.
 pub(super) const SCHEMA_ID: &str = "urn:tidings:schema:event";
 
+/// Text without control characters. Explicit ranges: \d and \s match different characters in ECMAScript's and in Rust's
+/// regular expressions.
+const TEXT: &str = r"^[^\u0000-\u001f\u007f-\u009f]*$";
+
+/// The JSON Schema of the value of an extension attribute, as [`schema`] has it, with one branch for each JSON type: that
+/// is what code generators and Ajv's strict mode understand.
+pub(super) fn extension() -> Value {
+    json!({
+        "description": EXTENSION,
+        "anyOf": [
+            { "type": "string", "pattern": TEXT },
+            { "type": "boolean" },
+            { "type": "integer", "minimum": i32::MIN, "maximum": i32::MAX },
+            { "type": "null" },
+        ],
+    })
+}
+
+const EXTENSION: &str = "An extension attribute, passed on unchanged.";
+
 /// The JSON Schema of the envelope. It allows any `data`; the type's own schema restricts it.
 pub(super) fn schema() -> Value {
-    // Explicit ranges: \d and \s match different characters in ECMAScript's and in Rust's regular expressions.
-    const TEXT: &str = r"^[^\u0000-\u001f\u007f-\u009f]*$";
     const URI_CHARS: &str = r"(?:[A-Za-z0-9._~:/?#\[\]@!$&'()*+,;=-]|%[0-9A-Fa-f]{2})+";
     const TIME: &str = concat!(
         "^[0-9]{4}-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12][0-9]|3[01])[Tt](?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]",
@@ -99,7 +117,7 @@ pub(super) fn schema() -> Value {
         },
         "propertyNames": { "pattern": "^[a-z0-9]+$" },
         "additionalProperties": {
-            "description": "An extension attribute, passed on unchanged.",
+            "description": EXTENSION,
             "type": ["string", "boolean", "integer", "null"],
             "minimum": i32::MIN, "maximum": i32::MAX, "pattern": TEXT,
         },

@@ -24,6 +24,8 @@ mod channel;
 #[cfg(feature = "server")]
 mod envelope;
 #[cfg(feature = "server")]
+mod event_schema;
+#[cfg(feature = "server")]
 mod field_check;
 #[cfg(feature = "server")]
 mod filter;
@@ -34,6 +36,8 @@ mod mistake;
 #[cfg(feature = "server")]
 mod per_channel;
 #[cfg(feature = "server")]
+mod schema_definitions;
+#[cfg(feature = "server")]
 mod schema_error;
 #[cfg(feature = "server")]
 mod schema_field;
@@ -42,7 +46,11 @@ mod schema_ids;
 #[cfg(feature = "server")]
 mod schema_lint;
 #[cfg(feature = "server")]
+mod schema_names;
+#[cfg(feature = "server")]
 mod schema_node;
+#[cfg(feature = "server")]
+mod schema_same;
 #[cfg(feature = "server")]
 mod schema_transforms;
 #[cfg(feature = "server")]
@@ -68,6 +76,7 @@ pub use self::{
     per_channel::PerChannel,
     schema_error::{SchemaError, SchemaErrors},
     schema_field::SchemaField,
+    schema_names::SchemaNames,
     schema_node::SchemaNode,
     since::{Moment, ParseSinceError, Since},
 };

@@ -36,8 +36,19 @@ pub(super) fn strict(schema: &mut Schema) {
     }
 }
 
+/// A schemars transform: gives each definition its name as `title`, as the root has one.
+pub(super) fn titled(schema: &mut Schema) {
+    for (name, definition) in schema.get_mut("$defs").and_then(Value::as_object_mut).into_iter().flatten() {
+        if let Some(definition) = definition.as_object_mut() {
+            definition.shift_insert(0, "title".into(), name.as_str().into());
+        }
+    }
+}
+
 /// A schemars transform: at least one of `tags`, `keys` and `prefixes` must be given and not be empty.
 pub(super) fn at_least_one_target(schema: &mut Schema) {
-    let one = |field: &str| json!({ "required": [field], "properties": { field: { "minItems": 1 } } });
+    // The type is there again for code generators, and for Ajv's strict mode.
+    let list = json!({ "type": "array", "items": { "type": "string" }, "minItems": 1 });
+    let one = |field: &str| json!({ "required": [field], "properties": { field: list } });
     schema.insert("anyOf".into(), json!([one("tags"), one("keys"), one("prefixes")]));
 }

@@ -45,24 +45,25 @@ impl fmt::Display for Difference {
 /// Compares a folder with `files`. `extension` is the end of the name of every generated file.
 ///
 /// # Errors
-/// A folder or file that exists but cannot be read.
+/// A folder or file that exists but cannot be read. The message names it.
 pub fn compare(folder: &Path, extension: &str, files: &[File]) -> io::Result<Vec<Difference>> {
     let mut found = Vec::new();
     for file in files {
-        match std::fs::read(folder.join(&file.name)) {
+        let path = folder.join(&file.name);
+        match std::fs::read(&path) {
             Ok(bytes) if bytes == file.text.as_bytes() => {}
             Ok(_) => found.push(Difference::Differs(file.name.clone())),
             Err(error) if error.kind() == io::ErrorKind::NotFound => found.push(Difference::Missing(file.name.clone())),
-            Err(error) => return Err(error),
+            Err(error) => return Err(at(&path)(error)),
         }
     }
     let entries = match std::fs::read_dir(folder) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(found),
-        entries => entries?,
+        entries => entries.map_err(at(folder))?,
     };
     let mut superfluous = Vec::new();
     for entry in entries {
-        let name = entry?.file_name().to_string_lossy().into_owned();
+        let name = entry.map_err(at(folder))?.file_name().to_string_lossy().into_owned();
         if name.ends_with(extension) && files.iter().all(|file| file.name != name) {
             superfluous.push(name);
         }
@@ -78,19 +79,37 @@ pub fn compare(folder: &Path, extension: &str, files: &[File]) -> io::Result<Vec
 /// because a user may have put it there.
 ///
 /// # Errors
-/// A file or folder that cannot be read or written.
+/// A file or folder that cannot be read or written. The message names it.
 pub fn write(folder: &Path, extension: &str, files: &[File]) -> io::Result<Vec<Difference>> {
-    std::fs::create_dir_all(folder)?;
+    std::fs::create_dir_all(folder).map_err(at(folder))?;
     let differences = compare(folder, extension, files)?;
     for file in files {
         let outdated = |difference: &Difference| {
             !matches!(difference, Difference::Superfluous(_)) && difference.name() == file.name
         };
         if differences.iter().any(outdated) {
-            std::fs::write(folder.join(&file.name), &file.text)?;
+            replace(&folder.join(&file.name), &file.text)?;
         }
     }
     Ok(differences)
+}
+
+/// Replaces a file as a whole, so that a full disk leaves the old one and not a part of the new one.
+fn replace(path: &Path, text: &str) -> io::Result<()> {
+    let mut name = std::ffi::OsString::from(".");
+    name.push(path.file_name().unwrap_or_default());
+    name.push(".tmp");
+    let new = path.with_file_name(name);
+    std::fs::write(&new, text).and_then(|()| std::fs::rename(&new, path)).map_err(|error| {
+        // It may not exist. The first error is the one to report.
+        let _ = std::fs::remove_file(&new);
+        at(path)(error)
+    })
+}
+
+/// Adds the path to an error.
+fn at(path: &Path) -> impl Fn(io::Error) -> io::Error {
+    move |error| io::Error::new(error.kind(), format!("{}: {error}", path.display()))
 }
 
 #[cfg(test)]

@@ -123,9 +123,21 @@ impl Bench {
         }
         shared.wait_for(published * u64::from(self.connections), DRAIN_TIMEOUT).await;
         let report = self.report(published, elapsed, &swarm.close().await, &shared, start);
-        self.print(&report)?;
         let passed = report.lost == 0 && report.misordered == 0 && !failed;
-        if passed { Ok(()) } else { Err(Failure::Reported) }
+        match self.print(&report) {
+            Ok(()) if passed => Ok(()),
+            Ok(()) => Err(Failure::Reported),
+            // The load has gone out, so this is no quiet end.
+            Err(failure) => {
+                if let Failure::ClosedPipe = failure {
+                    say_error("stdout was closed before the report was printed");
+                } else {
+                    failure.report();
+                }
+                say(&format!("{} events were published; {} deliveries were lost.", published, report.lost));
+                Err(Failure::Reported)
+            }
+        }
     }
 
     /// Fails if the channel does not exist. The load subscribers do not read errors, and would wait without end.
@@ -200,7 +212,7 @@ impl Bench {
         let mut output = Output::new();
         if self.json {
             output.json(report)?;
-            return Ok(output.flush()?);
+            return output.flush();
         }
         let mut line = |name: &str, value: String| output.line(&format!("{name:<12} {value}"));
         line(
@@ -222,7 +234,7 @@ impl Bench {
         line("misordered", thousands(report.misordered))?;
         let why = report.disconnected_by.iter().map(|why| format!(" ({why})"));
         line("disconnected", why.fold(thousands(report.disconnected), |all, why| all + &why))?;
-        Ok(output.flush()?)
+        output.flush()
     }
 
     /// The `data` of every event.

@@ -1,9 +1,9 @@
 //! `tidings publish`: publishes one event from the command line (this file), or many from stdin (`stream`).
 
 mod lines;
+mod progress;
+mod stop;
 mod stream;
-
-use std::time::Duration;
 
 use clap::Args;
 use serde_json::{Map, Value, json};
@@ -38,6 +38,10 @@ pub struct Publish {
     /// deduplication window.
     #[arg(long)]
     id: Option<String>,
+    /// Ids of the events of stdin that have none: PREFIX-LINE [default: a random prefix]. Publishing the same input again
+    /// with the same prefix publishes no event twice within the daemon's deduplication window.
+    #[arg(long, value_name = "PREFIX")]
+    id_prefix: Option<String>,
     /// Subject of the event [default: the value of the key field of its type].
     #[arg(long)]
     subject: Option<String>,
@@ -51,14 +55,8 @@ pub struct Publish {
     remote: Remote,
 }
 
-/// How long publishing one event is retried. Short, since a person waits for the result.
-const RETRY_TIMEOUT: Duration = Duration::from_secs(3);
-/// How long each batch of a stream is retried. Long, since starting a stream again is laborious.
-const STREAM_RETRY_TIMEOUT: Duration = Duration::from_secs(60);
-
 impl Publish {
     pub async fn run(self) -> Result<(), Failure> {
-        let client = self.remote.client()?;
         let from_stdin = match (self.event_type.as_str(), self.fields.as_slice()) {
             ("-", []) => Some(None),
             (event_type, [only]) if only == "-" => Some(Some(event_type)),
@@ -70,8 +68,12 @@ impl Publish {
                     "--data, --id, --subject and --source are for a single event; leave them out with `-`",
                 );
             }
-            return stream::run(&client.with_retry_timeout(STREAM_RETRY_TIMEOUT), event_type, self.json).await;
+            return stream::run(&self.remote, event_type, self.id_prefix, self.json).await;
         }
+        if self.id_prefix.is_some() {
+            exit_with_usage_error("--id-prefix is for the events of stdin; give a single event an --id");
+        }
+        let client = self.remote.client()?;
         let data = self.data(&client).await?;
         let mut event = Map::new();
         event.insert("type".into(), self.event_type.into());
@@ -79,7 +81,7 @@ impl Publish {
             event.extend(value.map(|value| (name.to_owned(), Value::from(value))));
         }
         event.insert("data".into(), data);
-        let accepted = match client.with_retry_timeout(RETRY_TIMEOUT).publish(&event).await {
+        let accepted = match client.publish(&event).await {
             Err(Error::Unconfirmed { ids, cause }) => {
                 Failure::from(*cause).report();
                 say(&format!(
@@ -91,12 +93,7 @@ impl Publish {
             }
             accepted => accepted?,
         };
-        let mut output = Output::new();
-        match self.json {
-            true => output.json(&accepted)?,
-            false => output.line(&accepted_line(&accepted))?,
-        }
-        Ok(output.flush()?)
+        print(&accepted, self.json)
     }
 
     /// The data of the event: from `--data`, or from the fields.
@@ -126,6 +123,28 @@ impl Publish {
 fn exit_with_usage_error(message: &str) -> Failure {
     let mut command = Publish::augment_args(clap::Command::new("tidings publish"));
     command.error(clap::error::ErrorKind::ValueValidation, message).exit()
+}
+
+/// Prints the accepted event. If stdout cannot be written, the message says that the event was published all the same.
+fn print(accepted: &Accepted, as_json: bool) -> Result<(), Failure> {
+    let mut output = Output::new();
+    let written = match as_json {
+        true => output.json(accepted),
+        false => output.line(&accepted_line(accepted)),
+    };
+    let Accepted { id, position, .. } = accepted;
+    match written.and_then(|()| output.flush()) {
+        Err(Failure::ClosedPipe) => {
+            say(&format!("stdout was closed; the event was published as {id} at {position}"));
+            Ok(())
+        }
+        Err(failure) => {
+            failure.report();
+            say(&format!("The event was published as {id} at {position}."));
+            Err(Failure::Reported)
+        }
+        Ok(()) => Ok(()),
+    }
 }
 
 /// The readable line of an accepted event.

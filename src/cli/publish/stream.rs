@@ -1,21 +1,26 @@
 //! Publishes the lines of stdin in batches, with a progress bar.
 //!
-//! There is one request at a time, so that the events keep their order.
+//! There is one request at a time, so that the events keep their order. At a failure, the lines before it are published and
+//! the lines after it are not; `stop.rs` reports which line it is and how to go on.
 
-use std::io::{self, IsTerminal};
-use std::pin::pin;
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::{Value, json};
+use tokio::signal::unix::{SignalKind, signal};
 
-use super::super::failure::{Failure, say, say_error, say_field_errors};
-use super::super::output::{Output, human, thousands};
+use super::super::failure::{Failure, say};
+use super::super::remote::{Remote, retrying};
 use super::lines::{self, Line};
+use super::progress::Progress;
+use super::stop::Stop;
 use crate::client::{Accepted, Client, Error, MAX_BATCH, Problem};
 
 /// The size of a batch, in bytes of its lines: below the usual limit of a request, and large enough to be efficient.
 const BATCH_BYTES: usize = 1024 * 1024;
+/// How long a batch is retried once a daemon has accepted events. Long, since starting a stream again is laborious.
+const RETRY_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The events of one request, and the number of the line of each.
 #[derive(Default)]
@@ -24,203 +29,169 @@ struct Batch {
     events: Vec<Value>,
 }
 
-/// Publishes the lines of stdin: whole events or, with an event type, the data of each event.
-pub async fn run(client: &Client, event_type: Option<&str>, as_json: bool) -> Result<(), Failure> {
-    let mut progress = Progress::new(as_json);
-    let outcome = tokio::select! {
-        outcome = publish(client, event_type, &mut progress) => outcome,
-        _ = tokio::signal::ctrl_c() => Err(Failure::Message("interrupted by Ctrl-C".into())),
-    };
-    progress.end()?;
-    outcome
+/// Publishes lines of stdin.
+struct Stream<'a> {
+    client: Client,
+    /// Whether the user chose how long to retry.
+    has_retry_timeout: bool,
+    /// The type of each event, if a line holds only the data.
+    event_type: Option<&'a str>,
+    id_prefix: &'a str,
+    progress: Progress,
+    /// The lines of the batch that is being published.
+    in_flight: Option<[u64; 2]>,
+    /// Whether the current failure of the daemon was reported.
+    said: Arc<AtomicBool>,
 }
 
-/// Collects batches from stdin and publishes them.
-async fn publish(client: &Client, event_type: Option<&str>, progress: &mut Progress) -> Result<(), Failure> {
-    let mut input = lines::stdin();
-    let mut remainder: Option<Vec<Line>> = None;
-    loop {
-        let first = match remainder.take() {
-            Some(lines) => Some(Ok(lines)),
-            None => input.recv().await,
-        };
-        let Some(first) = first else { return Ok(()) };
-        let mut batch = first?;
-        // Add the lines that have already arrived, but do not wait for more.
-        let mut bytes: usize = batch.iter().map(|line| line.text.len()).sum();
-        while batch.len() < MAX_BATCH && bytes < BATCH_BYTES {
-            match input.try_recv() {
-                Ok(Ok(more)) => {
-                    bytes += more.iter().map(|line| line.text.len()).sum::<usize>();
-                    batch.extend(more);
-                }
-                Ok(Err(error)) => {
-                    send(client, batch, event_type, progress).await?;
-                    return Err(error.into());
-                }
-                Err(_) => break,
-            }
-        }
-        if batch.len() > MAX_BATCH {
-            remainder = Some(batch.split_off(MAX_BATCH));
-        }
-        send(client, batch, event_type, progress).await?;
-    }
-}
-
-/// Publishes these lines. At the first line that is not JSON, it publishes the lines before, then fails.
-async fn send(
-    client: &Client,
-    lines: Vec<Line>,
+/// Publishes the lines of stdin: whole events or, with an event type, the data of each event. An event without an id gets
+/// `id_prefix` and the number of its line.
+pub async fn run(
+    remote: &Remote,
     event_type: Option<&str>,
-    progress: &mut Progress,
+    id_prefix: Option<String>,
+    as_json: bool,
 ) -> Result<(), Failure> {
-    let mut batch = Batch::default();
-    let mut invalid_line = None;
-    for Line { number, text } in lines {
-        match serde_json::from_str::<Value>(&text) {
-            Ok(value) => {
-                batch.lines.push(number);
-                batch.events.push(match event_type {
-                    Some(event_type) => json!({ "type": event_type, "data": value }),
-                    None => value,
-                });
-            }
-            Err(error) => {
-                invalid_line = Some(format!("line {number}: not JSON: {error}"));
-                break;
-            }
-        }
+    let id_prefix = id_prefix.unwrap_or_else(|| uuid::Uuid::now_v7().to_string());
+    let progress = Progress::new(as_json);
+    let said = Arc::new(AtomicBool::new(false));
+    let client = remote.client()?.on_retry(report_once(progress.bar(), said.clone()));
+    let has_retry_timeout = remote.has_retry_timeout();
+    let mut stream =
+        Stream { client, has_retry_timeout, event_type, id_prefix: &id_prefix, progress, in_flight: None, said };
+    let mut terminated = signal(SignalKind::terminate())?;
+    let outcome = tokio::select! {
+        outcome = stream.publish() => outcome,
+        _ = tokio::signal::ctrl_c() => Err(Stop::Interrupted { by: "Ctrl-C" }),
+        _ = terminated.recv() => Err(Stop::Interrupted { by: "SIGTERM" }),
+    };
+    let in_flight = stream.in_flight;
+    // First the bar, so that no message is written into it.
+    let written = stream.progress.end(outcome.is_ok());
+    match outcome {
+        Ok(()) => written,
+        Err(stop) => Err(stop.report(in_flight, &id_prefix)),
     }
-    // Halve a batch that is too large for the daemon, until it fits or one event alone is too large.
-    let mut parts = vec![batch];
-    while let Some(mut part) = parts.pop() {
-        if part.events.is_empty() {
-            continue;
-        }
-        match report_delay(client.publish_all(&mut part.events)).await {
-            Ok(accepted) => progress.accepted(&accepted)?,
-            Err(Error::Refused(problem)) if problem.status == 413 && part.events.len() > 1 => {
-                let half = part.events.len() / 2;
-                let rest = Batch { lines: part.lines.split_off(half), events: part.events.split_off(half) };
-                parts.extend([rest, part]);
-            }
-            Err(error) => return Err(report_failure(error, &part.lines)),
-        }
-    }
-    progress.flush()?;
-    invalid_line.map_or(Ok(()), |message| Err(message.into()))
 }
 
-/// Waits for a request, and reports on stderr if it takes longer than 3 s.
-async fn report_delay<T>(request: impl Future<Output = T>) -> T {
-    let mut request = pin!(request);
-    tokio::select! {
-        done = &mut request => done,
-        () = tokio::time::sleep(Duration::from_secs(3)) => {
-            say("the daemon has not accepted the events yet; retrying for up to a minute");
-            request.await
+/// Reports the first error of an outage, above the progress bar.
+fn report_once(bar: indicatif::ProgressBar, said: Arc<AtomicBool>) -> impl Fn(&Error, Duration) + Send + Sync {
+    move |error, timeout| {
+        if !said.swap(true, Ordering::Relaxed) {
+            bar.suspend(|| say(&retrying(error, timeout)));
         }
     }
 }
 
-/// Reports which lines were not published, and why.
-fn report_failure(error: Error, lines: &[u64]) -> Failure {
-    let (first, last) = (lines.first().copied().unwrap_or(0), lines.last().copied().unwrap_or(0));
-    match error {
-        Error::Refused(Problem { detail, code, errors, .. }) => {
-            let nothing = format!("nothing of {} was published ({code})", lines_in_words(first, last));
-            // The mistakes follow, with the number of their line in place of the index in the request.
-            say_error(&if errors.is_empty() { format!("{nothing}: {detail}") } else { nothing });
-            say_field_errors(&errors, |pointer| {
-                let (index, rest) =
-                    pointer.trim_start_matches('/').split_once('/').unwrap_or((pointer.trim_start_matches('/'), ""));
-                match index.parse().ok().and_then(|index: usize| lines.get(index)) {
-                    Some(line) if rest.is_empty() => format!("line {line}"),
-                    Some(line) => format!("line {line}: /{rest}"),
-                    None => pointer.to_owned(),
+impl Stream<'_> {
+    /// Collects batches from stdin and publishes them.
+    async fn publish(&mut self) -> Result<(), Stop> {
+        let mut input = lines::stdin();
+        let mut remainder: Option<Vec<Line>> = None;
+        loop {
+            let first = match remainder.take() {
+                Some(lines) => Some(Ok(lines)),
+                None => input.recv().await,
+            };
+            let Some(first) = first else { return Ok(()) };
+            let mut batch = first?;
+            // Add the lines that have already arrived, but do not wait for more.
+            let mut bytes: usize = batch.iter().map(|line| line.text.len()).sum();
+            while batch.len() < MAX_BATCH && bytes < BATCH_BYTES {
+                match input.try_recv() {
+                    Ok(Ok(more)) => {
+                        bytes += more.iter().map(|line| line.text.len()).sum::<usize>();
+                        batch.extend(more);
+                    }
+                    Ok(Err(error)) => {
+                        self.send(batch).await?;
+                        return Err(error.into());
+                    }
+                    Err(_) => break,
                 }
-            });
-            Failure::Reported
-        }
-        Error::Unconfirmed { ids, cause } => {
-            say_error(&format!(
-                "{cause}\nIt is not known whether {} got published. All lines before were. To publish \
-                 them safely, send them again as whole events with these ids; the daemon takes an id only once:",
-                lines_in_words(first, last)
-            ));
-            lines.iter().zip(ids).for_each(|(line, id)| say(&format!("  line {line}: {id}")));
-            Failure::Reported
-        }
-        Error::Unreachable { .. } => {
-            let lines = lines_in_words(first, last);
-            format!("{error}\nNothing of {lines} was published. All lines before were.").into()
-        }
-        other => other.into(),
-    }
-}
-
-fn lines_in_words(first: u64, last: u64) -> String {
-    if first == last { format!("line {first}") } else { format!("lines {first} to {last}") }
-}
-
-/// The progress: counts what was published, prints accepted events with `--json`, and shows a progress bar on a terminal.
-struct Progress {
-    output: Option<Output>,
-    bar: ProgressBar,
-    started: Instant,
-    published: u64,
-    duplicates: u64,
-}
-
-impl Progress {
-    fn new(as_json: bool) -> Self {
-        // With --json on the same terminal, the lines would tear the bar apart.
-        let shown = io::stderr().is_terminal() && !(as_json && io::stdout().is_terminal());
-        let target = if shown { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
-        let style = ProgressStyle::with_template("{spinner} published: {msg} ({elapsed})");
-        let bar = ProgressBar::with_draw_target(None, target);
-        if let Ok(style) = style {
-            bar.set_style(style);
-        }
-        if shown {
-            bar.enable_steady_tick(Duration::from_millis(100));
-        }
-        Self { output: as_json.then(Output::ndjson), bar, started: Instant::now(), published: 0, duplicates: 0 }
-    }
-
-    /// Counts and prints the accepted events of one request.
-    fn accepted(&mut self, accepted: &[Accepted]) -> io::Result<()> {
-        self.published += accepted.len() as u64;
-        self.duplicates += accepted.iter().filter(|accepted| accepted.duplicate).count() as u64;
-        self.bar.set_message(format!("{}, {} per second", thousands(self.published), thousands(self.rate())));
-        match &mut self.output {
-            Some(output) => accepted.iter().try_for_each(|accepted| output.json(accepted)),
-            None => Ok(()),
+            }
+            if batch.len() > MAX_BATCH {
+                remainder = Some(batch.split_off(MAX_BATCH));
+            }
+            self.send(batch).await?;
         }
     }
 
-    /// Published events per second.
-    fn rate(&self) -> u64 {
-        (self.published as f64 / self.started.elapsed().as_secs_f64().max(1e-6)) as u64
+    /// Publishes these lines. At the first line that is wrong, it publishes the lines before, then fails.
+    async fn send(&mut self, lines: Vec<Line>) -> Result<(), Stop> {
+        let mut batch = Batch::default();
+        let mut stop = None;
+        for Line { number, text } in lines {
+            match serde_json::from_str::<Value>(&text) {
+                Ok(value) => {
+                    batch.lines.push(number);
+                    batch.events.push(self.event(number, value));
+                }
+                Err(error) => {
+                    stop = Some(Stop::NotJson { line: number, error: error.to_string() });
+                    break;
+                }
+            }
+        }
+        // Halve a batch that is too large for the daemon, until it fits or one event alone is too large.
+        let mut parts = vec![batch];
+        while let Some(mut part) = parts.pop() {
+            let [Some(first), Some(last)] = [part.lines.first(), part.lines.last()].map(Option::<&u64>::copied) else {
+                continue;
+            };
+            self.in_flight = Some([first, last]);
+            let result = self.client.publish_all(&mut part.events).await;
+            if !matches!(result, Err(Error::Unconfirmed { .. })) {
+                self.in_flight = None;
+            }
+            match result {
+                Ok(accepted) => self.accepted(&accepted),
+                Err(Error::Refused(problem)) if problem.status == 413 && part.events.len() > 1 => {
+                    let half = part.events.len() / 2;
+                    let rest = Batch { lines: part.lines.split_off(half), events: part.events.split_off(half) };
+                    parts.extend([rest, part]);
+                }
+                Err(Error::Refused(problem)) => {
+                    // The daemon publishes nothing of a batch with a wrong event: publish the lines before it alone.
+                    let wrong = first_wrong_event(&problem).filter(|index| *index < part.lines.len()).unwrap_or(0);
+                    stop = Some(Stop::Refused { problem, line: part.lines[wrong], lines: part.lines.clone() });
+                    part.lines.truncate(wrong);
+                    part.events.truncate(wrong);
+                    parts = vec![part];
+                }
+                Err(Error::Unconfirmed { cause, .. }) => return Err(Stop::Unconfirmed { cause: *cause }),
+                Err(error) => return Err(Stop::Failed { error, line: first }),
+            }
+        }
+        self.progress.flush();
+        stop.map_or(Ok(()), Err)
     }
 
-    fn flush(&mut self) -> io::Result<()> {
-        self.output.as_mut().map_or(Ok(()), Output::flush)
-    }
-
-    /// Removes the bar and reports the totals.
-    fn end(mut self) -> Result<(), Failure> {
-        self.bar.finish_and_clear();
-        self.flush()?;
-        let elapsed = self.started.elapsed();
-        let rate = self.rate();
-        let duplicates = match self.duplicates {
-            0 => String::new(),
-            count => format!("; {} of them had been published before", thousands(count)),
+    /// The event of a line.
+    fn event(&self, line: u64, value: Value) -> Value {
+        let mut event = match self.event_type {
+            Some(event_type) => json!({ "type": event_type, "data": value }),
+            None => value,
         };
-        let (published, rate) = (thousands(self.published), thousands(rate));
-        say(&format!("published: {published} in {}, {rate} per second{duplicates}", human(elapsed)));
-        Ok(())
+        if let Some(attributes) = event.as_object_mut()
+            && attributes.get("id").is_none_or(Value::is_null)
+        {
+            attributes.insert("id".into(), format!("{}-{line}", self.id_prefix).into());
+        }
+        event
     }
+
+    fn accepted(&mut self, accepted: &[Accepted]) {
+        self.progress.accepted(accepted);
+        self.said.store(false, Ordering::Relaxed);
+        if !self.has_retry_timeout {
+            self.client = self.client.clone().with_retry_timeout(RETRY_TIMEOUT);
+            self.has_retry_timeout = true;
+        }
+    }
+}
+
+/// The index of the first wrong event of a batch, if the problem names one.
+fn first_wrong_event(problem: &Problem) -> Option<usize> {
+    problem.errors.iter().filter_map(|error| error.pointer.split('/').nth(1)?.parse().ok()).min()
 }

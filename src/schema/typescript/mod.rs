@@ -13,7 +13,6 @@
 
 mod print;
 mod protocol;
-mod same;
 mod shape;
 mod translate;
 

@@ -4,9 +4,8 @@ use std::collections::{HashMap, HashSet, VecDeque};
 
 use serde_json::{Map, Value};
 
-use super::same::same;
 use super::shape::{Field, Object, Shape, Tuple};
-use crate::event::SchemaNode;
+use crate::event::{SchemaNames, SchemaNode};
 
 /// A declared type: one with a name.
 #[derive(Debug)]
@@ -21,12 +20,8 @@ pub(super) struct Declared {
 /// A named schema is queued when a reference meets it, and translated once, later. So recursive schemas end.
 #[derive(Debug)]
 pub(super) struct Translator<'a> {
-    used_names: HashSet<String>,
+    names: SchemaNames<'a>,
     roots: Vec<(String, SchemaNode<'a>)>,
-    /// The name of each schema that is or will be declared.
-    names: HashMap<*const Value, String>,
-    /// The targets of references, by the last name in the reference.
-    referred: HashMap<String, Vec<SchemaNode<'a>>>,
     queue: VecDeque<(String, SchemaNode<'a>)>,
 }
 
@@ -43,22 +38,13 @@ const OF_ARRAYS: [&str; 2] = ["prefixItems", "items"];
 impl<'a> Translator<'a> {
     /// `reserved`: names that no declaration may have.
     pub fn new<const N: usize>(reserved: [&str; N]) -> Self {
-        Self {
-            used_names: reserved.map(str::to_owned).into(),
-            roots: Vec::new(),
-            names: HashMap::new(),
-            referred: HashMap::new(),
-            queue: VecDeque::new(),
-        }
+        Self { names: SchemaNames::new(reserved), roots: Vec::new(), queue: VecDeque::new() }
     }
 
     /// Adds the schema of the event type `name`. Returns its name in TypeScript.
     pub fn root(&mut self, name: &str, schema: &'a Value) -> String {
-        let title = schema.get("title").and_then(Value::as_str).filter(|title| pascal_case(title) == **title);
-        let name = self.name([title.unwrap_or(name), name]);
-        let node = SchemaNode::root(schema);
-        self.names.insert(node.address(), name.clone());
-        self.roots.push((name.clone(), node));
+        let name = self.names.root(name, schema);
+        self.roots.push((name.clone(), SchemaNode::root(schema)));
         name
     }
 
@@ -190,30 +176,11 @@ impl<'a> Translator<'a> {
         if !target.schema.is_object() {
             return self.schema(target, owner, &Context::default());
         }
-        if let Some(name) = self.names.get(&target.address()) {
-            return Shape::Name(name.clone());
+        let (name, is_new) = self.names.referred(target, &hint, owner);
+        if is_new {
+            self.queue.push_back((name.clone(), target));
         }
-        let alike = self.referred.get(&hint).and_then(|known| known.iter().find(|known| same(**known, target)));
-        let name = match alike.and_then(|alike| self.names.get(&alike.address())) {
-            Some(name) => name.clone(),
-            None => {
-                let name = self.name([&hint, &format!("{owner}-{hint}")]);
-                self.queue.push_back((name.clone(), target));
-                self.referred.entry(hint).or_default().push(target);
-                name
-            }
-        };
-        self.names.insert(target.address(), name.clone());
         Shape::Name(name)
-    }
-
-    /// An unused name: the first of `candidates` that is free, else the last of them with a number.
-    fn name<const N: usize>(&mut self, candidates: [&str; N]) -> String {
-        let candidates = candidates.map(pascal_case);
-        let last = candidates.last().cloned().unwrap_or_default();
-        let numbered = (2..).map(|number: u32| format!("{last}{number}"));
-        let free = candidates.into_iter().chain(numbered).find(|name| self.used_names.insert(name.clone()));
-        free.unwrap_or(last)
     }
 }
 
@@ -270,19 +237,4 @@ fn doc(schema: &Value) -> Option<String> {
     let deprecated = schema.get("deprecated").and_then(Value::as_bool).unwrap_or(false).then_some("@deprecated");
     let lines: Vec<&str> = description.into_iter().chain(deprecated).collect();
     (!lines.is_empty()).then(|| lines.join("\n"))
-}
-
-/// `inventory-change` becomes `InventoryChange`.
-fn pascal_case(text: &str) -> String {
-    let mut name = String::new();
-    for word in text.split(|char: char| !char.is_ascii_alphanumeric()).filter(|word| !word.is_empty()) {
-        let (first, rest) = word.split_at(1);
-        name.push_str(&first.to_ascii_uppercase());
-        name.push_str(rest);
-    }
-    match name.chars().next() {
-        None => "Type".into(),
-        Some(first) if first.is_ascii_digit() => format!("_{name}"),
-        Some(_) => name,
-    }
 }

@@ -1,8 +1,8 @@
-//! Compares two schemas with everything they refer to: equal ones share one TypeScript declaration.
+//! Compares two schemas with everything they refer to: equal ones share one name.
 
 use serde_json::Value;
 
-use crate::event::SchemaNode;
+use super::schema_node::SchemaNode;
 
 /// Whether two schemas are equal, and all schemas that they refer to are equal, too.
 pub(super) fn same(a: SchemaNode<'_>, b: SchemaNode<'_>) -> bool {
@@ -18,17 +18,26 @@ fn compare<'a>(a: SchemaNode<'a>, b: SchemaNode<'a>, seen: &mut Vec<(*const Valu
     let mut references = Vec::new();
     collect_references(a.schema, &mut references);
     a.schema == b.schema
-        && references.into_iter().all(|reference| match (a.resolve(reference), b.resolve(reference)) {
-            (Some((a, _)), Some((b, _))) => compare(a, b, seen),
-            (None, None) => true,
-            _ => false,
+        && references.into_iter().all(|(keyword, reference)| {
+            let target = |node: SchemaNode<'a>| match keyword {
+                "$dynamicRef" => node.resolve_dynamic(reference),
+                _ => node.resolve(reference),
+            };
+            match (target(a), target(b)) {
+                (Some((a, _)), Some((b, _))) => compare(a, b, seen),
+                (None, None) => true,
+                _ => false,
+            }
         })
 }
 
-fn collect_references<'a>(value: &'a Value, found: &mut Vec<&'a str>) {
+/// Every reference in a schema, with its keyword.
+fn collect_references<'a>(value: &'a Value, found: &mut Vec<(&'static str, &'a str)>) {
     match value {
         Value::Object(members) => {
-            found.extend(members.get("$ref").and_then(Value::as_str));
+            for keyword in ["$ref", "$dynamicRef"] {
+                found.extend(members.get(keyword).and_then(Value::as_str).map(|reference| (keyword, reference)));
+            }
             members.values().for_each(|member| collect_references(member, found));
         }
         Value::Array(items) => items.iter().for_each(|item| collect_references(item, found)),

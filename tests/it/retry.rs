@@ -1,0 +1,93 @@
+//! How long the commands wait for a daemon: by default an unreachable one fails them at once, with its address and the cause;
+//! with `--retry-timeout` they wait for it.
+
+use crate::support::daemon::{Daemon, Running, run, tidings};
+use crate::support::redis::free_port;
+
+/// Arguments of every command that talks to a daemon.
+const COMMANDS: [&[&str]; 7] = [
+    &["channels"],
+    &["nodes"],
+    &["history"],
+    &["tail", "--count", "1", "--since", "start"],
+    &["publish", "order-status", "orderId=1", "newStatus=shipped"],
+    &["publish", "order-status", "--data", r#"{"orderId":"1","newStatus":"shipped"}"#],
+    &["bench", "--seconds", "1", "--connections", "1", "--rate", "10"],
+];
+
+#[test]
+fn an_unreachable_daemon_fails_a_command_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let url = format!("http://127.0.0.1:{}", free_port());
+    let fails = |arguments: &[&str], stdin: &str| {
+        let ended = run(tidings(folder.path(), arguments), stdin);
+        assert_eq!((ended.code, ended.out.as_str()), (Some(1), ""), "{arguments:?} {ended:?}");
+        assert!(!ended.err.contains("retrying"), "{arguments:?} {ended:?}");
+        ended.err
+    };
+    for command in COMMANDS {
+        let err = fails(&[command, &["--url", &url]].concat(), "");
+        assert!(err.contains(&format!("error: cannot reach {url}: Connection refused")), "{command:?} {err}");
+        assert!(err.contains("tidings serve"), "{command:?} {err}");
+    }
+    let order = "{\"orderId\":\"1\",\"newStatus\":\"shipped\"}\n";
+    let err = fails(&["publish", "order-status", "-", "--url", &url], order);
+    assert!(err.contains("Connection refused") && err.contains("Nothing from line 1 on was published"), "{err}");
+    let err = fails(&["channels", "--url", "http://no-such-host.invalid"], "");
+    assert!(err.contains("cannot reach http://no-such-host.invalid: failed to lookup address"), "{err}");
+}
+
+#[test]
+fn with_a_retry_timeout_a_command_waits_for_the_daemon() {
+    let address = format!("127.0.0.1:{}", free_port());
+    let url = format!("http://{address}");
+    let folder = tempfile::tempdir().unwrap();
+    let waiting: Vec<_> = COMMANDS
+        .iter()
+        .enumerate()
+        .map(|(number, command)| {
+            let mut command = tidings(folder.path(), &[command, &["--url", &url][..]].concat());
+            // The flag and the variable mean the same.
+            match number % 2 {
+                0 => command.args(["--retry-timeout", "5m"]),
+                _ => command.env("TIDINGS_RETRY_TIMEOUT", "5m"),
+            };
+            let running = Running::start(command);
+            running.said("Connection refused (os error 111); retrying for up to 300.0 s");
+            running
+        })
+        .collect();
+    let daemon = Daemon::with(&["--listen", &address], tempfile::tempdir().unwrap());
+    for (running, command) in waiting.into_iter().zip(COMMANDS) {
+        let ended = running.ended();
+        assert_eq!(ended.code, Some(0), "{command:?} {ended:?}");
+    }
+    let ended = daemon.run(&["channels", "--retry-timeout", "5"]);
+    assert!(ended.code == Some(2) && ended.err.contains("expected a duration such as"), "{ended:?}");
+}
+
+#[test]
+fn a_stream_of_events_survives_a_restart_of_the_daemon() {
+    let daemon = Daemon::start();
+    let address = daemon.url.trim_start_matches("http://").to_owned();
+    let mut command = daemon.command(&["publish", "order-status", "-", "--json"]);
+    let (input, mut lines) = std::io::pipe().unwrap();
+    command.stdin(input);
+    let publishing = Running::start(command);
+    let mut publish = |number: u32| {
+        use std::io::Write;
+        writeln!(lines, "{{\"orderId\":\"{number}\",\"newStatus\":\"shipped\"}}").unwrap();
+    };
+    publish(1);
+    publishing.line();
+    daemon.process.signal("TERM");
+    let Daemon { process, folder, .. } = daemon;
+    assert_eq!(process.ended().code, Some(0));
+    publish(2);
+    publishing.said("retrying for up to 60.0 s");
+    let _daemon = Daemon::with(&["--listen", &address], folder);
+    publishing.line();
+    drop(lines);
+    let ended = publishing.ended();
+    assert!(ended.code == Some(0) && ended.err.contains("published: 2 in "), "{ended:?}");
+}
