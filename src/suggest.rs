@@ -74,6 +74,7 @@ pub fn nearest<'a>(given: &str, known: impl IntoIterator<Item = &'a str>) -> Opt
 }
 
 /// As [`nearest`], for names beside which unknown ones are normal: at most two edits, one for each four letters.
+#[cfg(feature = "server")]
 pub fn misspelt<'a>(given: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     if given.len() > MAX_COMPARED {
         return None;

@@ -28,12 +28,20 @@ pub(super) async fn open(
     only_get(request.method())?;
     let permit = app.bus.admit(&caller)?;
     if request.version() != Version::HTTP_11 {
-        return Err(Problem::new(ErrorCode::BadRequest, "an event stream needs HTTP/1.1"));
+        return Err(Problem::new(
+            ErrorCode::BadRequest,
+            "an event stream needs HTTP/1.1; a proxy in between may speak HTTP/1.0: for nginx, set proxy_http_version 1.1",
+        ));
     }
     let (mut query, _) = StreamQuery::parse(query.as_deref().unwrap_or_default(), &[])?;
     // EventSource sends the last id that it received, which is newer than the `since` of its URL.
     if let Some(last) = request.headers().get(LAST_EVENT_ID).filter(|last| !last.is_empty()) {
-        let not_text = |_| Problem::new(ErrorCode::InvalidPosition, "Last-Event-ID is not text");
+        let not_text = |_| {
+            Problem::new(
+                ErrorCode::InvalidPosition,
+                "Last-Event-ID is not ASCII text: send the last `id` of the stream as it is",
+            )
+        };
         query.resume(last.to_str().map_err(not_text)?)?;
     }
     let mut subscriptions = Vec::new();

@@ -12,6 +12,7 @@ mod cluster;
 mod config;
 mod deployment;
 mod documents;
+mod error_texts;
 mod examples;
 mod faults;
 mod file_log;

@@ -9,6 +9,7 @@ use fred::clients::Client;
 use fred::types::RespVersion;
 use fred::types::config::{Config, ConnectionConfig, PerformanceConfig, Server, ServerConfig, TcpConfig, TlsConfig};
 
+use super::errors::NO_ANSWER;
 use super::sentinel_replies::{NamedMaster, SentinelService};
 use super::tls::{self, tls};
 use super::{BrokerError, CALL_TIMEOUT};
@@ -22,6 +23,9 @@ const COMMAND_BUFFER: usize = 4096;
 /// How long the kernel waits for a silent peer to acknowledge bytes (`TCP_USER_TIMEOUT`). Without it, a full socket blocks
 /// fred's one task for ever.
 const USER_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What is said of a handshake that gets no answer or is cut off.
+const SILENT: [&str; 3] = [NO_ANSWER, "Unexpected EOF", "reset by peer"];
 
 /// What a connection needs beside the address: credentials, database and TLS.
 #[derive(Clone, Default)]
@@ -177,6 +181,30 @@ impl Endpoint {
             ..ConnectionConfig::default()
         };
         Client::new(self.config.clone(), Some(performance), Some(connection), None)
+    }
+
+    /// The error of a handshake, with its usual cause: TLS on one side only, or a missing or wrong password.
+    pub fn explain(&self, error: BrokerError) -> BrokerError {
+        let hint = |cause: &str| match cause {
+            _ if cause.starts_with("NOAUTH") => {
+                "this Redis needs a password: redis://:PASSWORD@HOST or redis://USER:PASSWORD@HOST"
+            }
+            _ if cause.starts_with("WRONGPASS") => "check the user and the password in the broker's URL",
+            _ if !SILENT.iter().any(|text| cause.contains(text)) => "",
+            _ if self.config.uses_tls() => {
+                "this port may be one without TLS, for which the URL begins with redis instead of rediss"
+            }
+            _ => "this port may be one with TLS, for which the URL begins with rediss instead of redis",
+        };
+        let with_hint = |cause: String| match hint(&cause) {
+            "" => cause,
+            hint => format!("{cause}; {hint}"),
+        };
+        match error {
+            BrokerError::Unavailable(cause) => BrokerError::Unavailable(with_hint(cause)),
+            BrokerError::Rejected(cause) => BrokerError::Rejected(with_hint(cause)),
+            other => other,
+        }
     }
 
     /// Whether the sentinels have named another master since. Replies of this server do not count then.

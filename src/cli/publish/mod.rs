@@ -100,7 +100,7 @@ impl Publish {
     async fn data(&self, client: &Client) -> Result<Value, Failure> {
         if let Some(data) = &self.data {
             return serde_json::from_str(data)
-                .map_err(|error| exit_with_usage_error(&format!("--data is not JSON: {error}")));
+                .map_err(|error| exit_with_usage_error(&format!("--data is not JSON ({error}): write an object in single quotes, as in --data '{{\"orderId\":\"7\",\"newStatus\":\"shipped\"}}'")));
         }
         if self.fields.is_empty() {
             exit_with_usage_error(
