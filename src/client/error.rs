@@ -143,12 +143,18 @@ impl Error {
     pub(super) fn unreachable(url: &url::Url, error: &dyn std::error::Error, sent: bool) -> Self {
         let (url, cause) = (redacted(url), root_cause(error));
         match cause.starts_with(NOT_HTTP) {
-            true => {
-                let cause = "the response is not HTTP; the port may be that of HTTPS or of another protocol".into();
-                Self::Unexpected { url, cause, accepted: false }
-            }
+            true => Self::not_http_at(url),
             false => Self::Unreachable { url, cause, sent },
         }
+    }
+
+    fn not_http(url: &url::Url) -> Self {
+        Self::not_http_at(redacted(url))
+    }
+
+    fn not_http_at(url: String) -> Self {
+        let cause = "the response is not HTTP; the port may be that of HTTPS or of another protocol".into();
+        Self::Unexpected { url, cause, accepted: false }
     }
 
     /// The error for a response with an error status.
@@ -205,6 +211,7 @@ impl Error {
     /// The error of a WebSocket handshake that failed.
     pub(super) fn no_websocket(url: &url::Url, error: &tungstenite::Error) -> Self {
         match error {
+            tungstenite::Error::Protocol(wrong) if wrong.to_string().contains(NOT_HTTP) => Self::not_http(url),
             // The status is right, and the headers are not.
             tungstenite::Error::Protocol(wrong) => {
                 let cause = format!(
@@ -255,5 +262,7 @@ fn root_cause(error: &dyn std::error::Error) -> String {
     while let Some(deeper) = cause.source() {
         cause = deeper;
     }
-    cause.to_string()
+    let text = cause.to_string();
+    // The number of the system's error says no more than its words.
+    text.split(" (os error ").next().unwrap_or_default().to_owned()
 }

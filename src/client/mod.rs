@@ -241,7 +241,7 @@ impl Client {
     pub fn for_nodes<U: AsRef<str>>(urls: impl IntoIterator<Item = U>) -> Result<Self, Error> {
         let bases: Arc<[Url]> = urls.into_iter().map(|url| base(url.as_ref())).collect::<Result<_, _>>()?;
         if bases.is_empty() {
-            return Err(Error::Url("no daemon URL was given".into()));
+            return Err(Error::Url("no daemon URL was given: give one, such as http://127.0.0.1:7400".into()));
         }
         let http = reqwest::Client::builder()
             .connect_timeout(CONNECT_TIMEOUT)

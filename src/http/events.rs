@@ -42,6 +42,9 @@ pub(super) async fn publish(
     let accepted = publisher.publish(documents).await.map_err(|mut problem| {
         if binary {
             problem.errors.iter_mut().for_each(for_binary);
+            if !problem.errors.is_empty() {
+                problem.detail = Mistake::summary(&problem.errors);
+            }
         }
         problem
     })?;

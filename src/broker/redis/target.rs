@@ -14,6 +14,7 @@ use super::sentinel_replies::{NamedMaster, SentinelService};
 use super::tls::{self, tls};
 use super::{BrokerError, CALL_TIMEOUT};
 use crate::config::{Form, RedisUrl};
+use crate::suggest::Known;
 
 /// Commands that fred queues for a connection. It is more than
 /// [`MAX_CONCURRENT_CALLS`](super::commands::MAX_CONCURRENT_CALLS) and the health checks together, because fred stops
@@ -65,7 +66,8 @@ impl ConnectOptions {
             Form::Server | Form::Cluster => &[],
         };
         if let Some(name) = url.parameters().find(|name| !known.contains(name) && !tls::PARAMETERS.contains(name)) {
-            return Err(format!("a {}:// URL has no parameter `{name}`", url.scheme));
+            let known = Known::new("parameters", known.iter().chain(&tls::PARAMETERS).copied());
+            return Err(known.refuse(&format!("a {}:// URL has no parameter `{name}`", url.scheme), name));
         }
         // Other clients take the credentials of a socket's URL before the path or as parameters; so both are read.
         let from_parameter = |names: [&str; 2]| {
@@ -198,7 +200,7 @@ impl Endpoint {
         };
         let with_hint = |cause: String| match hint(&cause) {
             "" => cause,
-            hint => format!("{cause}; {hint}"),
+            hint => format!("{}; {hint}", cause.trim_end_matches('.')),
         };
         match error {
             BrokerError::Unavailable(cause) => BrokerError::Unavailable(with_hint(cause)),

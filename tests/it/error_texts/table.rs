@@ -40,7 +40,12 @@ impl Table {
     pub fn add(&mut self, done: &str, read: &str) {
         let lines = normalised(read);
         let lines = lines.lines().map(|line| format!("    {line}\n")).collect::<String>();
-        write!(self.text, "\n{}\n{lines}", normalised(done)).unwrap();
+        let mut done = normalised(done);
+        if let Some((end, _)) = done.char_indices().nth(160) {
+            done.truncate(end);
+            done.push('…');
+        }
+        write!(self.text, "\n{done}\n{lines}").unwrap();
     }
 
     /// Adds a problem document.
