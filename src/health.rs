@@ -1,5 +1,8 @@
 //! Whether a namespace of this node can publish and receive, as its readiness probe last found.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use tokio::sync::watch;
 
 /// What the round trips through the broker say.
@@ -9,6 +12,27 @@ pub struct Health {
     pub ready: Result<(), String>,
     /// No round trip has succeeded for so long that no client may stay here.
     pub partitioned: bool,
+}
+
+/// What the relay tells the readiness probe.
+#[derive(Debug, Default)]
+pub struct RelayReport {
+    /// The number of the last probe that came back.
+    pub returned_probe: u64,
+    /// The channels whose log cannot be read, each with the cause.
+    pub unreadable: BTreeMap<Arc<str>, String>,
+}
+
+impl RelayReport {
+    /// Why not every log can be read; `None` if each can.
+    pub fn problem(&self) -> Option<String> {
+        let (channel, cause) = self.unreadable.first_key_value()?;
+        let others = match self.unreadable.len() - 1 {
+            0 => String::new(),
+            others => format!(" (and {others} more)"),
+        };
+        Some(format!("the log of {channel}{others} cannot be read: {cause}"))
+    }
 }
 
 /// Before the first round trip.

@@ -10,8 +10,8 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use crate::broker::Notifier;
-use crate::health::Health;
+use crate::broker::Backend;
+use crate::health::{Health, RelayReport};
 use crate::hub::{EvictReason, Hub};
 use crate::metrics::Metrics;
 
@@ -19,13 +19,16 @@ use crate::metrics::Metrics;
 const INTERVAL: Duration = Duration::from_secs(1);
 /// How long a round trip may take.
 const TIMEOUT: Duration = Duration::from_secs(2);
+/// A round that fails after this time ran out of time. One that fails earlier knows the cause.
+const SLOW: Duration = Duration::from_secs(1);
+/// Slow rounds at the start that are no error yet: a connection may take several round trips of a slow network.
+const SLOW_ROUNDS_AT_START: u64 = 3;
 
 /// The readiness probe of one namespace.
 pub struct Readiness {
-    pub notifier: Arc<dyn Notifier>,
+    pub backend: Arc<dyn Backend>,
     pub hub: Arc<Hub>,
-    /// The number of the last probe that came back, from the relay.
-    pub returned: watch::Receiver<u64>,
+    pub relay: watch::Receiver<RelayReport>,
     pub health: watch::Sender<Health>,
     pub metrics: Arc<Metrics>,
     /// How long the node may go without a round trip until it is partitioned. `None` if it has the broker to itself: no
@@ -37,21 +40,36 @@ impl Readiness {
     /// Sends probes until the namespace is closed.
     pub async fn run(mut self) {
         let mut last_success = Instant::now();
+        let (mut was_ready, mut reported) = (false, false);
         for number in 1.. {
             let sent = Instant::now();
-            let result = self.round_trip(number).await;
+            let backend = self.backend.clone();
+            // The relay compares the heads with what it has delivered, so that a lost signal is made up for within a round.
+            let heads = tokio::time::timeout(TIMEOUT, backend.heads());
+            let (result, _) = tokio::join!(self.round_trip(number), heads);
             if result.is_ok() {
                 self.metrics.round_trip_seconds.observe(sent.elapsed().as_secs_f64());
                 last_success = Instant::now();
-            } else if self.notifier.returned_from_any_server(number) {
+            } else if self.backend.returned_from_any_server(number) {
                 // Another node would reach no more of the broker than this one does.
                 last_success = Instant::now();
             }
             let before = self.health.borrow().clone();
             match &result {
-                _ if number > 1 && before.ready.is_ok() == result.is_ok() => {}
-                Ok(()) => tracing::info!("ready: the round trip through the broker works"),
-                Err(reason) => tracing::error!(reason, "not ready"),
+                Ok(()) => {
+                    if before.ready.is_err() {
+                        tracing::info!("ready: the round trip through the broker works");
+                    }
+                    (was_ready, reported) = (true, false);
+                }
+                Err(reason) if !was_ready && sent.elapsed() >= SLOW && number <= SLOW_ROUNDS_AT_START => {
+                    tracing::info!(reason, "not ready yet");
+                }
+                Err(reason) => {
+                    if !std::mem::replace(&mut reported, true) {
+                        tracing::error!(reason, "not ready");
+                    }
+                }
             }
             let partitioned = self.partitioned_after.is_some_and(|limit| last_success.elapsed() > limit);
             if before.partitioned && !partitioned {
@@ -70,17 +88,19 @@ impl Readiness {
         }
     }
 
-    /// Sends a probe and waits until the relay has received it.
+    /// Sends a probe, and waits until the relay has received it. Then every log must be readable, too.
     async fn round_trip(&mut self, number: u64) -> Result<(), String> {
         let round_trip = async {
-            self.notifier.probe(number).await.map_err(|error| error.to_string())?;
-            self.returned
-                .wait_for(|returned| *returned >= number)
-                .await
-                .map_err(|_| "the relay has ended".to_owned())?;
-            Ok(())
+            self.backend.probe(number).await.map_err(|error| error.to_string())?;
+            let returned = self.relay.wait_for(|relay| relay.returned_probe >= number);
+            returned.await.map(drop).map_err(|_| "the relay has ended".to_owned())
         };
-        let lost = || Err("what is published does not come back from the broker".to_owned());
-        tokio::time::timeout(TIMEOUT, round_trip).await.unwrap_or_else(|_| lost())
+        let result = tokio::time::timeout(TIMEOUT, round_trip).await;
+        let problem = self.relay.borrow().problem();
+        match result {
+            Ok(Err(reason)) => Err(reason),
+            Ok(Ok(())) => problem.map_or(Ok(()), Err),
+            Err(_) => Err(problem.unwrap_or_else(|| "what is published does not come back from the broker".to_owned())),
+        }
     }
 }

@@ -16,18 +16,19 @@ const INTERVAL: Duration = Duration::from_secs(5);
 /// Pause after a heartbeat that failed, so that a lost registry is soon complete again.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// Sends heartbeats for as long as it is polled, and one at once when the node begins to drain.
-pub async fn run(backend: Arc<dyn Backend>, mut node: NodeState, metrics: Arc<Metrics>, draining: CancellationToken) {
+/// Sends heartbeats for as long as it is polled, and one at once when the node is asked to stop. It is listed as draining
+/// from then on.
+pub async fn run(backend: Arc<dyn Backend>, mut node: NodeState, metrics: Arc<Metrics>, stopping: CancellationToken) {
     loop {
         node.connections = u64::try_from(metrics.connections.get()).unwrap_or_default();
-        node.draining = draining.is_cancelled();
+        node.draining = stopping.is_cancelled();
         let pause = match backend.nodes().beat(&node).await {
             Ok(()) => INTERVAL,
             Err(_) => RETRY,
         };
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
-            () = draining.cancelled(), if !node.draining => {}
+            () = stopping.cancelled(), if !node.draining => {}
         }
     }
 }

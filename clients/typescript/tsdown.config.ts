@@ -1,9 +1,15 @@
 import { defineConfig } from "tsdown";
 
-export default defineConfig({
-  entry: "src/index.ts",
-  platform: "neutral",
-  target: "es2022",
-  dts: true,
-  sourcemap: true,
-});
+// One build for each module system. `IS_COMMONJS` tells the code which of them it is in.
+export default defineConfig(
+  (["esm", "cjs"] as const).map((format) => ({
+    entry: "src/index.ts",
+    format,
+    define: { IS_COMMONJS: String(format === "cjs") },
+    platform: "neutral" as const,
+    target: "es2022",
+    dts: true,
+    // Only the first build may remove the files of the last one.
+    clean: format === "esm",
+  })),
+);

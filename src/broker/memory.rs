@@ -14,8 +14,8 @@ use tokio::sync::mpsc;
 use super::memory_store::MemoryStore;
 use super::nodes::{Nodes, SingleNodeRegistry};
 use super::{
-    Appended, Backend, Bounds, BrokerError, Entry, Limits, Log, Notifier, PAGE_BYTES, Page, SIGNAL_CAPACITY, Signal,
-    Signals, Store,
+    Appended, Backend, Bounds, BrokerError, Entry, Head, Limits, Log, Notifier, PAGE_BYTES, Page, SIGNAL_CAPACITY,
+    Signal, Signals, Store,
 };
 use crate::event::{Catalog, ChannelId, Epoch, Event, Moment, PerChannel, Position};
 
@@ -155,6 +155,11 @@ impl Log for MemoryBroker {
         let oldest = log.head + 1 - log.entries.len() as u64;
         let before = log.entries.partition_point(|entry| now - entry.appended > age);
         Ok(self.position(oldest - 1 + before as u64))
+    }
+
+    async fn heads(&self) -> Vec<(ChannelId, Head)> {
+        let logs = self.lock();
+        logs.channels.iter().map(|(channel, log)| (channel, Head::At(self.position(log.head)))).collect()
     }
 }
 

@@ -11,6 +11,7 @@ mod file;
 mod memory;
 mod memory_store;
 pub mod nodes;
+mod observed;
 #[cfg(feature = "redis")]
 mod redis;
 mod store;
@@ -24,6 +25,7 @@ use tokio::sync::mpsc;
 use crate::config::{BrokerConfig, BrokerUrl};
 use crate::event::{Catalog, ChannelId, Epoch, Event, Moment, Position};
 use nodes::Nodes;
+pub use observed::{ObservedSignals, observe};
 pub use store::{MAX_KEY_BYTES, MAX_LEASE_TTL, MAX_VALUE_BYTES, Store};
 
 /// A log for each channel, with positions, deduplication and retention.
@@ -51,6 +53,19 @@ pub trait Log: Send + Sync + 'static {
     /// begins a new epoch before it answers, so that no position ever names two events.
     async fn read(&self, channel: ChannelId, known: Option<&Position>, limit: usize) -> Result<Page, BrokerError>;
 
+    /// As [`read`](Self::read), for this node's relay, which has delivered everything up to `delivered`.
+    ///
+    /// After a loss, a backend may know exactly which of these events the log still has, where `read` can only say which
+    /// events all nodes had in common.
+    async fn read_after_delivered(
+        &self,
+        channel: ChannelId,
+        delivered: &Position,
+        limit: usize,
+    ) -> Result<Page, BrokerError> {
+        self.read(channel, Some(delivered), limit).await
+    }
+
     /// The bounds of a channel's log, as [`read`](Self::read) returns them for `known`.
     async fn bounds(&self, channel: ChannelId, known: Option<&Position>) -> Result<Bounds, BrokerError> {
         Ok(self.read(channel, known, 0).await?.bounds)
@@ -58,6 +73,11 @@ pub trait Log: Send + Sync + 'static {
 
     /// The position right before the first event that was appended at this moment or later, by the broker's clock.
     async fn position_at(&self, channel: ChannelId, from: Moment) -> Result<Position, BrokerError>;
+
+    /// The head of every channel's log, found out together and cheaply: the readiness probe calls this each second.
+    ///
+    /// Leaves out the channels whose head cannot be found out now. [`Notifier::probe`] says why.
+    async fn heads(&self) -> Vec<(ChannelId, Head)>;
 }
 
 /// Probes the path by which a backend notifies this node through [`Signals`].
@@ -106,6 +126,15 @@ pub struct Bounds {
     /// First available offset after the requested position; `head + 1` if there is none. All events between the two are
     /// lost. Without a requested position, the log's first available offset.
     pub oldest: u64,
+}
+
+/// What a look at the head of a channel's log found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Head {
+    /// The position of the newest event. It may be behind what other answers named: then the log lost events.
+    At(Position),
+    /// Only a read can tell: the log has no epoch, or cannot be looked at.
+    Unknown,
 }
 
 /// Consecutive events of a channel's log, with the log's bounds at the same instant.
@@ -157,6 +186,11 @@ pub enum Signal {
     Hint { channel: ChannelId, position: Option<Position> },
     /// Messages may have been lost, on every channel.
     Missed,
+    /// An answer of the log named this position. Made by [`observe`], not by backends.
+    Reported { channel: ChannelId, position: Position },
+    /// The log may have events that no answer named: an append failed, or a look at the head found no position. Made by
+    /// [`observe`], not by backends.
+    Unknown(ChannelId),
     /// A probe came back; see [`Notifier::probe`].
     Probe(u64),
 }

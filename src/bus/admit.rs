@@ -13,7 +13,7 @@ impl Bus {
     /// # Errors
     /// `draining`, `broker-unavailable` and `overloaded`: another node may take the client.
     pub fn admit(&self, caller: &Caller) -> Result<AdmissionPermit, Problem> {
-        if self.draining.is_cancelled() {
+        if self.lifecycle.draining.is_cancelled() {
             return Err(Problem::new(ErrorCode::Draining, "this node is about to stop: connect to another"));
         }
         if self.namespace(caller).health().borrow().partitioned {
@@ -30,7 +30,7 @@ impl Bus {
     pub async fn evicted(&self, caller: &Caller) {
         let mut health = self.namespace(caller).health().clone();
         tokio::select! {
-            () = self.draining.cancelled() => {}
+            () = self.lifecycle.draining.cancelled() => {}
             // It also ends with the readiness probe, and with it the node.
             _ = health.wait_for(|health| health.partitioned) => {}
         }
@@ -41,7 +41,7 @@ impl Bus {
     /// # Errors
     /// `draining`, or `broker-unavailable` with the reason of the first namespace that is not ready.
     pub fn readiness(&self) -> Result<(), Problem> {
-        if self.draining.is_cancelled() {
+        if self.lifecycle.stopping.is_cancelled() {
             return Err(Problem::new(ErrorCode::Draining, "this node is about to stop"));
         }
         let unready = self.namespaces.iter().find_map(|namespace| Health::reported(namespace.health()).err());

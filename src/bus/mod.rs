@@ -51,8 +51,16 @@ pub struct Bus {
     namespaces: Vec<Arc<Namespace>>,
     admission: Arc<Admission>,
     metrics: Arc<Metrics>,
-    /// Cancelled when this node begins to stop: it takes nothing new from then on.
-    draining: CancellationToken,
+    lifecycle: Lifecycle,
+}
+
+/// How far this node is on its way to its end.
+#[derive(Debug, Clone, Default)]
+pub struct Lifecycle {
+    /// Cancelled when this node is asked to stop: it is not ready from then on, and still serves.
+    pub stopping: CancellationToken,
+    /// Cancelled when the drain begins: the node takes nothing new from then on. `stopping` was cancelled before.
+    pub draining: CancellationToken,
 }
 
 impl Bus {
@@ -62,9 +70,9 @@ impl Bus {
         namespaces: Vec<Arc<Namespace>>,
         admission: Arc<Admission>,
         metrics: Arc<Metrics>,
-        draining: CancellationToken,
+        lifecycle: Lifecycle,
     ) -> Self {
-        Self { catalog, namespaces, admission, metrics, draining }
+        Self { catalog, namespaces, admission, metrics, lifecycle }
     }
 
     /// Waits until the connections of this node were handed everything that publishers were answered so far.

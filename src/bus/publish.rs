@@ -63,7 +63,7 @@ impl Bus {
     /// # Errors
     /// `draining`.
     pub fn publisher<'a>(&'a self, caller: &'a Caller) -> Result<Publisher<'a>, Problem> {
-        if self.draining.is_cancelled() {
+        if self.lifecycle.draining.is_cancelled() {
             return Err(Problem::new(ErrorCode::Draining, "this node is about to stop: publish to another"));
         }
         Ok(Publisher { bus: self, caller })

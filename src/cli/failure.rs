@@ -5,6 +5,7 @@
 use std::io;
 use std::process::ExitCode;
 
+use super::program;
 use crate::client::{Error, FieldError};
 use crate::schema::LoadErrors;
 
@@ -68,7 +69,8 @@ pub fn say_field_errors(errors: &[FieldError], mut describe: impl FnMut(&str) ->
 /// Names the command that lists the channels, where a request named one that does not exist.
 fn say_channels(code: &str) {
     if matches!(code, "unknown-channel" | "unknown-type") {
-        say("`tidings channels` lists the event types of the daemon: each has a channel of the same name.");
+        let program = program::called();
+        say(&format!("`{program} channels` lists the event types of the daemon: each has a channel of the same name."));
     }
 }
 
@@ -88,7 +90,8 @@ impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         match error {
             Error::Unreachable { sent: false, .. } => Self::Message(format!(
-                "{error}\nIs a daemon running there? Start one with `tidings serve`, or give the address of another one with --url or TIDINGS_URL."
+                "{error}\nIs a daemon running there? Start one with `{} serve`, or give the address of another one with --url or TIDINGS_URL.",
+                program::called()
             )),
             Error::Refused(problem) => {
                 match problem.errors.len() {

@@ -2,16 +2,18 @@
 //!
 //! [`ConfigFlags`] implements clap's traits by hand, since the derive macro cannot read that list.
 
-use std::io::IsTerminal;
+use std::io::{self, IsTerminal};
 use std::path::PathBuf;
 
-use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, error::Error};
+use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, ValueHint, error::Error};
 
+use super::candidates;
 use super::failure::{Failure, say, say_error};
-use crate::config::{self, Loaded, LogFormat, Sources, settings};
+use super::program;
+use crate::config::{self, Loaded, LogFormat, Mistakes, Sources, settings};
 
 /// The settings that were given as flags, and the configuration file.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct ConfigFlags {
     /// Name and text of each setting that was given.
     given: Vec<(&'static str, String)>,
@@ -22,20 +24,29 @@ pub struct ConfigFlags {
 impl ConfigFlags {
     /// Loads the configuration from these flags, the environment of the process, and the configuration file. Writes
     /// every mistake to stderr.
-    pub fn load(self) -> Result<Loaded, Failure> {
+    pub fn load(&self) -> Result<Loaded, Failure> {
+        self.read()?.map_err(|mistakes| {
+            for mistake in &mistakes.0 {
+                say_error(mistake);
+            }
+            let program = program::called();
+            say(&format!("`{program} serve --help` lists the settings; `{program} config check` checks a correction."));
+            Failure::Reported
+        })
+    }
+
+    /// The same, without a message.
+    ///
+    /// # Errors
+    /// If there is no working directory.
+    pub fn read(&self) -> io::Result<Result<Loaded, Mistakes>> {
         // The names and values of settings are Unicode, so other variables can be skipped.
         let env =
             std::env::vars_os().filter_map(|(name, text)| Some((name.into_string().ok()?, text.into_string().ok()?)));
         let directory = std::env::current_dir()?;
-        let log_format = if std::io::stderr().is_terminal() { LogFormat::Pretty } else { LogFormat::Json };
-        let sources = Sources { flags: self.given, env: env.collect(), file: self.file, directory, log_format };
-        config::load(sources).map_err(|mistakes| {
-            for mistake in &mistakes.0 {
-                say_error(mistake);
-            }
-            say("`tidings serve --help` lists the settings; `tidings config check` checks a correction.");
-            Failure::Reported
-        })
+        let log_format = if io::stderr().is_terminal() { LogFormat::Pretty } else { LogFormat::Json };
+        let (flags, file) = (self.given.clone(), self.file.clone());
+        Ok(config::load(Sources { flags, env: env.collect(), file, directory, log_format }))
     }
 }
 
@@ -45,6 +56,7 @@ impl Args for ConfigFlags {
             .long("config")
             .value_name("FILE")
             .help("Configuration file [default: tidings.toml in the working directory, if it exists]")
+            .value_hint(ValueHint::FilePath)
             .value_parser(clap::value_parser!(PathBuf));
         settings().iter().fold(command.arg(file), |command, setting| {
             let help = match setting.default.filter(|_| !setting.is_switch()) {
@@ -52,6 +64,10 @@ impl Args for ConfigFlags {
                 None => setting.help.trim_end_matches('.').to_owned(),
             };
             let flag = Arg::new(setting.name).long(setting.flag()).help(help).help_heading(setting.group);
+            let flag = match setting.name {
+                "schemas" => flag.value_hint(ValueHint::DirPath),
+                _ => flag.value_hint(ValueHint::Other).add(candidates::of_setting(setting)),
+            };
             command.arg(if setting.is_switch() {
                 flag.value_name("BOOL").num_args(0..=1).require_equals(true).default_missing_value("true")
             } else {

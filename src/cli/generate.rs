@@ -4,7 +4,7 @@
 
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{Args, ValueHint};
 
 use super::failure::{self, Failure, say, say_error, say_warning};
 use crate::event::Catalog;
@@ -15,10 +15,10 @@ use crate::schema::generated::{self, Difference, File};
 #[derive(Debug, Args)]
 pub struct Generate {
     /// Folder to write the files to.
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     out: PathBuf,
     /// Folder with the schemas of custom event types to include.
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     schemas: Option<PathBuf>,
     /// Write nothing; exit with 1 if the files in the folder differ from what would be written.
     #[arg(long)]

@@ -2,6 +2,7 @@
 
 use clap::Args;
 
+use super::candidates;
 use super::failure::{Failure, say};
 use super::fields::Field;
 use super::output::DIM;
@@ -20,10 +21,10 @@ use crate::client::{HistoryQuery, LoggedEvent};
 )]
 pub struct History {
     /// Channels to read [default: all].
-    #[arg(value_name = "CHANNEL")]
+    #[arg(value_name = "CHANNEL", add = candidates::channels())]
     channels: Vec<String>,
     /// Print only events whose data has this value in this field. Repeat a field to match any of several values.
-    #[arg(long = "where", value_name = "FIELD=VALUE")]
+    #[arg(long = "where", value_name = "FIELD=VALUE", add = candidates::fields())]
     filter: Vec<Field>,
     /// Where to begin: a position, `start`, a time such as 2026-11-21T10:00:00Z, or an age such as 10m.
     #[arg(long, value_name = "CURSOR|10m|start", default_value = "start")]
@@ -34,6 +35,9 @@ pub struct History {
     /// Print one JSON object per line, with `position` and `event`.
     #[arg(long)]
     json: bool,
+    /// Print times in UTC, instead of the local time zone. `--json` always prints them as they were published.
+    #[arg(long)]
+    utc: bool,
     #[command(flatten)]
     remote: Remote,
 }
@@ -44,7 +48,7 @@ const PAGE_SIZE: u32 = 1_000;
 impl History {
     pub async fn run(self) -> Result<(), Failure> {
         let client = self.remote.client()?;
-        let mut printer = Printer::new(self.json);
+        let mut printer = Printer::new(self.json, self.utc);
         for subscription in subscriptions(&client, self.channels, &self.filter).await? {
             let channel = subscription.channel.to_string();
             let mut left = self.limit;

@@ -5,6 +5,7 @@
 //! and `printer` (stdout), `failure` (errors and stderr), `generate` (commands that write files).
 
 mod bench;
+mod candidates;
 mod channels;
 mod codegen;
 mod completions;
@@ -17,10 +18,13 @@ mod history;
 mod nodes;
 mod output;
 mod printer;
+mod program;
 mod publish;
+mod reload;
 mod remote;
 mod schema;
 mod serve;
+mod signals;
 mod tail;
 
 use std::future::Future;
@@ -58,6 +62,9 @@ enum Command {
 
 /// Parses the arguments of the process, runs the command, and returns the exit code.
 pub fn main() -> ExitCode {
+    if let Some(code) = completions::answer() {
+        return code;
+    }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         // `--help` and `--version` write to stdout, as a command does.

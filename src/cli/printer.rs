@@ -2,6 +2,7 @@
 //!
 //! Used by `tidings tail` and `tidings history`.
 
+use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -35,9 +36,10 @@ struct ShownAttributes {
 }
 
 impl Printer {
-    pub fn new(json: bool) -> Self {
+    /// Times are in UTC or in the time zone of this system (`TZ`, `/etc/localtime`).
+    pub fn new(json: bool, utc: bool) -> Self {
         let output = if json { Output::ndjson() } else { Output::new() };
-        Self { output, json, zone: TimeZone::system() }
+        Self { output, json, zone: if utc { TimeZone::UTC } else { TimeZone::system() } }
     }
 
     /// Prints one event. It appears after the output is flushed.
@@ -46,14 +48,22 @@ impl Printer {
             return self.output.json(&JsonLine { position, event });
         }
         let shown: ShownAttributes = serde_json::from_str(event.get()).map_err(|error| error.to_string())?;
-        self.output.line(&human_line(channel, position, &shown, &self.zone))
+        self.output.line(&human_line(channel, position, &shown, &self.zone, Timestamp::now()))
     }
 }
 
+/// A time with its offset from UTC, and with its date if that is another day than `now`.
+fn human_time(time: Timestamp, zone: &TimeZone, now: Timestamp) -> String {
+    let [time, now] = [time, now].map(|time| time.to_zoned(zone.clone()));
+    let day = if time.date() == now.date() { "" } else { "%Y-%m-%d " };
+    let offset = if time.offset().is_zero() { "Z" } else { "%:z" };
+    time.strftime(&format!("{day}%H:%M:%S%.3f{offset}")).to_string()
+}
+
 /// The readable line of an event.
-fn human_line(channel: &str, position: &Position, event: &ShownAttributes, zone: &TimeZone) -> String {
-    let time = event.time.as_deref().and_then(|time| time.parse::<jiff::Timestamp>().ok());
-    let time = time.map_or_else(String::new, |time| time.to_zoned(zone.clone()).strftime("%H:%M:%S%.3f").to_string());
+fn human_line(channel: &str, position: &Position, event: &ShownAttributes, zone: &TimeZone, now: Timestamp) -> String {
+    let time = event.time.as_deref().and_then(|time| time.parse::<Timestamp>().ok());
+    let time = time.map_or_else(String::new, |time| human_time(time, zone, now));
     let colour = colour_of(channel);
     let subject =
         event.subject.as_deref().map_or_else(String::new, |subject| format!("  {}", quote_if_needed(subject)));
@@ -101,11 +111,24 @@ mod tests {
             subject: Some("123".into()),
             data: json!({"reason":"a \u{1b}[2J\n\u{9b}b","tags":["x\u{9b}"],"n":-1,"id":"p/1"}),
         };
-        let line = human_line("own", &"k3:42".parse().unwrap(), &event, &TimeZone::UTC);
+        let now = "2026-11-21T23:00:00Z".parse().unwrap();
+        let line = human_line("own", &"k3:42".parse().unwrap(), &event, &TimeZone::UTC, now);
         let line = anstream::adapter::strip_str(&line).to_string();
         assert_eq!(
             line,
-            "06:30:00.500  own  123  reason=\"a \\u{1b}[2J\\n\\u{9b}b\" tags=[\"x\u{fffd}\"] n=-1 id=p/1  k3:42"
+            "06:30:00.500Z  own  123  reason=\"a \\u{1b}[2J\\n\\u{9b}b\" tags=[\"x\u{fffd}\"] n=-1 id=p/1  k3:42"
         );
+    }
+    #[test]
+    fn a_time_says_its_offset_and_another_day() {
+        let [time, now]: [Timestamp; 2] =
+            ["2026-11-21T20:00:00.25Z", "2026-11-21T23:00:00Z"].map(|time| time.parse().unwrap());
+        let kolkata = TimeZone::posix("IST-5:30").unwrap();
+        assert_eq!(human_time(time, &TimeZone::UTC, now), "20:00:00.250Z");
+        assert_eq!(human_time(time, &kolkata, now), "01:30:00.250+05:30");
+        // There it was yesterday.
+        let tokyo = TimeZone::posix("JST-9").unwrap();
+        let earlier = "2026-11-21T10:00:00Z".parse().unwrap();
+        assert_eq!(human_time(earlier, &tokyo, now), "2026-11-21 19:00:00.000+09:00");
     }
 }

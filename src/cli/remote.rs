@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use clap::Args;
+use clap::{Args, ValueHint};
 
 use super::failure::{Failure, say};
 use super::output::human;
@@ -18,7 +18,7 @@ pub const DEFAULT_URL: &str = "http://127.0.0.1:7400";
 #[command(next_help_heading = "Daemon")]
 pub struct Remote {
     /// Address of the daemon. For several nodes of one bus, separate the addresses with commas.
-    #[arg(long, env = "TIDINGS_URL", default_value = DEFAULT_URL, value_delimiter = ',')]
+    #[arg(long, env = "TIDINGS_URL", default_value = DEFAULT_URL, value_delimiter = ',', value_hint = ValueHint::Url)]
     url: Vec<String>,
 
     /// Token to authenticate with.
@@ -45,15 +45,19 @@ fn retry_timeout(text: &str) -> Result<RetryTimeout, String> {
 }
 
 impl Remote {
-    /// A client of the daemon.
+    /// A client of the daemon, which reports its first failed attempt on stderr.
     ///
     /// # Errors
     /// If a URL is not valid. Does not connect.
     pub fn client(&self) -> Result<Client, Failure> {
+        Ok(self.silent_client()?.on_retry(report_first()))
+    }
+
+    /// The same, without messages.
+    pub fn silent_client(&self) -> Result<Client, Failure> {
         // Deployment files often set a variable to an empty text to leave it out.
         let urls: Vec<_> = self.url.iter().map(String::as_str).filter(|url| !url.is_empty()).collect();
         let client = Client::for_nodes(if urls.is_empty() { vec![DEFAULT_URL] } else { urls })?;
-        let client = client.on_retry(report_first());
         let client = match self.token() {
             Some(token) => client.with_token(token),
             None => client,

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::Subcommand;
+use clap::{Subcommand, ValueHint};
 
 use super::failure::{self, Failure, say_warning};
 use super::generate::Generate;
@@ -25,7 +25,7 @@ pub enum Schema {
     )]
     Check {
         /// Schemas: files NAME.schema.json, or folders of them. NAME becomes the name of the event type.
-        #[arg(required = true, value_name = "FILE|DIR")]
+        #[arg(required = true, value_name = "FILE|DIR", value_hint = ValueHint::AnyPath)]
         paths: Vec<PathBuf>,
     },
 }

@@ -7,12 +7,15 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use clap::Args;
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::oneshot;
 
 use super::failure::{self, Failure, say};
 use super::flags::ConfigFlags;
 use super::output::{BOLD, DIM};
+use super::program;
+use super::reload::Reload;
 use super::remote;
+use super::signals::{Asked, Signals};
 use crate::config::{Config, LogFormat};
 use crate::event::Catalog;
 use crate::server::ServerError;
@@ -33,8 +36,8 @@ pub struct Serve {
 impl Serve {
     pub async fn run(self) -> Result<(), Failure> {
         let loaded = self.flags.load()?;
-        let config = loaded.config;
-        telemetry::init(&config.log)?;
+        let config = loaded.config.clone();
+        let log_level = telemetry::init(&config.log)?;
         for warning in &loaded.warnings {
             tracing::warn!("{warning}");
         }
@@ -50,45 +53,15 @@ impl Serve {
         }
         let server = server::bind(config.clone(), Arc::new(catalog)).await.map_err(describe)?;
         announce(&config, server.local_addr()?, types);
-        server.run(signals.shutdown()).await.map_err(|error| error.to_string())?;
+        let Asked { shutdown, drain_now } = signals.handle(Reload { flags: self.flags, running: loaded, log_level });
+        // A task that sends no more sends no signal either.
+        let received = async |asked: oneshot::Receiver<()>| {
+            if asked.await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        };
+        server.run(received(shutdown), received(drain_now)).await.map_err(|error| error.to_string())?;
         Ok(())
-    }
-}
-
-/// The number of SIGXFSZ, on every system except Linux on MIPS.
-const SIGXFSZ: i32 = 25;
-
-/// The signals that stop the daemon.
-struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-impl Signals {
-    fn new() -> io::Result<Self> {
-        // By default SIGXFSZ kills the process when a file reaches the size limit (`ulimit -f`). With a handler, the write
-        // fails with an error instead, which its caller reports.
-        drop(signal(SignalKind::from_raw(SIGXFSZ))?);
-        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
-    }
-
-    /// Waits for a signal, and returns its name.
-    async fn next(&mut self) -> &'static str {
-        tokio::select! {
-            _ = self.terminate.recv() => "SIGTERM",
-            _ = self.interrupt.recv() => "SIGINT",
-        }
-    }
-
-    /// Waits for the first signal, which begins the drain. A second signal then ends the process at once.
-    async fn shutdown(mut self) {
-        let name = self.next().await;
-        tracing::info!(signal = name, "stopping after a signal; a second signal stops at once");
-        tokio::spawn(async move {
-            let name = self.next().await;
-            tracing::warn!(signal = name, "stopped by a second signal before the drain was complete");
-            std::process::exit(1);
-        });
     }
 }
 
@@ -136,7 +109,7 @@ fn example_commands(url: &str) -> [String; 2] {
         r#"{"type":"inventory-change","data":{"productId":"123","oldQuantity":100,"newQuantity":95,"reason":"sale"}}"#;
     let flag = if url == remote::DEFAULT_URL { String::new() } else { format!(" --url {url}") };
     [
-        format!("tidings tail inventory-change{flag}"),
+        format!("{} tail inventory-change{flag}", program::called()),
         format!("curl -H 'content-type: application/json' {url}/v1/events -d '{EVENT}'"),
     ]
 }

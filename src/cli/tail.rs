@@ -9,6 +9,7 @@ use clap::Args;
 use futures_util::FutureExt;
 use serde_json::json;
 
+use super::candidates;
 use super::failure::{Failure, say};
 use super::fields::{self, Field};
 use super::output::{self, DIM, human};
@@ -27,10 +28,10 @@ use crate::event::{Filter, FilterError};
 )]
 pub struct Tail {
     /// Channels to follow [default: all].
-    #[arg(value_name = "CHANNEL")]
+    #[arg(value_name = "CHANNEL", add = candidates::channels())]
     channels: Vec<String>,
     /// Print only events whose data has this value in this field. Repeat a field to match any of several values.
-    #[arg(long = "where", value_name = "FIELD=VALUE")]
+    #[arg(long = "where", value_name = "FIELD=VALUE", add = candidates::fields())]
     filter: Vec<Field>,
     /// Begin with the retained events since a position, `start`, a time such as 2026-11-21T10:00:00Z, or an age such as
     /// 10m [default: new events only].
@@ -42,6 +43,9 @@ pub struct Tail {
     /// Print one JSON object per line, with `position` and `event`.
     #[arg(long)]
     json: bool,
+    /// Print times in UTC, instead of the local time zone. `--json` always prints them as they were published.
+    #[arg(long)]
+    utc: bool,
     #[command(flatten)]
     remote: Remote,
 }
@@ -62,7 +66,7 @@ impl Tail {
         let subscriptions: Vec<_> = subscriptions.collect();
         let mut unconfirmed: HashSet<_> =
             subscriptions.iter().map(|subscription| subscription.channel.clone()).collect();
-        let mut printer = Printer::new(self.json);
+        let mut printer = Printer::new(self.json, self.utc);
         let mut reporter = ConnectionReporter::default();
         let mut left = self.count;
         let mut subscriber = client.subscribe(subscriptions);

@@ -44,7 +44,9 @@ pub struct ServerConfig {
     pub advertise: Option<String>,
     /// The folder of the user's own event types.
     pub schemas: Option<PathBuf>,
-    /// The time from SIGTERM to exit.
+    /// The time from SIGTERM to the drain, in which the node serves but is not ready.
+    pub drain_notice: Duration,
+    /// The time from the begin of the drain to the exit.
     pub drain: Duration,
     /// How long the node may be partitioned from its broker before it closes its connections with 1013. Not a setting: only
     /// tests change it.
@@ -141,6 +143,18 @@ pub struct Loaded {
     pub warnings: Vec<String>,
 }
 
+impl Loaded {
+    /// The names of the settings whose value differs from `other`.
+    pub fn changed_since(&self, other: &Self) -> impl Iterator<Item = &'static str> {
+        let pairs = self.values.iter().zip(&other.values);
+        let broker_changed = self.config.broker.broker != other.config.broker.broker;
+        // The shown value of the broker leaves out its password.
+        pairs
+            .filter(move |(new, old)| new.value != old.value || (new.name == "broker" && broker_changed))
+            .map(|(new, _)| new.name)
+    }
+}
+
 /// The value of one setting in force, and its source.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InForce {
@@ -168,6 +182,7 @@ pub fn load(sources: Sources) -> Result<Loaded, Mistakes> {
             node_id: from.optional("node_id", value::name).unwrap_or_else(random_node_id),
             advertise: from.optional("advertise", value::host_and_port),
             schemas: from.optional("schemas", value::path),
+            drain_notice: from.required("drain_notice", duration_or_zero),
             drain: from.required("drain", duration_or_zero),
             partitioned_after: PARTITIONED_AFTER,
         },

@@ -159,8 +159,10 @@ impl Catalog {
         let mut ids = HashSet::new();
         for schema_ids::Identified { place, uri, .. } in schema_ids::collect(schema) {
             let Some(id) = uri else {
-                let message = "must be an absolute URI without a fragment (#…), such as https://example.com/order; or leave it out";
-                return Err(refuse(&place, message));
+                return Err(refuse(
+                    &place,
+                    "must be an absolute URI without a fragment (#…), such as https://example.com/order; or leave it out",
+                ));
             };
             if self.schema_ids.contains(id.as_str()) || !ids.insert(id.into()) {
                 return Err(refuse(&place, "another schema has this URI: choose one of its own, or leave it out"));

@@ -13,7 +13,7 @@ impl ChannelId {
 
     /// A channel by number, for tests that need no catalogue.
     #[cfg(test)]
-    pub fn for_test(number: u32) -> Self {
+    pub const fn for_test(number: u32) -> Self {
         Self(number)
     }
 }

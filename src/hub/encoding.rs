@@ -22,6 +22,9 @@ pub enum Encoding {
     Events { channels: u16 },
 }
 
+/// The shortest `retry` of a drain, in milliseconds. EventSource keeps it for every later attempt, without a backoff of its
+/// own: without a pause, it would storm a node that is down.
+const MIN_RETRY_MS: u64 = 500;
 /// The last chunk of a body (RFC 9112, section 7.1).
 const END: &[u8] = b"0\r\n\r\n";
 
@@ -35,7 +38,7 @@ impl Encoding {
             }
             // The time that EventSource waits before it connects again.
             (Self::Events { .. }, ServerFrame::Draining { reconnect_in_ms }) => {
-                Some(chunk(&format!("retry: {reconnect_in_ms}\n\n")))
+                Some(chunk(&format!("retry: {}\n\n", MIN_RETRY_MS + reconnect_in_ms)))
             }
             (Self::Events { .. }, ServerFrame::Heartbeat { positions }) => Some(sse_heartbeat(positions)),
             (Self::Events { .. }, _) => None,

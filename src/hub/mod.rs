@@ -180,8 +180,8 @@ impl Hub {
 /// Why no connection may stay at this node.
 #[derive(Debug, Clone, Copy)]
 pub enum EvictReason {
-    /// The node is about to stop. Each client is told to connect again at a random time within this, so that they do not
-    /// storm the other nodes, and is closed with 1012.
+    /// The node is about to stop. Each client is told to connect again at a random time within this, so that many of them
+    /// do not storm the other nodes, and is closed with 1012.
     Draining(Duration),
     /// The node is partitioned from its broker. Connections are closed with 1013.
     Partitioned,

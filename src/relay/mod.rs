@@ -3,8 +3,9 @@
 //! The relay delivers only events that are in the log. The backend passes on each event that this node appended, and
 //! the relay delivers it if it is the next of its channel. A message from another node is only a hint, because any
 //! client of the broker can send one. A hint makes the relay read the log after the last delivered position. A skipped
-//! offset does the same, and so does a signal that messages were lost. Hints that come during a read are combined, so
-//! that a burst takes few reads. If the log no longer has an event, every subscriber gets a gap. The channels are read
+//! offset does the same, and so does a signal that messages were lost. Every answer of the log moves the relay as well: a
+//! position that an answer reports is read unless it was delivered. Hints that come during a read are combined, so that a
+//! burst takes few reads. If the log no longer has an event, every subscriber gets a gap. The channels are read
 //! concurrently.
 //!
 //! Each namespace has a relay. The relay does not know sockets or backends.
@@ -17,8 +18,9 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 use prometheus_client::metrics::counter::Counter;
 use tokio::sync::watch;
 
-use crate::broker::{Log, Page, Signal, Signals};
+use crate::broker::{BrokerError, Log, ObservedSignals, Page, Signal};
 use crate::event::{Catalog, ChannelId, PerChannel, Position};
+use crate::health::RelayReport;
 use crate::hub::{ChannelStep, Hub, ShardDied};
 use crate::metrics::{Metrics, TypeLabel};
 use crate::progress::Progress;
@@ -30,6 +32,9 @@ const MAX_SIGNALS: usize = 256;
 const PAGE: usize = 512;
 /// Pause after a read of the log that failed.
 const RETRY: Duration = Duration::from_millis(200);
+/// Failed attempts after which a log counts as unreadable. The last of them read a page of one event, so that no slow link
+/// is the cause. After a refusal it counts at once.
+const MAX_FAILURES: u32 = 10;
 
 /// The relay of one namespace.
 pub struct Relay {
@@ -41,8 +46,8 @@ pub struct Relay {
     reads: FuturesUnordered<BoxFuture<'static, (ChannelId, Page)>>,
     /// Channels whose log may have to be read.
     candidates: Vec<ChannelId>,
-    /// Publishes the number of the last probe that came back.
-    returned_probe: watch::Sender<u64>,
+    /// Publishes the last probe that came back, and the logs that cannot be read.
+    report: Arc<watch::Sender<RelayReport>>,
     /// A probe that came back before every log was read once. It is reported after the last of these reads.
     early_probe: Option<u64>,
     progress: Arc<Progress>,
@@ -73,13 +78,13 @@ impl ChannelState {
 }
 
 impl Relay {
-    /// A relay that reports the number of each probe that came back in `returned_probe`.
+    /// A relay that reports in `report` what the readiness probe needs to know.
     pub fn new(
         log: Arc<dyn Log>,
         hub: Arc<Hub>,
         catalog: Arc<Catalog>,
         metrics: Arc<Metrics>,
-        returned_probe: watch::Sender<u64>,
+        report: watch::Sender<RelayReport>,
         progress: Arc<Progress>,
     ) -> Self {
         let state = |id| {
@@ -88,14 +93,15 @@ impl Relay {
         };
         let channels = PerChannel::new(&catalog, state);
         let (reads, candidates) = (FuturesUnordered::new(), Vec::new());
-        Self { log, hub, catalog, metrics, channels, reads, candidates, returned_probe, early_probe: None, progress }
+        let report = Arc::new(report);
+        Self { log, hub, catalog, metrics, channels, reads, candidates, report, early_probe: None, progress }
     }
 
     /// Runs until the backend is closed.
     ///
     /// # Errors
     /// [`ShardDied`]: a shard's thread has ended, so the hub can deliver nothing.
-    pub async fn run(mut self, mut signals: Signals) -> Result<(), ShardDied> {
+    pub async fn run(mut self, mut signals: ObservedSignals) -> Result<(), ShardDied> {
         let mut received = Vec::with_capacity(MAX_SIGNALS);
         self.request_all_reads();
         self.start_reads();
@@ -125,6 +131,8 @@ impl Relay {
             match signal {
                 Signal::Appended { channel, position, json } => self.handle_appended(channel, position, &json).await?,
                 Signal::Hint { channel, position } => self.handle_hint(channel, position),
+                Signal::Reported { channel, position } => self.handle_reported(channel, &position),
+                Signal::Unknown(channel) => self.request_read(channel, None),
                 Signal::Missed => self.request_all_reads(),
                 // The first probe is reported only after every log was read, so that clients can subscribe to every
                 // channel of a ready node. Later probes are reported at once: one unreadable log must not stop the
@@ -139,7 +147,9 @@ impl Relay {
     }
 
     fn report_probe(&self, probe: u64) {
-        self.returned_probe.send_if_modified(|last| probe > std::mem::replace(last, probe.max(*last)));
+        self.report.send_if_modified(|RelayReport { returned_probe: last, .. }| {
+            probe > std::mem::replace(last, probe.max(*last))
+        });
     }
 
     fn all_logs_read(&self) -> bool {
@@ -152,10 +162,15 @@ impl Relay {
             Some(at) if position.same_epoch(at) && position.offset == at.offset + 1 => {
                 self.deliver(id, position, json).await?;
             }
-            Some(at) if position.same_epoch(at) => self.request_read(id, Some(position.offset)),
-            _ => self.request_read(id, None),
+            _ => self.handle_reported(id, &position),
         }
         Ok(())
+    }
+
+    /// Requests a read unless the event at this position of the log was delivered.
+    fn handle_reported(&mut self, id: ChannelId, position: &Position) {
+        let same_epoch = self.channels[id].delivered.as_ref().is_some_and(|at| position.same_epoch(at));
+        self.request_read(id, same_epoch.then_some(position.offset));
     }
 
     fn handle_hint(&mut self, id: ChannelId, position: Option<Position>) {
@@ -201,21 +216,30 @@ impl Relay {
         let channel = &mut self.channels[id];
         (channel.reading, channel.must_read, channel.known_head) = (true, false, 0);
         let (log, delivered) = (self.log.clone(), channel.delivered.clone());
-        let name = self.catalog.get(id).name.clone();
+        let (name, report) = (self.catalog.get(id).name.clone(), self.report.clone());
         self.metrics.log_reads.inc();
         self.reads.push(Box::pin(async move {
-            let (mut failed, mut limit) = (false, PAGE);
+            let (mut failures, mut limit) = (0, PAGE);
             if !pause.is_zero() {
                 tokio::time::sleep(pause).await;
             }
             loop {
-                match log.read(id, delivered.as_ref(), limit).await {
+                let page = match &delivered {
+                    Some(delivered) => log.read_after_delivered(id, delivered, limit).await,
+                    None => log.read(id, None, limit).await,
+                };
+                match page {
                     Ok(page) => return (id, page),
                     Err(error) => {
-                        if !std::mem::replace(&mut failed, true) {
+                        failures += 1;
+                        if failures == 1 {
                             // Logged at debug level, because operators see once, for all channels, that the node is not
                             // ready.
                             tracing::debug!(channel = %name, %error, "the log cannot be read; the relay tries again");
+                        }
+                        if matches!(error, BrokerError::Rejected(_)) || failures == MAX_FAILURES {
+                            report
+                                .send_modify(|report| drop(report.unreadable.insert(name.clone(), error.to_string())));
                         }
                         // On a slow link a smaller page may arrive in time.
                         limit = (limit / 2).max(1);
@@ -231,6 +255,8 @@ impl Relay {
         let channel = &mut self.channels[id];
         channel.reading = false;
         let Some(before) = channel.delivered.clone() else {
+            self.note_readable(id);
+            let channel = &mut self.channels[id];
             let head = page.bounds.head();
             channel.last_hint = 0;
             channel.delivered = Some(head.clone());
@@ -258,13 +284,23 @@ impl Relay {
         if page.bounds.head > at.offset && at == before {
             // The log reports a newer head, but returned no event after `at`. This does not prove that events are lost,
             // so there is no gap. The relay reads again after a pause.
-            let (channel, head) = (&self.catalog.get(id).name, page.bounds.head);
-            tracing::error!(%channel, head, "the log did not return its next event; the relay reads it again");
+            let (channel, head) = (self.catalog.get(id).name.clone(), page.bounds.head);
+            let cause = "it did not return its next event".to_owned();
+            let is_new = |report: &mut RelayReport| report.unreadable.insert(channel.clone(), cause).is_none();
+            if self.report.send_if_modified(is_new) {
+                tracing::error!(%channel, head, "the log did not return its next event; the relay reads it again");
+            }
             self.start_read(id, RETRY);
             return Ok(());
         }
+        self.note_readable(id);
         self.request_read(id, Some(page.bounds.head));
         Ok(())
+    }
+
+    fn note_readable(&self, id: ChannelId) {
+        let name = &self.catalog.get(id).name;
+        self.report.send_if_modified(|report| report.unreadable.remove(name).is_some());
     }
 
     /// Delivers a gap: the events after `from`, up to and including `to`, are lost.

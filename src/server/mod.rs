@@ -16,13 +16,12 @@ use futures_util::future::join_all;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::TcpListener;
 use tokio::time::{Instant, timeout_at};
-use tokio_util::sync::CancellationToken;
 
 use crate::access::NamespaceId;
 use crate::admission::Admission;
 use crate::broker::nodes::NodeState;
 use crate::broker::{self, Backend};
-use crate::bus::Bus;
+use crate::bus::{Bus, Lifecycle};
 use crate::config::{Config, ServerConfig};
 use crate::connection::Connections;
 use crate::event::{Catalog, Defaults};
@@ -52,7 +51,7 @@ pub struct Server {
     namespaces: Vec<NamespaceParts>,
     /// The tasks of connections that handlers have taken over.
     connections: TaskGroup,
-    draining: CancellationToken,
+    lifecycle: Lifecycle,
     config: Config,
 }
 
@@ -112,9 +111,9 @@ fn assemble(
     admission: Arc<Admission>,
     metrics: Arc<Metrics>,
 ) -> Server {
-    let draining = CancellationToken::new();
+    let lifecycle = Lifecycle::default();
     let known = namespaces.iter().map(|parts| parts.namespace.clone()).collect();
-    let bus = Arc::new(Bus::new(catalog.clone(), known, admission, metrics.clone(), draining.clone()));
+    let bus = Arc::new(Bus::new(catalog.clone(), known, admission, metrics.clone(), lifecycle.clone()));
     let connections = Arc::new(Connections {
         bus: bus.clone(),
         catalog,
@@ -134,7 +133,7 @@ fn assemble(
         limits: config.limits.clone(),
         compression: config.websocket.compression,
     }));
-    Server { listener, app, namespaces, connections: TaskGroup::new(metrics), draining, config }
+    Server { listener, app, namespaces, connections: TaskGroup::new(metrics), lifecycle, config }
 }
 
 fn listen(address: SocketAddr) -> io::Result<TcpListener> {
@@ -158,15 +157,21 @@ impl Server {
         self.listener.local_addr()
     }
 
-    /// Serves until `shutdown`, then drains within the configured `drain`: the node is not ready, takes no new connections,
-    /// answers the requests under way, tells its connections to go elsewhere and closes them, and closes the broker.
+    /// Serves until `shutdown`. Then it gives notice for the configured `drain_notice` or until `drain_now`: it is not ready
+    /// and still serves, so that balancers send new clients elsewhere. Then it drains within the configured `drain`: it takes
+    /// no new connections, answers the requests under way, tells its connections to go elsewhere and closes them, and closes
+    /// the broker.
     ///
-    /// If a service ends by itself, the node cannot do its work any more. It drains just the same, and the error says which.
+    /// If a service ends by itself, the node cannot do its work any more. It drains without notice, and the error says which.
     ///
     /// # Errors
     /// [`ServerError::Service`]: the process should end and be started anew.
-    pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), ServerError> {
-        let Self { listener, app, namespaces, connections, draining, config } = self;
+    pub async fn run(
+        self,
+        shutdown: impl Future<Output = ()>,
+        drain_now: impl Future<Output = ()>,
+    ) -> Result<(), ServerError> {
+        let Self { listener, app, namespaces, connections, lifecycle, config } = self;
         let node = node_state(&config.server, listener.local_addr().unwrap_or(config.server.listen));
         let id = node.id.clone();
         let (mut backends, mut hubs): (Vec<Arc<dyn Backend>>, Vec<Arc<Hub>>) = (Vec::new(), Vec::new());
@@ -182,7 +187,7 @@ impl Server {
             hubs.push(hub);
         }
         let registrar = backends[0].clone();
-        let heartbeats = registry::run(registrar.clone(), node, app.metrics.clone(), draining.clone());
+        let heartbeats = registry::run(registrar.clone(), node, app.metrics.clone(), lifecycle.stopping.clone());
         let registry = services.start("registry heartbeat", succeed(heartbeats));
         let requests = TaskGroup::new(app.metrics.clone());
         let acceptor = Acceptor::new(
@@ -190,13 +195,18 @@ impl Server {
             config.limits.handshake_timeout,
             requests.clone(),
             connections.clone(),
-            draining.clone(),
+            lifecycle.draining.clone(),
         );
         // On a thread of the runtime, so that a connection is served where it was accepted.
         services.start("acceptor", succeed(Arc::new(acceptor).accept(listener)));
 
+        let asked = async {
+            shutdown.await;
+            lifecycle.stopping.cancel();
+            give_notice(config.server.drain_notice, drain_now).await;
+        };
         let failed = tokio::select! {
-            () = shutdown => None,
+            () = asked => None,
             ended = services.ended() => Some(ended),
         };
         if let Some(ended) = &failed {
@@ -206,15 +216,17 @@ impl Server {
         let end = begun + config.server.drain;
         let deadline = begun + config.server.drain.saturating_sub(LAST_STEPS);
         tracing::info!("draining");
-        draining.cancel();
+        lifecycle.stopping.cancel();
+        lifecycle.draining.cancel();
         // First the answers of requests under way, whose events are for the connections too. They get half of the time: a
         // request that never ends must not take the time in which connections are told.
         let _ = timeout_at(begun + config.server.drain / 2, requests.wait()).await;
         // Before the connections are evicted, so that no probe evicts them for another reason.
         join_all(probes.into_iter().map(ServiceHandle::stop)).await;
         let _ = timeout_at(deadline.min(Instant::now() + LAST_STEPS), app.bus.catch_up()).await;
+        let open = u64::try_from(app.metrics.connections.get()).unwrap_or_default();
         for hub in &hubs {
-            hub.evict(Some(EvictReason::Draining(config.server.drain))).await;
+            hub.evict(Some(EvictReason::Draining(reconnect_spread(open, config.server.drain)))).await;
         }
         let _ = timeout_at(deadline, connections.wait()).await;
         // No heartbeat may follow the node's leaving.
@@ -226,6 +238,24 @@ impl Server {
         tracing::info!("stopped");
         failed.map_or(Ok(()), |ended| Err(ended.into()))
     }
+}
+
+/// Waits for the time of the notice, or until the drain is wanted at once.
+async fn give_notice(notice: Duration, drain_now: impl Future<Output = ()>) {
+    if notice.is_zero() {
+        return;
+    }
+    tracing::info!(?notice, "not ready from now on; the drain begins after the notice, or with another signal");
+    tokio::select! {
+        () = tokio::time::sleep(notice) => {}
+        () = drain_now => {}
+    }
+}
+
+/// The time within which this many connections of a draining node come back: 2 ms for each, so that at most 500 a second
+/// arrive at the other nodes, and no more than the drain. A single one comes back at once.
+fn reconnect_spread(connections: u64, drain: Duration) -> Duration {
+    Duration::from_millis(connections.saturating_sub(1).saturating_mul(2)).min(drain)
 }
 
 /// A service that has no error of its own: its end is the failure.

@@ -6,11 +6,11 @@ use tokio::sync::watch;
 
 use super::ServerError;
 use crate::admission::Admission;
-use crate::broker::{Backend, Signals};
+use crate::broker::{Backend, ObservedSignals, Signals, observe};
 use crate::bus::Namespace;
 use crate::config::{BrokerConfig, Config};
 use crate::event::Catalog;
-use crate::health::Health;
+use crate::health::{Health, RelayReport};
 use crate::hub::{Hub, HubConfig};
 use crate::metrics::Metrics;
 use crate::readiness::Readiness;
@@ -27,7 +27,7 @@ pub struct NamespaceParts {
     /// What the application layer knows of it.
     pub namespace: Arc<Namespace>,
     pub relay: Relay,
-    pub signals: Signals,
+    pub signals: ObservedSignals,
     pub readiness: Readiness,
 }
 
@@ -45,6 +45,7 @@ impl NamespaceParts {
         open: OpenBroker<'_>,
     ) -> Result<Self, ServerError> {
         let (backend, signals) = open(broker, catalog).map_err(ServerError::Broker)?;
+        let (backend, signals) = observe(backend, signals, catalog);
         let (health, reported) = watch::channel(Health::default());
         let namespace =
             Arc::new(Namespace::new(backend.clone(), catalog, admission.clone(), reported, broker.log_max_events));
@@ -56,19 +57,19 @@ impl NamespaceParts {
         };
         let hub = Hub::start(&hub_config, catalog, metrics, namespace.subscribers()).map_err(ServerError::Thread)?;
         let hub = Arc::new(hub);
-        let (returning, returned) = watch::channel(0);
+        let (report, relay_report) = watch::channel(RelayReport::default());
         let relay = Relay::new(
             backend.clone(),
             hub.clone(),
             catalog.clone(),
             metrics.clone(),
-            returning,
+            report,
             namespace.progress().clone(),
         );
         let readiness = Readiness {
-            notifier: backend.clone(),
+            backend: backend.clone(),
             hub: hub.clone(),
-            returned,
+            relay: relay_report,
             health,
             metrics: metrics.clone(),
             partitioned_after: broker.broker.is_shared().then_some(config.server.partitioned_after),

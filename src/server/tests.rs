@@ -27,6 +27,7 @@ fn config() -> Config {
             node_id: "test-node".into(),
             advertise: None,
             schemas: None,
+            drain_notice: Duration::ZERO,
             drain: Duration::from_secs(1),
             partitioned_after: Duration::from_secs(15),
         },
@@ -176,7 +177,7 @@ async fn namespaces_share_no_events_and_no_positions() {
 async fn a_node_whose_fan_out_thread_panics_closes_its_connections_and_ends_with_an_error() {
     let server = bind(config(), Arc::new(Catalog::builtin())).await.unwrap();
     let app = server.app.clone();
-    let run = tokio::spawn(server.run(std::future::pending()));
+    let run = tokio::spawn(server.run(std::future::pending(), std::future::pending()));
     let listener = listen((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
     let mut clients = Vec::new();
     let mut join = async |subscriptions: Vec<Subscription>| {

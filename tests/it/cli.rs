@@ -228,7 +228,7 @@ fn the_schema_decides_the_types_of_a_filter() {
     assert_eq!(json(&tail.line())["event"]["data"]["newQuantity"], 8);
     assert_eq!(tail.ended().code, Some(0));
 
-    assert_fails(&daemon.run(&["tail", "nowhere"]), 1, &["nowhere", "unknown-channel", "`tidings channels` lists"]);
+    assert_fails(&daemon.run(&["tail", "nowhere"]), 1, &["nowhere", "unknown-channel", "tidings channels` lists"]);
     assert_fails(&daemon.run(&["tail", "inventory-change", "--where", "colour=1"]), 1, &["colour", "unknown-field"]);
     assert_fails(&daemon.run(&["tail", "--where", "colour=1"]), 1, &["no channel has the field colour"]);
     for channel in [&["order-status"][..], &[]] {
@@ -268,6 +268,56 @@ fn tail_ends_quietly_when_its_stdout_is_closed() {
     publish();
     let ended = tail.ended();
     assert_eq!((ended.code, ended.err.as_str()), (Some(0), ""));
+}
+
+#[test]
+fn times_are_local_and_say_their_offset() {
+    let daemon = Daemon::start();
+    let event = |time: &str| {
+        format!(r#"{{"type":"order-status","time":"{time}","data":{{"orderId":"1","newStatus":"shipped"}}}}"#)
+    };
+    let events = [event("2020-01-31T20:00:00Z"), event("2020-07-31T20:00:00.5Z")].join("\n");
+    assert_eq!(run(daemon.command(&["publish", "-"]), &events).code, Some(0));
+    for command in [&["history", "order-status"][..], &["tail", "order-status", "--since", "start", "--count", "2"]] {
+        // Two names of the system's database, and a rule of POSIX.
+        for (zone, more, times) in [
+            ("Asia/Kolkata", &[][..], ["2020-02-01 01:30:00.000+05:30", "2020-08-01 01:30:00.500+05:30"]),
+            ("Europe/Berlin", &[], ["2020-01-31 21:00:00.000+01:00", "2020-07-31 22:00:00.500+02:00"]),
+            ("EST5", &[], ["2020-01-31 15:00:00.000-05:00", "2020-07-31 15:00:00.500-05:00"]),
+            ("EST5", &["--utc"], ["2020-01-31 20:00:00.000Z", "2020-07-31 20:00:00.500Z"]),
+        ] {
+            if zone.contains('/') && !std::path::Path::new("/usr/share/zoneinfo").join(zone).exists() {
+                println!("this system has no time zone {zone}");
+                continue;
+            }
+            let mut command = daemon.command(&[command, more].concat());
+            command.env("TZ", zone);
+            let out = run(command, "").out;
+            let lines: Vec<_> = out.lines().collect();
+            assert!(lines[0].starts_with(times[0]) && lines[1].starts_with(times[1]), "{zone} {out}");
+        }
+    }
+}
+
+#[test]
+fn suggested_commands_call_the_program_as_the_user_did() {
+    let folder = tempfile::tempdir().unwrap();
+    let odd = folder.path().join("my tidings");
+    std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_tidings"), &odd).unwrap();
+    for (name, shown) in
+        [("./my tidings", "'./my tidings'"), (env!("CARGO_BIN_EXE_tidings"), env!("CARGO_BIN_EXE_tidings"))]
+    {
+        let mut command = std::process::Command::new(name);
+        command.args(["serve", "--listen", "127.0.0.1:0", "--log-format", "json"]).current_dir(folder.path());
+        command
+            .stdin(std::process::Stdio::null())
+            .stdout(std::process::Stdio::piped())
+            .stderr(std::process::Stdio::piped());
+        let daemon = Running::start(command);
+        let line = json(&daemon.said("\"listening\""));
+        let (tail, url) = (line["tail"].as_str().unwrap(), line["url"].as_str().unwrap());
+        assert_eq!(tail, format!("{shown} tail inventory-change --url {url}"));
+    }
 }
 
 #[test]

@@ -60,7 +60,10 @@ impl Site {
         let redis = Redis::start();
         let broker = format!("redis://127.0.0.1:{}", redis.port);
         let node = |_| {
-            Daemon::with(&["--listen", "127.0.0.1:0", "--broker", &broker, "--drain", "1s"], TempDir::new().unwrap())
+            // The notice lasts until the test has seen that the proxy has noticed.
+            let stopping = ["--drain-notice", "1h", "--drain", "1s"];
+            let flags = [&["--listen", "127.0.0.1:0", "--broker", &broker][..], &stopping].concat();
+            Daemon::with(&flags, TempDir::new().unwrap())
         };
         let nodes: Vec<_> = (0..NODES.len()).map(node).collect();
         let port = free_port();
@@ -126,8 +129,15 @@ impl Site {
         subscriber
     }
 
-    /// Everything a proxy must do.
-    async fn works(mut self) {
+    /// How many events publishers have appended at a node.
+    async fn published_at(&self, node: &Daemon) -> u64 {
+        let text = self.http.get(format!("{}/metrics", node.url)).send().await.unwrap().text().await.unwrap();
+        let samples = text.lines().filter(|line| line.starts_with("tidings_events_published_total{"));
+        samples.map(|line| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap()).sum()
+    }
+
+    /// Everything a proxy must do. `checks` says whether it asks `/readyz`.
+    async fn works(mut self, checks: bool) {
         const STOCK: &str = "inventory-change";
         // More than one node's share of the connections, whichever way they are spread.
         let (mut sockets, mut streams) = (Vec::new(), Vec::new());
@@ -152,13 +162,25 @@ impl Site {
         drop((sockets, streams));
         let stopped = self.nodes.remove(0);
         stopped.process.signal("TERM");
-        let mut number = 0;
-        let mut published = async || {
-            number += 1;
-            (self.publish(&sale(&number.to_string())).await == Some(202)).then_some(())
-        };
-        for _ in 0..10 {
-            until("an event is taken while a node stops", &mut published).await;
+        stopped.process.said("not ready from now on");
+        if checks {
+            // While the notice lasts, the proxy sends everything to the other node, and nobody is refused.
+            until("the proxy has noticed", async || {
+                let before = self.published_at(&stopped).await;
+                for number in 0..20 {
+                    assert_eq!(self.publish(&sale(&number.to_string())).await, Some(202));
+                }
+                (self.published_at(&stopped).await == before).then_some(())
+            })
+            .await;
+        }
+        stopped.process.signal("TERM");
+        for number in 0..10 {
+            let published = async || (self.publish(&sale(&number.to_string())).await == Some(202)).then_some(());
+            match checks {
+                true => assert_eq!(published().await, Some(()), "a node that drains is not asked"),
+                false => until("an event is taken while a node stops", published).await,
+            }
         }
         assert_eq!(stopped.process.ended().code, Some(0));
         self.serves().await;
@@ -223,7 +245,7 @@ async fn nginx_passes_everything_on() {
         command.arg("-p").arg(file.parent().unwrap()).arg("-c").arg(file).args(["-e", "stderr"]);
         command
     };
-    Site::behind("nginx", "listen 8080", whole, command).await.works().await;
+    Site::behind("nginx", "listen 8080", whole, command).await.works(false).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -233,7 +255,7 @@ async fn haproxy_passes_everything_on() {
         command.arg("-db").arg("-f").arg(file);
         command
     };
-    Site::behind("haproxy", "bind :8080", |text| format!("{text}\n"), command).await.works().await;
+    Site::behind("haproxy", "bind :8080", |text| format!("{text}\n"), command).await.works(true).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -245,7 +267,7 @@ async fn caddy_passes_everything_on() {
         command.env_remove("XDG_CONFIG_HOME").env_remove("XDG_DATA_HOME");
         command
     };
-    Site::behind("caddyfile", "bus.example.com", whole, command).await.works().await;
+    Site::behind("caddyfile", "bus.example.com", whole, command).await.works(true).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -287,6 +309,7 @@ async fn the_kubernetes_manifest_fits_the_daemon() {
         };
         variables.push((name.to_owned(), value));
     }
+    let notice = variables.iter().find(|(name, _)| name == "TIDINGS_DRAIN_NOTICE").unwrap().1.clone();
     let folder = TempDir::new().unwrap();
     let mut check = tidings(folder.path(), &["config", "check"]);
     check.envs(variables.iter().cloned());
@@ -304,6 +327,11 @@ async fn the_kubernetes_manifest_fits_the_daemon() {
         until("the probe succeeds", asked).await;
     }
     let Yaml::Integer(grace) = spec["terminationGracePeriodSeconds"] else { panic!("a grace period in seconds") };
-    let drain = settings().iter().find(|setting| setting.name == "drain").and_then(|setting| setting.default);
-    assert!(drain.is_some_and(|drain| drain.trim_end_matches('s').parse::<i64>().unwrap() < grace));
+    let seconds = |text: &str| text.trim_end_matches('s').parse::<i64>().unwrap();
+    let drain = settings().iter().find(|setting| setting.name == "drain").and_then(|setting| setting.default).unwrap();
+    assert!(seconds(&notice) + seconds(drain) < grace, "the pod stops before Kubernetes kills it");
+    // Kubernetes notices within its probes: the notice must be longer.
+    let probe = &container["readinessProbe"];
+    let noticed = probe["periodSeconds"].as_i64().unwrap() * probe["failureThreshold"].as_i64().unwrap();
+    assert!(noticed < seconds(&notice));
 }

@@ -298,7 +298,8 @@ async fn a_stream_ahead_of_its_meta_hash_gets_a_new_epoch() {
     redis.cli(&["del", "tidings:default:inventory-change:meta"]);
     let page = node.read(STOCK, Some(&next), 10).await;
     assert_ne!(page.bounds.epoch, next.epoch);
-    assert_eq!((page.bounds.head, offsets(&page)), (next.offset, vec![next.offset]));
+    // The node still knows the event, so the reader does not get it again.
+    assert_eq!((page.bounds.head, offsets(&page)), (next.offset, vec![]));
     redis.cli(&["flushall"]);
     let page = node.read(STOCK, Some(&next), 10).await;
     assert_eq!((page.bounds.head, page.bounds.oldest), (0, 1));
@@ -441,7 +442,7 @@ async fn signals_that_nobody_receives_are_dropped_and_reported() {
                 last = offset;
             }
             Signal::Missed => break,
-            Signal::Appended { .. } | Signal::Probe(_) => {}
+            _ => {}
         }
     }
     assert!((1..10_000).contains(&last), "{last}");

@@ -18,7 +18,6 @@ use crate::support::{until, within};
 
 over_each_broker!(
     every_connection_gets_a_draining_frame_and_is_closed_with_1012,
-    reconnect_times_are_spread_over_the_drain,
     a_waiting_long_poll_is_answered,
     events_accepted_before_the_drain_are_delivered_before_the_close,
     a_publish_in_progress_gets_a_response,
@@ -45,22 +44,25 @@ async fn every_connection_gets_a_draining_frame_and_is_closed_with_1012(broker: 
     node.stopped().await.expect("the node stops without an error");
 }
 
-async fn reconnect_times_are_spread_over_the_drain(broker: TestBroker) {
-    const DRAIN: u64 = 8_000;
-    let mut node = broker.node_with(|config| config.server.drain = Duration::from_millis(DRAIN)).await;
-    let mut subscribers = Vec::new();
-    for _ in 0..100 {
-        subscribers.push(Subscriber::connect(&node).await);
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn reconnect_times_grow_with_the_number_of_connections() {
+    // Each connection adds 2 ms to the spread, up to the drain.
+    for (connections, drain, spread) in [(1, 8_000, 0), (100, 8_000, 198), (100, 40, 40)] {
+        let mut node = TestBroker::Memory.node_with(|config| config.server.drain = Duration::from_millis(drain)).await;
+        let mut subscribers = Vec::new();
+        for _ in 0..connections {
+            subscribers.push(Subscriber::connect(&node).await);
+        }
+        node.begin_stop();
+        // How many clients get a time in each quarter. A quarter is empty by chance about once in 10^12 runs.
+        let mut quarters = [0; 4];
+        for subscriber in &mut subscribers {
+            let wait = subscriber.frame_of("draining").await["reconnectInMs"].as_u64().expect("milliseconds");
+            assert!(wait <= spread, "{wait} of {spread}");
+            quarters[(wait * 4 / (spread + 1)) as usize] += 1;
+        }
+        assert!(connections == 1 || !quarters.contains(&0), "{quarters:?}");
     }
-    node.begin_stop();
-    // How many clients get a time in each quarter of the drain. A quarter is empty by chance about once in 10^12 runs.
-    let mut quarters = [0; 4];
-    for subscriber in &mut subscribers {
-        let wait = subscriber.frame_of("draining").await["reconnectInMs"].as_u64().expect("milliseconds");
-        assert!(wait <= DRAIN, "{wait}");
-        quarters[(wait * 4 / (DRAIN + 1)) as usize] += 1;
-    }
-    assert!(!quarters.contains(&0), "{quarters:?}");
 }
 
 async fn a_waiting_long_poll_is_answered(broker: TestBroker) {

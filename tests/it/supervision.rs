@@ -10,7 +10,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use serde_json::json;
 use tidings::broker::nodes::Nodes;
-use tidings::broker::{self, Appended, Backend, BrokerError, Log, Notifier, Page, Signal, Store};
+use tidings::broker::{self, Appended, Backend, BrokerError, Head, Log, Notifier, Page, Signal, Store};
 use tidings::config::{BrokerConfig, BrokerUrl};
 use tidings::event::{Catalog, ChannelId, Event, Moment, Position};
 use tidings::server::ServerError;
@@ -54,6 +54,10 @@ impl Log for Faulty {
     async fn position_at(&self, channel: ChannelId, from: Moment) -> Result<Position, BrokerError> {
         assert!(!self.faults.position_at.load(Ordering::Relaxed), "position_at panics on purpose");
         self.backend.position_at(channel, from).await
+    }
+
+    async fn heads(&self) -> Vec<(ChannelId, Head)> {
+        self.backend.heads().await
     }
 }
 

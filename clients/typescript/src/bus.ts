@@ -14,22 +14,26 @@ import { Subscriptions } from "./subscriptions.js";
 import type { ConnectOptions, Draft, EventAttributes, EventName, EventOf, EventsOptions, Handler, OnOptions } from "./types.js";
 import { findWebSocket } from "./websocket.js";
 
-/** A connection to the bus. It reconnects by itself, and subscriptions resume without loss. */
+/**
+ * The bus, as one program uses it. It connects with its first subscription, reconnects by itself, and subscriptions resume
+ * without loss. Publishing is a request of its own and needs no connection.
+ */
 export class Bus<Events extends object = EventMap> {
   readonly #connection: Connection;
   readonly #subscriptions: Subscriptions;
   readonly #publisher: Publisher;
   readonly #closing = new AbortController();
   readonly #errors = new Listeners<TidingsError>((cause) => console.error("tidings: onError failed:", cause));
-  readonly #states = new Listeners<ConnectionState>((cause) => this.#handlerFailed(cause));
-  readonly #gaps = new Listeners<Gap<EventName<Events>>>((cause) => this.#handlerFailed(cause));
+  readonly #states = new Listeners<ConnectionState>((cause) => this.#handlerFailed(cause, "onState"));
+  readonly #gaps = new Listeners<Gap<EventName<Events>>>((cause) => this.#handlerFailed(cause, "onGap"));
   /** Notified of every change that may complete `ready`. */
-  readonly #progress = new Listeners<void>((cause) => this.#handlerFailed(cause));
+  readonly #progress = new Listeners<void>((cause) => this.#handlerFailed(cause, "ready"));
 
   /** @internal Use {@link connect}. */
   constructor(url: string, options: ConnectOptions) {
-    const bases = [url, ...(options.urls ?? [])].map(baseUrl);
-    const backoff = { ...DEFAULT_BACKOFF, ...options.backoff };
+    const urls = [url, ...(options.urls ?? [])].map(baseUrl);
+    const { minMs = DEFAULT_BACKOFF.minMs, maxMs = DEFAULT_BACKOFF.maxMs } = options.backoff ?? {};
+    const backoff = { minMs, maxMs };
     const { random = Math.random, WebSocket } = options;
     this.#subscriptions = new Subscriptions({
       send: (frame) => this.#connection.send(frame),
@@ -40,19 +44,21 @@ export class Bus<Events extends object = EventMap> {
       retryDelay: (failures) => delayBefore(failures, backoff, random),
     });
     this.#publisher = new Publisher({
-      urls: bases.map((base) => `${base}/v1/events`),
+      urls,
       fetch: options.fetch ?? ((input, init) => fetch(input, init)),
       backoff,
       random,
+      retryTimeoutMs: options.retryTimeoutMs,
       closed: this.#closing.signal,
     });
     this.#connection = new Connection({
-      urls: bases.map((base) => `${base.replace(/^http/, "ws")}/v1/ws`),
+      urls,
       webSocket: WebSocket ? () => Promise.resolve(WebSocket) : findWebSocket,
       backoff,
       random,
       onState: (state) => this.#stateChanged(state),
       onFrame: (frame) => this.#subscriptions.handle(frame),
+      onFailure: (error) => this.#connectionFailed(error),
     });
   }
 
@@ -99,10 +105,10 @@ export class Bus<Events extends object = EventMap> {
   ): () => void {
     const [options, handler] = rest.length === 1 ? [{}, rest[0]] : rest;
     return this.#subscribe(name, options, {
-      deliver: (event) => this.#call(() => handler(event.data, event)),
+      deliver: (event) => this.#call(name, () => handler(event.data, event)),
       end: (error) => {
         const { onError } = options;
-        if (error && onError) this.#call(() => onError(error));
+        if (error && onError) this.#call(name, () => onError(error));
         return onError !== undefined;
       },
     });
@@ -135,8 +141,9 @@ export class Bus<Events extends object = EventMap> {
   }
 
   /**
-   * Publishes an event, and resolves when the daemon has accepted it. After a transient failure (the daemon cannot be
-   * reached, its broker is unavailable) it retries with the same id, which the daemon takes only once.
+   * Publishes an event, and resolves when the daemon has accepted it. After a transient failure (a lost response, a daemon
+   * whose broker is unavailable) it retries with the same id, which the daemon takes only once. `retryTimeoutMs` says for how
+   * long; a daemon that cannot be reached fails at once by default.
    *
    * @throws {TidingsError} if the daemon refuses the event; `errors` lists every mistake. Also if it is unknown whether the
    * event was published (`network`, `timeout`, `broker-unavailable`, …); publishing it again with the id in `ids` is safe.
@@ -146,7 +153,7 @@ export class Bus<Events extends object = EventMap> {
     data: Events[Name],
     options: EventAttributes & PublishOptions = {},
   ): Promise<Accepted> {
-    const { signal: _, attempts: __, ...attributes } = options;
+    const { signal: _, retryTimeoutMs: __, ...attributes } = options;
     const [accepted] = await this.#publisher.post(toEvent({ ...attributes, type: name, data }), options);
     if (accepted === undefined) throw new TidingsError("unexpected-response", "the daemon accepted no event");
     return accepted;
@@ -158,18 +165,24 @@ export class Bus<Events extends object = EventMap> {
   }
 
   /**
-   * Waits until the connection is open and the daemon has answered every subscription made so far. They receive what is
-   * published afterwards. Rejects if the bus is closed before.
+   * Connects, if no subscription has done so, and waits until the daemon has answered every subscription made so far. They
+   * receive what is published afterwards. Waits for as long as the daemon cannot be reached, which `onError` reports.
+   *
+   * Rejects if the bus is closed before, and when `signal` is aborted.
    */
-  ready(): Promise<void> {
+  ready({ signal }: { readonly signal?: AbortSignal | undefined } = {}): Promise<void> {
+    this.#connection.open();
     return new Promise((resolve, reject) => {
       const check = () => {
-        if (this.state.status === "closed") reject(this.state.error ?? closedError());
+        if (signal?.aborted) reject(signal.reason);
+        else if (this.state.status === "closed") reject(this.state.error ?? closedError());
         else if (!this.#connection.isOpen || !this.#subscriptions.settled) return;
         else resolve();
         stop();
+        signal?.removeEventListener("abort", check);
       };
       const stop = this.#progress.add(check);
+      signal?.addEventListener("abort", check);
       check();
     });
   }
@@ -189,8 +202,9 @@ export class Bus<Events extends object = EventMap> {
   }
 
   /**
-   * Calls `listener` for every error: a subscription that the daemon refuses, a handler that fails. Without a listener,
-   * errors go to the console. Returns a function that removes the listener.
+   * Calls `listener` for every error: a subscription that the daemon refuses, a handler that fails, a connection that does
+   * not come up (once for each reason, while the bus goes on trying). Without a listener, errors go to the console. Returns a
+   * function that removes the listener.
    */
   onError(listener: (error: TidingsError) => void): () => void {
     return this.#errors.add(listener);
@@ -203,7 +217,7 @@ export class Bus<Events extends object = EventMap> {
 
   #subscribe(
     name: string,
-    { where, since, signal }: { where?: object; since?: string | undefined; signal?: AbortSignal },
+    { where, since, signal }: { where?: object | undefined; since?: string | undefined; signal?: AbortSignal | undefined },
     subscriber: {
       // `any`: the daemon has validated the data against the schema from which the type was generated.
       deliver: (event: any) => void;
@@ -222,8 +236,12 @@ export class Bus<Events extends object = EventMap> {
       stop();
       subscriber.abort?.(signal?.reason);
     };
-    if (signal?.aborted) abort();
-    else signal?.addEventListener("abort", abort);
+    if (signal?.aborted) {
+      abort();
+    } else {
+      signal?.addEventListener("abort", abort);
+      this.#connection.open();
+    }
     return stop;
   }
 
@@ -239,18 +257,26 @@ export class Bus<Events extends object = EventMap> {
     this.#progress.notify();
   }
 
+  /** Reports that no connection comes up. The bus goes on trying. */
+  #connectionFailed(error: TidingsError): void {
+    if (this.#errors.size > 0) this.#errors.notify(error);
+    // One line, without a stack: the reason is outside the program.
+    else console.error(`tidings: ${error.message} (${error.code}). Trying again until the bus is closed.`);
+  }
+
   /** Calls a function of the application, and reports its failure. */
-  #call(handler: () => unknown): void {
+  #call(name: string, handler: () => unknown): void {
     try {
       const result = handler();
-      if (result instanceof Promise) result.catch((cause: unknown) => this.#handlerFailed(cause));
+      if (result instanceof Promise) result.catch((cause: unknown) => this.#handlerFailed(cause, name));
     } catch (cause) {
-      this.#handlerFailed(cause);
+      this.#handlerFailed(cause, name);
     }
   }
 
-  #handlerFailed(cause: unknown): void {
-    this.#report(new TidingsError("handler-failed", `a handler failed: ${String(cause)}`, { cause }), false);
+  #handlerFailed(cause: unknown, name: string): void {
+    const message = `a handler of ${name} failed: ${String(cause)}; catch the error in the handler, or listen to onError`;
+    this.#report(new TidingsError("handler-failed", message, { cause }), false);
   }
 
   /** Passes an error to the listeners. Without any, it goes to the console unless a subscriber was notified. */
@@ -261,7 +287,7 @@ export class Bus<Events extends object = EventMap> {
 }
 
 /**
- * Connects to a daemon in the background. The bus can be used at once.
+ * A bus that connects to the daemon with its first subscription, in the background. Opens nothing by itself.
  *
  * `url` is the address of the daemon, such as `http://127.0.0.1:7400`; `ws:` works, too. For the types of custom events, use
  * `connect<EventMap>` with the `EventMap` that `tidings codegen typescript` generates.
@@ -274,12 +300,22 @@ export function connect<Events extends object = EventMap>(url: string, options: 
 
 /** The daemon's address as `http:` or `https:`, without a trailing slash or route. */
 function baseUrl(url: string): string {
-  const { protocol, host, pathname } = new URL(url);
-  if (!/^(http|ws)s?:$/.test(protocol)) throw new TypeError(`the URL of a daemon must begin with http: or ws:, not ${protocol}`);
+  let parsed: URL | undefined;
+  try {
+    parsed = new URL(url);
+  } catch {
+    // The message of the runtime is only "Invalid URL".
+  }
+  if (parsed === undefined || !/^(http|ws)s?:$/.test(parsed.protocol)) {
+    // Without a user name and password.
+    const shown = String(url).replace(/[^/]*@/, "");
+    throw new TypeError(`${JSON.stringify(shown)} is not the URL of a daemon: write it as http://127.0.0.1:7400, or with https:, ws: or wss:`);
+  }
+  const { protocol, host, pathname } = parsed;
   return `${protocol.replace("ws", "http")}//${host}${pathname.replace(/(\/v1\/(ws|events))?\/*$/, "")}`;
 }
 
-/** The event as it is sent. Generates its id here, so that every attempt sends the same one. */
+/** The event as it is sent. Generates its id here, so that every attempt sends the same one. JSON leaves out what is undefined. */
 function toEvent({ extensions, id = newId(), ...event }: EventAttributes & { type: string; data: unknown }): EventWithId {
   return { ...extensions, id, ...event };
 }
@@ -294,5 +330,5 @@ function checkWhere(where: object = {}): void {
 }
 
 function closedError(): TidingsError {
-  return new TidingsError("closed", "the bus is closed");
+  return new TidingsError("closed", "the bus is closed: call connect again for a new one");
 }

@@ -1,35 +1,51 @@
-// The WebSocket connection of a bus: connects, detects silence, and reconnects for as long as the bus is open.
+// The WebSocket connection of a bus: connects when it is first needed, detects silence, and reconnects for as long as the bus
+// is open.
 //
 // There is one WebSocket at a time. This module does not know subscriptions: it reports when a connection is open, and passes
 // frames on. After a failure it connects to the next node.
 
 import { type Backoff, delayBefore } from "./backoff.js";
-import { TidingsError } from "./errors.js";
+import { type ErrorCode, TidingsError } from "./errors.js";
+import { explain, unreachable } from "./explain.js";
 import { finalCloseReason, readFrame } from "./frames.js";
 import { type ClientFrame, CLOSE_CODES, type ServerFrame, SUBPROTOCOL } from "./generated/protocol.js";
+import { probe } from "./probe.js";
 import type { WebSocketConstructor, WebSocketLike } from "./websocket.js";
 
 /** The state of the connection. */
 export type ConnectionState =
+  /** No subscription has needed a connection yet. */
+  | { readonly status: "idle" }
   /** The first attempt is under way. */
   | { readonly status: "connecting" }
   /** The daemon has sent `welcome`. */
   | { readonly status: "open"; readonly session: string; readonly node: string }
   /** The node is about to stop. Events still arrive until the connection moves to another node. */
   | { readonly status: "draining"; readonly reconnectInMs: number }
-  /** The connection was lost or could not be made. The next attempt begins after `delayMs`. */
-  | { readonly status: "reconnecting"; readonly attempt: number; readonly delayMs: number; readonly reason: string }
+  /**
+   * The connection was lost or could not be made. The next attempt begins after `delayMs`. If none comes up, `error` says what
+   * is wrong at which URL, and what to do, as soon as that is known.
+   */
+  | {
+      readonly status: "reconnecting";
+      readonly attempt: number;
+      readonly delayMs: number;
+      readonly reason: string;
+      readonly error?: TidingsError | undefined;
+    }
   /** Closed for good: by `close()`, or by the daemon, which `error` explains. */
-  | { readonly status: "closed"; readonly error?: TidingsError };
+  | { readonly status: "closed"; readonly error?: TidingsError | undefined };
 
 export interface ConnectionOptions {
-  /** The WebSocket URL of each node. At least one. */
+  /** The address of each node. At least one. */
   readonly urls: readonly string[];
   readonly webSocket: () => Promise<WebSocketConstructor>;
   readonly backoff: Backoff;
   readonly random: () => number;
   readonly onState: (state: ConnectionState) => void;
   readonly onFrame: (frame: ServerFrame) => void;
+  /** Called when no connection comes up: once for each reason, until one is open. */
+  readonly onFailure: (error: TidingsError) => void;
 }
 
 /** How long a daemon may take to send `welcome`, in milliseconds. */
@@ -40,14 +56,22 @@ type Timer = ReturnType<typeof setTimeout>;
 /** A connection to one of the nodes, which is replaced when it is lost. */
 export class Connection {
   readonly #options: ConnectionOptions;
-  #state: ConnectionState = { status: "connecting" };
+  #state: ConnectionState = { status: "idle" };
   #socket: WebSocketLike | undefined;
   /** The number of the current node, modulo the count of nodes. */
   #node = 0;
+  /** The address of the node of the current attempt or connection. */
+  #base = "";
   /** When the connection became open, by `performance.now()`, as all times here. */
   #openedAt: number | undefined;
   /** The number of failures in a row. */
   #failures = 0;
+  /** The number of attempts since a connection was last open. */
+  #attempts = 0;
+  /** Why no connection comes up, as far as that is known. */
+  #error: TidingsError | undefined;
+  /** The messages of the failures that were reported since a connection was last open. */
+  readonly #reported = new Set<string>();
   /** When to reconnect, as a draining node asked. */
   #reconnectAt: number | undefined;
   #lastReceivedAt = 0;
@@ -56,6 +80,12 @@ export class Connection {
 
   constructor(options: ConnectionOptions) {
     this.#options = options;
+  }
+
+  /** Begins to connect, unless that has begun before. */
+  open(): void {
+    if (this.#state.status !== "idle") return;
+    this.#enter({ status: "connecting" });
     void this.#connect();
   }
 
@@ -77,7 +107,7 @@ export class Connection {
   restart(reason: string): void {
     if (!this.isOpen) return;
     this.#node -= 1;
-    this.#abandon(reason, CLOSE_CODES.normal);
+    this.#abandon({ base: this.#base, reason }, CLOSE_CODES.normal);
   }
 
   /** Closes the connection for good. */
@@ -90,32 +120,39 @@ export class Connection {
 
   async #connect(): Promise<void> {
     let socket: WebSocketLike;
+    const { urls } = this.#options;
+    const base = urls[this.#node % urls.length]!;
+    this.#base = base;
     try {
       const WebSocket = await this.#options.webSocket();
       if (this.#state.status === "closed") return;
-      const { urls } = this.#options;
-      socket = new WebSocket(urls[this.#node % urls.length]!, SUBPROTOCOL);
+      socket = new WebSocket(`${base.replace(/^http/, "ws")}/v1/ws`, SUBPROTOCOL);
     } catch (cause) {
       // The runtime has no WebSocket, or it does not accept the URL. A retry would not help.
       const isOurs = cause instanceof TidingsError;
-      return this.close(isOurs ? cause : new TidingsError("connection-refused", String(cause), { cause }));
+      const message = `this runtime refuses to connect to ${base}: ${String(cause)}`;
+      return this.close(isOurs ? cause : new TidingsError("connection-refused", message, { cause }));
     }
     this.#socket = socket;
     // Ignores the events of a socket that was abandoned.
     const whileCurrent = <Event>(react: (event: Event) => void) => (event: Event) => {
       if (this.#socket === socket) react(event);
     };
-    let lastError = "the connection was lost";
+    let failure: Failure = { base, reason: "the connection was lost" };
     socket.addEventListener("message", whileCurrent<{ data: unknown }>(({ data }) => this.#receive(data)));
-    socket.addEventListener("error", (event: { message?: string }) => (lastError = event.message || lastError));
+    socket.addEventListener("error", ({ message, error }: { message?: string; error?: unknown }) => {
+      failure = { base, reason: message || explain(error ?? failure.reason).cause, cause: error };
+      // A close event should follow. The WebSocket of Node 22 sends none if it cannot connect.
+      if (this.#openedAt === undefined) setTimeout(whileCurrent(() => this.#abandon(failure, CLOSE_CODES.normal)), 0);
+    });
     socket.addEventListener("close", whileCurrent<{ code: number; reason: string }>(({ code, reason }) => {
       const explanation = reason || finalCloseReason(code);
       // The runtime reports 1005 and 1006 when the daemon sent no close code (RFC 6455, section 7.4.1).
       const hasCode = code !== 1005 && code !== 1006;
       const closed = explanation ? `${explanation} (${code})` : `closed with ${code}`;
-      this.#lost(hasCode ? closed : lastError, code);
+      this.#lost(hasCode ? { base, reason: closed, code } : failure);
     }));
-    this.#watch(WELCOME_TIMEOUT_MS, "the daemon did not send welcome");
+    this.#watch(WELCOME_TIMEOUT_MS, `the daemon did not send welcome within ${WELCOME_TIMEOUT_MS / 1000} s`);
   }
 
   #receive(data: unknown): void {
@@ -124,6 +161,9 @@ export class Connection {
     if (frame === undefined) return;
     if (frame.type === "welcome") {
       this.#openedAt = this.#lastReceivedAt;
+      this.#attempts = 0;
+      this.#error = undefined;
+      this.#reported.clear();
       this.#watch(2 * frame.heartbeatMs, "no heartbeat for two intervals");
       this.#enter({ status: "open", session: frame.session, node: frame.node });
     } else if (frame.type === "draining") {
@@ -133,7 +173,7 @@ export class Connection {
       this.#reconnectTimer = setTimeout(() => {
         // Reconnect without delay, even if the timer fired a fraction early.
         this.#reconnectAt = 0;
-        this.#abandon("the node is draining", CLOSE_CODES.normal);
+        this.#abandon({ base: this.#base, reason: "the node is draining" }, CLOSE_CODES.normal);
       }, reconnectInMs);
       this.#enter({ status: "draining", reconnectInMs });
     } else {
@@ -148,16 +188,16 @@ export class Connection {
     const check = () => {
       const left = this.#lastReceivedAt + limitMs - performance.now();
       if (left > 0) this.#idleTimer = setTimeout(check, left);
-      else this.#abandon(reason, CLOSE_CODES.heartbeatTimeout);
+      else this.#abandon({ base: this.#base, reason }, CLOSE_CODES.heartbeatTimeout);
     };
     this.#idleTimer = setTimeout(check, limitMs);
   }
 
   /** Closes the current socket and schedules a new connection. */
-  #abandon(reason: string, code: number): void {
+  #abandon(failure: Failure, code: number): void {
     const socket = this.#socket;
     // Schedule the next attempt first, in case closing the socket throws.
-    this.#lost(reason);
+    this.#lost(failure);
     closeSocket(socket, code);
   }
 
@@ -171,14 +211,17 @@ export class Connection {
   }
 
   /** Schedules the next attempt, or closes for good if the close code is final. */
-  #lost(reason: string, code?: number): void {
+  #lost(failure: Failure): void {
+    const { base, reason, code } = failure;
     this.#release();
     if (code !== undefined && finalCloseReason(code) !== undefined) {
-      return this.close(new TidingsError("connection-refused", reason, { status: code }));
+      const message = `the daemon at ${base} closed the connection for good: ${reason}`;
+      return this.close(new TidingsError("connection-refused", message, { status: code }));
     }
     const now = performance.now();
     // A daemon in trouble may send welcome and close soon after. Only a connection that lasted resets the backoff.
     const { backoff, random } = this.#options;
+    const wasOpen = this.#openedAt !== undefined;
     if (this.#openedAt !== undefined && now - this.#openedAt >= backoff.maxMs) this.#failures = 0;
     const drained = this.#reconnectAt;
     const delayMs = drained === undefined ? delayBefore(this.#failures, backoff, random) : Math.max(0, drained - now);
@@ -187,7 +230,30 @@ export class Connection {
     this.#failures += 1;
     this.#node += 1;
     this.#reconnectTimer = setTimeout(() => void this.#connect(), delayMs);
-    this.#enter({ status: "reconnecting", attempt: this.#failures, delayMs, reason });
+    if (!wasOpen) this.#attempts += 1;
+    const error = wasOpen ? undefined : knownError(failure);
+    this.#error = error ?? this.#error;
+    this.#enter({ status: "reconnecting", attempt: this.#failures, delayMs, reason, error: this.#error });
+    if (error) this.#report(error);
+    // Rarely, since a daemon that has too much to do should not get twice as many requests.
+    else if (!wasOpen && isPowerOfTwo(this.#attempts)) void this.#probe(failure);
+  }
+
+  /** Finds out why no WebSocket came up. */
+  async #probe({ base, reason }: Failure): Promise<void> {
+    const attempts = this.#attempts;
+    const error = await probe(base, reason, attempts > 1);
+    if (error === undefined || this.#state.status !== "reconnecting" || this.#attempts < attempts) return;
+    this.#error = error;
+    this.#enter({ ...this.#state, error });
+    this.#report(error);
+  }
+
+  /** Reports why no connection comes up, unless the same was reported before. */
+  #report(error: TidingsError): void {
+    if (this.#reported.has(error.message)) return;
+    this.#reported.add(error.message);
+    this.#options.onFailure(error);
   }
 
   /** Changes the state, and reports it. */
@@ -195,6 +261,37 @@ export class Connection {
     this.#state = state;
     this.#options.onState(state);
   }
+}
+
+/** How a connection was lost, or an attempt failed. */
+interface Failure {
+  /** The address of the node. */
+  readonly base: string;
+  /** The reason, for people. */
+  readonly reason: string;
+  /** The close code, if the daemon sent one. */
+  readonly code?: number;
+  /** The error of the WebSocket, if it has one. */
+  readonly cause?: unknown;
+}
+
+/** The error for an attempt that failed, if the WebSocket has told enough. */
+function knownError({ base, reason, code, cause }: Failure): TidingsError | undefined {
+  if (code !== undefined) {
+    const message = `the daemon at ${base} closed the connection at once: ${reason}; the client tries again`;
+    return new TidingsError(CODE_OF_CLOSE.get(code) ?? "network", message, { status: code });
+  }
+  const explanation = explain(cause ?? reason);
+  return explanation.sent === false ? unreachable(base, explanation, cause) : undefined;
+}
+
+const CODE_OF_CLOSE: ReadonlyMap<number, ErrorCode> = new Map([
+  [CLOSE_CODES.draining, "draining"],
+  [CLOSE_CODES.brokerUnavailable, "broker-unavailable"],
+]);
+
+function isPowerOfTwo(count: number): boolean {
+  return (count & (count - 1)) === 0;
 }
 
 /** Closes a socket in the background. Sends no reason text, since one of more than 123 bytes would throw. */

@@ -12,7 +12,7 @@ export type ErrorCode =
   | "timeout"
   // the response is not that of a tidings daemon
   | "unexpected-response"
-  // the daemon closed the connection with a final close code, which is in `status`, or no connection can be made
+  // the daemon closed the connection with a final close code, which is in `status`, or the runtime refuses to connect
   | "connection-refused"
   // the bus was closed by `close()`
   | "closed"

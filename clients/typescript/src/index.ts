@@ -18,6 +18,7 @@ export type {
   EventsOptions,
   Handler,
   OnOptions,
+  Since,
   SubscribeOptions,
 } from "./types.js";
 export type { WebSocketConstructor, WebSocketLike } from "./websocket.js";

@@ -2,9 +2,13 @@
 //
 // Every event has an id before the first attempt. A retry sends the same id, which the daemon takes only once, so that a lost
 // response does not publish an event twice. After a failure, the next attempt goes to the next node.
+//
+// A call that can connect to no node fails as soon as each was tried: the daemon is most likely down, and the caller should
+// learn that at once. If a node refused for the moment or the response was lost, the daemon is there, so the call retries.
 
 import { type Backoff, delayBefore } from "./backoff.js";
-import { type Mistake, TidingsError } from "./errors.js";
+import { TidingsError } from "./errors.js";
+import { explain, responseError, unreachable } from "./explain.js";
 import { TEMPORARY_STATUSES } from "./generated/protocol.js";
 
 /** The daemon's confirmation of a published event. */
@@ -20,9 +24,15 @@ export interface Accepted {
 /** The options of `bus.publish` and `bus.publishAll`. */
 export interface PublishOptions {
   /** Ends publishing when it is aborted. The events may have been published already. */
-  readonly signal?: AbortSignal;
-  /** How many attempts to make while the daemon cannot be reached, or refuses only for the moment. Default: 8. */
-  readonly attempts?: number;
+  readonly signal?: AbortSignal | undefined;
+  /**
+   * How long to retry while no node can be reached, or while all of them refuse for the moment, in milliseconds. With 0, each
+   * node is tried once.
+   *
+   * By default, publishing fails at once if it can connect to no node. It retries for 15 s if a node refused for the moment
+   * (429, 503) or did not respond. Browsers do not tell these apart: there it retries for 2 s after a failure without response.
+   */
+  readonly retryTimeoutMs?: number | undefined;
 }
 
 /** An event with an id, which every attempt sends. */
@@ -37,23 +47,31 @@ export type FetchLike = (
 ) => Promise<{ readonly status: number; readonly headers: { get(name: string): string | null }; text(): Promise<string> }>;
 
 export interface PublisherOptions {
-  /** The URL of the route on each node. At least one. */
+  /** The address of each node. At least one. */
   readonly urls: readonly string[];
   readonly fetch: FetchLike;
   readonly backoff: Backoff;
   readonly random: () => number;
+  /** The default of the option of a call. */
+  readonly retryTimeoutMs: number | undefined;
   /** Aborted when the bus is closed, which ends every attempt. */
   readonly closed: AbortSignal;
 }
 
 /** How long one attempt may take, in milliseconds. */
 const ATTEMPT_TIMEOUT_MS = 15_000;
+/** How long a call retries by default after an attempt that reached a node, in milliseconds. */
+const REACHED_RETRY_MS = 15_000;
+/** The same where the runtime does not tell whether an attempt reached a node. */
+const UNKNOWN_RETRY_MS = 2_000;
 
 /** The transient failure of an attempt. */
 interface TransientFailure {
   readonly error: TidingsError;
   /** The shortest delay before the next attempt, in milliseconds: the Retry-After of the daemon. */
   readonly afterMs: number;
+  /** How long the call retries by default after such a failure, in milliseconds. */
+  readonly retryMs: number;
 }
 
 /** Posts events to the nodes of a bus. */
@@ -71,20 +89,28 @@ export class Publisher {
    *
    * @throws {TidingsError} with the `ids` of the events, if the daemon refuses them or the attempts are used up.
    */
-  async post(body: EventWithId | readonly EventWithId[], { signal, attempts = 8 }: PublishOptions): Promise<Accepted[]> {
-    const { closed, backoff, random } = this.#options;
+  async post(body: EventWithId | readonly EventWithId[], options: PublishOptions): Promise<Accepted[]> {
+    const { urls, closed, backoff, random } = this.#options;
+    const { signal, retryTimeoutMs = this.#options.retryTimeoutMs } = options;
     const text = JSON.stringify(body);
     const stop = anyOf([closed, signal]);
+    const start = performance.now();
+    let defaultRetryMs = 0;
     try {
       for (let attempt = 0; ; attempt++) {
         stop.signal.throwIfAborted();
         const node = this.#node;
-        const outcome = await this.#attempt(this.#options.urls[node]!, text, stop.signal);
+        const outcome = await this.#attempt(urls[node]!, text, stop.signal);
         if (Array.isArray(outcome)) return outcome;
         // Move on to the next node, unless a concurrent call has done so.
-        if (node === this.#node) this.#node = (node + 1) % this.#options.urls.length;
-        if (attempt + 1 >= attempts) throw outcome.error;
-        await sleep(Math.max(outcome.afterMs, delayBefore(attempt, backoff, random)), stop.signal);
+        if (node === this.#node) this.#node = (node + 1) % urls.length;
+        defaultRetryMs = Math.max(defaultRetryMs, outcome.retryMs);
+        const hasUntriedNodes = attempt + 1 < urls.length;
+        // The next node has not responded yet, so this node's Retry-After does not apply to it.
+        const delayMs = Math.max(hasUntriedNodes ? 0 : outcome.afterMs, delayBefore(attempt, backoff, random));
+        const isTimeUp = performance.now() - start + delayMs > (retryTimeoutMs ?? defaultRetryMs);
+        if (isTimeUp && !hasUntriedNodes) throw outcome.error;
+        await sleep(isTimeUp ? 0 : delayMs, stop.signal);
       }
     } catch (error) {
       if (!(error instanceof TidingsError)) throw error;
@@ -96,26 +122,30 @@ export class Publisher {
   }
 
   /** One attempt at one node. Returns a transient failure, and throws any other. */
-  async #attempt(url: string, body: string, stop: AbortSignal): Promise<Accepted[] | TransientFailure> {
+  async #attempt(base: string, body: string, stop: AbortSignal): Promise<Accepted[] | TransientFailure> {
     const timeout = new AbortController();
     const timer = setTimeout(() => timeout.abort(), ATTEMPT_TIMEOUT_MS);
     const either = anyOf([stop, timeout.signal]);
+    const url = `${base}/v1/events`;
     try {
       const headers = { "content-type": "application/json" };
       const { fetch } = this.#options;
       const response = await fetch(url, { method: "POST", headers, body, signal: either.signal });
       const parsed = parseJson(await response.text());
       if (response.status === 202 && isAccepted(parsed)) return parsed.accepted;
-      const error = problemError(response.status, parsed, response.headers.get("x-request-id"));
+      const error = responseError(url, response.status, parsed, response.headers.get("x-request-id"));
       if (!TEMPORARY_STATUSES.has(response.status)) throw error;
-      return { error, afterMs: retryAfterMs(response.headers.get("retry-after")) };
+      return { error, afterMs: retryAfterMs(response.headers.get("retry-after")), retryMs: REACHED_RETRY_MS };
     } catch (cause) {
       stop.throwIfAborted();
       if (cause instanceof TidingsError) throw cause;
-      const error = timeout.signal.aborted
-        ? new TidingsError("timeout", `the daemon did not respond within ${ATTEMPT_TIMEOUT_MS} ms`)
-        : new TidingsError("network", `the daemon could not be reached: ${String(cause)}`, { cause });
-      return { error, afterMs: 0 };
+      if (timeout.signal.aborted) {
+        const message = `the daemon at ${base} did not respond within ${ATTEMPT_TIMEOUT_MS / 1000} s; try again, or look at its log`;
+        return { error: new TidingsError("timeout", message), afterMs: 0, retryMs: REACHED_RETRY_MS };
+      }
+      const explanation = explain(cause);
+      const error = unreachable(base, explanation, cause);
+      return { error, afterMs: 0, retryMs: { true: REACHED_RETRY_MS, false: 0, undefined: UNKNOWN_RETRY_MS }[`${explanation.sent}`] };
     } finally {
       clearTimeout(timer);
       either.release();
@@ -138,8 +168,9 @@ function anyOf(signals: readonly (AbortSignal | undefined)[]): { signal: AbortSi
 /** Waits for `delayMs`. Rejects when the signal is aborted. */
 function sleep(delayMs: number, signal: AbortSignal): Promise<void> {
   return new Promise((resolve, reject) => {
-    const timer = setTimeout(resolve, delayMs);
-    signal.addEventListener("abort", () => (clearTimeout(timer), reject(signal.reason)), { once: true });
+    const abort = () => (clearTimeout(timer), reject(signal.reason));
+    const timer = setTimeout(() => (signal.removeEventListener("abort", abort), resolve()), delayMs);
+    signal.addEventListener("abort", abort);
   });
 }
 
@@ -155,15 +186,6 @@ function parseJson(text: string): unknown {
 /** Whether this is the body of a 202 response. */
 function isAccepted(body: unknown): body is { accepted: Accepted[] } {
   return typeof body === "object" && body !== null && "accepted" in body && Array.isArray(body.accepted);
-}
-
-/** The error for a problem document (RFC 9457). Any other body is not from a daemon: `unexpected-response`. */
-function problemError(status: number, body: unknown, requestId: string | null): TidingsError {
-  const known = (typeof body === "object" && body !== null ? body : {}) as Partial<
-    Record<"code" | "title" | "detail", string> & { errors: Mistake[] }
-  >;
-  const { code = "unexpected-response", title = `HTTP status ${status}`, detail = title, errors } = known;
-  return new TidingsError(code, detail, { status, errors, requestId: requestId ?? undefined });
 }
 
 /** The delay of a `Retry-After` header, which holds a number of seconds or a date. In milliseconds. */

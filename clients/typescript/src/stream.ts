@@ -35,7 +35,9 @@ export class EventStream<Item> implements AsyncIterableIterator<Item, undefined>
     } else if (this.#items.length < this.#capacity) {
       this.#items.push(item);
     } else {
-      const message = `more than ${this.#capacity} events are waiting: the loop is slower than the events arrive`;
+      const message =
+        `more than ${this.#capacity} events are waiting: the loop is slower than the events arrive; raise the option buffer, ` +
+        "or make the loop faster, and resume with since at the position of the last event";
       this.fail(new TidingsError("buffer-overflow", message));
     }
   }

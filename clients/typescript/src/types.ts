@@ -10,15 +10,17 @@ import type { WebSocketConstructor } from "./websocket.js";
 /** The options of `connect`. */
 export interface ConnectOptions {
   /** The URLs of other nodes of the same cluster. After a failure, the client tries the next one. */
-  readonly urls?: readonly string[];
+  readonly urls?: readonly string[] | undefined;
   /** The WebSocket to use. Default: that of the runtime or, if it has none (Node 20), that of the package `ws`. */
-  readonly WebSocket?: WebSocketConstructor;
+  readonly WebSocket?: WebSocketConstructor | undefined;
   /** The `fetch` to publish with. Default: that of the runtime. */
-  readonly fetch?: FetchLike;
+  readonly fetch?: FetchLike | undefined;
   /** The bounds of the delay before connecting or publishing again. Default: 250 ms to 30 s. */
-  readonly backoff?: Partial<Backoff>;
+  readonly backoff?: { readonly [Bound in keyof Backoff]?: Backoff[Bound] | undefined } | undefined;
+  /** How long `publish` and `publishAll` retry; see `PublishOptions`. */
+  readonly retryTimeoutMs?: number | undefined;
   /** The source of the jitter, which returns a number from 0 up to 1. Default: `Math.random`. */
-  readonly random?: () => number;
+  readonly random?: (() => number) | undefined;
 }
 
 /** The names of the events in a map of events. */
@@ -33,44 +35,47 @@ export type Handler<Events, Name extends EventName<Events>> = (
   event: EventOf<Events, Name>,
 ) => unknown;
 
+/**
+ * Where a subscription begins, as far back as the log reaches: `"now"`, `"start"` (the oldest event in the log), a position
+ * (of `bus.positions` or `bus.positionOf`), a cursor of the daemon, a time (`"2026-11-21T10:00:00Z"`) or an age (`"10m"`).
+ */
+export type Since = "now" | "start" | (string & {});
+
 /** The options of a subscription. */
 export interface SubscribeOptions<Data> {
   /** Only events whose data matches this filter. */
-  readonly where?: Where<Data>;
-  /**
-   * Where to begin, as far back as the log reaches: a position (of `bus.positions` or `bus.positionOf`), a cursor of the
-   * daemon, `"start"`, a time (`"2026-11-21T10:00:00Z"`) or an age (`"10m"`). Default: `"now"`.
-   */
-  readonly since?: string | undefined;
+  readonly where?: Where<Data> | undefined;
+  /** Where to begin. Default: `"now"`. */
+  readonly since?: Since | undefined;
   /** Ends the subscription when it is aborted. */
-  readonly signal?: AbortSignal;
+  readonly signal?: AbortSignal | undefined;
 }
 
 /** The options of `bus.on`. */
 export interface OnOptions<Data> extends SubscribeOptions<Data> {
   /** Called if the daemon refuses the subscription, or closes the connection for good. `bus.onError` is notified, too. */
-  readonly onError?: (error: TidingsError) => void;
+  readonly onError?: ((error: TidingsError) => void) | undefined;
 }
 
 /** The options of `bus.events`. */
 export interface EventsOptions<Data> extends SubscribeOptions<Data> {
   /** How many events may wait for the loop. Default: 1,024. */
-  readonly buffer?: number;
+  readonly buffer?: number | undefined;
 }
 
 /** The optional attributes of a published event, beside its type and data. */
 export interface EventAttributes {
   /** Default: a new UUIDv7. The daemon takes an id once within its deduplication window. */
-  readonly id?: string;
-  readonly source?: string;
-  readonly subject?: string;
-  readonly time?: string | Date;
+  readonly id?: string | undefined;
+  readonly source?: string | undefined;
+  readonly subject?: string | undefined;
+  readonly time?: string | Date | undefined;
   /** The id of the event that caused this one. */
-  readonly causationid?: string;
-  readonly traceparent?: string;
-  readonly tracestate?: string;
+  readonly causationid?: string | undefined;
+  readonly traceparent?: string | undefined;
+  readonly tracestate?: string | undefined;
   /** Other extension attributes. Their names consist of lowercase letters and digits. */
-  readonly extensions?: { readonly [name: string]: string | number | boolean };
+  readonly extensions?: { readonly [name: string]: string | number | boolean | undefined } | undefined;
 }
 
 /** An event of any type, to publish with `bus.publishAll`. */

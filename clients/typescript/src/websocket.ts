@@ -20,13 +20,26 @@ export type WebSocketConstructor = new (url: string, protocols?: string) => WebS
  */
 export async function findWebSocket(): Promise<WebSocketConstructor> {
   if (typeof WebSocket === "function") return WebSocket;
-  // Not a literal in `import`, since a bundler would then look for the package, which browsers do not need.
-  const name = "ws";
   try {
-    const module = (await import(/* webpackIgnore: true */ /* @vite-ignore */ name)) as { default: WebSocketConstructor };
-    return module.default;
+    return await load("ws");
   } catch (cause) {
-    const message = "this runtime has no WebSocket: install the package ws, or pass one as the option WebSocket";
+    const message =
+      "this runtime has no WebSocket: run `npm install ws`, use Node 22 or newer, or pass one to connect as the option WebSocket";
     throw new TidingsError("no-websocket", message, { cause });
   }
+}
+
+/** Set by the build: whether this is the CommonJS build. */
+declare const IS_COMMONJS: boolean | undefined;
+declare const module: { require(name: string): unknown };
+
+/** Loads `ws`. Its name is an argument: bundlers would look for a literal, and browsers do not need the package. */
+async function load(name: string): Promise<WebSocketConstructor> {
+  if (typeof IS_COMMONJS === "boolean" && IS_COMMONJS) {
+    // Not `import`, which Jest refuses in CommonJS. Not a call of `module.require`, which bundlers would follow.
+    const { require } = module;
+    return (require.call(module, name) as { WebSocket: WebSocketConstructor }).WebSocket;
+  }
+  const loaded = (await import(/* webpackIgnore: true */ /* @vite-ignore */ name)) as { default: WebSocketConstructor };
+  return loaded.default;
 }

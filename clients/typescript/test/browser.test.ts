@@ -78,6 +78,29 @@ test("a page subscribes, and receives a published event", async () => {
   expect(pageErrors).toEqual([]);
 });
 
+test("a page reports at which URL no daemon answers", async () => {
+  const own = await Daemon.start();
+  await own.kill();
+  const page = await browser.newPage();
+  await page.goto(`http://127.0.0.1:${(site.address() as AddressInfo).port}/`);
+  const lines: string[] = [];
+  page.on("console", (message) => lines.push(message.text()));
+  const failed = await page.evaluate(async (url) => {
+    const bus = globalThis.tidings.connect(url, { backoff: { minMs: 1, maxMs: 1 } });
+    bus.on("inventory-change", () => {});
+    await new Promise<void>((resolve) => bus.onState((state) => state.status === "reconnecting" && state.attempt > 20 && resolve()));
+    bus.close();
+    const data = { productId: "1", oldQuantity: 1, newQuantity: 2, reason: "sale" };
+    const other = globalThis.tidings.connect(url, { retryTimeoutMs: 0 });
+    return other.publish("inventory-change", data).catch((error: client.TidingsError) => [error.code, error.message]);
+  }, own.url);
+  expect(failed).toEqual(["network", `cannot reach the daemon at ${own.url}: Failed to fetch; check the URL, and that the daemon is running`]);
+  // Beside those of the browser itself.
+  const ours = lines.filter((line) => line.startsWith("tidings:"));
+  expect(ours).toEqual([expect.stringContaining(`cannot reach the daemon at ${own.url}: Failed to fetch; check the URL`)]);
+  await page.close();
+});
+
 test("a page receives compressed events", async () => {
   const own = await Daemon.start(["--compression"]);
   try {

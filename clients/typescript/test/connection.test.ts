@@ -20,8 +20,9 @@ afterEach(async () => {
 });
 
 /** Connects a bus without random delays, the first of 10 ms, and records its states. */
-function open(options: ConnectOptions = {}): Bus {
-  bus = connect(daemon.url, { backoff: { minMs: 10, maxMs: 40 }, random: () => 1, ...options });
+function open(options: ConnectOptions = {}, url = daemon.url): Bus {
+  bus = connect(url, { backoff: { minMs: 10, maxMs: 40 }, random: () => 1, ...options });
+  bus.ready().catch(() => {});
   states = [bus.state];
   bus.onState((state) => states.push(state));
   return bus;
@@ -232,11 +233,9 @@ test("unknown and malformed frames are ignored", async () => {
 test("the bus waits for a daemon that has not started yet", async () => {
   const { url } = daemon;
   await daemon.stop();
-  bus = connect(url, { backoff: { minMs: 10, maxMs: 10 } });
-  const states: ConnectionState[] = [];
-  bus.onState((state) => states.push(state));
-  await expect.poll(() => states.length).toBeGreaterThan(2);
-  expect(states[0]).toMatchObject({ status: "reconnecting", attempt: 1, reason: expect.stringContaining("ECONNREFUSED") });
+  open({}, url).onError(() => {});
+  await expect.poll(() => states.length).toBeGreaterThan(3);
+  expect(states[1]).toMatchObject({ status: "reconnecting", attempt: 1, reason: expect.stringContaining("ECONNREFUSED") });
 });
 
 test("a WebSocket that cannot be constructed ends the bus with the reason", async () => {

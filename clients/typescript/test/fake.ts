@@ -16,6 +16,7 @@ type Respond = (body: unknown, response: ServerResponse, request: IncomingMessag
 export class FakeDaemon {
   readonly #server: Server;
   readonly #sockets: WebSocketServer;
+  #port = 0;
   readonly #peers = new Queue<Peer>();
   /** How to respond to the next publications, in this order. Later ones are accepted. */
   readonly responses: Respond[] = [];
@@ -24,6 +25,7 @@ export class FakeDaemon {
 
   private constructor() {
     this.#server = createServer(async (request, response) => {
+      if (request.method === "GET") return void upgradeRequired(response);
       let text = "";
       for await (const chunk of request) text += chunk;
       const body: unknown = JSON.parse(text);
@@ -35,14 +37,16 @@ export class FakeDaemon {
     this.#sockets.on("connection", (socket) => this.#peers.put(new Peer(socket)));
   }
 
-  static async start(): Promise<FakeDaemon> {
+  /** Listens on `port`, by default on a free one. */
+  static async start(port = 0): Promise<FakeDaemon> {
     const fake = new FakeDaemon();
-    await new Promise<void>((resolve) => fake.#server.listen(0, "127.0.0.1", resolve));
+    await new Promise<void>((resolve) => fake.#server.listen(port, "127.0.0.1", resolve));
+    fake.#port = (fake.#server.address() as AddressInfo).port;
     return fake;
   }
 
   get url(): string {
-    return `http://127.0.0.1:${(this.#server.address() as AddressInfo).port}`;
+    return `http://127.0.0.1:${this.#port}`;
   }
 
   /** Waits for the next WebSocket connection. */
@@ -104,6 +108,12 @@ export class Peer {
     const attributes = { specversion: "1.0", id: position, source: "test", time: "2026-11-21T00:00:00Z" } as const;
     this.send({ type: "event", position, event: { ...attributes, dataschema: `urn:${type}`, type, data } });
   }
+}
+
+/** Answers a GET of `/v1/ws`, as the daemon does. */
+function upgradeRequired(response: ServerResponse): void {
+  const headers = { "content-type": "application/problem+json" };
+  response.writeHead(426, headers).end('{"code":"upgrade-required","title":"A WebSocket is required"}');
 }
 
 /** Accepts a publication. */

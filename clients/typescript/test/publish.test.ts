@@ -57,20 +57,47 @@ test("a retry waits for the Retry-After of the daemon", async () => {
   expect(performance.now() - at).toBeGreaterThan(990);
 });
 
-test("publishing fails with the last error when the attempts are used up", async () => {
-  for (let attempt = 0; attempt < 3; attempt++) {
-    daemon.responses.push((_body, response) => response.writeHead(503).end('{"code":"draining","title":"Draining"}'));
+test("publishing fails with the last error when the time is up", async () => {
+  const draining = { code: "draining", title: "Draining" };
+  daemon.responses.push((_body, response) => response.writeHead(503).end(JSON.stringify(draining)));
+  await expect(bus.publish("inventory-change", sale, { retryTimeoutMs: 0 })).rejects.toMatchObject({ status: 503, message: "Draining" });
+  for (let node = 0; node < 2; node++) {
+    daemon.responses.push((_body, response) => response.writeHead(503, { "retry-after": "3600" }).end(JSON.stringify(draining)));
   }
-  const publishing = bus.publish("inventory-change", sale, { attempts: 3 });
-  await expect(publishing).rejects.toMatchObject({ code: "draining", message: "Draining", status: 503 });
-  await daemon.stop();
-  await expect(bus.publish("inventory-change", sale, { attempts: 2 })).rejects.toMatchObject({ code: "network" });
+  // The daemon asks for more time than there is.
+  await expect(bus.publish("inventory-change", sale)).rejects.toMatchObject({ code: "draining" });
+  const patient = connect(daemon.url, { retryTimeoutMs: 60_000 });
+  await expect(patient.publish("inventory-change", sale)).rejects.toMatchObject({ code: "draining" });
+  patient.close();
   expect(ids()).toHaveLength(3);
+});
+
+test("publishing to a daemon that is down fails at once, with the URL, the cause and what to do", async () => {
+  await daemon.stop();
+  // Delays of an hour: any retry would let the test time out.
+  const impatient = connect(daemon.url, { backoff: { minMs: 3_600_000, maxMs: 3_600_000 }, random: () => 1 });
+  const failed: TidingsError = await impatient.publish("inventory-change", sale).catch((error) => error);
+  expect(failed).toMatchObject({ code: "network", cause: expect.any(TypeError), ids: [expect.any(String)] });
+  expect(failed.message).toBe(
+    `cannot reach the daemon at ${daemon.url}: connect ECONNREFUSED ${daemon.url.slice(7)}; check the URL, and that the daemon is running`,
+  );
+  impatient.close();
+});
+
+test("with retryTimeoutMs, publishing waits for a daemon that is down, and tries every node at least once", async () => {
+  const { url } = daemon;
+  await daemon.stop();
+  const publishing = bus.publish("inventory-change", sale, { retryTimeoutMs: 60_000 });
+  daemon = await FakeDaemon.start(Number(new URL(url).port));
+  expect(await publishing).toMatchObject({ position: "e:1" });
+  const cluster = connect("http://127.0.0.1:1", { urls: [url] });
+  expect(await cluster.publish("inventory-change", sale, { retryTimeoutMs: 0 })).toMatchObject({ position: "e:1" });
+  cluster.close();
 });
 
 test("a failed publication names the ids, so that it can be repeated", async () => {
   daemon.responses.push((_body, response) => response.destroy(), (_body, response) => response.destroy());
-  const failed: TidingsError = await bus.publish("inventory-change", sale, { attempts: 1 }).catch((error) => error);
+  const failed: TidingsError = await bus.publish("inventory-change", sale, { retryTimeoutMs: 0 }).catch((error) => error);
   expect(failed).toMatchObject({ code: "network", cause: expect.any(Error), ids: ids() });
   const { id } = await bus.publish("inventory-change", sale, { id: failed.ids[0]! });
   expect(new Set([...ids(), id]).size).toBe(1);
@@ -102,12 +129,26 @@ test.each([[200, "{}"], [202, "hello"], [202, '{"accepted":7}'], [404, "<html>"]
 test("an event is sent with all its attributes", async () => {
   const time = new Date(0);
   await bus.publish("inventory-change", sale, {
-    id: "i", source: "/shop", subject: "s", time, causationid: "c", extensions: { count: 7 }, attempts: 1,
+    id: "i", source: "/shop", subject: "s", time, causationid: "c", extensions: { count: 7 }, retryTimeoutMs: 0,
   });
   expect(daemon.published).toEqual([{
     id: "i", source: "/shop", subject: "s", time: "1970-01-01T00:00:00.000Z", causationid: "c", count: 7,
     type: "inventory-change", data: sale,
   }]);
+});
+
+test("what is undefined is left out, at every depth and in options", async () => {
+  const maybe: string | undefined = undefined;
+  const other = connect(daemon.url, { backoff: { minMs: maybe, maxMs: maybe }, urls: maybe, fetch: maybe, random: maybe });
+  await other.publish("inventory-change", { ...sale, variantId: maybe }, { id: "i", subject: maybe, extensions: { shop: maybe } });
+  const tree = connect<{ tree: { a?: { b?: string | undefined; c: number }[] | undefined } }>(daemon.url);
+  await tree.publish("tree", { a: [{ b: maybe, c: 1 }] }, { id: "t", retryTimeoutMs: maybe, signal: maybe });
+  expect(daemon.published).toStrictEqual([
+    { id: "i", type: "inventory-change", data: sale },
+    { id: "t", type: "tree", data: { a: [{ c: 1 }] } },
+  ]);
+  other.close();
+  tree.close();
 });
 
 test("several events are one request, and each keeps its id over retries", async () => {
@@ -151,7 +192,11 @@ test.each(["", "/", "/v1/ws", "/v1/events"])("the daemon's address may end with 
 });
 
 test("an invalid URL is refused at once", () => {
-  expect(() => connect("127.0.0.1:7400")).toThrow(TypeError);
-  expect(() => connect("redis://127.0.0.1")).toThrow(TypeError);
+  const url = (url: string) => () => connect(url);
+  expect(url("127.0.0.1:7400")).toThrow(new TypeError(
+    '"127.0.0.1:7400" is not the URL of a daemon: write it as http://127.0.0.1:7400, or with https:, ws: or wss:',
+  ));
+  for (const wrong of ["localhost:7400", "redis://127.0.0.1", "", "user:secret@host"]) expect(url(wrong), wrong).toThrow(TypeError);
+  expect(url("user:secret@host")).not.toThrow("secret");
   expect(() => connect("redis://user:secret@host")).not.toThrow("secret");
 });

@@ -16,6 +16,7 @@ import {
   type Gap,
   type InventoryChange,
   type OrderStatus,
+  type Since,
   type TidingsEvent,
 } from "../src/index.js";
 
@@ -70,6 +71,9 @@ bus.on("order-status", { since: new Date() }, () => {});
 // @ts-expect-error an offset alone is not a position
 bus.events("order-status", { since: 7 });
 
+const since: Since[] = ["now", "start", "10m", "2026-11-21T10:00:00Z", "e:7"];
+bus.events("order-status", { since: since[0] });
+
 // The channel of a gap is one of the known channels.
 bus.onGap((gap) => {
   expectTypeOf(gap).toEqualTypeOf<Gap<keyof EventMap>>();
@@ -85,6 +89,26 @@ bus.publishAll([
   { type: "order-status", data: { orderId: "1", newStatus: "shipped" } },
   { type: "cache-invalidate", data: { keys: [] } },
 ]);
+// A value that a program may not have is left out, in options too.
+declare const maybe: string | undefined;
+declare const signal: AbortSignal | undefined;
+bus.publish(
+  "inventory-change",
+  { productId: "1", variantId: maybe, oldQuantity: 1, newQuantity: 2, reason: "sale" },
+  { id: maybe, source: maybe, subject: maybe, time: maybe, causationid: maybe, traceparent: maybe, tracestate: maybe, signal,
+    extensions: maybe === undefined ? undefined : { shop: maybe }, retryTimeoutMs: undefined },
+);
+bus.publish("cache-invalidate", { tags: ["a"], keys: undefined, reason: maybe }, { extensions: { shop: maybe } });
+bus.on("order-status", { where: undefined, since: maybe, signal, onError: undefined }, () => {});
+bus.events("order-status", { where: undefined, since: maybe, signal, buffer: undefined });
+void bus.ready({ signal });
+connect("http://127.0.0.1:7400", {
+  urls: undefined, WebSocket: undefined, fetch: undefined, backoff: { minMs: undefined }, random: undefined, retryTimeoutMs: undefined,
+});
+// @ts-expect-error a required field must have a value
+bus.publish("data-update", { resource: "r", id: maybe, action: "create" });
+// @ts-expect-error a condition without a value would match more events than intended
+bus.on("inventory-change", { where: { variantId: maybe } }, () => {});
 // @ts-expect-error one of the three is needed
 bus.publish("cache-invalidate", { reason: "none" });
 // @ts-expect-error a field is missing

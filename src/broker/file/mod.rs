@@ -34,9 +34,9 @@ use self::store_rows::{PendingChange, StoredValue};
 use self::writer::{AppendCommand, Command, Control, LogReader, QUEUE, Writer};
 use super::nodes::{Nodes, SingleNodeRegistry};
 use super::store::{Store, check_keys, check_ttl, check_values};
-use super::{Appended, Backend, BrokerError, Limits, Log, Notifier, Page, SIGNAL_CAPACITY, Signals};
+use super::{Appended, Backend, BrokerError, Head, Limits, Log, Notifier, Page, SIGNAL_CAPACITY, Signals};
 use crate::config::FileSync;
-use crate::event::{Catalog, ChannelId, Event, Moment, Position};
+use crate::event::{Catalog, ChannelId, Event, Moment, PerChannel, Position};
 
 /// How often the writer deletes expired rows and checks that the files are in place.
 const MAINTENANCE_INTERVAL: Duration = Duration::from_secs(1);
@@ -48,8 +48,8 @@ struct FileBroker {
     writer: mpsc::Sender<Command>,
     reader: watch::Receiver<Result<LogReader, BrokerError>>,
     limits: Limits,
-    /// The names of the channels, in the catalogue's order.
-    channel_names: Vec<Arc<str>>,
+    /// The names of the channels.
+    channel_names: PerChannel<Arc<str>>,
     nodes: SingleNodeRegistry,
     /// Ends the maintenance task.
     _maintenance: DropGuard,
@@ -68,8 +68,8 @@ pub(super) fn open(
     if let Some(parent) = directory.parent() {
         directory::create_all(parent).map_err(|error| format!("cannot create {}: {error}", parent.display()))?;
     }
-    let channel_names: Vec<_> = catalog.types().iter().map(|known| known.name.clone()).collect();
-    let options = LogOptions { path: directory.into(), sync, channel_names: channel_names.clone() };
+    let channel_names = PerChannel::new(catalog, |channel| catalog.get(channel).name.clone());
+    let options = LogOptions { path: directory.into(), sync, channel_names: channel_names.values().cloned().collect() };
     let (sender, signals) = mpsc::channel(SIGNAL_CAPACITY);
     let (commands, queue) = mpsc::channel(QUEUE);
     let writer = Writer::open(options, limits.clone(), sender)?;
@@ -120,6 +120,18 @@ impl Log for FileBroker {
         let (reader, log) = self.channel_reader(channel)?;
         let time = reader.clock.time_of(from);
         self.read_with(reader, move |from| log.position_at(from, time)).await
+    }
+
+    async fn heads(&self) -> Vec<(ChannelId, Head)> {
+        let names = self.channel_names.clone();
+        let read = async {
+            let heads = move |from: &Connection| {
+                let head = |name: &Arc<str>| rows::channel(from, name).map(|row| Position::new(row.epoch, row.head));
+                names.iter().map(|(channel, name)| Ok((channel, Head::At(head(name)?)))).collect()
+            };
+            self.read_with(self.reader()?, heads).await
+        };
+        read.await.unwrap_or_default()
     }
 }
 
@@ -208,7 +220,7 @@ impl FileBroker {
     fn channel_reader(&self, channel: ChannelId) -> Result<(LogReader, ChannelReader), BrokerError> {
         let reader = self.reader()?;
         let retention = Retention::now(&self.limits, &reader.clock);
-        Ok((reader, ChannelReader { name: self.channel_names[channel.index()].clone(), retention }))
+        Ok((reader, ChannelReader { name: self.channel_names[channel].clone(), retention }))
     }
 
     /// Runs `work` on a snapshot of the database, and reports damage to the writer.

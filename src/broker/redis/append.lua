@@ -2,26 +2,41 @@
 -- ids_in_hash.lua, which remember the ids of the deduplication window, stand before this part.
 --
 -- KEYS: stream and meta of each channel, then the keys that remember ids
--- ARGV: the number of channels, log_max_events, log_max_age (ms), dedup_window (ms), an unused epoch;
+-- ARGV: the number of channels, log_max_events, log_max_age (ms), dedup_window (ms), the call's nonce, which is also an
+--       unused epoch;
 --       for each channel its pub/sub channel and the node's fingerprint of its log;
 --       for each batch the number of its events, and for each event the number of its channel, its JSON and (with
 --       ids_in_hash.lua) its id
 -- Returns for each batch an error text or '', then for each of its events the position. A `=` before the position marks a
--- duplicate: the event had been appended before.
+-- duplicate: the event had been appended before. Or returns SEND_NONCES, and appends nothing.
 
 local call = redis.call
 local channels, keep, age, epoch = tonumber(ARGV[1]), ARGV[2], tonumber(ARGV[3]), ARGV[5]
 local stamp = integer(time)
 local logs = {}
 
--- Opens the log of a channel when its first event comes, so that an error affects only the batches with this channel.
+-- Opens the log of a channel.
 local function log_of(number)
   local i = tonumber(number)
   local at = 4 + i * 2
   local log = open(KEYS[i * 2 - 1], KEYS[i * 2], epoch, ARGV[at + 1])
-  log.channel, log.added = ARGV[at], 0
-  logs[number] = log
+  if log then
+    -- Changes nothing, and fails before the first XADD if the user may not do it. Otherwise events would be in the stream
+    -- and not in the log.
+    call('HSET', log.meta, 'offset', integer(log.head))
+    log.channel, log.added = ARGV[at], 0
+    logs[number] = log
+  end
   return log
+end
+
+-- All logs are open before the first event is appended, so that a call which must be sent again has appended nothing. A log
+-- that cannot be opened is opened again with its first event: the error affects only the batches with this channel.
+for number = 1, channels do
+  local opened, log = pcall(log_of, integer(number))
+  if opened and not log then
+    return SEND_NONCES
+  end
 end
 
 -- Whether the log still has the event at this position, which was remembered with its id. Ids and events are lost together.
@@ -29,7 +44,7 @@ end
 local function has(log, position)
   local epoch, offset = string.match(position, '^(%w+):(%d+)$')
   local _, head = past_epoch(log, epoch)
-  return epoch == log.epoch or tonumber(offset) <= head
+  return tonumber(offset) <= (epoch == log.epoch and log.head or head)
 end
 
 local function add(log, id, json)
@@ -44,7 +59,7 @@ local function add(log, id, json)
     remember(id, position)
   end
   -- XADD completes the id OFFSET to `OFFSET-0`.
-  local added = redis.pcall('XADD', log.stream, 'MAXLEN', '~', keep, offset, 'e', json, 't', stamp)
+  local added = redis.pcall('XADD', log.stream, 'MAXLEN', '~', keep, offset, 'e', json, 't', stamp, 'n', epoch)
   if type(added) == 'table' and added.err then
     -- No event has the position, so the id must not be remembered with it.
     forget(id)
@@ -55,7 +70,7 @@ local function add(log, id, json)
       position = log.epoch .. ':' .. offset
     end
     -- If the first XADD failed for another reason, this one raises the same error.
-    call('XADD', log.stream, offset, 'e', json, 't', stamp)
+    call('XADD', log.stream, offset, 'e', json, 't', stamp, 'n', epoch)
     remember(id, position)
   end
   log.head, log.added = log.head + 1, log.added + 1
@@ -93,6 +108,12 @@ end
 for _, log in pairs(logs) do
   if log.added > 0 then
     call('HSET', log.meta, 'offset', integer(log.head))
+  end
+end
+
+-- After all events are in their logs, because an error here ends the script.
+for _, log in pairs(logs) do
+  if log.added > 0 then
     -- Old entries are trimmed once in 64 events: up to twice as many as were appended, and at least 128.
     if log.head % 64 < log.added then
       forget_old(log)

@@ -20,11 +20,12 @@ use futures_util::stream::{FuturesOrdered, StreamExt};
 use tokio::sync::{mpsc, oneshot};
 
 use super::channels::{Attempt, Channels};
-use super::commands::{Commands, Script, timed_out, unreadable};
+use super::commands::{Commands, Script, Sending, timed_out, unreadable};
 use super::errors::from_reply;
-use super::{CALL_TIMEOUT, log_max_events, millis, new_epoch, number};
+use super::nonces::Nonce;
+use super::{CALL_TIMEOUT, log_max_events, millis, number};
 use crate::broker::{Appended, BrokerError, Limits, Signal};
-use crate::event::{ChannelId, Event, Position};
+use crate::event::{ChannelId, Epoch, Event, Position};
 
 /// The most calls in flight for each queue. With two, Redis runs one while the next is on the network.
 const MAX_CALLS_IN_FLIGHT: usize = 2;
@@ -66,6 +67,8 @@ struct FinishedCall {
     batches: Vec<Batch>,
     reply: Result<Value, BrokerError>,
     attempt: Attempt,
+    /// The nonce of the call, which its events have in the log.
+    nonce: Option<Nonce>,
 }
 
 struct QueuedEvent {
@@ -154,19 +157,20 @@ impl Appender {
     async fn call(&self, batches: Vec<Batch>) -> FinishedCall {
         let attempt = Attempt::default();
         let Some(first) = batches.iter().find_map(|batch| batch.events.first()) else {
-            return FinishedCall { batches, reply: Ok(Value::Array(Vec::new())), attempt };
+            return FinishedCall { batches, reply: Ok(Value::Array(Vec::new())), attempt, nonce: None };
         };
         let key = &self.channels.get(first.channel).stream;
-        let arguments = |connection| {
-            self.channels.begin_attempt(&attempt, connection);
-            self.arguments(&batches, connection)
+        let nonce = Epoch::random();
+        let arguments = |sending| {
+            self.channels.begin_attempt(&attempt, sending);
+            self.arguments(&batches, &nonce, sending)
         };
         let reply = self.commands.run(&self.script, key, arguments).await;
-        FinishedCall { batches, reply, attempt }
+        FinishedCall { batches, reply, attempt, nonce: Nonce::of(&nonce) }
     }
 
     /// The script's keys and arguments; `append.lua` describes them.
-    fn arguments(&self, batches: &[Batch], connection: u64) -> (Vec<Key>, Vec<Value>) {
+    fn arguments(&self, batches: &[Batch], nonce: &Epoch, sending: Sending) -> (Vec<Key>, Vec<Value>) {
         let events = || batches.iter().flat_map(|batch| &batch.events);
         let mut channels: Vec<ChannelId> = Vec::new();
         let mut channel_numbers = HashMap::new();
@@ -185,13 +189,13 @@ impl Appender {
             millis(self.limits.log_max_age),
             // Redis refuses a time to live of 0.
             millis(self.limits.dedup_window.max(Duration::from_millis(1))),
-            new_epoch(),
+            nonce.as_str().into(),
         ]);
         let in_hash = self.channels.clustered;
         for channel in channels.into_iter().map(|id| self.channels.get(id)) {
             keys.extend([channel.stream.as_str().into(), channel.meta.as_str().into()]);
             keys.extend(in_hash.then(|| channel.ids.as_str().into()));
-            args.extend([channel.name.as_str().into(), channel.fingerprint.argument(connection).into()]);
+            args.extend([channel.name.as_str().into(), channel.fingerprint.argument(sending).into()]);
         }
         keys.extend(events().filter(|_| !in_hash).map(|event| event.id_or_key.clone().into()));
         for Batch { events, .. } in batches {
@@ -205,7 +209,7 @@ impl Appender {
     }
 
     /// Gives each publisher the result of its batch, and signals the appended events to the relay.
-    fn finish(&self, FinishedCall { batches, reply, attempt }: FinishedCall) {
+    fn finish(&self, FinishedCall { batches, reply, attempt, nonce }: FinishedCall) {
         let expected: usize = batches.iter().map(|batch| 1 + batch.events.len()).sum();
         let mut reply = match reply {
             Ok(Value::Array(reply)) if reply.len() == expected => Ok(reply.into_iter()),
@@ -217,7 +221,7 @@ impl Appender {
                 Ok(reply) => {
                     let error = reply.next();
                     let positions = reply.by_ref().take(events.len()).collect();
-                    self.batch_result(events, error, positions, &attempt)
+                    self.batch_result(events, error, positions, &attempt, nonce)
                 }
                 Err(error) => Err(error.clone()),
             };
@@ -233,6 +237,7 @@ impl Appender {
         error: Option<Value>,
         positions: Vec<Value>,
         attempt: &Attempt,
+        nonce: Option<Nonce>,
     ) -> Result<Vec<Appended>, BrokerError> {
         let error = error.as_ref().and_then(Value::as_str).ok_or_else(unreadable)?;
         if !error.is_empty() {
@@ -245,16 +250,14 @@ impl Appender {
             // `=` marks the position of an earlier event with the same id.
             let earlier = text.strip_prefix('=');
             let position: Position = earlier.unwrap_or(&text).parse().map_err(|_| unreadable())?;
-            // The earlier event may have different JSON, so only a new event is added to the fingerprint.
-            let event = earlier.is_none().then_some((position.offset, &json));
+            // Another call appended the earlier event, so only a new event is added to the fingerprint.
+            let event = nonce.filter(|_| earlier.is_none()).map(|nonce| (position.offset, nonce));
             let fingerprint = &self.channels.get(channel).fingerprint;
-            let new_epoch = fingerprint.record(attempt.number(), &position, event);
+            fingerprint.record(attempt.number(), &position, event);
             fingerprint.confirm(attempt.connection());
             // If the buffer of the signals is full, the relay reads the events from the log.
             if earlier.is_none() {
                 let _ = self.signals.try_send(Signal::Appended { channel, position: position.clone(), json });
-            } else if new_epoch {
-                let _ = self.signals.try_send(Signal::Hint { channel, position: None });
             }
             appended.push(Appended { position, duplicate: earlier.is_some() });
         }
@@ -350,7 +353,7 @@ mod tests {
         let of = |count: usize| {
             let event = || QueuedEvent { channel: ChannelId::for_test(0), id_or_key: "id".into(), json: "{}".into() };
             let events = (0..count).map(|_| event()).collect();
-            appender.batch_result(events, Some(LIMIT.into()), Vec::new(), &Attempt::default()).unwrap_err()
+            appender.batch_result(events, Some(LIMIT.into()), Vec::new(), &Attempt::default(), None).unwrap_err()
         };
         assert!(matches!(of(1), BrokerError::RateLimited { .. }));
         assert_eq!(of(2), BrokerError::Unavailable(LIMIT.into()));

@@ -1,8 +1,12 @@
 //! The channels on Redis: the names of their keys, and what this node knows of each channel's log.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use tokio::sync::Notify;
+
 use super::BrokerConfig;
+use super::commands::Sending;
 use super::log_fingerprint::LogFingerprint;
 use crate::event::{Catalog, ChannelId, PerChannel};
 
@@ -11,6 +15,8 @@ pub(super) struct Channels {
     /// The keys are in a cluster.
     pub clustered: bool,
     channels: PerChannel<ChannelState>,
+    /// Notified when this node has to learn the nonces of a log.
+    pub unlearned: Arc<Notify>,
     /// The number of the next attempt.
     attempts: AtomicU64,
 }
@@ -40,18 +46,20 @@ impl Channels {
     /// braces), which puts them into one slot.
     pub fn new(config: &BrokerConfig, catalog: &Catalog, clustered: bool) -> Self {
         let (open, close) = if clustered { ("{", "}") } else { ("", "") };
+        let unlearned = Arc::<Notify>::default();
         let channel = |id| {
+            let fingerprint = LogFingerprint::new(config.log_max_events, unlearned.clone());
             let name = format!("{}{}:{open}{}{close}", config.prefix, config.namespace, catalog.get(id).name);
             let [stream, meta, ids] = ["log", "meta", "ids"].map(|key| format!("{name}:{key}"));
-            ChannelState { stream, meta, ids, fingerprint: LogFingerprint::default(), name }
+            ChannelState { stream, meta, ids, fingerprint, name }
         };
-        Self { clustered, channels: PerChannel::new(catalog, channel), attempts: AtomicU64::new(0) }
+        let channels = PerChannel::new(catalog, channel);
+        Self { clustered, channels, unlearned, attempts: AtomicU64::new(0) }
     }
 
-    /// Records that a call is about to be sent on a connection. Attempts are numbered, because replies may overtake each
-    /// other.
-    pub fn begin_attempt(&self, attempt: &Attempt, connection: u64) {
-        attempt.connection.store(connection, Ordering::Relaxed);
+    /// Records that a call is about to be sent. Attempts are numbered, because replies may overtake each other.
+    pub fn begin_attempt(&self, attempt: &Attempt, sending: Sending) {
+        attempt.connection.store(sending.connection, Ordering::Relaxed);
         attempt.number.store(self.attempts.fetch_add(1, Ordering::Relaxed), Ordering::Relaxed);
     }
 

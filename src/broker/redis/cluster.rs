@@ -171,15 +171,17 @@ impl Cluster {
     /// Subscribes at each master to the channels in its slots, and sends the probe through the masters that have some.
     fn assign_channels(&self) {
         let mut by_node: HashMap<&Node, Subscriptions> = HashMap::new();
-        for (_, channel) in self.channels.iter() {
-            let slot = slot(&channel.name);
-            if let Some((_, node)) = self.view.masters.iter().find(|(slots, _)| slots.contains(&slot)) {
-                let subscriptions = by_node.entry(node).or_insert_with(|| Subscriptions {
-                    channels: Vec::new(),
-                    probe_key: self.probe.key(&channel.name),
-                });
-                subscriptions.channels.push(channel.name.clone());
+        let channel_slots: Vec<_> = self.channels.iter().map(|(_, channel)| slot(&channel.name)).collect();
+        for ((_, channel), slot) in self.channels.iter().zip(&channel_slots) {
+            if let Some((_, node)) = self.view.masters.iter().find(|(slots, _)| slots.contains(slot)) {
+                by_node.entry(node).or_default().channels.push(channel.name.clone());
             }
+        }
+        for (node, subscriptions) in &mut by_node {
+            let ranges = self.view.masters.iter().filter(|(_, master)| master == *node);
+            let ranges: Vec<_> = ranges.map(|(slots, _)| slots.clone()).collect();
+            let current = self.masters[*node].subscriptions.borrow().probe_key.clone();
+            subscriptions.probe_key = self.probe.key_in(&ranges, &channel_slots, &current);
         }
         let targets = by_node.iter().map(|(node, subscriptions)| ProbeTarget {
             server: Some(node.to_string()),

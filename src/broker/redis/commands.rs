@@ -33,6 +33,18 @@ pub(super) struct Script {
     appends: bool,
 }
 
+/// The error of a script that needs all nonces, and has appended nothing; see `log.lua`.
+const SEND_NONCES: &str = "NONCES";
+
+/// How a call is sent.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Sending {
+    /// The id of the connection that carries the call.
+    pub connection: u64,
+    /// The script asked for all nonces that this node knows of the logs.
+    pub all_nonces: bool,
+}
+
 /// A script's KEYS and ARGV.
 pub(super) type Arguments = (Vec<Key>, Vec<Value>);
 
@@ -79,8 +91,8 @@ impl Commands {
     /// Runs a script on the server that has `key` and returns its reply within [`CALL_TIMEOUT`]. Without a connection it
     /// fails at once.
     ///
-    /// `arguments` is called for each attempt, with the id of the connection that carries it. A second attempt follows
-    /// when the server does not know the script, or when the key has moved to another server.
+    /// `arguments` is called for each attempt. A second attempt follows when the server does not know the script, when the
+    /// key has moved to another server, or when the script asks for all nonces.
     ///
     /// # Errors
     /// See [`errors`](super::errors). Whether the script ran is not known after [`BrokerError::Unavailable`].
@@ -88,10 +100,11 @@ impl Commands {
         &self,
         script: &Script,
         key: &str,
-        arguments: impl Fn(u64) -> Arguments,
+        arguments: impl Fn(Sending) -> Arguments,
     ) -> Result<Value, BrokerError> {
         let mut redirected = None;
         let run = async {
+            let mut all_nonces = false;
             let mut routes = self.routes.clone();
             loop {
                 let server = Self::server(&mut routes, key).await?;
@@ -99,7 +112,8 @@ impl Commands {
                     if script.appends { server.after_promotion_grace().await? } else { server.connection().await? };
                 let LiveConnection { client, endpoint, id } = connection;
                 let permit = self.call_permits.acquire().await.map_err(|_| BrokerError::closed())?;
-                let error = match script.run(&client, || arguments(id)).await {
+                let sending = Sending { connection: id, all_nonces };
+                let error = match script.run(&client, || arguments(sending)).await {
                     // What an old master answers after a failover may not be in the new master's log.
                     Ok(_) if endpoint.is_superseded() => {
                         return Err(BrokerError::Unavailable("Sentinel names another master".into()));
@@ -108,6 +122,10 @@ impl Commands {
                         return Err(BrokerError::Unavailable("the server is no longer a master of the cluster".into()));
                     }
                     Ok(answer) => return Ok(answer),
+                    Err(error) if error.details().starts_with(SEND_NONCES) && !all_nonces => {
+                        all_nonces = true;
+                        continue;
+                    }
                     Err(error) => error,
                 };
                 drop(permit);
@@ -122,6 +140,22 @@ impl Commands {
         };
         let answer = tokio::time::timeout(CALL_TIMEOUT, run).await;
         answer.unwrap_or_else(|_| Err(redirected.unwrap_or_else(timed_out)))
+    }
+
+    /// The server that has `key`, as far as is known now.
+    ///
+    /// # Errors
+    /// As [`Routes::server`].
+    pub fn server_of(&self, key: &str) -> Result<Arc<Server>, BrokerError> {
+        self.routes.borrow().server(key)
+    }
+
+    /// The server that has `key`, when the routes are known.
+    ///
+    /// # Errors
+    /// As [`Routes::server`].
+    pub async fn known_server_of(&self, key: &str) -> Result<Arc<Server>, BrokerError> {
+        Self::server(&mut self.routes.clone(), key).await
     }
 
     async fn server(routes: &mut watch::Receiver<Routes>, key: &str) -> Result<Arc<Server>, BrokerError> {

@@ -21,8 +21,9 @@ local function remembered(key)
   return redis.call('GET', key)
 end
 
+-- Not by DEL: a user without the right to it would keep the id of an event that is not in the log.
 local function forget(key)
-  redis.call('DEL', key)
+  redis.call('SET', key, '', 'PX', 1)
 end
 
 -- Keys expire by themselves.

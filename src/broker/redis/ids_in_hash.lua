@@ -20,12 +20,13 @@ local function remember_new(id, position)
 end
 
 local function remembered(id)
-  local at, position = string.match(redis.call('HGET', ids, id), '^(%d+) (.*)$')
+  local at, position = string.match(redis.call('HGET', ids, id) or '', '^(%d+) (.*)$')
   return tonumber(at or 0) > time - window and position
 end
 
+-- Not by HDEL: a user without the right to it would keep the id of an event that is not in the log.
 local function forget(id)
-  redis.call('HDEL', ids, id)
+  redis.call('HSET', ids, id, '0 ')
 end
 
 -- Scans as many ids as were added since the last scan, from where that scan ended, and deletes the expired ones.

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use fred::clients::Client;
-use fred::error::Error;
+use fred::error::{Error, ErrorKind};
 use fred::interfaces::{ClientLike, EventInterface, PubsubInterface};
 use fred::types::{ClusterHash, CustomCommand, Message, Value};
 use futures_util::future::try_join_all;
@@ -22,7 +22,7 @@ use tokio::sync::watch;
 
 use super::channels::Channels;
 use super::commands::Commands;
-use super::errors::describe;
+use super::errors::{describe, from_fred};
 use super::link::{Link, verified_ping};
 use super::probe::Probe;
 use super::target::Target;
@@ -40,6 +40,10 @@ const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How long after a published heartbeat nothing may arrive before the connection is replaced.
 const DELIVERY_TIMEOUT: Duration = Duration::from_secs(4);
+
+/// What a refused SUBSCRIBE means.
+const SUBSCRIBE_REFUSED: &str =
+    "NOPERM this user has no permissions to run the 'subscribe' command, or to access one of the channels";
 
 /// Listens at one server and passes signals to the relay.
 #[derive(Clone)]
@@ -74,23 +78,35 @@ impl Listener {
         while !self.signals.is_closed() {
             let wanted = changes.wait_for(|subscriptions| !subscriptions.channels.is_empty()).await;
             let Ok(subscriptions) = wanted.map(|subscriptions| subscriptions.clone()) else { return };
-            let Ok(mut connection) = link.connect().await else { continue };
+            let mut connection = match link.connect().await {
+                Ok(connection) => connection,
+                Err(error) => {
+                    self.probe.unsubscribed(&subscriptions.probe_key, Some(error));
+                    continue;
+                }
+            };
             let client = connection.client.clone();
             // Before subscribing, so that the first messages find a receiver.
             let messages = client.message_rx();
             if let Err(error) = self.subscribe(&client, &subscriptions).await {
                 self.commands.handle_redirect(&error);
                 link.failed(&describe(&error));
+                self.probe.unsubscribed(&subscriptions.probe_key, Some(from_fred(&error)));
                 continue;
             }
             link.established();
+            self.probe.subscribed(&subscriptions.probe_key);
             let received = AtomicU64::new(0);
             let cause = tokio::select! {
                 cause = connection.ended(&received) => cause,
                 cause = self.failed_delivery(&client, &subscriptions, &received) => cause,
                 cause = self.forward(messages, &received) => cause,
-                Ok(()) = changes.changed() => continue,
+                Ok(()) = changes.changed() => {
+                    self.probe.unsubscribed(&subscriptions.probe_key, None);
+                    continue;
+                }
             };
+            self.probe.unsubscribed(&subscriptions.probe_key, None);
             link.failed(&cause);
         }
     }
@@ -104,11 +120,18 @@ impl Listener {
             return verified_ping(client).await;
         }
         client.subscribe(channels.clone()).await?;
-        verified_ping(client).await?;
+        verified_ping(client).await.map_err(|error| match error.kind() {
+            // fred takes a refusal of SUBSCRIBE for the reply to the PING.
+            ErrorKind::Protocol => Error::new(ErrorKind::Unknown, SUBSCRIBE_REFUSED),
+            _ => error,
+        })?;
         // The probe's channel is sharded, so that somebody who watches the bus with PSUBSCRIBE sees events only.
         let sharded = client.ssubscribe(probe_key).await;
         self.probe.set_sharded(sharded.is_ok());
         if let Err(error) = sharded {
+            if error.details().starts_with("NOPERM") {
+                return Err(error);
+            }
             tracing::debug!(reason = describe(&error), "no sharded channels: using a plain one for the probe");
             client.subscribe(self.probe.plain_channel(probe_key)).await?;
         }

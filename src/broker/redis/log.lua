@@ -13,6 +13,11 @@
 -- SHARED is the newest event that the node which detected the loss knows and the log still has; 0 if there is none. For an
 -- unknown epoch SHARED is 0.
 --
+-- Each entry has the event (`e`), the time when it was appended (`t`), and the nonce of the call that appended it (`n`), 8
+-- random characters. If the log has at an offset the nonce that a node knows, it has the same event there, and the same
+-- events at all lower offsets: a call runs once, and every copy of a stream is a beginning of it. So nonces show which
+-- events a node and the log have in common, even if a lost event was appended again.
+--
 -- While a cluster moves a slot, a script runs only if all keys that it names exist on the same node. So every log has its
 -- stream from the beginning, even an empty one.
 
@@ -20,6 +25,12 @@
 local function integer(number)
   return string.format('%d', number)
 end
+
+-- The answer of a script that has appended nothing: the node must send the call again, with all nonces that it knows.
+local SEND_NONCES = redis.error_reply('NONCES the script needs all nonces')
+
+-- What stands for a nonce that is not known.
+local NO_NONCE = '--------'
 
 -- Redis' clock, in ms since 1970.
 local time = redis.call('TIME')
@@ -32,6 +43,12 @@ end
 -- When an entry was appended, in ms. An entry without this field is not ours, and counts as the oldest.
 local function time_of(entry)
   return tonumber(entry[2][4] or 0) or 0
+end
+
+-- The nonce of an entry. One that is not ours has none.
+local function nonce_of(entry)
+  local nonce = entry[2][6]
+  return nonce and #nonce == 8 and nonce or NO_NONCE
 end
 
 -- The largest offset that a stream ever had, 0 if there is no stream.
@@ -48,18 +65,23 @@ local function last_offset(stream)
 end
 
 -- Begins a new epoch. Its head is the largest offset that the stream ever had, because a stream accepts no smaller id. Up
--- to the offset `shared` the log is what it was in the old epoch.
-local function begin_epoch(log, epoch, shared)
+-- to the offset `shared` the log is what it was in the epoch `of`. Without `of` that is the log's old epoch.
+local function begin_epoch(log, epoch, shared, of)
   local head = math.max(log.head, last_offset(log.stream))
   if redis.call('EXISTS', log.stream) == 0 then
     redis.call('XADD', log.stream, 'MAXLEN', 0, '0-1', '', '')
   end
   local past = {}
+  if of and of ~= log.epoch then
+    past[1] = of .. ':' .. integer(shared) .. ':' .. integer(head)
+    -- Nobody knows what the log has in common with its other epochs.
+    shared = 0
+  end
   if log.epoch then
-    past[1] = log.epoch .. ':' .. integer(shared) .. ':' .. integer(log.head)
+    past[#past + 1] = log.epoch .. ':' .. integer(shared) .. ':' .. integer(log.head)
   end
   for past_epoch, past_shared, past_head in string.gmatch(log.past, '(%w+):(%d+):(%d+)') do
-    if #past < 8 then
+    if #past < 8 and past_epoch ~= of then
       past[#past + 1] = past_epoch .. ':' .. integer(math.min(shared, tonumber(past_shared))) .. ':' .. past_head
     end
   end
@@ -73,41 +95,98 @@ local function past_epoch(log, epoch)
   return tonumber(shared or 0), tonumber(head or 0)
 end
 
--- Compares the log with a node's fingerprint of it. Returns nil or false if they match. If the log has lost events, returns
--- SHARED, the offset up to which it is unchanged. The fingerprint is '' or `EPOCH OFFSET`, the newest position that the
--- node knows. A full one continues with the events that the node knows of that epoch (OFFSET:SHA-1 with commas, the newest
--- first, or `-`) and with past epochs.
-local function find_loss(log, fingerprint)
+-- Parses a node's fingerprint of the log; nil for one that knows nothing. It is `EPOCH OFFSET`, the newest position that
+-- the node knows. On a new connection it continues with `newest` or `all`, the offset of the first nonce that follows, the
+-- nonces of consecutive events of that epoch without anything between them, and past epochs.
+local function parse(fingerprint)
   local epoch, offset, rest = string.match(fingerprint, '^(%w+) (%d+)(.*)$')
-  if epoch ~= log.epoch then
-    -- A log that is in a past epoch again was restored from an older state.
-    return epoch and string.find(rest .. ' ', ' ' .. log.epoch .. ' ', 1, true) and 0
+  if not epoch then
+    return nil
   end
-  local loss = tonumber(offset) > log.head
-  for at, digest in string.gmatch(string.match(rest, '^ (%S+)') or '', '(%d+):(%x+)') do
-    if tonumber(at) <= log.head then
-      local entry = redis.call('XRANGE', log.stream, at .. '-0', at .. '-0')[1]
+  local which, first, nonces, past = string.match(rest, '^ (%a+) (%d+) (%S+)(.*)$')
+  return {
+    epoch = epoch, offset = tonumber(offset), all = which == 'all', past = (past or '') .. ' ',
+    nonces = { first = tonumber(first or 0), text = nonces or '' },
+  }
+end
+
+-- The offset of the last of a node's nonces.
+local function last_nonce(nonces)
+  return nonces.first + math.floor(#nonces.text / 8) - 1
+end
+
+-- The nonce that a node knows for an offset, nil if it knows none.
+local function known_nonce(nonces, offset)
+  local at = (offset - nonces.first) * 8
+  local nonce = at >= 0 and string.sub(nonces.text, at + 1, at + 8) or ''
+  return #nonce == 8 and nonce ~= NO_NONCE and nonce or nil
+end
+
+-- Looks at the first event from `first` to `last` that the log has and whose nonce the node knows. Returns its offset and
+-- whether the two nonces are equal; nil if there is none.
+local function compare(log, nonces, first, last)
+  while first <= last do
+    if known_nonce(nonces, first) then
+      local entry = redis.call('XRANGE', log.stream, integer(first) .. '-0', integer(last) .. '-0', 'COUNT', 1)[1]
       if not entry then
-        break
-      elseif redis.sha1hex(entry[2][2]) == digest then
-        return loss and tonumber(at)
+        return nil
       end
-      -- The log was restored, and a node that did not know of the loss has appended another event here.
-      loss = true
+      first = offset_of(entry)
+      local nonce = known_nonce(nonces, first)
+      if nonce then
+        return first, nonce == nonce_of(entry)
+      end
+    end
+    first = first + 1
+  end
+end
+
+-- Returns the newest event that the log and a node have in common, and the oldest one found in which they differ; each is
+-- nil if there is none. A binary search: below the first difference all events are equal, and above it none is. Offsets
+-- that only one of the two has say nothing.
+local function newest_common(log, nonces)
+  local low, high = nonces.first, math.min(math.max(log.head, last_offset(log.stream)), last_nonce(nonces))
+  local common, different
+  while low <= high do
+    local middle = math.floor((low + high) / 2)
+    local offset, equal = compare(log, nonces, middle, high)
+    if equal then
+      common, low = offset, offset + 1
+    else
+      different, high = offset or different, middle - 1
     end
   end
-  return loss and 0
+  return common, different
+end
+
+-- Whether the log has lost events that a node knows.
+local function has_lost(log, known)
+  if known.epoch ~= log.epoch then
+    -- A log that is in a past epoch again was restored from an older state. One without an epoch lost its meta hash.
+    return not log.epoch or string.find(known.past, ' ' .. log.epoch .. ' ', 1, true)
+  elseif known.offset > log.head then
+    return true
+  end
+  -- The log was restored, and a node that did not know of the loss has appended another event here.
+  local newest = last_nonce(known.nonces)
+  local offset, equal = compare(log, known.nonces, newest, newest)
+  return offset and not equal
 end
 
 -- Opens the log: reads its state, and compares it with the fingerprint. Begins the epoch `new_epoch` if the log has none,
--- or has lost events.
+-- or has lost events. Returns nil if only all the nonces of the node can tell which events are left: the script then
+-- answers SEND_NONCES.
 local function open(stream, meta, new_epoch, fingerprint)
   local fields = redis.call('HMGET', meta, 'epoch', 'offset', 'past')
   local log = { stream = stream, meta = meta, epoch = fields[1], head = tonumber(fields[2] or 0) or 0 }
-  log.past = fields[3] or ''
-  local shared = not log.epoch and 0 or find_loss(log, fingerprint)
-  if shared then
-    begin_epoch(log, new_epoch, shared)
+  log.past, log.known = fields[3] or '', parse(fingerprint)
+  if log.known and has_lost(log, log.known) then
+    if not log.known.all and redis.call('XRANGE', stream, '-', '+', 'COUNT', 1)[1] then
+      return nil
+    end
+    begin_epoch(log, new_epoch, newest_common(log, log.known.nonces) or 0, log.known.epoch)
+  elseif not log.epoch then
+    begin_epoch(log, new_epoch, 0)
   end
   return log
 end

@@ -2,55 +2,72 @@
 //!
 //! A node sends the fingerprint with every script that works on the log. If the log does not match it, because Redis was
 //! restored from an older state or a failover lost events, the script begins a new epoch. So no position is given to two
-//! events.
+//! events. The usual fingerprint is short. A script that detects a loss asks for all [`Nonces`], which show exactly which
+//! events are left.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::fmt::Write;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use tokio::sync::Notify;
+
+use super::commands::Sending;
+use super::nonces::{Nonce, Nonces};
 use crate::event::{Epoch, Position};
 
 /// Past epochs that are remembered. A restored log is hardly ever older than the last few epochs.
 const MAX_PAST_EPOCHS: usize = 8;
-/// How far back every event is remembered. A loss of fewer events is detected exactly.
-const DENSE: u64 = 64;
-/// How far back one event of each [`SPARSE_STEP`] is remembered. For a larger loss, up to so many surviving events count
-/// as lost.
-const SPARSE: u64 = 4096;
-const SPARSE_STEP: u64 = 64;
+/// The most events of a log whose nonces are remembered: 80 KB.
+const MAX_NONCES: u64 = 10_000;
 
 /// What this node knows of one log. Calls share it.
-#[derive(Default)]
 pub(super) struct LogFingerprint {
     /// Held for a comparison or a copy.
     known: Mutex<KnownLog>,
+    /// The number of events whose nonces are remembered.
+    capacity: usize,
+    /// Notified when a log is found in an epoch that was not known.
+    unlearned: Arc<Notify>,
 }
 
-#[derive(Clone, Default)]
+#[derive(Default)]
 struct KnownLog {
     /// The newest position that Redis reported.
     newest: Option<Position>,
-    /// Events of the newest epoch, by offset. A log with other events at these offsets is another log.
-    events: BTreeMap<u64, Arc<str>>,
+    /// The nonces of the newest epoch's events. A log with another nonce at an offset is another log.
+    nonces: Nonces,
     /// Epochs that ended, the last at the end. A log that is in one of them again was restored.
-    past_epochs: VecDeque<Epoch>,
-    /// The connection on which a script accepted the whole fingerprint last.
+    past_epochs: VecDeque<PastEpoch>,
+    /// The connection on which a script accepted the newest nonce and the past epochs last.
     confirmed_connection: u64,
     /// The attempt whose reply reported the newest epoch first.
     epoch_attempt: u64,
+    /// The offset from which on this node has to learn the nonces of events that it did not see. `None` if it knows all.
+    learn_from: Option<u64>,
+}
+
+/// An epoch that ended.
+struct PastEpoch {
+    epoch: Epoch,
+    /// The nonces that this node knew in it, until the relay has left the epoch.
+    nonces: Nonces,
 }
 
 impl LogFingerprint {
+    /// A log of which nothing is known. `max_events` is the number of events that it retains. `unlearned` is notified when
+    /// [`learn_from`](Self::learn_from) changes.
+    pub fn new(max_events: u64, unlearned: Arc<Notify>) -> Self {
+        let capacity = max_events.clamp(1, MAX_NONCES) as usize;
+        Self { known: Mutex::default(), capacity, unlearned }
+    }
+
     /// Records a reply of Redis: the log has this position, and perhaps these events up to it. `attempt` is the number of
     /// the attempt that was answered. Returns whether the log has begun another epoch than the one that was known.
-    pub fn record<'a>(
-        &self,
-        attempt: u64,
-        position: &Position,
-        events: impl IntoIterator<Item = (u64, &'a Arc<str>)>,
-    ) -> bool {
+    pub fn record(&self, attempt: u64, position: &Position, events: impl IntoIterator<Item = (u64, Nonce)>) -> bool {
         let mut known = self.lock();
-        if known.past_epochs.contains(&position.epoch) {
+        if let Some(past) = known.past(&position.epoch) {
+            // The relay may still deliver these events.
+            past.nonces.insert_all(events, self.capacity);
             return false;
         }
         let mut new_epoch = false;
@@ -61,59 +78,72 @@ impl LogFingerprint {
             }
             // A late reply: its epoch ended before the newest epoch began.
             Some(_) if attempt < known.epoch_attempt => {
-                known.end_epoch(position.epoch.clone());
+                let mut nonces = Nonces::default();
+                nonces.insert_all(events, self.capacity);
+                known.end_epoch(PastEpoch { epoch: position.epoch.clone(), nonces });
                 return false;
             }
             before => {
                 new_epoch = before.is_some();
-                before.into_iter().for_each(|before| known.end_epoch(before.epoch));
+                let nonces = std::mem::take(&mut known.nonces);
+                if let Some(Position { epoch, .. }) = before {
+                    known.end_epoch(PastEpoch { epoch, nonces });
+                }
                 known.newest = Some(position.clone());
                 known.epoch_attempt = attempt;
-                known.events.clear();
+                known.learn_from = Some((position.offset + 1).saturating_sub(self.capacity as u64).max(1));
+                self.unlearned.notify_one();
             }
         }
-        let newest = known.newest.as_ref().map_or(0, |newest| newest.offset);
-        let remembered = events.into_iter().filter(|(offset, _)| is_remembered(*offset, newest));
-        known.events.extend(remembered.map(|(offset, json)| (offset, json.clone())));
-        // The bound allows twice the dense part, so that a removal pays for many calls.
-        if known.events.len() as u64 > 2 * DENSE + SPARSE / SPARSE_STEP {
-            known.events.retain(|offset, _| is_remembered(*offset, newest));
-        }
+        known.nonces.insert_all(events, self.capacity);
         new_epoch
     }
 
-    /// The whole fingerprint as a script argument: the newest epoch and offset, then the events (`OFFSET:SHA-1`, the
-    /// newest first, or `-`), then the past epochs. Empty if nothing is known. `log.lua` parses it.
-    pub fn full(&self) -> String {
-        let KnownLog { newest, events, past_epochs, .. } = self.lock().clone();
-        let Some(Position { epoch, offset }) = newest else { return String::new() };
-        let events = events.iter().rev().map(|(at, json)| format!("{at}:{}", fred::util::sha1_hash(json)));
-        let events = events.collect::<Vec<_>>().join(",");
-        let mut argument = format!("{epoch} {offset} {}", if events.is_empty() { "-" } else { &events });
-        for epoch in past_epochs {
-            // Writing to a string does not fail.
-            let _ = write!(argument, " {epoch}");
-        }
-        argument
+    /// The fingerprint as a script argument; `log.lua` parses it. Empty if nothing is known.
+    ///
+    /// It is only the newest epoch and offset on a connection where a script [accepted](Self::confirm) a longer one: while
+    /// a connection lasts, Redis is not restored behind it. A longer one has the newest nonce, or all of them if the script
+    /// asked for them, and the past epochs.
+    pub fn argument(&self, sending: Sending) -> String {
+        self.lock().argument(sending)
     }
 
-    /// The fingerprint as a script argument for this connection. It is the [full](Self::full) one until a script
-    /// [accepted](Self::confirm) it there, and then only the newest epoch and offset, which costs Redis less. While a
-    /// connection lasts, Redis is not restored behind it.
-    pub fn argument(&self, connection: u64) -> String {
-        let known = self.lock();
-        match &known.newest {
-            Some(Position { epoch, offset }) if known.confirmed_connection == connection => format!("{epoch} {offset}"),
-            _ => {
-                drop(known);
-                self.full()
-            }
-        }
+    /// The fingerprint, and what this node knows of the epoch in which its relay has delivered events; `read.lua` describes
+    /// the second.
+    pub fn arguments_for_relay(&self, sending: Sending, delivered: &Position) -> (String, String) {
+        let mut known = self.lock();
+        let fingerprint = known.argument(sending);
+        let evidence = match &known.newest {
+            Some(newest) if newest.same_epoch(delivered) => "=".into(),
+            _ => known.past(&delivered.epoch).map_or_else(|| "-".into(), |past| past.nonces.text(usize::MAX)),
+        };
+        (fingerprint, evidence)
     }
 
     /// Records that a script with this fingerprint has run on this connection.
     pub fn confirm(&self, connection: u64) {
         self.lock().confirmed_connection = connection;
+    }
+
+    /// Records that the relay has left all epochs before `current`: frees what is known of the events in them.
+    pub fn relay_reached(&self, current: &Epoch) {
+        let mut known = self.lock();
+        if known.newest.as_ref().is_some_and(|newest| newest.epoch == *current) {
+            known.past_epochs.iter_mut().for_each(|past| past.nonces = Nonces::default());
+        }
+    }
+
+    /// The offset from which on this node has to learn nonces. `None` if it knows all.
+    pub fn learn_from(&self) -> Option<u64> {
+        self.lock().learn_from
+    }
+
+    /// Records that this node learned the nonces of this epoch before the offset `next`, or all of them.
+    pub fn learned(&self, epoch: &Epoch, next: Option<u64>) {
+        let mut known = self.lock();
+        if known.newest.as_ref().is_some_and(|newest| newest.epoch == *epoch) {
+            known.learn_from = next;
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, KnownLog> {
@@ -122,86 +152,130 @@ impl LogFingerprint {
 }
 
 impl KnownLog {
-    fn end_epoch(&mut self, epoch: Epoch) {
-        self.past_epochs.push_back(epoch);
+    fn argument(&self, Sending { connection, all_nonces }: Sending) -> String {
+        let Some(Position { epoch, offset }) = &self.newest else { return String::new() };
+        let mut argument = format!("{epoch} {offset}");
+        if all_nonces || self.confirmed_connection != connection {
+            let (which, count) = if all_nonces { ("all", usize::MAX) } else { ("newest", 1) };
+            // Writing to a string does not fail.
+            let _ = write!(argument, " {which} {}", self.nonces.text(count));
+            for past in &self.past_epochs {
+                let _ = write!(argument, " {}", past.epoch);
+            }
+        }
+        argument
+    }
+
+    fn past(&mut self, epoch: &Epoch) -> Option<&mut PastEpoch> {
+        self.past_epochs.iter_mut().find(|past| past.epoch == *epoch)
+    }
+
+    fn end_epoch(&mut self, past: PastEpoch) {
+        self.past_epochs.push_back(past);
         if self.past_epochs.len() > MAX_PAST_EPOCHS {
             self.past_epochs.pop_front();
         }
     }
 }
 
-/// Whether the event at `offset` is remembered while `newest` is the newest offset.
-fn is_remembered(offset: u64, newest: u64) -> bool {
-    let age = newest.saturating_sub(offset);
-    age < DENSE || (age < SPARSE && offset.is_multiple_of(SPARSE_STEP))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const ALL: Sending = Sending { connection: 0, all_nonces: true };
 
     fn at(text: &str) -> Position {
         text.parse().unwrap()
     }
 
-    #[test]
-    fn late_replies_do_not_move_the_newest_position_back() {
-        let fingerprint = LogFingerprint::default();
-        assert_eq!(fingerprint.full(), "");
-        fingerprint.record(1, &at("a:7"), None);
-        assert_eq!(fingerprint.full(), "a 7 -");
-        let [one, two] = ["{1}", "{2}"].map(Arc::from);
-        fingerprint.record(1, &at("a:5"), Some((5, &one)));
-        fingerprint.record(1, &at("a:4"), Some((4, &two)));
-        let [one, two] = [one, two].map(|json| fred::util::sha1_hash(&json));
-        assert_eq!(fingerprint.full(), format!("a 7 5:{one},4:{two}"));
+    fn fingerprint() -> LogFingerprint {
+        LogFingerprint::new(10_000, Arc::default())
+    }
+
+    /// An event at this offset, whose nonce is this character eight times.
+    fn event(offset: u64, nonce: char) -> Option<(u64, Nonce)> {
+        Nonce::parse_each(offset, &nonce.to_string().repeat(8)).next()
     }
 
     #[test]
-    fn recent_events_are_remembered_densely_and_older_ones_sparsely() {
-        let fingerprint = LogFingerprint::default();
-        for offset in 1..=10_000 {
-            fingerprint.record(1, &at(&format!("a:{offset}")), Some((offset, &"{}".into())));
-        }
-        let events = fingerprint.lock().events.clone();
-        assert!(events.len() < 200, "{}", events.len());
-        assert!((9_937..=10_000).all(|offset| events.contains_key(&offset)));
-        assert!((6_016..9_936).step_by(64).all(|offset| events.contains_key(&offset)));
-        assert!(*events.keys().next().unwrap() > 5_700);
+    fn late_replies_do_not_move_the_newest_position_back() {
+        let fingerprint = fingerprint();
+        assert_eq!(fingerprint.argument(ALL), "");
+        fingerprint.record(1, &at("a:7"), None);
+        assert_eq!(fingerprint.argument(ALL), "a 7 all 0 -");
+        fingerprint.record(1, &at("a:5"), event(5, 'x'));
+        fingerprint.record(1, &at("a:4"), event(4, 'y'));
+        assert_eq!(fingerprint.argument(ALL), "a 7 all 4 yyyyyyyyxxxxxxxx");
     }
 
     #[test]
     fn a_late_reply_from_a_past_epoch_does_not_end_the_newest_epoch() {
-        let fingerprint = LogFingerprint::default();
+        let fingerprint = fingerprint();
         assert!(!fingerprint.record(1, &at("a:7"), None));
         // Two losses; the reply about the second one arrives first.
         assert!(fingerprint.record(3, &at("c:5"), None));
         assert!(!fingerprint.record(2, &at("b:6"), None));
-        assert_eq!(fingerprint.full(), "c 5 - a b");
+        assert_eq!(fingerprint.argument(ALL), "c 5 all 0 - a b");
         assert!(fingerprint.record(4, &at("d:1"), None));
     }
 
     #[test]
-    fn the_full_fingerprint_is_sent_once_on_each_connection() {
-        let fingerprint = LogFingerprint::default();
-        fingerprint.record(1, &at("a:7"), Some((7, &"{}".into())));
-        assert_eq!(fingerprint.argument(1), fingerprint.full());
+    fn a_longer_fingerprint_is_sent_once_on_each_connection() {
+        let fingerprint = fingerprint();
+        fingerprint.record(1, &at("a:6"), event(6, 'x'));
+        fingerprint.record(1, &at("a:7"), event(7, 'y'));
+        let on = |connection| fingerprint.argument(Sending { connection, all_nonces: false });
+        assert_eq!(on(1), "a 7 newest 7 yyyyyyyy");
         fingerprint.confirm(1);
-        assert_eq!(fingerprint.argument(1), "a 7");
-        assert_eq!(fingerprint.argument(2), fingerprint.full());
+        assert_eq!((on(1), on(2)), ("a 7".into(), "a 7 newest 7 yyyyyyyy".into()));
+        assert_eq!(fingerprint.argument(Sending { connection: 1, all_nonces: true }), "a 7 all 6 xxxxxxxxyyyyyyyy");
     }
 
     #[test]
     fn a_past_epoch_does_not_become_the_newest_again() {
-        let fingerprint = LogFingerprint::default();
-        fingerprint.record(1, &at("a:7"), Some((7, &"{}".into())));
+        let fingerprint = fingerprint();
+        fingerprint.record(1, &at("a:7"), event(7, 'x'));
         fingerprint.record(1, &at("b:1"), None);
-        assert_eq!(fingerprint.full(), "b 1 - a");
-        fingerprint.record(1, &at("a:9"), Some((9, &"{}".into())));
-        assert_eq!(fingerprint.full(), "b 1 - a");
+        assert_eq!(fingerprint.argument(ALL), "b 1 all 0 - a");
+        fingerprint.record(1, &at("a:9"), event(9, 'x'));
+        assert_eq!(fingerprint.argument(ALL), "b 1 all 0 - a");
         for epoch in 0..20 {
             fingerprint.record(1, &at(&format!("c{epoch}:1")), None);
         }
-        assert_eq!(fingerprint.full(), "c19 1 - c11 c12 c13 c14 c15 c16 c17 c18");
+        assert_eq!(fingerprint.argument(ALL), "c19 1 all 0 - c11 c12 c13 c14 c15 c16 c17 c18");
+    }
+
+    #[test]
+    fn the_nonces_of_an_epoch_are_kept_until_the_relay_has_left_it() {
+        let fingerprint = fingerprint();
+        fingerprint.record(1, &at("a:7"), event(7, 'x'));
+        let evidence = || fingerprint.arguments_for_relay(ALL, &at("a:8")).1;
+        assert_eq!(evidence(), "=");
+        fingerprint.record(2, &at("b:7"), None);
+        // A late reply about an event that the relay delivers.
+        fingerprint.record(1, &at("a:8"), event(8, 'y'));
+        assert_eq!(evidence(), "7 xxxxxxxxyyyyyyyy");
+        fingerprint.relay_reached(&at("a:8").epoch);
+        assert_eq!(evidence(), "7 xxxxxxxxyyyyyyyy");
+        fingerprint.relay_reached(&at("b:7").epoch);
+        assert_eq!(evidence(), "0 -");
+        assert_eq!(fingerprint.arguments_for_relay(ALL, &at("other:1")).1, "-");
+    }
+
+    #[test]
+    fn the_events_of_each_epoch_are_learned_once() {
+        let fingerprint = LogFingerprint::new(5, Arc::default());
+        assert_eq!(fingerprint.learn_from(), None);
+        fingerprint.record(1, &at("a:7"), None);
+        assert_eq!(fingerprint.learn_from(), Some(3));
+        fingerprint.learned(&at("a:7").epoch, Some(6));
+        fingerprint.record(1, &at("a:8"), None);
+        assert_eq!(fingerprint.learn_from(), Some(6));
+        fingerprint.record(2, &at("b:2"), None);
+        // A reply from the old epoch.
+        fingerprint.learned(&at("a:7").epoch, None);
+        assert_eq!(fingerprint.learn_from(), Some(1));
+        fingerprint.learned(&at("b:2").epoch, None);
+        assert_eq!(fingerprint.learn_from(), None);
     }
 }

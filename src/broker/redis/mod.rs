@@ -13,11 +13,16 @@ mod channels;
 mod cluster;
 mod commands;
 mod errors;
+mod heads;
+mod learner;
 mod link;
 mod listener;
 mod log_fingerprint;
 mod nodes;
+mod nonces;
 mod probe;
+mod probe_log;
+mod rights;
 mod routes;
 mod sentinel;
 mod sentinel_replies;
@@ -44,17 +49,19 @@ use self::appends::Appends;
 use self::channels::{Attempt, Channels};
 use self::cluster::Cluster;
 use self::commands::{Commands, Script, unreadable};
+use self::learner::Learner;
 use self::listener::{Listener, Subscriptions};
 use self::nodes::Registry;
-use self::probe::Probe;
+use self::nonces::Nonce;
+use self::probe::{Probe, ProbeTarget};
 use self::routes::Routes;
 use self::server::Server;
 use self::store::RedisStore;
 use self::target::{ConnectOptions, Target};
 use super::nodes::Nodes;
 use super::{
-    Appended, Backend, Bounds, BrokerError, Entry, Limits, Log, Notifier, PAGE_BYTES, Page, SIGNAL_CAPACITY, Signal,
-    Signals, Store,
+    Appended, Backend, Bounds, BrokerError, Entry, Head, Limits, Log, Notifier, PAGE_BYTES, Page, SIGNAL_CAPACITY,
+    Signal, Signals, Store,
 };
 use crate::config::{BrokerConfig, Form, RedisUrl};
 use crate::event::{Catalog, ChannelId, Epoch, Event, Moment, Position};
@@ -71,8 +78,6 @@ struct Redis {
     nodes: Registry,
     store: RedisStore,
     limits: Limits,
-    /// Weak, so that the signals end with the tasks.
-    signals: mpsc::WeakSender<Signal>,
     read_script: Script,
     position_at_script: Script,
     tasks: Tasks,
@@ -138,11 +143,12 @@ pub(super) fn open(
     let (routes, known_routes) = watch::channel(Routes::Pending);
     let (request_routes, route_requests) = mpsc::channel(1);
     let commands = Arc::new(Commands::new(known_routes, clustered.then_some(request_routes)));
-    let probe = Arc::new(Probe::new(format!("{}{}", config.prefix, config.namespace), commands.clone()));
+    let probe = Arc::new(Probe::new(&config.prefix, &config.namespace, clustered, commands.clone()));
     let (appends, send_appends) = Appends::new(channels.clone(), commands.clone(), limits.clone(), sender.clone());
     let tasks = Tasks::new();
     tasks.spawn("appends", send_appends);
-    let weak = sender.downgrade();
+    let learner = Learner::new(channels.clone(), commands.clone(), sender.downgrade());
+    tasks.spawn("nonces", learner.run());
     let listener = Listener::new(&channels, commands.clone(), probe.clone(), sender);
     match topology {
         Topology::Server(target, follow_sentinels) => {
@@ -150,6 +156,7 @@ pub(super) fn open(
             routes.send_replace(Routes::Single(Arc::new(server)));
             let all = channels.iter().map(|(_, channel)| channel.name.clone()).collect();
             let subscriptions = Subscriptions { channels: all, probe_key: probe.single_key() };
+            probe.set_targets(vec![ProbeTarget { server: None, key: probe.single_key() }]);
             tasks.spawn("connection", keep_connected);
             tasks.spawn("listener", listener.listen(target, watch::channel(subscriptions).1));
             follow_sentinels.map(|follow| tasks.spawn("sentinels", follow));
@@ -168,7 +175,6 @@ pub(super) fn open(
         probe,
         appends,
         limits,
-        signals: weak,
         read_script: Script::new(concat!(include_str!("log.lua"), include_str!("read.lua"))),
         position_at_script: Script::new(concat!(include_str!("log.lua"), include_str!("position_at.lua"))),
         _closing: tasks.closing.clone().drop_guard(),
@@ -219,71 +225,44 @@ impl Log for Redis {
     }
 
     async fn read(&self, id: ChannelId, known: Option<&Position>, limit: usize) -> Result<Page, BrokerError> {
-        let channel = self.channels.get(id);
-        let attempt = Attempt::default();
-        let arguments = |connection| {
-            self.channels.begin_attempt(&attempt, connection);
-            let keys = vec![channel.stream.as_str().into(), channel.meta.as_str().into()];
-            let (epoch, offset) = known.map_or(("", 0), |known| (known.epoch.as_str(), known.offset));
-            let args = vec![
-                new_epoch(),
-                channel.fingerprint.argument(connection).into(),
-                log_max_events(&self.limits),
-                millis(self.limits.log_max_age),
-                epoch.into(),
-                number(offset),
-                number(limit as u64),
-                number(PAGE_BYTES as u64),
-            ];
-            (keys, args)
-        };
-        let reply = self.commands.run(&self.read_script, &channel.stream, arguments).await?;
-        let Value::Array(reply) = reply else { return Err(unreadable()) };
-        let mut reply = reply.into_iter();
-        let epoch: Epoch = parsed(reply.next())?;
-        let head = parsed(reply.next())?;
-        let oldest = parsed(reply.next())?;
-        let first: u64 = parsed(reply.next())?;
-        let mut entries = (first..)
-            .zip(reply)
-            .map(|(offset, json)| Ok(Entry { offset, json: json.as_str().ok_or_else(unreadable)?.into() }))
-            .collect::<Result<Vec<_>, BrokerError>>()?;
-        let events = entries.iter().map(|entry| (entry.offset, &entry.json));
-        let head_position = Position::new(epoch.clone(), head);
-        let new_epoch = channel.fingerprint.record(attempt.number(), &head_position, events);
-        channel.fingerprint.confirm(attempt.connection());
-        if new_epoch {
-            self.hint(id).await;
-        }
-        if known.is_none() {
-            // The newest events, which the script returned for the fingerprint only.
-            entries.clear();
-        }
-        Ok(Page { bounds: Bounds { epoch, head, oldest }, entries })
+        self.read_page(id, known, limit, false).await
+    }
+
+    async fn read_after_delivered(
+        &self,
+        id: ChannelId,
+        delivered: &Position,
+        limit: usize,
+    ) -> Result<Page, BrokerError> {
+        let page = self.read_page(id, Some(delivered), limit, true).await?;
+        self.channels.get(id).fingerprint.relay_reached(&page.bounds.epoch);
+        Ok(page)
     }
 
     async fn position_at(&self, id: ChannelId, from: Moment) -> Result<Position, BrokerError> {
         let channel = self.channels.get(id);
         let attempt = Attempt::default();
-        let arguments = |connection| {
-            self.channels.begin_attempt(&attempt, connection);
+        let arguments = |sending| {
+            self.channels.begin_attempt(&attempt, sending);
             let keys = vec![channel.stream.as_str().into(), channel.meta.as_str().into()];
             let (at, ago) = match from {
                 Moment::At(millis) => (millis.to_string(), String::new()),
                 Moment::Ago(age) => (String::new(), age.as_millis().to_string()),
             };
             let (events, age) = (log_max_events(&self.limits), millis(self.limits.log_max_age));
-            (
-                keys,
-                vec![new_epoch(), channel.fingerprint.argument(connection).into(), events, age, at.into(), ago.into()],
-            )
+            (keys, vec![new_epoch(), channel.fingerprint.argument(sending).into(), events, age, at.into(), ago.into()])
         };
         let reply = self.commands.run(&self.position_at_script, &channel.stream, arguments).await?;
         let position = parsed(Some(reply))?;
-        if channel.fingerprint.record(attempt.number(), &position, None) {
-            self.hint(id).await;
-        }
+        channel.fingerprint.record(attempt.number(), &position, None);
         Ok(position)
+    }
+
+    async fn heads(&self) -> Vec<(ChannelId, Head)> {
+        if self.tasks.closing.is_cancelled() {
+            return Vec::new();
+        }
+        heads::heads(&self.channels, &self.commands).await
     }
 }
 
@@ -318,11 +297,54 @@ impl Backend for Redis {
 }
 
 impl Redis {
-    /// Makes the relay look at a log that was found in a new epoch: its subscribers must get a gap.
-    async fn hint(&self, channel: ChannelId) {
-        if let Some(signals) = self.signals.upgrade() {
-            let _ = signals.send(Signal::Hint { channel, position: None }).await;
-        }
+    /// Reads a page. `delivered` says that this node's relay has delivered everything up to `known`.
+    async fn read_page(
+        &self,
+        id: ChannelId,
+        known: Option<&Position>,
+        limit: usize,
+        delivered: bool,
+    ) -> Result<Page, BrokerError> {
+        let channel = self.channels.get(id);
+        let attempt = Attempt::default();
+        let arguments = |sending| {
+            self.channels.begin_attempt(&attempt, sending);
+            let keys = vec![channel.stream.as_str().into(), channel.meta.as_str().into()];
+            let (epoch, offset) = known.map_or(("", 0), |known| (known.epoch.as_str(), known.offset));
+            let (fingerprint, evidence) = match known.filter(|_| delivered) {
+                Some(known) => channel.fingerprint.arguments_for_relay(sending, known),
+                None => (channel.fingerprint.argument(sending), "-".into()),
+            };
+            let args = vec![
+                new_epoch(),
+                fingerprint.into(),
+                log_max_events(&self.limits),
+                millis(self.limits.log_max_age),
+                epoch.into(),
+                number(offset),
+                number(limit as u64),
+                number(PAGE_BYTES as u64),
+                evidence.into(),
+            ];
+            (keys, args)
+        };
+        let reply = self.commands.run(&self.read_script, &channel.stream, arguments).await?;
+        let Value::Array(reply) = reply else { return Err(unreadable()) };
+        let mut reply = reply.into_iter();
+        let epoch: Epoch = parsed(reply.next())?;
+        let head = parsed(reply.next())?;
+        let oldest = parsed(reply.next())?;
+        let first: u64 = parsed(reply.next())?;
+        let nonces: String = parsed(reply.next())?;
+        let entries = (first..)
+            .zip(reply)
+            .map(|(offset, json)| Ok(Entry { offset, json: json.as_str().ok_or_else(unreadable)?.into() }))
+            .collect::<Result<Vec<_>, BrokerError>>()?;
+        let head_position = Position::new(epoch.clone(), head);
+        let events = Nonce::parse_each(first, &nonces);
+        channel.fingerprint.record(attempt.number(), &head_position, events);
+        channel.fingerprint.confirm(attempt.connection());
+        Ok(Page { bounds: Bounds { epoch, head, oldest }, entries })
     }
 }
 

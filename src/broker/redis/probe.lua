@@ -1,7 +1,12 @@
--- Writes a key and publishes a message to the node's own listener, to prove that the node can do both.
+-- The end of the probe's script: log.lua, one of ids_by_key.lua and ids_in_hash.lua, and append.lua as the function `append`
+-- stand before this part. So the probe takes the way of a publication, on a log of its own.
 --
--- KEYS: the node's probe key
--- ARGV: the message, PUBLISH or SPUBLISH, the pub/sub channel
+-- KEYS and ARGV: those of append.lua, for one event on one channel
 
-redis.call('SET', KEYS[1], ARGV[1], 'PX', 60000)
-return redis.call(ARGV[2], ARGV[3], ARGV[1])
+local answer = append()
+-- The log outlives its node for a minute.
+for i = 1, FIELDS do
+  -- In a cluster the third key is the hash of ids. On one server it is a key that expires by itself.
+  redis.call('PEXPIRE', KEYS[i], 60000)
+end
+return answer

@@ -1,34 +1,49 @@
-//! The probe: a message that this node sends to itself through Redis, on the way that events take. It proves that the node
-//! can write, and receives what is published. In a cluster it goes through every master that has channels.
+//! The probe: an event that this node publishes to itself through Redis, on the way that events take. It proves that the node
+//! can append, read, and receives what is published. In a cluster it goes through every master that has channels.
+//!
+//! A probe waits for the listener's subscription, and is published again if that was replaced meanwhile: a connection that
+//! is being opened is no fault. If it cannot be opened, the probe fails at once, with the cause.
 
+use std::collections::HashMap;
+use std::ops::RangeInclusive;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures_util::future::join_all;
+use tokio::sync::watch;
+use tokio::time::{Instant, timeout_at};
 
-use super::commands::{Commands, Script, timed_out};
+use super::commands::{Commands, timed_out};
+use super::probe_log::{ProbeLog, ProbeScripts};
+use super::rights::{Rights, with_advice};
+use super::routes::slot;
 use super::{BrokerError, Epoch};
 
-/// The message of a heartbeat, which has no number.
-const HEARTBEAT: &str = "beat";
+/// The JSON of a heartbeat, which has no number.
+const HEARTBEAT: &str = r#""beat""#;
 
-/// How long a server may take to publish a probe, and how long the probe may take to come back. It is shorter than the
-/// timeout of the callers, so that their error names the server.
+/// How long a probe may take at a server. It is shorter than the timeout of the callers, so that their error names the
+/// server.
 const SERVER_TIMEOUT: Duration = Duration::from_millis(1500);
+
+/// How many hash tags are tried to find one in a master's slots. A master with a single slot is found in nearly all cases.
+const MAX_TAGS: u32 = 200_000;
 
 /// This node's probe.
 pub(super) struct Probe {
     commands: Arc<Commands>,
-    script: Script,
+    scripts: ProbeScripts,
+    rights: Rights,
+    /// The setting `prefix`.
+    prefix: String,
     /// The beginning of all keys of the namespace.
     base: String,
     /// Distinguishes this node's probe from those of other nodes.
     token: Epoch,
     /// The server has sharded pub/sub channels, and the listener uses one.
     sharded: AtomicBool,
-    /// Held for a comparison.
-    state: Mutex<ProbeState>,
+    state: watch::Sender<ProbeState>,
 }
 
 /// A server through which the probe goes.
@@ -36,41 +51,73 @@ pub(super) struct Probe {
 pub(super) struct ProbeTarget {
     /// The server's name in error texts. `None` if there is only one server.
     pub server: Option<String>,
-    /// The key that is written there. The sharded channel has the same name.
+    /// The sharded channel, and the beginning of the keys of the probe's log there.
     pub key: String,
 }
 
+#[derive(Default)]
 struct ProbeState {
-    /// Empty without a cluster, and while the cluster's slots are not known.
+    /// Empty while the cluster's slots are not known.
     targets: Vec<ProbeTarget>,
     /// The number of the last probe.
     number: u64,
-    /// When the last probe was sent.
-    sent: Instant,
-    /// The servers from which the last probe has not come back.
-    outstanding: Vec<ProbeTarget>,
     /// The newest number that has come back from any server.
     received: u64,
+    /// What is known of each server, by the probe's key there.
+    servers: HashMap<String, ServerState>,
+}
+
+#[derive(Default)]
+struct ServerState {
+    subscription: Subscription,
+    /// The last probe that came back.
+    returned: Option<u64>,
+}
+
+/// The listener's subscription at a server.
+#[derive(Default)]
+enum Subscription {
+    /// It is being opened.
+    #[default]
+    Pending,
+    /// It stands. The number tells it from those before it.
+    Active(u64),
+    Failed(BrokerError),
 }
 
 impl Probe {
-    /// `base` is the beginning of all keys of the namespace.
-    pub fn new(base: String, commands: Arc<Commands>) -> Self {
-        let token = Epoch::random();
-        let script = Script::new(include_str!("probe.lua"));
-        let state =
-            ProbeState { targets: Vec::new(), number: 0, sent: Instant::now(), outstanding: Vec::new(), received: 0 };
-        Self { commands, script, base, token, sharded: AtomicBool::new(true), state: Mutex::new(state) }
+    /// The probe of a namespace.
+    pub fn new(prefix: &str, namespace: &str, clustered: bool, commands: Arc<Commands>) -> Self {
+        Self {
+            commands,
+            scripts: ProbeScripts::new(clustered),
+            rights: Rights::new(clustered, prefix.to_owned()),
+            prefix: prefix.to_owned(),
+            base: format!("{prefix}{namespace}"),
+            token: Epoch::random(),
+            sharded: AtomicBool::new(true),
+            state: watch::Sender::default(),
+        }
     }
 
     /// The key without a cluster.
     pub fn single_key(&self) -> String {
-        self.key(&self.base)
+        format!("{}:probe:{}", self.base, self.token)
     }
 
-    /// The key in the slot of the channel of this name.
-    pub fn key(&self, name: &str) -> String {
-        format!("{name}:probe:{}", self.token)
+    /// A key in one of these slots; `current` if that is one. No other slot has channels, if possible: the fewer keys a
+    /// channel's slot has, the faster it moves.
+    pub fn key_in(&self, slots: &[RangeInclusive<u16>], channels: &[u16], current: &str) -> String {
+        let has = |key: &str| {
+            let slot = slot(key);
+            slots.iter().any(|range| range.contains(&slot)).then_some(slot)
+        };
+        if !current.is_empty() && has(current).is_some() {
+            return current.to_owned();
+        }
+        let keys = || (0..MAX_TAGS).map(|tag| format!("{}:{{probe:{tag}}}:{}", self.base, self.token));
+        let free = keys().find(|key| has(key).is_some_and(|slot| !channels.contains(&slot)));
+        free.or_else(|| keys().find(|key| has(key).is_some())).unwrap_or_else(|| self.single_key())
     }
 
     /// The plain pub/sub channel, for a Redis without sharded channels (before 7.0). It does not begin with the prefix, so
@@ -79,9 +126,15 @@ impl Probe {
         format!("probe:{key}")
     }
 
-    /// Sets the servers for the next probes.
+    /// Sets the servers for the probes.
     pub fn set_targets(&self, targets: Vec<ProbeTarget>) {
-        self.lock().targets = targets;
+        self.state.send_modify(|state| {
+            // Without targets the cluster is not known, and the listeners may keep their subscriptions meanwhile.
+            if !targets.is_empty() {
+                state.servers.retain(|key, _| targets.iter().any(|target| target.key == *key));
+            }
+            state.targets = targets;
+        });
     }
 
     /// Sets whether the listener uses the sharded channel or the plain one.
@@ -89,106 +142,192 @@ impl Probe {
         self.sharded.store(sharded, Ordering::Relaxed);
     }
 
-    /// Sends a probe of this number through all servers.
+    /// Reports that the listener's subscription at a server stands.
+    pub fn subscribed(&self, key: &str) {
+        self.set_subscription(key, Subscription::Active(rand::random()));
+    }
+
+    /// Reports that the listener has no subscription at a server. `failure` says why it cannot get one.
+    pub fn unsubscribed(&self, key: &str, failure: Option<BrokerError>) {
+        self.set_subscription(key, failure.map_or(Subscription::Pending, Subscription::Failed));
+    }
+
+    fn set_subscription(&self, key: &str, subscription: Subscription) {
+        self.state.send_modify(|state| state.servers.entry(key.to_owned()).or_default().subscription = subscription);
+    }
+
+    /// Sends a probe of this number through all servers, and waits until it came back from each.
     ///
     /// # Errors
-    /// A server did not publish it, or the previous probe has not come back from a server. The text names the server.
+    /// A server refused it, or it did not come back. The text names the server, and says what to do if that is known.
     pub async fn send(&self, number: u64) -> Result<(), BrokerError> {
-        let (targets, overdue) = self.begin(number);
-        let text = number.to_string();
-        let sent = targets.iter().map(async |target| {
-            let sent = tokio::time::timeout(SERVER_TIMEOUT, self.publish(&target.key, &text)).await;
-            let sent = sent.unwrap_or_else(|_| Err(timed_out()));
-            sent.map_err(|error| match &target.server {
+        let deadline = Instant::now() + SERVER_TIMEOUT;
+        self.state.send_modify(|state| state.number = number);
+        let mut state = self.state.subscribe();
+        loop {
+            let targets = state.borrow_and_update().targets.clone();
+            if targets.is_empty() {
+                // The error of the cluster, as soon as it is known.
+                let key = self.single_key();
+                let server = timeout_at(deadline, self.commands.known_server_of(&key)).await;
+                server.unwrap_or_else(|_| Err(timed_out()))?;
+            }
+            let sent = join_all(targets.iter().map(|target| self.send_through(target, number, deadline)));
+            tokio::select! {
+                sent = sent, if !targets.is_empty() => return sent.into_iter().collect(),
+                _ = state.wait_for(|state| state.targets != targets) => {}
+                () = tokio::time::sleep_until(deadline) => return Err(timed_out()),
+            }
+        }
+    }
+
+    async fn send_through(&self, target: &ProbeTarget, number: u64, deadline: Instant) -> Result<(), BrokerError> {
+        let log = ProbeLog::new(&target.key);
+        let in_time = async |call: &mut (dyn Future<Output = Result<(), BrokerError>> + Send + Unpin)| {
+            timeout_at(deadline, call).await.unwrap_or_else(|_| Err(timed_out()))
+        };
+        let mut rights = Box::pin(self.rights.check(&self.commands, &log));
+        let mut read = Box::pin(self.scripts.read(&self.commands, &log));
+        // The missing right says more than the call that needed it.
+        let (rights, read, returned) =
+            tokio::join!(in_time(&mut rights), in_time(&mut read), self.round_trip(target, &log, number, deadline));
+        let result = match rights {
+            Err(missing @ BrokerError::Rejected(_)) => Err(missing),
+            _ => returned.and(read),
+        };
+        result.map_err(|error| {
+            let error = match error {
+                BrokerError::Rejected(cause) => BrokerError::Rejected(with_advice(&cause, &self.prefix)),
+                other => other,
+            };
+            match &target.server {
                 Some(server) => error.at(server),
                 None => error,
-            })
-        });
-        join_all(sent).await.into_iter().collect::<Result<(), _>>()?;
-        match overdue {
-            Some(target) => {
-                let server = target.server.as_deref().unwrap_or("the broker");
-                Err(BrokerError::Unavailable(format!("what is published does not come back from {server}")))
             }
-            None => Ok(()),
+        })
+    }
+
+    /// Publishes a probe, and waits until it came back.
+    async fn round_trip(
+        &self,
+        target: &ProbeTarget,
+        log: &ProbeLog,
+        number: u64,
+        deadline: Instant,
+    ) -> Result<(), BrokerError> {
+        let mut state = self.state.subscribe();
+        loop {
+            let subscribed = |state: &ProbeState| match state.subscription(&target.key) {
+                Subscription::Active(number) => Some(Ok(*number)),
+                Subscription::Failed(error) => Some(Err(error.clone())),
+                Subscription::Pending => None,
+            };
+            let stands = state.wait_for(|state| subscribed(state).is_some());
+            let subscription = match timeout_at(deadline, stands).await {
+                Ok(Ok(state)) => subscribed(&state).unwrap_or_else(|| Err(BrokerError::closed()))?,
+                Ok(Err(_)) => return Err(BrokerError::closed()),
+                Err(_) => return Err(BrokerError::Unavailable("Redis does not answer to SUBSCRIBE".into())),
+            };
+            let published = timeout_at(deadline, self.publish(log, &number.to_string())).await;
+            published.unwrap_or_else(|_| Err(timed_out()))?;
+            let returned = |state: &ProbeState| state.has_returned(&target.key, number);
+            let replaced = |state: &ProbeState| !matches!(subscribed(state), Some(Ok(now)) if now == subscription);
+            match timeout_at(deadline, state.wait_for(|state| returned(state) || replaced(state))).await {
+                Ok(Ok(state)) if returned(&state) => return Ok(()),
+                Ok(Ok(_)) => {}
+                Ok(Err(_)) => return Err(BrokerError::closed()),
+                Err(_) => {
+                    return Err(BrokerError::Unavailable(
+                        "what is published does not come back from the broker".into(),
+                    ));
+                }
+            }
         }
     }
 
     /// Publishes a heartbeat, a probe without a number. The listener sends it to see that anything arrives.
     pub async fn heartbeat(&self, key: &str) -> Result<(), BrokerError> {
-        self.publish(key, HEARTBEAT).await
+        self.publish(&ProbeLog::new(key), HEARTBEAT).await
     }
 
     /// Records a message on the probe's channel. Returns the number of the probe when it has come back from all servers.
-    pub fn received(&self, channel: &str, message: &[u8]) -> Option<u64> {
-        let number: u64 = std::str::from_utf8(message).ok()?.parse().ok()?;
-        let mut state = self.lock();
-        if number != state.number {
-            return None;
-        }
-        state.received = number;
-        state.outstanding.retain(|target| !channel.ends_with(&target.key));
-        state.outstanding.is_empty().then_some(number)
+    pub fn received(&self, channel: &str, frame: &[u8]) -> Option<u64> {
+        let number = number_of(frame)?;
+        let mut complete = false;
+        self.state.send_if_modified(|state| {
+            let target = state.targets.iter().find(|target| channel.ends_with(&target.key));
+            let Some(key) = target.map(|target| target.key.clone()).filter(|_| number == state.number) else {
+                return false;
+            };
+            state.received = number;
+            state.servers.entry(key).or_default().returned = Some(number);
+            complete = state.targets.iter().all(|target| state.has_returned(&target.key, number));
+            true
+        });
+        complete.then_some(number)
     }
 
     /// Whether the probe of this number, or a later one, has come back from any server.
     pub fn returned_from_any_server(&self, number: u64) -> bool {
-        self.lock().received >= number
+        self.state.borrow().received >= number
     }
 
-    /// Starts a probe. Returns its targets, and a server from which the previous probe is overdue.
-    fn begin(&self, number: u64) -> (Vec<ProbeTarget>, Option<ProbeTarget>) {
-        let mut state = self.lock();
-        let late = state.sent.elapsed() > SERVER_TIMEOUT;
-        // A server that is not a target any more is not overdue.
-        let is_target = |target: &ProbeTarget| target.server.is_none() || state.targets.contains(target);
-        let overdue = state.outstanding.iter().find(|target| late && is_target(target)).cloned();
-        let targets = match state.targets.is_empty() {
-            true => vec![ProbeTarget { server: None, key: self.single_key() }],
-            false => state.targets.clone(),
-        };
-        (state.number, state.sent, state.outstanding) = (number, Instant::now(), targets.clone());
-        (targets, overdue)
+    async fn publish(&self, log: &ProbeLog, message: &str) -> Result<(), BrokerError> {
+        let plain = (!self.sharded.load(Ordering::Relaxed)).then(|| self.plain_channel(&log.channel));
+        self.scripts.publish(&self.commands, log, plain.as_deref(), message).await
+    }
+}
+
+impl ProbeState {
+    fn subscription(&self, key: &str) -> &Subscription {
+        self.servers.get(key).map_or(&Subscription::Pending, |server| &server.subscription)
     }
 
-    async fn publish(&self, key: &str, message: &str) -> Result<(), BrokerError> {
-        let (publish, channel) = match self.sharded.load(Ordering::Relaxed) {
-            true => ("SPUBLISH", key.to_owned()),
-            false => ("PUBLISH", self.plain_channel(key)),
-        };
-        let arguments = |_| (vec![key.into()], vec![message.into(), publish.into(), channel.as_str().into()]);
-        self.commands.run(&self.script, key, arguments).await.map(drop)
+    fn has_returned(&self, key: &str, number: u64) -> bool {
+        self.servers.get(key).is_some_and(|server| server.returned == Some(number))
     }
+}
 
-    fn lock(&self) -> MutexGuard<'_, ProbeState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+/// The number of a probe, from the frame that the append script published. `None` for a heartbeat.
+fn number_of(frame: &[u8]) -> Option<u64> {
+    let (_, event) = std::str::from_utf8(frame).ok()?.rsplit_once(r#""event":"#)?;
+    event.strip_suffix('}')?.parse().ok()
 }
 
 #[cfg(test)]
 mod tests {
-    use tokio::sync::watch;
-
     use super::*;
     use crate::broker::redis::routes::Routes;
 
+    fn probe() -> Probe {
+        Probe::new("t:", "n", true, Arc::new(Commands::new(watch::channel(Routes::Pending).1, None)))
+    }
+
     #[test]
     fn a_probe_is_complete_when_it_came_back_from_every_server() {
-        let probe = Probe::new("t:n".into(), Arc::new(Commands::new(watch::channel(Routes::Pending).1, None)));
+        let probe = probe();
         let target = |server: &str| ProbeTarget { server: Some(server.into()), key: format!("{{{server}}}:probe") };
+        let frame = |event: &str| crate::protocol::event_frame(&"e:1".parse().unwrap(), event).into_bytes();
         probe.set_targets(vec![target("a"), target("b")]);
-        assert_eq!(probe.begin(1), (vec![target("a"), target("b")], None));
+        probe.state.send_modify(|state| state.number = 1);
         assert!(!probe.returned_from_any_server(1));
-        assert_eq!(probe.received("{a}:probe", b"1"), None);
+        assert_eq!(probe.received("{a}:probe", &frame("1")), None);
         assert!(probe.returned_from_any_server(1));
-        assert_eq!(probe.received("{b}:probe", b"beat"), None);
-        assert_eq!(probe.received("{b}:probe", b"1"), Some(1));
-        probe.begin(2);
-        assert_eq!(probe.received("{b}:probe", b"1"), None, "it belongs to the previous probe");
-        assert_eq!(probe.received("{b}:probe", b"2"), None);
-        assert_eq!(probe.begin(3).1, None, "the previous probe is not overdue yet");
-        probe.received("{b}:probe", b"3");
-        probe.lock().sent -= SERVER_TIMEOUT * 2;
-        assert_eq!(probe.begin(4).1, Some(target("a")));
+        assert_eq!(probe.received("{b}:probe", &frame(HEARTBEAT)), None);
+        assert_eq!(probe.received("{b}:probe", &frame("1")), Some(1));
+        probe.state.send_modify(|state| state.number = 2);
+        assert_eq!(probe.received("{b}:probe", &frame("1")), None, "it belongs to the previous probe");
+        assert_eq!(probe.received("{b}:probe", &frame("2")), None);
+        assert_eq!(probe.received("{a}:probe", &frame("2")), Some(2));
+    }
+
+    #[test]
+    fn the_key_of_a_master_is_in_its_slots_and_in_no_channels_slot() {
+        let probe = probe();
+        let key = probe.key_in(&[100..=200, 9000..=9010], &[100], "t:n:{probe:0}:x");
+        let found = slot(&key);
+        assert!((101..=200).contains(&found) || (9000..=9010).contains(&found), "{found}");
+        assert_eq!(probe.key_in(&[found..=found], &[], &key), key, "a key stays as long as its slot does");
+        assert_eq!(slot(&probe.key_in(&[found..=found], &[found], "other")), found);
     }
 }

@@ -185,13 +185,9 @@ impl Endpoint {
         Client::new(self.config.clone(), Some(performance), Some(connection), None)
     }
 
-    /// The error of a handshake, with its usual cause: TLS on one side only, or a missing or wrong password.
+    /// The error of a handshake, with its usual cause: TLS on one side only.
     pub fn explain(&self, error: BrokerError) -> BrokerError {
         let hint = |cause: &str| match cause {
-            _ if cause.starts_with("NOAUTH") => {
-                "this Redis needs a password: redis://:PASSWORD@HOST or redis://USER:PASSWORD@HOST"
-            }
-            _ if cause.starts_with("WRONGPASS") => "check the user and the password in the broker's URL",
             _ if !SILENT.iter().any(|text| cause.contains(text)) => "",
             _ if self.config.uses_tls() => {
                 "this port may be one without TLS, for which the URL begins with redis instead of rediss"

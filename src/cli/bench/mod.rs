@@ -17,6 +17,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
 
+use super::candidates;
 use super::failure::{Failure, say, say_error};
 use super::output::{BOLD, Output, human, thousands};
 use super::remote::Remote;
@@ -45,7 +46,7 @@ pub struct Bench {
     #[arg(long, value_name = "S", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=86_400))]
     seconds: u32,
     /// Channel to publish to.
-    #[arg(long, default_value = "inventory-change")]
+    #[arg(long, default_value = "inventory-change", add = candidates::channels())]
     channel: String,
     /// Data of each event. Required for any channel other than inventory-change.
     #[arg(long, value_name = "JSON")]

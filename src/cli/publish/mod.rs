@@ -8,6 +8,7 @@ mod stream;
 use clap::Args;
 use serde_json::{Map, Value, json};
 
+use super::candidates;
 use super::failure::{Failure, say};
 use super::fields::{self, Field};
 use super::output::{DIM, Output, colour_of};
@@ -26,10 +27,10 @@ use crate::client::{Accepted, Client, Error};
 )]
 pub struct Publish {
     /// Type of the event, or `-` to read whole events from stdin.
-    #[arg(value_name = "TYPE")]
+    #[arg(value_name = "TYPE", add = candidates::channels())]
     event_type: String,
     /// Fields of the data, or `-` to read the data of each event from stdin.
-    #[arg(value_name = "FIELD=VALUE", conflicts_with = "data")]
+    #[arg(value_name = "FIELD=VALUE", conflicts_with = "data", add = candidates::fields())]
     fields: Vec<String>,
     /// Data of the event, as JSON.
     #[arg(long, value_name = "JSON")]

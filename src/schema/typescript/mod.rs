@@ -51,14 +51,14 @@ export interface CloudEvent<Type extends string = string, Data = unknown> {
   /** The publisher: a URI-reference. */
   source: string;
   /** The subject of the event, such as a product's id. */
-  subject?: string;
+  subject?: string | undefined;
   /** When it happened: an RFC 3339 time. */
   time: string;
   /** The URI of the schema of `data`. */
   dataschema: string;
-  datacontenttype?: string;
+  datacontenttype?: string | undefined;
   /** The id of the event that caused this one. */
-  causationid?: string;
+  causationid?: string | undefined;
   data: Data;
   /** Extension attributes, such as `traceparent`. */
   [extension: string]: unknown;

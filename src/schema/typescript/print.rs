@@ -8,7 +8,7 @@ const WIDTH: usize = 100;
 /// A union with more members than this is printed as filled lines, and not one member per line.
 const LONG_LIST: usize = 16;
 /// A nested object longer than this, in bytes, is printed with one field per line.
-const INLINE_OBJECT: usize = 60;
+const INLINE_OBJECT: usize = 72;
 
 /// `export interface …` or `export type …`, with its comment.
 pub(super) fn declaration(declared: &Declared) -> String {
@@ -132,7 +132,10 @@ fn block(object: &Object, indent: &str) -> String {
     format!("{{\n{lines}{indent}}}")
 }
 
-/// `name?: type;` for each field, then the index signature. An object without any rules may have any field.
+/// `name: type;` for each field, then the index signature. An object without any rules may have any field.
+///
+/// An optional field is `name?: type | undefined;`. So a program with `exactOptionalPropertyTypes` may pass a value that it
+/// may not have, which JSON leaves out.
 fn fields(object: &Object, indent: &str) -> Vec<String> {
     let line = |head: String, shape: &Shape| {
         let body = print(shape, indent, indent.len() + head.len() + 3);
@@ -142,7 +145,13 @@ fn fields(object: &Object, indent: &str) -> Vec<String> {
     let mut lines: Vec<String> = object
         .fields
         .iter()
-        .map(|field| line(property_name(&field.name) + if field.required { "" } else { "?" }, &field.shape))
+        .map(|field| match field.required {
+            true => line(property_name(&field.name), &field.shape),
+            false => line(
+                property_name(&field.name) + "?",
+                &Shape::union([field.shape.clone(), Shape::Keyword("undefined")]),
+            ),
+        })
         .collect();
     let index = object.index.as_deref().or(object.fields.is_empty().then_some(&Shape::Unknown));
     lines.extend(index.map(|shape| line("[key: string]".into(), shape)));

@@ -121,14 +121,17 @@ fn objects_are_translated() {
     for (schema, expected) in [
         (json!({ "type": "object" }), "{ [key: string]: unknown }"),
         (json!({ "type": "object", "additionalProperties": false }), "{ [key: string]: never }"),
-        (json!({ "properties": id }), "{ id?: string }"),
+        (json!({ "properties": id }), "{ id?: string | undefined }"),
         (json!({ "properties": id, "required": ["id", "more"] }), "{ id: string; more: unknown }"),
-        (json!({ "properties": id, "additionalProperties": false }), "{ id?: string }"),
-        (json!({ "properties": id, "additionalProperties": true }), "{ id?: string; [key: string]: unknown }"),
+        (json!({ "properties": id, "additionalProperties": false }), "{ id?: string | undefined }"),
+        (
+            json!({ "properties": id, "additionalProperties": true }),
+            "{ id?: string | undefined; [key: string]: unknown }",
+        ),
         (json!({ "additionalProperties": { "type": "number" } }), "{ [key: string]: number }"),
         (
             json!({ "properties": id, "additionalProperties": { "type": "number" } }),
-            "{ id?: string; [key: string]: number | string | undefined }",
+            "{ id?: string | undefined; [key: string]: number | string | undefined }",
         ),
         (json!({ "patternProperties": { "^x": { "type": "string" } } }), "{ [key: string]: unknown }"),
         (
@@ -156,17 +159,17 @@ fn combined_schemas_are_translated() {
         (json!({ "oneOf": [circle, square] }), r#"{ kind: "circle" } | { kind: "square" }"#),
         (
             json!({ "allOf": [circle, { "properties": { "r": { "type": "number" } } }] }),
-            r#"{ kind: "circle"; r?: number }"#,
+            r#"{ kind: "circle"; r?: number | undefined }"#,
         ),
         (json!({ "allOf": [{ "type": "string" }, { "type": "number" }] }), "never"),
         (json!({ "type": "string", "anyOf": [{ "const": "a" }, { "const": 1 }] }), r#""a""#),
         (
             json!({ "type": "object", "properties": tags, "anyOf": [{ "required": ["tags"] }, { "required": ["id"] }] }),
-            "{ tags?: string[]; id?: string } & ({ tags: string[] } | { id: string })",
+            "{ tags?: string[] | undefined; id?: string | undefined } & ({ tags: string[] } | { id: string })",
         ),
         (
             json!({ "type": ["object", "string"], "properties": tags, "anyOf": [{ "required": ["id"] }] }),
-            "({ tags?: string[]; id?: string } | string) & ({ id: string } | string)",
+            "({ tags?: string[] | undefined; id?: string | undefined } | string) & ({ id: string } | string)",
         ),
     ] {
         assert_eq!(field(schema.clone()), expected, "{schema}");
@@ -190,8 +193,8 @@ fn references_are_declared_once_and_may_recurse() {
     });
     assert_eq!(
         declarations(tree),
-        "export interface Root {\n  self?: Root;\n  top?: TreeNode;\n}\n\n\
-         /** A node. */\nexport interface TreeNode {\n  children?: TreeNode[];\n  parent?: TreeNode | null;\n}\n"
+        "export interface Root {\n  self?: Root | undefined;\n  top?: TreeNode | undefined;\n}\n\n\
+         /** A node. */\nexport interface TreeNode {\n  children?: TreeNode[] | undefined;\n  parent?: TreeNode | null | undefined;\n}\n"
     );
 }
 
@@ -240,7 +243,7 @@ fn a_description_cannot_end_its_comment() {
     }));
     assert_eq!(
         source,
-        "/**\n * First *\\/ line.\n *\n *   Second.\n */\nexport interface Root {\n  /**\n   * Old.\n   * @deprecated\n   */\n  old?: string;\n}\n"
+        "/**\n * First *\\/ line.\n *\n *   Second.\n */\nexport interface Root {\n  /**\n   * Old.\n   * @deprecated\n   */\n  old?: string | undefined;\n}\n"
     );
 }
 

@@ -91,7 +91,6 @@ pub fn provoke(table: &mut Table) {
 
 /// Without the hints that follow each mistake of the configuration.
 fn first_line(mut ended: Ended) -> Ended {
-    ended.err =
-        ended.err.lines().filter(|line| !line.starts_with("`tidings serve --help`")).collect::<Vec<_>>().join("\n");
+    ended.err = ended.err.lines().filter(|line| !line.contains("tidings serve --help`")).collect::<Vec<_>>().join("\n");
     ended
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use tidings::broker::nodes::Nodes;
-use tidings::broker::{self, Appended, Backend, BrokerError, Entry, Log, Notifier, Page, Signals, Store};
+use tidings::broker::{self, Appended, Backend, BrokerError, Entry, Head, Log, Notifier, Page, Signals, Store};
 use tidings::config::BrokerConfig;
 use tidings::event::{Catalog, ChannelId, Event, Moment, Position};
 
@@ -73,6 +73,10 @@ impl Log for Failing {
     async fn position_at(&self, channel: ChannelId, from: Moment) -> Result<Position, BrokerError> {
         self.failure.check()?;
         self.backend.position_at(channel, from).await
+    }
+
+    async fn heads(&self) -> Vec<(ChannelId, Head)> {
+        self.backend.heads().await
     }
 }
 

@@ -103,8 +103,10 @@ impl Table {
 
 /// The text with a name for everything that differs from run to run.
 pub fn normalised(text: &str) -> String {
+    // The commands name the program as it was called.
+    let text = text.replace(env!("CARGO_BIN_EXE_tidings"), "tidings");
     let mut out = String::new();
-    let mut rest = text;
+    let mut rest = text.as_str();
     while let Some(start) = rest.find(|letter: char| letter.is_ascii_alphanumeric()) {
         out.push_str(&rest[..start]);
         rest = &rest[start..];

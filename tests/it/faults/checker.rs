@@ -1,7 +1,8 @@
 //! Checks the ledger at the end of a test, and returns one sentence for each violated guarantee.
 //!
 //! The guarantees: order and uniqueness within a stream, one event per position, equal epochs everywhere, no
-//! acknowledged event missing without a gap, no surviving event hidden by a gap, and each publisher's order.
+//! acknowledged event missing without a gap, no surviving event hidden by a gap or shown again after it, and each
+//! publisher's order.
 
 use std::collections::{HashMap, HashSet};
 
@@ -23,6 +24,7 @@ pub fn check(ledger: &Ledger) -> Vec<String> {
     };
     for stream in &ledger.streams {
         checker.check_order(stream);
+        checker.check_shown_again(stream);
     }
     for channel in CHANNELS {
         checker.check_epochs(channel, ledger);
@@ -101,6 +103,25 @@ impl<'a> Checker<'a> {
                     self.report(&stream.name, format!("a heartbeat says {position}, but the stream is at {at}"));
                 }
             }
+        }
+    }
+
+    /// No event is shown to a subscriber again. An id that was published again after a loss is another event: the daemon
+    /// gave it another `time`.
+    fn check_shown_again(&mut self, stream: &'a ObservedStream) {
+        let mut received = HashMap::new();
+        let mut again = Vec::new();
+        for seen in &stream.observations {
+            if let Observation::Event { position, event } = seen
+                && let Some((first, same)) = received.insert(event["id"].as_str(), (position, event))
+                && same == event
+            {
+                again.push((first, position));
+            }
+        }
+        if let Some((first, position)) = again.first() {
+            let count = again.len();
+            self.report(&stream.name, format!("{count} events were shown again, the first at {first} and {position}"));
         }
     }
 
@@ -256,6 +277,13 @@ mod tests {
         Observation::Event { position: at(position), event: sent.event() }
     }
 
+    /// The same event, published again after a loss.
+    fn event_again(position: &str, sequence: u64) -> Observation {
+        let mut event = sent(sequence, Outcome::Unknown).event();
+        event["time"] = "later".into();
+        Observation::Event { position: at(position), event }
+    }
+
     fn gap(from: &str, position: &str) -> Observation {
         Observation::Gap { from: at(from), position: at(position) }
     }
@@ -291,7 +319,8 @@ mod tests {
         assert_eq!(
             violations_of(&[
                 &[one.clone(), gap("a:1", "b:1"), event("b:2", 2)],
-                &[gap("a:0", "b:0"), event("b:1", 1), event("b:2", 2)]
+                &[gap("a:0", "b:0"), event("b:1", 1), event("b:2", 2)],
+                &[one.clone(), two.clone(), gap("a:2", "b:1"), event_again("b:2", 2)]
             ]),
             ""
         );
@@ -321,6 +350,7 @@ mod tests {
         let hidden =
             violations_of(&[&[one.clone(), gap("a:1", "b:2")], &[one.clone(), gap("a:1", "b:1"), event("b:2", 2)]]);
         assert!(hidden.contains("1 surviving events were never delivered before b:2, for example 2"), "{hidden}");
+        assert_violation(&[one.clone(), two.clone(), gap("a:2", "b:1"), event("b:2", 2)], "1 events were shown again");
         let violations = violations_of(&[&[one, two.clone()], &[event("a:1", 3), two]]);
         assert!(violations.contains("are both at a:1"), "{violations}");
     }
@@ -344,13 +374,13 @@ mod tests {
 
     #[test]
     fn an_id_has_one_position_in_an_epoch() {
-        let (one, again) = (event("a:1", 1), event("a:2", 1));
+        let (one, again) = (event("a:1", 1), event_again("a:2", 1));
         let mut first = sent(1, acknowledged_at(&["a:1", "a:2"]));
         let violations = violations_with(vec![first.clone()], vec![one.clone(), again.clone()]);
         assert!(violations.contains(&"1: it was acknowledged at a:1, then at a:2".into()), "{violations:?}");
         first.id_expired = true;
         assert_eq!(violations_with(vec![first], vec![one.clone(), again]), [""; 0]);
         let lost = sent(1, acknowledged_at(&["a:1", "b:2"]));
-        assert_eq!(violations_with(vec![lost], vec![one, gap("a:1", "b:1"), event("b:2", 1)]), [""; 0]);
+        assert_eq!(violations_with(vec![lost], vec![one, gap("a:1", "b:1"), event_again("b:2", 1)]), [""; 0]);
     }
 }

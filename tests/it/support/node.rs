@@ -22,6 +22,7 @@ pub struct Node {
     pub address: SocketAddr,
     http: reqwest::Client,
     stop: Option<oneshot::Sender<()>>,
+    drain_now: Option<oneshot::Sender<()>>,
     run: JoinHandle<Result<(), ServerError>>,
 }
 
@@ -34,6 +35,7 @@ pub fn config(broker: BrokerUrl) -> Config {
             node_id: "test-node".into(),
             advertise: None,
             schemas: None,
+            drain_notice: Duration::ZERO,
             drain: Duration::from_secs(10),
             partitioned_after: Duration::from_secs(15),
         },
@@ -88,11 +90,10 @@ impl Node {
 
     fn run(server: Server) -> Self {
         let address = server.local_addr().expect("it listens");
-        let (stop, stopped) = oneshot::channel();
-        let run = tokio::spawn(server.run(async {
-            let _ = stopped.await;
-        }));
-        Self { address, http: reqwest::Client::new(), stop: Some(stop), run }
+        let [(stop, stopped), (drain_now, draining)] = [(); 2].map(|()| oneshot::channel());
+        let asked = |asked: oneshot::Receiver<()>| async move { _ = asked.await };
+        let run = tokio::spawn(server.run(asked(stopped), asked(draining)));
+        Self { address, http: reqwest::Client::new(), stop: Some(stop), drain_now: Some(drain_now), run }
     }
 
     /// The `http://` URL of a path.
@@ -145,10 +146,17 @@ impl Node {
         samples.iter().sum()
     }
 
-    /// Starts the drain, as SIGTERM would; returns at once.
+    /// Begins to stop, as SIGTERM would; returns at once.
     pub fn begin_stop(&mut self) {
         if let Some(stop) = self.stop.take() {
             let _ = stop.send(());
+        }
+    }
+
+    /// Ends the notice before the drain, as a second SIGTERM would.
+    pub fn drain_now(&mut self) {
+        if let Some(drain_now) = self.drain_now.take() {
+            let _ = drain_now.send(());
         }
     }
 

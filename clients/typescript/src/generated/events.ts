@@ -31,14 +31,14 @@ export interface CloudEvent<Type extends string = string, Data = unknown> {
   /** The publisher: a URI-reference. */
   source: string;
   /** The subject of the event, such as a product's id. */
-  subject?: string;
+  subject?: string | undefined;
   /** When it happened: an RFC 3339 time. */
   time: string;
   /** The URI of the schema of `data`. */
   dataschema: string;
-  datacontenttype?: string;
+  datacontenttype?: string | undefined;
   /** The id of the event that caused this one. */
-  causationid?: string;
+  causationid?: string | undefined;
   data: Data;
   /** Extension attributes, such as `traceparent`. */
   [extension: string]: unknown;
@@ -47,13 +47,13 @@ export interface CloudEvent<Type extends string = string, Data = unknown> {
 /** Cache entries are out of date: by tag, by key or by prefix of a key. At least one of the three is given. */
 export type CacheInvalidate = {
   /** Every entry that has one of these tags. */
-  tags?: string[];
+  tags?: string[] | undefined;
   /** The entries with these keys. */
-  keys?: string[];
+  keys?: string[] | undefined;
   /** Every entry whose key starts with one of these. */
-  prefixes?: string[];
+  prefixes?: string[] | undefined;
   /** The reason, for people. */
-  reason?: string;
+  reason?: string | undefined;
 } & ({ tags: string[] } | { keys: string[] } | { prefixes: string[] });
 
 /** A record of some resource was created, changed or deleted. */
@@ -65,7 +65,7 @@ export interface DataUpdate {
   /** What happened to the record. */
   action: DataAction;
   /** The record's version after the change. */
-  version?: number;
+  version?: number | undefined;
 }
 
 /** What happened to a record. */
@@ -76,7 +76,7 @@ export interface InventoryChange {
   /** The product. */
   productId: string;
   /** The variant, if stock is kept by variant. */
-  variantId?: string;
+  variantId?: string | undefined;
   /** Pieces before the change. */
   oldQuantity: number;
   /** Pieces after the change. */
@@ -90,11 +90,11 @@ export interface OrderStatusChange {
   /** The order. */
   orderId: string;
   /** The status before; absent for a new order. */
-  oldStatus?: OrderStatus;
+  oldStatus?: OrderStatus | undefined;
   /** The status after. */
   newStatus: OrderStatus;
   /** The customer whose order it is. */
-  customerId?: string;
+  customerId?: string | undefined;
 }
 
 /** The status of an order. */
@@ -120,7 +120,7 @@ export interface FinanceChange {
   /** The currency, as its ISO 4217 code. */
   currency: Currency;
   /** The record's status; each publisher has its own names. */
-  status?: string;
+  status?: string | undefined;
 }
 
 /** A kind of financial record. */

@@ -14,7 +14,7 @@ export type ClientFrame =
       /** The filter; all events if it is absent. See `Filter`. */
       where?: unknown;
       /** Where to begin: a position or another form of `Since`. Only new events if it is absent. */
-      since?: string;
+      since?: string | undefined;
     }
   | {
       type: "unsubscribe";
@@ -38,15 +38,10 @@ export type ServerFrame =
       channel: string;
       position: string;
       /** Whether the stream begins at `since`, without a loss. If false, a `gap` follows. Absent without `since`. */
-      recovered?: boolean;
+      recovered?: boolean | undefined;
     }
   | { type: "event"; position: string; event: CloudEvent }
-  | {
-      type: "gap";
-      channel: string;
-      from: string;
-      position: string;
-    }
+  | { type: "gap"; channel: string; from: string; position: string }
   | { type: "unsubscribed"; sub: string }
   | { type: "heartbeat"; positions: { [key: string]: string } }
   | { type: "pong" }
@@ -55,7 +50,7 @@ export type ServerFrame =
       code: DaemonErrorCode;
       message: string;
       /** The subscription that the frame named, if it named one. */
-      sub?: string;
+      sub?: string | undefined;
     }
   | { type: "draining"; reconnectInMs: number };
 

@@ -1,0 +1,18 @@
+// A program with every strict setting of TypeScript, compiled for each module system. `events.ts` beside it is generated.
+
+import { connect, type Bus, type TidingsError } from "tidings-client";
+
+import type { EventMap, InventoryChange, PriceChange } from "./events.js";
+
+const bus: Bus<EventMap> = connect<EventMap>("http://127.0.0.1:7400");
+
+export function sold(productId: string, variantId: string | undefined): InventoryChange {
+  return { productId, variantId, oldQuantity: 2, newQuantity: 1, reason: "sale" };
+}
+
+export const price: PriceChange = { sku: "a", price: { amount: 5, currency: "EUR" }, was: undefined };
+
+export function start(subject: string | undefined, signal: AbortSignal | undefined): void {
+  bus.on("price-change", { where: { sku: { prefix: "a" } }, since: subject, signal }, ({ was }) => void was?.amount);
+  bus.publish("price-change", price, { subject, signal }).catch((error: TidingsError) => void error.errors[0]?.pointer);
+}

@@ -1,0 +1,160 @@
+// The package as a user gets it: packed, installed in a new folder, and used by programs of both module systems.
+//
+// `npm test` builds dist/ first. The new folder has no `ws`, and the programs have no WebSocket of the runtime.
+
+import { execFile } from "node:child_process";
+import { cp, mkdir, mkdtemp, readFile, rm, symlink, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { promisify } from "node:util";
+import { runInThisContext } from "node:vm";
+
+import ts from "typescript";
+import { afterAll, beforeAll, expect, onTestFinished, test } from "vitest";
+
+import type * as client from "../src/index.js";
+import { FakeDaemon } from "./fake.js";
+
+const ROOT = fileURLToPath(new URL("..", import.meta.url));
+const NODE_MODULES = join(ROOT, "node_modules");
+const QUIET = ["--no-audit", "--no-fund", "--offline", "--loglevel=error"];
+let folder: string;
+let tarball: string;
+
+/** Runs a program in the folder. Rejects if it fails, with what it printed. */
+async function run(program: string, args: readonly string[], cwd = folder): Promise<string> {
+  const { stdout } = await promisify(execFile)(program, args, { cwd, timeout: 60_000 });
+  return stdout;
+}
+
+/** Runs a script of the folder with Node. */
+async function script(name: string, text: string, ...args: string[]): Promise<string> {
+  await writeFile(join(folder, name), text);
+  return run(process.execPath, [name, ...args]);
+}
+
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), "tidings-package-"));
+  // Without scripts, since another test may read dist/ at this moment.
+  const packed = await run("npm", ["pack", "--ignore-scripts", "--json", "--pack-destination", folder], ROOT);
+  tarball = join(folder, (JSON.parse(packed) as { filename: string }[])[0]!.filename);
+  await writeFile(join(folder, "package.json"), '{ "private": true }');
+  await run("npm", ["install", ...QUIET, tarball]);
+});
+
+afterAll(async () => {
+  await rm(folder, { recursive: true });
+});
+
+test("the package has both builds, their types, the licences, and nothing else", async () => {
+  const files = (await run("tar", ["-tf", tarball])).trim().split("\n").map((file) => file.replace("package/", ""));
+  const dist = ["index.cjs", "index.d.cts", "index.d.ts", "index.js"].map((file) => `dist/${file}`);
+  expect(files.sort()).toEqual(["LICENSE-APACHE", "LICENSE-MIT", "README.md", ...dist, "package.json"].sort());
+  for (const build of ["index.js", "index.cjs"]) {
+    // A bundler would look for `ws`, which browsers do not need.
+    expect(await readFile(join(ROOT, "dist", build), "utf8")).not.toMatch(/(import|require)\(\s*("|')ws/);
+  }
+});
+
+const PROGRAM = `
+delete globalThis.WebSocket;
+const bus = connect(process.argv[2]);
+bus.publish("order-status", { orderId: "1", newStatus: "shipped" }).then(({ position }) => console.log(position));
+`;
+
+test.each([
+  ["publish.mjs", `import { connect } from "tidings-client";${PROGRAM}`],
+  ["publish.cjs", `const { connect } = require("tidings-client");${PROGRAM}`],
+])("%s publishes without a WebSocket and without ws, and ends by itself", async (name, text) => {
+  const daemon = await FakeDaemon.start();
+  onTestFinished(() => daemon.stop());
+  expect(await script(name, text, daemon.url)).toBe("e:1\n");
+});
+
+test.each([
+  ["subscribe.mjs", 'import { connect } from "tidings-client";'],
+  ["subscribe.cjs", 'const { connect } = require("tidings-client");'],
+])("%s without a WebSocket names the package to install", async (name, head) => {
+  const text = `${head}
+delete globalThis.WebSocket;
+const bus = connect("http://127.0.0.1:7400");
+bus.onError((error) => console.log(error.code, error.message));
+bus.on("order-status", () => {});`;
+  expect(await script(name, text)).toMatch(/^no-websocket .*npm install ws/);
+});
+
+test("the CommonJS build loads ws where import() is refused, as in Jest", async () => {
+  const daemon = await FakeDaemon.start();
+  const code = await readFile(join(folder, "node_modules/tidings-client/dist/index.cjs"), "utf8");
+  // As Jest does: without a callback for import(), and with a `require` of its own. Not the WebSocket of the runtime.
+  const wrapper = runInThisContext(`(function (module, exports, WebSocket) {${code}\n})`) as (...args: unknown[]) => void;
+  const required: string[] = [];
+  const { WebSocket } = await import("ws");
+  const module = { exports: {} as typeof client, require: (name: string) => (required.push(name), { WebSocket }) };
+  wrapper(module, module.exports, undefined);
+  const bus = module.exports.connect(daemon.url);
+  bus.on("order-status", () => {});
+  (await daemon.connection()).welcome();
+  await expect.poll(() => bus.state.status).toBe("open");
+  expect(required).toEqual(["ws"]);
+  bus.close();
+  await daemon.stop();
+});
+
+const STRICT = {
+  target: "ES2022", lib: ["ES2022", "DOM"], types: [], noEmit: true, skipDefaultLibCheck: true,
+  strict: true, exactOptionalPropertyTypes: true, noUncheckedIndexedAccess: true, noPropertyAccessFromIndexSignature: true,
+  noImplicitOverride: true, noImplicitReturns: true, noFallthroughCasesInSwitch: true, noUnusedLocals: true,
+  noUnusedParameters: true, allowUnreachableCode: false, isolatedModules: true, forceConsistentCasingInFileNames: true,
+};
+
+/** The libraries of TypeScript, which all programs share. */
+const libraries = new Map<string, ts.SourceFile | undefined>();
+
+/** What the compiler says about the program in a folder. */
+function compile(program: string, compilerOptions: object): string {
+  const { options, errors } = ts.convertCompilerOptionsFromJson({ ...STRICT, ...compilerOptions }, program);
+  const host = ts.createCompilerHost(options);
+  const { getSourceFile } = host;
+  host.getSourceFile = (name, ...rest) => {
+    if (!/\/lib\.[^/]+\.d\.ts$/.test(name)) return getSourceFile(name, ...rest);
+    if (!libraries.has(name)) libraries.set(name, getSourceFile(name, ...rest));
+    return libraries.get(name);
+  };
+  const diagnostics = ts.getPreEmitDiagnostics(ts.createProgram([join(program, "strict.ts")], options, host));
+  return ts.formatDiagnostics([...errors, ...diagnostics], host);
+}
+
+test.each([
+  ["node16 in a CommonJS package", "commonjs", { module: "Node16", moduleResolution: "Node16" }],
+  ["node16 in an ES module package", "module", { module: "Node16", moduleResolution: "Node16", verbatimModuleSyntax: true }],
+  ["nodenext in a CommonJS package", "commonjs", { module: "NodeNext", moduleResolution: "NodeNext" }],
+  ["bundler", "module", { module: "ESNext", moduleResolution: "bundler", verbatimModuleSyntax: true, isolatedDeclarations: true, declaration: true }],
+  ["node10", "commonjs", { module: "CommonJS", moduleResolution: "node10" }],
+])("a program with the generated types compiles with every strict setting: %s", async (name, type, options) => {
+  const program = join(folder, name.replaceAll(" ", "-"));
+  await mkdir(program);
+  await cp(join(ROOT, "test/consumer/strict.ts"), join(program, "strict.ts"));
+  await cp(join(ROOT, "test/own/events.ts"), join(program, "events.ts"));
+  await writeFile(join(program, "package.json"), JSON.stringify({ type }));
+  expect(compile(program, options)).toBe("");
+  // The compiler does find the types: a mistake is one.
+  await writeFile(join(program, "strict.ts"), 'import { connect } from "tidings-client";\nconnect(7);');
+  expect(compile(program, options)).toContain("TS2345");
+});
+
+test("an installation of the folder of a checkout builds the client", async () => {
+  const [checkout, app] = [join(folder, "checkout"), join(folder, "app")];
+  await mkdir(checkout);
+  await mkdir(app);
+  for (const name of ["src", "scripts", "package.json", "package-lock.json", "tsconfig.json", "tsdown.config.ts"]) {
+    await cp(join(ROOT, name), join(checkout, name), { recursive: true });
+  }
+  // Spares the download of the build's packages; scripts/prepare.mjs installs them where they are missing.
+  await symlink(NODE_MODULES, join(checkout, "node_modules"));
+  await writeFile(join(app, "package.json"), '{ "private": true }');
+  await run("npm", ["install", ...QUIET, checkout], app);
+  await writeFile(join(app, "app.cjs"), 'console.log(typeof require("tidings-client").connect)');
+  expect(await run(process.execPath, ["app.cjs"], app)).toBe("function\n");
+});
