@@ -105,7 +105,7 @@ impl Layers {
                 Ok(text) => layers.file(Path::new(FILE), &text),
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
                 Err(error) => {
-                    layers.mistakes.push(format!("cannot read {FILE} in the working directory: {}", reason(&error)))
+                    layers.mistakes.push(format!("cannot read {FILE} in the working directory: {}", reason(&error)));
                 }
             },
         }

@@ -84,9 +84,8 @@ pub async fn provoke(table: &mut Table) {
     let client = Client::new(&node.url("")).unwrap();
     let mut subscriber = client.subscribe([Subscription::to(&"order-status".repeat(10))]);
     let closed = loop {
-        match subscriber.next().await {
-            Err(error) => break error,
-            Ok(_) => {}
+        if let Err(error) = subscriber.next().await {
+            break error;
         }
     };
     table.add("subscribe() with a frame over max_frame_bytes", &closed.to_string());

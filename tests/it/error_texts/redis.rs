@@ -19,8 +19,8 @@ pub async fn provoke(table: &mut Table) {
     for (what, broker, expected) in [
         ("rediss:// to a port without TLS", without_tls, "rediss"),
         ("redis:// where nothing listens", "redis://127.0.0.1:1".to_owned(), "no connection"),
-        ("redis:// without the password", format!("redis://127.0.0.1:{}", closed), "NOAUTH"),
-        ("redis:// with a wrong password", format!("redis://:wrong@127.0.0.1:{}", closed), "WRONGPASS"),
+        ("redis:// without the password", format!("redis://127.0.0.1:{closed}"), "NOAUTH"),
+        ("redis:// with a wrong password", format!("redis://:wrong@127.0.0.1:{closed}"), "WRONGPASS"),
         ("redis-cluster:// to a single server", format!("redis-cluster://127.0.0.1:{open}"), "cluster"),
         ("redis-sentinel:// to a server that is none", format!("redis-sentinel://127.0.0.1:{open}/main"), "sentinel"),
     ] {
