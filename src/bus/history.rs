@@ -220,5 +220,9 @@ impl Reader<'_> {
 }
 
 fn broken(error: impl Display) -> Problem {
-    Problem::new(ErrorCode::Internal, "an event in the log cannot be read").with_cause(error)
+    Problem::new(
+        ErrorCode::Internal,
+        "an event in the log cannot be read: the operator finds the reason in this node's log",
+    )
+    .with_cause(error)
 }

@@ -104,14 +104,20 @@ fn unreadable(error: BrokerError) -> Problem {
             let detail = "the broker refused to read the log: the operator finds the reason in this node's log";
             Problem::new(ErrorCode::BrokerUnavailable, detail).with_cause(cause)
         }
-        error => Problem::new(ErrorCode::BrokerUnavailable, "the broker is unavailable").with_cause(error),
+        error => Problem::new(
+            ErrorCode::BrokerUnavailable,
+            "the broker is unavailable: try again; the operator finds the reason in this node's log",
+        )
+        .with_cause(error),
     }
 }
 
 fn rate_limited(cause: String, retry_after: Option<std::time::Duration>) -> Problem {
-    let mut problem =
-        Problem::new(ErrorCode::RateLimited, "the broker takes no more calls for a while; nothing was done")
-            .with_cause(cause);
+    let mut problem = Problem::new(
+        ErrorCode::RateLimited,
+        "the broker takes no more calls for a while, and nothing was done: try again when Retry-After says",
+    )
+    .with_cause(cause);
     if let Some(pause) = retry_after {
         problem.retry_after = Some(pause.as_secs().max(1));
     }

@@ -148,7 +148,7 @@ impl Bus {
         // If the client named no channel, its filter may select one.
         let selected = each.iter().filter(|(_, found)| !all_channels || found.is_ok()).count();
         if selected > 1 && matches!(query.since, Some(Since::After(_))) {
-            let detail = "a position belongs to one channel: use a cursor, or name one channel";
+            let detail = "`since`: a position belongs to one channel: give a cursor, or name one channel";
             return Err(Problem::new(ErrorCode::InvalidPosition, detail));
         }
         Ok(each)
@@ -204,7 +204,9 @@ impl Bus {
                 // channel ever had is new.
                 None if all_channels => Some(Since::AcceptedFrom(Moment::At(i64::MIN))),
                 None => {
-                    let detail = format!("this cursor does not name the channel {name}");
+                    let detail = format!(
+                        "`since`: this cursor has no position in the channel {name}: name only its channels, or begin at `start`, `now`, a time or an age"
+                    );
                     return Err(Problem::new(ErrorCode::InvalidPosition, detail));
                 }
             },

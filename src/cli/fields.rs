@@ -25,7 +25,7 @@ impl FromStr for Field {
     fn from_str(text: &str) -> Result<Self, String> {
         match text.split_once('=') {
             Some((name, text)) if !name.is_empty() => Ok(Self { name: name.into(), text: text.into() }),
-            _ => Err("expected field=value".into()),
+            _ => Err("expected field=value, such as productId=123".into()),
         }
     }
 }

@@ -69,7 +69,10 @@ impl Serve {
 fn describe(error: ServerError) -> String {
     match &error {
         ServerError::Listen { error: cause, .. } if cause.kind() == io::ErrorKind::AddrInUse => {
-            format!("{error}\nAnother daemon may be running there. Stop it, or choose another address with --listen.")
+            format!(
+                "{error}\nIt may be another `tidings serve`; `ss -ltnp` shows the process. Stop it, or choose another port, \
+                 as in --listen 127.0.0.1:7401; --listen 127.0.0.1:0 takes a free one."
+            )
         }
         _ => error.to_string(),
     }

@@ -169,6 +169,10 @@ fn no_channel_matches(refused: Vec<FilterError>, conditions: &[Field]) -> Failur
     }
     let fields: Vec<_> = conditions.iter().map(|field| field.name.as_str()).collect();
     let fields = fields.join(" and ");
-    format!("no channel has the field {fields}: name a channel to learn which fields it has, as in `tidings tail order-status`")
-        .into()
+    let first = conditions.first().map_or_else(String::new, |field| format!("{}={}", field.name, field.text));
+    format!(
+        "no channel has the field {fields}: name a channel to learn which fields it has, as in \
+         `tidings tail order-status --where {first}`"
+    )
+    .into()
 }

@@ -8,8 +8,9 @@ use std::time::Duration;
 use reqwest::StatusCode;
 use reqwest::header::{self, HeaderMap};
 use serde::Deserialize;
+use tokio_tungstenite::tungstenite;
 
-use crate::protocol::TEMPORARY_STATUSES;
+use crate::protocol::{ErrorCode, TEMPORARY_STATUSES};
 
 /// Why a call failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -57,6 +58,14 @@ pub enum Error {
         code: u16,
         /// The reason, for people.
         reason: String,
+    },
+    /// Something between this client and the daemon does not pass on WebSocket handshakes. HTTP requests may work there.
+    #[error("cannot open a WebSocket at {url}: {cause}")]
+    NotUpgraded {
+        /// The address that responded, without user name, password and path.
+        url: String,
+        /// What came instead, and what to do.
+        cause: String,
     },
     /// The response is not that of a tidings daemon, or not of this protocol version.
     #[error("unexpected response from {url}, which may not be a tidings daemon: {cause}")]
@@ -134,12 +143,18 @@ impl Error {
     pub(super) fn unreachable(url: &url::Url, error: &dyn std::error::Error, sent: bool) -> Self {
         let (url, cause) = (redacted(url), root_cause(error));
         match cause.starts_with(NOT_HTTP) {
-            true => {
-                let cause = "the response is not HTTP; the port may be that of HTTPS or of another protocol".into();
-                Self::Unexpected { url, cause, accepted: false }
-            }
+            true => Self::not_http_at(url),
             false => Self::Unreachable { url, cause, sent },
         }
+    }
+
+    fn not_http(url: &url::Url) -> Self {
+        Self::not_http_at(redacted(url))
+    }
+
+    fn not_http_at(url: String) -> Self {
+        let cause = "the response is not HTTP; the port may be that of HTTPS or of another protocol".into();
+        Self::Unexpected { url, cause, accepted: false }
     }
 
     /// The error for a response with an error status.
@@ -178,6 +193,36 @@ impl Error {
         }
     }
 
+    /// The error for a response to a WebSocket handshake that is not the one of RFC 6455.
+    pub(super) fn not_upgraded(url: &url::Url, status: u16, headers: &HeaderMap, body: &[u8]) -> Self {
+        let not_upgraded = |cause| Self::NotUpgraded { url: redacted(url), cause };
+        match Self::refused(url, status, headers, body) {
+            Self::Refused(problem) if problem.code == ErrorCode::UpgradeRequired.as_str() => not_upgraded(format!(
+                "the daemon got the request without the headers Upgrade and Connection: a proxy in between {PASS_ON}"
+            )),
+            // A redirect is a matter of the address.
+            Self::Unexpected { cause, .. } if !(300..400).contains(&status) => {
+                not_upgraded(format!("{cause}; if a proxy in between does not know WebSocket handshakes, it {PASS_ON}"))
+            }
+            other => other,
+        }
+    }
+
+    /// The error of a WebSocket handshake that failed.
+    pub(super) fn no_websocket(url: &url::Url, error: &tungstenite::Error) -> Self {
+        match error {
+            tungstenite::Error::Protocol(wrong) if wrong.to_string().contains(NOT_HTTP) => Self::not_http(url),
+            // The status is right, and the headers are not.
+            tungstenite::Error::Protocol(wrong) => {
+                let cause = format!(
+                    "the response to the handshake is wrong ({wrong}); if a proxy in between does not know WebSocket handshakes, it {PASS_ON}"
+                );
+                Self::NotUpgraded { url: redacted(url), cause }
+            }
+            other => Self::unreachable(url, other, false),
+        }
+    }
+
     /// The error for a response with a success status whose body is not what the route returns.
     pub(super) fn unexpected_body(url: &url::Url, headers: &HeaderMap, error: &serde_json::Error) -> Self {
         let kind = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
@@ -188,6 +233,9 @@ impl Error {
         Self::Unexpected { url: redacted(url), cause, accepted: true }
     }
 }
+
+/// What the operator of a proxy does so that WebSockets pass.
+const PASS_ON: &str = "must pass them on over HTTP/1.1; docs/deployment.md says how, or give the daemon's own address";
 
 /// How hyper's errors of a response that is not HTTP begin.
 const NOT_HTTP: &str = "invalid HTTP";
@@ -214,5 +262,7 @@ fn root_cause(error: &dyn std::error::Error) -> String {
     while let Some(deeper) = cause.source() {
         cause = deeper;
     }
-    cause.to_string()
+    let text = cause.to_string();
+    // The number of the system's error says no more than its words.
+    text.split(" (os error ").next().unwrap_or_default().to_owned()
 }

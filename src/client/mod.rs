@@ -243,7 +243,7 @@ impl Client {
     pub fn for_nodes<U: AsRef<str>>(urls: impl IntoIterator<Item = U>) -> Result<Self, Error> {
         let bases: Arc<[Url]> = urls.into_iter().map(|url| base(url.as_ref())).collect::<Result<_, _>>()?;
         if bases.is_empty() {
-            return Err(Error::Url("no daemon URL was given".into()));
+            return Err(Error::Url("no daemon URL was given: give one, such as http://127.0.0.1:7400".into()));
         }
         let http = reqwest::Client::builder()
             .connect_timeout(CONNECT_TIMEOUT)
@@ -413,11 +413,24 @@ impl Client {
 fn base(url: &str) -> Result<Url, Error> {
     let invalid =
         |cause: &str| Error::Url(format!("{:?} is not a valid daemon URL: {cause}", error::redacted_text(url)));
-    let mut base = Url::parse(url).map_err(|_| invalid("expected something like http://127.0.0.1:7400"))?;
+    // `127.0.0.1:7400` is no URL, and `localhost:7400` is one whose scheme is `localhost`.
+    let without_scheme =
+        || !url.contains("://") && Url::parse(&format!("http://{url}")).is_ok_and(|url| url.port().is_some());
+    let example = "write http://HOST:PORT, such as http://127.0.0.1:7400";
+    let mut base = match Url::parse(url) {
+        Err(_) if without_scheme() => return Err(invalid("write http:// before it")),
+        Err(url::ParseError::InvalidPort) => return Err(invalid("a port is a number up to 65535")),
+        parsed => parsed.map_err(|_| invalid(example))?,
+    };
     match base.scheme() {
         "http" => {}
-        "https" => return Err(invalid("this version of the client does not support TLS; use http://")),
-        _ => return Err(invalid("expected http://HOST:PORT")),
+        "https" => {
+            let cause = "this client does not support TLS; use http://, or a proxy on this machine that adds TLS";
+            return Err(invalid(cause));
+        }
+        "ws" | "wss" => return Err(invalid("write http:// instead; the client opens WebSockets by itself")),
+        _ if without_scheme() => return Err(invalid("write http:// before it")),
+        _ => return Err(invalid(example)),
     }
     base.set_query(None);
     base.set_fragment(None);

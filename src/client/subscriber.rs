@@ -445,9 +445,9 @@ async fn connect(client: Client, node: usize, requests: Vec<Message>) -> Result<
         Ok(Ok(socket)) => Ok(socket),
         Ok(Err(tungstenite::Error::Http(response))) => {
             let body = response.body().as_deref().unwrap_or_default();
-            Err(Error::refused(base, response.status().as_u16(), response.headers(), body))
+            Err(Error::not_upgraded(base, response.status().as_u16(), response.headers(), body))
         }
-        Ok(Err(error)) => Err(Error::unreachable(base, &error, false)),
+        Ok(Err(error)) => Err(Error::no_websocket(base, &error)),
         Err(_) => {
             let cause = format!("the WebSocket handshake took longer than {} s", HANDSHAKE_TIMEOUT.as_secs());
             Err(Error::Unreachable { url: error::redacted(base), cause, sent: false })

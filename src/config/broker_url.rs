@@ -45,6 +45,9 @@ impl BrokerUrl {
                 Err(format!("{KNOWN}; this version does not support the REST interface of Upstash"))
             }
             // Only the scheme is compared: the rest may be a password.
+            Some((_, port)) if port.parse::<u16>().is_ok() => {
+                Err(format!("{KNOWN} (redis://HOST:PORT for the Redis at an address)"))
+            }
             scheme => Err(format!("{KNOWN}{}", meant(scheme.map_or(text, |(scheme, _)| scheme), schemes()))),
         }
     }

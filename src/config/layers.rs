@@ -79,6 +79,11 @@ const FILE: &str = "tidings.toml";
 /// What lists all settings.
 const LISTED: &str = "`tidings config show`";
 
+/// Why a file cannot be read, without the number of the system's error.
+fn reason(error: &std::io::Error) -> String {
+    error.to_string().split(" (os error ").next().unwrap_or_default().to_owned()
+}
+
 impl Layers {
     /// Reads the layers, the lowest first, so that a higher one overwrites it.
     pub fn read(sources: Sources) -> Self {
@@ -89,13 +94,19 @@ impl Layers {
             Some(path) => match std::fs::read_to_string(sources.directory.join(&path)) {
                 Ok(text) => layers.file(&path, &text),
                 Err(error) => {
-                    layers.mistakes.push(format!("cannot read the configuration {}: {error}", path.display()));
+                    layers.mistakes.push(format!(
+                        "cannot read the configuration {}: {}",
+                        path.display(),
+                        reason(&error)
+                    ));
                 }
             },
             None => match std::fs::read_to_string(sources.directory.join(FILE)) {
                 Ok(text) => layers.file(Path::new(FILE), &text),
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-                Err(error) => layers.mistakes.push(format!("cannot read {FILE} in the working directory: {error}")),
+                Err(error) => {
+                    layers.mistakes.push(format!("cannot read {FILE} in the working directory: {}", reason(&error)));
+                }
             },
         }
         layers.environment(sources.env);
@@ -116,7 +127,8 @@ impl Layers {
                 // The place of this one error is the key alone.
                 let key = error.span().filter(|_| error.message() == "duplicate key").and_then(|span| text.get(span));
                 let key = key.map(|key| format!(" {}", key.trim())).unwrap_or_default();
-                return self.mistakes.push(format!("{}:{line}: {}{key}", path.display(), error.message()));
+                let kind = if key.is_empty() { "not TOML: " } else { "" };
+                return self.mistakes.push(format!("{}:{line}: {kind}{}{key}", path.display(), error.message()));
             }
         };
         for (key, value) in table {

@@ -36,7 +36,8 @@ fn address_hint(text: &str) -> String {
         };
     }
     if text.parse::<IpAddr>().is_ok() {
-        return " (add the port, such as :7400)".into();
+        let host = if text.contains(':') { format!("[{text}]") } else { text.to_owned() };
+        return format!(" (with a port: {host}:7400)");
     }
     match (is_number(port), port.parse::<u16>()) {
         (true, Err(_)) => " (a port is at most 65535)".into(),
@@ -85,8 +86,8 @@ pub fn duration_or_zero(text: &str) -> Result<Duration, Expected> {
 /// What to write instead of a text that is nearly a duration.
 fn duration_hint(number: &str, unit: &str) -> String {
     match (number.parse::<u64>(), unit) {
-        (Ok(number), "") => format!(" ({number}s is {number} seconds)"),
-        (Ok(number), "d") if number <= 365 => format!(" ({number} days are {}h)", number * 24),
+        (Ok(number), "") => format!(" (write {number}s for {number} seconds)"),
+        (Ok(number), "d") if number <= 365 => format!(" (write {}h)", number * 24),
         _ => String::new(),
     }
 }

@@ -124,7 +124,7 @@ impl Inbound {
         };
         let limit = if deflated { deflate::longest_deflated(self.limit) } else { self.limit };
         if matches!(header.opcode, OpCode::Data(_)) && length > (limit - before) as u64 {
-            return Err(violation(CloseCode::TooBig, "the message is too big"));
+            return Err(violation(CloseCode::TooBig, "the message is larger than max_frame_bytes"));
         }
         Ok(())
     }
@@ -147,7 +147,9 @@ impl Inbound {
                 }
                 if self.deflated {
                     message = deflate::inflate(&message, self.limit).map_err(|error| match error {
-                        InflateError::TooBig => violation(CloseCode::TooBig, "the message is too big"),
+                        InflateError::TooBig => {
+                            violation(CloseCode::TooBig, "the message is larger than max_frame_bytes")
+                        }
                         InflateError::Invalid => violation(CloseCode::InvalidText, "the message cannot be inflated"),
                     })?;
                 }

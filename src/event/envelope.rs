@@ -128,12 +128,13 @@ pub(super) fn schema() -> Value {
 pub(super) fn explain(mistake: &mut Mistake) {
     let attribute = mistake.pointer.rsplit('/').next().unwrap_or_default();
     let words = match attribute {
+        "specversion" => "must be the string 1.0",
         "data_base64" => "binary data is not supported: send JSON in `data`",
         _ if mistake.message.starts_with("is not an allowed name") => {
             let suggestion = mistake.message.find("; did you mean").map(|start| &mistake.message[start..]);
             mistake.message = format!(
                 "the name of an attribute is made of lowercase letters and digits{}",
-                suggestion.unwrap_or_default()
+                suggestion.unwrap_or_default().replace("(fields:", "(attributes:")
             );
             return;
         }

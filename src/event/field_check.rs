@@ -9,9 +9,8 @@ use std::collections::BTreeSet;
 use jsonschema::Draft;
 use serde_json::{Map, Value};
 
-use super::mistake::type_name;
 use super::schema_node::SchemaNode;
-use super::sentence::{one_of, sentence, unlike};
+use super::sentence::{one_of, sentence, shown, unlike};
 
 /// What a filter compares a field with.
 #[derive(Debug, Clone, Copy)]
@@ -31,6 +30,8 @@ enum Reason<'a> {
     Types(BTreeSet<&'a str>),
     /// It must meet a rule: a phrase that begins with "must".
     Rule(String),
+    /// It is no array, where an element is looked for.
+    NotArray,
 }
 
 type Checked<'a> = Result<(), Reason<'a>>;
@@ -38,7 +39,7 @@ type Checked<'a> = Result<(), Reason<'a>>;
 /// Checks whether the field at `path` can have the value. On an array field, whether an element can.
 ///
 /// # Errors
-/// What the field's value must be, as a phrase that begins with "must".
+/// A sentence about the field, without its name: `is never 7: it must be of type string`.
 pub(super) fn check(schema: &Value, path: &[Box<str>], compared: Compared<'_>) -> Result<(), String> {
     let mut check = Check { compared, element: false, visited: Vec::new() };
     let root = SchemaNode::root(schema);
@@ -46,9 +47,14 @@ pub(super) fn check(schema: &Value, path: &[Box<str>], compared: Compared<'_>) -
     check.element = true;
     check.visited.clear();
     let Err(of_element) = check.node(root, path) else { return Ok(()) };
-    // Either the field is no array, or an element of it never has the value.
-    let of_array = matches!(&of_element, Reason::Types(types) if !types.contains("array"));
-    Err(check.phrase(if of_array { of_value } else { of_element }))
+    let never = match (compared, &of_element) {
+        (Compared::With(value), Reason::NotArray) => format!("is never {}: it", shown(value)),
+        (Compared::With(value), _) => format!("never contains {}: each element", shown(value)),
+        (Compared::Prefix(prefix), Reason::NotArray) => format!("never begins with {prefix:?}: it"),
+        (Compared::Prefix(prefix), _) => format!("has no element that begins with {prefix:?}: each"),
+    };
+    let reason = if let Reason::NotArray = of_element { of_value } else { of_element };
+    Err(format!("{never} {}", check.phrase(reason)))
 }
 
 struct Check<'q> {
@@ -123,6 +129,7 @@ impl<'q> Check<'q> {
                 Reason::Options(one)
             }
             (Reason::Types(one), Reason::Types(other)) => Reason::Types(one.union(&other).copied().collect()),
+            (Reason::NotArray, other) | (other, Reason::NotArray) => other,
             (one, other) => Reason::Rule(format!("{}, or {}", self.phrase(one), self.phrase(other))),
         }
     }
@@ -147,11 +154,13 @@ impl<'q> Check<'q> {
 
     /// Checks the value as an element of an array.
     fn elements<'a>(&mut self, node: SchemaNode<'a>, keywords: &'a Map<String, Value>) -> Checked<'a> {
-        has_type(keywords, &["array"])?;
+        if has_type(keywords, &["array"]).is_err() {
+            return Err(Reason::NotArray);
+        }
         if let Some(options) = options(keywords) {
             let elements: Vec<_> = options.iter().filter_map(|option| option.as_array()).flatten().collect();
             if elements.is_empty() {
-                return Err(Reason::Types(options.into_iter().map(type_name).collect()));
+                return Err(Reason::NotArray);
             }
             if !elements.iter().any(|element| self.is(element)) {
                 return Err(Reason::Options(elements));
@@ -203,6 +212,7 @@ impl<'q> Check<'q> {
     fn phrase(&self, reason: Reason<'_>) -> String {
         match reason {
             Reason::Rule(phrase) => phrase,
+            Reason::NotArray => "must be of type array".into(),
             Reason::Types(types) => {
                 format!("must be of type {}", types.into_iter().collect::<Vec<_>>().join(" or "))
             }
@@ -292,5 +302,10 @@ fn by_rules(keywords: &Map<String, Value>, value: &Value) -> Result<(), String> 
     let options = jsonschema::options().with_draft(Draft::Draft202012).should_validate_formats(true);
     // The whole schema compiled, so these rules do.
     let Ok(rules) = options.build(&Value::Object(rules)) else { return Ok(()) };
-    rules.validate(value).map_err(|error| sentence(&error))
+    let not = format!(", not {}", shown(value));
+    rules.validate(value).map_err(|error| {
+        let sentence = sentence(&error);
+        // The refusal begins with the value.
+        sentence.strip_suffix(&not).map_or(sentence.clone(), str::to_owned)
+    })
 }

@@ -287,9 +287,9 @@ mod tests {
             (json!({"stars":6}), "/where/stars", "it must be at most 5"),
             (json!({"stars":"6"}), "/where/stars", "it must be of type integer"),
             (json!({"labels":"lat"}), "/where/labels", "did you mean `late`?"),
-            (json!({"labels":["late","lat"]}), "/where/labels/1", "it must be one of"),
-            (json!({"labels":{"prefix":"lax"}}), "/where/labels/prefix", "it must be one of"),
-            (json!({"pair":"c"}), "/where/pair", "it must be"),
+            (json!({"labels":["late","lat"]}), "/where/labels/1", "must be one of"),
+            (json!({"labels":{"prefix":"lax"}}), "/where/labels/prefix", "must be one of"),
+            (json!({"pair":"c"}), "/where/pair", "must be"),
             (json!({"either":"one"}), "/where/either", "must be"),
             (json!({"buyer.kind":"compny"}), "/where/buyer.kind", "did you mean `company`?"),
         ] {

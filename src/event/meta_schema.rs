@@ -5,7 +5,7 @@ use jsonschema::error::ValidationErrorKind;
 use serde_json::Value;
 
 use super::SchemaError;
-use super::mistake::{self, escape};
+use super::mistake::{self, Mistake, escape};
 use super::schema_node::SchemaNode;
 use crate::suggest::{self, Known};
 
@@ -17,7 +17,11 @@ pub(super) fn of(schema: &Value) -> Vec<SchemaError> {
     let meta = jsonschema::draft202012::meta::validator();
     let found: Vec<_> = mistake::mistakes(meta.iter_errors(schema), "", &|_| Vec::new(), MAX).into_iter().collect();
     if !found.is_empty() {
-        return found.into_iter().map(|mistake| at(&mistake.pointer, mistake.message)).collect();
+        let words = |mistake: Mistake| match mistake.pointer.ends_with("/$id") && mistake.message.contains("pattern") {
+            true => at(&mistake.pointer, "must be a URI without a fragment (#…)".into()),
+            false => at(&mistake.pointer, mistake.message),
+        };
+        return found.into_iter().map(words).collect();
     }
     let mut dangling = Vec::new();
     references(SchemaNode::root(schema), schema, "", &mut dangling);
@@ -27,7 +31,17 @@ pub(super) fn of(schema: &Value) -> Vec<SchemaError> {
 /// An error of the validator's compiler.
 pub(super) fn describe(error: &ValidationError<'_>) -> SchemaError {
     match error.kind() {
-        ValidationErrorKind::Referencing(error) => at("", format!("a reference cannot be followed: {error}")),
+        ValidationErrorKind::Referencing(error) => {
+            let text = error.to_string();
+            // The words of the validator are about its own features.
+            let document = text.strip_prefix("Resource '").and_then(|rest| rest.split('\'').next());
+            at(
+                "",
+                document.map_or(format!("a $ref cannot be followed: {error}"), |uri| {
+                    format!("a $ref leads to {uri}, and nothing is fetched: copy that schema into $defs, with its $id")
+                }),
+            )
+        }
         _ => {
             let mut found = Vec::new();
             mistake::describe(error, "", &|_| Vec::new(), &mut found);

@@ -12,7 +12,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 pub(crate) use super::pointer::escape;
-use super::sentence::{none_of, sentence};
+use super::sentence::{NONE_OF, none_of, sentence};
 use crate::suggest::Known;
 
 /// The maximum number of mistakes that a refusal lists, for one document or a whole batch.
@@ -81,6 +81,13 @@ pub(super) fn mistakes<'a>(
             break;
         }
     }
+    // A mistake in a part of the value is one of the reasons why the value fits no form; it is said once.
+    let said = found.clone();
+    found.retain(|mistake| {
+        let repeats =
+            |other: &Mistake| other.pointer.len() > mistake.pointer.len() && mistake.message.contains(&other.message);
+        !mistake.message.starts_with(NONE_OF) || !said.iter().any(repeats)
+    });
     found
 }
 

@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 
 use super::SchemaError;
 use super::mistake::escape;
+use super::sentence;
 use crate::suggest::{self, Known};
 
 /// The mistakes and the suspicious parts of a schema, in the order of the document.
@@ -87,7 +88,7 @@ const KEY: &str = "x-tidings-key";
 
 /// Keywords of earlier drafts and of OpenAPI, and what draft 2020-12 has instead. These have no effect.
 const REPLACED: [(&str, &str); 11] = [
-    ("id", "draft 2020-12 calls it `$id`"),
+    ("id", "write `$id`"),
     ("dependencies", "write `dependentRequired` for names of fields, or `dependentSchemas` for schemas"),
     ("additionalItems", "write the first elements in `prefixItems` and the others in `items`"),
     ("$recursiveRef", "write `$ref` or `$dynamicRef`"),
@@ -166,12 +167,16 @@ impl Findings {
                     given.as_str().into_iter().for_each(|given| self.type_name(given, &format!("{at}/{index}")));
                 }
             }
+            ("type", other) => {
+                let names = TYPES.join(", ");
+                self.error(at, format!("must be a type or a list of types ({names}), not {}", sentence::shown(other)));
+            }
             ("format", Value::String(given)) => self.format(given, at),
             ("items", Value::Array(_)) => {
-                self.error(at, "a list of schemas was an earlier draft's: write it as `prefixItems`".into());
+                self.error(at, "draft 2020-12 has one schema here: write a list of schemas as `prefixItems`".into());
             }
             ("definitions", _) => {
-                self.warning(at, "draft 2020-12 calls it `$defs`, and `$ref` to it \"#/$defs/…\"".into());
+                self.warning(at, "draft 2020-12 calls it `$defs`, and a `$ref` to it begins with \"#/$defs/\"".into());
             }
             _ => self.unknown_keyword(name, at),
         }
@@ -277,7 +282,7 @@ mod tests {
 
     #[test]
     fn a_keyword_of_another_draft_names_its_successor() {
-        assert!(errors(json!({"id": "urn:x"}))[0].ends_with("draft 2020-12 calls it `$id`"));
+        assert!(errors(json!({"id": "urn:x"}))[0].ends_with("write `$id`"));
         assert!(errors(json!({"items": [{}]}))[0].contains("`prefixItems`"));
         assert!(errors(json!({"nullable": true}))[0].contains("[\"string\", \"null\"]"));
         assert!(warnings(json!({"definitions": {"a": {}}}))[0].contains("`$defs`"), "a reference to it still works");

@@ -9,6 +9,8 @@ use serde_json::Value;
 
 use crate::suggest;
 
+/// How the sentence about `anyOf` and `oneOf` begins.
+pub(super) const NONE_OF: &str = "fits none of the allowed forms: ";
 /// The most values of an `enum` that a sentence lists.
 const MAX_LISTED: usize = 12;
 /// The longest part of a value that a sentence repeats, in characters.
@@ -76,7 +78,7 @@ pub(super) fn none_of(
         return format!("must be of type {}, not {}", names.join(" or "), described(error.instance().as_ref()));
     }
     let reasons: Vec<_> = firsts().map(first).collect();
-    format!("fits none of the allowed forms: {}", reasons.join("; or "))
+    format!("{NONE_OF}{}", reasons.join("; or "))
 }
 
 /// A value as JSON, cut if it is long.
@@ -162,5 +164,5 @@ fn equal_elements(value: &Value) -> String {
     let elements = value.as_array().map(Vec::as_slice).unwrap_or_default();
     let earlier = |index: usize| elements[..index].iter().position(|other| *other == elements[index]);
     let pair = (0..elements.len()).find_map(|index| Some((earlier(index)?, index)));
-    pair.map(|(one, other)| format!(": /{one} and /{other} are")).unwrap_or_default()
+    pair.map(|(one, other)| format!(", as /{one} and /{other} are")).unwrap_or_default()
 }

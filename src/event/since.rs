@@ -36,7 +36,9 @@ pub enum Moment {
 
 /// The text has none of the forms of `since`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is not a position, a cursor, a time or an age: use start, now, 10m or 2026-11-21T10:00:00Z")]
+#[error(
+    "`since`: {0:?} is not a position, a cursor, a time or an age: write start, now, 10m, 2026-11-21T10:00:00Z, or a position or cursor that the daemon gave out"
+)]
 pub struct ParseSinceError(String);
 
 impl Since {

@@ -46,6 +46,9 @@ pub(super) async fn publish(
     let events = publisher.validate(documents).await.map_err(|mut problem| {
         if binary {
             problem.errors.iter_mut().for_each(for_binary);
+            if !problem.errors.is_empty() {
+                problem.detail = Mistake::summary(&problem.errors);
+            }
         }
         problem
     })?;
@@ -64,7 +67,10 @@ async fn read_body(headers: &HeaderMap, mut body: Body, limit: usize) -> Result<
         if !asks_first {
             tokio::spawn(discard(rest, limit.saturating_mul(4)));
         }
-        Problem::new(ErrorCode::PayloadTooLarge, format!("a body has at most {limit} bytes"))
+        Problem::new(
+            ErrorCode::PayloadTooLarge,
+            format!("the body has more than {limit} bytes (the setting max_body_bytes): send fewer events at a time"),
+        )
     };
     if announced.is_some_and(|length| length > limit) {
         return Err(too_large(body));
@@ -74,7 +80,9 @@ async fn read_body(headers: &HeaderMap, mut body: Body, limit: usize) -> Result<
         Ok(Ok(read)) => Ok(read.to_bytes()),
         Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large(body)),
         Ok(Err(error)) => Err(Problem::new(ErrorCode::BadRequest, format!("the body could not be read: {error}"))),
-        Err(_) => Err(Problem::new(ErrorCode::RequestTimeout, "the body did not arrive in time")),
+        Err(_) => {
+            Err(Problem::new(ErrorCode::RequestTimeout, "the body did not arrive within 30 s: send the request again"))
+        }
     }
 }
 

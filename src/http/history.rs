@@ -10,6 +10,7 @@ use super::App;
 use crate::access::Caller;
 use crate::bus::{Gap, HistoryEntry, HistoryQuery, StreamQuery};
 use crate::protocol::{ErrorCode, Problem};
+use crate::suggest;
 
 /// Events of a response: by default, and at most.
 const LIMIT: u64 = 100;
@@ -42,7 +43,10 @@ pub(super) async fn read(
     let number = |name: &str, default: u64, max: u64| match own.get(name) {
         None => Ok(default),
         Some(text) => text.parse().ok().filter(|number| *number <= max).ok_or_else(|| {
-            Problem::new(ErrorCode::BadRequest, format!("{name} is a whole number up to {max}, not {text:?}"))
+            Problem::new(
+                ErrorCode::BadRequest,
+                format!("`{name}` must be a whole number from 0 to {max}, not {}", suggest::quoted(text)),
+            )
         }),
     };
     let limit = number("limit", LIMIT, MAX_LIMIT)?.max(1) as usize;

@@ -67,7 +67,10 @@ async fn resolve(bus: &Bus, caller: &Caller, query: &str) -> (Vec<Subscription>,
     let selected = query.and_then(|query| match query.channels.is_empty() {
         false => bus.select_each(caller, &query),
         true if query.filter.is_none() && query.since.is_none() => Ok(Vec::new()),
-        true => Err(Problem::new(ErrorCode::InvalidFrame, "`where` and `since` need a `channel` beside them")),
+        true => Err(Problem::new(
+            ErrorCode::InvalidFrame,
+            "`where` and `since` need a `channel` beside them, as in /v1/ws?channel=order-status&since=10m",
+        )),
     });
     let selected = selected.unwrap_or_else(|mut problem| {
         if problem.code == ErrorCode::BadRequest {
@@ -97,7 +100,7 @@ fn check(request: &Request) -> Result<HeaderValue, Problem> {
     let bad = |detail: &str| Err(Problem::new(ErrorCode::BadRequest, detail));
     let upgrade = Problem::new(
         ErrorCode::UpgradeRequired,
-        "this address takes WebSocket handshakes over HTTP/1.1 only; a proxy must pass on the headers Upgrade and Connection",
+        "/v1/ws takes WebSocket handshakes (HTTP/1.1, version 13) only; if this was one, a proxy in between must pass on the headers Upgrade and Connection",
     );
     let names = |text: &str, name: &str| text.eq_ignore_ascii_case(name);
     if request.version() != Version::HTTP_11
@@ -110,14 +113,14 @@ fn check(request: &Request) -> Result<HeaderValue, Problem> {
         return Err(upgrade);
     }
     if headers.get_all(header::HOST).iter().count() != 1 {
-        return bad("a handshake has one Host");
+        return bad("a WebSocket handshake must have exactly one header Host");
     }
     let mut keys = headers.get_all(header::SEC_WEBSOCKET_KEY).iter();
     let (Some(key), None) = (keys.next(), keys.next()) else {
-        return bad("a handshake has one Sec-WebSocket-Key");
+        return bad("a WebSocket handshake must have exactly one header Sec-WebSocket-Key");
     };
     if !is_key(key.as_bytes()) {
-        return bad("Sec-WebSocket-Key is 16 bytes in base64");
+        return bad("the header Sec-WebSocket-Key must be 16 bytes in base64");
     }
     HeaderValue::try_from(derive_accept_key(key.as_bytes())).or_else(|_| bad("Sec-WebSocket-Key is not usable"))
 }
@@ -125,7 +128,12 @@ fn check(request: &Request) -> Result<HeaderValue, Problem> {
 /// The answer to the extensions that the client offers, where one is agreed. The header must be well-formed in any case
 /// (section 9.1).
 fn extensions(headers: &HeaderMap, compression: bool) -> Result<Option<HeaderValue>, Problem> {
-    let malformed = || Problem::new(ErrorCode::BadRequest, "Sec-WebSocket-Extensions is malformed");
+    let malformed = || {
+        Problem::new(
+            ErrorCode::BadRequest,
+            "the header Sec-WebSocket-Extensions does not have the form of RFC 6455, section 9.1",
+        )
+    };
     let offers = headers.get_all(header::SEC_WEBSOCKET_EXTENSIONS).iter().map(HeaderValue::as_bytes);
     let agreed = deflate::agree(offers).map_err(|deflate::Malformed| malformed())?;
     agreed.filter(|_| compression).map(HeaderValue::try_from).transpose().map_err(|_| malformed())

@@ -59,7 +59,7 @@ pub struct Server {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ServerError {
-    #[error("cannot listen on {address}: {error}")]
+    #[error("cannot listen on {address}: {}", not_bound(.error))]
     Listen { address: SocketAddr, error: io::Error },
     #[error("the broker cannot be used: {0}")]
     Broker(String),
@@ -68,6 +68,16 @@ pub enum ServerError {
     /// A service that the node cannot do without has ended or panicked.
     #[error(transparent)]
     Service(#[from] ServiceEnded),
+}
+
+/// Why an address cannot be listened on, in words.
+fn not_bound(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => "another process uses this port".into(),
+        io::ErrorKind::AddrNotAvailable => "this machine has no such address".into(),
+        io::ErrorKind::PermissionDenied => "this user may not use this port; ports below 1024 need a privilege".into(),
+        _ => error.to_string(),
+    }
 }
 
 /// Takes the address and sets everything up; nothing is served yet.

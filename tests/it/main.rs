@@ -15,6 +15,7 @@ mod cursors;
 mod deployment;
 mod documents;
 mod drain_notice;
+mod error_texts;
 mod examples;
 mod faults;
 mod file_log;

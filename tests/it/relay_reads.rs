@@ -6,7 +6,9 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use tidings::broker::nodes::Nodes;
-use tidings::broker::{self, Appended, Backend, Bounds, BrokerError, Entry, Log, Notifier, Page, Signal, Store};
+use tidings::broker::{
+    self, Appended, Backend, Bounds, BrokerError, Entry, Head, Located, Log, Notifier, Page, Signal, Store,
+};
 use tidings::config::{BrokerConfig, BrokerUrl};
 use tidings::event::{Catalog, ChannelId, Event, Moment, Position};
 use tokio::sync::{mpsc, watch};
@@ -57,8 +59,12 @@ impl Log for HeldReads {
         Ok(Page { bounds, entries: entries.collect() })
     }
 
-    async fn position_at(&self, channel: ChannelId, from: Moment) -> Result<Position, BrokerError> {
+    async fn position_at(&self, channel: ChannelId, from: Moment) -> Result<Located, BrokerError> {
         self.backend.position_at(channel, from).await
+    }
+
+    async fn heads(&self) -> Vec<(ChannelId, Head)> {
+        self.backend.heads().await
     }
 }
 

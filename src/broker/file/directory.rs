@@ -50,6 +50,12 @@ impl LogDirectory {
     /// A sentence that names the path and the cause: another daemon's lock, or an error of the file system.
     pub fn lock(path: &Path) -> Result<Self, String> {
         let wrong = |what: &str, error: io::Error| format!("cannot {what} {}: {error}", path.display());
+        if path.is_file() {
+            return Err(format!(
+                "{} is a file: name a directory, which the daemon creates if it is missing",
+                path.display()
+            ));
+        }
         // Events may be confidential: only the daemon's user reads them.
         create(path, 0o700).map_err(|error| wrong("create the directory", error))?;
         let at = path.join(LOCK);
@@ -65,7 +71,10 @@ impl LogDirectory {
             Err(TryLockError::WouldBlock) => {
                 let holder = fs::read_to_string(&at).unwrap_or_default();
                 let holder = holder.trim().parse::<u32>().map_or(String::new(), |id| format!(", process {id}"));
-                return Err(format!("{} is in use by another daemon{holder}", path.display()));
+                return Err(format!(
+                    "{} is in use by another daemon{holder}: stop it, or name another directory",
+                    path.display()
+                ));
             }
             Err(TryLockError::Error(error)) => return Err(wrong("lock", error)),
         }

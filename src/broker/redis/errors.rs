@@ -33,6 +33,9 @@ const REFUSAL_TEXTS: [&str; 9] = [
 const LIMIT_TEXTS: [&str; 5] =
     ["too many requests", "rate limit", "max concurrent connections", "max number of clients", "per second exceeded"];
 
+/// The text of a call without an answer.
+pub(super) const NO_ANSWER: &str = "Redis does not answer";
+
 /// What an error of fred means. An error reply of the server is classified by [`from_reply`].
 pub(super) fn from_fred(error: &Error) -> BrokerError {
     match error.kind() {
@@ -46,6 +49,22 @@ pub(super) fn from_fred(error: &Error) -> BrokerError {
         // A probe's error reaches /readyz and the log as it is, so it names the server that did not answer.
         ErrorKind::IO => BrokerError::Unavailable(format!("no connection to Redis: {}", describe(error))),
         _ => BrokerError::Unavailable(describe(error)),
+    }
+}
+
+/// As [`from_fred`], for a command that only a sentinel or a node of a cluster knows. A server that is none says so; the
+/// text then names the scheme of the URL for it.
+pub(super) fn from_special_server(error: &Error) -> BrokerError {
+    let with_hint = |cause: String| match cause.to_ascii_lowercase() {
+        lower if lower.contains("cluster support disabled") || lower.contains("unknown command") => {
+            format!("{}; a URL of one Redis server begins with redis:// or rediss://", cause.trim_end())
+        }
+        _ => cause,
+    };
+    match from_fred(error) {
+        BrokerError::Unavailable(cause) => BrokerError::Unavailable(with_hint(cause)),
+        BrokerError::Rejected(cause) => BrokerError::Rejected(with_hint(cause)),
+        other => other,
     }
 }
 
@@ -80,7 +99,7 @@ pub(super) fn from_reply(text: &str) -> BrokerError {
 pub(super) fn describe(error: &Error) -> String {
     let details = error.details();
     match error.kind() {
-        ErrorKind::Timeout => "Redis does not answer".into(),
+        ErrorKind::Timeout => NO_ANSWER.into(),
         // fred writes the operating system's errors as Rust's debugger would.
         ErrorKind::IO => match details.split_once("message: \"").and_then(|(_, rest)| rest.split_once('"')) {
             Some((message, _)) => message.to_owned(),

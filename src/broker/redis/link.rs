@@ -117,8 +117,10 @@ impl Connection {
         // fred holds the PING back until it has connected, so this covers the connect as well.
         let Self { client, task, endpoint, .. } = &mut connection;
         let is_replica = tokio::select! {
-            error = task_ended(task) => return Err(error),
-            checked = handshake(client, allow_replica) => checked.map_err(|error| from_fred(&error))?,
+            error = task_ended(task) => return Err(endpoint.explain(error)),
+            checked = handshake(client, allow_replica) => {
+                checked.map_err(|error| endpoint.explain(from_fred(&error)))?
+            }
         };
         if is_replica {
             endpoint.report_replica();

@@ -20,7 +20,7 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::watch;
 
 use super::BrokerError;
-use super::errors::from_fred;
+use super::errors::{from_fred, from_special_server};
 use super::link::{Link, verified_ping};
 use super::sentinel_replies::{SentinelReplies, SentinelReply, SentinelService};
 use super::target::{ConnectOptions, Target};
@@ -111,7 +111,7 @@ impl Sentinel {
                 Ok(None) => {
                     return BrokerError::Unavailable(format!("the sentinel knows no master named {}", self.service));
                 }
-                Err(error) => return from_fred(&error),
+                Err(error) => return from_special_server(&error),
             }
             if !std::mem::replace(&mut established, true) {
                 link.established();

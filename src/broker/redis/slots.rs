@@ -9,7 +9,7 @@ use fred::types::config::Server as Node;
 use fred::types::{ClusterHash, CustomCommand, Value};
 
 use super::BrokerError;
-use super::errors::from_fred;
+use super::errors::from_special_server;
 
 /// One node's view of the cluster.
 #[derive(Debug, PartialEq, Eq)]
@@ -30,7 +30,7 @@ impl ClusterView {
     pub async fn query(client: &Client, queried: &Node) -> Result<Self, BrokerError> {
         let cluster = async |subcommand: &'static str| {
             let command = CustomCommand::new_static("CLUSTER", ClusterHash::FirstKey, false);
-            client.custom::<Value, _>(command, vec![subcommand]).await.map_err(|error| from_fred(&error))
+            client.custom::<Value, _>(command, vec![subcommand]).await.map_err(|error| from_special_server(&error))
         };
         // The epoch comes first: the slots that are read next may be newer than it, but never older.
         let info = cluster("INFO").await?.into_string().unwrap_or_default();

@@ -9,10 +9,12 @@ use fred::clients::Client;
 use fred::types::RespVersion;
 use fred::types::config::{Config, ConnectionConfig, PerformanceConfig, Server, ServerConfig, TcpConfig, TlsConfig};
 
+use super::errors::NO_ANSWER;
 use super::sentinel_replies::{NamedMaster, SentinelService};
 use super::tls::{self, tls};
 use super::{BrokerError, CALL_TIMEOUT};
 use crate::config::{Form, RedisUrl};
+use crate::suggest::Known;
 
 /// Commands that fred queues for a connection. It is more than
 /// [`MAX_CONCURRENT_CALLS`](super::commands::MAX_CONCURRENT_CALLS) and the health checks together, because fred stops
@@ -22,6 +24,9 @@ const COMMAND_BUFFER: usize = 4096;
 /// How long the kernel waits for a silent peer to acknowledge bytes (`TCP_USER_TIMEOUT`). Without it, a full socket blocks
 /// fred's one task for ever.
 const USER_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What is said of a handshake that gets no answer or is cut off.
+const SILENT: [&str; 3] = [NO_ANSWER, "Unexpected EOF", "reset by peer"];
 
 /// What a connection needs beside the address: credentials, database and TLS.
 #[derive(Clone, Default)]
@@ -61,7 +66,8 @@ impl ConnectOptions {
             Form::Server | Form::Cluster => &[],
         };
         if let Some(name) = url.parameters().find(|name| !known.contains(name) && !tls::PARAMETERS.contains(name)) {
-            return Err(format!("a {}:// URL has no parameter `{name}`", url.scheme));
+            let known = Known::new("parameters", known.iter().chain(&tls::PARAMETERS).copied());
+            return Err(known.refuse(&format!("a {}:// URL has no parameter `{name}`", url.scheme), name));
         }
         // Other clients take the credentials of a socket's URL before the path or as parameters; so both are read.
         let from_parameter = |names: [&str; 2]| {
@@ -177,6 +183,26 @@ impl Endpoint {
             ..ConnectionConfig::default()
         };
         Client::new(self.config.clone(), Some(performance), Some(connection), None)
+    }
+
+    /// The error of a handshake, with its usual cause: TLS on one side only.
+    pub fn explain(&self, error: BrokerError) -> BrokerError {
+        let hint = |cause: &str| match cause {
+            _ if !SILENT.iter().any(|text| cause.contains(text)) => "",
+            _ if self.config.uses_tls() => {
+                "this port may be one without TLS, for which the URL begins with redis instead of rediss"
+            }
+            _ => "this port may be one with TLS, for which the URL begins with rediss instead of redis",
+        };
+        let with_hint = |cause: String| match hint(&cause) {
+            "" => cause,
+            hint => format!("{}; {hint}", cause.trim_end_matches('.')),
+        };
+        match error {
+            BrokerError::Unavailable(cause) => BrokerError::Unavailable(with_hint(cause)),
+            BrokerError::Rejected(cause) => BrokerError::Rejected(with_hint(cause)),
+            other => other,
+        }
     }
 
     /// Whether the sentinels have named another master since. Replies of this server do not count then.

@@ -241,11 +241,20 @@ impl Bench {
     /// The `data` of every event.
     fn sample(&self) -> Result<Value, Failure> {
         match &self.data {
-            Some(data) => serde_json::from_str(data).map_err(|error| format!("--data is not JSON: {error}").into()),
+            Some(data) => serde_json::from_str(data).map_err(|error| {
+                format!(
+                    "--data is not JSON ({error}): write an object in single quotes, as in --data '{{\"stars\":5}}'"
+                )
+                .into()
+            }),
             None if self.channel == "inventory-change" => {
                 Ok(json!({ "productId": "bench", "oldQuantity": 100, "newQuantity": 95, "reason": "tidings bench" }))
             }
-            None => Err(format!("--data is missing: give the data of an event of {} as JSON", self.channel).into()),
+            None => Err(format!(
+                "--data is missing: give the data of an event of {0} as JSON, which `tidings publish {0}` would take",
+                self.channel
+            )
+            .into()),
         }
     }
 

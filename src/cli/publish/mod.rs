@@ -108,7 +108,12 @@ impl Publish {
     /// The data of the event: from `--data`, or from the fields.
     async fn data<'a>(&'a self, client: &Client, fields: &'a [Field]) -> Result<Json<'a>, Failure> {
         if let Some(data) = &self.data {
-            return Json::parse(data).map_err(|error| exit_with_usage_error(&format!("--data is not JSON: {error}")));
+            return Json::parse(data).map_err(|error| {
+                exit_with_usage_error(&format!(
+                    "--data is not JSON ({error}): write an object in single quotes, as in \
+                     --data '{{\"orderId\":\"7\",\"newStatus\":\"shipped\"}}'"
+                ))
+            });
         }
         if self.fields.is_empty() {
             exit_with_usage_error(

@@ -35,7 +35,9 @@ impl Stop {
                 Some(line)
             }
             Self::Refused { problem: Problem { detail, code, errors, .. }, line, lines } => {
-                say_error(&format!("line {line}: {detail} ({code})"));
+                // The mistakes follow, with the number of their line in place of the index in the request.
+                let what = if errors.is_empty() { &detail } else { "the event is refused" };
+                say_error(&format!("line {line}: {what} ({code})"));
                 say_field_errors(&errors, |pointer| {
                     let pointer = pointer.trim_start_matches('/');
                     let (index, rest) = pointer.split_once('/').unwrap_or((pointer, ""));

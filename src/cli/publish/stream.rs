@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-
 use super::super::failure::{Failure, say};
 use super::super::interrupt::interrupted;
 use super::super::remote::{Remote, retrying};

@@ -121,3 +121,23 @@ async fn an_answer_that_is_not_a_daemons_is_described() {
         }
     }
 }
+
+#[tokio::test]
+async fn a_proxy_that_does_not_pass_on_upgrades_is_named() {
+    for (response, words) in [
+        (
+            "HTTP/1.1 426 X\r\ncontent-type: application/problem+json\r\ncontent-length: 27\r\n\r\n\
+             {\"code\":\"upgrade-required\"}",
+            "without the headers Upgrade and Connection",
+        ),
+        ("HTTP/1.1 200 OK\r\ncontent-type: text/html\r\ncontent-length: 0\r\n\r\n", "200 OK with text/html"),
+        ("HTTP/1.1 404 X\r\ncontent-type: text/html\r\ncontent-length: 0\r\n\r\n", "404 Not Found with text/html"),
+        ("HTTP/1.1 101 X\r\ncontent-length: 0\r\n\r\n", "the response to the handshake is wrong"),
+    ] {
+        let client = Client::new(&server(response).await).unwrap();
+        let error = client.subscribe([Subscription::to("a")]).next().await.unwrap_err();
+        assert!(matches!(error, Error::NotUpgraded { .. }), "{error:?}");
+        let text = error.to_string();
+        assert!(text.contains(words) && text.contains("docs/deployment.md"), "{text}");
+    }
+}

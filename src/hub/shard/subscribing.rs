@@ -90,7 +90,7 @@ impl Shard {
             && *position != current
         {
             let message = format!(
-                "this connection's stream of the channel is at {current} and cannot go back: use another connection"
+                "`since`: this connection's stream of the channel is at {current} and cannot go back: subscribe on another connection"
             );
             return Err((ErrorCode::InvalidPosition, message));
         }

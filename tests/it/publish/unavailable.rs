@@ -19,7 +19,11 @@ async fn the_cause_of_a_broker_failure_is_logged_and_not_sent_to_the_client() {
             client.post(url("/v1/events")).header("content-type", "application/json").body(sale("1").to_string()),
             "the broker is unavailable; whether the events were taken is not known: sending the same ids again is safe",
         ),
-        ("request-2", client.get(url("/v1/channels")), "the broker is unavailable"),
+        (
+            "request-2",
+            client.get(url("/v1/channels")),
+            "the broker is unavailable: try again; the operator finds the reason in this node's log",
+        ),
     ] {
         let response = Response::to(request.header("x-request-id", id)).await;
         assert_eq!(response.problem(503, "broker-unavailable")["detail"], detail);
