@@ -98,7 +98,9 @@ async fn inflate_one(coding: Coding, body: &[u8], limit: usize) -> Result<Vec<u8
         let room = (limit + 1).saturating_sub(inflated.len()).min(PIECE);
         let read = reader.by_ref().take(room as u64).read_to_end(&mut inflated).map_err(broken)?;
         if inflated.len() > limit {
-            let detail = format!("a body has at most {limit} bytes after it is inflated");
+            let detail = format!(
+                "the inflated body has more than {limit} bytes (the setting max_body_bytes): send fewer events at a time"
+            );
             return Err(Problem::new(ErrorCode::PayloadTooLarge, detail));
         }
         if read < room {

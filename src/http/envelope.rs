@@ -103,10 +103,12 @@ fn many(body: &[u8], max: usize) -> Result<Envelope<'_>, Problem> {
     Json::parse_elements(body, MAX_EVENTS, max).map(Envelope::from).map_err(|error| match error {
         ElementsError::Malformed(error) => malformed(error),
         ElementsError::TooMany => {
-            Problem::new(ErrorCode::PayloadTooLarge, format!("a request has at most {MAX_EVENTS} events"))
+            Problem::new(ErrorCode::PayloadTooLarge, format!("a request has at most {MAX_EVENTS} events: send the others in another one"))
         }
         ElementsError::TooLarge(index) => {
-            let detail = format!("the event at /{index} has more than {max} bytes, the most that are taken");
+            let detail = format!(
+                "the event at /{index} has more than {max} bytes (the setting max_event_bytes): send a reference to large data"
+            );
             Problem::new(ErrorCode::PayloadTooLarge, detail)
         }
     })
@@ -114,9 +116,12 @@ fn many(body: &[u8], max: usize) -> Result<Envelope<'_>, Problem> {
 
 fn check_size(len: usize, max: usize, what: impl Display) -> Result<(), Problem> {
     match len > max {
-        true => {
-            Err(Problem::new(ErrorCode::PayloadTooLarge, format!("{what} has {len} bytes, at most {max} are taken")))
-        }
+        true => Err(Problem::new(
+            ErrorCode::PayloadTooLarge,
+            format!(
+                "{what} has {len} bytes, more than {max} (the setting max_event_bytes): send a reference to large data"
+            ),
+        )),
         false => Ok(()),
     }
 }

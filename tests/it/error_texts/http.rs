@@ -1,5 +1,9 @@
 //! Problem documents.
 
+use std::io::Write;
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use reqwest::Method;
 use serde_json::{Value, json};
 use tidings::config::BrokerUrl;
@@ -62,7 +66,11 @@ async fn requests(table: &mut Table, node: &Node) {
         table.problem(&format!("GET {path}, {what}"), &Response::to(request).await);
     }
     for (what, head) in [
-        ("GET /v1/stream, HTTP/1.0", "GET /v1/stream HTTP/1.0\r\n\r\n".to_owned()),
+        ("GET /v1/ws, HTTP/1.0", format!("GET /v1/ws HTTP/1.0\r\n{}\r\n{key}\r\n\r\n", upgrade.join("\r\n"))),
+        (
+            "GET /v1/stream, two different headers Last-Event-ID",
+            "GET /v1/stream HTTP/1.1\r\nhost: a\r\nlast-event-id: a=k:1\r\nlast-event-id: a=k:2\r\n\r\n".to_owned(),
+        ),
         (
             "GET /v1/ws, two headers Host",
             format!("GET /v1/ws HTTP/1.1\r\nhost: a\r\nhost: b\r\n{}\r\n{key}\r\n\r\n", upgrade.join("\r\n")),
@@ -110,7 +118,8 @@ async fn events(table: &mut Table, node: &Node) {
         ("source", json!("two words")),
         ("time", json!("yesterday")),
         ("time", json!("2026-02-30T00:00:00Z")),
-        ("dataschema", json!("relative")),
+        ("dataschema", json!("two words")),
+        ("dataschema", json!("")),
         ("datacontenttype", json!("text/plain")),
         ("data_base64", json!("AAAA")),
         ("specversion", json!("0.3")),
@@ -148,11 +157,29 @@ async fn events(table: &mut Table, node: &Node) {
     for (media_type, body) in [
         ("application/json", "{\"type\":"),
         ("application/json", ""),
+        ("application/json", "\u{feff}{}"),
+        ("application/json", "{\"type\":\"order-status\",\"type\":\"order-status\"}"),
+        ("application/json", "[{\"type\":\"order-status\",\"data\":{\"orderId\":\"\\ud800\"}}]"),
+        ("application/json", "{'type':'order-status'}"),
+        ("application/json", "{\"type\":\"order-status\",}"),
+        ("application/json", "{\"data\":NaN}"),
+        ("application/json; charset=utf-16", "{}"),
         ("text/plain", "{}"),
         ("application/cloudevents+json", "[]"),
         ("application/cloudevents-batch+json", "{}"),
     ] {
         table.problem(&format!("POST {body:?} as {media_type}"), &node.post_as(media_type, body).await);
+    }
+    let mut spaces = GzEncoder::new(Vec::new(), Compression::fast());
+    spaces.write_all(&vec![b' '; 9 << 20]).unwrap();
+    for (what, coding, body) in [
+        ("{}", "br", b"{}".to_vec()),
+        ("{}", "gzip", b"{}".to_vec()),
+        ("9 MiB of spaces", "gzip", spaces.finish().unwrap()),
+    ] {
+        let request = node.request(Method::POST, "/v1/events").header("content-type", "application/json");
+        let request = request.header("content-encoding", coding).body(body);
+        table.problem(&format!("POST {what} with Content-Encoding: {coding}"), &Response::to(request).await);
     }
     let binary = node.request(Method::POST, "/v1/events").header("ce-type", "order-status").header("ce-time", "now");
     table.problem("POST {} with ce-type: order-status, ce-time: now", &Response::to(binary.body("{}")).await);
