@@ -53,7 +53,7 @@ fn with_a_retry_timeout_a_command_waits_for_the_daemon() {
                 _ => command.env("TIDINGS_RETRY_TIMEOUT", "5m"),
             };
             let running = Running::start(command);
-            running.said("Connection refused (os error 111); retrying for up to 300.0 s");
+            running.said("Connection refused; retrying for up to 300.0 s");
             running
         })
         .collect();
