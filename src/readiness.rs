@@ -46,9 +46,9 @@ impl Readiness {
             let backend = self.backend.clone();
             // The relay compares the heads with what it has delivered, so that a lost signal is made up for within a round.
             let heads = tokio::time::timeout(TIMEOUT, backend.heads());
-            let (result, _) = tokio::join!(self.round_trip(number), heads);
+            let ((result, elapsed), _) = tokio::join!(self.timed_round_trip(number), heads);
             if result.is_ok() {
-                self.metrics.round_trip_seconds.observe(sent.elapsed().as_secs_f64());
+                self.metrics.round_trip_seconds.observe(elapsed.as_secs_f64());
                 last_success = Instant::now();
             } else if self.backend.returned_from_any_server(number) {
                 // Another node would reach no more of the broker than this one does.
@@ -62,7 +62,7 @@ impl Readiness {
                     }
                     (was_ready, reported) = (true, false);
                 }
-                Err(reason) if !was_ready && sent.elapsed() >= SLOW && number <= SLOW_ROUNDS_AT_START => {
+                Err(reason) if !was_ready && elapsed >= SLOW && number <= SLOW_ROUNDS_AT_START => {
                     tracing::info!(reason, "not ready yet");
                 }
                 Err(reason) => {
@@ -86,6 +86,13 @@ impl Readiness {
             }
             tokio::time::sleep_until(sent + INTERVAL).await;
         }
+    }
+
+    /// The result of a [round trip](Self::round_trip), and how long it took.
+    async fn timed_round_trip(&mut self, number: u64) -> (Result<(), String>, Duration) {
+        let sent = Instant::now();
+        let result = self.round_trip(number).await;
+        (result, sent.elapsed())
     }
 
     /// Sends a probe, and waits until the relay has received it. Then every log must be readable, too.

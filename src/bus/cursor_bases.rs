@@ -4,6 +4,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Duration;
 
 use tokio::time::Instant;
 
@@ -19,6 +20,8 @@ const KNOWN: usize = 64;
 pub struct CursorBases {
     /// The base from which cursors are written.
     current: RwLock<Option<Arc<CursorBase>>>,
+    /// When the store was last seen to have the current base.
+    checked: Mutex<Option<Instant>>,
     known: Mutex<HashMap<u64, Arc<CursorBase>>>,
     /// When this node last made a base. Locked while it makes one.
     pub(super) made: tokio::sync::Mutex<Option<Instant>>,
@@ -36,6 +39,9 @@ impl CursorBases {
     }
 
     pub(super) fn known(&self, id: u64) -> Option<Arc<CursorBase>> {
+        if let Some(current) = self.current().filter(|current| current.id == id) {
+            return Some(current);
+        }
         self.known.lock().unwrap_or_else(PoisonError::into_inner).get(&id).cloned()
     }
 
@@ -49,7 +55,18 @@ impl CursorBases {
         base
     }
 
-    pub(super) fn set_current(&self, base: Arc<CursorBase>) {
-        *self.current.write().unwrap_or_else(PoisonError::into_inner) = Some(base);
+    /// Sets the current base, which the store has now, or none.
+    pub(super) fn set_current(&self, base: Option<Arc<CursorBase>>) {
+        *self.current.write().unwrap_or_else(PoisonError::into_inner) = base;
+        self.set_checked();
+    }
+
+    pub(super) fn set_checked(&self) {
+        *self.checked.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+    }
+
+    /// Whether the store had the current base within this time.
+    pub(super) fn was_checked_within(&self, time: Duration) -> bool {
+        self.checked.lock().unwrap_or_else(PoisonError::into_inner).is_some_and(|checked| checked.elapsed() < time)
     }
 }

@@ -1,8 +1,9 @@
 //! Cursors of many channels, which are packed so that they fit into a request line.
 //!
 //! A cursor that is short enough is written as text. A longer one is packed: see [`CursorBase`]. The bases are in the
-//! broker's store, so that every node reads a cursor, also after a restart, and also if the catalogue has changed. If the
-//! broker has lost a base, it has probably lost the logs too: every channel then begins with a gap.
+//! broker's store, so that every node reads a cursor, also after a restart, and also if the catalogue has changed. A
+//! node that writes cursors puts its base into the store again if the broker has lost it. If nobody does, a cursor with that
+//! base begins every channel with a gap.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,6 +24,8 @@ const FEW: usize = 8;
 const MAX_PACKED: usize = 800;
 /// Between two bases that this node makes.
 const MIN_INTERVAL: Duration = Duration::from_secs(60);
+/// Between two looks at whether the store still has the base from which this node writes cursors.
+const CHECK_INTERVAL: Duration = Duration::from_secs(5);
 /// How long a stream waits for a base. Without one, its cursors are long.
 const TIMEOUT: Duration = Duration::from_secs(1);
 /// Nodes that make a base at the same time try so often.
@@ -103,10 +106,18 @@ fn fits(base: &CursorBase, heads: &Cursor) -> bool {
 async fn find_base(namespace: &Namespace, heads: Cursor) -> Result<(), BrokerError> {
     let bases = namespace.cursors();
     let is_good = || bases.current().is_some_and(|base| fits(&base, &heads));
-    if is_good() {
+    if is_good() && bases.was_checked_within(CHECK_INTERVAL) {
         return Ok(());
     }
     let mut made = bases.made.lock().await;
+    if let Some(base) = bases.current()
+        && !bases.was_checked_within(CHECK_INTERVAL)
+    {
+        match is_stored(namespace, &base).await? {
+            true => bases.set_checked(),
+            false => bases.set_current(None),
+        }
+    }
     for _ in 0..ATTEMPTS {
         if is_good() {
             return Ok(());
@@ -117,7 +128,7 @@ async fn find_base(namespace: &Namespace, heads: Cursor) -> Result<(), BrokerErr
             && let Some(base) = load(namespace, slot).await?
             && (fits(&base, &heads) || bases.current().is_none())
         {
-            bases.set_current(base);
+            bases.set_current(Some(base));
             continue;
         }
         if made.is_some_and(|made| made.elapsed() < MIN_INTERVAL) {
@@ -133,11 +144,19 @@ async fn find_base(namespace: &Namespace, heads: Cursor) -> Result<(), BrokerErr
         let next = slot.to_string();
         if namespace.store().compare_and_set(NEWEST, newest.as_deref(), Some(next.as_bytes())).await? {
             namespace.store().put(&key(slot), text.as_bytes()).await?;
-            bases.set_current(bases.remember(base));
+            bases.set_current(Some(bases.remember(base)));
             *made = Some(Instant::now());
         }
     }
     Ok(())
+}
+
+/// Whether the store has this base. Puts it there again if its slot is empty. Another base in the slot has replaced it.
+async fn is_stored(namespace: &Namespace, base: &CursorBase) -> Result<bool, BrokerError> {
+    match namespace.store().get(&key(base.slot)).await? {
+        None => namespace.store().put(&key(base.slot), base.to_text().as_bytes()).await.map(|()| true),
+        Some(stored) => Ok(stored == base.to_text().as_bytes()),
+    }
 }
 
 /// Reads the base in a slot of the store.

@@ -272,8 +272,9 @@ async fn requested(log: &dyn Log, channel: ChannelId, since: &Since) -> Result<L
     };
     let position = match since {
         Since::After(position) => position.clone(),
-        Since::Start => bounds.start(),
-        Since::Now | Since::Cursor(_) | Since::Packed(_) | Since::AcceptedFrom(_) => bounds.head(),
+        Since::Now => bounds.head(),
+        // A cursor is unpacked, and its channel selected, before this. The start loses nothing.
+        Since::Start | Since::Cursor(_) | Since::Packed(_) | Since::AcceptedFrom(_) => bounds.start(),
     };
     if position.epoch != bounds.epoch {
         // The new epoch may contain events that the client already has.

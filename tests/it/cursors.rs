@@ -3,12 +3,16 @@
 use std::collections::HashMap;
 
 use serde_json::{Value, json};
+use tidings::config::Config;
 use tidings::event::Catalog;
 
 use crate::stream::Stream;
+use crate::support::broker::redis_url;
 use crate::support::each_broker::{TestBroker, over_each_broker};
 use crate::support::events::order;
-use crate::support::node::Node;
+use crate::support::node::{self, Node};
+use crate::support::redis::Redis;
+use crate::support::until;
 
 over_each_broker!(
     cursors_of_hundreds_of_channels_stay_under_a_kibibyte_and_lose_nothing,
@@ -25,11 +29,15 @@ fn name(number: usize) -> String {
 
 /// A node with types of these numbers.
 async fn node(broker: &TestBroker, types: impl Iterator<Item = usize>) -> Node {
+    node_with(broker.config(), types).await
+}
+
+async fn node_with(config: Config, types: impl Iterator<Item = usize>) -> Node {
     let mut catalog = Catalog::builtin();
     for number in types {
         catalog.add(&name(number), r#"{"type":"object","properties":{"n":{"type":"integer"}}}"#).unwrap();
     }
-    Node::start_with(broker.config(), catalog).await
+    Node::start_with(config, catalog).await
 }
 
 /// Publishes the next number on each of these channels.
@@ -129,4 +137,22 @@ async fn a_cursor_whose_base_is_lost_begins_with_a_gap_on_every_channel(broker: 
     assert_eq!(lost.len(), TYPES + 5);
     assert_eq!(stream.event().await.data["subject"], "1");
     node.get("/v1/stream?since=c.AAAA").await.problem(422, "invalid-position");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_base_that_the_broker_lost_is_put_there_again() {
+    const TYPES: usize = 40;
+    let redis = Redis::start();
+    let config = || node::config(redis_url(redis.port));
+    let one = node_with(config(), 0..TYPES).await;
+    let cursor = async || one.get("/v1/events?since=now").await.json()["cursor"].as_str().unwrap().to_owned();
+    assert!(cursor().await.starts_with("c."), "it is packed");
+    redis.cli(&["del", "tidings:default:store:values"]);
+    // The other node has never seen the base.
+    let other = node_with(config(), 0..TYPES).await;
+    until("the other node reads a cursor of the first", async || {
+        let page = other.get(&format!("/v1/events?since={}", cursor().await)).await.json();
+        (page["gap"] == false).then_some(())
+    })
+    .await;
 }

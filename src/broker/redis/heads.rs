@@ -6,12 +6,12 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use fred::interfaces::HashesInterface;
 use fred::types::Value;
 use futures_util::future::join_all;
 
-use super::CALL_TIMEOUT;
 use super::channels::Channels;
 use super::commands::Commands;
 use super::errors::from_fred;
@@ -21,6 +21,9 @@ use crate::event::{ChannelId, Position};
 
 /// Commands that are sent together: few enough for the queue of a connection.
 const PIPELINE: usize = 256;
+
+/// How long a server may take. The readiness probe waits longer, so that it gets the heads of the other servers.
+const SERVER_TIMEOUT: Duration = Duration::from_millis(1500);
 
 /// The head of each channel's log. Leaves out the channels whose server does not answer.
 pub(super) async fn heads(channels: &Channels, commands: &Commands) -> Vec<(ChannelId, Head)> {
@@ -32,13 +35,15 @@ pub(super) async fn heads(channels: &Channels, commands: &Commands) -> Vec<(Chan
     }
     let heads = by_server.into_values().map(async |(server, ids)| {
         let mut heads = Vec::with_capacity(ids.len());
-        for ids in ids.chunks(PIPELINE) {
-            let look = tokio::time::timeout(CALL_TIMEOUT, heads_at(&server, channels, commands, ids));
-            match look.await {
-                Ok(Ok(found)) => heads.extend(found),
-                _ => break,
+        let look = async {
+            for ids in ids.chunks(PIPELINE) {
+                match heads_at(&server, channels, commands, ids).await {
+                    Ok(found) => heads.extend(found),
+                    Err(_) => return,
+                }
             }
-        }
+        };
+        let _ = tokio::time::timeout(SERVER_TIMEOUT, look).await;
         heads
     });
     join_all(heads).await.into_iter().flatten().collect()

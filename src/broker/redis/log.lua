@@ -66,6 +66,9 @@ local function last_offset(stream)
   return 0
 end
 
+-- The most past epochs that are kept.
+local MAX_PAST = 8
+
 -- An entry of `past`. An earlier version wrote none of the times, and drops those that it finds.
 local PAST_EPOCH = '(%w+):(%d+):(%d+):?(%d*)'
 
@@ -86,7 +89,7 @@ local function begin_epoch(log, epoch, shared, of)
     past[#past + 1] = table.concat({ log.epoch, integer(shared), integer(log.head), integer(log.now) }, ':')
   end
   for past_epoch, past_shared, past_head, ended in string.gmatch(log.past, PAST_EPOCH) do
-    if #past < 8 and past_epoch ~= of then
+    if #past < MAX_PAST and past_epoch ~= of then
       past[#past + 1] = table.concat({ past_epoch, integer(math.min(shared, tonumber(past_shared))), past_head, ended }, ':')
     end
   end
@@ -196,7 +199,8 @@ local function open(stream, meta, new_epoch, fingerprint)
     begin_epoch(log, new_epoch, 0)
   elseif log.known and log.known.epoch ~= log.epoch and not string.find(' ' .. log.past, ' ' .. log.known.epoch .. ':', 1, true) then
     -- The log that the node knows is gone, and a node that did not know it has begun this one.
-    log.past = log.known.epoch .. ':0:0:' .. integer(log.now) .. ' ' .. log.past
+    local others = string.match(log.past, '^' .. string.rep('%S+ ', MAX_PAST - 2) .. '%S+') or log.past
+    log.past = log.known.epoch .. ':0:0:' .. integer(log.now) .. (others == '' and '' or ' ' .. others)
     redis.call('HSET', meta, 'past', log.past)
   end
   return log

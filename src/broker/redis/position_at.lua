@@ -23,9 +23,11 @@ if before < stored then
 end
 local epoch = log.epoch
 for past, shared, _, ended in string.gmatch(log.past, PAST_EPOCH) do
-  -- The first epoch that ended at the moment or later. The time of one without a time is not known.
-  if (tonumber(ended) or moment) >= moment then
-    epoch, before = past, math.min(before, tonumber(shared))
+  -- The first epoch that ended at the moment or later. The last epochs come first. When one without a time ended is not
+  -- known.
+  if (tonumber(ended) or moment) < moment then
+    break
   end
+  epoch, before = past, math.min(before, tonumber(shared))
 end
 return { log.epoch, integer(log.head), integer(math.max(first, oldest)), epoch, integer(before) }
