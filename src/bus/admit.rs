@@ -21,7 +21,7 @@ impl Bus {
             return Err(Problem::new(ErrorCode::BrokerUnavailable, detail));
         }
         self.admission.admit().ok_or_else(|| {
-            let detail = "too many clients connect at once: connect again when Retry-After says";
+            let detail = "too many clients are connecting at once: try again after the time in the header Retry-After";
             Problem::new(ErrorCode::Overloaded, detail)
         })
     }

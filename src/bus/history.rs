@@ -220,9 +220,6 @@ impl Reader<'_> {
 }
 
 fn broken(error: impl Display) -> Problem {
-    Problem::new(
-        ErrorCode::Internal,
-        "an event in the log cannot be read: the operator finds the reason in this node's log",
-    )
-    .with_cause(error)
+    Problem::new(ErrorCode::Internal, "an event in the log cannot be read: the reason is in this node's log")
+        .with_cause(error)
 }

@@ -101,12 +101,12 @@ fn unreadable(error: BrokerError) -> Problem {
     match error {
         BrokerError::RateLimited { cause, retry_after } => rate_limited(cause, retry_after),
         BrokerError::Rejected(cause) => {
-            let detail = "the broker refused to read the log: the operator finds the reason in this node's log";
+            let detail = "the broker refused to read the log: the reason is in this node's log";
             Problem::new(ErrorCode::BrokerUnavailable, detail).with_cause(cause)
         }
         error => Problem::new(
             ErrorCode::BrokerUnavailable,
-            "the broker is unavailable: try again; the operator finds the reason in this node's log",
+            "the broker is unavailable: try again; the reason is in this node's log",
         )
         .with_cause(error),
     }
@@ -115,7 +115,7 @@ fn unreadable(error: BrokerError) -> Problem {
 fn rate_limited(cause: String, retry_after: Option<std::time::Duration>) -> Problem {
     let mut problem = Problem::new(
         ErrorCode::RateLimited,
-        "the broker takes no more calls for a while, and nothing was done: try again when Retry-After says",
+        "the broker's rate limit is reached, and nothing was done: try again after the time in the header Retry-After",
     )
     .with_cause(cause);
     if let Some(pause) = retry_after {

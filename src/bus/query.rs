@@ -35,7 +35,7 @@ impl StreamQuery {
                         Some(_) => Problem::new(ErrorCode::MalformedJson, format!("`where`: {error}")),
                         None => {
                             let detail = format!(
-                                "`where` is not JSON ({error}): write an object from fields to values, percent-encoded, \
+                                "`where` is not JSON: {error}; write an object from fields to values, percent-encoded, \
                                  such as where={{\"productId\":\"123\"}}"
                             );
                             Problem::new(ErrorCode::InvalidFilter, detail)

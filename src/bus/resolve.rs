@@ -205,7 +205,7 @@ impl Bus {
                 None if all_channels => Some(Since::AcceptedFrom(Moment::At(i64::MIN))),
                 None => {
                     let detail = format!(
-                        "`since`: this cursor has no position in the channel {name}: name only its channels, or begin at `start`, `now`, a time or an age"
+                        "`since`: this cursor has no position in the channel {name}: name only channels of the cursor, or begin at `start`, `now`, a time or an age"
                     );
                     return Err(Problem::new(ErrorCode::InvalidPosition, detail));
                 }

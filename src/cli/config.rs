@@ -77,7 +77,8 @@ fn check(flags: ConfigFlags) -> Result<(), Failure> {
     let broker = crate::broker::check(&loaded.config.broker.broker);
     // Both are reported, so that one run finds all mistakes.
     let schemas = schemas.map_err(failure::of_schemas);
-    broker.map_err(|error| format!("broker: {error}"))?;
+    let source = loaded.values.iter().find(|value| value.name == "broker").map(|value| format!(" ({})", value.source));
+    broker.map_err(|error| format!("broker{}: {error}", source.unwrap_or_default()))?;
     schemas?;
     say("the configuration is valid");
     Ok(())

@@ -98,7 +98,7 @@ impl From<Error> for Failure {
                     // The detail says all.
                     0 | 1 => say_error(&problem.to_string()),
                     count => {
-                        say_error(&format!("the request is refused for {count} mistakes ({})", problem.code));
+                        say_error(&format!("the daemon refused the request for {count} mistakes ({})", problem.code));
                         say_field_errors(&problem.errors, str::to_owned);
                     }
                 }

@@ -49,10 +49,7 @@ pub fn data<'a>(schema: &Value, fields: &'a [Field]) -> Result<Json<'a>, String>
             _ => value,
         };
         insert(&mut root, &path, value).map_err(|_| {
-            format!(
-                "{} is given twice, and it is no list: give it once, or leave out the other field of that name",
-                field.name
-            )
+            format!("{} contradicts an earlier field: give each field once, unless it is a list", field.name)
         })?;
     }
     Ok(Json::Object(root))

@@ -54,7 +54,7 @@ fn check(paths: &[PathBuf]) -> Result<(), Failure> {
     }
     output.flush()?;
     if loaded.files.is_empty() && loaded.errors.is_empty() {
-        loaded.warnings.push(format!("there is no file NAME{EXTENSION} here, so no type was checked"));
+        loaded.warnings.push(format!("no type was checked: none of the given folders has a file NAME{EXTENSION}"));
     }
     loaded.warnings.iter().for_each(|warning| say_warning(warning));
     loaded.complete().map(drop).map_err(failure::of_schemas)

@@ -49,7 +49,7 @@ impl Serve {
         }
         let types = catalog.types().len();
         if let Some(folder) = config.server.schemas.as_deref().filter(|_| types == Catalog::builtin().types().len()) {
-            tracing::warn!(folder = %folder.display(), "the folder of own types has no file NAME{}", schema::EXTENSION);
+            tracing::warn!(folder = %folder.display(), "the schemas folder has no file NAME{}", schema::EXTENSION);
         }
         let server = server::bind(config.clone(), Arc::new(catalog)).await.map_err(describe)?;
         announce(&config, server.local_addr()?, types);

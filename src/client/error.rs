@@ -184,11 +184,14 @@ impl Error {
             429 => Self::Refused(Problem {
                 status,
                 code: "rate-limited".into(),
-                detail: format!("{url}: {cause}"),
+                detail: format!("{url}: {cause}; a proxy in between limits the requests: try again later"),
                 errors: Vec::new(),
                 retry_after,
             }),
-            status if TEMPORARY_STATUSES.contains(&status) => Self::Unreachable { url, cause, sent: true },
+            status if TEMPORARY_STATUSES.contains(&status) => {
+                let cause = format!("{cause}; a proxy in between answered: check that the daemon behind it is running");
+                Self::Unreachable { url, cause, sent: true }
+            }
             _ => Self::Unexpected { url, cause, accepted: status >= 500 },
         }
     }
@@ -202,7 +205,7 @@ impl Error {
             )),
             // A redirect is a matter of the address.
             Self::Unexpected { cause, .. } if !(300..400).contains(&status) => {
-                not_upgraded(format!("{cause}; if a proxy in between does not know WebSocket handshakes, it {PASS_ON}"))
+                not_upgraded(format!("{cause}; {CHECK_PROXY}"))
             }
             other => other,
         }
@@ -214,9 +217,7 @@ impl Error {
             tungstenite::Error::Protocol(wrong) if wrong.to_string().contains(NOT_HTTP) => Self::not_http(url),
             // The status is right, and the headers are not.
             tungstenite::Error::Protocol(wrong) => {
-                let cause = format!(
-                    "the response to the handshake is wrong ({wrong}); if a proxy in between does not know WebSocket handshakes, it {PASS_ON}"
-                );
+                let cause = format!("the response to the handshake is wrong ({wrong}); {CHECK_PROXY}");
                 Self::NotUpgraded { url: redacted(url), cause }
             }
             other => Self::unreachable(url, other, false),
@@ -236,6 +237,10 @@ impl Error {
 
 /// What the operator of a proxy does so that WebSockets pass.
 const PASS_ON: &str = "must pass them on over HTTP/1.1; docs/deployment.md says how, or give the daemon's own address";
+
+/// What to do about a response that is not one to a WebSocket handshake.
+const CHECK_PROXY: &str = "check the URL, and that every proxy in between passes on the headers Upgrade and \
+                           Connection over HTTP/1.1 (docs/deployment.md says how)";
 
 /// How hyper's errors of a response that is not HTTP begin.
 const NOT_HTTP: &str = "invalid HTTP";

@@ -58,7 +58,7 @@ impl Client {
     /// As [`Client::publish`], with numbers as they were written.
     pub(crate) async fn publish_text(&self, event: EventText) -> Result<Accepted, Error> {
         let accepted = self.publish_body(event.text.clone(), slice::from_ref(&event)).await?.pop();
-        accepted.ok_or_else(|| self.unexpected("the daemon accepted no event".into()))
+        accepted.ok_or_else(|| self.unexpected("the response lists no accepted event".into()))
     }
 
     /// As [`Client::publish_all`], with numbers as they were written.

@@ -429,7 +429,12 @@ async fn connect(client: Client, node: usize, requests: Vec<Message>) -> Result<
     headers.insert(header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(protocol::SUBPROTOCOL));
     if let Some(token) = &client.token {
         let value = HeaderValue::try_from(format!("Bearer {token}"));
-        let invalid = |_| Error::Url("the token has characters that an HTTP header does not allow".into());
+        let invalid = |_| {
+            Error::Url(
+                "the token has characters that an HTTP header does not allow, such as a line break: correct the token"
+                    .into(),
+            )
+        };
         headers.insert(header::AUTHORIZATION, value.map_err(invalid)?);
     }
     let config = WebSocketConfig::default().read_buffer_size(READ_BUFFER);

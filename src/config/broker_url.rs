@@ -46,7 +46,7 @@ impl BrokerUrl {
             }
             // Only the scheme is compared: the rest may be a password.
             Some((_, port)) if port.parse::<u16>().is_ok() => {
-                Err(format!("{KNOWN} (redis://HOST:PORT for the Redis at an address)"))
+                Err(format!("{KNOWN} (for a Redis server, write redis://HOST:PORT)"))
             }
             scheme => Err(format!("{KNOWN}{}", meant(scheme.map_or(text, |(scheme, _)| scheme), schemes()))),
         }

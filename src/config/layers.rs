@@ -80,7 +80,10 @@ const FILE: &str = "tidings.toml";
 const LISTED: &str = "`tidings config show`";
 
 /// Why a file cannot be read, without the number of the system's error.
-fn reason(error: &std::io::Error) -> String {
+pub(crate) fn read_error(error: &std::io::Error) -> String {
+    if error.kind() == std::io::ErrorKind::NotFound {
+        return "there is no such file".into();
+    }
     error.to_string().split(" (os error ").next().unwrap_or_default().to_owned()
 }
 
@@ -95,9 +98,9 @@ impl Layers {
                 Ok(text) => layers.file(&path, &text),
                 Err(error) => {
                     layers.mistakes.push(format!(
-                        "cannot read the configuration {}: {}",
+                        "cannot read the configuration file {}: {}",
                         path.display(),
-                        reason(&error)
+                        read_error(&error)
                     ));
                 }
             },
@@ -105,7 +108,9 @@ impl Layers {
                 Ok(text) => layers.file(Path::new(FILE), &text),
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
                 Err(error) => {
-                    layers.mistakes.push(format!("cannot read {FILE} in the working directory: {}", reason(&error)));
+                    layers
+                        .mistakes
+                        .push(format!("cannot read {FILE} in the working directory: {}", read_error(&error)));
                 }
             },
         }
@@ -126,9 +131,11 @@ impl Layers {
                 let line = error.span().map_or(1, |span| line_of(span.start));
                 // The place of this one error is the key alone.
                 let key = error.span().filter(|_| error.message() == "duplicate key").and_then(|span| text.get(span));
-                let key = key.map(|key| format!(" {}", key.trim())).unwrap_or_default();
-                let kind = if key.is_empty() { "not TOML: " } else { "" };
-                return self.mistakes.push(format!("{}:{line}: {kind}{}{key}", path.display(), error.message()));
+                let mistake = match key {
+                    Some(key) => format!("the key {} occurs twice: remove one", key.trim()),
+                    None => format!("not TOML: {}", error.message()),
+                };
+                return self.mistakes.push(format!("{}:{line}: {mistake}", path.display()));
             }
         };
         for (key, value) in table {
@@ -148,7 +155,7 @@ impl Layers {
                     let file = path.display();
                     let found = other.type_str();
                     self.mistakes.push(format!(
-                        "{file}:{line}: {key}: expected a string, a whole number or true or false, not a TOML {found}"
+                        "{file}:{line}: {key}: expected a string, a whole number, true or false, not a TOML {found}"
                     ));
                     continue;
                 }

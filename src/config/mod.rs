@@ -14,6 +14,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub use broker_url::BrokerUrl;
+pub(crate) use layers::read_error;
 pub use layers::{Mistakes, Source, Sources};
 pub use redis_url::{Form, RedisUrl};
 pub use setting::{DEFAULTS, Setting, settings};
@@ -227,7 +228,7 @@ fn check(config: &Config, layers: &mut Layers) {
     if !listen.ip().to_canonical().is_loopback() && !config.server.insecure {
         let source = layers.given("listen").map_or(Source::Default, |given| given.source.clone());
         layers.mistakes.push(format!(
-            "listen ({source}): {listen} is not loopback, and without authentication anybody who reaches it could \
+            "listen ({source}): {listen} is not a loopback address, and without authentication anybody who reaches it could \
              publish and subscribe; listen on 127.0.0.1, or allow it with --insecure"
         ));
     }
@@ -239,7 +240,7 @@ fn check(config: &Config, layers: &mut Layers) {
         [("max_body_bytes", config.limits.max_body_bytes), ("outbox_bytes", config.websocket.outbox_bytes)]
     {
         if limit < config.limits.max_event_bytes {
-            layers.warnings.push(format!("{name} is smaller than max_event_bytes: the largest events do not fit"));
+            layers.warnings.push(format!("{name} is smaller than max_event_bytes, so the largest events do not fit: raise {name}, or lower max_event_bytes"));
         }
     }
 }

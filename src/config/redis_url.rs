@@ -66,7 +66,7 @@ impl RedisUrl {
 
     fn read(scheme: &'static str, form: Form, rest: &str) -> Result<Self, Expected> {
         if rest.contains('#') {
-            return Err("a URL without #, which is written %23".into());
+            return Err("a URL without #: write %23 instead".into());
         }
         let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
         let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));

@@ -67,7 +67,7 @@ fn the_defaults_file_is_a_valid_configuration() {
 #[test]
 fn a_duplicate_key_is_named_without_its_value() {
     let text = "log_level = 'info'\nbroker = 'memory'\nbroker = 'redis://:secret@redis'";
-    assert_eq!(mistake(text, &[], &[]), "tidings.toml:3: duplicate key broker");
+    assert_eq!(mistake(text, &[], &[]), "tidings.toml:3: the key broker occurs twice: remove one");
 }
 
 #[test]
@@ -134,5 +134,5 @@ fn an_address_that_is_not_loopback_needs_insecure() {
 fn a_named_file_must_exist() {
     let sources =
         || Sources { directory: std::env::temp_dir(), file: Some("no/such.toml".into()), ..Sources::default() };
-    assert!(load(sources()).unwrap_err().to_string().starts_with("cannot read the configuration no/such.toml: "));
+    assert!(load(sources()).unwrap_err().to_string().starts_with("cannot read the configuration file no/such.toml: "));
 }

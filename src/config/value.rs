@@ -31,13 +31,13 @@ fn address_hint(text: &str) -> String {
     if is_number(text) || (host.is_empty() && is_number(port)) {
         let port = text.trim_start_matches(':');
         return match port.parse::<u16>() {
-            Ok(port) => format!(" (127.0.0.1:{port} is this port for programs of this machine)"),
+            Ok(port) => format!(" (write 127.0.0.1:{port} to accept only programs on this machine)"),
             Err(_) => " (a port is at most 65535)".into(),
         };
     }
     if text.parse::<IpAddr>().is_ok() {
         let host = if text.contains(':') { format!("[{text}]") } else { text.to_owned() };
-        return format!(" (with a port: {host}:7400)");
+        return format!(" (add the port: {host}:7400)");
     }
     match (is_number(port), port.parse::<u16>()) {
         (true, Err(_)) => " (a port is at most 65535)".into(),
@@ -106,7 +106,7 @@ pub fn bytes(text: &str) -> Result<usize, Expected> {
     match number.parse::<usize>().ok().and_then(|number| number.checked_mul(bytes_of_unit)) {
         Some(bytes) if bytes > 0 && bytes <= u32::MAX as usize => Ok(bytes),
         Some(_) if bytes_of_unit > 0 => Err("a size above zero and below 4GiB".into()),
-        _ => Err("a size: bytes such as 65536, or 64KiB, or 1MiB".into()),
+        _ => Err("a size such as 65536 (bytes), 64KiB or 1MiB".into()),
     }
 }
 
@@ -216,7 +216,7 @@ mod tests {
     fn localhost_is_an_address() {
         assert_eq!(address("localhost:0"), Ok(SocketAddr::from(([127, 0, 0, 1], 0))));
         assert!(address("[::1]:7400").is_ok());
-        assert!(address("7499").unwrap_err().contains("(127.0.0.1:7499 "));
+        assert!(address("7499").unwrap_err().contains("(write 127.0.0.1:7499 "));
         for text in ["", ":", "7400", ":7400", "127.0.0.1", "127.0.0.1:70000", "99999", "example.com:80", "[::1]"] {
             assert!(address(text).is_err(), "{text}");
         }

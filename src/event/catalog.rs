@@ -14,7 +14,7 @@ use super::channel::ChannelId;
 use super::decimal::Decimal;
 use super::envelope::{self, Defaults, Event, MAX_ATTRIBUTE, Refusal};
 use super::json::{Json, Representation};
-use super::mistake::{self, MAX_MISTAKES, type_name};
+use super::mistake::{self, MAX_MISTAKES};
 use super::schema_field::names_at;
 use super::schema_lint::{self, Findings};
 use super::{SchemaError, SchemaErrors, builtin, event_schema, meta_schema, schema_ids, sentence};
@@ -100,7 +100,7 @@ impl Catalog {
             .map_err(|error| refuse(&format!("line {}, column {}", error.line, error.column), error.message))?
             .to_value();
         let Some(root) = schema.as_object() else {
-            let message = format!("the schema of a type must be a JSON object, not of type {}", type_name(&schema));
+            let message = format!("the schema of a type must be a JSON object, not {}", sentence::described(&schema));
             return Err(refuse("/", message));
         };
         if let Some(draft) =

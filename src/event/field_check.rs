@@ -10,7 +10,7 @@ use jsonschema::Draft;
 use serde_json::{Map, Value};
 
 use super::schema_node::SchemaNode;
-use super::sentence::{one_of, sentence, shown, unlike};
+use super::sentence::{one_of, or_list, sentence, shown, unlike};
 
 /// What a filter compares a field with.
 #[derive(Debug, Clone, Copy)]
@@ -214,7 +214,7 @@ impl<'q> Check<'q> {
             Reason::Rule(phrase) => phrase,
             Reason::NotArray => "must be of type array".into(),
             Reason::Types(types) => {
-                format!("must be of type {}", types.into_iter().collect::<Vec<_>>().join(" or "))
+                format!("must be of type {}", or_list(&types.into_iter().collect::<Vec<_>>()))
             }
             Reason::Options(options) => {
                 let mut distinct: Vec<Value> = Vec::new();

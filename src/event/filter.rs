@@ -13,6 +13,7 @@ use serde_json::Value;
 
 use super::json::Json;
 use super::mistake::Mistake;
+use super::sentence::described;
 use super::{EventType, Scalar};
 
 /// A filter in canonical form: conditions sorted by path, all of which must hold.
@@ -77,12 +78,12 @@ impl Filter {
         let invalid = |message: String| Err(FilterError::Invalid(vec![Mistake::new(AT, message)]));
         let Some(fields) = value.as_object() else {
             return invalid(format!(
-                "a filter is an object from fields to values, such as {{\"productId\":\"123\"}}, not of type {}",
-                value.type_name()
+                "a filter must be an object from fields to values, such as {{\"productId\":\"123\"}}, not {}",
+                described(&value.to_value())
             ));
         };
         if fields.len() > MAX_CONDITIONS {
-            return invalid(format!("a filter names at most {MAX_CONDITIONS} fields, not {}", fields.len()));
+            return invalid(format!("a filter can name at most {MAX_CONDITIONS} fields, not {}", fields.len()));
         }
         let mut refused: Option<FilterError> = None;
         let mut conditions = Vec::with_capacity(fields.len());
@@ -343,7 +344,7 @@ mod tests {
         };
         let values: Vec<_> = (0..129).map(|n| n.to_string()).collect();
         assert!(parse("cache-invalidate", json!({"tags":values[1..]})).is_ok());
-        assert_eq!(invalid(json!({"tags":values})), "a field is compared with at most 128 values, not 129");
+        assert_eq!(invalid(json!({"tags":values})), "a filter can have at most 128 values for one field, not 129");
         let long = "\u{20ac}".repeat(1024);
         for test in [json!(long), json!({"prefix":long}), json!(["a", long])] {
             assert!(parse("own", json!({"a.b":test})).is_ok());
@@ -351,7 +352,7 @@ mod tests {
         let long = "x".repeat(1025);
         for test in [json!(long), json!({"prefix":long}), json!(["a", long])] {
             let message = invalid(json!({"tags":test}));
-            assert_eq!(message, "a string of a filter has at most 1024 characters, not 1025");
+            assert_eq!(message, "a string in a filter can have at most 1024 characters, not 1025");
         }
     }
 

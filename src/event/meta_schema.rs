@@ -38,7 +38,7 @@ pub(super) fn describe(error: &ValidationError<'_>) -> SchemaError {
             at(
                 "",
                 document.map_or(format!("a $ref cannot be followed: {error}"), |uri| {
-                    format!("a $ref leads to {uri}, and nothing is fetched: copy that schema into $defs, with its $id")
+                    format!("a $ref leads to {uri}, and the daemon fetches no schemas: copy that schema into $defs, with its $id")
                 }),
             )
         }

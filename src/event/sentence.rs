@@ -3,8 +3,8 @@
 //! The sentence completes a JSON Pointer: "/data/newStatus must be one of …". It names the keyword's rule in words, since
 //! its reader may not know JSON Schema.
 
-use jsonschema::ValidationError;
 use jsonschema::error::{TypeKind, ValidationErrorKind as Kind};
+use jsonschema::{JsonType, ValidationError};
 use serde_json::Value;
 
 use crate::suggest;
@@ -75,7 +75,7 @@ pub(super) fn none_of(
         && types.iter().all(|(_, other)| other.instance_path() == error.instance_path())
     {
         let names: Vec<_> = types.iter().map(|(name, _)| name.as_str()).collect();
-        return format!("must be of type {}, not {}", names.join(" or "), described(error.instance().as_ref()));
+        return format!("must be of type {}, not {}", or_list(&names), described(error.instance().as_ref()));
     }
     let reasons: Vec<_> = firsts().map(first).collect();
     format!("{NONE_OF}{}", reasons.join("; or "))
@@ -108,7 +108,7 @@ pub(super) fn unlike(value: &Value, options: &[Value]) -> String {
 }
 
 /// A value with its type: `the string "7"`.
-fn described(value: &Value) -> String {
+pub(super) fn described(value: &Value) -> String {
     match value {
         Value::Null => "null".into(),
         Value::Bool(_) => format!("the boolean {value}"),
@@ -122,7 +122,15 @@ fn described(value: &Value) -> String {
 fn type_names(kind: &TypeKind) -> String {
     match kind {
         TypeKind::Single(one) => one.to_string(),
-        TypeKind::Multiple(many) => many.iter().map(|one| one.to_string()).collect::<Vec<_>>().join(" or "),
+        TypeKind::Multiple(many) => or_list(&many.iter().map(JsonType::as_str).collect::<Vec<_>>()),
+    }
+}
+
+/// `a, b or c`.
+pub(super) fn or_list(names: &[&str]) -> String {
+    match names {
+        [others @ .., one, last] => [others, &[&*format!("{one} or {last}")]].concat().join(", "),
+        few => few.concat(),
     }
 }
 
@@ -164,5 +172,5 @@ fn equal_elements(value: &Value) -> String {
     let elements = value.as_array().map(Vec::as_slice).unwrap_or_default();
     let earlier = |index: usize| elements[..index].iter().position(|other| *other == elements[index]);
     let pair = (0..elements.len()).find_map(|index| Some((earlier(index)?, index)));
-    pair.map(|(one, other)| format!(", as /{one} and /{other} are")).unwrap_or_default()
+    pair.map(|(one, other)| format!(", but /{one} and /{other} are equal")).unwrap_or_default()
 }

@@ -10,11 +10,11 @@ use percent_encoding::percent_decode;
 /// What is wrong with the value, as the end of a sentence about it.
 pub fn decode(value: &[u8]) -> Result<String, &'static str> {
     if std::str::from_utf8(value).is_err() {
-        return Err("is not UTF-8, as in Latin-1: send UTF-8 or percent-encoding");
+        return Err("is not UTF-8 (it may be Latin-1): send UTF-8, or percent-encode it");
     }
     let text = unquoted(value);
     let decoded = percent_decode(text.as_deref().unwrap_or(value)).decode_utf8();
-    decoded.map(Into::into).map_err(|_| "has percent-encoding of bytes that are not UTF-8: encode UTF-8")
+    decoded.map(Into::into).map_err(|_| "is not UTF-8 after percent-decoding: percent-encode its text as UTF-8")
 }
 
 /// The content of a quoted string (RFC 9110, section 5.6.4), without the backslashes of its escapes; `None` if the value is
@@ -54,6 +54,6 @@ mod tests {
             assert_eq!(decode(value.as_bytes()).as_deref(), Ok(text), "{value}");
         }
         assert!(decode(b"caf\xe9").unwrap_err().contains("Latin-1"));
-        assert!(decode(b"%FF").unwrap_err().contains("percent-encoding"));
+        assert!(decode(b"%FF").unwrap_err().contains("percent-encode"));
     }
 }

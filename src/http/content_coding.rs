@@ -59,7 +59,9 @@ pub fn codings(headers: &HeaderMap) -> Result<Vec<Coding>, UnknownCoding> {
                 "zstd" => codings.push(Coding::Zstd),
                 _ => {
                     let name = name.trim();
-                    return refuse(format!("the Content-Encoding is gzip, deflate or zstd, or left out; not {name:?}"));
+                    return refuse(format!(
+                        "the Content-Encoding must be gzip, deflate or zstd, not {name:?}: use one of these, or leave it out"
+                    ));
                 }
             }
         }
@@ -84,7 +86,8 @@ pub async fn inflate(codings: &[Coding], mut body: Bytes, limit: usize) -> Resul
 async fn inflate_one(coding: Coding, body: &[u8], limit: usize) -> Result<Vec<u8>, Problem> {
     let broken = |error: io::Error| {
         let name = format!("{coding:?}").to_lowercase();
-        let detail = format!("the body is not {name}, which its Content-Encoding names: {error}");
+        let detail =
+            format!("the body cannot be decompressed as {name} ({error}): correct the body or its Content-Encoding");
         Problem::new(ErrorCode::BadRequest, detail)
     };
     let mut reader: Box<dyn Read + Send> = match coding {
@@ -99,7 +102,7 @@ async fn inflate_one(coding: Coding, body: &[u8], limit: usize) -> Result<Vec<u8
         let read = reader.by_ref().take(room as u64).read_to_end(&mut inflated).map_err(broken)?;
         if inflated.len() > limit {
             let detail = format!(
-                "the inflated body has more than {limit} bytes (the setting max_body_bytes): send fewer events at a time"
+                "the decompressed body has more than {limit} bytes (the setting max_body_bytes): send fewer events at a time"
             );
             return Err(Problem::new(ErrorCode::PayloadTooLarge, detail));
         }

@@ -30,18 +30,18 @@ pub fn read<'a>(headers: &HeaderMap, body: &'a [u8], max_event_bytes: usize) -> 
     let given = headers.get(header::CONTENT_TYPE).map(|value| String::from_utf8_lossy(value.as_bytes()));
     let media_type = given.as_deref().map(MediaType::parse);
     if let Some(charset) = media_type.as_ref().and_then(MediaType::foreign_charset) {
-        let detail = format!("the charset {charset:?} is not taken: send JSON in UTF-8");
+        let detail = format!("the charset {charset:?} is not supported: send JSON in UTF-8");
         return Err(Problem::new(ErrorCode::UnsupportedMediaType, detail));
     }
     let is_array = body.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'[');
     match media_type.as_ref().map(|given| given.essence.as_str()) {
         Some("application/cloudevents-batch+json") if !is_array => {
             one(body, max_event_bytes)?;
-            Err(wrong_form("a batch is an array of events; one event is sent as application/cloudevents+json"))
+            Err(wrong_form("the body must be an array of events: send a single event as application/cloudevents+json"))
         }
         Some("application/cloudevents+json") if is_array => {
             one(body, max_event_bytes)?;
-            Err(wrong_form("one event is an object; an array is sent as application/cloudevents-batch+json"))
+            Err(wrong_form("the body must be an object: send an array of events as application/cloudevents-batch+json"))
         }
         Some("application/cloudevents-batch+json") => many(body, max_event_bytes),
         Some("application/cloudevents+json") => one(body, max_event_bytes).map(Envelope::from),
@@ -77,11 +77,11 @@ fn wrong_form(message: &str) -> Problem {
 }
 
 fn unsupported(given: Option<&str>) -> Problem {
-    let given = given.map_or("none was given".to_owned(), |given| format!("not {given:?}"));
+    let given = given.map_or("but is missing".to_owned(), |given| format!("not {given:?}"));
     Problem::new(
         ErrorCode::UnsupportedMediaType,
         format!(
-            "the Content-Type is application/json, application/cloudevents+json or application/cloudevents-batch+json; \
+            "the Content-Type must be application/json, application/cloudevents+json or application/cloudevents-batch+json, \
              {given}"
         ),
     )
@@ -103,11 +103,11 @@ fn many(body: &[u8], max: usize) -> Result<Envelope<'_>, Problem> {
     Json::parse_elements(body, MAX_EVENTS, max).map(Envelope::from).map_err(|error| match error {
         ElementsError::Malformed(error) => malformed(error),
         ElementsError::TooMany => {
-            Problem::new(ErrorCode::PayloadTooLarge, format!("a request has at most {MAX_EVENTS} events: send the others in another one"))
+            Problem::new(ErrorCode::PayloadTooLarge, format!("a request can have at most {MAX_EVENTS} events: send the rest in another request"))
         }
         ElementsError::TooLarge(index) => {
             let detail = format!(
-                "the event at /{index} has more than {max} bytes (the setting max_event_bytes): send a reference to large data"
+                "the event at /{index} has more than {max} bytes (the setting max_event_bytes): store large data elsewhere, and publish a reference to it"
             );
             Problem::new(ErrorCode::PayloadTooLarge, detail)
         }
@@ -119,7 +119,7 @@ fn check_size(len: usize, max: usize, what: impl Display) -> Result<(), Problem>
         true => Err(Problem::new(
             ErrorCode::PayloadTooLarge,
             format!(
-                "{what} has {len} bytes, more than {max} (the setting max_event_bytes): send a reference to large data"
+                "{what} has {len} bytes, more than {max} (the setting max_event_bytes): store large data elsewhere, and publish a reference to it"
             ),
         )),
         false => Ok(()),
@@ -133,8 +133,11 @@ fn binary<'a>(headers: &HeaderMap, media_type: Option<MediaType>, data: Json<'a>
         let Some(attribute) = name.as_str().strip_prefix("ce-") else { continue };
         let value =
             ce_header::decode(value.as_bytes()).map_err(|reason| wrong_form(&format!("the header {name} {reason}")))?;
-        if attribute == "data" || event.iter().any(|(known, _)| known == attribute) {
-            return Err(wrong_form(&format!("the header {name} is not allowed, or occurs twice")));
+        if attribute == "data" {
+            return Err(wrong_form("the header ce-data is not allowed: send the data in the body"));
+        }
+        if event.iter().any(|(known, _)| known == attribute) {
+            return Err(wrong_form(&format!("the header {name} occurs twice: send it once")));
         }
         event.push((attribute.to_owned().into(), value.into()));
     }

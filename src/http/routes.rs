@@ -66,7 +66,9 @@ async fn not_found(uri: Uri) -> Problem {
 async fn method_not_allowed(method: Method, uri: Uri) -> Response {
     let path = uri.path();
     let allowed = allowed(path);
-    let detail = format!("{path} does not take {method}: use {}", allowed.replace(", ", " or "));
+    let (others, last) = allowed.rsplit_once(", ").map_or(("", allowed), |(others, last)| (others, last));
+    let or = if others.is_empty() { "" } else { " or " };
+    let detail = format!("{path} does not take {method}: use {others}{or}{last}");
     let mut response = Problem::new(ErrorCode::MethodNotAllowed, detail).into_response();
     response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allowed));
     response

@@ -73,5 +73,7 @@ fn last_event_id(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
     if ids.any(|other| other != first) {
         return Err(invalid("the request has several Last-Event-ID headers: send one"));
     }
-    first.to_str().map(Some).map_err(|_| invalid("Last-Event-ID has characters that no cursor has: send it unchanged"))
+    first.to_str().map(Some).map_err(|_| {
+        invalid("the header Last-Event-ID has characters that no cursor has: send the id of the last event unchanged")
+    })
 }

@@ -100,7 +100,7 @@ fn check(request: &Request) -> Result<HeaderValue, Problem> {
     let bad = |detail: &str| Err(Problem::new(ErrorCode::BadRequest, detail));
     let upgrade = Problem::new(
         ErrorCode::UpgradeRequired,
-        "/v1/ws takes WebSocket handshakes (HTTP/1.1, version 13) only; if this was one, a proxy in between must pass on the headers Upgrade and Connection",
+        "/v1/ws accepts only WebSocket handshakes (HTTP/1.1, Sec-WebSocket-Version: 13); if this was one, a proxy in between must pass on the headers Upgrade and Connection",
     );
     let names = |text: &str, name: &str| text.eq_ignore_ascii_case(name);
     if request.version() != Version::HTTP_11

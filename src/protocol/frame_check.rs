@@ -34,7 +34,7 @@ pub(super) fn check(kind: &str, given: &[Member<'_>]) -> Result<(), (ErrorCode, 
         match given.iter().find(|(given, _)| given == name).map(|(_, value)| value) {
             Some(Json::String(_)) => {}
             Some(other) => return invalid(format!("/{name}: must be a string, not {}", cut(other))),
-            None if required.contains(&name) => return invalid(format!("/{name}: is missing from a {kind} frame")),
+            None if required.contains(&name) => return invalid(format!("/{name}: is required in a {kind} frame")),
             None => {}
         }
     }

@@ -227,7 +227,11 @@ pub fn read_client_frame(text: &str) -> Result<ClientFrame, (ErrorCode, String, 
     };
     let kind = members.iter().position(|(name, _)| name == "type").map(|index| members.remove(index).1);
     let Some(Json::String(kind)) = kind else {
-        return Err((ErrorCode::InvalidFrame, "a frame must have a `type`, which is a string".into(), sub));
+        return Err((
+            ErrorCode::InvalidFrame,
+            "a frame must have a `type`: subscribe, unsubscribe or ping".into(),
+            sub,
+        ));
     };
     if let Err((code, message)) = frame_check::check(&kind, &members) {
         return Err((code, message, sub));
@@ -248,7 +252,7 @@ pub fn read_client_frame(text: &str) -> Result<ClientFrame, (ErrorCode, String, 
         &frame
         && (name.is_empty() || name.chars().count() > MAX_SUB)
     {
-        return Err((ErrorCode::InvalidFrame, format!("{kind}: `sub` must have 1 to {MAX_SUB} characters"), sub));
+        return Err((ErrorCode::InvalidFrame, format!("/sub: must have 1 to {MAX_SUB} characters"), sub));
     }
     Ok(frame)
 }

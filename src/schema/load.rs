@@ -15,7 +15,7 @@ use crate::event::{Catalog, ChannelId, SchemaErrors, wrong_name};
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
     /// The folder cannot be read.
-    #[error("cannot read the folder of own types {}: {}", .path.display(), reason(.error))]
+    #[error("cannot read the schemas folder {}: {}", .path.display(), reason(.error))]
     Folder { path: PathBuf, error: io::Error },
     /// A file cannot be read.
     #[error("cannot read {}: {}", .path.display(), reason(.error))]
@@ -66,7 +66,7 @@ impl Loaded {
             // A link to a folder is a folder.
             match classify(&name, path.is_dir()) {
                 Entry::Type(name) => self.add(&name, &path),
-                Entry::PassedOver(why) => self.warnings.push(format!("{} is passed over: {why}", path.display())),
+                Entry::PassedOver(why) => self.warnings.push(format!("{} is skipped: {why}", path.display())),
                 Entry::Other => {}
             }
         }

@@ -69,6 +69,6 @@ mod tests {
         let message = broken(r#"{"properties":{"a":{"type":"strin"}}}"#);
         assert!(message.contains("review.schema.json: /properties/a/type: "), "{message}");
         let missing = catalog(Some(&folder.path().join("missing"))).unwrap_err().to_string();
-        assert!(missing.starts_with("cannot read the folder of own types "), "{missing}");
+        assert!(missing.starts_with("cannot read the schemas folder "), "{missing}");
     }
 }

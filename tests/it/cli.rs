@@ -454,7 +454,7 @@ fn custom_types_are_served_exported_and_generated() {
 fn an_invalid_custom_type_prevents_the_start() {
     let folder = tempfile::tempdir().unwrap();
     let in_folder = |arguments: &[&str]| run(tidings(folder.path(), arguments), "");
-    assert_fails(&in_folder(&["serve", "--schemas", "types"]), 1, &["cannot read the folder of own types types: "]);
+    assert_fails(&in_folder(&["serve", "--schemas", "types"]), 1, &["cannot read the schemas folder types: "]);
     fs::create_dir(folder.path().join("types")).unwrap();
     fs::write(folder.path().join("types/review.schema.json"), r#"{"properties":{"a":{"type":"strin"}}}"#).unwrap();
     let place = "types/review.schema.json: /properties/a/type: ";
@@ -489,8 +489,7 @@ fn every_mistake_in_the_custom_types_is_reported_at_once() {
     write("three.json", "{}");
     let warned = in_folder(&["schema", "check", "types"]);
     assert_eq!((warned.code, warned.out.lines().count()), (Some(0), 2), "{warned:?}");
-    for words in
-        ["/unit: there is no keyword \"unit\"", "types/three.json is passed over: rename it to three.schema.json"]
+    for words in ["/unit: there is no keyword \"unit\"", "types/three.json is skipped: rename it to three.schema.json"]
     {
         assert!(warned.err.contains(words), "{words:?} is not in {}", warned.err);
     }

@@ -54,9 +54,9 @@ fn config_check_names_the_setting_of_each_mistake() {
     assert_eq!(config(folder.path(), &["check"], &[("TIDINGS_SERVICE_HOST", "x")]).code, Some(0));
     wrong(&["--heartbeat", "25"], &[], "heartbeat (--heartbeat): expected a duration");
     wrong(&[], &[("TIDINGS_DRAIN", "soon")], "drain (TIDINGS_DRAIN): expected a duration");
-    wrong(&["--listen", "0.0.0.0:7400"], &[], "listen (--listen): 0.0.0.0:7400 is not loopback");
-    wrong(&["--schemas", "missing"], &[], "cannot read the folder of own types missing: there is no such file");
-    wrong(&["--config", "missing.toml"], &[], "cannot read the configuration missing.toml");
+    wrong(&["--listen", "0.0.0.0:7400"], &[], "listen (--listen): 0.0.0.0:7400 is not a loopback address");
+    wrong(&["--schemas", "missing"], &[], "cannot read the schemas folder missing: there is no such file");
+    wrong(&["--config", "missing.toml"], &[], "cannot read the configuration file missing.toml");
     fs::write(folder.path().join("tidings.toml"), "max_events_bytes = 1").unwrap();
     wrong(&[], &[], "tidings.toml:1: unknown key max_events_bytes; did you mean `max_event_bytes`?");
 }

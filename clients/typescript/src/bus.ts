@@ -155,7 +155,7 @@ export class Bus<Events extends object = EventMap> {
   ): Promise<Accepted> {
     const { signal: _, retryTimeoutMs: __, ...attributes } = options;
     const [accepted] = await this.#publisher.post(toEvent({ ...attributes, type: name, data }), options);
-    if (accepted === undefined) throw new TidingsError("unexpected-response", "the daemon accepted no event");
+    if (accepted === undefined) throw new TidingsError("unexpected-response", "the response lists no accepted event: check that the URL is that of a tidings daemon");
     return accepted;
   }
 

@@ -21,15 +21,15 @@ const NOT_CONNECTED: readonly (readonly [codes: RegExp, advice: string])[] = [
   [/^(ENOTFOUND|EAI_AGAIN)$/, "check the name of the host in the URL"],
   [
     /^(EHOSTUNREACH|ENETUNREACH|EHOSTDOWN|UND_ERR_CONNECT_TIMEOUT|ConnectionTimeout)$/,
-    "check the address in the URL, and the network and firewalls between",
+    "check the address in the URL, and the network and firewalls in between",
   ],
   [
     /^(EPROTO|ERR_SSL_.*|ERR_TLS_PROTOCOL.*)$/,
-    "the server does not speak TLS, or no version of it that this runtime accepts: check whether the URL must begin with http:",
+    "the server does not speak TLS, or only versions that this runtime refuses: check whether the URL must begin with http:",
   ],
   [
     /^(CERT_.*|.*_CERT.*|.*_CERTIFICATE.*|ERR_TLS_CERT.*)$/,
-    "the runtime does not trust the certificate: check the host in the URL, or name the authority to Node with NODE_EXTRA_CA_CERTS",
+    "the runtime does not trust the certificate: check the host in the URL, or set NODE_EXTRA_CA_CERTS to the file of the certificate authority",
   ],
 ];
 
@@ -57,8 +57,8 @@ export function explain(error: unknown): Explanation {
   }
   if (HIDDEN.test(cause)) {
     const advice =
-      "check the URL, that the daemon is running, and that it takes requests of this page's origin; " +
-      "the console and the network panel of the browser have the reason";
+      "check the URL, that the daemon is running, and that it accepts requests from this page's origin; " +
+      "the browser's console and network panel show the reason";
     return { cause, advice, sent: undefined };
   }
   const sent = codes.some((code) => CONNECTED.test(code)) ? true : undefined;
@@ -99,7 +99,7 @@ export function responseError(url: string, status: number, body: unknown, reques
   if (code !== undefined) return new TidingsError(code, detail ?? title ?? `${url} answered with status ${status}`, details);
   const advice =
     status === 502 || status === 504
-      ? "the proxy there does not reach the daemon: check that the daemon is running"
+      ? "the proxy there cannot reach the daemon: check that the daemon is running"
       : "this is not the response of a tidings daemon: check the address and the path in the URL";
   return new TidingsError("unexpected-response", `${url} answered with status ${status}; ${advice}`, details);
 }

@@ -15,7 +15,7 @@ export function readFrame(text: unknown): ServerFrame | undefined {
 
 /** For each final close code: why the daemon would refuse the client again. */
 const FINAL_CLOSE_REASONS: Readonly<Record<FinalCloseCode, string>> = {
-  1009: "a frame was larger than the daemon takes",
+  1009: "a frame was larger than the daemon accepts",
   4001: "not authenticated",
   4003: "not allowed",
   4004: "the token was revoked",

@@ -38,6 +38,6 @@ export async function probe(base: string, reason: string, isRepeated: boolean): 
 
 /** The error where HTTP works and a WebSocket does not. */
 function blocked(base: string, reason: string): TidingsError {
-  const advice = "if it stays so, check that every proxy between passes on the headers Upgrade and Connection";
-  return new TidingsError("network", `the server at ${base} responds, but no WebSocket comes up there: ${reason}; ${advice}`);
+  const advice = "if this continues, check that every proxy in between passes on the headers Upgrade and Connection";
+  return new TidingsError("network", `the server at ${base} responds, but the client cannot open a WebSocket there: ${reason}; ${advice}`);
 }

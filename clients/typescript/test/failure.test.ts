@@ -60,7 +60,7 @@ test.each([
   ["a website without the route", notFound, "unexpected-response", /^tidings: @\/v1\/ws answered with status 404; this is not the response of a tidings/],
   ["another website", page, "unexpected-response", /^tidings: @\/v1\/ws answered with status 200; this is not the response of a tidings/],
   ["a daemon with too much to do", overloaded, "overloaded", /^tidings: too many connections at once \(overloaded\)/],
-  ["a proxy that passes on no upgrade", isDaemon, "network", /^tidings: the server at @ responds, but no WebSocket comes up there: .*404; .*Upgrade/],
+  ["a proxy that passes on no upgrade", isDaemon, "network", /^tidings: the server at @ responds, but the client cannot open a WebSocket there: .*404; .*Upgrade/],
 ])("the console says once what is wrong: %s", async (_name, respond, code, line) => {
   const url = respond ? (await website(respond)).url : await unused();
   const expected = new RegExp(line.source.replaceAll("@", url));

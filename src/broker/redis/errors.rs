@@ -57,7 +57,10 @@ pub(super) fn from_fred(error: &Error) -> BrokerError {
 pub(super) fn from_special_server(error: &Error) -> BrokerError {
     let with_hint = |cause: String| match cause.to_ascii_lowercase() {
         lower if lower.contains("cluster support disabled") || lower.contains("unknown command") => {
-            format!("{}; a URL of one Redis server begins with redis:// or rediss://", cause.trim_end())
+            format!(
+                "{}; for a single Redis server, the broker's URL must begin with redis:// or rediss://",
+                cause.trim_end()
+            )
         }
         _ => cause,
     };

@@ -107,7 +107,8 @@ fn advice(text: &str, prefix: &str) -> Option<String> {
         "OOM" => Some("raise Redis' maxmemory, or lower log_max_events".to_owned()),
         "MISCONF" => Some("make room on Redis' disk; Redis' own log has the cause".to_owned()),
         "WRONGTYPE" => Some("another program has written a key of this log: delete that key".to_owned()),
-        "WRONGPASS" | "NOAUTH" => Some("correct the user and password in the broker's URL".to_owned()),
+        "WRONGPASS" => Some("correct the user and password in the broker's URL".to_owned()),
+        "NOAUTH" => Some("add the password to the broker's URL, as in redis://:PASSWORD@HOST:PORT".to_owned()),
         _ => None,
     }
 }

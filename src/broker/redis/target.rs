@@ -82,10 +82,10 @@ impl ConnectOptions {
             Form::Server => url.path.strip_prefix('/').filter(|path| !path.is_empty()),
             Form::Socket | Form::Sentinel => url.parameter("db"),
             Form::Cluster if url.path.trim_start_matches('/').is_empty() => None,
-            Form::Cluster => return Err("a cluster has no databases: the URL ends after its servers".into()),
+            Form::Cluster => return Err("a cluster has no databases: end the URL after the servers".into()),
         };
         let database =
-            database.map(|number| number.parse().map_err(|_| "the database is a number from 0 to 255".to_owned()));
+            database.map(|number| number.parse().map_err(|_| "the database must be a number from 0 to 255".to_owned()));
         Ok(Self {
             username: username.map(str::to_owned),
             password: password.map(str::to_owned),
@@ -190,9 +190,9 @@ impl Endpoint {
         let hint = |cause: &str| match cause {
             _ if !SILENT.iter().any(|text| cause.contains(text)) => "",
             _ if self.config.uses_tls() => {
-                "this port may be one without TLS, for which the URL begins with redis instead of rediss"
+                "if its port does not use TLS, the broker's URL must begin with redis instead of rediss"
             }
-            _ => "this port may be one with TLS, for which the URL begins with rediss instead of redis",
+            _ => "if its port uses TLS, the broker's URL must begin with rediss instead of redis",
         };
         let with_hint = |cause: String| match hint(&cause) {
             "" => cause,

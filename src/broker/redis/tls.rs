@@ -9,7 +9,7 @@ use rustls::pki_types::pem::{Error, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore};
 
-use crate::config::{Form, RedisUrl};
+use crate::config::{Form, RedisUrl, read_error};
 
 /// The URL's parameters for TLS.
 pub(super) const PARAMETERS: [&str; 4] = ["tls", "cacert", "cert", "key"];
@@ -28,14 +28,19 @@ pub(super) fn tls(url: &RedisUrl) -> Result<Option<TlsConfig>, String> {
         None => wanted,
         Some("true") => true,
         Some("false") if !wanted => false,
-        Some("false") => return Err(format!("`tls=false` contradicts the rest of the {}:// URL", url.scheme)),
+        Some("false") => {
+            return Err(format!(
+                "`tls=false` contradicts the rest of the {}:// URL: remove it, or what asks for TLS (rediss, cacert, cert or key)",
+                url.scheme
+            ));
+        }
         Some(_) => return Err("`tls` must be true or false".into()),
     };
     if !wanted {
         return Ok(None);
     }
     if url.form == Form::Socket {
-        return Err("a redis+unix:// URL cannot use TLS".into());
+        return Err("a redis+unix:// URL cannot use TLS: remove its TLS parameters".into());
     }
     let [cacert, cert, key] = files;
     let roots = match cacert {
@@ -86,7 +91,7 @@ impl File<'_> {
     fn error(&self, error: &Error) -> String {
         let what = if self.name == "key" { "private key" } else { "certificate" };
         match error {
-            Error::Io(error) => format!("`{}` ({self}) cannot be read: {error}", self.name),
+            Error::Io(error) => format!("`{}` ({self}) cannot be read: {}", self.name, read_error(error)),
             Error::NoItemsFound => format!("`{}` ({self}) has no {what} in PEM form", self.name),
             error => format!("`{}` ({self}) is no {what} in PEM form: {error}", self.name),
         }

@@ -22,6 +22,7 @@ use super::failure::{Failure, say, say_error};
 use super::output::{BOLD, Output, human, thousands};
 use super::remote::Remote;
 use crate::client::Client;
+use crate::event::Json;
 use crate::load::{Dialect, Seen, Shared, Swarm};
 use crate::suggest::{self, Known};
 use pace::Pace;
@@ -242,10 +243,9 @@ impl Bench {
     fn sample(&self) -> Result<Value, Failure> {
         match &self.data {
             Some(data) => serde_json::from_str(data).map_err(|error| {
-                format!(
-                    "--data is not JSON ({error}): write an object in single quotes, as in --data '{{\"stars\":5}}'"
-                )
-                .into()
+                let error = Json::parse(data).err().map_or_else(|| error.to_string(), |error| error.to_string());
+                format!("--data is not JSON: {error}; write an object in single quotes, as in --data '{{\"stars\":5}}'")
+                    .into()
             }),
             None if self.channel == "inventory-change" => {
                 Ok(json!({ "productId": "bench", "oldQuantity": 100, "newQuantity": 95, "reason": "tidings bench" }))

@@ -110,7 +110,7 @@ impl Publish {
         if let Some(data) = &self.data {
             return Json::parse(data).map_err(|error| {
                 exit_with_usage_error(&format!(
-                    "--data is not JSON ({error}): write an object in single quotes, as in \
+                    "--data is not JSON: {error}; write an object in single quotes, as in \
                      --data '{{\"orderId\":\"7\",\"newStatus\":\"shipped\"}}'"
                 ))
             });

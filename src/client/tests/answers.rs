@@ -95,7 +95,11 @@ async fn an_answer_that_is_not_a_daemons_is_described() {
     let html = |status: &str, more: &str| &*format!("HTTP/1.1 {status}\r\n{more}{HTML}").leak();
     // The response, what the error says, and whether a retry may help.
     let cases = [
-        (html("502 Bad Gateway", ""), "HTTP status 502 Bad Gateway with text/html, not from tidings", true),
+        (
+            html("502 Bad Gateway", ""),
+            "HTTP status 502 Bad Gateway with text/html, not from tidings; a proxy in between answered",
+            true,
+        ),
         (html("404 Not Found", ""), "HTTP status 404 Not Found with text/html, not from tidings", false),
         (html("301 Moved Permanently", "location: https://x.example/\r\n"), "redirects", false),
         (html("429 Too Many Requests", "retry-after: 3600\r\n"), "HTTP status 429", true),

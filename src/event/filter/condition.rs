@@ -10,6 +10,7 @@ use crate::event::field_check::{self, Compared};
 use crate::event::json::Json;
 use crate::event::mistake::{Mistake, escape};
 use crate::event::schema_field::{SchemaField, names_near};
+use crate::event::sentence::described;
 use crate::suggest::{self, Known};
 
 /// How many characters of a field's name a pointer repeats.
@@ -49,7 +50,7 @@ impl Field<'_> {
                 invalid("an empty list of values matches no event; leave the field out to match all".into())
             }
             Json::Array(values) if values.len() > MAX_VALUES => {
-                invalid(format!("a field is compared with at most {MAX_VALUES} values, not {}", values.len()))
+                invalid(format!("a filter can have at most {MAX_VALUES} values for one field, not {}", values.len()))
             }
             Json::Array(values) => {
                 let (mut scalars, mut mistakes) = (BTreeSet::new(), Vec::new());
@@ -98,8 +99,8 @@ impl Field<'_> {
         value.as_str().map_or(Ok(()), check_length).map_err(invalid)?;
         let scalar = Scalar::of(value).ok_or_else(|| {
             invalid(format!(
-                "a field is compared with a string, a number, true, false or null, not of type {}",
-                value.type_name()
+                "the value must be a string, a number, true, false or null, not {}",
+                described(&value.to_value())
             ))
         })?;
         field_check::check(self.schema, self.path, Compared::With(&value.to_value()))
@@ -113,7 +114,7 @@ fn check_length(text: &str) -> Result<(), String> {
         false => Ok(()),
         true => {
             let count = text.chars().count();
-            Err(format!("a string of a filter has at most {MAX_STRING} characters, not {count}"))
+            Err(format!("a string in a filter can have at most {MAX_STRING} characters, not {count}"))
         }
     }
 }

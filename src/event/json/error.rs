@@ -226,7 +226,7 @@ fn explain(text: &str, at: usize, kind: &JsonErrorType) -> String {
             };
         }
         _ if begins(&["'", "\u{2018}", "\u{2019}", "\u{201c}", "\u{201d}", "`"]) => {
-            "a string and a name are in double quotes (\")"
+            "a string or a name must be in double quotes (\")"
         }
         _ if begins(&["//", "/*", "#"]) => "JSON has no comments: remove it",
         _ if begins(&["NaN", "nan", "Inf", "inf", "-Inf", "-inf", "+Inf", "-NaN"]) => {
@@ -240,7 +240,7 @@ fn explain(text: &str, at: usize, kind: &JsonErrorType) -> String {
         JsonErrorType::ExpectedColon => "a colon was expected after the name of a member",
         JsonErrorType::ExpectedListCommaOrEnd => "a comma or ] was expected",
         JsonErrorType::ExpectedObjectCommaOrEnd => "a comma or } was expected",
-        _ if before.is_empty() && is_form(text) => "this is a form: send JSON",
+        _ if before.is_empty() && is_form(text) => "this is form data (name=value): send JSON",
         _ => "a value was expected: an object, an array, a string, a number, true, false or null",
     };
     known.into()

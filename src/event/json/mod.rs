@@ -67,18 +67,6 @@ impl<'a> Json<'a> {
         matches!(self, Self::Null)
     }
 
-    /// The type, by its name in JSON Schema.
-    pub fn type_name(&self) -> &'static str {
-        match self {
-            Self::Null => "null",
-            Self::Bool(_) => "boolean",
-            Self::Number(_) => "number",
-            Self::String(_) => "string",
-            Self::Array(_) => "array",
-            Self::Object(_) => "object",
-        }
-    }
-
     /// Appends the value as compact JSON: numbers as they were written, strings with no more escapes than they need. The
     /// result is never longer than the text that was read.
     pub fn write(&self, out: &mut String) {

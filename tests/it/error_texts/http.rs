@@ -187,6 +187,8 @@ async fn events(table: &mut Table, node: &Node) {
     table.problem("POST {} with ce-type: %ff", &Response::to(binary.body("{}")).await);
     let binary = node.request(Method::POST, "/v1/events").header("ce-type", "a").header("ce-data", "1");
     table.problem("POST {} with ce-data: 1", &Response::to(binary.body("{}")).await);
+    let binary = node.request(Method::POST, "/v1/events").header("ce-type", "a").header("ce-type", "b");
+    table.problem("POST {} with two headers ce-type", &Response::to(binary.body("{}")).await);
     let large = changed("data.reason", json!("x".repeat(70_000)));
     table.problem("POST an event of 70 KB", &node.post(&large).await);
     table.problem("POST 1001 events", &node.post(&json!(vec![sale("1"); 1001])).await);

@@ -58,7 +58,8 @@ impl Table {
         // The detail has the only mistake.
         for error in errors.iter().filter(|_| errors.len() > 1) {
             let [pointer, message] = ["pointer", "message"].map(|name| error[name].as_str().unwrap());
-            write!(read, "\n  {pointer}: {message}").unwrap();
+            let colon = if pointer.is_empty() { "" } else { ": " };
+            write!(read, "\n  {pointer}{colon}{message}").unwrap();
         }
         self.add(done, &read);
         self.refusals.insert((code.to_owned(), normalised(detail)));

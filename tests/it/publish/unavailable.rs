@@ -17,12 +17,12 @@ async fn the_cause_of_a_broker_failure_is_logged_and_not_sent_to_the_client() {
         (
             "request-1",
             client.post(url("/v1/events")).header("content-type", "application/json").body(sale("1").to_string()),
-            "the broker is unavailable; whether the events were taken is not known: sending the same ids again is safe",
+            "the broker is unavailable, and the events may have been published or not: try again; sending the same ids again is safe",
         ),
         (
             "request-2",
             client.get(url("/v1/channels")),
-            "the broker is unavailable: try again; the operator finds the reason in this node's log",
+            "the broker is unavailable: try again; the reason is in this node's log",
         ),
     ] {
         let response = Response::to(request.header("x-request-id", id)).await;
