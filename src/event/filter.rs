@@ -12,7 +12,7 @@ mod condition;
 use serde_json::Value;
 
 use super::json::Json;
-use super::mistake::Mistake;
+use super::mistake::{MAX_MISTAKES, Mistake};
 use super::{EventType, Scalar};
 
 /// A filter in canonical form: conditions sorted by path, all of which must hold.
@@ -40,7 +40,7 @@ pub enum Test {
     Prefix(Box<str>),
 }
 
-/// Why a `where` was refused: every mistake, of which the first decides the kind. Pointers begin with `/where`.
+/// Why a `where` was refused: every mistake up to [`MAX_MISTAKES`], of which the first decides the kind. Pointers begin with `/where`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum FilterError {
     /// The channel's schema does not have the field.
@@ -91,6 +91,12 @@ impl Filter {
                 (Ok(condition), _) => conditions.push(condition),
                 (Err(error), None) => refused = Some(error),
                 (Err(error), Some(refused)) => refused.mistakes_mut().extend(error.into_mistakes()),
+            }
+            if let Some(mistakes) = refused.as_mut().map(FilterError::mistakes_mut)
+                && mistakes.len() >= MAX_MISTAKES
+            {
+                mistakes.truncate(MAX_MISTAKES);
+                break;
             }
         }
         conditions.sort_by(|a, b| a.path.cmp(&b.path));

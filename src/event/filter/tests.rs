@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::event::Catalog;
-use serde_json::{Value, json};
+use serde_json::{Map, json};
 
 fn parse(channel: &str, filter: Value) -> Result<Filter, FilterError> {
     let mut catalog = Catalog::builtin();
@@ -209,4 +209,20 @@ fn filters_with_the_same_meaning_are_equal() {
     assert_eq!(one, other);
     let one = parse("inventory-change", json!({"productId":["a","a"]})).unwrap();
     assert_eq!(one, parse("inventory-change", json!({"productId":"a"})).unwrap());
+}
+
+#[test]
+fn the_mistakes_of_a_filter_are_bounded() {
+    let wrong: Vec<_> = (0..128).map(|number| format!("x{number}")).collect();
+    let names: Vec<_> = (0..16).map(|number| format!("f{number}")).collect();
+    let fields: Map<_, _> = names.iter().map(|name| (name.clone(), json!({"enum":["a","b"]}))).collect();
+    let wide = json!({"type":"object","properties":fields});
+    let all: Map<_, _> = names.iter().map(|name| (name.clone(), json!(wrong))).collect();
+    for filter in [json!({"f0":wrong}), all.into()] {
+        let mistakes = Filter::read(&filter.into(), "wide", &wide).unwrap_err().into_mistakes();
+        assert_eq!(mistakes.len(), MAX_MISTAKES);
+        assert_eq!(mistakes[99].pointer, "/where/f0/99");
+    }
+    let mistakes = parse("finance-change", json!({"currency":wrong})).unwrap_err().into_mistakes();
+    assert_eq!(mistakes.len(), MAX_MISTAKES);
 }
