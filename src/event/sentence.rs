@@ -94,7 +94,7 @@ pub(super) fn shown(value: &Value) -> String {
 
 /// The values of an `enum`, or how many there are.
 pub(super) fn one_of(options: &[&Value]) -> String {
-    let listed = |options: &[&Value]| options.iter().map(|option| option.to_string()).collect::<Vec<_>>().join(", ");
+    let listed = |options: &[&Value]| options.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
     match options {
         [only] => only.to_string(),
         few if few.len() <= MAX_LISTED => format!("one of {}", listed(few)),
