@@ -3,6 +3,8 @@
 //! [`nearest`] finds the known name that was probably meant. [`Known`] writes it into the refusal, with the known names
 //! where they are few. The caller decides which names those are: only names that its own caller may see.
 
+use std::borrow::Cow;
+
 /// The most names that a text lists.
 const MAX_LISTED: usize = 10;
 /// The longest part of a given name that a text repeats, in characters.
@@ -96,9 +98,14 @@ fn first_within<'a>(allowed: usize, measured: impl Iterator<Item = (usize, &'a s
 
 /// A text as it is repeated to its author: quoted, escaped, and cut if it is long.
 pub fn quoted(text: &str) -> String {
-    match text.char_indices().nth(MAX_SHOWN) {
-        Some((end, _)) => format!("{:?}…", &text[..end]),
-        None => format!("{text:?}"),
+    format!("{:?}", cut(text, MAX_SHOWN))
+}
+
+/// The text, or its first `max` characters and `…` if it is longer.
+pub fn cut(text: &str, max: usize) -> Cow<'_, str> {
+    match text.char_indices().nth(max) {
+        Some((end, _)) => format!("{}…", &text[..end]).into(),
+        None => text.into(),
     }
 }
 
@@ -164,5 +171,6 @@ mod tests {
     fn a_long_name_is_cut() {
         assert_eq!(quoted("a\"b"), r#""a\"b""#);
         assert_eq!(quoted(&"é".repeat(20_000)).chars().count(), MAX_SHOWN + 3);
+        assert_eq!([cut("été", 3), cut("étés", 3)], ["été", "été…"]);
     }
 }

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 use clap_complete::engine::{ArgValueCandidates, CompletionCandidate};
 
 use super::remote::Remote;
@@ -41,20 +41,52 @@ pub fn channels() -> ArgValueCandidates {
 pub fn fields() -> ArgValueCandidates {
     ArgValueCandidates::new(|| {
         let words = words();
-        // The first word is the program, the second one the command.
-        let named = words.iter().skip(2).find(|word| !word.starts_with('-') && !word.contains('='));
-        let Some(name) = named.filter(|name| !name.is_empty()).cloned() else { return Vec::new() };
-        let schema = ask(async |client| client.schema(&name).await.ok()).unwrap_or_default();
+        let Some(name) = first_operand(&words).filter(|name| !name.is_empty()) else { return Vec::new() };
+        let schema = ask(async |client| client.schema(name).await.ok()).unwrap_or_default();
         let properties = schema["properties"].as_object();
         let names = properties.into_iter().flat_map(|properties| properties.keys());
         names.map(|name| CompletionCandidate::new(format!("{name}="))).collect()
     })
 }
 
-/// The words that the user has typed: those after the `--` of the completion script.
+/// The first word after the command that is neither a flag, nor the value of a flag, nor `FIELD=VALUE`.
+fn first_operand(words: &[String]) -> Option<&str> {
+    // The first word is the program.
+    let (command, words) = words.get(1..)?.split_first()?;
+    let program = super::Cli::command();
+    let command = program.find_subcommand(command)?;
+    let takes_value = |word: &str| {
+        let flag = command.get_arguments().find(|argument| match word.strip_prefix("--") {
+            Some(long) => argument.get_long() == Some(long),
+            None => argument.get_short().is_some_and(|short| word.strip_prefix('-') == Some(&short.to_string())),
+        });
+        flag.is_some_and(|flag| flag.get_action().takes_values())
+    };
+    let mut words = words.iter();
+    while let Some(word) = words.next() {
+        if takes_value(word) {
+            words.next();
+        } else if !word.starts_with('-') && !word.contains('=') {
+            return Some(word);
+        }
+    }
+    None
+}
+
+/// The words that the user has typed: those after the `--` of the completion script. Bash makes words of each `=` and
+/// `:`, which are put together again.
 fn words() -> Vec<String> {
     let words = std::env::args_os().map(|word| word.to_string_lossy().into_owned());
-    words.skip_while(|word| word != "--").skip(1).collect()
+    let (mut whole, mut continues) = (Vec::<String>::new(), false);
+    for word in words.skip_while(|word| word != "--").skip(1) {
+        let separates = !word.is_empty() && word.chars().all(|letter| "=:".contains(letter));
+        match whole.last_mut() {
+            Some(last) if separates || continues => last.push_str(&word),
+            _ => whole.push(word),
+        }
+        continues = separates;
+    }
+    whole
 }
 
 /// Asks the daemon that the words or the environment name.
@@ -70,11 +102,7 @@ fn ask<T>(question: impl AsyncFnOnce(Client) -> Option<T>) -> Option<T> {
     for (index, word) in words.iter().enumerate() {
         for flag in ["--url", "--token"] {
             match word.strip_prefix(flag) {
-                // Bash makes a word of the `=`.
-                Some("") => {
-                    let value = words[index + 1..].iter().find(|word| *word != "=");
-                    flags.extend(value.map(|value| format!("{flag}={value}")));
-                }
+                Some("") => flags.extend(words.get(index + 1).map(|value| format!("{flag}={value}"))),
                 Some(value) if value.starts_with('=') => flags.push(word.clone()),
                 _ => {}
             }

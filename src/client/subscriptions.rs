@@ -44,6 +44,8 @@ pub(super) struct Subscriptions {
 /// One subscription, and its state on the current connection.
 struct SubscriptionState {
     subscription: Subscription,
+    /// Its filter, parsed once for all events.
+    filter: Option<Json<'static>>,
     /// The range that it has received: all its events after the first position, up to and including the second. `None`
     /// until the daemon first confirms it.
     received_range: Option<(Position, Position)>,
@@ -113,8 +115,9 @@ enum SubKind {
 
 impl Subscriptions {
     pub fn new(subscriptions: Vec<Subscription>) -> Self {
-        let state = |subscription| {
+        let state = |subscription: Subscription| {
             Some(SubscriptionState {
+                filter: subscription.filter.as_ref().map(|filter| filter.read().into_owned()),
                 subscription,
                 received_range: None,
                 phase: Phase::NotRequested,
@@ -264,9 +267,7 @@ impl Subscriptions {
         let unambiguous = not_expecting.is_empty() && !self.backfills.contains_key(&channel);
         let is_new = unambiguous || {
             let data = envelope.data.and_then(|data| Json::parse_logged(data.get()).ok()).unwrap_or_default();
-            let wants = |state: &SubscriptionState| {
-                state.subscription.filter.as_ref().is_none_or(|filter| matches(&filter.read(), &data))
-            };
+            let wants = |state: &SubscriptionState| state.filter.as_ref().is_none_or(|filter| matches(filter, &data));
             expecting.iter().any(|(_, state)| wants(state))
                 && !not_expecting.iter().any(|(_, state)| state.has_received(position) && wants(state))
         };

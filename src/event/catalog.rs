@@ -125,7 +125,10 @@ impl Catalog {
         };
         for error in meta_schema::of(&schema) {
             // A type that does not exist is a violation of the meta-schema, too.
-            if !errors.iter().any(|known| known.place.starts_with(&error.place) && error.place != "/") {
+            let is_within = |place: &str| {
+                place.strip_prefix(&*error.place).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+            };
+            if error.place == "/" || !errors.iter().any(|known| is_within(&known.place)) {
                 errors.push(error);
             }
         }

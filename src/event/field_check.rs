@@ -4,13 +4,13 @@
 //! The check refuses only what it can prove. Where it does not follow a keyword (`not`, `dependentSchemas`, a reference to
 //! another resource), every value is possible.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap, HashSet};
 
-use jsonschema::Draft;
+use jsonschema::{Draft, Validator};
 use serde_json::{Map, Value};
 
 use super::schema_node::SchemaNode;
-use super::sentence::{one_of, or_list, sentence, shown, unlike};
+use super::sentence::{meant, one_of, or_list, sentence, shown};
 
 /// What a filter compares a field with.
 #[derive(Debug, Clone, Copy)]
@@ -36,29 +36,47 @@ enum Reason<'a> {
 
 type Checked<'a> = Result<(), Reason<'a>>;
 
-/// Checks whether the field at `path` can have the value. On an array field, whether an element can.
-///
-/// # Errors
-/// A sentence about the field, without its name: `is never 7: it must be of type string`.
-pub(super) fn check(schema: &Value, path: &[Box<str>], compared: Compared<'_>) -> Result<(), String> {
-    let mut check = Check { compared, element: false, visited: Vec::new() };
-    let root = SchemaNode::root(schema);
-    let Err(of_value) = check.node(root, path) else { return Ok(()) };
-    check.element = true;
-    check.visited.clear();
-    let Err(of_element) = check.node(root, path) else { return Ok(()) };
-    let never = match (compared, &of_element) {
-        (Compared::With(value), Reason::NotArray) => format!("is never {}: it", shown(value)),
-        (Compared::With(value), _) => format!("never contains {}: each element", shown(value)),
-        (Compared::Prefix(prefix), Reason::NotArray) => format!("never begins with {prefix:?}: it"),
-        (Compared::Prefix(prefix), _) => format!("has no element that begins with {prefix:?}: each"),
-    };
-    let reason = if let Reason::NotArray = of_element { of_value } else { of_element };
-    Err(format!("{never} {}", check.phrase(reason)))
+/// The check of one field, which all the values share that a filter compares the field with.
+pub(super) struct FieldCheck<'a> {
+    schema: &'a Value,
+    path: &'a [Box<str>],
+    rules: CompiledRules,
+}
+
+/// The compiled rules of each schema that a value needed so far, by the address of its keywords.
+type CompiledRules = HashMap<*const Map<String, Value>, Option<Validator>>;
+
+impl<'a> FieldCheck<'a> {
+    /// The check of the field at `path`.
+    pub fn new(schema: &'a Value, path: &'a [Box<str>]) -> Self {
+        Self { schema, path, rules: CompiledRules::new() }
+    }
+
+    /// Checks whether the field can have the value. On an array field, whether an element can.
+    ///
+    /// # Errors
+    /// A sentence about the field, without its name: `is never 7: it must be of type string`.
+    pub fn check(&mut self, compared: Compared<'_>) -> Result<(), String> {
+        let mut check = Check { compared, element: false, visited: Vec::new(), rules: &mut self.rules };
+        let root = SchemaNode::root(self.schema);
+        let Err(of_value) = check.node(root, self.path) else { return Ok(()) };
+        check.element = true;
+        check.visited.clear();
+        let Err(of_element) = check.node(root, self.path) else { return Ok(()) };
+        let never = match (compared, &of_element) {
+            (Compared::With(value), Reason::NotArray) => format!("is never {}: it", shown(value)),
+            (Compared::With(value), _) => format!("never contains {}: each element", shown(value)),
+            (Compared::Prefix(prefix), Reason::NotArray) => format!("never begins with {prefix:?}: it"),
+            (Compared::Prefix(prefix), _) => format!("has no element that begins with {prefix:?}: each"),
+        };
+        let reason = if let Reason::NotArray = of_element { of_value } else { of_element };
+        Err(format!("{never} {}", check.phrase(reason)))
+    }
 }
 
 struct Check<'q> {
     compared: Compared<'q>,
+    rules: &'q mut CompiledRules,
     /// The value is an element of the array at the end of the path.
     element: bool,
     /// The schemas under way, each with what is left of the path: a recursive schema adds no rule.
@@ -176,7 +194,7 @@ impl<'q> Check<'q> {
     }
 
     /// Checks the value by a schema's own keywords.
-    fn scalar<'a>(&self, keywords: &'a Map<String, Value>) -> Checked<'a> {
+    fn scalar<'a>(&mut self, keywords: &'a Map<String, Value>) -> Checked<'a> {
         has_type(
             keywords,
             match self.compared {
@@ -190,7 +208,7 @@ impl<'q> Check<'q> {
             return Err(Reason::Options(options));
         }
         match self.compared {
-            Compared::With(value) => by_rules(keywords, value).map_err(Reason::Rule),
+            Compared::With(value) => self.by_rules(keywords, value).map_err(Reason::Rule),
             Compared::Prefix(prefix) => {
                 let longest = keywords.get("maxLength").and_then(Value::as_u64);
                 match longest.filter(|longest| prefix.chars().count() as u64 > *longest) {
@@ -209,6 +227,21 @@ impl<'q> Check<'q> {
         }
     }
 
+    /// Checks the value by a schema's [`RULES`]: the validator knows them best.
+    fn by_rules(&mut self, keywords: &Map<String, Value>, value: &Value) -> Result<(), String> {
+        let rules: Vec<_> = RULES.into_iter().filter_map(|name| Some((name, keywords.get(name)?))).collect();
+        if rules.iter().all(|(name, limit)| is_within(name, limit, value)) {
+            return Ok(());
+        }
+        let Some(validator) = self.rules.entry(keywords).or_insert_with(|| compile(&rules)) else { return Ok(()) };
+        let not = format!(", not {}", shown(value));
+        validator.validate(value).map_err(|error| {
+            let sentence = sentence(&error);
+            // The refusal begins with the value.
+            sentence.strip_suffix(&not).map_or(sentence.clone(), str::to_owned)
+        })
+    }
+
     fn phrase(&self, reason: Reason<'_>) -> String {
         match reason {
             Reason::Rule(phrase) => phrase,
@@ -216,20 +249,14 @@ impl<'q> Check<'q> {
             Reason::Types(types) => {
                 format!("must be of type {}", or_list(&types.into_iter().collect::<Vec<_>>()))
             }
-            Reason::Options(options) => {
-                let mut distinct: Vec<Value> = Vec::new();
-                for option in options {
-                    if !distinct.contains(option) {
-                        distinct.push(option.clone());
-                    }
-                }
+            Reason::Options(mut options) => {
+                let mut distinct = HashSet::new();
+                options.retain(|option| distinct.insert(*option));
                 let given = match self.compared {
-                    Compared::With(value) => value.clone(),
-                    Compared::Prefix(prefix) => prefix.into(),
+                    Compared::With(value) => value.as_str(),
+                    Compared::Prefix(prefix) => Some(prefix),
                 };
-                let near = unlike(&given, &distinct);
-                let near = near.find("; did you mean").map(|start| &near[start..]).unwrap_or_default();
-                format!("must be {}{near}", one_of(&distinct))
+                format!("must be {}{}", one_of(&options), meant(given, &options))
             }
         }
     }
@@ -281,31 +308,42 @@ fn is_within(keyword: &str, limit: &Value, value: &Value) -> bool {
     }
 }
 
-/// Checks the keywords for strings and numbers: the validator knows them best.
-fn by_rules(keywords: &Map<String, Value>, value: &Value) -> Result<(), String> {
-    const RULES: [&str; 9] = [
-        "minLength",
-        "maxLength",
-        "pattern",
-        "format",
-        "minimum",
-        "maximum",
-        "exclusiveMinimum",
-        "exclusiveMaximum",
-        "multipleOf",
-    ];
-    let rules = RULES.into_iter().filter_map(|name| Some((name.to_owned(), keywords.get(name)?.clone())));
-    let rules: Map<String, Value> = rules.collect();
-    if rules.iter().all(|(name, limit)| is_within(name, limit, value)) {
-        return Ok(());
-    }
+/// The keywords for strings and numbers.
+const RULES: [&str; 9] = [
+    "minLength",
+    "maxLength",
+    "pattern",
+    "format",
+    "minimum",
+    "maximum",
+    "exclusiveMinimum",
+    "exclusiveMaximum",
+    "multipleOf",
+];
+
+/// A validator of these keywords alone. The whole schema compiled, so they do.
+fn compile(rules: &[(&str, &Value)]) -> Option<Validator> {
     let options = jsonschema::options().with_draft(Draft::Draft202012).should_validate_formats(true);
-    // The whole schema compiled, so these rules do.
-    let Ok(rules) = options.build(&Value::Object(rules)) else { return Ok(()) };
-    let not = format!(", not {}", shown(value));
-    rules.validate(value).map_err(|error| {
-        let sentence = sentence(&error);
-        // The refusal begins with the value.
-        sentence.strip_suffix(&not).map_or(sentence.clone(), str::to_owned)
-    })
+    let rules: Map<String, Value> = rules.iter().map(|(name, limit)| ((*name).to_owned(), (*limit).clone())).collect();
+    options.build(&rules.into()).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_values_of_a_field_share_its_compiled_rules() {
+        let schema = json!({"properties":{"code":{"pattern":"^[A-Z]{3}$"},"name":{"maxLength":3}}});
+        for (name, values, compiled) in [("code", ["ABC", "DEF"], 1), ("name", ["abc", "def"], 0)] {
+            let path = [name.into()];
+            let mut check = FieldCheck::new(&schema, &path);
+            for value in values {
+                check.check(Compared::With(&json!(value))).unwrap();
+                assert_eq!(check.rules.len(), compiled, "{name} {value}");
+            }
+        }
+    }
 }

@@ -117,7 +117,8 @@ pub(super) fn describe(error: &ValidationError<'_>, at: &str, known: FieldsAt<'_
         ValidationErrorKind::AdditionalProperties { unexpected }
         | ValidationErrorKind::UnevaluatedProperties { unexpected } => {
             let fields = fields();
-            found.extend(unexpected.iter().map(|name| Mistake::new(child(name), fields.refuse("unknown field", name))));
+            let listed = unexpected.iter().take(MAX_MISTAKES);
+            found.extend(listed.map(|name| Mistake::new(child(name), fields.refuse("unknown field", name))));
         }
         ValidationErrorKind::PropertyNames { error } => {
             let name = error.instance().as_str().unwrap_or_default();
@@ -128,7 +129,10 @@ pub(super) fn describe(error: &ValidationError<'_>, at: &str, known: FieldsAt<'_
             let first = |error: &ValidationError<'_>| {
                 let mut one = Vec::new();
                 describe(error, "", known, &mut one);
-                one.pop().map(|mistake| format!("{} {}", mistake.pointer, mistake.message)).unwrap_or_default()
+                let first = one.into_iter().next();
+                let words = first.map(|mistake| format!("{} {}", mistake.pointer, mistake.message)).unwrap_or_default();
+                // The pointer of the value itself is empty.
+                words.trim_start().to_owned()
             };
             found.push(Mistake::new(&*here, none_of(context, first)));
         }
@@ -145,5 +149,38 @@ pub(crate) fn type_name(value: &Value) -> &'static str {
         Value::String(_) => "string",
         Value::Array(_) => "array",
         Value::Object(_) => "object",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Map, json};
+
+    use super::*;
+
+    fn described(schema: &Value, value: &Value) -> Vec<Mistake> {
+        let validator = jsonschema::draft202012::new(schema).unwrap();
+        let mut found = Vec::new();
+        validator.iter_errors(value).for_each(|error| describe(&error, "", &|_| vec!["known"], &mut found));
+        found
+    }
+
+    #[test]
+    fn no_more_unknown_fields_are_described_than_a_refusal_lists() {
+        let value: Map<_, _> = (0..7_000).map(|number| (format!("x{number}"), json!(1))).collect();
+        for keyword in ["additionalProperties", "unevaluatedProperties"] {
+            let found = described(&json!({"properties":{"known":{}},keyword:false}), &value.clone().into());
+            assert_eq!(found.len(), MAX_MISTAKES, "{keyword}");
+        }
+    }
+
+    #[test]
+    fn a_form_that_does_not_fit_is_described_by_its_first_mistake() {
+        let forms = json!({"anyOf":[{"properties":{"known":{}},"additionalProperties":false}, {"type":"string"}]});
+        let found = described(&forms, &json!({"first":1,"second":2}));
+        assert_eq!(
+            found[0].message,
+            "fits none of the allowed forms: /first unknown field (fields: known); or must be of type string, not an object"
+        );
     }
 }

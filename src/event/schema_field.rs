@@ -34,28 +34,38 @@ impl<'a> SchemaField<'a> {
     /// A field whose own name contains a dot wins over a nested one. A name of more than 1,024 bytes or 32 levels is never
     /// found.
     pub fn find(schema: &'a Value, name: &str) -> Option<Self> {
-        if name.len() > MAX_NAME {
+        locate(schema, name).map(|(path, found)| Self { path, types: types(&found, true) })
+    }
+}
+
+/// The path to a field, by its name as for [`SchemaField::find`].
+pub(super) fn path_of(schema: &Value, name: &str) -> Option<Vec<Box<str>>> {
+    locate(schema, name).map(|(path, _)| path)
+}
+
+/// The path to a field, and the schemas that describe it.
+fn locate<'a>(schema: &'a Value, name: &str) -> Option<(Vec<Box<str>>, Vec<SchemaNode<'a>>)> {
+    if name.len() > MAX_NAME {
+        return None;
+    }
+    let mut path = Vec::new();
+    let mut nodes = vec![SchemaNode::root(schema)];
+    let mut rest = name;
+    while path.len() < MAX_LEVELS {
+        let found = step(&nodes, rest);
+        if !found.is_empty() {
+            path.push(rest.into());
+            return Some((path, found));
+        }
+        let (first, others) = rest.split_once('.')?;
+        nodes = step(&nodes, first);
+        if nodes.is_empty() {
             return None;
         }
-        let mut path = Vec::new();
-        let mut nodes = vec![SchemaNode::root(schema)];
-        let mut rest = name;
-        while path.len() < MAX_LEVELS {
-            let found = step(&nodes, rest);
-            if !found.is_empty() {
-                path.push(rest.into());
-                return Some(Self { path, types: types(&found, true) });
-            }
-            let (first, others) = rest.split_once('.')?;
-            nodes = step(&nodes, first);
-            if nodes.is_empty() {
-                return None;
-            }
-            path.push(first.into());
-            rest = others;
-        }
-        None
+        path.push(first.into());
+        rest = others;
     }
+    None
 }
 
 /// The names of the fields that `schema` has at a JSON Pointer into `data`, which leads through arrays too.

@@ -3,6 +3,9 @@
 //! The sentence completes a JSON Pointer: "/data/newStatus must be one of …". It names the keyword's rule in words, since
 //! its reader may not know JSON Schema.
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+
 use jsonschema::error::{TypeKind, ValidationErrorKind as Kind};
 use jsonschema::{JsonType, ValidationError};
 use serde_json::Value;
@@ -23,7 +26,10 @@ pub(super) fn sentence(error: &ValidationError<'_>) -> String {
     match error.kind() {
         Kind::Type { kind } => format!("must be of type {}, not {}", type_names(kind), described(value)),
         Kind::Enum { options } => match options.as_array() {
-            Some(options) => format!("must be {}{}", one_of(options), unlike(value, options)),
+            Some(options) => {
+                let options: Vec<_> = options.iter().collect();
+                format!("must be {}{}{}", one_of(&options), not(), meant(value.as_str(), &options))
+            }
             None => "must be one of the values that its schema lists".into(),
         },
         Kind::Constant { expected_value } => format!("must be {}{}", shown(expected_value), not()),
@@ -83,16 +89,12 @@ pub(super) fn none_of(
 
 /// A value as JSON, cut if it is long.
 pub(super) fn shown(value: &Value) -> String {
-    let json = value.to_string();
-    match json.char_indices().nth(MAX_VALUE) {
-        Some((end, _)) => format!("{}…", &json[..end]),
-        None => json,
-    }
+    suggest::cut(&value.to_string(), MAX_VALUE).into_owned()
 }
 
 /// The values of an `enum`, or how many there are.
-pub(super) fn one_of(options: &[Value]) -> String {
-    let listed = |options: &[Value]| options.iter().map(Value::to_string).collect::<Vec<_>>().join(", ");
+pub(super) fn one_of(options: &[&Value]) -> String {
+    let listed = |options: &[&Value]| options.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
     match options {
         [only] => only.to_string(),
         few if few.len() <= MAX_LISTED => format!("one of {}", listed(few)),
@@ -100,11 +102,10 @@ pub(super) fn one_of(options: &[Value]) -> String {
     }
 }
 
-/// What was given instead of one of these values, and which was probably meant.
-pub(super) fn unlike(value: &Value, options: &[Value]) -> String {
-    let near = value.as_str().and_then(|text| suggest::nearest(text, options.iter().filter_map(Value::as_str)));
-    let near = near.map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
-    format!(", not {}{near}", shown(value))
+/// Which of these values was probably meant by a text.
+pub(super) fn meant(text: Option<&str>, options: &[&Value]) -> String {
+    let near = text.and_then(|text| suggest::nearest(text, options.iter().filter_map(|option| option.as_str())));
+    near.map(|near| format!("; did you mean `{near}`?")).unwrap_or_default()
 }
 
 /// A value with its type: `the string "7"`.
@@ -169,8 +170,30 @@ fn length(value: &Value) -> usize {
 
 /// The indexes of the first two elements that are equal.
 fn equal_elements(value: &Value) -> String {
-    let elements = value.as_array().map(Vec::as_slice).unwrap_or_default();
-    let earlier = |index: usize| elements[..index].iter().position(|other| *other == elements[index]);
-    let pair = (0..elements.len()).find_map(|index| Some((earlier(index)?, index)));
+    let mut first_index = HashMap::new();
+    let mut elements = value.as_array().into_iter().flatten().enumerate();
+    let pair = elements.find_map(|(index, element)| match first_index.entry(element) {
+        Entry::Occupied(earlier) => Some((*earlier.get(), index)),
+        Entry::Vacant(unseen) => {
+            unseen.insert(index);
+            None
+        }
+    });
     pair.map(|(one, other)| format!(", but /{one} and /{other} are equal")).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_first_equal_elements_are_named_in_an_array_of_any_length() {
+        assert_eq!(equal_elements(&json!([1, "a", {"b":2,"c":3}, "a", {"c":3,"b":2}])), ", but /1 and /3 are equal");
+        assert_eq!(equal_elements(&json!([1, 2])), "");
+        let mut long: Vec<_> = (0..200_000).collect();
+        long.push(199_999);
+        assert_eq!(equal_elements(&json!(long)), ", but /199999 and /200000 are equal");
+    }
 }

@@ -7,6 +7,10 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use super::{Cursor, PackedCursor, Position};
+use crate::suggest;
+
+/// How many characters of a text without a form an error repeats.
+const MAX_SHOWN: usize = 100;
 
 /// Where in a channel's log to begin.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -71,7 +75,7 @@ impl FromStr for Since {
             return Ok(Self::Packed(packed));
         }
         let moment = time(text).map(Moment::At).or_else(|| age(text).map(Moment::Ago));
-        moment.map(Self::AcceptedFrom).ok_or_else(|| ParseSinceError(text.chars().take(100).collect()))
+        moment.map(Self::AcceptedFrom).ok_or_else(|| ParseSinceError(suggest::cut(text, MAX_SHOWN).into_owned()))
     }
 }
 

@@ -11,6 +11,9 @@ struct Members {
     optional: &'static [&'static str],
 }
 
+/// How many characters of a value that is no string an error repeats.
+const MAX_SHOWN: usize = 60;
+
 const FRAMES: [(&str, Members); 3] = [
     ("subscribe", Members { required: &["sub", "channel"], optional: &["where", "since"] }),
     ("unsubscribe", Members { required: &["sub"], optional: &[] }),
@@ -33,15 +36,13 @@ pub(super) fn check(kind: &str, given: &[Member<'_>]) -> Result<(), (ErrorCode, 
     for name in known().filter(|name| *name != "where") {
         match given.iter().find(|(given, _)| given == name).map(|(_, value)| value) {
             Some(Json::String(_)) => {}
-            Some(other) => return invalid(format!("/{name}: must be a string, not {}", cut(other))),
+            Some(other) => {
+                let shown = other.to_string();
+                return invalid(format!("/{name}: must be a string, not {}", suggest::cut(&shown, MAX_SHOWN)));
+            }
             None if required.contains(&name) => return invalid(format!("/{name}: is required in a {kind} frame")),
             None => {}
         }
     }
     Ok(())
-}
-
-/// A value as JSON, cut if it is long.
-fn cut(value: &Json<'_>) -> String {
-    value.to_string().chars().take(60).collect()
 }

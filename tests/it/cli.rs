@@ -543,6 +543,24 @@ fn bench_reports_partial_results_when_the_daemon_stops() {
 }
 
 #[test]
+fn bench_reports_partial_results_after_a_signal() {
+    let daemon = Daemon::start();
+    for (signal, name) in [("TERM", "SIGTERM"), ("INT", "Ctrl-C")] {
+        let tail = daemon.tail(&["--json"]);
+        let bench = Running::start(daemon.command(&["bench", "--connections", "5", "--seconds", "60", "--json"]));
+        // One request holds at most 250 events: after these, one was answered.
+        for _ in 0..=250 {
+            tail.line();
+        }
+        bench.signal(signal);
+        bench.said(&format!("interrupted by {name}"));
+        let ended = bench.ended();
+        let report = json(ended.out.lines().last().unwrap());
+        assert!(ended.code == Some(0) && report["published"].as_u64() > Some(0), "{signal} {ended:?}");
+    }
+}
+
+#[test]
 fn a_signal_stops_the_daemon_cleanly() {
     for signal in ["TERM", "INT"] {
         let daemon = Daemon::start();

@@ -35,6 +35,7 @@ fn values_are_completed() {
     let daemon = Daemon::with(&["--listen", "127.0.0.1:0", "--schemas", "types"], folder);
     let gone = format!("http://127.0.0.1:{}", free_port());
     let url_flag = format!("--url={}", daemon.url);
+    let port = daemon.url.rsplit(':').next().unwrap();
     let types = ["cache-invalidate", "data-update", "finance-change", "inventory-change", "order-status", "review"];
     let cases: &[(&[&str], &str, &[&str])] = &[
         (&["serve", "--log-format", ""], &gone, &["pretty", "json"]),
@@ -55,6 +56,11 @@ fn values_are_completed() {
         (&["publish", "--url", &daemon.url, "re"], &gone, &["review"]),
         (&["publish", "review", "s"], &daemon.url, &["sku=", "stars="]),
         (&["tail", "review", "--where", ""], &daemon.url, &["sku=", "stars="]),
+        (&["publish", "--url", &daemon.url, "review", "s"], &gone, &["sku=", "stars="]),
+        (&["publish", "--id", "7", "--json", "review", "s"], &daemon.url, &["sku=", "stars="]),
+        // Bash makes words of each `:` and `=`.
+        (&["publish", "--url", "http", ":", "//127.0.0.1", ":", port, "review", "s"], &gone, &["sku=", "stars="]),
+        (&["publish", "--url", "=", "http", ":", "//127.0.0.1", ":", port, "review", "s"], &gone, &["sku=", "stars="]),
         // Without a daemon there is nothing to complete, and nothing is said.
         (&["publish", ""], &gone, &[]),
         (&["tail", "--where", ""], &daemon.url, &[]),

@@ -19,6 +19,7 @@ use tokio::net::TcpStream;
 
 use super::candidates;
 use super::failure::{Failure, say, say_error};
+use super::interrupt::interrupted;
 use super::output::{BOLD, Output, human, thousands};
 use super::remote::Remote;
 use crate::client::Client;
@@ -96,7 +97,9 @@ impl Bench {
         warn_of_file_limit(self.connections);
         let swarm = tokio::select! {
             swarm = self.connect(&client, &shared) => swarm?,
-            _ = tokio::signal::ctrl_c() => return Err("interrupted before all subscribers were connected".to_owned().into()),
+            by = interrupted() => {
+                return Err(format!("interrupted by {} before all subscribers were connected", by?).into());
+            }
         };
         let bar = self.bar(u64::from(self.seconds) * 10, "{wide_bar} {msg}");
         let start = Instant::now();
@@ -113,8 +116,11 @@ impl Bench {
         });
         let outcome = tokio::select! {
             outcome = publishing => outcome,
-            // After Ctrl-C, report what was measured so far.
-            _ = tokio::signal::ctrl_c() => Ok(()),
+            // Report what was measured so far.
+            by = interrupted() => {
+                say(&format!("interrupted by {}", by?));
+                Ok(())
+            }
         };
         bar.finish_and_clear();
         let elapsed = start.elapsed();

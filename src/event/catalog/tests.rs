@@ -254,6 +254,14 @@ fn an_invalid_schema_is_refused_with_the_place_of_the_mistake() {
 }
 
 #[test]
+fn a_mistake_in_one_field_does_not_hide_one_in_a_field_with_a_shorter_name() {
+    let schema = r#"{"properties":{"a":7,"ab":{"type":"strnig"}}}"#;
+    let errors = Catalog::builtin().add("x", schema).unwrap_err().0;
+    let places: Vec<_> = errors.iter().map(|error| error.place.as_str()).collect();
+    assert_eq!(places, ["/properties/ab/type", "/properties/a"]);
+}
+
+#[test]
 fn an_own_schemas_id_is_a_unique_absolute_uri() {
     let with = |id: Value| json!({"$id":id,"type":"object"}).to_string();
     let mut catalog = Catalog::builtin();

@@ -6,10 +6,10 @@ use serde_json::Value;
 
 use super::{AT, Condition, FilterError, MAX_STRING, MAX_VALUES, Test};
 use crate::event::Scalar;
-use crate::event::field_check::{self, Compared};
+use crate::event::field_check::{Compared, FieldCheck};
 use crate::event::json::Json;
-use crate::event::mistake::{Mistake, escape};
-use crate::event::schema_field::{SchemaField, names_near};
+use crate::event::mistake::{MAX_MISTAKES, Mistake, escape};
+use crate::event::schema_field::{names_near, path_of};
 use crate::event::sentence::described;
 use crate::suggest::{self, Known};
 
@@ -18,18 +18,16 @@ const MAX_SHOWN: usize = 100;
 
 /// Reads the condition `test` on the field `name`.
 pub(super) fn read(name: &str, test: &Json<'_>, event_type: &str, schema: &Value) -> Result<Condition, FilterError> {
-    let found = SchemaField::find(schema, name);
-    let shown_name = name.char_indices().nth(MAX_SHOWN).map_or(name, |(end, _)| &name[..end]);
-    let at = format!("{AT}/{}", escape(shown_name));
-    let Some(SchemaField { path, .. }) = found else {
+    let shown_name = suggest::cut(name, MAX_SHOWN);
+    let at = format!("{AT}/{}", escape(&shown_name));
+    let Some(path) = path_of(schema, name) else {
         let fields = names_near(schema, name);
         let listed = format!("GET /v1/schemas/{event_type}");
         let known = Known { listed: &listed, ..Known::new("fields", fields.iter().map(String::as_str)) };
         let refusal = format!("{event_type} has no field {}", suggest::quoted(name));
         return Err(FilterError::UnknownField(vec![Mistake::new(at, known.refuse(&refusal, name))]));
     };
-    let field = Field { name: shown_name, path: &path, schema };
-    match field.test(test, &at) {
+    match (Field { name: &shown_name, check: FieldCheck::new(schema, &path) }).test(test, &at) {
         Ok(test) => Ok(Condition { path, test }),
         Err(mistakes) => Err(FilterError::Invalid(mistakes)),
     }
@@ -38,12 +36,11 @@ pub(super) fn read(name: &str, test: &Json<'_>, event_type: &str, schema: &Value
 /// A field with which values are compared.
 struct Field<'a> {
     name: &'a str,
-    path: &'a [Box<str>],
-    schema: &'a Value,
+    check: FieldCheck<'a>,
 }
 
 impl Field<'_> {
-    fn test(&self, test: &Json<'_>, at: &str) -> Result<Test, Vec<Mistake>> {
+    fn test(&mut self, test: &Json<'_>, at: &str) -> Result<Test, Vec<Mistake>> {
         let invalid = |message: String| Err(vec![Mistake::new(at, message)]);
         match test {
             Json::Array(values) if values.is_empty() => {
@@ -59,6 +56,9 @@ impl Field<'_> {
                         Ok(scalar) => drop(scalars.insert(scalar)),
                         Err(mistake) => mistakes.push(mistake),
                     }
+                    if mistakes.len() == MAX_MISTAKES {
+                        break;
+                    }
                 }
                 if !mistakes.is_empty() {
                     return Err(mistakes);
@@ -72,7 +72,8 @@ impl Field<'_> {
                 (1, Some(Json::String(prefix))) => {
                     let at = format!("{at}/prefix");
                     check_length(prefix).map_err(|message| vec![Mistake::new(&*at, message)])?;
-                    field_check::check(self.schema, self.path, Compared::Prefix(prefix))
+                    self.check
+                        .check(Compared::Prefix(prefix))
                         .map_err(|never| vec![Mistake::new(at, format!("{} {never}", self.name))])?;
                     Ok(Test::Prefix(prefix.as_ref().into()))
                 }
@@ -94,7 +95,7 @@ impl Field<'_> {
     }
 
     /// Reads one value, which the field must be able to have.
-    fn scalar(&self, value: &Json<'_>, at: &str) -> Result<Scalar, Mistake> {
+    fn scalar(&mut self, value: &Json<'_>, at: &str) -> Result<Scalar, Mistake> {
         let invalid = |message: String| Mistake::new(at, message);
         value.as_str().map_or(Ok(()), check_length).map_err(invalid)?;
         let scalar = Scalar::of(value).ok_or_else(|| {
@@ -103,7 +104,8 @@ impl Field<'_> {
                 described(&value.to_value())
             ))
         })?;
-        field_check::check(self.schema, self.path, Compared::With(&value.to_value()))
+        self.check
+            .check(Compared::With(&value.to_value()))
             .map_err(|never| invalid(format!("{} {never}", self.name)))?;
         Ok(scalar.map(Box::from))
     }

@@ -5,6 +5,7 @@ use std::fmt;
 use jiter::{JsonErrorType, LinePosition};
 
 use super::super::pointer;
+use crate::suggest;
 
 /// The most levels of nesting.
 pub const MAX_DEPTH: usize = 128;
@@ -81,8 +82,10 @@ impl JsonError {
         let pointer = pointer.collect();
         let (message, repeated) = match cause {
             Cause::Repeated(name) => {
-                let message =
-                    format!("the member {:?} occurs twice in one object: remove one of them (RFC 7493)", shown(&name));
+                let message = format!(
+                    "the member {:?} occurs twice in one object: remove one of them (RFC 7493)",
+                    suggest::cut(&name, MAX_SHOWN)
+                );
                 (message, Some(name))
             }
             Cause::TooLong => ("the text is too long".into(), None),
@@ -107,12 +110,6 @@ impl JsonError {
         let (line, column) = place(bytes, at);
         Self { message, line, column, pointer: String::new(), repeated: None }
     }
-
-    /// The same mistake in a text that begins at `pointer` of the whole.
-    pub fn within(mut self, pointer: &str) -> Self {
-        self.pointer.insert_str(0, pointer);
-        self
-    }
 }
 
 impl fmt::Display for JsonError {
@@ -121,7 +118,7 @@ impl fmt::Display for JsonError {
         write!(f, "{message} (line {line}, column {column}")?;
         match pointer.as_str() {
             "" => f.write_str(")"),
-            pointer => write!(f, ", at {})", shown(pointer)),
+            pointer => write!(f, ", at {})", suggest::cut(pointer, MAX_SHOWN)),
         }
     }
 }
@@ -134,11 +131,6 @@ fn place(bytes: &[u8], at: usize) -> (usize, usize) {
     let line_begin = before.iter().rposition(|byte| *byte == b'\n').map_or(0, |newline| newline + 1);
     let line = LinePosition::find(bytes, at).line.max(1);
     (line, String::from_utf8_lossy(&before[line_begin..]).chars().count() + 1)
-}
-
-/// The beginning of a long name or pointer.
-fn shown(text: &str) -> &str {
-    text.char_indices().nth(MAX_SHOWN).map_or(text, |(end, _)| &text[..end])
 }
 
 /// Where the mistake begins that the tokenizer found at byte `at`: it stops within an escape, a word or a number.

@@ -97,6 +97,21 @@ impl<'a> Json<'a> {
         }
     }
 
+    /// The same value, which borrows nothing.
+    pub fn into_owned(self) -> Json<'static> {
+        let owned = |text: Cow<'_, str>| Cow::Owned(text.into_owned());
+        match self {
+            Self::Null => Json::Null,
+            Self::Bool(value) => Json::Bool(value),
+            Self::Number(text) => Json::Number(owned(text)),
+            Self::String(text) => Json::String(owned(text)),
+            Self::Array(elements) => Json::Array(elements.into_iter().map(Json::into_owned).collect()),
+            Self::Object(members) => {
+                Json::Object(members.into_iter().map(|(name, value)| (owned(name), value.into_owned())).collect())
+            }
+        }
+    }
+
     /// The value for a program that knows `serde_json`. A number beyond 64 bits becomes the nearest double.
     pub fn to_value(&self) -> Value {
         match self {

@@ -235,3 +235,11 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn an_owned_value_outlives_its_text() {
+    let text = r#"{"a":[null,true,1e400,"x\n"],"b":{}}"#.to_owned();
+    let owned = Json::parse(&text).unwrap().into_owned();
+    drop(text);
+    assert_eq!(owned.to_string(), r#"{"a":[null,true,1e400,"x\n"],"b":{}}"#);
+}
