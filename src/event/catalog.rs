@@ -59,7 +59,8 @@ pub struct Added {
 const MAX_NAME: usize = 64;
 
 /// The names of Server-Sent Events that are no event types: what event streams send, and EventSource's own events.
-const SSE_EVENTS: [&str; 5] = ["gap", "cursor", "closed", "open", "error"];
+/// `message` is the name of a block without one: it would call `onmessage`.
+const SSE_EVENTS: [&str; 6] = ["gap", "cursor", "closed", "open", "error", "message"];
 
 const DRAFT: &str = "https://json-schema.org/draft/2020-12/schema";
 

@@ -82,10 +82,11 @@ pub(super) fn schema() -> Value {
         "^[0-9]{4}-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12][0-9]|3[01])[Tt](?:[01][0-9]|2[0-3]):[0-5][0-9]:(?:[0-5][0-9]|60)",
         r"(?:\.[0-9]+)?(?:[Zz]|[+-](?:[01][0-9]|2[0-3]):[0-5][0-9])$",
     );
-    // JSON is UTF-8 (RFC 8259, section 8.1): a parameter `charset` says nothing else.
+    // JSON is UTF-8 (RFC 8259, section 8.1): a parameter `charset` says nothing else. Each parameter begins at its `;` and
+    // takes the spaces after it, so that a text matches in one way only: otherwise a failing match tries each of them.
     const JSON_TYPE: &str = concat!(
-        r"^application/(?:[A-Za-z0-9!#$&^_.-]+\+)?json(?: *;(?! *[Cc][Hh][Aa][Rr][Ss][Ee][Tt]=",
-        r#"(?!"?(?:[Uu][Tt][Ff]-?8|[Uu][Ss]-[Aa][Ss][Cc][Ii][Ii])"? *(?:;|$)))[\u0020-\u003a\u003c-\u007e]*)*$"#,
+        r"^application/(?:[A-Za-z0-9!#$&^_.-]+\+)?json(?: *(?:;(?! *[Cc][Hh][Aa][Rr][Ss][Ee][Tt]=",
+        r#"(?!"?(?:[Uu][Tt][Ff]-?8|[Uu][Ss]-[Aa][Ss][Cc][Ii][Ii])"? *(?:;|$)))[\u0020-\u003a\u003c-\u007e]*)+)?$"#,
     );
     let optional = ["string", "null"];
     json!({

@@ -1,14 +1,16 @@
 //! Content codings of a request's body (RFC 9110, section 8.4): gzip, deflate and zstd, inflated within a limit.
 //!
-//! A few kilobytes can inflate to gigabytes. So a body is inflated a piece at a time, and refused as soon as it exceeds the
-//! limit. Between two pieces other tasks get the thread.
+//! A few kilobytes can inflate to gigabytes. So a body has one coding, is inflated a piece at a time, and is refused as soon
+//! as it exceeds the limit. Between two pieces other tasks get the thread. Input without output gives no pieces: so a body
+//! has a limited number of frames. Empty blocks within a frame are not limited: 8 MiB of them hold the thread for up to half
+//! a second.
 
 use std::io::{self, Read};
 
 use axum::body::Bytes;
 use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
-use flate2::read::MultiGzDecoder;
+use flate2::bufread::GzDecoder;
 use flate2::{Decompress, FlushDecompress, Status};
 use ruzstd::decoding::errors::{FrameDecoderError, ReadFrameHeaderError};
 use ruzstd::decoding::{FrameDecoder, StreamingDecoder};
@@ -18,8 +20,8 @@ use crate::protocol::{ErrorCode, Problem};
 /// The codings that are inflated, as a value of `Accept-Encoding`.
 pub const ACCEPTED: HeaderValue = HeaderValue::from_static("gzip, deflate, zstd");
 
-/// The most codings of one body.
-const MAX_CODINGS: usize = 3;
+/// The most frames of a zstd body, and the most members of a gzip body. An encoder makes one of each.
+const MAX_FRAMES: usize = 1_000;
 /// How much is inflated before other tasks get the thread.
 const PIECE: usize = 256 * 1024;
 /// The largest window of a zstd frame: what this coding allows (RFC 9659, section 3).
@@ -46,8 +48,10 @@ impl IntoResponse for UnknownCoding {
     }
 }
 
-/// The codings of a body, in the order in which they were applied.
-pub fn codings(headers: &HeaderMap) -> Result<Vec<Coding>, UnknownCoding> {
+/// The coding of a body; `None` if it has none.
+///
+/// RFC 9110 allows a list. But with each further coding, as many bytes can inflate a thousand times further.
+pub fn coding(headers: &HeaderMap) -> Result<Option<Coding>, UnknownCoding> {
     let refuse = |detail| Err(UnknownCoding(Problem::new(ErrorCode::UnsupportedMediaType, detail)));
     let mut codings = Vec::new();
     for value in headers.get_all(header::CONTENT_ENCODING) {
@@ -66,34 +70,35 @@ pub fn codings(headers: &HeaderMap) -> Result<Vec<Coding>, UnknownCoding> {
             }
         }
     }
-    if codings.len() > MAX_CODINGS {
-        return refuse(format!("a body has at most {MAX_CODINGS} content codings, not {}", codings.len()));
+    match *codings {
+        [] => Ok(None),
+        [coding] => Ok(Some(coding)),
+        _ => refuse(format!("a body has at most one content coding, not {}: compress it once", codings.len())),
     }
-    Ok(codings)
 }
 
 /// Inflates a body.
 ///
 /// # Errors
-/// `payload-too-large`: the result of a coding has more than `limit` bytes. `bad-request`: the body is not in its coding.
-pub async fn inflate(codings: &[Coding], mut body: Bytes, limit: usize) -> Result<Bytes, Problem> {
-    for coding in codings.iter().rev() {
-        body = inflate_one(*coding, &body, limit).await?.into();
-    }
-    Ok(body)
-}
-
-async fn inflate_one(coding: Coding, body: &[u8], limit: usize) -> Result<Vec<u8>, Problem> {
+/// `payload-too-large`: the result has more than `limit` bytes. `bad-request`: the body is not in its coding, or has more
+/// than 1,000 frames.
+pub async fn inflate(coding: Coding, body: &[u8], limit: usize) -> Result<Bytes, Problem> {
     let broken = |error: io::Error| {
         let name = format!("{coding:?}").to_lowercase();
-        let detail =
-            format!("the body cannot be decompressed as {name} ({error}): correct the body or its Content-Encoding");
+        let detail = match error.kind() {
+            TOO_MANY_FRAMES => {
+                format!("the {name} body has more than {MAX_FRAMES} compressed frames: compress all events as one")
+            }
+            _ => {
+                format!("the body cannot be decompressed as {name} ({error}): correct the body or its Content-Encoding")
+            }
+        };
         Problem::new(ErrorCode::BadRequest, detail)
     };
     let mut reader: Box<dyn Read + Send> = match coding {
-        Coding::Gzip => Box::new(MultiGzDecoder::new(body)),
+        Coding::Gzip => Box::new(Gzip { member: GzDecoder::new(body), frames: FrameCount(1) }),
         Coding::Deflate => Box::new(Deflated::new(body)),
-        Coding::Zstd => Box::new(Zstd { rest: body, frame: None }),
+        Coding::Zstd => Box::new(Zstd { rest: body, frame: None, frames: FrameCount(0) }),
     };
     let mut inflated = Vec::new();
     loop {
@@ -107,9 +112,44 @@ async fn inflate_one(coding: Coding, body: &[u8], limit: usize) -> Result<Vec<u8
             return Err(Problem::new(ErrorCode::PayloadTooLarge, detail));
         }
         if read < room {
-            return Ok(inflated);
+            return Ok(inflated.into());
         }
         tokio::task::yield_now().await;
+    }
+}
+
+/// The kind of the error of a body with too many frames.
+const TOO_MANY_FRAMES: io::ErrorKind = io::ErrorKind::QuotaExceeded;
+
+/// Counts the frames of a body.
+struct FrameCount(usize);
+
+impl FrameCount {
+    fn begin(&mut self) -> io::Result<()> {
+        self.0 += 1;
+        if self.0 > MAX_FRAMES { Err(TOO_MANY_FRAMES.into()) } else { Ok(()) }
+    }
+}
+
+/// Reads the members of the coding `gzip` one after the other (RFC 1952, section 2.2).
+///
+/// flate2's reader of several members does not count them.
+struct Gzip<'a> {
+    member: GzDecoder<&'a [u8]>,
+    frames: FrameCount,
+}
+
+impl Read for Gzip<'_> {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        loop {
+            let read = self.member.read(out)?;
+            let rest = *self.member.get_ref();
+            if read > 0 || out.is_empty() || rest.is_empty() {
+                return Ok(read);
+            }
+            self.frames.begin()?;
+            self.member.reset(rest);
+        }
     }
 }
 
@@ -151,12 +191,14 @@ impl Read for Deflated<'_> {
 struct Zstd<'a> {
     rest: &'a [u8],
     frame: Option<StreamingDecoder<&'a [u8], FrameDecoder>>,
+    frames: FrameCount,
 }
 
 impl Zstd<'_> {
     /// Begins the next frame; false if there is none.
     fn begin(&mut self, is_first: bool) -> io::Result<bool> {
         while is_first || !self.rest.is_empty() {
+            self.frames.begin()?;
             match StreamingDecoder::new_with_max_window_size(self.rest, MAX_WINDOW) {
                 Ok(frame) => {
                     self.frame = Some(frame);
@@ -223,22 +265,23 @@ mod tests {
         ruzstd::encoding::compress_to_vec(data, ruzstd::encoding::CompressionLevel::Fastest)
     }
 
-    fn run(codings: &[Coding], body: &[u8], limit: usize) -> Result<Bytes, (ErrorCode, String)> {
-        let inflated = inflate(codings, Bytes::copy_from_slice(body), limit);
+    fn run(coding: Coding, body: &[u8], limit: usize) -> Result<Bytes, (ErrorCode, String)> {
+        let inflated = inflate(coding, body, limit);
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         runtime.block_on(inflated).map_err(|problem| (problem.code, problem.detail))
     }
 
-    fn named(values: &[&'static str]) -> Result<Vec<Coding>, UnknownCoding> {
+    fn named(values: &[&'static str]) -> Result<Option<Coding>, UnknownCoding> {
         let headers = values.iter().map(|value| (header::CONTENT_ENCODING, HeaderValue::from_static(value)));
-        codings(&headers.collect())
+        coding(&headers.collect())
     }
 
     #[test]
-    fn codings_are_read_from_lists() {
-        assert_eq!(named(&[]).unwrap(), []);
-        assert_eq!(named(&["identity", "X-GZIP ,  Zstd", ""]).unwrap(), [Coding::Gzip, Coding::Zstd]);
-        for unknown in [&["br"][..], &["gzip, compress"], &["gzip", "gzip,gzip,gzip"], &["gzip;q=1"]] {
+    fn a_body_has_one_coding() {
+        assert_eq!(named(&[]).unwrap(), None);
+        assert_eq!(named(&["identity", ""]).unwrap(), None);
+        assert_eq!(named(&["identity", "X-GZIP ,  Identity", ""]).unwrap(), Some(Coding::Gzip));
+        for unknown in [&["br"][..], &["gzip, compress"], &["gzip, gzip"], &["gzip", "zstd"], &["gzip;q=1"]] {
             let response = named(unknown).unwrap_err().into_response();
             assert_eq!(response.status(), 415, "{unknown:?}");
             assert_eq!(response.headers()[header::ACCEPT_ENCODING], "gzip, deflate, zstd");
@@ -249,22 +292,33 @@ mod tests {
     fn each_coding_is_inflated_within_the_limit() {
         let bare = zlib(TEXT)[2..zlib(TEXT).len() - 4].to_vec();
         let skippable = [b"\x50\x2a\x4d\x18\x03\0\0\0abc", &*zstd(TEXT)].concat();
-        for (codings, body) in [
-            (&[Coding::Gzip][..], gzip(TEXT)),
-            (&[Coding::Gzip], [gzip(&TEXT[..7]), gzip(&TEXT[7..])].concat()),
-            (&[Coding::Deflate], zlib(TEXT)),
-            (&[Coding::Deflate], bare),
-            (&[Coding::Zstd], zstd(TEXT)),
-            (&[Coding::Zstd], [zstd(&TEXT[..7]), zstd(b""), zstd(&TEXT[7..])].concat()),
-            (&[Coding::Zstd], skippable),
-            (&[Coding::Deflate, Coding::Gzip, Coding::Zstd], zstd(&gzip(&zlib(TEXT)))),
+        for (coding, body) in [
+            (Coding::Gzip, gzip(TEXT)),
+            (Coding::Gzip, [gzip(&TEXT[..7]), gzip(&TEXT[7..])].concat()),
+            (Coding::Deflate, zlib(TEXT)),
+            (Coding::Deflate, bare),
+            (Coding::Zstd, zstd(TEXT)),
+            (Coding::Zstd, [zstd(&TEXT[..7]), zstd(b""), zstd(&TEXT[7..])].concat()),
+            (Coding::Zstd, skippable),
         ] {
-            assert_eq!(run(codings, &body, 1_000).as_deref(), Ok(TEXT), "{codings:?}");
-            assert!(run(codings, &body, TEXT.len() - 1).is_err(), "{codings:?}");
+            assert_eq!(run(coding, &body, 1_000).as_deref(), Ok(TEXT), "{coding:?}");
+            assert!(run(coding, &body, TEXT.len() - 1).is_err(), "{coding:?}");
         }
         for (coding, body) in [(Coding::Gzip, gzip(TEXT)), (Coding::Deflate, zlib(TEXT)), (Coding::Zstd, zstd(TEXT))] {
-            assert_eq!(run(&[coding], &body, TEXT.len()).as_deref(), Ok(TEXT));
-            assert_eq!(run(&[coding], &body, TEXT.len() - 1).unwrap_err().0, ErrorCode::PayloadTooLarge);
+            assert_eq!(run(coding, &body, TEXT.len()).as_deref(), Ok(TEXT));
+            assert_eq!(run(coding, &body, TEXT.len() - 1).unwrap_err().0, ErrorCode::PayloadTooLarge);
+        }
+    }
+
+    #[test]
+    fn a_body_has_a_limited_number_of_frames() {
+        let skippable = b"\x50\x2a\x4d\x18\0\0\0\0".to_vec();
+        for (coding, empty) in [(Coding::Gzip, gzip(b"")), (Coding::Zstd, zstd(b"")), (Coding::Zstd, skippable)] {
+            let most = empty.repeat(1_000);
+            assert_eq!(run(coding, &most, 1_000).as_deref(), Ok(&b""[..]), "{coding:?}");
+            let (code, detail) = run(coding, &[most, empty].concat(), 1_000).expect_err(&format!("{coding:?}"));
+            assert_eq!(code, ErrorCode::BadRequest);
+            assert!(detail.ends_with("has more than 1000 compressed frames: compress all events as one"), "{detail}");
         }
     }
 
@@ -275,7 +329,7 @@ mod tests {
             [(Coding::Gzip, gzip(&zeros)), (Coding::Deflate, zlib(&zeros)), (Coding::Zstd, zstd(&zeros))]
         {
             assert!(body.len() < 1 << 20, "{coding:?}: {}", body.len());
-            assert_eq!(run(&[coding], &body, 1 << 20).unwrap_err().0, ErrorCode::PayloadTooLarge, "{coding:?}");
+            assert_eq!(run(coding, &body, 1 << 20).unwrap_err().0, ErrorCode::PayloadTooLarge, "{coding:?}");
         }
     }
 
@@ -283,7 +337,7 @@ mod tests {
     fn broken_data_is_refused() {
         for (coding, body) in [(Coding::Gzip, gzip(TEXT)), (Coding::Deflate, zlib(TEXT)), (Coding::Zstd, zstd(TEXT))] {
             let broken = |body: &[u8]| {
-                let refused = run(&[coding], body, 1_000).expect_err(&format!("{coding:?} {body:?}"));
+                let refused = run(coding, body, 1_000).expect_err(&format!("{coding:?} {body:?}"));
                 assert_eq!(refused.0, ErrorCode::BadRequest, "{coding:?} {body:?}");
                 assert!(refused.1.contains("Content-Encoding"), "{refused:?}");
             };

@@ -35,12 +35,13 @@ pub fn read<'a>(headers: &HeaderMap, body: &'a [u8], max_event_bytes: usize) -> 
     }
     let is_array = body.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'[');
     match media_type.as_ref().map(|given| given.essence.as_str()) {
+        // The size of one event is no limit for a body of the wrong form.
         Some("application/cloudevents-batch+json") if !is_array => {
-            one(body, max_event_bytes)?;
+            Json::parse_bytes(body).map_err(malformed)?;
             Err(wrong_form("the body must be an array of events: send a single event as application/cloudevents+json"))
         }
         Some("application/cloudevents+json") if is_array => {
-            one(body, max_event_bytes)?;
+            Json::parse_bytes(body).map_err(malformed)?;
             Err(wrong_form("the body must be an object: send an array of events as application/cloudevents-batch+json"))
         }
         Some("application/cloudevents-batch+json") => many(body, max_event_bytes),
@@ -203,6 +204,14 @@ mod tests {
             code(&[(TYPE, "application/json")], &format!("[{}0]", "0,".repeat(1000))),
             ErrorCode::PayloadTooLarge
         );
+    }
+
+    #[test]
+    fn of_a_large_body_the_form_is_judged_first() {
+        let batch = format!("[{}]", vec![json!({ "a": "0123456789" }).to_string(); 3].join(","));
+        assert_eq!(code(&[(TYPE, "application/cloudevents+json")], &batch), ErrorCode::InvalidEvent);
+        let large = json!({ "a": "0123456789012345678901234" }).to_string();
+        assert_eq!(code(&[(TYPE, "application/cloudevents-batch+json")], &large), ErrorCode::InvalidEvent);
     }
 
     #[test]

@@ -17,7 +17,7 @@ use crate::bus::Accepted;
 use crate::event::Mistake;
 use crate::protocol::{ErrorCode, Problem};
 
-/// How long a request's body may take to arrive.
+/// How long a request's body may take to arrive, and then how long it may wait to be parsed.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long the rest of a body that is too large is read and dropped.
 const DISCARD_TIMEOUT: Duration = Duration::from_secs(5);
@@ -38,9 +38,14 @@ pub(super) async fn publish(
 ) -> Result<Response, Problem> {
     let publisher = app.bus.publisher(&caller)?;
     let body = read_body(&headers, body, app.limits.max_body_bytes).await?;
-    let body = match content_coding::codings(&headers) {
-        Ok(codings) => content_coding::inflate(&codings, body, app.limits.max_body_bytes).await?,
+    let coding = match content_coding::coding(&headers) {
+        Ok(coding) => coding,
         Err(unknown) => return Ok(unknown.into_response()),
+    };
+    let room = app.parse_limit.acquire(coding.is_none().then_some(body.len()), BODY_TIMEOUT).await?;
+    let body = match coding {
+        Some(coding) => content_coding::inflate(coding, &body, app.limits.max_body_bytes).await?,
+        None => body,
     };
     let Envelope { documents, binary } = envelope::read(&headers, &body, app.limits.max_event_bytes)?;
     let events = publisher.validate(documents).await.map_err(|mut problem| {
@@ -53,6 +58,8 @@ pub(super) async fn publish(
         problem
     })?;
     drop(body);
+    // Not held while the broker appends: a slow broker must not hold other bodies back.
+    drop(room);
     let accepted = publisher.publish(events).await?;
     // Strings and booleans: serialization cannot fail.
     let answer = serde_json::to_string(&Published { accepted, cascaded: [] }).unwrap_or_default();

@@ -13,6 +13,7 @@ mod health;
 mod history;
 mod media_type;
 mod nodes;
+mod parse_limit;
 mod problem;
 mod request_id;
 mod routes;
@@ -29,6 +30,7 @@ use crate::bus::Bus;
 use crate::config::RequestLimits;
 use crate::connection::Connections;
 use crate::metrics::Metrics;
+pub use parse_limit::ParseLimit;
 pub use request_id::respond;
 pub use routes::router;
 
@@ -44,6 +46,7 @@ pub struct AppState {
     pub connections: Arc<Connections>,
     pub metrics: Arc<Metrics>,
     pub limits: RequestLimits,
+    pub parse_limit: ParseLimit,
     /// Whether WebSocket clients may have their events compressed.
     pub compression: bool,
 }

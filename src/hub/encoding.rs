@@ -1,8 +1,9 @@
 //! The encodings of a connection: WebSocket frames, plain or compressed, or Server-Sent Events.
 //!
-//! This module turns the daemon's frames into the bytes of an encoding. An event's bytes are the same for all
-//! connections of an encoding, so [`ChannelStep`](super::ChannelStep) calls it once for them. It does not know which
-//! connection gets what.
+//! This module turns the daemon's frames into the bytes of an encoding. Most encodings give an event the same bytes for all
+//! their connections ([`Encoding::is_shared`]), so [`ChannelStep`](super::ChannelStep) keeps them. For the others it keeps
+//! the common block, to which the shard gives the connection's id and framing. This module does not know which connection
+//! gets what.
 
 use bytes::Bytes;
 

@@ -25,7 +25,7 @@ use crate::bus::{Bus, Lifecycle};
 use crate::config::{Config, ServerConfig};
 use crate::connection::Connections;
 use crate::event::{Catalog, Defaults};
-use crate::http::{App, AppState};
+use crate::http::{App, AppState, ParseLimit};
 use crate::hub::{EvictReason, Hub};
 use crate::metrics::Metrics;
 use crate::registry;
@@ -131,6 +131,7 @@ fn assemble(
         connections,
         metrics: metrics.clone(),
         limits: config.limits.clone(),
+        parse_limit: ParseLimit::new(config.limits.max_body_bytes),
         compression: config.websocket.compression,
     }));
     Server { listener, app, namespaces, connections: TaskGroup::new(metrics), lifecycle, config }

@@ -226,6 +226,33 @@ fn attributes_follow_cloud_events() {
 }
 
 #[test]
+fn a_long_list_of_parameters_does_not_stop_the_regular_expression() {
+    let allowed = |value: &str| Catalog::builtin().validate(with_content_type(value), "", 100, DEFAULTS);
+    for value in [&format!("application/json{}", " ;".repeat(100)), "application/json  ;a=b  ; charset=utf-8 "] {
+        assert!(allowed(value).is_ok(), "{value}");
+    }
+    for value in [&format!("application/json{}\u{e9}", " ;".repeat(100)), "application/json ", "application/json ; \t"]
+    {
+        let mistakes = allowed(value).unwrap_err().mistakes;
+        assert_eq!(mistakes[0].message, "must be application/json or application/\u{2026}+json, in UTF-8", "{value}");
+    }
+}
+
+fn with_content_type(value: &str) -> Json<'static> {
+    let mut document = sale();
+    document["datacontenttype"] = json!(value);
+    document.into()
+}
+
+#[test]
+fn the_names_of_server_sent_events_are_reserved() {
+    for name in ["gap", "cursor", "closed", "open", "error", "message"] {
+        let errors = Catalog::builtin().add(name, r#"{"type":"object"}"#).expect_err(name);
+        assert!(errors.to_string().contains("is reserved for Server-Sent Events"), "{errors}");
+    }
+}
+
+#[test]
 fn own_types_are_validated_as_their_schema_says() {
     let mut catalog = Catalog::builtin();
     let schema =

@@ -1,8 +1,8 @@
 //! Turns the steps of a channel into the bytes that one connection is sent.
 //!
-//! Most connections are sent bytes that all connections of their encoding share. Event streams of several channels are
-//! the exception: the id before each event is their own. This module does not know who is subscribed; the shard decides
-//! which steps a connection gets.
+//! Most connections are sent bytes that all connections of their encoding share. Event streams have two exceptions. With
+//! several channels, the id that ends each event is the connection's own. Without chunks (HTTP/1.0), the framing is made for
+//! each connection. This module does not know who is subscribed; the shard decides which steps a connection gets.
 
 use bytes::Bytes;
 

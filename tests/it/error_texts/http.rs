@@ -172,9 +172,12 @@ async fn events(table: &mut Table, node: &Node) {
     }
     let mut spaces = GzEncoder::new(Vec::new(), Compression::fast());
     spaces.write_all(&vec![b' '; 9 << 20]).unwrap();
+    let empty = GzEncoder::new(Vec::new(), Compression::fast()).finish().unwrap();
     for (what, coding, body) in [
         ("{}", "br", b"{}".to_vec()),
+        ("{}", "gzip, zstd", b"{}".to_vec()),
         ("{}", "gzip", b"{}".to_vec()),
+        ("1001 empty members", "gzip", empty.repeat(1001)),
         ("9 MiB of spaces", "gzip", spaces.finish().unwrap()),
     ] {
         let request = node.request(Method::POST, "/v1/events").header("content-type", "application/json");

@@ -45,8 +45,8 @@ async fn compressed_bodies_are_inflated() {
         (&["deflate"], zlib(&event)),
         (&["zstd"], zstd(&spaced)),
         (&["identity"], event.clone()),
-        (&["deflate, identity ,zstd"], zstd(&zlib(&event))),
-        (&["deflate", "gzip"], gzip(&zlib(&event))),
+        (&["identity ,zstd"], zstd(&event)),
+        (&["deflate", "identity"], zlib(&event)),
     ] {
         let response = post(&node, codings, body).await;
         assert_eq!(response.status, 202, "{codings:?}: {response:?}");
@@ -60,7 +60,7 @@ async fn compressed_bodies_are_inflated() {
 async fn other_codings_broken_bodies_and_bombs_are_refused() {
     let node = TestBroker::Memory.node().await;
     let event = sale("1").to_string().into_bytes();
-    for codings in [&["br"][..], &["compress"], &["gzip, br"], &["gzip", "aes128gcm"]] {
+    for codings in [&["br"][..], &["compress"], &["gzip, br"], &["gzip, gzip"], &["deflate", "gzip"]] {
         let response = post(&node, codings, gzip(&event)).await;
         response.problem(415, "unsupported-media-type");
         assert_eq!(response.header("accept-encoding"), Some("gzip, deflate, zstd"), "{codings:?}");
