@@ -121,7 +121,7 @@ pub fn normalised(text: &str) -> String {
         }
         // An epoch has 8 letters and digits, and an offset follows.
         let is_epoch = word.len() == 8
-            && word.bytes().any(|byte| byte.is_ascii_digit())
+            && !word.bytes().any(|byte| byte.is_ascii_uppercase())
             && after.strip_prefix(':').is_some_and(|after| after.starts_with(|letter: char| letter.is_ascii_digit()));
         out.push_str(match (is_port, is_epoch) {
             (true, _) => "PORT",
