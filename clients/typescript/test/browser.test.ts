@@ -96,7 +96,7 @@ test("a page reports at which URL no daemon answers", async () => {
     return other.publish("inventory-change", data).catch((error: client.TidingsError) => [error.code, error.message]);
   }, own.url);
   expect(failed).toEqual(["network", expect.stringMatching(
-    /^cannot reach the daemon at http:.*: Failed to fetch; check the URL, .* origin; the console and the network panel of the browser/,
+    /^cannot reach the daemon at http:.*: Failed to fetch; check the URL, .* origin; the browser's console and network panel show the reason$/,
   )]);
   // Beside those of the browser itself.
   const ours = lines.filter((line) => line.startsWith("tidings:"));
