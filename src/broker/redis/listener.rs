@@ -15,7 +15,7 @@ use fred::clients::Client;
 use fred::error::{Error, ErrorKind};
 use fred::interfaces::{ClientLike, EventInterface, PubsubInterface};
 use fred::types::{ClusterHash, CustomCommand, Message, Value};
-use futures_util::future::try_join_all;
+use futures_util::future::{join, try_join_all};
 use tokio::sync::broadcast::{self, error::RecvError};
 use tokio::sync::mpsc::{self, error::TrySendError};
 use tokio::sync::watch;
@@ -119,8 +119,10 @@ impl Listener {
             try_join_all(channels.iter().chain(once(probe_key)).map(|name| client.ssubscribe(name))).await?;
             return verified_ping(client).await;
         }
-        client.subscribe(channels.clone()).await?;
-        verified_ping(client).await.map_err(|error| match error.kind() {
+        // Sent together: fred drops a refusal that arrives while no command waits for a reply.
+        let (subscribed, answered) = join(client.subscribe(channels.clone()), verified_ping(client)).await;
+        subscribed?;
+        answered.map_err(|error| match error.kind() {
             // fred takes a refusal of SUBSCRIBE for the reply to the PING.
             ErrorKind::Protocol => Error::new(ErrorKind::Unknown, SUBSCRIBE_REFUSED),
             _ => error,
