@@ -62,10 +62,10 @@ check: setup lint test ## everything that CI does
 lint: setup-lint build ## formatting, clippy, documentation, dependencies, generated files
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
-	$(CARGO) check --locked --no-default-features
-	$(CARGO) check --locked --no-default-features --features server
-	$(CARGO) check --locked --no-default-features --features server,file
-	$(CARGO) check --locked --no-default-features --features server,redis
+	$(CARGO) clippy --locked --no-default-features -- -D warnings
+	$(CARGO) clippy --locked --no-default-features --features server -- -D warnings
+	$(CARGO) clippy --locked --no-default-features --features server,file -- -D warnings
+	$(CARGO) clippy --locked --no-default-features --features server,redis -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps
 	CARGO="$(CARGO)" scripts/lint-dependencies
 	target/debug/tidings schema export --out schemas --check

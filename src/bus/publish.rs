@@ -164,10 +164,12 @@ fn not_appended(error: BrokerError) -> Problem {
     let detail = match error {
         BrokerError::RateLimited { cause, retry_after } => return rate_limited(cause, retry_after),
         BrokerError::Rejected(_) => {
-            "the broker refused the events, but some may have been published: the reason is in this node's log; sending the same ids again is safe"
+            "the broker refused the events, but some may have been published: the reason is in this node's log; sending \
+             the same ids again is safe"
         }
         _ => {
-            "the broker is unavailable, and the events may have been published or not: try again; sending the same ids again is safe"
+            "the broker is unavailable, and the events may have been published or not: try again; sending the same ids \
+             again is safe"
         }
     };
     Problem::new(ErrorCode::BrokerUnavailable, detail).with_cause(error)

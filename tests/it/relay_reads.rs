@@ -5,9 +5,8 @@
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
-use tidings::broker::nodes::Nodes;
 use tidings::broker::{
-    self, Appended, Backend, Bounds, BrokerError, Entry, Head, Located, Log, Notifier, Page, Signal, Store,
+    self, Appended, Backend, Bounds, BrokerError, Entry, Head, Located, Log, Notifier, Page, Signal,
 };
 use tidings::config::{BrokerConfig, BrokerUrl};
 use tidings::event::{Catalog, ChannelId, Event, Moment, Position};
@@ -16,6 +15,7 @@ use tokio::sync::{mpsc, watch};
 use crate::support::events::sale;
 use crate::support::node::{self, Node};
 use crate::support::subscriber::Subscriber;
+use crate::support::wrapped::{forward, send_on};
 
 const STOCK: &str = "inventory-change";
 
@@ -68,27 +68,7 @@ impl Log for HeldReads {
     }
 }
 
-#[async_trait]
-impl Notifier for HeldReads {
-    async fn probe(&self, number: u64) -> Result<(), BrokerError> {
-        self.backend.probe(number).await
-    }
-}
-
-#[async_trait]
-impl Backend for HeldReads {
-    fn store(&self) -> &dyn Store {
-        self.backend.store()
-    }
-
-    fn nodes(&self) -> &dyn Nodes {
-        self.backend.nodes()
-    }
-
-    async fn close(&self) {
-        self.backend.close().await;
-    }
-}
+forward!(HeldReads, Backend and Notifier);
 
 /// A read begins, then the answer to an append arrives, then the log loses something, and the read is answered last.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -98,13 +78,8 @@ async fn an_event_that_is_delivered_during_a_read_is_not_shown_again_in_a_new_ep
     let (sender, receiver) = mpsc::channel(64);
     let receiver = Mutex::new(Some(receiver));
     let open = |config: &BrokerConfig, catalog: &Arc<Catalog>| {
-        let (backend, mut signals) = broker::open(config, catalog)?;
-        let own = sender.clone();
-        tokio::spawn(async move {
-            while let Some(signal) = signals.recv().await {
-                let _ = own.send(signal).await;
-            }
-        });
+        let (backend, signals) = broker::open(config, catalog)?;
+        send_on(signals, sender.clone());
         let backend: Arc<dyn Backend> = Arc::new(HeldReads { backend, log: state.clone(), begun: begun.clone() });
         Ok((backend, receiver.lock().unwrap().take().expect("it is opened once")))
     };

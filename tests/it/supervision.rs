@@ -9,8 +9,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use serde_json::json;
-use tidings::broker::nodes::Nodes;
-use tidings::broker::{self, Appended, Backend, BrokerError, Head, Located, Log, Notifier, Page, Signal, Store};
+use tidings::broker::{self, Appended, Backend, BrokerError, Head, Located, Log, Notifier, Page, Signal};
 use tidings::config::{BrokerConfig, BrokerUrl};
 use tidings::event::{Catalog, ChannelId, Event, Moment, Position};
 use tidings::server::ServerError;
@@ -19,6 +18,7 @@ use tokio::sync::mpsc;
 use crate::support::events::sale;
 use crate::support::node::{self, Node};
 use crate::support::subscriber::Subscriber;
+use crate::support::wrapped::{forward, send_on};
 use crate::support::{until, within};
 
 /// Where the backend panics.
@@ -74,20 +74,7 @@ impl Notifier for Faulty {
     }
 }
 
-#[async_trait]
-impl Backend for Faulty {
-    fn store(&self) -> &dyn Store {
-        self.backend.store()
-    }
-
-    fn nodes(&self) -> &dyn Nodes {
-        self.backend.nodes()
-    }
-
-    async fn close(&self) {
-        self.backend.close().await;
-    }
-}
+forward!(Faulty, Backend);
 
 /// A ready daemon, its faults, and a way to give its relay signals.
 async fn node() -> (Node, Arc<Faults>, mpsc::Sender<Signal>) {
@@ -97,13 +84,8 @@ async fn node() -> (Node, Arc<Faults>, mpsc::Sender<Signal>) {
     let (sender, receiver) = mpsc::channel(64);
     let receiver = Mutex::new(Some(receiver));
     let open = |config: &BrokerConfig, catalog: &Arc<Catalog>| {
-        let (backend, mut signals) = broker::open(config, catalog)?;
-        let own = sender.clone();
-        tokio::spawn(async move {
-            while let Some(signal) = signals.recv().await {
-                let _ = own.send(signal).await;
-            }
-        });
+        let (backend, signals) = broker::open(config, catalog)?;
+        send_on(signals, sender.clone());
         let faulty: Arc<dyn Backend> = Arc::new(Faulty { backend, faults: faults.clone() });
         Ok((faulty, receiver.lock().unwrap().take().expect("it is opened once")))
     };

@@ -1,7 +1,7 @@
 //! The broker in a directory: an embedded log for one daemon, which survives a restart and a `kill -9`.
 //!
-//! A [`writer`] thread appends to an SQLite database ([`database`], [`rows`], [`epoch_rows`]) and commits everything that waits at once
-//! ([`commit`]). It signals the new events to the relay. Other reads go straight to the database ([`reading`]). After a
+//! A [`writer`] thread appends to an SQLite database ([`database`], [`rows`], [`epoch_rows`]) and commits everything that
+//! waits at once ([`commit`]). It signals the new events to the relay. Other reads go straight to the database ([`reading`]). After a
 //! restart, [`recovery`] compares the database with the [`durability_marker`] to detect lost events, and resumes the log's
 //! [`clock`]. The store's values and leases are in the same database ([`store_rows`]).
 

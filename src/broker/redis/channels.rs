@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use fred::types::Key;
 use tokio::sync::Notify;
 
 use super::BrokerConfig;
@@ -85,6 +86,11 @@ impl Attempt {
 }
 
 impl ChannelState {
+    /// The KEYS of a script that reads the log.
+    pub fn log_keys(&self) -> Vec<Key> {
+        vec![self.stream.as_str().into(), self.meta.as_str().into()]
+    }
+
     /// The key that remembers an event's id for the deduplication window. A cluster uses [`ids`](Self::ids) instead.
     pub fn id_key(&self, id: &str) -> String {
         format!("{}:id:{id}", self.name)

@@ -1,8 +1,8 @@
 //! The learner: reads the nonces of events that a log has and that this node did not see.
 //!
-//! A node that starts, or finds a log in a new epoch, knows only some of the events that the log has. Without the others it could
-//! not tell which of them a later loss left. The learner reads their nonces in short steps, because Redis serves no other
-//! client while a script runs.
+//! A node that starts, or finds a log in a new epoch, knows only some of the events that the log has. Without the others
+//! it could not tell which of them a later loss left. The learner reads their nonces in short steps, because Redis serves
+//! no other client while a script runs.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -65,9 +65,11 @@ impl Learner {
         let attempt = Attempt::default();
         let arguments = |sending| {
             self.channels.begin_attempt(&attempt, sending);
-            let keys = vec![channel.stream.as_str().into(), channel.meta.as_str().into()];
             let fingerprint = channel.fingerprint.argument(sending).into();
-            (keys, vec![new_epoch(), fingerprint, number(from), number(STEP_EVENTS), number(PAGE_BYTES as u64)])
+            (
+                channel.log_keys(),
+                vec![new_epoch(), fingerprint, number(from), number(STEP_EVENTS), number(PAGE_BYTES as u64)],
+            )
         };
         let reply = self.commands.run(&self.script, &channel.stream, arguments).await?;
         let Value::Array(reply) = reply else { return Err(unreadable()) };

@@ -31,7 +31,7 @@ end
 -- The answer of a script that has appended nothing: the node must send the call again, with all nonces that it knows.
 local SEND_NONCES = redis.error_reply('NONCES the script needs all nonces')
 
--- What stands for a nonce that is not known.
+-- The placeholder of an unknown nonce.
 local NO_NONCE = '--------'
 
 -- Redis' clock, in ms since 1970.
@@ -197,7 +197,8 @@ local function open(stream, meta, new_epoch, fingerprint)
     begin_epoch(log, new_epoch, newest_common(log, log.known.nonces) or 0, log.known.epoch)
   elseif not log.epoch then
     begin_epoch(log, new_epoch, 0)
-  elseif log.known and log.known.epoch ~= log.epoch and not string.find(' ' .. log.past, ' ' .. log.known.epoch .. ':', 1, true) then
+  elseif log.known and log.known.epoch ~= log.epoch
+      and not string.find(' ' .. log.past, ' ' .. log.known.epoch .. ':', 1, true) then
     -- The log that the node knows is gone, and a node that did not know it has begun this one.
     local others = string.match(log.past, '^' .. string.rep('%S+ ', MAX_PAST - 2) .. '%S+') or log.past
     log.past = log.known.epoch .. ':0:0:' .. integer(log.now) .. (others == '' and '' or ' ' .. others)

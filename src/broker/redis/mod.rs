@@ -1,7 +1,7 @@
 //! The Redis backend: a stream for each channel's log, pub/sub for signals, and one Lua script that appends and publishes.
 //!
 //! Each server has two connections, which a [`link`] keeps open: one runs scripts ([`server`]; appends come through the
-//! queue in [`appends`]), the other subscribes ([`listener`]). In a cluster each master has these two, and [`cluster`]
+//! queue in [`appends`], reads through [`reads`]), the other subscribes ([`listener`]). In a cluster each master has these two, and [`cluster`]
 //! follows which master has which slots.
 //!
 //! Only the scripts assign positions, because Redis runs them one at a time. This node sends with each call what it knows
@@ -22,6 +22,7 @@ mod nodes;
 mod nonces;
 mod probe;
 mod probe_log;
+mod reads;
 mod rights;
 mod routes;
 mod sentinel;
@@ -46,14 +47,14 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
 use self::appends::Appends;
-use self::channels::{Attempt, Channels};
+use self::channels::Channels;
 use self::cluster::Cluster;
-use self::commands::{Commands, Script, unreadable};
+use self::commands::{Commands, unreadable};
 use self::learner::Learner;
 use self::listener::{Listener, Subscriptions};
 use self::nodes::Registry;
-use self::nonces::Nonce;
 use self::probe::{Probe, ProbeTarget};
+use self::reads::Reads;
 use self::rights::advised;
 use self::routes::Routes;
 use self::server::Server;
@@ -61,8 +62,8 @@ use self::store::RedisStore;
 use self::target::{ConnectOptions, Target};
 use super::nodes::Nodes;
 use super::{
-    Appended, Backend, Bounds, BrokerError, Entry, Head, Limits, Located, Log, Notifier, PAGE_BYTES, Page,
-    SIGNAL_CAPACITY, Signal, Signals, Store,
+    Appended, Backend, BrokerError, Head, Limits, Located, Log, Notifier, PAGE_BYTES, Page, SIGNAL_CAPACITY, Signal,
+    Signals, Store,
 };
 use crate::config::{BrokerConfig, Form, RedisUrl};
 use crate::event::{Catalog, ChannelId, Epoch, Event, Moment, Position};
@@ -76,13 +77,11 @@ struct Redis {
     channels: Arc<Channels>,
     probe: Arc<Probe>,
     appends: Appends,
+    reads: Reads,
     nodes: Registry,
     store: RedisStore,
-    limits: Limits,
     /// The setting `prefix`.
     prefix: String,
-    read_script: Script,
-    position_at_script: Script,
     tasks: Tasks,
     /// Closes the backend when it is dropped.
     _closing: DropGuard,
@@ -173,14 +172,12 @@ pub(super) fn open(
     let redis = Redis {
         nodes: Registry::new(config, commands.clone()),
         store: RedisStore::new(config, clustered, commands.clone(), tasks.closing.clone()),
+        reads: Reads::new(channels.clone(), commands.clone(), limits),
         commands,
         channels,
         probe,
         appends,
-        limits,
         prefix: config.prefix.clone(),
-        read_script: Script::new(concat!(include_str!("log.lua"), include_str!("read.lua"))),
-        position_at_script: Script::new(concat!(include_str!("log.lua"), include_str!("position_at.lua"))),
         _closing: tasks.closing.clone().drop_guard(),
         tasks,
     };
@@ -229,7 +226,7 @@ impl Log for Redis {
     }
 
     async fn read(&self, id: ChannelId, known: Option<&Position>, limit: usize) -> Result<Page, BrokerError> {
-        self.read_page(id, known, limit, false).await
+        self.reads.page(id, known, limit, false).await.map_err(|error| self.explain(error))
     }
 
     async fn read_after_delivered(
@@ -238,30 +235,11 @@ impl Log for Redis {
         delivered: &Position,
         limit: usize,
     ) -> Result<Page, BrokerError> {
-        self.read_page(id, Some(delivered), limit, true).await
+        self.reads.page(id, Some(delivered), limit, true).await.map_err(|error| self.explain(error))
     }
 
     async fn position_at(&self, id: ChannelId, moment: Moment) -> Result<Located, BrokerError> {
-        let channel = self.channels.get(id);
-        let attempt = Attempt::default();
-        let arguments = |sending| {
-            self.channels.begin_attempt(&attempt, sending);
-            let keys = vec![channel.stream.as_str().into(), channel.meta.as_str().into()];
-            let (at, ago) = match moment {
-                Moment::At(millis) => (millis.to_string(), String::new()),
-                Moment::Ago(age) => (String::new(), age.as_millis().to_string()),
-            };
-            let (events, age) = (log_max_events(&self.limits), millis(self.limits.log_max_age));
-            (keys, vec![new_epoch(), channel.fingerprint.argument(sending).into(), events, age, at.into(), ago.into()])
-        };
-        let reply = self.commands.run(&self.position_at_script, &channel.stream, arguments).await;
-        let Value::Array(reply) = reply.map_err(|error| self.explain(error))? else { return Err(unreadable()) };
-        let mut reply = reply.into_iter();
-        let bounds =
-            Bounds { epoch: parsed(reply.next())?, head: parsed(reply.next())?, oldest: parsed(reply.next())? };
-        let position = Position::new(parsed(reply.next())?, parsed(reply.next())?);
-        channel.fingerprint.record(attempt.number(), &bounds.head(), None);
-        Ok(Located { position, bounds })
+        self.reads.position_at(id, moment).await.map_err(|error| self.explain(error))
     }
 
     async fn heads(&self) -> Vec<(ChannelId, Head)> {
@@ -303,61 +281,6 @@ impl Backend for Redis {
 }
 
 impl Redis {
-    /// Reads a page. `delivered` says that this node's relay has delivered everything up to `known`.
-    async fn read_page(
-        &self,
-        id: ChannelId,
-        known: Option<&Position>,
-        limit: usize,
-        delivered: bool,
-    ) -> Result<Page, BrokerError> {
-        let channel = self.channels.get(id);
-        let attempt = Attempt::default();
-        let arguments = |sending| {
-            self.channels.begin_attempt(&attempt, sending);
-            let keys = vec![channel.stream.as_str().into(), channel.meta.as_str().into()];
-            let (epoch, offset) = known.map_or(("", 0), |known| (known.epoch.as_str(), known.offset));
-            let (fingerprint, evidence) = match known.filter(|_| delivered) {
-                Some(known) => channel.fingerprint.arguments_for_relay(sending, known),
-                None => (channel.fingerprint.argument(sending), "-".into()),
-            };
-            let args = vec![
-                new_epoch(),
-                fingerprint.into(),
-                log_max_events(&self.limits),
-                millis(self.limits.log_max_age),
-                epoch.into(),
-                number(offset),
-                number(limit as u64),
-                number(PAGE_BYTES as u64),
-                evidence.into(),
-            ];
-            (keys, args)
-        };
-        let reply = self.commands.run(&self.read_script, &channel.stream, arguments).await;
-        let reply = reply.map_err(|error| self.explain(error))?;
-        let Value::Array(reply) = reply else { return Err(unreadable()) };
-        let mut reply = reply.into_iter();
-        let epoch: Epoch = parsed(reply.next())?;
-        let head = parsed(reply.next())?;
-        let oldest = parsed(reply.next())?;
-        let first: u64 = parsed(reply.next())?;
-        let common: u64 = parsed(reply.next())?;
-        let nonces: String = parsed(reply.next())?;
-        let entries = (first..)
-            .zip(reply)
-            .map(|(offset, json)| Ok(Entry { offset, json: json.as_str().ok_or_else(unreadable)?.into() }))
-            .collect::<Result<Vec<_>, BrokerError>>()?;
-        let head_position = Position::new(epoch.clone(), head);
-        let events = Nonce::parse_each(first, &nonces);
-        channel.fingerprint.record(attempt.number(), &head_position, events);
-        channel.fingerprint.confirm(attempt.connection());
-        if let Some(known) = known.filter(|_| common > 0) {
-            channel.fingerprint.survived(&known.epoch, &head_position.epoch, common);
-        }
-        Ok(Page { bounds: Bounds { epoch, head, oldest }, entries })
-    }
-
     /// Adds to a refusal what to do about it, and has the next probe look for a missing right.
     fn explain(&self, error: BrokerError) -> BrokerError {
         if matches!(error, BrokerError::Rejected(_)) {

@@ -10,7 +10,7 @@ use super::Epoch;
 
 /// The length of a nonce as text, in bytes.
 const TEXT_LEN: usize = 8;
-/// What stands for a nonce that is not known, as in `log.lua`.
+/// The placeholder of an unknown nonce, as in `log.lua`.
 const UNKNOWN: Nonce = Nonce(*b"--------");
 
 /// The nonce of a call: 40 random bits as 8 characters.

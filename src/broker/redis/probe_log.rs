@@ -4,12 +4,17 @@
 //! has a name of its own for each node, at most some hundred entries, and it expires a minute after its node ended.
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use fred::types::Value;
 
 use super::commands::{Commands, Script, unreadable};
 use super::errors::from_reply;
-use super::{BrokerError, new_epoch, number};
+use super::reads::PageRequest;
+use super::{BrokerError, millis, new_epoch, number};
+
+/// How long the probe's log keeps an event.
+const RETAINED: Duration = Duration::from_secs(60);
 
 /// The scripts that work on the probe's logs.
 pub(super) struct ProbeScripts {
@@ -62,8 +67,7 @@ impl ProbeScripts {
             // Somebody who watches the bus with PSUBSCRIBE sees no sharded messages, and so no probes.
             false => (script!("ids_by_key.lua", "PUBLISH = 'SPUBLISH'\n"), script!("ids_by_key.lua", "")),
         };
-        let read = Script::new(concat!(include_str!("log.lua"), include_str!("read.lua")));
-        Self { sharded, plain, read, clustered, ids: AtomicU64::new(0) }
+        Self { sharded, plain, read: PageRequest::script(), clustered, ids: AtomicU64::new(0) }
     }
 
     /// Appends an event, whose JSON is `message`, and publishes it on the log's own channel, or on `plain_channel`.
@@ -85,7 +89,7 @@ impl ProbeScripts {
             let channel = plain_channel.unwrap_or(&log.channel);
             // One channel; one event is kept, for a minute; ids are forgotten at once.
             let mut args =
-                vec![number(1), number(1), number(60_000), number(1), new_epoch(), channel.into(), "".into()];
+                vec![number(1), number(1), millis(RETAINED), number(1), new_epoch(), channel.into(), "".into()];
             args.extend([number(1), number(1), message.into()]);
             args.extend(self.clustered.then(|| id.as_str().into()));
             (keys, args)
@@ -106,12 +110,15 @@ impl ProbeScripts {
     /// As [`Log::read`](crate::broker::Log::read).
     pub async fn read(&self, commands: &Commands, log: &ProbeLog) -> Result<(), BrokerError> {
         let arguments = |_| {
-            let keys = vec![log.stream.as_str().into(), log.meta.as_str().into()];
-            let position = ["probe".into(), number(0)];
-            let mut args = vec![new_epoch(), "".into(), number(1), number(60_000)];
-            args.extend(position);
-            args.extend([number(1), number(1), "-".into()]);
-            (keys, args)
+            let request = PageRequest {
+                fingerprint: String::new(),
+                retained: (number(1), RETAINED),
+                after: ("probe", 0),
+                limit: 1,
+                bytes: 1,
+                evidence: "-".into(),
+            };
+            (vec![log.stream.as_str().into(), log.meta.as_str().into()], request.arguments())
         };
         commands.run(&self.read, &log.stream, arguments).await.map(drop)
     }

@@ -2,7 +2,7 @@
 //!
 //! Most connections are sent bytes that all connections of their encoding share. Event streams have two exceptions. With
 //! several channels, the id that ends each event is the connection's own. Without chunks (HTTP/1.0), the framing is made for
-//! each connection. This module does not know who is subscribed; the shard decides which steps a connection gets.
+//! each connection. This module does not know the subscriptions; the shard decides which steps a connection gets.
 
 use bytes::Bytes;
 

@@ -4,12 +4,11 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use tidings::broker::nodes::Nodes;
-use tidings::broker::{
-    self, Appended, Backend, BrokerError, Entry, Head, Located, Log, Notifier, Page, Signals, Store,
-};
+use tidings::broker::{self, Appended, Backend, BrokerError, Entry, Head, Located, Log, Notifier, Page, Signals};
 use tidings::config::BrokerConfig;
 use tidings::event::{Catalog, ChannelId, Event, Moment, Position};
+
+use crate::support::wrapped::forward;
 
 /// How calls of the log fail.
 #[derive(Clone, Default)]
@@ -82,24 +81,4 @@ impl Log for Failing {
     }
 }
 
-#[async_trait]
-impl Notifier for Failing {
-    async fn probe(&self, number: u64) -> Result<(), BrokerError> {
-        self.backend.probe(number).await
-    }
-}
-
-#[async_trait]
-impl Backend for Failing {
-    fn nodes(&self) -> &dyn Nodes {
-        self.backend.nodes()
-    }
-
-    fn store(&self) -> &dyn Store {
-        self.backend.store()
-    }
-
-    async fn close(&self) {
-        self.backend.close().await;
-    }
-}
+forward!(Failing, Backend and Notifier);
