@@ -47,6 +47,7 @@ pub mod parts {
     pub use crate::hub::{ChannelStep, Index, IndexSlot, Member, StepKind};
 }
 #[cfg(feature = "server")]
+mod pace;
 mod progress;
 #[cfg(feature = "server")]
 mod readiness;

@@ -33,6 +33,8 @@ pub struct Metrics {
     pub dead_peers: Counter,
     pub refusals: Family<CodeLabel, Counter>,
     pub append_seconds: Histogram,
+    pub held_seconds: Histogram,
+    pub delivery_seconds: Histogram,
     pub round_trip_seconds: Histogram,
     pub ready: Gauge,
     pub task_panics: Counter,
@@ -74,6 +76,8 @@ impl Default for Metrics {
             dead_peers: Counter::default(),
             refusals: Family::default(),
             append_seconds: seconds(),
+            held_seconds: seconds(),
+            delivery_seconds: seconds(),
             round_trip_seconds: seconds(),
             ready: Gauge::default(),
             task_panics: Counter::default(),
@@ -141,6 +145,18 @@ impl Default for Metrics {
             "Time of a probe from this node through the broker's bus and back",
             Unit::Seconds,
             metrics.round_trip_seconds.clone(),
+        );
+        r.register_with_unit(
+            "publish_held",
+            "Time that publishers' answers were held back because too many events were in flight",
+            Unit::Seconds,
+            metrics.held_seconds.clone(),
+        );
+        r.register_with_unit(
+            "delivery_delay",
+            "Time from the relay until most of a sample of subscribers had read an event; sampled under load only",
+            Unit::Seconds,
+            metrics.delivery_seconds.clone(),
         );
         r.register("ready", "1 while the node can publish and receive", metrics.ready.clone());
         r.register("task_panics", "Tasks of connections and replays that panicked", metrics.task_panics.clone());

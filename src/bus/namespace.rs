@@ -14,10 +14,9 @@ use crate::admission::{Admission, ReadLimit};
 use crate::broker::{Backend, Log, Store};
 use crate::event::{Catalog, ChannelId, PerChannel};
 use crate::health::Health;
+use crate::metrics::Metrics;
+use crate::pace::Pace;
 use crate::progress::Progress;
-
-/// How far a publisher may be ahead of the fan-out of its node before its answer is held back, in events of a channel.
-const MAX_LAG: u64 = 2_000;
 
 /// The time in which a broker that works answers.
 const USUAL_ANSWER: Duration = Duration::from_millis(500);
@@ -26,29 +25,30 @@ const USUAL_ANSWER: Duration = Duration::from_millis(500);
 pub struct Namespace {
     backend: Arc<dyn Backend>,
     progress: Arc<Progress>,
+    pace: Arc<Pace>,
     subscribers: Arc<PerChannel<AtomicU64>>,
     reads: ReadLimit,
     health: watch::Receiver<Health>,
-    max_lag: u64,
     cursors: Arc<CursorBases>,
 }
 
 impl Namespace {
-    /// A namespace over an opened backend. `log_max_events` is what a channel's log keeps.
+    /// A namespace over an opened backend.
     pub fn new(
         backend: Arc<dyn Backend>,
         catalog: &Catalog,
         admission: Arc<Admission>,
         health: watch::Receiver<Health>,
-        log_max_events: u64,
+        metrics: &Arc<Metrics>,
     ) -> Self {
+        let subscribers = Arc::new(PerChannel::new(catalog, |_| AtomicU64::new(0)));
         Self {
             backend,
             progress: Arc::new(Progress::new(catalog)),
-            subscribers: Arc::new(PerChannel::new(catalog, |_| AtomicU64::new(0))),
+            pace: Arc::new(Pace::new(catalog, subscribers.clone(), metrics.clone())),
+            subscribers,
             reads: ReadLimit::new(admission),
             health,
-            max_lag: (log_max_events / 4).min(MAX_LAG),
             cursors: Arc::default(),
         }
     }
@@ -56,6 +56,11 @@ impl Namespace {
     /// How far this namespace's relay has come.
     pub fn progress(&self) -> &Arc<Progress> {
         &self.progress
+    }
+
+    /// The pace of this namespace's publishers.
+    pub fn pace(&self) -> &Arc<Pace> {
+        &self.pace
     }
 
     /// Connections of this node that are subscribed to each channel, counted by the hub.
@@ -77,10 +82,6 @@ impl Namespace {
 
     pub(super) fn subscriber_count(&self, channel: ChannelId) -> u64 {
         self.subscribers[channel].load(Ordering::Relaxed)
-    }
-
-    pub(super) fn max_lag(&self) -> u64 {
-        self.max_lag
     }
 
     pub(super) fn store(&self) -> &dyn Store {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures_util::future::join_all;
 use serde::Serialize;
 
 use super::{Bus, Namespace, rate_limited};
@@ -17,8 +18,6 @@ use crate::suggest;
 const APPEND_TIMEOUT: Duration = Duration::from_millis(2_500);
 /// How long an answer waits until this node has handed the answered events to its own connections.
 const CATCH_UP: Duration = Duration::from_millis(20);
-/// How long a publisher is held back at most.
-const MAX_PAUSE: Duration = Duration::from_millis(250);
 /// Documents that are validated before other tasks get the thread: a megabyte at the default limits.
 const DOCUMENTS_PER_TURN: usize = 16;
 
@@ -176,22 +175,12 @@ fn not_appended(error: BrokerError) -> Problem {
 }
 
 /// Waits for this node's own fan-out. A moment, so that a client which subscribes here after the answer begins after what
-/// was answered. Longer if the publisher is far ahead: otherwise a burst would leave the log before it was delivered, and
-/// become a gap.
+/// was answered. Longer if too many events are in flight to the subscribers: see [`Pace`](crate::pace::Pace).
 async fn keep_pace(namespace: &Namespace, added: &[Added]) {
-    let within = async |lag: u64, pause| {
-        let reached = async {
-            for Added { channel, position, .. } in added {
-                let position = Position { offset: position.offset.saturating_sub(lag), ..position.clone() };
-                namespace.progress().reached(*channel, &position).await;
-            }
-        };
-        tokio::time::timeout(pause, reached).await
-    };
-    if within(0, CATCH_UP).await.is_err() {
-        // If the fan-out stands still, publishing goes on slowly: the log may outlast that.
-        let _ = within(namespace.max_lag(), MAX_PAUSE).await;
-    }
+    let reached = added.iter().map(|added| namespace.progress().reached(added.channel, &added.position));
+    let _ = tokio::time::timeout(CATCH_UP, join_all(reached)).await;
+    let fresh = added.iter().filter(|added| added.fresh > 0);
+    join_all(fresh.map(|added| namespace.pace().hold(added.channel, &added.position, added.fresh))).await;
 }
 
 fn added(events: &[Event], appended: &[Appended]) -> Vec<Added> {

@@ -34,7 +34,7 @@ pub struct Inbound {
 pub enum Message {
     Text(String),
     Ping(Vec<u8>),
-    Pong,
+    Pong(Vec<u8>),
     /// A Close, and its code if it has one.
     Close(Option<u16>),
 }
@@ -133,7 +133,7 @@ impl Inbound {
     fn frame(&mut self, header: &FrameHeader, payload: &[u8]) -> Result<Option<Message>, Violation> {
         match header.opcode {
             OpCode::Control(Control::Ping) => Ok(Some(Message::Ping(payload.to_vec()))),
-            OpCode::Control(Control::Pong) => Ok(Some(Message::Pong)),
+            OpCode::Control(Control::Pong) => Ok(Some(Message::Pong(payload.to_vec()))),
             OpCode::Control(_) => close(payload).map(Some),
             OpCode::Data(_) => {
                 let mut message = self.message.take().unwrap_or_else(|| {

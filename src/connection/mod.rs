@@ -256,7 +256,8 @@ fn take(inbound: &mut Inbound, send_buffer: &Arc<SendBuffer>, bytes: &mut [u8], 
                 send_buffer.close_echo(code);
                 ended = true;
             }
-            Message::Text(_) | Message::Pong => {}
+            Message::Pong(payload) => send_buffer.ponged(&payload),
+            Message::Text(_) => {}
         }
         !ended
     });

@@ -34,6 +34,11 @@ pub fn server(frame: &ServerFrame<'_>) -> Bytes {
     text(frame.to_json().as_bytes())
 }
 
+/// A Ping that the peer answers with this payload.
+pub fn ping_with(payload: &[u8]) -> Bytes {
+    control(PING, payload)
+}
+
 /// An empty Ping.
 pub fn ping() -> Bytes {
     Bytes::from_static(&[FIN | PING, 0])

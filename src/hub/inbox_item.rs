@@ -1,6 +1,7 @@
 //! What a shard is told, and what it replies.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use tokio::sync::oneshot;
 
@@ -12,8 +13,8 @@ use crate::event::{ChannelId, Position};
 /// once it has handled the item.
 #[derive(Debug)]
 pub enum InboxItem {
-    /// Delivers a live step to all subscribers of its channel.
-    Deliver(Arc<ChannelStep>),
+    /// Delivers a live step to all subscribers of its channel. The relay handed it over at this time.
+    Deliver(Arc<ChannelStep>, Instant),
     /// Commands of several connections, in order.
     Commands(Vec<InboxItem>),
     /// Adds a connection with its first subscriptions.

@@ -23,7 +23,7 @@ mod tests;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures_util::future::select_all;
@@ -43,6 +43,7 @@ use crate::admission::AdmissionPermit;
 use crate::bus::{CursorBases, Subscription};
 use crate::event::{Catalog, PerChannel};
 use crate::metrics::Metrics;
+use crate::pace::Pace;
 use inbox::Inbox;
 use inbox_item::InboxItem;
 use outgoing::Outgoing;
@@ -82,7 +83,7 @@ pub struct ShardDied;
 
 impl Hub {
     /// Starts the shards. Tasks that wait for their sockets run on the runtime that this is called on. `subscribers` counts
-    /// the connections that are subscribed to each channel.
+    /// the connections that are subscribed to each channel. `pace` is told how far these have come.
     ///
     /// # Errors
     /// If the system gives no thread.
@@ -91,12 +92,21 @@ impl Hub {
         catalog: &Arc<Catalog>,
         metrics: &Arc<Metrics>,
         subscribers: &Arc<PerChannel<AtomicU64>>,
+        pace: &Arc<Pace>,
     ) -> std::io::Result<Self> {
-        let outgoing = Arc::new(Outgoing::new(config.outbox_bytes, metrics.clone(), Handle::current()));
+        let outgoing = Arc::new(Outgoing::new(config.outbox_bytes, metrics.clone(), pace.clone(), Handle::current()));
         let shards = (0..config.shards)
             .map(|number| {
                 let (shard, inbox) = Inbox::new();
-                Shard::new(config, catalog.clone(), metrics.clone(), subscribers.clone()).spawn(number, inbox)?;
+                let shard_of = Shard::new(
+                    number as u16,
+                    config,
+                    catalog.clone(),
+                    metrics.clone(),
+                    subscribers.clone(),
+                    pace.clone(),
+                );
+                shard_of.spawn(inbox)?;
                 Ok(shard)
             })
             .collect::<std::io::Result<_>>()?;
@@ -109,9 +119,9 @@ impl Hub {
     /// [`ShardDied`]: the node cannot go on.
     pub async fn deliver(&self, step: ChannelStep) -> Result<(), ShardDied> {
         let size = step.size();
-        let step = Arc::new(step);
+        let (step, now) = (Arc::new(step), Instant::now());
         for shard in &self.shards {
-            shard.send(InboxItem::Deliver(step.clone())).await?;
+            shard.send(InboxItem::Deliver(step.clone(), now)).await?;
         }
         if self.sent.fetch_add(size, Ordering::Relaxed) + size > self.outgoing.limit / 2 {
             self.sent.store(0, Ordering::Relaxed);

@@ -11,6 +11,7 @@ use tokio::runtime::Handle;
 use tokio::sync::Notify;
 
 use crate::metrics::Metrics;
+use crate::pace::Pace;
 
 /// The limit, the counts and the runtime of a node's send buffers.
 #[derive(Debug)]
@@ -18,6 +19,8 @@ pub struct Outgoing {
     /// The most bytes that one send buffer may queue.
     pub limit: usize,
     pub metrics: Arc<Metrics>,
+    /// Is told which Pings were answered.
+    pub pace: Arc<Pace>,
     /// The runtime of the tasks that wait for a socket.
     pub runtime: Handle,
     /// The start of the clock by which send buffers note when bytes last came from their peers.
@@ -31,10 +34,11 @@ pub struct Outgoing {
 }
 
 impl Outgoing {
-    pub fn new(limit: usize, metrics: Arc<Metrics>, runtime: Handle) -> Self {
+    pub fn new(limit: usize, metrics: Arc<Metrics>, pace: Arc<Pace>, runtime: Handle) -> Self {
         Self {
             limit,
             metrics,
+            pace,
             runtime,
             started: Instant::now(),
             open: AtomicUsize::new(0),

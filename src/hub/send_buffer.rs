@@ -11,7 +11,7 @@ use std::mem::MaybeUninit;
 use std::net::Shutdown;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tokio::net::TcpStream;
@@ -149,6 +149,11 @@ impl SendBuffer {
             return;
         }
         self.write_or_queue(&mut state, &[&pong], true);
+    }
+
+    /// The peer has answered a Ping.
+    pub fn ponged(&self, payload: &[u8]) {
+        self.shared.pace.answered(payload, Instant::now());
     }
 
     /// Queues a Close after all frames. If the peer does not end the connection within [`CLOSE_TIMEOUT`], the socket is
@@ -442,6 +447,8 @@ enum Flushed {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::event::{Catalog, PerChannel};
+    use crate::pace::Pace;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     /// Every idle connection has a send buffer, and each delivery reads one.
@@ -454,7 +461,12 @@ mod tests {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let peer = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (stream, _) = listener.accept().await.unwrap();
-        let shared = Outgoing::new(limit, Arc::default(), tokio::runtime::Handle::current());
+        let pace = Pace::new(
+            &Catalog::builtin(),
+            Arc::new(PerChannel::new(&Catalog::builtin(), |_| AtomicU64::new(0))),
+            Arc::default(),
+        );
+        let shared = Outgoing::new(limit, Arc::default(), Arc::new(pace), tokio::runtime::Handle::current());
         (peer, SendBuffer::new(stream, Encoding::WebSocket { deflate: false }, Arc::new(shared)))
     }
 

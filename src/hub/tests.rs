@@ -24,7 +24,8 @@ impl Fixture {
         let (catalog, metrics) = (Arc::new(Catalog::builtin()), Arc::new(Metrics::default()));
         let config = HubConfig { shards: 1, heartbeat: Duration::from_secs(600), max_subscriptions: 100, outbox_bytes };
         let subscribers = Arc::new(PerChannel::new(&catalog, |_| AtomicU64::new(0)));
-        let hub = Arc::new(Hub::start(&config, &catalog, &metrics, &subscribers).unwrap());
+        let pace = Arc::new(Pace::new(&catalog, subscribers.clone(), metrics.clone()));
+        let hub = Arc::new(Hub::start(&config, &catalog, &metrics, &subscribers, &pace).unwrap());
         Self { hub, catalog, metrics, position: "e:0".parse().unwrap() }
     }
 

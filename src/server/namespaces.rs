@@ -47,15 +47,15 @@ impl NamespaceParts {
         let (backend, signals) = open(broker, catalog).map_err(ServerError::Broker)?;
         let (backend, signals) = observe(backend, signals, catalog);
         let (health, reported) = watch::channel(Health::default());
-        let namespace =
-            Arc::new(Namespace::new(backend.clone(), catalog, admission.clone(), reported, broker.log_max_events));
+        let namespace = Arc::new(Namespace::new(backend.clone(), catalog, admission.clone(), reported, metrics));
         let hub_config = HubConfig {
             shards: std::thread::available_parallelism().map_or(1, usize::from),
             heartbeat: config.websocket.heartbeat,
             max_subscriptions: config.websocket.max_subscriptions,
             outbox_bytes: config.websocket.outbox_bytes,
         };
-        let hub = Hub::start(&hub_config, catalog, metrics, namespace.subscribers()).map_err(ServerError::Thread)?;
+        let hub = Hub::start(&hub_config, catalog, metrics, namespace.subscribers(), namespace.pace())
+            .map_err(ServerError::Thread)?;
         let hub = Arc::new(hub);
         let (report, relay_report) = watch::channel(RelayReport::default());
         let relay = Relay::new(

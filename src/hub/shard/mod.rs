@@ -12,6 +12,7 @@ mod heartbeat;
 mod peer;
 mod replaying;
 mod replays;
+mod sampler;
 mod step_encoder;
 mod subscribing;
 
@@ -35,11 +36,13 @@ use crate::bus::CursorBases;
 use crate::deflate::Deflater;
 use crate::event::{Catalog, PerChannel, Position};
 use crate::metrics::Metrics;
+use crate::pace::Pace;
 use crate::protocol::{CloseCode, ServerFrame};
 use batch::Batch;
 use heartbeat::HeartbeatSchedule;
 use peer::Peer;
 use replays::{RecentSteps, Replays};
+use sampler::Sampler;
 use step_encoder::StepEncoder;
 
 /// The most items that the shard takes from its inbox before it writes to sockets. With many connections,
@@ -52,6 +55,7 @@ const RETRY_MS: RangeInclusive<u64> = 1_000..=3_000;
 
 /// The state of a shard's thread.
 pub struct Shard {
+    number: u16,
     catalog: Arc<Catalog>,
     metrics: Arc<Metrics>,
     subscribers: Arc<PerChannel<AtomicU64>>,
@@ -63,6 +67,7 @@ pub struct Shard {
     channels: PerChannel<ChannelState>,
     batch: Batch,
     deflater: Deflater,
+    sampler: Sampler,
 
     /// While set, new connections are closed at once.
     evicting: Option<EvictReason>,
@@ -84,13 +89,17 @@ struct ChannelState {
 
 impl Shard {
     pub fn new(
+        number: u16,
         config: &HubConfig,
         catalog: Arc<Catalog>,
         metrics: Arc<Metrics>,
         subscribers: Arc<PerChannel<AtomicU64>>,
+        pace: Arc<Pace>,
     ) -> Self {
         Self {
             channels: PerChannel::new(&catalog, |_| ChannelState::default()),
+            sampler: Sampler::new(number, &catalog, pace),
+            number,
             catalog,
             metrics,
             subscribers,
@@ -109,11 +118,11 @@ impl Shard {
     ///
     /// # Errors
     /// The operating system cannot start a thread.
-    pub fn spawn(mut self, number: usize, mut inbox: mpsc::Receiver<InboxItem>) -> std::io::Result<()> {
+    pub fn spawn(mut self, mut inbox: mpsc::Receiver<InboxItem>) -> std::io::Result<()> {
         // The thread runs one future. The runtime only parks the thread and keeps its timer.
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
         std::thread::Builder::new()
-            .name(format!("fan-out-{number}"))
+            .name(format!("fan-out-{}", self.number))
             .spawn(move || runtime.block_on(self.run(&mut inbox)))?;
         Ok(())
     }
@@ -143,7 +152,8 @@ impl Shard {
     }
 
     fn handle_item(&mut self, item: InboxItem) {
-        if let InboxItem::Deliver(step) = item {
+        if let InboxItem::Deliver(step, handed_over) = item {
+            self.sampler.noted(step.channel, handed_over);
             self.deliver(&step);
             if self.batch.is_full() {
                 self.flush();
@@ -153,7 +163,7 @@ impl Shard {
         // The reply to a command must follow the events that were queued before it.
         self.flush();
         match item {
-            InboxItem::Deliver(_) => {}
+            InboxItem::Deliver(..) => {}
             InboxItem::Commands(items) => items.into_iter().for_each(|item| self.handle_item(item)),
             InboxItem::Settle(_done) => {}
             InboxItem::Join { send_buffer, new, begun } => self.admit(&send_buffer, new, begun),
@@ -228,6 +238,7 @@ impl Shard {
             }
         }
         drop(frames);
+        self.sampler.written(&self.channels, &self.peers, &touched);
         self.batch.clear(touched);
     }
 
