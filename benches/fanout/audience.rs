@@ -110,6 +110,18 @@ impl Audience {
         self.close_if(|seen| seen.events == events).await.map(drop)
     }
 
+    /// Ends the subscribers, of which some may have been closed or miss the last events. What each of them received must
+    /// have been without holes and in order.
+    pub async fn close_unfinished(self) -> io::Result<Vec<Seen>> {
+        let seen = self.swarm.close().await;
+        match seen.iter().find(|seen| seen.lost > 0 || seen.misordered > 0) {
+            None => Ok(seen),
+            Some(Seen { events, lost, misordered, .. }) => Err(io::Error::other(format!(
+                "a subscriber failed: it has {events} events, {lost} lost, {misordered} out of order"
+            ))),
+        }
+    }
+
     /// Ends the subscribers. None may have a lost or misordered event; `is_complete` tells whether a subscriber has all
     /// its events.
     pub async fn close_if(self, is_complete: impl Fn(&Seen) -> bool) -> io::Result<Vec<Seen>> {

@@ -1,6 +1,7 @@
 //! The protocols of the systems: how a client subscribes and publishes. `benches/peers/README.md` has them as a table.
 
 use std::io;
+use std::net::SocketAddr;
 use std::time::Instant;
 
 use tidings::load::{Dialect, Events, Publisher, Shared, client_frame};
@@ -62,6 +63,25 @@ impl Running {
 
     /// Connects a publisher.
     pub async fn lane(&self, number: usize) -> io::Result<Lane> {
+        self.endpoint().lane(number).await
+    }
+
+    /// Where publishers connect.
+    pub fn endpoint(&self) -> Endpoint {
+        Endpoint { address: self.address, kind: self.kind }
+    }
+}
+
+/// Where the publishers of a server connect.
+#[derive(Debug, Clone, Copy)]
+pub struct Endpoint {
+    address: SocketAddr,
+    kind: Kind,
+}
+
+impl Endpoint {
+    /// Connects a publisher.
+    pub async fn lane(&self, number: usize) -> io::Result<Lane> {
         let connection = match self.kind {
             Kind::Tidings { .. } => Connection::Tidings(Publisher::connect(self.address, "/v1/events").await?),
             Kind::Floor => Connection::Http(Publisher::connect(self.address, "/publish").await?),
@@ -105,6 +125,23 @@ impl Lane {
     pub fn batch(&mut self, shared: &Shared, size: usize, content: &Content) -> Vec<String> {
         let now = Instant::now();
         (0..size).map(|_| content.posted(&self.id(shared, now, content))).collect()
+    }
+
+    /// The number of the lane, from 0.
+    pub fn number(&self) -> usize {
+        self.number
+    }
+
+    /// The number of events that this lane published to the channel of `content`.
+    pub fn published(&self, content: &Content) -> u64 {
+        self.next.get(content.order).copied().unwrap_or_default()
+    }
+
+    /// Gives the number of the last event to the next one, because the last one was refused.
+    pub fn take_back(&mut self, content: &Content) {
+        if let Some(next) = self.next.get_mut(content.order) {
+            *next = next.saturating_sub(1);
+        }
     }
 
     fn id(&mut self, shared: &Shared, due: Instant, content: &Content) -> String {

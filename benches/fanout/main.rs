@@ -11,6 +11,7 @@ mod floor;
 mod machine;
 mod pace;
 mod process;
+mod publishers;
 mod redis_benchmark;
 mod report;
 mod results;
@@ -40,6 +41,9 @@ struct Arguments {
 pub struct Run {
     /// Scenarios, by the beginning of their names; all if none is named.
     names: Vec<String>,
+    /// Only the steps whose case contains this text, for example `16 publishers`.
+    #[arg(long)]
+    case: Option<String>,
     /// How often each scenario is measured.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..))]
     rounds: u16,

@@ -23,9 +23,19 @@ pub async fn run(arguments: &Run) -> io::Result<()> {
     {
         return Err(io::Error::other(format!("there is no scenario {unknown}; there are {}", names.join(", "))));
     }
-    scenarios.retain(|scenario| {
-        arguments.names.is_empty() || arguments.names.iter().any(|name| scenario.name.starts_with(name.as_str()))
-    });
+    // A whole name means only its scenario, even if other names begin with it.
+    let is_named = |scenario: &Scenario, name: &String| match names.contains(&name.as_str()) {
+        true => scenario.name == name,
+        false => scenario.name.starts_with(name.as_str()),
+    };
+    scenarios
+        .retain(|scenario| arguments.names.is_empty() || arguments.names.iter().any(|name| is_named(scenario, name)));
+    if let Some(case) = &arguments.case {
+        for scenario in &mut scenarios {
+            scenario.steps.retain(|step| step.measure.case().contains(case.as_str()));
+        }
+        scenarios.retain(|scenario| !scenario.steps.is_empty());
+    }
     let (begun, mut results) = (Instant::now(), Results::load());
     results.machine = Machine::this();
     for scenario in &scenarios {

@@ -91,6 +91,17 @@ pub trait Notifier: Send + Sync + 'static {
     fn returned_from_any_server(&self, _probe: u64) -> bool {
         false
     }
+
+    /// Sends a short text about a channel to the relays of all other nodes, which receive [`Signal::Announced`]. This
+    /// node may receive it as well. A backend without other nodes does nothing.
+    ///
+    /// Nobody repeats an announcement: it may be lost, and it may arrive twice.
+    ///
+    /// # Errors
+    /// The text is longer than [`MAX_ANNOUNCEMENT_BYTES`], or it was probably not sent.
+    async fn announce(&self, _channel: ChannelId, _text: &str) -> Result<(), BrokerError> {
+        Ok(())
+    }
 }
 
 /// Everything that a node uses of its broker.
@@ -206,6 +217,9 @@ pub enum Signal {
     Unknown(ChannelId),
     /// A probe came back; see [`Notifier::probe`].
     Probe(u64),
+    /// A node announced something about a channel; see [`Notifier::announce`]. Any client of the broker can send one, so
+    /// the relay does not trust it.
+    Announced { channel: ChannelId, text: Arc<str> },
 }
 
 /// The messages from the backend to this node; ends when the backend is closed.
@@ -251,6 +265,9 @@ impl BrokerError {
 
 /// Signals that are buffered between the backend and the relay.
 const SIGNAL_CAPACITY: usize = 4096;
+
+/// The most bytes of an announcement. Longer ones are not sent, and not received.
+pub const MAX_ANNOUNCEMENT_BYTES: usize = 1024;
 
 /// A page takes no further event once its events have this many bytes of JSON.
 pub const PAGE_BYTES: usize = 256 * 1024;

@@ -252,6 +252,10 @@ impl Notifier for Observed {
     fn returned_from_any_server(&self, probe: u64) -> bool {
         self.backend.returned_from_any_server(probe)
     }
+
+    async fn announce(&self, channel: ChannelId, text: &str) -> Result<(), BrokerError> {
+        self.backend.announce(channel, text).await
+    }
 }
 
 #[async_trait]

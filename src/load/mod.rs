@@ -69,10 +69,22 @@ pub struct Shared {
     arrived: Notify,
     /// The time of the last delivery, in microseconds of [`Shared::clock`].
     last: AtomicU64,
+    /// The deliveries of each lane, where publishers wait for them; see [`Shared::watch_lanes`].
+    lanes: OnceLock<Box<[LaneDeliveries]>>,
     /// The reason why a subscriber ended before the end of the run; the first one.
     disconnected: OnceLock<String>,
+    /// The number of subscribers that ended before the end of the run.
+    ended: AtomicU64,
     /// Several histograms: thousands of subscribers neither contend for one lock nor hold a histogram each.
     latencies: Vec<Mutex<Histogram<u64>>>,
+}
+
+/// The deliveries of one lane, and the publisher that waits for them.
+#[derive(Debug, Default)]
+struct LaneDeliveries {
+    count: AtomicU64,
+    awaited: AtomicU64,
+    arrived: Notify,
 }
 
 const HISTOGRAMS: usize = 8;
@@ -88,7 +100,9 @@ impl Shared {
             awaited: AtomicU64::new(u64::MAX),
             arrived: Notify::new(),
             last: AtomicU64::new(0),
+            lanes: OnceLock::new(),
             disconnected: OnceLock::new(),
+            ended: AtomicU64::new(0),
             latencies: (0..HISTOGRAMS).map(|_| Mutex::new(histogram())).collect(),
         })
     }
@@ -122,6 +136,21 @@ impl Shared {
         }
     }
 
+    /// Counts the deliveries of each of the first `lanes` lanes from now on, for [`Shared::wait_for_lane`].
+    pub fn watch_lanes(&self, lanes: usize) {
+        self.lanes.get_or_init(|| (0..lanes).map(|_| LaneDeliveries::default()).collect());
+    }
+
+    /// Waits until the events of a lane have been delivered this often. One task at a time may wait for a lane.
+    pub async fn wait_for_lane(&self, lane: usize, deliveries: u64) {
+        let Some(lane) = self.lanes.get().and_then(|lanes| lanes.get(lane)) else { return };
+        lane.awaited.store(deliveries, Ordering::SeqCst);
+        while lane.count.load(Ordering::SeqCst) < deliveries {
+            // A notification that comes before this call is kept.
+            lane.arrived.notified().await;
+        }
+    }
+
     /// The latencies since the last call, in microseconds: from the moment an event was due until a subscriber read it.
     pub fn take_latencies(&self) -> Histogram<u64> {
         let mut all = histogram();
@@ -149,6 +178,19 @@ impl Shared {
     /// The reason why a subscriber ended before the end of the run, if one did.
     pub fn disconnected(&self) -> Option<&str> {
         self.disconnected.get().map(String::as_str)
+    }
+
+    /// The number of subscribers that ended before the end of the run.
+    pub fn ended(&self) -> u64 {
+        self.ended.load(Ordering::Relaxed)
+    }
+
+    /// Adds a delivery to its lane, if lanes are counted.
+    fn add_to_lane(&self, lane: usize) {
+        let Some(lane) = self.lanes.get().and_then(|lanes| lanes.get(lane)) else { return };
+        if lane.count.fetch_add(1, Ordering::SeqCst) + 1 == lane.awaited.load(Ordering::SeqCst) {
+            lane.arrived.notify_one();
+        }
     }
 
     /// Adds deliveries that a subscriber received at `now`.

@@ -8,6 +8,7 @@ use std::mem::MaybeUninit;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::{Poll, ready};
 use std::time::{Duration, Instant};
 
@@ -69,6 +70,7 @@ impl Swarm {
                     ended = subscriber.listen() => {
                         let why = subscriber.tally.seen.ended.insert(ended.to_string());
                         subscriber.shared.disconnected.get_or_init(|| why.clone());
+                        subscriber.shared.ended.fetch_add(1, Ordering::Relaxed);
                     }
                     // This ends too where the swarm is dropped.
                     _ = stopped.wait_for(|stop| *stop) => {}

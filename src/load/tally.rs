@@ -89,6 +89,7 @@ impl Tally {
             let begin = at + shared.tag.needle().len();
             let Some([due, lane, number]) = numbers(&text[begin..]) else { continue };
             self.event(lane as usize, number);
+            shared.add_to_lane(lane as usize);
             let latencies = latencies.get_or_insert_with(|| lock(&shared.latencies[self.histogram]));
             latencies.saturating_record(now.saturating_sub(due).max(1));
             read = begin;

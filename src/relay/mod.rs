@@ -149,6 +149,7 @@ impl Relay {
                     self.early_probe = Some(number);
                 }
                 Signal::Probe(number) => self.report_probe(number),
+                Signal::Announced { .. } => {}
             }
         }
         Ok(())

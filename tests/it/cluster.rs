@@ -31,7 +31,7 @@ async fn all_keys_of_a_channel_are_in_one_slot() {
     let watcher = cluster.nodes[0].listen("ssubscribe", "tidings:default:{order-status}");
     let position = node.add(ORDERS, "a").await;
     let frame = protocol::event_frame(&position, &node.event(ORDERS, "a").json);
-    assert_eq!(watcher.sharded_message(), ("tidings:default:{order-status}".into(), frame));
+    assert_eq!(watcher.exact_message(), ("tidings:default:{order-status}".into(), frame));
     assert_eq!(node.hint().await, (node.channel(ORDERS), Some(position)));
     let mut keys = cluster.keys(ORDERS, 0);
     keys.retain(|key| !key.contains(":probe:"));

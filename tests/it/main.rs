@@ -5,6 +5,7 @@
 #![expect(clippy::expect_used, clippy::unwrap_used, reason = "a test that cannot continue must fail")]
 
 mod admission;
+mod announcements;
 mod broker;
 mod cli;
 mod client;

@@ -11,6 +11,7 @@ mod instructions;
 pub mod latency;
 pub mod one;
 pub mod publishing;
+pub mod saturation;
 pub mod stalled;
 
 use std::io;
@@ -72,6 +73,7 @@ pub trait Measure: Send + Sync {
 /// All scenarios, in the order in which they run and are shown.
 pub fn all() -> Vec<Scenario> {
     let mut all = vec![one::thousand(), one::ten_thousand(), backlog::all_cores(), backlog::one_core()];
+    all.extend(saturation::scenarios());
     all.extend([idle::idle(), idle::quiet(), filters::index(), filters::same(), stalled::stalled()]);
     all.extend([publishing::publishing(), latency::latency(), compression::compression()]);
     all.extend([growth::subscribers(), growth::channels(), instructions::instructions()]);

@@ -33,6 +33,8 @@ pub(super) struct Attempt {
 pub(super) struct ChannelState {
     /// The pub/sub channel, and the beginning of the keys' names.
     pub name: String,
+    /// The pub/sub channel of [`announcements`](super::announcements). No type has this name, because names have no colon.
+    pub announcements: String,
     /// The stream with the log's entries.
     pub stream: String,
     /// The hash with the log's epoch, its newest offset and its past epochs; see `log.lua`.
@@ -51,8 +53,9 @@ impl Channels {
         let channel = |id| {
             let fingerprint = LogFingerprint::new(config.log_max_events, unlearned.clone());
             let name = format!("{}{}:{open}{}{close}", config.prefix, config.namespace, catalog.get(id).name);
-            let [stream, meta, ids] = ["log", "meta", "ids"].map(|key| format!("{name}:{key}"));
-            ChannelState { stream, meta, ids, fingerprint, name }
+            let [stream, meta, ids, announcements] =
+                ["log", "meta", "ids", "pace"].map(|part| format!("{name}:{part}"));
+            ChannelState { announcements, stream, meta, ids, fingerprint, name }
         };
         let channels = PerChannel::new(catalog, channel);
         Self { clustered, channels, unlearned, attempts: AtomicU64::new(0) }
@@ -86,6 +89,11 @@ impl Attempt {
 }
 
 impl ChannelState {
+    /// The pub/sub channels to which every node subscribes.
+    pub fn subscriptions(&self) -> [String; 2] {
+        [self.name.clone(), self.announcements.clone()]
+    }
+
     /// The KEYS of a script that reads the log.
     pub fn log_keys(&self) -> Vec<Key> {
         vec![self.stream.as_str().into(), self.meta.as_str().into()]

@@ -174,7 +174,7 @@ impl Cluster {
         let channel_slots: Vec<_> = self.channels.iter().map(|(_, channel)| slot(&channel.name)).collect();
         for ((_, channel), slot) in self.channels.iter().zip(&channel_slots) {
             if let Some((_, node)) = self.view.masters.iter().find(|(slots, _)| slots.contains(slot)) {
-                by_node.entry(node).or_default().channels.push(channel.name.clone());
+                by_node.entry(node).or_default().channels.extend(channel.subscriptions());
             }
         }
         for (node, subscriptions) in &mut by_node {

@@ -20,7 +20,8 @@ use tokio::sync::broadcast::{self, error::RecvError};
 use tokio::sync::mpsc::{self, error::TrySendError};
 use tokio::sync::watch;
 
-use super::channels::Channels;
+use super::announcements::announced_text;
+use super::channels::{ChannelState, Channels};
 use super::commands::Commands;
 use super::errors::{describe, from_fred};
 use super::link::{Link, verified_ping};
@@ -48,12 +49,19 @@ const SUBSCRIBE_REFUSED: &str =
 /// Listens at one server and passes signals to the relay.
 #[derive(Clone)]
 pub(super) struct Listener {
-    by_name: Arc<HashMap<String, ChannelId>>,
+    by_name: Arc<HashMap<String, (ChannelId, Topic)>>,
     /// The server is one of several masters of a cluster.
     clustered: bool,
     commands: Arc<Commands>,
     probe: Arc<Probe>,
     signals: mpsc::Sender<Signal>,
+}
+
+/// What the messages on a pub/sub channel are.
+#[derive(Clone, Copy)]
+enum Topic {
+    Events,
+    Announcements,
 }
 
 /// What a connection subscribes to.
@@ -67,7 +75,11 @@ pub(super) struct Subscriptions {
 
 impl Listener {
     pub fn new(channels: &Channels, commands: Arc<Commands>, probe: Arc<Probe>, signals: mpsc::Sender<Signal>) -> Self {
-        let by_name = channels.iter().map(|(id, channel)| (channel.name.clone(), id)).collect();
+        let topics = |(id, channel): (ChannelId, &ChannelState)| {
+            let [events, announcements] = channel.subscriptions();
+            [(events, (id, Topic::Events)), (announcements, (id, Topic::Announcements))]
+        };
+        let by_name = channels.iter().flat_map(topics).collect();
         Self { by_name: Arc::new(by_name), clustered: channels.clustered, commands, probe, signals }
     }
 
@@ -154,6 +166,8 @@ impl Listener {
                     Ok(message) => {
                         received.fetch_add(1, Ordering::Relaxed);
                         let Some(signal) = self.signal(message) else { continue };
+                        // A lost announcement is no reason to read the logs.
+                        let is_announcement = matches!(signal, Signal::Announced { .. });
                         let dropped = match signal {
                             signal if missed => signal,
                             signal => match self.signals.try_send(signal) {
@@ -161,7 +175,7 @@ impl Listener {
                                 Err(TrySendError::Full(signal) | TrySendError::Closed(signal)) => signal,
                             },
                         };
-                        missed = true;
+                        missed |= !is_announcement;
                         // The last probe is kept: it is not in the log.
                         if matches!(dropped, Signal::Probe(_)) {
                             probe = Some(dropped);
@@ -181,7 +195,8 @@ impl Listener {
         }
     }
 
-    /// The signal that a message stands for. `None` for a heartbeat, or a probe that is not complete yet.
+    /// The signal that a message stands for. `None` for a heartbeat, a probe that is not complete yet, or an announcement
+    /// that no node sent.
     fn signal(&self, message: Message) -> Option<Signal> {
         let frame = match message.value {
             Value::String(text) => text.into_inner(),
@@ -189,7 +204,10 @@ impl Listener {
             _ => return None,
         };
         match self.by_name.get(&*message.channel) {
-            Some(&channel) => Some(Signal::Hint { channel, position: event_frame_position(&frame) }),
+            Some(&(channel, Topic::Events)) => Some(Signal::Hint { channel, position: event_frame_position(&frame) }),
+            Some(&(channel, Topic::Announcements)) => {
+                announced_text(&frame).map(|text| Signal::Announced { channel, text })
+            }
             None => self.probe.received(&message.channel, &frame).map(Signal::Probe),
         }
     }

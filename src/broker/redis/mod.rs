@@ -8,6 +8,7 @@
 //! of the log ([`log_fingerprint`]). So a script detects that the log lost events before it gives their positions to other
 //! events. [`errors`] classifies everything that can go wrong.
 
+mod announcements;
 mod appends;
 mod channels;
 mod cluster;
@@ -46,6 +47,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
+use self::announcements::Announcements;
 use self::appends::Appends;
 use self::channels::Channels;
 use self::cluster::Cluster;
@@ -78,6 +80,7 @@ struct Redis {
     probe: Arc<Probe>,
     appends: Appends,
     reads: Reads,
+    announcements: Announcements,
     nodes: Registry,
     store: RedisStore,
     /// The setting `prefix`.
@@ -156,7 +159,7 @@ pub(super) fn open(
         Topology::Server(target, follow_sentinels) => {
             let (server, keep_connected) = Server::new(target.clone());
             routes.send_replace(Routes::Single(Arc::new(server)));
-            let all = channels.iter().map(|(_, channel)| channel.name.clone()).collect();
+            let all = channels.iter().flat_map(|(_, channel)| channel.subscriptions()).collect();
             let subscriptions = Subscriptions { channels: all, probe_key: probe.single_key() };
             probe.set_targets(vec![ProbeTarget { server: None, key: probe.single_key() }]);
             tasks.spawn("connection", keep_connected);
@@ -173,6 +176,7 @@ pub(super) fn open(
         nodes: Registry::new(config, commands.clone()),
         store: RedisStore::new(config, clustered, commands.clone(), tasks.closing.clone()),
         reads: Reads::new(channels.clone(), commands.clone(), limits),
+        announcements: Announcements::new(channels.clone(), commands.clone()),
         commands,
         channels,
         probe,
@@ -262,6 +266,13 @@ impl Notifier for Redis {
 
     fn returned_from_any_server(&self, probe: u64) -> bool {
         self.probe.returned_from_any_server(probe)
+    }
+
+    async fn announce(&self, channel: ChannelId, text: &str) -> Result<(), BrokerError> {
+        if self.tasks.closing.is_cancelled() {
+            return Err(BrokerError::closed());
+        }
+        self.announcements.send(channel, text).await
     }
 }
 

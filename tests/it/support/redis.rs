@@ -206,9 +206,10 @@ impl Watcher {
         (self.line(), self.line())
     }
 
-    /// The same for a sharded channel.
-    pub fn sharded_message(&self) -> (String, String) {
-        assert_eq!(self.line(), "smessage");
+    /// The same for a subscription to one channel, sharded or not.
+    pub fn exact_message(&self) -> (String, String) {
+        let kind = self.line();
+        assert!(["message", "smessage"].contains(&&*kind), "{kind}");
         (self.line(), self.line())
     }
 

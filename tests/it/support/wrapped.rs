@@ -29,6 +29,10 @@ macro_rules! forward {
             async fn probe(&self, number: u64) -> Result<(), BrokerError> {
                 self.backend.probe(number).await
             }
+
+            async fn announce(&self, channel: ChannelId, text: &str) -> Result<(), BrokerError> {
+                self.backend.announce(channel, text).await
+            }
         }
     };
 }
