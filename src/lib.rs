@@ -17,6 +17,8 @@ mod access;
 #[cfg(feature = "server")]
 mod admission;
 #[cfg(feature = "server")]
+mod announcer;
+#[cfg(feature = "server")]
 pub mod broker;
 #[cfg(feature = "server")]
 mod bus;
@@ -48,6 +50,7 @@ pub mod parts {
 }
 #[cfg(feature = "server")]
 mod pace;
+#[cfg(feature = "server")]
 mod progress;
 #[cfg(feature = "server")]
 mod readiness;

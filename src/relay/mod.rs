@@ -11,7 +11,7 @@
 //! Each namespace has a relay. The relay does not know sockets or backends.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesUnordered, StreamExt};
@@ -23,6 +23,7 @@ use crate::event::{Catalog, ChannelId, PerChannel, Position};
 use crate::health::RelayReport;
 use crate::hub::{ChannelStep, Hub, ShardDied};
 use crate::metrics::{Metrics, TypeLabel};
+use crate::pace::Pace;
 use crate::progress::Progress;
 use crate::protocol::event_frame;
 
@@ -51,6 +52,7 @@ pub struct Relay {
     /// A probe that came back before every log was read once. It is reported after the last of these reads.
     early_probe: Option<u64>,
     progress: Arc<Progress>,
+    pace: Arc<Pace>,
 }
 
 /// A page that was read from the log.
@@ -94,6 +96,7 @@ impl Relay {
         metrics: Arc<Metrics>,
         report: watch::Sender<RelayReport>,
         progress: Arc<Progress>,
+        pace: Arc<Pace>,
     ) -> Self {
         let state = |id| {
             let label = TypeLabel { r#type: catalog.get(id).name.clone() };
@@ -102,7 +105,7 @@ impl Relay {
         let channels = PerChannel::new(&catalog, state);
         let (reads, candidates) = (FuturesUnordered::new(), Vec::new());
         let report = Arc::new(report);
-        Self { log, hub, catalog, metrics, channels, reads, candidates, report, early_probe: None, progress }
+        Self { log, hub, catalog, metrics, channels, reads, candidates, report, early_probe: None, progress, pace }
     }
 
     /// Runs until the backend is closed.
@@ -149,7 +152,7 @@ impl Relay {
                     self.early_probe = Some(number);
                 }
                 Signal::Probe(number) => self.report_probe(number),
-                Signal::Announced { .. } => {}
+                Signal::Announced { channel, text } => self.pace.announced(channel, &text, Instant::now()),
             }
         }
         Ok(())

@@ -19,6 +19,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::access::NamespaceId;
 use crate::admission::Admission;
+use crate::announcer;
 use crate::broker::nodes::NodeState;
 use crate::broker::{self, Backend};
 use crate::bus::{Bus, Lifecycle};
@@ -178,12 +179,16 @@ impl Server {
         let (mut backends, mut hubs): (Vec<Arc<dyn Backend>>, Vec<Arc<Hub>>) = (Vec::new(), Vec::new());
         let (mut relays, mut probes) = (Vec::new(), Vec::new());
         let mut services = Services::default();
-        for NamespaceParts { backend, hub, relay, signals, readiness, .. } in namespaces {
+        for NamespaceParts { backend, hub, namespace, relay, signals, readiness } in namespaces {
             let relayed = async { relay.run(signals).await.map_err(|error| error.to_string()) };
             relays.push(services.start("relay", relayed));
             let fan_out = hub.clone();
             services.start("fan-out", async move { Err(fan_out.shard_died().await.to_string()) });
             probes.push(services.start("readiness probe", succeed(readiness.run())));
+            if config.broker.broker.is_shared() {
+                let announcer = announcer::run(backend.clone(), namespace.pace().clone());
+                probes.push(services.start("announcer", succeed(announcer)));
+            }
             backends.push(backend);
             hubs.push(hub);
         }
