@@ -16,7 +16,7 @@ FOR_CLIENT := $(CLIENT) $(AJV)
 FOR_OTHERS := $(OTHERS) $(OTHERS)/generators.txt
 FOR_PYTHON := tests/python/clients.txt tests/python/sseclient-py.txt
 FOR_TESTS  := redis-server chromium nginx haproxy caddy prometheus $(FOR_PYTHON) $(FOR_CLIENT) $(FOR_OTHERS)
-FOR_BENCH  := redis-server nginx libnginx-mod-nchan nats-server $(PEERS)
+FOR_BENCH  := redis-server nginx libnginx-mod-nchan $(PEERS)/nats-server.txt $(PEERS)
 
 SETUP := CARGO="$(CARGO)" scripts/setup
 

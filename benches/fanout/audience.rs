@@ -10,10 +10,13 @@ use tokio::task::JoinSet;
 
 use crate::dialects::{LANES, Lane};
 use crate::events::Content;
+use crate::publishers::Published;
 use crate::systems::Running;
 
 /// The time without any delivery after which a measurement fails.
 const DELIVERY_TIMEOUT: Duration = Duration::from_secs(10);
+/// The time without any delivery after which [`Audience::outcome`] waits for no more.
+const QUIET: Duration = Duration::from_secs(1);
 
 /// Open subscribers.
 pub struct Audience {
@@ -104,6 +107,25 @@ impl Audience {
         Ok((events, begun.elapsed()))
     }
 
+    /// Publishes, and waits for the deliveries that can still come. Some may never come, because a server may close
+    /// subscribers.
+    pub async fn outcome(&mut self, publishing: impl Future<Output = io::Result<Published>>) -> io::Result<Outcome> {
+        let (begun, before) = (Instant::now(), self.shared.deliveries());
+        let published = publishing.await?;
+        let published_in = begun.elapsed().as_secs_f64();
+        self.events += published.accepted;
+        let expected = before + published.accepted * self.size as u64;
+        self.shared.wait_for(expected, QUIET).await;
+        let delivered_in = self.shared.last_delivery().map(|last| last.saturating_duration_since(begun).as_secs_f64());
+        let came = self.shared.deliveries();
+        Ok(Outcome {
+            accepted: published.accepted as f64 / published_in,
+            refused: published.refused,
+            rate: (came - before) as f64 / delivered_in.unwrap_or_default().max(published_in),
+            outstanding: expected.saturating_sub(came),
+        })
+    }
+
     /// Ends the subscribers. Each must have received every event once and in order.
     pub async fn close(self) -> io::Result<()> {
         let events = self.events;
@@ -136,6 +158,19 @@ impl Audience {
             self.events
         )))
     }
+}
+
+/// What became of published events.
+#[derive(Debug, Clone, Copy)]
+pub struct Outcome {
+    /// Events that the server accepted a second.
+    pub accepted: f64,
+    /// Requests that it refused.
+    pub refused: u64,
+    /// Deliveries a second, until the last delivery.
+    pub rate: f64,
+    /// Deliveries that did not come.
+    pub outstanding: u64,
 }
 
 /// When to stop publishing: after this time, or after this many events.

@@ -64,7 +64,8 @@ fn versions() -> Vec<(String, String)> {
     for (program, flag) in
         [("node", "--version"), ("nginx", "-v"), ("nats-server", "--version"), ("redis-server", "--version")]
     {
-        let path = std::env::var("PATH").unwrap_or_default() + ":/usr/sbin";
+        let nats = concat!(env!("CARGO_MANIFEST_DIR"), "/target/python/nats-server/bin");
+        let path = format!("{nats}:{}:/usr/sbin", std::env::var("PATH").unwrap_or_default());
         let Ok(output) = Command::new("env").arg(format!("PATH={path}")).args([program, flag]).output() else {
             continue;
         };

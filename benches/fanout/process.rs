@@ -6,7 +6,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 /// The time that a server has to end after SIGTERM.
@@ -98,12 +98,45 @@ impl Redis {
 
     /// The events that were appended to streams since the start.
     pub async fn appended(&self) -> io::Result<u64> {
+        self.info("commandstats", "cmdstat_xadd:calls=").await
+    }
+
+    /// The commands that were processed since the start, with those of scripts. The `INFO` of this call is not yet
+    /// among them.
+    pub async fn processed(&self) -> io::Result<u64> {
+        self.info("stats", "total_commands_processed:").await
+    }
+
+    /// The number after `name` in a section of `INFO`; 0 where there is none.
+    async fn info(&self, section: &str, name: &str) -> io::Result<u64> {
         let mut stream = TcpStream::connect(("127.0.0.1", self.port)).await?;
-        stream.write_all(b"INFO commandstats\r\nQUIT\r\n").await?;
+        stream.write_all(format!("INFO {section}\r\nQUIT\r\n").as_bytes()).await?;
         let mut text = String::new();
         stream.read_to_string(&mut text).await?;
-        let calls = text.lines().find_map(|line| line.strip_prefix("cmdstat_xadd:calls=")?.split(',').next());
-        Ok(calls.and_then(|calls| calls.parse().ok()).unwrap_or_default())
+        let number = text.lines().find_map(|line| line.strip_prefix(name)?.split(',').next());
+        Ok(number.and_then(|number| number.parse().ok()).unwrap_or_default())
+    }
+
+    /// Counts the commands that clients send in this time, without those of their scripts.
+    pub async fn count_commands(&self, time: Duration) -> io::Result<u64> {
+        let mut monitor = tokio::io::BufReader::new(TcpStream::connect(("127.0.0.1", self.port)).await?);
+        monitor.write_all(b"MONITOR\r\n").await?;
+        let (mut line, mut count) = (String::new(), 0);
+        monitor.read_line(&mut line).await?;
+        let counting = async {
+            loop {
+                line.clear();
+                if monitor.read_line(&mut line).await? == 0 {
+                    return io::Result::Err(io::ErrorKind::UnexpectedEof.into());
+                }
+                // MONITOR marks the commands of a script with `[0 lua]`.
+                count += u64::from(!line.contains(" lua] "));
+            }
+        };
+        match tokio::time::timeout(time, counting).await {
+            Ok(ended) => ended,
+            Err(_) => Ok(count),
+        }
     }
 }
 

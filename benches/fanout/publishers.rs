@@ -1,18 +1,21 @@
-//! Publishers in a closed loop: each publishes its next event once the previous one was answered, or delivered.
+//! Publishers in a closed loop or behind a clock. In a closed loop, each publishes its next event once the previous one
+//! was answered, or delivered. A clock offers events at a rate that does not depend on the server.
 //!
 //! They run on a thread of their own. On the subscribers' threads, each of them would have to wait until thousands of
 //! subscribers have read, and the load would fall just when the server is behind.
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use tidings::load::Shared;
-use tokio::runtime::{Builder, Runtime};
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use crate::dialects::Lane;
 use crate::events::Content;
+use crate::own_thread::OwnThread;
 use crate::systems::Running;
 
 /// The pause of a publisher whose event was refused.
@@ -31,8 +34,7 @@ pub enum WaitFor {
 
 /// Connected publishers.
 pub struct Publishers {
-    /// `None` only while it is dropped.
-    runtime: Option<Runtime>,
+    thread: OwnThread,
     lanes: Vec<Lane>,
 }
 
@@ -48,10 +50,10 @@ pub struct Published {
 impl Publishers {
     /// Connects this many publishers.
     pub async fn connect(server: &Running, count: usize) -> io::Result<Self> {
-        let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+        let thread = OwnThread::start()?;
         let endpoint = server.endpoint();
         // The connections belong to the runtime that opens them.
-        let connecting = runtime.spawn(async move {
+        let connecting = thread.handle().spawn(async move {
             let mut lanes = Vec::new();
             for number in 0..count {
                 lanes.push(endpoint.lane(number).await?);
@@ -59,7 +61,7 @@ impl Publishers {
             io::Result::Ok(lanes)
         });
         let lanes = connecting.await.map_err(io::Error::other)??;
-        Ok(Self { runtime: Some(runtime), lanes })
+        Ok(Self { thread, lanes })
     }
 
     /// Publishes from the first `count` publishers for this time.
@@ -74,7 +76,6 @@ impl Publishers {
         shared: &Arc<Shared>,
         content: &Content,
     ) -> io::Result<Published> {
-        let Some(runtime) = &self.runtime else { return Ok(Published::default()) };
         let begun = Instant::now();
         let mut publishing = JoinSet::new();
         for mut lane in self.lanes.drain(..count) {
@@ -97,7 +98,7 @@ impl Publishers {
                 }
                 io::Result::Ok((lane, published))
             };
-            publishing.spawn_on(work, runtime.handle());
+            publishing.spawn_on(work, self.thread.handle());
         }
         let mut all = Published::default();
         while let Some(done) = publishing.join_next().await {
@@ -109,13 +110,75 @@ impl Publishers {
         self.lanes.sort_by_key(Lane::number);
         Ok(all)
     }
+
+    /// Publishes events that a clock offers at `rate` a second for this time. An event that is offered while all
+    /// publishers wait for answers is published once one of them is free, or not at all if the time is over before.
+    pub async fn offer(
+        &mut self,
+        rate: f64,
+        time: Duration,
+        shared: &Arc<Shared>,
+        content: &Content,
+    ) -> io::Result<Offered> {
+        let (ticks, next, begun) = (Arc::new(Semaphore::new(0)), Arc::new(AtomicU64::new(0)), Instant::now());
+        let due = move |number: u64| begun + Duration::from_secs_f64(number as f64 / rate);
+        // A thread, because the runtime's timer has a resolution of one millisecond.
+        let clock = std::thread::spawn({
+            let ticks = ticks.clone();
+            move || {
+                let mut offered = 0;
+                while due(offered) < begun + time {
+                    std::thread::sleep(due(offered).saturating_duration_since(Instant::now()));
+                    ticks.add_permits(1);
+                    offered += 1;
+                }
+                ticks.close();
+                offered
+            }
+        });
+        let mut publishing = JoinSet::new();
+        for mut lane in self.lanes.drain(..) {
+            let (ticks, next, shared, content) = (ticks.clone(), next.clone(), shared.clone(), content.clone());
+            let work = async move {
+                let (mut published, mut waits) = (Published::default(), Vec::new());
+                while let Ok(tick) = ticks.acquire().await {
+                    tick.forget();
+                    let due = due(next.fetch_add(1, Ordering::Relaxed));
+                    waits.push(Instant::now().saturating_duration_since(due).as_micros() as u64);
+                    match lane.publish(&shared, &content).await {
+                        Ok(()) => published.accepted += 1,
+                        Err(_) => {
+                            published.refused += 1;
+                            lane.take_back(&content);
+                        }
+                    }
+                }
+                (lane, published, waits)
+            };
+            publishing.spawn_on(work, self.thread.handle());
+        }
+        let (mut all, mut waits) = (Published::default(), Vec::new());
+        while let Some(done) = publishing.join_next().await {
+            let (lane, published, waited) = done.map_err(io::Error::other)?;
+            self.lanes.push(lane);
+            all.accepted += published.accepted;
+            all.refused += published.refused;
+            waits.extend(waited);
+        }
+        self.lanes.sort_by_key(Lane::number);
+        let offered = clock.join().map_err(|_| io::Error::other("the clock thread panicked"))?;
+        waits.sort_unstable();
+        let wait = waits.get(waits.len().saturating_sub(1) * 99 / 100).copied().unwrap_or_default();
+        Ok(Offered { offered, published: all, wait })
+    }
 }
 
-impl Drop for Publishers {
-    fn drop(&mut self) {
-        // A runtime may not be dropped within another one, because that waits.
-        if let Some(runtime) = self.runtime.take() {
-            runtime.shutdown_background();
-        }
-    }
+/// The events that a clock offered.
+#[derive(Debug, Clone, Copy)]
+pub struct Offered {
+    pub offered: u64,
+    /// What was published of it in that time.
+    pub published: Published,
+    /// The p99 of the time that an event waited for a free publisher, in microseconds.
+    pub wait: u64,
 }

@@ -22,8 +22,9 @@ pub fn write(results: &Results) -> io::Result<()> {
     let document = docs.join("performance.md");
     let text = fill_blocks(&fs::read_to_string(&document)?, |name| block(results, name)).map_err(io::Error::other)?;
     fs::write(&document, text)?;
-    fs::write(docs.join("performance.svg"), svg::plots(results))?;
-    println!("{} and performance.svg are written", document.display());
+    fs::write(docs.join("performance.svg"), svg::cost(results))?;
+    fs::write(docs.join("performance-delay.svg"), svg::delay(results))?;
+    println!("{}, performance.svg and performance-delay.svg are written", document.display());
     Ok(())
 }
 

@@ -85,9 +85,10 @@ impl Results {
         fs::write(path, serde_json::to_string_pretty(self)? + "\n")
     }
 
-    /// Removes the samples of a scenario before it is measured anew.
-    pub fn remove(&mut self, scenario: &str) {
-        self.samples.retain(|sample| sample.scenario != scenario);
+    /// Removes the samples of a scenario before it is measured anew, or only those of the cases that contain this text.
+    pub fn remove(&mut self, scenario: &str, case: Option<&str>) {
+        let is = |sample: &Sample| case.is_none_or(|case| sample.case.contains(case));
+        self.samples.retain(|sample| sample.scenario != scenario || !is(sample));
         self.absent.retain(|absent| absent.scenario != scenario);
     }
 

@@ -39,7 +39,7 @@ pub async fn run(arguments: &Run) -> io::Result<()> {
     let (begun, mut results) = (Instant::now(), Results::load());
     results.machine = Machine::this();
     for scenario in &scenarios {
-        results.remove(scenario.name);
+        results.remove(scenario.name, arguments.case.as_deref());
     }
     for round in 0..usize::from(arguments.rounds) {
         for scenario in scenarios.iter().filter(|scenario| round < scenario.rounds) {

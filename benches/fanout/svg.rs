@@ -1,5 +1,5 @@
-//! The plots for `docs/performance.md`: the cost by number of subscribers, and each system's cost as a ratio to the
-//! floor.
+//! The plots for `docs/performance.md`: the cost by number of subscribers, each system's cost as a ratio to the floor,
+//! and the delay by offered load.
 //!
 //! The plots have their own background, with colours for light and for dark mode. An SVG in an `img` element knows the
 //! reader's preferred mode, but not the colour of the page.
@@ -7,8 +7,8 @@
 use std::fmt::Write as _;
 
 use crate::results::{Results, sample_key};
-use crate::scenarios::{backlog, growth, one};
-use crate::systems::{ALL, FLOOR, TIDINGS};
+use crate::scenarios::{backlog, growth, offered, one, saturation};
+use crate::systems::{ALL, BUN, FLOOR, TIDINGS};
 use crate::usage::CPU;
 
 const WIDTH: f64 = 880.0;
@@ -23,19 +23,22 @@ const STYLE: &str = "
   .faint { fill: var(--faint); font-size: 12px }
   .rule { stroke: var(--rule) }
   .line { fill: none; stroke-width: 2.5; stroke-linejoin: round }
+  .dashed { stroke-dasharray: 5 4 }
 ";
 
-/// Both plots in one file.
-pub fn plots(results: &Results) -> String {
+/// The plots of the cost.
+pub fn cost(results: &Results) -> String {
     let mut plot = Plot::default();
     plot.growth(results, 20.0);
     let height = plot.bars(results, LINES_HEIGHT + 50.0);
-    format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height:.0}\" role=\"img\" \
-         aria-label=\"CPU time a delivery by subscribers, and as a ratio to the floor by system\">\n<style>{STYLE}</style>\n\
-         <rect width=\"100%\" height=\"100%\" rx=\"8\" style=\"fill: var(--ground)\"/>\n{}</svg>\n",
-        plot.body
-    )
+    plot.file(height, "CPU time a delivery by subscribers, and as a ratio to the floor by system")
+}
+
+/// The plot of the delay by offered load.
+pub fn delay(results: &Results) -> String {
+    let mut plot = Plot::default();
+    plot.delay(results, 20.0);
+    plot.file(LINES_HEIGHT + 20.0, "Delay from POST to socket by offered load, of tidings and Bun")
 }
 
 #[derive(Default)]
@@ -43,12 +46,13 @@ struct Plot {
     body: String,
 }
 
-/// A line of the growth plot.
-struct Series {
-    system: &'static str,
-    figure: &'static str,
-    name: &'static str,
+/// A line of a plot.
+struct Line {
+    name: String,
     colour: &'static str,
+    dashed: bool,
+    /// The positions on the x axis, from 0 to 1, and the values.
+    points: Vec<(f64, f64)>,
 }
 
 impl Plot {
@@ -66,72 +70,110 @@ impl Plot {
             writeln!(self.body, "<line x1=\"{x1:.1}\" y1=\"{y1:.1}\" x2=\"{x2:.1}\" y2=\"{y2:.1}\" class=\"rule\"/>");
     }
 
+    /// The SVG file.
+    fn file(&self, height: f64, about: &str) -> String {
+        format!(
+            "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height:.0}\" role=\"img\" \
+             aria-label=\"{about}\">\n<style>{STYLE}</style>\n\
+             <rect width=\"100%\" height=\"100%\" rx=\"8\" style=\"fill: var(--ground)\"/>\n{}</svg>\n",
+            self.body
+        )
+    }
+
     fn growth(&mut self, results: &Results, top: f64) {
-        let series = [
-            Series { system: TIDINGS.name, figure: CPU, name: "tidings, one at a time", colour: "ours" },
-            Series { system: FLOOR.name, figure: CPU, name: "the floor, one at a time", colour: "floor" },
-            Series { system: TIDINGS.name, figure: growth::BUSY, name: "tidings, 64 in flight", colour: "busy" },
-        ];
-        self.text(24.0, top + 10.0, "title", "start", "CPU time a delivery, by subscribers of the channel");
-        let cases = growth::SIZES.map(|size| size.to_string());
-        let points = |series: &Series| {
-            let of = |case: &String| {
-                let stat = results.stat(sample_key(growth::SUBSCRIBERS, case, series.system), series.figure)?;
-                Some((case.parse::<f64>().ok()?, stat.median / 1e3))
+        let largest = growth::SIZES.iter().max().copied().unwrap_or(1) as f64;
+        let x = |size: f64| size.log10() / largest.log10();
+        let cases = growth::SIZES.map(|size| (size as f64, size.to_string()));
+        let line = |name: &str, system, figure, colour| {
+            let of = |(size, case): &(f64, String)| {
+                let stat = results.stat(sample_key(growth::SUBSCRIBERS, case, system), figure)?;
+                Some((x(*size), stat.median / 1e3))
             };
-            cases.iter().filter_map(of).collect::<Vec<_>>()
+            Line { name: name.into(), colour, dashed: false, points: cases.iter().filter_map(of).collect() }
         };
-        let lines = series.map(|series| (points(&series), series));
-        let values: Vec<f64> = lines.iter().flat_map(|(points, _)| points).map(|(_, value)| *value).collect();
-        let Some(lowest) = values.iter().copied().reduce(f64::min) else {
+        let lines = [
+            line("tidings, one at a time", TIDINGS.name, CPU, "ours"),
+            line("the floor, one at a time", FLOOR.name, CPU, "floor"),
+            line("tidings, 64 in flight", TIDINGS.name, growth::BUSY, "busy"),
+        ];
+        let name = |size: usize| if size < 1_000 { size.to_string() } else { format!("{},000", size / 1_000) };
+        let ticks: Vec<(f64, String)> = growth::SIZES.iter().map(|&size| (x(size as f64), name(size))).collect();
+        self.lines(top, "CPU time a delivery, by subscribers of the channel", &ticks, "µs", &lines);
+    }
+
+    fn delay(&mut self, results: &Results, top: f64) {
+        let most = offered::SHARES.iter().max().copied().unwrap_or(100);
+        let x = |share: u32| f64::from(share) / f64::from(most);
+        let line = |system: &str, percentile: &str, figure, colour, dashed| {
+            let of = |&share: &u32| {
+                let stat = results.stat(sample_key(offered::OFFERED, &offered::case(share), system), figure)?;
+                Some((x(share), stat.median / 1e3))
+            };
+            let points = offered::SHARES.iter().filter_map(of).collect();
+            Line { name: format!("{system}, {percentile}"), colour, dashed, points }
+        };
+        let both = |system, colour| {
+            [line(system, "p99", saturation::P99, colour, false), line(system, "p50", saturation::P50, colour, true)]
+        };
+        let [ours, buns] = [both(TIDINGS.name, "ours"), both(BUN.name, "floor")];
+        let lines: Vec<Line> = ours.into_iter().chain(buns).collect();
+        let ticks: Vec<(f64, String)> = offered::SHARES.iter().map(|&share| (x(share), offered::case(share))).collect();
+        let title = "Delay from POST to socket, by events offered, in per cent of what the server can deliver";
+        self.lines(top, title, &ticks, "ms", &lines);
+    }
+
+    /// Draws lines over a logarithmic y axis.
+    fn lines(&mut self, top: f64, title: &str, ticks: &[(f64, String)], unit: &str, lines: &[Line]) {
+        self.text(24.0, top + 10.0, "title", "start", title);
+        let values = || lines.iter().flat_map(|line| &line.points).map(|(_, value)| *value);
+        let Some(lowest) = values().reduce(f64::min) else {
             self.text(24.0, top + 40.0, "faint", "start", "not measured");
             return;
         };
         // The axis ends at powers of ten, so that small and large values are both visible.
         let low = lowest.log10().floor();
-        let high = values.iter().copied().fold(lowest, f64::max).log10().ceil().max(low + 1.0);
+        let high = values().fold(lowest, f64::max).log10().ceil().max(low + 1.0);
         let (left, right, over, under) = (70.0, WIDTH - 200.0, top + 30.0, top + LINES_HEIGHT - 40.0);
-        let largest = growth::SIZES.iter().max().copied().unwrap_or(1) as f64;
-        let x = |size: f64| left + (right - left) * size.log10() / largest.log10();
+        let x = |position: f64| left + (right - left) * position;
         let y = |value: f64| under - (under - over) * (value.log10() - low) / (high - low);
         for power in low as i32..=high as i32 {
             let at = y(10f64.powi(power));
             self.rule((left, at), (right, at));
-            self.text(left - 8.0, at + 4.0, "faint", "end", &format!("{} µs", 10f64.powi(power)));
+            self.text(left - 8.0, at + 4.0, "faint", "end", &format!("{} {unit}", 10f64.powi(power)));
         }
-        for size in growth::SIZES {
-            let name = if size < 1_000 { size.to_string() } else { format!("{},000", size / 1_000) };
-            let anchor = if size as f64 == largest { "start" } else { "middle" };
-            self.text(x(size as f64), under + 20.0, "faint", anchor, &name);
+        for (position, name) in ticks {
+            let anchor = if *position >= 1.0 { "start" } else { "middle" };
+            self.text(x(*position), under + 20.0, "faint", anchor, name);
         }
         // Each name is at the end of its line, with some space between two names.
-        let mut ends: Vec<(f64, &Series)> =
-            lines.iter().filter_map(|(points, series)| Some((y(points.last()?.1), series))).collect();
+        let mut ends: Vec<(f64, &Line)> =
+            lines.iter().filter_map(|line| Some((y(line.points.last()?.1), line))).collect();
         ends.sort_by(|one, other| one.0.total_cmp(&other.0));
         let mut above = f64::MIN;
-        for (at, series) in ends {
+        for (at, line) in ends {
             let at = at.max(above + 17.0);
             above = at;
-            let style = format!("style=\"fill: var(--{})\"", series.colour);
+            let style = format!("style=\"fill: var(--{})\"", line.colour);
             let _ = writeln!(
                 self.body,
                 "<text x=\"{:.1}\" y=\"{:.1}\" {style}>{}</text>",
                 right + 10.0,
                 at + 4.0,
-                series.name
+                line.name
             );
         }
-        for (points, series) in &lines {
-            let style = format!("var(--{})", series.colour);
+        for Line { colour, dashed, points, .. } in lines {
+            let style = format!("var(--{colour})");
+            let class = if *dashed { "line dashed" } else { "line" };
             let path: Vec<String> =
-                points.iter().map(|(size, value)| format!("{:.1},{:.1}", x(*size), y(*value))).collect();
+                points.iter().map(|(position, value)| format!("{:.1},{:.1}", x(*position), y(*value))).collect();
             let _ = writeln!(
                 self.body,
-                "<polyline points=\"{}\" class=\"line\" style=\"stroke: {style}\"/>",
+                "<polyline points=\"{}\" class=\"{class}\" style=\"stroke: {style}\"/>",
                 path.join(" ")
             );
-            for (size, value) in points {
-                let (x, y) = (x(*size), y(*value));
+            for (position, value) in points {
+                let (x, y) = (x(*position), y(*value));
                 let _ = writeln!(self.body, "<circle cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"3.5\" style=\"fill: {style}\"/>");
             }
         }

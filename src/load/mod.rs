@@ -1,5 +1,4 @@
-//! The load generator: thousands of WebSocket subscribers and publishers, cheap enough that the server is what is
-//! measured.
+//! The load generator: thousands of subscribers and publishers, cheap enough that the server is what is measured.
 //!
 //! `tidings bench` and the repository's benchmark use it. A subscriber is a socket, a frame decoder and a few counters.
 //! It does not reconnect, and it does not parse events; applications use the client library instead. This module does
@@ -7,6 +6,7 @@
 //! other servers can be measured in the same way.
 
 mod frames;
+mod http;
 mod publisher;
 mod subscriber;
 mod tally;
@@ -27,15 +27,18 @@ pub use tally::Seen;
 /// The protocol of a server, as far as a subscriber needs it.
 #[derive(Debug, Clone, Default)]
 pub struct Dialect {
-    /// The path and query of the WebSocket.
+    /// How the subscriber gets its events.
+    pub transport: Transport,
+    /// The path and query of the request.
     pub path: String,
-    /// The `Host` header of the handshake, where it is not the address.
+    /// The `Host` header, where it is not the address.
     pub host: Option<String>,
     /// Further header lines of the handshake, each with its line end.
     pub headers: String,
-    /// Sent once the connection is open; already framed.
+    /// Sent once the WebSocket is open; already framed.
     pub hello: Vec<u8>,
-    /// The text that confirms a subscription, and how often it must come until the subscriber is ready.
+    /// The text that confirms a subscription, and how often it must come until the subscriber is ready. WebSockets have
+    /// it.
     pub confirmation: (Vec<u8>, usize),
     /// A message that begins with the first is answered with the second, which is already framed.
     pub keep_alive: Option<(Vec<u8>, Vec<u8>)>,
@@ -43,7 +46,19 @@ pub struct Dialect {
     pub events: Events,
 }
 
-/// How a subscriber recognises events: by their ids, in this kind of message.
+/// How a subscriber gets its events.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Transport {
+    #[default]
+    WebSocket,
+    /// Server-Sent Events. The subscription is confirmed by the status 200.
+    EventStream,
+    /// One request after the other, each with the cursor of the previous response. The first is answered at once and
+    /// confirms the subscription.
+    LongPoll,
+}
+
+/// How a WebSocket's subscriber recognises events: by their ids, in this kind of message.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Events {
     /// Plain messages, each of which holds ids whole.

@@ -13,14 +13,15 @@ use std::task::{Poll, ready};
 use std::time::{Duration, Instant};
 
 use futures_util::stream::{self, StreamExt, TryStreamExt};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::frames::{Frames, Message, pong};
+use super::http::{LongPoll, request};
 use super::tally::{Seen, Tally};
-use super::{Dialect, Shared};
+use super::{Dialect, Events, Shared, Transport};
 
 /// The most connections that are opened at the same time. More would measure a connection storm.
 const MAX_OPENING: usize = 256;
@@ -28,8 +29,6 @@ const MAX_OPENING: usize = 256;
 const OPEN_TIMEOUT: Duration = Duration::from_secs(20);
 /// The most bytes of one read.
 const READ_SIZE: usize = 16 * 1024;
-/// The most bytes of the response to a handshake.
-const MAX_HEAD: usize = 64 * 1024;
 
 /// Subscribers of one server.
 #[derive(Debug)]
@@ -94,33 +93,22 @@ impl Swarm {
 /// # Errors
 /// Where the connection breaks, or the response is not a 101.
 pub async fn upgrade(stream: &mut TcpStream, dialect: &Dialect) -> io::Result<Vec<u8>> {
-    let address = stream.peer_addr()?.to_string();
     let handshake = format!(
         "GET {} HTTP/1.1\r\nHost: {}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
          Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n{}\r\n",
         dialect.path,
-        dialect.host.as_ref().unwrap_or(&address),
+        host(stream, dialect)?,
         dialect.headers
     );
-    stream.write_all(handshake.as_bytes()).await?;
-    let mut head = Vec::new();
-    let end = loop {
-        if let Some(end) = memchr::memmem::find(&head, b"\r\n\r\n") {
-            break end + 4;
-        }
-        if stream.read_buf(&mut head).await? == 0 {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-        if head.len() > MAX_HEAD {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, "the response to the handshake is too long"));
-        }
-    };
-    if !head.starts_with(b"HTTP/1.1 101") {
-        let line = head.split(|byte| *byte == b'\r').next().unwrap_or_default();
-        return Err(io::Error::other(format!("the handshake was refused: {}", String::from_utf8_lossy(line))));
-    }
-    head.drain(..end);
-    Ok(head)
+    request(stream, &handshake, "101").await
+}
+
+/// The `Host` header of a dialect's requests.
+fn host(stream: &TcpStream, dialect: &Dialect) -> io::Result<String> {
+    Ok(match &dialect.host {
+        Some(host) => host.clone(),
+        None => stream.peer_addr()?.to_string(),
+    })
 }
 
 /// One subscriber.
@@ -128,27 +116,61 @@ struct Subscriber {
     stream: TcpStream,
     dialect: Arc<Dialect>,
     shared: Arc<Shared>,
-    frames: Frames,
-    /// How many confirmations have come; see [`Dialect::confirmation`].
-    confirmed: usize,
+    incoming: Incoming,
     tally: Tally,
+}
+
+/// The decoder of what the server sends.
+enum Incoming {
+    Messages {
+        frames: Frames,
+        /// How many confirmations have come; see [`Dialect::confirmation`].
+        confirmed: usize,
+    },
+    EventStream,
+    Responses {
+        poll: LongPoll,
+        confirmed: bool,
+    },
 }
 
 impl Subscriber {
     async fn open(address: SocketAddr, dialect: Arc<Dialect>, shared: Arc<Shared>, number: usize) -> io::Result<Self> {
         let mut stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
-        let read = upgrade(&mut stream, &dialect).await?;
-        stream.write_all(&dialect.hello).await?;
-        let tally = Tally::new(number);
-        let mut subscriber = Self { stream, dialect, shared, frames: Frames::default(), confirmed: 0, tally };
+        let host = host(&stream, &dialect)?;
+        let (incoming, read) = match dialect.transport {
+            Transport::WebSocket => {
+                let read = upgrade(&mut stream, &dialect).await?;
+                stream.write_all(&dialect.hello).await?;
+                (Incoming::Messages { frames: Frames::default(), confirmed: 0 }, read)
+            }
+            Transport::EventStream => {
+                let get = format!("GET {} HTTP/1.1\r\nHost: {host}\r\n{}\r\n", dialect.path, dialect.headers);
+                (Incoming::EventStream, request(&mut stream, &get, "200").await?)
+            }
+            Transport::LongPoll => {
+                let poll = LongPoll::new(&dialect.path, &host);
+                stream.write_all(&poll.first()).await?;
+                (Incoming::Responses { poll, confirmed: false }, Vec::new())
+            }
+        };
+        let mut subscriber = Self { stream, dialect, shared, incoming, tally: Tally::new(number) };
         let mut reply = subscriber.take(&read)?;
-        while subscriber.confirmed < subscriber.dialect.confirmation.1 {
+        while !subscriber.is_confirmed() {
             subscriber.stream.write_all(&reply).await?;
             reply = subscriber.read().await?;
         }
         subscriber.stream.write_all(&reply).await?;
         Ok(subscriber)
+    }
+
+    fn is_confirmed(&self) -> bool {
+        match &self.incoming {
+            Incoming::Messages { confirmed, .. } => *confirmed >= self.dialect.confirmation.1,
+            Incoming::EventStream => true,
+            Incoming::Responses { confirmed, .. } => *confirmed,
+        }
     }
 
     /// Reads until the connection ends, and returns the reason.
@@ -186,26 +208,35 @@ impl Subscriber {
 
     /// Handles received bytes, and returns the bytes to answer with.
     fn take(&mut self, bytes: &[u8]) -> io::Result<Vec<u8>> {
-        let Self { frames, dialect, shared, confirmed, tally, .. } = self;
+        let Self { incoming, dialect, shared, tally, .. } = self;
         let now = shared.clock(Instant::now());
         let (mut reply, mut closed) = (Vec::new(), None);
-        frames.take(bytes, |message| match message {
-            Message::Ping(payload) => reply.extend(pong(payload)),
-            Message::Pong => {}
-            Message::Close(code) => closed = Some(code),
-            Message::Compressed(data) => tally.compressed(data, shared, now),
-            Message::Data(data) => {
-                if *confirmed < dialect.confirmation.1 {
-                    *confirmed += memchr::memmem::find_iter(data, &dialect.confirmation.0).count();
+        match incoming {
+            Incoming::Messages { frames, confirmed } => frames.take(bytes, |message| match message {
+                Message::Ping(payload) => reply.extend(pong(payload)),
+                Message::Pong => {}
+                Message::Close(code) => closed = Some(code),
+                Message::Compressed(data) => tally.compressed(data, shared, now),
+                Message::Data(data) => {
+                    if *confirmed < dialect.confirmation.1 {
+                        *confirmed += memchr::memmem::find_iter(data, &dialect.confirmation.0).count();
+                    }
+                    if let Some((start, answer)) = &dialect.keep_alive
+                        && data.starts_with(start)
+                    {
+                        reply.extend(answer);
+                    }
+                    tally.message(data, dialect.events, shared, now);
                 }
-                if let Some((start, answer)) = &dialect.keep_alive
-                    && data.starts_with(start)
-                {
-                    reply.extend(answer);
+            })?,
+            Incoming::EventStream => tally.message(bytes, Events::Stream, shared, now),
+            Incoming::Responses { poll, confirmed } => {
+                if let Some(next) = poll.take(bytes, |body| tally.message(body, Events::Messages, shared, now))? {
+                    *confirmed = true;
+                    reply = next;
                 }
-                tally.message(data, dialect.events, shared, now);
             }
-        })?;
+        }
         tally.flush(shared, now);
         match closed {
             None => Ok(reply),

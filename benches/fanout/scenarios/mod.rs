@@ -2,17 +2,22 @@
 //!
 //! A scenario is a list of steps. A step is a measurement of one server, which is started before it and ended after it.
 
+pub mod answers;
 pub mod backlog;
 pub mod compression;
 pub mod filters;
 pub mod growth;
 pub mod idle;
+pub mod idle_redis;
 mod instructions;
 pub mod latency;
+pub mod offered;
 pub mod one;
 pub mod publishing;
 pub mod saturation;
 pub mod stalled;
+pub mod stalled_share;
+pub mod transports;
 
 use std::io;
 use std::path::Path;
@@ -74,7 +79,15 @@ pub trait Measure: Send + Sync {
 pub fn all() -> Vec<Scenario> {
     let mut all = vec![one::thousand(), one::ten_thousand(), backlog::all_cores(), backlog::one_core()];
     all.extend(saturation::scenarios());
-    all.extend([idle::idle(), idle::quiet(), filters::index(), filters::same(), stalled::stalled()]);
+    all.extend([offered::offered(), answers::answers(), stalled_share::stalled_share(), transports::transports()]);
+    all.extend([
+        idle::idle(),
+        idle::quiet(),
+        idle_redis::idle_redis(),
+        filters::index(),
+        filters::same(),
+        stalled::stalled(),
+    ]);
     all.extend([publishing::publishing(), latency::latency(), compression::compression()]);
     all.extend([growth::subscribers(), growth::channels(), instructions::instructions()]);
     all

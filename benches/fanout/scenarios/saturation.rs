@@ -5,12 +5,13 @@
 //! is 64 publishers that wait for the delivery to all subscribers: they never outrun the server.
 
 use std::io;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use async_trait::async_trait;
+use tidings::load::Seen;
 
 use super::{CaseFigures, Measure, Scenario, Step};
-use crate::audience::Audience;
+use crate::audience::{Audience, Outcome};
 use crate::dialects::LANES;
 use crate::events::Content;
 use crate::publishers::{Publishers, WaitFor};
@@ -38,10 +39,7 @@ pub const CLOSED: &str = "closed";
 /// Accepted events that were not delivered, summed over the subscribers.
 const OUTSTANDING: &str = "outstanding";
 
-const REFERENCE_TIME: Duration = Duration::from_millis(1_500);
 const TIME: Duration = Duration::from_secs(3);
-/// The time without a delivery after which nothing more is awaited.
-const QUIET: Duration = Duration::from_secs(1);
 
 pub fn scenarios() -> [Scenario; 3] {
     let steps =
@@ -98,30 +96,15 @@ impl Measure for Saturation {
     }
 
     async fn measure(&self, server: Running) -> io::Result<Vec<CaseFigures>> {
-        let audience = Audience::open(&server, self.subscribers).await?;
-        let shared = audience.shared.clone();
-        shared.watch_lanes(LANES);
+        let mut audience = Audience::open(&server, self.subscribers).await?;
         let mut publishers = Publishers::connect(&server, LANES).await?;
-        let content = Content::of_product("p-1");
-        // Publishes, waits for what can still come, and returns the events and deliveries a second.
-        let mut phase = async |count: usize, wait_for, time| {
-            let (begun, before) = (Instant::now(), shared.deliveries());
-            let published = publishers.publish(count, wait_for, time, &shared, &content).await?;
-            let published_in = begun.elapsed().as_secs_f64();
-            let expected = before + published.accepted * self.subscribers as u64;
-            shared.wait_for(expected, QUIET).await;
-            let delivered_in = shared.last_delivery().map(|last| last.saturating_duration_since(begun).as_secs_f64());
-            let came = shared.deliveries();
-            let rate = (came - before) as f64 / delivered_in.unwrap_or_default().max(published_in);
-            io::Result::Ok((published, published.accepted as f64 / published_in, rate, expected.saturating_sub(came)))
-        };
-        let wait_for = WaitFor::Delivery(self.subscribers);
-        phase(LANES, wait_for, REFERENCE_TIME / 5).await?;
-        let (.., reference, _) = phase(LANES, wait_for, REFERENCE_TIME).await?;
+        let (shared, content) = (audience.shared.clone(), Content::of_product("p-1"));
+        let reference = reference(&mut audience, &mut publishers, &content).await?;
         shared.take_latencies();
-        let (published, accepted, rate, outstanding) = phase(self.publishers, WaitFor::Answer, TIME).await?;
+        let publishing = publishers.publish(self.publishers, WaitFor::Answer, TIME, &shared, &content);
+        let Outcome { accepted, refused, rate, outstanding } = audience.outcome(publishing).await?;
         let latencies = shared.take_latencies();
-        let closed = audience.close_unfinished().await?.iter().filter(|seen| seen.ended.is_some()).count();
+        let closed = closed(&audience.close_unfinished().await?);
         let figures = Figures::from(
             [
                 (P50, latencies.value_at_quantile(0.5) as f64),
@@ -129,12 +112,30 @@ impl Measure for Saturation {
                 (RATE, rate),
                 (REFERENCE, reference),
                 (ACCEPTED, accepted),
-                (REFUSED, published.refused as f64),
-                (CLOSED, closed as f64),
+                (REFUSED, refused as f64),
+                (CLOSED, closed),
                 (OUTSTANDING, outstanding as f64),
             ]
             .map(|(name, value)| (name.to_owned(), value)),
         );
         Ok(vec![CaseFigures { case: self.case(), figures }])
     }
+}
+
+/// The deliveries a second where 64 publishers wait for the delivery of their events to all subscribers: the most that
+/// the server can deliver without falling behind.
+pub async fn reference(audience: &mut Audience, publishers: &mut Publishers, content: &Content) -> io::Result<f64> {
+    let (shared, wait_for) = (audience.shared.clone(), WaitFor::Delivery(audience.size()));
+    shared.watch_lanes(LANES);
+    // Each publisher publishes some ten events, however long that takes with this many subscribers.
+    let time = Duration::from_millis(1_500 + audience.size() as u64 / 10);
+    let warm = publishers.publish(LANES, wait_for, time / 4, &shared, content);
+    audience.outcome(warm).await?;
+    let measured = publishers.publish(LANES, wait_for, time, &shared, content);
+    Ok(audience.outcome(measured).await?.rate)
+}
+
+/// The number of subscribers that the server closed.
+pub fn closed(seen: &[Seen]) -> f64 {
+    seen.iter().filter(|seen| seen.ended.is_some()).count() as f64
 }

@@ -32,6 +32,7 @@ pub const CLOSED: &str = "closed";
 /// The time until it was closed.
 const AFTER: &str = "seconds to the end";
 
+const SLOW_CONSUMERS: &str = "tidings_slow_consumers_total";
 const CHANNEL: &str = "cache-invalidate";
 const RATE: u32 = 50;
 /// The length of a phase. The stalled subscriber's send buffer is full after about five seconds.
@@ -89,7 +90,7 @@ impl Measure for Stalled {
         let with = phase(PHASE).await?;
         drop(stop);
         let watched = watching.await.map_err(io::Error::other)??;
-        let closed = was_closed(stalled).await?;
+        let closed = end_of(stalled).await?;
         without.add(phase(PHASE / 2).await?).map_err(io::Error::other)?;
         audience.close().await?;
 
@@ -112,7 +113,7 @@ fn dialect() -> Dialect {
 }
 
 /// Opens a subscriber that reads no events, with the smallest receive buffer that the kernel allows.
-async fn stall(server: &Running, dialect: &Dialect) -> io::Result<TcpStream> {
+pub async fn stall(server: &Running, dialect: &Dialect) -> io::Result<TcpStream> {
     let socket = TcpSocket::new_v4()?;
     socket.set_recv_buffer_size(4096)?;
     let mut stream = socket.connect(server.address).await?;
@@ -139,17 +140,24 @@ async fn watch_metrics(address: std::net::SocketAddr, mut stopped: oneshot::Rece
     let (begun, mut watched) = (Instant::now(), Watched::default());
     while stopped.try_recv() == Err(oneshot::error::TryRecvError::Empty) {
         let metrics = metrics(address).await?;
-        let of = |name: &str| {
-            let line = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-            line.and_then(|value| value.parse::<f64>().ok()).unwrap_or_default()
-        };
-        watched.most = watched.most.max(of("tidings_outbox_bytes"));
-        if of("tidings_slow_consumers_total") > 0.0 {
+        watched.most = watched.most.max(metric(&metrics, "tidings_outbox_bytes"));
+        if metric(&metrics, SLOW_CONSUMERS) > 0.0 {
             watched.closed_after.get_or_insert(begun.elapsed().as_secs_f64());
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     Ok(watched)
+}
+
+/// The number of connections that the daemon closed because they did not read.
+pub async fn slow_consumers(address: std::net::SocketAddr) -> io::Result<f64> {
+    Ok(metric(&metrics(address).await?, SLOW_CONSUMERS))
+}
+
+/// The value of a metric without labels; 0 where there is none.
+fn metric(metrics: &str, name: &str) -> f64 {
+    let line = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    line.and_then(|value| value.parse().ok()).unwrap_or_default()
 }
 
 async fn metrics(address: std::net::SocketAddr) -> io::Result<String> {
@@ -161,7 +169,7 @@ async fn metrics(address: std::net::SocketAddr) -> io::Result<String> {
 }
 
 /// Reads what the stalled subscriber was sent; returns whether it ends with 4008 or a disconnect.
-async fn was_closed(mut stream: TcpStream) -> io::Result<bool> {
+pub async fn end_of(mut stream: TcpStream) -> io::Result<bool> {
     let (mut frames, mut code, mut buffer) = (Frames::default(), None, vec![0; 64 * 1024]);
     let reading = async {
         loop {
