@@ -34,7 +34,7 @@ const MAX_HOLD: Duration = Duration::from_secs(2);
 /// The delay at which a channel with few subscribers is kept, from the relay to most of them.
 const TARGET: Duration = Duration::from_millis(20);
 /// What each subscriber adds to it. A `send` costs some 10 µs, and only events that wait for each other share one.
-const TARGET_PER_SUBSCRIBER: Duration = Duration::from_micros(16);
+const TARGET_PER_SUBSCRIBER: Duration = Duration::from_micros(14);
 
 /// The pace of each channel of a namespace.
 #[derive(Debug)]

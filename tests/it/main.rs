@@ -29,6 +29,7 @@ mod moments;
 mod nodes;
 mod one_bus;
 mod output;
+mod pace;
 mod partitioned;
 mod publish;
 mod quiet_loss;

@@ -1,0 +1,104 @@
+//! The pace of publishers: answers wait until the subscribers have read.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tidings::config::BrokerUrl;
+
+use crate::support::each_broker::TestBroker;
+use crate::support::events::order;
+use crate::support::node::{Node, config};
+use crate::support::raw::{self, FIN, Frame, PING, PONG, RawConnection, TEXT};
+use crate::support::until;
+
+/// More events than the first window has.
+const MANY: usize = 100;
+
+fn orders(count: usize) -> Value {
+    (0..count).map(|number| order(&format!("o-{number}"))).collect()
+}
+
+/// A connection that is subscribed to `order-status`.
+async fn subscriber(node: &Node) -> RawConnection {
+    let mut raw = RawConnection::open(node).await;
+    raw.send(&raw::text(&json!({ "type": "subscribe", "sub": "s", "channel": "order-status" }).to_string())).await;
+    assert_eq!(raw.json().await["type"], "subscribed");
+    raw
+}
+
+/// Reads `events` events, and everything up to a Ping behind the last of them. Returns that Ping.
+async fn read(raw: &mut RawConnection, events: usize) -> Frame {
+    let mut read = 0;
+    loop {
+        let frame = raw.frame_or_end().await.expect("the connection is open");
+        read += usize::from(frame.opcode == TEXT && frame.json()["type"] == "event");
+        // A heartbeat's Ping is empty.
+        if frame.opcode == PING && !frame.payload.is_empty() && read >= events {
+            return frame;
+        }
+    }
+}
+
+async fn answer(raw: &mut RawConnection, ping: &Frame) {
+    raw.send(&raw::frame(FIN | PONG, &ping.payload)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_waits_until_the_subscribers_have_read() {
+    let node = Node::start(config(BrokerUrl::Memory)).await;
+    let mut raw = subscriber(&node).await;
+    node.publish(&orders(20)).await;
+    let ping = read(&mut raw, 20).await;
+    answer(&mut raw, &ping).await;
+    until("the sample", async || (node.metric("tidings_delivery_delay_seconds_count").await > 0.0).then_some(())).await;
+    assert_eq!(node.metric("tidings_publish_held_seconds_count").await, 0.0);
+
+    let many = orders(MANY);
+    let (accepted, ()) = tokio::join!(node.publish(&many), async {
+        let ping = read(&mut raw, MANY).await;
+        answer(&mut raw, &ping).await;
+    });
+    assert_eq!(accepted.len(), MANY);
+    assert_eq!(node.metric("tidings_publish_held_seconds_count").await, 1.0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_subscriber_that_answers_no_pings_holds_nobody_back_for_good() {
+    let node = Node::start(config(BrokerUrl::Memory)).await;
+    let mut raw = subscriber(&node).await;
+    let many = orders(MANY);
+    for _ in 0..3 {
+        let (accepted, ()) = tokio::join!(node.publish(&many), async {
+            for _ in 0..MANY {
+                assert_eq!(raw.json().await["type"], "event");
+            }
+        });
+        assert_eq!(accepted.len(), MANY);
+    }
+    assert_eq!(node.metric("tidings_delivery_delay_seconds_count").await, 0.0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_publisher_at_another_node_is_held_back_too() {
+    for broker in [TestBroker::redis(), TestBroker::cluster()] {
+        let (publisher, subscribers) = (broker.node().await, broker.node().await);
+        let mut raw = subscriber(&subscribers).await;
+        let held = async {
+            until("the publisher is held back", async || {
+                publisher.publish(&orders(MANY)).await;
+                (publisher.metric("tidings_publish_held_seconds_count").await > 0.0).then_some(())
+            })
+            .await;
+        };
+        tokio::pin!(held);
+        loop {
+            let ping = tokio::select! {
+                () = &mut held => break,
+                ping = read(&mut raw, 0) => ping,
+            };
+            // A subscriber that takes longer than it should.
+            tokio::time::sleep(Duration::from_millis(30)).await;
+            answer(&mut raw, &ping).await;
+        }
+    }
+}
