@@ -31,6 +31,7 @@ mod one_bus;
 mod output;
 mod partitioned;
 mod publish;
+mod pulse;
 mod quiet_loss;
 mod readiness;
 mod redis_access;
