@@ -15,8 +15,8 @@ use crate::health::{Health, RelayReport};
 use crate::hub::{EvictReason, Hub};
 use crate::metrics::Metrics;
 
-/// Between two round trips.
-const INTERVAL: Duration = Duration::from_secs(1);
+/// The longest time between two round trips while they fail: a node that waits for its broker is not idle.
+const RETRY: Duration = Duration::from_secs(1);
 /// How long a round trip may take.
 const TIMEOUT: Duration = Duration::from_secs(2);
 /// A round that fails after this time ran out of time. One that fails earlier knows the cause.
@@ -31,7 +31,9 @@ pub struct Readiness {
     pub relay: watch::Receiver<RelayReport>,
     pub health: watch::Sender<Health>,
     pub metrics: Arc<Metrics>,
-    /// How long the node may go without a round trip until it is partitioned. `None` if it has the broker to itself: no
+    /// Between two round trips.
+    pub pulse: Duration,
+    /// How long round trips may fail until the node is partitioned, from the beginning of the first that failed. `None` if it has the broker to itself: no
     /// other node could reach it then.
     pub partitioned_after: Option<Duration>,
 }
@@ -39,21 +41,22 @@ pub struct Readiness {
 impl Readiness {
     /// Sends probes until the namespace is closed.
     pub async fn run(mut self) {
-        let mut last_success = Instant::now();
+        let mut failing_since = None;
         let (mut was_ready, mut reported) = (false, false);
         for number in 1.. {
             let sent = Instant::now();
-            let backend = self.backend.clone();
-            // The relay compares the heads with what it has delivered, so that a lost signal is made up for within a round.
-            let heads = tokio::time::timeout(TIMEOUT, backend.heads());
-            let ((result, elapsed), _) = tokio::join!(self.timed_round_trip(number), heads);
+            let result = self.round_trip(number).await;
+            let elapsed = sent.elapsed();
             if result.is_ok() {
                 self.metrics.round_trip_seconds.observe(elapsed.as_secs_f64());
-                last_success = Instant::now();
+                failing_since = None;
             } else if self.backend.returned_from_any_server(number) {
                 // Another node would reach no more of the broker than this one does.
-                last_success = Instant::now();
+                failing_since = None;
+            } else {
+                failing_since.get_or_insert(sent);
             }
+            let next = sent + if result.is_ok() { self.pulse } else { self.pulse.min(RETRY) };
             let before = self.health.borrow().clone();
             match &result {
                 Ok(()) => {
@@ -71,7 +74,8 @@ impl Readiness {
                     }
                 }
             }
-            let partitioned = self.partitioned_after.is_some_and(|limit| last_success.elapsed() > limit);
+            let failing_for = failing_since.map(|since| since.elapsed());
+            let partitioned = self.partitioned_after.is_some_and(|limit| failing_for > Some(limit));
             if before.partitioned && !partitioned {
                 // Before new connections are admitted, so that none of them is evicted.
                 self.hub.evict(None).await;
@@ -84,21 +88,16 @@ impl Readiness {
             if self.health.is_closed() {
                 return;
             }
-            tokio::time::sleep_until(sent + INTERVAL).await;
+            tokio::time::sleep_until(next).await;
         }
-    }
-
-    /// The result of a [round trip](Self::round_trip), and how long it took.
-    async fn timed_round_trip(&mut self, number: u64) -> (Result<(), String>, Duration) {
-        let sent = Instant::now();
-        let result = self.round_trip(number).await;
-        (result, sent.elapsed())
     }
 
     /// Sends a probe, and waits until the relay has received it. Then every log must be readable, too.
     async fn round_trip(&mut self, number: u64) -> Result<(), String> {
         let round_trip = async {
-            self.backend.probe(number).await.map_err(|error| error.to_string())?;
+            // The relay compares the heads that are found with what it has delivered, so that a lost signal is made up for
+            // within a pulse.
+            self.backend.pulse(number, &|_| {}).await.map_err(|error| error.to_string())?;
             let returned = self.relay.wait_for(|relay| relay.returned_probe >= number);
             returned.await.map(drop).map_err(|_| "the relay has ended".to_owned())
         };

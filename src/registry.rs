@@ -11,10 +11,15 @@ use crate::broker::Backend;
 use crate::broker::nodes::NodeState;
 use crate::metrics::Metrics;
 
-/// Between two heartbeats.
+/// The shortest time between two heartbeats.
 const INTERVAL: Duration = Duration::from_secs(5);
 /// Pause after a heartbeat that failed, so that a lost registry is soon complete again.
 const RETRY: Duration = Duration::from_secs(1);
+
+/// The time between two heartbeats of a node with this pulse.
+pub fn interval(pulse: Duration) -> Duration {
+    INTERVAL.max(pulse)
+}
 
 /// Sends heartbeats for as long as it is polled, and one at once when the node is asked to stop. It is listed as draining
 /// from then on.
@@ -23,7 +28,7 @@ pub async fn run(backend: Arc<dyn Backend>, mut node: NodeState, metrics: Arc<Me
         node.connections = u64::try_from(metrics.connections.get()).unwrap_or_default();
         node.draining = stopping.is_cancelled();
         let pause = match backend.nodes().beat(&node).await {
-            Ok(()) => INTERVAL,
+            Ok(()) => Duration::from_millis(node.heartbeat_ms),
             Err(_) => RETRY,
         };
         tokio::select! {

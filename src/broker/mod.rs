@@ -74,7 +74,7 @@ pub trait Log: Send + Sync + 'static {
     /// Finds a moment in a channel's log, by the broker's clock.
     async fn position_at(&self, channel: ChannelId, moment: Moment) -> Result<Located, BrokerError>;
 
-    /// The head of every channel's log, found out together and cheaply: the readiness probe calls this each second.
+    /// The head of every channel's log, found out together and cheaply; see [`Backend::pulse`].
     ///
     /// Leaves out the channels whose head cannot be found out now. [`Notifier::probe`] says why.
     async fn heads(&self) -> Vec<(ChannelId, Head)>;
@@ -107,6 +107,17 @@ pub trait Notifier: Send + Sync + 'static {
 /// Everything that a node uses of its broker.
 #[async_trait]
 pub trait Backend: Log + Notifier {
+    /// Sends a probe as [`Notifier::probe`], and looks at the heads of all logs as [`Log::heads`] on the way, with as few
+    /// calls as possible: the readiness probe calls this with each pulse. `found` gets the heads as soon as they are
+    /// known, perhaps in several parts, and also if the probe fails.
+    ///
+    /// # Errors
+    /// As [`Notifier::probe`].
+    async fn pulse(&self, number: u64, found: &FoundHeads<'_>) -> Result<(), BrokerError> {
+        let look = async { found(&self.heads().await) };
+        futures_util::future::join(self.probe(number), look).await.0
+    }
+
     /// The registry of nodes.
     fn nodes(&self) -> &dyn Nodes;
 
@@ -117,6 +128,9 @@ pub trait Backend: Log + Notifier {
     /// fail.
     async fn close(&self);
 }
+
+/// Takes the heads that a [pulse](Backend::pulse) has found.
+pub type FoundHeads<'a> = dyn Fn(&[(ChannelId, Head)]) + Send + Sync + 'a;
 
 /// The outcome of appending one event.
 #[derive(Debug, Clone, PartialEq, Eq)]

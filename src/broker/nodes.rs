@@ -41,6 +41,13 @@ pub struct NodeState {
     pub connections: u64,
     /// The node is about to stop.
     pub draining: bool,
+    /// The time between two heartbeats, in ms. An earlier version did not write it.
+    #[serde(default = "default_heartbeat_ms")]
+    pub heartbeat_ms: u64,
+}
+
+fn default_heartbeat_ms() -> u64 {
+    5_000
 }
 
 /// A node and its last heartbeat.

@@ -13,7 +13,9 @@ use async_trait::async_trait;
 use tokio::sync::{Notify, mpsc};
 
 use super::nodes::Nodes;
-use super::{Appended, Backend, Bounds, BrokerError, Head, Located, Log, Notifier, Page, Signal, Signals, Store};
+use super::{
+    Appended, Backend, Bounds, BrokerError, FoundHeads, Head, Located, Log, Notifier, Page, Signal, Signals, Store,
+};
 use crate::event::{Catalog, ChannelId, Event, Moment, PerChannel, Position};
 
 /// Wraps a backend, and adds what its answers report to its signals.
@@ -113,6 +115,27 @@ impl Reports {
     /// The log of these channels may have changed, and no answer says how.
     fn unknown(&self, channels: impl Iterator<Item = ChannelId>) {
         self.change(|state| channels.for_each(|channel| state.unknown(channel)));
+    }
+
+    /// The newest position of each channel that an answer named.
+    fn newest(&self) -> Vec<Option<Position>> {
+        self.lock().channels.iter().map(|(_, report)| report.newest.clone()).collect()
+    }
+
+    /// A look that began when `before` were the [`newest`](Self::newest) positions found these heads.
+    fn look(&self, before: &[Option<Position>], heads: &[(ChannelId, Head)]) {
+        self.change(|state| {
+            for (channel, head) in heads {
+                match head {
+                    // The log lost what it had before this look.
+                    Head::At(head) if before[channel.index()].as_ref().is_some_and(|at| is_behind(head, at)) => {
+                        state.unknown(*channel);
+                    }
+                    Head::At(head) => state.report(*channel, head),
+                    Head::Unknown => state.unknown(*channel),
+                }
+            }
+        });
     }
 
     /// Takes the reports as signals.
@@ -219,22 +242,9 @@ impl Log for Observed {
     }
 
     async fn heads(&self) -> Vec<(ChannelId, Head)> {
-        let newest =
-            || self.reports.lock().channels.iter().map(|(_, report)| report.newest.clone()).collect::<Vec<_>>();
-        let before = newest();
+        let before = self.reports.newest();
         let heads = self.backend.heads().await;
-        self.reports.change(|state| {
-            for (channel, head) in &heads {
-                match head {
-                    // The log lost what it had before this look.
-                    Head::At(head) if before[channel.index()].as_ref().is_some_and(|at| is_behind(head, at)) => {
-                        state.unknown(*channel);
-                    }
-                    Head::At(head) => state.report(*channel, head),
-                    Head::Unknown => state.unknown(*channel),
-                }
-            }
-        });
+        self.reports.look(&before, &heads);
         heads
     }
 }
@@ -260,6 +270,15 @@ impl Notifier for Observed {
 
 #[async_trait]
 impl Backend for Observed {
+    async fn pulse(&self, number: u64, found: &FoundHeads<'_>) -> Result<(), BrokerError> {
+        let before = self.reports.newest();
+        let report = |heads: &[(ChannelId, Head)]| {
+            self.reports.look(&before, heads);
+            found(heads);
+        };
+        self.backend.pulse(number, &report).await
+    }
+
     fn nodes(&self) -> &dyn Nodes {
         self.backend.nodes()
     }

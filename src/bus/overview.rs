@@ -12,8 +12,8 @@ use crate::event::{ChannelId, EventType, Position};
 use crate::protocol::{ErrorCode, Problem};
 use crate::suggest::{self, Known};
 
-/// A node is lost after three heartbeats without one.
-const LOST_AFTER: Duration = Duration::from_secs(15);
+/// A node is lost after the time of so many heartbeats without one.
+const LOST_HEARTBEATS: u32 = 3;
 
 /// A channel, and where it stands.
 #[derive(Debug)]
@@ -126,7 +126,7 @@ fn summary(Heard { node, at, ago }: Heard) -> NodeSummary {
 /// A node that stopped without a word is lost, whatever it said last.
 fn status(node: &NodeState, ago: Duration) -> NodeStatus {
     match node.draining {
-        _ if ago >= LOST_AFTER => NodeStatus::Lost,
+        _ if ago >= Duration::from_millis(node.heartbeat_ms).saturating_mul(LOST_HEARTBEATS) => NodeStatus::Lost,
         true => NodeStatus::Draining,
         false => NodeStatus::Up,
     }
@@ -145,10 +145,13 @@ mod tests {
             started: String::new(),
             connections: 0,
             draining: false,
+            heartbeat_ms: 5_000,
         };
-        let just_in_time = LOST_AFTER - Duration::from_millis(1);
-        assert_eq!([status(&node, just_in_time), status(&node, LOST_AFTER)], [NodeStatus::Up, NodeStatus::Lost]);
+        let at = |node: &NodeState, millis| status(node, Duration::from_millis(millis));
+        assert_eq!([at(&node, 14_999), at(&node, 15_000)], [NodeStatus::Up, NodeStatus::Lost]);
         node.draining = true;
-        assert_eq!([status(&node, just_in_time), status(&node, LOST_AFTER)], [NodeStatus::Draining, NodeStatus::Lost]);
+        assert_eq!([at(&node, 14_999), at(&node, 15_000)], [NodeStatus::Draining, NodeStatus::Lost]);
+        node.heartbeat_ms = 60_000;
+        assert_eq!([at(&node, 179_999), at(&node, 180_000)], [NodeStatus::Draining, NodeStatus::Lost]);
     }
 }

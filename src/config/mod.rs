@@ -65,6 +65,8 @@ pub struct BrokerConfig {
     pub broker: BrokerUrl,
     /// When an append to the broker `file` is acknowledged.
     pub file_sync: FileSync,
+    /// How often an idle node asks the broker: for its readiness, for the heads of the logs, and for its other nodes.
+    pub pulse: Duration,
     /// The first part of every key and channel name on Redis.
     pub prefix: String,
     /// Separates several buses on one Redis.
@@ -191,6 +193,7 @@ pub fn load(sources: Sources) -> Result<Loaded, Mistakes> {
         broker: BrokerConfig {
             broker: from.required("broker", BrokerUrl::parse),
             file_sync: from.required("file_sync", value::file_sync),
+            pulse: from.required("broker_pulse", value::pulse),
             prefix: from.required("prefix", value::prefix),
             namespace: from.required("namespace", value::name),
             log_max_events: from.required("log_max_events", value::count),

@@ -63,6 +63,15 @@ pub fn duration(text: &str) -> Result<Duration, Expected> {
     })
 }
 
+/// A pulse of the broker. A shorter one would be load without use; a longer one would hide for too long that a broker fails.
+pub fn pulse(text: &str) -> Result<Duration, Expected> {
+    let allowed = Duration::from_millis(100)..=Duration::from_secs(300);
+    match duration_or_zero(text)? {
+        pulse if allowed.contains(&pulse) => Ok(pulse),
+        _ => Err("a duration from 100ms to 5m".into()),
+    }
+}
+
 /// A duration, also zero: a whole number followed by `ms`, `s`, `m` or `h`.
 pub fn duration_or_zero(text: &str) -> Result<Duration, Expected> {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
@@ -192,6 +201,17 @@ mod tests {
         for text in ["", "25", "s", "-1s", "1.5s", "1 s", "1d", "0s", "9999999h", "99999999999999999999h"] {
             assert!(duration(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn a_pulse_has_bounds() {
+        for (text, millis) in [("100ms", 100), ("1s", 1_000), ("60s", 60_000), ("5m", 300_000)] {
+            assert_eq!(pulse(text), Ok(Duration::from_millis(millis)));
+        }
+        for text in ["0s", "99ms", "301s", "1h"] {
+            assert_eq!(pulse(text), Err("a duration from 100ms to 5m".into()), "{text}");
+        }
+        assert!(pulse("1").is_err_and(|expected| expected.contains("write 1s")));
     }
 
     #[test]

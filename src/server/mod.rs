@@ -23,7 +23,7 @@ use crate::announcer;
 use crate::broker::nodes::NodeState;
 use crate::broker::{self, Backend};
 use crate::bus::{Bus, Lifecycle};
-use crate::config::{Config, ServerConfig};
+use crate::config::Config;
 use crate::connection::Connections;
 use crate::event::{Catalog, Defaults};
 use crate::http::{App, AppState, ParseLimit};
@@ -174,7 +174,7 @@ impl Server {
         drain_now: impl Future<Output = ()>,
     ) -> Result<(), ServerError> {
         let Self { listener, app, namespaces, connections, lifecycle, config } = self;
-        let node = node_state(&config.server, listener.local_addr().unwrap_or(config.server.listen));
+        let node = node_state(&config, listener.local_addr().unwrap_or(config.server.listen));
         let id = node.id.clone();
         let (mut backends, mut hubs): (Vec<Arc<dyn Backend>>, Vec<Arc<Hub>>) = (Vec::new(), Vec::new());
         let (mut relays, mut probes) = (Vec::new(), Vec::new());
@@ -271,13 +271,15 @@ async fn succeed(service: impl Future<Output = ()>) -> Result<(), String> {
 }
 
 /// What this node says of itself when it starts.
-fn node_state(config: &ServerConfig, listens: SocketAddr) -> NodeState {
+fn node_state(config: &Config, listens: SocketAddr) -> NodeState {
+    let heartbeat = registry::interval(config.broker.pulse);
     NodeState {
-        id: config.node_id.clone(),
-        address: config.advertise.clone().unwrap_or_else(|| listens.to_string()),
+        id: config.server.node_id.clone(),
+        address: config.server.advertise.clone().unwrap_or_else(|| listens.to_string()),
         version: env!("CARGO_PKG_VERSION").into(),
         started: Defaults::now(),
         connections: 0,
         draining: false,
+        heartbeat_ms: u64::try_from(heartbeat.as_millis()).unwrap_or(u64::MAX),
     }
 }

@@ -73,6 +73,7 @@ impl NamespaceParts {
             relay: relay_report,
             health,
             metrics: metrics.clone(),
+            pulse: broker.pulse,
             partitioned_after: broker.broker.is_shared().then_some(config.server.partitioned_after),
         };
         Ok(Self { backend, hub, namespace, relay, signals, readiness })

@@ -32,6 +32,7 @@ mod output;
 mod pace;
 mod partitioned;
 mod publish;
+mod pulse;
 mod quiet_loss;
 mod readiness;
 mod redis_access;

@@ -107,6 +107,7 @@ async fn a_leaving_node_does_not_remove_another_node_with_its_id() {
         started: "s".into(),
         connections: 0,
         draining: false,
+        heartbeat_ms: 5_000,
     };
     for node in [one, two] {
         node.beat(&state).await.expect("the heartbeat is stored");

@@ -295,28 +295,13 @@ mod tests {
 
     use super::*;
     use crate::broker::redis::routes::Routes;
-    use crate::config::{BrokerConfig, BrokerUrl, FileSync};
-    use crate::event::Catalog;
 
     const LIMIT: &str = "ERR max daily request limit exceeded";
-
-    fn channels(clustered: bool) -> Arc<Channels> {
-        let config = BrokerConfig {
-            broker: BrokerUrl::Memory,
-            file_sync: FileSync::Os,
-            prefix: "t:".into(),
-            namespace: "n".into(),
-            log_max_events: 1,
-            log_max_age: Duration::from_secs(1),
-            dedup_window: Duration::from_secs(1),
-        };
-        Arc::new(Channels::new(&config, &Catalog::builtin(), clustered))
-    }
 
     /// What a batch of events on these channels is answered if the queue of the first channel takes its part and those of
     /// the others are at their limit.
     async fn append(on: &[u32]) -> BrokerError {
-        let channels = channels(true);
+        let channels = Channels::for_test(true);
         let (queues, batches): (_, Vec<_>) = channels.iter().map(|_| mpsc::channel(1)).unzip();
         for (index, mut queue) in batches.into_iter().enumerate() {
             tokio::spawn(async move {
@@ -341,7 +326,7 @@ mod tests {
 
     #[test]
     fn a_rate_limit_is_an_unknown_outcome_when_an_earlier_event_may_be_in_the_log() {
-        let channels = channels(false);
+        let channels = Channels::for_test(false);
         let limits =
             Limits { log_max_events: 1, log_max_age: Duration::from_secs(1), dedup_window: Duration::from_secs(1) };
         let commands = Arc::new(Commands::new(watch::channel(Routes::Pending).1, None));

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+#[cfg(test)]
+use std::time::Duration;
 
 use fred::types::Key;
 use tokio::sync::Notify;
@@ -59,6 +61,22 @@ impl Channels {
         };
         let channels = PerChannel::new(catalog, channel);
         Self { clustered, channels, unlearned, attempts: AtomicU64::new(0) }
+    }
+
+    /// The channels of the built-in types, with the prefix `t:` and the namespace `n`.
+    #[cfg(test)]
+    pub fn for_test(clustered: bool) -> Arc<Self> {
+        let config = BrokerConfig {
+            broker: crate::config::BrokerUrl::Memory,
+            file_sync: crate::config::FileSync::Os,
+            pulse: Duration::from_secs(1),
+            prefix: "t:".into(),
+            namespace: "n".into(),
+            log_max_events: 1,
+            log_max_age: Duration::from_secs(1),
+            dedup_window: Duration::from_secs(1),
+        };
+        Arc::new(Self::new(&config, &Catalog::builtin(), clustered))
     }
 
     /// Records that a call is about to be sent. Attempts are numbered, because replies may overtake each other.

@@ -7,7 +7,6 @@
 use std::collections::{HashMap, VecDeque};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use fred::types::config::Server as Node;
@@ -15,7 +14,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::channels::Channels;
-use super::link::{Connection, Link};
+use super::link::{Connection, Link, SignsOfLife};
 use super::listener::{Listener, Subscriptions};
 use super::probe::{Probe, ProbeTarget};
 use super::routes::{Routes, slot};
@@ -24,14 +23,16 @@ use super::slots::ClusterView;
 use super::target::{ConnectOptions, Target};
 use super::{BrokerError, Tasks};
 
-/// Between two polls, if nobody requests one earlier.
-const POLL_INTERVAL: Duration = Duration::from_secs(1);
+/// Between two polls while a master is not connected, if the pulse is not shorter.
+const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 /// The shortest time between two polls, however many are requested.
 const MIN_POLL_INTERVAL: Duration = Duration::from_millis(20);
 
 /// The connections to a cluster.
 pub(super) struct Cluster {
     options: ConnectOptions,
+    /// Between two polls, if nobody requests one earlier.
+    pulse: Duration,
     /// The nodes in the configuration.
     seeds: Vec<Node>,
     /// The nodes to poll next, if the polled one fails.
@@ -66,7 +67,20 @@ impl Cluster {
     ) -> Self {
         let view = ClusterView { epoch: 0, masters: Vec::new(), nodes: Vec::new() };
         let candidates = seeds.iter().cloned().collect();
-        Self { options, seeds, candidates, channels, probe, listener, routes, view, masters: HashMap::new(), tasks }
+        let pulse = listener.pulse;
+        Self {
+            options,
+            pulse,
+            seeds,
+            candidates,
+            channels,
+            probe,
+            listener,
+            routes,
+            view,
+            masters: HashMap::new(),
+            tasks,
+        }
     }
 
     /// Follows the cluster while this is polled. A message in `requests` asks for a poll at once, of this node if one is
@@ -115,9 +129,10 @@ impl Cluster {
         requests: &mut mpsc::Receiver<Option<Node>>,
     ) -> Result<Node, BrokerError> {
         let client = connection.client.clone();
-        let (mut established, received) = (false, AtomicU64::new(0));
+        let (mut established, signs) = (false, SignsOfLife::after_each(self.pulse));
         loop {
             let view = ClusterView::query(&client, node).await?;
+            signs.proved();
             if view.epoch < self.view.epoch {
                 return Err(BrokerError::Unavailable(
                     "the node knows an older state of the cluster than others".into(),
@@ -130,12 +145,23 @@ impl Cluster {
             self.apply(view);
             tokio::time::sleep(MIN_POLL_INTERVAL).await;
             tokio::select! {
-                () = tokio::time::sleep(POLL_INTERVAL) => {}
+                () = tokio::time::sleep(self.pulse) => {}
+                () = self.disconnected() => {}
                 Some(other) = requests.recv() => match other {
                     Some(other) if other != *node => return Ok(other),
                     _ => {}
                 },
-                cause = connection.ended(&received) => return Err(BrokerError::Unavailable(cause)),
+                cause = connection.ended(&signs) => return Err(BrokerError::Unavailable(cause)),
+            }
+        }
+    }
+
+    /// Waits until a master is not connected for a while: another one may have its slots.
+    async fn disconnected(&self) {
+        loop {
+            tokio::time::sleep(RETRY_INTERVAL).await;
+            if self.masters.values().any(|master| !master.server.is_connected()) {
+                return;
             }
         }
     }
@@ -190,6 +216,7 @@ impl Cluster {
         self.probe.set_targets(targets.collect());
         for (node, master) in &self.masters {
             let subscriptions = by_node.remove(node).unwrap_or_default();
+            master.server.set_probed(!subscriptions.channels.is_empty());
             master.subscriptions.send_if_modified(|before| {
                 let changed = *before != subscriptions;
                 *before = subscriptions;
@@ -201,7 +228,7 @@ impl Cluster {
     /// Opens the two connections to a master.
     fn connect(&self, node: &Node) -> Master {
         let target = Target::at(&self.options, node.clone());
-        let (server, keep_connected) = Server::new(target.clone());
+        let (server, keep_connected) = Server::new(target.clone(), self.pulse);
         let (subscriptions, changes) = watch::channel(Subscriptions::default());
         let listen = self.listener.clone().listen(target, changes);
         let tasks = [self.tasks.spawn("connection", keep_connected), self.tasks.spawn("listener", listen)];

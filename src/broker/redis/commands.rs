@@ -103,6 +103,7 @@ impl Commands {
         arguments: impl Fn(Sending) -> Arguments,
     ) -> Result<Value, BrokerError> {
         let mut redirected = None;
+        let mut used = None;
         let run = async {
             let mut all_nonces = false;
             let mut routes = self.routes.clone();
@@ -110,7 +111,8 @@ impl Commands {
                 let server = Self::server(&mut routes, key).await?;
                 let connection =
                     if script.appends { server.after_promotion_grace().await? } else { server.connection().await? };
-                let LiveConnection { client, endpoint, id } = connection;
+                let LiveConnection { client, endpoint, id, signs } = connection;
+                used = Some(signs);
                 let permit = self.call_permits.acquire().await.map_err(|_| BrokerError::closed())?;
                 let sending = Sending { connection: id, all_nonces };
                 let error = match script.run(&client, || arguments(sending)).await {
@@ -139,7 +141,17 @@ impl Commands {
             }
         };
         let answer = tokio::time::timeout(CALL_TIMEOUT, run).await;
-        answer.unwrap_or_else(|_| Err(redirected.unwrap_or_else(timed_out)))
+        answer.unwrap_or_else(|_| {
+            used.iter().for_each(|signs| signs.doubt());
+            Err(redirected.unwrap_or_else(timed_out))
+        })
+    }
+
+    /// Reports that the server of `key` has appended a probe that came on this connection.
+    pub fn proved(&self, key: &str, connection: u64) {
+        if let Ok(server) = self.server_of(key) {
+            server.proved(connection);
+        }
     }
 
     /// The server that has `key`, as far as is known now.

@@ -6,6 +6,7 @@
 //! and never sends again what an old client had sent.
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use fred::clients::Client;
@@ -13,20 +14,40 @@ use fred::error::{Error, ErrorKind};
 use fred::interfaces::ClientLike;
 use fred::types::config::Options;
 use fred::types::{ClusterHash, CustomCommand, Value};
+use tokio::sync::Notify;
+use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::BrokerError;
 use super::errors::{describe, from_fred};
 use super::target::{Endpoint, Target};
 
-/// Between two health checks of a connection.
+/// The shortest time between two health checks of a connection.
 const HEALTH_CHECK_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How late the next proof of a connection may be before a health check.
+const PROOF_DELAY: Duration = Duration::from_millis(500);
 
 /// How long a health check may take. Longer than a fork or somebody else's slow command blocks Redis.
 const HEALTH_CHECK_TIMEOUT: Duration = Duration::from_secs(4);
 
 /// The longest wait between two attempts to connect, and so the longest delay until a Redis that is back is noticed.
 const MAX_BACKOFF: Duration = Duration::from_secs(1);
+
+/// What shows that a connection works. Whoever uses the connection reports it here, so that a connection in use needs no
+/// health checks.
+pub(super) struct SignsOfLife {
+    interval: ProofInterval,
+    /// The last proof.
+    proven: Mutex<Instant>,
+    /// Messages that came on the connection.
+    messages: AtomicU64,
+    doubted: Notify,
+}
+
+/// The time between two proofs of a connection, in ms.
+#[derive(Clone)]
+pub(super) struct ProofInterval(Arc<AtomicU64>);
 
 /// Opens connections to a target, one after the other.
 pub(super) struct Link {
@@ -132,12 +153,12 @@ impl Connection {
     /// Waits until the connection ends and returns the reason. Ends it if the server does not answer health checks, if it
     /// has become a replica, or if Sentinel names another master.
     ///
-    /// `received` counts the messages that came on the connection. A connection on which messages arrive is alive.
-    pub async fn ended(&mut self, received: &AtomicU64) -> String {
+    /// A health check is due when the next of the `signs` is late, or somebody doubts the connection.
+    pub async fn ended(&mut self, signs: &SignsOfLife) -> String {
         let Self { client, endpoint, allow_replica, task } = self;
         tokio::select! {
             error = task_ended(task) => error.to_string(),
-            cause = failed_health_check(client, *allow_replica, received) => cause,
+            cause = failed_health_check(client, *allow_replica, signs) => cause,
             () = endpoint.superseded() => "Sentinel names another master".into(),
         }
     }
@@ -151,19 +172,61 @@ async fn task_ended(task: &mut AbortOnDropHandle<Result<(), Error>>) -> BrokerEr
     }
 }
 
-async fn failed_health_check(client: &Client, allow_replica: bool, received: &AtomicU64) -> String {
+async fn failed_health_check(client: &Client, allow_replica: bool, signs: &SignsOfLife) -> String {
     loop {
         tokio::time::sleep(HEALTH_CHECK_INTERVAL).await;
-        let before = received.load(Ordering::Relaxed);
+        signs.are_missed().await;
+        let before = signs.messages();
         match verified_ping(client).await {
             Ok(()) => {}
             // fred reads before it writes, so many messages may delay the PING. Those messages prove that the
             // connection is alive.
-            Err(error) if *error.kind() == ErrorKind::Timeout && received.load(Ordering::Relaxed) != before => {}
+            Err(error) if *error.kind() == ErrorKind::Timeout && signs.messages() != before => {}
             Err(error) => return describe(&error),
         }
         if !allow_replica && is_replica(client).await {
             return REPLICA.into();
+        }
+        signs.proved();
+    }
+}
+
+impl SignsOfLife {
+    /// The signs of a new connection, which is proven after each `interval`.
+    pub fn after_each(interval: impl Into<ProofInterval>) -> Self {
+        let interval = interval.into();
+        let proven = Mutex::new(Instant::now());
+        Self { interval, proven, messages: AtomicU64::new(0), doubted: Notify::new() }
+    }
+
+    /// Reports that the connection did what it is for: the server answers on it, and is a master if it must be one.
+    pub fn proved(&self) {
+        *self.proven.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+    }
+
+    /// Reports that a call on the connection got no answer: a health check is due.
+    pub fn doubt(&self) {
+        self.doubted.notify_one();
+    }
+
+    /// Reports a message. A connection on which messages arrive is alive.
+    pub fn message(&self) {
+        self.messages.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The number of messages.
+    pub fn messages(&self) -> u64 {
+        self.messages.load(Ordering::Relaxed)
+    }
+
+    /// Waits until a health check is due.
+    async fn are_missed(&self) {
+        let due = || *self.proven.lock().unwrap_or_else(PoisonError::into_inner) + self.interval.get() + PROOF_DELAY;
+        while due() > Instant::now() {
+            tokio::select! {
+                () = tokio::time::sleep_until(due()) => {}
+                () = self.doubted.notified() => return,
+            }
         }
     }
 }
@@ -184,6 +247,25 @@ async fn is_replica(client: &Client) -> bool {
     facts.iter().any(|(name, value)| {
         name.as_str() == Some("role") && value.as_str().is_some_and(|role| role == "replica" || role == "slave")
     })
+}
+
+impl From<Duration> for ProofInterval {
+    fn from(interval: Duration) -> Self {
+        let new = Self(Arc::default());
+        new.set(interval);
+        new
+    }
+}
+
+impl ProofInterval {
+    fn get(&self) -> Duration {
+        Duration::from_millis(self.0.load(Ordering::Relaxed))
+    }
+
+    /// Changes the interval, also of connections that are open.
+    pub fn set(&self, interval: Duration) {
+        self.0.store(u64::try_from(interval.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
 }
 
 /// Sends a PING with a nonce. Success proves that every earlier command was answered, and that replies still match their

@@ -8,8 +8,7 @@
 use std::collections::HashMap;
 use std::iter::once;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use fred::clients::Client;
 use fred::error::{Error, ErrorKind};
@@ -19,12 +18,13 @@ use futures_util::future::{join, try_join_all};
 use tokio::sync::broadcast::{self, error::RecvError};
 use tokio::sync::mpsc::{self, error::TrySendError};
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use super::announcements::announced_text;
 use super::channels::{ChannelState, Channels};
 use super::commands::Commands;
 use super::errors::{describe, from_fred};
-use super::link::{Link, verified_ping};
+use super::link::{Link, SignsOfLife, verified_ping};
 use super::probe::Probe;
 use super::target::Target;
 use super::{ChannelId, SIGNAL_CAPACITY, Signal};
@@ -36,10 +36,13 @@ const MESSAGE_BUFFER: usize = 8192;
 /// The same for each of several masters.
 const MESSAGE_BUFFER_PER_MASTER: usize = 2048;
 
-/// Between two heartbeats: probes that the listener itself sends.
-const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(1);
+/// Between two looks at whether probes come back. A look sends nothing.
+const LOOK_INTERVAL: Duration = Duration::from_millis(500);
 
-/// How long after a published heartbeat nothing may arrive before the connection is replaced.
+/// How late the next probe may be before the listener sends a heartbeat, which is a probe of its own.
+const PROBE_DELAY: Duration = Duration::from_millis(500);
+
+/// How long after a published probe nothing may arrive before the connection is replaced.
 const DELIVERY_TIMEOUT: Duration = Duration::from_secs(4);
 
 /// What a refused SUBSCRIBE means.
@@ -55,6 +58,8 @@ pub(super) struct Listener {
     commands: Arc<Commands>,
     probe: Arc<Probe>,
     signals: mpsc::Sender<Signal>,
+    /// The time between two probes.
+    pub pulse: Duration,
 }
 
 /// What the messages on a pub/sub channel are.
@@ -74,13 +79,19 @@ pub(super) struct Subscriptions {
 }
 
 impl Listener {
-    pub fn new(channels: &Channels, commands: Arc<Commands>, probe: Arc<Probe>, signals: mpsc::Sender<Signal>) -> Self {
+    pub fn new(
+        channels: &Channels,
+        commands: Arc<Commands>,
+        probe: Arc<Probe>,
+        signals: mpsc::Sender<Signal>,
+        pulse: Duration,
+    ) -> Self {
         let topics = |(id, channel): (ChannelId, &ChannelState)| {
             let [events, announcements] = channel.subscriptions();
             [(events, (id, Topic::Events)), (announcements, (id, Topic::Announcements))]
         };
         let by_name = channels.iter().flat_map(topics).collect();
-        Self { by_name: Arc::new(by_name), clustered: channels.clustered, commands, probe, signals }
+        Self { by_name: Arc::new(by_name), clustered: channels.clustered, commands, probe, signals, pulse }
     }
 
     /// Listens until the relay has dropped the receiver of the signals, or the sender of `changes` is dropped.
@@ -108,11 +119,11 @@ impl Listener {
             }
             link.established();
             self.probe.subscribed(&subscriptions.probe_key);
-            let received = AtomicU64::new(0);
+            let signs = SignsOfLife::after_each(self.pulse);
             let cause = tokio::select! {
-                cause = connection.ended(&received) => cause,
-                cause = self.failed_delivery(&client, &subscriptions, &received) => cause,
-                cause = self.forward(messages, &received) => cause,
+                cause = connection.ended(&signs) => cause,
+                cause = self.failed_delivery(&client, &subscriptions, &signs) => cause,
+                cause = self.forward(messages, &signs) => cause,
                 Ok(()) = changes.changed() => {
                     self.probe.unsubscribed(&subscriptions.probe_key, None);
                     continue;
@@ -157,15 +168,15 @@ impl Listener {
     /// If the relay does not keep up, messages are dropped and it gets [`Signal::Missed`]: buffered without bound, they
     /// would fill the memory, and unread they would make Redis disconnect this node. The log has the events anyway. The
     /// signal is sent when half of the relay's buffer is free, so that it is not needed again at once.
-    async fn forward(&self, mut messages: broadcast::Receiver<Message>, received: &AtomicU64) -> String {
+    async fn forward(&self, mut messages: broadcast::Receiver<Message>, signs: &SignsOfLife) -> String {
         let mut missed = true;
         let mut probe = None;
         loop {
             tokio::select! {
                 message = messages.recv() => match message {
                     Ok(message) => {
-                        received.fetch_add(1, Ordering::Relaxed);
-                        let Some(signal) = self.signal(message) else { continue };
+                        signs.message();
+                        let Some(signal) = self.signal(message, signs) else { continue };
                         // A lost announcement is no reason to read the logs.
                         let is_announcement = matches!(signal, Signal::Announced { .. });
                         let dropped = match signal {
@@ -197,7 +208,7 @@ impl Listener {
 
     /// The signal that a message stands for. `None` for a heartbeat, a probe that is not complete yet, or an announcement
     /// that no node sent.
-    fn signal(&self, message: Message) -> Option<Signal> {
+    fn signal(&self, message: Message, signs: &SignsOfLife) -> Option<Signal> {
         let frame = match message.value {
             Value::String(text) => text.into_inner(),
             Value::Bytes(bytes) => bytes,
@@ -208,33 +219,44 @@ impl Listener {
             Some(&(channel, Topic::Announcements)) => {
                 announced_text(&frame).map(|text| Signal::Announced { channel, text })
             }
-            None => self.probe.received(&message.channel, &frame).map(Signal::Probe),
+            None => {
+                // What this node published comes back. So the server is the master, or a replica of it that still receives
+                // everything.
+                signs.proved();
+                self.probe.received(&message.channel, &frame).map(Signal::Probe)
+            }
         }
     }
 
-    /// Publishes heartbeats, and returns when they succeed but nothing at all arrives. The connection answers then, but
-    /// its subscriptions are dead; a master that was demoted and does not know it yet behaves so. In a cluster, also
-    /// returns when a slot has moved with its channels.
-    async fn failed_delivery(&self, client: &Client, subscriptions: &Subscriptions, received: &AtomicU64) -> String {
-        let mut waiting_since: Option<Instant> = None;
-        let mut last = 0;
+    /// Returns when probes are published but nothing at all arrives. The connection answers then, but its subscriptions are
+    /// dead; a master that was demoted and does not know it yet behaves so. In a cluster, also returns when a slot has moved
+    /// with its channels. Publishes a heartbeat if nobody else sends probes.
+    async fn failed_delivery(&self, client: &Client, subscriptions: &Subscriptions, signs: &SignsOfLife) -> String {
+        let key = &subscriptions.probe_key;
+        let (mut last_messages, mut last_arrival, mut last_check) = (0, Instant::now(), Instant::now());
         loop {
-            tokio::time::sleep(HEARTBEAT_INTERVAL).await;
-            if self.clustered
-                && let Err(cause) = self.check_subscriptions(client, subscriptions).await
+            tokio::time::sleep(LOOK_INTERVAL.min(self.pulse)).await;
+            if self.clustered && last_check.elapsed() >= self.pulse {
+                if let Err(cause) = self.check_subscriptions(client, subscriptions).await {
+                    return cause;
+                }
+                last_check = Instant::now();
+                signs.proved();
+            }
+            let messages = signs.messages();
+            if messages != last_messages {
+                (last_messages, last_arrival) = (messages, Instant::now());
+            }
+            if self
+                .probe
+                .outstanding_since(key)
+                .is_some_and(|since| since.max(last_arrival).elapsed() > DELIVERY_TIMEOUT)
             {
-                return cause;
-            }
-            let now = received.load(Ordering::Relaxed);
-            if now != last {
-                waiting_since = None;
-                last = now;
-            }
-            if waiting_since.is_some_and(|since| since.elapsed() > DELIVERY_TIMEOUT) {
                 return "what this node publishes does not come back".into();
             }
-            if self.probe.heartbeat(&subscriptions.probe_key).await.is_ok() {
-                waiting_since.get_or_insert_with(Instant::now);
+            if self.probe.last_sent(key).is_none_or(|ago| ago > self.pulse + PROBE_DELAY) {
+                // A failure is found by the connection for commands.
+                let _ = self.probe.heartbeat(key).await;
             }
         }
     }

@@ -52,6 +52,7 @@ use self::appends::Appends;
 use self::channels::Channels;
 use self::cluster::Cluster;
 use self::commands::{Commands, unreadable};
+use self::heads::Heads;
 use self::learner::Learner;
 use self::listener::{Listener, Subscriptions};
 use self::nodes::Registry;
@@ -64,8 +65,8 @@ use self::store::RedisStore;
 use self::target::{ConnectOptions, Target};
 use super::nodes::Nodes;
 use super::{
-    Appended, Backend, BrokerError, Head, Limits, Located, Log, Notifier, PAGE_BYTES, Page, SIGNAL_CAPACITY, Signal,
-    Signals, Store,
+    Appended, Backend, BrokerError, FoundHeads, Head, Limits, Located, Log, Notifier, PAGE_BYTES, Page,
+    SIGNAL_CAPACITY, Signal, Signals, Store,
 };
 use crate::config::{BrokerConfig, Form, RedisUrl};
 use crate::event::{Catalog, ChannelId, Epoch, Event, Moment, Position};
@@ -75,8 +76,7 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The backend.
 struct Redis {
-    commands: Arc<Commands>,
-    channels: Arc<Channels>,
+    heads: Arc<Heads>,
     probe: Arc<Probe>,
     appends: Appends,
     reads: Reads,
@@ -148,16 +148,17 @@ pub(super) fn open(
     let (routes, known_routes) = watch::channel(Routes::Pending);
     let (request_routes, route_requests) = mpsc::channel(1);
     let commands = Arc::new(Commands::new(known_routes, clustered.then_some(request_routes)));
-    let probe = Arc::new(Probe::new(&config.prefix, &config.namespace, clustered, commands.clone()));
+    let heads = Arc::new(Heads::new(channels.clone(), commands.clone()));
+    let probe = Arc::new(Probe::new(&config.prefix, &config.namespace, clustered, commands.clone(), heads.clone()));
     let (appends, send_appends) = Appends::new(channels.clone(), commands.clone(), limits.clone(), sender.clone());
     let tasks = Tasks::new();
     tasks.spawn("appends", send_appends);
     let learner = Learner::new(channels.clone(), commands.clone(), sender.downgrade());
     tasks.spawn("nonces", learner.run());
-    let listener = Listener::new(&channels, commands.clone(), probe.clone(), sender);
+    let listener = Listener::new(&channels, commands.clone(), probe.clone(), sender, config.pulse);
     match topology {
         Topology::Server(target, follow_sentinels) => {
-            let (server, keep_connected) = Server::new(target.clone());
+            let (server, keep_connected) = Server::new(target.clone(), config.pulse);
             routes.send_replace(Routes::Single(Arc::new(server)));
             let all = channels.iter().flat_map(|(_, channel)| channel.subscriptions()).collect();
             let subscriptions = Subscriptions { channels: all, probe_key: probe.single_key() };
@@ -176,9 +177,8 @@ pub(super) fn open(
         nodes: Registry::new(config, commands.clone()),
         store: RedisStore::new(config, clustered, commands.clone(), tasks.closing.clone()),
         reads: Reads::new(channels.clone(), commands.clone(), limits),
-        announcements: Announcements::new(channels.clone(), commands.clone()),
-        commands,
-        channels,
+        announcements: Announcements::new(channels.clone(), commands),
+        heads,
         probe,
         appends,
         prefix: config.prefix.clone(),
@@ -250,7 +250,7 @@ impl Log for Redis {
         if self.tasks.closing.is_cancelled() {
             return Vec::new();
         }
-        heads::heads(&self.channels, &self.commands).await
+        self.heads.all().await
     }
 }
 
@@ -261,7 +261,7 @@ impl Notifier for Redis {
         if self.tasks.closing.is_cancelled() {
             return Err(BrokerError::closed());
         }
-        self.probe.send(number).await
+        self.probe.send(number, None).await
     }
 
     fn returned_from_any_server(&self, probe: u64) -> bool {
@@ -278,6 +278,13 @@ impl Notifier for Redis {
 
 #[async_trait]
 impl Backend for Redis {
+    async fn pulse(&self, number: u64, found: &FoundHeads<'_>) -> Result<(), BrokerError> {
+        if self.tasks.closing.is_cancelled() {
+            return Err(BrokerError::closed());
+        }
+        self.probe.send(number, Some(found)).await
+    }
+
     fn nodes(&self) -> &dyn Nodes {
         &self.nodes
     }

@@ -1,6 +1,9 @@
 //! The probe: an event that this node publishes to itself through Redis, on the way that events take. It proves that the node
 //! can append, read, and receives what is published. In a cluster it goes through every master that has channels.
 //!
+//! On the way, its script looks at the heads of the channels' logs. What it shows of the two connections to a server saves
+//! their health checks.
+//!
 //! A probe waits for the listener's subscription, and is published again if that was replaced meanwhile: a connection that
 //! is being opened is no fault. If it cannot be opened, the probe fails at once, with the cause.
 
@@ -15,10 +18,12 @@ use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
 use super::commands::{Commands, timed_out};
+use super::heads::Heads;
 use super::probe_log::{ProbeLog, ProbeScripts};
 use super::rights::{Rights, advised};
 use super::routes::slot;
 use super::{BrokerError, Epoch};
+use crate::broker::FoundHeads;
 
 /// The JSON of a heartbeat, which has no number.
 const HEARTBEAT: &str = r#""beat""#;
@@ -37,6 +42,7 @@ const MAX_TAGS: u32 = 200_000;
 /// This node's probe.
 pub(super) struct Probe {
     commands: Arc<Commands>,
+    heads: Arc<Heads>,
     scripts: ProbeScripts,
     rights: Rights,
     /// The setting `prefix`.
@@ -78,6 +84,12 @@ struct ServerState {
     subscription: Subscription,
     /// The last probe that came back.
     returned: Option<u64>,
+    /// When a probe or a heartbeat was last sent.
+    sent: Option<Instant>,
+    /// When one last came back.
+    came_back: Option<Instant>,
+    /// When the first was sent of those that were published and have not come back.
+    outstanding_since: Option<Instant>,
 }
 
 /// The listener's subscription at a server.
@@ -93,9 +105,10 @@ enum Subscription {
 
 impl Probe {
     /// The probe of a namespace.
-    pub fn new(prefix: &str, namespace: &str, clustered: bool, commands: Arc<Commands>) -> Self {
+    pub fn new(prefix: &str, namespace: &str, clustered: bool, commands: Arc<Commands>, heads: Arc<Heads>) -> Self {
         Self {
             commands,
+            heads,
             scripts: ProbeScripts::new(clustered),
             rights: Rights::new(clustered, prefix.to_owned()),
             prefix: prefix.to_owned(),
@@ -165,14 +178,18 @@ impl Probe {
     }
 
     fn set_subscription(&self, key: &str, subscription: Subscription) {
-        self.state.send_modify(|state| state.servers.entry(key.to_owned()).or_default().subscription = subscription);
+        self.state.send_modify(|state| {
+            let server = state.servers.entry(key.to_owned()).or_default();
+            (server.subscription, server.outstanding_since) = (subscription, None);
+        });
     }
 
-    /// Sends a probe of this number through all servers, and waits until it came back from each.
+    /// Sends a probe of this number through all servers, and waits until it came back from each. With `found`, it also
+    /// looks at the heads of the channels' logs.
     ///
     /// # Errors
     /// A server refused it, or it did not come back. The text names the server, and says what to do if that is known.
-    pub async fn send(&self, number: u64) -> Result<(), BrokerError> {
+    pub async fn send(&self, number: u64, found: Option<&FoundHeads<'_>>) -> Result<(), BrokerError> {
         let deadline = Instant::now() + SERVER_TIMEOUT;
         self.state.send_modify(|state| state.number = number);
         let check_rights = self.check_rights.swap(false, Ordering::Relaxed) || number.is_multiple_of(RIGHTS_INTERVAL);
@@ -185,7 +202,8 @@ impl Probe {
                 let server = timeout_at(deadline, self.commands.known_server_of(&key)).await;
                 server.unwrap_or_else(|_| Err(timed_out()))?;
             }
-            let sent = join_all(targets.iter().map(|target| self.send_through(target, number, check_rights, deadline)));
+            let through = |target| self.send_through(target, number, found, check_rights, deadline);
+            let sent = join_all(targets.iter().map(through));
             tokio::select! {
                 sent = sent, if !targets.is_empty() => return sent.into_iter().collect(),
                 _ = state.wait_for(|state| state.targets != targets) => {}
@@ -198,13 +216,15 @@ impl Probe {
         &self,
         target: &ProbeTarget,
         number: u64,
+        found: Option<&FoundHeads<'_>>,
         check_rights: bool,
         deadline: Instant,
     ) -> Result<(), BrokerError> {
         let log = ProbeLog::new(&target.key);
-        let read = timeout_at(deadline, self.scripts.read(&self.commands, &log));
-        let (returned, read) = tokio::join!(self.round_trip(target, &log, number, deadline), read);
-        let mut result = returned.and(read.unwrap_or_else(|_| Err(timed_out())));
+        let (mut result, ()) = tokio::join!(
+            self.round_trip(target, &log, number, found, deadline),
+            self.look_without_probe(target, number, found),
+        );
         if check_rights || matches!(result, Err(BrokerError::Rejected(_))) {
             // The missing right says more than the call that needed it.
             let rights = timeout_at(deadline, self.rights.check(&self.commands, &log)).await;
@@ -222,12 +242,22 @@ impl Probe {
         })
     }
 
+    /// Looks at the heads if the probe's script cannot: it is not sent before the subscription stands.
+    async fn look_without_probe(&self, target: &ProbeTarget, number: u64, found: Option<&FoundHeads<'_>>) {
+        let Some(found) = found else { return };
+        let stands = matches!(self.state.borrow().subscription(&target.key), Subscription::Active(_));
+        if !stands || self.heads.for_script(&target.key, number).is_none() {
+            found(&self.heads.beside(&target.key).await);
+        }
+    }
+
     /// Publishes a probe, and waits until it came back.
     async fn round_trip(
         &self,
         target: &ProbeTarget,
         log: &ProbeLog,
         number: u64,
+        found: Option<&FoundHeads<'_>>,
         deadline: Instant,
     ) -> Result<(), BrokerError> {
         let mut state = self.state.subscribe();
@@ -243,7 +273,7 @@ impl Probe {
                 Ok(Err(_)) => return Err(BrokerError::closed()),
                 Err(_) => return Err(BrokerError::Unavailable("Redis does not answer to SUBSCRIBE".into())),
             };
-            let published = timeout_at(deadline, self.publish(log, &number.to_string())).await;
+            let published = timeout_at(deadline, self.publish(log, number, &number.to_string(), found)).await;
             published.unwrap_or_else(|_| Err(timed_out()))?;
             let returned = |state: &ProbeState| state.has_returned(&target.key, number);
             let replaced = |state: &ProbeState| !matches!(subscribed(state), Some(Ok(now)) if now == subscription);
@@ -262,24 +292,34 @@ impl Probe {
 
     /// Publishes a heartbeat, a probe without a number. The listener sends it to see that anything arrives.
     pub async fn heartbeat(&self, key: &str) -> Result<(), BrokerError> {
-        self.publish(&ProbeLog::new(key), HEARTBEAT).await
+        self.publish(&ProbeLog::new(key), 0, HEARTBEAT, None).await
+    }
+
+    /// How long ago a probe or a heartbeat was last sent through a server. `None` if none was.
+    pub fn last_sent(&self, key: &str) -> Option<Duration> {
+        self.state.borrow().servers.get(key)?.sent.map(|sent| sent.elapsed())
+    }
+
+    /// When the first probe or heartbeat was sent that a server has published and that has not come back.
+    pub fn outstanding_since(&self, key: &str) -> Option<Instant> {
+        self.state.borrow().servers.get(key)?.outstanding_since
     }
 
     /// Records a message on the probe's channel. Returns the number of the probe when it has come back from all servers.
     pub fn received(&self, channel: &str, frame: &[u8]) -> Option<u64> {
-        let number = number_of(frame)?;
-        let mut complete = false;
+        let mut complete = None;
         self.state.send_if_modified(|state| {
             let target = state.targets.iter().find(|target| channel.ends_with(&target.key));
-            let Some(key) = target.map(|target| target.key.clone()).filter(|_| number == state.number) else {
-                return false;
-            };
+            let Some(key) = target.map(|target| target.key.clone()) else { return false };
+            let server = state.servers.entry(key).or_default();
+            (server.came_back, server.outstanding_since) = (Some(Instant::now()), None);
+            let Some(number) = number_of(frame).filter(|number| *number == state.number) else { return false };
+            server.returned = Some(number);
             state.received = number;
-            state.servers.entry(key).or_default().returned = Some(number);
-            complete = state.targets.iter().all(|target| state.has_returned(&target.key, number));
+            complete = state.targets.iter().all(|target| state.has_returned(&target.key, number)).then_some(number);
             true
         });
-        complete.then_some(number)
+        complete
     }
 
     /// Whether the probe of this number, or a later one, has come back from any server.
@@ -287,9 +327,39 @@ impl Probe {
         self.state.borrow().received >= number
     }
 
-    async fn publish(&self, log: &ProbeLog, message: &str) -> Result<(), BrokerError> {
+    /// Appends and publishes a probe or a heartbeat, and reads its log.
+    async fn publish(
+        &self,
+        log: &ProbeLog,
+        number: u64,
+        message: &str,
+        found: Option<&FoundHeads<'_>>,
+    ) -> Result<(), BrokerError> {
         let plain = (!self.sharded.load(Ordering::Relaxed)).then(|| self.plain_channel(&log.channel));
-        self.scripts.publish(&self.commands, log, plain.as_deref(), message).await
+        let ids = found.and_then(|_| self.heads.for_script(&log.channel, number)).unwrap_or_default();
+        let metas: Vec<_> = ids.iter().map(|id| self.heads.meta(*id)).collect();
+        let sent = Instant::now();
+        self.update(&log.channel, |server| server.sent = Some(sent));
+        let probed = self.scripts.run(&self.commands, log, plain.as_deref(), message, &metas).await?;
+        if let Some(found) = found {
+            found(&self.heads.found_by_script(&ids, probed.heads));
+        }
+        probed.published?;
+        self.commands.proved(&log.stream, probed.connection);
+        self.update(&log.channel, |server| {
+            if server.came_back.is_none_or(|came_back| came_back < sent) {
+                server.outstanding_since.get_or_insert(sent);
+            }
+        });
+        probed.read
+    }
+
+    /// Changes the state of a server, which no round trip waits for.
+    fn update(&self, key: &str, change: impl FnOnce(&mut ServerState)) {
+        self.state.send_if_modified(|state| {
+            change(state.servers.entry(key.to_owned()).or_default());
+            false
+        });
     }
 }
 
@@ -312,10 +382,13 @@ fn number_of(frame: &[u8]) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::broker::redis::channels::Channels;
     use crate::broker::redis::routes::Routes;
 
     fn probe() -> Probe {
-        Probe::new("t:", "n", true, Arc::new(Commands::new(watch::channel(Routes::Pending).1, None)))
+        let commands = Arc::new(Commands::new(watch::channel(Routes::Pending).1, None));
+        let heads = Heads::new(Channels::for_test(true), commands.clone());
+        Probe::new("t:", "n", true, commands, Arc::new(heads))
     }
 
     #[test]

@@ -1,14 +1,15 @@
-//! The probe's own log on a server: the probe is appended to it and read from it by the scripts that work on channels.
+//! The probe's own log on a server: one script appends the probe to it and reads it, as the scripts do that work on channels.
 //!
-//! So a probe needs every right, and meets every refusal, that a publication and a read meet. The log is no channel: it
+//! So a probe needs every right, and meets every refusal, that a publication and a read meet. The script also looks at the
+//! heads of the channels' logs. The log is no channel: it
 //! has a name of its own for each node, at most some hundred entries, and it expires a minute after its node ended.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use fred::types::Value;
+use fred::types::{Key, Value};
 
-use super::commands::{Commands, Script, unreadable};
+use super::commands::{Commands, Script, Sending, unreadable};
 use super::errors::from_reply;
 use super::reads::PageRequest;
 use super::{BrokerError, millis, new_epoch, number};
@@ -18,11 +19,10 @@ const RETAINED: Duration = Duration::from_secs(60);
 
 /// The scripts that work on the probe's logs.
 pub(super) struct ProbeScripts {
-    /// Appends and publishes on a sharded channel.
+    /// Appends and publishes on a sharded channel, and reads.
     sharded: Script,
     /// The same on a plain channel, for a Redis without sharded ones.
     plain: Script,
-    read: Script,
     clustered: bool,
     /// The number of the next event id. A script would take an id that it knows for a duplicate.
     ids: AtomicU64,
@@ -37,6 +37,18 @@ pub(super) struct ProbeLog {
     pub ids: String,
     /// The pub/sub channel, and the beginning of the keys.
     pub channel: String,
+}
+
+/// What the probe's script did.
+pub(super) struct Probed {
+    /// Why the probe was not appended and published.
+    pub published: Result<(), BrokerError>,
+    /// Why its log was not read.
+    pub read: Result<(), BrokerError>,
+    /// What the script found in the `meta` hashes; see `probe.lua`.
+    pub heads: Vec<Value>,
+    /// The id of the connection that carried the call.
+    pub connection: u64,
 }
 
 impl ProbeLog {
@@ -54,8 +66,10 @@ impl ProbeScripts {
                     include_str!("log.lua"),
                     include_str!($ids),
                     $publish,
-                    "local function append()\n",
+                    "local function append(ARGV)\n",
                     include_str!("append.lua"),
+                    "\nend\nlocal function read(ARGV)\n",
+                    include_str!("read.lua"),
                     "\nend\n",
                     include_str!("probe.lua")
                 ))
@@ -67,23 +81,27 @@ impl ProbeScripts {
             // Somebody who watches the bus with PSUBSCRIBE sees no sharded messages, and so no probes.
             false => (script!("ids_by_key.lua", "PUBLISH = 'SPUBLISH'\n"), script!("ids_by_key.lua", "")),
         };
-        Self { sharded, plain, read: PageRequest::script(), clustered, ids: AtomicU64::new(0) }
+        Self { sharded, plain, clustered, ids: AtomicU64::new(0) }
     }
 
-    /// Appends an event, whose JSON is `message`, and publishes it on the log's own channel, or on `plain_channel`.
+    /// Appends an event, whose JSON is `message`, publishes it on the log's own channel, or on `plain_channel`, reads the
+    /// log, and looks at the `meta` hashes of channels on the same server.
     ///
     /// # Errors
-    /// As [`Log::append`](crate::broker::Log::append).
-    pub async fn publish(
+    /// As [`Commands::run`]: the script itself failed.
+    pub async fn run(
         &self,
         commands: &Commands,
         log: &ProbeLog,
         plain_channel: Option<&str>,
         message: &str,
-    ) -> Result<(), BrokerError> {
+        metas: &[&str],
+    ) -> Result<Probed, BrokerError> {
         let id = self.ids.fetch_add(1, Ordering::Relaxed).to_string();
         let script = if plain_channel.is_some() { &self.plain } else { &self.sharded };
-        let arguments = |_| {
+        let connection = AtomicU64::new(0);
+        let arguments = |sending: Sending| {
+            connection.store(sending.connection, Ordering::Relaxed);
             let mut keys = vec![log.stream.as_str().into(), log.meta.as_str().into()];
             keys.push(if self.clustered { log.ids.as_str().into() } else { format!("{}:id:{id}", log.channel).into() });
             let channel = plain_channel.unwrap_or(&log.channel);
@@ -92,25 +110,7 @@ impl ProbeScripts {
                 vec![number(1), number(1), millis(RETAINED), number(1), new_epoch(), channel.into(), "".into()];
             args.extend([number(1), number(1), message.into()]);
             args.extend(self.clustered.then(|| id.as_str().into()));
-            (keys, args)
-        };
-        let Value::Array(reply) = commands.run(script, &log.stream, arguments).await? else {
-            return Err(unreadable());
-        };
-        match reply.first().and_then(Value::as_str).as_deref() {
-            Some("") => Ok(()),
-            Some(error) => Err(from_reply(error)),
-            None => Err(unreadable()),
-        }
-    }
-
-    /// Reads the log.
-    ///
-    /// # Errors
-    /// As [`Log::read`](crate::broker::Log::read).
-    pub async fn read(&self, commands: &Commands, log: &ProbeLog) -> Result<(), BrokerError> {
-        let arguments = |_| {
-            let request = PageRequest {
+            let read = PageRequest {
                 fingerprint: String::new(),
                 retained: (number(1), RETAINED),
                 after: ("probe", 0),
@@ -118,8 +118,26 @@ impl ProbeScripts {
                 bytes: 1,
                 evidence: "-".into(),
             };
-            (vec![log.stream.as_str().into(), log.meta.as_str().into()], request.arguments())
+            args.extend(read.arguments());
+            match self.clustered {
+                // The keys that a script names must be in one slot. Redis lets it use others of the same server.
+                true => args.extend(metas.iter().map(|&meta| Value::from(meta))),
+                false => keys.extend(metas.iter().map(|&meta| Key::from(meta))),
+            }
+            (keys, args)
         };
-        commands.run(&self.read, &log.stream, arguments).await.map(drop)
+        let Value::Array(mut reply) = commands.run(script, &log.stream, arguments).await? else {
+            return Err(unreadable());
+        };
+        if reply.len() != 2 + metas.len() {
+            return Err(unreadable());
+        }
+        let heads = reply.split_off(2);
+        let outcome = |index: usize| match reply[index].as_str().as_deref() {
+            Some("") => Ok(()),
+            Some(error) => Err(from_reply(error)),
+            None => Err(unreadable()),
+        };
+        Ok(Probed { published: outcome(0), read: outcome(1), heads, connection: connection.into_inner() })
     }
 }

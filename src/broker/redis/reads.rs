@@ -34,11 +34,6 @@ pub(super) struct PageRequest<'a> {
 }
 
 impl PageRequest<'_> {
-    /// The script.
-    pub fn script() -> Script {
-        Script::new(concat!(include_str!("log.lua"), include_str!("read.lua")))
-    }
-
     /// The script's ARGV.
     pub fn arguments(self) -> Vec<Value> {
         vec![
@@ -57,8 +52,9 @@ impl PageRequest<'_> {
 
 impl Reads {
     pub fn new(channels: Arc<Channels>, commands: Arc<Commands>, limits: Limits) -> Self {
+        let page_script = Script::new(concat!(include_str!("log.lua"), include_str!("read.lua")));
         let moment_script = Script::new(concat!(include_str!("log.lua"), include_str!("position_at.lua")));
-        Self { channels, commands, limits, page_script: PageRequest::script(), moment_script }
+        Self { channels, commands, limits, page_script, moment_script }
     }
 
     /// Reads a page. `delivered` says that this node's relay has delivered everything up to `known`.

@@ -7,7 +7,6 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use fred::clients::Client;
@@ -21,12 +20,13 @@ use tokio::sync::watch;
 
 use super::BrokerError;
 use super::errors::{from_fred, from_special_server};
-use super::link::{Link, verified_ping};
+use super::link::{Link, SignsOfLife, verified_ping};
 use super::sentinel_replies::{SentinelReplies, SentinelReply, SentinelService};
 use super::target::{ConnectOptions, Target};
 use crate::config::RedisUrl;
 
-/// Between two polls of a sentinel.
+/// Between two polls of a sentinel. It is no part of the pulse: a node must follow a failover within 3 s, even if the
+/// announcement was lost.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Announcements that are buffered. One is enough, since one poll answers all of them.
@@ -76,10 +76,10 @@ impl Sentinel {
         loop {
             let failure = match link.connect().await {
                 Ok(mut connection) => {
-                    let (client, received) = (connection.client.clone(), AtomicU64::new(0));
+                    let (client, signs) = (connection.client.clone(), SignsOfLife::after_each(POLL_INTERVAL));
                     let failure = tokio::select! {
-                        cause = connection.ended(&received) => BrokerError::Unavailable(cause),
-                        failure = self.poll(&client, &mut link) => failure,
+                        cause = connection.ended(&signs) => BrokerError::Unavailable(cause),
+                        failure = self.poll(&client, &mut link, &signs) => failure,
                     };
                     link.failed(&failure.to_string());
                     failure
@@ -95,7 +95,7 @@ impl Sentinel {
     }
 
     /// Polls the sentinel on this connection until that fails. Returns the failure.
-    async fn poll(&self, client: &Client, link: &mut Link) -> BrokerError {
+    async fn poll(&self, client: &Client, link: &mut Link, signs: &SignsOfLife) -> BrokerError {
         let mut announcements = client.message_rx();
         let subscribed = async {
             client.subscribe("+switch-master").await?;
@@ -113,6 +113,7 @@ impl Sentinel {
                 }
                 Err(error) => return from_special_server(&error),
             }
+            signs.proved();
             if !std::mem::replace(&mut established, true) {
                 link.established();
             }

@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::BrokerError;
-use super::link::Link;
+use super::link::{Link, ProofInterval, SignsOfLife};
 use super::target::{Endpoint, Target};
 
 /// How long appends wait on a server that has become the master.
@@ -25,7 +25,13 @@ const PROMOTION_GRACE: Duration = Duration::from_secs(1);
 pub(super) struct Server {
     state: watch::Receiver<ConnectionState>,
     grace: PromotionGrace,
+    pulse: Duration,
+    proof_interval: ProofInterval,
 }
+
+/// A server without probes is checked so many times less often: hardly any call uses it, and one that gets no answer makes a
+/// check due at once.
+const UNPROBED: u32 = 10;
 
 /// When the grace of the last promotion ends. `None` if the server was the master from the start.
 #[derive(Clone, Default)]
@@ -38,6 +44,7 @@ pub(super) struct LiveConnection {
     pub endpoint: Arc<Endpoint>,
     /// Unique among this node's connections. A connection no longer answers when its successor is announced.
     pub id: u64,
+    pub signs: Arc<SignsOfLife>,
 }
 
 #[derive(Clone)]
@@ -49,11 +56,36 @@ enum ConnectionState {
 }
 
 impl Server {
-    /// A server, and the future that keeps the connection open while it is polled.
-    pub fn new(target: Target) -> (Self, impl Future<Output = ()> + Send + use<>) {
+    /// A server, and the future that keeps the connection open while it is polled. A probe [proves](Self::proved) the
+    /// connection after each `pulse`.
+    pub fn new(target: Target, pulse: Duration) -> (Self, impl Future<Output = ()> + Send + use<>) {
         let (sender, state) = watch::channel(ConnectionState::Connecting);
         let grace = PromotionGrace::default();
-        (Self { state, grace: grace.clone() }, keep_connected(target, sender, grace))
+        let proof_interval = ProofInterval::from(pulse);
+        let keep_connected = keep_connected(target, proof_interval.clone(), sender, grace.clone());
+        (Self { state, grace, pulse, proof_interval }, keep_connected)
+    }
+
+    /// Sets whether probes go through the server.
+    pub fn set_probed(&self, probed: bool) {
+        self.proof_interval.set(if probed { self.pulse } else { self.pulse * UNPROBED });
+        if let ConnectionState::Connected(connection) = &*self.state.borrow() {
+            connection.signs.doubt();
+        }
+    }
+
+    /// Reports that the server has appended a probe that came on this connection.
+    pub fn proved(&self, connection: u64) {
+        if let ConnectionState::Connected(LiveConnection { id, signs, .. }) = &*self.state.borrow()
+            && *id == connection
+        {
+            signs.proved();
+        }
+    }
+
+    /// Whether the connection is open.
+    pub fn is_connected(&self) -> bool {
+        matches!(*self.state.borrow(), ConnectionState::Connected(_))
     }
 
     /// Reports that this server has replaced another master: starts the promotion grace.
@@ -103,7 +135,12 @@ impl PromotionGrace {
     }
 }
 
-async fn keep_connected(target: Target, state: watch::Sender<ConnectionState>, grace: PromotionGrace) {
+async fn keep_connected(
+    target: Target,
+    proof_interval: ProofInterval,
+    state: watch::Sender<ConnectionState>,
+    grace: PromotionGrace,
+) {
     let mut master = None;
     let mut link = Link::new(target, "commands", 1);
     loop {
@@ -121,8 +158,10 @@ async fn keep_connected(target: Target, state: watch::Sender<ConnectionState>, g
         }
         master = named;
         let (client, endpoint) = (connection.client.clone(), Arc::new(connection.endpoint.clone()));
-        state.send_replace(ConnectionState::Connected(LiveConnection { client, endpoint, id: rand::random() }));
-        let cause = connection.ended(&Default::default()).await;
+        let (id, signs) = (rand::random(), Arc::new(SignsOfLife::after_each(proof_interval.clone())));
+        let live = LiveConnection { client, endpoint, id, signs: signs.clone() };
+        state.send_replace(ConnectionState::Connected(live));
+        let cause = connection.ended(&signs).await;
         state.send_replace(ConnectionState::Connecting);
         link.failed(&cause);
     }

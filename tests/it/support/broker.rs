@@ -37,6 +37,7 @@ pub fn config(broker: BrokerUrl) -> BrokerConfig {
     BrokerConfig {
         broker,
         file_sync: FileSync::Os,
+        pulse: Duration::from_secs(1),
         prefix: "tidings:".into(),
         namespace: "default".into(),
         log_max_events: 10_000,
@@ -120,7 +121,8 @@ impl Node {
         let nodes = self.broker.nodes();
         let text = || id.to_owned();
         let (address, version, started) = (text(), text(), text());
-        nodes.beat(&NodeState { id: text(), address, version, started, connections: 0, draining: false }).await?;
+        let (connections, draining, heartbeat_ms) = (0, false, 5_000);
+        nodes.beat(&NodeState { id: text(), address, version, started, connections, draining, heartbeat_ms }).await?;
         assert!(nodes.list().await?.iter().any(|heard| heard.node.id == id));
         nodes.leave(id).await
     }

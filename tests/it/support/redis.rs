@@ -164,18 +164,31 @@ impl Redis {
 
     /// Subscribes with redis-cli, by a command such as `ssubscribe`.
     pub fn listen(&self, command: &str, name: &str) -> Watcher {
+        let watcher = self.follow(&[command, name]);
+        // The reply to the subscription has three lines.
+        assert_eq!([watcher.line(), watcher.line(), watcher.line()], [command, name, "1"]);
+        watcher
+    }
+
+    /// Follows every command that clients send to the server.
+    pub fn monitor(&self) -> Watcher {
+        let watcher = self.follow(&["monitor"]);
+        assert_eq!(watcher.line(), "OK");
+        watcher
+    }
+
+    /// Runs a command with redis-cli that prints lines until it is killed.
+    fn follow(&self, command: &[&str]) -> Watcher {
         let mut client = Command::new("redis-cli")
-            .args(["-p", &self.port.to_string(), command, name])
+            .args(["-p", &self.port.to_string()])
+            .args(command)
             .stdout(Stdio::piped())
             .spawn()
             .unwrap_or_else(|error| panic!("cannot start redis-cli ({error}): {INSTALL}"));
         let output = BufReader::new(client.stdout.take().expect("its output"));
         let (sender, lines) = mpsc::sync_channel(100_000);
         std::thread::spawn(move || output.lines().map_while(Result::ok).try_for_each(|line| sender.send(line)));
-        let watcher = Watcher { client, lines };
-        // The reply to the subscription has three lines.
-        assert_eq!([watcher.line(), watcher.line(), watcher.line()], [command, name, "1"]);
-        watcher
+        Watcher { client, lines }
     }
 
     fn signal(&self, name: &str) {
@@ -192,7 +205,7 @@ impl Drop for Redis {
     }
 }
 
-/// A redis-cli that prints the messages of a subscription.
+/// A redis-cli that prints the messages of a subscription, or what a server is sent.
 pub struct Watcher {
     client: Child,
     lines: Receiver<String>,
@@ -214,7 +227,7 @@ impl Watcher {
     }
 
     /// The next line of output.
-    fn line(&self) -> String {
+    pub fn line(&self) -> String {
         self.lines.recv_timeout(PATIENCE).expect("a line of redis-cli")
     }
 }
