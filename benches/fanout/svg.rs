@@ -9,6 +9,7 @@ use std::fmt::Write as _;
 use crate::results::{Results, sample_key};
 use crate::scenarios::{backlog, growth, offered, one, saturation};
 use crate::systems::{ALL, BUN, FLOOR, TIDINGS};
+use crate::table::thousands;
 use crate::usage::CPU;
 
 const WIDTH: f64 = 880.0;
@@ -96,8 +97,7 @@ impl Plot {
             line("the floor, one at a time", FLOOR.name, CPU, "floor"),
             line("tidings, 64 in flight", TIDINGS.name, growth::BUSY, "busy"),
         ];
-        let name = |size: usize| if size < 1_000 { size.to_string() } else { format!("{},000", size / 1_000) };
-        let ticks: Vec<(f64, String)> = growth::SIZES.iter().map(|&size| (x(size as f64), name(size))).collect();
+        let ticks: Vec<(f64, String)> = growth::SIZES.iter().map(|&size| (x(size as f64), thousands(size))).collect();
         self.lines(top, "CPU time a delivery, by subscribers of the channel", &ticks, "µs", &lines);
     }
 
@@ -141,9 +141,11 @@ impl Plot {
             self.rule((left, at), (right, at));
             self.text(left - 8.0, at + 4.0, "faint", "end", &format!("{} {unit}", 10f64.powi(power)));
         }
+        let mut before = f64::MIN;
         for (position, name) in ticks {
-            let anchor = if *position >= 1.0 { "start" } else { "middle" };
+            let anchor = if position - before < 0.1 { "start" } else { "middle" };
             self.text(x(*position), under + 20.0, "faint", anchor, name);
+            before = *position;
         }
         // Each name is at the end of its line, with some space between two names.
         let mut ends: Vec<(f64, &Line)> =

@@ -125,6 +125,14 @@ pub fn spread(stat: Stat, unit: f64, name: &str) -> String {
     if min == max { format!("{median}{name}") } else { format!("{median}{name} ({min}–{max})") }
 }
 
+/// A number with commas.
+pub fn thousands(number: usize) -> String {
+    match number / 1_000 {
+        0 => number.to_string(),
+        more => format!("{},{:03}", thousands(more), number % 1_000),
+    }
+}
+
 /// Three digits, or all that stand before the point.
 fn short(value: f64) -> String {
     match value.abs() {

@@ -6,7 +6,7 @@ use crate::scenarios::{
     stalled_share, transports,
 };
 use crate::systems::{BUN, NATS, TIDINGS, TIDINGS_REDIS, WS};
-use crate::table::{Table, ratio, spread};
+use crate::table::{Table, ratio, spread, thousands};
 use crate::usage::{CPU, INSTRUCTIONS};
 
 const KIB: f64 = 1024.0;
@@ -186,7 +186,7 @@ impl<'a> Checks<'a> {
         let of = |((scenario, subscribers), most): ((&str, usize), f64)| {
             self.worst(scenario, |key| {
                 let median = self.results.stat(key, saturation::P99).map_or(0.0, |stat| stat.median);
-                let what = format!("{subscribers} subscribers, {}", key.case);
+                let what = format!("{} subscribers, {}", thousands(subscribers), key.case);
                 (self.millis(&what, key, saturation::P99, most), median)
             })
         };
@@ -197,7 +197,7 @@ impl<'a> Checks<'a> {
         let deliveries = |(scenario, subscribers): (&str, usize)| {
             self.worst(scenario, |key| {
                 let stat = self.results.ratio_of(key, saturation::RATE, key, saturation::REFERENCE);
-                let what = format!("{subscribers} subscribers, {}", key.case);
+                let what = format!("{} subscribers, {}", thousands(subscribers), key.case);
                 let check = self.check(what, key, stat, ratio, |times| times >= 0.9);
                 (check, -stat.map_or(0.0, |stat| stat.median))
             })
@@ -205,7 +205,7 @@ impl<'a> Checks<'a> {
         let closed = |(scenario, subscribers): (&str, usize)| {
             self.worst(scenario, |key| {
                 let most = self.results.stat(key, saturation::CLOSED).map_or(0.0, |stat| stat.max);
-                let what = format!("closed of {subscribers} with {}", key.case);
+                let what = format!("closed of {} with {}", thousands(subscribers), key.case);
                 (self.always(&what, key, saturation::CLOSED, 0.0), most)
             })
         };

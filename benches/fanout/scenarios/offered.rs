@@ -16,7 +16,7 @@ use crate::events::Content;
 use crate::publishers::Publishers;
 use crate::results::{Figures, Results, sample_key};
 use crate::systems::{BUN, Running, TIDINGS};
-use crate::table::{Column, Table};
+use crate::table::{Column, Table, thousands};
 
 pub const OFFERED: &str = "offered";
 /// Per cent of the server's capacity.
@@ -24,8 +24,8 @@ pub const SHARES: [u32; 6] = [20, 40, 60, 80, 100, 120];
 
 /// Events offered a second.
 const EVENTS: &str = "offered a second";
-/// The part of the offered events that was accepted in time.
-const TAKEN: &str = "accepted of offered";
+/// Per cent of the offered events that were accepted in time.
+const TAKEN: &str = "per cent accepted";
 /// The p99 of the time that an event waited for a free publisher, in microseconds.
 const WAIT: &str = "p99 us of the wait for a publisher";
 const SUBSCRIBERS: usize = 1_000;
@@ -49,7 +49,7 @@ pub fn case(share: u32) -> String {
 fn table(results: &Results, system: &'static str) -> Table {
     let columns = [
         Column::count("events/s offered", EVENTS),
-        Column::count("of those accepted", TAKEN),
+        Column::count("% of those accepted", TAKEN),
         Column::millis("p50", P50),
         Column::millis("p99", P99),
         Column::count("deliveries/s", RATE),
@@ -58,7 +58,7 @@ fn table(results: &Results, system: &'static str) -> Table {
     ];
     let cases = SHARES.map(case);
     let rows = cases.iter().map(|case| (case.clone(), sample_key(OFFERED, case, system)));
-    let title = format!("{system}: events offered by a clock to {SUBSCRIBERS} subscribers");
+    let title = format!("{system}: events offered by a clock to {} subscribers", thousands(SUBSCRIBERS));
     Table::new(&title, "of what it can deliver", &columns).rows(results, rows)
 }
 
@@ -84,7 +84,7 @@ impl Measure for Offered {
                 .outcome(async {
                     let offered = publishers.offer(rate, TIME, &shared, &content).await?;
                     wait = offered.wait;
-                    taken_share = offered.published.accepted as f64 / offered.offered.max(1) as f64;
+                    taken_share = 100.0 * offered.published.accepted as f64 / offered.offered.max(1) as f64;
                     Ok(offered.published)
                 })
                 .await?;
@@ -94,7 +94,7 @@ impl Measure for Offered {
                     (EVENTS, rate),
                     (P50, latencies.value_at_quantile(0.5) as f64),
                     (P99, latencies.value_at_quantile(0.99) as f64),
-                    (TAKEN, taken_share),
+                    (TAKEN, taken_share.round()),
                     (RATE, outcome.rate),
                     (WAIT, wait as f64),
                     (CLOSED, shared.ended() as f64),

@@ -17,7 +17,7 @@ use crate::events::Content;
 use crate::publishers::{Publishers, WaitFor};
 use crate::results::{Figures, Results, sample_key};
 use crate::systems::{Running, TIDINGS};
-use crate::table::{Column, Table};
+use crate::table::{Column, Table, thousands};
 
 /// The scenarios' names, each with its number of subscribers.
 pub const SIZES: [(&str, usize); 3] =
@@ -76,7 +76,7 @@ fn table(results: &Results, number: usize) -> Table {
     ];
     let cases = PUBLISHERS.map(case);
     let rows = cases.iter().map(|case| (case.clone(), sample_key(scenario, case, TIDINGS.name)));
-    Table::new(&format!("Publishers that wait only for answers, {subscribers} subscribers"), "", &columns)
+    Table::new(&format!("Publishers that wait only for answers, {} subscribers", thousands(subscribers)), "", &columns)
         .rows(results, rows)
 }
 
