@@ -103,7 +103,7 @@ impl Bus {
             }
         }
         let cursor: BTreeMap<_, _> = streams.into_iter().map(|stream| (stream.name, stream.at)).collect();
-        let cursor = self.cursors(caller, cursor.len()).await.write(&Cursor(cursor));
+        let cursor = self.cursors(caller, cursor.len()).await.write(Cursor(cursor).iter());
         Ok(History { events: reader.events, cursor, gaps: reader.gaps })
     }
 }

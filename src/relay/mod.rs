@@ -24,7 +24,6 @@ use crate::health::RelayReport;
 use crate::hub::{ChannelStep, Hub, ShardDied};
 use crate::metrics::{Metrics, TypeLabel};
 use crate::progress::Progress;
-use crate::protocol::event_frame;
 
 /// The most signals that are received at once.
 const MAX_SIGNALS: usize = 256;
@@ -337,8 +336,7 @@ impl Relay {
 
     /// Delivers the event that is next in its channel.
     async fn deliver(&mut self, id: ChannelId, position: Position, json: &str) -> Result<(), ShardDied> {
-        let text = event_frame(&position, json);
-        self.hub.deliver(ChannelStep::event(id, position.clone(), &text)).await?;
+        self.hub.deliver(ChannelStep::event(id, position.clone(), json)).await?;
         let channel = &mut self.channels[id];
         channel.relayed.inc();
         self.progress.note(id, &position);
