@@ -50,6 +50,7 @@ pub mod parts {
 mod progress;
 #[cfg(feature = "server")]
 mod readiness;
+mod recent;
 #[cfg(feature = "server")]
 mod registry;
 #[cfg(feature = "server")]

@@ -50,6 +50,14 @@ impl Bus {
         namespace.cursors().clone()
     }
 
+    /// Writes the cursor of an answer. Only a long one needs a base.
+    pub(super) async fn cursor_text(&self, caller: &Caller, cursor: &Cursor) -> String {
+        match Cursor::text_within(cursor.iter(), MAX_TEXT) {
+            Some(short) => short,
+            None => self.cursors(caller, cursor.0.len()).await.write(cursor.iter()),
+        }
+    }
+
     /// Whether cursors of so many channels may need [`Bus::cursors`] again from time to time.
     pub fn may_pack(channels: usize) -> bool {
         channels > FEW

@@ -15,6 +15,7 @@ use crate::broker::{Backend, Log, Store};
 use crate::event::{Catalog, ChannelId, PerChannel};
 use crate::health::Health;
 use crate::progress::Progress;
+use crate::recent::RecentEvents;
 
 /// How far a publisher may be ahead of the fan-out of its node before its answer is held back, in events of a channel.
 const MAX_LAG: u64 = 2_000;
@@ -26,6 +27,7 @@ const USUAL_ANSWER: Duration = Duration::from_millis(500);
 pub struct Namespace {
     backend: Arc<dyn Backend>,
     progress: Arc<Progress>,
+    recent: Arc<RecentEvents>,
     subscribers: Arc<PerChannel<AtomicU64>>,
     reads: ReadLimit,
     health: watch::Receiver<Health>,
@@ -45,6 +47,7 @@ impl Namespace {
         Self {
             backend,
             progress: Arc::new(Progress::new(catalog)),
+            recent: Arc::new(RecentEvents::new(catalog)),
             subscribers: Arc::new(PerChannel::new(catalog, |_| AtomicU64::new(0))),
             reads: ReadLimit::new(admission),
             health,
@@ -56,6 +59,11 @@ impl Namespace {
     /// How far this namespace's relay has come.
     pub fn progress(&self) -> &Arc<Progress> {
         &self.progress
+    }
+
+    /// The newest events that this namespace's relay has delivered.
+    pub fn recent(&self) -> &Arc<RecentEvents> {
+        &self.recent
     }
 
     /// Connections of this node that are subscribed to each channel, counted by the hub.

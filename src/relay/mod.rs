@@ -24,6 +24,7 @@ use crate::health::RelayReport;
 use crate::hub::{ChannelStep, Hub, ShardDied};
 use crate::metrics::{Metrics, TypeLabel};
 use crate::progress::Progress;
+use crate::recent::RecentEvents;
 
 /// The most signals that are received at once.
 const MAX_SIGNALS: usize = 256;
@@ -50,6 +51,7 @@ pub struct Relay {
     /// A probe that came back before every log was read once. It is reported after the last of these reads.
     early_probe: Option<u64>,
     progress: Arc<Progress>,
+    recent: Arc<RecentEvents>,
 }
 
 /// A page that was read from the log.
@@ -93,6 +95,7 @@ impl Relay {
         metrics: Arc<Metrics>,
         report: watch::Sender<RelayReport>,
         progress: Arc<Progress>,
+        recent: Arc<RecentEvents>,
     ) -> Self {
         let state = |id| {
             let label = TypeLabel { r#type: catalog.get(id).name.clone() };
@@ -101,7 +104,7 @@ impl Relay {
         let channels = PerChannel::new(&catalog, state);
         let (reads, candidates) = (FuturesUnordered::new(), Vec::new());
         let report = Arc::new(report);
-        Self { log, hub, catalog, metrics, channels, reads, candidates, report, early_probe: None, progress }
+        Self { log, hub, catalog, metrics, channels, reads, candidates, report, early_probe: None, progress, recent }
     }
 
     /// Runs until the backend is closed.
@@ -324,6 +327,7 @@ impl Relay {
             tracing::warn!(channel = %name, %from, %to, "events are lost: the log no longer has them");
         }
         self.metrics.gaps.inc();
+        self.recent.clear(id);
         self.hub.deliver(ChannelStep::gap(id, name, from.clone(), to.clone())).await?;
         let channel = &mut self.channels[id];
         if !from.same_epoch(to) {
@@ -336,7 +340,9 @@ impl Relay {
 
     /// Delivers the event that is next in its channel.
     async fn deliver(&mut self, id: ChannelId, position: Position, json: &str) -> Result<(), ShardDied> {
-        self.hub.deliver(ChannelStep::event(id, position.clone(), json)).await?;
+        let step = ChannelStep::event(id, position.clone(), json);
+        self.recent.add(id, &position, json, || step.history_entry());
+        self.hub.deliver(step).await?;
         let channel = &mut self.channels[id];
         channel.relayed.inc();
         self.progress.note(id, &position);

@@ -65,6 +65,7 @@ impl NamespaceParts {
             metrics.clone(),
             report,
             namespace.progress().clone(),
+            namespace.recent().clone(),
         );
         let readiness = Readiness {
             backend: backend.clone(),
