@@ -54,6 +54,7 @@ mod pace;
 mod progress;
 #[cfg(feature = "server")]
 mod readiness;
+mod recent;
 #[cfg(feature = "server")]
 mod registry;
 #[cfg(feature = "server")]

@@ -9,7 +9,6 @@ use std::time::Duration;
 use crate::broker::Page;
 use crate::bus::LogReader;
 use crate::hub::{ChannelStep, Feed, FeedOutcome};
-use crate::protocol::event_frame;
 
 /// The most events in one read of the log.
 const PAGE: usize = 512;
@@ -69,8 +68,7 @@ fn steps(feed: &Feed, name: &str, page: Page) -> Vec<ChannelStep> {
             continue;
         }
         at.offset = entry.offset;
-        let text = event_frame(&at, &entry.json);
-        steps.push(ChannelStep::event(feed.channel, at.clone(), &text));
+        steps.push(ChannelStep::event(feed.channel, at.clone(), &entry.json));
     }
     steps
 }

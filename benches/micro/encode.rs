@@ -1,4 +1,5 @@
-//! Encoding: from an event in the log to the text of the `event` frame, and the WebSocket frame around it.
+//! Encoding: from an event in the log to the text of the `event` frame, to the WebSocket frame around it, and to a
+//! Server-Sent Event.
 
 use std::hint::black_box;
 
@@ -10,6 +11,7 @@ use tidings::protocol::event_frame;
 
 pub fn benches(criterion: &mut Criterion) {
     let position: Position = "k3:42".parse().unwrap();
+    let catalog = Catalog::builtin();
     let mut group = criterion.benchmark_group("encode");
     for size in [150, 1024, 60 * 1024] {
         let bare = json!({ "specversion": "1.0", "id": "1", "source": "/", "type": "t", "data": "" }).to_string();
@@ -17,12 +19,19 @@ pub fn benches(criterion: &mut Criterion) {
         assert_eq!(event.len(), size);
         let text = event_frame(&position, &event);
         group.throughput(Throughput::Bytes(text.len() as u64));
-        let channel = Catalog::builtin().channel("order-status").unwrap();
+        let channel = catalog.channel("order-status").unwrap();
         group.bench_function(format!("the text, {size} bytes"), |bencher| {
             bencher.iter(|| event_frame(&position, black_box(&event)));
         });
+        let with_block = || {
+            let step = ChannelStep::event(channel, position.clone(), black_box(&event));
+            step.sse_block(&catalog, true).map(|block| block.len())
+        };
+        group.bench_function(format!("the WebSocket frame and the Server-Sent Event, {size} bytes"), |bencher| {
+            bencher.iter(with_block);
+        });
         group.bench_function(format!("the WebSocket frame, {size} bytes"), |bencher| {
-            bencher.iter(|| ChannelStep::event(channel, position.clone(), black_box(&text)));
+            bencher.iter(|| ChannelStep::event(channel, position.clone(), black_box(&event)));
         });
     }
 }

@@ -14,7 +14,6 @@ use rand::{RngExt, SeedableRng};
 use serde_json::{Value, json};
 use tidings::event::{Catalog, Defaults, Filter, Json};
 use tidings::parts::{ChannelStep, Index, Member, StepKind};
-use tidings::protocol::event_frame;
 
 /// The number of different events that are matched in turn.
 const EVENTS: usize = 2_000;
@@ -30,7 +29,7 @@ pub fn benches(criterion: &mut Criterion) {
     let mut compare = |name: &str, channel: &str, filters: &[Value], data: &mut dyn FnMut(&mut StdRng) -> Value| {
         let mut index = Index::default();
         fill(&mut index, &parsed(&catalog, channel, filters));
-        let events: Vec<String> = (0..EVENTS).map(|_| frame(&catalog, channel, data(&mut dice))).collect();
+        let events: Vec<String> = (0..EVENTS).map(|_| event(&catalog, channel, data(&mut dice))).collect();
         bench_matching(&mut group, name, &mut index, &events);
     };
 
@@ -155,11 +154,11 @@ fn fill(index: &mut Index, filters: &[Arc<Filter>]) -> Vec<tidings::parts::Index
     filters.iter().zip(members).map(|(filter, member)| index.insert(filter, member)).collect()
 }
 
-/// The text of the `event` frame of an event with this `data`.
-fn frame(catalog: &Catalog, channel: &str, data: Value) -> String {
+/// The JSON of an event with this `data`.
+fn event(catalog: &Catalog, channel: &str, data: Value) -> String {
     let defaults = Defaults { source: "/shop", time: "2026-01-31T12:00:00.000Z" };
     let event = catalog.validate(json!({ "type": channel, "data": data }).into(), "", 1, defaults).unwrap();
-    event_frame(&"k3:42".parse().unwrap(), &event.json)
+    event.json.to_string()
 }
 
 /// The sum of the numbers of the matching connections.

@@ -2,6 +2,10 @@
 //!
 //! Signals come in the order of the log, because one lock covers appending and sending. No signal is lost: a publisher
 //! reserves room for its signals before it takes the lock, so that a slow relay slows publishers down.
+//!
+//! Each channel writes its events one after the other into blocks of memory. With an allocation for each event, a log of
+//! more events than the processor's cache holds made every allocation of the daemon slow: the allocator reused the memory
+//! of the event that had just left the log, which had not been touched for minutes.
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasher, RandomState};
@@ -9,6 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
+use bytes::{BufMut, Bytes, BytesMut};
 use tokio::sync::mpsc;
 
 use super::memory_store::MemoryStore;
@@ -18,6 +23,11 @@ use super::{
     SIGNAL_CAPACITY, Signal, Signals, Store,
 };
 use crate::event::{Catalog, ChannelId, Epoch, Event, Moment, PerChannel, Position};
+
+/// The size of a channel's first block of events, and of its largest, in bytes. Each block is twice as large as the one
+/// before, so that a channel with few events takes little memory.
+const FIRST_BLOCK: usize = 2 * 1024;
+const MAX_BLOCK: usize = 64 * 1024;
 
 struct MemoryBroker {
     limits: Limits,
@@ -42,6 +52,10 @@ struct ChannelLog {
     head: u64,
     /// The newest events; the last one has the offset `head`.
     entries: VecDeque<LogEntry>,
+    /// The free rest of the newest block.
+    rest: BytesMut,
+    /// The size of the newest block, in bytes.
+    block: usize,
     /// When the newest event that was removed was appended.
     removed: Option<Instant>,
     /// The offset of each id within the deduplication window.
@@ -55,7 +69,8 @@ type IdHash = [u64; 2];
 
 struct LogEntry {
     appended: Instant,
-    json: Arc<str>,
+    /// A part of a block. The block is freed with the last of its events.
+    json: Bytes,
 }
 
 /// Opens an empty broker.
@@ -119,26 +134,21 @@ impl Log for MemoryBroker {
     }
 
     async fn read(&self, channel: ChannelId, known: Option<&Position>, limit: usize) -> Result<Page, BrokerError> {
-        let mut logs = self.lock();
-        let log = &mut logs.channels[channel];
-        log.expire(&self.limits, Instant::now());
-        let oldest = log.head + 1 - log.entries.len() as u64;
-        let first = match known {
-            Some(known) if known.epoch == self.epoch => oldest.max(known.offset + 1),
-            Some(_) => oldest,
-            None => log.head + 1,
+        let (bounds, first, found) = {
+            let mut logs = self.lock();
+            let log = &mut logs.channels[channel];
+            log.expire(&self.limits, Instant::now());
+            let oldest = log.head + 1 - log.entries.len() as u64;
+            let first = match known {
+                Some(known) if known.epoch == self.epoch => oldest.max(known.offset + 1),
+                Some(_) => oldest,
+                None => log.head + 1,
+            };
+            (Bounds { epoch: self.epoch.clone(), head: log.head, oldest }, first, log.page(first - oldest, limit))
         };
-        let mut entries = Vec::new();
-        let mut bytes = 0;
-        for offset in (first..=log.head).take(limit) {
-            let json = log.entries[(offset - oldest) as usize].json.clone();
-            bytes += json.len();
-            entries.push(Entry { offset, json });
-            if bytes >= PAGE_BYTES {
-                break;
-            }
-        }
-        Ok(Page { bounds: Bounds { epoch: self.epoch.clone(), head: log.head, oldest }, entries })
+        // Copied without the lock.
+        let entry = |(offset, json): (u64, Bytes)| Entry { offset, json: text(&json).into() };
+        Ok(Page { bounds, entries: (first..).zip(found).map(entry).collect() })
     }
 
     async fn position_at(&self, channel: ChannelId, moment: Moment) -> Result<Located, BrokerError> {
@@ -190,13 +200,36 @@ impl ChannelLog {
     /// Appends an event; its offset.
     fn append(&mut self, event: &Event, id: IdHash, limits: &Limits, now: Instant) -> u64 {
         self.head += 1;
-        self.entries.push_back(LogEntry { appended: now, json: event.json.clone() });
+        let json = self.store(event.json.as_bytes());
+        self.entries.push_back(LogEntry { appended: now, json });
         while self.entries.len() as u64 > limits.log_max_events {
             self.remove_oldest();
         }
         self.offsets_by_id.insert(id, self.head);
         self.ids_by_age.push_back((now, id));
         self.head
+    }
+
+    /// Copies an event into the newest block, or into a new one if it does not fit.
+    fn store(&mut self, json: &[u8]) -> Bytes {
+        if self.rest.capacity() < json.len() {
+            self.block = (self.block * 2).clamp(FIRST_BLOCK, MAX_BLOCK);
+            self.rest = BytesMut::with_capacity(self.block.max(json.len()));
+        }
+        self.rest.put_slice(json);
+        self.rest.split().freeze()
+    }
+
+    /// The events from this index on: at most `limit`, and none after their bytes have reached [`PAGE_BYTES`].
+    fn page(&self, from: u64, limit: usize) -> Vec<Bytes> {
+        let mut bytes = 0;
+        let begins_within = |entry: &&LogEntry| {
+            let fits = bytes < PAGE_BYTES;
+            bytes += entry.json.len();
+            fits
+        };
+        let entries = self.entries.iter().skip(from as usize).take(limit).take_while(begins_within);
+        entries.map(|entry| entry.json.clone()).collect()
     }
 
     /// Removes the events and ids that are too old.
@@ -214,6 +247,11 @@ impl ChannelLog {
     fn remove_oldest(&mut self) {
         self.removed = self.entries.pop_front().map(|oldest| oldest.appended).or(self.removed);
     }
+}
+
+/// The JSON of an event. It was a string when it was stored.
+fn text(json: &[u8]) -> &str {
+    std::str::from_utf8(json).unwrap_or_default()
 }
 
 /// How long ago a moment was; zero for one in the future.

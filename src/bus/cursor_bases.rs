@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::event::{Cursor, CursorBase};
+use crate::event::{Cursor, CursorBase, Position};
 
 /// The longest cursor that is written as text, in bytes. Proxies take at least a few kilobytes of all headers together.
 pub(super) const MAX_TEXT: usize = 1_000;
@@ -28,10 +28,12 @@ pub struct CursorBases {
 }
 
 impl CursorBases {
-    /// Writes a cursor: as text if it is short, else packed. It is long text only while there is no base.
-    pub fn write(&self, cursor: &Cursor) -> String {
-        let short = || cursor.text_within(MAX_TEXT);
-        short().or_else(|| self.current()?.pack(cursor)).unwrap_or_else(|| cursor.to_string())
+    /// Writes a cursor of these positions, which are in the order of the channels' names: as text if it is short, else
+    /// packed. It is long text only while there is no base.
+    pub fn write<'a>(&self, positions: impl Iterator<Item = (&'a str, &'a Position)> + Clone) -> String {
+        let text = |limit| Cursor::text_within(positions.clone(), limit);
+        let packed = || self.current()?.pack(positions.clone());
+        text(MAX_TEXT).or_else(packed).or_else(|| text(usize::MAX)).unwrap_or_default()
     }
 
     pub(super) fn current(&self) -> Option<Arc<CursorBase>> {

@@ -39,7 +39,7 @@ impl Bus {
         let namespace = self.namespace(caller);
         if channels > FEW
             && let Some(heads) = self.heads(namespace)
-            && heads.text_within(MAX_TEXT).is_none()
+            && Cursor::text_within(heads.iter(), MAX_TEXT).is_none()
         {
             let found = timeout(TIMEOUT, find_base(namespace, heads)).await;
             match found.unwrap_or_else(|_| Err(BrokerError::Unavailable("the store did not answer in time".into()))) {
@@ -48,6 +48,14 @@ impl Bus {
             }
         }
         namespace.cursors().clone()
+    }
+
+    /// Writes the cursor of an answer. Only a long one needs a base.
+    pub(super) async fn cursor_text(&self, caller: &Caller, cursor: &Cursor) -> String {
+        match Cursor::text_within(cursor.iter(), MAX_TEXT) {
+            Some(short) => short,
+            None => self.cursors(caller, cursor.0.len()).await.write(cursor.iter()),
+        }
     }
 
     /// Whether cursors of so many channels may need [`Bus::cursors`] again from time to time.
@@ -99,7 +107,7 @@ impl Bus {
 
 /// Whether cursors near these positions are short with this base.
 fn fits(base: &CursorBase, heads: &Cursor) -> bool {
-    base.pack(heads).is_some_and(|packed| packed.len() <= MAX_PACKED)
+    base.pack(heads.iter()).is_some_and(|packed| packed.len() <= MAX_PACKED)
 }
 
 /// Makes a base current with which cursors near `heads` are short: the one that is, the broker's newest, or a new one.

@@ -1,9 +1,9 @@
 //! History: what the log has of the selected channels, waiting for something new if the caller asks for that.
 
-use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures_util::future::select_all;
 use prometheus_client::metrics::gauge::Gauge;
 use serde::{Deserialize, Serialize};
@@ -14,7 +14,7 @@ use super::{Bus, Namespace, Selected, StreamQuery, unreadable};
 use crate::access::Caller;
 use crate::broker::{BrokerError, Page};
 use crate::event::{ChannelId, Cursor, Filter, Json, Position, Since};
-use crate::protocol::{ErrorCode, Problem};
+use crate::protocol::{ErrorCode, HISTORY_ENTRY, Problem, event_frame};
 
 /// Events that one call looks at, if a filter lets few of them through.
 const MAX_SCANNED: usize = 20_000;
@@ -38,17 +38,11 @@ pub struct HistoryQuery {
 /// The answer to a history call.
 #[derive(Debug)]
 pub struct History {
-    pub events: Vec<HistoryEntry>,
+    /// Each event as an entry, without the first brace: `"position":…,"event":…}`. Long-polls share it.
+    pub events: Vec<Bytes>,
     /// Where a later call continues.
     pub cursor: String,
     pub gaps: Vec<Gap>,
-}
-
-/// An event in the log.
-#[derive(Debug, Serialize)]
-pub struct HistoryEntry {
-    pub position: Position,
-    pub event: Box<RawValue>,
 }
 
 /// A lost range: the events after `from` up to and including `position`.
@@ -71,11 +65,21 @@ impl Bus {
         let selected = self.select(caller, &stream)?;
         let permit = if wait.is_zero() { None } else { Some(self.admit(caller)?) };
         let namespace = self.namespace(caller);
-        let mut reader = Reader { namespace, limit, scanned: 0, events: Vec::new(), gaps: Vec::new() };
+        // A call that does not wait reads the log, which may have events that the relay has not delivered yet. If the node
+        // is not ready, the log tells why.
+        let from_recent = !wait.is_zero() && namespace.health().borrow().ready.is_ok();
+        let mut reader = Reader { namespace, limit, from_recent, scanned: 0, events: Vec::new(), gaps: Vec::new() };
         let mut streams = Vec::with_capacity(selected.len());
         for Selected { name, channel, filter, since } in selected {
             let since = since.unwrap_or(Since::Start);
-            let (at, lost) = self.locate(caller, channel, &since).await?;
+            let known = |position: &Position| from_recent && namespace.recent().after(channel, position, 0).is_some();
+            let (at, lost) = match since {
+                Since::After(position) if known(&position) => (position, None),
+                since => self.locate(caller, channel, &since).await?,
+            };
+            if !wait.is_zero() {
+                namespace.recent().polled(channel);
+            }
             let stream = Stream { name, channel, filter, at };
             if let Some(from) = lost {
                 reader.gap(&stream, from);
@@ -90,20 +94,31 @@ impl Bus {
         while reader.is_empty() && Instant::now() < deadline {
             let next = |stream: &Stream| Position { offset: stream.at.offset + 1, ..stream.at.clone() };
             let nexts: Vec<_> = streams.iter().map(|stream| (stream.channel, next(stream))).collect();
-            let moved = nexts.iter().map(|(channel, next)| Box::pin(namespace.progress().reached(*channel, next)));
-            // After the wait the log is read once more: it may have been lost meanwhile.
-            tokio::select! {
-                _ = timeout_at(deadline, select_all(moved)) => {}
-                () = self.evicted(caller) => deadline = Instant::now(),
-            }
+            let reached =
+                async |(channel, next): &(ChannelId, Position)| namespace.progress().reached(*channel, next).await;
+            let moved = async {
+                match &*nexts {
+                    [only] => reached(only).await,
+                    all => drop(select_all(all.iter().map(|one| Box::pin(reached(one)))).await),
+                }
+            };
+            let moved = tokio::select! {
+                moved = timeout_at(deadline, moved) => moved.is_ok(),
+                () = self.evicted(caller) => {
+                    deadline = Instant::now();
+                    false
+                }
+            };
+            // If nothing has moved, the log is read once more: it may have been lost meanwhile.
+            reader.from_recent = from_recent && moved;
             reader.scanned = 0;
             reader.fill(&mut streams).await?;
             if reader.scanned == 0 {
                 tokio::time::sleep_until(deadline.min(Instant::now() + RETRY)).await;
             }
         }
-        let cursor: BTreeMap<_, _> = streams.into_iter().map(|stream| (stream.name, stream.at)).collect();
-        let cursor = self.cursors(caller, cursor.len()).await.write(&Cursor(cursor));
+        let cursor = Cursor(streams.into_iter().map(|stream| (stream.name, stream.at)).collect());
+        let cursor = self.cursor_text(caller, &cursor).await;
         Ok(History { events: reader.events, cursor, gaps: reader.gaps })
     }
 }
@@ -134,7 +149,7 @@ struct Stream {
 
 impl Stream {
     /// Whether the filter lets an event of the log through.
-    fn matches(&self, event: &RawValue) -> Result<bool, Box<dyn std::error::Error>> {
+    fn matches(&self, event: &str) -> Result<bool, Box<dyn std::error::Error>> {
         #[derive(Deserialize)]
         struct Event<'a> {
             #[serde(borrow)]
@@ -143,7 +158,7 @@ impl Stream {
         if self.filter.is_empty() {
             return Ok(true);
         }
-        let event: Event<'_> = serde_json::from_str(event.get())?;
+        let event: Event<'_> = serde_json::from_str(event)?;
         Ok(self.filter.matches(&Json::parse_logged(event.data.get())?))
     }
 }
@@ -152,8 +167,10 @@ impl Stream {
 struct Reader<'a> {
     namespace: &'a Namespace,
     limit: usize,
+    /// Whether events are taken from those that the relay has delivered, where these have them.
+    from_recent: bool,
     scanned: usize,
-    events: Vec<HistoryEntry>,
+    events: Vec<Bytes>,
     gaps: Vec<Gap>,
 }
 
@@ -170,8 +187,10 @@ impl Reader<'_> {
             let most = (self.events.len() + share).min(self.limit);
             self.read_on(stream, most).await?;
         }
-        for stream in streams {
-            self.read_on(stream, self.limit).await?;
+        if streams.len() > 1 {
+            for stream in streams {
+                self.read_on(stream, self.limit).await?;
+            }
         }
         Ok(())
     }
@@ -180,6 +199,20 @@ impl Reader<'_> {
     async fn read_on(&mut self, stream: &mut Stream, most: usize) -> Result<(), Problem> {
         while self.events.len() < most && self.scanned < MAX_SCANNED {
             let wanted = if stream.filter.is_empty() { most - self.events.len() } else { PAGE };
+            let recent = || self.namespace.recent().after(stream.channel, &stream.at, wanted);
+            if let Some(recent) = self.from_recent.then(recent).flatten() {
+                let is_last = recent.len() < wanted;
+                for event in recent {
+                    if self.events.len() >= most {
+                        return Ok(());
+                    }
+                    self.take(stream, event.offset, event.json(), || event.entry.clone())?;
+                }
+                if is_last {
+                    return Ok(());
+                }
+                continue;
+            }
             let page = self.page(stream, wanted).await.map_err(unreadable)?;
             if let Some(lost) = page.bounds.gap_after(&stream.at) {
                 let from = std::mem::replace(&mut stream.at, lost);
@@ -192,13 +225,32 @@ impl Reader<'_> {
                 if self.events.len() >= most {
                     return Ok(());
                 }
-                self.scanned += 1;
-                stream.at.offset = entry.offset;
-                let event = RawValue::from_string(entry.json.to_string()).map_err(broken)?;
-                if stream.matches(&event).map_err(broken)? {
-                    self.events.push(HistoryEntry { position: stream.at.clone(), event });
-                }
+                // Another program may have written it.
+                serde_json::from_str::<&RawValue>(&entry.json).map_err(broken)?;
+                let position = Position { offset: entry.offset, ..stream.at.clone() };
+                self.take(stream, entry.offset, &entry.json, || {
+                    Bytes::from(event_frame(&position, &entry.json)).slice(HISTORY_ENTRY..)
+                })?;
             }
+            if stream.at.offset >= page.bounds.head {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes the next event of a channel into the answer, if it matches.
+    fn take(
+        &mut self,
+        stream: &mut Stream,
+        offset: u64,
+        json: &str,
+        entry: impl FnOnce() -> Bytes,
+    ) -> Result<(), Problem> {
+        self.scanned += 1;
+        stream.at.offset = offset;
+        if stream.matches(json).map_err(broken)? {
+            self.events.push(entry());
         }
         Ok(())
     }

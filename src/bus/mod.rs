@@ -34,7 +34,7 @@ use futures_util::future::join_all;
 use tokio_util::sync::CancellationToken;
 
 pub use cursor_bases::CursorBases;
-pub use history::{Gap, HistoryEntry, HistoryQuery};
+pub use history::{History, HistoryQuery};
 pub use namespace::Namespace;
 pub use overview::{ChannelSummary, NodeStatus, NodeSummary};
 pub use publish::{Accepted, Documents};

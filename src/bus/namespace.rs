@@ -17,6 +17,7 @@ use crate::health::Health;
 use crate::metrics::Metrics;
 use crate::pace::Pace;
 use crate::progress::Progress;
+use crate::recent::RecentEvents;
 
 /// The time in which a broker that works answers.
 const USUAL_ANSWER: Duration = Duration::from_millis(500);
@@ -26,6 +27,7 @@ pub struct Namespace {
     backend: Arc<dyn Backend>,
     progress: Arc<Progress>,
     pace: Arc<Pace>,
+    recent: Arc<RecentEvents>,
     subscribers: Arc<PerChannel<AtomicU64>>,
     reads: ReadLimit,
     health: watch::Receiver<Health>,
@@ -46,6 +48,7 @@ impl Namespace {
             backend,
             progress: Arc::new(Progress::new(catalog)),
             pace: Arc::new(Pace::new(catalog, subscribers.clone(), metrics.clone())),
+            recent: Arc::new(RecentEvents::new(catalog)),
             subscribers,
             reads: ReadLimit::new(admission),
             health,
@@ -61,6 +64,11 @@ impl Namespace {
     /// The pace of this namespace's publishers.
     pub fn pace(&self) -> &Arc<Pace> {
         &self.pace
+    }
+
+    /// The newest events that this namespace's relay has delivered.
+    pub fn recent(&self) -> &Arc<RecentEvents> {
+        &self.recent
     }
 
     /// Connections of this node that are subscribed to each channel, counted by the hub.

@@ -22,10 +22,15 @@ impl Cursor {
         text.split(',').map(one).collect::<Option<_>>().map(Self)
     }
 
-    /// The cursor as text, if it has at most `limit` bytes.
-    pub fn text_within(&self, limit: usize) -> Option<String> {
+    /// The channels by name with their positions, in the order of the names.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &Position)> + Clone {
+        self.0.iter().map(|(channel, position)| (&**channel, position))
+    }
+
+    /// A cursor of these positions as text, if it has at most `limit` bytes.
+    pub fn text_within<'a>(positions: impl Iterator<Item = (&'a str, &'a Position)>, limit: usize) -> Option<String> {
         let mut text = String::new();
-        for (number, (channel, position)) in self.0.iter().enumerate() {
+        for (number, (channel, position)) in positions.enumerate() {
             let comma = if number > 0 { "," } else { "" };
             // Writing to a string cannot fail.
             let _ = write!(text, "{comma}{channel}={position}");
@@ -39,6 +44,6 @@ impl Cursor {
 
 impl fmt::Display for Cursor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text_within(usize::MAX).unwrap_or_default())
+        f.write_str(&Self::text_within(self.iter(), usize::MAX).unwrap_or_default())
     }
 }

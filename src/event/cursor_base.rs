@@ -54,9 +54,9 @@ impl CursorBase {
         Some(Self { slot, id: u64::from_str_radix(id, 16).ok()?, positions: Cursor::parse(positions)? })
     }
 
-    /// Packs a cursor; `None` if the base lacks one of its channels.
-    pub fn pack(&self, cursor: &Cursor) -> Option<String> {
-        let mut rest = cursor.0.iter().peekable();
+    /// Packs a cursor of these positions, in the order of the names; `None` if the base lacks one of its channels.
+    pub fn pack<'a>(&self, positions: impl Iterator<Item = (&'a str, &'a Position)>) -> Option<String> {
+        let mut rest = positions.peekable();
         let mut entries = Vec::with_capacity(self.positions.0.len());
         for (name, base) in &self.positions.0 {
             entries.push(rest.next_if(|(other, _)| *other == name).map(|(_, position)| Entry::new(base, position)));
@@ -178,12 +178,12 @@ mod tests {
             cursor(300, |n| Some(at(if n % 50 == 0 { 999 - n } else { n }, n * n * 10_000 + n))),
             cursor(300, |n| Some(at(n, [0, u64::MAX, 1 << 59, 1 << 60, 1 << 63][n as usize % 5]))),
         ] {
-            let text = base.pack(&written).unwrap();
+            let text = base.pack(written.iter()).unwrap();
             let packed = PackedCursor::parse(&text).unwrap();
             assert_eq!((packed.slot, packed.id), (7, u64::MAX - 1));
             assert_eq!(base.unpack(&packed), Some(written));
         }
-        assert_eq!(base.pack(&Cursor([("other".to_owned(), at(0, 0))].into())), None);
+        assert_eq!(base.pack([("other", &at(0, 0))].into_iter()), None);
         for text in ["", "c", "c.", "c.AAAA", "a=k3:1", "c.****************"] {
             assert_eq!(PackedCursor::parse(text), None, "{text}");
         }
@@ -201,7 +201,7 @@ mod tests {
             let now = cursor(channels, |n| {
                 Some(at(n % 1_000, start(n) + if n % 2 == 0 { moved * (n % 11) / 10 } else { 0 }))
             });
-            let text = base.pack(&now).unwrap();
+            let text = base.pack(now.iter()).unwrap();
             println!("{channels} channels, {moved} events: {} instead of {}", text.len(), now.to_string().len());
             assert!(text.len() <= longest, "{channels} channels: {}", text.len());
         }

@@ -35,6 +35,12 @@ impl Position {
     pub fn same_epoch(&self, other: &Position) -> bool {
         self.epoch == other.epoch
     }
+
+    /// The length of the position as text, in bytes.
+    pub fn text_len(&self) -> usize {
+        let digits = self.offset.checked_ilog10().unwrap_or_default() as usize + 1;
+        self.epoch.as_str().len() + 1 + digits
+    }
 }
 
 impl Epoch {
@@ -137,6 +143,10 @@ mod tests {
     fn a_position_is_read_as_it_is_written() {
         let position = Position::new(Epoch::random(), 42);
         assert_eq!(position.to_string().parse(), Ok(position.clone()));
+        for offset in [0, 1, 9, 10, 99, 100, u64::MAX] {
+            let position = Position { offset, ..position.clone() };
+            assert_eq!(position.text_len(), position.to_string().len(), "{position}");
+        }
     }
 
     #[test]

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use axum::Json;
 use axum::extract::{RawQuery, State};
-use serde::Serialize;
+use axum::http::{HeaderValue, header};
+use axum::response::{IntoResponse, Response};
 
 use super::App;
 use crate::access::Caller;
-use crate::bus::{Gap, HistoryEntry, HistoryQuery, StreamQuery};
+use crate::bus::{History, HistoryQuery, StreamQuery};
 use crate::protocol::{ErrorCode, Problem};
 use crate::suggest;
 
@@ -18,27 +18,11 @@ const MAX_LIMIT: u64 = 1_000;
 /// How long a call may wait for something new, in seconds.
 const MAX_WAIT: u64 = 30;
 
-#[derive(Serialize)]
-pub(super) struct Response {
-    events: Vec<HistoryEntry>,
-    /// Where a later call continues.
-    cursor: String,
-    gap: Gaps,
-}
-
-/// `false`, or what is missing.
-#[derive(Serialize)]
-#[serde(untagged)]
-enum Gaps {
-    None(bool),
-    Some(Vec<Gap>),
-}
-
 pub(super) async fn read(
     State(app): State<App>,
     caller: Caller,
     RawQuery(query): RawQuery,
-) -> Result<Json<Response>, Problem> {
+) -> Result<Response, Problem> {
     let (stream, own) = StreamQuery::parse(query.as_deref().unwrap_or_default(), &["limit", "wait"])?;
     let number = |name: &str, default: u64, max: u64| match own.get(name) {
         None => Ok(default),
@@ -52,6 +36,24 @@ pub(super) async fn read(
     let limit = number("limit", LIMIT, MAX_LIMIT)?.max(1) as usize;
     let wait = Duration::from_secs(number("wait", 0, MAX_WAIT)?);
     let history = app.bus.history(&caller, HistoryQuery { stream, limit, wait }).await?;
-    let gap = if history.gaps.is_empty() { Gaps::None(false) } else { Gaps::Some(history.gaps) };
-    Ok(Json(Response { events: history.events, cursor: history.cursor, gap }))
+    let json = [(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))];
+    Ok((json, body(&history)).into_response())
+}
+
+/// The answer as JSON. The events are copied as they are.
+fn body(History { events, cursor, gaps }: &History) -> Vec<u8> {
+    // Strings and numbers: serialization cannot fail.
+    let cursor = serde_json::to_string(cursor).unwrap_or_default();
+    let gaps = if gaps.is_empty() { "false".to_owned() } else { serde_json::to_string(gaps).unwrap_or_default() };
+    let size = events.iter().map(|entry| entry.len() + 2).sum::<usize>() + cursor.len() + gaps.len() + 40;
+    let mut body = Vec::with_capacity(size);
+    body.extend_from_slice(br#"{"events":["#);
+    for (number, entry) in events.iter().enumerate() {
+        body.extend_from_slice(if number == 0 { b"{" } else { b",{" });
+        body.extend_from_slice(entry);
+    }
+    for part in [r#"],"cursor":"#, &cursor, r#","gap":"#, &gaps, "}"] {
+        body.extend_from_slice(part.as_bytes());
+    }
+    body
 }

@@ -12,8 +12,8 @@ use serde_json::value::RawValue;
 
 use super::{encoding, frame};
 use crate::deflate::Deflater;
-use crate::event::{ChannelId, Json, Position};
-use crate::protocol::{ServerFrame, event_frame};
+use crate::event::{Catalog, ChannelId, Json, Position};
+use crate::protocol::{HISTORY_ENTRY, ServerFrame, event_frame_len, write_event_frame};
 
 /// One step of a channel's stream.
 #[derive(Debug)]
@@ -50,8 +50,10 @@ pub struct EncodedGap {
 pub struct EncodedEvent {
     /// The WebSocket frame, header included.
     pub frame: Bytes,
-    /// The JSON text, a slice of `frame`.
-    text: Bytes,
+    /// Where the JSON text begins in `frame`.
+    text: usize,
+    /// Where the CloudEvent begins in `frame`; it ends before the last byte.
+    json: usize,
     /// The event's `data`, a slice of `frame`; found when a filter first needs it.
     data: OnceLock<Option<Bytes>>,
     /// The compressed WebSocket frame.
@@ -66,16 +68,19 @@ impl ChannelStep {
         Self { channel, position, kind: StepKind::Known }
     }
 
-    /// An event; `text` is the `event` frame's JSON.
-    pub fn event(channel: ChannelId, position: Position, text: &str) -> Self {
-        let frame = frame::text(text.as_bytes());
-        let text = frame.slice(frame.len() - text.len()..);
+    /// An event of the log. Its JSON is copied once, into the WebSocket frame. All that is sent of it is a part of that
+    /// frame, or made of one.
+    pub fn event(channel: ChannelId, position: Position, json: &str) -> Self {
+        let len = event_frame_len(&position, json);
+        let frame = frame::text_of(len, |frame| write_event_frame(frame, &position, json));
+        let (text, json) = (frame.len() - len, frame.len() - 1 - json.len());
         Self {
             channel,
             position,
             kind: StepKind::Event(EncodedEvent {
                 frame,
                 text,
+                json,
                 data: OnceLock::new(),
                 deflated: OnceLock::new(),
                 sse_blocks: Default::default(),
@@ -92,18 +97,27 @@ impl ChannelStep {
         }
     }
 
-    /// The step as a Server-Sent Event; `name` is the channel's.
-    pub fn sse_block(&self, name: &str, with_id: bool) -> Option<&Bytes> {
+    /// The step as a Server-Sent Event. `catalog` has the channel's name.
+    pub fn sse_block(&self, catalog: &Catalog, with_id: bool) -> Option<&Bytes> {
+        let name = || &*catalog.get(self.channel).name;
         match &self.kind {
             StepKind::Known => None,
             StepKind::Event(event) => Some(
                 event.sse_blocks[usize::from(with_id)]
-                    .get_or_init(|| encoding::sse_event(name, &self.position, event.json(&self.position), with_id)),
+                    .get_or_init(|| encoding::sse_event(name(), &self.position, event.json(), with_id)),
             ),
             StepKind::Gap(lost) => Some(
                 lost.sse_blocks[usize::from(with_id)]
-                    .get_or_init(|| encoding::sse_gap(name, &self.position, &lost.text, with_id)),
+                    .get_or_init(|| encoding::sse_gap(name(), &self.position, &lost.text, with_id)),
             ),
+        }
+    }
+
+    /// The event as an entry of history, without the first brace; empty if the step is no event.
+    pub fn history_entry(&self) -> Bytes {
+        match &self.kind {
+            StepKind::Event(event) => event.frame.slice(event.text + HISTORY_ENTRY..),
+            StepKind::Known | StepKind::Gap(_) => Bytes::new(),
         }
     }
 
@@ -124,7 +138,7 @@ impl EncodedEvent {
     /// The frame for connections that agreed on compression. It is the plain frame where compression makes it no
     /// smaller. The first shard that needs it compresses it. `on_compressed` is called if this call did so.
     pub fn deflated(&self, deflater: &mut Deflater, on_compressed: impl FnOnce()) -> &Bytes {
-        self.deflated.get_or_init(|| match deflater.deflate(&self.text) {
+        self.deflated.get_or_init(|| match deflater.deflate(&self.frame[self.text..]) {
             Some(payload) => {
                 on_compressed();
                 frame::deflated_text(payload)
@@ -134,10 +148,8 @@ impl EncodedEvent {
     }
 
     /// The CloudEvent without the `event` frame around it.
-    fn json(&self, position: &Position) -> &str {
-        let text = std::str::from_utf8(&self.text).unwrap_or_default();
-        let head = event_frame(position, "").len() - 1;
-        text.get(head..text.len() - 1).unwrap_or_default()
+    fn json(&self) -> &str {
+        std::str::from_utf8(&self.frame[self.json..self.frame.len() - 1]).unwrap_or_default()
     }
 
     /// The event's `data`, parsed as a whole. Replays match their filters against it.
@@ -149,13 +161,13 @@ impl EncodedEvent {
     /// needs it searches for it, so a channel without filters never pays for the search.
     pub fn data(&self) -> Option<&str> {
         let data = self.data.get_or_init(|| {
-            let text = std::str::from_utf8(&self.text).ok()?;
+            let text = std::str::from_utf8(&self.frame[self.text..]).ok()?;
             let data = scan_for_data(text).or_else(|| {
                 parse_for_data(text)
                     .inspect_err(|error| tracing::error!(%error, "an event in the log cannot be matched with filters"))
                     .ok()
             })?;
-            Some(self.text.slice_ref(data.as_bytes()))
+            Some(self.frame.slice_ref(data.as_bytes()))
         });
         std::str::from_utf8(data.as_ref()?).ok()
     }
@@ -190,14 +202,13 @@ fn parse_for_data(text: &str) -> serde_json::Result<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::{Catalog, Defaults};
+    use crate::event::Defaults;
     use serde_json::{Value, json};
 
     /// The `data` that filters are given of an event in the log.
     fn data_of(event: &str) -> Option<Value> {
         let position: Position = "k3:1".parse().unwrap();
-        let text = event_frame(&position, event);
-        let step = ChannelStep::event(Catalog::builtin().channel("order-status").unwrap(), position, &text);
+        let step = ChannelStep::event(Catalog::builtin().channel("order-status").unwrap(), position, event);
         let StepKind::Event(encoded) = &step.kind else { panic!("no event") };
         let mut data = serde_json::Deserializer::from_str(encoded.data()?).into_iter();
         Some(data.next()?.unwrap())

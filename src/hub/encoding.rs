@@ -5,7 +5,10 @@
 //! the common block, to which the shard gives the connection's id and framing. This module does not know which connection
 //! gets what.
 
-use bytes::Bytes;
+use std::borrow::Cow;
+use std::fmt::Write;
+
+use bytes::{Bytes, BytesMut};
 
 use super::frame;
 use crate::event::Position;
@@ -70,7 +73,7 @@ impl Encoding {
         let data = serde_json::json!({ "type": "closed", "code": code.as_u16(), "reason": reason });
         let text = format!("event: closed\ndata: {data}\n");
         match chunked {
-            true => [chunk(&text), END.into()].concat().into(),
+            true => [chunk(&[&text]), END.into()].concat().into(),
             false => text.into(),
         }
     }
@@ -89,38 +92,49 @@ pub fn sse_gap(channel: &str, position: &Position, json: &str, with_id: bool) ->
 /// The id is the block's last line. npm's `fetch-event-source` takes an id when it reads the line: if the connection broke
 /// between an id and its event, that client would resume after an event that it never got.
 fn block(kind: &str, channel: &str, position: &Position, json: &str, with_id: bool) -> Bytes {
-    let id = if with_id { format!("id: {channel}={position}\n\n") } else { String::new() };
-    // Another program may have written an event of several lines into the log.
-    let data = json.split(['\n', '\r']).map(|line| format!("data: {line}\n")).collect::<String>();
-    chunk(&format!("event: {kind}\n{}{id}", escape_separators(data)))
+    let (data, position) = (data_lines(json), position.to_string());
+    let event = ["event: ", kind, "\ndata: ", &data, "\n"];
+    match with_id {
+        true => chunk(&[&event[..], &["id: ", channel, "=", &position, "\n\n"]].concat()),
+        false => chunk(&event),
+    }
 }
 
+/// JSON as the value of `data`: with a field for each of its lines. Nearly all is one line and is not copied; another
+/// program may have written an event of several lines into the log.
+///
 /// Escapes the characters that Unicode, but not the standard of Server-Sent Events, counts as the end of a line. Python
 /// splits lines there, and with it the PyPI package `sseclient`. In JSON they stand within strings only.
-fn escape_separators(json: String) -> String {
-    const SEPARATORS: [char; 3] = ['\u{85}', '\u{2028}', '\u{2029}'];
-    if json.is_ascii() || !json.contains(SEPARATORS) {
-        return json;
+fn data_lines(json: &str) -> Cow<'_, str> {
+    const SEPARATORS: [(char, &str); 3] = [('\u{85}', "\\u0085"), ('\u{2028}', "\\u2028"), ('\u{2029}', "\\u2029")];
+    let mut data = Cow::from(json);
+    if memchr::memchr2(b'\n', b'\r', json.as_bytes()).is_some() {
+        data = json.split(['\n', '\r']).collect::<Vec<_>>().join("\ndata: ").into();
     }
-    json.replace('\u{85}', "\\u0085").replace('\u{2028}', "\\u2028").replace('\u{2029}', "\\u2029")
+    if !json.is_ascii() {
+        for (separator, escaped) in SEPARATORS.into_iter().filter(|(separator, _)| json.contains(*separator)) {
+            data = data.replace(separator, escaped).into();
+        }
+    }
+    data
 }
 
 /// The end of a block without an id: the id and the empty line. `None` ends the block without an id.
 pub fn sse_id(cursor: Option<&str>) -> Bytes {
     match cursor {
-        Some(cursor) => chunk(&format!("id: {cursor}\n\n")),
-        None => chunk("\n"),
+        Some(cursor) => chunk(&["id: ", cursor, "\n\n"]),
+        None => chunk(&["\n"]),
     }
 }
 
 /// The time that the client waits before it reconnects.
 pub fn sse_retry(milliseconds: u64) -> Bytes {
-    chunk(&format!("retry: {milliseconds}\n"))
+    chunk(&["retry: ", &milliseconds.to_string(), "\n"])
 }
 
 /// A heartbeat: a comment. No empty line follows: several clients would report the end of an empty block as a message.
 pub fn sse_heartbeat() -> Bytes {
-    chunk(": heartbeat\n")
+    chunk(&[": heartbeat\n"])
 }
 
 /// Moves the client's last id without an event of a channel.
@@ -128,15 +142,53 @@ pub fn sse_heartbeat() -> Bytes {
 /// It has a name and `data`. npm's `eventsource` and `event-source-polyfill` take no id of a block without data, and other
 /// clients report such a block as an empty message.
 pub fn sse_cursor(cursor: &str) -> Bytes {
-    chunk(&format!("event: cursor\ndata: {{\"type\":\"cursor\"}}\nid: {cursor}\n\n"))
+    chunk(&["event: cursor\ndata: {\"type\":\"cursor\"}\nid: ", cursor, "\n\n"])
 }
 
-fn chunk(text: &str) -> Bytes {
-    format!("{:x}\r\n{text}\r\n", text.len()).into()
+/// A chunk of these parts. Each part is copied once.
+fn chunk(parts: &[&str]) -> Bytes {
+    let len: usize = parts.iter().map(|part| part.len()).sum();
+    let digits = len.checked_ilog(16).unwrap_or_default() as usize + 1;
+    // Exactly as many bytes as are needed: then `freeze` allocates nothing more.
+    let mut chunk = BytesMut::with_capacity(digits + len + 4);
+    // Memory takes everything.
+    let _ = write!(chunk, "{len:x}\r\n");
+    parts.iter().for_each(|part| chunk.extend_from_slice(part.as_bytes()));
+    chunk.extend_from_slice(b"\r\n");
+    chunk.freeze()
 }
 
 /// The text of one chunk.
 fn without_chunk(chunk: &Bytes) -> Bytes {
     let start = chunk.iter().position(|byte| *byte == b'\n').map_or(0, |end| end + 1);
     chunk.slice(start..chunk.len() - 2)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn data_of(json: &str) -> String {
+        let block = sse_event("c", &"k3:42".parse().unwrap(), json, true);
+        let chunk = String::from_utf8(block.to_vec()).unwrap();
+        let (len, text) = chunk.split_once("\r\n").unwrap();
+        let text = text.strip_suffix("\r\n").unwrap();
+        assert_eq!(usize::from_str_radix(len, 16), Ok(text.len()));
+        text.strip_prefix("event: c\n").unwrap().strip_suffix("id: c=k3:42\n\n").unwrap().to_owned()
+    }
+
+    #[test]
+    fn each_line_of_an_event_is_a_field_and_no_character_within_looks_like_the_end_of_one() {
+        assert_eq!(data_of(r#"{"a":"é"}"#), "data: {\"a\":\"é\"}\n");
+        assert_eq!(data_of("{\n\"a\":1\r\n}"), "data: {\ndata: \"a\":1\ndata: \ndata: }\n");
+        assert_eq!(data_of("[\"\u{85}\u{2028}\",\n\"\u{2029}\"]"), "data: [\"\\u0085\\u2028\",\ndata: \"\\u2029\"]\n");
+    }
+
+    #[test]
+    fn a_chunk_has_room_for_exactly_its_bytes() {
+        for len in [1, 15, 16, 255, 256, 65_535, 65_536] {
+            let text = "x".repeat(len);
+            assert_eq!(chunk(&[&text, ""]), format!("{len:x}\r\n{text}\r\n"));
+        }
+    }
 }

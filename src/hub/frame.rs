@@ -24,6 +24,11 @@ pub fn text(payload: &[u8]) -> Bytes {
     data(TEXT, payload)
 }
 
+/// A text frame whose payload has `len` bytes, which `write` writes: so that a payload of several parts is copied once.
+pub fn text_of(len: usize, write: impl FnOnce(&mut BytesMut)) -> Bytes {
+    data_of(TEXT, len, write)
+}
+
 /// A text frame whose payload is compressed.
 pub fn deflated_text(payload: &[u8]) -> Bytes {
     data(RSV1 | TEXT, payload)
@@ -69,9 +74,15 @@ pub fn close_echo(code: Option<u16>) -> Bytes {
 }
 
 fn data(opcode: u8, payload: &[u8]) -> Bytes {
-    let mut frame = BytesMut::with_capacity(payload.len() + 10);
-    put_header(&mut frame, opcode, payload.len());
-    frame.put_slice(payload);
+    data_of(opcode, payload.len(), |frame| frame.put_slice(payload))
+}
+
+fn data_of(opcode: u8, len: usize, write: impl FnOnce(&mut BytesMut)) -> Bytes {
+    // Exactly as many bytes as are needed: then `freeze` allocates nothing more.
+    let mut frame = BytesMut::with_capacity(header_len(len) + len);
+    put_header(&mut frame, opcode, len);
+    write(&mut frame);
+    debug_assert_eq!(frame.len(), header_len(len) + len);
     frame.freeze()
 }
 
@@ -81,6 +92,15 @@ fn control(opcode: u8, payload: &[u8]) -> Bytes {
     put_header(&mut frame, opcode, payload.len());
     frame.put_slice(payload);
     frame.freeze()
+}
+
+/// The length of the header of a frame with so many bytes of payload.
+fn header_len(len: usize) -> usize {
+    match len {
+        0..=125 => 2,
+        126..=0xFFFF => 4,
+        _ => 10,
+    }
 }
 
 fn put_header(frame: &mut BytesMut, opcode: u8, len: usize) {

@@ -10,7 +10,6 @@ use super::*;
 use crate::admission::Admission;
 use crate::bus::Begin;
 use crate::event::{ChannelId, Position};
-use crate::protocol::event_frame;
 
 struct Fixture {
     hub: Arc<Hub>,
@@ -35,7 +34,7 @@ impl Fixture {
 
     fn event(&self, channel: ChannelId, offset: u64, size: usize) -> ChannelStep {
         let json = format!("{{\"data\":\"{}\"}}", "x".repeat(size));
-        ChannelStep::event(channel, self.at(offset), &event_frame(&self.at(offset), &json))
+        ChannelStep::event(channel, self.at(offset), &json)
     }
 
     fn gap(&self, channel: ChannelId, from: u64, to: u64) -> ChannelStep {

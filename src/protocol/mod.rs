@@ -11,6 +11,7 @@ mod problem;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::fmt::Write;
 
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
@@ -128,16 +129,37 @@ impl ServerFrame<'_> {
     }
 }
 
+/// What an `event` frame has around its position and its event.
+const AROUND_EVENT: [&str; 3] = [r#"{"type":"event","position":""#, r#"","event":"#, "}"];
+
+/// Where in an `event` frame the text begins that an entry of history has after its first brace:
+/// `"position":…,"event":…}`.
+pub const HISTORY_ENTRY: usize = r#"{"type":"event","#.len();
+
 /// The JSON text of an `event` frame, which is the same on the WebSocket and on Redis pub/sub.
 pub fn event_frame(position: &Position, event: &str) -> String {
-    const AROUND: [&str; 3] = [r#"{"type":"event","position":""#, r#"","event":"#, "}"];
-    let position = position.to_string();
-    [AROUND[0], &position, AROUND[1], event, AROUND[2]].concat()
+    let mut frame = String::with_capacity(event_frame_len(position, event));
+    write_event_frame(&mut frame, position, event);
+    frame
+}
+
+/// Writes the JSON text of an `event` frame. The event's own text ends one byte before the end.
+pub fn write_event_frame(frame: &mut impl Write, position: &Position, event: &str) {
+    let [start, middle, end] = AROUND_EVENT;
+    // Memory takes everything.
+    let _ = frame.write_str(start);
+    let _ = write!(frame, "{position}");
+    let _ = [middle, event, end].into_iter().try_for_each(|part| frame.write_str(part));
+}
+
+/// The length of the JSON text of an `event` frame, in bytes.
+pub fn event_frame_len(position: &Position, event: &str) -> usize {
+    AROUND_EVENT.into_iter().map(str::len).sum::<usize>() + position.text_len() + event.len()
 }
 
 /// The position of an `event` frame that [`event_frame`] wrote. The rest of the frame is not checked.
 pub fn event_frame_position(frame: &[u8]) -> Option<Position> {
-    let rest = frame.strip_prefix(br#"{"type":"event","position":""#)?;
+    let rest = frame.strip_prefix(AROUND_EVENT[0].as_bytes())?;
     let end = rest.iter().position(|byte| *byte == b'"')?;
     std::str::from_utf8(&rest[..end]).ok()?.parse().ok()
 }
@@ -300,6 +322,9 @@ mod tests {
     fn the_position_of_an_event_frame_is_read() {
         let position: Position = "k3:42".parse().unwrap();
         let frame = event_frame(&position, r#"{"id":"1"}"#);
+        assert_eq!(frame, r#"{"type":"event","position":"k3:42","event":{"id":"1"}}"#);
+        assert_eq!(frame.len(), event_frame_len(&position, r#"{"id":"1"}"#));
+        assert_eq!(frame[HISTORY_ENTRY..], *r#""position":"k3:42","event":{"id":"1"}}"#);
         assert_eq!(event_frame_position(frame.as_bytes()), Some(position));
         for other in ["", "hello", r#"{"type":"event","position":"k3"}"#, r#"{"type":"event","position":"k3:42"#] {
             assert_eq!(event_frame_position(other.as_bytes()), None, "{other}");

@@ -19,13 +19,14 @@ use prometheus_client::metrics::counter::Counter;
 use tokio::sync::watch;
 
 use crate::broker::{BrokerError, Log, ObservedSignals, Page, Signal};
+use crate::bus::Namespace;
 use crate::event::{Catalog, ChannelId, PerChannel, Position};
 use crate::health::RelayReport;
 use crate::hub::{ChannelStep, Hub, ShardDied};
 use crate::metrics::{Metrics, TypeLabel};
 use crate::pace::Pace;
 use crate::progress::Progress;
-use crate::protocol::event_frame;
+use crate::recent::RecentEvents;
 
 /// The most signals that are received at once.
 const MAX_SIGNALS: usize = 256;
@@ -53,6 +54,7 @@ pub struct Relay {
     early_probe: Option<u64>,
     progress: Arc<Progress>,
     pace: Arc<Pace>,
+    recent: Arc<RecentEvents>,
 }
 
 /// A page that was read from the log.
@@ -88,15 +90,14 @@ impl ChannelState {
 }
 
 impl Relay {
-    /// A relay that reports in `report` what the readiness probe needs to know.
+    /// The relay of `namespace`. It reports in `report` what the readiness probe needs to know.
     pub fn new(
         log: Arc<dyn Log>,
         hub: Arc<Hub>,
         catalog: Arc<Catalog>,
         metrics: Arc<Metrics>,
         report: watch::Sender<RelayReport>,
-        progress: Arc<Progress>,
-        pace: Arc<Pace>,
+        namespace: &Namespace,
     ) -> Self {
         let state = |id| {
             let label = TypeLabel { r#type: catalog.get(id).name.clone() };
@@ -105,7 +106,20 @@ impl Relay {
         let channels = PerChannel::new(&catalog, state);
         let (reads, candidates) = (FuturesUnordered::new(), Vec::new());
         let report = Arc::new(report);
-        Self { log, hub, catalog, metrics, channels, reads, candidates, report, early_probe: None, progress, pace }
+        Self {
+            log,
+            hub,
+            catalog,
+            metrics,
+            channels,
+            reads,
+            candidates,
+            report,
+            early_probe: None,
+            progress: namespace.progress().clone(),
+            pace: namespace.pace().clone(),
+            recent: namespace.recent().clone(),
+        }
     }
 
     /// Runs until the backend is closed.
@@ -329,6 +343,7 @@ impl Relay {
             tracing::warn!(channel = %name, %from, %to, "events are lost: the log no longer has them");
         }
         self.metrics.gaps.inc();
+        self.recent.clear(id);
         self.hub.deliver(ChannelStep::gap(id, name, from.clone(), to.clone())).await?;
         let channel = &mut self.channels[id];
         if !from.same_epoch(to) {
@@ -341,8 +356,9 @@ impl Relay {
 
     /// Delivers the event that is next in its channel.
     async fn deliver(&mut self, id: ChannelId, position: Position, json: &str) -> Result<(), ShardDied> {
-        let text = event_frame(&position, json);
-        self.hub.deliver(ChannelStep::event(id, position.clone(), &text)).await?;
+        let step = ChannelStep::event(id, position.clone(), json);
+        self.recent.add(id, &position, json, || step.history_entry());
+        self.hub.deliver(step).await?;
         let channel = &mut self.channels[id];
         channel.relayed.inc();
         self.progress.note(id, &position);

@@ -58,15 +58,7 @@ impl NamespaceParts {
             .map_err(ServerError::Thread)?;
         let hub = Arc::new(hub);
         let (report, relay_report) = watch::channel(RelayReport::default());
-        let relay = Relay::new(
-            backend.clone(),
-            hub.clone(),
-            catalog.clone(),
-            metrics.clone(),
-            report,
-            namespace.progress().clone(),
-            namespace.pace().clone(),
-        );
+        let relay = Relay::new(backend.clone(), hub.clone(), catalog.clone(), metrics.clone(), report, &namespace);
         let readiness = Readiness {
             backend: backend.clone(),
             hub: hub.clone(),

@@ -6,7 +6,7 @@ use crate::support::each_broker::{TestBroker, over_each_broker};
 use crate::support::events::{epoch_and_offset, offset, order, sale};
 use crate::support::http::Response;
 use crate::support::node::Node;
-use crate::support::within;
+use crate::support::{until, within};
 
 over_each_broker!(
     pages_follow_each_other_by_their_cursor,
@@ -15,6 +15,7 @@ over_each_broker!(
     events_that_the_log_dropped_are_reported_as_a_gap,
     an_age_that_the_log_no_longer_reaches_is_reported_as_a_gap,
     a_long_poll_waits_for_a_matching_event,
+    long_polls_that_follow_each_other_return_every_event_once,
     a_long_poll_that_times_out_returns_an_empty_page,
     invalid_parameters_are_refused,
 );
@@ -134,6 +135,37 @@ async fn a_long_poll_waits_for_a_matching_event(broker: TestBroker) {
     };
     let (page, ()) = within("the answer", async { tokio::join!(waiting, publishing) }).await;
     assert_eq!(offsets(&page), [3]);
+}
+
+async fn long_polls_that_follow_each_other_return_every_event_once(broker: TestBroker) {
+    let node = broker.node().await;
+    let poll = async |filter: &str, expected: &[u64]| {
+        let (mut since, mut found) = ("now".to_owned(), Vec::new());
+        while found.len() < expected.len() {
+            let mut query = vec![("channel", "inventory-change"), ("since", &since), ("wait", "30"), ("limit", "7")];
+            query.extend((!filter.is_empty()).then_some(("where", filter)));
+            let page = history(&node, &query).await;
+            assert_eq!(page["gap"], json!(false));
+            assert!(offsets(&page).len() <= 7);
+            for entry in page["events"].as_array().unwrap() {
+                assert_eq!(entry["event"]["type"], "inventory-change", "{entry}");
+            }
+            found.extend(offsets(&page));
+            since = page["cursor"].as_str().unwrap().to_owned();
+        }
+        assert_eq!(found, expected, "{filter}");
+    };
+    let (all, of_one): (Vec<u64>, Vec<u64>) = ((1..=400).collect(), (0..20).map(|batch| batch * 20 + 4).collect());
+    let polls = [("", &*all), ("", &*all), (r#"{"productId":"3"}"#, &*of_one)];
+    let polling = futures_util::future::join_all(polls.map(|(filter, expected)| poll(filter, expected)));
+    let publishing = async {
+        // All polls wait for the first event, so that none begins after it.
+        until("three polls wait", async || (node.metric("tidings_long_polls").await == 3.0).then_some(())).await;
+        for _ in 0..20 {
+            publish(&node, 20).await;
+        }
+    };
+    within("all events", async { tokio::join!(polling, publishing) }).await;
 }
 
 async fn a_long_poll_that_times_out_returns_an_empty_page(broker: TestBroker) {

@@ -18,6 +18,7 @@ over_each_broker!(
     events_arrive_in_the_order_of_publication,
     last_event_id_resumes_after_that_event,
     one_id_resumes_several_channels_under_load,
+    streams_of_the_same_channels_share_their_bytes_and_each_has_its_own_id,
     events_that_the_log_dropped_are_reported_as_a_gap_event,
     an_age_that_the_log_no_longer_reaches_is_reported_as_a_gap_event,
     a_filter_applies_and_heartbeats_advance_the_id,
@@ -164,6 +165,35 @@ async fn one_id_resumes_several_channels_under_load(broker: TestBroker) {
         }
     };
     tokio::join!(publishing, reading);
+}
+
+async fn streams_of_the_same_channels_share_their_bytes_and_each_has_its_own_id(broker: TestBroker) {
+    const QUERY: &str = "channel=inventory-change&channel=order-status";
+    let node = broker.node().await;
+    let mut streams = Vec::new();
+    for _ in 0..4 {
+        streams.push(Stream::open(&node, QUERY, "").await);
+    }
+    let publish = async || {
+        let batch: Vec<Value> = (0..30).map(|n| if n % 3 == 0 { order("o") } else { sale("p") }).collect();
+        node.publish(&json!(batch)).await;
+    };
+    publish().await;
+    // This one is behind the others at first.
+    streams.push(Stream::open(&node, &format!("{QUERY}&since=start"), "").await);
+    publish().await;
+    for mut stream in streams {
+        let (mut sales, mut orders) = (0, 0);
+        for _ in 0..60 {
+            match &*stream.event().await.kind {
+                "inventory-change" => sales += 1,
+                _ => orders += 1,
+            }
+            let offsets: Vec<u64> =
+                stream.last_id.split(',').map(|part| offset(part.split_once('=').unwrap().1)).collect();
+            assert_eq!(offsets, [sales, orders]);
+        }
+    }
 }
 
 async fn events_that_the_log_dropped_are_reported_as_a_gap_event(broker: TestBroker) {

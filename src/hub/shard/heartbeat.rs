@@ -11,7 +11,7 @@ use bytes::Bytes;
 
 use super::Shard;
 use super::peer::Peer;
-use crate::event::{Cursor, Position};
+use crate::event::{ChannelId, Position};
 use crate::hub::encoding::{self, Encoding};
 use crate::hub::frame;
 use crate::protocol::{CloseCode, ServerFrame};
@@ -81,7 +81,8 @@ impl Shard {
     fn heartbeat(&mut self, number: usize) -> Vec<Bytes> {
         let Some(peer) = self.peers.get(number) else { return Vec::new() };
         if peer.cursor.is_none() {
-            let positions = self.positions(peer).collect();
+            let name = |channel| Cow::from(&*self.catalog.get(channel).name);
+            let positions = self.positions(peer).map(|(channel, position)| (name(channel), position)).collect();
             return peer.encoding.encode(&ServerFrame::Heartbeat { positions }).into_iter().collect();
         }
         let comment = peer.encoding.framed(encoding::sse_heartbeat());
@@ -92,19 +93,16 @@ impl Shard {
     /// block with the new cursor; `None` if the client has it already.
     pub(super) fn cursor_block(&mut self, number: usize) -> Option<Bytes> {
         let peer = self.peers.get(number)?;
-        let now = Cursor(self.positions(peer).map(|(name, position)| (name.into_owned(), position)).collect());
+        let now: Vec<_> = self.positions(peer).collect();
         let peer = self.peers.get_mut(number)?;
-        let cursor = peer.cursor.as_mut().filter(|cursor| cursor.positions != now)?;
-        cursor.positions = now;
-        Some(peer.encoding.framed(encoding::sse_cursor(&cursor.text())))
+        let cursor = peer.cursor.as_mut()?;
+        let moved = now.iter().filter(|(channel, position)| cursor.set(*channel, position, &self.catalog)).count();
+        (moved > 0).then(|| peer.encoding.framed(encoding::sse_cursor(&cursor.text(&self.catalog))))
     }
 
     /// The position up to which each channel of a connection was sent.
-    fn positions(&self, peer: &Peer) -> impl Iterator<Item = (Cow<'_, str>, Position)> {
-        peer.subs().filter_map(|sub| {
-            let position = sub.position(&self.channels, &self.replays)?;
-            Some((Cow::from(&*self.catalog.get(sub.channel).name), position))
-        })
+    fn positions(&self, peer: &Peer) -> impl Iterator<Item = (ChannelId, Position)> {
+        peer.subs().filter_map(|sub| Some((sub.channel, sub.position(&self.channels, &self.replays)?)))
     }
 }
 

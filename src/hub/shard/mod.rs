@@ -228,7 +228,7 @@ impl Shard {
     fn flush(&mut self) {
         let touched = self.batch.take_touched();
         let mut frames: Vec<&Bytes> = Vec::new();
-        let mut encoder = StepEncoder { catalog: &self.catalog, deflater: &mut self.deflater, metrics: &self.metrics };
+        let mut encoder = StepEncoder::new(&self.catalog, &mut self.deflater, &self.metrics);
         for slot in &touched {
             let peer = &mut self.peers[*slot as usize];
             let steps = self.batch.steps(&mut peer.chain);
@@ -239,12 +239,7 @@ impl Shard {
                 }
                 cursor => {
                     frames.clear();
-                    for step in steps {
-                        frames.extend(encoder.shared_bytes(peer.encoding, step));
-                        if let Some(cursor) = cursor {
-                            encoder.advance(cursor, step);
-                        }
-                    }
+                    encoder.shared_frames(peer.encoding, cursor.as_deref_mut(), steps, |bytes| frames.push(bytes));
                     peer.send_buffer.send(&frames);
                 }
             }

@@ -5,11 +5,13 @@
 
 use std::sync::Arc;
 
+use smallvec::SmallVec;
+
 use super::ChannelState;
 use super::chain::Chain;
 use super::replays::Replays;
 use crate::bus::CursorBases;
-use crate::event::{ChannelId, Cursor, PerChannel, Position};
+use crate::event::{Catalog, ChannelId, PerChannel, Position};
 use crate::hub::SendBuffer;
 use crate::hub::encoding::Encoding;
 use crate::hub::index::IndexSlot;
@@ -28,9 +30,13 @@ pub struct Peer {
 
 /// The cursor of an event stream.
 pub struct StreamCursor {
-    pub positions: Cursor,
+    /// In the order of the channels' names.
+    positions: CursorPositions,
     bases: Arc<CursorBases>,
 }
+
+/// The position of each channel of a stream. Nearly every stream has one channel, which needs no allocation.
+pub type CursorPositions = SmallVec<[(ChannelId, Position); 1]>;
 
 /// One subscription of a connection.
 pub struct Sub {
@@ -53,7 +59,7 @@ impl Peer {
     pub fn new(send_buffer: Arc<SendBuffer>, bases: Arc<CursorBases>) -> Self {
         let encoding = send_buffer.encoding;
         let cursor = matches!(encoding, Encoding::Events { .. })
-            .then(|| Box::new(StreamCursor { positions: Cursor::default(), bases }));
+            .then(|| Box::new(StreamCursor { positions: SmallVec::new(), bases }));
         Self { send_buffer, encoding, cursor, subs: Vec::new(), chain: Chain::default() }
     }
 
@@ -83,9 +89,34 @@ impl Peer {
 }
 
 impl StreamCursor {
+    /// The position of each channel that has one, in the order of the channels' names.
+    pub fn positions(&self) -> &CursorPositions {
+        &self.positions
+    }
+
+    /// Sets the position of a channel; returns whether it was another.
+    pub fn set(&mut self, channel: ChannelId, position: &Position, catalog: &Catalog) -> bool {
+        match self.positions.iter_mut().find(|(known, _)| *known == channel) {
+            // The epoch stays: a clone of it would be one more count that all shards write.
+            Some((_, at)) if at.same_epoch(position) => {
+                std::mem::replace(&mut at.offset, position.offset) != position.offset
+            }
+            Some((_, at)) => {
+                *at = position.clone();
+                true
+            }
+            None => {
+                let name = |channel: ChannelId| &*catalog.get(channel).name;
+                let place = self.positions.partition_point(|(other, _)| name(*other) < name(channel));
+                self.positions.insert(place, (channel, position.clone()));
+                true
+            }
+        }
+    }
+
     /// The cursor as it is sent.
-    pub fn text(&self) -> String {
-        self.bases.write(&self.positions)
+    pub fn text(&self, catalog: &Catalog) -> String {
+        self.bases.write(self.positions.iter().map(|(channel, position)| (&*catalog.get(*channel).name, position)))
     }
 }
 

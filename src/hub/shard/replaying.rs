@@ -33,7 +33,7 @@ impl Shard {
             let _ = done.send(if send_buffer.is_closing() { FeedOutcome::Gone } else { FeedOutcome::Full });
             return;
         }
-        let mut encoder = StepEncoder { catalog: &self.catalog, deflater: &mut self.deflater, metrics: &self.metrics };
+        let mut encoder = StepEncoder::new(&self.catalog, &mut self.deflater, &self.metrics);
         let frames =
             encoder.replayed_bytes(peer.encoding, &mut peer.cursor, steps.iter().filter(|step| replay.advance(step)));
         send_buffer.replay(&frames.iter().collect::<Vec<_>>());
