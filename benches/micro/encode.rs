@@ -3,6 +3,7 @@
 
 use std::hint::black_box;
 
+use bytes::Bytes;
 use criterion::{Criterion, Throughput};
 use serde_json::json;
 use tidings::event::{Catalog, Position};
@@ -25,7 +26,7 @@ pub fn benches(criterion: &mut Criterion) {
         });
         let with_block = || {
             let step = ChannelStep::event(channel, position.clone(), black_box(&event));
-            step.sse_block(&catalog, true).map(|block| block.len())
+            step.sse_block(&catalog, true).map_or(0, Bytes::len)
         };
         group.bench_function(format!("the WebSocket frame and the Server-Sent Event, {size} bytes"), |bencher| {
             bencher.iter(with_block);
