@@ -21,10 +21,9 @@ local function log_of(number)
   local at = 4 + i * 2
   local log = open(KEYS[i * 2 - 1], KEYS[i * 2], epoch, ARGV[at + 1])
   if log then
-    -- Changes nothing, and fails before the first XADD if the user may not do it. Otherwise events would be in the stream
-    -- and not in the log.
-    call('HSET', log.meta, 'offset', integer(log.head))
     log.channel, log.added, log.stamp = ARGV[at], 0, integer(log.now)
+    -- The offset in the meta hash.
+    log.written = log.head
     logs[number] = log
   end
   return log
@@ -58,6 +57,16 @@ local function add(log, id, json)
     -- The event was lost, so it is appended again.
     remember(id, position)
   end
+  if log.added == 0 and log.written == log.head then
+    -- Before the first XADD: if the user may not do this, no event must be in the stream and not in the log. A call with one
+    -- event needs no other HSET.
+    local written = redis.pcall('HSET', log.meta, 'offset', offset, 'time', log.stamp)
+    if type(written) == 'table' then
+      forget(id)
+      error(written)
+    end
+    log.written = log.head + 1
+  end
   -- XADD completes the id OFFSET to `OFFSET-0`.
   local added = redis.pcall('XADD', log.stream, offset, 'e', json, 't', log.stamp, 'n', epoch)
   if type(added) == 'table' and added.err then
@@ -66,6 +75,7 @@ local function add(log, id, json)
     if last_offset(log.stream) > log.head then
       -- The stream is ahead of the meta hash: somebody changed one of the two.
       begin_epoch(log, epoch, 0)
+      log.written = log.head
       offset = integer(log.head + 1)
       position = log.epoch .. ':' .. offset
     end
@@ -106,8 +116,8 @@ while arg <= #ARGV do
 end
 
 for _, log in pairs(logs) do
-  if log.added > 0 then
-    call('HSET', log.meta, 'offset', integer(log.head), 'time', log.stamp)
+  if log.written ~= log.head then
+    call('HSET', log.meta, 'offset', integer(log.head), 'time', log.added > 0 and log.stamp or integer(log.time))
   end
 end
 
