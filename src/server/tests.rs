@@ -10,7 +10,9 @@ use tokio::net::TcpStream;
 use super::*;
 use crate::access::Caller;
 use crate::bus::{Begin, Documents, StreamQuery, Subscription};
-use crate::config::{BrokerConfig, BrokerUrl, FileSync, LogConfig, LogFormat, RequestLimits, WebSocketConfig};
+use crate::config::{
+    BrokerConfig, BrokerUrl, BusMessage, FileSync, LogConfig, LogFormat, RequestLimits, WebSocketConfig,
+};
 use crate::connection::Opening;
 use crate::event::ChannelId;
 use crate::hub::{Encoding, NewConnection};
@@ -34,6 +36,7 @@ fn config() -> Config {
         broker: BrokerConfig {
             broker: BrokerUrl::Memory,
             file_sync: FileSync::Os,
+            bus_message: BusMessage::Event,
             prefix: "tidings:".into(),
             namespace: "default".into(),
             log_max_events: 10_000,

@@ -28,6 +28,7 @@ use super::errors::from_reply;
 use super::nonces::Nonce;
 use super::{CALL_TIMEOUT, log_max_events, millis, number};
 use crate::broker::{Appended, BrokerError, Limits, Signal};
+use crate::config::BusMessage;
 use crate::event::{ChannelId, Epoch, Event, Position};
 
 /// The most calls in flight for each queue. With two, Redis runs one while the next is on the network.
@@ -93,15 +94,21 @@ impl Appends {
         channels: Arc<Channels>,
         commands: Arc<Commands>,
         limits: Limits,
+        bus_message: BusMessage,
         signals: mpsc::Sender<Signal>,
     ) -> (Self, impl Future<Output = ()> + Send + use<>) {
         macro_rules! script {
-            ($ids:literal) => {
-                Script::new(concat!(include_str!("log.lua"), include_str!($ids), include_str!("append.lua")))
+            ($ids:literal, $change:literal) => {
+                Script::new(concat!(include_str!("log.lua"), include_str!($ids), $change, include_str!("append.lua")))
                     .appending()
             };
         }
-        let script = if channels.clustered { script!("ids_in_hash.lua") } else { script!("ids_by_key.lua") };
+        let script = match (channels.clustered, bus_message) {
+            (false, BusMessage::Event) => script!("ids_by_key.lua", ""),
+            (false, BusMessage::Position) => script!("ids_by_key.lua", "EVENTS = false\n"),
+            (true, BusMessage::Event) => script!("ids_in_hash.lua", ""),
+            (true, BusMessage::Position) => script!("ids_in_hash.lua", "EVENTS = false\n"),
+        };
         let appender = Arc::new(Appender { channels: channels.clone(), commands, limits, script, signals });
         let count = if channels.clustered { channels.iter().count() } else { 1 };
         let (queues, batches): (_, Vec<_>) = (0..count).map(|_| mpsc::channel(QUEUE_CAPACITY)).unzip();
@@ -331,7 +338,7 @@ mod tests {
 
     use super::*;
     use crate::broker::redis::routes::Routes;
-    use crate::config::{BrokerConfig, BrokerUrl, FileSync};
+    use crate::config::{BrokerConfig, BrokerUrl, BusMessage, FileSync};
     use crate::event::Catalog;
 
     const LIMIT: &str = "ERR max daily request limit exceeded";
@@ -374,6 +381,7 @@ mod tests {
         let config = BrokerConfig {
             broker: BrokerUrl::Memory,
             file_sync: FileSync::Os,
+            bus_message: BusMessage::Event,
             prefix: "t:".into(),
             namespace: "n".into(),
             log_max_events: 1,

@@ -146,7 +146,8 @@ pub(super) fn open(
     let (request_routes, route_requests) = mpsc::channel(1);
     let commands = Arc::new(Commands::new(known_routes, clustered.then_some(request_routes)));
     let probe = Arc::new(Probe::new(&config.prefix, &config.namespace, clustered, commands.clone()));
-    let (appends, send_appends) = Appends::new(channels.clone(), commands.clone(), limits.clone(), sender.clone());
+    let (appends, send_appends) =
+        Appends::new(channels.clone(), commands.clone(), limits.clone(), config.bus_message, sender.clone());
     let tasks = Tasks::new();
     tasks.spawn("appends", send_appends);
     let learner = Learner::new(channels.clone(), commands.clone(), sender.downgrade());
