@@ -20,6 +20,7 @@ pub fn of_setting(setting: &'static Setting) -> ArgValueCandidates {
         "log_format" => &["pretty", "json"],
         "log_level" => &["error", "warn", "info", "debug", "trace", "off"],
         "file_sync" => &["os", "always"],
+        "bus_message" => &["event", "position"],
         "broker" => {
             &["memory", "file:", "redis://", "rediss://", "redis+unix://", "redis-sentinel://", "redis-cluster://"]
         }

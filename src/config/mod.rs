@@ -67,6 +67,8 @@ pub struct BrokerConfig {
     pub file_sync: FileSync,
     /// How often an idle node asks the broker: for its readiness, for the heads of the logs, and for its other nodes.
     pub pulse: Duration,
+    /// What the nodes publish on Redis pub/sub.
+    pub bus_message: BusMessage,
     /// The first part of every key and channel name on Redis.
     pub prefix: String,
     /// Separates several buses on one Redis.
@@ -87,6 +89,26 @@ pub enum FileSync {
     Os,
     /// When the events are on the disk: they survive a power failure.
     Always,
+}
+
+/// What a node publishes on Redis pub/sub when it has appended events.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum BusMessage {
+    /// Each event, as an `event` frame.
+    #[default]
+    Event,
+    /// The position of the newest event. Nodes read no more than that of a message.
+    Position,
+}
+
+impl BusMessage {
+    /// The value of the setting.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Event => "event",
+            Self::Position => "position",
+        }
+    }
 }
 
 /// The limits and the heartbeat of a WebSocket connection.
@@ -194,6 +216,7 @@ pub fn load(sources: Sources) -> Result<Loaded, Mistakes> {
             broker: from.required("broker", BrokerUrl::parse),
             file_sync: from.required("file_sync", value::file_sync),
             pulse: from.required("broker_pulse", value::pulse),
+            bus_message: from.required("bus_message", value::bus_message),
             prefix: from.required("prefix", value::prefix),
             namespace: from.required("namespace", value::name),
             log_max_events: from.required("log_max_events", value::count),

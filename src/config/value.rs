@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{FileSync, LogFormat};
+use super::{BusMessage, FileSync, LogFormat};
 use crate::suggest;
 
 /// What was expected instead: completes the sentence "expected …".
@@ -159,6 +159,13 @@ pub fn file_sync(text: &str) -> Result<FileSync, Expected> {
         "always" => Ok(FileSync::Always),
         _ => Err(format!("os or always{}", meant(text, ["os", "always"]))),
     }
+}
+
+/// `event` or `position`.
+pub fn bus_message(text: &str) -> Result<BusMessage, Expected> {
+    let all = [BusMessage::Event, BusMessage::Position];
+    let known = all.into_iter().find(|message| message.as_str() == text);
+    known.ok_or_else(|| format!("event or position{}", meant(text, all.map(BusMessage::as_str))))
 }
 
 /// `pretty` or `json`.

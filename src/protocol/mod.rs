@@ -157,9 +157,18 @@ pub fn event_frame_len(position: &Position, event: &str) -> usize {
     AROUND_EVENT.into_iter().map(str::len).sum::<usize>() + position.text_len() + event.len()
 }
 
-/// The position of an `event` frame that [`event_frame`] wrote. The rest of the frame is not checked.
-pub fn event_frame_position(frame: &[u8]) -> Option<Position> {
-    let rest = frame.strip_prefix(AROUND_EVENT[0].as_bytes())?;
+/// The message on Redis pub/sub with the setting `bus_message = "position"`: the log has events up to this position. It has
+/// no event, so its type is not that of an `event` frame.
+pub fn position_message(position: &Position) -> String {
+    format!(r#"{{"type":"position","position":"{position}"}}"#)
+}
+
+/// The position of a message on Redis pub/sub that [`event_frame`] or [`position_message`] wrote. The rest of the message is
+/// not checked.
+pub fn bus_message_position(message: &[u8]) -> Option<Position> {
+    let rest = message
+        .strip_prefix(AROUND_EVENT[0].as_bytes())
+        .or_else(|| message.strip_prefix(br#"{"type":"position","position":""#))?;
     let end = rest.iter().position(|byte| *byte == b'"')?;
     std::str::from_utf8(&rest[..end]).ok()?.parse().ok()
 }
@@ -319,16 +328,19 @@ mod tests {
     }
 
     #[test]
-    fn the_position_of_an_event_frame_is_read() {
+    fn the_position_of_a_message_on_the_bus_is_read() {
         let position: Position = "k3:42".parse().unwrap();
         let frame = event_frame(&position, r#"{"id":"1"}"#);
         assert_eq!(frame, r#"{"type":"event","position":"k3:42","event":{"id":"1"}}"#);
         assert_eq!(frame.len(), event_frame_len(&position, r#"{"id":"1"}"#));
         assert_eq!(frame[HISTORY_ENTRY..], *r#""position":"k3:42","event":{"id":"1"}}"#);
-        assert_eq!(event_frame_position(frame.as_bytes()), Some(position));
+        assert_eq!(bus_message_position(frame.as_bytes()), Some(position.clone()));
+        let message = position_message(&position);
+        assert_eq!(message, r#"{"type":"position","position":"k3:42"}"#);
+        assert_eq!(bus_message_position(message.as_bytes()), Some(position));
         for other in ["", "hello", r#"{"type":"event","position":"k3"}"#, r#"{"type":"event","position":"k3:42"#] {
-            assert_eq!(event_frame_position(other.as_bytes()), None, "{other}");
+            assert_eq!(bus_message_position(other.as_bytes()), None, "{other}");
         }
-        assert_eq!(event_frame_position(b"{\"type\":\"event\",\"position\":\"\xff:1\""), None);
+        assert_eq!(bus_message_position(b"{\"type\":\"event\",\"position\":\"\xff:1\""), None);
     }
 }

@@ -11,7 +11,7 @@ use super::*;
 use crate::access::Caller;
 use crate::bus::{Begin, Documents, StreamQuery, Subscription};
 use crate::config::{
-    BrokerConfig, BrokerUrl, FileSync, LogConfig, LogFormat, RequestLimits, ServerConfig, WebSocketConfig,
+    BrokerConfig, BrokerUrl, BusMessage, FileSync, LogConfig, LogFormat, RequestLimits, ServerConfig, WebSocketConfig,
 };
 use crate::connection::Opening;
 use crate::event::ChannelId;
@@ -37,6 +37,7 @@ fn config() -> Config {
             broker: BrokerUrl::Memory,
             file_sync: FileSync::Os,
             pulse: Duration::from_secs(1),
+            bus_message: BusMessage::Event,
             prefix: "tidings:".into(),
             namespace: "default".into(),
             log_max_events: 10_000,

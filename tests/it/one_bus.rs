@@ -2,11 +2,13 @@
 //! order.
 
 use futures_util::future::join_all;
-use serde_json::json;
+use serde_json::{Value, json};
+use tidings::config::BusMessage;
 
 use crate::support::each_broker::TestBroker;
 use crate::support::events::{offset, sale, with};
 use crate::support::node::Node;
+use crate::support::redis::Redis;
 use crate::support::subscriber::Subscriber;
 
 async fn three_nodes(broker: &TestBroker) -> [Node; 3] {
@@ -33,6 +35,39 @@ async fn events_of_every_node_reach_all_nodes_in_the_same_order() {
     let offsets: Vec<u64> = seen[0].iter().map(|delivered| offset(&delivered.position)).collect();
     assert_eq!(offsets, (1..=(nodes.len() * EACH) as u64).collect::<Vec<_>>());
     assert!(seen.iter().all(|other| *other == seen[0]), "the same events at the same positions at every node");
+}
+
+/// `bus_message = "position"` publishes no event, and one message for all events of a request. Nodes with either value form one
+/// bus.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_may_publish_positions_instead_of_events() {
+    let redis = Redis::start();
+    let watcher = redis.watch("tidings:*");
+    let broker = TestBroker::Redis(redis);
+    let [of_events, of_positions] = [BusMessage::Event, BusMessage::Position]
+        .map(|bus_message| broker.node_with(move |config| config.broker.bus_message = bus_message));
+    let nodes = [of_events.await, of_positions.await];
+    let mut subscribers =
+        [Subscriber::to(&nodes[0], "inventory-change").await, Subscriber::to(&nodes[1], "inventory-change").await];
+    let batch = json!([sale("2"), sale("3"), sale("4")]);
+    let first = nodes[0].publish(&sale("1")).await.remove(0).position;
+    let last = nodes[1].publish(&batch).await.remove(2).position;
+    let next = nodes[0].publish(&sale("5")).await.remove(0).position;
+    let channel = "tidings:default:inventory-change";
+    let whole = |text: &str, position: &str| {
+        let frame: Value = serde_json::from_str(text).unwrap();
+        assert_eq!((&frame["type"], &frame["position"]), (&json!("event"), &json!(position)));
+        assert_eq!(frame["event"]["type"], "inventory-change");
+    };
+    let messages = [watcher.message(), watcher.message(), watcher.message()];
+    assert!(messages.iter().all(|(name, _)| name == channel));
+    whole(&messages[0].1, &first);
+    assert_eq!(messages[1].1, format!(r#"{{"type":"position","position":"{last}"}}"#));
+    whole(&messages[2].1, &next);
+    for subscriber in &mut subscribers {
+        let seen: Vec<_> = subscriber.events(5).await.iter().map(|delivered| offset(&delivered.position)).collect();
+        assert_eq!(seen, [1, 2, 3, 4, 5]);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

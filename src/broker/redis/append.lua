@@ -1,5 +1,7 @@
--- Appends batches of events to the logs of their channels, and publishes each event. log.lua and one of ids_by_key.lua and
--- ids_in_hash.lua, which remember the ids of the deduplication window, stand before this part.
+-- Appends batches of events to the logs of their channels, and publishes them. log.lua and one of ids_by_key.lua and
+-- ids_in_hash.lua, which remember the ids of the deduplication window, stand before this part. They also say by which command
+-- to publish (PUBLISH) and whether each event is published or only the newest position (EVENTS). A line between the two parts
+-- may change that.
 --
 -- KEYS: stream and meta of each channel, then the keys that remember ids
 -- ARGV: the number of channels, log_max_events, log_max_age (ms), dedup_window (ms), the call's nonce, which is also an
@@ -13,7 +15,7 @@
 
 local call = redis.call
 local channels, keep, age, epoch = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[5]
-local logs = {}
+local logs, answer, n = {}, {}, 0
 
 -- Opens the log of a channel.
 local function log_of(number)
@@ -21,10 +23,9 @@ local function log_of(number)
   local at = 4 + i * 2
   local log = open(KEYS[i * 2 - 1], KEYS[i * 2], epoch, ARGV[at + 1])
   if log then
-    -- Changes nothing, and fails before the first XADD if the user may not do it. Otherwise events would be in the stream
-    -- and not in the log.
-    call('HSET', log.meta, 'offset', integer(log.head))
     log.channel, log.added, log.stamp = ARGV[at], 0, integer(log.now)
+    -- The offset in the meta hash; the batches that added events.
+    log.written, log.batches = log.head, {}
     logs[number] = log
   end
   return log
@@ -58,6 +59,16 @@ local function add(log, id, json)
     -- The event was lost, so it is appended again.
     remember(id, position)
   end
+  if log.added == 0 and log.written == log.head then
+    -- Before the first XADD: if the user may not do this, no event must be in the stream and not in the log. A call with one
+    -- event needs no other HSET.
+    local written = redis.pcall('HSET', log.meta, 'offset', offset, 'time', log.stamp)
+    if type(written) == 'table' then
+      forget(id)
+      error(written)
+    end
+    log.written = log.head + 1
+  end
   -- XADD completes the id OFFSET to `OFFSET-0`.
   local added = redis.pcall('XADD', log.stream, offset, 'e', json, 't', log.stamp, 'n', epoch)
   if type(added) == 'table' and added.err then
@@ -66,6 +77,7 @@ local function add(log, id, json)
     if last_offset(log.stream) > log.head then
       -- The stream is ahead of the meta hash: somebody changed one of the two.
       begin_epoch(log, epoch, 0)
+      log.written = log.head
       offset = integer(log.head + 1)
       position = log.epoch .. ':' .. offset
     end
@@ -74,13 +86,16 @@ local function add(log, id, json)
     remember(id, position)
   end
   log.head, log.added = log.head + 1, log.added + 1
-  -- The same text as protocol::event_frame.
-  call(PUBLISH, log.channel, '{"type":"event","position":"' .. position .. '","event":' .. json .. '}')
+  if EVENTS then
+    -- The same text as protocol::event_frame.
+    call(PUBLISH, log.channel, '{"type":"event","position":"' .. position .. '","event":' .. json .. '}')
+  else
+    log.batches[n] = true
+  end
   return position
 end
 
-local answer, n, event = {}, 0, 0
-local arg = 6 + channels * 2
+local arg, event = 6 + channels * 2, 0
 
 local function batch(events)
   for i = 1, events do
@@ -106,8 +121,18 @@ while arg <= #ARGV do
 end
 
 for _, log in pairs(logs) do
-  if log.added > 0 then
-    call('HSET', log.meta, 'offset', integer(log.head), 'time', log.stamp)
+  if log.written ~= log.head then
+    call('HSET', log.meta, 'offset', integer(log.head), 'time', log.added > 0 and log.stamp or integer(log.time))
+  end
+  if log.added > 0 and not EVENTS then
+    -- The same text as protocol::position_message.
+    local text = '{"type":"position","position":"' .. log.epoch .. ':' .. integer(log.head) .. '"}'
+    local published = redis.pcall(PUBLISH, log.channel, text)
+    if type(published) == 'table' then
+      for number in pairs(log.batches) do
+        answer[number] = published.err
+      end
+    end
   end
 end
 

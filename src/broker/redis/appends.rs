@@ -9,14 +9,17 @@
 //! channels is split into one part for each channel. The order within a channel is kept, and the publisher gets one
 //! result.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
+use std::future::poll_fn;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use fred::bytes_utils::Str;
 use fred::types::{Key, Value};
-use futures_util::future::{join_all, try_join_all};
-use futures_util::stream::{FuturesOrdered, StreamExt};
+use futures_util::FutureExt;
+use futures_util::future::{MaybeDone, join_all, maybe_done, try_join_all};
 use tokio::sync::{mpsc, oneshot};
 
 use super::channels::{Attempt, Channels};
@@ -25,6 +28,7 @@ use super::errors::from_reply;
 use super::nonces::Nonce;
 use super::{CALL_TIMEOUT, log_max_events, millis, number};
 use crate::broker::{Appended, BrokerError, Limits, Signal};
+use crate::config::BusMessage;
 use crate::event::{ChannelId, Epoch, Event, Position};
 
 /// The most calls in flight for each queue. With two, Redis runs one while the next is on the network.
@@ -62,6 +66,12 @@ struct Batch {
     done: oneshot::Sender<Result<Vec<Appended>, BrokerError>>,
 }
 
+/// The calls in flight, in the order in which they were sent.
+///
+/// `FuturesOrdered` would do the same, but it wakes its task each time it has polled all of its futures. With one call in
+/// flight that is every time: the task then ran twice for each call, and another thread was woken for it.
+struct CallsInFlight<F: Future>(VecDeque<Pin<Box<MaybeDone<F>>>>);
+
 /// A finished call.
 struct FinishedCall {
     batches: Vec<Batch>,
@@ -84,15 +94,21 @@ impl Appends {
         channels: Arc<Channels>,
         commands: Arc<Commands>,
         limits: Limits,
+        bus_message: BusMessage,
         signals: mpsc::Sender<Signal>,
     ) -> (Self, impl Future<Output = ()> + Send + use<>) {
         macro_rules! script {
-            ($ids:literal) => {
-                Script::new(concat!(include_str!("log.lua"), include_str!($ids), include_str!("append.lua")))
+            ($ids:literal, $change:literal) => {
+                Script::new(concat!(include_str!("log.lua"), include_str!($ids), $change, include_str!("append.lua")))
                     .appending()
             };
         }
-        let script = if channels.clustered { script!("ids_in_hash.lua") } else { script!("ids_by_key.lua") };
+        let script = match (channels.clustered, bus_message) {
+            (false, BusMessage::Event) => script!("ids_by_key.lua", ""),
+            (false, BusMessage::Position) => script!("ids_by_key.lua", "EVENTS = false\n"),
+            (true, BusMessage::Event) => script!("ids_in_hash.lua", ""),
+            (true, BusMessage::Position) => script!("ids_in_hash.lua", "EVENTS = false\n"),
+        };
         let appender = Arc::new(Appender { channels: channels.clone(), commands, limits, script, signals });
         let count = if channels.clustered { channels.iter().count() } else { 1 };
         let (queues, batches): (_, Vec<_>) = (0..count).map(|_| mpsc::channel(QUEUE_CAPACITY)).unzip();
@@ -136,17 +152,17 @@ impl Appends {
 
 impl Appender {
     async fn run(self: Arc<Self>, mut queue: mpsc::Receiver<Batch>) {
-        let mut calls = FuturesOrdered::new();
+        let mut calls = CallsInFlight(VecDeque::with_capacity(MAX_CALLS_IN_FLIGHT));
         loop {
             tokio::select! {
                 // Finished calls come first, in the order in which they were sent: the relay must get its signals in
                 // the order of the log.
                 biased;
                 Some(call) = calls.next() => self.finish(call),
-                Some(first) = queue.recv(), if calls.len() < MAX_CALLS_IN_FLIGHT => {
+                Some(first) = queue.recv(), if calls.0.len() < MAX_CALLS_IN_FLIGHT => {
                     let batches = take_batches(first, &mut queue);
                     if !batches.is_empty() {
-                        calls.push_back(self.call(batches));
+                        calls.push(self.call(batches));
                     }
                 }
                 else => return,
@@ -265,6 +281,29 @@ impl Appender {
     }
 }
 
+impl<F: Future> CallsInFlight<F> {
+    fn push(&mut self, call: F) {
+        self.0.push_back(Box::pin(maybe_done(call)));
+    }
+
+    /// Waits until the first call has finished, and removes it. The others make progress meanwhile. `None` if no call is
+    /// in flight.
+    async fn next(&mut self) -> Option<F::Output> {
+        poll_fn(|context| {
+            let Some(first) = self.0.front_mut() else { return Poll::Ready(None) };
+            if first.poll_unpin(context).is_pending() {
+                for call in self.0.iter_mut().skip(1) {
+                    // Its output stays with it until it is the first.
+                    let _ = call.poll_unpin(context);
+                }
+                return Poll::Pending;
+            }
+            Poll::Ready(self.0.pop_front().and_then(|mut first| first.as_mut().take_output()))
+        })
+        .await
+    }
+}
+
 /// The error of a batch of which another part may be in the log. A rate limit would say that nothing was done.
 fn partly(error: BrokerError) -> BrokerError {
     match error {
@@ -291,12 +330,50 @@ fn take_batches(first: Batch, queue: &mut mpsc::Receiver<Batch>) -> Vec<Batch> {
 
 #[cfg(test)]
 mod tests {
+    use std::pin::pin;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::{Context, Wake};
+
     use tokio::sync::watch;
 
     use super::*;
     use crate::broker::redis::routes::Routes;
 
     const LIMIT: &str = "ERR max daily request limit exceeded";
+
+    #[derive(Default)]
+    struct CountedWakes(AtomicUsize);
+
+    impl Wake for CountedWakes {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    #[tokio::test]
+    async fn calls_finish_in_the_order_of_sending_and_all_make_progress() {
+        let mut calls = CallsInFlight(VecDeque::new());
+        assert_eq!(calls.next().await, None);
+        let (senders, receivers): (Vec<_>, Vec<_>) = (0..3).map(|_| oneshot::channel::<u32>()).unzip();
+        receivers.into_iter().for_each(|call| calls.push(call));
+        for (number, sender) in senders.into_iter().enumerate().rev() {
+            assert!(calls.next().now_or_never().is_none(), "the first call has not finished");
+            sender.send(number as u32).unwrap();
+        }
+        for number in 0..3 {
+            assert_eq!(calls.next().await, Some(Ok(number)));
+        }
+        assert_eq!(calls.next().await, None);
+    }
+
+    #[tokio::test]
+    async fn a_call_in_flight_does_not_wake_its_own_task() {
+        let mut calls = CallsInFlight(VecDeque::new());
+        calls.push(std::future::pending::<()>());
+        let wakes = Arc::new(CountedWakes::default());
+        assert!(pin!(calls.next()).poll(&mut Context::from_waker(&wakes.clone().into())).is_pending());
+        assert_eq!(wakes.0.load(Ordering::Relaxed), 0);
+    }
 
     /// What a batch of events on these channels is answered if the queue of the first channel takes its part and those of
     /// the others are at their limit.

@@ -69,6 +69,7 @@ impl Channels {
         let config = BrokerConfig {
             broker: crate::config::BrokerUrl::Memory,
             file_sync: crate::config::FileSync::Os,
+            bus_message: crate::config::BusMessage::Event,
             pulse: Duration::from_secs(1),
             prefix: "t:".into(),
             namespace: "n".into(),

@@ -2,7 +2,7 @@
 --
 -- KEYS: after the keys of the channels, one key for each event
 
-local PUBLISH, FIELDS = 'PUBLISH', 2
+local PUBLISH, EVENTS, FIELDS = 'PUBLISH', true, 2
 
 local function id_of(event)
   return KEYS[tonumber(ARGV[1]) * 2 + event]

@@ -3,7 +3,7 @@
 --
 -- KEYS: the hash, after the two keys of the only channel
 
-local PUBLISH, FIELDS = 'SPUBLISH', 3
+local PUBLISH, EVENTS, FIELDS = 'SPUBLISH', true, 3
 local ids, window = KEYS[3], tonumber(ARGV[4])
 
 local function id_of(_, at)

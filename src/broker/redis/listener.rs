@@ -28,7 +28,7 @@ use super::link::{Link, SignsOfLife, verified_ping};
 use super::probe::Probe;
 use super::target::Target;
 use super::{ChannelId, SIGNAL_CAPACITY, Signal};
-use crate::protocol::event_frame_position;
+use crate::protocol::bus_message_position;
 
 /// Pushed messages that fred buffers while this task gets no time to run. fred allocates eight such buffers for each
 /// client at once: a size of 65,536 took 55 MB and lost just as many messages.
@@ -215,7 +215,7 @@ impl Listener {
             _ => return None,
         };
         match self.by_name.get(&*message.channel) {
-            Some(&(channel, Topic::Events)) => Some(Signal::Hint { channel, position: event_frame_position(&frame) }),
+            Some(&(channel, Topic::Events)) => Some(Signal::Hint { channel, position: bus_message_position(&frame) }),
             Some(&(channel, Topic::Announcements)) => {
                 announced_text(&frame).map(|text| Signal::Announced { channel, text })
             }

@@ -183,13 +183,18 @@ end
 
 -- Opens the log: reads its state, and compares it with the fingerprint. Begins the epoch `new_epoch` if the log has none,
 -- or has lost events. Returns nil if only all the nonces of the node can tell which events are left: the script then
--- answers SEND_NONCES.
+-- answers SEND_NONCES. `known` is the parsed fingerprint, nil if there was nothing to compare.
 local function open(stream, meta, new_epoch, fingerprint)
   local fields = redis.call('HMGET', meta, 'epoch', 'offset', 'past', 'time')
   local log = { stream = stream, meta = meta, epoch = fields[1], head = tonumber(fields[2] or 0) or 0 }
+  log.past, log.time = fields[3] or '', tonumber(fields[4] or 0) or 0
   -- Entries are in the order of their times, also after Redis' clock was set back.
-  log.now = math.max(time, tonumber(fields[4] or 0) or 0)
-  log.past, log.known = fields[3] or '', parse(fingerprint)
+  log.now = math.max(time, log.time)
+  if fields[1] and fields[2] and fingerprint == fields[1] .. ' ' .. fields[2] then
+    -- The usual case: the node knows the newest event and nothing else.
+    return log
+  end
+  log.known = parse(fingerprint)
   if log.known and has_lost(log, log.known) then
     if not log.known.all and redis.call('XRANGE', stream, '-', '+', 'COUNT', 1)[1] then
       return nil

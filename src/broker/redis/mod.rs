@@ -150,7 +150,8 @@ pub(super) fn open(
     let commands = Arc::new(Commands::new(known_routes, clustered.then_some(request_routes)));
     let heads = Arc::new(Heads::new(channels.clone(), commands.clone()));
     let probe = Arc::new(Probe::new(&config.prefix, &config.namespace, clustered, commands.clone(), heads.clone()));
-    let (appends, send_appends) = Appends::new(channels.clone(), commands.clone(), limits.clone(), sender.clone());
+    let (appends, send_appends) =
+        Appends::new(channels.clone(), commands.clone(), limits.clone(), config.bus_message, sender.clone());
     let tasks = Tasks::new();
     tasks.spawn("appends", send_appends);
     let learner = Learner::new(channels.clone(), commands.clone(), sender.downgrade());

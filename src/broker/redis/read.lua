@@ -32,7 +32,7 @@ else
     -- The reader's node knows which events the reader has. If another node appended before the loss was detected, SHARED
     -- is lower than that, or it is true of other events.
     local start, text = string.match(ARGV[9], '^(%d+) (%S+)$')
-    if not start and not log.known.all then
+    if not start and not (log.known and log.known.all) then
       return SEND_NONCES
     end
     local different

@@ -27,6 +27,7 @@ const VALUES: &[(&str, &str)] = &[
     ("namespace", ""),
     ("prefix", "a*"),
     ("file-sync", "allways"),
+    ("bus-message", "positions"),
     ("log-format", "prety"),
     ("log-level", "verbose"),
     ("log-level", "inof"),

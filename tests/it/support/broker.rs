@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tidings::broker::nodes::NodeState;
 use tidings::broker::{self, Appended, Backend, BrokerError, Entry, Page, Signal, Signals};
-use tidings::config::{BrokerConfig, BrokerUrl, FileSync};
+use tidings::config::{BrokerConfig, BrokerUrl, BusMessage, FileSync};
 use tidings::event::{Catalog, ChannelId, Epoch, Event, Position};
 
 use super::{PATIENCE, until};
@@ -38,6 +38,7 @@ pub fn config(broker: BrokerUrl) -> BrokerConfig {
         broker,
         file_sync: FileSync::Os,
         pulse: Duration::from_secs(1),
+        bus_message: BusMessage::Event,
         prefix: "tidings:".into(),
         namespace: "default".into(),
         log_max_events: 10_000,

@@ -4,7 +4,7 @@
 //! `file::name` and so on. A function that is missing from the list is dead code, which the lints refuse.
 
 use tempfile::TempDir;
-use tidings::config::{BrokerUrl, Config};
+use tidings::config::{BrokerUrl, BusMessage, Config};
 
 use super::broker::{file_url, redis_url, url};
 use super::cluster::Cluster;
@@ -18,7 +18,7 @@ pub enum TestBroker {
     Redis(Redis),
     /// The Cluster is shared by all tests of this process; the prefix keeps their keys apart.
     Cluster(&'static Cluster, String),
-    /// A Redis master and one sentinel that monitors it.
+    /// A Redis master and one sentinel that monitors it. The nodes publish positions only.
     Sentinel {
         sentinel: Redis,
         _master: Redis,
@@ -53,7 +53,9 @@ impl TestBroker {
             }
             Self::Redis(redis) => node::config(redis_url(redis.port)),
             Self::Sentinel { sentinel, .. } => {
-                node::config(url(&format!("redis-sentinel://127.0.0.1:{}/main", sentinel.port)))
+                let mut config = node::config(url(&format!("redis-sentinel://127.0.0.1:{}/main", sentinel.port)));
+                config.broker.bus_message = BusMessage::Position;
+                config
             }
             Self::Cluster(cluster, prefix) => {
                 let mut config = node::config(cluster.url());
