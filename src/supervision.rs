@@ -14,6 +14,7 @@ use tokio::sync::oneshot;
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use crate::metrics::Metrics;
 
@@ -113,19 +114,41 @@ impl TaskGroup {
 
     /// Starts a task. Its panic is logged under `name` and counted.
     pub fn spawn(&self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
-        let metrics = self.metrics.clone();
-        self.tracker.spawn(async move {
-            if let Err(panic) = AssertUnwindSafe(task).catch_unwind().await {
-                metrics.task_panics.inc();
-                tracing::error!(task = name, panic = message(&*panic), "a task panicked");
-            }
-        });
+        let member = self.enter();
+        tokio::spawn(async move { member.run(name, task).await });
+    }
+
+    /// A place in the group for a task, or a part of a task, that the caller runs.
+    pub fn enter(&self) -> Member {
+        Member { metrics: self.metrics.clone(), _token: self.tracker.token() }
     }
 
     /// Waits until all tasks have ended. None is to be started meanwhile.
     pub async fn wait(&self) {
         self.tracker.close();
         self.tracker.wait().await;
+    }
+}
+
+/// A place in a [`TaskGroup`], which waits until this is dropped.
+#[derive(Debug)]
+pub struct Member {
+    metrics: Arc<Metrics>,
+    _token: TaskTrackerToken,
+}
+
+impl Member {
+    /// Runs a part of a task in the group. Its panic is logged under `name` and counted; then there is no result.
+    ///
+    /// Not an `async fn`, which would hold the task twice.
+    pub fn run<T>(&self, name: &'static str, task: impl Future<Output = T>) -> impl Future<Output = Option<T>> {
+        AssertUnwindSafe(task).catch_unwind().map(move |result| {
+            let report = |panic: Box<dyn Any + Send>| {
+                self.metrics.task_panics.inc();
+                tracing::error!(task = name, panic = message(&*panic), "a task panicked");
+            };
+            result.map_err(report).ok()
+        })
     }
 }
 

@@ -58,6 +58,11 @@ impl Bus {
         }
     }
 
+    /// The same without the certainty that they are short.
+    pub fn cursor_bases(&self, caller: &Caller) -> &Arc<CursorBases> {
+        self.namespace(caller).cursors()
+    }
+
     /// Whether cursors of so many channels may need [`Bus::cursors`] again from time to time.
     pub fn may_pack(channels: usize) -> bool {
         channels > FEW

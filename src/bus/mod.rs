@@ -45,7 +45,7 @@ pub use resolve::{Begin, Selected, Subscription};
 use crate::access::Caller;
 use crate::admission::Admission;
 use crate::broker::BrokerError;
-use crate::event::Catalog;
+use crate::event::{Catalog, Filter};
 use crate::metrics::Metrics;
 use crate::protocol::{ErrorCode, Problem};
 
@@ -56,6 +56,8 @@ pub struct Bus {
     admission: Arc<Admission>,
     metrics: Arc<Metrics>,
     lifecycle: Lifecycle,
+    /// The filter of all subscriptions without one.
+    no_filter: Arc<Filter>,
 }
 
 /// How far this node is on its way to its end.
@@ -76,7 +78,7 @@ impl Bus {
         metrics: Arc<Metrics>,
         lifecycle: Lifecycle,
     ) -> Self {
-        Self { catalog, namespaces, admission, metrics, lifecycle }
+        Self { catalog, namespaces, admission, metrics, lifecycle, no_filter: Arc::default() }
     }
 
     /// Waits until the connections of this node were handed everything that publishers were answered so far.

@@ -187,14 +187,16 @@ impl Bus {
             return Err(Problem::new(ErrorCode::UnknownChannel, known.refuse(&refusal, name)));
         };
         let filter = match filter {
-            None => Filter::default(),
-            Some(filter) => Filter::parse(&filter.read(), self.catalog.get(channel)).map_err(|error| {
-                let code = match error {
-                    FilterError::UnknownField(_) => ErrorCode::UnknownField,
-                    FilterError::Invalid(_) => ErrorCode::InvalidFilter,
-                };
-                Problem::new(code, error.to_string()).with_errors(error.into_mistakes())
-            })?,
+            None => self.no_filter.clone(),
+            Some(filter) => {
+                Filter::parse(&filter.read(), self.catalog.get(channel)).map(Arc::new).map_err(|error| {
+                    let code = match error {
+                        FilterError::UnknownField(_) => ErrorCode::UnknownField,
+                        FilterError::Invalid(_) => ErrorCode::InvalidFilter,
+                    };
+                    Problem::new(code, error.to_string()).with_errors(error.into_mistakes())
+                })?
+            }
         };
         let since = match since {
             None => None,
@@ -211,7 +213,7 @@ impl Bus {
                 }
             },
         };
-        Ok(Selected { name: name.to_owned(), channel, filter: Arc::new(filter), since })
+        Ok(Selected { name: name.to_owned(), channel, filter, since })
     }
 
     /// Finds where a stream with this `since` begins.

@@ -56,7 +56,7 @@ pub struct Opening {
     /// The head of the response to the handshake.
     pub head: Vec<u8>,
     /// Bytes that the client sent right after its handshake.
-    pub early: Bytes,
+    pub early: Vec<u8>,
     /// The subscriptions that the URL asked for.
     pub subscriptions: Vec<Subscription>,
     /// What was wrong with the URL's query, each with the `sub` that it is about, if it is about one.
@@ -80,10 +80,10 @@ impl Connections {
     ///
     /// What happens once or seldom is boxed: the task of an idle connection is as large as the largest future it holds.
     pub async fn serve(self: Arc<Self>, stream: TcpStream, opening: Box<Opening>) {
-        let inbound = Inbound::new(self.max_frame_bytes, opening.deflate);
+        let mut inbound = Inbound::new(self.max_frame_bytes, opening.deflate);
         let caller = opening.caller.clone();
         let (handle, early) = Box::pin(self.open(stream, opening)).await;
-        self.listen(&caller, &handle, inbound, early).await;
+        self.listen(&caller, &handle, &mut inbound, early).await;
         let send_buffer = handle.send_buffer().clone();
         Box::pin(async move {
             // First, so that the connection does not count as subscribed while it closes.
@@ -95,21 +95,28 @@ impl Connections {
 
     /// Takes the connection in; returns what the client sent early.
     async fn open(&self, stream: TcpStream, opening: Box<Opening>) -> (ConnectionHandle, Vec<u8>) {
-        let Opening { caller, head, early, subscriptions, problems, deflate, permit } = *opening;
-        // Copied even if it is empty: it is a part of the buffer that the handshake was read into.
-        let early = Vec::from(early);
-        let session = uuid::Uuid::now_v7().to_string();
+        let Opening { caller, head: mut greeting, early, subscriptions, problems, deflate, permit } = *opening;
+        let mut session = uuid::Uuid::encode_buffer();
+        let session: &str = uuid::Uuid::now_v7().hyphenated().encode_lower(&mut session);
         let welcome = ServerFrame::Welcome {
             protocol: protocol::VERSION,
             session: session.into(),
             node: self.node.as_str().into(),
             heartbeat_ms: self.heartbeat_ms,
         };
-        let mut greeting = vec![head.into(), frame::server(&welcome)];
-        greeting.extend(problems.into_iter().map(|(sub, problem)| self.refused(problem, sub)));
+        greeting.extend_from_slice(&frame::server(&welcome));
+        for (sub, problem) in problems {
+            greeting.extend_from_slice(&self.refused(problem, sub));
+        }
         let in_log = subscriptions.iter().any(Subscription::begins_in_log);
         let encoding = Encoding::WebSocket { deflate };
-        let new = NewConnection { greeting, subscriptions, encoding, cursors: Arc::default(), permit };
+        let new = NewConnection {
+            greeting,
+            subscriptions,
+            encoding,
+            cursors: self.bus.cursor_bases(&caller).clone(),
+            permit,
+        };
         let hub = self.hub(&caller);
         if !in_log {
             return (hub.join(stream, new), early);
@@ -120,21 +127,21 @@ impl Connections {
     }
 
     /// Reads until the peer has closed, is gone, or has broken the protocol.
-    async fn listen(&self, caller: &Caller, handle: &ConnectionHandle, mut inbound: Inbound, mut early: Vec<u8>) {
+    async fn listen(&self, caller: &Caller, handle: &ConnectionHandle, inbound: &mut Inbound, mut early: Vec<u8>) {
         let send_buffer = handle.send_buffer();
         let mut texts = Vec::new();
-        let mut ended = take(&mut inbound, send_buffer, &mut early, &mut texts);
+        let mut ended = take(inbound, send_buffer, &mut early, &mut texts);
         drop(early);
         loop {
             if !texts.is_empty() {
                 Box::pin(self.frames(caller, handle, std::mem::take(&mut texts))).await;
             }
-            // Not `readable()`: it would keep the waker that hyper left in the socket, and with it the handshake's task, more
-            // than a kilobyte, for as long as the connection lasts.
+            // Not `readable()`: it would keep the waker that hyper may have left in the socket, and with it the
+            // handshake's task, more than a kilobyte, for as long as the connection lasts.
             if ended || poll_fn(|context| send_buffer.stream().poll_read_ready(context)).await.is_err() {
                 return;
             }
-            ended = pump(&mut inbound, send_buffer, &mut texts);
+            ended = pump(inbound, send_buffer, &mut texts);
             // Readiness alone never yields: a peer that sends without end must not keep the thread.
             tokio::task::yield_now().await;
         }

@@ -12,6 +12,11 @@ impl FromRequestParts<App> for Caller {
     type Rejection = Infallible;
 
     async fn from_request_parts(_parts: &mut Parts, app: &App) -> Result<Self, Infallible> {
-        Ok(Self::unrestricted(app.namespace))
+        Ok(identify(app))
     }
+}
+
+/// The caller of a request.
+pub(super) fn identify(app: &App) -> Caller {
+    Caller::unrestricted(app.namespace)
 }

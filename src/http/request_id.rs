@@ -31,6 +31,18 @@ pub(super) struct RequestId(pub HeaderValue);
 /// The longest id that is taken from a client, in bytes.
 const MAX_LEN: usize = 128;
 
+/// The length of a new id, in bytes.
+pub(super) const LENGTH: usize = Hyphenated::LENGTH;
+
+/// The id of a request: what the client sent if it is usable, or a new one.
+pub(super) fn choose<'a>(sent: Option<&'a [u8]>, new: &'a mut [u8; LENGTH]) -> &'a [u8] {
+    let usable = |id: &&[u8]| id.len() <= MAX_LEN && !id.is_empty() && id.iter().all(u8::is_ascii_graphic);
+    match sent.filter(usable) {
+        Some(sent) => sent,
+        None => Uuid::now_v7().hyphenated().encode_lower(new).as_bytes(),
+    }
+}
+
 /// Answers a request with the router. This is not a layer of the router: a layer would box every request once more for
 /// each of its routes.
 pub async fn respond(
@@ -38,14 +50,9 @@ pub async fn respond(
     router: &TowerToHyperService<Router>,
     mut request: Request<Incoming>,
 ) -> Result<Response, Infallible> {
-    let usable =
-        |id: &&HeaderValue| id.len() <= MAX_LEN && !id.is_empty() && id.as_bytes().iter().all(u8::is_ascii_graphic);
-    let id = request.headers().get(&HEADER).filter(usable).cloned().unwrap_or_else(|| {
-        let mut text = [0; Hyphenated::LENGTH];
-        // A UUID is made of characters that a header may have.
-        HeaderValue::from_str(Uuid::now_v7().hyphenated().encode_lower(&mut text))
-            .unwrap_or(HeaderValue::from_static("-"))
-    });
+    let sent = request.headers().get(&HEADER).map(HeaderValue::as_bytes);
+    // An id is made of characters that a header may have.
+    let id = HeaderValue::from_bytes(choose(sent, &mut [0; LENGTH])).unwrap_or(HeaderValue::from_static("-"));
     request.extensions_mut().insert(RequestId(id.clone()));
     let (method, uri) = (request.method().clone(), request.uri().clone());
     let answered = AssertUnwindSafe(router.call(request)).catch_unwind().await;

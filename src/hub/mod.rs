@@ -25,7 +25,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use futures_util::future::select_all;
 use tokio::net::TcpStream;
 use tokio::runtime::Handle;
@@ -201,7 +200,7 @@ pub enum EvictReason {
 #[derive(Debug)]
 pub struct NewConnection {
     /// What it is sent before everything else.
-    pub greeting: Vec<Bytes>,
+    pub greeting: Vec<u8>,
     pub subscriptions: Vec<Subscription>,
     pub encoding: Encoding,
     /// Writes the cursors of an event stream.

@@ -1,29 +1,43 @@
-//! Accepts connections, serves their requests with hyper, and hands a connection to the handler that takes it over.
+//! Accepts connections and serves their requests: a plain WebSocket handshake directly, everything else with hyper.
+//!
+//! The first bytes of a connection decide. If they are a plain handshake, its task becomes the connection's task. All
+//! others go to hyper, which reads the same bytes again and may serve many requests, until a handler takes the
+//! connection over.
 
 use std::future::poll_fn;
-use std::pin::Pin;
+use std::io;
+use std::mem::MaybeUninit;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::Poll;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use axum::Router;
+use bytes::Bytes;
 use hyper::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
+use super::replayed::Replayed;
+use crate::connection::Opening;
 use crate::http::takeover::{Taken, Takeover};
-use crate::http::{self, App};
-use crate::supervision::TaskGroup;
+use crate::http::{self, App, direct};
+use crate::supervision::{Member, TaskGroup};
 
 /// How long a connection is kept for its next request. Longer than clients keep theirs: otherwise a client would send one
 /// into a connection that is just being closed.
 const KEEP_ALIVE: Duration = Duration::from_secs(75);
+
+/// The most bytes that are read before it is decided who serves a connection. A longer handshake is hyper's.
+const MAX_FIRST_READ: usize = 8 * 1024;
 
 /// Accepts connections and serves their requests.
 pub struct Acceptor {
@@ -32,11 +46,19 @@ pub struct Acceptor {
     router: TowerToHyperService<Router>,
     /// How long a client may take to send the head of its first request.
     handshake_timeout: Duration,
-    /// Connections on which hyper serves requests.
+    /// Connections whose requests are served.
     requests: TaskGroup,
-    /// Connections that handlers have taken over.
+    /// WebSockets and event streams.
     connections: TaskGroup,
     draining: CancellationToken,
+}
+
+/// Who serves a connection, by its first bytes.
+enum First {
+    /// The connection itself: they are a plain handshake.
+    Handshake(Box<Opening>),
+    /// hyper, which is given the bytes.
+    Http(Bytes),
 }
 
 impl Acceptor {
@@ -55,6 +77,7 @@ impl Acceptor {
 
     /// Accepts connections until the node drains.
     pub async fn accept(self: Arc<Self>, listener: TcpListener) {
+        let mut draining = pin!(self.draining.cancelled());
         loop {
             let stream = tokio::select! {
                 accepted = listener.accept() => match accepted {
@@ -66,17 +89,50 @@ impl Acceptor {
                         continue;
                     }
                 },
-                () = self.draining.cancelled() => return,
+                () = &mut draining => return,
             };
-            self.requests.spawn("request", self.clone().serve(stream));
+            tokio::spawn(self.clone().serve(stream, self.requests.enter()));
         }
     }
 
-    /// Serves the requests of one connection, until a handler takes it over or it ends.
-    async fn serve(self: Arc<Self>, stream: TcpStream) {
+    /// Serves one connection to its end, which may be a WebSocket's. Until then it is among the requests.
+    pub(super) async fn serve(self: Arc<Self>, mut stream: TcpStream, request: Member) {
+        let deadline = Instant::now() + self.handshake_timeout;
+        let first = request.run("request", self.first(&mut stream, deadline)).await.flatten();
+        match first {
+            Some(First::Handshake(opening)) => {
+                // Before the place among the requests is left, so that a drain waits for one of the two.
+                let connection = self.connections.enter();
+                let connections = self.app.connections.clone();
+                drop((request, self));
+                connection.run("connection", connections.serve(stream, opening)).await;
+            }
+            Some(First::Http(bytes)) => {
+                let serving = self.serve_http(Replayed::new(bytes, stream), deadline);
+                // Boxed, so that its memory is not a part of every WebSocket.
+                Box::pin(request.run("request", serving)).await;
+            }
+            None => {}
+        }
+    }
+
+    /// Reads the first bytes of a connection, and decides who serves it. `None`: the client has sent nothing in time, or
+    /// the node drains.
+    async fn first(&self, stream: &mut TcpStream, deadline: Instant) -> Option<First> {
+        let read = tokio::select! {
+            biased;
+            read = poll_fn(|context| poll_first(&self.app, stream, context)) => read,
+            () = sleep_until(deadline) => return None,
+            () = self.draining.cancelled() => return None,
+        };
+        read.inspect_err(|error| tracing::debug!(%error, "a connection ended badly")).ok()
+    }
+
+    /// Serves requests with hyper until a handler takes the connection over or it ends.
+    async fn serve_http(&self, stream: Replayed, deadline: Instant) {
         let requested = AtomicBool::new(false);
         let silent = async {
-            tokio::time::sleep(self.handshake_timeout).await;
+            sleep_until(deadline).await;
             if requested.load(Ordering::Relaxed) {
                 std::future::pending::<()>().await;
             }
@@ -89,6 +145,8 @@ impl Acceptor {
         });
         let mut connection = self.http.serve_connection(TokioIo::new(stream), service);
         let stopped = tokio::select! {
+            // First, so that hyper has read the bytes that came already before it is told to stop.
+            biased;
             ended = end(&mut connection, &takeover) => Some(ended),
             () = silent => return,
             () = self.draining.cancelled() => None,
@@ -103,8 +161,9 @@ impl Acceptor {
         let ended = match ended {
             Ended::Taken(taken) => {
                 let parts = connection.into_parts();
+                let (stream, early) = parts.io.into_inner().into_parts(parts.read_buf);
                 // A task of its own, so that the memory of serving requests is not held as long as the connection.
-                self.connections.spawn("connection", taken(parts.io.into_inner(), parts.read_buf));
+                self.connections.spawn("connection", taken(stream, early));
                 return;
             }
             Ended::Closed(ended) => ended,
@@ -113,6 +172,18 @@ impl Acceptor {
             tracing::debug!(%error, "a connection ended badly");
         }
     }
+}
+
+/// Reads the first bytes of a connection. Not async, so that the buffer is on the stack.
+fn poll_first(app: &App, stream: &mut TcpStream, context: &mut Context<'_>) -> Poll<io::Result<First>> {
+    let mut bytes = [MaybeUninit::uninit(); MAX_FIRST_READ];
+    let mut buffer = ReadBuf::uninit(&mut bytes);
+    ready!(Pin::new(stream).poll_read(context, &mut buffer))?;
+    let bytes = buffer.filled();
+    Poll::Ready(Ok(match direct::accept(app, bytes) {
+        Some(opening) => First::Handshake(opening),
+        None => First::Http(Bytes::copy_from_slice(bytes)),
+    }))
 }
 
 /// How serving the requests of a connection ended.

@@ -4,6 +4,7 @@
 
 mod acceptor;
 mod namespaces;
+mod replayed;
 #[cfg(test)]
 mod tests;
 

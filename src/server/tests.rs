@@ -2,7 +2,6 @@
 
 use std::net::Ipv4Addr;
 
-use bytes::Bytes;
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -15,6 +14,7 @@ use crate::config::{
 };
 use crate::connection::Opening;
 use crate::event::ChannelId;
+use crate::http::direct;
 use crate::hub::{Encoding, NewConnection};
 
 /// How long a test waits for what must come.
@@ -104,7 +104,7 @@ impl Node {
         let opening = Opening {
             caller: caller.clone(),
             head: Vec::new(),
-            early: Bytes::new(),
+            early: Vec::new(),
             subscriptions: vec![self.app.bus.resolve(caller, selected).await.unwrap()],
             problems: Vec::new(),
             deflate: false,
@@ -148,14 +148,66 @@ async fn the_task_of_an_idle_connection_is_small() {
     let opening = Opening {
         caller,
         head: Vec::new(),
-        early: Bytes::new(),
+        early: Vec::new(),
         subscriptions: Vec::new(),
         problems: Vec::new(),
         deflate: true,
         permit,
     };
     let task = node.app.connections.clone().serve(stream, Box::new(opening));
+    assert!(size_of_val(&task) <= 350, "{} bytes", size_of_val(&task));
+}
+
+/// The same task has waited for the handshake before.
+#[tokio::test]
+async fn the_task_of_a_connection_that_was_opened_directly_is_small() {
+    let node = Node::with_namespaces(1).await;
+    let listener = listen((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+    let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+    let group = TaskGroup::new(node.app.metrics.clone());
+    let acceptor = Acceptor::new(node.app.clone(), PATIENCE, group.clone(), group.clone(), Default::default());
+    let task = Arc::new(acceptor).serve(stream, group.enter());
     assert!(size_of_val(&task) <= 600, "{} bytes", size_of_val(&task));
+}
+
+#[tokio::test]
+async fn plain_handshakes_are_opened_directly_and_others_left_to_hyper() {
+    let node = Node::with_namespaces(1).await;
+    let request = |line: &str, more: &str| {
+        format!(
+            "{line}\r\nHost: bus\r\nConnection: keep-alive, Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+             Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nUser-Agent: a browser\r\n{more}\r\n"
+        )
+    };
+    let accept = |request: &str| direct::accept(&node.app, request.as_bytes());
+    let opening = accept(&(request("GET /v1/ws?channel=order-status HTTP/1.1", "") + "frames")).unwrap();
+    assert_eq!((opening.subscriptions.len(), opening.problems.len(), &opening.early[..]), (1, 0, &b"frames"[..]));
+    let wrong = accept(&request("GET /v1/ws?channel=nope HTTP/1.1", "X-Request-Id: mine\r\n")).unwrap();
+    assert_eq!((wrong.subscriptions.len(), wrong.problems.len()), (0, 1));
+    assert!(String::from_utf8(wrong.head.clone()).unwrap().ends_with("x-request-id: mine\r\n\r\n"));
+    let plain = "GET /v1/ws HTTP/1.1";
+    assert!(accept(&request(plain, "")).is_some());
+    let whole = request(plain, "");
+    for length in 0..whole.len() {
+        assert!(accept(&whole[..length]).is_none(), "{}", &whole[..length]);
+    }
+    for (line, more) in [
+        ("POST /v1/ws HTTP/1.1", ""),
+        ("GET /v1/ws HTTP/1.0", ""),
+        ("GET /v1/ws/ HTTP/1.1", ""),
+        ("GET /v1/stream HTTP/1.1", ""),
+        ("GET /v1/ws?where={} HTTP/1.1", ""),
+        ("GET /v1/ws?channel=order-status&since=start HTTP/1.1", ""),
+        (plain, "Content-Length: 5\r\n"),
+        (plain, "transfer-encoding: chunked\r\n"),
+        (plain, "Expect: 100-continue\r\n"),
+        (plain, "Host: again\r\n"),
+        (plain, &"X: y\r\n".repeat(100)),
+    ] {
+        assert!(accept(&request(line, more)).is_none(), "{line} {more}");
+    }
+    drop((opening, wrong));
+    assert_eq!(node.app.metrics.pending_connections.get(), 0);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -190,13 +242,8 @@ async fn a_node_whose_fan_out_thread_panics_closes_its_connections_and_ends_with
         let (stream, _) = listener.accept().await.unwrap();
         let permit = app.bus.admit(&Caller::unrestricted(NamespaceId::FIRST)).unwrap();
         let encoding = Encoding::WebSocket { deflate: false };
-        let new = NewConnection {
-            greeting: vec![Bytes::from_static(b"hello")],
-            subscriptions,
-            encoding,
-            cursors: Arc::default(),
-            permit,
-        };
+        let new =
+            NewConnection { greeting: b"hello".to_vec(), subscriptions, encoding, cursors: Arc::default(), permit };
         app.connections.hubs[0].join(stream, new)
     };
     let mut handles = Vec::new();

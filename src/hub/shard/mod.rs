@@ -259,18 +259,18 @@ impl Shard {
         self.join(send_buffer.clone(), cursors);
         if matches!(encoding, Encoding::Events { .. }) {
             // Every stream sets the time again: a client keeps the value that an earlier node sent at its drain.
-            greeting.push(encoding.framed(encoding::sse_retry(rand::random_range(RETRY_MS))));
+            greeting.extend_from_slice(&encoding.framed(encoding::sse_retry(rand::random_range(RETRY_MS))));
         }
         let mut replays = Vec::new();
         for subscription in subscriptions {
             let (reply, replay) = self.subscribe(send_buffer, subscription);
-            greeting.extend(reply);
+            reply.iter().for_each(|frame| greeting.extend_from_slice(frame));
             replays.extend(replay);
         }
         if matches!(encoding, Encoding::Events { .. }) {
-            greeting.extend(self.cursor_block(send_buffer.slot()));
+            greeting.extend_from_slice(&self.cursor_block(send_buffer.slot()).unwrap_or_default());
         }
-        send_buffer.greet(&greeting.iter().collect::<Vec<_>>());
+        send_buffer.greet(&[&greeting.into()]);
         if let Some(begun) = begun {
             // The receiver is dropped if the connection has ended meanwhile.
             let _ = begun.send(replays);

@@ -3,13 +3,13 @@
 
 use tokio::io::AsyncWriteExt;
 
-use crate::support::each_broker::{TestBroker, over_each_broker};
+use crate::support::each_broker::{TestBroker, over_each_broker_and_reader};
 use crate::support::events::sale;
 use crate::support::raw::{CLOSE, CONTINUATION, FIN, Frame, PING, RawConnection, TEXT, close, frame, text};
 use crate::support::subscriber::Subscriber;
 use crate::support::until;
 
-over_each_broker!(
+over_each_broker_and_reader!(
     a_close_frame_is_answered_with_its_code_and_the_connection_ends,
     a_close_frame_without_a_code_is_answered,
     a_close_frame_within_a_fragmented_message_is_answered,

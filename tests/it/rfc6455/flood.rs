@@ -1,17 +1,18 @@
 //! Flooding clients, which send without end and never read: the daemon buffers a bounded number of bytes for them, and still
 //! serves others.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use tokio::io::AsyncWriteExt;
 
 use crate::support::daemon::Daemon;
-use crate::support::each_broker::{TestBroker, over_each_broker};
+use crate::support::each_broker::{TestBroker, over_each_broker_and_reader};
 use crate::support::events::sale;
 use crate::support::raw::{FIN, PING, PONG, RawConnection, frame, text};
 use crate::support::subscriber::Subscriber;
 
-over_each_broker!(
+over_each_broker_and_reader!(
     a_flood_of_pings_leaves_bounded_buffers,
     a_flood_of_frames_leaves_bounded_buffers,
     a_flood_of_invalid_frames_leaves_bounded_buffers,
@@ -67,7 +68,7 @@ fn ping() -> Vec<u8> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn floods_whose_responses_are_never_read_cost_no_memory() {
     let daemon = Daemon::with(&["--listen", "127.0.0.1:0"], tempfile::tempdir().unwrap());
-    let address = daemon.url.strip_prefix("http://").unwrap().parse().unwrap();
+    let address: SocketAddr = daemon.url.strip_prefix("http://").unwrap().parse().unwrap();
     let before = daemon.process.resident();
     // A Pong is as large as its Ping, and the response to an unreadable frame is larger than the frame.
     for (unit, most) in [(ping(), 64 << 20), (text(r#"{"type":"ping"}"#), 8 << 20), (text("?"), 4 << 20)] {
@@ -82,7 +83,7 @@ async fn floods_whose_responses_are_never_read_cost_no_memory() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn other_clients_are_served_while_many_flood() {
     let daemon = Daemon::with(&["--listen", "127.0.0.1:0"], tempfile::tempdir().unwrap());
-    let address = daemon.url.strip_prefix("http://").unwrap().parse().unwrap();
+    let address: SocketAddr = daemon.url.strip_prefix("http://").unwrap().parse().unwrap();
     let mut floods = tokio::task::JoinSet::new();
     for unit in [ping(), frame(FIN | PONG, b""), text(r#"{"type":"ping"}"#)].into_iter().cycle().take(9) {
         let mut raw = RawConnection::open_at(address).await;

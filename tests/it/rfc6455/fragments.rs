@@ -1,10 +1,10 @@
 //! Fragmented messages and control frames between the fragments (RFC 6455, sections 5.4 and 5.5), and frames split over TCP
 //! segments.
 
-use crate::support::each_broker::{TestBroker, over_each_broker};
+use crate::support::each_broker::{TestBroker, over_each_broker_and_reader};
 use crate::support::raw::{CONTINUATION, FIN, Frame, PING, PONG, RawConnection, TEXT, frame, text};
 
-over_each_broker!(
+over_each_broker_and_reader!(
     fragments_form_one_message,
     control_frames_between_fragments_are_answered_at_once,
     frames_that_arrive_byte_by_byte_are_read,

@@ -1,9 +1,9 @@
 //! The opening handshake (RFC 6455, section 4): which requests the daemon upgrades, which it refuses, and with what status.
 
-use crate::support::each_broker::{TestBroker, over_each_broker};
+use crate::support::each_broker::{TestBroker, over_each_broker_and_reader};
 use crate::support::raw::{ACCEPT, KEY, RawConnection, ResponseHead, handshake, handshake_headers, text};
 
-over_each_broker!(
+over_each_broker_and_reader!(
     a_handshake_is_answered_with_its_accept_key,
     header_names_and_tokens_are_case_insensitive,
     another_version_than_13_is_refused_with_the_supported_one,
@@ -19,7 +19,7 @@ over_each_broker!(
 /// Sends a handshake request with these header lines to a new node, and returns the response.
 async fn response(broker: &TestBroker, lines: &[&str]) -> ResponseHead {
     let node = broker.node().await;
-    let mut raw = RawConnection::connect(node.address).await;
+    let mut raw = RawConnection::connect(&node).await;
     raw.send(&handshake(lines)).await;
     raw.head().await
 }
@@ -104,7 +104,7 @@ async fn a_request_without_the_upgrade_headers_is_a_problem(broker: TestBroker) 
         assert_eq!(head.all("content-type"), ["application/problem+json"], "{without} {with:?}");
     }
     let node = broker.node().await;
-    let mut raw = RawConnection::connect(node.address).await;
+    let mut raw = RawConnection::connect(&node).await;
     let older = String::from_utf8(handshake(&handshake_headers())).unwrap().replace("HTTP/1.1", "HTTP/1.0");
     raw.send(older.as_bytes()).await;
     assert_ne!(raw.head().await.status, 101, "HTTP/1.0 has no upgrade");
@@ -135,7 +135,7 @@ async fn no_extension_is_negotiated_that_was_not_offered(broker: TestBroker) {
 
 async fn frames_in_the_same_segment_as_the_handshake_are_read(broker: TestBroker) {
     let node = broker.node().await;
-    let mut raw = RawConnection::connect(node.address).await;
+    let mut raw = RawConnection::connect(&node).await;
     let mut bytes = handshake(&handshake_headers());
     bytes.extend(text(r#"{"type":"subscribe","sub":"s","channel":"order-status"}"#));
     for _ in 0..100 {
@@ -151,7 +151,7 @@ async fn frames_in_the_same_segment_as_the_handshake_are_read(broker: TestBroker
 
 async fn a_handshake_that_arrives_byte_by_byte_is_accepted(broker: TestBroker) {
     let node = broker.node().await;
-    let mut raw = RawConnection::connect(node.address).await;
+    let mut raw = RawConnection::connect(&node).await;
     for byte in handshake(&handshake_headers()) {
         raw.send(&[byte]).await;
     }

@@ -5,4 +5,5 @@ mod flood;
 mod fragments;
 mod handshake;
 mod slow_handshake;
+mod two_readers;
 mod violations;

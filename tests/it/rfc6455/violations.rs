@@ -1,13 +1,13 @@
 //! Protocol violations (RFC 6455): the daemon closes with the code for each (1002, 1003, 1007, 1009), and ends the connection
 //! cleanly.
 
-use crate::support::each_broker::{TestBroker, over_each_broker};
+use crate::support::each_broker::{TestBroker, over_each_broker_and_reader};
 use crate::support::node::Node;
 use crate::support::raw::{
     BINARY, CLOSE, CONTINUATION, FIN, PING, PONG, RawConnection, TEXT, close, frame, text, unmasked,
 };
 
-over_each_broker!(
+over_each_broker_and_reader!(
     invalid_framing_is_closed_with_1002,
     a_binary_message_is_closed_with_1003,
     text_that_is_not_utf8_is_closed_with_1007,

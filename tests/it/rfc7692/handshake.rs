@@ -2,11 +2,11 @@
 //! which parameters.
 
 use super::node_with_compression;
-use crate::support::each_broker::{TestBroker, over_each_broker};
+use crate::support::each_broker::{TestBroker, over_each_broker_and_reader};
 use crate::support::node::Node;
 use crate::support::raw::{RawConnection, ResponseHead, handshake, handshake_headers};
 
-over_each_broker!(
+over_each_broker_and_reader!(
     an_offer_is_accepted_without_context_takeover,
     an_offer_with_unsupported_parameters_is_declined,
     the_first_supported_offer_is_accepted,
@@ -18,7 +18,7 @@ over_each_broker!(
 /// The response to a handshake with these values of `Sec-WebSocket-Extensions`.
 async fn handshake_response(node: &Node, values: &[&str]) -> ResponseHead {
     let lines: Vec<String> = values.iter().map(|value| format!("Sec-WebSocket-Extensions: {value}")).collect();
-    let mut raw = RawConnection::connect(node.address).await;
+    let mut raw = RawConnection::connect(node).await;
     let lines: Vec<&str> = handshake_headers().into_iter().chain(lines.iter().map(String::as_str)).collect();
     raw.send(&handshake(&lines)).await;
     raw.head().await

@@ -1,16 +1,18 @@
 //! Compressed messages from a client (RFC 7692, sections 6 and 7.2): the daemon reads them, bounds their decompressed size, and
 //! closes with the right code where they are invalid.
 
+use std::net::SocketAddr;
+
 use super::{OFFER, connect_with_offer, node_with_compression};
 use crate::support::daemon::Daemon;
 use crate::support::deflate::{Compressor, deflated};
-use crate::support::each_broker::{TestBroker, over_each_broker};
+use crate::support::each_broker::{TestBroker, over_each_broker_and_reader};
 use crate::support::node::Node;
 use crate::support::raw::{
     BINARY, CONTINUATION, FIN, Frame, PING, PONG, RSV1, RawConnection, TEXT, close, frame, text,
 };
 
-over_each_broker!(
+over_each_broker_and_reader!(
     a_compressed_message_is_read,
     compressed_fragments_form_one_message,
     uncompressed_messages_are_accepted_too,
@@ -97,7 +99,7 @@ async fn rsv1_is_allowed_only_on_the_first_frame_of_a_message(broker: TestBroker
     assert_eq!(code_for(&node, &frame(FIN | RSV1 | BINARY, &payload)).await, 1003);
     // Without negotiated compression the bit is invalid: once without an offer, once with compression disabled.
     let off = broker.node().await;
-    for mut raw in [RawConnection::open(&node).await, RawConnection::open_with(off.address, &[OFFER]).await] {
+    for mut raw in [RawConnection::open(&node).await, RawConnection::open_with(&off, &[OFFER]).await] {
         raw.send(&compressed(PING_FRAME)).await;
         assert_eq!(raw.close_code().await, 1002);
     }
@@ -162,7 +164,7 @@ async fn a_message_that_depends_on_an_earlier_one_is_closed_with_1007(broker: Te
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_flood_of_highly_compressed_messages_costs_no_memory() {
     let daemon = Daemon::with(&["--listen", "127.0.0.1:0", "--compression"], tempfile::tempdir().unwrap());
-    let address = daemon.url.strip_prefix("http://").unwrap().parse().unwrap();
+    let address: SocketAddr = daemon.url.strip_prefix("http://").unwrap().parse().unwrap();
     let largest = compressed(&format!("{}{PING_FRAME}", " ".repeat((64 << 10) - PING_FRAME.len())));
     let before = daemon.process.resident();
     for _ in 0..4 {

@@ -4,12 +4,12 @@ use futures_util::future::{join, join_all};
 use serde_json::{Value, json};
 
 use super::{connect_with_offer, node_with_compression};
-use crate::support::each_broker::{TestBroker, over_each_broker};
+use crate::support::each_broker::{TestBroker, over_each_broker_and_reader};
 use crate::support::events::{epoch_and_offset, with};
 use crate::support::node::Node;
 use crate::support::raw::{RawConnection, text};
 
-over_each_broker!(
+over_each_broker_and_reader!(
     with_compression_every_subscriber_receives_every_event_once_in_order,
     without_compression_every_subscriber_receives_every_event_once_in_order,
 );

@@ -20,7 +20,7 @@ async fn node_with_compression(broker: &TestBroker) -> Node {
 
 /// A connection that offers compression, so it is compressed where the node has it enabled.
 async fn connect_with_offer(node: &Node) -> RawConnection {
-    RawConnection::open_with(node.address, &[OFFER]).await
+    RawConnection::open_with(node, &[OFFER]).await
 }
 
 /// The same, subscribed to a channel.

@@ -8,14 +8,14 @@ use serde_json::{Value, json};
 use tidings::event::Catalog;
 
 use super::{OFFER, connect_with_offer, node_with_compression, subscribe_with_offer};
-use crate::support::each_broker::{TestBroker, over_each_broker};
+use crate::support::each_broker::{TestBroker, over_each_broker_and_reader};
 use crate::support::events::{offset, sale, with, with_data};
 use crate::support::node::Node;
 use crate::support::raw::{RawConnection, TEXT, text};
 use crate::support::subscriber::Subscriber;
 use crate::support::within;
 
-over_each_broker!(
+over_each_broker_and_reader!(
     an_event_is_compressed_once_for_all_subscribers,
     an_event_is_not_compressed_where_no_matching_subscriber_negotiated_it,
     frames_other_than_events_are_not_compressed,
@@ -106,7 +106,7 @@ async fn a_small_event_is_not_compressed(broker: TestBroker) {
 async fn without_the_setting_or_the_offer_no_event_is_compressed(broker: TestBroker) {
     for (compression, offer) in [(true, &[][..]), (false, &[OFFER][..])] {
         let node = broker.node_with(|config| config.websocket.compression = compression).await;
-        let mut raw = RawConnection::open_with(node.address, offer).await;
+        let mut raw = RawConnection::open_with(&node, offer).await;
         raw.send(&text(r#"{"type":"subscribe","sub":"s","channel":"inventory-change"}"#)).await;
         assert_eq!(raw.json().await["type"], "subscribed");
         node.publish(&kilobyte("p")).await;

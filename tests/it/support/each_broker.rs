@@ -9,11 +9,14 @@ use tidings::config::{BrokerUrl, BusMessage, Config};
 use super::broker::{file_url, redis_url, url};
 use super::cluster::Cluster;
 use super::node::{self, Node};
+use super::raw::Reader;
 use super::redis::Redis;
 
 /// A broker whose events and keys belong to one test. Nodes of a test reach it by [`node`](Self::node).
 pub enum TestBroker {
     Memory,
+    /// As `Memory`; hyper reads the handshakes of [`RawConnection`](super::raw::RawConnection)s.
+    MemoryByHyper,
     File(TempDir),
     Redis(Redis),
     /// The Cluster is shared by all tests of this process; the prefix keeps their keys apart.
@@ -46,7 +49,7 @@ impl TestBroker {
     /// The configuration of a node on this broker.
     pub fn config(&self) -> Config {
         match self {
-            Self::Memory => node::config(BrokerUrl::Memory),
+            Self::Memory | Self::MemoryByHyper => node::config(BrokerUrl::Memory),
             // A file log has exactly one daemon, so each node gets a log of its own, as in memory.
             Self::File(folder) => {
                 node::config(file_url(&tempfile::tempdir_in(folder).expect("room for another node").keep()))
@@ -74,7 +77,11 @@ impl TestBroker {
     pub async fn node_with(&self, change: impl FnOnce(&mut Config)) -> Node {
         let mut config = self.config();
         change(&mut config);
-        Node::start(config).await
+        let mut node = Node::start(config).await;
+        if matches!(self, Self::MemoryByHyper) {
+            node.reader = Reader::Hyper;
+        }
+        node
     }
 }
 
@@ -142,3 +149,22 @@ macro_rules! over_each_broker {
     };
 }
 pub(crate) use over_each_broker;
+
+/// The same, and once more with handshakes that hyper reads: the module `by_hyper`.
+macro_rules! over_each_broker_and_reader {
+    ($($name:ident),+ $(,)?) => {
+        $crate::support::each_broker::over_each_broker!($($name),+);
+
+        mod by_hyper {
+            use $crate::support::each_broker::TestBroker;
+
+            $(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $name() {
+                    super::$name(TestBroker::MemoryByHyper).await;
+                }
+            )+
+        }
+    };
+}
+pub(crate) use over_each_broker_and_reader;

@@ -15,11 +15,14 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use super::http::{Accepted, Response};
+use super::raw::Reader;
 use super::{broker, until, within};
 
 /// A running daemon. It drains and stops when this is dropped, or after [`begin_stop`](Self::begin_stop).
 pub struct Node {
     pub address: SocketAddr,
+    /// Which part of the daemon reads the handshakes of [`RawConnection`](super::raw::RawConnection)s.
+    pub reader: Reader,
     http: reqwest::Client,
     stop: Option<oneshot::Sender<()>>,
     drain_now: Option<oneshot::Sender<()>>,
@@ -93,7 +96,14 @@ impl Node {
         let [(stop, stopped), (drain_now, draining)] = [(); 2].map(|()| oneshot::channel());
         let asked = |asked: oneshot::Receiver<()>| async move { _ = asked.await };
         let run = tokio::spawn(server.run(asked(stopped), asked(draining)));
-        Self { address, http: reqwest::Client::new(), stop: Some(stop), drain_now: Some(drain_now), run }
+        Self {
+            address,
+            reader: Reader::Direct,
+            http: reqwest::Client::new(),
+            stop: Some(stop),
+            drain_now: Some(drain_now),
+            run,
+        }
     }
 
     /// The `http://` URL of a path.

@@ -24,6 +24,34 @@ pub const CLOSE: u8 = 0x8;
 pub const PING: u8 = 0x9;
 pub const PONG: u8 = 0xA;
 
+/// Which part of the daemon reads a handshake.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reader {
+    /// Its own parser, which looks at a connection's first bytes.
+    Direct,
+    /// hyper: another request comes before the handshake.
+    Hyper,
+}
+
+/// Where a test connects to, and which part of the daemon is to read its handshake.
+#[derive(Debug, Clone, Copy)]
+pub struct Target {
+    pub address: SocketAddr,
+    pub reader: Reader,
+}
+
+impl From<SocketAddr> for Target {
+    fn from(address: SocketAddr) -> Self {
+        Self { address, reader: Reader::Direct }
+    }
+}
+
+impl From<&Node> for Target {
+    fn from(node: &Node) -> Self {
+        Self { address: node.address, reader: node.reader }
+    }
+}
+
 /// A TCP connection to the daemon, before or after the WebSocket handshake.
 pub struct RawConnection {
     pub stream: TcpStream,
@@ -36,7 +64,7 @@ pub struct RawConnection {
 }
 
 /// The status and the headers of an HTTP response.
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ResponseHead {
     pub status: u16,
     headers: Vec<(String, String)>,
@@ -102,25 +130,31 @@ pub fn close(code: u16) -> Vec<u8> {
 
 impl RawConnection {
     /// Connects; no handshake yet.
-    pub async fn connect(address: SocketAddr) -> Self {
+    pub async fn connect(target: impl Into<Target>) -> Self {
+        let Target { address, reader } = target.into();
         let stream = within("a connection", TcpStream::connect(address)).await.expect("the daemon accepts");
         stream.set_nodelay(true).expect("an option of the socket");
-        Self { stream, inflated: 0, deflate: false, unread: Vec::new() }
+        let mut raw = Self { stream, inflated: 0, deflate: false, unread: Vec::new() };
+        if reader == Reader::Hyper {
+            raw.send(b"HEAD /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n").await;
+            assert_eq!(raw.head().await.status, 200);
+        }
+        raw
     }
 
     /// Connects, makes the handshake and reads the welcome frame.
     pub async fn open(node: &Node) -> Self {
-        Self::open_at(node.address).await
+        Self::open_at(node).await
     }
 
-    /// The same, by address.
-    pub async fn open_at(address: SocketAddr) -> Self {
-        Self::open_with(address, &[]).await
+    /// The same, without the node.
+    pub async fn open_at(target: impl Into<Target>) -> Self {
+        Self::open_with(target, &[]).await
     }
 
     /// The same, with further header lines in the handshake request.
-    pub async fn open_with(address: SocketAddr, lines: &[&str]) -> Self {
-        let mut raw = Self::connect(address).await;
+    pub async fn open_with(target: impl Into<Target>, lines: &[&str]) -> Self {
+        let mut raw = Self::connect(target).await;
         raw.send(&handshake(&[&handshake_headers(), lines].concat())).await;
         raw.read_welcome().await;
         raw

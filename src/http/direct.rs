@@ -1,0 +1,61 @@
+//! Plain WebSocket handshakes, read without hyper.
+//!
+//! Most connections of a node begin with the same few lines: `GET /v1/ws`, in one segment. For those, hyper's map of
+//! headers, the router and their boxed futures cost several times what the handshake itself does. So this module looks
+//! at the first bytes of a connection before hyper does. It serves a handshake that is complete, well-formed and
+//! admitted, and whose subscriptions need no read of the log. Everything else is left to hyper: requests in pieces,
+//! other routes, unusual headers, and every request that is refused. So each error has one place that answers it.
+
+use std::mem::MaybeUninit;
+
+use futures_util::FutureExt;
+use httparse::{Request, Status};
+
+use super::handshake::{Agreed, Handshake};
+use super::{App, caller, request_id, websocket};
+use crate::connection::Opening;
+
+/// The most header lines of a plain handshake. Browsers send some 15.
+const MAX_HEADERS: usize = 64;
+
+/// Accepts the handshake at the beginning of these bytes, and resolves the subscriptions that its URL asks for. `None`
+/// leaves the bytes to hyper.
+pub fn accept(app: &App, bytes: &[u8]) -> Option<Box<Opening>> {
+    if !bytes.starts_with(b"GET /v1/ws") {
+        return None;
+    }
+    let mut headers = [const { MaybeUninit::uninit() }; MAX_HEADERS];
+    let mut request = Request::new(&mut []);
+    let Ok(Status::Complete(length)) = request.parse_with_uninit_headers(bytes, &mut headers) else { return None };
+    let query = match request.path?.strip_prefix("/v1/ws")? {
+        "" => "",
+        rest => rest.strip_prefix('?').filter(|query| query.bytes().all(is_plain))?,
+    };
+    if request.method != Some("GET") || request.headers.iter().any(|header| is_unusual(header.name)) {
+        return None;
+    }
+    let handshake = Handshake::read(request.headers.iter().map(|header| (header.name, header.value)));
+    let mut new_id = [0; request_id::LENGTH];
+    let id = request_id::choose(handshake.request_id, &mut new_id);
+    let Agreed { head, deflate } = handshake.agree(request.version == Some(1), app.compression, id).ok()?;
+    let query = websocket::query(query);
+    if query.as_ref().is_ok_and(|query| query.since.is_some()) {
+        return None;
+    }
+    let caller = caller::identify(app);
+    let permit = app.bus.admit(&caller).ok()?;
+    // Without a `since`, this has nothing to wait for.
+    let (subscriptions, problems) = websocket::resolve(&app.bus, &caller, query).now_or_never()?;
+    let early = bytes[length..].to_vec();
+    Some(Box::new(Opening { caller, head, early, subscriptions, problems, deflate, permit }))
+}
+
+/// Whether a query may have this byte without escaping (RFC 3986, section 3.4). hyper decides about others.
+fn is_plain(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=:@/?".contains(&byte)
+}
+
+/// Headers that say how the request goes on after its head.
+fn is_unusual(name: &str) -> bool {
+    ["content-length", "transfer-encoding", "expect"].iter().any(|unusual| name.eq_ignore_ascii_case(unusual))
+}
