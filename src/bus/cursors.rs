@@ -50,17 +50,17 @@ impl Bus {
         namespace.cursors().clone()
     }
 
+    /// The same as [`Bus::cursors`], without the certainty that they are short.
+    pub fn cursor_bases(&self, caller: &Caller) -> &Arc<CursorBases> {
+        self.namespace(caller).cursors()
+    }
+
     /// Writes the cursor of an answer. Only a long one needs a base.
     pub(super) async fn cursor_text(&self, caller: &Caller, cursor: &Cursor) -> String {
         match Cursor::text_within(cursor.iter(), MAX_TEXT) {
             Some(short) => short,
             None => self.cursors(caller, cursor.0.len()).await.write(cursor.iter()),
         }
-    }
-
-    /// The same without the certainty that they are short.
-    pub fn cursor_bases(&self, caller: &Caller) -> &Arc<CursorBases> {
-        self.namespace(caller).cursors()
     }
 
     /// Whether cursors of so many channels may need [`Bus::cursors`] again from time to time.

@@ -59,7 +59,7 @@ async fn announcements(broker: BrokerUrl, server: &Redis, name: &str, publish: &
     assert_eq!(daemon.get("/readyz").await.status, 200);
     let (on, frame) = events.exact_message();
     assert_eq!(on, name);
-    assert_eq!(protocol::event_frame_position(frame.as_bytes()).unwrap().to_string(), accepted.position);
+    assert_eq!(protocol::bus_message_position(frame.as_bytes()).unwrap().to_string(), accepted.position);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
