@@ -1,7 +1,7 @@
 //! How far the relay has come on each channel of a namespace.
 //!
-//! The relay notes each position that it has handed to the hub. A publisher's answer waits for its own positions, so that
-//! publishers do not outrun the fan-out; a long-poll waits for the next one.
+//! The relay notes each position that it has handed to the hub. A publisher's answer waits a moment for
+//! its own positions, a long-poll for the next one.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};

@@ -115,7 +115,7 @@ impl RecentEvents {
         let state = self.0[channel].lock();
         let newest = state.newest.as_ref().filter(|newest| newest.same_epoch(position))?;
         let oldest = newest.offset + 1 - state.events.len() as u64;
-        let from = (position.offset + 1).checked_sub(oldest)? as usize;
+        let from = position.offset.checked_add(1)?.checked_sub(oldest)? as usize;
         // A client can make up a position that is ahead of the log.
         (from <= state.events.len()).then(|| state.events.range(from..).take(limit).cloned().collect())
     }

@@ -82,14 +82,16 @@ impl Publisher<'_> {
         let appended = bus.append(namespace, &events).await?;
         let added = added(&events, &appended);
         bus.count(&added, events.len());
-        keep_pace(namespace, &added).await;
         let accepted = events.into_iter().zip(appended).map(|(event, Appended { position, duplicate })| Accepted {
             id: event.id,
             r#type: bus.catalog.get(event.channel).name.clone(),
             position,
             duplicate,
         });
-        Ok(accepted.collect())
+        // The events' text is freed before the answer waits.
+        let accepted = accepted.collect();
+        keep_pace(namespace, &added).await;
+        Ok(accepted)
     }
 
     /// Validates all documents before any is published. Yields in between, since 8 MiB take a while.

@@ -16,7 +16,7 @@ const SAMPLES_IN_WINDOW: f64 = 4.0;
 const MIN_SPACING: f64 = 4.0;
 /// How long an answered publisher is expected to publish again.
 const GRANT: Duration = Duration::from_millis(20);
-/// How long an announcement holds. A node whose subscribers are behind repeats it more often.
+/// How long an announcement holds, and how long a node goes on with announcements after a late sample.
 const ANNOUNCEMENT_LIFETIME: Duration = Duration::from_millis(500);
 /// The most nodes whose announcements are kept.
 const MAX_NODES: usize = 256;
@@ -26,7 +26,7 @@ const MAX_NODES: usize = 256;
 pub struct ChannelPace {
     /// `None` until the relay has read the log.
     epoch: Option<Epoch>,
-    /// The newest offset that an answer or the relay has named.
+    /// The newest offset that an answer has named or a shard has written.
     head: u64,
     /// By the shards' numbers.
     shards: Vec<Samples>,
@@ -37,6 +37,8 @@ pub struct ChannelPace {
     held: VecDeque<Held>,
     /// How far the subscribers of other nodes are, and until when that holds.
     others: Vec<(Announcement, Instant)>,
+    /// A sample was late: the other nodes are told each change until then, and after that once that all is well.
+    behind_until: Option<Instant>,
     /// There is something to announce.
     announce: bool,
 }
@@ -77,10 +79,11 @@ impl ChannelPace {
             self.begin(position);
         }
         self.head = self.head.max(position.offset);
+        self.window.in_flight(self.head.saturating_sub(self.read()));
         let spacing = self.spacing();
         let Written { sample, delay } = self.shard(shard).written(position.offset, since, now, spacing);
         if let Some(delay) = delay {
-            self.observe(delay, target, now);
+            self.observe(shard, delay, target, now);
         }
         sample
     }
@@ -98,25 +101,37 @@ impl ChannelPace {
     pub fn answered(&mut self, shard: usize, number: u64, now: Instant, target: Duration) -> Option<Duration> {
         let spacing = self.spacing();
         let delay = self.shards.get_mut(shard)?.answer(number, now, spacing)?;
-        self.observe(delay, target, now);
-        // Early enough that publishers at other nodes slow down before the target is reached.
-        self.announce |= delay > target / 2;
+        if delay > target / 2 {
+            // Early enough that publishers at other nodes slow down before the target is reached.
+            self.behind_until = Some(now + ANNOUNCEMENT_LIFETIME);
+        }
+        self.observe(shard, delay, target, now);
         Some(delay)
     }
 
-    /// Stops waiting for subscribers that have not answered for long, and for nodes that are silent.
-    pub fn give_up(&mut self, now: Instant) {
+    /// Answers publishers for whom there is room because time has passed: an answered publisher has not published again,
+    /// subscribers have not answered for long, another node has been silent. Returns whether some are still held back.
+    pub fn tick(&mut self, now: Instant) -> bool {
+        if self.held.is_empty() {
+            return false;
+        }
         self.shards.iter_mut().for_each(|shard| shard.give_up(now));
+        self.held.retain(|held| !held.go.is_closed());
         self.release(now);
+        !self.held.is_empty()
     }
 
     /// What the other nodes must know, if anything is new.
-    pub fn announcement(&mut self, node: u64) -> Option<Announcement> {
+    pub fn announcement(&mut self, node: u64, now: Instant) -> Option<Announcement> {
         if !std::mem::take(&mut self.announce) {
             return None;
         }
         let read = Position::new(self.epoch.clone()?, self.read());
-        Some(Announcement { read, window: self.window.events() as u64, node })
+        let behind = self.behind_until.is_some_and(|until| now < until);
+        if !behind {
+            self.behind_until = None;
+        }
+        Some(Announcement { read, window: behind.then_some(self.window.events() as u64), node })
     }
 
     /// Whether there is something to announce.
@@ -128,7 +143,7 @@ impl ChannelPace {
     pub fn announced(&mut self, announcement: Announcement, now: Instant) {
         let until = now + ANNOUNCEMENT_LIFETIME;
         self.others.retain(|(other, _)| other.node != announcement.node);
-        if self.others.len() < MAX_NODES {
+        if announcement.window.is_some() && self.others.len() < MAX_NODES {
             self.others.push((announcement, until));
         }
         self.release(now);
@@ -164,8 +179,11 @@ impl ChannelPace {
         self.shards.iter().map(Samples::read).min().unwrap_or(self.head)
     }
 
-    fn observe(&mut self, delay: Duration, target: Duration, now: Instant) {
-        self.window.observe(delay, target, now);
+    /// A shard's subscribers have read more, after this delay.
+    fn observe(&mut self, shard: usize, delay: Duration, target: Duration, now: Instant) {
+        let slowest = self.shards[shard].read() <= self.read();
+        self.window.observe(delay, slowest, target, now);
+        self.announce |= self.behind_until.is_some();
         self.release(now);
     }
 
@@ -179,7 +197,7 @@ impl ChannelPace {
         let here = in_flight(self.read());
         let others = self.others.iter().map(|(other, _)| other);
         let others = others.filter(|other| self.epoch.as_ref() == Some(&other.read.epoch));
-        let others = others.map(|other| other.window as f64 - in_flight(other.read.offset) as f64);
+        let others = others.filter_map(|other| Some(other.window? as f64 - in_flight(other.read.offset) as f64));
         let room = others.fold(self.window.events() - here as f64, f64::min);
         self.window.in_flight(here);
         room
@@ -200,7 +218,7 @@ impl ChannelPace {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pace::MAX_HOLD;
+    use crate::pace::samples::PATIENCE;
 
     const TARGET: Duration = Duration::from_millis(50);
 
@@ -290,9 +308,9 @@ mod tests {
         fixture.write(3);
         assert!(is_answered(&mut first) && !is_answered(&mut second));
         // The first publisher is expected to publish again at once. If it does not, the next one is answered.
+        assert!(fixture.pace.tick(fixture.now) && !is_answered(&mut second));
         fixture.wait(GRANT);
-        fixture.write(3);
-        assert!(is_answered(&mut second));
+        assert!(!fixture.pace.tick(fixture.now) && is_answered(&mut second));
     }
 
     #[test]
@@ -356,11 +374,9 @@ mod tests {
         fixture.publish_and_sample(20);
         let (_, mut held) = fixture.fill();
         fixture.write(fixture.head);
-        fixture.pace.give_up(fixture.now);
-        assert!(!is_answered(&mut held));
-        fixture.wait(MAX_HOLD);
-        fixture.pace.give_up(fixture.now);
-        assert!(is_answered(&mut held));
+        assert!(fixture.pace.tick(fixture.now) && !is_answered(&mut held));
+        fixture.wait(PATIENCE);
+        assert!(!fixture.pace.tick(fixture.now) && is_answered(&mut held));
         // They no longer count: they run out of their send buffers and are closed.
         fixture.write(fixture.head);
         assert_eq!(fixture.pace.read(), fixture.head);
@@ -392,7 +408,7 @@ mod tests {
     fn subscribers_of_another_node_pace_publishers_here_while_it_says_so() {
         let mut fixture = Fixture::new();
         fixture.write(100);
-        let behind = |offset, node| Announcement { read: fixture_at(offset), window: 10, node };
+        let behind = |offset, node| Announcement { read: fixture_at(offset), window: Some(10), node };
         fixture.pace.announced(behind(92, 1), fixture.now);
         assert!(fixture.publish().is_none() && fixture.publish().is_none());
         let mut held = fixture.publish().unwrap();
@@ -403,8 +419,39 @@ mod tests {
         fixture.pace.announced(behind(50, 1), fixture.now);
         let mut held = fixture.publish().unwrap();
         fixture.wait(ANNOUNCEMENT_LIFETIME);
-        fixture.write(fixture.head);
+        fixture.pace.tick(fixture.now);
         assert!(is_answered(&mut held), "the node says nothing any more");
+        fixture.pace.announced(behind(50, 1), fixture.now);
+        let mut held = fixture.publish().unwrap();
+        fixture.pace.announced(Announcement { window: None, ..behind(50, 1) }, fixture.now);
+        assert!(is_answered(&mut held), "the node has caught up");
+    }
+
+    #[test]
+    fn a_shard_that_is_ahead_does_not_let_the_window_grow() {
+        let mut fixture = Fixture::answering();
+        fixture.write_in_shard(1, fixture.head);
+        for _ in 0..50 {
+            let numbers = fixture.publish_and_sample(16);
+            // The shard without subscribers is done at once, the other one in time.
+            if fixture.pace.written(1, &fixture.at(fixture.head), fixture.now, fixture.now, TARGET) {
+                fixture.pace.sample(1, 0, fixture.now);
+            }
+            fixture.answer(&numbers);
+            fixture.wait(2 * TARGET);
+        }
+        assert!(fixture.pace.window.events() <= 32.0, "{:?}", fixture.pace.window);
+    }
+
+    #[test]
+    fn what_nobody_was_sent_does_not_count_as_read_before_what_was_sent_earlier() {
+        let mut fixture = Fixture::answering();
+        let numbers = fixture.publish_and_sample(10);
+        fixture.write(40);
+        assert_eq!(fixture.pace.sample(0, 0, fixture.now).len(), 0);
+        assert_eq!(fixture.pace.read(), 20);
+        fixture.answer(&numbers);
+        assert_eq!(fixture.pace.read(), 40);
     }
 
     fn fixture_at(offset: u64) -> Position {
@@ -415,11 +462,20 @@ mod tests {
     fn a_node_announces_what_is_behind_and_only_when_it_is_new() {
         let mut fixture = Fixture::new();
         fixture.write(10);
-        assert_eq!(fixture.pace.announcement(7), None);
+        assert_eq!(fixture.pace.announcement(7, fixture.now), None);
         let numbers = fixture.publish_and_sample(20);
         fixture.answer(&numbers);
-        let announced = fixture.pace.announcement(7).unwrap();
-        assert_eq!((announced.read, announced.node), (fixture.at(30), 7));
-        assert_eq!(fixture.pace.announcement(7), None);
+        let announced = fixture.pace.announcement(7, fixture.now).unwrap();
+        assert_eq!((&announced.read, announced.node), (&fixture.at(30), 7));
+        assert!(announced.window.is_some());
+        assert_eq!(fixture.pace.announcement(7, fixture.now), None);
+        // Later ones follow, although nothing is late any more. The last one says that all is well.
+        fixture.write(32);
+        assert!(fixture.pace.announcement(7, fixture.now).unwrap().window.is_some());
+        fixture.wait(ANNOUNCEMENT_LIFETIME);
+        fixture.write(34);
+        assert_eq!(fixture.pace.announcement(7, fixture.now).unwrap().window, None);
+        fixture.write(36);
+        assert_eq!(fixture.pace.announcement(7, fixture.now), None);
     }
 }

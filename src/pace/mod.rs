@@ -31,6 +31,8 @@ pub use samples::SAMPLE_SIZE;
 
 /// How long an answer is held back at most.
 const MAX_HOLD: Duration = Duration::from_secs(2);
+/// How often it is looked whether answers need to be held back no longer, while some are.
+const TICK: Duration = Duration::from_millis(20);
 /// The delay at which a channel with few subscribers is kept, from the relay to most of them.
 const TARGET: Duration = Duration::from_millis(20);
 /// What each subscriber adds to it. A `send` costs some 10 µs, and only events that wait for each other share one.
@@ -49,6 +51,8 @@ pub struct Pace {
     node: u64,
     /// Notified when a channel has something to announce.
     to_announce: Notify,
+    /// Notified when an answer is held back.
+    holding: Notify,
 }
 
 /// The payload of a Ping: the channel and the shard of its sample, and the number of the Ping.
@@ -63,6 +67,7 @@ impl Pace {
             metrics,
             node: rand::random(),
             to_announce: Notify::new(),
+            holding: Notify::new(),
         }
     }
 
@@ -70,10 +75,20 @@ impl Pace {
     pub async fn hold(&self, channel: ChannelId, position: &Position, events: u64) {
         let held = Instant::now();
         let Some(go) = self.lock(channel).appended(position, events, held) else { return };
-        if tokio::time::timeout(MAX_HOLD, go).await.is_err() {
-            self.lock(channel).give_up(Instant::now());
-        }
+        self.holding.notify_one();
+        // The answer goes out in any case.
+        let _ = tokio::time::timeout(MAX_HOLD, go).await;
         self.metrics.held_seconds.observe(held.elapsed().as_secs_f64());
+    }
+
+    /// Answers publishers for whom there is room because time has passed. Runs for as long as the namespace.
+    pub async fn run(&self) {
+        loop {
+            self.holding.notified().await;
+            while self.ids.iter().filter(|id| self.lock(**id).tick(Instant::now())).count() > 0 {
+                tokio::time::sleep(TICK).await;
+            }
+        }
     }
 
     /// A shard has written everything of a channel up to this position. The first of it came from the relay at `since`.
@@ -81,7 +96,12 @@ impl Pace {
     /// Returns whether the shard is to take a [`sample`](Self::sample) now.
     pub fn written(&self, shard: u16, channel: ChannelId, position: &Position, since: Instant, now: Instant) -> bool {
         let target = self.target(channel);
-        self.lock(channel).written(shard.into(), position, since, now, target)
+        let mut state = self.lock(channel);
+        let sample = state.written(shard.into(), position, since, now, target);
+        if state.must_announce() {
+            self.to_announce.notify_one();
+        }
+        sample
     }
 
     /// Takes a sample of `size` subscribers. Each is to be sent a Ping with one of the payloads.
@@ -119,9 +139,9 @@ impl Pace {
 
     /// What the other nodes must know: for each channel whose subscribers of this node are behind, how far they are.
     pub fn announcements(&self) -> Vec<(ChannelId, String)> {
-        let announced =
-            self.ids.iter().filter_map(|id| Some((*id, self.lock(*id).announcement(self.node)?.to_string())));
-        announced.collect()
+        let now = Instant::now();
+        let announcement = |id| self.lock(id).announcement(self.node, now);
+        self.ids.iter().filter_map(|id| Some((*id, announcement(*id)?.to_string()))).collect()
     }
 
     /// Another node has announced how far its subscribers of a channel are. A text that no node wrote is ignored.

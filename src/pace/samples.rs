@@ -15,8 +15,8 @@ pub const SAMPLE_SIZE: usize = 4;
 const TRIAL_INTERVAL: Duration = Duration::from_millis(100);
 /// The most samples that wait for answers. A later one that is answered stands for the earlier ones.
 const MAX_WAITING: usize = 64;
-/// How long a sample waits until its subscribers count as silent.
-pub const PATIENCE: Duration = Duration::from_secs(2);
+/// How long a sample waits until its subscribers count as silent: shorter than an answer is held back.
+pub const PATIENCE: Duration = Duration::from_secs(1);
 
 /// The numbers of a sample's Pings: random, so that no client can answer for another.
 pub type Numbers = SmallVec<[u64; SAMPLE_SIZE]>;
@@ -77,6 +77,7 @@ impl Samples {
 
     /// Events up to `offset` were written, the first of which came at `since`. A sample is taken of every `spacing` events.
     pub fn written(&mut self, offset: u64, since: Instant, now: Instant, spacing: u64) -> Written {
+        self.give_up(now);
         self.written = offset;
         let since = *self.since.get_or_insert(since);
         let is_due =
@@ -98,7 +99,11 @@ impl Samples {
         (self.sampled, self.last_taken) = (offset, Some(now));
         let numbers: Numbers = (0..size).map(|_| rand::random()).collect();
         if size == 0 {
-            self.read = offset;
+            // Who was sent nothing of this has nothing to read.
+            match self.waiting.back_mut() {
+                Some(last) => last.offset = offset,
+                None => self.read = offset,
+            }
             return numbers;
         }
         if self.waiting.len() == MAX_WAITING {
@@ -113,6 +118,7 @@ impl Samples {
     /// A subscriber has answered the Ping of this number. Returns how long the oldest event of the sample took, if this was
     /// the last answer that the sample needed.
     pub fn answer(&mut self, number: u64, now: Instant, spacing: u64) -> Option<Duration> {
+        self.give_up(now);
         let at = self.waiting.iter().position(|sample| sample.numbers.contains(&number))?;
         let sample = &mut self.waiting[at];
         sample.numbers.retain(|other| *other != number);

@@ -36,13 +36,13 @@ impl Window {
         self.peak = self.peak.max(events);
     }
 
-    /// Follows a measured delay.
-    pub fn observe(&mut self, delay: Duration, target: Duration, now: Instant) {
+    /// Follows a measured delay. Only the delay of the slowest subscribers lets it grow.
+    pub fn observe(&mut self, delay: Duration, slowest: bool, target: Duration, now: Instant) {
         if self.next_change.is_some_and(|next| now < next) {
             return;
         }
         let ratio = (target.as_secs_f64() / delay.as_secs_f64().max(1e-6)).clamp(CHANGE.0, CHANGE.1);
-        if ratio < 1.0 || self.peak as f64 >= self.events / 2.0 {
+        if ratio < 1.0 || slowest && self.peak as f64 >= self.events / 2.0 {
             self.events = (self.events * ratio).clamp(1.0, MAX);
             self.next_change = Some(now + delay);
             self.peak = 0;
@@ -64,7 +64,7 @@ mod tests {
             window.in_flight(window.events() as u64);
             delay = Duration::from_secs_f64(window.events() / rate);
             now += delay;
-            window.observe(delay, TARGET, now);
+            window.observe(delay, true, TARGET, now);
         }
         delay
     }
@@ -91,7 +91,7 @@ mod tests {
         let (mut window, now) = (Window::default(), Instant::now());
         for round in 1..100 {
             window.in_flight(3);
-            window.observe(Duration::from_millis(1), TARGET, now + Duration::from_secs(round));
+            window.observe(Duration::from_millis(1), true, TARGET, now + Duration::from_secs(round));
         }
         assert_eq!(window.events(), FIRST);
     }
@@ -100,7 +100,7 @@ mod tests {
     fn a_window_changes_once_in_a_delay() {
         let (mut window, now) = (Window::default(), Instant::now());
         for _ in 0..100 {
-            window.observe(TARGET * 4, TARGET, now);
+            window.observe(TARGET * 4, true, TARGET, now);
         }
         assert_eq!(window.events(), FIRST * CHANGE.0);
     }

@@ -186,6 +186,8 @@ impl Server {
             let fan_out = hub.clone();
             services.start("fan-out", async move { Err(fan_out.shard_died().await.to_string()) });
             probes.push(services.start("readiness probe", succeed(readiness.run())));
+            let pace = namespace.pace().clone();
+            probes.push(services.start("pace", async move { succeed(pace.run()).await }));
             if config.broker.broker.is_shared() {
                 let announcer = announcer::run(backend.clone(), namespace.pace().clone());
                 probes.push(services.start("announcer", succeed(announcer)));

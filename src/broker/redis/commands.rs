@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use fred::bytes_utils::Str;
 use fred::clients::Client;
-use fred::error::Error;
+use fred::error::{Error, ErrorKind};
 use fred::interfaces::LuaInterface;
 use fred::types::config::Server as Node;
 use fred::types::{Key, Value};
@@ -131,6 +131,10 @@ impl Commands {
                     Err(error) => error,
                 };
                 drop(permit);
+                if *error.kind() == ErrorKind::Timeout {
+                    // fred's own limit is as long as that of this call, and mostly comes first.
+                    used.iter().for_each(|signs| signs.doubt());
+                }
                 let cause = from_fred(&error);
                 if !self.handle_redirect(&error) {
                     return Err(cause);

@@ -17,6 +17,8 @@ use crate::pace::{Pace, SAMPLE_SIZE};
 
 /// Random connections that are looked at for a sample.
 const TRIES: usize = 4 * SAMPLE_SIZE;
+/// Connections that are searched if none of these is subscribed to the channel.
+const MAX_SEARCH: usize = 2_048;
 
 /// What a shard has written since it last told its pace.
 pub struct Sampler {
@@ -67,8 +69,15 @@ fn choose<'a>(peers: &'a Slab<Peer>, touched: &[u32], channel: ChannelId) -> Sma
     if touched.is_empty() {
         return SmallVec::new();
     }
-    for _ in 0..TRIES {
-        let slot = touched[rand::random_range(0..touched.len())];
+    let random = (0..TRIES).map(|_| rand::random_range(0..touched.len()));
+    // If these miss the few subscribers of a small channel, the next ones in order find them.
+    let first = rand::random_range(0..touched.len());
+    let in_order = (first..touched.len()).chain(0..first).take(MAX_SEARCH);
+    for (tried, at) in random.chain(in_order).enumerate() {
+        if tried >= TRIES && !slots.is_empty() {
+            break;
+        }
+        let slot = touched[at];
         let fits = peers.get(slot as usize).is_some_and(|peer| {
             matches!(peer.encoding, Encoding::WebSocket { .. })
                 && matches!(peer.source_of(channel), Some(SubscriptionSource::Live(_)))
