@@ -54,6 +54,7 @@ mod pace;
 mod progress;
 #[cfg(feature = "server")]
 mod readiness;
+#[cfg(feature = "server")]
 mod recent;
 #[cfg(feature = "server")]
 mod registry;
