@@ -33,8 +33,8 @@ pub struct Readiness {
     pub metrics: Arc<Metrics>,
     /// Between two round trips.
     pub pulse: Duration,
-    /// How long round trips may fail until the node is partitioned, from the beginning of the first that failed. `None` if it has the broker to itself: no
-    /// other node could reach it then.
+    /// How long round trips may fail until the node is partitioned, from the beginning of the first that failed. `None` if
+    /// it has the broker to itself: no other node could reach it then.
     pub partitioned_after: Option<Duration>,
 }
 

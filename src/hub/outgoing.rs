@@ -1,6 +1,6 @@
 //! The state that all send buffers of a node share: their limit, and how many of them wait for their sockets.
 //!
-//! Each [`SendBuffer`](super::SendBuffer) keeps the counts here. The hub reads them to pace a burst: it pauses until
+//! Each [`SendBuffer`](super::SendBuffer) keeps the counts here. The hub reads them to bound a burst: it pauses until
 //! nearly all connections have taken what they were sent. This module does not know frames or sockets.
 
 use std::sync::Arc;

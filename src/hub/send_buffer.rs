@@ -246,16 +246,16 @@ impl SendBuffer {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Writes as many frames as the socket takes, and queues the rest. With `paced`, [`Outgoing`] counts the connection
+    /// Writes as many frames as the socket takes, and queues the rest. With `counted`, [`Outgoing`] counts the connection
     /// while its socket is full: the hub pauses while too many sockets are full.
-    fn write_or_queue(self: &Arc<Self>, state: &mut WriteState, frames: &[&Bytes], paced: bool) {
+    fn write_or_queue(self: &Arc<Self>, state: &mut WriteState, frames: &[&Bytes], counted: bool) {
         if state.phase != Phase::Open || frames.is_empty() {
             return;
         }
         let rest = if state.blocked { Unwritten { frames, written: 0 } } else { self.write(state, frames) };
         if !rest.frames.is_empty() && state.phase == Phase::Open {
             self.queue(state, rest);
-            self.wait_for_socket(state, paced);
+            self.wait_for_socket(state, counted);
         }
     }
 
@@ -365,12 +365,12 @@ impl SendBuffer {
     }
 
     /// Starts the task that waits for the socket and writes the backlog, unless it runs already.
-    fn wait_for_socket(self: &Arc<Self>, state: &mut WriteState, paced: bool) {
+    fn wait_for_socket(self: &Arc<Self>, state: &mut WriteState, counted: bool) {
         if state.blocked || state.phase == Phase::Disconnected {
             return;
         }
         state.blocked = true;
-        state.counted_as_blocked = paced && state.phase == Phase::Open;
+        state.counted_as_blocked = counted && state.phase == Phase::Open;
         self.shared.blocked.fetch_add(usize::from(state.counted_as_blocked), Ordering::Relaxed);
         let send_buffer = Arc::clone(self);
         self.shared.runtime.spawn(async move {

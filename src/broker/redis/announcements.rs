@@ -1,7 +1,7 @@
 //! Announcements: short texts of a node to the relays of the others, about one channel.
 //!
-//! Each has a pub/sub channel beside that of the events, so that somebody who listens to events gets none. It is in the
-//! same slot of a cluster. Redis keeps nothing of an announcement, and nobody repeats one that was lost.
+//! Each channel of events has a pub/sub channel for them beside it, so that a client that subscribes to the events gets
+//! none. A client that subscribes to a pattern gets them, too. In a cluster both are in the same slot. Redis keeps nothing of an announcement, and nobody repeats one that was lost.
 
 use std::sync::Arc;
 

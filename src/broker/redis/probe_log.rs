@@ -1,8 +1,8 @@
 //! The probe's own log on a server: one script appends the probe to it and reads it, as the scripts do that work on channels.
 //!
 //! So a probe needs every right, and meets every refusal, that a publication and a read meet. The script also looks at the
-//! heads of the channels' logs. The log is no channel: it
-//! has a name of its own for each node, at most some hundred entries, and it expires a minute after its node ended.
+//! heads of the channels' logs. The log is no channel. It has a name of its own for each node, at most some hundred entries,
+//! and it expires a minute after its node ended.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;

@@ -2,9 +2,10 @@
 //!
 //! The shard takes all items from its inbox, notes for each connection the events that match its subscriptions, and
 //! then writes each of these sockets once, with a vectored write. A single event is sent at once: a batch contains only
-//! items that were already in the inbox. Only behind a batch of several events does the shard rest for a moment. The shard also sends heartbeats, because only the
-//! shard knows up to which position it has sent events to a connection. It does not know the broker, and it never reads
-//! from a socket.
+//! items that were already in the inbox. The shard rests for a moment only behind a batch of several events.
+//!
+//! The shard also sends heartbeats, because only the shard knows up to which position it has sent events to a connection.
+//! It does not know the broker, and it never reads from a socket.
 
 mod batch;
 mod chain;

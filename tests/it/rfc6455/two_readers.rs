@@ -1,4 +1,4 @@
-//! A handshake is answered in the same way whoever reads it: the daemon's own parser or hyper.
+//! The daemon answers a handshake in the same way whether its own parser or hyper reads it.
 //!
 //! The test makes many requests out of a valid handshake, most of them wrong or odd, and sends each over both.
 
