@@ -17,6 +17,8 @@ use crate::metrics::Metrics;
 
 /// The longest time between two round trips while they fail: a node that waits for its broker is not idle.
 const RETRY: Duration = Duration::from_secs(1);
+/// The shortest time between two round trips: a connection that is lost again and again must not make them a hot loop.
+const MIN_PULSE: Duration = Duration::from_millis(100);
 /// How long a round trip may take.
 const TIMEOUT: Duration = Duration::from_secs(2);
 /// A round that fails after this time ran out of time. One that fails earlier knows the cause.
@@ -88,7 +90,14 @@ impl Readiness {
             if self.health.is_closed() {
                 return;
             }
-            tokio::time::sleep_until(next).await;
+            let due_early = async {
+                self.backend.pulse_due().await;
+                tokio::time::sleep_until(sent + MIN_PULSE).await;
+            };
+            tokio::select! {
+                () = tokio::time::sleep_until(next) => {}
+                () = due_early => {}
+            }
         }
     }
 

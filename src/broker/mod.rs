@@ -118,6 +118,11 @@ pub trait Backend: Log + Notifier {
         futures_util::future::join(self.probe(number), look).await.0
     }
 
+    /// Waits until a pulse is due before its time, because a connection to the broker was lost. One waiter at a time.
+    async fn pulse_due(&self) {
+        std::future::pending().await
+    }
+
     /// The registry of nodes.
     fn nodes(&self) -> &dyn Nodes;
 

@@ -279,6 +279,10 @@ impl Backend for Observed {
         self.backend.pulse(number, &report).await
     }
 
+    async fn pulse_due(&self) {
+        self.backend.pulse_due().await;
+    }
+
     fn nodes(&self) -> &dyn Nodes {
         self.backend.nodes()
     }

@@ -127,6 +127,42 @@ async fn a_long_pulse_partitions_no_node() {
     assert_eq!(subscriber.event().await.position, published.position, "the connection is still open");
 }
 
+/// With the longest pulse, `/readyz` says at once that the connection was cut, and that it is open again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_long_pulse_delays_no_readiness() {
+    let redis = Redis::start();
+    let proxy = Proxy::start(redis.port).await;
+    let node = Node::start(config(redis_url(proxy.port), Duration::from_secs(300))).await;
+    let ready = async |status| {
+        until("the readiness changes", async || (node.get("/readyz").await.status == status).then_some(())).await;
+    };
+    ready(200).await;
+    proxy.set(Mode::Refuse);
+    proxy.cut();
+    ready(503).await;
+    proxy.set(Mode::Pass);
+    ready(200).await;
+}
+
+/// A master becomes a replica and keeps its connections, as behind a host name that leads to another server now.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_refused_write_finds_the_demoted_master() {
+    let (old, new) = (Redis::start(), Redis::start());
+    let proxy = Proxy::start(old.port).await;
+    let node = Node::start(config(redis_url(proxy.port), Duration::from_secs(300))).await;
+    let mut subscriber = Subscriber::to(&node, "inventory-change").await;
+    old.cli(&["replicaof", "127.0.0.1", &new.port.to_string()]);
+    proxy.redirect(new.port);
+    let published = until("an event is accepted", async || {
+        let response = node.post(&sale("1")).await;
+        (response.status == 202).then(|| response.accepted().remove(0).position)
+    })
+    .await;
+    // The new master has another log.
+    subscriber.frame_of("gap").await;
+    assert_eq!(subscriber.event().await.position, published);
+}
+
 /// The signal of an event is lost: it is in the log, and nobody published it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_event_without_a_signal_is_found_among_many_types() {

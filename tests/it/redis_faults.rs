@@ -376,6 +376,12 @@ async fn a_redis_without_sharded_channels() {
     let position = node.add(STOCK, "a").await;
     let frame = protocol::event_frame(&position, &node.event(STOCK, "a").json);
     assert_eq!(watcher.message(), ("tidings:default:inventory-change".into(), frame));
+    node.broker.announce(node.channel(STOCK), "10 ms").await.unwrap();
+    let mut announced = node.signal().await;
+    while !matches!(announced, Signal::Announced { .. }) {
+        announced = node.signal().await;
+    }
+    assert_eq!(announced, Signal::Announced { channel: node.channel(STOCK), text: "10 ms".into() });
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,7 +1,7 @@
 //! Announcements: short texts of a node to the relays of the others, about one channel.
 //!
-//! Each channel of events has a pub/sub channel for them beside it, so that a client that subscribes to the events gets
-//! none. A client that subscribes to a pattern gets them, too. In a cluster both are in the same slot. Redis keeps nothing of an announcement, and nobody repeats one that was lost.
+//! Each channel of events has an [internal pub/sub channel](super::internal) for them beside it, in a cluster in the same
+//! slot. Redis keeps nothing of an announcement, and nobody repeats one that was lost.
 
 use std::sync::Arc;
 
@@ -12,6 +12,7 @@ use tokio::time::timeout;
 use super::channels::Channels;
 use super::commands::{Commands, timed_out};
 use super::errors::from_fred;
+use super::internal::InternalChannels;
 use super::{BrokerError, CALL_TIMEOUT};
 use crate::broker::MAX_ANNOUNCEMENT_BYTES;
 use crate::event::ChannelId;
@@ -23,12 +24,13 @@ const MAX_IN_FLIGHT: usize = 64;
 pub(super) struct Announcements {
     channels: Arc<Channels>,
     commands: Arc<Commands>,
+    internal: Arc<InternalChannels>,
     permits: Semaphore,
 }
 
 impl Announcements {
-    pub fn new(channels: Arc<Channels>, commands: Arc<Commands>) -> Self {
-        Self { channels, commands, permits: Semaphore::new(MAX_IN_FLIGHT) }
+    pub fn new(channels: Arc<Channels>, commands: Arc<Commands>, internal: Arc<InternalChannels>) -> Self {
+        Self { channels, commands, internal, permits: Semaphore::new(MAX_IN_FLIGHT) }
     }
 
     /// Publishes `text` on the announcements of a channel.
@@ -45,9 +47,9 @@ impl Announcements {
         let name = self.channels.get(id).announcements.as_str();
         let publish = async {
             let client = self.commands.server_of(name)?.connection().await?.client;
-            let published: Result<(), _> = match self.channels.clustered {
-                true => client.spublish(name, text).await,
-                false => client.publish(name, text).await,
+            let published: Result<(), _> = match self.internal.plain_name(name) {
+                None => client.spublish(name, text).await,
+                Some(plain) => client.publish(plain, text).await,
             };
             published.map_err(|error| {
                 self.commands.handle_redirect(&error);

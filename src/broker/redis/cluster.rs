@@ -14,7 +14,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::channels::Channels;
-use super::link::{Connection, Link, SignsOfLife};
+use super::link::{Connection, Link, Pulse, SignsOfLife};
 use super::listener::{Listener, Subscriptions};
 use super::probe::{Probe, ProbeTarget};
 use super::routes::{Routes, slot};
@@ -32,7 +32,7 @@ const MIN_POLL_INTERVAL: Duration = Duration::from_millis(20);
 pub(super) struct Cluster {
     options: ConnectOptions,
     /// Between two polls, if nobody requests one earlier.
-    pulse: Duration,
+    pulse: Pulse,
     /// The nodes in the configuration.
     seeds: Vec<Node>,
     /// The nodes to poll next, if the polled one fails.
@@ -67,7 +67,7 @@ impl Cluster {
     ) -> Self {
         let view = ClusterView { epoch: 0, masters: Vec::new(), nodes: Vec::new() };
         let candidates = seeds.iter().cloned().collect();
-        let pulse = listener.pulse;
+        let pulse = listener.pulse.clone();
         Self {
             options,
             pulse,
@@ -129,7 +129,7 @@ impl Cluster {
         requests: &mut mpsc::Receiver<Option<Node>>,
     ) -> Result<Node, BrokerError> {
         let client = connection.client.clone();
-        let (mut established, signs) = (false, SignsOfLife::after_each(self.pulse));
+        let (mut established, signs) = (false, SignsOfLife::after_each(self.pulse.interval));
         loop {
             let view = ClusterView::query(&client, node).await?;
             signs.proved();
@@ -145,7 +145,7 @@ impl Cluster {
             self.apply(view);
             tokio::time::sleep(MIN_POLL_INTERVAL).await;
             tokio::select! {
-                () = tokio::time::sleep(self.pulse) => {}
+                () = tokio::time::sleep(self.pulse.interval) => {}
                 () = self.disconnected() => {}
                 Some(other) = requests.recv() => match other {
                     Some(other) if other != *node => return Ok(other),
@@ -228,7 +228,7 @@ impl Cluster {
     /// Opens the two connections to a master.
     fn connect(&self, node: &Node) -> Master {
         let target = Target::at(&self.options, node.clone());
-        let (server, keep_connected) = Server::new(target.clone(), self.pulse);
+        let (server, keep_connected) = Server::new(target.clone(), self.pulse.clone());
         let (subscriptions, changes) = watch::channel(Subscriptions::default());
         let listen = self.listener.clone().listen(target, changes);
         let tasks = [self.tasks.spawn("connection", keep_connected), self.tasks.spawn("listener", listen)];

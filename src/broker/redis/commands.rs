@@ -151,6 +151,11 @@ impl Commands {
         })
     }
 
+    /// Makes health checks of the connections to all servers due.
+    pub fn doubt(&self) {
+        self.routes.borrow().servers().for_each(|server| server.doubt());
+    }
+
     /// Reports that the server of `key` has appended a probe that came on this connection.
     pub fn proved(&self, key: &str, connection: u64) {
         if let Ok(server) = self.server_of(key) {

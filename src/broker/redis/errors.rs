@@ -36,6 +36,13 @@ const LIMIT_TEXTS: [&str; 5] =
 /// The text of a call without an answer.
 pub(super) const NO_ANSWER: &str = "Redis does not answer";
 
+/// Whether an error text says that the server is a replica. A call that reached one came on the connection to a master that
+/// was demoted.
+pub(super) fn is_no_master(text: &str) -> bool {
+    let message = raised_in_script(text).unwrap_or(text);
+    ["READONLY", "MASTERDOWN"].iter().any(|code| message.starts_with(code))
+}
+
 /// What an error of fred means. An error reply of the server is classified by [`from_reply`].
 pub(super) fn from_fred(error: &Error) -> BrokerError {
     match error.kind() {

@@ -161,6 +161,7 @@ mod tests {
     use tokio::sync::watch;
 
     use super::*;
+    use crate::broker::redis::link::Pulse;
     use crate::broker::redis::routes::Routes;
     use crate::broker::redis::target::Target;
     use crate::config::RedisUrl;
@@ -168,7 +169,7 @@ mod tests {
     /// The heads of a server that nothing connects to. The second value keeps its routes.
     fn heads() -> (Heads, watch::Sender<Routes>) {
         let target = Target::new(&RedisUrl::parse("redis://localhost").unwrap().unwrap()).unwrap();
-        let server = Server::new(target, Duration::from_secs(1)).0;
+        let server = Server::new(target, Pulse::each(Duration::from_secs(1))).0;
         let (routes, known) = watch::channel(Routes::Single(Arc::new(server)));
         (Heads::new(Channels::for_test(true), Arc::new(Commands::new(known, None))), routes)
     }

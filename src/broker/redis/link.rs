@@ -34,6 +34,13 @@ const HEALTH_CHECK_TIMEOUT: Duration = Duration::from_secs(4);
 /// The longest wait between two attempts to connect, and so the longest delay until a Redis that is back is noticed.
 const MAX_BACKOFF: Duration = Duration::from_secs(1);
 
+/// How often a probe proves the connections, and whether the next one is due at once.
+#[derive(Clone)]
+pub(super) struct Pulse {
+    pub interval: Duration,
+    due: Arc<Notify>,
+}
+
 /// What shows that a connection works. Whoever uses the connection reports it here, so that a connection in use needs no
 /// health checks.
 pub(super) struct SignsOfLife {
@@ -57,6 +64,8 @@ pub(super) struct Link {
     /// See [`Endpoint::client`].
     message_buffer: usize,
     allow_replica: bool,
+    /// What to tell of a connection that was in use and ended.
+    pulse: Option<Pulse>,
     /// Consecutive attempts that failed, or whose connection ended before [`established`](Self::established).
     failures: u32,
     /// The last failure. The same failure is logged once.
@@ -72,15 +81,35 @@ pub(super) struct Connection {
     task: AbortOnDropHandle<Result<(), Error>>,
 }
 
+impl Pulse {
+    pub fn each(interval: Duration) -> Self {
+        Self { interval, due: Arc::default() }
+    }
+
+    pub fn make_due(&self) {
+        self.due.notify_one();
+    }
+
+    /// Waits until a probe is due before its time.
+    pub async fn due(&self) {
+        self.due.notified().await;
+    }
+}
+
 impl Link {
     /// A link to a master. `message_buffer` is the number of pushed messages that are buffered.
     pub fn new(target: Target, role: &'static str, message_buffer: usize) -> Self {
-        Self { target, role, message_buffer, allow_replica: false, failures: 0, last_failure: None }
+        Self { target, role, message_buffer, allow_replica: false, pulse: None, failures: 0, last_failure: None }
     }
 
     /// Accepts a replica as well as a master.
     pub fn or_replica(self) -> Self {
         Self { allow_replica: true, ..self }
+    }
+
+    /// Makes a probe due when a connection that was in use has ended: `/readyz` must not wait for the next pulse.
+    pub fn proven_by(self, pulse: Pulse) -> Self {
+        Self { pulse: Some(pulse), ..self }
     }
 
     /// Makes the next [`connect`](Self::connect) go to this target.
@@ -122,6 +151,9 @@ impl Link {
 
     /// Reports that the connection ended, or could not be used: increases the backoff.
     pub fn failed(&mut self, cause: &str) {
+        if self.failures == 0 {
+            self.pulse.iter().for_each(Pulse::make_due);
+        }
         self.failures += 1;
         if self.last_failure.as_deref() != Some(cause) {
             tracing::warn!(redis = self.target.name, role = self.role, reason = cause, "no connection to Redis");

@@ -24,7 +24,8 @@ use super::announcements::announced_text;
 use super::channels::{ChannelState, Channels};
 use super::commands::Commands;
 use super::errors::{describe, from_fred};
-use super::link::{Link, SignsOfLife, verified_ping};
+use super::internal::{InternalChannels, channel_of};
+use super::link::{Link, Pulse, SignsOfLife, verified_ping};
 use super::probe::Probe;
 use super::target::Target;
 use super::{ChannelId, SIGNAL_CAPACITY, Signal};
@@ -57,9 +58,9 @@ pub(super) struct Listener {
     clustered: bool,
     commands: Arc<Commands>,
     probe: Arc<Probe>,
+    internal: Arc<InternalChannels>,
     signals: mpsc::Sender<Signal>,
-    /// The time between two probes.
-    pub pulse: Duration,
+    pub pulse: Pulse,
 }
 
 /// What the messages on a pub/sub channel are.
@@ -83,21 +84,22 @@ impl Listener {
         channels: &Channels,
         commands: Arc<Commands>,
         probe: Arc<Probe>,
+        internal: Arc<InternalChannels>,
         signals: mpsc::Sender<Signal>,
-        pulse: Duration,
+        pulse: Pulse,
     ) -> Self {
         let topics = |(id, channel): (ChannelId, &ChannelState)| {
             let [events, announcements] = channel.subscriptions();
             [(events, (id, Topic::Events)), (announcements, (id, Topic::Announcements))]
         };
         let by_name = channels.iter().flat_map(topics).collect();
-        Self { by_name: Arc::new(by_name), clustered: channels.clustered, commands, probe, signals, pulse }
+        Self { by_name: Arc::new(by_name), clustered: channels.clustered, commands, probe, internal, signals, pulse }
     }
 
     /// Listens until the relay has dropped the receiver of the signals, or the sender of `changes` is dropped.
     pub async fn listen(self, target: Target, mut changes: watch::Receiver<Subscriptions>) {
         let message_buffer = if self.clustered { MESSAGE_BUFFER_PER_MASTER } else { MESSAGE_BUFFER };
-        let mut link = Link::new(target, "bus", message_buffer);
+        let mut link = Link::new(target, "bus", message_buffer).proven_by(self.pulse.clone());
         while !self.signals.is_closed() {
             let wanted = changes.wait_for(|subscriptions| !subscriptions.channels.is_empty()).await;
             let Ok(subscriptions) = wanted.map(|subscriptions| subscriptions.clone()) else { return };
@@ -119,7 +121,7 @@ impl Listener {
             }
             link.established();
             self.probe.subscribed(&subscriptions.probe_key);
-            let signs = SignsOfLife::after_each(self.pulse);
+            let signs = SignsOfLife::after_each(self.pulse.interval);
             let cause = tokio::select! {
                 cause = connection.ended(&signs) => cause,
                 cause = self.failed_delivery(&client, &subscriptions, &signs) => cause,
@@ -143,24 +145,30 @@ impl Listener {
             return verified_ping(client).await;
         }
         // Sent together: fred drops a refusal that arrives while no command waits for a reply.
-        let (subscribed, answered) = join(client.subscribe(channels.clone()), verified_ping(client)).await;
+        let (events, mut internal): (Vec<_>, Vec<_>) = channels.iter().cloned().partition(|name| self.has_events(name));
+        internal.push(probe_key.clone());
+        let (subscribed, answered) = join(client.subscribe(events), verified_ping(client)).await;
         subscribed?;
         answered.map_err(|error| match error.kind() {
             // fred takes a refusal of SUBSCRIBE for the reply to the PING.
             ErrorKind::Protocol => Error::new(ErrorKind::Unknown, SUBSCRIBE_REFUSED),
             _ => error,
         })?;
-        // The probe's channel is sharded, so that somebody who watches the bus with PSUBSCRIBE sees events only.
-        let sharded = client.ssubscribe(probe_key).await;
-        self.probe.set_sharded(sharded.is_ok());
+        let sharded = client.ssubscribe(internal.clone()).await;
+        self.internal.set_sharded(sharded.is_ok());
         if let Err(error) = sharded {
             if error.details().starts_with("NOPERM") {
                 return Err(error);
             }
-            tracing::debug!(reason = describe(&error), "no sharded channels: using a plain one for the probe");
-            client.subscribe(self.probe.plain_channel(probe_key)).await?;
+            tracing::debug!(reason = describe(&error), "no sharded channels: using plain ones");
+            let plain: Vec<_> = internal.iter().filter_map(|name| self.internal.plain_name(name)).collect();
+            client.subscribe(plain).await?;
         }
         verified_ping(client).await
+    }
+
+    fn has_events(&self, name: &str) -> bool {
+        matches!(self.by_name.get(name), Some((_, Topic::Events)))
     }
 
     /// Forwards messages to the relay until the connection or the relay's receiver is closed. Returns the reason.
@@ -214,7 +222,7 @@ impl Listener {
             Value::Bytes(bytes) => bytes,
             _ => return None,
         };
-        match self.by_name.get(&*message.channel) {
+        match self.by_name.get(channel_of(&message.channel)) {
             Some(&(channel, Topic::Events)) => Some(Signal::Hint { channel, position: bus_message_position(&frame) }),
             Some(&(channel, Topic::Announcements)) => {
                 announced_text(&frame).map(|text| Signal::Announced { channel, text })
@@ -235,8 +243,8 @@ impl Listener {
         let key = &subscriptions.probe_key;
         let (mut last_messages, mut last_arrival, mut last_check) = (0, Instant::now(), Instant::now());
         loop {
-            tokio::time::sleep(LOOK_INTERVAL.min(self.pulse)).await;
-            if self.clustered && last_check.elapsed() >= self.pulse {
+            tokio::time::sleep(LOOK_INTERVAL.min(self.pulse.interval)).await;
+            if self.clustered && last_check.elapsed() >= self.pulse.interval {
                 if let Err(cause) = self.check_subscriptions(client, subscriptions).await {
                     return cause;
                 }
@@ -254,7 +262,7 @@ impl Listener {
             {
                 return "what this node publishes does not come back".into();
             }
-            if self.probe.last_sent(key).is_none_or(|ago| ago > self.pulse + PROBE_DELAY) {
+            if self.probe.last_sent(key).is_none_or(|ago| ago > self.pulse.interval + PROBE_DELAY) {
                 // A failure is found by the connection for commands.
                 let _ = self.probe.heartbeat(key).await;
             }

@@ -15,6 +15,7 @@ mod cluster;
 mod commands;
 mod errors;
 mod heads;
+mod internal;
 mod learner;
 mod link;
 mod listener;
@@ -52,8 +53,11 @@ use self::appends::Appends;
 use self::channels::Channels;
 use self::cluster::Cluster;
 use self::commands::{Commands, unreadable};
+use self::errors::is_no_master;
 use self::heads::Heads;
+use self::internal::InternalChannels;
 use self::learner::Learner;
+use self::link::Pulse;
 use self::listener::{Listener, Subscriptions};
 use self::nodes::Registry;
 use self::probe::{Probe, ProbeTarget};
@@ -85,6 +89,8 @@ struct Redis {
     store: RedisStore,
     /// The setting `prefix`.
     prefix: String,
+    pulse: Pulse,
+    commands: Arc<Commands>,
     tasks: Tasks,
     /// Closes the backend when it is dropped.
     _closing: DropGuard,
@@ -149,17 +155,21 @@ pub(super) fn open(
     let (request_routes, route_requests) = mpsc::channel(1);
     let commands = Arc::new(Commands::new(known_routes, clustered.then_some(request_routes)));
     let heads = Arc::new(Heads::new(channels.clone(), commands.clone()));
-    let probe = Arc::new(Probe::new(&config.prefix, &config.namespace, clustered, commands.clone(), heads.clone()));
+    let internal = Arc::<InternalChannels>::default();
+    let probe =
+        Probe::new(&config.prefix, &config.namespace, clustered, commands.clone(), heads.clone(), internal.clone());
+    let probe = Arc::new(probe);
     let (appends, send_appends) =
         Appends::new(channels.clone(), commands.clone(), limits.clone(), config.bus_message, sender.clone());
+    let pulse = Pulse::each(config.pulse);
     let tasks = Tasks::new();
     tasks.spawn("appends", send_appends);
     let learner = Learner::new(channels.clone(), commands.clone(), sender.downgrade());
     tasks.spawn("nonces", learner.run());
-    let listener = Listener::new(&channels, commands.clone(), probe.clone(), sender, config.pulse);
+    let listener = Listener::new(&channels, commands.clone(), probe.clone(), internal.clone(), sender, pulse.clone());
     match topology {
         Topology::Server(target, follow_sentinels) => {
-            let (server, keep_connected) = Server::new(target.clone(), config.pulse);
+            let (server, keep_connected) = Server::new(target.clone(), pulse.clone());
             routes.send_replace(Routes::Single(Arc::new(server)));
             let all = channels.iter().flat_map(|(_, channel)| channel.subscriptions()).collect();
             let subscriptions = Subscriptions { channels: all, probe_key: probe.single_key() };
@@ -178,11 +188,13 @@ pub(super) fn open(
         nodes: Registry::new(config, commands.clone()),
         store: RedisStore::new(config, clustered, commands.clone(), tasks.closing.clone()),
         reads: Reads::new(channels.clone(), commands.clone(), limits),
-        announcements: Announcements::new(channels.clone(), commands),
+        announcements: Announcements::new(channels.clone(), commands.clone(), internal),
         heads,
         probe,
         appends,
         prefix: config.prefix.clone(),
+        pulse,
+        commands,
         _closing: tasks.closing.clone().drop_guard(),
         tasks,
     };
@@ -286,6 +298,10 @@ impl Backend for Redis {
         self.probe.send(number, Some(found)).await
     }
 
+    async fn pulse_due(&self) {
+        self.pulse.due().await;
+    }
+
     fn nodes(&self) -> &dyn Nodes {
         &self.nodes
     }
@@ -300,10 +316,13 @@ impl Backend for Redis {
 }
 
 impl Redis {
-    /// Adds to a refusal what to do about it, and has the next probe look for a missing right.
+    /// Adds to a refusal what to do about it, and has the next probe look for a missing right. A server that says that it is
+    /// no master is checked now.
     fn explain(&self, error: BrokerError) -> BrokerError {
-        if matches!(error, BrokerError::Rejected(_)) {
-            self.probe.call_refused();
+        match &error {
+            BrokerError::Rejected(_) => self.probe.call_refused(),
+            BrokerError::Unavailable(cause) if is_no_master(cause) => self.commands.doubt(),
+            _ => {}
         }
         advised(error, &self.prefix)
     }

@@ -19,6 +19,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::commands::{Commands, timed_out};
 use super::heads::Heads;
+use super::internal::{InternalChannels, channel_of};
 use super::probe_log::{ProbeLog, ProbeScripts};
 use super::rights::{Rights, advised};
 use super::routes::slot;
@@ -51,8 +52,7 @@ pub(super) struct Probe {
     base: String,
     /// Distinguishes this node's probe from those of other nodes.
     token: Epoch,
-    /// The server has sharded pub/sub channels, and the listener uses one.
-    sharded: AtomicBool,
+    internal: Arc<InternalChannels>,
     /// The next probe checks the rights.
     check_rights: AtomicBool,
     state: watch::Sender<ProbeState>,
@@ -63,7 +63,7 @@ pub(super) struct Probe {
 pub(super) struct ProbeTarget {
     /// The server's name in error texts. `None` if there is only one server.
     pub server: Option<String>,
-    /// The sharded channel, and the beginning of the keys of the probe's log there.
+    /// The internal pub/sub channel, and the beginning of the keys of the probe's log there.
     pub key: String,
 }
 
@@ -105,7 +105,14 @@ enum Subscription {
 
 impl Probe {
     /// The probe of a namespace.
-    pub fn new(prefix: &str, namespace: &str, clustered: bool, commands: Arc<Commands>, heads: Arc<Heads>) -> Self {
+    pub fn new(
+        prefix: &str,
+        namespace: &str,
+        clustered: bool,
+        commands: Arc<Commands>,
+        heads: Arc<Heads>,
+        internal: Arc<InternalChannels>,
+    ) -> Self {
         Self {
             commands,
             heads,
@@ -114,7 +121,7 @@ impl Probe {
             prefix: prefix.to_owned(),
             base: format!("{prefix}{namespace}"),
             token: Epoch::random(),
-            sharded: AtomicBool::new(true),
+            internal,
             check_rights: AtomicBool::new(true),
             state: watch::Sender::default(),
         }
@@ -140,12 +147,6 @@ impl Probe {
         free.or_else(|| keys().find(|key| has(key).is_some())).unwrap_or_else(|| self.single_key())
     }
 
-    /// The plain pub/sub channel, for a Redis without sharded channels (before 7.0). It does not begin with the prefix, so
-    /// that a pattern for the events does not match it. Such a Redis gives users the right to all channels by default.
-    pub fn plain_channel(&self, key: &str) -> String {
-        format!("probe:{key}")
-    }
-
     /// Sets the servers for the probes.
     pub fn set_targets(&self, targets: Vec<ProbeTarget>) {
         self.state.send_modify(|state| {
@@ -155,11 +156,6 @@ impl Probe {
             }
             state.targets = targets;
         });
-    }
-
-    /// Sets whether the listener uses the sharded channel or the plain one.
-    pub fn set_sharded(&self, sharded: bool) {
-        self.sharded.store(sharded, Ordering::Relaxed);
     }
 
     /// Reports that Redis refused a call: the next probe checks the rights.
@@ -309,7 +305,7 @@ impl Probe {
     pub fn received(&self, channel: &str, frame: &[u8]) -> Option<u64> {
         let mut complete = None;
         self.state.send_if_modified(|state| {
-            let target = state.targets.iter().find(|target| channel.ends_with(&target.key));
+            let target = state.targets.iter().find(|target| target.key == channel_of(channel));
             let Some(key) = target.map(|target| target.key.clone()) else { return false };
             let server = state.servers.entry(key).or_default();
             (server.came_back, server.outstanding_since) = (Some(Instant::now()), None);
@@ -335,7 +331,7 @@ impl Probe {
         message: &str,
         found: Option<&FoundHeads<'_>>,
     ) -> Result<(), BrokerError> {
-        let plain = (!self.sharded.load(Ordering::Relaxed)).then(|| self.plain_channel(&log.channel));
+        let plain = self.internal.plain_name(&log.channel);
         let ids = found.and_then(|_| self.heads.for_script(&log.channel, number)).unwrap_or_default();
         let metas: Vec<_> = ids.iter().map(|id| self.heads.meta(*id)).collect();
         let sent = Instant::now();
@@ -388,7 +384,7 @@ mod tests {
     fn probe() -> Probe {
         let commands = Arc::new(Commands::new(watch::channel(Routes::Pending).1, None));
         let heads = Heads::new(Channels::for_test(true), commands.clone());
-        Probe::new("t:", "n", true, commands, Arc::new(heads))
+        Probe::new("t:", "n", true, commands, Arc::new(heads), Arc::default())
     }
 
     #[test]

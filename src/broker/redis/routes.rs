@@ -37,6 +37,16 @@ impl Routes {
         }
     }
 
+    /// The servers; one that has several ranges of slots comes several times.
+    pub fn servers(&self) -> impl Iterator<Item = &Arc<Server>> {
+        let (single, ranges) = match self {
+            Self::Single(server) => (Some(server), &[][..]),
+            Self::Slots(ranges) => (None, &ranges[..]),
+            Self::Pending | Self::Unknown(_) => (None, &[][..]),
+        };
+        single.into_iter().chain(ranges.iter().map(|(_, server)| server))
+    }
+
     /// The server that has `key`.
     ///
     /// # Errors

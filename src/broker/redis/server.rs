@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::BrokerError;
-use super::link::{Link, ProofInterval, SignsOfLife};
+use super::link::{Link, ProofInterval, Pulse, SignsOfLife};
 use super::target::{Endpoint, Target};
 
 /// How long appends wait on a server that has become the master.
@@ -25,7 +25,7 @@ const PROMOTION_GRACE: Duration = Duration::from_secs(1);
 pub(super) struct Server {
     state: watch::Receiver<ConnectionState>,
     grace: PromotionGrace,
-    pulse: Duration,
+    pulse: Pulse,
     proof_interval: ProofInterval,
 }
 
@@ -58,17 +58,23 @@ enum ConnectionState {
 impl Server {
     /// A server, and the future that keeps the connection open while it is polled. A probe [proves](Self::proved) the
     /// connection after each `pulse`.
-    pub fn new(target: Target, pulse: Duration) -> (Self, impl Future<Output = ()> + Send + use<>) {
+    pub fn new(target: Target, pulse: Pulse) -> (Self, impl Future<Output = ()> + Send + use<>) {
         let (sender, state) = watch::channel(ConnectionState::Connecting);
         let grace = PromotionGrace::default();
-        let proof_interval = ProofInterval::from(pulse);
-        let keep_connected = keep_connected(target, proof_interval.clone(), sender, grace.clone());
+        let proof_interval = ProofInterval::from(pulse.interval);
+        let link = Link::new(target, "commands", 1).proven_by(pulse.clone());
+        let keep_connected = keep_connected(link, proof_interval.clone(), sender, grace.clone());
         (Self { state, grace, pulse, proof_interval }, keep_connected)
     }
 
     /// Sets whether probes go through the server.
     pub fn set_probed(&self, probed: bool) {
-        self.proof_interval.set(if probed { self.pulse } else { self.pulse * UNPROBED });
+        self.proof_interval.set(if probed { self.pulse.interval } else { self.pulse.interval * UNPROBED });
+        self.doubt();
+    }
+
+    /// Makes a health check of the connection due.
+    pub fn doubt(&self) {
         if let ConnectionState::Connected(connection) = &*self.state.borrow() {
             connection.signs.doubt();
         }
@@ -136,13 +142,12 @@ impl PromotionGrace {
 }
 
 async fn keep_connected(
-    target: Target,
+    mut link: Link,
     proof_interval: ProofInterval,
     state: watch::Sender<ConnectionState>,
     grace: PromotionGrace,
 ) {
     let mut master = None;
-    let mut link = Link::new(target, "commands", 1);
     loop {
         let mut connection = match link.connect().await {
             Ok(connection) => connection,
