@@ -324,8 +324,14 @@ impl<'a> Checks<'a> {
 
     fn idle_redis(&self) -> Vec<Check> {
         let key = sample_key(idle_redis::IDLE_REDIS, "", TIDINGS_REDIS.name);
-        let of = |what: &str, figure| self.check(what, key, self.results.stat(key, figure), count, |rate| rate <= 3.0);
-        vec![of("sent", idle_redis::SENT), of("processed, with those of scripts", idle_redis::PROCESSED)]
+        // The script of a pulse runs many commands in one call: they cost no round trip, and are shown beside it.
+        let of = |what: &str, figure, reached: fn(f64) -> bool| {
+            self.check(what, key, self.results.stat(key, figure), count, reached)
+        };
+        vec![
+            of("sent", idle_redis::SENT, |rate| rate <= 3.0),
+            of("processed, with those of scripts", idle_redis::PROCESSED, |_| true),
+        ]
     }
 
     fn compression(&self) -> Vec<Check> {
