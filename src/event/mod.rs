@@ -61,6 +61,8 @@ mod schema_same;
 #[cfg(feature = "server")]
 mod schema_transforms;
 #[cfg(feature = "server")]
+mod selector;
+#[cfg(feature = "server")]
 mod sentence;
 #[cfg(feature = "server")]
 mod since;
@@ -82,6 +84,7 @@ pub use self::{
     cursor_base::{CursorBase, PackedCursor},
     envelope::{Defaults, Event, Refusal},
     filter::{Condition, Filter, FilterError, Test},
+    selector::Selector,
     mistake::{MAX_MISTAKES, Mistake},
     per_channel::PerChannel,
     schema_error::{SchemaError, SchemaErrors},
