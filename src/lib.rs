@@ -10,7 +10,10 @@
 pub mod client;
 pub mod event;
 pub mod protocol;
+mod secret;
 mod suggest;
+
+pub use secret::Secret;
 
 #[cfg(feature = "server")]
 mod access;

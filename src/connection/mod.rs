@@ -103,6 +103,7 @@ impl Connections {
             session: session.into(),
             node: self.node.as_str().into(),
             heartbeat_ms: self.heartbeat_ms,
+            expires_in_ms: None,
         };
         greeting.extend_from_slice(&frame::server(&welcome));
         for (sub, problem) in problems {
@@ -194,6 +195,10 @@ impl Connections {
             }
             Ok(ClientFrame::Unsubscribe(unsubscribe)) => Command::Unsubscribe(unsubscribe.sub),
             Ok(ClientFrame::Ping(_)) => Command::Answer(frame::server(&ServerFrame::Pong)),
+            // Nobody needs a credential yet, so any is as good as none.
+            Ok(ClientFrame::Auth(_)) => {
+                Command::Answer(frame::server(&ServerFrame::Authenticated { expires_in_ms: None }))
+            }
             Err((code, message, sub)) => Command::Answer(self.error(code, message, sub)),
         }
     }
