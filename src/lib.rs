@@ -19,6 +19,8 @@ mod admission;
 #[cfg(feature = "server")]
 mod announcer;
 #[cfg(feature = "server")]
+mod auth;
+#[cfg(feature = "server")]
 pub mod broker;
 #[cfg(feature = "server")]
 mod bus;
