@@ -12,6 +12,11 @@ use std::sync::Arc;
 pub use grants::{AdminRight, GrantError, GrantList, Grants, Rule};
 pub use principal::{Identity, Principal, TokenIdentity};
 
+/// Says whether a credential has been taken back after it was accepted: revoked, or removed from the configuration.
+pub trait Guard: std::fmt::Debug + Send + Sync {
+    fn refuses(&self, principal: &Principal) -> bool;
+}
+
 /// A namespace of this node, by number. The application layer gives them out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct NamespaceId(pub(crate) u16);

@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 use futures_util::future::join_all;
 use serde::Serialize;
 
+use super::authorize::denied;
 use super::{Bus, Namespace, rate_limited};
-use crate::access::Caller;
+use crate::access::{Caller, Rule};
 use crate::broker::{Appended, BrokerError};
 use crate::event::{ChannelId, Defaults, Event, Json, MAX_MISTAKES, Mistake, Position};
 use crate::metrics::TypeLabel;
@@ -63,8 +64,11 @@ impl Bus {
     /// Checks whether the caller may publish now, before its events are read.
     ///
     /// # Errors
-    /// `draining`.
+    /// `forbidden`, `unauthenticated`, `draining`.
     pub fn publisher<'a>(&'a self, caller: &'a Caller) -> Result<Publisher<'a>, Problem> {
+        if caller.principal().is_some_and(|principal| !principal.grants.publishes()) {
+            return Err(denied(caller));
+        }
         if self.lifecycle.draining.is_cancelled() {
             return Err(Problem::new(ErrorCode::Draining, "this node is about to stop: publish to another"));
         }
@@ -97,7 +101,8 @@ impl Publisher<'_> {
     /// Validates all documents before any is published. Yields in between, since 8 MiB take a while.
     ///
     /// # Errors
-    /// `invalid-event` and `unknown-type` list every mistake.
+    /// `forbidden` if one event is outside of the caller's grants: before anything else about it is looked at. `invalid-event`
+    /// and `unknown-type` list every mistake.
     pub async fn validate(&self, documents: Documents<'_>) -> Result<ValidEvents, Problem> {
         let time = Defaults::now();
         let defaults = Defaults { source: self.caller.source(), time: &time };
@@ -105,6 +110,7 @@ impl Publisher<'_> {
             Documents::One(document) => (vec![document], false),
             Documents::Many(documents) => (documents, true),
         };
+        documents.iter().try_for_each(|document| self.authorize(document))?;
         let mut events = Vec::with_capacity(documents.len());
         let mut code = None;
         let mut mistakes: Vec<Mistake> = Vec::new();
@@ -133,6 +139,23 @@ impl Publisher<'_> {
         let Some(code) = code else { return Ok(ValidEvents(events)) };
         let detail = Mistake::summary(&mistakes);
         Err(Problem::new(code, detail).with_errors(mistakes))
+    }
+
+    /// Whether the caller may publish this event. A document whose type is no string is left to the validation.
+    fn authorize(&self, document: &Json<'_>) -> Result<(), Problem> {
+        let Some(principal) = self.caller.principal() else { return Ok(()) };
+        let Some(name) = document.get("type").and_then(Json::as_str) else { return Ok(()) };
+        let rule = self.bus.catalog.channel(name).and_then(|channel| principal.grants.publish(channel));
+        let within_pin = match rule {
+            None => false,
+            Some(Rule::All) => true,
+            Some(rule) => document.get("data").is_some_and(|data| rule.allows(data)),
+        };
+        let source = document.get("source").and_then(Json::as_str);
+        match within_pin && !source.is_some_and(|source| self.bus.is_other_publisher(principal, source)) {
+            true => Ok(()),
+            false => Err(denied(self.caller)),
+        }
     }
 }
 

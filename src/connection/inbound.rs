@@ -47,13 +47,18 @@ pub struct Violation {
 }
 
 impl Inbound {
+    /// Changes the limits for what follows.
+    pub fn set_limits(&mut self, limit: usize, deflate: bool) {
+        (self.limit, self.deflate) = (limit, deflate);
+    }
+
     /// A decoder of messages up to `limit` bytes. With `deflate`, the client may compress them.
     pub fn new(limit: usize, deflate: bool) -> Self {
         Self { limit, deflate, deflated: false, partial: Vec::new(), message: None }
     }
 
     /// Decodes received bytes, which it unmasks in place, and calls `each` with every message that they complete. It
-    /// stops where `each` returns false.
+    /// stops where `each` returns false, and keeps the bytes that follow.
     ///
     /// # Errors
     /// [`Violation`]: the client's stream cannot be decoded any further.
@@ -88,7 +93,7 @@ impl Inbound {
             if let Some(message) = self.frame(&header, payload)?
                 && !each(message)
             {
-                return Ok(bytes.len());
+                return Ok(consumed);
             }
         }
     }

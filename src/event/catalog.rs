@@ -203,9 +203,10 @@ impl Catalog {
         &self.types[channel.0 as usize]
     }
 
-    /// The JSON Schema of the whole event, with the schema of every type among its definitions.
-    pub fn event_schema(&self) -> Value {
-        event_schema::event_schema(self.types.iter().map(|known| (&*known.name, &known.schema)))
+    /// The JSON Schema of the whole event, with the schema of each type that is `shown` among its definitions.
+    pub fn event_schema(&self, shown: impl Fn(ChannelId) -> bool) -> Value {
+        let types = self.channels().filter(|channel| shown(*channel)).map(|channel| self.get(channel));
+        event_schema::event_schema(types.map(|known| (&*known.name, &known.schema)))
     }
 
     /// Validates a document against the envelope and its type's schema, and completes it to an event.

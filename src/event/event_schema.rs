@@ -39,7 +39,10 @@ pub(super) fn event_schema<'a>(types: impl IntoIterator<Item = (&'a str, &'a Val
     for keyword in ["$schema", "$id", "title", "description"] {
         schema.insert(keyword.into(), envelope[keyword].take());
     }
-    schema.insert("oneOf".into(), variants.into());
+    match variants.is_empty() {
+        false => schema.insert("oneOf".into(), variants.into()),
+        true => schema.insert("not".into(), json!({})),
+    };
     schema.insert("$defs".into(), definitions.finish().into());
     Value::Object(schema)
 }

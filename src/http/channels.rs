@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::App;
 use crate::access::Caller;
-use crate::bus::ChannelSummary;
+use crate::bus::{ChannelCounts, ChannelSummary};
 use crate::event::Position;
 use crate::protocol::Problem;
 
@@ -20,6 +20,12 @@ struct Channel {
     r#type: String,
     schema: String,
     position: Position,
+    #[serde(flatten)]
+    counts: Option<Counts>,
+}
+
+#[derive(Serialize)]
+struct Counts {
     retained: u64,
     subscribers: u64,
 }
@@ -30,7 +36,8 @@ pub(super) async fn list(State(app): State<App>, caller: Caller) -> Result<Json<
 }
 
 impl From<ChannelSummary> for Channel {
-    fn from(ChannelSummary { name, schema, position, retained, subscribers }: ChannelSummary) -> Self {
-        Self { r#type: name, schema, position, retained, subscribers }
+    fn from(ChannelSummary { name, schema, position, counts }: ChannelSummary) -> Self {
+        let counts = counts.map(|ChannelCounts { retained, subscribers }| Counts { retained, subscribers });
+        Self { r#type: name, schema, position, counts }
     }
 }

@@ -12,8 +12,9 @@ use futures_util::FutureExt;
 use httparse::{Request, Status};
 
 use super::handshake::{Agreed, Handshake};
-use super::{App, caller, request_id, websocket};
-use crate::connection::Opening;
+use super::caller::Credential;
+use super::{App, request_id, websocket};
+use crate::connection::{Admitted, Client, Opening};
 
 /// The most header lines of a plain handshake. Browsers send some 15.
 const MAX_HEADERS: usize = 64;
@@ -38,16 +39,22 @@ pub fn accept(app: &App, bytes: &[u8]) -> Option<Box<Opening>> {
     let mut new_id = [0; request_id::LENGTH];
     let id = request_id::choose(handshake.request_id, &mut new_id);
     let Agreed { head, deflate } = handshake.agree(request.version == Some(1), app.compression, id).ok()?;
+    let credentials = request.headers.iter().filter(|header| header.name.eq_ignore_ascii_case("authorization"));
+    let credential = Credential::of(credentials.map(|header| header.value), query);
     let query = websocket::query(query);
     if query.as_ref().is_ok_and(|query| query.since.is_some()) {
         return None;
     }
-    let caller = caller::identify(app);
-    let permit = app.bus.admit(&caller).ok()?;
-    // Without a `since`, this has nothing to wait for.
-    let (subscriptions, problems) = websocket::resolve(&app.bus, &caller, query).now_or_never()?;
+    // A token of a known key and a query without a `since` have nothing to wait for.
+    let client = match credential.caller(&app.bus).now_or_never()?.ok()? {
+        None => websocket::unknown(app, query).ok()?,
+        Some(caller) => {
+            let permit = app.bus.admit(&caller).ok()?;
+            Client::Known(Admitted::resolve(&app.bus, caller, permit, query).now_or_never()?)
+        }
+    };
     let early = bytes[length..].to_vec();
-    Some(Box::new(Opening { caller, head, early, subscriptions, problems, deflate, permit }))
+    Some(Box::new(Opening { head, early, deflate, client }))
 }
 
 /// Whether a query may have this byte without escaping (RFC 3986, section 3.4). hyper decides about others.

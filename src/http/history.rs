@@ -23,6 +23,7 @@ pub(super) async fn read(
     caller: Caller,
     RawQuery(query): RawQuery,
 ) -> Result<Response, Problem> {
+    app.bus.may_subscribe(&caller, [])?;
     let (stream, own) = StreamQuery::parse(query.as_deref().unwrap_or_default(), &["limit", "wait"])?;
     let number = |name: &str, default: u64, max: u64| match own.get(name) {
         None => Ok(default),

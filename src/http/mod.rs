@@ -18,6 +18,7 @@ mod nodes;
 mod parse_limit;
 mod problem;
 mod request_id;
+mod revocations;
 mod routes;
 mod schemas;
 mod start_page;
@@ -27,7 +28,6 @@ mod websocket;
 
 use std::sync::Arc;
 
-use crate::access::NamespaceId;
 use crate::bus::Bus;
 use crate::config::RequestLimits;
 use crate::connection::Connections;
@@ -43,8 +43,6 @@ pub struct App(pub Arc<AppState>);
 /// See [`App`].
 pub struct AppState {
     pub bus: Arc<Bus>,
-    /// The namespace of callers without a credential.
-    pub namespace: NamespaceId,
     pub connections: Arc<Connections>,
     pub metrics: Arc<Metrics>,
     pub limits: RequestLimits,

@@ -5,20 +5,21 @@ use axum::http::{HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 
-use super::{App, channels, events, health, history, nodes, schemas, start_page, stream, websocket};
+use super::{App, channels, events, health, history, nodes, revocations, schemas, start_page, stream, websocket};
 use crate::protocol::{ErrorCode, Problem};
 use crate::suggest::Known;
 
 /// Each path with the methods that it takes, as `Allow` lists them (RFC 9110, section 10.2.1). A path ends at `{`.
 ///
 /// HEAD is GET without the body (section 9.3.2). Paths that open a stream refuse it: they have no answer that ends.
-const ROUTES: [(&str, &str); 12] = [
+const ROUTES: [(&str, &str); 13] = [
     ("/", "GET, HEAD"),
     ("/v1/events", "GET, HEAD, POST"),
     ("/v1/stream", "GET"),
     ("/v1/ws", "GET"),
     ("/v1/channels", "GET, HEAD"),
     ("/v1/nodes", "GET, HEAD"),
+    ("/v1/revocations", "POST"),
     ("/v1/schemas", "GET, HEAD"),
     ("/v1/schemas/{type}", "GET, HEAD"),
     ("/healthz", "GET, HEAD"),
@@ -39,6 +40,7 @@ pub fn router(app: App) -> Router {
         .route("/v1/ws", get(websocket::upgrade).head(method_not_allowed))
         .route("/v1/channels", get(channels::list))
         .route("/v1/nodes", get(nodes::list))
+        .route("/v1/revocations", post(revocations::revoke))
         .route("/v1/schemas", get(schemas::all))
         .route("/v1/schemas/{type}", get(schemas::one))
         .route("/healthz", get(health::alive))

@@ -13,7 +13,7 @@ use crate::protocol::Problem;
 const EVENT: &str = "event";
 
 pub(super) async fn all(State(app): State<App>, caller: Caller) -> Response {
-    let types = app.bus.types(&caller).iter();
+    let types = app.bus.types(&caller);
     let schemas: Map<String, Value> = types.map(|known| (known.name.to_string(), known.schema.clone())).collect();
     respond("application/json", &json!({ "schemas": schemas }))
 }

@@ -34,6 +34,7 @@ pub(super) async fn open(
     RawQuery(query): RawQuery,
     request: Request,
 ) -> Result<Infallible, Problem> {
+    app.bus.may_subscribe(&caller, [])?;
     let permit = app.bus.admit(&caller)?;
     let (mut query, own) = StreamQuery::parse(query.as_deref().unwrap_or_default(), &LAST_EVENT_ID_PARAMETERS)?;
     let parameter = LAST_EVENT_ID_PARAMETERS.iter().find_map(|name| own.get(*name).filter(|last| !last.is_empty()));
@@ -42,6 +43,7 @@ pub(super) async fn open(
     }
     // An HTTP/1.0 client such as nginx by its defaults does not know chunks: its stream ends with the connection.
     let chunked = request.version() >= Version::HTTP_11;
+    app.bus.may_subscribe(&caller, &query.channels)?;
     app.bus.unpack(&caller, &mut query).await?;
     let mut subscriptions = Vec::new();
     for selected in app.bus.select(&caller, &query)? {

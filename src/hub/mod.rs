@@ -39,7 +39,8 @@ pub use index::{Index, IndexSlot, Member, Moved};
 pub use send_buffer::SendBuffer;
 
 use crate::admission::AdmissionPermit;
-use crate::bus::{CursorBases, Subscription};
+use crate::access::{Guard, Principal};
+use crate::bus::{CursorBases, Renewal, Subscription};
 use crate::event::{Catalog, PerChannel};
 use crate::metrics::Metrics;
 use crate::pace::Pace;
@@ -82,7 +83,8 @@ pub struct ShardDied;
 
 impl Hub {
     /// Starts the shards. Tasks that wait for their sockets run on the runtime that this is called on. `subscribers` counts
-    /// the connections that are subscribed to each channel. `pace` is told how far these have come.
+    /// the connections that are subscribed to each channel. `pace` is told how far these have come. `guard` says which
+    /// credentials have been taken back.
     ///
     /// # Errors
     /// If the system gives no thread.
@@ -92,6 +94,7 @@ impl Hub {
         metrics: &Arc<Metrics>,
         subscribers: &Arc<PerChannel<AtomicU64>>,
         pace: &Arc<Pace>,
+        guard: &Arc<dyn Guard>,
     ) -> std::io::Result<Self> {
         let outgoing = Arc::new(Outgoing::new(config.outbox_bytes, metrics.clone(), pace.clone(), Handle::current()));
         let shards = (0..config.shards)
@@ -104,6 +107,7 @@ impl Hub {
                     metrics.clone(),
                     subscribers.clone(),
                     pace.clone(),
+                    guard.clone(),
                 );
                 shard_of.spawn(inbox)?;
                 Ok(shard)
@@ -177,6 +181,13 @@ impl Hub {
         ShardDied
     }
 
+    /// Closes the connections whose credential has been taken back, which the guard says now.
+    pub async fn recheck_credentials(&self) {
+        for shard in &self.shards {
+            let _ = shard.send(InboxItem::RecheckCredentials).await;
+        }
+    }
+
     /// Closes every connection, and those that still join, until this is called with `None`.
     pub async fn evict(&self, reason: Option<EvictReason>) {
         for shard in &self.shards {
@@ -203,6 +214,8 @@ pub struct NewConnection {
     pub greeting: Vec<u8>,
     pub subscriptions: Vec<Subscription>,
     pub encoding: Encoding,
+    /// Whom its credential names. `None` without authentication.
+    pub principal: Option<Arc<Principal>>,
     /// Writes the cursors of an event stream.
     pub cursors: Arc<CursorBases>,
     /// The connection counts as pending until it was greeted.
@@ -233,6 +246,13 @@ impl ConnectionHandle {
     pub fn unsubscribe(&self, sub: String) -> PendingReply {
         let (done, answered) = oneshot::channel();
         self.shard.enqueue(InboxItem::Unsubscribe { send_buffer: self.send_buffer.clone(), sub, done });
+        PendingReply(answered)
+    }
+
+    /// Replaces the connection's credential. The shard answers with an `authenticated` frame.
+    pub fn renew(&self, renewal: Renewal) -> PendingReply {
+        let (done, answered) = oneshot::channel();
+        self.shard.enqueue(InboxItem::Renew { send_buffer: self.send_buffer.clone(), renewal, done });
         PendingReply(answered)
     }
 

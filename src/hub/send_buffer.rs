@@ -168,6 +168,17 @@ impl SendBuffer {
         self.close_with(&mut self.lock(), [last, self.encoding.close(code, reason)].concat().into());
     }
 
+    /// Closes the connection without what is queued, which the peer may not have any more. A frame of which a part was
+    /// written is completed, so that the peer can read the Close.
+    pub(super) fn expel(self: &Arc<Self>, last: &ServerFrame<'_>, code: CloseCode, reason: &str) {
+        let last = self.encoding.error(last).unwrap_or_default();
+        let mut state = self.lock();
+        if state.phase == Phase::Open {
+            self.update_backlog(&mut state, Backlog::drop_unstarted);
+        }
+        self.close_with(&mut state, [last, self.encoding.close(code, reason)].concat().into());
+    }
+
     /// Answers a peer's Close.
     pub fn close_echo(self: &Arc<Self>, code: Option<u16>) {
         self.close_with(&mut self.lock(), frame::close_echo(code));

@@ -16,16 +16,17 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 
-use crate::access::NamespaceId;
 use crate::admission::Admission;
 use crate::announcer;
+use crate::auth::Auth;
 use crate::broker::nodes::NodeState;
 use crate::broker::{self, Backend};
-use crate::bus::{Bus, Lifecycle};
-use crate::config::Config;
-use crate::connection::Connections;
+use crate::bus::{Bus, Lifecycle, Revocations};
+use crate::config::{BrokerConfig, BrokerUrl, Config};
+use crate::connection::{Connections, MAX_UNAUTHENTICATED};
 use crate::event::{Catalog, Defaults};
 use crate::http::{App, AppState, ParseLimit};
 use crate::hub::{EvictReason, Hub};
@@ -54,6 +55,7 @@ pub struct Server {
     /// The tasks of connections that handlers have taken over.
     connections: TaskGroup,
     lifecycle: Lifecycle,
+    auth: Option<Arc<Auth>>,
     config: Config,
 }
 
@@ -63,6 +65,8 @@ pub struct Server {
 pub enum ServerError {
     #[error("cannot listen on {address}: {}", not_bound(.error))]
     Listen { address: SocketAddr, error: io::Error },
+    #[error("the file of the setting auth cannot be used: {}", .0.join("; "))]
+    Auth(Vec<String>),
     #[error("the broker cannot be used: {0}")]
     Broker(String),
     #[error("the system gives no thread: {0}")]
@@ -100,8 +104,32 @@ pub async fn bind_with(config: Config, catalog: Arc<Catalog>, open: OpenBroker<'
     let listener = listen(address).map_err(|error| ServerError::Listen { address, error })?;
     let metrics = Arc::new(Metrics::default());
     let admission = Admission::new(config.limits.max_pending_connections, metrics.pending_connections.clone());
-    let parts = NamespaceParts::open(&config.broker, &config, &catalog, &admission, &metrics, open)?;
-    Ok(assemble(listener, config, catalog, vec![parts], admission, metrics))
+    let auth = match &config.server.auth {
+        Some(file) => {
+            let auth = Auth::open(file, catalog.clone(), &config.broker.namespace, metrics.clone());
+            Some(auth.map_err(ServerError::Auth)?)
+        }
+        None => None,
+    };
+    let names = auth.as_ref().map_or_else(|| vec![config.broker.namespace.clone()], |auth| auth.namespaces());
+    let parts = names.into_iter().map(|namespace| {
+        let broker = broker_of(&config.broker, namespace);
+        NamespaceParts::open(&broker, &config, &catalog, &admission, &metrics, auth.as_ref(), open)
+    });
+    let parts = parts.collect::<Result<_, _>>()?;
+    Ok(assemble(listener, config, catalog, parts, admission, metrics, auth))
+}
+
+/// The broker of one namespace. Redis has it in the names of its keys. A log in files has one owner, so each further
+/// namespace gets a directory in that of the first.
+fn broker_of(config: &BrokerConfig, namespace: String) -> BrokerConfig {
+    let broker = match &config.broker {
+        BrokerUrl::File(directory) if namespace != config.namespace => {
+            BrokerUrl::File(directory.join("namespaces").join(&namespace))
+        }
+        broker => broker.clone(),
+    };
+    BrokerConfig { broker, namespace, ..config.clone() }
 }
 
 /// Puts the parts of a node together. Callers without a credential are in the first namespace.
@@ -112,16 +140,18 @@ fn assemble(
     namespaces: Vec<NamespaceParts>,
     admission: Arc<Admission>,
     metrics: Arc<Metrics>,
+    auth: Option<Arc<Auth>>,
 ) -> Server {
     let lifecycle = Lifecycle::default();
     let known = namespaces.iter().map(|parts| parts.namespace.clone()).collect();
-    let bus = Arc::new(Bus::new(catalog.clone(), known, admission, metrics.clone(), lifecycle.clone()));
+    let bus = Arc::new(Bus::new(catalog.clone(), known, admission, metrics.clone(), lifecycle.clone(), auth.clone()));
     let connections = Arc::new(Connections {
         bus: bus.clone(),
         catalog,
         hubs: namespaces.iter().map(|parts| parts.hub.clone()).collect(),
         metrics: metrics.clone(),
         tasks: TaskGroup::new(metrics.clone()),
+        unauthenticated: Arc::new(Semaphore::new(MAX_UNAUTHENTICATED)),
         node: config.server.node_id.clone(),
         heartbeat_ms: config.websocket.heartbeat.as_millis() as u64,
         max_frame_bytes: config.websocket.max_frame_bytes,
@@ -129,14 +159,13 @@ fn assemble(
     });
     let app = App(Arc::new(AppState {
         bus,
-        namespace: NamespaceId::FIRST,
         connections,
         metrics: metrics.clone(),
         limits: config.limits.clone(),
         parse_limit: ParseLimit::new(config.limits.max_body_bytes),
         compression: config.websocket.compression,
     }));
-    Server { listener, app, namespaces, connections: TaskGroup::new(metrics), lifecycle, config }
+    Server { listener, app, namespaces, connections: TaskGroup::new(metrics), lifecycle, auth, config }
 }
 
 fn listen(address: SocketAddr) -> io::Result<TcpListener> {
@@ -174,7 +203,7 @@ impl Server {
         shutdown: impl Future<Output = ()>,
         drain_now: impl Future<Output = ()>,
     ) -> Result<(), ServerError> {
-        let Self { listener, app, namespaces, connections, lifecycle, config } = self;
+        let Self { listener, app, namespaces, connections, lifecycle, auth, config } = self;
         let node = node_state(&config, listener.local_addr().unwrap_or(config.server.listen));
         let id = node.id.clone();
         let (mut backends, mut hubs): (Vec<Arc<dyn Backend>>, Vec<Arc<Hub>>) = (Vec::new(), Vec::new());
@@ -192,8 +221,18 @@ impl Server {
                 let announcer = announcer::run(backend.clone(), namespace.pace().clone());
                 probes.push(services.start("announcer", succeed(announcer)));
             }
+            if let Some(auth) = &auth {
+                let revocations = namespace.revocations().clone();
+                probes.push(services.start("revocations", async move { succeed(revocations.run()).await }));
+                let recheck = recheck_credentials(auth.clone(), namespace.revocations().clone(), hub.clone());
+                probes.push(services.start("credential check", succeed(recheck)));
+            }
             backends.push(backend);
             hubs.push(hub);
+        }
+        if let Some(auth) = auth {
+            let running = auth.run(lifecycle.draining.clone());
+            probes.push(services.start("auth", succeed(until_stopped(running))));
         }
         let registrar = backends[0].clone();
         let heartbeats = registry::run(registrar.clone(), node, app.metrics.clone(), lifecycle.stopping.clone());
@@ -265,6 +304,27 @@ async fn give_notice(notice: Duration, drain_now: impl Future<Output = ()>) {
 /// arrive at the other nodes, and no more than the drain. A single one comes back at once.
 fn reconnect_spread(connections: u64, drain: Duration) -> Duration {
     Duration::from_millis(connections.saturating_sub(1).saturating_mul(2)).min(drain)
+}
+
+/// Closes connections whose credential has been taken back, at each change of what is accepted.
+async fn recheck_credentials(auth: Arc<Auth>, revocations: Arc<Revocations>, hub: Arc<Hub>) {
+    let (mut reloads, mut changes) = (auth.changes(), revocations.changes());
+    loop {
+        hub.recheck_credentials().await;
+        let changed = tokio::select! {
+            changed = reloads.changed() => changed,
+            changed = changes.changed() => changed,
+        };
+        if changed.is_err() {
+            return std::future::pending().await;
+        }
+    }
+}
+
+/// A service that may end early: its end is no failure.
+async fn until_stopped(service: impl Future<Output = ()>) {
+    service.await;
+    std::future::pending().await
 }
 
 /// A service that has no error of its own: its end is the failure.

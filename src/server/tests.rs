@@ -7,12 +7,12 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::*;
-use crate::access::Caller;
+use crate::access::{Caller, NamespaceId};
 use crate::bus::{Begin, Documents, StreamQuery, Subscription};
 use crate::config::{
     BrokerConfig, BrokerUrl, BusMessage, FileSync, LogConfig, LogFormat, RequestLimits, ServerConfig, WebSocketConfig,
 };
-use crate::connection::Opening;
+use crate::connection::{Admitted, Client, Opening};
 use crate::event::ChannelId;
 use crate::http::direct;
 use crate::hub::{Encoding, NewConnection};
@@ -29,6 +29,7 @@ fn config() -> Config {
             node_id: "test-node".into(),
             advertise: None,
             schemas: None,
+            auth: None,
             drain_notice: Duration::ZERO,
             drain: Duration::from_secs(1),
             partitioned_after: Duration::from_secs(15),
@@ -73,11 +74,11 @@ impl Node {
         let (config, catalog, metrics) = (config(), Arc::new(Catalog::builtin()), Arc::new(Metrics::default()));
         let admission = Admission::new(1000, metrics.pending_connections.clone());
         let parts = (0..count).map(|_| {
-            NamespaceParts::open(&config.broker, &config, &catalog, &admission, &metrics, &broker::open).unwrap()
+            NamespaceParts::open(&config.broker, &config, &catalog, &admission, &metrics, None, &broker::open).unwrap()
         });
         let parts: Vec<_> = parts.collect();
         let listener = listen(config.server.listen).unwrap();
-        let server = assemble(listener, config, catalog, parts, admission, metrics);
+        let server = assemble(listener, config, catalog, parts, admission, metrics, None);
         let mut services = Services::default();
         for NamespaceParts { relay, signals, readiness, .. } in server.namespaces {
             services.start("relay", async { relay.run(signals).await.map_err(|error| error.to_string()) });
@@ -101,15 +102,13 @@ impl Node {
         let (stream, _) = listener.accept().await.unwrap();
         let query = StreamQuery { channels: vec![CHANNEL.into()], ..StreamQuery::default() };
         let selected = self.app.bus.select(caller, &query).unwrap().remove(0);
-        let opening = Opening {
+        let client = Client::Known(Admitted {
             caller: caller.clone(),
-            head: Vec::new(),
-            early: Vec::new(),
             subscriptions: vec![self.app.bus.resolve(caller, selected).await.unwrap()],
             problems: Vec::new(),
-            deflate: false,
             permit: self.app.bus.admit(caller).unwrap(),
-        };
+        });
+        let opening = Opening { head: Vec::new(), early: Vec::new(), deflate: false, client };
         tokio::spawn(self.app.connections.clone().serve(stream, Box::new(opening)));
         client
     }
@@ -145,15 +144,8 @@ async fn the_task_of_an_idle_connection_is_small() {
     let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
     let caller = Caller::unrestricted(NamespaceId::FIRST);
     let permit = node.app.bus.admit(&caller).unwrap();
-    let opening = Opening {
-        caller,
-        head: Vec::new(),
-        early: Vec::new(),
-        subscriptions: Vec::new(),
-        problems: Vec::new(),
-        deflate: true,
-        permit,
-    };
+    let client = Client::Known(Admitted { caller, subscriptions: Vec::new(), problems: Vec::new(), permit });
+    let opening = Opening { head: Vec::new(), early: Vec::new(), deflate: true, client };
     let task = node.app.connections.clone().serve(stream, Box::new(opening));
     assert!(size_of_val(&task) <= 350, "{} bytes", size_of_val(&task));
 }
@@ -181,9 +173,13 @@ async fn plain_handshakes_are_opened_directly_and_others_left_to_hyper() {
     };
     let accept = |request: &str| direct::accept(&node.app, request.as_bytes());
     let opening = accept(&(request("GET /v1/ws?channel=order-status HTTP/1.1", "") + "frames")).unwrap();
-    assert_eq!((opening.subscriptions.len(), opening.problems.len(), &opening.early[..]), (1, 0, &b"frames"[..]));
+    let found = |opening: &Opening| match &opening.client {
+        Client::Known(Admitted { subscriptions, problems, .. }) => (subscriptions.len(), problems.len()),
+        Client::Unknown { .. } => panic!("the client is known"),
+    };
+    assert_eq!((found(&opening), &opening.early[..]), ((1, 0), &b"frames"[..]));
     let wrong = accept(&request("GET /v1/ws?channel=nope HTTP/1.1", "X-Request-Id: mine\r\n")).unwrap();
-    assert_eq!((wrong.subscriptions.len(), wrong.problems.len()), (0, 1));
+    assert_eq!(found(&wrong), (0, 1));
     assert!(String::from_utf8(wrong.head.clone()).unwrap().ends_with("x-request-id: mine\r\n\r\n"));
     let plain = "GET /v1/ws HTTP/1.1";
     assert!(accept(&request(plain, "")).is_some());
@@ -226,7 +222,8 @@ async fn namespaces_share_no_events_and_no_positions() {
     assert!(text.contains("p-of-other") && !text.contains("p-of-one"), "{text}");
     let counts = node.app.bus.channels(&one).await.unwrap();
     let summary = counts.iter().find(|summary| summary.name == CHANNEL).unwrap();
-    assert_eq!((summary.position.offset, summary.retained, summary.subscribers), (1, 1, 1));
+    let counts = summary.counts.unwrap();
+    assert_eq!((summary.position.offset, counts.retained, counts.subscribers), (1, 1, 1));
 }
 
 /// Nothing is published, so that the relay gives the dead shard nothing.
@@ -243,7 +240,14 @@ async fn a_node_whose_fan_out_thread_panics_closes_its_connections_and_ends_with
         let permit = app.bus.admit(&Caller::unrestricted(NamespaceId::FIRST)).unwrap();
         let encoding = Encoding::WebSocket { deflate: false };
         let new =
-            NewConnection { greeting: b"hello".to_vec(), subscriptions, encoding, cursors: Arc::default(), permit };
+            NewConnection {
+                greeting: b"hello".to_vec(),
+                subscriptions,
+                encoding,
+                principal: None,
+                cursors: Arc::default(),
+                permit,
+            };
         app.connections.hubs[0].join(stream, new)
     };
     let mut handles = Vec::new();

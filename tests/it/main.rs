@@ -4,6 +4,7 @@
 #![cfg(feature = "server")]
 #![expect(clippy::expect_used, clippy::unwrap_used, reason = "a test that cannot continue must fail")]
 
+mod access;
 mod admission;
 mod announcements;
 mod broker;

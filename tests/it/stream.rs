@@ -47,7 +47,16 @@ pub struct Event {
 impl Stream {
     /// Opens a stream with these query parameters, and with a `Last-Event-ID` unless it is empty.
     pub async fn open(node: &Node, query: &str, last_id: &str) -> Self {
-        let mut request = reqwest::Client::new().get(node.url(&format!("/v1/stream?{query}")));
+        Self::open_with(reqwest::Client::new().get(node.url(&format!("/v1/stream?{query}"))), last_id).await
+    }
+
+    /// Opens a stream with a credential.
+    pub async fn with_token(node: &Node, query: &str, token: &str) -> Self {
+        let request = reqwest::Client::new().get(node.url(&format!("/v1/stream?{query}")));
+        Self::open_with(request.bearer_auth(token), "").await
+    }
+
+    async fn open_with(mut request: reqwest::RequestBuilder, last_id: &str) -> Self {
         if !last_id.is_empty() {
             request = request.header("Last-Event-ID", last_id);
         }

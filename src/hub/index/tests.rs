@@ -108,7 +108,8 @@ impl IndexAndModel {
         if let Some((_, slot)) = self.model[number].take()
             && let Some(moved) = self.index.remove(slot)
         {
-            self.model[moved.peer as usize].as_mut().unwrap().1 = slot;
+            let former = std::mem::replace(&mut self.model[moved.member.peer as usize].as_mut().unwrap().1, slot);
+            assert_eq!(former, moved.from);
         }
     }
 

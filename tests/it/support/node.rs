@@ -38,6 +38,7 @@ pub fn config(broker: BrokerUrl) -> Config {
             node_id: "test-node".into(),
             advertise: None,
             schemas: None,
+            auth: None,
             drain_notice: Duration::ZERO,
             drain: Duration::from_secs(10),
             partitioned_after: Duration::from_secs(15),

@@ -1,0 +1,8 @@
+//! Who may do what: grants, pins, and credentials that end, over all paths.
+
+mod live;
+mod matrix;
+mod namespaces;
+mod pins;
+mod revoked;
+mod world;
