@@ -22,7 +22,7 @@ mod admission;
 #[cfg(feature = "server")]
 mod announcer;
 #[cfg(feature = "server")]
-mod auth;
+pub mod auth;
 #[cfg(feature = "server")]
 pub mod broker;
 #[cfg(feature = "server")]

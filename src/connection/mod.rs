@@ -161,22 +161,17 @@ impl Connections {
 
     /// Does what the client said, in order. An `auth` changes what the frames after it may do, so these wait for it.
     async fn frames(&self, caller: &mut Caller, handle: &ConnectionHandle, texts: Vec<String>) {
-        let mut frames = texts.iter().map(|text| protocol::read_client_frame(text)).peekable();
-        while frames.peek().is_some() {
-            let mut token = None;
-            let mut before = Vec::new();
-            for frame in &mut frames {
-                if let Ok(ClientFrame::Auth(auth)) = frame {
-                    token = Some(auth.token);
-                    break;
+        let mut before = Vec::new();
+        for text in texts {
+            match protocol::read_client_frame(&text) {
+                Ok(ClientFrame::Auth(auth)) => {
+                    self.commands(caller, handle, std::mem::take(&mut before)).await;
+                    self.renew(caller, handle, auth.token.expose()).await;
                 }
-                before.push(frame);
-            }
-            self.commands(caller, handle, before).await;
-            if let Some(token) = token {
-                self.renew(caller, handle, token.expose()).await;
+                frame => before.push(frame),
             }
         }
+        self.commands(caller, handle, before).await;
     }
 
     /// Renews the connection's credential.

@@ -35,7 +35,7 @@ pub use encoding::Encoding;
 pub use feed::Feed;
 use inbox_item::Begun;
 pub use inbox_item::FeedOutcome;
-pub use index::{Index, IndexSlot, Member, Moved};
+pub use index::{Index, IndexSlot, Member};
 pub use send_buffer::SendBuffer;
 
 use crate::admission::AdmissionPermit;

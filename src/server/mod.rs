@@ -104,7 +104,7 @@ pub async fn bind_with(config: Config, catalog: Arc<Catalog>, open: OpenBroker<'
     let listener = listen(address).map_err(|error| ServerError::Listen { address, error })?;
     let metrics = Arc::new(Metrics::default());
     let admission = Admission::new(config.limits.max_pending_connections, metrics.pending_connections.clone());
-    let auth = match &config.server.auth {
+    let auth = match &config.auth.file {
         Some(file) => {
             let auth = Auth::open(file, catalog.clone(), &config.broker.namespace, metrics.clone());
             Some(auth.map_err(ServerError::Auth)?)

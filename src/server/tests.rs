@@ -10,7 +10,7 @@ use super::*;
 use crate::access::{Caller, NamespaceId};
 use crate::bus::{Begin, Documents, StreamQuery, Subscription};
 use crate::config::{
-    BrokerConfig, BrokerUrl, BusMessage, FileSync, LogConfig, LogFormat, RequestLimits, ServerConfig, WebSocketConfig,
+    AuthConfig, BrokerConfig, BrokerUrl, BusMessage, FileSync, LogConfig, LogFormat, RequestLimits, ServerConfig, WebSocketConfig,
 };
 use crate::connection::{Admitted, Client, Opening};
 use crate::event::ChannelId;
@@ -29,7 +29,6 @@ fn config() -> Config {
             node_id: "test-node".into(),
             advertise: None,
             schemas: None,
-            auth: None,
             drain_notice: Duration::ZERO,
             drain: Duration::from_secs(1),
             partitioned_after: Duration::from_secs(15),
@@ -59,6 +58,7 @@ fn config() -> Config {
             max_body_bytes: 8 << 20,
         },
         log: LogConfig { format: LogFormat::Json, level: "info".into() },
+        auth: AuthConfig::default(),
     }
 }
 

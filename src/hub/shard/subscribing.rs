@@ -170,7 +170,7 @@ impl Shard {
     }
 
     /// Removes a subscription from its channel's index.
-    fn unlist(&mut self, channel: ChannelId, slots: &[IndexSlot]) {
+    pub(super) fn unlist(&mut self, channel: ChannelId, slots: &[IndexSlot]) {
         for slot in slots {
             if let Some(Moved { member, from }) = self.channels[channel].index.remove(*slot)
                 && let Some(other) = &mut self.peers[member.peer as usize].subs[member.sub as usize]

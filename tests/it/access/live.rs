@@ -61,7 +61,7 @@ async fn another_first_frame_is_closed_with_4001() {
 
 async fn a_renewal_replaces_all_grants(broker: TestBroker) {
     let world = World::new();
-    let node = broker.node_with(|config| config.server.auth = Some(world.file())).await;
+    let node = broker.node_with(|config| config.auth.file = Some(world.file())).await;
     let publisher = world.token(json!({"sub": "p", "tidings": {"publish": ["*"]}}));
     let mut client = Subscriber::with_token(&node, "/v1/ws", &world.granting(pinned("u1"))).await;
     client.subscribe("all", ORDERS).await;

@@ -12,7 +12,7 @@ const ORDERS: &str = "order-status";
 
 async fn tenants_are_apart(broker: TestBroker) {
     let world = World::with("namespace_claim = \"/tenant\"\nnamespaces = [\"shop\", \"crm\"]", "");
-    let node = broker.node_with(|config| config.server.auth = Some(world.file())).await;
+    let node = broker.node_with(|config| config.auth.file = Some(world.file())).await;
     let grants = json!({"publish": ["*"], "subscribe": ["*"], "admin": ["revoke"]});
     let of = |tenant: &str, jti: &str| world.token(json!({"tenant": tenant, "jti": jti, "tidings": grants}));
     let (shop, crm) = (of("shop", "j"), of("crm", "j"));

@@ -130,7 +130,7 @@ async fn a_pinned_client_gets_exactly_the_events_inside_its_pins(broker: TestBro
     let seed = seed();
     let random = &mut StdRng::seed_from_u64(seed);
     let world = World::new();
-    let node = broker.node_with(|config| config.server.auth = Some(world.file())).await;
+    let node = broker.node_with(|config| config.auth.file = Some(world.file())).await;
     let publisher = world.token(json!({"sub": "p", "tidings": {"publish": ["*"]}}));
     let mut log = Vec::new();
     let mut cases = 0;
@@ -228,7 +228,7 @@ async fn what_happens_outside_of_a_pin_changes_nothing_inside(broker: TestBroker
         let random = &mut StdRng::seed_from_u64(seed);
         let node = broker
             .node_with(|config| {
-                config.server.auth = Some(world.file());
+                config.auth.file = Some(world.file());
                 config.broker.prefix = crate::support::each_broker::own_prefix();
             })
             .await;

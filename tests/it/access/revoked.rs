@@ -24,7 +24,7 @@ async fn revoke(node: &Node, admin: &str, what: Value) {
 
 async fn a_revocation_holds_on_every_node(broker: TestBroker) {
     let world = World::new();
-    let two = async || broker.node_with(|config| config.server.auth = Some(world.file())).await;
+    let two = async || broker.node_with(|config| config.auth.file = Some(world.file())).await;
     let admin = world.token(json!({"sub": "admin", "tidings": {"admin": ["revoke"], "publish": ["*"]}}));
     let (one, mut other) = (two().await, None);
     if is_shared(&broker) {

@@ -55,7 +55,7 @@ impl World {
 
     /// This configuration, with authentication.
     pub fn over(&self, mut config: Config) -> Config {
-        config.server.auth = Some(self.file());
+        config.auth.file = Some(self.file());
         config
     }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use reqwest::Method;
 use serde_json::Value;
-use tidings::config::{BrokerUrl, Config, LogConfig, LogFormat, RequestLimits, ServerConfig, WebSocketConfig};
+use tidings::config::{AuthConfig, BrokerUrl, Config, LogConfig, LogFormat, RequestLimits, ServerConfig, WebSocketConfig};
 use tidings::event::Catalog;
 use tidings::server::{self, OpenBroker, Server, ServerError};
 use tokio::sync::oneshot;
@@ -38,7 +38,6 @@ pub fn config(broker: BrokerUrl) -> Config {
             node_id: "test-node".into(),
             advertise: None,
             schemas: None,
-            auth: None,
             drain_notice: Duration::ZERO,
             drain: Duration::from_secs(10),
             partitioned_after: Duration::from_secs(15),
@@ -58,6 +57,7 @@ pub fn config(broker: BrokerUrl) -> Config {
             max_body_bytes: 8 << 20,
         },
         log: LogConfig { format: LogFormat::Json, level: "info".into() },
+        auth: AuthConfig::default(),
     }
 }
 
@@ -93,6 +93,7 @@ impl Node {
     }
 
     fn run(server: Server) -> Self {
+        let _ = rustls::crypto::ring::default_provider().install_default();
         let address = server.local_addr().expect("it listens");
         let [(stop, stopped), (drain_now, draining)] = [(); 2].map(|()| oneshot::channel());
         let asked = |asked: oneshot::Receiver<()>| async move { _ = asked.await };
