@@ -327,7 +327,7 @@ mod tests {
             r#"{"publish": ["inventory-change", {"channel": "order-status", "where": {"customerId": "u1"}}],
                 "subscribe": [{"channel": "order-*", "where": {"customerId": "u1"}},
                               {"channel": "order-status", "where": {"customerId": "u2"}}, "finance-change",
-                              {"channel": "finance-change", "where": {"accountId": "a"}}],
+                              {"channel": "finance-change", "where": {"id": "a"}}],
                 "admin": ["metrics", "revoke"]}"#,
         )
         .unwrap();

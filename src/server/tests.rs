@@ -102,13 +102,13 @@ impl Node {
         let (stream, _) = listener.accept().await.unwrap();
         let query = StreamQuery { channels: vec![CHANNEL.into()], ..StreamQuery::default() };
         let selected = self.app.bus.select(caller, &query).unwrap().remove(0);
-        let client = Client::Known(Admitted {
+        let known = Client::Known(Admitted {
             caller: caller.clone(),
             subscriptions: vec![self.app.bus.resolve(caller, selected).await.unwrap()],
             problems: Vec::new(),
             permit: self.app.bus.admit(caller).unwrap(),
         });
-        let opening = Opening { head: Vec::new(), early: Vec::new(), deflate: false, client };
+        let opening = Opening { head: Vec::new(), early: Vec::new(), deflate: false, client: known };
         tokio::spawn(self.app.connections.clone().serve(stream, Box::new(opening)));
         client
     }
