@@ -5,11 +5,13 @@
 //! [`Principal`], which a valid credential names, and may do what its [`Grants`] say.
 
 mod grants;
+mod limit_key;
 mod principal;
 
 use std::sync::Arc;
 
 pub use grants::{AdminRight, GrantError, GrantList, Grants, Rule};
+pub use limit_key::{LimitKey, LimitKeys};
 pub use principal::{Identity, Principal, TokenIdentity};
 
 /// A namespace of this node, by number. The application layer gives them out.

@@ -10,6 +10,7 @@
 //! | entry | file |
 //! |---|---|
 //! | [`Bus::publisher`], [`Publisher::publish`](publish::Publisher::publish) | `publish.rs` |
+//! | [`Publisher::charge`](publish::Publisher::charge) | `publish_limit.rs` |
 //! | [`Bus::select`], [`Bus::select_each`], [`Bus::resolve`], [`Bus::subscribe`] | `resolve.rs` |
 //! | [`Bus::reader`] | `reader.rs` |
 //! | [`Bus::history`] | `history.rs` |
@@ -24,6 +25,7 @@ mod history;
 mod namespace;
 mod overview;
 mod publish;
+mod publish_limit;
 mod query;
 mod reader;
 mod resolve;
@@ -38,6 +40,7 @@ pub use history::{History, HistoryQuery};
 pub use namespace::Namespace;
 pub use overview::{ChannelSummary, NodeStatus, NodeSummary};
 pub use publish::{Accepted, Documents};
+pub use publish_limit::PublishLimit;
 pub use query::StreamQuery;
 pub use reader::LogReader;
 pub use resolve::{Begin, Selected, Subscription};
@@ -56,6 +59,7 @@ pub struct Bus {
     admission: Arc<Admission>,
     metrics: Arc<Metrics>,
     lifecycle: Lifecycle,
+    publish_limit: Option<PublishLimit>,
     /// The filter of all subscriptions without one.
     no_filter: Arc<Filter>,
 }
@@ -77,8 +81,9 @@ impl Bus {
         admission: Arc<Admission>,
         metrics: Arc<Metrics>,
         lifecycle: Lifecycle,
+        publish_limit: Option<PublishLimit>,
     ) -> Self {
-        Self { catalog, namespaces, admission, metrics, lifecycle, no_filter: Arc::default() }
+        Self { catalog, namespaces, admission, metrics, lifecycle, publish_limit, no_filter: Arc::default() }
     }
 
     /// Waits until the connections of this node were handed everything that publishers were answered so far.

@@ -200,11 +200,13 @@ pub enum CloseCode {
     SlowConsumer = 4008,
     /// The client sent nothing for two heartbeat intervals.
     HeartbeatTimeout = 4009,
+    /// The client sent more frames than it may in that time.
+    RateLimited = 4029,
 }
 
 impl CloseCode {
     /// All close codes, in the order of their numbers.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Normal,
         Self::GoingAway,
         Self::Protocol,
@@ -220,6 +222,7 @@ impl CloseCode {
         Self::TokenExpired,
         Self::SlowConsumer,
         Self::HeartbeatTimeout,
+        Self::RateLimited,
     ];
 
     /// The codes after which a client does not reconnect, because the cause would remain.

@@ -10,11 +10,13 @@ use super::*;
 use crate::access::Caller;
 use crate::bus::{Begin, Documents, StreamQuery, Subscription};
 use crate::config::{
-    BrokerConfig, BrokerUrl, BusMessage, FileSync, LogConfig, LogFormat, RequestLimits, ServerConfig, WebSocketConfig,
+    BrokerConfig, BrokerUrl, BusMessage, EdgeConfig, FileSync, LogConfig, LogFormat, RequestLimits, ServerConfig,
+    WebSocketConfig,
 };
 use crate::connection::Opening;
 use crate::event::ChannelId;
 use crate::http::direct;
+use crate::http::edge::Peer;
 use crate::hub::{Encoding, NewConnection};
 
 /// How long a test waits for what must come.
@@ -58,6 +60,7 @@ fn config() -> Config {
             max_body_bytes: 8 << 20,
         },
         log: LogConfig { format: LogFormat::Json, level: "info".into() },
+        edge: EdgeConfig::default(),
     }
 }
 
@@ -165,8 +168,12 @@ async fn the_task_of_a_connection_that_was_opened_directly_is_small() {
     let listener = listen((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
     let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
     let group = TaskGroup::new(node.app.metrics.clone());
-    let acceptor = Acceptor::new(node.app.clone(), PATIENCE, group.clone(), group.clone(), Default::default());
-    let task = Arc::new(acceptor).serve(stream, group.enter());
+    let occupancy = Occupancy::new(1, Some(1));
+    let (requests, connections) = (group.clone(), group.clone());
+    let acceptor =
+        Acceptor::new(node.app.clone(), Side::Whole, occupancy, PATIENCE, requests, connections, Default::default());
+    let accepted = acceptor.admit(Ipv4Addr::LOCALHOST.into()).unwrap();
+    let task = Arc::new(acceptor).serve(stream, accepted, group.enter());
     assert!(size_of_val(&task) <= 600, "{} bytes", size_of_val(&task));
 }
 
@@ -175,11 +182,12 @@ async fn plain_handshakes_are_opened_directly_and_others_left_to_hyper() {
     let node = Node::with_namespaces(1).await;
     let request = |line: &str, more: &str| {
         format!(
-            "{line}\r\nHost: bus\r\nConnection: keep-alive, Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+            "{line}\r\nHost: localhost\r\nConnection: keep-alive, Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
              Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nUser-Agent: a browser\r\n{more}\r\n"
         )
     };
-    let accept = |request: &str| direct::accept(&node.app, request.as_bytes());
+    let peer = Peer { address: Ipv4Addr::LOCALHOST.into(), tls: false, refused: None };
+    let accept = |request: &str| direct::accept(&node.app, &peer, request.as_bytes()).map(|(opening, _)| opening);
     let opening = accept(&(request("GET /v1/ws?channel=order-status HTTP/1.1", "") + "frames")).unwrap();
     assert_eq!((opening.subscriptions.len(), opening.problems.len(), &opening.early[..]), (1, 0, &b"frames"[..]));
     let wrong = accept(&request("GET /v1/ws?channel=nope HTTP/1.1", "X-Request-Id: mine\r\n")).unwrap();
@@ -202,6 +210,8 @@ async fn plain_handshakes_are_opened_directly_and_others_left_to_hyper() {
         (plain, "transfer-encoding: chunked\r\n"),
         (plain, "Expect: 100-continue\r\n"),
         (plain, "Host: again\r\n"),
+        (plain, "Origin: https://evil.example\r\n"),
+        (plain, "Origin: http://localhost\r\nOrigin: http://localhost\r\n"),
         (plain, &"X: y\r\n".repeat(100)),
     ] {
         assert!(accept(&request(line, more)).is_none(), "{line} {more}");

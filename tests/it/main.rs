@@ -16,6 +16,7 @@ mod cursors;
 mod deployment;
 mod documents;
 mod drain_notice;
+mod edge;
 mod error_texts;
 mod examples;
 mod faults;
