@@ -47,6 +47,10 @@ mod hub;
 pub mod load;
 #[cfg(feature = "server")]
 mod metrics;
+#[cfg(feature = "server")]
+mod network;
+#[cfg(feature = "server")]
+mod occupancy;
 /// Internals for `benches/micro`, which measures them one by one. Not part of the public interface.
 #[cfg(feature = "server")]
 #[doc(hidden)]
@@ -57,6 +61,8 @@ pub mod parts {
 mod pace;
 #[cfg(feature = "server")]
 mod progress;
+#[cfg(feature = "server")]
+mod rate;
 #[cfg(feature = "server")]
 mod readiness;
 #[cfg(feature = "server")]

@@ -53,6 +53,9 @@ impl Serve {
         }
         let server = server::bind(config.clone(), Arc::new(catalog)).await.map_err(describe)?;
         announce(&config, server.local_addr()?, types);
+        if let Some(address) = server.admin_addr() {
+            tracing::info!(url = %format!("http://{address}"), "listening for the operator");
+        }
         let Asked { shutdown, drain_now } = signals.handle(Reload { flags: self.flags, running: loaded, log_level });
         // A task that sends no more sends no signal either.
         let received = async |asked: oneshot::Receiver<()>| {

@@ -151,6 +151,12 @@ impl Layers {
                 DeValue::String(text) => text.into_owned(),
                 DeValue::Integer(number) if number.radix() == 10 => number.as_str().replace('_', ""),
                 DeValue::Boolean(value) => value.to_string(),
+                DeValue::Array(entries)
+                    if setting.is_list() && entries.iter().all(|entry| entry.get_ref().is_str()) =>
+                {
+                    let entries = entries.iter().filter_map(|entry| entry.get_ref().as_str());
+                    entries.collect::<Vec<_>>().join(",")
+                }
                 other => {
                     let file = path.display();
                     let found = other.type_str();

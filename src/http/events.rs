@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use axum::Extension;
 use axum::body::{Body, Bytes};
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
@@ -11,6 +12,7 @@ use serde::Serialize;
 
 use super::App;
 use super::content_coding;
+use super::edge::ClientAddress;
 use super::envelope::{self, Envelope};
 use crate::access::Caller;
 use crate::bus::Accepted;
@@ -33,6 +35,7 @@ struct Published {
 pub(super) async fn publish(
     State(app): State<App>,
     caller: Caller,
+    Extension(ClientAddress(address)): Extension<ClientAddress>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
@@ -48,6 +51,7 @@ pub(super) async fn publish(
         None => body,
     };
     let Envelope { documents, binary } = envelope::read(&headers, &body, app.limits.max_event_bytes)?;
+    publisher.charge(documents.len(), address)?;
     let events = publisher.validate(documents).await.map_err(|mut problem| {
         if binary {
             problem.errors.iter_mut().for_each(for_binary);

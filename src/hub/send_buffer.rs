@@ -39,6 +39,8 @@ pub struct SendBuffer {
     slot: AtomicU32,
     /// When bytes last came from the peer, in milliseconds since `shared.started`.
     last_received: AtomicU64,
+    /// The Pings that the peer has not answered yet.
+    unanswered: AtomicU32,
     /// Locked during a write, which is short because the sockets are non-blocking.
     state: Mutex<WriteState>,
 }
@@ -70,8 +72,15 @@ impl SendBuffer {
     /// A send buffer that queues all frames until [`SendBuffer::greet`].
     pub fn new(stream: TcpStream, encoding: Encoding, shared: Arc<Outgoing>) -> Arc<Self> {
         let state = Mutex::new(WriteState { blocked: true, ..WriteState::default() });
-        let send_buffer =
-            Self { stream, encoding, shared, slot: AtomicU32::new(u32::MAX), last_received: AtomicU64::new(0), state };
+        let send_buffer = Self {
+            stream,
+            encoding,
+            shared,
+            slot: AtomicU32::new(u32::MAX),
+            last_received: AtomicU64::new(0),
+            unanswered: AtomicU32::new(0),
+            state,
+        };
         send_buffer.mark_received();
         send_buffer.shared.open.fetch_add(1, Ordering::Relaxed);
         Arc::new(send_buffer)
@@ -151,9 +160,20 @@ impl SendBuffer {
         self.write_or_queue(&mut state, &[&pong], true);
     }
 
-    /// The peer has answered a Ping.
-    pub fn ponged(&self, payload: &[u8]) {
-        self.shared.pace.answered(payload, Instant::now());
+    /// Sends frames of which one is a Ping.
+    pub(super) fn ping(self: &Arc<Self>, frames: &[&Bytes]) {
+        self.unanswered.fetch_add(1, Ordering::Relaxed);
+        self.send(frames);
+    }
+
+    /// The peer has sent a Pong. Returns whether it answers a Ping, or could: each Ping has one answer.
+    pub fn ponged(&self, payload: &[u8]) -> bool {
+        let one_less = |unanswered: u32| unanswered.checked_sub(1);
+        let asked = self.unanswered.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less).is_ok();
+        if asked {
+            self.shared.pace.answered(payload, Instant::now());
+        }
+        asked
     }
 
     /// Queues a Close after all frames. If the peer does not end the connection within [`CLOSE_TIMEOUT`], the socket is

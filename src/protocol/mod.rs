@@ -243,7 +243,7 @@ pub enum CloseCode {
     SlowConsumer = 4008,
     /// The client sent nothing for two heartbeat intervals.
     HeartbeatTimeout = 4009,
-    /// The client sent too many frames.
+    /// The client sent more frames than it may in that time.
     RateLimited = 4029,
 }
 

@@ -71,7 +71,8 @@ fn each_signal_goes_one_step_further() {
     let daemon = Daemon::with(&flags, tempfile::tempdir().unwrap());
     // A request that never ends holds up the drain.
     let mut unfinished = std::net::TcpStream::connect(daemon.url.trim_start_matches("http://")).unwrap();
-    let head = "POST /v1/events HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n";
+    let head =
+        "POST /v1/events HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n";
     std::io::Write::write_all(&mut unfinished, head.as_bytes()).unwrap();
     daemon.run(&["channels"]);
     for (signal, said) in

@@ -17,6 +17,7 @@ mod cursors;
 mod deployment;
 mod documents;
 mod drain_notice;
+mod edge;
 mod error_texts;
 mod examples;
 mod faults;

@@ -21,7 +21,8 @@ over_each_broker!(
 /// Sends the headers of a publish request, without its body.
 async fn begin_post(node: &Node, headers: &str) -> RawConnection {
     let mut raw = RawConnection::connect(node.address).await;
-    let head = format!("POST /v1/events HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n{headers}\r\n\r\n");
+    let head =
+        format!("POST /v1/events HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n{headers}\r\n\r\n");
     raw.send(head.as_bytes()).await;
     raw
 }

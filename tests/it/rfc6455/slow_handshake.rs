@@ -73,7 +73,7 @@ async fn silent_connections_do_not_delay_others(broker: TestBroker) {
 
 async fn a_keep_alive_connection_outlives_the_handshake_timeout(broker: TestBroker) {
     let node = broker.node_with(|config| config.limits.handshake_timeout = Duration::from_millis(200)).await;
-    let request = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n";
+    let request = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n";
     let mut kept = RawConnection::connect(node.address).await;
     kept.send(request).await;
     assert_eq!(kept.head().await.status, 200);

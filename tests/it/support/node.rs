@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use reqwest::Method;
 use serde_json::Value;
-use tidings::config::{AuthConfig, BrokerUrl, Config, LogConfig, LogFormat, RequestLimits, ServerConfig, WebSocketConfig};
+use tidings::config::{
+    AuthConfig, BrokerUrl, Config, EdgeConfig, LogConfig, LogFormat, RequestLimits, ServerConfig, WebSocketConfig,
+};
 use tidings::event::Catalog;
 use tidings::server::{self, OpenBroker, Server, ServerError};
 use tokio::sync::oneshot;
@@ -21,6 +23,8 @@ use super::{broker, until, within};
 /// A running daemon. It drains and stops when this is dropped, or after [`begin_stop`](Self::begin_stop).
 pub struct Node {
     pub address: SocketAddr,
+    /// The address of the operator's routes, if they have one of their own.
+    pub admin: Option<SocketAddr>,
     /// Which part of the daemon reads the handshakes of [`RawConnection`](super::raw::RawConnection)s.
     pub reader: Reader,
     http: reqwest::Client,
@@ -58,6 +62,7 @@ pub fn config(broker: BrokerUrl) -> Config {
         },
         log: LogConfig { format: LogFormat::Json, level: "info".into() },
         auth: AuthConfig::default(),
+        edge: EdgeConfig::default(),
     }
 }
 
@@ -95,11 +100,13 @@ impl Node {
     fn run(server: Server) -> Self {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let address = server.local_addr().expect("it listens");
+        let admin = server.admin_addr();
         let [(stop, stopped), (drain_now, draining)] = [(); 2].map(|()| oneshot::channel());
         let asked = |asked: oneshot::Receiver<()>| async move { _ = asked.await };
         let run = tokio::spawn(server.run(asked(stopped), asked(draining)));
         Self {
             address,
+            admin,
             reader: Reader::Direct,
             http: reqwest::Client::new(),
             stop: Some(stop),
