@@ -264,7 +264,8 @@ pub fn load(sources: Sources) -> Result<Loaded, Mistakes> {
 /// Checks rules that involve several settings, or more than the form of a value.
 fn check(config: &Config, layers: &mut Layers) {
     let given = |layers: &Layers, name: &str| layers.given(name).map_or(Source::Default, |given| given.source.clone());
-    let exposed = |address: &SocketAddr| !address.ip().to_canonical().is_loopback();
+    let open = config.auth.file.is_none();
+    let exposed = |address: &SocketAddr| open && !address.ip().to_canonical().is_loopback();
     let (listen, admin_listen) = (config.server.listen, config.edge.admin_listen);
     for (name, address, could) in [
         ("listen", Some(listen), "publish and subscribe"),
@@ -274,7 +275,7 @@ fn check(config: &Config, layers: &mut Layers) {
         let source = given(layers, name);
         layers.mistakes.push(format!(
             "{name} ({source}): {address} is not a loopback address, and without authentication anybody who reaches it could \
-             {could}; listen on 127.0.0.1, or allow it with --insecure"
+             {could}; listen on 127.0.0.1, set up authentication with --auth, or allow it with --insecure"
         ));
     }
     if admin_listen == Some(listen) && listen.port() != 0 {
