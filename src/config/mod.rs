@@ -14,7 +14,6 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub use broker_url::BrokerUrl;
-#[cfg(feature = "redis")]
 pub(crate) use layers::read_error;
 pub use layers::{Mistakes, Source, Sources};
 pub use redis_url::{Form, RedisUrl};
