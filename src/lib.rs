@@ -70,3 +70,5 @@ pub mod server;
 mod supervision;
 #[cfg(feature = "server")]
 pub mod telemetry;
+#[cfg(feature = "server")]
+mod transport;

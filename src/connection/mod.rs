@@ -14,7 +14,6 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::StreamExt;
-use tokio::net::TcpStream;
 
 use crate::access::Caller;
 use crate::admission::AdmissionPermit;
@@ -25,6 +24,7 @@ use crate::metrics::Metrics;
 use crate::protocol::{self, ClientFrame, ErrorCode, Problem, ServerFrame, Subscribe};
 use crate::replay;
 use crate::supervision::TaskGroup;
+use crate::transport::Transport;
 use inbound::{Inbound, Message};
 
 /// Commands that a shard is given before this waits for the answers.
@@ -79,7 +79,7 @@ impl Connections {
     /// Serves a WebSocket from the response to its handshake to its end.
     ///
     /// What happens once or seldom is boxed: the task of an idle connection is as large as the largest future it holds.
-    pub async fn serve(self: Arc<Self>, stream: TcpStream, opening: Box<Opening>) {
+    pub async fn serve(self: Arc<Self>, stream: Transport, opening: Box<Opening>) {
         let mut inbound = Inbound::new(self.max_frame_bytes, opening.deflate);
         let caller = opening.caller.clone();
         let (handle, early) = Box::pin(self.open(stream, opening)).await;
@@ -94,7 +94,7 @@ impl Connections {
     }
 
     /// Takes the connection in; returns what the client sent early.
-    async fn open(&self, stream: TcpStream, opening: Box<Opening>) -> (ConnectionHandle, Vec<u8>) {
+    async fn open(&self, stream: Transport, opening: Box<Opening>) -> (ConnectionHandle, Vec<u8>) {
         let Opening { caller, head: mut greeting, early, subscriptions, problems, deflate, permit } = *opening;
         let mut session = uuid::Uuid::encode_buffer();
         let session: &str = uuid::Uuid::now_v7().hyphenated().encode_lower(&mut session);

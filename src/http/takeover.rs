@@ -11,10 +11,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use axum::http::{HeaderMap, StatusCode};
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use tokio::net::TcpStream;
 
-/// Serves the connection: gets the socket, and the bytes that were read beyond the request's head.
-pub type Taken = Box<dyn FnOnce(TcpStream, Bytes) -> BoxFuture<'static, ()> + Send>;
+use crate::transport::Transport;
+
+/// Serves the connection: gets the transport, and the bytes that were read beyond the request's head.
+pub type Taken = Box<dyn FnOnce(Transport, Bytes) -> BoxFuture<'static, ()> + Send>;
 
 /// Where a handler leaves what is to happen with its connection; in the extensions of each request.
 #[derive(Clone, Default)]

@@ -58,6 +58,7 @@ fn config() -> Config {
             max_body_bytes: 8 << 20,
         },
         log: LogConfig { format: LogFormat::Json, level: "info".into() },
+        tls: None,
     }
 }
 
@@ -110,7 +111,7 @@ impl Node {
             deflate: false,
             permit: self.app.bus.admit(caller).unwrap(),
         };
-        tokio::spawn(self.app.connections.clone().serve(stream, Box::new(opening)));
+        tokio::spawn(self.app.connections.clone().serve(stream.into(), Box::new(opening)));
         client
     }
 
@@ -154,7 +155,7 @@ async fn the_task_of_an_idle_connection_is_small() {
         deflate: true,
         permit,
     };
-    let task = node.app.connections.clone().serve(stream, Box::new(opening));
+    let task = node.app.connections.clone().serve(stream.into(), Box::new(opening));
     assert!(size_of_val(&task) <= 350, "{} bytes", size_of_val(&task));
 }
 
@@ -166,7 +167,7 @@ async fn the_task_of_a_connection_that_was_opened_directly_is_small() {
     let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
     let group = TaskGroup::new(node.app.metrics.clone());
     let acceptor = Acceptor::new(node.app.clone(), PATIENCE, group.clone(), group.clone(), Default::default());
-    let task = Arc::new(acceptor).serve(stream, group.enter());
+    let task = Arc::new(acceptor).serve(stream.into(), group.enter());
     assert!(size_of_val(&task) <= 600, "{} bytes", size_of_val(&task));
 }
 
@@ -244,7 +245,7 @@ async fn a_node_whose_fan_out_thread_panics_closes_its_connections_and_ends_with
         let encoding = Encoding::WebSocket { deflate: false };
         let new =
             NewConnection { greeting: b"hello".to_vec(), subscriptions, encoding, cursors: Arc::default(), permit };
-        app.connections.hubs[0].join(stream, new)
+        app.connections.hubs[0].join(stream.into(), new)
     };
     let mut handles = Vec::new();
     // One connection for each shard, then one whose subscription no shard can make.
