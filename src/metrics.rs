@@ -38,6 +38,8 @@ pub struct Metrics {
     pub round_trip_seconds: Histogram,
     pub ready: Gauge,
     pub task_panics: Counter,
+    pub tls_handshake_failures: Counter,
+    pub tls_reload_failures: Counter,
     registry: Registry,
 }
 
@@ -81,6 +83,8 @@ impl Default for Metrics {
             round_trip_seconds: seconds(),
             ready: Gauge::default(),
             task_panics: Counter::default(),
+            tls_handshake_failures: Counter::default(),
+            tls_reload_failures: Counter::default(),
             registry: Registry::with_prefix("tidings"),
         };
         let mut registry = std::mem::take(&mut metrics.registry);
@@ -160,6 +164,16 @@ impl Default for Metrics {
         );
         r.register("ready", "1 while the node can publish and receive", metrics.ready.clone());
         r.register("task_panics", "Tasks of connections and replays that panicked", metrics.task_panics.clone());
+        r.register(
+            "tls_handshake_failures",
+            "Connections ended because the client broke TLS, did not use it, or had no valid certificate",
+            metrics.tls_handshake_failures.clone(),
+        );
+        r.register(
+            "tls_reload_failures",
+            "Changes of the TLS files that could not be used",
+            metrics.tls_reload_failures.clone(),
+        );
         metrics.registry = registry;
         metrics
     }

@@ -1,6 +1,7 @@
 //! Accepts connections and serves their requests: a plain WebSocket handshake directly, everything else with hyper.
 //!
-//! The first bytes of a connection decide. If they are a plain handshake, its task becomes the connection's task. All
+//! With TLS, the handshake takes place within the first read, in the connection's own task. The first bytes of a
+//! connection decide. If they are a plain WebSocket handshake, its task becomes the connection's task. All
 //! others go to hyper, which reads the same bytes again and may serve many requests, until a handler takes the
 //! connection over.
 
@@ -23,14 +24,16 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout_at};
 use tokio_util::sync::CancellationToken;
 
+use super::certificates::CurrentTls;
 use super::replayed::Replayed;
 use crate::connection::Opening;
 use crate::http::takeover::{Taken, Takeover};
 use crate::http::{self, App, direct};
 use crate::supervision::{Member, TaskGroup};
+use crate::transport::{PlainHttp, Transport};
 
 /// How long a connection is kept for its next request. Longer than clients keep theirs: otherwise a client would send one
 /// into a connection that is just being closed.
@@ -39,11 +42,16 @@ const KEEP_ALIVE: Duration = Duration::from_secs(75);
 /// The most bytes that are read before it is decided who serves a connection. A longer handshake is hyper's.
 const MAX_FIRST_READ: usize = 8 * 1024;
 
+/// How long a client whose TLS handshake failed may take to read why.
+const REFUSAL_TIMEOUT: Duration = Duration::from_secs(1);
+
 /// Accepts connections and serves their requests.
 pub struct Acceptor {
     http: http1::Builder,
     app: App,
     router: TowerToHyperService<Router>,
+    /// The listener's certificate, if it has TLS.
+    tls: Option<CurrentTls>,
     /// How long a client may take to send the head of its first request.
     handshake_timeout: Duration,
     /// Connections whose requests are served.
@@ -72,7 +80,12 @@ impl Acceptor {
         let mut http = http1::Builder::new();
         http.timer(TokioTimer::new()).header_read_timeout(KEEP_ALIVE);
         let router = TowerToHyperService::new(http::router(app.clone()));
-        Self { http, app, router, handshake_timeout, requests, connections, draining }
+        Self { http, app, router, tls: None, handshake_timeout, requests, connections, draining }
+    }
+
+    /// The same with TLS on every connection.
+    pub fn with_tls(self, tls: Option<CurrentTls>) -> Self {
+        Self { tls, ..self }
     }
 
     /// Accepts connections until the node drains.
@@ -91,12 +104,23 @@ impl Acceptor {
                 },
                 () = &mut draining => return,
             };
-            tokio::spawn(self.clone().serve(stream, self.requests.enter()));
+            match self.transport(stream) {
+                Ok(stream) => drop(tokio::spawn(self.clone().serve(stream, self.requests.enter()))),
+                Err(error) => tracing::warn!(%error, "cannot begin a TLS connection"),
+            }
+        }
+    }
+
+    /// What a connection is served over. Does not wait for the client.
+    fn transport(&self, stream: TcpStream) -> io::Result<Transport> {
+        match &self.tls {
+            None => Ok(stream.into()),
+            Some(tls) => Transport::tls(stream, tls.borrow().clone()),
         }
     }
 
     /// Serves one connection to its end, which may be a WebSocket's. Until then it is among the requests.
-    pub(super) async fn serve(self: Arc<Self>, mut stream: TcpStream, request: Member) {
+    pub(super) async fn serve(self: Arc<Self>, mut stream: Transport, request: Member) {
         let deadline = Instant::now() + self.handshake_timeout;
         let first = request.run("request", self.first(&mut stream, deadline)).await.flatten();
         match first {
@@ -116,16 +140,26 @@ impl Acceptor {
         }
     }
 
-    /// Reads the first bytes of a connection, and decides who serves it. `None`: the client has sent nothing in time, or
-    /// the node drains.
-    async fn first(&self, stream: &mut TcpStream, deadline: Instant) -> Option<First> {
+    /// Reads the first bytes of a connection, and decides who serves it. `None`: the client has sent nothing in time, the
+    /// TLS handshake has failed, or the node drains.
+    async fn first(&self, stream: &mut Transport, deadline: Instant) -> Option<First> {
         let read = tokio::select! {
             biased;
             read = poll_fn(|context| poll_first(&self.app, stream, context)) => read,
             () = sleep_until(deadline) => return None,
             () = self.draining.cancelled() => return None,
         };
-        read.inspect_err(|error| tracing::debug!(%error, "a connection ended badly")).ok()
+        match read {
+            Ok(first) => Some(first),
+            Err(error) => {
+                tracing::debug!(%error, "a connection ended badly");
+                if error.kind() == io::ErrorKind::InvalidData {
+                    self.app.metrics.tls_handshake_failures.inc();
+                    Box::pin(refuse(stream, &error, deadline)).await;
+                }
+                None
+            }
+        }
     }
 
     /// Serves requests with hyper until a handler takes the connection over or it ends.
@@ -174,8 +208,20 @@ impl Acceptor {
     }
 }
 
+/// Lets a client read why its TLS handshake has failed. An alert of TLS is sent already; without TLS, the client gets a
+/// response. A socket that is closed while it has unread bytes would be reset, and the answer lost.
+async fn refuse(stream: &Transport, error: &io::Error, deadline: Instant) {
+    if error.get_ref().is_some_and(|cause| cause.is::<PlainHttp>()) {
+        // So short that a new socket takes all of it.
+        let _ = stream.socket().try_write(&http::needs_tls::response());
+    }
+    if stream.try_close().is_ok() {
+        let _ = timeout_at(deadline.min(Instant::now() + REFUSAL_TIMEOUT), stream.discard()).await;
+    }
+}
+
 /// Reads the first bytes of a connection. Not async, so that the buffer is on the stack.
-fn poll_first(app: &App, stream: &mut TcpStream, context: &mut Context<'_>) -> Poll<io::Result<First>> {
+fn poll_first(app: &App, stream: &mut Transport, context: &mut Context<'_>) -> Poll<io::Result<First>> {
     let mut bytes = [MaybeUninit::uninit(); MAX_FIRST_READ];
     let mut buffer = ReadBuf::uninit(&mut bytes);
     ready!(Pin::new(stream).poll_read(context, &mut buffer))?;

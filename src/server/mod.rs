@@ -3,6 +3,7 @@
 //! Wiring only: which module gets what, in which order things start, and in which order they stop.
 
 mod acceptor;
+mod certificates;
 mod namespaces;
 mod replayed;
 #[cfg(test)]
@@ -33,6 +34,7 @@ use crate::metrics::Metrics;
 use crate::registry;
 use crate::supervision::{ServiceEnded, ServiceHandle, Services, TaskGroup};
 use acceptor::Acceptor;
+use certificates::{Certificates, CurrentTls};
 use namespaces::NamespaceParts;
 pub use namespaces::OpenBroker;
 
@@ -49,6 +51,8 @@ const LAST_STEPS: Duration = Duration::from_millis(500);
 /// A daemon that listens but does not serve yet.
 pub struct Server {
     listener: TcpListener,
+    /// The listener's certificate, if it has TLS.
+    tls: Option<(Certificates, CurrentTls)>,
     app: App,
     namespaces: Vec<NamespaceParts>,
     /// The tasks of connections that handlers have taken over.
@@ -65,6 +69,9 @@ pub enum ServerError {
     Listen { address: SocketAddr, error: io::Error },
     #[error("the broker cannot be used: {0}")]
     Broker(String),
+    /// The files of the settings `tls_cert`, `tls_key` and `tls_client_ca` cannot be used.
+    #[error("TLS cannot be used: {0}")]
+    Tls(String),
     #[error("the system gives no thread: {0}")]
     Thread(io::Error),
     /// A service that the node cannot do without has ended or panicked.
@@ -99,9 +106,12 @@ pub async fn bind_with(config: Config, catalog: Arc<Catalog>, open: OpenBroker<'
     let address = config.server.listen;
     let listener = listen(address).map_err(|error| ServerError::Listen { address, error })?;
     let metrics = Arc::new(Metrics::default());
+    let tls = config.tls.clone().map(|files| Certificates::load(files, metrics.clone()));
+    let tls = tls.transpose().map_err(ServerError::Tls)?;
     let admission = Admission::new(config.limits.max_pending_connections, metrics.pending_connections.clone());
     let parts = NamespaceParts::open(&config.broker, &config, &catalog, &admission, &metrics, open)?;
-    Ok(assemble(listener, config, catalog, vec![parts], admission, metrics))
+    let server = assemble(listener, config, catalog, vec![parts], admission, metrics);
+    Ok(Server { tls, ..server })
 }
 
 /// Puts the parts of a node together. Callers without a credential are in the first namespace.
@@ -136,7 +146,7 @@ fn assemble(
         parse_limit: ParseLimit::new(config.limits.max_body_bytes),
         compression: config.websocket.compression,
     }));
-    Server { listener, app, namespaces, connections: TaskGroup::new(metrics), lifecycle, config }
+    Server { listener, tls: None, app, namespaces, connections: TaskGroup::new(metrics), lifecycle, config }
 }
 
 fn listen(address: SocketAddr) -> io::Result<TcpListener> {
@@ -174,7 +184,7 @@ impl Server {
         shutdown: impl Future<Output = ()>,
         drain_now: impl Future<Output = ()>,
     ) -> Result<(), ServerError> {
-        let Self { listener, app, namespaces, connections, lifecycle, config } = self;
+        let Self { listener, tls, app, namespaces, connections, lifecycle, config } = self;
         let node = node_state(&config, listener.local_addr().unwrap_or(config.server.listen));
         let id = node.id.clone();
         let (mut backends, mut hubs): (Vec<Arc<dyn Backend>>, Vec<Arc<Hub>>) = (Vec::new(), Vec::new());
@@ -198,6 +208,10 @@ impl Server {
         let registrar = backends[0].clone();
         let heartbeats = registry::run(registrar.clone(), node, app.metrics.clone(), lifecycle.stopping.clone());
         let registry = services.start("registry heartbeat", succeed(heartbeats));
+        let current_tls = tls.map(|(certificates, current)| {
+            services.start("certificate watch", succeed(certificates.follow()));
+            current
+        });
         let requests = TaskGroup::new(app.metrics.clone());
         let acceptor = Acceptor::new(
             app.clone(),
@@ -205,7 +219,8 @@ impl Server {
             requests.clone(),
             connections.clone(),
             lifecycle.draining.clone(),
-        );
+        )
+        .with_tls(current_tls);
         // On a thread of the runtime, so that a connection is served where it was accepted.
         services.start("acceptor", succeed(Arc::new(acceptor).accept(listener)));
 
