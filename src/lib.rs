@@ -81,3 +81,5 @@ pub mod server;
 mod supervision;
 #[cfg(feature = "server")]
 pub mod telemetry;
+#[cfg(feature = "server")]
+mod transport;

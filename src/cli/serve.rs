@@ -83,7 +83,8 @@ fn describe(error: ServerError) -> String {
 
 /// Reports the address and the main settings: as a log line and, on a terminal, as a banner.
 fn announce(config: &Config, address: SocketAddr, types: usize) {
-    let url = format!("http://{address}");
+    let scheme = if config.tls.is_some() { "https" } else { "http" };
+    let url = format!("{scheme}://{address}");
     let broker = &config.broker.broker;
     let node = &config.server.node_id;
     let [tail, curl] = example_commands(&url);

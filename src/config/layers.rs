@@ -74,7 +74,15 @@ pub(super) struct Layers {
 }
 
 /// Variables that start with `TIDINGS_` and are not settings: the configuration file, and those of the client commands.
-const OTHER_VARIABLES: [&str; 4] = ["TIDINGS_CONFIG", "TIDINGS_URL", "TIDINGS_TOKEN", "TIDINGS_RETRY_TIMEOUT"];
+const OTHER_VARIABLES: [&str; 7] = [
+    "TIDINGS_CONFIG",
+    "TIDINGS_URL",
+    "TIDINGS_TOKEN",
+    "TIDINGS_RETRY_TIMEOUT",
+    "TIDINGS_CA",
+    "TIDINGS_CLIENT_CERT",
+    "TIDINGS_CLIENT_KEY",
+];
 const FILE: &str = "tidings.toml";
 /// What lists all settings.
 const LISTED: &str = "`tidings config show`";

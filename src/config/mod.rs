@@ -32,6 +32,8 @@ pub struct Config {
     pub websocket: WebSocketConfig,
     pub limits: RequestLimits,
     pub log: LogConfig,
+    /// TLS on the listener; `None` serves plain HTTP.
+    pub tls: Option<TlsConfig>,
     pub edge: EdgeConfig,
     pub auth: AuthConfig,
 }
@@ -168,6 +170,17 @@ pub enum LogFormat {
     Json,
 }
 
+/// The files of the listener's TLS, in PEM form.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TlsConfig {
+    /// The certificate, followed by the intermediate ones.
+    pub cert: PathBuf,
+    /// The private key of the certificate.
+    pub key: PathBuf,
+    /// The authorities of client certificates. With them, a client without a certificate is refused.
+    pub client_ca: Option<PathBuf>,
+}
+
 /// A configuration, the source of each value, and warnings.
 #[derive(Debug)]
 pub struct Loaded {
@@ -252,6 +265,7 @@ pub fn load(sources: Sources) -> Result<Loaded, Mistakes> {
         },
         auth: AuthConfig { file: from.optional("auth", value::path) },
         edge: EdgeConfig::read(from),
+        tls: tls(from),
     };
     check(&config, from);
     if !layers.mistakes.is_empty() {
@@ -259,6 +273,30 @@ pub fn load(sources: Sources) -> Result<Loaded, Mistakes> {
     }
     let values = settings().iter().map(|setting| in_force(setting, layers.given(setting.name), &config)).collect();
     Ok(Loaded { config, values, warnings: layers.warnings })
+}
+
+/// The TLS of the listener: a certificate and its key belong together, and client certificates need both.
+fn tls(layers: &mut Layers) -> Option<TlsConfig> {
+    let [cert, key, client_ca] = ["tls_cert", "tls_key", "tls_client_ca"]
+        .map(|name| layers.optional(name, value::path).map(|path| (name, path)));
+    match (cert, key, client_ca) {
+        (Some((_, cert)), Some((_, key)), client_ca) => {
+            Some(TlsConfig { cert, key, client_ca: client_ca.map(|(_, path)| path) })
+        }
+        (None, None, None) => None,
+        (cert, key, client_ca) => {
+            let missing = match (&cert, &key) {
+                (Some(_), _) => "tls_key, the private key of the certificate",
+                (_, Some(_)) => "tls_cert, the certificate of the key",
+                _ => "tls_cert and tls_key, the certificate of this node and its private key",
+            };
+            if let Some((name, _)) = cert.or(key).or(client_ca) {
+                let source = layers.given(name).map_or(Source::Default, |given| given.source.clone());
+                layers.mistakes.push(format!("{name} ({source}): TLS needs {missing}, too"));
+            }
+            None
+        }
+    }
 }
 
 /// Checks rules that involve several settings, or more than the form of a value.

@@ -169,3 +169,20 @@ fn settings_without_an_effect_are_a_warning() {
     assert!(warning(&[("publish_burst", "5")])[0].starts_with("publish_burst has no effect"));
     assert!(warning(&[("publish_burst", "5"), ("publish_rate", "5")]).is_empty());
 }
+
+#[test]
+fn a_certificate_needs_its_key_and_client_certificates_need_both() {
+    for (given, missing) in [
+        (vec![("tls_cert", "c")], "tls_key"),
+        (vec![("tls_key", "k")], "tls_cert"),
+        (vec![("tls_client_ca", "ca")], "tls_cert and tls_key"),
+        (vec![("tls_cert", "c"), ("tls_client_ca", "ca")], "tls_key"),
+    ] {
+        let mistake = mistake("", &[], &given);
+        assert!(mistake.starts_with(given[0].0) && mistake.contains(missing), "{mistake}");
+    }
+    assert_eq!(load_from("", &[], &[]).unwrap().config.tls, None);
+    let loaded = load_from("tls_cert = 'c'\ntls_key = 'k'", &[], &[("tls_client_ca", "ca")]).unwrap();
+    let tls = TlsConfig { cert: "c".into(), key: "k".into(), client_ca: Some("ca".into()) };
+    assert_eq!(loaded.config.tls, Some(tls));
+}

@@ -16,7 +16,6 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use futures_util::StreamExt;
-use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 
 use crate::access::Caller;
@@ -28,6 +27,7 @@ use crate::protocol::{self, ClientFrame, CloseCode, ErrorCode, Problem, ServerFr
 use crate::rate::{Rate, Used};
 use crate::replay;
 use crate::supervision::TaskGroup;
+use crate::transport::Transport;
 use inbound::{Inbound, Message};
 pub use opening::{Admitted, Client, MAX_UNAUTHENTICATED, Opening};
 
@@ -74,7 +74,7 @@ impl Connections {
     /// Serves a WebSocket from the response to its handshake to its end.
     ///
     /// What happens once or seldom is boxed: the task of an idle connection is as large as the largest future it holds.
-    pub async fn serve(self: Arc<Self>, stream: TcpStream, opening: Box<Opening>) {
+    pub async fn serve(self: Arc<Self>, stream: Transport, opening: Box<Opening>) {
         let mut inbound = Inbound::of_stranger();
         let Some((mut caller, handle, early)) = Box::pin(self.open(stream, opening, &mut inbound)).await else { return };
         self.listen(&mut caller, &handle, &mut inbound, early).await;
@@ -90,7 +90,7 @@ impl Connections {
     /// Takes the connection in; returns who the client is, and what it sent early. `None` if the connection has ended.
     async fn open(
         &self,
-        mut stream: TcpStream,
+        mut stream: Transport,
         opening: Box<Opening>,
         inbound: &mut Inbound,
     ) -> Option<(Caller, ConnectionHandle, Vec<u8>)> {

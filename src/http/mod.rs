@@ -15,6 +15,7 @@ mod handshake;
 mod health;
 mod history;
 mod media_type;
+pub mod needs_tls;
 mod nodes;
 mod parse_limit;
 mod problem;

@@ -11,12 +11,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use axum::http::{HeaderMap, StatusCode};
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use tokio::net::TcpStream;
 
 use crate::occupancy::AddressPermit;
+use crate::transport::Transport;
 
-/// Serves the connection: gets the socket, and the bytes that were read beyond the request's head.
-pub type Taken = Box<dyn FnOnce(TcpStream, Bytes) -> BoxFuture<'static, ()> + Send>;
+/// Serves the connection: gets the transport, and the bytes that were read beyond the request's head.
+pub type Taken = Box<dyn FnOnce(Transport, Bytes) -> BoxFuture<'static, ()> + Send>;
 
 /// Where a handler leaves what is to happen with its connection; in the extensions of each request.
 #[derive(Clone, Default)]

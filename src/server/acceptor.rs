@@ -1,6 +1,7 @@
 //! Accepts connections and serves their requests: a plain WebSocket handshake directly, everything else with hyper.
 //!
-//! The first bytes of a connection decide. If they are a plain handshake, its task becomes the connection's task. All
+//! With TLS, the handshake takes place within the first read, in the connection's own task. The first bytes of a
+//! connection decide. If they are a plain WebSocket handshake, its task becomes the connection's task. All
 //! others go to hyper, which reads the same bytes again and may serve many requests, until a handler takes the
 //! connection over.
 
@@ -22,9 +23,10 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncReadExt, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout_at};
 use tokio_util::sync::CancellationToken;
 
+use super::certificates::CurrentTls;
 use super::file_limit::Reserve;
 use super::replayed::Replayed;
 use super::substituted::Substituted;
@@ -35,6 +37,7 @@ use crate::http::{self, App, Routes, Side, direct};
 use crate::occupancy::{AddressPermit, ConnectionPermit, Full, Occupancy, RefusedPermit};
 use crate::protocol::{ErrorCode, Problem};
 use crate::supervision::{Member, TaskGroup};
+use crate::transport::{PlainHttp, Transport};
 
 /// How long a connection is kept for its next request. Longer than clients keep theirs: otherwise a client would send one
 /// into a connection that is just being closed.
@@ -61,6 +64,8 @@ pub struct Acceptor {
     routes: Routes,
     /// The connections that count together.
     occupancy: Arc<Occupancy>,
+    /// The listener's certificate, if it has TLS.
+    tls: Option<CurrentTls>,
     /// How long a client may take to send the head of its first request.
     handshake_timeout: Duration,
     /// Connections whose requests are served.
@@ -100,7 +105,12 @@ impl Acceptor {
         // hyper's default buffer is 400 KiB. It is filled by whoever sends a head without end.
         http.timer(TokioTimer::new()).header_read_timeout(KEEP_ALIVE).max_buf_size(MAX_HEAD_BYTES);
         let routes = Routes::new(app.clone(), side);
-        Self { http, app, side, routes, occupancy, handshake_timeout, requests, connections, draining }
+        Self { http, app, side, routes, occupancy, tls: None, handshake_timeout, requests, connections, draining }
+    }
+
+    /// The same with TLS on every connection.
+    pub fn with_tls(self, tls: Option<CurrentTls>) -> Self {
+        Self { tls, ..self }
     }
 
     /// Accepts connections until the node drains.
@@ -127,17 +137,29 @@ impl Acceptor {
                 },
                 () = &mut draining => return,
             };
-            match self.admit(address.ip()) {
-                Some(accepted) => _ = tokio::spawn(self.clone().serve(stream, accepted, self.requests.enter())),
+            let Some(accepted) = self.admit(address.ip()) else {
                 // So many are being refused that this one is not told.
-                None => self.app.metrics.refused(ErrorCode::Overloaded.as_str()),
+                self.app.metrics.refused(ErrorCode::Overloaded.as_str());
+                continue;
+            };
+            match self.transport(stream) {
+                Ok(stream) => drop(tokio::spawn(self.clone().serve(stream, accepted, self.requests.enter()))),
+                Err(error) => tracing::warn!(%error, "cannot begin a TLS connection"),
             }
+        }
+    }
+
+    /// What a connection is served over. Does not wait for the client.
+    fn transport(&self, stream: TcpStream) -> io::Result<Transport> {
+        match &self.tls {
+            None => Ok(stream.into()),
+            Some(tls) => Transport::tls(stream, tls.borrow().clone()),
         }
     }
 
     /// Counts a new connection. If there are too many, it is served only to be told so. `None` if it is to be closed at once.
     pub(super) fn admit(&self, address: IpAddr) -> Option<Box<Accepted>> {
-        let peer = Peer { address, tls: false, refused: None };
+        let peer = Peer { address, tls: self.tls.is_some(), refused: None };
         let admitted = self.occupancy.admit().and_then(|connection| {
             // A proxy's connections are those of many clients: each counts when its request names it.
             let counts = !self.app.edge.is_proxy(address);
@@ -157,7 +179,7 @@ impl Acceptor {
     }
 
     /// Serves one connection to its end, which may be a WebSocket's. Until then it is among the requests.
-    pub(super) async fn serve(self: Arc<Self>, mut stream: TcpStream, mut accepted: Box<Accepted>, request: Member) {
+    pub(super) async fn serve(self: Arc<Self>, mut stream: Transport, mut accepted: Box<Accepted>, request: Member) {
         let timeout = match accepted.peer.refused {
             Some(_) => REFUSAL_TIMEOUT.min(self.handshake_timeout),
             None => self.handshake_timeout,
@@ -183,16 +205,26 @@ impl Acceptor {
         }
     }
 
-    /// Reads the first bytes of a connection, and decides who serves it. `None`: the client has sent nothing in time, or
-    /// the node drains.
-    async fn first(&self, stream: &mut TcpStream, peer: &Peer, deadline: Instant) -> Option<First> {
+    /// Reads the first bytes of a connection, and decides who serves it. `None`: the client has sent nothing in time, the
+    /// TLS handshake has failed, or the node drains.
+    async fn first(&self, stream: &mut Transport, peer: &Peer, deadline: Instant) -> Option<First> {
         let read = tokio::select! {
             biased;
             read = poll_fn(|context| self.poll_first(stream, peer, context)) => read,
             () = sleep_until(deadline) => return None,
             () = self.draining.cancelled() => return None,
         };
-        read.inspect_err(|error| tracing::debug!(%error, "a connection ended badly")).ok()
+        match read {
+            Ok(first) => Some(first),
+            Err(error) => {
+                tracing::debug!(%error, "a connection ended badly");
+                if error.kind() == io::ErrorKind::InvalidData {
+                    self.app.metrics.tls_handshake_failures.inc();
+                    Box::pin(refuse(stream, &error, deadline)).await;
+                }
+                None
+            }
+        }
     }
 
     /// Serves requests with hyper until a handler takes the connection over or it ends.
@@ -249,7 +281,7 @@ impl Acceptor {
     }
 
     /// Reads the first bytes of a connection. Not async, so that the buffer is on the stack.
-    fn poll_first(&self, stream: &mut TcpStream, peer: &Peer, context: &mut Context<'_>) -> Poll<io::Result<First>> {
+    fn poll_first(&self, stream: &mut Transport, peer: &Peer, context: &mut Context<'_>) -> Poll<io::Result<First>> {
         let mut bytes = [MaybeUninit::uninit(); MAX_FIRST_READ];
         let mut buffer = ReadBuf::uninit(&mut bytes);
         ready!(Pin::new(stream).poll_read(context, &mut buffer))?;
@@ -283,6 +315,18 @@ fn no_file_left() -> Vec<u8> {
     let detail = "this node has opened as many files as it may: connect to another, or try again after the time in the \
                   header Retry-After";
     http::raw(&Problem::new(ErrorCode::Overloaded, detail))
+}
+
+/// Lets a client read why its TLS handshake has failed. An alert of TLS is sent already; without TLS, the client gets a
+/// response. A socket that is closed while it has unread bytes would be reset, and the answer lost.
+async fn refuse(stream: &Transport, error: &io::Error, deadline: Instant) {
+    if error.get_ref().is_some_and(|cause| cause.is::<PlainHttp>()) {
+        // So short that a new socket takes all of it.
+        let _ = stream.socket().try_write(&http::needs_tls::response());
+    }
+    if stream.try_close().is_ok() {
+        let _ = timeout_at(deadline.min(Instant::now() + REFUSAL_TIMEOUT), stream.discard()).await;
+    }
 }
 
 /// How serving the requests of a connection ended.

@@ -3,6 +3,7 @@
 //! Wiring only: which module gets what, in which order things start, and in which order they stop.
 
 mod acceptor;
+mod certificates;
 mod file_limit;
 mod namespaces;
 mod replayed;
@@ -39,6 +40,7 @@ use crate::rate::Rate;
 use crate::registry;
 use crate::supervision::{ServiceEnded, ServiceHandle, Services, TaskGroup};
 use acceptor::Acceptor;
+use certificates::{Certificates, CurrentTls};
 use namespaces::NamespaceParts;
 pub use namespaces::OpenBroker;
 
@@ -59,6 +61,8 @@ pub struct Server {
     listener: TcpListener,
     /// Listens for the operator, if the configuration has an address for it.
     admin: Option<TcpListener>,
+    /// The listener's certificate, if it has TLS.
+    tls: Option<(Certificates, CurrentTls)>,
     app: App,
     /// The connections of `listener`.
     occupancy: Arc<Occupancy>,
@@ -80,6 +84,9 @@ pub enum ServerError {
     Auth(Vec<String>),
     #[error("the broker cannot be used: {0}")]
     Broker(String),
+    /// The files of the settings `tls_cert`, `tls_key` and `tls_client_ca` cannot be used.
+    #[error("TLS cannot be used: {0}")]
+    Tls(String),
     #[error("the system gives no thread: {0}")]
     Thread(io::Error),
     /// A service that the node cannot do without has ended or panicked.
@@ -116,6 +123,8 @@ pub async fn bind_with(config: Config, catalog: Arc<Catalog>, open: OpenBroker<'
     let listener = bound(address)?;
     let admin = config.edge.admin_listen.map(bound).transpose()?;
     let metrics = Arc::new(Metrics::default());
+    let tls = config.tls.clone().map(|files| Certificates::load(files, metrics.clone()));
+    let tls = tls.transpose().map_err(ServerError::Tls)?;
     let admission = Admission::new(config.limits.max_pending_connections, metrics.pending_connections.clone());
     let auth = match &config.auth.file {
         Some(file) => {
@@ -130,7 +139,7 @@ pub async fn bind_with(config: Config, catalog: Arc<Catalog>, open: OpenBroker<'
         NamespaceParts::open(&broker, &config, &catalog, &admission, &metrics, auth.as_ref(), open)
     });
     let parts = parts.collect::<Result<_, _>>()?;
-    Ok(Server { admin, ..assemble(listener, config, catalog, parts, admission, metrics, auth) })
+    Ok(Server { admin, tls, ..assemble(listener, config, catalog, parts, admission, metrics, auth) })
 }
 
 /// The broker of one namespace. Redis has it in the names of its keys. A log in files has one owner, so each further
@@ -198,6 +207,7 @@ fn assemble(
     Server {
         listener,
         admin: None,
+        tls: None,
         app,
         occupancy,
         namespaces,
@@ -248,7 +258,7 @@ impl Server {
         shutdown: impl Future<Output = ()>,
         drain_now: impl Future<Output = ()>,
     ) -> Result<(), ServerError> {
-        let Self { listener, admin, app, occupancy, namespaces, connections, lifecycle, auth, config } = self;
+        let Self { listener, admin, tls, app, occupancy, namespaces, connections, lifecycle, auth, config } = self;
         let node = node_state(&config, listener.local_addr().unwrap_or(config.server.listen));
         let id = node.id.clone();
         let (mut backends, mut hubs): (Vec<Arc<dyn Backend>>, Vec<Arc<Hub>>) = (Vec::new(), Vec::new());
@@ -282,9 +292,13 @@ impl Server {
         let registrar = backends[0].clone();
         let heartbeats = registry::run(registrar.clone(), node, app.metrics.clone(), lifecycle.stopping.clone());
         let registry = services.start("registry heartbeat", succeed(heartbeats));
+        let current_tls = tls.map(|(certificates, current)| {
+            services.start("certificate watch", succeed(certificates.follow()));
+            current
+        });
         let requests = TaskGroup::new(app.metrics.clone());
         let acceptor = |side, occupancy| {
-            Arc::new(Acceptor::new(
+            let acceptor = Acceptor::new(
                 app.clone(),
                 side,
                 occupancy,
@@ -292,7 +306,8 @@ impl Server {
                 requests.clone(),
                 connections.clone(),
                 lifecycle.draining.clone(),
-            ))
+            );
+            Arc::new(acceptor.with_tls(current_tls.clone()))
         };
         let side = if admin.is_some() { Side::Public } else { Side::Whole };
         // On a thread of the runtime, so that a connection is served where it was accepted.

@@ -62,6 +62,7 @@ fn config() -> Config {
         log: LogConfig { format: LogFormat::Json, level: "info".into() },
         auth: AuthConfig::default(),
         edge: EdgeConfig::default(),
+        tls: None,
     }
 }
 
@@ -112,7 +113,7 @@ impl Node {
             permit: self.app.bus.admit(caller).unwrap(),
         });
         let opening = Opening { head: Vec::new(), early: Vec::new(), deflate: false, client: known };
-        tokio::spawn(self.app.connections.clone().serve(stream, Box::new(opening)));
+        tokio::spawn(self.app.connections.clone().serve(stream.into(), Box::new(opening)));
         client
     }
 
@@ -149,7 +150,7 @@ async fn the_task_of_an_idle_connection_is_small() {
     let permit = node.app.bus.admit(&caller).unwrap();
     let client = Client::Known(Admitted { caller, subscriptions: Vec::new(), problems: Vec::new(), permit });
     let opening = Opening { head: Vec::new(), early: Vec::new(), deflate: true, client };
-    let task = node.app.connections.clone().serve(stream, Box::new(opening));
+    let task = node.app.connections.clone().serve(stream.into(), Box::new(opening));
     assert!(size_of_val(&task) <= 350, "{} bytes", size_of_val(&task));
 }
 
@@ -165,7 +166,7 @@ async fn the_task_of_a_connection_that_was_opened_directly_is_small() {
     let acceptor =
         Acceptor::new(node.app.clone(), Side::Whole, occupancy, PATIENCE, requests, connections, Default::default());
     let accepted = acceptor.admit(Ipv4Addr::LOCALHOST.into()).unwrap();
-    let task = Arc::new(acceptor).serve(stream, accepted, group.enter());
+    let task = Arc::new(acceptor).serve(stream.into(), accepted, group.enter());
     assert!(size_of_val(&task) <= 600, "{} bytes", size_of_val(&task));
 }
 
@@ -258,7 +259,7 @@ async fn a_node_whose_fan_out_thread_panics_closes_its_connections_and_ends_with
                 cursors: Arc::default(),
                 permit,
             };
-        app.connections.hubs[0].join(stream, new)
+        app.connections.hubs[0].join(stream.into(), new)
     };
     let mut handles = Vec::new();
     // One connection for each shard, then one whose subscription no shard can make.

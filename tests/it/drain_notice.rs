@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::support::daemon::Daemon;
-use crate::support::each_broker::{TestBroker, over_each_broker};
+use crate::support::each_broker::{TestBroker, over_each_broker_and_tls};
 use crate::support::events::sale;
 use crate::support::node::Node;
 use crate::support::subscriber::Subscriber;
@@ -15,7 +15,7 @@ use crate::support::until;
 /// Longer than any test: only a second signal ends the notice.
 const LONG: Duration = Duration::from_secs(3600);
 
-over_each_broker!(during_the_notice_a_node_serves_and_is_not_ready, the_notice_ends_by_itself);
+over_each_broker_and_tls!(during_the_notice_a_node_serves_and_is_not_ready, the_notice_ends_by_itself);
 
 /// The state of a node in the list of nodes.
 async fn state(node: &Node) -> Value {

@@ -56,4 +56,5 @@ mod stream;
 mod supervision;
 mod support;
 mod survivors;
+mod tls;
 mod websocket;

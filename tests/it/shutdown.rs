@@ -7,7 +7,7 @@ use serde_json::Value;
 use tokio::net::TcpListener;
 
 use crate::support::broker::redis_url;
-use crate::support::each_broker::{TestBroker, over_each_broker};
+use crate::support::each_broker::{TestBroker, over_each_broker_and_tls};
 use crate::support::events::sale;
 use crate::support::http::{Response, members};
 use crate::support::node::{Node, config};
@@ -16,7 +16,7 @@ use crate::support::redis::Redis;
 use crate::support::subscriber::Subscriber;
 use crate::support::{until, within};
 
-over_each_broker!(
+over_each_broker_and_tls!(
     every_connection_gets_a_draining_frame_and_is_closed_with_1012,
     a_waiting_long_poll_is_answered,
     events_accepted_before_the_drain_are_delivered_before_the_close,

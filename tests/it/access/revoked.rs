@@ -77,13 +77,15 @@ async fn many_revocations_at_once_are_all_kept() {
     let two = async || redis.node_with(|config| config.auth.file = Some(world.file())).await;
     let nodes = [two().await, two().await];
     let admin = world.token(json!({"sub": "admin", "tidings": {"admin": ["revoke"]}}));
-    let all = (0..300).map(async |number| revoke(&nodes[number % 2], &admin, json!({"jti": format!("j{number}")})).await);
+    let all =
+        (0..300).map(async |number| revoke(&nodes[number % 2], &admin, json!({"jti": format!("j{number}")})).await);
     futures_util::future::join_all(all).await;
     for (number, node) in (0..300).zip(nodes.iter().cycle()) {
         // The other node than the one that was told.
         let node = if number % 2 == 0 { &nodes[1] } else { node };
         let token = world.token(json!({"jti": format!("j{number}"), "tidings": {"subscribe": ["*"]}}));
-        until("each is refused", async || (node.get_as(&token, "/v1/channels").await.status == 401).then_some(())).await;
+        until("each is refused", async || (node.get_as(&token, "/v1/channels").await.status == 401).then_some(()))
+            .await;
     }
 }
 

@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::support::each_broker::{TestBroker, over_each_broker};
+use crate::support::each_broker::{TestBroker, over_each_broker_and_tls};
 use crate::support::events::{offset, sale, with};
 use crate::support::node::Node;
 use crate::support::raw::RawConnection;
 
-over_each_broker!(
+over_each_broker_and_tls!(
     a_body_over_the_limit_is_refused_before_it_is_sent,
     a_chunked_body_over_the_limit_is_refused,
     a_body_that_arrives_byte_by_byte_is_accepted,

@@ -6,13 +6,13 @@ use std::time::{Duration, Instant};
 use futures_util::future::join_all;
 use tokio::io::AsyncWriteExt;
 
-use crate::support::each_broker::{TestBroker, over_each_broker};
+use crate::support::each_broker::{TestBroker, over_each_broker_and_tls};
 use crate::support::node::Node;
 use crate::support::raw::{RawConnection, handshake, handshake_headers};
 use crate::support::subscriber::Subscriber;
 use crate::support::within;
 
-over_each_broker!(
+over_each_broker_and_tls!(
     a_client_that_sends_nothing_is_dropped,
     a_client_that_stops_within_its_headers_is_dropped,
     a_client_that_trickles_its_headers_is_dropped,
