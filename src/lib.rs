@@ -22,6 +22,8 @@ mod admission;
 #[cfg(feature = "server")]
 mod announcer;
 #[cfg(feature = "server")]
+mod auth;
+#[cfg(feature = "server")]
 pub mod broker;
 #[cfg(feature = "server")]
 mod bus;

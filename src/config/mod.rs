@@ -14,7 +14,6 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub use broker_url::BrokerUrl;
-#[cfg(feature = "redis")]
 pub(crate) use layers::read_error;
 pub use layers::{Mistakes, Source, Sources};
 pub use redis_url::{Form, RedisUrl};
@@ -31,6 +30,14 @@ pub struct Config {
     pub websocket: WebSocketConfig,
     pub limits: RequestLimits,
     pub log: LogConfig,
+    pub auth: AuthConfig,
+}
+
+/// Who may do what.
+#[derive(Debug, Clone, Default)]
+pub struct AuthConfig {
+    /// The file `auth.toml`. Without it everybody may do everything.
+    pub file: Option<PathBuf>,
 }
 
 /// The node: its address, its name, its event types.
@@ -240,6 +247,7 @@ pub fn load(sources: Sources) -> Result<Loaded, Mistakes> {
             format: from.optional("log_format", value::log_format).unwrap_or(log_format),
             level: from.required("log_level", value::log_level),
         },
+        auth: AuthConfig { file: from.optional("auth", value::path) },
     };
     check(&config, from);
     if !layers.mistakes.is_empty() {

@@ -10,7 +10,8 @@ use super::*;
 use crate::access::Caller;
 use crate::bus::{Begin, Documents, StreamQuery, Subscription};
 use crate::config::{
-    BrokerConfig, BrokerUrl, BusMessage, FileSync, LogConfig, LogFormat, RequestLimits, ServerConfig, WebSocketConfig,
+    AuthConfig, BrokerConfig, BrokerUrl, BusMessage, FileSync, LogConfig, LogFormat, RequestLimits, ServerConfig,
+    WebSocketConfig,
 };
 use crate::connection::Opening;
 use crate::event::ChannelId;
@@ -51,6 +52,7 @@ fn config() -> Config {
             outbox_bytes: 64 << 10,
             compression: false,
         },
+        auth: AuthConfig::default(),
         limits: RequestLimits {
             handshake_timeout: Duration::from_secs(10),
             max_pending_connections: 1000,

@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use reqwest::Method;
 use serde_json::Value;
-use tidings::config::{BrokerUrl, Config, LogConfig, LogFormat, RequestLimits, ServerConfig, WebSocketConfig};
+use tidings::config::{
+    AuthConfig, BrokerUrl, Config, LogConfig, LogFormat, RequestLimits, ServerConfig, WebSocketConfig,
+};
 use tidings::event::Catalog;
 use tidings::server::{self, OpenBroker, Server, ServerError};
 use tokio::sync::oneshot;
@@ -50,6 +52,7 @@ pub fn config(broker: BrokerUrl) -> Config {
             outbox_bytes: 1 << 20,
             compression: false,
         },
+        auth: AuthConfig::default(),
         limits: RequestLimits {
             handshake_timeout: Duration::from_secs(10),
             max_pending_connections: 1000,
