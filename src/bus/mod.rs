@@ -53,8 +53,8 @@ pub use revocations::{Revocation, Revocations};
 
 use crate::access::Caller;
 use crate::admission::Admission;
-use crate::broker::BrokerError;
 use crate::auth::Auth;
+use crate::broker::BrokerError;
 use crate::event::{Catalog, Filter, Selector};
 use crate::metrics::Metrics;
 use crate::protocol::{ErrorCode, Problem};

@@ -31,7 +31,14 @@ impl Connections {
         let channels = subscriptions.len();
         let encoding = Encoding::Events { channels: channels as u16, chunked };
         let cursors = self.bus.cursors(&caller, channels).await;
-        let new = NewConnection { greeting: head, subscriptions, encoding, principal: caller.principal().cloned(), cursors, permit };
+        let new = NewConnection {
+            greeting: head,
+            subscriptions,
+            encoding,
+            principal: caller.principal().cloned(),
+            cursors,
+            permit,
+        };
         let (handle, feeds) = self.hub(&caller).join_from_log(stream, new).await;
         feeds.into_iter().for_each(|feed| self.replay(&caller, feed));
         let send_buffer = handle.send_buffer().clone();

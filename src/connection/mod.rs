@@ -76,7 +76,9 @@ impl Connections {
     /// What happens once or seldom is boxed: the task of an idle connection is as large as the largest future it holds.
     pub async fn serve(self: Arc<Self>, stream: Transport, opening: Box<Opening>) {
         let mut inbound = Inbound::of_stranger();
-        let Some((mut caller, handle, early)) = Box::pin(self.open(stream, opening, &mut inbound)).await else { return };
+        let Some((mut caller, handle, early)) = Box::pin(self.open(stream, opening, &mut inbound)).await else {
+            return;
+        };
         self.listen(&mut caller, &handle, &mut inbound, early).await;
         let send_buffer = handle.send_buffer().clone();
         Box::pin(async move {
@@ -139,13 +141,7 @@ impl Connections {
     }
 
     /// Reads until the peer has closed, is gone, or has broken the protocol.
-    async fn listen(
-        &self,
-        caller: &mut Caller,
-        handle: &ConnectionHandle,
-        inbound: &mut Inbound,
-        mut early: Vec<u8>,
-    ) {
+    async fn listen(&self, caller: &mut Caller, handle: &ConnectionHandle, inbound: &mut Inbound, mut early: Vec<u8>) {
         let send_buffer = handle.send_buffer();
         let mut texts = Vec::new();
         let mut used = 0;

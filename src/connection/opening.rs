@@ -46,7 +46,10 @@ pub struct Opening {
 pub enum Client {
     Known(Admitted),
     /// The client presents its credential in its first frame. What its URL asked for waits for that.
-    Unknown { permit: OwnedSemaphorePermit, query: Result<StreamQuery, Problem> },
+    Unknown {
+        permit: OwnedSemaphorePermit,
+        query: Result<StreamQuery, Problem>,
+    },
 }
 
 /// A client that may connect.
@@ -143,7 +146,9 @@ async fn first_frame(
             false
         });
         match (read, text, closed) {
-            (Err(_), ..) => return refused("the first frame must be an `auth` frame of at most 16 KiB, not compressed"),
+            (Err(_), ..) => {
+                return refused("the first frame must be an `auth` frame of at most 16 KiB, not compressed");
+            }
             (_, _, true) => return None,
             (Ok(()), Some(text), _) => {
                 return match protocol::read_client_frame(&text) {

@@ -11,9 +11,9 @@ use std::mem::MaybeUninit;
 use futures_util::FutureExt;
 use httparse::{Request, Status};
 
+use super::caller::Credential;
 use super::edge::{Head, MAX_FIELDS, Peer};
 use super::handshake::{Agreed, Handshake};
-use super::caller::Credential;
 use super::{App, request_id, websocket};
 use crate::connection::{Admitted, Client, Opening};
 use crate::occupancy::AddressPermit;

@@ -37,8 +37,8 @@ pub use inbox_item::FeedOutcome;
 pub use index::{Index, IndexSlot, Member};
 pub use send_buffer::SendBuffer;
 
-use crate::admission::AdmissionPermit;
 use crate::access::{Guard, Principal};
+use crate::admission::AdmissionPermit;
 use crate::bus::{CursorBases, Renewal, Subscription};
 use crate::event::{Catalog, PerChannel};
 use crate::metrics::Metrics;

@@ -168,15 +168,8 @@ fn assemble(
     let known = namespaces.iter().map(|parts| parts.namespace.clone()).collect();
     let edge = &config.edge;
     let publish_limit = edge.publish_rate.map(|rate| PublishLimit::new(rate, edge.publish_burst.unwrap_or(rate)));
-    let bus = Bus::new(
-        catalog.clone(),
-        known,
-        admission,
-        metrics.clone(),
-        lifecycle.clone(),
-        publish_limit,
-        auth.clone(),
-    );
+    let bus =
+        Bus::new(catalog.clone(), known, admission, metrics.clone(), lifecycle.clone(), publish_limit, auth.clone());
     let bus = Arc::new(bus);
     let connections = Arc::new(Connections {
         bus: bus.clone(),

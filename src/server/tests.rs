@@ -250,15 +250,14 @@ async fn a_node_whose_fan_out_thread_panics_closes_its_connections_and_ends_with
         let (stream, _) = listener.accept().await.unwrap();
         let permit = app.bus.admit(&Caller::unrestricted(NamespaceId::FIRST)).unwrap();
         let encoding = Encoding::WebSocket { deflate: false };
-        let new =
-            NewConnection {
-                greeting: b"hello".to_vec(),
-                subscriptions,
-                encoding,
-                principal: None,
-                cursors: Arc::default(),
-                permit,
-            };
+        let new = NewConnection {
+            greeting: b"hello".to_vec(),
+            subscriptions,
+            encoding,
+            principal: None,
+            cursors: Arc::default(),
+            permit,
+        };
         app.connections.hubs[0].join(stream.into(), new)
     };
     let mut handles = Vec::new();
