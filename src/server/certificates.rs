@@ -226,7 +226,7 @@ mod tests {
     fn a_mistake_is_told_with_its_setting_and_its_file() {
         let folder = Folder(tempfile::tempdir().unwrap());
         let ((cert, key), (_, other_key)) = (pair(), pair());
-        let mut error_of = |cert: &str, key: &str, ca: &str, expected: &[&str]| {
+        let error_of = |cert: &str, key: &str, ca: &str, expected: &[&str]| {
             folder.write("cert", cert);
             folder.write("key", key);
             folder.write("ca", ca);
