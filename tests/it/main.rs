@@ -6,6 +6,7 @@
 
 mod admission;
 mod announcements;
+mod auth_file;
 mod broker;
 mod cli;
 mod client;
