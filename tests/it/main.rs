@@ -7,6 +7,7 @@
 mod access;
 mod admission;
 mod announcements;
+mod auth_file;
 mod broker;
 mod cli;
 mod client;

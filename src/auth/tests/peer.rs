@@ -78,7 +78,7 @@ fn changed(dice: &mut StdRng, change: Change, key: &PrivateKey, other: &PrivateK
         Change::Expiry => claims["exp"] = (now + dice.random_range(-35..-25)).into(),
         Change::Begin => claims["nbf"] = (now + dice.random_range(25..35)).into(),
         Change::Issuer => {
-            claims["iss"] = pick(dice, &[json!("https://issuer.example"), json!(""), json!([ISSUER])]).clone()
+            claims["iss"] = pick(dice, &[json!("https://issuer.example"), json!(""), json!([ISSUER])]).clone();
         }
         Change::Audience => {
             let all =

@@ -50,6 +50,8 @@ fn the_examples_of_the_standards_are_verified() {
 fn wycheproof_agrees() {
     // Characters that base64url does not have are skipped by some verifiers; here they are refused.
     const STRICTER: [u64; 2] = [372, 373];
+    // They are letter for letter the valid vector 357: the padding that they are named for is not there.
+    const CONTRADICTIONS: [u64; 2] = [367, 370];
     let path = std::env::var("TIDINGS_WYCHEPROOF").unwrap();
     let vectors: Value = serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap();
     let (mut valid, mut invalid, mut unused) = (0, 0, 0);
@@ -62,9 +64,11 @@ fn wycheproof_agrees() {
             match test["result"].as_str().unwrap() {
                 "valid" if verified => valid += 1,
                 "valid" => {
-                    assert!(Jws::parse(token).is_err() || key_set(jwk).is_none() || STRICTER.contains(&id), "{test}");
+                    let other_algorithm = Jws::parse(token).is_err_and(|cause| cause.reason == Reason::Algorithm);
+                    assert!(other_algorithm || key_set(jwk).is_none() || STRICTER.contains(&id), "{test}");
                     unused += 1;
                 }
+                _ if CONTRADICTIONS.contains(&id) => unused += 1,
                 _ => {
                     assert!(!verified, "{test}");
                     invalid += 1;
@@ -72,8 +76,6 @@ fn wycheproof_agrees() {
             }
         }
     }
-    println!(
-        "{valid} valid and verified, {invalid} invalid and refused, {unused} valid for algorithms that are not used here"
-    );
+    println!("{valid} valid and verified, {invalid} invalid and refused, {unused} not used");
     assert_eq!(valid + invalid + unused, vectors["numberOfTests"].as_i64().unwrap());
 }
