@@ -17,10 +17,7 @@
 //! | `token_cache.rs` | tokens that were verified |
 //! | `reload.rs` | reading the files again |
 //! | `sign.rs` | making tokens |
-#![cfg_attr(
-    not(test),
-    expect(dead_code, unused_imports, reason = "the transports and the command line take it up next")
-)]
+#![cfg_attr(not(test), expect(dead_code, reason = "the transports take it up next"))]
 
 mod api_key;
 mod claims;
