@@ -32,17 +32,20 @@ mod backoff;
 mod error;
 mod filter;
 mod publish;
+mod renewal;
 mod retry;
 mod subscriber;
 mod subscription;
 mod subscriptions;
 #[cfg(feature = "tls")]
 mod tls;
+mod token;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use reqwest::header;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
@@ -50,17 +53,20 @@ use serde_json::value::RawValue;
 use tokio::time::{sleep, timeout};
 use url::Url;
 
-pub use error::{Error, FieldError, Problem};
+pub use error::{AuthFailure, Error, FieldError, Problem};
 #[cfg(feature = "server")]
 pub(crate) use publish::EventText;
 pub use publish::MAX_BATCH;
 pub use subscriber::{Delivery, Subscriber, Update};
 pub use subscription::Subscription;
+pub use token::Token;
 
 use crate::event::{JsonText, Position};
+use crate::secret::Secret;
 use retry::Attempts;
 #[cfg(feature = "tls")]
 use tls::TlsOptions;
+use token::{Credential, HeldToken};
 
 /// A client of one daemon, or of several nodes of one bus. Cheap to clone; clones share their connections.
 #[derive(Clone)]
@@ -70,7 +76,7 @@ pub struct Client {
     bases: Arc<[Url]>,
     /// The number of the current node, modulo the count of nodes. Rises when a request to the current node fails.
     node: Arc<AtomicUsize>,
-    token: Option<Arc<str>>,
+    credential: Option<Arc<Credential>>,
     /// `None`: as [`retry`] says.
     retry_timeout: Option<Duration>,
     on_retry: Option<Arc<OnRetry>>,
@@ -136,6 +142,30 @@ pub struct NodeInfo {
     pub connections: u64,
     /// `up`, `draining` or `lost`.
     pub state: String,
+}
+
+/// Which credentials [`Client::revoke`] ends.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(untagged, rename_all_fields = "camelCase")]
+pub enum Revocation {
+    /// The token with this claim `jti`.
+    Token {
+        /// The claim.
+        jti: String,
+    },
+    /// The tokens with this claim `sub`. Tokens that are issued later are good.
+    Subject {
+        /// The claim.
+        sub: String,
+        /// In seconds since 1970: only tokens that were issued before, or in the same second. `None` means now.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        issued_before: Option<i64>,
+    },
+    /// The API key with this id, which is the part between `tdg_` and the last `_`.
+    Key {
+        /// The id. Not the key itself.
+        key: String,
+    },
 }
 
 /// What [`Client::history`] reads: `HistoryQuery::default().channel("order-status").since("10m")`.
@@ -269,7 +299,7 @@ impl Client {
             http,
             bases,
             node: Arc::default(),
-            token: None,
+            credential: None,
             retry_timeout: None,
             on_retry: None,
             #[cfg(feature = "tls")]
@@ -306,9 +336,12 @@ impl Client {
         Ok(self)
     }
 
-    /// Sends this token (`Authorization: Bearer`) with every request and WebSocket handshake.
-    pub fn with_token(mut self, token: impl Into<Arc<str>>) -> Self {
-        self.token = Some(token.into());
+    /// Sends this token or API key (`Authorization: Bearer`) with every request and WebSocket handshake.
+    ///
+    /// With [`Token::from_provider`], a token that is about to expire is renewed on the live connection of a [`Subscriber`],
+    /// and a refused request is repeated once with a new token.
+    pub fn with_token(mut self, token: impl Into<Token>) -> Self {
+        self.credential = Some(Arc::new(Credential::new(token.into())));
         self
     }
 
@@ -367,6 +400,25 @@ impl Client {
         Ok(response.nodes)
     }
 
+    /// Revokes credentials on all nodes, within 2 s: requests are refused, and connections closed. Needs the right `revoke`.
+    ///
+    /// # Errors
+    /// As [`Client::channels`].
+    pub async fn revoke(&self, revocation: &Revocation) -> Result<(), Error> {
+        let mut attempts = Attempts::new(self, Duration::ZERO);
+        loop {
+            let node = attempts.node;
+            let request = self.http.post(route(self.base(node), &["v1", "revocations"])).json(revocation);
+            match self.call(node, request, RESPONSE_TIMEOUT).await {
+                Ok(()) => return Ok(()),
+                Err(error) => match attempts.failed(self, &error) {
+                    Some(delay) => sleep(delay).await,
+                    None => return Err(error),
+                },
+            }
+        }
+    }
+
     /// Reads one page of retained events. [`History::cursor`] is the `since` of the next page.
     ///
     /// # Errors
@@ -409,16 +461,53 @@ impl Client {
         }
     }
 
-    /// Sends a request to a node, which must begin its response within `limit`. After a transient error, the client moves
-    /// on to the next node.
+    /// Sends a request to a node with the token that the client has. If the daemon refuses a token that was held for a
+    /// while, the request is sent once more with a new one: the daemon has done nothing.
     async fn call<T: DeserializeOwned>(
         &self,
         node: usize,
-        mut request: reqwest::RequestBuilder,
+        request: reqwest::RequestBuilder,
         limit: Duration,
     ) -> Result<T, Error> {
-        if let Some(token) = &self.token {
-            request = request.bearer_auth(token);
+        let Some(credential) = &self.credential else { return self.exchange(node, request, None, limit).await };
+        let token = credential.get().await?;
+        let again = request.try_clone();
+        let refusal = match self.exchange(node, request, Some(&token), limit).await {
+            Err(error) if error.is_unauthenticated() => error,
+            outcome => return outcome,
+        };
+        credential.refused(&token.secret);
+        let Some(again) = again.filter(|_| credential.is_renewable() && !token.is_new) else { return Err(refusal) };
+        let new = credential.get().await?;
+        if new.secret == token.secret {
+            return Err(refusal);
+        }
+        let outcome = self.exchange(node, again, Some(&new), limit).await;
+        if outcome.as_ref().is_err_and(Error::is_unauthenticated) {
+            credential.refused(&new.secret);
+        }
+        outcome
+    }
+
+    /// The token to send, if the client has one.
+    pub(crate) async fn token(&self) -> Result<Option<Secret>, Error> {
+        match &self.credential {
+            Some(credential) => credential.get().await.map(|token| Some(token.secret)),
+            None => Ok(None),
+        }
+    }
+
+    /// Sends a request to a node, which must begin its response within `limit`. After a transient error, the client moves
+    /// on to the next node.
+    async fn exchange<T: DeserializeOwned>(
+        &self,
+        node: usize,
+        mut request: reqwest::RequestBuilder,
+        token: Option<&HeldToken>,
+        limit: Duration,
+    ) -> Result<T, Error> {
+        if let Some(token) = token {
+            request = request.header(header::AUTHORIZATION, token.header()?);
         }
         let base = self.base(node);
         let exchange = async {
@@ -433,9 +522,12 @@ impl Client {
             let headers = response.headers().clone();
             let body = response.bytes().await.map_err(|error| Error::unreachable(base, &error, true))?;
             if !status.is_success() {
-                return Err(Error::refused(base, status.as_u16(), &headers, &body));
+                let refused = Error::refused(base, status.as_u16(), &headers, &body);
+                return Err(refused.or_unauthenticated(base, token.is_some()));
             }
-            serde_json::from_slice(&body).map_err(|error| Error::unexpected_body(base, &headers, &error))
+            // 204 has no body.
+            let body = if status == reqwest::StatusCode::NO_CONTENT { b"null" } else { &body[..] };
+            serde_json::from_slice(body).map_err(|error| Error::unexpected_body(base, &headers, &error))
         };
         let result = exchange.await;
         if let Err(error) = &result

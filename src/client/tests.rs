@@ -17,6 +17,7 @@ use futures_util::{SinkExt, StreamExt};
 use reqwest::header;
 
 mod answers;
+mod tokens;
 
 /// A listener for a fake daemon, and a client of it.
 async fn fake_daemon() -> (TcpListener, Client) {

@@ -14,6 +14,7 @@ mod client;
 mod cluster;
 mod completions;
 mod config;
+mod credentials;
 mod cursors;
 mod deployment;
 mod documents;
