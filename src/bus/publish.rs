@@ -36,7 +36,7 @@ pub enum Documents<'a> {
 pub struct ValidEvents(Vec<Event>);
 
 /// An event that the broker has taken.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, schemars::JsonSchema)]
 pub struct Accepted {
     pub id: String,
     pub r#type: Arc<str>,

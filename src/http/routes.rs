@@ -1,18 +1,19 @@
 //! The routes: the router, and the table from which a 404 and a 405 say what works.
 
 use axum::Router;
+use axum::extract::State;
 use axum::http::{HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 
-use super::{App, channels, events, health, history, nodes, revocations, schemas, start_page, stream, websocket};
+use super::{App, channels, events, health, history, nodes, openapi, revocations, schemas, start_page, stream, websocket};
 use crate::protocol::{ErrorCode, Problem};
 use crate::suggest::Known;
 
 /// Each path with the methods that it takes, as `Allow` lists them (RFC 9110, section 10.2.1). A path ends at `{`.
 ///
 /// HEAD is GET without the body (section 9.3.2). Paths that open a stream refuse it: they have no answer that ends.
-const ROUTES: [(&str, &str); 13] = [
+pub(super) const ROUTES: [(&str, &str); 14] = [
     ("/", "GET, HEAD"),
     ("/v1/events", "GET, HEAD, POST"),
     ("/v1/stream", "GET"),
@@ -25,6 +26,7 @@ const ROUTES: [(&str, &str); 13] = [
     ("/healthz", "GET, HEAD"),
     ("/readyz", "GET, HEAD"),
     ("/metrics", "GET, HEAD"),
+    ("/openapi.json", "GET, HEAD"),
     ("/favicon.ico", "GET, HEAD"),
 ];
 
@@ -33,6 +35,7 @@ const UNLISTED: [&str; 2] = ["/v1/schemas/{type}", "/favicon.ico"];
 
 /// All routes. [`respond`](super::respond) answers requests with them.
 pub fn router(app: App) -> Router {
+    let document = openapi::Document::new(app.bus.builtin_event_schema());
     Router::new()
         .route("/", get(start_page::show))
         .route("/v1/events", post(events::publish).get(history::read))
@@ -46,6 +49,7 @@ pub fn router(app: App) -> Router {
         .route("/healthz", get(health::alive))
         .route("/readyz", get(health::ready))
         .route("/metrics", get(health::metrics))
+        .route("/openapi.json", get(async move |State(app): State<App>| document.show(&app)))
         .route("/favicon.ico", get(no_icon))
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)

@@ -78,7 +78,9 @@ async fn a_renewal_replaces_all_grants(broker: TestBroker) {
     client.pong_is_next().await;
 
     // A refused one changes nothing.
-    client.say(json!({"type": "auth", "token": world.token(json!({"exp": now() - 3600, "tidings": pinned("u1")}))})).await;
+    client
+        .say(json!({"type": "auth", "token": world.token(json!({"exp": now() - 3600, "tidings": pinned("u1")}))}))
+        .await;
     let error = client.frame_of("error").await;
     assert_eq!(error["code"], "unauthenticated");
     node.publish_as(&publisher, &json!([order_of("u1", "6"), order_of("u2", "7")])).await;
@@ -105,7 +107,8 @@ over_each_broker!(a_renewal_replaces_all_grants);
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_expired_token_ends_its_connection() {
     let world = World::with("", "");
-    std::fs::write(world.file(), format!("clock_skew = \"0s\"\n{}", std::fs::read_to_string(world.file()).unwrap())).unwrap();
+    std::fs::write(world.file(), format!("clock_skew = \"0s\"\n{}", std::fs::read_to_string(world.file()).unwrap()))
+        .unwrap();
     let node = memory(&world).await;
     let publisher = world.token(json!({"sub": "p", "tidings": {"publish": ["*"]}}));
     let short = |seconds| world.token(json!({"exp": now() + seconds, "tidings": pinned("u1")}));

@@ -114,7 +114,8 @@ async fn each_route_with_each_credential() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_channel_that_is_not_granted_and_one_that_does_not_exist_get_the_same_answer() {
     let (_world, node, credentials) = world().await;
-    let masked = |response: Response| (response.status, response.header("www-authenticate").map(str::to_owned), response.text);
+    let masked =
+        |response: Response| (response.status, response.header("www-authenticate").map(str::to_owned), response.text);
     for token in credentials.iter().flatten() {
         for path in ["/v1/events?channel=", "/v1/stream?channel=", "/v1/schemas/"] {
             let granted_to_nobody = node.get_as(token, &format!("{path}finance-change")).await;
@@ -210,7 +211,10 @@ async fn each_bad_credential_gets_the_same_answer() {
     for parameter in ["token", "access_token"] {
         let response = Response::to(node.request(Method::GET, &format!("/v1/events?{parameter}={valid}"))).await;
         let detail = response.problem(401, "unauthenticated")["detail"].as_str().unwrap().to_owned();
-        assert!(detail.contains("Authorization: Bearer") && detail.contains(parameter) && !detail.contains(&valid), "{detail}");
+        assert!(
+            detail.contains("Authorization: Bearer") && detail.contains(parameter) && !detail.contains(&valid),
+            "{detail}"
+        );
         let (status, _) = handshake_status(&node, &format!("/v1/ws?{parameter}={valid}")).await;
         assert_eq!(status, 401);
     }

@@ -44,7 +44,8 @@ async fn tenants_are_apart(broker: TestBroker) {
         let events = page["events"].as_array().unwrap();
         assert_eq!((events.len(), &events[0]["position"]), (1, &json!(position)));
         let channels = node.get_as(token, "/v1/channels").await.json();
-        let channel = channels["channels"].as_array().unwrap().iter().find(|one| one["type"] == ORDERS).unwrap().clone();
+        let channel =
+            channels["channels"].as_array().unwrap().iter().find(|one| one["type"] == ORDERS).unwrap().clone();
         assert_eq!((&channel["retained"], &channel["subscribers"]), (&json!(1), &json!(1)));
     }
     // A position of another tenant's log is one of another log.

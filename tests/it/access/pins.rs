@@ -104,13 +104,13 @@ impl Asked {
     }
 
     fn token(&self, world: &World) -> String {
-        let entries: Vec<_> =
-            self.pins.iter().map(|pin| json!({"channel": "order-*", "where": pin.json()})).collect();
+        let entries: Vec<_> = self.pins.iter().map(|pin| json!({"channel": "order-*", "where": pin.json()})).collect();
         world.granting(json!({"subscribe": entries}))
     }
 
     fn gets(&self, event: &Value) -> bool {
-        self.pins.iter().any(|pin| pin.matches(event)) && self.filter.as_ref().is_none_or(|filter| filter.matches(event))
+        self.pins.iter().any(|pin| pin.matches(event))
+            && self.filter.as_ref().is_none_or(|filter| filter.matches(event))
     }
 
     fn ids(&self, events: &[Value]) -> Vec<Value> {
@@ -186,7 +186,8 @@ async fn a_pinned_client_gets_exactly_the_events_inside_its_pins(broker: TestBro
         let since = poll["cursor"].as_str().unwrap();
         assert_eq!(history(&node, &token, &format!("{query}&wait=10&since={since}")).await, recent, "{what}");
         // Who resumes where another client stands gets no more.
-        let position = node.get_as(&publisher_and_reader(&world), &format!("/v1/events?channel={ORDERS}&limit=1")).await;
+        let position =
+            node.get_as(&publisher_and_reader(&world), &format!("/v1/events?channel={ORDERS}&limit=1")).await;
         let first = position.json()["events"][0]["position"].clone();
         let after = history(&node, &token, &format!("{query}&since={}", first.as_str().unwrap())).await;
         assert_eq!(after, asked.ids(&log[1..]), "{what}");

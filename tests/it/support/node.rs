@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use reqwest::Method;
 use serde_json::Value;
-use tidings::config::{AuthConfig, BrokerUrl, Config, LogConfig, LogFormat, RequestLimits, ServerConfig, WebSocketConfig};
+use tidings::config::{
+    AuthConfig, BrokerUrl, Config, LogConfig, LogFormat, RequestLimits, ServerConfig, WebSocketConfig,
+};
 use tidings::event::Catalog;
 use tidings::server::{self, OpenBroker, Server, ServerError};
 use tokio::sync::oneshot;
