@@ -51,10 +51,12 @@ mod metrics;
 mod network;
 #[cfg(feature = "server")]
 mod occupancy;
-/// Internals for `benches/micro`, which measures them one by one. Not part of the public interface.
+/// Internals for `benches/micro`, which measures them one by one, and for `tests/conformance`. Not part of the public
+/// interface.
 #[cfg(feature = "server")]
 #[doc(hidden)]
 pub mod parts {
+    pub use crate::http::echo::serve as echo;
     pub use crate::hub::{ChannelStep, Index, IndexSlot, Member, StepKind};
 }
 #[cfg(feature = "server")]

@@ -46,7 +46,7 @@ pub struct History {
 }
 
 /// A lost range: the events after `from` up to and including `position`.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, schemars::JsonSchema)]
 pub struct Gap {
     pub channel: String,
     pub from: Position,

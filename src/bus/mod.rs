@@ -41,7 +41,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use authorize::{NotRenewed, Renewal, TakenBack, expires_in_ms};
 pub use cursor_bases::CursorBases;
-pub use history::{History, HistoryQuery};
+pub use history::{Gap, History, HistoryQuery};
 pub use namespace::Namespace;
 pub use overview::{ChannelCounts, ChannelSummary, NodeStatus, NodeSummary};
 pub use publish::{Accepted, Documents};
@@ -49,7 +49,7 @@ pub use publish_limit::PublishLimit;
 pub use query::StreamQuery;
 pub use reader::LogReader;
 pub use resolve::{Begin, Selected, Subscription, SubscriptionParts};
-pub use revocations::{Revocation, Revocations};
+pub use revocations::{MAX_REVOKED_NAME, Revocation, Revocations};
 
 use crate::access::Caller;
 use crate::admission::Admission;

@@ -154,6 +154,11 @@ impl Bus {
         })
     }
 
+    /// The schema of the whole event, with the built-in types alone: what everybody may see.
+    pub fn builtin_event_schema(&self) -> Value {
+        self.catalog.builtin_event_schema()
+    }
+
     /// The schema of the whole event, with every type that the caller may see.
     pub fn event_schema(&self, caller: &Caller) -> Value {
         self.catalog.event_schema(|channel| self.sees_type(caller, channel))

@@ -46,7 +46,7 @@ impl Documents<'_> {
 pub struct ValidEvents(Vec<Event>);
 
 /// An event that the broker has taken.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, schemars::JsonSchema)]
 pub struct Accepted {
     pub id: String,
     pub r#type: Arc<str>,

@@ -35,8 +35,8 @@ const NAMES: &str = "revocations/names";
 const ATTEMPTS: usize = 50;
 /// Revocations that wait for a broker that does not answer.
 const MAX_WAITING: usize = 100_000;
-/// The longest `jti`, `sub` or key id, in bytes.
-const MAX_NAME: usize = 1024;
+/// The longest `jti`, `sub` or key id, in characters.
+pub const MAX_REVOKED_NAME: usize = 1024;
 
 /// What is revoked.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -98,8 +98,8 @@ impl Bus {
     pub async fn revoke(&self, caller: &Caller, revocation: Revocation) -> Result<(), Problem> {
         self.require(caller, AdminRight::Revoke)?;
         let (Revocation::Jti(name) | Revocation::Sub(name, _) | Revocation::Key(name)) = &revocation;
-        if name.is_empty() || name.len() > MAX_NAME {
-            let detail = format!("the name of what is revoked must have 1 to {MAX_NAME} bytes");
+        if name.is_empty() || name.chars().count() > MAX_REVOKED_NAME {
+            let detail = format!("the name of what is revoked must have 1 to {MAX_REVOKED_NAME} characters");
             return Err(Problem::new(ErrorCode::BadRequest, detail));
         }
         self.namespace(caller).revocations().add(revocation).await.map_err(unreadable)

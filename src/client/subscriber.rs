@@ -389,7 +389,6 @@ impl Subscriber {
             ServerFrame::Heartbeat { positions } => {
                 positions.iter().for_each(|(channel, position)| self.subscriptions.advance(channel, position));
             }
-            ServerFrame::Authenticated { .. } => {}
             ServerFrame::Error { code, message, sub } => {
                 let message = message.into_owned();
                 let channel = match self.subscriptions.error(code, sub.as_deref()) {

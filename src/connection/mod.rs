@@ -4,6 +4,7 @@
 //! The task of an idle connection holds nothing but its handle in the hub. It reads into a buffer on the stack, and keeps
 //! only an incomplete frame.
 
+mod echo;
 mod events;
 mod inbound;
 mod opening;
@@ -28,6 +29,7 @@ use crate::rate::{Rate, Used};
 use crate::replay;
 use crate::supervision::TaskGroup;
 use crate::transport::Transport;
+pub use echo::Echo;
 use inbound::{Inbound, Message};
 pub use opening::{Admitted, Client, MAX_UNAUTHENTICATED, Opening};
 

@@ -211,6 +211,12 @@ impl Catalog {
         event_schema::event_schema(types.map(|known| (&*known.name, &known.schema)))
     }
 
+    /// The same with the built-in types alone.
+    pub fn builtin_event_schema(&self) -> Value {
+        let builtin = builtin::types().map(|(name, ..)| name);
+        self.event_schema(|channel| builtin.contains(&&*self.get(channel).name))
+    }
+
     /// Validates a document against the envelope and its type's schema, and completes it to an event.
     ///
     /// # Errors

@@ -2,6 +2,7 @@
 
 use axum::Json;
 use axum::extract::State;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::App;
@@ -10,23 +11,32 @@ use crate::bus::{ChannelCounts, ChannelSummary};
 use crate::event::Position;
 use crate::protocol::Problem;
 
-#[derive(Serialize)]
+/// The channels that the caller may see.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Channels")]
 pub(super) struct Response {
     channels: Vec<Channel>,
 }
 
-#[derive(Serialize)]
+/// A channel, and where it stands.
+#[derive(Serialize, JsonSchema)]
 struct Channel {
+    /// The name of the channel and of its event type.
     r#type: String,
+    /// The URI of the schema of `data`.
     schema: String,
+    /// The position of the newest event.
     position: Position,
     #[serde(flatten)]
     counts: Option<Counts>,
 }
 
-#[derive(Serialize)]
+/// For a caller who may see all of the channel.
+#[derive(Serialize, JsonSchema)]
 struct Counts {
+    /// Events that the log has.
     retained: u64,
+    /// Connections of this node that are subscribed.
     subscribers: u64,
 }
 

@@ -13,10 +13,10 @@ use crate::protocol::{ErrorCode, Problem};
 use crate::suggest;
 
 /// Events of a response: by default, and at most.
-const LIMIT: u64 = 100;
-const MAX_LIMIT: u64 = 1_000;
+pub(super) const LIMIT: u64 = 100;
+pub(super) const MAX_LIMIT: u64 = 1_000;
 /// How long a call may wait for something new, in seconds.
-const MAX_WAIT: u64 = 30;
+pub(super) const MAX_WAIT: u64 = 30;
 
 pub(super) async fn read(
     State(app): State<App>,

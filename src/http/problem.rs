@@ -2,6 +2,7 @@
 
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::event::Mistake;
@@ -14,13 +15,21 @@ pub struct Refused {
     pub cause: Option<String>,
 }
 
-#[derive(Serialize)]
-struct Document<'a> {
+/// A problem document (RFC 9457).
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Problem")]
+pub(super) struct Document<'a> {
+    /// `urn:tidings:problem:` and the code.
     r#type: String,
+    /// What the code means: the same words for every occurrence.
     title: &'a str,
+    /// The status of the response.
     status: u16,
+    #[schemars(with = "ErrorCode")]
     code: &'a str,
+    /// What is wrong, and what to do, as a sentence for people.
     detail: &'a str,
+    /// Every mistake in the body or the filter, with its place.
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     errors: &'a [Mistake],
 }

@@ -1,13 +1,14 @@
 //! The routes: the router, and the table from which a 404 and a 405 say what works.
 
 use axum::Router;
+use axum::extract::State;
 use axum::http::{HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use hyper_util::service::TowerToHyperService;
 
 use super::side::Side;
-use super::{App, channels, events, health, history, nodes, revocations, schemas, start_page, stream, websocket};
+use super::{App, channels, events, health, history, nodes, openapi, revocations, schemas, start_page, stream, websocket};
 use crate::protocol::{ErrorCode, Problem};
 use crate::suggest::Known;
 
@@ -21,7 +22,7 @@ pub struct Routes {
 /// Each path with the methods that it takes, as `Allow` lists them (RFC 9110, section 10.2.1). A path ends at `{`.
 ///
 /// HEAD is GET without the body (section 9.3.2). Paths that open a stream refuse it: they have no answer that ends.
-const ROUTES: [(&str, &str); 13] = [
+pub(super) const ROUTES: [(&str, &str); 14] = [
     ("/", "GET, HEAD, OPTIONS"),
     ("/v1/events", "GET, HEAD, POST, OPTIONS"),
     ("/v1/stream", "GET, OPTIONS"),
@@ -34,6 +35,7 @@ const ROUTES: [(&str, &str); 13] = [
     ("/healthz", "GET, HEAD, OPTIONS"),
     ("/readyz", "GET, HEAD, OPTIONS"),
     ("/metrics", "GET, HEAD, OPTIONS"),
+    ("/openapi.json", "GET, HEAD, OPTIONS"),
     ("/favicon.ico", "GET, HEAD, OPTIONS"),
 ];
 
@@ -52,6 +54,7 @@ fn methods(side: Side, path: &str) -> Option<&'static str> {
 impl Routes {
     /// The routes of an address of this side. [`respond`](super::respond) answers requests with them.
     pub fn new(app: App, side: Side) -> Self {
+        let document = openapi::Document::new(app.bus.builtin_event_schema());
         let mut router = Router::new();
         let routes = [
             ("/", get(start_page::show)),
@@ -66,6 +69,7 @@ impl Routes {
             ("/healthz", get(health::alive)),
             ("/readyz", get(health::ready)),
             ("/metrics", get(health::metrics)),
+            ("/openapi.json", get(async move |State(app): State<App>| document.show(&app))),
             ("/favicon.ico", get(no_icon)),
         ];
         for (path, route) in routes.into_iter().filter(|(path, _)| side.has(path)) {

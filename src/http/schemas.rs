@@ -1,5 +1,6 @@
 //! `GET /v1/schemas` and `/v1/schemas/{type}`: the JSON Schemas (2020-12) that events are validated against.
 
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
@@ -18,7 +19,13 @@ pub(super) async fn all(State(app): State<App>, caller: Caller) -> Response {
     respond("application/json", &json!({ "schemas": schemas }))
 }
 
-pub(super) async fn one(State(app): State<App>, caller: Caller, Path(name): Path<String>) -> Result<Response, Problem> {
+pub(super) async fn one(
+    State(app): State<App>,
+    caller: Caller,
+    name: Result<Path<String>, PathRejection>,
+) -> Result<Response, Problem> {
+    // A name that is not UTF-8 is the name of nothing.
+    let name = name.map(|Path(name)| name).unwrap_or_default();
     if name == EVENT {
         return Ok(respond("application/schema+json", &app.bus.event_schema(&caller)));
     }

@@ -28,10 +28,11 @@ Look around:
 ";
 
 /// The links of the page, with what they show.
-static LINKS: [(&str, &str); 7] = [
+static LINKS: [(&str, &str); 8] = [
     ("/v1/channels", "the channels"),
     ("/v1/events?limit=10", "the oldest events in the log"),
     ("/v1/schemas", "the JSON Schemas of the event types"),
+    ("/openapi.json", "the OpenAPI document of these routes"),
     ("/v1/nodes", "the nodes of this bus"),
     ("/healthz", "whether the process answers"),
     ("/readyz", "whether this node can publish and receive"),

@@ -35,6 +35,7 @@ pub use feed::Feed;
 use inbox_item::Begun;
 pub use inbox_item::FeedOutcome;
 pub use index::{Index, IndexSlot, Member};
+pub use outgoing::Outgoing;
 pub use send_buffer::SendBuffer;
 
 use crate::access::{Guard, Principal};
@@ -46,7 +47,6 @@ use crate::pace::Pace;
 use crate::transport::Transport;
 use inbox::Inbox;
 use inbox_item::InboxItem;
-use outgoing::Outgoing;
 use shard::Shard;
 
 /// How long nearly all connections are given to take what they were sent, for each half of a send buffer.

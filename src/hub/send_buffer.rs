@@ -118,7 +118,7 @@ impl SendBuffer {
     }
 
     /// Sends the first frames and the answer to the handshake in one write, before all frames that are queued already.
-    pub(super) fn greet(self: &Arc<Self>, frames: &[&Bytes]) {
+    pub fn greet(self: &Arc<Self>, frames: &[&Bytes]) {
         let mut state = self.lock();
         state.blocked = false;
         if state.phase == Phase::Disconnected {

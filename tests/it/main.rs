@@ -32,6 +32,7 @@ mod lost_signals;
 mod moments;
 mod nodes;
 mod one_bus;
+mod openapi;
 mod output;
 mod pace;
 mod partitioned;

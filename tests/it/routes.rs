@@ -13,7 +13,7 @@ use crate::support::node::{Node, config};
 use crate::support::{until, within};
 
 /// Every route whose answer ends, and the status of a plain GET.
-const GETS: [(&str, u16); 10] = [
+const GETS: [(&str, u16); 11] = [
     ("/", 200),
     ("/v1/events", 200),
     ("/v1/channels", 200),
@@ -23,6 +23,7 @@ const GETS: [(&str, u16); 10] = [
     ("/healthz", 200),
     ("/readyz", 200),
     ("/metrics", 200),
+    ("/openapi.json", 200),
     ("/favicon.ico", 204),
 ];
 /// The routes that open a stream.

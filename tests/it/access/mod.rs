@@ -5,4 +5,4 @@ mod matrix;
 mod namespaces;
 mod pins;
 mod revoked;
-mod world;
+pub mod world;
