@@ -56,12 +56,13 @@ export type ServerFrame =
 
 /** Why something was refused or failed. */
 export type DaemonErrorCode =
-  | "malformed-json" | "bad-request" | "invalid-frame" | "unknown-frame" | "not-found"
-  | "method-not-allowed" | "request-timeout" | "payload-too-large" | "unsupported-media-type"
-  | "invalid-event" | "unknown-type" | "unknown-channel" | "unknown-field" | "invalid-filter"
-  | "invalid-position" | "duplicate-subscription" | "unknown-subscription"
-  | "too-many-subscriptions" | "upgrade-required" | "rate-limited" | "internal"
-  | "broker-unavailable" | "draining" | "overloaded";
+  | "malformed-json" | "bad-request" | "invalid-frame" | "unknown-frame" | "forbidden-origin"
+  | "not-found" | "method-not-allowed" | "request-timeout" | "payload-too-large"
+  | "unsupported-media-type" | "misdirected-request" | "invalid-event" | "unknown-type"
+  | "unknown-channel" | "unknown-field" | "invalid-filter" | "invalid-position"
+  | "duplicate-subscription" | "unknown-subscription" | "too-many-subscriptions"
+  | "upgrade-required" | "rate-limited" | "headers-too-large" | "internal" | "broker-unavailable"
+  | "draining" | "overloaded";
 
 /** The WebSocket subprotocol. */
 export const SUBPROTOCOL = "tidings.v1";
@@ -72,11 +73,13 @@ export const ERROR_CODES: Readonly<Record<DaemonErrorCode, { status: number; tit
   "bad-request": { status: 400, title: "Bad request" },
   "invalid-frame": { status: 400, title: "The frame is not valid" },
   "unknown-frame": { status: 400, title: "Unknown frame" },
+  "forbidden-origin": { status: 403, title: "The origin is not allowed" },
   "not-found": { status: 404, title: "Not found" },
   "method-not-allowed": { status: 405, title: "Method not allowed" },
   "request-timeout": { status: 408, title: "The request took too long" },
   "payload-too-large": { status: 413, title: "Too large" },
   "unsupported-media-type": { status: 415, title: "Unsupported media type" },
+  "misdirected-request": { status: 421, title: "The host is not this daemon's" },
   "invalid-event": { status: 422, title: "The event does not fit its type" },
   "unknown-type": { status: 422, title: "Unknown event type" },
   "unknown-channel": { status: 422, title: "Unknown channel" },
@@ -88,6 +91,7 @@ export const ERROR_CODES: Readonly<Record<DaemonErrorCode, { status: number; tit
   "too-many-subscriptions": { status: 422, title: "Too many subscriptions" },
   "upgrade-required": { status: 426, title: "A WebSocket is required" },
   "rate-limited": { status: 429, title: "Too many requests" },
+  "headers-too-large": { status: 431, title: "The headers are too large" },
   "internal": { status: 500, title: "The daemon failed" },
   "broker-unavailable": { status: 503, title: "The broker is unavailable" },
   "draining": { status: 503, title: "This node is about to stop" },
@@ -114,6 +118,7 @@ export const CLOSE_CODES = {
   tokenExpired: 4005,
   slowConsumer: 4008,
   heartbeatTimeout: 4009,
+  rateLimited: 4029,
 } as const;
 
 /** The close codes after which the daemon would refuse the client again. */
