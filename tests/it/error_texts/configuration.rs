@@ -85,7 +85,14 @@ pub fn provoke(table: &mut Table) {
     for arguments in [&["--config", "missing.toml"][..], &["--schemas", "missing"], &["--schemas", "empty.pem"]] {
         table.command(&format!("tidings config check {}", arguments.join(" ")), &first_line(check(arguments)));
     }
-    for file in ["max_events_bytes = 1", "nonsense = 1", "listen = [1]", "allowed_hosts = [1]", "listen =", "drain = '1s'\ndrain = '2s'"] {
+    for file in [
+        "max_events_bytes = 1",
+        "nonsense = 1",
+        "listen = [1]",
+        "allowed_hosts = [1]",
+        "listen =",
+        "drain = '1s'\ndrain = '2s'",
+    ] {
         fs::write(folder.path().join("tidings.toml"), file).unwrap();
         table.command(&format!("tidings config check, with the file {file:?}"), &first_line(check(&[])));
     }
