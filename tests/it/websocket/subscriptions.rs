@@ -130,7 +130,8 @@ async fn a_ping_is_answered_with_a_pong(broker: TestBroker) {
 }
 
 async fn frames_sent_in_one_write_are_answered_in_order(broker: TestBroker) {
-    let node = broker.node().await;
+    // More frames than the default lets a client send at once.
+    let node = broker.node_with(|config| config.edge.frame_rate = 1_000).await;
     let mut peer = RawConnection::open(&node).await;
     let (mut requests, mut expected) = (Vec::new(), Vec::new());
     for n in 0..100 {
