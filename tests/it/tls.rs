@@ -494,7 +494,7 @@ async fn files_are_renewed_by_a_link_to_another_folder() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn client_certificates_are_required_and_their_authority_can_change() {
     let [authority, clients, others] = [(); 3].map(|()| Authority::new());
-    let server = authority.certificate(&["localhost"]);
+    let server = authority.certificate(&["localhost", "127.0.0.1"]);
     let folder = tempfile::tempdir().unwrap();
     let client_ca = folder.path().join("clients.pem").display().to_string();
     replace(&client_ca, &clients.cacert());

@@ -80,7 +80,7 @@ pub struct TlsFront {
     pub address: SocketAddr,
     task: JoinHandle<()>,
     /// The files of the certificate live as long as the front.
-    pub authority: Authority,
+    _authority: Authority,
 }
 
 impl TlsFront {
@@ -96,7 +96,7 @@ impl TlsFront {
                 tokio::spawn(pass(plain, daemon, config.clone()));
             }
         });
-        Self { address, task, authority }
+        Self { address, task, _authority: authority }
     }
 }
 
