@@ -62,6 +62,7 @@ pub use subscription::Subscription;
 pub use token::Token;
 
 use crate::event::{JsonText, Position};
+#[cfg(feature = "server")]
 use crate::secret::Secret;
 use retry::Attempts;
 #[cfg(feature = "tls")]
@@ -489,7 +490,8 @@ impl Client {
         outcome
     }
 
-    /// The token to send, if the client has one.
+    /// The token to send, if the client has one. For connections that are not made here.
+    #[cfg(feature = "server")]
     pub(crate) async fn token(&self) -> Result<Option<Secret>, Error> {
         match &self.credential {
             Some(credential) => credential.get().await.map(|token| Some(token.secret)),
