@@ -8,11 +8,30 @@ mod grants;
 mod limit_key;
 mod principal;
 
+use std::borrow::Cow;
 use std::sync::Arc;
+
+use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 
 pub use grants::{AdminRight, GrantError, GrantList, Grants, Rule};
 pub use limit_key::{LimitKey, LimitKeys};
 pub use principal::{Identity, Principal, TokenIdentity};
+
+/// What a URI-reference cannot have as it is (RFC 3986, section 2).
+const NO_URI: &AsciiSet = &CONTROLS
+    .add(b' ')
+    .add(b'"')
+    .add(b'%')
+    .add(b'<')
+    .add(b'>')
+    .add(b'\\')
+    .add(b'^')
+    .add(b'`')
+    .add(b'{')
+    .add(b'|')
+    .add(b'}');
+/// Nor the first segment of one without a scheme.
+const NO_SEGMENT: &AsciiSet = &NO_URI.add(b':');
 
 /// Says whether a credential has been taken back after it was accepted: revoked, or removed from the configuration.
 pub trait Guard: std::fmt::Debug + Send + Sync {
@@ -62,8 +81,48 @@ impl Caller {
         self.principal.as_ref()
     }
 
-    /// The `source` of its events that name none.
-    pub fn source(&self) -> &str {
-        self.principal().and_then(|principal| principal.source()).unwrap_or("anonymous")
+    /// The `source` of its events that name none: the publisher's name as a URI-reference, which a `source` is (CloudEvents
+    /// 1.0.2, section 3.1). What such a one cannot have is percent-encoded.
+    pub fn source(&self) -> Cow<'_, str> {
+        let name = self.principal().and_then(|principal| principal.source()).unwrap_or("anonymous");
+        // A colon within the first segment would end a scheme (RFC 3986, section 4.2).
+        let scheme = name.split_once(':').map(|(scheme, _)| scheme);
+        let is_scheme = |text: &str| {
+            text.starts_with(|first: char| first.is_ascii_alphabetic())
+                && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte))
+        };
+        match scheme.is_none_or(is_scheme) {
+            true => utf8_percent_encode(name, NO_URI).into(),
+            false => utf8_percent_encode(name, NO_SEGMENT).into(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_publishers_name_becomes_a_uri_reference() {
+        let of = |subject: &str| {
+            let token = TokenIdentity {
+                issuer: "https://a.example/".into(),
+                subject: Some(subject.into()),
+                id: None,
+                issued: None,
+            };
+            let (identity, namespace) = (Identity::Token(token), NamespaceId::FIRST);
+            Caller::of(Arc::new(Principal { identity, namespace, grants: Arc::default(), expires: None }))
+                .source()
+                .into_owned()
+        };
+        assert_eq!(of("u-42"), "u-42");
+        assert_eq!(of("urn:user:42"), "urn:user:42");
+        assert_eq!(of("https://id.example/u?x=1#y"), "https://id.example/u?x=1#y");
+        assert_eq!(of("auth0|a b"), "auth0%7Ca%20b");
+        assert_eq!(of("1:2"), "1%3A2");
+        assert_eq!(of("100%"), "100%25");
+        assert_eq!(of("\u{e9}"), "%C3%A9");
+        assert_eq!(Caller::unrestricted(NamespaceId::FIRST).source(), "anonymous");
     }
 }

@@ -115,7 +115,8 @@ impl Publisher<'_> {
     /// and `unknown-type` list every mistake.
     pub async fn validate(&self, documents: Documents<'_>) -> Result<ValidEvents, Problem> {
         let time = Defaults::now();
-        let defaults = Defaults { source: self.caller.source(), time: &time };
+        let source = self.caller.source();
+        let defaults = Defaults { source: &source, time: &time };
         let (documents, many) = match documents {
             Documents::One(document) => (vec![document], false),
             Documents::Many(documents) => (documents, true),
@@ -161,8 +162,9 @@ impl Publisher<'_> {
             Some(Rule::All) => true,
             Some(rule) => document.get("data").is_some_and(|data| rule.allows(data)),
         };
-        let source = document.get("source").and_then(Json::as_str);
-        match within_pin && !source.is_some_and(|source| self.bus.is_other_publisher(principal, source)) {
+        let own = self.caller.source();
+        let source = document.get("source").and_then(Json::as_str).unwrap_or(&own);
+        match within_pin && !self.bus.is_other_publisher(principal, source) {
             true => Ok(()),
             false => Err(denied(self.caller)),
         }

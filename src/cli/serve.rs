@@ -88,9 +88,10 @@ fn announce(config: &Config, address: SocketAddr, types: usize) {
     let broker = &config.broker.broker;
     let node = &config.server.node_id;
     let [tail, curl] = example_commands(&url);
+    let auth = config.auth.file.as_ref().map_or_else(|| "none".to_owned(), |file| file.display().to_string());
     match config.log.format {
         LogFormat::Json => {
-            tracing::info!(%url, %broker, auth = "none", node, types, tail, curl, "listening");
+            tracing::info!(%url, %broker, auth, node, types, tail, curl, "listening");
         }
         LogFormat::Pretty => {
             let durability = if *broker == crate::config::BrokerUrl::Memory {
@@ -100,7 +101,9 @@ fn announce(config: &Config, address: SocketAddr, types: usize) {
             };
             say(&format!("\n  {BOLD}tidings {}{BOLD:#}  {url}", env!("CARGO_PKG_VERSION")));
             say(&format!("  {DIM}broker{DIM:#}  {broker}{durability}"));
-            say(&format!("  {DIM}auth{DIM:#}    none: anyone who can reach this address can publish and subscribe"));
+            let open = ": anyone who can reach this address can publish and subscribe";
+            let open = if config.auth.file.is_none() { open } else { "" };
+            say(&format!("  {DIM}auth{DIM:#}    {auth}{open}"));
             say(&format!("  {DIM}try{DIM:#}     {tail}\n          {curl}\n"));
             tracing::info!(%url, node, types, "listening");
         }

@@ -25,6 +25,7 @@ mod raw;
 mod request_id;
 mod respond;
 mod revocations;
+mod route_table;
 mod routes;
 mod schemas;
 mod side;

@@ -7,8 +7,11 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use hyper_util::service::TowerToHyperService;
 
+use super::route_table::ROUTES;
 use super::side::Side;
-use super::{App, channels, events, health, history, nodes, openapi, revocations, schemas, start_page, stream, websocket};
+use super::{
+    App, channels, events, health, history, nodes, openapi, revocations, schemas, start_page, stream, websocket,
+};
 use crate::protocol::{ErrorCode, Problem};
 use crate::suggest::Known;
 
@@ -18,26 +21,6 @@ pub struct Routes {
     side: Side,
     pub(super) router: TowerToHyperService<Router>,
 }
-
-/// Each path with the methods that it takes, as `Allow` lists them (RFC 9110, section 10.2.1). A path ends at `{`.
-///
-/// HEAD is GET without the body (section 9.3.2). Paths that open a stream refuse it: they have no answer that ends.
-pub(super) const ROUTES: [(&str, &str); 14] = [
-    ("/", "GET, HEAD, OPTIONS"),
-    ("/v1/events", "GET, HEAD, POST, OPTIONS"),
-    ("/v1/stream", "GET, OPTIONS"),
-    ("/v1/ws", "GET, OPTIONS"),
-    ("/v1/channels", "GET, HEAD, OPTIONS"),
-    ("/v1/nodes", "GET, HEAD, OPTIONS"),
-    ("/v1/revocations", "POST, OPTIONS"),
-    ("/v1/schemas", "GET, HEAD, OPTIONS"),
-    ("/v1/schemas/{type}", "GET, HEAD, OPTIONS"),
-    ("/healthz", "GET, HEAD, OPTIONS"),
-    ("/readyz", "GET, HEAD, OPTIONS"),
-    ("/metrics", "GET, HEAD, OPTIONS"),
-    ("/openapi.json", "GET, HEAD, OPTIONS"),
-    ("/favicon.ico", "GET, HEAD, OPTIONS"),
-];
 
 /// The routes that a 404 does not list.
 const UNLISTED: [&str; 2] = ["/v1/schemas/{type}", "/favicon.ico"];

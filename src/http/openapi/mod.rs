@@ -18,7 +18,7 @@ use axum::response::IntoResponse;
 use serde_json::{Map, Value, json};
 
 use super::App;
-use super::routes::ROUTES;
+use super::route_table::ROUTES;
 use crate::protocol::ErrorCode;
 use operations::{Access, Operation};
 use problems::Problems;
@@ -228,7 +228,13 @@ mod tests {
                 assert!(used || name == "MethodNotAllowed" || name == "Allow", "{kind}/{name}");
             }
         }
-        let ids: Vec<_> = document["paths"].as_object().unwrap().values().flat_map(|item| item.as_object().unwrap().values()).map(|operation| operation["operationId"].as_str().unwrap()).collect();
+        let ids: Vec<_> = document["paths"]
+            .as_object()
+            .unwrap()
+            .values()
+            .flat_map(|item| item.as_object().unwrap().values())
+            .map(|operation| operation["operationId"].as_str().unwrap())
+            .collect();
         assert_eq!(ids.iter().collect::<BTreeSet<_>>().len(), ids.len(), "{ids:?}");
     }
 
