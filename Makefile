@@ -4,6 +4,7 @@
 
 CLIENT := clients/typescript
 AJV    := tests/ajv
+JOSE   := tests/jose
 OTHERS := tests/generators
 PEERS  := benches/peers
 CARGO  ?= cargo
@@ -16,7 +17,7 @@ FOR_CLIENT := $(CLIENT) $(AJV)
 FOR_OTHERS := $(OTHERS) $(OTHERS)/generators.txt
 FOR_PYTHON := tests/python/clients.txt tests/python/sseclient-py.txt
 FOR_OPENAPI := tests/openapi/openapi.txt
-FOR_TESTS  := redis-server chromium nginx haproxy caddy prometheus $(FOR_PYTHON) $(FOR_OPENAPI) $(FOR_CLIENT) $(FOR_OTHERS)
+FOR_TESTS  := redis-server chromium nginx haproxy caddy prometheus $(FOR_PYTHON) $(FOR_OPENAPI) $(FOR_CLIENT) $(FOR_OTHERS) $(JOSE)
 FOR_BENCH  := redis-server nginx libnginx-mod-nchan $(PEERS)/nats-server.txt $(PEERS)
 
 SETUP := CARGO="$(CARGO)" scripts/setup
@@ -104,7 +105,7 @@ generate: build ## write the generated files: schemas/ and the client's types
 
 clean: ## remove what was built, and the npm packages
 	$(CARGO) clean
-	rm -rf $(CLIENT)/node_modules $(CLIENT)/dist $(AJV)/node_modules $(OTHERS)/node_modules $(PEERS)/node_modules
+	rm -rf $(CLIENT)/node_modules $(CLIENT)/dist $(AJV)/node_modules $(OTHERS)/node_modules $(JOSE)/node_modules $(PEERS)/node_modules
 
 ##@ Long suites and benchmarks
 

@@ -47,6 +47,10 @@ mod hub;
 pub mod load;
 #[cfg(feature = "server")]
 mod metrics;
+#[cfg(feature = "server")]
+mod network;
+#[cfg(feature = "server")]
+mod occupancy;
 /// Internals for `benches/micro`, which measures them one by one, and for `tests/conformance`. Not part of the public
 /// interface.
 #[cfg(feature = "server")]
@@ -59,6 +63,8 @@ pub mod parts {
 mod pace;
 #[cfg(feature = "server")]
 mod progress;
+#[cfg(feature = "server")]
+mod rate;
 #[cfg(feature = "server")]
 mod readiness;
 #[cfg(feature = "server")]
@@ -77,3 +83,5 @@ pub mod server;
 mod supervision;
 #[cfg(feature = "server")]
 pub mod telemetry;
+#[cfg(feature = "server")]
+mod transport;

@@ -41,6 +41,8 @@ pub struct Metrics {
     pub auth_refusals: Family<ReasonLabel, Counter>,
     pub auth_jwks_fetches: Family<ResultLabel, Counter>,
     pub auth_config_stale: Gauge,
+    pub tls_handshake_failures: Counter,
+    pub tls_reload_failures: Counter,
     registry: Registry,
 }
 
@@ -99,6 +101,8 @@ impl Default for Metrics {
             auth_refusals: Family::default(),
             auth_jwks_fetches: Family::default(),
             auth_config_stale: Gauge::default(),
+            tls_handshake_failures: Counter::default(),
+            tls_reload_failures: Counter::default(),
             registry: Registry::with_prefix("tidings"),
         };
         let mut registry = std::mem::take(&mut metrics.registry);
@@ -188,6 +192,16 @@ impl Default for Metrics {
             "auth_config_stale",
             "1 while the access configuration on disk has a mistake or is deleted, and the one before is in force",
             metrics.auth_config_stale.clone(),
+        );
+        r.register(
+            "tls_handshake_failures",
+            "Connections ended because the client broke TLS, did not use it, or had no valid certificate",
+            metrics.tls_handshake_failures.clone(),
+        );
+        r.register(
+            "tls_reload_failures",
+            "Changes of the TLS files that could not be used",
+            metrics.tls_reload_failures.clone(),
         );
         metrics.registry = registry;
         metrics

@@ -327,14 +327,18 @@ mod tests {
             r#"{"publish": ["inventory-change", {"channel": "order-status", "where": {"customerId": "u1"}}],
                 "subscribe": [{"channel": "order-*", "where": {"customerId": "u1"}},
                               {"channel": "order-status", "where": {"customerId": "u2"}}, "finance-change",
-                              {"channel": "finance-change", "where": {"accountId": "a"}}],
+                              {"channel": "finance-change", "where": {"id": "a"}}],
                 "admin": ["metrics", "revoke"]}"#,
         )
         .unwrap();
         assert_eq!(grants.publish(channel("inventory-change")), Some(&Rule::All));
         assert!(matches!(grants.publish(channel("order-status")), Some(Rule::Pinned(pins)) if pins.len() == 1));
         assert!(matches!(grants.subscribe(channel("order-status")), Some(Rule::Pinned(pins)) if pins.len() == 2));
-        assert_eq!(grants.subscribe(channel("finance-change")), Some(&Rule::All), "an entry without a pin adds the rest");
+        assert_eq!(
+            grants.subscribe(channel("finance-change")),
+            Some(&Rule::All),
+            "an entry without a pin adds the rest"
+        );
         assert_eq!(grants.subscribe(channel("inventory-change")), None);
         let rights = AdminRight::ALL.map(|right| grants.has(right));
         assert_eq!(rights, [false, true, false, true]);
@@ -344,7 +348,8 @@ mod tests {
 
     #[test]
     fn a_wildcard_grants_no_channel_to_which_its_pin_does_not_apply() {
-        let grants = read(r#"{"subscribe": [{"channel": "*", "where": {"customerId": "u1"}}, "unknown-type"]}"#).unwrap();
+        let grants =
+            read(r#"{"subscribe": [{"channel": "*", "where": {"customerId": "u1"}}, "unknown-type"]}"#).unwrap();
         assert!(grants.subscribe(channel("order-status")).is_some());
         assert_eq!(grants.subscribe(channel("inventory-change")), None);
     }

@@ -5,11 +5,13 @@
 //! [`Principal`], which a valid credential names, and may do what its [`Grants`] say.
 
 mod grants;
+mod limit_key;
 mod principal;
 
 use std::sync::Arc;
 
 pub use grants::{AdminRight, GrantError, GrantList, Grants, Rule};
+pub use limit_key::{LimitKey, LimitKeys};
 pub use principal::{Identity, Principal, TokenIdentity};
 
 /// Says whether a credential has been taken back after it was accepted: revoked, or removed from the configuration.

@@ -63,7 +63,8 @@ impl<'a> Presented<'a> {
     /// Reads a key. `None` if it does not have the form of one.
     pub fn parse(text: &'a str) -> Option<Self> {
         let (id, secret) = text.strip_prefix(PREFIX)?.rsplit_once('_')?;
-        let is_secret = (1..=MAX_SECRET).contains(&secret.len()) && secret.bytes().all(|byte| byte.is_ascii_alphanumeric());
+        let is_secret =
+            (1..=MAX_SECRET).contains(&secret.len()) && secret.bytes().all(|byte| byte.is_ascii_alphanumeric());
         (is_id(id) && is_secret).then(|| Self { id, hash: sha256(secret.as_bytes()) })
     }
 

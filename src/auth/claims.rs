@@ -134,9 +134,9 @@ pub fn date(claims: &Json<'_>, name: &str) -> Result<Option<i64>, Cause> {
     let Some(value) = claims.get(name) else { return Ok(None) };
     let seconds = match value {
         Json::Number(text) => Decimal::parse(text).plain(40).and_then(|plain| {
-            let (whole, fraction) = plain.split_once('.').map_or((plain.as_str(), ""), |parts| parts);
+            let (whole, fraction) = plain.split_once('.').unwrap_or((&plain, ""));
             let down = i64::from(plain.starts_with('-') && !fraction.is_empty());
-            Some(whole.parse::<i64>().ok()?.checked_sub(down)?)
+            whole.parse::<i64>().ok()?.checked_sub(down)
         }),
         _ => None,
     };

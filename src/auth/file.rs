@@ -37,8 +37,19 @@ const MAX_NAMESPACE: usize = 64;
 
 const TOP: [&str; 5] = ["clock_skew", "max_lifetime", "anonymous", "issuer", "key"];
 const ISSUER: [&str; 13] = [
-    "iss", "audience", "audience_claim", "jwks", "key_file", "secret_file", "algorithms", "require", "grants", "namespace",
-    "namespace_claim", "namespaces", "rule",
+    "iss",
+    "audience",
+    "audience_claim",
+    "jwks",
+    "key_file",
+    "secret_file",
+    "algorithms",
+    "require",
+    "grants",
+    "namespace",
+    "namespace_claim",
+    "namespaces",
+    "rule",
 ];
 const RULE: [&str; 4] = ["when", "publish", "subscribe", "admin"];
 const KEY: [&str; 7] = ["id", "hash", "name", "namespace", "publish", "subscribe", "admin"];
@@ -153,8 +164,12 @@ impl FileReader<'_> {
     fn file(&mut self, root: &Node) -> Option<AuthFile> {
         let table = self.reader.table(root, "", &TOP)?;
         let clock_skew = self.duration(table, "clock_skew", CLOCK_SKEW, Duration::ZERO..=MAX_CLOCK_SKEW);
-        let max_lifetime =
-            self.duration(table, "max_lifetime", MAX_LIFETIME, Duration::from_secs(1)..=Duration::from_secs(u32::MAX.into()));
+        let max_lifetime = self.duration(
+            table,
+            "max_lifetime",
+            MAX_LIFETIME,
+            Duration::from_secs(1)..=Duration::from_secs(u32::MAX.into()),
+        );
         let anonymous = root.get("anonymous").and_then(|node| {
             let table = self.reader.table(node, "anonymous", &ANONYMOUS)?;
             if let Some(admin) = node.get("admin") {
@@ -180,7 +195,8 @@ impl FileReader<'_> {
             }
             keys.push(key);
         }
-        if root.as_table().is_some_and(|members| !members.iter().any(|member| TOP[2..].contains(&member.name.as_str()))) {
+        if root.as_table().is_some_and(|members| !members.iter().any(|member| TOP[2..].contains(&member.name.as_str())))
+        {
             self.reader.warning(0, "", "there is no issuer, no key and no [anonymous]: nobody may do anything");
         }
         Some(AuthFile { times: Times { clock_skew, max_lifetime }, anonymous, issuers, keys })
@@ -337,7 +353,8 @@ impl FileReader<'_> {
     }
 
     fn namespace_choice(&mut self, table: Table<'_>) -> Option<NamespaceTable> {
-        let [claim, names, fixed] = ["namespace_claim", "namespaces", "namespace"].map(|name| table.node.get(name).is_some());
+        let [claim, names, fixed] =
+            ["namespace_claim", "namespaces", "namespace"].map(|name| table.node.get(name).is_some());
         if claim != names || (claim && fixed) {
             let text = "a namespace is chosen by `namespace`, or by `namespace_claim` together with `namespaces`";
             self.reader.mistake(table.node.at, table.path, text);
@@ -383,7 +400,11 @@ impl FileReader<'_> {
         let when = self.tests(table, "when");
         let grants = self.rule_grants(table, true);
         if RULE[1..].iter().all(|name| node.get(name).is_none()) {
-            self.reader.mistake(node.at, path, "this rule grants nothing: it has neither `publish`, `subscribe` nor `admin`");
+            self.reader.mistake(
+                node.at,
+                path,
+                "this rule grants nothing: it has neither `publish`, `subscribe` nor `admin`",
+            );
         }
         Some(Rule { when, grants })
     }
@@ -442,8 +463,7 @@ impl FileReader<'_> {
         if self.reader.mistakes.len() == before {
             // What is wrong with the list as a whole: too many entries.
             let list = |entries: &[RuleEntry]| Json::Array(entries.iter().map(RuleEntry::without_claims).collect());
-            let whole =
-                vec![("publish".into(), list(&grants.publish)), ("subscribe".into(), list(&grants.subscribe))];
+            let whole = vec![("publish".into(), list(&grants.publish)), ("subscribe".into(), list(&grants.subscribe))];
             self.check(&Json::Object(whole), table);
         }
         grants
@@ -474,7 +494,8 @@ impl FileReader<'_> {
         let before = self.reader.mistakes.len();
         self.refuse_others(node, &path);
         let channel = node.as_str().or_else(|| node.get("channel")?.as_str());
-        let known = channel.and_then(|name| self.catalog.channel(name)).map(|channel| self.catalog.get(channel));
+        let catalog = self.catalog;
+        let known = channel.and_then(|name| catalog.channel(name)).map(|channel| catalog.get(channel));
         let mut entry = RuleEntry { entry: node.to_json(), claims: Vec::new() };
         for member in node.get("where").and_then(Node::as_table).unwrap_or_default() {
             let [claim] = member.node.as_table().unwrap_or_default() else { continue };
@@ -524,7 +545,7 @@ impl FileReader<'_> {
         if let Err(error) = result {
             let text = error.to_string();
             let (pointer, text) = split_pointer(&text);
-            self.reader.mistake(table.node.place(pointer), &format!("{}{}", table.path, dotted(pointer)), text);
+            self.reader.mistake(table.node.place(&pointer), &format!("{}{}", table.path, dotted(&pointer)), text);
         }
     }
 
@@ -603,12 +624,14 @@ fn claim_test(node: &Node) -> Result<Test, String> {
     }
 }
 
-/// The pointer at the begin of a mistake in grants, and the rest.
-fn split_pointer(text: &str) -> (&str, &str) {
-    match text.split_once(": ") {
-        Some((pointer, rest)) if pointer.starts_with('/') => (pointer, rest),
-        _ => ("", text),
+/// The pointers at the begin of a mistake in grants, as one, and the rest: the second one is that of a filter.
+fn split_pointer(mut text: &str) -> (String, &str) {
+    let mut pointer = String::new();
+    while let Some((step, rest)) = text.split_once(": ").filter(|(step, _)| step.starts_with('/')) {
+        pointer.push_str(step);
+        text = rest;
     }
+    (pointer, text)
 }
 
 /// A pointer as the path of a key: `/where/customerId` is `.where.customerId`.

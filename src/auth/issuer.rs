@@ -82,8 +82,7 @@ impl Issuer {
         };
         if !keys.has_for(jws) {
             let id = jws.key_id.as_deref().map(|id| format!(" with the id {}", shown(id))).unwrap_or_default();
-            let text =
-                format!("the issuer {} has no {} key{id}", shown(&self.name), jws.algorithm.name());
+            let text = format!("the issuer {} has no {} key{id}", shown(&self.name), jws.algorithm.name());
             return Err(Reason::UnknownKey.because(text).into());
         }
         let signer = keys.signer(jws).cloned();
@@ -109,7 +108,9 @@ impl Issuer {
         let expires = check_times(claims, issued, times, now)?;
         for test in &self.require {
             if !test.holds(claims) {
-                return Err(Reason::Required.because(format!("the claim {} is not what `require` asks for", test.pointer)));
+                return Err(
+                    Reason::Required.because(format!("the claim {} is not what `require` asks for", test.pointer))
+                );
             }
         }
         let identity = TokenIdentity {

@@ -120,7 +120,7 @@ impl Jwks {
         Self::with_cooldown(url, metrics, COOLDOWN)
     }
 
-    fn with_cooldown(url: Url, metrics: Arc<Metrics>, cooldown: Duration) -> Result<Self, String> {
+    pub(super) fn with_cooldown(url: Url, metrics: Arc<Metrics>, cooldown: Duration) -> Result<Self, String> {
         Ok(Self {
             client: client(&url)?,
             url,
@@ -200,24 +200,27 @@ impl Jwks {
         true
     }
 
+    /// Begins a fetch that is due.
+    fn begin_now(&self) {
+        let mut fetches = self.fetches.lock().unwrap_or_else(PoisonError::into_inner);
+        fetches.running = true;
+        fetches.begun = Some(Instant::now());
+    }
+
     /// Fetches the keys now, again when they are due, and when a token has an unknown one. Never ends.
     pub async fn keep_fetched(self: Arc<Self>) {
-        // A task that was stopped before this one may have left a fetch unfinished.
-        let interrupted = std::mem::take(&mut self.fetches.lock().unwrap_or_else(PoisonError::into_inner).running);
-        let mut due = Instant::now();
-        if interrupted {
-            self.ended.send_modify(|count| *count += 1);
-        }
+        // This is also the fetch that a request wanted before the task began, or that another task left unfinished.
+        self.begin_now();
         loop {
-            tokio::select! {
-                () = self.wanted.notified() => if !self.is_running() { continue },
-                () = sleep_until(due) => if !self.begin() {
-                    due = Instant::now() + self.cooldown;
-                    continue;
-                },
-            }
             let fetched = self.fetch().await;
-            due = Instant::now() + self.end(fetched);
+            let due = Instant::now() + self.end(fetched);
+            loop {
+                tokio::select! {
+                    () = self.wanted.notified() => if !self.is_running() { continue },
+                    () = sleep_until(due) => self.begin_now(),
+                }
+                break;
+            }
         }
     }
 
@@ -316,15 +319,15 @@ fn client(url: &Url) -> Result<Client, String> {
         .pool_max_idle_per_host(0)
         .user_agent(concat!("tidings/", env!("CARGO_PKG_VERSION")));
     let builder = match url.scheme() {
-        "https" => builder.https_only(true).tls_backend_preconfigured(tls()?),
-        // Loopback: a proxy would be a way to elsewhere.
-        _ => builder.no_proxy(),
+        "https" => builder.https_only(true).tls_backend_preconfigured(tls(system_roots()?)?),
+        // Loopback: a proxy would be a way to elsewhere. Without any TLS configuration there would be no client.
+        _ => builder.no_proxy().tls_backend_preconfigured(tls(RootCertStore::empty())?),
     };
     builder.build().map_err(|error| format!("there is no HTTP client: {error}"))
 }
 
-/// TLS with the certificate authorities of the operating system.
-fn tls() -> Result<ClientConfig, String> {
+/// The certificate authorities of the operating system.
+fn system_roots() -> Result<RootCertStore, String> {
     let mut roots = RootCertStore::empty();
     let found = rustls_native_certs::load_native_certs();
     roots.add_parsable_certificates(found.certs);
@@ -332,6 +335,11 @@ fn tls() -> Result<ClientConfig, String> {
         let errors = found.errors.first().map(|error| format!(": {error}")).unwrap_or_default();
         return Err(format!("the system has no certificate authorities, which https needs{errors}"));
     }
+    Ok(roots)
+}
+
+/// TLS that trusts these certificate authorities.
+fn tls(roots: RootCertStore) -> Result<ClientConfig, String> {
     let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()
         .map_err(|error| error.to_string())?;

@@ -70,9 +70,7 @@ impl Key {
         let verified = match self {
             Self::Hs256(key) => hmac::verify(key, message, signature),
             Self::Rs256(key) => key.verify(&RSA_PKCS1_2048_8192_SHA256, message, signature),
-            Self::Es256(point) => {
-                UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, point).verify(message, signature)
-            }
+            Self::Es256(point) => UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, point).verify(message, signature),
             Self::EdDsa(key) => UnparsedPublicKey::new(&ED25519, key).verify(message, signature),
         };
         verified.is_ok()
@@ -109,7 +107,8 @@ impl<'a> Jws<'a> {
             let (header, payload) = signed.split_once('.')?;
             Some((signed, header, payload, signature))
         });
-        let Some((signed, header, payload, signature)) = parts.filter(|(_, _, payload, _)| !payload.contains('.')) else {
+        let Some((signed, header, payload, signature)) = parts.filter(|(_, _, payload, _)| !payload.contains('.'))
+        else {
             return Err(malformed("this is neither an API key nor a token of three parts"));
         };
         let decode = |name: &str, part: &str| {

@@ -147,7 +147,7 @@ impl VerifyingKey {
                 if [x.len(), y.len()] != [32, 32] {
                     return refused("the coordinates of a point on P-256 have 32 bytes");
                 }
-                Self::es256(id, &[&[4], &x[..], &y].concat())?
+                Self::es256(id, &[&[4][..], &x, &y].concat())?
             }
             (Some("OKP"), Some("Ed25519")) => Self::eddsa(id, &bytes("x")?)?,
             (Some(kind), curve) => {
@@ -221,12 +221,16 @@ impl KeySet {
             Some(b'{') => {
                 let json = Json::parse_bytes(content).map_err(|error| KeyError(format!("it is not JSON: {error}")))?;
                 match json.get("keys") {
-                    Some(Json::Array(keys)) => keys.iter().map(VerifyingKey::from_jwk).collect::<Result<Vec<_>, _>>()?,
+                    Some(Json::Array(keys)) => {
+                        keys.iter().map(VerifyingKey::from_jwk).collect::<Result<Vec<_>, _>>()?
+                    }
                     Some(_) => return refused("`keys` is not an array"),
                     None => vec![VerifyingKey::from_jwk(&json)?],
                 }
             }
-            _ => SliceIter::<(SectionKind, Vec<u8>)>::new(content).map(|section| pem_key(section.ok())).collect::<Result<Vec<_>, _>>()?,
+            _ => SliceIter::<(SectionKind, Vec<u8>)>::new(content)
+                .map(|section| pem_key(section.ok()))
+                .collect::<Result<Vec<_>, _>>()?,
         };
         if keys.is_empty() {
             return refused("there is no key in it: PEM (-----BEGIN PUBLIC KEY-----) or a JSON Web Key was expected");
@@ -261,12 +265,10 @@ impl KeySet {
         }
         match usable.is_empty() {
             false => Ok((Self { keys: usable }, others)),
-            true => Err(format!("it has no key that can be used ({})", others.first().map_or("it is empty", |other| other))),
+            true => {
+                Err(format!("it has no key that can be used ({})", others.first().map_or("it is empty", |other| other)))
+            }
         }
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.keys.is_empty()
     }
 
     /// How many keys there are.
@@ -336,7 +338,7 @@ fn only(der: &[u8], tag: u8) -> Option<&[u8]> {
 fn element(der: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
     let (&[found, length], rest) = der.split_first_chunk::<2>()?;
     let (length, rest) = match length {
-        0..0x80 => (length as usize, rest),
+        0..=0x7f => (length as usize, rest),
         0x81 => (*rest.first()? as usize, &rest[1..]),
         0x82 => {
             let (bytes, rest) = rest.split_first_chunk::<2>()?;

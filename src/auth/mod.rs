@@ -106,7 +106,8 @@ pub fn check(file: &Path, catalog: &Catalog) -> Result<Summary, Vec<String>> {
 }
 
 fn read_text(file: &Path) -> Result<String, Vec<String>> {
-    std::fs::read_to_string(file).map_err(|error| vec![format!("cannot read {}: {}", file.display(), read_error(&error))])
+    std::fs::read_to_string(file)
+        .map_err(|error| vec![format!("cannot read {}: {}", file.display(), read_error(&error))])
 }
 
 impl Auth {
@@ -128,7 +129,8 @@ impl Auth {
         let stamp = Stamp::of(file, Some(&text), &read.files);
         let content = read.file?;
         let mut namespaces = vec![default_namespace.to_owned()];
-        namespaces.extend(content.namespaces().into_iter().filter(|name| *name != default_namespace).map(str::to_owned));
+        namespaces
+            .extend(content.namespaces().into_iter().filter(|name| *name != default_namespace).map(str::to_owned));
         let file_name = file.display().to_string();
         let builder =
             Builder { file: file_name, namespaces: &namespaces, catalog: &catalog, metrics: &metrics, old: None };
@@ -205,8 +207,9 @@ impl Auth {
 
     async fn verify(&self, token: &str, snapshot: &Snapshot, now: SystemTime) -> Result<Verified, Refusal> {
         let jws = Jws::parse(token)?;
-        let claims = Json::parse_bytes(jws.unverified_payload())
-            .map_err(|error| Reason::Malformed.because(format!("the claims of the token are not JSON: {}", error.message)))?;
+        let claims = Json::parse_bytes(jws.unverified_payload()).map_err(|error| {
+            Reason::Malformed.because(format!("the claims of the token are not JSON: {}", error.message))
+        })?;
         if claims.as_object().is_none() {
             return Err(Reason::Malformed.because("the claims of the token are not an object").into());
         }

@@ -61,6 +61,26 @@ pub enum Reason {
 }
 
 impl Reason {
+    pub const ALL: [Self; 17] = [
+        Self::TooLong,
+        Self::Malformed,
+        Self::Header,
+        Self::Algorithm,
+        Self::Issuer,
+        Self::UnknownKey,
+        Self::Signature,
+        Self::Audience,
+        Self::Expired,
+        Self::NotYetValid,
+        Self::Lifetime,
+        Self::Claim,
+        Self::Required,
+        Self::Namespace,
+        Self::Grants,
+        Self::ApiKey,
+        Self::Unavailable,
+    ];
+
     /// The label.
     pub fn label(self) -> &'static str {
         match self {

@@ -20,6 +20,8 @@ use crate::config::read_error;
 
 /// How often the files are compared.
 const POLL: Duration = Duration::from_secs(2);
+/// How long keys are not fetched after the task that does it panicked.
+const AFTER_PANIC: Duration = Duration::from_secs(10);
 
 /// The content of files at one time: `None` for one that cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,7 +29,7 @@ pub struct Stamp(Vec<(PathBuf, Option<[u8; 32]>)>);
 
 /// What a look at the files came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Reloaded {
+pub(super) enum Reloaded {
     /// They are as they were.
     Unchanged,
     /// The file is gone; what was read before stays.
@@ -39,7 +41,7 @@ impl Stamp {
     /// The stamp of the file, and of the key files that it names, as they were read.
     pub fn of(file: &Path, text: Option<&str>, others: &[(PathBuf, Option<[u8; 32]>)]) -> Self {
         let own = (file.to_owned(), text.map(|text| sha256(text.as_bytes())));
-        Self([&[own], others].concat())
+        Self([&[own][..], others].concat())
     }
 
     /// Whether the files have this content still.
@@ -59,7 +61,7 @@ impl Auth {
         loop {
             fetchers.follow(self.current.load().key_sets());
             tokio::select! {
-                () = fetchers.ended() => {}
+                () = fetchers.ended() => tokio::time::sleep(AFTER_PANIC).await,
                 () = tokio::time::sleep(poll) => {
                     let auth = self.clone();
                     // Files may be on a disk that is slow to answer.
@@ -92,7 +94,7 @@ impl Auth {
     }
 
     /// Reads the files again if they have changed.
-    fn reload(&self) -> Result<Reloaded, Vec<String>> {
+    pub(super) fn reload(&self) -> Result<Reloaded, Vec<String>> {
         let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
         if read.is_current() {
             return Ok(Reloaded::Unchanged);

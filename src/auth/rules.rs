@@ -48,8 +48,7 @@ impl RuleGrants {
             let entries: Option<Vec<_>> = entries.iter().map(|entry| entry.with(claims)).collect();
             entries.map(Json::Array)
         };
-        let mut members =
-            vec![("publish".into(), list(&self.publish)?), ("subscribe".into(), list(&self.subscribe)?)];
+        let mut members = vec![("publish".into(), list(&self.publish)?), ("subscribe".into(), list(&self.subscribe)?)];
         members.extend(self.admin.clone().map(|admin| ("admin".into(), admin)));
         Some(Json::Object(members))
     }

@@ -8,7 +8,7 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use ring::rand::{SecureRandom, SystemRandom};
 use ring::signature::{Ed25519KeyPair, KeyPair as _};
 use ring::{digest, hmac};
-use rustls_pki_types::pem::{PemObject as _, SectionKind, SliceIter};
+use rustls_pki_types::pem::{SectionKind, SliceIter};
 
 use crate::event::json::write_string;
 
@@ -165,7 +165,9 @@ mod tests {
     #[test]
     fn a_generated_key_signs_what_its_public_key_verifies() {
         let (private, public) = SigningKey::generate_ed25519().unwrap();
-        assert!(private.starts_with("-----BEGIN PRIVATE KEY-----\n") && private.ends_with("-----END PRIVATE KEY-----\n"));
+        assert!(
+            private.starts_with("-----BEGIN PRIVATE KEY-----\n") && private.ends_with("-----END PRIVATE KEY-----\n")
+        );
         let key = SigningKey::from_pem(&private).unwrap().with_id("a\"b");
         assert_eq!(key.public_pem().as_deref(), Some(public.as_str()));
         let token = key.sign(r#"{"sub":"u1"}"#);

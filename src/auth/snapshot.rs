@@ -50,10 +50,14 @@ impl Builder<'_> {
     /// # Errors
     /// It names a namespace that the node does not have, or there is no way to fetch keys.
     pub fn build(&self, file: AuthFile) -> Result<Snapshot, Vec<String>> {
-        let new: Vec<&str> = file.namespaces().into_iter().filter(|name| self.namespace(Some(name)).is_none()).collect();
+        let new: Vec<&str> =
+            file.namespaces().into_iter().filter(|name| self.namespace(Some(name)).is_none()).collect();
         if !new.is_empty() {
             let mistake = |name: &&str| {
-                format!("{}: the namespace {name} is new: the namespaces of a node are fixed until it is restarted", self.file)
+                format!(
+                    "{}: the namespace {name} is new: the namespaces of a node are fixed until it is restarted",
+                    self.file
+                )
             };
             return Err(new.iter().map(mistake).collect());
         }

@@ -10,6 +10,7 @@
 //! | entry | file |
 //! |---|---|
 //! | [`Bus::publisher`], [`Publisher::publish`](publish::Publisher::publish) | `publish.rs` |
+//! | [`Publisher::charge`](publish::Publisher::charge) | `publish_limit.rs` |
 //! | [`Bus::select`], [`Bus::select_each`], [`Bus::resolve`], [`Bus::subscribe`] | `resolve.rs` |
 //! | [`Bus::reader`] | `reader.rs` |
 //! | [`Bus::history`] | `history.rs` |
@@ -27,6 +28,7 @@ mod history;
 mod namespace;
 mod overview;
 mod publish;
+mod publish_limit;
 mod query;
 mod reader;
 mod resolve;
@@ -43,6 +45,7 @@ pub use history::{Gap, History, HistoryQuery};
 pub use namespace::Namespace;
 pub use overview::{ChannelCounts, ChannelSummary, NodeStatus, NodeSummary};
 pub use publish::{Accepted, Documents};
+pub use publish_limit::PublishLimit;
 pub use query::StreamQuery;
 pub use reader::LogReader;
 pub use resolve::{Begin, Selected, Subscription, SubscriptionParts};
@@ -50,8 +53,8 @@ pub use revocations::{MAX_REVOKED_NAME, Revocation, Revocations};
 
 use crate::access::Caller;
 use crate::admission::Admission;
-use crate::broker::BrokerError;
 use crate::auth::Auth;
+use crate::broker::BrokerError;
 use crate::event::{Catalog, Filter, Selector};
 use crate::metrics::Metrics;
 use crate::protocol::{ErrorCode, Problem};
@@ -65,6 +68,7 @@ pub struct Bus {
     lifecycle: Lifecycle,
     /// `None`: everybody may do everything.
     auth: Option<Arc<Auth>>,
+    publish_limit: Option<PublishLimit>,
     /// The filter of all subscriptions without one.
     no_filter: Arc<Filter>,
     /// What they select without a pin.
@@ -88,10 +92,11 @@ impl Bus {
         admission: Arc<Admission>,
         metrics: Arc<Metrics>,
         lifecycle: Lifecycle,
+        publish_limit: Option<PublishLimit>,
         auth: Option<Arc<Auth>>,
     ) -> Self {
         let (no_filter, everything) = Default::default();
-        Self { catalog, namespaces, admission, metrics, lifecycle, auth, no_filter, everything }
+        Self { catalog, namespaces, admission, metrics, lifecycle, auth, publish_limit, no_filter, everything }
     }
 
     /// Waits until the connections of this node were handed everything that publishers were answered so far.

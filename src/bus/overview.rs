@@ -118,7 +118,10 @@ impl Bus {
 
     /// The event types that the caller may see.
     pub fn types(&self, caller: &Caller) -> impl Iterator<Item = &EventType> {
-        self.catalog.channels().filter(|channel| self.sees_type(caller, *channel)).map(|channel| self.catalog.get(channel))
+        self.catalog
+            .channels()
+            .filter(|channel| self.sees_type(caller, *channel))
+            .map(|channel| self.catalog.get(channel))
     }
 
     /// The event types of the channels to which the caller may subscribe.

@@ -31,6 +31,16 @@ pub enum Documents<'a> {
     Many(Vec<Json<'a>>),
 }
 
+impl Documents<'_> {
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        match self {
+            Self::One(_) => 1,
+            Self::Many(documents) => documents.len(),
+        }
+    }
+}
+
 /// Events that are valid, and not yet published.
 #[derive(Debug)]
 pub struct ValidEvents(Vec<Event>);
@@ -47,8 +57,8 @@ pub struct Accepted {
 
 /// A caller who may publish.
 pub struct Publisher<'a> {
-    bus: &'a Bus,
-    caller: &'a Caller,
+    pub(super) bus: &'a Bus,
+    pub(super) caller: &'a Caller,
 }
 
 /// What one request appended to one channel.

@@ -33,6 +33,8 @@ const MAX_SEGMENT: usize = MAX_VALUE_BYTES * 3 / 4;
 const NAMES: &str = "revocations/names";
 /// Nodes that write at the same time try so often.
 const ATTEMPTS: usize = 50;
+/// Revocations that wait for a broker that does not answer.
+const MAX_WAITING: usize = 100_000;
 /// The longest `jti`, `sub` or key id, in characters.
 pub const MAX_REVOKED_NAME: usize = 1024;
 
@@ -60,7 +62,6 @@ pub struct Revocations {
     kept_for: Duration,
     known: RwLock<Known>,
     changes: watch::Sender<u64>,
-    /// Revocations that wait for the next write, and how many were written before.
     waiting: Mutex<Waiting>,
     writer: tokio::sync::Mutex<()>,
 }
@@ -81,12 +82,11 @@ struct List {
     keys: HashMap<String, ()>,
 }
 
+/// Revocations that wait for the next write. They stay here until they are written.
 #[derive(Default)]
 struct Waiting {
     entries: Vec<Entry>,
-    /// The number of entries that were ever taken from here, written or not.
-    taken: u64,
-    /// The number of the last entry that was written.
+    /// How many were written before these.
     written: u64,
 }
 
@@ -212,26 +212,25 @@ impl Revocations {
         let until = kept.then(|| now() + i64::try_from(self.kept_for.as_secs()).unwrap_or(i64::MAX / 2) + 1);
         let number = {
             let mut waiting = self.lock();
+            if waiting.entries.len() >= MAX_WAITING {
+                return Err(BrokerError::Unavailable("too many revocations wait for the broker".into()));
+            }
             waiting.entries.push(Entry(revocation, until));
-            waiting.taken + waiting.entries.len() as u64
+            waiting.written + waiting.entries.len() as u64
         };
         let _writing = self.writer.lock().await;
-        if self.lock().written >= number {
-            return Ok(());
-        }
         let entries = {
-            let mut waiting = self.lock();
-            let entries = std::mem::take(&mut waiting.entries);
-            waiting.taken += entries.len() as u64;
-            entries
+            let waiting = self.lock();
+            if waiting.written >= number {
+                // Another call has written it.
+                return Ok(());
+            }
+            waiting.entries.clone()
         };
-        if entries.is_empty() {
-            // Another call took this entry and failed with it.
-            return Err(BrokerError::Unavailable("the revocation could not be written".into()));
-        }
-        let taken = self.lock().taken;
         within(self.write(&entries)).await?;
-        self.lock().written = taken;
+        let mut waiting = self.lock();
+        waiting.entries.drain(..entries.len());
+        waiting.written += entries.len() as u64;
         Ok(())
     }
 

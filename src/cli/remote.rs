@@ -1,5 +1,6 @@
-//! The flags `--url`, `--token` and `--retry-timeout` of every command that talks to a daemon, and the client they make.
+//! The flags `--url`, `--token`, `--ca` and their like of every command that talks to a daemon, and the client they make.
 
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -24,6 +25,18 @@ pub struct Remote {
     /// Token to authenticate with.
     #[arg(long, env = "TIDINGS_TOKEN", hide_env_values = true)]
     token: Option<String>,
+
+    /// Certificates of the authorities to trust, in PEM form, for https:// [default: those of this system].
+    #[arg(long, value_name = "FILE", env = "TIDINGS_CA", value_hint = ValueHint::FilePath)]
+    ca: Option<PathBuf>,
+
+    /// Certificate to show to a daemon that asks for one, in PEM form.
+    #[arg(long, value_name = "FILE", env = "TIDINGS_CLIENT_CERT", value_hint = ValueHint::FilePath, requires = "client_key")]
+    client_cert: Option<PathBuf>,
+
+    /// Private key of the client's certificate, in PEM form.
+    #[arg(long, value_name = "FILE", env = "TIDINGS_CLIENT_KEY", value_hint = ValueHint::FilePath, requires = "client_cert")]
+    client_key: Option<PathBuf>,
 
     /// How long to retry while the daemon cannot be reached or refuses for the moment, such as 30s
     /// [default: 0s if no connection can be made; otherwise publishing is retried for 15s].
@@ -58,6 +71,7 @@ impl Remote {
         // Deployment files often set a variable to an empty text to leave it out.
         let urls: Vec<_> = self.url.iter().map(String::as_str).filter(|url| !url.is_empty()).collect();
         let client = Client::for_nodes(if urls.is_empty() { vec![DEFAULT_URL] } else { urls })?;
+        let client = self.with_tls(client)?;
         let client = match self.token() {
             Some(token) => client.with_token(token),
             None => client,
@@ -66,6 +80,24 @@ impl Remote {
             Some(timeout) => client.with_retry_timeout(timeout),
             None => client,
         })
+    }
+
+    /// Adds the authorities and the certificate of the flags.
+    fn with_tls(&self, client: Client) -> Result<Client, Failure> {
+        // As for `--url`, an empty variable counts as none.
+        let given = |file: &'_ Option<PathBuf>| file.clone().filter(|path| !path.as_os_str().is_empty());
+        let (ca, cert, key) = (given(&self.ca), given(&self.client_cert), given(&self.client_key));
+        let client = match ca {
+            Some(file) => client.with_ca(read(&file)?).map_err(|error| format!("--ca {}: {error}", file.display()))?,
+            None => client,
+        };
+        match (cert, key) {
+            (Some(cert), Some(key)) => {
+                let shown = client.with_client_certificate(read(&cert)?, read(&key)?);
+                Ok(shown.map_err(|error| format!("--client-cert {}: {error}", cert.display()))?)
+            }
+            _ => Ok(client),
+        }
     }
 
     /// Whether the user chose how long to retry.
@@ -77,6 +109,11 @@ impl Remote {
     pub fn token(&self) -> Option<&str> {
         self.token.as_deref().filter(|token| !token.is_empty())
     }
+}
+
+fn read(file: &Path) -> Result<Vec<u8>, Failure> {
+    let read = std::fs::read(file);
+    read.map_err(|error| format!("{} cannot be read: {}", file.display(), config::read_error(&error)).into())
 }
 
 /// Reports the first failed attempt, so that the user learns the cause at once.

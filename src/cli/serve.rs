@@ -53,6 +53,9 @@ impl Serve {
         }
         let server = server::bind(config.clone(), Arc::new(catalog)).await.map_err(describe)?;
         announce(&config, server.local_addr()?, types);
+        if let Some(address) = server.admin_addr() {
+            tracing::info!(url = %format!("http://{address}"), "listening for the operator");
+        }
         let Asked { shutdown, drain_now } = signals.handle(Reload { flags: self.flags, running: loaded, log_level });
         // A task that sends no more sends no signal either.
         let received = async |asked: oneshot::Receiver<()>| {
@@ -80,7 +83,8 @@ fn describe(error: ServerError) -> String {
 
 /// Reports the address and the main settings: as a log line and, on a terminal, as a banner.
 fn announce(config: &Config, address: SocketAddr, types: usize) {
-    let url = format!("http://{address}");
+    let scheme = if config.tls.is_some() { "https" } else { "http" };
+    let url = format!("{scheme}://{address}");
     let broker = &config.broker.broker;
     let node = &config.server.node_id;
     let [tail, curl] = example_commands(&url);

@@ -36,6 +36,8 @@ mod retry;
 mod subscriber;
 mod subscription;
 mod subscriptions;
+#[cfg(feature = "tls")]
+mod tls;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -57,6 +59,8 @@ pub use subscription::Subscription;
 
 use crate::event::{JsonText, Position};
 use retry::Attempts;
+#[cfg(feature = "tls")]
+use tls::TlsOptions;
 
 /// A client of one daemon, or of several nodes of one bus. Cheap to clone; clones share their connections.
 #[derive(Clone)]
@@ -70,6 +74,11 @@ pub struct Client {
     /// `None`: as [`retry`] says.
     retry_timeout: Option<Duration>,
     on_retry: Option<Arc<OnRetry>>,
+    #[cfg(feature = "tls")]
+    tls: TlsOptions,
+    /// The configuration of `wss:` connections.
+    #[cfg(feature = "tls")]
+    tls_config: Arc<rustls::ClientConfig>,
 }
 
 /// The callback of [`Client::on_retry`].
@@ -229,8 +238,11 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 impl Client {
     /// A client of the daemon at `url`, such as `http://127.0.0.1:7400`. Does not connect yet.
     ///
+    /// An `https:` URL needs the feature `tls`. The client then trusts the authorities of the system, or those of
+    /// [`Client::with_ca`].
+    ///
     /// # Errors
-    /// [`Error::Url`] if `url` is not an `http:` URL.
+    /// [`Error::Url`] if `url` is not an `http:` or `https:` URL.
     pub fn new(url: &str) -> Result<Self, Error> {
         Self::for_nodes([url])
     }
@@ -239,24 +251,59 @@ impl Client {
     /// or is about to stop.
     ///
     /// # Errors
-    /// [`Error::Url`] if a URL is not an `http:` URL, or if there is none.
+    /// [`Error::Url`] if a URL is not an `http:` or `https:` URL, or if there is none.
     pub fn for_nodes<U: AsRef<str>>(urls: impl IntoIterator<Item = U>) -> Result<Self, Error> {
         let bases: Arc<[Url]> = urls.into_iter().map(|url| base(url.as_ref())).collect::<Result<_, _>>()?;
         if bases.is_empty() {
             return Err(Error::Url("no daemon URL was given: give one, such as http://127.0.0.1:7400".into()));
         }
-        let http = reqwest::Client::builder()
-            .connect_timeout(CONNECT_TIMEOUT)
-            .timeout(REQUEST_TIMEOUT)
-            .tcp_nodelay(true)
-            // The WebSocket ignores proxy settings, so HTTP must ignore them too.
-            .no_proxy()
-            // A redirected POST would become a GET, and the WebSocket follows none.
-            .redirect(reqwest::redirect::Policy::none())
-            .user_agent(concat!("tidings/", env!("CARGO_PKG_VERSION")))
-            .build()
-            .map_err(|error| Error::Url(error.to_string()))?;
-        Ok(Self { http, bases, node: Arc::default(), token: None, retry_timeout: None, on_retry: None })
+        #[cfg(feature = "tls")]
+        let tls = TlsOptions::default();
+        #[cfg(feature = "tls")]
+        let tls_config = tls.config(uses_https(&bases))?;
+        #[cfg(feature = "tls")]
+        let http = build(http().tls_backend_preconfigured((*tls_config).clone()))?;
+        #[cfg(not(feature = "tls"))]
+        let http = build(http())?;
+        Ok(Self {
+            http,
+            bases,
+            node: Arc::default(),
+            token: None,
+            retry_timeout: None,
+            on_retry: None,
+            #[cfg(feature = "tls")]
+            tls,
+            #[cfg(feature = "tls")]
+            tls_config,
+        })
+    }
+
+    /// Trusts only these certificate authorities (PEM), instead of those of the system.
+    ///
+    /// # Errors
+    /// [`Error::Url`] if there is no certificate in the text.
+    #[cfg(feature = "tls")]
+    pub fn with_ca(self, pem: impl AsRef<[u8]>) -> Result<Self, Error> {
+        self.change_tls(|tls| tls.set_ca(pem.as_ref()))
+    }
+
+    /// Shows this certificate to a daemon that asks for one (mutual TLS). Both texts are PEM; the certificate may be
+    /// followed by intermediate ones.
+    ///
+    /// # Errors
+    /// [`Error::Url`] if one of them cannot be used, or if they do not belong together.
+    #[cfg(feature = "tls")]
+    pub fn with_client_certificate(self, cert: impl AsRef<[u8]>, key: impl AsRef<[u8]>) -> Result<Self, Error> {
+        self.change_tls(|tls| tls.set_identity(cert.as_ref(), key.as_ref()))
+    }
+
+    #[cfg(feature = "tls")]
+    fn change_tls(mut self, change: impl FnOnce(&mut TlsOptions) -> Result<(), Error>) -> Result<Self, Error> {
+        change(&mut self.tls)?;
+        self.tls_config = self.tls.config(uses_https(&self.bases))?;
+        self.http = build(http().tls_backend_preconfigured((*self.tls_config).clone()))?;
+        Ok(self)
     }
 
     /// Sends this token (`Authorization: Bearer`) with every request and WebSocket handshake.
@@ -280,6 +327,12 @@ impl Client {
     pub fn on_retry(mut self, report: impl Fn(&Error, Duration) + Send + Sync + 'static) -> Self {
         self.on_retry = Some(Arc::new(report));
         self
+    }
+
+    /// The TLS configuration of its connections, for the load generator.
+    #[cfg(feature = "server")]
+    pub(crate) fn tls_config(&self) -> &Arc<rustls::ClientConfig> {
+        &self.tls_config
     }
 
     /// The scheme, host and port of the current node. User name, password and path are left out.
@@ -409,6 +462,28 @@ impl Client {
     }
 }
 
+/// The settings of all HTTP requests.
+fn http() -> reqwest::ClientBuilder {
+    reqwest::Client::builder()
+        .connect_timeout(CONNECT_TIMEOUT)
+        .timeout(REQUEST_TIMEOUT)
+        .tcp_nodelay(true)
+        // The WebSocket ignores proxy settings, so HTTP must ignore them too.
+        .no_proxy()
+        // A redirected POST would become a GET, and the WebSocket follows none.
+        .redirect(reqwest::redirect::Policy::none())
+        .user_agent(concat!("tidings/", env!("CARGO_PKG_VERSION")))
+}
+
+fn build(http: reqwest::ClientBuilder) -> Result<reqwest::Client, Error> {
+    http.build().map_err(|error| Error::Url(error.to_string()))
+}
+
+#[cfg(feature = "tls")]
+fn uses_https(bases: &[Url]) -> bool {
+    bases.iter().any(|base| base.scheme() == "https")
+}
+
 /// Parses a daemon's URL. [`route`] adds the path of a route to it.
 fn base(url: &str) -> Result<Url, Error> {
     let invalid =
@@ -424,11 +499,10 @@ fn base(url: &str) -> Result<Url, Error> {
     };
     match base.scheme() {
         "http" => {}
-        "https" => {
-            let cause = "this client does not support TLS; use http://, or a proxy on this machine that adds TLS";
-            return Err(invalid(cause));
-        }
-        "ws" | "wss" => return Err(invalid("write http:// instead; the client opens WebSockets by itself")),
+        "https" if cfg!(feature = "tls") => {}
+        "https" => return Err(invalid("this client was built without TLS (the feature `tls`)")),
+        "ws" => return Err(invalid("write http:// instead; the client opens WebSockets by itself")),
+        "wss" => return Err(invalid("write https:// instead; the client opens WebSockets by itself")),
         _ if without_scheme() => return Err(invalid("write http:// before it")),
         _ => return Err(invalid(example)),
     }

@@ -19,11 +19,15 @@ use serde_json::value::RawValue;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 use tokio_stream::Stream;
+#[cfg(not(feature = "tls"))]
+use tokio_tungstenite::connect_async_with_config;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::http::{HeaderValue, header};
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{self, Message};
-use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async_with_config};
+#[cfg(feature = "tls")]
+use tokio_tungstenite::{Connector, connect_async_tls_with_config};
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
 use super::backoff::{self, Backoff};
 use super::subscription::Subscription;
@@ -424,7 +428,7 @@ async fn connect(client: Client, node: usize, requests: Vec<Message>) -> Result<
     let base = client.base(node);
     let mut url = route(base, &["v1", "ws"]);
     // Cannot fail: the URL standard allows a change from one "special" scheme (http) to another (ws).
-    let _ = url.set_scheme("ws");
+    let _ = url.set_scheme(if base.scheme() == "https" { "wss" } else { "ws" });
     let mut request = url.as_str().into_client_request().map_err(|error| Error::Url(error.to_string()))?;
     let headers = request.headers_mut();
     headers.insert(header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(protocol::SUBPROTOCOL));
@@ -440,7 +444,14 @@ async fn connect(client: Client, node: usize, requests: Vec<Message>) -> Result<
     }
     let config = WebSocketConfig::default().read_buffer_size(READ_BUFFER);
     let connecting = async {
-        let (mut socket, _) = connect_async_with_config(request, Some(config), true).await?;
+        #[cfg(feature = "tls")]
+        let connecting = {
+            let connector = Connector::Rustls(client.tls_config.clone());
+            connect_async_tls_with_config(request, Some(config), true, Some(connector))
+        };
+        #[cfg(not(feature = "tls"))]
+        let connecting = connect_async_with_config(request, Some(config), true);
+        let (mut socket, _) = connecting.await?;
         for request in requests {
             socket.feed(request).await?;
         }

@@ -695,8 +695,7 @@ fn a_daemon_url_is_validated_and_secrets_are_redacted() {
     for url in ["", "127.0.0.1:7400", "localhost:7400", "ftp://host", "http://"] {
         assert!(matches!(Client::new(url), Err(Error::Url(_))), "{url}");
     }
-    for url in ["https://user:secret@host", "ftp://user:se#secret@host", "user:secret@host:7400", "http://a:secret@h:x"]
-    {
+    for url in ["wss://user:secret@host", "ftp://user:se#secret@host", "user:secret@host:7400", "http://a:secret@h:x"] {
         let Err(Error::Url(message)) = Client::new(url) else { panic!("{url}") };
         assert!(!message.contains("secret") && message.contains("h"), "{message}");
     }

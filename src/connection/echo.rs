@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use bytes::Bytes;
-use tokio::net::TcpStream;
 
 use super::inbound::{Inbound, Message};
 use crate::deflate::Deflater;
@@ -15,6 +14,7 @@ use crate::event::{Catalog, PerChannel};
 use crate::hub::{Encoding, Outgoing, SendBuffer, frame};
 use crate::metrics::Metrics;
 use crate::pace::Pace;
+use crate::transport::Transport;
 
 /// What all connections share.
 #[derive(Debug)]
@@ -36,7 +36,7 @@ impl Echo {
     }
 
     /// Serves a connection from the response to its handshake to its end. `early`: what came after the handshake.
-    pub async fn serve(&self, stream: TcpStream, head: Vec<u8>, mut early: Vec<u8>, deflate: bool) {
+    pub async fn serve(&self, stream: Transport, head: Vec<u8>, mut early: Vec<u8>, deflate: bool) {
         let send_buffer = SendBuffer::new(stream, Encoding::WebSocket { deflate }, self.shared.clone());
         send_buffer.greet(&[&head.into()]);
         let mut inbound = Inbound::new(self.limit, deflate);

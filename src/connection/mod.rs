@@ -13,10 +13,10 @@ use std::future::poll_fn;
 use std::io;
 use std::pin::pin;
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::Bytes;
 use futures_util::StreamExt;
-use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 
 use crate::access::Caller;
@@ -25,8 +25,10 @@ use crate::event::Catalog;
 use crate::hub::{ConnectionHandle, Encoding, Feed, Hub, NewConnection, PendingReply, SendBuffer, frame};
 use crate::metrics::Metrics;
 use crate::protocol::{self, ClientFrame, CloseCode, ErrorCode, Problem, ServerFrame, Subscribe};
+use crate::rate::{Rate, Used};
 use crate::replay;
 use crate::supervision::TaskGroup;
+use crate::transport::Transport;
 pub use echo::Echo;
 use inbound::{Inbound, Message};
 pub use opening::{Admitted, Client, MAX_UNAUTHENTICATED, Opening};
@@ -56,6 +58,10 @@ pub struct Connections {
     pub max_frame_bytes: usize,
     /// The most bytes that a replay sends at a time.
     pub replay_bytes: usize,
+    /// The frames that a client may send.
+    pub frame_rate: Rate,
+    /// The beginning of the clock of all rates.
+    pub started: Instant,
 }
 
 /// What a client's frame comes to.
@@ -70,9 +76,11 @@ impl Connections {
     /// Serves a WebSocket from the response to its handshake to its end.
     ///
     /// What happens once or seldom is boxed: the task of an idle connection is as large as the largest future it holds.
-    pub async fn serve(self: Arc<Self>, stream: TcpStream, opening: Box<Opening>) {
+    pub async fn serve(self: Arc<Self>, stream: Transport, opening: Box<Opening>) {
         let mut inbound = Inbound::of_stranger();
-        let Some((mut caller, handle, early)) = Box::pin(self.open(stream, opening, &mut inbound)).await else { return };
+        let Some((mut caller, handle, early)) = Box::pin(self.open(stream, opening, &mut inbound)).await else {
+            return;
+        };
         self.listen(&mut caller, &handle, &mut inbound, early).await;
         let send_buffer = handle.send_buffer().clone();
         Box::pin(async move {
@@ -86,7 +94,7 @@ impl Connections {
     /// Takes the connection in; returns who the client is, and what it sent early. `None` if the connection has ended.
     async fn open(
         &self,
-        mut stream: TcpStream,
+        mut stream: Transport,
         opening: Box<Opening>,
         inbound: &mut Inbound,
     ) -> Option<(Caller, ConnectionHandle, Vec<u8>)> {
@@ -135,18 +143,17 @@ impl Connections {
     }
 
     /// Reads until the peer has closed, is gone, or has broken the protocol.
-    async fn listen(
-        &self,
-        caller: &mut Caller,
-        handle: &ConnectionHandle,
-        inbound: &mut Inbound,
-        mut early: Vec<u8>,
-    ) {
+    async fn listen(&self, caller: &mut Caller, handle: &ConnectionHandle, inbound: &mut Inbound, mut early: Vec<u8>) {
         let send_buffer = handle.send_buffer();
         let mut texts = Vec::new();
-        let mut ended = take(inbound, send_buffer, &mut early, &mut texts);
+        let mut used = 0;
+        let mut ended = take(inbound, send_buffer, &mut early, &mut texts) || self.exceeded(inbound, &mut used, handle);
         drop(early);
         loop {
+            if ended && send_buffer.is_closing() {
+                // It was closed for what it sent: the rest is not done.
+                texts.clear();
+            }
             if !texts.is_empty() {
                 Box::pin(self.frames(caller, handle, std::mem::take(&mut texts))).await;
             }
@@ -155,10 +162,25 @@ impl Connections {
             if ended || poll_fn(|context| send_buffer.stream().poll_read_ready(context)).await.is_err() {
                 return;
             }
-            ended = pump(inbound, send_buffer, &mut texts);
+            ended = pump(inbound, send_buffer, &mut texts) || self.exceeded(inbound, &mut used, handle);
             // Readiness alone never yields: a peer that sends without end must not keep the thread.
             tokio::task::yield_now().await;
         }
+    }
+
+    /// Counts the frames that have come. Closes the connection if they are over the rate, and returns whether they are.
+    fn exceeded(&self, inbound: &mut Inbound, used: &mut Used, handle: &ConnectionHandle) -> bool {
+        let frames = inbound.take_frames();
+        if frames == 0 {
+            return false;
+        }
+        let now = u64::try_from(self.started.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        let exceeded = self.frame_rate.take(used, now, frames.into()).is_err();
+        if exceeded {
+            self.metrics.refused(ErrorCode::RateLimited.as_str());
+            handle.send_buffer().close(CloseCode::RateLimited, "more frames came than frame_rate allows");
+        }
+        exceeded
     }
 
     /// Does what the client said, in order. An `auth` changes what the frames after it may do, so these wait for it.
@@ -305,6 +327,7 @@ fn take(inbound: &mut Inbound, send_buffer: &Arc<SendBuffer>, bytes: &mut [u8], 
     // After our own Close only the peer's Close counts.
     let closing = send_buffer.is_closing();
     let mut ended = false;
+    let mut asked = 0;
     let read = inbound.read(bytes, |message| {
         match message {
             Message::Text(text) if !closing => texts.push(text),
@@ -313,11 +336,12 @@ fn take(inbound: &mut Inbound, send_buffer: &Arc<SendBuffer>, bytes: &mut [u8], 
                 send_buffer.close_echo(code);
                 ended = true;
             }
-            Message::Pong(payload) => send_buffer.ponged(&payload),
+            Message::Pong(payload) => asked += u32::from(send_buffer.ponged(&payload)),
             Message::Text(_) => {}
         }
         !ended
     });
+    inbound.forgive_frames(asked);
     if let Err(violation) = read {
         send_buffer.close(violation.code, violation.reason);
         // What follows cannot be read as frames any more.

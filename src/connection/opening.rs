@@ -6,7 +6,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::StreamExt;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
 
@@ -17,6 +16,7 @@ use crate::admission::AdmissionPermit;
 use crate::bus::{Bus, StreamQuery, Subscription};
 use crate::hub::frame;
 use crate::protocol::{self, ClientFrame, CloseCode, ErrorCode, Problem};
+use crate::transport::Transport;
 
 /// Connections that may wait for the client's credential at a time.
 pub const MAX_UNAUTHENTICATED: usize = 10_000;
@@ -46,7 +46,10 @@ pub struct Opening {
 pub enum Client {
     Known(Admitted),
     /// The client presents its credential in its first frame. What its URL asked for waits for that.
-    Unknown { permit: OwnedSemaphorePermit, query: Result<StreamQuery, Problem> },
+    Unknown {
+        permit: OwnedSemaphorePermit,
+        query: Result<StreamQuery, Problem>,
+    },
 }
 
 /// A client that may connect.
@@ -83,7 +86,7 @@ impl Connections {
     /// the first frame stay in `inbound`. `None` if the connection has ended.
     pub(super) async fn identified(
         &self,
-        stream: &mut TcpStream,
+        stream: &mut Transport,
         head: &[u8],
         early: &mut Vec<u8>,
         inbound: &mut Inbound,
@@ -126,7 +129,7 @@ impl Connections {
 
 /// Reads the first frame; returns its token. `None` if the peer has gone.
 async fn first_frame(
-    stream: &mut TcpStream,
+    stream: &mut Transport,
     early: &mut Vec<u8>,
     inbound: &mut Inbound,
 ) -> Option<Result<Arc<str>, Refused>> {
@@ -143,7 +146,9 @@ async fn first_frame(
             false
         });
         match (read, text, closed) {
-            (Err(_), ..) => return refused("the first frame must be an `auth` frame of at most 16 KiB, not compressed"),
+            (Err(_), ..) => {
+                return refused("the first frame must be an `auth` frame of at most 16 KiB, not compressed");
+            }
             (_, _, true) => return None,
             (Ok(()), Some(text), _) => {
                 return match protocol::read_client_frame(&text) {
@@ -162,7 +167,7 @@ async fn first_frame(
 }
 
 /// Sends a Close and ends the connection. A reset must not overtake the Close, so what the peer still sends is read.
-async fn end(stream: &mut TcpStream, close: Bytes) -> std::io::Result<()> {
+async fn end(stream: &mut Transport, close: Bytes) -> std::io::Result<()> {
     stream.write_all(&close).await?;
     stream.shutdown().await?;
     let mut rest = [0; 256];

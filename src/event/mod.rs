@@ -84,12 +84,12 @@ pub use self::{
     cursor_base::{CursorBase, PackedCursor},
     envelope::{Defaults, Event, Refusal},
     filter::{Condition, Filter, FilterError, Test},
-    selector::Selector,
     mistake::{MAX_MISTAKES, Mistake},
     per_channel::PerChannel,
     schema_error::{SchemaError, SchemaErrors},
     schema_field::SchemaField,
     schema_names::SchemaNames,
     schema_node::SchemaNode,
+    selector::Selector,
     since::{Moment, ParseSinceError, Since},
 };

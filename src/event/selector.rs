@@ -1,7 +1,7 @@
 //! Which events of a channel a subscriber gets: what it asked for, within what it is granted.
 
 use super::json::Json;
-use super::{Filter, Condition};
+use super::{Condition, Filter};
 
 /// Alternatives, of which one must match. The hub indexes each of them as a filter.
 ///

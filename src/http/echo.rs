@@ -38,7 +38,7 @@ async fn one(echo: &Echo, mut stream: TcpStream) -> Option<()> {
             break agreed;
         }
     };
-    echo.serve(stream, agreed.head, bytes.split_off(length), agreed.deflate).await;
+    echo.serve(stream.into(), agreed.head, bytes.split_off(length), agreed.deflate).await;
     Some(())
 }
 

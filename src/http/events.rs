@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use axum::Extension;
 use axum::body::{Body, Bytes};
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
@@ -12,6 +13,7 @@ use serde::Serialize;
 
 use super::App;
 use super::content_coding;
+use super::edge::ClientAddress;
 use super::envelope::{self, Envelope};
 use crate::access::Caller;
 use crate::bus::Accepted;
@@ -35,6 +37,7 @@ pub(super) struct Published {
 pub(super) async fn publish(
     State(app): State<App>,
     caller: Caller,
+    Extension(ClientAddress(address)): Extension<ClientAddress>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
@@ -51,6 +54,7 @@ pub(super) async fn publish(
         None => body,
     };
     let Envelope { documents, binary } = envelope::read(&headers, &body, app.limits.max_event_bytes)?;
+    publisher.charge(documents.len(), address)?;
     let events = publisher.validate(documents).await.map_err(|mut problem| {
         if binary {
             problem.errors.iter_mut().for_each(for_binary);

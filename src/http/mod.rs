@@ -9,20 +9,25 @@ mod channels;
 mod content_coding;
 pub mod direct;
 pub mod echo;
+pub mod edge;
 mod envelope;
 mod events;
 mod handshake;
 mod health;
 mod history;
 mod media_type;
+pub mod needs_tls;
 mod nodes;
 mod openapi;
 mod parse_limit;
 mod problem;
+mod raw;
 mod request_id;
+mod respond;
 mod revocations;
 mod routes;
 mod schemas;
+mod side;
 mod start_page;
 mod stream;
 pub mod takeover;
@@ -34,9 +39,12 @@ use crate::bus::Bus;
 use crate::config::RequestLimits;
 use crate::connection::Connections;
 use crate::metrics::Metrics;
+use edge::Edge;
 pub use parse_limit::ParseLimit;
-pub use request_id::respond;
-pub use routes::router;
+pub use raw::raw;
+pub use respond::respond;
+pub use routes::Routes;
+pub use side::Side;
 
 /// What the handlers work with.
 #[derive(Clone)]
@@ -51,6 +59,7 @@ pub struct AppState {
     pub parse_limit: ParseLimit,
     /// Whether WebSocket clients may have their events compressed.
     pub compression: bool,
+    pub edge: Edge,
 }
 
 impl std::ops::Deref for App {

@@ -34,20 +34,30 @@ pub(super) struct Document<'a> {
     errors: &'a [Mistake],
 }
 
+pub(super) const MEDIA_TYPE: &str = "application/problem+json";
+
+/// The problem as JSON.
+pub(super) fn document(problem: &Problem) -> String {
+    let document = Document {
+        r#type: format!("urn:tidings:problem:{}", problem.code),
+        title: problem.code.title(),
+        status: problem.code.status(),
+        code: problem.code.as_str(),
+        detail: &problem.detail,
+        errors: &problem.errors,
+    };
+    // Strings and numbers: serialization cannot fail.
+    serde_json::to_string(&document).unwrap_or_default()
+}
+
+pub(super) fn status(problem: &Problem) -> StatusCode {
+    StatusCode::from_u16(problem.code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+}
+
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let document = Document {
-            r#type: format!("urn:tidings:problem:{}", self.code),
-            title: self.code.title(),
-            status: self.code.status(),
-            code: self.code.as_str(),
-            detail: &self.detail,
-            errors: &self.errors,
-        };
-        // Strings and numbers: serialization cannot fail.
-        let body = serde_json::to_string(&document).unwrap_or_default();
-        let status = StatusCode::from_u16(self.code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        let mut response = (status, [(header::CONTENT_TYPE, "application/problem+json")], body).into_response();
+        let body = document(&self);
+        let mut response = (status(&self), [(header::CONTENT_TYPE, MEDIA_TYPE)], body).into_response();
         if let Some(seconds) = self.retry_after {
             response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
         }
@@ -59,6 +69,10 @@ impl IntoResponse for Problem {
             response.headers_mut().insert(header::SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
             response.headers_mut().insert(header::UPGRADE, HeaderValue::from_static("websocket"));
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+        }
+        if self.code == ErrorCode::HeadersTooLarge {
+            // As after those heads that are too large for hyper.
+            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         response.extensions_mut().insert(Refused { code: self.code, cause: self.cause });
         response

@@ -75,8 +75,8 @@ fn read(body: &[u8]) -> Result<Revocation, Problem> {
     let invalid = |detail: String| Problem::new(ErrorCode::BadRequest, detail);
     // The strict reader, so that no member occurs twice.
     let json = Json::parse_bytes(body).map_err(|error| malformed(&error))?;
-    let Body { jti, sub, issued_before, key } =
-        serde_json::from_value(json.to_value()).map_err(|error| invalid(format!("{error}: send one of jti, sub, key")))?;
+    let Body { jti, sub, issued_before, key } = serde_json::from_value(json.to_value())
+        .map_err(|error| invalid(format!("{error}: send one of jti, sub, key")))?;
     match (jti, sub, key, issued_before) {
         (Some(jti), None, None, None) => Ok(Revocation::Jti(jti)),
         (None, None, Some(key), None) => Ok(Revocation::Key(key)),

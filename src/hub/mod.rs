@@ -26,7 +26,6 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use futures_util::future::select_all;
-use tokio::net::TcpStream;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
@@ -39,12 +38,13 @@ pub use index::{Index, IndexSlot, Member};
 pub use outgoing::Outgoing;
 pub use send_buffer::SendBuffer;
 
-use crate::admission::AdmissionPermit;
 use crate::access::{Guard, Principal};
+use crate::admission::AdmissionPermit;
 use crate::bus::{CursorBases, Renewal, Subscription};
 use crate::event::{Catalog, PerChannel};
 use crate::metrics::Metrics;
 use crate::pace::Pace;
+use crate::transport::Transport;
 use inbox::Inbox;
 use inbox_item::InboxItem;
 use shard::Shard;
@@ -149,12 +149,12 @@ impl Hub {
 
     /// Takes a connection in: gives it a shard and a send buffer, makes its first subscriptions and greets it. None of these
     /// may begin in the log.
-    pub fn join(&self, stream: TcpStream, new: NewConnection) -> ConnectionHandle {
+    pub fn join(&self, stream: Transport, new: NewConnection) -> ConnectionHandle {
         self.admit(stream, new, None)
     }
 
     /// The same for a connection whose subscriptions may begin in the log: it comes with their feeds.
-    pub async fn join_from_log(&self, stream: TcpStream, new: NewConnection) -> (ConnectionHandle, Vec<Feed>) {
+    pub async fn join_from_log(&self, stream: Transport, new: NewConnection) -> (ConnectionHandle, Vec<Feed>) {
         let (sender, begun) = oneshot::channel();
         let handle = self.admit(stream, new, Some(sender));
         let begun = begun.await.unwrap_or_default();
@@ -164,7 +164,7 @@ impl Hub {
 
     fn admit(
         &self,
-        stream: TcpStream,
+        stream: Transport,
         new: NewConnection,
         begun: Option<oneshot::Sender<Vec<Begun>>>,
     ) -> ConnectionHandle {

@@ -79,7 +79,7 @@ impl Fixture {
             cursors: Arc::default(),
             permit: Admission::new(1, self.metrics.pending_connections.clone()).admit().unwrap(),
         };
-        let (handle, feeds) = self.hub.join_from_log(stream, new).await;
+        let (handle, feeds) = self.hub.join_from_log(stream.into(), new).await;
         assert_eq!(feeds.len(), channels.len());
         (peer, handle, feeds)
     }

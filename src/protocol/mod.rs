@@ -243,7 +243,7 @@ pub enum CloseCode {
     SlowConsumer = 4008,
     /// The client sent nothing for two heartbeat intervals.
     HeartbeatTimeout = 4009,
-    /// The client sent too many frames.
+    /// The client sent more frames than it may in that time.
     RateLimited = 4029,
 }
 
@@ -378,10 +378,7 @@ mod tests {
             let (session, node) = ("s".into(), "n".into());
             ServerFrame::Welcome { protocol: 1, session, node, heartbeat_ms: 25_000, expires_in_ms }.to_json()
         };
-        assert_eq!(
-            welcome(None),
-            r#"{"type":"welcome","protocol":1,"session":"s","node":"n","heartbeatMs":25000}"#
-        );
+        assert_eq!(welcome(None), r#"{"type":"welcome","protocol":1,"session":"s","node":"n","heartbeatMs":25000}"#);
         assert!(welcome(Some(60_000)).ends_with(r#""heartbeatMs":25000,"expiresInMs":60000}"#));
         let authenticated = |expires_in_ms| ServerFrame::Authenticated { expires_in_ms }.to_json();
         assert_eq!(authenticated(Some(5)), r#"{"type":"authenticated","expiresInMs":5}"#);

@@ -6,10 +6,10 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use super::ServerError;
-use crate::admission::Admission;
-use crate::broker::{Backend, ObservedSignals, Signals, observe};
 use crate::access::Guard;
+use crate::admission::Admission;
 use crate::auth::Auth;
+use crate::broker::{Backend, ObservedSignals, Signals, observe};
 use crate::bus::{Namespace, Revocations, TakenBack};
 use crate::config::{BrokerConfig, Config};
 use crate::event::Catalog;
@@ -54,15 +54,8 @@ impl NamespaceParts {
         let kept_for = auth.map_or(Duration::ZERO, |auth| auth.max_lifetime() + auth.clock_skew());
         let revocations = Arc::new(Revocations::new(backend.clone(), kept_for));
         let guard: Arc<dyn Guard> = Arc::new(TakenBack::new(auth.cloned(), revocations.clone()));
-        let namespace = Namespace::new(
-            backend.clone(),
-            catalog,
-            admission.clone(),
-            reported,
-            metrics,
-            revocations,
-            guard.clone(),
-        );
+        let namespace =
+            Namespace::new(backend.clone(), catalog, admission.clone(), reported, metrics, revocations, guard.clone());
         let namespace = Arc::new(namespace);
         let hub_config = HubConfig {
             shards: std::thread::available_parallelism().map_or(1, usize::from),

@@ -10,11 +10,13 @@ use super::*;
 use crate::access::{Caller, NamespaceId};
 use crate::bus::{Begin, Documents, StreamQuery, Subscription};
 use crate::config::{
-    AuthConfig, BrokerConfig, BrokerUrl, BusMessage, FileSync, LogConfig, LogFormat, RequestLimits, ServerConfig, WebSocketConfig,
+    AuthConfig, BrokerConfig, BrokerUrl, BusMessage, EdgeConfig, FileSync, LogConfig, LogFormat, RequestLimits,
+    ServerConfig, WebSocketConfig,
 };
 use crate::connection::{Admitted, Client, Opening};
 use crate::event::ChannelId;
 use crate::http::direct;
+use crate::http::edge::Peer;
 use crate::hub::{Encoding, NewConnection};
 
 /// How long a test waits for what must come.
@@ -59,6 +61,8 @@ fn config() -> Config {
         },
         log: LogConfig { format: LogFormat::Json, level: "info".into() },
         auth: AuthConfig::default(),
+        edge: EdgeConfig::default(),
+        tls: None,
     }
 }
 
@@ -102,14 +106,14 @@ impl Node {
         let (stream, _) = listener.accept().await.unwrap();
         let query = StreamQuery { channels: vec![CHANNEL.into()], ..StreamQuery::default() };
         let selected = self.app.bus.select(caller, &query).unwrap().remove(0);
-        let client = Client::Known(Admitted {
+        let known = Client::Known(Admitted {
             caller: caller.clone(),
             subscriptions: vec![self.app.bus.resolve(caller, selected).await.unwrap()],
             problems: Vec::new(),
             permit: self.app.bus.admit(caller).unwrap(),
         });
-        let opening = Opening { head: Vec::new(), early: Vec::new(), deflate: false, client };
-        tokio::spawn(self.app.connections.clone().serve(stream, Box::new(opening)));
+        let opening = Opening { head: Vec::new(), early: Vec::new(), deflate: false, client: known };
+        tokio::spawn(self.app.connections.clone().serve(stream.into(), Box::new(opening)));
         client
     }
 
@@ -146,7 +150,7 @@ async fn the_task_of_an_idle_connection_is_small() {
     let permit = node.app.bus.admit(&caller).unwrap();
     let client = Client::Known(Admitted { caller, subscriptions: Vec::new(), problems: Vec::new(), permit });
     let opening = Opening { head: Vec::new(), early: Vec::new(), deflate: true, client };
-    let task = node.app.connections.clone().serve(stream, Box::new(opening));
+    let task = node.app.connections.clone().serve(stream.into(), Box::new(opening));
     assert!(size_of_val(&task) <= 350, "{} bytes", size_of_val(&task));
 }
 
@@ -157,8 +161,12 @@ async fn the_task_of_a_connection_that_was_opened_directly_is_small() {
     let listener = listen((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
     let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
     let group = TaskGroup::new(node.app.metrics.clone());
-    let acceptor = Acceptor::new(node.app.clone(), PATIENCE, group.clone(), group.clone(), Default::default());
-    let task = Arc::new(acceptor).serve(stream, group.enter());
+    let occupancy = Occupancy::new(1, Some(1));
+    let (requests, connections) = (group.clone(), group.clone());
+    let acceptor =
+        Acceptor::new(node.app.clone(), Side::Whole, occupancy, PATIENCE, requests, connections, Default::default());
+    let accepted = acceptor.admit(Ipv4Addr::LOCALHOST.into()).unwrap();
+    let task = Arc::new(acceptor).serve(stream.into(), accepted, group.enter());
     assert!(size_of_val(&task) <= 600, "{} bytes", size_of_val(&task));
 }
 
@@ -167,11 +175,12 @@ async fn plain_handshakes_are_opened_directly_and_others_left_to_hyper() {
     let node = Node::with_namespaces(1).await;
     let request = |line: &str, more: &str| {
         format!(
-            "{line}\r\nHost: bus\r\nConnection: keep-alive, Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+            "{line}\r\nHost: localhost\r\nConnection: keep-alive, Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
              Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nUser-Agent: a browser\r\n{more}\r\n"
         )
     };
-    let accept = |request: &str| direct::accept(&node.app, request.as_bytes());
+    let peer = Peer { address: Ipv4Addr::LOCALHOST.into(), tls: false, refused: None };
+    let accept = |request: &str| direct::accept(&node.app, &peer, request.as_bytes()).map(|(opening, _)| opening);
     let opening = accept(&(request("GET /v1/ws?channel=order-status HTTP/1.1", "") + "frames")).unwrap();
     let found = |opening: &Opening| match &opening.client {
         Client::Known(Admitted { subscriptions, problems, .. }) => (subscriptions.len(), problems.len()),
@@ -198,6 +207,8 @@ async fn plain_handshakes_are_opened_directly_and_others_left_to_hyper() {
         (plain, "transfer-encoding: chunked\r\n"),
         (plain, "Expect: 100-continue\r\n"),
         (plain, "Host: again\r\n"),
+        (plain, "Origin: https://evil.example\r\n"),
+        (plain, "Origin: http://localhost\r\nOrigin: http://localhost\r\n"),
         (plain, &"X: y\r\n".repeat(100)),
     ] {
         assert!(accept(&request(line, more)).is_none(), "{line} {more}");
@@ -239,16 +250,15 @@ async fn a_node_whose_fan_out_thread_panics_closes_its_connections_and_ends_with
         let (stream, _) = listener.accept().await.unwrap();
         let permit = app.bus.admit(&Caller::unrestricted(NamespaceId::FIRST)).unwrap();
         let encoding = Encoding::WebSocket { deflate: false };
-        let new =
-            NewConnection {
-                greeting: b"hello".to_vec(),
-                subscriptions,
-                encoding,
-                principal: None,
-                cursors: Arc::default(),
-                permit,
-            };
-        app.connections.hubs[0].join(stream, new)
+        let new = NewConnection {
+            greeting: b"hello".to_vec(),
+            subscriptions,
+            encoding,
+            principal: None,
+            cursors: Arc::default(),
+            permit,
+        };
+        app.connections.hubs[0].join(stream.into(), new)
     };
     let mut handles = Vec::new();
     // One connection for each shard, then one whose subscription no shard can make.

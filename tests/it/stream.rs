@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::support::broker::redis_url;
-use crate::support::each_broker::{TestBroker, over_each_broker};
+use crate::support::each_broker::{TestBroker, over_each_broker_and_tls};
 use crate::support::events::{epoch_and_offset, offset, order, sale};
 use crate::support::http::Response;
 use crate::support::node::{self, Node};
@@ -14,7 +14,7 @@ use crate::support::proxy::{Mode, Proxy};
 use crate::support::redis::Redis;
 use crate::support::{until, within};
 
-over_each_broker!(
+over_each_broker_and_tls!(
     events_arrive_in_the_order_of_publication,
     last_event_id_resumes_after_that_event,
     one_id_resumes_several_channels_under_load,

@@ -24,7 +24,7 @@ use super::output::{BOLD, Output, human, thousands};
 use super::remote::Remote;
 use crate::client::Client;
 use crate::event::Json;
-use crate::load::{Dialect, Seen, Shared, Swarm};
+use crate::load::{Dialect, Seen, Shared, Swarm, Tls};
 use crate::suggest::{self, Known};
 use pace::Pace;
 
@@ -167,8 +167,13 @@ impl Bench {
         let url = url::Url::parse(&client.url()).map_err(|error| unreachable(&error))?;
         let (host, port) = (url.host_str().unwrap_or_default(), url.port_or_known_default().unwrap_or_default());
         let address = resolve(host, port).await.map_err(|error| unreachable(&error))?;
+        let tls = match url.scheme() {
+            "https" => Some(Tls::to(host, client.tls_config().clone()).map_err(|error| unreachable(&error))?),
+            _ => None,
+        };
         let channel: String = url::form_urlencoded::byte_serialize(self.channel.as_bytes()).collect();
         let dialect = Arc::new(Dialect {
+            tls,
             path: format!("{}v1/ws?channel={channel}", url.path()),
             host: Some(format!("{host}:{port}")),
             headers: self.remote.token().map(|token| format!("Authorization: Bearer {token}\r\n")).unwrap_or_default(),

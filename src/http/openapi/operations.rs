@@ -48,8 +48,8 @@ impl Access {
 pub(super) fn everywhere(path: &str) -> &'static [ErrorCode] {
     match path {
         // Orchestrators ask these.
-        "/healthz" | "/readyz" => &[MisdirectedRequest, HeadersTooLarge, Internal],
-        _ => &[ForbiddenOrigin, MisdirectedRequest, HeadersTooLarge, Internal],
+        "/healthz" | "/readyz" => &[HeadersTooLarge, Internal],
+        _ => &[BadRequest, ForbiddenOrigin, MisdirectedRequest, RateLimited, HeadersTooLarge, Internal, Overloaded],
     }
 }
 
@@ -300,7 +300,10 @@ fn publish(schemas: &mut Schemas) -> Operation {
             answer comes when the broker has them. Send an event with the same `id` again after an unclear answer.",
         access: Access::Credential,
         parameters: vec![
-            attribute("type", "In binary mode the event's type, and required. Other attributes, extensions included, are sent likewise."),
+            attribute(
+                "type",
+                "In binary mode the event's type, and required. Other attributes, extensions included, are sent likewise.",
+            ),
             attribute("id", "In binary mode the event's id."),
             attribute("source", "In binary mode the event's source."),
             attribute("specversion", "In binary mode the version, `1.0`."),
@@ -336,19 +339,24 @@ fn publish(schemas: &mut Schemas) -> Operation {
         })),
         answers: vec![(202, json(schemas.written::<events::Published>(), "The broker has the events."))],
         problems: &[
-            BadRequest, MalformedJson, Forbidden, RequestTimeout, PayloadTooLarge, UnsupportedMediaType, InvalidEvent,
-            UnknownType, RateLimited, Draining, Overloaded,
+            BadRequest,
+            MalformedJson,
+            Forbidden,
+            RequestTimeout,
+            PayloadTooLarge,
+            UnsupportedMediaType,
+            InvalidEvent,
+            UnknownType,
+            RateLimited,
+            Draining,
+            Overloaded,
         ],
     }
 }
 
 fn websocket(schemas: &mut Schemas) -> Operation {
-    let fixed = |name: &str, description: &str, schema: Value| {
-        json!({ "name": name, "in": "header", "required": true, "description": description, "schema": schema })
-    };
-    let offered = |name: &str, description: &str, schema: Value| {
-        json!({ "name": name, "in": "header", "description": description, "schema": schema })
-    };
+    let fixed = |name: &str, description: &str, schema: Value| json!({ "name": name, "in": "header", "required": true, "description": description, "schema": schema });
+    let offered = |name: &str, description: &str, schema: Value| json!({ "name": name, "in": "header", "description": description, "schema": schema });
     Operation {
         id: "websocket",
         tag: "events",
@@ -360,9 +368,17 @@ fn websocket(schemas: &mut Schemas) -> Operation {
         parameters: [
             selection(),
             vec![
-                fixed("Connection", "Browsers send it by themselves.", json!({ "type": "string", "enum": ["Upgrade"] })),
+                fixed(
+                    "Connection",
+                    "Browsers send it by themselves.",
+                    json!({ "type": "string", "enum": ["Upgrade"] }),
+                ),
                 fixed("Upgrade", "Browsers send it by themselves.", json!({ "type": "string", "enum": ["websocket"] })),
-                fixed("Sec-WebSocket-Version", "The version of the protocol.", json!({ "type": "string", "enum": ["13"] })),
+                fixed(
+                    "Sec-WebSocket-Version",
+                    "The version of the protocol.",
+                    json!({ "type": "string", "enum": ["13"] }),
+                ),
                 fixed(
                     "Sec-WebSocket-Key",
                     "16 random bytes in base64.",

@@ -55,14 +55,14 @@ fn names(code: ErrorCode) -> &'static [&'static str] {
 /// References to these headers, and to that of every response.
 pub(super) fn with(names: impl IntoIterator<Item = &'static str>) -> Value {
     let all = ["X-Request-Id"].into_iter().chain(names);
-    all.map(|name| (name.to_owned(), json!({ "$ref": format!("#/components/headers/{name}") }))).collect::<Map<_, _>>().into()
+    all.map(|name| (name.to_owned(), json!({ "$ref": format!("#/components/headers/{name}") })))
+        .collect::<Map<_, _>>()
+        .into()
 }
 
 /// The headers of all responses.
 pub(super) fn headers() -> Value {
-    let header = |description: &str, required: bool, schema: Value| {
-        json!({ "description": description, "required": required, "schema": schema })
-    };
+    let header = |description: &str, required: bool, schema: Value| json!({ "description": description, "required": required, "schema": schema });
     let text = || json!({ "type": "string" });
     json!({
         "X-Request-Id": header(

@@ -20,7 +20,8 @@ pub(super) struct Schemas {
 impl Schemas {
     /// `events`: the schema of the events of the built-in types.
     pub fn new(events: Value) -> Self {
-        let settings = || SchemaSettings::draft2020_12().with(|settings| settings.definitions_path = "/components/schemas".into());
+        let settings =
+            || SchemaSettings::draft2020_12().with(|settings| settings.definitions_path = "/components/schemas".into());
         let read = settings().for_deserialize().into_generator();
         let written = settings().for_serialize().into_generator();
         Self { read, written, more: of_events(events) }
@@ -64,7 +65,8 @@ fn of_events(mut events: Value) -> Map<String, Value> {
     // It was JSON, and still is.
     let mut read: Value = serde_json::from_str(&text).unwrap_or_default();
     let Value::Object(mut schemas) = read["definitions"].take() else { return Map::new() };
-    let names: Vec<Value> = schemas.values().filter_map(|schema| schema.pointer("/properties/type/const").cloned()).collect();
+    let names: Vec<Value> =
+        schemas.values().filter_map(|schema| schema.pointer("/properties/type/const").cloned()).collect();
     schemas.insert(
         "OwnEvent".into(),
         json!({

@@ -85,7 +85,8 @@ impl Shard {
             match &sub.source {
                 SubscriptionSource::Replay(replay) => {
                     let subs = self.replays.get_mut(*replay).into_iter().flat_map(|replay| &mut replay.subs);
-                    subs.filter(|member| member.sub == slot as u32).for_each(|member| member.selector = selector.clone());
+                    subs.filter(|member| member.sub == slot as u32)
+                        .for_each(|member| member.selector = selector.clone());
                 }
                 SubscriptionSource::Live(slots) => {
                     let slots = slots.clone();

@@ -56,7 +56,7 @@ impl Sampler {
                 let chosen = choose(peers, touched, id);
                 let pings = self.pace.sample(self.shard, id, chosen.len(), now);
                 for (peer, payload) in chosen.iter().zip(pings) {
-                    peer.send_buffer.send(&[&frame::ping_with(&payload)]);
+                    peer.send_buffer.ping(&[&frame::ping_with(&payload)]);
                 }
             }
         }

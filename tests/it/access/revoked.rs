@@ -69,6 +69,61 @@ async fn a_revocation_holds_on_every_node(broker: TestBroker) {
 }
 over_each_broker!(a_revocation_holds_on_every_node);
 
+/// Nodes write the list at the same time, and each of them many entries.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_revocations_at_once_are_all_kept() {
+    let world = World::new();
+    let redis = TestBroker::redis();
+    let two = async || redis.node_with(|config| config.auth.file = Some(world.file())).await;
+    let nodes = [two().await, two().await];
+    let admin = world.token(json!({"sub": "admin", "tidings": {"admin": ["revoke"]}}));
+    let all =
+        (0..300).map(async |number| revoke(&nodes[number % 2], &admin, json!({"jti": format!("j{number}")})).await);
+    futures_util::future::join_all(all).await;
+    for (number, node) in (0..300).zip(nodes.iter().cycle()) {
+        // The other node than the one that was told.
+        let node = if number % 2 == 0 { &nodes[1] } else { node };
+        let token = world.token(json!({"jti": format!("j{number}"), "tidings": {"subscribe": ["*"]}}));
+        until("each is refused", async || (node.get_as(&token, "/v1/channels").await.status == 401).then_some(()))
+            .await;
+    }
+}
+
+/// A client that does not read has a full send buffer when its token is revoked. What waits there is dropped.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_send_buffer_is_dropped() {
+    let world = World::new();
+    let node = Node::start(world.over(crate::support::node::config(tidings::config::BrokerUrl::Memory))).await;
+    let admin = world.token(json!({"sub": "admin", "tidings": {"admin": ["revoke", "metrics"], "publish": ["*"]}}));
+    let token = world.token(json!({"jti": "slow", "tidings": {"subscribe": ["*"]}}));
+    let mut client = Subscriber::with_token(&node, "/v1/ws", &token).await;
+    client.subscribe("s", "inventory-change").await;
+    let large = json!({"type": "inventory-change", "data": {"productId": "p", "oldQuantity": 2, "newQuantity": 1, "reason": "x".repeat(1000)}});
+    let waiting = async || {
+        let text = node.get_as(&admin, "/metrics").await.text;
+        let line = text.lines().find(|line| line.starts_with("tidings_outbox_bytes ")).expect("the metric");
+        line.rsplit(' ').next().unwrap().parse::<f64>().unwrap()
+    };
+    let mut published = 0;
+    while waiting().await < 300_000.0 {
+        published += node.publish_as(&admin, &json!(vec![large.clone(); 100])).await.len();
+    }
+    revoke(&node, &admin, json!({"jti": "slow"})).await;
+    until("the buffer is dropped", async || (waiting().await < 20_000.0).then_some(())).await;
+    let mut received = 0;
+    loop {
+        match client.message().await.unwrap() {
+            tokio_tungstenite::tungstenite::Message::Close(frame) => {
+                assert_eq!(u16::from(frame.unwrap().code), 4004);
+                break;
+            }
+            message if message.is_text() => received += 1,
+            _ => {}
+        }
+    }
+    assert!(received < published, "{received} of {published}");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_revoked_must_be_said_exactly() {
     let world = World::new();

@@ -13,7 +13,11 @@ const FEWER: &[(&str, usize, &str)] = &[
     ("request-timeout", 1, "it takes 30 s"),
     ("method-not-allowed", 1, "a response to HEAD has no body"),
     ("unknown-subscription", 1, "a connection that ends while it subscribes"),
-    ("overloaded", 1, "a body waits 30 s to be parsed; src/http/parse_limit.rs has a test"),
+    (
+        "overloaded",
+        2,
+        "a body waits 30 s to be parsed, as in a test of src/http/parse_limit.rs; no file is left, as in tests/it/edge/files.rs",
+    ),
     ("draining", 3, "a request whose head arrives in the moment in which the node stops to accept connections"),
     ("internal", 1, "a handler that panics; tests/it/supervision.rs has one"),
     ("bad-request", 1, "a body that breaks off closes the connection with it"),

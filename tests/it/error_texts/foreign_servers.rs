@@ -19,7 +19,7 @@ pub async fn provoke(table: &mut Table) {
         "localhost:7400",
         "127.0.0.1:7400",
         "http://127.0.0.1:4300000",
-        "https://bus.example.com",
+        "wss://bus.example.com",
         "ws://127.0.0.1:7400",
         "ftp://127.0.0.1",
     ] {
