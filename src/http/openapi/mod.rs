@@ -19,6 +19,7 @@ use serde_json::{Map, Value, json};
 
 use super::App;
 use super::route_table::ROUTES;
+use super::side::Side;
 use crate::protocol::ErrorCode;
 use operations::{Access, Operation};
 use problems::Problems;
@@ -28,8 +29,11 @@ const DESCRIPTION: &str = "\
 An event bus: publishers post CloudEvents, and subscribers get them over WebSocket, Server-Sent Events or long-poll.
 
 Every error is a problem document (RFC 9457) with a stable `code`. Every response has the header `X-Request-Id`. A path that \
-is not described here gets 404 `not-found`, and a method that its path does not have 405 `method-not-allowed` with `Allow`.";
+is not described here gets 404 `not-found`, and a method that its path does not have 405 `method-not-allowed` with `Allow`. Every path answers OPTIONS with 204 and `Allow`, \
+and a preflight of a page that may use the daemon with its CORS headers.";
 
+/// Every path takes it, and answers it alike.
+const OPTIONS: &str = "OPTIONS";
 /// The name of the security scheme.
 const BEARER: &str = "bearer";
 
@@ -41,9 +45,9 @@ pub(super) struct Document {
 }
 
 impl Document {
-    /// `events` is the schema of the events of the built-in types.
-    pub fn new(events: Value) -> Arc<Self> {
-        let mut document = document(events);
+    /// The document of the routes of an address. `events` is the schema of the events of the built-in types.
+    pub fn new(events: Value, side: Side) -> Arc<Self> {
+        let mut document = document(events, side);
         let required = document.to_string().into();
         // The order of the alternatives means nothing; an empty one makes the credential optional.
         document["security"] = json!([{ BEARER: [] }, {}]);
@@ -65,14 +69,13 @@ impl Document {
 }
 
 /// The document of a daemon that needs a credential.
-fn document(events: Value) -> Value {
+fn document(events: Value, side: Side) -> Value {
     let mut schemas = Schemas::new(events);
     let mut problems = Problems::default();
     let mut paths = Map::new();
-    for (path, methods) in ROUTES {
+    for (path, methods) in ROUTES.into_iter().filter(|(path, _)| side.has(path)) {
         let mut item = Map::new();
-        // OPTIONS is for browsers, on every path alike.
-        for method in methods.split(", ").filter(|method| *method != "OPTIONS") {
+        for method in methods.split(", ").filter(|method| *method != OPTIONS) {
             if let Some(operation) = operations::operation(method, path, &mut schemas) {
                 item.insert(method.to_lowercase(), described(operation, method, path, &mut problems));
             }
@@ -175,7 +178,7 @@ mod tests {
     ];
 
     fn document() -> Value {
-        super::document(Catalog::builtin().builtin_event_schema())
+        super::document(Catalog::builtin().builtin_event_schema(), Side::Whole)
     }
 
     #[test]
@@ -183,14 +186,18 @@ mod tests {
         let document = document();
         for (path, methods) in ROUTES {
             let described: Vec<_> = document["paths"][path].as_object().unwrap().keys().cloned().collect();
-            let described = format!("{}, OPTIONS", described.join(", ").to_uppercase());
-            assert_eq!(described, methods, "{path}: describe it in operations.rs");
+            assert_eq!(
+                described.join(", ").to_uppercase() + ", OPTIONS",
+                methods,
+                "{path}: describe it in operations.rs"
+            );
         }
         // The table has what the router has.
         let source = include_str!("../routes.rs");
-        let table = source.split_once("let routes = [").unwrap().1.split_once("];").unwrap().0;
-        let entries = table.lines().filter_map(|line| line.trim().strip_prefix("(\""));
-        let routed: Vec<_> = entries.map(|rest| rest.split_once('"').unwrap().0).collect();
+        let (_, rest) = source.split_once("let routes = [").unwrap();
+        let (routed, _) = rest.split_once("];").unwrap();
+        let routed: Vec<_> =
+            routed.split("(\"/").skip(1).map(|rest| format!("/{}", rest.split_once('"').unwrap().0)).collect();
         assert_eq!(routed, ROUTES.map(|(path, _)| path));
     }
 
@@ -242,6 +249,6 @@ mod tests {
     fn no_type_of_the_users_own_is_named() {
         let mut catalog = Catalog::builtin();
         catalog.add("secret-merger", r#"{"title":"Secret merger","type":"object"}"#).unwrap();
-        assert_eq!(super::document(catalog.builtin_event_schema()), document());
+        assert_eq!(super::document(catalog.builtin_event_schema(), Side::Whole), document());
     }
 }

@@ -48,8 +48,8 @@ impl Access {
 pub(super) fn everywhere(path: &str) -> &'static [ErrorCode] {
     match path {
         // Orchestrators ask these.
-        "/healthz" | "/readyz" => &[MisdirectedRequest, HeadersTooLarge, Internal],
-        _ => &[ForbiddenOrigin, MisdirectedRequest, HeadersTooLarge, Internal],
+        "/healthz" | "/readyz" => &[HeadersTooLarge, Internal],
+        _ => &[BadRequest, ForbiddenOrigin, MisdirectedRequest, RateLimited, HeadersTooLarge, Internal, Overloaded],
     }
 }
 
