@@ -355,6 +355,9 @@ async fn a_reader_that_stands_still_is_closed_and_what_it_got_has_no_holes() {
         match within("a message", still.next()).await {
             Some(Ok(Message::Text(text))) => {
                 let frame: Value = serde_json::from_str(&text).unwrap();
+                if frame["type"] == "heartbeat" {
+                    continue;
+                }
                 next += 1;
                 assert_eq!(offset(frame["position"].as_str().unwrap()), next);
             }
