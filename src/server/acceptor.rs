@@ -201,7 +201,7 @@ impl Acceptor {
                 // Boxed, so that its memory is not a part of every WebSocket.
                 Box::pin(request.run("request", serving)).await;
             }
-            None => {}
+            None => stream.shut_down(),
         }
     }
 
@@ -247,7 +247,10 @@ impl Acceptor {
             // First, so that hyper has read the bytes that came already before it is told to stop.
             biased;
             ended = end(&mut connection, &takeover) => Some(ended),
-            () = silent => return,
+            () = silent => {
+                connection.into_parts().io.into_inner().into_parts(Bytes::new()).0.shut_down();
+                return;
+            }
             () = self.draining.cancelled() => None,
         };
         let ended = match stopped {

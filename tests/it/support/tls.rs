@@ -9,7 +9,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion, version};
 use tidings::config::TlsConfig;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -106,10 +106,17 @@ impl Drop for TlsFront {
     }
 }
 
+/// The bytes that the sockets of a front hold, about. A client that does not read must soon fill the daemon's socket.
+const SOCKET_BUFFER: u32 = 32 << 10;
+
 /// Passes one connection on.
 async fn pass(plain: TcpStream, daemon: SocketAddr, config: Arc<ClientConfig>) {
     let _ = plain.set_nodelay(true);
-    let Ok(secure) = connect(daemon, config).await else { return reset(plain) };
+    let _ = socket2::SockRef::from(&plain).set_send_buffer_size(SOCKET_BUFFER as usize);
+    let socket = TcpSocket::new_v4().expect("a socket");
+    socket.set_recv_buffer_size(SOCKET_BUFFER).expect("an option of the socket");
+    let Ok(socket) = socket.connect(daemon).await else { return reset(plain) };
+    let Ok(secure) = handshake(socket, config).await else { return reset(plain) };
     let _ = secure.get_ref().0.set_nodelay(true);
     let (mut from_daemon, mut to_daemon) = tokio::io::split(secure);
     let (mut from_client, mut to_client) = plain.into_split();

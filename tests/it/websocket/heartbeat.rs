@@ -8,7 +8,7 @@ use futures_util::future::join_all;
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::Message;
 
-use crate::support::each_broker::{TestBroker, over_each_broker_and_tls};
+use crate::support::each_broker::{TestBroker, over_each_broker};
 use crate::support::events::{offset, sale};
 use crate::support::http::members;
 use crate::support::node::Node;
@@ -16,7 +16,7 @@ use crate::support::raw::{FIN, PING, PONG, RawConnection, TEXT, frame, text};
 use crate::support::subscriber::Subscriber;
 use crate::support::within;
 
-over_each_broker_and_tls!(
+over_each_broker!(
     a_ping_and_a_heartbeat_frame_are_sent_in_every_interval,
     a_heartbeat_names_the_head_of_every_subscribed_channel,
     the_heartbeat_position_includes_events_that_the_filter_excluded,
