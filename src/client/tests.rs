@@ -77,6 +77,7 @@ async fn next_line(subscriber: &mut Subscriber) -> String {
         Ok(Update::Gap { channel, from, position }) => format!("gap {channel} {from} {position}"),
         Ok(Update::Disconnected { reason, .. }) => format!("disconnected: {reason}"),
         Ok(Update::Delayed { channel, reason, .. }) => format!("delayed {channel}: {reason}"),
+        Ok(Update::NotRenewed { reason }) => format!("not renewed: {reason}"),
         Err(error) => format!("error: {error}"),
     }
 }

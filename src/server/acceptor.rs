@@ -248,7 +248,7 @@ impl Acceptor {
             biased;
             ended = end(&mut connection, &takeover) => Some(ended),
             () = silent => {
-                connection.into_parts().io.into_inner().into_parts(Bytes::new()).0.shut_down();
+                connection.into_parts().io.into_inner().into_inner().into_parts(Bytes::new()).0.shut_down();
                 return;
             }
             () = self.draining.cancelled() => None,
