@@ -323,7 +323,7 @@ fn no_file_left() -> Vec<u8> {
 /// Lets a client read why its TLS handshake has failed. An alert of TLS is sent already; without TLS, the client gets a
 /// response. A socket that is closed while it has unread bytes would be reset, and the answer lost.
 async fn refuse(stream: &Transport, error: &io::Error, deadline: Instant) {
-    if error.get_ref().is_some_and(|cause| cause.is::<PlainHttp>()) {
+    if matches!(error.get_ref(), Some(cause) if cause.is::<PlainHttp>()) {
         // So short that a new socket takes all of it.
         let _ = stream.socket().try_write(&http::needs_tls::response());
     }

@@ -449,7 +449,7 @@ mod tests {
         assert!(error.get_ref().unwrap().is::<PlainHttp>());
         assert!(session.outgoing().is_empty());
         let (mut session, _) = pair(&version::TLS13, None);
-        let error = session.receive(&mut vec![0xff; 100]).unwrap_err();
+        let error = session.receive(&mut [0xff; 100]).unwrap_err();
         assert!(!error.get_ref().unwrap().is::<PlainHttp>());
         // An alert in a plain record.
         assert_eq!(session.outgoing()[0], 21);

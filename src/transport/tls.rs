@@ -163,7 +163,7 @@ fn write(
     let bytes: usize = slices.iter().map(|slice| slice.len()).sum();
     match bytes {
         0 => Ok(0),
-        ..=SMALL => write_record::<SMALL, { SMALL + OVERHEAD }>(session, slices, send),
+        1..=SMALL => write_record::<SMALL, { SMALL + OVERHEAD }>(session, slices, send),
         _ => write_record::<MAX_RECORD, { MAX_RECORD + OVERHEAD }>(session, slices, send),
     }
 }
