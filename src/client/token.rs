@@ -242,9 +242,9 @@ mod tests {
     async fn concurrent_calls_share_one_of_the_provider() {
         let (credential, calls) = numbered();
         let all = futures_util::future::join_all((0..10).map(|_| credential.get())).await;
-        assert!(
-            all.iter().all(|token| token.as_ref().is_ok_and(|token| token.secret.expose() == "t1" && token.is_new))
-        );
+        for token in all {
+            assert!(token.is_ok_and(|token| token.secret.expose() == "t1"));
+        }
         assert_eq!(calls.load(Ordering::Relaxed), 1);
     }
 

@@ -200,7 +200,7 @@ fn an_api_key_is_printed_once_and_its_table_is_for_the_file() {
             "token",
             "api-key",
             "--name",
-            "shop \"backend\"",
+            "shop/backend@eu",
             "--publish",
             "inventory-change",
             "--subscribe",
@@ -219,9 +219,19 @@ fn an_api_key_is_printed_once_and_its_table_is_for_the_file() {
     let inspected = run(tidings(folder.path(), &["token", "inspect", "--token-file", "-"]), &format!("{key}\n"));
     assert_succeeds(&inspected);
     for line in
-        ["publish      inventory-change", r#"order-status where customerId = "u1""#, "source       shop \"backend\""]
+        ["publish      inventory-change", r#"order-status where customerId = "u1""#, "source       shop/backend@eu"]
     {
         assert!(inspected.out.contains(line), "{line:?} is not in {}", inspected.out);
+    }
+}
+
+#[test]
+fn an_api_key_that_its_file_would_refuse_is_not_made() {
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["", "shop \"backend\"", "a\nb", &"n".repeat(129)] {
+        let ended = run_in(folder.path(), &["token", "api-key", "--name", name]);
+        assert_fails(&ended, &["--name is the `source` of the program's events"]);
+        assert_eq!(ended.out, "");
     }
 }
 

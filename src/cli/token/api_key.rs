@@ -8,6 +8,9 @@ use crate::cli::failure::{Failure, say};
 use crate::cli::output::{DIM, Output};
 use crate::event::Json;
 
+/// The maximum length of a name, in bytes.
+const MAX_NAME: usize = 128;
+
 /// Make an API key, for a program that runs for long.
 ///
 /// Prints the key on stdout, once: it is kept nowhere. The table for auth.toml goes to stderr. It has a hash of the key only.
@@ -28,8 +31,13 @@ pub struct ApiKey {
 
 impl ApiKey {
     pub fn run(self) -> Result<(), Failure> {
-        if self.name.is_empty() || self.name.chars().any(char::is_control) {
-            return Err("--name is empty or has control characters: give the name of the program".to_owned().into());
+        // As auth.toml takes it: refused there, the key would be lost.
+        let is_letter = |letter: char| letter.is_ascii_alphanumeric() || "-._~:/@+".contains(letter);
+        if !(1..=MAX_NAME).contains(&self.name.len()) || !self.name.chars().all(is_letter) {
+            return Err(format!(
+                "--name is the `source` of the program's events: 1 to {MAX_NAME} letters (A-Z, a-z), digits and - . _ ~ : / @ +"
+            )
+            .into());
         }
         let catalog = self.grants.catalog()?;
         let grants = to_toml(&self.grants.to_json(&catalog)?)?;
