@@ -2,6 +2,7 @@
 
 use reqwest::Method;
 use serde_json::{Value, json};
+use tokio_tungstenite::tungstenite::Message;
 
 use super::world::{World, now};
 use crate::support::each_broker::{TestBroker, over_each_broker};
@@ -113,7 +114,7 @@ async fn a_full_send_buffer_is_dropped() {
     let mut received = 0;
     loop {
         match client.message().await.unwrap() {
-            tokio_tungstenite::tungstenite::Message::Close(frame) => {
+            Message::Close(frame) => {
                 assert_eq!(u16::from(frame.unwrap().code), 4004);
                 break;
             }
