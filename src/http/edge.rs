@@ -266,7 +266,7 @@ impl<'a> Head<'a> {
     pub fn of<B>(request: &'a Request<B>) -> Self {
         let uri = request.uri();
         let lines = request.headers().iter().map(|(name, value)| (name.as_str(), value.as_bytes()));
-        let mut head = Self::read(uri.path(), uri.authority().map(|authority| authority.as_str()), lines);
+        let mut head = Self::read(uri.path(), uri.authority().map(axum::http::uri::Authority::as_str), lines);
         head.bytes += uri.query().map_or(0, str::len) + request.method().as_str().len() + AROUND;
         head
     }

@@ -23,7 +23,7 @@ pub struct Routes {
 }
 
 /// The routes that a 404 does not list.
-const UNLISTED: [&str; 2] = ["/v1/schemas/{type}", "/favicon.ico"];
+const UNLISTED: [&str; 3] = ["/", "/v1/schemas/{type}", "/favicon.ico"];
 
 /// The methods that a known path takes at an address, as `Allow` lists them; `None` if there is nothing at the path.
 fn methods(side: Side, path: &str) -> Option<&'static str> {

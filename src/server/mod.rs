@@ -386,7 +386,7 @@ async fn recheck_credentials(auth: Arc<Auth>, revocations: Arc<Revocations>, hub
 /// A service that may end early: its end is no failure.
 async fn until_stopped(service: impl Future<Output = ()>) {
     service.await;
-    std::future::pending().await
+    std::future::pending::<()>().await;
 }
 
 /// A service that has no error of its own: its end is the failure.

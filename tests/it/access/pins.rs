@@ -170,7 +170,7 @@ async fn a_pinned_client_gets_exactly_the_events_inside_its_pins(broker: TestBro
         log.extend(new.iter().cloned());
         let (whole, recent) = (asked.ids(&log), asked.ids(&new));
 
-        let what = format!("seed {seed}, round {round}, {:?}", query);
+        let what = format!("seed {seed}, round {round}, {query:?}");
         for (client, expected) in [(&mut live, &recent), (&mut renewed, &recent)] {
             assert_eq!(ids_of(client, expected.len()).await, *expected, "{what}");
             client.pong_is_next().await;
