@@ -56,7 +56,8 @@ fn methods(side: Side, path: &str) -> Option<&'static str> {
 impl Routes {
     /// The routes of an address of this side. [`respond`](super::respond) answers requests with them.
     pub fn new(app: App, side: Side) -> Self {
-        let document = openapi::Document::new(app.bus.builtin_event_schema(), side);
+        let described = ROUTES.into_iter().filter(|(path, _)| side.has(path));
+        let document = openapi::Document::new(app.bus.builtin_event_schema(), described);
         let mut router = Router::new();
         let routes = [
             ("/", get(start_page::show)),
