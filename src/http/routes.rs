@@ -103,7 +103,8 @@ async fn no_icon() -> impl IntoResponse {
 fn not_found(side: Side, uri: &Uri) -> Problem {
     let path = uri.path();
     let listed = ROUTES.iter().map(|(path, _)| *path).filter(|path| !UNLISTED.contains(path) && side.has(path));
-    let detail = Known::new("routes", listed).refuse(&format!("there is nothing at {path}"), path);
+    let known = Known { listed: "GET /openapi.json", ..Known::new("routes", listed) };
+    let detail = known.refuse(&format!("there is nothing at {path}"), path);
     Problem::new(ErrorCode::NotFound, detail)
 }
 
