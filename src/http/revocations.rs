@@ -4,8 +4,8 @@ use axum::body::Body as RequestBody;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use schemars::JsonSchema;
-use serde::{Deserialize, Deserializer};
-use serde_json::{Map, Value, json};
+use serde::{Deserialize, Deserializer, de};
+use serde_json::{Map, Number, Value, json};
 
 use super::App;
 use super::events::read_body;
@@ -33,7 +33,7 @@ pub(super) struct Body {
     #[schemars(with = "String", length(min = 1, max = MAX_REVOKED_NAME))]
     sub: Option<String>,
     /// Tokens that were issued before this are revoked, in seconds since 1970. Now, if it is absent.
-    #[serde(default, deserialize_with = "given")]
+    #[serde(default, deserialize_with = "whole")]
     #[schemars(with = "i64", range(min = 0, max = MAX_TIME))]
     issued_before: Option<i64>,
     /// The API key with this id.
@@ -45,6 +45,14 @@ pub(super) struct Body {
 /// Reads `null` as a wrong value, and not as an absent one.
 fn given<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
     T::deserialize(deserializer).map(Some)
+}
+
+/// Reads a whole number, which may be written as `5.0` (JSON Schema, section 4.2.3).
+fn whole<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<i64>, D::Error> {
+    let number = Number::deserialize(deserializer)?;
+    // What a double does not hold exactly is far out of range.
+    let whole = number.as_f64().filter(|double| double.fract() == 0.0).map(|double| double as i64);
+    number.as_i64().or(whole).map(Some).ok_or_else(|| de::Error::custom("`issuedBefore` must be a whole number"))
 }
 
 /// A schemars transform: what serde does not say.

@@ -37,7 +37,8 @@ fn methods(side: Side, path: &str) -> Option<&'static str> {
 impl Routes {
     /// The routes of an address of this side. [`respond`](super::respond) answers requests with them.
     pub fn new(app: App, side: Side) -> Self {
-        let document = openapi::Document::new(app.bus.builtin_event_schema(), side);
+        let described = ROUTES.into_iter().filter(|(path, _)| side.has(path));
+        let document = openapi::Document::new(app.bus.builtin_event_schema(), described);
         let mut router = Router::new();
         let routes = [
             ("/", get(start_page::show)),
@@ -83,7 +84,8 @@ async fn no_icon() -> impl IntoResponse {
 fn not_found(side: Side, uri: &Uri) -> Problem {
     let path = uri.path();
     let listed = ROUTES.iter().map(|(path, _)| *path).filter(|path| !UNLISTED.contains(path) && side.has(path));
-    let detail = Known::new("routes", listed).refuse(&format!("there is nothing at {path}"), path);
+    let known = Known { listed: "GET /openapi.json", ..Known::new("routes", listed) };
+    let detail = known.refuse(&format!("there is nothing at {path}"), path);
     Problem::new(ErrorCode::NotFound, detail)
 }
 

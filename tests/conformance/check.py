@@ -22,7 +22,7 @@ OUT = ROOT / "target/conformance"
 ECHO = ROOT / "target/debug/examples/conformance-echo"
 
 # The cases that send binary messages.
-BINARY = ["1.2.*"]
+BINARY = ["1.2.*", "9.2.*", "9.4.*", "9.6.*", "9.8.*", "12.2.*", "12.3.*", "12.5.*"]
 
 # The suite's packages are found by their .pth files too.
 RUN = """

@@ -160,7 +160,10 @@ async fn an_unknown_path_is_told_the_nearest_route() {
     for (path, near) in [("/v1/event", "/v1/events"), ("/v1/stream/", "/v1/stream"), ("/metric", "/metrics")] {
         let problem = node.get(path).await.problem(404, "not-found");
         let detail = problem["detail"].as_str().unwrap();
-        assert!(detail.contains(&format!("did you mean `{near}`?")) && detail.contains("/v1/channels"), "{detail}");
+        assert!(
+            detail.contains(&format!("did you mean `{near}`?")) && detail.contains("see GET /openapi.json"),
+            "{detail}"
+        );
     }
 }
 

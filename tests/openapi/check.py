@@ -69,15 +69,21 @@ def publish(url, credential):
 def schemathesis(url, folder, name, credential, refused):
     """Runs schemathesis with this credential; returns whether it found nothing."""
     print(f"\n== schemathesis {name}", flush=True)
+    # In this folder schemathesis leaves what it keeps.
     config = Path(folder) / "schemathesis.toml"
     text = (HERE / "schemathesis.toml").read_text()
     if credential is not None:
         text += '\n[auth.openapi.bearer]\nbearer = "${TIDINGS_TEST_TOKEN}"\n'
     config.write_text(text)
-    environment = os.environ | {"TIDINGS_TEST_TOKEN": credential or "", "TIDINGS_TEST_REFUSED": "1" if refused else "0"}
+    environment = os.environ | {
+        "SCHEMATHESIS_HOOKS": str(HERE / "hooks.py"),
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "TIDINGS_TEST_TOKEN": credential or "",
+        "TIDINGS_TEST_REFUSED": "1" if refused else "0",
+    }
     command = [sys.executable, "-m", "schemathesis.cli", "--config-file", config, "run", f"{url}/openapi.json", "--workers", "2"]
     began = time.monotonic()
-    ended = subprocess.run([*command, *sys.argv[1:]], cwd=ROOT, env=environment)
+    ended = subprocess.run([*command, *sys.argv[1:]], cwd=folder, env=environment)
     print(f"{name}: {time.monotonic() - began:.0f} s", flush=True)
     return ended.returncode == 0
 

@@ -18,8 +18,6 @@ use axum::response::IntoResponse;
 use serde_json::{Map, Value, json};
 
 use super::App;
-use super::route_table::ROUTES;
-use super::side::Side;
 use crate::protocol::ErrorCode;
 use operations::{Access, Operation};
 use problems::Problems;
@@ -37,6 +35,9 @@ const OPTIONS: &str = "OPTIONS";
 /// The name of the security scheme.
 const BEARER: &str = "bearer";
 
+/// A path, and the methods that it takes, separated by commas.
+type Route = (&'static str, &'static str);
+
 /// The document, for a daemon that refuses callers without a credential, and for one that does not.
 #[derive(Debug)]
 pub(super) struct Document {
@@ -45,9 +46,9 @@ pub(super) struct Document {
 }
 
 impl Document {
-    /// The document of the routes of an address. `events` is the schema of the events of the built-in types.
-    pub fn new(events: Value, side: Side) -> Arc<Self> {
-        let mut document = document(events, side);
+    /// The document of these routes: their paths and methods. `events` is the schema of the events of the built-in types.
+    pub fn new(events: Value, routes: impl IntoIterator<Item = Route>) -> Arc<Self> {
+        let mut document = document(events, routes);
         let required = document.to_string().into();
         // The order of the alternatives means nothing; an empty one makes the credential optional.
         document["security"] = json!([{ BEARER: [] }, {}]);
@@ -69,11 +70,11 @@ impl Document {
 }
 
 /// The document of a daemon that needs a credential.
-fn document(events: Value, side: Side) -> Value {
+fn document(events: Value, routes: impl IntoIterator<Item = Route>) -> Value {
     let mut schemas = Schemas::new(events);
     let mut problems = Problems::default();
     let mut paths = Map::new();
-    for (path, methods) in ROUTES.into_iter().filter(|(path, _)| side.has(path)) {
+    for (path, methods) in routes {
         let mut item = Map::new();
         for method in methods.split(", ").filter(|method| *method != OPTIONS) {
             if let Some(operation) = operations::operation(method, path, &mut schemas) {
@@ -165,6 +166,7 @@ fn described(operation: Operation, method: &str, path: &str, problems: &mut Prob
 mod tests {
     use std::collections::BTreeSet;
 
+    use super::super::route_table::ROUTES;
     use super::*;
     use crate::event::Catalog;
 
@@ -178,7 +180,7 @@ mod tests {
     ];
 
     fn document() -> Value {
-        super::document(Catalog::builtin().builtin_event_schema(), Side::Whole)
+        super::document(Catalog::builtin().builtin_event_schema(), ROUTES)
     }
 
     #[test]
@@ -249,6 +251,6 @@ mod tests {
     fn no_type_of_the_users_own_is_named() {
         let mut catalog = Catalog::builtin();
         catalog.add("secret-merger", r#"{"title":"Secret merger","type":"object"}"#).unwrap();
-        assert_eq!(super::document(catalog.builtin_event_schema(), Side::Whole), document());
+        assert_eq!(super::document(catalog.builtin_event_schema(), ROUTES), document());
     }
 }

@@ -123,9 +123,7 @@ pub(super) fn operation(method: &str, path: &str, schemas: &mut Schemas) -> Opti
             answers: vec![(200, json!({
                 "description": "The stream.",
                 "headers": with(["Cache-Control", "Vary"]),
-                "content": { "text/event-stream": {
-                    "schema": { "type": "string", "description": "`data` of an event is a `DeliveredEvent` on one line." },
-                } },
+                "content": { "text/event-stream": { "schema": reference("StreamEvent") } },
             }))],
             problems: &[
                 BadRequest, MalformedJson, Forbidden, UnknownChannel, UnknownField, InvalidFilter, InvalidPosition,
@@ -288,7 +286,7 @@ fn publish(schemas: &mut Schemas) -> Operation {
     let attribute = |name: &str, description: &str| {
         json!({
             "name": format!("ce-{name}"), "in": "header", "description": description,
-            "schema": { "type": "string", "minLength": 1 },
+            "schema": { "type": "string" },
         })
     };
     Operation {

@@ -106,6 +106,33 @@ fn of_events(mut events: Value) -> Map<String, Value> {
         }),
     );
     schemas.insert(
+        "StreamEvent".into(),
+        json!({
+            "title": "StreamEvent",
+            "description": "Each event of an event stream, with its fields.",
+            "type": "object",
+            "required": ["event", "data"],
+            "properties": {
+                "event": { "type": "string", "description": "The type of an event; or `gap`, `cursor`, `closed`, `error`." },
+                "data": {
+                    "type": "string",
+                    "description": "A `DeliveredEvent`, or a frame of the daemon.",
+                    "contentMediaType": "application/json",
+                    "contentSchema": { "anyOf": [
+                        reference("DeliveredEvent"),
+                        {
+                            "type": "object",
+                            "required": ["type"],
+                            "properties": { "type": { "enum": ["gap", "cursor", "closed", "error"] } },
+                        },
+                    ] },
+                },
+                "id": reference("Cursor"),
+                "retry": { "type": "integer", "description": "Milliseconds until the client should reconnect." },
+            },
+        }),
+    );
+    schemas.insert(
         "Filter".into(),
         json!({
             "title": "Filter",
