@@ -22,7 +22,7 @@ mod admission;
 #[cfg(feature = "server")]
 mod announcer;
 #[cfg(feature = "server")]
-pub mod auth;
+mod auth;
 #[cfg(feature = "server")]
 pub mod broker;
 #[cfg(feature = "server")]
@@ -51,11 +51,12 @@ mod metrics;
 mod network;
 #[cfg(feature = "server")]
 mod occupancy;
-/// Internals for `benches/micro`, which measures them one by one, and for `tests/conformance`. Not part of the public
+/// Internals for `benches/micro`, which measures them one by one, for `tests/conformance`, and for tests that sign tokens. Not part of the public
 /// interface.
 #[cfg(feature = "server")]
 #[doc(hidden)]
 pub mod parts {
+    pub use crate::auth::sign;
     pub use crate::http::echo::serve as echo;
     pub use crate::hub::{ChannelStep, Index, IndexSlot, Member, StepKind};
 }

@@ -118,10 +118,12 @@ pub struct ChannelInfo {
     pub schema: String,
     /// The position of the newest event.
     pub position: Position,
-    /// How many events the log holds.
-    pub retained: u64,
-    /// How many connections of this node are subscribed.
-    pub subscribers: u64,
+    /// How many events the log holds. `None` if the credential grants a part of them only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retained: Option<u64>,
+    /// How many connections of this node are subscribed. `None` as above.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subscribers: Option<u64>,
 }
 
 /// One node of the cluster, as [`Client::nodes`] lists it. Times are in RFC 3339.

@@ -1,5 +1,6 @@
 //! Who may do what: grants, pins, and credentials that end, over all paths.
 
+mod commands;
 mod live;
 mod matrix;
 mod namespaces;
