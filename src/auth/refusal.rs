@@ -61,6 +61,7 @@ pub enum Reason {
 }
 
 impl Reason {
+    #[cfg(test)]
     pub const ALL: [Self; 17] = [
         Self::TooLong,
         Self::Malformed,
