@@ -87,7 +87,7 @@ test-generators: build setup-generators ## code generators of other projects ove
 	node $(OTHERS)/check.mjs
 
 test-openapi: build setup-openapi ## the daemon beside its OpenAPI document, fuzzed by schemathesis; ARGS="--include-path /v1/events"
-	PYTHONPATH=target/python/openapi python3 tests/openapi/check.py $(ARGS)
+	PYTHONPATH=$(CURDIR)/target/python/openapi python3 tests/openapi/check.py $(ARGS)
 
 test-client: build setup-client ## the TypeScript client's build, types, package and tests
 	cd $(CLIENT) && npm run check
