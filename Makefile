@@ -4,6 +4,7 @@
 
 CLIENT := clients/typescript
 AJV    := tests/ajv
+JOSE   := tests/jose
 OTHERS := tests/generators
 PEERS  := benches/peers
 CARGO  ?= cargo
@@ -15,7 +16,8 @@ FOR_LINT   := cargo-deny@0.20.2 cargo-machete@0.9.2
 FOR_CLIENT := $(CLIENT) $(AJV)
 FOR_OTHERS := $(OTHERS) $(OTHERS)/generators.txt
 FOR_PYTHON := tests/python/clients.txt tests/python/sseclient-py.txt
-FOR_TESTS  := redis-server chromium nginx haproxy caddy prometheus $(FOR_PYTHON) $(FOR_CLIENT) $(FOR_OTHERS)
+FOR_OPENAPI := tests/openapi/openapi.txt
+FOR_TESTS  := redis-server chromium nginx haproxy caddy prometheus $(FOR_PYTHON) $(FOR_OPENAPI) $(FOR_CLIENT) $(FOR_OTHERS) $(JOSE)
 FOR_BENCH  := redis-server nginx libnginx-mod-nchan $(PEERS)/nats-server.txt $(PEERS)
 
 SETUP := CARGO="$(CARGO)" scripts/setup
@@ -31,8 +33,8 @@ endif
 # Steps share target/ and node_modules/: `make -j` takes one after another all the same.
 .NOTPARALLEL:
 
-.PHONY: help run build release build-client setup setup-lint setup-test setup-client setup-generators setup-bench check lint test test-rust \
-	test-ajv test-generators test-client soak million bench bench-report bench-micro fmt generate clean
+.PHONY: help run build release build-client setup setup-lint setup-test setup-client setup-generators setup-openapi setup-bench check lint test test-rust \
+	test-ajv test-generators test-openapi test-client soak conformance million bench bench-report bench-micro fmt generate clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^##@ / { printf "\n%s\n", substr($$0, 5) } /^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' \
@@ -73,7 +75,7 @@ lint: setup-lint build ## formatting, clippy, documentation, dependencies, gener
 	target/debug/tidings codegen protocol --out $(CLIENT)/src/generated --check
 	scripts/imports --check
 
-test: setup-test test-rust test-ajv test-generators test-client ## all tests, with real Redis servers, real sockets, a real browser
+test: setup-test test-rust test-ajv test-generators test-openapi test-client ## all tests, with real Redis servers, real sockets, a real browser
 
 test-rust: build ## the Rust tests alone
 	RUST_TEST_THREADS=$(TEST_THREADS) $(CARGO) test --locked
@@ -83,6 +85,9 @@ test-ajv: build setup-client ## the daemon's verdicts beside those of an indepen
 
 test-generators: build setup-generators ## code generators of other projects over the exported schemas
 	node $(OTHERS)/check.mjs
+
+test-openapi: build setup-openapi ## the daemon beside its OpenAPI document, fuzzed by schemathesis; ARGS="--include-path /v1/events"
+	PYTHONPATH=$(CURDIR)/target/python/openapi python3 tests/openapi/check.py $(ARGS)
 
 test-client: build setup-client ## the TypeScript client's build, types, package and tests
 	cd $(CLIENT) && npm run check
@@ -100,7 +105,7 @@ generate: build ## write the generated files: schemas/ and the client's types
 
 clean: ## remove what was built, and the npm packages
 	$(CARGO) clean
-	rm -rf $(CLIENT)/node_modules $(CLIENT)/dist $(AJV)/node_modules $(OTHERS)/node_modules $(PEERS)/node_modules
+	rm -rf $(CLIENT)/node_modules $(CLIENT)/dist $(AJV)/node_modules $(OTHERS)/node_modules $(JOSE)/node_modules $(PEERS)/node_modules
 
 ##@ Long suites and benchmarks
 
@@ -109,6 +114,13 @@ MINUTES ?= 15
 
 soak: setup-test build ## the long form of the fault suite, in rounds with other seeds; MINUTES=15
 	CARGO="$(CARGO)" scripts/soak $(MINUTES)
+
+# What `make conformance` runs, all without: make conformance CASES="6.* 7.*"
+CASES ?=
+
+conformance: ## the WebSocket suite Autobahn|Testsuite; needs Python 2.7, takes minutes; CASES="6.* 7.*" for a part
+	$(CARGO) build --locked --example conformance-echo
+	python3 tests/conformance/check.py $(CASES)
 
 million: setup-test ## one million events to 100 subscribers through Redis; takes minutes
 	TIDINGS_TEST_EVENTS=1000000 TIDINGS_TEST_SUBSCRIBERS=100 $(CARGO) test --locked --release --test it -- --nocapture every_subscriber_has_every_event
@@ -141,3 +153,6 @@ setup-client:
 
 setup-generators:
 	@$(SETUP) $(FOR_OTHERS)
+
+setup-openapi:
+	@$(SETUP) $(FOR_OPENAPI)

@@ -10,7 +10,10 @@
 pub mod client;
 pub mod event;
 pub mod protocol;
+mod secret;
 mod suggest;
+
+pub use secret::Secret;
 
 #[cfg(feature = "server")]
 mod access;
@@ -18,6 +21,8 @@ mod access;
 mod admission;
 #[cfg(feature = "server")]
 mod announcer;
+#[cfg(feature = "server")]
+mod auth;
 #[cfg(feature = "server")]
 pub mod broker;
 #[cfg(feature = "server")]
@@ -42,16 +47,25 @@ mod hub;
 pub mod load;
 #[cfg(feature = "server")]
 mod metrics;
-/// Internals for `benches/micro`, which measures them one by one. Not part of the public interface.
+#[cfg(feature = "server")]
+mod network;
+#[cfg(feature = "server")]
+mod occupancy;
+/// Internals for `benches/micro`, which measures them one by one, for `tests/conformance`, and for tests that sign tokens. Not part of the public
+/// interface.
 #[cfg(feature = "server")]
 #[doc(hidden)]
 pub mod parts {
+    pub use crate::auth::sign;
+    pub use crate::http::echo::serve as echo;
     pub use crate::hub::{ChannelStep, Index, IndexSlot, Member, StepKind};
 }
 #[cfg(feature = "server")]
 mod pace;
 #[cfg(feature = "server")]
 mod progress;
+#[cfg(feature = "server")]
+mod rate;
 #[cfg(feature = "server")]
 mod readiness;
 #[cfg(feature = "server")]
@@ -70,3 +84,5 @@ pub mod server;
 mod supervision;
 #[cfg(feature = "server")]
 pub mod telemetry;
+#[cfg(feature = "server")]
+mod transport;

@@ -38,6 +38,11 @@ pub struct Metrics {
     pub round_trip_seconds: Histogram,
     pub ready: Gauge,
     pub task_panics: Counter,
+    pub auth_refusals: Family<ReasonLabel, Counter>,
+    pub auth_jwks_fetches: Family<ResultLabel, Counter>,
+    pub auth_config_stale: Gauge,
+    pub tls_handshake_failures: Counter,
+    pub tls_reload_failures: Counter,
     registry: Registry,
 }
 
@@ -51,6 +56,18 @@ pub struct TypeLabel {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct CodeLabel {
     pub code: &'static str,
+}
+
+/// The check that a credential failed.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ReasonLabel {
+    pub reason: &'static str,
+}
+
+/// `ok` or `failed`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ResultLabel {
+    pub result: &'static str,
 }
 
 impl Default for Metrics {
@@ -81,6 +98,11 @@ impl Default for Metrics {
             round_trip_seconds: seconds(),
             ready: Gauge::default(),
             task_panics: Counter::default(),
+            auth_refusals: Family::default(),
+            auth_jwks_fetches: Family::default(),
+            auth_config_stale: Gauge::default(),
+            tls_handshake_failures: Counter::default(),
+            tls_reload_failures: Counter::default(),
             registry: Registry::with_prefix("tidings"),
         };
         let mut registry = std::mem::take(&mut metrics.registry);
@@ -160,6 +182,27 @@ impl Default for Metrics {
         );
         r.register("ready", "1 while the node can publish and receive", metrics.ready.clone());
         r.register("task_panics", "Tasks of connections and replays that panicked", metrics.task_panics.clone());
+        r.register("auth_refusals", "Refused credentials, by the check that failed", metrics.auth_refusals.clone());
+        r.register(
+            "auth_jwks_fetches",
+            "Fetches of the keys that issuers publish, by result",
+            metrics.auth_jwks_fetches.clone(),
+        );
+        r.register(
+            "auth_config_stale",
+            "1 while the access configuration on disk has a mistake or is deleted, and the one before is in force",
+            metrics.auth_config_stale.clone(),
+        );
+        r.register(
+            "tls_handshake_failures",
+            "Connections ended because the client broke TLS, did not use it, or had no valid certificate",
+            metrics.tls_handshake_failures.clone(),
+        );
+        r.register(
+            "tls_reload_failures",
+            "Changes of the TLS files that could not be used",
+            metrics.tls_reload_failures.clone(),
+        );
         metrics.registry = registry;
         metrics
     }
@@ -169,6 +212,17 @@ impl Metrics {
     /// Counts a refusal.
     pub fn refused(&self, code: &'static str) {
         self.refusals.get_or_create(&CodeLabel { code }).inc();
+    }
+
+    /// Counts a refused credential.
+    pub fn credential_refused(&self, reason: &'static str) {
+        self.auth_refusals.get_or_create(&ReasonLabel { reason }).inc();
+    }
+
+    /// Counts a fetch of keys.
+    pub fn jwks_fetched(&self, ok: bool) {
+        let result = if ok { "ok" } else { "failed" };
+        self.auth_jwks_fetches.get_or_create(&ResultLabel { result }).inc();
     }
 
     /// Records the time that the broker took for an append.

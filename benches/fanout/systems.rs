@@ -166,7 +166,7 @@ fn wait_for_ready(process: &mut Process, address: SocketAddr) -> Result<(), Opti
     use std::io::{Read, Write};
     let ready = || -> io::Result<bool> {
         let mut stream = std::net::TcpStream::connect(address)?;
-        stream.write_all(b"GET /readyz HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n\r\n")?;
+        stream.write_all(b"GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer)?;
         Ok(answer.starts_with("HTTP/1.1 200"))

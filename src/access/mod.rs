@@ -1,7 +1,42 @@
 //! Who makes a call, and what they may do. Pure values: no I/O.
 //!
 //! Each transport makes a [`Caller`] in one place, from what the client presented, and hands it to every call of the
-//! application layer ([`bus`](crate::bus)). There is no authentication yet, so every caller may do everything.
+//! application layer ([`bus`](crate::bus)). Without authentication every caller may do everything. Otherwise a caller has a
+//! [`Principal`], which a valid credential names, and may do what its [`Grants`] say.
+
+mod grants;
+mod limit_key;
+mod principal;
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
+
+pub use grants::{AdminRight, GrantError, GrantList, Grants, Rule};
+pub use limit_key::{LimitKey, LimitKeys};
+pub use principal::{Identity, Principal, TokenIdentity};
+
+/// What a URI-reference cannot have as it is (RFC 3986, section 2).
+const NO_URI: &AsciiSet = &CONTROLS
+    .add(b' ')
+    .add(b'"')
+    .add(b'%')
+    .add(b'<')
+    .add(b'>')
+    .add(b'\\')
+    .add(b'^')
+    .add(b'`')
+    .add(b'{')
+    .add(b'|')
+    .add(b'}');
+/// Nor the first segment of one without a scheme.
+const NO_SEGMENT: &AsciiSet = &NO_URI.add(b':');
+
+/// Says whether a credential has been taken back after it was accepted: revoked, or removed from the configuration.
+pub trait Guard: std::fmt::Debug + Send + Sync {
+    fn refuses(&self, principal: &Principal) -> bool;
+}
 
 /// A namespace of this node, by number. The application layer gives them out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -21,12 +56,19 @@ impl NamespaceId {
 #[derive(Debug, Clone)]
 pub struct Caller {
     namespace: NamespaceId,
+    /// `None`: may do everything.
+    principal: Option<Arc<Principal>>,
 }
 
 impl Caller {
     /// A caller who may do everything in this namespace.
     pub fn unrestricted(namespace: NamespaceId) -> Self {
-        Self { namespace }
+        Self { namespace, principal: None }
+    }
+
+    /// A caller with a valid credential, or with the grants of those who have none.
+    pub fn of(principal: Arc<Principal>) -> Self {
+        Self { namespace: principal.namespace, principal: Some(principal) }
     }
 
     /// The namespace that all its calls are about.
@@ -34,8 +76,53 @@ impl Caller {
         self.namespace
     }
 
-    /// The `source` of its events that name none.
-    pub fn source(&self) -> &str {
-        "anonymous"
+    /// Whom its credential names. `None` for a caller who may do everything.
+    pub fn principal(&self) -> Option<&Arc<Principal>> {
+        self.principal.as_ref()
+    }
+
+    /// The `source` of its events that name none: the publisher's name as a URI-reference, which a `source` is (CloudEvents
+    /// 1.0.2, section 3.1). What such a one cannot have is percent-encoded.
+    pub fn source(&self) -> Cow<'_, str> {
+        let name = self.principal().and_then(|principal| principal.source()).unwrap_or("anonymous");
+        // A colon within the first segment would end a scheme (RFC 3986, section 4.2).
+        let scheme = name.split_once(':').map(|(scheme, _)| scheme);
+        let is_scheme = |text: &str| {
+            text.starts_with(|first: char| first.is_ascii_alphabetic())
+                && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte))
+        };
+        match scheme.is_none_or(is_scheme) {
+            true => utf8_percent_encode(name, NO_URI).into(),
+            false => utf8_percent_encode(name, NO_SEGMENT).into(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_publishers_name_becomes_a_uri_reference() {
+        let of = |subject: &str| {
+            let token = TokenIdentity {
+                issuer: "https://a.example/".into(),
+                subject: Some(subject.into()),
+                id: None,
+                issued: None,
+            };
+            let (identity, namespace) = (Identity::Token(token), NamespaceId::FIRST);
+            Caller::of(Arc::new(Principal { identity, namespace, grants: Arc::default(), expires: None }))
+                .source()
+                .into_owned()
+        };
+        assert_eq!(of("u-42"), "u-42");
+        assert_eq!(of("urn:user:42"), "urn:user:42");
+        assert_eq!(of("https://id.example/u?x=1#y"), "https://id.example/u?x=1#y");
+        assert_eq!(of("auth0|a b"), "auth0%7Ca%20b");
+        assert_eq!(of("1:2"), "1%3A2");
+        assert_eq!(of("100%"), "100%25");
+        assert_eq!(of("\u{e9}"), "%C3%A9");
+        assert_eq!(Caller::unrestricted(NamespaceId::FIRST).source(), "anonymous");
     }
 }

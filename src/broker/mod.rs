@@ -120,7 +120,7 @@ pub trait Backend: Log + Notifier {
 
     /// Waits until a pulse is due before its time, because a connection to the broker was lost. One waiter at a time.
     async fn pulse_due(&self) {
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 
     /// The registry of nodes.

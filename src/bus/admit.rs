@@ -44,7 +44,12 @@ impl Bus {
         if self.lifecycle.stopping.is_cancelled() {
             return Err(Problem::new(ErrorCode::Draining, "this node is about to stop"));
         }
-        let unready = self.namespaces.iter().find_map(|namespace| Health::reported(namespace.health()).err());
+        let unready = self.namespaces.iter().find_map(|namespace| match Health::reported(namespace.health()) {
+            Ok(()) if self.has_auth() && !namespace.revocations().is_read() => {
+                Some("the revoked credentials were not read yet".into())
+            }
+            health => health.err(),
+        });
         unready.map_or(Ok(()), |reason| Err(Problem::new(ErrorCode::BrokerUnavailable, reason)))
     }
 }

@@ -13,7 +13,7 @@ use tokio::time::{Instant, timeout_at};
 use super::{Bus, Namespace, Selected, StreamQuery, unreadable};
 use crate::access::Caller;
 use crate::broker::{BrokerError, Page};
-use crate::event::{ChannelId, Cursor, Filter, Json, Position, Since};
+use crate::event::{ChannelId, Cursor, Json, Position, Selector, Since};
 use crate::protocol::{ErrorCode, HISTORY_ENTRY, Problem, event_frame};
 
 /// Events that one call looks at, if a filter lets few of them through.
@@ -46,7 +46,7 @@ pub struct History {
 }
 
 /// A lost range: the events after `from` up to and including `position`.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, schemars::JsonSchema)]
 pub struct Gap {
     pub channel: String,
     pub from: Position,
@@ -60,6 +60,7 @@ impl Bus {
     /// Those of [`Bus::select`], and `broker-unavailable`. A call that waits is admitted first: see [`Bus::admit`].
     pub async fn history(&self, caller: &Caller, query: HistoryQuery) -> Result<History, Problem> {
         let HistoryQuery { mut stream, limit, wait } = query;
+        self.may_subscribe(caller, &stream.channels)?;
         self.unpack(caller, &mut stream).await?;
         stream.since.get_or_insert(Since::Start);
         let selected = self.select(caller, &stream)?;
@@ -70,7 +71,7 @@ impl Bus {
         let from_recent = !wait.is_zero() && namespace.health().borrow().ready.is_ok();
         let mut reader = Reader { namespace, limit, from_recent, scanned: 0, events: Vec::new(), gaps: Vec::new() };
         let mut streams = Vec::with_capacity(selected.len());
-        for Selected { name, channel, filter, since } in selected {
+        for Selected { name, channel, selector, since, .. } in selected {
             let since = since.unwrap_or(Since::Start);
             let known = |position: &Position| from_recent && namespace.recent().after(channel, position, 0).is_some();
             let (at, lost) = match since {
@@ -80,7 +81,7 @@ impl Bus {
             if !wait.is_zero() {
                 namespace.recent().polled(channel);
             }
-            let stream = Stream { name, channel, filter, at };
+            let stream = Stream { name, channel, selector, at };
             if let Some(from) = lost {
                 reader.gap(&stream, from);
             }
@@ -108,6 +109,8 @@ impl Bus {
                     deadline = Instant::now();
                     false
                 }
+                // The caller may not have what comes from now on.
+                () = self.credential_ended(caller) => break,
             };
             // If nothing has moved, the log is read once more: it may have been lost meanwhile.
             reader.from_recent = from_recent && moved;
@@ -143,7 +146,7 @@ impl Drop for LongPoll<'_> {
 struct Stream {
     name: String,
     channel: ChannelId,
-    filter: std::sync::Arc<Filter>,
+    selector: std::sync::Arc<Selector>,
     at: Position,
 }
 
@@ -155,11 +158,11 @@ impl Stream {
             #[serde(borrow)]
             data: &'a RawValue,
         }
-        if self.filter.is_empty() {
+        if self.selector.is_everything() {
             return Ok(true);
         }
         let event: Event<'_> = serde_json::from_str(event)?;
-        Ok(self.filter.matches(&Json::parse_logged(event.data.get())?))
+        Ok(self.selector.matches(&Json::parse_logged(event.data.get())?))
     }
 }
 
@@ -198,7 +201,7 @@ impl Reader<'_> {
     /// Reads on in a channel until the answer has `most` events, or the log has no more.
     async fn read_on(&mut self, stream: &mut Stream, most: usize) -> Result<(), Problem> {
         while self.events.len() < most && self.scanned < MAX_SCANNED {
-            let wanted = if stream.filter.is_empty() { most - self.events.len() } else { PAGE };
+            let wanted = if stream.selector.is_everything() { most - self.events.len() } else { PAGE };
             let recent = || self.namespace.recent().after(stream.channel, &stream.at, wanted);
             if let Some(recent) = self.from_recent.then(recent).flatten() {
                 let is_last = recent.len() < wanted;

@@ -10,42 +10,52 @@
 //! | entry | file |
 //! |---|---|
 //! | [`Bus::publisher`], [`Publisher::publish`](publish::Publisher::publish) | `publish.rs` |
+//! | [`Publisher::charge`](publish::Publisher::charge) | `publish_limit.rs` |
 //! | [`Bus::select`], [`Bus::select_each`], [`Bus::resolve`], [`Bus::subscribe`] | `resolve.rs` |
 //! | [`Bus::reader`] | `reader.rs` |
 //! | [`Bus::history`] | `history.rs` |
 //! | [`Bus::unpack`], [`Bus::cursors`] | `cursors.rs` |
 //! | [`Bus::channels`], [`Bus::types`], [`Bus::schema`], [`Bus::event_schema`], [`Bus::nodes`] | `overview.rs` |
+//! | [`Bus::authenticate`], [`Bus::renew`], [`Bus::may_subscribe`], [`Bus::require`] | `authorize.rs` |
+//! | [`Bus::revoke`] | `revocations.rs` |
 //! | [`Bus::admit`], [`Bus::evicted`], [`Bus::readiness`] | `admit.rs` |
 
 mod admit;
+mod authorize;
 mod cursor_bases;
 mod cursors;
 mod history;
 mod namespace;
 mod overview;
 mod publish;
+mod publish_limit;
 mod query;
 mod reader;
 mod resolve;
+mod revocations;
 
 use std::sync::Arc;
 
 use futures_util::future::join_all;
 use tokio_util::sync::CancellationToken;
 
+pub use authorize::{NotRenewed, Renewal, TakenBack, expires_in_ms};
 pub use cursor_bases::CursorBases;
-pub use history::{History, HistoryQuery};
+pub use history::{Gap, History, HistoryQuery};
 pub use namespace::Namespace;
-pub use overview::{ChannelSummary, NodeStatus, NodeSummary};
+pub use overview::{ChannelCounts, ChannelSummary, NodeStatus, NodeSummary};
 pub use publish::{Accepted, Documents};
+pub use publish_limit::PublishLimit;
 pub use query::StreamQuery;
 pub use reader::LogReader;
-pub use resolve::{Begin, Selected, Subscription};
+pub use resolve::{Begin, Selected, Subscription, SubscriptionParts};
+pub use revocations::{MAX_REVOKED_NAME, Revocation, Revocations};
 
 use crate::access::Caller;
 use crate::admission::Admission;
+use crate::auth::Auth;
 use crate::broker::BrokerError;
-use crate::event::{Catalog, Filter};
+use crate::event::{Catalog, Filter, Selector};
 use crate::metrics::Metrics;
 use crate::protocol::{ErrorCode, Problem};
 
@@ -56,8 +66,13 @@ pub struct Bus {
     admission: Arc<Admission>,
     metrics: Arc<Metrics>,
     lifecycle: Lifecycle,
+    /// `None`: everybody may do everything.
+    auth: Option<Arc<Auth>>,
+    publish_limit: Option<PublishLimit>,
     /// The filter of all subscriptions without one.
     no_filter: Arc<Filter>,
+    /// What they select without a pin.
+    everything: Arc<Selector>,
 }
 
 /// How far this node is on its way to its end.
@@ -77,8 +92,11 @@ impl Bus {
         admission: Arc<Admission>,
         metrics: Arc<Metrics>,
         lifecycle: Lifecycle,
+        publish_limit: Option<PublishLimit>,
+        auth: Option<Arc<Auth>>,
     ) -> Self {
-        Self { catalog, namespaces, admission, metrics, lifecycle, no_filter: Arc::default() }
+        let (no_filter, everything) = Default::default();
+        Self { catalog, namespaces, admission, metrics, lifecycle, auth, publish_limit, no_filter, everything }
     }
 
     /// Waits until the connections of this node were handed everything that publishers were answered so far.

@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use super::CursorBases;
+use super::{CursorBases, Revocations};
+use crate::access::Guard;
 use crate::admission::{Admission, ReadLimit};
 use crate::broker::{Backend, Log, Store};
 use crate::event::{Catalog, ChannelId, PerChannel};
@@ -32,6 +33,8 @@ pub struct Namespace {
     reads: ReadLimit,
     health: watch::Receiver<Health>,
     cursors: Arc<CursorBases>,
+    revocations: Arc<Revocations>,
+    guard: Arc<dyn Guard>,
 }
 
 impl Namespace {
@@ -42,6 +45,8 @@ impl Namespace {
         admission: Arc<Admission>,
         health: watch::Receiver<Health>,
         metrics: &Arc<Metrics>,
+        revocations: Arc<Revocations>,
+        guard: Arc<dyn Guard>,
     ) -> Self {
         let subscribers = Arc::new(PerChannel::new(catalog, |_| AtomicU64::new(0)));
         Self {
@@ -53,6 +58,8 @@ impl Namespace {
             reads: ReadLimit::new(admission),
             health,
             cursors: Arc::default(),
+            revocations,
+            guard,
         }
     }
 
@@ -74,6 +81,16 @@ impl Namespace {
     /// Connections of this node that are subscribed to each channel, counted by the hub.
     pub fn subscribers(&self) -> &Arc<PerChannel<AtomicU64>> {
         &self.subscribers
+    }
+
+    /// The revoked credentials of this namespace.
+    pub fn revocations(&self) -> &Arc<Revocations> {
+        &self.revocations
+    }
+
+    /// Says which credentials have been taken back.
+    pub fn guard(&self) -> &Arc<dyn Guard> {
+        &self.guard
     }
 
     pub(super) fn backend(&self) -> &dyn Backend {

@@ -1,12 +1,13 @@
 //! What there is: the channels, their schemas, and the nodes of the cluster.
 
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use futures_util::future::try_join_all;
 use serde_json::Value;
 
 use super::{Bus, Namespace, unreadable};
-use crate::access::Caller;
+use crate::access::{AdminRight, Caller, Principal, Rule};
 use crate::broker::nodes::{Heard, NodeState};
 use crate::event::{ChannelId, EventType, Position};
 use crate::protocol::{ErrorCode, Problem};
@@ -24,6 +25,13 @@ pub struct ChannelSummary {
     pub schema: String,
     /// The position of the newest event.
     pub position: Position,
+    /// `None` for a caller who may not know it.
+    pub counts: Option<ChannelCounts>,
+}
+
+/// How much there is of a channel's events and subscribers. Who sees a part of the events must not know.
+#[derive(Debug, Clone, Copy)]
+pub struct ChannelCounts {
     /// Events that the log has.
     pub retained: u64,
     /// Connections of this node that are subscribed.
@@ -45,6 +53,14 @@ pub struct NodeSummary {
     pub status: NodeStatus,
 }
 
+/// How much of a channel a caller may know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Sight {
+    /// That there is one, and a part of its events.
+    Part,
+    Whole,
+}
+
 /// How a node is, by its last heartbeat.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NodeStatus {
@@ -60,30 +76,67 @@ impl Bus {
     /// `broker-unavailable`.
     pub async fn channels(&self, caller: &Caller) -> Result<Vec<ChannelSummary>, Problem> {
         let namespace = self.namespace(caller);
-        try_join_all(self.catalog.channels().map(|channel| self.channel(namespace, channel))).await
+        let visible = self.catalog.channels().filter_map(|channel| Some((channel, self.sight(caller, channel)?)));
+        try_join_all(visible.map(|(channel, sight)| self.channel(namespace, channel, sight))).await
     }
 
-    async fn channel(&self, namespace: &Namespace, channel: ChannelId) -> Result<ChannelSummary, Problem> {
+    /// What the caller may know of a channel. `None`: not that there is one.
+    fn sight(&self, caller: &Caller, channel: ChannelId) -> Option<Sight> {
+        let Some(principal) = caller.principal() else { return Some(Sight::Whole) };
+        match principal.grants.subscribe(channel) {
+            _ if principal.grants.has_any_admin_right() => Some(Sight::Whole),
+            Some(Rule::All) => Some(Sight::Whole),
+            Some(Rule::Pinned(_)) => Some(Sight::Part),
+            None => None,
+        }
+    }
+
+    /// Whether the caller may know of an event type.
+    fn sees_type(&self, caller: &Caller, channel: ChannelId) -> bool {
+        let publishes = |principal: &Arc<Principal>| principal.grants.publish(channel).is_some();
+        self.sight(caller, channel).is_some() || caller.principal().is_some_and(publishes)
+    }
+
+    async fn channel(
+        &self,
+        namespace: &Namespace,
+        channel: ChannelId,
+        sight: Sight,
+    ) -> Result<ChannelSummary, Problem> {
         let bounds = namespace.log().bounds(channel, None).await.map_err(unreadable)?;
         let known = self.catalog.get(channel);
         Ok(ChannelSummary {
             name: known.name.to_string(),
             schema: known.id().to_owned(),
             position: bounds.head(),
-            retained: bounds.head + 1 - bounds.oldest,
-            subscribers: namespace.subscriber_count(channel),
+            counts: (sight == Sight::Whole).then(|| ChannelCounts {
+                retained: bounds.head + 1 - bounds.oldest,
+                subscribers: namespace.subscriber_count(channel),
+            }),
         })
     }
 
     /// The event types that the caller may see.
-    pub fn types(&self, _caller: &Caller) -> &[EventType] {
-        self.catalog.types()
+    pub fn types(&self, caller: &Caller) -> impl Iterator<Item = &EventType> {
+        self.catalog
+            .channels()
+            .filter(|channel| self.sees_type(caller, *channel))
+            .map(|channel| self.catalog.get(channel))
+    }
+
+    /// The event types of the channels to which the caller may subscribe.
+    pub(super) fn granted_types(&self, caller: &Caller) -> impl Iterator<Item = &EventType> {
+        let granted = |channel: &ChannelId| match caller.principal() {
+            None => true,
+            Some(principal) => principal.grants.subscribe(*channel).is_some(),
+        };
+        self.catalog.channels().filter(granted).map(|channel| self.catalog.get(channel))
     }
 
     /// The names of the event types that the caller may see, for the refusal of another name. `plural` says what the
     /// names are there, and `listed` where all of them are listed.
     pub(super) fn known_types(&self, caller: &Caller, plural: &'static str, listed: &'static str) -> Known<'_> {
-        let names = self.types(caller).iter().map(|known| &*known.name).collect();
+        let names = self.types(caller).map(|known| &*known.name).collect();
         Known { plural, names, listed }
     }
 
@@ -92,7 +145,8 @@ impl Bus {
     /// # Errors
     /// `not-found`.
     pub fn schema(&self, caller: &Caller, name: &str) -> Result<&Value, Problem> {
-        let known = self.catalog.channel(name).map(|channel| &self.catalog.get(channel).schema);
+        let known = self.catalog.channel(name).filter(|channel| self.sees_type(caller, *channel));
+        let known = known.map(|channel| &self.catalog.get(channel).schema);
         known.ok_or_else(|| {
             let known = self.known_types(caller, "event types", "GET /v1/schemas");
             let refusal = format!("there is no event type {} here", suggest::quoted(name));
@@ -100,16 +154,22 @@ impl Bus {
         })
     }
 
+    /// The schema of the whole event, with the built-in types alone: what everybody may see.
+    pub fn builtin_event_schema(&self) -> Value {
+        self.catalog.builtin_event_schema()
+    }
+
     /// The schema of the whole event, with every type that the caller may see.
-    pub fn event_schema(&self, _caller: &Caller) -> Value {
-        self.catalog.event_schema()
+    pub fn event_schema(&self, caller: &Caller) -> Value {
+        self.catalog.event_schema(|channel| self.sees_type(caller, channel))
     }
 
     /// The nodes of the cluster, by id. A node registers with the broker of its first namespace.
     ///
     /// # Errors
-    /// `broker-unavailable`.
-    pub async fn nodes(&self, _caller: &Caller) -> Result<Vec<NodeSummary>, Problem> {
+    /// `forbidden`, `broker-unavailable`.
+    pub async fn nodes(&self, caller: &Caller) -> Result<Vec<NodeSummary>, Problem> {
+        self.require(caller, AdminRight::Nodes)?;
         let heard = self.namespaces[0].backend().nodes().list().await.map_err(unreadable)?;
         let mut nodes: Vec<_> = heard.into_iter().map(summary).collect();
         nodes.sort_by(|one, other| one.id.cmp(&other.id));

@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 use futures_util::future::join_all;
 use serde::Serialize;
 
+use super::authorize::denied;
 use super::{Bus, Namespace, rate_limited};
-use crate::access::Caller;
+use crate::access::{Caller, Rule};
 use crate::broker::{Appended, BrokerError};
 use crate::event::{ChannelId, Defaults, Event, Json, MAX_MISTAKES, Mistake, Position};
 use crate::metrics::TypeLabel;
@@ -30,12 +31,22 @@ pub enum Documents<'a> {
     Many(Vec<Json<'a>>),
 }
 
+impl Documents<'_> {
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        match self {
+            Self::One(_) => 1,
+            Self::Many(documents) => documents.len(),
+        }
+    }
+}
+
 /// Events that are valid, and not yet published.
 #[derive(Debug)]
 pub struct ValidEvents(Vec<Event>);
 
 /// An event that the broker has taken.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, schemars::JsonSchema)]
 pub struct Accepted {
     pub id: String,
     pub r#type: Arc<str>,
@@ -46,8 +57,8 @@ pub struct Accepted {
 
 /// A caller who may publish.
 pub struct Publisher<'a> {
-    bus: &'a Bus,
-    caller: &'a Caller,
+    pub(super) bus: &'a Bus,
+    pub(super) caller: &'a Caller,
 }
 
 /// What one request appended to one channel.
@@ -63,8 +74,11 @@ impl Bus {
     /// Checks whether the caller may publish now, before its events are read.
     ///
     /// # Errors
-    /// `draining`.
+    /// `forbidden`, `unauthenticated`, `draining`.
     pub fn publisher<'a>(&'a self, caller: &'a Caller) -> Result<Publisher<'a>, Problem> {
+        if caller.principal().is_some_and(|principal| !principal.grants.publishes()) {
+            return Err(denied(caller));
+        }
         if self.lifecycle.draining.is_cancelled() {
             return Err(Problem::new(ErrorCode::Draining, "this node is about to stop: publish to another"));
         }
@@ -97,14 +111,17 @@ impl Publisher<'_> {
     /// Validates all documents before any is published. Yields in between, since 8 MiB take a while.
     ///
     /// # Errors
-    /// `invalid-event` and `unknown-type` list every mistake.
+    /// `forbidden` if one event is outside of the caller's grants: before anything else about it is looked at. `invalid-event`
+    /// and `unknown-type` list every mistake.
     pub async fn validate(&self, documents: Documents<'_>) -> Result<ValidEvents, Problem> {
         let time = Defaults::now();
-        let defaults = Defaults { source: self.caller.source(), time: &time };
+        let source = self.caller.source();
+        let defaults = Defaults { source: &source, time: &time };
         let (documents, many) = match documents {
             Documents::One(document) => (vec![document], false),
             Documents::Many(documents) => (documents, true),
         };
+        documents.iter().try_for_each(|document| self.authorize(document))?;
         let mut events = Vec::with_capacity(documents.len());
         let mut code = None;
         let mut mistakes: Vec<Mistake> = Vec::new();
@@ -133,6 +150,24 @@ impl Publisher<'_> {
         let Some(code) = code else { return Ok(ValidEvents(events)) };
         let detail = Mistake::summary(&mistakes);
         Err(Problem::new(code, detail).with_errors(mistakes))
+    }
+
+    /// Whether the caller may publish this event. A document whose type is no string is left to the validation.
+    fn authorize(&self, document: &Json<'_>) -> Result<(), Problem> {
+        let Some(principal) = self.caller.principal() else { return Ok(()) };
+        let Some(name) = document.get("type").and_then(Json::as_str) else { return Ok(()) };
+        let rule = self.bus.catalog.channel(name).and_then(|channel| principal.grants.publish(channel));
+        let within_pin = match rule {
+            None => false,
+            Some(Rule::All) => true,
+            Some(rule) => document.get("data").is_some_and(|data| rule.allows(data)),
+        };
+        let own = self.caller.source();
+        let source = document.get("source").and_then(Json::as_str).unwrap_or(&own);
+        match within_pin && !self.bus.is_other_publisher(principal, source) {
+            true => Ok(()),
+            false => Err(denied(self.caller)),
+        }
     }
 }
 

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use super::query::parse_since;
 use super::{Bus, StreamQuery, unreadable};
-use crate::access::Caller;
+use crate::access::{Caller, Rule};
 use crate::broker::{BrokerError, Located, Log};
-use crate::event::{ChannelId, EventType, Filter, FilterError, Json, JsonText, Moment, Position, Since};
+use crate::event::{ChannelId, EventType, Filter, FilterError, Json, JsonText, Moment, Position, Selector, Since};
 use crate::protocol::{ErrorCode, Problem};
 use crate::suggest::{self, Known};
 
@@ -22,7 +22,10 @@ pub struct Selected {
     /// The name of the subscription. It is the channel's name, unless the client chose another.
     pub(super) name: String,
     pub(super) channel: ChannelId,
-    pub(super) filter: Arc<Filter>,
+    /// What the client asked for.
+    pub(super) asked: Arc<Filter>,
+    /// What it gets of that.
+    pub(super) selector: Arc<Selector>,
     pub(super) since: Option<Since>,
 }
 
@@ -31,11 +34,19 @@ pub type NamedSelection = (String, Result<Selected, Problem>);
 
 /// An authorised and resolved subscription. The hub accepts only this type, and only the application layer creates it.
 #[derive(Debug)]
-pub struct Subscription {
-    sub: String,
-    channel: ChannelId,
-    filter: Arc<Filter>,
-    begin: Begin,
+pub struct Subscription(SubscriptionParts);
+
+/// What a subscription consists of.
+#[derive(Debug)]
+pub struct SubscriptionParts {
+    /// Its name, unique on its connection.
+    pub sub: String,
+    pub channel: ChannelId,
+    /// What the client asked for. A renewed credential may grant another part of it.
+    pub asked: Arc<Filter>,
+    /// What it gets of that.
+    pub selector: Arc<Selector>,
+    pub begin: Begin,
 }
 
 /// Where a subscription begins.
@@ -49,20 +60,20 @@ pub enum Begin {
 }
 
 impl Subscription {
-    /// Returns the subscription's name (unique on its connection), its channel, its filter and where it begins.
-    pub fn into_parts(self) -> (String, ChannelId, Arc<Filter>, Begin) {
-        (self.sub, self.channel, self.filter, self.begin)
+    pub fn into_parts(self) -> SubscriptionParts {
+        self.0
     }
 
     /// Whether the subscription begins with a replay of the log.
     pub fn begins_in_log(&self) -> bool {
-        matches!(self.begin, Begin::After { .. })
+        matches!(self.0.begin, Begin::After { .. })
     }
 
     /// A subscription for the hub's own tests.
     #[cfg(test)]
-    pub fn for_test(sub: &str, channel: ChannelId, filter: Arc<Filter>, begin: Begin) -> Self {
-        Self { sub: sub.to_owned(), channel, filter, begin }
+    pub fn for_test(sub: &str, channel: ChannelId, asked: Arc<Filter>, begin: Begin) -> Self {
+        let selector = Arc::new(Selector::of(Filter::clone(&asked)));
+        Self(SubscriptionParts { sub: sub.to_owned(), channel, asked, selector, begin })
     }
 }
 
@@ -79,6 +90,7 @@ impl Bus {
         filter: Option<&JsonText>,
         since: Option<&str>,
     ) -> Result<Subscription, Problem> {
+        self.granted_channel(caller, channel)?;
         let since = match since {
             Some(since) => Some(self.unpacked(caller, parse_since(since)?).await?),
             None => None,
@@ -114,7 +126,7 @@ impl Bus {
 
     /// The refusal of a filter for all channels, none of which has its fields.
     fn no_channel_has(&self, caller: &Caller, filter: Option<&JsonText>) -> Problem {
-        let mut fields: Vec<&str> = self.types(caller).iter().flat_map(EventType::fields).collect();
+        let mut fields: Vec<&str> = self.granted_types(caller).flat_map(EventType::fields).collect();
         fields.sort_unstable();
         fields.dedup();
         let filter = filter.map(JsonText::read);
@@ -137,7 +149,7 @@ impl Bus {
     pub fn select_each(&self, caller: &Caller, query: &StreamQuery) -> Result<Vec<NamedSelection>, Problem> {
         let all_channels = query.channels.is_empty();
         let names = match all_channels {
-            true => self.catalog.types().iter().map(|known| known.name.to_string()).collect(),
+            true => self.granted_types(caller).map(|known| known.name.to_string()).collect(),
             false => query.channels.clone(),
         };
         let each = names.into_iter().map(|name| {
@@ -159,7 +171,7 @@ impl Bus {
     /// # Errors
     /// `broker-unavailable`, `rate-limited`.
     pub async fn resolve(&self, caller: &Caller, selected: Selected) -> Result<Subscription, Problem> {
-        let Selected { name, channel, filter, since } = selected;
+        let Selected { name, channel, asked, selector, since } = selected;
         if self.namespace(caller).progress().position(channel).is_none() {
             let detail = "this node has not reached its broker yet: try again";
             return Err(Problem::new(ErrorCode::BrokerUnavailable, detail));
@@ -168,7 +180,7 @@ impl Bus {
             None => Begin::Live { recovered: false },
             Some(since) => self.begin(caller, channel, &since).await?,
         };
-        Ok(Subscription { sub: name, channel, filter, begin })
+        Ok(Subscription(SubscriptionParts { sub: name, channel, asked, selector, begin }))
     }
 
     /// Selects one channel: compiles the filter for its type, and takes the channel's position out of a cursor.
@@ -181,12 +193,8 @@ impl Bus {
         since: Option<&Since>,
         all_channels: bool,
     ) -> Result<Selected, Problem> {
-        let Some(channel) = self.catalog.channel(name) else {
-            let known = self.known_types(caller, "channels", "GET /v1/channels");
-            let refusal = format!("there is no channel {} here", suggest::quoted(name));
-            return Err(Problem::new(ErrorCode::UnknownChannel, known.refuse(&refusal, name)));
-        };
-        let filter = match filter {
+        let (channel, rule) = self.granted_channel(caller, name)?;
+        let asked = match filter {
             None => self.no_filter.clone(),
             Some(filter) => {
                 Filter::parse(&filter.read(), self.catalog.get(channel)).map(Arc::new).map_err(|error| {
@@ -213,7 +221,12 @@ impl Bus {
                 }
             },
         };
-        Ok(Selected { name: name.to_owned(), channel, filter, since })
+        let selector = match rule {
+            None | Some(Rule::All) if asked.is_empty() => self.everything.clone(),
+            None => Arc::new(Selector::of(Filter::clone(&asked))),
+            Some(rule) => Arc::new(rule.selector(&asked)),
+        };
+        Ok(Selected { name: name.to_owned(), channel, asked, selector, since })
     }
 
     /// Finds where a stream with this `since` begins.

@@ -101,7 +101,7 @@ fn ask<T>(question: impl AsyncFnOnce(Client) -> Option<T>) -> Option<T> {
     let words = words();
     let mut flags = vec!["tidings".to_owned()];
     for (index, word) in words.iter().enumerate() {
-        for flag in ["--url", "--token"] {
+        for flag in ["--url", "--token-file", "--token"] {
             match word.strip_prefix(flag) {
                 Some("") => flags.extend(words.get(index + 1).map(|value| format!("{flag}={value}"))),
                 Some(value) if value.starts_with('=') => flags.push(word.clone()),

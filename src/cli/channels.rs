@@ -27,11 +27,12 @@ impl Channels {
             let rows: Vec<_> = channels
                 .into_iter()
                 .map(|channel| {
+                    let shown = |count: Option<u64>| count.map_or_else(|| "–".to_owned(), thousands);
                     vec![
                         channel.name,
                         channel.position.to_string(),
-                        thousands(channel.retained),
-                        thousands(channel.subscribers),
+                        shown(channel.retained),
+                        shown(channel.subscribers),
                         channel.schema,
                     ]
                 })

@@ -3,10 +3,10 @@
 use clap::Subcommand;
 use serde_json::json;
 
-use super::failure::{self, Failure, say, say_warning};
+use super::failure::{self, Failure, say, say_error, say_warning};
 use super::flags::ConfigFlags;
 use super::output::Output;
-use crate::schema;
+use crate::{auth, schema};
 
 /// Show or check the configuration of the daemon.
 #[derive(Debug, Subcommand)]
@@ -27,7 +27,7 @@ pub enum ConfigCommand {
         #[command(flatten)]
         flags: ConfigFlags,
     },
-    /// Check the configuration, and the custom event types that it refers to.
+    /// Check the configuration, and the custom event types and the access file that it refers to.
     ///
     /// Exits with 1 if something is wrong, and names the setting or the file. Does not connect to the broker.
     #[command(after_help = "Examples:\n  tidings config check\n  tidings config check --config prod.toml")]
@@ -73,13 +73,25 @@ fn show(flags: ConfigFlags, as_json: bool) -> Result<(), Failure> {
 fn check(flags: ConfigFlags) -> Result<(), Failure> {
     let loaded = flags.load()?;
     warn(&loaded.warnings);
-    let schemas = schema::catalog(loaded.config.server.schemas.as_deref()).map(|(_, warnings)| warn(&warnings));
+    let schemas = schema::catalog(loaded.config.server.schemas.as_deref()).map(|(catalog, warnings)| {
+        warn(&warnings);
+        catalog
+    });
     let broker = crate::broker::check(&loaded.config.broker.broker);
-    // Both are reported, so that one run finds all mistakes.
+    // All are reported, so that one run finds all mistakes. The grants need the types.
     let schemas = schemas.map_err(failure::of_schemas);
+    let auth = loaded.config.auth.file.as_deref();
+    let auth = auth.and_then(|file| schemas.as_ref().ok().map(|catalog| auth::check(file, catalog))).transpose();
     let source = loaded.values.iter().find(|value| value.name == "broker").map(|value| format!(" ({})", value.source));
     broker.map_err(|error| format!("broker{}: {error}", source.unwrap_or_default()))?;
     schemas?;
+    match auth {
+        Ok(summary) => warn(&summary.map(|summary| summary.warnings).unwrap_or_default()),
+        Err(mistakes) => {
+            mistakes.iter().for_each(|mistake| say_error(mistake));
+            return Err(Failure::Reported);
+        }
+    }
     say("the configuration is valid");
     Ok(())
 }

@@ -6,7 +6,7 @@ use std::io;
 use std::process::ExitCode;
 
 use super::program;
-use crate::client::{Error, FieldError};
+use crate::client::{AuthFailure, Error, FieldError};
 use crate::schema::LoadErrors;
 
 /// Why a command failed.
@@ -109,6 +109,22 @@ impl From<Error> for Failure {
                 say_error(&error.to_string());
                 say_channels(code);
                 Self::Reported
+            }
+            Error::Unauthenticated { cause, .. } => {
+                let program = program::called();
+                let advice = match cause {
+                    AuthFailure::Missing => "\nGive one with --token-file FILE, or in TIDINGS_TOKEN.".into(),
+                    AuthFailure::Refused => {
+                        format!("\n`{program} token inspect` says what is in it, and until when it is valid.")
+                    }
+                    AuthFailure::Expired => {
+                        "\nA file that was given with --token-file is read again before its token expires: \
+                                             write a newer one there in time."
+                            .into()
+                    }
+                    _ => String::new(),
+                };
+                Self::Message(format!("{error}{advice}"))
             }
             Error::Unconfirmed { cause, .. } => Self::from(*cause),
             other => Self::Message(other.to_string()),

@@ -66,6 +66,7 @@ impl Args for ConfigFlags {
             let flag = Arg::new(setting.name).long(setting.flag()).help(help).help_heading(setting.group);
             let flag = match setting.name {
                 "schemas" => flag.value_hint(ValueHint::DirPath),
+                "auth" => flag.value_hint(ValueHint::FilePath),
                 _ => flag.value_hint(ValueHint::Other).add(candidates::of_setting(setting)),
             };
             command.arg(if setting.is_switch() {

@@ -1,9 +1,10 @@
 //! The command line of `tidings`: one file for each command, and the helpers that they share.
 //!
 //! Data goes to stdout, everything else to stderr. Exit codes: 0 on success, 1 on failure, 2 on wrong usage (by clap).
-//! Shared helpers: `remote` (`--url`, `--token`), `flags` (the settings of the daemon), `fields` (`FIELD=VALUE`), `output`
+//! Shared helpers: `remote` (`--url`, `--token-file`), `secret_input` (files and prompts), `flags` (the settings of the daemon), `fields` (`FIELD=VALUE`), `output`
 //! and `printer` (stdout), `failure` (errors and stderr), `generate` (commands that write files).
 
+mod auth;
 mod bench;
 mod candidates;
 mod channels;
@@ -25,9 +26,11 @@ mod reload;
 mod remote;
 mod reporter;
 mod schema;
+mod secret_input;
 mod serve;
 mod signals;
 mod tail;
+mod token;
 
 use std::future::Future;
 use std::process::ExitCode;
@@ -58,6 +61,10 @@ enum Command {
     Codegen(codegen::Codegen),
     Bench(bench::Bench),
     #[command(subcommand)]
+    Auth(auth::Auth),
+    #[command(subcommand)]
+    Token(token::Token),
+    #[command(subcommand)]
     Config(config::ConfigCommand),
     Completions(completions::Completions),
 }
@@ -85,6 +92,8 @@ pub fn main() -> ExitCode {
         Command::Schema(schema) => schema.run(),
         Command::Codegen(codegen) => codegen.run(),
         Command::Bench(bench) => run_on_all_cores(bench.run()),
+        Command::Auth(auth) => auth.run(),
+        Command::Token(token) => run_on_one_core(token.run()),
         Command::Config(config) => config.run(),
         Command::Completions(completions) => completions.run(),
     };

@@ -1,34 +1,156 @@
-//! The flags `--url`, `--token` and `--retry-timeout` of every command that talks to a daemon, and the client they make.
+//! The flags `--url`, `--token-file`, `--token`, `--ca` and their like of every command that talks to a daemon, and the client
+//! that they make.
+//!
+//! A token in a file is read again when it is about to expire or was refused, so that another program can renew it.
 
+use std::convert::Infallible;
+use std::env;
+use std::ffi::OsStr;
+use std::fmt;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use clap::{Args, ValueHint};
 
-use super::failure::{Failure, say};
+use super::failure::{Failure, say, say_warning};
 use super::output::human;
-use crate::client::{Client, Error};
+use super::secret_input;
+use crate::client::{Client, Error, Token};
 use crate::config;
+use crate::secret::Secret;
 
 /// The address at which `tidings serve` listens by default.
 pub const DEFAULT_URL: &str = "http://127.0.0.1:7400";
 
+/// The variable with a token or an API key.
+pub const TOKEN_VARIABLE: &str = "TIDINGS_TOKEN";
+
 /// The daemon that a command talks to.
-#[derive(Debug, Args)]
+#[derive(Args)]
 #[command(next_help_heading = "Daemon")]
 pub struct Remote {
     /// Address of the daemon. For several nodes of one bus, separate the addresses with commas.
     #[arg(long, env = "TIDINGS_URL", default_value = DEFAULT_URL, value_delimiter = ',', value_hint = ValueHint::Url)]
     url: Vec<String>,
 
-    /// Token to authenticate with.
-    #[arg(long, env = "TIDINGS_TOKEN", hide_env_values = true)]
-    token: Option<String>,
+    #[command(flatten)]
+    credential: CredentialFlags,
+
+    /// Certificates of the authorities to trust, in PEM form, for https:// [default: those of this system].
+    #[arg(long, value_name = "FILE", env = "TIDINGS_CA", value_hint = ValueHint::FilePath)]
+    ca: Option<PathBuf>,
+
+    /// Certificate to show to a daemon that asks for one, in PEM form.
+    #[arg(long, value_name = "FILE", env = "TIDINGS_CLIENT_CERT", value_hint = ValueHint::FilePath, requires = "client_key")]
+    client_cert: Option<PathBuf>,
+
+    /// Private key of the client's certificate, in PEM form.
+    #[arg(long, value_name = "FILE", env = "TIDINGS_CLIENT_KEY", value_hint = ValueHint::FilePath, requires = "client_cert")]
+    client_key: Option<PathBuf>,
 
     /// How long to retry while the daemon cannot be reached or refuses for the moment, such as 30s
     /// [default: 0s if no connection can be made; otherwise publishing is retried for 15s].
     #[arg(long, value_name = "DURATION", env = "TIDINGS_RETRY_TIMEOUT", value_parser = retry_timeout)]
     retry_timeout: Option<RetryTimeout>,
+}
+
+/// The token or API key of a command.
+#[derive(Args)]
+pub struct CredentialFlags {
+    /// File with the token or API key to authenticate with; `-` asks for it. The file is read again when the token expires
+    /// [default: the token in TIDINGS_TOKEN, if it is set].
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    token_file: Option<PathBuf>,
+
+    /// The token itself. Others on this machine see it in the list of processes: prefer --token-file or TIDINGS_TOKEN.
+    #[arg(long, value_name = "TOKEN", value_parser = secret, conflicts_with = "token_file")]
+    token: Option<Secret>,
+}
+
+/// An argument that is a secret.
+pub fn secret(text: &str) -> Result<Secret, Infallible> {
+    Ok(Secret::new(text))
+}
+
+/// Without the token.
+impl fmt::Debug for Remote {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Remote").field("url", &self.url).finish_non_exhaustive()
+    }
+}
+
+/// Without the token.
+impl fmt::Debug for CredentialFlags {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CredentialFlags").field("token_file", &self.token_file).finish_non_exhaustive()
+    }
+}
+
+/// Where a credential came from.
+pub enum Given {
+    /// A file, and what it held just now.
+    File(PathBuf, Secret),
+    /// The variable, the prompt or the argument.
+    Text(Secret),
+}
+
+impl CredentialFlags {
+    /// The credential, if there is one. Asks for it if the user wants that.
+    ///
+    /// # Errors
+    /// The file cannot be read or is empty; nothing was typed; the variable is not Unicode.
+    pub fn given(&self) -> Result<Option<Given>, Failure> {
+        if let Some(token) = &self.token {
+            warn_of_argument("--token");
+            return Ok(Some(Given::Text(token.clone())));
+        }
+        match self.token_file.as_deref() {
+            Some(path) if path == Path::new("-") => Ok(Some(Given::Text(secret_input::ask("token")?))),
+            Some(path) => Ok(Some(Given::File(path.to_owned(), secret_input::from_file(path, "token")?))),
+            None => Ok(from_environment()?.map(Given::Text)),
+        }
+    }
+
+    /// The same for a completion, which asks and says nothing.
+    fn silently_given(&self) -> Option<Given> {
+        if let Some(token) = &self.token {
+            return Some(Given::Text(token.clone())).filter(|_| !token.expose().is_empty());
+        }
+        match self.token_file.as_deref() {
+            Some(path) if path == Path::new("-") => None,
+            Some(path) => Some(Given::File(path.to_owned(), secret_input::from_file(path, "token").ok()?)),
+            None => from_environment().ok()?.map(Given::Text),
+        }
+    }
+}
+
+/// Warns that a secret was given as an argument.
+pub fn warn_of_argument(argument: &str) {
+    say_warning(&format!(
+        "{argument} is in the list of processes, where others on this machine can read it: use --token-file or {TOKEN_VARIABLE}"
+    ));
+}
+
+/// The token of the variable. Deployment files often set a variable to an empty text to leave it out.
+fn from_environment() -> Result<Option<Secret>, String> {
+    match env::var_os(TOKEN_VARIABLE).as_deref().map(OsStr::to_str) {
+        None | Some(Some("")) => Ok(None),
+        Some(Some(token)) => Ok(Some(Secret::new(token))),
+        Some(None) => Err(format!("{TOKEN_VARIABLE} is not text: set it to the token and nothing else")),
+    }
+}
+
+impl From<Given> for Token {
+    fn from(given: Given) -> Self {
+        match given {
+            Given::Text(token) => token.into(),
+            Given::File(path, _) => Self::from_provider(move || {
+                let read = secret_input::from_file(&path, "token");
+                async move { read }
+            }),
+        }
+    }
 }
 
 /// The value of `--retry-timeout`; `None` for an empty variable.
@@ -48,17 +170,23 @@ impl Remote {
     /// A client of the daemon, which reports its first failed attempt on stderr.
     ///
     /// # Errors
-    /// If a URL is not valid. Does not connect.
+    /// If a URL is not valid, or the token cannot be read. Does not connect.
     pub fn client(&self) -> Result<Client, Failure> {
-        Ok(self.silent_client()?.on_retry(report_first()))
+        let client = self.client_with(self.credential.given()?)?;
+        Ok(client.on_retry(report_first()))
     }
 
-    /// The same, without messages.
+    /// The same, without messages and without a question.
     pub fn silent_client(&self) -> Result<Client, Failure> {
+        self.client_with(self.credential.silently_given())
+    }
+
+    fn client_with(&self, token: Option<Given>) -> Result<Client, Failure> {
         // Deployment files often set a variable to an empty text to leave it out.
         let urls: Vec<_> = self.url.iter().map(String::as_str).filter(|url| !url.is_empty()).collect();
         let client = Client::for_nodes(if urls.is_empty() { vec![DEFAULT_URL] } else { urls })?;
-        let client = match self.token() {
+        let client = self.with_tls(client)?;
+        let client = match token {
             Some(token) => client.with_token(token),
             None => client,
         };
@@ -68,15 +196,33 @@ impl Remote {
         })
     }
 
+    /// Adds the authorities and the certificate of the flags.
+    fn with_tls(&self, client: Client) -> Result<Client, Failure> {
+        // As for `--url`, an empty variable counts as none.
+        let given = |file: &'_ Option<PathBuf>| file.clone().filter(|path| !path.as_os_str().is_empty());
+        let (ca, cert, key) = (given(&self.ca), given(&self.client_cert), given(&self.client_key));
+        let client = match ca {
+            Some(file) => client.with_ca(read(&file)?).map_err(|error| format!("--ca {}: {error}", file.display()))?,
+            None => client,
+        };
+        match (cert, key) {
+            (Some(cert), Some(key)) => {
+                let shown = client.with_client_certificate(read(&cert)?, read(&key)?);
+                Ok(shown.map_err(|error| format!("--client-cert {}: {error}", cert.display()))?)
+            }
+            _ => Ok(client),
+        }
+    }
+
     /// Whether the user chose how long to retry.
     pub fn has_retry_timeout(&self) -> bool {
         self.retry_timeout.is_some_and(|timeout| timeout.0.is_some())
     }
+}
 
-    /// The token, if it is not empty.
-    pub fn token(&self) -> Option<&str> {
-        self.token.as_deref().filter(|token| !token.is_empty())
-    }
+fn read(file: &Path) -> Result<Vec<u8>, Failure> {
+    let read = std::fs::read(file);
+    read.map_err(|error| format!("{} cannot be read: {}", file.display(), config::read_error(&error)).into())
 }
 
 /// Reports the first failed attempt, so that the user learns the cause at once.

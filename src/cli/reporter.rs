@@ -47,6 +47,9 @@ impl ConnectionReporter {
                 self.disconnected = false;
                 say(&format!("{DIM}connected again, to node {node}{DIM:#}"));
             }
+            Update::NotRenewed { reason } => {
+                say(&format!("the token was not renewed: {reason}; the former one goes on until it expires"));
+            }
             Update::Gap { channel, from, position } if from.epoch == position.epoch => {
                 say(&format!("{channel}: the events after {from}, up to and including {position}, are lost"));
             }

@@ -53,6 +53,9 @@ impl Serve {
         }
         let server = server::bind(config.clone(), Arc::new(catalog)).await.map_err(describe)?;
         announce(&config, server.local_addr()?, types);
+        if let Some(address) = server.admin_addr() {
+            tracing::info!(url = %format!("http://{address}"), "listening for the operator");
+        }
         let Asked { shutdown, drain_now } = signals.handle(Reload { flags: self.flags, running: loaded, log_level });
         // A task that sends no more sends no signal either.
         let received = async |asked: oneshot::Receiver<()>| {
@@ -80,13 +83,15 @@ fn describe(error: ServerError) -> String {
 
 /// Reports the address and the main settings: as a log line and, on a terminal, as a banner.
 fn announce(config: &Config, address: SocketAddr, types: usize) {
-    let url = format!("http://{address}");
+    let scheme = if config.tls.is_some() { "https" } else { "http" };
+    let url = format!("{scheme}://{address}");
     let broker = &config.broker.broker;
     let node = &config.server.node_id;
     let [tail, curl] = example_commands(&url);
+    let auth = config.auth.file.as_ref().map_or_else(|| "none".to_owned(), |file| file.display().to_string());
     match config.log.format {
         LogFormat::Json => {
-            tracing::info!(%url, %broker, auth = "none", node, types, tail, curl, "listening");
+            tracing::info!(%url, %broker, auth, node, types, tail, curl, "listening");
         }
         LogFormat::Pretty => {
             let durability = if *broker == crate::config::BrokerUrl::Memory {
@@ -96,7 +101,9 @@ fn announce(config: &Config, address: SocketAddr, types: usize) {
             };
             say(&format!("\n  {BOLD}tidings {}{BOLD:#}  {url}", env!("CARGO_PKG_VERSION")));
             say(&format!("  {DIM}broker{DIM:#}  {broker}{durability}"));
-            say(&format!("  {DIM}auth{DIM:#}    none: anyone who can reach this address can publish and subscribe"));
+            let open = ": anyone who can reach this address can publish and subscribe";
+            let open = if config.auth.file.is_none() { open } else { "" };
+            say(&format!("  {DIM}auth{DIM:#}    {auth}{open}"));
             say(&format!("  {DIM}try{DIM:#}     {tail}\n          {curl}\n"));
             tracing::info!(%url, node, types, "listening");
         }

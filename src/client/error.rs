@@ -10,13 +10,13 @@ use reqwest::header::{self, HeaderMap};
 use serde::Deserialize;
 use tokio_tungstenite::tungstenite;
 
-use crate::protocol::{ErrorCode, TEMPORARY_STATUSES};
+use crate::protocol::{CloseCode, ErrorCode, TEMPORARY_STATUSES};
 
 /// Why a call failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The client cannot be built: a URL or the token is not valid, or no URL was given.
+    /// The client cannot be built: a URL is not valid, or none was given.
     #[error("{0}")]
     Url(String),
     /// No response arrived. If the request was `sent`, the daemon may have carried it out.
@@ -41,6 +41,21 @@ pub enum Error {
     /// The daemon refused the request.
     #[error("{0}")]
     Refused(Problem),
+    /// The daemon accepts nothing from this client: the token is missing, or it was refused, has expired or was revoked. The
+    /// same token would be refused again.
+    #[error("not authenticated{}: {cause}", at(.url))]
+    Unauthenticated {
+        /// The daemon's address, without user name, password and path. Empty if nothing was sent.
+        url: String,
+        /// What is wrong with the token.
+        cause: AuthFailure,
+    },
+    /// The provider of the tokens failed, for the moment. Nothing was sent.
+    #[error("cannot get a token: {cause}")]
+    NoToken {
+        /// What the provider says.
+        cause: String,
+    },
     /// The daemon refused one subscription. The other subscriptions of the connection continue.
     #[error("{channel}: {message} ({code})")]
     Subscription {
@@ -79,6 +94,30 @@ pub enum Error {
     },
 }
 
+/// What is wrong with a token. It never contains the token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
+#[non_exhaustive]
+pub enum AuthFailure {
+    /// The client has no token, and the daemon wants one.
+    #[error("the daemon wants a token, and there is none")]
+    Missing,
+    /// The token is an empty text, or its provider has none any more.
+    #[error("the token is empty")]
+    Empty,
+    /// The text cannot be a token.
+    #[error("the token has characters that no token has, such as a space or a line break: give the token alone")]
+    Malformed,
+    /// The daemon does not accept the token. It does not say why: its log does.
+    #[error("the daemon does not accept the token; its log says why")]
+    Refused,
+    /// The token has expired, and there is no newer one.
+    #[error("the token has expired")]
+    Expired,
+    /// The token was revoked.
+    #[error("the token was revoked")]
+    Revoked,
+}
+
 /// The daemon's refusal of a request: a problem document of RFC 9457.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, thiserror::Error)]
 #[error("{detail} ({code})")]
@@ -114,11 +153,60 @@ impl Error {
     /// Whether the same call may succeed later: the daemon did not respond, or it refused only for the moment.
     pub fn is_transient(&self) -> bool {
         match self {
-            Self::Unreachable { .. } => true,
+            Self::Unreachable { .. } | Self::NoToken { .. } => true,
             Self::Refused(problem) => TEMPORARY_STATUSES.contains(&problem.status),
             Self::Unconfirmed { cause, .. } => cause.is_transient(),
             _ => false,
         }
+    }
+
+    /// Whether the credential is the cause: there is none, or the daemon does not accept it.
+    pub fn is_unauthenticated(&self) -> bool {
+        match self {
+            Self::Unauthenticated { .. } => true,
+            Self::Unconfirmed { cause, .. } => cause.is_unauthenticated(),
+            _ => false,
+        }
+    }
+
+    /// Whether the credential is accepted, but does not allow this.
+    pub fn is_forbidden(&self) -> bool {
+        let forbidden = ErrorCode::Forbidden.as_str();
+        match self {
+            Self::Refused(problem) => problem.code == forbidden,
+            Self::Subscription { code, .. } => code == forbidden,
+            Self::Closed { code, .. } => *code == CloseCode::Forbidden.as_u16(),
+            Self::Unconfirmed { cause, .. } => cause.is_forbidden(),
+            _ => false,
+        }
+    }
+
+    /// The error of a token that cannot be sent.
+    pub(super) fn no_token(cause: AuthFailure) -> Self {
+        Self::Unauthenticated { url: String::new(), cause }
+    }
+
+    /// A refusal of the credential, if the response is one: of a request with a token, or without any.
+    pub(super) fn or_unauthenticated(self, url: &url::Url, has_token: bool) -> Self {
+        match self {
+            Self::Refused(problem) if problem.code == ErrorCode::Unauthenticated.as_str() => Self::Unauthenticated {
+                url: redacted(url),
+                cause: if has_token { AuthFailure::Refused } else { AuthFailure::Missing },
+            },
+            other => other,
+        }
+    }
+
+    /// The error of a connection that the daemon closed with a final code.
+    pub(super) fn closed(url: &url::Url, code: u16, reason: String, has_token: bool) -> Self {
+        let cause = match code {
+            code if code == CloseCode::Unauthenticated.as_u16() && has_token => AuthFailure::Refused,
+            code if code == CloseCode::Unauthenticated.as_u16() => AuthFailure::Missing,
+            code if code == CloseCode::Revoked.as_u16() => AuthFailure::Revoked,
+            code if code == CloseCode::TokenExpired.as_u16() => AuthFailure::Expired,
+            _ => return Self::Closed { code, reason },
+        };
+        Self::Unauthenticated { url: redacted(url), cause }
     }
 
     /// Whether the daemon may have published the events in spite of this error.
@@ -244,6 +332,11 @@ const CHECK_PROXY: &str = "check the URL, and that every proxy in between passes
 
 /// How hyper's errors of a response that is not HTTP begin.
 const NOT_HTTP: &str = "invalid HTTP";
+
+/// The address in a message, if there is one.
+fn at(url: &str) -> String {
+    if url.is_empty() { String::new() } else { format!(" at {url}") }
+}
 
 /// The scheme, host and port of a URL, without the parts that may hold a secret.
 pub(super) fn redacted(url: &url::Url) -> String {

@@ -32,15 +32,20 @@ mod backoff;
 mod error;
 mod filter;
 mod publish;
+mod renewal;
 mod retry;
 mod subscriber;
 mod subscription;
 mod subscriptions;
+#[cfg(feature = "tls")]
+mod tls;
+mod token;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use reqwest::header;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
@@ -48,15 +53,21 @@ use serde_json::value::RawValue;
 use tokio::time::{sleep, timeout};
 use url::Url;
 
-pub use error::{Error, FieldError, Problem};
+pub use error::{AuthFailure, Error, FieldError, Problem};
 #[cfg(feature = "server")]
 pub(crate) use publish::EventText;
 pub use publish::MAX_BATCH;
 pub use subscriber::{Delivery, Subscriber, Update};
 pub use subscription::Subscription;
+pub use token::Token;
 
 use crate::event::{JsonText, Position};
+#[cfg(feature = "server")]
+use crate::secret::Secret;
 use retry::Attempts;
+#[cfg(feature = "tls")]
+use tls::TlsOptions;
+use token::{Credential, HeldToken};
 
 /// A client of one daemon, or of several nodes of one bus. Cheap to clone; clones share their connections.
 #[derive(Clone)]
@@ -66,10 +77,15 @@ pub struct Client {
     bases: Arc<[Url]>,
     /// The number of the current node, modulo the count of nodes. Rises when a request to the current node fails.
     node: Arc<AtomicUsize>,
-    token: Option<Arc<str>>,
+    credential: Option<Arc<Credential>>,
     /// `None`: as [`retry`] says.
     retry_timeout: Option<Duration>,
     on_retry: Option<Arc<OnRetry>>,
+    #[cfg(feature = "tls")]
+    tls: TlsOptions,
+    /// The configuration of `wss:` connections.
+    #[cfg(feature = "tls")]
+    tls_config: Arc<rustls::ClientConfig>,
 }
 
 /// The callback of [`Client::on_retry`].
@@ -102,10 +118,12 @@ pub struct ChannelInfo {
     pub schema: String,
     /// The position of the newest event.
     pub position: Position,
-    /// How many events the log holds.
-    pub retained: u64,
-    /// How many connections of this node are subscribed.
-    pub subscribers: u64,
+    /// How many events the log holds. `None` if the credential grants a part of them only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retained: Option<u64>,
+    /// How many connections of this node are subscribed. `None` as above.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subscribers: Option<u64>,
 }
 
 /// One node of the cluster, as [`Client::nodes`] lists it. Times are in RFC 3339.
@@ -127,6 +145,30 @@ pub struct NodeInfo {
     pub connections: u64,
     /// `up`, `draining` or `lost`.
     pub state: String,
+}
+
+/// Which credentials [`Client::revoke`] ends.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(untagged, rename_all_fields = "camelCase")]
+pub enum Revocation {
+    /// The token with this claim `jti`.
+    Token {
+        /// The claim.
+        jti: String,
+    },
+    /// The tokens with this claim `sub`. Tokens that are issued later are good.
+    Subject {
+        /// The claim.
+        sub: String,
+        /// In seconds since 1970: only tokens that were issued before, or in the same second. `None` means now.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        issued_before: Option<i64>,
+    },
+    /// The API key with this id, which is the part between `tdg_` and the last `_`.
+    Key {
+        /// The id. Not the key itself.
+        key: String,
+    },
 }
 
 /// What [`Client::history`] reads: `HistoryQuery::default().channel("order-status").since("10m")`.
@@ -229,8 +271,11 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 impl Client {
     /// A client of the daemon at `url`, such as `http://127.0.0.1:7400`. Does not connect yet.
     ///
+    /// An `https:` URL needs the feature `tls`. The client then trusts the authorities of the system, or those of
+    /// [`Client::with_ca`].
+    ///
     /// # Errors
-    /// [`Error::Url`] if `url` is not an `http:` URL.
+    /// [`Error::Url`] if `url` is not an `http:` or `https:` URL.
     pub fn new(url: &str) -> Result<Self, Error> {
         Self::for_nodes([url])
     }
@@ -239,29 +284,67 @@ impl Client {
     /// or is about to stop.
     ///
     /// # Errors
-    /// [`Error::Url`] if a URL is not an `http:` URL, or if there is none.
+    /// [`Error::Url`] if a URL is not an `http:` or `https:` URL, or if there is none.
     pub fn for_nodes<U: AsRef<str>>(urls: impl IntoIterator<Item = U>) -> Result<Self, Error> {
         let bases: Arc<[Url]> = urls.into_iter().map(|url| base(url.as_ref())).collect::<Result<_, _>>()?;
         if bases.is_empty() {
             return Err(Error::Url("no daemon URL was given: give one, such as http://127.0.0.1:7400".into()));
         }
-        let http = reqwest::Client::builder()
-            .connect_timeout(CONNECT_TIMEOUT)
-            .timeout(REQUEST_TIMEOUT)
-            .tcp_nodelay(true)
-            // The WebSocket ignores proxy settings, so HTTP must ignore them too.
-            .no_proxy()
-            // A redirected POST would become a GET, and the WebSocket follows none.
-            .redirect(reqwest::redirect::Policy::none())
-            .user_agent(concat!("tidings/", env!("CARGO_PKG_VERSION")))
-            .build()
-            .map_err(|error| Error::Url(error.to_string()))?;
-        Ok(Self { http, bases, node: Arc::default(), token: None, retry_timeout: None, on_retry: None })
+        #[cfg(feature = "tls")]
+        let tls = TlsOptions::default();
+        #[cfg(feature = "tls")]
+        let tls_config = tls.config(uses_https(&bases))?;
+        #[cfg(feature = "tls")]
+        let http = build(http().tls_backend_preconfigured((*tls_config).clone()))?;
+        #[cfg(not(feature = "tls"))]
+        let http = build(http())?;
+        Ok(Self {
+            http,
+            bases,
+            node: Arc::default(),
+            credential: None,
+            retry_timeout: None,
+            on_retry: None,
+            #[cfg(feature = "tls")]
+            tls,
+            #[cfg(feature = "tls")]
+            tls_config,
+        })
     }
 
-    /// Sends this token (`Authorization: Bearer`) with every request and WebSocket handshake.
-    pub fn with_token(mut self, token: impl Into<Arc<str>>) -> Self {
-        self.token = Some(token.into());
+    /// Trusts only these certificate authorities (PEM), instead of those of the system.
+    ///
+    /// # Errors
+    /// [`Error::Url`] if there is no certificate in the text.
+    #[cfg(feature = "tls")]
+    pub fn with_ca(self, pem: impl AsRef<[u8]>) -> Result<Self, Error> {
+        self.change_tls(|tls| tls.set_ca(pem.as_ref()))
+    }
+
+    /// Shows this certificate to a daemon that asks for one (mutual TLS). Both texts are PEM; the certificate may be
+    /// followed by intermediate ones.
+    ///
+    /// # Errors
+    /// [`Error::Url`] if one of them cannot be used, or if they do not belong together.
+    #[cfg(feature = "tls")]
+    pub fn with_client_certificate(self, cert: impl AsRef<[u8]>, key: impl AsRef<[u8]>) -> Result<Self, Error> {
+        self.change_tls(|tls| tls.set_identity(cert.as_ref(), key.as_ref()))
+    }
+
+    #[cfg(feature = "tls")]
+    fn change_tls(mut self, change: impl FnOnce(&mut TlsOptions) -> Result<(), Error>) -> Result<Self, Error> {
+        change(&mut self.tls)?;
+        self.tls_config = self.tls.config(uses_https(&self.bases))?;
+        self.http = build(http().tls_backend_preconfigured((*self.tls_config).clone()))?;
+        Ok(self)
+    }
+
+    /// Sends this token or API key (`Authorization: Bearer`) with every request and WebSocket handshake.
+    ///
+    /// With [`Token::from_provider`], a token that is about to expire is renewed on the live connection of a [`Subscriber`],
+    /// and a refused request is repeated once with a new token.
+    pub fn with_token(mut self, token: impl Into<Token>) -> Self {
+        self.credential = Some(Arc::new(Credential::new(token.into())));
         self
     }
 
@@ -280,6 +363,12 @@ impl Client {
     pub fn on_retry(mut self, report: impl Fn(&Error, Duration) + Send + Sync + 'static) -> Self {
         self.on_retry = Some(Arc::new(report));
         self
+    }
+
+    /// The TLS configuration of its connections, for the load generator.
+    #[cfg(feature = "server")]
+    pub(crate) fn tls_config(&self) -> &Arc<rustls::ClientConfig> {
+        &self.tls_config
     }
 
     /// The scheme, host and port of the current node. User name, password and path are left out.
@@ -312,6 +401,25 @@ impl Client {
         }
         let response: Nodes = self.get(&["v1", "nodes"], &[]).await?;
         Ok(response.nodes)
+    }
+
+    /// Revokes credentials on all nodes, within 2 s: requests are refused, and connections closed. Needs the right `revoke`.
+    ///
+    /// # Errors
+    /// As [`Client::channels`].
+    pub async fn revoke(&self, revocation: &Revocation) -> Result<(), Error> {
+        let mut attempts = Attempts::new(self, Duration::ZERO);
+        loop {
+            let node = attempts.node;
+            let request = self.http.post(route(self.base(node), &["v1", "revocations"])).json(revocation);
+            match self.call(node, request, RESPONSE_TIMEOUT).await {
+                Ok(()) => return Ok(()),
+                Err(error) => match attempts.failed(self, &error) {
+                    Some(delay) => sleep(delay).await,
+                    None => return Err(error),
+                },
+            }
+        }
     }
 
     /// Reads one page of retained events. [`History::cursor`] is the `since` of the next page.
@@ -356,16 +464,54 @@ impl Client {
         }
     }
 
-    /// Sends a request to a node, which must begin its response within `limit`. After a transient error, the client moves
-    /// on to the next node.
+    /// Sends a request to a node with the token that the client has. If the daemon refuses a token that was held for a
+    /// while, the request is sent once more with a new one: the daemon has done nothing.
     async fn call<T: DeserializeOwned>(
         &self,
         node: usize,
-        mut request: reqwest::RequestBuilder,
+        request: reqwest::RequestBuilder,
         limit: Duration,
     ) -> Result<T, Error> {
-        if let Some(token) = &self.token {
-            request = request.bearer_auth(token);
+        let Some(credential) = &self.credential else { return self.exchange(node, request, None, limit).await };
+        let token = credential.get().await?;
+        let again = request.try_clone();
+        let refusal = match self.exchange(node, request, Some(&token), limit).await {
+            Err(error) if error.is_unauthenticated() => error,
+            outcome => return outcome,
+        };
+        credential.refused(&token.secret);
+        let Some(again) = again.filter(|_| credential.is_renewable() && !token.is_new) else { return Err(refusal) };
+        let new = credential.get().await?;
+        if new.secret == token.secret {
+            return Err(refusal);
+        }
+        let outcome = self.exchange(node, again, Some(&new), limit).await;
+        if outcome.as_ref().is_err_and(Error::is_unauthenticated) {
+            credential.refused(&new.secret);
+        }
+        outcome
+    }
+
+    /// The token to send, if the client has one. For connections that are not made here.
+    #[cfg(feature = "server")]
+    pub(crate) async fn token(&self) -> Result<Option<Secret>, Error> {
+        match &self.credential {
+            Some(credential) => credential.get().await.map(|token| Some(token.secret)),
+            None => Ok(None),
+        }
+    }
+
+    /// Sends a request to a node, which must begin its response within `limit`. After a transient error, the client moves
+    /// on to the next node.
+    async fn exchange<T: DeserializeOwned>(
+        &self,
+        node: usize,
+        mut request: reqwest::RequestBuilder,
+        token: Option<&HeldToken>,
+        limit: Duration,
+    ) -> Result<T, Error> {
+        if let Some(token) = token {
+            request = request.header(header::AUTHORIZATION, token.header()?);
         }
         let base = self.base(node);
         let exchange = async {
@@ -380,9 +526,12 @@ impl Client {
             let headers = response.headers().clone();
             let body = response.bytes().await.map_err(|error| Error::unreachable(base, &error, true))?;
             if !status.is_success() {
-                return Err(Error::refused(base, status.as_u16(), &headers, &body));
+                let refused = Error::refused(base, status.as_u16(), &headers, &body);
+                return Err(refused.or_unauthenticated(base, token.is_some()));
             }
-            serde_json::from_slice(&body).map_err(|error| Error::unexpected_body(base, &headers, &error))
+            // 204 has no body.
+            let body = if status == reqwest::StatusCode::NO_CONTENT { b"null" } else { &body[..] };
+            serde_json::from_slice(body).map_err(|error| Error::unexpected_body(base, &headers, &error))
         };
         let result = exchange.await;
         if let Err(error) = &result
@@ -409,6 +558,28 @@ impl Client {
     }
 }
 
+/// The settings of all HTTP requests.
+fn http() -> reqwest::ClientBuilder {
+    reqwest::Client::builder()
+        .connect_timeout(CONNECT_TIMEOUT)
+        .timeout(REQUEST_TIMEOUT)
+        .tcp_nodelay(true)
+        // The WebSocket ignores proxy settings, so HTTP must ignore them too.
+        .no_proxy()
+        // A redirected POST would become a GET, and the WebSocket follows none.
+        .redirect(reqwest::redirect::Policy::none())
+        .user_agent(concat!("tidings/", env!("CARGO_PKG_VERSION")))
+}
+
+fn build(http: reqwest::ClientBuilder) -> Result<reqwest::Client, Error> {
+    http.build().map_err(|error| Error::Url(error.to_string()))
+}
+
+#[cfg(feature = "tls")]
+fn uses_https(bases: &[Url]) -> bool {
+    bases.iter().any(|base| base.scheme() == "https")
+}
+
 /// Parses a daemon's URL. [`route`] adds the path of a route to it.
 fn base(url: &str) -> Result<Url, Error> {
     let invalid =
@@ -424,11 +595,10 @@ fn base(url: &str) -> Result<Url, Error> {
     };
     match base.scheme() {
         "http" => {}
-        "https" => {
-            let cause = "this client does not support TLS; use http://, or a proxy on this machine that adds TLS";
-            return Err(invalid(cause));
-        }
-        "ws" | "wss" => return Err(invalid("write http:// instead; the client opens WebSockets by itself")),
+        "https" if cfg!(feature = "tls") => {}
+        "https" => return Err(invalid("this client was built without TLS (the feature `tls`)")),
+        "ws" => return Err(invalid("write http:// instead; the client opens WebSockets by itself")),
+        "wss" => return Err(invalid("write https:// instead; the client opens WebSockets by itself")),
         _ if without_scheme() => return Err(invalid("write http:// before it")),
         _ => return Err(invalid(example)),
     }

@@ -4,7 +4,8 @@
 //! too slow, the daemon's send buffer fills up and the daemon closes the connection (4008). The subscriber then resumes from
 //! its position, so that no event is dropped in the middle of a stream.
 //!
-//! `subscriptions.rs` holds the state of the subscriptions; this file holds the connection.
+//! `subscriptions.rs` holds the state of the subscriptions, and `renewal.rs` when the token is renewed; this file holds the
+//! connection.
 
 use std::borrow::Cow;
 use std::collections::VecDeque;
@@ -19,18 +20,25 @@ use serde_json::value::RawValue;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 use tokio_stream::Stream;
+#[cfg(not(feature = "tls"))]
+use tokio_tungstenite::connect_async_with_config;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::http::{HeaderValue, header};
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{self, Message};
-use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async_with_config};
+#[cfg(feature = "tls")]
+use tokio_tungstenite::{Connector, connect_async_tls_with_config};
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
 use super::backoff::{self, Backoff};
+use super::renewal::Renewal;
 use super::subscription::Subscription;
 use super::subscriptions::{ErrorOutcome, SubscribedOutcome, Subscriptions};
+use super::token::HeldToken;
 use super::{Client, Error, error, route};
 use crate::event::Position;
-use crate::protocol::{self, ClientFrame, CloseCode, ServerFrame};
+use crate::protocol::{self, Auth, ClientFrame, CloseCode, ErrorCode, ServerFrame};
+use crate::secret::Secret;
 
 /// What [`Subscriber::next`] returns: an event, or a change of the connection or of a subscription.
 #[derive(Debug, Clone)]
@@ -77,6 +85,12 @@ pub enum Update {
         /// The id of the node.
         node: String,
     },
+    /// The token was not renewed: its provider failed, or the daemon does not accept the new one. The connection goes on with
+    /// the former token until that expires, and the subscriber tries again before.
+    NotRenewed {
+        /// Why, for people.
+        reason: String,
+    },
 }
 
 /// An event that a subscriber received.
@@ -98,23 +112,32 @@ pub struct Subscriber {
     node: usize,
     subscriptions: Subscriptions,
     connection: ConnectionState,
+    renewal: Renewal,
+    /// The token that has expired on the last connection.
+    expired: Option<Secret>,
     backoff: Backoff,
     /// Updates that `next` has not returned yet. One frame produces at most two.
     pending: VecDeque<Update>,
 }
 
+/// A new connection, and the token that the daemon has accepted.
+type Connected = (Socket, Option<Secret>);
 type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
 /// Each state owns the future it waits for, so that dropping [`Subscriber::next`] halfway loses nothing.
 enum ConnectionState {
     /// Waiting until the next attempt.
     Waiting(Instant),
-    Connecting(Pin<Box<dyn Future<Output = Result<Socket, Error>> + Send>>),
+    Connecting(Pin<Box<dyn Future<Output = Result<Connected, Error>> + Send>>),
     Open(Box<OpenConnection>),
 }
 
 struct OpenConnection {
     socket: Socket,
+    /// The token that the daemon has accepted last.
+    token: Option<Secret>,
+    /// The token of a renewal that the daemon has not answered.
+    pending_token: Option<Secret>,
     /// Frames to send to the daemon.
     outgoing: VecDeque<Message>,
     /// Whether the socket holds frames that were not flushed yet.
@@ -128,8 +151,8 @@ struct OpenConnection {
     reconnect_at: Option<Instant>,
     /// Why the daemon closed the connection, once its close frame has arrived.
     close_reason: Option<String>,
-    /// The error to return when the close code is final.
-    final_error: Option<Error>,
+    /// The code and the reason of the close frame.
+    closed: Option<(u16, String)>,
 }
 
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -145,6 +168,8 @@ impl Subscriber {
             client,
             subscriptions: Subscriptions::new(subscriptions),
             connection: ConnectionState::Waiting(Instant::now()),
+            renewal: Renewal::default(),
+            expired: None,
             backoff: Backoff::default(),
             pending: VecDeque::new(),
         }
@@ -156,6 +181,8 @@ impl Subscriber {
     ///
     /// # Errors
     /// - [`Error::Subscription`]: the daemon refused one subscription. The others continue, so call `next` again.
+    /// - [`Error::Unauthenticated`]: the token is missing, or it was refused, has expired or was revoked, and its provider has
+    ///   no newer one.
     /// - [`Error::Refused`], [`Error::Closed`], [`Error::Unexpected`] and [`Error::Url`]: the connection was refused for a
     ///   reason that a retry does not change. Calling `next` again connects again.
     pub async fn next(&mut self) -> Result<Update, Error> {
@@ -167,11 +194,14 @@ impl Subscriber {
                 ConnectionState::Waiting(until) => {
                     sleep_until(*until).await;
                     let requests = to_messages(self.subscriptions.begin_connection());
-                    let connecting = Box::pin(connect(self.client.clone(), self.node, requests));
+                    let connecting = Box::pin(connect(self.client.clone(), self.node, requests, self.expired.clone()));
                     self.connection = ConnectionState::Connecting(connecting);
                 }
                 ConnectionState::Connecting(connecting) => match connecting.as_mut().await {
-                    Ok(socket) => self.connection = ConnectionState::Open(Box::new(OpenConnection::new(socket))),
+                    Ok((socket, token)) => {
+                        self.renewal = Renewal::default();
+                        self.connection = ConnectionState::Open(Box::new(OpenConnection::new(socket, token)));
+                    }
                     Err(error) => {
                         let retry_after = match &error {
                             Error::Refused(problem) => problem.retry_after,
@@ -187,23 +217,33 @@ impl Subscriber {
                     }
                 },
                 ConnectionState::Open(open) => {
-                    let received = match self.subscriptions.next_retry_at() {
-                        None => open.receive().await,
-                        Some(retry_at) if retry_at <= Instant::now() => {
-                            open.outgoing.extend(to_messages(self.subscriptions.due_retries(retry_at)));
+                    let now = Instant::now();
+                    let retry_at = self.subscriptions.next_retry_at();
+                    if let Some(retry_at) = retry_at.filter(|retry_at| *retry_at <= now) {
+                        open.outgoing.extend(to_messages(self.subscriptions.due_retries(retry_at)));
+                        continue;
+                    }
+                    if let Some(credential) = &self.client.credential {
+                        self.renewal.begin_if_due(credential, now);
+                    }
+                    let wake_at = [retry_at, self.renewal.due()];
+                    let received = tokio::select! {
+                        biased;
+                        renewed = self.renewal.renewed() => {
+                            self.handle_renewed(renewed)?;
                             continue;
                         }
-                        Some(retry_at) => match timeout_at(retry_at, open.receive()).await {
-                            Ok(received) => received,
-                            Err(_) => continue,
-                        },
+                        received = open.receive() => received,
+                        () = wait_until(wake_at) => continue,
                     };
                     match received {
                         Ok(Some(text)) => self.handle_frame(&text)?,
                         Ok(None) => {}
                         Err(reason) => {
                             let retry_in = open.reconnect_at.map(|at| at.saturating_duration_since(Instant::now()));
-                            let final_error = open.final_error.take();
+                            let closed = open.closed.take();
+                            let token = open.token.take();
+                            let final_error = closed.and_then(|(code, reason)| self.final_error(code, reason, token));
                             self.disconnected(reason, retry_in);
                             if let Some(error) = final_error {
                                 self.pending.clear();
@@ -227,6 +267,46 @@ impl Subscriber {
             // A failure does not matter: the connection is dropped in any case.
             let _ = timeout(CLOSE_TIMEOUT, open.socket.close(None)).await;
         }
+    }
+
+    /// The error of a close code after which the subscriber does not reconnect. `None` if it does: also where a token has
+    /// expired whose provider may have a newer one.
+    fn final_error(&mut self, code: u16, reason: String, token: Option<Secret>) -> Option<Error> {
+        if !CloseCode::is_final(code) {
+            return None;
+        }
+        if code == CloseCode::TokenExpired.as_u16()
+            && let (Some(credential), Some(token)) = (&self.client.credential, &token)
+            && credential.is_renewable()
+        {
+            credential.refused(token);
+            self.expired = Some(token.clone());
+            return None;
+        }
+        Some(Error::closed(self.client.base(self.node), code, reason, token.is_some()))
+    }
+
+    /// The provider has returned a token for the renewal, or has failed.
+    fn handle_renewed(&mut self, renewed: Result<HeldToken, Error>) -> Result<(), Error> {
+        let ConnectionState::Open(open) = &mut self.connection else { return Ok(()) };
+        match renewed {
+            // The provider has no newer one yet.
+            Ok(token) if open.token.as_ref() == Some(&token.secret) => self.renewal.schedule(),
+            Ok(token) => {
+                open.pending_token = Some(token.secret.clone());
+                open.outgoing.extend(to_messages([ClientFrame::Auth(Auth { token: token.secret })]));
+            }
+            Err(error) if error.is_transient() => {
+                self.renewal.schedule_again();
+                self.pending.push_back(Update::NotRenewed { reason: error.to_string() });
+            }
+            Err(error) => {
+                self.disconnected(error.to_string(), None);
+                self.pending.clear();
+                return Err(error);
+            }
+        }
+        Ok(())
     }
 
     /// Schedules the next attempt, at the next node: after `retry_in` if the daemon named a time, or after a backoff delay.
@@ -266,11 +346,25 @@ impl Subscriber {
         };
         let ConnectionState::Open(open) = &mut self.connection else { return Ok(()) };
         match frame {
-            ServerFrame::Welcome { node, heartbeat_ms, .. } => {
+            ServerFrame::Welcome { node, heartbeat_ms, expires_in_ms, .. } => {
                 // Two heartbeat intervals, and half of one for the network.
                 let idle_timeout = Duration::from_millis(heartbeat_ms.saturating_mul(5) / 2);
                 open.idle_timeout = idle_timeout.max(Duration::from_millis(100));
                 self.pending.push_back(Update::Connected { node: node.into_owned() });
+                self.authenticated(expires_in_ms);
+            }
+            ServerFrame::Authenticated { expires_in_ms } => {
+                open.token = open.pending_token.take().or(open.token.take());
+                self.authenticated(expires_in_ms);
+            }
+            ServerFrame::Error { code: ErrorCode::Unauthenticated, message, sub: None }
+                if open.pending_token.is_some() =>
+            {
+                if let (Some(credential), Some(refused)) = (&self.client.credential, open.pending_token.take()) {
+                    credential.refused(&refused);
+                }
+                self.renewal.schedule();
+                self.pending.push_back(Update::NotRenewed { reason: message.into_owned() });
             }
             ServerFrame::Subscribed { sub, channel, position, recovered } => {
                 match self.subscriptions.subscribed(&sub, &channel, position, recovered) {
@@ -326,6 +420,17 @@ impl Subscriber {
         Ok(())
     }
 
+    /// The daemon has accepted the token of the connection, and said for how long.
+    fn authenticated(&mut self, expires_in_ms: Option<u64>) {
+        let expires = expires_in_ms.and_then(|ms| Instant::now().checked_add(Duration::from_millis(ms)));
+        if let (ConnectionState::Open(open), Some(credential)) = (&self.connection, &self.client.credential)
+            && let Some(token) = &open.token
+        {
+            credential.expires(token, expires);
+            self.renewal.expires(expires.filter(|_| credential.is_renewable()));
+        }
+    }
+
     fn handle_event(&mut self, position: Position, event: Box<RawValue>) -> Result<(), Error> {
         let Some((channel, is_new)) = self.subscriptions.event(&position, &event) else {
             return Err(self.client.unexpected("the daemon sent an event without a type".into()));
@@ -338,10 +443,12 @@ impl Subscriber {
 }
 
 impl OpenConnection {
-    fn new(socket: Socket) -> Self {
+    fn new(socket: Socket, token: Option<Secret>) -> Self {
         let now = Instant::now();
         Self {
             socket,
+            token,
+            pending_token: None,
             outgoing: VecDeque::new(),
             needs_flush: false,
             // Until `welcome` names the heartbeat interval.
@@ -350,7 +457,7 @@ impl OpenConnection {
             opened: now,
             reconnect_at: None,
             close_reason: None,
-            final_error: None,
+            closed: None,
         }
     }
 
@@ -396,10 +503,8 @@ impl OpenConnection {
                 self.close_reason = Some(match frame {
                     Some(frame) => {
                         let (code, reason) = (u16::from(frame.code), frame.reason.to_string());
-                        let closed = Error::Closed { code, reason };
-                        let text = closed.to_string();
-                        self.final_error = CloseCode::is_final(code).then_some(closed);
-                        text
+                        self.closed = Some((code, reason.clone()));
+                        Error::Closed { code, reason }.to_string()
                     }
                     None => "closed by the daemon".into(),
                 });
@@ -418,28 +523,82 @@ fn to_messages(frames: impl IntoIterator<Item = ClientFrame>) -> Vec<Message> {
     frames.into_iter().filter_map(|frame| serde_json::to_string(&frame).ok()).map(Message::from).collect()
 }
 
-/// Opens a WebSocket to a node and sends the first requests.
-async fn connect(client: Client, node: usize, requests: Vec<Message>) -> Result<Socket, Error> {
+/// Waits until the earliest of these times; for ever if there is none.
+async fn wait_until(times: [Option<Instant>; 2]) {
+    match times.into_iter().flatten().min() {
+        Some(at) => sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Opens a WebSocket to a node and sends the first requests. Returns the token that the daemon has accepted, too. `expired` is a
+/// token that it does not accept any more.
+async fn connect(
+    client: Client,
+    node: usize,
+    requests: Vec<Message>,
+    expired: Option<Secret>,
+) -> Result<Connected, Error> {
+    let Some(credential) = &client.credential else {
+        return Ok((handshake(&client, node, requests, None).await?, None));
+    };
+    let token = credential.get().await?;
+    if expired.as_ref() == Some(&token.secret) {
+        let reason = "the token has expired".into();
+        return Err(Error::closed(client.base(node), CloseCode::TokenExpired.as_u16(), reason, true));
+    }
+    let refusal = match handshake(&client, node, requests.clone(), Some(&token)).await {
+        Ok(socket) => return Ok((socket, Some(token.secret))),
+        Err(error) if error.is_unauthenticated() => error,
+        Err(error) => return Err(error),
+    };
+    credential.refused(&token.secret);
+    // A token that was held may have expired while this process, or the whole machine, slept.
+    if !credential.is_renewable() || token.is_new {
+        return Err(refusal);
+    }
+    let new = credential.get().await?;
+    if new.secret == token.secret {
+        return Err(refusal);
+    }
+    match handshake(&client, node, requests, Some(&new)).await {
+        Ok(socket) => Ok((socket, Some(new.secret))),
+        Err(error) => {
+            if error.is_unauthenticated() {
+                credential.refused(&new.secret);
+            }
+            Err(error)
+        }
+    }
+}
+
+/// Opens a WebSocket to a node with this token, and sends the first requests.
+async fn handshake(
+    client: &Client,
+    node: usize,
+    requests: Vec<Message>,
+    token: Option<&HeldToken>,
+) -> Result<Socket, Error> {
     let base = client.base(node);
     let mut url = route(base, &["v1", "ws"]);
     // Cannot fail: the URL standard allows a change from one "special" scheme (http) to another (ws).
-    let _ = url.set_scheme("ws");
+    let _ = url.set_scheme(if base.scheme() == "https" { "wss" } else { "ws" });
     let mut request = url.as_str().into_client_request().map_err(|error| Error::Url(error.to_string()))?;
     let headers = request.headers_mut();
     headers.insert(header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(protocol::SUBPROTOCOL));
-    if let Some(token) = &client.token {
-        let value = HeaderValue::try_from(format!("Bearer {token}"));
-        let invalid = |_| {
-            Error::Url(
-                "the token has characters that an HTTP header does not allow, such as a line break: correct the token"
-                    .into(),
-            )
-        };
-        headers.insert(header::AUTHORIZATION, value.map_err(invalid)?);
+    if let Some(token) = token {
+        headers.insert(header::AUTHORIZATION, token.header()?);
     }
     let config = WebSocketConfig::default().read_buffer_size(READ_BUFFER);
     let connecting = async {
-        let (mut socket, _) = connect_async_with_config(request, Some(config), true).await?;
+        #[cfg(feature = "tls")]
+        let connecting = {
+            let connector = Connector::Rustls(client.tls_config.clone());
+            connect_async_tls_with_config(request, Some(config), true, Some(connector))
+        };
+        #[cfg(not(feature = "tls"))]
+        let connecting = connect_async_with_config(request, Some(config), true);
+        let (mut socket, _) = connecting.await?;
         for request in requests {
             socket.feed(request).await?;
         }
@@ -450,7 +609,8 @@ async fn connect(client: Client, node: usize, requests: Vec<Message>) -> Result<
         Ok(Ok(socket)) => Ok(socket),
         Ok(Err(tungstenite::Error::Http(response))) => {
             let body = response.body().as_deref().unwrap_or_default();
-            Err(Error::not_upgraded(base, response.status().as_u16(), response.headers(), body))
+            let refused = Error::not_upgraded(base, response.status().as_u16(), response.headers(), body);
+            Err(refused.or_unauthenticated(base, token.is_some()))
         }
         Ok(Err(error)) => Err(Error::no_websocket(base, &error)),
         Err(_) => {

@@ -17,6 +17,7 @@ use futures_util::{SinkExt, StreamExt};
 use reqwest::header;
 
 mod answers;
+mod tokens;
 
 /// A listener for a fake daemon, and a client of it.
 async fn fake_daemon() -> (TcpListener, Client) {
@@ -76,6 +77,7 @@ async fn next_line(subscriber: &mut Subscriber) -> String {
         Ok(Update::Gap { channel, from, position }) => format!("gap {channel} {from} {position}"),
         Ok(Update::Disconnected { reason, .. }) => format!("disconnected: {reason}"),
         Ok(Update::Delayed { channel, reason, .. }) => format!("delayed {channel}: {reason}"),
+        Ok(Update::NotRenewed { reason }) => format!("not renewed: {reason}"),
         Err(error) => format!("error: {error}"),
     }
 }
@@ -477,6 +479,8 @@ async fn only_a_final_close_code_is_an_error() {
             assert_eq!(next_line(&mut subscriber).await, "connected n");
             match subscriber.next().await {
                 Err(Error::Closed { code, .. }) => code,
+                // tests/tokens.rs says which of these codes is which failure.
+                Err(Error::Unauthenticated { .. }) => code,
                 Ok(Update::Disconnected { reason, .. }) => {
                     assert!(reason.contains("the reason"), "{reason}");
                     0
@@ -695,8 +699,7 @@ fn a_daemon_url_is_validated_and_secrets_are_redacted() {
     for url in ["", "127.0.0.1:7400", "localhost:7400", "ftp://host", "http://"] {
         assert!(matches!(Client::new(url), Err(Error::Url(_))), "{url}");
     }
-    for url in ["https://user:secret@host", "ftp://user:se#secret@host", "user:secret@host:7400", "http://a:secret@h:x"]
-    {
+    for url in ["wss://user:secret@host", "ftp://user:se#secret@host", "user:secret@host:7400", "http://a:secret@h:x"] {
         let Err(Error::Url(message)) = Client::new(url) else { panic!("{url}") };
         assert!(!message.contains("secret") && message.contains("h"), "{message}");
     }

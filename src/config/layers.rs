@@ -74,7 +74,15 @@ pub(super) struct Layers {
 }
 
 /// Variables that start with `TIDINGS_` and are not settings: the configuration file, and those of the client commands.
-const OTHER_VARIABLES: [&str; 4] = ["TIDINGS_CONFIG", "TIDINGS_URL", "TIDINGS_TOKEN", "TIDINGS_RETRY_TIMEOUT"];
+const OTHER_VARIABLES: [&str; 7] = [
+    "TIDINGS_CONFIG",
+    "TIDINGS_URL",
+    "TIDINGS_TOKEN",
+    "TIDINGS_RETRY_TIMEOUT",
+    "TIDINGS_CA",
+    "TIDINGS_CLIENT_CERT",
+    "TIDINGS_CLIENT_KEY",
+];
 const FILE: &str = "tidings.toml";
 /// What lists all settings.
 const LISTED: &str = "`tidings config show`";
@@ -151,6 +159,12 @@ impl Layers {
                 DeValue::String(text) => text.into_owned(),
                 DeValue::Integer(number) if number.radix() == 10 => number.as_str().replace('_', ""),
                 DeValue::Boolean(value) => value.to_string(),
+                DeValue::Array(entries)
+                    if setting.is_list() && entries.iter().all(|entry| entry.get_ref().is_str()) =>
+                {
+                    let entries = entries.iter().filter_map(|entry| entry.get_ref().as_str());
+                    entries.collect::<Vec<_>>().join(",")
+                }
                 other => {
                     let file = path.display();
                     let found = other.type_str();

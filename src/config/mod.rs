@@ -4,6 +4,7 @@
 //! typed [`Config`] and does not know where a value came from. `tidings.default.toml` lists and describes the settings.
 
 mod broker_url;
+mod edge;
 mod layers;
 mod redis_url;
 mod setting;
@@ -14,7 +15,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub use broker_url::BrokerUrl;
-#[cfg(feature = "redis")]
+pub use edge::{EdgeConfig, hosts, networks, origins};
 pub(crate) use layers::read_error;
 pub use layers::{Mistakes, Source, Sources};
 pub use redis_url::{Form, RedisUrl};
@@ -31,6 +32,17 @@ pub struct Config {
     pub websocket: WebSocketConfig,
     pub limits: RequestLimits,
     pub log: LogConfig,
+    /// TLS on the listener; `None` serves plain HTTP.
+    pub tls: Option<TlsConfig>,
+    pub edge: EdgeConfig,
+    pub auth: AuthConfig,
+}
+
+/// Who may do what.
+#[derive(Debug, Clone, Default)]
+pub struct AuthConfig {
+    /// The file `auth.toml`. Without it everybody may do everything.
+    pub file: Option<PathBuf>,
 }
 
 /// The node: its address, its name, its event types.
@@ -158,6 +170,17 @@ pub enum LogFormat {
     Json,
 }
 
+/// The files of the listener's TLS, in PEM form.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TlsConfig {
+    /// The certificate, followed by the intermediate ones.
+    pub cert: PathBuf,
+    /// The private key of the certificate.
+    pub key: PathBuf,
+    /// The authorities of client certificates. With them, a client without a certificate is refused.
+    pub client_ca: Option<PathBuf>,
+}
+
 /// A configuration, the source of each value, and warnings.
 #[derive(Debug)]
 pub struct Loaded {
@@ -240,6 +263,9 @@ pub fn load(sources: Sources) -> Result<Loaded, Mistakes> {
             format: from.optional("log_format", value::log_format).unwrap_or(log_format),
             level: from.required("log_level", value::log_level),
         },
+        auth: AuthConfig { file: from.optional("auth", value::path) },
+        edge: EdgeConfig::read(from),
+        tls: tls(from),
     };
     check(&config, from);
     if !layers.mistakes.is_empty() {
@@ -249,15 +275,61 @@ pub fn load(sources: Sources) -> Result<Loaded, Mistakes> {
     Ok(Loaded { config, values, warnings: layers.warnings })
 }
 
+/// The TLS of the listener: a certificate and its key belong together, and client certificates need both.
+fn tls(layers: &mut Layers) -> Option<TlsConfig> {
+    let [cert, key, client_ca] = ["tls_cert", "tls_key", "tls_client_ca"]
+        .map(|name| layers.optional(name, value::path).map(|path| (name, path)));
+    match (cert, key, client_ca) {
+        (Some((_, cert)), Some((_, key)), client_ca) => {
+            Some(TlsConfig { cert, key, client_ca: client_ca.map(|(_, path)| path) })
+        }
+        (None, None, None) => None,
+        (cert, key, client_ca) => {
+            let missing = match (&cert, &key) {
+                (Some(_), _) => "tls_key, the private key of the certificate",
+                (_, Some(_)) => "tls_cert, the certificate of the key",
+                _ => "tls_cert and tls_key, the certificate of this node and its private key",
+            };
+            if let Some((name, _)) = cert.or(key).or(client_ca) {
+                let source = layers.given(name).map_or(Source::Default, |given| given.source.clone());
+                layers.mistakes.push(format!("{name} ({source}): TLS needs {missing}, too"));
+            }
+            None
+        }
+    }
+}
+
 /// Checks rules that involve several settings, or more than the form of a value.
 fn check(config: &Config, layers: &mut Layers) {
-    let listen = config.server.listen;
-    if !listen.ip().to_canonical().is_loopback() && !config.server.insecure {
-        let source = layers.given("listen").map_or(Source::Default, |given| given.source.clone());
+    let given = |layers: &Layers, name: &str| layers.given(name).map_or(Source::Default, |given| given.source.clone());
+    let open = config.auth.file.is_none();
+    let exposed = |address: &SocketAddr| open && !address.ip().to_canonical().is_loopback();
+    let (listen, admin_listen) = (config.server.listen, config.edge.admin_listen);
+    for (name, address, could) in [
+        ("listen", Some(listen), "publish and subscribe"),
+        ("admin_listen", admin_listen, "read about the nodes and their connections"),
+    ] {
+        let Some(address) = address.filter(|address| exposed(address) && !config.server.insecure) else { continue };
+        let source = given(layers, name);
         layers.mistakes.push(format!(
-            "listen ({source}): {listen} is not a loopback address, and without authentication anybody who reaches it could \
-             publish and subscribe; listen on 127.0.0.1, or allow it with --insecure"
+            "{name} ({source}): {address} is not a loopback address, and without authentication anybody who reaches it could \
+             {could}; listen on 127.0.0.1, set up authentication with --auth, or allow it with --insecure"
         ));
+    }
+    if admin_listen == Some(listen) && listen.port() != 0 {
+        let source = given(layers, "admin_listen");
+        layers
+            .mistakes
+            .push(format!("admin_listen ({source}): {listen} is the address of listen: give it another port"));
+    }
+    if exposed(&listen) && config.server.insecure && config.edge.allowed_hosts.is_empty() {
+        layers.warnings.push(format!(
+            "allowed_hosts is empty, so requests to {listen} are refused with 421 unless they name a loopback host: list the \
+             names and addresses under which clients reach this daemon"
+        ));
+    }
+    if config.edge.publish_burst.is_some() && config.edge.publish_rate.is_none() {
+        layers.warnings.push("publish_burst has no effect without publish_rate: set publish_rate".into());
     }
     if let Err(missing) = config.broker.broker.supported() {
         let source = layers.given("broker").map_or(Source::Default, |given| given.source.clone());

@@ -37,7 +37,15 @@ impl Setting {
     pub fn is_switch(&self) -> bool {
         self.default == Some("false")
     }
+
+    /// Whether the value is a list: text with commas, or an array of strings in the file.
+    pub fn is_list(&self) -> bool {
+        LISTS.contains(&self.name)
+    }
 }
+
+/// The settings whose value is a list.
+const LISTS: [&str; 3] = ["allowed_origins", "allowed_hosts", "trusted_proxies"];
 
 /// The prefix of all environment variables.
 pub const PREFIX: &str = "TIDINGS_";

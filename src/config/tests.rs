@@ -38,7 +38,7 @@ fn the_defaults_apply_without_any_source() {
 
 #[test]
 fn every_listed_setting_is_parsed() {
-    for setting in settings().iter().filter(|setting| setting.name != "schemas") {
+    for setting in settings().iter().filter(|setting| !["schemas", "auth"].contains(&setting.name)) {
         assert!(mistake("", &[], &[(setting.name, "\u{0}")]).starts_with(setting.name));
     }
 }
@@ -135,4 +135,54 @@ fn a_named_file_must_exist() {
     let sources =
         || Sources { directory: std::env::temp_dir(), file: Some("no/such.toml".into()), ..Sources::default() };
     assert!(load(sources()).unwrap_err().to_string().starts_with("cannot read the configuration file no/such.toml: "));
+}
+
+#[test]
+fn a_list_is_text_with_commas_or_an_array() {
+    let file =
+        "allowed_hosts = ['a.example', 'b.example:81']\nallowed_origins = 'https://a.example, https://b.example'";
+    let config = load_from(file, &[("TIDINGS_TRUSTED_PROXIES", "10.0.0.0/8,::1")], &[]).unwrap().config.edge;
+    assert_eq!(config.allowed_hosts.len(), 2);
+    assert_eq!(config.allowed_origins.len(), 2);
+    assert_eq!(config.trusted_proxies.len(), 2);
+    assert!(mistake("allowed_hosts = ['a.example', 1]", &[], &[]).contains("not a TOML array"));
+    assert!(mistake("allowed_hosts = []", &[], &[]).starts_with("allowed_hosts (tidings.toml:1): expected hosts"));
+    assert!(mistake("node_id = ['a']", &[], &[]).contains("not a TOML array"));
+}
+
+#[test]
+fn the_operators_address_has_the_rules_of_the_other() {
+    assert!(
+        mistake("", &[], &[("admin_listen", "0.0.0.0:7401")])
+            .starts_with("admin_listen (--admin-listen): 0.0.0.0:7401")
+    );
+    assert!(mistake("", &[], &[("admin_listen", "127.0.0.1:7400")]).ends_with("give it another port"));
+    assert!(load_from("", &[], &[("admin_listen", "127.0.0.1:7401")]).is_ok());
+    assert!(load_from("", &[], &[("listen", "127.0.0.1:0"), ("admin_listen", "127.0.0.1:0")]).is_ok());
+}
+
+#[test]
+fn settings_without_an_effect_are_a_warning() {
+    let warning = |flags: &[(&'static str, &str)]| load_from("insecure = true", &[], flags).unwrap().warnings;
+    assert!(warning(&[("listen", "0.0.0.0:7400")])[0].starts_with("allowed_hosts is empty"));
+    assert!(warning(&[("listen", "0.0.0.0:7400"), ("allowed_hosts", "bus.example")]).is_empty());
+    assert!(warning(&[("publish_burst", "5")])[0].starts_with("publish_burst has no effect"));
+    assert!(warning(&[("publish_burst", "5"), ("publish_rate", "5")]).is_empty());
+}
+
+#[test]
+fn a_certificate_needs_its_key_and_client_certificates_need_both() {
+    for (given, missing) in [
+        (vec![("tls_cert", "c")], "tls_key"),
+        (vec![("tls_key", "k")], "tls_cert"),
+        (vec![("tls_client_ca", "ca")], "tls_cert and tls_key"),
+        (vec![("tls_cert", "c"), ("tls_client_ca", "ca")], "tls_key"),
+    ] {
+        let mistake = mistake("", &[], &given);
+        assert!(mistake.starts_with(given[0].0) && mistake.contains(missing), "{mistake}");
+    }
+    assert_eq!(load_from("", &[], &[]).unwrap().config.tls, None);
+    let loaded = load_from("tls_cert = 'c'\ntls_key = 'k'", &[], &[("tls_client_ca", "ca")]).unwrap();
+    let tls = TlsConfig { cert: "c".into(), key: "k".into(), client_ca: Some("ca".into()) };
+    assert_eq!(loaded.config.tls, Some(tls));
 }

@@ -5,7 +5,6 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::Connections;
@@ -13,6 +12,7 @@ use crate::access::Caller;
 use crate::admission::AdmissionPermit;
 use crate::bus::{Bus, Subscription};
 use crate::hub::{Encoding, NewConnection, SendBuffer};
+use crate::transport::Transport;
 
 /// How often a stream looks whether its cursors have become long.
 const CURSOR_UPKEEP: Duration = Duration::from_secs(60);
@@ -21,7 +21,7 @@ impl Connections {
     /// Serves an event stream to its end. `head` is the head of the response; `chunked` says how its body is framed.
     pub async fn stream(
         self: Arc<Self>,
-        stream: TcpStream,
+        stream: Transport,
         caller: Caller,
         head: Vec<u8>,
         chunked: bool,
@@ -31,7 +31,14 @@ impl Connections {
         let channels = subscriptions.len();
         let encoding = Encoding::Events { channels: channels as u16, chunked };
         let cursors = self.bus.cursors(&caller, channels).await;
-        let new = NewConnection { greeting: head, subscriptions, encoding, cursors, permit };
+        let new = NewConnection {
+            greeting: head,
+            subscriptions,
+            encoding,
+            principal: caller.principal().cloned(),
+            cursors,
+            permit,
+        };
         let (handle, feeds) = self.hub(&caller).join_from_log(stream, new).await;
         feeds.into_iter().for_each(|feed| self.replay(&caller, feed));
         let send_buffer = handle.send_buffer().clone();

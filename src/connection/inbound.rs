@@ -25,6 +25,8 @@ pub struct Inbound {
     deflated: bool,
     /// The received part of an incomplete frame.
     partial: Vec<u8>,
+    /// The frames that were decoded and not yet counted.
+    decoded: u32,
     /// The payload of an incomplete message, from the fragments received so far.
     message: Option<Vec<u8>>,
 }
@@ -47,13 +49,28 @@ pub struct Violation {
 }
 
 impl Inbound {
+    /// Changes the limits for what follows.
+    pub fn set_limits(&mut self, limit: usize, deflate: bool) {
+        (self.limit, self.deflate) = (limit, deflate);
+    }
+
     /// A decoder of messages up to `limit` bytes. With `deflate`, the client may compress them.
     pub fn new(limit: usize, deflate: bool) -> Self {
-        Self { limit, deflate, deflated: false, partial: Vec::new(), message: None }
+        Self { limit, deflate, deflated: false, partial: Vec::new(), decoded: 0, message: None }
+    }
+
+    /// The frames that were decoded since the last call: messages, parts of messages and control frames.
+    pub fn take_frames(&mut self) -> u32 {
+        std::mem::take(&mut self.decoded)
+    }
+
+    /// Does not count as many of the decoded frames: they were asked for.
+    pub fn forgive_frames(&mut self, frames: u32) {
+        self.decoded = self.decoded.saturating_sub(frames);
     }
 
     /// Decodes received bytes, which it unmasks in place, and calls `each` with every message that they complete. It
-    /// stops where `each` returns false.
+    /// stops where `each` returns false, and keeps the bytes that follow.
     ///
     /// # Errors
     /// [`Violation`]: the client's stream cannot be decoded any further.
@@ -85,10 +102,11 @@ impl Inbound {
             let Some(payload) = bytes.get_mut(start..end) else { return Ok(consumed) };
             unmask(payload, header.mask.unwrap_or_default());
             consumed = end;
+            self.decoded = self.decoded.saturating_add(1);
             if let Some(message) = self.frame(&header, payload)?
                 && !each(message)
             {
-                return Ok(bytes.len());
+                return Ok(consumed);
             }
         }
     }

@@ -4,28 +4,37 @@
 //! The task of an idle connection holds nothing but its handle in the hub. It reads into a buffer on the stack, and keeps
 //! only an incomplete frame.
 
+mod echo;
 mod events;
 mod inbound;
+mod opening;
 
 use std::future::poll_fn;
 use std::io;
 use std::pin::pin;
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::Bytes;
 use futures_util::StreamExt;
-use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
 
 use crate::access::Caller;
-use crate::admission::AdmissionPermit;
-use crate::bus::{Bus, Subscription};
+use crate::bus::{Bus, NotRenewed, Subscription, expires_in_ms};
 use crate::event::Catalog;
 use crate::hub::{ConnectionHandle, Encoding, Feed, Hub, NewConnection, PendingReply, SendBuffer, frame};
 use crate::metrics::Metrics;
-use crate::protocol::{self, ClientFrame, ErrorCode, Problem, ServerFrame, Subscribe};
+use crate::protocol::{self, ClientFrame, CloseCode, ErrorCode, Problem, ServerFrame, Subscribe};
+use crate::rate::{Rate, Used};
 use crate::replay;
 use crate::supervision::TaskGroup;
+use crate::transport::Transport;
+pub use echo::Echo;
 use inbound::{Inbound, Message};
+pub use opening::{Admitted, Client, MAX_UNAUTHENTICATED, Opening};
+
+/// What was read of a client's frame, or what is wrong with it.
+type ReadFrame = Result<ClientFrame, (ErrorCode, String, Option<String>)>;
 
 /// Commands that a shard is given before this waits for the answers.
 const MAX_COMMANDS: usize = 64;
@@ -41,30 +50,18 @@ pub struct Connections {
     pub metrics: Arc<Metrics>,
     /// The tasks of replays.
     pub tasks: TaskGroup,
+    /// A permit for each connection that waits for its client's credential.
+    pub unauthenticated: Arc<Semaphore>,
     /// This node's name, for `welcome`.
     pub node: String,
     pub heartbeat_ms: u64,
     pub max_frame_bytes: usize,
     /// The most bytes that a replay sends at a time.
     pub replay_bytes: usize,
-}
-
-/// What the handshake leaves to the connection.
-#[derive(Debug)]
-pub struct Opening {
-    pub caller: Caller,
-    /// The head of the response to the handshake.
-    pub head: Vec<u8>,
-    /// Bytes that the client sent right after its handshake.
-    pub early: Vec<u8>,
-    /// The subscriptions that the URL asked for.
-    pub subscriptions: Vec<Subscription>,
-    /// What was wrong with the URL's query, each with the `sub` that it is about, if it is about one.
-    pub problems: Vec<(Option<String>, Problem)>,
-    /// permessage-deflate was agreed on.
-    pub deflate: bool,
-    /// The connection is pending until it was greeted.
-    pub permit: AdmissionPermit,
+    /// The frames that a client may send.
+    pub frame_rate: Rate,
+    /// The beginning of the clock of all rates.
+    pub started: Instant,
 }
 
 /// What a client's frame comes to.
@@ -79,11 +76,12 @@ impl Connections {
     /// Serves a WebSocket from the response to its handshake to its end.
     ///
     /// What happens once or seldom is boxed: the task of an idle connection is as large as the largest future it holds.
-    pub async fn serve(self: Arc<Self>, stream: TcpStream, opening: Box<Opening>) {
-        let mut inbound = Inbound::new(self.max_frame_bytes, opening.deflate);
-        let caller = opening.caller.clone();
-        let (handle, early) = Box::pin(self.open(stream, opening)).await;
-        self.listen(&caller, &handle, &mut inbound, early).await;
+    pub async fn serve(self: Arc<Self>, stream: Transport, opening: Box<Opening>) {
+        let mut inbound = Inbound::of_stranger();
+        let Some((mut caller, handle, early)) = Box::pin(self.open(stream, opening, &mut inbound)).await else {
+            return;
+        };
+        self.listen(&mut caller, &handle, &mut inbound, early).await;
         let send_buffer = handle.send_buffer().clone();
         Box::pin(async move {
             // First, so that the connection does not count as subscribed while it closes.
@@ -93,9 +91,24 @@ impl Connections {
         .await;
     }
 
-    /// Takes the connection in; returns what the client sent early.
-    async fn open(&self, stream: TcpStream, opening: Box<Opening>) -> (ConnectionHandle, Vec<u8>) {
-        let Opening { caller, head: mut greeting, early, subscriptions, problems, deflate, permit } = *opening;
+    /// Takes the connection in; returns who the client is, and what it sent early. `None` if the connection has ended.
+    async fn open(
+        &self,
+        mut stream: Transport,
+        opening: Box<Opening>,
+        inbound: &mut Inbound,
+    ) -> Option<(Caller, ConnectionHandle, Vec<u8>)> {
+        let Opening { head: mut greeting, mut early, deflate, client } = *opening;
+        let admitted = match client {
+            Client::Known(admitted) => admitted,
+            Client::Unknown { permit: _permit, query } => {
+                let admitted = self.identified(&mut stream, &greeting, &mut early, inbound, query).await?;
+                greeting.clear();
+                admitted
+            }
+        };
+        inbound.set_limits(self.max_frame_bytes, deflate);
+        let Admitted { caller, permit, subscriptions, problems } = admitted;
         let mut session = uuid::Uuid::encode_buffer();
         let session: &str = uuid::Uuid::now_v7().hyphenated().encode_lower(&mut session);
         let welcome = ServerFrame::Welcome {
@@ -103,6 +116,7 @@ impl Connections {
             session: session.into(),
             node: self.node.as_str().into(),
             heartbeat_ms: self.heartbeat_ms,
+            expires_in_ms: caller.principal().and_then(|principal| expires_in_ms(principal)),
         };
         greeting.extend_from_slice(&frame::server(&welcome));
         for (sub, problem) in problems {
@@ -114,25 +128,32 @@ impl Connections {
             greeting,
             subscriptions,
             encoding,
+            principal: caller.principal().cloned(),
             cursors: self.bus.cursor_bases(&caller).clone(),
             permit,
         };
         let hub = self.hub(&caller);
         if !in_log {
-            return (hub.join(stream, new), early);
+            let handle = hub.join(stream, new);
+            return Some((caller, handle, early));
         }
         let (handle, feeds) = hub.join_from_log(stream, new).await;
         feeds.into_iter().for_each(|feed| self.replay(&caller, feed));
-        (handle, early)
+        Some((caller, handle, early))
     }
 
     /// Reads until the peer has closed, is gone, or has broken the protocol.
-    async fn listen(&self, caller: &Caller, handle: &ConnectionHandle, inbound: &mut Inbound, mut early: Vec<u8>) {
+    async fn listen(&self, caller: &mut Caller, handle: &ConnectionHandle, inbound: &mut Inbound, mut early: Vec<u8>) {
         let send_buffer = handle.send_buffer();
         let mut texts = Vec::new();
-        let mut ended = take(inbound, send_buffer, &mut early, &mut texts);
+        let mut used = 0;
+        let mut ended = take(inbound, send_buffer, &mut early, &mut texts) || self.exceeded(inbound, &mut used, handle);
         drop(early);
         loop {
+            if ended && send_buffer.is_closing() {
+                // It was closed for what it sent: the rest is not done.
+                texts.clear();
+            }
             if !texts.is_empty() {
                 Box::pin(self.frames(caller, handle, std::mem::take(&mut texts))).await;
             }
@@ -141,19 +162,69 @@ impl Connections {
             if ended || poll_fn(|context| send_buffer.stream().poll_read_ready(context)).await.is_err() {
                 return;
             }
-            ended = pump(inbound, send_buffer, &mut texts);
+            ended = pump(inbound, send_buffer, &mut texts) || self.exceeded(inbound, &mut used, handle);
             // Readiness alone never yields: a peer that sends without end must not keep the thread.
             tokio::task::yield_now().await;
         }
     }
 
-    /// Does what the client said, in order. Several beginnings are looked up in the log at a time, so that a client which
-    /// resumes a hundred subscriptions does not wait for a hundred round trips. The shard gets several commands before this
-    /// waits for its answers: otherwise a hundred subscriptions would wake two hundred threads in turn. But it does not get
-    /// so many that one connection fills its inbox.
-    async fn frames(&self, caller: &Caller, handle: &ConnectionHandle, texts: Vec<String>) {
+    /// Counts the frames that have come. Closes the connection if they are over the rate, and returns whether they are.
+    fn exceeded(&self, inbound: &mut Inbound, used: &mut Used, handle: &ConnectionHandle) -> bool {
+        let frames = inbound.take_frames();
+        if frames == 0 {
+            return false;
+        }
+        let now = u64::try_from(self.started.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        let exceeded = self.frame_rate.take(used, now, frames.into()).is_err();
+        if exceeded {
+            self.metrics.refused(ErrorCode::RateLimited.as_str());
+            handle.send_buffer().close(CloseCode::RateLimited, "more frames came than frame_rate allows");
+        }
+        exceeded
+    }
+
+    /// Does what the client said, in order. An `auth` changes what the frames after it may do, so these wait for it.
+    async fn frames(&self, caller: &mut Caller, handle: &ConnectionHandle, texts: Vec<String>) {
+        let mut before = Vec::new();
+        for text in texts {
+            match protocol::read_client_frame(&text) {
+                Ok(ClientFrame::Auth(auth)) => {
+                    self.commands(caller, handle, std::mem::take(&mut before)).await;
+                    self.renew(caller, handle, auth.token.expose()).await;
+                }
+                frame => before.push(frame),
+            }
+        }
+        self.commands(caller, handle, before).await;
+    }
+
+    /// Renews the connection's credential.
+    async fn renew(&self, caller: &mut Caller, handle: &ConnectionHandle, token: &str) {
+        if !self.bus.has_auth() {
+            let authenticated = frame::server(&ServerFrame::Authenticated { expires_in_ms: None });
+            handle.send_buffer().send(&[&authenticated]);
+            return;
+        }
+        match self.bus.renew(caller, token).await {
+            Ok((renewed, renewal)) => {
+                handle.answered(handle.renew(renewal)).await;
+                *caller = renewed;
+            }
+            Err(NotRenewed::Refused(problem)) => handle.send_buffer().send(&[&self.refused(problem, None)]),
+            Err(NotRenewed::SomebodyElse) => {
+                let reason = "the credential is somebody else's: open another connection for it";
+                handle.send_buffer().close(CloseCode::Forbidden, reason);
+            }
+        }
+    }
+
+    /// Several beginnings are looked up in the log at a time, so that a client which resumes a hundred subscriptions does not
+    /// wait for a hundred round trips. The shard gets several commands before this waits for its answers: otherwise a
+    /// hundred subscriptions would wake two hundred threads in turn. But it does not get so many that one connection fills
+    /// its inbox.
+    async fn commands(&self, caller: &Caller, handle: &ConnectionHandle, frames: Vec<ReadFrame>) {
         let mut pending = Vec::new();
-        let commands = futures_util::stream::iter(texts).map(|text| self.command(caller, text));
+        let commands = futures_util::stream::iter(frames).map(|frame| self.command(caller, frame));
         let mut commands = pin!(commands.buffered(CONCURRENT_LOOKUPS));
         while let Some(command) = commands.next().await {
             let answer = match command {
@@ -182,8 +253,8 @@ impl Connections {
     }
 
     /// Translates a frame into a command for the shard, or into its answer.
-    async fn command(&self, caller: &Caller, text: String) -> Command {
-        match protocol::read_client_frame(&text) {
+    async fn command(&self, caller: &Caller, frame: ReadFrame) -> Command {
+        match frame {
             Ok(ClientFrame::Subscribe(Subscribe { sub, channel, filter, since })) => {
                 let resolved =
                     self.bus.subscribe(caller, sub.clone(), &channel, filter.as_ref(), since.as_deref()).await;
@@ -193,7 +264,8 @@ impl Connections {
                 }
             }
             Ok(ClientFrame::Unsubscribe(unsubscribe)) => Command::Unsubscribe(unsubscribe.sub),
-            Ok(ClientFrame::Ping(_)) => Command::Answer(frame::server(&ServerFrame::Pong)),
+            // `auth` never comes here.
+            Ok(ClientFrame::Ping(_) | ClientFrame::Auth(_)) => Command::Answer(frame::server(&ServerFrame::Pong)),
             Err((code, message, sub)) => Command::Answer(self.error(code, message, sub)),
         }
     }
@@ -255,6 +327,7 @@ fn take(inbound: &mut Inbound, send_buffer: &Arc<SendBuffer>, bytes: &mut [u8], 
     // After our own Close only the peer's Close counts.
     let closing = send_buffer.is_closing();
     let mut ended = false;
+    let mut asked = 0;
     let read = inbound.read(bytes, |message| {
         match message {
             Message::Text(text) if !closing => texts.push(text),
@@ -263,11 +336,12 @@ fn take(inbound: &mut Inbound, send_buffer: &Arc<SendBuffer>, bytes: &mut [u8], 
                 send_buffer.close_echo(code);
                 ended = true;
             }
-            Message::Pong(payload) => send_buffer.ponged(&payload),
+            Message::Pong(payload) => asked += u32::from(send_buffer.ponged(&payload)),
             Message::Text(_) => {}
         }
         !ended
     });
+    inbound.forgive_frames(asked);
     if let Err(violation) = read {
         send_buffer.close(violation.code, violation.reason);
         // What follows cannot be read as frames any more.

@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use jsonschema::Draft;
+use jsonschema::{Draft, PatternOptions};
 use serde_json::{Map, Value, json};
 
 use super::channel::ChannelId;
@@ -68,7 +68,8 @@ impl Catalog {
     /// The catalogue of the built-in types.
     #[expect(clippy::expect_used, reason = "these schemas are part of the program, and every test compiles them")]
     pub fn builtin() -> Self {
-        let envelope = compile(&envelope::schema()).expect("the envelope's schema is part of the program");
+        let envelope = compile(&envelope::schema(), PatternOptions::fancy_regex())
+            .expect("the envelope's schema is part of the program");
         let ids = [envelope::SCHEMA_ID, DRAFT].map(str::to_owned).into();
         let mut catalog = Self { types: Vec::new(), by_name: HashMap::new(), schema_ids: ids, envelope };
         for (name, key, schema) in builtin::types() {
@@ -147,7 +148,8 @@ impl Catalog {
 
     fn insert(&mut self, name: &str, key: Option<String>, schema: Value) -> Result<ChannelId, SchemaError> {
         let ids = self.check_ids(&schema)?;
-        let validator = compile(&schema)?;
+        // Patterns of users meet texts of others: a pattern that backtracks could take exponential time for some.
+        let validator = compile(&schema, PatternOptions::regex())?;
         self.schema_ids.extend(ids);
         let name: Arc<str> = name.into();
         let id = ChannelId(self.types.len() as u32);
@@ -203,9 +205,16 @@ impl Catalog {
         &self.types[channel.0 as usize]
     }
 
-    /// The JSON Schema of the whole event, with the schema of every type among its definitions.
-    pub fn event_schema(&self) -> Value {
-        event_schema::event_schema(self.types.iter().map(|known| (&*known.name, &known.schema)))
+    /// The JSON Schema of the whole event, with the schema of each type that is `shown` among its definitions.
+    pub fn event_schema(&self, shown: impl Fn(ChannelId) -> bool) -> Value {
+        let types = self.channels().filter(|channel| shown(*channel)).map(|channel| self.get(channel));
+        event_schema::event_schema(types.map(|known| (&*known.name, &known.schema)))
+    }
+
+    /// The same with the built-in types alone.
+    pub fn builtin_event_schema(&self) -> Value {
+        let builtin = builtin::types().map(|(name, ..)| name);
+        self.event_schema(|channel| builtin.contains(&&*self.get(channel).name))
     }
 
     /// Validates a document against the envelope and its type's schema, and completes it to an event.
@@ -318,10 +327,11 @@ pub fn wrong_name(name: &str) -> Option<String> {
 }
 
 /// Compiles a schema of draft 2020-12. `format` is validated; the draft's default is an annotation.
-fn compile(schema: &Value) -> Result<Validator, SchemaError> {
+fn compile<E>(schema: &Value, patterns: PatternOptions<E>) -> Result<Validator, SchemaError> {
     jsonschema::options_for::<Representation>()
         .with_draft(Draft::Draft202012)
         .should_validate_formats(true)
+        .with_pattern_options(patterns)
         .build(schema)
         .map_err(|error| meta_schema::describe(&error))
 }

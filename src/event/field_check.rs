@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
-use jsonschema::{Draft, Validator};
+use jsonschema::{Draft, PatternOptions, Validator};
 use serde_json::{Map, Value};
 
 use super::schema_node::SchemaNode;
@@ -323,7 +323,10 @@ const RULES: [&str; 9] = [
 
 /// A validator of these keywords alone. The whole schema compiled, so they do.
 fn compile(rules: &[(&str, &Value)]) -> Option<Validator> {
-    let options = jsonschema::options().with_draft(Draft::Draft202012).should_validate_formats(true);
+    let options = jsonschema::options()
+        .with_draft(Draft::Draft202012)
+        .should_validate_formats(true)
+        .with_pattern_options(PatternOptions::regex());
     let rules: Map<String, Value> = rules.iter().map(|(name, limit)| ((*name).to_owned(), (*limit).clone())).collect();
     options.build(&rules.into()).ok()
 }

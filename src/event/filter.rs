@@ -17,13 +17,13 @@ use super::sentence::described;
 use super::{EventType, Scalar};
 
 /// A filter in canonical form: conditions sorted by path, all of which must hold.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Filter {
     conditions: Vec<Condition>,
 }
 
 /// A test of one field.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Condition {
     /// The path to the field: one name for each level of nesting.
     pub path: Vec<Box<str>>,
@@ -31,7 +31,7 @@ pub struct Condition {
 }
 
 /// What the value of a field must be.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Test {
     /// Equal to this scalar.
     Is(Scalar),
@@ -100,13 +100,18 @@ impl Filter {
                 break;
             }
         }
-        conditions.sort_by(|a, b| a.path.cmp(&b.path));
+        conditions.sort_unstable();
         refused.map_or(Ok(Self { conditions }), Err)
     }
 
     /// Whether the filter has no condition, so that every event matches.
     pub fn is_empty(&self) -> bool {
         self.conditions.is_empty()
+    }
+
+    /// A filter of these conditions, which are sorted and have no duplicates.
+    pub(super) fn from_sorted(conditions: Vec<Condition>) -> Self {
+        Self { conditions }
     }
 
     /// The conditions, sorted by path.

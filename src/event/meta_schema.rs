@@ -42,12 +42,46 @@ pub(super) fn describe(error: &ValidationError<'_>) -> SchemaError {
                 }),
             )
         }
+        ValidationErrorKind::Format { format } if format == "regex" => {
+            let pattern = error.instance().as_str().unwrap_or_default();
+            at(error.schema_path().as_str(), not_linear(pattern))
+        }
         _ => {
             let mut found = Vec::new();
             mistake::describe(error, "", &|_| Vec::new(), &mut found);
             found.pop().map_or_else(|| at("", error.to_string()), |mistake| at(&mistake.pointer, mistake.message))
         }
     }
+}
+
+/// Why a pattern cannot be compiled. The engine takes linear time for every text, which some of ECMA 262 cannot be had with.
+fn not_linear(pattern: &str) -> String {
+    let pattern_shown = suggest::quoted(pattern);
+    let has_not = |what: &str| {
+        format!(
+            "the pattern {pattern_shown} has {what}, which the daemon's regular expressions have not: they take linear time \
+             for every text"
+        )
+    };
+    let (mut rest, mut in_class) = (pattern, false);
+    while let Some(letter) = rest.chars().next() {
+        let after = &rest[letter.len_utf8()..];
+        rest = match letter {
+            '\\' if !in_class && after.starts_with(|next: char| matches!(next, '1'..='9' | 'k')) => {
+                return has_not("a backreference");
+            }
+            '\\' => after.chars().next().map_or(after, |escaped| &after[escaped.len_utf8()..]),
+            '(' if !in_class && ["?=", "?!", "?<=", "?<!"].iter().any(|start| after.starts_with(start)) => {
+                return has_not("a look-around");
+            }
+            '[' | ']' => {
+                in_class = letter == '[';
+                after
+            }
+            _ => after,
+        };
+    }
+    format!("the pattern {pattern_shown} is no regular expression (ECMA 262), or it is too large")
 }
 
 fn at(pointer: &str, message: String) -> SchemaError {
@@ -90,4 +124,26 @@ fn dangling(node: SchemaNode<'_>, reference: &str) -> Option<String> {
     let names: Vec<String> =
         definitions.into_iter().flat_map(|names| names.keys()).map(|name| format!("#/$defs/{name}")).collect();
     Some(Known::new("definitions", names.iter().map(String::as_str)).refuse(&refusal, reference))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pattern_is_told_what_it_may_not_have() {
+        for (pattern, has) in [
+            ("^(?!a)b", "look-around"),
+            ("a(?=b)", "look-around"),
+            ("(?<=a)b", "look-around"),
+            ("(?<!a)b", "look-around"),
+            (r"(a)\1", "backreference"),
+            (r"(?<x>a)\k<x>", "backreference"),
+            (r"[(?=]\((?<x>a)[\]\1", "is no regular expression"),
+            ("(", "is no regular expression"),
+            ("a{1000}{1000}{1000}", "too large"),
+        ] {
+            assert!(not_linear(pattern).contains(has), "{pattern}: {}", not_linear(pattern));
+        }
+    }
 }

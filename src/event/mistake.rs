@@ -22,7 +22,7 @@ pub const MAX_MISTAKES: usize = 100;
 const MAX_ERRORS: usize = 10 * MAX_MISTAKES;
 
 /// One mistake in a document.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 pub struct Mistake {
     /// JSON Pointer (RFC 6901) into the document.
     pub pointer: String,

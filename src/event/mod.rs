@@ -61,6 +61,8 @@ mod schema_same;
 #[cfg(feature = "server")]
 mod schema_transforms;
 #[cfg(feature = "server")]
+mod selector;
+#[cfg(feature = "server")]
 mod sentence;
 #[cfg(feature = "server")]
 mod since;
@@ -88,5 +90,6 @@ pub use self::{
     schema_field::SchemaField,
     schema_names::SchemaNames,
     schema_node::SchemaNode,
+    selector::Selector,
     since::{Moment, ParseSinceError, Since},
 };

@@ -2,25 +2,41 @@
 
 use axum::Json;
 use axum::extract::State;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::App;
 use crate::access::Caller;
-use crate::bus::ChannelSummary;
+use crate::bus::{ChannelCounts, ChannelSummary};
 use crate::event::Position;
 use crate::protocol::Problem;
 
-#[derive(Serialize)]
+/// The channels that the caller may see.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Channels")]
 pub(super) struct Response {
     channels: Vec<Channel>,
 }
 
-#[derive(Serialize)]
+/// A channel, and where it stands.
+#[derive(Serialize, JsonSchema)]
 struct Channel {
+    /// The name of the channel and of its event type.
     r#type: String,
+    /// The URI of the schema of `data`.
     schema: String,
+    /// The position of the newest event.
     position: Position,
+    #[serde(flatten)]
+    counts: Option<Counts>,
+}
+
+/// For a caller who may see all of the channel.
+#[derive(Serialize, JsonSchema)]
+struct Counts {
+    /// Events that the log has.
     retained: u64,
+    /// Connections of this node that are subscribed.
     subscribers: u64,
 }
 
@@ -30,7 +46,8 @@ pub(super) async fn list(State(app): State<App>, caller: Caller) -> Result<Json<
 }
 
 impl From<ChannelSummary> for Channel {
-    fn from(ChannelSummary { name, schema, position, retained, subscribers }: ChannelSummary) -> Self {
-        Self { r#type: name, schema, position, retained, subscribers }
+    fn from(ChannelSummary { name, schema, position, counts }: ChannelSummary) -> Self {
+        let counts = counts.map(|ChannelCounts { retained, subscribers }| Counts { retained, subscribers });
+        Self { r#type: name, schema, position, counts }
     }
 }

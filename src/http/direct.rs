@@ -11,20 +11,20 @@ use std::mem::MaybeUninit;
 use futures_util::FutureExt;
 use httparse::{Request, Status};
 
+use super::caller::Credential;
+use super::edge::{Head, MAX_FIELDS, Peer};
 use super::handshake::{Agreed, Handshake};
-use super::{App, caller, request_id, websocket};
-use crate::connection::Opening;
-
-/// The most header lines of a plain handshake. Browsers send some 15.
-const MAX_HEADERS: usize = 64;
+use super::{App, request_id, websocket};
+use crate::connection::{Admitted, Client, Opening};
+use crate::occupancy::AddressPermit;
 
 /// Accepts the handshake at the beginning of these bytes, and resolves the subscriptions that its URL asks for. `None`
-/// leaves the bytes to hyper.
-pub fn accept(app: &App, bytes: &[u8]) -> Option<Box<Opening>> {
+/// leaves the bytes to hyper. The permit counts as long as the connection lasts.
+pub fn accept(app: &App, peer: &Peer, bytes: &[u8]) -> Option<(Box<Opening>, Option<AddressPermit>)> {
     if !bytes.starts_with(b"GET /v1/ws") {
         return None;
     }
-    let mut headers = [const { MaybeUninit::uninit() }; MAX_HEADERS];
+    let mut headers = [const { MaybeUninit::uninit() }; MAX_FIELDS];
     let mut request = Request::new(&mut []);
     let Ok(Status::Complete(length)) = request.parse_with_uninit_headers(bytes, &mut headers) else { return None };
     let query = match request.path?.strip_prefix("/v1/ws")? {
@@ -34,20 +34,28 @@ pub fn accept(app: &App, bytes: &[u8]) -> Option<Box<Opening>> {
     if request.method != Some("GET") || request.headers.iter().any(|header| is_unusual(header.name)) {
         return None;
     }
+    let lines = request.headers.iter().map(|header| (header.name, header.value));
+    let passed = app.edge.check(&Head::read("/v1/ws", None, lines), peer).ok()?;
     let handshake = Handshake::read(request.headers.iter().map(|header| (header.name, header.value)));
     let mut new_id = [0; request_id::LENGTH];
     let id = request_id::choose(handshake.request_id, &mut new_id);
     let Agreed { head, deflate } = handshake.agree(request.version == Some(1), app.compression, id).ok()?;
+    let credentials = request.headers.iter().filter(|header| header.name.eq_ignore_ascii_case("authorization"));
+    let credential = Credential::of(credentials.map(|header| header.value), query);
     let query = websocket::query(query);
     if query.as_ref().is_ok_and(|query| query.since.is_some()) {
         return None;
     }
-    let caller = caller::identify(app);
-    let permit = app.bus.admit(&caller).ok()?;
-    // Without a `since`, this has nothing to wait for.
-    let (subscriptions, problems) = websocket::resolve(&app.bus, &caller, query).now_or_never()?;
+    // A token of a known key and a query without a `since` have nothing to wait for.
+    let client = match credential.caller(&app.bus).now_or_never()?.ok()? {
+        None => websocket::unknown(app, query).ok()?,
+        Some(caller) => {
+            let permit = app.bus.admit(&caller).ok()?;
+            Client::Known(Admitted::resolve(&app.bus, caller, permit, query).now_or_never()?)
+        }
+    };
     let early = bytes[length..].to_vec();
-    Some(Box::new(Opening { caller, head, early, subscriptions, problems, deflate, permit }))
+    Some((Box::new(Opening { head, early, deflate, client }), passed.permit))
 }
 
 /// Whether a query may have this byte without escaping (RFC 3986, section 3.4). hyper decides about others.

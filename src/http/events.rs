@@ -2,15 +2,18 @@
 
 use std::time::Duration;
 
+use axum::Extension;
 use axum::body::{Body, Bytes};
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::App;
 use super::content_coding;
+use super::edge::ClientAddress;
 use super::envelope::{self, Envelope};
 use crate::access::Caller;
 use crate::bus::Accepted;
@@ -23,8 +26,9 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 const DISCARD_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The response to a publish.
-#[derive(Serialize)]
-struct Published {
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Published {
+    /// One for each event, in their order.
     accepted: Vec<Accepted>,
     /// Events that the accepted ones caused.
     cascaded: [Accepted; 0],
@@ -33,11 +37,13 @@ struct Published {
 pub(super) async fn publish(
     State(app): State<App>,
     caller: Caller,
+    Extension(ClientAddress(address)): Extension<ClientAddress>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
     let publisher = app.bus.publisher(&caller)?;
-    let body = read_body(&headers, body, app.limits.max_body_bytes).await?;
+    let limit = app.limits.max_body_bytes;
+    let body = read_body(&headers, body, limit, " (the setting max_body_bytes): send fewer events at a time").await?;
     let coding = match content_coding::coding(&headers) {
         Ok(coding) => coding,
         Err(unknown) => return Ok(unknown.into_response()),
@@ -48,6 +54,7 @@ pub(super) async fn publish(
         None => body,
     };
     let Envelope { documents, binary } = envelope::read(&headers, &body, app.limits.max_event_bytes)?;
+    publisher.charge(documents.len(), address)?;
     let events = publisher.validate(documents).await.map_err(|mut problem| {
         if binary {
             problem.errors.iter_mut().for_each(for_binary);
@@ -66,7 +73,13 @@ pub(super) async fn publish(
     Ok((StatusCode::ACCEPTED, [(header::CONTENT_TYPE, "application/json")], answer).into_response())
 }
 
-async fn read_body(headers: &HeaderMap, mut body: Body, limit: usize) -> Result<Bytes, Problem> {
+/// Reads a body of at most `limit` bytes. `advice` ends the sentence about a longer one.
+pub(super) async fn read_body(
+    headers: &HeaderMap,
+    mut body: Body,
+    limit: usize,
+    advice: &'static str,
+) -> Result<Bytes, Problem> {
     let announced = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
     // A client that asks before it sends (RFC 9110, section 10.1.1) does not send the body.
     let asks_first = headers.contains_key(header::EXPECT);
@@ -74,10 +87,7 @@ async fn read_body(headers: &HeaderMap, mut body: Body, limit: usize) -> Result<
         if !asks_first {
             tokio::spawn(discard(rest, limit.saturating_mul(4)));
         }
-        Problem::new(
-            ErrorCode::PayloadTooLarge,
-            format!("the body has more than {limit} bytes (the setting max_body_bytes): send fewer events at a time"),
-        )
+        Problem::new(ErrorCode::PayloadTooLarge, format!("the body has more than {limit} bytes{advice}"))
     };
     if announced.is_some_and(|length| length > limit) {
         return Err(too_large(body));

@@ -13,16 +13,17 @@ use crate::protocol::{ErrorCode, Problem};
 use crate::suggest;
 
 /// Events of a response: by default, and at most.
-const LIMIT: u64 = 100;
-const MAX_LIMIT: u64 = 1_000;
+pub(super) const LIMIT: u64 = 100;
+pub(super) const MAX_LIMIT: u64 = 1_000;
 /// How long a call may wait for something new, in seconds.
-const MAX_WAIT: u64 = 30;
+pub(super) const MAX_WAIT: u64 = 30;
 
 pub(super) async fn read(
     State(app): State<App>,
     caller: Caller,
     RawQuery(query): RawQuery,
 ) -> Result<Response, Problem> {
+    app.bus.may_subscribe(&caller, [])?;
     let (stream, own) = StreamQuery::parse(query.as_deref().unwrap_or_default(), &["limit", "wait"])?;
     let number = |name: &str, default: u64, max: u64| match own.get(name) {
         None => Ok(default),

@@ -8,18 +8,27 @@ mod ce_header;
 mod channels;
 mod content_coding;
 pub mod direct;
+pub mod echo;
+pub mod edge;
 mod envelope;
 mod events;
 mod handshake;
 mod health;
 mod history;
 mod media_type;
+pub mod needs_tls;
 mod nodes;
+mod openapi;
 mod parse_limit;
 mod problem;
+mod raw;
 mod request_id;
+mod respond;
+mod revocations;
+mod route_table;
 mod routes;
 mod schemas;
+mod side;
 mod start_page;
 mod stream;
 pub mod takeover;
@@ -27,14 +36,16 @@ mod websocket;
 
 use std::sync::Arc;
 
-use crate::access::NamespaceId;
 use crate::bus::Bus;
 use crate::config::RequestLimits;
 use crate::connection::Connections;
 use crate::metrics::Metrics;
+use edge::Edge;
 pub use parse_limit::ParseLimit;
-pub use request_id::respond;
-pub use routes::router;
+pub use raw::raw;
+pub use respond::respond;
+pub use routes::Routes;
+pub use side::Side;
 
 /// What the handlers work with.
 #[derive(Clone)]
@@ -43,14 +54,13 @@ pub struct App(pub Arc<AppState>);
 /// See [`App`].
 pub struct AppState {
     pub bus: Arc<Bus>,
-    /// The namespace of callers without a credential.
-    pub namespace: NamespaceId,
     pub connections: Arc<Connections>,
     pub metrics: Arc<Metrics>,
     pub limits: RequestLimits,
     pub parse_limit: ParseLimit,
     /// Whether WebSocket clients may have their events compressed.
     pub compression: bool,
+    pub edge: Edge,
 }
 
 impl std::ops::Deref for App {

@@ -3,6 +3,7 @@
 use axum::Json;
 use axum::extract::State;
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::App;
@@ -10,21 +11,27 @@ use crate::access::Caller;
 use crate::bus::{NodeStatus, NodeSummary};
 use crate::protocol::Problem;
 
-#[derive(Serialize)]
+/// The nodes of the bus.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Nodes")]
 pub(super) struct Response {
     nodes: Vec<Node>,
 }
 
-#[derive(Serialize)]
+/// A node, and how it is.
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 struct Node {
     id: String,
     address: String,
     version: String,
+    /// RFC 3339, by the node's clock.
     started: String,
+    /// RFC 3339, by the broker's clock.
     last_heartbeat: String,
     /// As of the last heartbeat.
     connections: u64,
+    /// `up`, `draining`, or `lost`.
     state: &'static str,
 }
 

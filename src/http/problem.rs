@@ -2,6 +2,7 @@
 
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::event::Mistake;
@@ -14,39 +15,64 @@ pub struct Refused {
     pub cause: Option<String>,
 }
 
-#[derive(Serialize)]
-struct Document<'a> {
+/// A problem document (RFC 9457).
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Problem")]
+pub(super) struct Document<'a> {
+    /// `urn:tidings:problem:` and the code.
     r#type: String,
+    /// What the code means: the same words for every occurrence.
     title: &'a str,
+    /// The status of the response.
     status: u16,
+    #[schemars(with = "ErrorCode")]
     code: &'a str,
+    /// What is wrong, and what to do, as a sentence for people.
     detail: &'a str,
+    /// Every mistake in the body or the filter, with its place.
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     errors: &'a [Mistake],
 }
 
+pub(super) const MEDIA_TYPE: &str = "application/problem+json";
+
+/// The problem as JSON.
+pub(super) fn document(problem: &Problem) -> String {
+    let document = Document {
+        r#type: format!("urn:tidings:problem:{}", problem.code),
+        title: problem.code.title(),
+        status: problem.code.status(),
+        code: problem.code.as_str(),
+        detail: &problem.detail,
+        errors: &problem.errors,
+    };
+    // Strings and numbers: serialization cannot fail.
+    serde_json::to_string(&document).unwrap_or_default()
+}
+
+pub(super) fn status(problem: &Problem) -> StatusCode {
+    StatusCode::from_u16(problem.code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+}
+
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let document = Document {
-            r#type: format!("urn:tidings:problem:{}", self.code),
-            title: self.code.title(),
-            status: self.code.status(),
-            code: self.code.as_str(),
-            detail: &self.detail,
-            errors: &self.errors,
-        };
-        // Strings and numbers: serialization cannot fail.
-        let body = serde_json::to_string(&document).unwrap_or_default();
-        let status = StatusCode::from_u16(self.code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        let mut response = (status, [(header::CONTENT_TYPE, "application/problem+json")], body).into_response();
+        let body = document(&self);
+        let mut response = (status(&self), [(header::CONTENT_TYPE, MEDIA_TYPE)], body).into_response();
         if let Some(seconds) = self.retry_after {
             response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
+        }
+        if let Some(challenge) = self.challenge {
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
         }
         if self.code == ErrorCode::UpgradeRequired {
             // RFC 6455, section 4.4; RFC 9110, section 15.5.22.
             response.headers_mut().insert(header::SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
             response.headers_mut().insert(header::UPGRADE, HeaderValue::from_static("websocket"));
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+        }
+        if self.code == ErrorCode::HeadersTooLarge {
+            // As after those heads that are too large for hyper.
+            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         response.extensions_mut().insert(Refused { code: self.code, cause: self.cause });
         response

@@ -1,5 +1,6 @@
 //! `GET /v1/schemas` and `/v1/schemas/{type}`: the JSON Schemas (2020-12) that events are validated against.
 
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
@@ -13,12 +14,18 @@ use crate::protocol::Problem;
 const EVENT: &str = "event";
 
 pub(super) async fn all(State(app): State<App>, caller: Caller) -> Response {
-    let types = app.bus.types(&caller).iter();
+    let types = app.bus.types(&caller);
     let schemas: Map<String, Value> = types.map(|known| (known.name.to_string(), known.schema.clone())).collect();
     respond("application/json", &json!({ "schemas": schemas }))
 }
 
-pub(super) async fn one(State(app): State<App>, caller: Caller, Path(name): Path<String>) -> Result<Response, Problem> {
+pub(super) async fn one(
+    State(app): State<App>,
+    caller: Caller,
+    name: Result<Path<String>, PathRejection>,
+) -> Result<Response, Problem> {
+    // A name that is not UTF-8 is the name of nothing.
+    let name = name.map(|Path(name)| name).unwrap_or_default();
     if name == EVENT {
         return Ok(respond("application/schema+json", &app.bus.event_schema(&caller)));
     }

@@ -2,9 +2,13 @@
 //!
 //! Browsers get HTML, other clients such as curl get text. The page loads nothing and runs nothing.
 
+use axum::extract::State;
 use axum::http::uri::Authority;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Uri, header};
 use axum::response::{IntoResponse, Response};
+
+use super::App;
+use super::side::Side;
 
 /// Nothing may be loaded or run, and no other page may embed this one.
 const POLICY: &str = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
@@ -24,17 +28,20 @@ Look around:
 ";
 
 /// The links of the page, with what they show.
-const LINKS: [(&str, &str); 7] = [
+static LINKS: [(&str, &str); 8] = [
     ("/v1/channels", "the channels"),
     ("/v1/events?limit=10", "the oldest events in the log"),
     ("/v1/schemas", "the JSON Schemas of the event types"),
+    ("/openapi.json", "the OpenAPI document of these routes"),
     ("/v1/nodes", "the nodes of this bus"),
     ("/healthz", "whether the process answers"),
     ("/readyz", "whether this node can publish and receive"),
     ("/metrics", "metrics for Prometheus"),
 ];
 
-pub(super) async fn show(uri: Uri, headers: HeaderMap) -> Response {
+pub(super) async fn show(State(app): State<App>, uri: Uri, headers: HeaderMap) -> Response {
+    let side = if app.edge.admin_apart { Side::Public } else { Side::Whole };
+    let links = || LINKS.iter().filter(|(path, _)| side.has(path));
     let origin = origin(&uri, &headers);
     let text = TEXT.replace("VERSION", env!("CARGO_PKG_VERSION")).replace("ORIGIN", &origin);
     let accepts_html = headers
@@ -43,10 +50,10 @@ pub(super) async fn show(uri: Uri, headers: HeaderMap) -> Response {
         .filter_map(|accept| accept.to_str().ok())
         .any(|accept| accept.to_ascii_lowercase().contains("text/html"));
     let (media_type, body) = match accepts_html {
-        true => ("text/html; charset=utf-8", html(&text)),
+        true => ("text/html; charset=utf-8", html(&text, links())),
         false => {
-            let links = LINKS.map(|(path, shows)| format!("  {:<32} {shows}\n", format!("{origin}{path}")));
-            ("text/plain; charset=utf-8", text + &links.concat())
+            let links = links().map(|(path, shows)| format!("  {:<32} {shows}\n", format!("{origin}{path}")));
+            ("text/plain; charset=utf-8", text + &links.collect::<String>())
         }
     };
     let headers = [
@@ -60,8 +67,9 @@ pub(super) async fn show(uri: Uri, headers: HeaderMap) -> Response {
     (headers, body).into_response()
 }
 
-fn html(text: &str) -> String {
-    let links = LINKS.map(|(path, shows)| format!("<li><a href=\"{path}\">{path}</a>: {shows}</li>\n")).concat();
+fn html<'a>(text: &str, links: impl Iterator<Item = &'a (&'a str, &'a str)>) -> String {
+    let link = |(path, shows): &(&str, &str)| format!("<li><a href=\"{path}\">{path}</a>: {shows}</li>\n");
+    let links: String = links.map(link).collect();
     format!(
         "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n<meta name=\"color-scheme\" content=\"light dark\">\n\
          <meta name=\"viewport\" content=\"width=device-width\">\n<title>tidings</title>\n<pre>\n{}</pre>\n<ul>\n{links}</ul>\n",

@@ -11,6 +11,7 @@ use axum::extract::{RawQuery, Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Version, header};
 
 use super::App;
+use super::edge::{self, SharedWith};
 use super::request_id::{self, RequestId};
 use super::takeover::{self, Takeover};
 use crate::access::Caller;
@@ -30,10 +31,12 @@ pub(super) async fn open(
     State(app): State<App>,
     Extension(takeover): Extension<Takeover>,
     Extension(id): Extension<RequestId>,
+    Extension(shared): Extension<SharedWith>,
     caller: Caller,
     RawQuery(query): RawQuery,
     request: Request,
 ) -> Result<Infallible, Problem> {
+    app.bus.may_subscribe(&caller, [])?;
     let permit = app.bus.admit(&caller)?;
     let (mut query, own) = StreamQuery::parse(query.as_deref().unwrap_or_default(), &LAST_EVENT_ID_PARAMETERS)?;
     let parameter = LAST_EVENT_ID_PARAMETERS.iter().find_map(|name| own.get(*name).filter(|last| !last.is_empty()));
@@ -42,6 +45,7 @@ pub(super) async fn open(
     }
     // An HTTP/1.0 client such as nginx by its defaults does not know chunks: its stream ends with the connection.
     let chunked = request.version() >= Version::HTTP_11;
+    app.bus.may_subscribe(&caller, &query.channels)?;
     app.bus.unpack(&caller, &mut query).await?;
     let mut subscriptions = Vec::new();
     for selected in app.bus.select(&caller, &query)? {
@@ -49,13 +53,14 @@ pub(super) async fn open(
     }
     let mut headers = HeaderMap::with_capacity(8);
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     if chunked {
         headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
     }
     headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
     headers.insert(ACCEL_BUFFERING, HeaderValue::from_static("no"));
     headers.insert(request_id::HEADER, id.0);
+    edge::seal(&mut headers);
+    edge::share(&mut headers, &shared);
     let head = takeover::head(StatusCode::OK, &headers);
     let connections = app.connections.clone();
     let serve = move |stream, _| -> futures_util::future::BoxFuture<'static, ()> {

@@ -6,30 +6,53 @@
 //! before hyper has written anything of this response.
 
 use std::convert::Infallible;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use axum::http::{HeaderMap, StatusCode};
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use tokio::net::TcpStream;
 
-/// Serves the connection: gets the socket, and the bytes that were read beyond the request's head.
-pub type Taken = Box<dyn FnOnce(TcpStream, Bytes) -> BoxFuture<'static, ()> + Send>;
+use crate::occupancy::AddressPermit;
+use crate::transport::Transport;
+
+/// Serves the connection: gets the transport, and the bytes that were read beyond the request's head.
+pub type Taken = Box<dyn FnOnce(Transport, Bytes) -> BoxFuture<'static, ()> + Send>;
 
 /// Where a handler leaves what is to happen with its connection; in the extensions of each request.
 #[derive(Clone, Default)]
-pub struct Takeover(Arc<Mutex<Option<Taken>>>);
+pub struct Takeover(Arc<Mutex<Left>>);
+
+#[derive(Default)]
+struct Left {
+    taken: Option<Taken>,
+    permit: Option<AddressPermit>,
+}
 
 impl Takeover {
     /// Takes the connection over; never returns.
     pub async fn take(&self, taken: Taken) -> Infallible {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(taken);
+        self.lock().taken = Some(taken);
         std::future::pending().await
+    }
+
+    /// Keeps what the client of the request under way counts as. It is dropped with the request, or goes on with the
+    /// connection.
+    pub fn keep(&self, permit: Option<AddressPermit>) {
+        self.lock().permit = permit;
+    }
+
+    /// What the client counts as, if it was kept.
+    pub fn permit(&self) -> Option<AddressPermit> {
+        self.lock().permit.take()
     }
 
     /// What a handler has left, if it has left something.
     pub fn taken(&self) -> Option<Taken> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+        self.lock().taken.take()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Left> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -1,7 +1,7 @@
 //! The frames that one connection's socket has not taken yet, in order; the first may be half written.
 //!
-//! A [`SendBuffer`](super::SendBuffer) writes to the socket first, and queues here what the socket did not take. This
-//! module knows bytes, their order and their cost in memory. It does not know the socket, and it decides no limits.
+//! A [`SendBuffer`](super::SendBuffer) writes to the socket first, and queues here what the socket did not take. With TLS,
+//! the transport itself holds bytes that were encrypted and not sent; the queue only counts them. This module knows bytes, their order and their cost in memory. It does not know the socket, and it decides no limits.
 
 use std::collections::VecDeque;
 use std::io::IoSlice;
@@ -21,8 +21,10 @@ pub struct Backlog {
     queue: VecDeque<Bytes>,
     /// How many bytes of the queue's first frame are written.
     written: usize,
-    /// The memory of the queue, in bytes.
+    /// The memory of the queue, in bytes, and `held`.
     cost: usize,
+    /// Bytes that the transport has encrypted and the socket has not taken. They go before the queue.
+    held: usize,
     /// The answer to the last Ping, where it could not be written at once. Only the last Ping is answered (RFC 6455,
     /// section 5.5.3), so a client that floods with Pings and does not read costs one frame.
     pub pong: Option<Bytes>,
@@ -38,11 +40,12 @@ pub struct Unwritten<'a> {
 }
 
 impl Backlog {
+    /// Whether nothing is left to send.
     pub fn is_empty(&self) -> bool {
-        self.queue.is_empty()
+        self.queue.is_empty() && self.held == 0
     }
 
-    /// The memory of the queued frames, in bytes.
+    /// The memory of what is left to send, in bytes.
     pub fn cost(&self) -> usize {
         self.cost
     }
@@ -60,6 +63,12 @@ impl Backlog {
             }
             fits
         })
+    }
+
+    /// Counts the encrypted bytes that the transport holds.
+    pub fn set_held(&mut self, held: usize) {
+        self.cost = self.cost - self.held + held;
+        self.held = held;
     }
 
     /// Adds a frame after all others.
@@ -95,7 +104,7 @@ impl Backlog {
     pub fn drop_unstarted(&mut self) {
         self.queue.truncate(usize::from(self.written > 0));
         self.queue.shrink_to_fit();
-        self.cost = self.queue.front().map_or(0, |half| half.len() + FRAME_COST);
+        self.cost = self.held + self.queue.front().map_or(0, |half| half.len() + FRAME_COST);
     }
 
     /// Drops all frames.

@@ -49,6 +49,12 @@ impl Encoding {
         Some(self.framed(chunk))
     }
 
+    /// What tells an event stream's client why its stream ends. A WebSocket's client is told by the Close.
+    pub fn error(self, error: &ServerFrame<'_>) -> Option<Bytes> {
+        let Self::Events { .. } = self else { return None };
+        Some(self.framed(chunk(&["event: error\ndata: ", &data_lines(&error.to_json()), "\n\n"])))
+    }
+
     /// A chunk in the framing of the connection's body.
     pub fn framed(self, chunk: Bytes) -> Bytes {
         match self {

@@ -6,7 +6,7 @@ use std::time::Instant;
 use tokio::sync::oneshot;
 
 use super::{ChannelStep, EvictReason, NewConnection, SendBuffer};
-use crate::bus::Subscription;
+use crate::bus::{Renewal, Subscription};
 use crate::event::{ChannelId, Position};
 
 /// An item of a shard's inbox. The shard handles the items in order. It sends the reply through `done`, or drops `done`
@@ -32,6 +32,10 @@ pub enum InboxItem {
     Feed { replay_id: ReplayId, steps: Arc<[ChannelStep]>, done: oneshot::Sender<FeedOutcome> },
     /// Ends a subscription.
     Unsubscribe { send_buffer: Arc<SendBuffer>, sub: String, done: oneshot::Sender<Begun> },
+    /// Replaces a connection's credential.
+    Renew { send_buffer: Arc<SendBuffer>, renewal: Renewal, done: oneshot::Sender<Begun> },
+    /// Closes the connections whose credential has been taken back.
+    RecheckCredentials,
     /// Closes all connections, and each new one as soon as it joins. `None` admits new connections again.
     Evict(Option<EvictReason>),
     /// Drops the sender once the shard has written all earlier items to the sockets.

@@ -26,7 +26,6 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use futures_util::future::select_all;
-use tokio::net::TcpStream;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
@@ -36,16 +35,18 @@ pub use feed::Feed;
 use inbox_item::Begun;
 pub use inbox_item::FeedOutcome;
 pub use index::{Index, IndexSlot, Member};
+pub use outgoing::Outgoing;
 pub use send_buffer::SendBuffer;
 
+use crate::access::{Guard, Principal};
 use crate::admission::AdmissionPermit;
-use crate::bus::{CursorBases, Subscription};
+use crate::bus::{CursorBases, Renewal, Subscription};
 use crate::event::{Catalog, PerChannel};
 use crate::metrics::Metrics;
 use crate::pace::Pace;
+use crate::transport::Transport;
 use inbox::Inbox;
 use inbox_item::InboxItem;
-use outgoing::Outgoing;
 use shard::Shard;
 
 /// How long nearly all connections are given to take what they were sent, for each half of a send buffer.
@@ -82,7 +83,8 @@ pub struct ShardDied;
 
 impl Hub {
     /// Starts the shards. Tasks that wait for their sockets run on the runtime that this is called on. `subscribers` counts
-    /// the connections that are subscribed to each channel. `pace` is told how far these have come.
+    /// the connections that are subscribed to each channel. `pace` is told how far these have come. `guard` says which
+    /// credentials have been taken back.
     ///
     /// # Errors
     /// If the system gives no thread.
@@ -92,6 +94,7 @@ impl Hub {
         metrics: &Arc<Metrics>,
         subscribers: &Arc<PerChannel<AtomicU64>>,
         pace: &Arc<Pace>,
+        guard: &Arc<dyn Guard>,
     ) -> std::io::Result<Self> {
         let outgoing = Arc::new(Outgoing::new(config.outbox_bytes, metrics.clone(), pace.clone(), Handle::current()));
         let shards = (0..config.shards)
@@ -104,6 +107,7 @@ impl Hub {
                     metrics.clone(),
                     subscribers.clone(),
                     pace.clone(),
+                    guard.clone(),
                 );
                 shard_of.spawn(inbox)?;
                 Ok(shard)
@@ -145,12 +149,12 @@ impl Hub {
 
     /// Takes a connection in: gives it a shard and a send buffer, makes its first subscriptions and greets it. None of these
     /// may begin in the log.
-    pub fn join(&self, stream: TcpStream, new: NewConnection) -> ConnectionHandle {
+    pub fn join(&self, stream: Transport, new: NewConnection) -> ConnectionHandle {
         self.admit(stream, new, None)
     }
 
     /// The same for a connection whose subscriptions may begin in the log: it comes with their feeds.
-    pub async fn join_from_log(&self, stream: TcpStream, new: NewConnection) -> (ConnectionHandle, Vec<Feed>) {
+    pub async fn join_from_log(&self, stream: Transport, new: NewConnection) -> (ConnectionHandle, Vec<Feed>) {
         let (sender, begun) = oneshot::channel();
         let handle = self.admit(stream, new, Some(sender));
         let begun = begun.await.unwrap_or_default();
@@ -160,7 +164,7 @@ impl Hub {
 
     fn admit(
         &self,
-        stream: TcpStream,
+        stream: Transport,
         new: NewConnection,
         begun: Option<oneshot::Sender<Vec<Begun>>>,
     ) -> ConnectionHandle {
@@ -175,6 +179,13 @@ impl Hub {
     pub async fn shard_died(&self) -> ShardDied {
         select_all(self.shards.iter().map(|shard| Box::pin(shard.closed()))).await;
         ShardDied
+    }
+
+    /// Closes the connections whose credential has been taken back, which the guard says now.
+    pub async fn recheck_credentials(&self) {
+        for shard in &self.shards {
+            let _ = shard.send(InboxItem::RecheckCredentials).await;
+        }
     }
 
     /// Closes every connection, and those that still join, until this is called with `None`.
@@ -203,6 +214,8 @@ pub struct NewConnection {
     pub greeting: Vec<u8>,
     pub subscriptions: Vec<Subscription>,
     pub encoding: Encoding,
+    /// Whom its credential names. `None` without authentication.
+    pub principal: Option<Arc<Principal>>,
     /// Writes the cursors of an event stream.
     pub cursors: Arc<CursorBases>,
     /// The connection counts as pending until it was greeted.
@@ -233,6 +246,13 @@ impl ConnectionHandle {
     pub fn unsubscribe(&self, sub: String) -> PendingReply {
         let (done, answered) = oneshot::channel();
         self.shard.enqueue(InboxItem::Unsubscribe { send_buffer: self.send_buffer.clone(), sub, done });
+        PendingReply(answered)
+    }
+
+    /// Replaces the connection's credential. The shard answers with an `authenticated` frame.
+    pub fn renew(&self, renewal: Renewal) -> PendingReply {
+        let (done, answered) = oneshot::channel();
+        self.shard.enqueue(InboxItem::Renew { send_buffer: self.send_buffer.clone(), renewal, done });
         PendingReply(answered)
     }
 

@@ -7,14 +7,11 @@
 //! know events, channels or subscriptions.
 
 use std::io::{self, IoSlice};
-use std::mem::MaybeUninit;
-use std::net::Shutdown;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 
 use super::backlog::{Backlog, MAX_SLICES, Unwritten};
@@ -22,6 +19,7 @@ use super::encoding::Encoding;
 use super::frame;
 use super::outgoing::Outgoing;
 use crate::protocol::{CloseCode, ServerFrame};
+use crate::transport::Transport;
 
 /// The time that a peer has to read the last frames and to answer a Close.
 pub const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -32,13 +30,15 @@ const STALLED_AFTER: Duration = Duration::from_secs(1);
 /// The sending side of one connection.
 #[derive(Debug)]
 pub struct SendBuffer {
-    stream: TcpStream,
+    stream: Transport,
     pub(super) encoding: Encoding,
     shared: Arc<Outgoing>,
     /// The connection's index in its shard. Only the shard reads and writes it.
     slot: AtomicU32,
     /// When bytes last came from the peer, in milliseconds since `shared.started`.
     last_received: AtomicU64,
+    /// The Pings that the peer has not answered yet.
+    unanswered: AtomicU32,
     /// Locked during a write, which is short because the sockets are non-blocking.
     state: Mutex<WriteState>,
 }
@@ -68,17 +68,24 @@ enum Phase {
 
 impl SendBuffer {
     /// A send buffer that queues all frames until [`SendBuffer::greet`].
-    pub fn new(stream: TcpStream, encoding: Encoding, shared: Arc<Outgoing>) -> Arc<Self> {
+    pub fn new(stream: Transport, encoding: Encoding, shared: Arc<Outgoing>) -> Arc<Self> {
         let state = Mutex::new(WriteState { blocked: true, ..WriteState::default() });
-        let send_buffer =
-            Self { stream, encoding, shared, slot: AtomicU32::new(u32::MAX), last_received: AtomicU64::new(0), state };
+        let send_buffer = Self {
+            stream,
+            encoding,
+            shared,
+            slot: AtomicU32::new(u32::MAX),
+            last_received: AtomicU64::new(0),
+            unanswered: AtomicU32::new(0),
+            state,
+        };
         send_buffer.mark_received();
         send_buffer.shared.open.fetch_add(1, Ordering::Relaxed);
         Arc::new(send_buffer)
     }
 
-    /// The socket, for the connection's reader.
-    pub fn stream(&self) -> &TcpStream {
+    /// The transport, for the connection's reader.
+    pub fn stream(&self) -> &Transport {
         &self.stream
     }
 
@@ -107,20 +114,23 @@ impl SendBuffer {
     /// Whether the socket holds bytes that this node has not read yet. If so, this node reads slowly, and the peer is
     /// alive.
     pub(super) fn has_unread(&self) -> bool {
-        let mut byte = [MaybeUninit::uninit()];
-        matches!(socket2::SockRef::from(&self.stream).peek(&mut byte), Ok(1..))
+        self.stream.has_unread()
     }
 
     /// Sends the first frames and the answer to the handshake in one write, before all frames that are queued already.
-    pub(super) fn greet(self: &Arc<Self>, frames: &[&Bytes]) {
+    pub fn greet(self: &Arc<Self>, frames: &[&Bytes]) {
         let mut state = self.lock();
         state.blocked = false;
         if state.phase == Phase::Disconnected {
             return;
         }
         let rest = self.write(&mut state, frames);
-        if !rest.frames.is_empty() {
-            self.update_backlog(&mut state, |backlog| backlog.add_first(rest));
+        let held = self.stream.held();
+        if !rest.frames.is_empty() || held > 0 {
+            self.update_backlog(&mut state, |backlog| {
+                backlog.add_first(rest);
+                backlog.set_held(held);
+            });
         }
         if self.flush(&mut state) == Flushed::Blocked {
             self.wait_for_socket(&mut state, false);
@@ -151,9 +161,20 @@ impl SendBuffer {
         self.write_or_queue(&mut state, &[&pong], true);
     }
 
-    /// The peer has answered a Ping.
-    pub fn ponged(&self, payload: &[u8]) {
-        self.shared.pace.answered(payload, Instant::now());
+    /// Sends frames of which one is a Ping.
+    pub(super) fn ping(self: &Arc<Self>, frames: &[&Bytes]) {
+        self.unanswered.fetch_add(1, Ordering::Relaxed);
+        self.send(frames);
+    }
+
+    /// The peer has sent a Pong. Returns whether it answers a Ping, or could: each Ping has one answer.
+    pub fn ponged(&self, payload: &[u8]) -> bool {
+        let one_less = |unanswered: u32| unanswered.checked_sub(1);
+        let asked = self.unanswered.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less).is_ok();
+        if asked {
+            self.shared.pace.answered(payload, Instant::now());
+        }
+        asked
     }
 
     /// Queues a Close after all frames. If the peer does not end the connection within [`CLOSE_TIMEOUT`], the socket is
@@ -166,6 +187,17 @@ impl SendBuffer {
     pub(super) fn close_after(self: &Arc<Self>, last: &ServerFrame<'_>, code: CloseCode, reason: &str) {
         let last = self.encoding.encode(last).unwrap_or_default();
         self.close_with(&mut self.lock(), [last, self.encoding.close(code, reason)].concat().into());
+    }
+
+    /// Closes the connection without what is queued, which the peer may not have any more. A frame of which a part was
+    /// written is completed, so that the peer can read the Close.
+    pub(super) fn expel(self: &Arc<Self>, last: &ServerFrame<'_>, code: CloseCode, reason: &str) {
+        let last = self.encoding.error(last).unwrap_or_default();
+        let mut state = self.lock();
+        if state.phase == Phase::Open {
+            self.update_backlog(&mut state, Backlog::drop_unstarted);
+        }
+        self.close_with(&mut state, [last, self.encoding.close(code, reason)].concat().into());
     }
 
     /// Answers a peer's Close.
@@ -218,19 +250,13 @@ impl SendBuffer {
                     Flushed::Blocked => self.stream.writable().await?,
                 }
             }
-            socket2::SockRef::from(&self.stream).shutdown(Shutdown::Write)?;
-            let mut rest = [0; 256];
-            loop {
-                self.stream.readable().await?;
-                // `readable` returns without yielding while the socket has bytes. Without this line, a peer that sends
-                // without pause would occupy the thread, and the timeout would never fire.
-                tokio::task::yield_now().await;
-                match self.stream.try_read(&mut rest) {
-                    Ok(0) => return Ok(()),
-                    Err(error) if error.kind() != io::ErrorKind::WouldBlock => return Err(error),
-                    _ => {}
+            while let Err(error) = self.stream.try_close() {
+                match error.kind() {
+                    io::ErrorKind::WouldBlock => self.stream.writable().await?,
+                    _ => return Err(error),
                 }
             }
+            self.stream.discard().await
         };
         // Errors and the timeout are ignored: the next line shuts the socket down in any case.
         let _: Result<io::Result<()>, _> = tokio::time::timeout(CLOSE_TIMEOUT, closing).await;
@@ -253,30 +279,29 @@ impl SendBuffer {
             return;
         }
         let rest = if state.blocked { Unwritten { frames, written: 0 } } else { self.write(state, frames) };
-        if !rest.frames.is_empty() && state.phase == Phase::Open {
+        if (!rest.frames.is_empty() || self.stream.held() > 0) && state.phase == Phase::Open {
             self.queue(state, rest);
             self.wait_for_socket(state, counted);
         }
     }
 
-    /// Writes as much as the socket takes, and returns the rest.
+    /// Writes as much as the socket takes, and returns the rest. What was encrypted and not sent is not in the rest:
+    /// [`Transport::held`] counts it.
     ///
-    /// It calls the socket without tokio. Tokio would first read its readiness record of the socket, which costs a
-    /// cache miss for each of thousands of connections. `flush` uses tokio, which clears the record of a full socket.
-    /// The waiting task needs that.
+    /// It calls the socket without tokio's readiness record (see [`Transport::send`]). `flush` uses tokio, which clears
+    /// the record of a full socket. The waiting task needs that.
     fn write<'a>(&self, state: &mut WriteState, frames: &'a [&'a Bytes]) -> Unwritten<'a> {
-        let socket = socket2::SockRef::from(&self.stream);
         let mut rest = Unwritten { frames, written: 0 };
         while let Some(first) = rest.frames.first() {
             let result = if rest.frames.len() == 1 {
-                socket.send(&first[rest.written..])
+                self.stream.send(&[IoSlice::new(&first[rest.written..])])
             } else {
                 let mut slices = [IoSlice::new(&[]); MAX_SLICES];
                 for (slice, frame) in slices.iter_mut().zip(rest.frames) {
                     *slice = IoSlice::new(frame);
                 }
                 slices[0] = IoSlice::new(&first[rest.written..]);
-                socket.send_vectored(&slices[..rest.frames.len().min(MAX_SLICES)])
+                self.stream.send(&slices[..rest.frames.len().min(MAX_SLICES)])
             };
             match result {
                 Ok(sent) => rest.advance(sent),
@@ -293,8 +318,9 @@ impl SendBuffer {
 
     /// Queues frames, or closes the connection with 4008 if the queue would exceed its limit.
     fn queue(self: &Arc<Self>, state: &mut WriteState, rest: Unwritten<'_>) {
-        let limit = self.shared.limit;
+        let (limit, held) = (self.shared.limit, self.stream.held());
         let fits = self.update_backlog(state, |backlog| {
+            backlog.set_held(held);
             let fits = backlog.add(rest, limit);
             if !fits {
                 backlog.drop_unstarted();
@@ -327,7 +353,7 @@ impl SendBuffer {
                 // A WebSocket client answers the Close and disconnects. An event stream has no Close, so its client
                 // sees only the end.
                 Flushed::All if matches!(self.encoding, Encoding::Events { .. }) => {
-                    let _ = socket2::SockRef::from(&self.stream).shutdown(Shutdown::Write);
+                    let _ = self.stream.try_close();
                 }
                 Flushed::All => {}
             }
@@ -351,9 +377,17 @@ impl SendBuffer {
             let Some(backlog) = state.backlog.as_deref_mut().filter(|backlog| !backlog.is_empty()) else { break };
             let mut slices = [IoSlice::new(&[]); MAX_SLICES];
             let count = backlog.slices(&mut slices);
-            match self.stream.try_write_vectored(&slices[..count]) {
-                Ok(sent) => self.update_backlog(state, |backlog| backlog.advance(sent)),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Flushed::Blocked,
+            let result = self.stream.try_write_vectored(&slices[..count]);
+            let held = self.stream.held();
+            match result {
+                Ok(sent) => self.update_backlog(state, |backlog| {
+                    backlog.advance(sent);
+                    backlog.set_held(held);
+                }),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.update_backlog(state, |backlog| backlog.set_held(held));
+                    return Flushed::Blocked;
+                }
                 Err(_) => self.shut_down_locked(state),
             }
         }
@@ -409,8 +443,7 @@ impl SendBuffer {
         if state.phase == Phase::Disconnected {
             return;
         }
-        // This fails if the peer has already shut the socket down, which has the same effect.
-        let _ = socket2::SockRef::from(&self.stream).shutdown(Shutdown::Both);
+        self.stream.shut_down();
         self.stop_counting(state);
         if state.backlog.is_some() {
             self.update_backlog(state, Backlog::clear);
@@ -450,6 +483,7 @@ mod tests {
     use crate::event::{Catalog, PerChannel};
     use crate::pace::Pace;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpStream;
 
     /// Every idle connection has a send buffer, and each delivery reads one.
     #[test]
@@ -467,7 +501,7 @@ mod tests {
             Arc::default(),
         );
         let shared = Outgoing::new(limit, Arc::default(), Arc::new(pace), tokio::runtime::Handle::current());
-        (peer, SendBuffer::new(stream, Encoding::WebSocket { deflate: false }, Arc::new(shared)))
+        (peer, SendBuffer::new(stream.into(), Encoding::WebSocket { deflate: false }, Arc::new(shared)))
     }
 
     #[tokio::test]
@@ -493,7 +527,7 @@ mod tests {
         let (mut peer, send_buffer) = pair(1024).await;
         assert!(!send_buffer.has_unread());
         peer.write_all(b"x").await.unwrap();
-        send_buffer.stream().readable().await.unwrap();
+        send_buffer.stream().socket().readable().await.unwrap();
         assert!(send_buffer.has_unread() && send_buffer.has_unread(), "a check leaves the bytes in the socket");
         send_buffer.stream().try_read(&mut [0; 8]).unwrap();
         assert!(!send_buffer.has_unread());

@@ -11,6 +11,16 @@ use crate::admission::Admission;
 use crate::bus::Begin;
 use crate::event::{ChannelId, Position};
 
+/// Takes no credential back.
+#[derive(Debug)]
+struct NoGuard;
+
+impl Guard for NoGuard {
+    fn refuses(&self, _: &Principal) -> bool {
+        false
+    }
+}
+
 struct Fixture {
     hub: Arc<Hub>,
     catalog: Arc<Catalog>,
@@ -23,8 +33,9 @@ impl Fixture {
         let (catalog, metrics) = (Arc::new(Catalog::builtin()), Arc::new(Metrics::default()));
         let config = HubConfig { shards: 1, heartbeat: Duration::from_secs(600), max_subscriptions: 100, outbox_bytes };
         let subscribers = Arc::new(PerChannel::new(&catalog, |_| AtomicU64::new(0)));
+        let guard: Arc<dyn Guard> = Arc::new(NoGuard);
         let pace = Arc::new(Pace::new(&catalog, subscribers.clone(), metrics.clone()));
-        let hub = Arc::new(Hub::start(&config, &catalog, &metrics, &subscribers, &pace).unwrap());
+        let hub = Arc::new(Hub::start(&config, &catalog, &metrics, &subscribers, &pace, &guard).unwrap());
         Self { hub, catalog, metrics, position: "e:0".parse().unwrap() }
     }
 
@@ -64,10 +75,11 @@ impl Fixture {
             greeting: Vec::new(),
             subscriptions: subscriptions.collect(),
             encoding: Encoding::WebSocket { deflate: false },
+            principal: None,
             cursors: Arc::default(),
             permit: Admission::new(1, self.metrics.pending_connections.clone()).admit().unwrap(),
         };
-        let (handle, feeds) = self.hub.join_from_log(stream, new).await;
+        let (handle, feeds) = self.hub.join_from_log(stream.into(), new).await;
         assert_eq!(feeds.len(), channels.len());
         (peer, handle, feeds)
     }

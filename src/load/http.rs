@@ -3,8 +3,7 @@
 use std::io;
 
 use memchr::memmem;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 /// The most bytes of the head of a response.
 const MAX_HEAD: usize = 64 * 1024;
@@ -15,7 +14,10 @@ const MAX_BODY: usize = 128 * 1024 * 1024;
 ///
 /// # Errors
 /// Where the connection breaks, or the response has another status.
-pub async fn request(stream: &mut TcpStream, request: &str, status: &str) -> io::Result<Vec<u8>> {
+pub async fn request<S>(stream: &mut S, request: &str, status: &str) -> io::Result<Vec<u8>>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
     stream.write_all(request.as_bytes()).await?;
     let mut head = Vec::new();
     let end = loop {

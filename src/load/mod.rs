@@ -8,6 +8,7 @@
 mod frames;
 mod http;
 mod publisher;
+mod stream;
 mod subscriber;
 mod tally;
 
@@ -21,6 +22,7 @@ use tokio::sync::Notify;
 
 pub use frames::{Frames, Message, client_frame};
 pub use publisher::Publisher;
+pub use stream::Tls;
 pub use subscriber::{Swarm, upgrade};
 pub use tally::Seen;
 
@@ -29,6 +31,8 @@ pub use tally::Seen;
 pub struct Dialect {
     /// How the subscriber gets its events.
     pub transport: Transport,
+    /// TLS, where the server has it.
+    pub tls: Option<Tls>,
     /// The path and query of the request.
     pub path: String,
     /// The `Host` header, where it is not the address.

@@ -10,7 +10,8 @@ use hyper::body::Bytes;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper::{Request, StatusCode};
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
+
+use super::stream::{Tls, connect};
 
 /// A connection for publishing.
 #[derive(Debug)]
@@ -26,8 +27,15 @@ impl Publisher {
     /// # Errors
     /// Where the connection or its handshake fails.
     pub async fn connect(address: SocketAddr, path: &str) -> io::Result<Self> {
-        let stream = TcpStream::connect(address).await?;
-        stream.set_nodelay(true)?;
+        Self::connect_with(address, path, None).await
+    }
+
+    /// The same, with TLS if there is one.
+    ///
+    /// # Errors
+    /// See [`Publisher::connect`].
+    pub async fn connect_with(address: SocketAddr, path: &str, tls: Option<&Tls>) -> io::Result<Self> {
+        let stream = connect(address, tls).await?;
         let (requests, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(io::Error::other)?;
         // The task ends with the connection.
         tokio::spawn(connection);

@@ -20,6 +20,7 @@ use tokio::task::JoinSet;
 
 use super::frames::{Frames, Message, pong};
 use super::http::{LongPoll, request};
+use super::stream::{Stream, connect};
 use super::tally::{Seen, Tally};
 use super::{Dialect, Events, Shared, Transport};
 
@@ -93,27 +94,26 @@ impl Swarm {
 /// # Errors
 /// Where the connection breaks, or the response is not a 101.
 pub async fn upgrade(stream: &mut TcpStream, dialect: &Dialect) -> io::Result<Vec<u8>> {
-    let handshake = format!(
-        "GET {} HTTP/1.1\r\nHost: {}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
-         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n{}\r\n",
-        dialect.path,
-        host(stream, dialect)?,
-        dialect.headers
-    );
+    let handshake = handshake(&host(stream.peer_addr()?, dialect), dialect);
     request(stream, &handshake, "101").await
 }
 
+fn handshake(host: &str, dialect: &Dialect) -> String {
+    format!(
+        "GET {} HTTP/1.1\r\nHost: {host}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n{}\r\n",
+        dialect.path, dialect.headers
+    )
+}
+
 /// The `Host` header of a dialect's requests.
-fn host(stream: &TcpStream, dialect: &Dialect) -> io::Result<String> {
-    Ok(match &dialect.host {
-        Some(host) => host.clone(),
-        None => stream.peer_addr()?.to_string(),
-    })
+fn host(address: SocketAddr, dialect: &Dialect) -> String {
+    dialect.host.clone().unwrap_or_else(|| address.to_string())
 }
 
 /// One subscriber.
 struct Subscriber {
-    stream: TcpStream,
+    stream: Stream,
     dialect: Arc<Dialect>,
     shared: Arc<Shared>,
     incoming: Incoming,
@@ -136,12 +136,11 @@ enum Incoming {
 
 impl Subscriber {
     async fn open(address: SocketAddr, dialect: Arc<Dialect>, shared: Arc<Shared>, number: usize) -> io::Result<Self> {
-        let mut stream = TcpStream::connect(address).await?;
-        stream.set_nodelay(true)?;
-        let host = host(&stream, &dialect)?;
+        let mut stream = connect(address, dialect.tls.as_ref()).await?;
+        let host = host(address, &dialect);
         let (incoming, read) = match dialect.transport {
             Transport::WebSocket => {
-                let read = upgrade(&mut stream, &dialect).await?;
+                let read = request(&mut stream, &handshake(&host, &dialect), "101").await?;
                 stream.write_all(&dialect.hello).await?;
                 (Incoming::Messages { frames: Frames::default(), confirmed: 0 }, read)
             }

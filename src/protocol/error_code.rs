@@ -49,6 +49,12 @@ error_codes! {
     InvalidFrame = "invalid-frame", 400, "The frame is not valid";
     /// There is no frame of that type.
     UnknownFrame = "unknown-frame", 400, "Unknown frame";
+    /// A credential is needed, or the one that was sent is not accepted: it is wrong, expired or revoked.
+    Unauthenticated = "unauthenticated", 401, "A valid credential is required";
+    /// The credential does not allow this. A channel that does not exist gets the same answer.
+    Forbidden = "forbidden", 403, "Not allowed";
+    /// A page of this origin may not use the daemon.
+    ForbiddenOrigin = "forbidden-origin", 403, "The origin is not allowed";
     /// There is nothing at this path.
     NotFound = "not-found", 404, "Not found";
     /// The path does not take this method.
@@ -59,6 +65,8 @@ error_codes! {
     PayloadTooLarge = "payload-too-large", 413, "Too large";
     /// Events do not come in this media type.
     UnsupportedMediaType = "unsupported-media-type", 415, "Unsupported media type";
+    /// The daemon does not answer under the host that the request names.
+    MisdirectedRequest = "misdirected-request", 421, "The host is not this daemon's";
     /// An event does not fit its type's schema, or CloudEvents 1.0.
     InvalidEvent = "invalid-event", 422, "The event does not fit its type";
     /// There is no event type of that name.
@@ -81,6 +89,8 @@ error_codes! {
     UpgradeRequired = "upgrade-required", 426, "A WebSocket is required";
     /// Too much at once; nothing was done.
     RateLimited = "rate-limited", 429, "Too many requests";
+    /// The head of the request is larger than allowed, or has too many fields.
+    HeadersTooLarge = "headers-too-large", 431, "The headers are too large";
     /// The daemon failed.
     Internal = "internal", 500, "The daemon failed";
     /// The broker cannot be reached or did not answer. For a publish: whether it took the events is not known.

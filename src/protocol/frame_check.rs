@@ -14,10 +14,11 @@ struct Members {
 /// How many characters of a value that is no string an error repeats.
 const MAX_SHOWN: usize = 60;
 
-const FRAMES: [(&str, Members); 3] = [
+const FRAMES: [(&str, Members); 4] = [
     ("subscribe", Members { required: &["sub", "channel"], optional: &["where", "since"] }),
     ("unsubscribe", Members { required: &["sub"], optional: &[] }),
     ("ping", Members { required: &[], optional: &[] }),
+    ("auth", Members { required: &["token"], optional: &[] }),
 ];
 
 /// Checks a frame of this `type`, without its `type`.
@@ -36,6 +37,8 @@ pub(super) fn check(kind: &str, given: &[Member<'_>]) -> Result<(), (ErrorCode, 
     for name in known().filter(|name| *name != "where") {
         match given.iter().find(|(given, _)| given == name).map(|(_, value)| value) {
             Some(Json::String(_)) => {}
+            // An error never repeats what may be a secret.
+            Some(_) if name == "token" => return invalid(format!("/{name}: must be a string")),
             Some(other) => {
                 let shown = other.to_string();
                 return invalid(format!("/{name}: must be a string, not {}", suggest::cut(&shown, MAX_SHOWN)));

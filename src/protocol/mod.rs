@@ -11,9 +11,9 @@ mod problem;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::fmt::Write;
+use std::fmt::{self, Write};
 
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
 
 pub use error_code::ErrorCode;
@@ -21,6 +21,7 @@ pub use error_code::ErrorCode;
 pub use problem::Problem;
 
 use crate::event::{Json, JsonText, Position};
+use crate::secret::Secret;
 
 /// The name of the subprotocol (`Sec-WebSocket-Protocol`). A client may offer it, but need not.
 pub const SUBPROTOCOL: &str = "tidings.v1";
@@ -39,6 +40,7 @@ pub enum ClientFrame {
     Subscribe(Subscribe),
     Unsubscribe(Unsubscribe),
     Ping(Ping),
+    Auth(Auth),
 }
 
 /// Subscribes to a channel.
@@ -78,13 +80,51 @@ pub struct Unsubscribe {
 #[serde(deny_unknown_fields)]
 pub struct Ping {}
 
+/// Presents a credential: as the first frame of a connection whose handshake had none, or to renew the one that the
+/// connection has.
+#[derive(Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "server", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "server", schemars(deny_unknown_fields))]
+pub struct Auth {
+    /// A JSON Web Token or an API key.
+    #[serde(serialize_with = "exposed")]
+    #[cfg_attr(feature = "server", schemars(with = "String"))]
+    pub token: Secret,
+}
+
+/// Without the token.
+impl fmt::Debug for Auth {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Auth").finish_non_exhaustive()
+    }
+}
+
+/// Writes a secret into the frame that is meant for it.
+fn exposed<S: Serializer>(secret: &Secret, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(secret.expose())
+}
+
 /// A frame from the daemon to a client.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[cfg_attr(feature = "server", derive(schemars::JsonSchema))]
 #[serde(tag = "type", rename_all = "lowercase", rename_all_fields = "camelCase")]
 pub enum ServerFrame<'a> {
     /// The first frame of every connection.
-    Welcome { protocol: u32, session: Cow<'a, str>, node: Cow<'a, str>, heartbeat_ms: u64 },
+    Welcome {
+        protocol: u32,
+        session: Cow<'a, str>,
+        node: Cow<'a, str>,
+        heartbeat_ms: u64,
+        /// How long the credential of the connection is still valid. Absent if it has no end, or there is none.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        expires_in_ms: Option<u64>,
+    },
+    /// The response to an `auth` that renews: its credential and its grants have replaced the former ones.
+    Authenticated {
+        /// How long the credential is valid. Absent if it has no end.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        expires_in_ms: Option<u64>,
+    },
     /// The subscription is active; its stream begins after `position`.
     Subscribed {
         sub: Cow<'a, str>,
@@ -191,20 +231,25 @@ pub enum CloseCode {
     Draining = 1012,
     /// This node is partitioned from its broker. Another node may still reach it.
     BrokerUnavailable = 1013,
+    /// The client sent no credential in time, or one that is not accepted.
     Unauthenticated = 4001,
+    /// The client sent a valid credential of somebody else on a connection that had one.
     Forbidden = 4003,
-    /// The client's token was revoked.
+    /// The client's credential was revoked.
     Revoked = 4004,
+    /// The client's token has expired and was not renewed. A client that can get a new one reconnects with it.
     TokenExpired = 4005,
     /// The client read more slowly than its events arrived, and its send buffer overflowed.
     SlowConsumer = 4008,
     /// The client sent nothing for two heartbeat intervals.
     HeartbeatTimeout = 4009,
+    /// The client sent more frames than it may in that time.
+    RateLimited = 4029,
 }
 
 impl CloseCode {
     /// All close codes, in the order of their numbers.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Normal,
         Self::GoingAway,
         Self::Protocol,
@@ -220,9 +265,10 @@ impl CloseCode {
         Self::TokenExpired,
         Self::SlowConsumer,
         Self::HeartbeatTimeout,
+        Self::RateLimited,
     ];
 
-    /// The codes after which a client does not reconnect, because the cause would remain.
+    /// The codes after which a client does not reconnect with the same token, because the cause would remain.
     pub const FINAL: [Self; 5] =
         [Self::TooBig, Self::Unauthenticated, Self::Forbidden, Self::Revoked, Self::TokenExpired];
 
@@ -260,12 +306,20 @@ pub fn read_client_frame(text: &str) -> Result<ClientFrame, (ErrorCode, String, 
     let Some(Json::String(kind)) = kind else {
         return Err((
             ErrorCode::InvalidFrame,
-            "a frame must have a `type`: subscribe, unsubscribe or ping".into(),
+            "a frame must have a `type`: subscribe, unsubscribe, ping or auth".into(),
             sub,
         ));
     };
     if let Err((code, message)) = frame_check::check(&kind, &members) {
         return Err((code, message, sub));
+    }
+    if kind == "auth" {
+        // Taken from here, so that no second text has the token.
+        let token = members.into_iter().find_map(|(name, value)| match value {
+            Json::String(token) if name == "token" => Some(token.into_owned()),
+            _ => None,
+        });
+        return Ok(ClientFrame::Auth(Auth { token: token.unwrap_or_default().into() }));
     }
     let rest = Json::Object(members).to_string();
     let read = match kind.as_ref() {
@@ -320,11 +374,34 @@ mod tests {
         let text = serde_json::to_string(&frame).unwrap();
         assert_eq!(text, r#"{"type":"subscribe","sub":"s","channel":"c","where":{"a":1},"since":"start"}"#);
         assert_eq!(read_client_frame(&text), Ok(frame));
-        let welcome = ServerFrame::Welcome { protocol: 1, session: "s".into(), node: "n".into(), heartbeat_ms: 25_000 };
-        assert_eq!(
-            welcome.to_json(),
-            r#"{"type":"welcome","protocol":1,"session":"s","node":"n","heartbeatMs":25000}"#
-        );
+        let welcome = |expires_in_ms| {
+            let (session, node) = ("s".into(), "n".into());
+            ServerFrame::Welcome { protocol: 1, session, node, heartbeat_ms: 25_000, expires_in_ms }.to_json()
+        };
+        assert_eq!(welcome(None), r#"{"type":"welcome","protocol":1,"session":"s","node":"n","heartbeatMs":25000}"#);
+        assert!(welcome(Some(60_000)).ends_with(r#""heartbeatMs":25000,"expiresInMs":60000}"#));
+        let authenticated = |expires_in_ms| ServerFrame::Authenticated { expires_in_ms }.to_json();
+        assert_eq!(authenticated(Some(5)), r#"{"type":"authenticated","expiresInMs":5}"#);
+        assert_eq!(authenticated(None), r#"{"type":"authenticated"}"#);
+    }
+
+    #[test]
+    fn an_auth_frame_is_read_and_its_token_is_shown_nowhere() {
+        let frame = ClientFrame::Auth(Auth { token: "s3cret".into() });
+        let text = serde_json::to_string(&frame).unwrap();
+        assert_eq!(text, r#"{"type":"auth","token":"s3cret"}"#);
+        assert_eq!(format!("{frame:?}"), "Auth(Auth { .. })");
+        assert!(read_client_frame(&text) == Ok(frame));
+        for text in [
+            r#"{"type":"auth"}"#,
+            r#"{"type":"auth","token":["s3cret"]}"#,
+            r#"{"type":"auth","token":{"s3cret":1}}"#,
+            r#"{"type":"auth","token":"s3cret","sub":"x"}"#,
+        ] {
+            let (code, message, _) = read_client_frame(text).unwrap_err();
+            assert_eq!(code, ErrorCode::InvalidFrame, "{text}");
+            assert!(!message.contains("s3cret"), "{message}");
+        }
     }
 
     #[test]

@@ -18,6 +18,8 @@ pub struct Problem {
     pub errors: Vec<Mistake>,
     /// Seconds after which to try again.
     pub retry_after: Option<u64>,
+    /// How to authenticate, for the header `WWW-Authenticate` (RFC 9110, section 11.6.1).
+    pub challenge: Option<&'static str>,
     /// For the log alone: another program's words, or where it runs.
     pub cause: Option<String>,
 }
@@ -31,7 +33,13 @@ impl Problem {
             ErrorCode::Overloaded => Some(rand::random_range(1..=5)),
             _ => None,
         };
-        Self { code, detail: detail.into(), errors: Vec::new(), retry_after, cause: None }
+        Self { code, detail: detail.into(), errors: Vec::new(), retry_after, challenge: None, cause: None }
+    }
+
+    /// Adds how to authenticate.
+    pub fn with_challenge(mut self, challenge: &'static str) -> Self {
+        self.challenge = Some(challenge);
+        self
     }
 
     /// Adds the cause, which is logged and not shown.

@@ -32,7 +32,7 @@ pub fn catalog(folder: Option<&Path>) -> Result<(Catalog, Vec<String>), LoadErro
 pub fn documents(catalog: &Catalog) -> Vec<File> {
     let file = |name: &str, schema: &Value| File { name: format!("{name}{EXTENSION}"), text: format!("{schema:#}\n") };
     let types = catalog.types().iter().map(|known| file(&known.name, &known.schema));
-    types.chain([file("event", &catalog.event_schema())]).collect()
+    types.chain([file("event", &catalog.event_schema(|_| true))]).collect()
 }
 
 #[cfg(test)]

@@ -3,8 +3,11 @@
 //! Wiring only: which module gets what, in which order things start, and in which order they stop.
 
 mod acceptor;
+mod certificates;
+mod file_limit;
 mod namespaces;
 mod replayed;
+mod substituted;
 #[cfg(test)]
 mod tests;
 
@@ -16,23 +19,28 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 
-use crate::access::NamespaceId;
 use crate::admission::Admission;
 use crate::announcer;
+use crate::auth::Auth;
 use crate::broker::nodes::NodeState;
 use crate::broker::{self, Backend};
-use crate::bus::{Bus, Lifecycle};
-use crate::config::Config;
-use crate::connection::Connections;
+use crate::bus::{Bus, Lifecycle, PublishLimit, Revocations};
+use crate::config::{BrokerConfig, BrokerUrl, Config};
+use crate::connection::{Connections, MAX_UNAUTHENTICATED};
 use crate::event::{Catalog, Defaults};
-use crate::http::{App, AppState, ParseLimit};
+use crate::http::edge::Edge;
+use crate::http::{App, AppState, ParseLimit, Side};
 use crate::hub::{EvictReason, Hub};
 use crate::metrics::Metrics;
+use crate::occupancy::Occupancy;
+use crate::rate::Rate;
 use crate::registry;
 use crate::supervision::{ServiceEnded, ServiceHandle, Services, TaskGroup};
 use acceptor::Acceptor;
+use certificates::{Certificates, CurrentTls};
 use namespaces::NamespaceParts;
 pub use namespaces::OpenBroker;
 
@@ -41,6 +49,8 @@ pub use namespaces::OpenBroker;
 const SOCKET_SEND_BUFFER: usize = 64 * 1024;
 /// Connections that may wait to be accepted.
 const ACCEPT_BACKLOG: i32 = 4096;
+/// The most connections at the operator's address. They do not count among those of clients.
+const ADMIN_CONNECTIONS: usize = 100;
 /// What a replay sends at a time, in bytes: little, so that live events do not wait for it.
 const REPLAY_BYTES: usize = 64 * 1024;
 /// The part of the drain that is kept for the steps after the connections.
@@ -49,11 +59,18 @@ const LAST_STEPS: Duration = Duration::from_millis(500);
 /// A daemon that listens but does not serve yet.
 pub struct Server {
     listener: TcpListener,
+    /// Listens for the operator, if the configuration has an address for it.
+    admin: Option<TcpListener>,
+    /// The listener's certificate, if it has TLS.
+    tls: Option<(Certificates, CurrentTls)>,
     app: App,
+    /// The connections of `listener`.
+    occupancy: Arc<Occupancy>,
     namespaces: Vec<NamespaceParts>,
     /// The tasks of connections that handlers have taken over.
     connections: TaskGroup,
     lifecycle: Lifecycle,
+    auth: Option<Arc<Auth>>,
     config: Config,
 }
 
@@ -63,8 +80,13 @@ pub struct Server {
 pub enum ServerError {
     #[error("cannot listen on {address}: {}", not_bound(.error))]
     Listen { address: SocketAddr, error: io::Error },
+    #[error("the file of the setting auth cannot be used: {}", .0.join("; "))]
+    Auth(Vec<String>),
     #[error("the broker cannot be used: {0}")]
     Broker(String),
+    /// The files of the settings `tls_cert`, `tls_key` and `tls_client_ca` cannot be used.
+    #[error("TLS cannot be used: {0}")]
+    Tls(String),
     #[error("the system gives no thread: {0}")]
     Thread(io::Error),
     /// A service that the node cannot do without has ended or panicked.
@@ -97,11 +119,39 @@ pub async fn bind(config: Config, catalog: Arc<Catalog>) -> Result<Server, Serve
 #[doc(hidden)]
 pub async fn bind_with(config: Config, catalog: Arc<Catalog>, open: OpenBroker<'_>) -> Result<Server, ServerError> {
     let address = config.server.listen;
-    let listener = listen(address).map_err(|error| ServerError::Listen { address, error })?;
+    let bound = |address| listen(address).map_err(|error| ServerError::Listen { address, error });
+    let listener = bound(address)?;
+    let admin = config.edge.admin_listen.map(bound).transpose()?;
     let metrics = Arc::new(Metrics::default());
+    let tls = config.tls.clone().map(|files| Certificates::load(files, metrics.clone()));
+    let tls = tls.transpose().map_err(ServerError::Tls)?;
     let admission = Admission::new(config.limits.max_pending_connections, metrics.pending_connections.clone());
-    let parts = NamespaceParts::open(&config.broker, &config, &catalog, &admission, &metrics, open)?;
-    Ok(assemble(listener, config, catalog, vec![parts], admission, metrics))
+    let auth = match &config.auth.file {
+        Some(file) => {
+            let auth = Auth::open(file, catalog.clone(), &config.broker.namespace, metrics.clone());
+            Some(auth.map_err(ServerError::Auth)?)
+        }
+        None => None,
+    };
+    let names = auth.as_ref().map_or_else(|| vec![config.broker.namespace.clone()], |auth| auth.namespaces());
+    let parts = names.into_iter().map(|namespace| {
+        let broker = broker_of(&config.broker, namespace);
+        NamespaceParts::open(&broker, &config, &catalog, &admission, &metrics, auth.as_ref(), open)
+    });
+    let parts = parts.collect::<Result<_, _>>()?;
+    Ok(Server { admin, tls, ..assemble(listener, config, catalog, parts, admission, metrics, auth) })
+}
+
+/// The broker of one namespace. Redis has it in the names of its keys. A log in files has one owner, so each further
+/// namespace gets a directory in that of the first.
+fn broker_of(config: &BrokerConfig, namespace: String) -> BrokerConfig {
+    let broker = match &config.broker {
+        BrokerUrl::File(directory) if namespace != config.namespace => {
+            BrokerUrl::File(directory.join("namespaces").join(&namespace))
+        }
+        broker => broker.clone(),
+    };
+    BrokerConfig { broker, namespace, ..config.clone() }
 }
 
 /// Puts the parts of a node together. Callers without a credential are in the first namespace.
@@ -112,31 +162,53 @@ fn assemble(
     namespaces: Vec<NamespaceParts>,
     admission: Arc<Admission>,
     metrics: Arc<Metrics>,
+    auth: Option<Arc<Auth>>,
 ) -> Server {
     let lifecycle = Lifecycle::default();
     let known = namespaces.iter().map(|parts| parts.namespace.clone()).collect();
-    let bus = Arc::new(Bus::new(catalog.clone(), known, admission, metrics.clone(), lifecycle.clone()));
+    let edge = &config.edge;
+    let publish_limit = edge.publish_rate.map(|rate| PublishLimit::new(rate, edge.publish_burst.unwrap_or(rate)));
+    let bus =
+        Bus::new(catalog.clone(), known, admission, metrics.clone(), lifecycle.clone(), publish_limit, auth.clone());
+    let bus = Arc::new(bus);
     let connections = Arc::new(Connections {
         bus: bus.clone(),
         catalog,
         hubs: namespaces.iter().map(|parts| parts.hub.clone()).collect(),
         metrics: metrics.clone(),
         tasks: TaskGroup::new(metrics.clone()),
+        unauthenticated: Arc::new(Semaphore::new(MAX_UNAUTHENTICATED)),
         node: config.server.node_id.clone(),
         heartbeat_ms: config.websocket.heartbeat.as_millis() as u64,
         max_frame_bytes: config.websocket.max_frame_bytes,
         replay_bytes: (config.websocket.outbox_bytes / 2).min(REPLAY_BYTES),
+        frame_rate: Rate::new(edge.frame_rate, edge.frame_burst()),
+        started: std::time::Instant::now(),
     });
+    let max_connections = edge.max_connections.unwrap_or_else(file_limit::max_connections);
+    let occupancy = Occupancy::new(max_connections, edge.max_connections_per_address);
     let app = App(Arc::new(AppState {
         bus,
-        namespace: NamespaceId::FIRST,
         connections,
         metrics: metrics.clone(),
         limits: config.limits.clone(),
         parse_limit: ParseLimit::new(config.limits.max_body_bytes),
         compression: config.websocket.compression,
+        // Without authentication, every caller may do everything.
+        edge: Edge::new(edge, auth.is_none(), occupancy.clone()),
     }));
-    Server { listener, app, namespaces, connections: TaskGroup::new(metrics), lifecycle, config }
+    Server {
+        listener,
+        admin: None,
+        tls: None,
+        app,
+        occupancy,
+        namespaces,
+        connections: TaskGroup::new(metrics),
+        lifecycle,
+        auth,
+        config,
+    }
 }
 
 fn listen(address: SocketAddr) -> io::Result<TcpListener> {
@@ -160,6 +232,11 @@ impl Server {
         self.listener.local_addr()
     }
 
+    /// The address of the operator's routes, if they have one of their own.
+    pub fn admin_addr(&self) -> Option<SocketAddr> {
+        self.admin.as_ref()?.local_addr().ok()
+    }
+
     /// Serves until `shutdown`. Then it gives notice for the configured `drain_notice` or until `drain_now`: it is not ready
     /// and still serves, so that balancers send new clients elsewhere. Then it drains within the configured `drain`: it takes
     /// no new connections, answers the requests under way, tells its connections to go elsewhere and closes them, and closes
@@ -174,7 +251,7 @@ impl Server {
         shutdown: impl Future<Output = ()>,
         drain_now: impl Future<Output = ()>,
     ) -> Result<(), ServerError> {
-        let Self { listener, app, namespaces, connections, lifecycle, config } = self;
+        let Self { listener, admin, tls, app, occupancy, namespaces, connections, lifecycle, auth, config } = self;
         let node = node_state(&config, listener.local_addr().unwrap_or(config.server.listen));
         let id = node.id.clone();
         let (mut backends, mut hubs): (Vec<Arc<dyn Backend>>, Vec<Arc<Hub>>) = (Vec::new(), Vec::new());
@@ -192,22 +269,46 @@ impl Server {
                 let announcer = announcer::run(backend.clone(), namespace.pace().clone());
                 probes.push(services.start("announcer", succeed(announcer)));
             }
+            if let Some(auth) = &auth {
+                let revocations = namespace.revocations().clone();
+                probes.push(services.start("revocations", async move { succeed(revocations.run()).await }));
+                let recheck = recheck_credentials(auth.clone(), namespace.revocations().clone(), hub.clone());
+                probes.push(services.start("credential check", succeed(recheck)));
+            }
             backends.push(backend);
             hubs.push(hub);
+        }
+        if let Some(auth) = auth {
+            let running = auth.run(lifecycle.draining.clone());
+            probes.push(services.start("auth", succeed(until_stopped(running))));
         }
         let registrar = backends[0].clone();
         let heartbeats = registry::run(registrar.clone(), node, app.metrics.clone(), lifecycle.stopping.clone());
         let registry = services.start("registry heartbeat", succeed(heartbeats));
+        let current_tls = tls.map(|(certificates, current)| {
+            services.start("certificate watch", succeed(certificates.follow()));
+            current
+        });
         let requests = TaskGroup::new(app.metrics.clone());
-        let acceptor = Acceptor::new(
-            app.clone(),
-            config.limits.handshake_timeout,
-            requests.clone(),
-            connections.clone(),
-            lifecycle.draining.clone(),
-        );
+        let acceptor = |side, occupancy| {
+            let acceptor = Acceptor::new(
+                app.clone(),
+                side,
+                occupancy,
+                config.limits.handshake_timeout,
+                requests.clone(),
+                connections.clone(),
+                lifecycle.draining.clone(),
+            );
+            Arc::new(acceptor.with_tls(current_tls.clone()))
+        };
+        let side = if admin.is_some() { Side::Public } else { Side::Whole };
         // On a thread of the runtime, so that a connection is served where it was accepted.
-        services.start("acceptor", succeed(Arc::new(acceptor).accept(listener)));
+        services.start("acceptor", succeed(acceptor(side, occupancy).accept(listener)));
+        if let Some(listener) = admin {
+            let accepting = acceptor(Side::Admin, Occupancy::new(ADMIN_CONNECTIONS, None)).accept(listener);
+            services.start("acceptor for the operator", succeed(accepting));
+        }
 
         let asked = async {
             shutdown.await;
@@ -265,6 +366,27 @@ async fn give_notice(notice: Duration, drain_now: impl Future<Output = ()>) {
 /// arrive at the other nodes, and no more than the drain. A single one comes back at once.
 fn reconnect_spread(connections: u64, drain: Duration) -> Duration {
     Duration::from_millis(connections.saturating_sub(1).saturating_mul(2)).min(drain)
+}
+
+/// Closes connections whose credential has been taken back, at each change of what is accepted.
+async fn recheck_credentials(auth: Arc<Auth>, revocations: Arc<Revocations>, hub: Arc<Hub>) {
+    let (mut reloads, mut changes) = (auth.changes(), revocations.changes());
+    loop {
+        hub.recheck_credentials().await;
+        let changed = tokio::select! {
+            changed = reloads.changed() => changed,
+            changed = changes.changed() => changed,
+        };
+        if changed.is_err() {
+            return std::future::pending().await;
+        }
+    }
+}
+
+/// A service that may end early: its end is no failure.
+async fn until_stopped(service: impl Future<Output = ()>) {
+    service.await;
+    std::future::pending::<()>().await;
 }
 
 /// A service that has no error of its own: its end is the failure.

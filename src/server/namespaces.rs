@@ -1,13 +1,16 @@
 //! What runs for each namespace of a node: its backend, its relay, its hub and its readiness probe.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::watch;
 
 use super::ServerError;
+use crate::access::Guard;
 use crate::admission::Admission;
+use crate::auth::Auth;
 use crate::broker::{Backend, ObservedSignals, Signals, observe};
-use crate::bus::Namespace;
+use crate::bus::{Namespace, Revocations, TakenBack};
 use crate::config::{BrokerConfig, Config};
 use crate::event::Catalog;
 use crate::health::{Health, RelayReport};
@@ -42,19 +45,25 @@ impl NamespaceParts {
         catalog: &Arc<Catalog>,
         admission: &Arc<Admission>,
         metrics: &Arc<Metrics>,
+        auth: Option<&Arc<Auth>>,
         open: OpenBroker<'_>,
     ) -> Result<Self, ServerError> {
         let (backend, signals) = open(broker, catalog).map_err(ServerError::Broker)?;
         let (backend, signals) = observe(backend, signals, catalog);
         let (health, reported) = watch::channel(Health::default());
-        let namespace = Arc::new(Namespace::new(backend.clone(), catalog, admission.clone(), reported, metrics));
+        let kept_for = auth.map_or(Duration::ZERO, |auth| auth.max_lifetime() + auth.clock_skew());
+        let revocations = Arc::new(Revocations::new(backend.clone(), kept_for));
+        let guard: Arc<dyn Guard> = Arc::new(TakenBack::new(auth.cloned(), revocations.clone()));
+        let namespace =
+            Namespace::new(backend.clone(), catalog, admission.clone(), reported, metrics, revocations, guard.clone());
+        let namespace = Arc::new(namespace);
         let hub_config = HubConfig {
             shards: std::thread::available_parallelism().map_or(1, usize::from),
             heartbeat: config.websocket.heartbeat,
             max_subscriptions: config.websocket.max_subscriptions,
             outbox_bytes: config.websocket.outbox_bytes,
         };
-        let hub = Hub::start(&hub_config, catalog, metrics, namespace.subscribers(), namespace.pace())
+        let hub = Hub::start(&hub_config, catalog, metrics, namespace.subscribers(), namespace.pace(), &guard)
             .map_err(ServerError::Thread)?;
         let hub = Arc::new(hub);
         let (report, relay_report) = watch::channel(RelayReport::default());

@@ -8,23 +8,24 @@ use std::task::{Context, Poll};
 
 use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 
-/// A socket and the bytes that were read from it.
+use crate::transport::Transport;
+
+/// A transport and the bytes that were read from it.
 #[derive(Debug)]
 pub struct Replayed {
     /// What is still to be given again.
     first: Bytes,
-    stream: TcpStream,
+    stream: Transport,
 }
 
 impl Replayed {
-    pub fn new(first: Bytes, stream: TcpStream) -> Self {
+    pub fn new(first: Bytes, stream: Transport) -> Self {
         Self { first, stream }
     }
 
     /// The socket, and all bytes that were read from it beyond `read`, which its user has read last.
-    pub fn into_parts(self, read: Bytes) -> (TcpStream, Bytes) {
+    pub fn into_parts(self, read: Bytes) -> (Transport, Bytes) {
         let early = if self.first.is_empty() { read } else { [read, self.first].concat().into() };
         (self.stream, early)
     }

@@ -7,14 +7,16 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::*;
-use crate::access::Caller;
+use crate::access::{Caller, NamespaceId};
 use crate::bus::{Begin, Documents, StreamQuery, Subscription};
 use crate::config::{
-    BrokerConfig, BrokerUrl, BusMessage, FileSync, LogConfig, LogFormat, RequestLimits, ServerConfig, WebSocketConfig,
+    AuthConfig, BrokerConfig, BrokerUrl, BusMessage, EdgeConfig, FileSync, LogConfig, LogFormat, RequestLimits,
+    ServerConfig, WebSocketConfig,
 };
-use crate::connection::Opening;
+use crate::connection::{Admitted, Client, Opening};
 use crate::event::ChannelId;
 use crate::http::direct;
+use crate::http::edge::Peer;
 use crate::hub::{Encoding, NewConnection};
 
 /// How long a test waits for what must come.
@@ -58,6 +60,9 @@ fn config() -> Config {
             max_body_bytes: 8 << 20,
         },
         log: LogConfig { format: LogFormat::Json, level: "info".into() },
+        auth: AuthConfig::default(),
+        edge: EdgeConfig::default(),
+        tls: None,
     }
 }
 
@@ -73,11 +78,11 @@ impl Node {
         let (config, catalog, metrics) = (config(), Arc::new(Catalog::builtin()), Arc::new(Metrics::default()));
         let admission = Admission::new(1000, metrics.pending_connections.clone());
         let parts = (0..count).map(|_| {
-            NamespaceParts::open(&config.broker, &config, &catalog, &admission, &metrics, &broker::open).unwrap()
+            NamespaceParts::open(&config.broker, &config, &catalog, &admission, &metrics, None, &broker::open).unwrap()
         });
         let parts: Vec<_> = parts.collect();
         let listener = listen(config.server.listen).unwrap();
-        let server = assemble(listener, config, catalog, parts, admission, metrics);
+        let server = assemble(listener, config, catalog, parts, admission, metrics, None);
         let mut services = Services::default();
         for NamespaceParts { relay, signals, readiness, .. } in server.namespaces {
             services.start("relay", async { relay.run(signals).await.map_err(|error| error.to_string()) });
@@ -101,16 +106,14 @@ impl Node {
         let (stream, _) = listener.accept().await.unwrap();
         let query = StreamQuery { channels: vec![CHANNEL.into()], ..StreamQuery::default() };
         let selected = self.app.bus.select(caller, &query).unwrap().remove(0);
-        let opening = Opening {
+        let known = Client::Known(Admitted {
             caller: caller.clone(),
-            head: Vec::new(),
-            early: Vec::new(),
             subscriptions: vec![self.app.bus.resolve(caller, selected).await.unwrap()],
             problems: Vec::new(),
-            deflate: false,
             permit: self.app.bus.admit(caller).unwrap(),
-        };
-        tokio::spawn(self.app.connections.clone().serve(stream, Box::new(opening)));
+        });
+        let opening = Opening { head: Vec::new(), early: Vec::new(), deflate: false, client: known };
+        tokio::spawn(self.app.connections.clone().serve(stream.into(), Box::new(opening)));
         client
     }
 
@@ -145,17 +148,10 @@ async fn the_task_of_an_idle_connection_is_small() {
     let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
     let caller = Caller::unrestricted(NamespaceId::FIRST);
     let permit = node.app.bus.admit(&caller).unwrap();
-    let opening = Opening {
-        caller,
-        head: Vec::new(),
-        early: Vec::new(),
-        subscriptions: Vec::new(),
-        problems: Vec::new(),
-        deflate: true,
-        permit,
-    };
-    let task = node.app.connections.clone().serve(stream, Box::new(opening));
-    assert!(size_of_val(&task) <= 350, "{} bytes", size_of_val(&task));
+    let client = Client::Known(Admitted { caller, subscriptions: Vec::new(), problems: Vec::new(), permit });
+    let opening = Opening { head: Vec::new(), early: Vec::new(), deflate: true, client };
+    let task = node.app.connections.clone().serve(stream.into(), Box::new(opening));
+    assert!(size_of_val(&task) <= 360, "{} bytes", size_of_val(&task));
 }
 
 /// The same task has waited for the handshake before.
@@ -165,9 +161,13 @@ async fn the_task_of_a_connection_that_was_opened_directly_is_small() {
     let listener = listen((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
     let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
     let group = TaskGroup::new(node.app.metrics.clone());
-    let acceptor = Acceptor::new(node.app.clone(), PATIENCE, group.clone(), group.clone(), Default::default());
-    let task = Arc::new(acceptor).serve(stream, group.enter());
-    assert!(size_of_val(&task) <= 600, "{} bytes", size_of_val(&task));
+    let occupancy = Occupancy::new(1, Some(1));
+    let (requests, connections) = (group.clone(), group.clone());
+    let acceptor =
+        Acceptor::new(node.app.clone(), Side::Whole, occupancy, PATIENCE, requests, connections, Default::default());
+    let accepted = acceptor.admit(Ipv4Addr::LOCALHOST.into()).unwrap();
+    let task = Arc::new(acceptor).serve(stream.into(), accepted, group.enter());
+    assert!(size_of_val(&task) <= 620, "{} bytes", size_of_val(&task));
 }
 
 #[tokio::test]
@@ -175,15 +175,20 @@ async fn plain_handshakes_are_opened_directly_and_others_left_to_hyper() {
     let node = Node::with_namespaces(1).await;
     let request = |line: &str, more: &str| {
         format!(
-            "{line}\r\nHost: bus\r\nConnection: keep-alive, Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+            "{line}\r\nHost: localhost\r\nConnection: keep-alive, Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
              Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nUser-Agent: a browser\r\n{more}\r\n"
         )
     };
-    let accept = |request: &str| direct::accept(&node.app, request.as_bytes());
+    let peer = Peer { address: Ipv4Addr::LOCALHOST.into(), tls: false, refused: None };
+    let accept = |request: &str| direct::accept(&node.app, &peer, request.as_bytes()).map(|(opening, _)| opening);
     let opening = accept(&(request("GET /v1/ws?channel=order-status HTTP/1.1", "") + "frames")).unwrap();
-    assert_eq!((opening.subscriptions.len(), opening.problems.len(), &opening.early[..]), (1, 0, &b"frames"[..]));
+    let found = |opening: &Opening| match &opening.client {
+        Client::Known(Admitted { subscriptions, problems, .. }) => (subscriptions.len(), problems.len()),
+        Client::Unknown { .. } => panic!("the client is known"),
+    };
+    assert_eq!((found(&opening), &opening.early[..]), ((1, 0), &b"frames"[..]));
     let wrong = accept(&request("GET /v1/ws?channel=nope HTTP/1.1", "X-Request-Id: mine\r\n")).unwrap();
-    assert_eq!((wrong.subscriptions.len(), wrong.problems.len()), (0, 1));
+    assert_eq!(found(&wrong), (0, 1));
     assert!(String::from_utf8(wrong.head.clone()).unwrap().ends_with("x-request-id: mine\r\n\r\n"));
     let plain = "GET /v1/ws HTTP/1.1";
     assert!(accept(&request(plain, "")).is_some());
@@ -202,6 +207,8 @@ async fn plain_handshakes_are_opened_directly_and_others_left_to_hyper() {
         (plain, "transfer-encoding: chunked\r\n"),
         (plain, "Expect: 100-continue\r\n"),
         (plain, "Host: again\r\n"),
+        (plain, "Origin: https://evil.example\r\n"),
+        (plain, "Origin: http://localhost\r\nOrigin: http://localhost\r\n"),
         (plain, &"X: y\r\n".repeat(100)),
     ] {
         assert!(accept(&request(line, more)).is_none(), "{line} {more}");
@@ -226,7 +233,8 @@ async fn namespaces_share_no_events_and_no_positions() {
     assert!(text.contains("p-of-other") && !text.contains("p-of-one"), "{text}");
     let counts = node.app.bus.channels(&one).await.unwrap();
     let summary = counts.iter().find(|summary| summary.name == CHANNEL).unwrap();
-    assert_eq!((summary.position.offset, summary.retained, summary.subscribers), (1, 1, 1));
+    let counts = summary.counts.unwrap();
+    assert_eq!((summary.position.offset, counts.retained, counts.subscribers), (1, 1, 1));
 }
 
 /// Nothing is published, so that the relay gives the dead shard nothing.
@@ -242,9 +250,15 @@ async fn a_node_whose_fan_out_thread_panics_closes_its_connections_and_ends_with
         let (stream, _) = listener.accept().await.unwrap();
         let permit = app.bus.admit(&Caller::unrestricted(NamespaceId::FIRST)).unwrap();
         let encoding = Encoding::WebSocket { deflate: false };
-        let new =
-            NewConnection { greeting: b"hello".to_vec(), subscriptions, encoding, cursors: Arc::default(), permit };
-        app.connections.hubs[0].join(stream, new)
+        let new = NewConnection {
+            greeting: b"hello".to_vec(),
+            subscriptions,
+            encoding,
+            principal: None,
+            cursors: Arc::default(),
+            permit,
+        };
+        app.connections.hubs[0].join(stream.into(), new)
     };
     let mut handles = Vec::new();
     // One connection for each shard, then one whose subscription no shard can make.

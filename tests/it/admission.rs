@@ -6,13 +6,13 @@ use std::collections::HashSet;
 use reqwest::Method;
 use tidings::client::{Client, Subscription, Update};
 
-use crate::support::each_broker::{TestBroker, over_each_broker};
+use crate::support::each_broker::{TestBroker, over_each_broker_and_tls};
 use crate::support::events::sale;
 use crate::support::http::Response;
 use crate::support::subscriber::Subscriber;
 use crate::support::within;
 
-over_each_broker!(
+over_each_broker_and_tls!(
     a_connection_over_the_limit_is_refused_with_a_random_retry_after,
     all_of_many_simultaneous_clients_receive_every_event
 );

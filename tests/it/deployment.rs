@@ -235,14 +235,15 @@ async fn nginx_passes_everything_on() {
     Site::behind("nginx", "listen 8080", nginx_file, nginx).await.works(false).await;
 }
 
-/// nginx by its defaults speaks HTTP/1.0 to the daemon, which WebSockets need more than.
+/// nginx by its defaults speaks HTTP/1.0 to the daemon, which WebSockets need more than. It must pass on the host: by its
+/// defaults it names its own upstream, which is no host of the daemon.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nginx_by_its_defaults_passes_on_all_but_websockets() {
     let whole = |text: &str| {
         let upstream = text.split_once("upstream ").unwrap().1.split_once("\n}").unwrap().0;
         let listen = text.split_once("listen ").unwrap().1.split_once(';').unwrap().0;
         nginx_file(&format!(
-            "upstream {upstream}\n}}\nserver {{ listen {listen}; location / {{ proxy_pass http://tidings; }} }}"
+            "upstream {upstream}\n}}\nserver {{ listen {listen}; location / {{ proxy_set_header Host $http_host; proxy_pass http://tidings; }} }}"
         ))
     };
     let site = Site::behind("nginx", "listen 8080", whole, nginx).await;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::support::daemon::Daemon;
-use crate::support::each_broker::{TestBroker, over_each_broker};
+use crate::support::each_broker::{TestBroker, over_each_broker_and_tls};
 use crate::support::events::sale;
 use crate::support::node::Node;
 use crate::support::subscriber::Subscriber;
@@ -15,7 +15,7 @@ use crate::support::until;
 /// Longer than any test: only a second signal ends the notice.
 const LONG: Duration = Duration::from_secs(3600);
 
-over_each_broker!(during_the_notice_a_node_serves_and_is_not_ready, the_notice_ends_by_itself);
+over_each_broker_and_tls!(during_the_notice_a_node_serves_and_is_not_ready, the_notice_ends_by_itself);
 
 /// The state of a node in the list of nodes.
 async fn state(node: &Node) -> Value {
@@ -71,7 +71,8 @@ fn each_signal_goes_one_step_further() {
     let daemon = Daemon::with(&flags, tempfile::tempdir().unwrap());
     // A request that never ends holds up the drain.
     let mut unfinished = std::net::TcpStream::connect(daemon.url.trim_start_matches("http://")).unwrap();
-    let head = "POST /v1/events HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n";
+    let head =
+        "POST /v1/events HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n";
     std::io::Write::write_all(&mut unfinished, head.as_bytes()).unwrap();
     daemon.run(&["channels"]);
     for (signal, said) in

@@ -2,13 +2,13 @@
 
 use serde_json::{Value, json};
 
-use crate::support::each_broker::{TestBroker, over_each_broker};
+use crate::support::each_broker::{TestBroker, over_each_broker_and_tls};
 use crate::support::events::{epoch_and_offset, offset, order, sale};
 use crate::support::http::Response;
 use crate::support::node::Node;
 use crate::support::{until, within};
 
-over_each_broker!(
+over_each_broker_and_tls!(
     pages_follow_each_other_by_their_cursor,
     a_page_is_shared_between_channels,
     only_matching_events_are_returned,

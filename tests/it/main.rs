@@ -4,18 +4,22 @@
 #![cfg(feature = "server")]
 #![expect(clippy::expect_used, clippy::unwrap_used, reason = "a test that cannot continue must fail")]
 
+mod access;
 mod admission;
 mod announcements;
+mod auth_file;
 mod broker;
 mod cli;
 mod client;
 mod cluster;
 mod completions;
 mod config;
+mod credentials;
 mod cursors;
 mod deployment;
 mod documents;
 mod drain_notice;
+mod edge;
 mod error_texts;
 mod examples;
 mod faults;
@@ -28,6 +32,7 @@ mod lost_signals;
 mod moments;
 mod nodes;
 mod one_bus;
+mod openapi;
 mod output;
 mod pace;
 mod partitioned;
@@ -54,4 +59,5 @@ mod stream;
 mod supervision;
 mod support;
 mod survivors;
+mod tls;
 mod websocket;

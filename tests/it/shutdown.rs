@@ -7,7 +7,7 @@ use serde_json::Value;
 use tokio::net::TcpListener;
 
 use crate::support::broker::redis_url;
-use crate::support::each_broker::{TestBroker, over_each_broker};
+use crate::support::each_broker::{TestBroker, over_each_broker_and_tls};
 use crate::support::events::sale;
 use crate::support::http::{Response, members};
 use crate::support::node::{Node, config};
@@ -16,7 +16,7 @@ use crate::support::redis::Redis;
 use crate::support::subscriber::Subscriber;
 use crate::support::{until, within};
 
-over_each_broker!(
+over_each_broker_and_tls!(
     every_connection_gets_a_draining_frame_and_is_closed_with_1012,
     a_waiting_long_poll_is_answered,
     events_accepted_before_the_drain_are_delivered_before_the_close,
@@ -112,7 +112,7 @@ async fn begin_publish(node: &Node) -> (RawConnection, u8) {
     let body = sale("1").to_string().into_bytes();
     let (last, begin) = body.split_last().unwrap();
     let head = format!(
-        "POST /v1/events HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nExpect: 100-continue\r\n\
+        "POST /v1/events HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nExpect: 100-continue\r\n\
          Content-Length: {}\r\n\r\n",
         body.len()
     );
@@ -180,7 +180,7 @@ async fn idle_http_connections_do_not_delay_the_shutdown(broker: TestBroker) {
     let mut kept = Vec::new();
     for _ in 0..10 {
         let mut raw = RawConnection::connect(node.address).await;
-        raw.send(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n").await;
+        raw.send(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n").await;
         assert_eq!(raw.head().await.status, 200);
         kept.push(raw);
         kept.push(RawConnection::connect(node.address).await);

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::support::broker::redis_url;
-use crate::support::each_broker::{TestBroker, over_each_broker};
+use crate::support::each_broker::{TestBroker, over_each_broker_and_tls};
 use crate::support::events::{epoch_and_offset, offset, order, sale};
 use crate::support::http::Response;
 use crate::support::node::{self, Node};
@@ -14,7 +14,7 @@ use crate::support::proxy::{Mode, Proxy};
 use crate::support::redis::Redis;
 use crate::support::{until, within};
 
-over_each_broker!(
+over_each_broker_and_tls!(
     events_arrive_in_the_order_of_publication,
     last_event_id_resumes_after_that_event,
     one_id_resumes_several_channels_under_load,
@@ -47,7 +47,16 @@ pub struct Event {
 impl Stream {
     /// Opens a stream with these query parameters, and with a `Last-Event-ID` unless it is empty.
     pub async fn open(node: &Node, query: &str, last_id: &str) -> Self {
-        let mut request = reqwest::Client::new().get(node.url(&format!("/v1/stream?{query}")));
+        Self::open_with(reqwest::Client::new().get(node.url(&format!("/v1/stream?{query}"))), last_id).await
+    }
+
+    /// Opens a stream with a credential.
+    pub async fn with_token(node: &Node, query: &str, token: &str) -> Self {
+        let request = reqwest::Client::new().get(node.url(&format!("/v1/stream?{query}")));
+        Self::open_with(request.bearer_auth(token), "").await
+    }
+
+    async fn open_with(mut request: reqwest::RequestBuilder, last_id: &str) -> Self {
         if !last_id.is_empty() {
             request = request.header("Last-Event-ID", last_id);
         }

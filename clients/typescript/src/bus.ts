@@ -11,6 +11,7 @@ import { type Accepted, type EventWithId, Publisher, type PublishOptions } from 
 import { EventStream } from "./stream.js";
 import type { Gap } from "./subscription.js";
 import { Subscriptions } from "./subscriptions.js";
+import { Credential } from "./token.js";
 import type { ConnectOptions, Draft, EventAttributes, EventName, EventOf, EventsOptions, Handler, OnOptions } from "./types.js";
 import { findWebSocket } from "./websocket.js";
 
@@ -34,7 +35,8 @@ export class Bus<Events extends object = EventMap> {
     const urls = [url, ...(options.urls ?? [])].map(baseUrl);
     const { minMs = DEFAULT_BACKOFF.minMs, maxMs = DEFAULT_BACKOFF.maxMs } = options.backoff ?? {};
     const backoff = { minMs, maxMs };
-    const { random = Math.random, WebSocket } = options;
+    const { random = Math.random, WebSocket, token } = options;
+    const credential = token === undefined ? undefined : new Credential(token);
     this.#subscriptions = new Subscriptions({
       send: (frame) => this.#connection.send(frame),
       restart: (reason) => this.#connection.restart(reason),
@@ -45,6 +47,7 @@ export class Bus<Events extends object = EventMap> {
     });
     this.#publisher = new Publisher({
       urls,
+      credential,
       fetch: options.fetch ?? ((input, init) => fetch(input, init)),
       backoff,
       random,
@@ -53,6 +56,7 @@ export class Bus<Events extends object = EventMap> {
     });
     this.#connection = new Connection({
       urls,
+      credential,
       webSocket: WebSocket ? () => Promise.resolve(WebSocket) : findWebSocket,
       backoff,
       random,
@@ -292,7 +296,7 @@ export class Bus<Events extends object = EventMap> {
  * `url` is the address of the daemon, such as `http://127.0.0.1:7400`; `ws:` works, too. For the types of custom events, use
  * `connect<EventMap>` with the `EventMap` that `tidings codegen typescript` generates.
  *
- * @throws {TypeError} if a URL is not valid, or is not an `http:`, `https:`, `ws:` or `wss:` URL.
+ * @throws {TypeError} if a URL is not valid, or is not an `http:`, `https:`, `ws:` or `wss:` URL; if the token is empty.
  */
 export function connect<Events extends object = EventMap>(url: string, options: ConnectOptions = {}): Bus<Events> {
   return new Bus<Events>(url, options);

@@ -4,7 +4,8 @@ import type { DaemonErrorCode } from "./generated/protocol.js";
 
 /** The codes of the daemon, and those of the client itself. */
 export type ErrorCode =
-  // the daemon refused a request or a frame, or failed; see `ERROR_CODES`
+  // the daemon refused a request or a frame, or failed; see `ERROR_CODES`. With `unauthenticated` the token is missing, wrong,
+  // expired or revoked; with `forbidden` it does not allow this
   | DaemonErrorCode
   // the daemon could not be reached
   | "network"
@@ -12,6 +13,8 @@ export type ErrorCode =
   | "timeout"
   // the response is not that of a tidings daemon
   | "unexpected-response"
+  // the function of the option `token` failed; `cause` is the reason, and the client calls it again
+  | "no-token"
   // the daemon closed the connection with a final close code, which is in `status`, or the runtime refuses to connect
   | "connection-refused"
   // the bus was closed by `close()`
@@ -22,7 +25,7 @@ export type ErrorCode =
   | "handler-failed"
   // this runtime has no WebSocket, and the package `ws` is not installed
   | "no-websocket"
-  // a later version of the daemon may have more codes, such as "unauthenticated"
+  // a later version of the daemon may have more codes
   | (string & {});
 
 /** One mistake in a published event. */

@@ -1,5 +1,6 @@
 // Reads the frames of the daemon, and explains the close codes after which the client does not reconnect.
 
+import type { ErrorCode } from "./errors.js";
 import type { FinalCloseCode, ServerFrame } from "./generated/protocol.js";
 
 /** Parses a frame. Returns `undefined` if `text` is not a frame. The type of the frame may be unknown: ignore it then. */
@@ -13,16 +14,41 @@ export function readFrame(text: unknown): ServerFrame | undefined {
   }
 }
 
-/** For each final close code: why the daemon would refuse the client again. */
-const FINAL_CLOSE_REASONS: Readonly<Record<FinalCloseCode, string>> = {
-  1009: "a frame was larger than the daemon accepts",
-  4001: "not authenticated",
-  4003: "not allowed",
-  4004: "the token was revoked",
-  4005: "the token has expired",
+/** A final close code in words. */
+export interface FinalClose {
+  /** The code of the error. */
+  readonly code: ErrorCode;
+  /** Why the daemon would refuse the client again. */
+  readonly reason: string;
+  /** What to do about it. */
+  readonly advice: string;
+}
+
+const FINAL_CLOSES: Readonly<Record<FinalCloseCode, FinalClose>> = {
+  1009: {
+    code: "connection-refused",
+    reason: "a frame was larger than the daemon accepts",
+    advice: "use fewer or shorter conditions, or raise max_frame_bytes of the daemon",
+  },
+  4001: {
+    code: "unauthenticated",
+    reason: "not authenticated",
+    advice: "the daemon does not accept the token: its log says why",
+  },
+  4003: {
+    code: "forbidden",
+    reason: "not allowed",
+    advice: "a token of another user, issuer or namespace needs a bus of its own: call connect again",
+  },
+  4004: { code: "unauthenticated", reason: "the token was revoked", advice: "call connect again with another token" },
+  4005: {
+    code: "unauthenticated",
+    reason: "the token has expired",
+    advice: "pass a function as the option token, which gets a new one, or call connect again with a new token",
+  },
 };
 
-/** Why the daemon would refuse the client again after this close code. Returns `undefined` if the code is not final. */
-export function finalCloseReason(code: number): string | undefined {
-  return (FINAL_CLOSE_REASONS as Readonly<Record<number, string>>)[code];
+/** What this close code means, if the daemon would refuse the client again. Returns `undefined` if the code is not final. */
+export function finalClose(code: number): FinalClose | undefined {
+  return (FINAL_CLOSES as Readonly<Record<number, FinalClose>>)[code];
 }

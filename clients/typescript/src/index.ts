@@ -8,6 +8,7 @@ export type { Condition, Scalar, Where } from "./filter.js";
 export type * from "./generated/events.js";
 export { CLOSE_CODES, type DaemonErrorCode, ERROR_CODES } from "./generated/protocol.js";
 export type { Accepted, FetchLike, PublishOptions } from "./publish.js";
+export type { Token, TokenResult } from "./token.js";
 export type { Gap } from "./subscription.js";
 export type {
   ConnectOptions,

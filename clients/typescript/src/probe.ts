@@ -4,6 +4,7 @@
 
 import { TidingsError } from "./errors.js";
 import { explain, responseError, unreachable } from "./explain.js";
+import { bearer } from "./token.js";
 
 /** How long the answer may take, in milliseconds. */
 const TIMEOUT_MS = 5_000;
@@ -12,9 +13,10 @@ const TIMEOUT_MS = 5_000;
  * The reason why no WebSocket comes up at the daemon with the address `base`. `undefined` if it remains unknown.
  *
  * @param reason What the WebSocket itself said.
+ * @param token The token of the bus, if it has one.
  * @param isRepeated Whether the last attempt failed, too. If not, a daemon that responds may just have started.
  */
-export async function probe(base: string, reason: string, isRepeated: boolean): Promise<TidingsError | undefined> {
+export async function probe(base: string, reason: string, token: string | undefined, isRepeated: boolean): Promise<TidingsError | undefined> {
   if (typeof fetch !== "function") return undefined;
   const timeout = new AbortController();
   const timer = setTimeout(() => timeout.abort(), TIMEOUT_MS);
@@ -22,7 +24,8 @@ export async function probe(base: string, reason: string, isRepeated: boolean): 
   try {
     // A browser does not show a page the response of another origin, but with this mode whether there was one.
     const mode = "document" in globalThis ? "no-cors" : "cors";
-    const response = await fetch(url, { mode, signal: timeout.signal, headers: { accept: "application/json" } });
+    const headers = { accept: "application/json", ...(token !== undefined && mode === "cors" && bearer(token)) };
+    const response = await fetch(url, { mode, signal: timeout.signal, headers });
     const body: unknown = await response.json().catch(() => undefined);
     const error = responseError(url, response.status, body, response.headers.get("x-request-id"));
     if (response.type !== "opaque" && error.code !== "upgrade-required") return error;

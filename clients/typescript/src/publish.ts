@@ -10,6 +10,7 @@ import { type Backoff, delayBefore } from "./backoff.js";
 import { TidingsError } from "./errors.js";
 import { explain, responseError, unreachable } from "./explain.js";
 import { TEMPORARY_STATUSES } from "./generated/protocol.js";
+import { bearer, type Credential } from "./token.js";
 
 /** The daemon's confirmation of a published event. */
 export interface Accepted {
@@ -49,6 +50,7 @@ export type FetchLike = (
 export interface PublisherOptions {
   /** The address of each node. At least one. */
   readonly urls: readonly string[];
+  readonly credential: Credential | undefined;
   readonly fetch: FetchLike;
   readonly backoff: Backoff;
   readonly random: () => number;
@@ -121,14 +123,42 @@ export class Publisher {
     }
   }
 
-  /** One attempt at one node. Returns a transient failure, and throws any other. */
+  /**
+   * One attempt at one node, with the token that is held. If the daemon refuses that one, a new one is tried once: the daemon has
+   * taken nothing. Returns a transient failure, and throws any other.
+   */
   async #attempt(base: string, body: string, stop: AbortSignal): Promise<Accepted[] | TransientFailure> {
+    const { credential } = this.#options;
+    if (credential === undefined) return this.#send(base, body, undefined, stop);
+    let refusal: { token: string; error: TidingsError } | undefined;
+    for (;;) {
+      let token;
+      try {
+        token = await unlessAborted(credential.get(), stop);
+      } catch (error) {
+        if (!(error instanceof TidingsError) || error.code !== "no-token") throw error;
+        return { error, afterMs: 0, retryMs: REACHED_RETRY_MS };
+      }
+      if (token.text === refusal?.token) throw refusal.error;
+      try {
+        return await this.#send(base, body, token.text, stop);
+      } catch (error) {
+        if (!(error instanceof TidingsError) || error.code !== "unauthenticated") throw error;
+        credential.refused(token.text);
+        if (token.isNew || refusal !== undefined || !credential.isRenewable) throw error;
+        refusal = { token: token.text, error };
+      }
+    }
+  }
+
+  /** Sends the request of an attempt. */
+  async #send(base: string, body: string, token: string | undefined, stop: AbortSignal): Promise<Accepted[] | TransientFailure> {
     const timeout = new AbortController();
     const timer = setTimeout(() => timeout.abort(), ATTEMPT_TIMEOUT_MS);
     const either = anyOf([stop, timeout.signal]);
     const url = `${base}/v1/events`;
     try {
-      const headers = { "content-type": "application/json" };
+      const headers = { "content-type": "application/json", ...(token !== undefined && bearer(token)) };
       const { fetch } = this.#options;
       const response = await fetch(url, { method: "POST", headers, body, signal: either.signal });
       const parsed = parseJson(await response.text());
@@ -152,6 +182,16 @@ export class Publisher {
       either.release();
     }
   }
+}
+
+/** The promise, but rejected as soon as the signal is aborted. */
+function unlessAborted<Value>(promise: Promise<Value>, signal: AbortSignal): Promise<Value> {
+  return new Promise((resolve, reject) => {
+    const abort = () => reject(signal.reason);
+    if (signal.aborted) abort();
+    signal.addEventListener("abort", abort, { once: true });
+    void promise.then(resolve, reject).finally(() => signal.removeEventListener("abort", abort));
+  });
 }
 
 /** A signal that is aborted when any of `signals` is. Older runtimes have no `AbortSignal.any`. */

@@ -5,12 +5,21 @@ import type { TidingsError } from "./errors.js";
 import type { Where } from "./filter.js";
 import type { CloudEvent } from "./generated/events.js";
 import type { FetchLike } from "./publish.js";
+import type { Token } from "./token.js";
 import type { WebSocketConstructor } from "./websocket.js";
 
 /** The options of `connect`. */
 export interface ConnectOptions {
   /** The URLs of other nodes of the same cluster. After a failure, the client tries the next one. */
   readonly urls?: readonly string[] | undefined;
+  /**
+   * The token or API key to authenticate with, or a function that gets a token. Default: none.
+   *
+   * The function is called before the first request, before its token expires, and after the daemon has refused it. If it throws
+   * or rejects, it is called again after a delay. If it returns nothing or an empty text, the bus closes with the error
+   * `unauthenticated`: it never goes on without a token.
+   */
+  readonly token?: Token | undefined;
   /** The WebSocket to use. Default: that of the runtime or, if it has none (Node 20), that of the package `ws`. */
   readonly WebSocket?: WebSocketConstructor | undefined;
   /** The `fetch` to publish with. Default: that of the runtime. */

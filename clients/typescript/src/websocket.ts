@@ -7,7 +7,7 @@ export interface WebSocketLike {
   send(text: string): void;
   close(code?: number): void;
   // `any`, since each implementation has its own event types.
-  addEventListener(type: "message" | "close" | "error", listener: (event: any) => void): void;
+  addEventListener(type: "open" | "message" | "close" | "error", listener: (event: any) => void): void;
 }
 
 /** The constructor of a WebSocket, which connects at once. */

@@ -10,6 +10,7 @@ import { afterAll, beforeAll, expect, test } from "vitest";
 import type * as client from "../src/index.js";
 import { launch } from "./chromium.js";
 import { Daemon } from "./daemon.js";
+import { FakeDaemon } from "./fake.js";
 
 declare global {
   // The globals of the page.
@@ -102,6 +103,38 @@ test("a page reports at which URL no daemon answers", async () => {
   const ours = lines.filter((line) => line.startsWith("tidings:"));
   expect(ours).toEqual([expect.stringContaining(`cannot reach the daemon at ${own.url}: Failed to fetch; check the URL`)]);
   await page.close();
+});
+
+test("a page sends its token as the first frame, renews it on the live connection, and stops when it is refused", async () => {
+  const fake = await FakeDaemon.start();
+  try {
+    const page = await browser.newPage();
+    await page.goto(`http://127.0.0.1:${(site.address() as AddressInfo).port}/`);
+    await page.evaluate((url) => {
+      let count = 0;
+      globalThis.bus = globalThis.tidings.connect(url, { token: () => Promise.resolve(`t${++count}`) });
+      globalThis.bus.onError(() => {});
+      globalThis.bus.on("inventory-change", () => {});
+    }, fake.url);
+    const peer = await fake.connection();
+    expect(await peer.receiveToken()).toBe("t1");
+    peer.welcome(25_000, 1_000);
+    await peer.confirmSubscribe();
+    expect(await peer.receiveToken()).toBe("t2");
+    peer.send({ type: "authenticated" });
+    peer.socket.close(4004);
+    await page.waitForFunction(() => globalThis.bus.state.status === "closed");
+    const state = await page.evaluate(() => {
+      const { state } = globalThis.bus;
+      return state.status === "closed" ? [state.error?.code, state.error?.status] : [];
+    });
+    expect(state).toEqual(["unauthenticated", 4004]);
+    // No header and no URL of the page has the token.
+    expect(fake.authorizations).toEqual([undefined]);
+    await page.close();
+  } finally {
+    await fake.stop();
+  }
 });
 
 test("a page receives compressed events", async () => {

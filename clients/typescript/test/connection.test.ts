@@ -82,14 +82,20 @@ test.each([1000, 1001, 1002, 1003, 1007, 1011, 1012, 1013, 4008, 4009, 4029])("t
   expect(states).toContainEqual(expect.objectContaining({ status: "reconnecting", reason: `closed with ${code}` }));
 });
 
-test.each([1009, 4001, 4003, 4004, 4005])("close code %i is final and reported everywhere", async (code) => {
+test.each([
+  [1009, "connection-refused"],
+  [4001, "unauthenticated"],
+  [4003, "forbidden"],
+  [4004, "unauthenticated"],
+  [4005, "unauthenticated"],
+])("close code %i is final and reported everywhere as %s", async (code, reported) => {
   const [refused, failed] = [vi.fn(), vi.fn()];
   open().on("order-status", { onError: refused }, () => {});
   bus.onError(failed);
   const next = bus.events("order-status").next();
   const ready = bus.ready();
   (await daemon.connection()).welcome().socket.close(code);
-  const error = { code: "connection-refused", status: code };
+  const error = { code: reported, status: code };
   await expect(ready).rejects.toMatchObject(error);
   await expect(next).rejects.toMatchObject(error);
   await expect(bus.ready()).rejects.toMatchObject(error);

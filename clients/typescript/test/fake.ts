@@ -22,6 +22,8 @@ export class FakeDaemon {
   readonly responses: Respond[] = [];
   /** The bodies of the requests. */
   readonly published: unknown[] = [];
+  /** The `Authorization` of each request that publishes, and of each handshake. */
+  readonly authorizations: (string | undefined)[] = [];
 
   private constructor() {
     this.#server = createServer(async (request, response) => {
@@ -30,11 +32,15 @@ export class FakeDaemon {
       for await (const chunk of request) text += chunk;
       const body: unknown = JSON.parse(text);
       this.published.push(body);
+      this.authorizations.push(request.headers.authorization);
       const respond = this.responses.shift() ?? accept;
       respond(body, response, request);
     });
     this.#sockets = new WebSocketServer({ server: this.#server, path: "/v1/ws" });
-    this.#sockets.on("connection", (socket) => this.#peers.put(new Peer(socket)));
+    this.#sockets.on("connection", (socket, request) => {
+      this.authorizations.push(request.headers.authorization);
+      this.#peers.put(new Peer(socket));
+    });
   }
 
   /** Listens on `port`, by default on a free one. */
@@ -84,9 +90,16 @@ export class Peer {
   }
 
   /** Sends `welcome`. */
-  welcome(heartbeatMs = 25_000): this {
-    this.send({ type: "welcome", protocol: 1, session: "session", node: "node", heartbeatMs });
+  welcome(heartbeatMs = 25_000, expiresInMs?: number): this {
+    this.send({ type: "welcome", protocol: 1, session: "session", node: "node", heartbeatMs, expiresInMs });
     return this;
+  }
+
+  /** Receives the next frame, which must be `auth`. Returns its token. */
+  async receiveToken(): Promise<string> {
+    const frame = await this.receive();
+    if (frame.type !== "auth") throw new Error(`expected an auth frame, received ${frame.type}`);
+    return frame.token;
   }
 
   /** Receives the next frame, which must be `subscribe`. */

@@ -22,9 +22,9 @@ use super::failure::{Failure, say, say_error};
 use super::interrupt::interrupted;
 use super::output::{BOLD, Output, human, thousands};
 use super::remote::Remote;
-use crate::client::Client;
+use crate::client::{Client, HistoryQuery};
 use crate::event::Json;
-use crate::load::{Dialect, Seen, Shared, Swarm};
+use crate::load::{Dialect, Seen, Shared, Swarm, Tls};
 use crate::suggest::{self, Known};
 use pace::Pace;
 
@@ -148,11 +148,13 @@ impl Bench {
         }
     }
 
-    /// Fails if the channel does not exist. The load subscribers do not read errors, and would wait without end.
+    /// Fails if the channel does not exist, or may not be received. The load subscribers do not read errors, and would wait
+    /// without end.
     async fn check_channel(&self, client: &Client) -> Result<(), Failure> {
         let channels = client.channels().await?;
         if channels.iter().any(|channel| channel.name == self.channel) {
-            return Ok(());
+            let query = HistoryQuery::default().channel(&self.channel).since("now").limit(1);
+            return Ok(client.history(&query).await.map(drop)?);
         }
         let known = Known::new("channels", channels.iter().map(|channel| channel.name.as_str()));
         let known = Known { listed: "`tidings channels`", ..known };
@@ -167,11 +169,17 @@ impl Bench {
         let url = url::Url::parse(&client.url()).map_err(|error| unreachable(&error))?;
         let (host, port) = (url.host_str().unwrap_or_default(), url.port_or_known_default().unwrap_or_default());
         let address = resolve(host, port).await.map_err(|error| unreachable(&error))?;
+        let tls = match url.scheme() {
+            "https" => Some(Tls::to(host, client.tls_config().clone()).map_err(|error| unreachable(&error))?),
+            _ => None,
+        };
+        let token = client.token().await?;
         let channel: String = url::form_urlencoded::byte_serialize(self.channel.as_bytes()).collect();
         let dialect = Arc::new(Dialect {
+            tls,
             path: format!("{}v1/ws?channel={channel}", url.path()),
             host: Some(format!("{host}:{port}")),
-            headers: self.remote.token().map(|token| format!("Authorization: Bearer {token}\r\n")).unwrap_or_default(),
+            headers: token.map(|token| format!("Authorization: Bearer {}\r\n", token.expose())).unwrap_or_default(),
             confirmation: (br#""type":"subscribed""#.to_vec(), 1),
             ..Dialect::default()
         });

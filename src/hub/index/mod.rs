@@ -12,12 +12,11 @@ mod field_values;
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::mem::take;
-use std::sync::Arc;
 
 use slab::Slab;
 use smallvec::SmallVec;
 
-use crate::event::{Filter, Scalar, Test};
+use crate::event::{Filter, Scalar, Selector, Test};
 use compiled_filter::{CompiledFilter, KeyHasher, KeyMap};
 use field_values::{FieldValue, FieldValues, Fields};
 
@@ -28,11 +27,21 @@ pub struct Member {
     pub sub: u32,
 }
 
-/// The slot of a subscription in an index; needed to remove it.
+/// The slot of a filter of a subscription in an index; needed to remove it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct IndexSlot {
     group: u32,
     slot: u32,
+}
+
+/// The slots of a subscription: one for each alternative of its selector, each in another group.
+pub type IndexSlots = SmallVec<[IndexSlot; 1]>;
+
+/// A subscription that has moved to a slot that became free, and the slot where it was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Moved {
+    pub member: Member,
+    pub from: IndexSlot,
 }
 
 /// The subscriptions of one channel.
@@ -86,8 +95,17 @@ struct FieldPivots {
 }
 
 impl Index {
-    /// Adds a subscription.
-    pub fn insert(&mut self, filter: &Arc<Filter>, member: Member) -> IndexSlot {
+    /// Adds a subscription. A selector with several alternatives lists it several times: [`Index::matching`] may then call it
+    /// more than once for an event.
+    pub fn insert_all(&mut self, selector: &Selector, member: Member) -> IndexSlots {
+        if selector.is_everything() {
+            return [self.insert(&Filter::default(), member)].into();
+        }
+        selector.alternatives().iter().map(|filter| self.insert(filter, member)).collect()
+    }
+
+    /// Adds a subscription with one filter.
+    pub fn insert(&mut self, filter: &Filter, member: Member) -> IndexSlot {
         let group = match filter.is_empty() {
             true => UNFILTERED,
             false => self.find_group(filter).unwrap_or_else(|| self.add_group(filter)),
@@ -99,10 +117,11 @@ impl Index {
 
     /// Removes the subscription at `slot`. Where another subscription moves into that slot, it is returned: the caller
     /// must update the slot that it keeps for it.
-    pub fn remove(&mut self, slot: IndexSlot) -> Option<Member> {
+    pub fn remove(&mut self, slot: IndexSlot) -> Option<Moved> {
         let members = self.members(slot.group);
         members.swap_remove(slot.slot as usize);
-        let moved = members.get(slot.slot as usize).copied();
+        let from = IndexSlot { group: slot.group, slot: members.len() as u32 };
+        let moved = members.get(slot.slot as usize).map(|member| Moved { member: *member, from });
         if members.spilled() && members.len() <= members.capacity() / 4 {
             members.shrink_to_fit();
         }

@@ -94,12 +94,12 @@ fn data() -> impl Strategy<Value = Value> {
 #[derive(Default)]
 struct IndexAndModel {
     index: Index,
-    model: Vec<Option<(Arc<Filter>, IndexSlot)>>,
+    model: Vec<Option<(Filter, IndexSlot)>>,
 }
 
 impl IndexAndModel {
     fn subscribe(&mut self, filter: &Value, event_type: &EventType) {
-        let filter = Arc::new(Filter::parse(&filter.clone().into(), event_type).unwrap());
+        let filter = Filter::parse(&filter.clone().into(), event_type).unwrap();
         let slot = self.index.insert(&filter, Member { peer: self.model.len() as u32, sub: 0 });
         self.model.push(Some((filter, slot)));
     }
@@ -108,7 +108,8 @@ impl IndexAndModel {
         if let Some((_, slot)) = self.model[number].take()
             && let Some(moved) = self.index.remove(slot)
         {
-            self.model[moved.peer as usize].as_mut().unwrap().1 = slot;
+            let former = std::mem::replace(&mut self.model[moved.member.peer as usize].as_mut().unwrap().1, slot);
+            assert_eq!(former, moved.from);
         }
     }
 
@@ -128,7 +129,7 @@ impl IndexAndModel {
         let left = || self.model.iter().flatten();
         assert_eq!(self.index.all_members().count(), left().count());
         let distinct: std::collections::HashSet<&Filter> =
-            left().map(|(filter, _)| &**filter).filter(|filter| !filter.is_empty()).collect();
+            left().map(|(filter, _)| filter).filter(|filter| !filter.is_empty()).collect();
         assert_eq!(self.index.groups.len(), distinct.len());
         assert_eq!(self.index.by_filter.len(), distinct.len());
         assert_eq!(self.index.has_filters(), !distinct.is_empty());

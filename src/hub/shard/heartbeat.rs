@@ -71,8 +71,11 @@ impl Shard {
             }
             let heartbeat = self.heartbeat(number);
             let Some(peer) = self.peers.get(number) else { continue };
-            let frames = sends_pongs.then_some(&ping).into_iter().chain(&heartbeat);
-            peer.send_buffer.send(&frames.collect::<Vec<_>>());
+            let frames: Vec<_> = sends_pongs.then_some(&ping).into_iter().chain(&heartbeat).collect();
+            match sends_pongs {
+                true => peer.send_buffer.ping(&frames),
+                false => peer.send_buffer.send(&frames),
+            }
         }
     }
 

@@ -9,6 +9,7 @@
 
 mod batch;
 mod chain;
+mod credentials;
 mod heartbeat;
 mod peer;
 mod replaying;
@@ -33,6 +34,7 @@ use super::inbox_item::{Begun, InboxItem};
 use super::index::Index;
 use super::send_buffer::SendBuffer;
 use super::{EvictReason, HubConfig, NewConnection};
+use crate::access::Guard;
 use crate::bus::CursorBases;
 use crate::deflate::Deflater;
 use crate::event::{Catalog, PerChannel, Position};
@@ -76,6 +78,10 @@ pub struct Shard {
     deflater: Deflater,
     sampler: Sampler,
 
+    guard: Arc<dyn Guard>,
+    /// When the next credential of a connection ends.
+    next_expiry: Option<Instant>,
+
     /// While set, new connections are closed at once.
     evicting: Option<EvictReason>,
     schedule: HeartbeatSchedule,
@@ -102,10 +108,13 @@ impl Shard {
         metrics: Arc<Metrics>,
         subscribers: Arc<PerChannel<AtomicU64>>,
         pace: Arc<Pace>,
+        guard: Arc<dyn Guard>,
     ) -> Self {
         Self {
             channels: PerChannel::new(&catalog, |_| ChannelState::default()),
             sampler: Sampler::new(number, &catalog, pace),
+            guard,
+            next_expiry: None,
             number,
             catalog,
             metrics,
@@ -154,12 +163,14 @@ impl Shard {
                         rest(begun.elapsed());
                     }
                 }
-                () = tokio::time::sleep_until(due) => {}
+                () = tokio::time::sleep_until(self.next_expiry.map_or(due, |expiry| expiry.min(due))) => {}
             }
-            // After both branches: heartbeats must go out even if the inbox is never empty.
-            if Instant::now() >= due {
+            // After both branches: they must happen even if the inbox is never empty.
+            let now = Instant::now();
+            self.expire_credentials(now);
+            if now >= due {
                 self.send_due_heartbeats();
-                due = (due + interval).max(Instant::now());
+                due = (due + interval).max(now);
             }
         }
     }
@@ -194,6 +205,11 @@ impl Shard {
                 let reply = self.unsubscribe(&send_buffer, &sub);
                 send_buffer.send(&reply.iter().collect::<Vec<_>>());
             }
+            InboxItem::Renew { send_buffer, renewal, done: _done } => {
+                let reply = self.renew(&send_buffer, &renewal);
+                send_buffer.send(&reply.iter().collect::<Vec<_>>());
+            }
+            InboxItem::RecheckCredentials => self.recheck_credentials(),
             InboxItem::Evict(reason) => {
                 self.evicting = reason;
                 if let Some(reason) = reason {
@@ -256,7 +272,7 @@ impl Shard {
     /// greeting's `id` lets a client resume even if it disconnects before the first event. It comes after the gaps, so that
     /// a client which disconnects between the two is told of them again.
     fn admit(&mut self, send_buffer: &Arc<SendBuffer>, new: NewConnection, begun: Option<oneshot::Sender<Vec<Begun>>>) {
-        let NewConnection { mut greeting, subscriptions, encoding, cursors, permit: _permit } = new;
+        let NewConnection { mut greeting, subscriptions, encoding, principal, cursors, permit: _permit } = new;
         self.join(send_buffer.clone(), cursors);
         if matches!(encoding, Encoding::Events { .. }) {
             // Every stream sets the time again: a client keeps the value that an earlier node sent at its drain.
@@ -275,6 +291,9 @@ impl Shard {
         if let Some(begun) = begun {
             // The receiver is dropped if the connection has ended meanwhile.
             let _ = begun.send(replays);
+        }
+        if let Some(principal) = principal {
+            self.set_credential(send_buffer, principal);
         }
         if let Some(reason) = self.evicting {
             evict(send_buffer, reason);

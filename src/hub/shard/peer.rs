@@ -4,17 +4,20 @@
 //! This module keeps that state; `subscribing.rs` and `replaying.rs` change it.
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use smallvec::SmallVec;
+use tokio::time::Instant;
 
 use super::ChannelState;
 use super::chain::Chain;
 use super::replays::Replays;
+use crate::access::Principal;
 use crate::bus::CursorBases;
-use crate::event::{Catalog, ChannelId, PerChannel, Position};
+use crate::event::{Catalog, ChannelId, Filter, PerChannel, Position};
 use crate::hub::SendBuffer;
 use crate::hub::encoding::Encoding;
-use crate::hub::index::IndexSlot;
+use crate::hub::index::{IndexSlot, IndexSlots};
 
 /// One connection.
 pub struct Peer {
@@ -26,6 +29,15 @@ pub struct Peer {
     pub subs: Vec<Option<Sub>>,
     /// The steps of the current batch that go to this connection.
     pub chain: Chain,
+    /// `None` without authentication.
+    pub credential: Option<Box<Credential>>,
+}
+
+/// The credential of a connection.
+pub struct Credential {
+    pub principal: Arc<Principal>,
+    /// When it ends, by a clock that nobody sets.
+    pub expires: Option<Instant>,
 }
 
 /// The cursor of an event stream.
@@ -43,15 +55,24 @@ pub struct Sub {
     /// The id that the client gave it.
     pub name: Box<str>,
     pub channel: ChannelId,
+    /// What the client asked for. A renewed credential may grant another part of it.
+    pub asked: Arc<Filter>,
     pub source: SubscriptionSource,
 }
 
 /// The source of a subscription's events.
-#[derive(Clone, Copy)]
 pub enum SubscriptionSource {
-    /// The live events of the channel; the subscription's slot in the channel's index.
-    Live(IndexSlot),
+    /// The live events of the channel; the subscription's slots in the channel's index.
+    Live(IndexSlots),
     /// The log; the slot of the replay.
+    Replay(u32),
+}
+
+/// The source of a connection's events of a channel.
+#[derive(Clone, Copy)]
+pub enum ChannelSource {
+    Live,
+    /// The slot of the replay.
     Replay(u32),
 }
 
@@ -60,7 +81,7 @@ impl Peer {
         let encoding = send_buffer.encoding;
         let cursor = matches!(encoding, Encoding::Events { .. })
             .then(|| Box::new(StreamCursor { positions: SmallVec::new(), bases }));
-        Self { send_buffer, encoding, cursor, subs: Vec::new(), chain: Chain::default() }
+        Self { send_buffer, encoding, cursor, subs: Vec::new(), chain: Chain::default(), credential: None }
     }
 
     /// All subscriptions.
@@ -69,8 +90,11 @@ impl Peer {
     }
 
     /// The source of the connection's subscriptions to a channel. All of them have the same one.
-    pub fn source_of(&self, channel: ChannelId) -> Option<SubscriptionSource> {
-        self.subs().find(|sub| sub.channel == channel).map(|sub| sub.source)
+    pub fn source_of(&self, channel: ChannelId) -> Option<ChannelSource> {
+        self.subs().find(|sub| sub.channel == channel).map(|sub| match sub.source {
+            SubscriptionSource::Live(_) => ChannelSource::Live,
+            SubscriptionSource::Replay(replay) => ChannelSource::Replay(replay),
+        })
     }
 
     /// The index of the subscription of this name.
@@ -117,6 +141,24 @@ impl StreamCursor {
     /// The cursor as it is sent.
     pub fn text(&self, catalog: &Catalog) -> String {
         self.bases.write(self.positions.iter().map(|(channel, position)| (&*catalog.get(*channel).name, position)))
+    }
+}
+
+impl Credential {
+    pub fn new(principal: Arc<Principal>) -> Self {
+        let remaining = principal.remaining(SystemTime::now());
+        // A credential that ends in thousands of years has no end.
+        let expires = remaining.and_then(|remaining| Instant::now().checked_add(remaining));
+        Self { principal, expires }
+    }
+}
+
+impl SubscriptionSource {
+    /// Follows a move in the channel's index.
+    pub fn moved(&mut self, from: IndexSlot, to: IndexSlot) {
+        if let Self::Live(slots) = self {
+            slots.iter_mut().filter(|slot| **slot == from).for_each(|slot| *slot = to);
+        }
     }
 }
 

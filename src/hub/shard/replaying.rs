@@ -92,10 +92,10 @@ impl Shard {
         let Some(replay) = self.replays.remove(slot) else { return };
         let channel = &mut self.channels[replay.channel];
         channel.remove_replay(slot);
-        for ReplayedSubscription { sub, filter } in replay.subs {
-            let place = channel.index.insert(&filter, index::Member { peer: replay.peer, sub });
+        for ReplayedSubscription { sub, selector } in replay.subs {
+            let places = channel.index.insert_all(&selector, index::Member { peer: replay.peer, sub });
             if let Some(sub) = &mut self.peers[replay.peer as usize].subs[sub as usize] {
-                sub.source = SubscriptionSource::Live(place);
+                sub.source = SubscriptionSource::Live(places);
             }
         }
     }

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use slab::Slab;
 use tokio::sync::oneshot;
 
-use crate::event::{ChannelId, Filter, Position};
+use crate::event::{ChannelId, Position, Selector};
 use crate::hub::channel_step::{ChannelStep, StepKind};
 use crate::hub::inbox_item::{FeedOutcome, ReplayId};
 
@@ -41,7 +41,7 @@ pub struct Replay {
 pub struct ReplayedSubscription {
     /// Its index in the connection's subscriptions.
     pub sub: u32,
-    pub filter: Arc<Filter>,
+    pub selector: Arc<Selector>,
 }
 
 impl Replays {
@@ -83,10 +83,10 @@ impl Replay {
         match &step.kind {
             StepKind::Known => false,
             StepKind::Gap(_) => true,
-            StepKind::Event(_) if self.subs.iter().any(|member| member.filter.is_empty()) => true,
+            StepKind::Event(_) if self.subs.iter().any(|member| member.selector.is_everything()) => true,
             StepKind::Event(event) => {
                 let data = event.data_value();
-                data.is_some_and(|data| self.subs.iter().any(|member| member.filter.matches(&data)))
+                data.is_some_and(|data| self.subs.iter().any(|member| member.selector.matches(&data)))
             }
         }
     }

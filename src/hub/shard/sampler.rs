@@ -9,7 +9,7 @@ use slab::Slab;
 use smallvec::SmallVec;
 
 use super::ChannelState;
-use super::peer::{Peer, SubscriptionSource};
+use super::peer::{ChannelSource, Peer};
 use crate::event::{Catalog, ChannelId, PerChannel};
 use crate::hub::encoding::Encoding;
 use crate::hub::frame;
@@ -56,7 +56,7 @@ impl Sampler {
                 let chosen = choose(peers, touched, id);
                 let pings = self.pace.sample(self.shard, id, chosen.len(), now);
                 for (peer, payload) in chosen.iter().zip(pings) {
-                    peer.send_buffer.send(&[&frame::ping_with(&payload)]);
+                    peer.send_buffer.ping(&[&frame::ping_with(&payload)]);
                 }
             }
         }
@@ -80,7 +80,7 @@ fn choose<'a>(peers: &'a Slab<Peer>, touched: &[u32], channel: ChannelId) -> Sma
         let slot = touched[at];
         let fits = peers.get(slot as usize).is_some_and(|peer| {
             matches!(peer.encoding, Encoding::WebSocket { .. })
-                && matches!(peer.source_of(channel), Some(SubscriptionSource::Live(_)))
+                && matches!(peer.source_of(channel), Some(ChannelSource::Live))
         });
         if fits && !slots.contains(&slot) {
             slots.push(slot);

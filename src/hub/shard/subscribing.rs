@@ -9,14 +9,14 @@ use std::sync::atomic::Ordering;
 use bytes::Bytes;
 
 use super::Shard;
-use super::peer::{Peer, Sub, SubscriptionSource};
+use super::peer::{ChannelSource, Peer, Sub, SubscriptionSource};
 use super::replays;
-use crate::bus::{Begin, Subscription};
-use crate::event::{ChannelId, Filter, Position};
+use crate::bus::{Begin, Subscription, SubscriptionParts as Parts};
+use crate::event::{ChannelId, Filter, Position, Selector};
 use crate::hub::SendBuffer;
 use crate::hub::encoding::Encoding;
 use crate::hub::inbox_item::{Begun, ReplayId};
-use crate::hub::index::Member;
+use crate::hub::index::{IndexSlot, Member, Moved};
 use crate::protocol::{ErrorCode, ServerFrame};
 use crate::suggest::{self, Known};
 
@@ -31,12 +31,12 @@ impl Shard {
         send_buffer: &SendBuffer,
         subscription: Subscription,
     ) -> (Vec<Bytes>, Option<Begun>) {
-        let (sub, channel, filter, begin) = subscription.into_parts();
+        let Parts { sub, channel, asked, selector, begin } = subscription.into_parts();
         let (recovered, lost) = match &begin {
             Begin::Live { recovered } => (recovered.then_some(true), None),
             Begin::After { lost, .. } => (Some(lost.is_none()), lost.clone()),
         };
-        let (position, replay_id) = match self.try_subscribe(send_buffer, &sub, channel, filter, begin) {
+        let (position, replay_id) = match self.try_subscribe(send_buffer, &sub, channel, asked, selector, begin) {
             Ok(made) => made,
             Err((code, message)) => return (self.refused(send_buffer, code, message, sub), None),
         };
@@ -58,7 +58,8 @@ impl Shard {
         send_buffer: &SendBuffer,
         name: &str,
         id: ChannelId,
-        filter: Arc<Filter>,
+        asked: Arc<Filter>,
+        selector: Arc<Selector>,
         begin: Begin,
     ) -> Result<(Position, Option<ReplayId>), Refusal> {
         let number = send_buffer.slot();
@@ -74,10 +75,10 @@ impl Shard {
         };
         let others = peer.source_of(id);
         let current = match others {
-            Some(SubscriptionSource::Replay(replay)) => {
+            Some(ChannelSource::Replay(replay)) => {
                 self.replays.get(replay).map_or(live, |replay| replay.position.clone())
             }
-            Some(SubscriptionSource::Live(_)) | None => live,
+            Some(ChannelSource::Live) | None => live,
         };
         let from_log = match begin {
             Begin::Live { .. } => None,
@@ -98,9 +99,9 @@ impl Shard {
         let (peer_number, sub) = (number as u32, slot as u32);
         let mut replay_id = None;
         let (position, source) = match (others, from_log) {
-            (Some(SubscriptionSource::Replay(replay)), _) => {
+            (Some(ChannelSource::Replay(replay)), _) => {
                 if let Some(replay) = self.replays.get_mut(replay) {
-                    replay.subs.push(replays::ReplayedSubscription { sub, filter });
+                    replay.subs.push(replays::ReplayedSubscription { sub, selector });
                 }
                 (current, SubscriptionSource::Replay(replay))
             }
@@ -109,20 +110,21 @@ impl Shard {
                     peer_number,
                     id,
                     position.clone(),
-                    replays::ReplayedSubscription { sub, filter },
+                    replays::ReplayedSubscription { sub, selector },
                 );
                 channel.replays.push(begun.slot);
                 replay_id = Some(begun);
                 (position, SubscriptionSource::Replay(begun.slot))
             }
-            (Some(SubscriptionSource::Live(_)) | None, _) => {
-                (current, SubscriptionSource::Live(channel.index.insert(&filter, Member { peer: peer_number, sub })))
+            (Some(ChannelSource::Live) | None, _) => {
+                let slots = channel.index.insert_all(&selector, Member { peer: peer_number, sub });
+                (current, SubscriptionSource::Live(slots))
             }
         };
         if others.is_none() {
             self.subscribers[id].fetch_add(1, Ordering::Relaxed);
         }
-        peer.subs[slot] = Some(Sub { name: name.into(), channel: id, source });
+        peer.subs[slot] = Some(Sub { name: name.into(), channel: id, asked, source });
         self.metrics.subscriptions.inc();
         Ok((position, replay_id))
     }
@@ -154,13 +156,7 @@ impl Shard {
         self.metrics.subscriptions.dec();
         let channel = &mut self.channels[sub.channel];
         match sub.source {
-            SubscriptionSource::Live(place) => {
-                if let Some(moved) = channel.index.remove(place)
-                    && let Some(other) = &mut self.peers[moved.peer as usize].subs[moved.sub as usize]
-                {
-                    other.source = sub.source;
-                }
-            }
+            SubscriptionSource::Live(slots) => self.unlist(sub.channel, &slots),
             SubscriptionSource::Replay(replay) => {
                 let Some(replayed) = self.replays.get_mut(replay) else { return };
                 replayed.subs.retain(|member| member.sub != slot as u32);
@@ -169,6 +165,17 @@ impl Shard {
                     // The next feed of this replay is answered with `Gone`.
                     self.replays.remove(replay);
                 }
+            }
+        }
+    }
+
+    /// Removes a subscription from its channel's index.
+    pub(super) fn unlist(&mut self, channel: ChannelId, slots: &[IndexSlot]) {
+        for slot in slots {
+            if let Some(Moved { member, from }) = self.channels[channel].index.remove(*slot)
+                && let Some(other) = &mut self.peers[member.peer as usize].subs[member.sub as usize]
+            {
+                other.source.moved(from, *slot);
             }
         }
     }

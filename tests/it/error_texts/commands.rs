@@ -70,7 +70,7 @@ pub fn provoke(table: &mut Table) {
         &["tail", "--wher", "a=1"],
         &["completions", "bsh"],
         &["serve", "--max-events-bytes", "1"],
-        &["serve", "--listen", "192.0.2.1:7400", "--insecure"],
+        &["serve", "--listen", "192.0.2.1:7400", "--insecure", "--allowed-hosts", "192.0.2.1"],
     ] {
         table.command(&format!("tidings {}", shell(arguments)), &run(tidings(folder.path(), arguments), ""));
     }

@@ -13,7 +13,11 @@ const FEWER: &[(&str, usize, &str)] = &[
     ("request-timeout", 1, "it takes 30 s"),
     ("method-not-allowed", 1, "a response to HEAD has no body"),
     ("unknown-subscription", 1, "a connection that ends while it subscribes"),
-    ("overloaded", 1, "a body waits 30 s to be parsed; src/http/parse_limit.rs has a test"),
+    (
+        "overloaded",
+        2,
+        "a body waits 30 s to be parsed, as in a test of src/http/parse_limit.rs; no file is left, as in tests/it/edge/files.rs",
+    ),
     ("draining", 3, "a request whose head arrives in the moment in which the node stops to accept connections"),
     ("internal", 1, "a handler that panics; tests/it/supervision.rs has one"),
     ("bad-request", 1, "a body that breaks off closes the connection with it"),
@@ -22,6 +26,8 @@ const FEWER: &[(&str, usize, &str)] = &[
         4,
         "a node without its broker for 15 s, or before its first contact; a read log that is refused",
     ),
+    ("unauthenticated", 6, "every refused credential has one text; tests/it/access/matrix.rs has each"),
+    ("forbidden", 2, "one text too; tests/it/access/matrix.rs has each"),
 ];
 
 /// Texts of `#[error(…)]` that the table does not have, and why.
@@ -29,6 +35,9 @@ const NOT_PROVOKED: &[(&str, &str)] = &[
     ("the system gives no thread", "the system has no threads left"),
     ("the service ", "a service of the daemon panics; tests/it/supervision.rs has one"),
     ("a fan-out thread has died", "a thread of the daemon panics; tests/it/supervision.rs has one"),
+    ("the file of the setting auth cannot be used", "tests/it/auth_file.rs has the mistakes of such a file"),
+    ("TLS cannot be used", "tests/it/tls.rs has files that cannot be used"),
+    ("the client sent plain HTTP to a TLS port", "a log line: the client gets a response"),
     ("it is damaged", "a log line: the daemon sets a damaged file aside and starts"),
     ("a position is EPOCH:OFFSET", "a daemon that sends a wrong position"),
 ];

@@ -15,6 +15,16 @@ const VALUES: &[(&str, &str)] = &[
     ("listen", "here"),
     ("listen", "0.0.0.0:7400"),
     ("insecure", "yes"),
+    ("admin-listen", "0.0.0.0:7401"),
+    ("admin-listen", "127.0.0.1:7400"),
+    ("allowed-origins", "shop.example"),
+    ("allowed-origins", "https://shop.example/"),
+    ("allowed-origins", "*"),
+    ("allowed-hosts", "http://bus"),
+    ("allowed-hosts", "::1"),
+    ("allowed-hosts", "*"),
+    ("trusted-proxies", "10.0.0.0/33"),
+    ("frame-rate", "0"),
     ("node-id", "a b"),
     ("advertise", "bus-1"),
     ("drain", "25"),
@@ -75,7 +85,14 @@ pub fn provoke(table: &mut Table) {
     for arguments in [&["--config", "missing.toml"][..], &["--schemas", "missing"], &["--schemas", "empty.pem"]] {
         table.command(&format!("tidings config check {}", arguments.join(" ")), &first_line(check(arguments)));
     }
-    for file in ["max_events_bytes = 1", "nonsense = 1", "listen = [1]", "listen =", "drain = '1s'\ndrain = '2s'"] {
+    for file in [
+        "max_events_bytes = 1",
+        "nonsense = 1",
+        "listen = [1]",
+        "allowed_hosts = [1]",
+        "listen =",
+        "drain = '1s'\ndrain = '2s'",
+    ] {
         fs::write(folder.path().join("tidings.toml"), file).unwrap();
         table.command(&format!("tidings config check, with the file {file:?}"), &first_line(check(&[])));
     }

@@ -1,8 +1,11 @@
 //! What the Rust client says of servers that are no daemon, and of proxies that do not pass everything on.
 
-use tidings::client::{Client, Subscription};
+use tidings::client::{Client, Subscription, Token};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
+use tokio_tungstenite::accept_hdr_async;
+use tokio_tungstenite::tungstenite::handshake::server::{Request, Response};
+use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 
 use tidings::config::BrokerUrl;
 
@@ -19,7 +22,7 @@ pub async fn provoke(table: &mut Table) {
         "localhost:7400",
         "127.0.0.1:7400",
         "http://127.0.0.1:4300000",
-        "https://bus.example.com",
+        "wss://bus.example.com",
         "ws://127.0.0.1:7400",
         "ftp://127.0.0.1",
     ] {
@@ -94,4 +97,48 @@ pub async fn provoke(table: &mut Table) {
     client = client.with_token("a\nb");
     let refused = client.subscribe([Subscription::to("a")]).next().await;
     table.add("subscribe() with a token of two lines", &refused.expect_err("no header").to_string());
+    tokens(table).await;
+}
+
+/// What the client says of its token.
+async fn tokens(table: &mut Table) {
+    let client = Client::new("http://127.0.0.1:1").unwrap();
+    let empty = client.clone().with_token("").channels().await;
+    table.add("channels() with an empty token", &empty.expect_err("no token").to_string());
+    let failing = Token::from_provider(|| async { Err("the login server is away") });
+    let failed = client.with_token(failing).channels().await;
+    table.add("channels(), the provider of the tokens fails", &failed.expect_err("no token").to_string());
+    let refusal = "HTTP/1.1 401 X\r\ncontent-length: 26\r\nconnection: close\r\n\r\n{\"code\":\"unauthenticated\"}";
+    for token in [None, Some("t")] {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut client = Client::new(&format!("http://{}", listener.local_addr().unwrap())).unwrap();
+        client = token.into_iter().fold(client, Client::with_token);
+        let served = async {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut head = Vec::new();
+            while !head.ends_with(b"\r\n\r\n") && stream.read_buf(&mut head).await.unwrap() > 0 {}
+            stream.write_all(refusal.as_bytes()).await.unwrap();
+        };
+        let (refused, ()) = tokio::join!(client.channels(), served);
+        let with = if token.is_some() { "with a token" } else { "without a token" };
+        table.add(&format!("channels() {with}, answered by 401"), &refused.expect_err("a 401").to_string());
+    }
+    for code in [4004, 4005] {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let client = Client::new(&format!("http://{}", listener.local_addr().unwrap())).unwrap().with_token("t");
+        let served = async {
+            let (stream, _) = listener.accept().await.unwrap();
+            #[expect(clippy::result_large_err, reason = "the type is tungstenite's")]
+            let accepted = accept_hdr_async(stream, |_: &Request, mut response: Response| {
+                response.headers_mut().insert("sec-websocket-protocol", "tidings.v1".parse().unwrap());
+                Ok(response)
+            });
+            let mut socket = accepted.await.unwrap();
+            socket.close(Some(CloseFrame { code: code.into(), reason: "".into() })).await.unwrap();
+            socket
+        };
+        let mut subscriber = client.subscribe([Subscription::to("a")]);
+        let (closed, _socket) = tokio::join!(subscriber.next(), served);
+        table.add(&format!("subscribe(), closed with {code}"), &closed.expect_err("it is final").to_string());
+    }
 }

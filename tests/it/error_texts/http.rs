@@ -69,12 +69,14 @@ async fn requests(table: &mut Table, node: &Node) {
         ("GET /v1/ws, HTTP/1.0", format!("GET /v1/ws HTTP/1.0\r\n{}\r\n{key}\r\n\r\n", upgrade.join("\r\n"))),
         (
             "GET /v1/stream, two different headers Last-Event-ID",
-            "GET /v1/stream HTTP/1.1\r\nhost: a\r\nlast-event-id: a=k:1\r\nlast-event-id: a=k:2\r\n\r\n".to_owned(),
+            "GET /v1/stream HTTP/1.1\r\nhost: localhost\r\nlast-event-id: a=k:1\r\nlast-event-id: a=k:2\r\n\r\n"
+                .to_owned(),
         ),
         (
             "GET /v1/ws, two headers Host",
             format!("GET /v1/ws HTTP/1.1\r\nhost: a\r\nhost: b\r\n{}\r\n{key}\r\n\r\n", upgrade.join("\r\n")),
         ),
+        ("GET /v1/ws, no header Host", format!("GET /v1/ws HTTP/1.1\r\n{}\r\n{key}\r\n\r\n", upgrade.join("\r\n"))),
     ] {
         table.problem(what, &raw(node, &head).await);
     }

@@ -5,6 +5,7 @@
 mod commands;
 mod complete;
 mod configuration;
+mod edge;
 mod failing;
 mod filters;
 mod foreign_servers;
@@ -20,6 +21,7 @@ use table::Table;
 async fn every_error_text_is_the_one_in_the_table() {
     let mut table = Table::default();
     http::provoke(&mut table).await;
+    edge::provoke(&mut table).await;
     filters::provoke(&mut table).await;
     frames::provoke(&mut table).await;
     foreign_servers::provoke(&mut table).await;

@@ -2,11 +2,11 @@
 
 use serde_json::{Value, json};
 
-use crate::support::each_broker::{TestBroker, over_each_broker};
+use crate::support::each_broker::{TestBroker, over_each_broker_and_tls};
 use crate::support::events::{offset, one_of_each, order, sale, with, without_data};
 use crate::support::subscriber::Subscriber;
 
-over_each_broker!(
+over_each_broker_and_tls!(
     a_batch_is_accepted_and_delivered_in_its_order,
     a_cloudevents_batch_is_accepted,
     one_invalid_event_refuses_the_whole_batch,

@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::support::each_broker::{TestBroker, over_each_broker};
+use crate::support::each_broker::{TestBroker, over_each_broker_and_tls};
 use crate::support::events::{offset, sale, with};
 use crate::support::node::Node;
 use crate::support::raw::RawConnection;
 
-over_each_broker!(
+over_each_broker_and_tls!(
     a_body_over_the_limit_is_refused_before_it_is_sent,
     a_chunked_body_over_the_limit_is_refused,
     a_body_that_arrives_byte_by_byte_is_accepted,
@@ -21,7 +21,8 @@ over_each_broker!(
 /// Sends the headers of a publish request, without its body.
 async fn begin_post(node: &Node, headers: &str) -> RawConnection {
     let mut raw = RawConnection::connect(node.address).await;
-    let head = format!("POST /v1/events HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n{headers}\r\n\r\n");
+    let head =
+        format!("POST /v1/events HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n{headers}\r\n\r\n");
     raw.send(head.as_bytes()).await;
     raw
 }

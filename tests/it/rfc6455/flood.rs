@@ -19,6 +19,8 @@ over_each_broker_and_reader!(
 );
 
 const OUTBOX: usize = 256 << 10;
+/// So many frames a second that no flood is cut off by their rate.
+const NO_RATE: u64 = 1_000_000_000;
 
 /// Sends `unit` repeatedly without reading, until `most` bytes are sent, the daemon stops reading, or it closes the connection.
 /// Returns the number of bytes sent.
@@ -37,7 +39,12 @@ async fn flood(raw: &mut RawConnection, unit: &[u8], most: usize) -> usize {
 
 /// Floods a node, and checks that the bytes in its outboxes are bounded and that another subscriber is served.
 async fn assert_flood_is_bounded(broker: &TestBroker, unit: &[u8], most: usize) {
-    let node = broker.node_with(|config| config.websocket.outbox_bytes = OUTBOX).await;
+    let node = broker
+        .node_with(|config| {
+            config.websocket.outbox_bytes = OUTBOX;
+            config.edge.frame_rate = NO_RATE;
+        })
+        .await;
     let mut reader = Subscriber::to(&node, "inventory-change").await;
     let mut raw = RawConnection::open(&node).await;
     let sent = flood(&mut raw, unit, most).await;
@@ -67,7 +74,8 @@ fn ping() -> Vec<u8> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn floods_whose_responses_are_never_read_cost_no_memory() {
-    let daemon = Daemon::with(&["--listen", "127.0.0.1:0"], tempfile::tempdir().unwrap());
+    let daemon =
+        Daemon::with(&["--listen", "127.0.0.1:0", "--frame-rate", &NO_RATE.to_string()], tempfile::tempdir().unwrap());
     let address: SocketAddr = daemon.url.strip_prefix("http://").unwrap().parse().unwrap();
     let before = daemon.process.resident();
     // A Pong is as large as its Ping, and the response to an unreadable frame is larger than the frame.
@@ -82,7 +90,8 @@ async fn floods_whose_responses_are_never_read_cost_no_memory() {
 /// There are more flooding clients than the daemon has threads, so every thread has one that always has bytes to read.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn other_clients_are_served_while_many_flood() {
-    let daemon = Daemon::with(&["--listen", "127.0.0.1:0"], tempfile::tempdir().unwrap());
+    let daemon =
+        Daemon::with(&["--listen", "127.0.0.1:0", "--frame-rate", &NO_RATE.to_string()], tempfile::tempdir().unwrap());
     let address: SocketAddr = daemon.url.strip_prefix("http://").unwrap().parse().unwrap();
     let mut floods = tokio::task::JoinSet::new();
     for unit in [ping(), frame(FIN | PONG, b""), text(r#"{"type":"ping"}"#)].into_iter().cycle().take(9) {

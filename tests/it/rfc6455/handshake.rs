@@ -50,7 +50,7 @@ async fn header_names_and_tokens_are_case_insensitive(broker: TestBroker) {
             "upgrade: WebSocket",
             "sec-websocket-version: 13",
             "SEC-WEBSOCKET-KEY:   dGhlIHNhbXBsZSBub25jZQ==  ",
-            "Origin: https://shop.example",
+            "Origin: http://localhost:3000",
         ],
     )
     .await;

@@ -6,13 +6,13 @@ use std::time::{Duration, Instant};
 use futures_util::future::join_all;
 use tokio::io::AsyncWriteExt;
 
-use crate::support::each_broker::{TestBroker, over_each_broker};
+use crate::support::each_broker::{TestBroker, over_each_broker_and_tls};
 use crate::support::node::Node;
 use crate::support::raw::{RawConnection, handshake, handshake_headers};
 use crate::support::subscriber::Subscriber;
 use crate::support::within;
 
-over_each_broker!(
+over_each_broker_and_tls!(
     a_client_that_sends_nothing_is_dropped,
     a_client_that_stops_within_its_headers_is_dropped,
     a_client_that_trickles_its_headers_is_dropped,
@@ -73,7 +73,7 @@ async fn silent_connections_do_not_delay_others(broker: TestBroker) {
 
 async fn a_keep_alive_connection_outlives_the_handshake_timeout(broker: TestBroker) {
     let node = broker.node_with(|config| config.limits.handshake_timeout = Duration::from_millis(200)).await;
-    let request = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n";
+    let request = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n";
     let mut kept = RawConnection::connect(node.address).await;
     kept.send(request).await;
     assert_eq!(kept.head().await.status, 200);

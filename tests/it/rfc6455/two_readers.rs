@@ -39,7 +39,13 @@ const REQUEST_LINES: [&str; 22] = [
     "GET  /v1/ws HTTP/1.1",
 ];
 
-const LINES: [&str; 38] = [
+const LINES: [&str; 44] = [
+    "Origin: http://localhost:3000",
+    "Origin: https://evil.example",
+    "origin: null",
+    "Host: localhost:7400",
+    "X-Forwarded-For: 192.0.2.1",
+    "Host: 127.0.0.1.evil.example",
     "Host: other",
     "host:",
     "Connection: keep-alive",

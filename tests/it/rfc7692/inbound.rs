@@ -163,7 +163,10 @@ async fn a_message_that_depends_on_an_earlier_one_is_closed_with_1007(broker: Te
 /// A client sends a few bytes that decompress to the largest message, a thousand times before it reads the responses.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_flood_of_highly_compressed_messages_costs_no_memory() {
-    let daemon = Daemon::with(&["--listen", "127.0.0.1:0", "--compression"], tempfile::tempdir().unwrap());
+    let daemon = Daemon::with(
+        &["--listen", "127.0.0.1:0", "--compression", "--frame-rate", "1000000"],
+        tempfile::tempdir().unwrap(),
+    );
     let address: SocketAddr = daemon.url.strip_prefix("http://").unwrap().parse().unwrap();
     let largest = compressed(&format!("{}{PING_FRAME}", " ".repeat((64 << 10) - PING_FRAME.len())));
     let before = daemon.process.resident();

@@ -176,6 +176,7 @@ impl Daemon {
 
     /// The same; `more` changes the command before it is started.
     pub fn starting(flags: &[&str], folder: tempfile::TempDir, more: impl FnOnce(&mut Command)) -> Self {
+        super::tls::install_cryptography();
         let mut command = tidings(folder.path(), &[&["serve", "--log-format", "json"], flags].concat());
         more(&mut command);
         let process = Running::start(command);

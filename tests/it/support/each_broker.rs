@@ -17,6 +17,8 @@ pub enum TestBroker {
     Memory,
     /// As `Memory`; hyper reads the handshakes of [`RawConnection`](super::raw::RawConnection)s.
     MemoryByHyper,
+    /// As `Memory`; all connections have TLS, of both versions in turn.
+    MemoryOverTls,
     File(TempDir),
     Redis(Redis),
     /// The Cluster is shared by all tests of this process; the prefix keeps their keys apart.
@@ -49,7 +51,7 @@ impl TestBroker {
     /// The configuration of a node on this broker.
     pub fn config(&self) -> Config {
         match self {
-            Self::Memory | Self::MemoryByHyper => node::config(BrokerUrl::Memory),
+            Self::Memory | Self::MemoryByHyper | Self::MemoryOverTls => node::config(BrokerUrl::Memory),
             // A file log has exactly one daemon, so each node gets a log of its own, as in memory.
             Self::File(folder) => {
                 node::config(file_url(&tempfile::tempdir_in(folder).expect("room for another node").keep()))
@@ -77,6 +79,9 @@ impl TestBroker {
     pub async fn node_with(&self, change: impl FnOnce(&mut Config)) -> Node {
         let mut config = self.config();
         change(&mut config);
+        if matches!(self, Self::MemoryOverTls) {
+            return Node::start_with_tls(config).await;
+        }
         let mut node = Node::start(config).await;
         if matches!(self, Self::MemoryByHyper) {
             node.reader = Reader::Hyper;
@@ -150,10 +155,29 @@ macro_rules! over_each_broker {
 }
 pub(crate) use over_each_broker;
 
+/// The same, and once more over TLS: the module `over_tls`.
+macro_rules! over_each_broker_and_tls {
+    ($($name:ident),+ $(,)?) => {
+        $crate::support::each_broker::over_each_broker!($($name),+);
+
+        mod over_tls {
+            use $crate::support::each_broker::TestBroker;
+
+            $(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $name() {
+                    super::$name(TestBroker::MemoryOverTls).await;
+                }
+            )+
+        }
+    };
+}
+pub(crate) use over_each_broker_and_tls;
+
 /// The same, and once more with handshakes that hyper reads: the module `by_hyper`.
 macro_rules! over_each_broker_and_reader {
     ($($name:ident),+ $(,)?) => {
-        $crate::support::each_broker::over_each_broker!($($name),+);
+        $crate::support::each_broker::over_each_broker_and_tls!($($name),+);
 
         mod by_hyper {
             use $crate::support::each_broker::TestBroker;

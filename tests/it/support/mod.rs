@@ -18,6 +18,7 @@ pub mod raw;
 pub mod redis;
 pub mod sentinel;
 pub mod subscriber;
+pub mod tls;
 pub mod wrapped;
 
 use std::time::{Duration, Instant};

@@ -8,21 +8,29 @@ use std::time::Duration;
 
 use reqwest::Method;
 use serde_json::Value;
-use tidings::config::{BrokerUrl, Config, LogConfig, LogFormat, RequestLimits, ServerConfig, WebSocketConfig};
+use tidings::config::{
+    AuthConfig, BrokerUrl, Config, EdgeConfig, LogConfig, LogFormat, RequestLimits, ServerConfig, WebSocketConfig,
+};
 use tidings::event::Catalog;
 use tidings::server::{self, OpenBroker, Server, ServerError};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
+use super::certificates::Authority;
 use super::http::{Accepted, Response};
 use super::raw::Reader;
+use super::tls::{self, TlsFront};
 use super::{broker, until, within};
 
 /// A running daemon. It drains and stops when this is dropped, or after [`begin_stop`](Self::begin_stop).
 pub struct Node {
     pub address: SocketAddr,
+    /// The address of the operator's routes, if they have one of their own.
+    pub admin: Option<SocketAddr>,
     /// Which part of the daemon reads the handshakes of [`RawConnection`](super::raw::RawConnection)s.
     pub reader: Reader,
+    /// Adds TLS for the test's clients where the daemon has it. `address` is then the front's.
+    pub front: Option<TlsFront>,
     http: reqwest::Client,
     stop: Option<oneshot::Sender<()>>,
     drain_now: Option<oneshot::Sender<()>>,
@@ -57,6 +65,9 @@ pub fn config(broker: BrokerUrl) -> Config {
             max_body_bytes: 8 << 20,
         },
         log: LogConfig { format: LogFormat::Json, level: "info".into() },
+        auth: AuthConfig::default(),
+        edge: EdgeConfig::default(),
+        tls: None,
     }
 }
 
@@ -69,6 +80,17 @@ impl Node {
     /// The same, with another catalog of types.
     pub async fn start_with(config: Config, catalog: Catalog) -> Self {
         Self::bound(config, catalog).await.ready().await
+    }
+
+    /// Starts a daemon with TLS, and a front that adds TLS for clients without it.
+    pub async fn start_with_tls(mut config: Config) -> Self {
+        let authority = Authority::new();
+        config.tls = Some(tls::server_config(&authority.certificate(&["localhost"]), None));
+        let mut node = Self::bound(config, Catalog::builtin()).await;
+        let front = TlsFront::start(node.address, authority).await;
+        node.address = front.address;
+        node.front = Some(front);
+        node.ready().await
     }
 
     /// Starts a daemon without waiting until it is ready, for a broker that cannot be reached.
@@ -92,13 +114,17 @@ impl Node {
     }
 
     fn run(server: Server) -> Self {
+        tls::install_cryptography();
         let address = server.local_addr().expect("it listens");
+        let admin = server.admin_addr();
         let [(stop, stopped), (drain_now, draining)] = [(); 2].map(|()| oneshot::channel());
         let asked = |asked: oneshot::Receiver<()>| async move { _ = asked.await };
         let run = tokio::spawn(server.run(asked(stopped), asked(draining)));
         Self {
             address,
+            admin,
             reader: Reader::Direct,
+            front: None,
             http: reqwest::Client::new(),
             stop: Some(stop),
             drain_now: Some(drain_now),

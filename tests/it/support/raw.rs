@@ -134,12 +134,17 @@ impl RawConnection {
         let Target { address, reader } = target.into();
         let stream = within("a connection", TcpStream::connect(address)).await.expect("the daemon accepts");
         stream.set_nodelay(true).expect("an option of the socket");
-        let mut raw = Self { stream, inflated: 0, deflate: false, unread: Vec::new() };
+        let mut raw = Self::over(stream);
         if reader == Reader::Hyper {
             raw.send(b"HEAD /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n").await;
             assert_eq!(raw.head().await.status, 200);
         }
         raw
+    }
+
+    /// A connection that is there already.
+    pub fn over(stream: TcpStream) -> Self {
+        Self { stream, inflated: 0, deflate: false, unread: Vec::new() }
     }
 
     /// Connects, makes the handshake and reads the welcome frame.
@@ -192,6 +197,33 @@ impl RawConnection {
     /// The status and headers of the next response.
     pub async fn head(&mut self) -> ResponseHead {
         self.head_or_end().await.expect("a response comes before the end")
+    }
+
+    /// The body of a response with this head.
+    pub async fn body(&mut self, head: &ResponseHead) -> Vec<u8> {
+        let length = head.all("content-length").first().map_or(0, |length| length.parse().expect("a length"));
+        while self.unread.len() < length {
+            assert!(self.read_more().await, "the connection ended within the body");
+        }
+        self.unread.drain(..length).collect()
+    }
+
+    /// What was received and not parsed yet.
+    pub fn unread(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.unread)
+    }
+
+    /// The first line that comes; `None` where the connection ends before one, cleanly or not.
+    pub async fn first_line(&mut self) -> Option<String> {
+        loop {
+            if let Some(end) = self.unread.windows(2).position(|bytes| bytes == b"\r\n") {
+                return Some(String::from_utf8_lossy(&self.unread[..end]).into_owned());
+            }
+            match within("a line or the end", self.stream.read_buf(&mut self.unread)).await {
+                Ok(1..) => {}
+                Ok(0) | Err(_) => return None,
+            }
+        }
     }
 
     /// The next frame, which must be one that a server may send. `None` at a clean end of the connection.
@@ -312,6 +344,11 @@ impl ResponseHead {
             (name.to_ascii_lowercase(), value.trim().to_owned())
         };
         Self { status: status.expect("a response begins with its status"), headers: lines.map(header).collect() }
+    }
+
+    /// The values of all headers.
+    pub fn values(&self) -> impl Iterator<Item = &str> {
+        self.headers.iter().map(|(_, value)| value.as_str())
     }
 
     /// The values of all headers with this name (lowercase).

@@ -44,6 +44,22 @@ impl Subscriber {
         subscriber
     }
 
+    /// Connects with a credential in the header of the handshake.
+    pub async fn with_token(node: &Node, path: &str, token: &str) -> Self {
+        let connected = within("the handshake", connect_async(node.handshake(path, token))).await;
+        let mut subscriber = Self { socket: connected.expect("the handshake succeeds").0, welcome: Value::Null };
+        subscriber.welcome = subscriber.any_frame().await;
+        assert_eq!(subscriber.welcome["type"], "welcome");
+        subscriber
+    }
+
+    /// Connects without a credential, to a daemon that asks for one: no frame comes yet.
+    pub async fn stranger(node: &Node, path: &str) -> Self {
+        let url = node.url(path).replacen("http", "ws", 1);
+        let (socket, _) = within("the handshake", connect_async(url)).await.expect("the handshake succeeds");
+        Self { socket, welcome: Value::Null }
+    }
+
     /// Connects, and subscribes to all events of a channel under the name `s`.
     pub async fn to(node: &Node, channel: &str) -> Self {
         let mut subscriber = Self::connect(node).await;
@@ -146,6 +162,14 @@ impl Subscriber {
                 Message::Close(frame) => return frame.expect("a close frame has a code").code.into(),
                 _ => continue,
             }
+        }
+    }
+
+    /// The code of a close frame, before which nothing may come.
+    pub async fn first_close_code(&mut self) -> u16 {
+        match self.message().await.expect("a close frame comes before the end") {
+            Message::Close(frame) => frame.expect("a close frame has a code").code.into(),
+            other => panic!("{other:?} came before the close frame"),
         }
     }
 

@@ -2,10 +2,10 @@
 
 use serde_json::{Value, json};
 
-use crate::support::each_broker::{TestBroker, over_each_broker};
+use crate::support::each_broker::{TestBroker, over_each_broker_and_tls};
 use crate::support::subscriber::Subscriber;
 
-over_each_broker!(a_batch_larger_than_the_outbox_reaches_every_reading_subscriber);
+over_each_broker_and_tls!(a_batch_larger_than_the_outbox_reaches_every_reading_subscriber);
 
 async fn a_batch_larger_than_the_outbox_reaches_every_reading_subscriber(broker: TestBroker) {
     let node = broker.node_with(|config| config.websocket.outbox_bytes = 128 << 10).await;

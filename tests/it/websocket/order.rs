@@ -5,11 +5,11 @@ use std::collections::HashMap;
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 
-use crate::support::each_broker::{TestBroker, over_each_broker};
+use crate::support::each_broker::{TestBroker, over_each_broker_and_tls};
 use crate::support::events::{epoch_and_offset, order, sale, with};
 use crate::support::subscriber::Subscriber;
 
-over_each_broker!(
+over_each_broker_and_tls!(
     every_subscriber_sees_all_events_once_in_the_same_order,
     a_publisher_that_awaits_each_response_gets_rising_positions,
     thousands_of_events_arrive_completely_and_in_order,

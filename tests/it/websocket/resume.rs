@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::support::each_broker::{TestBroker, over_each_broker};
+use crate::support::each_broker::{TestBroker, over_each_broker_and_tls};
 use crate::support::events::{epoch_and_offset, offset, order, sale, with};
 use crate::support::node::Node;
 use crate::support::raw::{RawConnection, text};
 use crate::support::subscriber::Subscriber;
 use crate::support::{until, within};
 
-over_each_broker!(
+over_each_broker_and_tls!(
     since_start_replays_the_log_and_continues_live,
     since_a_position_continues_after_it,
     no_event_is_lost_or_repeated_between_replay_and_live_under_load,

@@ -3,14 +3,14 @@
 
 use serde_json::{Value, json};
 
-use crate::support::each_broker::{TestBroker, over_each_broker};
+use crate::support::each_broker::{TestBroker, over_each_broker_and_tls};
 use crate::support::events::{offset, sale, with};
 use crate::support::node::Node;
 use crate::support::raw::{CLOSE, RawConnection, TEXT, text};
 use crate::support::subscriber::Subscriber;
 use crate::support::{until, within};
 
-over_each_broker!(
+over_each_broker_and_tls!(
     a_slow_subscriber_is_closed_with_4008_and_others_are_unaffected,
     a_slow_subscriber_receives_every_event_up_to_the_close,
     a_client_that_unsubscribed_is_never_a_slow_consumer,

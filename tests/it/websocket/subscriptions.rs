@@ -4,13 +4,13 @@ use std::collections::HashSet;
 
 use serde_json::json;
 
-use crate::support::each_broker::{TestBroker, over_each_broker};
+use crate::support::each_broker::{TestBroker, over_each_broker_and_tls};
 use crate::support::events::{epoch_and_offset, offset, order, sale};
 use crate::support::http::members;
 use crate::support::raw::{RawConnection, text};
 use crate::support::subscriber::Subscriber;
 
-over_each_broker!(
+over_each_broker_and_tls!(
     a_subscription_is_live_from_the_position_in_subscribed,
     the_position_of_an_empty_channel_has_offset_zero,
     an_event_is_sent_once_per_connection_however_many_subscriptions_match,
@@ -130,7 +130,8 @@ async fn a_ping_is_answered_with_a_pong(broker: TestBroker) {
 }
 
 async fn frames_sent_in_one_write_are_answered_in_order(broker: TestBroker) {
-    let node = broker.node().await;
+    // More frames than the default lets a client send at once.
+    let node = broker.node_with(|config| config.edge.frame_rate = 1_000).await;
     let mut peer = RawConnection::open(&node).await;
     let (mut requests, mut expected) = (Vec::new(), Vec::new());
     for n in 0..100 {

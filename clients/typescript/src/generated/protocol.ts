@@ -21,7 +21,12 @@ export type ClientFrame =
       /** The subscription's name. */
       sub: string;
     }
-  | { type: "ping" };
+  | { type: "ping" }
+  | {
+      type: "auth";
+      /** A JSON Web Token or an API key. */
+      token: string;
+    };
 
 /** A frame from the daemon to a client. */
 export type ServerFrame =
@@ -31,6 +36,13 @@ export type ServerFrame =
       session: string;
       node: string;
       heartbeatMs: number;
+      /** How long the credential of the connection is still valid. Absent if it has no end, or there is none. */
+      expiresInMs?: number | undefined;
+    }
+  | {
+      type: "authenticated";
+      /** How long the credential is valid. Absent if it has no end. */
+      expiresInMs?: number | undefined;
     }
   | {
       type: "subscribed";
@@ -56,12 +68,13 @@ export type ServerFrame =
 
 /** Why something was refused or failed. */
 export type DaemonErrorCode =
-  | "malformed-json" | "bad-request" | "invalid-frame" | "unknown-frame" | "not-found"
-  | "method-not-allowed" | "request-timeout" | "payload-too-large" | "unsupported-media-type"
-  | "invalid-event" | "unknown-type" | "unknown-channel" | "unknown-field" | "invalid-filter"
-  | "invalid-position" | "duplicate-subscription" | "unknown-subscription"
-  | "too-many-subscriptions" | "upgrade-required" | "rate-limited" | "internal"
-  | "broker-unavailable" | "draining" | "overloaded";
+  | "malformed-json" | "bad-request" | "invalid-frame" | "unknown-frame" | "unauthenticated"
+  | "forbidden" | "forbidden-origin" | "not-found" | "method-not-allowed" | "request-timeout"
+  | "payload-too-large" | "unsupported-media-type" | "misdirected-request" | "invalid-event"
+  | "unknown-type" | "unknown-channel" | "unknown-field" | "invalid-filter" | "invalid-position"
+  | "duplicate-subscription" | "unknown-subscription" | "too-many-subscriptions"
+  | "upgrade-required" | "rate-limited" | "headers-too-large" | "internal" | "broker-unavailable"
+  | "draining" | "overloaded";
 
 /** The WebSocket subprotocol. */
 export const SUBPROTOCOL = "tidings.v1";
@@ -72,11 +85,15 @@ export const ERROR_CODES: Readonly<Record<DaemonErrorCode, { status: number; tit
   "bad-request": { status: 400, title: "Bad request" },
   "invalid-frame": { status: 400, title: "The frame is not valid" },
   "unknown-frame": { status: 400, title: "Unknown frame" },
+  "unauthenticated": { status: 401, title: "A valid credential is required" },
+  "forbidden": { status: 403, title: "Not allowed" },
+  "forbidden-origin": { status: 403, title: "The origin is not allowed" },
   "not-found": { status: 404, title: "Not found" },
   "method-not-allowed": { status: 405, title: "Method not allowed" },
   "request-timeout": { status: 408, title: "The request took too long" },
   "payload-too-large": { status: 413, title: "Too large" },
   "unsupported-media-type": { status: 415, title: "Unsupported media type" },
+  "misdirected-request": { status: 421, title: "The host is not this daemon's" },
   "invalid-event": { status: 422, title: "The event does not fit its type" },
   "unknown-type": { status: 422, title: "Unknown event type" },
   "unknown-channel": { status: 422, title: "Unknown channel" },
@@ -88,6 +105,7 @@ export const ERROR_CODES: Readonly<Record<DaemonErrorCode, { status: number; tit
   "too-many-subscriptions": { status: 422, title: "Too many subscriptions" },
   "upgrade-required": { status: 426, title: "A WebSocket is required" },
   "rate-limited": { status: 429, title: "Too many requests" },
+  "headers-too-large": { status: 431, title: "The headers are too large" },
   "internal": { status: 500, title: "The daemon failed" },
   "broker-unavailable": { status: 503, title: "The broker is unavailable" },
   "draining": { status: 503, title: "This node is about to stop" },
@@ -114,6 +132,7 @@ export const CLOSE_CODES = {
   tokenExpired: 4005,
   slowConsumer: 4008,
   heartbeatTimeout: 4009,
+  rateLimited: 4029,
 } as const;
 
 /** The close codes after which the daemon would refuse the client again. */

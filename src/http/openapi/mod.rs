@@ -1,0 +1,256 @@
+//! `GET /openapi.json`: the OpenAPI 3.1 document of the HTTP interface, for code generators, gateways and fuzzers.
+//!
+//! The document is assembled, not written by hand. The table of routes says which paths and methods there are,
+//! `operations.rs` what each takes and answers, [`ErrorCode`] which problems there can be, and the types of the bodies what
+//! they look like. Tests fail for a route, a method or a code that the document does not have.
+//!
+//! Everybody may read it, so it names no type of the user's own.
+
+mod operations;
+mod problems;
+mod schemas;
+
+use std::sync::Arc;
+
+use axum::body::Bytes;
+use axum::http::{HeaderName, HeaderValue, header};
+use axum::response::IntoResponse;
+use serde_json::{Map, Value, json};
+
+use super::App;
+use crate::protocol::ErrorCode;
+use operations::{Access, Operation};
+use problems::Problems;
+use schemas::Schemas;
+
+const DESCRIPTION: &str = "\
+An event bus: publishers post CloudEvents, and subscribers get them over WebSocket, Server-Sent Events or long-poll.
+
+Every error is a problem document (RFC 9457) with a stable `code`. Every response has the header `X-Request-Id`. A path that \
+is not described here gets 404 `not-found`, and a method that its path does not have 405 `method-not-allowed` with `Allow`. Every path answers OPTIONS with 204 and `Allow`, \
+and a preflight of a page that may use the daemon with its CORS headers.";
+
+/// Every path takes it, and answers it alike.
+const OPTIONS: &str = "OPTIONS";
+/// The name of the security scheme.
+const BEARER: &str = "bearer";
+
+/// A path, and the methods that it takes, separated by commas.
+type Route = (&'static str, &'static str);
+
+/// The document, for a daemon that refuses callers without a credential, and for one that does not.
+#[derive(Debug)]
+pub(super) struct Document {
+    required: Bytes,
+    optional: Bytes,
+}
+
+impl Document {
+    /// The document of these routes: their paths and methods. `events` is the schema of the events of the built-in types.
+    pub fn new(events: Value, routes: impl IntoIterator<Item = Route>) -> Arc<Self> {
+        let mut document = document(events, routes);
+        let required = document.to_string().into();
+        // The order of the alternatives means nothing; an empty one makes the credential optional.
+        document["security"] = json!([{ BEARER: [] }, {}]);
+        Arc::new(Self { required, optional: document.to_string().into() })
+    }
+
+    /// The response. What `[anonymous]` grants can change at any time.
+    pub fn show(&self, app: &App) -> impl IntoResponse + use<> {
+        let document = match app.bus.without_credential() {
+            None => &self.required,
+            Some(_) => &self.optional,
+        };
+        let headers: [(HeaderName, HeaderValue); 2] = [
+            (header::CONTENT_TYPE, HeaderValue::from_static("application/json")),
+            (header::CACHE_CONTROL, HeaderValue::from_static("no-cache")),
+        ];
+        (headers, document.clone())
+    }
+}
+
+/// The document of a daemon that needs a credential.
+fn document(events: Value, routes: impl IntoIterator<Item = Route>) -> Value {
+    let mut schemas = Schemas::new(events);
+    let mut problems = Problems::default();
+    let mut paths = Map::new();
+    for (path, methods) in routes {
+        let mut item = Map::new();
+        for method in methods.split(", ").filter(|method| *method != OPTIONS) {
+            if let Some(operation) = operations::operation(method, path, &mut schemas) {
+                item.insert(method.to_lowercase(), described(operation, method, path, &mut problems));
+            }
+        }
+        paths.insert(path.to_owned(), item.into());
+    }
+    // No operation of the document answers it: it is for the methods that a path does not have.
+    problems.response(&[ErrorCode::MethodNotAllowed]);
+    json!({
+        "openapi": "3.1.0",
+        "info": {
+            "title": "tidings",
+            "version": env!("CARGO_PKG_VERSION"),
+            "summary": "An event bus daemon",
+            "description": DESCRIPTION,
+            "license": { "name": "MIT OR Apache-2.0", "identifier": "MIT OR Apache-2.0" },
+        },
+        "servers": [{ "url": "/", "description": "This daemon." }],
+        "security": [{ BEARER: [] }],
+        "tags": [
+            { "name": "events", "description": "Publishing, reading and following events." },
+            { "name": "overview", "description": "What there is on this bus." },
+            { "name": "operation", "description": "For operators and orchestrators." },
+        ],
+        "paths": paths,
+        "components": {
+            "schemas": schemas.finish(),
+            "responses": problems.finish(),
+            "headers": problems::headers(),
+            "parameters": operations::shared_parameters(),
+            "securitySchemes": {
+                BEARER: {
+                    "type": "http",
+                    "scheme": "bearer",
+                    "bearerFormat": "a JSON Web Token, or an API key (tdg_…)",
+                    "description": "Exactly one header `Authorization: Bearer …`. A credential in the URL is refused.",
+                },
+            },
+        },
+    })
+}
+
+/// An operation as an OpenAPI object.
+fn described(operation: Operation, method: &str, path: &str, problems: &mut Problems) -> Value {
+    let Operation { id, tag, summary, description, access, parameters, body, answers, problems: own } = operation;
+    let is_head = method == "HEAD";
+    let mut responses: Map<String, Value> = answers
+        .into_iter()
+        .map(|(status, mut answer)| {
+            if let (true, Some(answer)) = (is_head, answer.as_object_mut()) {
+                answer.remove("content");
+            }
+            (status.to_string(), answer)
+        })
+        .collect();
+    let mut codes: Vec<ErrorCode> =
+        own.iter().chain(access.problems()).chain(operations::everywhere(path)).copied().collect();
+    codes.sort_by_key(|code| (code.status(), ErrorCode::ALL.iter().position(|known| known == code)));
+    codes.dedup();
+    for same in codes.chunk_by(|one, other| one.status() == other.status()) {
+        let response = if is_head { problems::without_body(same) } else { problems.response(same) };
+        responses.insert(same[0].status().to_string(), response);
+    }
+    let mut described = json!({
+        "operationId": if is_head { format!("{id}Head") } else { id.to_owned() },
+        "tags": [tag],
+        "summary": if is_head { format!("{summary}: the headers alone") } else { summary.to_owned() },
+        "description": description,
+    });
+    if !parameters.is_empty() {
+        described["parameters"] = parameters.into();
+    }
+    if let Some(body) = body {
+        described["requestBody"] = body;
+    }
+    described["responses"] = responses.into();
+    match access {
+        Access::Everybody => described["security"] = json!([]),
+        Access::Optional => described["security"] = json!([{}, { BEARER: [] }]),
+        // That of the whole document.
+        Access::Credential => {}
+    }
+    described
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::super::route_table::ROUTES;
+    use super::*;
+    use crate::event::Catalog;
+
+    /// What only an `error` frame says.
+    const OF_FRAMES: [ErrorCode; 5] = [
+        ErrorCode::InvalidFrame,
+        ErrorCode::UnknownFrame,
+        ErrorCode::DuplicateSubscription,
+        ErrorCode::UnknownSubscription,
+        ErrorCode::TooManySubscriptions,
+    ];
+
+    fn document() -> Value {
+        super::document(Catalog::builtin().builtin_event_schema(), ROUTES)
+    }
+
+    #[test]
+    fn every_route_and_method_is_described() {
+        let document = document();
+        for (path, methods) in ROUTES {
+            let described: Vec<_> = document["paths"][path].as_object().unwrap().keys().cloned().collect();
+            assert_eq!(
+                described.join(", ").to_uppercase() + ", OPTIONS",
+                methods,
+                "{path}: describe it in operations.rs"
+            );
+        }
+        // The table has what the router has.
+        let source = include_str!("../routes.rs");
+        let (_, rest) = source.split_once("let routes = [").unwrap();
+        let (routed, _) = rest.split_once("];").unwrap();
+        let routed: Vec<_> =
+            routed.split("(\"/").skip(1).map(|rest| format!("/{}", rest.split_once('"').unwrap().0)).collect();
+        assert_eq!(routed, ROUTES.map(|(path, _)| path));
+    }
+
+    #[test]
+    fn every_code_is_described() {
+        let document = document();
+        let mut described = BTreeSet::new();
+        for response in document["components"]["responses"].as_object().unwrap().values() {
+            let schema = &response["content"]["application/problem+json"]["schema"]["allOf"][1]["properties"];
+            let codes = schema["code"]["enum"].as_array().unwrap();
+            for code in codes {
+                let code = ErrorCode::ALL.iter().find(|known| known.as_str() == code).unwrap();
+                assert_eq!(schema["status"]["const"], code.status(), "{code}");
+                described.insert(code.as_str());
+            }
+        }
+        for code in ErrorCode::ALL {
+            let is_of_frames = OF_FRAMES.contains(code);
+            assert_eq!(described.contains(code.as_str()), !is_of_frames, "{code}: add it to its operations");
+        }
+    }
+
+    #[test]
+    fn every_reference_leads_somewhere_and_every_component_is_used() {
+        let document = document();
+        let text = document.to_string();
+        let references: BTreeSet<&str> =
+            text.split("\"$ref\":\"#").skip(1).map(|rest| rest.split_once('"').unwrap().0).collect();
+        for reference in &references {
+            assert!(document.pointer(reference).is_some(), "{reference}");
+        }
+        for (kind, components) in document["components"].as_object().unwrap() {
+            for name in components.as_object().unwrap().keys().filter(|_| kind != "securitySchemes") {
+                let used = references.contains(format!("/components/{kind}/{name}").as_str());
+                assert!(used || name == "MethodNotAllowed" || name == "Allow", "{kind}/{name}");
+            }
+        }
+        let ids: Vec<_> = document["paths"]
+            .as_object()
+            .unwrap()
+            .values()
+            .flat_map(|item| item.as_object().unwrap().values())
+            .map(|operation| operation["operationId"].as_str().unwrap())
+            .collect();
+        assert_eq!(ids.iter().collect::<BTreeSet<_>>().len(), ids.len(), "{ids:?}");
+    }
+
+    #[test]
+    fn no_type_of_the_users_own_is_named() {
+        let mut catalog = Catalog::builtin();
+        catalog.add("secret-merger", r#"{"title":"Secret merger","type":"object"}"#).unwrap();
+        assert_eq!(super::document(catalog.builtin_event_schema(), ROUTES), document());
+    }
+}

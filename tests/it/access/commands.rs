@@ -1,0 +1,51 @@
+//! The steps that `tidings auth init` prints, with the real binary from both sides.
+
+use std::fs;
+
+use crate::support::daemon::{Daemon, Ended, run, tidings};
+
+#[test]
+fn a_customer_sees_the_own_orders_only() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().to_owned();
+    let offline = |arguments: &[&str]| {
+        let ended = run(tidings(&path, arguments), "");
+        assert_eq!(ended.code, Some(0), "{ended:?}");
+        ended.out
+    };
+    offline(&["auth", "init"]);
+    let everything = ["--publish", "*", "--subscribe", "*", "--admin", "nodes,metrics,connections,revoke"];
+    fs::write(path.join("me.token"), offline(&[&["token", "issue", "--sub", "me"], &everything[..]].concat())).unwrap();
+    let own = ["token", "issue", "--sub", "u42", "--subscribe", "order-status:customerId=u42"];
+    fs::write(path.join("u42.token"), offline(&own)).unwrap();
+    let daemon = Daemon::with(&["--auth", "auth.toml"], folder);
+    let as_me = |arguments: &[&str]| daemon.run(&[arguments, &["--token-file", "me.token"]].concat());
+    let as_customer = |arguments: &[&str]| daemon.run(&[arguments, &["--token-file", "u42.token"]].concat());
+    let succeeds = |ended: Ended| {
+        assert_eq!(ended.code, Some(0), "{ended:?}");
+        ended.out
+    };
+    let fails = |ended: Ended, text: &str| assert!(ended.code != Some(0) && ended.err.contains(text), "{ended:?}");
+
+    for (order, customer) in [("1", "u43"), ("2", "u42"), ("3", "u43")] {
+        let customer = format!("customerId={customer}");
+        let order = format!("orderId={order}");
+        succeeds(as_me(&["publish", "order-status", &order, "newStatus=shipped", &customer]));
+    }
+    let tail = succeeds(as_customer(&["tail", "--since", "start", "--count", "1", "--json"]));
+    assert!(tail.contains(r#""orderId":"2""#), "{tail}");
+    let history = succeeds(as_customer(&["history", "--json"]));
+    assert!(history.lines().count() == 1 && history.contains(r#""orderId":"2""#), "{history}");
+    let channels = succeeds(as_customer(&["channels"]));
+    assert!(channels.lines().count() == 2 && channels.contains("order-status") && channels.contains("–"), "{channels}");
+    assert_eq!(succeeds(as_me(&["channels"])).lines().count(), 6);
+
+    fails(as_customer(&["publish", "order-status", "orderId=4", "newStatus=shipped"]), "does not grant this");
+    fails(as_customer(&["nodes"]), "does not grant this");
+    fails(daemon.run(&["channels"]), "not authenticated");
+    succeeds(as_me(&["nodes"]));
+    succeeds(as_me(&["token", "revoke", "--sub", "u42"]));
+    fails(as_customer(&["history"]), "not authenticated");
+    fails(as_customer(&["tail", "--since", "start"]), "not authenticated");
+    succeeds(as_me(&["history"]));
+}

@@ -1,0 +1,259 @@
+//! Each route with each kind of credential: the table of the design, cell by cell.
+
+use reqwest::Method;
+use serde_json::{Value, json};
+use tidings::config::BrokerUrl;
+use tokio_tungstenite::tungstenite::Error;
+
+use super::world::{AUDIENCE, World, now};
+use crate::support::events::{order, sale};
+use crate::support::http::Response;
+use crate::support::node::{self, Node};
+use crate::support::subscriber::Subscriber;
+
+const ORDERS: &str = "order-status";
+
+/// The credentials, by the letters of the table. B has a test of its own for each kind of bad credential.
+const CREDENTIALS: [&str; 7] = ["none", "bad", "no grants", "publish", "subscribe", "pinned", "admin"];
+
+/// Method, path, body, and the status for each of [`CREDENTIALS`].
+fn table() -> Vec<(Method, String, Option<Value>, [u16; 7])> {
+    let get = |path: &str, statuses| (Method::GET, path.to_owned(), None, statuses);
+    let post = |path: &str, body: Value, statuses| (Method::POST, path.to_owned(), Some(body), statuses);
+    let subscribing = [401, 401, 403, 403, 200, 200, 403];
+    let listing = [401, 401, 200, 200, 200, 200, 200];
+    let public = [200; 7];
+    vec![
+        post("/v1/events", order("1"), [401, 401, 403, 202, 403, 403, 403]),
+        // One event outside of the grant refuses the batch; so does a type that does not exist, or broken data.
+        post("/v1/events", json!([order("2"), sale("1")]), [401, 401, 403, 403, 403, 403, 403]),
+        post("/v1/events", json!({"type": "no-such-type", "data": {}}), [401, 401, 403, 403, 403, 403, 403]),
+        post("/v1/events", json!({"type": "inventory-change", "data": 5}), [401, 401, 403, 403, 403, 403, 403]),
+        post("/v1/events", json!({"type": ORDERS, "data": {}}), [401, 401, 403, 422, 403, 403, 403]),
+        get("/v1/events", subscribing),
+        get(&format!("/v1/events?channel={ORDERS}"), subscribing),
+        get("/v1/events?channel=inventory-change", [401, 401, 403, 403, 403, 403, 403]),
+        get("/v1/events?channel=no-such-channel", [401, 401, 403, 403, 403, 403, 403]),
+        get("/v1/events?channel=no-such-channel&since=nonsense", [401, 401, 403, 403, 422, 422, 403]),
+        get("/v1/events?no=such", [401, 401, 403, 403, 400, 400, 403]),
+        get(&format!("/v1/events?channel={ORDERS}&where={{\"no\":1}}"), [401, 401, 403, 403, 422, 422, 403]),
+        get("/v1/channels", listing),
+        get("/v1/schemas", listing),
+        get(&format!("/v1/schemas/{ORDERS}"), [401, 401, 404, 200, 200, 200, 200]),
+        get("/v1/schemas/inventory-change", [401, 401, 404, 404, 404, 404, 200]),
+        get("/v1/schemas/no-such-type", [401, 401, 404, 404, 404, 404, 404]),
+        get("/v1/schemas/event", listing),
+        get("/v1/nodes", [401, 401, 403, 403, 403, 403, 200]),
+        get("/metrics", [401, 401, 403, 403, 403, 403, 200]),
+        post("/v1/revocations", json!({"jti": "x"}), [401, 401, 403, 403, 403, 403, 204]),
+        get("/healthz", public),
+        get("/readyz", public),
+        get("/", public),
+    ]
+}
+
+async fn world() -> (World, Node, [Option<String>; 7]) {
+    let world = World::new();
+    let node = Node::start(world.over(node::config(BrokerUrl::Memory))).await;
+    let pin = json!([{"channel": ORDERS, "where": {"customerId": "u1"}}]);
+    let credentials = [
+        None,
+        Some(world.token(json!({"exp": now() - 3600}))),
+        Some(world.token(json!({}))),
+        Some(world.granting(json!({"publish": [ORDERS]}))),
+        Some(world.granting(json!({"subscribe": [ORDERS]}))),
+        Some(world.granting(json!({"subscribe": pin}))),
+        Some(world.granting(json!({"admin": ["nodes", "metrics", "connections", "revoke"]}))),
+    ];
+    (world, node, credentials)
+}
+
+async fn ask(node: &Node, method: &Method, path: &str, token: Option<&str>, body: Option<&Value>) -> Response {
+    match token {
+        Some(token) => node.ask(method.clone(), path, token, body).await,
+        None => {
+            let mut request = node.request(method.clone(), path);
+            if let Some(body) = body {
+                request = request.header("content-type", "application/json").body(body.to_string());
+            }
+            Response::to(request).await
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_route_with_each_credential() {
+    let (_world, node, credentials) = world().await;
+    for (method, path, body, statuses) in table() {
+        for ((name, token), status) in CREDENTIALS.iter().zip(&credentials).zip(statuses) {
+            let response = ask(&node, &method, &path, token.as_deref(), body.as_ref()).await;
+            assert_eq!(response.status, status, "{method} {path} with {name}: {}", response.text);
+            let challenge = response.header("www-authenticate");
+            match (status, token) {
+                (401, None) => assert_eq!(challenge, Some("Bearer"), "{path}"),
+                (401, Some(_)) => assert_eq!(challenge, Some(r#"Bearer error="invalid_token""#), "{path}"),
+                (403, _) => assert_eq!(challenge, Some(r#"Bearer error="insufficient_scope""#), "{path}"),
+                _ => assert_eq!(challenge, None, "{path}"),
+            }
+        }
+    }
+    let events = |token: &Option<String>| {
+        let token = token.clone();
+        let node = &node;
+        async move { ask(node, &Method::GET, "/v1/channels", token.as_deref(), None).await.json()["channels"].clone() }
+    };
+    assert_eq!(events(&credentials[2]).await, json!([]));
+    assert_eq!(events(&credentials[3]).await, json!([]));
+    let whole = events(&credentials[4]).await;
+    assert_eq!((whole.as_array().unwrap().len(), &whole[0]["type"]), (1, &json!(ORDERS)));
+    assert!(whole[0]["retained"].is_u64() && whole[0]["subscribers"].is_u64(), "{whole}");
+    let part = events(&credentials[5]).await;
+    assert!(part[0].get("retained").is_none() && part[0].get("subscribers").is_none(), "{part}");
+    assert_eq!(events(&credentials[6]).await.as_array().unwrap().len(), 5);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_channel_that_is_not_granted_and_one_that_does_not_exist_get_the_same_answer() {
+    let (_world, node, credentials) = world().await;
+    let masked =
+        |response: Response| (response.status, response.header("www-authenticate").map(str::to_owned), response.text);
+    for token in credentials.iter().flatten() {
+        for path in ["/v1/events?channel=", "/v1/stream?channel=", "/v1/schemas/"] {
+            let granted_to_nobody = node.get_as(token, &format!("{path}finance-change")).await;
+            if granted_to_nobody.status == 200 {
+                continue;
+            }
+            let unknown = node.get_as(token, &format!("{path}no-such-name12")).await;
+            let mask = |text: String| text.replace("finance-change", "NAME").replace("no-such-name12", "NAME");
+            let (one, other) = (masked(granted_to_nobody), masked(unknown));
+            assert_eq!((one.0, one.1, mask(one.2)), (other.0, other.1, mask(other.2)), "{path}");
+        }
+    }
+    for token in credentials.iter().skip(2).flatten() {
+        let mut client = Subscriber::with_token(&node, "/v1/ws", token).await;
+        let mut errors = Vec::new();
+        for channel in ["finance-change", "no-such-channel", ""] {
+            client.say(json!({"type": "subscribe", "sub": "s", "channel": channel, "where": {"no": 1}})).await;
+            errors.push(client.frame_of("error").await);
+        }
+        assert!(errors.iter().all(|error| *error == errors[0] && error["code"] == "forbidden"), "{errors:?}");
+    }
+}
+
+/// Whichever check fails, the answer is the same.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_bad_credential_gets_the_same_answer() {
+    let (world, node, _) = world().await;
+    let good = json!({"subscribe": [ORDERS]});
+    let with = |name: &str, value: Value| {
+        let mut claims = json!({"tidings": good});
+        claims[name] = value;
+        world.token(claims)
+    };
+    let valid = world.granting(good.clone());
+    assert_eq!(node.get_as(&valid, "/v1/events").await.status, 200);
+    let (head, rest) = valid.split_once('.').unwrap();
+    let (claims, signature) = rest.split_once('.').unwrap();
+    let encoded = |text: &str| base64(text);
+    let mut bad = vec![
+        String::new(),
+        "x".into(),
+        format!("{head}.{claims}."),
+        format!("{head}.{claims}.{}", signature.chars().rev().collect::<String>()),
+        format!("{}.{claims}.{signature}", encoded(r#"{"alg":"none"}"#)),
+        format!("{}.{claims}.", encoded(r#"{"alg":"none"}"#)),
+        format!("{}.{claims}.{signature}", encoded(r#"{"alg":"HS256"}"#)),
+        format!("{}.{claims}.{signature}", encoded(r#"{"alg":"EdDSA","crit":["exp"],"exp":1}"#)),
+        format!("{head}.{claims}.{signature}.x"),
+        format!("{valid} {valid}"),
+        "tdg_nokey_0123456789".into(),
+        "x".repeat(17 << 10),
+    ];
+    for (name, value) in [
+        ("exp", Value::Null),
+        ("exp", json!(now() - 3600)),
+        ("exp", json!("9999999999")),
+        ("exp", json!(now() + 48 * 3600)),
+        ("nbf", json!(now() + 3600)),
+        ("nbf", json!("x")),
+        ("iss", json!("https://other.test/")),
+        ("iss", Value::Null),
+        ("aud", json!("https://other.test")),
+        ("aud", json!([])),
+        ("aud", Value::Null),
+        ("tidings", json!({"subscribe": [ORDERS], "more": []})),
+        ("tidings", json!({"subscribe": [{"channel": ORDERS, "wehre": {"customerId": "u1"}}]})),
+        ("tidings", json!({"subscribe": [{"channel": ORDERS, "where": {}}]})),
+        ("tidings", json!({"subscribe": [{"channel": ORDERS, "where": {"customerid": "u1"}}]})),
+        ("tidings", json!({"subscribe": ["a*b"]})),
+        ("tidings", json!([])),
+    ] {
+        bad.push(with(name, value));
+    }
+    let expected = node.request(Method::GET, "/v1/events");
+    let expected = Response::to(expected).await.problem(401, "unauthenticated");
+    for token in &bad {
+        let response = node.get_as(token, "/v1/events").await;
+        assert_eq!(response.problem(401, "unauthenticated"), expected, "{token}");
+        let refused = tokio_tungstenite::connect_async(node.handshake("/v1/ws", token)).await.unwrap_err().to_string();
+        assert!(refused.contains("401"), "{token}: {refused}");
+    }
+    // Several audiences, one of which is ours, and decimal dates are fine.
+    for (name, value) in [("aud", json!(["x", AUDIENCE])), ("exp", json!(now() as f64 + 60.5))] {
+        assert_eq!(node.get_as(&with(name, value), "/v1/events").await.status, 200);
+    }
+    for headers in [vec!["Basic eDp5"], vec!["Bearer"], vec!["Bearer a", "Bearer b"], vec![""]] {
+        let mut request = node.request(Method::GET, "/v1/events");
+        for header in &headers {
+            request = request.header("authorization", *header);
+        }
+        Response::to(request).await.problem(401, "unauthenticated");
+    }
+    for parameter in ["token", "access_token"] {
+        let response = Response::to(node.request(Method::GET, &format!("/v1/events?{parameter}={valid}"))).await;
+        let detail = response.problem(401, "unauthenticated")["detail"].as_str().unwrap().to_owned();
+        assert!(
+            detail.contains("Authorization: Bearer") && detail.contains(parameter) && !detail.contains(&valid),
+            "{detail}"
+        );
+        assert_eq!(handshake_status(&node, &format!("/v1/ws?{parameter}={valid}")).await, 401);
+    }
+}
+
+/// The status of a handshake.
+async fn handshake_status(node: &Node, path: &str) -> u16 {
+    let url = node.url(path).replacen("http", "ws", 1);
+    match tokio_tungstenite::connect_async(url).await {
+        Err(Error::Http(response)) => response.status().as_u16(),
+        Err(other) => panic!("{other}"),
+        Ok(_) => 101,
+    }
+}
+
+fn base64(text: &str) -> String {
+    use base64::Engine;
+    base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(text)
+}
+
+/// `[anonymous]` grants what it says to who has no credential, and a bad credential never becomes anonymous.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_has_no_credential_has_what_is_granted_to_anonymous() {
+    let world = World::with("", "[anonymous]\nsubscribe = [\"cache-invalidate\"]");
+    let node = Node::start(world.over(node::config(BrokerUrl::Memory))).await;
+    let status = async |path: &str| Response::to(node.request(Method::GET, path)).await.status;
+    assert_eq!(status("/v1/events?channel=cache-invalidate").await, 200);
+    assert_eq!(status("/v1/events").await, 200, "those that are granted");
+    assert_eq!(status("/v1/events?channel=order-status").await, 401);
+    assert_eq!(status("/v1/nodes").await, 401);
+    let published = ask(&node, &Method::POST, "/v1/events", None, Some(&order("1"))).await;
+    assert_eq!(published.status, 401);
+    let bad = world.token(json!({"exp": now() - 3600}));
+    assert_eq!(node.get_as(&bad, "/v1/events?channel=cache-invalidate").await.status, 401);
+    let mut client = Subscriber::connect(&node).await;
+    client.subscribe("c", "cache-invalidate").await;
+    client.say(json!({"type": "subscribe", "sub": "o", "channel": ORDERS})).await;
+    assert_eq!(client.frame_of("error").await["code"], "unauthenticated");
+    client.say(json!({"type": "auth", "token": world.granting(json!({"subscribe": ["*"]}))})).await;
+    client.frame_of("authenticated").await;
+    client.subscribe("o", ORDERS).await;
+}

@@ -1,0 +1,9 @@
+//! Who may do what: grants, pins, and credentials that end, over all paths.
+
+mod commands;
+mod live;
+mod matrix;
+mod namespaces;
+mod pins;
+mod revoked;
+pub mod world;
