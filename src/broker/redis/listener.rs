@@ -12,9 +12,9 @@ use std::time::Duration;
 
 use fred::clients::Client;
 use fred::error::{Error, ErrorKind};
-use fred::interfaces::{ClientLike, EventInterface, PubsubInterface};
+use fred::interfaces::{ClientLike, EventInterface, LuaInterface, PubsubInterface};
 use fred::types::{ClusterHash, CustomCommand, Message, Value};
-use futures_util::future::{join, try_join_all};
+use futures_util::future::try_join_all;
 use tokio::sync::broadcast::{self, error::RecvError};
 use tokio::sync::mpsc::{self, error::TrySendError};
 use tokio::sync::watch;
@@ -140,21 +140,14 @@ impl Listener {
     async fn subscribe(&self, client: &Client, subscriptions: &Subscriptions) -> Result<(), Error> {
         let Subscriptions { channels, probe_key } = subscriptions;
         if self.clustered {
-            // One command for each, because each channel has a slot of its own.
-            try_join_all(channels.iter().chain(once(probe_key)).map(|name| client.ssubscribe(name))).await?;
+            ssubscribe(client, channels.iter().chain(once(probe_key))).await?;
             return verified_ping(client).await;
         }
-        // Sent together: fred drops a refusal that arrives while no command waits for a reply.
         let (events, mut internal): (Vec<_>, Vec<_>) = channels.iter().cloned().partition(|name| self.has_events(name));
         internal.push(probe_key.clone());
-        let (subscribed, answered) = join(client.subscribe(events), verified_ping(client)).await;
-        subscribed?;
-        answered.map_err(|error| match error.kind() {
-            // fred takes a refusal of SUBSCRIBE for the reply to the PING.
-            ErrorKind::Protocol => Error::new(ErrorKind::Unknown, SUBSCRIBE_REFUSED),
-            _ => error,
-        })?;
-        let sharded = client.ssubscribe(internal.clone()).await;
+        client.subscribe(events.clone()).await?;
+        may_subscribe(client, events).await?;
+        let sharded = ssubscribe(client, &internal).await;
         self.internal.set_sharded(sharded.is_ok());
         if let Err(error) = sharded {
             if error.details().starts_with("NOPERM") {
@@ -287,5 +280,21 @@ impl Listener {
                 Err(describe(&error))
             }
         }
+    }
+}
+
+/// Subscribes to sharded channels, with a command for each: in a cluster each has a slot of its own, and of the replies to
+/// a command for several fred awaits only the first, and takes the others for those to the next commands.
+async fn ssubscribe(client: &Client, names: impl IntoIterator<Item = &String>) -> Result<(), Error> {
+    try_join_all(names.into_iter().map(|name| client.ssubscribe(name))).await.map(drop)
+}
+
+/// Makes sure that Redis has not refused a SUBSCRIBE to these channels, which was sent before. fred awaits no reply to it:
+/// it takes a refusal for the reply to the next command, or drops it if no command waits for one.
+async fn may_subscribe(client: &Client, channels: Vec<String>) -> Result<(), Error> {
+    let none: Vec<String> = Vec::new();
+    match client.eval(include_str!("may_subscribe.lua"), none, channels).await? {
+        Value::Integer(0) => Err(Error::new(ErrorKind::Unknown, SUBSCRIBE_REFUSED)),
+        _ => Ok(()),
     }
 }
