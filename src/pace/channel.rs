@@ -110,12 +110,15 @@ impl ChannelPace {
     }
 
     /// Answers publishers for whom there is room because time has passed: an answered publisher has not published again,
-    /// subscribers have not answered for long, another node has been silent. Returns whether some are still held back.
-    pub fn tick(&mut self, now: Instant) -> bool {
+    /// subscribers have left or have not answered for long, another node has been silent. `anybody`: this node still has
+    /// subscribers. Returns whether some publishers are still held back.
+    pub fn tick(&mut self, anybody: bool, now: Instant) -> bool {
         if self.held.is_empty() {
             return false;
         }
-        self.shards.iter_mut().for_each(|shard| shard.give_up(now));
+        for shard in &mut self.shards {
+            if anybody { shard.give_up(now) } else { shard.stop_waiting(now) }
+        }
         self.held.retain(|held| !held.go.is_closed());
         self.release(now);
         !self.held.is_empty()

@@ -85,10 +85,15 @@ impl Pace {
     pub async fn run(&self) {
         loop {
             self.holding.notified().await;
-            while self.ids.iter().filter(|id| self.lock(**id).tick(Instant::now())).count() > 0 {
+            while self.ids.iter().filter(|id| self.tick(**id)).count() > 0 {
                 tokio::time::sleep(TICK).await;
             }
         }
+    }
+
+    fn tick(&self, channel: ChannelId) -> bool {
+        let anybody = self.subscribers[channel].load(Ordering::Relaxed) > 0;
+        self.lock(channel).tick(anybody, Instant::now())
     }
 
     /// A shard has written everything of a channel up to this position. The first of it came from the relay at `since`.

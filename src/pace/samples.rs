@@ -142,8 +142,13 @@ impl Samples {
     pub fn give_up(&mut self, now: Instant) {
         let is_old = |sample: &Sample| now.saturating_duration_since(sample.taken) >= PATIENCE;
         if self.waiting.front().is_some_and(is_old) {
-            *self = Self { last_taken: Some(now), ..Self::starting_at(self.written, false) };
+            self.stop_waiting(now);
         }
+    }
+
+    /// Counts everything as read, and waits for no answers.
+    pub fn stop_waiting(&mut self, now: Instant) {
+        *self = Self { last_taken: Some(now), ..Self::starting_at(self.written, false) };
     }
 
     fn unsampled(&self) -> u64 {

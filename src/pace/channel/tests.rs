@@ -91,9 +91,9 @@ fn an_answer_waits_while_the_window_is_full_and_first_come_is_first_served() {
     fixture.write(3);
     assert!(is_answered(&mut first) && !is_answered(&mut second));
     // The first publisher is expected to publish again at once. If it does not, the next one is answered.
-    assert!(fixture.pace.tick(fixture.now) && !is_answered(&mut second));
+    assert!(fixture.pace.tick(true, fixture.now) && !is_answered(&mut second));
     fixture.wait(GRANT);
-    assert!(!fixture.pace.tick(fixture.now) && is_answered(&mut second));
+    assert!(!fixture.pace.tick(true, fixture.now) && is_answered(&mut second));
 }
 
 #[test]
@@ -157,12 +157,22 @@ fn silent_subscribers_hold_publishers_back_for_a_while_and_not_for_good() {
     fixture.publish_and_sample(20);
     let (_, mut held) = fixture.fill();
     fixture.write(fixture.head);
-    assert!(fixture.pace.tick(fixture.now) && !is_answered(&mut held));
+    assert!(fixture.pace.tick(true, fixture.now) && !is_answered(&mut held));
     fixture.wait(PATIENCE);
-    assert!(!fixture.pace.tick(fixture.now) && is_answered(&mut held));
+    assert!(!fixture.pace.tick(true, fixture.now) && is_answered(&mut held));
     // They no longer count: they run out of their send buffers and are closed.
     fixture.write(fixture.head);
     assert_eq!(fixture.pace.read(), fixture.head);
+}
+
+#[test]
+fn when_the_last_subscriber_has_left_nobody_is_held_back_for_it() {
+    let mut fixture = Fixture::answering();
+    fixture.publish_and_sample(20);
+    let (_, mut held) = fixture.fill();
+    fixture.write(fixture.head);
+    assert!(fixture.pace.tick(true, fixture.now) && !is_answered(&mut held));
+    assert!(!fixture.pace.tick(false, fixture.now) && is_answered(&mut held));
 }
 
 #[test]
@@ -202,7 +212,7 @@ fn subscribers_of_another_node_pace_publishers_here_while_it_says_so() {
     fixture.pace.announced(behind(50, 1), fixture.now);
     let mut held = fixture.publish().unwrap();
     fixture.wait(ANNOUNCEMENT_LIFETIME);
-    fixture.pace.tick(fixture.now);
+    fixture.pace.tick(true, fixture.now);
     assert!(is_answered(&mut held), "the node says nothing any more");
     fixture.pace.announced(behind(50, 1), fixture.now);
     let mut held = fixture.publish().unwrap();
