@@ -132,7 +132,7 @@ ROUNDS ?= 3
 setup-bench: ## install what the benchmark compares tidings with
 	@$(SETUP) $(FOR_BENCH)
 
-bench: setup-bench ## measure tidings beside its peers; takes 30 minutes; BENCH="backlog idle" for a part, ROUNDS=3
+bench: setup-bench ## measure tidings beside its peers; takes an hour; BENCH="backlog idle" for a part, ROUNDS=3
 	ulimit -n $$(ulimit -Hn) && $(CARGO) bench --locked --bench fanout -- --rounds $(ROUNDS) $(BENCH)
 
 bench-report: ## write the last measurements into docs/performance.md

@@ -4,7 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Instant;
 
-use tidings::load::{Dialect, Events, Publisher, Shared, client_frame};
+use tidings::load::{Dialect, Events, Publisher, Shared, Tls, client_frame};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 
@@ -37,10 +37,10 @@ enum Connection {
 impl Running {
     /// The dialect of a subscriber of all events.
     pub fn dialect(&self) -> Dialect {
-        let plain = Dialect { path: "/ws".into(), ..Dialect::default() };
+        let plain = Dialect { path: "/ws".into(), tls: self.tls.clone(), ..Dialect::default() };
         match self.kind {
             Kind::Floor | Kind::Peer("bun" | "ws" | "nchan") => plain,
-            Kind::Tidings { .. } => {
+            Kind::Tidings { .. } | Kind::Peer("nginx") => {
                 Dialect { path: format!("/v1/ws?channel={CHANNEL}"), confirmation: (SUBSCRIBED.to_vec(), 1), ..plain }
             }
             Kind::Peer("socketio") => Dialect {
@@ -68,30 +68,32 @@ impl Running {
 
     /// Where publishers connect.
     pub fn endpoint(&self) -> Endpoint {
-        Endpoint { address: self.address, kind: self.kind }
+        Endpoint { address: self.address, kind: self.kind, tls: self.tls.clone() }
     }
 }
 
 /// Where the publishers of a server connect.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Endpoint {
     address: SocketAddr,
     kind: Kind,
+    tls: Option<Tls>,
 }
 
 impl Endpoint {
     /// Connects a publisher.
     pub async fn lane(&self, number: usize) -> io::Result<Lane> {
+        let publisher = async |path| Publisher::connect_with(self.address, path, self.tls.as_ref()).await;
         let connection = match self.kind {
-            Kind::Tidings { .. } => Connection::Tidings(Publisher::connect(self.address, "/v1/events").await?),
-            Kind::Floor => Connection::Http(Publisher::connect(self.address, "/publish").await?),
+            Kind::Tidings { .. } | Kind::Peer("nginx") => Connection::Tidings(publisher("/v1/events").await?),
+            Kind::Floor => Connection::Http(publisher("/publish").await?),
             Kind::Peer("nats") => {
                 let mut stream = TcpStream::connect((self.address.ip(), self.address.port() + 1)).await?;
                 stream.set_nodelay(true)?;
                 stream.write_all(NATS_HELLO.as_bytes()).await?;
                 Connection::Nats(BufReader::new(stream))
             }
-            Kind::Peer(_) => Connection::Http(Publisher::connect(self.address, "/publish").await?),
+            Kind::Peer(_) => Connection::Http(publisher("/publish").await?),
         };
         Ok(Lane { number, next: Vec::new(), connection })
     }

@@ -8,6 +8,7 @@ mod audience;
 mod dialects;
 mod events;
 mod floor;
+mod issuer;
 mod machine;
 mod own_thread;
 mod pace;
@@ -23,6 +24,7 @@ mod svg;
 mod systems;
 mod table;
 mod targets;
+mod tls;
 mod turns;
 mod usage;
 

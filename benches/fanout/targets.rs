@@ -2,10 +2,10 @@
 
 use crate::results::{Results, SampleKey, Stat, sample_key};
 use crate::scenarios::{
-    answers, backlog, compression, filters, idle, idle_redis, latency, offered, one, publishing, saturation, stalled,
-    stalled_share, transports,
+    access, answers, backlog, compression, filters, idle, idle_redis, latency, offered, one, publishing, revocations,
+    saturation, stalled, stalled_share, tls, transports,
 };
-use crate::systems::{BUN, NATS, TIDINGS, TIDINGS_REDIS, WS};
+use crate::systems::{BUN, NATS, NGINX, TIDINGS, TIDINGS_REDIS, WS};
 use crate::table::{Table, ratio, spread, thousands};
 use crate::usage::{CPU, INSTRUCTIONS};
 
@@ -23,7 +23,7 @@ pub fn table(results: &Results) -> Table {
     // Where the machine does not count instructions, CPU time is compared instead.
     let cost = if results.machine.counts_instructions { INSTRUCTIONS } else { CPU };
     let checks = Checks { results, cost };
-    let targets: [(&str, Vec<Check>); 16] = [
+    let targets: [(&str, Vec<Check>); 21] = [
         ("One event at a time: at most 1.05 × the floor, and below Bun", checks.one_at_a_time()),
         ("64 in flight: at most 0.07 × the floor, and below nats-server", checks.backlog()),
         (
@@ -61,6 +61,14 @@ pub fn table(results: &Results) -> Table {
         ("POST to WebSocket through Redis: p50 at most 0.85 × Node ws + ioredis", checks.latency()),
         ("An idle node on Redis: at most 3 commands a second", checks.idle_redis()),
         ("1,000 compressed subscribers: at most 1.3 × the CPU of plain ones at 1 KiB", checks.compression()),
+        ("A token: at most 200 bytes more a connection, and 1.5 × the time to open 10,000", checks.tokens()),
+        ("A grant: at most 1.01 × the CPU of a delivery; a pin: of a filter's", checks.grants()),
+        (
+            "10,000 tokens revoked at once: the last connection at three nodes is closed within 2 s",
+            checks.revocations(),
+        ),
+        ("TLS, CPU a delivery and memory: at most 0.9 × the better of Bun and nginx", checks.tls_cost()),
+        ("TLS, 1,000 connections opened: at most 1.1 × the better of Bun and nginx", checks.tls_open()),
     ];
     let mut table = Table::new("Targets", "", &[]).heads(&["target", "measured", "reached"]);
     for (number, (target, checks)) in (1..).zip(targets) {
@@ -332,6 +340,47 @@ impl<'a> Checks<'a> {
             of("sent", idle_redis::SENT, |rate| rate <= 3.0),
             of("processed, with those of scripts", idle_redis::PROCESSED, |_| true),
         ]
+    }
+
+    fn tokens(&self) -> Vec<Check> {
+        let [with, without] =
+            [access::WITH, access::WITHOUT].map(|case| sample_key(access::TOKENS, case, TIDINGS.name));
+        let bytes = |stat| spread(stat, 1.0, " bytes");
+        vec![
+            self.check("more", with, self.results.stat(with, access::MORE), bytes, |more| more <= 200.0),
+            self.times("time", with, without, access::OPEN, 1.5),
+        ]
+    }
+
+    fn grants(&self) -> Vec<Check> {
+        let pair = |what, with, without| {
+            let [with, without] = [with, without].map(|case| sample_key(access::GRANTS, case, TIDINGS.name));
+            self.times(what, with, without, CPU, 1.01)
+        };
+        vec![pair("grant", access::GRANT, access::WITHOUT), pair("pin", access::PIN, access::FILTER)]
+    }
+
+    fn revocations(&self) -> Vec<Check> {
+        let key = sample_key(revocations::REVOCATIONS, "", TIDINGS_REDIS.name);
+        let seconds = |stat| spread(stat, 1.0, " s");
+        let stat = self.results.stat(key, revocations::CLOSED);
+        vec![self.check("after the first request", key, stat, seconds, |time| time <= 2.0)]
+    }
+
+    fn tls_cost(&self) -> Vec<Check> {
+        let pair = |what, figure| self.beside_tls(what, figure, 0.9);
+        [pair("CPU", CPU), pair("memory", tls::MEMORY)].into_iter().flatten().collect()
+    }
+
+    fn tls_open(&self) -> Vec<Check> {
+        self.beside_tls("time", tls::OPEN, 1.1).into()
+    }
+
+    fn beside_tls(&self, what: &str, figure: &str, most: f64) -> [Check; 2] {
+        [BUN, NGINX].map(|system| {
+            let [ours, its] = [TIDINGS.name, system.name].map(|system| sample_key(tls::TLS, "", system));
+            self.times(&format!("{what} of {}", system.name), ours, its, figure, most)
+        })
     }
 
     fn compression(&self) -> Vec<Check> {

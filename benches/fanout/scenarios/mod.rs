@@ -2,6 +2,7 @@
 //!
 //! A scenario is a list of steps. A step is a measurement of one server, which is started before it and ended after it.
 
+pub mod access;
 pub mod answers;
 pub mod backlog;
 pub mod compression;
@@ -14,9 +15,11 @@ pub mod latency;
 pub mod offered;
 pub mod one;
 pub mod publishing;
+pub mod revocations;
 pub mod saturation;
 pub mod stalled;
 pub mod stalled_share;
+pub mod tls;
 pub mod transports;
 
 use std::io;
@@ -88,6 +91,7 @@ pub fn all() -> Vec<Scenario> {
         filters::same(),
         stalled::stalled(),
     ]);
+    all.extend([access::tokens(), access::grants(), revocations::revocations(), tls::tls()]);
     all.extend([publishing::publishing(), latency::latency(), compression::compression()]);
     all.extend([growth::subscribers(), growth::channels(), instructions::instructions()]);
     all

@@ -1,8 +1,11 @@
 // The peer "Bun": its built-in publish/subscribe, which is that of uWebSockets. One process without a broker.
 
+const { TLS_CERT, TLS_KEY } = process.env;
+
 const server = Bun.serve({
   hostname: "127.0.0.1",
   port: Number(process.env.PORT),
+  ...(TLS_CERT && { tls: { cert: Bun.file(TLS_CERT), key: Bun.file(TLS_KEY) } }),
   // A publisher's connection may be idle for longer than the default timeout of 10 s.
   idleTimeout: 0,
   routes: {
