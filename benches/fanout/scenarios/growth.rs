@@ -117,7 +117,9 @@ impl Measure for Channels {
             });
             fs::write(folder.join(format!("{}.schema.json", channel(number))), schema.to_string())?;
         }
-        Ok(system.with(&["--max-subscriptions", &self.0.to_string(), "--schemas", &folder.display().to_string()]))
+        let count = self.0.to_string();
+        let flags = ["--max-subscriptions", &count, "--frame-rate", &count, "--schemas", &folder.display().to_string()];
+        Ok(system.with(&flags))
     }
 
     async fn measure(&self, server: Running) -> io::Result<Vec<CaseFigures>> {
