@@ -6,4 +6,5 @@ mod matrix;
 mod namespaces;
 mod pins;
 mod revoked;
+mod table;
 pub mod world;
