@@ -5,6 +5,7 @@ mod live;
 mod matrix;
 mod namespaces;
 mod pins;
+mod renewals;
 mod revoked;
 mod table;
 pub mod world;
