@@ -10,6 +10,7 @@ use crate::auth::sign::sha256;
 use crate::auth::toml_tree::{Node, Table, Value};
 use crate::config::read_error;
 use crate::event::{Scalar, Test};
+use crate::secret::exposed;
 use crate::suggest::{self, Known};
 
 impl FileReader<'_> {
@@ -81,6 +82,11 @@ impl FileReader<'_> {
             let keys = if name == "key_file" { KeySet::from_file(&content) } else { KeySet::from_secret(&content) };
             keys.map_err(|error| error.to_string())
         });
+        if name == "secret_file"
+            && let Some(warning) = exposed(&path, "the secret of an issuer")
+        {
+            self.reader.warning(at, &table.at(name), warning);
+        }
         match keys {
             Ok(keys) => Some(KeySource::Fixed(keys)),
             Err(error) => {

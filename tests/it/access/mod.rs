@@ -7,5 +7,6 @@ mod namespaces;
 mod pins;
 mod renewals;
 mod revoked;
+mod secret_files;
 mod table;
 pub mod world;
