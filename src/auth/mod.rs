@@ -253,14 +253,11 @@ impl Auth {
         own != Some(source) && self.current.load().is_publisher(namespace, source)
     }
 
-    /// How far clocks may be wrong.
-    pub fn clock_skew(&self) -> Duration {
-        self.current.load().times.clock_skew
-    }
-
-    /// How long a token may be valid.
-    pub fn max_lifetime(&self) -> Duration {
-        self.current.load().times.max_lifetime
+    /// The longest time for which a token may be accepted from now on: its `exp` is at most `max_lifetime` and the clock
+    /// skew away, and it ends the clock skew after that.
+    pub fn longest_validity(&self) -> Duration {
+        let times = self.current.load().times;
+        times.max_lifetime + 2 * times.clock_skew
     }
 }
 

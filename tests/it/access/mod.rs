@@ -7,6 +7,7 @@ mod namespaces;
 mod pins;
 mod renewals;
 mod revoked;
+mod revoked_away;
 mod secret_files;
 mod table;
 pub mod world;
