@@ -1,4 +1,4 @@
-//! Whom a rate limit counts: a credential, or the address of a client without one.
+//! The key under which a rate limit counts a client: its credential, or its address if it has none.
 
 use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use super::{Caller, Identity};
 use crate::network::ClientNetwork;
 
-/// Whom a rate limit counts.
+/// The key of a client in a rate limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum LimitKey {
     /// The hash of a credential's namespace, issuer and subject, or of its namespace and key: 64 bits under a secret of

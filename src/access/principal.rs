@@ -5,13 +5,14 @@ use std::time::{Duration, SystemTime};
 
 use super::{Grants, NamespaceId};
 
-/// Whom a valid credential names. All that a credential comes to; the credential itself is not kept.
+/// What a valid credential says: the identity, the namespace, the grants and the end. The daemon does not keep the credential
+/// itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Principal {
     pub identity: Identity,
     pub namespace: NamespaceId,
     pub grants: Arc<Grants>,
-    /// The moment from which on the credential is not accepted: its `exp` and the clock skew. `None` for one without an end.
+    /// When the credential ends: its `exp` and the clock skew. `None` for an API key, which has no end.
     pub expires: Option<SystemTime>,
 }
 

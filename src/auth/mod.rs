@@ -64,7 +64,8 @@ pub const MAX_CREDENTIAL: usize = 16 << 10;
 const MAX_ATTEMPTS: usize = 3;
 /// How often at most a refusal is logged at `info`; the others are at `debug`.
 const LOG_EVERY: Duration = Duration::from_secs(1);
-/// How far the clock may be put back without making tokens valid again. A longer way is a correction.
+/// How far the clock may step back without making expired tokens valid again, in milliseconds. A larger step is taken for a
+/// correction of a clock that was wrong.
 const MAX_STEP_BACK: u64 = 60 * 60 * 1000;
 
 /// Who may do what, by `auth.toml`.
@@ -155,10 +156,11 @@ impl Auth {
         self.namespaces.clone()
     }
 
-    /// Whom a credential names: a token or an API key.
+    /// The principal of a token or an API key.
     ///
     /// # Errors
-    /// The credential is not valid, or nobody can tell. The refusal is logged and counted here.
+    /// The credential is not valid, or the keys that could verify it are out of reach. This method logs and counts the
+    /// refusal.
     pub async fn authenticate(&self, credential: &str, now: SystemTime) -> Result<Arc<Principal>, Refusal> {
         let result = self.principal(credential, self.clock.at(now)).await;
         if let Err(refusal) = &result {
@@ -183,7 +185,7 @@ impl Auth {
                 return Ok(principal);
             }
             let verified = self.verify(credential, &snapshot, now).await;
-            // Keys may have been waited for. What a replaced configuration accepts, this one may not.
+            // A reload may have come while this waited for keys, and may refuse what the old configuration accepts.
             if self.current.load().version == snapshot.version {
                 return Ok(self.tokens.insert(hash, verified?, credential.len()));
             }
@@ -224,7 +226,7 @@ impl Auth {
         Ok(Verified { principal: Arc::new(principal), version: snapshot.version, key, keys: issuer.keys.clone() })
     }
 
-    /// Those without a credential. `None`: nobody is let in without one.
+    /// The principal of clients without a credential. `None`: every client needs one.
     pub fn anonymous(&self) -> Option<Arc<Principal>> {
         self.current.load().anonymous.clone()
     }
@@ -251,18 +253,15 @@ impl Auth {
         own != Some(source) && self.current.load().is_publisher(namespace, source)
     }
 
-    /// How far clocks may be wrong.
-    pub fn clock_skew(&self) -> Duration {
-        self.current.load().times.clock_skew
-    }
-
-    /// How long a token may be valid.
-    pub fn max_lifetime(&self) -> Duration {
-        self.current.load().times.max_lifetime
+    /// The longest time for which a token may be accepted from now on: its `exp` is at most `max_lifetime` and the clock
+    /// skew away, and it ends the clock skew after that.
+    pub fn longest_validity(&self) -> Duration {
+        let times = self.current.load().times;
+        times.max_lifetime + 2 * times.clock_skew
     }
 }
 
-/// A clock that goes back by no more than a correction: a clock that was put back a little must not revive a token.
+/// A clock that ignores steps back of up to [`MAX_STEP_BACK`], which would make expired tokens valid again.
 #[derive(Debug, Default)]
 struct Clock(AtomicU64);
 
@@ -281,7 +280,7 @@ impl Clock {
     }
 }
 
-/// Logs refusals, but no more than a line a second: strangers cause them.
+/// Logs refusals, at most one line a second, because any stranger can cause one.
 #[derive(Debug, Default)]
 struct RefusalLog {
     /// When the last line was written, and how many were left out since.

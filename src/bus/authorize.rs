@@ -1,7 +1,7 @@
-//! Who a caller is, and what it may do: the one place where a credential becomes a [`Caller`], and where grants are asked.
+//! Turns a credential into a [`Caller`], and checks the grants of callers. No other file does either.
 //!
-//! A channel that is not granted and one that does not exist get the same answer, so nothing about channels is looked at
-//! before the grants.
+//! A channel that is not granted and one that does not exist get the same answer. So the grants are checked before the
+//! channel's name, its fields or a position.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -13,7 +13,7 @@ use crate::event::{ChannelId, Filter, Selector};
 use crate::protocol::{ErrorCode, Problem};
 use crate::suggest;
 
-/// What everybody is told whose credential is not accepted, whichever check failed.
+/// The detail of each 401, whichever check failed.
 const NEEDED: &str = "a valid credential is required: send a token or an API key as `Authorization: Bearer …`";
 const NOT_GRANTED: &str = "the credential does not grant this";
 /// The challenges of RFC 6750, section 3.
@@ -30,11 +30,12 @@ pub struct Renewal(Arc<Principal>);
 pub enum NotRenewed {
     /// It is not accepted. The connection goes on with the one that it has.
     Refused(Problem),
-    /// It is somebody else's: the connection must end.
+    /// It belongs to another issuer, subject or namespace: the connection must end.
     SomebodyElse,
 }
 
-/// The guard of a node's connections: credentials that were revoked, or removed from the configuration.
+/// Says which credentials of open connections are no longer accepted: those that were revoked, and those whose key or
+/// issuer was removed from the configuration.
 #[derive(Debug)]
 pub struct TakenBack {
     auth: Option<Arc<Auth>>,
@@ -233,7 +234,8 @@ pub fn expires_in_ms(principal: &Principal) -> Option<u64> {
     principal.remaining(SystemTime::now()).map(millis)
 }
 
-/// The refusal of something that is not granted. A credential could help who has none.
+/// Refuses a call that the caller's grants do not allow: with 403, or with 401 for a caller without a credential, who could
+/// get further with one.
 pub(super) fn denied(caller: &Caller) -> Problem {
     let anonymous = caller.principal().is_some_and(|principal| principal.identity == Identity::Anonymous);
     match anonymous {

@@ -109,7 +109,7 @@ impl Bus {
                     deadline = Instant::now();
                     false
                 }
-                // The caller may not have what comes from now on.
+                // The credential has ended: the answer must not have events that are published from now on.
                 () = self.credential_ended(caller) => break,
             };
             // If nothing has moved, the log is read once more: it may have been lost meanwhile.

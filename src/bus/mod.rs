@@ -32,6 +32,7 @@ mod publish_limit;
 mod query;
 mod reader;
 mod resolve;
+mod revocation_list;
 mod revocations;
 
 use std::sync::Arc;
@@ -49,7 +50,8 @@ pub use publish_limit::PublishLimit;
 pub use query::StreamQuery;
 pub use reader::LogReader;
 pub use resolve::{Begin, Selected, Subscription, SubscriptionParts};
-pub use revocations::{MAX_REVOKED_NAME, Revocation, Revocations};
+pub use revocation_list::Revocation;
+pub use revocations::{MAX_REVOKED_NAME, Revocations};
 
 use crate::access::Caller;
 use crate::admission::Admission;

@@ -25,8 +25,8 @@ impl PublishLimit {
 }
 
 impl Publisher<'_> {
-    /// Counts events of a publisher, who connects from `address`. Before they are validated, so that events that are
-    /// refused count too: they cost the same work.
+    /// Counts events of a publisher that connects from `address`. The caller charges before it validates: an event that
+    /// is refused costs the same work, so it counts too.
     ///
     /// # Errors
     /// `rate-limited`, `invalid-event`: a batch that is larger than the burst would be over the rate for ever.

@@ -1,24 +1,26 @@
 //! The revoked credentials of a namespace. They are in the broker's store, so that they hold on every node and survive
 //! restarts.
 //!
-//! The store has one value with the names of segments, and each segment in a value of its own. A segment never changes: who
-//! adds to one writes another with the same entries and the new ones. So a node reads only the segments that it does not
-//! know, and the value with the names is what all nodes agree on.
+//! The store has one value with the names of segments, and each segment in a value of its own. A segment never changes: a
+//! node that adds to one writes another with the same entries and the new ones. So a node reads only the segments that it
+//! does not know, and the value with the names is what all nodes agree on.
 //!
-//! Every node reads the names each [`INTERVAL`]. A node that could not read them for [`MAX_AGE`] accepts no credential.
+//! Every node reads the names each [`INTERVAL`]. A node that could not read them for [`MAX_AGE`] accepts no credential. A
+//! node that misses entries that it has read before writes them again: a Redis that was emptied, or a replica that became
+//! the master too early, has lost them.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 
-use super::{Bus, unreadable};
+use super::revocation_list::{Entry, List, MAX_SEGMENT, Revocation, damaged, now, parse_names, parts, text_of};
+use super::{Bus, rate_limited};
 use crate::access::{AdminRight, Caller, Identity, Principal};
-use crate::broker::{Backend, BrokerError, MAX_VALUE_BYTES};
+use crate::broker::{Backend, BrokerError};
 use crate::protocol::{ErrorCode, Problem};
 
 /// Between two looks at the store. With it, a revocation holds on every node within 2 s.
@@ -27,8 +29,6 @@ const INTERVAL: Duration = Duration::from_millis(750);
 const MAX_AGE: Duration = Duration::from_secs(2);
 /// How long one read or write of the store may take.
 const TIMEOUT: Duration = Duration::from_secs(2);
-/// The largest segment, in bytes. The store takes somewhat more.
-const MAX_SEGMENT: usize = MAX_VALUE_BYTES * 3 / 4;
 /// The key of the names of the segments. The segments are beside it.
 const NAMES: &str = "revocations/names";
 /// Nodes that write at the same time try so often.
@@ -38,31 +38,15 @@ const MAX_WAITING: usize = 100_000;
 /// The longest `jti`, `sub` or key id, in characters.
 pub const MAX_REVOKED_NAME: usize = 1024;
 
-/// What is revoked.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub enum Revocation {
-    /// The token with this `jti`.
-    Jti(String),
-    /// The tokens of this `sub` that were issued at this second or before, in seconds since 1970, and those that do not say
-    /// when.
-    Sub(String, i64),
-    /// The API key with this id.
-    Key(String),
-}
-
-/// An entry of a segment, and the second until which it is kept. `None`: for ever, as keys have no end.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct Entry(Revocation, Option<i64>);
-
 /// The list of one namespace, as far as this node has read it.
 pub struct Revocations {
     backend: Arc<dyn Backend>,
-    /// The longest time for which a token may be accepted.
-    kept_for: Duration,
+    /// The longest time for which a token may be accepted. A reload of `auth.toml` changes it.
+    kept_for: Box<dyn Fn() -> Duration + Send + Sync>,
     known: RwLock<Known>,
     changes: watch::Sender<u64>,
-    waiting: Mutex<Waiting>,
+    /// Revocations that wait for the next write.
+    waiting: Mutex<Vec<Waiting>>,
     writer: tokio::sync::Mutex<()>,
 }
 
@@ -70,31 +54,24 @@ pub struct Revocations {
 struct Known {
     names: Vec<u8>,
     segments: HashMap<String, Arc<Vec<Entry>>>,
+    /// Entries that the store had and has no more, although they are to be kept.
+    lost: Vec<Entry>,
     list: List,
     /// When the names were last read.
     read: Option<Instant>,
 }
 
-#[derive(Default)]
-struct List {
-    ids: HashMap<String, ()>,
-    subjects: HashMap<String, i64>,
-    keys: HashMap<String, ()>,
-}
-
-/// Revocations that wait for the next write. They stay here until they are written.
-#[derive(Default)]
+/// A revocation, and who is told whether it was written.
 struct Waiting {
-    entries: Vec<Entry>,
-    /// How many were written before these.
-    written: u64,
+    entry: Entry,
+    written: oneshot::Sender<Result<(), BrokerError>>,
 }
 
 impl Bus {
     /// Revokes a credential of the caller's namespace, on every node. Returns when the broker has it.
     ///
     /// # Errors
-    /// `forbidden`, `invalid-frame` for an empty or long name, `broker-unavailable`.
+    /// `forbidden`, `bad-request` for an empty or long name, `broker-unavailable`.
     pub async fn revoke(&self, caller: &Caller, revocation: Revocation) -> Result<(), Problem> {
         self.require(caller, AdminRight::Revoke)?;
         let (Revocation::Jti(name) | Revocation::Sub(name, _) | Revocation::Key(name)) = &revocation;
@@ -102,16 +79,16 @@ impl Bus {
             let detail = format!("the name of what is revoked must have 1 to {MAX_REVOKED_NAME} characters");
             return Err(Problem::new(ErrorCode::BadRequest, detail));
         }
-        self.namespace(caller).revocations().add(revocation).await.map_err(unreadable)
+        self.namespace(caller).revocations().add(revocation).await.map_err(not_stored)
     }
 }
 
 impl Revocations {
-    /// The list in this backend's store. A revocation of tokens is kept for `kept_for`.
-    pub fn new(backend: Arc<dyn Backend>, kept_for: Duration) -> Self {
+    /// The list in this backend's store. A revocation of tokens is kept for what `kept_for` says when it is made.
+    pub fn new(backend: Arc<dyn Backend>, kept_for: impl Fn() -> Duration + Send + Sync + 'static) -> Self {
         Self {
             backend,
-            kept_for,
+            kept_for: Box::new(kept_for),
             known: RwLock::default(),
             changes: watch::Sender::default(),
             waiting: Mutex::default(),
@@ -147,7 +124,7 @@ impl Revocations {
         self.known.read().unwrap_or_else(PoisonError::into_inner).read.is_some()
     }
 
-    /// Reads the list again and again.
+    /// Reads the list again and again, and writes what the store has lost.
     pub async fn run(&self) {
         let mut failing = false;
         loop {
@@ -158,6 +135,11 @@ impl Revocations {
                 }
                 Ok(_) if std::mem::take(&mut failing) => tracing::info!("the revoked credentials can be read again"),
                 _ => {}
+            }
+            if result.is_ok()
+                && let Err(error) = self.restore().await
+            {
+                tracing::debug!(%error, "revoked credentials that the broker has lost cannot be written");
             }
             tokio::time::sleep(INTERVAL).await;
         }
@@ -196,45 +178,79 @@ impl Revocations {
 
     fn learned(&self, names: Vec<u8>, segments: Vec<(String, Arc<Vec<Entry>>)>, read: Instant) {
         let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
-        known.read = Some(known.read.map_or(read, |before| before.max(read)));
+        if known.read.is_some_and(|before| before > read) {
+            // Another call has read later, and this one could have read less.
+            return;
+        }
+        known.read = Some(read);
         if known.names == names {
             return;
         }
-        let list = List::of(segments.iter().flat_map(|(_, entries)| entries.iter()));
-        (known.names, known.segments, known.list) = (names, segments.into_iter().collect(), list);
+        let lost = {
+            let stored: HashSet<&Entry> = segments.iter().flat_map(|(_, entries)| entries.iter()).collect();
+            let now = now();
+            let named = |name: &str| segments.iter().any(|(new, _)| new == name);
+            let gone = known.segments.iter().filter(|(name, _)| !named(name)).flat_map(|(_, entries)| entries.iter());
+            let missing = gone.chain(&known.lost).filter(|entry| entry.is_kept(now) && !stored.contains(entry));
+            missing.cloned().collect::<Vec<_>>()
+        };
+        if !lost.is_empty() && known.lost.is_empty() {
+            tracing::warn!(count = lost.len(), "the broker has lost revoked credentials: this node writes them again");
+        }
+        known.list = List::of(segments.iter().flat_map(|(_, entries)| entries.iter()).chain(&lost));
+        (known.names, known.segments, known.lost) = (names, segments.into_iter().collect(), lost);
         drop(known);
         self.changes.send_modify(|changes| *changes += 1);
     }
 
-    /// Adds a revocation; returns when the store has it. Those that come together are written together.
-    async fn add(&self, revocation: Revocation) -> Result<(), BrokerError> {
-        let kept = !matches!(revocation, Revocation::Key(_));
-        let until = kept.then(|| now() + i64::try_from(self.kept_for.as_secs()).unwrap_or(i64::MAX / 2) + 1);
-        let number = {
-            let mut waiting = self.lock();
-            if waiting.entries.len() >= MAX_WAITING {
-                return Err(BrokerError::Unavailable("too many revocations wait for the broker".into()));
-            }
-            waiting.entries.push(Entry(revocation, until));
-            waiting.written + waiting.entries.len() as u64
-        };
+    /// Writes what the store has lost.
+    async fn restore(&self) -> Result<(), BrokerError> {
+        let lost = self.known.read().unwrap_or_else(PoisonError::into_inner).lost.clone();
+        if lost.is_empty() {
+            return Ok(());
+        }
         let _writing = self.writer.lock().await;
-        let entries = {
-            let waiting = self.lock();
-            if waiting.written >= number {
-                // Another call has written it.
-                return Ok(());
-            }
-            waiting.entries.clone()
-        };
-        within(self.write(&entries)).await?;
-        let mut waiting = self.lock();
-        waiting.entries.drain(..entries.len());
-        waiting.written += entries.len() as u64;
-        Ok(())
+        within(self.write(&lost)).await
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Waiting> {
+    /// Adds a revocation; returns when the store has it. Those that come together are written together, and have the same
+    /// result.
+    async fn add(&self, revocation: Revocation) -> Result<(), BrokerError> {
+        let kept = !matches!(revocation, Revocation::Key(_));
+        let until = kept.then(|| now() + i64::try_from((self.kept_for)().as_secs()).unwrap_or(i64::MAX / 2) + 1);
+        let entry = Entry(revocation, until);
+        loop {
+            let (written, mut result) = oneshot::channel();
+            {
+                let mut waiting = self.lock();
+                if waiting.len() >= MAX_WAITING {
+                    // Clients that have gone wait for no answer.
+                    waiting.retain(|one| !one.written.is_closed());
+                }
+                if waiting.len() >= MAX_WAITING {
+                    return Err(BrokerError::Unavailable("too many revocations wait for the broker".into()));
+                }
+                waiting.push(Waiting { entry: entry.clone(), written });
+            }
+            let _writing = self.writer.lock().await;
+            match result.try_recv() {
+                Ok(result) => return result,
+                // The call that was writing it ended early, as its client went away.
+                Err(oneshot::error::TryRecvError::Closed) => continue,
+                Err(oneshot::error::TryRecvError::Empty) => {}
+            }
+            let waiting = std::mem::take(&mut *self.lock());
+            let entries: Vec<_> = waiting.iter().map(|one| one.entry.clone()).collect();
+            let result = within(self.write(&entries)).await;
+            for one in waiting {
+                // A client that has gone needs no answer.
+                let _ = one.written.send(result.clone());
+            }
+            return result;
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Waiting>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -243,6 +259,12 @@ impl Revocations {
         for _ in 0..ATTEMPTS {
             let before = self.read().await?;
             let mut segments = self.segments(&before).await?.unwrap_or_default();
+            let stored: HashSet<&Entry> = segments.iter().flat_map(|(_, entries)| entries.iter()).collect();
+            // Another node may have restored the same entries.
+            let added: Vec<_> = added.iter().filter(|entry| !stored.contains(entry)).cloned().collect();
+            if added.is_empty() {
+                return Ok(());
+            }
             let now = now();
             segments.retain(|(_, entries)| entries.iter().any(|entry| entry.is_kept(now)));
             // The newest segment grows until it is full.
@@ -254,7 +276,7 @@ impl Revocations {
                 }
                 _ => Vec::new(),
             };
-            entries.extend_from_slice(added);
+            entries.extend(added);
             let mut names: Vec<String> = segments.into_iter().map(|(name, _)| name).collect();
             for part in parts(&entries) {
                 let name = format!("{:016x}", rand::random::<u64>());
@@ -293,71 +315,9 @@ impl Revocations {
     }
 }
 
-impl List {
-    fn of<'a>(entries: impl Iterator<Item = &'a Entry>) -> Self {
-        let (mut list, now) = (Self::default(), now());
-        for Entry(revocation, _) in entries.filter(|entry| entry.is_kept(now)) {
-            match revocation {
-                Revocation::Jti(id) => drop(list.ids.insert(id.clone(), ())),
-                Revocation::Key(id) => drop(list.keys.insert(id.clone(), ())),
-                Revocation::Sub(subject, before) => {
-                    let known = list.subjects.entry(subject.clone()).or_insert(*before);
-                    *known = (*known).max(*before);
-                }
-            }
-        }
-        list
-    }
-
-    fn covers(&self, principal: &Principal) -> bool {
-        match &principal.identity {
-            Identity::Anonymous => false,
-            Identity::Key { id, .. } => self.keys.contains_key(&**id),
-            Identity::Token(token) => {
-                let by_subject = token.subject.as_ref().and_then(|subject| self.subjects.get(&**subject));
-                token.id.as_ref().is_some_and(|id| self.ids.contains_key(&**id))
-                    || by_subject.is_some_and(|before| token.issued.is_none_or(|issued| issued <= *before))
-            }
-        }
-    }
-}
-
-impl Entry {
-    fn is_kept(&self, now: i64) -> bool {
-        self.1.is_none_or(|until| until > now)
-    }
-}
-
 impl fmt::Debug for Revocations {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Revocations").finish_non_exhaustive()
-    }
-}
-
-/// Divides entries so that each part fits into a segment.
-fn parts(entries: &[Entry]) -> Vec<&[Entry]> {
-    let (mut parts, mut begin, mut bytes) = (Vec::new(), 0, 0);
-    for (index, entry) in entries.iter().enumerate() {
-        let size = text_of(std::slice::from_ref(entry)).len();
-        if bytes + size > MAX_SEGMENT && index > begin {
-            parts.push(&entries[begin..index]);
-            (begin, bytes) = (index, 0);
-        }
-        bytes += size;
-    }
-    parts.push(&entries[begin..]);
-    parts
-}
-
-fn text_of(entries: &[Entry]) -> Vec<u8> {
-    // Strings and numbers: serialization cannot fail.
-    serde_json::to_vec(entries).unwrap_or_default()
-}
-
-fn parse_names(names: &[u8]) -> Result<Vec<String>, BrokerError> {
-    match names.is_empty() {
-        true => Ok(Vec::new()),
-        false => serde_json::from_slice(names).map_err(damaged),
     }
 }
 
@@ -365,8 +325,19 @@ fn segment_key(name: &str) -> String {
     format!("revocations/{name}")
 }
 
-fn damaged(error: impl fmt::Display) -> BrokerError {
-    BrokerError::Rejected(format!("the revoked credentials in the broker's store cannot be read: {error}"))
+/// What a caller is told of a revocation that may not be in the store.
+fn not_stored(error: BrokerError) -> Problem {
+    let detail = match error {
+        BrokerError::RateLimited { cause, retry_after } => return rate_limited(cause, retry_after),
+        BrokerError::Rejected(_) => {
+            "the broker refused to store the revocation, so the credential is still accepted: the reason is in this node's log"
+        }
+        _ => {
+            "the broker did not confirm the revocation, so the credential may still be accepted: send it again; the reason \
+             is in this node's log"
+        }
+    };
+    Problem::new(ErrorCode::BrokerUnavailable, detail).with_cause(error)
 }
 
 async fn within<T>(call: impl Future<Output = Result<T, BrokerError>>) -> Result<T, BrokerError> {
@@ -374,7 +345,5 @@ async fn within<T>(call: impl Future<Output = Result<T, BrokerError>>) -> Result
     tokio::time::timeout(TIMEOUT, call).await.unwrap_or_else(late)
 }
 
-/// Seconds since 1970.
-fn now() -> i64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| i64::try_from(since.as_secs()).unwrap_or(i64::MAX))
-}
+#[cfg(test)]
+mod tests;

@@ -18,7 +18,7 @@ use super::output::human;
 use super::secret_input;
 use crate::client::{Client, Error, Token};
 use crate::config;
-use crate::secret::Secret;
+use crate::secret::{Secret, exposed};
 
 /// The address at which `tidings serve` listens by default.
 pub const DEFAULT_URL: &str = "http://127.0.0.1:7400";
@@ -107,7 +107,11 @@ impl CredentialFlags {
         }
         match self.token_file.as_deref() {
             Some(path) if path == Path::new("-") => Ok(Some(Given::Text(secret_input::ask("token")?))),
-            Some(path) => Ok(Some(Given::File(path.to_owned(), secret_input::from_file(path, "token")?))),
+            Some(path) => {
+                let token = secret_input::from_file(path, "token")?;
+                warn_of_file(path, "a token");
+                Ok(Some(Given::File(path.to_owned(), token)))
+            }
             None => Ok(from_environment()?.map(Given::Text)),
         }
     }
@@ -122,6 +126,13 @@ impl CredentialFlags {
             Some(path) => Some(Given::File(path.to_owned(), secret_input::from_file(path, "token").ok()?)),
             None => from_environment().ok()?.map(Given::Text),
         }
+    }
+}
+
+/// Warns of a file with a secret that other users may read.
+pub fn warn_of_file(file: &Path, holds: &str) {
+    if let Some(warning) = exposed(file, holds) {
+        say_warning(&warning);
     }
 }
 
@@ -173,6 +184,9 @@ impl Remote {
     /// If a URL is not valid, or the token cannot be read. Does not connect.
     pub fn client(&self) -> Result<Client, Failure> {
         let client = self.client_with(self.credential.given()?)?;
+        if let Some(key) = &self.client_key {
+            warn_of_file(key, "the private key of the client's certificate");
+        }
         Ok(client.on_retry(report_first()))
     }
 

@@ -87,7 +87,7 @@ fn announce(config: &Config, address: SocketAddr, types: usize) {
     let url = format!("{scheme}://{address}");
     let broker = &config.broker.broker;
     let node = &config.server.node_id;
-    let [tail, curl] = example_commands(&url);
+    let [tail, curl] = example_commands(&url, config);
     let auth = config.auth.file.as_ref().map_or_else(|| "none".to_owned(), |file| file.display().to_string());
     match config.log.format {
         LogFormat::Json => {
@@ -110,13 +110,55 @@ fn announce(config: &Config, address: SocketAddr, types: usize) {
     }
 }
 
-/// Commands to try the daemon at `url` with: one subscribes, one publishes.
-fn example_commands(url: &str) -> [String; 2] {
+/// Commands to try the daemon at `url` with: one subscribes, one publishes. Both name the files that TLS and
+/// authentication need: the authority of the daemon's certificate, a client's certificate and a token.
+fn example_commands(url: &str, config: &Config) -> [String; 2] {
     const EVENT: &str =
         r#"{"type":"inventory-change","data":{"productId":"123","oldQuantity":100,"newQuantity":95,"reason":"sale"}}"#;
-    let flag = if url == remote::DEFAULT_URL { String::new() } else { format!(" --url {url}") };
-    [
-        format!("{} tail inventory-change{flag}", program::called()),
-        format!("curl -H 'content-type: application/json' {url}/v1/events -d '{EVENT}'"),
-    ]
+    let mut tail = format!("{} tail inventory-change", program::called());
+    let mut curl = "curl".to_owned();
+    if url != remote::DEFAULT_URL {
+        tail += &format!(" --url {url}");
+    }
+    if let Some(tls) = &config.tls {
+        tail += " --ca CA.pem";
+        curl += " --cacert CA.pem";
+        if tls.client_ca.is_some() {
+            tail += " --client-cert CLIENT.pem --client-key CLIENT.key";
+            curl += " --cert CLIENT.pem --key CLIENT.key";
+        }
+    }
+    if config.auth.file.is_some() {
+        tail += " --token-file me.token";
+        curl += " -H \"authorization: Bearer $(cat me.token)\"";
+    }
+    [tail, format!("{curl} -H 'content-type: application/json' {url}/v1/events -d '{EVENT}'")]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{self, Sources};
+
+    #[test]
+    fn the_examples_have_what_tls_and_authentication_need() {
+        let examples = |url: &str, flags: &[(&'static str, &str)]| {
+            let flags = flags.iter().map(|(name, value)| (*name, (*value).to_owned())).collect();
+            let loaded = config::load(Sources { flags, ..Sources::default() }).unwrap();
+            example_commands(url, &loaded.config)
+        };
+        let [tail, curl] = examples(remote::DEFAULT_URL, &[]);
+        assert!(tail.ends_with(" tail inventory-change"), "{tail}");
+        assert!(
+            curl.starts_with("curl -H 'content-type: application/json' http://127.0.0.1:7400/v1/events -d '{"),
+            "{curl}"
+        );
+        let tls = [("tls_cert", "a.pem"), ("tls_key", "a.key"), ("tls_client_ca", "c.pem"), ("auth", "auth.toml")];
+        let [tail, curl] = examples("https://127.0.0.1:1", &tls);
+        let flags = " --url https://127.0.0.1:1 --ca CA.pem --client-cert CLIENT.pem --client-key CLIENT.key --token-file me.token";
+        assert!(tail.ends_with(flags), "{tail}");
+        let flags =
+            r#"curl --cacert CA.pem --cert CLIENT.pem --key CLIENT.key -H "authorization: Bearer $(cat me.token)" -H "#;
+        assert!(curl.starts_with(flags), "{curl}");
+    }
 }

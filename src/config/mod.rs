@@ -11,7 +11,7 @@ mod setting;
 mod value;
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub use broker_url::BrokerUrl;
@@ -23,6 +23,8 @@ pub use setting::{DEFAULTS, Setting, settings};
 pub use value::duration_or_zero;
 
 use layers::{Given, Layers};
+
+use crate::secret::exposed;
 
 /// All settings of `tidings serve`.
 #[derive(Debug, Clone)]
@@ -303,13 +305,15 @@ fn tls(layers: &mut Layers) -> Option<TlsConfig> {
 fn check(config: &Config, layers: &mut Layers) {
     let given = |layers: &Layers, name: &str| layers.given(name).map_or(Source::Default, |given| given.source.clone());
     let open = config.auth.file.is_none();
-    let exposed = |address: &SocketAddr| open && !address.ip().to_canonical().is_loopback();
+    let is_reachable = |address: &SocketAddr| open && !address.ip().to_canonical().is_loopback();
     let (listen, admin_listen) = (config.server.listen, config.edge.admin_listen);
     for (name, address, could) in [
         ("listen", Some(listen), "publish and subscribe"),
         ("admin_listen", admin_listen, "read about the nodes and their connections"),
     ] {
-        let Some(address) = address.filter(|address| exposed(address) && !config.server.insecure) else { continue };
+        let Some(address) = address.filter(|address| is_reachable(address) && !config.server.insecure) else {
+            continue;
+        };
         let source = given(layers, name);
         layers.mistakes.push(format!(
             "{name} ({source}): {address} is not a loopback address, and without authentication anybody who reaches it could \
@@ -322,7 +326,7 @@ fn check(config: &Config, layers: &mut Layers) {
             .mistakes
             .push(format!("admin_listen ({source}): {listen} is the address of listen: give it another port"));
     }
-    if exposed(&listen) && config.server.insecure && config.edge.allowed_hosts.is_empty() {
+    if is_reachable(&listen) && config.server.insecure && config.edge.allowed_hosts.is_empty() {
         layers.warnings.push(format!(
             "allowed_hosts is empty, so requests to {listen} are refused with 421 unless they name a loopback host: list the \
              names and addresses under which clients reach this daemon"
@@ -334,6 +338,14 @@ fn check(config: &Config, layers: &mut Layers) {
     if let Err(missing) = config.broker.broker.supported() {
         let source = layers.given("broker").map_or(Source::Default, |given| given.source.clone());
         layers.mistakes.push(format!("broker ({source}): {missing}"));
+    }
+    if let Some(tls) = &config.tls {
+        layers.warnings.extend(exposed(&tls.key, "the private key of TLS (tls_key)"));
+    }
+    if let BrokerUrl::Redis(url) = &config.broker.broker
+        && let Some(key) = url.parameter("key")
+    {
+        layers.warnings.extend(exposed(Path::new(key), "the private key for Redis (`key` in broker)"));
     }
     for (name, limit) in
         [("max_body_bytes", config.limits.max_body_bytes), ("outbox_bytes", config.websocket.outbox_bytes)]

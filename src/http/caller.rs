@@ -1,4 +1,4 @@
-//! Who sent a request: the one place where HTTP makes a [`Caller`].
+//! Finds out who sent a request. Only this file of `http/` makes a [`Caller`].
 
 use std::convert::Infallible;
 
@@ -11,19 +11,19 @@ use crate::access::Caller;
 use crate::bus::Bus;
 use crate::protocol::Problem;
 
-/// The parameters in which some send a credential.
+/// The query parameters in which some clients send a credential, which the daemon refuses.
 const IN_QUERY: [&str; 2] = ["token", "access_token"];
 
-/// The caller, or why there is none, for a route that answers everybody.
+/// The caller, or the refusal of its credential, for a route that answers both.
 pub(super) struct Presented(pub Result<Caller, Problem>);
 
-/// What a request presents.
+/// The credential of a request.
 pub(super) enum Credential<'a> {
     None,
     Bearer(&'a str),
-    /// Another scheme, several headers, or no text.
+    /// The `Authorization` header has another scheme, occurs several times, or is not text.
     Malformed,
-    /// It is in this parameter of the URL.
+    /// The URL has it, in this parameter.
     InQuery(&'a str),
 }
 
@@ -52,7 +52,7 @@ impl<'a> Credential<'a> {
         match self {
             Self::None => Ok(bus.without_credential()),
             Self::Bearer(credential) => bus.authenticate(credential).await.map(Some),
-            // No credential is empty.
+            // An empty credential is never valid, so the refusal is that of every bad one.
             Self::Malformed => bus.authenticate("").await.map(Some),
             Self::InQuery(parameter) => Err(bus.credential_in_query(parameter)),
         }
@@ -80,7 +80,7 @@ impl FromRequestParts<App> for Caller {
     }
 }
 
-/// The caller of a WebSocket. `None` presents its credential in its first frame.
+/// The caller of a WebSocket. `None`: the client sends its credential in its first frame.
 pub(super) struct Early(pub Option<Caller>);
 
 impl FromRequestParts<App> for Early {

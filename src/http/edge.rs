@@ -27,7 +27,7 @@ pub const MAX_HEAD_BYTES: usize = 32 * 1024;
 pub const MAX_FIELDS: usize = 64;
 /// The bytes around a field's name and value, and around the parts of the first line.
 const AROUND: usize = 4;
-/// How long a client waits that has as many connections as its address may have, in seconds.
+/// `Retry-After` for a client whose address has as many connections as it may have, in seconds.
 const RETRY_CONNECTIONS: u64 = 5;
 
 /// Fields that a page may send (Fetch Standard, section 3.3.3), besides those of an event in binary mode.
@@ -44,7 +44,7 @@ pub struct Edge {
     origins: Vec<OriginPattern>,
     hosts: Vec<HostPattern>,
     proxies: Vec<Network>,
-    /// No credential is needed: then only this machine's pages and hosts are trusted by themselves.
+    /// The daemon asks for no credential. Then it trusts only pages and hosts of this machine, unless the settings list more.
     open: bool,
     /// The operator's routes have an address of their own.
     pub admin_apart: bool,
@@ -55,7 +55,7 @@ pub struct Edge {
 #[derive(Debug, Clone, Copy)]
 pub struct Peer {
     pub address: IpAddr,
-    /// This process has decrypted what comes from it.
+    /// The connection has TLS, which this process ends.
     pub tls: bool,
     /// The connection is one too many: its requests are refused.
     pub refused: Option<Full>,
@@ -159,7 +159,7 @@ impl Edge {
         }
         let field = head.hosts.first().copied().filter(|host| !host.is_empty());
         let mut named = None;
-        // The target counts. A proxy in between may have gone by the field.
+        // The target decides (RFC 9112, section 3.2.2). The field is checked too: a proxy may have used it.
         for text in field.into_iter().chain(head.target.map(str::as_bytes)) {
             named = std::str::from_utf8(text).ok().and_then(Authority::parse);
             let is_ours =
@@ -272,7 +272,7 @@ impl<'a> Head<'a> {
     }
 }
 
-/// Tells caches to keep nothing of a response, and that it depends on who asks. Everything behind authentication passes
+/// Forbids caches to store a response, and declares that it depends on the credential and the origin. Every response passes
 /// here, event streams too.
 pub fn seal(headers: &mut HeaderMap) {
     headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));

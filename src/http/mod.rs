@@ -58,6 +58,8 @@ pub struct AppState {
     pub metrics: Arc<Metrics>,
     pub limits: RequestLimits,
     pub parse_limit: ParseLimit,
+    /// Whether clients reach this node with TLS, without a proxy that adds it.
+    pub tls: bool,
     /// Whether WebSocket clients may have their events compressed.
     pub compression: bool,
     pub edge: Edge,

@@ -84,7 +84,9 @@ async fn no_icon() -> impl IntoResponse {
 fn not_found(side: Side, uri: &Uri) -> Problem {
     let path = uri.path();
     let listed = ROUTES.iter().map(|(path, _)| *path).filter(|path| !UNLISTED.contains(path) && side.has(path));
-    let known = Known { listed: "GET /openapi.json", ..Known::new("routes", listed) };
+    // The operator's address has no document: its few routes are named.
+    let document = if side.has("/openapi.json") { "GET /openapi.json" } else { "" };
+    let known = Known { listed: document, ..Known::new("routes", listed) };
     let detail = known.refuse(&format!("there is nothing at {path}"), path);
     Problem::new(ErrorCode::NotFound, detail)
 }

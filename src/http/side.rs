@@ -1,4 +1,4 @@
-//! Which routes an address has: those for clients and those for the operator may be at two.
+//! Divides the routes between two addresses: that of clients, and that of the operator (`admin_listen`).
 
 /// Which routes an address has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

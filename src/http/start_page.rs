@@ -17,12 +17,12 @@ const TEXT: &str = "\
 tidings VERSION: an event bus
 
 Publish an event:
-  curl -H 'content-type: application/json' ORIGIN/v1/events \\
+  curlFLAGS -H 'content-type: application/json' ORIGIN/v1/events \\
        -d '{\"type\":\"order-status\",\"data\":{\"orderId\":\"o-1\",\"newStatus\":\"confirmed\"}}'
 
 Follow a channel:
-  curl -N 'ORIGIN/v1/stream?channel=order-status'
-  tidings tail order-status --url ORIGIN
+  curlFLAGS -N 'ORIGIN/v1/stream?channel=order-status'
+  tidings tail order-status --url ORIGINTAIL
 
 Look around:
 ";
@@ -42,8 +42,18 @@ static LINKS: [(&str, &str); 8] = [
 pub(super) async fn show(State(app): State<App>, uri: Uri, headers: HeaderMap) -> Response {
     let side = if app.edge.admin_apart { Side::Public } else { Side::Whole };
     let links = || LINKS.iter().filter(|(path, _)| side.has(path));
-    let origin = origin(&uri, &headers);
-    let text = TEXT.replace("VERSION", env!("CARGO_PKG_VERSION")).replace("ORIGIN", &origin);
+    let origin = origin(&uri, &headers, app.tls);
+    let (mut flags, mut tail) = (String::new(), String::new());
+    if app.tls {
+        flags += " --cacert CA.pem";
+        tail += " --ca CA.pem";
+    }
+    if app.bus.has_auth() {
+        flags += " -H \"authorization: Bearer $(cat me.token)\"";
+        tail += " --token-file me.token";
+    }
+    let text = TEXT.replace("VERSION", env!("CARGO_PKG_VERSION")).replace("FLAGS", &flags).replace("TAIL", &tail);
+    let text = text.replace("ORIGIN", &origin);
     let accepts_html = headers
         .get_all(header::ACCEPT)
         .iter()
@@ -78,11 +88,12 @@ fn html<'a>(text: &str, links: impl Iterator<Item = &'a (&'a str, &'a str)>) -> 
 }
 
 /// The address by which the client reaches the daemon, as far as the request tells.
-fn origin(uri: &Uri, headers: &HeaderMap) -> String {
+fn origin(uri: &Uri, headers: &HeaderMap, tls: bool) -> String {
     const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
     let text = |name: &HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
     let scheme = match text(&FORWARDED_PROTO) {
         Some("https") => "https",
+        None if tls => "https",
         _ => "http",
     };
     let host = uri.authority().map(Authority::as_str).or_else(|| text(&header::HOST));

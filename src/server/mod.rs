@@ -193,6 +193,7 @@ fn assemble(
         metrics: metrics.clone(),
         limits: config.limits.clone(),
         parse_limit: ParseLimit::new(config.limits.max_body_bytes),
+        tls: config.tls.is_some(),
         compression: config.websocket.compression,
         // Without authentication, every caller may do everything.
         edge: Edge::new(edge, auth.is_none(), occupancy.clone()),

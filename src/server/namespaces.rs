@@ -51,7 +51,10 @@ impl NamespaceParts {
         let (backend, signals) = open(broker, catalog).map_err(ServerError::Broker)?;
         let (backend, signals) = observe(backend, signals, catalog);
         let (health, reported) = watch::channel(Health::default());
-        let kept_for = auth.map_or(Duration::ZERO, |auth| auth.max_lifetime() + auth.clock_skew());
+        let kept_for = {
+            let auth = auth.cloned();
+            move || auth.as_ref().map_or(Duration::ZERO, |auth| auth.longest_validity())
+        };
         let revocations = Arc::new(Revocations::new(backend.clone(), kept_for));
         let guard: Arc<dyn Guard> = Arc::new(TakenBack::new(auth.cloned(), revocations.clone()));
         let namespace =

@@ -34,6 +34,10 @@ from autobahntestsuite.wstest import run
 run()
 """
 
+# The cases that offer compression only with a window of 512 bytes, which the daemon declines (RFC 7692, section 7.1.2.1). The
+# suite calls them unimplemented then, which is what they must be.
+DECLINED = ("13.3.", "13.5.")
+
 # How a case can end. The suite calls a case informational that has no right answer.
 GOOD = {"OK", "NON-STRICT", "INFORMATIONAL"}
 
@@ -84,7 +88,8 @@ def main():
         echo.terminate()
         echo.wait()
     cases = json.loads((OUT / "index.json").read_text())["tidings"]
-    bad = {name: case for name, case in cases.items() if not {case["behavior"], case["behaviorClose"]} <= GOOD}
+    good = lambda name: {"OK", "UNIMPLEMENTED"} if name.startswith(DECLINED) else GOOD
+    bad = {name: case for name, case in cases.items() if not {case["behavior"], case["behaviorClose"]} <= good(name)}
     for name, case in sorted(bad.items(), key=lambda item: [int(part) for part in item[0].split(".")]):
         print(f"  {name}: {case['behavior']}, close {case['behaviorClose']} ({case['remoteCloseCode']})")
     counts = collections.Counter(case["behavior"] for case in cases.values())

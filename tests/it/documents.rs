@@ -88,22 +88,25 @@ fn settings_tables() -> String {
     tables
 }
 
-/// The table is generated: `TIDINGS_WRITE_DOCS=1 cargo test --test it documents` writes it.
 #[test]
 fn the_documented_settings_are_those_of_the_daemon() {
-    const BEGIN: &str = "<!-- settings -->\n\n";
-    const END: &str = "<!-- /settings -->";
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/configuration.md");
+    generated("docs/configuration.md", "settings", &settings_tables());
+}
+
+/// Asserts that the part `name` of a document is this text. It is generated: `TIDINGS_WRITE_DOCS=1 cargo test --test it
+/// documents` writes it.
+pub fn generated(document: &str, name: &str, expected: &str) {
+    let (begin, end) = (format!("<!-- {name} -->\n\n"), format!("<!-- /{name} -->"));
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(document);
     let text = std::fs::read_to_string(&path).unwrap();
-    let (before, rest) = text.split_once(BEGIN).expect("the table has a beginning");
-    let (table, after) = rest.split_once(END).expect("the table has an end");
-    let expected = settings_tables();
+    let (before, rest) = text.split_once(&begin).expect("the part has a beginning");
+    let (part, after) = rest.split_once(&end).expect("the part has an end");
     if std::env::var_os("TIDINGS_WRITE_DOCS").is_some() {
-        std::fs::write(&path, format!("{before}{BEGIN}{expected}{END}{after}")).unwrap();
+        std::fs::write(&path, format!("{before}{begin}{expected}{end}{after}")).unwrap();
         return;
     }
     assert_eq!(
-        table, expected,
-        "docs/configuration.md is out of date: TIDINGS_WRITE_DOCS=1 cargo test --test it documents writes it"
+        part, expected,
+        "{document} is out of date: TIDINGS_WRITE_DOCS=1 cargo test --test it documents writes it"
     );
 }

@@ -56,7 +56,8 @@ impl Stream {
         Self::open_with(request.bearer_auth(token), "").await
     }
 
-    async fn open_with(mut request: reqwest::RequestBuilder, last_id: &str) -> Self {
+    /// Opens a stream with a request of the test.
+    pub async fn open_with(mut request: reqwest::RequestBuilder, last_id: &str) -> Self {
         if !last_id.is_empty() {
             request = request.header("Last-Event-ID", last_id);
         }

@@ -1,9 +1,5 @@
 // The built package in a real browser, without a bundler, and with the WebSocket of the browser.
 
-import { readFile } from "node:fs/promises";
-import { createServer, type Server } from "node:http";
-import type { AddressInfo } from "node:net";
-
 import type { Browser, Page } from "playwright-core";
 import { afterAll, beforeAll, expect, test } from "vitest";
 
@@ -11,6 +7,7 @@ import type * as client from "../src/index.js";
 import { launch } from "./chromium.js";
 import { Daemon } from "./daemon.js";
 import { FakeDaemon } from "./fake.js";
+import { Site } from "./site.js";
 
 declare global {
   // The globals of the page.
@@ -19,35 +16,19 @@ declare global {
   var seen: client.InventoryChange[];
 }
 
-const PAGE = `<!doctype html>
-<title>tidings</title>
-<link rel="icon" href="data:,">
-<script type="module">
-  import * as tidings from "/client.js";
-  globalThis.tidings = tidings;
-</script>`;
-
 let daemon: Daemon;
-let site: Server;
+let site: Site;
 let browser: Browser;
 
 beforeAll(async () => {
   daemon = await Daemon.start();
-  site = createServer(async (request, response) => {
-    if (request.url === "/client.js") {
-      const script = await readFile(new URL("../dist/index.js", import.meta.url));
-      response.writeHead(200, { "content-type": "text/javascript" }).end(script);
-    } else {
-      response.writeHead(200, { "content-type": "text/html" }).end(PAGE);
-    }
-  });
-  await new Promise<void>((resolve) => site.listen(0, "127.0.0.1", resolve));
+  site = await Site.start();
   browser = await launch();
 });
 
 afterAll(async () => {
   await browser?.close();
-  site?.close();
+  site?.stop();
   await daemon?.kill();
 });
 
@@ -56,7 +37,7 @@ async function subscribed(url: string): Promise<{ page: Page; pageErrors: unknow
   const page = await browser.newPage();
   const pageErrors: unknown[] = [];
   page.on("pageerror", (error) => pageErrors.push(error));
-  await page.goto(`http://127.0.0.1:${(site.address() as AddressInfo).port}/`);
+  await page.goto(site.origin);
   await page.evaluate(async (url) => {
     globalThis.seen = [];
     globalThis.bus = globalThis.tidings.connect(url);
@@ -83,7 +64,7 @@ test("a page reports at which URL no daemon answers", async () => {
   const own = await Daemon.start();
   await own.kill();
   const page = await browser.newPage();
-  await page.goto(`http://127.0.0.1:${(site.address() as AddressInfo).port}/`);
+  await page.goto(site.origin);
   const lines: string[] = [];
   page.on("console", (message) => lines.push(message.text()));
   const failed = await page.evaluate(async (url) => {
@@ -109,7 +90,7 @@ test("a page sends its token as the first frame, renews it on the live connectio
   const fake = await FakeDaemon.start();
   try {
     const page = await browser.newPage();
-    await page.goto(`http://127.0.0.1:${(site.address() as AddressInfo).port}/`);
+    await page.goto(site.origin);
     await page.evaluate((url) => {
       let count = 0;
       globalThis.bus = globalThis.tidings.connect(url, { token: () => Promise.resolve(`t${++count}`) });

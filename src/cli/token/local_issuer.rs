@@ -7,6 +7,7 @@ use serde::Deserialize;
 use crate::auth::sign::SigningKey;
 use crate::cli::auth::PRIVATE_KEY;
 use crate::cli::failure::Failure;
+use crate::cli::remote::warn_of_file;
 use crate::suggest;
 
 /// What a token must have so that the daemon takes it as one of this issuer.
@@ -87,6 +88,7 @@ impl LocalIssuer {
         let content = content.map_err(|error| {
             format!("cannot read the key that signs from {shown}: {error}; give another one with --key-file")
         })?;
+        warn_of_file(&path, "a key that signs tokens");
         let unusable = |error: &dyn std::fmt::Display| Failure::from(format!("{shown}: {error}"));
         let text = std::str::from_utf8(&content).ok().filter(|text| text.contains("-----BEGIN"));
         let Some(text) = text else {

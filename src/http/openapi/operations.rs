@@ -28,14 +28,15 @@ pub(super) struct Operation {
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Access {
     Everybody,
-    /// Everybody, and a credential changes the answer.
+    /// Everybody. A credential changes the answer.
     Optional,
-    /// Who has a credential that grants it. Which part of it is granted may differ.
+    /// Callers whose credential grants it. A credential may grant a part of the answer only.
     Credential,
 }
 
 impl Access {
-    /// The problems of a credential. If the list of revoked credentials cannot be read, none can be checked.
+    /// The problems that checking a credential can have. `broker-unavailable`: the node cannot read the list of revoked
+    /// credentials.
     pub fn problems(self) -> &'static [ErrorCode] {
         match self {
             Self::Everybody | Self::Optional => &[],
@@ -213,7 +214,7 @@ pub(super) fn operation(method: &str, path: &str, schemas: &mut Schemas) -> Opti
             id: "alive",
             tag: "operation",
             summary: "Whether the process answers",
-            description: "Nothing else: a broker that is away is no reason to restart the process.",
+            description: "It says nothing about the broker: a restart of the process would not bring the broker back.",
             access: Access::Everybody,
             parameters: vec![],
             body: None,
@@ -300,7 +301,7 @@ fn publish(schemas: &mut Schemas) -> Operation {
         parameters: vec![
             attribute(
                 "type",
-                "In binary mode the event's type, and required. Other attributes, extensions included, are sent likewise.",
+                "In binary mode the event's type, which is required. A client sends other attributes and extensions the same way.",
             ),
             attribute("id", "In binary mode the event's id."),
             attribute("source", "In binary mode the event's source."),
@@ -444,7 +445,7 @@ pub(super) fn shared_parameters() -> Value {
     })
 }
 
-/// The answer of history, which is written without a type: its events are copied from the log.
+/// The schema of history's answer. It has no Rust type, because the handler copies the events from the log as bytes.
 fn history(schemas: &mut Schemas) -> Value {
     let position = json!({ "type": "string", "description": "Where in its channel's log the event is; opaque." });
     json!({

@@ -1,7 +1,7 @@
-//! How the credentials of a shard's connections end and are renewed.
+//! Ends and renews the credentials of a shard's connections.
 //!
-//! The shard does it itself, between two batches. So nothing is delivered after the end of a credential, and everything after
-//! the answer to a renewal is within the new grants.
+//! The shard does this between two batches. So it delivers nothing after the end of a credential, and it delivers only what
+//! the new grants allow after it has answered a renewal.
 
 use std::sync::Arc;
 
@@ -16,12 +16,12 @@ use crate::hub::SendBuffer;
 use crate::hub::index::Member;
 use crate::protocol::{CloseCode, ErrorCode, ServerFrame};
 
-/// Why a connection is closed whose credential is not accepted any more.
+/// The close of a connection whose credential has ended: its code and its reason.
 const EXPIRED: (CloseCode, &str) = (CloseCode::TokenExpired, "the token has expired: connect again with a new one");
 const REVOKED: (CloseCode, &str) = (CloseCode::Revoked, "the credential was revoked");
 
 impl Shard {
-    /// Gives a connection its credential. One that has ended meanwhile, or was taken back, ends the connection.
+    /// Gives a connection its credential. Closes the connection if the credential was revoked since it was checked.
     pub(super) fn set_credential(&mut self, send_buffer: &Arc<SendBuffer>, principal: Arc<Principal>) {
         let Some(peer) = self.peers.get_mut(send_buffer.slot()) else { return };
         let refused = self.guard.refuses(&principal);
@@ -33,7 +33,7 @@ impl Shard {
         peer.credential = Some(Box::new(credential));
     }
 
-    /// Closes the connections whose credential has been taken back.
+    /// Closes the connections whose credential was revoked, or removed from the configuration.
     pub(super) fn recheck_credentials(&self) {
         for (_, peer) in &self.peers {
             if peer.credential.as_ref().is_some_and(|credential| self.guard.refuses(&credential.principal)) {

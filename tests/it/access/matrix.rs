@@ -1,56 +1,19 @@
-//! Each route with each kind of credential: the table of the design, cell by cell.
+//! Each request and each frame with each kind of credential: [`table`](super::table), cell by cell.
 
 use reqwest::Method;
 use serde_json::{Value, json};
 use tidings::config::BrokerUrl;
-use tokio_tungstenite::tungstenite::Error;
+use tokio_tungstenite::tungstenite::{Error, Message};
 
+use super::table::{CREDENTIALS, Sent, markdown, rows};
 use super::world::{AUDIENCE, World, now};
-use crate::support::events::{order, sale};
+use crate::support::events::order;
 use crate::support::http::Response;
 use crate::support::node::{self, Node};
 use crate::support::subscriber::Subscriber;
+use crate::support::within;
 
-const ORDERS: &str = "order-status";
-
-/// The credentials, by the letters of the table. B has a test of its own for each kind of bad credential.
-const CREDENTIALS: [&str; 7] = ["none", "bad", "no grants", "publish", "subscribe", "pinned", "admin"];
-
-/// Method, path, body, and the status for each of [`CREDENTIALS`].
-fn table() -> Vec<(Method, String, Option<Value>, [u16; 7])> {
-    let get = |path: &str, statuses| (Method::GET, path.to_owned(), None, statuses);
-    let post = |path: &str, body: Value, statuses| (Method::POST, path.to_owned(), Some(body), statuses);
-    let subscribing = [401, 401, 403, 403, 200, 200, 403];
-    let listing = [401, 401, 200, 200, 200, 200, 200];
-    let public = [200; 7];
-    vec![
-        post("/v1/events", order("1"), [401, 401, 403, 202, 403, 403, 403]),
-        // One event outside of the grant refuses the batch; so does a type that does not exist, or broken data.
-        post("/v1/events", json!([order("2"), sale("1")]), [401, 401, 403, 403, 403, 403, 403]),
-        post("/v1/events", json!({"type": "no-such-type", "data": {}}), [401, 401, 403, 403, 403, 403, 403]),
-        post("/v1/events", json!({"type": "inventory-change", "data": 5}), [401, 401, 403, 403, 403, 403, 403]),
-        post("/v1/events", json!({"type": ORDERS, "data": {}}), [401, 401, 403, 422, 403, 403, 403]),
-        get("/v1/events", subscribing),
-        get(&format!("/v1/events?channel={ORDERS}"), subscribing),
-        get("/v1/events?channel=inventory-change", [401, 401, 403, 403, 403, 403, 403]),
-        get("/v1/events?channel=no-such-channel", [401, 401, 403, 403, 403, 403, 403]),
-        get("/v1/events?channel=no-such-channel&since=nonsense", [401, 401, 403, 403, 422, 422, 403]),
-        get("/v1/events?no=such", [401, 401, 403, 403, 400, 400, 403]),
-        get(&format!("/v1/events?channel={ORDERS}&where={{\"no\":1}}"), [401, 401, 403, 403, 422, 422, 403]),
-        get("/v1/channels", listing),
-        get("/v1/schemas", listing),
-        get(&format!("/v1/schemas/{ORDERS}"), [401, 401, 404, 200, 200, 200, 200]),
-        get("/v1/schemas/inventory-change", [401, 401, 404, 404, 404, 404, 200]),
-        get("/v1/schemas/no-such-type", [401, 401, 404, 404, 404, 404, 404]),
-        get("/v1/schemas/event", listing),
-        get("/v1/nodes", [401, 401, 403, 403, 403, 403, 200]),
-        get("/metrics", [401, 401, 403, 403, 403, 403, 200]),
-        post("/v1/revocations", json!({"jti": "x"}), [401, 401, 403, 403, 403, 403, 204]),
-        get("/healthz", public),
-        get("/readyz", public),
-        get("/", public),
-    ]
-}
+pub const ORDERS: &str = "order-status";
 
 async fn world() -> (World, Node, [Option<String>; 7]) {
     let world = World::new();
@@ -68,6 +31,53 @@ async fn world() -> (World, Node, [Option<String>; 7]) {
     (world, node, credentials)
 }
 
+/// The status of the response, whose challenge must fit (RFC 6750, section 3).
+async fn status(node: &Node, method: &Method, path: &str, token: Option<&str>, body: Option<&Value>) -> String {
+    if path.starts_with("/v1/stream") && token.is_some() {
+        // A stream has no end.
+        let request = node.request(method.clone(), path).bearer_auth(token.unwrap_or_default());
+        let response = within("a response", request.send()).await.unwrap();
+        if response.status() == 200 {
+            return "200".into();
+        }
+    }
+    let response = ask(node, method, path, token, body).await;
+    let expected = match (response.status, token) {
+        (401, None) => Some("Bearer"),
+        (401, Some(_)) => Some(r#"Bearer error="invalid_token""#),
+        (403, _) => Some(r#"Bearer error="insufficient_scope""#),
+        _ => None,
+    };
+    assert_eq!(response.header("www-authenticate"), expected, "{method} {path}");
+    response.status.to_string()
+}
+
+/// The answer to a frame after a handshake with this credential: the status of a handshake that fails, the type of the
+/// next frame, the code of an `error`, or that of a close. Without a frame: the answer to the handshake alone.
+async fn handshake(node: &Node, token: Option<&str>, frame: Option<&Value>) -> String {
+    let mut client = match token {
+        None => Subscriber::stranger(node, "/v1/ws").await,
+        Some(token) => match tokio_tungstenite::connect_async(node.handshake("/v1/ws", token)).await {
+            Err(Error::Http(response)) => return response.status().as_u16().to_string(),
+            Err(other) => panic!("{other}"),
+            Ok(_) if frame.is_none() => return "welcome".into(),
+            Ok(_) => Subscriber::with_token(node, "/v1/ws", token).await,
+        },
+    };
+    if let Some(frame) = frame {
+        client.say(frame.clone()).await;
+    }
+    match client.message().await.unwrap() {
+        Message::Text(text) => {
+            let frame: Value = serde_json::from_str(&text).unwrap();
+            let name = if frame["type"] == "error" { &frame["code"] } else { &frame["type"] };
+            name.as_str().unwrap().to_owned()
+        }
+        Message::Close(frame) => u16::from(frame.unwrap().code).to_string(),
+        other => panic!("{other:?}"),
+    }
+}
+
 async fn ask(node: &Node, method: &Method, path: &str, token: Option<&str>, body: Option<&Value>) -> Response {
     match token {
         Some(token) => node.ask(method.clone(), path, token, body).await,
@@ -81,20 +91,35 @@ async fn ask(node: &Node, method: &Method, path: &str, token: Option<&str>, body
     }
 }
 
+/// The table is generated: `TIDINGS_WRITE_DOCS=1 cargo test --test it documents` writes it.
+#[test]
+fn the_documents_have_the_table() {
+    crate::documents::generated("docs/security.md", "access", &markdown());
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn each_route_with_each_credential() {
     let (_world, node, credentials) = world().await;
-    for (method, path, body, statuses) in table() {
-        for ((name, token), status) in CREDENTIALS.iter().zip(&credentials).zip(statuses) {
-            let response = ask(&node, &method, &path, token.as_deref(), body.as_ref()).await;
-            assert_eq!(response.status, status, "{method} {path} with {name}: {}", response.text);
-            let challenge = response.header("www-authenticate");
-            match (status, token) {
-                (401, None) => assert_eq!(challenge, Some("Bearer"), "{path}"),
-                (401, Some(_)) => assert_eq!(challenge, Some(r#"Bearer error="invalid_token""#), "{path}"),
-                (403, _) => assert_eq!(challenge, Some(r#"Bearer error="insufficient_scope""#), "{path}"),
-                _ => assert_eq!(challenge, None, "{path}"),
-            }
+    for row in rows() {
+        for ((name, token), expected) in CREDENTIALS.iter().zip(&credentials).zip(row.answers) {
+            let token = token.as_deref();
+            let (what, answer) = match &row.sent {
+                _ if expected.is_empty() => continue,
+                Sent::Request(method, path, body) => {
+                    (format!("{method} {path}"), status(&node, method, path, token, body.as_ref()).await)
+                }
+                Sent::Handshake => ("a handshake".into(), handshake(&node, token, None).await),
+                Sent::FirstFrame => {
+                    let frame = json!({"type": "auth", "token": token.unwrap_or_default()});
+                    ("the first frame".into(), handshake(&node, None, Some(&frame)).await)
+                }
+                Sent::Frame(frame) => {
+                    let text = frame.to_string().replace("TOKEN", token.unwrap_or_default());
+                    let frame = serde_json::from_str(&text).unwrap();
+                    (format!("{frame}"), handshake(&node, token, Some(&frame)).await)
+                }
+            };
+            assert_eq!(answer, expected, "{what} with {name}");
         }
     }
     let events = |token: &Option<String>| {

@@ -40,6 +40,12 @@ async fn the_operators_routes_are_at_their_address_only() {
         assert!(node.get(path).await.status < 300, "{path}");
         get(&node, path, None).await.problem(404, "not-found");
     }
+    // The operator's address has no document of its routes: the answer names them.
+    let problem = get(&node, "/metric", None).await.problem(404, "not-found");
+    assert_eq!(
+        problem["detail"],
+        "there is nothing at /metric; did you mean `/metrics`? (routes: /v1/nodes, /v1/revocations, /metrics)"
+    );
     let page = node.get("/").await.text;
     assert!(page.contains("/v1/channels") && !ADMIN.iter().any(|path| page.contains(path)), "{page}");
 }

@@ -2,9 +2,15 @@
 //!
 //! A [`Secret`] has no `Debug`, `Display` or `Serialize`, so it does not reach a log line, an error or a printed structure by
 //! accident: a structure that holds one does not compile with `derive(Debug)`. Code that writes it somewhere says so with
-//! [`Secret::expose`].
+//! [`Secret::expose`]. [`exposed`] warns of files with secrets that other users may read.
+
+#[cfg(feature = "server")]
+mod file_mode;
 
 use zeroize::Zeroizing;
+
+#[cfg(feature = "server")]
+pub use file_mode::exposed;
 
 /// A secret text. Its memory is overwritten when it is dropped.
 ///
