@@ -18,6 +18,7 @@ FOR_OTHERS := $(OTHERS) $(OTHERS)/generators.txt
 FOR_PYTHON := tests/python/clients.txt tests/python/sseclient-py.txt
 FOR_OPENAPI := tests/openapi/openapi.txt
 FOR_TESTS  := redis-server chromium nginx haproxy caddy prometheus $(FOR_PYTHON) $(FOR_OPENAPI) $(FOR_CLIENT) $(FOR_OTHERS) $(JOSE)
+FOR_FUZZ   := cargo-fuzz@0.13.2
 FOR_BENCH  := redis-server nginx libnginx-mod-nchan $(PEERS)/nats-server.txt $(PEERS)
 
 SETUP := CARGO="$(CARGO)" scripts/setup
@@ -34,7 +35,7 @@ endif
 .NOTPARALLEL:
 
 .PHONY: help run build release build-client setup setup-lint setup-test setup-client setup-generators setup-openapi setup-bench check lint test test-rust \
-	test-ajv test-generators test-openapi test-client soak conformance million bench bench-report bench-micro fmt generate clean
+	test-ajv test-generators test-openapi test-client soak conformance fuzz million bench bench-report bench-micro fmt generate clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^##@ / { printf "\n%s\n", substr($$0, 5) } /^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' \
@@ -121,6 +122,14 @@ CASES ?=
 conformance: ## the WebSocket suite Autobahn|Testsuite; needs Python 2.7, takes minutes; CASES="6.* 7.*" for a part
 	$(CARGO) build --locked --example conformance-echo
 	python3 tests/conformance/check.py $(CASES)
+
+# How long `make fuzz` runs each target, and which, all without: make fuzz SECONDS=600 TARGET="jwt grants"
+SECONDS ?= 60
+TARGET  ?=
+
+fuzz: ## the fuzz targets, each for SECONDS=60 after a build of minutes; TARGET="jwt grants" for some of them
+	@$(SETUP) $(FOR_FUZZ)
+	CARGO="$(CARGO)" scripts/fuzz $(SECONDS) $(TARGET)
 
 million: setup-test ## one million events to 100 subscribers through Redis; takes minutes
 	TIDINGS_TEST_EVENTS=1000000 TIDINGS_TEST_SUBSCRIBERS=100 $(CARGO) test --locked --release --test it -- --nocapture every_subscriber_has_every_event

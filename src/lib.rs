@@ -36,6 +36,9 @@ pub mod config;
 mod connection;
 #[cfg(feature = "server")]
 mod deflate;
+#[cfg(all(feature = "server", any(test, fuzzing)))]
+#[doc(hidden)]
+pub mod fuzz;
 #[cfg(feature = "server")]
 mod health;
 #[cfg(feature = "server")]

@@ -109,6 +109,14 @@ pub fn cut(text: &str, max: usize) -> Cow<'_, str> {
     }
 }
 
+/// The text as one line for a log or a terminal, whoever wrote a part of it: a control character becomes U+FFFD.
+pub fn one_line(text: &str) -> Cow<'_, str> {
+    match text.contains(char::is_control) {
+        true => text.split(char::is_control).collect::<Vec<_>>().join("\u{fffd}").into(),
+        false => text.into(),
+    }
+}
+
 /// The letters and digits of a name, in lower case: `max-event_bytes` and `maxEventBytes` are the same.
 fn plain(name: &str) -> String {
     name.chars().filter(|letter| letter.is_alphanumeric()).flat_map(char::to_lowercase).collect()
@@ -133,6 +141,12 @@ mod tests {
         }
         assert_eq!(nearest("shippd", ["shipped", "pending"]), Some("shipped"));
         assert_eq!(nearest("inof", ["info", "off"]), Some("info"));
+    }
+
+    #[test]
+    fn a_line_has_no_control_characters() {
+        assert_eq!(one_line("plain é"), "plain é");
+        assert_eq!(one_line("a\x1b[31m\r\nb\u{85}"), "a\u{fffd}[31m\u{fffd}\u{fffd}b\u{fffd}");
     }
 
     #[test]

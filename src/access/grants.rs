@@ -7,6 +7,7 @@
 use std::fmt;
 
 use crate::event::{Catalog, ChannelId, Filter, FilterError, Json, JsonText, Selector};
+use crate::suggest;
 
 /// The most entries of a list, `publish` and `subscribe` together.
 pub const MAX_ENTRIES: usize = 100;
@@ -300,7 +301,8 @@ fn admin_rights(value: &Json<'_>, at: &str) -> Result<AdminRights, GrantError> {
 }
 
 fn mistake(at: &str, text: &str) -> GrantError {
-    GrantError(if at.is_empty() { text.to_owned() } else { format!("{at}: {text}") })
+    let text = if at.is_empty() { text.to_owned() } else { format!("{at}: {text}") };
+    GrantError(suggest::one_line(&text).into_owned())
 }
 
 /// A name that a stranger wrote, for a log line.

@@ -21,6 +21,8 @@
 mod api_key;
 mod claims;
 mod file;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod issuer;
 mod jwks;
 mod jws;

@@ -107,7 +107,7 @@ impl Reason {
 
     /// The refusal of a credential for this reason.
     pub(super) fn because(self, text: impl fmt::Display) -> Cause {
-        Cause { reason: self, text: text.to_string() }
+        Cause { reason: self, text: suggest::one_line(&text.to_string()).into_owned() }
     }
 }
 

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use toml::de::{DeTable, DeValue};
 
 use crate::event::Json;
-use crate::suggest::Known;
+use crate::suggest::{self, Known};
 
 /// A value, and the byte of the file at which it begins.
 #[derive(Debug)]
@@ -168,18 +168,20 @@ impl<'a> Reader<'a> {
         self.text.as_bytes()[..at.min(self.text.len())].iter().filter(|byte| **byte == b'\n').count() + 1
     }
 
-    fn place(&self, at: usize, path: &str) -> String {
+    /// A text with its place. It is one line for a terminal or a log: the names in a file may have control characters.
+    fn placed(&self, at: usize, path: &str, text: impl fmt::Display) -> String {
         let path = if path.is_empty() { String::new() } else { format!("{path}: ") };
-        format!("{}:{}: {path}", self.file.display(), self.line(at))
+        let placed = format!("{}:{}: {path}{text}", self.file.display(), self.line(at));
+        suggest::one_line(&placed).into_owned()
     }
 
     pub fn mistake(&mut self, at: usize, path: &str, text: impl fmt::Display) {
-        let mistake = format!("{}{text}", self.place(at, path));
+        let mistake = self.placed(at, path, text);
         self.mistakes.push(mistake);
     }
 
     pub fn warning(&mut self, at: usize, path: &str, text: impl fmt::Display) {
-        let warning = format!("{}{text}", self.place(at, path));
+        let warning = self.placed(at, path, text);
         self.warnings.push(warning);
     }
 
@@ -191,7 +193,7 @@ impl<'a> Reader<'a> {
         };
         for member in members.iter().filter(|member| !known.contains(&member.name.as_str())) {
             let names = Known::new("keys", known.iter().copied());
-            let refusal = format!("unknown key {}", crate::suggest::quoted(&member.name));
+            let refusal = format!("unknown key {}", suggest::quoted(&member.name));
             self.mistake(member.at, path, names.refuse(&refusal, &member.name));
         }
         Some(Table { node, path })

@@ -26,6 +26,8 @@ use crate::config::{BrokerConfig, BrokerUrl};
 use crate::event::{Catalog, ChannelId, Epoch, Event, Moment, Position};
 use nodes::Nodes;
 pub use observed::{ObservedSignals, observe};
+#[cfg(all(feature = "redis", any(test, fuzzing)))]
+pub use redis::fuzz;
 pub use store::{MAX_KEY_BYTES, MAX_LEASE_TTL, MAX_VALUE_BYTES, Store};
 
 /// A log for each channel, with positions, deduplication and retention.

@@ -110,7 +110,7 @@ impl Bus {
             schema: known.id().to_owned(),
             position: bounds.head(),
             counts: (sight == Sight::Whole).then(|| ChannelCounts {
-                retained: bounds.head + 1 - bounds.oldest,
+                retained: (bounds.head + 1).saturating_sub(bounds.oldest),
                 subscribers: namespace.subscriber_count(channel),
             }),
         })

@@ -6,6 +6,8 @@
 
 mod echo;
 mod events;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod inbound;
 mod opening;
 

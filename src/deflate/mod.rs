@@ -5,6 +5,8 @@
 //! inflates what clients send. This module knows bytes and header lines; it does not know sockets, frames or events.
 
 mod codec;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod header;
 mod offer;
 

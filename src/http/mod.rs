@@ -12,6 +12,8 @@ pub mod echo;
 pub mod edge;
 mod envelope;
 mod events;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod handshake;
 mod health;
 mod history;

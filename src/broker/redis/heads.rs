@@ -18,6 +18,7 @@ use super::channels::Channels;
 use super::commands::Commands;
 use super::errors::{from_fred, from_reply};
 use super::server::Server;
+use super::{offset, parsed};
 use crate::broker::{BrokerError, Head};
 use crate::event::{ChannelId, Position};
 
@@ -148,10 +149,10 @@ impl Heads {
 }
 
 /// The position in a log's `meta` hash; `None` if the hash has none.
-fn head(fields: Value) -> Option<Position> {
+pub(super) fn head(fields: Value) -> Option<Position> {
     let Value::Array(fields) = fields else { return None };
-    let [epoch, offset] = &fields[..] else { return None };
-    Some(Position::new(epoch.as_str()?.parse().ok()?, offset.as_str()?.parse().ok()?))
+    let [epoch, head] = <[Value; 2]>::try_from(fields).ok()?;
+    Some(Position::new(parsed(Some(epoch)).ok()?, offset(Some(head)).ok()?))
 }
 
 #[cfg(test)]

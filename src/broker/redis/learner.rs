@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 use super::channels::{Attempt, Channels};
 use super::commands::{Commands, Script, unreadable};
 use super::nonces::Nonce;
-use super::{BrokerError, PAGE_BYTES, Signal, new_epoch, number, parsed};
+use super::{BrokerError, PAGE_BYTES, Signal, new_epoch, number, offset, parsed};
 use crate::event::{ChannelId, Epoch, Position};
 
 /// The most events in one step.
@@ -75,9 +75,9 @@ impl Learner {
         let Value::Array(reply) = reply else { return Err(unreadable()) };
         let mut reply = reply.into_iter();
         let epoch: Epoch = parsed(reply.next())?;
-        let first: u64 = parsed(reply.next())?;
+        let first = offset(reply.next())?;
         let nonces: String = parsed(reply.next())?;
-        let next: u64 = parsed(reply.next())?;
+        let next = offset(reply.next())?;
         let new_epoch = channel.fingerprint.record(
             attempt.number(),
             &Position::new(epoch.clone(), 0),

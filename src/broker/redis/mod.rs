@@ -14,6 +14,8 @@ mod channels;
 mod cluster;
 mod commands;
 mod errors;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod heads;
 mod internal;
 mod learner;
@@ -345,6 +347,14 @@ fn number(number: u64) -> Value {
 /// A duration in milliseconds as a script argument.
 fn millis(duration: Duration) -> Value {
     duration.as_millis().to_string().into()
+}
+
+/// The largest offset: scripts count with Lua's numbers, which are doubles.
+const MAX_OFFSET: u64 = 1 << 53;
+
+/// Parses an offset in a script's reply. A larger one is in no log that scripts have written.
+fn offset(value: Option<Value>) -> Result<u64, BrokerError> {
+    parsed(value).and_then(|offset| if offset <= MAX_OFFSET { Ok(offset) } else { Err(unreadable()) })
 }
 
 /// Parses a field of a script's reply.

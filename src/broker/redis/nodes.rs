@@ -81,7 +81,7 @@ impl Nodes for Registry {
 }
 
 /// Parses an entry: `TIME SESSION JSON`. `now` is Redis' time in ms.
-fn heard(entry: &Value, now: u64) -> Option<Heard> {
+pub(super) fn heard(entry: &Value, now: u64) -> Option<Heard> {
     let entry = entry.as_str()?;
     let mut parts = entry.splitn(3, ' ');
     let (at, _session, node) = (parts.next()?, parts.next()?, parts.next()?);

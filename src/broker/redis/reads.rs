@@ -8,7 +8,7 @@ use fred::types::Value;
 use super::channels::{Attempt, Channels};
 use super::commands::{Commands, Script, unreadable};
 use super::nonces::Nonce;
-use super::{BrokerError, log_max_events, millis, new_epoch, number, parsed};
+use super::{BrokerError, log_max_events, millis, new_epoch, number, offset, parsed};
 use crate::broker::{Bounds, Entry, Limits, Located, PAGE_BYTES, Page};
 use crate::event::{ChannelId, Moment, Position};
 
@@ -31,6 +31,16 @@ pub(super) struct PageRequest<'a> {
     pub limit: usize,
     pub bytes: usize,
     pub evidence: String,
+}
+
+/// What `read.lua` returns.
+pub(super) struct PageReply {
+    pub page: Page,
+    /// The offset of the first entry, and of the first nonce.
+    pub first: u64,
+    /// The newest event that the log and this node have in common; 0 if nothing was compared.
+    pub common: u64,
+    pub nonces: String,
 }
 
 impl PageRequest<'_> {
@@ -87,23 +97,13 @@ impl Reads {
             (channel.log_keys(), request.arguments())
         };
         let reply = self.commands.run(&self.page_script, &channel.stream, arguments).await?;
-        let Value::Array(reply) = reply else { return Err(unreadable()) };
-        let mut reply = reply.into_iter();
-        let bounds =
-            Bounds { epoch: parsed(reply.next())?, head: parsed(reply.next())?, oldest: parsed(reply.next())? };
-        let first: u64 = parsed(reply.next())?;
-        let common: u64 = parsed(reply.next())?;
-        let nonces: String = parsed(reply.next())?;
-        let entries = (first..)
-            .zip(reply)
-            .map(|(offset, json)| Ok(Entry { offset, json: json.as_str().ok_or_else(unreadable)?.into() }))
-            .collect::<Result<Vec<_>, BrokerError>>()?;
-        channel.fingerprint.record(attempt.number(), &bounds.head(), Nonce::parse_each(first, &nonces));
+        let PageReply { page, first, common, nonces } = PageReply::read(reply)?;
+        channel.fingerprint.record(attempt.number(), &page.bounds.head(), Nonce::parse_each(first, &nonces));
         channel.fingerprint.confirm(attempt.connection());
         if let Some(known) = known.filter(|_| common > 0) {
-            channel.fingerprint.survived(&known.epoch, &bounds.epoch, common);
+            channel.fingerprint.survived(&known.epoch, &page.bounds.epoch, common);
         }
-        Ok(Page { bounds, entries })
+        Ok(page)
     }
 
     /// Finds a moment in a channel's log.
@@ -124,12 +124,45 @@ impl Reads {
             (channel.log_keys(), vec![new_epoch(), fingerprint, events, age, at.into(), ago.into()])
         };
         let reply = self.commands.run(&self.moment_script, &channel.stream, arguments).await?;
+        let located = read_moment(reply)?;
+        channel.fingerprint.record(attempt.number(), &located.bounds.head(), None);
+        Ok(located)
+    }
+}
+
+impl PageReply {
+    /// Reads a reply of `read.lua`.
+    ///
+    /// # Errors
+    /// The script returned something else: the log is not as tidings writes it.
+    pub fn read(reply: Value) -> Result<Self, BrokerError> {
         let Value::Array(reply) = reply else { return Err(unreadable()) };
         let mut reply = reply.into_iter();
-        let bounds =
-            Bounds { epoch: parsed(reply.next())?, head: parsed(reply.next())?, oldest: parsed(reply.next())? };
-        let position = Position::new(parsed(reply.next())?, parsed(reply.next())?);
-        channel.fingerprint.record(attempt.number(), &bounds.head(), None);
-        Ok(Located { position, bounds })
+        let bounds = read_bounds(&mut reply)?;
+        let (first, common) = (offset(reply.next())?, offset(reply.next())?);
+        let nonces: String = parsed(reply.next())?;
+        let entries = (first..)
+            .zip(reply)
+            .map(|(offset, json)| Ok(Entry { offset, json: json.as_str().ok_or_else(unreadable)?.into() }))
+            .collect::<Result<Vec<_>, BrokerError>>()?;
+        Ok(Self { page: Page { bounds, entries }, first, common, nonces })
     }
+}
+
+/// Reads a reply of `position_at.lua`.
+///
+/// # Errors
+/// As [`PageReply::read`].
+pub(super) fn read_moment(reply: Value) -> Result<Located, BrokerError> {
+    let Value::Array(reply) = reply else { return Err(unreadable()) };
+    let mut reply = reply.into_iter();
+    let bounds = read_bounds(&mut reply)?;
+    Ok(Located { position: Position::new(parsed(reply.next())?, offset(reply.next())?), bounds })
+}
+
+/// Reads the bounds with which both begin.
+fn read_bounds(reply: &mut impl Iterator<Item = Value>) -> Result<Bounds, BrokerError> {
+    let (epoch, head, oldest) = (parsed(reply.next())?, offset(reply.next())?, offset(reply.next())?);
+    // Offsets begin with 1.
+    if oldest == 0 { Err(unreadable()) } else { Ok(Bounds { epoch, head, oldest }) }
 }

@@ -118,7 +118,7 @@ impl fmt::Display for JsonError {
         write!(f, "{message} (line {line}, column {column}")?;
         match pointer.as_str() {
             "" => f.write_str(")"),
-            pointer => write!(f, ", at {})", suggest::cut(pointer, MAX_SHOWN)),
+            pointer => write!(f, ", at {})", suggest::one_line(&suggest::cut(pointer, MAX_SHOWN))),
         }
     }
 }
@@ -212,6 +212,8 @@ fn explain(text: &str, at: usize, kind: &JsonErrorType) -> String {
         | JsonErrorType::UnexpectedEndOfHexEscape
         | JsonErrorType::InvalidEscape => {
             let escape: String = rest.chars().take(if rest.starts_with("\\u") { 6 } else { 2 }).collect();
+            // What follows a backslash may be a control character.
+            let escape = suggest::one_line(&escape);
             return match surrogate(text, &[at]) {
                 Some(_) => format!("{escape} is half of a surrogate pair: write both halves, or the character itself"),
                 None => format!("{escape} is not an escape of JSON: write \\\\ for a backslash"),

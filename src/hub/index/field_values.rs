@@ -103,6 +103,22 @@ impl PathNode {
     }
 }
 
+impl PathNode {
+    /// Removes what was read at this node: the last member of a name counts, as in
+    /// [`Json::parse_logged`](crate::event::Json::parse_logged). The daemon publishes no event with a name twice, but another
+    /// program may have written one into the log, and a pin must not match what a replay does not.
+    fn forget(&self, values: &mut FieldValues<'_>) {
+        if !values.is_empty() {
+            values.retain(|value| !self.has(value.field));
+        }
+    }
+
+    /// Whether this field is at the node or below it.
+    fn has(&self, field: u32) -> bool {
+        self.field == Some(field) || self.children.values().any(|child| child.has(field))
+    }
+}
+
 /// Reads the members of an object that have a node.
 struct ObjectReader<'n, 'f, 'a> {
     node: &'n PathNode,
@@ -122,6 +138,7 @@ impl<'a> Visitor<'a> for ObjectReader<'_, '_, 'a> {
             match node {
                 None => members.next_value::<IgnoredAny>().map(|_| ())?,
                 Some(node) => {
+                    node.forget(values);
                     read_value(node, members.next_value::<&RawValue>()?.get(), values).map_err(A::Error::custom)?;
                 }
             }
@@ -240,6 +257,14 @@ mod tests {
         for data in ["[]", "7", "\"a\"", "null", "[[{\"a\":1}]]"] {
             assert_eq!(read(&["a"], data), [""; 0], "{data}");
         }
+    }
+
+    #[test]
+    fn the_last_member_of_a_name_counts() {
+        assert_eq!(read(&["a", "b"], r#"{"a":1,"b":2,"a":3}"#), ["b=Integer(2)", "a=Integer(3)"]);
+        assert_eq!(read(&["a", "a.b"], r#"{"a":{"b":1},"a":[2,3]}"#), ["a=Integer(2)", "a=Integer(3)"]);
+        assert_eq!(read(&["a", "a.b"], r#"{"a":[2,3],"a":{"b":1,"b":4}}"#), ["a.b=Integer(4)"]);
+        assert_eq!(read(&["a.b"], r#"{"a":{"b":1},"a":{}}"#), [""; 0]);
     }
 
     #[test]
