@@ -18,7 +18,9 @@ use crate::event::{
     Catalog, Cursor, CursorBase, Filter, Json, PackedCursor, ParsePositionError, Position, Selector, Since,
 };
 use crate::hub::{ChannelStep, Index, Member, StepKind};
-use crate::protocol::{MAX_SUB, ServerFrame, bus_message_position, event_frame, position_message, read_client_frame};
+use crate::protocol::{
+    BadFrame, MAX_SUB, ServerFrame, bus_message_position, event_frame, position_message, read_client_frame,
+};
 
 /// The longest sentence about bytes from outside, in bytes: it repeats a part of them only.
 const MAX_SENTENCE: usize = 4096;
@@ -33,10 +35,11 @@ pub fn client_messages(bytes: &[u8]) {
             let written = serde_json::to_string(&frame).unwrap_or_default();
             assert_eq!(read_client_frame(&written), Ok(frame));
         }
-        Err((code, message, sub)) => {
+        Err(BadFrame { code, message, sub, id }) => {
             assert!(message.len() < MAX_SENTENCE, "{message}");
-            assert!(sub.as_ref().is_none_or(|sub| sub.chars().count() <= MAX_SUB));
-            let error = ServerFrame::Error { code, message: message.into(), sub: sub.map(Into::into) }.to_json();
+            assert!([&sub, &id].into_iter().flatten().all(|name| name.chars().count() <= MAX_SUB));
+            let (sub, id) = (sub.map(Into::into), id.map(Into::into));
+            let error = ServerFrame::Error { code, message: message.into(), sub, id }.to_json();
             assert!(Json::parse(&error).is_ok(), "{error}");
         }
     }

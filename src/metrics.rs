@@ -22,12 +22,16 @@ pub struct Metrics {
     pub pending_connections: Gauge,
     pub published: Family<TypeLabel, Counter>,
     pub duplicates: Counter,
+    pub cascaded: Counter,
+    pub cascade_omissions: Counter,
     pub relayed: Family<TypeLabel, Counter>,
     pub deliveries: Counter,
     pub replayed: Counter,
     pub compressed: Counter,
     pub gaps: Counter,
     pub log_reads: Counter,
+    pub syncs: Counter,
+    pub sync_looks: Counter,
     pub outbox_bytes: Gauge,
     pub slow_consumers: Counter,
     pub dead_peers: Counter,
@@ -82,12 +86,16 @@ impl Default for Metrics {
             pending_connections: Gauge::default(),
             published: Family::default(),
             duplicates: Counter::default(),
+            cascaded: Counter::default(),
+            cascade_omissions: Counter::default(),
             relayed: Family::default(),
             deliveries: Counter::default(),
             replayed: Counter::default(),
             compressed: Counter::default(),
             gaps: Counter::default(),
             log_reads: Counter::default(),
+            syncs: Counter::default(),
+            sync_looks: Counter::default(),
             outbox_bytes: Gauge::default(),
             slow_consumers: Counter::default(),
             dead_peers: Counter::default(),
@@ -125,6 +133,16 @@ impl Default for Metrics {
             "Published events dropped because their id was published before",
             metrics.duplicates.clone(),
         );
+        r.register(
+            "events_cascaded",
+            "Cache invalidations that published events caused by the [[cascade]] rules",
+            metrics.cascaded.clone(),
+        );
+        r.register(
+            "cascade_omissions",
+            "Templates of cascades left out: a value was absent or empty, or the text too long",
+            metrics.cascade_omissions.clone(),
+        );
         r.register("events_relayed", "Events from the broker given to the fan-out, by type", metrics.relayed.clone());
         r.register(
             "deliveries",
@@ -143,6 +161,12 @@ impl Default for Metrics {
         );
         r.register("gaps", "Gaps: lost ranges of a channel that were reported to subscribers", metrics.gaps.clone());
         r.register("log_reads", "Reads of the log for new events", metrics.log_reads.clone());
+        r.register("syncs", "Syncs of connections that were answered with synced", metrics.syncs.clone());
+        r.register(
+            "sync_looks",
+            "Looks at the heads of the subscribed channels; all syncs that wait at a time share one",
+            metrics.sync_looks.clone(),
+        );
         r.register_with_unit(
             "outbox",
             "Memory of frames queued for slow connections",

@@ -13,6 +13,7 @@
 //! | [`Publisher::charge`](publish::Publisher::charge) | `publish_limit.rs` |
 //! | [`Bus::select`], [`Bus::select_each`], [`Bus::resolve`], [`Bus::subscribe`] | `resolve.rs` |
 //! | [`Bus::reader`] | `reader.rs` |
+//! | [`Bus::look`] | `look.rs` |
 //! | [`Bus::history`] | `history.rs` |
 //! | [`Bus::unpack`], [`Bus::cursors`] | `cursors.rs` |
 //! | [`Bus::channels`], [`Bus::types`], [`Bus::schema`], [`Bus::event_schema`], [`Bus::nodes`] | `overview.rs` |
@@ -25,6 +26,7 @@ mod authorize;
 mod cursor_bases;
 mod cursors;
 mod history;
+mod look;
 mod namespace;
 mod overview;
 mod publish;
@@ -43,9 +45,10 @@ use tokio_util::sync::CancellationToken;
 pub use authorize::{NotRenewed, Renewal, TakenBack, expires_in_ms};
 pub use cursor_bases::CursorBases;
 pub use history::{Gap, History, HistoryQuery};
+pub use look::Look;
 pub use namespace::Namespace;
 pub use overview::{ChannelCounts, ChannelSummary, NodeStatus, NodeSummary};
-pub use publish::{Accepted, Documents};
+pub use publish::{Documents, Published};
 pub use publish_limit::PublishLimit;
 pub use query::StreamQuery;
 pub use reader::LogReader;
@@ -57,6 +60,7 @@ use crate::access::Caller;
 use crate::admission::Admission;
 use crate::auth::Auth;
 use crate::broker::BrokerError;
+use crate::cascade::Cascades;
 use crate::event::{Catalog, Filter, Selector};
 use crate::metrics::Metrics;
 use crate::protocol::{ErrorCode, Problem};
@@ -71,6 +75,7 @@ pub struct Bus {
     /// `None`: everybody may do everything.
     auth: Option<Arc<Auth>>,
     publish_limit: Option<PublishLimit>,
+    cascades: Arc<Cascades>,
     /// The filter of all subscriptions without one.
     no_filter: Arc<Filter>,
     /// What they select without a pin.
@@ -98,7 +103,26 @@ impl Bus {
         auth: Option<Arc<Auth>>,
     ) -> Self {
         let (no_filter, everything) = Default::default();
-        Self { catalog, namespaces, admission, metrics, lifecycle, auth, publish_limit, no_filter, everything }
+        let cascades = Arc::new(Cascades::none(&catalog));
+        Self {
+            catalog,
+            namespaces,
+            admission,
+            metrics,
+            lifecycle,
+            auth,
+            publish_limit,
+            cascades,
+            no_filter,
+            everything,
+        }
+    }
+
+    /// Adds the rules by which events invalidate caches.
+    #[must_use]
+    pub fn with_cascades(mut self, cascades: Cascades) -> Self {
+        self.cascades = Arc::new(cascades);
+        self
     }
 
     /// Waits until the connections of this node were handed everything that publishers were answered so far.

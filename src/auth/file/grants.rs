@@ -4,7 +4,7 @@
 use super::FileReader;
 use crate::access::GrantList;
 use crate::auth::rules::{Rule, RuleEntry, RuleGrants};
-use crate::auth::toml_tree::{Node, Table, Value};
+use crate::config::toml_tree::{Node, Table, Value};
 use crate::event::{Filter, FilterError, Json};
 use crate::suggest::{self, Known};
 

@@ -18,9 +18,9 @@ use super::issuer::Times;
 use super::jws::Algorithm;
 use super::keys::KeySet;
 use super::rules::Rule;
-use super::toml_tree::{Node, Reader, Table};
 use crate::access::GrantList;
 use crate::config::duration_or_zero;
+use crate::config::toml_tree::{Node, Reader, Table};
 use crate::event::Catalog;
 
 /// `clock_skew`, if the file does not have it.

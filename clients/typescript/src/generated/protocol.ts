@@ -21,6 +21,11 @@ export type ClientFrame =
       /** The subscription's name. */
       sub: string;
     }
+  | {
+      type: "sync";
+      /** Chosen by the client, 1 to 64 characters, not that of another `sync` of this connection without a response. */
+      id: string;
+    }
   | { type: "ping" }
   | {
       type: "auth";
@@ -56,6 +61,13 @@ export type ServerFrame =
   | { type: "gap"; channel: string; from: string; position: string }
   | { type: "unsubscribed"; sub: string }
   | { type: "heartbeat"; positions: { [key: string]: string } }
+  | {
+      type: "synced";
+      /** The `id` of the `sync`. */
+      id: string;
+      /** For each channel of the connection: everything that matches up to here was sent. */
+      positions: { [key: string]: string };
+    }
   | { type: "pong" }
   | {
       type: "error";
@@ -63,6 +75,8 @@ export type ServerFrame =
       message: string;
       /** The subscription that the frame named, if it named one. */
       sub?: string | undefined;
+      /** The `id` of the `sync` that this answers. */
+      id?: string | undefined;
     }
   | { type: "draining"; reconnectInMs: number };
 

@@ -9,13 +9,13 @@ use crate::event::Json;
 use crate::suggest::{self, Known};
 
 /// A value, and the byte of the file at which it begins.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Node {
     pub at: usize,
     pub value: Value,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub enum Value {
     String(String),
     /// A number that JSON has, as JSON writes it.
@@ -28,7 +28,7 @@ pub enum Value {
 }
 
 /// A member of a table.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Member {
     pub name: String,
     /// The byte at which the name begins.
@@ -48,7 +48,8 @@ impl Node {
         }
     }
 
-    fn of(at: usize, value: DeValue<'_>) -> Self {
+    /// The tree of a value that begins at this byte.
+    pub fn of(at: usize, value: DeValue<'_>) -> Self {
         let value = match value {
             DeValue::String(text) => Value::String(text.into_owned()),
             DeValue::Integer(number) if number.radix() == 10 => Value::Number(plain(number.as_str())),
@@ -168,11 +169,15 @@ impl<'a> Reader<'a> {
         self.text.as_bytes()[..at.min(self.text.len())].iter().filter(|byte| **byte == b'\n').count() + 1
     }
 
+    /// The file and the line of a byte.
+    pub fn location(&self, at: usize) -> String {
+        suggest::one_line(&format!("{}:{}", self.file.display(), self.line(at))).into_owned()
+    }
+
     /// A text with its place. It is one line for a terminal or a log: the names in a file may have control characters.
     fn placed(&self, at: usize, path: &str, text: impl fmt::Display) -> String {
         let path = if path.is_empty() { String::new() } else { format!("{path}: ") };
-        let placed = format!("{}:{}: {path}{text}", self.file.display(), self.line(at));
-        suggest::one_line(&placed).into_owned()
+        suggest::one_line(&format!("{}: {path}{text}", self.location(at))).into_owned()
     }
 
     pub fn mistake(&mut self, at: usize, path: &str, text: impl fmt::Display) {
