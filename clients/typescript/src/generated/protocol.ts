@@ -21,6 +21,11 @@ export type ClientFrame =
       /** The subscription's name. */
       sub: string;
     }
+  | {
+      type: "sync";
+      /** Chosen by the client, 1 to 64 characters, not that of another `sync` of this connection without a response. */
+      id: string;
+    }
   | { type: "ping" }
   | {
       type: "auth";
@@ -63,6 +68,14 @@ export type ServerFrame =
       message: string;
       /** The subscription that the frame named, if it named one. */
       sub?: string | undefined;
+      /** The `id` of the `sync` that this answers. */
+      id?: string | undefined;
+    }
+  | {
+      type: "synced";
+      /** The `id` of the `sync`. */
+      id: string;
+      positions: { [key: string]: string };
     }
   | { type: "draining"; reconnectInMs: number };
 
