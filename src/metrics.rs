@@ -28,6 +28,8 @@ pub struct Metrics {
     pub compressed: Counter,
     pub gaps: Counter,
     pub log_reads: Counter,
+    pub syncs: Counter,
+    pub sync_looks: Counter,
     pub outbox_bytes: Gauge,
     pub slow_consumers: Counter,
     pub dead_peers: Counter,
@@ -88,6 +90,8 @@ impl Default for Metrics {
             compressed: Counter::default(),
             gaps: Counter::default(),
             log_reads: Counter::default(),
+            syncs: Counter::default(),
+            sync_looks: Counter::default(),
             outbox_bytes: Gauge::default(),
             slow_consumers: Counter::default(),
             dead_peers: Counter::default(),
@@ -143,6 +147,12 @@ impl Default for Metrics {
         );
         r.register("gaps", "Gaps: lost ranges of a channel that were reported to subscribers", metrics.gaps.clone());
         r.register("log_reads", "Reads of the log for new events", metrics.log_reads.clone());
+        r.register("syncs", "Syncs of connections that were answered with synced", metrics.syncs.clone());
+        r.register(
+            "sync_looks",
+            "Looks at the heads of the subscribed channels; all syncs that wait at a time share one",
+            metrics.sync_looks.clone(),
+        );
         r.register_with_unit(
             "outbox",
             "Memory of frames queued for slow connections",

@@ -13,6 +13,7 @@
 //! | [`Publisher::charge`](publish::Publisher::charge) | `publish_limit.rs` |
 //! | [`Bus::select`], [`Bus::select_each`], [`Bus::resolve`], [`Bus::subscribe`] | `resolve.rs` |
 //! | [`Bus::reader`] | `reader.rs` |
+//! | [`Bus::look`] | `look.rs` |
 //! | [`Bus::history`] | `history.rs` |
 //! | [`Bus::unpack`], [`Bus::cursors`] | `cursors.rs` |
 //! | [`Bus::channels`], [`Bus::types`], [`Bus::schema`], [`Bus::event_schema`], [`Bus::nodes`] | `overview.rs` |
@@ -25,6 +26,7 @@ mod authorize;
 mod cursor_bases;
 mod cursors;
 mod history;
+mod look;
 mod namespace;
 mod overview;
 mod publish;
@@ -42,6 +44,7 @@ use tokio_util::sync::CancellationToken;
 pub use authorize::{NotRenewed, Renewal, TakenBack, expires_in_ms};
 pub use cursor_bases::CursorBases;
 pub use history::{Gap, History, HistoryQuery};
+pub use look::Look;
 pub use namespace::Namespace;
 pub use overview::{ChannelCounts, ChannelSummary, NodeStatus, NodeSummary};
 pub use publish::{Accepted, Documents};

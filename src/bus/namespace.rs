@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
+use super::look::Looks;
 use super::{CursorBases, Revocations};
 use crate::access::Guard;
 use crate::admission::{Admission, ReadLimit};
@@ -35,6 +36,7 @@ pub struct Namespace {
     cursors: Arc<CursorBases>,
     revocations: Arc<Revocations>,
     guard: Arc<dyn Guard>,
+    looks: Arc<Looks>,
 }
 
 impl Namespace {
@@ -49,7 +51,9 @@ impl Namespace {
         guard: Arc<dyn Guard>,
     ) -> Self {
         let subscribers = Arc::new(PerChannel::new(catalog, |_| AtomicU64::new(0)));
+        let looks = Arc::new(Looks::new(backend.clone(), subscribers.clone(), metrics.clone()));
         Self {
+            looks,
             backend,
             progress: Arc::new(Progress::new(catalog)),
             pace: Arc::new(Pace::new(catalog, subscribers.clone(), metrics.clone())),
@@ -99,6 +103,10 @@ impl Namespace {
 
     pub(super) fn log(&self) -> &dyn Log {
         &*self.backend
+    }
+
+    pub(super) fn looks(&self) -> &Arc<Looks> {
+        &self.looks
     }
 
     pub(super) fn reads(&self) -> &ReadLimit {

@@ -37,6 +37,7 @@ mod retry;
 mod subscriber;
 mod subscription;
 mod subscriptions;
+mod syncs;
 #[cfg(feature = "tls")]
 mod tls;
 mod token;
@@ -59,6 +60,7 @@ pub(crate) use publish::EventText;
 pub use publish::MAX_BATCH;
 pub use subscriber::{Delivery, Subscriber, Update};
 pub use subscription::Subscription;
+pub use syncs::SyncId;
 pub use token::Token;
 
 use crate::event::{JsonText, Position};

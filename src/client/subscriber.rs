@@ -8,7 +8,7 @@
 //! connection.
 
 use std::borrow::Cow;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -34,6 +34,7 @@ use super::backoff::{self, Backoff};
 use super::renewal::Renewal;
 use super::subscription::Subscription;
 use super::subscriptions::{ErrorOutcome, SubscribedOutcome, Subscriptions};
+use super::syncs::{SyncId, Syncs};
 use super::token::HeldToken;
 use super::{Client, Error, error, route};
 use crate::event::Position;
@@ -85,6 +86,22 @@ pub enum Update {
         /// The id of the node.
         node: String,
     },
+    /// The answer to [`Subscriber::sync`]: everything that the log held of these channels when the daemon got the request was
+    /// returned before this, as an event or in a gap.
+    Synced {
+        /// What [`Subscriber::sync`] returned.
+        sync: SyncId,
+        /// The channels of this connection, and up to where each is complete. A channel whose subscription is
+        /// [delayed](Self::Delayed) is missing here, and nothing is proven about it.
+        positions: BTreeMap<Arc<str>, Position>,
+    },
+    /// A [`Subscriber::sync`] was not answered: the daemon cannot ask its broker, or the connection was lost.
+    NotSynced {
+        /// What [`Subscriber::sync`] returned.
+        sync: SyncId,
+        /// Why, for people.
+        reason: String,
+    },
     /// The token was not renewed: its provider failed, or the daemon does not accept the new one. The connection goes on with
     /// the former token until that expires, and the subscriber tries again before.
     NotRenewed {
@@ -116,7 +133,9 @@ pub struct Subscriber {
     /// The token that has expired on the last connection.
     expired: Option<Secret>,
     backoff: Backoff,
-    /// Updates that `next` has not returned yet. One frame produces at most two.
+    syncs: Syncs,
+    /// Updates that `next` has not returned yet. One frame produces at most two, the end of a connection one more for each
+    /// unanswered sync.
     pending: VecDeque<Update>,
 }
 
@@ -171,6 +190,7 @@ impl Subscriber {
             renewal: Renewal::default(),
             expired: None,
             backoff: Backoff::default(),
+            syncs: Syncs::default(),
             pending: VecDeque::new(),
         }
     }
@@ -200,7 +220,10 @@ impl Subscriber {
                 ConnectionState::Connecting(connecting) => match connecting.as_mut().await {
                     Ok((socket, token)) => {
                         self.renewal = Renewal::default();
-                        self.connection = ConnectionState::Open(Box::new(OpenConnection::new(socket, token)));
+                        let mut open = OpenConnection::new(socket, token);
+                        // Behind the subscriptions, which were sent first.
+                        open.outgoing.extend(to_messages(self.syncs.unsent()));
+                        self.connection = ConnectionState::Open(Box::new(open));
                     }
                     Err(error) => {
                         let retry_after = match &error {
@@ -254,6 +277,20 @@ impl Subscriber {
                 }
             }
         }
+    }
+
+    /// Asks the daemon for a proof that this subscriber has everything: [`Subscriber::next`] returns [`Update::Synced`], after
+    /// all that was published before this call and answered with 202, or [`Update::NotSynced`]. Without a connection, the
+    /// request is sent on the next one.
+    ///
+    /// Returns `None` while eight requests have no answer.
+    pub fn sync(&mut self) -> Option<SyncId> {
+        let (id, frame) = self.syncs.request()?;
+        if let ConnectionState::Open(open) = &mut self.connection {
+            open.outgoing.extend(to_messages([frame]));
+            self.syncs.sent();
+        }
+        Some(id)
     }
 
     /// Turns the subscriber into a stream of the results of [`Subscriber::next`]. The stream never ends.
@@ -321,6 +358,9 @@ impl Subscriber {
         let retry_in = retry_in.unwrap_or_else(|| self.backoff.next());
         self.node = self.node.wrapping_add(1);
         self.connection = ConnectionState::Waiting(Instant::now() + retry_in);
+        for sync in self.syncs.lost() {
+            self.pending.push_back(Update::NotSynced { sync, reason: "the connection was lost".into() });
+        }
         self.pending.push_back(Update::Disconnected { reason, retry_in });
     }
 
@@ -357,7 +397,7 @@ impl Subscriber {
                 open.token = open.pending_token.take().or(open.token.take());
                 self.authenticated(expires_in_ms);
             }
-            ServerFrame::Error { code: ErrorCode::Unauthenticated, message, sub: None }
+            ServerFrame::Error { code: ErrorCode::Unauthenticated, message, sub: None, id: None }
                 if open.pending_token.is_some() =>
             {
                 if let (Some(credential), Some(refused)) = (&self.client.credential, open.pending_token.take()) {
@@ -389,7 +429,18 @@ impl Subscriber {
             ServerFrame::Heartbeat { positions } => {
                 positions.iter().for_each(|(channel, position)| self.subscriptions.advance(channel, position));
             }
-            ServerFrame::Error { code, message, sub } => {
+            ServerFrame::Synced { id, positions } => {
+                if let Some(sync) = self.syncs.answered(&id) {
+                    let positions = positions.into_iter().map(|(channel, at)| (channel.as_ref().into(), at)).collect();
+                    self.pending.push_back(Update::Synced { sync, positions });
+                }
+            }
+            ServerFrame::Error { message, id: Some(id), .. } => {
+                if let Some(sync) = self.syncs.answered(&id) {
+                    self.pending.push_back(Update::NotSynced { sync, reason: message.into_owned() });
+                }
+            }
+            ServerFrame::Error { code, message, sub, id: None } => {
                 let message = message.into_owned();
                 let channel = match self.subscriptions.error(code, sub.as_deref()) {
                     ErrorOutcome::Reconnect => {

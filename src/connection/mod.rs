@@ -8,6 +8,7 @@ mod echo;
 mod events;
 mod inbound;
 mod opening;
+mod sync;
 
 use std::future::poll_fn;
 use std::io;
@@ -24,7 +25,7 @@ use crate::bus::{Bus, NotRenewed, Subscription, expires_in_ms};
 use crate::event::Catalog;
 use crate::hub::{ConnectionHandle, Encoding, Feed, Hub, NewConnection, PendingReply, SendBuffer, frame};
 use crate::metrics::Metrics;
-use crate::protocol::{self, ClientFrame, CloseCode, ErrorCode, Problem, ServerFrame, Subscribe};
+use crate::protocol::{self, BadFrame, ClientFrame, CloseCode, ErrorCode, Problem, ServerFrame, Subscribe};
 use crate::rate::{Rate, Used};
 use crate::replay;
 use crate::supervision::TaskGroup;
@@ -34,7 +35,7 @@ use inbound::{Inbound, Message};
 pub use opening::{Admitted, Client, MAX_UNAUTHENTICATED, Opening};
 
 /// What was read of a client's frame, or what is wrong with it.
-type ReadFrame = Result<ClientFrame, (ErrorCode, String, Option<String>)>;
+type ReadFrame = Result<ClientFrame, BadFrame>;
 
 /// Commands that a shard is given before this waits for the answers.
 const MAX_COMMANDS: usize = 64;
@@ -48,7 +49,7 @@ pub struct Connections {
     /// The hub of each namespace, by its number.
     pub hubs: Vec<Arc<Hub>>,
     pub metrics: Arc<Metrics>,
-    /// The tasks of replays.
+    /// The tasks of replays and of `sync` frames.
     pub tasks: TaskGroup,
     /// A permit for each connection that waits for its client's credential.
     pub unauthenticated: Arc<Semaphore>,
@@ -68,6 +69,8 @@ pub struct Connections {
 enum Command {
     Subscribe(Subscription),
     Unsubscribe(String),
+    /// The `id` of a `sync`.
+    Sync(String),
     /// The answer, if it needs no shard.
     Answer(Bytes),
 }
@@ -236,6 +239,11 @@ impl Connections {
                     pending.push(handle.unsubscribe(sub));
                     None
                 }
+                Command::Sync(id) => {
+                    let ticket = handle.sync(id);
+                    self.tasks.spawn("sync", sync::run(self.bus.clone(), caller.clone(), ticket));
+                    None
+                }
                 Command::Answer(answer) => Some(answer),
             };
             if answer.is_some() || pending.len() == MAX_COMMANDS {
@@ -264,9 +272,10 @@ impl Connections {
                 }
             }
             Ok(ClientFrame::Unsubscribe(unsubscribe)) => Command::Unsubscribe(unsubscribe.sub),
+            Ok(ClientFrame::Sync(sync)) => Command::Sync(sync.id),
             // `auth` never comes here.
             Ok(ClientFrame::Ping(_) | ClientFrame::Auth(_)) => Command::Answer(frame::server(&ServerFrame::Pong)),
-            Err((code, message, sub)) => Command::Answer(self.error(code, message, sub)),
+            Err(BadFrame { code, message, sub, id }) => Command::Answer(self.error(code, message, sub, id)),
         }
     }
 
@@ -292,12 +301,13 @@ impl Connections {
         if let Some(cause) = &problem.cause {
             tracing::debug!(code = %problem.code, cause, "a subscription failed");
         }
-        self.error(problem.code, problem.detail, sub)
+        self.error(problem.code, problem.detail, sub, None)
     }
 
-    fn error(&self, code: ErrorCode, message: String, sub: Option<String>) -> Bytes {
+    fn error(&self, code: ErrorCode, message: String, sub: Option<String>, id: Option<String>) -> Bytes {
         self.metrics.refused(code.as_str());
-        frame::server(&ServerFrame::Error { code, message: message.into(), sub: sub.map(Into::into) })
+        let (sub, id) = (sub.map(Into::into), id.map(Into::into));
+        frame::server(&ServerFrame::Error { code, message: message.into(), sub, id })
     }
 }
 

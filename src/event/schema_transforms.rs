@@ -30,8 +30,9 @@ pub(super) fn strict(schema: &mut Schema) {
         }
         if field.get("type") == Some(&json!("integer")) {
             field.remove("format");
-            field.insert("minimum".into(), (-MAX_INTEGER).into());
-            field.insert("maximum".into(), MAX_INTEGER.into());
+            // A field may have narrower bounds of its own.
+            field.entry("minimum").or_insert_with(|| (-MAX_INTEGER).into());
+            field.entry("maximum").or_insert_with(|| MAX_INTEGER.into());
         }
     }
 }

@@ -50,6 +50,15 @@ pub struct CacheInvalidate {
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "present")]
     #[cfg_attr(feature = "server", schemars(length(max = 1024)))]
     pub reason: Option<String>,
+    /// For how many milliseconds a cache may still serve the old value while it loads the new one. Absent or 0: not at all.
+    /// A cache counts from when it receives the event, by its own clock.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "present_milliseconds")]
+    pub stale_for_ms: Option<u64>,
+    /// For how many milliseconds a cache gives what it loads to its callers without storing it, because the data is still
+    /// about to change. At most 60,000. A cache counts from when it receives the event, by its own clock.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "present_milliseconds")]
+    #[cfg_attr(feature = "server", schemars(range(max = 60_000)))]
+    pub hold_ms: Option<u64>,
 }
 
 /// A record of some resource was created, changed or deleted.
@@ -197,6 +206,12 @@ fn present_integer<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<
     integer(deserializer).map(Some)
 }
 
+fn present_milliseconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
+    let value = integer(deserializer)?;
+    let millis = u64::try_from(value).map_err(|_| de::Error::custom(format_args!("{value} is less than 0")))?;
+    Ok(Some(millis))
+}
+
 /// Reads an integer as JSON Schema defines it: a number without a fraction, also if it is written as `5.0`.
 fn integer<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i64, D::Error> {
     let number = serde_json::Number::deserialize(deserializer)?;
@@ -224,6 +239,15 @@ mod tests {
         assert_eq!(read(&with("-1e3")).unwrap().old_quantity, -1000);
         assert!(read(&with("5.5")).is_err());
         assert!(read(&with("9007199254740992")).is_err());
+    }
+
+    #[test]
+    fn milliseconds_are_not_negative() {
+        let read = |text: &str| serde_json::from_str::<CacheInvalidate>(text);
+        let read_back = read(r#"{"tags":["a"],"staleForMs":1e3,"holdMs":5.0}"#).unwrap();
+        assert_eq!((read_back.stale_for_ms, read_back.hold_ms), (Some(1000), Some(5)));
+        assert!(read(r#"{"tags":["a"],"staleForMs":-1}"#).is_err());
+        assert!(read(r#"{"tags":["a"],"holdMs":null}"#).is_err());
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use tokio::sync::oneshot;
 
+use super::sync::Mailbox;
 use super::{ChannelStep, EvictReason, NewConnection, SendBuffer};
 use crate::bus::{Renewal, Subscription};
 use crate::event::{ChannelId, Position};
@@ -34,6 +35,10 @@ pub enum InboxItem {
     Unsubscribe { send_buffer: Arc<SendBuffer>, sub: String, done: oneshot::Sender<Begun> },
     /// Replaces a connection's credential.
     Renew { send_buffer: Arc<SendBuffer>, renewal: Renewal, done: oneshot::Sender<Begun> },
+    /// Takes a `sync` in. `done` is dropped when it is answered or its connection has ended.
+    Sync { send_buffer: Arc<SendBuffer>, id: String, mailbox: Arc<Mailbox>, done: oneshot::Sender<()> },
+    /// The mailbox of a `sync` has a look. The shard opens all mailboxes after each batch; this makes one.
+    Looked,
     /// Closes the connections whose credential has been taken back.
     RecheckCredentials,
     /// Closes all connections, and each new one as soon as it joins. `None` admits new connections again.

@@ -18,6 +18,7 @@ mod index;
 mod outgoing;
 mod send_buffer;
 mod shard;
+mod sync;
 #[cfg(test)]
 mod tests;
 
@@ -37,6 +38,7 @@ pub use inbox_item::FeedOutcome;
 pub use index::{Index, IndexSlot, Member};
 pub use outgoing::Outgoing;
 pub use send_buffer::SendBuffer;
+pub use sync::SyncTicket;
 
 use crate::access::{Guard, Principal};
 use crate::admission::AdmissionPermit;
@@ -247,6 +249,11 @@ impl ConnectionHandle {
         let (done, answered) = oneshot::channel();
         self.shard.enqueue(InboxItem::Unsubscribe { send_buffer: self.send_buffer.clone(), sub, done });
         PendingReply(answered)
+    }
+
+    /// Takes a `sync` in. The shard answers with a `synced` or an `error` frame, once it has what a look at the log found.
+    pub fn sync(&self, id: String) -> SyncTicket {
+        SyncTicket::new(self.shard.clone(), self.send_buffer.clone(), id)
     }
 
     /// Replaces the connection's credential. The shard answers with an `authenticated` frame.

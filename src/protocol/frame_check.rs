@@ -14,9 +14,10 @@ struct Members {
 /// How many characters of a value that is no string an error repeats.
 const MAX_SHOWN: usize = 60;
 
-const FRAMES: [(&str, Members); 4] = [
+const FRAMES: [(&str, Members); 5] = [
     ("subscribe", Members { required: &["sub", "channel"], optional: &["where", "since"] }),
     ("unsubscribe", Members { required: &["sub"], optional: &[] }),
+    ("sync", Members { required: &["id"], optional: &[] }),
     ("ping", Members { required: &[], optional: &[] }),
     ("auth", Members { required: &["token"], optional: &[] }),
 ];

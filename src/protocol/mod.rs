@@ -29,8 +29,11 @@ pub const SUBPROTOCOL: &str = "tidings.v1";
 /// The protocol version, which `welcome` contains.
 pub const VERSION: u32 = 1;
 
-/// The maximum length of `sub`, in characters.
+/// The maximum length of `sub`, and of the `id` of a `sync`, in characters.
 pub const MAX_SUB: usize = 64;
+
+/// The most `sync` frames of a connection that are not answered yet.
+pub const MAX_SYNCS: usize = 8;
 
 /// A frame from a client to the daemon.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -39,6 +42,7 @@ pub const MAX_SUB: usize = 64;
 pub enum ClientFrame {
     Subscribe(Subscribe),
     Unsubscribe(Unsubscribe),
+    Sync(Sync),
     Ping(Ping),
     Auth(Auth),
 }
@@ -72,6 +76,15 @@ fn given<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<JsonText>,
 pub struct Unsubscribe {
     /// The subscription's name.
     pub sub: String,
+}
+
+/// Asks for a proof that this connection has everything: the response is `synced`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct Sync {
+    /// Chosen by the client, 1 to 64 characters, not that of another `sync` of this connection without a response.
+    pub id: String,
 }
 
 /// Requests a `pong`: for clients that cannot send a WebSocket Ping, such as browsers.
@@ -147,6 +160,14 @@ pub enum ServerFrame<'a> {
     Unsubscribed { sub: Cow<'a, str> },
     /// Every matching event up to these positions was sent on this connection. A client may resume from them.
     Heartbeat { positions: BTreeMap<Cow<'a, str>, Position> },
+    /// The response to `sync`: everything that the log held of the connection's channels when the `sync` came was sent before
+    /// this frame, or reported by a `gap`.
+    Synced {
+        /// The `id` of the `sync`.
+        id: Cow<'a, str>,
+        /// For each channel of the connection: everything that matches up to here was sent.
+        positions: BTreeMap<Cow<'a, str>, Position>,
+    },
     /// The response to `ping`.
     Pong,
     /// The daemon refused a frame. The connection stays open.
@@ -156,6 +177,9 @@ pub enum ServerFrame<'a> {
         /// The subscription that the frame named, if it named one.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         sub: Option<Cow<'a, str>>,
+        /// The `id` of the `sync` that this answers.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        id: Option<Cow<'a, str>>,
     },
     /// This node is about to stop. The client reconnects, to another node if it can, after this many milliseconds.
     Draining { reconnect_in_ms: u64 },
@@ -292,27 +316,39 @@ impl CloseCode {
 /// The HTTP statuses of a temporary failure: a client may retry the request, perhaps at another node.
 pub const TEMPORARY_STATUSES: [u16; 5] = [408, 429, 502, 503, 504];
 
+/// A client's frame that cannot be read: what the `error` frame says of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BadFrame {
+    pub code: ErrorCode,
+    pub message: String,
+    /// The `sub` that the frame named.
+    pub sub: Option<String>,
+    /// The `id` of a `sync`.
+    pub id: Option<String>,
+}
+
 /// Parses a frame from a client.
 ///
 /// # Errors
-/// The code and message of the `error` frame, and the `sub` that the client's frame named, if it named one.
-pub fn read_client_frame(text: &str) -> Result<ClientFrame, (ErrorCode, String, Option<String>)> {
-    let value = Json::parse(text).map_err(|error| (ErrorCode::MalformedJson, error.to_string(), None))?;
-    let sub = value.get("sub").and_then(Json::as_str).filter(|sub| sub.chars().count() <= MAX_SUB).map(str::to_owned);
+/// [`BadFrame`].
+pub fn read_client_frame(text: &str) -> Result<ClientFrame, BadFrame> {
+    let bad = |code, message: &str| BadFrame { code, message: message.into(), sub: None, id: None };
+    let value = Json::parse(text).map_err(|error| bad(ErrorCode::MalformedJson, &error.to_string()))?;
+    let name = |member: &str| {
+        value.get(member).and_then(Json::as_str).filter(|name| name.chars().count() <= MAX_SUB).map(str::to_owned)
+    };
+    let is_sync = value.get("type").and_then(Json::as_str) == Some("sync");
+    let (sub, id) = (name("sub"), name("id").filter(|_| is_sync));
+    let bad = |code, message: &str| BadFrame { sub: sub.clone(), id: id.clone(), ..bad(code, message) };
     let Json::Object(mut members) = value else {
-        return Err((ErrorCode::InvalidFrame, "a frame must be a JSON object".into(), None));
+        return Err(bad(ErrorCode::InvalidFrame, "a frame must be a JSON object"));
     };
     let kind = members.iter().position(|(name, _)| name == "type").map(|index| members.remove(index).1);
     let Some(Json::String(kind)) = kind else {
-        return Err((
-            ErrorCode::InvalidFrame,
-            "a frame must have a `type`: subscribe, unsubscribe, ping or auth".into(),
-            sub,
-        ));
+        let message = "a frame must have a `type`: subscribe, unsubscribe, sync, ping or auth";
+        return Err(bad(ErrorCode::InvalidFrame, message));
     };
-    if let Err((code, message)) = frame_check::check(&kind, &members) {
-        return Err((code, message, sub));
-    }
+    frame_check::check(&kind, &members).map_err(|(code, message)| bad(code, &message))?;
     if kind == "auth" {
         // Taken from here, so that no second text has the token.
         let token = members.into_iter().find_map(|(name, value)| match value {
@@ -325,19 +361,22 @@ pub fn read_client_frame(text: &str) -> Result<ClientFrame, (ErrorCode, String, 
     let read = match kind.as_ref() {
         "subscribe" => serde_json::from_str(&rest).map(ClientFrame::Subscribe),
         "unsubscribe" => serde_json::from_str(&rest).map(ClientFrame::Unsubscribe),
+        "sync" => serde_json::from_str(&rest).map(ClientFrame::Sync),
         _ => serde_json::from_str(&rest).map(ClientFrame::Ping),
     };
     let frame = read.map_err(|error| {
         // The place is one in `rest`, which the client did not write.
         let message = error.to_string();
         let message = message.rsplit_once(" at line ").map_or(&*message, |(message, _)| message);
-        (ErrorCode::InvalidFrame, format!("{kind}: {message}"), sub.clone())
+        bad(ErrorCode::InvalidFrame, &format!("{kind}: {message}"))
     })?;
-    if let ClientFrame::Subscribe(Subscribe { sub: name, .. }) | ClientFrame::Unsubscribe(Unsubscribe { sub: name }) =
-        &frame
-        && (name.is_empty() || name.chars().count() > MAX_SUB)
-    {
-        return Err((ErrorCode::InvalidFrame, format!("/sub: must have 1 to {MAX_SUB} characters"), sub));
+    let (member, name) = match &frame {
+        ClientFrame::Subscribe(Subscribe { sub, .. }) | ClientFrame::Unsubscribe(Unsubscribe { sub }) => ("sub", sub),
+        ClientFrame::Sync(Sync { id }) => ("id", id),
+        ClientFrame::Ping(_) | ClientFrame::Auth(_) => return Ok(frame),
+    };
+    if name.is_empty() || name.chars().count() > MAX_SUB {
+        return Err(bad(ErrorCode::InvalidFrame, &format!("/{member}: must have 1 to {MAX_SUB} characters")));
     }
     Ok(frame)
 }
@@ -349,7 +388,7 @@ mod tests {
 
     #[test]
     fn each_kind_of_invalid_frame_has_its_error_code() {
-        let code = |text: &str| read_client_frame(text).unwrap_err().0;
+        let code = |text: &str| read_client_frame(text).unwrap_err().code;
         assert_eq!(code("{"), ErrorCode::MalformedJson);
         assert_eq!(code("[]"), ErrorCode::InvalidFrame);
         assert_eq!(code("{}"), ErrorCode::InvalidFrame);
@@ -361,6 +400,12 @@ mod tests {
         assert_eq!(code(r#"{"type":"ping","x":1}"#), ErrorCode::InvalidFrame);
         let long = "é".repeat(65);
         assert_eq!(code(&format!(r#"{{"type":"unsubscribe","sub":"{long}"}}"#)), ErrorCode::InvalidFrame);
+        assert_eq!(code(&format!(r#"{{"type":"sync","id":"{long}"}}"#)), ErrorCode::InvalidFrame);
+        assert_eq!(code(r#"{"type":"sync","id":""}"#), ErrorCode::InvalidFrame);
+        assert_eq!(code(r#"{"type":"sync"}"#), ErrorCode::InvalidFrame);
+        let named = |text: &str| read_client_frame(text).map_err(|bad| (bad.sub, bad.id)).unwrap_err();
+        assert_eq!(named(r#"{"type":"sync","id":"7","x":1}"#), (None, Some("7".into())));
+        assert_eq!(named(r#"{"type":"subscribe","sub":"s","id":"7"}"#), (Some("s".into()), None));
     }
 
     #[test]
@@ -380,6 +425,9 @@ mod tests {
         };
         assert_eq!(welcome(None), r#"{"type":"welcome","protocol":1,"session":"s","node":"n","heartbeatMs":25000}"#);
         assert!(welcome(Some(60_000)).ends_with(r#""heartbeatMs":25000,"expiresInMs":60000}"#));
+        let positions = [("order-status".into(), "k3:42".parse().unwrap())].into();
+        let synced = ServerFrame::Synced { id: "7".into(), positions }.to_json();
+        assert_eq!(synced, r#"{"type":"synced","id":"7","positions":{"order-status":"k3:42"}}"#);
         let authenticated = |expires_in_ms| ServerFrame::Authenticated { expires_in_ms }.to_json();
         assert_eq!(authenticated(Some(5)), r#"{"type":"authenticated","expiresInMs":5}"#);
         assert_eq!(authenticated(None), r#"{"type":"authenticated"}"#);
@@ -398,7 +446,7 @@ mod tests {
             r#"{"type":"auth","token":{"s3cret":1}}"#,
             r#"{"type":"auth","token":"s3cret","sub":"x"}"#,
         ] {
-            let (code, message, _) = read_client_frame(text).unwrap_err();
+            let BadFrame { code, message, .. } = read_client_frame(text).unwrap_err();
             assert_eq!(code, ErrorCode::InvalidFrame, "{text}");
             assert!(!message.contains("s3cret"), "{message}");
         }

@@ -13,6 +13,7 @@ export const long = (dice, length) => dice.pick(["x", "é", "€", "😀"]).repe
 const id = (dice) => (dice.chance(0.1) ? long(dice, 256) : dice.pick(TEXTS));
 const text = (dice) => (dice.chance(0.1) ? long(dice, 1024) : dice.chance(0.1) ? "" : dice.pick(TEXTS));
 const integer = (dice) => new Written(dice.pick(INTEGERS));
+const milliseconds = (dice) => new Written(dice.pick(["0", "1e3", "5.0", "9007199254740991"]));
 const some = (dice, least, most, make) => Array.from({ length: least + dice.below(most - least + 1) }, () => make(dice));
 
 /** Makes an object. A member `?name` is optional. */
@@ -38,6 +39,8 @@ export const TYPES = {
       "?keys": (dice) => some(dice, 0, 3, id),
       "?prefixes": (dice) => some(dice, 0, 3, id),
       "?reason": text,
+      "?staleForMs": milliseconds,
+      "?holdMs": (dice) => new Written(dice.pick(["0", "5.0", "6e4", "60000"])),
     });
     return { ...data, [dice.pick(["tags", "keys", "prefixes"])]: some(dice, 1, 3, id) };
   },

@@ -59,5 +59,6 @@ mod stream;
 mod supervision;
 mod support;
 mod survivors;
+mod sync;
 mod tls;
 mod websocket;

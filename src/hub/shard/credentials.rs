@@ -78,6 +78,7 @@ impl Shard {
                     code: ErrorCode::Forbidden,
                     message: message.into(),
                     sub: Some(sub().into()),
+                    id: None,
                 });
                 continue;
             };
@@ -104,7 +105,7 @@ impl Shard {
 }
 
 fn expel(send_buffer: &Arc<SendBuffer>, (code, reason): (CloseCode, &str)) {
-    let last = ServerFrame::Error { code: ErrorCode::Unauthenticated, message: reason.into(), sub: None };
+    let last = ServerFrame::Error { code: ErrorCode::Unauthenticated, message: reason.into(), sub: None, id: None };
     send_buffer.expel(&last, code, reason);
 }
 

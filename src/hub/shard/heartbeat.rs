@@ -104,7 +104,7 @@ impl Shard {
     }
 
     /// The position up to which each channel of a connection was sent.
-    fn positions(&self, peer: &Peer) -> impl Iterator<Item = (ChannelId, Position)> {
+    pub(super) fn positions(&self, peer: &Peer) -> impl Iterator<Item = (ChannelId, Position)> {
         peer.subs().filter_map(|sub| Some((sub.channel, sub.position(&self.channels, &self.replays)?)))
     }
 }

@@ -17,6 +17,7 @@ mod replays;
 mod sampler;
 mod step_encoder;
 mod subscribing;
+mod syncs;
 
 use std::ops::RangeInclusive;
 use std::sync::Arc;
@@ -47,6 +48,7 @@ use peer::Peer;
 use replays::{RecentSteps, Replays};
 use sampler::Sampler;
 use step_encoder::StepEncoder;
+use syncs::Syncs;
 
 /// The most items that the shard takes from its inbox before it writes to sockets. With many connections,
 /// [`Batch::is_full`] limits it earlier.
@@ -74,6 +76,7 @@ pub struct Shard {
     peers: Slab<Peer>,
     replays: Replays,
     channels: PerChannel<ChannelState>,
+    syncs: Syncs,
     batch: Batch,
     deflater: Deflater,
     sampler: Sampler,
@@ -123,6 +126,7 @@ impl Shard {
             max_subscriptions: config.max_subscriptions,
             peers: Slab::new(),
             replays: Replays::default(),
+            syncs: Syncs::default(),
             batch: Batch::default(),
             deflater: Deflater::default(),
             evicting: None,
@@ -158,6 +162,7 @@ impl Shard {
                     let steps = items.iter().filter(|item| matches!(item, InboxItem::Deliver(..))).count();
                     items.drain(..).for_each(|item| self.handle_item(item));
                     self.flush();
+                    self.answer_syncs();
                     // Commands alone need no rest: nothing is gained if more of them come together.
                     if steps > 1 || steps == 1 && !inbox.is_empty() {
                         rest(begun.elapsed());
@@ -181,6 +186,7 @@ impl Shard {
             self.deliver(&step);
             if self.batch.is_full() {
                 self.flush();
+                self.answer_syncs();
             }
             return;
         }
@@ -209,6 +215,8 @@ impl Shard {
                 let reply = self.renew(&send_buffer, &renewal);
                 send_buffer.send(&reply.iter().collect::<Vec<_>>());
             }
+            InboxItem::Sync { send_buffer, id, mailbox, done } => self.sync(&send_buffer, id, mailbox, done),
+            InboxItem::Looked => {}
             InboxItem::RecheckCredentials => self.recheck_credentials(),
             InboxItem::Evict(reason) => {
                 self.evicting = reason;
@@ -314,6 +322,7 @@ impl Shard {
             self.remove(slot, sub);
         }
         self.peers.remove(slot);
+        self.syncs.remove(&slot);
         self.metrics.connections.dec();
     }
 }

@@ -182,7 +182,7 @@ impl Shard {
 
     fn refused(&self, send_buffer: &SendBuffer, code: ErrorCode, message: String, sub: String) -> Vec<Bytes> {
         self.metrics.refused(code.as_str());
-        let error = ServerFrame::Error { code, message: message.into(), sub: Some(sub.into()) };
+        let error = ServerFrame::Error { code, message: message.into(), sub: Some(sub.into()), id: None };
         send_buffer.encoding.encode(&error).into_iter().collect()
     }
 }

@@ -28,6 +28,8 @@ async fn every_type_accepts_all_fields_of_the_contract(broker: TestBroker) {
         ("cache-invalidate", json!({"tags": ["a", id], "keys": ["k"], "prefixes": ["p:"], "reason": long_string})),
         ("cache-invalidate", json!({"tags": [], "keys": ["k"]})),
         ("cache-invalidate", json!({"prefixes": ["p"]})),
+        ("cache-invalidate", json!({"tags": ["a"], "staleForMs": 0, "holdMs": 0})),
+        ("cache-invalidate", json!({"tags": ["a"], "staleForMs": 9_007_199_254_740_991_i64, "holdMs": 60_000})),
         ("data-update", json!({"resource": id, "id": "1", "action": "create", "version": 0})),
         ("data-update", json!({"resource": "r", "id": id, "action": "delete", "version": -3})),
         (
@@ -80,6 +82,8 @@ async fn a_field_with_an_invalid_value_is_reported_with_its_pointer(broker: Test
     for (name, field, values) in [
         ("cache-invalidate", "tags", vec![json!("a"), json!({}), json!(null)]),
         ("cache-invalidate", "reason", vec![json!(1), long_text.clone()]),
+        ("cache-invalidate", "staleForMs", vec![json!(-1), json!(0.5), json!(9_007_199_254_740_992_i64), json!("1s")]),
+        ("cache-invalidate", "holdMs", vec![json!(-1), json!(60_001), json!(null)]),
         ("data-update", "resource", vec![json!(""), json!(1), json!(null), long_id.clone()]),
         ("data-update", "id", vec![json!(""), json!(1), long_id.clone()]),
         ("data-update", "action", vec![json!("upsert"), json!("Create"), json!(""), json!(0)]),

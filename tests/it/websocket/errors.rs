@@ -23,7 +23,7 @@ async fn error_for(subscriber: &mut Subscriber, text: &str) -> Value {
     subscriber.send(Message::text(text)).await;
     let error = subscriber.frame_of("error").await;
     assert!(error["message"].as_str().is_some_and(|message| !message.is_empty()), "{error}");
-    let known = ["code", "message", "sub", "type"];
+    let known = ["code", "id", "message", "sub", "type"];
     assert!(members(&error).iter().all(|name| known.contains(name)), "{error}");
     subscriber.pong_is_next().await;
     error
@@ -55,6 +55,11 @@ async fn each_invalid_frame_gets_its_error_code(broker: TestBroker) {
         (r#"{"type":"subscribe","channel":"order-status"}"#, "invalid-frame"),
         (r#"{"type":"subscribe","sub":7,"channel":"order-status"}"#, "invalid-frame"),
         (r#"{"type":"unsubscribe"}"#, "invalid-frame"),
+        (r#"{"type":"sync"}"#, "invalid-frame"),
+        (r#"{"type":"sync","id":7}"#, "invalid-frame"),
+        (r#"{"type":"sync","id":""}"#, "invalid-frame"),
+        (r#"{"type":"sync","id":"7","channel":"order-status"}"#, "invalid-frame"),
+        (r#"{"type":"synced","id":"7"}"#, "unknown-frame"),
         (r#"{"type":"unsubscribe","sub":"s","channel":"order-status"}"#, "invalid-frame"),
         (&subscribe(""), "invalid-frame"),
         (&subscribe(r#","channel":null"#), "invalid-frame"),

@@ -54,6 +54,16 @@ export type CacheInvalidate = {
   prefixes?: string[] | undefined;
   /** The reason, for people. */
   reason?: string | undefined;
+  /**
+   * For how many milliseconds a cache may still serve the old value while it loads the new one. Absent or 0: not at all.
+   * A cache counts from when it receives the event, by its own clock.
+   */
+  staleForMs?: number | undefined;
+  /**
+   * For how many milliseconds a cache gives what it loads to its callers without storing it, because the data is still
+   * about to change. At most 60,000. A cache counts from when it receives the event, by its own clock.
+   */
+  holdMs?: number | undefined;
 } & ({ tags: string[] } | { keys: string[] } | { prefixes: string[] });
 
 /** A record of some resource was created, changed or deleted. */

@@ -61,6 +61,13 @@ export type ServerFrame =
   | { type: "gap"; channel: string; from: string; position: string }
   | { type: "unsubscribed"; sub: string }
   | { type: "heartbeat"; positions: { [key: string]: string } }
+  | {
+      type: "synced";
+      /** The `id` of the `sync`. */
+      id: string;
+      /** For each channel of the connection: everything that matches up to here was sent. */
+      positions: { [key: string]: string };
+    }
   | { type: "pong" }
   | {
       type: "error";
@@ -70,12 +77,6 @@ export type ServerFrame =
       sub?: string | undefined;
       /** The `id` of the `sync` that this answers. */
       id?: string | undefined;
-    }
-  | {
-      type: "synced";
-      /** The `id` of the `sync`. */
-      id: string;
-      positions: { [key: string]: string };
     }
   | { type: "draining"; reconnectInMs: number };
 
