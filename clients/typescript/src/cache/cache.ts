@@ -83,7 +83,7 @@ export class Core {
       copy: clone === true ? structuredClone : clone || undefined,
       sampled: verifier && ((entry, load) => verifier.sampled(entry, load)),
     });
-    this.writes = new Writes({ environment, source, validity, coherence, loads });
+    this.writes = new Writes({ environment, source, coherence, loads });
     this.#stop = source.start(coherence, l2 !== undefined);
     proof.begin();
   }

@@ -152,9 +152,9 @@ export class Coherence implements SourceHandler {
     return () => void this.#watchers.delete(watcher);
   }
 
-  /** Whether what was loaded after invalidation `fence`, in this generation, from `since` on, may be stored. */
-  mayStore(key: string, tags: readonly string[], fence: number, generation: number, since: number): boolean {
-    return this.isCurrent(key, tags, fence, generation) && !this.#holds.overlap(key, tags, since);
+  /** Whether a hold overlaps the time from `since` on. */
+  isHeld(key: string, tags: readonly string[], since: number): boolean {
+    return this.#holds.overlap(key, tags, since);
   }
 
   /** Whether no invalidation after `fence` matches, and nothing was lost. */

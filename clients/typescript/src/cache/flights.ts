@@ -9,6 +9,8 @@ export interface Outcome {
   readonly isFromL2: boolean;
   /** Whether it was invalidated meanwhile. */
   readonly isFenced: boolean;
+  /** Whether a writer was at work meanwhile. */
+  readonly isHeld: boolean;
 }
 
 /** A load in progress. */

@@ -163,7 +163,7 @@ export class Loads {
     if (stored === undefined || !validity.isValid(stored, now) || now >= stored.freshUntil) {
       this.store({ key, value, tags, loadedAt: -Infinity, ttlMs: Math.min(entry.ttlMs, maxTtlMs, ttlMs) });
     }
-    return { value, isFromL2: true, isFenced: false };
+    return { value, isFromL2: true, isFenced: false, isHeld: false };
   }
 
   /** Calls the loader, and stores what it returns. */
@@ -195,7 +195,7 @@ export class Loads {
     if (reports.isHeard) reports.emit("load", { key, durationMs: environment.clock.now() - startedAt });
     const tags = [...flight.tags];
     const isFenced = !coherence.isCurrent(key, tags, flight.fence, flight.generation);
-    const isHeld = !coherence.mayStore(key, tags, flight.fence, flight.generation, startedAt);
+    const isHeld = coherence.isHeld(key, tags, startedAt);
     if (isFenced || isHeld) {
       reports.count.fenced++;
       if (reports.isHeard) reports.emit("fenced", { key, tags });
@@ -203,7 +203,7 @@ export class Loads {
       const wanted = ttlMs ?? (value == null ? (options.absentTtlMs ?? Math.min(options.ttlMs, ABSENT_TTL_MS)) : options.ttlMs);
       this.#keep({ key, value, tags, loadedAt: startedAt, ttlMs: this.spread(wanted) }, fence && `${fence.epoch}:${fence.offset}`);
     }
-    return { value, isFromL2: false, isFenced };
+    return { value, isFromL2: false, isFenced, isHeld };
   }
 
   /** Stores a loaded value here and in L2. */

@@ -96,7 +96,7 @@ export class Reads {
       // A strict read joins nothing that began before it.
       const isStrict = options.boundMs === 0;
       if (flight !== undefined && isStrict && flight.ordinal <= begun) flight = undefined;
-      const isUnproven = flight !== undefined && !isStrict && !proof.covers(demand, flight.startedAt);
+      const isUnproven = flight !== undefined && !isStrict && !this.#covers(demand, flight);
       if ((isYoung || isUnproven) && !hasWaited) {
         hasWaited = true;
         await this.#waitForProof(key, demand);
@@ -120,7 +120,8 @@ export class Reads {
       // What was invalidated before this reader joined is not for it: the tags may have become known only at the end.
       const isFromBefore = joined !== undefined && outcome.isFenced && joinedAt > joined.fence;
       // What came from L2 was proven for the reader that asked L2.
-      if (isFromBefore || (joined && outcome.isFromL2 && !proof.covers(demand, -Infinity))) continue;
+      const isProven = outcome.isFromL2 ? proof.covers(demand, -Infinity) : !outcome.isHeld || joined === undefined || joined.startedAt >= demand.notBefore;
+      if (joined && (isFromBefore || !isProven)) continue;
       if (outcome.isFromL2) {
         reports.count.hitsL2++;
         if (reports.isHeard) reports.emit("hit", { key, level: 2, stale: false });
@@ -161,6 +162,14 @@ export class Reads {
     reports.count.unproven++;
     const proven = await proof.reaches(demand);
     if (reports.isHeard) reports.emit("unproven", { key, waitedMs: environment.clock.now() - from, proven });
+  }
+
+  /** Whether the value of a load that is in progress will be proven. */
+  #covers(demand: Demand, { key, tags, startedAt }: Flight): boolean {
+    const { proof, coherence } = this.#parts;
+    if (startedAt >= demand.notBefore) return true;
+    // The writer that holds it may have died: then no invalidation tells whether the load began before the commit.
+    return proof.covers(demand, startedAt) && !coherence.isHeld(key, [...tags], startedAt);
   }
 
   /** Whether no invalidation has hit this load, as far as its tags are known. */

@@ -5,7 +5,6 @@ import type { Coherence } from "./coherence.js";
 import { type Duration, milliseconds } from "./duration.js";
 import { type Loads } from "./loads.js";
 import type { Invalidation, Source } from "./source.js";
-import type { Validity } from "./validity.js";
 import { TidingsError } from "../errors.js";
 import { newId } from "../id.js";
 
@@ -19,7 +18,6 @@ const MAX_HOLD_MS = 60_000;
 export interface WritesParts {
   readonly environment: Environment;
   readonly source: Source;
-  readonly validity: Validity;
   readonly coherence: Coherence;
   readonly loads: Loads;
 }
@@ -37,13 +35,13 @@ export class Writes {
   }
 
   async put(key: string, value: unknown, tags: readonly string[], ttlMs: number, save: (value: any) => unknown): Promise<{ readonly position: string }> {
-    const { environment, validity, coherence, loads } = this.#parts;
+    const { environment, coherence, loads } = this.#parts;
     const id = newId();
     const loadedAt = environment.clock.now();
     const returned = new Promise<void>((resolve) => {
       const done = (position: string | undefined) => {
         // `undefined`: another writer came in between, and it is not known whose value is the last one.
-        if (position !== undefined && coherence.mayStore(key, tags, validity.number, validity.generation, loadedAt)) {
+        if (position !== undefined && !coherence.isHeld(key, tags, loadedAt)) {
           const ttl = loads.spread(ttlMs);
           loads.store({ key, value, tags, loadedAt, ttlMs: ttl });
           loads.toL2(key, value, tags, position, ttl);
