@@ -65,7 +65,10 @@ export class Clock {
 
 /** What the cache needs of its surroundings, so that a test can replace them. */
 export interface Environment {
+  /** How old something is. */
   readonly clock: Pick<Clock, "now">;
+  /** How long something has lasted at least: never faster than the time, whatever is done to the wall clock. In milliseconds. */
+  monotonic(): number;
   /** By how much a reading can be too early, in milliseconds. */
   readonly clockErrorMs: number;
   /** A number from 0 up to 1. */
@@ -78,6 +81,7 @@ export interface Environment {
 export function systemEnvironment(): Environment {
   return {
     clock: new Clock(),
+    monotonic: SYSTEM_CLOCKS.monotonic,
     clockErrorMs: 1,
     random: Math.random,
     setTimer: (call, delayMs) => {

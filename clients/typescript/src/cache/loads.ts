@@ -66,7 +66,7 @@ export class Loads {
   begin(key: string, load: Loader<any, any>, options: ReadOptions, demand: Demand): Flight {
     const { environment, validity, store, flights } = this.#parts;
     const previous = store.get(key)?.value;
-    const flight = new Flight(key, options.tags, environment.clock.now(), validity.number, validity.generation);
+    const flight = new Flight(key, options.tags, environment.clock.now(), environment.monotonic(), validity.number, validity.generation);
     flights.add(flight);
     flight.outcome = this.#run(flight, load, options, demand, previous).finally(() => flights.remove(flight));
     // A load in the background has nobody who would catch its error.
@@ -172,7 +172,7 @@ export class Loads {
     const { key } = flight;
     const startedAt = environment.clock.now();
     const fence = coherence.applied;
-    flights.restart(flight, startedAt, validity.number, validity.generation);
+    flights.restart(flight, startedAt, environment.monotonic(), validity.number, validity.generation);
     let ttlMs: number | undefined;
     let isSkipped = false;
     const context: LoadContext = {
@@ -195,7 +195,7 @@ export class Loads {
     if (reports.isHeard) reports.emit("load", { key, durationMs: environment.clock.now() - startedAt });
     const tags = [...flight.tags];
     const isFenced = !coherence.isCurrent(key, tags, flight.fence, flight.generation);
-    const isHeld = coherence.isHeld(key, tags, startedAt);
+    const isHeld = coherence.isHeld(key, tags, flight.heldFrom);
     if (isFenced || isHeld) {
       reports.count.fenced++;
       if (reports.isHeard) reports.emit("fenced", { key, tags });

@@ -41,15 +41,15 @@ export class Proof {
   #sent = 0;
   readonly #source: Source;
   readonly #environment: Environment;
-  readonly #proven: (position: string) => void;
+  readonly #proven: (position: string, sentAt: number) => void;
   #current: Attempt | undefined;
   #next: Promise<boolean> | undefined;
   /** Whether the last sync failed or was not answered in time. Reads do not wait then. */
   #isSuspect = false;
   #pausedUntil = -Infinity;
 
-  /** `proven` is called with the position of each answer. */
-  constructor(source: Source, environment: Environment, proven: (position: string) => void) {
+  /** `proven` is called with the position of each answer, and when it was asked for. */
+  constructor(source: Source, environment: Environment, proven: (position: string, sentAt: number) => void) {
     this.#source = source;
     this.#environment = environment;
     this.#proven = proven;
@@ -116,7 +116,7 @@ export class Proof {
     this.#isSuspect = false;
     this.at = Math.max(this.at, sentAt);
     this.#answered = Math.max(this.#answered, number);
-    this.#proven(position);
+    this.#proven(position, sentAt);
     return true;
   }
 }

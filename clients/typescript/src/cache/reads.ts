@@ -13,6 +13,7 @@ import type { Demand, Proof } from "./proof.js";
 import type { Entry, Store } from "./store.js";
 import type { GetOptions, Loader } from "./types.js";
 import type { Validity } from "./validity.js";
+import type { Verifier } from "./verify.js";
 
 export interface ReadsParts {
   readonly environment: Environment;
@@ -25,12 +26,12 @@ export interface ReadsParts {
   readonly proof: Proof;
   /** The bound of the cache, in milliseconds. */
   readonly boundMs: number;
-  readonly bound: (bound: Duration) => number;
+  /** The bound of a call, in milliseconds. */
+  bound(bound: Duration): number;
   /** The options of a call in milliseconds. Not needed for most hits. */
-  readonly parse: (options: GetOptions<any, any>) => ReadOptions;
+  parse(options: GetOptions<any, any>): ReadOptions;
   readonly copy: ((value: any) => any) | undefined;
-  /** Called with each hit that a loader could check. */
-  readonly sampled: ((entry: Entry, load: Loader<any, any>) => void) | undefined;
+  readonly verifier: Verifier | undefined;
 }
 
 export class Reads {
@@ -54,15 +55,15 @@ export class Reads {
 
   /** The value of a key. */
   get(key: string, load: Loader<any, any>, options: GetOptions<any, any>): Promise<any> {
-    const { environment, reports, store, copy, sampled, parse } = this.#parts;
+    const { environment, reports, store, copy, verifier } = this.#parts;
     const entry = store.get(key);
     const boundMs = options.bound === undefined ? this.#parts.boundMs : this.#parts.bound(options.bound);
     if (entry !== undefined && !options.signal?.aborted && this.#isServable(entry, environment.clock.now(), boundMs, entry.freshUntil)) {
       reports.count.hitsL1++;
-      sampled?.(entry, load);
+      verifier?.sampled(entry, load);
       return Promise.resolve(copy === undefined ? entry.value : copy(entry.value));
     }
-    const value = this.#read(key, load, parse(options));
+    const value = this.#read(key, load, this.#parts.parse(options));
     return copy === undefined ? value : value.then(copy);
   }
 
@@ -165,11 +166,11 @@ export class Reads {
   }
 
   /** Whether the value of a load that is in progress will be proven. */
-  #covers(demand: Demand, { key, tags, startedAt }: Flight): boolean {
+  #covers(demand: Demand, { key, tags, startedAt, heldFrom }: Flight): boolean {
     const { proof, coherence } = this.#parts;
     if (startedAt >= demand.notBefore) return true;
     // The writer that holds it may have died: then no invalidation tells whether the load began before the commit.
-    return proof.covers(demand, startedAt) && !coherence.isHeld(key, [...tags], startedAt);
+    return proof.covers(demand, startedAt) && !coherence.isHeld(key, [...tags], heldFrom);
   }
 
   /** Whether no invalidation has hit this load, as far as its tags are known. */

@@ -38,10 +38,11 @@ export class Writes {
     const { environment, coherence, loads } = this.#parts;
     const id = newId();
     const loadedAt = environment.clock.now();
+    const heldFrom = environment.monotonic();
     const returned = new Promise<void>((resolve) => {
       const done = (position: string | undefined) => {
         // `undefined`: another writer came in between, and it is not known whose value is the last one.
-        if (position !== undefined && !coherence.isHeld(key, tags, loadedAt)) {
+        if (position !== undefined && !coherence.isHeld(key, tags, heldFrom)) {
           const ttl = loads.spread(ttlMs);
           loads.store({ key, value, tags, loadedAt, ttlMs: ttl });
           loads.toL2(key, value, tags, position, ttl);

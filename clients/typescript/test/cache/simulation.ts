@@ -187,7 +187,7 @@ export async function simulate(seed: number, { parts, bus, clock }: SimulationOp
   environment.next = random;
   // How long the machine slept, which its monotonic clock does not show.
   let slept = 0;
-  const time = () => environment.monotonic + slept;
+  const time = () => environment.mono + slept;
   const sleep = (ms: number) => new Promise<void>((resolve) => void environment.setTimer(resolve, ms));
 
   const truth = new Map(KEYS.map((key) => [key, 0]));
