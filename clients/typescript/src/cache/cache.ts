@@ -92,7 +92,7 @@ export class Core implements CoherenceParts, LoadsParts, ReadsParts, WritesParts
 
   /** @throws {TidingsError} with the code `closed` if the cache is closed. */
   checkOpen(): void {
-    if (this.#isClosed) throw new TidingsError("closed", "the cache is closed: call createCache again for a new one");
+    if (this.#isClosed) throw closedError();
   }
 
   async reached(position: string, timeoutMs: number): Promise<boolean> {
@@ -117,7 +117,7 @@ export class Core implements CoherenceParts, LoadsParts, ReadsParts, WritesParts
     if (this.#isClosed) return;
     this.#isClosed = true;
     this.#stop();
-    this.flights.abort(new TidingsError("closed", "the cache is closed"));
+    this.flights.abort(closedError());
     await this.l2?.settled();
     this.store.clear();
   }
@@ -227,6 +227,10 @@ export class View<Tag extends string = string> implements Cache<Tag> {
 }
 
 const NO_OPTIONS = {};
+
+function closedError(): TidingsError {
+  return new TidingsError("closed", "the cache is closed: call createCache again");
+}
 
 /** @throws {TypeError} unless the option is right. */
 function check(isRight: boolean, name: string, wanted: string): void {

@@ -7,9 +7,9 @@ import type { Environment } from "./clock.js";
 import type { Reports } from "./events.js";
 import type { Flights } from "./flights.js";
 import type { History } from "./history.js";
-import { names } from "./history.js";
 import { Holds } from "./holds.js";
 import type { GuardedL2 } from "./l2.js";
+import { names } from "./named.js";
 import { place, type Place } from "./position.js";
 import type { DeliveredInvalidation, Invalidation, SourceHandler } from "./source.js";
 import type { Store } from "./store.js";
@@ -210,7 +210,7 @@ export class Coherence implements SourceHandler {
     if (settleMs > 0) this.#holds.add(what, "", heldFrom + settleMs, oldest ?? heldFrom);
     reports.count.applied++;
     if (!matched) reports.count.unmatched++;
-    if (reports.isHeard) reports.emit("invalidation", { position, tags, keys, prefixes, reason, matched });
+    reports.emit("invalidation", { position, tags, keys, prefixes, reason, matched });
     return number;
   }
 

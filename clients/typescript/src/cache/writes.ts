@@ -66,7 +66,7 @@ export class Writes {
   async mutate(what: Invalidation, write: () => unknown, hold: Duration): Promise<unknown> {
     check(what);
     const holdMs = milliseconds(hold, "hold");
-    if (holdMs === 0 || holdMs > MAX_HOLD_MS) throw new TypeError(`hold is ${JSON.stringify(hold)}: write more than 0, and at most 60 s`);
+    if (holdMs === 0 || holdMs > MAX_HOLD_MS) throw new TypeError(`hold is ${hold}: write at most 60 s`);
     const { environment } = this.#parts;
     const holder = newId();
     const held = { ...what, holdMs };
@@ -119,5 +119,5 @@ export class Writes {
 
 /** Rejects an invalidation that names nothing, which the daemon would refuse. */
 function check({ tags = [], keys = [], prefixes = [] }: Invalidation): void {
-  if (tags.length + keys.length + prefixes.length === 0) throw new TypeError("an invalidation names at least one tag, key or prefix");
+  if (tags.length + keys.length + prefixes.length === 0) throw new TypeError("name a tag, key or prefix");
 }
