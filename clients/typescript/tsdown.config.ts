@@ -3,7 +3,7 @@ import { defineConfig } from "tsdown";
 // One build for each module system. `IS_COMMONJS` tells the code which of them it is in.
 export default defineConfig(
   (["esm", "cjs"] as const).map((format) => ({
-    entry: "src/index.ts",
+    entry: { index: "src/index.ts", cache: "src/cache/index.ts" },
     format,
     define: { IS_COMMONJS: String(format === "cjs") },
     platform: "neutral" as const,

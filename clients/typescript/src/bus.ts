@@ -11,9 +11,13 @@ import { type Accepted, type EventWithId, Publisher, type PublishOptions } from 
 import { EventStream } from "./stream.js";
 import type { Gap } from "./subscription.js";
 import { Subscriptions } from "./subscriptions.js";
+import { Syncs } from "./syncs.js";
 import { Credential } from "./token.js";
 import type { ConnectOptions, Draft, EventAttributes, EventName, EventOf, EventsOptions, Handler, OnOptions } from "./types.js";
 import { findWebSocket } from "./websocket.js";
+
+/** For each channel, its position. */
+export type Positions = ReadonlyMap<string, string>;
 
 /**
  * The bus, as one program uses it. It connects with its first subscription, reconnects by itself, and subscriptions resume
@@ -22,6 +26,7 @@ import { findWebSocket } from "./websocket.js";
 export class Bus<Events extends object = EventMap> {
   readonly #connection: Connection;
   readonly #subscriptions: Subscriptions;
+  readonly #syncs: Syncs;
   readonly #publisher: Publisher;
   readonly #closing = new AbortController();
   readonly #errors = new Listeners<TidingsError>((cause) => console.error("tidings: onError failed:", cause));
@@ -42,8 +47,14 @@ export class Bus<Events extends object = EventMap> {
       restart: (reason) => this.#connection.restart(reason),
       onGap: (gap) => this.#gaps.notify(gap as Gap<EventName<Events>>),
       onError: (error, notified) => this.#report(error, notified),
-      onSettled: () => this.#progress.notify(),
+      onSettled: () => (this.#syncs.flush(), this.#progress.notify()),
       retryDelay: (failures) => delayBefore(failures, backoff, random),
+    });
+    this.#syncs = new Syncs({
+      send: (frame) => this.#connection.send(frame),
+      isReady: () => this.#connection.isOpen && this.#subscriptions.settled,
+      silentMs: () => this.#connection.silentMs,
+      restart: (reason) => this.#connection.restart(reason),
     });
     this.#publisher = new Publisher({
       urls,
@@ -61,7 +72,9 @@ export class Bus<Events extends object = EventMap> {
       backoff,
       random,
       onState: (state) => this.#stateChanged(state),
-      onFrame: (frame) => this.#subscriptions.handle(frame),
+      onFrame: (frame) => {
+        if (!this.#syncs.handle(frame)) this.#subscriptions.handle(frame);
+      },
       onFailure: (error) => this.#connectionFailed(error),
     });
   }
@@ -191,6 +204,22 @@ export class Bus<Events extends object = EventMap> {
     });
   }
 
+  /**
+   * Waits until everything that the daemon's log has at this moment, of the subscribed channels, has been delivered. Resolves with
+   * the position that each channel has reached then. So a program can prove that it has missed nothing.
+   *
+   * Connects, if no subscription has done so. Waits for as long as the daemon cannot be reached, as `ready` does, and asks again
+   * after a reconnect: bound it by `signal`. Calls at the same moment share one question.
+   *
+   * @throws {TidingsError} if the daemon cannot ask its log (`broker-unavailable`, within 3 s), if there are too many questions
+   * (`rate-limited`), if it is a version without this (`unknown-frame`), or if the bus is closed.
+   */
+  sync({ signal }: { readonly signal?: AbortSignal | undefined } = {}): Promise<Positions> {
+    if (this.state.status === "closed") return Promise.reject(this.state.error ?? closedError());
+    this.#connection.open();
+    return this.#syncs.add(signal);
+  }
+
   /** Calls `listener` when the state of the connection changes. Returns a function that removes the listener. */
   onState(listener: (state: ConnectionState) => void): () => void {
     return this.#states.add(listener);
@@ -250,9 +279,17 @@ export class Bus<Events extends object = EventMap> {
   }
 
   #stateChanged(state: ConnectionState): void {
-    if (state.status === "open") this.#subscriptions.connectionOpened();
-    if (state.status === "reconnecting") this.#subscriptions.connectionLost();
+    if (state.status === "open") {
+      this.#syncs.connectionLost();
+      this.#subscriptions.connectionOpened();
+      this.#syncs.flush();
+    }
+    if (state.status === "reconnecting") {
+      this.#syncs.connectionLost();
+      this.#subscriptions.connectionLost();
+    }
     if (state.status === "closed") {
+      this.#syncs.end(state.error ?? closedError());
       this.#closing.abort(state.error ?? closedError());
       const notified = this.#subscriptions.end(state.error);
       if (state.error) this.#report(state.error, notified);

@@ -125,6 +125,11 @@ export class Connection {
     return this.#state.status === "open" || this.#state.status === "draining";
   }
 
+  /** How long ago the last frame of this connection arrived, in milliseconds. */
+  get silentMs(): number {
+    return performance.now() - this.#lastReceivedAt;
+  }
+
   /** Sends a frame if the connection is open, and drops it otherwise. */
   send(frame: ClientFrame): void {
     if (this.isOpen) this.#socket?.send(JSON.stringify(frame));
@@ -229,7 +234,7 @@ export class Connection {
       this.#authenticated(frame.expiresInMs);
     } else {
       // The former token goes on: the daemon has changed nothing.
-      if (frame.type === "error" && frame.code === "unauthenticated" && frame.sub === undefined) this.#renewalRefused();
+      if (frame.type === "error" && frame.code === "unauthenticated" && frame.sub === undefined && frame.id === undefined) this.#renewalRefused();
       this.#options.onFrame(frame);
     }
   }

@@ -1,7 +1,7 @@
 // The public API of the client of the tidings event bus. Start with `connect`.
 
 export type { Backoff } from "./backoff.js";
-export { type Bus, connect } from "./bus.js";
+export { type Bus, connect, type Positions } from "./bus.js";
 export type { ConnectionState } from "./connection.js";
 export { type ErrorCode, type Mistake, TidingsError } from "./errors.js";
 export type { Condition, Scalar, Where } from "./filter.js";

@@ -9,7 +9,7 @@ import type { ClientFrame, ServerFrame } from "../src/generated/protocol.js";
 import type { ErrorCode } from "../src/index.js";
 
 /** A frame of the daemon. The code of an `error` frame may be one of a later version. */
-type SentFrame = ServerFrame | { type: "error"; code: ErrorCode; message: string; sub?: string };
+type SentFrame = ServerFrame | { type: "error"; code: ErrorCode; message: string; sub?: string; id?: string };
 
 type Respond = (body: unknown, response: ServerResponse, request: IncomingMessage) => void;
 

@@ -1,0 +1,101 @@
+// Loads in progress: one for each key, which all readers of the key share.
+//
+// An invalidation does not search the loads: it leaves a trace in the history, and who wants to join a load asks there whether one
+// has hit it since it began. A load that was hit goes on for those who waited before, and who comes after starts a new one.
+
+/** What a load has come to. */
+export interface Outcome {
+  readonly value: unknown;
+  readonly isFromL2: boolean;
+  /** Whether it was invalidated meanwhile. */
+  readonly isFenced: boolean;
+  /** Whether a writer was at work meanwhile. */
+  readonly isHeld: boolean;
+}
+
+/** A load in progress. */
+export class Flight {
+  readonly key: string;
+  readonly controller: AbortController = new AbortController();
+  /** The tags that are known so far. */
+  readonly tags: Set<string>;
+  /** When it began, and after which invalidation of which generation. Moved on until the loader is called. */
+  startedAt: number;
+  /** The same by the monotonic clock, for holds. */
+  heldFrom: number;
+  fence: number;
+  generation: number;
+  /** The how manyth load it is. */
+  ordinal = 0;
+  outcome!: Promise<Outcome>;
+  /** How many callers wait. A load in the background has one that never leaves. */
+  #waiting = 0;
+
+  constructor(key: string, tags: readonly string[], startedAt: number, heldFrom: number, fence: number, generation: number) {
+    this.key = key;
+    this.tags = new Set(tags);
+    this.startedAt = startedAt;
+    this.heldFrom = heldFrom;
+    this.fence = fence;
+    this.generation = generation;
+  }
+
+  /** Waits for the outcome, or until `signal` is aborted. When all have left, the load is told. */
+  wait(signal: AbortSignal | undefined): Promise<Outcome> {
+    this.#waiting++;
+    if (signal === undefined) return this.outcome;
+    return new Promise((resolve, reject) => {
+      const leave = () => {
+        if (--this.#waiting === 0) this.controller.abort(signal.reason);
+        reject(signal.reason);
+      };
+      if (signal.aborted) return leave();
+      signal.addEventListener("abort", leave, { once: true });
+      this.outcome.then(resolve, reject).finally(() => signal.removeEventListener("abort", leave));
+    });
+  }
+}
+
+/** All loads in progress. */
+export class Flights {
+  /** By key: the load that readers may join. */
+  readonly #current = new Map<string, Flight>();
+  /** In the order in which they began. */
+  readonly #all = new Set<Flight>();
+  /** How many loads have begun. */
+  begun = 0;
+
+  get(key: string): Flight | undefined {
+    return this.#current.get(key);
+  }
+
+  /** When the oldest load began, by the monotonic clock. */
+  get oldest(): number | undefined {
+    for (const { heldFrom } of this.#all) return heldFrom;
+    return undefined;
+  }
+
+  add(flight: Flight): void {
+    flight.ordinal = ++this.begun;
+    this.#current.set(flight.key, flight);
+    this.#all.add(flight);
+  }
+
+  /** Moves a load, which has not called its loader yet, to now. */
+  restart(flight: Flight, startedAt: number, heldFrom: number, fence: number, generation: number): void {
+    flight.startedAt = startedAt;
+    flight.heldFrom = heldFrom;
+    flight.fence = fence;
+    flight.generation = generation;
+    if (this.#all.delete(flight)) this.#all.add(flight);
+  }
+
+  remove(flight: Flight): void {
+    this.#all.delete(flight);
+    if (this.#current.get(flight.key) === flight) this.#current.delete(flight.key);
+  }
+
+  abort(reason: unknown): void {
+    for (const { controller } of this.#all) controller.abort(reason);
+  }
+}

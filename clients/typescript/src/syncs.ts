@@ -1,0 +1,134 @@
+// The `sync` frames of a bus: each asks the daemon to send first what its log has, and then to say so.
+//
+// Calls that are made before a frame is sent share it: the frame asks later than each of them, which is what they want. A call
+// that comes while a frame is outstanding may not share it, since the daemon may have looked at the log before.
+//
+// A frame is sent only while every subscription is live, so that the answer covers them all. After a reconnect, what has no
+// answer is asked again.
+
+import { type ErrorCode, TidingsError } from "./errors.js";
+import type { ClientFrame, ServerFrame } from "./generated/protocol.js";
+
+export interface SyncsOptions {
+  readonly send: (frame: ClientFrame) => void;
+  /** Whether a frame can be sent, and every subscription is live. */
+  readonly isReady: () => boolean;
+  /** How long ago the last frame arrived, in milliseconds. */
+  readonly silentMs: () => number;
+  /** Opens a new connection. */
+  readonly restart: (reason: string) => void;
+}
+
+/** A call of `bus.sync`. */
+interface Call {
+  readonly resolve: (positions: ReadonlyMap<string, string>) => void;
+  readonly reject: (error: unknown) => void;
+}
+
+type Batch = Set<Call>;
+
+/** How many frames may be outstanding on a connection (the daemon refuses more). */
+const MAX_OUTSTANDING = 8;
+/**
+ * How long the daemon may be silent while a sync is outstanding, in milliseconds. It answers within 3 s, so the connection is dead.
+ * The heartbeat would notice only after 50 s.
+ */
+const SILENCE_MS = 10_000;
+
+export class Syncs {
+  readonly #options: SyncsOptions;
+  #waiting: Batch = new Set();
+  /** By the id of the frame. */
+  readonly #outstanding = new Map<string, Batch>();
+  #count = 0;
+  #isScheduled = false;
+  #timer: ReturnType<typeof setTimeout> | undefined;
+
+  constructor(options: SyncsOptions) {
+    this.#options = options;
+  }
+
+  /** Asks for the positions. Rejects when `signal` is aborted. */
+  add(signal: AbortSignal | undefined): Promise<ReadonlyMap<string, string>> {
+    return new Promise((resolve, reject) => {
+      if (signal?.aborted) return reject(signal.reason);
+      const abort = () => {
+        this.#waiting.delete(call);
+        for (const batch of this.#outstanding.values()) batch.delete(call);
+        reject(signal?.reason);
+      };
+      const release = () => signal?.removeEventListener("abort", abort);
+      const call: Call = {
+        resolve: (positions) => (release(), resolve(positions)),
+        reject: (error) => (release(), reject(error)),
+      };
+      signal?.addEventListener("abort", abort);
+      this.#waiting.add(call);
+      this.flush();
+    });
+  }
+
+  /** Sends what waits, if that is possible, after the code that runs now. */
+  flush(): void {
+    if (this.#isScheduled || this.#waiting.size === 0) return;
+    this.#isScheduled = true;
+    queueMicrotask(() => {
+      this.#isScheduled = false;
+      if (this.#waiting.size === 0 || this.#outstanding.size >= MAX_OUTSTANDING || !this.#options.isReady()) return;
+      const id = String(++this.#count);
+      this.#outstanding.set(id, this.#waiting);
+      this.#waiting = new Set();
+      this.#options.send({ type: "sync", id });
+      this.#watch();
+    });
+  }
+
+  /** The connection is lost: what has no answer waits for the next one. */
+  connectionLost(): void {
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+    for (const batch of this.#outstanding.values()) for (const call of batch) this.#waiting.add(call);
+    this.#outstanding.clear();
+  }
+
+  /** Rejects everything: the bus is closed. */
+  end(error: TidingsError): void {
+    this.connectionLost();
+    const calls = this.#waiting;
+    this.#waiting = new Set();
+    for (const { reject } of calls) reject(error);
+  }
+
+  /** Handles a frame of the daemon. Returns whether it was an answer to a sync. */
+  handle(frame: ServerFrame): boolean {
+    if (frame.type === "synced") {
+      const positions = new Map(Object.entries(frame.positions));
+      for (const { resolve } of this.#take(frame.id)) resolve(positions);
+      return true;
+    }
+    if (frame.type !== "error") return false;
+    const { code, message, id } = frame;
+    // A daemon that does not know the frame does not know its id either.
+    const isUnknown = code === "unknown-frame" && this.#outstanding.size > 0;
+    const failed = id !== undefined ? [id] : isUnknown ? [...this.#outstanding.keys()] : [];
+    for (const id of failed) for (const { reject } of this.#take(id)) reject(new TidingsError(code as ErrorCode, message));
+    return failed.length > 0;
+  }
+
+  #take(id: string): Batch {
+    const batch = this.#outstanding.get(id) ?? new Set();
+    this.#outstanding.delete(id);
+    this.flush();
+    return batch;
+  }
+
+  /** Opens a new connection if this one stays silent. */
+  #watch(): void {
+    this.#timer ??= setTimeout(() => {
+      this.#timer = undefined;
+      if (this.#outstanding.size === 0) return;
+      if (this.#options.silentMs() >= SILENCE_MS) this.#options.restart(`the daemon did not answer a sync for ${SILENCE_MS / 1000} s`);
+      else this.#watch();
+    }, SILENCE_MS);
+  }
+}
