@@ -49,18 +49,35 @@ async fn a_broken_channel_does_not_affect_the_others() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_batch_with_a_log_that_cannot_be_opened_appends_nothing() {
+    let redis = Redis::start();
+    let node = Node::on_redis(redis.port).await;
+    break_orders(&redis);
+    let batch = [(STOCK, "a"), (STOCK, "b"), (ORDERS, "c"), (STOCK, "d")].map(|(channel, id)| node.event(channel, id));
+    let error = node.broker.append(&batch).await.unwrap_err();
+    assert!(is_wrong_type(&error), "{error:?}");
+    redis.cli(&["del", "tidings:default:order-status:log"]);
+    assert_eq!(outcomes(&node, &batch).await, [(1, false), (2, false), (1, false), (3, false)]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_batch_that_fails_midway_leaves_a_prefix_in_the_log() {
     let redis = Redis::start();
     let mut node = Node::on_redis(redis.port).await;
-    break_orders(&redis);
+    // The third event's id is looked up when the first two are in the log.
+    redis.cli(&["rpush", "tidings:default:order-status:id:c", "x"]);
     let batch = [(STOCK, "a"), (STOCK, "b"), (ORDERS, "c"), (STOCK, "d")].map(|(channel, id)| node.event(channel, id));
     let error = node.broker.append(&batch).await.unwrap_err();
     assert!(is_wrong_type(&error), "{error:?}");
     let first = node.hint().await.1.unwrap();
     let start = tidings::event::Position { offset: 0, ..first };
     assert_eq!(offsets(&node.read(STOCK, Some(&start), 10).await), [1, 2]);
-    redis.cli(&["del", "tidings:default:order-status:log"]);
-    let appended = node.broker.append(&batch).await.unwrap();
-    let found: Vec<_> = appended.iter().map(|appended| (appended.position.offset, appended.duplicate)).collect();
-    assert_eq!(found, [(1, true), (2, true), (1, false), (3, false)]);
+    redis.cli(&["del", "tidings:default:order-status:id:c"]);
+    assert_eq!(outcomes(&node, &batch).await, [(1, true), (2, true), (1, false), (3, false)]);
+}
+
+/// Appends a batch, and returns the offset of each event and whether it is a duplicate.
+async fn outcomes(node: &Node, batch: &[Append]) -> Vec<(u64, bool)> {
+    let appended = node.broker.append(batch).await.unwrap();
+    appended.iter().map(|appended| (appended.position.offset, appended.duplicate)).collect()
 }
