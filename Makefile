@@ -101,7 +101,7 @@ generate: build ## write the generated files: schemas/ and the client's types
 	target/debug/tidings schema export --out schemas
 	target/debug/tidings codegen typescript --out $(CLIENT)/src/generated
 	target/debug/tidings codegen protocol --out $(CLIENT)/src/generated
-	target/debug/tidings codegen typescript --schemas $(CLIENT)/test/own --out $(CLIENT)/test/own
+	target/debug/tidings codegen typescript --schemas $(CLIENT)/test/own --config $(CLIENT)/test/own/tidings.toml --out $(CLIENT)/test/own
 
 clean: ## remove what was built, and the npm packages
 	$(CARGO) clean

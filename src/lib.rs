@@ -29,6 +29,8 @@ pub mod broker;
 #[cfg(feature = "server")]
 mod bus;
 #[cfg(feature = "server")]
+mod cascade;
+#[cfg(feature = "server")]
 #[doc(hidden)]
 pub mod cli;
 #[cfg(feature = "server")]

@@ -22,6 +22,8 @@ pub struct Metrics {
     pub pending_connections: Gauge,
     pub published: Family<TypeLabel, Counter>,
     pub duplicates: Counter,
+    pub cascaded: Counter,
+    pub cascade_omissions: Counter,
     pub relayed: Family<TypeLabel, Counter>,
     pub deliveries: Counter,
     pub replayed: Counter,
@@ -84,6 +86,8 @@ impl Default for Metrics {
             pending_connections: Gauge::default(),
             published: Family::default(),
             duplicates: Counter::default(),
+            cascaded: Counter::default(),
+            cascade_omissions: Counter::default(),
             relayed: Family::default(),
             deliveries: Counter::default(),
             replayed: Counter::default(),
@@ -128,6 +132,16 @@ impl Default for Metrics {
             "events_duplicate",
             "Published events dropped because their id was published before",
             metrics.duplicates.clone(),
+        );
+        r.register(
+            "events_cascaded",
+            "Cache invalidations that published events caused by the [[cascade]] rules",
+            metrics.cascaded.clone(),
+        );
+        r.register(
+            "cascade_omissions",
+            "Templates of cascades left out: a value was absent or empty, or the text too long",
+            metrics.cascade_omissions.clone(),
         );
         r.register("events_relayed", "Events from the broker given to the fan-out, by type", metrics.relayed.clone());
         r.register(

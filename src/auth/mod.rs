@@ -9,7 +9,7 @@
 //!
 //! | file | what it knows |
 //! |---|---|
-//! | `file.rs`, `toml_tree.rs` | what `auth.toml` may say |
+//! | `file.rs` | what `auth.toml` may say |
 //! | `snapshot.rs` | what of it is in force |
 //! | `jws.rs`, `keys.rs`, `jwks.rs` | signatures, and where keys come from |
 //! | `issuer.rs`, `claims.rs`, `rules.rs` | what a token must claim, and what its claims grant |
@@ -33,7 +33,6 @@ mod snapshot;
 #[cfg(test)]
 mod tests;
 mod token_cache;
-mod toml_tree;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};

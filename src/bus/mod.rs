@@ -47,7 +47,7 @@ pub use history::{Gap, History, HistoryQuery};
 pub use look::Look;
 pub use namespace::Namespace;
 pub use overview::{ChannelCounts, ChannelSummary, NodeStatus, NodeSummary};
-pub use publish::{Accepted, Documents};
+pub use publish::{Documents, Published};
 pub use publish_limit::PublishLimit;
 pub use query::StreamQuery;
 pub use reader::LogReader;
@@ -58,6 +58,7 @@ use crate::access::Caller;
 use crate::admission::Admission;
 use crate::auth::Auth;
 use crate::broker::BrokerError;
+use crate::cascade::Cascades;
 use crate::event::{Catalog, Filter, Selector};
 use crate::metrics::Metrics;
 use crate::protocol::{ErrorCode, Problem};
@@ -72,6 +73,7 @@ pub struct Bus {
     /// `None`: everybody may do everything.
     auth: Option<Arc<Auth>>,
     publish_limit: Option<PublishLimit>,
+    cascades: Arc<Cascades>,
     /// The filter of all subscriptions without one.
     no_filter: Arc<Filter>,
     /// What they select without a pin.
@@ -99,7 +101,26 @@ impl Bus {
         auth: Option<Arc<Auth>>,
     ) -> Self {
         let (no_filter, everything) = Default::default();
-        Self { catalog, namespaces, admission, metrics, lifecycle, auth, publish_limit, no_filter, everything }
+        let cascades = Arc::new(Cascades::none(&catalog));
+        Self {
+            catalog,
+            namespaces,
+            admission,
+            metrics,
+            lifecycle,
+            auth,
+            publish_limit,
+            cascades,
+            no_filter,
+            everything,
+        }
+    }
+
+    /// Adds the rules by which events invalidate caches.
+    #[must_use]
+    pub fn with_cascades(mut self, cascades: Cascades) -> Self {
+        self.cascades = Arc::new(cascades);
+        self
     }
 
     /// Waits until the connections of this node were handed everything that publishers were answered so far.

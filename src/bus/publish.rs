@@ -1,4 +1,4 @@
-//! Publishing: authorize, validate, append, and hold the answer back for a publisher that outruns the fan-out.
+//! Publishing: authorize, validate, find what follows, append all together, and hold the answer back for a publisher that outruns the fan-out.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -43,7 +43,22 @@ impl Documents<'_> {
 
 /// Events that are valid, and not yet published.
 #[derive(Debug)]
-pub struct ValidEvents(Vec<Event>);
+pub struct ValidEvents {
+    events: Vec<Event>,
+    /// What they cause, in their order. The grant to publish the cause is enough for it.
+    cascaded: Vec<Event>,
+    /// How many templates of cascades were left out.
+    omitted: u64,
+}
+
+/// What was published.
+#[derive(Debug, Serialize, schemars::JsonSchema)]
+pub struct Published {
+    /// One for each event, in their order.
+    pub accepted: Vec<Accepted>,
+    /// Events that the accepted ones caused, in the order of their causes.
+    pub cascaded: Vec<Accepted>,
+}
 
 /// An event that the broker has taken.
 #[derive(Debug, Serialize, schemars::JsonSchema)]
@@ -87,15 +102,27 @@ impl Bus {
 }
 
 impl Publisher<'_> {
-    /// Appends events in their order. Answers for each, when the broker has taken them.
+    /// Appends events in their order, and what they cause behind them in the same batch. Answers for each, when the broker has
+    /// taken them.
+    ///
+    /// A cause that is a duplicate is appended with its cascade all the same: the id of the cascade derives from the cause's, so
+    /// the log answers with the first one. If an earlier attempt ended between the two, this one completes it.
     ///
     /// # Errors
     /// After `broker-unavailable` a part may have been published: publishing the same ids again is safe.
-    pub async fn publish(&self, ValidEvents(events): ValidEvents) -> Result<Vec<Accepted>, Problem> {
+    pub async fn publish(&self, valid: ValidEvents) -> Result<Published, Problem> {
         let (bus, namespace) = (self.bus, self.bus.namespace(self.caller));
+        let ValidEvents { mut events, cascaded, omitted } = valid;
+        let causes = events.len();
+        events.extend(cascaded);
         let appended = bus.append(namespace, &events).await?;
+        bus.count(&added(&events[..causes], &appended[..causes]), causes);
+        if omitted > 0 || events.len() > causes {
+            let fresh = appended[causes..].iter().filter(|appended| !appended.duplicate).count();
+            bus.metrics.cascaded.inc_by(fresh as u64);
+            bus.metrics.cascade_omissions.inc_by(omitted);
+        }
         let added = added(&events, &appended);
-        bus.count(&added, events.len());
         let accepted = events.into_iter().zip(appended).map(|(event, Appended { position, duplicate })| Accepted {
             id: event.id,
             r#type: bus.catalog.get(event.channel).name.clone(),
@@ -103,9 +130,10 @@ impl Publisher<'_> {
             duplicate,
         });
         // The events' text is freed before the answer waits.
-        let accepted = accepted.collect();
+        let mut accepted: Vec<_> = accepted.collect();
+        let cascaded = accepted.split_off(causes);
         keep_pace(namespace, &added).await;
-        Ok(accepted)
+        Ok(Published { accepted, cascaded })
     }
 
     /// Validates all documents before any is published. Yields in between, since 8 MiB take a while.
@@ -122,7 +150,7 @@ impl Publisher<'_> {
             Documents::Many(documents) => (documents, true),
         };
         documents.iter().try_for_each(|document| self.authorize(document))?;
-        let mut events = Vec::with_capacity(documents.len());
+        let mut valid = ValidEvents { events: Vec::with_capacity(documents.len()), cascaded: Vec::new(), omitted: 0 };
         let mut code = None;
         let mut mistakes: Vec<Mistake> = Vec::new();
         for (index, document) in documents.into_iter().enumerate() {
@@ -131,7 +159,13 @@ impl Publisher<'_> {
             }
             let at = if many { format!("/{index}") } else { String::new() };
             match self.bus.catalog.validate(document, &at, MAX_MISTAKES - mistakes.len(), defaults) {
-                Ok(event) => events.push(event),
+                Ok(event) => {
+                    if let Some(effect) = self.bus.cascades.effect(&event, &self.bus.catalog, &time) {
+                        valid.omitted += effect.left_out.len() as u64;
+                        valid.cascaded.extend(effect.event);
+                    }
+                    valid.events.push(event);
+                }
                 Err(refusal) => {
                     let unknown = refusal.unknown_type.map(|name| {
                         let known = self.bus.known_types(self.caller, "event types", "GET /v1/channels");
@@ -147,7 +181,7 @@ impl Publisher<'_> {
                 }
             }
         }
-        let Some(code) = code else { return Ok(ValidEvents(events)) };
+        let Some(code) = code else { return Ok(valid) };
         let detail = Mistake::summary(&mistakes);
         Err(Problem::new(code, detail).with_errors(mistakes))
     }

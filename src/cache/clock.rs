@@ -26,8 +26,10 @@ pub fn nanos(duration: Duration) -> Nanos {
 
 /// What the cache needs of its surroundings, so that a test can replace them.
 pub trait Environment: Send + Sync + 'static {
-    /// The time. Never slower than either clock of the machine.
+    /// The time, for ages. Never slower than either clock of the machine.
     fn now(&self) -> Nanos;
+    /// How long something has lasted at least: never faster than the time, whatever is done to the wall clock. For holds.
+    fn monotonic(&self) -> Nanos;
     /// A number from 0 up to 1.
     fn random(&self) -> f64;
     /// Waits.
@@ -113,6 +115,10 @@ impl SystemEnvironment {
 impl Environment for SystemEnvironment {
     fn now(&self) -> Nanos {
         self.clock.now()
+    }
+
+    fn monotonic(&self) -> Nanos {
+        self.clock.clocks.monotonic()
     }
 
     fn random(&self) -> f64 {

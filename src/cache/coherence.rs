@@ -4,11 +4,12 @@
 //! An invalidation of this cache is applied before it is published. When it comes back from the bus, only its position is new.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use hashbrown::HashMap;
 use tokio::sync::{oneshot, watch};
 
-use super::clock::Nanos;
+use super::clock::{Nanos, nanos};
 use super::events::Counters;
 use super::flights::{Flight, Flights};
 use super::history::{History, NO_OFFSET, names};
@@ -22,6 +23,15 @@ use crate::event::{CacheInvalidate, Position};
 /// How many invalidations of this cache may wait for their return.
 const MAX_OWN: usize = 1_000;
 
+/// A moment by both clocks.
+#[derive(Debug, Clone, Copy)]
+pub struct Now {
+    /// For ages.
+    pub age: Nanos,
+    /// By the monotonic clock, for holds.
+    pub held: Nanos,
+}
+
 /// What `put` stores when its own invalidation comes back, unless another one matches before.
 pub struct Watcher {
     pub id: String,
@@ -29,6 +39,8 @@ pub struct Watcher {
     pub value: Value,
     pub tags: Vec<String>,
     pub loaded_at: Nanos,
+    /// The same by the monotonic clock.
+    pub held_from: Nanos,
     pub ttl: Nanos,
     pub size: u64,
     /// Receives the position, if the value was stored.
@@ -41,6 +53,8 @@ struct Own {
     number: u64,
     /// Whether the daemon has taken it.
     is_taken: bool,
+    /// When publishing it failed.
+    failed_at: Option<Nanos>,
 }
 
 /// How the parts work together.
@@ -99,7 +113,7 @@ impl State {
 
     // From the bus
 
-    pub fn invalidated(&mut self, delivered: &DeliveredInvalidation, now: Nanos) {
+    pub fn invalidated(&mut self, delivered: &DeliveredInvalidation, now: Now) {
         let DeliveredInvalidation { position, id, cause, data } = delivered;
         let at = offset(position);
         self.enter(position, at - 1);
@@ -111,7 +125,7 @@ impl State {
         self.disturb(data, id);
         while let Some(index) = self.watchers.iter().position(|watcher| watcher.id == *id) {
             let watcher = self.watchers.swap_remove(index);
-            self.finish(watcher, position, now);
+            self.finish(watcher, position, now.age);
         }
         self.advance(position);
     }
@@ -126,9 +140,19 @@ impl State {
         self.applied.send_replace(Some(position.clone()));
     }
 
-    /// A sync was answered: everything up to `position` has been reported.
-    pub fn proven(&mut self, position: &Position) {
-        self.enter(position, offset(position));
+    /// A sync that was sent at `sent_at` was answered: everything up to `position` has been reported.
+    pub fn proven(&mut self, position: &Position, sent_at: Nanos) {
+        let at = offset(position);
+        self.enter(position, at);
+        let Self { own, history, .. } = self;
+        own.retain(|_, own| {
+            let is_settled = own.failed_at.is_some_and(|failed_at| failed_at < sent_at);
+            if is_settled {
+                // It has no position. What has this fence may be from before it, what has a later one is not.
+                history.record(&own.what, own.number, at + 1);
+            }
+            !is_settled
+        });
         if !self.has_begun {
             // What was loaded before the subscription began may have been invalidated unnoticed.
             self.has_begun = true;
@@ -143,7 +167,7 @@ impl State {
     // From this process
 
     /// Applies an invalidation of this cache, before it is published under `id`.
-    pub fn apply_own(&mut self, what: &CacheInvalidate, id: &str, cause: Option<&str>, now: Nanos) {
+    pub fn apply_own(&mut self, what: &CacheInvalidate, id: &str, cause: Option<&str>, now: Now) {
         // Those that wait longest are treated as foreign when they come back, which costs a load.
         if self.own.len() >= MAX_OWN
             && let Some(first) = self.own.iter().min_by_key(|(_, own)| own.number).map(|(id, _)| id.clone())
@@ -151,21 +175,22 @@ impl State {
             self.own.remove(&first);
         }
         let number = self.apply(what, id, cause, NO_OFFSET, now);
-        self.own.insert(id.to_owned(), Own { what: what.clone(), number, is_taken: false });
+        self.own.insert(id.to_owned(), Own { what: what.clone(), number, is_taken: false, failed_at: None });
         self.disturb(what, id);
     }
 
     /// The daemon took an invalidation of this cache at `position`, or it is not known whether it did.
-    pub fn published(&mut self, id: &str, position: Option<&Position>) {
-        let applied = self.applied.borrow().clone();
+    pub fn published(&mut self, id: &str, position: Option<&Position>, now: Nanos) {
         let Some(own) = self.own.get_mut(id) else { return };
-        // Not known: what was loaded before is not taken from L2.
-        let at = position.map_or_else(|| applied.as_ref().map_or(0, offset) + 1, offset);
+        let Some(position) = position else {
+            own.failed_at = Some(now);
+            return;
+        };
         if self.settings.keeps_history {
-            self.history.record(&own.what, own.number, at);
+            self.history.record(&own.what, own.number, offset(position));
         }
         own.is_taken = true;
-        if position.is_none_or(|position| has_reached(applied.as_ref(), position)) {
+        if has_reached(self.applied.borrow().as_ref(), position) {
             self.own.remove(id);
         }
     }
@@ -179,7 +204,7 @@ impl State {
         self.watchers.retain(|watcher| watcher.id != id);
     }
 
-    /// Whether a hold overlaps the time from `since` on.
+    /// Whether a hold overlaps the time from `since` on, by the monotonic clock.
     pub fn is_held(&self, key: &str, tags: &[String], since: Nanos) -> bool {
         self.holds.overlap(key, tags, since)
     }
@@ -211,12 +236,12 @@ impl State {
     }
 
     /// Applies an invalidation, and returns its number.
-    fn apply(&mut self, what: &CacheInvalidate, id: &str, cause: Option<&str>, offset: i64, now: Nanos) -> u64 {
-        let until = milliseconds(what.stale_for_ms).map(|stale_for| now + stale_for);
+    fn apply(&mut self, what: &CacheInvalidate, id: &str, cause: Option<&str>, offset: i64, now: Now) -> u64 {
+        let until = milliseconds(what.stale_for_ms).map(|stale_for| now.age + stale_for);
         let number = self.validity.current.number() + 1;
         let mut matched = !what.prefixes.is_empty();
         for tag in &what.tags {
-            matched |= self.validity.mark_tag(tag, number, now, until);
+            matched |= self.validity.mark_tag(tag, number, now.age, until);
         }
         for key in &what.keys {
             if let Some(entry) = self.store.get(key) {
@@ -235,14 +260,14 @@ impl State {
         } else {
             self.history.clear(number, None);
         }
-        let hold_from = oldest.unwrap_or(now);
+        let hold_from = oldest.unwrap_or(now.held);
         if let Some(hold) = milliseconds(what.hold_ms) {
-            self.holds.add(what, cause.unwrap_or(id), now + hold, hold_from);
+            self.holds.add(what, cause.unwrap_or(id), now.held + hold, hold_from);
         } else if let Some(cause) = cause {
             self.holds.end(what, cause);
         }
         if self.settings.settle > 0 {
-            self.holds.add(what, "", now + self.settings.settle, hold_from);
+            self.holds.add(what, "", now.held + self.settings.settle, hold_from);
         }
         self.counters.applied.count();
         if !matched {
@@ -288,8 +313,8 @@ impl State {
     }
 
     fn finish(&mut self, watcher: Watcher, position: &Position, now: Nanos) {
-        let Watcher { key, value, tags, loaded_at, ttl, size, done, .. } = watcher;
-        if ttl > 0 && !self.is_held(&key, &tags, loaded_at) {
+        let Watcher { key, value, tags, loaded_at, held_from, ttl, size, done, .. } = watcher;
+        if ttl > 0 && !self.is_held(&key, &tags, held_from) {
             self.keep(NewEntry { key: &key, value, tags: &tags, loaded_at, expires_at: now + ttl, size });
             // Nobody may wait any more.
             let _ = done.send(position.clone());
@@ -305,5 +330,5 @@ pub fn has_reached(applied: Option<&Position>, position: &Position) -> bool {
 /// Milliseconds of an event, unless they are absent or 0.
 fn milliseconds(ms: Option<u64>) -> Option<Nanos> {
     let ms = ms.filter(|ms| *ms > 0)?;
-    Some(super::clock::nanos(std::time::Duration::from_millis(ms)))
+    Some(nanos(Duration::from_millis(ms)))
 }

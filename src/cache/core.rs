@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use super::clock::{Environment, FOREVER, NEVER, Nanos, nanos, within};
-use super::coherence::{Settings, State, has_reached};
+use super::coherence::{Now, Settings, State, has_reached};
 use super::error::Error;
 use super::events::{Counters, Stats};
 use super::history::History;
@@ -89,6 +89,11 @@ impl Core {
         // Answered when the subscription has begun.
         core.attempt(Demand::ANY);
         Ok(core)
+    }
+
+    /// The time by both clocks.
+    pub fn now(&self) -> Now {
+        Now { age: self.environment.now(), held: self.environment.monotonic() }
     }
 
     /// Never held across an await, or while the source is called.
@@ -205,7 +210,7 @@ impl Core {
 
 impl SourceHandler for Core {
     fn invalidated(&self, invalidation: &DeliveredInvalidation) {
-        let now = self.environment.now();
+        let now = self.now();
         self.lock().invalidated(invalidation, now);
     }
 
@@ -220,7 +225,8 @@ impl SourceHandler for Core {
             let mut state = self.lock();
             // First: hits rely on the proof without the lock.
             if let Some(position) = position {
-                state.proven(position);
+                let sent_at = state.proof.sent_at(number);
+                state.proven(position, sent_at);
             }
             state.proof.ended(number, position.is_some(), now)
         };

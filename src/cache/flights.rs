@@ -29,6 +29,16 @@ pub struct Outcome {
 /// The outcome, when there is one.
 pub type Landed = Option<Result<Outcome, Error>>;
 
+/// When a load began, and after which invalidation of which generation.
+#[derive(Debug, Clone, Copy)]
+pub struct Start {
+    pub at: Nanos,
+    /// The same by the monotonic clock.
+    pub held_from: Nanos,
+    pub fence: u64,
+    pub generation: u64,
+}
+
 /// A load in progress.
 #[derive(Debug)]
 pub struct Flight {
@@ -37,6 +47,8 @@ pub struct Flight {
     tags: Mutex<Vec<String>>,
     /// When it began, and after which invalidation of which generation. Moved on until the loader is called.
     started_at: AtomicI64,
+    /// When it began by the monotonic clock, for holds.
+    held_from: AtomicI64,
     fence: AtomicU64,
     generation: AtomicU64,
     /// The how manyth load it is.
@@ -67,6 +79,10 @@ impl Flight {
 
     pub fn started_at(&self) -> Nanos {
         self.started_at.load(Ordering::Relaxed)
+    }
+
+    pub fn held_from(&self) -> Nanos {
+        self.held_from.load(Ordering::Relaxed)
     }
 
     pub fn fence(&self) -> u64 {
@@ -122,7 +138,7 @@ impl Drop for Waiter {
 pub struct Flights {
     /// By key: the load that readers may join.
     current: HashMap<Box<str>, Arc<Flight>>,
-    /// By when they began, and their ordinals.
+    /// By when they began by the monotonic clock, and their ordinals.
     all: BTreeSet<(Nanos, u64)>,
     /// By ordinal.
     flights: HashMap<u64, Arc<Flight>>,
@@ -135,9 +151,9 @@ impl Flights {
         self.current.get(key)
     }
 
-    /// When the oldest load began.
+    /// When the oldest load began, by the monotonic clock.
     pub fn oldest(&self) -> Option<Nanos> {
-        self.all.first().map(|(started_at, _)| *started_at)
+        self.all.first().map(|(held_from, _)| *held_from)
     }
 
     /// A new load, which readers of the key may join from now on. The sender takes its outcome.
@@ -145,18 +161,17 @@ impl Flights {
         &mut self,
         key: &str,
         tags: &[String],
-        now: Nanos,
-        fence: u64,
-        generation: u64,
+        start: Start,
     ) -> (Arc<Flight>, watch::Sender<Landed>) {
         self.begun += 1;
         let (sender, outcome) = watch::channel(None);
         let flight = Arc::new(Flight {
             key: key.into(),
             tags: Mutex::new(tags.to_vec()),
-            started_at: AtomicI64::new(now),
-            fence: AtomicU64::new(fence),
-            generation: AtomicU64::new(generation),
+            started_at: AtomicI64::new(start.at),
+            held_from: AtomicI64::new(start.held_from),
+            fence: AtomicU64::new(start.fence),
+            generation: AtomicU64::new(start.generation),
             ordinal: self.begun,
             outcome,
             waiting: AtomicUsize::new(0),
@@ -164,23 +179,24 @@ impl Flights {
             cancelled: Notify::new(),
         });
         self.current.insert(key.into(), flight.clone());
-        self.all.insert((now, flight.ordinal));
+        self.all.insert((start.held_from, flight.ordinal));
         self.flights.insert(flight.ordinal, flight.clone());
         (flight, sender)
     }
 
     /// Moves a load, which has not called its loader yet, to now.
-    pub fn restart(&mut self, flight: &Flight, now: Nanos, fence: u64, generation: u64) {
-        if self.all.remove(&(flight.started_at(), flight.ordinal)) {
-            self.all.insert((now, flight.ordinal));
+    pub fn restart(&mut self, flight: &Flight, start: Start) {
+        if self.all.remove(&(flight.held_from(), flight.ordinal)) {
+            self.all.insert((start.held_from, flight.ordinal));
         }
-        flight.started_at.store(now, Ordering::Relaxed);
-        flight.fence.store(fence, Ordering::Relaxed);
-        flight.generation.store(generation, Ordering::Relaxed);
+        flight.started_at.store(start.at, Ordering::Relaxed);
+        flight.held_from.store(start.held_from, Ordering::Relaxed);
+        flight.fence.store(start.fence, Ordering::Relaxed);
+        flight.generation.store(start.generation, Ordering::Relaxed);
     }
 
     pub fn remove(&mut self, flight: &Flight) {
-        self.all.remove(&(flight.started_at(), flight.ordinal));
+        self.all.remove(&(flight.held_from(), flight.ordinal));
         self.flights.remove(&flight.ordinal);
         if self.current.get(&flight.key).is_some_and(|current| current.ordinal == flight.ordinal) {
             self.current.remove(&flight.key);

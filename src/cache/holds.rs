@@ -2,6 +2,8 @@
 //!
 //! A load can begin before a writer commits and end after its hold. So a load is held if a hold overlapped it at any time, and
 //! a hold is forgotten only when no load from its time is left.
+//!
+//! All times are those of the monotonic clock: a wall clock that is set forward must not end a hold.
 
 use hashbrown::HashMap;
 

@@ -11,7 +11,7 @@ use super::clock::{NEVER, Nanos, nanos};
 use super::coherence::State;
 use super::core::Core;
 use super::error::Error;
-use super::flights::{Flight, Landed, Outcome};
+use super::flights::{Flight, Landed, Outcome, Start};
 use super::l2::{Codec, GuardedL2, L2Entry};
 use super::proof::Demand;
 use super::store::{NewEntry, Value};
@@ -135,15 +135,22 @@ impl Core {
         options: &Arc<ReadOptions>,
         demand: Demand,
     ) -> Arc<Flight> {
-        let current = &self.current;
         let previous = state.store.get(key).and_then(|entry| entry.value.clone());
-        let now = self.environment.now();
-        let (flight, sender) = state.flights.begin(key, &options.tags, now, current.number(), current.generation());
+        let (flight, sender) = state.flights.begin(key, &options.tags, self.start_now());
         let (core, loader, options) = (self.clone(), loader.clone(), options.clone());
         let load = Load { core, flight: flight.clone(), loader, options, demand, previous };
         // A task of its own: who waits may leave. It ends when all have left.
         tokio::spawn(load.fly(sender));
         flight
+    }
+
+    fn start_now(&self) -> Start {
+        Start {
+            at: self.environment.now(),
+            held_from: self.environment.monotonic(),
+            fence: self.current.number(),
+            generation: self.current.generation(),
+        }
     }
 
     /// Writes a value to L2. `None` if it is not written there.
@@ -263,7 +270,7 @@ impl Load {
         }
         let now = core.environment.now();
         let mut state = core.lock();
-        if !state.is_current_in_l2(key, &entry.tags, &entry.fence, now) {
+        if !state.is_current_in_l2(key, &entry.tags, &entry.fence, core.environment.monotonic()) {
             return None;
         }
         // One that was loaded here meanwhile, such as by `put`, has an age that is known.
@@ -285,9 +292,9 @@ impl Load {
         let key = &*flight.key;
         let (started_at, fence) = {
             let mut state = core.lock();
-            let now = core.environment.now();
-            state.flights.restart(flight, now, core.current.number(), core.current.generation());
-            (now, state.applied())
+            let start = core.start_now();
+            state.flights.restart(flight, start);
+            (start.at, state.applied())
         };
         let context = Context::new(key, previous.clone(), Some(flight.clone()));
         core.counters.loads.count();
@@ -300,7 +307,7 @@ impl Load {
         let size = size_of(&value, options);
         let mut state = core.lock();
         let is_fenced = !state.is_current(key, &tags, flight.fence(), flight.generation());
-        let is_held = state.is_held(key, &tags, started_at);
+        let is_held = state.is_held(key, &tags, flight.held_from());
         let outcome = Outcome { value: value.clone(), is_from_l2: false, is_fenced, is_held };
         if is_fenced || is_held {
             core.counters.fenced.count();

@@ -144,6 +144,11 @@ impl Proof {
         Some(attempt.number)
     }
 
+    /// When the sync with this number was sent.
+    pub fn sent_at(&self, number: u64) -> Nanos {
+        self.outstanding.iter().find(|attempt| attempt.number == number).map_or(NEVER, |attempt| attempt.sent_at)
+    }
+
     /// The sync with this number was answered, or has failed.
     pub fn ended(&mut self, number: u64, is_answered: bool, now: Nanos) -> ToSend {
         let index = self.outstanding.iter().position(|attempt| attempt.number == number)?;

@@ -243,5 +243,5 @@ fn covers(state: &State, demand: Demand, flight: &Flight) -> bool {
     let started_at = flight.started_at();
     // The writer that holds it may have died: then no invalidation tells whether the load began before the commit.
     started_at >= demand.not_before
-        || state.proof.covers(demand, started_at) && !state.is_held(&flight.key, &flight.tags(), started_at)
+        || state.proof.covers(demand, started_at) && !state.is_held(&flight.key, &flight.tags(), flight.held_from())
 }

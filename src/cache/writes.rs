@@ -56,6 +56,7 @@ impl Core {
             value: value.clone(),
             tags: tags.clone(),
             loaded_at: self.environment.now(),
+            held_from: self.environment.monotonic(),
             ttl,
             size,
             done,
@@ -122,7 +123,7 @@ impl Core {
         cause: Option<String>,
         limit: Option<Duration>,
     ) -> Result<Position, Error> {
-        let now = self.environment.now();
+        let now = self.now();
         self.lock().apply_own(&what, &id, cause.as_deref(), now);
         let mut published = Published { core: self, id: &id, position: None };
         let publishing = self.source.publish(Publication { data: what, id: id.clone(), cause, limit });
@@ -148,7 +149,8 @@ struct Published<'a> {
 
 impl Drop for Published<'_> {
     fn drop(&mut self) {
-        self.core.lock().published(self.id, self.position.as_ref());
+        let now = self.core.environment.now();
+        self.core.lock().published(self.id, self.position.as_ref(), now);
     }
 }
 

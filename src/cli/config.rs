@@ -3,6 +3,7 @@
 use clap::Subcommand;
 use serde_json::json;
 
+use super::cascade;
 use super::failure::{self, Failure, say, say_error, say_warning};
 use super::flags::ConfigFlags;
 use super::output::Output;
@@ -27,7 +28,7 @@ pub enum ConfigCommand {
         #[command(flatten)]
         flags: ConfigFlags,
     },
-    /// Check the configuration, and the custom event types and the access file that it refers to.
+    /// Check the configuration with its cascades, and the custom event types and the access file that it refers to.
     ///
     /// Exits with 1 if something is wrong, and names the setting or the file. Does not connect to the broker.
     #[command(after_help = "Examples:\n  tidings config check\n  tidings config check --config prod.toml")]
@@ -82,9 +83,14 @@ fn check(flags: ConfigFlags) -> Result<(), Failure> {
     let schemas = schemas.map_err(failure::of_schemas);
     let auth = loaded.config.auth.file.as_deref();
     let auth = auth.and_then(|file| schemas.as_ref().ok().map(|catalog| auth::check(file, catalog))).transpose();
+    let cascades = schemas.as_ref().ok().map(|catalog| cascade::compiled(loaded.config.cascades.as_ref(), catalog));
     let source = loaded.values.iter().find(|value| value.name == "broker").map(|value| format!(" ({})", value.source));
     broker.map_err(|error| format!("broker{}: {error}", source.unwrap_or_default()))?;
     schemas?;
+    let cascades = cascades.transpose();
+    if let Ok(Some((_, warnings))) = &cascades {
+        warn(warnings);
+    }
     match auth {
         Ok(summary) => warn(&summary.map(|summary| summary.warnings).unwrap_or_default()),
         Err(mistakes) => {
@@ -92,6 +98,7 @@ fn check(flags: ConfigFlags) -> Result<(), Failure> {
             return Err(Failure::Reported);
         }
     }
+    cascades?;
     say("the configuration is valid");
     Ok(())
 }

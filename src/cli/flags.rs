@@ -22,6 +22,11 @@ pub struct ConfigFlags {
 }
 
 impl ConfigFlags {
+    /// A configuration file, without any flag.
+    pub fn of_file(file: PathBuf) -> Self {
+        Self { given: Vec::new(), file: Some(file) }
+    }
+
     /// Loads the configuration from these flags, the environment of the process, and the configuration file. Writes
     /// every mistake to stderr.
     pub fn load(&self) -> Result<Loaded, Failure> {

@@ -2,7 +2,7 @@
 //!
 //! They either write the files, or with `--check` compare them with those in the folder.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueHint};
 
@@ -31,6 +31,11 @@ impl Generate {
         let (catalog, warnings) = schema::catalog(self.schemas.as_deref()).map_err(failure::of_schemas)?;
         warnings.iter().for_each(|warning| say_warning(warning));
         Ok(catalog)
+    }
+
+    /// Takes the schemas of this folder if no flag names one.
+    pub fn schemas_or(&mut self, folder: Option<&Path>) {
+        self.schemas = self.schemas.take().or_else(|| folder.map(Path::to_owned));
     }
 
     /// Writes the files to the folder. With `--check`, reports how the folder differs from them instead.

@@ -7,6 +7,7 @@
 mod auth;
 mod bench;
 mod candidates;
+mod cascade;
 mod channels;
 mod codegen;
 mod completions;
@@ -59,6 +60,8 @@ enum Command {
     Schema(schema::Schema),
     #[command(subcommand)]
     Codegen(codegen::Codegen),
+    #[command(subcommand)]
+    Cascade(cascade::Cascade),
     Bench(bench::Bench),
     #[command(subcommand)]
     Auth(auth::Auth),
@@ -91,6 +94,7 @@ pub fn main() -> ExitCode {
         Command::Nodes(nodes) => run_on_one_core(nodes.run()),
         Command::Schema(schema) => schema.run(),
         Command::Codegen(codegen) => codegen.run(),
+        Command::Cascade(cascade) => cascade.run(),
         Command::Bench(bench) => run_on_all_cores(bench.run()),
         Command::Auth(auth) => auth.run(),
         Command::Token(token) => run_on_one_core(token.run()),

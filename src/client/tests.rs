@@ -78,6 +78,8 @@ async fn next_line(subscriber: &mut Subscriber) -> String {
         Ok(Update::Disconnected { reason, .. }) => format!("disconnected: {reason}"),
         Ok(Update::Delayed { channel, reason, .. }) => format!("delayed {channel}: {reason}"),
         Ok(Update::NotRenewed { reason }) => format!("not renewed: {reason}"),
+        Ok(Update::Synced { positions, .. }) => format!("synced: {positions:?}"),
+        Ok(Update::NotSynced { reason, .. }) => format!("not synced: {reason}"),
         Err(error) => format!("error: {error}"),
     }
 }

@@ -11,7 +11,9 @@ use std::path::{Path, PathBuf};
 use toml::de::{DeTable, DeValue};
 
 use super::LogFormat;
+use super::cascades::{CASCADE, CascadeTables};
 use super::setting::{self, PREFIX, settings};
+use super::toml_tree::Node;
 use super::value::Expected;
 use crate::suggest::Known;
 
@@ -69,6 +71,7 @@ pub(super) struct Given {
 #[derive(Default)]
 pub(super) struct Layers {
     given: HashMap<&'static str, Given>,
+    pub cascades: Option<CascadeTables>,
     pub mistakes: Vec<String>,
     pub warnings: Vec<String>,
 }
@@ -148,9 +151,18 @@ impl Layers {
         };
         for (key, value) in table {
             let line = line_of(key.span().start);
+            let at = value.span().start;
             let (key, value) = (key.into_inner(), value.into_inner());
+            if key == CASCADE {
+                match CascadeTables::of(path, text, Node::of(at, value)) {
+                    Ok(tables) => self.cascades = Some(tables),
+                    Err(mistake) => self.mistakes.push(format!("{}:{line}: {mistake}", path.display())),
+                }
+                continue;
+            }
             let Some(setting) = settings().iter().find(|setting| setting.name == key) else {
-                let known = Known::new("settings", settings().iter().map(|setting| setting.name));
+                let names = settings().iter().map(|setting| setting.name).chain([CASCADE]);
+                let known = Known::new("settings", names);
                 let refusal = format!("{}:{line}: unknown key {key}", path.display());
                 self.mistakes.push(Known { listed: LISTED, ..known }.refuse(&refusal, &key));
                 continue;

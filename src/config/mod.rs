@@ -4,10 +4,12 @@
 //! typed [`Config`] and does not know where a value came from. `tidings.default.toml` lists and describes the settings.
 
 mod broker_url;
+mod cascades;
 mod edge;
 mod layers;
 mod redis_url;
 mod setting;
+pub(crate) mod toml_tree;
 mod value;
 
 use std::net::SocketAddr;
@@ -15,6 +17,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub use broker_url::BrokerUrl;
+pub use cascades::CascadeTables;
 pub use edge::{EdgeConfig, hosts, networks, origins};
 pub(crate) use layers::read_error;
 pub use layers::{Mistakes, Source, Sources};
@@ -36,6 +39,8 @@ pub struct Config {
     pub tls: Option<TlsConfig>,
     pub edge: EdgeConfig,
     pub auth: AuthConfig,
+    /// The `[[cascade]]` tables. Only a file has them.
+    pub cascades: Option<CascadeTables>,
 }
 
 /// Who may do what.
@@ -193,14 +198,16 @@ pub struct Loaded {
 }
 
 impl Loaded {
-    /// The names of the settings whose value differs from `other`.
+    /// The names of the settings whose value differs from `other`, and `cascade` if the rules do.
     pub fn changed_since(&self, other: &Self) -> impl Iterator<Item = &'static str> {
+        let same_rules = cascades::same(self.config.cascades.as_ref(), other.config.cascades.as_ref());
         let pairs = self.values.iter().zip(&other.values);
         let broker_changed = self.config.broker.broker != other.config.broker.broker;
         // The shown value of the broker leaves out its password.
         pairs
             .filter(move |(new, old)| new.value != old.value || (new.name == "broker" && broker_changed))
             .map(|(new, _)| new.name)
+            .chain((!same_rules).then_some(cascades::CASCADE))
     }
 }
 
@@ -266,6 +273,7 @@ pub fn load(sources: Sources) -> Result<Loaded, Mistakes> {
         auth: AuthConfig { file: from.optional("auth", value::path) },
         edge: EdgeConfig::read(from),
         tls: tls(from),
+        cascades: from.cascades.take(),
     };
     check(&config, from);
     if !layers.mistakes.is_empty() {

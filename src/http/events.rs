@@ -8,15 +8,12 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
-use schemars::JsonSchema;
-use serde::Serialize;
 
 use super::App;
 use super::content_coding;
 use super::edge::ClientAddress;
 use super::envelope::{self, Envelope};
 use crate::access::Caller;
-use crate::bus::Accepted;
 use crate::event::Mistake;
 use crate::protocol::{ErrorCode, Problem};
 
@@ -24,15 +21,6 @@ use crate::protocol::{ErrorCode, Problem};
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long the rest of a body that is too large is read and dropped.
 const DISCARD_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// The response to a publish.
-#[derive(Serialize, JsonSchema)]
-pub(super) struct Published {
-    /// One for each event, in their order.
-    accepted: Vec<Accepted>,
-    /// Events that the accepted ones caused.
-    cascaded: [Accepted; 0],
-}
 
 pub(super) async fn publish(
     State(app): State<App>,
@@ -67,9 +55,9 @@ pub(super) async fn publish(
     drop(body);
     // Not held while the broker appends: a slow broker must not hold other bodies back.
     drop(room);
-    let accepted = publisher.publish(events).await?;
+    let published = publisher.publish(events).await?;
     // Strings and booleans: serialization cannot fail.
-    let answer = serde_json::to_string(&Published { accepted, cascaded: [] }).unwrap_or_default();
+    let answer = serde_json::to_string(&published).unwrap_or_default();
     Ok((StatusCode::ACCEPTED, [(header::CONTENT_TYPE, "application/json")], answer).into_response())
 }
 

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use tokio::sync::oneshot;
 
-use super::sync::Mailbox;
+use super::mailbox::Mailbox;
 use super::{ChannelStep, EvictReason, NewConnection, SendBuffer};
 use crate::bus::{Renewal, Subscription};
 use crate::event::{ChannelId, Position};

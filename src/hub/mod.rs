@@ -15,6 +15,7 @@ pub mod frame;
 mod inbox;
 mod inbox_item;
 mod index;
+mod mailbox;
 mod outgoing;
 mod send_buffer;
 mod shard;

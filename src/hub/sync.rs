@@ -4,26 +4,15 @@
 //! in the inbox, where thousands of later events may stand before it: it is left in a mailbox, which the shard opens after
 //! each batch. An item in the inbox wakes a shard that has nothing else to do.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::oneshot;
 
 use super::SendBuffer;
 use super::inbox::Inbox;
 use super::inbox_item::InboxItem;
-use crate::bus::Look;
-use crate::protocol::Problem;
-
-/// What a look at the log found, or why it found nothing.
-pub type Looked = Result<Arc<Look>, Problem>;
-
-/// The last look that the shard has not seen, and its wish for another.
-#[derive(Debug, Default)]
-pub struct Mailbox {
-    looked: Mutex<Option<Looked>>,
-    needs_another: Notify,
-}
+use super::mailbox::{Looked, Mailbox};
 
 /// A `sync` that waits for its answer. A look at the log is to be [given](Self::looked) to it.
 #[derive(Debug)]
@@ -31,18 +20,6 @@ pub struct SyncTicket {
     shard: Arc<Inbox>,
     mailbox: Arc<Mailbox>,
     ended: oneshot::Receiver<()>,
-}
-
-impl Mailbox {
-    /// Takes the look out.
-    pub fn take(&self) -> Option<Looked> {
-        self.looked.lock().unwrap_or_else(PoisonError::into_inner).take()
-    }
-
-    /// Asks for another look now.
-    pub fn ask_again(&self) {
-        self.needs_another.notify_one();
-    }
 }
 
 impl SyncTicket {
@@ -55,7 +32,7 @@ impl SyncTicket {
 
     /// Hands the shard a look that began after the `sync` came.
     pub fn looked(&self, looked: Looked) {
-        *self.mailbox.looked.lock().unwrap_or_else(PoisonError::into_inner) = Some(looked);
+        self.mailbox.put(looked);
         self.shard.enqueue(InboxItem::Looked);
     }
 
@@ -70,7 +47,7 @@ impl SyncTicket {
         tokio::select! {
             biased;
             _ = &mut self.ended => false,
-            () = self.mailbox.needs_another.notified() => true,
+            () = self.mailbox.asked_again() => true,
             () = tokio::time::sleep(age) => true,
         }
     }

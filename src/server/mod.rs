@@ -28,6 +28,7 @@ use crate::auth::Auth;
 use crate::broker::nodes::NodeState;
 use crate::broker::{self, Backend};
 use crate::bus::{Bus, Lifecycle, PublishLimit, Revocations};
+use crate::cascade::Cascades;
 use crate::config::{BrokerConfig, BrokerUrl, Config};
 use crate::connection::{Connections, MAX_UNAUTHENTICATED};
 use crate::event::{Catalog, Defaults};
@@ -84,6 +85,9 @@ pub enum ServerError {
     Auth(Vec<String>),
     #[error("the broker cannot be used: {0}")]
     Broker(String),
+    /// The `[[cascade]]` tables do not fit the event types.
+    #[error("{}", .0.join("\n"))]
+    Cascades(Vec<String>),
     /// The files of the settings `tls_cert`, `tls_key` and `tls_client_ca` cannot be used.
     #[error("TLS cannot be used: {0}")]
     Tls(String),
@@ -133,13 +137,18 @@ pub async fn bind_with(config: Config, catalog: Arc<Catalog>, open: OpenBroker<'
         }
         None => None,
     };
+    let (cascades, warnings) = Cascades::compile(config.cascades.as_ref(), &catalog).map_err(ServerError::Cascades)?;
+    for warning in warnings {
+        tracing::warn!("{warning}");
+    }
     let names = auth.as_ref().map_or_else(|| vec![config.broker.namespace.clone()], |auth| auth.namespaces());
     let parts = names.into_iter().map(|namespace| {
         let broker = broker_of(&config.broker, namespace);
         NamespaceParts::open(&broker, &config, &catalog, &admission, &metrics, auth.as_ref(), open)
     });
     let parts = parts.collect::<Result<_, _>>()?;
-    Ok(Server { admin, tls, ..assemble(listener, config, catalog, parts, admission, metrics, auth) })
+    let rules = Rules { cascades, auth };
+    Ok(Server { admin, tls, ..assemble(listener, config, catalog, parts, admission, metrics, rules) })
 }
 
 /// The broker of one namespace. Redis has it in the names of its keys. A log in files has one owner, so each further
@@ -154,6 +163,12 @@ fn broker_of(config: &BrokerConfig, namespace: String) -> BrokerConfig {
     BrokerConfig { broker, namespace, ..config.clone() }
 }
 
+/// What the application layer goes by.
+struct Rules {
+    cascades: Cascades,
+    auth: Option<Arc<Auth>>,
+}
+
 /// Puts the parts of a node together. Callers without a credential are in the first namespace.
 fn assemble(
     listener: TcpListener,
@@ -162,7 +177,7 @@ fn assemble(
     namespaces: Vec<NamespaceParts>,
     admission: Arc<Admission>,
     metrics: Arc<Metrics>,
-    auth: Option<Arc<Auth>>,
+    Rules { cascades, auth }: Rules,
 ) -> Server {
     let lifecycle = Lifecycle::default();
     let known = namespaces.iter().map(|parts| parts.namespace.clone()).collect();
@@ -170,7 +185,7 @@ fn assemble(
     let publish_limit = edge.publish_rate.map(|rate| PublishLimit::new(rate, edge.publish_burst.unwrap_or(rate)));
     let bus =
         Bus::new(catalog.clone(), known, admission, metrics.clone(), lifecycle.clone(), publish_limit, auth.clone());
-    let bus = Arc::new(bus);
+    let bus = Arc::new(bus.with_cascades(cascades));
     let connections = Arc::new(Connections {
         bus: bus.clone(),
         catalog,

@@ -63,6 +63,7 @@ fn config() -> Config {
         auth: AuthConfig::default(),
         edge: EdgeConfig::default(),
         tls: None,
+        cascades: None,
     }
 }
 
@@ -82,7 +83,8 @@ impl Node {
         });
         let parts: Vec<_> = parts.collect();
         let listener = listen(config.server.listen).unwrap();
-        let server = assemble(listener, config, catalog, parts, admission, metrics, None);
+        let rules = Rules { cascades: Cascades::none(&catalog), auth: None };
+        let server = assemble(listener, config, catalog, parts, admission, metrics, rules);
         let mut services = Services::default();
         for NamespaceParts { relay, signals, readiness, .. } in server.namespaces {
             services.start("relay", async { relay.run(signals).await.map_err(|error| error.to_string()) });

@@ -9,6 +9,7 @@ mod admission;
 mod announcements;
 mod auth_file;
 mod broker;
+mod cascades;
 mod cli;
 mod client;
 mod cluster;

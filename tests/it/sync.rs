@@ -1,11 +1,13 @@
 //! `sync`: after `synced`, everything that was answered with 202 before the `sync` was sent has arrived.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use tidings::client::{Client, Subscription, SyncId, Update};
+use tidings::event::Position;
 
 use crate::support::broker::redis_url;
 use crate::support::cluster::Cluster;
@@ -148,6 +150,76 @@ async fn a_sync_waits_for_a_reader_that_is_slow(broker: TestBroker) {
     assert_eq!(events, 4000);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_rust_client_is_told_that_it_has_everything_or_why_not() {
+    let (redis, proxy, node, _subscriber) = behind_a_proxy().await;
+    let other = Node::start(node::config(redis_url(redis.port))).await;
+    let client = Client::new(&node.url("")).unwrap();
+    let mut subscriber = client.subscribe([Subscription::to(CHANNEL)]);
+    // Before the connection is open.
+    let first = subscriber.sync().unwrap();
+    let (events, positions) = synced(&mut subscriber, first).await.unwrap();
+    assert_eq!((events, positions.len()), (0, 1));
+    let published = other.publish(&json!([sale("1"), sale("2")])).await.remove(1).position;
+    let second = subscriber.sync().unwrap();
+    let (events, positions) = synced(&mut subscriber, second).await.unwrap();
+    assert_eq!((events, positions[CHANNEL].to_string()), (2, published));
+    proxy.set(Mode::Silent);
+    let ids: Vec<_> = (0..8).map(|_| subscriber.sync().unwrap()).collect();
+    assert_eq!(subscriber.sync(), None, "eight have no answer");
+    // Their answers come in any order.
+    let mut unanswered: HashSet<_> = ids.into_iter().collect();
+    while !unanswered.is_empty() {
+        match within("an update", subscriber.next()).await.unwrap() {
+            Update::NotSynced { sync, .. } => assert!(unanswered.remove(&sync)),
+            other => panic!("{other:?}"),
+        }
+    }
+    proxy.set(Mode::Pass);
+    until("a sync is answered again", async || {
+        let id = subscriber.sync()?;
+        synced(&mut subscriber, id).await.ok()
+    })
+    .await;
+    // The end of the connection answers what was sent on it.
+    proxy.set(Mode::Silent);
+    let lost = subscriber.sync().unwrap();
+    drop(node);
+    assert!(synced(&mut subscriber, lost).await.is_err());
+}
+
+/// The answer to a sync of the client, with the number of events before it.
+async fn synced(
+    subscriber: &mut tidings::client::Subscriber,
+    id: SyncId,
+) -> Result<(usize, BTreeMap<Arc<str>, Position>), String> {
+    let mut events = 0;
+    loop {
+        match within("an update", subscriber.next()).await.unwrap() {
+            Update::Event(_) => events += 1,
+            Update::Synced { sync, positions } if sync == id => return Ok((events, positions)),
+            Update::NotSynced { sync, reason } if sync == id => return Err(reason),
+            _ => {}
+        }
+    }
+}
+
+/// Sends syncs until one is answered with `synced`: a node that was cut off connects to its broker again first.
+async fn synced_again(subscriber: &mut Subscriber) -> Value {
+    until("a sync is answered again", async || {
+        send_sync(subscriber, "again").await;
+        loop {
+            let frame = subscriber.frame().await;
+            match frame["type"].as_str() {
+                Some("synced") => return Some(frame),
+                Some("error") => return None,
+                _ => {}
+            }
+        }
+    })
+    .await
+}
+
 /// A node behind a proxy, and a connection of it.
 async fn behind_a_proxy() -> (Redis, Proxy, Node, Subscriber) {
     let redis = Redis::start();
@@ -159,7 +231,7 @@ async fn behind_a_proxy() -> (Redis, Proxy, Node, Subscriber) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_that_is_cut_off_from_its_broker_proves_nothing() {
-    let (redis, proxy, node, mut subscriber) = behind_a_proxy().await;
+    let (redis, proxy, _node, mut subscriber) = behind_a_proxy().await;
     let other = Node::start(node::config(redis_url(redis.port))).await;
     for mode in [Mode::Silent, Mode::DeafClient, Mode::DeafServer, Mode::Refuse] {
         proxy.set(mode);
@@ -179,15 +251,14 @@ async fn a_node_that_is_cut_off_from_its_broker_proves_nothing() {
         );
         assert_eq!((&error["id"], error.get("sub")), (&json!("7"), None), "{error}");
         proxy.set(Mode::Pass);
-        until("the node is ready again", async || (node.get("/readyz").await.status == 200).then_some(())).await;
-        let (_, synced) = sync(&mut subscriber, "7").await;
+        let synced = synced_again(&mut subscriber).await;
         assert_eq!(synced["positions"], json!({CHANNEL: missed.position}));
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn eight_syncs_may_wait_and_each_needs_an_id_of_its_own() {
-    let (_redis, proxy, node, mut subscriber) = behind_a_proxy().await;
+    let (_redis, proxy, _node, mut subscriber) = behind_a_proxy().await;
     proxy.set(Mode::Silent);
     for id in 0..8 {
         send_sync(&mut subscriber, &id.to_string()).await;
@@ -205,8 +276,7 @@ async fn eight_syncs_may_wait_and_each_needs_an_id_of_its_own() {
     }
     assert_eq!(unavailable, (0..8).map(|id| id.to_string()).collect());
     proxy.set(Mode::Pass);
-    until("the node is ready again", async || (node.get("/readyz").await.status == 200).then_some(())).await;
-    sync(&mut subscriber, "8").await;
+    synced_again(&mut subscriber).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -8,12 +8,20 @@ import { expect, expectTypeOf, test, vi } from "vitest";
 
 import { connect, type CloudEvent, type Where } from "../src/index.js";
 import { BINARY, Daemon } from "./daemon.js";
-import type { EventMap, PriceChange, TidingsEvent } from "./own/events.js";
+import type { CacheTag, EventMap, PriceChange, TidingsEvent } from "./own/events.js";
 
 const OWN = fileURLToPath(new URL("./own", import.meta.url));
 
 test("the committed types are those that `tidings codegen typescript` generates", async () => {
-  await promisify(execFile)(BINARY, ["codegen", "typescript", "--schemas", OWN, "--out", OWN, "--check"]);
+  const config = `${OWN}/tidings.toml`;
+  await promisify(execFile)(BINARY, ["codegen", "typescript", "--schemas", OWN, "--config", config, "--out", OWN, "--check"]);
+});
+
+test("the tags of cascades are types", () => {
+  expectTypeOf<CacheTag>().toEqualTypeOf<"catalogue" | `prices:${string}`>();
+  const tags: CacheTag[] = ["catalogue", "prices:123"];
+  // @ts-expect-error A misspelt tag does not compile.
+  tags.push("price:123");
 });
 
 test("an event of a custom type is typed, validated and filtered", async () => {

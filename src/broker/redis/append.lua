@@ -32,12 +32,14 @@ local function log_of(number)
 end
 
 -- All logs are open before the first event is appended, so that a call which must be sent again has appended nothing. A log
--- that cannot be opened is opened again with its first event: the error affects only the batches with this channel.
+-- that cannot be opened is opened again with its first batch: the error affects only the batches with this channel.
+local all_open = true
 for number = 1, channels do
   local opened, log = pcall(log_of, integer(number))
   if opened and not log then
     return SEND_NONCES
   end
+  all_open = all_open and opened
 end
 
 -- Whether the log still has the event at this position, which was remembered with its id. Ids and events are lost together.
@@ -102,9 +104,17 @@ end
 local arg, event = 6 + channels * 2, 0
 
 local function batch(events)
+  -- An event and its cascade are in one batch, and only one of them must not be appended. So a log that cannot be opened
+  -- refuses its batch before the first event.
+  for i = 1, all_open and 0 or events do
+    local number = ARGV[arg + 1 + (i - 1) * FIELDS]
+    if not logs[number] then
+      log_of(number)
+    end
+  end
   for i = 1, events do
     local at = arg + 1 + (i - 1) * FIELDS
-    answer[n + i] = add(logs[ARGV[at]] or log_of(ARGV[at]), id_of(event + i, at), ARGV[at + 1])
+    answer[n + i] = add(logs[ARGV[at]], id_of(event + i, at), ARGV[at + 1])
   end
 end
 

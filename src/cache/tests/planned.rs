@@ -91,6 +91,10 @@ impl Environment for VirtualEnvironment {
         self.clock.now()
     }
 
+    fn monotonic(&self) -> Nanos {
+        self.clocks.monotonic()
+    }
+
     fn random(&self) -> f64 {
         *self.random.lock().unwrap()
     }

@@ -4,8 +4,9 @@ use serde_json::{Value, json};
 
 use super::problems::with;
 use super::schemas::{Schemas, reference};
+use crate::bus::Published;
 use crate::http::envelope::MAX_EVENTS;
-use crate::http::{channels, events, history, nodes, revocations};
+use crate::http::{channels, history, nodes, revocations};
 use crate::protocol::ErrorCode::{self, *};
 use crate::protocol::{ClientFrame, SUBPROTOCOL, ServerFrame};
 
@@ -335,7 +336,7 @@ fn publish(schemas: &mut Schemas) -> Operation {
                 },
             },
         })),
-        answers: vec![(202, json(schemas.written::<events::Published>(), "The broker has the events."))],
+        answers: vec![(202, json(schemas.written::<Published>(), "The broker has the events."))],
         problems: &[
             BadRequest,
             MalformedJson,

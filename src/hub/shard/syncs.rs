@@ -14,7 +14,7 @@ use tokio::sync::oneshot;
 use super::Shard;
 use crate::event::{ChannelId, Position};
 use crate::hub::SendBuffer;
-use crate::hub::sync::Mailbox;
+use crate::hub::mailbox::Mailbox;
 use crate::protocol::{ErrorCode, MAX_SYNCS, ServerFrame};
 use crate::suggest;
 

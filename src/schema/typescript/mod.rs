@@ -71,7 +71,7 @@ export interface CloudEvent<Type extends string = string, Data = unknown> {
 /// type to its data, and `TidingsEvent` is the union of all events. A declaration has the schema's `title` as its name if
 /// that is an identifier, else the name of the event type. The same input gives the same text.
 pub fn generate(types: &[TypeSchema<'_>]) -> String {
-    let mut translator = Translator::new(["CloudEvent", "EventMap", "TidingsEvent"]);
+    let mut translator = Translator::new(["CloudEvent", "EventMap", "TidingsEvent", "CacheTag"]);
     let names: Vec<String> = types.iter().map(|event| translator.root(event.name, event.schema)).collect();
 
     let mut map = String::new();
@@ -95,6 +95,31 @@ pub fn generate(types: &[TypeSchema<'_>]) -> String {
         source.push_str(&declaration(&declared));
     }
     source
+}
+
+/// The TypeScript type of the tags that the cascades of a configuration invalidate, so that a misspelt tag does not compile.
+///
+/// A pattern is a tag's template: texts, and `None` where an event fills something in. Without cascades any string is a tag.
+pub fn cache_tag(patterns: &[Vec<Option<String>>]) -> String {
+    let mut union = String::new();
+    for pattern in patterns {
+        let parts = pattern.iter().map(|part| match part {
+            Some(text) => text.replace('\\', r"\\").replace('`', r"\`").replace("${", r"\${").replace('\n', r"\n"),
+            None => "${string}".to_owned(),
+        });
+        let template: String = parts.collect();
+        let _ = match pattern.as_slice() {
+            [Some(text)] => write!(union, "\n  | {}", quoted(text)),
+            _ => write!(union, "\n  | `{template}`"),
+        };
+    }
+    if union.is_empty() {
+        union.push_str(" string");
+    }
+    format!(
+        "\n/** A tag that the cascades of the daemon's configuration invalidate. Without cascades, any string. */\n\
+         export type CacheTag ={union};\n"
+    )
 }
 
 #[cfg(test)]

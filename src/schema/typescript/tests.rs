@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::shape::{Object, Shape};
 use super::translate::{Declared, Translator};
-use super::{TypeSchema, generate};
+use super::{TypeSchema, cache_tag, generate};
 use crate::event::Catalog;
 
 /// The declarations for one event type called `root`, without the fixed part of the source before them.
@@ -408,4 +408,19 @@ fn schemas() -> impl Strategy<Value = Value> {
             schema
         })
     })
+}
+
+#[test]
+fn the_tags_of_cascades_are_a_union_of_templates() {
+    let text = |text: &str| Some(text.to_owned());
+    assert!(cache_tag(&[]).ends_with("export type CacheTag = string;\n"));
+    let patterns = [
+        vec![text("dashboard:overview")],
+        vec![text("products:"), None],
+        vec![None],
+        vec![text("a`${b}\\"), None, text("!")],
+    ];
+    let written = cache_tag(&patterns);
+    let union = "export type CacheTag =\n  | \"dashboard:overview\"\n  | `products:${string}`\n  | `${string}`\n  | `a\\`\\${b}\\\\${string}!`;\n";
+    assert!(written.ends_with(union), "{written}");
 }

@@ -50,7 +50,14 @@ impl Response {
         let body = self.json();
         assert_eq!(members(&body), ["accepted", "cascaded"], "{body}");
         assert_eq!(body["cascaded"], serde_json::json!([]));
-        let entries = body["accepted"].as_array().expect("`accepted` is a list");
+        self.entries("accepted")
+    }
+
+    /// The entries of a list of a 202: `accepted` or `cascaded`.
+    pub fn entries(&self, list: &str) -> Vec<Accepted> {
+        assert_eq!(self.status, 202, "{self:?}");
+        let body = self.json();
+        let entries = body[list].as_array().unwrap_or_else(|| panic!("{list} is a list: {body}"));
         entries.iter().map(Accepted::read).collect()
     }
 

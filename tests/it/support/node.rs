@@ -68,6 +68,7 @@ pub fn config(broker: BrokerUrl) -> Config {
         auth: AuthConfig::default(),
         edge: EdgeConfig::default(),
         tls: None,
+        cascades: None,
     }
 }
 

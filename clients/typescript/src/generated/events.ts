@@ -154,3 +154,6 @@ export type Currency =
   | "VES" | "VND" | "VUV" | "WST" | "XAD" | "XAF" | "XAG" | "XAU" | "XBA" | "XBB" | "XBC" | "XBD"
   | "XCD" | "XCG" | "XDR" | "XOF" | "XPD" | "XPF" | "XPT" | "XSU" | "XTS" | "XUA" | "XXX" | "YER"
   | "ZAR" | "ZMW" | "ZWG" | "ZWL";
+
+/** A tag that the cascades of the daemon's configuration invalidate. Without cascades, any string. */
+export type CacheTag = string;

@@ -176,3 +176,8 @@ export interface Money {
   amount: number;
   currency: string;
 }
+
+/** A tag that the cascades of the daemon's configuration invalidate. Without cascades, any string. */
+export type CacheTag =
+  | "catalogue"
+  | `prices:${string}`;

@@ -9,13 +9,13 @@ use crate::event::Json;
 use crate::suggest::Known;
 
 /// A value, and the byte of the file at which it begins.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Node {
     pub at: usize,
     pub value: Value,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub enum Value {
     String(String),
     /// A number that JSON has, as JSON writes it.
@@ -28,7 +28,7 @@ pub enum Value {
 }
 
 /// A member of a table.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Member {
     pub name: String,
     /// The byte at which the name begins.
@@ -48,7 +48,8 @@ impl Node {
         }
     }
 
-    fn of(at: usize, value: DeValue<'_>) -> Self {
+    /// The tree of a value that begins at this byte.
+    pub fn of(at: usize, value: DeValue<'_>) -> Self {
         let value = match value {
             DeValue::String(text) => Value::String(text.into_owned()),
             DeValue::Integer(number) if number.radix() == 10 => Value::Number(plain(number.as_str())),
@@ -168,9 +169,14 @@ impl<'a> Reader<'a> {
         self.text.as_bytes()[..at.min(self.text.len())].iter().filter(|byte| **byte == b'\n').count() + 1
     }
 
+    /// The file and the line of a byte.
+    pub fn location(&self, at: usize) -> String {
+        format!("{}:{}", self.file.display(), self.line(at))
+    }
+
     fn place(&self, at: usize, path: &str) -> String {
         let path = if path.is_empty() { String::new() } else { format!("{path}: ") };
-        format!("{}:{}: {path}", self.file.display(), self.line(at))
+        format!("{}: {path}", self.location(at))
     }
 
     pub fn mistake(&mut self, at: usize, path: &str, text: impl fmt::Display) {
