@@ -367,3 +367,9 @@ fn the_cache_passes_the_cases_of_both_languages() {
     }
     assert!(failed.is_empty(), "{} cases failed: {failed:#?}", failed.len());
 }
+
+#[tokio::test]
+#[should_panic(expected = "assertion `left == right` failed")]
+async fn a_case_that_does_not_hold_fails() {
+    run(&json!({"steps": [{"read": "a", "value": 1}, {"invalidate": {"keys": ["a"]}}, {"peek": "a", "is": 1}]})).await;
+}
