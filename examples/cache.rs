@@ -52,7 +52,8 @@ async fn main() -> Result<(), Error> {
     // Nobody keeps a value from before the write, even if this process dies after its commit.
     theirs.mutate(Invalidation::tag("products:1"), async || database.write(1, "a chair").await).await?;
     // Another way, if the write cannot be wrapped: `theirs.invalidate(…)` after the commit.
-    let position = other.entry("2").tags(["products:2"]).put("a table".to_owned(), async |name| database.write(2, name).await);
+    let position =
+        other.entry("2").tags(["products:2"]).put("a table".to_owned(), async |name| database.write(2, name).await);
     let position = position.await?;
     // Only needed by who cannot wait for the bound, 2 s.
     ours.reached(&position, Duration::from_secs(5)).await;

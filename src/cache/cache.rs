@@ -466,9 +466,9 @@ where
 
 impl<T: Send + Sync + 'static> Call<T> {
     fn options(self, cache: &Cache<T>, tags: impl IntoIterator<Item: Into<String>>, bound: Nanos) -> ReadOptions {
-        let tags_of = self.tags_of.map(|find| -> TagsOf {
-            Arc::new(move |value| typed(value).map(|value| find(value)).unwrap_or_default())
-        });
+        let tags_of = self
+            .tags_of
+            .map(|find| -> TagsOf { Arc::new(move |value| typed(value).map(|value| find(value)).unwrap_or_default()) });
         ReadOptions {
             ttl: ttl_or(self.ttl, cache.core.ttl).min(FOREVER),
             absent_ttl: self.absent_ttl.map(nanos),

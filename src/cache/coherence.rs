@@ -295,9 +295,8 @@ impl State {
     }
 
     fn advance(&mut self, position: &Position) {
-        let is_later = |applied: &Option<Position>| {
-            applied.as_ref().is_none_or(|applied| position.offset > applied.offset)
-        };
+        let is_later =
+            |applied: &Option<Position>| applied.as_ref().is_none_or(|applied| position.offset > applied.offset);
         self.applied.send_if_modified(|applied| {
             let advances = is_later(applied);
             if advances {

@@ -157,12 +157,7 @@ impl Flights {
     }
 
     /// A new load, which readers of the key may join from now on. The sender takes its outcome.
-    pub fn begin(
-        &mut self,
-        key: &str,
-        tags: &[String],
-        start: Start,
-    ) -> (Arc<Flight>, watch::Sender<Landed>) {
+    pub fn begin(&mut self, key: &str, tags: &[String], start: Start) -> (Arc<Flight>, watch::Sender<Landed>) {
         self.begun += 1;
         let (sender, outcome) = watch::channel(None);
         let flight = Arc::new(Flight {

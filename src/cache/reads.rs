@@ -142,7 +142,11 @@ impl Core {
                     continue;
                 }
             }
-            if outcome.is_from_l2 { self.counters.hits_l2.count() } else { self.counters.misses.count() }
+            if outcome.is_from_l2 {
+                self.counters.hits_l2.count()
+            } else {
+                self.counters.misses.count()
+            }
             return Ok(outcome.value);
         }
     }
@@ -159,8 +163,7 @@ impl Core {
         let mut state = self.lock();
         let now = self.environment.now();
         let entry = state.store.get(key).filter(|entry| {
-            state.validity.is_valid(key, &entry.validated, now)
-                && now < entry.expires_at.saturating_add(options.stale)
+            state.validity.is_valid(key, &entry.validated, now) && now < entry.expires_at.saturating_add(options.stale)
         });
         if let Some(entry) = &entry
             && state.proof.covers(demand, entry.loaded_at)

@@ -4,6 +4,7 @@
 
 import { execFile } from "node:child_process";
 import { cp, mkdir, mkdtemp, readFile, rm, symlink, writeFile } from "node:fs/promises";
+import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -49,11 +50,16 @@ afterAll(async () => {
 
 test("the package has both builds, their types, the licences, and nothing else", async () => {
   const files = (await run("tar", ["-tf", tarball])).trim().split("\n").map((file) => file.replace("package/", ""));
-  const dist = ["index.cjs", "index.d.cts", "index.d.ts", "index.js"].map((file) => `dist/${file}`);
-  expect(files.sort()).toEqual(["LICENSE-APACHE", "LICENSE-MIT", "README.md", ...dist, "package.json"].sort());
-  for (const build of ["index.js", "index.cjs"]) {
+  const dist = ["index", "cache"].flatMap((name) => [".cjs", ".d.cts", ".d.ts", ".js"].map((end) => `dist/${name}${end}`));
+  // What both entry points use is in files of its own, which have a hash in their names.
+  const own = files.filter((file) => !/^dist\/\w+-[\w-]+\.(js|cjs|d\.ts|d\.cts)$/.test(file));
+  expect(own.sort()).toEqual(["LICENSE-APACHE", "LICENSE-MIT", "README.md", ...dist, "package.json"].sort());
+  for (const build of ["index.js", "index.cjs", "cache.js", "cache.cjs"]) {
     // A bundler would look for `ws`, which browsers do not need.
-    expect(await readFile(join(ROOT, "dist", build), "utf8")).not.toMatch(/(import|require)\(\s*("|')ws/);
+    const code = await readFile(join(ROOT, "dist", build), "utf8");
+    expect(code).not.toMatch(/(import|require)\(\s*("|')ws/);
+    // Nor for a module of Node.
+    expect(code).not.toMatch(/(from\s*|(import|require)\(\s*)("|')node:/);
   }
 });
 
@@ -84,15 +90,35 @@ bus.on("order-status", () => {});`;
   expect(await script(name, text)).toMatch(/^no-websocket .*npm install ws/);
 });
 
+test.each([
+  ["cache.mjs", 'import { connect, TidingsError } from "tidings-client"; import { createCache } from "tidings-client/cache";'],
+  ["cache.cjs", 'const { connect, TidingsError } = require("tidings-client"); const { createCache } = require("tidings-client/cache");'],
+])("%s caches without a daemon, and ends by itself", async (name, head) => {
+  const text = `${head}
+delete globalThis.WebSocket;
+const bus = connect("http://127.0.0.1:1");
+bus.onError(() => {});
+const cache = createCache({ bus, ttl: "1m", maxEntries: 10 });
+cache.getOrSet("a", () => 1).then(async () => {
+  console.log(await cache.getOrSet("a", () => 2));
+  await cache.close();
+  // One class for both entry points.
+  console.log(await cache.getOrSet("a", () => 3).catch((error) => error instanceof TidingsError && error.code));
+  bus.close();
+});`;
+  expect(await script(name, text)).toBe("1\nclosed\n");
+});
+
 test("the CommonJS build loads ws where import() is refused, as in Jest", async () => {
   const daemon = await FakeDaemon.start();
-  const code = await readFile(join(folder, "node_modules/tidings-client/dist/index.cjs"), "utf8");
+  const file = join(folder, "node_modules/tidings-client/dist/index.cjs");
+  const code = await readFile(file, "utf8");
   // As Jest does: without a callback for import(), and with a `require` of its own. Not the WebSocket of the runtime.
-  const wrapper = runInThisContext(`(function (module, exports, WebSocket) {${code}\n})`) as (...args: unknown[]) => void;
+  const wrapper = runInThisContext(`(function (module, exports, require, WebSocket) {${code}\n})`) as (...args: unknown[]) => void;
   const required: string[] = [];
   const { WebSocket } = await import("ws");
   const module = { exports: {} as typeof client, require: (name: string) => (required.push(name), { WebSocket }) };
-  wrapper(module, module.exports, undefined);
+  wrapper(module, module.exports, createRequire(file), undefined);
   const bus = module.exports.connect(daemon.url);
   bus.on("order-status", () => {});
   (await daemon.connection()).welcome();

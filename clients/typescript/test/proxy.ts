@@ -42,6 +42,11 @@ export class Proxy {
     this.cut();
   }
 
+  /** Lets nothing through any more, in no direction, and closes nothing: as a network does that loses every packet. */
+  freeze(): void {
+    for (const socket of this.#sockets) socket.unpipe().pause();
+  }
+
   /** Accepts connections again. */
   mend(): void {
     this.#open = true;

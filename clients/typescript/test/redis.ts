@@ -36,7 +36,9 @@ export class Redis {
     return `redis://127.0.0.1:${this.port}`;
   }
 
+  /** Ends Redis, unless that was done before. */
   async stop(): Promise<void> {
+    if (this.#process.killed) return;
     const exited = new Promise((resolve) => this.#process.once("exit", resolve));
     this.#process.kill("SIGKILL");
     await exited;

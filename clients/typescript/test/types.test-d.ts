@@ -1,7 +1,9 @@
 // Type tests: what must compile, and what must not. This file never runs; `npm run typecheck` is the test.
 
+import { createClient, createCluster } from "redis";
 import { expectTypeOf } from "vitest";
 
+import { createCache, redisL2 } from "../src/cache/index.js";
 import type { Where } from "../src/filter.js";
 import {
   type Accepted,
@@ -184,3 +186,48 @@ expectTypeOf<DaemonErrorCode | "network" | "unauthenticated">().toExtend<ErrorCo
 expectTypeOf(ERROR_CODES["invalid-event"].status).toEqualTypeOf<number>();
 // @ts-expect-error no such code
 ERROR_CODES["invalid-evnet"];
+
+// The cache
+
+type Tag = "products" | `products:${string}`;
+declare const ioredis: import("ioredis").Redis;
+declare const ioredisCluster: import("ioredis").Cluster;
+const nodeRedis = createClient();
+const nodeRedisCluster = createCluster({ rootNodes: [] });
+const ownBus = connect<EventMap & { "price-change": { sku: string } }>("http://127.0.0.1:7400");
+
+const cache = createCache<Tag>({ bus, ttl: "5m", maxEntries: 10 });
+createCache({ bus: ownBus, ttl: 1_000, maxEntries: 10, l2: redisL2(ioredis) });
+createCache({ bus, ttl: 1_000, maxEntries: 10, l2: redisL2(ioredisCluster, { prefix: "a:" }) });
+createCache({ bus, ttl: 1_000, maxEntries: 10, l2: redisL2(nodeRedis) });
+createCache({ bus, ttl: 1_000, maxEntries: 10, l2: redisL2(nodeRedisCluster) });
+// @ts-expect-error: a duration has a unit
+createCache({ bus, ttl: "5 minutes", maxEntries: 10 });
+// @ts-expect-error: the store is bounded
+createCache({ bus, ttl: 1_000 });
+
+const one: Promise<number> = cache.getOrSet("a", () => 1, { tags: ["products", "products:1"] });
+const found: Promise<{ id: string }> = cache.getOrSet("a", async () => ({ id: "1" }), { tags: ({ id }) => [`products:${id}`], lock: { wait: "1s" } });
+// @ts-expect-error: a misspelt tag
+void cache.getOrSet("a", () => 1, { tags: ["product:1"] });
+// @ts-expect-error: a misspelt tag
+void cache.invalidate({ tags: ["product:1"] });
+void cache.getOrSet("a", ({ tag, ttl, skip, signal, key }) => (tag("products:1"), ttl("1s"), skip(), signal.aborted ? key : ""));
+// @ts-expect-error: a misspelt tag
+void cache.getOrSet("a", ({ tag }) => tag("product:1"));
+const wrapped: (id: string, full: boolean) => Promise<number> = cache.wrap(async (id: string, full: boolean) => (full ? id.length : 0), {
+  key: (id, full) => `${id}:${full}`,
+  tags: (id) => [`products:${id}`],
+  ttl: "1m",
+});
+const peeked: number | undefined = cache.peek<number>("a");
+const written: Promise<string> = cache.mutate({ keys: ["a"] }, () => "x", { hold: "3s" });
+const put: Promise<{ readonly position: string }> = cache.put("a", { n: 1 }, { save: ({ n }) => n, tags: ["products"] });
+cache.on("mismatch", ({ key, tags }) => [key, ...tags]);
+// @ts-expect-error: there is no such event
+cache.on("misses", () => {});
+const rate: number = cache.stats().hitRate;
+void [one, found, wrapped, peeked, written, put, rate];
+
+const positions: Promise<ReadonlyMap<string, string>> = bus.sync({ signal: AbortSignal.timeout(1) });
+void positions;

@@ -167,7 +167,9 @@ impl Run {
                     "staleWhileRevalidate" => read.stale_while_revalidate(ms(value)),
                     "staleIfError" => read.stale_if_error(ms(value)),
                     "bound" => read.bound(ms(value)),
-                    "lock" => read.lock_with(value.get("wait").map_or(Duration::from_secs(5), ms), Duration::from_secs(10)),
+                    "lock" => {
+                        read.lock_with(value.get("wait").map_or(Duration::from_secs(5), ms), Duration::from_secs(10))
+                    }
                     _ => read,
                 };
             }

@@ -266,7 +266,7 @@ fn number(name: &str) -> Option<u64> {
 #[tokio::test]
 async fn the_cache_serves_what_the_model_serves() {
     let first = number("TIDINGS_SEED").unwrap_or_else(|| rand::random::<u32>().into());
-    let schedules = number("TIDINGS_SCHEDULES").unwrap_or(300);
+    let schedules = number("TIDINGS_SCHEDULES").unwrap_or(100);
     let mut served = 0;
     for seed in first..first + schedules {
         let mut schedule = Schedule::start(seed);

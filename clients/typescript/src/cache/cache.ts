@@ -1,21 +1,21 @@
 // Puts the parts of a cache together: `createCache`, and the views that namespaces are.
 
 import { type Environment, systemEnvironment } from "./clock.js";
-import { Coherence } from "./coherence.js";
+import { Coherence, type CoherenceParts } from "./coherence.js";
 import { type Duration, milliseconds } from "./duration.js";
 import { type CacheEventName, type CacheEvents, type CacheStats, Reports } from "./events.js";
 import { Flights } from "./flights.js";
 import { History } from "./history.js";
 import { GuardedL2 } from "./l2.js";
-import { Loads, type ReadOptions } from "./loads.js";
+import { Loads, type LoadsParts, type ReadOptions } from "./loads.js";
 import { Proof } from "./proof.js";
-import { Reads } from "./reads.js";
+import { Reads, type ReadsParts } from "./reads.js";
 import { busSource, type Source } from "./source.js";
 import { Store } from "./store.js";
 import type { Cache, CacheOptions, GetOptions, InvalidateWhat, Loader, PutOptions, WrapOptions } from "./types.js";
 import { Validity } from "./validity.js";
-import { Verifier } from "./verify.js";
-import { Writes } from "./writes.js";
+import { Verifier, type VerifierParts } from "./verify.js";
+import { Writes, type WritesParts } from "./writes.js";
 import { TidingsError } from "../errors.js";
 
 /** Parts that a test replaces. */
@@ -35,62 +35,64 @@ export function createCache<Tag extends string = string>(options: CacheOptions):
   return new View<Tag>(new Core(options), "");
 }
 
-/** The parts of a cache, which all of its namespaces share. */
-export class Core {
+/**
+ * The parts of a cache, which all of its namespaces share. Each part gets the whole, and says by an interface which others it uses.
+ */
+export class Core implements CoherenceParts, LoadsParts, ReadsParts, WritesParts, VerifierParts {
   readonly environment: Environment;
+  readonly source: Source;
   readonly reports: Reports = new Reports();
   readonly ttlMs: number;
   readonly boundMs: number;
+  readonly maxTtlMs: number;
+  readonly settleMs: number;
+  readonly jitter: number;
   readonly flights: Flights = new Flights();
-  readonly store: Store;
   readonly validity: Validity = new Validity();
+  readonly history: History;
+  readonly store: Store;
+  readonly l2: GuardedL2 | undefined;
   readonly coherence: Coherence;
   readonly proof: Proof;
+  readonly loads: Loads;
   readonly reads: Reads;
   readonly writes: Writes;
-  readonly #l2: GuardedL2 | undefined;
+  readonly verifier: Verifier | undefined;
+  readonly sizeOf: (value: unknown, key: string) => number;
+  readonly copy: ((value: any) => any) | undefined;
   readonly #stop: () => void;
   #isClosed = false;
 
   constructor(options: CacheOptions, replaced: Replaced = {}) {
-    const { bus, bound = 2_000, ttl, maxTtl = Infinity, jitter = 0.2, maxEntries, maxBytes = Infinity, settle = 0, l2, verify, clone } = options;
-    const { source = busSource(bus), environment = systemEnvironment(), history = new History() } = replaced;
-    const { reports, flights, validity } = this;
-    this.environment = environment;
-    this.ttlMs = milliseconds(ttl, "ttl");
-    this.boundMs = this.#bound(bound);
-    check(Number.isInteger(maxEntries) && maxEntries > 0, "maxEntries", "a whole number above 0");
+    const { bound = 2_000, ttl, maxTtl = Infinity, jitter = 0.2, maxEntries, maxBytes = Infinity, settle = 0, l2, verify, clone } = options;
+    check(maxEntries > 0, "maxEntries", "a number above 0");
     check(jitter >= 0 && jitter <= 1, "jitter", "a number from 0 to 1");
     check(maxBytes === Infinity || options.sizeOf !== undefined, "maxBytes", "it together with sizeOf");
-    const sizeOf = options.sizeOf ?? (() => 0);
-    const store = (this.store = new Store(validity, maxEntries, maxBytes));
-    const guarded = (this.#l2 = l2 && new GuardedL2(l2, environment, reports));
-    const coherence = (this.coherence = new Coherence({
-      environment, reports, validity, history, store,
-      settleMs: milliseconds(settle, "settle"),
-      keepsHistory: l2 !== undefined,
-      oldestLoad: () => flights.oldest,
-    }));
-    const proof = (this.proof = new Proof(source, environment, (position) => coherence.proven(position)));
-    const maxTtlMs = milliseconds(maxTtl, "maxTtl");
-    const { boundMs } = this;
-    const loads = new Loads({ environment, reports, validity, store, flights, coherence, proof, l2: guarded, maxTtlMs, jitter, sizeOf });
-    const verifier = verify && new Verifier({ environment, reports, validity, store, proof, boundMs }, verify);
-    this.reads = new Reads({
-      environment, reports, validity, store, flights, loads, coherence, proof, boundMs,
-      bound: (bound) => this.#bound(bound),
-      parse: (options) => this.#parse(options),
-      copy: clone === true ? structuredClone : clone || undefined,
-      sampled: verifier && ((entry, load) => verifier.sampled(entry, load)),
-    });
-    this.writes = new Writes({ environment, source, validity, coherence, loads });
-    this.#stop = source.start(coherence, l2 !== undefined);
-    proof.begin();
+    this.environment = replaced.environment ?? systemEnvironment();
+    this.source = replaced.source ?? busSource(options.bus);
+    this.history = replaced.history ?? new History();
+    this.ttlMs = milliseconds(ttl, "ttl");
+    this.boundMs = this.bound(bound);
+    this.maxTtlMs = milliseconds(maxTtl, "maxTtl");
+    this.settleMs = milliseconds(settle, "settle");
+    this.jitter = jitter;
+    this.sizeOf = options.sizeOf ?? (() => 0);
+    this.copy = clone === true ? structuredClone : clone || undefined;
+    this.store = new Store(this.validity, maxEntries, maxBytes);
+    this.l2 = l2 && new GuardedL2(l2, this.environment, this.reports);
+    this.coherence = new Coherence(this);
+    this.proof = new Proof(this.source, this.environment, (position, sentAt) => this.coherence.proven(position, sentAt));
+    this.loads = new Loads(this);
+    this.reads = new Reads(this);
+    this.writes = new Writes(this);
+    this.verifier = verify && new Verifier(this, verify);
+    this.#stop = this.source.start(this.coherence, l2 !== undefined);
+    this.proof.begin();
   }
 
   /** @throws {TidingsError} with the code `closed` if the cache is closed. */
   checkOpen(): void {
-    if (this.#isClosed) throw new TidingsError("closed", "the cache is closed: call createCache again for a new one");
+    if (this.#isClosed) throw closedError();
   }
 
   async reached(position: string, timeoutMs: number): Promise<boolean> {
@@ -115,18 +117,18 @@ export class Core {
     if (this.#isClosed) return;
     this.#isClosed = true;
     this.#stop();
-    this.flights.abort(new TidingsError("closed", "the cache is closed"));
-    await this.#l2?.settled();
+    this.flights.abort(closedError());
+    await this.l2?.settled();
     this.store.clear();
   }
 
   /** A bound in milliseconds, less what the clock can be wrong by. */
-  #bound(bound: Duration): number {
+  bound(bound: Duration): number {
     return Math.max(0, milliseconds(bound, "bound") - this.environment.clockErrorMs);
   }
 
   /** The options of a read in milliseconds. */
-  #parse(options: GetOptions<any, any>): ReadOptions {
+  parse(options: GetOptions<any, any>): ReadOptions {
     const { ttl, tags = [], absentTtl, staleWhileRevalidate = 0, staleIfError = 0, bound, lock, signal } = options;
     const { wait = 5_000, lease = 10_000 } = typeof lock === "object" ? lock : {};
     return {
@@ -134,7 +136,7 @@ export class Core {
       absentTtlMs: absentTtl === undefined ? undefined : milliseconds(absentTtl, "absentTtl"),
       staleMs: milliseconds(staleWhileRevalidate, "staleWhileRevalidate"),
       staleIfErrorMs: milliseconds(staleIfError, "staleIfError"),
-      boundMs: bound === undefined ? this.boundMs : this.#bound(bound),
+      boundMs: bound === undefined ? this.boundMs : this.bound(bound),
       tags: typeof tags === "function" ? [] : tags,
       tagsOf: typeof tags === "function" ? tags : undefined,
       lock: lock ? { waitMs: milliseconds(wait, "wait"), leaseMs: milliseconds(lease, "lease") } : undefined,
@@ -225,6 +227,10 @@ export class View<Tag extends string = string> implements Cache<Tag> {
 }
 
 const NO_OPTIONS = {};
+
+function closedError(): TidingsError {
+  return new TidingsError("closed", "the cache is closed: call createCache again");
+}
 
 /** @throws {TypeError} unless the option is right. */
 function check(isRight: boolean, name: string, wanted: string): void {

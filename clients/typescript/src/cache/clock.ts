@@ -27,17 +27,22 @@ export class Clock {
   #difference: number;
   /** How much the wall clock has gained on the monotonic one by steps and sleep. */
   #gained = 0;
-  #now: number;
+  /** What `now` returned at last, and what it counts from. */
+  #now = 0;
+  readonly #start: number;
   #repeats = 0;
 
   constructor(clocks: Clocks = SYSTEM_CLOCKS) {
     this.#clocks = clocks;
     this.#wall = clocks.wall();
-    this.#wallSince = this.#now = clocks.monotonic();
-    this.#difference = this.#wall - this.#now;
+    this.#wallSince = this.#start = clocks.monotonic();
+    this.#difference = this.#wall - this.#start;
   }
 
-  /** The time in milliseconds since an arbitrary moment. */
+  /**
+   * Whole milliseconds since the clock was made. Whole, since V8 keeps small integers within an object, and other numbers apart
+   * from it: a hit would wait for the memory of each.
+   */
   now(): number {
     const wall = this.#clocks.wall();
     // A reading of a clock costs as much as the rest of a hit. Within the same millisecond, the last result will do. Two readings
@@ -59,13 +64,16 @@ export class Clock {
       this.#gained += Math.max(0, ahead);
       this.#difference += ahead;
     }
-    return (this.#now = monotonic + this.#gained + (ahead > 0 && ahead <= STEP_MS ? ahead : 0));
+    return (this.#now = Math.floor(monotonic - this.#start + this.#gained + (ahead > 0 && ahead <= STEP_MS ? ahead : 0)));
   }
 }
 
 /** What the cache needs of its surroundings, so that a test can replace them. */
 export interface Environment {
+  /** How old something is. */
   readonly clock: Pick<Clock, "now">;
+  /** How long something has lasted at least: never faster than the time, whatever is done to the wall clock. In milliseconds. */
+  monotonic(): number;
   /** By how much a reading can be too early, in milliseconds. */
   readonly clockErrorMs: number;
   /** A number from 0 up to 1. */
@@ -78,7 +86,8 @@ export interface Environment {
 export function systemEnvironment(): Environment {
   return {
     clock: new Clock(),
-    clockErrorMs: 1,
+    monotonic: SYSTEM_CLOCKS.monotonic,
+    clockErrorMs: 2,
     random: Math.random,
     setTimer: (call, delayMs) => {
       const timer: unknown = setTimeout(call, delayMs);

@@ -5,9 +5,11 @@
 
 import type { Environment } from "./clock.js";
 import type { Reports } from "./events.js";
+import type { Flights } from "./flights.js";
 import type { History } from "./history.js";
-import { names } from "./history.js";
 import { Holds } from "./holds.js";
+import type { GuardedL2 } from "./l2.js";
+import { names } from "./named.js";
 import { place, type Place } from "./position.js";
 import type { DeliveredInvalidation, Invalidation, SourceHandler } from "./source.js";
 import type { Store } from "./store.js";
@@ -32,6 +34,8 @@ interface Own {
   readonly number: number;
   /** Whether the daemon has taken it. */
   isTaken: boolean;
+  /** When publishing it failed. `undefined` if it did not. */
+  failedAt: number | undefined;
 }
 
 export interface CoherenceParts {
@@ -42,10 +46,9 @@ export interface CoherenceParts {
   readonly store: Store;
   /** For how long nothing is stored after an invalidation, in milliseconds. */
   readonly settleMs: number;
-  /** Whether the history is needed beyond the loads in progress, for an L2. */
-  readonly keepsHistory: boolean;
-  /** When the oldest load in progress began. `undefined` if there is none. */
-  oldestLoad(): number | undefined;
+  /** Without it, the history is needed only for the loads in progress. */
+  readonly l2: GuardedL2 | undefined;
+  readonly flights: Flights;
 }
 
 export class Coherence implements SourceHandler {
@@ -89,7 +92,7 @@ export class Coherence implements SourceHandler {
       this.#apply(data, id, cause, offset, position);
     } else {
       this.#own.delete(id);
-      if (this.#parts.keepsHistory) this.#parts.history.record(own.what, own.number, offset);
+      if (this.#parts.l2) this.#parts.history.record(own.what, own.number, offset);
     }
     this.#disturb(data, id);
     for (const watcher of [...this.#watchers]) if (watcher.id === id) this.#finish(watcher, position);
@@ -113,15 +116,22 @@ export class Coherence implements SourceHandler {
     if (error.code !== "closed") this.#parts.reports.emit("error", { error });
   }
 
-  /** A sync was answered: everything up to `position` has been reported. */
-  proven(position: string): void {
+  /** A sync that was sent at `sentAt` was answered: everything up to `position` has been reported. */
+  proven(position: string, sentAt: number): void {
     const { validity, history } = this.#parts;
-    this.#enter(position, place(position).offset);
+    const { offset } = place(position);
+    this.#enter(position, offset);
+    for (const [id, { what, number, failedAt }] of this.#own) {
+      if (failedAt === undefined || failedAt >= sentAt) continue;
+      // It has no position. What has this fence may be from before it, what has a later one is not.
+      history.record(what, number, offset + 1);
+      this.#own.delete(id);
+    }
     if (!this.#hasBegun) {
       // What was loaded before the subscription began may have been invalidated unnoticed.
       this.#hasBegun = true;
       validity.lose();
-      if (!this.#parts.keepsHistory) history.clear(validity.number);
+      if (!this.#parts.l2) history.clear(validity.number);
     }
     this.#advance(position);
   }
@@ -132,7 +142,7 @@ export class Coherence implements SourceHandler {
   applyOwn(what: Invalidation, id: string, cause?: string): void {
     // Those that wait longest are treated as foreign when they come back, which costs a load.
     if (this.#own.size >= MAX_OWN) this.#own.delete(this.#own.keys().next().value!);
-    this.#own.set(id, { what, number: this.#apply(what, id, cause, -1, undefined), isTaken: false });
+    this.#own.set(id, { what, number: this.#apply(what, id, cause, -1, undefined), isTaken: false, failedAt: undefined });
     this.#disturb(what, id);
   }
 
@@ -140,11 +150,13 @@ export class Coherence implements SourceHandler {
   published(id: string, position: string | undefined): void {
     const own = this.#own.get(id);
     if (own === undefined) return;
-    // Not known: what was loaded before is not taken from L2.
-    const offset = position === undefined ? (this.#applied?.offset ?? 0) + 1 : place(position).offset;
-    if (this.#parts.keepsHistory) this.#parts.history.record(own.what, own.number, offset);
+    if (position === undefined) {
+      own.failedAt = this.#parts.environment.clock.now();
+      return;
+    }
+    if (this.#parts.l2) this.#parts.history.record(own.what, own.number, place(position).offset);
     own.isTaken = true;
-    if (position === undefined || this.hasApplied(position)) this.#own.delete(id);
+    if (this.hasApplied(position)) this.#own.delete(id);
   }
 
   watch(watcher: Watcher): () => void {
@@ -152,9 +164,9 @@ export class Coherence implements SourceHandler {
     return () => void this.#watchers.delete(watcher);
   }
 
-  /** Whether what was loaded after invalidation `fence`, in this generation, from `since` on, may be stored. */
-  mayStore(key: string, tags: readonly string[], fence: number, generation: number, since: number): boolean {
-    return this.isCurrent(key, tags, fence, generation) && !this.#holds.overlap(key, tags, since);
+  /** Whether a hold overlaps the time from `since` on, by the monotonic clock. */
+  isHeld(key: string, tags: readonly string[], since: number): boolean {
+    return this.#holds.overlap(key, tags, since);
   }
 
   /** Whether no invalidation after `fence` matches, and nothing was lost. */
@@ -170,12 +182,12 @@ export class Coherence implements SourceHandler {
     if (this.#parts.history.matchesAfter(fence.offset, key, tags)) return false;
     // An invalidation that was not published yet, or has not come back, has no offset.
     for (const { what } of this.#own.values()) if (names(what, key, tags)) return false;
-    return !this.#holds.overlap(key, tags, this.#parts.environment.clock.now());
+    return !this.#holds.overlap(key, tags, this.#parts.environment.monotonic());
   }
 
   /** Applies an invalidation, and returns its number. */
   #apply(what: Invalidation, id: string, cause: string | undefined, offset: number, position: string | undefined): number {
-    const { environment, reports, validity, history, store, settleMs, keepsHistory } = this.#parts;
+    const { environment, reports, validity, history, store, settleMs, flights, l2 } = this.#parts;
     const now = environment.clock.now();
     const { tags = [], keys = [], prefixes = [], staleForMs = 0, holdMs = 0, reason } = what;
     const until = staleForMs > 0 ? now + staleForMs : undefined;
@@ -189,16 +201,16 @@ export class Coherence implements SourceHandler {
       matched = true;
     }
     for (const prefix of prefixes) validity.markPrefix(prefix, number, until);
-    const oldest = this.#parts.oldestLoad();
-    if (keepsHistory || oldest !== undefined) history.record(what, number, offset);
+    const { oldest } = flights;
+    if (l2 || oldest !== undefined) history.record(what, number, offset);
     else history.clear(number);
-    const holdFrom = oldest ?? now;
-    if (holdMs > 0) this.#holds.add(what, cause ?? id, now + holdMs, holdFrom);
+    const heldFrom = environment.monotonic();
+    if (holdMs > 0) this.#holds.add(what, cause ?? id, heldFrom + holdMs, oldest ?? heldFrom);
     else if (cause !== undefined) this.#holds.end(what, cause);
-    if (settleMs > 0) this.#holds.add(what, "", now + settleMs, holdFrom);
+    if (settleMs > 0) this.#holds.add(what, "", heldFrom + settleMs, oldest ?? heldFrom);
     reports.count.applied++;
     if (!matched) reports.count.unmatched++;
-    if (reports.isHeard) reports.emit("invalidation", { position, tags, keys, prefixes, reason, matched });
+    reports.emit("invalidation", { position, tags, keys, prefixes, reason, matched });
     return number;
   }
 

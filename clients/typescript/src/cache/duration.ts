@@ -1,9 +1,9 @@
 // Durations: milliseconds, or a text with a unit.
 
 /** A duration: a number of milliseconds, or a text such as `"250ms"`, `"2s"`, `"10m"` or `"1h"`. */
-export type Duration = number | `${number}${"ms" | "s" | "m" | "h" | "d"}`;
+export type Duration = number | `${number}${"ms" | "s" | "m" | "h"}`;
 
-const UNITS: Readonly<Record<string, number>> = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000 };
+const UNITS: Readonly<Record<string, number>> = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000 };
 
 /**
  * The duration in milliseconds.
@@ -12,7 +12,7 @@ const UNITS: Readonly<Record<string, number>> = { ms: 1, s: 1_000, m: 60_000, h:
  */
 export function milliseconds(duration: Duration, name: string): number {
   if (typeof duration === "number" && duration >= 0) return duration;
-  const [, count, unit] = /^(\d+(?:\.\d+)?)(ms|s|m|h|d)$/.exec(String(duration)) ?? [];
+  const [, count, unit] = /^(\d+(?:\.\d+)?)(ms|s|m|h)$/.exec(String(duration)) ?? [];
   if (count !== undefined && unit !== undefined) return Number(count) * UNITS[unit]!;
   throw new TypeError(`${name} is ${JSON.stringify(duration)}: write a number of milliseconds, or a text such as "2s"`);
 }

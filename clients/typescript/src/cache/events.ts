@@ -83,7 +83,7 @@ export class Reports {
   on<Name extends CacheEventName>(name: Name, listener: (event: CacheEvents[Name]) => void): () => void {
     let listeners = this.#listeners.get(name) as Listeners<CacheEvents[Name]> | undefined;
     if (listeners === undefined) {
-      listeners = new Listeners((cause) => console.error(`tidings: a listener of the cache event ${name} failed:`, cause));
+      listeners = new Listeners((cause) => console.error(`tidings: a listener of ${name} failed:`, cause));
       this.#listeners.set(name, listeners);
     }
     return listeners.add(listener);
@@ -98,7 +98,7 @@ export class Reports {
     const listeners = this.#listeners.get(name);
     if (this.#channel?.hasSubscribers) this.#channel.publish({ type: name, ...event });
     if (listeners && listeners.size > 0) listeners.notify(event);
-    else if (name === "error") console.error("tidings: the cache:", (event as CacheEvents["error"]).error);
+    else if (name === "error") console.error("tidings:", (event as CacheEvents["error"]).error);
   }
 }
 

@@ -9,6 +9,8 @@ export interface Outcome {
   readonly isFromL2: boolean;
   /** Whether it was invalidated meanwhile. */
   readonly isFenced: boolean;
+  /** Whether a writer was at work meanwhile. */
+  readonly isHeld: boolean;
 }
 
 /** A load in progress. */
@@ -19,6 +21,8 @@ export class Flight {
   readonly tags: Set<string>;
   /** When it began, and after which invalidation of which generation. Moved on until the loader is called. */
   startedAt: number;
+  /** The same by the monotonic clock, for holds. */
+  heldFrom: number;
   fence: number;
   generation: number;
   /** The how manyth load it is. */
@@ -27,10 +31,11 @@ export class Flight {
   /** How many callers wait. A load in the background has one that never leaves. */
   #waiting = 0;
 
-  constructor(key: string, tags: readonly string[], startedAt: number, fence: number, generation: number) {
+  constructor(key: string, tags: readonly string[], startedAt: number, heldFrom: number, fence: number, generation: number) {
     this.key = key;
     this.tags = new Set(tags);
     this.startedAt = startedAt;
+    this.heldFrom = heldFrom;
     this.fence = fence;
     this.generation = generation;
   }
@@ -64,9 +69,9 @@ export class Flights {
     return this.#current.get(key);
   }
 
-  /** When the oldest load began. */
+  /** When the oldest load began, by the monotonic clock. */
   get oldest(): number | undefined {
-    for (const { startedAt } of this.#all) return startedAt;
+    for (const { heldFrom } of this.#all) return heldFrom;
     return undefined;
   }
 
@@ -77,8 +82,9 @@ export class Flights {
   }
 
   /** Moves a load, which has not called its loader yet, to now. */
-  restart(flight: Flight, now: number, fence: number, generation: number): void {
-    flight.startedAt = now;
+  restart(flight: Flight, startedAt: number, heldFrom: number, fence: number, generation: number): void {
+    flight.startedAt = startedAt;
+    flight.heldFrom = heldFrom;
     flight.fence = fence;
     flight.generation = generation;
     if (this.#all.delete(flight)) this.#all.add(flight);

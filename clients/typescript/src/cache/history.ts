@@ -4,6 +4,7 @@
 // against everything after it. The history is bounded: of two halves, the older is forgotten when the younger is full. What
 // has a fence before the oldest known invalidation counts as invalidated.
 
+import { Named } from "./named.js";
 import type { Invalidation } from "./source.js";
 
 /** The last invalidation of a tag, key or prefix. */
@@ -20,29 +21,18 @@ const HALF_SIZE = 50_000;
 const PREFIX_WEIGHT = 50;
 
 class Half {
-  readonly tags = new Map<string, Mark>();
-  readonly keys = new Map<string, Mark>();
-  readonly prefixes = new Map<string, Mark>();
+  readonly marks = new Named<Mark>();
   number = 0;
   offset = -1;
 
   get size(): number {
-    return this.tags.size + this.keys.size + PREFIX_WEIGHT * this.prefixes.size;
+    return this.marks.size + PREFIX_WEIGHT * this.marks.prefixes;
   }
 
-  record({ tags = [], keys = [], prefixes = [] }: Invalidation, number: number, offset: number): void {
-    for (const name of tags) mark(this.tags, name, number, offset);
-    for (const name of keys) mark(this.keys, name, number, offset);
-    for (const name of prefixes) mark(this.prefixes, name, number, offset);
+  record(what: Invalidation, number: number, offset: number): void {
+    this.marks.update(what, (last) => ({ number: Math.max(number, last?.number ?? 0), offset: Math.max(offset, last?.offset ?? -1) }));
     this.number = Math.max(this.number, number);
     this.offset = Math.max(this.offset, offset);
-  }
-
-  some(key: string, tags: readonly string[], isAfter: (mark: Mark) => boolean): boolean {
-    const matches = (mark: Mark | undefined) => mark !== undefined && isAfter(mark);
-    if (matches(this.keys.get(key)) || tags.some((tag) => matches(this.tags.get(tag)))) return true;
-    for (const [prefix, mark] of this.prefixes) if (isAfter(mark) && key.startsWith(prefix)) return true;
-    return false;
   }
 }
 
@@ -90,16 +80,6 @@ export class History {
   }
 
   #some(key: string, tags: readonly string[], isAfter: (mark: Mark) => boolean): boolean {
-    return this.#young.some(key, tags, isAfter) || this.#old.some(key, tags, isAfter);
+    return this.#young.marks.some(key, tags, isAfter) || this.#old.marks.some(key, tags, isAfter);
   }
-}
-
-function mark(marks: Map<string, Mark>, name: string, number: number, offset: number): void {
-  const last = marks.get(name);
-  marks.set(name, { number: Math.max(number, last?.number ?? 0), offset: Math.max(offset, last?.offset ?? -1) });
-}
-
-/** Whether an invalidation names this key or one of these tags. */
-export function names({ tags = [], keys = [], prefixes = [] }: Invalidation, key: string, of: readonly string[]): boolean {
-  return keys.includes(key) || of.some((tag) => tags.includes(tag)) || prefixes.some((prefix) => key.startsWith(prefix));
 }

@@ -63,7 +63,7 @@ export class GuardedL2 {
     const { value, tags, fence, ttlMs } = entry;
     const isSound = Array.isArray(tags) && tags.every((tag) => typeof tag === "string") && /^\S+:\d+$/.test(fence) && ttlMs > 0;
     if (isSound) return { value, tags, fence: place(fence), ttlMs };
-    this.#failed(new TypeError(`the entry of ${key} in L2 is not one of this cache`), false);
+    this.#failed(new TypeError(`L2 has something else under ${key}`), false);
     return undefined;
   }
 
@@ -79,12 +79,12 @@ export class GuardedL2 {
     return this.#ask((l2) => l2.lock(key, token, leaseMs));
   }
 
-  async extend(key: string, token: string, leaseMs: number): Promise<void> {
-    await this.#ask((l2) => l2.extend(key, token, leaseMs));
+  extend(key: string, token: string, leaseMs: number): Promise<void> {
+    return this.#ask((l2) => l2.extend(key, token, leaseMs));
   }
 
-  async unlock(key: string, token: string): Promise<void> {
-    await this.#ask((l2) => l2.unlock(key, token));
+  unlock(key: string, token: string): Promise<void> {
+    return this.#ask((l2) => l2.unlock(key, token));
   }
 
   /** Waits for the writes in the background. */

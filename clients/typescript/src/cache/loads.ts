@@ -7,7 +7,7 @@ import type { Reports } from "./events.js";
 import { Flight, type Flights, type Outcome } from "./flights.js";
 import type { GuardedL2 } from "./l2.js";
 import type { Demand, Proof } from "./proof.js";
-import type { Store } from "./store.js";
+import { NEVER, type Store } from "./store.js";
 import type { LoadContext, Loader } from "./types.js";
 import type { Validity } from "./validity.js";
 import { newId } from "../id.js";
@@ -66,7 +66,7 @@ export class Loads {
   begin(key: string, load: Loader<any, any>, options: ReadOptions, demand: Demand): Flight {
     const { environment, validity, store, flights } = this.#parts;
     const previous = store.get(key)?.value;
-    const flight = new Flight(key, options.tags, environment.clock.now(), validity.number, validity.generation);
+    const flight = new Flight(key, options.tags, environment.clock.now(), environment.monotonic(), validity.number, validity.generation);
     flights.add(flight);
     flight.outcome = this.#run(flight, load, options, demand, previous).finally(() => flights.remove(flight));
     // A load in the background has nobody who would catch its error.
@@ -77,11 +77,12 @@ export class Loads {
   /** Stores a value in this process. */
   store({ key, value, tags, loadedAt, ttlMs }: NewEntry): void {
     const { environment, validity, store, sizeOf } = this.#parts;
-    const expiresAt = environment.clock.now() + ttlMs;
+    const expiresAt = Math.floor(environment.clock.now() + ttlMs);
     store.set({
       key, value, loadedAt, expiresAt,
       freshUntil: expiresAt,
-      softUntil: Infinity,
+      isSoft: false,
+      softUntil: 0,
       tags: validity.acquire(tags),
       generation: validity.generation,
       checked: validity.number,
@@ -161,9 +162,9 @@ export class Loads {
     const stored = store.get(key);
     // One that was loaded here meanwhile, such as by `put`, has an age that is known.
     if (stored === undefined || !validity.isValid(stored, now) || now >= stored.freshUntil) {
-      this.store({ key, value, tags, loadedAt: -Infinity, ttlMs: Math.min(entry.ttlMs, maxTtlMs, ttlMs) });
+      this.store({ key, value, tags, loadedAt: NEVER, ttlMs: Math.min(entry.ttlMs, maxTtlMs, ttlMs) });
     }
-    return { value, isFromL2: true, isFenced: false };
+    return { value, isFromL2: true, isFenced: false, isHeld: false };
   }
 
   /** Calls the loader, and stores what it returns. */
@@ -172,7 +173,7 @@ export class Loads {
     const { key } = flight;
     const startedAt = environment.clock.now();
     const fence = coherence.applied;
-    flights.restart(flight, startedAt, validity.number, validity.generation);
+    flights.restart(flight, startedAt, environment.monotonic(), validity.number, validity.generation);
     let ttlMs: number | undefined;
     let isSkipped = false;
     const context: LoadContext = {
@@ -185,25 +186,27 @@ export class Loads {
     };
     reports.count.loads++;
     let value: unknown;
+    let error: unknown;
     try {
       value = await load(context);
       for (const tag of options.tagsOf?.(value) ?? []) flight.tags.add(tag);
-    } catch (error) {
-      if (reports.isHeard) reports.emit("load", { key, durationMs: environment.clock.now() - startedAt, error });
-      throw error;
+    } catch (cause) {
+      error = cause;
+      throw cause;
+    } finally {
+      reports.emit("load", { key, durationMs: environment.clock.now() - startedAt, error });
     }
-    if (reports.isHeard) reports.emit("load", { key, durationMs: environment.clock.now() - startedAt });
     const tags = [...flight.tags];
     const isFenced = !coherence.isCurrent(key, tags, flight.fence, flight.generation);
-    const isHeld = !coherence.mayStore(key, tags, flight.fence, flight.generation, startedAt);
+    const isHeld = coherence.isHeld(key, tags, flight.heldFrom);
     if (isFenced || isHeld) {
       reports.count.fenced++;
-      if (reports.isHeard) reports.emit("fenced", { key, tags });
+      reports.emit("fenced", { key, tags });
     } else if (!isSkipped) {
       const wanted = ttlMs ?? (value == null ? (options.absentTtlMs ?? Math.min(options.ttlMs, ABSENT_TTL_MS)) : options.ttlMs);
       this.#keep({ key, value, tags, loadedAt: startedAt, ttlMs: this.spread(wanted) }, fence && `${fence.epoch}:${fence.offset}`);
     }
-    return { value, isFromL2: false, isFenced };
+    return { value, isFromL2: false, isFenced, isHeld };
   }
 
   /** Stores a loaded value here and in L2. */

@@ -8,6 +8,7 @@
 
 import { type Environment, within } from "./clock.js";
 import type { Source } from "./source.js";
+import { NEVER } from "./store.js";
 
 /** How long a read waits for a proof before it loads, in milliseconds. */
 const WAIT_MS = 100;
@@ -27,6 +28,8 @@ export interface Demand {
   readonly sync: number;
 }
 
+const ANY: Demand = { notBefore: -Infinity, sync: 0 };
+
 interface Attempt {
   readonly number: number;
   readonly sentAt: number;
@@ -35,21 +38,21 @@ interface Attempt {
 
 export class Proof {
   /** When the last answered sync was sent. */
-  at: number = -Infinity;
+  at: number = NEVER;
   /** The number of the last answered sync, and of the last one that was sent. */
   #answered = 0;
   #sent = 0;
   readonly #source: Source;
   readonly #environment: Environment;
-  readonly #proven: (position: string) => void;
+  readonly #proven: (position: string, sentAt: number) => void;
   #current: Attempt | undefined;
   #next: Promise<boolean> | undefined;
   /** Whether the last sync failed or was not answered in time. Reads do not wait then. */
   #isSuspect = false;
   #pausedUntil = -Infinity;
 
-  /** `proven` is called with the position of each answer. */
-  constructor(source: Source, environment: Environment, proven: (position: string) => void) {
+  /** `proven` is called with the position of each answer, and when it was asked for. */
+  constructor(source: Source, environment: Environment, proven: (position: string, sentAt: number) => void) {
     this.#source = source;
     this.#environment = environment;
     this.#proven = proven;
@@ -72,7 +75,7 @@ export class Proof {
 
   /** Sends the first sync, which is answered when the subscription has begun. */
   begin(): void {
-    void this.#attempt({ notBefore: -Infinity, sync: 0 });
+    void this.#attempt(ANY);
   }
 
   /** Whether there is such a proof. Waits a short time for one. */
@@ -91,7 +94,7 @@ export class Proof {
     const current = this.#current;
     if (current !== undefined && now - current.sentAt < GIVE_UP_MS) {
       if (current.sentAt >= demand.notBefore && current.number >= demand.sync) return current.answered;
-      this.#next ??= current.answered.then(() => ((this.#next = undefined), this.#attempt({ notBefore: -Infinity, sync: 0 })));
+      this.#next ??= current.answered.then(() => ((this.#next = undefined), this.#attempt(ANY)));
       return this.#next;
     }
     if (now < this.#pausedUntil) return Promise.resolve(false);
@@ -116,7 +119,7 @@ export class Proof {
     this.#isSuspect = false;
     this.at = Math.max(this.at, sentAt);
     this.#answered = Math.max(this.#answered, number);
-    this.#proven(position);
+    this.#proven(position, sentAt);
     return true;
   }
 }

@@ -13,6 +13,7 @@ import type { Demand, Proof } from "./proof.js";
 import type { Entry, Store } from "./store.js";
 import type { GetOptions, Loader } from "./types.js";
 import type { Validity } from "./validity.js";
+import type { Verifier } from "./verify.js";
 
 export interface ReadsParts {
   readonly environment: Environment;
@@ -25,58 +26,73 @@ export interface ReadsParts {
   readonly proof: Proof;
   /** The bound of the cache, in milliseconds. */
   readonly boundMs: number;
-  readonly bound: (bound: Duration) => number;
+  /** The bound of a call, in milliseconds. */
+  bound(bound: Duration): number;
   /** The options of a call in milliseconds. Not needed for most hits. */
-  readonly parse: (options: GetOptions<any, any>) => ReadOptions;
+  parse(options: GetOptions<any, any>): ReadOptions;
   readonly copy: ((value: any) => any) | undefined;
-  /** Called with each hit that a loader could check. */
-  readonly sampled: ((entry: Entry, load: Loader<any, any>) => void) | undefined;
+  readonly verifier: Verifier | undefined;
 }
 
 export class Reads {
   readonly #parts: ReadsParts;
+  // What a hit needs, at hand.
+  readonly #store: Store;
+  readonly #validity: Validity;
+  readonly #proof: Proof;
+  readonly #reports: Reports;
+  readonly #clock: Environment["clock"];
 
   constructor(parts: ReadsParts) {
     this.#parts = parts;
+    this.#store = parts.store;
+    this.#validity = parts.validity;
+    this.#proof = parts.proof;
+    this.#reports = parts.reports;
+    this.#clock = parts.environment.clock;
   }
 
   /** The stored value, if it may be served. */
   peek(key: string): unknown {
-    const { environment, reports, store, boundMs, copy } = this.#parts;
-    const entry = store.get(key);
-    if (entry !== undefined && this.#isServable(entry, environment.clock.now(), boundMs, entry.expiresAt)) {
-      reports.count.hitsL1++;
-      return copy === undefined ? entry.value : copy(entry.value);
+    const entry = this.#store.get(key);
+    const { boundMs, copy } = this.#parts;
+    if (entry === undefined || !this.#isServable(entry, boundMs, true)) {
+      this.#countMiss(key);
+      return undefined;
     }
-    this.#countMiss(key);
-    return undefined;
+    return copy === undefined ? entry.value : copy(entry.value);
   }
 
   /** The value of a key. */
   get(key: string, load: Loader<any, any>, options: GetOptions<any, any>): Promise<any> {
-    const { environment, reports, store, copy, sampled, parse } = this.#parts;
-    const entry = store.get(key);
+    const entry = this.#store.get(key);
+    const { copy } = this.#parts;
     const boundMs = options.bound === undefined ? this.#parts.boundMs : this.#parts.bound(options.bound);
-    if (entry !== undefined && !options.signal?.aborted && this.#isServable(entry, environment.clock.now(), boundMs, entry.freshUntil)) {
-      reports.count.hitsL1++;
-      sampled?.(entry, load);
+    if (entry !== undefined && !options.signal?.aborted && this.#isServable(entry, boundMs, false)) {
+      this.#parts.verifier?.sampled(entry, load);
       return Promise.resolve(copy === undefined ? entry.value : copy(entry.value));
     }
-    const value = this.#read(key, load, parse(options));
+    const value = this.#read(key, load, this.#parts.parse(options));
     return copy === undefined ? value : value.then(copy);
   }
 
-  /** Whether an entry can be served at once: valid, young and proven. Asks for the next proof when half of the bound is over. */
-  #isServable(entry: Entry, now: number, boundMs: number, until: number): boolean {
-    const { validity, proof, reports } = this.#parts;
-    if (!validity.isValid(entry, now) || now >= until || boundMs === 0) return false;
-    const age = now - Math.max(entry.loadedAt, proof.at);
+  /**
+   * Whether an entry can be served at once: valid, young and proven. Counts the hit, and asks for the next proof when half of the
+   * bound is over. `allowSoft`: also if an invalidation lets it be served for some time only.
+   */
+  #isServable(entry: Entry, boundMs: number, allowSoft: boolean): boolean {
+    const now = this.#clock.now();
+    if (boundMs === 0 || !this.#validity.isValid(entry, now) || now >= (allowSoft ? entry.expiresAt : entry.freshUntil)) return false;
+    const { loadedAt } = entry;
+    const { at } = this.#proof;
+    const age = now - (loadedAt > at ? loadedAt : at);
     if (2 * age > boundMs) {
-      proof.refresh();
+      this.#proof.refresh();
       if (age > boundMs) return false;
     }
-    entry.visited = true;
-    if (reports.isHeard) reports.emit("hit", { key: entry.key, level: 1, stale: now >= entry.freshUntil });
+    if (!entry.visited) entry.visited = true;
+    this.#reports.count.hitsL1++;
+    if (this.#reports.isHeard) this.#reports.emit("hit", { key: entry.key, level: 1, stale: now >= entry.freshUntil });
     return true;
   }
 
@@ -96,7 +112,7 @@ export class Reads {
       // A strict read joins nothing that began before it.
       const isStrict = options.boundMs === 0;
       if (flight !== undefined && isStrict && flight.ordinal <= begun) flight = undefined;
-      const isUnproven = flight !== undefined && !isStrict && !proof.covers(demand, flight.startedAt);
+      const isUnproven = flight !== undefined && !isStrict && !this.#covers(demand, flight);
       if ((isYoung || isUnproven) && !hasWaited) {
         hasWaited = true;
         await this.#waitForProof(key, demand);
@@ -106,7 +122,7 @@ export class Reads {
       const joinedAt = validity.number;
       if (joined) {
         reports.count.joined++;
-        if (reports.isHeard) reports.emit("joined", { key });
+        reports.emit("joined", { key });
       }
       let outcome: Outcome;
       try {
@@ -120,10 +136,11 @@ export class Reads {
       // What was invalidated before this reader joined is not for it: the tags may have become known only at the end.
       const isFromBefore = joined !== undefined && outcome.isFenced && joinedAt > joined.fence;
       // What came from L2 was proven for the reader that asked L2.
-      if (isFromBefore || (joined && outcome.isFromL2 && !proof.covers(demand, -Infinity))) continue;
+      const isProven = outcome.isFromL2 ? proof.covers(demand, -Infinity) : !outcome.isHeld || joined === undefined || joined.startedAt >= demand.notBefore;
+      if (joined && (isFromBefore || !isProven)) continue;
       if (outcome.isFromL2) {
         reports.count.hitsL2++;
-        if (reports.isHeard) reports.emit("hit", { key, level: 2, stale: false });
+        reports.emit("hit", { key, level: 2, stale: false });
       } else {
         this.#countMiss(key);
       }
@@ -134,7 +151,7 @@ export class Reads {
   #countMiss(key: string): void {
     const { reports } = this.#parts;
     reports.count.misses++;
-    if (reports.isHeard) reports.emit("miss", { key });
+    reports.emit("miss", { key });
   }
 
   /** Serves an entry. One that is not fresh is loaded again in the background. */
@@ -144,7 +161,7 @@ export class Reads {
     const isStale = now >= entry.freshUntil;
     entry.visited = true;
     reports.count.hitsL1++;
-    if (reports.isHeard) reports.emit("hit", { key, level: 1, stale: isStale });
+    reports.emit("hit", { key, level: 1, stale: isStale });
     if (isStale) {
       const flight = flights.get(key);
       // Its errors are not those of this reader. `wait`, so that no other reader who leaves ends it.
@@ -160,7 +177,15 @@ export class Reads {
     const from = environment.clock.now();
     reports.count.unproven++;
     const proven = await proof.reaches(demand);
-    if (reports.isHeard) reports.emit("unproven", { key, waitedMs: environment.clock.now() - from, proven });
+    reports.emit("unproven", { key, waitedMs: environment.clock.now() - from, proven });
+  }
+
+  /** Whether the value of a load that is in progress will be proven. */
+  #covers(demand: Demand, { key, tags, startedAt, heldFrom }: Flight): boolean {
+    const { proof, coherence } = this.#parts;
+    if (startedAt >= demand.notBefore) return true;
+    // The writer that holds it may have died: then no invalidation tells whether the load began before the commit.
+    return proof.covers(demand, startedAt) && !coherence.isHeld(key, [...tags], heldFrom);
   }
 
   /** Whether no invalidation has hit this load, as far as its tags are known. */

@@ -11,7 +11,7 @@ export interface Entry extends Validated {
   readonly key: string;
   readonly value: unknown;
   readonly tags: readonly TagState[];
-  /** When its load began. Minus infinity if another machine loaded it, whose clock cannot be compared. */
+  /** When its load began. `NEVER` if another machine loaded it, whose clock cannot be compared. */
   readonly loadedAt: number;
   /** When its TTL ends. `freshUntil` is the same, until an invalidation lets it be served for some time only. */
   readonly expiresAt: number;
@@ -21,6 +21,9 @@ export interface Entry extends Validated {
   newer: Entry | undefined;
   older: Entry | undefined;
 }
+
+/** Before every time. A small integer, as the times of the clock are. */
+export const NEVER: number = -(2 ** 30);
 
 export class Store {
   readonly #entries = new Map<string, Entry>();

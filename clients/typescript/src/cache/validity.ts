@@ -28,7 +28,8 @@ export interface Validated {
   checked: number;
   /** Until when it is fresh. */
   freshUntil: number;
-  /** Until when the publisher of an invalidation lets it be served. */
+  /** Whether the publisher of an invalidation lets it be served until `softUntil` only. */
+  isSoft: boolean;
   softUntil: number;
 }
 
@@ -131,11 +132,12 @@ export class Validity {
       }
       entry.checked = this.number;
     }
-    return now < entry.softUntil;
+    return !entry.isSoft || now < entry.softUntil;
   }
 }
 
 function soften(entry: Validated, until: number): void {
-  entry.freshUntil = -Infinity;
-  entry.softUntil = Math.min(entry.softUntil, until);
+  entry.softUntil = entry.isSoft ? Math.min(entry.softUntil, until) : until;
+  entry.isSoft = true;
+  entry.freshUntil = 0;
 }

@@ -5,7 +5,6 @@ import type { Coherence } from "./coherence.js";
 import { type Duration, milliseconds } from "./duration.js";
 import { type Loads } from "./loads.js";
 import type { Invalidation, Source } from "./source.js";
-import type { Validity } from "./validity.js";
 import { TidingsError } from "../errors.js";
 import { newId } from "../id.js";
 
@@ -19,7 +18,6 @@ const MAX_HOLD_MS = 60_000;
 export interface WritesParts {
   readonly environment: Environment;
   readonly source: Source;
-  readonly validity: Validity;
   readonly coherence: Coherence;
   readonly loads: Loads;
 }
@@ -37,13 +35,14 @@ export class Writes {
   }
 
   async put(key: string, value: unknown, tags: readonly string[], ttlMs: number, save: (value: any) => unknown): Promise<{ readonly position: string }> {
-    const { environment, validity, coherence, loads } = this.#parts;
+    const { environment, coherence, loads } = this.#parts;
     const id = newId();
     const loadedAt = environment.clock.now();
+    const heldFrom = environment.monotonic();
     const returned = new Promise<void>((resolve) => {
       const done = (position: string | undefined) => {
         // `undefined`: another writer came in between, and it is not known whose value is the last one.
-        if (position !== undefined && coherence.mayStore(key, tags, validity.number, validity.generation, loadedAt)) {
+        if (position !== undefined && !coherence.isHeld(key, tags, heldFrom)) {
           const ttl = loads.spread(ttlMs);
           loads.store({ key, value, tags, loadedAt, ttlMs: ttl });
           loads.toL2(key, value, tags, position, ttl);
@@ -67,7 +66,7 @@ export class Writes {
   async mutate(what: Invalidation, write: () => unknown, hold: Duration): Promise<unknown> {
     check(what);
     const holdMs = milliseconds(hold, "hold");
-    if (holdMs === 0 || holdMs > MAX_HOLD_MS) throw new TypeError(`hold is ${JSON.stringify(hold)}: write more than 0, and at most 60 s`);
+    if (holdMs === 0 || holdMs > MAX_HOLD_MS) throw new TypeError(`hold is ${hold}: write at most 60 s`);
     const { environment } = this.#parts;
     const holder = newId();
     const held = { ...what, holdMs };
@@ -120,5 +119,5 @@ export class Writes {
 
 /** Rejects an invalidation that names nothing, which the daemon would refuse. */
 function check({ tags = [], keys = [], prefixes = [] }: Invalidation): void {
-  if (tags.length + keys.length + prefixes.length === 0) throw new TypeError("an invalidation names at least one tag, key or prefix");
+  if (tags.length + keys.length + prefixes.length === 0) throw new TypeError("name a tag, key or prefix");
 }

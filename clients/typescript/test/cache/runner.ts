@@ -108,7 +108,7 @@ export async function run({ options = {}, unbegun, steps }: Case, mutation?: Mut
 
   const actions: Record<string, (step: Json) => unknown> = {
     advance: ({ advance }) => environment.advance(advance),
-    clocks: ({ clocks }) => ((environment.monotonic += clocks.monotonic ?? 0), void (environment.wall += clocks.wall ?? 0)),
+    clocks: ({ clocks }) => ((environment.mono += clocks.monotonic ?? 0), void (environment.wall += clocks.wall ?? 0)),
     random: ({ random }) => void (environment.next = () => random),
     invalidate: ({ invalidate, id, cause }) => source.invalidate(invalidate, id, cause),
     gap: ({ gap }) => source.lose(gap),

@@ -20,12 +20,16 @@ export class VirtualEnvironment implements Environment {
   readonly clockErrorMs = 0;
   /** What `random` returns. In the middle, so that nothing is spread. */
   next: () => number = () => 0.5;
-  monotonic = 1_000;
+  mono = 1_000;
   wall = 1_700_000_000_000;
   readonly #timers = new Set<Timer>();
 
   constructor(clock?: (environment: VirtualEnvironment) => Pick<Clock, "now">) {
-    this.clock = clock?.(this) ?? new Clock({ monotonic: () => this.monotonic, wall: () => this.wall });
+    this.clock = clock?.(this) ?? new Clock({ monotonic: () => this.mono, wall: () => this.wall });
+  }
+
+  monotonic(): number {
+    return this.mono;
   }
 
   random(): number {
@@ -33,7 +37,7 @@ export class VirtualEnvironment implements Environment {
   }
 
   setTimer(call: () => void, delayMs: number): unknown {
-    const timer = { at: this.monotonic + delayMs, call };
+    const timer = { at: this.mono + delayMs, call };
     this.#timers.add(timer);
     return timer;
   }
@@ -44,13 +48,13 @@ export class VirtualEnvironment implements Environment {
 
   /** Moves both clocks, and lets timers fire at their times. */
   async advance(ms: number): Promise<void> {
-    const until = this.monotonic + ms;
+    const until = this.mono + ms;
     await settle();
     for (;;) {
       const due = [...this.#timers].filter(({ at }) => at <= until).sort((a, b) => a.at - b.at)[0];
-      const to = Math.max(this.monotonic, due?.at ?? until);
-      this.wall += to - this.monotonic;
-      this.monotonic = to;
+      const to = Math.max(this.mono, due?.at ?? until);
+      this.wall += to - this.mono;
+      this.mono = to;
       // A reading at each step, as a running program has them.
       this.clock.now();
       if (due === undefined) return;

@@ -1,6 +1,7 @@
 // A program with every strict setting of TypeScript, compiled for each module system. `events.ts` beside it is generated.
 
 import { connect, type Bus, type TidingsError } from "tidings-client";
+import { type Cache, createCache } from "tidings-client/cache";
 
 import type { EventMap, InventoryChange, PriceChange } from "./events.js";
 
@@ -15,4 +16,12 @@ export const price: PriceChange = { sku: "a", price: { amount: 5, currency: "EUR
 export function start(subject: string | undefined, signal: AbortSignal | undefined): void {
   bus.on("price-change", { where: { sku: { prefix: "a" } }, since: subject, signal }, ({ was }) => void was?.amount);
   bus.publish("price-change", price, { subject, signal }).catch((error: TidingsError) => void error.errors[0]?.pointer);
+}
+
+type Tag = "products" | `products:${string}`;
+
+export const cache: Cache<Tag> = createCache<Tag>({ bus, bound: "2s", ttl: "5m", maxEntries: 1_000, settle: undefined });
+
+export function product(id: string, signal: AbortSignal | undefined): Promise<PriceChange | undefined> {
+  return cache.getOrSet(`product:${id}`, ({ tag }) => (tag("products"), id === "a" ? price : undefined), { tags: [`products:${id}`], signal });
 }
