@@ -1,4 +1,4 @@
-//! The typed outside of the cache: [`Coherence`], [`Cache`], and [`Read`], which is one call.
+//! The typed outside of the cache: [`Cache`], and [`Read`], which is one call.
 
 use std::any::Any;
 use std::marker::PhantomData;
@@ -6,30 +6,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use serde::Serialize;
-use serde::de::DeserializeOwned;
 
-use super::bus::BusSource;
-use super::clock::{FOREVER, Nanos, SystemEnvironment, nanos};
+use super::clock::{FOREVER, Nanos, nanos};
 use super::core::Core;
 use super::error::{BoxError, Error};
-use super::events::Stats;
-use super::history::{HALF_SIZE, History};
-use super::l2::JsonCodec;
 use super::loads::{Context, Kind, Loader, Lock, ReadOptions, TagsOf};
 use super::reads::{Freshness, Hit};
 use super::store::Value;
-use super::types::{Invalidation, Options};
+use super::types::Invalidation;
 use super::writes::{HOLD, Put, ttl_or};
-use crate::client::Client;
 use crate::event::Position;
-
-/// What keeps caches of this process coherent: one subscription to the invalidations of the bus. Cheap to clone. The
-/// subscription ends when all clones and caches are dropped, or with [`Coherence::close`].
-#[derive(Clone)]
-pub struct Coherence {
-    core: Arc<Core>,
-}
 
 /// Values of one type, whose keys begin with the name of the cache. Cheap to clone.
 pub struct Cache<T> {
@@ -46,115 +32,28 @@ impl<T> Clone for Cache<T> {
     }
 }
 
-impl Coherence {
-    /// Connects to the bus, and follows its invalidations in a task. Returns when the subscription stands. If no daemon can be
-    /// reached, it returns, too, and goes on trying: until then, each value is kept for the bound.
-    ///
-    /// # Errors
-    /// [`Error::Invalid`] for an option that cannot be used, and [`Error::Bus`] if the daemon refuses the subscription.
-    ///
-    /// # Panics
-    /// Outside of a tokio runtime.
-    pub async fn connect(client: Client, options: Options) -> Result<Self, Error> {
-        let source = Arc::new(BusSource::new(client));
-        let environment = Arc::new(SystemEnvironment::new());
-        let core = Core::start(&options, source.clone(), environment, History::new(HALF_SIZE))?;
-        source.begun().await?;
-        Ok(Self { core })
-    }
-
-    #[cfg(test)]
-    pub(super) fn of(core: Arc<Core>) -> Self {
-        Self { core }
-    }
-
-    /// The cache of this name. Its keys are stored as `NAME:KEY`, or as they are if the name is empty.
-    ///
-    /// All caches of one name are the same. Values of another type under the same key are loaded again.
-    pub fn cache<T: Send + Sync + 'static>(&self, name: &str) -> Cache<T> {
-        let prefix = if name.is_empty() { "".into() } else { format!("{name}:").into() };
-        Cache { core: self.core.clone(), prefix, kind: Kind::default(), values: PhantomData }
-    }
-
-    /// As [`Coherence::cache`], with the second level of [`Options::l2`], where values are written as JSON.
-    pub fn shared_cache<T: Serialize + DeserializeOwned + Send + Sync + 'static>(&self, name: &str) -> Cache<T> {
-        let mut cache = self.cache(name);
-        cache.kind.codec = Some(Arc::new(JsonCodec::<T>::new()));
-        cache
-    }
-
-    /// Invalidates, first here and then everywhere. Keys and prefixes are as they are stored. Call it after the commit.
-    ///
-    /// Returns the position of the event, when the daemon has acknowledged it.
-    ///
-    /// # Errors
-    /// [`Error::Bus`] if it is not known to be published. Here, it is applied all the same.
-    pub async fn invalidate(&self, what: Invalidation) -> Result<Position, Error> {
-        self.core.invalidate(what.within("")).await
-    }
-
-    /// Invalidates, writes, and invalidates again. Until the end, nobody stores what is named: so no cache keeps a value from
-    /// before the write, even if this process dies after its commit. The hold lasts 5 s, and is renewed while `write` runs.
-    ///
-    /// Returns what `write` returns. If the caller leaves while it writes, the last invalidation is published all the same.
-    ///
-    /// # Errors
-    /// [`Error::Unacknowledged`] if the first invalidation is not acknowledged within 5 s; nothing is written then. Also if the
-    /// last one is not, within the hold: its ids are to be published again. [`Error::Failed`] with the error of `write`.
-    pub async fn mutate<R, E: Into<BoxError>>(
-        &self,
-        what: Invalidation,
-        write: impl AsyncFnOnce() -> Result<R, E>,
-    ) -> Result<R, Error> {
-        self.mutate_with_hold(what, HOLD, write).await
-    }
-
-    /// As [`Coherence::mutate`], with a hold from 1 ms to 60 s.
-    ///
-    /// # Errors
-    /// As [`Coherence::mutate`], and [`Error::Invalid`] for another hold.
-    pub async fn mutate_with_hold<R, E: Into<BoxError>>(
-        &self,
-        what: Invalidation,
-        hold: Duration,
-        write: impl AsyncFnOnce() -> Result<R, E>,
-    ) -> Result<R, Error> {
-        self.core.mutate(what.within(""), hold, write).await
-    }
-
-    /// Waits until an invalidation is applied here whose position another instance got. False after `timeout`.
-    pub async fn reached(&self, position: &Position, timeout: Duration) -> bool {
-        self.core.reached(position, timeout).await
-    }
-
-    /// The counters since the connection, of all caches together.
-    pub fn stats(&self) -> Stats {
-        self.core.stats()
-    }
-
-    /// Ends all loads and drops all entries. Later calls of its caches fail with [`Error::Closed`].
-    pub fn close(&self) {
-        self.core.close();
-    }
-}
-
 /// A key that was put together of a prefix and a name, without an allocation if it is short.
 const SHORT_KEY: usize = 128;
 
 impl<T: Send + Sync + 'static> Cache<T> {
+    pub(super) fn new(core: Arc<Core>, name: &str, kind: Kind) -> Self {
+        let prefix = if name.is_empty() { "".into() } else { format!("{name}:").into() };
+        Self { core, prefix, kind, values: PhantomData }
+    }
+
     /// The cache within this one whose keys begin with `NAME:`.
     pub fn namespace(&self, name: &str) -> Self {
         Self { prefix: format!("{}{name}:", self.prefix).into(), ..self.clone() }
     }
 
-    /// Counts the bytes of values by this function, for [`Options::max_bytes`]. A value that is absent counts nothing.
+    /// Counts the bytes of values by this function, for [`Options::max_bytes`](super::Options::max_bytes). A value that is absent counts nothing.
     pub fn size_of(mut self, size_of: impl Fn(&T) -> u64 + Send + Sync + 'static) -> Self {
         self.kind.size_of = Some(Arc::new(move |value| typed(value).map_or(0, &size_of)));
         self
     }
 
     /// Loads this part of the hits again, from 0 to 1, and reports values that changed without an invalidation: in
-    /// [`Stats::mismatches`], and as a warning with the key and its tags.
+    /// [`Stats::mismatches`](super::Stats::mismatches), and as a warning with the key and its tags.
     pub fn verify(mut self, sample: f64) -> Self
     where
         T: PartialEq,
@@ -186,18 +85,18 @@ impl<T: Send + Sync + 'static> Cache<T> {
         }
     }
 
-    /// As [`Coherence::invalidate`], with keys and prefixes within this cache.
+    /// As [`Coherence::invalidate`](super::Coherence::invalidate), with keys and prefixes within this cache.
     ///
     /// # Errors
-    /// As [`Coherence::invalidate`].
+    /// As [`Coherence::invalidate`](super::Coherence::invalidate).
     pub async fn invalidate(&self, what: Invalidation) -> Result<Position, Error> {
         self.core.invalidate(what.within(&self.prefix)).await
     }
 
-    /// As [`Coherence::mutate`], with keys and prefixes within this cache.
+    /// As [`Coherence::mutate`](super::Coherence::mutate), with keys and prefixes within this cache.
     ///
     /// # Errors
-    /// As [`Coherence::mutate`].
+    /// As [`Coherence::mutate`](super::Coherence::mutate).
     pub async fn mutate<R, E: Into<BoxError>>(
         &self,
         what: Invalidation,
@@ -335,7 +234,7 @@ impl<'a, T: Send + Sync + 'static, Tags> Read<'a, T, Tags> {
         self
     }
 
-    /// How long the entry is fresh. Default: [`Options::ttl`].
+    /// How long the entry is fresh. Default: [`Options::ttl`](super::Options::ttl).
     pub fn ttl(mut self, ttl: Duration) -> Self {
         self.call.ttl = Some(ttl);
         self
@@ -359,7 +258,7 @@ impl<'a, T: Send + Sync + 'static, Tags> Read<'a, T, Tags> {
         self
     }
 
-    /// How old an entry can be after an invalidation was acknowledged. Zero asks the bus. Default: [`Options::bound`].
+    /// How old an entry can be after an invalidation was acknowledged. Zero asks the bus. Default: [`Options::bound`](super::Options::bound).
     pub fn bound(mut self, bound: Duration) -> Self {
         self.call.bound = Some(bound);
         self
@@ -371,7 +270,7 @@ impl<'a, T: Send + Sync + 'static, Tags> Read<'a, T, Tags> {
     }
 
     /// Only one instance loads at a time. The others wait for its result in L2 for 5 s, then load themselves. Needs
-    /// [`Coherence::shared_cache`].
+    /// [`Coherence::shared_cache`](super::Coherence::shared_cache).
     pub fn lock(self) -> Self {
         self.lock_with(Duration::from_secs(5), Duration::from_secs(10))
     }
@@ -441,7 +340,7 @@ where
     /// came in between. Returns the position of the invalidation.
     ///
     /// # Errors
-    /// [`Error::Failed`] with the error of `save`; nothing is invalidated then. Also as [`Coherence::invalidate`].
+    /// [`Error::Failed`] with the error of `save`; nothing is invalidated then. Also as [`Coherence::invalidate`](super::Coherence::invalidate).
     pub async fn put<E: Into<BoxError>>(
         self,
         value: T,

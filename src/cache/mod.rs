@@ -37,6 +37,7 @@ mod bus;
 mod cache;
 mod clock;
 mod coherence;
+mod connect;
 mod core;
 mod error;
 mod events;
@@ -54,7 +55,8 @@ mod validity;
 mod verify;
 mod writes;
 
-pub use cache::{Cache, Coherence, LoadContext, Read};
+pub use cache::{Cache, LoadContext, Read};
+pub use connect::Coherence;
 pub use error::{BoxError, Error};
 pub use events::Stats;
 pub use l2::{L2, L2Entry};
