@@ -7,7 +7,6 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::bus::BusSource;
-use super::cache::Cache;
 use super::clock::SystemEnvironment;
 use super::core::Core;
 use super::error::{BoxError, Error};
@@ -15,6 +14,7 @@ use super::events::Stats;
 use super::history::{HALF_SIZE, History};
 use super::l2::{Codec, JsonCodec};
 use super::loads::Kind;
+use super::typed::Cache;
 use super::types::{Invalidation, Options};
 use super::writes::HOLD;
 use crate::client::Client;

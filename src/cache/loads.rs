@@ -26,11 +26,13 @@ pub struct Kind {
     /// How values are written to L2. `None`: they are not.
     pub codec: Option<Arc<dyn Codec>>,
     /// The size of a value.
-    pub size_of: Option<Arc<dyn Fn(&Value) -> u64 + Send + Sync>>,
+    pub size_of: Option<Arc<SizeOf>>,
     /// The part of the hits that is loaded again, and whether two values are the same.
     pub verify: Option<(f64, Arc<Equal>)>,
 }
 
+/// The size of a value, in bytes.
+pub type SizeOf = dyn Fn(&Value) -> u64 + Send + Sync;
 /// Whether two values are the same.
 pub type Equal = dyn Fn(&Value, &Value) -> bool + Send + Sync;
 
@@ -193,7 +195,7 @@ impl Load {
     async fn run(&self) -> Result<Outcome, Error> {
         let with_l2 = self.core.l2.as_ref().zip(self.options.kind.codec.as_ref());
         let Some((l2, codec)) = with_l2 else { return self.load().await.map(|(outcome, _)| outcome) };
-        if let Some(found) = self.from_l2(l2, &**codec).await {
+        if let Some(found) = self.find_in_l2(l2, &**codec).await {
             return Ok(found);
         }
         match self.options.lock {
@@ -220,7 +222,7 @@ impl Load {
         loop {
             let is_free = l2.lock(key, &token, lock.lease).await;
             if delay > POLL.0
-                && let Some(found) = self.from_l2(l2, codec).await
+                && let Some(found) = self.find_in_l2(l2, codec).await
             {
                 if is_free == Some(true) {
                     l2.unlock(key, &token).await;
@@ -260,7 +262,7 @@ impl Load {
     }
 
     /// The entry of L2, if it may be served.
-    async fn from_l2(&self, l2: &GuardedL2, codec: &dyn Codec) -> Option<Outcome> {
+    async fn find_in_l2(&self, l2: &GuardedL2, codec: &dyn Codec) -> Option<Outcome> {
         let Self { core, flight, options, demand, .. } = self;
         let key = &*flight.key;
         let entry = l2.get(key, codec).await?;

@@ -34,7 +34,6 @@
 //! `tests/cache/cases.json`.
 
 mod bus;
-mod cache;
 mod clock;
 mod coherence;
 mod connect;
@@ -50,16 +49,17 @@ mod proof;
 mod reads;
 mod source;
 mod store;
+mod typed;
 mod types;
 mod validity;
 mod verify;
 mod writes;
 
-pub use cache::{Cache, LoadContext, Read};
 pub use connect::Coherence;
 pub use error::{BoxError, Error};
 pub use events::Stats;
 pub use l2::{L2, L2Entry};
+pub use typed::{Cache, LoadContext, Read};
 pub use types::{Invalidation, Options};
 
 #[cfg(test)]

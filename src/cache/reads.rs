@@ -143,9 +143,9 @@ impl Core {
                 }
             }
             if outcome.is_from_l2 {
-                self.counters.hits_l2.count()
+                self.counters.hits_l2.count();
             } else {
-                self.counters.misses.count()
+                self.counters.misses.count();
             }
             return Ok(outcome.value);
         }

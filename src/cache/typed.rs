@@ -32,7 +32,7 @@ impl<T> Clone for Cache<T> {
     }
 }
 
-/// A key that was put together of a prefix and a name, without an allocation if it is short.
+/// Up to so many bytes, a key is put together without an allocation.
 const SHORT_KEY: usize = 128;
 
 impl<T: Send + Sync + 'static> Cache<T> {
