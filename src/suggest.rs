@@ -158,6 +158,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg(feature = "server")]
     fn a_misspelt_name_differs_by_one_or_two_letters() {
         let known = ["type", "properties", "description", "title"];
         assert_eq!(misspelt("propertes", known), Some("properties"));

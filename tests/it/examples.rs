@@ -39,6 +39,17 @@ fn publish_prints_positions_and_a_refusal() {
 }
 
 #[test]
+fn cache_sees_the_write_of_another_instance() {
+    let daemon = Daemon::start();
+    let ended = run(example(&daemon, "cache"), "");
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    let lines: Vec<_> = ended.out.lines().collect();
+    assert_eq!(lines.iter().filter(|line| line.starts_with("the database is asked")).count(), 2, "{lines:?}");
+    assert!(lines.contains(&r#"after the write: Some("a chair")"#), "{lines:?}");
+    assert!(lines.contains(&r#"written through: Some("a table")"#), "{lines:?}");
+}
+
+#[test]
 fn subscribe_resumes_after_a_restart() {
     let daemon = Daemon::start();
     let status = |line: &str| {

@@ -1,0 +1,140 @@
+//! Elapsed time: the larger of what the monotonic clock and the wall clock say.
+//!
+//! The monotonic clock stops while a virtual machine sleeps. The wall clock can be stepped back. The larger of the two can only
+//! make an entry look older than it is, which costs a load and never a stale read. The clocks of two machines are never
+//! compared.
+
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+
+/// A time since an arbitrary moment, or a duration, in nanoseconds.
+pub type Nanos = i64;
+
+/// Earlier than every time. Far from the limit, so that differences do not overflow.
+pub const NEVER: Nanos = i64::MIN / 4;
+/// Later than every time.
+pub const FOREVER: Nanos = i64::MAX / 4;
+
+/// A duration in nanoseconds. What is longer than 70 years is for ever.
+pub fn nanos(duration: Duration) -> Nanos {
+    i64::try_from(duration.as_nanos()).unwrap_or(FOREVER).min(FOREVER)
+}
+
+/// What the cache needs of its surroundings, so that a test can replace them.
+pub trait Environment: Send + Sync + 'static {
+    /// The time, for ages. Never slower than either clock of the machine.
+    fn now(&self) -> Nanos;
+    /// How long something has lasted at least: never faster than the time, whatever is done to the wall clock. For holds.
+    fn monotonic(&self) -> Nanos;
+    /// A number from 0 up to 1.
+    fn random(&self) -> f64;
+    /// Waits.
+    fn sleep(&self, delay: Duration) -> BoxFuture<'static, ()>;
+}
+
+/// The two clocks of a machine.
+pub trait Clocks: Send + Sync + 'static {
+    fn monotonic(&self) -> Nanos;
+    fn wall(&self) -> Nanos;
+}
+
+/// A wall clock that is ahead of the monotonic one by more than this was stepped, or the machine slept.
+const STEP: Nanos = 20_000_000;
+
+/// A clock that never runs slower than either of the two clocks of the machine.
+pub struct Clock<C> {
+    clocks: C,
+    /// The wall clock minus the monotonic one.
+    difference: AtomicI64,
+    /// How much the wall clock has gained on the monotonic one by steps and sleep.
+    gained: AtomicI64,
+    stepping: Mutex<()>,
+}
+
+impl<C: Clocks> Clock<C> {
+    pub fn new(clocks: C) -> Self {
+        let difference = AtomicI64::new(clocks.wall().saturating_sub(clocks.monotonic()));
+        Self { clocks, difference, gained: AtomicI64::new(0), stepping: Mutex::new(()) }
+    }
+
+    pub fn now(&self) -> Nanos {
+        // First: who sees a new difference sees what was gained by it, too.
+        let difference = self.difference.load(Ordering::Acquire);
+        let gained = self.gained.load(Ordering::Acquire);
+        let (monotonic, wall) = (self.clocks.monotonic(), self.clocks.wall());
+        let ahead = wall - monotonic - difference;
+        if ahead.abs() > STEP { self.step() } else { monotonic + gained + ahead.max(0) }
+    }
+
+    /// The wall clock was stepped.
+    #[cold]
+    fn step(&self) -> Nanos {
+        let _stepping = self.stepping.lock().unwrap_or_else(PoisonError::into_inner);
+        let (monotonic, wall) = (self.clocks.monotonic(), self.clocks.wall());
+        let ahead = wall - monotonic - self.difference.load(Ordering::Relaxed);
+        let mut gained = self.gained.load(Ordering::Relaxed);
+        if ahead.abs() <= STEP {
+            return monotonic + gained + ahead.max(0);
+        }
+        gained += ahead.max(0);
+        self.gained.store(gained, Ordering::Release);
+        self.difference.fetch_add(ahead, Ordering::Release);
+        monotonic + gained
+    }
+}
+
+struct SystemClocks {
+    start: Instant,
+}
+
+impl Clocks for SystemClocks {
+    fn monotonic(&self) -> Nanos {
+        nanos(self.start.elapsed())
+    }
+
+    fn wall(&self) -> Nanos {
+        SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, nanos)
+    }
+}
+
+/// The environment outside of tests.
+pub struct SystemEnvironment {
+    clock: Clock<SystemClocks>,
+}
+
+impl SystemEnvironment {
+    pub fn new() -> Self {
+        Self { clock: Clock::new(SystemClocks { start: Instant::now() }) }
+    }
+}
+
+impl Environment for SystemEnvironment {
+    fn now(&self) -> Nanos {
+        self.clock.now()
+    }
+
+    fn monotonic(&self) -> Nanos {
+        self.clock.clocks.monotonic()
+    }
+
+    fn random(&self) -> f64 {
+        rand::random()
+    }
+
+    fn sleep(&self, delay: Duration) -> BoxFuture<'static, ()> {
+        tokio::time::sleep(delay).boxed()
+    }
+}
+
+/// The result of `future`, or `None` if it has none within `limit`.
+pub async fn within<F: Future>(environment: &dyn Environment, limit: Duration, future: F) -> Option<F::Output> {
+    tokio::select! {
+        biased;
+        output = future => Some(output),
+        () = environment.sleep(limit) => None,
+    }
+}

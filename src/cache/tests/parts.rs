@@ -1,0 +1,140 @@
+//! What the cases do not reach: parts of their own, types, and callers who leave.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use super::planned::{FakeSource, MS, VirtualEnvironment, settle};
+use crate::cache::core::Core;
+use crate::cache::history::{HALF_SIZE, History};
+use crate::cache::store::{NewEntry, Store};
+use crate::cache::validity::Validity;
+use crate::cache::{Coherence, Invalidation, Options};
+
+fn start(options: Options) -> (Arc<VirtualEnvironment>, Arc<FakeSource>, Arc<Core>, Coherence) {
+    let (environment, source) = (VirtualEnvironment::new(), FakeSource::new());
+    let core = Core::start(&options.jitter(0.0), source.clone(), environment.clone(), History::new(HALF_SIZE)).unwrap();
+    (environment, source, core.clone(), Coherence::of(core))
+}
+
+#[test]
+fn memory_does_not_grow_with_the_tags_ever_seen() {
+    let (mut validity, mut store) = (Validity::default(), Store::new(10, u64::MAX));
+    for number in 0..1_000 {
+        let (key, tags) = (format!("k{number}"), [format!("t{number}"), "common".to_owned()]);
+        let new = NewEntry { key: &key, value: None, tags: &tags, loaded_at: 0, expires_at: 1, size: 1 };
+        store.set(&mut validity, new);
+    }
+    assert_eq!(validity.tags(), 11);
+    store.clear(&mut validity);
+    assert_eq!(validity.tags(), 0);
+}
+
+#[test]
+fn the_store_is_bounded_in_bytes() {
+    let (mut validity, mut store) = (Validity::default(), Store::new(10, 5));
+    let mut set = |key: &str, size| {
+        store.set(&mut validity, NewEntry { key, value: None, tags: &[], loaded_at: 0, expires_at: 1, size });
+        ["a", "b", "c"].map(|key| store.get(key).is_some())
+    };
+    assert_eq!(set("a", 3), [true, false, false]);
+    assert_eq!(set("b", 2), [true, true, false]);
+    assert_eq!(set("c", 1), [false, true, true]);
+    assert_eq!(set("c", 6), [false, true, false], "larger than the whole store");
+}
+
+#[test]
+fn a_history_that_is_full_forgets_the_older_half() {
+    let mut history = History::new(2);
+    let what = |tag: &str| crate::event::CacheInvalidate::clone(&Invalidation::tag(tag).within(""));
+    for number in 1..=6_i64 {
+        history.record(&what(&format!("t{number}")), number as u64, number);
+    }
+    assert!(history.matches_since(1, "k", &[]), "what is not known counts as invalidated");
+    assert!(!history.matches_since(4, "k", &["x".into()]));
+    assert!(history.matches_since(4, "k", &["t5".into()]));
+    assert!(history.matches_after(1, "k", &[]));
+    assert!(!history.matches_after(4, "k", &["x".into()]));
+}
+
+#[tokio::test]
+async fn a_value_of_another_type_is_loaded_again() {
+    let (_, _, _, coherence) = start(Options::default());
+    let (numbers, texts) = (coherence.cache::<u64>("n"), coherence.cache::<String>("n"));
+    numbers.entry("a").get_or_load(|_| async { Ok::<_, String>(1) }).await.unwrap();
+    assert_eq!(texts.peek("a"), None);
+    let text = texts.entry("a").get_or_load(|_| async { Ok::<_, String>("one".to_owned()) }).await.unwrap();
+    assert_eq!(text.as_deref().map(String::as_str), Some("one"));
+}
+
+#[tokio::test]
+async fn keys_have_the_name_of_their_cache() {
+    let (_, source, _, coherence) = start(Options::default());
+    let cache = coherence.cache::<u64>("product").namespace("de");
+    cache.entry("1").get_or_load(|_| async { Ok::<_, String>(1) }).await.unwrap();
+    coherence.invalidate(Invalidation::keys(["product:en:1"])).await.unwrap();
+    assert!(cache.peek("1").is_some());
+    cache.invalidate(Invalidation::keys(["1"]).and_prefixes(["x"])).await.unwrap();
+    assert_eq!(cache.peek("1"), None);
+    let last = source.published().pop().unwrap();
+    assert_eq!((last.keys, last.prefixes), (vec!["product:de:1".to_owned()], vec!["product:de:x".to_owned()]));
+}
+
+#[tokio::test]
+async fn a_load_ends_when_nobody_waits_for_it() {
+    let (_, _, core, coherence) = start(Options::default());
+    let cache = coherence.cache::<u64>("");
+    let ended = Arc::new(());
+    let held = ended.clone();
+    let load = move |_| {
+        let held = held.clone();
+        async move {
+            std::future::pending::<()>().await;
+            drop(held);
+            Ok::<_, String>(1)
+        }
+    };
+    let reader = tokio::spawn(async move { cache.entry("a").get_or_load(load).await });
+    settle().await;
+    assert!(core.lock().flights.get("a").is_some());
+    reader.abort();
+    settle().await;
+    assert!(core.lock().flights.get("a").is_none());
+    assert_eq!(Arc::strong_count(&ended), 1);
+}
+
+#[tokio::test]
+async fn a_mutate_whose_caller_leaves_invalidates_all_the_same() {
+    let (_, source, _, coherence) = start(Options::default());
+    let writer = tokio::spawn(async move {
+        let write = async || std::future::pending::<Result<(), String>>().await;
+        coherence.mutate(Invalidation::tag("t"), write).await
+    });
+    settle().await;
+    assert_eq!(source.published().len(), 1);
+    writer.abort();
+    settle().await;
+    let published = source.published();
+    assert_eq!((published.len(), published[1].hold_ms), (2, None));
+}
+
+#[tokio::test]
+async fn verify_finds_what_changed_without_an_invalidation() {
+    let (environment, _, _, coherence) = start(Options::default().bound(Duration::from_secs(1)));
+    let cache = coherence.cache::<u64>("").verify(1.0);
+    let truth = Arc::new(AtomicU64::new(1));
+    let read = async || {
+        let truth = truth.clone();
+        let load = move |_| std::future::ready(Ok::<_, String>(truth.load(Ordering::SeqCst)));
+        *cache.entry("a").tags(["t"]).get_or_load(load).await.unwrap().unwrap()
+    };
+    assert_eq!((read().await, read().await), (1, 1));
+    environment.advance(3_000 * MS).await;
+    assert_eq!(coherence.stats().mismatches, 0);
+    truth.store(2, Ordering::SeqCst);
+    // The first read waits for a proof. A hit is sampled.
+    assert_eq!((read().await, read().await), (1, 1));
+    environment.advance(3_000 * MS).await;
+    assert_eq!(coherence.stats().mismatches, 1);
+    assert_eq!(read().await, 2);
+}
