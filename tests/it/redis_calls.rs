@@ -3,6 +3,7 @@
 use futures_util::future::join_all;
 
 use tidings::broker::BrokerError;
+use tidings::event::Event;
 
 use crate::support::broker::{Node, offsets};
 use crate::support::redis::Redis;
@@ -77,7 +78,7 @@ async fn a_batch_that_fails_midway_leaves_a_prefix_in_the_log() {
 }
 
 /// Appends a batch, and returns the offset of each event and whether it is a duplicate.
-async fn outcomes(node: &Node, batch: &[Append]) -> Vec<(u64, bool)> {
+async fn outcomes(node: &Node, batch: &[Event]) -> Vec<(u64, bool)> {
     let appended = node.broker.append(batch).await.unwrap();
     appended.iter().map(|appended| (appended.position.offset, appended.duplicate)).collect()
 }
