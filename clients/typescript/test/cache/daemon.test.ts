@@ -220,28 +220,42 @@ const CLIENTS: Record<string, (redis: Redis) => Promise<L2>> = {
   },
 };
 
-/** On a machine that is too busy for Redis to answer in time, instances load for themselves, as they should. */
-function unlessSlow(instances: readonly Instance[], check: () => void): void {
-  if (instances.every(({ cache }) => cache.stats().l2Errors === 0)) check();
+/**
+ * Runs a scenario until Redis answers all of it in time. On a busy machine it does not always, and the instances load for
+ * themselves, as they should. A scenario returns its instances and what must hold then.
+ */
+async function withQuickRedis(scenario: () => Promise<{ instances: readonly Instance[]; check: () => void }>): Promise<void> {
+  for (let tries = 0; tries < 10; tries++) {
+    const { instances, check } = await scenario();
+    if (instances.every(({ cache }) => cache.stats().l2Errors === 0)) return check();
+  }
+  throw new Error("Redis did not answer in time in ten runs");
 }
 
 describe.each(Object.entries(CLIENTS))("L2 with the client %s", (_name, open) => {
   test("what one instance has loaded, the other reads, until it is invalidated", async () => {
-    const [daemon, redis] = [await startDaemon(), await startRedis()];
-    const [a, b] = [await instance(daemon.url, { l2: await open(redis) }), await instance(daemon.url, { l2: await open(redis) })];
-    const truth = new Truth();
-    const read = ({ cache }: Instance) => cache.getOrSet("k", truth.load, { tags: ["t"] });
-    expect(await read(a)).toBe(1);
-    await expect.poll(() => read(b)).toBe(1);
-    unlessSlow([a, b], () => expect(b.cache.stats()).toMatchObject({ hitsL2: 1, loads: 0 }));
-    truth.value = 2;
-    const { position } = await b.cache.invalidate({ tags: ["t"] });
-    await a.cache.reached(position);
-    expect([await read(b), await read(a)]).toEqual([2, 2]);
-    // One that starts now replays the log, and judges by it.
-    const c = await instance(daemon.url, { l2: await open(redis) });
-    expect(await read(c)).toBe(2);
-    unlessSlow([a, b, c], () => expect(c.cache.stats()).toMatchObject({ hitsL2: 1, loads: 0 }));
+    await withQuickRedis(async () => {
+      const [daemon, redis] = [await startDaemon(), await startRedis()];
+      const one = async () => instance(daemon.url, { l2: await open(redis) });
+      const [a, b] = [await one(), await one()];
+      const truth = new Truth();
+      const read = ({ cache }: Instance) => cache.getOrSet("k", truth.load, { tags: ["t"] });
+      expect(await read(a)).toBe(1);
+      await expect.poll(() => read(b)).toBe(1);
+      const before = b.cache.stats();
+      truth.value = 2;
+      const { position } = await b.cache.invalidate({ tags: ["t"] });
+      await a.cache.reached(position);
+      expect([await read(b), await read(a)]).toEqual([2, 2]);
+      // One that starts now replays the log, and judges by it.
+      const c = await one();
+      expect(await read(c)).toBe(2);
+      const check = () => {
+        expect(before).toMatchObject({ hitsL2: 1, loads: 0 });
+        expect(c.cache.stats()).toMatchObject({ hitsL2: 1, loads: 0 });
+      };
+      return { instances: [a, b, c], check };
+    });
   });
 
   test("values of all kinds come back", async () => {
@@ -281,13 +295,15 @@ describe.each(Object.entries(CLIENTS))("L2 with the client %s", (_name, open) =>
   });
 
   test("with lock, one of three instances loads", async () => {
-    const [daemon, redis] = [await startDaemon(), await startRedis()];
-    const truth = new Truth();
-    const instances = await Promise.all([0, 1, 2].map(async () => instance(daemon.url, { l2: await open(redis) })));
-    const slow = async () => (await new Promise((resolve) => setTimeout(resolve, 100)), truth.load());
-    const values = await Promise.all(instances.map(({ cache }) => cache.getOrSet("k", slow, { lock: true })));
-    expect(values).toEqual([1, 1, 1]);
-    unlessSlow(instances, () => expect(truth.loads).toBe(1));
+    await withQuickRedis(async () => {
+      const [daemon, redis] = [await startDaemon(), await startRedis()];
+      const truth = new Truth();
+      const instances = await Promise.all([0, 1, 2].map(async () => instance(daemon.url, { l2: await open(redis) })));
+      const slow = async () => (await new Promise((resolve) => setTimeout(resolve, 100)), truth.load());
+      const values = await Promise.all(instances.map(({ cache }) => cache.getOrSet("k", slow, { lock: true })));
+      expect(values).toEqual([1, 1, 1]);
+      return { instances, check: () => expect(truth.loads).toBe(1) };
+    });
   });
 
   test("without Redis, loaders go on", async () => {
