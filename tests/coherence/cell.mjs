@@ -20,6 +20,9 @@ import { KEYS, now, sleep, Truth } from "./truth.mjs";
 
 const INSTANCES = 3;
 const WARM_UP_MS = 1_500;
+/** On a slow machine, the warm-up and an outage last until so much has happened. */
+const ENOUGH = { reads: 300, writes: 15 };
+const LIMIT_MS = 30_000;
 const REST_MS = 2_000;
 
 const { name, fault: faultName, seed, short = false } = JSON.parse(process.argv[2]);
@@ -96,6 +99,22 @@ class Clocks {
   }
 }
 
+/** Says on stderr how far this run is, which is shown if it fails. */
+const step = (text) => console.error(`${new Date().toISOString()} ${text}`);
+
+const acknowledged = () => writes.filter((write) => write.acknowledged > 0).length;
+
+/** Waits so long, and until `isEnough`. */
+async function atLeast(ms, isEnough) {
+  await sleep(ms);
+  for (const until = now() + LIMIT_MS; !isEnough() && now() < until; ) await sleep(50);
+}
+
+async function outage(ms) {
+  const before = acknowledged();
+  await atLeast(ms, () => acknowledged() >= before + ENOUGH.writes);
+}
+
 async function main() {
   const truth = new Truth(file);
   for (const key of KEYS) writes.push({ key, version: truth.commit(key), acknowledged: 0 });
@@ -125,11 +144,14 @@ async function main() {
     Child.start("instance.mjs", { instance, isReading, links: linksOf(instance % INSTANCES), seed: seed + instance, ...options }, clocks?.environment(instance));
   const startWriter = () => Child.start("writer.mjs", { links: linksOf(INSTANCES), seed: seed + 100 });
 
+  step("the servers are ready");
   const instances = await Promise.all(Array.from({ length: INSTANCES }, (_, instance) => startInstance(instance, true)));
+  step("the instances are ready");
   const writer = await startWriter();
   writer.tell("start");
-  await sleep(WARM_UP_MS);
+  await atLeast(WARM_UP_MS, () => acknowledged() >= ENOUGH.writes && reads.length >= ENOUGH.reads);
   const faultAt = now();
+  step(`the fault begins; ${reads.length} reads, ${acknowledged()} writes`);
   await fault.run({
     instances,
     writer: { stop: () => writer.ask("stop"), burst: (times) => writer.ask("burst", { times }) },
@@ -139,15 +161,19 @@ async function main() {
     nodeLink,
     flush: () => redisSays((redis ?? l2).port, "FLUSHALL", "+OK"),
     stepClock: (instance, seconds) => clocks.step(instance, seconds),
+    outage,
     short,
   });
   await writer.ask("stop");
+  step(`the fault has ended; ${reads.length} reads, ${acknowledged()} writes`);
 
   await sleep(REST_MS);
   const resting = [...instances, await startInstance(INSTANCES, false)];
+  step("a new instance is ready");
   const rest = (await Promise.all(resting.map((instance) => instance.ask("rest")))).flatMap((answers, instance) =>
     answers.map((answer) => ({ instance, ...answer })),
   );
+  step("at rest, everything was read");
   const counts = await Promise.all(instances.map((instance) => instance.ask("end")));
 
   // A writer that died told nobody: what it committed counts from then on.
@@ -166,7 +192,7 @@ async function main() {
     hitRate: 1 - sum("loads") / sum("reads"),
     errors: sum("errors"),
     unanswered: sum("unanswered"),
-    writes: writes.filter(({ acknowledged }) => acknowledged > 0).length,
+    writes: acknowledged(),
     stale,
     worstMs,
     // Where the worst read is, for who looks for its cause.

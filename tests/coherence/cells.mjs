@@ -27,19 +27,25 @@ export function run(cell) {
   });
 }
 
-/** The verdicts on all cells, `jobs` at a time. `report` is called for each. */
+/** The verdicts on all cells, `jobs` at a time, and the errors of those that could not be run. `report` is called for each. */
 export async function runAll(cells, jobs, report = () => {}) {
   const verdicts = [];
+  const failures = [];
   const waiting = [...cells];
   const work = async () => {
     for (let cell = waiting.shift(); cell; cell = waiting.shift()) {
-      const verdict = await run(cell);
-      verdicts.push(verdict);
-      report(verdict);
+      try {
+        const verdict = await run(cell);
+        verdicts.push(verdict);
+        report(verdict);
+      } catch (error) {
+        console.error(error.message);
+        failures.push(error);
+      }
     }
   };
   await Promise.all(Array.from({ length: jobs }, work));
-  return verdicts;
+  return { verdicts, failures };
 }
 
 /** What is wrong with a verdict on a system that has to keep its bound. */

@@ -3,6 +3,7 @@
 //
 //   title    its name in the table
 //   needs    what a system must have, else the fault is left out: "link" (a connection), "daemon", "l2"
+//   run      breaks it; `outage(ms)` lasts so long, and until enough was written
 //   settings of the world: `daemonFlags`, `clocks` (the wall clock of instances 0 and 1 can be stepped)
 
 import { KEYS, sleep } from "./truth.mjs";
@@ -13,14 +14,14 @@ const OUTAGE_MS = 4_000;
 export const FAULTS = {
   "none": {
     title: "none",
-    run: () => sleep(4_000),
+    run: ({ outage }) => outage(OUTAGE_MS),
   },
   "cut": {
     title: "link cut for 4 s, then reconnected",
     needs: "link",
-    async run({ link, writer }) {
+    async run({ link, writer, outage }) {
       link(0).close();
-      await sleep(OUTAGE_MS);
+      await outage(OUTAGE_MS);
       await writer.stop();
       link(0).mend();
     },
@@ -28,26 +29,26 @@ export const FAULTS = {
   "blackhole": {
     title: "one direction of the link silent, no FIN",
     needs: "link",
-    async run({ link }) {
+    async run({ link, outage }) {
       link(0).deafen();
-      await sleep(OUTAGE_MS);
+      await outage(OUTAGE_MS);
     },
   },
   "partition": {
     title: "node cut from its broker, its clients connected",
     needs: "daemon",
-    async run({ nodeLink, writer }) {
+    async run({ nodeLink, writer, outage }) {
       nodeLink.freeze();
-      await sleep(OUTAGE_MS + 1_000);
+      await outage(OUTAGE_MS + 1_000);
       await writer.stop();
       nodeLink.mend();
     },
   },
   "stop": {
     title: "instance stopped for 10 s",
-    async run({ instances, writer, short }) {
+    async run({ instances, writer, short, outage }) {
       instances[0].signal("SIGSTOP");
-      await sleep(short ? 2_000 : 10_000);
+      await outage(short ? 2_000 : 10_000);
       await writer.stop();
       instances[0].signal("SIGCONT");
       await sleep(200);
@@ -89,9 +90,9 @@ export const FAULTS = {
   "l2-down": {
     title: "L2 down for 4 s",
     needs: "l2",
-    async run({ l2Links, writer }) {
+    async run({ l2Links, writer, outage }) {
       for (const each of l2Links) each.close();
-      await sleep(OUTAGE_MS);
+      await outage(OUTAGE_MS);
       await writer.stop();
       for (const each of l2Links) each.mend();
     },
@@ -99,9 +100,9 @@ export const FAULTS = {
   "l2-slow": {
     title: "L2 slow: 400 ms each way",
     needs: "l2",
-    async run({ l2Links, writer }) {
+    async run({ l2Links, writer, outage }) {
       for (const each of l2Links) each.delay(400);
-      await sleep(OUTAGE_MS);
+      await outage(OUTAGE_MS);
       await writer.stop();
       for (const each of l2Links) each.mend();
     },
@@ -137,12 +138,12 @@ export const FAULTS = {
     title: "wall clocks stepped by an hour, the link cut",
     needs: "link",
     clocks: true,
-    async run({ link, stepClock, writer }) {
+    async run({ link, stepClock, writer, outage }) {
       stepClock(1, 3_600);
       await sleep(500);
       link(0).close();
       stepClock(0, -3_600);
-      await sleep(OUTAGE_MS);
+      await outage(OUTAGE_MS);
       await writer.stop();
       link(0).mend();
       await sleep(300);

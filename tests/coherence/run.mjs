@@ -22,8 +22,8 @@ const cells = [];
 for (const fault of faults) for (const name of systems) if (await applies(name, fault)) cells.push({ name, fault, seed });
 console.log(`${cells.length} runs of 8 to 20 s, ${jobs} at a time; SEED=${seed}`);
 let done = 0;
-const verdicts = await runAll(cells, jobs, ({ name, fault, worstMs, staleAtRest, hitRate }) => {
-  const figures = `worst ${Math.round(worstMs)} ms, ${staleAtRest} stale at rest, hit rate ${Math.round(100 * hitRate)} %`;
+const { verdicts, failures } = await runAll(cells, jobs, ({ name, fault, reads, writes, worstMs, staleAtRest, hitRate }) => {
+  const figures = `${reads} reads, ${writes} writes, worst ${Math.round(worstMs)} ms, ${staleAtRest} stale at rest, hit rate ${Math.round(100 * hitRate)} %`;
   console.log(`${++done}/${cells.length} ${name} under ${fault}: ${figures}`);
 });
 
@@ -34,7 +34,7 @@ const tables = [
 ];
 const text = `\n${tables.join("\n\n")}\n`;
 console.log(text);
-if (!process.env.SYSTEMS?.trim() && !process.env.FAULTS?.trim()) writeTables(`\nSeed ${seed}.\n${text}`);
-const complaints = verdicts.map(complaint).filter(Boolean);
+if (failures.length === 0 && !process.env.SYSTEMS?.trim() && !process.env.FAULTS?.trim()) writeTables(`\nSeed ${seed}.\n${text}`);
+const complaints = [...failures.map(({ message }) => message), ...verdicts.map(complaint).filter(Boolean)];
 for (const each of complaints) console.error(each);
 process.exitCode = complaints.length > 0 ? 1 : 0;
