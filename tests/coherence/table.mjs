@@ -1,11 +1,16 @@
 // The tables of a run, and their place in docs/cache.md.
 
-import { readFileSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 
+import { applies } from "./cells.mjs";
 import { FAULTS } from "./faults.mjs";
 import { BOUNDS } from "./judge.mjs";
+import { SYSTEMS } from "./systems/index.mjs";
 
 const FILE = new URL("../../docs/cache.md", import.meta.url);
+const TARGET = new URL("../../target/", import.meta.url);
+/** Where verdicts are kept, by system and fault. */
+export const KEPT = new URL("coherence.json", TARGET);
 const BEGIN = "<!-- coherence: written by make coherence -->";
 const END = "<!-- end of coherence -->";
 
@@ -17,8 +22,8 @@ function grid(head, rows) {
   return [line(head), line(head.map((_, index) => (index === 0 ? "---" : "---:"))), ...rows.map(line)].join("\n");
 }
 
-function bySystem(verdicts, systems) {
-  return systems
+function bySystem(verdicts) {
+  return SYSTEMS
     .map((name) => verdicts.filter((verdict) => verdict.name === name))
     .filter(({ length }) => length > 0);
 }
@@ -26,9 +31,9 @@ function bySystem(verdicts, systems) {
 const sum = (verdicts, field) => verdicts.reduce((total, verdict) => total + field(verdict), 0);
 
 /** System × stale reads at each bound, over all faults. */
-export function systemTable(verdicts, systems) {
+function systemTable(verdicts) {
   const head = ["system", "reads", ...BOUNDS.map((ms) => `> ${duration(ms)}`), "worst", "at rest", "errors", "hit rate", "loads"];
-  const rows = bySystem(verdicts, systems).map((own) => [
+  const rows = bySystem(verdicts).map((own) => [
     own[0].title,
     number(sum(own, ({ reads }) => reads)),
     ...BOUNDS.map((ms) => number(sum(own, ({ stale }) => stale[ms]))),
@@ -42,8 +47,8 @@ export function systemTable(verdicts, systems) {
 }
 
 /** Fault × system: the worst staleness, and what is stale at rest. */
-export function faultTable(verdicts, systems) {
-  const owns = bySystem(verdicts, systems);
+function faultTable(verdicts) {
+  const owns = bySystem(verdicts);
   const rows = Object.entries(FAULTS)
     .filter(([fault]) => verdicts.some((verdict) => verdict.fault === fault))
     .map(([fault, { title }]) => [
@@ -56,10 +61,31 @@ export function faultTable(verdicts, systems) {
   return grid(["fault", ...owns.map((own) => own[0].title)], rows);
 }
 
-/** Writes the tables between the markers of docs/cache.md. */
-export function writeTables(text) {
+export const tables = (verdicts) =>
+  [
+    systemTable(verdicts),
+    "By fault, the worst staleness of a read, and how many reads were stale at rest:",
+    faultTable(verdicts),
+  ].join("\n\n");
+
+export function keptVerdicts() {
+  mkdirSync(TARGET, { recursive: true });
+  return existsSync(KEPT) ? JSON.parse(readFileSync(KEPT, "utf8")) : {};
+}
+
+/** Writes the tables of the faults under which every system was run between the markers of docs/cache.md. */
+export async function writeTables(kept) {
+  const all = [];
+  for (const fault of Object.keys(FAULTS)) {
+    const wanted = [];
+    for (const name of SYSTEMS) if (await applies(name, fault)) wanted.push(kept[`${name} ${fault}`]);
+    if (wanted.every(Boolean)) all.push(...wanted);
+  }
+  if (all.length === 0) return;
+  const seeds = [...new Set(all.map(({ seed }) => seed))].join(", ");
   const document = readFileSync(FILE, "utf8");
   const [begin, end] = [document.indexOf(BEGIN), document.indexOf(END)];
   if (begin < 0 || end < begin) throw new Error(`docs/cache.md has no lines ${BEGIN} and ${END}`);
-  writeFileSync(FILE, `${document.slice(0, begin)}${BEGIN}\n${text}\n${document.slice(end)}`);
+  const text = `${BEGIN}\n\nSeeds: ${seeds}.\n\n${tables(all)}\n\n`;
+  writeFileSync(FILE, document.slice(0, begin) + text + document.slice(end));
 }
