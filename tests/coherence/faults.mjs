@@ -16,6 +16,13 @@ export const FAULTS = {
     title: "none",
     run: ({ outage }) => outage(OUTAGE_MS),
   },
+  "slow-loads": {
+    title: "none, and loads take 300 ms",
+    async run({ instances, outage }) {
+      await Promise.all(instances.map((instance) => instance.ask("slow", { ms: 300 })));
+      await outage(OUTAGE_MS);
+    },
+  },
   "cut": {
     title: "link cut for 4 s, then reconnected",
     needs: "link",

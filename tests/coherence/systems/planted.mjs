@@ -9,7 +9,7 @@ const BOUND_MS = 500;
 export const PLANTED = {
   "none": "cut",
   /** Stores what was loaded, although it was invalidated meanwhile. */
-  "no-fence": "none",
+  "no-fence": "slow-loads",
   /** Hears only what is published after it has reconnected. */
   "no-replay": "cut",
   /** Measures the age of its proof by the wall clock, which can be stepped. */
