@@ -33,6 +33,16 @@ export const FAULTS = {
       link(0).mend();
     },
   },
+  "blip": {
+    title: "link cut while every key is written once",
+    needs: "link",
+    async run({ link, writer }) {
+      await writer.stop();
+      link(0).close();
+      await writer.burst();
+      link(0).mend();
+    },
+  },
   "blackhole": {
     title: "one direction of the link silent, no FIN",
     needs: "link",
@@ -76,7 +86,6 @@ export const FAULTS = {
     daemonFlags: ["--log-max-events", "50"],
     async run({ link, writer }) {
       link(0).close();
-      await sleep(1_000);
       await writer.burst(2);
       await writer.stop();
       link(0).mend();
@@ -86,9 +95,8 @@ export const FAULTS = {
     title: "FLUSHALL while the link is cut",
     needs: "link",
     async run({ link, writer, flush }) {
-      link(0).close();
-      await sleep(1_000);
       await writer.stop();
+      link(0).close();
       await flush();
       await writer.burst();
       link(0).mend();

@@ -7,6 +7,11 @@ export const now = () => Number(process.hrtime.bigint()) / 1e6;
 
 export const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
+/** Tries until it works: on a machine with much else to do, the daemon may not reach its broker in time. */
+export async function eventually(call) {
+  while (!(await call().then(() => true, () => false))) await sleep(100);
+}
+
 export const KEYS = Array.from({ length: 60 }, (_, index) => `key${index}`);
 
 /** A generator of numbers from 0 up to 1, which gives the same ones for the same seed (mulberry32). */

@@ -1,5 +1,7 @@
 // A small near cache on the bus, into which bugs can be planted: the checker has to catch each of them, and pass the one without.
 
+import { eventually } from "../truth.mjs";
+
 const dist = new URL("../../../clients/typescript/dist/", import.meta.url);
 const { connect } = await import(new URL("index.js", dist));
 
@@ -7,11 +9,11 @@ const BOUND_MS = 500;
 
 /** The bug, and the fault that shows it. */
 export const PLANTED = {
-  "none": "cut",
+  "none": "blip",
   /** Stores what was loaded, although it was invalidated meanwhile. */
   "no-fence": "slow-loads",
   /** Hears only what is published after it has reconnected. */
-  "no-replay": "cut",
+  "no-replay": "blip",
   /** Measures the age of its proof by the wall clock, which can be stepped. */
   "wall-clock": "clock",
   /** Goes on after a gap. */
@@ -46,7 +48,7 @@ export async function open({ bus: port, load }, name) {
     provenAt = Math.max(provenAt, sentAt);
     isDeaf = false;
   }
-  await sync();
+  await eventually(sync);
   clear();
 
   return {

@@ -2,6 +2,8 @@
 
 import { Redis } from "ioredis";
 
+import { eventually, sleep } from "../truth.mjs";
+
 const dist = new URL("../../../clients/typescript/dist/", import.meta.url);
 const { connect } = await import(new URL("index.js", dist));
 const { createCache, redisL2 } = await import(new URL("cache.js", dist));
@@ -26,8 +28,8 @@ export async function open({ bus: port, l2: l2Port, load, isWriter }, name) {
   const { boundMs: bound, l2: hasL2 } = about(name);
   const redis = hasL2 && new Redis(l2Port, "127.0.0.1").on("error", () => {});
   const cache = createCache({ bus, bound, ttl: "5m", maxEntries: 10_000, ...(redis && { l2: redisL2(redis) }) });
-  await bus.sync();
-  if (!isWriter) await new Promise((resolve) => setTimeout(resolve, 10));
+  await eventually(() => bus.sync());
+  if (!isWriter) await sleep(10);
   const lock = hasL2 && { wait: "500ms", lease: "1s" };
   return {
     read: (key) => cache.getOrSet(key, () => load(key), { tags: [`row:${key}`], lock }),
