@@ -26,17 +26,16 @@ const cells = [];
 for (const fault of faults) for (const name of systems) if (await applies(name, fault)) cells.push({ name, fault, seed });
 console.log(`${cells.length} runs of 8 to 20 s, ${jobs} at a time; SEED=${seed}`);
 let done = 0;
-const kept = keptVerdicts();
 const { verdicts, failures } = await runAll(cells, jobs, (verdict) => {
   const { name, fault, reads, writes, worstMs, staleAtRest, hitRate } = verdict;
   const figures = `worst ${Math.round(worstMs)} ms, ${staleAtRest} stale at rest, hit rate ${Math.round(100 * hitRate)} %`;
   console.log(`${++done}/${cells.length} ${name} under ${fault}: ${reads} reads, ${writes} writes, ${figures}`);
-  kept[`${name} ${fault}`] = verdict;
-  writeFileSync(KEPT, JSON.stringify(kept, null, 1));
+  // Read again, since another run may have added to it.
+  writeFileSync(KEPT, JSON.stringify({ ...keptVerdicts(), [`${name} ${fault}`]: verdict }, null, 1));
 });
 
 console.log(`\n${tables(verdicts)}\n`);
-await writeTables(kept);
+await writeTables(keptVerdicts());
 const complaints = [...failures.map(({ message }) => message), ...verdicts.map(complaint).filter(Boolean)];
 for (const each of complaints) console.error(each);
 process.exitCode = complaints.length > 0 ? 1 : 0;
