@@ -7,6 +7,7 @@ AJV    := tests/ajv
 JOSE   := tests/jose
 OTHERS := tests/generators
 PEERS  := benches/peers
+COHERENCE := tests/coherence
 CARGO  ?= cargo
 # The tests wait for servers more than they compute: more of them at once than there are cores.
 TEST_THREADS ?= 8
@@ -14,10 +15,11 @@ TEST_THREADS ?= 8
 # What the targets need besides cargo and node; scripts/setup says what an item can be.
 FOR_LINT   := cargo-deny@0.20.2 cargo-machete@0.9.2
 FOR_CLIENT := $(CLIENT) $(AJV)
+FOR_COHERENCE := redis-server $(COHERENCE)
 FOR_OTHERS := $(OTHERS) $(OTHERS)/generators.txt
 FOR_PYTHON := tests/python/clients.txt tests/python/sseclient-py.txt
 FOR_OPENAPI := tests/openapi/openapi.txt
-FOR_TESTS  := redis-server chromium nginx haproxy caddy prometheus $(FOR_PYTHON) $(FOR_OPENAPI) $(FOR_CLIENT) $(FOR_OTHERS) $(JOSE)
+FOR_TESTS  := redis-server chromium nginx haproxy caddy prometheus $(FOR_PYTHON) $(FOR_OPENAPI) $(FOR_CLIENT) $(FOR_OTHERS) $(JOSE) $(COHERENCE)
 FOR_FUZZ   := cargo-fuzz@0.13.2
 FOR_BENCH  := redis-server nginx libnginx-mod-nchan $(PEERS)/nats-server.txt $(PEERS)
 
@@ -35,7 +37,8 @@ endif
 .NOTPARALLEL:
 
 .PHONY: help run build release build-client setup setup-lint setup-test setup-client setup-generators setup-openapi setup-bench check lint test test-rust \
-	test-ajv test-generators test-openapi test-client soak conformance fuzz million bench bench-report bench-micro fmt generate clean
+	test-ajv test-generators test-openapi test-client test-coherence setup-coherence coherence soak conformance fuzz million bench bench-report \
+	bench-micro fmt generate clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^##@ / { printf "\n%s\n", substr($$0, 5) } /^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' \
@@ -76,7 +79,7 @@ lint: setup-lint build ## formatting, clippy, documentation, dependencies, gener
 	target/debug/tidings codegen protocol --out $(CLIENT)/src/generated --check
 	scripts/imports --check
 
-test: setup-test test-rust test-ajv test-generators test-openapi test-client ## all tests, with real Redis servers, real sockets, a real browser
+test: setup-test test-rust test-ajv test-generators test-openapi test-client test-coherence ## all tests, with real Redis servers, real sockets, a real browser
 
 test-rust: build ## the Rust tests alone
 	RUST_TEST_THREADS=$(TEST_THREADS) $(CARGO) test --locked
@@ -93,6 +96,9 @@ test-openapi: build setup-openapi ## the daemon beside its OpenAPI document, fuz
 test-client: build setup-client ## the TypeScript client's build, types, package and tests
 	cd $(CLIENT) && npm run check
 
+test-coherence: build-client build setup-coherence ## the short form of `make coherence`: planted bugs, and the near cache under a few faults
+	cd $(COHERENCE) && node --test short.test.mjs
+
 ##@ Change files
 
 fmt: ## format the Rust code
@@ -106,7 +112,7 @@ generate: build ## write the generated files: schemas/ and the client's types
 
 clean: ## remove what was built, and the npm packages
 	$(CARGO) clean
-	rm -rf $(CLIENT)/node_modules $(CLIENT)/dist $(AJV)/node_modules $(OTHERS)/node_modules $(JOSE)/node_modules $(PEERS)/node_modules
+	rm -rf $(CLIENT)/node_modules $(CLIENT)/dist $(AJV)/node_modules $(OTHERS)/node_modules $(JOSE)/node_modules $(COHERENCE)/node_modules $(PEERS)/node_modules
 
 ##@ Long suites and benchmarks
 
@@ -138,6 +144,14 @@ million: setup-test ## one million events to 100 subscribers through Redis; take
 BENCH  ?=
 ROUNDS ?= 3
 
+# What `make coherence` compares, under which faults, all where nothing is named: make coherence SYSTEMS="tidings" FAULTS="cut stop"
+SYSTEMS ?=
+FAULTS  ?=
+SEED    ?=
+
+coherence: build-client build setup-coherence ## count stale reads of the near cache and of others under faults; takes 10 minutes; SYSTEMS= FAULTS= SEED=
+	cd $(COHERENCE) && SYSTEMS="$(SYSTEMS)" FAULTS="$(FAULTS)" SEED="$(SEED)" node run.mjs
+
 setup-bench: ## install what the benchmark compares tidings with
 	@$(SETUP) $(FOR_BENCH)
 
@@ -159,6 +173,9 @@ setup-test:
 
 setup-client:
 	@$(SETUP) $(FOR_CLIENT)
+
+setup-coherence:
+	@$(SETUP) $(FOR_COHERENCE)
 
 setup-generators:
 	@$(SETUP) $(FOR_OTHERS)

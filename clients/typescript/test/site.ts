@@ -8,7 +8,7 @@ const PAGE = `<!doctype html>
 <title>tidings</title>
 <link rel="icon" href="data:,">
 <script type="module">
-  import * as tidings from "/client.js";
+  import * as tidings from "/client/index.js";
   globalThis.tidings = tidings;
 </script>`;
 
@@ -23,8 +23,9 @@ export class Site {
   /** Starts a site. `token` makes the text of its path `/token`. */
   static async start(token?: () => Promise<string>): Promise<Site> {
     const server = createServer(async (request, response) => {
-      if (request.url === "/client.js") {
-        const script = await readFile(new URL("../dist/index.js", import.meta.url));
+      const file = /^\/client\/([\w-]+\.js)$/.exec(request.url ?? "")?.[1];
+      if (file) {
+        const script = await readFile(new URL(`../dist/${file}`, import.meta.url));
         response.writeHead(200, { "content-type": "text/javascript" }).end(script);
       } else if (request.url === "/token" && token) {
         response.writeHead(200, { "content-type": "text/plain" }).end(await token());
