@@ -10,7 +10,7 @@ use rustls::crypto::ring::default_provider;
 use rustls::{ClientConfig, RootCertStore};
 use tidings::load::Tls;
 
-/// The files of a certificate, and how a client connects to who has it.
+/// The files of a server's certificate, and the settings by which the load generator trusts it.
 pub struct Certificate {
     pub cert: PathBuf,
     pub key: PathBuf,

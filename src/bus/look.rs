@@ -1,7 +1,7 @@
 //! Looks at the heads of the logs, which prove what a connection must have been sent: the answer to `sync`.
 //!
-//! One look at a time runs in a namespace of a node. Everybody who comes during a look shares the next one, since only a look
-//! that begins later proves something to them. A look asks for the bounds of each log, and not only for its head as the
+//! One look at a time runs in a namespace of a node. Every `sync` that comes during a look shares the next one, since only a look
+//! that begins later proves something to it. A look asks for the bounds of each log, and not only for its head as the
 //! readiness probe does: the broker then compares the log with what this node knows, and begins a new epoch where events
 //! were lost. So a head is never the head of another history.
 
@@ -42,7 +42,7 @@ pub(super) struct Looks {
     metrics: Arc<Metrics>,
     /// One permit: a look holds it.
     turn: Semaphore,
-    /// The look that has not begun. Who comes now shares it.
+    /// The look that has not begun. Every `sync` that comes now shares it.
     next: Mutex<Option<SharedLook>>,
 }
 

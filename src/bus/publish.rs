@@ -1,4 +1,5 @@
-//! Publishing: authorize, validate, find what follows, append all together, and hold the answer back for a publisher that outruns the fan-out.
+//! Publishing: authorize, validate, find what the events cause, append all together, and hold the answer back for a publisher
+//! that outruns the fan-out.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

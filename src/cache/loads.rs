@@ -105,7 +105,7 @@ impl Context {
 
 /// How long the absence of a value is kept by default.
 const ABSENT_TTL: Nanos = 30_000_000_000;
-/// How often who waits for a lock looks into L2: at first, and at last.
+/// How often a reader that waits for a lock looks into L2: at first, and at last.
 const POLL: (Duration, Duration) = (Duration::from_millis(50), Duration::from_millis(500));
 
 /// Removes a load when it ends, also if it panics.
@@ -141,7 +141,7 @@ impl Core {
         let (flight, sender) = state.flights.begin(key, &options.tags, self.start_now());
         let (core, loader, options) = (self.clone(), loader.clone(), options.clone());
         let load = Load { core, flight: flight.clone(), loader, options, demand, previous };
-        // A task of its own: who waits may leave. It ends when all have left.
+        // A task of its own: the readers that wait may leave. It ends when all have left.
         tokio::spawn(load.fly(sender));
         flight
     }

@@ -7,7 +7,7 @@
 //! A tag is known only while an entry has it, so memory does not grow with the tags ever seen.
 //!
 //! Hits take no lock of this module. So whoever applies an invalidation writes its marks first, and its number last
-//! ([`Current::publish`]): who reads a number sees all marks up to it.
+//! ([`Current::publish`]): a reader that sees a number sees all marks up to it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};

@@ -142,8 +142,8 @@ impl Measure for Opened {
     }
 }
 
-/// All subscribers get all events: from a daemon without authentication, and from one with it, in turn. Who has a pin is
-/// compared with who has that filter.
+/// Publishes to the subscribers of two daemons in turn, one without authentication and one with it. Subscribers with a pin are
+/// compared with subscribers that ask for the same filter.
 struct Delivered {
     pinned: bool,
 }

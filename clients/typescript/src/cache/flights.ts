@@ -1,7 +1,8 @@
 // Loads in progress: one for each key, which all readers of the key share.
 //
-// An invalidation does not search the loads: it leaves a trace in the history, and who wants to join a load asks there whether one
-// has hit it since it began. A load that was hit goes on for those who waited before, and who comes after starts a new one.
+// An invalidation does not search the loads: it leaves a trace in the history. A reader that wants to join a load asks the history
+// whether an invalidation has hit the load since it began. A load that was hit goes on for the readers that waited before; a later
+// reader starts a new one.
 
 /** What a load has come to. */
 export interface Outcome {

@@ -52,7 +52,7 @@ export interface LoadsParts {
 
 /** How long `null` and `undefined` are kept by default, in milliseconds. */
 const ABSENT_TTL_MS = 30_000;
-/** How often who waits for a lock looks into L2, in milliseconds: at first, and at last. */
+/** How often a reader that waits for a lock looks into L2, in milliseconds: at first, and at last. */
 const POLL = { minMs: 50, maxMs: 500 };
 
 export class Loads {
