@@ -10,6 +10,20 @@ import { KEYS, sleep } from "./truth.mjs";
 
 /** Longer than the bound of every system that states one. */
 const OUTAGE_MS = 4_000;
+const RECONNECT_LIMIT_MS = 10_000;
+
+/**
+ * Cuts the link of instance 0 while `change` happens. The instance reads nothing until its link stands again: what it read
+ * meanwhile it would have loaded, and so it would know by chance what it missed.
+ */
+async function away({ instances, link }, change) {
+  await instances[0].ask("pause");
+  link(0).close();
+  await change();
+  link(0).mend();
+  await link(0).used(RECONNECT_LIMIT_MS);
+  await instances[0].ask("resume");
+}
 
 export const FAULTS = {
   "none": {
@@ -18,9 +32,14 @@ export const FAULTS = {
   },
   "slow-loads": {
     title: "none, and loads take 300 ms",
-    async run({ instances, outage }) {
+    async run({ instances, writer, outage }) {
       await Promise.all(instances.map((instance) => instance.ask("slow", { ms: 300 })));
       await outage(OUTAGE_MS);
+      await writer.stop();
+      // The second burst overtakes the loads that the first one causes.
+      await writer.burst();
+      await sleep(150);
+      await writer.burst();
     },
   },
   "cut": {
@@ -36,11 +55,9 @@ export const FAULTS = {
   "blip": {
     title: "link cut while every key is written once",
     needs: "link",
-    async run({ link, writer }) {
-      await writer.stop();
-      link(0).close();
-      await writer.burst();
-      link(0).mend();
+    async run(world) {
+      await world.writer.stop();
+      await away(world, () => world.writer.burst());
     },
   },
   "blackhole": {
@@ -84,22 +101,22 @@ export const FAULTS = {
     title: "link cut, and the log truncated meanwhile",
     needs: "link",
     daemonFlags: ["--log-max-events", "50"],
-    async run({ link, writer }) {
-      link(0).close();
-      await writer.burst(2);
-      await writer.stop();
-      link(0).mend();
+    async run(world) {
+      await away(world, async () => {
+        await world.writer.burst(2);
+        await world.writer.stop();
+      });
     },
   },
   "flushed": {
     title: "FLUSHALL while the link is cut",
     needs: "link",
-    async run({ link, writer, flush }) {
-      await writer.stop();
-      link(0).close();
-      await flush();
-      await writer.burst();
-      link(0).mend();
+    async run(world) {
+      await world.writer.stop();
+      await away(world, async () => {
+        await world.flush();
+        await world.writer.burst();
+      });
     },
   },
   "l2-down": {

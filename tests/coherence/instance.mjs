@@ -14,7 +14,7 @@ const LATE_MS = 300;
 const truth = new Truth(file);
 const next = random(seed);
 const count = { reads: 0, loads: 0, errors: 0, unanswered: 0 };
-let [slowMs, log, isLogging] = [0, [], isReading];
+let [slowMs, log, isLogging, isPaused] = [0, [], isReading, false];
 
 /** Reads the truth, as a query of a database does: the answer is on its way for some time. */
 async function load(key) {
@@ -57,6 +57,8 @@ async function rest() {
 
 const orders = {
   slow: ({ ms }) => void (slowMs = ms),
+  pause: () => void (isPaused = true),
+  resume: () => void (isPaused = false),
   block: ({ ms }) => {
     for (const until = now() + ms; now() < until; );
   },
@@ -75,9 +77,9 @@ let last = now();
 while (isReading) {
   // Timers run before sockets are read: what came while the process was stopped has not been seen by this tick.
   await sleep(TICK_MS);
-  if (!isLogging) continue;
   const isLate = now() - last > LATE_MS;
   last = now();
+  if (!isLogging || isPaused) continue;
   const keys = isLate ? KEYS : Array.from({ length: READS_A_TICK }, () => KEYS[Math.floor(next() * KEYS.length)]);
   for (const key of keys) void read(key);
   if (log.length > 50) send();

@@ -3,6 +3,8 @@
 import { connect, createServer } from "node:net";
 import { once } from "node:events";
 
+import { now, sleep } from "./truth.mjs";
+
 export class Proxy {
   #server;
   #pairs = new Set();
@@ -71,6 +73,12 @@ export class Proxy {
     this.#isOpen = true;
     this.#isFrozen = false;
     this.#delayMs = 0;
+  }
+
+  /** Resolves when a connection exists and has brought something to its client, or after `limitMs`. */
+  async used(limitMs) {
+    const isUsed = () => [...this.#pairs].some(({ server }) => server.bytesRead > 0);
+    for (const until = now() + limitMs; !isUsed() && now() < until; ) await sleep(5);
   }
 
   stop() {

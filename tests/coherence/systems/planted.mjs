@@ -58,7 +58,8 @@ export async function open({ bus: port, load }, name) {
       const isProven = () => began - Math.max(entry.loadedAt, provenAt) <= BOUND_MS - 5;
       if (entry) {
         if (began - provenAt > BOUND_MS / 2) {
-          const limit = new Promise((resolve) => setTimeout(resolve, 100));
+          // Long, so that a slow machine does not load instead: that would hide a bug.
+          const limit = new Promise((resolve) => setTimeout(resolve, 2_000));
           await (isProven() ? void sync().catch(() => {}) : Promise.race([sync().catch(() => {}), limit]));
         }
         if (isProven() && entries.get(key) === entry) return entry.version;
