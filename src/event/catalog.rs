@@ -65,13 +65,19 @@ const SSE_EVENTS: [&str; 6] = ["gap", "cursor", "closed", "open", "error", "mess
 const DRAFT: &str = "https://json-schema.org/draft/2020-12/schema";
 
 impl Catalog {
-    /// The catalogue of the built-in types.
-    #[expect(clippy::expect_used, reason = "these schemas are part of the program, and every test compiles them")]
-    pub fn builtin() -> Self {
+    /// The catalogue without any type.
+    #[expect(clippy::expect_used, reason = "this schema is part of the program, and every test compiles it")]
+    pub fn empty() -> Self {
         let envelope = compile(&envelope::schema(), PatternOptions::fancy_regex())
             .expect("the envelope's schema is part of the program");
         let ids = [envelope::SCHEMA_ID, DRAFT].map(str::to_owned).into();
-        let mut catalog = Self { types: Vec::new(), by_name: HashMap::new(), schema_ids: ids, envelope };
+        Self { types: Vec::new(), by_name: HashMap::new(), schema_ids: ids, envelope }
+    }
+
+    /// The catalogue of the built-in types.
+    #[expect(clippy::expect_used, reason = "these schemas are part of the program, and every test compiles them")]
+    pub fn builtin() -> Self {
+        let mut catalog = Self::empty();
         for (name, key, schema) in builtin::types() {
             let schema = with_id(name, schema.to_value());
             catalog.insert(name, key.map(str::to_owned), schema).expect("built-in schemas are part of the program");

@@ -62,4 +62,5 @@ mod support;
 mod survivors;
 mod sync;
 mod tls;
+mod trigger;
 mod websocket;
