@@ -10,6 +10,7 @@ const TICK_MS = 10;
 const READS_A_TICK = 2;
 /** A tick that comes so late reads all keys at once: the process was stopped, or its event loop was blocked. */
 const LATE_MS = 300;
+const ANSWER_LIMIT_MS = 3_000;
 
 const truth = new Truth(file);
 const next = random(seed);
@@ -49,7 +50,7 @@ function send() {
 async function rest() {
   const one = async (key) => {
     const began = now();
-    const late = sleep(3_000).then(() => undefined);
+    const late = sleep(ANSWER_LIMIT_MS).then(() => undefined);
     return { key, version: await Promise.race([cache.read(key).catch(() => undefined), late]), began };
   };
   return Promise.all(KEYS.map(one));
@@ -62,8 +63,10 @@ const orders = {
   block: ({ ms }) => {
     for (const until = now() + ms; now() < until; );
   },
-  end: () => {
+  end: async () => {
     isLogging = false;
+    // What is still being loaded is no read without an answer.
+    for (const until = now() + ANSWER_LIMIT_MS; count.unanswered > 0 && now() < until; ) await sleep(10);
     send();
     return { ...count, ...(cache.loads && { loads: cache.loads() }) };
   },
