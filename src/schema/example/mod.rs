@@ -1,6 +1,6 @@
 //! Examples of an event type's `data`, made from its JSON Schema: what `tidings trigger` publishes.
 //!
-//! The maker reads the schema as a recipe ([`rules`] collects what applies to a value, [`value`] and [`text`] make one), and the
+//! The maker reads the schema as a recipe: `rules.rs` collects what applies to a value, `value.rs` and `text.rs` make one. The
 //! catalogue judges the result. Where the recipe says too little (`not`, dependencies), the maker tries again with other dice.
 
 mod rules;
