@@ -37,7 +37,7 @@ endif
 .NOTPARALLEL:
 
 .PHONY: help run build release build-client setup setup-lint setup-test setup-client setup-generators setup-openapi setup-bench check lint test test-rust \
-	test-ajv test-generators test-openapi test-client test-coherence setup-coherence coherence soak conformance fuzz million bench bench-report \
+	test-ajv test-generators test-openapi test-client test-coherence build-coherence setup-coherence coherence soak conformance fuzz million bench bench-report \
 	bench-micro fmt generate clean
 
 help: ## this list
@@ -96,7 +96,7 @@ test-openapi: build setup-openapi ## the daemon beside its OpenAPI document, fuz
 test-client: build setup-client ## the TypeScript client's build, types, package and tests
 	cd $(CLIENT) && npm run check
 
-test-coherence: build-client build setup-coherence ## the short form of `make coherence`: planted bugs, and the near cache under a few faults
+test-coherence: build-client build build-coherence setup-coherence ## the short form of `make coherence`: planted bugs, and the near caches under a few faults
 	cd $(COHERENCE) && node --test short.test.mjs
 
 ##@ Change files
@@ -149,7 +149,7 @@ SYSTEMS ?=
 FAULTS  ?=
 SEED    ?=
 
-coherence: build-client build setup-coherence ## count stale reads of the near cache and of others under faults; takes 10 minutes; SYSTEMS= FAULTS= SEED=
+coherence: build-client build build-coherence setup-coherence ## count stale reads of the near caches and of others under faults; takes 15 minutes; SYSTEMS= FAULTS= SEED=
 	cd $(COHERENCE) && SYSTEMS="$(SYSTEMS)" FAULTS="$(FAULTS)" SEED="$(SEED)" node run.mjs
 
 setup-bench: ## install what the benchmark compares tidings with
@@ -173,6 +173,9 @@ setup-test:
 
 setup-client:
 	@$(SETUP) $(FOR_CLIENT)
+
+build-coherence:
+	$(CARGO) build --locked --example coherence-cache
 
 setup-coherence:
 	@$(SETUP) $(FOR_COHERENCE)

@@ -1,6 +1,7 @@
 // An instance: a process with a cache, which reads keys all the time and logs each read.
 //
-// It is told by its parent what to do. Its reads go to its parent in batches.
+// It is told by its parent what to do. Its reads go to its parent in batches. A cache in Rust is a process of its own, which this
+// one asks (`systems/rust.mjs`): its reads, its loads and the clock of the log are here all the same.
 
 import { KEYS, now, random, sleep, Truth } from "./truth.mjs";
 import { system } from "./systems/index.mjs";
@@ -61,6 +62,7 @@ const orders = {
   pause: () => void (isPaused = true),
   resume: () => void (isPaused = false),
   block: ({ ms }) => {
+    void cache.block?.(ms);
     for (const until = now() + ms; now() < until; );
   },
   end: async () => {
