@@ -1,8 +1,12 @@
 // Elapsed time: the larger of what the monotonic clock and the wall clock say.
 //
-// The monotonic clock stops while a virtual machine sleeps. The wall clock can be stepped back. Taking the larger of the two
-// can only make an entry look older than it is, which costs a load and never a stale read. The clocks of two machines are
-// never compared.
+// The monotonic clock stops while a virtual machine sleeps. The wall clock can be set back. Taking the larger of the two can
+// only make an entry look older than it is, which costs a load and never a stale read. The clocks of two machines are never
+// compared.
+//
+// One thing is assumed of the wall clock: it runs. A reading in the same millisecond as the one before takes the result of that
+// one. A clock that is set back and shows the same millisecond again, with no reading in between, so hides the time between,
+// for 15 readings. The other way round, with the monotonic clock asked first, it would be the sleep of a machine: that happens.
 
 /** The two clocks of the machine, in milliseconds. */
 export interface Clocks {
@@ -12,21 +16,24 @@ export interface Clocks {
 
 export const SYSTEM_CLOCKS: Clocks = { monotonic: () => performance.now(), wall: () => Date.now() };
 
-/** A wall clock that is ahead of the monotonic one by more than this was stepped, or the machine slept. In milliseconds. */
+/**
+ * A wall clock that has fallen behind by more than this was set back. Less is the grain of the clocks, or the time between two
+ * readings. In milliseconds.
+ */
 const STEP_MS = 20;
 /** After so many readings within one millisecond of the wall clock, the monotonic clock is asked again. */
 const MAX_REPEATS = 16;
 
-/** A clock that never runs slower than either of the two clocks of the machine. */
+/** A clock that never runs slower than the monotonic one, nor than the wall clock unless that was set back. */
 export class Clock {
   readonly #clocks: Clocks;
   #wall: number;
   /** The monotonic time of the first reading at which the wall clock showed `#wall`. */
   #wallSince: number;
-  /** The wall clock minus the monotonic one. */
-  #difference: number;
-  /** How much the wall clock has gained on the monotonic one by steps and sleep. */
-  #gained = 0;
+  /** What the wall clock counts from. Changes when it is set back. */
+  #origin: number;
+  /** The most by which the wall clock has been ahead of the monotonic one. Only rises, by steps and sleep. */
+  #ahead = 0;
   /** What `now` returned at last, and what it counts from. */
   #now = 0;
   readonly #start: number;
@@ -36,7 +43,7 @@ export class Clock {
     this.#clocks = clocks;
     this.#wall = clocks.wall();
     this.#wallSince = this.#start = clocks.monotonic();
-    this.#difference = this.#wall - this.#start;
+    this.#origin = this.#wall - this.#start;
   }
 
   /**
@@ -59,12 +66,10 @@ export class Clock {
     } else {
       this.#repeats = monotonic - this.#wallSince > 2 ? 0 : 1;
     }
-    const ahead = wall - monotonic - this.#difference;
-    if (ahead > STEP_MS || ahead < -STEP_MS) {
-      this.#gained += Math.max(0, ahead);
-      this.#difference += ahead;
-    }
-    return (this.#now = Math.floor(monotonic - this.#start + this.#gained + (ahead > 0 && ahead <= STEP_MS ? ahead : 0)));
+    const ahead = wall - monotonic - this.#origin;
+    if (ahead > this.#ahead) this.#ahead = ahead;
+    else if (ahead < this.#ahead - STEP_MS) this.#origin += ahead - this.#ahead;
+    return (this.#now = Math.floor(monotonic - this.#start + this.#ahead));
   }
 }
 
