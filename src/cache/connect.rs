@@ -111,8 +111,10 @@ impl Coherence {
         self.core.stats()
     }
 
-    /// Ends all loads and drops all entries. Later calls of its caches fail with [`Error::Closed`].
-    pub fn close(&self) {
-        self.core.close();
+    /// Ends the subscription and all loads, and drops all entries. Later calls of its caches fail with [`Error::Closed`].
+    ///
+    /// Waits until L2 has what is being written to it, and has back the locks that are held there: at most 1 s.
+    pub async fn close(&self) {
+        self.core.close().await;
     }
 }

@@ -22,6 +22,9 @@ use super::types::Options;
 use super::validity::Current;
 use crate::event::Position;
 
+/// How long [`Core::close`] waits for writes to L2 and locks there. Each call of L2 takes at most a quarter of it.
+const CLOSE_LIMIT: Duration = Duration::from_secs(1);
+
 /// A cache without the types of its values.
 pub struct Core {
     pub environment: Arc<dyn Environment>,
@@ -112,12 +115,18 @@ impl Core {
         if self.is_closed.load(Ordering::Acquire) { Err(Error::Closed) } else { Ok(()) }
     }
 
-    pub fn close(&self) {
+    pub async fn close(&self) {
         self.is_closed.store(true, Ordering::Release);
-        let mut state = self.lock();
-        state.flights.cancel();
-        let State { store, validity, .. } = &mut *state;
-        store.clear(validity);
+        self.source.stop();
+        {
+            let mut state = self.lock();
+            state.flights.cancel();
+            let State { store, validity, .. } = &mut *state;
+            store.clear(validity);
+        }
+        if let Some(l2) = &self.l2 {
+            within(&*self.environment, CLOSE_LIMIT, l2.settled()).await;
+        }
     }
 
     pub fn stats(&self) -> Stats {

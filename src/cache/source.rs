@@ -49,6 +49,8 @@ pub trait Source: Send + Sync {
     fn is_connected(&self) -> bool;
     /// Asks for a proof that everything was reported that the log has now. The answer is [`SourceHandler::synced`].
     fn sync(&self, number: u64);
+    /// Ends the reports.
+    fn stop(&self);
     /// Publishes an invalidation, and returns its position.
     fn publish(&self, publication: Publication) -> BoxFuture<'static, Result<Position, Error>>;
 }
