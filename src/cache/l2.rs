@@ -35,7 +35,13 @@ pub struct L2Entry {
     pub ttl: Duration,
 }
 
-/// A second level, which all instances share. Keys are those of the cache.
+/// An error of [`L2::get`]: something else is under this key. L2 itself works, so it is asked for other keys all the same.
+#[derive(Debug, thiserror::Error)]
+#[error("L2 has something else under {0}")]
+pub struct Foreign(pub String);
+
+/// A second level, which all instances share. Keys are those of the cache. An error, or no answer within 250 ms, is a miss, and
+/// L2 is not asked for a second then.
 pub trait L2: Send + Sync {
     /// Reads an entry.
     fn get<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Option<L2Entry>, BoxError>>;
@@ -76,7 +82,7 @@ impl<T: Serialize + DeserializeOwned + Send + Sync + 'static> Codec for JsonCode
 }
 
 /// How long L2 may take to answer.
-const LIMIT: Duration = Duration::from_millis(250);
+pub const LIMIT: Duration = Duration::from_millis(250);
 /// How long L2 is not asked after a failure.
 const PAUSE: Nanos = 1_000_000_000;
 
@@ -188,13 +194,14 @@ impl GuardedL2 {
 
     pub async fn get(&self, key: &str, codec: &dyn Codec) -> Option<ReadEntry> {
         let L2Entry { value, tags, fence, ttl } = self.ask(self.l2.get(key)).await??;
-        let value = match value.map(|bytes| codec.decode(&bytes)).transpose() {
-            Ok(value) => value,
-            Err(error) => {
-                // Redis itself works, so this is no reason to leave it alone for a while.
+        let value = match value.map(|bytes| codec.decode(&bytes).map(Some).or_else(|error| absent(&bytes, error))) {
+            Some(Ok(value)) => value,
+            Some(Err(error)) => {
+                // L2 itself works, so this is no reason to leave it alone for a while.
                 self.failed(&error);
                 return None;
             }
+            None => None,
         };
         Some(ReadEntry { value, tags, fence, ttl: nanos(ttl) })
     }
@@ -229,7 +236,9 @@ impl GuardedL2 {
             Some(Err(error)) => error,
             None => format!("no answer within {} ms", LIMIT.as_millis()).into(),
         };
-        self.paused_until.store(self.environment.now() + PAUSE, Ordering::Relaxed);
+        if !error.is::<Foreign>() {
+            self.paused_until.store(self.environment.now() + PAUSE, Ordering::Relaxed);
+        }
         self.failed(&error);
         None
     }
@@ -238,4 +247,9 @@ impl GuardedL2 {
         self.counters.l2_errors.count();
         tracing::warn!(%error, "the second level of the cache failed");
     }
+}
+
+/// Other languages write an absent value as `null`, too.
+fn absent(bytes: &[u8], error: BoxError) -> Result<Value, BoxError> {
+    if bytes == b"null" { Ok(None) } else { Err(error) }
 }
