@@ -1,6 +1,7 @@
 //! The Rust cache with real daemons, real Redis servers and broken links. The cases that need a virtual clock are in
 //! `tests/cache/cases.json`.
 
+mod bus;
 mod level_two;
 
 use std::collections::HashMap;
