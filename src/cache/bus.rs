@@ -156,7 +156,10 @@ impl Follower {
                 Err(error) => {
                     tracing::warn!(%error, "the cache cannot follow its invalidations; it connects again");
                     self.is_connected.store(false, Ordering::Relaxed);
-                    self.begun(Beginning::Refused(error));
+                    self.begun(Beginning::Refused(error.clone()));
+                    if let Some(handler) = self.handler.upgrade() {
+                        handler.refused(error.into());
+                    }
                     self.unsynced();
                     if !self.pause(&mut requests).await {
                         break;

@@ -24,6 +24,11 @@ pub fn nanos(duration: Duration) -> Nanos {
     i64::try_from(duration.as_nanos()).unwrap_or(FOREVER).min(FOREVER)
 }
 
+/// The time that has passed, as a duration.
+pub fn duration(nanos: Nanos) -> Duration {
+    Duration::from_nanos(u64::try_from(nanos).unwrap_or_default())
+}
+
 /// What the cache needs of its surroundings, so that a test can replace them.
 pub trait Environment: Send + Sync + 'static {
     /// The time, for ages. Never slower than either clock of the machine.

@@ -10,7 +10,7 @@ use super::bus::BusSource;
 use super::clock::SystemEnvironment;
 use super::core::Core;
 use super::error::{BoxError, Error};
-use super::events::Stats;
+use super::events::{Events, Stats};
 use super::history::{HALF_SIZE, History};
 use super::l2::{Codec, JsonCodec};
 use super::loads::Kind;
@@ -109,6 +109,11 @@ impl Coherence {
     /// The counters since the connection, of all caches together.
     pub fn stats(&self) -> Stats {
         self.core.stats()
+    }
+
+    /// What happens from now on, in all caches together. A listener that is more than 256 events behind misses the oldest of them.
+    pub fn events(&self) -> Events {
+        self.core.counters.events.listen()
     }
 
     /// Ends the subscription and all loads, and drops all entries. Later calls of its caches fail with [`Error::Closed`].

@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use super::clock::{Environment, FOREVER, NEVER, Nanos, nanos, within};
 use super::coherence::{Now, Settings, State, has_reached};
 use super::error::Error;
-use super::events::{Counters, Stats};
+use super::events::{Counters, Event, Stats};
 use super::history::History;
 use super::l2::GuardedL2;
 use super::proof::{Demand, Proven, ToSend, WAIT};
@@ -226,6 +226,10 @@ impl SourceHandler for Core {
     fn lost(&self, position: &Position) {
         tracing::info!(%position, "invalidations were lost; the cache drops everything");
         self.lock().lost(position);
+    }
+
+    fn refused(&self, error: Error) {
+        self.counters.events.tell(|| Event::Refused { error });
     }
 
     fn synced(&self, number: u64, position: Option<&Position>) {

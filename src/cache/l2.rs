@@ -18,7 +18,7 @@ use tokio::sync::watch;
 
 use super::clock::{Environment, NEVER, Nanos, nanos, within};
 use super::error::BoxError;
-use super::events::Counters;
+use super::events::{Counters, Event};
 use super::store::Value;
 use crate::event::Position;
 
@@ -245,6 +245,7 @@ impl GuardedL2 {
 
     fn failed(&self, error: &BoxError) {
         self.counters.l2_errors.count();
+        self.counters.events.tell(|| Event::L2Failed { reason: error.to_string() });
         tracing::warn!(%error, "the second level of the cache failed");
     }
 }

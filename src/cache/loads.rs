@@ -6,10 +6,11 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use tokio::sync::watch;
 
-use super::clock::{NEVER, Nanos, nanos};
+use super::clock::{NEVER, Nanos, duration, nanos};
 use super::coherence::State;
 use super::core::Core;
 use super::error::Error;
+use super::events::Event;
 use super::flights::{Flight, Landed, Outcome, Start};
 use super::l2::{Codec, GuardedL2, KeyLock, L2Entry, Write};
 use super::proof::Demand;
@@ -279,7 +280,13 @@ impl Load {
         };
         let context = Context::new(key, previous.clone(), Some(flight.clone()));
         core.counters.loads.count();
-        let value = loader(context.clone()).await?;
+        let loaded = loader(context.clone()).await;
+        core.counters.events.tell(|| Event::Loaded {
+            key: key.to_owned(),
+            duration: duration(core.environment.now() - started_at),
+            error: loaded.as_ref().err().cloned(),
+        });
+        let value = loaded?;
         if let Some(tags_of) = &options.tags_of {
             flight.add_tags(tags_of(&value));
         }
@@ -292,6 +299,7 @@ impl Load {
         let outcome = Outcome { value: value.clone(), is_from_l2: false, is_fenced, is_held };
         if is_fenced || is_held {
             core.counters.fenced.count();
+            core.counters.events.tell(|| Event::Fenced { key: key.to_owned(), tags });
             return Ok((outcome, None));
         }
         let wanted = match (ttl, &value) {

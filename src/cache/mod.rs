@@ -59,7 +59,7 @@ mod writes;
 
 pub use connect::Coherence;
 pub use error::{BoxError, Error};
-pub use events::Stats;
+pub use events::{Event, Events, Stats};
 pub use l2::{Foreign, L2, L2Entry};
 #[cfg(feature = "cache-redis")]
 pub use redis::RedisL2;

@@ -9,7 +9,7 @@ use crate::cache::core::Core;
 use crate::cache::history::{HALF_SIZE, History};
 use crate::cache::store::{NewEntry, Store};
 use crate::cache::validity::Validity;
-use crate::cache::{Coherence, Invalidation, L2Entry, Options};
+use crate::cache::{Coherence, Event, Invalidation, L2Entry, Options};
 
 fn start(options: Options) -> (Arc<VirtualEnvironment>, Arc<FakeSource>, Arc<Core>, Coherence) {
     let (environment, source) = (VirtualEnvironment::new(), FakeSource::new());
@@ -193,4 +193,48 @@ async fn close_waits_for_l2_within_a_limit() {
     settle().await;
     environment.advance(1_000 * MS).await;
     assert!(closing.is_finished());
+}
+
+#[tokio::test]
+async fn who_listens_is_told_what_happens() {
+    let l2 = Arc::new(MemoryL2::default());
+    let (environment, source, core, coherence) = start(Options { l2: Some(l2.clone()), ..Options::default() });
+    let mut events = coherence.events();
+    let cache = coherence.shared_cache::<u64>("n");
+    let load = |_| async { Ok::<_, String>(1) };
+    cache.entry("a").tags(["t"]).get_or_load(load).await.unwrap();
+    cache.entry("b").get_or_load(|_| async { Err::<u64, _>("no") }).await.unwrap_err();
+    coherence.invalidate(Invalidation::tag("t")).await.unwrap();
+    source.invalidate(Invalidation::tag("u").within(""), None, None);
+    source.lose(2);
+    source.set(|state| state.is_connected = false);
+    cache.entry("c").get_or_load(load).await.unwrap();
+    environment.advance(2_001 * MS).await;
+    cache.entry("c").get_or_load(load).await.unwrap();
+    core.counters.events.tell(|| Event::Missed { count: 0 });
+    let mut told = Vec::new();
+    loop {
+        told.push(match events.next().await.unwrap() {
+            Event::Loaded { key, error, .. } => format!("loaded {key} {}", error.is_none()),
+            Event::Invalidated { position, matched, .. } => format!("invalidated {} {matched}", position.is_some()),
+            Event::Gap { position } => format!("gap {position}"),
+            Event::Unproven { key, proven, .. } => format!("unproven {key} {proven}"),
+            Event::Missed { .. } => break,
+            other => panic!("{other:?}"),
+        });
+    }
+    let wanted = [
+        "loaded n:a true",
+        "loaded n:b false",
+        "invalidated false true",
+        "invalidated true false",
+        "gap e:4",
+        "loaded n:c true",
+        "unproven n:c false",
+        "loaded n:c true",
+    ];
+    assert_eq!(told, wanted);
+    // One that does not listen in time is told so.
+    (0..300).for_each(|_| core.counters.events.tell(|| Event::Missed { count: 0 }));
+    assert!(matches!(events.next().await, Some(Event::Missed { count: 44.. })));
 }
