@@ -69,6 +69,7 @@ lint: setup-lint build ## formatting, clippy, documentation, dependencies, gener
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 	$(CARGO) clippy --locked --no-default-features -- -D warnings
+	$(CARGO) clippy --locked --no-default-features --features cache-redis -- -D warnings
 	$(CARGO) clippy --locked --no-default-features --features server -- -D warnings
 	$(CARGO) clippy --locked --no-default-features --features server,file -- -D warnings
 	$(CARGO) clippy --locked --no-default-features --features server,redis -- -D warnings

@@ -31,6 +31,7 @@ mod layers;
 mod load;
 mod lost_signals;
 mod moments;
+mod near_cache;
 mod nodes;
 mod one_bus;
 mod openapi;
