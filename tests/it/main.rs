@@ -61,5 +61,7 @@ mod supervision;
 mod support;
 mod survivors;
 mod sync;
+mod sync_limits;
+mod sync_metrics;
 mod tls;
 mod websocket;
