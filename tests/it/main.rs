@@ -6,6 +6,7 @@
 
 mod access;
 mod admission;
+mod alerts;
 mod announcements;
 mod auth_file;
 mod broker;
