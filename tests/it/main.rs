@@ -6,6 +6,7 @@
 
 mod access;
 mod admission;
+mod alerts;
 mod announcements;
 mod auth_file;
 mod broker;
@@ -62,6 +63,8 @@ mod supervision;
 mod support;
 mod survivors;
 mod sync;
+mod sync_limits;
+mod sync_metrics;
 mod tls;
 mod trigger;
 mod websocket;
