@@ -38,7 +38,7 @@ endif
 
 .PHONY: help run build release build-client setup setup-lint setup-test setup-client setup-generators setup-openapi setup-bench check lint test test-rust \
 	test-ajv test-generators test-openapi test-client test-coherence build-coherence setup-coherence coherence soak conformance fuzz million bench bench-report \
-	bench-micro fmt generate clean
+	bench-micro bench-tags fmt generate clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^##@ / { printf "\n%s\n", substr($$0, 5) } /^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' \
@@ -164,6 +164,9 @@ bench-report: ## write the last measurements into docs/performance.md
 
 bench-micro: ## measure single parts; ONLY=index for those with that in their name
 	$(CARGO) bench --locked --bench micro -- $(ONLY)
+
+bench-tags: ## the memory of the near cache in Rust over 10 million tags; takes a minute
+	$(CARGO) bench --locked --bench tags
 
 # Parts of `make setup`, for the targets that need no more.
 setup-lint:

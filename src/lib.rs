@@ -58,12 +58,13 @@ mod metrics;
 mod network;
 #[cfg(feature = "server")]
 mod occupancy;
-/// Internals for `benches/micro`, which measures them one by one, for `tests/conformance`, and for tests that sign tokens. Not part of the public
+/// Internals for `benches/`, which measure them one by one, for `tests/conformance`, and for tests that sign tokens. Not part of the public
 /// interface.
 #[cfg(feature = "server")]
 #[doc(hidden)]
 pub mod parts {
     pub use crate::auth::sign;
+    pub use crate::cache::local_bus::LocalBus;
     pub use crate::http::echo::serve as echo;
     pub use crate::hub::{ChannelStep, Index, IndexSlot, Member, StepKind};
 }

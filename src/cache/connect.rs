@@ -44,7 +44,7 @@ impl Coherence {
         Ok(Self { core })
     }
 
-    #[cfg(test)]
+    #[cfg(any(test, feature = "server"))]
     pub(super) fn of(core: Arc<Core>) -> Self {
         Self { core }
     }

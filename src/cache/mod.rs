@@ -45,6 +45,8 @@ mod history;
 mod holds;
 mod l2;
 mod loads;
+#[cfg(feature = "server")]
+pub(crate) mod local_bus;
 mod proof;
 mod reads;
 #[cfg(feature = "cache-redis")]

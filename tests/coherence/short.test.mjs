@@ -39,6 +39,8 @@ const RUNS = [
   ...["cut", "blackhole", "partition", "stop"].map((fault) => ({ name: "tidings-500ms", fault })),
   ...["l2-down", "l2-poisoned"].map((fault) => ({ name: "tidings-l2", fault })),
   ...["cut", "stop"].map((fault) => ({ name: "tidings-rust-500ms", fault })),
+  // Misses what is published while its link is cut: stands for a planted bug in Rust.
+  { name: "moka-pubsub", fault: "blip", isCaught: true },
 ];
 
 test("planted bugs are caught, and the near caches keep their bound", { concurrency: 3 }, async (context) => {
@@ -46,7 +48,7 @@ test("planted bugs are caught, and the near caches keep their bound", { concurre
     context.test(`${name} under ${fault}`, async () => {
       const verdict = await run({ name, fault, seed, short: true });
       assert.ok(verdict.reads > 500, `only ${verdict.reads} reads`);
-      if (isCaught) assert.ok(verdict.olderThanBound + verdict.staleAtRest > 0, "the bug was not noticed");
+      if (isCaught) assert.ok((verdict.olderThanBound ?? 0) + verdict.staleAtRest > 0, "the bug was not noticed");
       else assert.equal(complaint(verdict), undefined);
     }),
   );

@@ -9,7 +9,7 @@ use fred::interfaces::{ClientLike, EventInterface, PubsubInterface};
 use fred::types::Builder;
 use fred::types::config::{Config, ReconnectPolicy};
 use serde::Deserialize;
-use tidings::cache::{BoxError, Cache, Coherence, Invalidation, Options};
+use tidings::cache::{BoxError, Cache, Coherence, Invalidation, Options, RedisL2};
 use tidings::client::Client;
 use tokio::sync::broadcast::error::RecvError;
 
@@ -17,14 +17,17 @@ use crate::parent::{Call, Parent};
 
 const TTL: Duration = Duration::from_secs(300);
 const MAX_ENTRIES: usize = 10_000;
+/// How long the lock of L2 is waited for, and how long it lasts without being renewed.
+const LOCK_WAIT: Duration = Duration::from_millis(500);
+const LOCK_LEASE: Duration = Duration::from_secs(1);
 /// The channel of Redis on which `MokaPubsub` invalidates.
 const CHANNEL: &str = "invalidate";
 
-/// The cache that the parent wants. `bus` is a port of this machine: of a daemon, or of Redis.
+/// The cache that the parent wants. `bus` is a port of this machine: of a daemon, or of Redis. `l2` is that of a Redis.
 #[derive(Debug, Deserialize)]
 #[serde(tag = "cache", rename_all = "kebab-case", rename_all_fields = "camelCase")]
 pub enum Setup {
-    Tidings { bus: u16, bound_ms: u64 },
+    Tidings { bus: u16, bound_ms: u64, l2: Option<u16> },
     MokaPubsub { bus: u16 },
 }
 
@@ -36,9 +39,9 @@ pub enum CheckedCache {
 impl CheckedCache {
     pub async fn open(setup: Setup, parent: Parent) -> Result<Self, BoxError> {
         Ok(match setup {
-            Setup::Tidings { bus, bound_ms } => {
+            Setup::Tidings { bus, bound_ms, l2 } => {
                 let bound = Duration::from_millis(bound_ms);
-                Self::Tidings(NearCache::open(bus, bound, parent).await?)
+                Self::Tidings(NearCache::open(bus, l2, bound, parent).await?)
             }
             Setup::MokaPubsub { bus } => Self::MokaPubsub(MokaPubsub::open(bus, parent).await?),
         })
@@ -62,15 +65,20 @@ impl CheckedCache {
 pub struct NearCache {
     coherence: Coherence,
     cache: Cache<u64>,
+    has_l2: bool,
     parent: Parent,
 }
 
 impl NearCache {
-    async fn open(daemon: u16, bound: Duration, parent: Parent) -> Result<Self, BoxError> {
+    async fn open(daemon: u16, l2: Option<u16>, bound: Duration, parent: Parent) -> Result<Self, BoxError> {
         let client = Client::new(&format!("http://127.0.0.1:{daemon}"))?;
         let options = Options::default().bound(bound).ttl(TTL).max_entries(MAX_ENTRIES);
+        let options = match l2 {
+            Some(redis) => options.l2(RedisL2::connect(&format!("redis://127.0.0.1:{redis}"))?),
+            None => options,
+        };
         let coherence = Coherence::connect(client, options).await?;
-        Ok(Self { cache: coherence.cache("row"), coherence, parent })
+        Ok(Self { cache: coherence.shared_cache("row"), coherence, has_l2: l2.is_some(), parent })
     }
 
     async fn read(&self, key: String) -> Result<Option<u64>, BoxError> {
@@ -79,7 +87,9 @@ impl NearCache {
             let (parent, key) = (parent.clone(), loaded.clone());
             async move { parent.load(&key).await }
         };
-        let version = self.cache.entry(&key).tags([tag(&key)]).get_or_load(load).await?;
+        let read = self.cache.entry(&key).tags([tag(&key)]);
+        let read = if self.has_l2 { read.lock_with(LOCK_WAIT, LOCK_LEASE) } else { read };
+        let version = read.get_or_load(load).await?;
         Ok(version.map(|version| *version))
     }
 

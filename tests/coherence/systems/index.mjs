@@ -16,6 +16,7 @@ const MODULES = {
   "tidings-l2": "tidings",
   "tidings-rust": "rust",
   "tidings-rust-500ms": "rust",
+  "tidings-rust-l2": "rust",
   "lru-pubsub": "lru-pubsub",
   "moka-pubsub": "rust",
   "bentocache": "bentocache",

@@ -14,15 +14,16 @@ const BINARY = process.env.COHERENCE_CACHE_BIN ?? DEBUG_BUILD;
 const SYSTEMS = {
   "tidings-rust": { title: "tidings in Rust, L1", bus: "daemon", isOwn: true, boundMs: 2_000 },
   "tidings-rust-500ms": { title: "tidings in Rust, L1, `bound` 500 ms", bus: "daemon", isOwn: true, boundMs: 500 },
+  "tidings-rust-l2": { title: "tidings in Rust, L1 + L2", bus: "daemon", l2: true, isOwn: true, boundMs: 2_000 },
   "moka-pubsub": { title: "moka + fred pub/sub, by hand", bus: "redis" },
 };
 
 export const about = (name) => SYSTEMS[name];
 
-export async function open({ bus, load }, name) {
+export async function open({ bus, l2, load }, name) {
   if (!existsSync(BINARY)) throw new Error(`${BINARY} does not exist: run make build-coherence, or set COHERENCE_CACHE_BIN`);
   const { isOwn, boundMs } = about(name);
-  const setup = isOwn ? { cache: "tidings", bus, boundMs } : { cache: name, bus };
+  const setup = isOwn ? { cache: "tidings", bus, l2, boundMs } : { cache: name, bus };
   const cache = spawn(BINARY, [JSON.stringify(setup)], { stdio: ["pipe", "pipe", "inherit"] });
   // There is no instance without its cache.
   for (const event of ["error", "exit"]) cache.once(event, () => process.exit(1));
