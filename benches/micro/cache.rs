@@ -16,6 +16,7 @@ use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
 use tidings::cache::{Cache, Invalidation, Options};
 use tidings::parts::LocalBus;
+use tokio::runtime::Handle;
 
 const ENTRIES: usize = 10_000;
 const TTL: Duration = Duration::from_secs(3_600);
@@ -37,6 +38,9 @@ struct Names {
 }
 
 pub fn benches(criterion: &mut Criterion) {
+    // Where the caches load and wait for proofs.
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let _entered = runtime.enter();
     bench_hits(criterion);
     bench_invalidations(criterion);
 }
@@ -71,8 +75,10 @@ fn bench_hits(criterion: &mut Criterion) {
         future.get(&names.stored).now_or_never().unwrap().unwrap()
     });
     // A read after a pause waits for a proof, and `peek` does not wait.
-    let strict = products.entry(&names[0].key).strict();
-    strict.get_or_load(|_| async { Ok::<Option<Product>, Infallible>(None) }).now_or_never().unwrap().unwrap();
+    Handle::current().block_on(async {
+        let strict = products.entry(&names[0].key).strict();
+        strict.get_or_load(|_| async { Ok::<_, Infallible>(product()) }).await.unwrap().unwrap();
+    });
     bench_hit(&mut group, "peek", &names, |names| products.peek(&names.key));
     bench_hit(&mut group, "get_or_load", &names, |names| {
         let read = products.entry(&names.key).tags([names.tag.as_str()]).ttl(TTL);
@@ -111,8 +117,7 @@ fn product() -> Product {
 
 /// Loads an entry under each of these keys, with these tags.
 fn fill<'a, const TAGS: usize>(products: &Cache<Product>, names: impl Iterator<Item = (&'a str, [&'a str; TAGS])>) {
-    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    runtime.block_on(async {
+    Handle::current().block_on(async {
         for (key, tags) in names {
             let read = products.entry(key).tags(tags).ttl(TTL);
             read.get_or_load(|_| async { Ok::<_, Infallible>(product()) }).await.unwrap().unwrap();
