@@ -7,6 +7,7 @@ export default defineConfig(
       index: "src/index.ts",
       cache: "src/cache/index.ts",
       query: "src/query/index.ts",
+      react: "src/react/index.ts",
     },
     format,
     define: { IS_COMMONJS: String(format === "cjs") },
