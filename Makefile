@@ -8,6 +8,7 @@ JOSE   := tests/jose
 OTHERS := tests/generators
 PEERS  := benches/peers
 COHERENCE := tests/coherence
+NEXT   := tests/next
 CARGO  ?= cargo
 # The tests wait for servers more than they compute: more of them at once than there are cores.
 TEST_THREADS ?= 8
@@ -37,7 +38,7 @@ endif
 .NOTPARALLEL:
 
 .PHONY: help run build release build-client setup setup-lint setup-test setup-client setup-generators setup-openapi setup-bench check lint test test-rust \
-	test-ajv test-generators test-openapi test-client test-coherence build-coherence setup-coherence coherence soak conformance fuzz million bench bench-report \
+	test-ajv test-generators test-openapi test-client test-next setup-next test-coherence build-coherence setup-coherence coherence soak conformance fuzz million bench bench-report \
 	bench-micro bench-tags fmt generate clean
 
 help: ## this list
@@ -97,6 +98,9 @@ test-openapi: build setup-openapi ## the daemon beside its OpenAPI document, fuz
 test-client: build setup-client ## the TypeScript client's build, types, package and tests
 	cd $(CLIENT) && npm run check
 
+test-next: build-client build setup-next ## the adapter for Next.js: an application built once and run twice, beside a control; takes 3 minutes
+	cd $(NEXT) && node --test --test-reporter=spec check.test.mjs
+
 test-coherence: build-client build build-coherence setup-coherence ## the short form of `make coherence`: planted bugs, and the near caches under a few faults
 	cd $(COHERENCE) && node --test short.test.mjs
 
@@ -113,7 +117,7 @@ generate: build ## write the generated files: schemas/ and the client's types
 
 clean: ## remove what was built, and the npm packages
 	$(CARGO) clean
-	rm -rf $(CLIENT)/node_modules $(CLIENT)/test/react18/node_modules $(CLIENT)/dist $(AJV)/node_modules $(OTHERS)/node_modules $(JOSE)/node_modules $(COHERENCE)/node_modules $(PEERS)/node_modules
+	rm -rf $(CLIENT)/node_modules $(CLIENT)/test/react18/node_modules $(CLIENT)/dist $(AJV)/node_modules $(OTHERS)/node_modules $(JOSE)/node_modules $(COHERENCE)/node_modules $(NEXT)/node_modules $(NEXT)/.next $(PEERS)/node_modules
 
 ##@ Long suites and benchmarks
 
@@ -183,6 +187,9 @@ build-coherence:
 
 setup-coherence:
 	@$(SETUP) $(FOR_COHERENCE)
+
+setup-next:
+	@$(SETUP) $(NEXT)
 
 setup-generators:
 	@$(SETUP) $(FOR_OTHERS)

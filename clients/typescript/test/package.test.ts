@@ -3,10 +3,11 @@
 // `npm test` builds dist/ first. The new folder has no `ws`, and the programs have no WebSocket of the runtime.
 
 import { execFile } from "node:child_process";
+import { readFileSync } from "node:fs";
 import { cp, mkdir, mkdtemp, readFile, rm, symlink, writeFile } from "node:fs/promises";
 import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { runInThisContext } from "node:vm";
@@ -51,7 +52,7 @@ afterAll(async () => {
 
 test("the package has both builds, their types, the licences, and nothing else", async () => {
   const files = (await run("tar", ["-tf", tarball])).trim().split("\n").map((file) => file.replace("package/", ""));
-  const dist = ["index", "cache", "query", "react"].flatMap((name) => [".cjs", ".d.cts", ".d.ts", ".js"].map((end) => `dist/${name}${end}`));
+  const dist = ["index", "cache", "next", "query", "react"].flatMap((name) => [".cjs", ".d.cts", ".d.ts", ".js"].map((end) => `dist/${name}${end}`));
   // What both entry points use is in files of its own, which have a hash in their names.
   const own = files.filter((file) => !/^dist\/\w+-[\w-]+\.(js|cjs|d\.ts|d\.cts)$/.test(file));
   expect(own.sort()).toEqual(["LICENSE-APACHE", "LICENSE-MIT", "README.md", ...dist, "package.json"].sort());
@@ -126,15 +127,18 @@ cache.getOrSet("a", () => 1).then(async () => {
 
 test("the CommonJS build loads ws where import() is refused, as in Jest", async () => {
   const daemon = await FakeDaemon.start();
-  const file = join(folder, "node_modules/tidings-client/dist/index.cjs");
-  const code = await readFile(file, "utf8");
-  // As Jest does: without a callback for import(), and with a `require` of its own. Not the WebSocket of the runtime.
-  const wrapper = runInThisContext(`(function (module, exports, require, WebSocket) {${code}\n})`) as (...args: unknown[]) => void;
   const required: string[] = [];
   const { WebSocket } = await import("ws");
-  const module = { exports: {} as typeof client, require: (name: string) => (required.push(name), { WebSocket }) };
-  wrapper(module, module.exports, createRequire(file), undefined);
-  const bus = module.exports.connect(daemon.url);
+  const load = (file: string): typeof client => {
+    // As Jest does: without a callback for import(), and with a `require` of its own. Not the WebSocket of the runtime.
+    const wrapper = runInThisContext(`(function (module, exports, require, WebSocket) {${readFileSync(file, "utf8")}\n})`) as (...args: unknown[]) => void;
+    const own = (name: string) => (name.startsWith(".") ? load(join(dirname(file), name)) : createRequire(file)(name));
+    const module = { exports: {} as typeof client, require: (name: string) => (required.push(name), { WebSocket }) };
+    wrapper(module, module.exports, own, undefined);
+    return module.exports;
+  };
+  const { connect } = load(join(folder, "node_modules/tidings-client/dist/index.cjs"));
+  const bus = connect(daemon.url);
   bus.on("order-status", () => {});
   (await daemon.connection()).welcome();
   await expect.poll(() => bus.state.status).toBe("open");
