@@ -8,8 +8,6 @@ const folder = process.argv[2];
 let pids = [];
 
 process.on("message", (message) => (pids = message.pids));
-// Ctrl-C is for its parent.
-process.on("SIGINT", () => {});
 process.on("disconnect", () => {
   for (const pid of pids) {
     try {

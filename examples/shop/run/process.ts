@@ -57,7 +57,8 @@ export class Process {
 
   #start(): void {
     const { name, command, args, env } = this.#program;
-    const child = spawn(command, args, { env, stdio: ["ignore", "pipe", "pipe"] });
+    // `detached`: Ctrl-C is for the start program, which ends the others in its own way.
+    const child = spawn(command, args, { env, stdio: ["ignore", "pipe", "pipe"], detached: true });
     this.#child = child;
     for (const output of [child.stdout, child.stderr]) {
       createInterface(output).on("line", (line) => console.log(`${name.padEnd(7)} │ ${line}`));
