@@ -15,7 +15,7 @@ TEST_THREADS ?= 8
 
 # What the targets need besides cargo and node; scripts/setup says what an item can be.
 FOR_LINT   := cargo-deny@0.20.2 cargo-machete@0.9.2
-FOR_CLIENT := $(CLIENT) $(AJV)
+FOR_CLIENT := $(CLIENT) $(CLIENT)/test/react18 $(AJV)
 FOR_COHERENCE := redis-server $(COHERENCE)
 FOR_SHOP   := redis-server chromium $(SHOP)
 FOR_OTHERS := $(OTHERS) $(OTHERS)/generators.txt
@@ -123,7 +123,7 @@ generate: build ## write the generated files: schemas/ and the client's types
 
 clean: ## remove what was built, and the npm packages
 	$(CARGO) clean
-	rm -rf $(CLIENT)/node_modules $(CLIENT)/dist $(AJV)/node_modules $(OTHERS)/node_modules $(JOSE)/node_modules $(COHERENCE)/node_modules $(SHOP)/node_modules $(PEERS)/node_modules
+	rm -rf $(CLIENT)/node_modules $(CLIENT)/test/react18/node_modules $(CLIENT)/dist $(AJV)/node_modules $(OTHERS)/node_modules $(JOSE)/node_modules $(COHERENCE)/node_modules $(SHOP)/node_modules $(PEERS)/node_modules
 
 ##@ Long suites and benchmarks
 

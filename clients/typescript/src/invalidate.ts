@@ -1,0 +1,180 @@
+// `onInvalidate`: the invalidations of the bus, for caches of other libraries. The adapters for frameworks use it.
+//
+// All listeners of a bus share one subscription. It begins with what was invalidated shortly before, since a page has often
+// loaded its data before it is connected. Invalidations that arrive together are reported together, so that a cache loads
+// an entry again once.
+
+import type { TidingsError } from "./errors.js";
+import type { CacheInvalidate } from "./generated/events.js";
+import { Listeners } from "./listeners.js";
+import type { Since } from "./types.js";
+
+const CHANNEL = "cache-invalidate";
+/** How far back a subscription reaches by default, in milliseconds. */
+const REACH_MS = 10_000;
+/** How many writers are waited for. The invalidation of a further one is reported at once. */
+const MAX_HOLDS = 1_000;
+
+/** What is out of date. */
+export interface Invalidated {
+  /** Whether everything may be: invalidations were lost. The lists are empty then. */
+  readonly all: boolean;
+  /** Every entry that has one of these tags. */
+  readonly tags: readonly string[];
+  /** The entries with these keys. */
+  readonly keys: readonly string[];
+  /** Every entry whose key starts with one of these. */
+  readonly prefixes: readonly string[];
+  /**
+   * For how long the old values may still be shown while they are loaded again, in milliseconds. 0: not at all. The smallest
+   * of those that are reported together.
+   */
+  readonly staleForMs: number;
+}
+
+/** The options of `onInvalidate`. */
+export interface OnInvalidateOptions {
+  /**
+   * Where to begin. Default: 10 s before now. Pass the position of a server's bus, if the page has data that the server loaded,
+   * or `"now"`.
+   */
+  readonly since?: Since | undefined;
+}
+
+/** The part of a `Bus` that `onInvalidate` uses. */
+export interface InvalidateBus {
+  on(name: typeof CHANNEL, options: { since?: string }, handler: (data: any, event: any) => void): () => void;
+  onGap(listener: (gap: any) => void): () => void;
+  ready(options: { signal: AbortSignal }): Promise<void>;
+}
+
+/**
+ * Calls `listener` with what is out of date: what `cache-invalidate` events name, or everything after a gap. A reconnect without
+ * a gap reports what was invalidated meanwhile, and nothing else. Returns a function that removes the listener.
+ *
+ * It begins with the invalidations of the last 10 s, since data may have been loaded before the connection was there. If the
+ * connection takes longer than that to come up, everything is reported.
+ *
+ * An invalidation by `cache.mutate` is reported when its writer has ended, or when its hold is over.
+ *
+ * @throws {TidingsError} with the code `closed` if the bus is closed.
+ */
+export function onInvalidate(
+  bus: InvalidateBus,
+  listener: (what: Invalidated) => void,
+  { since }: OnInvalidateOptions = {},
+): () => void {
+  const key = since ?? "";
+  const ofBus = feeds.get(bus) ?? new Map<string, Feed>();
+  feeds.set(bus, ofBus);
+  let feed = ofBus.get(key);
+  if (feed === undefined) {
+    feed = new Feed(bus, since, () => void ofBus.delete(key));
+    ofBus.set(key, feed);
+  }
+  return feed.add(listener);
+}
+
+/** By bus, and by where they begin. */
+const feeds = new WeakMap<InvalidateBus, Map<string, Feed>>();
+
+/** One subscription, and its listeners. */
+class Feed {
+  readonly #listeners = new Listeners<Invalidated>((cause) => console.error("tidings: a listener of onInvalidate failed:", cause));
+  /** What has arrived since the last report. */
+  #gathered: CacheInvalidate[] = [];
+  #hasGap = false;
+  #timer: ReturnType<typeof setTimeout> | undefined;
+  /** By the id of its first event: a writer that is at work. */
+  readonly #holds = new Map<string, ReturnType<typeof setTimeout>>();
+  readonly #end: () => void;
+
+  constructor(bus: InvalidateBus, since: Since | undefined, onEnd: () => void) {
+    const ended = new AbortController();
+    const stopGaps = bus.onGap(({ channel }: { channel: string }) => {
+      if (channel === CHANNEL) this.#lost();
+    });
+    let stop: () => void;
+    try {
+      stop = bus.on(CHANNEL, { since: since ?? `${REACH_MS}ms` }, (data, event) => this.#received(data, event));
+    } catch (error) {
+      stopGaps();
+      onEnd();
+      throw error;
+    }
+    if (since === undefined) {
+      // The age counts from when the daemon gets the subscription. What came before it, but after the data was loaded, is unknown.
+      const begunAt = Date.now();
+      bus.ready({ signal: ended.signal }).then(() => {
+        if (Date.now() - begunAt > REACH_MS) this.#lost();
+      }, (_: TidingsError) => {});
+    }
+    this.#end = () => {
+      ended.abort();
+      stop();
+      stopGaps();
+      clearTimeout(this.#timer);
+      for (const timer of this.#holds.values()) clearTimeout(timer);
+      onEnd();
+    };
+  }
+
+  add(listener: (what: Invalidated) => void): () => void {
+    const remove = this.#listeners.add(listener);
+    let isThere = true;
+    return () => {
+      if (!isThere) return;
+      isThere = false;
+      remove();
+      // Later, since who leaves often comes back at once: React mounts twice in development. Then nothing is subscribed again.
+      setTimeout(() => {
+        if (this.#listeners.size === 0) this.#end();
+      }, 0);
+    };
+  }
+
+  #received(data: CacheInvalidate, { id, causationid }: { id: string; causationid?: string }): void {
+    const { holdMs = 0 } = data;
+    const writer = causationid ?? id;
+    clearTimeout(this.#holds.get(writer));
+    const isKnown = this.#holds.delete(writer);
+    if (holdMs === 0 || (!isKnown && this.#holds.size >= MAX_HOLDS)) return this.#gather(data);
+    // The data is about to change: what is loaded now is out of date soon. The writer says when it has ended. If it dies, the end of
+    // its hold says it.
+    const timer: unknown = setTimeout(() => {
+      this.#holds.delete(writer);
+      this.#gather(data);
+    }, holdMs);
+    (timer as { unref?: () => void }).unref?.();
+    this.#holds.set(writer, timer as ReturnType<typeof setTimeout>);
+  }
+
+  #lost(): void {
+    this.#hasGap = true;
+    this.#report();
+  }
+
+  #gather(data: CacheInvalidate): void {
+    this.#gathered.push(data);
+    this.#report();
+  }
+
+  /** Reports at the end of the turn, once. */
+  #report(): void {
+    this.#timer ??= setTimeout(() => {
+      this.#timer = undefined;
+      const [gathered, all] = [this.#gathered, this.#hasGap];
+      this.#gathered = [];
+      this.#hasGap = false;
+      const distinct = (names: (data: CacheInvalidate) => readonly string[] | undefined) =>
+        all ? [] : [...new Set(gathered.flatMap((data) => names(data) ?? []))];
+      this.#listeners.notify({
+        all,
+        tags: distinct(({ tags }) => tags),
+        keys: distinct(({ keys }) => keys),
+        prefixes: distinct(({ prefixes }) => prefixes),
+        staleForMs: all ? 0 : Math.min(...gathered.map(({ staleForMs = 0 }) => staleForMs)),
+      });
+    }, 0);
+  }
+}

@@ -1,0 +1,208 @@
+// `onInvalidate` with the real daemon, and with a fake one for what happens between two frames.
+
+import { afterEach, expect, onTestFinished, test, vi } from "vitest";
+
+import { type Bus, connect, type Invalidated, onInvalidate } from "../src/index.js";
+import { Daemon } from "./daemon.js";
+import { FakeDaemon } from "./fake.js";
+import { Proxy } from "./proxy.js";
+
+const started: (() => unknown)[] = [];
+
+afterEach(async () => {
+  for (const end of started.splice(0).reverse()) await end();
+});
+
+async function startDaemon(port = 0): Promise<Daemon> {
+  const daemon = await Daemon.start([], port);
+  started.push(() => daemon.kill());
+  return daemon;
+}
+
+function busOf(url: string): Bus {
+  const bus = connect(url, { backoff: { minMs: 10, maxMs: 50 } });
+  started.push(() => bus.close());
+  return bus;
+}
+
+function invalidation(data: object, attributes: object = {}): object {
+  return { type: "cache-invalidate", data, ...attributes };
+}
+
+const NOTHING = { all: false, tags: [], keys: [], prefixes: [], staleForMs: 0 };
+
+test("an event is reported with its tags, keys, prefixes and staleForMs", async () => {
+  const daemon = await startDaemon();
+  const bus = busOf(daemon.url);
+  const seen: Invalidated[] = [];
+  onInvalidate(bus, (what) => seen.push(what));
+  await bus.ready();
+  await daemon.publish([invalidation({ tags: ["a", "b"], keys: ["k"], prefixes: ["p:"], staleForMs: 5_000 })]);
+  await expect.poll(() => seen).toEqual([{ all: false, tags: ["a", "b"], keys: ["k"], prefixes: ["p:"], staleForMs: 5_000 }]);
+});
+
+test("invalidations of one turn are one report, with the smallest staleForMs, and a gap among them is everything", async () => {
+  // A bus that delivers when the test says so: which events share a turn is otherwise up to the network.
+  let deliver = (_data: object, _event: object) => {};
+  let lose = (_gap: object) => {};
+  const bus = {
+    on: (_name: string, _options: object, handler: typeof deliver) => ((deliver = handler), () => {}),
+    onGap: (listener: typeof lose) => ((lose = listener), () => {}),
+    ready: () => Promise.resolve(),
+  };
+  const seen: Invalidated[] = [];
+  onInvalidate(bus, (what) => seen.push(what));
+  deliver({ tags: ["a"], keys: ["k"], staleForMs: 7_000 }, { id: "1" });
+  deliver({ tags: ["a", "b"], prefixes: ["p:"], staleForMs: 5_000 }, { id: "2" });
+  await expect.poll(() => seen).toEqual([{ all: false, tags: ["a", "b"], keys: ["k"], prefixes: ["p:"], staleForMs: 5_000 }]);
+  deliver({ tags: ["a"], staleForMs: 7_000 }, { id: "3" });
+  deliver({ tags: ["b"] }, { id: "4" });
+  await expect.poll(() => seen.slice(1)).toEqual([{ ...NOTHING, tags: ["a", "b"] }]);
+  deliver({ tags: ["a"] }, { id: "5" });
+  lose({ channel: "order-status" });
+  lose({ channel: "cache-invalidate" });
+  await expect.poll(() => seen.slice(2)).toEqual([{ ...NOTHING, all: true }]);
+});
+
+test("listeners share a subscription, and the last one ends it", async () => {
+  const daemon = await startDaemon();
+  const bus = busOf(daemon.url);
+  const seen: string[] = [];
+  const stops = ["a", "b"].map((name) => onInvalidate(bus, () => void seen.push(name)));
+  await bus.ready();
+  expect(await daemon.subscribers("cache-invalidate")).toBe(1);
+  stops[0]!();
+  stops[0]!();
+  await daemon.publish([invalidation({ tags: ["x"] })]);
+  await expect.poll(() => seen).toEqual(["b"]);
+  stops[1]!();
+  await expect.poll(() => daemon.subscribers("cache-invalidate")).toBe(0);
+  // Another one begins on the same connection.
+  const statuses: string[] = [];
+  bus.onState(({ status }) => statuses.push(status));
+  onInvalidate(bus, ({ tags }) => void seen.push(...tags));
+  await bus.ready();
+  await daemon.publish([invalidation({ tags: ["y"] })]);
+  await expect.poll(() => seen).toContain("y");
+  expect(statuses).toEqual([]);
+});
+
+test("a listener that leaves and comes back at once subscribes once, as in React's StrictMode", async () => {
+  const { peer, bus } = await subscribedToFake();
+  const stop = onInvalidate(bus, () => {});
+  stop();
+  const again = onInvalidate(bus, () => {});
+  bus.on("order-status", () => {});
+  // The next frame is of the other channel.
+  expect(await peer.receive()).toMatchObject({ type: "subscribe", channel: "order-status" });
+  again();
+});
+
+test("what was invalidated shortly before the connection is reported, unless it begins now", async () => {
+  const daemon = await startDaemon();
+  await daemon.publish([invalidation({ tags: ["before"] })]);
+  const [bus, other] = [busOf(daemon.url), busOf(daemon.url)];
+  const [seen, seenNow]: [string[], string[]] = [[], []];
+  onInvalidate(bus, ({ all, tags }) => seen.push(...(all ? ["all"] : tags)));
+  onInvalidate(other, ({ all, tags }) => seenNow.push(...(all ? ["all"] : tags)), { since: "now" });
+  await bus.ready();
+  await other.ready();
+  await daemon.publish([invalidation({ tags: ["after"] })]);
+  await expect.poll(() => seen).toEqual(["before", "after"]);
+  await expect.poll(() => seenNow).toEqual(["after"]);
+});
+
+test("a connection that takes longer than it looks back reports everything", async () => {
+  vi.useFakeTimers({ toFake: ["Date"] });
+  onTestFinished(() => void vi.useRealTimers());
+  const fake = await FakeDaemon.start();
+  started.push(() => fake.stop());
+  const bus = busOf(fake.url);
+  const seen: Invalidated[] = [];
+  onInvalidate(bus, (what) => seen.push(what));
+  const peer = await fake.connection();
+  vi.setSystemTime(Date.now() + 10_001);
+  peer.welcome();
+  const frame = await peer.receive();
+  expect(frame).toMatchObject({ type: "subscribe", channel: "cache-invalidate", since: "10000ms" });
+  peer.send({ type: "subscribed", sub: (frame as { sub: string }).sub, channel: "cache-invalidate", position: "e:0", recovered: true });
+  await expect.poll(() => seen).toEqual([{ ...NOTHING, all: true }]);
+});
+
+test("a reconnect reports what was missed and no more, and a lost log reports everything", async () => {
+  let daemon = await startDaemon();
+  const { port } = daemon;
+  const proxy = await Proxy.before(port);
+  started.push(() => proxy.stop());
+  const bus = busOf(proxy.url);
+  bus.onError(() => {});
+  const seen: string[] = [];
+  onInvalidate(bus, ({ all, tags }) => seen.push(...(all ? ["all"] : tags)));
+  await bus.ready();
+  proxy.close();
+  await expect.poll(() => bus.state.status).toBe("reconnecting");
+  await daemon.publish([invalidation({ tags: ["missed"] })]);
+  proxy.mend();
+  await expect.poll(() => seen).toEqual(["missed"]);
+  await bus.ready();
+  // Nothing is published while this connection is away.
+  const states: string[] = [];
+  bus.onState(({ status }) => states.push(status));
+  proxy.cut();
+  await expect.poll(() => states).toContain("open");
+  await bus.ready();
+  await bus.sync();
+  expect(seen).toEqual(["missed"]);
+  // The log was in the memory of the daemon.
+  await daemon.kill();
+  daemon = await startDaemon(port);
+  await expect.poll(() => seen).toEqual(["missed", "all"]);
+});
+
+test("an invalidation with a hold is reported when its writer has ended, or when the hold is over", async () => {
+  const { peer, seen } = await subscribedToFake();
+  peer.send(event(1, { tags: ["ends"], holdMs: 60_000 }, { id: "w1" }));
+  peer.send(event(2, { tags: ["ends"], holdMs: 60_000 }, { id: "renewal", causationid: "w1" }));
+  peer.send(event(3, { tags: ["dies"], holdMs: 50 }, { id: "w2" }));
+  await expect.poll(() => seen).toEqual([{ ...NOTHING, tags: ["dies"] }]);
+  peer.send(event(4, { tags: ["ends"] }, { id: "end", causationid: "w1" }));
+  await expect.poll(() => seen.slice(1)).toEqual([{ ...NOTHING, tags: ["ends"] }]);
+});
+
+test("a listener that fails does not keep the others from being called", async () => {
+  const error = vi.spyOn(console, "error").mockImplementation(() => {});
+  onTestFinished(() => error.mockRestore());
+  const { peer, seen, bus } = await subscribedToFake(() => {
+    throw new Error("no");
+  });
+  onInvalidate(bus, (what) => seen.push(what));
+  peer.send(event(1, { tags: ["a"] }));
+  await expect.poll(() => seen).toEqual([{ ...NOTHING, tags: ["a"] }]);
+  expect(error).toHaveBeenCalledWith("tidings: a listener of onInvalidate failed:", expect.any(Error));
+});
+
+test("a closed bus has no invalidations", () => {
+  const bus = connect("http://127.0.0.1:1");
+  bus.close();
+  expect(() => onInvalidate(bus, () => {})).toThrow("the bus is closed");
+});
+
+/** A fake daemon with a subscription to invalidations. */
+async function subscribedToFake(listener?: (what: Invalidated) => void) {
+  const fake = await FakeDaemon.start();
+  started.push(() => fake.stop());
+  const bus = busOf(fake.url);
+  const seen: Invalidated[] = [];
+  onInvalidate(bus, listener ?? ((what) => seen.push(what)));
+  const peer = await fake.connection();
+  peer.welcome();
+  await peer.confirmSubscribe();
+  await bus.ready();
+  return { peer, bus, seen };
+}
+
+/** A delivered invalidation. */
+function event(offset: number, data: object, attributes: object = {}): any {
+  const event = { specversion: "1.0", type: "cache-invalidate", id: `i${offset}`, source: "s", time: "2026-11-28T00:00:00Z", data, ...attributes };
+  return { type: "event", position: `e:${offset}`, event };
+}
