@@ -2,7 +2,7 @@
 
 import { useState } from "react";
 import type { CloudEvent } from "tidings-client";
-import { useEvents } from "./tidings.tsx";
+import { useEvents } from "tidings-client/react";
 
 import type { CacheInvalidate, Delivery, InventoryChange, OrderStatusChange } from "../shared/generated/events.ts";
 
@@ -25,10 +25,10 @@ export function Events() {
     const line = { id, type, time, text, isCascade: causationid !== undefined };
     setLines((lines) => [line, ...lines].slice(0, KEPT));
   };
-  useEvents("inventory-change", {}, (data, event) => add(event, stockText(data)));
-  useEvents("order-status", {}, (data, event) => add(event, orderText(data)));
-  useEvents("cache-invalidate", {}, (data, event) => add(event, tagsText(data)));
-  useEvents("delivery", {}, (data, event) => add(event, deliveryText(data)));
+  useEvents("inventory-change", (data, event) => add(event, stockText(data)));
+  useEvents("order-status", (data, event) => add(event, orderText(data)));
+  useEvents("cache-invalidate", (data, event) => add(event, tagsText(data)));
+  useEvents("delivery", (data, event) => add(event, deliveryText(data)));
   return (
     <div className="card">
       <h3>Events</h3>

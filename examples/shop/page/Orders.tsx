@@ -1,7 +1,7 @@
 // The newest orders, whose status a clerk sets, and the customer's own last one.
 
 import { useLayoutEffect, useState } from "react";
-import { useEvents } from "./tidings.tsx";
+import { useEvents } from "tidings-client/react";
 
 import { type Order, STATUSES } from "../shared/api.ts";
 import type { OrderStatus } from "../shared/generated/events.ts";

@@ -5,7 +5,7 @@
 // `allowed_origins` or a path of their own origin, and a token (docs/http.md, docs/security.md).
 
 import { useState } from "react";
-import { TidingsProvider, useConnection } from "./tidings.tsx";
+import { TidingsProvider, useConnection } from "tidings-client/react";
 
 import { Dashboard } from "./Dashboard.tsx";
 import { InstanceContext, useInstance, useStats } from "./data.ts";

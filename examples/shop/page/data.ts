@@ -1,7 +1,7 @@
 // How a side of the page gets its data: from its instance, and again when an event says that it changed.
 
 import { createContext, useCallback, useContext, useEffect, useRef, useState } from "react";
-import { useBus, useConnection, useInvalidation } from "./tidings.tsx";
+import { useBus, useConnection, useInvalidation } from "tidings-client/react";
 
 import type { Stats } from "../shared/api.ts";
 import type { CacheTag } from "../shared/generated/events.ts";
