@@ -193,7 +193,7 @@ export class Subscriptions {
     if (subscription === undefined) return;
     this.#streamPositions.set(channel, position);
     if (!subscription.backfilled) {
-      subscription.position = startPosition(subscription.position ?? subscription.since, position, recovered);
+      subscription.position = startPosition(subscription, subscription.since, position, recovered);
     }
     subscription.state = "live";
     subscription.lagging = false;
@@ -227,7 +227,7 @@ export class Subscriptions {
         lagging.lagging = false;
         return this.#reconnectToBackfill(subscription, "a stream begins after the position of one of its subscriptions");
       }
-      subscription.position = startPosition(needed, position, needed === since ? recovered : true);
+      subscription.position = startPosition(subscription, since, position, needed === since ? recovered : true);
       subscription.backfilled = true;
     }
   }
@@ -257,6 +257,10 @@ export class Subscriptions {
   /** Handles a gap. Reports it once. */
   #gap(gap: Gap): void {
     const { channel, from, position } = gap;
+    // The subscription may have been ahead of what is left of the log.
+    for (const subscription of this.#ofChannel(channel)) {
+      if (subscription.position === from && receivesEvents(subscription)) subscription.position = position;
+    }
     this.#advance(channel, position);
     // The daemon sends the same gap for each subscription that it affects.
     const last = this.#gaps.get(channel);
@@ -354,8 +358,20 @@ export class Subscriptions {
   }
 }
 
-/** The first position of a subscription that needs the events after `needed`, and whose stream begins after `position`. */
-function startPosition(needed: string | undefined, position: string, recovered: boolean | undefined): string {
+/**
+ * The position of a subscription whose stream begins after `position`. Without a position of its own, it begins at `since`.
+ *
+ * After a loss it stays where it is until the `gap` frame, which follows: if the connection ends between the two, the next one must
+ * report the gap.
+ */
+function startPosition(
+  { position: own }: Subscription,
+  since: string | undefined,
+  position: string,
+  recovered: boolean | undefined,
+): string | undefined {
+  if (recovered === false) return own;
+  const needed = own ?? since;
   // Another subscription can make the stream begin earlier than this one needs. This one then keeps its position.
-  return recovered !== false && needed !== undefined && reaches(needed, position) ? needed : position;
+  return needed !== undefined && reaches(needed, position) ? needed : position;
 }
