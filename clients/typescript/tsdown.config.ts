@@ -3,7 +3,11 @@ import { defineConfig } from "tsdown";
 // One build for each module system. `IS_COMMONJS` tells the code which of them it is in.
 export default defineConfig(
   (["esm", "cjs"] as const).map((format) => ({
-    entry: { index: "src/index.ts", cache: "src/cache/index.ts" },
+    entry: {
+      index: "src/index.ts",
+      cache: "src/cache/index.ts",
+      persist: "src/persist/index.ts",
+    },
     format,
     define: { IS_COMMONJS: String(format === "cjs") },
     platform: "neutral" as const,

@@ -7,13 +7,23 @@ import type { AnyWhere } from "./filter.js";
 import type { EventMap } from "./generated/events.js";
 import { newId } from "./id.js";
 import { Listeners } from "./listeners.js";
+import type { PersistedBus } from "./persistence.js";
 import { type Accepted, type EventWithId, Publisher, type PublishOptions } from "./publish.js";
 import { EventStream } from "./stream.js";
-import type { Gap } from "./subscription.js";
+import type { Gap, Subscriber } from "./subscription.js";
 import { Subscriptions } from "./subscriptions.js";
 import { Syncs } from "./syncs.js";
 import { Credential } from "./token.js";
-import type { ConnectOptions, Draft, EventAttributes, EventName, EventOf, EventsOptions, Handler, OnOptions } from "./types.js";
+import type {
+  ConnectOptions,
+  Draft,
+  EventAttributes,
+  EventName,
+  EventOf,
+  EventsOptions,
+  Handler,
+  OnOptions,
+} from "./types.js";
 import { findWebSocket } from "./websocket.js";
 
 /** For each channel, its position. */
@@ -28,6 +38,7 @@ export class Bus<Events extends object = EventMap> {
   readonly #subscriptions: Subscriptions;
   readonly #syncs: Syncs;
   readonly #publisher: Publisher;
+  readonly #persisted: PersistedBus | undefined;
   readonly #closing = new AbortController();
   readonly #errors = new Listeners<TidingsError>((cause) => console.error("tidings: onError failed:", cause));
   readonly #states = new Listeners<ConnectionState>((cause) => this.#handlerFailed(cause, "onState"));
@@ -47,12 +58,12 @@ export class Bus<Events extends object = EventMap> {
       restart: (reason) => this.#connection.restart(reason),
       onGap: (gap) => this.#gaps.notify(gap as Gap<EventName<Events>>),
       onError: (error, notified) => this.#report(error, notified),
-      onSettled: () => (this.#syncs.flush(), this.#progress.notify()),
+      onSettled: () => this.#mayBeSettled(),
       retryDelay: (failures) => delayBefore(failures, backoff, random),
     });
     this.#syncs = new Syncs({
       send: (frame) => this.#connection.send(frame),
-      isReady: () => this.#connection.isOpen && this.#subscriptions.settled,
+      isReady: () => this.#connection.isOpen && this.#isSettled,
       silentMs: () => this.#connection.silentMs,
       restart: (reason) => this.#connection.restart(reason),
     });
@@ -73,9 +84,19 @@ export class Bus<Events extends object = EventMap> {
       random,
       onState: (state) => this.#stateChanged(state),
       onFrame: (frame) => {
+        this.#persisted?.receiving(frame);
         if (!this.#syncs.handle(frame)) this.#subscriptions.handle(frame);
+        this.#persisted?.received();
       },
       onFailure: (error) => this.#connectionFailed(error),
+    });
+    this.#persisted = options.persist?.attach({
+      url: urls[0]!,
+      subscribe: (request, subscriber) => this.#subscriptions.add(request, subscriber),
+      reached: (subscriber) => this.#subscriptions.reached(subscriber),
+      positionOf: (event) => this.#subscriptions.positionOf(event),
+      onLoaded: () => this.#mayBeSettled(),
+      onError: (error) => this.#report(error, false),
     });
   }
 
@@ -97,7 +118,7 @@ export class Bus<Events extends object = EventMap> {
 
   /** The position of an event that this bus has delivered. */
   positionOf(event: object): string | undefined {
-    return this.#subscriptions.positionOf(event);
+    return this.#subscriptions.positionOf(event) ?? this.#persisted?.positionOf(event);
   }
 
   /**
@@ -121,14 +142,15 @@ export class Bus<Events extends object = EventMap> {
     ...rest: [Handler<Events, Name>] | [OnOptions<Events[Name]>, Handler<Events, Name>]
   ): () => void {
     const [options, handler] = rest.length === 1 ? [{}, rest[0]] : rest;
-    return this.#subscribe(name, options, {
+    const subscriber: BusSubscriber = {
       deliver: (event) => this.#call(name, () => handler(event.data, event)),
       end: (error) => {
         const { onError } = options;
         if (error && onError) this.#call(name, () => onError(error));
         return onError !== undefined;
       },
-    });
+    };
+    return this.#subscribe(name, options, subscriber);
   }
 
   /**
@@ -145,16 +167,18 @@ export class Bus<Events extends object = EventMap> {
   ): AsyncIterableIterator<EventOf<Events, Name>> {
     let unsubscribe = () => {};
     const stream = new EventStream<EventOf<Events, Name>>(options.buffer ?? 1024, () => unsubscribe());
-    unsubscribe = this.#subscribe(name, options, {
+    const subscriber: BusSubscriber = {
       deliver: (event) => stream.push(event),
+      restore: (events) => stream.preload(events),
       end: (error) => {
         if (error) stream.fail(error);
         else stream.end();
         return true;
       },
       abort: (reason) => stream.abort(reason),
-    });
-    return stream;
+    };
+    unsubscribe = this.#subscribe(name, options, subscriber);
+    return this.#persisted?.follow(subscriber, stream) ?? stream;
   }
 
   /**
@@ -193,7 +217,7 @@ export class Bus<Events extends object = EventMap> {
       const check = () => {
         if (signal?.aborted) reject(signal.reason);
         else if (this.state.status === "closed") reject(this.state.error ?? closedError());
-        else if (!this.#connection.isOpen || !this.#subscriptions.settled) return;
+        else if (!this.#connection.isOpen || !this.#isSettled) return;
         else resolve();
         stop();
         signal?.removeEventListener("abort", check);
@@ -251,16 +275,14 @@ export class Bus<Events extends object = EventMap> {
   #subscribe(
     name: string,
     { where, since, signal }: { where?: object | undefined; since?: string | undefined; signal?: AbortSignal | undefined },
-    subscriber: {
-      // `any`: the daemon has validated the data against the schema from which the type was generated.
-      deliver: (event: any) => void;
-      end: (error?: TidingsError) => boolean;
-      abort?: (reason: unknown) => void;
-    },
+    subscriber: BusSubscriber,
   ): () => void {
     if (this.state.status === "closed") throw closedError();
     checkWhere(where);
-    const remove = this.#subscriptions.add({ channel: name, where: where as AnyWhere | undefined, since }, subscriber);
+    const request = { channel: name, where: where as AnyWhere | undefined, since };
+    // The application keeps the position of a subscription with `since`.
+    const persisted = since === undefined ? this.#persisted : undefined;
+    const remove = persisted ? persisted.subscribe(request, subscriber) : this.#subscriptions.add(request, subscriber);
     const stop = () => {
       signal?.removeEventListener("abort", abort);
       remove();
@@ -278,6 +300,16 @@ export class Bus<Events extends object = EventMap> {
     return stop;
   }
 
+  /** Whether every subscription was requested, and the daemon has answered. */
+  get #isSettled(): boolean {
+    return this.#subscriptions.settled && this.#persisted?.isLoading !== true;
+  }
+
+  #mayBeSettled(): void {
+    this.#syncs.flush();
+    this.#progress.notify();
+  }
+
   #stateChanged(state: ConnectionState): void {
     if (state.status === "open") {
       this.#syncs.connectionLost();
@@ -291,6 +323,7 @@ export class Bus<Events extends object = EventMap> {
     if (state.status === "closed") {
       this.#syncs.end(state.error ?? closedError());
       this.#closing.abort(state.error ?? closedError());
+      this.#persisted?.close(state.error);
       const notified = this.#subscriptions.end(state.error);
       if (state.error) this.#report(state.error, notified);
     }
@@ -305,13 +338,14 @@ export class Bus<Events extends object = EventMap> {
     else console.error(`tidings: ${error.message} (${error.code}). Trying again until the bus is closed.`);
   }
 
-  /** Calls a function of the application, and reports its failure. */
-  #call(name: string, handler: () => unknown): void {
+  /** Calls a function of the application, and reports its failure. Returns what it returns. */
+  #call(name: string, handler: () => unknown): unknown {
     try {
       const result = handler();
       if (result instanceof Promise) result.catch((cause: unknown) => this.#handlerFailed(cause, name));
+      return result;
     } catch (cause) {
-      this.#handlerFailed(cause, name);
+      return this.#handlerFailed(cause, name);
     }
   }
 
@@ -325,6 +359,14 @@ export class Bus<Events extends object = EventMap> {
     if (this.#errors.size > 0) this.#errors.notify(error);
     else if (!notified) console.error("tidings:", error);
   }
+}
+
+/** A handler or a loop. */
+interface BusSubscriber extends Subscriber {
+  // `any`: the daemon has validated the data against the schema from which the type was generated.
+  deliver(event: any): unknown;
+  restore?(events: readonly any[]): void;
+  abort?(reason: unknown): void;
 }
 
 /**

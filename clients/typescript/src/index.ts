@@ -7,6 +7,7 @@ export { type ErrorCode, type Mistake, TidingsError } from "./errors.js";
 export type { Condition, Scalar, Where } from "./filter.js";
 export type * from "./generated/events.js";
 export { CLOSE_CODES, type DaemonErrorCode, ERROR_CODES } from "./generated/protocol.js";
+export type { Persistence } from "./persistence.js";
 export type { Accepted, FetchLike, PublishOptions } from "./publish.js";
 export type { Token, TokenResult } from "./token.js";
 export type { Gap } from "./subscription.js";

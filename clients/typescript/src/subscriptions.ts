@@ -21,9 +21,9 @@ import { reaches } from "./position.js";
 import {
   type BackfillSubscription,
   type Gap,
+  compareRequests,
   isCoveredBy,
   receivesEvents,
-  requestOrder,
   type SubscribeRequest,
   type Subscriber,
   type Subscription,
@@ -87,6 +87,11 @@ export class Subscriptions {
     return positions;
   }
 
+  /** The position up to which a subscriber was given everything. `undefined` until the daemon has confirmed its subscription. */
+  reached(subscriber: Subscriber): string | undefined {
+    return [...this.#bySub.values()].find(({ subscribers }) => subscribers.has(subscriber))?.position;
+  }
+
   /** The position of a delivered event. */
   positionOf(event: object): string | undefined {
     return this.#eventPositions.get(event);
@@ -129,7 +134,7 @@ export class Subscriptions {
   connectionOpened(): void {
     this.connectionLost();
     for (const channel of new Set([...this.#bySub.values()].map(({ channel }) => channel))) {
-      const subscriptions = this.#ofChannel(channel).sort((a, b) => requestOrder(a) - requestOrder(b));
+      const subscriptions = this.#ofChannel(channel).sort(compareRequests);
       const lagging = subscriptions.find(({ lagging }) => lagging);
       if (lagging && this.#backfillAllowed) this.#startBackfill(lagging, subscriptions);
       for (const subscription of subscriptions) this.#request(subscription);

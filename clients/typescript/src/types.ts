@@ -4,6 +4,7 @@ import type { Backoff } from "./backoff.js";
 import type { TidingsError } from "./errors.js";
 import type { Where } from "./filter.js";
 import type { CloudEvent } from "./generated/events.js";
+import type { Persistence } from "./persistence.js";
 import type { FetchLike } from "./publish.js";
 import type { Token } from "./token.js";
 import type { WebSocketConstructor } from "./websocket.js";
@@ -28,6 +29,11 @@ export interface ConnectOptions {
   readonly backoff?: { readonly [Bound in keyof Backoff]?: Backoff[Bound] | undefined } | undefined;
   /** How long `publish` and `publishAll` retry; see `PublishOptions`. */
   readonly retryTimeoutMs?: number | undefined;
+  /**
+   * Keeps the newest events and the positions across reloads of the page: `localStoragePersistence()` or `indexedDbPersistence()` of
+   * `tidings-client/persist`. Handlers then get the stored events first. A subscription with `since` is not kept. Default: none.
+   */
+  readonly persist?: Persistence | undefined;
   /** The source of the jitter, which returns a number from 0 up to 1. Default: `Math.random`. */
   readonly random?: (() => number) | undefined;
 }

@@ -19,6 +19,8 @@ import { FakeDaemon } from "./fake.js";
 
 const ROOT = fileURLToPath(new URL("..", import.meta.url));
 const NODE_MODULES = join(ROOT, "node_modules");
+/** The entry points. */
+const ENTRIES = ["index", "cache", "persist"];
 const QUIET = ["--no-audit", "--no-fund", "--offline", "--loglevel=error"];
 let folder: string;
 let tarball: string;
@@ -50,11 +52,11 @@ afterAll(async () => {
 
 test("the package has both builds, their types, the licences, and nothing else", async () => {
   const files = (await run("tar", ["-tf", tarball])).trim().split("\n").map((file) => file.replace("package/", ""));
-  const dist = ["index", "cache"].flatMap((name) => [".cjs", ".d.cts", ".d.ts", ".js"].map((end) => `dist/${name}${end}`));
+  const dist = ENTRIES.flatMap((name) => [".cjs", ".d.cts", ".d.ts", ".js"].map((end) => `dist/${name}${end}`));
   // What both entry points use is in files of its own, which have a hash in their names.
   const own = files.filter((file) => !/^dist\/\w+-[\w-]+\.(js|cjs|d\.ts|d\.cts)$/.test(file));
   expect(own.sort()).toEqual(["LICENSE-APACHE", "LICENSE-MIT", "README.md", ...dist, "package.json"].sort());
-  for (const build of ["index.js", "index.cjs", "cache.js", "cache.cjs"]) {
+  for (const build of ENTRIES.flatMap((name) => [`${name}.js`, `${name}.cjs`])) {
     // A bundler would look for `ws`, which browsers do not need.
     const code = await readFile(join(ROOT, "dist", build), "utf8");
     expect(code).not.toMatch(/(import|require)\(\s*("|')ws/);

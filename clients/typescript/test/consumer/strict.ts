@@ -2,6 +2,7 @@
 
 import { connect, type Bus, type TidingsError } from "tidings-client";
 import { type Cache, createCache } from "tidings-client/cache";
+import { localStoragePersistence } from "tidings-client/persist";
 
 import type { EventMap, InventoryChange, PriceChange } from "./events.js";
 
@@ -24,4 +25,8 @@ export const cache: Cache<Tag> = createCache<Tag>({ bus, bound: "2s", ttl: "5m",
 
 export function product(id: string, signal: AbortSignal | undefined): Promise<PriceChange | undefined> {
   return cache.getOrSet(`product:${id}`, ({ tag }) => (tag("products"), id === "a" ? price : undefined), { tags: [`products:${id}`], signal });
+}
+
+export function persisted(user: string): Bus<EventMap> {
+  return connect<EventMap>("http://127.0.0.1:7400", { persist: localStoragePersistence({ name: user, maxAgeMs: undefined }) });
 }
