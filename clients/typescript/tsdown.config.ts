@@ -7,6 +7,7 @@ export default defineConfig(
       index: "src/index.ts",
       cache: "src/cache/index.ts",
       persist: "src/persist/index.ts",
+      schema: "src/schema/index.ts",
     },
     format,
     define: { IS_COMMONJS: String(format === "cjs") },

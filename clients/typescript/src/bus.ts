@@ -21,8 +21,10 @@ import type {
   EventName,
   EventOf,
   EventsOptions,
+  EventTypes,
   Handler,
   OnOptions,
+  TypesOptions,
 } from "./types.js";
 import { findWebSocket } from "./websocket.js";
 
@@ -39,6 +41,9 @@ export class Bus<Events extends object = EventMap> {
   readonly #syncs: Syncs;
   readonly #publisher: Publisher;
   readonly #persisted: PersistedBus | undefined;
+  /** What validates published events, and received ones. */
+  readonly #publishing: EventTypes<object> | undefined;
+  readonly #receiving: EventTypes<object> | undefined;
   readonly #closing = new AbortController();
   readonly #errors = new Listeners<TidingsError>((cause) => console.error("tidings: onError failed:", cause));
   readonly #states = new Listeners<ConnectionState>((cause) => this.#handlerFailed(cause, "onState"));
@@ -47,7 +52,10 @@ export class Bus<Events extends object = EventMap> {
   readonly #progress = new Listeners<void>((cause) => this.#handlerFailed(cause, "ready"));
 
   /** @internal Use {@link connect}. */
-  constructor(url: string, options: ConnectOptions) {
+  constructor(url: string, options: ConnectOptions & TypesOptions<Events>) {
+    const { types, validate = false } = options;
+    this.#publishing = validate === true || validate === "publish" ? types : undefined;
+    this.#receiving = validate === true || validate === "receive" ? types : undefined;
     const urls = [url, ...(options.urls ?? [])].map(baseUrl);
     const { minMs = DEFAULT_BACKOFF.minMs, maxMs = DEFAULT_BACKOFF.maxMs } = options.backoff ?? {};
     const backoff = { minMs, maxMs };
@@ -142,14 +150,14 @@ export class Bus<Events extends object = EventMap> {
     ...rest: [Handler<Events, Name>] | [OnOptions<Events[Name]>, Handler<Events, Name>]
   ): () => void {
     const [options, handler] = rest.length === 1 ? [{}, rest[0]] : rest;
-    const subscriber: BusSubscriber = {
+    const subscriber = this.#validated({
       deliver: (event) => this.#call(name, () => handler(event.data, event)),
       end: (error) => {
         const { onError } = options;
         if (error && onError) this.#call(name, () => onError(error));
         return onError !== undefined;
       },
-    };
+    });
     return this.#subscribe(name, options, subscriber);
   }
 
@@ -167,7 +175,7 @@ export class Bus<Events extends object = EventMap> {
   ): AsyncIterableIterator<EventOf<Events, Name>> {
     let unsubscribe = () => {};
     const stream = new EventStream<EventOf<Events, Name>>(options.buffer ?? 1024, () => unsubscribe());
-    const subscriber: BusSubscriber = {
+    const subscriber = this.#validated({
       deliver: (event) => stream.push(event),
       restore: (events) => stream.preload(events),
       end: (error) => {
@@ -176,7 +184,7 @@ export class Bus<Events extends object = EventMap> {
         return true;
       },
       abort: (reason) => stream.abort(reason),
-    };
+    });
     unsubscribe = this.#subscribe(name, options, subscriber);
     return this.#persisted?.follow(subscriber, stream) ?? stream;
   }
@@ -195,6 +203,7 @@ export class Bus<Events extends object = EventMap> {
     options: EventAttributes & PublishOptions = {},
   ): Promise<Accepted> {
     const { signal: _, retryTimeoutMs: __, ...attributes } = options;
+    if (this.#publishing) await this.#publishing.publishing([{ type: name, data }], false);
     const [accepted] = await this.#publisher.post(toEvent({ ...attributes, type: name, data }), options);
     if (accepted === undefined) throw new TidingsError("unexpected-response", "the response lists no accepted event: check that the URL is that of a tidings daemon");
     return accepted;
@@ -202,6 +211,7 @@ export class Bus<Events extends object = EventMap> {
 
   /** Publishes up to 1,000 events in one request, in this order. If one of them is refused, none is published. */
   async publishAll(events: readonly Draft<Events>[], options: PublishOptions = {}): Promise<Accepted[]> {
+    if (this.#publishing) await this.#publishing.publishing(events, true);
     return this.#publisher.post(events.map(toEvent), options);
   }
 
@@ -300,6 +310,11 @@ export class Bus<Events extends object = EventMap> {
     return stop;
   }
 
+  /** The subscriber, but without events that do not match their schemas, if the program asked for that. */
+  #validated(subscriber: BusSubscriber): BusSubscriber {
+    return this.#receiving?.receiving(subscriber, (error) => this.#report(error, false)) ?? subscriber;
+  }
+
   /** Whether every subscription was requested, and the daemon has answered. */
   get #isSettled(): boolean {
     return this.#subscriptions.settled && this.#persisted?.isLoading !== true;
@@ -373,11 +388,11 @@ interface BusSubscriber extends Subscriber {
  * A bus that connects to the daemon with its first subscription, in the background. Opens nothing by itself.
  *
  * `url` is the address of the daemon, such as `http://127.0.0.1:7400`; `ws:` works, too. For the types of custom events, use
- * `connect<EventMap>` with the `EventMap` that `tidings codegen typescript` generates.
+ * `connect<EventMap>` with the `EventMap` that `tidings codegen typescript` generates, or the option `types`.
  *
  * @throws {TypeError} if a URL is not valid, or is not an `http:`, `https:`, `ws:` or `wss:` URL; if the token is empty.
  */
-export function connect<Events extends object = EventMap>(url: string, options: ConnectOptions = {}): Bus<Events> {
+export function connect<Events extends object = EventMap>(url: string, options: ConnectOptions & TypesOptions<Events> = {}): Bus<Events> {
   return new Bus<Events>(url, options);
 }
 

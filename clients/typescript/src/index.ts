@@ -18,9 +18,11 @@ export type {
   EventName,
   EventOf,
   EventsOptions,
+  EventTypes,
   Handler,
   OnOptions,
   Since,
   SubscribeOptions,
+  TypesOptions,
 } from "./types.js";
 export type { WebSocketConstructor, WebSocketLike } from "./websocket.js";

@@ -20,7 +20,7 @@ import { FakeDaemon } from "./fake.js";
 const ROOT = fileURLToPath(new URL("..", import.meta.url));
 const NODE_MODULES = join(ROOT, "node_modules");
 /** The entry points. */
-const ENTRIES = ["index", "cache", "persist"];
+const ENTRIES = ["index", "cache", "persist", "schema"];
 const QUIET = ["--no-audit", "--no-fund", "--offline", "--loglevel=error"];
 let folder: string;
 let tarball: string;

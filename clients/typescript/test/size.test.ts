@@ -49,6 +49,8 @@ test("the client is at most 12 KB, and the cache at most 8 KB more", async () =>
 
 test.each([
   ["persist", 3.5, ["localStoragePersistence", "indexedDbPersistence"]],
+  ["schema", 1.5, ["defineTypes"]],
+  ["schema", 2, ["defineTypes", "writeSchemas"]],
 ])("tidings-client/%s is at most %d KB more: %s", async (name, limit, imports) => {
   const bytes = await added(name, ...imports);
   console.log(`${name} ${bytes} more`);
