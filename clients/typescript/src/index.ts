@@ -3,12 +3,12 @@
 export type { Backoff } from "./backoff.js";
 export { type Bus, connect, type Positions } from "./bus.js";
 export type { ConnectionState } from "./connection.js";
-export { type ErrorCode, type Mistake, TidingsError } from "./errors.js";
-export type { Condition, Scalar, Where } from "./filter.js";
+export { type ErrorCode, type ErrorDetails, type Mistake, TidingsError } from "./errors.js";
+export type { AnyWhere, Condition, Scalar, Where } from "./filter.js";
 export type * from "./generated/events.js";
 export { CLOSE_CODES, type DaemonErrorCode, ERROR_CODES } from "./generated/protocol.js";
 export type { Persistence } from "./persistence.js";
-export type { Accepted, FetchLike, PublishOptions } from "./publish.js";
+export type { Accepted, FetchLike, PublishOptions, ResponseLike } from "./publish.js";
 export type { Token, TokenResult } from "./token.js";
 export type { Gap } from "./subscription.js";
 export type {

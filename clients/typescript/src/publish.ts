@@ -45,7 +45,18 @@ export interface EventWithId {
 export type FetchLike = (
   url: string,
   init: { method: "POST"; headers: Record<string, string>; body: string; signal: AbortSignal },
-) => Promise<{ readonly status: number; readonly headers: { get(name: string): string | null }; text(): Promise<string> }>;
+) => Promise<ResponseLike>;
+
+/** The part of a `Response` that the client uses. */
+export interface ResponseLike {
+  readonly status: number;
+  readonly headers: {
+    /** The value of a header. */
+    get(name: string): string | null;
+  };
+  /** The body. */
+  text(): Promise<string>;
+}
 
 export interface PublisherOptions {
   /** The address of each node. At least one. */
