@@ -1,5 +1,7 @@
 import { defineConfig } from "tsdown";
 
+const PROVENANCE = "// Built by `npm run build` from src/ of the tidings client. Do not edit.";
+
 // One build for each module system. `IS_COMMONJS` tells the code which of them it is in.
 export default defineConfig(
   (["esm", "cjs"] as const).map((format) => ({
@@ -9,14 +11,17 @@ export default defineConfig(
       next: "src/next/index.ts",
       query: "src/query/index.ts",
       react: "src/react/index.ts",
+      persist: "src/persist/index.ts",
+      schema: "src/schema/index.ts",
     },
     format,
     define: { IS_COMMONJS: String(format === "cjs") },
     // What all entry points use is one file. Else a bundle of two of them has its parts in another order, and is larger compressed.
-    outputOptions: { advancedChunks: { groups: [{ name: "core", test: /src\/(?!index)[^/.]+\.ts$/ }] } },
+    outputOptions: { advancedChunks: { groups: [{ name: "core", test: /src\/(?!index|unref|probe)[^/.]+\.ts$/ }] } },
     platform: "neutral" as const,
     target: "es2022",
     dts: true,
+    banner: { js: PROVENANCE, dts: PROVENANCE },
     // Only the first build may remove the files of the last one.
     clean: format === "esm",
   })),
