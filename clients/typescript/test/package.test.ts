@@ -113,8 +113,12 @@ test.each([
   const text = `${head}
 delete globalThis.WebSocket;
 const bus = connect(process.argv[2]);
-bus.on("order-status", ({ orderId }) => (console.log(bus.transport, orderId), bus.close()));
-bus.ready().then(() => bus.publish("order-status", { orderId: "7", newStatus: "shipped" }));`;
+bus.on("order-status", async ({ orderId }) => {
+  console.log(bus.transport, orderId);
+  await published;
+  bus.close();
+});
+const published = bus.ready().then(() => bus.publish("order-status", { orderId: "7", newStatus: "shipped" }));`;
   expect(await script(name, text, daemon.url)).toBe("sse 7\n");
 });
 
