@@ -300,9 +300,8 @@ export class Bus<Events extends object = EventMap> {
   }
 
   /**
-   * Tries to connect at once if the bus waits for its next attempt, and finds out within 5 s whether an open connection is alive. In a
-   * browser, the bus does so by itself when the page becomes visible, when the network is back and when the page comes from the
-   * back/forward cache. Call it where the program learns of such a moment otherwise, as React Native does by `AppState`.
+   * Tries to connect at once if the bus waits for its next attempt, and finds out within 5 s whether an open connection is alive. In
+   * a page, the bus does so by itself. Call it where the program learns otherwise that it woke up, as by `AppState` of React Native.
    */
   wake(): void {
     this.#connection.wake();

@@ -27,7 +27,7 @@ export class FakeDaemon {
 
   private constructor() {
     this.#server = createServer(async (request, response) => {
-      if (request.method === "GET") return void upgradeRequired(response);
+      if (request.method !== "POST") return void upgradeRequired(response);
       let text = "";
       for await (const chunk of request) text += chunk;
       const body: unknown = JSON.parse(text);
@@ -123,7 +123,7 @@ export class Peer {
   }
 }
 
-/** Answers a GET of `/v1/ws`, as the daemon does. */
+/** Answers a request that publishes nothing as the daemon answers a GET of `/v1/ws`. */
 function upgradeRequired(response: ServerResponse): void {
   const headers = { "content-type": "application/problem+json" };
   response.writeHead(426, headers).end('{"code":"upgrade-required","title":"A WebSocket is required"}');
