@@ -38,8 +38,8 @@ endif
 .NOTPARALLEL:
 
 .PHONY: help run build release build-client setup setup-lint setup-test setup-client setup-generators setup-openapi setup-bench check lint test test-rust \
-	test-ajv test-generators test-openapi test-client test-next setup-next test-coherence setup-coherence coherence soak conformance fuzz million bench bench-report \
-	bench-micro fmt generate clean
+	test-ajv test-generators test-openapi test-client test-next setup-next test-coherence build-coherence setup-coherence coherence soak conformance fuzz million bench bench-report \
+	bench-micro bench-tags fmt generate clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^##@ / { printf "\n%s\n", substr($$0, 5) } /^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' \
@@ -70,6 +70,7 @@ lint: setup-lint build ## formatting, clippy, documentation, dependencies, gener
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 	$(CARGO) clippy --locked --no-default-features -- -D warnings
+	$(CARGO) clippy --locked --no-default-features --features cache-redis -- -D warnings
 	$(CARGO) clippy --locked --no-default-features --features server -- -D warnings
 	$(CARGO) clippy --locked --no-default-features --features server,file -- -D warnings
 	$(CARGO) clippy --locked --no-default-features --features server,redis -- -D warnings
@@ -100,7 +101,7 @@ test-client: build setup-client ## the TypeScript client's build, types, package
 test-next: build-client build setup-next ## the adapter for Next.js: an application built once and run twice, beside a control; takes 3 minutes
 	cd $(NEXT) && node --test --test-reporter=spec check.test.mjs
 
-test-coherence: build-client build setup-coherence ## the short form of `make coherence`: planted bugs, and the near cache under a few faults
+test-coherence: build-client build build-coherence setup-coherence ## the short form of `make coherence`: planted bugs, and the near caches under a few faults
 	cd $(COHERENCE) && node --test short.test.mjs
 
 ##@ Change files
@@ -153,7 +154,7 @@ SYSTEMS ?=
 FAULTS  ?=
 SEED    ?=
 
-coherence: build-client build setup-coherence ## count stale reads of the near cache and of others under faults; takes 10 minutes; SYSTEMS= FAULTS= SEED=
+coherence: build-client build build-coherence setup-coherence ## count stale reads of the near caches and of others under faults; takes 15 minutes; SYSTEMS= FAULTS= SEED=
 	cd $(COHERENCE) && SYSTEMS="$(SYSTEMS)" FAULTS="$(FAULTS)" SEED="$(SEED)" node run.mjs
 
 setup-bench: ## install what the benchmark compares tidings with
@@ -168,6 +169,9 @@ bench-report: ## write the last measurements into docs/performance.md
 bench-micro: ## measure single parts; ONLY=index for those with that in their name
 	$(CARGO) bench --locked --bench micro -- $(ONLY)
 
+bench-tags: ## the memory of the near cache in Rust over 10 million tags; takes a minute
+	$(CARGO) bench --locked --bench tags
+
 # Parts of `make setup`, for the targets that need no more.
 setup-lint:
 	@$(SETUP) $(FOR_LINT)
@@ -177,6 +181,9 @@ setup-test:
 
 setup-client:
 	@$(SETUP) $(FOR_CLIENT)
+
+build-coherence:
+	$(CARGO) build --locked --example coherence-cache
 
 setup-coherence:
 	@$(SETUP) $(FOR_COHERENCE)

@@ -1,7 +1,8 @@
 //! tidings: a typed event bus. `ARCHITECTURE.md` says which modules an event passes and what each of them does.
 //!
 //! A Rust program that only publishes and subscribes takes `default-features = false`: it gets [`client`], [`cache`],
-//! [`protocol`] and the wire types of [`event`]. The feature `server` adds the daemon, and `file` and `redis` its brokers.
+//! [`protocol`] and the wire types of [`event`]. The feature `cache-redis` adds the cache's second level in Redis, `server` the
+//! daemon, and `file` and `redis` its brokers.
 #![cfg_attr(
     all(doc, not(feature = "server")),
     expect(rustdoc::broken_intra_doc_links, reason = "the client's documentation names types of the daemon")
@@ -57,12 +58,13 @@ mod metrics;
 mod network;
 #[cfg(feature = "server")]
 mod occupancy;
-/// Internals for `benches/micro`, which measures them one by one, for `tests/conformance`, and for tests that sign tokens. Not part of the public
+/// Internals for `benches/`, which measure them one by one, for `tests/conformance`, and for tests that sign tokens. Not part of the public
 /// interface.
 #[cfg(feature = "server")]
 #[doc(hidden)]
 pub mod parts {
     pub use crate::auth::sign;
+    pub use crate::cache::local_bus::LocalBus;
     pub use crate::http::echo::serve as echo;
     pub use crate::hub::{ChannelStep, Index, IndexSlot, Member, StepKind};
 }

@@ -31,11 +31,16 @@ pub struct Metrics {
     pub gaps: Counter,
     pub log_reads: Counter,
     pub syncs: Counter,
+    pub sync_errors: Family<CodeLabel, Counter>,
+    pub sync_seconds: Histogram,
+    pub syncs_outstanding: Gauge,
+    pub sync_connections: Gauge,
     pub sync_looks: Counter,
     pub outbox_bytes: Gauge,
     pub slow_consumers: Counter,
     pub dead_peers: Counter,
     pub refusals: Family<CodeLabel, Counter>,
+    pub publish_seconds: Histogram,
     pub append_seconds: Histogram,
     pub held_seconds: Histogram,
     pub delivery_seconds: Histogram,
@@ -74,6 +79,16 @@ pub struct ResultLabel {
     pub result: &'static str,
 }
 
+/// Something that a gauge counts until this is dropped.
+#[derive(Debug)]
+pub struct Outstanding(Gauge);
+
+impl Drop for Outstanding {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
 impl Default for Metrics {
     fn default() -> Self {
         // From 50 µs (an in-process log) to the timeout after which a publisher gets a 503.
@@ -95,11 +110,16 @@ impl Default for Metrics {
             gaps: Counter::default(),
             log_reads: Counter::default(),
             syncs: Counter::default(),
+            sync_errors: Family::default(),
+            sync_seconds: seconds(),
+            syncs_outstanding: Gauge::default(),
+            sync_connections: Gauge::default(),
             sync_looks: Counter::default(),
             outbox_bytes: Gauge::default(),
             slow_consumers: Counter::default(),
             dead_peers: Counter::default(),
             refusals: Family::default(),
+            publish_seconds: seconds(),
             append_seconds: seconds(),
             held_seconds: seconds(),
             delivery_seconds: seconds(),
@@ -163,6 +183,23 @@ impl Default for Metrics {
         r.register("log_reads", "Reads of the log for new events", metrics.log_reads.clone());
         r.register("syncs", "Syncs of connections that were answered with synced", metrics.syncs.clone());
         r.register(
+            "sync_errors",
+            "Syncs of connections that were answered with an error, by error code",
+            metrics.sync_errors.clone(),
+        );
+        r.register_with_unit(
+            "sync_round_trip",
+            "Time from a sync that came until its synced was sent or queued",
+            Unit::Seconds,
+            metrics.sync_seconds.clone(),
+        );
+        r.register("syncs_outstanding", "Syncs of connections without an answer", metrics.syncs_outstanding.clone());
+        r.register(
+            "sync_connections",
+            "Open connections that have sent a sync, as caches do",
+            metrics.sync_connections.clone(),
+        );
+        r.register(
             "sync_looks",
             "Looks at the heads of the subscribed channels; all syncs that wait at a time share one",
             metrics.sync_looks.clone(),
@@ -180,6 +217,12 @@ impl Default for Metrics {
         );
         r.register("dead_peers", "Connections closed with 4009 after missed heartbeats", metrics.dead_peers.clone());
         r.register("refusals", "Refused requests and frames, by error code", metrics.refusals.clone());
+        r.register_with_unit(
+            "publish",
+            "Time from a publisher's whole request to its answer, 202 or broker-unavailable",
+            Unit::Seconds,
+            metrics.publish_seconds.clone(),
+        );
         r.register_with_unit(
             "broker_append",
             "Time from an append to the broker's reply",
@@ -227,6 +270,10 @@ impl Default for Metrics {
             "Changes of the TLS files that could not be used",
             metrics.tls_reload_failures.clone(),
         );
+        // A rate needs a sample from before the first error.
+        for code in ["broker-unavailable", "invalid-frame", "rate-limited"] {
+            drop(metrics.sync_errors.get_or_create(&CodeLabel { code }));
+        }
         metrics.registry = registry;
         metrics
     }
@@ -236,6 +283,17 @@ impl Metrics {
     /// Counts a refusal.
     pub fn refused(&self, code: &'static str) {
         self.refusals.get_or_create(&CodeLabel { code }).inc();
+    }
+
+    /// Counts a `sync` that is answered with an error.
+    pub fn sync_failed(&self, code: &'static str) {
+        self.sync_errors.get_or_create(&CodeLabel { code }).inc();
+    }
+
+    /// Counts a `sync` among the outstanding ones, until what this returns is dropped.
+    pub fn sync_outstanding(&self) -> Outstanding {
+        self.syncs_outstanding.inc();
+        Outstanding(self.syncs_outstanding.clone())
     }
 
     /// Counts a refused credential.

@@ -22,6 +22,15 @@ const PAUSE: Duration = Duration::from_millis(15);
 const PONG: &[u8] = br#"{"type":"pong""#;
 const CONFIRMED: &[u8] = br#"{"type":"subscribed""#;
 const UNSUBSCRIBED: &[u8] = br#"{"type":"unsubscribed""#;
+const SYNCED: &[u8] = br#"{"type":"synced""#;
+
+/// What probes ask.
+#[derive(Debug, Clone, Copy)]
+pub enum Question {
+    /// `ping`, then `subscribe` and `unsubscribe`, in turn.
+    PingAndSubscribe,
+    Sync,
+}
 
 /// The times until the answers, in microseconds.
 pub struct Answers {
@@ -29,6 +38,8 @@ pub struct Answers {
     pub ping: Histogram<u64>,
     /// From `subscribe` to `subscribed`.
     pub subscribe: Histogram<u64>,
+    /// From `sync` to `synced`.
+    pub sync: Histogram<u64>,
     /// Connections that the daemon closed.
     pub closed: u64,
 }
@@ -47,15 +58,21 @@ struct Probe {
 impl Answers {
     fn new() -> io::Result<Self> {
         let empty = || Histogram::new_with_bounds(1, 60_000_000, 3).map_err(io::Error::other);
-        Ok(Self { ping: empty()?, subscribe: empty()?, closed: 0 })
+        Ok(Self { ping: empty()?, subscribe: empty()?, sync: empty()?, closed: 0 })
     }
 }
 
 impl Probes {
     /// Connects probes, each with a subscription to all events.
     pub async fn connect(server: &Running, count: usize) -> io::Result<Self> {
+        Self::connect_to(server, count, CHANNEL).await
+    }
+
+    /// Connects probes, each with a subscription to a channel.
+    pub async fn connect_to(server: &Running, count: usize, channel: &str) -> io::Result<Self> {
         let thread = OwnThread::start()?;
-        let (address, dialect) = (server.address, server.dialect());
+        let dialect = Dialect { path: format!("/v1/ws?channel={channel}"), ..server.dialect() };
+        let address = server.address;
         let connecting = thread.handle().spawn(async move {
             let mut probes = Vec::new();
             for _ in 0..count {
@@ -68,7 +85,7 @@ impl Probes {
     }
 
     /// Asks for this time on all connections.
-    pub async fn ask(self, time: Duration) -> io::Result<Answers> {
+    pub async fn ask(self, question: Question, time: Duration) -> io::Result<Answers> {
         let mut asking = JoinSet::new();
         let count = self.probes.len() as u32;
         for (number, mut probe) in (0..).zip(self.probes) {
@@ -78,7 +95,7 @@ impl Probes {
                 async move {
                     let mut answers = Answers::new()?;
                     tokio::time::sleep(delay).await;
-                    answers.closed = u64::from(probe.ask(time, &mut answers).await.is_err());
+                    answers.closed = u64::from(probe.ask(question, time, &mut answers).await.is_err());
                     io::Result::Ok(answers)
                 },
                 self.thread.handle(),
@@ -89,6 +106,7 @@ impl Probes {
             let answers = done.map_err(io::Error::other)??;
             all.ping.add(answers.ping).map_err(io::Error::other)?;
             all.subscribe.add(answers.subscribe).map_err(io::Error::other)?;
+            all.sync.add(answers.sync).map_err(io::Error::other)?;
             all.closed += answers.closed;
         }
         Ok(all)
@@ -114,7 +132,24 @@ impl Probe {
     ///
     /// # Errors
     /// Where the connection ends.
-    async fn ask(&mut self, time: Duration, answers: &mut Answers) -> io::Result<()> {
+    async fn ask(&mut self, question: Question, time: Duration, answers: &mut Answers) -> io::Result<()> {
+        match question {
+            Question::PingAndSubscribe => self.ping_and_subscribe(time, answers).await,
+            Question::Sync => self.sync(time, answers).await,
+        }
+    }
+
+    async fn sync(&mut self, time: Duration, answers: &mut Answers) -> io::Result<()> {
+        let begun = Instant::now();
+        while begun.elapsed() < time {
+            let took = self.time(r#"{"type":"sync","id":"probe"}"#, SYNCED).await?;
+            answers.sync.saturating_record(took);
+            self.read_until(None, PAUSE).await?;
+        }
+        Ok(())
+    }
+
+    async fn ping_and_subscribe(&mut self, time: Duration, answers: &mut Answers) -> io::Result<()> {
         let begun = Instant::now();
         let subscribe = format!(r#"{{"type":"subscribe","sub":"probe","channel":"{CHANNEL}"}}"#);
         while begun.elapsed() < time {

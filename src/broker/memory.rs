@@ -117,7 +117,7 @@ impl Log for MemoryBroker {
             for event in chunk {
                 let id = self.id_hashers.each_ref().map(|hasher| hasher.hash_one(&event.id));
                 let log = &mut logs.channels[event.channel];
-                log.expire(&self.limits, now);
+                log.expire(&self.limits, event.channel, now);
                 if let Some(offset) = log.offsets_by_id.get(&id) {
                     appended.push(Appended { position: self.position(*offset), duplicate: true });
                     continue;
@@ -137,7 +137,7 @@ impl Log for MemoryBroker {
         let (bounds, first, found) = {
             let mut logs = self.lock();
             let log = &mut logs.channels[channel];
-            log.expire(&self.limits, Instant::now());
+            log.expire(&self.limits, channel, Instant::now());
             let oldest = log.head + 1 - log.entries.len() as u64;
             let first = match known {
                 Some(known) if known.epoch == self.epoch => oldest.max(known.offset + 1),
@@ -157,7 +157,7 @@ impl Log for MemoryBroker {
         let age = age(moment);
         let is_before = |appended: Instant| now - appended > age;
         let log = &mut logs.channels[channel];
-        log.expire(&self.limits, now);
+        log.expire(&self.limits, channel, now);
         let removed = log.head - log.entries.len() as u64;
         let before = removed + log.entries.partition_point(|entry| is_before(entry.appended)) as u64;
         let is_complete = before > removed || log.removed.is_none_or(is_before);
@@ -202,7 +202,8 @@ impl ChannelLog {
         self.head += 1;
         let json = self.store(event.json.as_bytes());
         self.entries.push_back(LogEntry { appended: now, json });
-        while self.entries.len() as u64 > limits.log_max_events {
+        let most = limits.retention(event.channel).max_events;
+        while self.entries.len() as u64 > most {
             self.remove_oldest();
         }
         self.offsets_by_id.insert(id, self.head);
@@ -233,8 +234,9 @@ impl ChannelLog {
     }
 
     /// Removes the events and ids that are too old.
-    fn expire(&mut self, limits: &Limits, now: Instant) {
-        while self.entries.front().is_some_and(|oldest| now - oldest.appended > limits.log_max_age) {
+    fn expire(&mut self, limits: &Limits, channel: ChannelId, now: Instant) {
+        let max_age = limits.retention(channel).max_age;
+        while self.entries.front().is_some_and(|oldest| now - oldest.appended > max_age) {
             self.remove_oldest();
         }
         while self.ids_by_age.front().is_some_and(|(appended, _)| now - *appended > limits.dedup_window) {

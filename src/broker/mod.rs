@@ -23,7 +23,7 @@ use async_trait::async_trait;
 use tokio::sync::mpsc;
 
 use crate::config::{BrokerConfig, BrokerUrl};
-use crate::event::{Catalog, ChannelId, Epoch, Event, Moment, Position};
+use crate::event::{Catalog, ChannelId, Epoch, Event, Moment, PerChannel, Position};
 use nodes::Nodes;
 pub use observed::{ObservedSignals, observe};
 #[cfg(all(feature = "redis", any(test, fuzzing)))]
@@ -293,15 +293,56 @@ pub const MAX_ANNOUNCEMENT_BYTES: usize = 1024;
 /// A page takes no further event once its events have this many bytes of JSON.
 pub const PAGE_BYTES: usize = 256 * 1024;
 
-/// Retention and deduplication, the same for every channel.
+/// Retention and deduplication.
 #[derive(Debug, Clone)]
 pub struct Limits {
-    /// The most events that a channel's log keeps.
-    pub log_max_events: u64,
-    /// How long a channel's log keeps an event.
-    pub log_max_age: Duration,
-    /// The deduplication window: how long a channel remembers an event's id.
+    retention: PerChannel<Retention>,
+    /// The deduplication window: how long every channel remembers an event's id.
     pub dedup_window: Duration,
+}
+
+/// What a channel's log keeps.
+#[derive(Debug, Clone, Copy)]
+pub struct Retention {
+    /// The most events.
+    pub max_events: u64,
+    /// How long an event is kept.
+    pub max_age: Duration,
+}
+
+impl Limits {
+    /// What a configuration says of each channel of `catalog`: its table of the type, then the type's schema, then the setting
+    /// for all types.
+    pub fn new(config: &BrokerConfig, catalog: &Catalog) -> Self {
+        let retention = |channel| {
+            let known = catalog.get(channel);
+            let own = config.types.get(&*known.name).copied().unwrap_or_default().or(known.settings);
+            Retention {
+                max_events: own.log_max_events.unwrap_or(config.log_max_events),
+                max_age: own.log_max_age.unwrap_or(config.log_max_age),
+            }
+        };
+        Self { retention: PerChannel::new(catalog, retention), dedup_window: config.dedup_window }
+    }
+
+    /// One event for a second, in each log of the built-in types.
+    #[cfg(test)]
+    pub fn for_test() -> Self {
+        let second = Duration::from_secs(1);
+        let retention = PerChannel::new(&Catalog::builtin(), |_| Retention { max_events: 1, max_age: second });
+        Self { retention, dedup_window: second }
+    }
+
+    /// What each channel's log keeps, in the order of the catalogue's channels.
+    #[cfg(feature = "file")]
+    fn each(&self) -> impl Iterator<Item = Retention> {
+        self.retention.values().copied()
+    }
+
+    /// What the log of a channel keeps.
+    pub fn retention(&self, channel: ChannelId) -> Retention {
+        self.retention[channel]
+    }
 }
 
 /// Checks a broker's URL without connecting.
@@ -328,11 +369,7 @@ pub fn check(url: &BrokerUrl) -> Result<(), String> {
 /// A sentence that describes the problem: a configuration that can never work, such as an unreadable certificate, or a
 /// directory that is unusable or in use by another daemon.
 pub fn open(config: &BrokerConfig, catalog: &Arc<Catalog>) -> Result<(Arc<dyn Backend>, Signals), String> {
-    let limits = Limits {
-        log_max_events: config.log_max_events,
-        log_max_age: config.log_max_age,
-        dedup_window: config.dedup_window,
-    };
+    let limits = Limits::new(config, catalog);
     config.broker.supported()?;
     match &config.broker {
         BrokerUrl::Memory => Ok(memory::open(catalog, limits)),

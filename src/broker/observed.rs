@@ -312,8 +312,7 @@ mod tests {
 
     fn observed() -> (Arc<Reports>, mpsc::Sender<Signal>, ObservedSignals) {
         let catalog = Catalog::builtin();
-        let limits =
-            Limits { log_max_events: 1, log_max_age: Duration::from_secs(1), dedup_window: Duration::from_secs(1) };
+        let limits = Limits::for_test();
         let (sender, receiver) = mpsc::channel(16);
         let (_, signals) = observe(memory::open(&catalog, limits).0, receiver, &catalog);
         (signals.reports.clone(), sender, signals)

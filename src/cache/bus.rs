@@ -33,7 +33,8 @@ pub enum Beginning {
 pub struct BusSource {
     client: Client,
     is_connected: Arc<AtomicBool>,
-    syncs: mpsc::Sender<u64>,
+    /// `None` when it was stopped.
+    syncs: Mutex<Option<mpsc::Sender<u64>>>,
     /// Taken by the task.
     requests: Mutex<Option<mpsc::Receiver<u64>>>,
     handler: Mutex<Option<Weak<dyn SourceHandler>>>,
@@ -46,7 +47,7 @@ impl BusSource {
         Self {
             client,
             is_connected: Arc::default(),
-            syncs,
+            syncs: Mutex::new(Some(syncs)),
             requests: Mutex::new(Some(requests)),
             handler: Mutex::new(None),
             beginning: watch::Sender::new(Beginning::Connecting),
@@ -87,12 +88,19 @@ impl Source for BusSource {
     }
 
     fn sync(&self, number: u64) {
-        if self.syncs.try_send(number).is_err()
+        let syncs = self.syncs.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if syncs.is_none_or(|syncs| syncs.try_send(number).is_err())
             && let Some(handler) = &*self.handler.lock().unwrap_or_else(PoisonError::into_inner)
             && let Some(handler) = handler.upgrade()
         {
             handler.synced(number, None);
         }
+    }
+
+    fn stop(&self) {
+        // The task ends when nobody can ask it any more.
+        self.syncs.lock().unwrap_or_else(PoisonError::into_inner).take();
+        self.is_connected.store(false, Ordering::Relaxed);
     }
 
     fn publish(&self, publication: Publication) -> BoxFuture<'static, Result<Position, Error>> {
@@ -148,7 +156,10 @@ impl Follower {
                 Err(error) => {
                     tracing::warn!(%error, "the cache cannot follow its invalidations; it connects again");
                     self.is_connected.store(false, Ordering::Relaxed);
-                    self.begun(Beginning::Refused(error));
+                    self.begun(Beginning::Refused(error.clone()));
+                    if let Some(handler) = self.handler.upgrade() {
+                        handler.refused(error.into());
+                    }
                     self.unsynced();
                     if !self.pause(&mut requests).await {
                         break;

@@ -1,8 +1,8 @@
 //! Elapsed time: the larger of what the monotonic clock and the wall clock say.
 //!
-//! The monotonic clock stops while a virtual machine sleeps. The wall clock can be stepped back. The larger of the two can only
-//! make an entry look older than it is, which costs a load and never a stale read. The clocks of two machines are never
-//! compared.
+//! The monotonic clock stops while a virtual machine sleeps. The wall clock can be set back. The larger of the two can only
+//! make an entry look older than it is, which costs a load and never a stale read. Both are read each time, so a wall clock that
+//! stands still hides nothing. The clocks of two machines are never compared.
 
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -24,6 +24,11 @@ pub fn nanos(duration: Duration) -> Nanos {
     i64::try_from(duration.as_nanos()).unwrap_or(FOREVER).min(FOREVER)
 }
 
+/// The time that has passed, as a duration.
+pub fn duration(nanos: Nanos) -> Duration {
+    Duration::from_nanos(u64::try_from(nanos).unwrap_or_default())
+}
+
 /// What the cache needs of its surroundings, so that a test can replace them.
 pub trait Environment: Send + Sync + 'static {
     /// The time, for ages. Never slower than either clock of the machine.
@@ -42,48 +47,52 @@ pub trait Clocks: Send + Sync + 'static {
     fn wall(&self) -> Nanos;
 }
 
-/// A wall clock that is ahead of the monotonic one by more than this was stepped, or the machine slept.
+/// A wall clock that has fallen behind by more than this was set back. Less is the grain of the clocks, or the time between two
+/// readings.
 const STEP: Nanos = 20_000_000;
 
-/// A clock that never runs slower than either of the two clocks of the machine.
+/// A clock that never runs slower than the monotonic one, nor than the wall clock unless that was set back.
 pub struct Clock<C> {
     clocks: C,
-    /// The wall clock minus the monotonic one.
-    difference: AtomicI64,
-    /// How much the wall clock has gained on the monotonic one by steps and sleep.
-    gained: AtomicI64,
+    /// What the wall clock counts from. Changes when it is set back.
+    origin: AtomicI64,
+    /// The most by which the wall clock has been ahead of the monotonic one. Only rises, by steps and sleep.
+    ahead: AtomicI64,
     stepping: Mutex<()>,
 }
 
 impl<C: Clocks> Clock<C> {
     pub fn new(clocks: C) -> Self {
-        let difference = AtomicI64::new(clocks.wall().saturating_sub(clocks.monotonic()));
-        Self { clocks, difference, gained: AtomicI64::new(0), stepping: Mutex::new(()) }
+        let origin = AtomicI64::new(clocks.wall().saturating_sub(clocks.monotonic()));
+        Self { clocks, origin, ahead: AtomicI64::new(0), stepping: Mutex::new(()) }
     }
 
     pub fn now(&self) -> Nanos {
-        // First: who sees a new difference sees what was gained by it, too.
-        let difference = self.difference.load(Ordering::Acquire);
-        let gained = self.gained.load(Ordering::Acquire);
+        // First: who sees a new origin reads the wall clock after it was set back.
+        let origin = self.origin.load(Ordering::Acquire);
+        let most = self.ahead.load(Ordering::Acquire);
         let (monotonic, wall) = (self.clocks.monotonic(), self.clocks.wall());
-        let ahead = wall - monotonic - difference;
-        if ahead.abs() > STEP { self.step() } else { monotonic + gained + ahead.max(0) }
+        let ahead = wall - monotonic - origin;
+        if ahead > most {
+            return monotonic + ahead.max(self.ahead.fetch_max(ahead, Ordering::AcqRel));
+        }
+        if ahead < most - STEP {
+            self.set_back();
+        }
+        monotonic + most
     }
 
-    /// The wall clock was stepped.
+    /// The wall clock was set back: it counts from there.
     #[cold]
-    fn step(&self) -> Nanos {
+    fn set_back(&self) {
         let _stepping = self.stepping.lock().unwrap_or_else(PoisonError::into_inner);
-        let (monotonic, wall) = (self.clocks.monotonic(), self.clocks.wall());
-        let ahead = wall - monotonic - self.difference.load(Ordering::Relaxed);
-        let mut gained = self.gained.load(Ordering::Relaxed);
-        if ahead.abs() <= STEP {
-            return monotonic + gained + ahead.max(0);
+        let behind = {
+            let ahead = self.clocks.wall() - self.clocks.monotonic() - self.origin.load(Ordering::Relaxed);
+            self.ahead.load(Ordering::Acquire) - ahead
+        };
+        if behind > STEP {
+            self.origin.fetch_sub(behind, Ordering::Release);
         }
-        gained += ahead.max(0);
-        self.gained.store(gained, Ordering::Release);
-        self.difference.fetch_add(ahead, Ordering::Release);
-        monotonic + gained
     }
 }
 

@@ -10,7 +10,7 @@ use hashbrown::HashMap;
 use tokio::sync::{oneshot, watch};
 
 use super::clock::{Nanos, nanos};
-use super::events::Counters;
+use super::events::{Counters, Event};
 use super::flights::{Flight, Flights};
 use super::history::{History, NO_OFFSET, names};
 use super::holds::Holds;
@@ -118,7 +118,7 @@ impl State {
         let at = offset(position);
         self.enter(position, at - 1);
         match self.own.remove(id) {
-            None => drop(self.apply(data, id, cause.as_deref(), at, now)),
+            None => drop(self.apply(data, id, cause.as_deref(), at, Some(position), now)),
             Some(own) if self.settings.keeps_history => self.history.record(&own.what, own.number, at),
             Some(_) => {}
         }
@@ -137,6 +137,7 @@ impl State {
         // They may be among what is lost.
         self.own.retain(|_, own| !own.is_taken);
         self.counters.gaps.count();
+        self.counters.events.tell(|| Event::Gap { position: position.clone() });
         self.applied.send_replace(Some(position.clone()));
     }
 
@@ -174,7 +175,7 @@ impl State {
         {
             self.own.remove(&first);
         }
-        let number = self.apply(what, id, cause, NO_OFFSET, now);
+        let number = self.apply(what, id, cause, NO_OFFSET, None, now);
         self.own.insert(id.to_owned(), Own { what: what.clone(), number, is_taken: false, failed_at: None });
         self.disturb(what, id);
     }
@@ -236,7 +237,15 @@ impl State {
     }
 
     /// Applies an invalidation, and returns its number.
-    fn apply(&mut self, what: &CacheInvalidate, id: &str, cause: Option<&str>, offset: i64, now: Now) -> u64 {
+    fn apply(
+        &mut self,
+        what: &CacheInvalidate,
+        id: &str,
+        cause: Option<&str>,
+        offset: i64,
+        position: Option<&Position>,
+        now: Now,
+    ) -> u64 {
         let until = milliseconds(what.stale_for_ms).map(|stale_for| now.age + stale_for);
         let number = self.validity.current.number() + 1;
         let mut matched = !what.prefixes.is_empty();
@@ -273,6 +282,7 @@ impl State {
         if !matched {
             self.counters.unmatched.count();
         }
+        self.counters.events.tell(|| Event::Invalidated { position: position.cloned(), what: what.clone(), matched });
         number
     }
 

@@ -10,7 +10,7 @@ use super::bus::BusSource;
 use super::clock::SystemEnvironment;
 use super::core::Core;
 use super::error::{BoxError, Error};
-use super::events::Stats;
+use super::events::{Events, Stats};
 use super::history::{HALF_SIZE, History};
 use super::l2::{Codec, JsonCodec};
 use super::loads::Kind;
@@ -44,7 +44,7 @@ impl Coherence {
         Ok(Self { core })
     }
 
-    #[cfg(test)]
+    #[cfg(any(test, feature = "server"))]
     pub(super) fn of(core: Arc<Core>) -> Self {
         Self { core }
     }
@@ -111,8 +111,15 @@ impl Coherence {
         self.core.stats()
     }
 
-    /// Ends all loads and drops all entries. Later calls of its caches fail with [`Error::Closed`].
-    pub fn close(&self) {
-        self.core.close();
+    /// What happens from now on, in all caches together. A listener that is more than 256 events behind misses the oldest of them.
+    pub fn events(&self) -> Events {
+        self.core.counters.events.listen()
+    }
+
+    /// Ends the subscription and all loads, and drops all entries. Later calls of its caches fail with [`Error::Closed`].
+    ///
+    /// Waits until L2 has what is being written to it, and has back the locks that are held there: at most 1 s.
+    pub async fn close(&self) {
+        self.core.close().await;
     }
 }

@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use super::clock::{Environment, FOREVER, NEVER, Nanos, nanos, within};
 use super::coherence::{Now, Settings, State, has_reached};
 use super::error::Error;
-use super::events::{Counters, Stats};
+use super::events::{Counters, Event, Stats};
 use super::history::History;
 use super::l2::GuardedL2;
 use super::proof::{Demand, Proven, ToSend, WAIT};
@@ -21,6 +21,9 @@ use super::store::{Shelves, Store};
 use super::types::Options;
 use super::validity::Current;
 use crate::event::Position;
+
+/// How long [`Core::close`] waits for writes to L2 and locks there. Each call of L2 takes at most a quarter of it.
+const CLOSE_LIMIT: Duration = Duration::from_secs(1);
 
 /// A cache without the types of its values.
 pub struct Core {
@@ -112,12 +115,18 @@ impl Core {
         if self.is_closed.load(Ordering::Acquire) { Err(Error::Closed) } else { Ok(()) }
     }
 
-    pub fn close(&self) {
+    pub async fn close(&self) {
         self.is_closed.store(true, Ordering::Release);
-        let mut state = self.lock();
-        state.flights.cancel();
-        let State { store, validity, .. } = &mut *state;
-        store.clear(validity);
+        self.source.stop();
+        {
+            let mut state = self.lock();
+            state.flights.cancel();
+            let State { store, validity, .. } = &mut *state;
+            store.clear(validity);
+        }
+        if let Some(l2) = &self.l2 {
+            within(&*self.environment, CLOSE_LIMIT, l2.settled()).await;
+        }
     }
 
     pub fn stats(&self) -> Stats {
@@ -217,6 +226,10 @@ impl SourceHandler for Core {
     fn lost(&self, position: &Position) {
         tracing::info!(%position, "invalidations were lost; the cache drops everything");
         self.lock().lost(position);
+    }
+
+    fn refused(&self, error: Error) {
+        self.counters.events.tell(|| Event::Refused { error });
     }
 
     fn synced(&self, number: u64, position: Option<&Position>) {

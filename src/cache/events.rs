@@ -1,6 +1,125 @@
-//! What the cache reports: counters. Losses, failures and values that changed without an invalidation go to `tracing`, too.
+//! What the cache reports: counters, and events for whoever listens. Losses, failures and values that changed without an
+//! invalidation go to `tracing`, too.
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use tokio::sync::broadcast;
+use tokio::sync::broadcast::error::RecvError;
+
+use super::error::Error;
+use crate::event::{CacheInvalidate, Position};
+
+/// How many events a listener may be behind.
+const MAX_BEHIND: usize = 256;
+
+/// What happened in a cache. Keys are as they are stored: with the name of the cache. A hit is no event: [`Stats`] counts them.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum Event {
+    /// A loader has ended.
+    Loaded {
+        /// The key.
+        key: String,
+        /// How long it took.
+        duration: Duration,
+        /// Why it failed.
+        error: Option<Error>,
+    },
+    /// A loaded value was returned and not stored, since an invalidation, a loss or a hold came meanwhile.
+    Fenced {
+        /// The key.
+        key: String,
+        /// The tags of the value.
+        tags: Vec<String>,
+    },
+    /// A read had to wait for a proof.
+    Unproven {
+        /// The key.
+        key: String,
+        /// How long it waited.
+        waited: Duration,
+        /// Whether the proof came. If not, the read has loaded.
+        proven: bool,
+    },
+    /// An invalidation was applied.
+    Invalidated {
+        /// `None` for one of this process, which is applied before the daemon has taken it.
+        position: Option<Position>,
+        /// What it names.
+        what: CacheInvalidate,
+        /// Whether that is stored here. An invalidation by prefix always counts as matched.
+        matched: bool,
+    },
+    /// Invalidations were lost, or the log is a new one. All entries were dropped.
+    Gap {
+        /// The last position that is lost.
+        position: Position,
+    },
+    /// A value has changed without an invalidation, as [`Cache::verify`](super::Cache::verify) has found.
+    Mismatch {
+        /// The key.
+        key: String,
+        /// The tags of the value.
+        tags: Vec<String>,
+    },
+    /// L2 failed.
+    L2Failed {
+        /// Why, for people.
+        reason: String,
+    },
+    /// The daemon has refused the subscription. The cache tries again, and each value is kept for the bound until then.
+    Refused {
+        /// Why.
+        error: Error,
+    },
+    /// The listener was too slow.
+    Missed {
+        /// How many events it has missed.
+        count: u64,
+    },
+}
+
+/// The events of a cache from [`Coherence::events`](super::Coherence::events) on.
+#[derive(Debug)]
+pub struct Events(broadcast::Receiver<Event>);
+
+impl Events {
+    /// The next event. `None` when the cache was dropped.
+    ///
+    /// Cancel safe: dropping the future loses no event.
+    pub async fn next(&mut self) -> Option<Event> {
+        match self.0.recv().await {
+            Ok(event) => Some(event),
+            Err(RecvError::Lagged(count)) => Some(Event::Missed { count }),
+            Err(RecvError::Closed) => None,
+        }
+    }
+}
+
+/// Tells listeners of events.
+#[derive(Debug)]
+pub struct Announcer(broadcast::Sender<Event>);
+
+impl Default for Announcer {
+    fn default() -> Self {
+        Self(broadcast::Sender::new(MAX_BEHIND))
+    }
+}
+
+impl Announcer {
+    pub fn listen(&self) -> Events {
+        Events(self.0.subscribe())
+    }
+
+    /// Makes the event only if somebody listens.
+    pub fn tell(&self, event: impl FnOnce() -> Event) {
+        if self.0.receiver_count() > 0 {
+            // An error: the listener has just left.
+            let _ = self.0.send(event());
+        }
+    }
+}
 
 /// The counters of a cache since it was connected.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -34,9 +153,10 @@ pub struct Stats {
     pub hit_rate: f64,
 }
 
-/// The counters, except the hits of this process, which [`Shelves`](super::store::Shelves) count.
+/// The counters and the listeners, except the hits of this process, which [`Shelves`](super::store::Shelves) count.
 #[derive(Debug, Default)]
 pub struct Counters {
+    pub events: Announcer,
     pub hits_l2: Counter,
     pub misses: Counter,
     pub loads: Counter,

@@ -1,18 +1,18 @@
 //! Runs a load: asks L2, takes the lock, calls the loader, and stores the value if nothing invalidated it meanwhile.
 
-use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use tokio::sync::watch;
 
-use super::clock::{NEVER, Nanos, nanos};
+use super::clock::{NEVER, Nanos, duration, nanos};
 use super::coherence::State;
 use super::core::Core;
 use super::error::Error;
+use super::events::Event;
 use super::flights::{Flight, Landed, Outcome, Start};
-use super::l2::{Codec, GuardedL2, L2Entry};
+use super::l2::{Codec, GuardedL2, KeyLock, L2Entry, Write};
 use super::proof::Demand;
 use super::store::{NewEntry, Value};
 use crate::event::Position;
@@ -164,18 +164,16 @@ impl Core {
         fence: Position,
         ttl: Nanos,
         kind: &Kind,
-    ) -> Option<BoxFuture<'static, ()>> {
+    ) -> Option<Write> {
         let (l2, codec) = (self.l2.clone()?, kind.codec.as_ref()?);
         let value = l2.encode(value, &**codec)?;
         let ttl = Duration::from_nanos(u64::try_from(ttl).ok()?);
-        let entry = L2Entry { value, tags: tags.to_vec(), fence, ttl };
-        let key = key.to_owned();
-        Some(Box::pin(async move { l2.set(&key, entry).await }))
+        Some(l2.write(key, L2Entry { value, tags: tags.to_vec(), fence, ttl }))
     }
 }
 
 /// What a loader has returned, and how it is written to L2.
-type Loaded = (Outcome, Option<BoxFuture<'static, ()>>);
+type Loaded = (Outcome, Option<Write>);
 
 impl Load {
     async fn fly(self, sender: watch::Sender<Landed>) {
@@ -215,18 +213,14 @@ impl Load {
     /// Loads while no other instance does, or takes what it has loaded.
     async fn locked(&self, l2: &Arc<GuardedL2>, codec: &dyn Codec, lock: Lock) -> Result<Outcome, Error> {
         let environment = &self.core.environment;
-        let key = &*self.flight.key;
-        let token = uuid::Uuid::now_v7().to_string();
+        let mut held = KeyLock::new(l2, &self.flight.key, lock.lease);
         let until = environment.now() + nanos(lock.wait);
         let mut delay = POLL.0;
         loop {
-            let is_free = l2.lock(key, &token, lock.lease).await;
+            let is_free = held.take().await;
             if delay > POLL.0
                 && let Some(found) = self.find_in_l2(l2, codec).await
             {
-                if is_free == Some(true) {
-                    l2.unlock(key, &token).await;
-                }
                 return Ok(found);
             }
             match is_free {
@@ -238,27 +232,13 @@ impl Load {
             environment.sleep(delay).await;
             delay = (2 * delay).min(POLL.1);
         }
-        let mut loading = pin!(self.load());
-        let loaded = loop {
-            tokio::select! {
-                biased;
-                loaded = &mut loading => break loaded,
-                () = environment.sleep(lock.lease / 3) => l2.extend(key, &token, lock.lease).await,
-            }
+        let (outcome, write) = tokio::select! {
+            biased;
+            loaded = self.load() => loaded?,
+            never = held.renew() => match never {},
         };
-        let (outcome, write) = match loaded {
-            Ok((outcome, write)) => (Ok(outcome), write),
-            Err(error) => (Err(error), None),
-        };
-        let (l2, key) = (l2.clone(), key.to_owned());
-        tokio::spawn(async move {
-            // First the write, which others wait for.
-            if let Some(write) = write {
-                write.await;
-            }
-            l2.unlock(&key, &token).await;
-        });
-        outcome
+        held.release(write);
+        Ok(outcome)
     }
 
     /// The entry of L2, if it may be served.
@@ -300,7 +280,13 @@ impl Load {
         };
         let context = Context::new(key, previous.clone(), Some(flight.clone()));
         core.counters.loads.count();
-        let value = loader(context.clone()).await?;
+        let loaded = loader(context.clone()).await;
+        core.counters.events.tell(|| Event::Loaded {
+            key: key.to_owned(),
+            duration: duration(core.environment.now() - started_at),
+            error: loaded.as_ref().err().cloned(),
+        });
+        let value = loaded?;
         if let Some(tags_of) = &options.tags_of {
             flight.add_tags(tags_of(&value));
         }
@@ -313,6 +299,7 @@ impl Load {
         let outcome = Outcome { value: value.clone(), is_from_l2: false, is_fenced, is_held };
         if is_fenced || is_held {
             core.counters.fenced.count();
+            core.counters.events.tell(|| Event::Fenced { key: key.to_owned(), tags });
             return Ok((outcome, None));
         }
         let wanted = match (ttl, &value) {

@@ -45,8 +45,12 @@ mod history;
 mod holds;
 mod l2;
 mod loads;
+#[cfg(feature = "server")]
+pub(crate) mod local_bus;
 mod proof;
 mod reads;
+#[cfg(feature = "cache-redis")]
+mod redis;
 mod source;
 mod store;
 mod typed;
@@ -57,8 +61,10 @@ mod writes;
 
 pub use connect::Coherence;
 pub use error::{BoxError, Error};
-pub use events::Stats;
-pub use l2::{L2, L2Entry};
+pub use events::{Event, Events, Stats};
+pub use l2::{Foreign, L2, L2Entry};
+#[cfg(feature = "cache-redis")]
+pub use redis::RedisL2;
 pub use typed::{Cache, LoadContext, Read};
 pub use types::{Invalidation, Options};
 

@@ -6,10 +6,11 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::clock::{NEVER, Nanos};
+use super::clock::{NEVER, Nanos, duration};
 use super::coherence::State;
 use super::core::Core;
 use super::error::Error;
+use super::events::Event;
 use super::flights::{Flight, Waiter};
 use super::loads::{Loader, ReadOptions};
 use super::proof::Demand;
@@ -109,7 +110,10 @@ impl Core {
                 Step::Prove => {
                     has_waited = true;
                     self.counters.unproven.count();
-                    self.reaches(demand).await;
+                    let began = self.environment.now();
+                    let proven = self.reaches(demand).await;
+                    let waited = duration(self.environment.now() - began);
+                    self.counters.events.tell(|| Event::Unproven { key: key.to_owned(), waited, proven });
                     continue;
                 }
                 Step::Wait(waiter, flight, joined) => (waiter, flight, joined),

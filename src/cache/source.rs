@@ -28,6 +28,8 @@ pub trait SourceHandler: Send + Sync {
     fn invalidated(&self, invalidation: &DeliveredInvalidation);
     /// Events up to and including `position` are lost, or the log is a new one.
     fn lost(&self, position: &Position);
+    /// The daemon has refused the subscription. The source tries again.
+    fn refused(&self, error: Error);
     /// The answer to [`Source::sync`]: everything up to the position was reported. `None`: that is not known.
     fn synced(&self, number: u64, position: Option<&Position>);
 }
@@ -49,6 +51,8 @@ pub trait Source: Send + Sync {
     fn is_connected(&self) -> bool;
     /// Asks for a proof that everything was reported that the log has now. The answer is [`SourceHandler::synced`].
     fn sync(&self, number: u64);
+    /// Ends the reports.
+    fn stop(&self);
     /// Publishes an invalidation, and returns its position.
     fn publish(&self, publication: Publication) -> BoxFuture<'static, Result<Position, Error>>;
 }

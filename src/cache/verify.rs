@@ -2,10 +2,11 @@
 //! that is missing or misspelt.
 
 use std::sync::Arc;
-use std::time::Duration;
 
+use super::clock::duration;
 use super::coherence::State;
 use super::core::Core;
+use super::events::Event;
 use super::loads::{Context, Equal, Kind, Loader};
 use super::store::Entry;
 
@@ -47,7 +48,7 @@ impl Drop for Check {
 impl Check {
     async fn run(&self, entry: &Arc<Entry>, loader: &Loader, equal: &Equal) {
         let Self { core, key } = self;
-        let bound = Duration::from_nanos(u64::try_from(core.bound).unwrap_or_default());
+        let bound = duration(core.bound);
         // An invalidation of what has just changed arrives meanwhile.
         core.environment.sleep(bound).await;
         if !self.is_served(entry) {
@@ -68,8 +69,9 @@ impl Check {
         let State { store, validity, .. } = &mut *state;
         store.delete(validity, key);
         core.counters.mismatches.count();
-        let tags: Vec<&str> = entry.validated.tags.iter().map(|tag| &*tag.name).collect();
+        let tags: Vec<String> = entry.validated.tags.iter().map(|tag| tag.name.to_string()).collect();
         tracing::warn!(key, ?tags, "a cached value has changed without an invalidation");
+        core.counters.events.tell(|| Event::Mismatch { key: key.clone(), tags });
     }
 
     /// Whether the entry is still the one that readers get.

@@ -7,6 +7,7 @@ use super::cascade;
 use super::failure::{self, Failure, say, say_error, say_warning};
 use super::flags::ConfigFlags;
 use super::output::Output;
+use crate::config::TypeTables;
 use crate::{auth, schema};
 
 /// Show or check the configuration of the daemon.
@@ -83,6 +84,7 @@ fn check(flags: ConfigFlags) -> Result<(), Failure> {
     let schemas = schemas.map_err(failure::of_schemas);
     let auth = loaded.config.auth.file.as_deref();
     let auth = auth.and_then(|file| schemas.as_ref().ok().map(|catalog| auth::check(file, catalog))).transpose();
+    let types = schemas.as_ref().ok().map(|catalog| TypeTables::settings(loaded.config.types.as_ref(), catalog));
     let cascades = schemas.as_ref().ok().map(|catalog| cascade::compiled(loaded.config.cascades.as_ref(), catalog));
     let source = loaded.values.iter().find(|value| value.name == "broker").map(|value| format!(" ({})", value.source));
     broker.map_err(|error| format!("broker{}: {error}", source.unwrap_or_default()))?;
@@ -97,6 +99,10 @@ fn check(flags: ConfigFlags) -> Result<(), Failure> {
             mistakes.iter().for_each(|mistake| say_error(mistake));
             return Err(Failure::Reported);
         }
+    }
+    if let Some(Err(mistakes)) = types {
+        mistakes.iter().for_each(|mistake| say_error(mistake));
+        return Err(Failure::Reported);
     }
     cascades?;
     say("the configuration is valid");

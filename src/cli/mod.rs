@@ -22,6 +22,7 @@ mod nodes;
 mod output;
 mod printer;
 mod program;
+mod progress;
 mod publish;
 mod reload;
 mod remote;
@@ -32,6 +33,7 @@ mod serve;
 mod signals;
 mod tail;
 mod token;
+mod trigger;
 
 use std::future::Future;
 use std::process::ExitCode;
@@ -52,6 +54,7 @@ struct Cli {
 enum Command {
     Serve(serve::Serve),
     Publish(publish::Publish),
+    Trigger(trigger::Trigger),
     Tail(tail::Tail),
     History(history::History),
     Channels(channels::Channels),
@@ -88,6 +91,7 @@ pub fn main() -> ExitCode {
     let outcome = match cli.command {
         Command::Serve(serve) => run_on_all_cores(serve.run()),
         Command::Publish(publish) => run_on_one_core(publish.run()),
+        Command::Trigger(trigger) => run_on_one_core(trigger.run()),
         Command::Tail(tail) => run_on_one_core(tail.run()),
         Command::History(history) => run_on_one_core(history.run()),
         Command::Channels(channels) => run_on_one_core(channels.run()),

@@ -4,123 +4,33 @@
 //! too slow, the daemon's send buffer fills up and the daemon closes the connection (4008). The subscriber then resumes from
 //! its position, so that no event is dropped in the middle of a stream.
 //!
-//! `subscriptions.rs` holds the state of the subscriptions, and `renewal.rs` when the token is renewed; this file holds the
-//! connection.
+//! `connect.rs` opens the WebSocket and `open_connection.rs` reads and writes it. `subscriptions.rs` holds the state of the
+//! subscriptions, and `renewal.rs` when the token is renewed. This file decides what a frame or a lost connection means.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::{SinkExt, StreamExt, stream};
+use futures_util::stream;
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use tokio::net::TcpStream;
-use tokio::time::{Instant, sleep_until, timeout, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout};
 use tokio_stream::Stream;
-#[cfg(not(feature = "tls"))]
-use tokio_tungstenite::connect_async_with_config;
-use tokio_tungstenite::tungstenite::client::IntoClientRequest;
-use tokio_tungstenite::tungstenite::http::{HeaderValue, header};
-use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
-use tokio_tungstenite::tungstenite::{self, Message};
-#[cfg(feature = "tls")]
-use tokio_tungstenite::{Connector, connect_async_tls_with_config};
-use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
 use super::backoff::{self, Backoff};
+use super::connect::{Connected, connect};
+use super::open_connection::{CLOSE_TIMEOUT, OpenConnection, to_messages};
 use super::renewal::Renewal;
 use super::subscription::Subscription;
 use super::subscriptions::{ErrorOutcome, SubscribedOutcome, Subscriptions};
 use super::syncs::{SyncId, Syncs};
 use super::token::HeldToken;
-use super::{Client, Error, error, route};
+use super::{Client, Delivery, Error, Update};
 use crate::event::Position;
-use crate::protocol::{self, Auth, ClientFrame, CloseCode, ErrorCode, ServerFrame};
+use crate::protocol::{Auth, ClientFrame, CloseCode, ErrorCode, ServerFrame};
 use crate::secret::Secret;
-
-/// What [`Subscriber::next`] returns: an event, or a change of the connection or of a subscription.
-#[derive(Debug, Clone)]
-#[non_exhaustive]
-pub enum Update {
-    /// A subscription is live: the events after `position` will follow. Sent again after each reconnect.
-    Subscribed {
-        /// The channel of the subscription.
-        channel: Arc<str>,
-        /// The subscription has received everything up to here.
-        position: Position,
-    },
-    /// An event. Each event arrives once, in order within its channel.
-    Event(Delivery),
-    /// The events after `from`, up to and including `position`, are lost: the log no longer has them. It is unknown whether
-    /// the subscription's filter would have matched any of them.
-    Gap {
-        /// The channel of the lost events.
-        channel: Arc<str>,
-        /// The last position before the gap.
-        from: Position,
-        /// The last position of the gap.
-        position: Position,
-    },
-    /// A subscription cannot be served yet, because the daemon cannot read the log. The subscriber requests it again after
-    /// `retry_in`.
-    Delayed {
-        /// The channel of the subscription.
-        channel: Arc<str>,
-        /// The daemon's reason, for people.
-        reason: String,
-        /// The delay before the next request.
-        retry_in: Duration,
-    },
-    /// The connection was lost or could not be made. The subscriber connects again after `retry_in`.
-    Disconnected {
-        /// Why, for people.
-        reason: String,
-        /// The delay before the next attempt.
-        retry_in: Duration,
-    },
-    /// The connection is open, for the first time or after [`Update::Disconnected`].
-    Connected {
-        /// The id of the node.
-        node: String,
-    },
-    /// The answer to [`Subscriber::sync`]: everything that the log held of these channels when the daemon got the request was
-    /// returned before this, as an event or in a gap.
-    Synced {
-        /// What [`Subscriber::sync`] returned.
-        sync: SyncId,
-        /// The channels of this connection, and up to where each is complete. A channel whose subscription is
-        /// [delayed](Self::Delayed) is missing here, and nothing is proven about it.
-        positions: BTreeMap<Arc<str>, Position>,
-    },
-    /// A [`Subscriber::sync`] was not answered: the daemon cannot ask its broker, or the connection was lost.
-    NotSynced {
-        /// What [`Subscriber::sync`] returned.
-        sync: SyncId,
-        /// Why, for people.
-        reason: String,
-    },
-    /// The token was not renewed: its provider failed, or the daemon does not accept the new one. The connection goes on with
-    /// the former token until that expires, and the subscriber tries again before.
-    NotRenewed {
-        /// Why, for people.
-        reason: String,
-    },
-}
-
-/// An event that a subscriber received.
-#[derive(Debug, Clone)]
-#[non_exhaustive]
-pub struct Delivery {
-    /// The channel of the event, which is its type.
-    pub channel: Arc<str>,
-    /// The position of the event in its channel.
-    pub position: Position,
-    /// The CloudEvent as JSON.
-    pub event: Box<RawValue>,
-}
 
 /// A connection to a daemon with its subscriptions. Reconnects by itself and resumes where it was.
 pub struct Subscriber {
@@ -139,10 +49,6 @@ pub struct Subscriber {
     pending: VecDeque<Update>,
 }
 
-/// A new connection, and the token that the daemon has accepted.
-type Connected = (Socket, Option<Secret>);
-type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
-
 /// Each state owns the future it waits for, so that dropping [`Subscriber::next`] halfway loses nothing.
 enum ConnectionState {
     /// Waiting until the next attempt.
@@ -150,35 +56,6 @@ enum ConnectionState {
     Connecting(Pin<Box<dyn Future<Output = Result<Connected, Error>> + Send>>),
     Open(Box<OpenConnection>),
 }
-
-struct OpenConnection {
-    socket: Socket,
-    /// The token that the daemon has accepted last.
-    token: Option<Secret>,
-    /// The token of a renewal that the daemon has not answered.
-    pending_token: Option<Secret>,
-    /// Frames to send to the daemon.
-    outgoing: VecDeque<Message>,
-    /// Whether the socket holds frames that were not flushed yet.
-    needs_flush: bool,
-    /// The daemon is considered gone when nothing has arrived for this long.
-    idle_timeout: Duration,
-    /// When the last message arrived. Independent of when, and how often, the consumer polls.
-    last_received: Instant,
-    opened: Instant,
-    /// When to leave a draining daemon and connect again, as the daemon asked.
-    reconnect_at: Option<Instant>,
-    /// Why the daemon closed the connection, once its close frame has arrived.
-    close_reason: Option<String>,
-    /// The code and the reason of the close frame.
-    closed: Option<(u16, String)>,
-}
-
-const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long the closing handshake may take.
-const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
-/// In bytes. Small, since one process may hold thousands of subscribers.
-const READ_BUFFER: usize = 8 * 1024;
 
 impl Subscriber {
     pub(super) fn new(client: Client, subscriptions: Vec<Subscription>) -> Self {
@@ -493,180 +370,10 @@ impl Subscriber {
     }
 }
 
-impl OpenConnection {
-    fn new(socket: Socket, token: Option<Secret>) -> Self {
-        let now = Instant::now();
-        Self {
-            socket,
-            token,
-            pending_token: None,
-            outgoing: VecDeque::new(),
-            needs_flush: false,
-            // Until `welcome` names the heartbeat interval.
-            idle_timeout: HANDSHAKE_TIMEOUT,
-            last_received: now,
-            opened: now,
-            reconnect_at: None,
-            close_reason: None,
-            closed: None,
-        }
-    }
-
-    /// Sends the outgoing frames. Cancel safe: no frame is sent twice or lost.
-    async fn send_outgoing(&mut self) -> Result<(), tungstenite::Error> {
-        while let Some(frame) = self.outgoing.front() {
-            self.socket.feed(frame.clone()).await?;
-            // There is no await between a successful `feed` and this line, so the frame cannot be fed twice.
-            self.outgoing.pop_front();
-            self.needs_flush = true;
-        }
-        if self.needs_flush {
-            self.socket.flush().await?;
-            self.needs_flush = false;
-        }
-        Ok(())
-    }
-
-    /// Sends the outgoing frames, then receives one message. Returns its text, or `None` if it is not a text message. Fails
-    /// with the reason if the connection has ended.
-    async fn receive(&mut self) -> Result<Option<tungstenite::Utf8Bytes>, String> {
-        let deadline = match (&self.close_reason, self.reconnect_at) {
-            (Some(_), _) => self.last_received + CLOSE_TIMEOUT,
-            (None, Some(at)) => at.min(self.last_received + self.idle_timeout),
-            (None, None) => self.last_received + self.idle_timeout,
-        };
-        match timeout_at(self.last_received + self.idle_timeout, self.send_outgoing()).await {
-            Ok(sent) => sent.map_err(|error| error.to_string())?,
-            Err(_) => return Err("the daemon does not read from the connection".into()),
-        }
-        // The deadline may have passed while the consumer did not poll. The runtime polls sockets before it fires timers, so
-        // a message that arrived in the meantime is received first.
-        let Ok(message) = timeout_at(deadline, self.socket.next()).await else {
-            return Err(self.close_reason.take().unwrap_or_else(|| match self.reconnect_at {
-                Some(_) => "the node is about to stop".into(),
-                None => format!("no sign of life for {} ms", self.last_received.elapsed().as_millis()),
-            }));
-        };
-        self.last_received = Instant::now();
-        match message {
-            Some(Ok(Message::Text(text))) => Ok(Some(text)),
-            Some(Ok(Message::Close(frame))) => {
-                self.close_reason = Some(match frame {
-                    Some(frame) => {
-                        let (code, reason) = (u16::from(frame.code), frame.reason.to_string());
-                        self.closed = Some((code, reason.clone()));
-                        Error::Closed { code, reason }.to_string()
-                    }
-                    None => "closed by the daemon".into(),
-                });
-                // The next read sends our close frame, which completes the closing handshake.
-                Ok(None)
-            }
-            Some(Ok(_)) => Ok(None),
-            Some(Err(error)) => Err(self.close_reason.take().unwrap_or_else(|| error.to_string())),
-            None => Err(self.close_reason.take().unwrap_or_else(|| "the connection was cut".into())),
-        }
-    }
-}
-
-/// The WebSocket messages for these frames.
-fn to_messages(frames: impl IntoIterator<Item = ClientFrame>) -> Vec<Message> {
-    frames.into_iter().filter_map(|frame| serde_json::to_string(&frame).ok()).map(Message::from).collect()
-}
-
 /// Waits until the earliest of these times; for ever if there is none.
 async fn wait_until(times: [Option<Instant>; 2]) {
     match times.into_iter().flatten().min() {
         Some(at) => sleep_until(at).await,
         None => std::future::pending().await,
-    }
-}
-
-/// Opens a WebSocket to a node and sends the first requests. Returns the token that the daemon has accepted, too. `expired` is a
-/// token that it does not accept any more.
-async fn connect(
-    client: Client,
-    node: usize,
-    requests: Vec<Message>,
-    expired: Option<Secret>,
-) -> Result<Connected, Error> {
-    let Some(credential) = &client.credential else {
-        return Ok((handshake(&client, node, requests, None).await?, None));
-    };
-    let token = credential.get().await?;
-    if expired.as_ref() == Some(&token.secret) {
-        let reason = "the token has expired".into();
-        return Err(Error::closed(client.base(node), CloseCode::TokenExpired.as_u16(), reason, true));
-    }
-    let refusal = match handshake(&client, node, requests.clone(), Some(&token)).await {
-        Ok(socket) => return Ok((socket, Some(token.secret))),
-        Err(error) if error.is_unauthenticated() => error,
-        Err(error) => return Err(error),
-    };
-    credential.refused(&token.secret);
-    // A token that was held may have expired while this process, or the whole machine, slept.
-    if !credential.is_renewable() || token.is_new {
-        return Err(refusal);
-    }
-    let new = credential.get().await?;
-    if new.secret == token.secret {
-        return Err(refusal);
-    }
-    match handshake(&client, node, requests, Some(&new)).await {
-        Ok(socket) => Ok((socket, Some(new.secret))),
-        Err(error) => {
-            if error.is_unauthenticated() {
-                credential.refused(&new.secret);
-            }
-            Err(error)
-        }
-    }
-}
-
-/// Opens a WebSocket to a node with this token, and sends the first requests.
-async fn handshake(
-    client: &Client,
-    node: usize,
-    requests: Vec<Message>,
-    token: Option<&HeldToken>,
-) -> Result<Socket, Error> {
-    let base = client.base(node);
-    let mut url = route(base, &["v1", "ws"]);
-    // Cannot fail: the URL standard allows a change from one "special" scheme (http) to another (ws).
-    let _ = url.set_scheme(if base.scheme() == "https" { "wss" } else { "ws" });
-    let mut request = url.as_str().into_client_request().map_err(|error| Error::Url(error.to_string()))?;
-    let headers = request.headers_mut();
-    headers.insert(header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(protocol::SUBPROTOCOL));
-    if let Some(token) = token {
-        headers.insert(header::AUTHORIZATION, token.header()?);
-    }
-    let config = WebSocketConfig::default().read_buffer_size(READ_BUFFER);
-    let connecting = async {
-        #[cfg(feature = "tls")]
-        let connecting = {
-            let connector = Connector::Rustls(client.tls_config.clone());
-            connect_async_tls_with_config(request, Some(config), true, Some(connector))
-        };
-        #[cfg(not(feature = "tls"))]
-        let connecting = connect_async_with_config(request, Some(config), true);
-        let (mut socket, _) = connecting.await?;
-        for request in requests {
-            socket.feed(request).await?;
-        }
-        socket.flush().await?;
-        Ok(socket)
-    };
-    match timeout(HANDSHAKE_TIMEOUT, connecting).await {
-        Ok(Ok(socket)) => Ok(socket),
-        Ok(Err(tungstenite::Error::Http(response))) => {
-            let body = response.body().as_deref().unwrap_or_default();
-            let refused = Error::not_upgraded(base, response.status().as_u16(), response.headers(), body);
-            Err(refused.or_unauthenticated(base, token.is_some()))
-        }
-        Ok(Err(error)) => Err(Error::no_websocket(base, &error)),
-        Err(_) => {
-            let cause = format!("the WebSocket handshake took longer than {} s", HANDSHAKE_TIMEOUT.as_secs());
-            Err(Error::Unreachable { url: error::redacted(base), cause, sent: false })
-        }
     }
 }

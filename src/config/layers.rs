@@ -14,6 +14,7 @@ use super::LogFormat;
 use super::cascades::{CASCADE, CascadeTables};
 use super::setting::{self, PREFIX, settings};
 use super::toml_tree::Node;
+use super::types::{TYPES, TypeTables};
 use super::value::Expected;
 use crate::suggest::Known;
 
@@ -72,6 +73,7 @@ pub(super) struct Given {
 pub(super) struct Layers {
     given: HashMap<&'static str, Given>,
     pub cascades: Option<CascadeTables>,
+    pub types: Option<TypeTables>,
     pub mistakes: Vec<String>,
     pub warnings: Vec<String>,
 }
@@ -153,15 +155,19 @@ impl Layers {
             let line = line_of(key.span().start);
             let at = value.span().start;
             let (key, value) = (key.into_inner(), value.into_inner());
-            if key == CASCADE {
-                match CascadeTables::of(path, text, Node::of(at, value)) {
-                    Ok(tables) => self.cascades = Some(tables),
-                    Err(mistake) => self.mistakes.push(format!("{}:{line}: {mistake}", path.display())),
+            if key == CASCADE || key == TYPES {
+                let node = Node::of(at, value);
+                let taken = match key == CASCADE {
+                    true => CascadeTables::of(path, text, node).map(|tables| self.cascades = Some(tables)),
+                    false => TypeTables::of(path, text, node).map(|tables| self.types = Some(tables)),
+                };
+                if let Err(mistake) = taken {
+                    self.mistakes.push(format!("{}:{line}: {mistake}", path.display()));
                 }
                 continue;
             }
             let Some(setting) = settings().iter().find(|setting| setting.name == key) else {
-                let names = settings().iter().map(|setting| setting.name).chain([CASCADE]);
+                let names = settings().iter().map(|setting| setting.name).chain([CASCADE, TYPES]);
                 let known = Known::new("settings", names);
                 let refusal = format!("{}:{line}: unknown key {key}", path.display());
                 self.mistakes.push(Known { listed: LISTED, ..known }.refuse(&refusal, &key));

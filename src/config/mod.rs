@@ -10,8 +10,10 @@ mod layers;
 mod redis_url;
 mod setting;
 pub(crate) mod toml_tree;
+mod types;
 mod value;
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -23,10 +25,12 @@ pub(crate) use layers::read_error;
 pub use layers::{Mistakes, Source, Sources};
 pub use redis_url::{Form, RedisUrl};
 pub use setting::{DEFAULTS, Setting, settings};
+pub use types::TypeTables;
 pub use value::duration_or_zero;
 
 use layers::{Given, Layers};
 
+use crate::event::TypeSettings;
 use crate::secret::exposed;
 
 /// All settings of `tidings serve`.
@@ -43,6 +47,8 @@ pub struct Config {
     pub auth: AuthConfig,
     /// The `[[cascade]]` tables. Only a file has them.
     pub cascades: Option<CascadeTables>,
+    /// The `[types.NAME]` tables. Only a file has them.
+    pub types: Option<TypeTables>,
 }
 
 /// Who may do what.
@@ -96,6 +102,8 @@ pub struct BrokerConfig {
     pub log_max_events: u64,
     /// Retention: the age of an event.
     pub log_max_age: Duration,
+    /// Settings of types, by their names. A type's schema may have others, which count where these say nothing.
+    pub types: BTreeMap<String, TypeSettings>,
     /// How long the id of an event is remembered for deduplication.
     pub dedup_window: Duration,
 }
@@ -200,9 +208,10 @@ pub struct Loaded {
 }
 
 impl Loaded {
-    /// The names of the settings whose value differs from `other`, and `cascade` if the rules do.
+    /// The names of the settings whose value differs from `other`; `cascade` if the rules do, `types` if those settings do.
     pub fn changed_since(&self, other: &Self) -> impl Iterator<Item = &'static str> {
         let same_rules = cascades::same(self.config.cascades.as_ref(), other.config.cascades.as_ref());
+        let same_types = types::same(self.config.types.as_ref(), other.config.types.as_ref());
         let pairs = self.values.iter().zip(&other.values);
         let broker_changed = self.config.broker.broker != other.config.broker.broker;
         // The shown value of the broker leaves out its password.
@@ -210,6 +219,7 @@ impl Loaded {
             .filter(move |(new, old)| new.value != old.value || (new.name == "broker" && broker_changed))
             .map(|(new, _)| new.name)
             .chain((!same_rules).then_some(cascades::CASCADE))
+            .chain((!same_types).then_some(types::TYPES))
     }
 }
 
@@ -253,6 +263,8 @@ pub fn load(sources: Sources) -> Result<Loaded, Mistakes> {
             namespace: from.required("namespace", value::name),
             log_max_events: from.required("log_max_events", value::count),
             log_max_age: from.required("log_max_age", value::duration),
+            // Read when the types are known: see `Config::types`.
+            types: BTreeMap::new(),
             dedup_window: from.required("dedup_window", value::duration),
         },
         websocket: WebSocketConfig {
@@ -276,6 +288,7 @@ pub fn load(sources: Sources) -> Result<Loaded, Mistakes> {
         edge: EdgeConfig::read(from),
         tls: tls(from),
         cascades: from.cascades.take(),
+        types: from.types.take(),
     };
     check(&config, from);
     if !layers.mistakes.is_empty() {

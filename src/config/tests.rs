@@ -93,7 +93,7 @@ fn an_unknown_variable_is_a_warning() {
 
 #[test]
 fn the_error_of_a_malformed_value_names_its_source_and_what_was_expected() {
-    let expected = "expected a duration such as 250ms, 25s, 10m or 1h (write 25s for 25 seconds), not \"25\"";
+    let expected = "expected a duration such as 250ms, 25s, 10m, 1h or 7d (write 25s for 25 seconds), not \"25\"";
     assert_eq!(mistake("heartbeat = 25", &[], &[]), format!("heartbeat (tidings.toml:1): {expected}"));
     assert_eq!(mistake("", &[("TIDINGS_HEARTBEAT", "25")], &[]), format!("heartbeat (TIDINGS_HEARTBEAT): {expected}"));
     assert_eq!(mistake("", &[], &[("heartbeat", "25")]), format!("heartbeat (--heartbeat): {expected}"));

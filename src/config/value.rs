@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::{BusMessage, FileSync, LogFormat};
+pub use crate::event::{duration, duration_or_zero};
 use crate::suggest;
 
 /// What was expected instead: completes the sentence "expected …".
@@ -55,49 +56,12 @@ pub fn host_and_port(text: &str) -> Result<String, Expected> {
     }
 }
 
-/// A duration of at least a millisecond.
-pub fn duration(text: &str) -> Result<Duration, Expected> {
-    duration_or_zero(text).and_then(|time| match time {
-        Duration::ZERO => Err("a duration above zero".into()),
-        time => Ok(time),
-    })
-}
-
 /// A pulse of the broker. A shorter one would be load without use; a longer one would hide for too long that a broker fails.
 pub fn pulse(text: &str) -> Result<Duration, Expected> {
     let allowed = Duration::from_millis(100)..=Duration::from_secs(300);
     match duration_or_zero(text)? {
         pulse if allowed.contains(&pulse) => Ok(pulse),
         _ => Err("a duration from 100ms to 5m".into()),
-    }
-}
-
-/// A duration, also zero: a whole number followed by `ms`, `s`, `m` or `h`.
-pub fn duration_or_zero(text: &str) -> Result<Duration, Expected> {
-    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
-    let (number, unit) = text.split_at(digits);
-    let millis_of_unit: u64 = match unit {
-        "ms" => 1,
-        "s" => 1_000,
-        "m" => 60_000,
-        "h" => 3_600_000,
-        _ => 0,
-    };
-    // A clock overflows if a very long duration is added to it.
-    let one_year = 365 * 24 * 3_600_000;
-    match number.parse::<u64>().ok().and_then(|number| number.checked_mul(millis_of_unit)) {
-        Some(millis) if millis_of_unit > 0 && millis <= one_year => Ok(Duration::from_millis(millis)),
-        Some(_) if millis_of_unit > 0 => Err("a duration of at most a year, 8760h".into()),
-        _ => Err(format!("a duration such as 250ms, 25s, 10m or 1h{}", duration_hint(number, unit))),
-    }
-}
-
-/// What to write instead of a text that is nearly a duration.
-fn duration_hint(number: &str, unit: &str) -> String {
-    match (number.parse::<u64>(), unit) {
-        (Ok(number), "") => format!(" (write {number}s for {number} seconds)"),
-        (Ok(number), "d") if number <= 365 => format!(" (write {}h)", number * 24),
-        _ => String::new(),
     }
 }
 
@@ -201,11 +165,13 @@ mod tests {
 
     #[test]
     fn durations_have_a_unit() {
-        for (text, millis) in [("250ms", 250), ("25s", 25_000), ("10m", 600_000), ("1h", 3_600_000)] {
+        for (text, millis) in
+            [("250ms", 250), ("25s", 25_000), ("10m", 600_000), ("1h", 3_600_000), ("7d", 604_800_000)]
+        {
             assert_eq!(duration(text), Ok(Duration::from_millis(millis)));
         }
         assert_eq!(duration_or_zero("0s"), Ok(Duration::ZERO));
-        for text in ["", "25", "s", "-1s", "1.5s", "1 s", "1d", "0s", "9999999h", "99999999999999999999h"] {
+        for text in ["", "25", "s", "-1s", "1.5s", "1 s", "1w", "0s", "366d", "9999999h", "99999999999999999999h"] {
             assert!(duration(text).is_err(), "{text}");
         }
     }

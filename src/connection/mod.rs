@@ -308,6 +308,9 @@ impl Connections {
 
     fn error(&self, code: ErrorCode, message: String, sub: Option<String>, id: Option<String>) -> Bytes {
         self.metrics.refused(code.as_str());
+        if id.is_some() {
+            self.metrics.sync_failed(code.as_str());
+        }
         let (sub, id) = (sub.map(Into::into), id.map(Into::into));
         frame::server(&ServerFrame::Error { code, message: message.into(), sub, id })
     }

@@ -17,6 +17,7 @@ use super::json::{Json, Representation};
 use super::mistake::{self, MAX_MISTAKES};
 use super::schema_field::names_at;
 use super::schema_lint::{self, Findings};
+use super::type_settings::TypeSettings;
 use super::{SchemaError, SchemaErrors, builtin, event_schema, meta_schema, schema_ids, sentence};
 use crate::suggest::{self, Known};
 
@@ -32,6 +33,8 @@ pub struct EventType {
     pub key: Option<String>,
     /// The JSON Schema (2020-12) of `data`, with `$id`.
     pub schema: Value,
+    /// What the schema says about the type's log.
+    pub settings: TypeSettings,
     validator: Validator,
 }
 
@@ -65,16 +68,24 @@ const SSE_EVENTS: [&str; 6] = ["gap", "cursor", "closed", "open", "error", "mess
 const DRAFT: &str = "https://json-schema.org/draft/2020-12/schema";
 
 impl Catalog {
-    /// The catalogue of the built-in types.
-    #[expect(clippy::expect_used, reason = "these schemas are part of the program, and every test compiles them")]
-    pub fn builtin() -> Self {
+    /// The catalogue without any type.
+    #[expect(clippy::expect_used, reason = "this schema is part of the program, and every test compiles it")]
+    pub fn empty() -> Self {
         let envelope = compile(&envelope::schema(), PatternOptions::fancy_regex())
             .expect("the envelope's schema is part of the program");
         let ids = [envelope::SCHEMA_ID, DRAFT].map(str::to_owned).into();
-        let mut catalog = Self { types: Vec::new(), by_name: HashMap::new(), schema_ids: ids, envelope };
+        Self { types: Vec::new(), by_name: HashMap::new(), schema_ids: ids, envelope }
+    }
+
+    /// The catalogue of the built-in types.
+    #[expect(clippy::expect_used, reason = "these schemas are part of the program, and every test compiles them")]
+    pub fn builtin() -> Self {
+        let mut catalog = Self::empty();
         for (name, key, schema) in builtin::types() {
             let schema = with_id(name, schema.to_value());
-            catalog.insert(name, key.map(str::to_owned), schema).expect("built-in schemas are part of the program");
+            catalog
+                .insert(name, key.map(str::to_owned), TypeSettings::default(), schema)
+                .expect("built-in schemas are part of the program");
         }
         catalog
     }
@@ -125,6 +136,8 @@ impl Catalog {
                 None
             }
         };
+        let (settings, mistakes) = TypeSettings::of_schema(root);
+        errors.extend(mistakes);
         for error in meta_schema::of(&schema) {
             // A type that does not exist is a violation of the meta-schema, too.
             let is_within = |place: &str| {
@@ -137,7 +150,7 @@ impl Catalog {
         if !errors.is_empty() {
             return Err(SchemaErrors(errors));
         }
-        let channel = self.insert(name, key, with_id(name, schema))?;
+        let channel = self.insert(name, key, settings, with_id(name, schema))?;
         Ok(Added { channel, warnings })
     }
 
@@ -146,7 +159,13 @@ impl Catalog {
         builtin::types().iter().any(|(builtin, ..)| *builtin == name)
     }
 
-    fn insert(&mut self, name: &str, key: Option<String>, schema: Value) -> Result<ChannelId, SchemaError> {
+    fn insert(
+        &mut self,
+        name: &str,
+        key: Option<String>,
+        settings: TypeSettings,
+        schema: Value,
+    ) -> Result<ChannelId, SchemaError> {
         let ids = self.check_ids(&schema)?;
         // Patterns of users meet texts of others: a pattern that backtracks could take exponential time for some.
         let validator = compile(&schema, PatternOptions::regex())?;
@@ -154,7 +173,7 @@ impl Catalog {
         let name: Arc<str> = name.into();
         let id = ChannelId(self.types.len() as u32);
         self.by_name.insert(name.clone(), id);
-        self.types.push(EventType { name, key, schema, validator });
+        self.types.push(EventType { name, key, schema, settings, validator });
         Ok(id)
     }
 

@@ -29,6 +29,8 @@ mod catalog;
 #[cfg(feature = "server")]
 mod channel;
 #[cfg(feature = "server")]
+mod duration;
+#[cfg(feature = "server")]
 mod envelope;
 #[cfg(feature = "server")]
 mod event_schema;
@@ -66,6 +68,8 @@ mod selector;
 mod sentence;
 #[cfg(feature = "server")]
 mod since;
+#[cfg(feature = "server")]
+mod type_settings;
 
 pub use cursor::Cursor;
 pub use decimal::Decimal;
@@ -82,6 +86,7 @@ pub use self::{
     catalog::{Added, Catalog, EventType, wrong_name},
     channel::ChannelId,
     cursor_base::{CursorBase, PackedCursor},
+    duration::{duration, duration_or_zero},
     envelope::{Defaults, Event, Refusal},
     filter::{Condition, Filter, FilterError, Test},
     mistake::{MAX_MISTAKES, Mistake},
@@ -92,4 +97,5 @@ pub use self::{
     schema_node::SchemaNode,
     selector::Selector,
     since::{Moment, ParseSinceError, Since},
+    type_settings::{TYPE_SETTINGS, TypeSettings},
 };

@@ -6,9 +6,8 @@
 
 use serde_json::{Map, Value};
 
-use super::SchemaError;
 use super::mistake::escape;
-use super::sentence;
+use super::{SchemaError, sentence, type_settings};
 use crate::suggest::{self, Known};
 
 /// The mistakes and the suspicious parts of a schema, in the order of the document.
@@ -37,7 +36,7 @@ const SCHEMAS: [&str; 4] = ["allOf", "anyOf", "oneOf", "prefixItems"];
 /// Keywords whose value maps names to schemas.
 const BY_NAME: [&str; 5] = ["properties", "patternProperties", "$defs", "dependentSchemas", "definitions"];
 /// The other keywords of draft 2020-12, and our own.
-const PLAIN: [&str; 43] = [
+const PLAIN: [&str; 45] = [
     "type",
     "enum",
     "const",
@@ -76,15 +75,17 @@ const PLAIN: [&str; 43] = [
     "$dynamicAnchor",
     "$vocabulary",
     "$comment",
-    KEY,
+    OWN[0],
+    OWN[1],
+    OWN[2],
     // What schema generators write; no validator uses them.
     "markdownDescription",
     "enumNames",
     "enumDescriptions",
     "tsType",
 ];
-/// Our own keyword: the field that becomes the event's `subject`.
-const KEY: &str = "x-tidings-key";
+/// Our own keywords: the field that becomes the event's `subject`, and the settings of the type.
+const OWN: [&str; 3] = ["x-tidings-key", type_settings::KEYWORDS[0], type_settings::KEYWORDS[1]];
 
 /// Keywords of earlier drafts and of OpenAPI, and what draft 2020-12 has instead. These have no effect.
 const REPLACED: [(&str, &str); 11] = [
@@ -199,7 +200,7 @@ impl Findings {
             Some(near) => self.error(at, format!("there is no keyword {quoted}; did you mean `{near}`?")),
             None if is_ours => {
                 let refusal = format!("tidings has no keyword {quoted}");
-                self.error(at, Known::new("keywords", [KEY]).refuse(&refusal, name));
+                self.error(at, Known::new("keywords", OWN).refuse(&refusal, name));
             }
             None => self.warning(
                 at,

@@ -48,7 +48,7 @@ pub struct CacheInvalidate {
     pub prefixes: Vec<String>,
     /// The reason, for people.
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "present")]
-    #[cfg_attr(feature = "server", schemars(length(max = 1024)))]
+    #[cfg_attr(feature = "server", schemars(length(max = 1024), extend("examples" = ["price change", "nightly import"])))]
     pub reason: Option<String>,
     /// For how many milliseconds a cache may still serve the old value while it loads the new one. Absent or 0: not at all.
     /// A cache counts from when it receives the event, by its own clock.
@@ -68,7 +68,7 @@ pub struct CacheInvalidate {
 #[cfg_attr(feature = "server", schemars(transform = schema_transforms::strict))]
 pub struct DataUpdate {
     /// The kind of record: a table, a collection, an entity.
-    #[cfg_attr(feature = "server", schemars(length(min = 1, max = 256)))]
+    #[cfg_attr(feature = "server", schemars(length(min = 1, max = 256), extend("examples" = ["product", "customer", "article"])))]
     pub resource: String,
     /// Which record.
     #[cfg_attr(feature = "server", schemars(length(min = 1, max = 256)))]
@@ -110,7 +110,7 @@ pub struct InventoryChange {
     #[serde(deserialize_with = "integer")]
     pub new_quantity: i64,
     /// The reason: a sale, a return, a stock count.
-    #[cfg_attr(feature = "server", schemars(length(max = 1024)))]
+    #[cfg_attr(feature = "server", schemars(length(max = 1024), extend("examples" = ["sale", "return", "stock count", "delivery"])))]
     pub reason: String,
 }
 
@@ -168,7 +168,7 @@ pub struct FinanceChange {
     pub currency: Currency,
     /// The record's status; each publisher has its own names.
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "present")]
-    #[cfg_attr(feature = "server", schemars(length(max = 1024)))]
+    #[cfg_attr(feature = "server", schemars(length(max = 1024), extend("examples" = ["open", "settled", "failed"])))]
     pub status: Option<String>,
 }
 

@@ -1,6 +1,7 @@
 //! `POST /v1/events`: reads events from a request, and answers when the broker has them.
 
-use std::time::Duration;
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
 
 use axum::Extension;
 use axum::body::{Body, Bytes};
@@ -10,10 +11,11 @@ use axum::response::{IntoResponse, Response};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 
 use super::App;
-use super::content_coding;
+use super::content_coding::{self, Coding};
 use super::edge::ClientAddress;
 use super::envelope::{self, Envelope};
 use crate::access::Caller;
+use crate::bus::Publisher;
 use crate::event::Mistake;
 use crate::protocol::{ErrorCode, Problem};
 
@@ -36,12 +38,34 @@ pub(super) async fn publish(
         Ok(coding) => coding,
         Err(unknown) => return Ok(unknown.into_response()),
     };
+    let begun = Instant::now();
+    let answered = answer(&app, publisher, address, &headers, coding, body).await;
+    // A request that is refused waits for nothing, and would make the others look quick.
+    let has_waited = match &answered {
+        Ok(_) => true,
+        Err(problem) => problem.code == ErrorCode::BrokerUnavailable,
+    };
+    if has_waited {
+        app.metrics.publish_seconds.observe(begun.elapsed().as_secs_f64());
+    }
+    answered
+}
+
+/// Reads the events of a body, publishes them, and answers.
+async fn answer(
+    app: &App,
+    publisher: Publisher<'_>,
+    address: IpAddr,
+    headers: &HeaderMap,
+    coding: Option<Coding>,
+    body: Bytes,
+) -> Result<Response, Problem> {
     let room = app.parse_limit.acquire(coding.is_none().then_some(body.len()), BODY_TIMEOUT).await?;
     let body = match coding {
         Some(coding) => content_coding::inflate(coding, &body, app.limits.max_body_bytes).await?,
         None => body,
     };
-    let Envelope { documents, binary } = envelope::read(&headers, &body, app.limits.max_event_bytes)?;
+    let Envelope { documents, binary } = envelope::read(headers, &body, app.limits.max_event_bytes)?;
     publisher.charge(documents.len(), address)?;
     let events = publisher.validate(documents).await.map_err(|mut problem| {
         if binary {

@@ -1,6 +1,7 @@
 //! The mailbox of a `sync`: what a look at the log found, on its way to a shard.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use tokio::sync::Notify;
 
@@ -11,13 +12,20 @@ use crate::protocol::Problem;
 pub type Looked = Result<Arc<Look>, Problem>;
 
 /// The last look that the shard has not seen, and its wish for another.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Mailbox {
+    /// When the `sync` came.
+    pub begun: Instant,
     looked: Mutex<Option<Looked>>,
     needs_another: Notify,
 }
 
 impl Mailbox {
+    /// The mailbox of a `sync` that comes now.
+    pub fn new() -> Self {
+        Self { begun: Instant::now(), looked: Mutex::default(), needs_another: Notify::new() }
+    }
+
     /// Takes the look out.
     pub fn take(&self) -> Option<Looked> {
         self.looked.lock().unwrap_or_else(PoisonError::into_inner).take()

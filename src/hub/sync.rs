@@ -25,7 +25,7 @@ pub struct SyncTicket {
 impl SyncTicket {
     pub(super) fn new(shard: Arc<Inbox>, send_buffer: Arc<SendBuffer>, id: String) -> Self {
         let (done, ended) = oneshot::channel();
-        let mailbox = Arc::<Mailbox>::default();
+        let mailbox = Arc::new(Mailbox::new());
         shard.enqueue(InboxItem::Sync { send_buffer, id, mailbox: mailbox.clone(), done });
         Self { shard, mailbox, ended }
     }

@@ -3,6 +3,7 @@
 //! [`catalog`] reads the user's own types into the catalogue. [`documents`] makes JSON Schema files of the catalogue, and
 //! [`typescript`] makes TypeScript source. [`generated`] writes such files, or compares them with those in a folder.
 
+pub mod example;
 pub mod generated;
 mod load;
 pub mod typescript;

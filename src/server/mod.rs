@@ -29,7 +29,7 @@ use crate::broker::nodes::NodeState;
 use crate::broker::{self, Backend};
 use crate::bus::{Bus, Lifecycle, PublishLimit, Revocations};
 use crate::cascade::Cascades;
-use crate::config::{BrokerConfig, BrokerUrl, Config};
+use crate::config::{BrokerConfig, BrokerUrl, Config, TypeTables};
 use crate::connection::{Connections, MAX_UNAUTHENTICATED};
 use crate::event::{Catalog, Defaults};
 use crate::http::edge::Edge;
@@ -85,9 +85,9 @@ pub enum ServerError {
     Auth(Vec<String>),
     #[error("the broker cannot be used: {0}")]
     Broker(String),
-    /// The `[[cascade]]` tables do not fit the event types.
+    /// The `[[cascade]]` or `[types.NAME]` tables do not fit the event types.
     #[error("{}", .0.join("\n"))]
-    Cascades(Vec<String>),
+    Tables(Vec<String>),
     /// The files of the settings `tls_cert`, `tls_key` and `tls_client_ca` cannot be used.
     #[error("TLS cannot be used: {0}")]
     Tls(String),
@@ -121,7 +121,7 @@ pub async fn bind(config: Config, catalog: Arc<Catalog>) -> Result<Server, Serve
 /// # Errors
 /// See [`bind`].
 #[doc(hidden)]
-pub async fn bind_with(config: Config, catalog: Arc<Catalog>, open: OpenBroker<'_>) -> Result<Server, ServerError> {
+pub async fn bind_with(mut config: Config, catalog: Arc<Catalog>, open: OpenBroker<'_>) -> Result<Server, ServerError> {
     let address = config.server.listen;
     let bound = |address| listen(address).map_err(|error| ServerError::Listen { address, error });
     let listener = bound(address)?;
@@ -137,10 +137,12 @@ pub async fn bind_with(config: Config, catalog: Arc<Catalog>, open: OpenBroker<'
         }
         None => None,
     };
-    let (cascades, warnings) = Cascades::compile(config.cascades.as_ref(), &catalog).map_err(ServerError::Cascades)?;
+    let (cascades, warnings) = Cascades::compile(config.cascades.as_ref(), &catalog).map_err(ServerError::Tables)?;
     for warning in warnings {
         tracing::warn!("{warning}");
     }
+    let tables = TypeTables::settings(config.types.as_ref(), &catalog).map_err(ServerError::Tables)?;
+    config.broker.types.extend(tables);
     let names = auth.as_ref().map_or_else(|| vec![config.broker.namespace.clone()], |auth| auth.namespaces());
     let parts = names.into_iter().map(|namespace| {
         let broker = broker_of(&config.broker, namespace);

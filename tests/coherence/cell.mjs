@@ -34,7 +34,7 @@ const ends = [() => rmSync(directory, { recursive: true, force: true })];
 const writes = [];
 const reads = [];
 
-/** A process of this run, which is asked by messages. */
+/** A process of this run, which is asked by messages. It leads a process group, in which a cache in Rust is, too. */
 class Child {
   #process;
   #questions = new Map();
@@ -43,8 +43,9 @@ class Child {
   static async start(module, options, environment = {}) {
     const child = new Child();
     const argument = JSON.stringify({ name, file, ...options });
-    child.#process = fork(fileURLToPath(new URL(module, import.meta.url)), [argument], { env: { ...process.env, ...environment } });
-    ends.push(() => child.#process.kill("SIGKILL"));
+    const settings = { env: { ...process.env, ...environment }, detached: true };
+    child.#process = fork(fileURLToPath(new URL(module, import.meta.url)), [argument], settings);
+    ends.push(() => child.signal("SIGKILL"));
     child.ended = once(child.#process, "exit");
     const ready = new Promise((resolve, reject) => {
       child.#process.on("message", ({ isReady, write, log, id, result }) => {
@@ -71,7 +72,8 @@ class Child {
   }
 
   signal(signal) {
-    this.#process.kill(signal);
+    const { pid, exitCode, signalCode } = this.#process;
+    if (pid && exitCode === null && signalCode === null) process.kill(-pid, signal);
   }
 }
 

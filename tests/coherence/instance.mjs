@@ -1,6 +1,7 @@
 // An instance: a process with a cache, which reads keys all the time and logs each read.
 //
-// It is told by its parent what to do. Its reads go to its parent in batches.
+// It is told by its parent what to do. Its reads go to its parent in batches. A cache in Rust is a process of its own, which this
+// one asks (`systems/rust.mjs`): its reads, its loads and the clock of the log are here all the same.
 
 import { KEYS, now, random, sleep, Truth } from "./truth.mjs";
 import { system } from "./systems/index.mjs";
@@ -10,6 +11,7 @@ const TICK_MS = 10;
 const READS_A_TICK = 2;
 /** A tick that comes so late reads all keys at once: the process was stopped, or its event loop was blocked. */
 const LATE_MS = 300;
+const ANSWER_LIMIT_MS = 3_000;
 
 const truth = new Truth(file);
 const next = random(seed);
@@ -49,7 +51,7 @@ function send() {
 async function rest() {
   const one = async (key) => {
     const began = now();
-    const late = sleep(3_000).then(() => undefined);
+    const late = sleep(ANSWER_LIMIT_MS).then(() => undefined);
     return { key, version: await Promise.race([cache.read(key).catch(() => undefined), late]), began };
   };
   return Promise.all(KEYS.map(one));
@@ -60,10 +62,13 @@ const orders = {
   pause: () => void (isPaused = true),
   resume: () => void (isPaused = false),
   block: ({ ms }) => {
+    void cache.block?.(ms);
     for (const until = now() + ms; now() < until; );
   },
-  end: () => {
+  end: async () => {
     isLogging = false;
+    // What is still being loaded is no read without an answer.
+    for (const until = now() + ANSWER_LIMIT_MS; count.unanswered > 0 && now() < until; ) await sleep(10);
     send();
     return { ...count, ...(cache.loads && { loads: cache.loads() }) };
   },

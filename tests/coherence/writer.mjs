@@ -58,7 +58,8 @@ const orders = {
     const last = async (key) => {
       const written = commit(key);
       await new Promise((resolve) => process.send({ write: { ...written, isOrphan: true } }, resolve));
-      if (--missing === 0) process.kill(process.pid, "SIGKILL");
+      // The whole group: a cache in Rust is another process of it.
+      if (--missing === 0) process.kill(-process.pid, "SIGKILL");
       await new Promise(() => {});
     };
     await Promise.all(keys.map((key) => (cache.mutate ? cache.mutate(key, () => last(key)) : last(key))));

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 use tidings::broker::{Appended, BrokerError, MAX_KEY_BYTES, MAX_LEASE_TTL, MAX_VALUE_BYTES, Signal};
 use tidings::config::{BrokerConfig, BrokerUrl};
-use tidings::event::{Epoch, Event, Position};
+use tidings::event::{Epoch, Event, Position, TypeSettings};
 
 use crate::support::broker::{Next, Node, config, file_url, offsets, redis_url, url};
 use crate::support::cluster::Cluster;
@@ -101,6 +101,7 @@ over_every_backend! {
     an_id_is_new_after_the_deduplication_window
     the_log_is_read_in_pages
     the_log_keeps_the_newest_events
+    each_type_has_its_own_retention
     the_log_expires_old_events
     concurrent_publishers_get_one_order
     ids_and_events_of_any_text_are_kept
@@ -214,6 +215,21 @@ async fn the_log_keeps_the_newest_events(mut backend: Backend) {
     let page = node.read(STOCK, Some(&Position::new(last.epoch.clone(), 17)), 100).await;
     assert_eq!((page.bounds.head, page.bounds.oldest), (300, 296));
     assert_eq!(offsets(&page), [296, 297, 298, 299, 300]);
+}
+
+async fn each_type_has_its_own_retention(mut backend: Backend) {
+    backend.config.types =
+        [("inventory-change".into(), TypeSettings { log_max_events: Some(5), log_max_age: None })].into();
+    let node = backend.node().await;
+    for channel in [STOCK, ORDERS] {
+        let batch: Vec<_> = (1..=300).map(|i| node.event(channel, &i.to_string())).collect();
+        node.broker.append(&batch).await.unwrap();
+    }
+    let mut oldest = Vec::new();
+    for channel in [STOCK, ORDERS] {
+        oldest.push(node.read(channel, None, 0).await.bounds.oldest);
+    }
+    assert_eq!(oldest, [296, 1]);
 }
 
 async fn the_log_expires_old_events(mut backend: Backend) {

@@ -50,6 +50,21 @@ fn cache_sees_the_write_of_another_instance() {
 }
 
 #[test]
+fn cache_metrics_prints_the_counters() {
+    let daemon = Daemon::start();
+    let ended = run(example(&daemon, "cache_metrics"), "");
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    for line in [
+        r#"tidings_cache_hits_total{level="1"} 9"#,
+        r#"tidings_cache_hits_total{level="2"} 0"#,
+        "tidings_cache_misses_total 1",
+        "tidings_cache_loads_total 1",
+    ] {
+        assert!(ended.out.lines().any(|found| found == line), "{line}\n{}", ended.out);
+    }
+}
+
+#[test]
 fn subscribe_resumes_after_a_restart() {
     let daemon = Daemon::start();
     let status = |line: &str| {

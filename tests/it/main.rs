@@ -6,6 +6,7 @@
 
 mod access;
 mod admission;
+mod alerts;
 mod announcements;
 mod auth_file;
 mod broker;
@@ -31,6 +32,7 @@ mod layers;
 mod load;
 mod lost_signals;
 mod moments;
+mod near_cache;
 mod nodes;
 mod one_bus;
 mod openapi;
@@ -61,5 +63,8 @@ mod supervision;
 mod support;
 mod survivors;
 mod sync;
+mod sync_limits;
+mod sync_metrics;
 mod tls;
+mod trigger;
 mod websocket;

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use super::{CaseFigures, Measure, Scenario, Step};
 use crate::audience::Audience;
 use crate::events::Content;
-use crate::probe::{Answers as Times, Probes};
+use crate::probe::{Answers as Times, Probes, Question};
 use crate::publishers::{Publishers, WaitFor};
 use crate::results::{Figures, Results, sample_key};
 use crate::systems::{Running, TIDINGS};
@@ -63,12 +63,14 @@ impl Measure for Answers {
         let mut audience = Audience::open(&server, SUBSCRIBERS).await?;
         let mut publishers = Publishers::connect(&server, PUBLISHERS).await?;
         let (shared, content) = (audience.shared.clone(), Content::of_product("p-1"));
-        let idle = Probes::connect(&server, PROBES).await?.ask(Duration::from_secs(1)).await?;
+        let idle =
+            Probes::connect(&server, PROBES).await?.ask(Question::PingAndSubscribe, Duration::from_secs(1)).await?;
         let probes = Probes::connect(&server, PROBES).await?;
         let time = Duration::from_secs(4);
         let publishing = publishers.publish(PUBLISHERS, WaitFor::Answer, time, &shared, &content);
         // The probes end first, so that all of their answers are given under load.
-        let (outcome, saturated) = tokio::join!(audience.outcome(publishing), probes.ask(time * 3 / 4));
+        let asking = probes.ask(Question::PingAndSubscribe, time * 3 / 4);
+        let (outcome, saturated) = tokio::join!(audience.outcome(publishing), asking);
         outcome?;
         audience.close_unfinished().await?;
         let taken = |case: &str, times: Times| CaseFigures { case: case.into(), figures: figures(&times) };
@@ -77,7 +79,7 @@ impl Measure for Answers {
 }
 
 fn figures(times: &Times) -> Figures {
-    let Times { ping, subscribe, closed } = times;
+    let Times { ping, subscribe, closed, .. } = times;
     Figures::from(
         [
             (PING_P50, ping.value_at_quantile(0.5)),

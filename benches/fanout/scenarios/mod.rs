@@ -19,6 +19,7 @@ pub mod revocations;
 pub mod saturation;
 pub mod stalled;
 pub mod stalled_share;
+pub mod syncs;
 pub mod tls;
 pub mod transports;
 
@@ -82,7 +83,13 @@ pub trait Measure: Send + Sync {
 pub fn all() -> Vec<Scenario> {
     let mut all = vec![one::thousand(), one::ten_thousand(), backlog::all_cores(), backlog::one_core()];
     all.extend(saturation::scenarios());
-    all.extend([offered::offered(), answers::answers(), stalled_share::stalled_share(), transports::transports()]);
+    all.extend([
+        offered::offered(),
+        answers::answers(),
+        syncs::syncs(),
+        stalled_share::stalled_share(),
+        transports::transports(),
+    ]);
     all.extend([
         idle::idle(),
         idle::quiet(),

@@ -2,7 +2,8 @@
 //
 //   npm run build && node --expose-gc bench/cache.mjs
 //
-// Compare the ratios of one run: the times themselves are those of the machine and of the moment.
+// Compare the ratios of one run: the times themselves are those of the machine and of the moment. Each figure is the median of the
+// rounds, and the least and the greatest of them.
 
 import { LRUCache } from "lru-cache";
 
@@ -36,11 +37,11 @@ async function open(options = {}) {
 }
 
 const KEYS = Array.from({ length: 10_000 }, (_, index) => `product:${index}`);
-const ROUNDS = 9;
+const ROUNDS = 15;
 
 const median = (values) => [...values].sort((a, b) => a - b)[values.length >> 1];
 
-/** Nanoseconds for one call of each function, measured in turns. */
+/** Nanoseconds for one call of each function, by round. They take turns, so that what slows down the machine hits all of them. */
 async function compare(functions, calls) {
   const times = functions.map(() => []);
   for (let round = 0; round < ROUNDS + 2; round++) {
@@ -52,11 +53,14 @@ async function compare(functions, calls) {
     // Lets timers and syncs run, as between requests.
     await new Promise((resolve) => setTimeout(resolve, 5));
   }
-  return times.map(median);
+  return times;
 }
 
 const report = (name, value) => console.log(name.padEnd(62), value);
-const nanoseconds = (value) => `${value.toFixed(0)} ns`;
+const spread = (values, digits) => `${median(values).toFixed(digits)} (${Math.min(...values).toFixed(digits)} to ${Math.max(...values).toFixed(digits)})`;
+const nanoseconds = (times) => `${spread(times, 0)} ns`;
+/** The ratio of two functions, round by round. */
+const ratio = (ones, others) => spread(ones.map((one, round) => one / others[round]), 2);
 
 {
   const { cache } = await open();
@@ -72,7 +76,7 @@ const nanoseconds = (value) => `${value.toFixed(0)} ns`;
   const [peek, get] = await compare([reading((key) => cache.peek(key)), reading((key) => lru.get(key))], 300_000);
   report("peek", nanoseconds(peek));
   report("lru-cache get, with ttl, reading the clock each time", nanoseconds(get));
-  report("ratio (wanted: at most 1.5)", (peek / get).toFixed(2));
+  report("ratio (wanted: at most 1.5)", ratio(peek, get));
 
   const load = () => ({});
   const options = { tags: ["products"] };
@@ -93,7 +97,9 @@ const nanoseconds = (value) => `${value.toFixed(0)} ns`;
   const [ours, fetched, theirs] = await compare(hits, 50_000);
   report("getOrSet, a hit", nanoseconds(ours));
   report("lru-cache fetch, a hit", nanoseconds(fetched));
+  report("ratio", ratio(ours, fetched));
   report("bentocache getOrSet, a hit in memory", theirs === undefined ? "not installed" : nanoseconds(theirs));
+  if (theirs) report("ratio", ratio(ours, theirs));
   if (found === 0) throw new Error("no hit");
 }
 
@@ -107,7 +113,7 @@ const nanoseconds = (value) => `${value.toFixed(0)} ns`;
   const [many, one] = await compare([invalidating("many"), invalidating("one")], 20_000);
   report("invalidating a tag of 100,000 entries", nanoseconds(many));
   report("invalidating a tag of one entry", nanoseconds(one));
-  report("ratio (wanted: at most 10)", (many / one).toFixed(2));
+  report("ratio (wanted: at most 10)", ratio(many, one));
 }
 
 for (const [name, options] of [["stored and invalidated", {}], ["invalidated, with L2", { l2: { get: async () => undefined, set: async () => {} } }]]) {

@@ -1,19 +1,24 @@
 // The entry point of the client: `connect` returns a `Bus`, which subscribes, publishes and reports the connection.
 
 import { DEFAULT_BACKOFF, delayBefore } from "./backoff.js";
-import { Connection, type ConnectionState } from "./connection.js";
+import { Connection } from "./connection.js";
 import { TidingsError } from "./errors.js";
 import type { AnyWhere } from "./filter.js";
 import type { EventMap } from "./generated/events.js";
 import { newId } from "./id.js";
+import { Idle } from "./idle.js";
 import { Listeners } from "./listeners.js";
-import { type Accepted, type EventWithId, Publisher, type PublishOptions } from "./publish.js";
+import { type Accepted, type EventWithId, type FetchLike, Publisher, type PublishOptions } from "./publish.js";
 import { EventStream } from "./stream.js";
+import type { ConnectionState, Transport } from "./state.js";
 import type { Gap } from "./subscription.js";
 import { Subscriptions } from "./subscriptions.js";
 import { Syncs } from "./syncs.js";
+import { Timers } from "./timers.js";
 import { Credential } from "./token.js";
+import { Transports } from "./transports.js";
 import type { ConnectOptions, Draft, EventAttributes, EventName, EventOf, EventsOptions, Handler, OnOptions } from "./types.js";
+import { baseUrl } from "./url.js";
 import { findWebSocket } from "./websocket.js";
 
 /** For each channel, its position. */
@@ -28,6 +33,8 @@ export class Bus<Events extends object = EventMap> {
   readonly #subscriptions: Subscriptions;
   readonly #syncs: Syncs;
   readonly #publisher: Publisher;
+  readonly #timers = new Timers();
+  readonly #idle: Idle;
   readonly #closing = new AbortController();
   readonly #errors = new Listeners<TidingsError>((cause) => console.error("tidings: onError failed:", cause));
   readonly #states = new Listeners<ConnectionState>((cause) => this.#handlerFailed(cause, "onState"));
@@ -40,17 +47,20 @@ export class Bus<Events extends object = EventMap> {
     const urls = [url, ...(options.urls ?? [])].map(baseUrl);
     const { minMs = DEFAULT_BACKOFF.minMs, maxMs = DEFAULT_BACKOFF.maxMs } = options.backoff ?? {};
     const backoff = { minMs, maxMs };
-    const { random = Math.random, WebSocket, token } = options;
+    const { random = Math.random, WebSocket, token, transports = ["websocket", "sse", "long-poll"], idleTimeoutMs = 5_000 } = options;
+    const request: FetchLike = options.fetch ?? ((input, init) => fetch(input, init));
     const credential = token === undefined ? undefined : new Credential(token);
     this.#subscriptions = new Subscriptions({
+      timers: this.#timers,
       send: (frame) => this.#connection.send(frame),
       restart: (reason) => this.#connection.restart(reason),
       onGap: (gap) => this.#gaps.notify(gap as Gap<EventName<Events>>),
       onError: (error, notified) => this.#report(error, notified),
-      onSettled: () => (this.#syncs.flush(), this.#progress.notify()),
+      onSettled: () => (this.#syncs.flush(), this.#progress.notify(), this.#idle.check()),
       retryDelay: (failures) => delayBefore(failures, backoff, random),
     });
     this.#syncs = new Syncs({
+      timers: this.#timers,
       send: (frame) => this.#connection.send(frame),
       isReady: () => this.#connection.isOpen && this.#subscriptions.settled,
       silentMs: () => this.#connection.silentMs,
@@ -59,7 +69,7 @@ export class Bus<Events extends object = EventMap> {
     this.#publisher = new Publisher({
       urls,
       credential,
-      fetch: options.fetch ?? ((input, init) => fetch(input, init)),
+      fetch: request,
       backoff,
       random,
       retryTimeoutMs: options.retryTimeoutMs,
@@ -68,7 +78,13 @@ export class Bus<Events extends object = EventMap> {
     this.#connection = new Connection({
       urls,
       credential,
-      webSocket: WebSocket ? () => Promise.resolve(WebSocket) : findWebSocket,
+      transports: new Transports({
+        allowed: transports,
+        webSocket: WebSocket ? () => Promise.resolve(WebSocket) : findWebSocket,
+        fetch: request,
+        timers: this.#timers,
+      }),
+      timers: this.#timers,
       backoff,
       random,
       onState: (state) => this.#stateChanged(state),
@@ -77,11 +93,17 @@ export class Bus<Events extends object = EventMap> {
       },
       onFailure: (error) => this.#connectionFailed(error),
     });
+    this.#idle = new Idle(this.#timers, idleTimeoutMs, () => !this.#subscriptions.isEmpty, () => this.#connection.rest());
   }
 
   /** The state of the connection. */
   get state(): ConnectionState {
     return this.#connection.state;
+  }
+
+  /** What the connection uses while it is open: a WebSocket or, where none comes up, an event stream or long-polls. */
+  get transport(): Transport | undefined {
+    return this.#connection.transport;
   }
 
   /**
@@ -189,7 +211,7 @@ export class Bus<Events extends object = EventMap> {
    */
   ready({ signal }: { readonly signal?: AbortSignal | undefined } = {}): Promise<void> {
     this.#connection.open();
-    return new Promise((resolve, reject) => {
+    return this.#idle.during(new Promise((resolve, reject) => {
       const check = () => {
         if (signal?.aborted) reject(signal.reason);
         else if (this.state.status === "closed") reject(this.state.error ?? closedError());
@@ -201,7 +223,7 @@ export class Bus<Events extends object = EventMap> {
       const stop = this.#progress.add(check);
       signal?.addEventListener("abort", check);
       check();
-    });
+    }));
   }
 
   /**
@@ -217,7 +239,7 @@ export class Bus<Events extends object = EventMap> {
   sync({ signal }: { readonly signal?: AbortSignal | undefined } = {}): Promise<Positions> {
     if (this.state.status === "closed") return Promise.reject(this.state.error ?? closedError());
     this.#connection.open();
-    return this.#syncs.add(signal);
+    return this.#idle.during(this.#syncs.add(signal));
   }
 
   /** Calls `listener` when the state of the connection changes. Returns a function that removes the listener. */
@@ -241,6 +263,24 @@ export class Bus<Events extends object = EventMap> {
    */
   onError(listener: (error: TidingsError) => void): () => void {
     return this.#errors.add(listener);
+  }
+
+  /**
+   * Tries to connect at once if the bus waits for its next attempt, and finds out within 5 s whether an open connection is alive. In a
+   * browser, the bus does so by itself when the page becomes visible, when the network is back and when the page comes from the
+   * back/forward cache. Call it where the program learns of such a moment otherwise, as React Native does by `AppState`.
+   */
+  wake(): void {
+    this.#connection.wake();
+  }
+
+  /**
+   * From now on, this bus does not keep a process of Node alive: neither its connection nor its timers. For a program whose work is
+   * something else, such as a server. Elsewhere it does nothing.
+   */
+  unref(): void {
+    this.#timers.unref();
+    this.#connection.unref();
   }
 
   /** Ends all subscriptions and pending publications, and closes the connection. */
@@ -274,6 +314,7 @@ export class Bus<Events extends object = EventMap> {
     } else {
       signal?.addEventListener("abort", abort);
       this.#connection.open();
+      this.#idle.check();
     }
     return stop;
   }
@@ -284,11 +325,12 @@ export class Bus<Events extends object = EventMap> {
       this.#subscriptions.connectionOpened();
       this.#syncs.flush();
     }
-    if (state.status === "reconnecting") {
+    if (state.status === "reconnecting" || state.status === "idle") {
       this.#syncs.connectionLost();
       this.#subscriptions.connectionLost();
     }
     if (state.status === "closed") {
+      this.#idle.stop();
       this.#syncs.end(state.error ?? closedError());
       this.#closing.abort(state.error ?? closedError());
       const notified = this.#subscriptions.end(state.error);
@@ -337,23 +379,6 @@ export class Bus<Events extends object = EventMap> {
  */
 export function connect<Events extends object = EventMap>(url: string, options: ConnectOptions = {}): Bus<Events> {
   return new Bus<Events>(url, options);
-}
-
-/** The daemon's address as `http:` or `https:`, without a trailing slash or route. */
-function baseUrl(url: string): string {
-  let parsed: URL | undefined;
-  try {
-    parsed = new URL(url);
-  } catch {
-    // The message of the runtime is only "Invalid URL".
-  }
-  if (parsed === undefined || !/^(http|ws)s?:$/.test(parsed.protocol)) {
-    // Without a user name and password.
-    const shown = String(url).replace(/[^/]*@/, "");
-    throw new TypeError(`${JSON.stringify(shown)} is not the URL of a daemon: write it as http://127.0.0.1:7400, or with https:, ws: or wss:`);
-  }
-  const { protocol, host, pathname } = parsed;
-  return `${protocol.replace("ws", "http")}//${host}${pathname.replace(/(\/v1\/(ws|events))?\/*$/, "")}`;
 }
 
 /** The event as it is sent. Generates its id here, so that every attempt sends the same one. JSON leaves out what is undefined. */

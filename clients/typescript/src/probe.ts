@@ -9,31 +9,43 @@ import { bearer } from "./token.js";
 /** How long the answer may take, in milliseconds. */
 const TIMEOUT_MS = 5_000;
 
+/** Why no WebSocket comes up. */
+export interface Probed {
+  /** `undefined` if the reason remains unknown. */
+  readonly error?: TidingsError;
+  /** Whether HTTP works, so that only the WebSocket is held up. */
+  readonly isBlocked?: boolean;
+}
+
 /**
- * The reason why no WebSocket comes up at the daemon with the address `base`. `undefined` if it remains unknown.
+ * Asks the daemon with the address `base` why no WebSocket comes up there.
  *
  * @param reason What the WebSocket itself said.
  * @param token The token of the bus, if it has one.
  * @param isRepeated Whether the last attempt failed, too. If not, a daemon that responds may just have started.
  */
-export async function probe(base: string, reason: string, token: string | undefined, isRepeated: boolean): Promise<TidingsError | undefined> {
-  if (typeof fetch !== "function") return undefined;
+export async function probe(base: string, reason: string, token: string | undefined, isRepeated: boolean): Promise<Probed> {
+  if (typeof fetch !== "function") return {};
   const timeout = new AbortController();
   const timer = setTimeout(() => timeout.abort(), TIMEOUT_MS);
   const url = `${base}/v1/ws`;
+  const { signal } = timeout;
   try {
-    // A browser does not show a page the response of another origin, but with this mode whether there was one.
-    const mode = "document" in globalThis ? "no-cors" : "cors";
-    const headers = { accept: "application/json", ...(token !== undefined && mode === "cors" && bearer(token)) };
-    const response = await fetch(url, { mode, signal: timeout.signal, headers });
+    const headers = { accept: "application/json", ...(token !== undefined && bearer(token)) };
+    const response = await fetch(url, { signal, headers });
     const body: unknown = await response.json().catch(() => undefined);
     const error = responseError(url, response.status, body, response.headers.get("x-request-id"));
-    if (response.type !== "opaque" && error.code !== "upgrade-required") return error;
-    return isRepeated ? blocked(base, reason) : undefined;
+    if (error.code !== "upgrade-required") return { error };
+    return isRepeated ? { error: blocked(base, reason), isBlocked: true } : {};
   } catch (cause) {
-    if (!timeout.signal.aborted) return unreachable(base, explain(cause), cause);
-    const message = `the server at ${base} did not respond within ${TIMEOUT_MS / 1000} s; check the URL, and that the daemon is running`;
-    return new TidingsError("timeout", message);
+    if (timeout.signal.aborted) {
+      const message = `the server at ${base} did not respond within ${TIMEOUT_MS / 1000} s; check the URL, and that the daemon is running`;
+      return { error: new TidingsError("timeout", message) };
+    }
+    const { origin } = (globalThis as { location?: { origin?: string } }).location ?? {};
+    // A browser hides an answer that the page may not read. With this mode it says at least whether there was one.
+    const responds = origin !== undefined && (await fetch(url, { mode: "no-cors", signal }).then(() => true, () => false));
+    return { error: responds ? refusedOrigin(base, origin) : unreachable(base, explain(cause), cause) };
   } finally {
     clearTimeout(timer);
   }
@@ -43,4 +55,10 @@ export async function probe(base: string, reason: string, token: string | undefi
 function blocked(base: string, reason: string): TidingsError {
   const advice = "if this continues, check that every proxy in between passes on the headers Upgrade and Connection";
   return new TidingsError("network", `the server at ${base} responds, but the client cannot open a WebSocket there: ${reason}; ${advice}`);
+}
+
+/** The error where the browser lets the page read no answer. */
+function refusedOrigin(base: string, origin: string): TidingsError {
+  const advice = `list it in the setting allowed_origins of the daemon (--allowed-origins ${origin}), and check that the URL is that of a daemon`;
+  return new TidingsError("forbidden-origin", `the server at ${base} responds, but not to pages of the origin ${origin}: ${advice}`);
 }

@@ -44,8 +44,14 @@ export interface EventWithId {
 /** The part of `fetch` that the client uses. */
 export type FetchLike = (
   url: string,
-  init: { method: "POST"; headers: Record<string, string>; body: string; signal: AbortSignal },
-) => Promise<{ readonly status: number; readonly headers: { get(name: string): string | null }; text(): Promise<string> }>;
+  init: { method: "GET" | "HEAD" | "POST"; headers: Record<string, string>; body?: string; signal: AbortSignal; cache?: "no-store" },
+) => Promise<{
+  readonly status: number;
+  readonly headers: { get(name: string): string | null };
+  /** Needed for event streams only. */
+  readonly body?: ReadableStream<Uint8Array> | null;
+  text(): Promise<string>;
+}>;
 
 export interface PublisherOptions {
   /** The address of each node. At least one. */

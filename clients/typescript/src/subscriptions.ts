@@ -28,8 +28,10 @@ import {
   type Subscriber,
   type Subscription,
 } from "./subscription.js";
+import type { Timers } from "./timers.js";
 
 export interface SubscriptionsOptions {
+  readonly timers: Timers;
   readonly send: (frame: ClientFrame) => void;
   /** Opens a new connection, on which everything is requested again. */
   readonly restart: (reason: string) => void;
@@ -72,6 +74,10 @@ export class Subscriptions {
   /** Whether the daemon has confirmed or refused every subscription. */
   get settled(): boolean {
     return [...this.#bySub.values()].every((subscription) => subscription.state === "live");
+  }
+
+  get isEmpty(): boolean {
+    return this.#bySub.size === 0;
   }
 
   /** For each channel, the position up to which all of its subscriptions have everything. */
@@ -297,7 +303,7 @@ export class Subscriptions {
     }
     subscription.state = "notRequested";
     this.#reportDelay(subscription, error);
-    setTimeout(() => {
+    this.#options.timers.start(() => {
       if (subscription.state === "notRequested" && this.#bySub.has(subscription.sub)) this.#request(subscription);
     }, this.#options.retryDelay(subscription.failures - 1));
   }

@@ -8,8 +8,10 @@
 
 import { type ErrorCode, TidingsError } from "./errors.js";
 import type { ClientFrame, ServerFrame } from "./generated/protocol.js";
+import type { Timer, Timers } from "./timers.js";
 
 export interface SyncsOptions {
+  readonly timers: Timers;
   readonly send: (frame: ClientFrame) => void;
   /** Whether a frame can be sent, and every subscription is live. */
   readonly isReady: () => boolean;
@@ -25,7 +27,12 @@ interface Call {
   readonly reject: (error: unknown) => void;
 }
 
-type Batch = Set<Call>;
+/** The calls that share a frame. */
+interface Batch {
+  readonly calls: Set<Call>;
+  /** When the frame was sent, by `performance.now()`. */
+  readonly sentAt: number;
+}
 
 /** How many frames may be outstanding on a connection (the daemon refuses more). */
 const MAX_OUTSTANDING = 8;
@@ -37,12 +44,12 @@ const SILENCE_MS = 10_000;
 
 export class Syncs {
   readonly #options: SyncsOptions;
-  #waiting: Batch = new Set();
+  #waiting = new Set<Call>();
   /** By the id of the frame. */
   readonly #outstanding = new Map<string, Batch>();
   #count = 0;
   #isScheduled = false;
-  #timer: ReturnType<typeof setTimeout> | undefined;
+  #timer: Timer | undefined;
 
   constructor(options: SyncsOptions) {
     this.#options = options;
@@ -54,7 +61,7 @@ export class Syncs {
       if (signal?.aborted) return reject(signal.reason);
       const abort = () => {
         this.#waiting.delete(call);
-        for (const batch of this.#outstanding.values()) batch.delete(call);
+        for (const { calls } of this.#outstanding.values()) calls.delete(call);
         reject(signal?.reason);
       };
       const release = () => signal?.removeEventListener("abort", abort);
@@ -76,7 +83,7 @@ export class Syncs {
       this.#isScheduled = false;
       if (this.#waiting.size === 0 || this.#outstanding.size >= MAX_OUTSTANDING || !this.#options.isReady()) return;
       const id = String(++this.#count);
-      this.#outstanding.set(id, this.#waiting);
+      this.#outstanding.set(id, { calls: this.#waiting, sentAt: performance.now() });
       this.#waiting = new Set();
       this.#options.send({ type: "sync", id });
       this.#watch();
@@ -85,9 +92,9 @@ export class Syncs {
 
   /** The connection is lost: what has no answer waits for the next one. */
   connectionLost(): void {
-    clearTimeout(this.#timer);
+    this.#options.timers.stop(this.#timer);
     this.#timer = undefined;
-    for (const batch of this.#outstanding.values()) for (const call of batch) this.#waiting.add(call);
+    for (const { calls } of this.#outstanding.values()) for (const call of calls) this.#waiting.add(call);
     this.#outstanding.clear();
   }
 
@@ -115,19 +122,22 @@ export class Syncs {
     return failed.length > 0;
   }
 
-  #take(id: string): Batch {
-    const batch = this.#outstanding.get(id) ?? new Set();
+  #take(id: string): Set<Call> {
+    const batch = this.#outstanding.get(id);
     this.#outstanding.delete(id);
     this.flush();
-    return batch;
+    return batch?.calls ?? new Set();
   }
 
   /** Opens a new connection if this one stays silent. */
   #watch(): void {
-    this.#timer ??= setTimeout(() => {
+    this.#timer ??= this.#options.timers.start(() => {
       this.#timer = undefined;
-      if (this.#outstanding.size === 0) return;
-      if (this.#options.silentMs() >= SILENCE_MS) this.#options.restart(`the daemon did not answer a sync for ${SILENCE_MS / 1000} s`);
+      const [oldest] = this.#outstanding.values();
+      if (oldest === undefined) return;
+      // A timer of a hidden page is late, so that silence alone says little.
+      const silentMs = Math.min(this.#options.silentMs(), performance.now() - oldest.sentAt);
+      if (silentMs >= SILENCE_MS) this.#options.restart(`the daemon did not answer a sync for ${SILENCE_MS / 1000} s`);
       else this.#watch();
     }, SILENCE_MS);
   }

@@ -5,6 +5,7 @@ import type { TidingsError } from "./errors.js";
 import type { Where } from "./filter.js";
 import type { CloudEvent } from "./generated/events.js";
 import type { FetchLike } from "./publish.js";
+import type { Transport } from "./state.js";
 import type { Token } from "./token.js";
 import type { WebSocketConstructor } from "./websocket.js";
 
@@ -22,8 +23,19 @@ export interface ConnectOptions {
   readonly token?: Token | undefined;
   /** The WebSocket to use. Default: that of the runtime or, if it has none (Node 20), that of the package `ws`. */
   readonly WebSocket?: WebSocketConstructor | undefined;
-  /** The `fetch` to publish with. Default: that of the runtime. */
+  /** The `fetch` to publish with, and to receive events with where no WebSocket comes up. Default: that of the runtime. */
   readonly fetch?: FetchLike | undefined;
+  /**
+   * How events may reach the bus. Default: all. A WebSocket comes first. Where none comes up twice, the bus goes on over an event
+   * stream (`"sse"`) and, if a proxy holds that back, over requests that wait (`"long-poll"`). It tries a WebSocket again about every
+   * five minutes, and when the page wakes up.
+   */
+  readonly transports?: readonly Transport[] | undefined;
+  /**
+   * How long the connection stays open after the last subscription has ended, in milliseconds. Default: 5,000. `Infinity`: until
+   * `close()`.
+   */
+  readonly idleTimeoutMs?: number | undefined;
   /** The bounds of the delay before connecting or publishing again. Default: 250 ms to 30 s. */
   readonly backoff?: { readonly [Bound in keyof Backoff]?: Backoff[Bound] | undefined } | undefined;
   /** How long `publish` and `publishAll` retry; see `PublishOptions`. */

@@ -29,6 +29,15 @@ export async function findWebSocket(): Promise<WebSocketConstructor> {
   }
 }
 
+/** Closes a socket in the background. Sends no reason text, since one of more than 123 bytes would throw. */
+export function closeSocket(socket: WebSocketLike | undefined, code: number): void {
+  try {
+    socket?.close(code);
+  } catch {
+    // The socket is already detached, so the failure has no effect.
+  }
+}
+
 /** Set by the build: whether this is the CommonJS build. */
 declare const IS_COMMONJS: boolean | undefined;
 declare const module: { require(name: string): unknown };

@@ -4,7 +4,8 @@ import { existsSync } from "node:fs";
 
 import { type Browser, chromium } from "playwright-core";
 
-const CHROMIUM = process.env["CHROMIUM_BIN"] ?? "/usr/bin/chromium";
+/** `CHROMIUM_BIN`, or that of Debian. */
+export const CHROMIUM = process.env["CHROMIUM_BIN"] ?? "/usr/bin/chromium";
 
 export async function launch(): Promise<Browser> {
   if (!existsSync(CHROMIUM)) throw new Error(`${CHROMIUM} does not exist: apt-get install chromium, or set CHROMIUM_BIN`);

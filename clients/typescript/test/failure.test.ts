@@ -125,7 +125,7 @@ test("a WebSocket that fails without a close event is replaced, as that of Node 
       this.dispatchEvent(new Event("error"));
     }
   };
-  subscribed(await unused(), { WebSocket });
+  subscribed(await unused(), { WebSocket, transports: ["websocket"] });
   await attempts(20);
   expect(bus.state).toMatchObject({ reason: "Received network error", error: { code: "network" } });
   expect(lines()).toEqual([expect.stringContaining("ECONNREFUSED")]);

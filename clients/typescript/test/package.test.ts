@@ -16,6 +16,7 @@ import ts from "typescript";
 import { afterAll, beforeAll, expect, onTestFinished, test } from "vitest";
 
 import type * as client from "../src/index.js";
+import { Daemon } from "./daemon.js";
 import { FakeDaemon } from "./fake.js";
 
 const ROOT = fileURLToPath(new URL("..", import.meta.url));
@@ -82,13 +83,28 @@ test.each([
 test.each([
   ["subscribe.mjs", 'import { connect } from "tidings-client";'],
   ["subscribe.cjs", 'const { connect } = require("tidings-client");'],
-])("%s without a WebSocket names the package to install", async (name, head) => {
+])("%s without a WebSocket names the package to install, if it may use nothing else", async (name, head) => {
   const text = `${head}
 delete globalThis.WebSocket;
-const bus = connect("http://127.0.0.1:7400");
+const bus = connect("http://127.0.0.1:7400", { transports: ["websocket"] });
 bus.onError((error) => console.log(error.code, error.message));
 bus.on("order-status", () => {});`;
   expect(await script(name, text)).toMatch(/^no-websocket .*npm install ws/);
+});
+
+test.each([
+  ["stream.mjs", 'import { connect } from "tidings-client";'],
+  ["stream.cjs", 'const { connect } = require("tidings-client");'],
+])("%s without a WebSocket and without ws gets its events over an event stream", async (name, head) => {
+  const daemon = await Daemon.start();
+  onTestFinished(() => daemon.kill());
+  const text = `${head}
+delete globalThis.WebSocket;
+const bus = connect(process.argv[2]);
+bus.on("order-status", ({ orderId }) => (console.log(bus.transport, orderId), bus.close()));
+// The event may come before the answer, which the bus does not wait for any more then.
+bus.ready().then(() => bus.publish("order-status", { orderId: "7", newStatus: "shipped" })).catch(() => {});`;
+  expect(await script(name, text, daemon.url)).toBe("sse 7\n");
 });
 
 test.each([

@@ -23,7 +23,7 @@ export class Site {
   /** Starts a site. `token` makes the text of its path `/token`. */
   static async start(token?: () => Promise<string>): Promise<Site> {
     const server = createServer(async (request, response) => {
-      const file = /^\/client\/([\w-]+\.js)$/.exec(request.url ?? "")?.[1];
+      const file = /^\/client\/([\w-]+\.js)(?:\?.*)?$/.exec(request.url ?? "")?.[1];
       if (file) {
         const script = await readFile(new URL(`../dist/${file}`, import.meta.url));
         response.writeHead(200, { "content-type": "text/javascript" }).end(script);

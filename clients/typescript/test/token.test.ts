@@ -21,7 +21,8 @@ afterEach(async () => {
 
 /** Connects a bus with short delays, and records its states and errors. */
 function open(options: ConnectOptions): Bus {
-  bus = connect(daemon.url, { backoff: { minMs: 1, maxMs: 4 }, ...options });
+  // Most tests need no subscription, and skip minutes.
+  bus = connect(daemon.url, { backoff: { minMs: 1, maxMs: 4 }, idleTimeoutMs: Infinity, ...options });
   bus.ready().catch(() => {});
   [states, errors] = [[bus.state], []];
   bus.onState((state) => states.push(state));

@@ -8,11 +8,11 @@ use rusqlite::Connection;
 
 use super::clock::millis;
 use super::database::Failure;
-use super::reading::Retention;
+use super::reading::Retained;
 use super::recovery::OpenLog;
 use super::rows::{self, ChannelRow, EventTime};
 use crate::broker::{Appended, Limits};
-use crate::event::{Event, Position};
+use crate::event::{ChannelId, Event, Position};
 
 /// A channel deletes expired rows once in this many events.
 const TRIM_INTERVAL: u64 = 64;
@@ -34,16 +34,15 @@ pub(super) fn append(log: &mut OpenLog, limits: &Limits, batches: &[&[Event]]) -
     let OpenLog { database, clock, channels, .. } = log;
     let time = clock.now();
     let window = millis(limits.dedup_window);
-    let retention = Retention::now(limits, clock);
     // Each channel that gets events, as it is after the commit, and how many it gets.
-    let mut written: BTreeMap<usize, (ChannelRow, u64)> = BTreeMap::new();
+    let mut written: BTreeMap<ChannelId, (ChannelRow, u64)> = BTreeMap::new();
     let outcomes = database.write(|to| {
         let mut outcomes = Vec::with_capacity(batches.len());
         for events in batches {
             let mut outcome = Vec::with_capacity(events.len());
             for event in *events {
-                let index = event.channel.index();
-                let (channel, new) = written.entry(index).or_insert_with(|| (channels[index].clone(), 0));
+                let row = || (channels[event.channel.index()].clone(), 0);
+                let (channel, new) = written.entry(event.channel).or_insert_with(row);
                 let new_entry = EventTime { offset: channel.head + 1, time };
                 if let Some(first) = rows::insert_id(to, channel.number, &event.id, new_entry)? {
                     // The offset is valid in the current epoch too: a loss takes an event and its id together.
@@ -61,15 +60,15 @@ pub(super) fn append(log: &mut OpenLog, limits: &Limits, batches: &[&[Event]]) -
             }
             outcomes.push(outcome);
         }
-        for (channel, new) in written.values_mut().filter(|(channel, new)| channel.head % TRIM_INTERVAL < *new) {
+        for (id, (channel, new)) in written.iter_mut().filter(|(_, (row, new))| row.head % TRIM_INTERVAL < *new) {
             let most = MIN_TRIM.max(2 * *new);
             rows::delete_ids(to, time.saturating_sub(window), most)?;
-            delete_expired(to, channel, retention, most)?;
+            delete_expired(to, channel, Retained::now(limits.retention(*id), clock), most)?;
         }
         Ok(outcomes)
     })?;
     let new_events = written.values().map(|(_, new)| new).sum();
-    written.into_iter().for_each(|(index, (channel, _))| channels[index] = channel);
+    written.into_iter().for_each(|(id, (channel, _))| channels[id.index()] = channel);
     Ok(Committed { outcomes, new_events })
 }
 
@@ -77,11 +76,11 @@ pub(super) fn append(log: &mut OpenLog, limits: &Limits, batches: &[&[Event]]) -
 pub(super) fn trim(log: &mut OpenLog, limits: &Limits) -> Result<(), Failure> {
     let OpenLog { database, clock, channels, .. } = log;
     let before = clock.now().saturating_sub(millis(limits.dedup_window));
-    let retention = Retention::now(limits, clock);
+    let retained: Vec<_> = limits.each().map(|retention| Retained::now(retention, clock)).collect();
     let has_expired = database.read(|from| {
         let mut has_expired = rows::has_old_ids(from, before)?;
-        for channel in channels.iter() {
-            has_expired |= last_expired(from, channel, retention, MAX_IDLE_TRIM)?.is_some();
+        for (channel, retained) in channels.iter().zip(&retained) {
+            has_expired |= last_expired(from, channel, *retained, MAX_IDLE_TRIM)?.is_some();
         }
         Ok(has_expired)
     })?;
@@ -90,8 +89,8 @@ pub(super) fn trim(log: &mut OpenLog, limits: &Limits) -> Result<(), Failure> {
     }
     let mut after = channels.clone();
     database.write(|to| {
-        for channel in &mut after {
-            delete_expired(to, channel, retention, MAX_IDLE_TRIM)?;
+        for (channel, retained) in after.iter_mut().zip(&retained) {
+            delete_expired(to, channel, *retained, MAX_IDLE_TRIM)?;
         }
         rows::delete_ids(to, before, MAX_IDLE_TRIM)
     })?;
@@ -100,8 +99,8 @@ pub(super) fn trim(log: &mut OpenLog, limits: &Limits) -> Result<(), Failure> {
 }
 
 /// Deletes events that are no longer retained, the oldest first, at most so many.
-fn delete_expired(to: &Connection, channel: &mut ChannelRow, retention: Retention, most: u64) -> Result<(), Failure> {
-    if let Some(last) = last_expired(to, channel, retention, most)? {
+fn delete_expired(to: &Connection, channel: &mut ChannelRow, retained: Retained, most: u64) -> Result<(), Failure> {
+    if let Some(last) = last_expired(to, channel, retained, most)? {
         rows::delete_events(to, channel, channel.first..=last)?;
     }
     Ok(())
@@ -111,10 +110,10 @@ fn delete_expired(to: &Connection, channel: &mut ChannelRow, retention: Retentio
 fn last_expired(
     from: &Connection,
     channel: &ChannelRow,
-    retention: Retention,
+    retained: Retained,
     most: u64,
 ) -> Result<Option<u64>, Failure> {
-    let oldest = retention.oldest(from, channel)?;
+    let oldest = retained.oldest(from, channel)?;
     let last = (oldest - 1).min(channel.head.saturating_sub(1)).min((channel.first + most).saturating_sub(1));
     Ok((channel.first <= last).then_some(last))
 }

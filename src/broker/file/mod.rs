@@ -29,7 +29,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use self::clock::LogTime;
 use self::database::Failure;
-use self::reading::{ChannelReader, ReadOutcome, Retention};
+use self::reading::{ChannelReader, ReadOutcome, Retained};
 use self::recovery::LogOptions;
 use self::store_rows::{PendingChange, StoredValue};
 use self::writer::{AppendCommand, Command, Control, LogReader, QUEUE, Writer};
@@ -220,8 +220,8 @@ impl FileBroker {
     /// The reader of the open log, and that of one channel in it.
     fn channel_reader(&self, channel: ChannelId) -> Result<(LogReader, ChannelReader), BrokerError> {
         let reader = self.reader()?;
-        let retention = Retention::now(&self.limits, &reader.clock);
-        Ok((reader, ChannelReader { name: self.channel_names[channel].clone(), retention }))
+        let retained = Retained::now(self.limits.retention(channel), &reader.clock);
+        Ok((reader, ChannelReader { name: self.channel_names[channel].clone(), retained }))
     }
 
     /// Runs `work` on a snapshot of the database, and reports damage to the writer.

@@ -10,12 +10,12 @@ use super::clock::{LogClock, LogTime, millis};
 use super::database::Failure;
 use super::epoch_rows;
 use super::rows::{self, ChannelRow};
-use crate::broker::{Bounds, Limits, Located, Page};
+use crate::broker::{Bounds, Located, Page, Retention};
 use crate::event::Position;
 
 /// Which events are retained, at one time.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Retention {
+pub(super) struct Retained {
     max_events: u64,
     /// The log time of the oldest retained event.
     since: LogTime,
@@ -25,7 +25,7 @@ pub(super) struct Retention {
 #[derive(Debug)]
 pub(super) struct ChannelReader {
     pub name: Arc<str>,
-    pub retention: Retention,
+    pub retained: Retained,
 }
 
 /// The outcome of reading after a position.
@@ -36,10 +36,10 @@ pub(super) enum ReadOutcome {
     AheadOfLog(Position),
 }
 
-impl Retention {
-    pub fn now(limits: &Limits, clock: &LogClock) -> Self {
-        let since = clock.now().saturating_sub(millis(limits.log_max_age));
-        Self { max_events: limits.log_max_events, since }
+impl Retained {
+    pub fn now(retention: Retention, clock: &LogClock) -> Self {
+        let since = clock.now().saturating_sub(millis(retention.max_age));
+        Self { max_events: retention.max_events, since }
     }
 
     /// The first retained offset; `head + 1` if there is none.
@@ -55,7 +55,7 @@ impl ChannelReader {
     /// Reads a page, as [`Log::read`](crate::broker::Log::read) describes it.
     pub fn page(&self, from: &Connection, known: Option<Position>, limit: usize) -> Result<ReadOutcome, Failure> {
         let channel = rows::channel(from, &self.name)?;
-        let mut oldest = self.retention.oldest(from, &channel)?;
+        let mut oldest = self.retained.oldest(from, &channel)?;
         let (first, limit) = match known {
             Some(known) if known.epoch == channel.epoch && known.offset > channel.head => {
                 return Ok(ReadOutcome::AheadOfLog(known));
@@ -85,7 +85,7 @@ impl ChannelReader {
     /// Finds a log time, as [`Log::position_at`](crate::broker::Log::position_at) describes it.
     pub fn position_at(&self, from: &Connection, time: LogTime) -> Result<Located, Failure> {
         let channel = rows::channel(from, &self.name)?;
-        let oldest = self.retention.oldest(from, &channel)?;
+        let oldest = self.retained.oldest(from, &channel)?;
         let ChannelRow { number, epoch, head, first, deleted, .. } = channel;
         let later = rows::first_since(from, number, first..=head, time)?.unwrap_or(head + 1);
         // The newest event that was appended before the time: in the database, or deleted from it.

@@ -4,9 +4,8 @@
 -- may change that.
 --
 -- KEYS: stream and meta of each channel, then the keys that remember ids
--- ARGV: the number of channels, log_max_events, log_max_age (ms), dedup_window (ms), the call's nonce, which is also an
---       unused epoch;
---       for each channel its pub/sub channel and the node's fingerprint of its log;
+-- ARGV: the number of channels, dedup_window (ms), the call's nonce, which is also an unused epoch;
+--       for each channel its pub/sub channel, the node's fingerprint of its log, log_max_events and log_max_age (ms);
 --       for each batch the number of its events, and for each event the number of its channel, its JSON and (with
 --       ids_in_hash.lua) its id
 -- Returns for each batch an error text or '', then for each of its events the position. A `=` before the position marks a
@@ -14,16 +13,17 @@
 -- may have begun then.
 
 local call = redis.call
-local channels, keep, age, epoch = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[5]
+local channels, epoch = tonumber(ARGV[1]), ARGV[3]
 local logs, answer, n = {}, {}, 0
 
 -- Opens the log of a channel.
 local function log_of(number)
   local i = tonumber(number)
-  local at = 4 + i * 2
+  local at = i * 4
   local log = open(KEYS[i * 2 - 1], KEYS[i * 2], epoch, ARGV[at + 1])
   if log then
     log.channel, log.added, log.stamp = ARGV[at], 0, integer(log.now)
+    log.keep, log.age = tonumber(ARGV[at + 2]), tonumber(ARGV[at + 3])
     -- The offset in the meta hash; the batches that added events.
     log.written, log.batches = log.head, {}
     logs[number] = log
@@ -101,7 +101,7 @@ local function add(log, id, json)
   return position
 end
 
-local arg, event = 6 + channels * 2, 0
+local arg, event = 4 + channels * 4, 0
 
 local function batch(events)
   -- An event and its cascade are in one batch, and only one of them must not be appended. So a log that cannot be opened
@@ -154,7 +154,7 @@ end
 local function trim(log)
   forget_old(log)
   local stored = oldest_stored(log)
-  local oldest = first_appended_since(log, math.max(stored, log.head - keep + 1), time - age)
+  local oldest = first_appended_since(log, math.max(stored, log.head - log.keep + 1), time - log.age)
   if stored < oldest then
     local newest = range(log, oldest - 1, 1)[1]
     call('HSET', log.meta, 'trimmed', integer(oldest - 1) .. ' ' .. integer(time_of(newest)))

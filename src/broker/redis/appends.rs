@@ -26,7 +26,7 @@ use super::channels::{Attempt, Channels};
 use super::commands::{Commands, Script, Sending, timed_out, unreadable};
 use super::errors::from_reply;
 use super::nonces::Nonce;
-use super::{CALL_TIMEOUT, log_max_events, millis, number};
+use super::{CALL_TIMEOUT, max_events, millis, number};
 use crate::broker::{Appended, BrokerError, Limits, Signal};
 use crate::config::BusMessage;
 use crate::event::{ChannelId, Epoch, Event, Position};
@@ -198,20 +198,20 @@ impl Appender {
         }
         let count = events().count();
         let mut keys = Vec::with_capacity(channels.len() * 2 + count);
-        let mut args = Vec::with_capacity(5 + channels.len() * 2 + batches.len() + count * 3);
+        let mut args = Vec::with_capacity(3 + channels.len() * 4 + batches.len() + count * 3);
         args.extend([
             number(channels.len() as u64),
-            log_max_events(&self.limits),
-            millis(self.limits.log_max_age),
             // Redis refuses a time to live of 0.
             millis(self.limits.dedup_window.max(Duration::from_millis(1))),
             nonce.as_str().into(),
         ]);
         let in_hash = self.channels.clustered;
-        for channel in channels.into_iter().map(|id| self.channels.get(id)) {
+        for id in channels {
+            let (channel, retention) = (self.channels.get(id), self.limits.retention(id));
             keys.extend([channel.stream.as_str().into(), channel.meta.as_str().into()]);
             keys.extend(in_hash.then(|| channel.ids.as_str().into()));
             args.extend([channel.name.as_str().into(), channel.fingerprint.argument(sending).into()]);
+            args.extend([max_events(retention), millis(retention.max_age)]);
         }
         keys.extend(events().filter(|_| !in_hash).map(|event| event.id_or_key.clone().into()));
         for Batch { events, .. } in batches {
@@ -404,8 +404,7 @@ mod tests {
     #[test]
     fn a_rate_limit_is_an_unknown_outcome_when_an_earlier_event_may_be_in_the_log() {
         let channels = Channels::for_test(false);
-        let limits =
-            Limits { log_max_events: 1, log_max_age: Duration::from_secs(1), dedup_window: Duration::from_secs(1) };
+        let limits = Limits::for_test();
         let commands = Arc::new(Commands::new(watch::channel(Routes::Pending).1, None));
         let appender = Appender { channels, commands, limits, script: Script::new(""), signals: mpsc::channel(1).0 };
         let of = |count: usize| {

@@ -11,6 +11,7 @@ use tokio::sync::Notify;
 use super::BrokerConfig;
 use super::commands::Sending;
 use super::log_fingerprint::LogFingerprint;
+use crate::broker::Limits;
 use crate::event::{Catalog, ChannelId, PerChannel};
 
 /// All channels of the catalogue.
@@ -49,11 +50,11 @@ pub(super) struct ChannelState {
 impl Channels {
     /// The channels of `catalog`. In a cluster all keys of a channel have its name as their hash tag (the part in
     /// braces), which puts them into one slot.
-    pub fn new(config: &BrokerConfig, catalog: &Catalog, clustered: bool) -> Self {
+    pub fn new(config: &BrokerConfig, catalog: &Catalog, limits: &Limits, clustered: bool) -> Self {
         let (open, close) = if clustered { ("{", "}") } else { ("", "") };
         let unlearned = Arc::<Notify>::default();
         let channel = |id| {
-            let fingerprint = LogFingerprint::new(config.log_max_events, unlearned.clone());
+            let fingerprint = LogFingerprint::new(limits.retention(id).max_events, unlearned.clone());
             let name = format!("{}{}:{open}{}{close}", config.prefix, config.namespace, catalog.get(id).name);
             let [stream, meta, ids, announcements] =
                 ["log", "meta", "ids", "pace"].map(|part| format!("{name}:{part}"));
@@ -75,9 +76,11 @@ impl Channels {
             namespace: "n".into(),
             log_max_events: 1,
             log_max_age: Duration::from_secs(1),
+            types: std::collections::BTreeMap::new(),
             dedup_window: Duration::from_secs(1),
         };
-        Arc::new(Self::new(&config, &Catalog::builtin(), clustered))
+        let catalog = Catalog::builtin();
+        Arc::new(Self::new(&config, &catalog, &Limits::new(&config, &catalog), clustered))
     }
 
     /// Records that a call is about to be sent. Attempts are numbered, because replies may overtake each other.

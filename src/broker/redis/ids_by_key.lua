@@ -9,12 +9,12 @@ local function id_of(event)
 end
 
 local function remember(key, position)
-  redis.call('SET', key, position, 'PX', ARGV[4])
+  redis.call('SET', key, position, 'PX', ARGV[2])
 end
 
 -- Remembers an id if it is new. Returns whether it was.
 local function remember_new(key, position)
-  return redis.call('SET', key, position, 'PX', ARGV[4], 'NX')
+  return redis.call('SET', key, position, 'PX', ARGV[2], 'NX')
 end
 
 local function remembered(key)

@@ -4,7 +4,7 @@
 -- KEYS: the hash, after the two keys of the only channel
 
 local PUBLISH, EVENTS, FIELDS = 'SPUBLISH', true, 3
-local ids, window = KEYS[3], tonumber(ARGV[4])
+local ids, window = KEYS[3], tonumber(ARGV[2])
 
 local function id_of(_, at)
   return ARGV[at + 2]

@@ -45,7 +45,7 @@ impl Learner {
             for (id, channel) in self.channels.iter() {
                 while let Some(from) = channel.fingerprint.learn_from() {
                     // A step without progress is a failure, so that the learner does not run calls without a pause.
-                    if self.step(id, from).await.is_err() || channel.fingerprint.learn_from() == Some(from) {
+                    if self.step(id, &from).await.is_err() || channel.fingerprint.learn_from() == Some(from) {
                         failed = true;
                         break;
                     }
@@ -59,8 +59,8 @@ impl Learner {
         }
     }
 
-    /// Reads the nonces of some events from the offset `from` on.
-    async fn step(&self, id: ChannelId, from: u64) -> Result<(), BrokerError> {
+    /// Reads the nonces of some events from the position `from` on.
+    async fn step(&self, id: ChannelId, from: &Position) -> Result<(), BrokerError> {
         let channel = self.channels.get(id);
         let attempt = Attempt::default();
         let arguments = |sending| {
@@ -68,7 +68,7 @@ impl Learner {
             let fingerprint = channel.fingerprint.argument(sending).into();
             (
                 channel.log_keys(),
-                vec![new_epoch(), fingerprint, number(from), number(STEP_EVENTS), number(PAGE_BYTES as u64)],
+                vec![new_epoch(), fingerprint, number(from.offset), number(STEP_EVENTS), number(PAGE_BYTES as u64)],
             )
         };
         let reply = self.commands.run(&self.script, &channel.stream, arguments).await?;
@@ -84,12 +84,12 @@ impl Learner {
             Nonce::parse_each(first, &nonces),
         );
         channel.fingerprint.confirm(attempt.connection());
-        // A reply in a new epoch may not begin where this epoch has to be learned from.
         if new_epoch {
             if let Some(signals) = self.signals.upgrade() {
                 let _ = signals.send(Signal::Hint { channel: id, position: None }).await;
             }
-        } else {
+        } else if epoch == from.epoch {
+            // A reply in another epoch may not begin where that epoch has to be learned from.
             channel.fingerprint.learned(&epoch, (next > 0).then_some(next));
         }
         Ok(())

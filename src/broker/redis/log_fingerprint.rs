@@ -129,9 +129,11 @@ impl LogFingerprint {
         self.lock().confirmed_connection = connection;
     }
 
-    /// The offset from which on this node has to learn nonces. `None` if it knows all.
-    pub fn learn_from(&self) -> Option<u64> {
-        self.lock().learn_from
+    /// The position from which on this node has to learn nonces. `None` if it knows all.
+    pub fn learn_from(&self) -> Option<Position> {
+        let known = self.lock();
+        let newest = known.newest.as_ref()?;
+        Some(Position::new(newest.epoch.clone(), known.learn_from?))
     }
 
     /// Records that this node learned the nonces of this epoch before the offset `next`, or all of them.
@@ -204,6 +206,10 @@ mod tests {
     }
 
     /// An event at this offset, whose nonce is this character eight times.
+    fn learn_from(fingerprint: &LogFingerprint) -> Option<u64> {
+        fingerprint.learn_from().map(|from| from.offset)
+    }
+
     fn event(offset: u64, nonce: char) -> Option<(u64, Nonce)> {
         Nonce::parse_each(offset, &nonce.to_string().repeat(8)).next()
     }
@@ -274,18 +280,18 @@ mod tests {
     #[test]
     fn the_events_of_each_epoch_are_learned_once() {
         let fingerprint = LogFingerprint::new(5, Arc::default());
-        assert_eq!(fingerprint.learn_from(), None);
+        assert_eq!(learn_from(&fingerprint), None);
         fingerprint.record(1, &at("a:7"), None);
-        assert_eq!(fingerprint.learn_from(), Some(3));
+        assert_eq!(learn_from(&fingerprint), Some(3));
         fingerprint.learned(&at("a:7").epoch, Some(6));
         fingerprint.record(1, &at("a:8"), None);
-        assert_eq!(fingerprint.learn_from(), Some(6));
+        assert_eq!(learn_from(&fingerprint), Some(6));
         fingerprint.record(2, &at("b:2"), None);
         // A reply from the old epoch.
         fingerprint.learned(&at("a:7").epoch, None);
-        assert_eq!(fingerprint.learn_from(), Some(1));
+        assert_eq!(learn_from(&fingerprint), Some(1));
         fingerprint.learned(&at("b:2").epoch, None);
-        assert_eq!(fingerprint.learn_from(), None);
+        assert_eq!(learn_from(&fingerprint), None);
     }
 
     #[test]
@@ -296,12 +302,12 @@ mod tests {
         fingerprint.record(2, &at("b:2"), event(2, 'z'));
         fingerprint.survived(&at("a:2").epoch, &at("b:2").epoch, 1);
         assert_eq!(
-            (fingerprint.argument(ALL), fingerprint.learn_from()),
+            (fingerprint.argument(ALL), learn_from(&fingerprint)),
             ("b 2 all 1 xxxxxxxxzzzzzzzz a".into(), Some(2))
         );
         // This node had not learned all that the log had in the epoch b.
         fingerprint.record(3, &at("c:2"), None);
         fingerprint.survived(&at("b:2").epoch, &at("c:2").epoch, 1);
-        assert_eq!((fingerprint.argument(ALL), fingerprint.learn_from()), ("c 2 all 1 xxxxxxxx a b".into(), Some(1)));
+        assert_eq!((fingerprint.argument(ALL), learn_from(&fingerprint)), ("c 2 all 1 xxxxxxxx a b".into(), Some(1)));
     }
 }

@@ -71,7 +71,7 @@ use self::store::RedisStore;
 use self::target::{ConnectOptions, Target};
 use super::nodes::Nodes;
 use super::{
-    Appended, Backend, BrokerError, FoundHeads, Head, Limits, Located, Log, Notifier, PAGE_BYTES, Page,
+    Appended, Backend, BrokerError, FoundHeads, Head, Limits, Located, Log, Notifier, PAGE_BYTES, Page, Retention,
     SIGNAL_CAPACITY, Signal, Signals, Store,
 };
 use crate::config::{BrokerConfig, Form, RedisUrl};
@@ -152,7 +152,7 @@ pub(super) fn open(
     let topology = Topology::of(url)?;
     let clustered = url.form == Form::Cluster;
     let (sender, signals) = mpsc::channel(SIGNAL_CAPACITY);
-    let channels = Arc::new(Channels::new(config, catalog, clustered));
+    let channels = Arc::new(Channels::new(config, catalog, &limits, clustered));
     let (routes, known_routes) = watch::channel(Routes::Pending);
     let (request_routes, route_requests) = mpsc::channel(1);
     let commands = Arc::new(Commands::new(known_routes, clustered.then_some(request_routes)));
@@ -335,8 +335,8 @@ fn new_epoch() -> Value {
     Epoch::random().as_str().into()
 }
 
-fn log_max_events(limits: &Limits) -> Value {
-    number(limits.log_max_events.max(1))
+fn max_events(retention: Retention) -> Value {
+    number(retention.max_events.max(1))
 }
 
 /// A number as a script argument.

@@ -13,6 +13,7 @@ use super::commands::{Commands, Script, Sending, unreadable};
 use super::errors::from_reply;
 use super::reads::PageRequest;
 use super::{BrokerError, millis, new_epoch, number};
+use crate::broker::Retention;
 
 /// How long the probe's log keeps an event.
 const RETAINED: Duration = Duration::from_secs(60);
@@ -106,13 +107,12 @@ impl ProbeScripts {
             keys.push(if self.clustered { log.ids.as_str().into() } else { format!("{}:id:{id}", log.channel).into() });
             let channel = plain_channel.unwrap_or(&log.channel);
             // One channel; one event is kept, for a minute; ids are forgotten at once.
-            let mut args =
-                vec![number(1), number(1), millis(RETAINED), number(1), new_epoch(), channel.into(), "".into()];
-            args.extend([number(1), number(1), message.into()]);
+            let mut args = vec![number(1), number(1), new_epoch(), channel.into(), "".into()];
+            args.extend([number(1), millis(RETAINED), number(1), number(1), message.into()]);
             args.extend(self.clustered.then(|| id.as_str().into()));
             let read = PageRequest {
                 fingerprint: String::new(),
-                retained: (number(1), RETAINED),
+                retention: Retention { max_events: 1, max_age: RETAINED },
                 after: ("probe", 0),
                 limit: 1,
                 bytes: 1,

@@ -1,15 +1,14 @@
 //! Reads of the logs: a page of one, and a moment in one. The scripts are `read.lua` and `position_at.lua`.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use fred::types::Value;
 
 use super::channels::{Attempt, Channels};
 use super::commands::{Commands, Script, unreadable};
 use super::nonces::Nonce;
-use super::{BrokerError, log_max_events, millis, new_epoch, number, offset, parsed};
-use crate::broker::{Bounds, Entry, Limits, Located, PAGE_BYTES, Page};
+use super::{BrokerError, max_events, millis, new_epoch, number, offset, parsed};
+use crate::broker::{Bounds, Entry, Limits, Located, PAGE_BYTES, Page, Retention};
 use crate::event::{ChannelId, Moment, Position};
 
 /// Reads the channels' logs.
@@ -24,8 +23,7 @@ pub(super) struct Reads {
 /// What `read.lua` is asked for; its head describes each argument.
 pub(super) struct PageRequest<'a> {
     pub fingerprint: String,
-    /// `log_max_events` and `log_max_age`.
-    pub retained: (Value, Duration),
+    pub retention: Retention,
     /// The epoch and offset after which to read; `("", 0)` for the bounds only.
     pub after: (&'a str, u64),
     pub limit: usize,
@@ -49,8 +47,8 @@ impl PageRequest<'_> {
         vec![
             new_epoch(),
             self.fingerprint.into(),
-            self.retained.0,
-            millis(self.retained.1),
+            max_events(self.retention),
+            millis(self.retention.max_age),
             self.after.0.into(),
             number(self.after.1),
             number(self.limit as u64),
@@ -88,7 +86,7 @@ impl Reads {
             };
             let request = PageRequest {
                 fingerprint,
-                retained: (log_max_events(&self.limits), self.limits.log_max_age),
+                retention: self.limits.retention(id),
                 after: known.map_or(("", 0), |known| (known.epoch.as_str(), known.offset)),
                 limit,
                 bytes: PAGE_BYTES,
@@ -119,7 +117,8 @@ impl Reads {
                 Moment::At(millis) => (millis.to_string(), String::new()),
                 Moment::Ago(age) => (String::new(), age.as_millis().to_string()),
             };
-            let (events, age) = (log_max_events(&self.limits), millis(self.limits.log_max_age));
+            let retention = self.limits.retention(id);
+            let (events, age) = (max_events(retention), millis(retention.max_age));
             let fingerprint = channel.fingerprint.argument(sending).into();
             (channel.log_keys(), vec![new_epoch(), fingerprint, events, age, at.into(), ago.into()])
         };

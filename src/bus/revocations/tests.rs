@@ -19,6 +19,7 @@ fn store() -> Arc<dyn Backend> {
         namespace: "default".into(),
         log_max_events: 10,
         log_max_age: hour,
+        types: std::collections::BTreeMap::new(),
         dedup_window: hour,
     };
     broker::open(&config, &Arc::new(Catalog::builtin())).unwrap().0

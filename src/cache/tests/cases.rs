@@ -347,7 +347,11 @@ async fn run(case: &Value) {
         run.step(step).await;
         settle().await;
     }
-    run.coherence.close();
+    let coherence = run.coherence.clone();
+    let closing = tokio::spawn(async move { coherence.close().await });
+    // An L2 that does not answer is waited for.
+    run.environment.advance(1_000 * MS).await;
+    closing.await.unwrap();
 }
 
 /// The case and the step are printed by the panic hook of the test, since an assertion does not know them.

@@ -274,7 +274,7 @@ async fn the_cache_serves_what_the_model_serves() {
             schedule.step(step).await;
             served += schedule.compare(&format!("TIDINGS_SEED={seed}, step {step}"));
         }
-        schedule.core.close();
+        schedule.core.close().await;
     }
     println!("{schedules} schedules from seed {first} on: {served} hits");
     assert!(served / schedules > 5, "{served} hits in {schedules} schedules from seed {first} on");

@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use super::planned::{FakeSource, MS, VirtualEnvironment, settle};
+use super::planned::{FakeSource, MS, MemoryL2, VirtualEnvironment, settle};
 use crate::cache::core::Core;
 use crate::cache::history::{HALF_SIZE, History};
 use crate::cache::store::{NewEntry, Store};
 use crate::cache::validity::Validity;
-use crate::cache::{Coherence, Invalidation, Options};
+use crate::cache::{Coherence, Event, Invalidation, L2Entry, Options};
 
 fn start(options: Options) -> (Arc<VirtualEnvironment>, Arc<FakeSource>, Arc<Core>, Coherence) {
     let (environment, source) = (VirtualEnvironment::new(), FakeSource::new());
@@ -137,4 +137,104 @@ async fn verify_finds_what_changed_without_an_invalidation() {
     environment.advance(3_000 * MS).await;
     assert_eq!(coherence.stats().mismatches, 1);
     assert_eq!(read().await, 2);
+}
+
+#[tokio::test]
+async fn a_lock_is_given_back_when_its_readers_leave() {
+    let l2 = Arc::new(MemoryL2::default());
+    let (_, _, _, coherence) = start(Options { l2: Some(l2.clone()), ..Options::default() });
+    let cache = coherence.shared_cache::<u64>("");
+    let load = |_| std::future::pending::<Result<u64, String>>();
+    let reader = tokio::spawn(async move { cache.entry("a").lock().get_or_load(load).await });
+    settle().await;
+    assert!(l2.locks.lock().unwrap().contains_key("a"));
+    reader.abort();
+    settle().await;
+    assert!(l2.locks.lock().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_loader_does_not_wait_for_the_renewal_of_its_lock() {
+    let l2 = Arc::new(MemoryL2::default());
+    let (environment, _, _, coherence) = start(Options { l2: Some(l2.clone()), ..Options::default() });
+    let cache = coherence.shared_cache::<u64>("");
+    let (end, ended) = tokio::sync::oneshot::channel::<u64>();
+    let ended = std::sync::Mutex::new(Some(ended));
+    let load = move |_| {
+        let ended = ended.lock().unwrap().take().unwrap();
+        async move { ended.await.map_err(|error| error.to_string()) }
+    };
+    let reader = tokio::spawn(async move {
+        cache.entry("a").lock_with(Duration::from_secs(1), Duration::from_secs(3)).get_or_load(load).await
+    });
+    settle().await;
+    // L2 does not answer from now on.
+    "slow".clone_into(&mut l2.mode.lock().unwrap());
+    environment.advance(1_000 * MS).await;
+    end.send(1).unwrap();
+    settle().await;
+    assert!(reader.is_finished());
+}
+
+#[tokio::test]
+async fn close_waits_for_l2_within_a_limit() {
+    let l2 = Arc::new(MemoryL2::default());
+    let (_, _, _, coherence) = start(Options { l2: Some(l2.clone()), ..Options::default() });
+    let cache = coherence.shared_cache::<u64>("");
+    cache.entry("a").get_or_load(|_| async { Ok::<_, String>(1) }).await.unwrap();
+    coherence.close().await;
+    assert!(matches!(l2.entries.lock().unwrap().get("a"), Some(L2Entry { value: Some(_), .. })));
+
+    let (environment, _, _, coherence) = start(Options { l2: Some(l2.clone()), ..Options::default() });
+    let cache = coherence.shared_cache::<u64>("");
+    cache.entry("b").get_or_load(|_| async { Ok::<_, String>(1) }).await.unwrap();
+    "slow".clone_into(&mut l2.mode.lock().unwrap());
+    let closing = tokio::spawn(async move { coherence.close().await });
+    settle().await;
+    environment.advance(1_000 * MS).await;
+    assert!(closing.is_finished());
+}
+
+#[tokio::test]
+async fn who_listens_is_told_what_happens() {
+    let l2 = Arc::new(MemoryL2::default());
+    let (environment, source, core, coherence) = start(Options { l2: Some(l2.clone()), ..Options::default() });
+    let mut events = coherence.events();
+    let cache = coherence.shared_cache::<u64>("n");
+    let load = |_| async { Ok::<_, String>(1) };
+    cache.entry("a").tags(["t"]).get_or_load(load).await.unwrap();
+    cache.entry("b").get_or_load(|_| async { Err::<u64, _>("no") }).await.unwrap_err();
+    coherence.invalidate(Invalidation::tag("t")).await.unwrap();
+    source.invalidate(Invalidation::tag("u").within(""), None, None);
+    source.lose(2);
+    source.set(|state| state.is_connected = false);
+    cache.entry("c").get_or_load(load).await.unwrap();
+    environment.advance(2_001 * MS).await;
+    cache.entry("c").get_or_load(load).await.unwrap();
+    core.counters.events.tell(|| Event::Missed { count: 0 });
+    let mut told = Vec::new();
+    loop {
+        told.push(match events.next().await.unwrap() {
+            Event::Loaded { key, error, .. } => format!("loaded {key} {}", error.is_none()),
+            Event::Invalidated { position, matched, .. } => format!("invalidated {} {matched}", position.is_some()),
+            Event::Gap { position } => format!("gap {position}"),
+            Event::Unproven { key, proven, .. } => format!("unproven {key} {proven}"),
+            Event::Missed { .. } => break,
+            other => panic!("{other:?}"),
+        });
+    }
+    let wanted = [
+        "loaded n:a true",
+        "loaded n:b false",
+        "invalidated false true",
+        "invalidated true false",
+        "gap e:4",
+        "loaded n:c true",
+        "unproven n:c false",
+        "loaded n:c true",
+    ];
+    assert_eq!(told, wanted);
+    // One that does not listen in time is told so.
+    (0..300).for_each(|_| core.counters.events.tell(|| Event::Missed { count: 0 }));
+    assert!(matches!(events.next().await, Some(Event::Missed { count: 44.. })));
 }

@@ -234,6 +234,8 @@ impl Source for FakeSource {
         }
     }
 
+    fn stop(&self) {}
+
     fn publish(&self, publication: Publication) -> BoxFuture<'static, Result<Position, Error>> {
         let Publication { data, id, cause, limit } = publication;
         let publications = self.0.lock().unwrap().publications;

@@ -1,7 +1,6 @@
 //! `tidings publish`: publishes one event from the command line (this file), or many from stdin (`stream`).
 
 mod lines;
-mod progress;
 mod stop;
 mod stream;
 
@@ -145,7 +144,7 @@ fn unconfirmed(id: &str) -> Failure {
 }
 
 /// Prints the accepted event. If stdout cannot be written, the message says that the event was published all the same.
-fn print(accepted: &Accepted, as_json: bool) -> Result<(), Failure> {
+pub(super) fn print(accepted: &Accepted, as_json: bool) -> Result<(), Failure> {
     let mut output = Output::new();
     let written = match as_json {
         true => output.json(accepted),

@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use super::super::failure::{Failure, say};
 use super::super::interrupt::interrupted;
+use super::super::progress::Progress;
 use super::super::remote::{Remote, retrying};
 use super::lines::{self, Line};
-use super::progress::Progress;
 use super::stop::Stop;
 use crate::client::{Accepted, Client, Error, EventText, MAX_BATCH, Problem};
 use crate::event::Json;

@@ -321,8 +321,10 @@ impl Shard {
         for sub in 0..peer.subs.len() {
             self.remove(slot, sub);
         }
-        self.peers.remove(slot);
         self.syncs.remove(&slot);
+        if self.peers.remove(slot).has_synced {
+            self.metrics.sync_connections.dec();
+        }
         self.metrics.connections.dec();
     }
 }

@@ -29,6 +29,8 @@ pub struct Peer {
     pub subs: Vec<Option<Sub>>,
     /// The steps of the current batch that go to this connection.
     pub chain: Chain,
+    /// It has sent a `sync`, as caches do.
+    pub has_synced: bool,
     /// `None` without authentication.
     pub credential: Option<Box<Credential>>,
 }
@@ -81,7 +83,15 @@ impl Peer {
         let encoding = send_buffer.encoding;
         let cursor = matches!(encoding, Encoding::Events { .. })
             .then(|| Box::new(StreamCursor { positions: SmallVec::new(), bases }));
-        Self { send_buffer, encoding, cursor, subs: Vec::new(), chain: Chain::default(), credential: None }
+        Self {
+            send_buffer,
+            encoding,
+            cursor,
+            subs: Vec::new(),
+            chain: Chain::default(),
+            has_synced: false,
+            credential: None,
+        }
     }
 
     /// All subscriptions.

@@ -15,6 +15,7 @@ use super::Shard;
 use crate::event::{ChannelId, Position};
 use crate::hub::SendBuffer;
 use crate::hub::mailbox::Mailbox;
+use crate::metrics::Outstanding;
 use crate::protocol::{ErrorCode, MAX_SYNCS, ServerFrame};
 use crate::suggest;
 
@@ -30,6 +31,7 @@ pub struct PendingSync {
     /// A look has come.
     looked: bool,
     mailbox: Arc<Mailbox>,
+    _outstanding: Outstanding,
     /// Dropped with this, which ends the task that looks.
     _done: oneshot::Sender<()>,
 }
@@ -50,7 +52,10 @@ impl Shard {
         done: oneshot::Sender<()>,
     ) {
         let number = send_buffer.slot();
-        let Some(peer) = self.peers.get(number) else { return };
+        let Some(peer) = self.peers.get_mut(number) else { return };
+        if !std::mem::replace(&mut peer.has_synced, true) {
+            self.metrics.sync_connections.inc();
+        }
         let pending = self.syncs.entry(number).or_default();
         let refusal = if pending.iter().any(|sync| sync.id == id) {
             let id = suggest::quoted(&id);
@@ -71,7 +76,8 @@ impl Shard {
                 targets.push((sub.channel, None));
             }
         }
-        pending.push(PendingSync { id, targets, looked: false, mailbox, _done: done });
+        let outstanding = self.metrics.sync_outstanding();
+        pending.push(PendingSync { id, targets, looked: false, mailbox, _outstanding: outstanding, _done: done });
     }
 
     /// Answers each `sync` whose connection was sent what a look has found. To be called when nothing waits in the batch.
@@ -146,11 +152,13 @@ impl Shard {
         let positions = positions.map(|(channel, position)| (name(channel), position)).collect();
         let synced = peer.encoding.encode(&ServerFrame::Synced { id: id.into(), positions });
         self.metrics.syncs.inc();
+        self.metrics.sync_seconds.observe(sync.mailbox.begun.elapsed().as_secs_f64());
         peer.send_buffer.send(&synced.iter().collect::<Vec<_>>());
     }
 
     fn sync_failed(&self, send_buffer: &Arc<SendBuffer>, id: String, code: ErrorCode, message: String) {
         self.metrics.refused(code.as_str());
+        self.metrics.sync_failed(code.as_str());
         let error = ServerFrame::Error { code, message: message.into(), sub: None, id: Some(id.into()) };
         send_buffer.send(&send_buffer.encoding.encode(&error).iter().collect::<Vec<_>>());
     }

@@ -5,7 +5,8 @@
 //   l2          whether the instances share a second level
 //   isOwn       whether it has to keep its bound: else the run fails
 //   boundMs     the bound that it states, if it does
-//   open        a cache: `read(key)`, `invalidate(key)` after a commit, and `mutate(key, write)` if there is such a thing
+//   open        a cache: `read(key)`, `invalidate(key)` after a commit, `mutate(key, write)` if there is such a thing, and
+//               `block(ms)` if it is in a process of its own
 //
 // Only its own module is loaded by an instance, so that no library burdens another.
 
@@ -13,7 +14,11 @@ const MODULES = {
   "tidings": "tidings",
   "tidings-500ms": "tidings",
   "tidings-l2": "tidings",
+  "tidings-rust": "rust",
+  "tidings-rust-500ms": "rust",
+  "tidings-rust-l2": "rust",
   "lru-pubsub": "lru-pubsub",
+  "moka-pubsub": "rust",
   "bentocache": "bentocache",
   "cacheable": "cacheable",
   "node-redis": "node-redis",

@@ -28,7 +28,7 @@ const VALUES: &[(&str, &str)] = &[
     ("node-id", "a b"),
     ("advertise", "bus-1"),
     ("drain", "25"),
-    ("drain", "1d"),
+    ("drain", "1w"),
     ("heartbeat", "0s"),
     ("heartbeat", "9999h"),
     ("log-max-events", "0"),

@@ -43,6 +43,7 @@ pub fn config(broker: BrokerUrl) -> BrokerConfig {
         namespace: "default".into(),
         log_max_events: 10_000,
         log_max_age: Duration::from_secs(3600),
+        types: std::collections::BTreeMap::new(),
         dedup_window: Duration::from_secs(600),
     }
 }

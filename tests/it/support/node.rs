@@ -69,6 +69,7 @@ pub fn config(broker: BrokerUrl) -> Config {
         edge: EdgeConfig::default(),
         tls: None,
         cascades: None,
+        types: None,
     }
 }
 

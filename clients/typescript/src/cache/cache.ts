@@ -90,9 +90,10 @@ export class Core implements CoherenceParts, LoadsParts, ReadsParts, WritesParts
     this.proof.begin();
   }
 
-  /** @throws {TidingsError} with the code `closed` if the cache is closed. */
-  checkOpen(): void {
+  /** This. @throws {TidingsError} with the code `closed` if the cache is closed. */
+  get open(): this {
     if (this.#isClosed) throw closedError();
+    return this;
   }
 
   async reached(position: string, timeoutMs: number): Promise<boolean> {
@@ -122,21 +123,23 @@ export class Core implements CoherenceParts, LoadsParts, ReadsParts, WritesParts
     this.store.clear();
   }
 
-  /** A bound in milliseconds, less what the clock can be wrong by. */
-  bound(bound: Duration): number {
-    return Math.max(0, milliseconds(bound, "bound") - this.environment.clockErrorMs);
+  /** A bound in milliseconds, less what the clock can be wrong by. Without one, that of the cache. */
+  bound(bound: Duration | undefined): number {
+    return bound === undefined ? this.boundMs : Math.max(0, milliseconds(bound, "bound") - this.environment.clockErrorMs);
   }
 
   /** The options of a read in milliseconds. */
   parse(options: GetOptions<any, any>): ReadOptions {
-    const { ttl, tags = [], absentTtl, staleWhileRevalidate = 0, staleIfError = 0, bound, lock, signal } = options;
+    const { tags = [], lock, signal } = options;
     const { wait = 5_000, lease = 10_000 } = typeof lock === "object" ? lock : {};
+    const duration = (name: DurationOption, byDefault: number) => milliseconds(options[name] ?? byDefault, name);
+    const ttlMs = duration("ttl", this.ttlMs);
     return {
-      ttlMs: ttl === undefined ? this.ttlMs : milliseconds(ttl, "ttl"),
-      absentTtlMs: absentTtl === undefined ? undefined : milliseconds(absentTtl, "absentTtl"),
-      staleMs: milliseconds(staleWhileRevalidate, "staleWhileRevalidate"),
-      staleIfErrorMs: milliseconds(staleIfError, "staleIfError"),
-      boundMs: bound === undefined ? this.boundMs : this.bound(bound),
+      ttlMs,
+      absentTtlMs: duration("absentTtl", Math.min(ttlMs, ABSENT_TTL_MS)),
+      staleMs: duration("staleWhileRevalidate", 0),
+      staleIfErrorMs: duration("staleIfError", 0),
+      boundMs: this.bound(options.bound),
       tags: typeof tags === "function" ? [] : tags,
       tagsOf: typeof tags === "function" ? tags : undefined,
       lock: lock ? { waitMs: milliseconds(wait, "wait"), leaseMs: milliseconds(lease, "lease") } : undefined,
@@ -157,8 +160,7 @@ export class View<Tag extends string = string> implements Cache<Tag> {
 
   getOrSet<Value>(key: string, load: Loader<Value, Tag>, options: GetOptions<Value, Tag> = NO_OPTIONS): Promise<Value> {
     try {
-      this.#core.checkOpen();
-      return this.#core.reads.get(this.#prefix + key, load, options);
+      return this.#core.open.reads.get(this.#prefix + key, load, options);
     } catch (error) {
       return Promise.reject(error);
     }
@@ -179,9 +181,8 @@ export class View<Tag extends string = string> implements Cache<Tag> {
   }
 
   async put<Value>(key: string, value: Value, { save, tags = [], ttl }: PutOptions<Value, Tag>): Promise<{ readonly position: string }> {
-    this.#core.checkOpen();
-    const ttlMs = ttl === undefined ? this.#core.ttlMs : milliseconds(ttl, "ttl");
-    return this.#core.writes.put(this.#prefix + key, value, tags, ttlMs, save);
+    const { ttlMs, writes } = this.#core.open;
+    return writes.put(this.#prefix + key, value, tags, milliseconds(ttl ?? ttlMs, "ttl"), save);
   }
 
   async mutate<Result>(
@@ -189,13 +190,11 @@ export class View<Tag extends string = string> implements Cache<Tag> {
     write: () => Result | Promise<Result>,
     { hold = 5_000 }: { readonly hold?: Duration | undefined } = {},
   ): Promise<Result> {
-    this.#core.checkOpen();
-    return this.#core.writes.mutate(this.#named(what), write, hold) as Promise<Result>;
+    return this.#core.open.writes.mutate(this.#named(what), write, hold) as Promise<Result>;
   }
 
   async invalidate(what: InvalidateWhat<Tag>): Promise<{ readonly position: string }> {
-    this.#core.checkOpen();
-    return this.#core.writes.invalidate(this.#named(what));
+    return this.#core.open.writes.invalidate(this.#named(what));
   }
 
   async reached(position: string, { timeout = 5_000 }: { readonly timeout?: Duration | undefined } = {}): Promise<boolean> {
@@ -227,6 +226,11 @@ export class View<Tag extends string = string> implements Cache<Tag> {
 }
 
 const NO_OPTIONS = {};
+/** How long `null` and `undefined` are kept by default, in milliseconds. */
+const ABSENT_TTL_MS = 30_000;
+
+/** The options of a read that are durations, and have no other default. */
+type DurationOption = "ttl" | "absentTtl" | "staleWhileRevalidate" | "staleIfError";
 
 function closedError(): TidingsError {
   return new TidingsError("closed", "the cache is closed: call createCache again");

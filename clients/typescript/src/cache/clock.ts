@@ -1,8 +1,8 @@
 // Elapsed time: the larger of what the monotonic clock and the wall clock say.
 //
-// The monotonic clock stops while a virtual machine sleeps. The wall clock can be stepped back. Taking the larger of the two
-// can only make an entry look older than it is, which costs a load and never a stale read. The clocks of two machines are
-// never compared.
+// The monotonic clock stops while a virtual machine sleeps. The wall clock can be stepped back, or stand still. Taking the larger
+// of the two can only make an entry look older than it is, which costs a load and never a stale read. The clocks of two machines
+// are never compared.
 
 /** The two clocks of the machine, in milliseconds. */
 export interface Clocks {
@@ -10,61 +10,59 @@ export interface Clocks {
   wall(): number;
 }
 
-export const SYSTEM_CLOCKS: Clocks = { monotonic: () => performance.now(), wall: () => Date.now() };
+// Looked up once: in Node, the global is a getter.
+const { performance } = globalThis;
+const SYSTEM_CLOCKS: Clocks = { monotonic: () => performance.now(), wall: () => Date.now() };
 
-/** A wall clock that is ahead of the monotonic one by more than this was stepped, or the machine slept. In milliseconds. */
-const STEP_MS = 20;
-/** After so many readings within one millisecond of the wall clock, the monotonic clock is asked again. */
-const MAX_REPEATS = 16;
+/**
+ * The wall clock shows whole milliseconds, and so gains and loses up to one on the monotonic clock all the time. In a browser, both
+ * do. What it gains beyond this was a step, or the machine slept. In milliseconds.
+ */
+const SLACK_MS = 2;
+
+/**
+ * Within this time on the monotonic clock, the wall clock is not read again: a machine that goes to sleep and wakes up needs longer
+ * to freeze its processes and to let them go on, and that much both clocks show. In milliseconds.
+ */
+const AWAKE_MS = 0.02;
 
 /** A clock that never runs slower than either of the two clocks of the machine. */
 export class Clock {
   readonly #clocks: Clocks;
-  #wall: number;
-  /** The monotonic time of the first reading at which the wall clock showed `#wall`. */
-  #wallSince: number;
-  /** The wall clock minus the monotonic one. */
-  #difference: number;
   /** How much the wall clock has gained on the monotonic one by steps and sleep. */
   #gained = 0;
-  /** What `now` returned at last, and what it counts from. */
-  #now = 0;
-  readonly #start: number;
-  #repeats = 0;
+  /** The least that the wall clock was ahead of the monotonic one, since it gained the last time. */
+  #least = Infinity;
+  /** The monotonic time at which the wall clock was read. */
+  #readAt = -Infinity;
 
   constructor(clocks: Clocks = SYSTEM_CLOCKS) {
     this.#clocks = clocks;
-    this.#wall = clocks.wall();
-    this.#wallSince = this.#start = clocks.monotonic();
-    this.#difference = this.#wall - this.#start;
   }
 
   /**
-   * Whole milliseconds since the clock was made. Whole, since V8 keeps small integers within an object, and other numbers apart
-   * from it: a hit would wait for the memory of each.
+   * Whole milliseconds since some moment. Whole, since V8 keeps small integers within an object, and other numbers apart from it:
+   * a hit would wait for the memory of each.
    */
   now(): number {
-    const wall = this.#clocks.wall();
-    // A reading of a clock costs as much as the rest of a hit. Within the same millisecond, the last result will do. Two readings
-    // of both clocks come first, so that a wall clock that stands still is noticed.
-    if (wall === this.#wall && this.#repeats > 0 && this.#repeats < MAX_REPEATS) {
-      this.#repeats++;
-      return this.#now;
-    }
     const monotonic = this.#clocks.monotonic();
-    if (wall !== this.#wall) {
-      this.#wall = wall;
-      this.#wallSince = monotonic;
-      this.#repeats = 0;
-    } else {
-      this.#repeats = monotonic - this.#wallSince > 2 ? 0 : 1;
+    const since = monotonic - this.#readAt;
+    // A reading of the wall clock costs as much as the rest of a hit. A monotonic clock that shows the same as before may be a coarse
+    // one, and proves nothing.
+    if (since <= 0 || since >= AWAKE_MS) this.#readWall(monotonic);
+    return Math.floor(monotonic + this.#gained);
+  }
+
+  /** Reads the wall clock after the monotonic one, so that a sleep in between is noticed. */
+  #readWall(monotonic: number): void {
+    const ahead = this.#clocks.wall() - monotonic;
+    this.#readAt = monotonic;
+    if (ahead < this.#least) {
+      this.#least = ahead;
+    } else if (ahead > this.#least + SLACK_MS) {
+      this.#gained += ahead - SLACK_MS - this.#least;
+      this.#least = ahead - SLACK_MS;
     }
-    const ahead = wall - monotonic - this.#difference;
-    if (ahead > STEP_MS || ahead < -STEP_MS) {
-      this.#gained += Math.max(0, ahead);
-      this.#difference += ahead;
-    }
-    return (this.#now = Math.floor(monotonic - this.#start + this.#gained + (ahead > 0 && ahead <= STEP_MS ? ahead : 0)));
   }
 }
 
@@ -87,7 +85,8 @@ export function systemEnvironment(): Environment {
   return {
     clock: new Clock(),
     monotonic: SYSTEM_CLOCKS.monotonic,
-    clockErrorMs: 2,
+    // The slack, and what a whole millisecond of the wall clock and of `now` hides.
+    clockErrorMs: SLACK_MS + 2,
     random: Math.random,
     setTimer: (call, delayMs) => {
       const timer: unknown = setTimeout(call, delayMs);
@@ -101,6 +100,14 @@ export function systemEnvironment(): Environment {
 /** Waits for `delayMs`. */
 export function sleep(environment: Environment, delayMs: number): Promise<void> {
   return new Promise((resolve) => void environment.setTimer(resolve, delayMs));
+}
+
+/** Calls `call` again and again. Returns a function that ends it. */
+export function every(environment: Environment, periodMs: number, call: () => void): () => void {
+  let timer: unknown;
+  const next = () => void (timer = environment.setTimer(() => (call(), next()), periodMs));
+  next();
+  return () => environment.clearTimer(timer);
 }
 
 /** The result of `promise`, or `late` if it has none within `limitMs`. */

@@ -94,8 +94,7 @@ export class Coherence implements SourceHandler {
       this.#own.delete(id);
       if (this.#parts.l2) this.#parts.history.record(own.what, own.number, offset);
     }
-    this.#disturb(data, id);
-    for (const watcher of [...this.#watchers]) if (watcher.id === id) this.#finish(watcher, position);
+    this.#notify(data, id, position);
     this.#advance(position);
   }
 
@@ -143,7 +142,7 @@ export class Coherence implements SourceHandler {
     // Those that wait longest are treated as foreign when they come back, which costs a load.
     if (this.#own.size >= MAX_OWN) this.#own.delete(this.#own.keys().next().value!);
     this.#own.set(id, { what, number: this.#apply(what, id, cause, -1, undefined), isTaken: false, failedAt: undefined });
-    this.#disturb(what, id);
+    this.#notify(what, id, undefined);
   }
 
   /** The daemon took an invalidation of this cache at `position`, or it is not known whether it did. */
@@ -232,10 +231,11 @@ export class Coherence implements SourceHandler {
     for (const check of [...this.#waiting]) check();
   }
 
-  /** Ends the watchers that another invalidation than their own matches. */
-  #disturb(what: Invalidation, id: string): void {
+  /** Ends the watcher of an invalidation that has come back at `position`, and those that another one than their own matches. */
+  #notify(what: Invalidation, id: string, position: string | undefined): void {
     for (const watcher of [...this.#watchers]) {
-      if (watcher.id !== id && names(what, watcher.key, watcher.tags)) this.#finish(watcher, undefined);
+      const isOwn = watcher.id === id;
+      if (isOwn ? position !== undefined : names(what, watcher.key, watcher.tags)) this.#finish(watcher, isOwn ? position : undefined);
     }
   }
 

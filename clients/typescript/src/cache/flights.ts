@@ -14,31 +14,36 @@ export interface Outcome {
   readonly isHeld: boolean;
 }
 
+/** The moment from which a load is judged. */
+export interface Beginning {
+  readonly startedAt: number;
+  /** The same by the monotonic clock, for holds. */
+  readonly heldFrom: number;
+  /** The number of the last invalidation, and its generation. */
+  readonly fence: number;
+  readonly generation: number;
+}
+
 /** A load in progress. */
-export class Flight {
+export class Flight implements Beginning {
   readonly key: string;
   readonly controller: AbortController = new AbortController();
   /** The tags that are known so far. */
   readonly tags: Set<string>;
-  /** When it began, and after which invalidation of which generation. Moved on until the loader is called. */
-  startedAt: number;
-  /** The same by the monotonic clock, for holds. */
-  heldFrom: number;
-  fence: number;
-  generation: number;
+  // Moved on until the loader is called. `declare`, since `restart` sets them.
+  declare readonly startedAt: number;
+  declare readonly heldFrom: number;
+  declare readonly fence: number;
+  declare readonly generation: number;
   /** The how manyth load it is. */
   ordinal = 0;
   outcome!: Promise<Outcome>;
   /** How many callers wait. A load in the background has one that never leaves. */
   #waiting = 0;
 
-  constructor(key: string, tags: readonly string[], startedAt: number, heldFrom: number, fence: number, generation: number) {
+  constructor(key: string, tags: readonly string[]) {
     this.key = key;
     this.tags = new Set(tags);
-    this.startedAt = startedAt;
-    this.heldFrom = heldFrom;
-    this.fence = fence;
-    this.generation = generation;
   }
 
   /** Waits for the outcome, or until `signal` is aborted. When all have left, the load is told. */
@@ -76,19 +81,17 @@ export class Flights {
     return undefined;
   }
 
-  add(flight: Flight): void {
+  add(flight: Flight, now: Beginning): void {
     flight.ordinal = ++this.begun;
     this.#current.set(flight.key, flight);
-    this.#all.add(flight);
+    this.restart(flight, now);
   }
 
   /** Moves a load, which has not called its loader yet, to now. */
-  restart(flight: Flight, startedAt: number, heldFrom: number, fence: number, generation: number): void {
-    flight.startedAt = startedAt;
-    flight.heldFrom = heldFrom;
-    flight.fence = fence;
-    flight.generation = generation;
-    if (this.#all.delete(flight)) this.#all.add(flight);
+  restart(flight: Flight, now: Beginning): void {
+    Object.assign(flight, now);
+    this.#all.delete(flight);
+    this.#all.add(flight);
   }
 
   remove(flight: Flight): void {

@@ -58,7 +58,7 @@ export class GuardedL2 {
   }
 
   async get(key: string): Promise<ReadEntry | undefined> {
-    const entry = await this.#ask((l2) => l2.get(key));
+    const entry = await this.ask((l2) => l2.get(key));
     if (entry === undefined) return undefined;
     const { value, tags, fence, ttlMs } = entry;
     const isSound = Array.isArray(tags) && tags.every((tag) => typeof tag === "string") && /^\S+:\d+$/.test(fence) && ttlMs > 0;
@@ -69,22 +69,9 @@ export class GuardedL2 {
 
   /** Writes in the background. */
   set(key: string, entry: L2Entry): void {
-    const written = this.#ask((l2) => l2.set(key, entry));
+    const written = this.ask((l2) => l2.set(key, entry));
     this.#pending.add(written);
     void written.finally(() => this.#pending.delete(written));
-  }
-
-  /** `undefined` if L2 does not say whether the lock was free. */
-  lock(key: string, token: string, leaseMs: number): Promise<boolean | undefined> {
-    return this.#ask((l2) => l2.lock(key, token, leaseMs));
-  }
-
-  extend(key: string, token: string, leaseMs: number): Promise<void> {
-    return this.#ask((l2) => l2.extend(key, token, leaseMs));
-  }
-
-  unlock(key: string, token: string): Promise<void> {
-    return this.#ask((l2) => l2.unlock(key, token));
   }
 
   /** Waits for the writes in the background. */
@@ -92,7 +79,8 @@ export class GuardedL2 {
     await Promise.all(this.#pending);
   }
 
-  async #ask<Value>(call: (l2: L2) => Promise<Value>): Promise<Value | undefined> {
+  /** What L2 answers. `undefined` if it fails, or is left alone after a failure. */
+  async ask<Value>(call: (l2: L2) => Promise<Value>): Promise<Value | undefined> {
     if (this.#environment.clock.now() < this.#pausedUntil) return undefined;
     const late = new Error(`L2 did not answer within ${LIMIT_MS} ms`);
     try {

@@ -1,10 +1,10 @@
 // Runs a load: asks L2, takes the lock, calls the loader, and stores the value if nothing invalidated it meanwhile.
 
-import { type Environment, sleep } from "./clock.js";
+import { type Environment, every, sleep } from "./clock.js";
 import type { Coherence } from "./coherence.js";
 import { type Duration, milliseconds } from "./duration.js";
 import type { Reports } from "./events.js";
-import { Flight, type Flights, type Outcome } from "./flights.js";
+import { type Beginning, Flight, type Flights, type Outcome } from "./flights.js";
 import type { GuardedL2 } from "./l2.js";
 import type { Demand, Proof } from "./proof.js";
 import { NEVER, type Store } from "./store.js";
@@ -15,7 +15,8 @@ import { newId } from "../id.js";
 /** The options of a read, in milliseconds. */
 export interface ReadOptions {
   readonly ttlMs: number;
-  readonly absentTtlMs: number | undefined;
+  /** The TTL of `null` and `undefined`. */
+  readonly absentTtlMs: number;
   readonly staleMs: number;
   readonly staleIfErrorMs: number;
   readonly boundMs: number;
@@ -50,8 +51,6 @@ export interface LoadsParts {
   sizeOf(value: unknown, key: string): number;
 }
 
-/** How long `null` and `undefined` are kept by default, in milliseconds. */
-const ABSENT_TTL_MS = 30_000;
 /** How often a reader that waits for a lock looks into L2, in milliseconds: at first, and at last. */
 const POLL = { minMs: 50, maxMs: 500 };
 
@@ -64,48 +63,49 @@ export class Loads {
 
   /** Begins a load, which readers of the key may join from now on. */
   begin(key: string, load: Loader<any, any>, options: ReadOptions, demand: Demand): Flight {
-    const { environment, validity, store, flights } = this.#parts;
-    const previous = store.get(key)?.value;
-    const flight = new Flight(key, options.tags, environment.clock.now(), environment.monotonic(), validity.number, validity.generation);
-    flights.add(flight);
-    flight.outcome = this.#run(flight, load, options, demand, previous).finally(() => flights.remove(flight));
+    const { flights } = this.#parts;
+    const flight = new Flight(key, options.tags);
+    flights.add(flight, this.#now());
+    flight.outcome = this.#run(flight, load, options, demand).finally(() => flights.remove(flight));
     // A load in the background has nobody who would catch its error.
     flight.outcome.catch(() => {});
     return flight;
   }
 
+  #now(): Beginning {
+    const { environment, validity } = this.#parts;
+    return { startedAt: environment.clock.now(), heldFrom: environment.monotonic(), fence: validity.number, generation: validity.generation };
+  }
+
   /** Stores a value in this process. */
-  store({ key, value, tags, loadedAt, ttlMs }: NewEntry): void {
+  #store({ key, value, tags, loadedAt, ttlMs }: NewEntry): void {
     const { environment, validity, store, sizeOf } = this.#parts;
     const expiresAt = Math.floor(environment.clock.now() + ttlMs);
     store.set({
-      key, value, loadedAt, expiresAt,
+      // First what a hit reads, so that it is in one or two lines of the processor's cache.
+      checked: validity.number,
+      expiresAt,
       freshUntil: expiresAt,
-      isSoft: false,
-      softUntil: 0,
+      visited: false,
+      value,
+      key,
+      loadedAt,
       tags: validity.acquire(tags),
       generation: validity.generation,
-      checked: validity.number,
+      softUntil: Infinity,
       size: sizeOf(value, key),
-      visited: false,
       newer: undefined,
       older: undefined,
     });
   }
 
-  /** The TTL for a value, spread and limited. */
-  spread(ttlMs: number): number {
-    const { environment, jitter, maxTtlMs } = this.#parts;
-    return Math.min(maxTtlMs, ttlMs * (1 + jitter * (2 * environment.random() - 1)));
-  }
-
-  async #run(flight: Flight, load: Loader<any, any>, options: ReadOptions, demand: Demand, previous: unknown): Promise<Outcome> {
+  async #run(flight: Flight, load: Loader<any, any>, options: ReadOptions, demand: Demand): Promise<Outcome> {
     const { l2 } = this.#parts;
-    if (l2 === undefined) return this.#load(flight, load, options, previous);
+    if (l2 === undefined) return this.#load(flight, load, options);
     const found = await this.#fromL2(l2, flight, options, demand);
     if (found) return found;
-    if (options.lock === undefined) return this.#load(flight, load, options, previous);
-    return this.#locked(l2, flight, load, options, options.lock, demand, previous);
+    if (options.lock === undefined) return this.#load(flight, load, options);
+    return this.#locked(l2, flight, load, options, options.lock, demand);
   }
 
   /** Loads while no other instance does, or takes what it has loaded. */
@@ -116,37 +116,33 @@ export class Loads {
     options: ReadOptions,
     { waitMs, leaseMs }: { waitMs: number; leaseMs: number },
     demand: Demand,
-    previous: unknown,
   ): Promise<Outcome> {
     const { environment } = this.#parts;
     const { key } = flight;
     const token = newId();
+    const unlock = () => void l2.ask((l2) => l2.unlock(key, token));
     const until = environment.clock.now() + waitMs;
     for (let delayMs = POLL.minMs; ; delayMs = Math.min(POLL.maxMs, 2 * delayMs)) {
-      const isFree = await l2.lock(key, token, leaseMs);
+      const isFree = await l2.ask((l2) => l2.lock(key, token, leaseMs));
       if (delayMs > POLL.minMs) {
         const found = await this.#fromL2(l2, flight, options, demand);
         if (found) {
-          if (isFree) void l2.unlock(key, token);
+          if (isFree) unlock();
           return found;
         }
       }
       if (isFree) break;
       // L2 does not answer, or the other instance takes too long: a lock saves work and is no condition.
-      if (isFree === undefined || environment.clock.now() >= until) return this.#load(flight, load, options, previous);
+      if (isFree === undefined || environment.clock.now() >= until) return this.#load(flight, load, options);
       await sleep(environment, delayMs);
     }
-    let timer: unknown;
-    const renew = () => {
-      timer = environment.setTimer(() => (void l2.extend(key, token, leaseMs), renew()), leaseMs / 3);
-    };
-    renew();
+    const stopRenewing = every(environment, leaseMs / 3, () => void l2.ask((l2) => l2.extend(key, token, leaseMs)));
     try {
-      return await this.#load(flight, load, options, previous);
+      return await this.#load(flight, load, options);
     } finally {
-      environment.clearTimer(timer);
+      stopRenewing();
       // After the write, which others wait for.
-      void l2.settled().then(() => l2.unlock(key, token));
+      void l2.settled().then(unlock);
     }
   }
 
@@ -162,24 +158,24 @@ export class Loads {
     const stored = store.get(key);
     // One that was loaded here meanwhile, such as by `put`, has an age that is known.
     if (stored === undefined || !validity.isValid(stored, now) || now >= stored.freshUntil) {
-      this.store({ key, value, tags, loadedAt: NEVER, ttlMs: Math.min(entry.ttlMs, maxTtlMs, ttlMs) });
+      this.#store({ key, value, tags, loadedAt: NEVER, ttlMs: Math.min(entry.ttlMs, maxTtlMs, ttlMs) });
     }
     return { value, isFromL2: true, isFenced: false, isHeld: false };
   }
 
   /** Calls the loader, and stores what it returns. */
-  async #load(flight: Flight, load: Loader<any, any>, options: ReadOptions, previous: unknown): Promise<Outcome> {
-    const { environment, reports, validity, flights, coherence } = this.#parts;
+  async #load(flight: Flight, load: Loader<any, any>, options: ReadOptions): Promise<Outcome> {
+    const { environment, reports, store, flights, coherence } = this.#parts;
     const { key } = flight;
-    const startedAt = environment.clock.now();
     const fence = coherence.applied;
-    flights.restart(flight, startedAt, environment.monotonic(), validity.number, validity.generation);
+    flights.restart(flight, this.#now());
+    const { startedAt } = flight;
     let ttlMs: number | undefined;
     let isSkipped = false;
     const context: LoadContext = {
       key,
       signal: flight.controller.signal,
-      previous,
+      previous: store.get(key)?.value,
       tag: (...tags) => tags.forEach((tag) => flight.tags.add(tag)),
       ttl: (ttl: Duration) => void (ttlMs = milliseconds(ttl, "ttl")),
       skip: () => void (isSkipped = true),
@@ -203,26 +199,22 @@ export class Loads {
       reports.count.fenced++;
       reports.emit("fenced", { key, tags });
     } else if (!isSkipped) {
-      const wanted = ttlMs ?? (value == null ? (options.absentTtlMs ?? Math.min(options.ttlMs, ABSENT_TTL_MS)) : options.ttlMs);
-      this.#keep({ key, value, tags, loadedAt: startedAt, ttlMs: this.spread(wanted) }, fence && `${fence.epoch}:${fence.offset}`);
+      const wanted = ttlMs ?? (value == null ? options.absentTtlMs : options.ttlMs);
+      this.keep({ key, value, tags, loadedAt: startedAt, ttlMs: wanted }, fence && `${fence.epoch}:${fence.offset}`);
     }
     return { value, isFromL2: false, isFenced, isHeld };
   }
 
-  /** Stores a loaded value here and in L2. */
-  #keep(entry: NewEntry, fence: string | undefined): void {
-    const { environment, validity, store, l2 } = this.#parts;
-    const { key, value, tags, loadedAt, ttlMs } = entry;
+  /** Stores a value here and, with a fence, in L2. Its TTL is spread and limited. */
+  keep(entry: NewEntry, fence: string | undefined): void {
+    const { environment, validity, store, l2, jitter, maxTtlMs } = this.#parts;
+    const { key, value, tags, loadedAt } = entry;
+    const ttlMs = Math.min(maxTtlMs, entry.ttlMs * (1 + jitter * (2 * environment.random() - 1)));
     if (ttlMs <= 0) return;
     const stored = store.get(key);
     // A load that began later has finished first: its value is the newer one.
     if (stored && stored.loadedAt > loadedAt && validity.isValid(stored, environment.clock.now())) return;
-    this.store(entry);
+    this.#store({ ...entry, ttlMs });
     if (fence !== undefined) l2?.set(key, { value, tags, fence, ttlMs });
-  }
-
-  /** Writes what `put` has stored to L2. */
-  toL2(key: string, value: unknown, tags: readonly string[], fence: string, ttlMs: number): void {
-    this.#parts.l2?.set(key, { value, tags, fence, ttlMs });
   }
 }

@@ -26,8 +26,8 @@ export interface ReadsParts {
   readonly proof: Proof;
   /** The bound of the cache, in milliseconds. */
   readonly boundMs: number;
-  /** The bound of a call, in milliseconds. */
-  bound(bound: Duration): number;
+  /** The bound of a call in milliseconds: that of the cache if it has none. */
+  bound(bound: Duration | undefined): number;
   /** The options of a call in milliseconds. Not needed for most hits. */
   parse(options: GetOptions<any, any>): ReadOptions;
   readonly copy: ((value: any) => any) | undefined;
@@ -36,26 +36,15 @@ export interface ReadsParts {
 
 export class Reads {
   readonly #parts: ReadsParts;
-  // What a hit needs, at hand.
-  readonly #store: Store;
-  readonly #validity: Validity;
-  readonly #proof: Proof;
-  readonly #reports: Reports;
-  readonly #clock: Environment["clock"];
 
   constructor(parts: ReadsParts) {
     this.#parts = parts;
-    this.#store = parts.store;
-    this.#validity = parts.validity;
-    this.#proof = parts.proof;
-    this.#reports = parts.reports;
-    this.#clock = parts.environment.clock;
   }
 
   /** The stored value, if it may be served. */
   peek(key: string): unknown {
-    const entry = this.#store.get(key);
-    const { boundMs, copy } = this.#parts;
+    const { store, boundMs, copy } = this.#parts;
+    const entry = store.get(key);
     if (entry === undefined || !this.#isServable(entry, boundMs, true)) {
       this.#countMiss(key);
       return undefined;
@@ -65,55 +54,66 @@ export class Reads {
 
   /** The value of a key. */
   get(key: string, load: Loader<any, any>, options: GetOptions<any, any>): Promise<any> {
-    const entry = this.#store.get(key);
-    const { copy } = this.#parts;
-    const boundMs = options.bound === undefined ? this.#parts.boundMs : this.#parts.bound(options.bound);
-    if (entry !== undefined && !options.signal?.aborted && this.#isServable(entry, boundMs, false)) {
-      this.#parts.verifier?.sampled(entry, load);
+    const parts = this.#parts;
+    const { copy } = parts;
+    const entry = parts.store.get(key);
+    if (entry !== undefined && !options.signal?.aborted && this.#isServable(entry, parts.bound(options.bound), false)) {
+      parts.verifier?.sampled(entry, load);
       return Promise.resolve(copy === undefined ? entry.value : copy(entry.value));
     }
-    const value = this.#read(key, load, this.#parts.parse(options));
+    const value = this.#read(key, load, parts.parse(options));
     return copy === undefined ? value : value.then(copy);
   }
 
   /**
-   * Whether an entry can be served at once: valid, young and proven. Counts the hit, and asks for the next proof when half of the
-   * bound is over. `allowSoft`: also if an invalidation lets it be served for some time only.
+   * Whether an entry can be served at once: valid, young and proven. Counts the hit. `allowSoft`: also if an invalidation lets it
+   * be served for some time only.
+   *
+   * A hit of a busy cache takes the first condition of each line: nothing was invalidated since the last hit of this entry, and
+   * the proof is younger than half of the bound.
    */
   #isServable(entry: Entry, boundMs: number, allowSoft: boolean): boolean {
-    const now = this.#clock.now();
-    if (boundMs === 0 || !this.#validity.isValid(entry, now) || now >= (allowSoft ? entry.expiresAt : entry.freshUntil)) return false;
-    const { loadedAt } = entry;
-    const { at } = this.#proof;
-    const age = now - (loadedAt > at ? loadedAt : at);
-    if (2 * age > boundMs) {
-      this.#proof.refresh();
-      if (age > boundMs) return false;
-    }
-    if (!entry.visited) entry.visited = true;
-    this.#reports.count.hitsL1++;
-    if (this.#reports.isHeard) this.#reports.emit("hit", { key: entry.key, level: 1, stale: now >= entry.freshUntil });
+    const { environment, validity, proof } = this.#parts;
+    const now = environment.clock.now();
+    if (entry.checked !== validity.number && !validity.isValid(entry, now)) return false;
+    if (now >= (allowSoft ? entry.expiresAt : entry.freshUntil)) return false;
+    if (2 * (now - proof.at) >= boundMs && !this.#isProven(entry, boundMs, now)) return false;
+    this.#countHit(entry, now);
     return true;
   }
 
+  #countHit(entry: Entry, now: number): void {
+    const { reports } = this.#parts;
+    if (!entry.visited) entry.visited = true;
+    reports.count.hitsL1++;
+    if (reports.isHeard) reports.emit("hit", { key: entry.key, level: 1, stale: now >= entry.freshUntil });
+  }
+
+  /** Whether an entry is proven. Asks for the next proof when half of the bound is over. */
+  #isProven({ loadedAt }: Entry, boundMs: number, now: number): boolean {
+    const { proof } = this.#parts;
+    // A strict read asks the bus itself, even at the moment of the proof.
+    if (boundMs === 0) return false;
+    const age = now - Math.max(loadedAt, proof.at);
+    if (2 * age > boundMs) proof.refresh();
+    return age <= boundMs;
+  }
+
   async #read(key: string, load: Loader<any, any>, options: ReadOptions): Promise<unknown> {
-    const { environment, reports, validity, store, flights, loads, proof } = this.#parts;
+    const { environment, reports, validity, flights, loads, proof } = this.#parts;
     const demand = proof.demand(environment.clock.now(), options.boundMs);
     const { begun } = flights;
     let hasWaited = false;
     for (;;) {
       options.signal?.throwIfAborted();
-      const now = environment.clock.now();
-      const entry = store.get(key);
-      const isYoung = entry !== undefined && validity.isValid(entry, now) && now < entry.expiresAt + options.staleMs;
-      if (isYoung && proof.covers(demand, entry.loadedAt)) return this.#serve(entry, now, load, options);
-      let flight = flights.get(key);
-      if (flight !== undefined && !this.#isCurrent(flight)) flight = undefined;
-      // A strict read joins nothing that began before it.
+      const entry = this.#young(key, options.staleMs);
+      if (entry && proof.covers(demand, entry.loadedAt)) return this.#serve(entry, load, options);
+      let flight = this.#current(key);
       const isStrict = options.boundMs === 0;
-      if (flight !== undefined && isStrict && flight.ordinal <= begun) flight = undefined;
+      // A strict read joins nothing that began before it.
+      if (flight && isStrict && flight.ordinal <= begun) flight = undefined;
       const isUnproven = flight !== undefined && !isStrict && !this.#covers(demand, flight);
-      if ((isYoung || isUnproven) && !hasWaited) {
+      if ((entry || isUnproven) && !hasWaited) {
         hasWaited = true;
         await this.#waitForProof(key, demand);
         continue;
@@ -129,8 +129,8 @@ export class Reads {
         outcome = await (joined ?? loads.begin(key, load, options, demand)).wait(options.signal);
       } catch (error) {
         this.#countMiss(key);
-        const kept = options.signal?.aborted ? undefined : this.#keptForErrors(key, demand, options.staleIfErrorMs);
-        if (kept === undefined) throw error;
+        const kept = this.#young(key, options.staleIfErrorMs);
+        if (!kept || options.signal?.aborted || !proof.covers(demand, kept.loadedAt)) throw error;
         return kept.value;
       }
       // What was invalidated before this reader joined is not for it: the tags may have become known only at the end.
@@ -155,19 +155,14 @@ export class Reads {
   }
 
   /** Serves an entry. One that is not fresh is loaded again in the background. */
-  #serve(entry: Entry, now: number, load: Loader<any, any>, options: ReadOptions): unknown {
-    const { reports, flights, loads, proof } = this.#parts;
+  #serve(entry: Entry, load: Loader<any, any>, options: ReadOptions): unknown {
+    const { environment, loads, proof } = this.#parts;
     const { key, value } = entry;
-    const isStale = now >= entry.freshUntil;
-    entry.visited = true;
-    reports.count.hitsL1++;
-    reports.emit("hit", { key, level: 1, stale: isStale });
-    if (isStale) {
-      const flight = flights.get(key);
+    const now = environment.clock.now();
+    this.#countHit(entry, now);
+    if (now >= entry.freshUntil && !this.#current(key)) {
       // Its errors are not those of this reader. `wait`, so that no other reader who leaves ends it.
-      if (flight === undefined || !this.#isCurrent(flight)) {
-        loads.begin(key, load, { ...options, signal: undefined }, proof.demand(now, options.boundMs)).wait(undefined).catch(() => {});
-      }
+      loads.begin(key, load, { ...options, signal: undefined }, proof.demand(now, options.boundMs)).wait(undefined).catch(() => {});
     }
     return value;
   }
@@ -188,17 +183,19 @@ export class Reads {
     return proof.covers(demand, startedAt) && !coherence.isHeld(key, [...tags], heldFrom);
   }
 
-  /** Whether no invalidation has hit this load, as far as its tags are known. */
-  #isCurrent({ key, tags, fence, generation, controller }: Flight): boolean {
-    return !controller.signal.aborted && this.#parts.coherence.isCurrent(key, [...tags], fence, generation);
+  /** The load of a key that is in progress, unless an invalidation has hit it, as far as its tags are known. */
+  #current(key: string): Flight | undefined {
+    const { flights, coherence } = this.#parts;
+    const flight = flights.get(key);
+    if (!flight || flight.controller.signal.aborted) return undefined;
+    return coherence.isCurrent(key, [...flight.tags], flight.fence, flight.generation) ? flight : undefined;
   }
 
-  /** The entry that is served in place of an error. */
-  #keptForErrors(key: string, demand: Demand, staleIfErrorMs: number): Entry | undefined {
-    const { environment, validity, store, proof } = this.#parts;
+  /** The stored entry, if it is valid, and not longer than `staleMs` past its TTL. */
+  #young(key: string, staleMs: number): Entry | undefined {
+    const { environment, validity, store } = this.#parts;
     const now = environment.clock.now();
     const entry = store.get(key);
-    const isKept = entry !== undefined && validity.isValid(entry, now) && now < entry.expiresAt + staleIfErrorMs;
-    return isKept && proof.covers(demand, entry.loadedAt) ? entry : undefined;
+    return entry && validity.isValid(entry, now) && now < entry.expiresAt + staleMs ? entry : undefined;
   }
 }

@@ -13,8 +13,6 @@ export interface Entry extends Validated {
   readonly tags: readonly TagState[];
   /** When its load began. `NEVER` if another machine loaded it, whose clock cannot be compared. */
   readonly loadedAt: number;
-  /** When its TTL ends. `freshUntil` is the same, until an invalidation lets it be served for some time only. */
-  readonly expiresAt: number;
   readonly size: number;
   /** Whether it was read since the hand passed it. */
   visited: boolean;

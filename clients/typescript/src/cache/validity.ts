@@ -26,10 +26,11 @@ export interface Validated {
   generation: number;
   /** The number of the last invalidation that was compared with the entry. */
   checked: number;
-  /** Until when it is fresh. */
+  /** When its TTL ends. */
+  expiresAt: number;
+  /** The same, until an invalidation lets it be served for some time only: then it is not fresh any more. */
   freshUntil: number;
-  /** Whether the publisher of an invalidation lets it be served until `softUntil` only. */
-  isSoft: boolean;
+  /** Until when the publishers of invalidations let it be served. */
   softUntil: number;
 }
 
@@ -116,28 +117,31 @@ export class Validity {
 
   /** Whether an entry may be served at `now`, as far as invalidations go. */
   isValid(entry: Validated, now: number): boolean {
-    if (entry.generation !== this.generation) return false;
+    return (entry.checked === this.number || this.#check(entry)) && now < entry.softUntil;
+  }
+
+  /** Compares an entry with the invalidations that are new to it. */
+  #check(entry: Validated): boolean {
     const { checked } = entry;
-    if (checked !== this.number) {
-      for (const tag of entry.tags) {
-        if (tag.hard > checked) return false;
-        if (tag.soft > checked) soften(entry, tag.softUntil);
-      }
-      for (let index = this.#prefixes.length - 1; index >= 0; index--) {
-        const { prefix, number, until } = this.#prefixes[index]!;
-        if (number <= checked) break;
-        if (!entry.key.startsWith(prefix)) continue;
-        if (until === undefined) return false;
-        soften(entry, until);
-      }
-      entry.checked = this.number;
+    if (entry.generation !== this.generation) return false;
+    for (const tag of entry.tags) {
+      if (tag.hard > checked) return false;
+      if (tag.soft > checked) soften(entry, tag.softUntil);
     }
-    return !entry.isSoft || now < entry.softUntil;
+    for (let index = this.#prefixes.length - 1; index >= 0; index--) {
+      const { prefix, number, until } = this.#prefixes[index]!;
+      if (number <= checked) break;
+      if (!entry.key.startsWith(prefix)) continue;
+      if (until === undefined) return false;
+      soften(entry, until);
+    }
+    entry.checked = this.number;
+    return true;
   }
 }
 
 function soften(entry: Validated, until: number): void {
-  entry.softUntil = entry.isSoft ? Math.min(entry.softUntil, until) : until;
-  entry.isSoft = true;
+  entry.softUntil = Math.min(entry.softUntil, until);
+  entry.expiresAt = Math.min(entry.expiresAt, until);
   entry.freshUntil = 0;
 }

@@ -1,6 +1,6 @@
 // Invalidating, writing through, and writing under a hold.
 
-import { type Environment, within } from "./clock.js";
+import { type Environment, every, within } from "./clock.js";
 import type { Coherence } from "./coherence.js";
 import { type Duration, milliseconds } from "./duration.js";
 import { type Loads } from "./loads.js";
@@ -43,9 +43,7 @@ export class Writes {
       const done = (position: string | undefined) => {
         // `undefined`: another writer came in between, and it is not known whose value is the last one.
         if (position !== undefined && !coherence.isHeld(key, tags, heldFrom)) {
-          const ttl = loads.spread(ttlMs);
-          loads.store({ key, value, tags, loadedAt, ttlMs: ttl });
-          loads.toL2(key, value, tags, position, ttl);
+          loads.keep({ key, value, tags, loadedAt, ttlMs }, position);
         }
         resolve();
       };
@@ -71,17 +69,12 @@ export class Writes {
     const holder = newId();
     const held = { ...what, holdMs };
     await this.#publish(held, holder, { limitMs: FIRST_LIMIT_MS });
-    let timer: unknown;
-    const renew = () => {
-      timer = environment.setTimer(() => {
-        // One that fails is followed by the next: the hold lasts for three of them.
-        this.#publish(held, newId(), { cause: holder, limitMs: holdMs / 3 }).catch(() => {});
-        renew();
-      }, holdMs / 3);
-    };
-    renew();
+    const stopRenewing = every(environment, holdMs / 3, () => {
+      // One that fails is followed by the next: the hold lasts for three of them.
+      this.#publish(held, newId(), { cause: holder, limitMs: holdMs / 3 }).catch(() => {});
+    });
     const end = () => {
-      environment.clearTimer(timer);
+      stopRenewing();
       return this.#publish(what, newId(), { cause: holder, limitMs: holdMs });
     };
     let result: unknown;

@@ -5,7 +5,7 @@
 
 import { useCallback, useEffect, useInsertionEffect, useRef, useSyncExternalStore } from "react";
 
-import type { ConnectionState } from "../connection.js";
+import type { ConnectionState } from "../state.js";
 import { type Invalidated, onInvalidate, type OnInvalidateOptions } from "../invalidate.js";
 import type { EventName, EventOf, Handler } from "../types.js";
 import { latestOf } from "./latest.js";

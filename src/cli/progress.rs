@@ -1,5 +1,5 @@
-//! The progress of `tidings publish -`: counts what was published, prints accepted events with `--json`, and shows a bar on a
-//! terminal.
+//! The progress of `tidings publish -` and `tidings trigger`: counts what was published, prints accepted events with `--json`,
+//! and shows a bar on a terminal.
 //!
 //! The events are the purpose of the command, and what it prints is only the receipt. So publishing goes on if the receipt
 //! cannot be written.
@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::super::failure::{Failure, say, say_error};
-use super::super::output::{Output, human, thousands};
+use super::failure::{Failure, say, say_error};
+use super::output::{Output, human, thousands};
 use crate::client::Accepted;
 
 pub struct Progress {

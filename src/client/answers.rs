@@ -1,0 +1,175 @@
+//! What the calls of a client ask for and return, beside events that are published or received.
+
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::value::RawValue;
+
+use crate::event::{JsonText, Position};
+
+/// The daemon's confirmation of a published event.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Accepted {
+    /// The id of the event.
+    pub id: String,
+    /// The type of the event, which is also the name of its channel.
+    #[serde(rename = "type")]
+    pub event_type: String,
+    /// The position of the event in its channel.
+    pub position: Position,
+    /// Whether an event with this id was published before. If so, `position` is that of the first one, and the event is
+    /// not delivered again.
+    pub duplicate: bool,
+}
+
+/// One channel of the daemon, as [`Client::channels`](super::Client::channels) lists it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct ChannelInfo {
+    /// The name of the channel, which is the type of its events.
+    #[serde(rename = "type")]
+    pub name: String,
+    /// The URI of the JSON Schema of `data`.
+    pub schema: String,
+    /// The position of the newest event.
+    pub position: Position,
+    /// How many events the log holds. `None` if the credential grants a part of them only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retained: Option<u64>,
+    /// How many connections of this node are subscribed. `None` as above.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subscribers: Option<u64>,
+}
+
+/// One node of the cluster, as [`Client::nodes`](super::Client::nodes) lists it. Times are in RFC 3339.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
+pub struct NodeInfo {
+    /// The id of the node.
+    pub id: String,
+    /// The address at which the node listens.
+    pub address: String,
+    /// The version of tidings.
+    pub version: String,
+    /// When the node started.
+    pub started: String,
+    /// When the node wrote its last heartbeat.
+    pub last_heartbeat: String,
+    /// How many WebSocket connections the node had at its last heartbeat.
+    pub connections: u64,
+    /// `up`, `draining` or `lost`.
+    pub state: String,
+}
+
+/// Which credentials [`Client::revoke`](super::Client::revoke) ends.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(untagged, rename_all_fields = "camelCase")]
+pub enum Revocation {
+    /// The token with this claim `jti`.
+    Token {
+        /// The claim.
+        jti: String,
+    },
+    /// The tokens with this claim `sub`. Tokens that are issued later are good.
+    Subject {
+        /// The claim.
+        sub: String,
+        /// In seconds since 1970: only tokens that were issued before, or in the same second. `None` means now.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        issued_before: Option<i64>,
+    },
+    /// The API key with this id, which is the part between `tdg_` and the last `_`.
+    Key {
+        /// The id. Not the key itself.
+        key: String,
+    },
+}
+
+/// What [`Client::history`](super::Client::history) reads: `HistoryQuery::default().channel("order-status").since("10m")`.
+#[derive(Debug, Clone, Default, PartialEq)]
+#[non_exhaustive]
+pub struct HistoryQuery {
+    /// The channels to read. Empty means all of them.
+    pub channels: Vec<String>,
+    /// Only events that match this filter (`where`); see [`Filter`](crate::event::Filter).
+    pub filter: Option<JsonText>,
+    /// Where to begin; see [`Since`](crate::event::Since). `None` means the oldest retained event.
+    pub since: Option<String>,
+    /// The most events to return: at most 1,000. `None` means 100.
+    pub limit: Option<u32>,
+}
+
+impl HistoryQuery {
+    /// Adds a channel to read.
+    pub fn channel(mut self, name: impl Into<String>) -> Self {
+        self.channels.push(name.into());
+        self
+    }
+
+    /// Returns only events that match this filter.
+    pub fn filter(mut self, filter: impl Into<JsonText>) -> Self {
+        self.filter = Some(filter.into());
+        self
+    }
+
+    /// Begins at this position, cursor, time or age.
+    pub fn since(mut self, since: impl Into<String>) -> Self {
+        self.since = Some(since.into());
+        self
+    }
+
+    /// Returns at most this many events (1,000 at most).
+    pub fn limit(mut self, limit: u32) -> Self {
+        self.limit = Some(limit);
+        self
+    }
+}
+
+/// One page of the log, as [`Client::history`](super::Client::history) returns it.
+#[derive(Debug, Clone, Deserialize)]
+#[non_exhaustive]
+pub struct History {
+    /// The events, in order within each channel.
+    pub events: Vec<LoggedEvent>,
+    /// The `since` of the next page.
+    pub cursor: String,
+    /// The ranges that the log no longer has. Empty if nothing is missing.
+    #[serde(rename = "gap", deserialize_with = "gaps")]
+    pub gaps: Vec<Gap>,
+}
+
+/// One event of the log.
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[non_exhaustive]
+pub struct LoggedEvent {
+    /// The position of the event in its channel.
+    pub position: Position,
+    /// The CloudEvent as JSON.
+    pub event: Box<RawValue>,
+}
+
+/// A range that the log no longer has: the events after `from`, up to and including `position`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[non_exhaustive]
+pub struct Gap {
+    /// The channel of the lost events.
+    pub channel: String,
+    /// The last position before the gap.
+    pub from: Position,
+    /// The last position of the gap.
+    pub position: Position,
+}
+
+/// Reads the member `gap`, which is `false` or a list.
+fn gaps<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Gap>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Gaps {
+        None(#[expect(dead_code, reason = "it is always false")] bool),
+        Some(Vec<Gap>),
+    }
+    Ok(match Gaps::deserialize(deserializer)? {
+        Gaps::None(_) => Vec::new(),
+        Gaps::Some(gaps) => gaps,
+    })
+}
