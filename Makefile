@@ -9,6 +9,7 @@ OTHERS := tests/generators
 PEERS  := benches/peers
 COHERENCE := tests/coherence
 NEXT   := tests/next
+SHOP   := examples/shop
 CARGO  ?= cargo
 # The tests wait for servers more than they compute: more of them at once than there are cores.
 TEST_THREADS ?= 8
@@ -17,6 +18,7 @@ TEST_THREADS ?= 8
 FOR_LINT   := cargo-deny@0.20.2 cargo-machete@0.9.2
 FOR_CLIENT := $(CLIENT) $(CLIENT)/test/react18 $(AJV)
 FOR_COHERENCE := redis-server $(COHERENCE)
+FOR_SHOP   := redis-server chromium $(SHOP)
 FOR_OTHERS := $(OTHERS) $(OTHERS)/generators.txt
 FOR_PYTHON := tests/python/clients.txt tests/python/sseclient-py.txt
 FOR_OPENAPI := tests/openapi/openapi.txt
@@ -38,7 +40,7 @@ endif
 .NOTPARALLEL:
 
 .PHONY: help run build release build-client setup setup-lint setup-test setup-client setup-generators setup-openapi setup-bench check lint test test-rust \
-	test-ajv test-generators test-openapi test-client test-next setup-next test-coherence build-coherence setup-coherence coherence soak conformance fuzz million bench bench-report \
+	test-ajv test-generators test-openapi test-client test-next setup-next test-coherence test-shop example-shop build-coherence setup-coherence setup-shop coherence soak conformance fuzz million bench bench-report \
 	bench-micro bench-tags fmt generate clean
 
 help: ## this list
@@ -49,6 +51,9 @@ help: ## this list
 
 run: release ## build and start the daemon on the in-process broker
 	target/release/tidings serve
+
+example-shop: release build-client setup-shop ## build and start the shop of examples/shop; BROKER=redis://127.0.0.1:6379 PORT=7480
+	cd $(SHOP) && exec node --import tsx run/start.ts
 
 build: ## the debug binary, target/debug/tidings
 	$(CARGO) build --locked
@@ -104,6 +109,11 @@ test-next: build-client build setup-next ## the adapter for Next.js: an applicat
 test-coherence: build-client build build-coherence setup-coherence ## the short form of `make coherence`: planted bugs, and the near caches under a few faults
 	cd $(COHERENCE) && node --test short.test.mjs
 
+test-shop: build build-client ## the shop of examples/shop, with a customer and a clerk in a browser, while its parts are killed
+	@$(SETUP) $(FOR_SHOP)
+	target/debug/tidings codegen typescript --config $(SHOP)/tidings.toml --schemas $(SHOP)/types --out $(SHOP)/shared/generated --check
+	cd $(SHOP) && npm run check
+
 ##@ Change files
 
 fmt: ## format the Rust code
@@ -114,10 +124,11 @@ generate: build ## write the generated files: schemas/ and the client's types
 	target/debug/tidings codegen typescript --out $(CLIENT)/src/generated
 	target/debug/tidings codegen protocol --out $(CLIENT)/src/generated
 	target/debug/tidings codegen typescript --schemas $(CLIENT)/test/own --config $(CLIENT)/test/own/tidings.toml --out $(CLIENT)/test/own
+	target/debug/tidings codegen typescript --config $(SHOP)/tidings.toml --schemas $(SHOP)/types --out $(SHOP)/shared/generated
 
 clean: ## remove what was built, and the npm packages
 	$(CARGO) clean
-	rm -rf $(CLIENT)/node_modules $(CLIENT)/test/react18/node_modules $(CLIENT)/dist $(AJV)/node_modules $(OTHERS)/node_modules $(JOSE)/node_modules $(COHERENCE)/node_modules $(NEXT)/node_modules $(NEXT)/.next $(PEERS)/node_modules
+	rm -rf $(CLIENT)/node_modules $(CLIENT)/test/react18/node_modules $(CLIENT)/dist $(AJV)/node_modules $(OTHERS)/node_modules $(JOSE)/node_modules $(COHERENCE)/node_modules $(NEXT)/node_modules $(NEXT)/.next $(SHOP)/node_modules $(PEERS)/node_modules
 
 ##@ Long suites and benchmarks
 
@@ -190,6 +201,9 @@ setup-coherence:
 
 setup-next:
 	@$(SETUP) $(NEXT)
+
+setup-shop:
+	@$(SETUP) $(SHOP)
 
 setup-generators:
 	@$(SETUP) $(FOR_OTHERS)

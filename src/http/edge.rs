@@ -11,7 +11,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::body::Body;
-use axum::http::{HeaderMap, HeaderValue, Request, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode, header};
 use axum::response::Response;
 use smallvec::SmallVec;
 
@@ -29,6 +29,9 @@ pub const MAX_FIELDS: usize = 64;
 const AROUND: usize = 4;
 /// `Retry-After` for a client whose address has as many connections as it may have, in seconds.
 const RETRY_CONNECTIONS: u64 = 5;
+
+/// Tells proxies such as nginx not to buffer a response.
+const ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 
 /// Fields that a page may send (Fetch Standard, section 3.3.3), besides those of an event in binary mode.
 const SENT: &str = "authorization, cache-control, content-encoding, content-type, last-event-id, traceparent, tracestate, \
@@ -277,6 +280,13 @@ impl<'a> Head<'a> {
 pub fn seal(headers: &mut HeaderMap) {
     headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     headers.append(header::VARY, HeaderValue::from_static("authorization, origin"));
+}
+
+/// For an event stream and a long-poll, whose parts must arrive at once: asks what is in between not to buffer the response, and
+/// not to compress it, for which it would buffer (RFC 9111, section 5.2.2.6).
+pub fn hurry(headers: &mut HeaderMap) {
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store, no-transform"));
+    headers.insert(ACCEL_BUFFERING, HeaderValue::from_static("no"));
 }
 
 /// Lets the page that sends the request read the response (Fetch Standard, section 3.3.3). There are no cookies, so

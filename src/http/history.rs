@@ -6,7 +6,7 @@ use axum::extract::{RawQuery, State};
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 
-use super::App;
+use super::{App, edge};
 use crate::access::Caller;
 use crate::bus::{History, HistoryQuery, StreamQuery};
 use crate::protocol::{ErrorCode, Problem};
@@ -38,7 +38,9 @@ pub(super) async fn read(
     let wait = Duration::from_secs(number("wait", 0, MAX_WAIT)?);
     let history = app.bus.history(&caller, HistoryQuery { stream, limit, wait }).await?;
     let json = [(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))];
-    Ok((json, body(&history)).into_response())
+    let mut response = (json, body(&history)).into_response();
+    edge::hurry(response.headers_mut());
+    Ok(response)
 }
 
 /// The answer as JSON. The events are copied as they are.

@@ -21,8 +21,6 @@ use crate::protocol::{ErrorCode, Problem};
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 /// The header as a parameter. The first of them that a request has counts.
 const LAST_EVENT_ID_PARAMETERS: [&str; 2] = ["lastEventId", "lastEventID"];
-/// Tells proxies such as nginx not to buffer the response.
-const ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 
 /// Event streams are always UTF-8. Python's `requests` reads text without a charset as ISO 8859-1.
 const MEDIA_TYPE: &str = "text/event-stream; charset=utf-8";
@@ -57,7 +55,7 @@ pub(super) async fn open(
         headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
     }
     headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
-    headers.insert(ACCEL_BUFFERING, HeaderValue::from_static("no"));
+    edge::hurry(&mut headers);
     headers.insert(request_id::HEADER, id.0);
     edge::seal(&mut headers);
     edge::share(&mut headers, &shared);

@@ -8,16 +8,28 @@ import type { EventMap } from "./generated/events.js";
 import { newId } from "./id.js";
 import { Idle } from "./idle.js";
 import { Listeners } from "./listeners.js";
+import type { PersistedBus } from "./persistence.js";
 import { type Accepted, type EventWithId, type FetchLike, Publisher, type PublishOptions } from "./publish.js";
 import { EventStream } from "./stream.js";
 import type { ConnectionState, Transport } from "./state.js";
-import type { Gap } from "./subscription.js";
+import type { Gap, Subscriber } from "./subscription.js";
 import { Subscriptions } from "./subscriptions.js";
 import { Syncs } from "./syncs.js";
 import { Timers } from "./timers.js";
 import { Credential } from "./token.js";
 import { Transports } from "./transports.js";
-import type { ConnectOptions, Draft, EventAttributes, EventName, EventOf, EventsOptions, Handler, OnOptions } from "./types.js";
+import type {
+  ConnectOptions,
+  Draft,
+  EventAttributes,
+  EventName,
+  EventOf,
+  EventsOptions,
+  EventTypes,
+  Handler,
+  OnOptions,
+  TypesOptions,
+} from "./types.js";
 import { baseUrl } from "./url.js";
 import { findWebSocket } from "./websocket.js";
 
@@ -35,6 +47,10 @@ export class Bus<Events extends object = EventMap> {
   readonly #publisher: Publisher;
   readonly #timers = new Timers();
   readonly #idle: Idle;
+  readonly #persisted: PersistedBus | undefined;
+  /** What validates published events, and received ones. */
+  readonly #publishing: EventTypes<object> | undefined;
+  readonly #receiving: EventTypes<object> | undefined;
   readonly #closing = new AbortController();
   readonly #errors = new Listeners<TidingsError>((cause) => console.error("tidings: onError failed:", cause));
   readonly #states = new Listeners<ConnectionState>((cause) => this.#handlerFailed(cause, "onState"));
@@ -43,7 +59,10 @@ export class Bus<Events extends object = EventMap> {
   readonly #progress = new Listeners<void>((cause) => this.#handlerFailed(cause, "ready"));
 
   /** @internal Use {@link connect}. */
-  constructor(url: string, options: ConnectOptions) {
+  constructor(url: string, options: ConnectOptions & TypesOptions<Events>) {
+    const { types, validate = false } = options;
+    this.#publishing = validate === true || validate === "publish" ? types : undefined;
+    this.#receiving = validate === true || validate === "receive" ? types : undefined;
     const urls = [url, ...(options.urls ?? [])].map(baseUrl);
     const { minMs = DEFAULT_BACKOFF.minMs, maxMs = DEFAULT_BACKOFF.maxMs } = options.backoff ?? {};
     const backoff = { minMs, maxMs };
@@ -56,13 +75,13 @@ export class Bus<Events extends object = EventMap> {
       restart: (reason) => this.#connection.restart(reason),
       onGap: (gap) => this.#gaps.notify(gap as Gap<EventName<Events>>),
       onError: (error, notified) => this.#report(error, notified),
-      onSettled: () => (this.#syncs.flush(), this.#progress.notify(), this.#idle.check()),
+      onSettled: () => this.#mayBeSettled(),
       retryDelay: (failures) => delayBefore(failures, backoff, random),
     });
     this.#syncs = new Syncs({
       timers: this.#timers,
       send: (frame) => this.#connection.send(frame),
-      isReady: () => this.#connection.isOpen && this.#subscriptions.settled,
+      isReady: () => this.#connection.isOpen && this.#isSettled,
       silentMs: () => this.#connection.silentMs,
       restart: (reason) => this.#connection.restart(reason),
     });
@@ -89,11 +108,21 @@ export class Bus<Events extends object = EventMap> {
       random,
       onState: (state) => this.#stateChanged(state),
       onFrame: (frame) => {
+        this.#persisted?.receiving(frame);
         if (!this.#syncs.handle(frame)) this.#subscriptions.handle(frame);
+        this.#persisted?.received();
       },
       onFailure: (error) => this.#connectionFailed(error),
     });
     this.#idle = new Idle(this.#timers, idleTimeoutMs, () => !this.#subscriptions.isEmpty, () => this.#connection.rest());
+    this.#persisted = options.persist?.attach({
+      url: urls[0]!,
+      subscribe: (request, subscriber) => this.#subscriptions.add(request, subscriber),
+      reached: (subscriber) => this.#subscriptions.reached(subscriber),
+      positionOf: (event) => this.#subscriptions.positionOf(event),
+      onLoaded: () => this.#mayBeSettled(),
+      onError: (error) => this.#report(error, false),
+    });
   }
 
   /** The state of the connection. */
@@ -119,7 +148,7 @@ export class Bus<Events extends object = EventMap> {
 
   /** The position of an event that this bus has delivered. */
   positionOf(event: object): string | undefined {
-    return this.#subscriptions.positionOf(event);
+    return this.#subscriptions.positionOf(event) ?? this.#persisted?.positionOf(event);
   }
 
   /**
@@ -143,7 +172,7 @@ export class Bus<Events extends object = EventMap> {
     ...rest: [Handler<Events, Name>] | [OnOptions<Events[Name]>, Handler<Events, Name>]
   ): () => void {
     const [options, handler] = rest.length === 1 ? [{}, rest[0]] : rest;
-    return this.#subscribe(name, options, {
+    const subscriber = this.#validated({
       deliver: (event) => this.#call(name, () => handler(event.data, event)),
       end: (error) => {
         const { onError } = options;
@@ -151,6 +180,7 @@ export class Bus<Events extends object = EventMap> {
         return onError !== undefined;
       },
     });
+    return this.#subscribe(name, options, subscriber);
   }
 
   /**
@@ -167,8 +197,9 @@ export class Bus<Events extends object = EventMap> {
   ): AsyncIterableIterator<EventOf<Events, Name>> {
     let unsubscribe = () => {};
     const stream = new EventStream<EventOf<Events, Name>>(options.buffer ?? 1024, () => unsubscribe());
-    unsubscribe = this.#subscribe(name, options, {
+    const subscriber = this.#validated({
       deliver: (event) => stream.push(event),
+      restore: (events) => stream.preload(events),
       end: (error) => {
         if (error) stream.fail(error);
         else stream.end();
@@ -176,7 +207,8 @@ export class Bus<Events extends object = EventMap> {
       },
       abort: (reason) => stream.abort(reason),
     });
-    return stream;
+    unsubscribe = this.#subscribe(name, options, subscriber);
+    return this.#persisted?.follow(subscriber, stream) ?? stream;
   }
 
   /**
@@ -193,6 +225,7 @@ export class Bus<Events extends object = EventMap> {
     options: EventAttributes & PublishOptions = {},
   ): Promise<Accepted> {
     const { signal: _, retryTimeoutMs: __, ...attributes } = options;
+    if (this.#publishing) await this.#publishing.publishing([{ type: name, data }], false);
     const [accepted] = await this.#publisher.post(toEvent({ ...attributes, type: name, data }), options);
     if (accepted === undefined) throw new TidingsError("unexpected-response", "the response lists no accepted event: check that the URL is that of a tidings daemon");
     return accepted;
@@ -200,6 +233,7 @@ export class Bus<Events extends object = EventMap> {
 
   /** Publishes up to 1,000 events in one request, in this order. If one of them is refused, none is published. */
   async publishAll(events: readonly Draft<Events>[], options: PublishOptions = {}): Promise<Accepted[]> {
+    if (this.#publishing) await this.#publishing.publishing(events, true);
     return this.#publisher.post(events.map(toEvent), options);
   }
 
@@ -215,7 +249,7 @@ export class Bus<Events extends object = EventMap> {
       const check = () => {
         if (signal?.aborted) reject(signal.reason);
         else if (this.state.status === "closed") reject(this.state.error ?? closedError());
-        else if (!this.#connection.isOpen || !this.#subscriptions.settled) return;
+        else if (!this.#connection.isOpen || !this.#isSettled) return;
         else resolve();
         stop();
         signal?.removeEventListener("abort", check);
@@ -291,16 +325,14 @@ export class Bus<Events extends object = EventMap> {
   #subscribe(
     name: string,
     { where, since, signal }: { where?: object | undefined; since?: string | undefined; signal?: AbortSignal | undefined },
-    subscriber: {
-      // `any`: the daemon has validated the data against the schema from which the type was generated.
-      deliver: (event: any) => void;
-      end: (error?: TidingsError) => boolean;
-      abort?: (reason: unknown) => void;
-    },
+    subscriber: BusSubscriber,
   ): () => void {
     if (this.state.status === "closed") throw closedError();
     checkWhere(where);
-    const remove = this.#subscriptions.add({ channel: name, where: where as AnyWhere | undefined, since }, subscriber);
+    const request = { channel: name, where: where as AnyWhere | undefined, since };
+    // The application keeps the position of a subscription with `since`.
+    const persisted = since === undefined ? this.#persisted : undefined;
+    const remove = persisted ? persisted.subscribe(request, subscriber) : this.#subscriptions.add(request, subscriber);
     const stop = () => {
       signal?.removeEventListener("abort", abort);
       remove();
@@ -319,6 +351,22 @@ export class Bus<Events extends object = EventMap> {
     return stop;
   }
 
+  /** The subscriber, but without events that do not match their schemas, if the program asked for that. */
+  #validated(subscriber: BusSubscriber): BusSubscriber {
+    return this.#receiving?.receiving(subscriber, (error) => this.#report(error, false)) ?? subscriber;
+  }
+
+  /** Whether every subscription was requested, and the daemon has answered. */
+  get #isSettled(): boolean {
+    return this.#subscriptions.settled && this.#persisted?.isLoading !== true;
+  }
+
+  #mayBeSettled(): void {
+    this.#syncs.flush();
+    this.#progress.notify();
+    this.#idle.check();
+  }
+
   #stateChanged(state: ConnectionState): void {
     if (state.status === "open") {
       this.#syncs.connectionLost();
@@ -333,6 +381,7 @@ export class Bus<Events extends object = EventMap> {
       this.#idle.stop();
       this.#syncs.end(state.error ?? closedError());
       this.#closing.abort(state.error ?? closedError());
+      this.#persisted?.close(state.error);
       const notified = this.#subscriptions.end(state.error);
       if (state.error) this.#report(state.error, notified);
     }
@@ -347,13 +396,14 @@ export class Bus<Events extends object = EventMap> {
     else console.error(`tidings: ${error.message} (${error.code}). Trying again until the bus is closed.`);
   }
 
-  /** Calls a function of the application, and reports its failure. */
-  #call(name: string, handler: () => unknown): void {
+  /** Calls a function of the application, and reports its failure. Returns what it returns. */
+  #call(name: string, handler: () => unknown): unknown {
     try {
       const result = handler();
       if (result instanceof Promise) result.catch((cause: unknown) => this.#handlerFailed(cause, name));
+      return result;
     } catch (cause) {
-      this.#handlerFailed(cause, name);
+      return this.#handlerFailed(cause, name);
     }
   }
 
@@ -369,15 +419,23 @@ export class Bus<Events extends object = EventMap> {
   }
 }
 
+/** A handler or a loop. */
+interface BusSubscriber extends Subscriber {
+  // `any`: the daemon has validated the data against the schema from which the type was generated.
+  deliver(event: any): unknown;
+  restore?(events: readonly any[]): void;
+  abort?(reason: unknown): void;
+}
+
 /**
  * A bus that connects to the daemon with its first subscription, in the background. Opens nothing by itself.
  *
  * `url` is the address of the daemon, such as `http://127.0.0.1:7400`; `ws:` works, too. For the types of custom events, use
- * `connect<EventMap>` with the `EventMap` that `tidings codegen typescript` generates.
+ * `connect<EventMap>` with the `EventMap` that `tidings codegen typescript` generates, or the option `types`.
  *
  * @throws {TypeError} if a URL is not valid, or is not an `http:`, `https:`, `ws:` or `wss:` URL; if the token is empty.
  */
-export function connect<Events extends object = EventMap>(url: string, options: ConnectOptions = {}): Bus<Events> {
+export function connect<Events extends object = EventMap>(url: string, options: ConnectOptions & TypesOptions<Events> = {}): Bus<Events> {
   return new Bus<Events>(url, options);
 }
 

@@ -23,6 +23,8 @@ export type ErrorCode =
   | "buffer-overflow"
   // a handler threw, or its promise was rejected; `cause` is the reason
   | "handler-failed"
+  // the browser does not store what the option `persist` should keep; `cause` is the reason, and the bus goes on without
+  | "not-persisted"
   // this runtime has no WebSocket, and the package `ws` is not installed
   | "no-websocket"
   // a later version of the daemon may have more codes

@@ -4,12 +4,13 @@ export type { Backoff } from "./backoff.js";
 export { type Bus, connect, type Positions } from "./bus.js";
 export type { ConnectionState } from "./state.js";
 export { type ConnectOnceOptions, connectOnce } from "./once.js";
-export { type ErrorCode, type Mistake, TidingsError } from "./errors.js";
-export type { Condition, Scalar, Where } from "./filter.js";
+export { type ErrorCode, type ErrorDetails, type Mistake, TidingsError } from "./errors.js";
+export type { AnyWhere, Condition, Scalar, Where } from "./filter.js";
 export type * from "./generated/events.js";
 export { CLOSE_CODES, type DaemonErrorCode, ERROR_CODES } from "./generated/protocol.js";
 export { type InvalidateBus, type Invalidated, onInvalidate, type OnInvalidateOptions } from "./invalidate.js";
-export type { Accepted, FetchLike, PublishOptions } from "./publish.js";
+export type { Persistence } from "./persistence.js";
+export type { Accepted, FetchLike, PublishOptions, ResponseLike } from "./publish.js";
 export type { Transport } from "./state.js";
 export type { Token, TokenResult } from "./token.js";
 export type { Gap } from "./subscription.js";
@@ -20,9 +21,11 @@ export type {
   EventName,
   EventOf,
   EventsOptions,
+  EventTypes,
   Handler,
   OnOptions,
   Since,
   SubscribeOptions,
+  TypesOptions,
 } from "./types.js";
 export type { WebSocketConstructor, WebSocketLike } from "./websocket.js";

@@ -43,8 +43,11 @@ export interface OnInvalidateOptions {
 
 /** The part of a `Bus` that `onInvalidate` uses. */
 export interface InvalidateBus {
+  /** Subscribes to `cache-invalidate`. */
   on(name: typeof CHANNEL, options: { since?: string }, handler: (data: any, event: any) => void): () => void;
+  /** Reports events that are lost. */
   onGap(listener: (gap: any) => void): () => void;
+  /** Resolves when all subscriptions are live. */
   ready(options: { signal: AbortSignal }): Promise<void>;
 }
 

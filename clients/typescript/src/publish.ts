@@ -45,13 +45,20 @@ export interface EventWithId {
 export type FetchLike = (
   url: string,
   init: { method: "GET" | "HEAD" | "POST"; headers: Record<string, string>; body?: string; signal: AbortSignal; cache?: "no-store" },
-) => Promise<{
+) => Promise<ResponseLike>;
+
+/** The part of a `Response` that the client uses. */
+export interface ResponseLike {
   readonly status: number;
-  readonly headers: { get(name: string): string | null };
+  readonly headers: {
+    /** The value of a header. */
+    get(name: string): string | null;
+  };
   /** Needed for event streams only. */
   readonly body?: ReadableStream<Uint8Array> | null;
+  /** The body. */
   text(): Promise<string>;
-}>;
+}
 
 export interface PublisherOptions {
   /** The address of each node. At least one. */

@@ -13,7 +13,7 @@ interface PendingNext<Item> {
  * and the loop receives the buffered items and then an error.
  */
 export class EventStream<Item> implements AsyncIterableIterator<Item, undefined> {
-  readonly #capacity: number;
+  #capacity: number;
   readonly #onEnd: () => void;
   readonly #pending: PendingNext<Item>[] = [];
   #items: Item[] = [];
@@ -40,6 +40,12 @@ export class EventStream<Item> implements AsyncIterableIterator<Item, undefined>
         "or make the loop faster, and resume with since at the position of the last event";
       this.fail(new TidingsError("buffer-overflow", message));
     }
+  }
+
+  /** Passes items that do not count against the size of the buffer. */
+  preload(items: readonly Item[]): void {
+    this.#capacity += items.length;
+    for (const item of items) this.push(item);
   }
 
   /** Ends the stream. The loop still receives the buffered items. */

@@ -3,10 +3,14 @@
 import type { AnyWhere } from "./filter.js";
 import type { TidingsError } from "./errors.js";
 import type { CloudEvent } from "./generated/events.js";
+import { reaches } from "./position.js";
 
 /** A consumer of the events of a subscription: a handler, or a loop. */
 export interface Subscriber {
-  deliver(event: CloudEvent): void;
+  /** Returns a promise if the subscriber has not finished with the event yet. */
+  deliver(event: CloudEvent): unknown;
+  /** Takes events that were stored before the page was reloaded. By default, each is delivered. */
+  restore?(events: readonly CloudEvent[]): void;
   /**
    * Called when no more events will follow: the bus was closed or, with an error, the daemon refused the subscription.
    * Returns whether the application has been notified of the error.
@@ -75,8 +79,16 @@ export function receivesEvents({ state, backfilled }: Subscription): boolean {
  * The order of the requests for a channel on a new connection. First the subscriptions that resume, then those that begin
  * now: requested later, they would also receive the replay of one that begins in the past.
  */
-export function requestOrder({ position, since }: Subscription): number {
+function requestOrder({ position, since }: Subscription): number {
   return position !== undefined ? 0 : since === undefined ? 1 : 2;
+}
+
+/** Compares two requests for a channel by their order on a new connection. Of two in the past, the one that begins earlier is first. */
+export function compareRequests(one: Subscription, other: Subscription): number {
+  const [since, otherSince] = [one.since ?? "", other.since ?? ""];
+  const byKind = requestOrder(one) - requestOrder(other);
+  if (byKind !== 0 || since === otherSince) return byKind;
+  return Number(reaches(since, otherSince)) - Number(reaches(otherSince, since));
 }
 
 /** Whether the backfill subscription delivers what this subscription needs. */

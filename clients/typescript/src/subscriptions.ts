@@ -21,9 +21,9 @@ import { reaches } from "./position.js";
 import {
   type BackfillSubscription,
   type Gap,
+  compareRequests,
   isCoveredBy,
   receivesEvents,
-  requestOrder,
   type SubscribeRequest,
   type Subscriber,
   type Subscription,
@@ -93,6 +93,11 @@ export class Subscriptions {
     return positions;
   }
 
+  /** The position up to which a subscriber was given everything. `undefined` until the daemon has confirmed its subscription. */
+  reached(subscriber: Subscriber): string | undefined {
+    return [...this.#bySub.values()].find(({ subscribers }) => subscribers.has(subscriber))?.position;
+  }
+
   /** The position of a delivered event. */
   positionOf(event: object): string | undefined {
     return this.#eventPositions.get(event);
@@ -135,7 +140,7 @@ export class Subscriptions {
   connectionOpened(): void {
     this.connectionLost();
     for (const channel of new Set([...this.#bySub.values()].map(({ channel }) => channel))) {
-      const subscriptions = this.#ofChannel(channel).sort((a, b) => requestOrder(a) - requestOrder(b));
+      const subscriptions = this.#ofChannel(channel).sort(compareRequests);
       const lagging = subscriptions.find(({ lagging }) => lagging);
       if (lagging && this.#backfillAllowed) this.#startBackfill(lagging, subscriptions);
       for (const subscription of subscriptions) this.#request(subscription);
@@ -199,7 +204,7 @@ export class Subscriptions {
     if (subscription === undefined) return;
     this.#streamPositions.set(channel, position);
     if (!subscription.backfilled) {
-      subscription.position = startPosition(subscription.position ?? subscription.since, position, recovered);
+      subscription.position = startPosition(subscription, subscription.since, position, recovered);
     }
     subscription.state = "live";
     subscription.lagging = false;
@@ -233,7 +238,7 @@ export class Subscriptions {
         lagging.lagging = false;
         return this.#reconnectToBackfill(subscription, "a stream begins after the position of one of its subscriptions");
       }
-      subscription.position = startPosition(needed, position, needed === since ? recovered : true);
+      subscription.position = startPosition(subscription, since, position, needed === since ? recovered : true);
       subscription.backfilled = true;
     }
   }
@@ -263,6 +268,10 @@ export class Subscriptions {
   /** Handles a gap. Reports it once. */
   #gap(gap: Gap): void {
     const { channel, from, position } = gap;
+    // The subscription may have been ahead of what is left of the log.
+    for (const subscription of this.#ofChannel(channel)) {
+      if (subscription.position === from && receivesEvents(subscription)) subscription.position = position;
+    }
     this.#advance(channel, position);
     // The daemon sends the same gap for each subscription that it affects.
     const last = this.#gaps.get(channel);
@@ -360,8 +369,20 @@ export class Subscriptions {
   }
 }
 
-/** The first position of a subscription that needs the events after `needed`, and whose stream begins after `position`. */
-function startPosition(needed: string | undefined, position: string, recovered: boolean | undefined): string {
+/**
+ * The position of a subscription whose stream begins after `position`. Without a position of its own, it begins at `since`.
+ *
+ * After a loss it stays where it is until the `gap` frame, which follows: if the connection ends between the two, the next one must
+ * report the gap.
+ */
+function startPosition(
+  { position: own }: Subscription,
+  since: string | undefined,
+  position: string,
+  recovered: boolean | undefined,
+): string | undefined {
+  if (recovered === false) return own;
+  const needed = own ?? since;
   // Another subscription can make the stream begin earlier than this one needs. This one then keeps its position.
-  return recovered !== false && needed !== undefined && reaches(needed, position) ? needed : position;
+  return needed !== undefined && reaches(needed, position) ? needed : position;
 }

@@ -4,8 +4,10 @@ import type { Backoff } from "./backoff.js";
 import type { TidingsError } from "./errors.js";
 import type { Where } from "./filter.js";
 import type { CloudEvent } from "./generated/events.js";
+import type { Persistence } from "./persistence.js";
 import type { FetchLike } from "./publish.js";
 import type { Transport } from "./state.js";
+import type { Subscriber } from "./subscription.js";
 import type { Token } from "./token.js";
 import type { WebSocketConstructor } from "./websocket.js";
 
@@ -40,8 +42,35 @@ export interface ConnectOptions {
   readonly backoff?: { readonly [Bound in keyof Backoff]?: Backoff[Bound] | undefined } | undefined;
   /** How long `publish` and `publishAll` retry; see `PublishOptions`. */
   readonly retryTimeoutMs?: number | undefined;
+  /**
+   * Keeps the newest events and the positions across reloads of the page: `localStoragePersistence()` or `indexedDbPersistence()` of
+   * `tidings-client/persist`. Handlers then get the stored events first. A subscription with `since` is not kept. Default: none.
+   */
+  readonly persist?: Persistence | undefined;
   /** The source of the jitter, which returns a number from 0 up to 1. Default: `Math.random`. */
   readonly random?: (() => number) | undefined;
+}
+
+/** The options of `connect` for own event types that the program defines by schemas. */
+export interface TypesOptions<Events extends object> {
+  /** The own event types, made by `defineTypes` of `tidings-client/schema`. The bus is typed by them. */
+  readonly types?: EventTypes<Events> | undefined;
+  /**
+   * What to validate with `types` in this program, too: what it publishes, what it receives, or both with `true`. An event that does
+   * not match is refused with `invalid-event`, or reported to `onError` instead of being delivered. Default: nothing, since the daemon
+   * validates every event.
+   */
+  readonly validate?: boolean | "publish" | "receive" | undefined;
+}
+
+/** Own event types, and their validation. */
+export interface EventTypes<Events extends object> {
+  /** Only a type: the data of each event type. */
+  readonly "~events"?: Events | undefined;
+  /** @internal Rejects with `invalid-event` if the data of an event does not match. */
+  publishing(events: readonly { readonly type: string; readonly data: unknown }[], isBatch: boolean): Promise<void>;
+  /** @internal The subscriber, but without events that do not match. */
+  receiving<Receiver extends Subscriber>(subscriber: Receiver, onError: (error: TidingsError) => void): Receiver;
 }
 
 /** The names of the events in a map of events. */

@@ -4,8 +4,11 @@ import { TidingsError } from "./errors.js";
 
 /** What the client needs of a WebSocket. Those of browsers, Bun, Node and the package `ws` have it. */
 export interface WebSocketLike {
+  /** Sends a text frame. */
   send(text: string): void;
+  /** Closes the connection with this code. */
   close(code?: number): void;
+  /** Adds a listener of an event of the connection. */
   // `any`, since each implementation has its own event types.
   addEventListener(type: "open" | "message" | "close" | "error", listener: (event: any) => void): void;
 }

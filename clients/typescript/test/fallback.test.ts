@@ -2,6 +2,7 @@
 
 import { afterEach, expect, test, vi } from "vitest";
 
+import { createCache } from "../src/cache/index.js";
 import { type Bus, connect, type ConnectOptions, type Gap, type TidingsError, type Transport } from "../src/index.js";
 import { Daemon } from "./daemon.js";
 import { Middlebox, type Upgrades } from "./middlebox.js";
@@ -233,6 +234,21 @@ test.each(WITHOUT)("over %s, a node that stops sends its clients away, and they 
   await second.publish(sales(2));
   await expect.poll(() => seen).toEqual([1, 2]);
   if (transport === "sse") expect(reasons[0]).toContain("1012");
+});
+
+test.each(WITHOUT)("over %s, a near cache with the bound 0 serves nothing older than an acknowledged invalidation", async (transport) => {
+  const { port } = await bound();
+  const url = `http://127.0.0.1:${port}`;
+  const { bus } = open(url, { transports: [transport] });
+  const cache = ended(createCache({ bus, ttl: "1m", maxEntries: 10, bound: 0 }), (cache) => cache.close());
+  const writer = open(url).bus;
+  await bus.sync();
+  let version = 0;
+  for (version = 1; version <= 20; version++) {
+    await writer.publish("cache-invalidate", { tags: ["product"] });
+    for (let read = 0; read < 3; read++) expect(await cache.getOrSet("a", () => version, { tags: ["product"] })).toBe(version);
+  }
+  expect(cache.stats().hitsL1).toBeGreaterThan(0);
 });
 
 test("a stream of more channels than one cursor holds delivers all of them", async () => {

@@ -191,6 +191,26 @@ test("subscriptions in different epochs converge", async () => {
   expect(gaps).toEqual([{ channel, from: "e:3", position: "f:0" }]);
 });
 
+test("a gap is not forgotten when the connection ends before its frame", async () => {
+  seen();
+  const first = await connection();
+  await first.confirmSubscribe("e:3");
+  await bus.ready();
+  first.socket.terminate();
+  const second = await connection();
+  expect((await second.receiveSubscribe()).since).toBe("e:3");
+  second.send({ type: "subscribed", sub: "s1", channel, position: "f:5", recovered: false });
+  await bus.ready();
+  second.socket.terminate();
+  const third = await connection();
+  expect((await third.receiveSubscribe()).since).toBe("e:3");
+  third.send({ type: "subscribed", sub: "s1", channel, position: "f:5", recovered: false });
+  third.send({ type: "gap", channel, from: "e:3", position: "f:5" });
+  await expect.poll(() => gaps).toEqual([{ channel, from: "e:3", position: "f:5" }]);
+  third.socket.terminate();
+  expect((await (await connection()).receiveSubscribe()).since).toBe("f:5");
+});
+
 test("a delayed backfill is requested again, and a refused one is given up", async () => {
   bus.onError(() => {});
   const [ones, twos] = [seen({ where: { productId: "1" } }), seen({ where: { productId: "2" } })];

@@ -93,7 +93,7 @@ pub(super) fn operation(method: &str, path: &str, schemas: &mut Schemas) -> Opti
             body: None,
             answers: vec![(200, json!({
                 "description": "The events, each channel's in order.",
-                "headers": with(["Cache-Control", "Vary"]),
+                "headers": with(["Cache-Control", "Vary", "X-Accel-Buffering"]),
                 "content": { "application/json": { "schema": history(schemas) } },
             }))],
             problems: &[
@@ -124,7 +124,7 @@ pub(super) fn operation(method: &str, path: &str, schemas: &mut Schemas) -> Opti
             body: None,
             answers: vec![(200, json!({
                 "description": "The stream.",
-                "headers": with(["Cache-Control", "Vary"]),
+                "headers": with(["Cache-Control", "Vary", "X-Accel-Buffering"]),
                 "content": { "text/event-stream": { "schema": reference("StreamEvent") } },
             }))],
             problems: &[

@@ -119,7 +119,7 @@ async fn pages_that_may_can_read_every_answer() {
     assert_eq!(stream.headers()["access-control-allow-origin"], SHOP);
     assert_eq!(
         (&stream.headers()["cache-control"], &stream.headers()["vary"]),
-        (&"no-store".parse().unwrap(), &"authorization, origin".parse().unwrap())
+        (&"no-store, no-transform".parse().unwrap(), &"authorization, origin".parse().unwrap())
     );
     // Others, and clients that are no pages, are told nothing.
     for origin in ["https://evil.example", "null"] {
@@ -132,7 +132,11 @@ async fn pages_that_may_can_read_every_answer() {
 async fn caches_keep_nothing_but_the_icon() {
     let node = node_with(|_| {}).await;
     for path in ROUTES {
-        let expected = if path == "/favicon.ico" { "public, max-age=86400" } else { "no-store" };
+        let expected = match path {
+            "/favicon.ico" => "public, max-age=86400",
+            "/v1/events" => "no-store, no-transform",
+            _ => "no-store",
+        };
         let response = node.get(path).await;
         assert_eq!(response.header("cache-control"), Some(expected), "{path}");
         assert_eq!(response.headers.get_all("cache-control").iter().count(), 1, "{path}");

@@ -56,6 +56,7 @@ export interface CacheEvents {
   error: { readonly error: unknown };
 }
 
+/** The names of the events of `cache.on`. */
 export type CacheEventName = keyof CacheEvents;
 
 type Counters = { -readonly [Name in Exclude<keyof CacheStats, "hitRate">]: number };

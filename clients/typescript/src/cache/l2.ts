@@ -19,6 +19,7 @@ export interface L2Entry {
 
 /** A second level. `redisL2` makes one of a Redis client. */
 export interface L2 {
+  /** The entry of a key, if there is one. */
   get(key: string): Promise<L2Entry | undefined>;
   /** Writes an entry, unless there is one with a newer fence. */
   set(key: string, entry: L2Entry): Promise<void>;

@@ -8,20 +8,25 @@ import type { L2 } from "./l2.js";
 /** The part of `ioredis` that is used: a `Redis` or a `Cluster`. */
 export interface IoRedisLike {
   defineCommand: unknown;
+  /** Runs a script. */
   eval(script: string, numberOfKeys: number, ...keysAndArguments: string[]): Promise<unknown>;
 }
 
 /** The part of `redis` (node-redis) that is used: a client, a pool or a cluster. */
 export interface NodeRedisLike {
+  /** Runs a script. */
   eval(script: string, options: { keys: string[]; arguments: string[] }): Promise<unknown>;
 }
 
 /** How values are written to Redis. */
 export interface Codec {
+  /** The text of a value. */
   encode(value: unknown): string;
+  /** The value of a text. */
   decode(text: string): unknown;
 }
 
+/** The options of `redisL2`. */
 export interface RedisL2Options {
   /** The beginning of every key, which should differ from that of the daemon. Default: `tidings-cache:`. */
   readonly prefix?: string | undefined;

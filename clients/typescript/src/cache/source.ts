@@ -62,10 +62,15 @@ export interface Source {
 /** The part of a `Bus` that the cache uses. */
 export interface CacheBus {
   readonly state: { readonly status: string };
+  /** Subscribes a handler. */
   on(name: typeof CHANNEL, options: { since?: string; onError?: (error: TidingsError) => void }, handler: (data: any, event: any) => void): () => void;
+  /** Adds a listener of gaps. */
   onGap(listener: (gap: any) => void): () => void;
+  /** The position of a delivered event. */
   positionOf(event: object): string | undefined;
+  /** Resolves when everything was delivered. */
   sync(): Promise<ReadonlyMap<string, string>>;
+  /** Publishes an invalidation. */
   publish(
     name: typeof CHANNEL,
     data: any,
@@ -81,7 +86,8 @@ export function busSource(bus: CacheBus): Source {
       const stopGaps = bus.onGap(({ channel, position }: { channel: string; position: string }) => {
         if (channel === CHANNEL) handler.lost(position);
       });
-      const options = { ...(replay && { since: "start" }), onError: (error: TidingsError) => handler.failed(error) };
+      // Never where an earlier page was, as `persist` would: this cache is empty, so there is nothing to invalidate.
+      const options = { since: replay ? "start" : "now", onError: (error: TidingsError) => handler.failed(error) };
       const stop = bus.on(CHANNEL, options, (data: Invalidation, event: { id: string; causationid?: string }) => {
         const position = bus.positionOf(event);
         if (position !== undefined) handler.invalidated({ position, id: event.id, cause: event.causationid, data });

@@ -38,6 +38,7 @@ export interface CacheOptions {
   readonly clone?: boolean | (<Value>(value: Value) => Value) | undefined;
 }
 
+/** The option `verify`: how hits are compared with what the loader returns. */
 export interface VerifyOptions {
   /** The part of the hits that is loaded again, from 0 to 1. */
   readonly sample: number;
@@ -61,6 +62,7 @@ export interface LoadContext<Value = unknown, Tag extends string = string> {
   skip(): void;
 }
 
+/** Loads the value of a key that is not in the cache, or may not be served. */
 export type Loader<Value, Tag extends string = string> = (context: LoadContext<Value, Tag>) => Value | Promise<Value>;
 
 /** How one instance loads while the others wait for its result in L2. */
@@ -138,7 +140,7 @@ export interface Cache<Tag extends string = string> {
    * Write-through: saves the value, invalidates its key and tags, and stores it. It is not stored if another invalidation came
    * in between. Resolves with the position of the invalidation.
    *
-   * @throws What `save` throws, and a {@link TidingsError} as `invalidate` does.
+   * @throws What `save` throws, and a `TidingsError` as `invalidate` does.
    */
   put<Value>(key: string, value: Value, options: PutOptions<Value, Tag>): Promise<{ readonly position: string }>;
   /**

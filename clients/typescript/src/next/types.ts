@@ -12,10 +12,15 @@ export interface NextCacheEntry {
 
 /** A handler for `cacheHandlers`, which `"use cache"` uses. */
 export interface UseCacheHandler {
+  /** The entry, if it may be served. */
   get(cacheKey: string, softTags: string[]): Promise<NextCacheEntry | undefined>;
+  /** Stores an entry that is still being made. */
   set(cacheKey: string, pendingEntry: Promise<NextCacheEntry>): Promise<void>;
+  /** Called before each request. */
   refreshTags(): Promise<void>;
+  /** When one of these tags was invalidated last, in milliseconds since 1970. */
   getExpiration(tags: string[]): Promise<number>;
+  /** Invalidates tags. */
   updateTags(tags: string[], durations?: { expire?: number }): Promise<void>;
 }
 
@@ -41,8 +46,12 @@ export interface NextCacheContext {
 
 /** A handler for `cacheHandler`, which pages, routes, `fetch` and `unstable_cache` use. Next.js makes one for each request. */
 export interface IncrementalCacheHandler {
+  /** The stored value, if it may be served. */
   get(cacheKey: string, context?: NextCacheContext): Promise<NextCacheValue | null>;
+  /** Stores a value. */
   set(cacheKey: string, value: any, context?: NextCacheContext): Promise<void>;
+  /** Invalidates tags. */
   revalidateTag(tags: string | string[], durations?: { expire?: number }): Promise<void>;
+  /** Called at the end of each request. */
   resetRequestCache(): void;
 }

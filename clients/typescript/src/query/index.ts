@@ -10,16 +10,22 @@ export interface QueryLike {
   readonly queryKey: readonly unknown[];
   readonly meta?: Record<string, unknown> | undefined;
   readonly state: { readonly data: unknown; readonly fetchStatus: string };
+  /** Whether an observer uses it. */
   isActive(): boolean;
+  /** Whether its observers have turned it off. */
   isDisabled(): boolean;
 }
 
 /** The part of a `QueryClient` that `bindQueryClient` uses. */
 export interface QueryClientLike {
+  /** The cache of its queries. */
   getQueryCache(): {
+    /** All queries. */
     getAll(): QueryLike[];
+    /** Reports changes of queries. Returns a function that ends it. */
     subscribe(listener: (event: any) => void): () => void;
   };
+  /** Marks queries as stale, and loads the active ones again. */
   invalidateQueries(filters: { predicate: (query: any) => boolean }): Promise<unknown>;
 }
 

@@ -6,6 +6,7 @@ import { type Bus, connect } from "../bus.js";
 import type { ConnectOptions } from "../types.js";
 import type { RegisteredBus } from "./types.js";
 
+/** What `TidingsProvider` takes: a URL and options, or a bus that the application has made. */
 export type TidingsProviderProps = { readonly children?: ReactNode } & (
   | {
     /** The URL of the daemon. The provider makes a bus and closes it when it is unmounted. */

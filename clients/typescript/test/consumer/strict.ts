@@ -2,6 +2,8 @@
 
 import { connect, type Bus, type TidingsError } from "tidings-client";
 import { type Cache, createCache } from "tidings-client/cache";
+import { localStoragePersistence } from "tidings-client/persist";
+import { type DefinedTypes, defineTypes, type EventsOf, type StandardSchema } from "tidings-client/schema";
 
 import type { EventMap, InventoryChange, PriceChange } from "./events.js";
 
@@ -24,4 +26,15 @@ export const cache: Cache<Tag> = createCache<Tag>({ bus, bound: "2s", ttl: "5m",
 
 export function product(id: string, signal: AbortSignal | undefined): Promise<PriceChange | undefined> {
   return cache.getOrSet(`product:${id}`, ({ tag }) => (tag("products"), id === "a" ? price : undefined), { tags: [`products:${id}`], signal });
+}
+
+declare const review: StandardSchema<{ id: string; stars: number }>;
+
+const types: DefinedTypes<{ review: typeof review }> = defineTypes({ review: { schema: review, key: "id" } });
+type Events = EventsOf<typeof types>;
+
+export function persisted(user: string, signal: AbortSignal | undefined): Bus<Events> {
+  const bus: Bus<Events> = connect("http://127.0.0.1:7400", { types, validate: "receive", persist: localStoragePersistence({ name: user }) });
+  bus.on("review", { where: { stars: [1, 2] }, signal }, ({ id, stars }) => void `${id}${stars.toFixed()}`);
+  return bus;
 }
