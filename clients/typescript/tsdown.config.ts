@@ -16,8 +16,6 @@ export default defineConfig(
     },
     format,
     define: { IS_COMMONJS: String(format === "cjs") },
-    // What all entry points use is one file. Else a bundle of two of them has its parts in another order, and is larger compressed.
-    outputOptions: { advancedChunks: { groups: [{ name: "core", test: /src\/(?!index|unref|probe)[^/.]+\.ts$/ }] } },
     platform: "neutral" as const,
     target: "es2022",
     dts: true,

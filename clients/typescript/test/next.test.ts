@@ -172,7 +172,7 @@ test("without the daemon nothing is served beyond the bound, a call fails, and a
   const daemon = await startDaemon();
   const proxy = await Proxy.before(daemon.port);
   started.push(() => proxy.stop());
-  const handler = await startHandler(daemon, { url: proxy.url, bound: 200, retryTimeoutMs: 0 });
+  const handler = await startHandler(daemon, { url: proxy.url, bound: 1_000, retryTimeoutMs: 0 });
   await handler.set("a", Promise.resolve(entry("one", ["products"])));
   await handler.set("b", Promise.resolve(entry("one", ["orders"])));
   await handler.set("e", Promise.resolve(entry("one", ["others"])));

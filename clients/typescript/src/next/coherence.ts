@@ -47,8 +47,8 @@ export class NextCoherence {
   readonly #environment: Environment = systemEnvironment();
   readonly #proof: Proof;
   readonly #boundMs: number;
-  /** `performance.now()` when the clock showed 0. */
-  readonly #start = performance.now();
+  /** What the clock is ahead of `performance.now()`. It can only grow, so an older difference makes a value look older. */
+  readonly #ahead: number = this.#environment.clock.now() - performance.now();
   /** What is published in this turn. */
   readonly #publishing = new Map<string, Promise<void>>();
   /** By request: what it has published. */
@@ -74,8 +74,7 @@ export class NextCoherence {
   /** Whether what has this fence and these tags may be served now. */
   async judge(fence: Fence, tags: readonly string[]): Promise<Verdict> {
     if (this.log.judge(fence, tags) === "gone") return "gone";
-    // No time of the clock that a later reading could show to be too late: a machine that slept has gained since.
-    if (!(await this.#isProven(Math.floor(fence.monotonic - this.#start)))) return "gone";
+    if (!(await this.#isProven(Math.floor(fence.monotonic + this.#ahead)))) return "gone";
     return this.log.judge(fence, tags);
   }
 
