@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+/// In milliseconds.
+const DAY: u64 = 24 * 3_600_000;
+
 /// A duration of at least a millisecond.
 ///
 /// # Errors
@@ -18,22 +21,31 @@ pub fn duration(text: &str) -> Result<Duration, String> {
 /// # Errors
 /// As [`duration`].
 pub fn duration_or_zero(text: &str) -> Result<Duration, String> {
-    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
-    let (number, unit) = text.split_at(digits);
-    let millis_of_unit: u64 = match unit {
-        "ms" => 1,
-        "s" => 1_000,
-        "m" => 60_000,
-        "h" => 3_600_000,
-        "d" => 24 * 3_600_000,
-        _ => 0,
-    };
+    let (number, unit) = split(text);
+    let millis = |unit| number.parse::<u64>().ok()?.checked_mul(unit);
     // A clock overflows if a very long duration is added to it.
-    let one_year = 365 * 24 * 3_600_000;
-    match number.parse::<u64>().ok().and_then(|number| number.checked_mul(millis_of_unit)) {
-        Some(millis) if millis_of_unit > 0 && millis <= one_year => Ok(Duration::from_millis(millis)),
-        Some(_) if millis_of_unit > 0 => Err("a duration of at most a year, 365d".into()),
-        _ => Err(format!("a duration such as 250ms, 25s, 10m, 1h or 7d{}", hint(number, unit))),
+    let one_year = 365 * DAY;
+    match millis_of(unit).and_then(millis) {
+        Some(millis) if millis <= one_year => Ok(Duration::from_millis(millis)),
+        Some(_) => Err("a duration of at most a year, 365d".into()),
+        None => Err(format!("a duration such as 250ms, 25s, 10m, 1h or 7d{}", hint(number, unit))),
+    }
+}
+
+/// The digits at the beginning of a text, and what follows them.
+pub(super) fn split(text: &str) -> (&str, &str) {
+    text.split_at(text.bytes().take_while(u8::is_ascii_digit).count())
+}
+
+/// The length of a unit in milliseconds.
+pub(super) fn millis_of(unit: &str) -> Option<u64> {
+    match unit {
+        "ms" => Some(1),
+        "s" => Some(1_000),
+        "m" => Some(60_000),
+        "h" => Some(3_600_000),
+        "d" => Some(DAY),
+        _ => None,
     }
 }
 

@@ -6,7 +6,7 @@
 use std::str::FromStr;
 use std::time::Duration;
 
-use super::{Cursor, PackedCursor, Position};
+use super::{Cursor, PackedCursor, Position, duration};
 use crate::suggest;
 
 /// How many characters of a text without a form an error repeats.
@@ -122,23 +122,15 @@ fn numbers<const N: usize>(text: &str, between: char, digits: [usize; N]) -> Opt
     parts.next().is_none().then_some(numbers)
 }
 
-/// Reads an age: a whole number and a unit, as for durations in the configuration, and `d` for days. An age of any size is
-/// good: it is only longer than that of every event.
+/// Reads an age: a whole number and a unit, as for durations in the configuration. An age of any size is good: it is only longer
+/// than that of every event.
 fn age(text: &str) -> Option<Duration> {
-    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
-    let number = match &text[..digits] {
+    let (number, unit) = duration::split(text);
+    let number = match number {
         "" => return None,
         digits => digits.parse().unwrap_or(u64::MAX),
     };
-    let millis = match &text[digits..] {
-        "ms" => 1,
-        "s" => 1_000,
-        "m" => 60_000,
-        "h" => 3_600_000,
-        "d" => 86_400_000,
-        _ => return None,
-    };
-    Some(Duration::from_millis(number.saturating_mul(millis)))
+    Some(Duration::from_millis(duration::millis_of(unit)?.saturating_mul(number)))
 }
 
 #[cfg(test)]

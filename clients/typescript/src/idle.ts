@@ -1,7 +1,7 @@
 // Closes the connection some time after nothing needs it any more.
 //
 // React's StrictMode unmounts and mounts each component again, and a change of the route unmounts some and mounts others. So the
-// connection stays for a while: who comes back finds it open.
+// connection stays for a while, and a component that subscribes again finds it open.
 
 import type { Timer, Timers } from "./timers.js";
 

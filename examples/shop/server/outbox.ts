@@ -11,7 +11,7 @@ import type { Shop } from "./shop.ts";
 
 /** How long a customer waits for the bus, in milliseconds. The sale is made anyway. */
 const LIMIT_MS = 1_000;
-/** How often what waits is tried again, in milliseconds. */
+/** How often the outbox tries again to publish, in milliseconds. */
 const AGAIN_MS = 1_000;
 /** How many events are published in one request. */
 const BATCH = 100;
@@ -34,7 +34,7 @@ export class Outbox {
     return this.#isBehind ? this.#shop.countWaiting() : 0;
   }
 
-  /** Publishes what waits, as far as the bus takes it now. Calls while one is under way share the next one. */
+  /** Publishes the rows of the outbox, as far as the bus takes them now. Calls while one is under way share the next one. */
   flush(): Promise<void> {
     this.#next ??= this.#current.then(() => {
       this.#next = undefined;

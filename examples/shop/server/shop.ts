@@ -21,7 +21,7 @@ const TABLES = `
     number INTEGER PRIMARY KEY, id TEXT UNIQUE NOT NULL, productId TEXT NOT NULL, customerId TEXT NOT NULL,
     cents INTEGER NOT NULL, status TEXT NOT NULL
   );
-  -- Changes that are made. Who asks again gets the same answer, and no second change.
+  -- Changes that are made. A client that sends one again gets the same answer, and makes no second change.
   CREATE TABLE IF NOT EXISTS done (id TEXT PRIMARY KEY);
   -- AUTOINCREMENT: a number never comes again, so what is deleted up to a number is what was read up to it.
   CREATE TABLE IF NOT EXISTS outbox (number INTEGER PRIMARY KEY AUTOINCREMENT, event TEXT NOT NULL);

@@ -105,6 +105,19 @@ fn given_members_stay_as_they_are() {
     assert_eq!(made.get("more"), Some(&Json::Number("18446744073709551617".into())));
 }
 
+/// No instance fits: each node would need 1,000 further ones.
+#[test]
+fn a_schema_that_contains_itself_without_end_is_given_up() {
+    let mut catalog = Catalog::builtin();
+    let schema = json!({"$ref":"#/$defs/tree","$defs":{"tree":{"type":"object","required":["children"],
+        "properties":{"children":{"type":"array","minItems":1000,"items":{"$ref":"#/$defs/tree"}}}}}});
+    let channel = catalog.add("own", &schema.to_string()).unwrap().channel;
+    let event_type = catalog.get(channel);
+    let mut dice = StdRng::seed_from_u64(1);
+    let made = value::make(SchemaNode::root(&event_type.schema), "own", &mut dice);
+    assert!(!event_type.is_valid(&made));
+}
+
 #[test]
 fn what_no_example_can_mend_is_named() {
     let catalog = Catalog::builtin();

@@ -72,7 +72,7 @@ export class SharedFeed implements Feed, FeedHandler {
   /** As the leader: what the other tabs want, and how far each channel is. */
   readonly #tabs = new Map<string, Wants>();
   readonly #positions = new Map<string, string>();
-  /** As a follower: by channel, what waits until the log is read. */
+  /** As a follower: by channel, the leader's messages that this tab handles once it has read the log. */
   readonly #waiting = new Map<string, (() => void)[]>();
 
   constructor(base: string, requests: Requests, path: Path, handler: FeedHandler) {

@@ -246,7 +246,7 @@ function streamOf(chunks: readonly Uint8Array[]): ReadableStream<Uint8Array> {
   let index = 0;
   return new ReadableStream({
     pull(controller) {
-      // A copy: who reads it may transfer its memory.
+      // A copy: the reader of the stream may transfer its memory.
       if (index < chunks.length) controller.enqueue(chunks[index++]!.slice());
       else controller.close();
     },
