@@ -12,6 +12,7 @@ mod channels;
 mod codegen;
 mod completions;
 mod config;
+mod context;
 mod failure;
 mod fields;
 mod flags;
@@ -76,6 +77,8 @@ enum Command {
     Token(token::Token),
     #[command(subcommand)]
     Config(config::ConfigCommand),
+    #[command(subcommand)]
+    Context(context::Context),
     Completions(completions::Completions),
     Man(man::Man),
 }
@@ -109,6 +112,7 @@ pub fn main() -> ExitCode {
         Command::Auth(auth) => auth.run(),
         Command::Token(token) => run_on_one_core(token.run()),
         Command::Config(config) => config.run(),
+        Command::Context(context) => context.run(),
         Command::Completions(completions) => completions.run(),
         Command::Man(man) => man.run(),
     };

@@ -16,6 +16,7 @@ mod client;
 mod cluster;
 mod completions;
 mod config;
+mod contexts;
 mod credentials;
 mod cursors;
 mod deployment;
