@@ -40,7 +40,7 @@ endif
 .NOTPARALLEL:
 
 .PHONY: help run build release build-client setup setup-lint setup-test setup-client setup-generators setup-openapi setup-bench check lint test test-rust \
-	test-ajv test-generators test-openapi test-client test-next setup-next test-coherence test-shop example-shop build-coherence setup-coherence setup-shop coherence soak conformance fuzz million bench bench-report \
+	test-ajv test-generators test-openapi test-client test-next setup-next test-walk test-coherence test-shop example-shop build-coherence setup-coherence setup-shop coherence soak conformance fuzz million bench bench-report \
 	bench-micro bench-tags fmt generate clean
 
 help: ## this list
@@ -105,6 +105,10 @@ test-client: build setup-client ## the TypeScript client's build, types, package
 
 test-next: build-client build setup-next ## the adapter for Next.js: an application built once and run twice, beside a control; takes 3 minutes
 	cd $(NEXT) && node --test --test-reporter=spec check.test.mjs
+
+test-walk: build setup-client ## docs/typescript.md, "A page from nothing", done as it stands there with Vite in a browser; npm from the registry; takes a minute
+	@$(SETUP) chromium
+	node --test --test-reporter=spec tests/walk/walk.test.mjs
 
 test-coherence: build-client build build-coherence setup-coherence ## the short form of `make coherence`: planted bugs, and the near caches under a few faults
 	cd $(COHERENCE) && node --test short.test.mjs
