@@ -16,8 +16,10 @@ mod failure;
 mod fields;
 mod flags;
 mod generate;
+mod health;
 mod history;
 mod interrupt;
+mod man;
 mod nodes;
 mod output;
 mod printer;
@@ -30,6 +32,7 @@ mod reporter;
 mod schema;
 mod secret_input;
 mod serve;
+mod shape;
 mod signals;
 mod tail;
 mod token;
@@ -59,6 +62,7 @@ enum Command {
     History(history::History),
     Channels(channels::Channels),
     Nodes(nodes::Nodes),
+    Health(health::Health),
     #[command(subcommand)]
     Schema(schema::Schema),
     #[command(subcommand)]
@@ -73,6 +77,7 @@ enum Command {
     #[command(subcommand)]
     Config(config::ConfigCommand),
     Completions(completions::Completions),
+    Man(man::Man),
 }
 
 /// Parses the arguments of the process, runs the command, and returns the exit code.
@@ -96,6 +101,7 @@ pub fn main() -> ExitCode {
         Command::History(history) => run_on_one_core(history.run()),
         Command::Channels(channels) => run_on_one_core(channels.run()),
         Command::Nodes(nodes) => run_on_one_core(nodes.run()),
+        Command::Health(health) => run_on_one_core(health.run()),
         Command::Schema(schema) => schema.run(),
         Command::Codegen(codegen) => codegen.run(),
         Command::Cascade(cascade) => cascade.run(),
@@ -104,6 +110,7 @@ pub fn main() -> ExitCode {
         Command::Token(token) => run_on_one_core(token.run()),
         Command::Config(config) => config.run(),
         Command::Completions(completions) => completions.run(),
+        Command::Man(man) => man.run(),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

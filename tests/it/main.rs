@@ -55,6 +55,7 @@ mod rfc7692;
 mod routes;
 mod schemas;
 mod sentinel;
+mod shapes;
 mod shutdown;
 mod signals;
 mod sse_clients;
