@@ -20,6 +20,7 @@ mod contexts;
 mod credentials;
 mod cursors;
 mod deployment;
+mod doctor;
 mod documents;
 mod drain_notice;
 mod edge;
