@@ -3,6 +3,7 @@
 //! The values of every label are known before the first request: event types of the catalogue, and error codes of the
 //! contract. So a client cannot create a new time series. This module does not know how the metrics are scraped.
 
+mod audit;
 mod flows;
 
 use std::sync::Arc;
@@ -15,6 +16,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
+use audit::AuditMetrics;
 pub use flows::{FlowLabel, FlowMetrics};
 
 /// The metrics of one node. The help texts in `Metrics::default` describe them.
@@ -57,6 +59,7 @@ pub struct Metrics {
     pub tls_handshake_failures: Counter,
     pub tls_reload_failures: Counter,
     pub flows: FlowMetrics,
+    pub audit: AuditMetrics,
     registry: Registry,
 }
 
@@ -137,6 +140,7 @@ impl Default for Metrics {
             tls_handshake_failures: Counter::default(),
             tls_reload_failures: Counter::default(),
             flows: FlowMetrics::default(),
+            audit: AuditMetrics::default(),
             registry: Registry::with_prefix("tidings"),
         };
         let mut registry = std::mem::take(&mut metrics.registry);
@@ -277,6 +281,7 @@ impl Default for Metrics {
             metrics.tls_reload_failures.clone(),
         );
         metrics.flows.register(r);
+        metrics.audit.register(r);
         // A rate needs a sample from before the first error.
         for code in ["broker-unavailable", "invalid-frame", "rate-limited"] {
             drop(metrics.sync_errors.get_or_create(&CodeLabel { code }));

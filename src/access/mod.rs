@@ -9,6 +9,7 @@ mod limit_key;
 mod principal;
 
 use std::borrow::Cow;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
@@ -60,23 +61,53 @@ pub struct Caller {
     principal: Option<Arc<Principal>>,
     /// The name of a part of the daemon that calls.
     part: Option<Arc<str>>,
+    origin: CallOrigin,
+}
+
+/// Where a call comes from, for the audit. `None` where there is no audit, and for a call that is only tried: the transport
+/// repeats it with its origin if it is refused.
+pub type CallOrigin = Option<Arc<CallDetails>>;
+
+/// See [`CallOrigin`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CallDetails {
+    pub address: IpAddr,
+    /// The `x-request-id` of the request; that of the handshake for a connection.
+    pub request_id: Box<str>,
 }
 
 impl Caller {
     /// A caller who may do everything in this namespace.
     pub fn unrestricted(namespace: NamespaceId) -> Self {
-        Self { namespace, principal: None, part: None }
+        Self { namespace, principal: None, part: None, origin: None }
     }
 
     /// A part of the daemon itself, which may do everything in this namespace. Its name is the `source` of its events:
     /// `bridge/legacy-inventory`.
     pub fn internal(namespace: NamespaceId, part: impl Into<Arc<str>>) -> Self {
-        Self { namespace, principal: None, part: Some(part.into()) }
+        Self { namespace, principal: None, part: Some(part.into()), origin: None }
     }
 
     /// A caller with a valid credential, or with the grants of those who have none.
     pub fn of(principal: Arc<Principal>) -> Self {
-        Self { namespace: principal.namespace, principal: Some(principal), part: None }
+        Self { namespace: principal.namespace, principal: Some(principal), part: None, origin: None }
+    }
+
+    /// The same caller, whose calls come from there.
+    #[must_use]
+    pub fn from(mut self, origin: CallOrigin) -> Self {
+        self.origin = origin;
+        self
+    }
+
+    /// Where its calls come from.
+    pub fn origin(&self) -> &CallOrigin {
+        &self.origin
+    }
+
+    /// The part of the daemon that calls. `None` for everybody else.
+    pub fn part(&self) -> Option<&str> {
+        self.part.as_deref()
     }
 
     /// The namespace that all its calls are about.

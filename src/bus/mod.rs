@@ -20,9 +20,11 @@
 //! | [`Bus::channels`], [`Bus::types`], [`Bus::schema`], [`Bus::event_schema`], [`Bus::nodes`] | `overview.rs` |
 //! | [`Bus::authenticate`], [`Bus::renew`], [`Bus::may_subscribe`], [`Bus::require`] | `authorize.rs` |
 //! | [`Bus::revoke`] | `revocations.rs` |
+//! | the record of what was published and refused | `audit.rs` |
 //! | [`Bus::admit`], [`Bus::evicted`], [`Bus::readiness`] | `admit.rs` |
 
 mod admit;
+pub mod audit;
 mod authorize;
 mod cursor_bases;
 mod cursors;
@@ -79,6 +81,8 @@ pub struct Bus {
     auth: Option<Arc<Auth>>,
     publish_limit: Option<PublishLimit>,
     cascades: Arc<Cascades>,
+    /// `None`: nothing is recorded.
+    audit: Option<Arc<audit::Audit>>,
     /// The filter of all subscriptions without one.
     no_filter: Arc<Filter>,
     /// What they select without a pin.
@@ -116,6 +120,7 @@ impl Bus {
             auth,
             publish_limit,
             cascades,
+            audit: None,
             no_filter,
             everything,
         }

@@ -11,6 +11,7 @@
 //!
 //! A flow uses the application layer as everybody does, with [`Caller::internal`]: it is no second way to the log.
 
+pub mod audit;
 mod channel_reader;
 mod checkpoint;
 mod dead_letters;

@@ -8,6 +8,7 @@ mod access;
 mod admission;
 mod alerts;
 mod announcements;
+mod audit;
 mod auth_file;
 mod broker;
 mod cascades;
