@@ -4,6 +4,7 @@
 // loaded its data before it is connected. Invalidations that arrive together are reported together, so that a cache loads
 // an entry again once.
 
+import { onAbort } from "./aborting.js";
 import type { TidingsError } from "./errors.js";
 import type { CacheInvalidate } from "./generated/events.js";
 import { Listeners } from "./listeners.js";
@@ -30,6 +31,11 @@ export interface Invalidated {
    * of those that are reported together.
    */
   readonly staleForMs: number;
+  /**
+   * Everything up to here was reported. To go on after it later, as in a page that is loaded again, pass it as `since`. `undefined` as
+   * long as it is not known, and with a bus without `positionOf`.
+   */
+  readonly position: string | undefined;
 }
 
 /** The options of `onInvalidate`. */
@@ -39,6 +45,8 @@ export interface OnInvalidateOptions {
    * or `"now"`.
    */
   readonly since?: Since | undefined;
+  /** Removes the listener when it is aborted. */
+  readonly signal?: AbortSignal | undefined;
 }
 
 /** The part of a `Bus` that `onInvalidate` uses. */
@@ -49,11 +57,13 @@ export interface InvalidateBus {
   onGap(listener: (gap: any) => void): () => void;
   /** Resolves when all subscriptions are live. */
   ready(options: { signal: AbortSignal }): Promise<void>;
+  /** The position of an event that was received. */
+  positionOf?(event: object): string | undefined;
 }
 
 /**
  * Calls `listener` with what is out of date: what `cache-invalidate` events name, or everything after a gap. A reconnect without
- * a gap reports what was invalidated meanwhile, and nothing else. Returns a function that removes the listener.
+ * a gap reports what was invalidated meanwhile, and nothing else. Returns a function that removes the listener, as `signal` does.
  *
  * It begins with the invalidations of the last 10 s, since data may have been loaded before the connection was there. If the
  * connection takes longer than that to come up, everything is reported.
@@ -65,8 +75,9 @@ export interface InvalidateBus {
 export function onInvalidate(
   bus: InvalidateBus,
   listener: (what: Invalidated) => void,
-  { since }: OnInvalidateOptions = {},
+  { since, signal }: OnInvalidateOptions = {},
 ): () => void {
+  if (signal?.aborted) return () => {};
   const key = since ?? "";
   const ofBus = feeds.get(bus) ?? new Map<string, Feed>();
   feeds.set(bus, ofBus);
@@ -75,7 +86,12 @@ export function onInvalidate(
     feed = new Feed(bus, since, () => void ofBus.delete(key));
     ofBus.set(key, feed);
   }
-  return feed.add(listener);
+  const remove = feed.add(listener);
+  const forget = onAbort(signal, remove);
+  return () => {
+    forget();
+    remove();
+  };
 }
 
 /** By bus, and by where they begin. */
@@ -84,6 +100,11 @@ const feeds = new WeakMap<InvalidateBus, Map<string, Feed>>();
 /** One subscription, and its listeners. */
 class Feed {
   readonly #listeners = new Listeners<Invalidated>((cause) => console.error("tidings: a listener of onInvalidate failed:", cause));
+  readonly #bus: InvalidateBus;
+  /** The position of the last event. */
+  #position: string | undefined;
+  /** The position up to which no event is held back. */
+  #settled: string | undefined;
   /** What has arrived since the last report. */
   #gathered: CacheInvalidate[] = [];
   #hasGap = false;
@@ -94,8 +115,11 @@ class Feed {
 
   constructor(bus: InvalidateBus, since: Since | undefined, onEnd: () => void) {
     const ended = new AbortController();
-    const stopGaps = bus.onGap(({ channel }: { channel: string }) => {
-      if (channel === CHANNEL) this.#lost();
+    this.#bus = bus;
+    const stopGaps = bus.onGap(({ channel, position }: { channel: string; position?: string }) => {
+      if (channel !== CHANNEL) return;
+      this.#position = position;
+      this.#lost();
     });
     let stop: () => void;
     try {
@@ -136,8 +160,10 @@ class Feed {
     };
   }
 
-  #received(data: CacheInvalidate, { id, causationid }: { id: string; causationid?: string }): void {
+  #received(data: CacheInvalidate, event: { id: string; causationid?: string }): void {
+    const { id, causationid } = event;
     const { holdMs = 0 } = data;
+    this.#position = this.#bus.positionOf?.(event);
     const writer = causationid ?? id;
     clearTimeout(this.#holds.get(writer));
     const isKnown = this.#holds.delete(writer);
@@ -169,6 +195,8 @@ class Feed {
       const [gathered, all] = [this.#gathered, this.#hasGap];
       this.#gathered = [];
       this.#hasGap = false;
+      // A program that begins there must get again what is held back here.
+      if (this.#holds.size === 0) this.#settled = this.#position;
       const distinct = (names: (data: CacheInvalidate) => readonly string[] | undefined) =>
         all ? [] : [...new Set(gathered.flatMap((data) => names(data) ?? []))];
       this.#listeners.notify({
@@ -177,6 +205,7 @@ class Feed {
         keys: distinct(({ keys }) => keys),
         prefixes: distinct(({ prefixes }) => prefixes),
         staleForMs: all ? 0 : Math.min(...gathered.map(({ staleForMs = 0 }) => staleForMs)),
+        position: this.#settled,
       });
     }, 0);
   }
