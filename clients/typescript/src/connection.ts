@@ -18,6 +18,7 @@ import type { ConnectionState, Transport } from "./state.js";
 import type { Timer, Timers } from "./timers.js";
 import type { Credential } from "./token.js";
 import type { Transports } from "./transports.js";
+import type { Unref } from "./unref.js";
 import { onWaking } from "./waking.js";
 import { closeSocket, type WebSocketLike } from "./websocket.js";
 
@@ -72,8 +73,8 @@ export class Connection {
   /** Whether the page is in the back/forward cache. */
   #isSuspended = false;
   #stopWaking: (() => void) | undefined;
-  /** Called with each new socket, once the bus does not keep the process alive. */
-  #unref: Promise<(socket: WebSocketLike) => void> | undefined;
+  /** What is done with each new socket, once the bus does not keep the process alive. */
+  #unref: Promise<Unref> | undefined;
 
   constructor(options: ConnectionOptions) {
     this.#options = options;
@@ -157,17 +158,15 @@ export class Connection {
     if (this.#state.status === "closed") return;
     const socket = this.#release();
     this.#stop();
+    void this.#unref?.then(({ stop }) => stop());
     this.#enter(error ? { status: "closed", error } : { status: "closed" });
     closeSocket(socket, CLOSE_CODES.normal);
   }
 
   /** From now on, the connection does not keep the process alive. */
   unref(): void {
-    this.#unref ??= import("./unref.js").then(({ unrefSockets }) => {
-      const unref = unrefSockets(this.#options.urls);
-      if (this.#socket) unref(this.#socket);
-      return unref;
-    });
+    if (this.#state.status === "closed") return;
+    this.#unref ??= import("./unref.js").then(({ unrefSockets }) => unrefSockets(this.#options.urls, this.#socket));
   }
 
   async #connect(): Promise<void> {
@@ -193,7 +192,7 @@ export class Connection {
       if (this.#attempt !== attempt) return;
       this.#isFallback = transports.isFallback;
       socket = new WebSocket(`${base.replace(/^http/, "ws")}/v1/ws`, SUBPROTOCOL);
-      unref?.(socket);
+      unref?.socket(socket);
     } catch (cause) {
       if (this.#attempt !== attempt) return;
       // The code of the fallback could not be loaded.

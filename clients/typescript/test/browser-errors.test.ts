@@ -73,7 +73,7 @@ test("a daemon that comes back while the page asks why it was away is not taken 
     const headers = { "access-control-allow-origin": allowed.origin, "content-type": "application/problem+json" };
     response.writeHead(426, headers).end(JSON.stringify({ code: "upgrade-required", status: 426 }));
   });
-  daemon.on("upgrade", (request, socket) => {
+  daemon.on("upgrade", (_request, socket) => {
     modes.push("websocket");
     socket.destroy();
   });
