@@ -10,6 +10,7 @@ import { type Backoff, delayBefore } from "./backoff.js";
 import { TidingsError } from "./errors.js";
 import { explain, responseError, unreachable } from "./explain.js";
 import { TEMPORARY_STATUSES } from "./generated/protocol.js";
+import type { JsonCodec } from "./json.js";
 import { bearer, type Credential } from "./token.js";
 
 /** The daemon's confirmation of a published event. */
@@ -65,6 +66,7 @@ export interface PublisherOptions {
   readonly urls: readonly string[];
   readonly credential: Credential | undefined;
   readonly fetch: FetchLike;
+  readonly json: JsonCodec;
   readonly backoff: Backoff;
   readonly random: () => number;
   /** The default of the option of a call. */
@@ -107,7 +109,7 @@ export class Publisher {
   async post(body: EventWithId | readonly EventWithId[], options: PublishOptions): Promise<Accepted[]> {
     const { urls, closed, backoff, random } = this.#options;
     const { signal, retryTimeoutMs = this.#options.retryTimeoutMs } = options;
-    const text = JSON.stringify(body);
+    const text = this.#options.json.stringify(body);
     const stop = anyOf([closed, signal]);
     const start = performance.now();
     let defaultRetryMs = 0;
