@@ -13,6 +13,7 @@
 //! | [`Publisher::charge`](publish::Publisher::charge) | `publish_limit.rs` |
 //! | [`Bus::select`], [`Bus::select_each`], [`Bus::resolve`], [`Bus::subscribe`] | `resolve.rs` |
 //! | [`Bus::reader`] | `reader.rs` |
+//! | [`Bus::flow_store`] | `flow_store.rs` |
 //! | [`Bus::look`] | `look.rs` |
 //! | [`Bus::history`] | `history.rs` |
 //! | [`Bus::unpack`], [`Bus::cursors`] | `cursors.rs` |
@@ -25,6 +26,7 @@ mod admit;
 mod authorize;
 mod cursor_bases;
 mod cursors;
+mod flow_store;
 mod history;
 mod look;
 mod namespace;
@@ -44,6 +46,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use authorize::{NotRenewed, Renewal, TakenBack, expires_in_ms};
 pub use cursor_bases::CursorBases;
+pub use flow_store::FlowStore;
 pub use history::{Gap, History, HistoryQuery};
 pub use look::Look;
 pub use namespace::Namespace;

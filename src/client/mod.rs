@@ -240,6 +240,22 @@ impl Client {
         Ok(response.nodes)
     }
 
+    /// Succeeds if the daemon is alive, whatever its broker does.
+    ///
+    /// # Errors
+    /// As [`Client::channels`].
+    pub async fn alive(&self) -> Result<(), Error> {
+        self.get::<Value>(&["healthz"], &[]).await.map(drop)
+    }
+
+    /// Succeeds if the daemon can publish and receive: it reaches its broker, and is not about to stop.
+    ///
+    /// # Errors
+    /// As [`Client::channels`]; [`Error::Refused`] says why the daemon is not ready.
+    pub async fn ready(&self) -> Result<(), Error> {
+        self.get::<Value>(&["readyz"], &[]).await.map(drop)
+    }
+
     /// Revokes credentials on all nodes, within 2 s: requests are refused, and connections closed. Needs the right `revoke`.
     ///
     /// # Errors

@@ -6,6 +6,7 @@
 mod broker_url;
 mod cascades;
 mod edge;
+mod flow_tables;
 mod layers;
 mod redis_url;
 mod setting;
@@ -21,6 +22,7 @@ use std::time::Duration;
 pub use broker_url::BrokerUrl;
 pub use cascades::CascadeTables;
 pub use edge::{EdgeConfig, hosts, networks, origins};
+pub use flow_tables::{FlowTable, FlowTables, WEBHOOK};
 pub(crate) use layers::read_error;
 pub use layers::{Mistakes, Source, Sources};
 pub use redis_url::{Form, RedisUrl};
@@ -49,6 +51,8 @@ pub struct Config {
     pub cascades: Option<CascadeTables>,
     /// The `[types.NAME]` tables. Only a file has them.
     pub types: Option<TypeTables>,
+    /// The `[[webhook]]` tables. Only a file has them.
+    pub flows: FlowTables,
 }
 
 /// Who may do what.
@@ -208,7 +212,8 @@ pub struct Loaded {
 }
 
 impl Loaded {
-    /// The names of the settings whose value differs from `other`; `cascade` if the rules do, `types` if those settings do.
+    /// The names of the settings whose value differs from `other`; `cascade` if the rules do, `types` if those settings do,
+    /// `webhook` if those tables do.
     pub fn changed_since(&self, other: &Self) -> impl Iterator<Item = &'static str> {
         let same_rules = cascades::same(self.config.cascades.as_ref(), other.config.cascades.as_ref());
         let same_types = types::same(self.config.types.as_ref(), other.config.types.as_ref());
@@ -220,6 +225,7 @@ impl Loaded {
             .map(|(new, _)| new.name)
             .chain((!same_rules).then_some(cascades::CASCADE))
             .chain((!same_types).then_some(types::TYPES))
+            .chain(self.config.flows.changed_since(&other.config.flows))
     }
 }
 
@@ -289,6 +295,7 @@ pub fn load(sources: Sources) -> Result<Loaded, Mistakes> {
         tls: tls(from),
         cascades: from.cascades.take(),
         types: from.types.take(),
+        flows: std::mem::take(&mut from.flows),
     };
     check(&config, from);
     if !layers.mistakes.is_empty() {

@@ -31,7 +31,8 @@ use crate::bus::{Bus, Lifecycle, PublishLimit, Revocations};
 use crate::cascade::Cascades;
 use crate::config::{BrokerConfig, BrokerUrl, Config, TypeTables};
 use crate::connection::{Connections, MAX_UNAUTHENTICATED};
-use crate::event::{Catalog, Defaults};
+use crate::event::{Catalog, Defaults, Epoch};
+use crate::flows::{self, Flow};
 use crate::http::edge::Edge;
 use crate::http::{App, AppState, ParseLimit, Side};
 use crate::hub::{EvictReason, Hub};
@@ -72,6 +73,7 @@ pub struct Server {
     connections: TaskGroup,
     lifecycle: Lifecycle,
     auth: Option<Arc<Auth>>,
+    flows: Vec<Arc<dyn Flow>>,
     config: Config,
 }
 
@@ -225,6 +227,7 @@ fn assemble(
         connections: TaskGroup::new(metrics),
         lifecycle,
         auth,
+        flows: Vec::new(),
         config,
     }
 }
@@ -269,7 +272,8 @@ impl Server {
         shutdown: impl Future<Output = ()>,
         drain_now: impl Future<Output = ()>,
     ) -> Result<(), ServerError> {
-        let Self { listener, admin, tls, app, occupancy, namespaces, connections, lifecycle, auth, config } = self;
+        let Self { listener, admin, tls, app, occupancy, namespaces, connections, lifecycle, auth, flows, config } =
+            self;
         let node = node_state(&config, listener.local_addr().unwrap_or(config.server.listen));
         let id = node.id.clone();
         let (mut backends, mut hubs): (Vec<Arc<dyn Backend>>, Vec<Arc<Hub>>) = (Vec::new(), Vec::new());
@@ -307,6 +311,20 @@ impl Server {
             services.start("certificate watch", succeed(certificates.follow()));
             current
         });
+        let flow_runs = TaskGroup::new(app.metrics.clone());
+        // No other process has this name, so that each has its own leases.
+        let process: Arc<str> = format!("{id}/{}", Epoch::random()).into();
+        for flow in flows {
+            let member = flow_runs.enter();
+            let (bus, metrics, process) = (app.bus.clone(), app.metrics.clone(), process.clone());
+            let (stopping, grace) = (lifecycle.draining.clone(), config.server.drain / 3);
+            services.start("flow", async move {
+                let running = flows::supervise(flow, bus, process, metrics, stopping, grace);
+                member.run("flow", running).await.ok_or("panicked")?;
+                drop(member);
+                std::future::pending().await
+            });
+        }
         let requests = TaskGroup::new(app.metrics.clone());
         let acceptor = |side, occupancy| {
             let acceptor = Acceptor::new(
@@ -357,6 +375,8 @@ impl Server {
             hub.evict(Some(EvictReason::Draining(reconnect_spread(open, config.server.drain)))).await;
         }
         let _ = timeout_at(deadline, connections.wait()).await;
+        // They give their leases back, so that other nodes go on with them at once.
+        let _ = timeout_at(deadline, flow_runs.wait()).await;
         // No heartbeat may follow the node's leaving.
         registry.stop().await;
         let _ = timeout_at(end, registrar.nodes().leave(&id)).await;

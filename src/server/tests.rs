@@ -10,8 +10,8 @@ use super::*;
 use crate::access::{Caller, NamespaceId};
 use crate::bus::{Begin, Documents, StreamQuery, Subscription};
 use crate::config::{
-    AuthConfig, BrokerConfig, BrokerUrl, BusMessage, EdgeConfig, FileSync, LogConfig, LogFormat, RequestLimits,
-    ServerConfig, WebSocketConfig,
+    AuthConfig, BrokerConfig, BrokerUrl, BusMessage, EdgeConfig, FileSync, FlowTables, LogConfig, LogFormat,
+    RequestLimits, ServerConfig, WebSocketConfig,
 };
 use crate::connection::{Admitted, Client, Opening};
 use crate::event::ChannelId;
@@ -66,6 +66,7 @@ fn config() -> Config {
         tls: None,
         cascades: None,
         types: None,
+        flows: FlowTables::default(),
     }
 }
 

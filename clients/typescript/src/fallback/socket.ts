@@ -55,6 +55,8 @@ export class HttpSocket implements WebSocketLike, FeedHandler {
   #isWelcomed = false;
   /** Whether the feed does not follow what is subscribed yet. */
   #isStale = false;
+  /** The filter that the feed was given. */
+  #filter: string | undefined;
 
   constructor(base: string, requests: Requests, path: Path) {
     this.#requests = requests;
@@ -143,6 +145,8 @@ export class HttpSocket implements WebSocketLike, FeedHandler {
       this.#emit({ type: "subscribed", sub, channel, position: at, ...(recovered !== undefined && { recovered }) });
       if (gap) this.#emit({ type: "gap", ...gap });
       this.#isStale = true;
+      // At once: with its former filter, the feed would pass over events that this subscription wants.
+      if (known && this.#commonFilter() !== this.#filter) this.#follow();
     });
   }
 
@@ -179,12 +183,14 @@ export class HttpSocket implements WebSocketLike, FeedHandler {
 
   /** Reads the log of these channels up to its end, and passes on what is new. */
   async catchUp(names: readonly string[]): Promise<void> {
-    const where = this.#commonFilter();
     for (;;) {
+      const where = this.#commonFilter();
       const channels = names.filter((name) => this.#channels.has(name));
       if (channels.length === 0) return;
       const since = new Map(channels.map((name) => [name, this.position(name)]));
       const page = await this.#requests.history({ channels, where, since }, LIMIT, 0, this.#closing.signal);
+      // A subscription with another filter was added meanwhile: the answer lacks its events.
+      if (where !== this.#commonFilter()) continue;
       deliverPage(page, this.#requests.json, this);
       // Otherwise the answer may end before the log does.
       const read = [...readCursor(page.cursor)].reduce((sum, [name, position]) => sum + offset(position) - offset(since.get(name) ?? position), 0);
@@ -279,11 +285,16 @@ export class HttpSocket implements WebSocketLike, FeedHandler {
     const run = async () => {
       if (!this.#isClosed) await task().catch((error: unknown) => this.#failed(error));
       this.#queued--;
-      if (this.#queued > 0 || !this.#isStale || this.#isClosed) return;
-      this.#isStale = false;
-      this.#feed.follow([...this.#channels.keys()], this.#commonFilter());
+      if (this.#queued === 0 && this.#isStale && !this.#isClosed) this.#follow();
     };
     this.#queue = this.#queue.then(run);
+  }
+
+  /** Lets the feed follow what is subscribed. */
+  #follow(): void {
+    this.#isStale = false;
+    this.#filter = this.#commonFilter();
+    this.#feed.follow([...this.#channels.keys()], this.#filter);
   }
 
   /** The filter of all subscriptions, if it is the same: a request has one filter for all its channels. */
