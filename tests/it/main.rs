@@ -15,6 +15,7 @@ mod cli;
 mod client;
 mod cluster;
 mod completions;
+mod console;
 mod config;
 mod contexts;
 mod credentials;
