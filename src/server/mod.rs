@@ -235,6 +235,7 @@ fn assemble(
         parse_limit: ParseLimit::new(config.limits.max_body_bytes),
         tls: config.tls.is_some(),
         compression: config.websocket.compression,
+        console: edge.console,
         // Without authentication, every caller may do everything.
         edge: Edge::new(edge, auth.is_none(), occupancy.clone()),
     }));

@@ -16,6 +16,7 @@ mod cli;
 mod client;
 mod cluster;
 mod completions;
+mod console;
 mod config;
 mod contexts;
 mod credentials;

@@ -11,6 +11,7 @@ import { TidingsError } from "./errors.js";
 import { type Failure, NO_TOKEN } from "./failure.js";
 import { finalClose, readFrame } from "./frames.js";
 import { type ClientFrame, CLOSE_CODES, type ServerFrame, SUBPROTOCOL } from "./generated/protocol.js";
+import type { JsonCodec } from "./json.js";
 import { Liveness } from "./liveness.js";
 import { isFinal, Renewal } from "./renewal.js";
 import { Schedule } from "./schedule.js";
@@ -27,6 +28,7 @@ export interface ConnectionOptions {
   readonly urls: readonly string[];
   readonly credential: Credential | undefined;
   readonly transports: Transports;
+  readonly json: JsonCodec;
   readonly timers: Timers;
   readonly backoff: Backoff;
   readonly random: () => number;
@@ -122,7 +124,7 @@ export class Connection {
 
   /** Sends a frame if the connection is open, and drops it otherwise. */
   send(frame: ClientFrame): void {
-    if (this.isOpen) this.#socket?.send(JSON.stringify(frame));
+    if (this.isOpen) this.#socket?.send(this.#options.json.stringify(frame));
   }
 
   /** Closes the connection, and opens a new one to the same node. With `isWanted`, nothing has failed. */
@@ -232,9 +234,9 @@ export class Connection {
   }
 
   #receive(data: unknown): void {
-    const { timers, transports, random, onFrame } = this.#options;
+    const { timers, transports, random, json, onFrame } = this.#options;
     const now = this.#liveness.received();
-    const frame = readFrame(data);
+    const frame = readFrame(data, json);
     if (frame === undefined) return;
     if (frame.type === "welcome") {
       this.#openedAt = now;

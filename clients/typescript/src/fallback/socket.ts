@@ -85,7 +85,7 @@ export class HttpSocket implements WebSocketLike, FeedHandler {
   }
 
   send(text: string): void {
-    const frame = JSON.parse(text) as ClientFrame;
+    const frame = this.#requests.json.parse(text) as ClientFrame;
     if (frame.type === "auth") this.#auth(frame.token);
     else if (frame.type === "subscribe") this.#subscribe(frame);
     else if (frame.type === "unsubscribe") this.#enqueue(async () => this.#unsubscribe(frame.sub));
@@ -152,7 +152,7 @@ export class HttpSocket implements WebSocketLike, FeedHandler {
 
   #subscribe(frame: Subscribe): void {
     const { sub, channel, where, since } = frame;
-    const begin = this.#begin(channel, where === undefined ? undefined : JSON.stringify(where), since);
+    const begin = this.#begin(channel, where === undefined ? undefined : this.#requests.json.stringify(where), since);
     begin.catch(() => {});
     this.#enqueue(async () => {
       let begins: Begin;
@@ -221,7 +221,7 @@ export class HttpSocket implements WebSocketLike, FeedHandler {
       const page = await this.#requests.history({ channels, where, since }, LIMIT, 0, this.#closing.signal);
       // A subscription with another filter was added meanwhile: the answer lacks its events.
       if (where !== this.#commonFilter()) continue;
-      deliverPage(page, this);
+      deliverPage(page, this.#requests.json, this);
       // Otherwise the answer may end before the log does.
       const read = [...readCursor(page.cursor)].reduce((sum, [name, position]) => sum + offset(position) - offset(since.get(name) ?? position), 0);
       if (page.events.length < LIMIT && Math.abs(read) < MAX_SCANNED) return;
@@ -280,7 +280,7 @@ export class HttpSocket implements WebSocketLike, FeedHandler {
       for (const [name, { subs, position }] of this.#channels) {
         for (const [sub, { where }] of [...subs]) {
           try {
-            await this.#begin(name, where === undefined ? undefined : JSON.stringify(where), position);
+            await this.#begin(name, where === undefined ? undefined : this.#requests.json.stringify(where), position);
           } catch (cause) {
             if (!isRefusal(cause)) throw cause;
             isFound = true;
@@ -333,7 +333,7 @@ export class HttpSocket implements WebSocketLike, FeedHandler {
   #commonFilter(): string | undefined {
     const filters = new Set<string | undefined>();
     for (const { subs } of this.#channels.values()) {
-      for (const { where } of subs.values()) filters.add(where === undefined ? undefined : JSON.stringify(where));
+      for (const { where } of subs.values()) filters.add(where === undefined ? undefined : this.#requests.json.stringify(where));
     }
     const [only] = filters;
     return filters.size === 1 ? only : undefined;
