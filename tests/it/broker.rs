@@ -1,4 +1,5 @@
-//! The suite of every backend: each test runs in memory, in files, and on Redis, Sentinel and Cluster.
+//! The suite of every backend: each test runs in memory, in files, and on Redis, Sentinel and Cluster, and on a Redis
+//! without RESP3.
 //!
 //! A test takes a [`Backend`] of its own and is listed in `over_every_backend!`.
 
@@ -51,6 +52,12 @@ impl Backend {
         Self { config: config(redis_url(redis.port)), _servers: vec![redis], _folder: None }
     }
 
+    /// A server without HELLO, so it speaks RESP2 only.
+    fn resp2() -> Self {
+        let redis = Redis::with(&["--rename-command", "HELLO", ""]);
+        Self { config: config(redis_url(redis.port)), _servers: vec![redis], _folder: None }
+    }
+
     fn cluster() -> Self {
         let mut config = config(Cluster::shared().url());
         config.prefix = own_prefix();
@@ -91,6 +98,10 @@ macro_rules! over_every_backend {
         mod redis {
             $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $test() { super::$test(super::Backend::redis()).await })*
+        }
+        mod resp2 {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $test() { super::$test(super::Backend::resp2()).await })*
         }
         mod cluster {
             $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -50,6 +50,7 @@ mod readiness;
 mod redis_access;
 mod redis_boundary;
 mod redis_calls;
+mod redis_compatible;
 mod redis_faults;
 mod redis_restored;
 mod relay_reads;

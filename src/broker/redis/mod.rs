@@ -10,6 +10,7 @@
 
 mod announcements;
 mod appends;
+mod attempts;
 mod channels;
 mod cluster;
 mod commands;

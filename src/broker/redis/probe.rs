@@ -224,7 +224,8 @@ impl Probe {
         );
         if check_rights || matches!(result, Err(BrokerError::Rejected(_))) {
             // The missing right says more than the call that needed it.
-            let rights = timeout_at(deadline, self.rights.check(&self.commands, &log)).await;
+            let plain = self.internal.plain_name(&target.key);
+            let rights = timeout_at(deadline, self.rights.check(&self.commands, &log, plain.as_deref())).await;
             result = rights.unwrap_or(Ok(())).and(result);
         }
         if matches!(result, Err(BrokerError::Rejected(_))) {
