@@ -50,7 +50,7 @@ class Daemon:
         assert self._process.stdout is not None
         output = self._process.stdout
         seen = ""
-        while (found := re.search(r"http://127\.0\.0\.1:([1-9]\d*)\b", seen)) is None:
+        while (found := re.search(r"https?://127\.0\.0\.1:([1-9]\d*)\b", seen)) is None:
             line = output.readline()
             assert line, f"the daemon ended before it listened:\n{seen}"
             seen += line

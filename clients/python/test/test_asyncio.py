@@ -101,6 +101,26 @@ async def test_the_loop_ends_during_a_pause(proxy: Proxy, monkeypatch: pytest.Mo
             await asyncio.wait_for(task, 10)
 
 
+def test_a_cancelled_step_is_performed_again(shared: Daemon, proxy: Proxy) -> None:
+    """As by a program that cancels all tasks that it finds."""
+    asyncio.run(cancelling(shared, proxy))
+
+
+async def cancelling(shared: Daemon, proxy: Proxy) -> None:
+    async with AsyncTidings(proxy.url) as bus, bus.subscribe(OrderStatusChange) as events:
+        mine = asyncio.current_task()
+        for _ in range(3):
+            waiting = asyncio.ensure_future(take(events, 1))
+            await asyncio.sleep(0.05)
+            for task in asyncio.all_tasks() - {mine, waiting}:
+                task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await waiting
+        publish(shared, [order(3)])
+        [item] = await take(events, 1)
+        assert item.data.orderId == "o-3"
+
+
 async def test_a_break_and_a_second_loop_go_on(shared: Daemon) -> None:
     async with AsyncTidings(shared.url) as bus, bus.subscribe(OrderStatusChange) as events:
         publish(shared, [order(1), order(2)])

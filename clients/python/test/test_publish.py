@@ -159,6 +159,8 @@ def test_wrong_arguments_are_named_before_anything_is_sent() -> None:
         bus.subscribe("order-status", "order-status")
     with pytest.raises(TypeError, match="a name or a class"):
         bus.subscribe(dict)  # type: ignore[type-var] # pyright: ignore[reportCallIssue, reportArgumentType]
+    with pytest.raises(TypeError, match="a str or a datetime"):
+        bus.subscribe("order-status", since=5)  # type: ignore[call-overload] # pyright: ignore
     with pytest.raises(ValueError, match="since is empty"):
         bus.subscribe("order-status", since="")
     bus.close()

@@ -15,9 +15,10 @@ from uuid import UUID
 import httpx
 import pytest
 
-from tidings_client import InvalidError, Model
+from tidings_client import InvalidError, InventoryChange, Model
 from tidings_client._errors import response_error
 from tidings_client._event import read_time
+from tidings_client._flow import Send
 from tidings_client._json import dumps, loads
 from tidings_client._retry import backoff, retry_after
 from tidings_client._sse import Block, Parser
@@ -155,6 +156,18 @@ def test_a_token_that_is_held_outlives_a_function_that_fails(monkeypatch: pytest
     now += 95
     assert credential.get() == type(first)(first.text, is_new=False)
     assert "is called again" in caplog.text
+
+
+def test_the_token_is_in_no_text() -> None:
+    held = SyncCredential("secret").get()
+    send = Send("GET", "http://a", {"authorization": "Bearer secret"}, 1.0)
+    assert "secret" not in repr((held, send))
+
+
+def test_a_class_keeps_its_schema() -> None:
+    """As FastAPI writes it into its OpenAPI document."""
+    schema = InventoryChange.model_json_schema(mode="serialization")
+    assert set(schema["properties"]) == {"productId", "variantId", "oldQuantity", "newQuantity", "reason"}
 
 
 def test_errors_can_be_pickled() -> None:

@@ -222,8 +222,10 @@ def _since(since: Since) -> str:
     return write_time(since)
 
 
-def write_time(time: datetime) -> str:
+def write_time(time: object) -> str:
     """Writes an RFC 3339 time."""
+    if not isinstance(time, datetime):
+        raise TypeError(f"a time is a str or a datetime, not {time!r}")
     if time.tzinfo is None:
         raise ValueError(f"the time {time} has no time zone: use datetime.now(timezone.utc), or astimezone()")
     return time.astimezone(timezone.utc).isoformat().replace("+00:00", "Z")

@@ -33,7 +33,8 @@ class Send:
 
     method: str
     url: str
-    headers: Mapping[str, str]
+    #: Not in a text for people, since it has the token.
+    headers: Mapping[str, str] = field(repr=False)
     #: The most seconds between two reads of bytes.
     read_timeout: float
     params: tuple[tuple[str, str], ...] = ()

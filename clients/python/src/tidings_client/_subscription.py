@@ -213,13 +213,17 @@ class AsyncSubscription(_Subscription, AsyncIterator["Event[D_co] | Gap"], Gener
     async def _perform(self, step: Step) -> Any:
         if isinstance(step, Emit | Fail | Ready):
             return None
-        if self._pending is None:
-            self._pending = asyncio.ensure_future(self._io.perform(step))
-        pending = self._pending
-        await asyncio.wait({pending})
-        self._pending = None
-        # `aclose` cancels it.
-        return None if pending.cancelled() else pending.result()
+        while True:
+            if self._pending is None:
+                self._pending = asyncio.ensure_future(self._io.perform(step))
+            pending = self._pending
+            await asyncio.wait({pending})
+            self._pending = None
+            if not pending.cancelled():
+                return pending.result()
+            if self._is_closed:
+                return None
+            # Somebody cancelled it who cancels all tasks that there are. A read of that connection then gives its end.
 
     async def aclose(self) -> None:
         """Ends the subscription. Another task may call it: the loop then ends."""

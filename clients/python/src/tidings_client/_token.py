@@ -16,7 +16,7 @@ import re
 import threading
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias, cast
 
 from ._errors import AuthenticationError, TokenError
@@ -42,7 +42,7 @@ logger = logging.getLogger("tidings_client")
 class Held:
     """A token to send."""
 
-    text: str
+    text: str = field(repr=False)
     #: Whether the function was called for it just now. The refusal of such a token is final.
     is_new: bool
 
