@@ -39,9 +39,8 @@ endif
 # Steps share target/ and node_modules/: `make -j` takes one after another all the same.
 .NOTPARALLEL:
 
-.PHONY: help run build release build-client setup first-tries setup-lint setup-test setup-client setup-generators setup-openapi setup-bench check lint test test-rust \
-	test-ajv test-generators test-openapi test-client test-next setup-next test-coherence test-shop example-shop build-coherence setup-coherence setup-shop coherence soak conformance fuzz million bench bench-report \
-	bench-micro bench-tags fmt generate clean
+# No target is a file.
+.PHONY: $(shell sed -n 's/^\([a-z-]*\):.*/\1/p' $(firstword $(MAKEFILE_LIST)))
 
 help: ## this list
 	@awk -F ':.*## ' '/^##@ / { printf "\n%s\n", substr($$0, 5) } /^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' \
@@ -109,6 +108,10 @@ test-client: build setup-client ## the TypeScript client's build, types, package
 
 test-next: build-client build setup-next ## the adapter for Next.js: an application built once and run twice, beside a control; takes 3 minutes
 	cd $(NEXT) && node --test --test-reporter=spec check.test.mjs
+
+test-walk: build setup-client ## docs/typescript.md, "A page from nothing", done as it stands there with Vite in a browser; npm from the registry; takes a minute
+	@$(SETUP) chromium
+	node --test --test-reporter=spec tests/walk/walk.test.mjs
 
 test-coherence: build-client build build-coherence setup-coherence ## the short form of `make coherence`: planted bugs, and the near caches under a few faults
 	cd $(COHERENCE) && $(CURDIR)/scripts/again $@ node --test short.test.mjs

@@ -12,6 +12,8 @@ mod channels;
 mod codegen;
 mod completions;
 mod config;
+mod context;
+mod doctor;
 mod failure;
 mod fields;
 mod flags;
@@ -63,6 +65,7 @@ enum Command {
     Channels(channels::Channels),
     Nodes(nodes::Nodes),
     Health(health::Health),
+    Doctor(doctor::Doctor),
     #[command(subcommand)]
     Schema(schema::Schema),
     #[command(subcommand)]
@@ -76,6 +79,8 @@ enum Command {
     Token(token::Token),
     #[command(subcommand)]
     Config(config::ConfigCommand),
+    #[command(subcommand)]
+    Context(context::Context),
     Completions(completions::Completions),
     Man(man::Man),
 }
@@ -102,6 +107,7 @@ pub fn main() -> ExitCode {
         Command::Channels(channels) => run_on_one_core(channels.run()),
         Command::Nodes(nodes) => run_on_one_core(nodes.run()),
         Command::Health(health) => run_on_one_core(health.run()),
+        Command::Doctor(doctor) => run_on_one_core(doctor.run()),
         Command::Schema(schema) => schema.run(),
         Command::Codegen(codegen) => codegen.run(),
         Command::Cascade(cascade) => cascade.run(),
@@ -109,6 +115,7 @@ pub fn main() -> ExitCode {
         Command::Auth(auth) => auth.run(),
         Command::Token(token) => run_on_one_core(token.run()),
         Command::Config(config) => config.run(),
+        Command::Context(context) => context.run(),
         Command::Completions(completions) => completions.run(),
         Command::Man(man) => man.run(),
     };

@@ -4,6 +4,7 @@
 // loaded its data before it is connected, or a part of the page before it listens. Invalidations that arrive together are reported
 // together, so that a cache loads an entry again once.
 
+import { onAbort } from "./aborting.js";
 import type { TidingsError } from "./errors.js";
 import type { CacheInvalidate } from "./generated/events.js";
 import { Listeners } from "./listeners.js";
@@ -32,6 +33,11 @@ export interface Invalidated {
    * of those that are reported together.
    */
   readonly staleForMs: number;
+  /**
+   * Everything up to here was reported. To go on after it later, as in a page that is loaded again, pass it as `since`. `undefined` as
+   * long as it is not known, and with a bus without `positionOf`.
+   */
+  readonly position: string | undefined;
 }
 
 /** The options of `onInvalidate`. */
@@ -41,6 +47,8 @@ export interface OnInvalidateOptions {
    * or `"now"`.
    */
   readonly since?: Since | undefined;
+  /** Removes the listener when it is aborted. */
+  readonly signal?: AbortSignal | undefined;
 }
 
 /** The part of a `Bus` that `onInvalidate` uses. */
@@ -51,11 +59,13 @@ export interface InvalidateBus {
   onGap(listener: (gap: any) => void): () => void;
   /** Resolves when all subscriptions are live. */
   ready(options: { signal: AbortSignal }): Promise<void>;
+  /** The position of an event that was received. */
+  positionOf?(event: object): string | undefined;
 }
 
 /**
  * Calls `listener` with what is out of date: what `cache-invalidate` events name, or everything after a gap. A reconnect without
- * a gap reports what was invalidated meanwhile, and nothing else. Returns a function that removes the listener.
+ * a gap reports what was invalidated meanwhile, and nothing else. Returns a function that removes the listener, as `signal` does.
  *
  * It begins with the invalidations of the last 10 s, since data may have been loaded before the connection or the listener was
  * there. If the connection takes longer than that to come up, everything is reported.
@@ -67,10 +77,21 @@ export interface InvalidateBus {
 export function onInvalidate(
   bus: InvalidateBus,
   listener: (what: Invalidated) => void,
-  { since }: OnInvalidateOptions = {},
+  { since, signal }: OnInvalidateOptions = {},
 ): () => void {
+  if (signal?.aborted) return () => {};
+  const remove = feedOf(bus, since).add(listener);
+  const forget = onAbort(signal, remove);
+  return () => {
+    forget();
+    remove();
+  };
+}
+
+/** The feed of a new listener. */
+function feedOf(bus: InvalidateBus, since: Since | undefined): Feed {
   // From a position on, each listener has a feed of its own: a feed that has begun does not go back to it.
-  if (since !== undefined && since !== "now") return new Feed(bus, since, () => {}).add(listener);
+  if (since !== undefined && since !== "now") return new Feed(bus, since, () => {});
   const key = since ?? "";
   const ofBus = feeds.get(bus) ?? new Map<string, Feed>();
   feeds.set(bus, ofBus);
@@ -79,7 +100,7 @@ export function onInvalidate(
     feed = new Feed(bus, since, () => void ofBus.delete(key));
     ofBus.set(key, feed);
   }
-  return feed.add(listener);
+  return feed;
 }
 
 /** By bus, and by where they begin: the feeds that listeners share. */
@@ -91,6 +112,11 @@ type News = CacheInvalidate | undefined;
 /** One subscription, and its listeners. */
 class Feed {
   readonly #listeners = new Listeners<Invalidated>(failed);
+  readonly #bus: InvalidateBus;
+  /** The position of the last event. */
+  #position: string | undefined;
+  /** The position up to which no event is held back. */
+  #settled: string | undefined;
   /** Whether a later listener is told what was reported shortly before. */
   readonly #remembers: boolean;
   /** What was reported, and when, by `performance.now()`: the oldest first. */
@@ -104,9 +130,12 @@ class Feed {
 
   constructor(bus: InvalidateBus, since: Since | undefined, onEnd: () => void) {
     const ended = new AbortController();
+    this.#bus = bus;
     this.#remembers = since === undefined;
-    const stopGaps = bus.onGap(({ channel }: { channel: string }) => {
-      if (channel === CHANNEL) this.#gather(undefined);
+    const stopGaps = bus.onGap(({ channel, position }: { channel: string; position?: string }) => {
+      if (channel !== CHANNEL) return;
+      this.#position = position;
+      this.#gather(undefined);
     });
     let stop: () => void;
     try {
@@ -139,7 +168,7 @@ class Feed {
     const recent = this.#since(performance.now() - REACH_MS).map(({ news }) => news);
     const tell = () => {
       try {
-        listener(reportOf(recent));
+        listener(reportOf(recent, this.#settled));
       } catch (cause) {
         failed(cause);
       }
@@ -157,8 +186,10 @@ class Feed {
     };
   }
 
-  #received(data: CacheInvalidate, { id, causationid }: { id: string; causationid?: string }): void {
+  #received(data: CacheInvalidate, event: { id: string; causationid?: string }): void {
+    const { id, causationid } = event;
     const { holdMs = 0 } = data;
+    this.#position = this.#bus.positionOf?.(event);
     const writer = causationid ?? id;
     clearTimeout(this.#holds.get(writer));
     const isKnown = this.#holds.delete(writer);
@@ -180,8 +211,10 @@ class Feed {
       this.#timer = undefined;
       const gathered = this.#gathered;
       this.#gathered = [];
+      // A program that begins there must get again what is held back here.
+      if (this.#holds.size === 0) this.#settled = this.#position;
       this.#remember(gathered);
-      this.#listeners.notify(reportOf(gathered));
+      this.#listeners.notify(reportOf(gathered, this.#settled));
     }, 0);
   }
 
@@ -202,8 +235,8 @@ function failed(cause: unknown): void {
   console.error("tidings: a listener of onInvalidate failed:", cause);
 }
 
-/** What a listener is told of these. */
-function reportOf(gathered: readonly News[]): Invalidated {
+/** What a listener is told of these, and up to which position nothing is held back. */
+function reportOf(gathered: readonly News[], position: string | undefined): Invalidated {
   const all = gathered.includes(undefined);
   const known = gathered.filter((news) => news !== undefined);
   const distinct = (names: (data: CacheInvalidate) => readonly string[] | undefined) => (all ? [] : [...new Set(known.flatMap((data) => names(data) ?? []))]);
@@ -213,5 +246,6 @@ function reportOf(gathered: readonly News[]): Invalidated {
     keys: distinct(({ keys }) => keys),
     prefixes: distinct(({ prefixes }) => prefixes),
     staleForMs: all ? 0 : Math.min(...known.map(({ staleForMs = 0 }) => staleForMs)),
+    position,
   };
 }

@@ -1,6 +1,6 @@
 // A bus that gets no WebSocket: it goes on over an event stream or long-polls, and the program notices no difference.
 
-import { afterEach, expect, test, vi } from "vitest";
+import { afterEach, expect, onTestFinished, test, vi } from "vitest";
 
 import { createCache } from "../src/cache/index.js";
 import { type Bus, connect, type ConnectOptions, type Gap, type TidingsError, type Transport } from "../src/index.js";
@@ -44,8 +44,8 @@ test("where a proxy refuses WebSockets twice, the bus goes on over an event stre
 });
 
 /** A daemon, and its method to publish. */
-async function bound() {
-  const running = await daemon();
+async function bound(...flags: string[]) {
+  const running = await daemon(...flags);
   return { daemon: running, port: running.port, publish: (events: readonly unknown[]) => running.publish(events) };
 }
 
@@ -333,4 +333,35 @@ test("a stream of more channels than one cursor holds delivers all of them", asy
   await running.publish(names.map((type) => ({ type, data: { n: 2 } })));
   const positions = await bus.sync();
   expect([...positions.values()].every((position) => position.endsWith(":2"))).toBe(true);
+});
+
+test("a stream that is silent is proven by the log, and opened again only if the log has what it has not delivered", { timeout: 60_000 }, async () => {
+  vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout", "performance"] });
+  onTestFinished(() => void vi.useRealTimers());
+  // The daemon says nothing for an hour, and does not tell so over HTTP.
+  const { port, publish } = await bound("--heartbeat", "1h");
+  const box = await middlebox(port);
+  const { bus, errors } = open(box.url, { transports: ["sse"] });
+  const seen: number[] = [];
+  bus.on("inventory-change", ({ newQuantity }) => seen.push(newQuantity));
+  await bus.ready();
+  const states: string[] = [];
+  bus.onState(({ status }) => states.push(status));
+  await expect.poll(() => box.count("GET /v1/stream")).toBe(1);
+  for (let minute = 1; minute <= 5; minute++) {
+    const asked = box.count("GET /v1/events");
+    await vi.advanceTimersByTimeAsync(41_000);
+    await expect.poll(() => box.count("GET /v1/events")).toBeGreaterThan(asked);
+    await bus.sync();
+  }
+  expect([states, box.count("GET /v1/stream")]).toEqual([[], 1]);
+  await publish(sales(1));
+  await expect.poll(() => seen).toEqual([1]);
+  // From here on, nothing of the stream arrives.
+  box.holdBack();
+  await publish(sales(2));
+  await vi.advanceTimersByTimeAsync(41_000);
+  await expect.poll(() => seen).toEqual([1, 2]);
+  await expect.poll(() => box.count("GET /v1/stream")).toBe(2);
+  expect(errors).toEqual([]);
 });

@@ -12,6 +12,7 @@ import { CLOSE_CODES } from "../generated/protocol.js";
 import { reaches } from "../position.js";
 import type { Transport } from "../state.js";
 import type { Gap } from "../subscription.js";
+import type { Timer } from "../timers.js";
 import type { WebSocketLike } from "../websocket.js";
 import { groups, readCursor } from "./cursor.js";
 import { type End, type Feed, type FeedHandler, isRefused, OwnFeed, type Path, usesStreams } from "./feed.js";
@@ -22,6 +23,11 @@ import { canShare, SharedFeed } from "./shared.js";
 
 /** The heartbeat that the connection expects, in milliseconds. A stream has one every 25 s by default, and so long a poll waits. */
 const HEARTBEAT_MS = 25_000;
+/**
+ * After how much silence the log is read, in milliseconds. A daemon with a longer heartbeat than the one that is expected says nothing
+ * meanwhile, and does not tell its heartbeat over HTTP.
+ */
+const SILENCE_MS = 40_000;
 /** Events at which one answer of the daemon stops, if a filter lets few of them through. */
 const MAX_SCANNED = 20_000;
 
@@ -57,6 +63,11 @@ export class HttpSocket implements WebSocketLike, FeedHandler {
   #isStale = false;
   /** The filter that the feed was given. */
   #filter: string | undefined;
+  /** When something was last passed on, by `performance.now()`. */
+  #heardAt = 0;
+  #silenceTimer: Timer | undefined;
+  /** The number of events and gaps that were passed on. */
+  #delivered = 0;
 
   constructor(base: string, requests: Requests, path: Path) {
     this.#requests = requests;
@@ -74,7 +85,7 @@ export class HttpSocket implements WebSocketLike, FeedHandler {
   }
 
   send(text: string): void {
-    const frame = JSON.parse(text) as ClientFrame;
+    const frame = this.#requests.json.parse(text) as ClientFrame;
     if (frame.type === "auth") this.#auth(frame.token);
     else if (frame.type === "subscribe") this.#subscribe(frame);
     else if (frame.type === "unsubscribe") this.#enqueue(async () => this.#unsubscribe(frame.sub));
@@ -84,6 +95,7 @@ export class HttpSocket implements WebSocketLike, FeedHandler {
 
   close(): void {
     this.#closing.abort();
+    this.#requests.timers.stop(this.#silenceTimer);
     this.#feed.close();
   }
 
@@ -100,6 +112,24 @@ export class HttpSocket implements WebSocketLike, FeedHandler {
     this.#isWelcomed = true;
     const expiresInMs = remainingMs(this.#requests.token);
     this.#emit({ type: "welcome", protocol: 1, session: this.transport, node: "", heartbeatMs: HEARTBEAT_MS, expiresInMs });
+    this.#watch();
+  }
+
+  /** Reads the log when the feed is silent. What it has, and the feed has not delivered, says that the feed is dead. */
+  #watch(): void {
+    const { timers } = this.#requests;
+    const silentMs = performance.now() - this.#heardAt;
+    this.#silenceTimer = timers.start(() => {
+      if (performance.now() - this.#heardAt < SILENCE_MS) return this.#watch();
+      this.#enqueue(async () => {
+        if (this.#channels.size === 0) await this.#requests.check(this.#requests.token, this.#closing.signal);
+        const delivered = this.#delivered;
+        for (const group of groups(this.#channels.keys())) await this.catchUp(group);
+        if (this.#delivered > delivered) this.#feed.restart();
+        this.alive();
+        this.#watch();
+      });
+    }, Math.max(0, SILENCE_MS - silentMs));
   }
 
   #auth(token: string): void {
@@ -122,7 +152,7 @@ export class HttpSocket implements WebSocketLike, FeedHandler {
 
   #subscribe(frame: Subscribe): void {
     const { sub, channel, where, since } = frame;
-    const begin = this.#begin(channel, where === undefined ? undefined : JSON.stringify(where), since);
+    const begin = this.#begin(channel, where === undefined ? undefined : this.#requests.json.stringify(where), since);
     begin.catch(() => {});
     this.#enqueue(async () => {
       let begins: Begin;
@@ -191,7 +221,7 @@ export class HttpSocket implements WebSocketLike, FeedHandler {
       const page = await this.#requests.history({ channels, where, since }, LIMIT, 0, this.#closing.signal);
       // A subscription with another filter was added meanwhile: the answer lacks its events.
       if (where !== this.#commonFilter()) continue;
-      deliverPage(page, this);
+      deliverPage(page, this.#requests.json, this);
       // Otherwise the answer may end before the log does.
       const read = [...readCursor(page.cursor)].reduce((sum, [name, position]) => sum + offset(position) - offset(since.get(name) ?? position), 0);
       if (page.events.length < LIMIT && Math.abs(read) < MAX_SCANNED) return;
@@ -214,6 +244,7 @@ export class HttpSocket implements WebSocketLike, FeedHandler {
     if (channel === undefined || reaches(channel.position, position)) return;
     if (epoch(position) !== epoch(channel.position)) return this.#isLate();
     channel.position = position;
+    this.#delivered++;
     // The frame as text: the event is not parsed twice.
     this.#fire("message", { data: `{"type":"event","position":${JSON.stringify(position)},"event":${json}}` });
   }
@@ -223,6 +254,7 @@ export class HttpSocket implements WebSocketLike, FeedHandler {
     if (channel === undefined || reaches(channel.position, position)) return;
     if (epoch(from) !== epoch(channel.position) && epoch(position) !== epoch(channel.position)) return this.#isLate();
     channel.position = position;
+    this.#delivered++;
     this.#emit({ type: "gap", channel: name, from, position });
   }
 
@@ -248,7 +280,7 @@ export class HttpSocket implements WebSocketLike, FeedHandler {
       for (const [name, { subs, position }] of this.#channels) {
         for (const [sub, { where }] of [...subs]) {
           try {
-            await this.#begin(name, where === undefined ? undefined : JSON.stringify(where), position);
+            await this.#begin(name, where === undefined ? undefined : this.#requests.json.stringify(where), position);
           } catch (cause) {
             if (!isRefusal(cause)) throw cause;
             isFound = true;
@@ -301,7 +333,7 @@ export class HttpSocket implements WebSocketLike, FeedHandler {
   #commonFilter(): string | undefined {
     const filters = new Set<string | undefined>();
     for (const { subs } of this.#channels.values()) {
-      for (const { where } of subs.values()) filters.add(where === undefined ? undefined : JSON.stringify(where));
+      for (const { where } of subs.values()) filters.add(where === undefined ? undefined : this.#requests.json.stringify(where));
     }
     const [only] = filters;
     return filters.size === 1 ? only : undefined;
@@ -337,6 +369,7 @@ export class HttpSocket implements WebSocketLike, FeedHandler {
 
   #fire(type: string, event: unknown): void {
     if (this.#isClosed && type !== "close") return;
+    this.#heardAt = performance.now();
     for (const listener of this.#listeners.get(type) ?? []) listener(event);
   }
 }
