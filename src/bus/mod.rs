@@ -53,7 +53,7 @@ pub use history::{Gap, History, HistoryQuery};
 pub use look::Look;
 pub use namespace::Namespace;
 pub use overview::{ChannelCounts, ChannelSummary, NodeStatus, NodeSummary};
-pub use publish::{Documents, Published, Publisher};
+pub use publish::{Documents, Published, Publisher, ValidEvents};
 pub use publish_limit::PublishLimit;
 pub use query::StreamQuery;
 pub use reader::LogReader;
