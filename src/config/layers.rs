@@ -83,8 +83,9 @@ pub(super) struct Layers {
 }
 
 /// Variables that start with `TIDINGS_` and are not settings: the configuration file, and those of the client commands.
-const OTHER_VARIABLES: [&str; 7] = [
+const OTHER_VARIABLES: [&str; 8] = [
     "TIDINGS_CONFIG",
+    "TIDINGS_CONTEXT",
     "TIDINGS_URL",
     "TIDINGS_TOKEN",
     "TIDINGS_RETRY_TIMEOUT",

@@ -34,7 +34,7 @@ export interface SubscriptionsOptions {
   readonly timers: Timers;
   readonly send: (frame: ClientFrame) => void;
   /** Opens a new connection, on which everything is requested again. */
-  readonly restart: (reason: string) => void;
+  readonly restart: (reason: string, isWanted?: boolean) => void;
   readonly onGap: (gap: Gap) => void;
   /** `notified`: whether every subscriber that the error concerns has notified the application. */
   readonly onError: (error: TidingsError, notified: boolean) => void;
@@ -298,7 +298,11 @@ export class Subscriptions {
     const backfill = [...this.#backfills.values()].find((backfill) => backfill.sub === sub);
     if (backfill) return this.#backfillFailed(backfill, error);
     const subscription = sub === undefined ? undefined : this.#bySub.get(sub);
-    if (subscription === undefined) return this.#options.onError(error, false);
+    if (subscription === undefined) {
+      // A subscription that was removed meanwhile interests nobody.
+      if (sub === undefined) this.#options.onError(error, false);
+      return;
+    }
     // Another subscription to the channel has moved the stream past the position that this one needs.
     if (code === "invalid-position" && !subscription.requestedFirst) return this.#reconnectToBackfill(subscription, message);
     // Without the backfill subscription, this one may be within the limit.
@@ -339,7 +343,7 @@ export class Subscriptions {
   /** Opens a new connection, on which a backfill delivers what this lagging subscription needs. */
   #reconnectToBackfill(subscription: Subscription, reason: string): void {
     subscription.lagging = true;
-    this.#options.restart(reason);
+    this.#options.restart(reason, true);
   }
 
   /** Ends a subscription. Returns whether all subscribers have notified the application of the error. */

@@ -1,8 +1,9 @@
 // The requests of the fallback. The token is in a header, and never in a URL.
 
 import { TidingsError } from "../errors.js";
-import { explain, responseError, unreachable } from "../explain.js";
+import { explain, unreachable } from "../explain.js";
 import type { CloudEvent } from "../generated/events.js";
+import { responseError } from "../problem.js";
 import type { FetchLike } from "../publish.js";
 import type { Gap } from "../subscription.js";
 import type { Timers } from "../timers.js";
