@@ -4,7 +4,9 @@
 //! contract. So a client cannot create a new time series. This module does not know how the metrics are scraped.
 
 mod audit;
+mod bridges;
 mod flows;
+mod sinks;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +19,9 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
 use audit::AuditMetrics;
+use bridges::BridgeMetrics;
 pub use flows::{FlowLabel, FlowMetrics};
+use sinks::SinkMetrics;
 
 /// The metrics of one node. The help texts in `Metrics::default` describe them.
 #[derive(Debug)]
@@ -64,6 +68,8 @@ pub struct Metrics {
     pub tls_reload_failures: Counter,
     pub flows: FlowMetrics,
     pub audit: AuditMetrics,
+    pub bridges: BridgeMetrics,
+    pub sinks: SinkMetrics,
     registry: Registry,
 }
 
@@ -149,6 +155,8 @@ impl Default for Metrics {
             tls_reload_failures: Counter::default(),
             flows: FlowMetrics::default(),
             audit: AuditMetrics::default(),
+            bridges: BridgeMetrics::default(),
+            sinks: SinkMetrics::default(),
             registry: Registry::with_prefix("tidings"),
         };
         let mut registry = std::mem::take(&mut metrics.registry);
@@ -310,6 +318,8 @@ impl Default for Metrics {
         );
         metrics.flows.register(r);
         metrics.audit.register(r);
+        metrics.bridges.register(r);
+        metrics.sinks.register(r);
         // A rate needs a sample from before the first error.
         for code in ["broker-unavailable", "invalid-frame", "rate-limited"] {
             drop(metrics.sync_errors.get_or_create(&CodeLabel { code }));

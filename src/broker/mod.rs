@@ -31,6 +31,8 @@ use nodes::Nodes;
 pub use observed::{ObservedSignals, observe};
 #[cfg(all(feature = "redis", any(test, fuzzing)))]
 pub use redis::fuzz;
+#[cfg(feature = "redis")]
+pub use redis::{PubSub, PubSubConnection, Received};
 pub use store::{MAX_KEY_BYTES, MAX_LEASE_TTL, MAX_VALUE_BYTES, Store};
 
 /// A log for each channel, with positions, deduplication and retention.

@@ -44,13 +44,22 @@ impl Documents<'_> {
 }
 
 /// Events that are valid, and not yet published.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct ValidEvents {
     events: Vec<Event>,
     /// What they cause, in their order. The grant to publish the cause is enough for it.
     cascaded: Vec<Event>,
     /// How many templates of cascades were left out.
     omitted: u64,
+}
+
+impl ValidEvents {
+    /// Adds others behind these.
+    pub fn append(&mut self, others: Self) {
+        self.events.extend(others.events);
+        self.cascaded.extend(others.cascaded);
+        self.omitted += others.omitted;
+    }
 }
 
 /// What was published.
@@ -100,6 +109,11 @@ impl Bus {
             return Err(Problem::new(ErrorCode::Draining, "this node is about to stop: publish to another"));
         }
         Ok(Publisher { bus: self, caller })
+    }
+
+    /// A part of this node that publishes. Also while the node drains, what it has begun.
+    pub fn flow_publisher<'a>(&'a self, caller: &'a Caller) -> Publisher<'a> {
+        Publisher { bus: self, caller }
     }
 }
 

@@ -8,6 +8,7 @@ use super::failure::{self, Failure, say, say_error, say_warning};
 use super::flags::ConfigFlags;
 use super::output::Output;
 use crate::config::TypeTables;
+use crate::server::FlowSettings;
 use crate::{auth, schema};
 
 /// Show or check the configuration of the daemon.
@@ -85,6 +86,7 @@ fn check(flags: ConfigFlags) -> Result<(), Failure> {
     let auth = loaded.config.auth.file.as_deref();
     let auth = auth.and_then(|file| schemas.as_ref().ok().map(|catalog| auth::check(file, catalog))).transpose();
     let types = schemas.as_ref().ok().map(|catalog| TypeTables::settings(loaded.config.types.as_ref(), catalog));
+    let flows = schemas.as_ref().ok().map(|catalog| FlowSettings::read(&loaded.config, catalog));
     let cascades = schemas.as_ref().ok().map(|catalog| cascade::compiled(loaded.config.cascades.as_ref(), catalog));
     let source = loaded.values.iter().find(|value| value.name == "broker").map(|value| format!(" ({})", value.source));
     broker.map_err(|error| format!("broker{}: {error}", source.unwrap_or_default()))?;
@@ -103,6 +105,14 @@ fn check(flags: ConfigFlags) -> Result<(), Failure> {
     if let Some(Err(mistakes)) = types {
         mistakes.iter().for_each(|mistake| say_error(mistake));
         return Err(Failure::Reported);
+    }
+    match flows {
+        Some(Ok(flows)) => warn(&flows.warnings),
+        Some(Err(mistakes)) => {
+            mistakes.iter().for_each(|mistake| say_error(mistake));
+            return Err(Failure::Reported);
+        }
+        None => {}
     }
     cascades?;
     say("the configuration is valid");

@@ -24,7 +24,7 @@ pub use audit::{AuditConfig, OnFailure};
 pub use broker_url::BrokerUrl;
 pub use cascades::CascadeTables;
 pub use edge::{EdgeConfig, hosts, networks, origins};
-pub use flow_tables::{FlowTable, FlowTables, WEBHOOK};
+pub use flow_tables::{BRIDGE, FlowTable, FlowTables, SINK, WEBHOOK};
 pub(crate) use layers::read_error;
 pub use layers::{Mistakes, Source, Sources};
 pub use redis_url::{Form, RedisUrl};
@@ -53,7 +53,7 @@ pub struct Config {
     pub cascades: Option<CascadeTables>,
     /// The `[types.NAME]` tables. Only a file has them.
     pub types: Option<TypeTables>,
-    /// The `[[webhook]]` tables. Only a file has them.
+    /// The `[[webhook]]`, `[[bridge]]` and `[[sink]]` tables. Only a file has them.
     pub flows: FlowTables,
     /// The table `[audit]`. Only a file has it. `None`: there is no audit.
     pub audit: Option<AuditConfig>,

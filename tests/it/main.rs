@@ -10,6 +10,7 @@ mod alerts;
 mod announcements;
 mod audit;
 mod auth_file;
+mod bridge;
 mod broker;
 mod cascades;
 mod cli;

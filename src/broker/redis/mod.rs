@@ -28,6 +28,7 @@ mod nodes;
 mod nonces;
 mod probe;
 mod probe_log;
+mod pub_sub;
 mod reads;
 mod rights;
 mod routes;
@@ -79,6 +80,8 @@ use super::{
 };
 use crate::config::{BrokerConfig, Form, RedisUrl};
 use crate::event::{Catalog, ChannelId, Epoch, Event, Moment, Position};
+
+pub use self::pub_sub::{PubSub, PubSubConnection, Received};
 
 /// How long a call may take, with all its attempts. A publisher gets its response within 3 s.
 const CALL_TIMEOUT: Duration = Duration::from_secs(2);
