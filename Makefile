@@ -10,6 +10,7 @@ PEERS  := benches/peers
 COHERENCE := tests/coherence
 NEXT   := tests/next
 SHOP   := examples/shop
+CONSOLE := ./console
 CARGO  ?= cargo
 # The tests wait for servers more than they compute: more of them at once than there are cores.
 TEST_THREADS ?= 8
@@ -18,11 +19,12 @@ TEST_THREADS ?= 8
 FOR_LINT   := cargo-deny@0.20.2 cargo-machete@0.9.2
 FOR_CLIENT := $(CLIENT) $(CLIENT)/test/react18 $(AJV)
 FOR_COHERENCE := redis-server $(COHERENCE)
+FOR_CONSOLE := chromium nginx $(CLIENT) $(CONSOLE)
 FOR_SHOP   := redis-server chromium $(SHOP)
 FOR_OTHERS := $(OTHERS) $(OTHERS)/generators.txt
 FOR_PYTHON := tests/python/clients.txt tests/python/sseclient-py.txt
 FOR_OPENAPI := tests/openapi/openapi.txt
-FOR_TESTS  := redis-server chromium nginx haproxy caddy prometheus $(FOR_PYTHON) $(FOR_OPENAPI) $(FOR_CLIENT) $(FOR_OTHERS) $(JOSE) $(COHERENCE)
+FOR_TESTS  := redis-server chromium nginx haproxy caddy prometheus $(FOR_PYTHON) $(FOR_OPENAPI) $(FOR_CLIENT) $(FOR_OTHERS) $(JOSE) $(COHERENCE) $(CONSOLE)
 FOR_FUZZ   := cargo-fuzz@0.13.2
 FOR_BENCH  := redis-server nginx libnginx-mod-nchan $(PEERS)/nats-server.txt $(PEERS)
 
@@ -89,7 +91,7 @@ lint: setup-lint build ## formatting, clippy, documentation, dependencies, gener
 	target/debug/tidings codegen protocol --out $(CLIENT)/src/generated --check
 	scripts/imports --check
 
-test: setup-test test-rust test-ajv test-generators test-openapi test-client test-coherence ## all tests, with real Redis servers, real sockets, a real browser
+test: setup-test test-rust test-ajv test-generators test-openapi test-client test-console test-coherence ## all tests, with real Redis servers, real sockets, a real browser
 
 test-rust: build ## the Rust tests alone
 	RUST_TEST_THREADS=$(TEST_THREADS) scripts/again $@ $(CARGO) test --locked
@@ -105,6 +107,9 @@ test-openapi: build setup-openapi ## the daemon beside its OpenAPI document, fuz
 
 test-client: build setup-client ## the TypeScript client's build, types, package and tests
 	cd $(CLIENT) && $(CURDIR)/scripts/again $@ npm run check
+
+test-console: build setup-console ## whether console/dist is what the sources build; the console in a browser; screenshots in target/console
+	cd $(CONSOLE) && npm run check
 
 test-next: build-client build setup-next ## the adapter for Next.js: an application built once and run twice, beside a control; takes 3 minutes
 	cd $(NEXT) && node --test --test-reporter=spec check.test.mjs
@@ -133,9 +138,12 @@ generate: build ## write the generated files: schemas/ and the client's types
 	target/debug/tidings codegen typescript --schemas $(CLIENT)/test/own --config $(CLIENT)/test/own/tidings.toml --out $(CLIENT)/test/own
 	target/debug/tidings codegen typescript --config $(SHOP)/tidings.toml --schemas $(SHOP)/types --out $(SHOP)/shared/generated
 
+console: setup-console ## build the console, console/dist; then build the daemon, which embeds it
+	cd $(CONSOLE) && npm run build
+
 clean: ## remove what was built, and the npm packages
 	$(CARGO) clean
-	rm -rf $(CLIENT)/node_modules $(CLIENT)/test/react18/node_modules $(CLIENT)/dist $(AJV)/node_modules $(OTHERS)/node_modules $(JOSE)/node_modules $(COHERENCE)/node_modules $(NEXT)/node_modules $(NEXT)/.next $(SHOP)/node_modules $(PEERS)/node_modules
+	rm -rf $(CLIENT)/node_modules $(CLIENT)/test/react18/node_modules $(CLIENT)/dist $(AJV)/node_modules $(OTHERS)/node_modules $(JOSE)/node_modules $(COHERENCE)/node_modules $(CONSOLE)/node_modules $(NEXT)/node_modules $(NEXT)/.next $(SHOP)/node_modules $(PEERS)/node_modules
 
 ##@ Long suites and benchmarks
 
@@ -208,6 +216,9 @@ setup-coherence:
 
 setup-next:
 	@$(SETUP) $(NEXT)
+
+setup-console:
+	@$(SETUP) $(FOR_CONSOLE)
 
 setup-shop:
 	@$(SETUP) $(SHOP)

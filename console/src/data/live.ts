@@ -8,7 +8,7 @@ import type { ConnectionState, TidingsError } from "tidings-client";
 
 import { type Entry, type Event, nextKey, Places } from "./entries.js";
 import { json } from "./json.js";
-import { bus } from "./session.js";
+import { bus, refused } from "./session.js";
 import type { Followed } from "./snippets.js";
 
 /** How many events and gaps are kept. */
@@ -94,6 +94,7 @@ export function start(followed: Followed): () => void {
     const now = current.state;
     state.value = now.status;
     if ("error" in now && now.error) trouble.value = now.error;
+    if (trouble.value?.code === "unauthenticated") refused.value = trouble.value;
     else if (now.status === "open") trouble.value = undefined;
   };
   stops.push(current.onState(note));

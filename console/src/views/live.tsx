@@ -12,6 +12,7 @@ import { bus } from "../data/session.js";
 import { follow } from "../data/snippets.js";
 import { EventList } from "../ui/list.js";
 import { Channel, Copy, download, Empty, Head, Loading, Menu, Problem } from "../ui/parts.js";
+import { askForToken } from "../ui/token.js";
 import { ChannelPicker, FilterBar, readSelection, type Selection, writeSelection } from "../ui/select.js";
 import { EventPanel } from "./event.js";
 
@@ -101,6 +102,11 @@ export function Live() {
           <FilterBar selection={selection} onChange={write} />
         </div>
         {channels.length > 0 && <Status isPaused={isPaused} waiting={waiting} onResume={() => (setPaused(false), setAway(false), document.querySelector(".list")?.scrollTo({ top: oldestFirst ? 1e9 : 0 }))} />}
+        {live.trouble.value && entries.length > 0 && (
+          <p class="refusal" role="alert">
+            {live.trouble.value.message} {live.trouble.value.code === "unauthenticated" && <button type="button" class="link" onClick={askForToken}>Give another token…</button>}
+          </p>
+        )}
         {[...live.refusals.value].map(([channel, error]) => (
           <p class="refusal" role="alert" key={channel}>
             <Channel name={channel} /> is not followed: {error.message}
