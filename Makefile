@@ -11,6 +11,7 @@ PEERS  := benches/peers
 COHERENCE := tests/coherence
 NEXT   := tests/next
 SHOP   := examples/shop
+CONSOLE := ./console
 CARGO  ?= cargo
 # The tests wait for servers more than they compute: more of them at once than there are cores.
 TEST_THREADS ?= 8
@@ -19,12 +20,13 @@ TEST_THREADS ?= 8
 FOR_LINT   := cargo-deny@0.20.2 cargo-machete@0.9.2
 FOR_CLIENT := $(CLIENT) $(CLIENT)/test/react18 $(AJV)
 FOR_COHERENCE := redis-server $(COHERENCE)
+FOR_CONSOLE := chromium nginx $(CLIENT) $(CONSOLE)
 FOR_SHOP   := redis-server chromium $(SHOP)
 FOR_OTHERS := $(OTHERS) $(OTHERS)/generators.txt
 FOR_PYTHON := tests/python/clients.txt tests/python/sseclient-py.txt
 FOR_PYTHON_CLIENT := redis-server openssl $(PYTHON_CLIENT)/python-client.txt $(PYTHON_CLIENT)/typecheck
 FOR_OPENAPI := tests/openapi/openapi.txt
-FOR_TESTS  := redis-server chromium nginx haproxy caddy prometheus $(FOR_PYTHON) $(FOR_PYTHON_CLIENT) $(FOR_OPENAPI) $(FOR_CLIENT) $(FOR_OTHERS) $(JOSE) $(COHERENCE)
+FOR_TESTS  := redis-server chromium nginx haproxy caddy prometheus $(FOR_PYTHON) $(FOR_PYTHON_CLIENT) $(FOR_OPENAPI) $(FOR_CLIENT) $(FOR_OTHERS) $(JOSE) $(COHERENCE) $(CONSOLE)
 FOR_FUZZ   := cargo-fuzz@0.13.2
 FOR_BENCH  := redis-server nginx libnginx-mod-nchan $(PEERS)/nats-server.txt $(PEERS)
 
@@ -95,7 +97,7 @@ lint: setup-lint build ## formatting, clippy, documentation, dependencies, gener
 	target/debug/tidings codegen protocol --out $(CLIENT)/src/generated --check
 	scripts/imports --check
 
-test: setup-test test-rust test-ajv test-generators test-openapi test-client test-python-client test-coherence ## all tests, with real Redis servers, real sockets, a real browser
+test: setup-test test-rust test-ajv test-generators test-openapi test-client test-console test-python-client test-coherence ## all tests, with real Redis servers, real sockets, a real browser
 
 test-rust: build ## the Rust tests alone
 	RUST_TEST_THREADS=$(TEST_THREADS) scripts/again $@ $(CARGO) test --locked
@@ -116,6 +118,9 @@ test-python-client: build setup-python-client ## the Python client: types, lint,
 	cd $(PYTHON_CLIENT) && $(IN_PYTHON) ruff format --check && $(IN_PYTHON) ruff check --quiet
 	cd $(PYTHON_CLIENT) && $(IN_PYTHON) mypy && $(PYTHON_PATH) node typecheck/node_modules/pyright/index.js --pythonpath $$(command -v python3)
 	cd $(PYTHON_CLIENT) && $(PYTHON_PATH) $(CURDIR)/scripts/again $@ python3 -m pytest --numprocesses $(TEST_THREADS) $(ARGS)
+
+test-console: build setup-console ## whether console/dist is what the sources build; the console in a browser; screenshots in target/console
+	cd $(CONSOLE) && npm run check
 
 test-next: build-client build setup-next ## the adapter for Next.js: an application built once and run twice, beside a control; takes 3 minutes
 	cd $(NEXT) && node --test --test-reporter=spec check.test.mjs
@@ -147,9 +152,12 @@ generate: build setup-python-client ## write the generated files: schemas/ and t
 	cd $(PYTHON_CLIENT) && $(IN_PYTHON) tidings_client.codegen --schemas ../../schemas --out src/tidings_client/types.py
 	cd $(PYTHON_CLIENT) && $(IN_PYTHON) tidings_client.codegen --schemas ../../target/python/own-schemas --out test/own_types.py
 
+console: setup-console ## build the console, console/dist; then build the daemon, which embeds it
+	cd $(CONSOLE) && npm run build
+
 clean: ## remove what was built, and the npm packages
 	$(CARGO) clean
-	rm -rf $(PYTHON_CLIENT)/typecheck/node_modules $(CLIENT)/node_modules $(CLIENT)/test/react18/node_modules $(CLIENT)/dist $(AJV)/node_modules $(OTHERS)/node_modules $(JOSE)/node_modules $(COHERENCE)/node_modules $(NEXT)/node_modules $(NEXT)/.next $(SHOP)/node_modules $(PEERS)/node_modules
+	rm -rf $(PYTHON_CLIENT)/typecheck/node_modules $(CLIENT)/node_modules $(CLIENT)/test/react18/node_modules $(CLIENT)/dist $(AJV)/node_modules $(OTHERS)/node_modules $(JOSE)/node_modules $(COHERENCE)/node_modules $(CONSOLE)/node_modules $(NEXT)/node_modules $(NEXT)/.next $(SHOP)/node_modules $(PEERS)/node_modules
 
 ##@ Long suites and benchmarks
 
@@ -222,6 +230,9 @@ setup-coherence:
 
 setup-next:
 	@$(SETUP) $(NEXT)
+
+setup-console:
+	@$(SETUP) $(FOR_CONSOLE)
 
 setup-shop:
 	@$(SETUP) $(SHOP)
