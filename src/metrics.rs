@@ -3,6 +3,9 @@
 //! The values of every label are known before the first request: event types of the catalogue, and error codes of the
 //! contract. So a client cannot create a new time series. This module does not know how the metrics are scraped.
 
+mod audit;
+mod flows;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +15,9 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
+
+use audit::AuditMetrics;
+pub use flows::{FlowLabel, FlowMetrics};
 
 /// The metrics of one node. The help texts in `Metrics::default` describe them.
 #[derive(Debug)]
@@ -52,6 +58,8 @@ pub struct Metrics {
     pub auth_config_stale: Gauge,
     pub tls_handshake_failures: Counter,
     pub tls_reload_failures: Counter,
+    pub flows: FlowMetrics,
+    pub audit: AuditMetrics,
     registry: Registry,
 }
 
@@ -131,6 +139,8 @@ impl Default for Metrics {
             auth_config_stale: Gauge::default(),
             tls_handshake_failures: Counter::default(),
             tls_reload_failures: Counter::default(),
+            flows: FlowMetrics::default(),
+            audit: AuditMetrics::default(),
             registry: Registry::with_prefix("tidings"),
         };
         let mut registry = std::mem::take(&mut metrics.registry);
@@ -270,6 +280,8 @@ impl Default for Metrics {
             "Changes of the TLS files that could not be used",
             metrics.tls_reload_failures.clone(),
         );
+        metrics.flows.register(r);
+        metrics.audit.register(r);
         // A rate needs a sample from before the first error.
         for code in ["broker-unavailable", "invalid-frame", "rate-limited"] {
             drop(metrics.sync_errors.get_or_create(&CodeLabel { code }));

@@ -101,6 +101,10 @@ impl Namespace {
         &*self.backend
     }
 
+    pub(super) fn shared_backend(&self) -> Arc<dyn Backend> {
+        self.backend.clone()
+    }
+
     pub(super) fn log(&self) -> &dyn Log {
         &*self.backend
     }

@@ -243,7 +243,10 @@ impl Bus {
 
     /// Finds the position in the log after which a stream with this `since` begins, and the requested position if the log
     /// does not continue there. Fails as soon as the broker is known not to answer.
-    pub(super) async fn locate(
+    ///
+    /// # Errors
+    /// `broker-unavailable`, `rate-limited`.
+    pub async fn locate(
         &self,
         caller: &Caller,
         channel: ChannelId,

@@ -6,6 +6,7 @@
 mod caller;
 mod ce_header;
 mod channels;
+mod console;
 mod content_coding;
 pub mod direct;
 pub mod echo;
@@ -64,6 +65,8 @@ pub struct AppState {
     pub tls: bool,
     /// Whether WebSocket clients may have their events compressed.
     pub compression: bool,
+    /// Whether browsers get the console.
+    pub console: bool,
     pub edge: Edge,
 }
 

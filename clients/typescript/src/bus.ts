@@ -58,11 +58,12 @@ export class Bus<Events extends object = EventMap> {
     const urls = [url, ...(options.urls ?? [])].map(baseUrl);
     const { minMs = DEFAULT_BACKOFF.minMs, maxMs = DEFAULT_BACKOFF.maxMs } = options.backoff ?? {};
     const backoff = { minMs, maxMs };
-    const { random = Math.random, WebSocket, token, transports = ["websocket", "sse", "long-poll"], idleTimeoutMs = 5_000 } = options;
+    const { random = Math.random, WebSocket, token, transports = ["websocket", "sse", "long-poll"], json = JSON, idleTimeoutMs = 5_000 } = options;
     const request: FetchLike = options.fetch ?? ((input, init) => fetch(input, init));
     const credential = token === undefined ? undefined : new Credential(token);
     this.#subscriptions = new Subscriptions({
       timers: this.#timers,
+      json,
       send: (frame) => this.#connection.send(frame),
       restart: (reason, isWanted) => this.#connection.restart(reason, isWanted),
       onGap: (gap) => this.#reports.gaps.notify(gap),
@@ -81,6 +82,7 @@ export class Bus<Events extends object = EventMap> {
       urls,
       credential,
       fetch: request,
+      json,
       backoff,
       random,
       retryTimeoutMs: options.retryTimeoutMs,
@@ -93,8 +95,10 @@ export class Bus<Events extends object = EventMap> {
         allowed: transports,
         webSocket: WebSocket ? () => Promise.resolve(WebSocket) : findWebSocket,
         fetch: request,
+        json,
         timers: this.#timers,
       }),
+      json,
       timers: this.#timers,
       backoff,
       random,
@@ -119,6 +123,7 @@ export class Bus<Events extends object = EventMap> {
       urls,
       credential,
       fetch: request,
+      json,
       timers: this.#timers,
       closed: this.#closing.signal,
       subscriptions: this.#subscriptions,

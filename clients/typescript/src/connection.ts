@@ -11,6 +11,7 @@ import { TidingsError } from "./errors.js";
 import { type Failure, NO_TOKEN } from "./failure.js";
 import { finalClose, readFrame } from "./frames.js";
 import { type ClientFrame, CLOSE_CODES, type ServerFrame, SUBPROTOCOL } from "./generated/protocol.js";
+import type { JsonCodec } from "./json.js";
 import { Liveness } from "./liveness.js";
 import { isFinal, Renewal } from "./renewal.js";
 import { Schedule } from "./schedule.js";
@@ -18,6 +19,7 @@ import type { ConnectionState, Transport } from "./state.js";
 import type { Timer, Timers } from "./timers.js";
 import type { Credential } from "./token.js";
 import type { Transports } from "./transports.js";
+import type { Unref } from "./unref.js";
 import { onWaking } from "./waking.js";
 import { closeSocket, type WebSocketLike } from "./websocket.js";
 
@@ -26,6 +28,7 @@ export interface ConnectionOptions {
   readonly urls: readonly string[];
   readonly credential: Credential | undefined;
   readonly transports: Transports;
+  readonly json: JsonCodec;
   readonly timers: Timers;
   readonly backoff: Backoff;
   readonly random: () => number;
@@ -72,8 +75,8 @@ export class Connection {
   /** Whether the page is in the back/forward cache. */
   #isSuspended = false;
   #stopWaking: (() => void) | undefined;
-  /** Called with each new socket, once the bus does not keep the process alive. */
-  #unref: Promise<(socket: WebSocketLike) => void> | undefined;
+  /** What is done with each new socket, once the bus does not keep the process alive. */
+  #unref: Promise<Unref> | undefined;
 
   constructor(options: ConnectionOptions) {
     this.#options = options;
@@ -121,7 +124,7 @@ export class Connection {
 
   /** Sends a frame if the connection is open, and drops it otherwise. */
   send(frame: ClientFrame): void {
-    if (this.isOpen) this.#socket?.send(JSON.stringify(frame));
+    if (this.isOpen) this.#socket?.send(this.#options.json.stringify(frame));
   }
 
   /** Closes the connection, and opens a new one to the same node. With `isWanted`, nothing has failed. */
@@ -157,17 +160,15 @@ export class Connection {
     if (this.#state.status === "closed") return;
     const socket = this.#release();
     this.#stop();
+    void this.#unref?.then(({ stop }) => stop());
     this.#enter(error ? { status: "closed", error } : { status: "closed" });
     closeSocket(socket, CLOSE_CODES.normal);
   }
 
   /** From now on, the connection does not keep the process alive. */
   unref(): void {
-    this.#unref ??= import("./unref.js").then(({ unrefSockets }) => {
-      const unref = unrefSockets(this.#options.urls);
-      if (this.#socket) unref(this.#socket);
-      return unref;
-    });
+    if (this.#state.status === "closed") return;
+    this.#unref ??= import("./unref.js").then(({ unrefSockets }) => unrefSockets(this.#options.urls, this.#socket));
   }
 
   async #connect(): Promise<void> {
@@ -193,7 +194,7 @@ export class Connection {
       if (this.#attempt !== attempt) return;
       this.#isFallback = transports.isFallback;
       socket = new WebSocket(`${base.replace(/^http/, "ws")}/v1/ws`, SUBPROTOCOL);
-      unref?.(socket);
+      unref?.socket(socket);
     } catch (cause) {
       if (this.#attempt !== attempt) return;
       // The code of the fallback could not be loaded.
@@ -233,9 +234,9 @@ export class Connection {
   }
 
   #receive(data: unknown): void {
-    const { timers, transports, random, onFrame } = this.#options;
+    const { timers, transports, random, json, onFrame } = this.#options;
     const now = this.#liveness.received();
-    const frame = readFrame(data);
+    const frame = readFrame(data, json);
     if (frame === undefined) return;
     if (frame.type === "welcome") {
       this.#openedAt = now;

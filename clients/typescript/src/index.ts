@@ -9,6 +9,7 @@ export { type ErrorCode, type ErrorDetails, type Mistake, TidingsError } from ".
 export type { AnyWhere, Condition, Scalar, Where } from "./filter.js";
 export type * from "./generated/events.js";
 export { CLOSE_CODES, type DaemonErrorCode, ERROR_CODES } from "./generated/protocol.js";
+export type { JsonCodec } from "./json.js";
 export { type InvalidateBus, type Invalidated, onInvalidate, type OnInvalidateOptions } from "./invalidate.js";
 export type { Persistence } from "./persistence.js";
 export type { ListenerOptions } from "./listeners.js";

@@ -60,9 +60,10 @@ async function probe({ base, reason }: Failure, token: string | undefined, isRep
   const timer = setTimeout(() => timeout.abort(), TIMEOUT_MS);
   const url = `${base}/v1/ws`;
   const { signal } = timeout;
+  const headers = { accept: "application/json", ...(token !== undefined && bearer(token)) };
+  const ask = () => fetch(url, { signal, headers });
   try {
-    const headers = { accept: "application/json", ...(token !== undefined && bearer(token)) };
-    const response = await fetch(url, { signal, headers });
+    const response = await ask();
     const body: unknown = await response.json().catch(() => undefined);
     const error = responseError(url, response.status, body, response.headers.get("x-request-id"));
     if (error.code !== "upgrade-required") return { error };
@@ -74,12 +75,16 @@ async function probe({ base, reason }: Failure, token: string | undefined, isRep
     }
     const { origin } = (globalThis as { location?: { origin?: string } }).location ?? {};
     // A browser hides an answer that the page may not read. With this mode it says at least whether there was one.
-    const responds = origin !== undefined && (await fetch(url, { mode: "no-cors", signal }).then(() => true, () => false));
-    return { error: responds ? refusedOrigin(base, origin) : unreachable(base, explain(cause), cause) };
+    const responds = origin !== undefined && (await succeeds(fetch(url, { mode: "no-cors", signal })));
+    if (!responds) return { error: unreachable(base, explain(cause), cause) };
+    // Or the server came back between the two requests.
+    return (await succeeds(ask())) ? {} : { error: refusedOrigin(base, origin) };
   } finally {
     clearTimeout(timer);
   }
 }
+
+const succeeds = (request: Promise<Response>) => request.then(() => true, () => false);
 
 /** The error where HTTP works and a WebSocket does not. */
 function blocked(base: string, reason: string): TidingsError {

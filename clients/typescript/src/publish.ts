@@ -10,6 +10,7 @@ import { onAbort } from "./aborting.js";
 import { type Backoff, delayBefore } from "./backoff.js";
 import { TidingsError } from "./errors.js";
 import { TEMPORARY_STATUSES } from "./generated/protocol.js";
+import type { JsonCodec } from "./json.js";
 import { responseError } from "./problem.js";
 import { bearer, type Credential } from "./token.js";
 
@@ -78,6 +79,7 @@ export interface PublisherOptions {
   readonly urls: readonly string[];
   readonly credential: Credential | undefined;
   readonly fetch: FetchLike;
+  readonly json: JsonCodec;
   readonly backoff: Backoff;
   readonly random: () => number;
   /** The default of the option of a call. */
@@ -132,7 +134,7 @@ export class Publisher {
   async post(body: EventWithId | readonly EventWithId[], options: PublishOptions): Promise<PublishedAll> {
     const { urls, closed, backoff, random } = this.#options;
     const { signal, retryTimeoutMs = this.#options.retryTimeoutMs } = options;
-    const text = JSON.stringify(body);
+    const text = this.#options.json.stringify(body);
     const stop = anyOf([closed, signal]);
     const start = performance.now();
     let defaultRetryMs = 0;

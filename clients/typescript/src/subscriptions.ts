@@ -17,6 +17,7 @@ import { matches } from "./filter.js";
 import { type ErrorCode, TidingsError } from "./errors.js";
 import type { CloudEvent } from "./generated/events.js";
 import type { ClientFrame, DaemonErrorCode, ServerFrame } from "./generated/protocol.js";
+import type { JsonCodec } from "./json.js";
 import { reaches } from "./position.js";
 import {
   type BackfillSubscription,
@@ -32,6 +33,7 @@ import type { Timers } from "./timers.js";
 
 export interface SubscriptionsOptions {
   readonly timers: Timers;
+  readonly json: JsonCodec;
   readonly send: (frame: ClientFrame) => void;
   /** Opens a new connection, on which everything is requested again. */
   readonly restart: (reason: string, isWanted?: boolean) => void;
@@ -110,7 +112,7 @@ export class Subscriptions {
 
   /** Adds a subscriber. Returns a function that removes it. */
   add({ channel, where, since }: SubscribeRequest, subscriber: Subscriber): () => void {
-    const key = JSON.stringify([channel, where, since]);
+    const key = this.#options.json.stringify([channel, where, since]);
     let subscription = this.#byKey.get(key);
     // A subscription with `since` that has begun cannot be shared: the new subscriber would miss its earlier events.
     const hasBegun = since !== undefined && subscription?.position !== undefined;

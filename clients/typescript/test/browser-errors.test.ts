@@ -1,5 +1,8 @@
 // What the console of a page says when the daemon refuses it: the reason by its name, over a WebSocket and over an event stream.
 
+import { createServer } from "node:http";
+import type { AddressInfo } from "node:net";
+
 import type { Browser } from "playwright-core";
 import { afterAll, beforeAll, expect, test } from "vitest";
 
@@ -58,6 +61,38 @@ test("a page with the default transports names a refused origin once", async () 
   await page.waitForFunction(() => globalThis.bus.state.status === "reconnecting" && globalThis.bus.state.attempt > 6);
   expect(said).toHaveLength(1);
   await page.close();
+});
+
+test("a daemon that comes back while the page asks why it was away is not taken for one that refuses the origin", async () => {
+  const modes: unknown[] = [];
+  const daemon = createServer((request, response) => {
+    const mode = request.headers["sec-fetch-mode"];
+    modes.push(mode);
+    // It is away for the first request that the page could have read.
+    if (modes.filter((other) => other === "cors").length === 1 && mode === "cors") return void request.socket.destroy();
+    const headers = { "access-control-allow-origin": allowed.origin, "content-type": "application/problem+json" };
+    response.writeHead(426, headers).end(JSON.stringify({ code: "upgrade-required", status: 426 }));
+  });
+  daemon.on("upgrade", (_request, socket) => {
+    modes.push("websocket");
+    socket.destroy();
+  });
+  await new Promise<void>((resolve) => daemon.listen(0, "127.0.0.1", resolve));
+  const page = await browser.newPage();
+  await page.goto(allowed.origin);
+  const errors = await page.evaluate(async (url) => {
+    const codes: string[] = [];
+    const bus = globalThis.tidings.connect(url, { transports: ["websocket"], backoff: { minMs: 1, maxMs: 50 } });
+    bus.onError(({ code }) => codes.push(code));
+    bus.on("order-status", () => {});
+    while (!codes.includes("network") && !codes.includes("forbidden-origin")) await new Promise((resolve) => setTimeout(resolve, 10));
+    bus.close();
+    return codes;
+  }, `http://127.0.0.1:${(daemon.address() as AddressInfo).port}`);
+  expect(modes).toContain("no-cors");
+  expect(errors).toEqual(["network"]);
+  await page.close();
+  daemon.close();
 });
 
 test.each([["websocket"], ["sse"]] as const)("a missing grant is named in the page's console: %s", async (transport) => {

@@ -112,6 +112,59 @@ test("what was invalidated shortly before the connection is reported, unless it 
   await expect.poll(() => seenNow).toEqual(["after"]);
 });
 
+test("a listener that comes later is told what was invalidated shortly before, too, and the others nothing again", async () => {
+  const daemon = await startDaemon();
+  const bus = busOf(daemon.url);
+  const [first, second, now]: string[][] = [[], [], []];
+  onInvalidate(bus, ({ tags }) => first!.push(...tags));
+  await bus.ready();
+  await daemon.publish([invalidation({ tags: ["a"] })]);
+  await daemon.publish([invalidation({ tags: ["b"] })]);
+  await expect.poll(() => first).toEqual(["a", "b"]);
+  // As a part of a page does that is shown with data from before the invalidation.
+  onInvalidate(bus, ({ tags }) => second!.push(...tags));
+  onInvalidate(bus, ({ tags }) => now!.push(...tags), { since: "now" });
+  await bus.ready();
+  await daemon.publish([invalidation({ tags: ["c"] })]);
+  await expect.poll(() => [first, second, now]).toEqual([["a", "b", "c"], ["a", "b", "c"], ["c"]]);
+});
+
+test("a listener that comes later is told nothing from longer before, and everything where that was too much to remember", async () => {
+  vi.useFakeTimers({ toFake: ["performance"] });
+  onTestFinished(() => void vi.useRealTimers());
+  const { peer, seen, bus } = await subscribedToFake();
+  const late = () => {
+    const told: Invalidated[] = [];
+    onInvalidate(bus, (what) => told.push(what));
+    return told;
+  };
+  peer.send(event(1, { tags: ["a"] }));
+  await expect.poll(() => seen).toHaveLength(1);
+  vi.advanceTimersByTime(10_001);
+  peer.send(event(2, { tags: ["b"] }));
+  await expect.poll(() => seen).toHaveLength(2);
+  const told = late();
+  await expect.poll(() => told).toEqual([{ ...NOTHING, tags: ["b"], position: "e:2" }]);
+  for (let offset = 3; offset < 1_010; offset++) peer.send(event(offset, { tags: [`t${offset}`] }));
+  await expect.poll(() => seen.at(-1)?.tags).toContain("t1009");
+  const lost = late();
+  await expect.poll(() => lost).toEqual([{ ...NOTHING, all: true, position: "e:1009" }]);
+});
+
+test("each listener that begins at a position is told everything since then", async () => {
+  const daemon = await startDaemon();
+  const bus = busOf(daemon.url);
+  await daemon.publish([invalidation({ tags: ["before"] })]);
+  const [first, second]: string[][] = [[], []];
+  onInvalidate(bus, ({ tags }) => first!.push(...tags), { since: "start" });
+  await expect.poll(() => first).toEqual(["before"]);
+  await daemon.publish([invalidation({ tags: ["after"] })]);
+  await expect.poll(() => first).toEqual(["before", "after"]);
+  onInvalidate(bus, ({ tags }) => second!.push(...tags), { since: "start" });
+  await expect.poll(() => second).toEqual(["before", "after"]);
+  expect(first).toEqual(["before", "after"]);
+});
+
 test("a connection that takes longer than it looks back reports everything", async () => {
   vi.useFakeTimers({ toFake: ["Date"] });
   onTestFinished(() => void vi.useRealTimers());

@@ -61,8 +61,8 @@ pub(super) fn operation(method: &str, path: &str, schemas: &mut Schemas) -> Opti
         ("GET" | "HEAD", "/") => Operation {
             id: "startPage",
             tag: "overview",
-            summary: "A page that says what this is and what to try",
-            description: "HTML for browsers, text for others.",
+            summary: "The console",
+            description: "The page of the console for browsers. Others get a text that says what this is and what to try.",
             access: Access::Everybody,
             parameters: vec![],
             body: None,
@@ -262,6 +262,27 @@ pub(super) fn operation(method: &str, path: &str, schemas: &mut Schemas) -> Opti
             body: None,
             answers: vec![(200, json(json!({ "type": "object" }), "The document."))],
             problems: &[],
+        },
+        ("GET" | "HEAD", "/console/{file}") => Operation {
+            id: "consoleFile",
+            tag: "overview",
+            summary: "A file of the console",
+            description: "The scripts and styles that the page of the console names. Their names have a hash of their content.",
+            access: Access::Everybody,
+            parameters: vec![json!({
+                "name": "file", "in": "path", "required": true, "description": "The name of the file.",
+                "schema": { "type": "string", "minLength": 1 },
+            })],
+            body: None,
+            answers: vec![
+                (200, json!({
+                    "description": "The file.",
+                    "headers": with(["Cache-Control", "Vary"]),
+                    "content": { "text/javascript": { "schema": { "type": "string" } }, "text/css": { "schema": { "type": "string" } } },
+                })),
+                (304, json!({ "description": "It is the one that `If-None-Match` names.", "headers": with(["Cache-Control", "Vary"]) })),
+            ],
+            problems: &[NotFound],
         },
         ("GET" | "HEAD", "/favicon.ico") => Operation {
             id: "icon",

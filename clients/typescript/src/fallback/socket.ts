@@ -61,6 +61,8 @@ export class HttpSocket implements WebSocketLike, FeedHandler {
   #isWelcomed = false;
   /** Whether the feed does not follow what is subscribed yet. */
   #isStale = false;
+  /** The filter that the feed was given. */
+  #filter: string | undefined;
   /** When something was last passed on, by `performance.now()`. */
   #heardAt = 0;
   #silenceTimer: Timer | undefined;
@@ -83,7 +85,7 @@ export class HttpSocket implements WebSocketLike, FeedHandler {
   }
 
   send(text: string): void {
-    const frame = JSON.parse(text) as ClientFrame;
+    const frame = this.#requests.json.parse(text) as ClientFrame;
     if (frame.type === "auth") this.#auth(frame.token);
     else if (frame.type === "subscribe") this.#subscribe(frame);
     else if (frame.type === "unsubscribe") this.#enqueue(async () => this.#unsubscribe(frame.sub));
@@ -150,7 +152,7 @@ export class HttpSocket implements WebSocketLike, FeedHandler {
 
   #subscribe(frame: Subscribe): void {
     const { sub, channel, where, since } = frame;
-    const begin = this.#begin(channel, where === undefined ? undefined : JSON.stringify(where), since);
+    const begin = this.#begin(channel, where === undefined ? undefined : this.#requests.json.stringify(where), since);
     begin.catch(() => {});
     this.#enqueue(async () => {
       let begins: Begin;
@@ -173,6 +175,8 @@ export class HttpSocket implements WebSocketLike, FeedHandler {
       this.#emit({ type: "subscribed", sub, channel, position: at, ...(recovered !== undefined && { recovered }) });
       if (gap) this.#emit({ type: "gap", ...gap });
       this.#isStale = true;
+      // At once: with its former filter, the feed would pass over events that this subscription wants.
+      if (known && this.#commonFilter() !== this.#filter) this.#follow();
     });
   }
 
@@ -209,13 +213,15 @@ export class HttpSocket implements WebSocketLike, FeedHandler {
 
   /** Reads the log of these channels up to its end, and passes on what is new. */
   async catchUp(names: readonly string[]): Promise<void> {
-    const where = this.#commonFilter();
     for (;;) {
+      const where = this.#commonFilter();
       const channels = names.filter((name) => this.#channels.has(name));
       if (channels.length === 0) return;
       const since = new Map(channels.map((name) => [name, this.position(name)]));
       const page = await this.#requests.history({ channels, where, since }, LIMIT, 0, this.#closing.signal);
-      deliverPage(page, this);
+      // A subscription with another filter was added meanwhile: the answer lacks its events.
+      if (where !== this.#commonFilter()) continue;
+      deliverPage(page, this.#requests.json, this);
       // Otherwise the answer may end before the log does.
       const read = [...readCursor(page.cursor)].reduce((sum, [name, position]) => sum + offset(position) - offset(since.get(name) ?? position), 0);
       if (page.events.length < LIMIT && Math.abs(read) < MAX_SCANNED) return;
@@ -274,7 +280,7 @@ export class HttpSocket implements WebSocketLike, FeedHandler {
       for (const [name, { subs, position }] of this.#channels) {
         for (const [sub, { where }] of [...subs]) {
           try {
-            await this.#begin(name, where === undefined ? undefined : JSON.stringify(where), position);
+            await this.#begin(name, where === undefined ? undefined : this.#requests.json.stringify(where), position);
           } catch (cause) {
             if (!isRefusal(cause)) throw cause;
             isFound = true;
@@ -311,18 +317,23 @@ export class HttpSocket implements WebSocketLike, FeedHandler {
     const run = async () => {
       if (!this.#isClosed) await task().catch((error: unknown) => this.#failed(error));
       this.#queued--;
-      if (this.#queued > 0 || !this.#isStale || this.#isClosed) return;
-      this.#isStale = false;
-      this.#feed.follow([...this.#channels.keys()], this.#commonFilter());
+      if (this.#queued === 0 && this.#isStale && !this.#isClosed) this.#follow();
     };
     this.#queue = this.#queue.then(run);
+  }
+
+  /** Lets the feed follow what is subscribed. */
+  #follow(): void {
+    this.#isStale = false;
+    this.#filter = this.#commonFilter();
+    this.#feed.follow([...this.#channels.keys()], this.#filter);
   }
 
   /** The filter of all subscriptions, if it is the same: a request has one filter for all its channels. */
   #commonFilter(): string | undefined {
     const filters = new Set<string | undefined>();
     for (const { subs } of this.#channels.values()) {
-      for (const { where } of subs.values()) filters.add(where === undefined ? undefined : JSON.stringify(where));
+      for (const { where } of subs.values()) filters.add(where === undefined ? undefined : this.#requests.json.stringify(where));
     }
     const [only] = filters;
     return filters.size === 1 ? only : undefined;

@@ -47,7 +47,7 @@ export async function readOne(host: LatestHost, type: string, subject: string, s
 /** The newest events of the subjects of a type, after a cursor. */
 export async function readList(host: LatestHost, type: string, where: AnyWhere | undefined, cursor: string | undefined, signal: AbortSignal): Promise<List> {
   const parameters = new URLSearchParams({ limit: String(LIMIT) });
-  if (where !== undefined) parameters.set("where", JSON.stringify(where));
+  if (where !== undefined) parameters.set("where", host.json.stringify(where));
   if (cursor !== undefined) parameters.set("cursor", cursor);
   const list = (await read(host, `/v1/latest/${encodeURIComponent(type)}?${parameters.toString()}`, signal)) as List;
   for (const { event, position } of list.events) host.subscriptions.remember(event, position);
@@ -98,8 +98,8 @@ async function read(host: LatestHost, path: string, signal: AbortSignal): Promis
 }
 
 /** Reads with the token that is held. If the daemon refuses that one, a new one is tried once. */
-async function readFrom({ credential, fetch, timers }: LatestHost, base: string, path: string, signal: AbortSignal): Promise<unknown> {
-  const requests = new Requests(base, fetch, timers);
+async function readFrom({ credential, fetch, json, timers }: LatestHost, base: string, path: string, signal: AbortSignal): Promise<unknown> {
+  const requests = new Requests(base, fetch, json, timers);
   const token = await credential?.get();
   requests.token = token?.text;
   try {

@@ -1,5 +1,6 @@
 // The seam between a bus and what reads the newest events (`latest/index.ts`). Types only: the code is loaded when it is needed.
 
+import type { JsonCodec } from "../json.js";
 import type { Progress } from "../progress.js";
 import type { FetchLike } from "../publish.js";
 import type { Reports } from "../reports.js";
@@ -13,6 +14,7 @@ export interface LatestHost {
   readonly urls: readonly string[];
   readonly credential: Credential | undefined;
   readonly fetch: FetchLike;
+  readonly json: JsonCodec;
   readonly timers: Timers;
   /** Aborted when the bus is closed. */
   readonly closed: AbortSignal;
