@@ -25,6 +25,10 @@ pub struct Metrics {
     pub connections: Gauge,
     pub subscriptions: Gauge,
     pub long_polls: Gauge,
+    pub latest_subjects: Family<TypeLabel, Gauge>,
+    pub latest_evictions: Family<TypeLabel, Counter>,
+    pub latest_requests: Counter,
+    pub latest_reads: Counter,
     pub pending_connections: Gauge,
     pub published: Family<TypeLabel, Counter>,
     pub duplicates: Counter,
@@ -106,6 +110,10 @@ impl Default for Metrics {
             connections: Gauge::default(),
             subscriptions: Gauge::default(),
             long_polls: Gauge::default(),
+            latest_subjects: Family::default(),
+            latest_evictions: Family::default(),
+            latest_requests: Counter::default(),
+            latest_reads: Counter::default(),
             pending_connections: Gauge::default(),
             published: Family::default(),
             duplicates: Counter::default(),
@@ -148,6 +156,26 @@ impl Default for Metrics {
         r.register("connections", "Open WebSocket connections and event streams", metrics.connections.clone());
         r.register("subscriptions", "Open subscriptions of all connections", metrics.subscriptions.clone());
         r.register("long_polls", "Long-poll requests that wait for an event", metrics.long_polls.clone());
+        r.register(
+            "latest_subjects",
+            "Subjects whose newest event the broker keeps, as this node last saw, by type",
+            metrics.latest_subjects.clone(),
+        );
+        r.register(
+            "latest_evictions",
+            "Subjects that lost their newest event to an append of this node, because there are more than latest_max_subjects",
+            metrics.latest_evictions.clone(),
+        );
+        r.register(
+            "latest_requests",
+            "Requests for newest events, of one subject or a list",
+            metrics.latest_requests.clone(),
+        );
+        r.register(
+            "latest_reads",
+            "Reads of the broker for the newest event of one subject; requests within 2 s share one",
+            metrics.latest_reads.clone(),
+        );
         r.register(
             "arriving",
             "Pending connections: not subscribed yet, or waiting to read the log for a replay",

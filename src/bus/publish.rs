@@ -118,7 +118,7 @@ impl Publisher<'_> {
         let causes = events.len();
         events.extend(cascaded);
         let (events, appended) = bus.append(namespace, self.caller, events).await?;
-        bus.count(&added(&events[..causes], &appended[..causes]), causes);
+        bus.count(namespace, &added(&events[..causes], &appended[..causes]), causes);
         if omitted > 0 || events.len() > causes {
             let fresh = appended[causes..].iter().filter(|appended| !appended.duplicate).count();
             bus.metrics.cascaded.inc_by(fresh as u64);
@@ -237,10 +237,16 @@ impl Bus {
         Ok((events, appended))
     }
 
-    fn count(&self, added: &[Added], events: usize) {
+    fn count(&self, namespace: &Namespace, added: &[Added], events: usize) {
         for Added { channel, fresh, .. } in added.iter().filter(|added| added.fresh > 0) {
             let label = TypeLabel { r#type: self.catalog.get(*channel).name.clone() };
             self.metrics.published.get_or_create(&label).inc_by(*fresh);
+            let latest = namespace.backend().latest();
+            if latest.keeps_latest(*channel) {
+                let tally = latest.latest_tally(*channel);
+                self.metrics.latest_subjects.get_or_create(&label).set(tally.kept() as i64);
+                self.metrics.latest_evictions.get_or_create(&label).inc_by(tally.take_evicted());
+            }
         }
         let fresh: u64 = added.iter().map(|added| added.fresh).sum();
         self.metrics.duplicates.inc_by(events as u64 - fresh);

@@ -110,6 +110,8 @@ pub struct BrokerConfig {
     pub log_max_events: u64,
     /// Retention: the age of an event.
     pub log_max_age: Duration,
+    /// The most subjects of a type whose newest event is kept.
+    pub latest_max_subjects: u64,
     /// Settings of types, by their names. A type's schema may have others, which count where these say nothing.
     pub types: BTreeMap<String, TypeSettings>,
     /// How long the id of an event is remembered for deduplication.
@@ -275,6 +277,7 @@ pub fn load(sources: Sources) -> Result<Loaded, Mistakes> {
             namespace: from.required("namespace", value::name),
             log_max_events: from.required("log_max_events", value::count),
             log_max_age: from.required("log_max_age", value::duration),
+            latest_max_subjects: from.required("latest_max_subjects", value::count),
             // Read when the types are known: see `Config::types`.
             types: BTreeMap::new(),
             dedup_window: from.required("dedup_window", value::duration),

@@ -127,6 +127,7 @@ class Feed {
   /** By the id of its first event: a writer that is at work. */
   readonly #holds = new Map<string, ReturnType<typeof setTimeout>>();
   readonly #end: () => void;
+  #hasEnded = false;
 
   constructor(bus: InvalidateBus, since: Since | undefined, onEnd: () => void) {
     const ended = new AbortController();
@@ -181,7 +182,9 @@ class Feed {
       remove();
       // Later, since who leaves often comes back at once: React mounts twice in development. Then nothing is subscribed again.
       setTimeout(() => {
-        if (this.#listeners.size === 0) this.#end();
+        if (this.#listeners.size > 0 || this.#hasEnded) return;
+        this.#hasEnded = true;
+        this.#end();
       }, 0);
     };
   }

@@ -24,7 +24,7 @@ use super::announcements::announced_text;
 use super::channels::{ChannelState, Channels};
 use super::commands::Commands;
 use super::errors::{describe, from_fred};
-use super::internal::{InternalChannels, channel_of};
+use super::internal::{InternalChannels, channel_of, plain_name};
 use super::link::{Link, Pulse, SignsOfLife, verified_ping};
 use super::probe::Probe;
 use super::target::Target;
@@ -145,16 +145,25 @@ impl Listener {
         }
         let (events, mut internal): (Vec<_>, Vec<_>) = channels.iter().cloned().partition(|name| self.has_events(name));
         internal.push(probe_key.clone());
-        client.subscribe(events.clone()).await?;
-        may_subscribe(client, events).await?;
+        let plain: Vec<_> = internal.iter().map(|name| plain_name(name)).collect();
+        // Before the first subscription: with RESP2, the connection can only subscribe from then on.
+        if !may_subscribe(client, &events).await? {
+            // Redis' ACL LOG then has the refusal.
+            client.subscribe(events).await?;
+            return Err(Error::new(ErrorKind::Unknown, SUBSCRIBE_REFUSED));
+        }
+        let may_use_plain = may_subscribe(client, &plain).await?;
+        client.subscribe(events).await?;
         let sharded = ssubscribe(client, &internal).await;
+        if let Err(error) = &sharded
+            && error.details().starts_with("NOPERM")
+            && !may_use_plain
+        {
+            return sharded;
+        }
         self.internal.set_sharded(sharded.is_ok());
         if let Err(error) = sharded {
-            if error.details().starts_with("NOPERM") {
-                return Err(error);
-            }
             tracing::debug!(reason = describe(&error), "no sharded channels: using plain ones");
-            let plain: Vec<_> = internal.iter().filter_map(|name| self.internal.plain_name(name)).collect();
             client.subscribe(plain).await?;
         }
         verified_ping(client).await
@@ -289,12 +298,10 @@ async fn ssubscribe(client: &Client, names: impl IntoIterator<Item = &String>) -
     try_join_all(names.into_iter().map(|name| client.ssubscribe(name))).await.map(drop)
 }
 
-/// Makes sure that Redis has not refused a SUBSCRIBE to these channels, which was sent before. fred awaits no reply to it:
-/// it takes a refusal for the reply to the next command, or drops it if no command waits for one.
-async fn may_subscribe(client: &Client, channels: Vec<String>) -> Result<(), Error> {
+/// Whether Redis lets the user subscribe to these channels, as far as it can tell. fred awaits no reply to SUBSCRIBE: it
+/// takes a refusal for the reply to the next command, or drops it if no command waits for one.
+async fn may_subscribe(client: &Client, channels: &[String]) -> Result<bool, Error> {
     let none: Vec<String> = Vec::new();
-    match client.eval(include_str!("may_subscribe.lua"), none, channels).await? {
-        Value::Integer(0) => Err(Error::new(ErrorKind::Unknown, SUBSCRIBE_REFUSED)),
-        _ => Ok(()),
-    }
+    let reply: Value = client.eval(include_str!("may_subscribe.lua"), none, channels.to_vec()).await?;
+    Ok(!matches!(reply, Value::Integer(0)))
 }

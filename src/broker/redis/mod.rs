@@ -1,7 +1,7 @@
 //! The Redis backend: a stream for each channel's log, pub/sub for signals, and one Lua script that appends and publishes.
 //!
 //! Each server has two connections, which a [`link`] keeps open: one runs scripts ([`server`]; appends come through the
-//! queue in [`appends`], reads through [`reads`]), the other subscribes ([`listener`]). In a cluster each master has these two, and [`cluster`]
+//! queue in [`appends`], reads through [`reads`] and [`latest`]), the other subscribes ([`listener`]). In a cluster each master has these two, and [`cluster`]
 //! follows which master has which slots.
 //!
 //! Only the scripts assign positions, because Redis runs them one at a time. This node sends with each call what it knows
@@ -10,6 +10,7 @@
 
 mod announcements;
 mod appends;
+mod attempts;
 mod channels;
 mod cluster;
 mod commands;
@@ -18,6 +19,7 @@ mod errors;
 pub mod fuzz;
 mod heads;
 mod internal;
+mod latest;
 mod learner;
 mod link;
 mod listener;
@@ -58,6 +60,7 @@ use self::commands::{Commands, unreadable};
 use self::errors::is_no_master;
 use self::heads::Heads;
 use self::internal::InternalChannels;
+use self::latest::LatestReads;
 use self::learner::Learner;
 use self::link::Pulse;
 use self::listener::{Listener, Subscriptions};
@@ -71,8 +74,8 @@ use self::store::RedisStore;
 use self::target::{ConnectOptions, Target};
 use super::nodes::Nodes;
 use super::{
-    Appended, Backend, BrokerError, FoundHeads, Head, Limits, Located, Log, Notifier, PAGE_BYTES, Page, Retention,
-    SIGNAL_CAPACITY, Signal, Signals, Store,
+    Appended, Backend, BrokerError, FoundHeads, Head, Latest, LatestOf, LatestPage, LatestTally, Limits, Located, Log,
+    Notifier, PAGE_BYTES, Page, Retention, SIGNAL_CAPACITY, Signal, Signals, Store,
 };
 use crate::config::{BrokerConfig, Form, RedisUrl};
 use crate::event::{Catalog, ChannelId, Epoch, Event, Moment, Position};
@@ -86,6 +89,7 @@ struct Redis {
     probe: Arc<Probe>,
     appends: Appends,
     reads: Reads,
+    latest: LatestReads,
     announcements: Announcements,
     nodes: Registry,
     store: RedisStore,
@@ -158,8 +162,15 @@ pub(super) fn open(
     let commands = Arc::new(Commands::new(known_routes, clustered.then_some(request_routes)));
     let heads = Arc::new(Heads::new(channels.clone(), commands.clone()));
     let internal = Arc::<InternalChannels>::default();
-    let probe =
-        Probe::new(&config.prefix, &config.namespace, clustered, commands.clone(), heads.clone(), internal.clone());
+    let probe = Probe::new(
+        &config.prefix,
+        &config.namespace,
+        clustered,
+        limits.each().any(|retention| retention.latest.is_some()),
+        commands.clone(),
+        heads.clone(),
+        internal.clone(),
+    );
     let probe = Arc::new(probe);
     let (appends, send_appends) =
         Appends::new(channels.clone(), commands.clone(), limits.clone(), config.bus_message, sender.clone());
@@ -189,6 +200,7 @@ pub(super) fn open(
     let redis = Redis {
         nodes: Registry::new(config, commands.clone()),
         store: RedisStore::new(config, clustered, commands.clone(), tasks.closing.clone()),
+        latest: LatestReads::new(channels.clone(), commands.clone(), limits.clone()),
         reads: Reads::new(channels.clone(), commands.clone(), limits),
         announcements: Announcements::new(channels.clone(), commands.clone(), internal),
         heads,
@@ -270,6 +282,25 @@ impl Log for Redis {
 }
 
 #[async_trait]
+impl Latest for Redis {
+    fn keeps_latest(&self, id: ChannelId) -> bool {
+        self.latest.retention(id).is_some()
+    }
+
+    async fn latest(&self, id: ChannelId, subject: &str) -> Result<LatestOf, BrokerError> {
+        self.latest.of_subject(id, subject).await.map_err(|error| self.explain(error))
+    }
+
+    async fn latest_page(&self, id: ChannelId, after: u64, limit: usize) -> Result<LatestPage, BrokerError> {
+        self.latest.page(id, after, limit).await.map_err(|error| self.explain(error))
+    }
+
+    fn latest_tally(&self, id: ChannelId) -> &LatestTally {
+        self.latest.tally(id)
+    }
+}
+
+#[async_trait]
 impl Notifier for Redis {
     async fn probe(&self, number: u64) -> Result<(), BrokerError> {
         // A connection may outlive its task for a moment, and must not be used then.
@@ -306,6 +337,10 @@ impl Backend for Redis {
 
     fn nodes(&self) -> &dyn Nodes {
         &self.nodes
+    }
+
+    fn latest(&self) -> &dyn Latest {
+        self
     }
 
     fn store(&self) -> &dyn Store {

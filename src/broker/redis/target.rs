@@ -98,9 +98,7 @@ impl ConnectOptions {
 impl ConnectOptions {
     fn config(&self, server: ServerConfig) -> Config {
         let Self { username, password, database, tls } = self.clone();
-        // RESP3 allows pushed messages and replies on one connection, so a subscriber can be checked by PING.
-        let version = RespVersion::RESP3;
-        Config { server, username, password, database, tls, version, fail_fast: true, ..Config::default() }
+        Config { server, username, password, database, tls, fail_fast: true, ..Config::default() }
     }
 }
 
@@ -167,7 +165,7 @@ impl Endpoint {
     /// A client for one connection. It connects once and never again by itself; see [`link`](super::link).
     ///
     /// `message_buffer` pushed messages are buffered for a slow receiver.
-    pub fn client(&self, message_buffer: usize) -> Client {
+    pub fn client(&self, version: RespVersion, message_buffer: usize) -> Client {
         let performance = PerformanceConfig {
             default_command_timeout: CALL_TIMEOUT,
             broadcast_channel_capacity: message_buffer,
@@ -182,7 +180,7 @@ impl Endpoint {
             tcp: TcpConfig { nodelay: Some(true), user_timeout: Some(USER_TIMEOUT), ..TcpConfig::default() },
             ..ConnectionConfig::default()
         };
-        Client::new(self.config.clone(), Some(performance), Some(connection), None)
+        Client::new(Config { version, ..self.config.clone() }, Some(performance), Some(connection), None)
     }
 
     /// The error of a handshake, with its usual cause: TLS on one side only.
