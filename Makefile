@@ -1,5 +1,5 @@
 # The targets are CI's steps, under the same names; `make check` runs them all.
-# Needs: cargo (Rust 1.89 or newer), and for the tests Node 20 or newer with npm and Python 3. `make setup` installs the
+# Needs: cargo (Rust 1.89 or newer), and for the tests Node 20 or newer with npm and Python 3.10 or newer. `make setup` installs the
 # rest.
 
 CLIENT := clients/typescript

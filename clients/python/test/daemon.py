@@ -75,8 +75,9 @@ class Daemon:
         count: int = next(entry["subscribers"] for entry in channels if entry["type"] == channel)
         return count
 
-    def restart(self) -> None:
-        """Starts the daemon again at the same port."""
+    def restart(self, *flags: str) -> None:
+        """Starts the daemon again at the same port, with further flags."""
+        self._flags = (*self._flags, *flags)
         self._start(self.port)
         wait_for(self.is_ready, "readiness")
 

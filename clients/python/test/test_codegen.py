@@ -18,6 +18,7 @@ from own_types import Money, PriceChange
 from pydantic import ValidationError
 
 from tidings_client import Event, EventData, Tidings, codegen
+from tidings_client._model import channel_of
 from tidings_client.types import CacheInvalidate, DataUpdate, FinanceChange, InventoryChange, OrderStatusChange
 
 HERE = Path(__file__).parent
@@ -129,6 +130,34 @@ def test_wrong_data_is_found_before_it_is_sent() -> None:
 def test_types_beyond_json() -> None:
     change = PriceChange(sku="a", price=Money(amount=1, currency="EUR"), range=(date(2026, 11, 21), None))
     assert change.model_dump(mode="json")["range"] == ["2026-11-21", None]
+
+
+def test_the_generator_alone_reads_the_schemas_of_the_daemon(
+    shared: Daemon, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What `GET /v1/schemas` answers gives models of pydantic without this package, and data makes the round trip."""
+    (tmp_path / "schemas").mkdir()
+    with Tidings(shared.url) as bus:
+        for name, schema in bus.types().items():
+            (tmp_path / f"schemas/{name}.json").write_text(json.dumps(schema))
+    command = [sys.executable, "-m", "datamodel_code_generator", "--input", "schemas", "--output", "plain_types"]
+    options = [
+        "--input-file-type",
+        "jsonschema",
+        "--output-model-type",
+        "pydantic_v2.BaseModel",
+        "--formatters",
+        "builtin",
+    ]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    subprocess.run([*command, *options], check=True, cwd=tmp_path, env=environment)
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+    for model, data in VALID + SMALL:
+        channel = channel_of(model)
+        plain: Any = getattr(importlib.import_module(f"plain_types.{channel.replace('-', '_')}"), model.__name__)
+        made = plain.model_validate_json(json.dumps(data))
+        assert made.model_dump(mode="json", exclude_unset=True) == data
+        assert plain.model_validate(made.model_dump()) == made
 
 
 NUMBERS = {

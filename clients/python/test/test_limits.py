@@ -180,6 +180,20 @@ async def test_something_else_than_an_event_stream(fake: Fake, connect: Connect)
                     raise AssertionError("it stands")
 
 
+async def test_a_node_that_refuses_for_the_moment_is_passed_over(shared: Daemon, fake: Fake, connect: Connect) -> None:
+    fake.answers = [problem(503, "draining", "60")]
+    async with connect([fake.url, shared.url]) as bus, bus.subscribe(OrderStatusChange) as events:
+        await bus.publish(SHIPPED)
+        assert (await take(events, 1))[0].data == SHIPPED
+    fake.answers = [problem(429, "rate-limited", "1"), problem(503, "overloaded")]
+    async with connect(fake.url, retry_timeout=1.5) as bus:
+        with pytest.raises(UnavailableError) as caught:
+            async with bus.subscribe(OrderStatusChange):
+                raise AssertionError("it stands")
+    assert caught.value.code == "overloaded"
+    assert fake.times[2] - fake.times[1] >= 1
+
+
 async def test_a_stream_is_opened_again_while_a_proxy_answers(shared: Daemon, fake: Fake, connect: Connect) -> None:
     """The second node stands for a proxy whose daemon starts again."""
     fake.answers = [(502, {}, b"<html>"), (404, {}, b"<html>"), problem(503, "overloaded", "1"), (500, {}, b"")]

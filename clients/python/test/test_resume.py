@@ -139,6 +139,19 @@ async def test_a_kill_with_the_log_lost_is_a_gap(connect: Connect) -> None:
             assert numbers([after]) == [2]
 
 
+async def test_a_type_that_is_new_after_a_restart(tmp_path: Any, connect: Connect) -> None:
+    """A subscription to all channels gets the events of its channel, too."""
+    with Daemon("--broker", f"file:{tmp_path}") as daemon:
+        async with connect(daemon.url) as bus, bus.subscribe() as events:
+            publish(daemon, [order(1)])
+            assert (await take(events, 1))[0].type == "order-status"
+            daemon.kill()
+            daemon.restart("--schemas", str(OWN_TYPES))
+            price = {"sku": "a", "price": {"amount": 1, "currency": "EUR"}}
+            publish(daemon, [order(2), {"type": "price-change", "data": price}])
+            assert {item.type for item in await take(events, 2)} == {"order-status", "price-change"}
+
+
 async def test_a_drain(tmp_path: Any, connect: Connect, caplog: Any) -> None:
     with Daemon("--broker", f"file:{tmp_path}", "--drain", "1s") as daemon:
         async with connect(daemon.url) as bus, bus.subscribe(OrderStatusChange) as events:

@@ -170,6 +170,15 @@ def test_a_class_keeps_its_schema() -> None:
     assert set(schema["properties"]) == {"productId", "variantId", "oldQuantity", "newQuantity", "reason"}
 
 
+def test_data_is_compared_by_its_fields() -> None:
+    sale = {"productId": "1", "oldQuantity": 1, "newQuantity": 0, "reason": "sale"}
+    made, received = InventoryChange.model_validate(sale), InventoryChange.model_validate(sale, extra="allow")
+    assert made == received
+    assert made != InventoryChange.model_validate({**sale, "later": 1}, extra="allow")
+    assert made != InventoryChange.model_validate({**sale, "oldQuantity": 2})
+    assert made != sale
+
+
 def test_errors_can_be_pickled() -> None:
     """As multiprocessing and task queues do."""
     body = {"code": "invalid-event", "detail": "no", "errors": [{"pointer": "/a", "message": "b"}]}

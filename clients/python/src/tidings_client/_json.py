@@ -21,9 +21,12 @@ def _no_constant(name: str) -> object:
     raise ValueError(f"{name} is not JSON")
 
 
+_DECODER = json.JSONDecoder(parse_float=Decimal, parse_constant=_no_constant)
+
+
 def loads(text: str | bytes) -> Any:
     """Reads JSON. Raises `ValueError` for any other text."""
-    return json.loads(text, parse_float=Decimal, parse_constant=_no_constant)
+    return _DECODER.decode(text if isinstance(text, str) else text.decode())
 
 
 def dumps(value: object) -> str:

@@ -26,6 +26,14 @@ class Model(BaseModel):
                 written.pop(field.serialization_alias or name, None)
         return written
 
+    def __eq__(self, other: object) -> bool:
+        """Whether the fields are the same. Before pydantic 2.14, data that was received would differ from data that was
+        made.
+        """
+        if not isinstance(other, Model) or type(other) is not type(self):
+            return NotImplemented
+        return self.__dict__ == other.__dict__ and (self.model_extra or {}) == (other.model_extra or {})
+
 
 class EventData(Model):
     """The data of an event. A subclass names its channel, which is the type of its events:

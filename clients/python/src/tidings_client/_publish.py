@@ -88,7 +88,7 @@ def publish_one(core: Core, event: Publishable, retry_timeout: float | None) -> 
 
 
 def publish_all(core: Core, events: Iterable[Publishable], retry_timeout: float | None) -> Flow[list[Accepted]]:
-    """Publishes several events, of which the daemon takes all or none."""
+    """Publishes several events. The daemon takes none unless all are valid."""
     return (yield from _post(core, [_attributes(event) for event in events], retry_timeout))
 
 
