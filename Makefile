@@ -8,6 +8,7 @@ JOSE   := tests/jose
 OTHERS := tests/generators
 PEERS  := benches/peers
 COHERENCE := tests/coherence
+UPSTASH := tests/upstash
 NEXT   := tests/next
 SHOP   := examples/shop
 CARGO  ?= cargo
@@ -22,7 +23,8 @@ FOR_SHOP   := redis-server chromium $(SHOP)
 FOR_OTHERS := $(OTHERS) $(OTHERS)/generators.txt
 FOR_PYTHON := tests/python/clients.txt tests/python/sseclient-py.txt
 FOR_OPENAPI := tests/openapi/openapi.txt
-FOR_TESTS  := redis-server chromium nginx haproxy caddy prometheus $(FOR_PYTHON) $(FOR_OPENAPI) $(FOR_CLIENT) $(FOR_OTHERS) $(JOSE) $(COHERENCE)
+FOR_UPSTASH := $(UPSTASH) $(UPSTASH)/upstash.txt
+FOR_TESTS  := redis-server chromium nginx haproxy caddy prometheus $(FOR_UPSTASH) $(FOR_PYTHON) $(FOR_OPENAPI) $(FOR_CLIENT) $(FOR_OTHERS) $(JOSE) $(COHERENCE)
 FOR_FUZZ   := cargo-fuzz@0.13.2
 FOR_BENCH  := redis-server nginx libnginx-mod-nchan $(PEERS)/nats-server.txt $(PEERS)
 

@@ -68,4 +68,5 @@ mod sync_limits;
 mod sync_metrics;
 mod tls;
 mod trigger;
+mod upstash;
 mod websocket;
