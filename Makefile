@@ -24,6 +24,7 @@ FOR_OTHERS := $(OTHERS) $(OTHERS)/generators.txt
 FOR_PYTHON := tests/python/clients.txt tests/python/sseclient-py.txt
 FOR_OPENAPI := tests/openapi/openapi.txt
 FOR_UPSTASH := $(UPSTASH) $(UPSTASH)/upstash.txt
+FOR_BROKERS := redis-server tests/brokers/valkey-8.txt tests/brokers/redis-6.2.txt $(FOR_UPSTASH)
 FOR_TESTS  := redis-server chromium nginx haproxy caddy prometheus $(FOR_UPSTASH) $(FOR_PYTHON) $(FOR_OPENAPI) $(FOR_CLIENT) $(FOR_OTHERS) $(JOSE) $(COHERENCE)
 FOR_FUZZ   := cargo-fuzz@0.13.2
 FOR_BENCH  := redis-server nginx libnginx-mod-nchan $(PEERS)/nats-server.txt $(PEERS)
@@ -42,7 +43,7 @@ endif
 .NOTPARALLEL:
 
 .PHONY: help run build release build-client setup setup-lint setup-test setup-client setup-generators setup-openapi setup-bench check lint test test-rust \
-	test-ajv test-generators test-openapi test-client test-next setup-next test-coherence test-shop example-shop build-coherence setup-coherence setup-shop coherence soak conformance fuzz million bench bench-report \
+	test-ajv test-generators test-openapi test-client test-next setup-next check-brokers setup-brokers test-coherence test-shop example-shop build-coherence setup-coherence setup-shop coherence soak conformance fuzz million bench bench-report \
 	bench-micro bench-tags fmt generate clean
 
 help: ## this list
@@ -92,6 +93,9 @@ test: setup-test test-rust test-ajv test-generators test-openapi test-client tes
 
 test-rust: build ## the Rust tests alone
 	RUST_TEST_THREADS=$(TEST_THREADS) $(CARGO) test --locked
+
+check-brokers: setup-brokers ## the tests of the brokers over Redis 6.2 and 7.0, Valkey 8, profiles of other servers, and Upstash's REST interface; ARGS=valkey
+	TEST_THREADS=$(TEST_THREADS) CARGO="$(CARGO)" scripts/check-brokers $(ARGS)
 
 test-ajv: build setup-client ## the daemon's verdicts beside those of an independent validator
 	node $(AJV)/check.mjs
@@ -197,6 +201,9 @@ setup-client:
 
 build-coherence:
 	$(CARGO) build --locked --example coherence-cache
+
+setup-brokers:
+	@$(SETUP) $(FOR_BROKERS)
 
 setup-coherence:
 	@$(SETUP) $(FOR_COHERENCE)
