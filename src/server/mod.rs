@@ -25,7 +25,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::admission::Admission;
 use crate::announcer;
 use crate::auth::Auth;
-use crate::broker::nodes::NodeState;
+use crate::broker::nodes::{self, NodeState};
 use crate::broker::{self, Backend};
 use crate::bus::{Bus, Lifecycle, PublishLimit, Revocations};
 use crate::cascade::Cascades;
@@ -415,7 +415,7 @@ async fn succeed(service: impl Future<Output = ()>) -> Result<(), String> {
 
 /// What this node says of itself when it starts.
 fn node_state(config: &Config, listens: SocketAddr) -> NodeState {
-    let heartbeat = registry::interval(config.broker.pulse);
+    let heartbeat = nodes::heartbeat(config.broker.pulse);
     NodeState {
         id: config.server.node_id.clone(),
         address: config.server.advertise.clone().unwrap_or_else(|| listens.to_string()),

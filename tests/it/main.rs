@@ -16,6 +16,7 @@ mod client;
 mod cluster;
 mod completions;
 mod config;
+mod config_connect;
 mod credentials;
 mod cursors;
 mod deployment;

@@ -140,6 +140,11 @@ impl Commands {
         })
     }
 
+    /// The routes as they are known now.
+    pub fn routes(&self) -> watch::Ref<'_, Routes> {
+        self.routes.borrow()
+    }
+
     /// Makes health checks of the connections to all servers due.
     pub fn doubt(&self) {
         self.routes.borrow().servers().for_each(|server| server.doubt());

@@ -16,6 +16,7 @@ mod channels;
 mod cluster;
 mod commands;
 mod errors;
+mod examine;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
 mod heads;
@@ -74,6 +75,7 @@ use self::server::Server;
 use self::store::RedisStore;
 use self::target::{ConnectOptions, Target};
 use self::tasks::Tasks;
+use super::examination::Finding;
 use super::nodes::Nodes;
 use super::{
     Appended, Backend, BrokerError, FoundHeads, Head, Limits, Located, Log, Notifier, PAGE_BYTES, Page, Retention,
@@ -110,6 +112,27 @@ pub(super) fn open(
     catalog: &Catalog,
     limits: Limits,
 ) -> Result<(Arc<dyn Backend>, Signals), String> {
+    let (redis, signals) = start(url, config, catalog, limits)?;
+    Ok((Arc::new(redis), signals))
+}
+
+/// Opens the backend, and finds out what its servers have and lack.
+///
+/// # Errors
+/// As [`check`].
+pub(super) async fn examine(
+    url: &RedisUrl,
+    config: &BrokerConfig,
+    catalog: &Catalog,
+    limits: Limits,
+) -> Result<Vec<Finding>, String> {
+    let (redis, _signals) = start(url, config, catalog, limits)?;
+    let findings = redis.examine().await;
+    redis.close().await;
+    Ok(findings)
+}
+
+fn start(url: &RedisUrl, config: &BrokerConfig, catalog: &Catalog, limits: Limits) -> Result<(Redis, Signals), String> {
     let topology = Topology::of(url)?;
     let clustered = url.form == Form::Cluster;
     let keeps_order = url.form != Form::Rest;
@@ -176,7 +199,7 @@ pub(super) fn open(
         _closing: tasks.closing.clone().drop_guard(),
         tasks,
     };
-    Ok((Arc::new(redis), signals))
+    Ok((redis, signals))
 }
 
 /// Whether [`open`] accepts this URL.

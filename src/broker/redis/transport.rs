@@ -6,7 +6,7 @@ use fred::bytes_utils::Str;
 use fred::clients::Client;
 use fred::error::{Error, ErrorKind};
 use fred::interfaces::{ClientLike, LuaInterface};
-use fred::types::{ClusterHash, CustomCommand, Key, Value};
+use fred::types::{ClusterHash, CustomCommand, Key, RespVersion, Value};
 
 use super::BrokerError;
 use super::errors::{from_fred, from_reply};
@@ -20,6 +20,9 @@ pub(super) type Command = (&'static str, Vec<Value>);
 /// Sends commands to one server. The caller limits the time of a call.
 #[async_trait]
 pub(super) trait Transport: Send + Sync {
+    /// The protocol, for people.
+    fn protocol(&self) -> &'static str;
+
     /// Runs the script that the server has cached under this SHA-1. The error `NOSCRIPT` says that it has none: nothing ran.
     async fn evalsha(&self, hash: &Str, arguments: Arguments) -> Result<Value, CallError>;
 
@@ -73,6 +76,13 @@ impl From<Error> for CallError {
 
 #[async_trait]
 impl Transport for Client {
+    fn protocol(&self) -> &'static str {
+        match self.protocol_version() {
+            RespVersion::RESP3 => "RESP3",
+            RespVersion::RESP2 => "RESP2",
+        }
+    }
+
     async fn evalsha(&self, hash: &Str, (keys, args): Arguments) -> Result<Value, CallError> {
         Ok(LuaInterface::evalsha(self, hash.clone(), keys, args).await?)
     }

@@ -136,6 +136,10 @@ impl Rest {
 
 #[async_trait]
 impl Transport for Rest {
+    fn protocol(&self) -> &'static str {
+        "REST"
+    }
+
     async fn evalsha(&self, hash: &Str, arguments: Arguments) -> Result<Value, CallError> {
         match arguments.1.iter().all(reply::is_text) {
             true => self.run("EVALSHA", hash, arguments).await,
