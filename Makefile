@@ -9,6 +9,7 @@ JOSE   := tests/jose
 OTHERS := tests/generators
 PEERS  := benches/peers
 COHERENCE := tests/coherence
+UPSTASH := tests/upstash
 NEXT   := tests/next
 SHOP   := examples/shop
 CONSOLE := ./console
@@ -26,7 +27,9 @@ FOR_OTHERS := $(OTHERS) $(OTHERS)/generators.txt
 FOR_PYTHON := tests/python/clients.txt tests/python/sseclient-py.txt
 FOR_PYTHON_CLIENT := redis-server openssl $(PYTHON_CLIENT)/python-client.txt $(PYTHON_CLIENT)/typecheck
 FOR_OPENAPI := tests/openapi/openapi.txt
-FOR_TESTS  := redis-server chromium nginx haproxy caddy prometheus $(FOR_PYTHON) $(FOR_PYTHON_CLIENT) $(FOR_OPENAPI) $(FOR_CLIENT) $(FOR_OTHERS) $(JOSE) $(COHERENCE) $(CONSOLE)
+FOR_UPSTASH := $(UPSTASH) $(UPSTASH)/upstash.txt
+FOR_BROKERS := redis-server tests/brokers/valkey-8.txt tests/brokers/redis-6.2.txt $(FOR_UPSTASH)
+FOR_TESTS  := redis-server chromium nginx haproxy caddy prometheus $(FOR_UPSTASH) $(FOR_PYTHON) $(FOR_PYTHON_CLIENT) $(FOR_OPENAPI) $(FOR_CLIENT) $(FOR_OTHERS) $(JOSE) $(COHERENCE) $(CONSOLE)
 FOR_FUZZ   := cargo-fuzz@0.13.2
 FOR_BENCH  := redis-server nginx libnginx-mod-nchan $(PEERS)/nats-server.txt $(PEERS)
 
@@ -101,6 +104,9 @@ test: setup-test test-rust test-ajv test-generators test-openapi test-client tes
 
 test-rust: build ## the Rust tests alone
 	RUST_TEST_THREADS=$(TEST_THREADS) scripts/again $@ $(CARGO) test --locked
+
+check-brokers: setup-brokers ## the tests of the brokers over Redis 6.2 and 7.0, Valkey 8, profiles of other servers, and Upstash's REST interface; ARGS=valkey
+	TEST_THREADS=$(TEST_THREADS) CARGO="$(CARGO)" scripts/check-brokers $(ARGS)
 
 test-ajv: build setup-client ## the daemon's verdicts beside those of an independent validator
 	node $(AJV)/check.mjs
@@ -224,6 +230,9 @@ setup-client:
 
 build-coherence:
 	$(CARGO) build --locked --example coherence-cache
+
+setup-brokers:
+	@$(SETUP) $(FOR_BROKERS)
 
 setup-coherence:
 	@$(SETUP) $(FOR_COHERENCE)

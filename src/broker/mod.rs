@@ -6,6 +6,7 @@
 //! The log is authoritative. A message on the bus is only a hint: it may be lost, repeated or garbled, and the relay
 //! then reads the log. This module does not know subscribers or sockets.
 
+pub mod examination;
 #[cfg(feature = "file")]
 mod file;
 mod latest;
@@ -26,6 +27,7 @@ use tokio::sync::mpsc;
 
 use crate::config::{BrokerConfig, BrokerUrl};
 use crate::event::{Catalog, ChannelId, Epoch, Event, Moment, PerChannel, Position};
+use examination::Finding;
 pub use latest::{Latest, LatestOf, LatestPage, LatestRetention, LatestTally};
 use nodes::Nodes;
 pub use observed::{ObservedSignals, observe};
@@ -375,6 +377,20 @@ pub fn check(url: &BrokerUrl) -> Result<(), String> {
         BrokerUrl::Redis(url) => redis::check(url),
         #[cfg(not(feature = "redis"))]
         BrokerUrl::Redis(_) => url.supported(),
+    }
+}
+
+/// Connects to the broker that the configuration names, and finds out what its servers have and lack. `None` for a broker in
+/// this process, to which nobody connects.
+///
+/// # Errors
+/// As [`check`].
+pub async fn examine(config: &BrokerConfig, catalog: &Arc<Catalog>) -> Result<Option<Vec<Finding>>, String> {
+    config.broker.supported()?;
+    match &config.broker {
+        #[cfg(feature = "redis")]
+        BrokerUrl::Redis(url) => redis::examine(url, config, catalog, Limits::new(config, catalog)).await.map(Some),
+        _ => Ok(None),
     }
 }
 

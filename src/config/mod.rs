@@ -257,7 +257,7 @@ pub fn load(sources: Sources) -> Result<Loaded, Mistakes> {
     let log_format = sources.log_format;
     let mut layers = Layers::read(sources);
     let from = &mut layers;
-    let config = Config {
+    let mut config = Config {
         server: ServerConfig {
             listen: from.required("listen", value::address),
             insecure: from.required("insecure", value::switch),
@@ -307,6 +307,9 @@ pub fn load(sources: Sources) -> Result<Loaded, Mistakes> {
         flows: std::mem::take(&mut from.flows),
         audit: from.audit.take(),
     };
+    if let Some(pulse) = config.broker.broker.usual_pulse().filter(|_| from.given("broker_pulse").is_none()) {
+        config.broker.pulse = pulse;
+    }
     check(&config, from);
     if !layers.mistakes.is_empty() {
         return Err(Mistakes(layers.mistakes));
@@ -398,6 +401,7 @@ fn in_force(setting: &'static Setting, given: Option<&Given>, config: &Config) -
     let value = match (setting.name, given) {
         ("broker", _) => Some(config.broker.broker.to_string()),
         (_, Some(given)) => Some(given.text.clone()),
+        ("broker_pulse", None) => Some(format!("{}s", config.broker.pulse.as_secs())),
         (_, None) => setting.default.map(str::to_owned),
     };
     InForce { name: setting.name, value, source: given.map_or(Source::Default, |given| given.source.clone()) }

@@ -26,7 +26,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::admission::Admission;
 use crate::announcer;
 use crate::auth::Auth;
-use crate::broker::nodes::NodeState;
+use crate::broker::nodes::{self, NodeState};
 use crate::broker::{self, Backend};
 use crate::bus::audit::{Audit, AuditQueue};
 use crate::bus::{Bus, Lifecycle, PublishLimit, Revocations};
@@ -490,7 +490,7 @@ async fn succeed(service: impl Future<Output = ()>) -> Result<(), String> {
 
 /// What this node says of itself when it starts.
 fn node_state(config: &Config, listens: SocketAddr) -> NodeState {
-    let heartbeat = registry::interval(config.broker.pulse);
+    let heartbeat = nodes::heartbeat(config.broker.pulse);
     NodeState {
         id: config.server.node_id.clone(),
         address: config.server.advertise.clone().unwrap_or_else(|| listens.to_string()),

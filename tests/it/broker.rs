@@ -1,5 +1,5 @@
-//! The suite of every backend: each test runs in memory, in files, and on Redis, Sentinel and Cluster, and on a Redis
-//! without RESP3.
+//! The suite of every backend: each test runs in memory, in files, and on Redis, Sentinel and Cluster, on a Redis
+//! without RESP3, and over the REST interface of Upstash.
 //!
 //! A test takes a [`Backend`] of its own and is listed in `over_every_backend!`.
 
@@ -25,6 +25,7 @@ use crate::support::cluster::Cluster;
 use crate::support::each_broker::own_prefix;
 use crate::support::redis::Redis;
 use crate::support::until;
+use crate::support::upstash::Upstash;
 
 const STOCK: &str = "inventory-change";
 const ORDERS: &str = "order-status";
@@ -34,41 +35,47 @@ const MINUTE: Duration = Duration::from_secs(60);
 struct Backend {
     config: BrokerConfig,
     _servers: Vec<Redis>,
+    _upstash: Option<Upstash>,
     _folder: Option<TempDir>,
 }
 
 impl Backend {
     fn memory() -> Self {
-        Self { config: config(BrokerUrl::Memory), _servers: Vec::new(), _folder: None }
+        Self { config: config(BrokerUrl::Memory), _servers: Vec::new(), _upstash: None, _folder: None }
     }
 
     fn file() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        Self { config: config(file_url(folder.path())), _servers: Vec::new(), _folder: Some(folder) }
+        Self { config: config(file_url(folder.path())), _servers: Vec::new(), _upstash: None, _folder: Some(folder) }
     }
 
     fn redis() -> Self {
         let redis = Redis::start();
-        Self { config: config(redis_url(redis.port)), _servers: vec![redis], _folder: None }
+        Self { config: config(redis_url(redis.port)), _servers: vec![redis], _upstash: None, _folder: None }
     }
 
     /// A server without HELLO, so it speaks RESP2 only.
     fn resp2() -> Self {
         let redis = Redis::with(&["--rename-command", "HELLO", ""]);
-        Self { config: config(redis_url(redis.port)), _servers: vec![redis], _folder: None }
+        Self { config: config(redis_url(redis.port)), _servers: vec![redis], _upstash: None, _folder: None }
     }
 
     fn cluster() -> Self {
         let mut config = config(Cluster::shared().url());
         config.prefix = own_prefix();
-        Self { config, _servers: Vec::new(), _folder: None }
+        Self { config, _servers: Vec::new(), _upstash: None, _folder: None }
     }
 
     fn sentinel() -> Self {
         let master = Redis::start();
         let sentinel = Redis::sentinel(master.port, 1);
         let url = url(&format!("redis-sentinel://127.0.0.1:{}/main", sentinel.port));
-        Self { config: config(url), _servers: vec![master, sentinel], _folder: None }
+        Self { config: config(url), _servers: vec![master, sentinel], _upstash: None, _folder: None }
+    }
+
+    fn upstash() -> Self {
+        let upstash = Upstash::start();
+        Self { config: config(upstash.url()), _servers: Vec::new(), _upstash: Some(upstash), _folder: None }
     }
 
     async fn node(&self) -> Node {
@@ -102,6 +109,10 @@ macro_rules! over_every_backend {
         mod resp2 {
             $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $test() { super::$test(super::Backend::resp2()).await })*
+        }
+        mod upstash {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $test() { super::$test(super::Backend::upstash()).await })*
         }
         mod cluster {
             $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]

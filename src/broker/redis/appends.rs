@@ -31,7 +31,9 @@ use crate::broker::{Appended, BrokerError, Limits, Signal};
 use crate::config::BusMessage;
 use crate::event::{ChannelId, Epoch, Event, PerChannel, Position};
 
-/// The most calls in flight for each queue. With two, Redis runs one while the next is on the network.
+/// The most calls in flight for each queue. With two, Redis runs one while the next is on the network. Over the REST interface
+/// there is one: calls on different connections may overtake each other, and the relay must get its signals in the order of
+/// the log.
 const MAX_CALLS_IN_FLIGHT: usize = 2;
 /// A call takes no further batch once it has this many events or bytes of JSON. Redis serves no other client while the
 /// script runs, so calls are short.
@@ -59,6 +61,7 @@ struct Appender {
     limits: Limits,
     script: Script,
     signals: mpsc::Sender<Signal>,
+    max_calls: usize,
 }
 
 /// The events of one publisher's request, or the part of them that goes through one queue.
@@ -94,12 +97,14 @@ struct QueuedEvent {
 }
 
 impl Appends {
-    /// Creates the queues, and the future that sends their batches to Redis while it is polled.
+    /// Creates the queues, and the future that sends their batches to Redis while it is polled. `keeps_order` says whether
+    /// Redis runs calls in the order in which they are sent.
     pub fn new(
         channels: Arc<Channels>,
         commands: Arc<Commands>,
         limits: Limits,
         bus_message: BusMessage,
+        keeps_order: bool,
         signals: mpsc::Sender<Signal>,
     ) -> (Self, impl Future<Output = ()> + Send + use<>) {
         macro_rules! script {
@@ -121,7 +126,8 @@ impl Appends {
             (true, BusMessage::Position) => script!("ids_in_hash.lua", "EVENTS = false\n"),
         };
         let keeps_latest = limits.map(|retention| retention.latest.is_some());
-        let appender = Arc::new(Appender { channels: channels.clone(), commands, limits, script, signals });
+        let max_calls = if keeps_order { MAX_CALLS_IN_FLIGHT } else { 1 };
+        let appender = Arc::new(Appender { channels: channels.clone(), commands, limits, script, signals, max_calls });
         let count = if channels.clustered { channels.iter().count() } else { 1 };
         let (queues, batches): (_, Vec<_>) = (0..count).map(|_| mpsc::channel(QUEUE_CAPACITY)).unzip();
         let sending = join_all(batches.into_iter().map(|batches| appender.clone().run(batches)));
@@ -165,14 +171,14 @@ impl Appends {
 
 impl Appender {
     async fn run(self: Arc<Self>, mut queue: mpsc::Receiver<Batch>) {
-        let mut calls = CallsInFlight(VecDeque::with_capacity(MAX_CALLS_IN_FLIGHT));
+        let mut calls = CallsInFlight(VecDeque::with_capacity(self.max_calls));
         loop {
             tokio::select! {
                 // Finished calls come first, in the order in which they were sent: the relay must get its signals in
                 // the order of the log.
                 biased;
                 Some(call) = calls.next() => self.finish(call),
-                Some(first) = queue.recv(), if calls.0.len() < MAX_CALLS_IN_FLIGHT => {
+                Some(first) = queue.recv(), if calls.0.len() < self.max_calls => {
                     let batches = take_batches(first, &mut queue);
                     if !batches.is_empty() {
                         calls.push(self.call(batches));
@@ -453,7 +459,8 @@ mod tests {
         let channels = Channels::for_test(false);
         let limits = Limits::for_test();
         let commands = Arc::new(Commands::new(watch::channel(Routes::Pending).1, None));
-        let appender = Appender { channels, commands, limits, script: Script::new(""), signals: mpsc::channel(1).0 };
+        let appender =
+            Appender { channels, commands, limits, script: Script::new(""), signals: mpsc::channel(1).0, max_calls: 1 };
         let of = |count: usize| {
             let event = || QueuedEvent {
                 channel: ChannelId::for_test(0),

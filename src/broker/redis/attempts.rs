@@ -1,11 +1,19 @@
 //! Attempts to reach a server, one after the other: the backoff between them, and a log line for each change.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use super::link::Pulse;
+use tokio::sync::Notify;
 
 /// The longest wait between two attempts, and so the longest delay until a Redis that is back is noticed.
 const MAX_BACKOFF: Duration = Duration::from_secs(1);
+
+/// How often a probe proves the connections, and whether the next one is due at once.
+#[derive(Clone)]
+pub(super) struct Pulse {
+    pub interval: Duration,
+    due: Arc<Notify>,
+}
 
 /// The attempts to open one connection.
 pub(super) struct Attempts {
@@ -19,6 +27,21 @@ pub(super) struct Attempts {
     failures: u32,
     /// The last failure. The same failure is logged once.
     last_failure: Option<String>,
+}
+
+impl Pulse {
+    pub fn each(interval: Duration) -> Self {
+        Self { interval, due: Arc::default() }
+    }
+
+    pub fn make_due(&self) {
+        self.due.notify_one();
+    }
+
+    /// Waits until a probe is due before its time.
+    pub async fn due(&self) {
+        self.due.notified().await;
+    }
 }
 
 impl Attempts {

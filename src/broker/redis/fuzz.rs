@@ -1,4 +1,4 @@
-//! Fuzz target: what Redis answers, and what others publish there. Whoever can write to Redis decides what it says.
+//! Fuzz target: what Redis answers, itself or by the REST interface, and what others publish there. Whoever can write to Redis decides what it says.
 
 use std::sync::Arc;
 
@@ -13,6 +13,7 @@ use super::log_fingerprint::LogFingerprint;
 use super::nodes::heard;
 use super::nonces::Nonce;
 use super::reads::{PageReply, read_moment};
+use super::rest;
 use crate::broker::MAX_ANNOUNCEMENT_BYTES;
 
 /// Replies, with an empty line between two. The first line of each says what it is the reply to; each other line is an
@@ -53,6 +54,8 @@ pub fn redis_replies(bytes: &[u8]) {
                 let text = announced_text(rest.as_bytes());
                 assert!(text.is_none_or(|text| text.len() <= MAX_ANNOUNCEMENT_BYTES));
             }
+            "answer" => rest::fuzz::answer(rest.as_bytes()),
+            "stream" => rest::fuzz::stream(rest.as_bytes()),
             "error" => assert!(!from_reply(rest).to_string().is_empty() || rest.is_empty()),
             _ => {}
         }

@@ -19,7 +19,7 @@ use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::BrokerError;
-use super::attempts::Attempts;
+use super::attempts::{Attempts, Pulse};
 use super::errors::{describe, from_fred, lacks_resp3};
 use super::target::{Endpoint, Target};
 
@@ -31,13 +31,6 @@ const PROOF_DELAY: Duration = Duration::from_millis(500);
 
 /// How long a health check may take. Longer than a fork or somebody else's slow command blocks Redis.
 const HEALTH_CHECK_TIMEOUT: Duration = Duration::from_secs(4);
-
-/// How often a probe proves the connections, and whether the next one is due at once.
-#[derive(Clone)]
-pub(super) struct Pulse {
-    pub interval: Duration,
-    due: Arc<Notify>,
-}
 
 /// What shows that a connection works. Whoever uses the connection reports it here, so that a connection in use needs no
 /// health checks.
@@ -72,21 +65,6 @@ pub(super) struct Connection {
     allow_replica: bool,
     /// fred's task. The connection ends with it.
     task: AbortOnDropHandle<Result<(), Error>>,
-}
-
-impl Pulse {
-    pub fn each(interval: Duration) -> Self {
-        Self { interval, due: Arc::default() }
-    }
-
-    pub fn make_due(&self) {
-        self.due.notify_one();
-    }
-
-    /// Waits until a probe is due before its time.
-    pub async fn due(&self) {
-        self.due.notified().await;
-    }
 }
 
 impl Link {

@@ -148,6 +148,11 @@ impl Probe {
         free.or_else(|| keys().find(|key| has(key).is_some())).unwrap_or_else(|| self.single_key())
     }
 
+    /// Whether the probe's channel is a sharded one, as far as is known.
+    pub fn is_sharded(&self) -> bool {
+        self.internal.plain_name("").is_none()
+    }
+
     /// Sets the servers for the probes.
     pub fn set_targets(&self, targets: Vec<ProbeTarget>) {
         self.state.send_modify(|state| {

@@ -54,6 +54,11 @@ impl PubSub {
     pub fn new(url: &RedisUrl) -> Result<Self, String> {
         let (target, sentinels) = match Topology::of(url)? {
             Topology::Server(target, sentinels) => (target, sentinels),
+            Topology::Rest(_) => {
+                return Err(
+                    "a bridge cannot use the REST interface: give it the server's redis:// or rediss:// URL".into()
+                );
+            }
             // Each node of a cluster passes plain messages on to all others.
             Topology::Cluster(options, nodes) => (of_cluster(&options, nodes)?, None),
         };

@@ -63,7 +63,7 @@ impl ConnectOptions {
         let known: &[&str] = match url.form {
             Form::Socket => &["db", "user", "username", "pass", "password"],
             Form::Sentinel => &["db", "sentinel_username", "sentinel_password"],
-            Form::Server | Form::Cluster => &[],
+            Form::Server | Form::Cluster | Form::Rest => &[],
         };
         if let Some(name) = url.parameters().find(|name| !known.contains(name) && !tls::PARAMETERS.contains(name)) {
             let known = Known::new("parameters", known.iter().chain(&tls::PARAMETERS).copied());
@@ -81,6 +81,7 @@ impl ConnectOptions {
         let database = match url.form {
             Form::Server => url.path.strip_prefix('/').filter(|path| !path.is_empty()),
             Form::Socket | Form::Sentinel => url.parameter("db"),
+            Form::Rest => None,
             Form::Cluster if url.path.trim_start_matches('/').is_empty() => None,
             Form::Cluster => return Err("a cluster has no databases: end the URL after the servers".into()),
         };
