@@ -251,20 +251,23 @@ test.each(WITHOUT)("over %s, a near cache with the bound 0 serves nothing older 
   expect(cache.stats().hitsL1).toBeGreaterThan(0);
 });
 
-/** A `fetch` that holds requests back whose URL has this text, until it is told to go on. */
+/** A `fetch` that holds requests back whose URL is such a one, until it is told to go on with these. */
 function holding() {
   let pattern: RegExp | undefined;
-  let release = () => {};
-  let gate: Promise<void> | undefined;
+  let waiting: { url: string; go: () => void }[] = [];
   const held: string[] = [];
   return {
     held,
-    hold: (of: RegExp) => ((pattern = of), (gate = new Promise((resolve) => (release = resolve)))),
-    release: () => ((pattern = undefined), release()),
+    hold: (of: RegExp) => void (pattern = of),
+    release: (of = /^/) => {
+      if (of.test("")) pattern = undefined;
+      for (const { url, go } of waiting) if (of.test(url)) go();
+      waiting = waiting.filter(({ url }) => !of.test(url));
+    },
     fetch: (async (url, init) => {
       if (pattern?.test(url)) {
         held.push(url);
-        await gate;
+        await new Promise<void>((go) => waiting.push({ url, go }));
       }
       return fetch(url, init as RequestInit);
     }) satisfies ConnectOptions["fetch"],
@@ -314,6 +317,48 @@ test.each(WITHOUT)("over %s, a subscription that is added during a sync misses n
   await expect.poll(() => filtered).toEqual([3]);
   await bus.sync();
   expect(all).toEqual([2, 3]);
+});
+
+test.each(WITHOUT)("over %s, a channel that is ended and begins again further back misses nothing, whatever was asked for before", async (transport) => {
+  const { port, publish } = await bound();
+  const { held, hold, release, fetch } = holding();
+  const { bus } = open(`http://127.0.0.1:${port}`, { transports: [transport], fetch });
+  const [first, second, third]: number[][] = [[], [], []];
+  const stop = bus.on("inventory-change", ({ newQuantity }) => first!.push(newQuantity));
+  await bus.ready();
+  const start = bus.positions.get("inventory-change")!;
+  await publish(sales(1, 2));
+  await expect.poll(() => first).toEqual([1, 2]);
+
+  // The feed goes on from the later position, since a further subscription waits for its answer.
+  hold(/channel=order-status.*limit=1&/);
+  stop();
+  const stopSecond = bus.on("inventory-change", { since: start }, ({ newQuantity }) => second!.push(newQuantity));
+  bus.on("cache-invalidate", () => {});
+  bus.on("order-status", () => {});
+  await expect.poll(() => [held.length, bus.positions.has("cache-invalidate")]).toEqual([1, true]);
+  await publish(sales(3));
+  release();
+  await bus.sync();
+  expect(second).toEqual([1, 2, 3]);
+
+  // A sync has asked from the later position on, and is answered before the feed begins again.
+  hold(/limit=1000&|\/v1\/stream/);
+  held.length = 0;
+  const synced = bus.sync();
+  await expect.poll(() => held.some((url) => url.includes("limit=1000&wait=0"))).toBe(true);
+  stopSecond();
+  bus.on("inventory-change", { since: start }, ({ newQuantity }) => third!.push(newQuantity));
+  await bus.ready();
+  await publish(sales(4));
+  const asked = held.length;
+  release(/limit=1000&wait=0/);
+  // It is passed on, or asked for again.
+  await expect.poll(() => third!.length > 0 || held.length > asked).toBe(true);
+  release();
+  await synced;
+  await bus.sync();
+  expect(third).toEqual([1, 2, 3, 4]);
 });
 
 test("a stream of more channels than one cursor holds delivers all of them", async () => {
