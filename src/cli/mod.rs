@@ -38,6 +38,7 @@ mod shape;
 mod signals;
 mod tail;
 mod token;
+mod top;
 mod trigger;
 
 use std::future::Future;
@@ -61,6 +62,7 @@ enum Command {
     Publish(publish::Publish),
     Trigger(trigger::Trigger),
     Tail(tail::Tail),
+    Top(top::Top),
     History(history::History),
     Channels(channels::Channels),
     Nodes(nodes::Nodes),
@@ -103,6 +105,7 @@ pub fn main() -> ExitCode {
         Command::Publish(publish) => run_on_one_core(publish.run()),
         Command::Trigger(trigger) => run_on_one_core(trigger.run()),
         Command::Tail(tail) => run_on_one_core(tail.run()),
+        Command::Top(top) => run_on_one_core(top.run()),
         Command::History(history) => run_on_one_core(history.run()),
         Command::Channels(channels) => run_on_one_core(channels.run()),
         Command::Nodes(nodes) => run_on_one_core(nodes.run()),
