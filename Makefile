@@ -5,6 +5,7 @@
 CLIENT := clients/typescript
 AJV    := tests/ajv
 JOSE   := tests/jose
+HOOKS  := tests/webhooks
 OTHERS := tests/generators
 PEERS  := benches/peers
 COHERENCE := tests/coherence
@@ -22,7 +23,7 @@ FOR_SHOP   := redis-server chromium $(SHOP)
 FOR_OTHERS := $(OTHERS) $(OTHERS)/generators.txt
 FOR_PYTHON := tests/python/clients.txt tests/python/sseclient-py.txt
 FOR_OPENAPI := tests/openapi/openapi.txt
-FOR_TESTS  := redis-server chromium nginx haproxy caddy prometheus $(FOR_PYTHON) $(FOR_OPENAPI) $(FOR_CLIENT) $(FOR_OTHERS) $(JOSE) $(COHERENCE)
+FOR_TESTS  := redis-server chromium nginx haproxy caddy prometheus $(FOR_PYTHON) $(FOR_OPENAPI) $(FOR_CLIENT) $(FOR_OTHERS) $(JOSE) $(HOOKS) $(COHERENCE)
 FOR_FUZZ   := cargo-fuzz@0.13.2
 FOR_BENCH  := redis-server nginx libnginx-mod-nchan $(PEERS)/nats-server.txt $(PEERS)
 
@@ -135,7 +136,7 @@ generate: build ## write the generated files: schemas/ and the client's types
 
 clean: ## remove what was built, and the npm packages
 	$(CARGO) clean
-	rm -rf $(CLIENT)/node_modules $(CLIENT)/test/react18/node_modules $(CLIENT)/dist $(AJV)/node_modules $(OTHERS)/node_modules $(JOSE)/node_modules $(COHERENCE)/node_modules $(NEXT)/node_modules $(NEXT)/.next $(SHOP)/node_modules $(PEERS)/node_modules
+	rm -rf $(CLIENT)/node_modules $(CLIENT)/test/react18/node_modules $(CLIENT)/dist $(AJV)/node_modules $(OTHERS)/node_modules $(JOSE)/node_modules $(HOOKS)/node_modules $(COHERENCE)/node_modules $(NEXT)/node_modules $(NEXT)/.next $(SHOP)/node_modules $(PEERS)/node_modules
 
 ##@ Long suites and benchmarks
 

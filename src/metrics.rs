@@ -15,7 +15,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
-pub use flows::{FlowLabel, FlowMetrics};
+pub use flows::{AttemptLabel, FlowLabel, FlowMetrics, WebhookLabel};
 
 /// The metrics of one node. The help texts in `Metrics::default` describe them.
 #[derive(Debug)]

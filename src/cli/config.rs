@@ -8,6 +8,7 @@ use super::failure::{self, Failure, say, say_error, say_warning};
 use super::flags::ConfigFlags;
 use super::output::Output;
 use crate::config::TypeTables;
+use crate::flows::webhook;
 use crate::{auth, schema};
 
 /// Show or check the configuration of the daemon.
@@ -29,7 +30,7 @@ pub enum ConfigCommand {
         #[command(flatten)]
         flags: ConfigFlags,
     },
-    /// Check the configuration with its cascades, and the custom event types and the access file that it refers to.
+    /// Check the configuration with its cascades and webhooks, and the custom event types and the access file that it refers to.
     ///
     /// Exits with 1 if something is wrong, and names the setting or the file. Does not connect to the broker.
     #[command(after_help = "Examples:\n  tidings config check\n  tidings config check --config prod.toml")]
@@ -85,6 +86,7 @@ fn check(flags: ConfigFlags) -> Result<(), Failure> {
     let auth = loaded.config.auth.file.as_deref();
     let auth = auth.and_then(|file| schemas.as_ref().ok().map(|catalog| auth::check(file, catalog))).transpose();
     let types = schemas.as_ref().ok().map(|catalog| TypeTables::settings(loaded.config.types.as_ref(), catalog));
+    let webhooks = schemas.as_ref().ok().map(|catalog| webhook::compile(&loaded.config.flows, catalog));
     let cascades = schemas.as_ref().ok().map(|catalog| cascade::compiled(loaded.config.cascades.as_ref(), catalog));
     let source = loaded.values.iter().find(|value| value.name == "broker").map(|value| format!(" ({})", value.source));
     broker.map_err(|error| format!("broker{}: {error}", source.unwrap_or_default()))?;
@@ -99,6 +101,14 @@ fn check(flags: ConfigFlags) -> Result<(), Failure> {
             mistakes.iter().for_each(|mistake| say_error(mistake));
             return Err(Failure::Reported);
         }
+    }
+    match webhooks {
+        Some(Ok((_, warnings))) => warn(&warnings),
+        Some(Err(mistakes)) => {
+            mistakes.iter().for_each(|mistake| say_error(mistake));
+            return Err(Failure::Reported);
+        }
+        None => {}
     }
     if let Some(Err(mistakes)) = types {
         mistakes.iter().for_each(|mistake| say_error(mistake));

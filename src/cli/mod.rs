@@ -38,6 +38,7 @@ mod signals;
 mod tail;
 mod token;
 mod trigger;
+mod webhook;
 
 use std::future::Future;
 use std::process::ExitCode;
@@ -63,6 +64,9 @@ enum Command {
     History(history::History),
     Channels(channels::Channels),
     Nodes(nodes::Nodes),
+    Webhooks(webhook::Webhooks),
+    #[command(subcommand)]
+    Webhook(webhook::Webhook),
     Health(health::Health),
     #[command(subcommand)]
     Schema(schema::Schema),
@@ -104,6 +108,8 @@ pub fn main() -> ExitCode {
         Command::History(history) => run_on_one_core(history.run()),
         Command::Channels(channels) => run_on_one_core(channels.run()),
         Command::Nodes(nodes) => run_on_one_core(nodes.run()),
+        Command::Webhooks(webhooks) => run_on_one_core(webhooks.run()),
+        Command::Webhook(webhook) => run_on_one_core(webhook.run()),
         Command::Health(health) => run_on_one_core(health.run()),
         Command::Schema(schema) => schema.run(),
         Command::Codegen(codegen) => codegen.run(),

@@ -16,6 +16,7 @@ mod checkpoint;
 mod dead_letters;
 mod lease;
 mod supervisor;
+pub mod webhook;
 
 use std::sync::Arc;
 

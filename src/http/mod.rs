@@ -34,6 +34,7 @@ mod side;
 mod start_page;
 mod stream;
 pub mod takeover;
+mod webhooks;
 mod websocket;
 
 use std::sync::Arc;
@@ -41,6 +42,7 @@ use std::sync::Arc;
 use crate::bus::Bus;
 use crate::config::RequestLimits;
 use crate::connection::Connections;
+use crate::flows::webhook::Webhooks;
 use crate::metrics::Metrics;
 use edge::Edge;
 pub use parse_limit::ParseLimit;
@@ -57,6 +59,7 @@ pub struct App(pub Arc<AppState>);
 pub struct AppState {
     pub bus: Arc<Bus>,
     pub connections: Arc<Connections>,
+    pub webhooks: Webhooks,
     pub metrics: Arc<Metrics>,
     pub limits: RequestLimits,
     pub parse_limit: ParseLimit,

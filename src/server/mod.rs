@@ -32,6 +32,7 @@ use crate::cascade::Cascades;
 use crate::config::{BrokerConfig, BrokerUrl, Config, TypeTables};
 use crate::connection::{Connections, MAX_UNAUTHENTICATED};
 use crate::event::{Catalog, Defaults, Epoch};
+use crate::flows::webhook::{self, Webhook, Webhooks};
 use crate::flows::{self, Flow};
 use crate::http::edge::Edge;
 use crate::http::{App, AppState, ParseLimit, Side};
@@ -87,7 +88,7 @@ pub enum ServerError {
     Auth(Vec<String>),
     #[error("the broker cannot be used: {0}")]
     Broker(String),
-    /// The `[[cascade]]` or `[types.NAME]` tables do not fit the event types.
+    /// The `[[cascade]]`, `[types.NAME]` or `[[webhook]]` tables do not fit the event types, or have other mistakes.
     #[error("{}", .0.join("\n"))]
     Tables(Vec<String>),
     /// The files of the settings `tls_cert`, `tls_key` and `tls_client_ca` cannot be used.
@@ -143,6 +144,10 @@ pub async fn bind_with(mut config: Config, catalog: Arc<Catalog>, open: OpenBrok
     for warning in warnings {
         tracing::warn!("{warning}");
     }
+    let (webhooks, warnings) = webhook::compile(&config.flows, &catalog).map_err(ServerError::Tables)?;
+    for warning in warnings {
+        tracing::warn!("{warning}");
+    }
     let tables = TypeTables::settings(config.types.as_ref(), &catalog).map_err(ServerError::Tables)?;
     config.broker.types.extend(tables);
     let names = auth.as_ref().map_or_else(|| vec![config.broker.namespace.clone()], |auth| auth.namespaces());
@@ -151,7 +156,7 @@ pub async fn bind_with(mut config: Config, catalog: Arc<Catalog>, open: OpenBrok
         NamespaceParts::open(&broker, &config, &catalog, &admission, &metrics, auth.as_ref(), open)
     });
     let parts = parts.collect::<Result<_, _>>()?;
-    let rules = Rules { cascades, auth };
+    let rules = Rules { cascades, auth, webhooks };
     Ok(Server { admin, tls, ..assemble(listener, config, catalog, parts, admission, metrics, rules) })
 }
 
@@ -171,6 +176,7 @@ fn broker_of(config: &BrokerConfig, namespace: String) -> BrokerConfig {
 struct Rules {
     cascades: Cascades,
     auth: Option<Arc<Auth>>,
+    webhooks: Vec<webhook::Settings>,
 }
 
 /// Puts the parts of a node together. Callers without a credential are in the first namespace.
@@ -181,7 +187,7 @@ fn assemble(
     namespaces: Vec<NamespaceParts>,
     admission: Arc<Admission>,
     metrics: Arc<Metrics>,
-    Rules { cascades, auth }: Rules,
+    Rules { cascades, auth, webhooks }: Rules,
 ) -> Server {
     let lifecycle = Lifecycle::default();
     let known = namespaces.iter().map(|parts| parts.namespace.clone()).collect();
@@ -206,7 +212,14 @@ fn assemble(
     });
     let max_connections = edge.max_connections.unwrap_or_else(file_limit::max_connections);
     let occupancy = Occupancy::new(max_connections, edge.max_connections_per_address);
+    let node = &config.server.node_id;
+    let webhooks = webhooks
+        .into_iter()
+        .map(|settings| Arc::new(Webhook::new(settings, bus.clone(), metrics.clone(), node.clone())));
+    let webhooks: Vec<_> = webhooks.collect();
+    let flows = webhooks.iter().map(|webhook| webhook.clone() as Arc<dyn Flow>).collect();
     let app = App(Arc::new(AppState {
+        webhooks: Webhooks::new(bus.clone(), webhooks),
         bus,
         connections,
         metrics: metrics.clone(),
@@ -227,7 +240,7 @@ fn assemble(
         connections: TaskGroup::new(metrics),
         lifecycle,
         auth,
-        flows: Vec::new(),
+        flows,
         config,
     }
 }

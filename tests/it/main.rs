@@ -69,4 +69,5 @@ mod sync_limits;
 mod sync_metrics;
 mod tls;
 mod trigger;
+mod webhooks;
 mod websocket;

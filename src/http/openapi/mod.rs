@@ -9,6 +9,7 @@
 mod operations;
 mod problems;
 mod schemas;
+mod webhooks;
 
 use std::sync::Arc;
 
