@@ -13,6 +13,7 @@ mod codegen;
 mod completions;
 mod config;
 mod context;
+mod doctor;
 mod failure;
 mod fields;
 mod flags;
@@ -68,6 +69,7 @@ enum Command {
     #[command(subcommand)]
     Webhook(webhook::Webhook),
     Health(health::Health),
+    Doctor(doctor::Doctor),
     #[command(subcommand)]
     Schema(schema::Schema),
     #[command(subcommand)]
@@ -111,13 +113,14 @@ pub fn main() -> ExitCode {
         Command::Webhooks(webhooks) => run_on_one_core(webhooks.run()),
         Command::Webhook(webhook) => run_on_one_core(webhook.run()),
         Command::Health(health) => run_on_one_core(health.run()),
+        Command::Doctor(doctor) => run_on_one_core(doctor.run()),
         Command::Schema(schema) => schema.run(),
         Command::Codegen(codegen) => codegen.run(),
         Command::Cascade(cascade) => cascade.run(),
         Command::Bench(bench) => run_on_all_cores(bench.run()),
         Command::Auth(auth) => auth.run(),
         Command::Token(token) => run_on_one_core(token.run()),
-        Command::Config(config) => config.run(),
+        Command::Config(config) => run_on_one_core(config.run()),
         Command::Context(context) => context.run(),
         Command::Completions(completions) => completions.run(),
         Command::Man(man) => man.run(),

@@ -10,8 +10,8 @@ use hyper_util::service::TowerToHyperService;
 use super::route_table::ROUTES;
 use super::side::Side;
 use super::{
-    App, channels, events, health, history, nodes, openapi, revocations, schemas, start_page, stream, webhooks,
-    websocket,
+    App, channels, console, events, health, history, latest, nodes, openapi, revocations, schemas, start_page, stream,
+    webhooks, websocket,
 };
 use crate::protocol::{ErrorCode, Problem};
 use crate::suggest::Known;
@@ -24,8 +24,11 @@ pub struct Routes {
 }
 
 /// The routes that a 404 does not list.
-const UNLISTED: [&str; 7] = [
+const UNLISTED: [&str; 10] = [
     "/",
+    "/console/{file}",
+    "/v1/latest/{type}",
+    "/v1/latest/{type}/{subject}",
     "/v1/webhooks/{name}/test",
     "/v1/webhooks/{name}/dead",
     "/v1/webhooks/{name}/replay",
@@ -59,7 +62,10 @@ impl Routes {
         let mut router = Router::new();
         let routes = [
             ("/", get(start_page::show)),
+            ("/console/{file}", get(console::file)),
             ("/v1/events", post(events::publish).get(history::read)),
+            ("/v1/latest/{type}", get(latest::list)),
+            ("/v1/latest/{type}/{*subject}", get(latest::one)),
             ("/v1/stream", get(stream::open).head(method_not_allowed)),
             ("/v1/ws", get(websocket::upgrade).head(method_not_allowed)),
             ("/v1/channels", get(channels::list)),

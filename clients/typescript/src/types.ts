@@ -4,6 +4,7 @@ import type { Backoff } from "./backoff.js";
 import type { TidingsError } from "./errors.js";
 import type { Where } from "./filter.js";
 import type { CloudEvent } from "./generated/events.js";
+import type { JsonCodec } from "./json.js";
 import type { Persistence } from "./persistence.js";
 import type { FetchLike } from "./publish.js";
 import type { Transport } from "./state.js";
@@ -40,6 +41,12 @@ export interface ConnectOptions {
   readonly idleTimeoutMs?: number | undefined;
   /** The bounds of the delay before connecting or publishing again. Default: 250 ms to 30 s. */
   readonly backoff?: { readonly [Bound in keyof Backoff]?: Backoff[Bound] | undefined } | undefined;
+  /**
+   * What reads and writes frames, events and filters. Default: `JSON`. Pass another one where own types have numbers that a double
+   * does not hold, such as integers beyond 2^53: `lossless-json` keeps them. Filters compare numbers that are objects by their
+   * `valueOf()`. The option `persist` stores what `JSON` makes of an event.
+   */
+  readonly json?: JsonCodec | undefined;
   /** How long `publish` and `publishAll` retry; see `PublishOptions`. */
   readonly retryTimeoutMs?: number | undefined;
   /**
@@ -88,8 +95,11 @@ export type Handler<Events, Name extends EventName<Events>> = (
 /**
  * Where a subscription begins, as far back as the log reaches: `"now"`, `"start"` (the oldest event in the log), a position
  * (of `bus.positions` or `bus.positionOf`), a cursor of the daemon, a time (`"2026-11-21T10:00:00Z"`) or an age (`"10m"`).
+ *
+ * Or `"latest"`: first the newest event of each subject, then new ones, without loss or repetition between the two. The daemon keeps
+ * the newest events of the types for which it was told so.
  */
-export type Since = "now" | "start" | (string & {});
+export type Since = "now" | "start" | "latest" | (string & {});
 
 /** The options of a subscription. */
 export interface SubscribeOptions<Data> {
@@ -106,6 +116,9 @@ export interface OnOptions<Data> extends SubscribeOptions<Data> {
   /** Called if the daemon refuses the subscription, or closes the connection for good. `bus.onError` is notified, too. */
   readonly onError?: ((error: TidingsError) => void) | undefined;
 }
+
+/** The options of `bus.watch`. */
+export type WatchOptions<Data> = Omit<OnOptions<Data>, "since">;
 
 /** The options of `bus.events`. */
 export interface EventsOptions<Data> extends SubscribeOptions<Data> {

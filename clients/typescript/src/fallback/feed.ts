@@ -182,7 +182,7 @@ export class OwnFeed implements Feed {
     for (let wait = 0; !usesStreams(this.#path); wait = WAIT_SECONDS) {
       const page = await this.#requests.history({ channels, where: this.#where, since: this.#positions(channels) }, LIMIT, wait, signal);
       signal.throwIfAborted();
-      deliverPage(page, this.#handler);
+      deliverPage(page, this.#requests.json, this.#handler);
       this.#handler.alive();
     }
   }
@@ -202,6 +202,11 @@ function closedBy({ data }: Block, retryMs: number | undefined): End {
 export function isRefused(error: unknown): error is TidingsError {
   if (!(error instanceof TidingsError) || error.status === undefined) return false;
   return error.status >= 400 && error.status < 500 && error.code !== "unexpected-response";
+}
+
+/** Whether the daemon cannot answer at this moment. */
+export function isUnavailable(error: unknown): boolean {
+  return error instanceof TidingsError && (error.code === "broker-unavailable" || error.code === "timeout");
 }
 
 function isEnd(error: unknown): error is End {
