@@ -40,6 +40,7 @@ mod tail;
 mod token;
 mod top;
 mod trigger;
+mod webhook;
 
 use std::future::Future;
 use std::process::ExitCode;
@@ -66,6 +67,9 @@ enum Command {
     History(history::History),
     Channels(channels::Channels),
     Nodes(nodes::Nodes),
+    Webhooks(webhook::Webhooks),
+    #[command(subcommand)]
+    Webhook(webhook::Webhook),
     Health(health::Health),
     Doctor(doctor::Doctor),
     #[command(subcommand)]
@@ -109,6 +113,8 @@ pub fn main() -> ExitCode {
         Command::History(history) => run_on_one_core(history.run()),
         Command::Channels(channels) => run_on_one_core(channels.run()),
         Command::Nodes(nodes) => run_on_one_core(nodes.run()),
+        Command::Webhooks(webhooks) => run_on_one_core(webhooks.run()),
+        Command::Webhook(webhook) => run_on_one_core(webhook.run()),
         Command::Health(health) => run_on_one_core(health.run()),
         Command::Doctor(doctor) => run_on_one_core(doctor.run()),
         Command::Schema(schema) => schema.run(),
