@@ -3,6 +3,7 @@
 # rest.
 
 CLIENT := clients/typescript
+PYTHON_CLIENT := clients/python
 AJV    := tests/ajv
 JOSE   := tests/jose
 OTHERS := tests/generators
@@ -22,12 +23,17 @@ FOR_COHERENCE := redis-server $(COHERENCE)
 FOR_SHOP   := redis-server chromium $(SHOP)
 FOR_OTHERS := $(OTHERS) $(OTHERS)/generators.txt
 FOR_PYTHON := tests/python/clients.txt tests/python/sseclient-py.txt
+FOR_PYTHON_CLIENT := redis-server openssl $(PYTHON_CLIENT)/python-client.txt $(PYTHON_CLIENT)/typecheck
 FOR_OPENAPI := tests/openapi/openapi.txt
 FOR_UPSTASH := $(UPSTASH) $(UPSTASH)/upstash.txt
 FOR_BROKERS := redis-server tests/brokers/valkey-8.txt tests/brokers/redis-6.2.txt $(FOR_UPSTASH)
-FOR_TESTS  := redis-server chromium nginx haproxy caddy prometheus $(FOR_UPSTASH) $(FOR_PYTHON) $(FOR_OPENAPI) $(FOR_CLIENT) $(FOR_OTHERS) $(JOSE) $(COHERENCE)
+FOR_TESTS  := redis-server chromium nginx haproxy caddy prometheus $(FOR_UPSTASH) $(FOR_PYTHON) $(FOR_PYTHON_CLIENT) $(FOR_OPENAPI) $(FOR_CLIENT) $(FOR_OTHERS) $(JOSE) $(COHERENCE)
 FOR_FUZZ   := cargo-fuzz@0.13.2
 FOR_BENCH  := redis-server nginx libnginx-mod-nchan $(PEERS)/nats-server.txt $(PEERS)
+
+# How the Python client's checks run: with the packages of target/python, and nothing installed.
+PYTHON_PATH := PYTHONPATH=$(CURDIR)/target/python/python-client:src
+IN_PYTHON   := $(PYTHON_PATH) python3 -m
 
 SETUP := CARGO="$(CARGO)" scripts/setup
 
@@ -42,9 +48,8 @@ endif
 # Steps share target/ and node_modules/: `make -j` takes one after another all the same.
 .NOTPARALLEL:
 
-.PHONY: help run build release build-client setup setup-lint setup-test setup-client setup-generators setup-openapi setup-bench check lint test test-rust \
-	test-ajv test-generators test-openapi test-client test-next setup-next check-brokers setup-brokers test-coherence test-shop example-shop build-coherence setup-coherence setup-shop coherence soak conformance fuzz million bench bench-report \
-	bench-micro bench-tags fmt generate clean
+# No target is a file.
+.PHONY: $(shell sed -n 's/^\([a-z-]*\):.*/\1/p' $(firstword $(MAKEFILE_LIST)))
 
 help: ## this list
 	@awk -F ':.*## ' '/^##@ / { printf "\n%s\n", substr($$0, 5) } /^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' \
@@ -72,7 +77,11 @@ build-client: setup-client ## the TypeScript client, clients/typescript/dist
 setup: ## install what lint and the tests need, and say what that is first
 	@$(SETUP) $(FOR_LINT) $(FOR_TESTS)
 
-check: setup lint test ## everything that CI does
+check: setup first-tries lint test ## everything that CI does
+	@cat target/second-tries 2>/dev/null || true
+
+first-tries:
+	@rm -f target/second-tries
 
 lint: setup-lint build ## formatting, clippy, documentation, dependencies, generated files
 	$(CARGO) fmt --check
@@ -89,10 +98,10 @@ lint: setup-lint build ## formatting, clippy, documentation, dependencies, gener
 	target/debug/tidings codegen protocol --out $(CLIENT)/src/generated --check
 	scripts/imports --check
 
-test: setup-test test-rust test-ajv test-generators test-openapi test-client test-coherence ## all tests, with real Redis servers, real sockets, a real browser
+test: setup-test test-rust test-ajv test-generators test-openapi test-client test-python-client test-coherence ## all tests, with real Redis servers, real sockets, a real browser
 
 test-rust: build ## the Rust tests alone
-	RUST_TEST_THREADS=$(TEST_THREADS) $(CARGO) test --locked
+	RUST_TEST_THREADS=$(TEST_THREADS) scripts/again $@ $(CARGO) test --locked
 
 check-brokers: setup-brokers ## the tests of the brokers over Redis 6.2 and 7.0, Valkey 8, profiles of other servers, and Upstash's REST interface; ARGS=valkey
 	TEST_THREADS=$(TEST_THREADS) CARGO="$(CARGO)" scripts/check-brokers $(ARGS)
@@ -107,13 +116,22 @@ test-openapi: build setup-openapi ## the daemon beside its OpenAPI document, fuz
 	PYTHONPATH=$(CURDIR)/target/python/openapi python3 tests/openapi/check.py $(ARGS)
 
 test-client: build setup-client ## the TypeScript client's build, types, package and tests
-	cd $(CLIENT) && npm run check
+	cd $(CLIENT) && $(CURDIR)/scripts/again $@ npm run check
+
+test-python-client: build setup-python-client ## the Python client: types, lint, and tests; ARGS="-k resume"
+	cd $(PYTHON_CLIENT) && $(IN_PYTHON) ruff format --check && $(IN_PYTHON) ruff check --quiet
+	cd $(PYTHON_CLIENT) && $(IN_PYTHON) mypy && $(PYTHON_PATH) node typecheck/node_modules/pyright/index.js --pythonpath $$(command -v python3)
+	cd $(PYTHON_CLIENT) && $(PYTHON_PATH) $(CURDIR)/scripts/again $@ python3 -m pytest --numprocesses $(TEST_THREADS) $(ARGS)
 
 test-next: build-client build setup-next ## the adapter for Next.js: an application built once and run twice, beside a control; takes 3 minutes
 	cd $(NEXT) && node --test --test-reporter=spec check.test.mjs
 
+test-walk: build setup-client ## docs/typescript.md, "A page from nothing", done as it stands there with Vite in a browser; npm from the registry; takes a minute
+	@$(SETUP) chromium
+	node --test --test-reporter=spec tests/walk/walk.test.mjs
+
 test-coherence: build-client build build-coherence setup-coherence ## the short form of `make coherence`: planted bugs, and the near caches under a few faults
-	cd $(COHERENCE) && node --test short.test.mjs
+	cd $(COHERENCE) && $(CURDIR)/scripts/again $@ node --test short.test.mjs
 
 test-shop: build build-client ## the shop of examples/shop, with a customer and a clerk in a browser, while its parts are killed
 	@$(SETUP) $(FOR_SHOP)
@@ -125,16 +143,19 @@ test-shop: build build-client ## the shop of examples/shop, with a customer and 
 fmt: ## format the Rust code
 	$(CARGO) fmt
 
-generate: build ## write the generated files: schemas/ and the client's types
+generate: build setup-python-client ## write the generated files: schemas/ and the clients' types
 	target/debug/tidings schema export --out schemas
 	target/debug/tidings codegen typescript --out $(CLIENT)/src/generated
 	target/debug/tidings codegen protocol --out $(CLIENT)/src/generated
 	target/debug/tidings codegen typescript --schemas $(CLIENT)/test/own --config $(CLIENT)/test/own/tidings.toml --out $(CLIENT)/test/own
 	target/debug/tidings codegen typescript --config $(SHOP)/tidings.toml --schemas $(SHOP)/types --out $(SHOP)/shared/generated
+	target/debug/tidings schema export --schemas $(CLIENT)/test/own --out target/python/own-schemas
+	cd $(PYTHON_CLIENT) && $(IN_PYTHON) tidings_client.codegen --schemas ../../schemas --out src/tidings_client/types.py
+	cd $(PYTHON_CLIENT) && $(IN_PYTHON) tidings_client.codegen --schemas ../../target/python/own-schemas --out test/own_types.py
 
 clean: ## remove what was built, and the npm packages
 	$(CARGO) clean
-	rm -rf $(CLIENT)/node_modules $(CLIENT)/test/react18/node_modules $(CLIENT)/dist $(AJV)/node_modules $(OTHERS)/node_modules $(JOSE)/node_modules $(COHERENCE)/node_modules $(NEXT)/node_modules $(NEXT)/.next $(SHOP)/node_modules $(PEERS)/node_modules
+	rm -rf $(PYTHON_CLIENT)/typecheck/node_modules $(CLIENT)/node_modules $(CLIENT)/test/react18/node_modules $(CLIENT)/dist $(AJV)/node_modules $(OTHERS)/node_modules $(JOSE)/node_modules $(COHERENCE)/node_modules $(NEXT)/node_modules $(NEXT)/.next $(SHOP)/node_modules $(PEERS)/node_modules
 
 ##@ Long suites and benchmarks
 
@@ -216,6 +237,9 @@ setup-shop:
 
 setup-generators:
 	@$(SETUP) $(FOR_OTHERS)
+
+setup-python-client:
+	@$(SETUP) $(FOR_PYTHON_CLIENT)
 
 setup-openapi:
 	@$(SETUP) $(FOR_OPENAPI)

@@ -40,6 +40,8 @@ pub mod config;
 mod connection;
 #[cfg(feature = "server")]
 mod deflate;
+#[cfg(feature = "server")]
+mod flows;
 #[cfg(all(feature = "server", any(test, fuzzing)))]
 #[doc(hidden)]
 pub mod fuzz;

@@ -9,7 +9,9 @@
 pub mod examination;
 #[cfg(feature = "file")]
 mod file;
+mod latest;
 mod memory;
+mod memory_latest;
 mod memory_store;
 pub mod nodes;
 mod observed;
@@ -26,6 +28,7 @@ use tokio::sync::mpsc;
 use crate::config::{BrokerConfig, BrokerUrl};
 use crate::event::{Catalog, ChannelId, Epoch, Event, Moment, PerChannel, Position};
 use examination::Finding;
+pub use latest::{Latest, LatestOf, LatestPage, LatestRetention, LatestTally};
 use nodes::Nodes;
 pub use observed::{ObservedSignals, observe};
 #[cfg(all(feature = "redis", any(test, fuzzing)))]
@@ -129,6 +132,9 @@ pub trait Backend: Log + Notifier {
 
     /// The registry of nodes.
     fn nodes(&self) -> &dyn Nodes;
+
+    /// The newest event of each subject, for the types that keep it.
+    fn latest(&self) -> &dyn Latest;
 
     /// The values and leases beside the logs.
     fn store(&self) -> &dyn Store;
@@ -310,6 +316,8 @@ pub struct Retention {
     pub max_events: u64,
     /// How long an event is kept.
     pub max_age: Duration,
+    /// How the newest event of each subject is kept beside the log, if it is.
+    pub latest: Option<LatestRetention>,
 }
 
 impl Limits {
@@ -322,6 +330,7 @@ impl Limits {
             Retention {
                 max_events: own.log_max_events.unwrap_or(config.log_max_events),
                 max_age: own.log_max_age.unwrap_or(config.log_max_age),
+                latest: own.latest.map(|max_age| LatestRetention { max_age, max_subjects: config.latest_max_subjects }),
             }
         };
         Self { retention: PerChannel::new(catalog, retention), dedup_window: config.dedup_window }
@@ -331,14 +340,21 @@ impl Limits {
     #[cfg(test)]
     pub fn for_test() -> Self {
         let second = Duration::from_secs(1);
-        let retention = PerChannel::new(&Catalog::builtin(), |_| Retention { max_events: 1, max_age: second });
+        let retention =
+            PerChannel::new(&Catalog::builtin(), |_| Retention { max_events: 1, max_age: second, latest: None });
         Self { retention, dedup_window: second }
     }
 
     /// What each channel's log keeps, in the order of the catalogue's channels.
-    #[cfg(feature = "file")]
+    #[cfg(any(feature = "file", feature = "redis"))]
     fn each(&self) -> impl Iterator<Item = Retention> {
         self.retention.values().copied()
+    }
+
+    /// A value for each channel, made of what its log keeps.
+    #[cfg(feature = "redis")]
+    fn map<T>(&self, value: impl Fn(Retention) -> T) -> PerChannel<T> {
+        self.retention.map(|retention| value(*retention))
     }
 
     /// What the log of a channel keeps.

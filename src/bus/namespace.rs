@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use super::look::Looks;
-use super::{CursorBases, Revocations};
+use super::{CursorBases, LatestCache, Revocations};
 use crate::access::Guard;
 use crate::admission::{Admission, ReadLimit};
 use crate::broker::{Backend, Log, Store};
@@ -30,6 +30,7 @@ pub struct Namespace {
     progress: Arc<Progress>,
     pace: Arc<Pace>,
     recent: Arc<RecentEvents>,
+    latest: Arc<LatestCache>,
     subscribers: Arc<PerChannel<AtomicU64>>,
     reads: ReadLimit,
     health: watch::Receiver<Health>,
@@ -52,7 +53,9 @@ impl Namespace {
     ) -> Self {
         let subscribers = Arc::new(PerChannel::new(catalog, |_| AtomicU64::new(0)));
         let looks = Arc::new(Looks::new(backend.clone(), subscribers.clone(), metrics.clone()));
+        let latest = Arc::new(LatestCache::new(backend.clone(), catalog, metrics.clone()));
         Self {
+            latest,
             looks,
             backend,
             progress: Arc::new(Progress::new(catalog)),
@@ -82,6 +85,11 @@ impl Namespace {
         &self.recent
     }
 
+    /// The newest events of the subjects that clients of this node ask for.
+    pub fn latest(&self) -> &Arc<LatestCache> {
+        &self.latest
+    }
+
     /// Connections of this node that are subscribed to each channel, counted by the hub.
     pub fn subscribers(&self) -> &Arc<PerChannel<AtomicU64>> {
         &self.subscribers
@@ -99,6 +107,10 @@ impl Namespace {
 
     pub(super) fn backend(&self) -> &dyn Backend {
         &*self.backend
+    }
+
+    pub(super) fn shared_backend(&self) -> Arc<dyn Backend> {
+        self.backend.clone()
     }
 
     pub(super) fn log(&self) -> &dyn Log {

@@ -1,4 +1,4 @@
-//! Reading a channel's log on behalf of a subscriber.
+//! Reading a channel's log on behalf of a subscriber or a flow.
 
 use std::sync::Arc;
 
@@ -28,5 +28,20 @@ impl LogReader {
     pub async fn read(&self, after: &Position, limit: usize) -> Result<Page, BrokerError> {
         let _permit = self.namespace.reads().permit().await;
         self.namespace.log().read(self.channel, Some(after), limit).await
+    }
+
+    /// Waits until this node's relay has come past a position, or the position's epoch is over. The log is then worth another
+    /// read.
+    ///
+    /// Call it with a position of the epoch that the last page named: the relay never gets to one that is older than this
+    /// process.
+    pub async fn grown(&self, after: &Position) {
+        let next = Position { offset: after.offset + 1, ..after.clone() };
+        self.namespace.progress().reached(self.channel, &next).await;
+    }
+
+    /// The newest position that this node's relay has delivered. `None` until it has read the log.
+    pub fn head(&self) -> Option<Position> {
+        self.namespace.progress().position(self.channel)
     }
 }

@@ -185,7 +185,7 @@ impl Bus {
 
     /// Selects one channel: compiles the filter for its type, and takes the channel's position out of a cursor.
     /// `all_channels` is true if the client named no channel.
-    fn select_one(
+    pub(super) fn select_one(
         &self,
         caller: &Caller,
         name: &str,
@@ -243,7 +243,10 @@ impl Bus {
 
     /// Finds the position in the log after which a stream with this `since` begins, and the requested position if the log
     /// does not continue there. Fails as soon as the broker is known not to answer.
-    pub(super) async fn locate(
+    ///
+    /// # Errors
+    /// `broker-unavailable`, `rate-limited`.
+    pub async fn locate(
         &self,
         caller: &Caller,
         channel: ChannelId,

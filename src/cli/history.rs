@@ -6,8 +6,8 @@ use super::candidates;
 use super::failure::{Failure, say};
 use super::fields::Field;
 use super::output::DIM;
-use super::printer::Printer;
 use super::remote::Remote;
+use super::shape::Shape;
 use super::tail::subscriptions;
 use crate::client::{HistoryQuery, LoggedEvent};
 
@@ -33,12 +33,8 @@ pub struct History {
     /// Print at most N events of each channel.
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
     limit: u32,
-    /// Print one JSON object per line, with `position` and `event`.
-    #[arg(long)]
-    json: bool,
-    /// Print times in UTC, instead of the local time zone. `--json` always prints them as they were published.
-    #[arg(long)]
-    utc: bool,
+    #[command(flatten)]
+    shape: Shape,
     #[command(flatten)]
     remote: Remote,
 }
@@ -49,7 +45,7 @@ const PAGE_SIZE: u32 = 1_000;
 impl History {
     pub async fn run(self) -> Result<(), Failure> {
         let client = self.remote.client()?;
-        let mut printer = Printer::new(self.json, self.utc);
+        let mut printer = self.shape.printer()?;
         for subscription in subscriptions(&client, self.channels, &self.filter).await? {
             let channel = subscription.channel.to_string();
             let mut left = self.limit;

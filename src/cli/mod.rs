@@ -12,12 +12,16 @@ mod channels;
 mod codegen;
 mod completions;
 mod config;
+mod context;
+mod doctor;
 mod failure;
 mod fields;
 mod flags;
 mod generate;
+mod health;
 mod history;
 mod interrupt;
+mod man;
 mod nodes;
 mod output;
 mod printer;
@@ -30,6 +34,7 @@ mod reporter;
 mod schema;
 mod secret_input;
 mod serve;
+mod shape;
 mod signals;
 mod tail;
 mod token;
@@ -59,6 +64,8 @@ enum Command {
     History(history::History),
     Channels(channels::Channels),
     Nodes(nodes::Nodes),
+    Health(health::Health),
+    Doctor(doctor::Doctor),
     #[command(subcommand)]
     Schema(schema::Schema),
     #[command(subcommand)]
@@ -72,7 +79,10 @@ enum Command {
     Token(token::Token),
     #[command(subcommand)]
     Config(config::ConfigCommand),
+    #[command(subcommand)]
+    Context(context::Context),
     Completions(completions::Completions),
+    Man(man::Man),
 }
 
 /// Parses the arguments of the process, runs the command, and returns the exit code.
@@ -96,6 +106,8 @@ pub fn main() -> ExitCode {
         Command::History(history) => run_on_one_core(history.run()),
         Command::Channels(channels) => run_on_one_core(channels.run()),
         Command::Nodes(nodes) => run_on_one_core(nodes.run()),
+        Command::Health(health) => run_on_one_core(health.run()),
+        Command::Doctor(doctor) => run_on_one_core(doctor.run()),
         Command::Schema(schema) => schema.run(),
         Command::Codegen(codegen) => codegen.run(),
         Command::Cascade(cascade) => cascade.run(),
@@ -103,7 +115,9 @@ pub fn main() -> ExitCode {
         Command::Auth(auth) => auth.run(),
         Command::Token(token) => run_on_one_core(token.run()),
         Command::Config(config) => run_on_one_core(config.run()),
+        Command::Context(context) => context.run(),
         Command::Completions(completions) => completions.run(),
+        Command::Man(man) => man.run(),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -3,7 +3,7 @@
 //! Colours appear only on a terminal. A failed write is a [`Failure`] that names stdout: a full disk is an error, a closed
 //! pipe ends a command that only reads.
 
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufWriter, IsTerminal, Write};
 use std::os::fd::AsFd;
 use std::time::Duration;
 
@@ -18,6 +18,7 @@ use super::failure::Failure;
 /// Buffered stdout. Removes colours if stdout is not a terminal, or if `NO_COLOR` is set.
 pub struct Output {
     stdout: BufWriter<AutoStream<io::Stdout>>,
+    to_terminal: bool,
 }
 
 impl Output {
@@ -32,12 +33,23 @@ impl Output {
     }
 
     fn with(colours: ColorChoice) -> Self {
-        Self { stdout: BufWriter::with_capacity(64 * 1024, AutoStream::new(io::stdout(), colours)) }
+        let to_terminal = io::stdout().is_terminal();
+        Self { stdout: BufWriter::with_capacity(64 * 1024, AutoStream::new(io::stdout(), colours)), to_terminal }
     }
 
     /// Writes a line. It appears after [`Output::flush`], or when the buffer is full.
     pub fn line(&mut self, line: &str) -> Result<(), Failure> {
         self.stdout.write_all(line.as_bytes()).and_then(|()| self.stdout.write_all(b"\n")).map_err(unwritten)
+    }
+
+    /// Writes a text that is not ours as a line, or as several. A terminal gets none of its control characters, which could
+    /// be escape sequences; a pipe gets the text as it is.
+    pub fn text(&mut self, text: &str) -> Result<(), Failure> {
+        let harmful = |letter: char| letter.is_control() && !matches!(letter, '\n' | '\t');
+        match self.to_terminal && text.contains(harmful) {
+            true => self.line(&text.replace(harmful, "\u{fffd}")),
+            false => self.line(text),
+        }
     }
 
     /// Writes a line of NDJSON.

@@ -1,22 +1,33 @@
-//! Prints events, one per line: readable text on a terminal, or a JSON object with `--json`.
+//! Prints events in the form that the flags of [`shape`](super::shape) choose.
 //!
-//! Used by `tidings tail` and `tidings history`.
+//! Used by every command that prints events.
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::failure::Failure;
+use super::failure::{Failure, say_warning};
 use super::output::{DIM, Output, colour_of};
+use super::shape::{Jq, Template};
 use crate::event::{Json, Position};
 
 /// Writes events to stdout.
 pub struct Printer {
     pub output: Output,
-    json: bool,
-    /// The time zone of the printed times.
-    zone: TimeZone,
+    form: Form,
+}
+
+/// What an event looks like. Times are in the zone.
+pub enum Form {
+    /// A readable line.
+    Line(TimeZone),
+    /// A line of NDJSON.
+    Json,
+    /// What a program makes of that line.
+    Jq(Jq),
+    /// A line by a template.
+    Template(Template, TimeZone),
 }
 
 /// One line of `--json`.
@@ -36,24 +47,61 @@ struct ShownAttributes<'a> {
 }
 
 impl Printer {
-    /// Times are in UTC or in the time zone of this system (`TZ`, `/etc/localtime`).
-    pub fn new(json: bool, utc: bool) -> Self {
-        let output = if json { Output::ndjson() } else { Output::new() };
-        Self { output, json, zone: if utc { TimeZone::UTC } else { TimeZone::system() } }
+    /// Prints events in this form.
+    pub fn new(form: Form) -> Self {
+        let output = match form {
+            Form::Line(_) => Output::new(),
+            // No colours, and in a pipe every byte as it is.
+            _ => Output::ndjson(),
+        };
+        Self { output, form }
     }
 
     /// Prints one event. It appears after the output is flushed.
     pub fn print(&mut self, channel: &str, position: &Position, event: &RawValue) -> Result<(), Failure> {
-        if self.json {
-            return self.output.json(&JsonLine { position, event });
+        let Self { output, form } = self;
+        match form {
+            Form::Json => output.json(&JsonLine { position, event }),
+            Form::Line(zone) => {
+                let shown: ShownAttributes<'_> =
+                    serde_json::from_str(event.get()).map_err(|error| error.to_string())?;
+                output.line(&human_line(channel, position, &shown, zone, Timestamp::now()))
+            }
+            Form::Template(template, zone) => {
+                let event = Json::parse_logged(event.get()).map_err(|error| error.to_string())?;
+                output.line(&template.line(position, &event, zone, Timestamp::now()))
+            }
+            Form::Jq(jq) => {
+                let line = serde_json::to_vec(&JsonLine { position, event }).map_err(|error| error.to_string())?;
+                // An event that the program cannot take is no reason to miss the next one.
+                match jq.run(&line, |result| output.text(result).map_err(Ended::Output)) {
+                    Err(Ended::Output(failure)) => Err(failure),
+                    Err(Ended::Program(cause)) => {
+                        output.flush()?;
+                        say_warning(&format!("--jq at {position} of {channel}: {cause}"));
+                        Ok(())
+                    }
+                    Ok(()) => Ok(()),
+                }
+            }
         }
-        let shown: ShownAttributes<'_> = serde_json::from_str(event.get()).map_err(|error| error.to_string())?;
-        self.output.line(&human_line(channel, position, &shown, &self.zone, Timestamp::now()))
+    }
+}
+
+/// Why a jq program ended early.
+enum Ended {
+    Program(String),
+    Output(Failure),
+}
+
+impl From<String> for Ended {
+    fn from(cause: String) -> Self {
+        Self::Program(cause)
     }
 }
 
 /// A time with its offset from UTC, and with its date if that is another day than `now`.
-fn human_time(time: Timestamp, zone: &TimeZone, now: Timestamp) -> String {
+pub fn human_time(time: Timestamp, zone: &TimeZone, now: Timestamp) -> String {
     let [time, now] = [time, now].map(|time| time.to_zoned(zone.clone()));
     let day = if time.date() == now.date() { "" } else { "%Y-%m-%d " };
     let offset = if time.offset().is_zero() { "Z" } else { "%:z" };
@@ -90,7 +138,7 @@ fn human_line(
 
 /// Replaces control characters, so that the text cannot send escape sequences to the terminal. JSON leaves some of them
 /// unescaped (U+0080 to U+009F).
-fn replace_controls(json: &str) -> String {
+pub fn replace_controls(json: &str) -> String {
     json.chars().map(|letter| if letter.is_control() { char::REPLACEMENT_CHARACTER } else { letter }).collect()
 }
 

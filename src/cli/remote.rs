@@ -13,6 +13,8 @@ use std::time::Duration;
 
 use clap::{Args, ValueHint};
 
+use super::candidates;
+use super::context::{self, Stored};
 use super::failure::{Failure, say, say_warning};
 use super::output::human;
 use super::secret_input;
@@ -30,9 +32,14 @@ pub const TOKEN_VARIABLE: &str = "TIDINGS_TOKEN";
 #[derive(Args)]
 #[command(next_help_heading = "Daemon")]
 pub struct Remote {
-    /// Address of the daemon. For several nodes of one bus, separate the addresses with commas.
-    #[arg(long, env = "TIDINGS_URL", default_value = DEFAULT_URL, value_delimiter = ',', value_hint = ValueHint::Url)]
+    /// Address of the daemon. For several nodes of one bus, separate the addresses with commas
+    /// [default: that of the current context, or http://127.0.0.1:7400].
+    #[arg(long, env = "TIDINGS_URL", value_delimiter = ',', value_hint = ValueHint::Url)]
     url: Vec<String>,
+
+    /// The daemon, token and certificates under this name; `tidings context add` gives names.
+    #[arg(long, value_name = "NAME", env = "TIDINGS_CONTEXT", add = candidates::contexts())]
+    context: Option<String>,
 
     #[command(flatten)]
     credential: CredentialFlags,
@@ -96,6 +103,14 @@ pub enum Given {
 }
 
 impl CredentialFlags {
+    /// These flags, or the token file of a context if they name no token.
+    fn or(&self, context: &Stored) -> Self {
+        match (&self.token, &self.token_file) {
+            (None, None) => Self { token: None, token_file: context.token_file.clone() },
+            (token, file) => Self { token: token.clone(), token_file: file.clone() },
+        }
+    }
+
     /// The credential, if there is one. Asks for it if the user wants that.
     ///
     /// # Errors
@@ -183,8 +198,9 @@ impl Remote {
     /// # Errors
     /// If a URL is not valid, or the token cannot be read. Does not connect.
     pub fn client(&self) -> Result<Client, Failure> {
-        let client = self.client_with(self.credential.given()?)?;
-        if let Some(key) = &self.client_key {
+        let context = self.context()?;
+        let client = self.client_with(&context, self.credential.or(&context).given()?)?;
+        if let Some(key) = self.client_key.as_ref().or(context.client_key.as_ref()) {
             warn_of_file(key, "the private key of the client's certificate");
         }
         Ok(client.on_retry(report_first()))
@@ -192,14 +208,37 @@ impl Remote {
 
     /// The same, without messages and without a question.
     pub fn silent_client(&self) -> Result<Client, Failure> {
-        self.client_with(self.credential.silently_given())
+        let context = self.context()?;
+        self.client_with(&context, self.credential.or(&context).silently_given())
     }
 
-    fn client_with(&self, token: Option<Given>) -> Result<Client, Failure> {
+    /// The addresses of the flag or the variable.
+    fn urls(&self) -> Vec<String> {
         // Deployment files often set a variable to an empty text to leave it out.
-        let urls: Vec<_> = self.url.iter().map(String::as_str).filter(|url| !url.is_empty()).collect();
-        let client = Client::for_nodes(if urls.is_empty() { vec![DEFAULT_URL] } else { urls })?;
-        let client = self.with_tls(client)?;
+        self.url.iter().filter(|url| !url.is_empty()).cloned().collect()
+    }
+
+    /// The context of this command, or one with the addresses that were given. Nothing of a context is used for another
+    /// address than its own: a token would go to a stranger.
+    fn context(&self) -> Result<Stored, Failure> {
+        let named = self.context.as_deref().filter(|name| !name.is_empty());
+        match (self.urls(), named) {
+            (urls, Some(name)) if !urls.is_empty() => Err(format!(
+                "a context and an address are given, which may be two daemons: leave out --context and TIDINGS_CONTEXT \
+                 ({name}), or --url and TIDINGS_URL ({})",
+                urls.join(",")
+            )
+            .into()),
+            (urls, None) if !urls.is_empty() => Ok(Stored { url: urls, ..Stored::default() }),
+            (_, named) => {
+                let default = || Stored { url: vec![DEFAULT_URL.into()], ..Stored::default() };
+                Ok(context::chosen(named)?.unwrap_or_else(default))
+            }
+        }
+    }
+
+    fn client_with(&self, context: &Stored, token: Option<Given>) -> Result<Client, Failure> {
+        let client = self.with_tls(Client::for_nodes(&context.url)?, context)?;
         let client = match token {
             Some(token) => client.with_token(token),
             None => client,
@@ -210,11 +249,15 @@ impl Remote {
         })
     }
 
-    /// Adds the authorities and the certificate of the flags.
-    fn with_tls(&self, client: Client) -> Result<Client, Failure> {
+    /// Adds the authorities and the certificate of the flags, or of the context.
+    fn with_tls(&self, client: Client, context: &Stored) -> Result<Client, Failure> {
         // As for `--url`, an empty variable counts as none.
-        let given = |file: &'_ Option<PathBuf>| file.clone().filter(|path| !path.as_os_str().is_empty());
-        let (ca, cert, key) = (given(&self.ca), given(&self.client_cert), given(&self.client_key));
+        let given = |flag: &Option<PathBuf>, stored: &Option<PathBuf>| {
+            flag.clone().filter(|path| !path.as_os_str().is_empty()).or_else(|| stored.clone())
+        };
+        let ca = given(&self.ca, &context.ca);
+        let (cert, key) =
+            (given(&self.client_cert, &context.client_cert), given(&self.client_key, &context.client_key));
         let client = match ca {
             Some(file) => client.with_ca(read(&file)?).map_err(|error| format!("--ca {}: {error}", file.display()))?,
             None => client,

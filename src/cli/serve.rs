@@ -9,6 +9,7 @@ use std::sync::Arc;
 use clap::Args;
 use tokio::sync::oneshot;
 
+use super::context;
 use super::failure::{self, Failure, say};
 use super::flags::ConfigFlags;
 use super::output::{BOLD, DIM};
@@ -87,7 +88,7 @@ fn announce(config: &Config, address: SocketAddr, types: usize) {
     let url = format!("{scheme}://{address}");
     let broker = &config.broker.broker;
     let node = &config.server.node_id;
-    let [tail, curl] = example_commands(&url, config);
+    let [tail, curl] = example_commands(&url, context::has_current(), config);
     let auth = config.auth.file.as_ref().map_or_else(|| "none".to_owned(), |file| file.display().to_string());
     match config.log.format {
         LogFormat::Json => {
@@ -112,12 +113,13 @@ fn announce(config: &Config, address: SocketAddr, types: usize) {
 
 /// Commands to try the daemon at `url` with: one subscribes, one publishes. Both name the files that TLS and
 /// authentication need: the authority of the daemon's certificate, a client's certificate and a token.
-fn example_commands(url: &str, config: &Config) -> [String; 2] {
+fn example_commands(url: &str, has_context: bool, config: &Config) -> [String; 2] {
     const EVENT: &str =
         r#"{"type":"inventory-change","data":{"productId":"123","oldQuantity":100,"newQuantity":95,"reason":"sale"}}"#;
     let mut tail = format!("{} tail inventory-change", program::called());
     let mut curl = "curl".to_owned();
-    if url != remote::DEFAULT_URL {
+    // With a context, a command without an address would go to another daemon.
+    if url != remote::DEFAULT_URL || has_context {
         tail += &format!(" --url {url}");
     }
     if let Some(tls) = &config.tls {
@@ -145,7 +147,7 @@ mod tests {
         let examples = |url: &str, flags: &[(&'static str, &str)]| {
             let flags = flags.iter().map(|(name, value)| (*name, (*value).to_owned())).collect();
             let loaded = config::load(Sources { flags, ..Sources::default() }).unwrap();
-            example_commands(url, &loaded.config)
+            example_commands(url, false, &loaded.config)
         };
         let [tail, curl] = examples(remote::DEFAULT_URL, &[]);
         assert!(tail.ends_with(" tail inventory-change"), "{tail}");

@@ -13,9 +13,9 @@ use super::candidates;
 use super::failure::{Failure, say};
 use super::fields::{self, Field};
 use super::output::{self, DIM};
-use super::printer::Printer;
 use super::remote::Remote;
 use super::reporter::ConnectionReporter;
+use super::shape::Shape;
 use crate::client::{Client, Error, Subscription, Update};
 use crate::event::{Filter, FilterError};
 
@@ -25,7 +25,7 @@ use crate::event::{Filter, FilterError};
 /// each gap on stderr.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  tidings tail\n  tidings tail inventory-change --where productId=123 --where productId=124\n  tidings tail order-status --json | jq .event.data\n  tidings tail cache-invalidate --where 'keys={\"prefix\":\"user:\"}' --count 10\n  tidings tail order-status --since 10m"
+    after_help = "Examples:\n  tidings tail\n  tidings tail inventory-change --where productId=123 --where productId=124\n  tidings tail order-status --json | jq .event.data\n  tidings tail cache-invalidate --where 'keys={\"prefix\":\"user:\"}' --count 10\n  tidings tail order-status --since 10m --format '{time} {subject} {data.newStatus}'\n  tidings tail --jq 'select(.event.data.newQuantity? == 0) | .event.subject'"
 )]
 pub struct Tail {
     /// Channels to follow [default: all].
@@ -38,15 +38,14 @@ pub struct Tail {
     /// 2026-11-21T10:00:00Z, a position such as k3q7:42 (with one channel), or a cursor [default: now].
     #[arg(long, value_name = "CURSOR|10m|start")]
     since: Option<String>,
+    /// Print each Nth event only. `--count` counts those that are printed.
+    #[arg(long, value_name = "N", default_value_t = 1, hide_default_value = true, value_parser = clap::value_parser!(u64).range(1..))]
+    sample: u64,
     /// Stop after N events.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     count: Option<u64>,
-    /// Print one JSON object per line, with `position` and `event`.
-    #[arg(long)]
-    json: bool,
-    /// Print times in UTC, instead of the local time zone. `--json` always prints them as they were published.
-    #[arg(long)]
-    utc: bool,
+    #[command(flatten)]
+    shape: Shape,
     #[command(flatten)]
     remote: Remote,
 }
@@ -67,9 +66,10 @@ impl Tail {
         let subscriptions: Vec<_> = subscriptions.collect();
         let mut unconfirmed: HashSet<_> =
             subscriptions.iter().map(|subscription| subscription.channel.clone()).collect();
-        let mut printer = Printer::new(self.json, self.utc);
+        let mut printer = self.shape.printer()?;
         let mut reporter = ConnectionReporter::default();
         let mut left = self.count;
+        let mut seen: u64 = 0;
         let mut subscriber = client.subscribe(subscriptions);
         while left != Some(0) {
             // Events that have already arrived are printed in one write. Flush before waiting for more.
@@ -93,6 +93,10 @@ impl Tail {
                     if reporter.has_gap(&delivery.channel) {
                         printer.output.flush()?;
                         reporter.flush();
+                    }
+                    seen += 1;
+                    if !seen.is_multiple_of(self.sample) {
+                        continue;
                     }
                     printer.print(&delivery.channel, &delivery.position, &delivery.event)?;
                     left = left.map(|left| left - 1);

@@ -34,6 +34,8 @@ mod connect;
 mod error;
 mod filter;
 mod open_connection;
+#[cfg(feature = "server")]
+mod parts;
 mod publish;
 mod renewal;
 mod retry;
@@ -68,8 +70,6 @@ pub use syncs::SyncId;
 pub use token::Token;
 pub use update::{Delivery, Update};
 
-#[cfg(feature = "server")]
-use crate::secret::Secret;
 use retry::Attempts;
 #[cfg(feature = "tls")]
 use tls::TlsOptions;
@@ -202,12 +202,6 @@ impl Client {
         self
     }
 
-    /// The TLS configuration of its connections, for the load generator.
-    #[cfg(feature = "server")]
-    pub(crate) fn tls_config(&self) -> &Arc<rustls::ClientConfig> {
-        &self.tls_config
-    }
-
     /// The scheme, host and port of the current node. User name, password and path are left out.
     pub fn url(&self) -> String {
         error::redacted(self.base(self.node()))
@@ -238,6 +232,22 @@ impl Client {
         }
         let response: Nodes = self.get(&["v1", "nodes"], &[]).await?;
         Ok(response.nodes)
+    }
+
+    /// Succeeds if the daemon is alive, whatever its broker does.
+    ///
+    /// # Errors
+    /// As [`Client::channels`].
+    pub async fn alive(&self) -> Result<(), Error> {
+        self.get::<Value>(&["healthz"], &[]).await.map(drop)
+    }
+
+    /// Succeeds if the daemon can publish and receive: it reaches its broker, and is not about to stop.
+    ///
+    /// # Errors
+    /// As [`Client::channels`]; [`Error::Refused`] says why the daemon is not ready.
+    pub async fn ready(&self) -> Result<(), Error> {
+        self.get::<Value>(&["readyz"], &[]).await.map(drop)
     }
 
     /// Revokes credentials on all nodes, within 2 s: requests are refused, and connections closed. Needs the right `revoke`.
@@ -327,15 +337,6 @@ impl Client {
             credential.refused(&new.secret);
         }
         outcome
-    }
-
-    /// The token to send, if the client has one. For connections that are not made here.
-    #[cfg(feature = "server")]
-    pub(crate) async fn token(&self) -> Result<Option<Secret>, Error> {
-        match &self.credential {
-            Some(credential) => credential.get().await.map(|token| Some(token.secret)),
-            None => Ok(None),
-        }
     }
 
     /// Sends a request to a node, which must begin its response within `limit`. After a transient error, the client moves

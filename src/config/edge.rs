@@ -21,6 +21,8 @@ pub struct EdgeConfig {
     pub allowed_hosts: Vec<HostPattern>,
     /// The address of the operator's routes. `None`: they are at `listen`.
     pub admin_listen: Option<SocketAddr>,
+    /// Whether browsers get the console at `/`.
+    pub console: bool,
     /// The proxies whose `X-Forwarded-For` counts.
     pub trusted_proxies: Vec<Network>,
     /// The maximum number of open connections. `None`: 90 % of the files that the process may open.
@@ -42,6 +44,7 @@ impl Default for EdgeConfig {
             allowed_origins: Vec::new(),
             allowed_hosts: Vec::new(),
             admin_listen: None,
+            console: true,
             trusted_proxies: Vec::new(),
             max_connections: None,
             max_connections_per_address: None,
@@ -61,6 +64,7 @@ impl EdgeConfig {
             allowed_origins: from.optional("allowed_origins", origins).unwrap_or_default(),
             allowed_hosts: from.optional("allowed_hosts", hosts).unwrap_or_default(),
             admin_listen: from.optional("admin_listen", value::address),
+            console: from.required("console", value::switch),
             trusted_proxies: from.optional("trusted_proxies", networks).unwrap_or_default(),
             max_connections: size(count(from, "max_connections")),
             max_connections_per_address: size(count(from, "max_connections_per_address")),

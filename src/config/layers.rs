@@ -11,7 +11,9 @@ use std::path::{Path, PathBuf};
 use toml::de::{DeTable, DeValue};
 
 use super::LogFormat;
+use super::audit::{AUDIT, AuditConfig};
 use super::cascades::{CASCADE, CascadeTables};
+use super::flow_tables::{FLOW_KEYS, FlowTables};
 use super::setting::{self, PREFIX, settings};
 use super::toml_tree::Node;
 use super::types::{TYPES, TypeTables};
@@ -74,13 +76,16 @@ pub(super) struct Layers {
     given: HashMap<&'static str, Given>,
     pub cascades: Option<CascadeTables>,
     pub types: Option<TypeTables>,
+    pub flows: FlowTables,
+    pub audit: Option<AuditConfig>,
     pub mistakes: Vec<String>,
     pub warnings: Vec<String>,
 }
 
 /// Variables that start with `TIDINGS_` and are not settings: the configuration file, and those of the client commands.
-const OTHER_VARIABLES: [&str; 7] = [
+const OTHER_VARIABLES: [&str; 8] = [
     "TIDINGS_CONFIG",
+    "TIDINGS_CONTEXT",
     "TIDINGS_URL",
     "TIDINGS_TOKEN",
     "TIDINGS_RETRY_TIMEOUT",
@@ -155,11 +160,20 @@ impl Layers {
             let line = line_of(key.span().start);
             let at = value.span().start;
             let (key, value) = (key.into_inner(), value.into_inner());
-            if key == CASCADE || key == TYPES {
+            if key == AUDIT {
+                match AuditConfig::read(path, text, &Node::of(at, value)) {
+                    Ok(audit) => self.audit = Some(audit),
+                    Err(mistakes) => self.mistakes.extend(mistakes),
+                }
+                continue;
+            }
+            let flow = FLOW_KEYS.into_iter().find(|known| *known == key);
+            if key == CASCADE || key == TYPES || flow.is_some() {
                 let node = Node::of(at, value);
-                let taken = match key == CASCADE {
-                    true => CascadeTables::of(path, text, node).map(|tables| self.cascades = Some(tables)),
-                    false => TypeTables::of(path, text, node).map(|tables| self.types = Some(tables)),
+                let taken = match (flow, key == CASCADE) {
+                    (Some(flow), _) => self.flows.add(flow, path, text, node),
+                    (None, true) => CascadeTables::of(path, text, node).map(|tables| self.cascades = Some(tables)),
+                    (None, false) => TypeTables::of(path, text, node).map(|tables| self.types = Some(tables)),
                 };
                 if let Err(mistake) = taken {
                     self.mistakes.push(format!("{}:{line}: {mistake}", path.display()));
@@ -167,7 +181,8 @@ impl Layers {
                 continue;
             }
             let Some(setting) = settings().iter().find(|setting| setting.name == key) else {
-                let names = settings().iter().map(|setting| setting.name).chain([CASCADE, TYPES]);
+                let names = settings().iter().map(|setting| setting.name);
+                let names = names.chain([CASCADE, TYPES, AUDIT]).chain(FLOW_KEYS);
                 let known = Known::new("settings", names);
                 let refusal = format!("{}:{line}: unknown key {key}", path.display());
                 self.mistakes.push(Known { listed: LISTED, ..known }.refuse(&refusal, &key));

@@ -3,9 +3,11 @@
 //! [`load`] merges flags, environment, file and defaults, and refuses invalid values. The rest of the program reads the
 //! typed [`Config`] and does not know where a value came from. `tidings.default.toml` lists and describes the settings.
 
+mod audit;
 mod broker_url;
 mod cascades;
 mod edge;
+mod flow_tables;
 mod layers;
 mod redis_url;
 mod setting;
@@ -18,9 +20,11 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+pub use audit::{AuditConfig, OnFailure};
 pub use broker_url::BrokerUrl;
 pub use cascades::CascadeTables;
 pub use edge::{EdgeConfig, hosts, networks, origins};
+pub use flow_tables::{FlowTable, FlowTables, WEBHOOK};
 pub(crate) use layers::read_error;
 pub use layers::{Mistakes, Source, Sources};
 pub use redis_url::{Form, RedisUrl};
@@ -49,6 +53,10 @@ pub struct Config {
     pub cascades: Option<CascadeTables>,
     /// The `[types.NAME]` tables. Only a file has them.
     pub types: Option<TypeTables>,
+    /// The `[[webhook]]` tables. Only a file has them.
+    pub flows: FlowTables,
+    /// The table `[audit]`. Only a file has it. `None`: there is no audit.
+    pub audit: Option<AuditConfig>,
 }
 
 /// Who may do what.
@@ -102,6 +110,8 @@ pub struct BrokerConfig {
     pub log_max_events: u64,
     /// Retention: the age of an event.
     pub log_max_age: Duration,
+    /// The most subjects of a type whose newest event is kept.
+    pub latest_max_subjects: u64,
     /// Settings of types, by their names. A type's schema may have others, which count where these say nothing.
     pub types: BTreeMap<String, TypeSettings>,
     /// How long the id of an event is remembered for deduplication.
@@ -208,10 +218,12 @@ pub struct Loaded {
 }
 
 impl Loaded {
-    /// The names of the settings whose value differs from `other`; `cascade` if the rules do, `types` if those settings do.
+    /// The names of the settings whose value differs from `other`, and of the tables that do: `cascade`, `types`, `audit`,
+    /// `webhook`.
     pub fn changed_since(&self, other: &Self) -> impl Iterator<Item = &'static str> {
         let same_rules = cascades::same(self.config.cascades.as_ref(), other.config.cascades.as_ref());
         let same_types = types::same(self.config.types.as_ref(), other.config.types.as_ref());
+        let same_audit = self.config.audit == other.config.audit;
         let pairs = self.values.iter().zip(&other.values);
         let broker_changed = self.config.broker.broker != other.config.broker.broker;
         // The shown value of the broker leaves out its password.
@@ -220,6 +232,8 @@ impl Loaded {
             .map(|(new, _)| new.name)
             .chain((!same_rules).then_some(cascades::CASCADE))
             .chain((!same_types).then_some(types::TYPES))
+            .chain(self.config.flows.changed_since(&other.config.flows))
+            .chain((!same_audit).then_some(audit::AUDIT))
     }
 }
 
@@ -263,6 +277,7 @@ pub fn load(sources: Sources) -> Result<Loaded, Mistakes> {
             namespace: from.required("namespace", value::name),
             log_max_events: from.required("log_max_events", value::count),
             log_max_age: from.required("log_max_age", value::duration),
+            latest_max_subjects: from.required("latest_max_subjects", value::count),
             // Read when the types are known: see `Config::types`.
             types: BTreeMap::new(),
             dedup_window: from.required("dedup_window", value::duration),
@@ -289,6 +304,8 @@ pub fn load(sources: Sources) -> Result<Loaded, Mistakes> {
         tls: tls(from),
         cascades: from.cascades.take(),
         types: from.types.take(),
+        flows: std::mem::take(&mut from.flows),
+        audit: from.audit.take(),
     };
     if let Some(pulse) = config.broker.broker.usual_pulse().filter(|_| from.given("broker_pulse").is_none()) {
         config.broker.pulse = pulse;

@@ -6,6 +6,7 @@
 mod caller;
 mod ce_header;
 mod channels;
+mod console;
 mod content_coding;
 pub mod direct;
 pub mod echo;
@@ -17,6 +18,7 @@ pub mod fuzz;
 mod handshake;
 mod health;
 mod history;
+mod latest;
 mod media_type;
 pub mod needs_tls;
 mod nodes;
@@ -64,6 +66,8 @@ pub struct AppState {
     pub tls: bool,
     /// Whether WebSocket clients may have their events compressed.
     pub compression: bool,
+    /// Whether browsers get the console.
+    pub console: bool,
     pub edge: Edge,
 }
 

@@ -1,14 +1,15 @@
 //! `GET /`: a page for a person who opens the daemon's address. It says what this is, what to try, and where to read on.
 //!
-//! Browsers get HTML, other clients such as curl get text. The page loads nothing and runs nothing.
+//! Browsers get the console, other clients such as curl get text. Where the console is off, browsers get the text as HTML, with
+//! links, which loads nothing and runs nothing.
 
 use axum::extract::State;
 use axum::http::uri::Authority;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Uri, header};
 use axum::response::{IntoResponse, Response};
 
-use super::App;
 use super::side::Side;
+use super::{App, console};
 
 /// Nothing may be loaded or run, and no other page may embed this one.
 const POLICY: &str = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
@@ -40,6 +41,14 @@ static LINKS: [(&str, &str); 8] = [
 ];
 
 pub(super) async fn show(State(app): State<App>, uri: Uri, headers: HeaderMap) -> Response {
+    let accepts_html = headers
+        .get_all(header::ACCEPT)
+        .iter()
+        .filter_map(|accept| accept.to_str().ok())
+        .any(|accept| accept.to_ascii_lowercase().contains("text/html"));
+    if accepts_html && app.console {
+        return console::page(&headers);
+    }
     let side = if app.edge.admin_apart { Side::Public } else { Side::Whole };
     let links = || LINKS.iter().filter(|(path, _)| side.has(path));
     let origin = origin(&uri, &headers, app.tls);
@@ -54,11 +63,6 @@ pub(super) async fn show(State(app): State<App>, uri: Uri, headers: HeaderMap) -
     }
     let text = TEXT.replace("VERSION", env!("CARGO_PKG_VERSION")).replace("FLAGS", &flags).replace("TAIL", &tail);
     let text = text.replace("ORIGIN", &origin);
-    let accepts_html = headers
-        .get_all(header::ACCEPT)
-        .iter()
-        .filter_map(|accept| accept.to_str().ok())
-        .any(|accept| accept.to_ascii_lowercase().contains("text/html"));
     let (media_type, body) = match accepts_html {
         true => ("text/html; charset=utf-8", html(&text, links())),
         false => {

@@ -27,11 +27,14 @@ use crate::announcer;
 use crate::auth::Auth;
 use crate::broker::nodes::{self, NodeState};
 use crate::broker::{self, Backend};
+use crate::bus::audit::{Audit, AuditQueue};
 use crate::bus::{Bus, Lifecycle, PublishLimit, Revocations};
 use crate::cascade::Cascades;
-use crate::config::{BrokerConfig, BrokerUrl, Config, TypeTables};
+use crate::config::{BrokerConfig, BrokerUrl, Config, OnFailure, TypeTables};
 use crate::connection::{Connections, MAX_UNAUTHENTICATED};
-use crate::event::{Catalog, Defaults};
+use crate::event::{Catalog, Defaults, Epoch};
+use crate::flows::audit::{AuditWriter, follow_reloads};
+use crate::flows::{self, Flow};
 use crate::http::edge::Edge;
 use crate::http::{App, AppState, ParseLimit, Side};
 use crate::hub::{EvictReason, Hub};
@@ -72,7 +75,16 @@ pub struct Server {
     connections: TaskGroup,
     lifecycle: Lifecycle,
     auth: Option<Arc<Auth>>,
+    flows: Vec<Arc<dyn Flow>>,
+    audit: Option<AuditParts>,
     config: Config,
+}
+
+/// The audit, and what writes it.
+struct AuditParts {
+    audit: Arc<Audit>,
+    queue: AuditQueue,
+    writer: AuditWriter,
 }
 
 /// Why a daemon could not start, or could not go on.
@@ -88,6 +100,9 @@ pub enum ServerError {
     /// The `[[cascade]]` or `[types.NAME]` tables do not fit the event types.
     #[error("{}", .0.join("\n"))]
     Tables(Vec<String>),
+    /// The file of `[audit]` cannot be written.
+    #[error("{0}")]
+    Audit(String),
     /// The files of the settings `tls_cert`, `tls_key` and `tls_client_ca` cannot be used.
     #[error("TLS cannot be used: {0}")]
     Tls(String),
@@ -144,12 +159,18 @@ pub async fn bind_with(mut config: Config, catalog: Arc<Catalog>, open: OpenBrok
     let tables = TypeTables::settings(config.types.as_ref(), &catalog).map_err(ServerError::Tables)?;
     config.broker.types.extend(tables);
     let names = auth.as_ref().map_or_else(|| vec![config.broker.namespace.clone()], |auth| auth.namespaces());
+    let audit = config.audit.as_ref().map(|audit| {
+        let writer = AuditWriter::open(audit, &config.server.node_id, names.clone(), metrics.clone())?;
+        let (audit, queue) = Audit::new(audit.on_failure == OnFailure::Refuse, metrics.clone());
+        Ok(AuditParts { audit: Arc::new(audit), queue, writer })
+    });
+    let audit = audit.transpose().map_err(ServerError::Audit)?;
     let parts = names.into_iter().map(|namespace| {
         let broker = broker_of(&config.broker, namespace);
         NamespaceParts::open(&broker, &config, &catalog, &admission, &metrics, auth.as_ref(), open)
     });
     let parts = parts.collect::<Result<_, _>>()?;
-    let rules = Rules { cascades, auth };
+    let rules = Rules { cascades, auth, audit };
     Ok(Server { admin, tls, ..assemble(listener, config, catalog, parts, admission, metrics, rules) })
 }
 
@@ -169,6 +190,7 @@ fn broker_of(config: &BrokerConfig, namespace: String) -> BrokerConfig {
 struct Rules {
     cascades: Cascades,
     auth: Option<Arc<Auth>>,
+    audit: Option<AuditParts>,
 }
 
 /// Puts the parts of a node together. Callers without a credential are in the first namespace.
@@ -179,7 +201,7 @@ fn assemble(
     namespaces: Vec<NamespaceParts>,
     admission: Arc<Admission>,
     metrics: Arc<Metrics>,
-    Rules { cascades, auth }: Rules,
+    Rules { cascades, auth, audit }: Rules,
 ) -> Server {
     let lifecycle = Lifecycle::default();
     let known = namespaces.iter().map(|parts| parts.namespace.clone()).collect();
@@ -187,7 +209,8 @@ fn assemble(
     let publish_limit = edge.publish_rate.map(|rate| PublishLimit::new(rate, edge.publish_burst.unwrap_or(rate)));
     let bus =
         Bus::new(catalog.clone(), known, admission, metrics.clone(), lifecycle.clone(), publish_limit, auth.clone());
-    let bus = Arc::new(bus.with_cascades(cascades));
+    let recorded = audit.as_ref().map(|parts| parts.audit.clone());
+    let bus = Arc::new(bus.with_cascades(cascades).with_audit(recorded));
     let connections = Arc::new(Connections {
         bus: bus.clone(),
         catalog,
@@ -212,6 +235,7 @@ fn assemble(
         parse_limit: ParseLimit::new(config.limits.max_body_bytes),
         tls: config.tls.is_some(),
         compression: config.websocket.compression,
+        console: edge.console,
         // Without authentication, every caller may do everything.
         edge: Edge::new(edge, auth.is_none(), occupancy.clone()),
     }));
@@ -225,6 +249,8 @@ fn assemble(
         connections: TaskGroup::new(metrics),
         lifecycle,
         auth,
+        flows: Vec::new(),
+        audit,
         config,
     }
 }
@@ -269,7 +295,20 @@ impl Server {
         shutdown: impl Future<Output = ()>,
         drain_now: impl Future<Output = ()>,
     ) -> Result<(), ServerError> {
-        let Self { listener, admin, tls, app, occupancy, namespaces, connections, lifecycle, auth, config } = self;
+        let Self {
+            listener,
+            admin,
+            tls,
+            app,
+            occupancy,
+            namespaces,
+            connections,
+            lifecycle,
+            auth,
+            flows,
+            audit,
+            config,
+        } = self;
         let node = node_state(&config, listener.local_addr().unwrap_or(config.server.listen));
         let id = node.id.clone();
         let (mut backends, mut hubs): (Vec<Arc<dyn Backend>>, Vec<Arc<Hub>>) = (Vec::new(), Vec::new());
@@ -296,6 +335,13 @@ impl Server {
             backends.push(backend);
             hubs.push(hub);
         }
+        let audit = audit.map(|AuditParts { audit, queue, writer }| {
+            if let Some(auth) = &auth {
+                let reloads = follow_reloads(audit.clone(), auth.clone());
+                probes.push(services.start("audit of reloads", succeed(reloads)));
+            }
+            (audit, services.start("audit", writer.run(queue)))
+        });
         if let Some(auth) = auth {
             let running = auth.run(lifecycle.draining.clone());
             probes.push(services.start("auth", succeed(until_stopped(running))));
@@ -307,6 +353,20 @@ impl Server {
             services.start("certificate watch", succeed(certificates.follow()));
             current
         });
+        let flow_runs = TaskGroup::new(app.metrics.clone());
+        // No other process has this name, so that each has its own leases.
+        let process: Arc<str> = format!("{id}/{}", Epoch::random()).into();
+        for flow in flows {
+            let member = flow_runs.enter();
+            let (bus, metrics, process) = (app.bus.clone(), app.metrics.clone(), process.clone());
+            let (stopping, grace) = (lifecycle.draining.clone(), config.server.drain / 3);
+            services.start("flow", async move {
+                let running = flows::supervise(flow, bus, process, metrics, stopping, grace);
+                member.run("flow", running).await.ok_or("panicked")?;
+                drop(member);
+                std::future::pending().await
+            });
+        }
         let requests = TaskGroup::new(app.metrics.clone());
         let acceptor = |side, occupancy| {
             let acceptor = Acceptor::new(
@@ -357,12 +417,19 @@ impl Server {
             hub.evict(Some(EvictReason::Draining(reconnect_spread(open, config.server.drain)))).await;
         }
         let _ = timeout_at(deadline, connections.wait()).await;
+        // They give their leases back, so that other nodes go on with them at once.
+        let _ = timeout_at(deadline, flow_runs.wait()).await;
         // No heartbeat may follow the node's leaving.
         registry.stop().await;
         let _ = timeout_at(end, registrar.nodes().leave(&id)).await;
         let _ = timeout_at(end, join_all(backends.iter().map(|backend| backend.close()))).await;
         // The relays end with their backends' signals.
         let _ = timeout_at(end, join_all(relays.into_iter().map(ServiceHandle::join))).await;
+        // Last, so that nothing is published after it.
+        if let Some((audit, writer)) = audit {
+            audit.close();
+            let _ = timeout_at(end.max(Instant::now() + LAST_STEPS), writer.join()).await;
+        }
         tracing::info!("stopped");
         failed.map_or(Ok(()), |ended| Err(ended.into()))
     }

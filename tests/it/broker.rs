@@ -3,6 +3,8 @@
 //!
 //! A test takes a [`Backend`] of its own and is listed in `over_every_backend!`.
 
+mod latest;
+
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -10,6 +12,13 @@ use tempfile::TempDir;
 use tidings::broker::{Appended, BrokerError, MAX_KEY_BYTES, MAX_LEASE_TTL, MAX_VALUE_BYTES, Signal};
 use tidings::config::{BrokerConfig, BrokerUrl};
 use tidings::event::{Epoch, Event, Position, TypeSettings};
+
+use latest::{
+    a_log_that_loses_events_loses_its_newest_events, a_subject_has_its_newest_event, a_subject_may_be_any_text,
+    events_without_the_setting_end_all_values, large_values_end_a_page, old_values_do_not_count,
+    the_longest_unchanged_subjects_leave_first, values_are_read_in_pages_while_they_change,
+    values_outlive_their_events_in_the_log,
+};
 
 use crate::support::broker::{Next, Node, config, file_url, offsets, redis_url, url};
 use crate::support::cluster::Cluster;
@@ -135,6 +144,15 @@ over_every_backend! {
     a_lease_ends_unless_it_is_renewed
     values_and_tokens_survive_what_the_log_survives
     the_store_refuses_keys_and_values_out_of_bounds
+    a_subject_has_its_newest_event
+    a_subject_may_be_any_text
+    the_longest_unchanged_subjects_leave_first
+    old_values_do_not_count
+    values_are_read_in_pages_while_they_change
+    large_values_end_a_page
+    a_log_that_loses_events_loses_its_newest_events
+    values_outlive_their_events_in_the_log
+    events_without_the_setting_end_all_values
 }
 
 async fn offsets_rise_by_one_in_each_channel(backend: Backend) {
@@ -241,7 +259,7 @@ async fn the_log_keeps_the_newest_events(mut backend: Backend) {
 
 async fn each_type_has_its_own_retention(mut backend: Backend) {
     backend.config.types =
-        [("inventory-change".into(), TypeSettings { log_max_events: Some(5), log_max_age: None })].into();
+        [("inventory-change".into(), TypeSettings { log_max_events: Some(5), ..TypeSettings::default() })].into();
     let node = backend.node().await;
     for channel in [STOCK, ORDERS] {
         let batch: Vec<_> = (1..=300).map(|i| node.event(channel, &i.to_string())).collect();

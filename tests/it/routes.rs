@@ -169,8 +169,11 @@ async fn an_unknown_path_is_told_the_nearest_route() {
 }
 
 #[tokio::test]
-async fn the_page_at_the_root_says_what_to_try_and_every_link_works() {
-    let node = node().await;
+async fn without_the_console_the_page_at_the_root_says_what_to_try_and_every_link_works() {
+    let mut config = config(BrokerUrl::Memory);
+    config.edge.console = false;
+    let node = Node::start(config).await;
+    node.get("/console/app.js").await.problem(404, "not-found");
     let text = node.get("/").await;
     assert_eq!(text.header("content-type"), Some("text/plain; charset=utf-8"));
     let accept = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8";

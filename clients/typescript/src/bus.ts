@@ -1,18 +1,22 @@
 // The entry point of the client: `connect` returns a `Bus`, which subscribes, publishes and reports the connection.
 
+import { onAbort } from "./aborting.js";
 import { DEFAULT_BACKOFF, delayBefore } from "./backoff.js";
 import { Connection } from "./connection.js";
+import { type Consumer, handlerConsumer, loopConsumer } from "./consumers.js";
 import { TidingsError } from "./errors.js";
 import type { AnyWhere } from "./filter.js";
 import type { EventMap } from "./generated/events.js";
-import { newId } from "./id.js";
 import { Idle } from "./idle.js";
-import { Listeners } from "./listeners.js";
+import type { ListenerOptions } from "./listeners.js";
+import { checkWhere, toEvent } from "./outgoing.js";
 import type { PersistedBus } from "./persistence.js";
-import { type Accepted, type EventWithId, type FetchLike, Publisher, type PublishOptions } from "./publish.js";
-import { EventStream } from "./stream.js";
+import { Progress } from "./progress.js";
+import { type FetchLike, type Published, type PublishedAll, Publisher, type PublishOptions } from "./publish.js";
+import { Reports } from "./reports.js";
 import type { ConnectionState, Transport } from "./state.js";
-import type { Gap, Subscriber } from "./subscription.js";
+import { EventStream } from "./stream.js";
+import type { Gap } from "./subscription.js";
 import { Subscriptions } from "./subscriptions.js";
 import { Syncs } from "./syncs.js";
 import { Timers } from "./timers.js";
@@ -52,11 +56,9 @@ export class Bus<Events extends object = EventMap> {
   readonly #publishing: EventTypes<object> | undefined;
   readonly #receiving: EventTypes<object> | undefined;
   readonly #closing = new AbortController();
-  readonly #errors = new Listeners<TidingsError>((cause) => console.error("tidings: onError failed:", cause));
-  readonly #states = new Listeners<ConnectionState>((cause) => this.#handlerFailed(cause, "onState"));
-  readonly #gaps = new Listeners<Gap<EventName<Events>>>((cause) => this.#handlerFailed(cause, "onGap"));
+  readonly #reports = new Reports();
   /** Notified of every change that may complete `ready`. */
-  readonly #progress = new Listeners<void>((cause) => this.#handlerFailed(cause, "ready"));
+  readonly #progress = new Progress();
 
   /** @internal Use {@link connect}. */
   constructor(url: string, options: ConnectOptions & TypesOptions<Events>) {
@@ -66,15 +68,16 @@ export class Bus<Events extends object = EventMap> {
     const urls = [url, ...(options.urls ?? [])].map(baseUrl);
     const { minMs = DEFAULT_BACKOFF.minMs, maxMs = DEFAULT_BACKOFF.maxMs } = options.backoff ?? {};
     const backoff = { minMs, maxMs };
-    const { random = Math.random, WebSocket, token, transports = ["websocket", "sse", "long-poll"], idleTimeoutMs = 5_000 } = options;
+    const { random = Math.random, WebSocket, token, transports = ["websocket", "sse", "long-poll"], json = JSON, idleTimeoutMs = 5_000 } = options;
     const request: FetchLike = options.fetch ?? ((input, init) => fetch(input, init));
     const credential = token === undefined ? undefined : new Credential(token);
     this.#subscriptions = new Subscriptions({
       timers: this.#timers,
+      json,
       send: (frame) => this.#connection.send(frame),
-      restart: (reason) => this.#connection.restart(reason),
-      onGap: (gap) => this.#gaps.notify(gap as Gap<EventName<Events>>),
-      onError: (error, notified) => this.#report(error, notified),
+      restart: (reason, isWanted) => this.#connection.restart(reason, isWanted),
+      onGap: (gap) => this.#reports.gaps.notify(gap),
+      onError: (error, notified) => this.#reports.error(error, notified),
       onSettled: () => this.#mayBeSettled(),
       retryDelay: (failures) => delayBefore(failures, backoff, random),
     });
@@ -89,6 +92,7 @@ export class Bus<Events extends object = EventMap> {
       urls,
       credential,
       fetch: request,
+      json,
       backoff,
       random,
       retryTimeoutMs: options.retryTimeoutMs,
@@ -101,8 +105,10 @@ export class Bus<Events extends object = EventMap> {
         allowed: transports,
         webSocket: WebSocket ? () => Promise.resolve(WebSocket) : findWebSocket,
         fetch: request,
+        json,
         timers: this.#timers,
       }),
+      json,
       timers: this.#timers,
       backoff,
       random,
@@ -112,7 +118,7 @@ export class Bus<Events extends object = EventMap> {
         if (!this.#syncs.handle(frame)) this.#subscriptions.handle(frame);
         this.#persisted?.received();
       },
-      onFailure: (error) => this.#connectionFailed(error),
+      onFailure: (error) => this.#reports.connectionFailed(error),
     });
     this.#idle = new Idle(this.#timers, idleTimeoutMs, () => !this.#subscriptions.isEmpty, () => this.#connection.rest());
     this.#persisted = options.persist?.attach({
@@ -121,7 +127,7 @@ export class Bus<Events extends object = EventMap> {
       reached: (subscriber) => this.#subscriptions.reached(subscriber),
       positionOf: (event) => this.#subscriptions.positionOf(event),
       onLoaded: () => this.#mayBeSettled(),
-      onError: (error) => this.#report(error, false),
+      onError: (error) => this.#reports.error(error, false),
     });
   }
 
@@ -172,15 +178,7 @@ export class Bus<Events extends object = EventMap> {
     ...rest: [Handler<Events, Name>] | [OnOptions<Events[Name]>, Handler<Events, Name>]
   ): () => void {
     const [options, handler] = rest.length === 1 ? [{}, rest[0]] : rest;
-    const subscriber = this.#validated({
-      deliver: (event) => this.#call(name, () => handler(event.data, event)),
-      end: (error) => {
-        const { onError } = options;
-        if (error && onError) this.#call(name, () => onError(error));
-        return onError !== undefined;
-      },
-    });
-    return this.#subscribe(name, options, subscriber);
+    return this.#subscribe(name, options, this.#validated(handlerConsumer(this.#reports, name, options, handler)));
   }
 
   /**
@@ -197,16 +195,7 @@ export class Bus<Events extends object = EventMap> {
   ): AsyncIterableIterator<EventOf<Events, Name>> {
     let unsubscribe = () => {};
     const stream = new EventStream<EventOf<Events, Name>>(options.buffer ?? 1024, () => unsubscribe());
-    const subscriber = this.#validated({
-      deliver: (event) => stream.push(event),
-      restore: (events) => stream.preload(events),
-      end: (error) => {
-        if (error) stream.fail(error);
-        else stream.end();
-        return true;
-      },
-      abort: (reason) => stream.abort(reason),
-    });
+    const subscriber = this.#validated(loopConsumer(stream));
     unsubscribe = this.#subscribe(name, options, subscriber);
     return this.#persisted?.follow(subscriber, stream) ?? stream;
   }
@@ -223,16 +212,17 @@ export class Bus<Events extends object = EventMap> {
     name: Name,
     data: Events[Name],
     options: EventAttributes & PublishOptions = {},
-  ): Promise<Accepted> {
+  ): Promise<Published> {
     const { signal: _, retryTimeoutMs: __, ...attributes } = options;
     if (this.#publishing) await this.#publishing.publishing([{ type: name, data }], false);
-    const [accepted] = await this.#publisher.post(toEvent({ ...attributes, type: name, data }), options);
+    const all = await this.#publisher.post(toEvent({ ...attributes, type: name, data }), options);
+    const [accepted] = all;
     if (accepted === undefined) throw new TidingsError("unexpected-response", "the response lists no accepted event: check that the URL is that of a tidings daemon");
-    return accepted;
+    return { ...accepted, cascaded: all.cascaded };
   }
 
   /** Publishes up to 1,000 events in one request, in this order. If one of them is refused, none is published. */
-  async publishAll(events: readonly Draft<Events>[], options: PublishOptions = {}): Promise<Accepted[]> {
+  async publishAll(events: readonly Draft<Events>[], options: PublishOptions = {}): Promise<PublishedAll> {
     if (this.#publishing) await this.#publishing.publishing(events, true);
     return this.#publisher.post(events.map(toEvent), options);
   }
@@ -245,19 +235,11 @@ export class Bus<Events extends object = EventMap> {
    */
   ready({ signal }: { readonly signal?: AbortSignal | undefined } = {}): Promise<void> {
     this.#connection.open();
-    return this.#idle.during(new Promise((resolve, reject) => {
-      const check = () => {
-        if (signal?.aborted) reject(signal.reason);
-        else if (this.state.status === "closed") reject(this.state.error ?? closedError());
-        else if (!this.#connection.isOpen || !this.#isSettled) return;
-        else resolve();
-        stop();
-        signal?.removeEventListener("abort", check);
-      };
-      const stop = this.#progress.add(check);
-      signal?.addEventListener("abort", check);
-      check();
-    }));
+    const isReady = () => {
+      if (this.state.status === "closed") throw this.state.error ?? closedError();
+      return this.#connection.isOpen && this.#isSettled;
+    };
+    return this.#idle.during(this.#progress.until(isReady, signal));
   }
 
   /**
@@ -276,27 +258,27 @@ export class Bus<Events extends object = EventMap> {
     return this.#idle.during(this.#syncs.add(signal));
   }
 
-  /** Calls `listener` when the state of the connection changes. Returns a function that removes the listener. */
-  onState(listener: (state: ConnectionState) => void): () => void {
-    return this.#states.add(listener);
+  /** Calls `listener` when the state of the connection changes. Returns a function that removes the listener, as `signal` does. */
+  onState(listener: (state: ConnectionState) => void, options?: ListenerOptions): () => void {
+    return this.#reports.states.add(listener, options);
   }
 
   /**
    * Calls `listener` when events of a channel are lost: the daemon's log did not reach back to the position of a
    * subscription, or the log was lost. Reload then what the events are about. The call is in order with the events.
-   * Returns a function that removes the listener.
+   * Returns a function that removes the listener, as `signal` does.
    */
-  onGap(listener: (gap: Gap<EventName<Events>>) => void): () => void {
-    return this.#gaps.add(listener);
+  onGap(listener: (gap: Gap<EventName<Events>>) => void, options?: ListenerOptions): () => void {
+    return this.#reports.gaps.add(listener as (gap: Gap) => void, options);
   }
 
   /**
    * Calls `listener` for every error: a subscription that the daemon refuses, a handler that fails, a connection that does
    * not come up (once for each reason, while the bus goes on trying). Without a listener, errors go to the console. Returns a
-   * function that removes the listener.
+   * function that removes the listener, as `signal` does.
    */
-  onError(listener: (error: TidingsError) => void): () => void {
-    return this.#errors.add(listener);
+  onError(listener: (error: TidingsError) => void, options?: ListenerOptions): () => void {
+    return this.#reports.errors.add(listener, options);
   }
 
   /**
@@ -324,7 +306,7 @@ export class Bus<Events extends object = EventMap> {
   #subscribe(
     name: string,
     { where, since, signal }: { where?: object | undefined; since?: string | undefined; signal?: AbortSignal | undefined },
-    subscriber: BusSubscriber,
+    subscriber: Consumer,
   ): () => void {
     if (this.state.status === "closed") throw closedError();
     checkWhere(where);
@@ -332,18 +314,16 @@ export class Bus<Events extends object = EventMap> {
     // The application keeps the position of a subscription with `since`.
     const persisted = since === undefined ? this.#persisted : undefined;
     const remove = persisted ? persisted.subscribe(request, subscriber) : this.#subscriptions.add(request, subscriber);
+    let forget = () => {};
     const stop = () => {
-      signal?.removeEventListener("abort", abort);
+      forget();
       remove();
     };
-    const abort = () => {
+    forget = onAbort(signal, () => {
       stop();
       subscriber.abort?.(signal?.reason);
-    };
-    if (signal?.aborted) {
-      abort();
-    } else {
-      signal?.addEventListener("abort", abort);
+    });
+    if (signal?.aborted !== true) {
       this.#connection.open();
       this.#idle.check();
     }
@@ -351,8 +331,8 @@ export class Bus<Events extends object = EventMap> {
   }
 
   /** The subscriber, but without events that do not match their schemas, if the program asked for that. */
-  #validated(subscriber: BusSubscriber): BusSubscriber {
-    return this.#receiving?.receiving(subscriber, (error) => this.#report(error, false)) ?? subscriber;
+  #validated(subscriber: Consumer): Consumer {
+    return this.#receiving?.receiving(subscriber, (error) => this.#reports.error(error, false)) ?? subscriber;
   }
 
   /** Whether every subscription was requested, and the daemon has answered. */
@@ -362,7 +342,7 @@ export class Bus<Events extends object = EventMap> {
 
   #mayBeSettled(): void {
     this.#syncs.flush();
-    this.#progress.notify();
+    this.#progress.changed();
     this.#idle.check();
   }
 
@@ -382,48 +362,11 @@ export class Bus<Events extends object = EventMap> {
       this.#closing.abort(state.error ?? closedError());
       this.#persisted?.close(state.error);
       const notified = this.#subscriptions.end(state.error);
-      if (state.error) this.#report(state.error, notified);
+      if (state.error) this.#reports.error(state.error, notified);
     }
-    this.#states.notify(state);
-    this.#progress.notify();
+    this.#reports.states.notify(state);
+    this.#progress.changed();
   }
-
-  /** Reports that no connection comes up. The bus goes on trying. */
-  #connectionFailed(error: TidingsError): void {
-    if (this.#errors.size > 0) this.#errors.notify(error);
-    // One line, without a stack: the reason is outside the program.
-    else console.error(`tidings: ${error.message} (${error.code}). Trying again until the bus is closed.`);
-  }
-
-  /** Calls a function of the application, and reports its failure. Returns what it returns. */
-  #call(name: string, handler: () => unknown): unknown {
-    try {
-      const result = handler();
-      if (result instanceof Promise) result.catch((cause: unknown) => this.#handlerFailed(cause, name));
-      return result;
-    } catch (cause) {
-      return this.#handlerFailed(cause, name);
-    }
-  }
-
-  #handlerFailed(cause: unknown, name: string): void {
-    const message = `a handler of ${name} failed: ${String(cause)}; catch the error in the handler, or listen to onError`;
-    this.#report(new TidingsError("handler-failed", message, { cause }), false);
-  }
-
-  /** Passes an error to the listeners. Without any, it goes to the console unless a subscriber was notified. */
-  #report(error: TidingsError, notified: boolean): void {
-    if (this.#errors.size > 0) this.#errors.notify(error);
-    else if (!notified) console.error("tidings:", error);
-  }
-}
-
-/** A handler or a loop. */
-interface BusSubscriber extends Subscriber {
-  // `any`: the daemon has validated the data against the schema from which the type was generated.
-  deliver(event: any): unknown;
-  restore?(events: readonly any[]): void;
-  abort?(reason: unknown): void;
 }
 
 /**
@@ -436,20 +379,6 @@ interface BusSubscriber extends Subscriber {
  */
 export function connect<Events extends object = EventMap>(url: string, options: ConnectOptions & TypesOptions<Events> = {}): Bus<Events> {
   return new Bus<Events>(url, options);
-}
-
-/** The event as it is sent. Generates its id here, so that every attempt sends the same one. JSON leaves out what is undefined. */
-function toEvent({ extensions, id = newId(), ...event }: EventAttributes & { type: string; data: unknown }): EventWithId {
-  return { ...extensions, id, ...event };
-}
-
-/** Rejects undefined conditions: JSON would drop them, and the filter would match more events than intended. */
-function checkWhere(where: object = {}): void {
-  for (const [field, condition] of Object.entries(where)) {
-    if (condition === undefined) {
-      throw new TidingsError("invalid-filter", `where.${field} is undefined; leave it out to match every value`);
-    }
-  }
 }
 
 function closedError(): TidingsError {

@@ -66,9 +66,10 @@ export function matches(where: AnyWhere, data: unknown): boolean {
 
 /** Whether one value meets a condition. */
 function isMet(condition: Condition, value: unknown): boolean {
-  if (Array.isArray(condition)) return condition.includes(value);
-  if (isObject(condition)) return typeof value === "string" && value.startsWith(condition["prefix"] as string);
-  return value === condition;
+  if (Array.isArray(condition)) return condition.some((one) => isMet(one, value));
+  if (isObject(condition) && "prefix" in condition) return typeof value === "string" && value.startsWith(condition["prefix"] as string);
+  // A number that is an object (option `json`) is its value.
+  return value === condition || (value != null && condition != null && value.valueOf() === condition.valueOf());
 }
 
 /** The value of a dotted field. A field whose own name contains the dot takes precedence over a nested one. */

@@ -2,12 +2,13 @@
 
 import type { ErrorCode } from "./errors.js";
 import type { FinalCloseCode, ServerFrame } from "./generated/protocol.js";
+import type { JsonCodec } from "./json.js";
 
 /** Parses a frame. Returns `undefined` if `text` is not a frame. The type of the frame may be unknown: ignore it then. */
-export function readFrame(text: unknown): ServerFrame | undefined {
+export function readFrame(text: unknown, json: JsonCodec): ServerFrame | undefined {
   if (typeof text !== "string") return undefined;
   try {
-    const frame: unknown = JSON.parse(text);
+    const frame = json.parse(text);
     return typeof frame === "object" && frame !== null && "type" in frame ? (frame as ServerFrame) : undefined;
   } catch {
     return undefined;

@@ -8,9 +8,11 @@ export { type ErrorCode, type ErrorDetails, type Mistake, TidingsError } from ".
 export type { AnyWhere, Condition, Scalar, Where } from "./filter.js";
 export type * from "./generated/events.js";
 export { CLOSE_CODES, type DaemonErrorCode, ERROR_CODES } from "./generated/protocol.js";
+export type { JsonCodec } from "./json.js";
 export { type InvalidateBus, type Invalidated, onInvalidate, type OnInvalidateOptions } from "./invalidate.js";
 export type { Persistence } from "./persistence.js";
-export type { Accepted, FetchLike, PublishOptions, ResponseLike } from "./publish.js";
+export type { ListenerOptions } from "./listeners.js";
+export type { Accepted, FetchLike, Published, PublishedAll, PublishOptions, ResponseLike } from "./publish.js";
 export type { Transport } from "./state.js";
 export type { Token, TokenResult } from "./token.js";
 export type { Gap } from "./subscription.js";

@@ -17,6 +17,7 @@ import { matches } from "./filter.js";
 import { type ErrorCode, TidingsError } from "./errors.js";
 import type { CloudEvent } from "./generated/events.js";
 import type { ClientFrame, DaemonErrorCode, ServerFrame } from "./generated/protocol.js";
+import type { JsonCodec } from "./json.js";
 import { reaches } from "./position.js";
 import {
   type BackfillSubscription,
@@ -32,9 +33,10 @@ import type { Timers } from "./timers.js";
 
 export interface SubscriptionsOptions {
   readonly timers: Timers;
+  readonly json: JsonCodec;
   readonly send: (frame: ClientFrame) => void;
   /** Opens a new connection, on which everything is requested again. */
-  readonly restart: (reason: string) => void;
+  readonly restart: (reason: string, isWanted?: boolean) => void;
   readonly onGap: (gap: Gap) => void;
   /** `notified`: whether every subscriber that the error concerns has notified the application. */
   readonly onError: (error: TidingsError, notified: boolean) => void;
@@ -105,7 +107,7 @@ export class Subscriptions {
 
   /** Adds a subscriber. Returns a function that removes it. */
   add({ channel, where, since }: SubscribeRequest, subscriber: Subscriber): () => void {
-    const key = JSON.stringify([channel, where, since]);
+    const key = this.#options.json.stringify([channel, where, since]);
     let subscription = this.#byKey.get(key);
     // A subscription with `since` that has begun cannot be shared: the new subscriber would miss its earlier events.
     const hasBegun = since !== undefined && subscription?.position !== undefined;
@@ -298,7 +300,11 @@ export class Subscriptions {
     const backfill = [...this.#backfills.values()].find((backfill) => backfill.sub === sub);
     if (backfill) return this.#backfillFailed(backfill, error);
     const subscription = sub === undefined ? undefined : this.#bySub.get(sub);
-    if (subscription === undefined) return this.#options.onError(error, false);
+    if (subscription === undefined) {
+      // A subscription that was removed meanwhile interests nobody.
+      if (sub === undefined) this.#options.onError(error, false);
+      return;
+    }
     // Another subscription to the channel has moved the stream past the position that this one needs.
     if (code === "invalid-position" && !subscription.requestedFirst) return this.#reconnectToBackfill(subscription, message);
     // Without the backfill subscription, this one may be within the limit.
@@ -339,7 +345,7 @@ export class Subscriptions {
   /** Opens a new connection, on which a backfill delivers what this lagging subscription needs. */
   #reconnectToBackfill(subscription: Subscription, reason: string): void {
     subscription.lagging = true;
-    this.#options.restart(reason);
+    this.#options.restart(reason, true);
   }
 
   /** Ends a subscription. Returns whether all subscribers have notified the application of the error. */

@@ -7,6 +7,7 @@
 
 import { TidingsError } from "./errors.js";
 import { CLOSE_CODES } from "./generated/protocol.js";
+import type { JsonCodec } from "./json.js";
 import type { FetchLike } from "./publish.js";
 import type { Transport } from "./state.js";
 import type { Timers } from "./timers.js";
@@ -21,6 +22,7 @@ export interface TransportsOptions {
   readonly allowed: readonly Transport[];
   readonly webSocket: () => Promise<WebSocketConstructor>;
   readonly fetch: FetchLike;
+  readonly json: JsonCodec;
   readonly timers: Timers;
 }
 

@@ -4,6 +4,7 @@ import type { Backoff } from "./backoff.js";
 import type { TidingsError } from "./errors.js";
 import type { Where } from "./filter.js";
 import type { CloudEvent } from "./generated/events.js";
+import type { JsonCodec } from "./json.js";
 import type { Persistence } from "./persistence.js";
 import type { FetchLike } from "./publish.js";
 import type { Transport } from "./state.js";
@@ -40,6 +41,12 @@ export interface ConnectOptions {
   readonly idleTimeoutMs?: number | undefined;
   /** The bounds of the delay before connecting or publishing again. Default: 250 ms to 30 s. */
   readonly backoff?: { readonly [Bound in keyof Backoff]?: Backoff[Bound] | undefined } | undefined;
+  /**
+   * What reads and writes frames, events and filters. Default: `JSON`. Pass another one where own types have numbers that a double
+   * does not hold, such as integers beyond 2^53: `lossless-json` keeps them. Filters compare numbers that are objects by their
+   * `valueOf()`. The option `persist` stores what `JSON` makes of an event.
+   */
+  readonly json?: JsonCodec | undefined;
   /** How long `publish` and `publishAll` retry; see `PublishOptions`. */
   readonly retryTimeoutMs?: number | undefined;
   /**

@@ -15,6 +15,9 @@ declare global {
   var tidings: typeof client;
   var bus: client.Bus;
   var numbers: number[];
+  var others: number[];
+  var position: string;
+  var release: () => void;
 }
 
 let site: Site;
@@ -102,6 +105,60 @@ test("tabs with other filters and a tab that comes later get what they asked for
   await daemon.publish([{ type: "order-status", data: { orderId: "5", newStatus: "shipped" } }]);
   await expect.poll(() => all([first!, second!, third])).toEqual([[1, 3], [2, 4, 5], [3, 4]]);
   expect(await daemon.subscribers("inventory-change")).toBe(1);
+});
+
+test.each(["leads", "follows"])("a tab that %s and subscribes without a filter, too, misses nothing while it changes the shared stream", async (role) => {
+  const tabs = [await tab(daemon.url, "sse", { productId: "1" }), await tab(daemon.url, "sse", { productId: "1" })];
+  const page = role === "leads" ? tabs[0]! : tabs[1]!;
+  await daemon.publish(sales("1", 1));
+  await expect.poll(() => all(tabs)).toEqual(same(tabs, [1]));
+  await page.evaluate(async () => {
+    // The browser is slow to make the name under which the tabs share.
+    const digest = crypto.subtle.digest.bind(crypto.subtle);
+    const isReleased = new Promise<void>((resolve) => (globalThis.release = resolve));
+    crypto.subtle.digest = async (...args: Parameters<typeof digest>) => (await isReleased, digest(...args));
+    globalThis.others = [];
+    globalThis.bus.on("inventory-change", ({ newQuantity }) => globalThis.others.push(newQuantity));
+    await globalThis.bus.ready();
+  });
+  await daemon.publish([...sales("2", 2), ...sales("1", 3)]);
+  // The other tab has it, unless this one leads and holds the stream up.
+  if (role === "follows") await expect.poll(() => numbers(tabs[0]!)).toEqual([1, 3]);
+  await page.evaluate(() => globalThis.release());
+  await expect.poll(() => all(tabs)).toEqual(same(tabs, [1, 3]));
+  await page.evaluate(() => globalThis.bus.sync());
+  expect(await page.evaluate(() => globalThis.others)).toEqual([2, 3]);
+});
+
+test("a tab that joins misses nothing, although the leader says how far it is before it answers", async () => {
+  const first = await tab(daemon.url);
+  const page = await context.newPage();
+  await page.goto(site.origin);
+  await page.evaluate(async (url) => {
+    const digest = crypto.subtle.digest.bind(crypto.subtle);
+    const isReleased = new Promise<void>((resolve) => (globalThis.release = resolve));
+    crypto.subtle.digest = async (...args: Parameters<typeof digest>) => (await isReleased, digest(...args));
+    const Channel = BroadcastChannel;
+    globalThis.BroadcastChannel = class extends Channel {
+      constructor(name: string) {
+        super(name);
+        // The heartbeat of the leader, at this moment.
+        new Channel(name).postMessage({ type: "reached", positions: [["inventory-change", globalThis.position]] });
+      }
+    };
+    globalThis.numbers = [];
+    globalThis.bus = globalThis.tidings.connect(url, { transports: ["sse"] });
+    globalThis.bus.on("inventory-change", ({ newQuantity }) => globalThis.numbers.push(newQuantity));
+    await globalThis.bus.ready();
+  }, daemon.url);
+  await daemon.publish(sales("1", 1, 2));
+  await expect.poll(() => numbers(first)).toEqual([1, 2]);
+  const position = await first.evaluate(() => globalThis.bus.positions.get("inventory-change")!);
+  await page.evaluate((position) => {
+    globalThis.position = position;
+    globalThis.release();
+  }, position);
+  await expect.poll(() => numbers(page)).toEqual([1, 2]);
 });
 
 test("when the shared stream is cut again and again under load, no tab loses or repeats an event", async () => {

@@ -174,6 +174,31 @@ describe.each(["18", "19"])("React %s", (version) => {
     expect(problems).toEqual([]);
   });
 
+  test("a component that takes the place of another one shows the newest event that it has shown, and subscribes to nothing anew", async () => {
+    const { page, sent, problems } = await open(version);
+    await page.evaluate((url) => {
+      const { h, TidingsProvider, useLatest, createRoot } = globalThis.page;
+      const Stock = ({ name }: { name: string }) => `${name}:${useLatest("inventory-change")?.data.newQuantity ?? "?"}`;
+      globalThis.root = createRoot(globalThis.container);
+      const show = (name: string) => globalThis.root.render(h(TidingsProvider, { url }, h(Stock, { name, key: name })));
+      Object.assign(globalThis, { show });
+      show("list");
+    }, daemon.url);
+    await expect.poll(() => daemon.subscribers("inventory-change")).toBe(1);
+    await daemon.publish([sale("1", 7)]);
+    await expect.poll(() => text(page)).toBe("list:7");
+    await page.evaluate(() => (globalThis as unknown as { show(name: string): void }).show("detail"));
+    await expect.poll(() => text(page)).toMatch(/^detail/);
+    expect(await text(page)).toBe("detail:7");
+    await daemon.publish([sale("1", 6)]);
+    await expect.poll(() => text(page)).toBe("detail:6");
+    expect(sent.map(({ type }) => type)).toEqual(["subscribe"]);
+    // Nothing shows it any more.
+    await page.evaluate(() => globalThis.root.unmount());
+    await expect.poll(() => daemon.subscribers("inventory-change")).toBe(0);
+    expect(problems).toEqual([]);
+  });
+
   test("useInvalidation is called for its tags, and for everything after a gap", async () => {
     let own = await Daemon.start();
     const { page } = await open(version);

@@ -8,6 +8,7 @@ use super::announcements::announced_text;
 use super::commands::Sending;
 use super::errors::from_reply;
 use super::heads::head;
+use super::latest::read_latest;
 use super::log_fingerprint::LogFingerprint;
 use super::nodes::heard;
 use super::nonces::Nonce;
@@ -43,6 +44,10 @@ pub fn redis_replies(bytes: &[u8]) {
                 if let Some(position) = head(elements()) {
                     assert_eq!(position.to_string().parse(), Ok(position));
                 }
+            }
+            "latest" => {
+                let Ok(page) = read_latest(elements()) else { continue };
+                assert!(page.entries.is_sorted_by(|one, next| one.offset < next.offset));
             }
             "node" => drop(heard(&rest.into(), 1_795_255_200_000)),
             "announcement" => {

@@ -1,9 +1,9 @@
 //! The Redis backend: a stream for each channel's log, pub/sub for signals, and one Lua script that appends and publishes.
 //!
 //! Commands go to a server over a [`transport`]: the Redis protocol, or the [REST interface](rest) of Upstash. With the
-//! first, each server has two connections, which a [`link`] keeps open: one runs scripts ([`server`]; appends come through the
-//! queue in [`appends`], reads through [`reads`]), the other subscribes ([`listener`]). In a cluster each master has these two, and [`cluster`]
-//! follows which master has which slots.
+//! first, each server has two connections, which a [`link`] keeps open: one runs scripts ([`server`]; appends come through
+//! the queue in [`appends`], reads through [`reads`] and [`latest`]), the other subscribes ([`listener`]). In a cluster each
+//! master has these two, and [`cluster`] follows which master has which slots.
 //!
 //! Only the scripts assign positions, because Redis runs them one at a time. This node sends with each call what it knows
 //! of the log ([`log_fingerprint`]). So a script detects that the log lost events before it gives their positions to other
@@ -21,6 +21,7 @@ mod examine;
 pub mod fuzz;
 mod heads;
 mod internal;
+mod latest;
 mod learner;
 mod link;
 mod listener;
@@ -63,6 +64,7 @@ use self::commands::{Commands, unreadable};
 use self::errors::is_no_master;
 use self::heads::Heads;
 use self::internal::InternalChannels;
+use self::latest::LatestReads;
 use self::learner::Learner;
 use self::listener::{Listener, Subscriptions};
 use self::nodes::Registry;
@@ -78,8 +80,8 @@ use self::tasks::Tasks;
 use super::examination::Finding;
 use super::nodes::Nodes;
 use super::{
-    Appended, Backend, BrokerError, FoundHeads, Head, Limits, Located, Log, Notifier, PAGE_BYTES, Page, Retention,
-    SIGNAL_CAPACITY, Signal, Signals, Store,
+    Appended, Backend, BrokerError, FoundHeads, Head, Latest, LatestOf, LatestPage, LatestTally, Limits, Located, Log,
+    Notifier, PAGE_BYTES, Page, Retention, SIGNAL_CAPACITY, Signal, Signals, Store,
 };
 use crate::config::{BrokerConfig, Form, RedisUrl};
 use crate::event::{Catalog, ChannelId, Epoch, Event, Moment, Position};
@@ -93,6 +95,7 @@ struct Redis {
     probe: Arc<Probe>,
     appends: Appends,
     reads: Reads,
+    latest: LatestReads,
     announcements: Announcements,
     nodes: Registry,
     store: RedisStore,
@@ -143,8 +146,15 @@ fn start(url: &RedisUrl, config: &BrokerConfig, catalog: &Catalog, limits: Limit
     let commands = Arc::new(Commands::new(known_routes, clustered.then_some(request_routes)));
     let heads = Arc::new(Heads::new(channels.clone(), commands.clone()));
     let internal = Arc::<InternalChannels>::default();
-    let probe =
-        Probe::new(&config.prefix, &config.namespace, clustered, commands.clone(), heads.clone(), internal.clone());
+    let probe = Probe::new(
+        &config.prefix,
+        &config.namespace,
+        clustered,
+        limits.each().any(|retention| retention.latest.is_some()),
+        commands.clone(),
+        heads.clone(),
+        internal.clone(),
+    );
     let probe = Arc::new(probe);
     let (appends, send_appends) = Appends::new(
         channels.clone(),
@@ -188,6 +198,7 @@ fn start(url: &RedisUrl, config: &BrokerConfig, catalog: &Catalog, limits: Limit
     let redis = Redis {
         nodes: Registry::new(config, commands.clone()),
         store: RedisStore::new(config, clustered, commands.clone(), tasks.closing.clone()),
+        latest: LatestReads::new(channels.clone(), commands.clone(), limits.clone()),
         reads: Reads::new(channels.clone(), commands.clone(), limits),
         announcements: Announcements::new(channels.clone(), commands.clone(), internal),
         heads,
@@ -272,6 +283,25 @@ impl Log for Redis {
 }
 
 #[async_trait]
+impl Latest for Redis {
+    fn keeps_latest(&self, id: ChannelId) -> bool {
+        self.latest.retention(id).is_some()
+    }
+
+    async fn latest(&self, id: ChannelId, subject: &str) -> Result<LatestOf, BrokerError> {
+        self.latest.of_subject(id, subject).await.map_err(|error| self.explain(error))
+    }
+
+    async fn latest_page(&self, id: ChannelId, after: u64, limit: usize) -> Result<LatestPage, BrokerError> {
+        self.latest.page(id, after, limit).await.map_err(|error| self.explain(error))
+    }
+
+    fn latest_tally(&self, id: ChannelId) -> &LatestTally {
+        self.latest.tally(id)
+    }
+}
+
+#[async_trait]
 impl Notifier for Redis {
     async fn probe(&self, number: u64) -> Result<(), BrokerError> {
         // A connection may outlive its task for a moment, and must not be used then.
@@ -308,6 +338,10 @@ impl Backend for Redis {
 
     fn nodes(&self) -> &dyn Nodes {
         &self.nodes
+    }
+
+    fn latest(&self) -> &dyn Latest {
+        self
     }
 
     fn store(&self) -> &dyn Store {

@@ -104,11 +104,12 @@ enum Subscription {
 }
 
 impl Probe {
-    /// The probe of a namespace.
+    /// The probe of a namespace. `latest`: a type keeps the newest event of each subject.
     pub fn new(
         prefix: &str,
         namespace: &str,
         clustered: bool,
+        latest: bool,
         commands: Arc<Commands>,
         heads: Arc<Heads>,
         internal: Arc<InternalChannels>,
@@ -117,7 +118,7 @@ impl Probe {
             commands,
             heads,
             scripts: ProbeScripts::new(clustered),
-            rights: Rights::new(clustered, prefix.to_owned()),
+            rights: Rights::new(clustered, latest, prefix.to_owned()),
             prefix: prefix.to_owned(),
             base: format!("{prefix}{namespace}"),
             token: Epoch::random(),
@@ -390,7 +391,7 @@ mod tests {
     fn probe() -> Probe {
         let commands = Arc::new(Commands::new(watch::channel(Routes::Pending).1, None));
         let heads = Heads::new(Channels::for_test(true), commands.clone());
-        Probe::new("t:", "n", true, commands, Arc::new(heads), Arc::default())
+        Probe::new("t:", "n", true, false, commands, Arc::new(heads), Arc::default())
     }
 
     #[test]

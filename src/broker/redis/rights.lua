@@ -4,7 +4,8 @@
 -- fails to compile the script.
 --
 -- KEYS: stream, meta and hash of ids of the probe's log
--- ARGV: the pub/sub channel of the probe, and 'cluster', or whether that channel is 'sharded' or 'plain'
+-- ARGV: the pub/sub channel of the probe; 'cluster', or whether that channel is 'sharded' or 'plain'; and 'latest' if a type keeps
+--       the newest event of each subject, or ''
 -- Returns the refused commands, each followed by Redis' text.
 
 local stream, meta, ids = KEYS[1], KEYS[2], KEYS[3]
@@ -29,6 +30,15 @@ if ARGV[2] ~= 'plain' then
 end
 for _, command in ipairs(others) do
   commands[#commands + 1] = command
+end
+
+if ARGV[3] == 'latest' then
+  for _, command in ipairs({
+    { 'DEL', meta }, { 'ZADD', meta, '0', '' }, { 'ZCARD', meta }, { 'ZCOUNT', meta, '0', '0' }, { 'ZRANGE', meta, '0', '0' },
+    { 'ZREM', meta, '' },
+  }) do
+    commands[#commands + 1] = command
+  end
 end
 
 local refused = {}

@@ -140,6 +140,7 @@ pub fn rows() -> Vec<Row> {
         get("/readyz", "", PUBLIC),
         get("/openapi.json", "", PUBLIC),
         get("/", "", PUBLIC),
+        get("/console/licenses.txt", "", PUBLIC),
         row(Sent::Request(Method::OPTIONS, "/v1/events".into(), None), "", ["204"; 7]),
     ]
 }

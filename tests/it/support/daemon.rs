@@ -21,6 +21,8 @@ pub fn tidings(folder: &Path, arguments: &[&str]) -> Command {
             command.env_remove(name);
         }
     }
+    // Whose configuration the test runs with is nobody's.
+    command.env("XDG_CONFIG_HOME", folder.join("configuration"));
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }

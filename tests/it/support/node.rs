@@ -9,7 +9,8 @@ use std::time::Duration;
 use reqwest::Method;
 use serde_json::Value;
 use tidings::config::{
-    AuthConfig, BrokerUrl, Config, EdgeConfig, LogConfig, LogFormat, RequestLimits, ServerConfig, WebSocketConfig,
+    AuthConfig, BrokerUrl, Config, EdgeConfig, FlowTables, LogConfig, LogFormat, RequestLimits, ServerConfig,
+    WebSocketConfig,
 };
 use tidings::event::Catalog;
 use tidings::server::{self, OpenBroker, Server, ServerError};
@@ -70,6 +71,8 @@ pub fn config(broker: BrokerUrl) -> Config {
         tls: None,
         cascades: None,
         types: None,
+        flows: FlowTables::default(),
+        audit: None,
     }
 }
 

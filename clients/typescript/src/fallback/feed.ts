@@ -182,7 +182,7 @@ export class OwnFeed implements Feed {
     for (let wait = 0; !usesStreams(this.#path); wait = WAIT_SECONDS) {
       const page = await this.#requests.history({ channels, where: this.#where, since: this.#positions(channels) }, LIMIT, wait, signal);
       signal.throwIfAborted();
-      deliverPage(page, this.#handler);
+      deliverPage(page, this.#requests.json, this.#handler);
       this.#handler.alive();
     }
   }

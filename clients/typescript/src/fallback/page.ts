@@ -1,5 +1,6 @@
 // One answer of the log, taken apart: its events and gaps in the order of each channel.
 
+import type { JsonCodec } from "../json.js";
 import { reaches } from "../position.js";
 import type { Gap } from "../subscription.js";
 import { readCursor } from "./cursor.js";
@@ -12,7 +13,7 @@ export interface PageSink {
   reached(positions: Positions): void;
 }
 
-export function deliverPage({ events, cursor, gap }: Page, sink: PageSink): void {
+export function deliverPage({ events, cursor, gap }: Page, json: JsonCodec, sink: PageSink): void {
   const gaps = new Set(gap === false ? [] : gap);
   for (const { position, event } of events) {
     for (const lost of gaps) {
@@ -21,7 +22,7 @@ export function deliverPage({ events, cursor, gap }: Page, sink: PageSink): void
       gaps.delete(lost);
       sink.gap(lost);
     }
-    sink.event(event.type, position, JSON.stringify(event));
+    sink.event(event.type, position, json.stringify(event));
   }
   gaps.forEach((lost) => sink.gap(lost));
   sink.reached(readCursor(cursor));

@@ -1,8 +1,10 @@
 // The requests of the fallback. The token is in a header, and never in a URL.
 
 import { TidingsError } from "../errors.js";
-import { explain, responseError, unreachable } from "../explain.js";
+import { explain, unreachable } from "../explain.js";
 import type { CloudEvent } from "../generated/events.js";
+import type { JsonCodec } from "../json.js";
+import { responseError } from "../problem.js";
 import type { FetchLike } from "../publish.js";
 import type { Gap } from "../subscription.js";
 import type { Timers } from "../timers.js";
@@ -37,13 +39,15 @@ type Response = Awaited<ReturnType<FetchLike>>;
 export class Requests {
   readonly #base: string;
   readonly #fetch: FetchLike;
+  readonly json: JsonCodec;
   readonly timers: Timers;
   /** The token of the connection. */
   token: string | undefined;
 
-  constructor(base: string, fetch: FetchLike, timers: Timers) {
+  constructor(base: string, fetch: FetchLike, json: JsonCodec, timers: Timers) {
     this.#base = base;
     this.#fetch = fetch;
+    this.json = json;
     this.timers = timers;
   }
 
@@ -92,7 +96,7 @@ export class Requests {
     try {
       const response = await this.#request("GET", path, "application/json", token, timeout.signal);
       if (response.status !== 200) throw await this.#refusal(path, response);
-      return JSON.parse(await response.text());
+      return this.json.parse(await response.text());
     } catch (cause) {
       if (cause instanceof SyntaxError) throw new TidingsError("unexpected-response", `${this.#base} answered with what is no JSON`, { cause });
       throw timeout.signal.aborted ? timeout.signal.reason : cause;

@@ -5,6 +5,9 @@
 // When it goes, the browser gives the lock to the next tab. A tab that joins, or finds a hole, reads the log up to where it is
 // passed on, so a change of the leader loses nothing. Where no leader answers, a tab has a stream of its own.
 //
+// What the leader passes on is whole only for the tabs whose filters and channels its stream has. So a tab takes nothing before the
+// leader has answered its last request.
+//
 // Only tabs with the same rights share: the name of the lock has them.
 
 import type { TidingsError } from "../errors.js";
@@ -21,13 +24,13 @@ const ANSWER_MS = 5_000;
 const MAX_WAITING = 10_000;
 
 type Message =
-  /** A tab wants these channels, from these positions on. */
-  | { type: "want"; tab: string; channels: [name: string, position: string][]; where: string | undefined }
+  /** A tab wants these channels, from these positions on. `want` counts its requests. */
+  | { type: "want"; tab: string; want: number; channels: [name: string, position: string][]; where: string | undefined }
   | { type: "leave"; tab: string }
   /** There is a new leader: each tab tells it what it wants. */
   | { type: "leader" }
-  /** From these positions on, everything is passed on. */
-  | { type: "joined"; tab: string; positions: [name: string, position: string][] }
+  /** From these positions on, everything that this request of the tab wants is passed on. */
+  | { type: "joined"; tab: string; want: number; positions: [name: string, position: string][] }
   /** `after` is the position of the message before. */
   | { type: "event"; name: string; after: string; position: string; json: string }
   | { type: "gap"; gap: Gap }
@@ -69,6 +72,9 @@ export class SharedFeed implements Feed, FeedHandler {
   #messages: BroadcastChannel | undefined;
   #role: "none" | "leader" | "follower" | "alone" = "none";
   #answerTimer: Timer | undefined;
+  /** As a follower: the number of its requests, and whether the leader has answered the last one. */
+  #wants = 0;
+  #isJoined = false;
   /** As the leader: what the other tabs want, and how far each channel is. */
   readonly #tabs = new Map<string, Wants>();
   readonly #positions = new Map<string, string>();
@@ -84,6 +90,9 @@ export class SharedFeed implements Feed, FeedHandler {
 
   follow(channels: readonly string[], where: string | undefined): void {
     this.#mine = { channels, where };
+    // What still arrives has the former filter: it would move the positions past events of the new one.
+    this.#own.close();
+    this.#isJoined = false;
     void this.#join().catch((error: unknown) => this.#handler.end({ reason: String(error), error }));
   }
 
@@ -136,7 +145,7 @@ export class SharedFeed implements Feed, FeedHandler {
     if (this.#role === "leader") return this.#heard(message);
     if (this.#role === "alone") return;
     if (message.type === "leader") this.#want();
-    else if (message.type === "joined" && message.tab === this.#tab) this.#joined(message.positions);
+    else if (message.type === "joined" && message.tab === this.#tab && message.want === this.#wants) this.#joined(message.positions);
     else if (this.#role === "follower") this.#passOn(message);
   }
 
@@ -153,12 +162,12 @@ export class SharedFeed implements Feed, FeedHandler {
   #heard(message: Message): void {
     if (message.type === "leave" && this.#tabs.delete(message.tab)) this.#followAll();
     if (message.type !== "want") return;
-    const { tab, channels, where } = message;
+    const { tab, want, channels, where } = message;
     const before = JSON.stringify([...this.#tabs.values()]);
     this.#tabs.set(tab, { channels: channels.map(([name]) => name), where });
     for (const [name, position] of channels) if (!this.#positions.has(name)) this.#positions.set(name, position);
     if (before !== JSON.stringify([...this.#tabs.values()])) this.#followAll();
-    this.#post({ type: "joined", tab, positions: channels.map(([name]) => [name, this.#positions.get(name)!]) });
+    this.#post({ type: "joined", tab, want, positions: channels.map(([name]) => [name, this.#positions.get(name)!]) });
   }
 
   /** Follows what all tabs want. */
@@ -190,7 +199,7 @@ export class SharedFeed implements Feed, FeedHandler {
       this.#positions.set(name, position);
       this.#post({ type: "event", name, after, position, json });
     }
-    this.#deliver(name, () => this.#handler.event(name, position, json));
+    if (this.#isMine(name)) this.#deliver(name, () => this.#handler.event(name, position, json));
   }
 
   gap(gap: Gap): void {
@@ -198,7 +207,7 @@ export class SharedFeed implements Feed, FeedHandler {
       this.#positions.set(gap.channel, gap.position);
       this.#post({ type: "gap", gap });
     }
-    this.#deliver(gap.channel, () => this.#handler.gap(gap));
+    if (this.#isMine(gap.channel)) this.#deliver(gap.channel, () => this.#handler.gap(gap));
   }
 
   reached(positions: Positions): void {
@@ -206,7 +215,7 @@ export class SharedFeed implements Feed, FeedHandler {
       for (const [name, position] of positions) if (this.#positions.has(name)) this.#positions.set(name, position);
       this.#post({ type: "reached", positions: [...positions] });
     }
-    this.#handler.reached(new Map([...positions].filter(([name]) => !this.#waiting.has(name))));
+    this.#reached([...positions]);
   }
 
   alive(): void {
@@ -232,7 +241,8 @@ export class SharedFeed implements Feed, FeedHandler {
   #want(): void {
     const { channels, where } = this.#mine;
     this.#role = "follower";
-    this.#post({ type: "want", tab: this.#tab, channels: channels.map((name) => [name, this.#handler.position(name)]), where });
+    this.#isJoined = false;
+    this.#post({ type: "want", tab: this.#tab, want: ++this.#wants, channels: channels.map((name) => [name, this.#handler.position(name)]), where });
     this.#answerTimer ??= this.#requests.timers.start(() => {
       this.#role = "alone";
       this.#waiting.clear();
@@ -243,25 +253,35 @@ export class SharedFeed implements Feed, FeedHandler {
   #joined(positions: readonly [name: string, position: string][]): void {
     this.#requests.timers.stop(this.#answerTimer);
     this.#answerTimer = undefined;
+    this.#isJoined = true;
     this.#handler.alive();
     const behind = positions.filter(([name, position]) => !reaches(this.#handler.position(name), position));
     if (behind.length > 0) void this.#read(behind.map(([name]) => name));
   }
 
   #passOn(message: Message): void {
+    if (message.type === "alive") return this.#handler.alive();
+    if (!this.#isJoined) return;
     if (message.type === "event") {
       const { name, after, position, json } = message;
-      if (!this.#mine.channels.includes(name)) return;
+      if (!this.#isMine(name)) return;
       // Something was not passed on.
       if (!this.#waiting.has(name) && !reaches(this.#handler.position(name), after)) void this.#read([name]);
       this.#deliver(name, () => this.#handler.event(name, position, json));
     } else if (message.type === "gap") {
-      this.#deliver(message.gap.channel, () => this.#handler.gap(message.gap));
+      if (this.#isMine(message.gap.channel)) this.#deliver(message.gap.channel, () => this.#handler.gap(message.gap));
     } else if (message.type === "reached") {
-      this.#handler.reached(new Map(message.positions.filter(([name]) => !this.#waiting.has(name))));
-    } else if (message.type === "alive") {
-      this.#handler.alive();
+      this.#reached(message.positions);
     }
+  }
+
+  /** Whether this tab wants the channel. The stream of a leader has those of the other tabs, too. */
+  #isMine(name: string): boolean {
+    return this.#mine.channels.includes(name);
+  }
+
+  #reached(positions: readonly [name: string, position: string][]): void {
+    this.#handler.reached(new Map(positions.filter(([name]) => this.#isMine(name) && !this.#waiting.has(name))));
   }
 
   /** Reads the log of these channels up to its end. What is passed on meanwhile waits. */

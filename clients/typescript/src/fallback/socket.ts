@@ -12,6 +12,7 @@ import { CLOSE_CODES } from "../generated/protocol.js";
 import { reaches } from "../position.js";
 import type { Transport } from "../state.js";
 import type { Gap } from "../subscription.js";
+import type { Timer } from "../timers.js";
 import type { WebSocketLike } from "../websocket.js";
 import { groups, readCursor } from "./cursor.js";
 import { type End, type Feed, type FeedHandler, isRefused, OwnFeed, type Path, usesStreams } from "./feed.js";
@@ -22,6 +23,11 @@ import { canShare, SharedFeed } from "./shared.js";
 
 /** The heartbeat that the connection expects, in milliseconds. A stream has one every 25 s by default, and so long a poll waits. */
 const HEARTBEAT_MS = 25_000;
+/**
+ * After how much silence the log is read, in milliseconds. A daemon with a longer heartbeat than the one that is expected says nothing
+ * meanwhile, and does not tell its heartbeat over HTTP.
+ */
+const SILENCE_MS = 40_000;
 /** Events at which one answer of the daemon stops, if a filter lets few of them through. */
 const MAX_SCANNED = 20_000;
 
@@ -55,6 +61,13 @@ export class HttpSocket implements WebSocketLike, FeedHandler {
   #isWelcomed = false;
   /** Whether the feed does not follow what is subscribed yet. */
   #isStale = false;
+  /** The filter that the feed was given. */
+  #filter: string | undefined;
+  /** When something was last passed on, by `performance.now()`. */
+  #heardAt = 0;
+  #silenceTimer: Timer | undefined;
+  /** The number of events and gaps that were passed on. */
+  #delivered = 0;
 
   constructor(base: string, requests: Requests, path: Path) {
     this.#requests = requests;
@@ -72,7 +85,7 @@ export class HttpSocket implements WebSocketLike, FeedHandler {
   }
 
   send(text: string): void {
-    const frame = JSON.parse(text) as ClientFrame;
+    const frame = this.#requests.json.parse(text) as ClientFrame;
     if (frame.type === "auth") this.#auth(frame.token);
     else if (frame.type === "subscribe") this.#subscribe(frame);
     else if (frame.type === "unsubscribe") this.#enqueue(async () => this.#unsubscribe(frame.sub));
@@ -82,6 +95,7 @@ export class HttpSocket implements WebSocketLike, FeedHandler {
 
   close(): void {
     this.#closing.abort();
+    this.#requests.timers.stop(this.#silenceTimer);
     this.#feed.close();
   }
 
@@ -98,6 +112,24 @@ export class HttpSocket implements WebSocketLike, FeedHandler {
     this.#isWelcomed = true;
     const expiresInMs = remainingMs(this.#requests.token);
     this.#emit({ type: "welcome", protocol: 1, session: this.transport, node: "", heartbeatMs: HEARTBEAT_MS, expiresInMs });
+    this.#watch();
+  }
+
+  /** Reads the log when the feed is silent. What it has, and the feed has not delivered, says that the feed is dead. */
+  #watch(): void {
+    const { timers } = this.#requests;
+    const silentMs = performance.now() - this.#heardAt;
+    this.#silenceTimer = timers.start(() => {
+      if (performance.now() - this.#heardAt < SILENCE_MS) return this.#watch();
+      this.#enqueue(async () => {
+        if (this.#channels.size === 0) await this.#requests.check(this.#requests.token, this.#closing.signal);
+        const delivered = this.#delivered;
+        for (const group of groups(this.#channels.keys())) await this.catchUp(group);
+        if (this.#delivered > delivered) this.#feed.restart();
+        this.alive();
+        this.#watch();
+      });
+    }, Math.max(0, SILENCE_MS - silentMs));
   }
 
   #auth(token: string): void {
@@ -120,7 +152,7 @@ export class HttpSocket implements WebSocketLike, FeedHandler {
 
   #subscribe(frame: Subscribe): void {
     const { sub, channel, where, since } = frame;
-    const begin = this.#begin(channel, where === undefined ? undefined : JSON.stringify(where), since);
+    const begin = this.#begin(channel, where === undefined ? undefined : this.#requests.json.stringify(where), since);
     begin.catch(() => {});
     this.#enqueue(async () => {
       let begins: Begin;
@@ -143,6 +175,8 @@ export class HttpSocket implements WebSocketLike, FeedHandler {
       this.#emit({ type: "subscribed", sub, channel, position: at, ...(recovered !== undefined && { recovered }) });
       if (gap) this.#emit({ type: "gap", ...gap });
       this.#isStale = true;
+      // At once: with its former filter, the feed would pass over events that this subscription wants.
+      if (known && this.#commonFilter() !== this.#filter) this.#follow();
     });
   }
 
@@ -179,13 +213,15 @@ export class HttpSocket implements WebSocketLike, FeedHandler {
 
   /** Reads the log of these channels up to its end, and passes on what is new. */
   async catchUp(names: readonly string[]): Promise<void> {
-    const where = this.#commonFilter();
     for (;;) {
+      const where = this.#commonFilter();
       const channels = names.filter((name) => this.#channels.has(name));
       if (channels.length === 0) return;
       const since = new Map(channels.map((name) => [name, this.position(name)]));
       const page = await this.#requests.history({ channels, where, since }, LIMIT, 0, this.#closing.signal);
-      deliverPage(page, this);
+      // A subscription with another filter was added meanwhile: the answer lacks its events.
+      if (where !== this.#commonFilter()) continue;
+      deliverPage(page, this.#requests.json, this);
       // Otherwise the answer may end before the log does.
       const read = [...readCursor(page.cursor)].reduce((sum, [name, position]) => sum + offset(position) - offset(since.get(name) ?? position), 0);
       if (page.events.length < LIMIT && Math.abs(read) < MAX_SCANNED) return;
@@ -208,6 +244,7 @@ export class HttpSocket implements WebSocketLike, FeedHandler {
     if (channel === undefined || reaches(channel.position, position)) return;
     if (epoch(position) !== epoch(channel.position)) return this.#isLate();
     channel.position = position;
+    this.#delivered++;
     // The frame as text: the event is not parsed twice.
     this.#fire("message", { data: `{"type":"event","position":${JSON.stringify(position)},"event":${json}}` });
   }
@@ -217,6 +254,7 @@ export class HttpSocket implements WebSocketLike, FeedHandler {
     if (channel === undefined || reaches(channel.position, position)) return;
     if (epoch(from) !== epoch(channel.position) && epoch(position) !== epoch(channel.position)) return this.#isLate();
     channel.position = position;
+    this.#delivered++;
     this.#emit({ type: "gap", channel: name, from, position });
   }
 
@@ -242,7 +280,7 @@ export class HttpSocket implements WebSocketLike, FeedHandler {
       for (const [name, { subs, position }] of this.#channels) {
         for (const [sub, { where }] of [...subs]) {
           try {
-            await this.#begin(name, where === undefined ? undefined : JSON.stringify(where), position);
+            await this.#begin(name, where === undefined ? undefined : this.#requests.json.stringify(where), position);
           } catch (cause) {
             if (!isRefusal(cause)) throw cause;
             isFound = true;
@@ -279,18 +317,23 @@ export class HttpSocket implements WebSocketLike, FeedHandler {
     const run = async () => {
       if (!this.#isClosed) await task().catch((error: unknown) => this.#failed(error));
       this.#queued--;
-      if (this.#queued > 0 || !this.#isStale || this.#isClosed) return;
-      this.#isStale = false;
-      this.#feed.follow([...this.#channels.keys()], this.#commonFilter());
+      if (this.#queued === 0 && this.#isStale && !this.#isClosed) this.#follow();
     };
     this.#queue = this.#queue.then(run);
+  }
+
+  /** Lets the feed follow what is subscribed. */
+  #follow(): void {
+    this.#isStale = false;
+    this.#filter = this.#commonFilter();
+    this.#feed.follow([...this.#channels.keys()], this.#filter);
   }
 
   /** The filter of all subscriptions, if it is the same: a request has one filter for all its channels. */
   #commonFilter(): string | undefined {
     const filters = new Set<string | undefined>();
     for (const { subs } of this.#channels.values()) {
-      for (const { where } of subs.values()) filters.add(where === undefined ? undefined : JSON.stringify(where));
+      for (const { where } of subs.values()) filters.add(where === undefined ? undefined : this.#requests.json.stringify(where));
     }
     const [only] = filters;
     return filters.size === 1 ? only : undefined;
@@ -326,6 +369,7 @@ export class HttpSocket implements WebSocketLike, FeedHandler {
 
   #fire(type: string, event: unknown): void {
     if (this.#isClosed && type !== "close") return;
+    this.#heardAt = performance.now();
     for (const listener of this.#listeners.get(type) ?? []) listener(event);
   }
 }

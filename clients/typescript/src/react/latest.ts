@@ -46,8 +46,12 @@ class LatestEvents {
     listeners.add(listener);
     return () => {
       if (!listeners.delete(listener) || listeners.size > 0) return;
-      this.#byKey.delete(key);
-      stop();
+      // Later, since a component often takes the place of another one: it shows what that one has shown.
+      setTimeout(() => {
+        if (listeners.size > 0 || this.#byKey.get(key) !== latest) return;
+        this.#byKey.delete(key);
+        stop();
+      }, 0);
     };
   }
 }

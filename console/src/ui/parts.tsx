@@ -1,0 +1,171 @@
+// Small parts that every view has: headings, states without content, problems, tags, menus.
+
+import type { ComponentChildren } from "preact";
+import { useEffect, useRef, useState } from "preact/hooks";
+import type { TidingsError } from "tidings-client";
+
+import { hue } from "../data/catalog.js";
+import { askForToken } from "./token.js";
+
+/** The name of a channel, with its colour. */
+export function Channel({ name }: { name: string }) {
+  return (
+    <span class={`channel hue-${hue(name)}`} title={name}>
+      <i aria-hidden="true" />
+      {name}
+    </span>
+  );
+}
+
+/** The head of a view: its name, one sentence, and what acts on all of it. */
+export function Head({ title, children, lead }: { title: string; lead?: ComponentChildren; children?: ComponentChildren }) {
+  return (
+    <header class="head">
+      <div>
+        <h1>{title}</h1>
+        {lead && <p class="lead">{lead}</p>}
+      </div>
+      {children && <div class="actions">{children}</div>}
+    </header>
+  );
+}
+
+/** What a place without content says: why it is empty, and what to do. */
+export function Empty({ title, children }: { title: string; children?: ComponentChildren }) {
+  return (
+    <div class="empty">
+      <p class="empty-title">{title}</p>
+      {children && <div class="empty-text">{children}</div>}
+    </div>
+  );
+}
+
+export function Loading() {
+  return <p class="loading" role="status">Asking the daemon…</p>;
+}
+
+/** What the daemon refused, or why it cannot be reached. `missing` explains a 404: this daemon does not offer the route. */
+export function Problem({ error, missing, retry }: { error: TidingsError; missing?: ComponentChildren; retry?: () => void }) {
+  const { status } = error;
+  if (status === 404 && missing) return <Empty title="This daemon does not offer it">{missing}</Empty>;
+  const [title, text] =
+    status === 401 ? ["The daemon wants a token", "Without a valid one it does not answer this."] :
+    status === 403 ? ["The token does not allow this", error.message] :
+    error.code === "network" ? ["No answer", error.message] :
+    ["The daemon refused this", error.message];
+  return (
+    <div class="problem" role="alert">
+      <p class="problem-title">{title}</p>
+      <p>{text}</p>
+      {error.errors.length > 1 && (
+        <ul>
+          {error.errors.map(({ pointer, message }) => (
+            <li key={pointer}>
+              <code>{pointer}</code> {message}
+            </li>
+          ))}
+        </ul>
+      )}
+      <p class="problem-foot">
+        {status === 401 && <button type="button" onClick={askForToken}>Give a token…</button>}
+        {retry && <button type="button" onClick={retry}>Try again</button>}
+        <span class="muted">
+          {error.code}
+          {error.requestId && <> · request {error.requestId}</>}
+        </span>
+      </p>
+    </div>
+  );
+}
+
+/** A menu that a button opens. It closes by Escape, by a choice, and when the focus leaves it. */
+export function Menu({ label, children, title }: { label: ComponentChildren; title?: string; children: ComponentChildren }) {
+  const details = useRef<HTMLDetailsElement>(null);
+  const close = () => details.current?.removeAttribute("open");
+  return (
+    <details
+      class="menu"
+      ref={details}
+      onKeyDown={(event) => {
+        if (event.key !== "Escape" || !details.current?.open) return;
+        event.stopPropagation();
+        close();
+        details.current.querySelector("summary")?.focus();
+      }}
+      onFocusOut={(event) => {
+        if (event.relatedTarget && !details.current?.contains(event.relatedTarget as Node)) close();
+      }}
+    >
+      <summary class="button" title={title}>{label}</summary>
+      <div class="menu-list" onClick={(event) => (event.target as Element).closest("[data-choice]") && close()}>{children}</div>
+    </details>
+  );
+}
+
+/** Closes open menus when something else is clicked. */
+document.addEventListener("pointerdown", (event) => {
+  for (const menu of document.querySelectorAll("details.menu[open]")) {
+    if (!menu.contains(event.target as Node)) menu.removeAttribute("open");
+  }
+});
+
+/** Copies a text, and says so for a moment. */
+export function Copy({ text, children = "Copy", choice = false }: { text: () => string; children?: ComponentChildren; choice?: boolean }) {
+  const [said, setSaid] = useState("");
+  useEffect(() => {
+    if (!said) return;
+    const timer = setTimeout(() => setSaid(""), 1_500);
+    return () => clearTimeout(timer);
+  }, [said]);
+  const copy = () => copyText(text()).then(() => setSaid("Copied"), () => setSaid("The browser did not allow it"));
+  return (
+    <button type="button" class={choice ? "" : "quiet"} onClick={copy}>
+      <span aria-live="polite">{said || children}</span>
+    </button>
+  );
+}
+
+async function copyText(text: string): Promise<void> {
+  // Pages over plain HTTP, but from this machine, have no clipboard.
+  if (navigator.clipboard) return navigator.clipboard.writeText(text);
+  const area = document.createElement("textarea");
+  area.value = text;
+  (document.querySelector("dialog[open]") ?? document.body).append(area);
+  area.select();
+  const done = document.execCommand("copy");
+  area.remove();
+  if (!done) throw new Error("not copied");
+}
+
+/** A piece of code, with a button that copies it. */
+export function Code({ text, label }: { text: string; label: string }) {
+  return (
+    <figure class="code">
+      <figcaption>
+        <span>{label}</span>
+        <Copy text={() => text} />
+      </figcaption>
+      <pre tabindex={0} aria-label={label}>{text}</pre>
+    </figure>
+  );
+}
+
+/** One of several choices, side by side. */
+export function Choice<Value extends string>({ label, value, options, onChange }: { label: string; value: Value; options: readonly (readonly [Value, string])[]; onChange: (value: Value) => void }) {
+  return (
+    <div class="choice" role="group" aria-label={label}>
+      {options.map(([option, text]) => (
+        <button type="button" key={option} aria-pressed={option === value} onClick={() => onChange(option)}>{text}</button>
+      ))}
+    </div>
+  );
+}
+
+/** Hands a text to the browser as a file. */
+export function download(name: string, text: string): void {
+  const link = document.createElement("a");
+  link.href = URL.createObjectURL(new Blob([text], { type: "application/x-ndjson" }));
+  link.download = name;
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
+}

@@ -1,0 +1,101 @@
+// Nodes and incidents: which nodes the bus has, whether this one is ready, and what went wrong lately.
+
+import { ago, clock, counted } from "../data/entries.js";
+import { usePoll } from "../data/poll.js";
+import { get } from "../data/session.js";
+import { Channel, Empty, Head, Loading, Problem } from "../ui/parts.js";
+
+/** An entry of `GET /v1/nodes`. */
+interface Node {
+  readonly id: string;
+  readonly address: string;
+  readonly version: string;
+  readonly started: string;
+  readonly lastHeartbeat: string;
+  readonly connections: number;
+  readonly state: "up" | "draining" | "lost";
+}
+
+/** An entry of `GET /v1/incidents`. */
+interface Incident {
+  readonly time: string;
+  readonly node: string;
+  readonly kind: string;
+  readonly channel?: string;
+  readonly detail: string;
+}
+
+const TONES = { up: "good", draining: "warn", lost: "bad" } as const;
+
+export function Nodes() {
+  return (
+    <div class="view">
+      <Head title="Nodes" />
+      <Readiness />
+      <List />
+      <h2 class="section">Incidents</h2>
+      <Incidents />
+    </div>
+  );
+}
+
+function Readiness() {
+  const { data, error, reload } = usePoll((abort) => get<{ status?: string; detail?: string; reason?: string }>("readyz", {}, { abort, also: [503] }), 5_000);
+  if (error) return <Problem error={error} retry={reload} />;
+  if (!data) return null;
+  const isReady = data.status === "ready";
+  return (
+    <p class="status boxed">
+      <span class={`dot ${isReady ? "good" : "bad"}`} aria-hidden="true" />
+      <span role="status">{isReady ? "The node that answers this page can publish and receive." : `The node that answers this page is not ready: ${data.detail ?? data.reason ?? data.status ?? "it gives no reason"}`}</span>
+    </p>
+  );
+}
+
+function List() {
+  const { data, error, reload } = usePoll((abort) => get<{ nodes: Node[] }>("v1/nodes", {}, { abort }), 5_000);
+  if (!data) return error ? <Problem error={error} retry={reload} missing={<p>There is no <code>/v1/nodes</code> at this address: <code>admin_listen</code> gives it an address of its own.</p>} /> : <Loading />;
+  const versions = new Set(data.nodes.map(({ version }) => version));
+  return (
+    <>
+      {error && <p class="stale" role="status">{error.message} What is shown is not the newest.</p>}
+      {versions.size > 1 && <p class="stale" role="status">The nodes run different versions: {[...versions].join(", ")}.</p>}
+      <div class="scrolls" tabindex={0} role="group" aria-label="Nodes">
+        <table class="wide-table">
+          <thead><tr><th scope="col">node</th><th scope="col">state</th><th scope="col">address</th><th scope="col">version</th><th scope="col">started</th><th scope="col">last heartbeat</th><th scope="col" class="num">connections</th></tr></thead>
+          <tbody>
+            {data.nodes.map((node) => (
+              <tr key={node.id}>
+                <th scope="row" class="mono">{node.id}</th>
+                <td><span class={`dot ${TONES[node.state] ?? "warn"}`} aria-hidden="true" /> {node.state}</td>
+                <td class="mono">{node.address}</td>
+                <td>{node.version}</td>
+                <td><time dateTime={node.started} title={node.started}>{ago(node.started)}</time></td>
+                <td><time dateTime={node.lastHeartbeat} title={node.lastHeartbeat}>{ago(node.lastHeartbeat)}</time></td>
+                <td class="num">{counted(node.connections)}</td>
+              </tr>
+            ))}
+          </tbody>
+        </table>
+      </div>
+    </>
+  );
+}
+
+function Incidents() {
+  const { data, error, reload } = usePoll((abort) => get<{ incidents: Incident[] }>("v1/incidents", {}, { abort }), 5_000);
+  if (!data) return error ? <Problem error={error} retry={reload} missing={<p>There is no <code>/v1/incidents</code> at this address. Either this version of the daemon does not have it, or <code>admin_listen</code> gives it an address of its own. Its log and <code>/metrics</code> have what happened.</p>} /> : <Loading />;
+  const incidents = [...data.incidents].sort((a, b) => b.time.localeCompare(a.time));
+  if (incidents.length === 0) return <Empty title="None">The node that answers remembers no gap, no lost log, and no connection that it had to close.</Empty>;
+  return (
+    <ol class="timeline">
+      {incidents.map((one, index) => (
+        <li key={`${one.time} ${index}`}>
+          <time dateTime={one.time} title={one.time}>{clock(one.time)}</time>
+          <span class="kind">{one.kind}</span>
+          <span class="breaks">{one.channel !== undefined && <Channel name={one.channel} />} {one.detail} <span class="muted">{one.node}</span></span>
+        </li>
+      ))}
+    </ol>
+  );
+}

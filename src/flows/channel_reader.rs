@@ -1,0 +1,85 @@
+//! Reads one channel for a flow: every event after a position, in order, and every gap.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::sleep;
+
+use crate::access::Caller;
+use crate::bus::{Bus, LogReader};
+use crate::event::{ChannelId, Position};
+
+/// Pause after the first read of the log that failed. It doubles up to [`MAX_RETRY`].
+const RETRY: Duration = Duration::from_millis(200);
+const MAX_RETRY: Duration = Duration::from_secs(3);
+
+/// A channel, and how far a flow has read it.
+pub struct ChannelReader {
+    reader: LogReader,
+    at: Position,
+}
+
+/// What comes next in a channel.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Step {
+    /// An event: its position, and the CloudEvent's JSON.
+    Event { position: Position, json: Arc<str> },
+    /// The events after `from` up to and including `to` are lost.
+    Gap { from: Position, to: Position },
+}
+
+impl ChannelReader {
+    /// A reader that begins after `at`, which may be of an earlier epoch.
+    pub fn new(bus: &Bus, caller: &Caller, channel: ChannelId, at: Position) -> Self {
+        Self { reader: bus.reader(caller, channel), at }
+    }
+
+    /// How far the channel was read.
+    pub fn position(&self) -> &Position {
+        &self.at
+    }
+
+    /// The next steps, at most `limit` and at least one: waits until there is one. A gap comes alone.
+    ///
+    /// Cancel safe: a call that is dropped has read nothing.
+    pub async fn next(&mut self, limit: usize) -> Vec<Step> {
+        let mut retry = RETRY;
+        loop {
+            let page = match self.reader.read(&self.at, limit.max(1)).await {
+                Ok(page) => page,
+                Err(error) => {
+                    tracing::debug!(%error, "a flow cannot read the log; it tries again");
+                    sleep(retry).await;
+                    retry = (retry * 2).min(MAX_RETRY);
+                    continue;
+                }
+            };
+            retry = RETRY;
+            if let Some(to) = page.bounds.gap_after(&self.at) {
+                let from = std::mem::replace(&mut self.at, to.clone());
+                return vec![Step::Gap { from, to }];
+            }
+            let mut steps = Vec::with_capacity(page.entries.len());
+            for entry in page.entries {
+                if entry.offset == self.at.offset + 1 {
+                    self.at.offset = entry.offset;
+                    steps.push(Step::Event { position: self.at.clone(), json: entry.json });
+                }
+            }
+            if !steps.is_empty() {
+                return steps;
+            }
+            self.reader.grown(&self.at).await;
+        }
+    }
+
+    /// How many events the log has after `position`, as far as this node knows. Of a position of an earlier epoch, as many as
+    /// the newest has offsets.
+    pub fn behind(&self, position: &Position) -> u64 {
+        match self.reader.head() {
+            Some(head) if head.same_epoch(position) => head.offset.saturating_sub(position.offset),
+            Some(head) => head.offset,
+            None => 0,
+        }
+    }
+}

@@ -1,0 +1,212 @@
+//! A box for what a flow has to give up: each letter with its reason, bounded in number, size and age.
+//!
+//! The store has an index of the box as one value, and each letter beside it, in parts where it is long. Every node may add
+//! and take letters: all agree on the index, which only changes by comparison. A letter is written before the index names it,
+//! and deleted after. A node that dies in between leaves a value that nobody reads.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use base64::Engine;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use ring::digest;
+use serde::{Deserialize, Serialize};
+
+use super::FlowError;
+use crate::broker::{BrokerError, MAX_VALUE_BYTES};
+use crate::bus::FlowStore;
+
+/// The most letters of a box. The oldest leave for new ones.
+pub const MAX_LETTERS: usize = 500;
+/// The most bytes of all letters of a box.
+pub const MAX_BYTES: usize = 8 << 20;
+/// How long a letter is kept.
+pub const MAX_AGE: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+/// The longest reason, in characters.
+const MAX_REASON: usize = 500;
+/// The key of the index.
+const INDEX: &str = "dead";
+/// Nodes that change the index at the same time try so often.
+const ATTEMPTS: usize = 50;
+
+/// Something that a flow has given up.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DeadLetter {
+    /// Names it in its box: the id of the event, or whatever else the flow has.
+    pub id: String,
+    /// Why it was given up, for people.
+    pub reason: String,
+    /// When, in milliseconds since 1970 by the clock of the node that gave it up.
+    pub at: u64,
+    /// How often it was tried.
+    pub attempts: u32,
+    /// Where it stood in its channel, if it came from one.
+    pub position: Option<String>,
+    /// The event or the message, as it was.
+    pub body: String,
+}
+
+/// The box of one flow.
+#[derive(Clone)]
+pub struct DeadLetters(FlowStore);
+
+/// What the index says of a letter.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Entry(
+    /// The letter's key, a digest of its id.
+    String,
+    /// When it came, in milliseconds since 1970.
+    u64,
+    /// Its size.
+    usize,
+);
+
+impl DeadLetters {
+    /// The box of the flow with this store.
+    pub fn new(store: FlowStore) -> Self {
+        Self(store)
+    }
+
+    /// Puts a letter into the box. One with the same id is replaced. The oldest leave if the box is full.
+    ///
+    /// # Errors
+    /// [`FlowError::Broker`], [`FlowError::Damaged`]. The letter may be in the box.
+    pub async fn add(&self, mut letter: DeadLetter) -> Result<(), FlowError> {
+        if let Some((cut, _)) = letter.reason.char_indices().nth(MAX_REASON) {
+            letter.reason.truncate(cut);
+        }
+        let text = serde_json::to_vec(&letter).map_err(|error| damaged(INDEX, &error))?;
+        let entry = Entry(name(&letter.id), letter.at, text.len());
+        for (number, part) in text.chunks(MAX_VALUE_BYTES).enumerate() {
+            self.0.put(&part_key(&entry.0, number), part).await?;
+        }
+        let (name, now) = (entry.0.clone(), now());
+        self.change(|entries| {
+            entries.retain(|other| other.0 != name && other.is_fresh(now));
+            entries.push(entry.clone());
+            let mut bytes: usize = entries.iter().map(|entry| entry.2).sum();
+            // The new one stays, whatever its size.
+            while entries.len() > 1 && (entries.len() > MAX_LETTERS || bytes > MAX_BYTES) {
+                bytes -= entries.remove(0).2;
+            }
+        })
+        .await
+    }
+
+    /// How many letters there are.
+    ///
+    /// # Errors
+    /// As [`add`](Self::add).
+    pub async fn count(&self) -> Result<usize, FlowError> {
+        Ok(self.index().await?.1.len())
+    }
+
+    /// The letters, the oldest first: all, or the one with this id.
+    ///
+    /// # Errors
+    /// As [`add`](Self::add).
+    pub async fn list(&self, id: Option<&str>) -> Result<Vec<DeadLetter>, FlowError> {
+        let mut letters = Vec::new();
+        for entry in self.index().await?.1 {
+            if id.is_none_or(|id| name(id) == entry.0)
+                && let Some(letter) = self.letter(&entry).await?
+            {
+                letters.push(letter);
+            }
+        }
+        Ok(letters)
+    }
+
+    /// Takes a letter out of the box. One that is not there is no error.
+    ///
+    /// # Errors
+    /// As [`add`](Self::add).
+    pub async fn remove(&self, id: &str) -> Result<(), FlowError> {
+        let (name, now) = (name(id), now());
+        self.change(|entries| entries.retain(|entry| entry.0 != name && entry.is_fresh(now))).await
+    }
+
+    /// The letter of an entry. `None` if another node has taken it.
+    async fn letter(&self, entry: &Entry) -> Result<Option<DeadLetter>, FlowError> {
+        let mut text = Vec::with_capacity(entry.2);
+        for number in 0..entry.2.div_ceil(MAX_VALUE_BYTES) {
+            match self.0.get(&part_key(&entry.0, number)).await? {
+                Some(part) => text.extend_from_slice(&part),
+                None => return Ok(None),
+            }
+        }
+        // A letter that was replaced meanwhile has another length.
+        Ok(serde_json::from_slice(&text).ok())
+    }
+
+    /// The index as it is stored, and its entries that are not too old.
+    async fn index(&self) -> Result<(Option<bytes::Bytes>, Vec<Entry>), FlowError> {
+        let stored = self.0.get(INDEX).await?;
+        let mut entries: Vec<Entry> = match &stored {
+            Some(text) => serde_json::from_slice(text).map_err(|error| damaged(INDEX, &error))?,
+            None => Vec::new(),
+        };
+        let now = now();
+        entries.retain(|entry| entry.is_fresh(now));
+        Ok((stored, entries))
+    }
+
+    /// Changes the index, and deletes the letters that it names no more.
+    async fn change(&self, change: impl Fn(&mut Vec<Entry>)) -> Result<(), FlowError> {
+        for _ in 0..ATTEMPTS {
+            let stored = self.0.get(INDEX).await?;
+            let before: Vec<Entry> = match &stored {
+                Some(text) => serde_json::from_slice(text).map_err(|error| damaged(INDEX, &error))?,
+                None => Vec::new(),
+            };
+            let mut after = before.clone();
+            change(&mut after);
+            if after == before {
+                return Ok(());
+            }
+            let text = serde_json::to_vec(&after).map_err(|error| damaged(INDEX, &error))?;
+            let new = (!after.is_empty()).then_some(&*text);
+            if self.0.compare_and_set(INDEX, stored.as_deref(), new).await? {
+                for gone in before.iter().filter(|entry| after.iter().all(|other| other.0 != entry.0)) {
+                    self.delete(gone).await;
+                }
+                return Ok(());
+            }
+        }
+        Err(BrokerError::Unavailable("too many nodes change the dead letters at once".into()).into())
+    }
+
+    /// Deletes a letter that nobody needs. One that stays does no harm.
+    async fn delete(&self, entry: &Entry) {
+        for number in 0..entry.2.div_ceil(MAX_VALUE_BYTES) {
+            let key = part_key(&entry.0, number);
+            if let Ok(Some(part)) = self.0.get(&key).await {
+                let _ = self.0.compare_and_set(&key, Some(&part), None).await;
+            }
+        }
+    }
+}
+
+impl Entry {
+    fn is_fresh(&self, now: u64) -> bool {
+        now.saturating_sub(self.1) < MAX_AGE.as_millis() as u64
+    }
+}
+
+/// The key of a letter: ids may be longer than a key, and have any characters.
+fn name(id: &str) -> String {
+    BASE64_URL_SAFE_NO_PAD.encode(&digest::digest(&digest::SHA256, id.as_bytes()).as_ref()[..15])
+}
+
+fn part_key(name: &str, number: usize) -> String {
+    format!("dead/{name}/{number}")
+}
+
+/// Now, in milliseconds since 1970.
+pub fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+}
+
+fn damaged(key: &str, cause: &dyn std::fmt::Display) -> FlowError {
+    FlowError::Damaged { key: key.to_owned(), cause: cause.to_string() }
+}

@@ -1,0 +1,140 @@
+//! Flows: what goes in and out beside subscribers. Webhooks today; bridges and sinks are made of the same parts.
+//!
+//! A flow is a service of the node with a folder of its own. It implements [`Flow`], and [`supervise`] runs it:
+//!
+//! - On one node at a time, which holds the flow's [`Lease`]. If that node dies, another takes over within 15 s.
+//! - It keeps how far it came in a [`Checkpoint`], which an earlier holder of the lease cannot set back.
+//! - It reads channels with a [`ChannelReader`], which waits for this node's relay and reports gaps.
+//! - What it has to give up goes into a [`DeadLetters`] box.
+//! - After an error or a panic it begins again, from its checkpoint. At the drain of the node it ends what it has begun and
+//!   gives the lease back, so that another node goes on at once.
+//!
+//! A flow uses the application layer as everybody does, with [`Caller::internal`]: it is no second way to the log.
+
+pub mod audit;
+mod channel_reader;
+mod checkpoint;
+mod dead_letters;
+mod lease;
+mod supervisor;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use tokio_util::sync::CancellationToken;
+
+pub use channel_reader::{ChannelReader, Step};
+pub use checkpoint::Checkpoint;
+pub use dead_letters::{DeadLetter, DeadLetters};
+pub use lease::Lease;
+pub use supervisor::supervise;
+
+use crate::access::{Caller, NamespaceId};
+use crate::broker::BrokerError;
+use crate::bus::{Bus, FlowStore};
+use crate::metrics::FlowLabel;
+use crate::protocol::Problem;
+
+/// Which flow it is, on every node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FlowId {
+    /// `webhook`, `bridge` or `sink`.
+    pub kind: &'static str,
+    /// The `name` of its table in the configuration.
+    pub name: Arc<str>,
+}
+
+/// A flow of this node. It may run many times: after each error, and each time that this node gets the lease.
+#[async_trait]
+pub trait Flow: Send + Sync + 'static {
+    /// Which flow it is.
+    fn id(&self) -> &FlowId;
+
+    /// Whether one node at a time runs it. Otherwise every node does, without a lease.
+    fn is_exclusive(&self) -> bool {
+        true
+    }
+
+    /// Does the flow's work until [`Turn::stopping`] is cancelled. Dropped at once when the lease is lost, so it keeps all of
+    /// its work in this future, and spawns no task.
+    ///
+    /// # Errors
+    /// What keeps it from working. It is run again after a pause.
+    async fn run(&self, turn: &Turn) -> Result<(), FlowError>;
+}
+
+/// One run of a flow: what the supervisor gives to it.
+pub struct Turn {
+    /// The flow's part of the store.
+    pub store: FlowStore,
+    /// The lease. `None` for a flow that every node runs.
+    pub lease: Option<Lease>,
+    /// Cancelled when the node drains: the flow begins nothing new, ends what it has begun, and returns.
+    pub stopping: CancellationToken,
+}
+
+/// Why a run of a flow ended.
+#[derive(Debug, thiserror::Error)]
+pub enum FlowError {
+    /// Another node has the lease, or may have it.
+    #[error("another node may have the lease")]
+    LeaseLost,
+    /// The broker refused a call, or did not answer.
+    #[error("{0}")]
+    Broker(#[from] BrokerError),
+    /// The application layer refused a call.
+    #[error("{}", .0.cause.as_deref().unwrap_or(&.0.detail))]
+    Refused(Problem),
+    /// A value in the store is not what a flow writes there.
+    #[error("the value {key} in the store cannot be read: {cause}")]
+    Damaged { key: String, cause: String },
+}
+
+impl FlowId {
+    /// The flow as one text: `webhook/revalidate`. It names the flow's part of the store, and is the source of its events.
+    pub fn path(&self) -> String {
+        format!("{}/{}", self.kind, self.name)
+    }
+
+    /// The labels of its metrics.
+    pub fn label(&self) -> FlowLabel {
+        FlowLabel { flow: self.kind, name: self.name.clone() }
+    }
+
+    /// The caller that it is to the application layer. Flows work in the namespace of the configuration, the first.
+    pub fn caller(&self) -> Caller {
+        Caller::internal(NamespaceId::FIRST, self.path())
+    }
+
+    /// Its part of the store.
+    pub fn store(&self, bus: &Bus) -> FlowStore {
+        bus.flow_store(&self.caller(), &self.path())
+    }
+}
+
+impl Turn {
+    /// Whether this node still has the lease. Ask before each effect outside of the broker: this process may have stood still.
+    ///
+    /// # Errors
+    /// [`FlowError::LeaseLost`].
+    pub fn check(&self) -> Result<(), FlowError> {
+        match &self.lease {
+            Some(lease) if !lease.is_held() => Err(FlowError::LeaseLost),
+            _ => Ok(()),
+        }
+    }
+
+    /// The fencing token of the lease, which rises with each holder. 0 without a lease.
+    pub fn token(&self) -> u64 {
+        self.lease.as_ref().map_or(0, Lease::token)
+    }
+}
+
+impl From<Problem> for FlowError {
+    fn from(problem: Problem) -> Self {
+        Self::Refused(problem)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,63 @@
+//! The metrics of flows: which node runs each, how far it is behind, and what it gave up.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::{Registry, Unit};
+
+/// The metrics of all flows of a node. A node that does not run a flow has 0 for it.
+#[derive(Debug, Default)]
+pub struct FlowMetrics {
+    pub running: Family<FlowLabel, Gauge>,
+    pub lag_events: Family<FlowLabel, Gauge>,
+    pub lag_seconds: Family<FlowLabel, Gauge<f64, AtomicU64>>,
+    pub gaps: Family<FlowLabel, Counter>,
+    pub dead: Family<FlowLabel, Counter>,
+    pub restarts: Family<FlowLabel, Counter>,
+}
+
+/// A flow of the configuration.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct FlowLabel {
+    /// `webhook`, `bridge` or `sink`.
+    pub flow: &'static str,
+    pub name: Arc<str>,
+}
+
+impl FlowMetrics {
+    /// Makes the time series of a flow, so that each has a sample from before its first event.
+    pub fn announce(&self, flow: &FlowLabel) {
+        drop(self.running.get_or_create(flow));
+        drop(self.lag_events.get_or_create(flow));
+        drop(self.lag_seconds.get_or_create(flow));
+        for counter in [&self.gaps, &self.dead, &self.restarts] {
+            drop(counter.get_or_create(flow));
+        }
+    }
+
+    pub(super) fn register(&self, r: &mut Registry) {
+        r.register("flow_running", "1 on the node that runs this flow", self.running.clone());
+        r.register(
+            "flow_lag_events",
+            "Events of the log that this flow has not dealt with, at the node that runs it",
+            self.lag_events.clone(),
+        );
+        r.register_with_unit(
+            "flow_lag",
+            "Age of the oldest event that this flow has not dealt with, by the event's time",
+            Unit::Seconds,
+            self.lag_seconds.clone(),
+        );
+        r.register("flow_gaps", "Gaps: lost ranges of a channel that this flow met", self.gaps.clone());
+        r.register("flow_dead", "Events and messages that this flow gave up", self.dead.clone());
+        r.register(
+            "flow_restarts",
+            "Runs of this flow that ended with an error, a panic, or the loss of its lease",
+            self.restarts.clone(),
+        );
+    }
+}

@@ -1,0 +1,95 @@
+//! Contexts: daemons by name in a file of the user, and which of them a command talks to.
+
+use std::fs;
+use std::path::Path;
+
+use crate::support::daemon::{Daemon, Ended, run, tidings};
+
+fn context(folder: &Path, arguments: &[&str]) -> Ended {
+    run(tidings(folder, arguments), "")
+}
+
+#[test]
+fn a_command_talks_to_the_named_context_or_else_to_the_current_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let here = |arguments: &[&str]| context(folder.path(), arguments);
+    let [first, second] = [Daemon::start(), Daemon::start()];
+    let sale = ["productId=1", "oldQuantity=2", "newQuantity=1", "reason=sale"];
+    let published = second.run(&[&["publish", "inventory-change"][..], &sale].concat());
+    assert_eq!(published.code, Some(0), "{published:?}");
+
+    let added = here(&["context", "add", "first", &first.url]);
+    assert!(added.err.contains("added first; commands that name no daemon use it"), "{added:?}");
+    let added = here(&["context", "add", "second", &second.url]);
+    assert!(added.err.contains("context use second` makes it the current one"), "{added:?}");
+
+    let history =
+        |more: &[&str]| here(&[&["history", "inventory-change", "--format", "{subject}"][..], more].concat()).out;
+    assert_eq!(history(&[]), "");
+    assert_eq!(history(&["--context", "second"]), "1\n");
+    assert_eq!(here(&["context", "use", "second"]).code, Some(0));
+    assert_eq!(history(&[]), "1\n");
+    assert_eq!(history(&["--url", &first.url]), "");
+
+    let listed = here(&["context", "list"]);
+    assert!(listed.out.lines().any(|line| line.starts_with("*  second") && line.ends_with(&second.url)), "{listed:?}");
+    let removed = here(&["context", "remove", "second"]);
+    assert!(removed.err.contains("there is none now"), "{removed:?}");
+    let listed = here(&["context", "list", "--json"]);
+    assert_eq!(listed.out.lines().count(), 1, "{listed:?}");
+    assert!(listed.out.contains(r#""name":"first","current":false"#), "{listed:?}");
+}
+
+#[test]
+fn a_token_of_a_context_goes_to_no_other_address() {
+    let folder = tempfile::tempdir().unwrap();
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let stranger = format!("http://{}", listener.local_addr().unwrap());
+    fs::write(folder.path().join("token"), "secret-of-the-context").unwrap();
+    let add = ["context", "add", "prod", "http://127.0.0.1:1", "--token-file", "token"];
+    assert_eq!(context(folder.path(), &add).code, Some(0));
+
+    let asked = std::thread::spawn(move || {
+        use std::io::{Read, Write};
+        let (mut socket, _) = listener.accept().unwrap();
+        let (mut request, mut part) = (Vec::new(), [0; 4096]);
+        while !request.windows(4).any(|end| end == b"\r\n\r\n") {
+            let read = socket.read(&mut part).unwrap();
+            request.extend_from_slice(&part[..read]);
+        }
+        socket.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 12\r\nconnection: close\r\n\r\n{\"nodes\":[]}").unwrap();
+        String::from_utf8(request).unwrap()
+    });
+    let nodes = context(folder.path(), &["nodes", "--url", &stranger, "--json"]);
+    assert_eq!(nodes.code, Some(0), "{nodes:?}");
+    assert!(!asked.join().unwrap().to_lowercase().contains("authorization"));
+
+    let both = context(folder.path(), &["nodes", "--url", &stranger, "--context", "prod"]);
+    assert_eq!(both.code, Some(1), "{both:?}");
+    assert!(both.err.contains("leave out --context and TIDINGS_CONTEXT (prod)"), "{both:?}");
+}
+
+#[test]
+fn mistakes_are_named_and_an_address_helps_over_a_damaged_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let here = |arguments: &[&str]| context(folder.path(), arguments);
+    assert_eq!(here(&["context", "add", "staging", "http://127.0.0.1:1"]).code, Some(0));
+    for wrong in
+        [&["nodes", "--context", "stagin"][..], &["context", "use", "stagin"], &["context", "remove", "stagin"]]
+    {
+        let ended = here(wrong);
+        assert_eq!(ended.code, Some(1), "{ended:?}");
+        assert!(ended.err.contains("there is no context \"stagin\"; did you mean `staging`?"), "{ended:?}");
+    }
+    assert!(here(&["context", "add", "x", "127.0.0.1:7400"]).err.contains("write http:// before it"));
+
+    let file = folder.path().join("configuration/tidings/contexts.toml");
+    #[cfg(unix)]
+    assert_eq!(std::os::unix::fs::PermissionsExt::mode(&fs::metadata(&file).unwrap().permissions()) & 0o777, 0o600);
+    fs::write(&file, "current = 7").unwrap();
+    let damaged = here(&["nodes"]);
+    assert_eq!(damaged.code, Some(1), "{damaged:?}");
+    assert!(damaged.err.contains("contexts.toml cannot be read") && damaged.err.contains("--url"), "{damaged:?}");
+    let daemon = Daemon::start();
+    assert_eq!(here(&["nodes", "--url", &daemon.url]).code, Some(0));
+}

@@ -1,0 +1,100 @@
+//! The forms in which commands print events (`--jq`, `--format`, `--sample`), and what programs ask of the binary: `health` and
+//! `man`.
+
+use std::fs;
+
+use crate::support::daemon::{Daemon, Ended, run, tidings};
+
+/// Runs a command without a daemon.
+fn alone(arguments: &[&str]) -> Ended {
+    run(tidings(&std::env::temp_dir(), arguments), "")
+}
+
+fn publish(daemon: &Daemon, quantities: impl IntoIterator<Item = u32>) {
+    for quantity in quantities {
+        let quantity = format!("newQuantity={quantity}");
+        let published =
+            daemon.run(&["publish", "inventory-change", "productId=p/1", "oldQuantity=9", &quantity, "reason=a sale"]);
+        assert_eq!(published.code, Some(0), "{published:?}");
+    }
+}
+
+#[test]
+fn a_program_and_a_template_shape_the_events_of_tail_and_history() {
+    let daemon = Daemon::start();
+    publish(&daemon, [3, 0]);
+    for (flags, expected) in [
+        (["--jq", ".event.data | [.newQuantity, .reason]"], "[3,\"a sale\"]\n[0,\"a sale\"]\n"),
+        (["--jq", "select(.event.data.newQuantity == 0) | .event.subject"], "p/1\n"),
+        (
+            ["--format", "{type} {subject}\\t{data.newQuantity} {{{data.none}}}"],
+            "inventory-change p/1\t3 {}\ninventory-change p/1\t0 {}\n",
+        ),
+    ] {
+        let history = daemon.run(&[&["history", "inventory-change"][..], &flags].concat());
+        assert_eq!((history.code, &*history.out), (Some(0), expected), "{history:?}");
+        let count = expected.lines().count().to_string();
+        // A program that prints one line still sees both events.
+        let tail =
+            daemon.run(&[&["tail", "inventory-change", "--since", "start", "--count", "2"][..], &flags].concat());
+        assert_eq!((tail.code, &*tail.out), (Some(0), expected), "{count}: {tail:?}");
+    }
+}
+
+#[test]
+fn a_wrong_program_or_template_is_refused_before_anything_is_asked() {
+    for (flags, fragment) in [
+        (["--jq", ".event."], "at its end"),
+        (["--jq", "nonsense(1)"], "there is no filter \"nonsense\""),
+        (["--format", "{data.}"], "is no name"),
+    ] {
+        let ended = alone(&[&["tail", "--url", "http://127.0.0.1:1"][..], &flags].concat());
+        assert_eq!(ended.code, Some(2), "{ended:?}");
+        assert!(ended.err.contains(fragment), "{ended:?}");
+    }
+}
+
+#[test]
+fn an_event_that_a_program_cannot_take_is_named_and_does_not_end_the_command() {
+    let daemon = Daemon::start();
+    publish(&daemon, [3, 0]);
+    let program = "if .event.data.newQuantity == 3 then error(\"three\") else .event.data.newQuantity end";
+    let history = daemon.run(&["history", "inventory-change", "--jq", program]);
+    assert_eq!((history.code, &*history.out), (Some(0), "0\n"), "{history:?}");
+    assert!(history.err.contains("three") && history.err.contains(":1 of inventory-change"), "{history:?}");
+}
+
+#[test]
+fn a_sample_prints_each_nth_event() {
+    let daemon = Daemon::start();
+    publish(&daemon, 1..=7);
+    let flags = ["--since", "start", "--sample", "3", "--count", "2", "--format", "{data.newQuantity}"];
+    let tail = daemon.run(&[&["tail", "inventory-change"][..], &flags].concat());
+    assert_eq!((tail.code, &*tail.out), (Some(0), "3\n6\n"), "{tail:?}");
+}
+
+#[test]
+fn health_answers_by_its_exit_code() {
+    let daemon = Daemon::start();
+    assert_eq!(daemon.run(&["health"]).out, "alive\n");
+    let ready = daemon.run(&["health", "--ready", "--retry-timeout", "30s"]);
+    assert_eq!((ready.code, &*ready.out), (Some(0), "ready\n"), "{ready:?}");
+    let away = alone(&["health", "--url", "http://127.0.0.1:1"]);
+    assert_eq!((away.code, &*away.out), (Some(1), ""), "{away:?}");
+}
+
+#[test]
+fn a_manual_page_is_printed_or_all_are_written() {
+    let page = alone(&["man", "token", "issue"]);
+    assert!(page.out.contains(".TH tidings-token-issue 1"), "{page:?}");
+    assert!(page.out.contains("tidings token issue"), "the examples are in it: {page:?}");
+    let unknown = alone(&["man", "tial"]);
+    assert_eq!(unknown.code, Some(1), "{unknown:?}");
+    assert!(unknown.err.contains("did you mean `tail`?"), "{unknown:?}");
+    let folder = tempfile::tempdir().unwrap();
+    let written = alone(&["man", "--out", folder.path().to_str().unwrap()]);
+    assert_eq!(written.code, Some(0), "{written:?}");
+    for name in ["tidings.1", "tidings-tail.1", "tidings-token-issue.1"] {
+        assert!(fs::read_to_string(folder.path().join(name)).unwrap().starts_with(".ie"), "{name}");
+    }
+}
