@@ -12,6 +12,7 @@ pub mod echo;
 pub mod edge;
 mod envelope;
 mod events;
+mod flows;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
 mod handshake;
@@ -41,6 +42,7 @@ use std::sync::Arc;
 use crate::bus::Bus;
 use crate::config::RequestLimits;
 use crate::connection::Connections;
+use crate::flows::DeadBoxes;
 use crate::metrics::Metrics;
 use edge::Edge;
 pub use parse_limit::ParseLimit;
@@ -65,6 +67,7 @@ pub struct AppState {
     /// Whether WebSocket clients may have their events compressed.
     pub compression: bool,
     pub edge: Edge,
+    pub dead_boxes: DeadBoxes,
 }
 
 impl std::ops::Deref for App {

@@ -1,9 +1,10 @@
 //! The paths of the daemon and their methods: what a 404, a 405 and the OpenAPI document tell.
 
-/// Each path with the methods that it takes, as `Allow` lists them (RFC 9110, section 10.2.1). A path ends at `{`.
+/// Each path with the methods that it takes, as `Allow` lists them (RFC 9110, section 10.2.1). A segment in
+/// braces stands for any.
 ///
 /// HEAD is GET without the body (section 9.3.2). Paths that open a stream refuse it: they have no answer that ends.
-pub(super) const ROUTES: [(&str, &str); 14] = [
+pub(super) const ROUTES: [(&str, &str); 16] = [
     ("/", "GET, HEAD, OPTIONS"),
     ("/v1/events", "GET, HEAD, POST, OPTIONS"),
     ("/v1/stream", "GET, OPTIONS"),
@@ -11,6 +12,8 @@ pub(super) const ROUTES: [(&str, &str); 14] = [
     ("/v1/channels", "GET, HEAD, OPTIONS"),
     ("/v1/nodes", "GET, HEAD, OPTIONS"),
     ("/v1/revocations", "POST, OPTIONS"),
+    ("/v1/bridges/{name}/dead", "GET, HEAD, OPTIONS"),
+    ("/v1/sinks/{name}/dead", "GET, HEAD, OPTIONS"),
     ("/v1/schemas", "GET, HEAD, OPTIONS"),
     ("/v1/schemas/{type}", "GET, HEAD, OPTIONS"),
     ("/healthz", "GET, HEAD, OPTIONS"),

@@ -10,7 +10,7 @@ use hyper_util::service::TowerToHyperService;
 use super::route_table::ROUTES;
 use super::side::Side;
 use super::{
-    App, channels, events, health, history, nodes, openapi, revocations, schemas, start_page, stream, websocket,
+    App, channels, events, flows, health, history, nodes, openapi, revocations, schemas, start_page, stream, websocket,
 };
 use crate::protocol::{ErrorCode, Problem};
 use crate::suggest::Known;
@@ -23,13 +23,22 @@ pub struct Routes {
 }
 
 /// The routes that a 404 does not list.
-const UNLISTED: [&str; 3] = ["/", "/v1/schemas/{type}", "/favicon.ico"];
+const UNLISTED: [&str; 5] =
+    ["/", "/v1/bridges/{name}/dead", "/v1/sinks/{name}/dead", "/v1/schemas/{type}", "/favicon.ico"];
 
 /// The methods that a known path takes at an address, as `Allow` lists them; `None` if there is nothing at the path.
 fn methods(side: Side, path: &str) -> Option<&'static str> {
-    let matches = |route: &str| match route.split_once('{') {
-        Some((before, _)) => path.len() > before.len() && path.starts_with(before),
-        None => route == path,
+    let matches = |route: &str| {
+        let (mut known, mut given) = (route.split('/'), path.split('/'));
+        let any = |segment: &str| segment.starts_with('{');
+        given.next() == known.next()
+            && loop {
+                match (known.next(), given.next()) {
+                    (None, None) => break true,
+                    (Some(known), Some(given)) if known == given || any(known) && !given.is_empty() => {}
+                    _ => break false,
+                }
+            }
     };
     ROUTES.iter().find(|(route, _)| matches(route) && side.has(route)).map(|(_, methods)| *methods)
 }
@@ -48,6 +57,8 @@ impl Routes {
             ("/v1/channels", get(channels::list)),
             ("/v1/nodes", get(nodes::list)),
             ("/v1/revocations", post(revocations::revoke)),
+            ("/v1/bridges/{name}/dead", get(flows::of_bridge)),
+            ("/v1/sinks/{name}/dead", get(flows::of_sink)),
             ("/v1/schemas", get(schemas::all)),
             ("/v1/schemas/{type}", get(schemas::one)),
             ("/healthz", get(health::alive)),

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use crate::bus::Bus;
 use crate::config::{BRIDGE, Config, SINK};
 use crate::event::Catalog;
-use crate::flows::Flow;
 #[cfg(feature = "redis")]
 use crate::flows::bridge::{self, BridgeSettings};
 use crate::flows::sink::{self, SinkSettings};
+use crate::flows::{Flow, FlowId};
 use crate::metrics::Metrics;
 
 /// The tables of flows, checked against the event types.
@@ -36,6 +36,16 @@ impl FlowSettings {
             (Ok(()), Ok((sinks, warnings))) => Ok(Self { sinks, warnings }),
             (bridges, sinks) => Err([bridges.err(), sinks.err()].into_iter().flatten().flatten().collect()),
         }
+    }
+
+    /// Which flows they are.
+    pub fn ids(&self) -> Vec<FlowId> {
+        let id = |kind, name: &str| FlowId { kind, name: name.into() };
+        #[cfg_attr(not(feature = "redis"), expect(unused_mut, reason = "there are no bridges"))]
+        let mut ids: Vec<_> = self.sinks.iter().map(|sink| id(sink::KIND, &sink.name)).collect();
+        #[cfg(feature = "redis")]
+        ids.extend(self.bridges.iter().map(|bridge| id(bridge::KIND, &bridge.name)));
+        ids
     }
 
     /// The flows of a node.

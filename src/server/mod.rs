@@ -35,7 +35,7 @@ use crate::config::{BrokerConfig, BrokerUrl, Config, OnFailure, TypeTables};
 use crate::connection::{Connections, MAX_UNAUTHENTICATED};
 use crate::event::{Catalog, Defaults, Epoch};
 use crate::flows::audit::{AuditWriter, follow_reloads};
-use crate::flows::{self, Flow};
+use crate::flows::{self, DeadBoxes, Flow, FlowId};
 use crate::http::edge::Edge;
 use crate::http::{App, AppState, ParseLimit, Side};
 use crate::hub::{EvictReason, Hub};
@@ -176,7 +176,7 @@ pub async fn bind_with(mut config: Config, catalog: Arc<Catalog>, open: OpenBrok
         NamespaceParts::open(&broker, &config, &catalog, &admission, &metrics, auth.as_ref(), open)
     });
     let parts = parts.collect::<Result<_, _>>()?;
-    let rules = Rules { cascades, auth, audit };
+    let rules = Rules { cascades, auth, audit, flow_ids: flows.ids() };
     let server = assemble(listener, config, catalog.clone(), parts, admission, metrics.clone(), rules);
     let flows = flows.flows(&server.app.bus, &catalog, &metrics, &server.config);
     Ok(Server { admin, tls, flows, ..server })
@@ -199,6 +199,7 @@ struct Rules {
     cascades: Cascades,
     auth: Option<Arc<Auth>>,
     audit: Option<AuditParts>,
+    flow_ids: Vec<FlowId>,
 }
 
 /// Puts the parts of a node together. Callers without a credential are in the first namespace.
@@ -209,7 +210,7 @@ fn assemble(
     namespaces: Vec<NamespaceParts>,
     admission: Arc<Admission>,
     metrics: Arc<Metrics>,
-    Rules { cascades, auth, audit }: Rules,
+    Rules { cascades, auth, audit, flow_ids }: Rules,
 ) -> Server {
     let lifecycle = Lifecycle::default();
     let known = namespaces.iter().map(|parts| parts.namespace.clone()).collect();
@@ -235,6 +236,7 @@ fn assemble(
     });
     let max_connections = edge.max_connections.unwrap_or_else(file_limit::max_connections);
     let occupancy = Occupancy::new(max_connections, edge.max_connections_per_address);
+    let dead_boxes = DeadBoxes::new(bus.clone(), flow_ids);
     let app = App(Arc::new(AppState {
         bus,
         connections,
@@ -245,6 +247,7 @@ fn assemble(
         compression: config.websocket.compression,
         // Without authentication, every caller may do everything.
         edge: Edge::new(edge, auth.is_none(), occupancy.clone()),
+        dead_boxes,
     }));
     Server {
         listener,

@@ -57,6 +57,7 @@ pub fn rows() -> Vec<Row> {
     const NOBODY: [&str; 7] = ["401", "401", "403", "403", "403", "403", "403"];
     const LISTING: [&str; 7] = ["401", "401", "200", "200", "200", "200", "200"];
     const OPERATOR: [&str; 7] = ["401", "401", "403", "403", "403", "403", "200"];
+    const NO_FLOW: [&str; 7] = ["401", "401", "403", "403", "403", "403", "404"];
     const PUBLIC: [&str; 7] = ["200"; 7];
     let row = |sent, note, answers| Row { sent, note, answers };
     let get = |path: &str, note, answers| row(Sent::Request(Method::GET, path.to_owned(), None), note, answers);
@@ -136,6 +137,8 @@ pub fn rows() -> Vec<Row> {
         get("/v1/nodes", "", OPERATOR),
         get("/metrics", "", OPERATOR),
         post("/v1/revocations", json!({"jti": "x"}), "", ["401", "401", "403", "403", "403", "403", "204"]),
+        get("/v1/bridges/none/dead", "there is no such bridge", NO_FLOW),
+        get("/v1/sinks/none/dead", "there is no such sink", NO_FLOW),
         get("/healthz", "", PUBLIC),
         get("/readyz", "", PUBLIC),
         get("/openapi.json", "", PUBLIC),
