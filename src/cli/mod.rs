@@ -17,6 +17,7 @@ mod doctor;
 mod failure;
 mod fields;
 mod flags;
+mod flow;
 mod generate;
 mod health;
 mod history;
@@ -78,6 +79,10 @@ enum Command {
     Codegen(codegen::Codegen),
     #[command(subcommand)]
     Cascade(cascade::Cascade),
+    #[command(subcommand)]
+    Bridge(flow::Bridge),
+    #[command(subcommand)]
+    Sink(flow::Sink),
     Bench(bench::Bench),
     #[command(subcommand)]
     Auth(auth::Auth),
@@ -120,6 +125,8 @@ pub fn main() -> ExitCode {
         Command::Schema(schema) => schema.run(),
         Command::Codegen(codegen) => codegen.run(),
         Command::Cascade(cascade) => cascade.run(),
+        Command::Bridge(bridge) => run_on_one_core(bridge.run()),
+        Command::Sink(sink) => run_on_one_core(sink.run()),
         Command::Bench(bench) => run_on_all_cores(bench.run()),
         Command::Auth(auth) => auth.run(),
         Command::Token(token) => run_on_one_core(token.run()),
