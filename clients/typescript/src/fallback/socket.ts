@@ -286,8 +286,6 @@ export class HttpSocket implements WebSocketLike, FeedHandler {
     this.#shut(code ?? 1006, reason);
   }
 
-  // Within
-
   #isFollowed(name: string): boolean {
     return this.#followed.has(this.#channels.get(name));
   }
@@ -299,6 +297,7 @@ export class HttpSocket implements WebSocketLike, FeedHandler {
       if (channel === undefined || reaches(channel.position, position)) return;
       if (epoch(position) !== epoch(channel.position)) return this.#isLate();
       channel.position = position;
+      this.#delivered++;
       // The frame as text: the event is not parsed twice.
       this.#fire("message", { data: `{"type":"event","position":${JSON.stringify(position)},"event":${json}}` });
     },
@@ -307,6 +306,7 @@ export class HttpSocket implements WebSocketLike, FeedHandler {
       if (channel === undefined || reaches(channel.position, position)) return;
       if (epoch(from) !== epoch(channel.position) && epoch(position) !== epoch(channel.position)) return this.#isLate();
       channel.position = position;
+      this.#delivered++;
       this.#emit({ type: "gap", channel: name, from, position });
     },
     reached: (positions) => {
