@@ -37,7 +37,7 @@ export function App() {
   return (
     <>
       <a class="skip" href="#main" onClick={(event) => (event.preventDefault(), document.getElementById("main")?.focus())}>To the content</a>
-      <div class="side">
+      <header class="side">
         <a class="brand" href="#/live">
           <svg viewBox="0 0 16 16" aria-hidden="true"><path d="M2 11.5V9.8C3.2 9 3.6 7.9 3.6 6.2a4.4 4.4 0 0 1 8.8 0c0 1.7.4 2.8 1.6 3.6v1.7zM6.3 12.8h3.4a1.7 1.7 0 0 1-3.4 0z" /></svg>
           tidings
@@ -54,7 +54,7 @@ export function App() {
           <TokenButton />
           <Theme />
         </div>
-      </div>
+      </header>
       <main id="main" tabindex={-1}>
         <Shown name={view[0]} view={view[3]} />
       </main>

@@ -267,8 +267,8 @@ impl Bus {
     /// Where a call comes from, if there is an audit that records it.
     pub fn origin<'i>(&self, address: IpAddr, request_id: impl FnOnce() -> &'i [u8]) -> CallOrigin {
         self.audit.as_ref().map(|_| {
-            let request_id = String::from_utf8_lossy(request_id()).into_owned().into();
-            Arc::new(CallDetails { address, request_id })
+            let id = String::from_utf8_lossy(request_id()).into_owned().into();
+            Arc::new(CallDetails::Request { address, id })
         })
     }
 

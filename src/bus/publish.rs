@@ -44,13 +44,22 @@ impl Documents<'_> {
 }
 
 /// Events that are valid, and not yet published.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct ValidEvents {
     events: Vec<Event>,
     /// What they cause, in their order. The grant to publish the cause is enough for it.
     cascaded: Vec<Event>,
     /// How many templates of cascades were left out.
     omitted: u64,
+}
+
+impl ValidEvents {
+    /// Adds others behind these.
+    pub fn append(&mut self, others: Self) {
+        self.events.extend(others.events);
+        self.cascaded.extend(others.cascaded);
+        self.omitted += others.omitted;
+    }
 }
 
 /// What was published.
@@ -101,6 +110,11 @@ impl Bus {
         }
         Ok(Publisher { bus: self, caller })
     }
+
+    /// A part of this node that publishes. Also while the node drains, what it has begun.
+    pub fn flow_publisher<'a>(&'a self, caller: &'a Caller) -> Publisher<'a> {
+        Publisher { bus: self, caller }
+    }
 }
 
 impl Publisher<'_> {
@@ -118,7 +132,7 @@ impl Publisher<'_> {
         let causes = events.len();
         events.extend(cascaded);
         let (events, appended) = bus.append(namespace, self.caller, events).await?;
-        bus.count(&added(&events[..causes], &appended[..causes]), causes);
+        bus.count(namespace, &added(&events[..causes], &appended[..causes]), causes);
         if omitted > 0 || events.len() > causes {
             let fresh = appended[causes..].iter().filter(|appended| !appended.duplicate).count();
             bus.metrics.cascaded.inc_by(fresh as u64);
@@ -237,10 +251,16 @@ impl Bus {
         Ok((events, appended))
     }
 
-    fn count(&self, added: &[Added], events: usize) {
+    fn count(&self, namespace: &Namespace, added: &[Added], events: usize) {
         for Added { channel, fresh, .. } in added.iter().filter(|added| added.fresh > 0) {
             let label = TypeLabel { r#type: self.catalog.get(*channel).name.clone() };
             self.metrics.published.get_or_create(&label).inc_by(*fresh);
+            let latest = namespace.backend().latest();
+            if latest.keeps_latest(*channel) {
+                let tally = latest.latest_tally(*channel);
+                self.metrics.latest_subjects.get_or_create(&label).set(tally.kept() as i64);
+                self.metrics.latest_evictions.get_or_create(&label).inc_by(tally.take_evicted());
+            }
         }
         let fresh: u64 = added.iter().map(|added| added.fresh).sum();
         self.metrics.duplicates.inc_by(events as u64 - fresh);

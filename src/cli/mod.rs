@@ -114,7 +114,7 @@ pub fn main() -> ExitCode {
         Command::Bench(bench) => run_on_all_cores(bench.run()),
         Command::Auth(auth) => auth.run(),
         Command::Token(token) => run_on_one_core(token.run()),
-        Command::Config(config) => config.run(),
+        Command::Config(config) => run_on_one_core(config.run()),
         Command::Context(context) => context.run(),
         Command::Completions(completions) => completions.run(),
         Command::Man(man) => man.run(),

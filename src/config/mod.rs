@@ -24,7 +24,7 @@ pub use audit::{AuditConfig, OnFailure};
 pub use broker_url::BrokerUrl;
 pub use cascades::CascadeTables;
 pub use edge::{EdgeConfig, hosts, networks, origins};
-pub use flow_tables::{FlowTable, FlowTables, WEBHOOK};
+pub use flow_tables::{BRIDGE, FlowTable, FlowTables, SINK, WEBHOOK};
 pub(crate) use layers::read_error;
 pub use layers::{Mistakes, Source, Sources};
 pub use redis_url::{Form, RedisUrl};
@@ -53,7 +53,7 @@ pub struct Config {
     pub cascades: Option<CascadeTables>,
     /// The `[types.NAME]` tables. Only a file has them.
     pub types: Option<TypeTables>,
-    /// The `[[webhook]]` tables. Only a file has them.
+    /// The `[[webhook]]`, `[[bridge]]` and `[[sink]]` tables. Only a file has them.
     pub flows: FlowTables,
     /// The table `[audit]`. Only a file has it. `None`: there is no audit.
     pub audit: Option<AuditConfig>,
@@ -110,6 +110,8 @@ pub struct BrokerConfig {
     pub log_max_events: u64,
     /// Retention: the age of an event.
     pub log_max_age: Duration,
+    /// The most subjects of a type whose newest event is kept.
+    pub latest_max_subjects: u64,
     /// Settings of types, by their names. A type's schema may have others, which count where these say nothing.
     pub types: BTreeMap<String, TypeSettings>,
     /// How long the id of an event is remembered for deduplication.
@@ -255,7 +257,7 @@ pub fn load(sources: Sources) -> Result<Loaded, Mistakes> {
     let log_format = sources.log_format;
     let mut layers = Layers::read(sources);
     let from = &mut layers;
-    let config = Config {
+    let mut config = Config {
         server: ServerConfig {
             listen: from.required("listen", value::address),
             insecure: from.required("insecure", value::switch),
@@ -275,6 +277,7 @@ pub fn load(sources: Sources) -> Result<Loaded, Mistakes> {
             namespace: from.required("namespace", value::name),
             log_max_events: from.required("log_max_events", value::count),
             log_max_age: from.required("log_max_age", value::duration),
+            latest_max_subjects: from.required("latest_max_subjects", value::count),
             // Read when the types are known: see `Config::types`.
             types: BTreeMap::new(),
             dedup_window: from.required("dedup_window", value::duration),
@@ -304,6 +307,9 @@ pub fn load(sources: Sources) -> Result<Loaded, Mistakes> {
         flows: std::mem::take(&mut from.flows),
         audit: from.audit.take(),
     };
+    if let Some(pulse) = config.broker.broker.usual_pulse().filter(|_| from.given("broker_pulse").is_none()) {
+        config.broker.pulse = pulse;
+    }
     check(&config, from);
     if !layers.mistakes.is_empty() {
         return Err(Mistakes(layers.mistakes));
@@ -395,6 +401,7 @@ fn in_force(setting: &'static Setting, given: Option<&Given>, config: &Config) -
     let value = match (setting.name, given) {
         ("broker", _) => Some(config.broker.broker.to_string()),
         (_, Some(given)) => Some(given.text.clone()),
+        ("broker_pulse", None) => Some(format!("{}s", config.broker.pulse.as_secs())),
         (_, None) => setting.default.map(str::to_owned),
     };
     InForce { name: setting.name, value, source: given.map_or(Source::Default, |given| given.source.clone()) }

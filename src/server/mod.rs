@@ -5,6 +5,7 @@
 mod acceptor;
 mod certificates;
 mod file_limit;
+mod flow_settings;
 mod namespaces;
 mod replayed;
 mod substituted;
@@ -25,7 +26,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::admission::Admission;
 use crate::announcer;
 use crate::auth::Auth;
-use crate::broker::nodes::NodeState;
+use crate::broker::nodes::{self, NodeState};
 use crate::broker::{self, Backend};
 use crate::bus::audit::{Audit, AuditQueue};
 use crate::bus::{Bus, Lifecycle, PublishLimit, Revocations};
@@ -45,6 +46,7 @@ use crate::registry;
 use crate::supervision::{ServiceEnded, ServiceHandle, Services, TaskGroup};
 use acceptor::Acceptor;
 use certificates::{Certificates, CurrentTls};
+pub use flow_settings::FlowSettings;
 use namespaces::NamespaceParts;
 pub use namespaces::OpenBroker;
 
@@ -158,6 +160,10 @@ pub async fn bind_with(mut config: Config, catalog: Arc<Catalog>, open: OpenBrok
     }
     let tables = TypeTables::settings(config.types.as_ref(), &catalog).map_err(ServerError::Tables)?;
     config.broker.types.extend(tables);
+    let flows = FlowSettings::read(&config, &catalog).map_err(ServerError::Tables)?;
+    for warning in &flows.warnings {
+        tracing::warn!("{warning}");
+    }
     let names = auth.as_ref().map_or_else(|| vec![config.broker.namespace.clone()], |auth| auth.namespaces());
     let audit = config.audit.as_ref().map(|audit| {
         let writer = AuditWriter::open(audit, &config.server.node_id, names.clone(), metrics.clone())?;
@@ -171,7 +177,9 @@ pub async fn bind_with(mut config: Config, catalog: Arc<Catalog>, open: OpenBrok
     });
     let parts = parts.collect::<Result<_, _>>()?;
     let rules = Rules { cascades, auth, audit };
-    Ok(Server { admin, tls, ..assemble(listener, config, catalog, parts, admission, metrics, rules) })
+    let server = assemble(listener, config, catalog.clone(), parts, admission, metrics.clone(), rules);
+    let flows = flows.flows(&server.app.bus, &catalog, &metrics, &server.config);
+    Ok(Server { admin, tls, flows, ..server })
 }
 
 /// The broker of one namespace. Redis has it in the names of its keys. A log in files has one owner, so each further
@@ -482,7 +490,7 @@ async fn succeed(service: impl Future<Output = ()>) -> Result<(), String> {
 
 /// What this node says of itself when it starts.
 fn node_state(config: &Config, listens: SocketAddr) -> NodeState {
-    let heartbeat = registry::interval(config.broker.pulse);
+    let heartbeat = nodes::heartbeat(config.broker.pulse);
     NodeState {
         id: config.server.node_id.clone(),
         address: config.server.advertise.clone().unwrap_or_else(|| listens.to_string()),

@@ -44,6 +44,7 @@ fn config() -> Config {
             namespace: "default".into(),
             log_max_events: 10_000,
             log_max_age: Duration::from_secs(3600),
+            latest_max_subjects: 100_000,
             types: std::collections::BTreeMap::new(),
             dedup_window: Duration::from_secs(600),
         },

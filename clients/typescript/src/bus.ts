@@ -1,44 +1,32 @@
-// The entry point of the client: `connect` returns a `Bus`, which subscribes, publishes and reports the connection.
+// The bus: it subscribes, publishes and reports the connection. `connect` makes one.
 
-import { onAbort } from "./aborting.js";
 import { DEFAULT_BACKOFF, delayBefore } from "./backoff.js";
 import { Connection } from "./connection.js";
 import { type Consumer, handlerConsumer, loopConsumer } from "./consumers.js";
-import { TidingsError } from "./errors.js";
-import type { AnyWhere } from "./filter.js";
+import { closedError, type TidingsError } from "./errors.js";
 import type { EventMap } from "./generated/events.js";
 import { Idle } from "./idle.js";
+import type { LatestHost } from "./latest/types.js";
 import type { ListenerOptions } from "./listeners.js";
-import { checkWhere, toEvent } from "./outgoing.js";
+import { toEvent } from "./outgoing.js";
 import type { PersistedBus } from "./persistence.js";
 import { Progress } from "./progress.js";
 import { type FetchLike, type Published, type PublishedAll, Publisher, type PublishOptions } from "./publish.js";
 import { Reports } from "./reports.js";
-import type { ConnectionState, Transport } from "./state.js";
+import type { ConnectionState, Positions, Transport } from "./state.js";
 import { EventStream } from "./stream.js";
 import type { Gap } from "./subscription.js";
+import { type SubscribeCall, Subscribing } from "./subscribing.js";
 import { Subscriptions } from "./subscriptions.js";
 import { Syncs } from "./syncs.js";
 import { Timers } from "./timers.js";
 import { Credential } from "./token.js";
 import { Transports } from "./transports.js";
 import type {
-  ConnectOptions,
-  Draft,
-  EventAttributes,
-  EventName,
-  EventOf,
-  EventsOptions,
-  EventTypes,
-  Handler,
-  OnOptions,
-  TypesOptions,
+  ConnectOptions, Draft, EventAttributes, EventName, EventOf, EventsOptions, EventTypes, Handler, OnOptions, TypesOptions, WatchOptions,
 } from "./types.js";
 import { baseUrl } from "./url.js";
 import { findWebSocket } from "./websocket.js";
-
-/** For each channel, its position. */
-export type Positions = ReadonlyMap<string, string>;
 
 /**
  * The bus, as one program uses it. It connects with its first subscription, reconnects by itself, and subscriptions resume
@@ -52,6 +40,8 @@ export class Bus<Events extends object = EventMap> {
   readonly #timers = new Timers();
   readonly #idle: Idle;
   readonly #persisted: PersistedBus | undefined;
+  readonly #host: LatestHost;
+  readonly #subscribing: Subscribing;
   /** What validates published events, and received ones. */
   readonly #publishing: EventTypes<object> | undefined;
   readonly #receiving: EventTypes<object> | undefined;
@@ -129,6 +119,26 @@ export class Bus<Events extends object = EventMap> {
       onLoaded: () => this.#mayBeSettled(),
       onError: (error) => this.#reports.error(error, false),
     });
+    this.#host = {
+      urls,
+      credential,
+      fetch: request,
+      json,
+      timers: this.#timers,
+      closed: this.#closing.signal,
+      subscriptions: this.#subscriptions,
+      progress: this.#progress,
+      reports: this.#reports,
+    };
+    this.#subscribing = new Subscribing({
+      host: this.#host,
+      persisted: this.#persisted,
+      onSubscribed: () => {
+        this.#connection.open();
+        this.#idle.check();
+      },
+      onLoaded: () => this.#mayBeSettled(),
+    });
   }
 
   /** The state of the connection. */
@@ -201,6 +211,46 @@ export class Bus<Events extends object = EventMap> {
   }
 
   /**
+   * The newest event of the type `name` with this `subject`, at most 2 s old. `undefined` if there is none. A request of its own, which
+   * opens no connection. The daemon keeps the newest events of the types for which it was told so (`latest`).
+   *
+   * @throws {TidingsError} with the code `latest-not-kept` if the daemon keeps none of this type, and as the daemon answers.
+   */
+  async latest<Name extends EventName<Events>>(
+    name: Name,
+    subject: string,
+    { signal }: ListenerOptions = {},
+  ): Promise<EventOf<Events, Name> | undefined> {
+    const { latest } = await import("./latest/index.js");
+    return (await latest(this.#host, name, subject, signal)) as EventOf<Events, Name> | undefined;
+  }
+
+  /**
+   * Calls `handler` with the newest event of the type `name` with this `subject`, if there is one, and then with each newer one. Returns
+   * a function that ends it. For the state of one thing, such as the stock of a product; see `latest`.
+   *
+   * The daemon sends the events whose key field is the subject. For events with another `subject` than that, pass a `where`.
+   *
+   * @throws {TidingsError} as `on`.
+   */
+  watch<Name extends EventName<Events>>(name: Name, subject: string, handler: Handler<Events, Name>): () => void;
+  watch<Name extends EventName<Events>>(
+    name: Name,
+    subject: string,
+    options: WatchOptions<Events[Name]>,
+    handler: Handler<Events, Name>,
+  ): () => void;
+  watch<Name extends EventName<Events>>(
+    name: Name,
+    subject: string,
+    ...rest: [Handler<Events, Name>] | [WatchOptions<Events[Name]>, Handler<Events, Name>]
+  ): () => void {
+    const [options, handler] = rest.length === 1 ? [{}, rest[0]] : rest;
+    const consumer = this.#validated(handlerConsumer(this.#reports, name, options, handler));
+    return this.#subscribe(name, { ...options, subject, since: "latest" }, consumer);
+  }
+
+  /**
    * Publishes an event, and resolves when the daemon has accepted it. After a transient failure (a lost response, a daemon
    * whose broker is unavailable) it retries with the same id, which the daemon takes only once. `retryTimeoutMs` says for how
    * long; a daemon that cannot be reached fails at once by default.
@@ -215,10 +265,7 @@ export class Bus<Events extends object = EventMap> {
   ): Promise<Published> {
     const { signal: _, retryTimeoutMs: __, ...attributes } = options;
     if (this.#publishing) await this.#publishing.publishing([{ type: name, data }], false);
-    const all = await this.#publisher.post(toEvent({ ...attributes, type: name, data }), options);
-    const [accepted] = all;
-    if (accepted === undefined) throw new TidingsError("unexpected-response", "the response lists no accepted event: check that the URL is that of a tidings daemon");
-    return { ...accepted, cascaded: all.cascaded };
+    return this.#publisher.postOne(toEvent({ ...attributes, type: name, data }), options);
   }
 
   /** Publishes up to 1,000 events in one request, in this order. If one of them is refused, none is published. */
@@ -303,31 +350,9 @@ export class Bus<Events extends object = EventMap> {
     this.#connection.close();
   }
 
-  #subscribe(
-    name: string,
-    { where, since, signal }: { where?: object | undefined; since?: string | undefined; signal?: AbortSignal | undefined },
-    subscriber: Consumer,
-  ): () => void {
+  #subscribe(name: string, call: SubscribeCall, consumer: Consumer): () => void {
     if (this.state.status === "closed") throw closedError();
-    checkWhere(where);
-    const request = { channel: name, where: where as AnyWhere | undefined, since };
-    // The application keeps the position of a subscription with `since`.
-    const persisted = since === undefined ? this.#persisted : undefined;
-    const remove = persisted ? persisted.subscribe(request, subscriber) : this.#subscriptions.add(request, subscriber);
-    let forget = () => {};
-    const stop = () => {
-      forget();
-      remove();
-    };
-    forget = onAbort(signal, () => {
-      stop();
-      subscriber.abort?.(signal?.reason);
-    });
-    if (signal?.aborted !== true) {
-      this.#connection.open();
-      this.#idle.check();
-    }
-    return stop;
+    return this.#subscribing.subscribe(name, call, consumer);
   }
 
   /** The subscriber, but without events that do not match their schemas, if the program asked for that. */
@@ -337,7 +362,7 @@ export class Bus<Events extends object = EventMap> {
 
   /** Whether every subscription was requested, and the daemon has answered. */
   get #isSettled(): boolean {
-    return this.#subscriptions.settled && this.#persisted?.isLoading !== true;
+    return this.#subscriptions.settled && !this.#subscribing.isLoading;
   }
 
   #mayBeSettled(): void {
@@ -367,20 +392,4 @@ export class Bus<Events extends object = EventMap> {
     this.#reports.states.notify(state);
     this.#progress.changed();
   }
-}
-
-/**
- * A bus that connects to the daemon with its first subscription, in the background. Opens nothing by itself.
- *
- * `url` is the address of the daemon, such as `http://127.0.0.1:7400`; `ws:` works, too. For the types of custom events, use
- * `connect<EventMap>` with the `EventMap` that `tidings codegen typescript` generates, or the option `types`.
- *
- * @throws {TypeError} if a URL is not valid, or is not an `http:`, `https:`, `ws:` or `wss:` URL; if the token is empty.
- */
-export function connect<Events extends object = EventMap>(url: string, options: ConnectOptions & TypesOptions<Events> = {}): Bus<Events> {
-  return new Bus<Events>(url, options);
-}
-
-function closedError(): TidingsError {
-  return new TidingsError("closed", "the bus is closed: call connect again for a new one");
 }

@@ -1,8 +1,9 @@
 // The public API of the client of the tidings event bus. Start with `connect`.
 
 export type { Backoff } from "./backoff.js";
-export { type Bus, connect, type Positions } from "./bus.js";
-export type { ConnectionState } from "./state.js";
+export type { Bus } from "./bus.js";
+export { connect } from "./connect.js";
+export type { ConnectionState, Positions } from "./state.js";
 export { type ConnectOnceOptions, connectOnce } from "./once.js";
 export { type ErrorCode, type ErrorDetails, type Mistake, TidingsError } from "./errors.js";
 export type { AnyWhere, Condition, Scalar, Where } from "./filter.js";
@@ -29,5 +30,6 @@ export type {
   Since,
   SubscribeOptions,
   TypesOptions,
+  WatchOptions,
 } from "./types.js";
 export type { WebSocketConstructor, WebSocketLike } from "./websocket.js";

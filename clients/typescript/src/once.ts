@@ -1,6 +1,7 @@
 // One bus for each URL in a page or process, however often its module runs: for hot reload.
 
-import { type Bus, connect } from "./bus.js";
+import type { Bus } from "./bus.js";
+import { connect } from "./connect.js";
 import type { EventMap } from "./generated/events.js";
 import type { ConnectOptions, TypesOptions } from "./types.js";
 import { baseUrl } from "./url.js";

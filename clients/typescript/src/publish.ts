@@ -115,6 +115,18 @@ export class Publisher {
   }
 
   /**
+   * Posts one event.
+   *
+   * @throws {TidingsError} as {@link post}.
+   */
+  async postOne(event: EventWithId, options: PublishOptions): Promise<Published> {
+    const all = await this.post(event, options);
+    const [accepted] = all;
+    if (accepted === undefined) throw new TidingsError("unexpected-response", "the response lists no accepted event: check that the URL is that of a tidings daemon");
+    return { ...accepted, cascaded: all.cascaded };
+  }
+
+  /**
    * Posts one event or several, and returns the daemon's confirmations in the same order.
    *
    * @throws {TidingsError} with the `ids` of the events, if the daemon refuses them or the attempts are used up.

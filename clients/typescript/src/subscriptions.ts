@@ -105,6 +105,11 @@ export class Subscriptions {
     return this.#eventPositions.get(event);
   }
 
+  /** Notes the position of an event that came another way. */
+  remember(event: object, position: string): void {
+    this.#eventPositions.set(event, position);
+  }
+
   /** Adds a subscriber. Returns a function that removes it. */
   add({ channel, where, since }: SubscribeRequest, subscriber: Subscriber): () => void {
     const key = this.#options.json.stringify([channel, where, since]);

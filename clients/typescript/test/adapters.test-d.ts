@@ -53,3 +53,4 @@ expectTypeOf(new Handler().resetRequestCache()).toEqualTypeOf<void>();
 expectTypeOf(Handler.updateTags(["a"], { expire: 1 })).resolves.toEqualTypeOf<void>();
 // @ts-expect-error which daemon?
 createNextHandler({});
+expectTypeOf(useLatest("inventory-change", { subject: "1" })).toEqualTypeOf<CloudEvent<"inventory-change", InventoryChange> | undefined>();

@@ -10,6 +10,9 @@ import { token } from "./session.js";
 export const visible = signal(document.visibilityState === "visible");
 document.addEventListener("visibilitychange", () => (visible.value = document.visibilityState === "visible"));
 
+/** Statuses that stay until something else changes: no (valid) token, not granted, no such route. */
+const FINAL: ReadonlySet<number | undefined> = new Set([401, 403, 404]);
+
 export interface Polled<Answer> {
   readonly data: Answer | undefined;
   readonly error: TidingsError | undefined;
@@ -39,6 +42,8 @@ export function usePoll<Answer>(load: (abort: AbortSignal) => Promise<Answer>, e
       } catch (error) {
         if (abort.signal.aborted) return;
         setState((before) => ({ ...(before.key === whole && before), key: whole, error: error as TidingsError }));
+        // Asking again changes nothing about these: another token does, or the button.
+        if (FINAL.has((error as TidingsError).status)) return;
       }
       if (everyMs > 0 && !abort.signal.aborted) timer = setTimeout(ask, everyMs);
     };

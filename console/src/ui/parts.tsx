@@ -86,6 +86,7 @@ export function Menu({ label, children, title }: { label: ComponentChildren; tit
     <details
       class="menu"
       ref={details}
+      onToggle={() => place(details.current!.lastElementChild as HTMLElement)}
       onKeyDown={(event) => {
         if (event.key !== "Escape" || !details.current?.open) return;
         event.stopPropagation();
@@ -100,6 +101,14 @@ export function Menu({ label, children, title }: { label: ComponentChildren; tit
       <div class="menu-list" onClick={(event) => (event.target as Element).closest("[data-choice]") && close()}>{children}</div>
     </details>
   );
+}
+
+/** Moves the list of a menu into the window. */
+function place(list: HTMLElement): void {
+  list.style.transform = "";
+  const { left, right } = list.getBoundingClientRect();
+  const shift = left < 8 ? 8 - left : Math.min(0, document.documentElement.clientWidth - 8 - right);
+  if (shift !== 0) list.style.transform = `translateX(${shift}px)`;
 }
 
 /** Closes open menus when something else is clicked. */

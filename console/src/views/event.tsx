@@ -23,8 +23,15 @@ export function EventPanel({ entry, onClose }: { entry: Entry; onClose: () => vo
     return () => removeEventListener("keydown", close);
   }, [onClose]);
   useEffect(() => panel.current?.scrollTo({ top: 0 }), [entry]);
+  // Where it covers the list, the reader is in it until it is closed.
+  useEffect(() => {
+    if (!matchMedia("(max-width: 1000px)").matches) return;
+    const before = document.activeElement as HTMLElement | null;
+    panel.current?.focus();
+    return () => before?.focus();
+  }, []);
   return (
-    <aside class="panel" ref={panel} aria-label={isGap(entry) ? "Gap" : "Event"}>
+    <aside class="panel" ref={panel} tabindex={-1} aria-label={isGap(entry) ? "Gap" : "Event"}>
       <div class="panel-head">
         <h2>{isGap(entry) ? "Gap" : "Event"}</h2>
         {!isGap(entry) && <a class="button quiet" href={href("event", { channel: entry.channel, position: entry.position })}>Open alone</a>}

@@ -16,6 +16,8 @@ import { EventPanel } from "./event.js";
 
 /** Events of one channel in one answer. */
 const LIMIT = 200;
+/** How many more answers are read for a filter that few events match. Each reads up to 20,000 events of the log. */
+const ANSWERS = 4;
 const BEGINNINGS = [["newest", "the newest"], ["10m", "10 minutes ago"], ["1h", "an hour ago"], ["start", "the oldest retained"], ["other", "a time or position…"]] as const;
 
 interface Found {
@@ -32,10 +34,21 @@ async function read(channels: readonly string[], filters: Selection["filters"], 
       const begin = since(channel);
       if (begin === undefined) return [];
       const where = filters[channel];
-      const page = await get<Page>("v1/events", { channel, since: begin, limit: LIMIT, ...(where && { where: json.stringify(where) }) }, { abort });
-      // Less than asked, and no further: the end of the log.
-      if (page.cursor !== begin && (page.events.length === LIMIT || where)) cursors.set(channel, page.cursor);
-      return entriesOf(page, places);
+      const entries: Entry[] = [];
+      let from = begin;
+      for (let answers = 0; ; answers++) {
+        const page = await get<Page>("v1/events", { channel, since: from, limit: LIMIT, ...(where && { where: json.stringify(where) }) }, { abort });
+        entries.push(...entriesOf(page, places));
+        // Without a filter, an answer with less than was asked for is the end. With one, an answer that goes no further is.
+        const isEnd = where ? page.cursor === from : page.events.length < LIMIT;
+        from = page.cursor;
+        if (isEnd) break;
+        if (!where || entries.length >= LIMIT || answers === ANSWERS) {
+          cursors.set(channel, from);
+          break;
+        }
+      }
+      return entries;
     }),
   );
   return { entries: pages.flat(), cursors };

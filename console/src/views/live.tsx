@@ -12,6 +12,7 @@ import { bus } from "../data/session.js";
 import { follow } from "../data/snippets.js";
 import { EventList } from "../ui/list.js";
 import { Channel, Copy, download, Empty, Head, Loading, Menu, Problem } from "../ui/parts.js";
+import { askForToken } from "../ui/token.js";
 import { ChannelPicker, FilterBar, readSelection, type Selection, writeSelection } from "../ui/select.js";
 import { EventPanel } from "./event.js";
 
@@ -50,7 +51,7 @@ export function Live() {
   const waiting = isHeld ? live.received.value - shownTotal.current : 0;
   const frozen = isHeld ? 0 : version;
   const entries = useMemo(() => {
-    const kept = snapshot.current.slice(-live.KEPT);
+    const kept = [...snapshot.current];
     // The daemon replays channel by channel.
     if (since !== "now" && channels.length > 1) kept.sort((a, b) => a.at - b.at);
     return oldestFirst ? kept : kept.reverse();
@@ -100,7 +101,12 @@ export function Live() {
           )}
           <FilterBar selection={selection} onChange={write} />
         </div>
-        {channels.length > 0 && <Status isPaused={isPaused} waiting={waiting} onResume={() => (setPaused(false), setAway(false), document.querySelector(".list")?.scrollTo({ top: oldestFirst ? 1e9 : 0 }))} />}
+        {channels.length > 0 && <Status isRefused={live.refusals.value.size === channels.length} isPaused={isPaused} waiting={waiting} onResume={() => (setPaused(false), setAway(false), document.querySelector(".list")?.scrollTo({ top: oldestFirst ? 1e9 : 0 }))} />}
+        {live.trouble.value && entries.length > 0 && (
+          <p class="refusal" role="alert">
+            {live.trouble.value.message} {live.trouble.value.code === "unauthenticated" && <button type="button" class="link" onClick={askForToken}>Give another token…</button>}
+          </p>
+        )}
         {[...live.refusals.value].map(([channel, error]) => (
           <p class="refusal" role="alert" key={channel}>
             <Channel name={channel} /> is not followed: {error.message}
@@ -108,7 +114,7 @@ export function Live() {
         ))}
         {channels.length === 0 ? (
           <Begin onChoose={(next) => write({ channels: next })} />
-        ) : entries.length === 0 ? (
+        ) : entries.length === 0 && live.refusals.value.size === channels.length ? null : entries.length === 0 ? (
           <Empty title={live.trouble.value ? "No connection" : "Nothing yet"}>
             {live.trouble.value ? <p>{live.trouble.value.message}</p> : <p>Events appear here as they are published{Object.keys(filters).length > 0 && ", if the filters let them through"}. <a href="#/publish">Publish one</a> to try it.</p>}
           </Empty>
@@ -122,9 +128,10 @@ export function Live() {
 }
 
 /** The connection, how much came, and what waits while the list stands still. */
-function Status({ isPaused, waiting, onResume }: { isPaused: boolean; waiting: number; onResume: () => void }) {
+function Status({ isRefused, isPaused, waiting, onResume }: { isRefused: boolean; isPaused: boolean; waiting: number; onResume: () => void }) {
   const state = live.state.value;
   const [tone, text] =
+    isRefused ? ["bad", "not following"] :
     state === "open" ? ["good", live.transport() === "websocket" || !live.transport() ? "following" : `following over ${live.transport() === "sse" ? "an event stream" : "long-polls"}`] :
     state === "closed" ? ["bad", "closed"] :
     state === "off" ? ["", "not following"] :

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use crate::access::{Caller, Identity};
+use crate::access::{CallDetails, Caller, Identity};
 use crate::bus::audit::{Record, What};
 
 /// Makes the lines of one node.
@@ -169,10 +169,12 @@ fn who(record: &Record) -> Who<'_> {
                 (Some(&*token.issuer), token.subject.as_deref(), token.id.as_deref());
         }
         Some(Identity::Anonymous) => {}
-        None => who.publisher = record.caller.as_ref().and_then(Caller::part),
+        None => {}
     }
-    if let Some(origin) = &record.origin {
-        (who.address, who.request_id) = (Some(origin.address), Some(&*origin.request_id));
+    match record.origin.as_deref() {
+        Some(CallDetails::Request { address, id }) => (who.address, who.request_id) = (Some(*address), Some(&**id)),
+        Some(CallDetails::Part(name)) => who.publisher = Some(&**name),
+        None => {}
     }
     who
 }
@@ -184,7 +186,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::access::{CallDetails, NamespaceId, Principal, TokenIdentity};
+    use crate::access::{NamespaceId, Principal, TokenIdentity};
     use crate::bus::audit::PublishedEvent;
     use crate::protocol::ErrorCode;
 
@@ -197,7 +199,7 @@ mod tests {
         };
         let (identity, namespace) = (Identity::Token(token), NamespaceId::FIRST);
         let principal = Principal { identity, namespace, grants: Arc::default(), expires: None };
-        let origin = Some(Arc::new(CallDetails { address: [127, 0, 0, 1].into(), request_id: "r1".into() }));
+        let origin = Some(Arc::new(CallDetails::Request { address: [127, 0, 0, 1].into(), id: "r1".into() }));
         let record =
             Record { time: Timestamp::UNIX_EPOCH, caller: Some(Caller::of(Arc::new(principal))), origin, what };
         let lines = Lines { node: "n1".into(), namespaces: vec!["shop".into()], data };

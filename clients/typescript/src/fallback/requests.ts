@@ -75,6 +75,15 @@ export class Requests {
   }
 
   /**
+   * Reads what is there.
+   *
+   * @throws {TidingsError}
+   */
+  get(path: string, signal: AbortSignal): Promise<unknown> {
+    return this.#json(path, this.token, signal, TIMEOUT_MS);
+  }
+
+  /**
    * Opens an event stream.
    *
    * @throws {TidingsError}

@@ -2,7 +2,8 @@
 
 import { type Context, createContext, createElement, type ReactElement, type ReactNode, useContext, useEffect, useState } from "react";
 
-import { type Bus, connect } from "../bus.js";
+import type { Bus } from "../bus.js";
+import { connect } from "../connect.js";
 import type { ConnectOptions, TypesOptions } from "../types.js";
 import type { RegisteredBus } from "./types.js";
 

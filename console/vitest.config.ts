@@ -1,0 +1,13 @@
+import { defineConfig } from "vitest/config";
+
+export default defineConfig({
+  test: {
+    include: ["test/**/*.test.ts"],
+    // Tests wait for conditions; these bounds are only for when one never comes true.
+    testTimeout: 60_000,
+    hookTimeout: 60_000,
+    expect: { poll: { timeout: 20_000, interval: 10 } },
+    // One browser after another: a page that is not drawn in time is no mistake of the console.
+    fileParallelism: false,
+  },
+});
