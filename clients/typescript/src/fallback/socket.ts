@@ -10,12 +10,12 @@
 import { TidingsError } from "../errors.js";
 import type { ClientFrame, ServerFrame } from "../generated/protocol.js";
 import { CLOSE_CODES } from "../generated/protocol.js";
-import { reaches } from "../position.js";
+import { before, reaches } from "../position.js";
 import type { Transport } from "../state.js";
 import type { Gap } from "../subscription.js";
 import type { Timer } from "../timers.js";
 import type { WebSocketLike } from "../websocket.js";
-import { before, epoch, groups, offset, readCursor } from "./cursor.js";
+import { epoch, groups, offset, readCursor } from "./cursor.js";
 import { type End, type Feed, type FeedHandler, isRefused, isUnavailable, OwnFeed, type Path, usesStreams } from "./feed.js";
 import { remainingMs } from "./jwt.js";
 import { deliverPage, type PageSink } from "./page.js";
