@@ -169,13 +169,17 @@ test("where a subscription goes on behind the newest events, no older event foll
   await handled(page.bus, peer, "e:2");
   stop();
   expect(await peer.receive()).toMatchObject({ type: "unsubscribe" });
-  const quantities = seen(page);
+  const [quantities, others] = [seen(page), seen(page)];
   const { sub, since } = await peer.receiveSubscribe();
   expect(since).toBe("e:0");
   peer.send({ type: "subscribed", sub, channel, position: "e:0", recovered: true });
   for (const offset of [1, 2, 3]) sale(peer, offset, "a");
   await handled(page.bus, peer, "e:3");
-  expect(quantities).toEqual([1, 2, 3]);
+  expect([quantities, others, seen(page)]).toEqual([[1, 2, 3], [1, 2, 3], []]);
+  // One that comes now has what the others have.
+  const late = seen(page);
+  await Promise.resolve();
+  expect(late).toEqual([-3]);
 });
 
 test("after a gap, values from before are not stored any longer", async () => {
