@@ -6,6 +6,7 @@ CLIENT := clients/typescript
 PYTHON_CLIENT := clients/python
 AJV    := tests/ajv
 JOSE   := tests/jose
+HOOKS  := tests/webhooks
 OTHERS := tests/generators
 PEERS  := benches/peers
 COHERENCE := tests/coherence
@@ -29,7 +30,7 @@ FOR_PYTHON_CLIENT := redis-server openssl $(PYTHON_CLIENT)/python-client.txt $(P
 FOR_OPENAPI := tests/openapi/openapi.txt
 FOR_UPSTASH := $(UPSTASH) $(UPSTASH)/upstash.txt
 FOR_BROKERS := redis-server tests/brokers/valkey-8.txt tests/brokers/redis-6.2.txt $(FOR_UPSTASH)
-FOR_TESTS  := redis-server chromium nginx haproxy caddy prometheus $(FOR_UPSTASH) $(FOR_PYTHON) $(FOR_PYTHON_CLIENT) $(FOR_OPENAPI) $(FOR_CLIENT) $(FOR_OTHERS) $(JOSE) $(COHERENCE) $(CONSOLE)
+FOR_TESTS  := redis-server chromium nginx haproxy caddy prometheus $(FOR_UPSTASH) $(FOR_PYTHON) $(FOR_PYTHON_CLIENT) $(FOR_OPENAPI) $(FOR_CLIENT) $(FOR_OTHERS) $(JOSE) $(HOOKS) $(COHERENCE) $(CONSOLE)
 FOR_FUZZ   := cargo-fuzz@0.13.2
 FOR_BENCH  := redis-server nginx libnginx-mod-nchan $(PEERS)/nats-server.txt $(PEERS)
 
@@ -163,7 +164,7 @@ console: setup-console ## build the console, console/dist; then build the daemon
 
 clean: ## remove what was built, and the npm packages
 	$(CARGO) clean
-	rm -rf $(PYTHON_CLIENT)/typecheck/node_modules $(CLIENT)/node_modules $(CLIENT)/test/react18/node_modules $(CLIENT)/dist $(AJV)/node_modules $(OTHERS)/node_modules $(JOSE)/node_modules $(COHERENCE)/node_modules $(CONSOLE)/node_modules $(NEXT)/node_modules $(NEXT)/.next $(SHOP)/node_modules $(PEERS)/node_modules
+	rm -rf $(PYTHON_CLIENT)/typecheck/node_modules $(CLIENT)/node_modules $(CLIENT)/test/react18/node_modules $(CLIENT)/dist $(AJV)/node_modules $(OTHERS)/node_modules $(JOSE)/node_modules $(HOOKS)/node_modules $(COHERENCE)/node_modules $(CONSOLE)/node_modules $(NEXT)/node_modules $(NEXT)/.next $(SHOP)/node_modules $(PEERS)/node_modules
 
 ##@ Long suites and benchmarks
 

@@ -20,7 +20,7 @@ use prometheus_client::registry::{Registry, Unit};
 
 use audit::AuditMetrics;
 use bridges::BridgeMetrics;
-pub use flows::{FlowLabel, FlowMetrics};
+pub use flows::{AttemptLabel, FlowLabel, FlowMetrics, WebhookLabel};
 use sinks::SinkMetrics;
 
 /// The metrics of one node. The help texts in `Metrics::default` describe them.

@@ -17,7 +17,7 @@ pub const MAX_ENTRIES_OF_CHANNEL: usize = 16;
 /// What may be granted besides events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AdminRight {
-    /// `/v1/nodes` and `/v1/incidents`.
+    /// `/v1/nodes`, `/v1/incidents`, and the list at `/v1/webhooks`.
     Nodes,
     /// `/metrics`.
     Metrics,
@@ -25,6 +25,8 @@ pub enum AdminRight {
     Connections,
     /// `/v1/revocations`.
     Revoke,
+    /// `/v1/webhooks/NAME/…`: dead letters, which are events, and what is done with flows.
+    Flows,
 }
 
 /// Entries as they were written, for any channels.
@@ -77,7 +79,7 @@ struct AdminRights(u8);
 pub struct GrantError(String);
 
 impl AdminRight {
-    pub const ALL: [Self; 4] = [Self::Nodes, Self::Metrics, Self::Connections, Self::Revoke];
+    pub const ALL: [Self; 5] = [Self::Nodes, Self::Metrics, Self::Connections, Self::Revoke, Self::Flows];
 
     /// Its name in a list.
     pub fn name(self) -> &'static str {
@@ -86,6 +88,7 @@ impl AdminRight {
             Self::Metrics => "metrics",
             Self::Connections => "connections",
             Self::Revoke => "revoke",
+            Self::Flows => "flows",
         }
     }
 
@@ -343,7 +346,7 @@ mod tests {
         );
         assert_eq!(grants.subscribe(channel("inventory-change")), None);
         let rights = AdminRight::ALL.map(|right| grants.has(right));
-        assert_eq!(rights, [false, true, false, true]);
+        assert_eq!(rights, [false, true, false, true, false]);
         let nothing = read("{}").unwrap();
         assert!(!nothing.publishes() && !nothing.subscribes() && !nothing.has_any_admin_right());
     }

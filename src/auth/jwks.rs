@@ -14,8 +14,7 @@ use arc_swap::ArcSwap;
 use reqwest::Client;
 use reqwest::header::{ACCEPT, CACHE_CONTROL, HeaderMap};
 use reqwest::redirect::Policy;
-use rustls::crypto::ring;
-use rustls::{ClientConfig, RootCertStore};
+use rustls::RootCertStore;
 use tokio::sync::{Notify, Semaphore, watch};
 use tokio::time::{Instant, sleep_until, timeout};
 use url::{Host, Url};
@@ -24,6 +23,7 @@ use super::jws::Jws;
 use super::keys::{KeySet, VerifyingKey};
 use super::refusal::shown;
 use crate::metrics::Metrics;
+use crate::outbound::{system_roots, tls};
 
 /// The shortest time from one fetch to the next.
 const COOLDOWN: Duration = Duration::from_secs(10);
@@ -324,24 +324,4 @@ fn client(url: &Url) -> Result<Client, String> {
         _ => builder.no_proxy().tls_backend_preconfigured(tls(RootCertStore::empty())?),
     };
     builder.build().map_err(|error| format!("there is no HTTP client: {error}"))
-}
-
-/// The certificate authorities of the operating system.
-fn system_roots() -> Result<RootCertStore, String> {
-    let mut roots = RootCertStore::empty();
-    let found = rustls_native_certs::load_native_certs();
-    roots.add_parsable_certificates(found.certs);
-    if roots.is_empty() {
-        let errors = found.errors.first().map(|error| format!(": {error}")).unwrap_or_default();
-        return Err(format!("the system has no certificate authorities, which https needs{errors}"));
-    }
-    Ok(roots)
-}
-
-/// TLS that trusts these certificate authorities.
-fn tls(roots: RootCertStore) -> Result<ClientConfig, String> {
-    let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .map_err(|error| error.to_string())?;
-    Ok(config.with_root_certificates(roots).with_no_client_auth())
 }

@@ -6,7 +6,7 @@ use super::template::{MAX_TEXT, Template};
 use super::{Cascades, Rule};
 use crate::config::CascadeTables;
 use crate::config::toml_tree::{Node, Reader, Table, Value};
-use crate::event::{Catalog, ChannelId, Decimal, EventType, Filter, PerChannel};
+use crate::event::{Catalog, ChannelId, Decimal, EventType, PerChannel};
 use crate::suggest::{self, Known};
 
 const KEYS: [&str; 6] = ["on", "where", "tags", "keys", "prefixes", "staleForMs"];
@@ -54,7 +54,7 @@ fn rule(reader: &mut Reader<'_>, table: Table<'_>, index: usize, catalog: &Catal
         return None;
     }
     let event_type = catalog.get(channel);
-    let filter = table.node.get("where").map(|node| filter(reader, table, node, event_type));
+    let filter = reader.filter(table, "where", event_type);
     let [tags, keys, prefixes] = ["tags", "keys", "prefixes"].map(|name| templates(reader, table, name, event_type));
     let stale_for_ms = table.node.get("staleForMs").and_then(|node| millis(reader, table, node));
     let rule = Rule {
@@ -77,20 +77,6 @@ fn rule(reader: &mut Reader<'_>, table: Table<'_>, index: usize, catalog: &Catal
 /// Whether a list has no element, or is not there. What is no list is another mistake.
 fn is_empty(list: Option<&Node>) -> bool {
     list.is_none_or(|node| matches!(&node.value, Value::Array(elements) if elements.is_empty()))
-}
-
-fn filter(reader: &mut Reader<'_>, table: Table<'_>, node: &Node, event_type: &EventType) -> Filter {
-    match Filter::parse(&node.to_json(), event_type) {
-        Ok(filter) => filter,
-        Err(error) => {
-            for mistake in error.into_mistakes() {
-                let within = mistake.pointer.strip_prefix("/where").unwrap_or_default();
-                let path = format!("{}{}", table.at("where"), within.replace('/', "."));
-                reader.mistake(node.place(within), &path, mistake.message);
-            }
-            Filter::default()
-        }
-    }
 }
 
 fn templates(reader: &mut Reader<'_>, table: Table<'_>, name: &str, event_type: &EventType) -> Vec<Template> {

@@ -149,7 +149,7 @@ Next:
      {program} serve --auth {file} --allowed-origins http://localhost:3000
 2. Make a token for yourself, which may do everything for an hour, and follow the bus:
      umask 077      # files with tokens are for you only
-     {program} token issue{auth} --sub me --publish '*' --subscribe '*' --admin nodes,metrics,connections,revoke > me.token
+     {program} token issue{auth} --sub me --publish '*' --subscribe '*' --admin nodes,metrics,connections,revoke,flows > me.token
      {program} tail --token-file me.token
 3. Make a token for a customer, who sees the own orders only, and look at it:
      {program} token issue{auth} --sub u42 --subscribe order-status:customerId=u42 > u42.token

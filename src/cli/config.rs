@@ -34,7 +34,7 @@ pub enum ConfigCommand {
         #[command(flatten)]
         flags: ConfigFlags,
     },
-    /// Check the configuration with its cascades, and the custom event types and the access file that it refers to.
+    /// Check the configuration with its cascades and webhooks, and the custom event types and the access file that it refers to.
     ///
     /// Exits with 1 if something is wrong, and names the setting or the file. Connects to the broker only with --connect.
     #[command(after_help = "Examples:\n  tidings config check\n  tidings config check --config prod.toml --connect")]

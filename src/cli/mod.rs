@@ -38,7 +38,9 @@ mod shape;
 mod signals;
 mod tail;
 mod token;
+mod top;
 mod trigger;
+mod webhook;
 
 use std::future::Future;
 use std::process::ExitCode;
@@ -61,9 +63,13 @@ enum Command {
     Publish(publish::Publish),
     Trigger(trigger::Trigger),
     Tail(tail::Tail),
+    Top(top::Top),
     History(history::History),
     Channels(channels::Channels),
     Nodes(nodes::Nodes),
+    Webhooks(webhook::Webhooks),
+    #[command(subcommand)]
+    Webhook(webhook::Webhook),
     Health(health::Health),
     Doctor(doctor::Doctor),
     #[command(subcommand)]
@@ -103,9 +109,12 @@ pub fn main() -> ExitCode {
         Command::Publish(publish) => run_on_one_core(publish.run()),
         Command::Trigger(trigger) => run_on_one_core(trigger.run()),
         Command::Tail(tail) => run_on_one_core(tail.run()),
+        Command::Top(top) => run_on_one_core(top.run()),
         Command::History(history) => run_on_one_core(history.run()),
         Command::Channels(channels) => run_on_one_core(channels.run()),
         Command::Nodes(nodes) => run_on_one_core(nodes.run()),
+        Command::Webhooks(webhooks) => run_on_one_core(webhooks.run()),
+        Command::Webhook(webhook) => run_on_one_core(webhook.run()),
         Command::Health(health) => run_on_one_core(health.run()),
         Command::Doctor(doctor) => run_on_one_core(doctor.run()),
         Command::Schema(schema) => schema.run(),

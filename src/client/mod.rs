@@ -47,6 +47,7 @@ mod syncs;
 mod tls;
 mod token;
 mod update;
+mod webhooks;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -69,6 +70,7 @@ pub use subscription::Subscription;
 pub use syncs::SyncId;
 pub use token::Token;
 pub use update::{Delivery, Update};
+pub use webhooks::{DeadLetter, FailedReplay, WebhookInfo, WebhookReplay, WebhookTest};
 
 use retry::Attempts;
 #[cfg(feature = "tls")]

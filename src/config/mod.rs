@@ -30,7 +30,8 @@ pub use layers::{Mistakes, Source, Sources};
 pub use redis_url::{Form, RedisUrl};
 pub use setting::{DEFAULTS, Setting, settings};
 pub use types::TypeTables;
-pub use value::duration_or_zero;
+pub(crate) use value::switch;
+pub use value::{duration, duration_or_zero};
 
 use layers::{Given, Layers};
 
@@ -260,7 +261,7 @@ pub fn load(sources: Sources) -> Result<Loaded, Mistakes> {
     let mut config = Config {
         server: ServerConfig {
             listen: from.required("listen", value::address),
-            insecure: from.required("insecure", value::switch),
+            insecure: from.required("insecure", switch),
             node_id: from.optional("node_id", value::name).unwrap_or_else(random_node_id),
             advertise: from.optional("advertise", value::host_and_port),
             schemas: from.optional("schemas", value::path),
@@ -276,21 +277,21 @@ pub fn load(sources: Sources) -> Result<Loaded, Mistakes> {
             prefix: from.required("prefix", value::prefix),
             namespace: from.required("namespace", value::name),
             log_max_events: from.required("log_max_events", value::count),
-            log_max_age: from.required("log_max_age", value::duration),
+            log_max_age: from.required("log_max_age", duration),
             latest_max_subjects: from.required("latest_max_subjects", value::count),
             // Read when the types are known: see `Config::types`.
             types: BTreeMap::new(),
-            dedup_window: from.required("dedup_window", value::duration),
+            dedup_window: from.required("dedup_window", duration),
         },
         websocket: WebSocketConfig {
-            heartbeat: from.required("heartbeat", value::duration),
+            heartbeat: from.required("heartbeat", duration),
             max_frame_bytes: from.required("max_frame_bytes", value::bytes),
             max_subscriptions: from.required("max_subscriptions", value::count) as usize,
             outbox_bytes: from.required("outbox_bytes", value::bytes),
-            compression: from.required("compression", value::switch),
+            compression: from.required("compression", switch),
         },
         limits: RequestLimits {
-            handshake_timeout: from.required("handshake_timeout", value::duration),
+            handshake_timeout: from.required("handshake_timeout", duration),
             max_pending_connections: from.required("max_pending_connections", value::count) as usize,
             max_event_bytes: from.required("max_event_bytes", value::bytes),
             max_body_bytes: from.required("max_body_bytes", value::bytes),

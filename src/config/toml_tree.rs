@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use toml::de::{DeTable, DeValue};
 
-use crate::event::Json;
+use crate::event::{EventType, Filter, Json};
 use crate::suggest::{self, Known};
 
 /// A value, and the byte of the file at which it begins.
@@ -248,6 +248,42 @@ impl<'a> Reader<'a> {
             self.mistake(node.at, &table.at(name), "this list is empty");
         }
         Some(strings)
+    }
+
+    /// The filter of a member, for events of this type, if the table has it. A filter with a mistake is an empty one.
+    pub fn filter(&mut self, table: Table<'_>, name: &str, event_type: &EventType) -> Option<Filter> {
+        let node = table.node.get(name)?;
+        let mistakes = match Filter::parse(&node.to_json(), event_type) {
+            Ok(filter) => return Some(filter),
+            Err(error) => error.into_mistakes(),
+        };
+        for mistake in mistakes {
+            let within = mistake.pointer.strip_prefix("/where").unwrap_or_default();
+            let path = format!("{}{}", table.at(name), within.replace('/', "."));
+            self.mistake(node.place(within), &path, mistake.message);
+        }
+        Some(Filter::default())
+    }
+
+    /// The value of a member as text, if the table has it: a string, a number, `true` or `false`. `read` makes something of it,
+    /// or says what was expected.
+    pub fn value<T>(&mut self, table: Table<'_>, name: &str, read: impl Fn(&str) -> Result<T, String>) -> Option<T> {
+        let node = table.node.get(name)?;
+        let text = match &node.value {
+            Value::String(text) | Value::Number(text) => text.clone(),
+            Value::Bool(value) => value.to_string(),
+            _ => {
+                self.mistake(node.at, &table.at(name), "this is a string, a number, true or false");
+                return None;
+            }
+        };
+        match read(&text) {
+            Ok(value) => Some(value),
+            Err(expected) => {
+                self.mistake(node.at, &table.at(name), format!("expected {expected}, not {}", suggest::quoted(&text)));
+                None
+            }
+        }
     }
 
     /// The tables of a member that is an array of tables.

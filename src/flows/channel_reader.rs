@@ -34,11 +34,6 @@ impl ChannelReader {
         Self { reader: bus.reader(caller, channel), at }
     }
 
-    /// How far the channel was read.
-    pub fn position(&self) -> &Position {
-        &self.at
-    }
-
     /// The next steps, at most `limit` and at least one: waits until there is one. A gap comes alone.
     ///
     /// Cancel safe: a call that is dropped has read nothing.

@@ -32,7 +32,7 @@ const ATTEMPTS: usize = 50;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct DeadLetter {
-    /// Names it in its box: the id of the event, or whatever else the flow has.
+    /// The id of the event, or whatever else the flow has.
     pub id: String,
     /// Why it was given up, for people.
     pub reason: String,
@@ -53,7 +53,7 @@ pub struct DeadLetters(FlowStore);
 /// What the index says of a letter.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Entry(
-    /// The letter's key, a digest of its id.
+    /// The letter's key, a digest of its id, position and body.
     String,
     /// When it came, in milliseconds since 1970.
     u64,
@@ -67,7 +67,7 @@ impl DeadLetters {
         Self(store)
     }
 
-    /// Puts a letter into the box. One with the same id is replaced. The oldest leave if the box is full.
+    /// Puts a letter into the box. One with the same id, position and body is replaced. The oldest leave if the box is full.
     ///
     /// # Errors
     /// [`FlowError::Broker`], [`FlowError::Damaged`]. The letter may be in the box.
@@ -76,7 +76,7 @@ impl DeadLetters {
             letter.reason.truncate(cut);
         }
         let text = serde_json::to_vec(&letter).map_err(|error| damaged(INDEX, &error))?;
-        let entry = Entry(name(&letter.id), letter.at, text.len());
+        let entry = Entry(name(&letter), letter.at, text.len());
         for (number, part) in text.chunks(MAX_VALUE_BYTES).enumerate() {
             self.0.put(&part_key(&entry.0, number), part).await?;
         }
@@ -101,18 +101,15 @@ impl DeadLetters {
         Ok(self.index().await?.1.len())
     }
 
-    /// The letters, the oldest first: all, or the one with this id.
+    /// The letters, the oldest first: all, or those with this id, of which each channel may have one.
     ///
     /// # Errors
     /// As [`add`](Self::add).
     pub async fn list(&self, id: Option<&str>) -> Result<Vec<DeadLetter>, FlowError> {
         let mut letters = Vec::new();
         for entry in self.index().await?.1 {
-            if id.is_none_or(|id| name(id) == entry.0)
-                && let Some(letter) = self.letter(&entry).await?
-            {
-                letters.push(letter);
-            }
+            let letter = self.letter(&entry).await?;
+            letters.extend(letter.filter(|letter| id.is_none_or(|id| letter.id == id)));
         }
         Ok(letters)
     }
@@ -121,8 +118,8 @@ impl DeadLetters {
     ///
     /// # Errors
     /// As [`add`](Self::add).
-    pub async fn remove(&self, id: &str) -> Result<(), FlowError> {
-        let (name, now) = (name(id), now());
+    pub async fn remove(&self, letter: &DeadLetter) -> Result<(), FlowError> {
+        let (name, now) = (name(letter), now());
         self.change(|entries| entries.retain(|entry| entry.0 != name && entry.is_fresh(now))).await
     }
 
@@ -193,9 +190,10 @@ impl Entry {
     }
 }
 
-/// The key of a letter: ids may be longer than a key, and have any characters.
-fn name(id: &str) -> String {
-    BASE64_URL_SAFE_NO_PAD.encode(&digest::digest(&digest::SHA256, id.as_bytes()).as_ref()[..15])
+/// The key of a letter: ids may be longer than a key, have any characters, and are unique within a channel only.
+fn name(letter: &DeadLetter) -> String {
+    let text = format!("{} {} {}", letter.position.as_deref().unwrap_or_default(), letter.id, letter.body);
+    BASE64_URL_SAFE_NO_PAD.encode(&digest::digest(&digest::SHA256, text.as_bytes()).as_ref()[..15])
 }
 
 fn part_key(name: &str, number: usize) -> String {

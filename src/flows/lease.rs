@@ -97,11 +97,6 @@ impl Lease {
         self.token
     }
 
-    /// Who has it: this process.
-    pub fn holder(&self) -> &str {
-        &self.holder
-    }
-
     fn until(&self) -> Instant {
         *self.lock()
     }

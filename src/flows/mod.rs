@@ -20,6 +20,7 @@ pub mod dead_letters;
 mod lease;
 pub mod sink;
 mod supervisor;
+pub mod webhook;
 
 use std::sync::Arc;
 

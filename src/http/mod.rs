@@ -36,6 +36,7 @@ mod side;
 mod start_page;
 mod stream;
 pub mod takeover;
+mod webhooks;
 mod websocket;
 
 use std::sync::Arc;
@@ -43,6 +44,7 @@ use std::sync::Arc;
 use crate::bus::Bus;
 use crate::config::RequestLimits;
 use crate::connection::Connections;
+use crate::flows::webhook::Webhooks;
 use crate::metrics::Metrics;
 use edge::Edge;
 pub use parse_limit::ParseLimit;
@@ -59,6 +61,7 @@ pub struct App(pub Arc<AppState>);
 pub struct AppState {
     pub bus: Arc<Bus>,
     pub connections: Arc<Connections>,
+    pub webhooks: Webhooks,
     pub metrics: Arc<Metrics>,
     pub limits: RequestLimits,
     pub parse_limit: ParseLimit,

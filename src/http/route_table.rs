@@ -1,9 +1,10 @@
 //! The paths of the daemon and their methods: what a 404, a 405 and the OpenAPI document tell.
 
-/// Each path with the methods that it takes, as `Allow` lists them (RFC 9110, section 10.2.1). A path ends at `{`.
+/// Each path with the methods that it takes, as `Allow` lists them (RFC 9110, section 10.2.1). A segment in
+/// braces stands for any.
 ///
 /// HEAD is GET without the body (section 9.3.2). Paths that open a stream refuse it: they have no answer that ends.
-pub(super) const ROUTES: [(&str, &str); 17] = [
+pub(super) const ROUTES: [(&str, &str); 22] = [
     ("/", "GET, HEAD, OPTIONS"),
     ("/console/{file}", "GET, HEAD, OPTIONS"),
     ("/v1/events", "GET, HEAD, POST, OPTIONS"),
@@ -14,6 +15,11 @@ pub(super) const ROUTES: [(&str, &str); 17] = [
     ("/v1/channels", "GET, HEAD, OPTIONS"),
     ("/v1/nodes", "GET, HEAD, OPTIONS"),
     ("/v1/revocations", "POST, OPTIONS"),
+    ("/v1/webhooks", "GET, HEAD, OPTIONS"),
+    ("/v1/webhooks/{name}/test", "POST, OPTIONS"),
+    ("/v1/webhooks/{name}/dead", "GET, HEAD, OPTIONS"),
+    ("/v1/webhooks/{name}/replay", "POST, OPTIONS"),
+    ("/v1/webhooks/{name}/resume", "POST, OPTIONS"),
     ("/v1/schemas", "GET, HEAD, OPTIONS"),
     ("/v1/schemas/{type}", "GET, HEAD, OPTIONS"),
     ("/healthz", "GET, HEAD, OPTIONS"),

@@ -11,7 +11,7 @@ use super::route_table::ROUTES;
 use super::side::Side;
 use super::{
     App, channels, console, events, health, history, latest, nodes, openapi, revocations, schemas, start_page, stream,
-    websocket,
+    webhooks, websocket,
 };
 use crate::protocol::{ErrorCode, Problem};
 use crate::suggest::Known;
@@ -24,14 +24,32 @@ pub struct Routes {
 }
 
 /// The routes that a 404 does not list.
-const UNLISTED: [&str; 6] =
-    ["/", "/console/{file}", "/v1/latest/{type}", "/v1/latest/{type}/{subject}", "/v1/schemas/{type}", "/favicon.ico"];
+const UNLISTED: [&str; 10] = [
+    "/",
+    "/console/{file}",
+    "/v1/latest/{type}",
+    "/v1/latest/{type}/{subject}",
+    "/v1/webhooks/{name}/test",
+    "/v1/webhooks/{name}/dead",
+    "/v1/webhooks/{name}/replay",
+    "/v1/webhooks/{name}/resume",
+    "/v1/schemas/{type}",
+    "/favicon.ico",
+];
 
 /// The methods that a known path takes at an address, as `Allow` lists them; `None` if there is nothing at the path.
 fn methods(side: Side, path: &str) -> Option<&'static str> {
-    let matches = |route: &str| match route.split_once('{') {
-        Some((before, _)) => path.len() > before.len() && path.starts_with(before),
-        None => route == path,
+    let matches = |route: &str| {
+        let (mut known, mut given) = (route.split('/'), path.split('/'));
+        let any = |segment: &str| segment.starts_with('{');
+        given.next() == known.next()
+            && loop {
+                match (known.next(), given.next()) {
+                    (None, None) => break true,
+                    (Some(known), Some(given)) if known == given || any(known) && !given.is_empty() => {}
+                    _ => break false,
+                }
+            }
     };
     ROUTES.iter().find(|(route, _)| matches(route) && side.has(route)).map(|(_, methods)| *methods)
 }
@@ -53,6 +71,11 @@ impl Routes {
             ("/v1/channels", get(channels::list)),
             ("/v1/nodes", get(nodes::list)),
             ("/v1/revocations", post(revocations::revoke)),
+            ("/v1/webhooks", get(webhooks::list)),
+            ("/v1/webhooks/{name}/test", post(webhooks::test)),
+            ("/v1/webhooks/{name}/dead", get(webhooks::dead)),
+            ("/v1/webhooks/{name}/replay", post(webhooks::replay)),
+            ("/v1/webhooks/{name}/resume", post(webhooks::resume)),
             ("/v1/schemas", get(schemas::all)),
             ("/v1/schemas/{type}", get(schemas::one)),
             ("/healthz", get(health::alive)),

@@ -12,7 +12,8 @@ pub enum Side {
 }
 
 /// The operator's routes: those that `admin_listen` gives an address of their own.
-const ADMIN: [&str; 5] = ["/metrics", "/v1/nodes", "/v1/connections", "/v1/incidents", "/v1/revocations"];
+const ADMIN: [&str; 6] =
+    ["/metrics", "/v1/nodes", "/v1/connections", "/v1/incidents", "/v1/revocations", "/v1/webhooks"];
 
 impl Side {
     /// Whether an address of this side has this path.

@@ -18,6 +18,21 @@ pub struct FlowMetrics {
     pub gaps: Family<FlowLabel, Counter>,
     pub dead: Family<FlowLabel, Counter>,
     pub restarts: Family<FlowLabel, Counter>,
+    pub webhook_attempts: Family<AttemptLabel, Counter>,
+    pub webhook_stopped: Family<WebhookLabel, Gauge>,
+}
+
+/// A webhook of the configuration, and what became of an attempt to deliver.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct AttemptLabel {
+    pub webhook: Arc<str>,
+    pub outcome: &'static str,
+}
+
+/// A webhook of the configuration.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct WebhookLabel {
+    pub webhook: Arc<str>,
 }
 
 /// A flow of the configuration.
@@ -58,6 +73,16 @@ impl FlowMetrics {
             "flow_restarts",
             "Runs of this flow that ended with an error, a panic, or the loss of its lease",
             self.restarts.clone(),
+        );
+        r.register(
+            "webhook_attempts",
+            "Attempts to deliver an event to this webhook, by outcome",
+            self.webhook_attempts.clone(),
+        );
+        r.register(
+            "webhook_stopped",
+            "1 on the node that runs this webhook, while it is stopped because its receiver answered 410",
+            self.webhook_stopped.clone(),
         );
     }
 }

@@ -9,14 +9,16 @@ use crate::flows::Flow;
 #[cfg(feature = "redis")]
 use crate::flows::bridge::{self, BridgeSettings};
 use crate::flows::sink::{self, SinkSettings};
+use crate::flows::webhook;
 use crate::metrics::Metrics;
 
 /// The tables of flows, checked against the event types.
-#[derive(Debug)]
 pub struct FlowSettings {
     #[cfg(feature = "redis")]
     bridges: Vec<BridgeSettings>,
     sinks: Vec<SinkSettings>,
+    /// The webhooks. The wiring makes them, because operators work with them, too.
+    pub webhooks: Vec<webhook::Settings>,
     /// What is suspicious about them, one sentence each.
     pub warnings: Vec<String>,
 }
@@ -29,16 +31,27 @@ impl FlowSettings {
     pub fn read(config: &Config, catalog: &Catalog) -> Result<Self, Vec<String>> {
         let bridges = bridges(config, catalog);
         let sinks = sink::read(config.flows.of(SINK), catalog);
-        match (bridges, sinks) {
-            #[cfg(feature = "redis")]
-            (Ok(bridges), Ok((sinks, warnings))) => Ok(Self { bridges, sinks, warnings }),
-            #[cfg(not(feature = "redis"))]
-            (Ok(()), Ok((sinks, warnings))) => Ok(Self { sinks, warnings }),
-            (bridges, sinks) => Err([bridges.err(), sinks.err()].into_iter().flatten().flatten().collect()),
+        let webhooks = webhook::compile(&config.flows, catalog);
+        match (bridges, sinks, webhooks) {
+            (Ok(bridges), Ok((sinks, mut warnings)), Ok((webhooks, more))) => {
+                warnings.extend(more);
+                #[cfg(not(feature = "redis"))]
+                let () = bridges;
+                Ok(Self {
+                    #[cfg(feature = "redis")]
+                    bridges,
+                    sinks,
+                    webhooks,
+                    warnings,
+                })
+            }
+            (bridges, sinks, webhooks) => {
+                Err([bridges.err(), sinks.err(), webhooks.err()].into_iter().flatten().flatten().collect())
+            }
         }
     }
 
-    /// The flows of a node.
+    /// The flows of a node, but for the webhooks.
     pub fn flows(
         self,
         bus: &Arc<Bus>,

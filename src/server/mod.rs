@@ -35,6 +35,7 @@ use crate::config::{BrokerConfig, BrokerUrl, Config, OnFailure, TypeTables};
 use crate::connection::{Connections, MAX_UNAUTHENTICATED};
 use crate::event::{Catalog, Defaults, Epoch};
 use crate::flows::audit::{AuditWriter, follow_reloads};
+use crate::flows::webhook::{self, Webhook, Webhooks};
 use crate::flows::{self, Flow};
 use crate::http::edge::Edge;
 use crate::http::{App, AppState, ParseLimit, Side};
@@ -99,7 +100,7 @@ pub enum ServerError {
     Auth(Vec<String>),
     #[error("the broker cannot be used: {0}")]
     Broker(String),
-    /// The `[[cascade]]` or `[types.NAME]` tables do not fit the event types.
+    /// The `[[cascade]]`, `[types.NAME]` or `[[webhook]]` tables do not fit the event types, or have other mistakes.
     #[error("{}", .0.join("\n"))]
     Tables(Vec<String>),
     /// The file of `[audit]` cannot be written.
@@ -160,7 +161,7 @@ pub async fn bind_with(mut config: Config, catalog: Arc<Catalog>, open: OpenBrok
     }
     let tables = TypeTables::settings(config.types.as_ref(), &catalog).map_err(ServerError::Tables)?;
     config.broker.types.extend(tables);
-    let flows = FlowSettings::read(&config, &catalog).map_err(ServerError::Tables)?;
+    let mut flows = FlowSettings::read(&config, &catalog).map_err(ServerError::Tables)?;
     for warning in &flows.warnings {
         tracing::warn!("{warning}");
     }
@@ -176,10 +177,11 @@ pub async fn bind_with(mut config: Config, catalog: Arc<Catalog>, open: OpenBrok
         NamespaceParts::open(&broker, &config, &catalog, &admission, &metrics, auth.as_ref(), open)
     });
     let parts = parts.collect::<Result<_, _>>()?;
-    let rules = Rules { cascades, auth, audit };
+    let webhooks = std::mem::take(&mut flows.webhooks);
+    let rules = Rules { cascades, auth, audit, webhooks };
     let server = assemble(listener, config, catalog.clone(), parts, admission, metrics.clone(), rules);
-    let flows = flows.flows(&server.app.bus, &catalog, &metrics, &server.config);
-    Ok(Server { admin, tls, flows, ..server })
+    let more = flows.flows(&server.app.bus, &catalog, &metrics, &server.config);
+    Ok(Server { admin, tls, flows: server.flows.iter().cloned().chain(more).collect(), ..server })
 }
 
 /// The broker of one namespace. Redis has it in the names of its keys. A log in files has one owner, so each further
@@ -198,6 +200,7 @@ fn broker_of(config: &BrokerConfig, namespace: String) -> BrokerConfig {
 struct Rules {
     cascades: Cascades,
     auth: Option<Arc<Auth>>,
+    webhooks: Vec<webhook::Settings>,
     audit: Option<AuditParts>,
 }
 
@@ -209,7 +212,7 @@ fn assemble(
     namespaces: Vec<NamespaceParts>,
     admission: Arc<Admission>,
     metrics: Arc<Metrics>,
-    Rules { cascades, auth, audit }: Rules,
+    Rules { cascades, auth, audit, webhooks }: Rules,
 ) -> Server {
     let lifecycle = Lifecycle::default();
     let known = namespaces.iter().map(|parts| parts.namespace.clone()).collect();
@@ -235,7 +238,14 @@ fn assemble(
     });
     let max_connections = edge.max_connections.unwrap_or_else(file_limit::max_connections);
     let occupancy = Occupancy::new(max_connections, edge.max_connections_per_address);
+    let node = &config.server.node_id;
+    let webhooks = webhooks
+        .into_iter()
+        .map(|settings| Arc::new(Webhook::new(settings, bus.clone(), metrics.clone(), node.clone())));
+    let webhooks: Vec<_> = webhooks.collect();
+    let flows = webhooks.iter().map(|webhook| webhook.clone() as Arc<dyn Flow>).collect();
     let app = App(Arc::new(AppState {
+        webhooks: Webhooks::new(bus.clone(), webhooks),
         bus,
         connections,
         metrics: metrics.clone(),
@@ -257,7 +267,7 @@ fn assemble(
         connections: TaskGroup::new(metrics),
         lifecycle,
         auth,
-        flows: Vec::new(),
+        flows,
         audit,
         config,
     }

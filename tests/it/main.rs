@@ -76,4 +76,5 @@ mod sync_metrics;
 mod tls;
 mod trigger;
 mod upstash;
+mod webhooks;
 mod websocket;

@@ -26,7 +26,7 @@ HERE = Path(__file__).resolve().parent
 PROGRAM = os.environ.get("TIDINGS_BIN", ROOT / "target/debug/tidings")
 
 ISSUER, AUDIENCE = "https://issuer.test/", "https://bus.test"
-GRANTS = {"publish": ["*"], "subscribe": ["*"], "admin": ["nodes", "metrics", "connections", "revoke"]}
+GRANTS = {"publish": ["*"], "subscribe": ["*"], "admin": ["nodes", "metrics", "connections", "revoke", "flows"]}
 EVENTS = [
     {"type": "order-status", "data": {"orderId": "o-1", "newStatus": "confirmed"}},
     {"type": "inventory-change", "data": {"productId": "1", "oldQuantity": 2, "newQuantity": 1, "reason": "sale"}},

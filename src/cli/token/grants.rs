@@ -24,7 +24,7 @@ pub struct GrantFlags {
     #[arg(long, value_name = "CHANNEL[:FIELD=VALUE]", add = candidates::channels())]
     subscribe: Vec<String>,
     /// What else is allowed. Repeatable, or separated by commas.
-    #[arg(long, value_name = "RIGHT", value_delimiter = ',', value_parser = ["nodes", "metrics", "connections", "revoke"])]
+    #[arg(long, value_name = "RIGHT", value_delimiter = ',', value_parser = ["nodes", "metrics", "connections", "revoke", "flows"])]
     admin: Vec<String>,
     /// Folder with the schemas of your own event types, to which channels and fields are compared.
     #[arg(long, value_name = "DIR", env = "TIDINGS_SCHEMAS", value_hint = ValueHint::DirPath)]

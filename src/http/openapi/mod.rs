@@ -10,6 +10,7 @@ mod latest;
 mod operations;
 mod problems;
 mod schemas;
+mod webhooks;
 
 use std::sync::Arc;
 

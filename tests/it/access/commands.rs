@@ -14,7 +14,7 @@ fn a_customer_sees_the_own_orders_only() {
         ended.out
     };
     offline(&["auth", "init"]);
-    let everything = ["--publish", "*", "--subscribe", "*", "--admin", "nodes,metrics,connections,revoke"];
+    let everything = ["--publish", "*", "--subscribe", "*", "--admin", "nodes,metrics,connections,revoke,flows"];
     fs::write(path.join("me.token"), offline(&[&["token", "issue", "--sub", "me"], &everything[..]].concat())).unwrap();
     let own = ["token", "issue", "--sub", "u42", "--subscribe", "order-status:customerId=u42"];
     fs::write(path.join("u42.token"), offline(&own)).unwrap();

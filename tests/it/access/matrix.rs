@@ -26,7 +26,7 @@ async fn world() -> (World, Node, [Option<String>; 7]) {
         Some(world.granting(json!({"publish": [ORDERS]}))),
         Some(world.granting(json!({"subscribe": [ORDERS]}))),
         Some(world.granting(json!({"subscribe": pin}))),
-        Some(world.granting(json!({"admin": ["nodes", "metrics", "connections", "revoke"]}))),
+        Some(world.granting(json!({"admin": ["nodes", "metrics", "connections", "revoke", "flows"]}))),
     ];
     (world, node, credentials)
 }

@@ -16,6 +16,7 @@ use super::ledger::{CHANNELS, Ledger, ObservedStream, ResponseCounts, SharedLedg
 use super::profile::{Profile, profile};
 use super::publisher::Publisher;
 use super::subscriber::{ReadGate, subscribe};
+use super::webhook::Webhook;
 use crate::support::clock::Clock;
 use crate::support::cluster::Cluster;
 use crate::support::daemon::Daemon;
@@ -23,6 +24,7 @@ use crate::support::proxy::Proxy;
 use crate::support::redis::Redis;
 use crate::support::sentinel::Sentinels;
 use crate::support::{PATIENCE, seed, until};
+use crate::webhooks::receiver::folder;
 
 /// The longest time that a 503 may take.
 const MAX_503_TIME: Duration = Duration::from_secs(3);
@@ -41,6 +43,7 @@ pub struct Harness<B = Redis> {
     /// Whether clients that lose their node continue at another. If not, no connection may end.
     fails_over: bool,
     profile: Profile,
+    webhook: Webhook,
     ledger: SharedLedger,
     seed: u64,
     stop: Arc<AtomicBool>,
@@ -102,8 +105,9 @@ impl Harness<Cluster> {
 impl<B> Harness<B> {
     /// Starts a node for each of these broker URLs, then the load; returns when everything runs.
     pub async fn start(broker: B, proxies: Vec<Proxy>, broker_urls: Vec<String>, options: StartOptions<'_>) -> Self {
-        let count = broker_urls.len();
-        let node = |(number, broker): (usize, &String)| start_node(number, "127.0.0.1:0", broker, options);
+        let (count, webhook) = (broker_urls.len(), Webhook::start().await);
+        let tables = webhook.tables();
+        let node = |(number, broker): (usize, &String)| start_node(number, "127.0.0.1:0", broker, &tables, options);
         let nodes: Vec<_> = broker_urls.iter().enumerate().map(node).collect();
         let mut harness = Self {
             broker,
@@ -113,6 +117,7 @@ impl<B> Harness<B> {
             nodes: nodes.into_iter().map(Some).collect(),
             fails_over: options.fails_over,
             profile: profile(),
+            webhook,
             ledger: SharedLedger::default(),
             // The seed repeats the publishers' choices, as long as the outcomes are the same.
             seed: seed(),
@@ -220,7 +225,8 @@ impl<B> Harness<B> {
         let ended = tokio::task::spawn_blocking(|| old.process.ended()).await.expect("the wait does not panic");
         assert_eq!(ended.code, Some(0), "{}", ended.err);
         let address = self.urls[node].trim_start_matches("http://");
-        self.nodes[node] = Some(start_node(node, address, &self.broker_urls[node], StartOptions::default()));
+        let (tables, broker) = (self.webhook.tables(), &self.broker_urls[node]);
+        self.nodes[node] = Some(start_node(node, address, broker, &tables, StartOptions::default()));
     }
 
     /// Waits until `/v1/nodes` of a node lists exactly these nodes in these states.
@@ -306,12 +312,13 @@ impl<B> Harness<B> {
             streams.all(|stream| last_events.iter().any(|(channel, id)| *channel == stream.channel && stream.has(id)))
         };
         // If something never arrives, the checker reports what is missing.
-        while start.elapsed() < PATIENCE && !has_all(&self.ledger()) {
+        while start.elapsed() < PATIENCE && !(has_all(&self.ledger()) && self.webhook.has_all(&last_events)) {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         let mut violations = check(&self.ledger());
         {
             let ledger = self.ledger();
+            violations.extend(self.webhook.check(&ledger));
             for stream in ledger.streams.iter().filter(|stream| !gaps(stream).contains(&stream.gaps())) {
                 let expected = gaps(stream);
                 violations.push(format!("{}: {} gaps instead of {expected:?}", stream.name, stream.gaps()));
@@ -343,13 +350,13 @@ impl<B> Harness<B> {
     }
 }
 
-/// Starts one node.
-fn start_node(number: usize, listen: &str, broker: &str, options: StartOptions<'_>) -> Daemon {
+/// Starts one node with these tables in its configuration.
+fn start_node(number: usize, listen: &str, broker: &str, tables: &str, options: StartOptions<'_>) -> Daemon {
     let id = format!("node-{number}");
     let given = ["--listen", listen, "--broker", broker, "--node-id", &id];
     let heartbeat: &[&str] = if options.flags.contains(&"--heartbeat") { &[] } else { &["--heartbeat", "5s"] };
     let flags = [&given, heartbeat, options.flags].concat();
-    Daemon::starting(&flags, tempfile::tempdir().expect("a temporary directory"), |command| {
+    Daemon::starting(&flags, folder(tables), |command| {
         if let Some(clock) = options.clock {
             command.envs(clock.environment());
         }

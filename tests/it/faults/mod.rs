@@ -5,6 +5,7 @@
 //! - [`publisher`] and [`subscriber`] generate the load. They know only the contract.
 //! - [`ledger`] records every event that was sent, every response, and everything that each subscriber received.
 //! - [`checker`] reads the ledger after the recovery, and returns every broken promise.
+//! - [`webhook`] is one more receiver, with a check of its own.
 //! - [`profile`] sets the amount of load: short in every test run, long in `make soak`. [`figures`] prints the results.
 //!
 //! All random choices come from one seed, which is printed; `TIDINGS_FAULT_SEED` repeats it.
@@ -17,3 +18,4 @@ mod profile;
 mod publisher;
 mod scenarios;
 mod subscriber;
+mod webhook;
