@@ -10,7 +10,8 @@ use hyper_util::service::TowerToHyperService;
 use super::route_table::ROUTES;
 use super::side::Side;
 use super::{
-    App, channels, console, events, health, history, nodes, openapi, revocations, schemas, start_page, stream, websocket,
+    App, channels, console, events, health, history, nodes, openapi, revocations, schemas, start_page, stream,
+    websocket,
 };
 use crate::protocol::{ErrorCode, Problem};
 use crate::suggest::Known;

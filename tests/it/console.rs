@@ -21,7 +21,10 @@ async fn browsers_get_the_console_with_all_its_files_and_others_get_text() {
     let page = get(&node, "/", "accept", PAGE).await;
     assert_eq!(page.header("content-type"), Some("text/html; charset=utf-8"));
     let policy = page.header("content-security-policy").unwrap();
-    assert!(policy.starts_with("default-src 'none'") && !policy.contains("unsafe") && !policy.contains('*'), "{policy}");
+    assert!(
+        policy.starts_with("default-src 'none'") && !policy.contains("unsafe") && !policy.contains('*'),
+        "{policy}"
+    );
     // A relative address leads below the path at which a proxy has the daemon.
     let files: Vec<&str> = page.text.split("\"console/").skip(1).map(|rest| rest.split_once('"').unwrap().0).collect();
     assert_eq!(files.len(), 2, "{}", page.text);
