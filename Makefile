@@ -1,13 +1,15 @@
 # The targets are CI's steps, under the same names; `make check` runs them all.
-# Needs: cargo (Rust 1.89 or newer), and for the tests Node 20 or newer with npm and Python 3. `make setup` installs the
+# Needs: cargo (Rust 1.89 or newer), and for the tests Node 20 or newer with npm and Python 3.10 or newer. `make setup` installs the
 # rest.
 
 CLIENT := clients/typescript
+PYTHON_CLIENT := clients/python
 AJV    := tests/ajv
 JOSE   := tests/jose
 OTHERS := tests/generators
 PEERS  := benches/peers
 COHERENCE := tests/coherence
+UPSTASH := tests/upstash
 NEXT   := tests/next
 SHOP   := examples/shop
 CONSOLE := ./console
@@ -23,10 +25,17 @@ FOR_CONSOLE := chromium nginx $(CLIENT) $(CONSOLE)
 FOR_SHOP   := redis-server chromium $(SHOP)
 FOR_OTHERS := $(OTHERS) $(OTHERS)/generators.txt
 FOR_PYTHON := tests/python/clients.txt tests/python/sseclient-py.txt
+FOR_PYTHON_CLIENT := redis-server openssl $(PYTHON_CLIENT)/python-client.txt $(PYTHON_CLIENT)/typecheck
 FOR_OPENAPI := tests/openapi/openapi.txt
-FOR_TESTS  := redis-server chromium nginx haproxy caddy prometheus $(FOR_PYTHON) $(FOR_OPENAPI) $(FOR_CLIENT) $(FOR_OTHERS) $(JOSE) $(COHERENCE) $(CONSOLE)
+FOR_UPSTASH := $(UPSTASH) $(UPSTASH)/upstash.txt
+FOR_BROKERS := redis-server tests/brokers/valkey-8.txt tests/brokers/redis-6.2.txt $(FOR_UPSTASH)
+FOR_TESTS  := redis-server chromium nginx haproxy caddy prometheus $(FOR_UPSTASH) $(FOR_PYTHON) $(FOR_PYTHON_CLIENT) $(FOR_OPENAPI) $(FOR_CLIENT) $(FOR_OTHERS) $(JOSE) $(COHERENCE) $(CONSOLE)
 FOR_FUZZ   := cargo-fuzz@0.13.2
 FOR_BENCH  := redis-server nginx libnginx-mod-nchan $(PEERS)/nats-server.txt $(PEERS)
+
+# How the Python client's checks run: with the packages of target/python, and nothing installed.
+PYTHON_PATH := PYTHONPATH=$(CURDIR)/target/python/python-client:src
+IN_PYTHON   := $(PYTHON_PATH) python3 -m
 
 SETUP := CARGO="$(CARGO)" scripts/setup
 
@@ -91,10 +100,13 @@ lint: setup-lint build ## formatting, clippy, documentation, dependencies, gener
 	target/debug/tidings codegen protocol --out $(CLIENT)/src/generated --check
 	scripts/imports --check
 
-test: setup-test test-rust test-ajv test-generators test-openapi test-client test-console test-coherence ## all tests, with real Redis servers, real sockets, a real browser
+test: setup-test test-rust test-ajv test-generators test-openapi test-client test-console test-python-client test-coherence ## all tests, with real Redis servers, real sockets, a real browser
 
 test-rust: build ## the Rust tests alone
 	RUST_TEST_THREADS=$(TEST_THREADS) scripts/again $@ $(CARGO) test --locked
+
+check-brokers: setup-brokers ## the tests of the brokers over Redis 6.2 and 7.0, Valkey 8, profiles of other servers, and Upstash's REST interface; ARGS=valkey
+	TEST_THREADS=$(TEST_THREADS) CARGO="$(CARGO)" scripts/check-brokers $(ARGS)
 
 test-ajv: build setup-client ## the daemon's verdicts beside those of an independent validator
 	node $(AJV)/check.mjs
@@ -107,6 +119,11 @@ test-openapi: build setup-openapi ## the daemon beside its OpenAPI document, fuz
 
 test-client: build setup-client ## the TypeScript client's build, types, package and tests
 	cd $(CLIENT) && $(CURDIR)/scripts/again $@ npm run check
+
+test-python-client: build setup-python-client ## the Python client: types, lint, and tests; ARGS="-k resume"
+	cd $(PYTHON_CLIENT) && $(IN_PYTHON) ruff format --check && $(IN_PYTHON) ruff check --quiet
+	cd $(PYTHON_CLIENT) && $(IN_PYTHON) mypy && $(PYTHON_PATH) node typecheck/node_modules/pyright/index.js --pythonpath $$(command -v python3)
+	cd $(PYTHON_CLIENT) && $(PYTHON_PATH) $(CURDIR)/scripts/again $@ python3 -m pytest --numprocesses $(TEST_THREADS) $(ARGS)
 
 test-console: build setup-console ## whether console/dist is what the sources build; the console in a browser; screenshots in target/console
 	cd $(CONSOLE) && npm run check
@@ -131,19 +148,22 @@ test-shop: build build-client ## the shop of examples/shop, with a customer and 
 fmt: ## format the Rust code
 	$(CARGO) fmt
 
-generate: build ## write the generated files: schemas/ and the client's types
+generate: build setup-python-client ## write the generated files: schemas/ and the clients' types
 	target/debug/tidings schema export --out schemas
 	target/debug/tidings codegen typescript --out $(CLIENT)/src/generated
 	target/debug/tidings codegen protocol --out $(CLIENT)/src/generated
 	target/debug/tidings codegen typescript --schemas $(CLIENT)/test/own --config $(CLIENT)/test/own/tidings.toml --out $(CLIENT)/test/own
 	target/debug/tidings codegen typescript --config $(SHOP)/tidings.toml --schemas $(SHOP)/types --out $(SHOP)/shared/generated
+	target/debug/tidings schema export --schemas $(CLIENT)/test/own --out target/python/own-schemas
+	cd $(PYTHON_CLIENT) && $(IN_PYTHON) tidings_client.codegen --schemas ../../schemas --out src/tidings_client/types.py
+	cd $(PYTHON_CLIENT) && $(IN_PYTHON) tidings_client.codegen --schemas ../../target/python/own-schemas --out test/own_types.py
 
 console: setup-console ## build the console, console/dist; then build the daemon, which embeds it
 	cd $(CONSOLE) && npm run build
 
 clean: ## remove what was built, and the npm packages
 	$(CARGO) clean
-	rm -rf $(CLIENT)/node_modules $(CLIENT)/test/react18/node_modules $(CLIENT)/dist $(AJV)/node_modules $(OTHERS)/node_modules $(JOSE)/node_modules $(COHERENCE)/node_modules $(CONSOLE)/node_modules $(NEXT)/node_modules $(NEXT)/.next $(SHOP)/node_modules $(PEERS)/node_modules
+	rm -rf $(PYTHON_CLIENT)/typecheck/node_modules $(CLIENT)/node_modules $(CLIENT)/test/react18/node_modules $(CLIENT)/dist $(AJV)/node_modules $(OTHERS)/node_modules $(JOSE)/node_modules $(COHERENCE)/node_modules $(CONSOLE)/node_modules $(NEXT)/node_modules $(NEXT)/.next $(SHOP)/node_modules $(PEERS)/node_modules
 
 ##@ Long suites and benchmarks
 
@@ -211,6 +231,9 @@ setup-client:
 build-coherence:
 	$(CARGO) build --locked --example coherence-cache
 
+setup-brokers:
+	@$(SETUP) $(FOR_BROKERS)
+
 setup-coherence:
 	@$(SETUP) $(FOR_COHERENCE)
 
@@ -225,6 +248,9 @@ setup-shop:
 
 setup-generators:
 	@$(SETUP) $(FOR_OTHERS)
+
+setup-python-client:
+	@$(SETUP) $(FOR_PYTHON_CLIENT)
 
 setup-openapi:
 	@$(SETUP) $(FOR_OPENAPI)

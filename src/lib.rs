@@ -60,6 +60,8 @@ mod metrics;
 mod network;
 #[cfg(feature = "server")]
 mod occupancy;
+#[cfg(feature = "server")]
+mod outbound;
 /// Internals for `benches/`, which measure them one by one, for `tests/conformance`, and for tests that sign tokens. Not part of the public
 /// interface.
 #[cfg(feature = "server")]

@@ -3,7 +3,10 @@
 //! The values of every label are known before the first request: event types of the catalogue, and error codes of the
 //! contract. So a client cannot create a new time series. This module does not know how the metrics are scraped.
 
+mod audit;
+mod bridges;
 mod flows;
+mod sinks;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +18,10 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
+use audit::AuditMetrics;
+use bridges::BridgeMetrics;
 pub use flows::{FlowLabel, FlowMetrics};
+use sinks::SinkMetrics;
 
 /// The metrics of one node. The help texts in `Metrics::default` describe them.
 #[derive(Debug)]
@@ -23,6 +29,10 @@ pub struct Metrics {
     pub connections: Gauge,
     pub subscriptions: Gauge,
     pub long_polls: Gauge,
+    pub latest_subjects: Family<TypeLabel, Gauge>,
+    pub latest_evictions: Family<TypeLabel, Counter>,
+    pub latest_requests: Counter,
+    pub latest_reads: Counter,
     pub pending_connections: Gauge,
     pub published: Family<TypeLabel, Counter>,
     pub duplicates: Counter,
@@ -57,6 +67,9 @@ pub struct Metrics {
     pub tls_handshake_failures: Counter,
     pub tls_reload_failures: Counter,
     pub flows: FlowMetrics,
+    pub audit: AuditMetrics,
+    pub bridges: BridgeMetrics,
+    pub sinks: SinkMetrics,
     registry: Registry,
 }
 
@@ -103,6 +116,10 @@ impl Default for Metrics {
             connections: Gauge::default(),
             subscriptions: Gauge::default(),
             long_polls: Gauge::default(),
+            latest_subjects: Family::default(),
+            latest_evictions: Family::default(),
+            latest_requests: Counter::default(),
+            latest_reads: Counter::default(),
             pending_connections: Gauge::default(),
             published: Family::default(),
             duplicates: Counter::default(),
@@ -137,6 +154,9 @@ impl Default for Metrics {
             tls_handshake_failures: Counter::default(),
             tls_reload_failures: Counter::default(),
             flows: FlowMetrics::default(),
+            audit: AuditMetrics::default(),
+            bridges: BridgeMetrics::default(),
+            sinks: SinkMetrics::default(),
             registry: Registry::with_prefix("tidings"),
         };
         let mut registry = std::mem::take(&mut metrics.registry);
@@ -144,6 +164,26 @@ impl Default for Metrics {
         r.register("connections", "Open WebSocket connections and event streams", metrics.connections.clone());
         r.register("subscriptions", "Open subscriptions of all connections", metrics.subscriptions.clone());
         r.register("long_polls", "Long-poll requests that wait for an event", metrics.long_polls.clone());
+        r.register(
+            "latest_subjects",
+            "Subjects whose newest event the broker keeps, as this node last saw, by type",
+            metrics.latest_subjects.clone(),
+        );
+        r.register(
+            "latest_evictions",
+            "Subjects that lost their newest event to an append of this node, because there are more than latest_max_subjects",
+            metrics.latest_evictions.clone(),
+        );
+        r.register(
+            "latest_requests",
+            "Requests for newest events, of one subject or a list",
+            metrics.latest_requests.clone(),
+        );
+        r.register(
+            "latest_reads",
+            "Reads of the broker for the newest event of one subject; requests within 2 s share one",
+            metrics.latest_reads.clone(),
+        );
         r.register(
             "arriving",
             "Pending connections: not subscribed yet, or waiting to read the log for a replay",
@@ -277,6 +317,9 @@ impl Default for Metrics {
             metrics.tls_reload_failures.clone(),
         );
         metrics.flows.register(r);
+        metrics.audit.register(r);
+        metrics.bridges.register(r);
+        metrics.sinks.register(r);
         // A rate needs a sample from before the first error.
         for code in ["broker-unavailable", "invalid-frame", "rate-limited"] {
             drop(metrics.sync_errors.get_or_create(&CodeLabel { code }));

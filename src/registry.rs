@@ -11,15 +11,8 @@ use crate::broker::Backend;
 use crate::broker::nodes::NodeState;
 use crate::metrics::Metrics;
 
-/// The shortest time between two heartbeats.
-const INTERVAL: Duration = Duration::from_secs(5);
 /// Pause after a heartbeat that failed, so that a lost registry is soon complete again.
 const RETRY: Duration = Duration::from_secs(1);
-
-/// The time between two heartbeats of a node with this pulse.
-pub fn interval(pulse: Duration) -> Duration {
-    INTERVAL.max(pulse)
-}
 
 /// Sends heartbeats for as long as it is polled, and one at once when the node is asked to stop. It is listed as draining
 /// from then on.

@@ -9,6 +9,7 @@ mod limit_key;
 mod principal;
 
 use std::borrow::Cow;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
@@ -58,25 +59,60 @@ pub struct Caller {
     namespace: NamespaceId,
     /// `None`: may do everything.
     principal: Option<Arc<Principal>>,
-    /// The name of a part of the daemon that calls.
-    part: Option<Arc<str>>,
+    origin: CallOrigin,
+}
+
+/// Where a call comes from. `None` for requests where there is no audit, and for a call that is only tried: the transport
+/// repeats it with its origin if it is refused.
+pub type CallOrigin = Option<Arc<CallDetails>>;
+
+/// See [`CallOrigin`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CallDetails {
+    Request {
+        address: IpAddr,
+        /// The `x-request-id` of the request; that of the handshake for a connection.
+        id: Box<str>,
+    },
+    /// A part of the daemon itself, by its name.
+    Part(Box<str>),
 }
 
 impl Caller {
     /// A caller who may do everything in this namespace.
     pub fn unrestricted(namespace: NamespaceId) -> Self {
-        Self { namespace, principal: None, part: None }
+        Self { namespace, principal: None, origin: None }
     }
 
     /// A part of the daemon itself, which may do everything in this namespace. Its name is the `source` of its events:
     /// `bridge/legacy-inventory`.
-    pub fn internal(namespace: NamespaceId, part: impl Into<Arc<str>>) -> Self {
-        Self { namespace, principal: None, part: Some(part.into()) }
+    pub fn internal(namespace: NamespaceId, part: impl Into<Box<str>>) -> Self {
+        Self { namespace, principal: None, origin: Some(Arc::new(CallDetails::Part(part.into()))) }
     }
 
     /// A caller with a valid credential, or with the grants of those who have none.
     pub fn of(principal: Arc<Principal>) -> Self {
-        Self { namespace: principal.namespace, principal: Some(principal), part: None }
+        Self { namespace: principal.namespace, principal: Some(principal), origin: None }
+    }
+
+    /// The same caller, whose calls come from there.
+    #[must_use]
+    pub fn from(mut self, origin: CallOrigin) -> Self {
+        self.origin = origin;
+        self
+    }
+
+    /// Where its calls come from.
+    pub fn origin(&self) -> &CallOrigin {
+        &self.origin
+    }
+
+    /// The part of the daemon that calls. `None` for everybody else.
+    pub fn part(&self) -> Option<&str> {
+        match self.origin.as_deref() {
+            Some(CallDetails::Part(name)) => Some(name),
+            _ => None,
+        }
     }
 
     /// The namespace that all its calls are about.
@@ -93,7 +129,7 @@ impl Caller {
     /// 1.0.2, section 3.1). What such a one cannot have is percent-encoded.
     pub fn source(&self) -> Cow<'_, str> {
         let name = self.principal().and_then(|principal| principal.source());
-        let name = name.or(self.part.as_deref()).unwrap_or("anonymous");
+        let name = name.or(self.part()).unwrap_or("anonymous");
         // A colon within the first segment would end a scheme (RFC 3986, section 4.2).
         let scheme = name.split_once(':').map(|(scheme, _)| scheme);
         let is_scheme = |text: &str| {

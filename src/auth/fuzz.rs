@@ -134,6 +134,7 @@ fn auth() -> Auth {
         current: ArcSwap::from_pointee(snapshot),
         tokens: TokenCache::default(),
         changes: watch::Sender::new(0),
+        outcome: watch::Sender::new(None),
         read: Mutex::new(Stamp::of(Path::new(""), None, &[])),
         clock: Clock::default(),
         log: RefusalLog::default(),

@@ -81,6 +81,8 @@ pub struct Auth {
     tokens: TokenCache,
     /// Counts the reloads that were accepted.
     changes: watch::Sender<u64>,
+    /// What the newest change of the files came to.
+    outcome: watch::Sender<Option<&'static str>>,
     /// The files as they were when they were read last.
     read: Mutex<Stamp>,
     clock: Clock,
@@ -145,6 +147,7 @@ impl Auth {
             current,
             tokens: TokenCache::default(),
             changes: watch::Sender::new(0),
+            outcome: watch::Sender::new(None),
             read: Mutex::new(stamp),
             clock: Clock::default(),
             log: RefusalLog::default(),
@@ -241,6 +244,11 @@ impl Auth {
     /// Counts the reloads that were accepted.
     pub fn changes(&self) -> watch::Receiver<u64> {
         self.changes.subscribe()
+    }
+
+    /// What each change of the files comes to: `accepted`, `refused` or `deleted`.
+    pub fn outcomes(&self) -> watch::Receiver<Option<&'static str>> {
+        self.outcome.subscribe()
     }
 
     /// Whether `source` is the name of a configured key in the namespace of this principal, and not of its own key. The

@@ -83,6 +83,7 @@ impl Auth {
             }
             Ok(Reloaded::Deleted) => tracing::warn!(%file, "the access configuration was deleted; the old one stays"),
             Err(mistakes) => {
+                self.outcome.send_replace(Some("refused"));
                 self.metrics.auth_config_stale.set(1);
                 for mistake in mistakes {
                     tracing::error!("{mistake}; the access configuration stays as it is");
@@ -90,7 +91,9 @@ impl Auth {
                 return;
             }
         }
-        self.metrics.auth_config_stale.set(i64::from(result == Ok(Reloaded::Deleted)));
+        let deleted = result == Ok(Reloaded::Deleted);
+        self.outcome.send_replace(Some(if deleted { "deleted" } else { "accepted" }));
+        self.metrics.auth_config_stale.set(i64::from(deleted));
     }
 
     /// Reads the files again if they have changed.

@@ -16,11 +16,12 @@ use async_trait::async_trait;
 use bytes::{BufMut, Bytes, BytesMut};
 use tokio::sync::mpsc;
 
+use super::memory_latest::LatestValues;
 use super::memory_store::MemoryStore;
 use super::nodes::{Nodes, SingleNodeRegistry};
 use super::{
-    Appended, Backend, Bounds, BrokerError, Entry, Head, Limits, Located, Log, Notifier, PAGE_BYTES, Page,
-    SIGNAL_CAPACITY, Signal, Signals, Store,
+    Appended, Backend, Bounds, BrokerError, Entry, Head, Latest, LatestOf, LatestPage, LatestTally, Limits, Located,
+    Log, Notifier, PAGE_BYTES, Page, Retention, SIGNAL_CAPACITY, Signal, Signals, Store,
 };
 use crate::event::{Catalog, ChannelId, Epoch, Event, Moment, PerChannel, Position};
 
@@ -35,6 +36,7 @@ struct MemoryBroker {
     nodes: SingleNodeRegistry,
     store: MemoryStore,
     id_hashers: [RandomState; 2],
+    tallies: PerChannel<LatestTally>,
     /// One lock for all channels: it is only held for a few moves of memory.
     logs: Mutex<Logs>,
 }
@@ -62,6 +64,8 @@ struct ChannelLog {
     offsets_by_id: HashMap<IdHash, u64>,
     /// The same ids, the oldest first.
     ids_by_age: VecDeque<(Instant, IdHash)>,
+    /// The newest event of each subject, if the type keeps it.
+    latest: LatestValues,
 }
 
 /// An id's hash with random keys, so that a long id takes no more memory than a short one and nobody can make two collide.
@@ -85,6 +89,7 @@ pub(super) fn open(catalog: &Catalog, limits: Limits) -> (Arc<dyn Backend>, Sign
             nodes: SingleNodeRegistry::default(),
             store: MemoryStore::default(),
             id_hashers: Default::default(),
+            tallies: PerChannel::new(catalog, |_| LatestTally::default()),
             logs,
         }),
         signals,
@@ -123,6 +128,8 @@ impl Log for MemoryBroker {
                     continue;
                 }
                 let position = self.position(log.append(event, id, &self.limits, now));
+                let evicted = log.keep_latest(event, &self.limits, now);
+                self.tallies[event.channel].note(log.latest.len(), evicted);
                 if let Some(permit) = permits.next() {
                     let (position, json) = (position.clone(), event.json.clone());
                     permit.send(Signal::Appended { channel: event.channel, position, json });
@@ -174,6 +181,32 @@ impl Log for MemoryBroker {
 }
 
 #[async_trait]
+impl Latest for MemoryBroker {
+    fn keeps_latest(&self, channel: ChannelId) -> bool {
+        self.limits.retention(channel).latest.is_some()
+    }
+
+    async fn latest(&self, channel: ChannelId, subject: &str) -> Result<LatestOf, BrokerError> {
+        let mut logs = self.lock();
+        let log = &mut logs.channels[channel];
+        log.expire(&self.limits, channel, Instant::now());
+        Ok(LatestOf { head: self.position(log.head), entry: log.latest.get(subject) })
+    }
+
+    async fn latest_page(&self, channel: ChannelId, after: u64, limit: usize) -> Result<LatestPage, BrokerError> {
+        let mut logs = self.lock();
+        let log = &mut logs.channels[channel];
+        log.expire(&self.limits, channel, Instant::now());
+        let (entries, more) = log.latest.page(after, limit);
+        Ok(LatestPage { head: self.position(log.head), entries, more })
+    }
+
+    fn latest_tally(&self, channel: ChannelId) -> &LatestTally {
+        &self.tallies[channel]
+    }
+}
+
+#[async_trait]
 impl Notifier for MemoryBroker {
     async fn probe(&self, number: u64) -> Result<(), BrokerError> {
         self.sender()?.send(Signal::Probe(number)).await.map_err(|_| BrokerError::closed())
@@ -184,6 +217,10 @@ impl Notifier for MemoryBroker {
 impl Backend for MemoryBroker {
     fn nodes(&self) -> &dyn Nodes {
         &self.nodes
+    }
+
+    fn latest(&self) -> &dyn Latest {
+        self
     }
 
     fn store(&self) -> &dyn Store {
@@ -211,6 +248,14 @@ impl ChannelLog {
         self.head
     }
 
+    /// Makes the event at the head the newest of its subject, if the type keeps that. Returns how many subjects leave for it.
+    fn keep_latest(&mut self, event: &Event, limits: &Limits, now: Instant) -> u64 {
+        match (limits.retention(event.channel).latest, &event.subject) {
+            (Some(kept), Some(subject)) => self.latest.keep(subject, self.head, &event.json, now, kept.max_subjects),
+            _ => 0,
+        }
+    }
+
     /// Copies an event into the newest block, or into a new one if it does not fit.
     fn store(&mut self, json: &[u8]) -> Bytes {
         if self.rest.capacity() < json.len() {
@@ -235,7 +280,10 @@ impl ChannelLog {
 
     /// Removes the events and ids that are too old.
     fn expire(&mut self, limits: &Limits, channel: ChannelId, now: Instant) {
-        let max_age = limits.retention(channel).max_age;
+        let Retention { max_age, latest, .. } = limits.retention(channel);
+        if let Some(kept) = latest {
+            self.latest.expire(kept.max_age, now);
+        }
         while self.entries.front().is_some_and(|oldest| now - oldest.appended > max_age) {
             self.remove_oldest();
         }

@@ -6,9 +6,12 @@
 //! The log is authoritative. A message on the bus is only a hint: it may be lost, repeated or garbled, and the relay
 //! then reads the log. This module does not know subscribers or sockets.
 
+pub mod examination;
 #[cfg(feature = "file")]
 mod file;
+mod latest;
 mod memory;
+mod memory_latest;
 mod memory_store;
 pub mod nodes;
 mod observed;
@@ -24,10 +27,14 @@ use tokio::sync::mpsc;
 
 use crate::config::{BrokerConfig, BrokerUrl};
 use crate::event::{Catalog, ChannelId, Epoch, Event, Moment, PerChannel, Position};
+use examination::Finding;
+pub use latest::{Latest, LatestOf, LatestPage, LatestRetention, LatestTally};
 use nodes::Nodes;
 pub use observed::{ObservedSignals, observe};
 #[cfg(all(feature = "redis", any(test, fuzzing)))]
 pub use redis::fuzz;
+#[cfg(feature = "redis")]
+pub use redis::{PubSub, PubSubConnection, Received};
 pub use store::{MAX_KEY_BYTES, MAX_LEASE_TTL, MAX_VALUE_BYTES, Store};
 
 /// A log for each channel, with positions, deduplication and retention.
@@ -127,6 +134,9 @@ pub trait Backend: Log + Notifier {
 
     /// The registry of nodes.
     fn nodes(&self) -> &dyn Nodes;
+
+    /// The newest event of each subject, for the types that keep it.
+    fn latest(&self) -> &dyn Latest;
 
     /// The values and leases beside the logs.
     fn store(&self) -> &dyn Store;
@@ -308,6 +318,8 @@ pub struct Retention {
     pub max_events: u64,
     /// How long an event is kept.
     pub max_age: Duration,
+    /// How the newest event of each subject is kept beside the log, if it is.
+    pub latest: Option<LatestRetention>,
 }
 
 impl Limits {
@@ -320,6 +332,7 @@ impl Limits {
             Retention {
                 max_events: own.log_max_events.unwrap_or(config.log_max_events),
                 max_age: own.log_max_age.unwrap_or(config.log_max_age),
+                latest: own.latest.map(|max_age| LatestRetention { max_age, max_subjects: config.latest_max_subjects }),
             }
         };
         Self { retention: PerChannel::new(catalog, retention), dedup_window: config.dedup_window }
@@ -329,14 +342,21 @@ impl Limits {
     #[cfg(test)]
     pub fn for_test() -> Self {
         let second = Duration::from_secs(1);
-        let retention = PerChannel::new(&Catalog::builtin(), |_| Retention { max_events: 1, max_age: second });
+        let retention =
+            PerChannel::new(&Catalog::builtin(), |_| Retention { max_events: 1, max_age: second, latest: None });
         Self { retention, dedup_window: second }
     }
 
     /// What each channel's log keeps, in the order of the catalogue's channels.
-    #[cfg(feature = "file")]
+    #[cfg(any(feature = "file", feature = "redis"))]
     fn each(&self) -> impl Iterator<Item = Retention> {
         self.retention.values().copied()
+    }
+
+    /// A value for each channel, made of what its log keeps.
+    #[cfg(feature = "redis")]
+    fn map<T>(&self, value: impl Fn(Retention) -> T) -> PerChannel<T> {
+        self.retention.map(|retention| value(*retention))
     }
 
     /// What the log of a channel keeps.
@@ -357,6 +377,20 @@ pub fn check(url: &BrokerUrl) -> Result<(), String> {
         BrokerUrl::Redis(url) => redis::check(url),
         #[cfg(not(feature = "redis"))]
         BrokerUrl::Redis(_) => url.supported(),
+    }
+}
+
+/// Connects to the broker that the configuration names, and finds out what its servers have and lack. `None` for a broker in
+/// this process, to which nobody connects.
+///
+/// # Errors
+/// As [`check`].
+pub async fn examine(config: &BrokerConfig, catalog: &Arc<Catalog>) -> Result<Option<Vec<Finding>>, String> {
+    config.broker.supported()?;
+    match &config.broker {
+        #[cfg(feature = "redis")]
+        BrokerUrl::Redis(url) => redis::examine(url, config, catalog, Limits::new(config, catalog)).await.map(Some),
+        _ => Ok(None),
     }
 }
 

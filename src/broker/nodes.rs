@@ -15,6 +15,14 @@ use super::BrokerError;
 /// How long the registry keeps the entry of a node that sends no heartbeats.
 pub const FORGOTTEN: Duration = Duration::from_secs(3600);
 
+/// The shortest time between two heartbeats.
+const MIN_HEARTBEAT: Duration = Duration::from_secs(5);
+
+/// The time between two heartbeats of a node with this pulse.
+pub fn heartbeat(pulse: Duration) -> Duration {
+    MIN_HEARTBEAT.max(pulse)
+}
+
 /// The registry of nodes that a backend keeps.
 #[async_trait]
 pub trait Nodes: Send + Sync {

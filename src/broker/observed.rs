@@ -14,7 +14,8 @@ use tokio::sync::{Notify, mpsc};
 
 use super::nodes::Nodes;
 use super::{
-    Appended, Backend, Bounds, BrokerError, FoundHeads, Head, Located, Log, Notifier, Page, Signal, Signals, Store,
+    Appended, Backend, Bounds, BrokerError, FoundHeads, Head, Latest, LatestOf, LatestPage, LatestTally, Located, Log,
+    Notifier, Page, Signal, Signals, Store,
 };
 use crate::event::{Catalog, ChannelId, Event, Moment, PerChannel, Position};
 
@@ -249,6 +250,29 @@ impl Log for Observed {
     }
 }
 
+#[async_trait]
+impl Latest for Observed {
+    fn keeps_latest(&self, channel: ChannelId) -> bool {
+        self.backend.latest().keeps_latest(channel)
+    }
+
+    async fn latest(&self, channel: ChannelId, subject: &str) -> Result<LatestOf, BrokerError> {
+        let found = self.backend.latest().latest(channel, subject).await?;
+        self.reports.report(channel, &found.head);
+        Ok(found)
+    }
+
+    async fn latest_page(&self, channel: ChannelId, after: u64, limit: usize) -> Result<LatestPage, BrokerError> {
+        let page = self.backend.latest().latest_page(channel, after, limit).await?;
+        self.reports.report(channel, &page.head);
+        Ok(page)
+    }
+
+    fn latest_tally(&self, channel: ChannelId) -> &LatestTally {
+        self.backend.latest().latest_tally(channel)
+    }
+}
+
 fn is_behind(head: &Position, at: &Position) -> bool {
     head.same_epoch(at) && head.offset < at.offset
 }
@@ -285,6 +309,10 @@ impl Backend for Observed {
 
     fn nodes(&self) -> &dyn Nodes {
         self.backend.nodes()
+    }
+
+    fn latest(&self) -> &dyn Latest {
+        self
     }
 
     fn store(&self) -> &dyn Store {

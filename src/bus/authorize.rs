@@ -6,8 +6,9 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use super::audit::What;
 use super::{Bus, Revocations};
-use crate::access::{AdminRight, Caller, Guard, Identity, NamespaceId, Principal, Rule};
+use crate::access::{AdminRight, CallOrigin, Caller, Guard, Identity, NamespaceId, Principal, Rule};
 use crate::auth::{Auth, Refusal};
 use crate::event::{ChannelId, Filter, Selector};
 use crate::protocol::{ErrorCode, Problem};
@@ -16,6 +17,13 @@ use crate::suggest;
 /// The detail of each 401, whichever check failed.
 const NEEDED: &str = "a valid credential is required: send a token or an API key as `Authorization: Bearer …`";
 const NOT_GRANTED: &str = "the credential does not grant this";
+/// What a refused caller wanted to do, for the audit.
+pub(super) const PUBLISH: &str = "publish";
+const SUBSCRIBE: &str = "subscribe";
+const ADMINISTER: &str = "administer";
+const AUTHENTICATE: &str = "authenticate";
+/// The longest name of a channel in the audit, in characters: a stranger may choose it.
+const MAX_NAME: usize = 256;
 /// The challenges of RFC 6750, section 3.
 const NO_CREDENTIAL: &str = "Bearer";
 const INVALID_TOKEN: &str = r#"Bearer error="invalid_token""#;
@@ -65,17 +73,22 @@ impl Bus {
     ///
     /// # Errors
     /// `unauthenticated`, with the same text whichever check failed. `broker-unavailable` if it cannot be checked now.
-    pub async fn authenticate(&self, credential: &str) -> Result<Caller, Problem> {
-        let Some(auth) = &self.auth else { return Ok(self.anybody()) };
+    pub async fn authenticate(&self, credential: &str, origin: CallOrigin) -> Result<Caller, Problem> {
+        let Some(auth) = &self.auth else { return Ok(self.anybody().from(origin)) };
         let principal = match auth.authenticate(credential, SystemTime::now()).await {
             Ok(principal) => principal,
-            Err(Refusal::Invalid(_)) => return Err(refused()),
+            Err(Refusal::Invalid(cause)) => {
+                return Err(self.record_unauthenticated(None, &origin, cause.reason.label(), refused()));
+            }
             Err(Refusal::Unavailable(cause)) => return Err(unavailable(cause)),
         };
         let revocations = self.namespaces[principal.namespace.index()].revocations();
         match revocations.covers(&principal) {
-            Ok(false) => Ok(Caller::of(principal)),
-            Ok(true) => Err(refused()),
+            Ok(false) => Ok(Caller::of(principal).from(origin)),
+            Ok(true) => {
+                let caller = Caller::of(principal);
+                Err(self.record_unauthenticated(Some(&caller), &origin, "revoked", refused()))
+            }
             Err(cause) => Err(unavailable(cause)),
         }
     }
@@ -89,18 +102,32 @@ impl Bus {
     }
 
     /// The refusal of a caller without a credential.
-    pub fn credential_needed(&self) -> Problem {
-        Problem::new(ErrorCode::Unauthenticated, NEEDED).with_challenge(NO_CREDENTIAL)
+    pub fn credential_needed(&self, origin: &CallOrigin) -> Problem {
+        let problem = Problem::new(ErrorCode::Unauthenticated, NEEDED).with_challenge(NO_CREDENTIAL);
+        self.record_unauthenticated(None, origin, "none", problem)
     }
 
     /// The refusal of a credential in the query of a URL, where logs and histories would keep it (RFC 9700, section 4.3.2).
-    pub fn credential_in_query(&self, parameter: &str) -> Problem {
+    pub fn credential_in_query(&self, parameter: &str, origin: &CallOrigin) -> Problem {
         let detail = format!(
             "a URL is no place for a credential: send it as `Authorization: Bearer …`, or as the first frame of a WebSocket, \
              and not as the parameter {}",
             suggest::quoted(parameter)
         );
-        Problem::new(ErrorCode::Unauthenticated, detail).with_challenge(INVALID_TOKEN)
+        let problem = Problem::new(ErrorCode::Unauthenticated, detail).with_challenge(INVALID_TOKEN);
+        self.record_unauthenticated(None, origin, "in-query", problem)
+    }
+
+    fn record_unauthenticated(
+        &self,
+        caller: Option<&Caller>,
+        origin: &CallOrigin,
+        reason: &'static str,
+        problem: Problem,
+    ) -> Problem {
+        let what = What::Refused { action: AUTHENTICATE, name: None, code: problem.code, reason: Some(reason) };
+        self.record_refusal(caller, origin, what);
+        problem
     }
 
     fn anybody(&self) -> Caller {
@@ -112,7 +139,7 @@ impl Bus {
     /// # Errors
     /// See [`NotRenewed`].
     pub async fn renew(&self, caller: &Caller, credential: &str) -> Result<(Caller, Renewal), NotRenewed> {
-        let renewed = self.authenticate(credential).await.map_err(NotRenewed::Refused)?;
+        let renewed = self.authenticate(credential, caller.origin().clone()).await.map_err(NotRenewed::Refused)?;
         let (Some(before), Some(now)) = (caller.principal(), renewed.principal()) else {
             let detail = "this daemon asks for no credential: send none";
             return Err(NotRenewed::Refused(Problem::new(ErrorCode::InvalidFrame, detail)));
@@ -176,7 +203,7 @@ impl Bus {
             });
         };
         let granted = channel.and_then(|channel| Some((channel, Some(principal.grants.subscribe(channel)?))));
-        granted.ok_or_else(|| denied(caller))
+        granted.ok_or_else(|| self.denied(caller, SUBSCRIBE, Some(name)))
     }
 
     /// Whether the caller may receive anything of these channels, before anything else about them is looked at.
@@ -190,7 +217,7 @@ impl Bus {
     ) -> Result<(), Problem> {
         let Some(principal) = caller.principal() else { return Ok(()) };
         if !principal.grants.subscribes() {
-            return Err(denied(caller));
+            return Err(self.denied(caller, SUBSCRIBE, None));
         }
         channels.into_iter().try_for_each(|name| self.granted_channel(caller, name).map(drop))
     }
@@ -206,7 +233,7 @@ impl Bus {
     /// `forbidden`, `unauthenticated`.
     pub fn require(&self, caller: &Caller, right: AdminRight) -> Result<(), Problem> {
         match caller.principal() {
-            Some(principal) if !principal.grants.has(right) => Err(denied(caller)),
+            Some(principal) if !principal.grants.has(right) => Err(self.denied(caller, ADMINISTER, Some(right.name()))),
             _ => Ok(()),
         }
     }
@@ -234,13 +261,21 @@ pub fn expires_in_ms(principal: &Principal) -> Option<u64> {
     principal.remaining(SystemTime::now()).map(millis)
 }
 
-/// Refuses a call that the caller's grants do not allow: with 403, or with 401 for a caller without a credential, who could
-/// get further with one.
-pub(super) fn denied(caller: &Caller) -> Problem {
-    let anonymous = caller.principal().is_some_and(|principal| principal.identity == Identity::Anonymous);
-    match anonymous {
-        true => Problem::new(ErrorCode::Unauthenticated, NEEDED).with_challenge(NO_CREDENTIAL),
-        false => Problem::new(ErrorCode::Forbidden, NOT_GRANTED).with_challenge(INSUFFICIENT),
+impl Bus {
+    /// Refuses a call that the caller's grants do not allow: with 403, or with 401 for a caller without a credential, who could
+    /// get further with one. `name` is that of the channel or the right.
+    pub(super) fn denied(&self, caller: &Caller, action: &'static str, name: Option<&str>) -> Problem {
+        let anonymous = caller.principal().is_some_and(|principal| principal.identity == Identity::Anonymous);
+        let problem = match anonymous {
+            true => Problem::new(ErrorCode::Unauthenticated, NEEDED).with_challenge(NO_CREDENTIAL),
+            false => Problem::new(ErrorCode::Forbidden, NOT_GRANTED).with_challenge(INSUFFICIENT),
+        };
+        if caller.origin().is_some() {
+            let name = name.map(|name| suggest::cut(name, MAX_NAME).into());
+            let what = What::Refused { action, name, code: problem.code, reason: None };
+            self.record_refusal(Some(caller), caller.origin(), what);
+        }
+        problem
     }
 }
 

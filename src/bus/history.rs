@@ -127,10 +127,10 @@ impl Bus {
 }
 
 /// Counts a waiting call until it is answered or its client has gone.
-struct LongPoll<'a>(&'a Gauge);
+pub(super) struct LongPoll<'a>(&'a Gauge);
 
 impl<'a> LongPoll<'a> {
-    fn new(gauge: &'a Gauge) -> Self {
+    pub fn new(gauge: &'a Gauge) -> Self {
         gauge.inc();
         Self(gauge)
     }
@@ -150,20 +150,18 @@ struct Stream {
     at: Position,
 }
 
-impl Stream {
-    /// Whether the filter lets an event of the log through.
-    fn matches(&self, event: &str) -> Result<bool, Box<dyn std::error::Error>> {
-        #[derive(Deserialize)]
-        struct Event<'a> {
-            #[serde(borrow)]
-            data: &'a RawValue,
-        }
-        if self.selector.is_everything() {
-            return Ok(true);
-        }
-        let event: Event<'_> = serde_json::from_str(event)?;
-        Ok(self.selector.matches(&Json::parse_logged(event.data.get())?))
+/// Whether an event of the log matches.
+pub(super) fn matches(selector: &Selector, event: &str) -> Result<bool, Box<dyn std::error::Error>> {
+    #[derive(Deserialize)]
+    struct Event<'a> {
+        #[serde(borrow)]
+        data: &'a RawValue,
     }
+    if selector.is_everything() {
+        return Ok(true);
+    }
+    let event: Event<'_> = serde_json::from_str(event)?;
+    Ok(selector.matches(&Json::parse_logged(event.data.get())?))
 }
 
 /// Collects the events of one answer.
@@ -252,7 +250,7 @@ impl Reader<'_> {
     ) -> Result<(), Problem> {
         self.scanned += 1;
         stream.at.offset = offset;
-        if stream.matches(json).map_err(broken)? {
+        if matches(&stream.selector, json).map_err(broken)? {
             self.events.push(entry());
         }
         Ok(())
@@ -274,7 +272,7 @@ impl Reader<'_> {
     }
 }
 
-fn broken(error: impl Display) -> Problem {
+pub(super) fn broken(error: impl Display) -> Problem {
     Problem::new(ErrorCode::Internal, "an event in the log cannot be read: the reason is in this node's log")
         .with_cause(error)
 }

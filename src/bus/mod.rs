@@ -16,18 +16,23 @@
 //! | [`Bus::flow_store`] | `flow_store.rs` |
 //! | [`Bus::look`] | `look.rs` |
 //! | [`Bus::history`] | `history.rs` |
+//! | [`Bus::latest`], [`Bus::latest_list`] | `latest.rs` |
 //! | [`Bus::unpack`], [`Bus::cursors`] | `cursors.rs` |
 //! | [`Bus::channels`], [`Bus::types`], [`Bus::schema`], [`Bus::event_schema`], [`Bus::nodes`] | `overview.rs` |
 //! | [`Bus::authenticate`], [`Bus::renew`], [`Bus::may_subscribe`], [`Bus::require`] | `authorize.rs` |
 //! | [`Bus::revoke`] | `revocations.rs` |
+//! | the record of what was published and refused | `audit.rs` |
 //! | [`Bus::admit`], [`Bus::evicted`], [`Bus::readiness`] | `admit.rs` |
 
 mod admit;
+pub mod audit;
 mod authorize;
 mod cursor_bases;
 mod cursors;
 mod flow_store;
 mod history;
+mod latest;
+mod latest_cache;
 mod look;
 mod namespace;
 mod overview;
@@ -48,10 +53,12 @@ pub use authorize::{NotRenewed, Renewal, TakenBack, expires_in_ms};
 pub use cursor_bases::CursorBases;
 pub use flow_store::FlowStore;
 pub use history::{Gap, History, HistoryQuery};
+pub use latest::{LatestAnswer, LatestList, LatestQuery};
+pub use latest_cache::{LatestCache, LatestEvent};
 pub use look::Look;
 pub use namespace::Namespace;
 pub use overview::{ChannelCounts, ChannelSummary, NodeStatus, NodeSummary};
-pub use publish::{Documents, Published, Publisher};
+pub use publish::{Documents, Published, Publisher, ValidEvents};
 pub use publish_limit::PublishLimit;
 pub use query::StreamQuery;
 pub use reader::LogReader;
@@ -79,6 +86,8 @@ pub struct Bus {
     auth: Option<Arc<Auth>>,
     publish_limit: Option<PublishLimit>,
     cascades: Arc<Cascades>,
+    /// `None`: nothing is recorded.
+    audit: Option<Arc<audit::Audit>>,
     /// The filter of all subscriptions without one.
     no_filter: Arc<Filter>,
     /// What they select without a pin.
@@ -116,6 +125,7 @@ impl Bus {
             auth,
             publish_limit,
             cascades,
+            audit: None,
             no_filter,
             everything,
         }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use super::look::Looks;
-use super::{CursorBases, Revocations};
+use super::{CursorBases, LatestCache, Revocations};
 use crate::access::Guard;
 use crate::admission::{Admission, ReadLimit};
 use crate::broker::{Backend, Log, Store};
@@ -30,6 +30,7 @@ pub struct Namespace {
     progress: Arc<Progress>,
     pace: Arc<Pace>,
     recent: Arc<RecentEvents>,
+    latest: Arc<LatestCache>,
     subscribers: Arc<PerChannel<AtomicU64>>,
     reads: ReadLimit,
     health: watch::Receiver<Health>,
@@ -52,7 +53,9 @@ impl Namespace {
     ) -> Self {
         let subscribers = Arc::new(PerChannel::new(catalog, |_| AtomicU64::new(0)));
         let looks = Arc::new(Looks::new(backend.clone(), subscribers.clone(), metrics.clone()));
+        let latest = Arc::new(LatestCache::new(backend.clone(), catalog, metrics.clone()));
         Self {
+            latest,
             looks,
             backend,
             progress: Arc::new(Progress::new(catalog)),
@@ -80,6 +83,11 @@ impl Namespace {
     /// The newest events that this namespace's relay has delivered.
     pub fn recent(&self) -> &Arc<RecentEvents> {
         &self.recent
+    }
+
+    /// The newest events of the subjects that clients of this node ask for.
+    pub fn latest(&self) -> &Arc<LatestCache> {
+        &self.latest
     }
 
     /// Connections of this node that are subscribed to each channel, counted by the hub.

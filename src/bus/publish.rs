@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 use futures_util::future::join_all;
 use serde::Serialize;
 
-use super::authorize::denied;
+use super::audit::Unrecorded;
+use super::authorize::PUBLISH;
 use super::{Bus, Namespace, rate_limited};
 use crate::access::{Caller, Rule};
 use crate::broker::{Appended, BrokerError};
@@ -43,13 +44,22 @@ impl Documents<'_> {
 }
 
 /// Events that are valid, and not yet published.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct ValidEvents {
     events: Vec<Event>,
     /// What they cause, in their order. The grant to publish the cause is enough for it.
     cascaded: Vec<Event>,
     /// How many templates of cascades were left out.
     omitted: u64,
+}
+
+impl ValidEvents {
+    /// Adds others behind these.
+    pub fn append(&mut self, others: Self) {
+        self.events.extend(others.events);
+        self.cascaded.extend(others.cascaded);
+        self.omitted += others.omitted;
+    }
 }
 
 /// What was published.
@@ -93,12 +103,17 @@ impl Bus {
     /// `forbidden`, `unauthenticated`, `draining`.
     pub fn publisher<'a>(&'a self, caller: &'a Caller) -> Result<Publisher<'a>, Problem> {
         if caller.principal().is_some_and(|principal| !principal.grants.publishes()) {
-            return Err(denied(caller));
+            return Err(self.denied(caller, PUBLISH, None));
         }
         if self.lifecycle.draining.is_cancelled() {
             return Err(Problem::new(ErrorCode::Draining, "this node is about to stop: publish to another"));
         }
         Ok(Publisher { bus: self, caller })
+    }
+
+    /// A part of this node that publishes. Also while the node drains, what it has begun.
+    pub fn flow_publisher<'a>(&'a self, caller: &'a Caller) -> Publisher<'a> {
+        Publisher { bus: self, caller }
     }
 }
 
@@ -116,8 +131,8 @@ impl Publisher<'_> {
         let ValidEvents { mut events, cascaded, omitted } = valid;
         let causes = events.len();
         events.extend(cascaded);
-        let appended = bus.append(namespace, &events).await?;
-        bus.count(&added(&events[..causes], &appended[..causes]), causes);
+        let (events, appended) = bus.append(namespace, self.caller, events).await?;
+        bus.count(namespace, &added(&events[..causes], &appended[..causes]), causes);
         if omitted > 0 || events.len() > causes {
             let fresh = appended[causes..].iter().filter(|appended| !appended.duplicate).count();
             bus.metrics.cascaded.inc_by(fresh as u64);
@@ -201,29 +216,51 @@ impl Publisher<'_> {
         let source = document.get("source").and_then(Json::as_str).unwrap_or(&own);
         match within_pin && !self.bus.is_other_publisher(principal, source) {
             true => Ok(()),
-            false => Err(denied(self.caller)),
+            false => Err(self.bus.denied(self.caller, PUBLISH, Some(name))),
         }
     }
 }
 
 impl Bus {
-    async fn append(&self, namespace: &Namespace, events: &[Event]) -> Result<Vec<Appended>, Problem> {
+    /// Appends events, records it for the audit, and gives the events back. There is no other way into a log.
+    async fn append(
+        &self,
+        namespace: &Namespace,
+        caller: &Caller,
+        events: Vec<Event>,
+    ) -> Result<(Vec<Event>, Vec<Appended>), Problem> {
         if events.is_empty() {
-            return Ok(Vec::new());
+            return Ok((events, Vec::new()));
         }
+        let unrecorded = Unrecorded::new(self.audit.as_deref(), caller, events).await?;
         let started = Instant::now();
-        let appended = tokio::time::timeout(APPEND_TIMEOUT, namespace.log().append(events))
+        let appended = tokio::time::timeout(APPEND_TIMEOUT, namespace.log().append(unrecorded.events()))
             .await
-            .unwrap_or_else(|_| Err(BrokerError::Unavailable("the broker did not answer in time".into())))
-            .map_err(not_appended)?;
+            .unwrap_or_else(|_| Err(BrokerError::Unavailable("the broker did not answer in time".into())));
+        let appended = match appended {
+            Ok(appended) => appended,
+            Err(error) => {
+                if matches!(error, BrokerError::RateLimited { .. }) {
+                    unrecorded.discard();
+                }
+                return Err(not_appended(error));
+            }
+        };
         self.metrics.appended(started.elapsed());
-        Ok(appended)
+        let events = unrecorded.appended(&appended).await?;
+        Ok((events, appended))
     }
 
-    fn count(&self, added: &[Added], events: usize) {
+    fn count(&self, namespace: &Namespace, added: &[Added], events: usize) {
         for Added { channel, fresh, .. } in added.iter().filter(|added| added.fresh > 0) {
             let label = TypeLabel { r#type: self.catalog.get(*channel).name.clone() };
             self.metrics.published.get_or_create(&label).inc_by(*fresh);
+            let latest = namespace.backend().latest();
+            if latest.keeps_latest(*channel) {
+                let tally = latest.latest_tally(*channel);
+                self.metrics.latest_subjects.get_or_create(&label).set(tally.kept() as i64);
+                self.metrics.latest_evictions.get_or_create(&label).inc_by(tally.take_evicted());
+            }
         }
         let fresh: u64 = added.iter().map(|added| added.fresh).sum();
         self.metrics.duplicates.inc_by(events as u64 - fresh);

@@ -30,19 +30,7 @@ impl StreamQuery {
             match &*name {
                 "channel" if read.channels.iter().any(|other| *other == *value) => {}
                 "channel" => read.channels.push(value.into_owned()),
-                "where" => {
-                    let filter = Json::parse(&value).map_err(|error| match error.repeated {
-                        Some(_) => Problem::new(ErrorCode::MalformedJson, format!("`where`: {error}")),
-                        None => {
-                            let detail = format!(
-                                "`where` is not JSON: {error}; write an object from fields to values, percent-encoded, \
-                                 such as where={{\"productId\":\"123\"}}"
-                            );
-                            Problem::new(ErrorCode::InvalidFilter, detail)
-                        }
-                    })?;
-                    read.filter = Some(filter.into());
-                }
+                "where" => read.filter = Some(Self::filter(&value)?),
                 "since" => read.resume(&value)?,
                 name if own.contains(&name) => drop(rest.insert(name.to_owned(), value.into_owned())),
                 name => {
@@ -53,6 +41,24 @@ impl StreamQuery {
             }
         }
         Ok((read, rest))
+    }
+
+    /// Reads the value of the parameter `where`.
+    ///
+    /// # Errors
+    /// `malformed-json` for a member that occurs twice, `invalid-filter`.
+    pub fn filter(value: &str) -> Result<JsonText, Problem> {
+        let filter = Json::parse(value).map_err(|error| match error.repeated {
+            Some(_) => Problem::new(ErrorCode::MalformedJson, format!("`where`: {error}")),
+            None => {
+                let detail = format!(
+                    "`where` is not JSON: {error}; write an object from fields to values, percent-encoded, such as \
+                     where={{\"productId\":\"123\"}}"
+                );
+                Problem::new(ErrorCode::InvalidFilter, detail)
+            }
+        })?;
+        Ok(filter.into())
     }
 
     /// Begins the stream here instead.

@@ -185,7 +185,7 @@ impl Bus {
 
     /// Selects one channel: compiles the filter for its type, and takes the channel's position out of a cursor.
     /// `all_channels` is true if the client named no channel.
-    fn select_one(
+    pub(super) fn select_one(
         &self,
         caller: &Caller,
         name: &str,

@@ -17,6 +17,7 @@ use std::time::Duration;
 use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 
+use super::audit::What;
 use super::revocation_list::{Entry, List, MAX_SEGMENT, Revocation, damaged, now, parse_names, parts, text_of};
 use super::{Bus, rate_limited};
 use crate::access::{AdminRight, Caller, Identity, Principal};
@@ -79,7 +80,14 @@ impl Bus {
             let detail = format!("the name of what is revoked must have 1 to {MAX_REVOKED_NAME} characters");
             return Err(Problem::new(ErrorCode::BadRequest, detail));
         }
-        self.namespace(caller).revocations().add(revocation).await.map_err(not_stored)
+        let (kind, name) = match &revocation {
+            Revocation::Jti(name) => ("jti", name.clone()),
+            Revocation::Sub(name, _) => ("sub", name.clone()),
+            Revocation::Key(name) => ("key", name.clone()),
+        };
+        self.namespace(caller).revocations().add(revocation).await.map_err(not_stored)?;
+        self.record(caller, What::Revoked { kind, name });
+        Ok(())
     }
 }
 

@@ -22,9 +22,16 @@ pub fn of_setting(setting: &'static Setting) -> ArgValueCandidates {
         "log_level" => &["error", "warn", "info", "debug", "trace", "off"],
         "file_sync" => &["os", "always"],
         "bus_message" => &["event", "position"],
-        "broker" => {
-            &["memory", "file:", "redis://", "rediss://", "redis+unix://", "redis-sentinel://", "redis-cluster://"]
-        }
+        "broker" => &[
+            "memory",
+            "file:",
+            "redis://",
+            "rediss://",
+            "redis+unix://",
+            "redis-sentinel://",
+            "redis-cluster://",
+            "upstash+https://",
+        ],
         _ if setting.is_switch() => &["true", "false"],
         _ => &[],
     };

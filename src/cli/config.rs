@@ -1,5 +1,7 @@
 //! `tidings config`: shows the effective configuration with the source of each value, or checks it.
 
+use std::sync::Arc;
+
 use clap::Subcommand;
 use serde_json::json;
 
@@ -7,8 +9,11 @@ use super::cascade;
 use super::failure::{self, Failure, say, say_error, say_warning};
 use super::flags::ConfigFlags;
 use super::output::Output;
-use crate::config::TypeTables;
-use crate::{auth, schema};
+use crate::broker::examination::{Finding, Verdict};
+use crate::config::{BrokerConfig, TypeTables};
+use crate::event::Catalog;
+use crate::server::FlowSettings;
+use crate::{auth, broker, schema};
 
 /// Show or check the configuration of the daemon.
 #[derive(Debug, Subcommand)]
@@ -31,16 +36,19 @@ pub enum ConfigCommand {
     },
     /// Check the configuration with its cascades, and the custom event types and the access file that it refers to.
     ///
-    /// Exits with 1 if something is wrong, and names the setting or the file. Does not connect to the broker.
-    #[command(after_help = "Examples:\n  tidings config check\n  tidings config check --config prod.toml")]
+    /// Exits with 1 if something is wrong, and names the setting or the file. Connects to the broker only with --connect.
+    #[command(after_help = "Examples:\n  tidings config check\n  tidings config check --config prod.toml --connect")]
     Check {
+        /// Connect to the broker, try a round trip, and print what its server lacks and the calls a month of an idle node.
+        #[arg(long)]
+        connect: bool,
         #[command(flatten)]
         flags: ConfigFlags,
     },
 }
 
 impl ConfigCommand {
-    pub fn run(self) -> Result<(), Failure> {
+    pub async fn run(self) -> Result<(), Failure> {
         match self {
             Self::Show { defaults: true, .. } => {
                 let mut output = Output::new();
@@ -48,7 +56,10 @@ impl ConfigCommand {
                 output.flush()
             }
             Self::Show { json, flags, .. } => show(flags, json),
-            Self::Check { flags } => check(flags),
+            Self::Check { connect, flags } => match (check(flags)?, connect) {
+                ((config, catalog), true) => examine(&config, &catalog).await,
+                _ => Ok(()),
+            },
         }
     }
 }
@@ -72,23 +83,24 @@ fn show(flags: ConfigFlags, as_json: bool) -> Result<(), Failure> {
     Ok(())
 }
 
-fn check(flags: ConfigFlags) -> Result<(), Failure> {
+fn check(flags: ConfigFlags) -> Result<(BrokerConfig, Arc<Catalog>), Failure> {
     let loaded = flags.load()?;
     warn(&loaded.warnings);
     let schemas = schema::catalog(loaded.config.server.schemas.as_deref()).map(|(catalog, warnings)| {
         warn(&warnings);
         catalog
     });
-    let broker = crate::broker::check(&loaded.config.broker.broker);
+    let checked = broker::check(&loaded.config.broker.broker);
     // All are reported, so that one run finds all mistakes. The grants need the types.
     let schemas = schemas.map_err(failure::of_schemas);
     let auth = loaded.config.auth.file.as_deref();
     let auth = auth.and_then(|file| schemas.as_ref().ok().map(|catalog| auth::check(file, catalog))).transpose();
     let types = schemas.as_ref().ok().map(|catalog| TypeTables::settings(loaded.config.types.as_ref(), catalog));
+    let flows = schemas.as_ref().ok().map(|catalog| FlowSettings::read(&loaded.config, catalog));
     let cascades = schemas.as_ref().ok().map(|catalog| cascade::compiled(loaded.config.cascades.as_ref(), catalog));
     let source = loaded.values.iter().find(|value| value.name == "broker").map(|value| format!(" ({})", value.source));
-    broker.map_err(|error| format!("broker{}: {error}", source.unwrap_or_default()))?;
-    schemas?;
+    checked.map_err(|error| format!("broker{}: {error}", source.unwrap_or_default()))?;
+    let catalog = schemas?;
     let cascades = cascades.transpose();
     if let Ok(Some((_, warnings))) = &cascades {
         warn(warnings);
@@ -104,9 +116,43 @@ fn check(flags: ConfigFlags) -> Result<(), Failure> {
         mistakes.iter().for_each(|mistake| say_error(mistake));
         return Err(Failure::Reported);
     }
+    match flows {
+        Some(Ok(flows)) => warn(&flows.warnings),
+        Some(Err(mistakes)) => {
+            mistakes.iter().for_each(|mistake| say_error(mistake));
+            return Err(Failure::Reported);
+        }
+        None => {}
+    }
     cascades?;
     say("the configuration is valid");
-    Ok(())
+    Ok((loaded.config.broker, Arc::new(catalog)))
+}
+
+/// Prints what the broker's servers have and lack.
+///
+/// # Errors
+/// No node would become ready.
+async fn examine(config: &BrokerConfig, catalog: &Arc<Catalog>) -> Result<(), Failure> {
+    let Some(findings) = broker::examine(config, catalog).await? else {
+        say(&format!("{} is in the daemon's process: there is nothing to connect to", config.broker));
+        return Ok(());
+    };
+    let row = |Finding { name, found, verdict }: &Finding| {
+        let (verdict, advice) = match verdict {
+            Verdict::Good => ("ok", ""),
+            Verdict::Worse(advice) => ("warning", advice.as_str()),
+            Verdict::Fails => ("fails", ""),
+        };
+        vec![name.to_string(), verdict.to_owned(), found.clone(), advice.to_owned()]
+    };
+    let mut output = Output::new();
+    output.table(&["CHECK", "RESULT", "FOUND", "WHAT IT MEANS"], &findings.iter().map(row).collect::<Vec<_>>())?;
+    output.flush()?;
+    match findings.iter().find(|finding| finding.verdict == Verdict::Fails) {
+        Some(finding) => Err(format!("broker: no node would become ready: {}", finding.found).into()),
+        None => Ok(()),
+    }
 }
 
 fn warn(warnings: &[String]) {

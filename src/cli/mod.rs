@@ -13,6 +13,7 @@ mod codegen;
 mod completions;
 mod config;
 mod context;
+mod doctor;
 mod failure;
 mod fields;
 mod flags;
@@ -64,6 +65,7 @@ enum Command {
     Channels(channels::Channels),
     Nodes(nodes::Nodes),
     Health(health::Health),
+    Doctor(doctor::Doctor),
     #[command(subcommand)]
     Schema(schema::Schema),
     #[command(subcommand)]
@@ -105,13 +107,14 @@ pub fn main() -> ExitCode {
         Command::Channels(channels) => run_on_one_core(channels.run()),
         Command::Nodes(nodes) => run_on_one_core(nodes.run()),
         Command::Health(health) => run_on_one_core(health.run()),
+        Command::Doctor(doctor) => run_on_one_core(doctor.run()),
         Command::Schema(schema) => schema.run(),
         Command::Codegen(codegen) => codegen.run(),
         Command::Cascade(cascade) => cascade.run(),
         Command::Bench(bench) => run_on_all_cores(bench.run()),
         Command::Auth(auth) => auth.run(),
         Command::Token(token) => run_on_one_core(token.run()),
-        Command::Config(config) => config.run(),
+        Command::Config(config) => run_on_one_core(config.run()),
         Command::Context(context) => context.run(),
         Command::Completions(completions) => completions.run(),
         Command::Man(man) => man.run(),

@@ -34,6 +34,8 @@ mod connect;
 mod error;
 mod filter;
 mod open_connection;
+#[cfg(feature = "server")]
+mod parts;
 mod publish;
 mod renewal;
 mod retry;
@@ -68,8 +70,6 @@ pub use syncs::SyncId;
 pub use token::Token;
 pub use update::{Delivery, Update};
 
-#[cfg(feature = "server")]
-use crate::secret::Secret;
 use retry::Attempts;
 #[cfg(feature = "tls")]
 use tls::TlsOptions;
@@ -200,12 +200,6 @@ impl Client {
     pub fn on_retry(mut self, report: impl Fn(&Error, Duration) + Send + Sync + 'static) -> Self {
         self.on_retry = Some(Arc::new(report));
         self
-    }
-
-    /// The TLS configuration of its connections, for the load generator.
-    #[cfg(feature = "server")]
-    pub(crate) fn tls_config(&self) -> &Arc<rustls::ClientConfig> {
-        &self.tls_config
     }
 
     /// The scheme, host and port of the current node. User name, password and path are left out.
@@ -343,15 +337,6 @@ impl Client {
             credential.refused(&new.secret);
         }
         outcome
-    }
-
-    /// The token to send, if the client has one. For connections that are not made here.
-    #[cfg(feature = "server")]
-    pub(crate) async fn token(&self) -> Result<Option<Secret>, Error> {
-        match &self.credential {
-            Some(credential) => credential.get().await.map(|token| Some(token.secret)),
-            None => Ok(None),
-        }
     }
 
     /// Sends a request to a node, which must begin its response within `limit`. After a transient error, the client moves

@@ -4,8 +4,9 @@
 
 use std::fmt;
 use std::path::PathBuf;
+use std::time::Duration;
 
-use super::redis_url::{self, RedisUrl};
+use super::redis_url::{self, Form, RedisUrl};
 use super::value::{Expected, meant};
 
 /// The backend of the broker.
@@ -15,7 +16,7 @@ pub enum BrokerUrl {
     Memory,
     /// Files in this directory.
     File(PathBuf),
-    /// Redis: a server, Sentinel or Cluster.
+    /// Redis: a server, Sentinel, Cluster, or the REST interface of Upstash.
     Redis(RedisUrl),
 }
 
@@ -25,7 +26,7 @@ impl BrokerUrl {
     /// # Errors
     /// What was expected. The message contains no part of the text, which may contain a password.
     pub fn parse(text: &str) -> Result<Self, Expected> {
-        const KNOWN: &str = "memory, file:DIRECTORY, or a URL that starts with redis://, rediss://, redis+unix://, redis-sentinel:// or redis-cluster://";
+        const KNOWN: &str = "memory, file:DIRECTORY, or a URL that starts with redis://, rediss://, redis+unix://, redis-sentinel://, redis-cluster:// or upstash+https://";
         if text == "memory" {
             return Ok(Self::Memory);
         }
@@ -40,9 +41,6 @@ impl BrokerUrl {
                     true => Err("a directory, such as file:./data or file:/var/lib/tidings".into()),
                     false => Ok(Self::File(path.into())),
                 }
-            }
-            Some(("upstash+https", _)) => {
-                Err(format!("{KNOWN}; this version does not support the REST interface of Upstash"))
             }
             // Only the scheme is compared: the rest may be a password.
             Some((_, port)) if port.parse::<u16>().is_ok() => {
@@ -72,6 +70,11 @@ impl BrokerUrl {
         Err(format!(
             "{self} needs the Cargo feature `{feature}`, which this build lacks: build with --features {feature}"
         ))
+    }
+
+    /// The setting `broker_pulse` where no layer gives it, if it is not the usual one. Each call of the REST interface has a price.
+    pub(super) fn usual_pulse(&self) -> Option<Duration> {
+        matches!(self, Self::Redis(RedisUrl { form: Form::Rest, .. })).then_some(Duration::from_secs(60))
     }
 
     /// Whether several nodes share this broker, so that another node may reach it when this one cannot.
@@ -141,6 +144,6 @@ mod tests {
             assert!(BrokerUrl::parse(text).is_err(), "{text}");
         }
         assert!(BrokerUrl::parse("reddis://h").unwrap_err().ends_with("(did you mean `redis`?)"));
-        assert!(BrokerUrl::parse("upstash+https://h").unwrap_err().contains("does not support"));
+        assert_eq!(BrokerUrl::parse("upstash+https://s3cret@h").unwrap().to_string(), "upstash+https://***@h:443");
     }
 }

@@ -10,8 +10,12 @@ use super::toml_tree::{Node, Value};
 
 /// The key of the tables of webhooks.
 pub const WEBHOOK: &str = "webhook";
+/// The key of the tables of bridges.
+pub const BRIDGE: &str = "bridge";
+/// The key of the tables of sinks.
+pub const SINK: &str = "sink";
 /// The keys of all lists of tables.
-pub(super) const FLOW_KEYS: [&str; 1] = [WEBHOOK];
+pub(super) const FLOW_KEYS: [&str; 3] = [WEBHOOK, BRIDGE, SINK];
 
 /// The tables of all flows.
 #[derive(Debug, Clone, Default)]

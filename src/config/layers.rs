@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use toml::de::{DeTable, DeValue};
 
 use super::LogFormat;
+use super::audit::{AUDIT, AuditConfig};
 use super::cascades::{CASCADE, CascadeTables};
 use super::flow_tables::{FLOW_KEYS, FlowTables};
 use super::setting::{self, PREFIX, settings};
@@ -76,6 +77,7 @@ pub(super) struct Layers {
     pub cascades: Option<CascadeTables>,
     pub types: Option<TypeTables>,
     pub flows: FlowTables,
+    pub audit: Option<AuditConfig>,
     pub mistakes: Vec<String>,
     pub warnings: Vec<String>,
 }
@@ -158,6 +160,13 @@ impl Layers {
             let line = line_of(key.span().start);
             let at = value.span().start;
             let (key, value) = (key.into_inner(), value.into_inner());
+            if key == AUDIT {
+                match AuditConfig::read(path, text, &Node::of(at, value)) {
+                    Ok(audit) => self.audit = Some(audit),
+                    Err(mistakes) => self.mistakes.extend(mistakes),
+                }
+                continue;
+            }
             let flow = FLOW_KEYS.into_iter().find(|known| *known == key);
             if key == CASCADE || key == TYPES || flow.is_some() {
                 let node = Node::of(at, value);
@@ -172,7 +181,8 @@ impl Layers {
                 continue;
             }
             let Some(setting) = settings().iter().find(|setting| setting.name == key) else {
-                let names = settings().iter().map(|setting| setting.name).chain([CASCADE, TYPES]).chain(FLOW_KEYS);
+                let names = settings().iter().map(|setting| setting.name);
+                let names = names.chain([CASCADE, TYPES, AUDIT]).chain(FLOW_KEYS);
                 let known = Known::new("settings", names);
                 let refusal = format!("{}:{line}: unknown key {key}", path.display());
                 self.mistakes.push(Known { listed: LISTED, ..known }.refuse(&refusal, &key));

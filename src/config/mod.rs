@@ -3,6 +3,7 @@
 //! [`load`] merges flags, environment, file and defaults, and refuses invalid values. The rest of the program reads the
 //! typed [`Config`] and does not know where a value came from. `tidings.default.toml` lists and describes the settings.
 
+mod audit;
 mod broker_url;
 mod cascades;
 mod edge;
@@ -19,10 +20,11 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+pub use audit::{AuditConfig, OnFailure};
 pub use broker_url::BrokerUrl;
 pub use cascades::CascadeTables;
 pub use edge::{EdgeConfig, hosts, networks, origins};
-pub use flow_tables::{FlowTable, FlowTables, WEBHOOK};
+pub use flow_tables::{BRIDGE, FlowTable, FlowTables, SINK, WEBHOOK};
 pub(crate) use layers::read_error;
 pub use layers::{Mistakes, Source, Sources};
 pub use redis_url::{Form, RedisUrl};
@@ -51,8 +53,10 @@ pub struct Config {
     pub cascades: Option<CascadeTables>,
     /// The `[types.NAME]` tables. Only a file has them.
     pub types: Option<TypeTables>,
-    /// The `[[webhook]]` tables. Only a file has them.
+    /// The `[[webhook]]`, `[[bridge]]` and `[[sink]]` tables. Only a file has them.
     pub flows: FlowTables,
+    /// The table `[audit]`. Only a file has it. `None`: there is no audit.
+    pub audit: Option<AuditConfig>,
 }
 
 /// Who may do what.
@@ -106,6 +110,8 @@ pub struct BrokerConfig {
     pub log_max_events: u64,
     /// Retention: the age of an event.
     pub log_max_age: Duration,
+    /// The most subjects of a type whose newest event is kept.
+    pub latest_max_subjects: u64,
     /// Settings of types, by their names. A type's schema may have others, which count where these say nothing.
     pub types: BTreeMap<String, TypeSettings>,
     /// How long the id of an event is remembered for deduplication.
@@ -212,11 +218,12 @@ pub struct Loaded {
 }
 
 impl Loaded {
-    /// The names of the settings whose value differs from `other`; `cascade` if the rules do, `types` if those settings do,
-    /// `webhook` if those tables do.
+    /// The names of the settings whose value differs from `other`, and of the tables that do: `cascade`, `types`, `audit`,
+    /// `webhook`.
     pub fn changed_since(&self, other: &Self) -> impl Iterator<Item = &'static str> {
         let same_rules = cascades::same(self.config.cascades.as_ref(), other.config.cascades.as_ref());
         let same_types = types::same(self.config.types.as_ref(), other.config.types.as_ref());
+        let same_audit = self.config.audit == other.config.audit;
         let pairs = self.values.iter().zip(&other.values);
         let broker_changed = self.config.broker.broker != other.config.broker.broker;
         // The shown value of the broker leaves out its password.
@@ -226,6 +233,7 @@ impl Loaded {
             .chain((!same_rules).then_some(cascades::CASCADE))
             .chain((!same_types).then_some(types::TYPES))
             .chain(self.config.flows.changed_since(&other.config.flows))
+            .chain((!same_audit).then_some(audit::AUDIT))
     }
 }
 
@@ -249,7 +257,7 @@ pub fn load(sources: Sources) -> Result<Loaded, Mistakes> {
     let log_format = sources.log_format;
     let mut layers = Layers::read(sources);
     let from = &mut layers;
-    let config = Config {
+    let mut config = Config {
         server: ServerConfig {
             listen: from.required("listen", value::address),
             insecure: from.required("insecure", value::switch),
@@ -269,6 +277,7 @@ pub fn load(sources: Sources) -> Result<Loaded, Mistakes> {
             namespace: from.required("namespace", value::name),
             log_max_events: from.required("log_max_events", value::count),
             log_max_age: from.required("log_max_age", value::duration),
+            latest_max_subjects: from.required("latest_max_subjects", value::count),
             // Read when the types are known: see `Config::types`.
             types: BTreeMap::new(),
             dedup_window: from.required("dedup_window", value::duration),
@@ -296,7 +305,11 @@ pub fn load(sources: Sources) -> Result<Loaded, Mistakes> {
         cascades: from.cascades.take(),
         types: from.types.take(),
         flows: std::mem::take(&mut from.flows),
+        audit: from.audit.take(),
     };
+    if let Some(pulse) = config.broker.broker.usual_pulse().filter(|_| from.given("broker_pulse").is_none()) {
+        config.broker.pulse = pulse;
+    }
     check(&config, from);
     if !layers.mistakes.is_empty() {
         return Err(Mistakes(layers.mistakes));
@@ -388,6 +401,7 @@ fn in_force(setting: &'static Setting, given: Option<&Given>, config: &Config) -
     let value = match (setting.name, given) {
         ("broker", _) => Some(config.broker.broker.to_string()),
         (_, Some(given)) => Some(given.text.clone()),
+        ("broker_pulse", None) => Some(format!("{}s", config.broker.pulse.as_secs())),
         (_, None) => setting.default.map(str::to_owned),
     };
     InForce { name: setting.name, value, source: given.map_or(Source::Default, |given| given.source.clone()) }

@@ -1,4 +1,4 @@
-//! A parsed Redis URL: one server, a socket, or the several servers of a Sentinel or Cluster.
+//! A parsed Redis URL: one server, a socket, the several servers of a Sentinel or Cluster, or a REST interface.
 //!
 //! `SCHEME://USER:PASSWORD@HOST:PORT,HOST:PORT/PATH?NAME=VALUE&…`, percent-encoded. The crate `url` refuses several
 //! hosts, so this module splits the URL itself. The Redis backend interprets the path and the parameters. The URL may
@@ -6,6 +6,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::net::IpAddr;
 
 use percent_encoding::percent_decode_str;
 use url::{Host, Url};
@@ -23,6 +24,8 @@ pub enum Form {
     Sentinel,
     /// `redis-cluster://`, `rediss-cluster://`: a cluster, of which the URL names some servers.
     Cluster,
+    /// `upstash+https://`: the REST interface of Upstash. The user is the token. `upstash+http://` is for tests.
+    Rest,
 }
 
 /// A Redis URL in its parts, percent-decoded.
@@ -43,7 +46,7 @@ pub struct RedisUrl {
     parameters: Vec<(String, String)>,
 }
 
-pub(super) const SCHEMES: [(&str, Form); 7] = [
+pub(super) const SCHEMES: [(&str, Form); 9] = [
     ("redis", Form::Server),
     ("rediss", Form::Server),
     ("redis+unix", Form::Socket),
@@ -51,6 +54,8 @@ pub(super) const SCHEMES: [(&str, Form); 7] = [
     ("rediss-sentinel", Form::Sentinel),
     ("redis-cluster", Form::Cluster),
     ("rediss-cluster", Form::Cluster),
+    ("upstash+https", Form::Rest),
+    ("upstash+http", Form::Rest),
 ];
 
 impl RedisUrl {
@@ -85,8 +90,16 @@ impl RedisUrl {
             Form::Server if servers.contains(',') => {
                 return Err(format!("one server; {scheme}-sentinel:// and {scheme}-cluster:// take several"));
             }
+            Form::Rest if servers.contains(',') => return Err(format!("one host, such as {scheme}://TOKEN@HOST")),
             _ => servers.split(',').map(|server| read_server(scheme, form, server)).collect::<Result<_, _>>()?,
         };
+        let servers: Vec<(String, u16)> = servers;
+        if scheme == "upstash+http" && !servers.iter().all(|(host, _)| is_loopback(host)) {
+            return Err(
+                "upstash+https://TOKEN@HOST; upstash+http:// sends the token in clear text, so it is for loopback only"
+                    .into(),
+            );
+        }
         let parameters = query.split('&').filter(|parameter| !parameter.is_empty()).map(|parameter| {
             let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
             Ok((decoded(name)?, decoded(value)?))
@@ -141,7 +154,12 @@ impl fmt::Debug for RedisUrl {
 }
 
 fn read_server(scheme: &str, form: Form, text: &str) -> Result<(String, u16), Expected> {
-    let usual = if form == Form::Sentinel { 26379 } else { 6379 };
+    let usual = match form {
+        Form::Sentinel => 26379,
+        Form::Rest if scheme == "upstash+http" => 80,
+        Form::Rest => 443,
+        Form::Server | Form::Socket | Form::Cluster => 6379,
+    };
     let url = Url::parse(&format!("redis://{text}")).ok();
     let host = url.as_ref().and_then(Url::host).and_then(|host| match host {
         Host::Domain(name) => decoded(name).ok(),
@@ -152,6 +170,10 @@ fn read_server(scheme: &str, form: Form, text: &str) -> Result<(String, u16), Ex
         (Some(host), Some(url)) if !host.is_empty() => Ok((host, url.port().unwrap_or(usual))),
         _ => Err(format!("a host and a port, such as {scheme}://127.0.0.1:{usual}")),
     }
+}
+
+fn is_loopback(host: &str) -> bool {
+    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.to_canonical().is_loopback())
 }
 
 fn decoded(text: &str) -> Result<String, Expected> {
@@ -197,8 +219,20 @@ mod tests {
     }
 
     #[test]
+    fn a_rest_interface_has_a_token_and_one_host() {
+        let url = read("upstash+https://t0ken@example.com");
+        assert_eq!((url.form, url.username.as_deref()), (Form::Rest, Some("t0ken")));
+        assert_eq!((url.servers[0].1, url.to_string().as_str()), (443, "upstash+https://***@example.com:443"));
+        for host in ["localhost", "127.0.0.9:81", "[::1]"] {
+            assert_eq!(read(&format!("upstash+http://t@{host}")).form, Form::Rest);
+        }
+    }
+
+    #[test]
     fn an_error_never_contains_the_password() {
         for text in [
+            "upstash+https://s3cret@a,b",
+            "upstash+http://s3cret@example.com",
             "redis://:s3cret@",
             "redis://:s3cret@:1",
             "redis://:s3cret@h:port",

@@ -37,6 +37,20 @@ fn the_defaults_apply_without_any_source() {
 }
 
 #[test]
+fn a_broker_whose_calls_have_a_price_has_a_longer_pulse() {
+    let pulse = |flags: &[(&'static str, &str)]| {
+        let loaded = load_from("", &[], flags).unwrap();
+        let value = loaded.values.iter().find(|value| value.name == "broker_pulse").unwrap();
+        (loaded.config.broker.pulse.as_secs(), value.value.clone().unwrap(), value.source.to_string())
+    };
+    let of = |seconds, source: &str| (seconds, format!("{seconds}s"), source.to_owned());
+    let upstash = ("broker", "upstash+https://t0ken@example.com");
+    assert_eq!(pulse(&[("broker", "redis://h")]), of(1, "default"));
+    assert_eq!(pulse(&[upstash]), of(60, "default"));
+    assert_eq!(pulse(&[upstash, ("broker_pulse", "2s")]), of(2, "--broker-pulse"));
+}
+
+#[test]
 fn every_listed_setting_is_parsed() {
     for setting in settings().iter().filter(|setting| !["schemas", "auth"].contains(&setting.name)) {
         assert!(mistake("", &[], &[(setting.name, "\u{0}")]).starts_with(setting.name));

@@ -85,10 +85,13 @@ mod tests {
 
     #[test]
     fn a_table_says_what_the_log_of_its_type_keeps() {
-        let read =
-            settings("[types.order-status]\nlog_max_events = 7\n[types.data-update]\nlog_max_age = \"1d\"").unwrap();
-        assert_eq!(read["order-status"], TypeSettings { log_max_events: Some(7), log_max_age: None });
-        assert_eq!(read["data-update"].log_max_age, Some(Duration::from_secs(24 * 3600)));
+        let read = settings(
+            "[types.order-status]\nlog_max_events = 7\n[types.data-update]\nlog_max_age = \"1d\"\nlatest = \"7d\"",
+        )
+        .unwrap();
+        assert_eq!(read["order-status"], TypeSettings { log_max_events: Some(7), ..TypeSettings::default() });
+        let days = |days: u64| Some(Duration::from_secs(days * 24 * 3600));
+        assert_eq!((read["data-update"].log_max_age, read["data-update"].latest), (days(1), days(7)));
     }
 
     #[test]

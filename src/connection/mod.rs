@@ -103,11 +103,11 @@ impl Connections {
         opening: Box<Opening>,
         inbound: &mut Inbound,
     ) -> Option<(Caller, ConnectionHandle, Vec<u8>)> {
-        let Opening { head: mut greeting, mut early, deflate, client } = *opening;
+        let Opening { head: mut greeting, mut early, deflate, client, origin } = *opening;
         let admitted = match client {
             Client::Known(admitted) => admitted,
             Client::Unknown { permit: _permit, query } => {
-                let admitted = self.identified(&mut stream, &greeting, &mut early, inbound, query).await?;
+                let admitted = self.identified(&mut stream, &greeting, &mut early, inbound, query, origin).await?;
                 greeting.clear();
                 admitted
             }

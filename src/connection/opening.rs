@@ -11,7 +11,7 @@ use tokio::time::timeout;
 
 use super::Connections;
 use super::inbound::{Inbound, Message};
-use crate::access::Caller;
+use crate::access::{CallOrigin, Caller};
 use crate::admission::AdmissionPermit;
 use crate::bus::{Bus, StreamQuery, Subscription};
 use crate::hub::frame;
@@ -39,6 +39,8 @@ pub struct Opening {
     /// permessage-deflate was agreed on.
     pub deflate: bool,
     pub client: Client,
+    /// Where the handshake came from.
+    pub origin: CallOrigin,
 }
 
 /// Who opens a connection.
@@ -91,12 +93,13 @@ impl Connections {
         early: &mut Vec<u8>,
         inbound: &mut Inbound,
         query: Result<StreamQuery, Problem>,
+        origin: CallOrigin,
     ) -> Option<Admitted> {
         // Nothing but the response to the handshake before the client is known.
         stream.write_all(head).await.ok()?;
         let first = first_frame(stream, early, inbound);
         let identified = match timeout(CREDENTIAL_TIMEOUT, first).await {
-            Ok(Some(Ok(token))) => self.admit(&token, query).await,
+            Ok(Some(Ok(token))) => self.admit(&token, query, origin).await,
             Ok(Some(Err(refused))) => Err(refused),
             Ok(None) => return None,
             Err(_) => Err(Refused(CloseCode::Unauthenticated, "no credential came in time".into())),
@@ -112,7 +115,12 @@ impl Connections {
         }
     }
 
-    async fn admit(&self, token: &str, query: Result<StreamQuery, Problem>) -> Result<Admitted, Refused> {
+    async fn admit(
+        &self,
+        token: &str,
+        query: Result<StreamQuery, Problem>,
+        origin: CallOrigin,
+    ) -> Result<Admitted, Refused> {
         let refused = |problem: Problem| {
             let code = match problem.code {
                 ErrorCode::Unauthenticated => CloseCode::Unauthenticated,
@@ -121,7 +129,7 @@ impl Connections {
             };
             Refused(code, problem.detail)
         };
-        let caller = self.bus.authenticate(token).await.map_err(refused)?;
+        let caller = self.bus.authenticate(token, origin).await.map_err(refused)?;
         let permit = self.bus.admit(&caller).map_err(refused)?;
         Ok(Admitted::resolve(&self.bus, caller, permit, query).await)
     }

@@ -254,8 +254,9 @@ impl Catalog {
             let event_type = self.get(channel);
             if event_type.is_valid(data) {
                 let subject = event_type.subject(data);
-                let (id, json) = envelope::complete(&event_type.name, attributes, subject, event_type.id(), defaults);
-                return Ok(Event { channel, id, json });
+                let (id, subject, json) =
+                    envelope::complete(&event_type.name, attributes, subject, event_type.id(), defaults);
+                return Ok(Event { channel, id, subject, json });
             }
         }
         Err(self.refusal(&document, channel, at, limit.clamp(1, MAX_MISTAKES)))

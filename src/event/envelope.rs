@@ -19,6 +19,8 @@ pub struct Event {
     pub channel: ChannelId,
     /// The CloudEvents `id`. Deduplication compares it within the channel.
     pub id: String,
+    /// The CloudEvents `subject`: what the event is about. The broker may keep the newest event of each.
+    pub subject: Option<Arc<str>>,
     /// The CloudEvent as compact JSON: the exact text that every subscriber gets. `data` is its last member.
     pub json: Arc<str>,
 }
@@ -157,7 +159,7 @@ pub(super) fn explain(mistake: &mut Mistake) {
     mistake.message = words.into();
 }
 
-/// Completes a valid event: its `id`, and its JSON with the missing attributes added. The attributes come in the order in
+/// Completes a valid event: its `id`, its `subject`, and its JSON with the missing attributes added. The attributes come in the order in
 /// which people read them, `data` last.
 ///
 /// `subject` and `dataschema` are the values that the type gives to an event without them.
@@ -167,17 +169,18 @@ pub(super) fn complete(
     subject: Option<Cow<'_, str>>,
     dataschema: &str,
     defaults: Defaults<'_>,
-) -> (String, Arc<str>) {
+) -> (String, Option<Arc<str>>, Arc<str>) {
     let given = |name: &str| attributes.iter().find(|(known, _)| known == name).map(|(_, value)| value);
     let text = |name: &str| given(name).and_then(Json::as_str);
     let id = text("id").map_or_else(|| uuid::Uuid::now_v7().to_string(), str::to_owned);
+    let subject = text("subject").or(subject.as_deref());
     let mut json = String::with_capacity(512);
     json.push_str(r#"{"specversion":"1.0""#);
     for (name, value) in [
         ("id", Some(&*id)),
         ("source", Some(text("source").unwrap_or(defaults.source))),
         ("type", Some(event_type)),
-        ("subject", text("subject").or(subject.as_deref())),
+        ("subject", subject),
         ("time", Some(text("time").unwrap_or(defaults.time))),
         ("dataschema", Some(text("dataschema").unwrap_or(dataschema))),
     ] {
@@ -197,7 +200,7 @@ pub(super) fn complete(
     name_of_member("data", &mut json);
     given("data").unwrap_or(&Json::Null).write(&mut json);
     json.push('}');
-    (id, json.into())
+    (id, subject.map(Into::into), json.into())
 }
 
 /// Begins a member that is not the first.

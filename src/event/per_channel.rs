@@ -22,6 +22,11 @@ impl<T> PerChannel<T> {
         self.0.iter()
     }
 
+    /// Another value for each channel, made of this one.
+    pub fn map<U>(&self, value: impl FnMut(&T) -> U) -> PerChannel<U> {
+        PerChannel(self.0.iter().map(value).collect())
+    }
+
     /// Each channel with its value.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (ChannelId, &T)> {
         self.0.iter().enumerate().map(|(number, value)| (ChannelId(number as u32), value))

@@ -36,7 +36,7 @@ const SCHEMAS: [&str; 4] = ["allOf", "anyOf", "oneOf", "prefixItems"];
 /// Keywords whose value maps names to schemas.
 const BY_NAME: [&str; 5] = ["properties", "patternProperties", "$defs", "dependentSchemas", "definitions"];
 /// The other keywords of draft 2020-12, and our own.
-const PLAIN: [&str; 45] = [
+const PLAIN: [&str; 46] = [
     "type",
     "enum",
     "const",
@@ -78,6 +78,7 @@ const PLAIN: [&str; 45] = [
     OWN[0],
     OWN[1],
     OWN[2],
+    OWN[3],
     // What schema generators write; no validator uses them.
     "markdownDescription",
     "enumNames",
@@ -85,7 +86,8 @@ const PLAIN: [&str; 45] = [
     "tsType",
 ];
 /// Our own keywords: the field that becomes the event's `subject`, and the settings of the type.
-const OWN: [&str; 3] = ["x-tidings-key", type_settings::KEYWORDS[0], type_settings::KEYWORDS[1]];
+const OWN: [&str; 4] =
+    ["x-tidings-key", type_settings::KEYWORDS[0], type_settings::KEYWORDS[1], type_settings::KEYWORDS[2]];
 
 /// Keywords of earlier drafts and of OpenAPI, and what draft 2020-12 has instead. These have no effect.
 const REPLACED: [(&str, &str); 11] = [

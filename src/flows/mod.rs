@@ -11,10 +11,14 @@
 //!
 //! A flow uses the application layer as everybody does, with [`Caller::internal`]: it is no second way to the log.
 
+pub mod audit;
+#[cfg(feature = "redis")]
+pub mod bridge;
 mod channel_reader;
 mod checkpoint;
-mod dead_letters;
+pub mod dead_letters;
 mod lease;
+pub mod sink;
 mod supervisor;
 
 use std::sync::Arc;

@@ -29,6 +29,7 @@ fn backend() -> Arc<dyn Backend> {
         log_max_events: 10,
         log_max_age: hour,
         types: BTreeMap::new(),
+        latest_max_subjects: 100,
         dedup_window: hour,
     };
     broker::open(&config, &Arc::new(Catalog::builtin())).unwrap().0

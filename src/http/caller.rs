@@ -1,13 +1,16 @@
 //! Finds out who sent a request. Only this file of `http/` makes a [`Caller`].
 
 use std::convert::Infallible;
+use std::net::IpAddr;
 
 use axum::extract::FromRequestParts;
 use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
 
 use super::App;
-use crate::access::Caller;
+use super::edge::ClientAddress;
+use super::request_id::RequestId;
+use crate::access::{CallOrigin, Caller};
 use crate::bus::Bus;
 use crate::protocol::Problem;
 
@@ -41,20 +44,22 @@ impl<'a> Credential<'a> {
         }
     }
 
-    /// The caller who presents it. `None` if it presents nothing, and there are no rights without a credential.
+    /// The caller who presents it, with this origin. `None` if it presents nothing, and there are no rights without a
+    /// credential.
     ///
     /// # Errors
     /// `unauthenticated`, `broker-unavailable`.
-    pub async fn caller(self, bus: &Bus) -> Result<Option<Caller>, Problem> {
+    pub async fn caller(self, bus: &Bus, origin: CallOrigin) -> Result<Option<Caller>, Problem> {
+        let without = |origin| bus.without_credential().map(|caller| caller.from(origin));
         if !bus.has_auth() {
-            return Ok(bus.without_credential());
+            return Ok(without(origin));
         }
         match self {
-            Self::None => Ok(bus.without_credential()),
-            Self::Bearer(credential) => bus.authenticate(credential).await.map(Some),
+            Self::None => Ok(without(origin)),
+            Self::Bearer(credential) => bus.authenticate(credential, origin).await.map(Some),
             // An empty credential is never valid, so the refusal is that of every bad one.
-            Self::Malformed => bus.authenticate("").await.map(Some),
-            Self::InQuery(parameter) => Err(bus.credential_in_query(parameter)),
+            Self::Malformed => bus.authenticate("", origin).await.map(Some),
+            Self::InQuery(parameter) => Err(bus.credential_in_query(parameter, &origin)),
         }
     }
 }
@@ -64,6 +69,12 @@ fn bearer(header: &[u8]) -> Option<&str> {
     let text = std::str::from_utf8(header).ok()?.trim();
     let (scheme, credential) = text.split_once(' ')?;
     scheme.eq_ignore_ascii_case("Bearer").then(|| credential.trim_start())
+}
+
+/// Where a request that hyper has read comes from.
+pub(super) fn origin(parts: &Parts, bus: &Bus) -> CallOrigin {
+    let address = parts.extensions.get().map_or(IpAddr::from([0; 4]), |ClientAddress(address)| *address);
+    bus.origin(address, || parts.extensions.get().map_or(&[][..], |RequestId(id)| id.as_bytes()))
 }
 
 /// The credential of a request that hyper has read.
@@ -76,18 +87,22 @@ impl FromRequestParts<App> for Caller {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
-        presented(parts).caller(&app.bus).await?.ok_or_else(|| app.bus.credential_needed())
+        let origin = origin(parts, &app.bus);
+        let caller = presented(parts).caller(&app.bus, origin.clone()).await?;
+        caller.ok_or_else(|| app.bus.credential_needed(&origin))
     }
 }
 
-/// The caller of a WebSocket. `None`: the client sends its credential in its first frame.
-pub(super) struct Early(pub Option<Caller>);
+/// The caller of a WebSocket and where it comes from. `None`: the client sends its credential in its first frame.
+pub(super) struct Early(pub Option<Caller>, pub CallOrigin);
 
 impl FromRequestParts<App> for Early {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
-        presented(parts).caller(&app.bus).await.map(Self)
+        let origin = origin(parts, &app.bus);
+        let caller = presented(parts).caller(&app.bus, origin.clone()).await?;
+        Ok(Self(caller, origin))
     }
 }
 
@@ -95,6 +110,8 @@ impl FromRequestParts<App> for Presented {
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Infallible> {
-        Ok(Self(Caller::from_request_parts(parts, app).await))
+        // Without its origin, so that the audit has no refusal: the route answers all the same.
+        let caller = presented(parts).caller(&app.bus, None).await;
+        Ok(Self(caller.and_then(|caller| caller.ok_or_else(|| app.bus.credential_needed(&None)))))
     }
 }

@@ -47,15 +47,25 @@ pub fn accept(app: &App, peer: &Peer, bytes: &[u8]) -> Option<(Box<Opening>, Opt
         return None;
     }
     // A token of a known key and a query without a `since` have nothing to wait for.
-    let client = match credential.caller(&app.bus).now_or_never()?.ok()? {
+    // Without its origin, a call that is refused is not recorded: hyper's part repeats it.
+    let mut client = match credential.caller(&app.bus, None).now_or_never()?.ok()? {
         None => websocket::unknown(app, query).ok()?,
         Some(caller) => {
             let permit = app.bus.admit(&caller).ok()?;
             Client::Known(Admitted::resolve(&app.bus, caller, permit, query).now_or_never()?)
         }
     };
+    let origin = app.bus.origin(passed.client, || id);
+    if let Client::Known(admitted) = &mut client
+        && origin.is_some()
+    {
+        if !admitted.problems.is_empty() {
+            return None;
+        }
+        admitted.caller = admitted.caller.clone().from(origin.clone());
+    }
     let early = bytes[length..].to_vec();
-    Some((Box::new(Opening { head, early, deflate, client }), passed.permit))
+    Some((Box::new(Opening { head, early, deflate, client, origin }), passed.permit))
 }
 
 /// Whether a query may have this byte without escaping (RFC 3986, section 3.4). hyper decides about others.

@@ -34,10 +34,10 @@ const RETRY_CONNECTIONS: u64 = 5;
 const ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 
 /// Fields that a page may send (Fetch Standard, section 3.3.3), besides those of an event in binary mode.
-const SENT: &str = "authorization, cache-control, content-encoding, content-type, last-event-id, traceparent, tracestate, \
-                    x-request-id";
+const SENT: &str = "authorization, cache-control, content-encoding, content-type, if-none-match, last-event-id, traceparent, \
+                    tracestate, x-request-id";
 /// Fields of a response that a page may read.
-const SHOWN: &str = "allow, retry-after, www-authenticate, x-request-id";
+const SHOWN: &str = "allow, etag, retry-after, www-authenticate, x-request-id";
 /// How long a browser may remember the answer to a preflight, in seconds. Not long, so that a change of the setting counts.
 const PREFLIGHT_AGE: u64 = 600;
 

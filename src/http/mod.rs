@@ -18,6 +18,7 @@ pub mod fuzz;
 mod handshake;
 mod health;
 mod history;
+mod latest;
 mod media_type;
 pub mod needs_tls;
 mod nodes;

@@ -3,10 +3,12 @@
 /// Each path with the methods that it takes, as `Allow` lists them (RFC 9110, section 10.2.1). A path ends at `{`.
 ///
 /// HEAD is GET without the body (section 9.3.2). Paths that open a stream refuse it: they have no answer that ends.
-pub(super) const ROUTES: [(&str, &str); 15] = [
+pub(super) const ROUTES: [(&str, &str); 17] = [
     ("/", "GET, HEAD, OPTIONS"),
     ("/console/{file}", "GET, HEAD, OPTIONS"),
     ("/v1/events", "GET, HEAD, POST, OPTIONS"),
+    ("/v1/latest/{type}", "GET, HEAD, OPTIONS"),
+    ("/v1/latest/{type}/{subject}", "GET, HEAD, OPTIONS"),
     ("/v1/stream", "GET, OPTIONS"),
     ("/v1/ws", "GET, OPTIONS"),
     ("/v1/channels", "GET, HEAD, OPTIONS"),

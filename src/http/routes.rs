@@ -10,7 +10,7 @@ use hyper_util::service::TowerToHyperService;
 use super::route_table::ROUTES;
 use super::side::Side;
 use super::{
-    App, channels, console, events, health, history, nodes, openapi, revocations, schemas, start_page, stream,
+    App, channels, console, events, health, history, latest, nodes, openapi, revocations, schemas, start_page, stream,
     websocket,
 };
 use crate::protocol::{ErrorCode, Problem};
@@ -24,7 +24,8 @@ pub struct Routes {
 }
 
 /// The routes that a 404 does not list.
-const UNLISTED: [&str; 4] = ["/", "/console/{file}", "/v1/schemas/{type}", "/favicon.ico"];
+const UNLISTED: [&str; 6] =
+    ["/", "/console/{file}", "/v1/latest/{type}", "/v1/latest/{type}/{subject}", "/v1/schemas/{type}", "/favicon.ico"];
 
 /// The methods that a known path takes at an address, as `Allow` lists them; `None` if there is nothing at the path.
 fn methods(side: Side, path: &str) -> Option<&'static str> {
@@ -45,6 +46,8 @@ impl Routes {
             ("/", get(start_page::show)),
             ("/console/{file}", get(console::file)),
             ("/v1/events", post(events::publish).get(history::read)),
+            ("/v1/latest/{type}", get(latest::list)),
+            ("/v1/latest/{type}/{*subject}", get(latest::one)),
             ("/v1/stream", get(stream::open).head(method_not_allowed)),
             ("/v1/ws", get(websocket::upgrade).head(method_not_allowed)),
             ("/v1/channels", get(channels::list)),

@@ -24,7 +24,7 @@ pub(super) async fn upgrade(
     State(app): State<App>,
     Extension(takeover): Extension<Takeover>,
     Extension(id): Extension<RequestId>,
-    Early(caller): Early,
+    Early(caller, origin): Early,
     RawQuery(text): RawQuery,
     request: Request,
 ) -> Result<Infallible, Problem> {
@@ -47,7 +47,7 @@ pub(super) async fn upgrade(
     let serve = move |stream, early: Bytes| -> BoxFuture<'static, ()> {
         // Copied, because it is a part of the buffer that the handshake was read into.
         let early = early.to_vec();
-        Box::pin(connections.serve(stream, Box::new(Opening { head, early, deflate, client })))
+        Box::pin(connections.serve(stream, Box::new(Opening { head, early, deflate, client, origin })))
     };
     match takeover.take(Box::new(serve)).await {}
 }

@@ -79,6 +79,8 @@ error_codes! {
     InvalidFilter = "invalid-filter", 422, "The filter cannot be used";
     /// A `since` cannot be read, or is older than the connection's stream of the channel.
     InvalidPosition = "invalid-position", 422, "The position cannot be used";
+    /// The type does not keep the newest event of each subject.
+    LatestNotKept = "latest-not-kept", 422, "The type keeps no newest events";
     /// The connection already has a subscription of that name.
     DuplicateSubscription = "duplicate-subscription", 422, "The subscription exists";
     /// The connection has no subscription of that name.

@@ -19,7 +19,7 @@ use prometheus_client::metrics::counter::Counter;
 use tokio::sync::watch;
 
 use crate::broker::{BrokerError, Log, ObservedSignals, Page, Signal};
-use crate::bus::Namespace;
+use crate::bus::{LatestCache, Namespace};
 use crate::event::{Catalog, ChannelId, PerChannel, Position};
 use crate::health::RelayReport;
 use crate::hub::{ChannelStep, Hub, ShardDied};
@@ -55,6 +55,7 @@ pub struct Relay {
     progress: Arc<Progress>,
     pace: Arc<Pace>,
     recent: Arc<RecentEvents>,
+    latest: Arc<LatestCache>,
 }
 
 /// A page that was read from the log.
@@ -119,6 +120,7 @@ impl Relay {
             progress: namespace.progress().clone(),
             pace: namespace.pace().clone(),
             recent: namespace.recent().clone(),
+            latest: namespace.latest().clone(),
         }
     }
 
@@ -344,6 +346,7 @@ impl Relay {
         }
         self.metrics.gaps.inc();
         self.recent.clear(id);
+        self.latest.clear(id);
         self.hub.deliver(ChannelStep::gap(id, name, from.clone(), to.clone())).await?;
         let channel = &mut self.channels[id];
         if !from.same_epoch(to) {
@@ -358,6 +361,7 @@ impl Relay {
     async fn deliver(&mut self, id: ChannelId, position: Position, json: &str) -> Result<(), ShardDied> {
         let step = ChannelStep::event(id, position.clone(), json);
         self.recent.add(id, &position, json, || step.history_entry());
+        self.latest.delivered(id, &position, json, || step.history_entry());
         self.hub.deliver(step).await?;
         let channel = &mut self.channels[id];
         channel.relayed.inc();

@@ -5,6 +5,7 @@
 mod acceptor;
 mod certificates;
 mod file_limit;
+mod flow_settings;
 mod namespaces;
 mod replayed;
 mod substituted;
@@ -25,13 +26,15 @@ use tokio::time::{Instant, timeout_at};
 use crate::admission::Admission;
 use crate::announcer;
 use crate::auth::Auth;
-use crate::broker::nodes::NodeState;
+use crate::broker::nodes::{self, NodeState};
 use crate::broker::{self, Backend};
+use crate::bus::audit::{Audit, AuditQueue};
 use crate::bus::{Bus, Lifecycle, PublishLimit, Revocations};
 use crate::cascade::Cascades;
-use crate::config::{BrokerConfig, BrokerUrl, Config, TypeTables};
+use crate::config::{BrokerConfig, BrokerUrl, Config, OnFailure, TypeTables};
 use crate::connection::{Connections, MAX_UNAUTHENTICATED};
 use crate::event::{Catalog, Defaults, Epoch};
+use crate::flows::audit::{AuditWriter, follow_reloads};
 use crate::flows::{self, Flow};
 use crate::http::edge::Edge;
 use crate::http::{App, AppState, ParseLimit, Side};
@@ -43,6 +46,7 @@ use crate::registry;
 use crate::supervision::{ServiceEnded, ServiceHandle, Services, TaskGroup};
 use acceptor::Acceptor;
 use certificates::{Certificates, CurrentTls};
+pub use flow_settings::FlowSettings;
 use namespaces::NamespaceParts;
 pub use namespaces::OpenBroker;
 
@@ -74,7 +78,15 @@ pub struct Server {
     lifecycle: Lifecycle,
     auth: Option<Arc<Auth>>,
     flows: Vec<Arc<dyn Flow>>,
+    audit: Option<AuditParts>,
     config: Config,
+}
+
+/// The audit, and what writes it.
+struct AuditParts {
+    audit: Arc<Audit>,
+    queue: AuditQueue,
+    writer: AuditWriter,
 }
 
 /// Why a daemon could not start, or could not go on.
@@ -90,6 +102,9 @@ pub enum ServerError {
     /// The `[[cascade]]` or `[types.NAME]` tables do not fit the event types.
     #[error("{}", .0.join("\n"))]
     Tables(Vec<String>),
+    /// The file of `[audit]` cannot be written.
+    #[error("{0}")]
+    Audit(String),
     /// The files of the settings `tls_cert`, `tls_key` and `tls_client_ca` cannot be used.
     #[error("TLS cannot be used: {0}")]
     Tls(String),
@@ -145,14 +160,26 @@ pub async fn bind_with(mut config: Config, catalog: Arc<Catalog>, open: OpenBrok
     }
     let tables = TypeTables::settings(config.types.as_ref(), &catalog).map_err(ServerError::Tables)?;
     config.broker.types.extend(tables);
+    let flows = FlowSettings::read(&config, &catalog).map_err(ServerError::Tables)?;
+    for warning in &flows.warnings {
+        tracing::warn!("{warning}");
+    }
     let names = auth.as_ref().map_or_else(|| vec![config.broker.namespace.clone()], |auth| auth.namespaces());
+    let audit = config.audit.as_ref().map(|audit| {
+        let writer = AuditWriter::open(audit, &config.server.node_id, names.clone(), metrics.clone())?;
+        let (audit, queue) = Audit::new(audit.on_failure == OnFailure::Refuse, metrics.clone());
+        Ok(AuditParts { audit: Arc::new(audit), queue, writer })
+    });
+    let audit = audit.transpose().map_err(ServerError::Audit)?;
     let parts = names.into_iter().map(|namespace| {
         let broker = broker_of(&config.broker, namespace);
         NamespaceParts::open(&broker, &config, &catalog, &admission, &metrics, auth.as_ref(), open)
     });
     let parts = parts.collect::<Result<_, _>>()?;
-    let rules = Rules { cascades, auth };
-    Ok(Server { admin, tls, ..assemble(listener, config, catalog, parts, admission, metrics, rules) })
+    let rules = Rules { cascades, auth, audit };
+    let server = assemble(listener, config, catalog.clone(), parts, admission, metrics.clone(), rules);
+    let flows = flows.flows(&server.app.bus, &catalog, &metrics, &server.config);
+    Ok(Server { admin, tls, flows, ..server })
 }
 
 /// The broker of one namespace. Redis has it in the names of its keys. A log in files has one owner, so each further
@@ -171,6 +198,7 @@ fn broker_of(config: &BrokerConfig, namespace: String) -> BrokerConfig {
 struct Rules {
     cascades: Cascades,
     auth: Option<Arc<Auth>>,
+    audit: Option<AuditParts>,
 }
 
 /// Puts the parts of a node together. Callers without a credential are in the first namespace.
@@ -181,7 +209,7 @@ fn assemble(
     namespaces: Vec<NamespaceParts>,
     admission: Arc<Admission>,
     metrics: Arc<Metrics>,
-    Rules { cascades, auth }: Rules,
+    Rules { cascades, auth, audit }: Rules,
 ) -> Server {
     let lifecycle = Lifecycle::default();
     let known = namespaces.iter().map(|parts| parts.namespace.clone()).collect();
@@ -189,7 +217,8 @@ fn assemble(
     let publish_limit = edge.publish_rate.map(|rate| PublishLimit::new(rate, edge.publish_burst.unwrap_or(rate)));
     let bus =
         Bus::new(catalog.clone(), known, admission, metrics.clone(), lifecycle.clone(), publish_limit, auth.clone());
-    let bus = Arc::new(bus.with_cascades(cascades));
+    let recorded = audit.as_ref().map(|parts| parts.audit.clone());
+    let bus = Arc::new(bus.with_cascades(cascades).with_audit(recorded));
     let connections = Arc::new(Connections {
         bus: bus.clone(),
         catalog,
@@ -229,6 +258,7 @@ fn assemble(
         lifecycle,
         auth,
         flows: Vec::new(),
+        audit,
         config,
     }
 }
@@ -273,8 +303,20 @@ impl Server {
         shutdown: impl Future<Output = ()>,
         drain_now: impl Future<Output = ()>,
     ) -> Result<(), ServerError> {
-        let Self { listener, admin, tls, app, occupancy, namespaces, connections, lifecycle, auth, flows, config } =
-            self;
+        let Self {
+            listener,
+            admin,
+            tls,
+            app,
+            occupancy,
+            namespaces,
+            connections,
+            lifecycle,
+            auth,
+            flows,
+            audit,
+            config,
+        } = self;
         let node = node_state(&config, listener.local_addr().unwrap_or(config.server.listen));
         let id = node.id.clone();
         let (mut backends, mut hubs): (Vec<Arc<dyn Backend>>, Vec<Arc<Hub>>) = (Vec::new(), Vec::new());
@@ -301,6 +343,13 @@ impl Server {
             backends.push(backend);
             hubs.push(hub);
         }
+        let audit = audit.map(|AuditParts { audit, queue, writer }| {
+            if let Some(auth) = &auth {
+                let reloads = follow_reloads(audit.clone(), auth.clone());
+                probes.push(services.start("audit of reloads", succeed(reloads)));
+            }
+            (audit, services.start("audit", writer.run(queue)))
+        });
         if let Some(auth) = auth {
             let running = auth.run(lifecycle.draining.clone());
             probes.push(services.start("auth", succeed(until_stopped(running))));
@@ -384,6 +433,11 @@ impl Server {
         let _ = timeout_at(end, join_all(backends.iter().map(|backend| backend.close()))).await;
         // The relays end with their backends' signals.
         let _ = timeout_at(end, join_all(relays.into_iter().map(ServiceHandle::join))).await;
+        // Last, so that nothing is published after it.
+        if let Some((audit, writer)) = audit {
+            audit.close();
+            let _ = timeout_at(end.max(Instant::now() + LAST_STEPS), writer.join()).await;
+        }
         tracing::info!("stopped");
         failed.map_or(Ok(()), |ended| Err(ended.into()))
     }
@@ -436,7 +490,7 @@ async fn succeed(service: impl Future<Output = ()>) -> Result<(), String> {
 
 /// What this node says of itself when it starts.
 fn node_state(config: &Config, listens: SocketAddr) -> NodeState {
-    let heartbeat = registry::interval(config.broker.pulse);
+    let heartbeat = nodes::heartbeat(config.broker.pulse);
     NodeState {
         id: config.server.node_id.clone(),
         address: config.server.advertise.clone().unwrap_or_else(|| listens.to_string()),

@@ -44,6 +44,7 @@ fn config() -> Config {
             namespace: "default".into(),
             log_max_events: 10_000,
             log_max_age: Duration::from_secs(3600),
+            latest_max_subjects: 100_000,
             types: std::collections::BTreeMap::new(),
             dedup_window: Duration::from_secs(600),
         },
@@ -67,6 +68,7 @@ fn config() -> Config {
         cascades: None,
         types: None,
         flows: FlowTables::default(),
+        audit: None,
     }
 }
 
@@ -86,7 +88,7 @@ impl Node {
         });
         let parts: Vec<_> = parts.collect();
         let listener = listen(config.server.listen).unwrap();
-        let rules = Rules { cascades: Cascades::none(&catalog), auth: None };
+        let rules = Rules { cascades: Cascades::none(&catalog), auth: None, audit: None };
         let server = assemble(listener, config, catalog, parts, admission, metrics, rules);
         let mut services = Services::default();
         for NamespaceParts { relay, signals, readiness, .. } in server.namespaces {
@@ -117,7 +119,7 @@ impl Node {
             problems: Vec::new(),
             permit: self.app.bus.admit(caller).unwrap(),
         });
-        let opening = Opening { head: Vec::new(), early: Vec::new(), deflate: false, client: known };
+        let opening = Opening { head: Vec::new(), early: Vec::new(), deflate: false, client: known, origin: None };
         tokio::spawn(self.app.connections.clone().serve(stream.into(), Box::new(opening)));
         client
     }
@@ -154,7 +156,7 @@ async fn the_task_of_an_idle_connection_is_small() {
     let caller = Caller::unrestricted(NamespaceId::FIRST);
     let permit = node.app.bus.admit(&caller).unwrap();
     let client = Client::Known(Admitted { caller, subscriptions: Vec::new(), problems: Vec::new(), permit });
-    let opening = Opening { head: Vec::new(), early: Vec::new(), deflate: true, client };
+    let opening = Opening { head: Vec::new(), early: Vec::new(), deflate: true, client, origin: None };
     let task = node.app.connections.clone().serve(stream.into(), Box::new(opening));
     assert!(size_of_val(&task) <= 360, "{} bytes", size_of_val(&task));
 }

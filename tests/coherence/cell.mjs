@@ -21,7 +21,7 @@ import { KEYS, now, sleep, Truth } from "./truth.mjs";
 const INSTANCES = 3;
 const WARM_UP_MS = 1_500;
 /** On a slow machine, the warm-up and an outage last until so much has happened. */
-const ENOUGH = { reads: 300, writes: 15 };
+const ENOUGH = { reads: 600, writes: 15 };
 const LIMIT_MS = 30_000;
 const REST_MS = 2_000;
 

@@ -4,17 +4,32 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::process::{Command, Stdio};
 
 use serde_json::json;
-use tidings::config::BrokerUrl;
 use yaml_rust2::{Yaml, YamlLoader};
 
-use crate::support::daemon::run;
-use crate::support::node::{self, Node};
+use crate::support::daemon::{Daemon, run};
 
 const RULES: &str = include_str!("../../docs/alerts.yml");
 const TESTS: &str = include_str!("../prometheus/alerts.yml");
 const DEPLOYMENT: &str = include_str!("../../docs/deployment.md");
 /// Where the metrics of programs with a cache are defined.
 const CACHES: &str = include_str!("../../docs/cache.md");
+/// One flow of each kind, whose servers are not there.
+const FLOWS: &str = r#"
+[[bridge]]
+name = "a"
+redis = "redis://127.0.0.1:1"
+channels = ["a"]
+type = "order-status"
+
+[[sink]]
+name = "a"
+kind = "cloudflare-kv"
+channels = ["order-status"]
+account = "a"
+namespace = "n"
+token_file = "none"
+api = "http://127.0.0.1:1"
+"#;
 /// They begin so.
 const OF_CACHES: &str = "tidings_cache_";
 
@@ -76,10 +91,14 @@ fn metrics(expression: &str) -> BTreeSet<&str> {
 
 #[tokio::test]
 async fn each_metric_of_the_rules_exists() {
-    let node = Node::start(node::config(BrokerUrl::Memory)).await;
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("tidings.toml"), FLOWS).unwrap();
+    let daemon = Daemon::with(&["--listen", "127.0.0.1:0"], folder);
     // A metric with labels is exposed once it has a value.
-    assert_eq!(node.post(&json!({})).await.status, 422);
-    let exposed = node.get("/metrics").await.text;
+    let refused =
+        reqwest::Client::new().post(format!("{}/v1/events", daemon.url)).json(&json!({})).send().await.unwrap();
+    assert_eq!(refused.status(), 422);
+    let exposed = reqwest::get(format!("{}/metrics", daemon.url)).await.unwrap().text().await.unwrap();
     let mut missing = Vec::new();
     for (name, rule) in rules() {
         let expression = rule["expr"].as_str().unwrap();

@@ -1,6 +1,9 @@
-//! The suite of every backend: each test runs in memory, in files, and on Redis, Sentinel and Cluster.
+//! The suite of every backend: each test runs in memory, in files, and on Redis, Sentinel and Cluster, on a Redis
+//! without RESP3, and over the REST interface of Upstash.
 //!
 //! A test takes a [`Backend`] of its own and is listed in `over_every_backend!`.
+
+mod latest;
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -10,11 +13,19 @@ use tidings::broker::{Appended, BrokerError, MAX_KEY_BYTES, MAX_LEASE_TTL, MAX_V
 use tidings::config::{BrokerConfig, BrokerUrl};
 use tidings::event::{Epoch, Event, Position, TypeSettings};
 
+use latest::{
+    a_log_that_loses_events_loses_its_newest_events, a_subject_has_its_newest_event, a_subject_may_be_any_text,
+    events_without_the_setting_end_all_values, large_values_end_a_page, old_values_do_not_count,
+    the_longest_unchanged_subjects_leave_first, values_are_read_in_pages_while_they_change,
+    values_outlive_their_events_in_the_log,
+};
+
 use crate::support::broker::{Next, Node, config, file_url, offsets, redis_url, url};
 use crate::support::cluster::Cluster;
 use crate::support::each_broker::own_prefix;
 use crate::support::redis::Redis;
 use crate::support::until;
+use crate::support::upstash::Upstash;
 
 const STOCK: &str = "inventory-change";
 const ORDERS: &str = "order-status";
@@ -24,35 +35,47 @@ const MINUTE: Duration = Duration::from_secs(60);
 struct Backend {
     config: BrokerConfig,
     _servers: Vec<Redis>,
+    _upstash: Option<Upstash>,
     _folder: Option<TempDir>,
 }
 
 impl Backend {
     fn memory() -> Self {
-        Self { config: config(BrokerUrl::Memory), _servers: Vec::new(), _folder: None }
+        Self { config: config(BrokerUrl::Memory), _servers: Vec::new(), _upstash: None, _folder: None }
     }
 
     fn file() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        Self { config: config(file_url(folder.path())), _servers: Vec::new(), _folder: Some(folder) }
+        Self { config: config(file_url(folder.path())), _servers: Vec::new(), _upstash: None, _folder: Some(folder) }
     }
 
     fn redis() -> Self {
         let redis = Redis::start();
-        Self { config: config(redis_url(redis.port)), _servers: vec![redis], _folder: None }
+        Self { config: config(redis_url(redis.port)), _servers: vec![redis], _upstash: None, _folder: None }
+    }
+
+    /// A server without HELLO, so it speaks RESP2 only.
+    fn resp2() -> Self {
+        let redis = Redis::with(&["--rename-command", "HELLO", ""]);
+        Self { config: config(redis_url(redis.port)), _servers: vec![redis], _upstash: None, _folder: None }
     }
 
     fn cluster() -> Self {
         let mut config = config(Cluster::shared().url());
         config.prefix = own_prefix();
-        Self { config, _servers: Vec::new(), _folder: None }
+        Self { config, _servers: Vec::new(), _upstash: None, _folder: None }
     }
 
     fn sentinel() -> Self {
         let master = Redis::start();
         let sentinel = Redis::sentinel(master.port, 1);
         let url = url(&format!("redis-sentinel://127.0.0.1:{}/main", sentinel.port));
-        Self { config: config(url), _servers: vec![master, sentinel], _folder: None }
+        Self { config: config(url), _servers: vec![master, sentinel], _upstash: None, _folder: None }
+    }
+
+    fn upstash() -> Self {
+        let upstash = Upstash::start();
+        Self { config: config(upstash.url()), _servers: Vec::new(), _upstash: Some(upstash), _folder: None }
     }
 
     async fn node(&self) -> Node {
@@ -82,6 +105,14 @@ macro_rules! over_every_backend {
         mod redis {
             $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $test() { super::$test(super::Backend::redis()).await })*
+        }
+        mod resp2 {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $test() { super::$test(super::Backend::resp2()).await })*
+        }
+        mod upstash {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $test() { super::$test(super::Backend::upstash()).await })*
         }
         mod cluster {
             $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -113,6 +144,15 @@ over_every_backend! {
     a_lease_ends_unless_it_is_renewed
     values_and_tokens_survive_what_the_log_survives
     the_store_refuses_keys_and_values_out_of_bounds
+    a_subject_has_its_newest_event
+    a_subject_may_be_any_text
+    the_longest_unchanged_subjects_leave_first
+    old_values_do_not_count
+    values_are_read_in_pages_while_they_change
+    large_values_end_a_page
+    a_log_that_loses_events_loses_its_newest_events
+    values_outlive_their_events_in_the_log
+    events_without_the_setting_end_all_values
 }
 
 async fn offsets_rise_by_one_in_each_channel(backend: Backend) {
@@ -219,7 +259,7 @@ async fn the_log_keeps_the_newest_events(mut backend: Backend) {
 
 async fn each_type_has_its_own_retention(mut backend: Backend) {
     backend.config.types =
-        [("inventory-change".into(), TypeSettings { log_max_events: Some(5), log_max_age: None })].into();
+        [("inventory-change".into(), TypeSettings { log_max_events: Some(5), ..TypeSettings::default() })].into();
     let node = backend.node().await;
     for channel in [STOCK, ORDERS] {
         let batch: Vec<_> = (1..=300).map(|i| node.event(channel, &i.to_string())).collect();

@@ -81,7 +81,7 @@ async fn a_cause_brings_its_cascade(broker: TestBroker) {
 async fn a_duplicate_cause_brings_the_first_cascade(broker: TestBroker) {
     let nodes = [node(&broker).await, node(&broker).await];
     // Memory and files have one node.
-    let shared = matches!(broker, TestBroker::Redis(_) | TestBroker::Cluster(..) | TestBroker::Sentinel { .. });
+    let shared = !matches!(broker, TestBroker::Memory | TestBroker::File(_));
     let other = &nodes[usize::from(shared)];
     let mut subscriber = Subscriber::to(&nodes[0], "cache-invalidate").await;
     let cause = with(sale("7"), "id", "once");

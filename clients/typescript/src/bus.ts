@@ -1,40 +1,32 @@
-// The entry point of the client: `connect` returns a `Bus`, which subscribes, publishes and reports the connection.
+// The bus: it subscribes, publishes and reports the connection. `connect` makes one.
 
 import { DEFAULT_BACKOFF, delayBefore } from "./backoff.js";
 import { Connection } from "./connection.js";
-import { TidingsError } from "./errors.js";
-import type { AnyWhere } from "./filter.js";
+import { type Consumer, handlerConsumer, loopConsumer } from "./consumers.js";
+import { closedError, type TidingsError } from "./errors.js";
 import type { EventMap } from "./generated/events.js";
-import { newId } from "./id.js";
 import { Idle } from "./idle.js";
-import { Listeners } from "./listeners.js";
+import type { LatestHost } from "./latest/types.js";
+import type { ListenerOptions } from "./listeners.js";
+import { toEvent } from "./outgoing.js";
 import type { PersistedBus } from "./persistence.js";
-import { type Accepted, type EventWithId, type FetchLike, Publisher, type PublishOptions } from "./publish.js";
+import { Progress } from "./progress.js";
+import { type FetchLike, type Published, type PublishedAll, Publisher, type PublishOptions } from "./publish.js";
+import { Reports } from "./reports.js";
+import type { ConnectionState, Positions, Transport } from "./state.js";
 import { EventStream } from "./stream.js";
-import type { ConnectionState, Transport } from "./state.js";
-import type { Gap, Subscriber } from "./subscription.js";
+import type { Gap } from "./subscription.js";
+import { type SubscribeCall, Subscribing } from "./subscribing.js";
 import { Subscriptions } from "./subscriptions.js";
 import { Syncs } from "./syncs.js";
 import { Timers } from "./timers.js";
 import { Credential } from "./token.js";
 import { Transports } from "./transports.js";
 import type {
-  ConnectOptions,
-  Draft,
-  EventAttributes,
-  EventName,
-  EventOf,
-  EventsOptions,
-  EventTypes,
-  Handler,
-  OnOptions,
-  TypesOptions,
+  ConnectOptions, Draft, EventAttributes, EventName, EventOf, EventsOptions, EventTypes, Handler, OnOptions, TypesOptions, WatchOptions,
 } from "./types.js";
 import { baseUrl } from "./url.js";
 import { findWebSocket } from "./websocket.js";
-
-/** For each channel, its position. */
-export type Positions = ReadonlyMap<string, string>;
 
 /**
  * The bus, as one program uses it. It connects with its first subscription, reconnects by itself, and subscriptions resume
@@ -48,15 +40,15 @@ export class Bus<Events extends object = EventMap> {
   readonly #timers = new Timers();
   readonly #idle: Idle;
   readonly #persisted: PersistedBus | undefined;
+  readonly #host: LatestHost;
+  readonly #subscribing: Subscribing;
   /** What validates published events, and received ones. */
   readonly #publishing: EventTypes<object> | undefined;
   readonly #receiving: EventTypes<object> | undefined;
   readonly #closing = new AbortController();
-  readonly #errors = new Listeners<TidingsError>((cause) => console.error("tidings: onError failed:", cause));
-  readonly #states = new Listeners<ConnectionState>((cause) => this.#handlerFailed(cause, "onState"));
-  readonly #gaps = new Listeners<Gap<EventName<Events>>>((cause) => this.#handlerFailed(cause, "onGap"));
+  readonly #reports = new Reports();
   /** Notified of every change that may complete `ready`. */
-  readonly #progress = new Listeners<void>((cause) => this.#handlerFailed(cause, "ready"));
+  readonly #progress = new Progress();
 
   /** @internal Use {@link connect}. */
   constructor(url: string, options: ConnectOptions & TypesOptions<Events>) {
@@ -73,9 +65,9 @@ export class Bus<Events extends object = EventMap> {
       timers: this.#timers,
       json,
       send: (frame) => this.#connection.send(frame),
-      restart: (reason) => this.#connection.restart(reason),
-      onGap: (gap) => this.#gaps.notify(gap as Gap<EventName<Events>>),
-      onError: (error, notified) => this.#report(error, notified),
+      restart: (reason, isWanted) => this.#connection.restart(reason, isWanted),
+      onGap: (gap) => this.#reports.gaps.notify(gap),
+      onError: (error, notified) => this.#reports.error(error, notified),
       onSettled: () => this.#mayBeSettled(),
       retryDelay: (failures) => delayBefore(failures, backoff, random),
     });
@@ -116,7 +108,7 @@ export class Bus<Events extends object = EventMap> {
         if (!this.#syncs.handle(frame)) this.#subscriptions.handle(frame);
         this.#persisted?.received();
       },
-      onFailure: (error) => this.#connectionFailed(error),
+      onFailure: (error) => this.#reports.connectionFailed(error),
     });
     this.#idle = new Idle(this.#timers, idleTimeoutMs, () => !this.#subscriptions.isEmpty, () => this.#connection.rest());
     this.#persisted = options.persist?.attach({
@@ -125,7 +117,27 @@ export class Bus<Events extends object = EventMap> {
       reached: (subscriber) => this.#subscriptions.reached(subscriber),
       positionOf: (event) => this.#subscriptions.positionOf(event),
       onLoaded: () => this.#mayBeSettled(),
-      onError: (error) => this.#report(error, false),
+      onError: (error) => this.#reports.error(error, false),
+    });
+    this.#host = {
+      urls,
+      credential,
+      fetch: request,
+      json,
+      timers: this.#timers,
+      closed: this.#closing.signal,
+      subscriptions: this.#subscriptions,
+      progress: this.#progress,
+      reports: this.#reports,
+    };
+    this.#subscribing = new Subscribing({
+      host: this.#host,
+      persisted: this.#persisted,
+      onSubscribed: () => {
+        this.#connection.open();
+        this.#idle.check();
+      },
+      onLoaded: () => this.#mayBeSettled(),
     });
   }
 
@@ -176,15 +188,7 @@ export class Bus<Events extends object = EventMap> {
     ...rest: [Handler<Events, Name>] | [OnOptions<Events[Name]>, Handler<Events, Name>]
   ): () => void {
     const [options, handler] = rest.length === 1 ? [{}, rest[0]] : rest;
-    const subscriber = this.#validated({
-      deliver: (event) => this.#call(name, () => handler(event.data, event)),
-      end: (error) => {
-        const { onError } = options;
-        if (error && onError) this.#call(name, () => onError(error));
-        return onError !== undefined;
-      },
-    });
-    return this.#subscribe(name, options, subscriber);
+    return this.#subscribe(name, options, this.#validated(handlerConsumer(this.#reports, name, options, handler)));
   }
 
   /**
@@ -201,18 +205,49 @@ export class Bus<Events extends object = EventMap> {
   ): AsyncIterableIterator<EventOf<Events, Name>> {
     let unsubscribe = () => {};
     const stream = new EventStream<EventOf<Events, Name>>(options.buffer ?? 1024, () => unsubscribe());
-    const subscriber = this.#validated({
-      deliver: (event) => stream.push(event),
-      restore: (events) => stream.preload(events),
-      end: (error) => {
-        if (error) stream.fail(error);
-        else stream.end();
-        return true;
-      },
-      abort: (reason) => stream.abort(reason),
-    });
+    const subscriber = this.#validated(loopConsumer(stream));
     unsubscribe = this.#subscribe(name, options, subscriber);
     return this.#persisted?.follow(subscriber, stream) ?? stream;
+  }
+
+  /**
+   * The newest event of the type `name` with this `subject`, at most 2 s old. `undefined` if there is none. A request of its own, which
+   * opens no connection. The daemon keeps the newest events of the types for which it was told so (`latest`).
+   *
+   * @throws {TidingsError} with the code `latest-not-kept` if the daemon keeps none of this type, and as the daemon answers.
+   */
+  async latest<Name extends EventName<Events>>(
+    name: Name,
+    subject: string,
+    { signal }: ListenerOptions = {},
+  ): Promise<EventOf<Events, Name> | undefined> {
+    const { latest } = await import("./latest/index.js");
+    return (await latest(this.#host, name, subject, signal)) as EventOf<Events, Name> | undefined;
+  }
+
+  /**
+   * Calls `handler` with the newest event of the type `name` with this `subject`, if there is one, and then with each newer one. Returns
+   * a function that ends it. For the state of one thing, such as the stock of a product; see `latest`.
+   *
+   * The daemon sends the events whose key field is the subject. For events with another `subject` than that, pass a `where`.
+   *
+   * @throws {TidingsError} as `on`.
+   */
+  watch<Name extends EventName<Events>>(name: Name, subject: string, handler: Handler<Events, Name>): () => void;
+  watch<Name extends EventName<Events>>(
+    name: Name,
+    subject: string,
+    options: WatchOptions<Events[Name]>,
+    handler: Handler<Events, Name>,
+  ): () => void;
+  watch<Name extends EventName<Events>>(
+    name: Name,
+    subject: string,
+    ...rest: [Handler<Events, Name>] | [WatchOptions<Events[Name]>, Handler<Events, Name>]
+  ): () => void {
+    const [options, handler] = rest.length === 1 ? [{}, rest[0]] : rest;
+    const consumer = this.#validated(handlerConsumer(this.#reports, name, options, handler));
+    return this.#subscribe(name, { ...options, subject, since: "latest" }, consumer);
   }
 
   /**
@@ -227,16 +262,14 @@ export class Bus<Events extends object = EventMap> {
     name: Name,
     data: Events[Name],
     options: EventAttributes & PublishOptions = {},
-  ): Promise<Accepted> {
+  ): Promise<Published> {
     const { signal: _, retryTimeoutMs: __, ...attributes } = options;
     if (this.#publishing) await this.#publishing.publishing([{ type: name, data }], false);
-    const [accepted] = await this.#publisher.post(toEvent({ ...attributes, type: name, data }), options);
-    if (accepted === undefined) throw new TidingsError("unexpected-response", "the response lists no accepted event: check that the URL is that of a tidings daemon");
-    return accepted;
+    return this.#publisher.postOne(toEvent({ ...attributes, type: name, data }), options);
   }
 
   /** Publishes up to 1,000 events in one request, in this order. If one of them is refused, none is published. */
-  async publishAll(events: readonly Draft<Events>[], options: PublishOptions = {}): Promise<Accepted[]> {
+  async publishAll(events: readonly Draft<Events>[], options: PublishOptions = {}): Promise<PublishedAll> {
     if (this.#publishing) await this.#publishing.publishing(events, true);
     return this.#publisher.post(events.map(toEvent), options);
   }
@@ -249,19 +282,11 @@ export class Bus<Events extends object = EventMap> {
    */
   ready({ signal }: { readonly signal?: AbortSignal | undefined } = {}): Promise<void> {
     this.#connection.open();
-    return this.#idle.during(new Promise((resolve, reject) => {
-      const check = () => {
-        if (signal?.aborted) reject(signal.reason);
-        else if (this.state.status === "closed") reject(this.state.error ?? closedError());
-        else if (!this.#connection.isOpen || !this.#isSettled) return;
-        else resolve();
-        stop();
-        signal?.removeEventListener("abort", check);
-      };
-      const stop = this.#progress.add(check);
-      signal?.addEventListener("abort", check);
-      check();
-    }));
+    const isReady = () => {
+      if (this.state.status === "closed") throw this.state.error ?? closedError();
+      return this.#connection.isOpen && this.#isSettled;
+    };
+    return this.#idle.during(this.#progress.until(isReady, signal));
   }
 
   /**
@@ -280,27 +305,27 @@ export class Bus<Events extends object = EventMap> {
     return this.#idle.during(this.#syncs.add(signal));
   }
 
-  /** Calls `listener` when the state of the connection changes. Returns a function that removes the listener. */
-  onState(listener: (state: ConnectionState) => void): () => void {
-    return this.#states.add(listener);
+  /** Calls `listener` when the state of the connection changes. Returns a function that removes the listener, as `signal` does. */
+  onState(listener: (state: ConnectionState) => void, options?: ListenerOptions): () => void {
+    return this.#reports.states.add(listener, options);
   }
 
   /**
    * Calls `listener` when events of a channel are lost: the daemon's log did not reach back to the position of a
    * subscription, or the log was lost. Reload then what the events are about. The call is in order with the events.
-   * Returns a function that removes the listener.
+   * Returns a function that removes the listener, as `signal` does.
    */
-  onGap(listener: (gap: Gap<EventName<Events>>) => void): () => void {
-    return this.#gaps.add(listener);
+  onGap(listener: (gap: Gap<EventName<Events>>) => void, options?: ListenerOptions): () => void {
+    return this.#reports.gaps.add(listener as (gap: Gap) => void, options);
   }
 
   /**
    * Calls `listener` for every error: a subscription that the daemon refuses, a handler that fails, a connection that does
    * not come up (once for each reason, while the bus goes on trying). Without a listener, errors go to the console. Returns a
-   * function that removes the listener.
+   * function that removes the listener, as `signal` does.
    */
-  onError(listener: (error: TidingsError) => void): () => void {
-    return this.#errors.add(listener);
+  onError(listener: (error: TidingsError) => void, options?: ListenerOptions): () => void {
+    return this.#reports.errors.add(listener, options);
   }
 
   /**
@@ -325,48 +350,24 @@ export class Bus<Events extends object = EventMap> {
     this.#connection.close();
   }
 
-  #subscribe(
-    name: string,
-    { where, since, signal }: { where?: object | undefined; since?: string | undefined; signal?: AbortSignal | undefined },
-    subscriber: BusSubscriber,
-  ): () => void {
+  #subscribe(name: string, call: SubscribeCall, consumer: Consumer): () => void {
     if (this.state.status === "closed") throw closedError();
-    checkWhere(where);
-    const request = { channel: name, where: where as AnyWhere | undefined, since };
-    // The application keeps the position of a subscription with `since`.
-    const persisted = since === undefined ? this.#persisted : undefined;
-    const remove = persisted ? persisted.subscribe(request, subscriber) : this.#subscriptions.add(request, subscriber);
-    const stop = () => {
-      signal?.removeEventListener("abort", abort);
-      remove();
-    };
-    const abort = () => {
-      stop();
-      subscriber.abort?.(signal?.reason);
-    };
-    if (signal?.aborted) {
-      abort();
-    } else {
-      signal?.addEventListener("abort", abort);
-      this.#connection.open();
-      this.#idle.check();
-    }
-    return stop;
+    return this.#subscribing.subscribe(name, call, consumer);
   }
 
   /** The subscriber, but without events that do not match their schemas, if the program asked for that. */
-  #validated(subscriber: BusSubscriber): BusSubscriber {
-    return this.#receiving?.receiving(subscriber, (error) => this.#report(error, false)) ?? subscriber;
+  #validated(subscriber: Consumer): Consumer {
+    return this.#receiving?.receiving(subscriber, (error) => this.#reports.error(error, false)) ?? subscriber;
   }
 
   /** Whether every subscription was requested, and the daemon has answered. */
   get #isSettled(): boolean {
-    return this.#subscriptions.settled && this.#persisted?.isLoading !== true;
+    return this.#subscriptions.settled && !this.#subscribing.isLoading;
   }
 
   #mayBeSettled(): void {
     this.#syncs.flush();
-    this.#progress.notify();
+    this.#progress.changed();
     this.#idle.check();
   }
 
@@ -386,76 +387,9 @@ export class Bus<Events extends object = EventMap> {
       this.#closing.abort(state.error ?? closedError());
       this.#persisted?.close(state.error);
       const notified = this.#subscriptions.end(state.error);
-      if (state.error) this.#report(state.error, notified);
+      if (state.error) this.#reports.error(state.error, notified);
     }
-    this.#states.notify(state);
-    this.#progress.notify();
+    this.#reports.states.notify(state);
+    this.#progress.changed();
   }
-
-  /** Reports that no connection comes up. The bus goes on trying. */
-  #connectionFailed(error: TidingsError): void {
-    if (this.#errors.size > 0) this.#errors.notify(error);
-    // One line, without a stack: the reason is outside the program.
-    else console.error(`tidings: ${error.message} (${error.code}). Trying again until the bus is closed.`);
-  }
-
-  /** Calls a function of the application, and reports its failure. Returns what it returns. */
-  #call(name: string, handler: () => unknown): unknown {
-    try {
-      const result = handler();
-      if (result instanceof Promise) result.catch((cause: unknown) => this.#handlerFailed(cause, name));
-      return result;
-    } catch (cause) {
-      return this.#handlerFailed(cause, name);
-    }
-  }
-
-  #handlerFailed(cause: unknown, name: string): void {
-    const message = `a handler of ${name} failed: ${String(cause)}; catch the error in the handler, or listen to onError`;
-    this.#report(new TidingsError("handler-failed", message, { cause }), false);
-  }
-
-  /** Passes an error to the listeners. Without any, it goes to the console unless a subscriber was notified. */
-  #report(error: TidingsError, notified: boolean): void {
-    if (this.#errors.size > 0) this.#errors.notify(error);
-    else if (!notified) console.error("tidings:", error);
-  }
-}
-
-/** A handler or a loop. */
-interface BusSubscriber extends Subscriber {
-  // `any`: the daemon has validated the data against the schema from which the type was generated.
-  deliver(event: any): unknown;
-  restore?(events: readonly any[]): void;
-  abort?(reason: unknown): void;
-}
-
-/**
- * A bus that connects to the daemon with its first subscription, in the background. Opens nothing by itself.
- *
- * `url` is the address of the daemon, such as `http://127.0.0.1:7400`; `ws:` works, too. For the types of custom events, use
- * `connect<EventMap>` with the `EventMap` that `tidings codegen typescript` generates, or the option `types`.
- *
- * @throws {TypeError} if a URL is not valid, or is not an `http:`, `https:`, `ws:` or `wss:` URL; if the token is empty.
- */
-export function connect<Events extends object = EventMap>(url: string, options: ConnectOptions & TypesOptions<Events> = {}): Bus<Events> {
-  return new Bus<Events>(url, options);
-}
-
-/** The event as it is sent. Generates its id here, so that every attempt sends the same one. JSON leaves out what is undefined. */
-function toEvent({ extensions, id = newId(), ...event }: EventAttributes & { type: string; data: unknown }): EventWithId {
-  return { ...extensions, id, ...event };
-}
-
-/** Rejects undefined conditions: JSON would drop them, and the filter would match more events than intended. */
-function checkWhere(where: object = {}): void {
-  for (const [field, condition] of Object.entries(where)) {
-    if (condition === undefined) {
-      throw new TidingsError("invalid-filter", `where.${field} is undefined; leave it out to match every value`);
-    }
-  }
-}
-
-function closedError(): TidingsError {
-  return new TidingsError("closed", "the bus is closed: call connect again for a new one");
 }

@@ -6,19 +6,20 @@
 // Browsers let nobody set a header of a WebSocket, so the token is the first frame, and nothing else is sent before `welcome`.
 // `renewal.ts` says when the token is renewed, and whether a refusal of it is final.
 
-import { type Backoff, delayBefore } from "./backoff.js";
+import type { Backoff } from "./backoff.js";
 import { TidingsError } from "./errors.js";
-import { explain } from "./explain.js";
-import { type Failure, knownError, NO_TOKEN } from "./failure.js";
+import { type Failure, NO_TOKEN } from "./failure.js";
 import { finalClose, readFrame } from "./frames.js";
 import { type ClientFrame, CLOSE_CODES, type ServerFrame, SUBPROTOCOL } from "./generated/protocol.js";
 import type { JsonCodec } from "./json.js";
 import { Liveness } from "./liveness.js";
 import { isFinal, Renewal } from "./renewal.js";
+import { Schedule } from "./schedule.js";
 import type { ConnectionState, Transport } from "./state.js";
 import type { Timer, Timers } from "./timers.js";
 import type { Credential } from "./token.js";
 import type { Transports } from "./transports.js";
+import type { Unref } from "./unref.js";
 import { onWaking } from "./waking.js";
 import { closeSocket, type WebSocketLike } from "./websocket.js";
 
@@ -59,16 +60,13 @@ export class Connection {
   #isFallback = false;
   /** When the connection became open, by `performance.now()`, as all times here. */
   #openedAt: number | undefined;
-  /** The number of failures in a row. */
-  #failures = 0;
+  readonly #schedule: Schedule;
   /** The number of attempts since a connection was last open. */
   #attempts = 0;
   /** Why no connection comes up, as far as that is known. */
   #error: TidingsError | undefined;
   /** The messages of the failures that were reported since a connection was last open. */
   readonly #reported = new Set<string>();
-  /** When to reconnect, as a draining node asked. */
-  #reconnectAt: number | undefined;
   #returnTimer: Timer | undefined;
   /** Whether a WebSocket is tried beside the fallback. */
   #isTrying = false;
@@ -77,12 +75,13 @@ export class Connection {
   /** Whether the page is in the back/forward cache. */
   #isSuspended = false;
   #stopWaking: (() => void) | undefined;
-  /** Called with each new socket, once the bus does not keep the process alive. */
-  #unref: Promise<(socket: WebSocketLike) => void> | undefined;
+  /** What is done with each new socket, once the bus does not keep the process alive. */
+  #unref: Promise<Unref> | undefined;
 
   constructor(options: ConnectionOptions) {
     this.#options = options;
     const { credential, backoff, random, timers } = options;
+    this.#schedule = new Schedule(backoff, random);
     this.#liveness = new Liveness({
       timers,
       ping: () => this.send({ type: "ping" }),
@@ -128,11 +127,11 @@ export class Connection {
     if (this.isOpen) this.#socket?.send(this.#options.json.stringify(frame));
   }
 
-  /** Closes the connection, and opens a new one to the same node. */
-  restart(reason: string): void {
+  /** Closes the connection, and opens a new one to the same node. With `isWanted`, nothing has failed. */
+  restart(reason: string, isWanted = false): void {
     if (!this.isOpen) return;
     this.#node -= 1;
-    this.#abandon({ base: this.#base, reason }, CLOSE_CODES.normal);
+    this.#abandon({ base: this.#base, reason, isWanted }, CLOSE_CODES.normal);
   }
 
   /** Acts at once where a timer would act later: tries to connect, or finds out whether the open connection is alive. */
@@ -161,17 +160,15 @@ export class Connection {
     if (this.#state.status === "closed") return;
     const socket = this.#release();
     this.#stop();
+    void this.#unref?.then(({ stop }) => stop());
     this.#enter(error ? { status: "closed", error } : { status: "closed" });
     closeSocket(socket, CLOSE_CODES.normal);
   }
 
   /** From now on, the connection does not keep the process alive. */
   unref(): void {
-    this.#unref ??= import("./unref.js").then(({ unrefSockets }) => {
-      const unref = unrefSockets(this.#options.urls);
-      if (this.#socket) unref(this.#socket);
-      return unref;
-    });
+    if (this.#state.status === "closed") return;
+    this.#unref ??= import("./unref.js").then(({ unrefSockets }) => unrefSockets(this.#options.urls, this.#socket));
   }
 
   async #connect(): Promise<void> {
@@ -197,7 +194,7 @@ export class Connection {
       if (this.#attempt !== attempt) return;
       this.#isFallback = transports.isFallback;
       socket = new WebSocket(`${base.replace(/^http/, "ws")}/v1/ws`, SUBPROTOCOL);
-      unref?.(socket);
+      unref?.socket(socket);
     } catch (cause) {
       if (this.#attempt !== attempt) return;
       // The code of the fallback could not be loaded.
@@ -218,8 +215,9 @@ export class Connection {
       socket.addEventListener("open", whileCurrent(() => socket.send(authFrame(text))));
     }
     socket.addEventListener("message", whileCurrent<{ data: unknown }>(({ data }) => this.#receive(data)));
-    socket.addEventListener("error", ({ message, error }: { message?: string; error?: unknown }) => {
-      failure = { base, reason: message || explain(error ?? failure.reason).cause, cause: error };
+    socket.addEventListener("error", ({ message, error }: { message?: string; error?: { code?: unknown } }) => {
+      // The error for several addresses of a host has no message.
+      failure = { base, reason: message || String(error?.code ?? failure.reason), cause: error };
       // Without a WebSocket, nothing else finds out why. Of no answer at all, the probe knows more.
       if (!transports.mayReturn && error instanceof TidingsError && error.code !== "network") failure = { ...failure, error };
       // A close event should follow. The WebSocket of Node 22 sends none if it cannot connect.
@@ -254,11 +252,11 @@ export class Connection {
       this.#enter({ status: "open", session: frame.session, node: frame.node });
     } else if (frame.type === "draining") {
       const { reconnectInMs } = frame;
-      this.#reconnectAt = now + reconnectInMs;
+      this.#schedule.leaveAt(now + reconnectInMs);
       timers.stop(this.#reconnectTimer);
       this.#reconnectTimer = timers.start(() => {
         // Reconnect without delay, even if the timer fired a fraction early.
-        this.#reconnectAt = 0;
+        this.#schedule.leaveAt(0);
         this.#abandon({ base: this.#base, reason: "the node is draining" }, CLOSE_CODES.normal);
       }, reconnectInMs);
       this.#enter({ status: "draining", reconnectInMs });
@@ -289,7 +287,7 @@ export class Connection {
     const comesUp = await transports.comesUp(`${this.#base.replace(/^http/, "ws")}/v1/ws`, SUBPROTOCOL);
     this.#isTrying = false;
     if (this.#socket !== socket) return;
-    if (comesUp) this.restart("a WebSocket comes up again");
+    if (comesUp) this.restart("a WebSocket comes up again", true);
     else this.#returnTimer = timers.start(() => void this.#tryWebSocket(), RETURN_MS * (0.5 + random()));
   }
 
@@ -299,7 +297,7 @@ export class Connection {
     const socket = this.#release();
     this.#isSuspended = true;
     closeSocket(socket, CLOSE_CODES.normal);
-    this.#enter({ status: "reconnecting", attempt: this.#failures, delayMs: 0, reason: "the page is in the back/forward cache" });
+    this.#enter({ status: "reconnecting", attempt: this.#schedule.attempt, delayMs: 0, reason: "the page is in the back/forward cache" });
   }
 
   /** Closes the current socket and schedules a new connection. */
@@ -327,13 +325,13 @@ export class Connection {
     this.#stopWaking?.();
     this.#stopWaking = undefined;
     this.#isSuspended = false;
-    this.#reconnectAt = undefined;
+    this.#schedule.leaveAt(undefined);
   }
 
   /** Schedules the next attempt, or closes for good if the close code is final. */
   #lost(failure: Failure): void {
     const { base, reason, code } = failure;
-    const { backoff, random, timers, transports } = this.#options;
+    const { timers, transports } = this.#options;
     const openedAt = this.#openedAt;
     this.#release();
     const final = code === undefined ? undefined : finalClose(code);
@@ -343,36 +341,29 @@ export class Connection {
       const message = `the daemon at ${base} closed the connection for good: ${reason}; ${advice}`;
       return this.close(new TidingsError(final.code, message, { status: code }));
     }
-    const now = performance.now();
-    // A daemon in trouble may send welcome and close soon after. Only a connection that lasted resets the backoff.
     const wasOpen = openedAt !== undefined;
-    if (wasOpen && now - openedAt >= backoff.maxMs) this.#failures = 0;
-    const drained = this.#reconnectAt;
-    const delayMs = drained === undefined ? delayBefore(this.#failures, backoff, random) : Math.max(0, drained - now);
-    this.#reconnectAt = undefined;
-    this.#failures += 1;
+    const { attempt, delayMs } = this.#schedule.next(wasOpen ? performance.now() - openedAt : 0, failure.isWanted);
     // The fallback was another way to the same node.
     if (wasOpen || !this.#isFallback || !transports.mayReturn) this.#node += 1;
     this.#reconnectTimer = timers.start(() => void this.#connect(), delayMs);
     if (!wasOpen) this.#attempts += 1;
     // With a close code, the daemon has answered: another transport would be told the same.
     if (!wasOpen && code === undefined && failure.error === undefined) transports.failed();
-    const error = wasOpen || renews ? undefined : knownError(failure);
+    const error = wasOpen || renews ? undefined : failure.error;
     this.#error = error ?? this.#error;
-    this.#enter({ status: "reconnecting", attempt: this.#failures, delayMs, reason, error: this.#error });
+    this.#enter({ status: "reconnecting", attempt, delayMs, reason, error: this.#error });
     if (error) this.#report(error);
-    // After 1, 2, 4, 8 attempts: a daemon that has too much to do should not get twice as many requests.
-    else if (!wasOpen && !renews && (this.#attempts & (this.#attempts - 1)) === 0) void this.#probe(failure);
+    else if (!wasOpen && !renews) void this.#explain(failure);
   }
 
-  /** Finds out why no WebSocket came up. */
-  async #probe({ base, reason }: Failure): Promise<void> {
+  /** Finds out why no connection came up. */
+  async #explain(failure: Failure): Promise<void> {
     const attempts = this.#attempts;
     const { credential, transports } = this.#options;
     const { hasUntried } = transports;
     // Most pages never need it.
     const loaded = await import("./probe.js").catch(() => undefined);
-    const { error, isBlocked } = (await loaded?.probe(base, reason, credential?.held, attempts > 1)) ?? {};
+    const { error, isBlocked } = (await loaded?.explainFailure(failure, credential?.held, attempts)) ?? {};
     if (error === undefined || this.#state.status !== "reconnecting" || this.#attempts < attempts) return;
     // What refuses the handshake refuses the next one, too. Of a token from a function there may be a newer one.
     if (error.code === "unauthenticated" && credential?.isRenewable !== true) return this.close(error);

@@ -73,3 +73,8 @@ export class TidingsError extends Error {
     this.ids = details.ids ?? [];
   }
 }
+
+/** The error of a call on a bus that was closed. */
+export function closedError(): TidingsError {
+  return new TidingsError("closed", "the bus is closed: call connect again for a new one");
+}

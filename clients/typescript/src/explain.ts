@@ -2,8 +2,10 @@
 //
 // `fetch` hides the reason in the `cause` of its error, and for a host with several addresses in an `AggregateError`. Browsers
 // hide it altogether.
+//
+// A program that reaches its daemon never needs this, so it is loaded when it is first needed.
 
-import { type Mistake, TidingsError } from "./errors.js";
+import { TidingsError } from "./errors.js";
 
 /** What is known about a request without a response. */
 export interface Explanation {
@@ -84,22 +86,4 @@ function causes(error: unknown): unknown[] {
 /** The error for a request to `url` that got no response. */
 export function unreachable(url: string, { cause: reason, advice }: Explanation, cause: unknown): TidingsError {
   return new TidingsError("network", `cannot reach the daemon at ${url}: ${reason}; ${advice}`, { cause });
-}
-
-/**
- * The error for a response of `url` that is not a success: what the daemon says in a problem document (RFC 9457). Any other body
- * is not from a daemon: `unexpected-response`.
- */
-export function responseError(url: string, status: number, body: unknown, requestId: string | null): TidingsError {
-  const problem = (typeof body === "object" && body !== null ? body : {}) as Partial<
-    Record<"code" | "title" | "detail", string> & { errors: Mistake[] }
-  >;
-  const { code, title, detail, errors } = problem;
-  const details = { status, errors, requestId: requestId ?? undefined };
-  if (code !== undefined) return new TidingsError(code, detail ?? title ?? `${url} answered with status ${status}`, details);
-  const advice =
-    status === 502 || status === 504
-      ? "the proxy there cannot reach the daemon: check that the daemon is running"
-      : "this is not the response of a tidings daemon: check the address and the path in the URL";
-  return new TidingsError("unexpected-response", `${url} answered with status ${status}; ${advice}`, details);
 }

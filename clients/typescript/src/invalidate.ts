@@ -1,9 +1,10 @@
 // `onInvalidate`: the invalidations of the bus, for caches of other libraries. The adapters for frameworks use it.
 //
-// All listeners of a bus share one subscription. It begins with what was invalidated shortly before, since a page has often
-// loaded its data before it is connected. Invalidations that arrive together are reported together, so that a cache loads
-// an entry again once.
+// The listeners of a bus share one subscription. Each begins with what was invalidated shortly before, since a page has often
+// loaded its data before it is connected, or a part of the page before it listens. Invalidations that arrive together are reported
+// together, so that a cache loads an entry again once.
 
+import { onAbort } from "./aborting.js";
 import type { TidingsError } from "./errors.js";
 import type { CacheInvalidate } from "./generated/events.js";
 import { Listeners } from "./listeners.js";
@@ -12,6 +13,8 @@ import type { Since } from "./types.js";
 const CHANNEL = "cache-invalidate";
 /** How far back a subscription reaches by default, in milliseconds. */
 const REACH_MS = 10_000;
+/** How many invalidations are remembered for later listeners. Beyond that, a later one is told that everything may be out of date. */
+const MAX_RECENT = 1_000;
 /** How many writers are waited for. The invalidation of a further one is reported at once. */
 const MAX_HOLDS = 1_000;
 
@@ -30,6 +33,11 @@ export interface Invalidated {
    * of those that are reported together.
    */
   readonly staleForMs: number;
+  /**
+   * Everything up to here was reported. To go on after it later, as in a page that is loaded again, pass it as `since`. `undefined` as
+   * long as it is not known, and with a bus without `positionOf`.
+   */
+  readonly position: string | undefined;
 }
 
 /** The options of `onInvalidate`. */
@@ -39,6 +47,8 @@ export interface OnInvalidateOptions {
    * or `"now"`.
    */
   readonly since?: Since | undefined;
+  /** Removes the listener when it is aborted. */
+  readonly signal?: AbortSignal | undefined;
 }
 
 /** The part of a `Bus` that `onInvalidate` uses. */
@@ -49,14 +59,16 @@ export interface InvalidateBus {
   onGap(listener: (gap: any) => void): () => void;
   /** Resolves when all subscriptions are live. */
   ready(options: { signal: AbortSignal }): Promise<void>;
+  /** The position of an event that was received. */
+  positionOf?(event: object): string | undefined;
 }
 
 /**
  * Calls `listener` with what is out of date: what `cache-invalidate` events name, or everything after a gap. A reconnect without
- * a gap reports what was invalidated meanwhile, and nothing else. Returns a function that removes the listener.
+ * a gap reports what was invalidated meanwhile, and nothing else. Returns a function that removes the listener, as `signal` does.
  *
- * It begins with the invalidations of the last 10 s, since data may have been loaded before the connection was there. If the
- * connection takes longer than that to come up, everything is reported.
+ * It begins with the invalidations of the last 10 s, since data may have been loaded before the connection or the listener was
+ * there. If the connection takes longer than that to come up, everything is reported.
  *
  * An invalidation by `cache.mutate` is reported when its writer has ended, or when its hold is over.
  *
@@ -65,8 +77,21 @@ export interface InvalidateBus {
 export function onInvalidate(
   bus: InvalidateBus,
   listener: (what: Invalidated) => void,
-  { since }: OnInvalidateOptions = {},
+  { since, signal }: OnInvalidateOptions = {},
 ): () => void {
+  if (signal?.aborted) return () => {};
+  const remove = feedOf(bus, since).add(listener);
+  const forget = onAbort(signal, remove);
+  return () => {
+    forget();
+    remove();
+  };
+}
+
+/** The feed of a new listener. */
+function feedOf(bus: InvalidateBus, since: Since | undefined): Feed {
+  // From a position on, each listener has a feed of its own: a feed that has begun does not go back to it.
+  if (since !== undefined && since !== "now") return new Feed(bus, since, () => {});
   const key = since ?? "";
   const ofBus = feeds.get(bus) ?? new Map<string, Feed>();
   feeds.set(bus, ofBus);
@@ -75,27 +100,43 @@ export function onInvalidate(
     feed = new Feed(bus, since, () => void ofBus.delete(key));
     ofBus.set(key, feed);
   }
-  return feed.add(listener);
+  return feed;
 }
 
-/** By bus, and by where they begin. */
+/** By bus, and by where they begin: the feeds that listeners share. */
 const feeds = new WeakMap<InvalidateBus, Map<string, Feed>>();
+
+/** An invalidation, or a loss (`undefined`). */
+type News = CacheInvalidate | undefined;
 
 /** One subscription, and its listeners. */
 class Feed {
-  readonly #listeners = new Listeners<Invalidated>((cause) => console.error("tidings: a listener of onInvalidate failed:", cause));
+  readonly #listeners = new Listeners<Invalidated>(failed);
+  readonly #bus: InvalidateBus;
+  /** The position of the last event. */
+  #position: string | undefined;
+  /** The position up to which no event is held back. */
+  #settled: string | undefined;
+  /** Whether a later listener is told what was reported shortly before. */
+  readonly #remembers: boolean;
+  /** What was reported, and when, by `performance.now()`: the oldest first. */
+  #recent: { readonly at: number; readonly news: News }[] = [];
   /** What has arrived since the last report. */
-  #gathered: CacheInvalidate[] = [];
-  #hasGap = false;
+  #gathered: News[] = [];
   #timer: ReturnType<typeof setTimeout> | undefined;
   /** By the id of its first event: a writer that is at work. */
   readonly #holds = new Map<string, ReturnType<typeof setTimeout>>();
   readonly #end: () => void;
+  #hasEnded = false;
 
   constructor(bus: InvalidateBus, since: Since | undefined, onEnd: () => void) {
     const ended = new AbortController();
-    const stopGaps = bus.onGap(({ channel }: { channel: string }) => {
-      if (channel === CHANNEL) this.#lost();
+    this.#bus = bus;
+    this.#remembers = since === undefined;
+    const stopGaps = bus.onGap(({ channel, position }: { channel: string; position?: string }) => {
+      if (channel !== CHANNEL) return;
+      this.#position = position;
+      this.#gather(undefined);
     });
     let stop: () => void;
     try {
@@ -109,7 +150,7 @@ class Feed {
       // The age counts from when the daemon gets the subscription. What came before it, but after the data was loaded, is unknown.
       const begunAt = Date.now();
       bus.ready({ signal: ended.signal }).then(() => {
-        if (Date.now() - begunAt > REACH_MS) this.#lost();
+        if (Date.now() - begunAt > REACH_MS) this.#gather(undefined);
       }, (_: TidingsError) => {});
     }
     this.#end = () => {
@@ -125,19 +166,33 @@ class Feed {
   add(listener: (what: Invalidated) => void): () => void {
     const remove = this.#listeners.add(listener);
     let isThere = true;
+    const recent = this.#since(performance.now() - REACH_MS).map(({ news }) => news);
+    const tell = () => {
+      try {
+        listener(reportOf(recent, this.#settled));
+      } catch (cause) {
+        failed(cause);
+      }
+    };
+    const timer = recent.length > 0 ? setTimeout(tell, 0) : undefined;
     return () => {
       if (!isThere) return;
       isThere = false;
+      clearTimeout(timer);
       remove();
       // Later, since who leaves often comes back at once: React mounts twice in development. Then nothing is subscribed again.
       setTimeout(() => {
-        if (this.#listeners.size === 0) this.#end();
+        if (this.#listeners.size > 0 || this.#hasEnded) return;
+        this.#hasEnded = true;
+        this.#end();
       }, 0);
     };
   }
 
-  #received(data: CacheInvalidate, { id, causationid }: { id: string; causationid?: string }): void {
+  #received(data: CacheInvalidate, event: { id: string; causationid?: string }): void {
+    const { id, causationid } = event;
     const { holdMs = 0 } = data;
+    this.#position = this.#bus.positionOf?.(event);
     const writer = causationid ?? id;
     clearTimeout(this.#holds.get(writer));
     const isKnown = this.#holds.delete(writer);
@@ -152,32 +207,48 @@ class Feed {
     this.#holds.set(writer, timer as ReturnType<typeof setTimeout>);
   }
 
-  #lost(): void {
-    this.#hasGap = true;
-    this.#report();
-  }
-
-  #gather(data: CacheInvalidate): void {
-    this.#gathered.push(data);
-    this.#report();
-  }
-
-  /** Reports at the end of the turn, once. */
-  #report(): void {
+  #gather(news: News): void {
+    this.#gathered.push(news);
+    // At the end of the turn, once.
     this.#timer ??= setTimeout(() => {
       this.#timer = undefined;
-      const [gathered, all] = [this.#gathered, this.#hasGap];
+      const gathered = this.#gathered;
       this.#gathered = [];
-      this.#hasGap = false;
-      const distinct = (names: (data: CacheInvalidate) => readonly string[] | undefined) =>
-        all ? [] : [...new Set(gathered.flatMap((data) => names(data) ?? []))];
-      this.#listeners.notify({
-        all,
-        tags: distinct(({ tags }) => tags),
-        keys: distinct(({ keys }) => keys),
-        prefixes: distinct(({ prefixes }) => prefixes),
-        staleForMs: all ? 0 : Math.min(...gathered.map(({ staleForMs = 0 }) => staleForMs)),
-      });
+      // A program that begins there must get again what is held back here.
+      if (this.#holds.size === 0) this.#settled = this.#position;
+      this.#remember(gathered);
+      this.#listeners.notify(reportOf(gathered, this.#settled));
     }, 0);
   }
+
+  #remember(gathered: readonly News[]): void {
+    if (!this.#remembers) return;
+    const at = performance.now();
+    this.#recent = [...this.#since(at - REACH_MS), ...gathered.map((news) => ({ at, news }))];
+    if (this.#recent.length > MAX_RECENT) this.#recent = [{ at, news: undefined }];
+  }
+
+  /** What was reported at this time or later. */
+  #since(time: number) {
+    return this.#recent.filter(({ at }) => at >= time);
+  }
+}
+
+function failed(cause: unknown): void {
+  console.error("tidings: a listener of onInvalidate failed:", cause);
+}
+
+/** What a listener is told of these, and up to which position nothing is held back. */
+function reportOf(gathered: readonly News[], position: string | undefined): Invalidated {
+  const all = gathered.includes(undefined);
+  const known = gathered.filter((news) => news !== undefined);
+  const distinct = (names: (data: CacheInvalidate) => readonly string[] | undefined) => (all ? [] : [...new Set(known.flatMap((data) => names(data) ?? []))]);
+  return {
+    all,
+    tags: distinct(({ tags }) => tags),
+    keys: distinct(({ keys }) => keys),
+    prefixes: distinct(({ prefixes }) => prefixes),
+    staleForMs: all ? 0 : Math.min(...known.map(({ staleForMs = 0 }) => staleForMs)),
+    position,
+  };
 }

@@ -1,5 +1,13 @@
 // A set of listeners for one kind of notification.
 
+import { onAbort } from "./aborting.js";
+
+/** The options of a listener. */
+export interface ListenerOptions {
+  /** Removes the listener when it is aborted. */
+  readonly signal?: AbortSignal | undefined;
+}
+
 /** Listeners, which are notified in the order in which they were added. */
 export class Listeners<Value> {
   readonly #listeners = new Set<(value: Value) => void>();
@@ -11,11 +19,15 @@ export class Listeners<Value> {
   }
 
   /** Adds a listener. Returns a function that removes it. */
-  add(listener: (value: Value) => void): () => void {
+  add(listener: (value: Value) => void, { signal }: ListenerOptions = {}): () => void {
     // A function of its own, so that the same listener can be added twice.
     const entry = (value: Value) => listener(value);
     this.#listeners.add(entry);
-    return () => void this.#listeners.delete(entry);
+    const forget = onAbort(signal, () => this.#listeners.delete(entry));
+    return () => {
+      forget();
+      this.#listeners.delete(entry);
+    };
   }
 
   get size(): number {

@@ -1,8 +1,9 @@
 // One bus for each URL in a page or process, however often its module runs: for hot reload.
 
-import { type Bus, connect } from "./bus.js";
+import type { Bus } from "./bus.js";
+import { connect } from "./connect.js";
 import type { EventMap } from "./generated/events.js";
-import type { ConnectOptions } from "./types.js";
+import type { ConnectOptions, TypesOptions } from "./types.js";
 import { baseUrl } from "./url.js";
 
 /** On the global object: a module that is loaded again has new variables, and the ES module and CommonJS are two modules. */
@@ -22,7 +23,10 @@ export interface ConnectOnceOptions extends ConnectOptions {
  *
  * @throws {TypeError} as `connect`.
  */
-export function connectOnce<Events extends object = EventMap>(url: string, options: ConnectOnceOptions = {}): Bus<Events> {
+export function connectOnce<Events extends object = EventMap>(
+  url: string,
+  options: ConnectOnceOptions & TypesOptions<Events> = {},
+): Bus<Events> {
   const holder = globalThis as { [BUSES]?: Map<string, Bus<any>> };
   const buses = (holder[BUSES] ??= new Map());
   const key = JSON.stringify([baseUrl(url), options.name]);

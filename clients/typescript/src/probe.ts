@@ -1,9 +1,12 @@
-// Finds out why no WebSocket comes up. A WebSocket hardly tells: browsers and Node name no reason, and `ws` only the status.
+// Finds out why no connection comes up. A WebSocket hardly tells: browsers and Node name no reason, and `ws` only the status.
 //
 // An HTTP request to the same URL does tell. A daemon answers it with a problem document, anything else does not.
 
-import { TidingsError } from "./errors.js";
-import { explain, responseError, unreachable } from "./explain.js";
+import { type ErrorCode, TidingsError } from "./errors.js";
+import { explain, unreachable } from "./explain.js";
+import type { Failure } from "./failure.js";
+import { CLOSE_CODES } from "./generated/protocol.js";
+import { responseError } from "./problem.js";
 import { bearer } from "./token.js";
 
 /** How long the answer may take, in milliseconds. */
@@ -18,13 +21,40 @@ export interface Probed {
 }
 
 /**
+ * Finds out why an attempt to connect failed, as far as that is known or worth a request.
+ *
+ * @param token The token of the bus, if it has one.
+ * @param attempts How many attempts in a row have failed.
+ */
+export async function explainFailure(failure: Failure, token: string | undefined, attempts: number): Promise<Probed> {
+  const error = knownError(failure);
+  if (error) return { error };
+  // After 1, 2, 4, 8 attempts: a daemon that has too much to do should not get twice as many requests.
+  return (attempts & (attempts - 1)) === 0 ? probe(failure, token, attempts > 1) : {};
+}
+
+/** The error for an attempt that failed, if the WebSocket has told enough. */
+function knownError({ base, reason, code, cause }: Failure): TidingsError | undefined {
+  if (code !== undefined) {
+    const message = `the daemon at ${base} closed the connection at once: ${reason}; the client tries again`;
+    return new TidingsError(CODE_OF_CLOSE.get(code) ?? "network", message, { status: code });
+  }
+  const explanation = explain(cause ?? reason);
+  return explanation.sent === false ? unreachable(base, explanation, cause) : undefined;
+}
+
+const CODE_OF_CLOSE: ReadonlyMap<number, ErrorCode> = new Map([
+  [CLOSE_CODES.draining, "draining"],
+  [CLOSE_CODES.brokerUnavailable, "broker-unavailable"],
+]);
+
+/**
  * Asks the daemon with the address `base` why no WebSocket comes up there.
  *
- * @param reason What the WebSocket itself said.
  * @param token The token of the bus, if it has one.
  * @param isRepeated Whether the last attempt failed, too. If not, a daemon that responds may just have started.
  */
-export async function probe(base: string, reason: string, token: string | undefined, isRepeated: boolean): Promise<Probed> {
+async function probe({ base, reason }: Failure, token: string | undefined, isRepeated: boolean): Promise<Probed> {
   if (typeof fetch !== "function") return {};
   const timeout = new AbortController();
   const timer = setTimeout(() => timeout.abort(), TIMEOUT_MS);

@@ -6,11 +6,12 @@
 // A call that can connect to no node fails as soon as each was tried: the daemon is most likely down, and the caller should
 // learn that at once. If a node refused for the moment or the response was lost, the daemon is there, so the call retries.
 
+import { onAbort } from "./aborting.js";
 import { type Backoff, delayBefore } from "./backoff.js";
 import { TidingsError } from "./errors.js";
-import { explain, responseError, unreachable } from "./explain.js";
 import { TEMPORARY_STATUSES } from "./generated/protocol.js";
 import type { JsonCodec } from "./json.js";
+import { responseError } from "./problem.js";
 import { bearer, type Credential } from "./token.js";
 
 /** The daemon's confirmation of a published event. */
@@ -21,6 +22,18 @@ export interface Accepted {
   readonly position: string;
   /** Whether an event with this id was published before. If so, this one is not delivered again. */
   readonly duplicate: boolean;
+}
+
+/** The daemon's confirmation of `bus.publish`. */
+export interface Published extends Accepted {
+  /** The `cache-invalidate` events that the daemon's cascades have made of it, and taken in the same step. */
+  readonly cascaded: readonly Accepted[];
+}
+
+/** The daemon's confirmations of `bus.publishAll`, in the order of the events. */
+export interface PublishedAll extends Array<Accepted> {
+  /** The `cache-invalidate` events that the daemon's cascades have made of them, and taken in the same step. */
+  readonly cascaded: readonly Accepted[];
 }
 
 /** The options of `bus.publish` and `bus.publishAll`. */
@@ -102,11 +115,23 @@ export class Publisher {
   }
 
   /**
+   * Posts one event.
+   *
+   * @throws {TidingsError} as {@link post}.
+   */
+  async postOne(event: EventWithId, options: PublishOptions): Promise<Published> {
+    const all = await this.post(event, options);
+    const [accepted] = all;
+    if (accepted === undefined) throw new TidingsError("unexpected-response", "the response lists no accepted event: check that the URL is that of a tidings daemon");
+    return { ...accepted, cascaded: all.cascaded };
+  }
+
+  /**
    * Posts one event or several, and returns the daemon's confirmations in the same order.
    *
    * @throws {TidingsError} with the `ids` of the events, if the daemon refuses them or the attempts are used up.
    */
-  async post(body: EventWithId | readonly EventWithId[], options: PublishOptions): Promise<Accepted[]> {
+  async post(body: EventWithId | readonly EventWithId[], options: PublishOptions): Promise<PublishedAll> {
     const { urls, closed, backoff, random } = this.#options;
     const { signal, retryTimeoutMs = this.#options.retryTimeoutMs } = options;
     const text = this.#options.json.stringify(body);
@@ -142,7 +167,7 @@ export class Publisher {
    * One attempt at one node, with the token that is held. If the daemon refuses that one, a new one is tried once: the daemon has
    * taken nothing. Returns a transient failure, and throws any other.
    */
-  async #attempt(base: string, body: string, stop: AbortSignal): Promise<Accepted[] | TransientFailure> {
+  async #attempt(base: string, body: string, stop: AbortSignal): Promise<PublishedAll | TransientFailure> {
     const { credential } = this.#options;
     if (credential === undefined) return this.#send(base, body, undefined, stop);
     let refusal: { token: string; error: TidingsError } | undefined;
@@ -167,7 +192,7 @@ export class Publisher {
   }
 
   /** Sends the request of an attempt. */
-  async #send(base: string, body: string, token: string | undefined, stop: AbortSignal): Promise<Accepted[] | TransientFailure> {
+  async #send(base: string, body: string, token: string | undefined, stop: AbortSignal): Promise<PublishedAll | TransientFailure> {
     const timeout = new AbortController();
     const timer = setTimeout(() => timeout.abort(), ATTEMPT_TIMEOUT_MS);
     const either = anyOf([stop, timeout.signal]);
@@ -177,7 +202,7 @@ export class Publisher {
       const { fetch } = this.#options;
       const response = await fetch(url, { method: "POST", headers, body, signal: either.signal });
       const parsed = parseJson(await response.text());
-      if (response.status === 202 && isAccepted(parsed)) return parsed.accepted;
+      if (response.status === 202 && isAccepted(parsed)) return Object.assign(parsed.accepted, { cascaded: parsed.cascaded ?? [] });
       const error = responseError(url, response.status, parsed, response.headers.get("x-request-id"));
       if (!TEMPORARY_STATUSES.has(response.status)) throw error;
       return { error, afterMs: retryAfterMs(response.headers.get("retry-after")), retryMs: REACHED_RETRY_MS };
@@ -188,10 +213,8 @@ export class Publisher {
         const message = `the daemon at ${base} did not respond within ${ATTEMPT_TIMEOUT_MS / 1000} s; try again, or look at its log`;
         return { error: new TidingsError("timeout", message), afterMs: 0, retryMs: REACHED_RETRY_MS };
       }
-      const explanation = explain(cause);
-      const error = unreachable(base, explanation, cause);
-      const retryMs = explanation.sent === undefined ? UNKNOWN_RETRY_MS : explanation.sent ? REACHED_RETRY_MS : 0;
-      return { error, afterMs: 0, retryMs };
+      const { error, sent } = await explained(base, cause);
+      return { error, afterMs: 0, retryMs: sent === undefined ? UNKNOWN_RETRY_MS : sent ? REACHED_RETRY_MS : 0 };
     } finally {
       clearTimeout(timer);
       either.release();
@@ -199,34 +222,37 @@ export class Publisher {
   }
 }
 
+/**
+ * The error of a request without a response, and whether the request may have left this process. Where the explanation cannot be
+ * loaded, as in a page without a network, the error has the reason alone.
+ */
+async function explained(base: string, cause: unknown): Promise<{ error: TidingsError; sent?: boolean | undefined }> {
+  const loaded = await import("./explain.js").catch(() => undefined);
+  if (loaded === undefined) return { error: new TidingsError("network", `cannot reach the daemon at ${base}: ${String(cause)}`, { cause }) };
+  const explanation = loaded.explain(cause);
+  return { error: loaded.unreachable(base, explanation, cause), sent: explanation.sent };
+}
+
 /** The promise, but rejected as soon as the signal is aborted. */
 function unlessAborted<Value>(promise: Promise<Value>, signal: AbortSignal): Promise<Value> {
   return new Promise((resolve, reject) => {
-    const abort = () => reject(signal.reason);
-    if (signal.aborted) abort();
-    signal.addEventListener("abort", abort, { once: true });
-    void promise.then(resolve, reject).finally(() => signal.removeEventListener("abort", abort));
+    const forget = onAbort(signal, () => reject(signal.reason));
+    void promise.then(resolve, reject).finally(forget);
   });
 }
 
 /** A signal that is aborted when any of `signals` is. Older runtimes have no `AbortSignal.any`. */
 function anyOf(signals: readonly (AbortSignal | undefined)[]): { signal: AbortSignal; release: () => void } {
   const controller = new AbortController();
-  const released = new AbortController();
-  for (const signal of signals) {
-    const abort = () => controller.abort(signal?.reason);
-    if (signal?.aborted) abort();
-    signal?.addEventListener("abort", abort, { once: true, signal: released.signal });
-  }
-  return { signal: controller.signal, release: () => released.abort() };
+  const forget = signals.map((signal) => onAbort(signal, () => controller.abort(signal?.reason)));
+  return { signal: controller.signal, release: () => forget.forEach((forget) => forget()) };
 }
 
 /** Waits for `delayMs`. Rejects when the signal is aborted. */
 function sleep(delayMs: number, signal: AbortSignal): Promise<void> {
   return new Promise((resolve, reject) => {
-    const abort = () => (clearTimeout(timer), reject(signal.reason));
-    const timer = setTimeout(() => (signal.removeEventListener("abort", abort), resolve()), delayMs);
-    signal.addEventListener("abort", abort);
+    const timer = setTimeout(() => (forget(), resolve()), delayMs);
+    const forget = onAbort(signal, () => (clearTimeout(timer), reject(signal.reason)));
   });
 }
 
@@ -240,7 +266,7 @@ function parseJson(text: string): unknown {
 }
 
 /** Whether this is the body of a 202 response. */
-function isAccepted(body: unknown): body is { accepted: Accepted[] } {
+function isAccepted(body: unknown): body is { accepted: Accepted[]; cascaded?: Accepted[] } {
   return typeof body === "object" && body !== null && "accepted" in body && Array.isArray(body.accepted);
 }
 

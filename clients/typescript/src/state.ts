@@ -8,6 +8,9 @@ import type { TidingsError } from "./errors.js";
  */
 export type Transport = "websocket" | "sse" | "long-poll";
 
+/** For each channel, its position. */
+export type Positions = ReadonlyMap<string, string>;
+
 /** The state of the connection. */
 export type ConnectionState =
   /** Nothing needs a connection: there was no subscription yet, or the last one has ended a while ago. */

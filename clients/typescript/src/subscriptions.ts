@@ -36,7 +36,7 @@ export interface SubscriptionsOptions {
   readonly json: JsonCodec;
   readonly send: (frame: ClientFrame) => void;
   /** Opens a new connection, on which everything is requested again. */
-  readonly restart: (reason: string) => void;
+  readonly restart: (reason: string, isWanted?: boolean) => void;
   readonly onGap: (gap: Gap) => void;
   /** `notified`: whether every subscriber that the error concerns has notified the application. */
   readonly onError: (error: TidingsError, notified: boolean) => void;
@@ -103,6 +103,11 @@ export class Subscriptions {
   /** The position of a delivered event. */
   positionOf(event: object): string | undefined {
     return this.#eventPositions.get(event);
+  }
+
+  /** Notes the position of an event that came another way. */
+  remember(event: object, position: string): void {
+    this.#eventPositions.set(event, position);
   }
 
   /** Adds a subscriber. Returns a function that removes it. */
@@ -300,7 +305,11 @@ export class Subscriptions {
     const backfill = [...this.#backfills.values()].find((backfill) => backfill.sub === sub);
     if (backfill) return this.#backfillFailed(backfill, error);
     const subscription = sub === undefined ? undefined : this.#bySub.get(sub);
-    if (subscription === undefined) return this.#options.onError(error, false);
+    if (subscription === undefined) {
+      // A subscription that was removed meanwhile interests nobody.
+      if (sub === undefined) this.#options.onError(error, false);
+      return;
+    }
     // Another subscription to the channel has moved the stream past the position that this one needs.
     if (code === "invalid-position" && !subscription.requestedFirst) return this.#reconnectToBackfill(subscription, message);
     // Without the backfill subscription, this one may be within the limit.
@@ -341,7 +350,7 @@ export class Subscriptions {
   /** Opens a new connection, on which a backfill delivers what this lagging subscription needs. */
   #reconnectToBackfill(subscription: Subscription, reason: string): void {
     subscription.lagging = true;
-    this.#options.restart(reason);
+    this.#options.restart(reason, true);
   }
 
   /** Ends a subscription. Returns whether all subscribers have notified the application of the error. */

@@ -6,6 +6,7 @@
 // A frame is sent only while every subscription is live, so that the answer covers them all. After a reconnect, what has no
 // answer is asked again.
 
+import { onAbort } from "./aborting.js";
 import { type ErrorCode, TidingsError } from "./errors.js";
 import type { ClientFrame, ServerFrame } from "./generated/protocol.js";
 import type { Timer, Timers } from "./timers.js";
@@ -58,19 +59,16 @@ export class Syncs {
   /** Asks for the positions. Rejects when `signal` is aborted. */
   add(signal: AbortSignal | undefined): Promise<ReadonlyMap<string, string>> {
     return new Promise((resolve, reject) => {
-      if (signal?.aborted) return reject(signal.reason);
-      const abort = () => {
+      const call: Call = {
+        resolve: (positions) => (forget(), resolve(positions)),
+        reject: (error) => (forget(), reject(error)),
+      };
+      this.#waiting.add(call);
+      const forget = onAbort(signal, () => {
         this.#waiting.delete(call);
         for (const { calls } of this.#outstanding.values()) calls.delete(call);
         reject(signal?.reason);
-      };
-      const release = () => signal?.removeEventListener("abort", abort);
-      const call: Call = {
-        resolve: (positions) => (release(), resolve(positions)),
-        reject: (error) => (release(), reject(error)),
-      };
-      signal?.addEventListener("abort", abort);
-      this.#waiting.add(call);
+      });
       this.flush();
     });
   }

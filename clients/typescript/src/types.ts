@@ -95,8 +95,11 @@ export type Handler<Events, Name extends EventName<Events>> = (
 /**
  * Where a subscription begins, as far back as the log reaches: `"now"`, `"start"` (the oldest event in the log), a position
  * (of `bus.positions` or `bus.positionOf`), a cursor of the daemon, a time (`"2026-11-21T10:00:00Z"`) or an age (`"10m"`).
+ *
+ * Or `"latest"`: first the newest event of each subject, then new ones, without loss or repetition between the two. The daemon keeps
+ * the newest events of the types for which it was told so.
  */
-export type Since = "now" | "start" | (string & {});
+export type Since = "now" | "start" | "latest" | (string & {});
 
 /** The options of a subscription. */
 export interface SubscribeOptions<Data> {
@@ -113,6 +116,9 @@ export interface OnOptions<Data> extends SubscribeOptions<Data> {
   /** Called if the daemon refuses the subscription, or closes the connection for good. `bus.onError` is notified, too. */
   readonly onError?: ((error: TidingsError) => void) | undefined;
 }
+
+/** The options of `bus.watch`. */
+export type WatchOptions<Data> = Omit<OnOptions<Data>, "since">;
 
 /** The options of `bus.events`. */
 export interface EventsOptions<Data> extends SubscribeOptions<Data> {

@@ -18,20 +18,38 @@ interface Sent {
 
 interface Channels {
   subscribe(name: string, listener: (message: unknown) => void): void;
+  unsubscribe(name: string, listener: (message: unknown) => void): void;
 }
 
-/** Returns what is to be called with each socket of the bus. */
-export function unrefSockets(urls: readonly string[]): (socket: WebSocketLike) => void {
+const CHANNEL = "undici:client:sendHeaders";
+
+/** What keeps the sockets of one bus from keeping the process alive. */
+export interface Unref {
+  /** To be called with each socket of the bus. */
+  readonly socket: (socket: WebSocketLike) => void;
+  /** The bus is closed. */
+  readonly stop: () => void;
+}
+
+/** `urls` are the addresses of the nodes of the bus, and `current` is its socket, if it has one. */
+export function unrefSockets(urls: readonly string[], current: WebSocketLike | undefined): Unref {
   const { process } = globalThis as { process?: { getBuiltinModule?: (name: string) => unknown } };
   const channels = process?.getBuiltinModule?.("node:diagnostics_channel") as Channels | undefined;
-  channels?.subscribe("undici:client:sendHeaders", (message) => {
+  const paths = urls.flatMap((url) => ["ws", "stream", "events"].map((name) => `${url}/v1/${name}`));
+  const sent = (message: unknown) => {
     const { request, socket } = message as Sent;
-    const isReceiving = request.method === "GET" && /\/v1\/(ws|stream|events)(\?|$)/.test(request.path ?? "");
-    if (isReceiving && urls.some((url) => `${String(request.origin)}${request.path}`.startsWith(url))) socket.unref?.();
-  });
-  return (socket) => {
+    const address = `${String(request.origin)}${request.path}`.replace(/\?.*/, "");
+    if (request.method === "GET" && paths.includes(address)) socket.unref?.();
+  };
+  channels?.subscribe(CHANNEL, sent);
+  const socket = (socket: WebSocketLike) => {
     const unref = () => (socket as { _socket?: Socket })._socket?.unref?.();
     socket.addEventListener("open", unref);
     unref();
+  };
+  if (current !== undefined) socket(current);
+  return {
+    socket,
+    stop: () => channels?.unsubscribe(CHANNEL, sent),
   };
 }

@@ -1,12 +1,13 @@
 // Type tests of the adapters: what must compile, and what must not. This file never runs; `npm run typecheck` is the test.
 
 import { type Query, QueryClient } from "@tanstack/query-core";
+import { createElement as h } from "react";
 import { expectTypeOf } from "vitest";
 
-import { type Bus, type CloudEvent, connect, type InventoryChange, onInvalidate } from "../src/index.js";
+import { type Bus, type CloudEvent, connect, connectOnce, type EventTypes, type InventoryChange, onInvalidate } from "../src/index.js";
 import { createNextHandler } from "../src/next/index.js";
 import { bindQueryClient } from "../src/query/index.js";
-import { useBus, useEvents, useInvalidation, useLatest } from "../src/react/index.js";
+import { TidingsProvider, useBus, useEvents, useInvalidation, useLatest } from "../src/react/index.js";
 import type { EventMap } from "./own/events.js";
 
 declare const bus: Bus;
@@ -34,6 +35,11 @@ useLatest("order-status", { where: { newStatus: "lost" } });
 // @ts-expect-error no handler
 useEvents("order-status", { where: { newStatus: "shipped" } });
 
+// Own types, wherever a bus is made.
+declare const types: EventTypes<EventMap>;
+expectTypeOf(connectOnce("http://127.0.0.1:7400", { types, validate: "publish" })).toEqualTypeOf<Bus<EventMap>>();
+h(TidingsProvider, { url: "http://127.0.0.1:7400", options: { types, validate: true } });
+
 // The client of every framework, and its own type of a query.
 const client = new QueryClient();
 bindQueryClient(client, bus);
@@ -47,3 +53,4 @@ expectTypeOf(new Handler().resetRequestCache()).toEqualTypeOf<void>();
 expectTypeOf(Handler.updateTags(["a"], { expire: 1 })).resolves.toEqualTypeOf<void>();
 // @ts-expect-error which daemon?
 createNextHandler({});
+expectTypeOf(useLatest("inventory-change", { subject: "1" })).toEqualTypeOf<CloudEvent<"inventory-change", InventoryChange> | undefined>();

@@ -73,7 +73,7 @@ test("a daemon that comes back while the page asks why it was away is not taken 
     const headers = { "access-control-allow-origin": allowed.origin, "content-type": "application/problem+json" };
     response.writeHead(426, headers).end(JSON.stringify({ code: "upgrade-required", status: 426 }));
   });
-  daemon.on("upgrade", (request, socket) => {
+  daemon.on("upgrade", (_request, socket) => {
     modes.push("websocket");
     socket.destroy();
   });
@@ -108,4 +108,17 @@ test.each([["websocket"], ["sse"]] as const)("a 401 is named in the page's conso
     await page.waitForFunction(() => globalThis.bus.state.status === "closed");
     await page.close();
   }
+});
+
+test("a page that cannot load the explanation either still says what it could not reach", async () => {
+  const page = await browser.newPage();
+  await page.route("**/explain-*", (route) => route.abort());
+  await page.goto(allowed.origin);
+  const failed = await page.evaluate(async (url) => {
+    const bus = globalThis.tidings.connect(url, { retryTimeoutMs: 0 });
+    const data = { productId: "1", oldQuantity: 1, newQuantity: 2, reason: "sale" };
+    return bus.publish("inventory-change", data).catch(({ code, message, ids }: client.TidingsError) => [code, message, ids.length]);
+  }, "http://127.0.0.1:1");
+  expect(failed).toEqual(["network", "cannot reach the daemon at http://127.0.0.1:1: TypeError: Failed to fetch", 1]);
+  await page.close();
 });

@@ -84,6 +84,12 @@ async function follow(page: Page, url: string, options: { minMs?: number; transp
 }
 
 const status = (page: Page, expected: string) => page.waitForFunction((expected) => globalThis.bus.state.status === expected, expected);
+/** The connection is there, and the daemon has confirmed the subscription: what is published now arrives. */
+async function live(page: Page): Promise<void> {
+  await status(page, "open");
+  await page.evaluate(() => globalThis.bus.ready());
+}
+
 const numbers = (page: Page) => page.evaluate(() => globalThis.numbers);
 const dispatch = (page: Page, type: string) => page.evaluate((type) => void (type === "online" ? globalThis : document).dispatchEvent(new Event(type)), type);
 const sales = (...numbers: number[]) => numbers.map((newQuantity) => ({ type: "inventory-change", data: { productId: "1", oldQuantity: 0, newQuantity, reason: "sale" } }));
@@ -97,7 +103,7 @@ test.each(["visibilitychange", "online"])("a page that waits for its next attemp
   await status(page, "reconnecting");
   between.mend();
   await dispatch(page, type);
-  await status(page, "open");
+  await live(page);
   await running.publish(sales(1));
   await expect.poll(() => numbers(page)).toEqual([1]);
 });
@@ -106,14 +112,14 @@ test("a page whose network comes back tries at once", async () => {
   const running = await daemon();
   const { page } = await opened();
   await follow(page, running.url, { minMs: 3_600_000 });
-  await status(page, "open");
+  await live(page);
   // A restart: the page is told that it is without a network only afterwards.
   await context.setOffline(true);
   await page.evaluate(() => globalThis.bus.wake());
   await status(page, "reconnecting");
   await running.publish(sales(1));
   await context.setOffline(false);
-  await status(page, "open");
+  await live(page);
   await expect.poll(() => numbers(page)).toEqual([1]);
 });
 
@@ -122,7 +128,7 @@ test("a page that wakes up with a dead connection replaces it after 5 s, and one
   const between = await proxy(running.port);
   const { page, sockets } = await opened();
   await follow(page, between.url);
-  await status(page, "open");
+  await live(page);
   for (let count = 0; count < 5; count++) await dispatch(page, "visibilitychange");
   await page.evaluate(() => globalThis.bus.sync());
   // Longer than the answer may take.
@@ -156,8 +162,7 @@ test.each([["websocket"], ["sse"], ["long-poll"]] as const)(
     const running = await daemon();
     const { page } = await opened();
     await follow(page, running.url, { transports: [transport] });
-    await status(page, "open");
-    await page.evaluate(() => globalThis.bus.ready());
+    await live(page);
     await running.publish(sales(1));
     await expect.poll(() => numbers(page)).toEqual([1]);
     expect(await page.evaluate(() => globalThis.handlers.filter((type) => /unload/.test(type)))).toEqual([]);

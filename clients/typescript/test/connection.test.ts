@@ -279,3 +279,51 @@ test("close reaches the daemon, and ends loops and ready", async () => {
   expect(await peer.closed).toBe(1000);
   expect(states.at(-1)).toEqual({ status: "closed" });
 });
+
+test("a signal removes the listeners of the state, of gaps and of errors, and an aborted one adds none", async () => {
+  vi.spyOn(console, "error").mockReturnValue();
+  onTestFinished(() => void vi.restoreAllMocks());
+  open();
+  const controller = new AbortController();
+  const { signal } = controller;
+  const [state, gap, error, late] = [vi.fn(), vi.fn(), vi.fn(), vi.fn()];
+  bus.onState(state, { signal });
+  bus.onGap(gap, { signal });
+  bus.onError(error, { signal });
+  const all: unknown[] = [];
+  bus.onGap(({ position }) => all.push(position));
+  const peer = (await daemon.connection()).welcome();
+  peer.send({ type: "error", code: "internal", message: "a", sub: undefined as never });
+  peer.send({ type: "gap", channel: "order-status", from: "e:1", position: "e:2" });
+  await expect.poll(() => all).toEqual(["e:2"]);
+  expect([state, gap, error].map(({ mock }) => mock.calls.length)).toEqual([1, 1, 1]);
+  controller.abort();
+  for (const listen of [bus.onState, bus.onGap, bus.onError]) listen.call(bus, late, { signal });
+  peer.send({ type: "error", code: "internal", message: "b" });
+  peer.send({ type: "gap", channel: "order-status", from: "e:3", position: "e:4" });
+  await expect.poll(() => all).toEqual(["e:2", "e:4"]);
+  bus.close();
+  expect([state, gap, error, late].map(({ mock }) => mock.calls.length)).toEqual([1, 1, 1, 0]);
+});
+
+test("a refusal of a subscription that was removed meanwhile is nobody's error, as in React's StrictMode", async () => {
+  const said = vi.spyOn(console, "error").mockReturnValue();
+  onTestFinished(() => said.mockRestore());
+  open();
+  const peer = (await daemon.connection()).welcome();
+  await bus.ready();
+  bus.on("order-status", () => {})();
+  const refused = vi.fn();
+  bus.on("order-status", { onError: refused }, () => {});
+  for (const sub of ["s1", "s1", "s2"]) {
+    const frame = await peer.receive();
+    expect(frame).toMatchObject({ sub });
+    const isEnd = frame.type === "unsubscribe";
+    peer.send({ type: "error", code: isEnd ? "unknown-subscription" : "forbidden", message: "not allowed", sub });
+  }
+  await expect.poll(() => refused.mock.calls).toHaveLength(1);
+  expect(said).not.toHaveBeenCalled();
+  // What concerns no subscription is still reported.
+  peer.send({ type: "error", code: "internal", message: "the daemon failed" });
+  await expect.poll(() => said.mock.calls).toEqual([["tidings:", expect.objectContaining({ code: "internal" })]]);
+});

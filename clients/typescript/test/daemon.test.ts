@@ -140,7 +140,7 @@ test("publishing returns the position, and for a repeated id that of the first e
   await bus.ready();
   const first = await bus.publish("inventory-change", data, { id: `id-${data.productId}` });
   expect(first).toEqual({
-    id: `id-${data.productId}`, type: "inventory-change", position: expect.any(String), duplicate: false,
+    id: `id-${data.productId}`, type: "inventory-change", position: expect.any(String), duplicate: false, cascaded: [],
   });
   const second = await bus.publish("inventory-change", { ...data, newQuantity: 0 }, { id: first.id });
   expect(second).toEqual({ ...first, duplicate: true });

@@ -38,7 +38,7 @@ test("an event is reported with its tags, keys, prefixes and staleForMs", async 
   onInvalidate(bus, (what) => seen.push(what));
   await bus.ready();
   await daemon.publish([invalidation({ tags: ["a", "b"], keys: ["k"], prefixes: ["p:"], staleForMs: 5_000 })]);
-  await expect.poll(() => seen).toEqual([{ all: false, tags: ["a", "b"], keys: ["k"], prefixes: ["p:"], staleForMs: 5_000 }]);
+  await expect.poll(() => seen).toMatchObject([{ all: false, tags: ["a", "b"], keys: ["k"], prefixes: ["p:"], staleForMs: 5_000 }]);
 });
 
 test("invalidations of one turn are one report, with the smallest staleForMs, and a gap among them is everything", async () => {
@@ -54,14 +54,14 @@ test("invalidations of one turn are one report, with the smallest staleForMs, an
   onInvalidate(bus, (what) => seen.push(what));
   deliver({ tags: ["a"], keys: ["k"], staleForMs: 7_000 }, { id: "1" });
   deliver({ tags: ["a", "b"], prefixes: ["p:"], staleForMs: 5_000 }, { id: "2" });
-  await expect.poll(() => seen).toEqual([{ all: false, tags: ["a", "b"], keys: ["k"], prefixes: ["p:"], staleForMs: 5_000 }]);
+  await expect.poll(() => seen).toMatchObject([{ all: false, tags: ["a", "b"], keys: ["k"], prefixes: ["p:"], staleForMs: 5_000 }]);
   deliver({ tags: ["a"], staleForMs: 7_000 }, { id: "3" });
   deliver({ tags: ["b"] }, { id: "4" });
-  await expect.poll(() => seen.slice(1)).toEqual([{ ...NOTHING, tags: ["a", "b"] }]);
+  await expect.poll(() => seen.slice(1)).toMatchObject([{ ...NOTHING, tags: ["a", "b"] }]);
   deliver({ tags: ["a"] }, { id: "5" });
   lose({ channel: "order-status" });
   lose({ channel: "cache-invalidate" });
-  await expect.poll(() => seen.slice(2)).toEqual([{ ...NOTHING, all: true }]);
+  await expect.poll(() => seen.slice(2)).toMatchObject([{ ...NOTHING, all: true }]);
 });
 
 test("listeners share a subscription, and the last one ends it", async () => {
@@ -112,6 +112,59 @@ test("what was invalidated shortly before the connection is reported, unless it 
   await expect.poll(() => seenNow).toEqual(["after"]);
 });
 
+test("a listener that comes later is told what was invalidated shortly before, too, and the others nothing again", async () => {
+  const daemon = await startDaemon();
+  const bus = busOf(daemon.url);
+  const [first, second, now]: string[][] = [[], [], []];
+  onInvalidate(bus, ({ tags }) => first!.push(...tags));
+  await bus.ready();
+  await daemon.publish([invalidation({ tags: ["a"] })]);
+  await daemon.publish([invalidation({ tags: ["b"] })]);
+  await expect.poll(() => first).toEqual(["a", "b"]);
+  // As a part of a page does that is shown with data from before the invalidation.
+  onInvalidate(bus, ({ tags }) => second!.push(...tags));
+  onInvalidate(bus, ({ tags }) => now!.push(...tags), { since: "now" });
+  await bus.ready();
+  await daemon.publish([invalidation({ tags: ["c"] })]);
+  await expect.poll(() => [first, second, now]).toEqual([["a", "b", "c"], ["a", "b", "c"], ["c"]]);
+});
+
+test("a listener that comes later is told nothing from longer before, and everything where that was too much to remember", async () => {
+  vi.useFakeTimers({ toFake: ["performance"] });
+  onTestFinished(() => void vi.useRealTimers());
+  const { peer, seen, bus } = await subscribedToFake();
+  const late = () => {
+    const told: Invalidated[] = [];
+    onInvalidate(bus, (what) => told.push(what));
+    return told;
+  };
+  peer.send(event(1, { tags: ["a"] }));
+  await expect.poll(() => seen).toHaveLength(1);
+  vi.advanceTimersByTime(10_001);
+  peer.send(event(2, { tags: ["b"] }));
+  await expect.poll(() => seen).toHaveLength(2);
+  const told = late();
+  await expect.poll(() => told).toEqual([{ ...NOTHING, tags: ["b"], position: "e:2" }]);
+  for (let offset = 3; offset < 1_010; offset++) peer.send(event(offset, { tags: [`t${offset}`] }));
+  await expect.poll(() => seen.at(-1)?.tags).toContain("t1009");
+  const lost = late();
+  await expect.poll(() => lost).toEqual([{ ...NOTHING, all: true, position: "e:1009" }]);
+});
+
+test("each listener that begins at a position is told everything since then", async () => {
+  const daemon = await startDaemon();
+  const bus = busOf(daemon.url);
+  await daemon.publish([invalidation({ tags: ["before"] })]);
+  const [first, second]: string[][] = [[], []];
+  onInvalidate(bus, ({ tags }) => first!.push(...tags), { since: "start" });
+  await expect.poll(() => first).toEqual(["before"]);
+  await daemon.publish([invalidation({ tags: ["after"] })]);
+  await expect.poll(() => first).toEqual(["before", "after"]);
+  onInvalidate(bus, ({ tags }) => second!.push(...tags), { since: "start" });
+  await expect.poll(() => second).toEqual(["before", "after"]);
+  expect(first).toEqual(["before", "after"]);
+});
+
 test("a connection that takes longer than it looks back reports everything", async () => {
   vi.useFakeTimers({ toFake: ["Date"] });
   onTestFinished(() => void vi.useRealTimers());
@@ -126,7 +179,7 @@ test("a connection that takes longer than it looks back reports everything", asy
   const frame = await peer.receive();
   expect(frame).toMatchObject({ type: "subscribe", channel: "cache-invalidate", since: "10000ms" });
   peer.send({ type: "subscribed", sub: (frame as { sub: string }).sub, channel: "cache-invalidate", position: "e:0", recovered: true });
-  await expect.poll(() => seen).toEqual([{ ...NOTHING, all: true }]);
+  await expect.poll(() => seen).toMatchObject([{ ...NOTHING, all: true }]);
 });
 
 test("a reconnect reports what was missed and no more, and a lost log reports everything", async () => {
@@ -164,9 +217,37 @@ test("an invalidation with a hold is reported when its writer has ended, or when
   peer.send(event(1, { tags: ["ends"], holdMs: 60_000 }, { id: "w1" }));
   peer.send(event(2, { tags: ["ends"], holdMs: 60_000 }, { id: "renewal", causationid: "w1" }));
   peer.send(event(3, { tags: ["dies"], holdMs: 50 }, { id: "w2" }));
-  await expect.poll(() => seen).toEqual([{ ...NOTHING, tags: ["dies"] }]);
+  await expect.poll(() => seen).toMatchObject([{ ...NOTHING, tags: ["dies"] }]);
   peer.send(event(4, { tags: ["ends"] }, { id: "end", causationid: "w1" }));
-  await expect.poll(() => seen.slice(1)).toEqual([{ ...NOTHING, tags: ["ends"] }]);
+  await expect.poll(() => seen.slice(1)).toMatchObject([{ ...NOTHING, tags: ["ends"] }]);
+});
+
+test("a report names the position to go on from, which is before what is held back", async () => {
+  const { peer, seen, bus } = await subscribedToFake();
+  peer.send(event(1, { tags: ["a"] }));
+  await expect.poll(() => seen.map(({ position }) => position)).toEqual(["e:1"]);
+  peer.send(event(2, { tags: ["held"], holdMs: 60_000 }, { id: "w" }));
+  peer.send(event(3, { tags: ["b"] }));
+  await expect.poll(() => seen.map(({ position }) => position)).toEqual(["e:1", "e:1"]);
+  peer.send(event(4, { tags: ["held"] }, { id: "end", causationid: "w" }));
+  await expect.poll(() => seen.slice(2)).toMatchObject([{ tags: ["held"], position: "e:4" }]);
+  peer.send({ type: "gap", channel: "cache-invalidate", from: "e:4", position: "f:9" });
+  await expect.poll(() => seen.slice(3)).toMatchObject([{ all: true, position: "f:9" }]);
+  expect(bus.positions.get("cache-invalidate")).toBe("f:9");
+});
+
+test("a signal removes a listener, and an aborted one adds none", async () => {
+  const { peer, seen, bus } = await subscribedToFake();
+  const controller = new AbortController();
+  const [other, none] = [vi.fn(), vi.fn()];
+  onInvalidate(bus, other, { signal: controller.signal });
+  peer.send(event(1, { tags: ["a"] }));
+  await expect.poll(() => other.mock.calls).toHaveLength(1);
+  controller.abort();
+  onInvalidate(bus, none, { signal: controller.signal });
+  peer.send(event(2, { tags: ["b"] }));
+  await expect.poll(() => seen).toHaveLength(2);
+  expect([other.mock.calls.length, none.mock.calls.length]).toEqual([1, 0]);
 });
 
 test("a listener that fails does not keep the others from being called", async () => {
@@ -177,7 +258,7 @@ test("a listener that fails does not keep the others from being called", async (
   });
   onInvalidate(bus, (what) => seen.push(what));
   peer.send(event(1, { tags: ["a"] }));
-  await expect.poll(() => seen).toEqual([{ ...NOTHING, tags: ["a"] }]);
+  await expect.poll(() => seen).toMatchObject([{ ...NOTHING, tags: ["a"] }]);
   expect(error).toHaveBeenCalledWith("tidings: a listener of onInvalidate failed:", expect.any(Error));
 });
 

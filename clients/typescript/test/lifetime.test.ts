@@ -1,5 +1,6 @@
 // How long a connection lives: it opens late, outlives StrictMode's double mount and hot reloads, and closes when nothing needs it.
 
+import { channel } from "node:diagnostics_channel";
 import { createRequire } from "node:module";
 
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
@@ -118,6 +119,19 @@ test("a call that waits keeps the connection, and nothing keeps that of a bus wh
   // Its attempt is not taken up again.
   await turn();
   expect(other.state.status).toBe("idle");
+});
+
+test("a bus that was told to keep no process alive leaves no listener behind when it is closed", async () => {
+  const sent = channel("undici:client:sendHeaders");
+  for (const bus of [open(), open()]) {
+    bus.unref();
+    await expect.poll(() => sent.hasSubscribers).toBe(true);
+    bus.close();
+    await expect.poll(() => sent.hasSubscribers).toBe(false);
+    bus.unref();
+    await turn();
+    expect(sent.hasSubscribers).toBe(false);
+  }
 });
 
 test("connectOnce returns one bus for each URL and name, from both module systems, until it is closed", async () => {

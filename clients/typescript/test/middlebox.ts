@@ -10,6 +10,8 @@ export class Middlebox {
   readonly #server: Server;
   readonly #sockets = new Set<Socket>();
   #upgrades: Upgrades;
+  /** Ends what each event stream passes on. */
+  readonly #streams = new Set<() => void>();
   /** The requests so far: `GET /v1/stream`, without parameters. */
   readonly requests: string[] = [];
   /** The URL and the `authorization` of each request. */
@@ -26,6 +28,7 @@ export class Middlebox {
         // A buffer that is passed on when it is full, or when the response ends.
         if (holdsBack && isStream) return void response.flushHeaders();
         answer.pipe(response);
+        if (isStream) this.#streams.add(() => answer.unpipe(response));
       });
       onward.on("error", () => response.destroy());
       response.on("close", () => onward.destroy());
@@ -70,6 +73,11 @@ export class Middlebox {
   /** Passes WebSockets on from now on. */
   mend(): void {
     this.#upgrades = "pass";
+  }
+
+  /** The event streams that are open pass on nothing from now on, as where a connection has died unnoticed. */
+  holdBack(): void {
+    for (const stop of this.#streams) stop();
   }
 
   /** Cuts all connections. */

@@ -24,6 +24,22 @@ test("the tags of cascades are types", () => {
   tags.push("price:123");
 });
 
+test("publishing returns what the cascades of the daemon have made of the events", async () => {
+  const daemon = await Daemon.start(["--schemas", OWN, "--config", `${OWN}/tidings.toml`]);
+  const bus = connect<EventMap>(daemon.url);
+  try {
+    const data: PriceChange = { sku: "a-1", price: { amount: 995, currency: "EUR" } };
+    const one = await bus.publish("price-change", data, { id: "p1" });
+    expect(one).toMatchObject({ id: "p1", duplicate: false, cascaded: [{ type: "cache-invalidate", duplicate: false, position: expect.any(String) }] });
+    const all = await bus.publishAll([{ type: "price-change", data, id: "p1" }, { type: "data-update", data: { resource: "r", id: "1", action: "create" } }]);
+    expect(all.map(({ type, duplicate }) => [type, duplicate])).toEqual([["price-change", true], ["data-update", false]]);
+    expect(all.cascaded).toEqual([{ ...one.cascaded[0], duplicate: true }]);
+  } finally {
+    bus.close();
+    await daemon.kill();
+  }
+});
+
 test("an event of a custom type is typed, validated and filtered", async () => {
   const daemon = await Daemon.start(["--schemas", OWN]);
   const bus = connect<EventMap>(daemon.url);

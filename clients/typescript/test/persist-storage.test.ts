@@ -1,6 +1,12 @@
 // Persistence and its storage, with a fake daemon: what is dropped, when it is written, a full storage, tabs, bounds, users.
 
+import { setFlagsFromString } from "node:v8";
+import { runInNewContext } from "node:vm";
+
 import { describe, expect, test, vi } from "vitest";
+
+import { connect } from "../src/index.js";
+import { localStoragePersistence } from "../src/persist/index.js";
 
 import { channel, connection, daemon, ended, handled, hide, open, sale, seen, setUp, storage } from "./persist-page.js";
 
@@ -246,4 +252,12 @@ describe("what belongs to a user", () => {
     hide();
     expect(storage.records).toMatchObject([{ position: "e:1", events: [] }]);
   });
+});
+
+test("a bus that never subscribes leaves nothing behind: a server makes one for each page that it renders", async () => {
+  setFlagsFromString("--expose-gc");
+  const collect = runInNewContext("gc") as () => void;
+  const persist = localStoragePersistence({ storage });
+  const buses = Array.from({ length: 20 }, () => new WeakRef(connect(daemon.url, { persist })));
+  await expect.poll(() => (collect(), buses.filter((bus) => bus.deref() !== undefined).length)).toBe(0);
 });

@@ -140,6 +140,27 @@ describe("a stored position is not beyond what was processed", () => {
   });
 });
 
+test("where a subscription goes on behind the newest events, no older event follows a newer one", async () => {
+  const page = open();
+  // It never finishes with its first event.
+  const stop = page.bus.on(channel, () => new Promise(() => {}));
+  const peer = await connection();
+  await peer.confirmSubscribe("e:0");
+  await page.bus.ready();
+  hide();
+  for (const offset of [1, 2]) sale(peer, offset, "a");
+  await handled(page.bus, peer, "e:2");
+  stop();
+  expect(await peer.receive()).toMatchObject({ type: "unsubscribe" });
+  const quantities = seen(page);
+  const { sub, since } = await peer.receiveSubscribe();
+  expect(since).toBe("e:0");
+  peer.send({ type: "subscribed", sub, channel, position: "e:0", recovered: true });
+  for (const offset of [1, 2, 3]) sale(peer, offset, "a");
+  await handled(page.bus, peer, "e:3");
+  expect(quantities).toEqual([1, 2, 3]);
+});
+
 test("after a gap, values from before are not stored any longer", async () => {
   await ended(["a", "b"], "e:2");
   const second = open();

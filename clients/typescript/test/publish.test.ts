@@ -30,7 +30,7 @@ test("transient failures are retried with the same id", async () => {
     (_body, response) => response.writeHead(408).end(),
   );
   const accepted = await bus.publish("inventory-change", sale, { id: undefined as never });
-  expect(accepted).toEqual({ id: expect.stringMatching(/^[0-9a-f-]{36}$/), type: "inventory-change", position: "e:1", duplicate: false });
+  expect(accepted).toEqual({ id: expect.stringMatching(/^[0-9a-f-]{36}$/), type: "inventory-change", position: "e:1", duplicate: false, cascaded: [] });
   expect(ids()).toHaveLength(6);
   expect(new Set([...ids(), accepted.id]).size).toBe(1);
 });

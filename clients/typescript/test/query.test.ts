@@ -197,3 +197,23 @@ test("a function finds the tags of a query", async () => {
 async function turn(): Promise<void> {
   for (let count = 0; count < 3; count++) await new Promise((resolve) => setTimeout(resolve, 0));
 }
+
+test("a first fetch that was cancelled after an invalidation leaves nothing to do for the next one", async () => {
+  const daemon = await startDaemon();
+  const { client } = await setup(daemon.url);
+  const [source, marker] = [new Source().hold(), new Source()];
+  const shown = show(client, ["product", 1], source, { tags: ["products"] });
+  const marked = show(client, ["marker"], marker, { tags: ["products", "marker"] });
+  await expect.poll(() => [source.requests, data(marked)]).toEqual([1, 1]);
+  await invalidate(daemon, "products");
+  await expect.poll(() => marker.requests).toBe(2);
+  await client.cancelQueries({ queryKey: ["product", 1] });
+  source.value = 2;
+  source.release();
+  void shown.refetch();
+  await expect.poll(() => data(shown)).toBe(2);
+  // The answer to a later invalidation is there: nothing else is under way.
+  await invalidate(daemon, "marker");
+  await expect.poll(() => [marker.requests, client.isFetching()]).toEqual([3, 0]);
+  expect(source.requests).toBe(2);
+});

@@ -1,7 +1,10 @@
 // The hooks in a real browser, with React 18 and 19, and rendered in Node.
 
 import { readFileSync } from "node:fs";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { createRequire } from "node:module";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 
 import type { Browser, Page as BrowserPage, WebSocket } from "playwright-core";
@@ -171,6 +174,55 @@ describe.each(["18", "19"])("React %s", (version) => {
     await expect.poll(() => text(page)).toBe("1:6 1:6 2:8 open undefined");
     expect(sent.filter(({ type }) => type === "subscribe").map(({ channel }) => channel)).toEqual(["inventory-change", "inventory-change"]);
     expect(sockets).toHaveLength(1);
+    expect(problems).toEqual([]);
+  });
+
+  test("useLatest with a subject shows what came before, and what is newer", async () => {
+    const folder = await mkdtemp(join(tmpdir(), "tidings-react-"));
+    await writeFile(join(folder, "tidings.toml"), '[types.inventory-change]\nlatest = "7d"\n');
+    const own = await Daemon.start(["--config", join(folder, "tidings.toml")]);
+    onTestFinished(async () => {
+      await own.kill();
+      await rm(folder, { recursive: true });
+    });
+    await own.publish([sale("1", 9), sale("1", 7), sale("2", 8)]);
+    const { page, sockets, problems } = await open(version);
+    await page.evaluate((url) => {
+      const { h, StrictMode, TidingsProvider, useLatest, createRoot } = globalThis.page;
+      const Stock = ({ id }: { id: string }) => `${id}:${useLatest("inventory-change", { subject: id })?.data.newQuantity ?? "?"} `;
+      createRoot(globalThis.container).render(
+        h(StrictMode, null, h(TidingsProvider, { url }, h(Stock, { id: "1" }), h(Stock, { id: "1" }), h(Stock, { id: "none" }))),
+      );
+    }, own.url);
+    await expect.poll(() => text(page)).toBe("1:7 1:7 none:? ");
+    await own.publish([sale("2", 5), sale("1", 6), sale("none", 1)]);
+    await expect.poll(() => text(page)).toBe("1:6 1:6 none:1 ");
+    expect(sockets).toHaveLength(1);
+    expect(problems).toEqual([]);
+  });
+
+  test("a component that takes the place of another one shows the newest event that it has shown, and subscribes to nothing anew", async () => {
+    const { page, sent, problems } = await open(version);
+    await page.evaluate((url) => {
+      const { h, TidingsProvider, useLatest, createRoot } = globalThis.page;
+      const Stock = ({ name }: { name: string }) => `${name}:${useLatest("inventory-change")?.data.newQuantity ?? "?"}`;
+      globalThis.root = createRoot(globalThis.container);
+      const show = (name: string) => globalThis.root.render(h(TidingsProvider, { url }, h(Stock, { name, key: name })));
+      Object.assign(globalThis, { show });
+      show("list");
+    }, daemon.url);
+    await expect.poll(() => daemon.subscribers("inventory-change")).toBe(1);
+    await daemon.publish([sale("1", 7)]);
+    await expect.poll(() => text(page)).toBe("list:7");
+    await page.evaluate(() => (globalThis as unknown as { show(name: string): void }).show("detail"));
+    await expect.poll(() => text(page)).toMatch(/^detail/);
+    expect(await text(page)).toBe("detail:7");
+    await daemon.publish([sale("1", 6)]);
+    await expect.poll(() => text(page)).toBe("detail:6");
+    expect(sent.map(({ type }) => type)).toEqual(["subscribe"]);
+    // Nothing shows it any more.
+    await page.evaluate(() => globalThis.root.unmount());
+    await expect.poll(() => daemon.subscribers("inventory-change")).toBe(0);
     expect(problems).toEqual([]);
   });
 

@@ -161,6 +161,32 @@ test("a lagging subscription is backfilled, and no event is delivered twice", as
   expect(statuses.filter((status) => status === "reconnecting")).toHaveLength(2);
 });
 
+test("a subscription in the past of a live channel makes the bus reconnect without delay, but not again and again", async () => {
+  bus.close();
+  // An hour: any delay would let the test time out.
+  bus = connect(daemon.url, { backoff: { minMs: 3_600_000, maxMs: 3_600_000 }, random: () => 1 });
+  const delays: number[] = [];
+  bus.onState((state) => state.status === "reconnecting" && delays.push(state.delayMs));
+  seen();
+  const first = await connection();
+  await first.confirmSubscribe("e:9");
+  const history = seen({ since: "e:7" });
+  expect((await first.receiveSubscribe()).since).toBe("e:7");
+  first.send({ type: "error", code: "invalid-position", message: "it stands at e:9", sub: "s2" });
+  const second = await connection();
+  await second.confirmSubscribe("e:7", true);
+  second.event(channel, sale(8), "e:8");
+  await expect.poll(() => history).toEqual([8]);
+  expect(delays).toEqual([0]);
+  for (const _ of "12") await second.confirmSubscribe("e:9");
+  await bus.ready();
+  seen({ since: "e:1" });
+  expect(await second.receive()).toMatchObject({ type: "unsubscribe" });
+  await second.receiveSubscribe();
+  second.send({ type: "error", code: "invalid-position", message: "it stands at e:9", sub: "s4" });
+  await expect.poll(() => delays).toEqual([0, 3_600_000]);
+});
+
 test("subscriptions in different epochs converge", async () => {
   const [ones, twos] = [seen({ where: { productId: "1" } }), seen({ where: { productId: "2" } })];
   bus.onError(() => {});

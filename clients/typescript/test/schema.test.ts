@@ -12,7 +12,7 @@ import { beforeEach, describe, expect, expectTypeOf, onTestFinished, test, vi } 
 import { z } from "zod";
 
 import { type Bus, connect, type EventMap, type InventoryChange, TidingsError } from "../src/index.js";
-import { defineTypes, type EventsOf, schemaFiles, type StandardSchema, writeSchemas } from "../src/schema/index.js";
+import { type DefinedTypes, defineTypes, type EventsOf, type OwnType, schemaFiles, type StandardSchema, writeSchemas } from "../src/schema/index.js";
 import { BINARY, Daemon } from "./daemon.js";
 import { FakeDaemon } from "./fake.js";
 
@@ -48,6 +48,22 @@ let folder: string;
 beforeEach(async () => {
   folder = await mkdtemp(join(tmpdir(), "tidings-schema-"));
   return () => rm(folder, { recursive: true });
+});
+
+test("a type of its own fits a definition, as isolatedDeclarations wants it for an export", () => {
+  interface Price {
+    sku: string;
+    cents: number;
+  }
+  const annotated: DefinedTypes<{ "price-change": OwnType<StandardSchema<Price>> }> = defineTypes({
+    "price-change": { schema: z.strictObject({ sku: z.string().min(1), cents: z.int().nonnegative() }), key: "sku" },
+  });
+  const bus: Bus<EventsOf<typeof annotated>> = connect("http://127.0.0.1:1", { types: annotated });
+  expectTypeOf<EventsOf<typeof annotated>["price-change"]>().toEqualTypeOf<Price>();
+  // @ts-expect-error Another type than that of the schema does not compile.
+  const wrong: DefinedTypes<{ "price-change": OwnType<StandardSchema<{ sku: number }>> }> = defineTypes({ "price-change": z.object({ sku: z.string() }) });
+  expect(Object.keys(schemaFiles(annotated))).toEqual(Object.keys(schemaFiles(wrong)));
+  bus.close();
 });
 
 test("the schemas are the types of events, beside the built-in ones", () => {

@@ -18,6 +18,8 @@ import {
   type Gap,
   type InventoryChange,
   type OrderStatus,
+  type Published,
+  type PublishedAll,
   type Since,
   type TidingsEvent,
 } from "../src/index.js";
@@ -31,7 +33,16 @@ bus.on("inventory-change", { where: { productId: "123" } }, (data, event) => {
 });
 bus.on("order-status", ({ newStatus }) => expectTypeOf(newStatus).toEqualTypeOf<OrderStatus>());
 for await (const { data } of bus.events("finance-change")) expectTypeOf(data).toEqualTypeOf<FinanceChange>();
-expectTypeOf(bus.publish("data-update", { resource: "r", id: "1", action: "create" })).resolves.toEqualTypeOf<Accepted>();
+expectTypeOf(bus.publish("data-update", { resource: "r", id: "1", action: "create" })).resolves.toEqualTypeOf<Published>();
+expectTypeOf(bus.publishAll([])).resolves.toExtend<Accepted[]>();
+expectTypeOf<Published | PublishedAll>().toExtend<{ readonly cascaded: readonly Accepted[] }>();
+expectTypeOf(bus.latest("inventory-change", "1")).resolves.toEqualTypeOf<CloudEvent<"inventory-change", InventoryChange> | undefined>();
+bus.watch("inventory-change", "1", { where: { reason: "sale" }, signal: undefined }, (data) => expectTypeOf(data).toEqualTypeOf<InventoryChange>());
+bus.on("inventory-change", { since: "latest" }, () => {});
+// @ts-expect-error a watcher always begins with the newest event
+bus.watch("inventory-change", "1", { since: "start" }, () => {});
+// @ts-expect-error no such event
+bus.latest("inventory-chnage", "1");
 // @ts-expect-error no such event
 bus.on("inventory-chnage", () => {});
 // @ts-expect-error no such field

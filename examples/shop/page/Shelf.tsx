@@ -33,7 +33,7 @@ export function Shelf({ selected, onSelect }: Props) {
         {(products ?? []).map(({ id, name, cents, stock }) => (
           <li key={id} data-product={id} data-selected={id === selected}>
             <button className="name" onClick={() => onSelect(id)}>
-              <Swatch id={id} /> <span>{name}</span> <small>{euros(cents)}</small>
+              <Swatch id={id} /> <span>{name} <small>{euros(cents)}</small></span>
             </button>
             <Flash value={stock}>{(stock) => <span className="stock" data-low={stock < 5}>{stock > 0 ? `${stock} left` : "sold out"}</span>}</Flash>
             <button className="customer" onClick={() => buy(id)} disabled={stock === 0}>Buy</button>

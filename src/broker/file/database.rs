@@ -2,7 +2,7 @@
 //!
 //! SQLite runs in WAL mode. A transaction that fails, on a full disk or by a `kill -9`, changes nothing, and readers never
 //! wait for the writer. There is one writing connection ([`Database`]) and a pool of reading ones ([`Readers`]). The
-//! statements are in [`rows`](super::rows) and [`store_rows`](super::store_rows).
+//! statements are in [`rows`](super::rows), [`latest_rows`](super::latest_rows) and [`store_rows`](super::store_rows).
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -20,7 +20,7 @@ pub(super) const FILE: &str = "log.sqlite";
 /// SQLite's `application_id` of our databases: "tidi".
 const APPLICATION_ID: i32 = 0x7469_6469;
 /// The version of the schema, SQLite's `user_version`.
-const SCHEMA_VERSION: i32 = 4;
+const SCHEMA_VERSION: i32 = 5;
 /// The most concurrent reads.
 const MAX_READERS: usize = 4;
 /// Pages of 4 KiB in the WAL after which SQLite checkpoints it. Fewer checkpoints are fewer syncs; a longer WAL takes

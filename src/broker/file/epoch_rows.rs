@@ -4,13 +4,14 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::clock::LogTime;
 use super::database::Failure;
+use super::latest_rows;
 use super::rows::{ChannelNumber, cached, key};
 use crate::event::Epoch;
 
 type Result<T> = std::result::Result<T, Failure>;
 
 /// Begins a new epoch in every channel at this log time, also in those that the catalogue no longer has. Events keep their
-/// offsets.
+/// offsets, and no subject keeps its newest event.
 ///
 /// If the events are `shared`, they are known to be those of the earlier epochs; otherwise every reader gets all of them.
 pub(super) fn begin_epoch_everywhere(to: &Connection, epoch: &Epoch, shared: bool, time: LogTime) -> Result<()> {
@@ -24,7 +25,7 @@ pub(super) fn begin_epoch_everywhere(to: &Connection, epoch: &Epoch, shared: boo
         to.execute("UPDATE past_epochs SET shared = 0", [])?;
     }
     to.execute("UPDATE channels SET epoch = ?", [epoch.as_str()])?;
-    Ok(())
+    latest_rows::forget_all(to)
 }
 
 /// Begins a new epoch of one channel at this log time. Its events are not known to be those of the earlier epochs.
@@ -33,7 +34,7 @@ pub(super) fn begin_epoch(to: &Connection, number: ChannelNumber, epoch: &Epoch,
     to.execute(end, params![time as i64, number])?;
     to.execute("UPDATE past_epochs SET shared = 0 WHERE channel = ?", [number])?;
     to.execute("UPDATE channels SET epoch = ? WHERE number = ?", params![epoch.as_str(), number])?;
-    Ok(())
+    latest_rows::forget(to, number)
 }
 
 /// The offset up to which the log has the same events as in an earlier epoch; 0 for an unknown epoch.

@@ -3,7 +3,8 @@
 //! A [`writer`] thread appends to an SQLite database ([`database`], [`rows`], [`epoch_rows`]) and commits everything that
 //! waits at once ([`commit`]). It signals the new events to the relay. Other reads go straight to the database ([`reading`]). After a
 //! restart, [`recovery`] compares the database with the [`durability_marker`] to detect lost events, and resumes the log's
-//! [`clock`]. The store's values and leases are in the same database ([`store_rows`]).
+//! [`clock`]. The newest event of each subject ([`latest_rows`]), and the store's values and leases ([`store_rows`]), are in the
+//! same database.
 
 mod clock;
 mod commit;
@@ -11,6 +12,7 @@ mod database;
 mod directory;
 mod durability_marker;
 mod epoch_rows;
+mod latest_rows;
 mod reading;
 mod recovery;
 mod rows;
@@ -35,7 +37,10 @@ use self::store_rows::{PendingChange, StoredValue};
 use self::writer::{AppendCommand, Command, Control, LogReader, QUEUE, Writer};
 use super::nodes::{Nodes, SingleNodeRegistry};
 use super::store::{Store, check_keys, check_ttl, check_values};
-use super::{Appended, Backend, BrokerError, Head, Limits, Located, Log, Notifier, Page, SIGNAL_CAPACITY, Signals};
+use super::{
+    Appended, Backend, BrokerError, Head, Latest, LatestOf, LatestPage, LatestTally, Limits, Located, Log, Notifier,
+    Page, SIGNAL_CAPACITY, Signals,
+};
 use crate::config::FileSync;
 use crate::event::{Catalog, ChannelId, Event, Moment, PerChannel, Position};
 
@@ -52,6 +57,7 @@ struct FileBroker {
     /// The names of the channels.
     channel_names: PerChannel<Arc<str>>,
     nodes: SingleNodeRegistry,
+    tallies: Arc<PerChannel<LatestTally>>,
     /// Ends the maintenance task.
     _maintenance: DropGuard,
 }
@@ -73,7 +79,8 @@ pub(super) fn open(
     let options = LogOptions { path: directory.into(), sync, channel_names: channel_names.values().cloned().collect() };
     let (sender, signals) = mpsc::channel(SIGNAL_CAPACITY);
     let (commands, queue) = mpsc::channel(QUEUE);
-    let writer = Writer::open(options, limits.clone(), sender)?;
+    let tallies = Arc::new(PerChannel::new(catalog, |_| LatestTally::default()));
+    let writer = Writer::open(options, limits.clone(), sender, tallies.clone())?;
     let reader = writer.reader();
     std::thread::Builder::new()
         .name("tidings-log".into())
@@ -82,7 +89,8 @@ pub(super) fn open(
     let maintenance = CancellationToken::new();
     tokio::spawn(maintenance.clone().run_until_cancelled_owned(maintain(commands.clone())));
     let (nodes, _maintenance) = (SingleNodeRegistry::default(), maintenance.drop_guard());
-    Ok((Arc::new(FileBroker { writer: commands, reader, limits, channel_names, nodes, _maintenance }), signals))
+    let broker = FileBroker { writer: commands, reader, limits, channel_names, nodes, tallies, _maintenance };
+    Ok((Arc::new(broker), signals))
 }
 
 async fn maintain(writer: mpsc::Sender<Command>) {
@@ -137,6 +145,28 @@ impl Log for FileBroker {
 }
 
 #[async_trait]
+impl Latest for FileBroker {
+    fn keeps_latest(&self, channel: ChannelId) -> bool {
+        self.limits.retention(channel).latest.is_some()
+    }
+
+    async fn latest(&self, channel: ChannelId, subject: &str) -> Result<LatestOf, BrokerError> {
+        let (reader, log) = self.channel_reader(channel)?;
+        let subject = subject.to_owned();
+        self.read_with(reader, move |from| log.latest(from, &subject)).await
+    }
+
+    async fn latest_page(&self, channel: ChannelId, after: u64, limit: usize) -> Result<LatestPage, BrokerError> {
+        let (reader, log) = self.channel_reader(channel)?;
+        self.read_with(reader, move |from| log.latest_page(from, after, limit)).await
+    }
+
+    fn latest_tally(&self, channel: ChannelId) -> &LatestTally {
+        &self.tallies[channel]
+    }
+}
+
+#[async_trait]
 impl Notifier for FileBroker {
     async fn probe(&self, number: u64) -> Result<(), BrokerError> {
         self.call(|answer| Control::Probe(number, answer)).await
@@ -147,6 +177,10 @@ impl Notifier for FileBroker {
 impl Backend for FileBroker {
     fn nodes(&self) -> &dyn Nodes {
         &self.nodes
+    }
+
+    fn latest(&self) -> &dyn Latest {
+        self
     }
 
     fn store(&self) -> &dyn Store {

@@ -9,8 +9,9 @@ use rusqlite::Connection;
 use super::clock::{LogClock, LogTime, millis};
 use super::database::Failure;
 use super::epoch_rows;
+use super::latest_rows;
 use super::rows::{self, ChannelRow};
-use crate::broker::{Bounds, Located, Page, Retention};
+use crate::broker::{Bounds, LatestOf, LatestPage, Located, Page, Retention};
 use crate::event::Position;
 
 /// Which events are retained, at one time.
@@ -19,6 +20,8 @@ pub(super) struct Retained {
     max_events: u64,
     /// The log time of the oldest retained event.
     since: LogTime,
+    /// The same of the newest events of subjects; in the future if the type keeps none.
+    latest_since: LogTime,
 }
 
 /// Reads the log of one channel.
@@ -38,8 +41,12 @@ pub(super) enum ReadOutcome {
 
 impl Retained {
     pub fn now(retention: Retention, clock: &LogClock) -> Self {
-        let since = clock.now().saturating_sub(millis(retention.max_age));
-        Self { max_events: retention.max_events, since }
+        let now = clock.now();
+        let since = now.saturating_sub(millis(retention.max_age));
+        // The database counts in 63 bits.
+        let latest_since =
+            retention.latest.map_or(i64::MAX as LogTime, |kept| now.saturating_sub(millis(kept.max_age)));
+        Self { max_events: retention.max_events, since, latest_since }
     }
 
     /// The first retained offset; `head + 1` if there is none.
@@ -80,6 +87,20 @@ impl ChannelReader {
             }
         }
         Ok(ReadOutcome::Page(Page { bounds: Bounds { epoch, head, oldest }, entries }))
+    }
+
+    /// The newest event of a subject.
+    pub fn latest(&self, from: &Connection, subject: &str) -> Result<LatestOf, Failure> {
+        let ChannelRow { number, epoch, head, .. } = rows::channel(from, &self.name)?;
+        let entry = latest_rows::find(from, number, subject, self.retained.latest_since)?;
+        Ok(LatestOf { head: Position::new(epoch, head), entry })
+    }
+
+    /// A page of the newest events of subjects.
+    pub fn latest_page(&self, from: &Connection, after: u64, limit: usize) -> Result<LatestPage, Failure> {
+        let ChannelRow { number, epoch, head, .. } = rows::channel(from, &self.name)?;
+        let (entries, more) = latest_rows::page(from, number, after, self.retained.latest_since, limit)?;
+        Ok(LatestPage { head: Position::new(epoch, head), entries, more })
     }
 
     /// Finds a log time, as [`Log::position_at`](crate::broker::Log::position_at) describes it.

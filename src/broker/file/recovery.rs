@@ -14,6 +14,7 @@ use super::database::{Database, Failure};
 use super::directory::{FileIdentity, LogDirectory, identity};
 use super::durability_marker::{Durability, DurabilityMarker, DurabilityMarkerFile};
 use super::epoch_rows;
+use super::latest_rows;
 use super::rows::{self, ChannelRow};
 use crate::config::FileSync;
 use crate::event::Epoch;
@@ -35,6 +36,8 @@ pub(super) struct OpenLog {
     pub clock: LogClock,
     /// The channels in the catalogue's order. The writer keeps them up to date.
     pub channels: Vec<ChannelRow>,
+    /// How many subjects of each channel have a newest event, in the same order.
+    pub subjects: Vec<u64>,
     marker: DurabilityMarkerFile,
     /// How many events were ever appended.
     pub appended: u64,
@@ -110,19 +113,22 @@ impl LogOptions {
                 names.iter().map(|name| rows::channel(to, name)).collect()
             })?;
         }
+        let subjects =
+            database.read(|from| channels.iter().map(|channel| latest_rows::count(from, channel.number)).collect())?;
         let durability = match self.sync {
             FileSync::Always => Durability::Synced,
             FileSync::Os => Durability::InKernel,
         };
         let identity = identity(&path);
         let marker = marker_file;
-        let log = OpenLog { database, clock, channels, marker, appended, durability, opened, path, identity };
+        let log = OpenLog { database, clock, channels, subjects, marker, appended, durability, opened, path, identity };
         log.marker.write_and_sync(&log.marker(durability))?;
         directory.sync()?;
         Ok(log)
     }
 
-    fn sentence(&self, failure: &Failure) -> String {
+    /// A failure as a sentence that names the directory.
+    pub fn sentence(&self, failure: &Failure) -> String {
         format!("the log in {}: {failure}", self.path.display())
     }
 }

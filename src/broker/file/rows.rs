@@ -233,7 +233,7 @@ pub(super) fn key(number: ChannelNumber, offset: u64) -> i64 {
     (i64::from(number) << OFFSET_BITS) | offset.min((1 << OFFSET_BITS) - 1) as i64
 }
 
-fn offset(key: i64) -> u64 {
+pub(super) fn offset(key: i64) -> u64 {
     key as u64 & ((1 << OFFSET_BITS) - 1)
 }
 

@@ -41,6 +41,19 @@ CREATE TABLE ids (
   UNIQUE (channel, id)
 ) STRICT;
 
+-- The newest event of each subject, for the channels whose type keeps it. All rows are of the channel's current epoch.
+CREATE TABLE latest (
+  -- The channel's number, then the event's offset in 48 bits, as in `events`.
+  key INTEGER PRIMARY KEY,
+  channel INTEGER NOT NULL,
+  subject TEXT NOT NULL,
+  time INTEGER NOT NULL,
+  -- CRC-32 of the other columns but the channel's number.
+  sum INTEGER NOT NULL,
+  json TEXT NOT NULL,
+  UNIQUE (channel, subject)
+) STRICT;
+
 -- A row of the size that must fit, written to probe whether the disk takes writes.
 CREATE TABLE probe (bytes BLOB NOT NULL) STRICT;
 

@@ -17,8 +17,8 @@ use super::directory::LogDirectory;
 use super::recovery::{LogOptions, OpenLog};
 use super::store_rows::Change;
 use super::{epoch_rows, rows};
-use crate::broker::{Appended, BrokerError, Limits, Signal};
-use crate::event::{ChannelId, Epoch, Event, Position};
+use crate::broker::{Appended, BrokerError, LatestTally, Limits, Signal};
+use crate::event::{ChannelId, Epoch, Event, PerChannel, Position};
 
 /// The most commands in the queue; further callers wait for room.
 pub(super) const QUEUE: usize = 1_024;
@@ -65,6 +65,7 @@ pub(super) struct Writer {
     limits: Limits,
     reader: watch::Sender<Result<LogReader, BrokerError>>,
     signals: mpsc::Sender<Signal>,
+    tallies: Arc<PerChannel<LatestTally>>,
     /// The open log, or why it is not open.
     open: Result<OpenFiles, BrokerError>,
     /// How many events the log had when it was closed while this process goes on; 0 while it is open.
@@ -94,10 +95,15 @@ impl Writer {
     ///
     /// # Errors
     /// A sentence about the cause.
-    pub fn open(options: LogOptions, limits: Limits, signals: mpsc::Sender<Signal>) -> Result<Self, String> {
+    pub fn open(
+        options: LogOptions,
+        limits: Limits,
+        signals: mpsc::Sender<Signal>,
+        tallies: Arc<PerChannel<LatestTally>>,
+    ) -> Result<Self, String> {
         let (reader, open) = (watch::Sender::new(Err(BrokerError::closed())), Err(BrokerError::closed()));
-        let mut writer =
-            Self { options, limits, reader, signals, open, seen: 0, failed_bytes: None, last_write: Instant::now() };
+        let (failed_bytes, last_write) = (None, Instant::now());
+        let mut writer = Self { options, limits, reader, signals, tallies, open, seen: 0, failed_bytes, last_write };
         writer.try_open().map(|()| writer)
     }
 
@@ -194,6 +200,7 @@ impl Writer {
                 if committed.new_events > 0 {
                     self.note_write(bytes);
                 }
+                self.tally(&committed.evicted);
                 (self.signal_appended(appends, committed), marked)
             }
             Err(failure) => (appends.into_iter().map(|append| (append.answer, Vec::new())).collect(), Err(failure)),
@@ -201,6 +208,15 @@ impl Writer {
         let result = marked.map_err(|failure| self.write_failed(bytes, failure));
         for (answer, appended) in answers {
             let _ = answer.send(result.clone().map(|()| appended));
+        }
+    }
+
+    /// Notes how many subjects the channels have, and how many lost their newest event.
+    fn tally(&self, evicted: &[(ChannelId, u64)]) {
+        let Ok(open) = &self.open else { return };
+        for ((channel, tally), subjects) in self.tallies.iter().zip(&open.log.subjects) {
+            let evicted = evicted.iter().find(|(of, _)| *of == channel).map_or(0, |(_, evicted)| *evicted);
+            tally.note(*subjects, evicted);
         }
     }
 
@@ -316,6 +332,7 @@ impl Writer {
         let (began, head) = (row.epoch == epoch, row.head);
         open.log.channels[index] = row;
         if began {
+            open.log.subjects[index] = 0;
             tracing::warn!(channel = %name, %known, head, "the log has lost its newest events: a new epoch begins");
             self.signal(Signal::Missed);
         }
@@ -350,7 +367,9 @@ impl Writer {
 
     fn try_open(&mut self) -> Result<(), String> {
         let opened = LogDirectory::lock(&self.options.path).and_then(|directory| {
-            let log = self.options.open(&directory, self.seen)?;
+            let mut log = self.options.open(&directory, self.seen)?;
+            let forgotten = commit::forget_unkept(&mut log, &self.limits);
+            forgotten.map_err(|failure| self.options.sentence(&failure))?;
             Ok((directory, log))
         });
         match opened {
@@ -376,6 +395,7 @@ impl Writer {
         let readers = Arc::new(Readers::new(directory.database()));
         let _ = self.reader.send_replace(Ok(LogReader { readers: readers.clone(), clock: log.clock }));
         self.open = Ok(OpenFiles { log, readers, directory });
+        self.tally(&[]);
         self.seen = 0;
     }
 

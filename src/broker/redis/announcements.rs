@@ -5,13 +5,11 @@
 
 use std::sync::Arc;
 
-use fred::interfaces::PubsubInterface;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use super::channels::Channels;
 use super::commands::{Commands, timed_out};
-use super::errors::from_fred;
 use super::internal::InternalChannels;
 use super::{BrokerError, CALL_TIMEOUT};
 use crate::broker::MAX_ANNOUNCEMENT_BYTES;
@@ -46,14 +44,14 @@ impl Announcements {
         };
         let name = self.channels.get(id).announcements.as_str();
         let publish = async {
-            let client = self.commands.server_of(name)?.connection().await?.client;
-            let published: Result<(), _> = match self.internal.plain_name(name) {
-                None => client.spublish(name, text).await,
-                Some(plain) => client.publish(plain, text).await,
+            let transport = self.commands.server_of(name)?.connection().await?.transport;
+            let publish = match self.internal.plain_name(name) {
+                None => ("SPUBLISH", vec![name.into(), text.into()]),
+                Some(plain) => ("PUBLISH", vec![plain.into(), text.into()]),
             };
-            published.map_err(|error| {
-                self.commands.handle_redirect(&error);
-                from_fred(&error)
+            transport.call(publish).await.map(drop).map_err(|error| {
+                self.commands.handle_redirect(&error.text);
+                error.cause
             })
         };
         timeout(CALL_TIMEOUT, publish).await.unwrap_or_else(|_| Err(timed_out()))

@@ -1,31 +1,48 @@
--- Appends batches of events to the logs of their channels, and publishes them. log.lua and one of ids_by_key.lua and
--- ids_in_hash.lua, which remember the ids of the deduplication window, stand before this part. They also say by which command
+-- Appends batches of events to the logs of their channels, and publishes them. log.lua, keep_latest.lua and one of
+-- ids_by_key.lua and ids_in_hash.lua, which remember the ids of the deduplication window, stand before this part. The last one
+-- also says by which command
 -- to publish (PUBLISH) and whether each event is published or only the newest position (EVENTS). A line between the two parts
 -- may change that.
 --
--- KEYS: stream and meta of each channel, then the keys that remember ids
+-- KEYS: stream and meta of each channel, with ids_in_hash.lua the hash of ids, then the hash and the sorted set of the newest
+--       events of each channel that keeps them, then with ids_by_key.lua a key for each event
 -- ARGV: the number of channels, dedup_window (ms), the call's nonce, which is also an unused epoch;
---       for each channel its pub/sub channel, the node's fingerprint of its log, log_max_events and log_max_age (ms);
---       for each batch the number of its events, and for each event the number of its channel, its JSON and (with
---       ids_in_hash.lua) its id
+--       for each channel its pub/sub channel, the node's fingerprint of its log, log_max_events, log_max_age (ms), how long
+--       the newest event of each subject is kept (ms; '' if it is not) and of how many subjects;
+--       for each batch the number of its events, and for each event the number of its channel, its JSON, its subject or ''
+--       and (with ids_in_hash.lua) its id
 -- Returns for each batch an error text or '', then for each of its events the position. A `=` before the position marks a
--- duplicate: the event had been appended before. Or returns SEND_NONCES, and appends nothing; a new epoch
--- may have begun then.
+-- duplicate: the event had been appended before. Behind the batches, it returns for each channel that keeps newest events the
+-- number of subjects and how many of them were too many, '' if they were not looked at. Or returns SEND_NONCES, and appends
+-- nothing; a new epoch may have begun then.
 
 local call = redis.call
 local channels, epoch = tonumber(ARGV[1]), ARGV[3]
 local logs, answer, n = {}, {}, 0
 
+-- The key of the newest events of each channel that keeps them.
+local latest_keys = {}
+other_keys = channels * 2 + IDS
+for number = 1, channels do
+  if ARGV[number * 6 + 2] ~= '' then
+    latest_keys[number], other_keys = other_keys + 1, other_keys + 2
+  end
+end
+
 -- Opens the log of a channel.
 local function log_of(number)
   local i = tonumber(number)
-  local at = i * 4
+  local at = i * 6 - 2
   local log = open(KEYS[i * 2 - 1], KEYS[i * 2], epoch, ARGV[at + 1])
   if log then
     log.channel, log.added, log.stamp = ARGV[at], 0, integer(log.now)
     log.keep, log.age = tonumber(ARGV[at + 2]), tonumber(ARGV[at + 3])
     -- The offset in the meta hash; the batches that added events.
     log.written, log.batches = log.head, {}
+    local key = latest_keys[i]
+    log.latest = key and {
+      values = KEYS[key], order = KEYS[key + 1], age = tonumber(ARGV[at + 4]), most = tonumber(ARGV[at + 5]),
+    }
     logs[number] = log
   end
   return log
@@ -54,7 +71,10 @@ local function has(log, position)
   return tonumber(offset) <= head
 end
 
-local function add(log, id, json)
+local function add(log, id, json, subject)
+  if log.latest and log.latest.epoch ~= log.epoch then
+    open_latest(log)
+  end
   local offset = integer(log.head + 1)
   local position = log.epoch .. ':' .. offset
   if not remember_new(id, position) then
@@ -86,12 +106,18 @@ local function add(log, id, json)
       log.written = log.head
       offset = integer(log.head + 1)
       position = log.epoch .. ':' .. offset
+      if log.latest then
+        open_latest(log)
+      end
     end
     -- If the first XADD failed for another reason, this one raises the same error.
     call('XADD', log.stream, offset, 'e', json, 't', log.stamp, 'n', epoch)
     remember(id, position)
   end
   log.head, log.added = log.head + 1, log.added + 1
+  if log.latest and subject ~= '' then
+    keep_latest(log, subject, offset, json)
+  end
   if EVENTS then
     -- The same text as protocol::event_frame.
     call(PUBLISH, log.channel, '{"type":"event","position":"' .. position .. '","event":' .. json .. '}')
@@ -101,7 +127,7 @@ local function add(log, id, json)
   return position
 end
 
-local arg, event = 4 + channels * 4, 0
+local arg, event = 4 + channels * 6, 0
 
 local function batch(events)
   -- An event and its cascade are in one batch, and only one of them must not be appended. So a log that cannot be opened
@@ -114,7 +140,7 @@ local function batch(events)
   end
   for i = 1, events do
     local at = arg + 1 + (i - 1) * FIELDS
-    answer[n + i] = add(logs[ARGV[at]], id_of(event + i, at), ARGV[at + 1])
+    answer[n + i] = add(logs[ARGV[at]], id_of(event + i, at), ARGV[at + 1], ARGV[at + 2])
   end
 end
 
@@ -135,6 +161,10 @@ while arg <= #ARGV do
 end
 
 for _, log in pairs(logs) do
+  if log.latest and log.latest.epoch then
+    -- If it is refused, no value counts, and the next append begins without any.
+    pcall(close_latest, log)
+  end
   if log.written ~= log.head then
     call('HSET', log.meta, 'offset', integer(log.head), 'time', log.added > 0 and log.stamp or integer(log.time))
   end
@@ -153,6 +183,9 @@ end
 -- Trims a log: removes what is not retained, up to 10,000 entries at a time (the default LIMIT of XTRIM).
 local function trim(log)
   forget_old(log)
+  if log.latest then
+    expire_latest(log)
+  end
   local stored = oldest_stored(log)
   local oldest = first_appended_since(log, math.max(stored, log.head - log.keep + 1), time - log.age)
   if stored < oldest then
@@ -166,6 +199,13 @@ for _, log in pairs(logs) do
   -- Once in 64 events. A refusal does not concern the publishers: the readiness probe names the missing right.
   if log.added > 0 and log.head % 64 < log.added then
     pcall(trim, log)
+  end
+end
+for number = 1, channels do
+  if latest_keys[number] then
+    local log = logs[integer(number)]
+    local latest = log and log.latest or {}
+    answer[n + 1], answer[n + 2], n = latest.kept or '', latest.evicted or '', n + 2
   end
 end
 return answer

@@ -26,12 +26,14 @@ use super::channels::{Attempt, Channels};
 use super::commands::{Commands, Script, Sending, timed_out, unreadable};
 use super::errors::from_reply;
 use super::nonces::Nonce;
-use super::{CALL_TIMEOUT, max_events, millis, number};
+use super::{CALL_TIMEOUT, max_events, millis, number, parsed};
 use crate::broker::{Appended, BrokerError, Limits, Signal};
 use crate::config::BusMessage;
-use crate::event::{ChannelId, Epoch, Event, Position};
+use crate::event::{ChannelId, Epoch, Event, PerChannel, Position};
 
-/// The most calls in flight for each queue. With two, Redis runs one while the next is on the network.
+/// The most calls in flight for each queue. With two, Redis runs one while the next is on the network. Over the REST interface
+/// there is one: calls on different connections may overtake each other, and the relay must get its signals in the order of
+/// the log.
 const MAX_CALLS_IN_FLIGHT: usize = 2;
 /// A call takes no further batch once it has this many events or bytes of JSON. Redis serves no other client while the
 /// script runs, so calls are short.
@@ -47,6 +49,7 @@ const REPLY_MARGIN: Duration = Duration::from_millis(200);
 /// Accepts batches and returns their results.
 pub(super) struct Appends {
     channels: Arc<Channels>,
+    keeps_latest: PerChannel<bool>,
     /// One queue, or one for each channel in a cluster.
     queues: Vec<mpsc::Sender<Batch>>,
 }
@@ -58,6 +61,7 @@ struct Appender {
     limits: Limits,
     script: Script,
     signals: mpsc::Sender<Signal>,
+    max_calls: usize,
 }
 
 /// The events of one publisher's request, or the part of them that goes through one queue.
@@ -79,28 +83,40 @@ struct FinishedCall {
     attempt: Attempt,
     /// The nonce of the call, which its events have in the log.
     nonce: Option<Nonce>,
+    /// The channels of the call that keep newest events, in the order of the reply.
+    latest: Vec<ChannelId>,
 }
 
 struct QueuedEvent {
     channel: ChannelId,
     /// In a cluster, the event's id; otherwise, the Redis key that stores the id.
     id_or_key: Str,
+    /// `None` if the channel keeps no newest events.
+    subject: Option<Arc<str>>,
     json: Arc<str>,
 }
 
 impl Appends {
-    /// Creates the queues, and the future that sends their batches to Redis while it is polled.
+    /// Creates the queues, and the future that sends their batches to Redis while it is polled. `keeps_order` says whether
+    /// Redis runs calls in the order in which they are sent.
     pub fn new(
         channels: Arc<Channels>,
         commands: Arc<Commands>,
         limits: Limits,
         bus_message: BusMessage,
+        keeps_order: bool,
         signals: mpsc::Sender<Signal>,
     ) -> (Self, impl Future<Output = ()> + Send + use<>) {
         macro_rules! script {
             ($ids:literal, $change:literal) => {
-                Script::new(concat!(include_str!("log.lua"), include_str!($ids), $change, include_str!("append.lua")))
-                    .appending()
+                Script::new(concat!(
+                    include_str!("log.lua"),
+                    include_str!("keep_latest.lua"),
+                    include_str!($ids),
+                    $change,
+                    include_str!("append.lua")
+                ))
+                .appending()
             };
         }
         let script = match (channels.clustered, bus_message) {
@@ -109,11 +125,13 @@ impl Appends {
             (true, BusMessage::Event) => script!("ids_in_hash.lua", ""),
             (true, BusMessage::Position) => script!("ids_in_hash.lua", "EVENTS = false\n"),
         };
-        let appender = Arc::new(Appender { channels: channels.clone(), commands, limits, script, signals });
+        let keeps_latest = limits.map(|retention| retention.latest.is_some());
+        let max_calls = if keeps_order { MAX_CALLS_IN_FLIGHT } else { 1 };
+        let appender = Arc::new(Appender { channels: channels.clone(), commands, limits, script, signals, max_calls });
         let count = if channels.clustered { channels.iter().count() } else { 1 };
         let (queues, batches): (_, Vec<_>) = (0..count).map(|_| mpsc::channel(QUEUE_CAPACITY)).unzip();
         let sending = join_all(batches.into_iter().map(|batches| appender.clone().run(batches)));
-        (Self { channels, queues }, async { drop(sending.await) })
+        (Self { channels, keeps_latest, queues }, async { drop(sending.await) })
     }
 
     /// Appends a batch. Returns within [`CALL_TIMEOUT`] plus [`REPLY_MARGIN`], with one result for each event, in the
@@ -130,7 +148,8 @@ impl Appends {
             let id_or_key =
                 if self.channels.clustered { event.id.as_str().into() } else { channel.id_key(&event.id).into() };
             let queue = event.channel.index() % self.queues.len();
-            parts[queue].push(QueuedEvent { channel: event.channel, id_or_key, json: event.json.clone() });
+            let subject = self.keeps_latest[event.channel].then(|| event.subject.clone()).flatten();
+            parts[queue].push(QueuedEvent { channel: event.channel, id_or_key, subject, json: event.json.clone() });
             queue_of_event.push(queue);
         }
         let parts = self.queues.iter().zip(parts).map(async |(queue, events)| {
@@ -152,14 +171,14 @@ impl Appends {
 
 impl Appender {
     async fn run(self: Arc<Self>, mut queue: mpsc::Receiver<Batch>) {
-        let mut calls = CallsInFlight(VecDeque::with_capacity(MAX_CALLS_IN_FLIGHT));
+        let mut calls = CallsInFlight(VecDeque::with_capacity(self.max_calls));
         loop {
             tokio::select! {
                 // Finished calls come first, in the order in which they were sent: the relay must get its signals in
                 // the order of the log.
                 biased;
                 Some(call) = calls.next() => self.finish(call),
-                Some(first) = queue.recv(), if calls.0.len() < MAX_CALLS_IN_FLIGHT => {
+                Some(first) = queue.recv(), if calls.0.len() < self.max_calls => {
                     let batches = take_batches(first, &mut queue);
                     if !batches.is_empty() {
                         calls.push(self.call(batches));
@@ -173,32 +192,35 @@ impl Appender {
     async fn call(&self, batches: Vec<Batch>) -> FinishedCall {
         let attempt = Attempt::default();
         let Some(first) = batches.iter().find_map(|batch| batch.events.first()) else {
-            return FinishedCall { batches, reply: Ok(Value::Array(Vec::new())), attempt, nonce: None };
+            let reply = Ok(Value::Array(Vec::new()));
+            return FinishedCall { batches, reply, attempt, nonce: None, latest: Vec::new() };
         };
         let key = &self.channels.get(first.channel).stream;
         let nonce = Epoch::random();
+        let channels = channels_of(&batches);
         let arguments = |sending| {
             self.channels.begin_attempt(&attempt, sending);
-            self.arguments(&batches, &nonce, sending)
+            self.arguments(&batches, &channels, &nonce, sending)
         };
         let reply = self.commands.run(&self.script, key, arguments).await;
-        FinishedCall { batches, reply, attempt, nonce: Nonce::of(&nonce) }
+        let mut latest = channels;
+        latest.retain(|channel| self.limits.retention(*channel).latest.is_some());
+        FinishedCall { batches, reply, attempt, nonce: Nonce::of(&nonce), latest }
     }
 
     /// The script's keys and arguments; `append.lua` describes them.
-    fn arguments(&self, batches: &[Batch], nonce: &Epoch, sending: Sending) -> (Vec<Key>, Vec<Value>) {
+    fn arguments(
+        &self,
+        batches: &[Batch],
+        channels: &[ChannelId],
+        nonce: &Epoch,
+        sending: Sending,
+    ) -> (Vec<Key>, Vec<Value>) {
         let events = || batches.iter().flat_map(|batch| &batch.events);
-        let mut channels: Vec<ChannelId> = Vec::new();
-        let mut channel_numbers = HashMap::new();
-        for QueuedEvent { channel, .. } in events() {
-            channel_numbers.entry(*channel).or_insert_with(|| {
-                channels.push(*channel);
-                number(channels.len() as u64)
-            });
-        }
+        let channel_numbers: HashMap<ChannelId, Value> = channels.iter().copied().zip((1..).map(number)).collect();
         let count = events().count();
-        let mut keys = Vec::with_capacity(channels.len() * 2 + count);
-        let mut args = Vec::with_capacity(3 + channels.len() * 4 + batches.len() + count * 3);
+        let mut keys = Vec::with_capacity(channels.len() * 4 + 1 + count);
+        let mut args = Vec::with_capacity(3 + channels.len() * 6 + batches.len() + count * 4);
         args.extend([
             number(channels.len() as u64),
             // Redis refuses a time to live of 0.
@@ -206,18 +228,26 @@ impl Appender {
             nonce.as_str().into(),
         ]);
         let in_hash = self.channels.clustered;
-        for id in channels {
+        for &id in channels {
             let (channel, retention) = (self.channels.get(id), self.limits.retention(id));
             keys.extend([channel.stream.as_str().into(), channel.meta.as_str().into()]);
             keys.extend(in_hash.then(|| channel.ids.as_str().into()));
             args.extend([channel.name.as_str().into(), channel.fingerprint.argument(sending).into()]);
             args.extend([max_events(retention), millis(retention.max_age)]);
+            args.extend(match retention.latest {
+                Some(kept) => [millis(kept.max_age), number(kept.max_subjects)],
+                None => ["".into(), "".into()],
+            });
+        }
+        for &id in channels.iter().filter(|id| self.limits.retention(**id).latest.is_some()) {
+            keys.extend(self.channels.get(id).latest_keys());
         }
         keys.extend(events().filter(|_| !in_hash).map(|event| event.id_or_key.clone().into()));
         for Batch { events, .. } in batches {
             args.push(number(events.len() as u64));
-            for QueuedEvent { channel, id_or_key, json } in events {
-                args.extend([channel_numbers[channel].clone(), (&**json).into()]);
+            for QueuedEvent { channel, id_or_key, subject, json } in events {
+                let subject = subject.as_deref().unwrap_or_default();
+                args.extend([channel_numbers[channel].clone(), (&**json).into(), subject.into()]);
                 args.extend(in_hash.then(|| id_or_key.clone().into()));
             }
         }
@@ -225,8 +255,8 @@ impl Appender {
     }
 
     /// Gives each publisher the result of its batch, and signals the appended events to the relay.
-    fn finish(&self, FinishedCall { batches, reply, attempt, nonce }: FinishedCall) {
-        let expected: usize = batches.iter().map(|batch| 1 + batch.events.len()).sum();
+    fn finish(&self, FinishedCall { batches, reply, attempt, nonce, latest }: FinishedCall) {
+        let expected = batches.iter().map(|batch| 1 + batch.events.len()).sum::<usize>() + 2 * latest.len();
         let mut reply = match reply {
             Ok(Value::Array(reply)) if reply.len() == expected => Ok(reply.into_iter()),
             Ok(_) => Err(unreadable()),
@@ -243,6 +273,13 @@ impl Appender {
             };
             // The receiver is gone if the publisher no longer waits.
             let _ = done.send(result);
+        }
+        let Ok(mut counts) = reply else { return };
+        for channel in latest {
+            // Empty if nothing was looked at.
+            if let (Ok(kept), Ok(evicted)) = (parsed(counts.next()), parsed(counts.next())) {
+                self.channels.get(channel).tally.note(kept, evicted);
+            }
         }
     }
 
@@ -302,6 +339,17 @@ impl<F: Future> CallsInFlight<F> {
         })
         .await
     }
+}
+
+/// The channels of the batches, in the order in which they first occur.
+fn channels_of(batches: &[Batch]) -> Vec<ChannelId> {
+    let mut channels: Vec<ChannelId> = Vec::new();
+    for QueuedEvent { channel, .. } in batches.iter().flat_map(|batch| &batch.events) {
+        if !channels.contains(channel) {
+            channels.push(*channel);
+        }
+    }
+    channels
 }
 
 /// The error of a batch of which another part may be in the log. A rate limit would say that nothing was done.
@@ -389,10 +437,15 @@ mod tests {
                 }
             });
         }
-        let event =
-            |channel: &u32| Event { channel: ChannelId::for_test(*channel), id: "id".into(), json: "{}".into() };
+        let event = |channel: &u32| Event {
+            channel: ChannelId::for_test(*channel),
+            id: "id".into(),
+            subject: None,
+            json: "{}".into(),
+        };
         let events: Vec<_> = on.iter().map(event).collect();
-        Appends { channels, queues }.append(&events).await.unwrap_err()
+        let keeps_latest = Limits::for_test().map(|_| false);
+        Appends { channels, keeps_latest, queues }.append(&events).await.unwrap_err()
     }
 
     #[tokio::test]
@@ -406,9 +459,15 @@ mod tests {
         let channels = Channels::for_test(false);
         let limits = Limits::for_test();
         let commands = Arc::new(Commands::new(watch::channel(Routes::Pending).1, None));
-        let appender = Appender { channels, commands, limits, script: Script::new(""), signals: mpsc::channel(1).0 };
+        let appender =
+            Appender { channels, commands, limits, script: Script::new(""), signals: mpsc::channel(1).0, max_calls: 1 };
         let of = |count: usize| {
-            let event = || QueuedEvent { channel: ChannelId::for_test(0), id_or_key: "id".into(), json: "{}".into() };
+            let event = || QueuedEvent {
+                channel: ChannelId::for_test(0),
+                id_or_key: "id".into(),
+                subject: None,
+                json: "{}".into(),
+            };
             let events = (0..count).map(|_| event()).collect();
             appender.batch_result(events, Some(LIMIT.into()), Vec::new(), &Attempt::default(), None).unwrap_err()
         };

@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 use super::BrokerConfig;
 use super::commands::Sending;
 use super::log_fingerprint::LogFingerprint;
-use crate::broker::Limits;
+use crate::broker::{LatestTally, Limits};
 use crate::event::{Catalog, ChannelId, PerChannel};
 
 /// All channels of the catalogue.
@@ -44,6 +44,10 @@ pub(super) struct ChannelState {
     pub meta: String,
     /// In a cluster, the hash with the ids of the deduplication window.
     pub ids: String,
+    /// The hash and the sorted set of the newest event of each subject, if the type keeps it; see `keep_latest.lua`.
+    pub latest: String,
+    pub latest_order: String,
+    pub tally: LatestTally,
     pub fingerprint: LogFingerprint,
 }
 
@@ -56,9 +60,10 @@ impl Channels {
         let channel = |id| {
             let fingerprint = LogFingerprint::new(limits.retention(id).max_events, unlearned.clone());
             let name = format!("{}{}:{open}{}{close}", config.prefix, config.namespace, catalog.get(id).name);
-            let [stream, meta, ids, announcements] =
-                ["log", "meta", "ids", "pace"].map(|part| format!("{name}:{part}"));
-            ChannelState { announcements, stream, meta, ids, fingerprint, name }
+            let [stream, meta, ids, announcements, latest, latest_order] =
+                ["log", "meta", "ids", "pace", "latest", "latest-order"].map(|part| format!("{name}:{part}"));
+            let tally = LatestTally::default();
+            ChannelState { announcements, stream, meta, ids, latest, latest_order, tally, fingerprint, name }
         };
         let channels = PerChannel::new(catalog, channel);
         Self { clustered, channels, unlearned, attempts: AtomicU64::new(0) }
@@ -76,6 +81,7 @@ impl Channels {
             namespace: "n".into(),
             log_max_events: 1,
             log_max_age: Duration::from_secs(1),
+            latest_max_subjects: 1,
             types: std::collections::BTreeMap::new(),
             dedup_window: Duration::from_secs(1),
         };
@@ -119,6 +125,11 @@ impl ChannelState {
     /// The KEYS of a script that reads the log.
     pub fn log_keys(&self) -> Vec<Key> {
         vec![self.stream.as_str().into(), self.meta.as_str().into()]
+    }
+
+    /// The KEYS of the newest event of each subject.
+    pub fn latest_keys(&self) -> [Key; 2] {
+        [self.latest.as_str().into(), self.latest_order.as_str().into()]
     }
 
     /// The key that remembers an event's id for the deduplication window. A cluster uses [`ids`](Self::ids) instead.

@@ -13,15 +13,17 @@ use fred::types::config::Server as Node;
 use tokio::sync::{mpsc, watch};
 use tokio_util::task::AbortOnDropHandle;
 
+use super::BrokerError;
+use super::attempts::Pulse;
 use super::channels::Channels;
-use super::link::{Connection, Link, Pulse, SignsOfLife};
+use super::link::{Connection, Link, SignsOfLife};
 use super::listener::{Listener, Subscriptions};
 use super::probe::{Probe, ProbeTarget};
 use super::routes::{Routes, slot};
 use super::server::Server;
 use super::slots::ClusterView;
 use super::target::{ConnectOptions, Target};
-use super::{BrokerError, Tasks};
+use super::tasks::Tasks;
 
 /// Between two polls while a master is not connected, if the pulse is not shorter.
 const RETRY_INTERVAL: Duration = Duration::from_secs(1);

@@ -7,16 +7,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fred::bytes_utils::Str;
-use fred::clients::Client;
-use fred::error::{Error, ErrorKind};
-use fred::interfaces::LuaInterface;
+use fred::types::Value;
 use fred::types::config::Server as Node;
-use fred::types::{Key, Value};
 use tokio::sync::{Semaphore, mpsc, watch};
 
-use super::errors::from_fred;
 use super::routes::Routes;
-use super::server::{LiveConnection, Server};
+use super::server::{LiveConnection, OpenConnection, Server};
+use super::transport::{Arguments, CallError, Transport};
 use super::{BrokerError, CALL_TIMEOUT};
 
 /// Concurrent calls. Further calls wait for a permit, and the wait counts towards their timeout.
@@ -45,9 +42,6 @@ pub(super) struct Sending {
     pub all_nonces: bool,
 }
 
-/// A script's KEYS and ARGV.
-pub(super) type Arguments = (Vec<Key>, Vec<Value>);
-
 /// Runs scripts.
 pub(super) struct Commands {
     routes: watch::Receiver<Routes>,
@@ -69,14 +63,10 @@ impl Script {
         Self { appends: true, ..self }
     }
 
-    async fn run(&self, client: &Client, arguments: impl Fn() -> Arguments) -> Result<Value, Error> {
-        let (keys, args) = arguments();
-        match client.evalsha(self.hash.clone(), keys, args).await {
+    async fn run(&self, transport: &dyn Transport, arguments: impl Fn() -> Arguments) -> Result<Value, CallError> {
+        match transport.evalsha(&self.hash, arguments()).await {
             // A restarted Redis has an empty script cache. Nothing has run, so sending the source is safe.
-            Err(error) if error.details().starts_with("NOSCRIPT") => {
-                let (keys, args) = arguments();
-                client.eval(self.source.clone(), keys, args).await
-            }
+            Err(error) if error.text.starts_with("NOSCRIPT") => transport.eval(&self.source, arguments()).await,
             answer => answer,
         }
     }
@@ -103,7 +93,7 @@ impl Commands {
         arguments: impl Fn(Sending) -> Arguments,
     ) -> Result<Value, BrokerError> {
         let mut redirected = None;
-        let mut used = None;
+        let mut used: Option<OpenConnection> = None;
         let run = async {
             let mut all_nonces = false;
             let mut routes = self.routes.clone();
@@ -111,44 +101,48 @@ impl Commands {
                 let server = Self::server(&mut routes, key).await?;
                 let connection =
                     if script.appends { server.after_promotion_grace().await? } else { server.connection().await? };
-                let LiveConnection { client, endpoint, id, signs } = connection;
-                used = Some(signs);
+                let LiveConnection { transport, id, open } = connection;
+                used.clone_from(&open);
                 let permit = self.call_permits.acquire().await.map_err(|_| BrokerError::closed())?;
                 let sending = Sending { connection: id, all_nonces };
-                let error = match script.run(&client, || arguments(sending)).await {
+                let error = match script.run(&*transport, || arguments(sending)).await {
                     // What an old master answers after a failover may not be in the new master's log.
-                    Ok(_) if endpoint.is_superseded() => {
+                    Ok(_) if open.is_some_and(|open| open.endpoint.is_superseded()) => {
                         return Err(BrokerError::Unavailable("Sentinel names another master".into()));
                     }
                     Ok(_) if !self.routes.borrow().serves(&server) => {
                         return Err(BrokerError::Unavailable("the server is no longer a master of the cluster".into()));
                     }
                     Ok(answer) => return Ok(answer),
-                    Err(error) if error.details().starts_with(SEND_NONCES) && !all_nonces => {
+                    Err(error) if error.text.starts_with(SEND_NONCES) && !all_nonces => {
                         all_nonces = true;
                         continue;
                     }
                     Err(error) => error,
                 };
                 drop(permit);
-                if *error.kind() == ErrorKind::Timeout {
+                if error.timed_out {
                     // fred's own limit is as long as that of this call, and mostly comes first.
-                    used.iter().for_each(|signs| signs.doubt());
+                    used.iter().for_each(|open| open.signs.doubt());
                 }
-                let cause = from_fred(&error);
-                if !self.handle_redirect(&error) {
-                    return Err(cause);
+                if !self.handle_redirect(&error.text) {
+                    return Err(error.cause);
                 }
-                redirected = Some(cause);
+                redirected = Some(error.cause);
                 // A slot may finish its move without a change of the routes, so the wait is bounded.
                 let _ = tokio::time::timeout(REDIRECT_RETRY_DELAY, routes.changed()).await;
             }
         };
         let answer = tokio::time::timeout(CALL_TIMEOUT, run).await;
         answer.unwrap_or_else(|_| {
-            used.iter().for_each(|signs| signs.doubt());
+            used.iter().for_each(|open| open.signs.doubt());
             Err(redirected.unwrap_or_else(timed_out))
         })
+    }
+
+    /// The routes as they are known now.
+    pub fn routes(&self) -> watch::Ref<'_, Routes> {
+        self.routes.borrow()
     }
 
     /// Makes health checks of the connections to all servers due.
@@ -185,10 +179,10 @@ impl Commands {
         known.server(key)
     }
 
-    /// Whether a cluster node redirected the call, because it does not serve the key's slot now. The call did nothing
-    /// then. Requests new routes if they have changed.
-    pub fn handle_redirect(&self, error: &Error) -> bool {
-        let mut words = error.details().split(' ');
+    /// Whether the text of an error says that a cluster node redirected the call, because it does not serve the key's slot
+    /// now. The call did nothing then. Requests new routes if they have changed.
+    pub fn handle_redirect(&self, error: &str) -> bool {
+        let mut words = error.split(' ');
         match words.next() {
             _ if self.route_requests.is_none() => return false,
             Some("MOVED") => self.request_routes(words.nth(1).and_then(parse_node)),

@@ -43,6 +43,12 @@ pub(super) fn is_no_master(text: &str) -> bool {
     ["READONLY", "MASTERDOWN"].iter().any(|code| message.starts_with(code))
 }
 
+/// Whether a server that refused a connection says that it does not speak RESP3: it has no HELLO, or refuses this version.
+pub(super) fn lacks_resp3(text: &str) -> bool {
+    let lower = text.to_ascii_lowercase();
+    text.starts_with("NOPROTO") || lower.contains("unknown command") && lower.contains("hello")
+}
+
 /// What an error of fred means. An error reply of the server is classified by [`from_reply`].
 pub(super) fn from_fred(error: &Error) -> BrokerError {
     match error.kind() {
@@ -180,6 +186,22 @@ mod tests {
         ] {
             let text = text.replace("HASH", HASH);
             assert_eq!(from_reply(&text), BrokerError::Rejected(text));
+        }
+    }
+
+    #[test]
+    fn a_server_without_resp3_says_so() {
+        for text in [
+            "ERR unknown command 'HELLO', with args beginning with: '3' ",
+            "ERR unknown command `hello`, with args beginning with: `3`, ",
+            "NOPROTO unsupported protocol version",
+        ] {
+            assert!(lacks_resp3(text), "{text}");
+        }
+        for text in
+            ["NOAUTH HELLO must be called with the client already authenticated", "ERR unknown command 'EVALSHA'"]
+        {
+            assert!(!lacks_resp3(text), "{text}");
         }
     }
 

@@ -1,4 +1,4 @@
-//! Fuzz target: what Redis answers, and what others publish there. Whoever can write to Redis decides what it says.
+//! Fuzz target: what Redis answers, itself or by the REST interface, and what others publish there. Whoever can write to Redis decides what it says.
 
 use std::sync::Arc;
 
@@ -8,10 +8,12 @@ use super::announcements::announced_text;
 use super::commands::Sending;
 use super::errors::from_reply;
 use super::heads::head;
+use super::latest::read_latest;
 use super::log_fingerprint::LogFingerprint;
 use super::nodes::heard;
 use super::nonces::Nonce;
 use super::reads::{PageReply, read_moment};
+use super::rest;
 use crate::broker::MAX_ANNOUNCEMENT_BYTES;
 
 /// Replies, with an empty line between two. The first line of each says what it is the reply to; each other line is an
@@ -43,11 +45,17 @@ pub fn redis_replies(bytes: &[u8]) {
                     assert_eq!(position.to_string().parse(), Ok(position));
                 }
             }
+            "latest" => {
+                let Ok(page) = read_latest(elements()) else { continue };
+                assert!(page.entries.is_sorted_by(|one, next| one.offset < next.offset));
+            }
             "node" => drop(heard(&rest.into(), 1_795_255_200_000)),
             "announcement" => {
                 let text = announced_text(rest.as_bytes());
                 assert!(text.is_none_or(|text| text.len() <= MAX_ANNOUNCEMENT_BYTES));
             }
+            "answer" => rest::fuzz::answer(rest.as_bytes()),
+            "stream" => rest::fuzz::stream(rest.as_bytes()),
             "error" => assert!(!from_reply(rest).to_string().is_empty() || rest.is_empty()),
             _ => {}
         }

@@ -10,13 +10,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use fred::interfaces::HashesInterface;
 use fred::types::Value;
 use futures_util::future::join_all;
 
 use super::channels::Channels;
 use super::commands::Commands;
-use super::errors::{from_fred, from_reply};
+use super::errors::from_reply;
 use super::server::Server;
 use super::{offset, parsed};
 use crate::broker::{BrokerError, Head};
@@ -26,7 +25,7 @@ use crate::event::{ChannelId, Position};
 const PIPELINE: usize = 256;
 
 /// Heads that one script looks at. Redis does nothing else meanwhile: it takes about a millisecond.
-const MAX_IN_SCRIPT: usize = 1000;
+pub(super) const MAX_IN_SCRIPT: usize = 1000;
 
 /// How long a server may take. The readiness probe waits longer, so that it gets the heads of the other servers.
 const SERVER_TIMEOUT: Duration = Duration::from_millis(1500);
@@ -131,18 +130,15 @@ impl Heads {
     }
 
     async fn look_together(&self, server: &Server, ids: &[ChannelId]) -> Result<Vec<(ChannelId, Head)>, BrokerError> {
-        let pipeline = server.connection().await?.client.pipeline();
-        for id in ids {
-            // In a pipeline this only queues the command.
-            let queued = pipeline.hmget::<(), _, _>(self.meta(*id), vec!["epoch", "offset"]).await;
-            queued.map_err(|error| from_fred(&error))?;
-        }
-        let replies = ids.iter().zip(pipeline.try_all::<Value>().await);
+        let transport = server.connection().await?.transport;
+        let look = |id: &ChannelId| ("HMGET", vec![self.meta(*id).into(), "epoch".into(), "offset".into()]);
+        let replies = transport.call_each(ids.iter().map(look).collect()).await.map_err(|error| error.cause)?;
+        let replies = ids.iter().zip(replies);
         let heads = replies.filter_map(|(id, reply)| match reply {
             Ok(fields) => Some((*id, head(fields).map_or(Head::Unknown, Head::At))),
             // The slot moves.
-            Err(error) if self.commands.handle_redirect(&error) => None,
-            Err(error) => matches!(from_fred(&error), BrokerError::Rejected(_)).then_some((*id, Head::Unknown)),
+            Err(error) if self.commands.handle_redirect(&error.text) => None,
+            Err(error) => matches!(error.cause, BrokerError::Rejected(_)).then_some((*id, Head::Unknown)),
         });
         Ok(heads.collect())
     }
@@ -162,7 +158,7 @@ mod tests {
     use tokio::sync::watch;
 
     use super::*;
-    use crate::broker::redis::link::Pulse;
+    use crate::broker::redis::attempts::Pulse;
     use crate::broker::redis::routes::Routes;
     use crate::broker::redis::target::Target;
     use crate::config::RedisUrl;

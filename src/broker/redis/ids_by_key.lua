@@ -1,11 +1,13 @@
 -- Remembers the ids of the deduplication window: a key for each event, which expires by itself.
 --
--- KEYS: after the keys of the channels, one key for each event
+-- KEYS: after all other keys, one key for each event
 
-local PUBLISH, EVENTS, FIELDS = 'PUBLISH', true, 2
+local PUBLISH, EVENTS, FIELDS, IDS = 'PUBLISH', true, 3, 0
+-- How many keys stand before those of the events; append.lua counts them.
+local other_keys = 0
 
 local function id_of(event)
-  return KEYS[tonumber(ARGV[1]) * 2 + event]
+  return KEYS[other_keys + event]
 end
 
 local function remember(key, position)

@@ -3,11 +3,12 @@
 --
 -- KEYS: the hash, after the two keys of the only channel
 
-local PUBLISH, EVENTS, FIELDS = 'SPUBLISH', true, 3
+local PUBLISH, EVENTS, FIELDS, IDS = 'SPUBLISH', true, 4, 1
+local other_keys = 0
 local ids, window = KEYS[3], tonumber(ARGV[2])
 
 local function id_of(_, at)
-  return ARGV[at + 2]
+  return ARGV[at + 3]
 end
 
 local function remember(id, position)

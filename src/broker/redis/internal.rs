@@ -2,8 +2,8 @@
 //! the [probe](super::probe).
 //!
 //! Somebody who watches the bus with a pattern such as `tidings:*` must see events only, so these channels are sharded
-//! ones, which no pattern matches. Redis has them since 7.0. An older one gets plain channels whose names do not begin with
-//! the prefix; such a Redis gives users the right to all channels by default.
+//! ones, which no pattern matches. Redis has them since 7.0. An older or compatible server without them gets plain channels
+//! whose names do not begin with the prefix. So does a user without the right to SSUBSCRIBE who may use those.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -28,8 +28,13 @@ impl InternalChannels {
 
     /// The name of the plain channel. `None` if the channel is sharded, under its own name.
     pub fn plain_name(&self, channel: &str) -> Option<String> {
-        (!self.sharded.load(Ordering::Relaxed)).then(|| format!("{PLAIN}{channel}"))
+        (!self.sharded.load(Ordering::Relaxed)).then(|| plain_name(channel))
     }
+}
+
+/// The name of the plain channel that replaces a sharded one.
+pub(super) fn plain_name(channel: &str) -> String {
+    format!("{PLAIN}{channel}")
 }
 
 /// The channel of a message that came under this name.

@@ -13,13 +13,14 @@ use fred::clients::Client;
 use fred::error::{Error, ErrorKind};
 use fred::interfaces::ClientLike;
 use fred::types::config::Options;
-use fred::types::{ClusterHash, CustomCommand, Value};
+use fred::types::{ClusterHash, CustomCommand, RespVersion, Value};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::BrokerError;
-use super::errors::{describe, from_fred};
+use super::attempts::{Attempts, Pulse};
+use super::errors::{describe, from_fred, lacks_resp3};
 use super::target::{Endpoint, Target};
 
 /// The shortest time between two health checks of a connection.
@@ -30,16 +31,6 @@ const PROOF_DELAY: Duration = Duration::from_millis(500);
 
 /// How long a health check may take. Longer than a fork or somebody else's slow command blocks Redis.
 const HEALTH_CHECK_TIMEOUT: Duration = Duration::from_secs(4);
-
-/// The longest wait between two attempts to connect, and so the longest delay until a Redis that is back is noticed.
-const MAX_BACKOFF: Duration = Duration::from_secs(1);
-
-/// How often a probe proves the connections, and whether the next one is due at once.
-#[derive(Clone)]
-pub(super) struct Pulse {
-    pub interval: Duration,
-    due: Arc<Notify>,
-}
 
 /// What shows that a connection works. Whoever uses the connection reports it here, so that a connection in use needs no
 /// health checks.
@@ -59,17 +50,12 @@ pub(super) struct ProofInterval(Arc<AtomicU64>);
 /// Opens connections to a target, one after the other.
 pub(super) struct Link {
     target: Target,
-    /// The purpose of the connection, for log lines.
-    role: &'static str,
+    attempts: Attempts,
     /// See [`Endpoint::client`].
     message_buffer: usize,
     allow_replica: bool,
-    /// What to tell of a connection that was in use and ended.
-    pulse: Option<Pulse>,
-    /// Consecutive attempts that failed, or whose connection ended before [`established`](Self::established).
-    failures: u32,
-    /// The last failure. The same failure is logged once.
-    last_failure: Option<String>,
+    /// A server without RESP3 is of no use.
+    resp3_only: bool,
 }
 
 /// A connection that passed its handshake.
@@ -81,25 +67,11 @@ pub(super) struct Connection {
     task: AbortOnDropHandle<Result<(), Error>>,
 }
 
-impl Pulse {
-    pub fn each(interval: Duration) -> Self {
-        Self { interval, due: Arc::default() }
-    }
-
-    pub fn make_due(&self) {
-        self.due.notify_one();
-    }
-
-    /// Waits until a probe is due before its time.
-    pub async fn due(&self) {
-        self.due.notified().await;
-    }
-}
-
 impl Link {
     /// A link to a master. `message_buffer` is the number of pushed messages that are buffered.
     pub fn new(target: Target, role: &'static str, message_buffer: usize) -> Self {
-        Self { target, role, message_buffer, allow_replica: false, pulse: None, failures: 0, last_failure: None }
+        let attempts = Attempts::new(target.name.clone(), role);
+        Self { target, attempts, message_buffer, allow_replica: false, resp3_only: false }
     }
 
     /// Accepts a replica as well as a master.
@@ -107,13 +79,19 @@ impl Link {
         Self { allow_replica: true, ..self }
     }
 
-    /// Makes a probe due when a connection that was in use has ended: `/readyz` must not wait for the next pulse.
+    /// Accepts no server without RESP3: the connection subscribes and sends other commands too.
+    pub fn resp3_only(self) -> Self {
+        Self { resp3_only: true, ..self }
+    }
+
+    /// As [`Attempts::proven_by`].
     pub fn proven_by(self, pulse: Pulse) -> Self {
-        Self { pulse: Some(pulse), ..self }
+        Self { attempts: self.attempts.proven_by(pulse), ..self }
     }
 
     /// Makes the next [`connect`](Self::connect) go to this target.
     pub fn set_target(&mut self, target: Target) {
+        self.attempts.name.clone_from(&target.name);
         self.target = target;
     }
 
@@ -123,17 +101,14 @@ impl Link {
     /// # Errors
     /// Why the attempt failed.
     pub async fn connect(&mut self) -> Result<Connection, BrokerError> {
-        if self.failures > 0 {
-            let backoff = MAX_BACKOFF.min(Duration::from_millis(50) * 2u32.pow(self.failures.min(8)));
-            // Jitter: nodes that lost the same Redis must not come back at the same moment.
-            let backoff = backoff.mul_f64(0.5 + 0.5 * rand::random::<f64>());
+        if let Some(backoff) = self.attempts.backoff() {
             tokio::select! {
                 () = tokio::time::sleep(backoff) => {}
                 () = self.target.changed() => {}
             }
         }
         let connected = match self.target.resolve().await {
-            Ok(endpoint) => Connection::open(endpoint, self.message_buffer, self.allow_replica).await,
+            Ok(endpoint) => self.open(endpoint).await,
             Err(error) => Err(error),
         };
         if let Err(error) = &connected {
@@ -142,29 +117,38 @@ impl Link {
         connected
     }
 
+    /// Opens a connection with RESP3, or with RESP2 to a server that refuses `HELLO 3`. Each connection finds that out anew,
+    /// because another server may be behind the address.
+    async fn open(&self, endpoint: Endpoint) -> Result<Connection, BrokerError> {
+        let connect = |version| Connection::open(endpoint.clone(), version, self.message_buffer, self.allow_replica);
+        match connect(RespVersion::RESP3).await {
+            Err(error) if lacks_resp3(&error.to_string()) && !self.resp3_only => {
+                tracing::debug!(redis = self.attempts.name, role = self.attempts.role, reason = %error, "no RESP3: using RESP2");
+                connect(RespVersion::RESP2).await
+            }
+            connected => connected,
+        }
+    }
+
     /// Reports that the connection is in use: resets the backoff.
     pub fn established(&mut self) {
-        self.failures = 0;
-        self.last_failure = None;
-        tracing::info!(redis = self.target.name, role = self.role, "connected to Redis");
+        self.attempts.established();
     }
 
     /// Reports that the connection ended, or could not be used: increases the backoff.
     pub fn failed(&mut self, cause: &str) {
-        if self.failures == 0 {
-            self.pulse.iter().for_each(Pulse::make_due);
-        }
-        self.failures += 1;
-        if self.last_failure.as_deref() != Some(cause) {
-            tracing::warn!(redis = self.target.name, role = self.role, reason = cause, "no connection to Redis");
-            self.last_failure = Some(cause.to_owned());
-        }
+        self.attempts.failed(cause);
     }
 }
 
 impl Connection {
-    async fn open(endpoint: Endpoint, message_buffer: usize, allow_replica: bool) -> Result<Self, BrokerError> {
-        let client = endpoint.client(message_buffer);
+    async fn open(
+        endpoint: Endpoint,
+        version: RespVersion,
+        message_buffer: usize,
+        allow_replica: bool,
+    ) -> Result<Self, BrokerError> {
+        let client = endpoint.client(version, message_buffer);
         let task = AbortOnDropHandle::new(client.connect());
         let mut connection = Self { client, endpoint, allow_replica, task };
         // fred holds the PING back until it has connected, so this covers the connect as well.
@@ -272,13 +256,31 @@ async fn handshake(client: &Client, allow_replica: bool) -> Result<bool, Error> 
 const REPLICA: &str = "this Redis is a replica, which takes no writes (READONLY)";
 
 /// Whether the server says that it is a replica. A demoted master keeps its connections, and a host name may lead to
-/// another server after a failover. HELLO reports the role as ROLE does, and needs no right.
+/// another server after a failover. HELLO reports the role as ROLE does, and needs no right. A server without HELLO is asked
+/// by ROLE. One that answers to neither counts as a master: the connection subscribes with RESP2, or the user may not ask.
 async fn is_replica(client: &Client) -> bool {
-    let hello = CustomCommand::new_static("HELLO", ClusterHash::Random, false);
-    let Ok(Value::Map(facts)) = client.custom::<Value, Value>(hello, Vec::new()).await else { return false };
-    facts.iter().any(|(name, value)| {
-        name.as_str() == Some("role") && value.as_str().is_some_and(|role| role == "replica" || role == "slave")
-    })
+    for command in ["HELLO", "ROLE"] {
+        let command = CustomCommand::new_static(command, ClusterHash::Random, false);
+        if let Ok(reply) = client.custom::<Value, Value>(command, Vec::new()).await {
+            return is_role_of_replica(&reply);
+        }
+    }
+    false
+}
+
+/// Whether the reply to HELLO, as RESP3 or RESP2 has it, or to ROLE is that of a replica.
+fn is_role_of_replica(reply: &Value) -> bool {
+    let is_replica =
+        |role: Option<&Value>| role.and_then(Value::as_str).is_some_and(|role| role == "replica" || role == "slave");
+    match reply {
+        Value::Map(facts) => facts.iter().any(|(name, role)| name.as_str() == Some("role") && is_replica(Some(role))),
+        Value::Array(facts) => {
+            let mut pairs = facts.chunks(2);
+            is_replica(facts.first())
+                || pairs.any(|pair| pair[0].as_str().is_some_and(|name| name == "role") && is_replica(pair.get(1)))
+        }
+        _ => false,
+    }
 }
 
 impl From<Duration> for ProofInterval {
@@ -304,13 +306,37 @@ impl ProofInterval {
 /// commands.
 ///
 /// fred gives each reply to the oldest command that waits for one. The reply to a refused SUBSCRIBE belongs to no waiting
-/// command, so all later commands get the reply of the command before them. The nonce shows that.
+/// command, so all later commands get the reply of the command before them. The nonce shows that. A connection that
+/// subscribes with RESP2 gets the nonce after the word `pong`.
 pub(super) async fn verified_ping(client: &Client) -> Result<(), Error> {
     let nonce = format!("{:016x}", rand::random::<u64>());
     let options = Options { timeout: Some(HEALTH_CHECK_TIMEOUT), ..Options::default() };
-    let answer: String = client.with_options(&options).ping(Some(nonce.clone())).await?;
-    if answer != nonce {
+    let answer: Vec<String> = client.with_options(&options).ping(Some(nonce.clone())).await?;
+    if answer.last() != Some(&nonce) {
         return Err(Error::new(ErrorKind::Protocol, "replies do not match their commands"));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn list(words: &[&str]) -> Value {
+        Value::Array(words.iter().map(|&word| word.into()).collect())
+    }
+
+    #[test]
+    fn a_replica_is_known_by_hello_and_by_role() {
+        for (reply, replica) in [
+            (list(&["server", "redis", "proto", "2", "role", "replica"]), true),
+            (list(&["server", "redis", "proto", "2", "role", "master"]), false),
+            (list(&["server", "replica"]), false),
+            (list(&["slave", "127.0.0.1", "6379", "connected", "12"]), true),
+            (list(&["master", "12"]), false),
+            (Value::Null, false),
+        ] {
+            assert_eq!(is_role_of_replica(&reply), replica, "{reply:?}");
+        }
+    }
 }

@@ -10,6 +10,8 @@ use std::iter::once;
 use std::sync::Arc;
 use std::time::Duration;
 
+use fred::bytes::Bytes;
+use fred::bytes_utils::Str;
 use fred::clients::Client;
 use fred::error::{Error, ErrorKind};
 use fred::interfaces::{ClientLike, EventInterface, LuaInterface, PubsubInterface};
@@ -21,12 +23,16 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::announcements::announced_text;
+use super::attempts::Attempts;
+use super::attempts::Pulse;
 use super::channels::{ChannelState, Channels};
 use super::commands::Commands;
 use super::errors::{describe, from_fred};
-use super::internal::{InternalChannels, channel_of};
-use super::link::{Link, Pulse, SignsOfLife, verified_ping};
+use super::heads::MAX_IN_SCRIPT;
+use super::internal::{InternalChannels, channel_of, plain_name};
+use super::link::{Link, SignsOfLife, verified_ping};
 use super::probe::Probe;
+use super::rest::{Incoming, Rest, Subscription};
 use super::target::Target;
 use super::{ChannelId, SIGNAL_CAPACITY, Signal};
 use crate::protocol::bus_message_position;
@@ -68,6 +74,45 @@ pub(super) struct Listener {
 enum Topic {
     Events,
     Announcements,
+}
+
+/// Where the messages of a subscription come from.
+enum Messages {
+    Pushed(broadcast::Receiver<Message>),
+    Streamed(Subscription),
+}
+
+/// What came on a subscription.
+enum Received {
+    /// The name of the pub/sub channel, and what was published.
+    Message(Str, Bytes),
+    Nothing,
+    /// Messages were dropped.
+    Dropped,
+    /// The subscription has ended, for this reason.
+    Ended(String),
+}
+
+impl Messages {
+    /// Waits for the next message. A future that is dropped loses none.
+    async fn next(&mut self) -> Received {
+        match self {
+            Self::Pushed(messages) => match messages.recv().await {
+                Ok(Message { channel, value: Value::String(text), .. }) => {
+                    Received::Message(channel, text.into_inner())
+                }
+                Ok(Message { channel, value: Value::Bytes(bytes), .. }) => Received::Message(channel, bytes),
+                Ok(_) => Received::Nothing,
+                Err(RecvError::Lagged(_)) => Received::Dropped,
+                Err(RecvError::Closed) => Received::Ended("the connection was closed".into()),
+            },
+            Self::Streamed(subscription) => match subscription.next().await {
+                Incoming::Message { channel, text } => Received::Message(channel.into(), text),
+                Incoming::Subscribed(_) => Received::Nothing,
+                Incoming::Ended(cause) => Received::Ended(cause),
+            },
+        }
+    }
 }
 
 /// What a connection subscribes to.
@@ -114,7 +159,7 @@ impl Listener {
             // Before subscribing, so that the first messages find a receiver.
             let messages = client.message_rx();
             if let Err(error) = self.subscribe(&client, &subscriptions).await {
-                self.commands.handle_redirect(&error);
+                self.commands.handle_redirect(error.details());
                 link.failed(&describe(&error));
                 self.probe.unsubscribed(&subscriptions.probe_key, Some(from_fred(&error)));
                 continue;
@@ -124,8 +169,8 @@ impl Listener {
             let signs = SignsOfLife::after_each(self.pulse.interval);
             let cause = tokio::select! {
                 cause = connection.ended(&signs) => cause,
-                cause = self.failed_delivery(&client, &subscriptions, &signs) => cause,
-                cause = self.forward(messages, &signs) => cause,
+                cause = self.failed_delivery(Some(&client), &subscriptions, &signs) => cause,
+                cause = self.forward(Messages::Pushed(messages), true, &signs) => cause,
                 Ok(()) = changes.changed() => {
                     self.probe.unsubscribed(&subscriptions.probe_key, None);
                     continue;
@@ -133,6 +178,39 @@ impl Listener {
             };
             self.probe.unsubscribed(&subscriptions.probe_key, None);
             link.failed(&cause);
+        }
+    }
+
+    /// As [`listen`](Self::listen), over the REST interface, which has no sharded channels.
+    pub async fn listen_over_rest(self, rest: Arc<Rest>, subscriptions: Subscriptions) {
+        self.internal.set_sharded(false);
+        let Subscriptions { channels, probe_key } = &subscriptions;
+        let internal = |name: &String| if self.has_events(name) { name.clone() } else { plain_name(name) };
+        let names: Vec<_> = channels.iter().map(internal).chain(once(plain_name(probe_key))).collect();
+        // Each read is a call with a price. The probe that is due now finds the logs with new events, if it looks at all.
+        let reads_all = channels.len() > MAX_IN_SCRIPT;
+        let mut attempts = Attempts::new(rest.name.clone(), "bus").proven_by(self.pulse.clone());
+        while !self.signals.is_closed() {
+            if let Some(backoff) = attempts.backoff() {
+                tokio::time::sleep(backoff).await;
+            }
+            let subscription = match rest.subscribe(&names).await {
+                Ok(subscription) => subscription,
+                Err(error) => {
+                    attempts.failed(&error.to_string());
+                    self.probe.unsubscribed(probe_key, Some(error));
+                    continue;
+                }
+            };
+            attempts.established();
+            self.probe.subscribed(probe_key);
+            let signs = SignsOfLife::after_each(self.pulse.interval);
+            let cause = tokio::select! {
+                cause = self.failed_delivery(None, &subscriptions, &signs) => cause,
+                cause = self.forward(Messages::Streamed(subscription), reads_all, &signs) => cause,
+            };
+            self.probe.unsubscribed(probe_key, None);
+            attempts.failed(&cause);
         }
     }
 
@@ -145,16 +223,25 @@ impl Listener {
         }
         let (events, mut internal): (Vec<_>, Vec<_>) = channels.iter().cloned().partition(|name| self.has_events(name));
         internal.push(probe_key.clone());
-        client.subscribe(events.clone()).await?;
-        may_subscribe(client, events).await?;
+        let plain: Vec<_> = internal.iter().map(|name| plain_name(name)).collect();
+        // Before the first subscription: with RESP2, the connection can only subscribe from then on.
+        if !may_subscribe(client, &events).await? {
+            // Redis' ACL LOG then has the refusal.
+            client.subscribe(events).await?;
+            return Err(Error::new(ErrorKind::Unknown, SUBSCRIBE_REFUSED));
+        }
+        let may_use_plain = may_subscribe(client, &plain).await?;
+        client.subscribe(events).await?;
         let sharded = ssubscribe(client, &internal).await;
+        if let Err(error) = &sharded
+            && error.details().starts_with("NOPERM")
+            && !may_use_plain
+        {
+            return sharded;
+        }
         self.internal.set_sharded(sharded.is_ok());
         if let Err(error) = sharded {
-            if error.details().starts_with("NOPERM") {
-                return Err(error);
-            }
             tracing::debug!(reason = describe(&error), "no sharded channels: using plain ones");
-            let plain: Vec<_> = internal.iter().filter_map(|name| self.internal.plain_name(name)).collect();
             client.subscribe(plain).await?;
         }
         verified_ping(client).await
@@ -168,16 +255,16 @@ impl Listener {
     ///
     /// If the relay does not keep up, messages are dropped and it gets [`Signal::Missed`]: buffered without bound, they
     /// would fill the memory, and unread they would make Redis disconnect this node. The log has the events anyway. The
-    /// signal is sent when half of the relay's buffer is free, so that it is not needed again at once.
-    async fn forward(&self, mut messages: broadcast::Receiver<Message>, signs: &SignsOfLife) -> String {
-        let mut missed = true;
+    /// signal is sent when half of the relay's buffer is free, so that it is not needed again at once. With `missed` it is
+    /// sent at the beginning, too.
+    async fn forward(&self, mut messages: Messages, mut missed: bool, signs: &SignsOfLife) -> String {
         let mut probe = None;
         loop {
             tokio::select! {
-                message = messages.recv() => match message {
-                    Ok(message) => {
+                received = messages.next() => match received {
+                    Received::Message(channel, frame) => {
                         signs.message();
-                        let Some(signal) = self.signal(message, signs) else { continue };
+                        let Some(signal) = self.signal(&channel, &frame, signs) else { continue };
                         // A lost announcement is no reason to read the logs.
                         let is_announcement = matches!(signal, Signal::Announced { .. });
                         let dropped = match signal {
@@ -193,8 +280,9 @@ impl Listener {
                             probe = Some(dropped);
                         }
                     }
-                    Err(RecvError::Lagged(_)) => missed = true,
-                    Err(RecvError::Closed) => return "the connection was closed".into(),
+                    Received::Nothing => {}
+                    Received::Dropped => missed = true,
+                    Received::Ended(cause) => return cause,
                 },
                 permits = self.signals.reserve_many(SIGNAL_CAPACITY / 2), if missed => {
                     let Ok(permits) = permits else { return "the broker is closed".into() };
@@ -209,22 +297,17 @@ impl Listener {
 
     /// The signal that a message stands for. `None` for a heartbeat, a probe that is not complete yet, or an announcement
     /// that no node sent.
-    fn signal(&self, message: Message, signs: &SignsOfLife) -> Option<Signal> {
-        let frame = match message.value {
-            Value::String(text) => text.into_inner(),
-            Value::Bytes(bytes) => bytes,
-            _ => return None,
-        };
-        match self.by_name.get(channel_of(&message.channel)) {
-            Some(&(channel, Topic::Events)) => Some(Signal::Hint { channel, position: bus_message_position(&frame) }),
+    fn signal(&self, name: &str, frame: &[u8], signs: &SignsOfLife) -> Option<Signal> {
+        match self.by_name.get(channel_of(name)) {
+            Some(&(channel, Topic::Events)) => Some(Signal::Hint { channel, position: bus_message_position(frame) }),
             Some(&(channel, Topic::Announcements)) => {
-                announced_text(&frame).map(|text| Signal::Announced { channel, text })
+                announced_text(frame).map(|text| Signal::Announced { channel, text })
             }
             None => {
                 // What this node published comes back. So the server is the master, or a replica of it that still receives
                 // everything.
                 signs.proved();
-                self.probe.received(&message.channel, &frame).map(Signal::Probe)
+                self.probe.received(name, frame).map(Signal::Probe)
             }
         }
     }
@@ -232,12 +315,19 @@ impl Listener {
     /// Returns when probes are published but nothing at all arrives. The connection answers then, but its subscriptions are
     /// dead; a master that was demoted and does not know it yet behaves so. In a cluster, also returns when a slot has moved
     /// with its channels. Publishes a heartbeat if nobody else sends probes.
-    async fn failed_delivery(&self, client: &Client, subscriptions: &Subscriptions, signs: &SignsOfLife) -> String {
+    async fn failed_delivery(
+        &self,
+        client: Option<&Client>,
+        subscriptions: &Subscriptions,
+        signs: &SignsOfLife,
+    ) -> String {
         let key = &subscriptions.probe_key;
         let (mut last_messages, mut last_arrival, mut last_check) = (0, Instant::now(), Instant::now());
         loop {
             tokio::time::sleep(LOOK_INTERVAL.min(self.pulse.interval)).await;
-            if self.clustered && last_check.elapsed() >= self.pulse.interval {
+            if let Some(client) = client.filter(|_| self.clustered)
+                && last_check.elapsed() >= self.pulse.interval
+            {
                 if let Err(cause) = self.check_subscriptions(client, subscriptions).await {
                     return cause;
                 }
@@ -276,7 +366,7 @@ impl Listener {
                 Err("a slot has moved".into())
             }
             Err(error) => {
-                self.commands.handle_redirect(&error);
+                self.commands.handle_redirect(error.details());
                 Err(describe(&error))
             }
         }
@@ -289,12 +379,10 @@ async fn ssubscribe(client: &Client, names: impl IntoIterator<Item = &String>) -
     try_join_all(names.into_iter().map(|name| client.ssubscribe(name))).await.map(drop)
 }
 
-/// Makes sure that Redis has not refused a SUBSCRIBE to these channels, which was sent before. fred awaits no reply to it:
-/// it takes a refusal for the reply to the next command, or drops it if no command waits for one.
-async fn may_subscribe(client: &Client, channels: Vec<String>) -> Result<(), Error> {
+/// Whether Redis lets the user subscribe to these channels, as far as it can tell. fred awaits no reply to SUBSCRIBE: it
+/// takes a refusal for the reply to the next command, or drops it if no command waits for one.
+async fn may_subscribe(client: &Client, channels: &[String]) -> Result<bool, Error> {
     let none: Vec<String> = Vec::new();
-    match client.eval(include_str!("may_subscribe.lua"), none, channels).await? {
-        Value::Integer(0) => Err(Error::new(ErrorKind::Unknown, SUBSCRIBE_REFUSED)),
-        _ => Ok(()),
-    }
+    let reply: Value = client.eval(include_str!("may_subscribe.lua"), none, channels.to_vec()).await?;
+    Ok(!matches!(reply, Value::Integer(0)))
 }

@@ -1,7 +1,8 @@
 //! The Redis backend: a stream for each channel's log, pub/sub for signals, and one Lua script that appends and publishes.
 //!
-//! Each server has two connections, which a [`link`] keeps open: one runs scripts ([`server`]; appends come through the
-//! queue in [`appends`], reads through [`reads`]), the other subscribes ([`listener`]). In a cluster each master has these two, and [`cluster`]
+//! Commands go to a server over a [`transport`]: the Redis protocol, or the [REST interface](rest) of Upstash. With the
+//! first, each server has two connections, which a [`link`] keeps open: one runs scripts ([`server`]; appends come through the
+//! queue in [`appends`], reads through [`reads`] and [`latest`]), the other subscribes ([`listener`]). In a cluster each master has these two, and [`cluster`]
 //! follows which master has which slots.
 //!
 //! Only the scripts assign positions, because Redis runs them one at a time. This node sends with each call what it knows
@@ -10,14 +11,17 @@
 
 mod announcements;
 mod appends;
+mod attempts;
 mod channels;
 mod cluster;
 mod commands;
 mod errors;
+mod examine;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
 mod heads;
 mod internal;
+mod latest;
 mod learner;
 mod link;
 mod listener;
@@ -26,7 +30,9 @@ mod nodes;
 mod nonces;
 mod probe;
 mod probe_log;
+mod pub_sub;
 mod reads;
+mod rest;
 mod rights;
 mod routes;
 mod sentinel;
@@ -35,7 +41,9 @@ mod server;
 mod slots;
 mod store;
 mod target;
+mod tasks;
 mod tls;
+mod transport;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -46,36 +54,40 @@ use fred::types::config::Server as Node;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use tokio::sync::{mpsc, watch};
-use tokio::task::JoinHandle;
-use tokio_util::sync::{CancellationToken, DropGuard};
-use tokio_util::task::TaskTracker;
+use tokio_util::sync::DropGuard;
 
 use self::announcements::Announcements;
 use self::appends::Appends;
+use self::attempts::Pulse;
 use self::channels::Channels;
 use self::cluster::Cluster;
 use self::commands::{Commands, unreadable};
 use self::errors::is_no_master;
 use self::heads::Heads;
 use self::internal::InternalChannels;
+use self::latest::LatestReads;
 use self::learner::Learner;
-use self::link::Pulse;
 use self::listener::{Listener, Subscriptions};
 use self::nodes::Registry;
 use self::probe::{Probe, ProbeTarget};
 use self::reads::Reads;
+use self::rest::Rest;
 use self::rights::advised;
 use self::routes::Routes;
 use self::server::Server;
 use self::store::RedisStore;
 use self::target::{ConnectOptions, Target};
+use self::tasks::Tasks;
+use super::examination::Finding;
 use super::nodes::Nodes;
 use super::{
-    Appended, Backend, BrokerError, FoundHeads, Head, Limits, Located, Log, Notifier, PAGE_BYTES, Page, Retention,
-    SIGNAL_CAPACITY, Signal, Signals, Store,
+    Appended, Backend, BrokerError, FoundHeads, Head, Latest, LatestOf, LatestPage, LatestTally, Limits, Located, Log,
+    Notifier, PAGE_BYTES, Page, Retention, SIGNAL_CAPACITY, Signal, Signals, Store,
 };
 use crate::config::{BrokerConfig, Form, RedisUrl};
 use crate::event::{Catalog, ChannelId, Epoch, Event, Moment, Position};
+
+pub use self::pub_sub::{PubSub, PubSubConnection, Received};
 
 /// How long a call may take, with all its attempts. A publisher gets its response within 3 s.
 const CALL_TIMEOUT: Duration = Duration::from_secs(2);
@@ -86,6 +98,7 @@ struct Redis {
     probe: Arc<Probe>,
     appends: Appends,
     reads: Reads,
+    latest: LatestReads,
     announcements: Announcements,
     nodes: Registry,
     store: RedisStore,
@@ -98,50 +111,6 @@ struct Redis {
     _closing: DropGuard,
 }
 
-/// The backend's tasks. They end together: when the backend is closed or dropped, and when one of them panics. The
-/// [`Signals`] end with them, so that the node does not go on without a task that it needs.
-#[derive(Clone)]
-struct Tasks {
-    tracker: TaskTracker,
-    closing: CancellationToken,
-}
-
-/// Closes the backend if its task panics.
-struct PanicGuard {
-    task: &'static str,
-    closing: CancellationToken,
-}
-
-impl Tasks {
-    fn new() -> Self {
-        Self { tracker: TaskTracker::new(), closing: CancellationToken::new() }
-    }
-
-    /// Starts a task. `name` is for the log line of a panic.
-    fn spawn(&self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) -> JoinHandle<()> {
-        let guard = PanicGuard { task: name, closing: self.closing.clone() };
-        self.tracker.spawn(async move {
-            let _ = guard.closing.run_until_cancelled(task).await;
-        })
-    }
-
-    /// Ends all tasks, and waits until they have ended.
-    async fn close(&self) {
-        self.closing.cancel();
-        self.tracker.close();
-        self.tracker.wait().await;
-    }
-}
-
-impl Drop for PanicGuard {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            tracing::error!(task = self.task, "a task of the Redis backend panicked: the backend is closed");
-            self.closing.cancel();
-        }
-    }
-}
-
 /// Opens the backend; needs a tokio runtime.
 pub(super) fn open(
     url: &RedisUrl,
@@ -149,8 +118,30 @@ pub(super) fn open(
     catalog: &Catalog,
     limits: Limits,
 ) -> Result<(Arc<dyn Backend>, Signals), String> {
+    let (redis, signals) = start(url, config, catalog, limits)?;
+    Ok((Arc::new(redis), signals))
+}
+
+/// Opens the backend, and finds out what its servers have and lack.
+///
+/// # Errors
+/// As [`check`].
+pub(super) async fn examine(
+    url: &RedisUrl,
+    config: &BrokerConfig,
+    catalog: &Catalog,
+    limits: Limits,
+) -> Result<Vec<Finding>, String> {
+    let (redis, _signals) = start(url, config, catalog, limits)?;
+    let findings = redis.examine().await;
+    redis.close().await;
+    Ok(findings)
+}
+
+fn start(url: &RedisUrl, config: &BrokerConfig, catalog: &Catalog, limits: Limits) -> Result<(Redis, Signals), String> {
     let topology = Topology::of(url)?;
     let clustered = url.form == Form::Cluster;
+    let keeps_order = url.form != Form::Rest;
     let (sender, signals) = mpsc::channel(SIGNAL_CAPACITY);
     let channels = Arc::new(Channels::new(config, catalog, &limits, clustered));
     let (routes, known_routes) = watch::channel(Routes::Pending);
@@ -158,11 +149,24 @@ pub(super) fn open(
     let commands = Arc::new(Commands::new(known_routes, clustered.then_some(request_routes)));
     let heads = Arc::new(Heads::new(channels.clone(), commands.clone()));
     let internal = Arc::<InternalChannels>::default();
-    let probe =
-        Probe::new(&config.prefix, &config.namespace, clustered, commands.clone(), heads.clone(), internal.clone());
+    let probe = Probe::new(
+        &config.prefix,
+        &config.namespace,
+        clustered,
+        limits.each().any(|retention| retention.latest.is_some()),
+        commands.clone(),
+        heads.clone(),
+        internal.clone(),
+    );
     let probe = Arc::new(probe);
-    let (appends, send_appends) =
-        Appends::new(channels.clone(), commands.clone(), limits.clone(), config.bus_message, sender.clone());
+    let (appends, send_appends) = Appends::new(
+        channels.clone(),
+        commands.clone(),
+        limits.clone(),
+        config.bus_message,
+        keeps_order,
+        sender.clone(),
+    );
     let pulse = Pulse::each(config.pulse);
     let tasks = Tasks::new();
     tasks.spawn("appends", send_appends);
@@ -180,6 +184,14 @@ pub(super) fn open(
             tasks.spawn("listener", listener.listen(target, watch::channel(subscriptions).1));
             follow_sentinels.map(|follow| tasks.spawn("sentinels", follow));
         }
+        Topology::Rest(rest) => {
+            let server = Server::unconnected(rest.clone(), pulse.clone());
+            routes.send_replace(Routes::Single(Arc::new(server)));
+            let all = channels.iter().flat_map(|(_, channel)| channel.subscriptions()).collect();
+            let subscriptions = Subscriptions { channels: all, probe_key: probe.single_key() };
+            probe.set_targets(vec![ProbeTarget { server: None, key: probe.single_key() }]);
+            tasks.spawn("listener", listener.listen_over_rest(rest, subscriptions));
+        }
         Topology::Cluster(options, seeds) => {
             let cluster =
                 Cluster::new(options, seeds, channels.clone(), probe.clone(), listener, routes, tasks.clone());
@@ -189,6 +201,7 @@ pub(super) fn open(
     let redis = Redis {
         nodes: Registry::new(config, commands.clone()),
         store: RedisStore::new(config, clustered, commands.clone(), tasks.closing.clone()),
+        latest: LatestReads::new(channels.clone(), commands.clone(), limits.clone()),
         reads: Reads::new(channels.clone(), commands.clone(), limits),
         announcements: Announcements::new(channels.clone(), commands.clone(), internal),
         heads,
@@ -200,7 +213,7 @@ pub(super) fn open(
         _closing: tasks.closing.clone().drop_guard(),
         tasks,
     };
-    Ok((Arc::new(redis), signals))
+    Ok((redis, signals))
 }
 
 /// Whether [`open`] accepts this URL.
@@ -215,6 +228,8 @@ pub(super) fn check(url: &RedisUrl) -> Result<(), String> {
 enum Topology {
     /// One server. With Sentinel, the future finds it while it is polled.
     Server(Target, Option<BoxFuture<'static, ()>>),
+    /// One database behind the REST interface.
+    Rest(Arc<Rest>),
     /// A cluster: the options for each node, and the nodes to ask first.
     Cluster(ConnectOptions, Vec<Node>),
 }
@@ -227,6 +242,7 @@ impl Topology {
                 let (target, follow_sentinels) = sentinel::follow(url)?;
                 Ok(Self::Server(target, Some(follow_sentinels.boxed())))
             }
+            Form::Rest => Ok(Self::Rest(Arc::new(Rest::new(url)?))),
             Form::Cluster => {
                 let seeds = url.servers.iter().map(|(host, port)| Node::new(host.as_str(), *port));
                 Ok(Self::Cluster(ConnectOptions::of(url)?, seeds.collect()))
@@ -270,6 +286,25 @@ impl Log for Redis {
 }
 
 #[async_trait]
+impl Latest for Redis {
+    fn keeps_latest(&self, id: ChannelId) -> bool {
+        self.latest.retention(id).is_some()
+    }
+
+    async fn latest(&self, id: ChannelId, subject: &str) -> Result<LatestOf, BrokerError> {
+        self.latest.of_subject(id, subject).await.map_err(|error| self.explain(error))
+    }
+
+    async fn latest_page(&self, id: ChannelId, after: u64, limit: usize) -> Result<LatestPage, BrokerError> {
+        self.latest.page(id, after, limit).await.map_err(|error| self.explain(error))
+    }
+
+    fn latest_tally(&self, id: ChannelId) -> &LatestTally {
+        self.latest.tally(id)
+    }
+}
+
+#[async_trait]
 impl Notifier for Redis {
     async fn probe(&self, number: u64) -> Result<(), BrokerError> {
         // A connection may outlive its task for a moment, and must not be used then.
@@ -306,6 +341,10 @@ impl Backend for Redis {
 
     fn nodes(&self) -> &dyn Nodes {
         &self.nodes
+    }
+
+    fn latest(&self) -> &dyn Latest {
+        self
     }
 
     fn store(&self) -> &dyn Store {
@@ -360,25 +399,4 @@ fn offset(value: Option<Value>) -> Result<u64, BrokerError> {
 /// Parses a field of a script's reply.
 fn parsed<T: std::str::FromStr>(value: Option<Value>) -> Result<T, BrokerError> {
     value.and_then(|value| value.as_str()?.parse().ok()).ok_or_else(unreadable)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// The other tasks hold what a panicked one leaves behind: without them the signals would not end.
-    #[tokio::test]
-    async fn a_task_that_panics_ends_the_signals_and_closes_the_backend() {
-        let (tasks, (sender, mut signals)) = (Tasks::new(), mpsc::channel::<Signal>(1));
-        let holder = tasks.spawn("holder", async move {
-            std::future::pending::<()>().await;
-            drop(sender);
-        });
-        assert!(tasks.spawn("other", async {}).await.is_ok());
-        assert!(!tasks.closing.is_cancelled(), "a task that ends in order closes nothing");
-        assert!(tasks.spawn("broken", async { panic!("on purpose") }).await.unwrap_err().is_panic());
-        let ended = tokio::time::timeout(Duration::from_secs(10), signals.recv()).await;
-        assert_eq!(ended, Ok(None));
-        assert!(holder.await.is_ok() && tasks.closing.is_cancelled());
-    }
 }

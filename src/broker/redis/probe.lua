@@ -1,4 +1,4 @@
--- The end of the probe's script: log.lua, one of ids_by_key.lua and ids_in_hash.lua, and append.lua and read.lua as the
+-- The end of the probe's script: log.lua, keep_latest.lua, one of ids_by_key.lua and ids_in_hash.lua, and append.lua and read.lua as the
 -- functions `append` and `read` stand before this part. So the probe takes the way of a publication and of a read, on a log
 -- of its own, and looks at the heads of the channels' logs on the way.
 --
@@ -7,7 +7,7 @@
 -- Returns why the event was not appended, or ''; why the log was not read, or ''; and for each meta hash its
 -- `EPOCH:OFFSET`, '' if it has none, or '!' and why it cannot be looked at.
 
-local APPEND, READ = 8 + FIELDS, 9
+local APPEND, READ = 10 + FIELDS, 9
 
 local function refusal(done, problem)
   return done and '' or type(problem) == 'table' and problem.err or problem
@@ -15,8 +15,8 @@ end
 
 -- The log outlives its node for a minute.
 local function expire()
-  for i = 1, FIELDS do
-    -- In a cluster the third key is the hash of ids. On one server it is a key that expires by itself.
+  -- In a cluster the third key is the hash of ids. On one server it is a key that expires by itself.
+  for i = 1, 2 + IDS do
     redis.call('PEXPIRE', KEYS[i], 60000)
   end
 end

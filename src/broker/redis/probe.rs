@@ -104,11 +104,12 @@ enum Subscription {
 }
 
 impl Probe {
-    /// The probe of a namespace.
+    /// The probe of a namespace. `latest`: a type keeps the newest event of each subject.
     pub fn new(
         prefix: &str,
         namespace: &str,
         clustered: bool,
+        latest: bool,
         commands: Arc<Commands>,
         heads: Arc<Heads>,
         internal: Arc<InternalChannels>,
@@ -117,7 +118,7 @@ impl Probe {
             commands,
             heads,
             scripts: ProbeScripts::new(clustered),
-            rights: Rights::new(clustered, prefix.to_owned()),
+            rights: Rights::new(clustered, latest, prefix.to_owned()),
             prefix: prefix.to_owned(),
             base: format!("{prefix}{namespace}"),
             token: Epoch::random(),
@@ -145,6 +146,11 @@ impl Probe {
         let keys = || (0..MAX_TAGS).map(|tag| format!("{}:{{probe:{tag}}}:{}", self.base, self.token));
         let free = keys().find(|key| has(key).is_some_and(|slot| !channels.contains(&slot)));
         free.or_else(|| keys().find(|key| has(key).is_some())).unwrap_or_else(|| self.single_key())
+    }
+
+    /// Whether the probe's channel is a sharded one, as far as is known.
+    pub fn is_sharded(&self) -> bool {
+        self.internal.plain_name("").is_none()
     }
 
     /// Sets the servers for the probes.
@@ -223,7 +229,8 @@ impl Probe {
         );
         if check_rights || matches!(result, Err(BrokerError::Rejected(_))) {
             // The missing right says more than the call that needed it.
-            let rights = timeout_at(deadline, self.rights.check(&self.commands, &log)).await;
+            let plain = self.internal.plain_name(&target.key);
+            let rights = timeout_at(deadline, self.rights.check(&self.commands, &log, plain.as_deref())).await;
             result = rights.unwrap_or(Ok(())).and(result);
         }
         if matches!(result, Err(BrokerError::Rejected(_))) {
@@ -384,7 +391,7 @@ mod tests {
     fn probe() -> Probe {
         let commands = Arc::new(Commands::new(watch::channel(Routes::Pending).1, None));
         let heads = Heads::new(Channels::for_test(true), commands.clone());
-        Probe::new("t:", "n", true, commands, Arc::new(heads), Arc::default())
+        Probe::new("t:", "n", true, false, commands, Arc::new(heads), Arc::default())
     }
 
     #[test]

@@ -65,6 +65,7 @@ impl ProbeScripts {
             ($ids:literal, $publish:literal) => {
                 Script::new(concat!(
                     include_str!("log.lua"),
+                    include_str!("keep_latest.lua"),
                     include_str!($ids),
                     $publish,
                     "local function append(ARGV)\n",
@@ -108,11 +109,12 @@ impl ProbeScripts {
             let channel = plain_channel.unwrap_or(&log.channel);
             // One channel; one event is kept, for a minute; ids are forgotten at once.
             let mut args = vec![number(1), number(1), new_epoch(), channel.into(), "".into()];
-            args.extend([number(1), millis(RETAINED), number(1), number(1), message.into()]);
+            args.extend([number(1), millis(RETAINED), "".into(), "".into()]);
+            args.extend([number(1), number(1), message.into(), "".into()]);
             args.extend(self.clustered.then(|| id.as_str().into()));
             let read = PageRequest {
                 fingerprint: String::new(),
-                retention: Retention { max_events: 1, max_age: RETAINED },
+                retention: Retention { max_events: 1, max_age: RETAINED, latest: None },
                 after: ("probe", 0),
                 limit: 1,
                 bytes: 1,

@@ -13,25 +13,37 @@ use super::probe_log::ProbeLog;
 pub(super) struct Rights {
     script: Script,
     clustered: bool,
+    /// A type keeps the newest event of each subject.
+    latest: bool,
     /// The beginning of all keys and channels, the setting `prefix`.
     prefix: String,
 }
 
 impl Rights {
-    pub fn new(clustered: bool, prefix: String) -> Self {
-        Self { script: Script::new(include_str!("rights.lua")), clustered, prefix }
+    pub fn new(clustered: bool, latest: bool, prefix: String) -> Self {
+        Self { script: Script::new(include_str!("rights.lua")), clustered, latest, prefix }
     }
 
-    /// Checks the rights to publish to and read a log.
+    /// Checks the rights to publish to and read a log. `plain_channel` is the probe's channel if it is not a sharded one.
     ///
     /// # Errors
     /// [`BrokerError::Rejected`] names each missing right. An error of the check itself is none: a server that cannot do
     /// it, such as Redis before 7.0, reports a missing right by the probe.
-    pub async fn check(&self, commands: &Commands, log: &ProbeLog) -> Result<(), BrokerError> {
-        let mode = if self.clustered { "cluster" } else { "" };
+    pub async fn check(
+        &self,
+        commands: &Commands,
+        log: &ProbeLog,
+        plain_channel: Option<&str>,
+    ) -> Result<(), BrokerError> {
+        let mode = match plain_channel {
+            _ if self.clustered => "cluster",
+            None => "sharded",
+            Some(_) => "plain",
+        };
+        let latest = if self.latest { "latest" } else { "" };
         let arguments = |_| {
             let keys = [&log.stream, &log.meta, &log.ids].map(|key| key.as_str().into());
-            (keys.into(), vec![log.channel.as_str().into(), mode.into()])
+            (keys.into(), vec![plain_channel.unwrap_or(&log.channel).into(), mode.into(), latest.into()])
         };
         match commands.run(&self.script, &log.stream, arguments).await {
             Ok(Value::Array(refused)) if !refused.is_empty() => {

@@ -72,7 +72,7 @@ struct Sentinel {
 impl Sentinel {
     /// Polls the sentinel, and connects again whenever that fails.
     async fn watch(self, target: Target) {
-        let mut link = Link::new(target, "sentinel", ANNOUNCEMENT_BUFFER);
+        let mut link = Link::new(target, "sentinel", ANNOUNCEMENT_BUFFER).resp3_only();
         loop {
             let failure = match link.connect().await {
                 Ok(mut connection) => {

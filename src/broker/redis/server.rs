@@ -1,4 +1,5 @@
-//! One Redis server on which scripts run: keeps a connection to it open and hands it to callers.
+//! One Redis server on which scripts run: keeps a connection to it open and hands it to callers. Behind the REST interface
+//! there is none to keep: each call is on its own.
 //!
 //! After a promotion of another server, appends wait for a moment, the [`PromotionGrace`]: the nodes of the bus use it to
 //! report what they know of the logs.
@@ -6,13 +7,14 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use fred::clients::Client;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::BrokerError;
-use super::link::{Link, ProofInterval, Pulse, SignsOfLife};
+use super::attempts::Pulse;
+use super::link::{Link, ProofInterval, SignsOfLife};
 use super::target::{Endpoint, Target};
+use super::transport::Transport;
 
 /// How long appends wait on a server that has become the master.
 ///
@@ -37,13 +39,20 @@ const UNPROBED: u32 = 10;
 #[derive(Clone, Default)]
 struct PromotionGrace(Arc<Mutex<Option<Instant>>>);
 
-/// An open connection.
+/// An open connection, or one call over the REST interface.
 #[derive(Clone)]
 pub(super) struct LiveConnection {
-    pub client: Client,
-    pub endpoint: Arc<Endpoint>,
+    pub transport: Arc<dyn Transport>,
     /// Unique among this node's connections. A connection no longer answers when its successor is announced.
     pub id: u64,
+    /// `None` over the REST interface.
+    pub open: Option<OpenConnection>,
+}
+
+/// What is known of a connection that is kept open.
+#[derive(Clone)]
+pub(super) struct OpenConnection {
+    pub endpoint: Arc<Endpoint>,
     pub signs: Arc<SignsOfLife>,
 }
 
@@ -52,6 +61,8 @@ enum ConnectionState {
     /// The outcome of the attempt is not known yet. Callers wait for it.
     Connecting,
     Connected(LiveConnection),
+    /// There is no connection. Each call counts as one of its own, because the server may be another one each time.
+    Unconnected(Arc<dyn Transport>),
     Failed(BrokerError),
 }
 
@@ -67,6 +78,12 @@ impl Server {
         (Self { state, grace, pulse, proof_interval }, keep_connected)
     }
 
+    /// A server that is reached anew with each call.
+    pub fn unconnected(transport: Arc<dyn Transport>, pulse: Pulse) -> Self {
+        let state = watch::channel(ConnectionState::Unconnected(transport)).1;
+        Self { state, grace: PromotionGrace::default(), proof_interval: ProofInterval::from(pulse.interval), pulse }
+    }
+
     /// Sets whether probes go through the server.
     pub fn set_probed(&self, probed: bool) {
         self.proof_interval.set(if probed { self.pulse.interval } else { self.pulse.interval * UNPROBED });
@@ -75,23 +92,23 @@ impl Server {
 
     /// Makes a health check of the connection due.
     pub fn doubt(&self) {
-        if let ConnectionState::Connected(connection) = &*self.state.borrow() {
-            connection.signs.doubt();
+        if let ConnectionState::Connected(LiveConnection { open: Some(open), .. }) = &*self.state.borrow() {
+            open.signs.doubt();
         }
     }
 
     /// Reports that the server has appended a probe that came on this connection.
     pub fn proved(&self, connection: u64) {
-        if let ConnectionState::Connected(LiveConnection { id, signs, .. }) = &*self.state.borrow()
+        if let ConnectionState::Connected(LiveConnection { id, open: Some(open), .. }) = &*self.state.borrow()
             && *id == connection
         {
-            signs.proved();
+            open.signs.proved();
         }
     }
 
     /// Whether the connection is open.
     pub fn is_connected(&self) -> bool {
-        matches!(*self.state.borrow(), ConnectionState::Connected(_))
+        matches!(*self.state.borrow(), ConnectionState::Connected(_) | ConnectionState::Unconnected(_))
     }
 
     /// Reports that this server has replaced another master: starts the promotion grace.
@@ -125,6 +142,9 @@ impl Server {
             .map_err(|_| BrokerError::closed())?;
         match &*known {
             ConnectionState::Connected(connection) => Ok(connection.clone()),
+            ConnectionState::Unconnected(transport) => {
+                Ok(LiveConnection { transport: transport.clone(), id: rand::random(), open: None })
+            }
             ConnectionState::Failed(error) => Err(error.clone()),
             ConnectionState::Connecting => Err(BrokerError::closed()),
         }
@@ -162,9 +182,10 @@ async fn keep_connected(
             grace.start();
         }
         master = named;
-        let (client, endpoint) = (connection.client.clone(), Arc::new(connection.endpoint.clone()));
-        let (id, signs) = (rand::random(), Arc::new(SignsOfLife::after_each(proof_interval.clone())));
-        let live = LiveConnection { client, endpoint, id, signs: signs.clone() };
+        let (transport, endpoint) = (Arc::new(connection.client.clone()), Arc::new(connection.endpoint.clone()));
+        let signs = Arc::new(SignsOfLife::after_each(proof_interval.clone()));
+        let open = OpenConnection { endpoint, signs: signs.clone() };
+        let live = LiveConnection { transport, id: rand::random(), open: Some(open) };
         state.send_replace(ConnectionState::Connected(live));
         let cause = connection.ended(&signs).await;
         state.send_replace(ConnectionState::Connecting);

@@ -63,7 +63,7 @@ impl ConnectOptions {
         let known: &[&str] = match url.form {
             Form::Socket => &["db", "user", "username", "pass", "password"],
             Form::Sentinel => &["db", "sentinel_username", "sentinel_password"],
-            Form::Server | Form::Cluster => &[],
+            Form::Server | Form::Cluster | Form::Rest => &[],
         };
         if let Some(name) = url.parameters().find(|name| !known.contains(name) && !tls::PARAMETERS.contains(name)) {
             let known = Known::new("parameters", known.iter().chain(&tls::PARAMETERS).copied());
@@ -81,6 +81,7 @@ impl ConnectOptions {
         let database = match url.form {
             Form::Server => url.path.strip_prefix('/').filter(|path| !path.is_empty()),
             Form::Socket | Form::Sentinel => url.parameter("db"),
+            Form::Rest => None,
             Form::Cluster if url.path.trim_start_matches('/').is_empty() => None,
             Form::Cluster => return Err("a cluster has no databases: end the URL after the servers".into()),
         };
@@ -98,9 +99,7 @@ impl ConnectOptions {
 impl ConnectOptions {
     fn config(&self, server: ServerConfig) -> Config {
         let Self { username, password, database, tls } = self.clone();
-        // RESP3 allows pushed messages and replies on one connection, so a subscriber can be checked by PING.
-        let version = RespVersion::RESP3;
-        Config { server, username, password, database, tls, version, fail_fast: true, ..Config::default() }
+        Config { server, username, password, database, tls, fail_fast: true, ..Config::default() }
     }
 }
 
@@ -167,7 +166,7 @@ impl Endpoint {
     /// A client for one connection. It connects once and never again by itself; see [`link`](super::link).
     ///
     /// `message_buffer` pushed messages are buffered for a slow receiver.
-    pub fn client(&self, message_buffer: usize) -> Client {
+    pub fn client(&self, version: RespVersion, message_buffer: usize) -> Client {
         let performance = PerformanceConfig {
             default_command_timeout: CALL_TIMEOUT,
             broadcast_channel_capacity: message_buffer,
@@ -182,7 +181,7 @@ impl Endpoint {
             tcp: TcpConfig { nodelay: Some(true), user_timeout: Some(USER_TIMEOUT), ..TcpConfig::default() },
             ..ConnectionConfig::default()
         };
-        Client::new(self.config.clone(), Some(performance), Some(connection), None)
+        Client::new(Config { version, ..self.config.clone() }, Some(performance), Some(connection), None)
     }
 
     /// The error of a handshake, with its usual cause: TLS on one side only.

@@ -4,10 +4,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use fred::types::config::{TlsConfig, TlsConnector};
+use rustls::client::WantsClientCert;
 use rustls::crypto::ring;
 use rustls::pki_types::pem::{Error, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::{ClientConfig, ConfigBuilder, RootCertStore};
 
 use crate::config::{Form, RedisUrl, read_error};
 
@@ -20,9 +21,17 @@ pub(super) const PARAMETERS: [&str; 4] = ["tls", "cacert", "cert", "key"];
 /// # Errors
 /// What is wrong, with the parameter and the file.
 pub(super) fn tls(url: &RedisUrl) -> Result<Option<TlsConfig>, String> {
+    Ok(client_config(url)?.map(|config| TlsConnector::from(config).into()))
+}
+
+/// As [`tls`], for any client.
+///
+/// # Errors
+/// As [`tls`].
+pub(super) fn client_config(url: &RedisUrl) -> Result<Option<ClientConfig>, String> {
     let files =
         ["cacert", "cert", "key"].map(|name| url.parameter(name).map(|file| File { name, path: file.as_ref() }));
-    let tls_scheme = url.scheme.starts_with("rediss");
+    let tls_scheme = url.scheme.starts_with("rediss") || url.scheme == "upstash+https";
     let wanted = tls_scheme || files.iter().any(Option::is_some);
     let wanted = match url.parameter("tls") {
         None => wanted,
@@ -47,19 +56,30 @@ pub(super) fn tls(url: &RedisUrl) -> Result<Option<TlsConfig>, String> {
         Some(file) => file.roots()?,
         None => native_roots()?,
     };
-    let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .map_err(|error| error.to_string())?
-        .with_root_certificates(roots);
-    let config = match (cert, key) {
-        (None, None) => config.with_no_client_auth(),
+    let config = builder(roots)?;
+    match (cert, key) {
+        (None, None) => Ok(Some(config.with_no_client_auth())),
         (Some(cert), Some(key)) => {
             let config = config.with_client_auth_cert(cert.certificates()?, key.key()?);
-            config.map_err(|error| format!("`cert` ({cert}) and `key` ({key}): {error}"))?
+            config.map(Some).map_err(|error| format!("`cert` ({cert}) and `key` ({key}): {error}"))
         }
-        _ => return Err("`cert` and `key` must be given together: a certificate and its private key".into()),
-    };
-    Ok(Some(TlsConnector::from(config).into()))
+        _ => Err("`cert` and `key` must be given together: a certificate and its private key".into()),
+    }
+}
+
+/// TLS that trusts nobody, for a client that never uses it.
+///
+/// # Errors
+/// There is no way to make a TLS connection.
+pub(super) fn without_roots() -> Result<ClientConfig, String> {
+    Ok(builder(RootCertStore::empty())?.with_no_client_auth())
+}
+
+fn builder(roots: RootCertStore) -> Result<ConfigBuilder<ClientConfig, WantsClientCert>, String> {
+    let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .map_err(|error| error.to_string())?;
+    Ok(config.with_root_certificates(roots))
 }
 
 /// A file in a parameter of the URL.

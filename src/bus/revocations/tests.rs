@@ -19,6 +19,7 @@ fn store() -> Arc<dyn Backend> {
         namespace: "default".into(),
         log_max_events: 10,
         log_max_age: hour,
+        latest_max_subjects: 100_000,
         types: std::collections::BTreeMap::new(),
         dedup_window: hour,
     };

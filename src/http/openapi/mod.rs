@@ -6,6 +6,7 @@
 //!
 //! Everybody may read it, so it names no type of the user's own.
 
+mod latest;
 mod operations;
 mod problems;
 mod schemas;

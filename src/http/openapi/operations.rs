@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use super::latest;
 use super::problems::with;
 use super::schemas::{Schemas, reference};
 use crate::bus::Published;
@@ -101,6 +102,8 @@ pub(super) fn operation(method: &str, path: &str, schemas: &mut Schemas) -> Opti
                 RateLimited, Draining, Overloaded,
             ],
         },
+        ("GET" | "HEAD", "/v1/latest/{type}") => latest::list(schemas),
+        ("GET" | "HEAD", "/v1/latest/{type}/{subject}") => latest::one(),
         ("GET", "/v1/stream") => Operation {
             id: "stream",
             tag: "events",
@@ -469,27 +472,37 @@ pub(super) fn shared_parameters() -> Value {
 
 /// The schema of history's answer. It has no Rust type, because the handler copies the events from the log as bytes.
 fn history(schemas: &mut Schemas) -> Value {
-    let position = json!({ "type": "string", "description": "Where in its channel's log the event is; opaque." });
     json!({
         "type": "object",
         "required": ["events", "cursor", "gap"],
         "properties": {
-            "events": { "type": "array", "items": {
-                "type": "object",
-                "required": ["position", "event"],
-                "properties": { "position": position, "event": reference("DeliveredEvent") },
-                "additionalProperties": false,
-            } },
+            "events": { "type": "array", "items": positioned_event() },
             "cursor": { "type": "string", "description": "The `since` of the next request." },
-            "gap": {
-                "description": "The ranges that are lost.",
-                "anyOf": [
-                    { "type": "boolean", "const": false },
-                    { "type": "array", "items": schemas.written::<crate::bus::Gap>(), "minItems": 1 },
-                ],
-            },
+            "gap": gaps(schemas, "The ranges that are lost."),
         },
         "additionalProperties": false,
+    })
+}
+
+/// The schema of an event with its position.
+pub(super) fn positioned_event() -> Value {
+    let position = json!({ "type": "string", "description": "Where in its channel's log the event is; opaque." });
+    json!({
+        "type": "object",
+        "required": ["position", "event"],
+        "properties": { "position": position, "event": reference("DeliveredEvent") },
+        "additionalProperties": false,
+    })
+}
+
+/// The schema of lost ranges.
+pub(super) fn gaps(schemas: &mut Schemas, description: &str) -> Value {
+    json!({
+        "description": description,
+        "anyOf": [
+            { "type": "boolean", "const": false },
+            { "type": "array", "items": schemas.written::<crate::bus::Gap>(), "minItems": 1 },
+        ],
     })
 }
 

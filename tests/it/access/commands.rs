@@ -18,7 +18,7 @@ fn a_customer_sees_the_own_orders_only() {
     fs::write(path.join("me.token"), offline(&[&["token", "issue", "--sub", "me"], &everything[..]].concat())).unwrap();
     let own = ["token", "issue", "--sub", "u42", "--subscribe", "order-status:customerId=u42"];
     fs::write(path.join("u42.token"), offline(&own)).unwrap();
-    let daemon = Daemon::with(&["--auth", "auth.toml"], folder);
+    let daemon = Daemon::with(&["--listen", "127.0.0.1:0", "--auth", "auth.toml"], folder);
     let as_me = |arguments: &[&str]| daemon.run(&[arguments, &["--token-file", "me.token"]].concat());
     let as_customer = |arguments: &[&str]| daemon.run(&[arguments, &["--token-file", "u42.token"]].concat());
     let succeeds = |ended: Ended| {

@@ -211,6 +211,6 @@ async fn a_log_of_an_older_version_is_refused_and_left_alone() {
     let before = fs::read(&path).unwrap();
     let refused = broker::open(&log_in(folder.path()), &Arc::new(Catalog::builtin())).map(drop);
     let reason = refused.expect_err("an older version");
-    assert!(reason.contains("version 3") && reason.contains("version 4"), "{reason}");
+    assert!(reason.contains("version 3") && reason.contains("version 5"), "{reason}");
     assert_eq!(fs::read(&path).unwrap(), before);
 }

@@ -36,6 +36,12 @@ impl Ledger {
         self.acknowledged.load(Ordering::Relaxed)
     }
 
+    /// The ids of the acknowledged events, each with its position.
+    pub fn acknowledged_positions(&self) -> Vec<(String, String)> {
+        let sent = self.sent.lock().unwrap();
+        sent.iter().filter_map(|(id, (_, position))| Some((id.clone(), position.clone()?))).collect()
+    }
+
     /// Publishes all events again. Each acknowledged one must be a duplicate at the same position.
     pub async fn publish_again(&self, url: &str) {
         let sent: Vec<_> = self.sent.lock().unwrap().values().cloned().collect();

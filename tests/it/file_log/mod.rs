@@ -3,7 +3,7 @@
 mod damage;
 mod full_disk;
 mod kills;
-mod load;
+pub mod load;
 mod locked;
 mod restarts;
 

@@ -43,6 +43,7 @@ pub fn config(broker: BrokerUrl) -> BrokerConfig {
         namespace: "default".into(),
         log_max_events: 10_000,
         log_max_age: Duration::from_secs(3600),
+        latest_max_subjects: 100_000,
         types: std::collections::BTreeMap::new(),
         dedup_window: Duration::from_secs(600),
     }
@@ -96,7 +97,7 @@ impl Node {
     /// An event with this id. Its data holds non-ASCII text and quotes, to catch broken escaping.
     pub fn event(&self, channel: &str, id: &str) -> Event {
         let json = format!(r#"{{"specversion":"1.0","id":{id:?},"type":"{channel}","data":{{"note":"ünï \"x\""}}}}"#);
-        Event { channel: self.channel(channel), id: id.into(), json: json.into() }
+        Event { channel: self.channel(channel), id: id.into(), subject: None, json: json.into() }
     }
 
     /// Appends an event with this id.

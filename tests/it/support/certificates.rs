@@ -38,11 +38,24 @@ impl Authority {
 
     /// Signs a certificate for these host names and addresses. The first one becomes the file name.
     pub fn certificate(&self, names: &[&str]) -> Certificate {
+        self.signed(names, |_| {})
+    }
+
+    /// The same, valid until the beginning of the day (UTC) in so many days.
+    pub fn certificate_for_days(&self, names: &[&str], days: i64) -> Certificate {
+        let end = jiff::Timestamp::now().to_zoned(jiff::tz::TimeZone::UTC).date() + jiff::Span::new().days(days);
+        self.signed(names, |params| {
+            params.not_after = rcgen::date_time_ymd(end.year().into(), end.month() as u8, end.day() as u8);
+        })
+    }
+
+    fn signed(&self, names: &[&str], change: impl FnOnce(&mut CertificateParams)) -> Certificate {
         let names: Vec<_> = names.iter().map(|&name| name.to_owned()).collect();
         let key = KeyPair::generate().expect("a key");
         let name = &names[0];
         let mut params = CertificateParams::new(names.clone()).expect("names");
         params.distinguished_name.push(DnType::CommonName, name);
+        change(&mut params);
         let signed = params.signed_by(&key, &self.issuer).expect("a certificate");
         Certificate {
             cert: self.write(&format!("{name}.pem"), &signed.pem()),

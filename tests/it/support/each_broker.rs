@@ -1,4 +1,5 @@
-//! Runs one test against every broker: memory, file, Redis, Redis Cluster and Sentinel.
+//! Runs one test against every broker: memory, file, Redis, Redis Cluster and Sentinel. `make check-brokers` runs those of
+//! Redis over other servers, too.
 //!
 //! A test is an `async fn name(broker: TestBroker)`. `over_each_broker!(name, …)` generates from it the tests `memory::name`,
 //! `file::name` and so on. A function that is missing from the list is dead code, which the lints refuse.
@@ -11,6 +12,7 @@ use super::cluster::Cluster;
 use super::node::{self, Node};
 use super::raw::Reader;
 use super::redis::Redis;
+use super::upstash::Upstash;
 
 /// A broker whose events and keys belong to one test. Nodes of a test reach it by [`node`](Self::node).
 pub enum TestBroker {
@@ -21,6 +23,8 @@ pub enum TestBroker {
     MemoryOverTls,
     File(TempDir),
     Redis(Redis),
+    /// The REST interface of Upstash, instead of `Redis` if `TIDINGS_TEST_BROKER` is `upstash`.
+    Upstash(Upstash),
     /// The Cluster is shared by all tests of this process; the prefix keeps their keys apart.
     Cluster(&'static Cluster, String),
     /// A Redis master and one sentinel that monitors it. The nodes publish positions only.
@@ -36,6 +40,9 @@ impl TestBroker {
     }
 
     pub fn redis() -> Self {
+        if std::env::var("TIDINGS_TEST_BROKER").is_ok_and(|broker| broker == "upstash") {
+            return Self::Upstash(Upstash::start());
+        }
         Self::Redis(Redis::start())
     }
 
@@ -57,6 +64,7 @@ impl TestBroker {
                 node::config(file_url(&tempfile::tempdir_in(folder).expect("room for another node").keep()))
             }
             Self::Redis(redis) => node::config(redis_url(redis.port)),
+            Self::Upstash(upstash) => node::config(upstash.url()),
             Self::Sentinel { sentinel, .. } => {
                 let mut config = node::config(url(&format!("redis-sentinel://127.0.0.1:{}/main", sentinel.port)));
                 config.broker.bus_message = BusMessage::Position;

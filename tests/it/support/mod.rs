@@ -16,9 +16,11 @@ pub mod node;
 pub mod proxy;
 pub mod raw;
 pub mod redis;
+pub mod resp;
 pub mod sentinel;
 pub mod subscriber;
 pub mod tls;
+pub mod upstash;
 pub mod wrapped;
 
 use std::time::{Duration, Instant};

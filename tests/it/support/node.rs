@@ -72,6 +72,7 @@ pub fn config(broker: BrokerUrl) -> Config {
         cascades: None,
         types: None,
         flows: FlowTables::default(),
+        audit: None,
     }
 }
 

@@ -52,6 +52,7 @@ impl Redis {
         let usual = ["--port", &port, "--bind", "127.0.0.1", "--save", "", "--repl-diskless-sync-delay", "0"];
         let files = ["--unixsocket", "redis.sock", "--logfile", "redis.log", "--loglevel", "warning"];
         redis.arguments = [&usual[..], &files, options].concat().into_iter().map(str::to_owned).collect();
+        redis.arguments.extend(other_options());
         redis
     }
 
@@ -98,12 +99,12 @@ impl Redis {
     pub fn run(&mut self) {
         assert!(self.server.is_none(), "the server is running already");
         let (mut command, stdin) = match self.left_running {
-            false => (Command::new("redis-server"), Stdio::null()),
+            false => (Command::new(program()), Stdio::null()),
             true => {
                 // The pipe is closed when this process ends, even by a signal.
-                let guard = r#"redis-server "$@" & read _; kill -9 $!; wait; rm -rf "$0""#;
+                let guard = r#""$REDIS" "$@" & read _; kill -9 $!; wait; rm -rf "$0""#;
                 let mut shell = Command::new("sh");
-                shell.args(["-c", guard]).arg(self.directory.path());
+                shell.args(["-c", guard]).arg(self.directory.path()).env("REDIS", program());
                 (shell, Stdio::piped())
             }
         };
@@ -122,6 +123,11 @@ impl Redis {
             assert!(start.elapsed() < PATIENCE, "redis-server does not answer on port {}", self.port);
             std::thread::sleep(Duration::from_millis(10));
         }
+    }
+
+    /// Adds options for the next [`run`](Self::run).
+    pub fn add_options(&mut self, options: &[&str]) {
+        self.arguments.extend(options.iter().map(|&option| option.to_owned()));
     }
 
     /// Kills the process with SIGKILL.
@@ -248,6 +254,18 @@ pub fn documented_user(server: &Redis, words: &str) -> Vec<&'static str> {
     let command: Vec<_> = words.iter().map(|word| if *word == ">PASSWORD" { ">s3cret" } else { word }).collect();
     assert_eq!(server.cli(&command), "OK");
     words.into_iter().filter(|word| word.starts_with('+')).collect()
+}
+
+/// The server's program: `redis-server`, or that in `TIDINGS_TEST_REDIS`, by which `make check-brokers` runs tests on
+/// other servers.
+fn program() -> String {
+    std::env::var("TIDINGS_TEST_REDIS").unwrap_or_else(|_| "redis-server".into())
+}
+
+/// Further options of every server that is no sentinel: the JSON array in `TIDINGS_TEST_REDIS_OPTIONS`.
+fn other_options() -> Vec<String> {
+    let options = std::env::var("TIDINGS_TEST_REDIS_OPTIONS").unwrap_or_else(|_| "[]".into());
+    serde_json::from_str(&options).expect("TIDINGS_TEST_REDIS_OPTIONS is a JSON array of strings")
 }
 
 const INSTALL: &str = "the tests need a real Redis; install it (on Debian: apt-get install redis-server)";

@@ -12,6 +12,10 @@ macro_rules! forward {
                 self.backend.nodes()
             }
 
+            fn latest(&self) -> &dyn tidings::broker::Latest {
+                self.backend.latest()
+            }
+
             fn store(&self) -> &dyn tidings::broker::Store {
                 self.backend.store()
             }

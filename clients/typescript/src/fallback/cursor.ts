@@ -37,3 +37,19 @@ export function groups(channels: Iterable<string>): string[][] {
   }
   return groups;
 }
+
+/** The log of a position. */
+export function epoch(position: string): string {
+  return position.slice(0, position.indexOf(":"));
+}
+
+/** The number of a position in its log. */
+export function offset(position: string): number {
+  return Number(position.slice(position.indexOf(":") + 1));
+}
+
+/** The position before this one, which is that of an event. */
+export function before(position: string): string {
+  const at = position.indexOf(":") + 1;
+  return `${position.slice(0, at)}${BigInt(position.slice(at)) - 1n}`;
+}

@@ -204,6 +204,11 @@ export function isRefused(error: unknown): error is TidingsError {
   return error.status >= 400 && error.status < 500 && error.code !== "unexpected-response";
 }
 
+/** Whether the daemon cannot answer at this moment. */
+export function isUnavailable(error: unknown): boolean {
+  return error instanceof TidingsError && (error.code === "broker-unavailable" || error.code === "timeout");
+}
+
 function isEnd(error: unknown): error is End {
   return typeof error === "object" && error !== null && !(error instanceof Error) && "reason" in error;
 }

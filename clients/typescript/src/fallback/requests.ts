@@ -1,9 +1,10 @@
 // The requests of the fallback. The token is in a header, and never in a URL.
 
 import { TidingsError } from "../errors.js";
-import { explain, responseError, unreachable } from "../explain.js";
+import { explain, unreachable } from "../explain.js";
 import type { CloudEvent } from "../generated/events.js";
 import type { JsonCodec } from "../json.js";
+import { responseError } from "../problem.js";
 import type { FetchLike } from "../publish.js";
 import type { Gap } from "../subscription.js";
 import type { Timers } from "../timers.js";
@@ -71,6 +72,15 @@ export class Requests {
   async history(query: Query, limit: number, waitSeconds: number, signal: AbortSignal): Promise<Page> {
     const path = `/v1/events?${parameters(query)}&limit=${limit}&wait=${waitSeconds}`;
     return (await this.#json(path, this.token, signal, TIMEOUT_MS + 1_000 * waitSeconds)) as Page;
+  }
+
+  /**
+   * Reads what is there.
+   *
+   * @throws {TidingsError}
+   */
+  get(path: string, signal: AbortSignal): Promise<unknown> {
+    return this.#json(path, this.token, signal, TIMEOUT_MS);
   }
 
   /**

@@ -4,7 +4,8 @@
 // log up to its end, and hands out what the feed has not delivered yet.
 //
 // Two sources deliver events of a channel: the feed, and what a `sync` reads. Each is in order and without holes from the position
-// that the connection had when it began. So an event is passed on exactly if it is after the position of its channel.
+// that the connection had when it began. So an event is passed on exactly if it is after the position of its channel. A channel that
+// is ended and begins again further back is another one: what was asked for the former one is not passed on to it.
 
 import { TidingsError } from "../errors.js";
 import type { ClientFrame, ServerFrame } from "../generated/protocol.js";
@@ -12,16 +13,22 @@ import { CLOSE_CODES } from "../generated/protocol.js";
 import { reaches } from "../position.js";
 import type { Transport } from "../state.js";
 import type { Gap } from "../subscription.js";
+import type { Timer } from "../timers.js";
 import type { WebSocketLike } from "../websocket.js";
-import { groups, readCursor } from "./cursor.js";
-import { type End, type Feed, type FeedHandler, isRefused, OwnFeed, type Path, usesStreams } from "./feed.js";
+import { before, epoch, groups, offset, readCursor } from "./cursor.js";
+import { type End, type Feed, type FeedHandler, isRefused, isUnavailable, OwnFeed, type Path, usesStreams } from "./feed.js";
 import { remainingMs } from "./jwt.js";
-import { deliverPage } from "./page.js";
+import { deliverPage, type PageSink } from "./page.js";
 import { LIMIT, type Positions, type Requests } from "./requests.js";
 import { canShare, SharedFeed } from "./shared.js";
 
 /** The heartbeat that the connection expects, in milliseconds. A stream has one every 25 s by default, and so long a poll waits. */
 const HEARTBEAT_MS = 25_000;
+/**
+ * After how much silence the log is read, in milliseconds. A daemon with a longer heartbeat than the one that is expected says nothing
+ * meanwhile, and does not tell its heartbeat over HTTP.
+ */
+const SILENCE_MS = 40_000;
 /** Events at which one answer of the daemon stops, if a filter lets few of them through. */
 const MAX_SCANNED = 20_000;
 
@@ -55,8 +62,14 @@ export class HttpSocket implements WebSocketLike, FeedHandler {
   #isWelcomed = false;
   /** Whether the feed does not follow what is subscribed yet. */
   #isStale = false;
-  /** The filter that the feed was given. */
+  /** What the feed was given: its filter, and its channels. One that was ended and has begun again is another one. */
   #filter: string | undefined;
+  #followed: ReadonlySet<Channel | undefined> = new Set<Channel>();
+  /** When something was last passed on, by `performance.now()`. */
+  #heardAt = 0;
+  #silenceTimer: Timer | undefined;
+  /** The number of events and gaps that were passed on. */
+  #delivered = 0;
 
   constructor(base: string, requests: Requests, path: Path) {
     this.#requests = requests;
@@ -84,6 +97,7 @@ export class HttpSocket implements WebSocketLike, FeedHandler {
 
   close(): void {
     this.#closing.abort();
+    this.#requests.timers.stop(this.#silenceTimer);
     this.#feed.close();
   }
 
@@ -100,6 +114,24 @@ export class HttpSocket implements WebSocketLike, FeedHandler {
     this.#isWelcomed = true;
     const expiresInMs = remainingMs(this.#requests.token);
     this.#emit({ type: "welcome", protocol: 1, session: this.transport, node: "", heartbeatMs: HEARTBEAT_MS, expiresInMs });
+    this.#watch();
+  }
+
+  /** Reads the log when the feed is silent. What it has, and the feed has not delivered, says that the feed is dead. */
+  #watch(): void {
+    const { timers } = this.#requests;
+    const silentMs = performance.now() - this.#heardAt;
+    this.#silenceTimer = timers.start(() => {
+      if (performance.now() - this.#heardAt < SILENCE_MS) return this.#watch();
+      this.#enqueue(async () => {
+        if (this.#channels.size === 0) await this.#requests.check(this.#requests.token, this.#closing.signal);
+        const delivered = this.#delivered;
+        for (const group of groups(this.#channels.keys())) await this.catchUp(group);
+        if (this.#delivered > delivered) this.#feed.restart();
+        this.alive();
+        this.#watch();
+      });
+    }, Math.max(0, SILENCE_MS - silentMs));
   }
 
   #auth(token: string): void {
@@ -187,11 +219,12 @@ export class HttpSocket implements WebSocketLike, FeedHandler {
       const where = this.#commonFilter();
       const channels = names.filter((name) => this.#channels.has(name));
       if (channels.length === 0) return;
+      const asked = channels.map((name) => this.#channels.get(name));
       const since = new Map(channels.map((name) => [name, this.position(name)]));
       const page = await this.#requests.history({ channels, where, since }, LIMIT, 0, this.#closing.signal);
-      // A subscription with another filter was added meanwhile: the answer lacks its events.
-      if (where !== this.#commonFilter()) continue;
-      deliverPage(page, this.#requests.json, this);
+      // A subscription with another filter, or from further back, was added meanwhile: the answer lacks its events.
+      if (where !== this.#commonFilter() || channels.some((name, index) => this.#channels.get(name) !== asked[index])) continue;
+      deliverPage(page, this.#requests.json, this.#sink);
       // Otherwise the answer may end before the log does.
       const read = [...readCursor(page.cursor)].reduce((sum, [name, position]) => sum + offset(position) - offset(since.get(name) ?? position), 0);
       if (page.events.length < LIMIT && Math.abs(read) < MAX_SCANNED) return;
@@ -210,30 +243,15 @@ export class HttpSocket implements WebSocketLike, FeedHandler {
   }
 
   event(name: string, position: string, json: string): void {
-    const channel = this.#channels.get(name);
-    if (channel === undefined || reaches(channel.position, position)) return;
-    if (epoch(position) !== epoch(channel.position)) return this.#isLate();
-    channel.position = position;
-    // The frame as text: the event is not parsed twice.
-    this.#fire("message", { data: `{"type":"event","position":${JSON.stringify(position)},"event":${json}}` });
+    if (this.#isFollowed(name)) this.#sink.event(name, position, json);
   }
 
-  gap({ channel: name, from, position }: Gap): void {
-    const channel = this.#channels.get(name);
-    if (channel === undefined || reaches(channel.position, position)) return;
-    if (epoch(from) !== epoch(channel.position) && epoch(position) !== epoch(channel.position)) return this.#isLate();
-    channel.position = position;
-    this.#emit({ type: "gap", channel: name, from, position });
+  gap(gap: Gap): void {
+    if (this.#isFollowed(gap.channel)) this.#sink.gap(gap);
   }
 
   reached(positions: Positions): void {
-    const moved: Record<string, string> = {};
-    for (const [name, position] of positions) {
-      const channel = this.#channels.get(name);
-      if (channel === undefined || position === channel.position || !reaches(position, channel.position)) continue;
-      channel.position = moved[name] = position;
-    }
-    if (Object.keys(moved).length > 0) this.#emit({ type: "heartbeat", positions: moved });
+    this.#sink.reached(new Map([...positions].filter(([name]) => this.#isFollowed(name))));
   }
 
   alive(): void {
@@ -270,6 +288,38 @@ export class HttpSocket implements WebSocketLike, FeedHandler {
 
   // Within
 
+  #isFollowed(name: string): boolean {
+    return this.#followed.has(this.#channels.get(name));
+  }
+
+  /** Passes on what is after the position of its channel. */
+  readonly #sink: PageSink = {
+    event: (name, position, json) => {
+      const channel = this.#channels.get(name);
+      if (channel === undefined || reaches(channel.position, position)) return;
+      if (epoch(position) !== epoch(channel.position)) return this.#isLate();
+      channel.position = position;
+      // The frame as text: the event is not parsed twice.
+      this.#fire("message", { data: `{"type":"event","position":${JSON.stringify(position)},"event":${json}}` });
+    },
+    gap: ({ channel: name, from, position }) => {
+      const channel = this.#channels.get(name);
+      if (channel === undefined || reaches(channel.position, position)) return;
+      if (epoch(from) !== epoch(channel.position) && epoch(position) !== epoch(channel.position)) return this.#isLate();
+      channel.position = position;
+      this.#emit({ type: "gap", channel: name, from, position });
+    },
+    reached: (positions) => {
+      const moved: Record<string, string> = {};
+      for (const [name, position] of positions) {
+        const channel = this.#channels.get(name);
+        if (channel === undefined || position === channel.position || !reaches(position, channel.position)) continue;
+        channel.position = moved[name] = position;
+      }
+      if (Object.keys(moved).length > 0) this.#emit({ type: "heartbeat", positions: moved });
+    },
+  };
+
   /** The log was lost, and this answer is from before. The next connection asks anew. */
   #isLate(): void {
     this.#shut(1006, "");
@@ -294,6 +344,7 @@ export class HttpSocket implements WebSocketLike, FeedHandler {
   #follow(): void {
     this.#isStale = false;
     this.#filter = this.#commonFilter();
+    this.#followed = new Set(this.#channels.values());
     this.#feed.follow([...this.#channels.keys()], this.#filter);
   }
 
@@ -337,6 +388,7 @@ export class HttpSocket implements WebSocketLike, FeedHandler {
 
   #fire(type: string, event: unknown): void {
     if (this.#isClosed && type !== "close") return;
+    this.#heardAt = performance.now();
     for (const listener of this.#listeners.get(type) ?? []) listener(event);
   }
 }
@@ -344,22 +396,4 @@ export class HttpSocket implements WebSocketLike, FeedHandler {
 /** Whether a frame of the daemon would say this: it concerns one request, and not the connection. */
 function isRefusal(error: unknown): error is TidingsError {
   return isRefused(error) && error.status !== 401 || (error instanceof TidingsError && error.code === "broker-unavailable");
-}
-
-function isUnavailable(error: unknown): boolean {
-  return error instanceof TidingsError && (error.code === "broker-unavailable" || error.code === "timeout");
-}
-
-function epoch(position: string): string {
-  return position.slice(0, position.indexOf(":"));
-}
-
-function offset(position: string): number {
-  return Number(position.slice(position.indexOf(":") + 1));
-}
-
-/** The position before this one, which is that of an event. */
-function before(position: string): string {
-  const at = position.indexOf(":") + 1;
-  return `${position.slice(0, at)}${BigInt(position.slice(at)) - 1n}`;
 }

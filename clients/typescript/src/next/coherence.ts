@@ -1,11 +1,12 @@
 // The bus of the handlers: brings invalidations, proves that none is missing, and publishes those of this process.
 
-import { type Bus, connect } from "../bus.js";
+import type { Bus } from "../bus.js";
 import { type Environment, systemEnvironment } from "../cache/clock.js";
 import { type Duration, milliseconds } from "../cache/duration.js";
 import { Proof } from "../cache/proof.js";
 import { busSource, type Source } from "../cache/source.js";
 import { NEVER } from "../cache/store.js";
+import { connect } from "../connect.js";
 import type { TidingsError } from "../errors.js";
 import { newId } from "../id.js";
 import type { ConnectOptions } from "../types.js";

@@ -98,7 +98,10 @@ export class Entry implements Subscriber {
   join(subscriber: Subscriber): void {
     const member = new Member(subscriber, this.position);
     this.#members.set(subscriber, member);
-    const events = this.values.map(({ position, text }) => {
+    // Where the subscription goes on, the daemon sends what is beyond the position again: older values must not follow newer ones.
+    const { position: from } = this;
+    const known = this.#unsubscribe || from === undefined ? this.values : this.values.filter(({ position }) => reaches(from, position));
+    const events = known.map(({ position, text }) => {
       // A copy: handlers of the page may have changed the event that they were given.
       const [, event] = JSON.parse(text) as [string, CloudEvent];
       this.#host.restored(event, position);

@@ -75,9 +75,10 @@ function persistence(makeStore: () => Store | undefined, options: PersistenceOpt
       await openStore()?.clear(prefix(name));
     },
     attach(host) {
+      // Not before it has a subscription: a server makes a bus for each page that it renders, and closes none of them.
+      const onOpened = () => void buses.add(bus);
       const onClosed = () => void buses.delete(bus);
-      const bus = new Persisted(host, { openStore, prefix: prefix(name, host.url), limits, positions, onClosed });
-      buses.add(bus);
+      const bus = new Persisted(host, { openStore, prefix: prefix(name, host.url), limits, positions, onOpened, onClosed });
       return bus;
     },
   };

@@ -29,6 +29,8 @@ export interface PersistedOptions {
   readonly limits: Limits;
   /** Receives the position of each restored event. */
   readonly positions: WeakMap<object, string>;
+  /** Called when the bus begins to use the storage. */
+  readonly onOpened: () => void;
   readonly onClosed: () => void;
 }
 
@@ -43,6 +45,7 @@ export class Persisted implements PersistedBus {
   readonly #openStore: () => Store | undefined;
   readonly #limits: Limits;
   readonly #prefix: string;
+  readonly #onOpened: () => void;
   readonly #onClosed: () => void;
   /** `undefined` before the first subscription, and where there is none. */
   #store: Store | undefined;
@@ -65,6 +68,7 @@ export class Persisted implements PersistedBus {
     const { limits, positions } = options;
     this.#host = host;
     this.#openStore = options.openStore;
+    this.#onOpened = options.onOpened;
     this.#onClosed = options.onClosed;
     this.#prefix = options.prefix;
     this.#limits = limits;
@@ -182,6 +186,7 @@ export class Persisted implements PersistedBus {
     this.#store = this.#attempt(this.#openStore) as Store | undefined;
     this.#isOff = this.#store === undefined;
     if (this.#isOff) return;
+    this.#onOpened();
     this.#listen();
     const read = this.#use((store) => store.read(this.#prefix));
     if (read instanceof Promise) void read.then((entries) => this.#loaded(entries));

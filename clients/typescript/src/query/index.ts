@@ -66,8 +66,8 @@ export function bindQueryClient(client: QueryClientLike, bus: InvalidateBus, { t
     if (!outdated.has(query)) return;
     if (type === "removed") outdated.delete(query);
     if (type !== "updated") return;
-    // What failed, or was cancelled, has left no response.
-    if (action?.type === "error") outdated.delete(query);
+    // What failed has left no response, and a fetch that begins now is later than the invalidation.
+    if (action?.type === "error" || action?.type === "fetch") outdated.delete(query);
     // `setQueryData` is manual: the fetch goes on.
     if (action?.type === "success" && action.manual !== true) {
       outdated.delete(query);

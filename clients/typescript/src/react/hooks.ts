@@ -10,7 +10,7 @@ import { type Invalidated, onInvalidate, type OnInvalidateOptions } from "../inv
 import type { EventName, EventOf, Handler } from "../types.js";
 import { latestOf } from "./latest.js";
 import { useBus } from "./provider.js";
-import type { RegisteredEvents, UseEventsOptions } from "./types.js";
+import type { RegisteredEvents, UseEventsOptions, UseLatestOptions } from "./types.js";
 
 /** What a server renders. */
 const IDLE: ConnectionState = { status: "idle" };
@@ -42,17 +42,18 @@ export function useEvents<Name extends EventName<RegisteredEvents>>(
 
 /**
  * The newest event of the type `type` that has come while a component was there; with `where`, the newest matching one.
- * `undefined` until then, and on a server. With `since`, retained events come first.
+ * `undefined` until then, and on a server. With `since`, retained events come first. With `subject`, it is the newest event of that
+ * subject, also if it came before.
  */
 export function useLatest<Name extends EventName<RegisteredEvents>>(
   type: Name,
-  options: UseEventsOptions<Name> = {},
+  options: UseLatestOptions<Name> = {},
 ): EventOf<RegisteredEvents, Name> | undefined {
   const bus = useBus();
-  const { enabled = true, where, since } = options;
-  const key = contents({ type, where, since });
+  const { enabled = true, where, since, subject } = options;
+  const key = contents({ type, where, since, subject });
   const subscribe = useCallback(
-    (changed: () => void) => (enabled ? latestOf(bus).subscribe(key, { type, where, since }, changed) : () => {}),
+    (changed: () => void) => (enabled ? latestOf(bus).subscribe(key, { type, where, since, subject }, changed) : () => {}),
     [bus, enabled, key],
   );
   const read = () => (enabled ? (latestOf(bus).get(key) as EventOf<RegisteredEvents, Name> | undefined) : undefined);

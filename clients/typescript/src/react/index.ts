@@ -3,4 +3,4 @@
 
 export { useConnection, useEvents, useInvalidation, useLatest } from "./hooks.js";
 export { TidingsProvider, type TidingsProviderProps, useBus } from "./provider.js";
-export type { Register, RegisteredBus, RegisteredEvents, UseEventsOptions } from "./types.js";
+export type { Register, RegisteredBus, RegisteredEvents, UseEventsOptions, UseLatestOptions } from "./types.js";

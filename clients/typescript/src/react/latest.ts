@@ -12,6 +12,7 @@ interface Request {
   readonly type: string;
   readonly where: any;
   readonly since: string | undefined;
+  readonly subject: string | undefined;
 }
 
 /** The newest events of a bus, by request. One is there for as long as a component asks for it. */
@@ -28,15 +29,16 @@ class LatestEvents {
   }
 
   /** Calls `changed` for each event. Returns a function that ends it. */
-  subscribe(key: string, { type, where, since }: Request, changed: () => void): () => void {
+  subscribe(key: string, { type, where, since, subject }: Request, changed: () => void): () => void {
     let latest = this.#byKey.get(key);
     if (latest === undefined) {
       if (this.#bus.state.status === "closed") return () => {};
       const listeners = new Set<() => void>();
-      const stop = this.#bus.on(type, { where, since }, (_, event) => {
+      const show = (_: unknown, event: object) => {
         created.event = event;
         for (const listener of [...listeners]) listener();
-      });
+      };
+      const stop = subject === undefined ? this.#bus.on(type, { where, since }, show) : this.#bus.watch(type, subject, { where }, show);
       const created: Latest = { event: undefined, listeners, stop };
       latest = created;
       this.#byKey.set(key, latest);
@@ -46,8 +48,12 @@ class LatestEvents {
     listeners.add(listener);
     return () => {
       if (!listeners.delete(listener) || listeners.size > 0) return;
-      this.#byKey.delete(key);
-      stop();
+      // Later, since a component often takes the place of another one: it shows what that one has shown.
+      setTimeout(() => {
+        if (listeners.size > 0 || this.#byKey.get(key) !== latest) return;
+        this.#byKey.delete(key);
+        stop();
+      }, 0);
     };
   }
 }

@@ -2,8 +2,9 @@
 
 import { type Context, createContext, createElement, type ReactElement, type ReactNode, useContext, useEffect, useState } from "react";
 
-import { type Bus, connect } from "../bus.js";
-import type { ConnectOptions } from "../types.js";
+import type { Bus } from "../bus.js";
+import { connect } from "../connect.js";
+import type { ConnectOptions, TypesOptions } from "../types.js";
 import type { RegisteredBus } from "./types.js";
 
 /** What `TidingsProvider` takes: a URL and options, or a bus that the application has made. */
@@ -12,7 +13,7 @@ export type TidingsProviderProps = { readonly children?: ReactNode } & (
     /** The URL of the daemon. The provider makes a bus and closes it when it is unmounted. */
     readonly url: string;
     /** The options of the bus. Used when it is made; later changes have no effect. */
-    readonly options?: ConnectOptions | undefined;
+    readonly options?: (ConnectOptions & TypesOptions<any>) | undefined;
     readonly bus?: never;
   }
   | {

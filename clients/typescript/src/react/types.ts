@@ -21,7 +21,16 @@ export type RegisteredEvents = Register extends { events: infer Events extends o
 /** The bus of this program. */
 export type RegisteredBus = Bus<RegisteredEvents>;
 
-/** The options of `useEvents` and `useLatest`. */
+/** The options of `useLatest`. */
+export interface UseLatestOptions<Name extends EventName<RegisteredEvents>> extends UseEventsOptions<Name> {
+  /**
+   * Begins with the newest event of this subject that the daemon keeps, and follows only this subject, as `bus.watch` does. `since` does
+   * not count then.
+   */
+  readonly subject?: string | undefined;
+}
+
+/** The options of `useEvents`. */
 export interface UseEventsOptions<Name extends EventName<RegisteredEvents>>
   extends Pick<OnOptions<RegisteredEvents[Name]>, "where" | "since"> {
   /** With `false`, there is no subscription. Default: `true`. */

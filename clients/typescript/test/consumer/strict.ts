@@ -3,7 +3,7 @@
 import { connect, type Bus, type TidingsError } from "tidings-client";
 import { type Cache, createCache } from "tidings-client/cache";
 import { localStoragePersistence } from "tidings-client/persist";
-import { type DefinedTypes, defineTypes, type EventsOf, type StandardSchema } from "tidings-client/schema";
+import { type DefinedTypes, defineTypes, type EventsOf, type OwnType, type StandardSchema } from "tidings-client/schema";
 
 import type { EventMap, InventoryChange, PriceChange } from "./events.js";
 
@@ -28,9 +28,15 @@ export function product(id: string, signal: AbortSignal | undefined): Promise<Pr
   return cache.getOrSet(`product:${id}`, ({ tag }) => (tag("products"), id === "a" ? price : undefined), { tags: [`products:${id}`], signal });
 }
 
-declare const review: StandardSchema<{ id: string; stars: number }>;
+interface Review {
+  id: string;
+  stars: number;
+}
 
-const types: DefinedTypes<{ review: typeof review }> = defineTypes({ review: { schema: review, key: "id" } });
+declare const review: StandardSchema<Review>;
+
+// With `isolatedDeclarations`, an export needs a type of its own.
+export const types: DefinedTypes<{ review: OwnType<StandardSchema<Review>> }> = defineTypes({ review: { schema: review, key: "id" } });
 type Events = EventsOf<typeof types>;
 
 export function persisted(user: string, signal: AbortSignal | undefined): Bus<Events> {

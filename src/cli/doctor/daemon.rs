@@ -1,0 +1,198 @@
+//! What a daemon says of itself: alive, ready, its clock, whom it lets in, and the other nodes of its bus.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, SystemTime};
+
+use jiff::Timestamp;
+use jiff::fmt::rfc2822::DateTimeParser;
+use reqwest::StatusCode;
+use reqwest::header::{ACCESS_CONTROL_ALLOW_ORIGIN, DATE, HeaderMap, HeaderValue, ORIGIN, SERVER};
+use serde_json::Value;
+use tokio::time::Instant;
+
+use super::super::output::human;
+use super::finding::Finding;
+use crate::client::{Client, Error};
+
+/// So often the round trip is measured.
+const ROUNDS: usize = 5;
+/// A round trip above this is worth a word.
+const SLOW: Duration = Duration::from_millis(250);
+/// The header `Date` has whole seconds.
+const RESOLUTION: f64 = 1.0;
+/// A clock may differ by so much, in seconds. Tokens allow 60 s.
+const SKEW: f64 = 5.0;
+
+/// Whether a daemon answers at all, how fast, and what its clock says.
+pub async fn alive(node: &Client) -> Vec<Finding> {
+    const CHECK: &str = "daemon";
+    let mut times = Vec::new();
+    let mut clock = None;
+    for _ in 0..ROUNDS {
+        let (begun, now) = (Instant::now(), SystemTime::now());
+        let response = match node.response(&["healthz"], HeaderMap::new()).await {
+            Ok(response) => response,
+            Err(error) => {
+                let fix = "look at what listens there: its log, and that of the proxy in front of it";
+                return vec![Finding::problem(CHECK, format!("no answer to GET /healthz: {error}"), fix)];
+            }
+        };
+        let (status, headers) = (response.status(), response.headers().clone());
+        let body: Value = response.json().await.unwrap_or_default();
+        times.push(begun.elapsed());
+        if body["status"] != "alive" {
+            let server = headers.get(SERVER).and_then(|server| server.to_str().ok());
+            let by = server.map(|server| format!(" by {server}")).unwrap_or_default();
+            let fix = "give the address of a daemon with --url; if there is a proxy, check where it forwards to, and below which path";
+            return vec![Finding::problem(
+                CHECK,
+                format!("GET /healthz is answered{by} with {status}, and not by a daemon"),
+                fix,
+            )];
+        }
+        clock = headers.get(DATE).and_then(|date| Some((now + times[times.len() - 1] / 2, read_date(date)?)));
+    }
+    times.sort();
+    let median = times[ROUNDS / 2];
+    let trip = match median > SLOW {
+        true => Finding::warning(
+            "round trip",
+            format!("{} for an HTTP request", human(median)),
+            "use a node that is nearer, or look for a proxy or a machine that is overloaded",
+        ),
+        false => Finding::ok("round trip", human(median)),
+    };
+    vec![Finding::ok(CHECK, "answers"), trip, clock.map_or_else(no_date, |(ours, theirs)| skew(ours, theirs))]
+}
+
+fn read_date(date: &HeaderValue) -> Option<Timestamp> {
+    DateTimeParser::new().parse_timestamp(date.as_bytes()).ok()
+}
+
+fn no_date() -> Finding {
+    Finding::skipped("clock", "the answer has no header Date")
+}
+
+/// How far this machine's clock is from the daemon's.
+fn skew(ours: SystemTime, theirs: Timestamp) -> Finding {
+    let ours = Timestamp::try_from(ours).unwrap_or_default();
+    // The header was cut to whole seconds.
+    let ahead = ours.duration_since(theirs).as_secs_f64() - RESOLUTION / 2.0;
+    match ahead.abs() <= SKEW {
+        true => Finding::ok("clock", "within 5 s of the daemon's"),
+        false => {
+            let side = if ahead > 0.0 { "ahead of" } else { "behind" };
+            let message = format!("this machine is {:.0} s {side} the daemon", ahead.abs());
+            Finding::warning("clock", message, "set both clocks by NTP: tokens and `since` by time depend on them")
+        }
+    }
+}
+
+/// Whether it can publish and receive.
+pub async fn ready(node: &Client) -> Vec<Finding> {
+    vec![match node.ready().await {
+        Ok(()) => Finding::ok("ready", "reaches its broker"),
+        Err(Error::Refused(problem)) => Finding::problem(
+            "ready",
+            problem.to_string(),
+            "the daemon's log says what the broker refuses; `tidings config check` on its machine checks the settings",
+        ),
+        Err(error) => Finding::problem("ready", error.to_string(), "look at the daemon's log"),
+    }]
+}
+
+/// Whether pages of this origin may use the daemon.
+pub async fn origin(node: &Client, origin: &str) -> Vec<Finding> {
+    const CHECK: &str = "origin";
+    let Ok(value) = HeaderValue::from_str(origin) else {
+        return vec![Finding::problem(CHECK, format!("{origin:?} is no origin"), "write it as https://shop.example")];
+    };
+    // The route that the clients of pages ask when a WebSocket does not come up.
+    let answer = node.response(&["v1", "ws"], HeaderMap::from_iter([(ORIGIN, value)])).await;
+    vec![match answer {
+        Ok(response) if allows(response.headers(), origin) => {
+            Finding::ok(CHECK, format!("pages of {origin} are let in"))
+        }
+        Ok(response) if response.status() == StatusCode::FORBIDDEN => Finding::problem(
+            CHECK,
+            format!("pages of {origin} are refused"),
+            format!("add it to allowed_origins of the daemon: --allowed-origins {origin}"),
+        ),
+        Ok(_) => Finding::problem(
+            CHECK,
+            format!("pages of {origin} may not read the answer: it has no Access-Control-Allow-Origin for them"),
+            "check that the proxy in between passes on Origin and the headers of the answer",
+        ),
+        Err(error) => Finding::problem(CHECK, error.to_string(), "look at the daemon's log"),
+    }]
+}
+
+fn allows(headers: &HeaderMap, origin: &str) -> bool {
+    headers.get(ACCESS_CONTROL_ALLOW_ORIGIN).is_some_and(|allowed| allowed == origin || allowed == "*")
+}
+
+/// Who it lets in, and a channel that may be followed.
+pub async fn access(node: &Client) -> (Option<String>, Vec<Finding>) {
+    const CHECK: &str = "access";
+    match node.channels().await {
+        Ok(channels) => {
+            let first = channels.first().map(|channel| channel.name.clone());
+            let finding = match channels.len() {
+                0 => Finding::warning(
+                    CHECK,
+                    "the token grants no channel",
+                    "grant one in auth.toml, or to the token: `tidings token inspect` shows its grants",
+                ),
+                1 => Finding::ok(CHECK, "1 channel may be read"),
+                count => Finding::ok(CHECK, format!("{count} channels may be read")),
+            };
+            (first, vec![finding])
+        }
+        Err(error @ Error::Unauthenticated { .. }) => {
+            let fix = "give a token with --token-file or TIDINGS_TOKEN; `tidings token inspect` says what is in it, and until when it is valid";
+            (None, vec![Finding::problem(CHECK, error.to_string(), fix)])
+        }
+        Err(error) => (
+            None,
+            vec![Finding::problem(
+                CHECK,
+                error.to_string(),
+                "look at the daemon's log, and at the proxy's if there is one",
+            )],
+        ),
+    }
+}
+
+/// The other nodes of its bus.
+pub async fn nodes(node: &Client) -> Vec<Finding> {
+    const CHECK: &str = "nodes";
+    let nodes = match node.nodes().await {
+        Ok(nodes) => nodes,
+        Err(Error::Refused(problem)) if problem.status == 403 => {
+            return vec![Finding::skipped(CHECK, "the token has no right to see the nodes")];
+        }
+        Err(error) => return vec![Finding::problem(CHECK, error.to_string(), "look at the daemon's log")],
+    };
+    let lost: Vec<_> = nodes.iter().filter(|node| node.state == "lost").map(|node| node.address.as_str()).collect();
+    let versions: BTreeSet<_> =
+        nodes.iter().filter(|node| node.state != "lost").map(|node| node.version.as_str()).collect();
+    let mut findings = Vec::new();
+    if !lost.is_empty() {
+        let message = format!("{} of {} nodes are lost: {}", lost.len(), nodes.len(), lost.join(", "));
+        let fix = "a node that crashed leaves the list after an hour; one that runs has lost its broker: see its log";
+        findings.push(Finding::warning(CHECK, message, fix));
+    }
+    if versions.len() > 1 {
+        let versions = versions.into_iter().collect::<Vec<_>>().join(", ");
+        findings.push(Finding::warning(
+            CHECK,
+            format!("the nodes have different versions: {versions}"),
+            "finish the update",
+        ));
+    }
+    if findings.is_empty() {
+        let s = if nodes.len() == 1 { "" } else { "s" };
+        findings.push(Finding::ok(CHECK, format!("{} node{s}", nodes.len())));
+    }
+    findings
+}

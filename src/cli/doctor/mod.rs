@@ -1,0 +1,131 @@
+//! `tidings doctor`: looks at everything between here and a daemon, and says what is wrong and what to do.
+//!
+//! It only asks: no event is published, nothing is changed. Each check is a function that returns [`Finding`]s: `reach` from
+//! the name to the TLS certificate, `daemon` what the daemon says of itself, `streams` what happens to connections that stay.
+
+mod daemon;
+mod finding;
+mod reach;
+mod streams;
+
+use std::time::Duration;
+
+use clap::{Args, ValueHint};
+use serde::Serialize;
+
+use super::failure::Failure;
+use super::output::{BOLD, Output};
+use super::remote::Remote;
+use crate::client::Client;
+use crate::config;
+use finding::{Finding, Level};
+
+/// Find out what is wrong between here and a daemon.
+///
+/// Checks the address, TLS, the token, the clock, readiness, the other nodes, and whether WebSockets and event streams come
+/// through whatever stands in between. Publishes nothing. Exit code 1 if there is a warning or a problem.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  tidings doctor\n  tidings doctor --url https://bus.example --origin https://shop.example\n  tidings doctor --idle 70s --json"
+)]
+pub struct Doctor {
+    /// Check that pages of this origin may use the daemon, such as https://shop.example.
+    #[arg(long, value_name = "ORIGIN", value_hint = ValueHint::Url)]
+    origin: Option<String>,
+    /// Keep a WebSocket and an event stream open for this long, and see whether something in between closes them or holds
+    /// their heartbeats back. More than a minute finds most proxies' limits.
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    idle: Option<Duration>,
+    /// Print one JSON object per line.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    remote: Remote,
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    config::duration_or_zero(text).map_err(|expected| format!("expected {expected}"))
+}
+
+/// A line of `--json`.
+#[derive(Serialize)]
+struct Line<'a> {
+    url: &'a str,
+    #[serde(flatten)]
+    finding: &'a Finding,
+}
+
+/// Shows findings as they come.
+struct Report {
+    output: Output,
+    json: bool,
+    troubles: usize,
+}
+
+impl Report {
+    fn add(&mut self, url: &str, findings: &[Finding]) -> Result<(), Failure> {
+        for finding in findings {
+            self.troubles += usize::from(finding.is_trouble());
+            match self.json {
+                true => self.output.json(&Line { url, finding })?,
+                false => finding.print(&mut self.output)?,
+            }
+        }
+        self.output.flush()
+    }
+}
+
+impl Doctor {
+    pub async fn run(self) -> Result<(), Failure> {
+        let client = self.remote.client()?;
+        let output = if self.json { Output::ndjson() } else { Output::new() };
+        let mut report = Report { output, json: self.json, troubles: 0 };
+        for node in client.each_node() {
+            self.examine(&node, &mut report).await?;
+        }
+        if report.troubles > 0 {
+            if !self.json {
+                let s = if report.troubles == 1 { "" } else { "s" };
+                report.output.line(&format!("{} finding{s}: see the lines that begin with fix", report.troubles))?;
+                report.output.flush()?;
+            }
+            return Err(Failure::Reported);
+        }
+        Ok(())
+    }
+
+    /// The checks of one node. A check that cannot work without an earlier one is left out.
+    async fn examine(&self, node: &Client, report: &mut Report) -> Result<(), Failure> {
+        let url = node.url();
+        if !self.json {
+            report.output.line(&format!("{BOLD}{url}{BOLD:#}"))?;
+        }
+        let works = |findings: &[Finding]| findings.iter().all(|finding| finding.level != Level::Problem);
+        let reached = reach::check(node).await;
+        report.add(&url, &reached)?;
+        if !works(&reached) {
+            return Ok(());
+        }
+        let alive = daemon::alive(node).await;
+        report.add(&url, &alive)?;
+        if !works(&alive) {
+            return Ok(());
+        }
+        report.add(&url, &daemon::ready(node).await)?;
+        if let Some(origin) = &self.origin {
+            report.add(&url, &daemon::origin(node, origin).await)?;
+        }
+        let (channel, access) = daemon::access(node).await;
+        report.add(&url, &access)?;
+        if !works(&access) {
+            return Ok(());
+        }
+        report.add(&url, &daemon::nodes(node).await)?;
+        let Some(channel) = channel else { return Ok(()) };
+        report.add(&url, &streams::open(node, &channel).await)?;
+        if let Some(idle) = self.idle {
+            report.add(&url, &streams::idle(node, &channel, idle).await)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,75 @@
+//! The parts of a client, for the commands that look at a connection more closely than its calls do: `bench` and `doctor`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use reqwest::Response;
+use reqwest::header::{self, HeaderMap};
+use url::Url;
+
+use super::{Client, Error, route};
+use crate::secret::Secret;
+
+/// A stream may last for so long.
+const STREAM_TIMEOUT: Duration = Duration::from_secs(24 * 60 * 60);
+
+impl Client {
+    /// A client of each node alone. They share their connections and their token.
+    pub(crate) fn each_node(&self) -> impl Iterator<Item = Self> {
+        self.bases.iter().map(|base| Self { bases: Arc::from([base.clone()]), node: Arc::default(), ..self.clone() })
+    }
+
+    /// The address of the current node, as it was given.
+    pub(crate) fn base_url(&self) -> &Url {
+        self.base(self.node())
+    }
+
+    /// Whether it sends a token.
+    pub(crate) fn has_token(&self) -> bool {
+        self.credential.is_some()
+    }
+
+    /// The TLS configuration of its connections.
+    pub(crate) fn tls_config(&self) -> &Arc<rustls::ClientConfig> {
+        &self.tls_config
+    }
+
+    /// The token to send, if it has one.
+    ///
+    /// # Errors
+    /// The provider of the token failed.
+    pub(crate) async fn token(&self) -> Result<Option<Secret>, Error> {
+        match &self.credential {
+            Some(credential) => credential.get().await.map(|token| Some(token.secret)),
+            None => Ok(None),
+        }
+    }
+
+    /// Sends one GET request without a token, and returns whatever comes back, also a refusal.
+    ///
+    /// # Errors
+    /// [`Error::Unreachable`].
+    pub(crate) async fn response(&self, path: &[&str], headers: HeaderMap) -> Result<Response, Error> {
+        let base = self.base_url();
+        let sent = self.http.get(route(base, path)).headers(headers).send().await;
+        sent.map_err(|error| Error::unreachable(base, &error, !error.is_connect()))
+    }
+
+    /// The same with the token and with parameters, for a response that may last for a day.
+    ///
+    /// # Errors
+    /// [`Error::Unreachable`], and those of [`Client::token`].
+    pub(crate) async fn stream(
+        &self,
+        path: &[&str],
+        parameters: &[(&str, &str)],
+        headers: HeaderMap,
+    ) -> Result<Response, Error> {
+        let base = self.base_url();
+        let mut request = self.http.get(route(base, path)).query(parameters).headers(headers).timeout(STREAM_TIMEOUT);
+        if let Some(credential) = &self.credential {
+            request = request.header(header::AUTHORIZATION, credential.get().await?.header()?);
+        }
+        request.send().await.map_err(|error| Error::unreachable(base, &error, !error.is_connect()))
+    }
+}

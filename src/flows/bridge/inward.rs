@@ -1,0 +1,188 @@
+//! `direction = "in"`: takes messages from Redis, and publishes the events that they become.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use ring::digest;
+use tokio::time::{Instant, sleep};
+
+use super::super::{DeadLetter, DeadLetters, Flow, FlowError, FlowId, Turn, dead_letters};
+use super::Parts;
+use super::shape::Incoming;
+use crate::access::Caller;
+use crate::broker::{PubSub, PubSubConnection, Received};
+use crate::bus::{Documents, ValidEvents};
+use crate::protocol::{ErrorCode, Problem};
+
+/// Messages that are published together.
+const MAX_BATCH: usize = 100;
+/// Pause before events are published again.
+const RETRY: Duration = Duration::from_millis(100);
+const MAX_RETRY: Duration = Duration::from_secs(2);
+/// Messages that are kept in a second: more are counted only, so that a flood of them does not hold up the others.
+const KEPT_PER_SECOND: u32 = 20;
+/// The longest part of a message that is kept, in bytes.
+const MAX_KEPT: usize = 64 << 10;
+
+pub(super) struct Inward(pub Parts);
+
+/// What one run of the flow works with.
+struct Run<'a> {
+    parts: &'a Parts,
+    turn: &'a Turn,
+    caller: Caller,
+    dead: DeadLetters,
+    /// The second that is counted, and what was kept in it.
+    kept: (Instant, u32),
+}
+
+#[async_trait]
+impl Flow for Inward {
+    fn id(&self) -> &FlowId {
+        &self.0.id
+    }
+
+    /// With ids, every node listens, and deduplication makes each message one event.
+    fn is_exclusive(&self) -> bool {
+        self.0.settings.shape.id.is_none()
+    }
+
+    async fn run(&self, turn: &Turn) -> Result<(), FlowError> {
+        let parts = &self.0;
+        // The settings were checked at the start.
+        let mut redis = PubSub::new(&parts.settings.redis).map_err(crate::broker::BrokerError::Rejected)?;
+        let dead = DeadLetters::new(turn.store.clone());
+        let mut run = Run { parts, turn, caller: parts.id.caller(), dead, kept: (Instant::now(), 0) };
+        loop {
+            let connecting = redis.connect(&parts.settings.channels, &parts.settings.patterns);
+            let Some(mut connection) = turn.stopping.run_until_cancelled(connecting).await else { return Ok(()) };
+            match run.listen(&mut connection).await? {
+                None => return Ok(()),
+                Some(cause) => redis.failed(&cause),
+            }
+        }
+    }
+}
+
+impl Run<'_> {
+    /// Takes messages until the connection ends; returns why. `None`: the node stops.
+    async fn listen(&mut self, connection: &mut PubSubConnection) -> Result<Option<String>, FlowError> {
+        loop {
+            let received = tokio::select! {
+                biased;
+                received = connection.receive(MAX_BATCH) => received,
+                // What has come already is published first.
+                () = self.turn.stopping.cancelled() => return Ok(None),
+            };
+            match received {
+                Ok(received) => self.take(received).await?,
+                Err(cause) => return Ok(Some(cause)),
+            }
+        }
+    }
+
+    async fn take(&mut self, received: Vec<Received>) -> Result<(), FlowError> {
+        let label = self.parts.id.label();
+        let metrics = &self.parts.metrics.bridges;
+        let mut events: Option<ValidEvents> = None;
+        for received in received {
+            let (channel, payload) = match received {
+                Received::Message { channel, payload } => (channel, payload),
+                Received::Missed(missed) => {
+                    metrics.missed.get_or_create(&label).inc_by(missed);
+                    tracing::warn!(bridge = %self.parts.id.name, missed, "messages came faster than they could be published");
+                    continue;
+                }
+            };
+            // A pattern may cover the bus.
+            if !self.parts.prefix.is_empty() && channel.starts_with(&self.parts.prefix) {
+                metrics.ignored.get_or_create(&label).inc();
+                continue;
+            }
+            match self.event(&payload).await {
+                Ok(Some(valid)) => match &mut events {
+                    Some(events) => events.append(valid),
+                    None => events = Some(valid),
+                },
+                Ok(None) => drop(metrics.ignored.get_or_create(&label).inc()),
+                Err(reason) => {
+                    metrics.refused.get_or_create(&label).inc();
+                    self.keep(&channel, &payload, &reason).await;
+                }
+            }
+        }
+        match events {
+            Some(events) => self.publish(events).await,
+            None => Ok(()),
+        }
+    }
+
+    /// The event of a message. `None`: it is none, on purpose.
+    async fn event(&self, payload: &[u8]) -> Result<Option<ValidEvents>, String> {
+        let max = self.parts.max_event_bytes;
+        if payload.len() > max {
+            return Err(format!(
+                "the message has {} bytes, and events have at most {max} (max_event_bytes)",
+                payload.len()
+            ));
+        }
+        let event = match self.parts.settings.shape.event(payload)? {
+            Incoming::Event(event) => event,
+            Incoming::Ignored | Incoming::Own => return Ok(None),
+        };
+        let publisher = self.parts.bus.flow_publisher(&self.caller);
+        let valid = publisher.validate(Documents::One(event)).await;
+        valid.map(Some).map_err(|problem| reason(&problem))
+    }
+
+    /// Publishes events, again and again until the broker has taken them.
+    async fn publish(&self, events: ValidEvents) -> Result<(), FlowError> {
+        let mut retry = RETRY;
+        loop {
+            self.turn.check()?;
+            match self.parts.bus.flow_publisher(&self.caller).publish(events.clone()).await {
+                Ok(published) => {
+                    let fresh = published.accepted.iter().filter(|accepted| !accepted.duplicate).count();
+                    let label = self.parts.id.label();
+                    self.parts.metrics.bridges.bridged.get_or_create(&label).inc_by(fresh as u64);
+                    return Ok(());
+                }
+                Err(problem) if matches!(problem.code, ErrorCode::BrokerUnavailable | ErrorCode::RateLimited) => {
+                    let cause = problem.cause.as_deref().unwrap_or(&problem.detail);
+                    tracing::debug!(bridge = %self.parts.id.name, cause, "the events of a bridge are published again");
+                    sleep(retry.mul_f64(rand::random_range(0.5..1.0))).await;
+                    retry = (retry * 2).min(MAX_RETRY);
+                }
+                Err(problem) => return Err(problem.into()),
+            }
+        }
+    }
+
+    /// Keeps a message that did not become an event. Every node finds the same name for it.
+    async fn keep(&mut self, channel: &str, payload: &[u8], reason: &str) {
+        self.parts.metrics.flows.dead.get_or_create(&self.parts.id.label()).inc();
+        if self.kept.0.elapsed() >= Duration::from_secs(1) {
+            self.kept = (Instant::now(), 0);
+        }
+        self.kept.1 += 1;
+        if self.kept.1 > KEPT_PER_SECOND {
+            return;
+        }
+        let mut hash = digest::Context::new(&digest::SHA256);
+        [channel.as_bytes(), &[0], payload].iter().for_each(|part| hash.update(part));
+        let id: String = hash.finish().as_ref()[..8].iter().map(|byte| format!("{byte:02x}")).collect();
+        let body = String::from_utf8_lossy(&payload[..payload.len().min(MAX_KEPT)]).into_owned();
+        let reason = format!("{channel}: {reason}");
+        let letter = DeadLetter { id, reason, at: dead_letters::now(), attempts: 1, position: None, body };
+        if let Err(error) = self.dead.add(letter).await {
+            tracing::warn!(bridge = %self.parts.id.name, %error, "a message that is no event could not be kept");
+        }
+    }
+}
+
+/// Why an event is refused: each mistake with its place.
+fn reason(problem: &Problem) -> String {
+    let mistakes: Vec<_> =
+        problem.errors.iter().map(|mistake| format!("{}: {}", mistake.pointer, mistake.message)).collect();
+    if mistakes.is_empty() { problem.detail.clone() } else { mistakes.join("; ") }
+}

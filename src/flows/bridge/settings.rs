@@ -1,0 +1,377 @@
+//! Reads the `[[bridge]]` tables: which messages become which events.
+
+use super::pointer::Pointer;
+use super::shape::{Shape, Types};
+use crate::config::toml_tree::{Node, Reader, Table, Value};
+use crate::config::{BrokerConfig, BrokerUrl, FlowTable, RedisUrl};
+use crate::event::Catalog;
+use crate::suggest::{self, Known};
+
+const MEMBERS: [&str; 12] =
+    ["name", "direction", "redis", "channels", "type", "type_from", "types", "drop", "map", "set", "time", "id"];
+/// The longest name of a bridge, in bytes.
+const MAX_NAME: usize = 64;
+
+/// One `[[bridge]]` table.
+#[derive(Debug, Clone)]
+pub struct BridgeSettings {
+    pub name: String,
+    pub direction: Direction,
+    pub redis: RedisUrl,
+    /// The names of channels without a `*`.
+    pub channels: Vec<String>,
+    /// Those with one.
+    pub patterns: Vec<String>,
+    pub shape: Shape,
+    /// Sources of events that a bridge with `direction = "out"` does not send: its channel is where they came from.
+    pub skipped_sources: Vec<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Direction {
+    /// From Redis to the bus.
+    In,
+    /// From the bus to Redis.
+    Out,
+}
+
+impl BridgeSettings {
+    /// The types of its events.
+    pub fn types(&self) -> Vec<&str> {
+        match &self.shape.types {
+            Types::One(name) => vec![name],
+            Types::From { types, .. } => {
+                let mut types: Vec<_> = types.iter().filter_map(|(_, name)| name.as_deref()).collect();
+                types.sort_unstable();
+                types.dedup();
+                types
+            }
+        }
+    }
+
+    /// Whether it listens on this channel.
+    fn hears(&self, channel: &str) -> bool {
+        self.channels.iter().any(|known| known == channel)
+            || self.patterns.iter().any(|pattern| matches(pattern, channel))
+    }
+}
+
+/// Whether a pattern, whose only wildcard is `*`, has this name.
+pub fn matches(pattern: &str, name: &str) -> bool {
+    let mut parts = pattern.split('*');
+    let Some(rest) = parts.next().and_then(|first| name.strip_prefix(first)) else { return false };
+    let mut rest = rest;
+    let mut parts = parts.peekable();
+    if parts.peek().is_none() {
+        return rest.is_empty();
+    }
+    while let Some(part) = parts.next() {
+        if parts.peek().is_none() {
+            return rest.ends_with(part);
+        }
+        match rest.find(part) {
+            Some(at) => rest = &rest[at + part.len()..],
+            None => return false,
+        }
+    }
+    true
+}
+
+/// Reads the tables.
+///
+/// # Errors
+/// Everything that is wrong with them, each with its line.
+pub fn read(
+    tables: Option<&FlowTable>,
+    broker: &BrokerConfig,
+    catalog: &Catalog,
+) -> Result<Vec<BridgeSettings>, Vec<String>> {
+    let Some(FlowTable { file, text, tables, .. }) = tables else { return Ok(Vec::new()) };
+    let mut reading = Reading { reader: Reader::new(file, text), broker, catalog };
+    let mut bridges: Vec<BridgeSettings> = Vec::new();
+    for (number, node) in tables.iter().enumerate() {
+        let path = format!("bridge[{number}]");
+        let Some(table) = reading.reader.table(node, &path, &MEMBERS) else { continue };
+        let Some(bridge) = reading.bridge(table) else { continue };
+        if bridges.iter().any(|other| other.name == bridge.name) {
+            reading.reader.mistake(table.node.place("/name"), &table.at("name"), "another bridge has this name");
+        }
+        bridges.push(bridge);
+    }
+    let heard: Vec<_> = bridges.iter().filter(|bridge| bridge.direction == Direction::In).cloned().collect();
+    for bridge in bridges.iter_mut().filter(|bridge| bridge.direction == Direction::Out) {
+        let same = |other: &&BridgeSettings| {
+            other.redis == bridge.redis && bridge.channels.iter().any(|channel| other.hears(channel))
+        };
+        bridge.skipped_sources = heard.iter().filter(same).map(|other| format!("bridge/{}", other.name)).collect();
+    }
+    if reading.reader.mistakes.is_empty() { Ok(bridges) } else { Err(reading.reader.mistakes) }
+}
+
+struct Reading<'a> {
+    reader: Reader<'a>,
+    broker: &'a BrokerConfig,
+    catalog: &'a Catalog,
+}
+
+impl Reading<'_> {
+    fn bridge(&mut self, table: Table<'_>) -> Option<BridgeSettings> {
+        let name = self.name(table);
+        let direction = match self.reader.string(table, "direction") {
+            None | Some("in") => Direction::In,
+            Some("out") => Direction::Out,
+            Some(_) => {
+                self.mistake(table, "direction", "expected in or out");
+                Direction::In
+            }
+        };
+        let redis = self.redis(table);
+        let (patterns, channels) = self.channels(table, direction).into_iter().partition(|name| name.contains('*'));
+        let types = self.types(table);
+        let drop = self.reader.strings(table, "drop").unwrap_or_default();
+        let drop = drop.into_iter().filter_map(|(at, text)| self.pointer(at, &table.at("drop"), text)).collect();
+        let map = self.map(table);
+        let set = self.set(table);
+        let [time, id] = ["time", "id"].map(|name| {
+            let text = self.reader.string(table, name)?;
+            self.pointer(table.node.place(&format!("/{name}")), &table.at(name), text)
+        });
+        let shape = Shape { types: types?, drop, map, set, time, id };
+        let (name, redis) = (name?, redis?);
+        Some(BridgeSettings { name, direction, redis, channels, patterns, shape, skipped_sources: Vec::new() })
+    }
+
+    fn mistake(&mut self, table: Table<'_>, member: &str, text: impl std::fmt::Display) {
+        self.reader.mistake(table.node.place(&format!("/{member}")), &table.at(member), text);
+    }
+
+    fn name(&mut self, table: Table<'_>) -> Option<String> {
+        let name = self.reader.required_string(table, "name")?;
+        let good = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+        if name.len() > MAX_NAME || !name.bytes().all(good) {
+            self.mistake(table, "name", "expected 1 to 64 letters, digits, `.`, `_` or `-`");
+            return None;
+        }
+        Some(name.to_owned())
+    }
+
+    /// The Redis of the bridge: by default that of the broker.
+    fn redis(&mut self, table: Table<'_>) -> Option<RedisUrl> {
+        match (self.reader.string(table, "redis"), &self.broker.broker) {
+            (Some(text), _) => match RedisUrl::parse(text) {
+                Some(Ok(url)) => {
+                    if let Err(mistake) = crate::broker::check(&BrokerUrl::Redis(url.clone())) {
+                        self.mistake(table, "redis", mistake);
+                    }
+                    Some(url)
+                }
+                Some(Err(expected)) => {
+                    self.mistake(table, "redis", format!("expected {expected}"));
+                    None
+                }
+                None => {
+                    self.mistake(table, "redis", "expected the URL of a Redis, such as redis://localhost:6379");
+                    None
+                }
+            },
+            (None, BrokerUrl::Redis(url)) => Some(url.clone()),
+            (None, _) => {
+                let text = "`redis` is missing: the broker is none, so the bridge needs the URL of one";
+                self.reader.mistake(table.node.at, table.path, text);
+                None
+            }
+        }
+    }
+
+    fn channels(&mut self, table: Table<'_>, direction: Direction) -> Vec<String> {
+        if table.node.get("channels").is_none() {
+            self.reader.mistake(table.node.at, table.path, "`channels` is missing");
+        }
+        let (path, prefix) = (table.at("channels"), &self.broker.prefix);
+        let names = self.reader.strings(table, "channels").unwrap_or_default();
+        let mut channels: Vec<String> = Vec::new();
+        for (at, name) in names {
+            let why = if name.contains(['?', '[', '\\']) {
+                "the only wildcard is `*`".to_owned()
+            } else if direction == Direction::Out && name.contains('*') {
+                "events go out to channels with a name, not to a pattern".into()
+            } else if name.starts_with(&**prefix) && !prefix.is_empty() {
+                format!("names that begin with {prefix:?} are those of tidings itself (the setting prefix)")
+            } else if channels.iter().any(|other| matches(other, name) || matches(name, other)) {
+                "another entry has the same messages, which would come twice".into()
+            } else {
+                channels.push(name.to_owned());
+                continue;
+            };
+            self.reader.mistake(at, &path, why);
+        }
+        channels
+    }
+
+    fn types(&mut self, table: Table<'_>) -> Option<Types> {
+        match (table.node.get("type"), table.node.get("type_from"), table.node.get("types")) {
+            (Some(node), None, None) => {
+                let name = self.reader.required_string(table, "type")?;
+                self.known_type(node.at, &table.at("type"), name).map(Types::One)
+            }
+            (None, Some(from), Some(types)) => {
+                let text = self.reader.required_string(table, "type_from")?;
+                let pointer = self.pointer(from.at, &table.at("type_from"), text);
+                let path = table.at("types");
+                let Some(members) = types.as_table().filter(|members| !members.is_empty()) else {
+                    self.mistake(table, "types", "this is a table: { \"inventory:change\" = \"inventory-change\" }");
+                    return None;
+                };
+                let mut all = Vec::new();
+                for member in members {
+                    match &member.node.value {
+                        Value::String(name) => {
+                            let known = self.known_type(member.node.at, &path, name)?;
+                            all.push((member.name.clone(), Some(known)));
+                        }
+                        Value::Bool(false) => all.push((member.name.clone(), None)),
+                        _ => {
+                            let text = "expected the name of an event type, or false for messages to ignore";
+                            self.reader.mistake(member.node.at, &path, text);
+                        }
+                    }
+                }
+                Some(Types::From { pointer: pointer?, types: all })
+            }
+            _ => {
+                let text = "say which events the messages are: `type`, or `type_from` and `types`";
+                self.reader.mistake(table.node.at, table.path, text);
+                None
+            }
+        }
+    }
+
+    fn known_type(&mut self, at: usize, path: &str, name: &str) -> Option<String> {
+        if self.catalog.channel(name).is_none() {
+            let known = Known::new("event types", self.catalog.types().iter().map(|known| &*known.name));
+            let refusal = format!("there is no event type {}", suggest::quoted(name));
+            self.reader.mistake(at, path, known.refuse(&refusal, name));
+            return None;
+        }
+        Some(name.to_owned())
+    }
+
+    fn pointer(&mut self, at: usize, path: &str, text: &str) -> Option<Pointer> {
+        let pointer = Pointer::parse(text);
+        if pointer.is_none() {
+            let text = suggest::quoted(text);
+            self.reader.mistake(at, path, format!("expected a JSON Pointer such as /productId, not {text}"));
+        }
+        pointer
+    }
+
+    /// The members of a table whose names are pointers.
+    fn pointers<'n>(&mut self, table: Table<'n>, name: &str) -> Vec<(Pointer, &'n Node)> {
+        let Some(node) = table.node.get(name) else { return Vec::new() };
+        let path = table.at(name);
+        let Some(members) = node.as_table() else {
+            self.reader.mistake(node.at, &path, "this is a table whose names are JSON Pointers");
+            return Vec::new();
+        };
+        let read = members.iter().map(|member| Some((self.pointer(member.at, &path, &member.name)?, &member.node)));
+        read.collect::<Vec<_>>().into_iter().flatten().collect()
+    }
+
+    fn map(&mut self, table: Table<'_>) -> Vec<(Pointer, Pointer)> {
+        let path = table.at("map");
+        let mut map = Vec::new();
+        for (to, node) in self.pointers(table, "map") {
+            match node.as_str() {
+                Some(text) => map.extend(self.pointer(node.at, &path, text).map(|from| (to, from))),
+                None => self.reader.mistake(node.at, &path, "expected a JSON Pointer into the message"),
+            }
+        }
+        map
+    }
+
+    fn set(&mut self, table: Table<'_>) -> Vec<(Pointer, crate::event::Json<'static>)> {
+        let path = table.at("set");
+        let mut set = Vec::new();
+        for (pointer, node) in self.pointers(table, "set") {
+            match &node.value {
+                Value::Other(what) => self.reader.mistake(node.at, &path, format!("JSON has no {what}")),
+                _ => set.push((pointer, node.to_json())),
+            }
+        }
+        set
+    }
+}
+
+/// The tables in a text, for tests.
+#[cfg(test)]
+pub fn parsed(text: &str, broker: &BrokerConfig) -> Result<Vec<BridgeSettings>, Vec<String>> {
+    let root = Node::parse(text).unwrap();
+    let Some(Value::Array(tables)) = root.get("bridge").map(|node| node.value.clone()) else { panic!("no tables") };
+    let file = std::path::PathBuf::from("tidings.toml");
+    let table = FlowTable { key: "bridge", file, text: text.into(), tables: tables.into() };
+    read(Some(&table), broker, &Catalog::builtin())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Sources;
+
+    fn broker() -> BrokerConfig {
+        let loaded = crate::config::load(Sources::default()).unwrap();
+        let redis = BrokerUrl::parse("redis://127.0.0.1:6379").unwrap();
+        BrokerConfig { broker: redis, ..loaded.config.broker }
+    }
+
+    #[test]
+    fn a_pattern_has_names() {
+        for (pattern, name, has) in [
+            ("channel:*", "channel:a:b", true),
+            ("channel:*", "channel:", true),
+            ("*:change", "a:change", true),
+            ("a*b*c", "a--b--c", true),
+            ("a*b*c", "a--c", false),
+            ("a", "ab", false),
+            ("a*a", "a", false),
+        ] {
+            assert_eq!(matches(pattern, name), has, "{pattern} {name}");
+        }
+    }
+
+    #[test]
+    fn a_bridge_that_writes_where_another_listens_skips_what_came_from_there() {
+        let text = "[[bridge]]\nname = \"in\"\nchannels = [\"channel:*\"]\ntype = \"order-status\"\n\
+                    [[bridge]]\nname = \"out\"\ndirection = \"out\"\nchannels = [\"channel:orders\"]\ntype = \"order-status\"\n\
+                    [[bridge]]\nname = \"other\"\ndirection = \"out\"\nchannels = [\"orders\"]\ntype = \"order-status\"";
+        let bridges = parsed(text, &broker()).unwrap();
+        let skipped: Vec<_> = bridges.iter().map(|bridge| bridge.skipped_sources.clone()).collect();
+        assert_eq!(skipped, [vec![], vec!["bridge/in".to_owned()], vec![]]);
+        assert_eq!((&*bridges[0].patterns, &*bridges[0].channels), (&["channel:*".to_owned()][..], &[][..]));
+    }
+
+    #[test]
+    fn every_mistake_has_its_line_and_says_what_to_write() {
+        let text = "[[bridge]]\nname = \"a b\"\nchannels = [\"tidings:default:x\", \"a:*\", \"a:b\", \"c?\"]\ntype = \"order-statu\"\n\
+                    [[bridge]]\nname = \"a\"\ndirection = \"up\"\nredis = \"http://x\"\nchannels = [\"a\"]\n\
+                    [[bridge]]\nname = \"a\"\ntype_from = \"type\"\ntypes = { x = 1 }\ndrop = [\"x\"]\nmap = { \"/a\" = 1 }\nchanels = 1";
+        let mistakes = parsed(text, &broker()).unwrap_err();
+        for expected in [
+            "tidings.toml:2: bridge[0].name: expected 1 to 64",
+            "tidings.toml:3: bridge[0].channels: names that begin with \"tidings:\" are those of tidings itself",
+            "tidings.toml:3: bridge[0].channels: another entry has the same messages",
+            "tidings.toml:3: bridge[0].channels: the only wildcard is `*`",
+            "tidings.toml:4: bridge[0].type: there is no event type \"order-statu\"; did you mean",
+            "tidings.toml:7: bridge[1].direction: expected in or out",
+            "tidings.toml:8: bridge[1].redis: expected the URL of a Redis",
+            "tidings.toml:5: bridge[1]: say which events the messages are",
+            "tidings.toml:10: bridge[2]: `channels` is missing",
+            "tidings.toml:12: bridge[2].type_from: expected a JSON Pointer",
+            "tidings.toml:13: bridge[2].types: expected the name of an event type, or false",
+            "tidings.toml:14: bridge[2].drop: expected a JSON Pointer",
+            "tidings.toml:15: bridge[2].map: expected a JSON Pointer into the message",
+            "tidings.toml:16: bridge[2]: unknown key \"chanels\"; did you mean `channels`?",
+        ] {
+            assert!(mistakes.iter().any(|mistake| mistake.starts_with(expected)), "{expected} is not in {mistakes:#?}");
+        }
+    }
+}

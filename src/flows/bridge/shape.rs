@@ -1,0 +1,251 @@
+//! From a legacy message to an event and back. Pure: no I/O.
+
+use jiff::Timestamp;
+
+use super::pointer::Pointer;
+use crate::event::{Json, Member};
+
+/// White space behind each message of `direction = "out"`. JSON allows it (RFC 8259, section 2), and nobody else writes it: a
+/// bridge does not take in a message that ends so. So events that go out do not come back in, on any node.
+const MARK: &str = " \t \t\t \t\t\t ";
+
+/// How the messages of a bridge and events correspond.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Shape {
+    pub types: Types,
+    /// Members that are not data.
+    pub drop: Vec<Pointer>,
+    /// The member of the data, and that of the message.
+    pub map: Vec<(Pointer, Pointer)>,
+    /// Members with a fixed value, where there is none: in the data, or in the message on the way out.
+    pub set: Vec<(Pointer, Json<'static>)>,
+    pub time: Option<Pointer>,
+    pub id: Option<Pointer>,
+}
+
+/// The types of events.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Types {
+    One(String),
+    /// By the text at the pointer. `None`: such messages are ignored.
+    From {
+        pointer: Pointer,
+        types: Vec<(String, Option<String>)>,
+    },
+}
+
+/// What a message is.
+#[derive(Debug, PartialEq)]
+pub enum Incoming {
+    /// An event, not yet validated.
+    Event(Json<'static>),
+    /// A message that `types` says to ignore.
+    Ignored,
+    /// A message that a bridge has sent.
+    Own,
+}
+
+impl Shape {
+    /// The event of a message.
+    ///
+    /// # Errors
+    /// Why it has none, as a sentence.
+    pub fn event(&self, message: &[u8]) -> Result<Incoming, String> {
+        if message.ends_with(MARK.as_bytes()) {
+            return Ok(Incoming::Own);
+        }
+        let mut data = Json::parse_bytes(message).map_err(|error| format!("the message is not JSON: {error}"))?;
+        if data.as_object().is_none() {
+            return Err("the message is not a JSON object".into());
+        }
+        let Some(event_type) = self.event_type(&data)? else { return Ok(Incoming::Ignored) };
+        let id = self.id.as_ref().map(|pointer| id(pointer, &data)).transpose()?;
+        let time = self.time.as_ref().map_or(Ok(None), |pointer| time(pointer, &data))?;
+        for pointer in &self.drop {
+            pointer.take(&mut data);
+        }
+        // All are taken before any is set, so that two members can change places.
+        let moved: Vec<_> = self.map.iter().map(|(_, from)| from.take(&mut data)).collect();
+        for ((to, _), value) in self.map.iter().zip(moved) {
+            if let Some(value) = value {
+                to.take(&mut data);
+                to.add(&mut data, value);
+            }
+        }
+        self.add_fixed(&mut data);
+        // Without an id of its own, so that an attempt that is repeated publishes the same event.
+        let id = id.unwrap_or_else(|| uuid::Uuid::now_v7().to_string());
+        let mut event: Vec<Member<'_>> = vec![("type".into(), event_type.to_owned().into()), ("id".into(), id.into())];
+        event.extend(time.map(|time| ("time".into(), time.into())));
+        event.push(("data".into(), data));
+        Ok(Incoming::Event(Json::Object(event).into_owned()))
+    }
+
+    fn event_type(&self, message: &Json<'_>) -> Result<Option<&str>, String> {
+        match &self.types {
+            Types::One(event_type) => Ok(Some(event_type)),
+            Types::From { pointer, types } => {
+                let at = pointer.as_str();
+                let Some(text) = pointer.get(message).and_then(Json::as_str) else {
+                    return Err(format!("{at} is not there, or not a string: `type_from` needs it"));
+                };
+                match types.iter().find(|(known, _)| known == text) {
+                    Some((_, event_type)) => Ok(event_type.as_deref()),
+                    None => Err(format!("`types` has no entry for {text:?} at {at}")),
+                }
+            }
+        }
+    }
+
+    fn add_fixed<'j>(&self, document: &mut Json<'j>) {
+        for (pointer, value) in &self.set {
+            pointer.add(document, value.clone());
+        }
+    }
+
+    /// The message of an event, as the text that is published. `None`: it is of another type.
+    pub fn message(&self, event: &str) -> Option<String> {
+        let mut event = Json::parse(event).ok()?;
+        let text = |name: &str| event.get(name).and_then(Json::as_str).map(str::to_owned);
+        let (event_type, id, time) = (text("type")?, text("id")?, text("time")?);
+        let legacy_type = match &self.types {
+            Types::One(known) if *known == event_type => None,
+            Types::One(_) => return None,
+            Types::From { pointer, types } => {
+                let (legacy, _) = types.iter().find(|(_, known)| known.as_ref() == Some(&event_type))?;
+                Some((pointer, legacy))
+            }
+        };
+        let mut message = Pointer::parse("/data")?.take(&mut event)?;
+        for pointer in &self.drop {
+            pointer.take(&mut message);
+        }
+        let moved: Vec<_> = self.map.iter().map(|(from, _)| from.take(&mut message)).collect();
+        for ((_, to), value) in self.map.iter().zip(moved) {
+            if let Some(value) = value {
+                to.add(&mut message, value);
+            }
+        }
+        if let Some((pointer, legacy)) = legacy_type {
+            pointer.add(&mut message, legacy.clone().into());
+        }
+        if let Some(pointer) = &self.id {
+            pointer.add(&mut message, id.into());
+        }
+        if let Some(pointer) = &self.time {
+            let millis = time.parse::<Timestamp>().map_or(0, Timestamp::as_millisecond);
+            pointer.add(&mut message, Json::Number(millis.to_string().into()));
+        }
+        self.add_fixed(&mut message);
+        Some(format!("{message}{MARK}"))
+    }
+}
+
+/// The id of a message. Every node must find the same one, so a message without an id has none.
+fn id(pointer: &Pointer, message: &Json<'_>) -> Result<String, String> {
+    match pointer.get(message) {
+        Some(Json::String(text)) if !text.is_empty() => Ok(text.clone().into_owned()),
+        Some(Json::Number(text)) => Ok(text.clone().into_owned()),
+        _ => Err(format!("{} is not there, or neither a text nor a number: `id` needs it", pointer.as_str())),
+    }
+}
+
+/// The time of a message, if it has one: milliseconds since 1970, or RFC 3339, which the event's schema checks.
+fn time(pointer: &Pointer, message: &Json<'_>) -> Result<Option<String>, String> {
+    match pointer.get(message) {
+        None | Some(Json::Null) => Ok(None),
+        Some(Json::String(text)) => Ok(Some(text.clone().into_owned())),
+        Some(Json::Number(text)) => {
+            let millis = text.parse::<f64>().ok().filter(|millis| millis.fract() == 0.0).map(|millis| millis as i64);
+            let time = millis.and_then(|millis| Timestamp::from_millisecond(millis).ok());
+            let time = time.ok_or_else(|| format!("{} is no number of milliseconds since 1970", pointer.as_str()))?;
+            Ok(Some(format!("{time:.3}")))
+        }
+        Some(_) => Err(format!("{} is neither milliseconds since 1970 nor an RFC 3339 time", pointer.as_str())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn at(text: &str) -> Pointer {
+        Pointer::parse(text).unwrap()
+    }
+
+    fn shape() -> Shape {
+        let types = vec![("inventory:change".into(), Some("inventory-change".into())), ("ping".into(), None)];
+        Shape {
+            types: Types::From { pointer: at("/type"), types },
+            drop: vec![at("/type"), at("/timestamp"), at("/eventId")],
+            map: vec![(at("/productId"), at("/sku")), (at("/newQuantity"), at("/stock/now"))],
+            set: vec![(at("/reason"), "legacy".into())],
+            time: Some(at("/timestamp")),
+            id: Some(at("/eventId")),
+        }
+    }
+
+    fn read(message: &Value) -> Result<Value, String> {
+        match shape().event(message.to_string().as_bytes())? {
+            Incoming::Event(event) => Ok(event.to_value()),
+            Incoming::Ignored => Ok(json!("ignored")),
+            Incoming::Own => Ok(json!("own")),
+        }
+    }
+
+    fn message() -> Value {
+        json!({"type": "inventory:change", "eventId": 7, "timestamp": 1_700_000_000_123_u64, "sku": "a", "stock": {"now": 3}})
+    }
+
+    #[test]
+    fn a_message_becomes_an_event() {
+        let expected = json!({
+            "type": "inventory-change", "id": "7", "time": "2023-11-14T22:13:20.123Z",
+            "data": {"stock": {}, "productId": "a", "newQuantity": 3, "reason": "legacy"},
+        });
+        assert_eq!(read(&message()).unwrap(), expected);
+        let mut other = message();
+        other["timestamp"] = json!("2026-01-31T12:00:00Z");
+        other["reason"] = json!("sale");
+        let event = read(&other).unwrap();
+        assert_eq!((&event["time"], &event["data"]["reason"]), (&json!("2026-01-31T12:00:00Z"), &json!("sale")));
+        assert_eq!(read(&json!({"type": "ping"})).unwrap(), json!("ignored"));
+    }
+
+    #[test]
+    fn what_is_no_event_says_why() {
+        let why = |change: &dyn Fn(&mut Value)| {
+            let mut message = message();
+            change(&mut message);
+            read(&message).unwrap_err()
+        };
+        assert!(
+            why(&|message| message["type"] = json!("other")).contains(r#"`types` has no entry for "other" at /type"#)
+        );
+        assert!(why(&|message| message["type"] = json!(1)).contains("/type is not there, or not a string"));
+        assert!(why(&|message| message["eventId"] = json!("")).contains("/eventId is not there"));
+        assert!(why(&|message| message["timestamp"] = json!(1e300)).contains("/timestamp is no number"));
+        assert!(why(&|message| message["timestamp"] = json!([])).contains("/timestamp is neither"));
+        assert!(why(&|message| *message = json!([1])).contains("not a JSON object"));
+        assert!(shape().event(b"\xff\x00{").unwrap_err().contains("not JSON"));
+    }
+
+    #[test]
+    fn an_event_becomes_a_message_which_does_not_come_back() {
+        let event = json!({
+            "specversion": "1.0", "id": "e1", "source": "x", "type": "inventory-change", "time": "2026-01-31T12:00:00Z",
+            "data": {"productId": "a", "newQuantity": 3, "oldQuantity": 4},
+        });
+        let message = shape().message(&event.to_string()).unwrap();
+        let expected = json!({
+            "oldQuantity": 4, "sku": "a", "stock": {"now": 3}, "type": "inventory:change", "eventId": "e1",
+            "timestamp": 1_769_860_800_000_u64, "reason": "legacy",
+        });
+        assert_eq!(serde_json::from_str::<Value>(&message).unwrap(), expected);
+        assert_eq!(shape().event(message.as_bytes()), Ok(Incoming::Own));
+        assert!(matches!(shape().event(message.trim_end().as_bytes()), Ok(Incoming::Event(_))));
+        assert_eq!(shape().message(&event.to_string().replace("inventory-change", "order-status")), None);
+    }
+}

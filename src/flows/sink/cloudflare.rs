@@ -1,0 +1,128 @@
+//! Writes pairs to a namespace of Cloudflare KV, by its REST interface: `PUT …/storage/kv/namespaces/ID/bulk`.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use reqwest::header::RETRY_AFTER;
+use reqwest::redirect::Policy;
+use reqwest::{Client, StatusCode};
+use rustls::RootCertStore;
+use serde::{Deserialize, Serialize};
+use url::Url;
+
+use super::settings::SinkSettings;
+use crate::outbound::{system_roots, tls};
+
+/// How long a write may take. The lease of a node that does not answer ends later.
+const TIMEOUT: Duration = Duration::from_secs(5);
+/// The longest key, in bytes.
+const MAX_KEY: usize = 512;
+/// The longest pause that an answer may ask for.
+const MAX_AFTER: Duration = Duration::from_secs(300);
+
+/// A key, its value, and the position of the event in it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Pair {
+    pub key: String,
+    pub value: String,
+    #[serde(skip)]
+    pub position: String,
+}
+
+/// Why nothing was written, as far as one knows.
+#[derive(Debug)]
+pub enum Failure {
+    /// The pairs are refused, now and later.
+    Invalid(String),
+    /// It may work later.
+    Later { reason: String, after: Option<Duration> },
+}
+
+pub struct Cloudflare {
+    http: Client,
+    url: Url,
+    token_file: PathBuf,
+    ttl: Option<Duration>,
+}
+
+#[derive(Serialize)]
+struct Written<'a> {
+    key: &'a str,
+    value: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expiration_ttl: Option<u64>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Answer {
+    result: Option<Counted>,
+    errors: Vec<Reported>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Counted {
+    unsuccessful_keys: Vec<String>,
+}
+
+#[derive(Deserialize)]
+struct Reported {
+    message: String,
+}
+
+impl Cloudflare {
+    /// A client for the namespace of these settings.
+    ///
+    /// # Errors
+    /// An https URL, and the system has no certificate authorities.
+    pub fn new(settings: &SinkSettings) -> Result<Self, String> {
+        let roots = if settings.url.scheme() == "https" { system_roots()? } else { RootCertStore::empty() };
+        let http = Client::builder()
+            .redirect(Policy::none())
+            .no_proxy()
+            .timeout(TIMEOUT)
+            .user_agent(concat!("tidings/", env!("CARGO_PKG_VERSION")))
+            .tls_backend_preconfigured(tls(roots)?)
+            .build()
+            .map_err(|error| format!("there is no HTTP client: {error}"))?;
+        Ok(Self { http, url: settings.url.clone(), token_file: settings.token_file.clone(), ttl: settings.ttl })
+    }
+
+    /// Writes all pairs. Returns the keys that the store has left out, which are to be written again.
+    ///
+    /// # Errors
+    /// See [`Failure`].
+    pub async fn write(&self, pairs: &[Pair]) -> Result<Vec<String>, Failure> {
+        if let [pair] = pairs
+            && pair.key.len() > MAX_KEY
+        {
+            return Err(Failure::Invalid(format!("the key has {} bytes, and {MAX_KEY} are possible", pair.key.len())));
+        }
+        let later = |reason: String| Failure::Later { reason, after: None };
+        // Read for each write, so that a token can be replaced.
+        let token = tokio::fs::read_to_string(&self.token_file).await;
+        let token = token.map_err(|error| later(format!("cannot read {}: {error}", self.token_file.display())))?;
+        let expiration_ttl = self.ttl.map(|ttl| ttl.as_secs());
+        let body: Vec<_> = pairs.iter().map(|Pair { key, value, .. }| Written { key, value, expiration_ttl }).collect();
+        let request = self.http.put(self.url.clone()).bearer_auth(token.trim()).json(&body);
+        let answer = request.send().await.map_err(|error| later(error.without_url().to_string()))?;
+        let status = answer.status();
+        let after = answer.headers().get(RETRY_AFTER).and_then(|seconds| seconds.to_str().ok()?.parse().ok());
+        let after = after.map(|seconds| Duration::from_secs(seconds).min(MAX_AFTER));
+        let answer: Answer = answer.json().await.unwrap_or_default();
+        match status {
+            status if status.is_success() => Ok(answer.result.unwrap_or_default().unsuccessful_keys),
+            StatusCode::BAD_REQUEST | StatusCode::PAYLOAD_TOO_LARGE => Err(Failure::Invalid(said(status, &answer))),
+            status => Err(Failure::Later { reason: said(status, &answer), after }),
+        }
+    }
+}
+
+/// What the store said, as one line.
+fn said(status: StatusCode, answer: &Answer) -> String {
+    let errors: Vec<_> =
+        answer.errors.iter().map(|error| crate::suggest::one_line(&error.message).into_owned()).collect();
+    let text = format!("the store answered {}: {}", status.as_u16(), errors.join("; "));
+    crate::suggest::cut(text.trim_end_matches(": "), 300).into_owned()
+}

@@ -1,0 +1,95 @@
+//! What a sink has read and not written: the newest event of each key.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+
+use super::cloudflare::Pair;
+use crate::event::{Json, Position};
+
+/// Pairs of one write. Cloudflare takes 10,000.
+const MAX_PAIRS: usize = 10_000;
+/// The bytes of their values. Cloudflare takes 100 MB.
+const MAX_BYTES: usize = 64 << 20;
+
+#[derive(Debug, Default)]
+pub struct Pending {
+    pairs: BTreeMap<String, Pair>,
+    bytes: usize,
+    /// How far each channel was read.
+    positions: BTreeMap<String, Position>,
+    /// When the oldest of these events happened.
+    oldest: Option<Timestamp>,
+}
+
+impl Pending {
+    pub fn is_empty(&self) -> bool {
+        self.positions.is_empty()
+    }
+
+    pub fn is_full(&self) -> bool {
+        self.pairs.len() >= MAX_PAIRS || self.bytes >= MAX_BYTES
+    }
+
+    /// Notes an event. One without a subject has no key, and is passed over.
+    pub fn note(&mut self, channel: &str, position: Position, json: &str, prefix: &str) {
+        self.skip(channel, position.clone());
+        // The daemon has made this text, so it can be read.
+        let Ok(event) = Json::parse(json) else { return };
+        let text = |name: &str| event.get(name).and_then(Json::as_str);
+        let Some(subject) = text("subject") else { return };
+        let time = text("time").and_then(|time| time.parse::<Timestamp>().ok());
+        self.oldest = [self.oldest, time].into_iter().flatten().min();
+        let key = format!("{prefix}{channel}/{subject}");
+        let position = position.to_string();
+        let value = format!(r#"{{"position":"{position}","event":{json}}}"#);
+        self.bytes += value.len();
+        if let Some(before) = self.pairs.insert(key.clone(), Pair { key, value, position }) {
+            self.bytes -= before.value.len();
+        }
+    }
+
+    /// Notes that a channel was read up to here.
+    pub fn skip(&mut self, channel: &str, position: Position) {
+        self.positions.insert(channel.to_owned(), position);
+    }
+
+    /// The pairs, which are pending no more.
+    pub fn take_pairs(&mut self) -> Vec<Pair> {
+        (self.bytes, self.oldest) = (0, None);
+        std::mem::take(&mut self.pairs).into_values().collect()
+    }
+
+    /// How far the channels were read when the pairs were taken.
+    pub fn take_positions(&mut self) -> BTreeMap<String, Position> {
+        std::mem::take(&mut self.positions)
+    }
+
+    /// The age of the oldest event, in seconds.
+    pub fn age(&self) -> f64 {
+        self.oldest.map_or(0.0, |oldest| (Timestamp::now() - oldest).total(jiff::Unit::Second).unwrap_or(0.0).max(0.0))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_newest_event_of_each_subject_is_pending() {
+        let mut pending = Pending::default();
+        for (offset, subject) in [(1, "a"), (2, "b"), (3, "a")] {
+            let json =
+                format!(r#"{{"id":"{offset}","subject":"{subject}","time":"2026-01-31T12:00:00Z","data":{{}}}}"#);
+            pending.note("order-status", format!("k:{offset}").parse().unwrap(), &json, "t/");
+        }
+        pending.note("order-status", "k:4".parse().unwrap(), r#"{"id":"4","data":{}}"#, "t/");
+        assert!(pending.age() > 1000.0);
+        let pairs = pending.take_pairs();
+        let keys: Vec<_> = pairs.iter().map(|pair| (&*pair.key, &*pair.position)).collect();
+        assert_eq!(keys, [("t/order-status/a", "k:3"), ("t/order-status/b", "k:2")]);
+        assert!(pairs[0].value.starts_with(r#"{"position":"k:3","event":{"id":"3","#), "{}", pairs[0].value);
+        assert_eq!(pending.take_positions()["order-status"].to_string(), "k:4");
+        assert!(pending.is_empty() && pending.bytes == 0 && pending.age() == 0.0);
+    }
+}

@@ -1,0 +1,189 @@
+//! Reads the `[[sink]]` tables.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use url::Url;
+
+use crate::config::toml_tree::{Reader, Table};
+use crate::config::{FlowTable, duration_or_zero};
+use crate::event::{Catalog, Since};
+use crate::secret::exposed;
+use crate::suggest::{self, Known};
+
+const MEMBERS: [&str; 10] =
+    ["name", "kind", "channels", "account", "namespace", "token_file", "prefix", "ttl", "since", "api"];
+/// The one kind.
+const CLOUDFLARE_KV: &str = "cloudflare-kv";
+/// Where Cloudflare's interface is.
+const API: &str = "https://api.cloudflare.com/client/v4";
+/// The shortest time that KV keeps a value.
+const MIN_TTL: Duration = Duration::from_secs(60);
+/// The longest name of a sink, in bytes.
+const MAX_NAME: usize = 64;
+
+/// One `[[sink]]` table.
+#[derive(Debug, Clone)]
+pub struct SinkSettings {
+    pub name: String,
+    pub channels: Vec<String>,
+    /// Where pairs are written.
+    pub url: Url,
+    pub token_file: PathBuf,
+    /// What each key begins with.
+    pub prefix: String,
+    /// How long the store keeps a value.
+    pub ttl: Option<Duration>,
+    /// Where a new sink begins.
+    pub since: Since,
+}
+
+/// Reads the tables; also returns what is suspicious about them.
+///
+/// # Errors
+/// Everything that is wrong with them, each with its line.
+pub fn read(tables: Option<&FlowTable>, catalog: &Catalog) -> Result<(Vec<SinkSettings>, Vec<String>), Vec<String>> {
+    let Some(FlowTable { file, text, tables, .. }) = tables else { return Ok(Default::default()) };
+    let mut reader = Reader::new(file, text);
+    let mut sinks: Vec<SinkSettings> = Vec::new();
+    for (number, node) in tables.iter().enumerate() {
+        let path = format!("sink[{number}]");
+        let Some(table) = reader.table(node, &path, &MEMBERS) else { continue };
+        let Some(sink) = sink(&mut reader, table, catalog) else { continue };
+        if sinks.iter().any(|other| other.name == sink.name) {
+            mistake(&mut reader, table, "name", "another sink has this name");
+        }
+        reader.warnings.extend(exposed(&sink.token_file, &format!("the token of the sink {}", sink.name)));
+        sinks.push(sink);
+    }
+    if reader.mistakes.is_empty() { Ok((sinks, reader.warnings)) } else { Err(reader.mistakes) }
+}
+
+fn mistake(reader: &mut Reader<'_>, table: Table<'_>, member: &str, text: impl std::fmt::Display) {
+    reader.mistake(table.node.place(&format!("/{member}")), &table.at(member), text);
+}
+
+fn sink(reader: &mut Reader<'_>, table: Table<'_>, catalog: &Catalog) -> Option<SinkSettings> {
+    let good_name = |text: &str| {
+        text.len() <= MAX_NAME && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
+    };
+    let name = reader.required_string(table, "name");
+    if name.is_some_and(|name| !good_name(name)) {
+        mistake(reader, table, "name", "expected 1 to 64 letters, digits, `.`, `_` or `-`");
+    }
+    if reader.required_string(table, "kind").is_some_and(|kind| kind != CLOUDFLARE_KV) {
+        mistake(reader, table, "kind", format!("the one kind is {CLOUDFLARE_KV}"));
+    }
+    if table.node.get("channels").is_none() {
+        reader.mistake(table.node.at, table.path, "`channels` is missing");
+    }
+    let mut channels: Vec<String> = Vec::new();
+    for (at, channel) in reader.strings(table, "channels").unwrap_or_default() {
+        if catalog.channel(channel).is_none() {
+            let known = Known::new("event types", catalog.types().iter().map(|known| &*known.name));
+            let refusal = format!("there is no channel {}", suggest::quoted(channel));
+            reader.mistake(at, &table.at("channels"), known.refuse(&refusal, channel));
+        } else if !channels.iter().any(|known| known == channel) {
+            channels.push(channel.to_owned());
+        }
+    }
+    let mut id = |reader: &mut Reader<'_>, member: &str| {
+        let text = reader.required_string(table, member)?;
+        if !text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte)) {
+            mistake(reader, table, member, "expected the id that Cloudflare's dashboard shows: letters and digits");
+            return None;
+        }
+        Some(text)
+    };
+    let (account, namespace) = (id(reader, "account"), id(reader, "namespace"));
+    let token_file = reader.required_string(table, "token_file");
+    let prefix = reader.string(table, "prefix").unwrap_or_default();
+    let ttl = reader.string(table, "ttl").and_then(|text| match duration_or_zero(text) {
+        Ok(ttl) if ttl >= MIN_TTL => Some(ttl),
+        Ok(_) => {
+            mistake(reader, table, "ttl", "expected at least 60s: KV keeps no value for less");
+            None
+        }
+        Err(expected) => {
+            mistake(reader, table, "ttl", format!("expected {expected}"));
+            None
+        }
+    });
+    let since = reader.string(table, "since").map_or(Some(Since::Start), |text| match text.parse::<Since>() {
+        Ok(since) => Some(since),
+        Err(error) => {
+            mistake(reader, table, "since", error);
+            None
+        }
+    });
+    let api = reader.string(table, "api").unwrap_or(API);
+    let url = Url::parse(&format!(
+        "{}/accounts/{}/storage/kv/namespaces/{}/bulk",
+        api.trim_end_matches('/'),
+        account.unwrap_or_default(),
+        namespace.unwrap_or_default()
+    ));
+    let loopback = |url: &Url| {
+        url.host_str().is_some_and(|host| host == "localhost" || host.starts_with("127.") || host == "[::1]")
+    };
+    let url = url.ok().filter(|url| url.scheme() == "https" || url.scheme() == "http" && loopback(url));
+    if url.is_none() {
+        mistake(reader, table, "api", "expected an https:// URL: the token goes there");
+    }
+    Some(SinkSettings {
+        name: name?.to_owned(),
+        channels,
+        url: url?,
+        token_file: token_file?.into(),
+        prefix: prefix.to_owned(),
+        ttl,
+        since: since?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::toml_tree::{Node, Value};
+
+    fn parsed(text: &str) -> Result<(Vec<SinkSettings>, Vec<String>), Vec<String>> {
+        let root = Node::parse(text).unwrap();
+        let Some(Value::Array(tables)) = root.get("sink").map(|node| node.value.clone()) else { panic!("no tables") };
+        let file = PathBuf::from("tidings.toml");
+        let table = FlowTable { key: "sink", file, text: text.into(), tables: tables.into() };
+        read(Some(&table), &Catalog::builtin())
+    }
+
+    #[test]
+    fn a_sink_writes_to_its_namespace_from_the_start_of_the_log() {
+        let (sinks, _) = parsed(
+            "[[sink]]\nname = \"edge\"\nkind = \"cloudflare-kv\"\nchannels = [\"inventory-change\"]\naccount = \"a1\"\n\
+             namespace = \"n2\"\ntoken_file = \"kv.token\"\nttl = \"7d\"",
+        )
+        .unwrap();
+        let expected = "https://api.cloudflare.com/client/v4/accounts/a1/storage/kv/namespaces/n2/bulk";
+        assert_eq!((sinks[0].url.as_str(), &sinks[0].since), (expected, &Since::Start));
+        assert_eq!(sinks[0].ttl, Some(Duration::from_secs(7 * 24 * 3600)));
+    }
+
+    #[test]
+    fn every_mistake_has_its_line() {
+        let mistakes = parsed(
+            "[[sink]]\nname = \"a b\"\nkind = \"kv\"\nchannels = [\"inventory\"]\naccount = \"a/b\"\nnamespace = \"n\"\n\
+             token_file = \"\"\nttl = \"5s\"\nsince = \"x\"\napi = \"http://kv.example\"",
+        );
+        let mistakes = mistakes.unwrap_err();
+        for expected in [
+            "tidings.toml:2: sink[0].name: expected 1 to 64",
+            "tidings.toml:3: sink[0].kind: the one kind is cloudflare-kv",
+            "tidings.toml:4: sink[0].channels: there is no channel \"inventory\"",
+            "tidings.toml:5: sink[0].account: expected the id",
+            "tidings.toml:7: sink[0].token_file: this is empty",
+            "tidings.toml:8: sink[0].ttl: expected at least 60s",
+            "tidings.toml:9: sink[0].since: ",
+            "tidings.toml:10: sink[0].api: expected an https:// URL",
+        ] {
+            assert!(mistakes.iter().any(|mistake| mistake.starts_with(expected)), "{expected} is not in {mistakes:#?}");
+        }
+    }
+}

@@ -1,0 +1,72 @@
+//! The flows that the configuration names: read and checked before the node listens, made when it has its application layer.
+
+use std::sync::Arc;
+
+use crate::bus::Bus;
+use crate::config::{BRIDGE, Config, SINK};
+use crate::event::Catalog;
+use crate::flows::Flow;
+#[cfg(feature = "redis")]
+use crate::flows::bridge::{self, BridgeSettings};
+use crate::flows::sink::{self, SinkSettings};
+use crate::metrics::Metrics;
+
+/// The tables of flows, checked against the event types.
+#[derive(Debug)]
+pub struct FlowSettings {
+    #[cfg(feature = "redis")]
+    bridges: Vec<BridgeSettings>,
+    sinks: Vec<SinkSettings>,
+    /// What is suspicious about them, one sentence each.
+    pub warnings: Vec<String>,
+}
+
+impl FlowSettings {
+    /// Reads all tables.
+    ///
+    /// # Errors
+    /// Everything that is wrong with them, each with its line.
+    pub fn read(config: &Config, catalog: &Catalog) -> Result<Self, Vec<String>> {
+        let bridges = bridges(config, catalog);
+        let sinks = sink::read(config.flows.of(SINK), catalog);
+        match (bridges, sinks) {
+            #[cfg(feature = "redis")]
+            (Ok(bridges), Ok((sinks, warnings))) => Ok(Self { bridges, sinks, warnings }),
+            #[cfg(not(feature = "redis"))]
+            (Ok(()), Ok((sinks, warnings))) => Ok(Self { sinks, warnings }),
+            (bridges, sinks) => Err([bridges.err(), sinks.err()].into_iter().flatten().flatten().collect()),
+        }
+    }
+
+    /// The flows of a node.
+    pub fn flows(
+        self,
+        bus: &Arc<Bus>,
+        catalog: &Arc<Catalog>,
+        metrics: &Arc<Metrics>,
+        #[cfg_attr(not(feature = "redis"), expect(unused, reason = "only bridges need it"))] config: &Config,
+    ) -> Vec<Arc<dyn Flow>> {
+        let sink = |settings| sink::flow(settings, bus.clone(), catalog.clone(), metrics.clone());
+        #[cfg_attr(not(feature = "redis"), expect(unused_mut, reason = "there are no bridges"))]
+        let mut flows: Vec<_> = self.sinks.into_iter().map(sink).collect();
+        #[cfg(feature = "redis")]
+        flows.extend(self.bridges.into_iter().map(|settings| {
+            let (prefix, max_bytes) = (&config.broker.prefix, config.limits.max_event_bytes);
+            bridge::flow(settings, bus.clone(), catalog.clone(), metrics.clone(), prefix, max_bytes)
+        }));
+        flows
+    }
+}
+
+#[cfg(feature = "redis")]
+fn bridges(config: &Config, catalog: &Catalog) -> Result<Vec<BridgeSettings>, Vec<String>> {
+    bridge::read(config.flows.of(BRIDGE), &config.broker, catalog)
+}
+
+#[cfg(not(feature = "redis"))]
+fn bridges(config: &Config, _: &Catalog) -> Result<(), Vec<String>> {
+    match config.flows.of(BRIDGE) {
+        None => Ok(()),
+        Some(_) => Err(vec!["bridge: bridges need the Cargo feature `redis`, which this build lacks".into()]),
+    }
+}
