@@ -7,7 +7,6 @@ use std::time::Duration;
 use clap::{CommandFactory, Parser};
 use clap_complete::engine::{ArgValueCandidates, CompletionCandidate};
 
-use super::context;
 use super::remote::Remote;
 use crate::client::Client;
 use crate::config::Setting;
@@ -44,11 +43,6 @@ pub fn channels() -> ArgValueCandidates {
         let channels = ask(async |client| client.channels().await.ok()).unwrap_or_default();
         channels.into_iter().map(|channel| CompletionCandidate::new(channel.name)).collect()
     })
-}
-
-/// The contexts of this user.
-pub fn contexts() -> ArgValueCandidates {
-    ArgValueCandidates::new(|| context::names().into_iter().map(CompletionCandidate::new).collect())
 }
 
 /// The fields of the type or channel that the command line names first, each with its `=`.

@@ -36,6 +36,7 @@ mod schema;
 mod secret_input;
 mod serve;
 mod shape;
+mod shown;
 mod signals;
 mod tail;
 mod token;

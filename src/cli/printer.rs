@@ -10,6 +10,7 @@ use serde_json::value::RawValue;
 use super::failure::{Failure, say_warning};
 use super::output::{DIM, Output, colour_of};
 use super::shape::{Jq, Template};
+use super::shown::{human_time, quote_if_needed, replace_controls};
 use crate::event::{Json, Position};
 
 /// Writes events to stdout.
@@ -100,14 +101,6 @@ impl From<String> for Ended {
     }
 }
 
-/// A time with its offset from UTC, and with its date if that is another day than `now`.
-pub fn human_time(time: Timestamp, zone: &TimeZone, now: Timestamp) -> String {
-    let [time, now] = [time, now].map(|time| time.to_zoned(zone.clone()));
-    let day = if time.date() == now.date() { "" } else { "%Y-%m-%d " };
-    let offset = if time.offset().is_zero() { "Z" } else { "%:z" };
-    time.strftime(&format!("{day}%H:%M:%S%.3f{offset}")).to_string()
-}
-
 /// The readable line of an event.
 fn human_line(
     channel: &str,
@@ -136,19 +129,6 @@ fn human_line(
     format!("{line}  {DIM}{position}{DIM:#}")
 }
 
-/// Replaces control characters, so that the text cannot send escape sequences to the terminal. JSON leaves some of them
-/// unescaped (U+0080 to U+009F).
-pub fn replace_controls(json: &str) -> String {
-    json.chars().map(|letter| if letter.is_control() { char::REPLACEMENT_CHARACTER } else { letter }).collect()
-}
-
-/// Returns a plain word unchanged. Quotes and escapes any other text, so that it is one token and cannot send escape
-/// sequences to the terminal.
-fn quote_if_needed(text: &str) -> String {
-    let plain = |letter: char| !letter.is_control() && !letter.is_whitespace() && !"\"'\\=".contains(letter);
-    if !text.is_empty() && text.chars().all(plain) { text.to_owned() } else { format!("{text:?}") }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -169,17 +149,5 @@ mod tests {
             line,
             "06:30:00.500Z  own  123  reason=\"a \\u{1b}[2J\\n\\u{9b}b\" tags=[\"x\u{fffd}\"] n=-1 id=p/1  k3:42"
         );
-    }
-    #[test]
-    fn a_time_says_its_offset_and_another_day() {
-        let [time, now]: [Timestamp; 2] =
-            ["2026-11-21T20:00:00.25Z", "2026-11-21T23:00:00Z"].map(|time| time.parse().unwrap());
-        let kolkata = TimeZone::posix("IST-5:30").unwrap();
-        assert_eq!(human_time(time, &TimeZone::UTC, now), "20:00:00.250Z");
-        assert_eq!(human_time(time, &kolkata, now), "01:30:00.250+05:30");
-        // There it was yesterday.
-        let tokyo = TimeZone::posix("JST-9").unwrap();
-        let earlier = "2026-11-21T10:00:00Z".parse().unwrap();
-        assert_eq!(human_time(earlier, &tokyo, now), "2026-11-21 19:00:00.000+09:00");
     }
 }

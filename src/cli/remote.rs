@@ -13,7 +13,6 @@ use std::time::Duration;
 
 use clap::{Args, ValueHint};
 
-use super::candidates;
 use super::context::{self, Stored};
 use super::failure::{Failure, say, say_warning};
 use super::output::human;
@@ -38,7 +37,7 @@ pub struct Remote {
     url: Vec<String>,
 
     /// The daemon, token and certificates under this name; `tidings context add` gives names.
-    #[arg(long, value_name = "NAME", env = "TIDINGS_CONTEXT", add = candidates::contexts())]
+    #[arg(long, value_name = "NAME", env = "TIDINGS_CONTEXT", add = context::candidates())]
     context: Option<String>,
 
     #[command(flatten)]

@@ -51,7 +51,7 @@ pub async fn supervise(
         match ended {
             Some(Ok(())) if stopping.is_cancelled() => break,
             Some(Ok(())) => {
-                tracing::error!(flow = id.kind, name = %id.name, "the flow ended by itself; it starts again")
+                tracing::error!(flow = id.kind, name = %id.name, "the flow ended by itself; it starts again");
             }
             Some(Err(FlowError::LeaseLost)) => {
                 tracing::warn!(flow = id.kind, name = %id.name, "the flow lost its lease; it waits for the next");

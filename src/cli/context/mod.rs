@@ -7,6 +7,7 @@ mod file;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueHint};
+use clap_complete::engine::{ArgValueCandidates, CompletionCandidate};
 use serde_json::json;
 
 use super::failure::{Failure, say};
@@ -167,9 +168,10 @@ impl Remove {
     }
 }
 
-/// The names of all contexts, for completions.
-pub fn names() -> Vec<String> {
-    Contexts::load().map(|all| all.contexts.into_keys().collect()).unwrap_or_default()
+/// The names that the Tab key completes.
+pub fn candidates() -> ArgValueCandidates {
+    let names = || Contexts::load().map(|all| all.contexts.into_keys().collect::<Vec<_>>()).unwrap_or_default();
+    ArgValueCandidates::new(move || names().into_iter().map(CompletionCandidate::new).collect())
 }
 
 /// The context of a command: the named one, or else the current one if there is one.

@@ -6,7 +6,7 @@
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
-use super::super::printer::{human_time, replace_controls};
+use super::super::shown::{human_time, replace_controls};
 use crate::event::{Json, Position};
 
 /// A template that was read.

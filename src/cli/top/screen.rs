@@ -9,7 +9,7 @@ use ratatui::widgets::{Cell, Row, Table};
 use ratatui::{DefaultTerminal, Frame};
 
 use super::super::output::thousands;
-use super::super::printer::replace_controls;
+use super::super::shown::replace_controls;
 use super::Look;
 
 /// Below this width, the columns that are less important are left out.

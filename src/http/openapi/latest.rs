@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::operations::{Access, Operation, gaps, positioned_event};
+use super::operation::{Access, Operation, gaps, positioned_event};
 use super::problems::with;
 use super::schemas::Schemas;
 use crate::http::history;

@@ -7,6 +7,7 @@
 //! Everybody may read it, so it names no type of the user's own.
 
 mod latest;
+mod operation;
 mod operations;
 mod problems;
 mod schemas;
@@ -21,7 +22,7 @@ use serde_json::{Map, Value, json};
 
 use super::App;
 use crate::protocol::ErrorCode;
-use operations::{Access, Operation};
+use operation::{Access, Operation};
 use problems::Problems;
 use schemas::Schemas;
 

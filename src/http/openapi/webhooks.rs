@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::operations::{Access, Operation, json as answer};
+use super::operation::{Access, Operation, json as answer};
 use super::problems::with;
 use super::schemas::Schemas;
 use crate::http::webhooks;

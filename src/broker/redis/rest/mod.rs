@@ -73,7 +73,7 @@ impl Rest {
     pub fn new(url: &RedisUrl) -> Result<Self, String> {
         let known = ["cacert", "cert", "key"];
         if let Some(name) = url.parameters().find(|name| !known.contains(name)) {
-            let known = Known::new("parameters", known.into_iter());
+            let known = Known::new("parameters", known);
             return Err(known.refuse(&format!("a {}:// URL has no parameter `{name}`", url.scheme), name));
         }
         let (Some(token), None) = (&url.username, &url.password) else {
