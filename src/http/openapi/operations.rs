@@ -5,7 +5,6 @@ use serde_json::{Value, json};
 use super::latest;
 use super::problems::with;
 use super::schemas::{Schemas, reference};
-use super::webhooks;
 use crate::bus::Published;
 use crate::http::envelope::MAX_EVENTS;
 use crate::http::{channels, history, nodes, revocations};
@@ -174,7 +173,6 @@ pub(super) fn operation(method: &str, path: &str, schemas: &mut Schemas) -> Opti
             answers: vec![(204, json!({ "description": "The broker has the revocation.", "headers": with(["Cache-Control", "Vary"]) }))],
             problems: &[BadRequest, MalformedJson, Forbidden, RequestTimeout, PayloadTooLarge, RateLimited],
         },
-        (method, path) if path.starts_with("/v1/webhooks") => return webhooks::operation(method, path, schemas),
         ("GET" | "HEAD", "/v1/schemas") => Operation {
             id: "schemas",
             tag: "overview",
