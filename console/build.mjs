@@ -16,9 +16,9 @@ import { rolldown } from "rolldown";
 const HERE = fileURLToPath(new URL(".", import.meta.url));
 const DIST = join(HERE, "dist");
 /** The most that scripts and styles may have, compressed with Brotli, in bytes. */
-const BUDGET = 90 * 1024;
+const BUDGET = 90_000;
 /** The same for what the first view needs. */
-const FIRST = 60 * 1024;
+const FIRST = 60_000;
 
 /** The oldest browsers that the styles are written for: `color-mix` and nested rules of 2023. */
 const browsers = { chrome: 120 << 16, firefox: 120 << 16, safari: 17 << 16 };
@@ -36,8 +36,8 @@ try {
     transform: { target: "es2022", define: { IS_COMMONJS: "false" } },
     // The client, from its sources: the console needs no other build.
     resolve: { alias: { "tidings-client": join(HERE, "../clients/typescript/src/index.ts") } },
-    // What only Node needs. The client loads it only there.
-    external: ["ws", /^node:/],
+    // Parts of the client that it loads when they are called for: by Node, and by `latest`, which the console does not use.
+    external: ["ws", /^node:/, /\/unref\.js$/, /\/latest\/index\.js$/],
   });
   const { output } = await bundle.write({
     dir: join(out, "console"),

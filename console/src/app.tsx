@@ -12,16 +12,19 @@ import { Live } from "./views/live.js";
 
 type Load = () => Promise<ComponentType>;
 
+/** One file for several views: small ones compress badly. Channels is apart, since it brings the chart. */
+const later = () => import("./views/later.js");
+
 /** The views in the order of their links. Most are loaded when they are first opened. */
 const VIEWS: readonly (readonly [name: string, title: string, icon: string, view: ComponentType | Load])[] = [
   ["live", "Live", "M2 8h2.5l1.8-5 3 10 2-7 1 2H14", Live],
-  ["history", "History", "M8 4.5V8l2.3 1.5M2.6 8a5.4 5.4 0 1 0 1.7-3.9M4 2v2.3h2.3", () => import("./views/history.js").then(({ History }) => History)],
+  ["history", "History", "M8 4.5V8l2.3 1.5M2.6 8a5.4 5.4 0 1 0 1.7-3.9M4 2v2.3h2.3", () => later().then(({ History }) => History)],
   ["event", "Event", "M4 2.5h8v11H4zM6.5 6h3M6.5 8.5h3", EventView],
-  ["publish", "Publish", "M8 12.5v-9M4.5 6.5 8 3l3.5 3.5M3 14h10", () => import("./views/publish/publish.js").then(({ Publish }) => Publish)],
+  ["publish", "Publish", "M8 12.5v-9M4.5 6.5 8 3l3.5 3.5M3 14h10", () => later().then(({ Publish }) => Publish)],
   ["channels", "Channels", "M2.5 13.5v-4M6.2 13.5v-8M9.8 13.5v-6M13.5 13.5v-11", () => import("./views/channels.js").then(({ Channels }) => Channels)],
-  ["types", "Types", "M6 3H4.5v4L3 8l1.5 1v4H6M10 3h1.5v4L13 8l-1.5 1v4H10", () => import("./views/types.js").then(({ Types }) => Types)],
-  ["connections", "Connections", "M5.5 8h5M2 8a1.75 1.75 0 1 0 3.5 0A1.75 1.75 0 1 0 2 8M10.5 8a1.75 1.75 0 1 0 3.5 0 1.75 1.75 0 1 0-3.5 0", () => import("./views/connections.js").then(({ Connections }) => Connections)],
-  ["nodes", "Nodes", "M2.5 3h11v4h-11zM2.5 9h11v4h-11zM5 5h.01M5 11h.01", () => import("./views/nodes.js").then(({ Nodes }) => Nodes)],
+  ["types", "Types", "M6 3H4.5v4L3 8l1.5 1v4H6M10 3h1.5v4L13 8l-1.5 1v4H10", () => later().then(({ Types }) => Types)],
+  ["connections", "Connections", "M5.5 8h5M2 8a1.75 1.75 0 1 0 3.5 0A1.75 1.75 0 1 0 2 8M10.5 8a1.75 1.75 0 1 0 3.5 0 1.75 1.75 0 1 0-3.5 0", () => later().then(({ Connections }) => Connections)],
+  ["nodes", "Nodes", "M2.5 3h11v4h-11zM2.5 9h11v4h-11zM5 5h.01M5 11h.01", () => later().then(({ Nodes }) => Nodes)],
 ];
 const EAGER = new Set<unknown>([Live, EventView]);
 

@@ -83,7 +83,7 @@ test("a token that ends or is revoked is named, and a new one goes on", async ()
   await authority.revoke("short");
   await page.getByText("closed").waitFor();
   await opened.view("Channels");
-  await page.getByText("The daemon wants a token").waitFor();
+  await page.getByText("The daemon refused the token").waitFor();
   await page.getByRole("button", { name: /refused/ }).click();
   await page.getByText("The daemon refused this token.").waitFor();
   await opened.isAccessible();

@@ -62,6 +62,7 @@ test.each([["light", 1440], ["light", 390], ["dark", 1440], ["dark", 390]] as co
   await shoot("publish-filled");
   await page.getByRole("button", { name: "JSON", exact: true }).click();
   await shoot("publish-json");
+  await page.getByRole("button", { name: "Form", exact: true }).click();
   await shoot("publish-mistakes", "#/publish?type=order-status");
   await field(page, "orderId").fill("");
   await page.getByRole("button", { name: "Publish", exact: true }).click();

@@ -17,6 +17,7 @@ mod doctor;
 mod failure;
 mod fields;
 mod flags;
+mod flow;
 mod generate;
 mod health;
 mod history;
@@ -38,6 +39,7 @@ mod shape;
 mod signals;
 mod tail;
 mod token;
+mod top;
 mod trigger;
 mod webhook;
 
@@ -62,6 +64,7 @@ enum Command {
     Publish(publish::Publish),
     Trigger(trigger::Trigger),
     Tail(tail::Tail),
+    Top(top::Top),
     History(history::History),
     Channels(channels::Channels),
     Nodes(nodes::Nodes),
@@ -76,6 +79,10 @@ enum Command {
     Codegen(codegen::Codegen),
     #[command(subcommand)]
     Cascade(cascade::Cascade),
+    #[command(subcommand)]
+    Bridge(flow::Bridge),
+    #[command(subcommand)]
+    Sink(flow::Sink),
     Bench(bench::Bench),
     #[command(subcommand)]
     Auth(auth::Auth),
@@ -107,6 +114,7 @@ pub fn main() -> ExitCode {
         Command::Publish(publish) => run_on_one_core(publish.run()),
         Command::Trigger(trigger) => run_on_one_core(trigger.run()),
         Command::Tail(tail) => run_on_one_core(tail.run()),
+        Command::Top(top) => run_on_one_core(top.run()),
         Command::History(history) => run_on_one_core(history.run()),
         Command::Channels(channels) => run_on_one_core(channels.run()),
         Command::Nodes(nodes) => run_on_one_core(nodes.run()),
@@ -117,6 +125,8 @@ pub fn main() -> ExitCode {
         Command::Schema(schema) => schema.run(),
         Command::Codegen(codegen) => codegen.run(),
         Command::Cascade(cascade) => cascade.run(),
+        Command::Bridge(bridge) => run_on_one_core(bridge.run()),
+        Command::Sink(sink) => run_on_one_core(sink.run()),
         Command::Bench(bench) => run_on_all_cores(bench.run()),
         Command::Auth(auth) => auth.run(),
         Command::Token(token) => run_on_one_core(token.run()),

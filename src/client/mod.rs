@@ -33,6 +33,7 @@ mod backoff;
 mod connect;
 mod error;
 mod filter;
+mod flows;
 mod open_connection;
 #[cfg(feature = "server")]
 mod parts;
@@ -62,6 +63,7 @@ use url::Url;
 
 pub use answers::{Accepted, ChannelInfo, Gap, History, HistoryQuery, LoggedEvent, NodeInfo, Revocation};
 pub use error::{AuthFailure, Error, FieldError, Problem};
+pub use flows::DeadMessage;
 #[cfg(feature = "server")]
 pub(crate) use publish::EventText;
 pub use publish::MAX_BATCH;

@@ -16,6 +16,7 @@ pub mod audit;
 pub mod bridge;
 mod channel_reader;
 mod checkpoint;
+mod dead_boxes;
 pub mod dead_letters;
 mod lease;
 pub mod sink;
@@ -29,6 +30,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use channel_reader::{ChannelReader, Step};
 pub use checkpoint::Checkpoint;
+pub use dead_boxes::DeadBoxes;
 pub use dead_letters::{DeadLetter, DeadLetters};
 pub use lease::Lease;
 pub use supervisor::supervise;

@@ -13,6 +13,7 @@ pub mod echo;
 pub mod edge;
 mod envelope;
 mod events;
+mod flows;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
 mod handshake;
@@ -44,6 +45,7 @@ use std::sync::Arc;
 use crate::bus::Bus;
 use crate::config::RequestLimits;
 use crate::connection::Connections;
+use crate::flows::DeadBoxes;
 use crate::flows::webhook::Webhooks;
 use crate::metrics::Metrics;
 use edge::Edge;
@@ -72,6 +74,7 @@ pub struct AppState {
     /// Whether browsers get the console.
     pub console: bool,
     pub edge: Edge,
+    pub dead_boxes: DeadBoxes,
 }
 
 impl std::ops::Deref for App {

@@ -4,7 +4,7 @@
 /// braces stands for any.
 ///
 /// HEAD is GET without the body (section 9.3.2). Paths that open a stream refuse it: they have no answer that ends.
-pub(super) const ROUTES: [(&str, &str); 22] = [
+pub(super) const ROUTES: [(&str, &str); 24] = [
     ("/", "GET, HEAD, OPTIONS"),
     ("/console/{file}", "GET, HEAD, OPTIONS"),
     ("/v1/events", "GET, HEAD, POST, OPTIONS"),
@@ -20,6 +20,8 @@ pub(super) const ROUTES: [(&str, &str); 22] = [
     ("/v1/webhooks/{name}/dead", "GET, HEAD, OPTIONS"),
     ("/v1/webhooks/{name}/replay", "POST, OPTIONS"),
     ("/v1/webhooks/{name}/resume", "POST, OPTIONS"),
+    ("/v1/bridges/{name}/dead", "GET, HEAD, OPTIONS"),
+    ("/v1/sinks/{name}/dead", "GET, HEAD, OPTIONS"),
     ("/v1/schemas", "GET, HEAD, OPTIONS"),
     ("/v1/schemas/{type}", "GET, HEAD, OPTIONS"),
     ("/healthz", "GET, HEAD, OPTIONS"),

@@ -10,8 +10,8 @@ use hyper_util::service::TowerToHyperService;
 use super::route_table::ROUTES;
 use super::side::Side;
 use super::{
-    App, channels, console, events, health, history, latest, nodes, openapi, revocations, schemas, start_page, stream,
-    webhooks, websocket,
+    App, channels, console, events, flows, health, history, latest, nodes, openapi, revocations, schemas, start_page,
+    stream, webhooks, websocket,
 };
 use crate::protocol::{ErrorCode, Problem};
 use crate::suggest::Known;
@@ -24,7 +24,7 @@ pub struct Routes {
 }
 
 /// The routes that a 404 does not list.
-const UNLISTED: [&str; 10] = [
+const UNLISTED: [&str; 12] = [
     "/",
     "/console/{file}",
     "/v1/latest/{type}",
@@ -33,6 +33,8 @@ const UNLISTED: [&str; 10] = [
     "/v1/webhooks/{name}/dead",
     "/v1/webhooks/{name}/replay",
     "/v1/webhooks/{name}/resume",
+    "/v1/bridges/{name}/dead",
+    "/v1/sinks/{name}/dead",
     "/v1/schemas/{type}",
     "/favicon.ico",
 ];
@@ -76,6 +78,8 @@ impl Routes {
             ("/v1/webhooks/{name}/dead", get(webhooks::dead)),
             ("/v1/webhooks/{name}/replay", post(webhooks::replay)),
             ("/v1/webhooks/{name}/resume", post(webhooks::resume)),
+            ("/v1/bridges/{name}/dead", get(flows::of_bridge)),
+            ("/v1/sinks/{name}/dead", get(flows::of_sink)),
             ("/v1/schemas", get(schemas::all)),
             ("/v1/schemas/{type}", get(schemas::one)),
             ("/healthz", get(health::alive)),

@@ -12,8 +12,16 @@ pub enum Side {
 }
 
 /// The operator's routes: those that `admin_listen` gives an address of their own.
-const ADMIN: [&str; 6] =
-    ["/metrics", "/v1/nodes", "/v1/connections", "/v1/incidents", "/v1/revocations", "/v1/webhooks"];
+const ADMIN: [&str; 8] = [
+    "/metrics",
+    "/v1/nodes",
+    "/v1/connections",
+    "/v1/incidents",
+    "/v1/revocations",
+    "/v1/webhooks",
+    "/v1/bridges",
+    "/v1/sinks",
+];
 
 impl Side {
     /// Whether an address of this side has this path.

@@ -5,11 +5,10 @@ use std::sync::Arc;
 use crate::bus::Bus;
 use crate::config::{BRIDGE, Config, SINK};
 use crate::event::Catalog;
-use crate::flows::Flow;
 #[cfg(feature = "redis")]
 use crate::flows::bridge::{self, BridgeSettings};
 use crate::flows::sink::{self, SinkSettings};
-use crate::flows::webhook;
+use crate::flows::{Flow, FlowId, webhook};
 use crate::metrics::Metrics;
 
 /// The tables of flows, checked against the event types.
@@ -49,6 +48,16 @@ impl FlowSettings {
                 Err([bridges.err(), sinks.err(), webhooks.err()].into_iter().flatten().flatten().collect())
             }
         }
+    }
+
+    /// Which bridges and sinks they are.
+    pub fn ids(&self) -> Vec<FlowId> {
+        let id = |kind, name: &str| FlowId { kind, name: name.into() };
+        #[cfg_attr(not(feature = "redis"), expect(unused_mut, reason = "there are no bridges"))]
+        let mut ids: Vec<_> = self.sinks.iter().map(|sink| id(sink::KIND, &sink.name)).collect();
+        #[cfg(feature = "redis")]
+        ids.extend(self.bridges.iter().map(|bridge| id(bridge::KIND, &bridge.name)));
+        ids
     }
 
     /// The flows of a node, but for the webhooks.

@@ -36,7 +36,7 @@ use crate::connection::{Connections, MAX_UNAUTHENTICATED};
 use crate::event::{Catalog, Defaults, Epoch};
 use crate::flows::audit::{AuditWriter, follow_reloads};
 use crate::flows::webhook::{self, Webhook, Webhooks};
-use crate::flows::{self, Flow};
+use crate::flows::{self, DeadBoxes, Flow, FlowId};
 use crate::http::edge::Edge;
 use crate::http::{App, AppState, ParseLimit, Side};
 use crate::hub::{EvictReason, Hub};
@@ -178,7 +178,7 @@ pub async fn bind_with(mut config: Config, catalog: Arc<Catalog>, open: OpenBrok
     });
     let parts = parts.collect::<Result<_, _>>()?;
     let webhooks = std::mem::take(&mut flows.webhooks);
-    let rules = Rules { cascades, auth, audit, webhooks };
+    let rules = Rules { cascades, auth, audit, webhooks, flow_ids: flows.ids() };
     let server = assemble(listener, config, catalog.clone(), parts, admission, metrics.clone(), rules);
     let more = flows.flows(&server.app.bus, &catalog, &metrics, &server.config);
     Ok(Server { admin, tls, flows: server.flows.iter().cloned().chain(more).collect(), ..server })
@@ -202,6 +202,7 @@ struct Rules {
     auth: Option<Arc<Auth>>,
     webhooks: Vec<webhook::Settings>,
     audit: Option<AuditParts>,
+    flow_ids: Vec<FlowId>,
 }
 
 /// Puts the parts of a node together. Callers without a credential are in the first namespace.
@@ -212,7 +213,7 @@ fn assemble(
     namespaces: Vec<NamespaceParts>,
     admission: Arc<Admission>,
     metrics: Arc<Metrics>,
-    Rules { cascades, auth, audit, webhooks }: Rules,
+    Rules { cascades, auth, audit, webhooks, flow_ids }: Rules,
 ) -> Server {
     let lifecycle = Lifecycle::default();
     let known = namespaces.iter().map(|parts| parts.namespace.clone()).collect();
@@ -244,6 +245,7 @@ fn assemble(
         .map(|settings| Arc::new(Webhook::new(settings, bus.clone(), metrics.clone(), node.clone())));
     let webhooks: Vec<_> = webhooks.collect();
     let flows = webhooks.iter().map(|webhook| webhook.clone() as Arc<dyn Flow>).collect();
+    let dead_boxes = DeadBoxes::new(bus.clone(), flow_ids);
     let app = App(Arc::new(AppState {
         webhooks: Webhooks::new(bus.clone(), webhooks),
         bus,
@@ -256,6 +258,7 @@ fn assemble(
         console: edge.console,
         // Without authentication, every caller may do everything.
         edge: Edge::new(edge, auth.is_none(), occupancy.clone()),
+        dead_boxes,
     }));
     Server {
         listener,

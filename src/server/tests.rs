@@ -88,7 +88,13 @@ impl Node {
         });
         let parts: Vec<_> = parts.collect();
         let listener = listen(config.server.listen).unwrap();
-        let rules = Rules { cascades: Cascades::none(&catalog), auth: None, audit: None, webhooks: Vec::new() };
+        let rules = Rules {
+            cascades: Cascades::none(&catalog),
+            auth: None,
+            audit: None,
+            webhooks: Vec::new(),
+            flow_ids: Vec::new(),
+        };
         let server = assemble(listener, config, catalog, parts, admission, metrics, rules);
         let mut services = Services::default();
         for NamespaceParts { relay, signals, readiness, .. } in server.namespaces {

@@ -6,6 +6,7 @@ use std::net::TcpStream;
 
 use serde_json::{Value, json};
 
+use crate::support::cluster::Cluster;
 use crate::support::daemon::Daemon;
 use crate::support::redis::Redis;
 use crate::support::subscriber::Subscriber;
@@ -16,14 +17,13 @@ const SALE: &str = r#"{"type":"inventory:change","productId":"p1","oldQuantity":
 
 /// A node on this Redis with these tables.
 async fn node(redis: &Redis, tables: &str) -> Daemon {
-    let folder = tempfile::tempdir().unwrap();
-    node_in(redis, tables, folder).await
+    node_on(&format!("redis://127.0.0.1:{}", redis.port), tables).await
 }
 
-async fn node_in(redis: &Redis, tables: &str, folder: tempfile::TempDir) -> Daemon {
+async fn node_on(broker: &str, tables: &str) -> Daemon {
+    let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("tidings.toml"), tables).unwrap();
-    let broker = format!("redis://127.0.0.1:{}", redis.port);
-    let flags = ["--listen", "127.0.0.1:0", "--broker", &broker, "--log-max-events", "100000"];
+    let flags = ["--listen", "127.0.0.1:0", "--broker", broker, "--log-max-events", "100000"];
     let daemon = Daemon::with(&flags, folder);
     let ready =
         async || reqwest::get(format!("{}/readyz", daemon.url)).await.is_ok_and(|answer| answer.status() == 200);
@@ -237,6 +237,27 @@ async fn what_is_no_event_is_counted_and_what_follows_goes_on() {
     let all = async || Some(events(&node, "inventory-change").await).filter(|events| !events.is_empty());
     assert_eq!(until("the event behind the garbage", all).await.len(), 1);
     assert_eq!(metric(&node, "tidings_bridge_refused_total").await, 7.0);
+    let kept = node.run(&["bridge", "dead", "legacy", "--json"]);
+    assert_eq!(kept.code, Some(0), "{}", kept.err);
+    let kept: Vec<Value> = kept.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let reasons: Vec<_> = kept.iter().map(|letter| letter["reason"].as_str().unwrap()).collect();
+    let expected = [
+        "the message is not JSON",
+        "the message is not JSON",
+        "the message is not a JSON object",
+        "the message is not JSON",
+        "/data/productId: ",
+        "/eventId is not there",
+        "the message has 70000 bytes, and events have at most 65536 (max_event_bytes)",
+    ];
+    assert_eq!(reasons.len(), expected.len(), "{reasons:#?}");
+    for (reason, expected) in reasons.iter().zip(expected) {
+        assert!(reason.starts_with(&format!("channel:inventory:change: {expected}")), "{reason}");
+    }
+    assert_eq!(kept[1]["message"], "\u{fffd}\u{fffd}\0garbage\r\n");
+    let table = node.run(&["bridge", "dead", "legacy"]).out;
+    assert!(table.starts_with("ID ") && table.contains("max_event_bytes"), "{table}");
+    assert_eq!(node.run(&["bridge", "dead", "other"]).code, Some(1));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -249,6 +270,18 @@ async fn a_bridge_listens_again_after_its_connection_was_killed() {
     Publisher::to(&redis).publish("channel:inventory:change", numbered(1).as_bytes());
     let all = async || Some(events(&node, "inventory-change").await).filter(|events| !events.is_empty());
     assert_eq!(until("the event", all).await.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cluster_passes_the_messages_of_each_of_its_nodes_on() {
+    let cluster = Cluster::masters();
+    let node = node_on(&cluster.text(), WITH_ID).await;
+    listening(&cluster.nodes[1], "channel:inventory:change", 1).await;
+    for (number, redis) in cluster.nodes.iter().enumerate() {
+        Publisher::to(redis).publish("channel:inventory:change", numbered(number).as_bytes());
+    }
+    let all = async || Some(events(&node, "inventory-change").await).filter(|events| events.len() >= 3);
+    assert_eq!(until("the events", all).await.len(), 3);
 }
 
 /// What a bridge logs when it works.

@@ -74,6 +74,33 @@ fn a_sample_prints_each_nth_event() {
 }
 
 #[test]
+fn one_look_of_top_has_rates_by_channel_subject_and_source() {
+    let daemon = Daemon::start();
+    let top = daemon.command(&["top", "inventory-change", "--json", "--time", "3s"]);
+    let top = std::thread::spawn(move || run(top, ""));
+    let mut published = 0;
+    while !top.is_finished() {
+        publish(&daemon, [1]);
+        published += 1;
+    }
+    let ended = top.join().unwrap();
+    let look: serde_json::Value = serde_json::from_str(&ended.out).unwrap_or_else(|_| panic!("{ended:?}"));
+    let counted = look["rate"].as_f64().unwrap() * 3.0;
+    assert!(counted > 0.0 && counted < f64::from(published) + 1.0, "{look}");
+    for (list, name, value) in [
+        ("channels", "channel", "inventory-change"),
+        ("subjects", "subject", "p/1"),
+        ("sources", "source", "anonymous"),
+    ] {
+        assert_eq!(look[list][0][name], value, "{look}");
+        assert!(look[list][0]["rate"].as_f64().unwrap() > 0.0, "{look}");
+    }
+    assert_eq!(look["nodes"][0]["state"], "up", "{look}");
+    let piped = daemon.run(&["top"]);
+    assert!(piped.code == Some(1) && piped.err.contains("use --json"), "{piped:?}");
+}
+
+#[test]
 fn health_answers_by_its_exit_code() {
     let daemon = Daemon::start();
     assert_eq!(daemon.run(&["health"]).out, "alive\n");

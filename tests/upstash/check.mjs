@@ -59,7 +59,7 @@ await all;
 messages.sort((a, b) => (a.channel < b.channel ? -1 : 1));
 assert.deepEqual(messages, [
     { channel: "one", message: "a,b,{c}" },
-    { channel: "two", message: { type: "event" } },
+    { channel: "two", message: '{"type":"event"}' },
 ]);
 await subscriber.unsubscribe();
 

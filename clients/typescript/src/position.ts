@@ -10,3 +10,9 @@ export function reaches(position: string, other: string): boolean {
   // Offsets have no leading zeros, so the longer text is the higher number. This also works above 2^53.
   return position.length === other.length ? position > other : position.length > other.length;
 }
+
+/** The position before this one, which is that of an event. */
+export function before(position: string): string {
+  const at = position.indexOf(":") + 1;
+  return `${position.slice(0, at)}${BigInt(position.slice(at)) - 1n}`;
+}

@@ -117,9 +117,9 @@ describe("a stored position is not beyond what was processed", () => {
     await handled(page.bus, peer, "e:5");
     const position = () => (hide(), hide(), storage.records[0]?.position);
     await loop.next();
-    expect(position()).toBe(undefined);
+    expect(position()).toBe("e:0");
     await loop.next();
-    expect(position()).toBe(undefined);
+    expect(position()).toBe("e:0");
     void loop.next();
     expect(position()).toBe("e:5");
   });
@@ -140,6 +140,23 @@ describe("a stored position is not beyond what was processed", () => {
   });
 });
 
+test("a subscription whose first events are not finished with goes on before them, in the same page and in the next one", async () => {
+  const page = open();
+  const loop = page.bus.events(channel);
+  const peer = await connection();
+  await peer.confirmSubscribe("e:5");
+  for (const offset of [6, 7]) sale(peer, offset, "a");
+  await handled(page.bus, peer, "e:7");
+  await loop.return?.();
+  expect(await peer.receive()).toMatchObject({ type: "unsubscribe" });
+  const quantities = seen(page);
+  const { sub, since } = await peer.receiveSubscribe();
+  expect(since).toBe("e:5");
+  page.bus.close();
+  expect([sub, quantities]).toEqual([expect.any(String), []]);
+  expect(storage.records).toMatchObject([{ position: "e:5", events: [] }]);
+});
+
 test("where a subscription goes on behind the newest events, no older event follows a newer one", async () => {
   const page = open();
   // It never finishes with its first event.
@@ -152,13 +169,17 @@ test("where a subscription goes on behind the newest events, no older event foll
   await handled(page.bus, peer, "e:2");
   stop();
   expect(await peer.receive()).toMatchObject({ type: "unsubscribe" });
-  const quantities = seen(page);
+  const [quantities, others] = [seen(page), seen(page)];
   const { sub, since } = await peer.receiveSubscribe();
   expect(since).toBe("e:0");
   peer.send({ type: "subscribed", sub, channel, position: "e:0", recovered: true });
   for (const offset of [1, 2, 3]) sale(peer, offset, "a");
   await handled(page.bus, peer, "e:3");
-  expect(quantities).toEqual([1, 2, 3]);
+  expect([quantities, others, seen(page)]).toEqual([[1, 2, 3], [1, 2, 3], []]);
+  // One that comes now has what the others have.
+  const late = seen(page);
+  await Promise.resolve();
+  expect(late).toEqual([-3]);
 });
 
 test("after a gap, values from before are not stored any longer", async () => {

@@ -90,14 +90,19 @@ export function filterFields(root: Schema): readonly FilterField[] {
   return [...fields.values()];
 }
 
+/** How deep an example may be. */
+const DEPTH = 6;
+
 /** A value that fits, in the simple cases: what a form begins with. Optional members are left out below the first level. */
 export function example(given: unknown, root: Schema, name = "", depth = 0): unknown {
   const schema = resolve(given, root);
   const stated = schema["examples"]?.[0] ?? schema["default"] ?? schema["const"] ?? schema["enum"]?.[0];
   if (stated !== undefined) return stated;
-  const choice = alternatives(schema, root)[0];
-  if (choice !== undefined) return depth > 6 ? null : example(choice, root, name, depth + 1);
   const [kind] = types(schema);
+  // A schema may contain itself.
+  if (depth > DEPTH) return kind === "object" ? {} : kind === "array" ? [] : null;
+  const choice = alternatives(schema, root)[0];
+  if (choice !== undefined) return example(choice, root, name, depth + 1);
   switch (kind) {
     case "object": {
       const required = new Set<string>(schema["required"] ?? []);
@@ -109,7 +114,6 @@ export function example(given: unknown, root: Schema, name = "", depth = 0): unk
     case "array": {
       const fixed = (schema["prefixItems"] ?? []) as unknown[];
       const count = Math.max(Number(schema["minItems"] ?? 0), depth < 2 ? 1 : 0, fixed.length);
-      if (depth > 6) return [];
       const rest = schema["items"] === false ? fixed.length : Math.min(count, 20);
       return Array.from({ length: rest }, (_, index) => example(fixed[index] ?? schema["items"], root, name.replace(/s$/, ""), depth + 1));
     }

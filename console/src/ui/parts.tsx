@@ -5,6 +5,7 @@ import { useEffect, useRef, useState } from "preact/hooks";
 import type { TidingsError } from "tidings-client";
 
 import { hue } from "../data/catalog.js";
+import { token } from "../data/session.js";
 import { askForToken } from "./token.js";
 
 /** The name of a channel, with its colour. */
@@ -49,8 +50,9 @@ export function Problem({ error, missing, retry }: { error: TidingsError; missin
   const { status } = error;
   if (status === 404 && missing) return <Empty title="This daemon does not offer it">{missing}</Empty>;
   const [title, text] =
-    status === 401 ? ["The daemon wants a token", "Without a valid one it does not answer this."] :
-    status === 403 ? ["The token does not allow this", error.message] :
+    status === 401 && token.value ? ["The daemon refused the token", "It may have ended or been revoked. The log of the daemon says why."] :
+    status === 401 ? ["The daemon wants a token", "Without one it does not answer this."] :
+    status === 403 ? ["The token does not allow this", "Whoever issued it can grant it."] :
     error.code === "network" ? ["No answer", error.message] :
     ["The daemon refused this", error.message];
   return (
@@ -67,7 +69,7 @@ export function Problem({ error, missing, retry }: { error: TidingsError; missin
         </ul>
       )}
       <p class="problem-foot">
-        {status === 401 && <button type="button" onClick={askForToken}>Give a token…</button>}
+        {status === 401 && <button type="button" onClick={askForToken}>{token.value ? "Give another token…" : "Give a token…"}</button>}
         {retry && <button type="button" onClick={retry}>Try again</button>}
         <span class="muted">
           {error.code}

@@ -1,9 +1,9 @@
 //! The Redis backend: a stream for each channel's log, pub/sub for signals, and one Lua script that appends and publishes.
 //!
 //! Commands go to a server over a [`transport`]: the Redis protocol, or the [REST interface](rest) of Upstash. With the
-//! first, each server has two connections, which a [`link`] keeps open: one runs scripts ([`server`]; appends come through the
-//! queue in [`appends`], reads through [`reads`] and [`latest`]), the other subscribes ([`listener`]). In a cluster each master has these two, and [`cluster`]
-//! follows which master has which slots.
+//! first, each server has two connections, which a [`link`] keeps open: one runs scripts ([`server`]; appends come through
+//! the queue in [`appends`], reads through [`reads`] and [`latest`]), the other subscribes ([`listener`]). In a cluster each
+//! master has these two, and [`cluster`] follows which master has which slots.
 //!
 //! Only the scripts assign positions, because Redis runs them one at a time. This node sends with each call what it knows
 //! of the log ([`log_fingerprint`]). So a script detects that the log lost events before it gives their positions to other

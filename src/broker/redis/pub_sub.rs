@@ -12,7 +12,7 @@ use tokio::sync::broadcast::{self, error::RecvError};
 
 use super::errors::{describe, from_fred};
 use super::link::{Connection, Link, SignsOfLife, verified_ping};
-use super::target::{ConnectOptions, Target};
+use super::target::Target;
 use super::{BrokerError, Topology};
 use crate::config::RedisUrl;
 
@@ -21,9 +21,12 @@ const MESSAGE_BUFFER: usize = 8192;
 /// How often an idle connection is checked.
 const CHECK: Duration = Duration::from_secs(2);
 
-/// A Redis with pub/sub: one server, the master that sentinels name, or a node of a cluster.
+/// A Redis with pub/sub: one server, the master that sentinels name, or any node of a cluster.
 pub struct PubSub {
     link: Link,
+    /// The nodes of a cluster that the URL names, and which of them is tried. Empty without a cluster.
+    nodes: Vec<Target>,
+    node: usize,
     /// Follows the sentinels, while it is polled.
     sentinels: Option<BoxFuture<'static, ()>>,
 }
@@ -52,25 +55,35 @@ impl PubSub {
     /// # Errors
     /// What is wrong with the URL, without its passwords.
     pub fn new(url: &RedisUrl) -> Result<Self, String> {
-        let (target, sentinels) = match Topology::of(url)? {
-            Topology::Server(target, sentinels) => (target, sentinels),
+        let link = |target| Link::new(target, "bridge", MESSAGE_BUFFER);
+        Ok(match Topology::of(url)? {
+            Topology::Server(target, sentinels) => Self { link: link(target), nodes: Vec::new(), node: 0, sentinels },
             Topology::Rest(_) => {
                 return Err(
                     "a bridge cannot use the REST interface: give it the server's redis:// or rediss:// URL".into()
                 );
             }
             // Each node of a cluster passes plain messages on to all others.
-            Topology::Cluster(options, nodes) => (of_cluster(&options, nodes)?, None),
-        };
-        Ok(Self { link: Link::new(target, "bridge", MESSAGE_BUFFER), sentinels })
+            Topology::Cluster(options, nodes) => {
+                let nodes: Vec<_> = nodes.into_iter().map(|node| Target::at(&options, node)).collect();
+                let first = nodes.first().cloned().ok_or("the URL names no server")?;
+                Self { link: link(first).or_replica(), nodes, node: 0, sentinels: None }
+            }
+        })
     }
 
     /// Connects, and subscribes to channels and to patterns. Tries until it succeeds.
     pub async fn connect(&mut self, channels: &[String], patterns: &[String]) -> PubSubConnection {
-        let link = &mut self.link;
+        let Self { link, nodes, node, sentinels } = self;
         let connecting = async {
             loop {
-                let Ok(connection) = link.connect().await else { continue };
+                let Ok(connection) = link.connect().await else {
+                    *node += 1;
+                    if let Some(next) = nodes.get(*node % nodes.len().max(1)) {
+                        link.set_target(next.clone());
+                    }
+                    continue;
+                };
                 let messages = connection.client.message_rx();
                 let opened = PubSubConnection { connection, messages, signs: SignsOfLife::after_each(CHECK) };
                 match opened.subscribe(channels, patterns).await {
@@ -82,7 +95,7 @@ impl PubSub {
                 }
             }
         };
-        match &mut self.sentinels {
+        match sentinels {
             None => connecting.await,
             Some(sentinels) => tokio::select! {
                 connection = connecting => connection,
@@ -95,11 +108,6 @@ impl PubSub {
     pub fn failed(&mut self, cause: &str) {
         self.link.failed(cause);
     }
-}
-
-fn of_cluster(options: &ConnectOptions, nodes: Vec<super::Node>) -> Result<Target, String> {
-    let node = nodes.into_iter().next().ok_or("the URL names no server")?;
-    Ok(Target::at(options, node))
 }
 
 impl PubSubConnection {

@@ -87,7 +87,7 @@ fn sink(reader: &mut Reader<'_>, table: Table<'_>, catalog: &Catalog) -> Option<
             channels.push(channel.to_owned());
         }
     }
-    let mut id = |reader: &mut Reader<'_>, member: &str| {
+    let id = |reader: &mut Reader<'_>, member: &str| {
         let text = reader.required_string(table, member)?;
         if !text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte)) {
             mistake(reader, table, member, "expected the id that Cloudflare's dashboard shows: letters and digits");

@@ -7,7 +7,7 @@ use super::problems::with;
 use super::schemas::{Schemas, reference};
 use crate::bus::Published;
 use crate::http::envelope::MAX_EVENTS;
-use crate::http::{channels, history, nodes, revocations};
+use crate::http::{channels, flows, history, nodes, revocations};
 use crate::protocol::ErrorCode::{self, *};
 use crate::protocol::{ClientFrame, SUBPROTOCOL, ServerFrame};
 
@@ -173,6 +173,27 @@ pub(super) fn operation(method: &str, path: &str, schemas: &mut Schemas) -> Opti
             answers: vec![(204, json!({ "description": "The broker has the revocation.", "headers": with(["Cache-Control", "Vary"]) }))],
             problems: &[BadRequest, MalformedJson, Forbidden, RequestTimeout, PayloadTooLarge, RateLimited],
         },
+        ("GET" | "HEAD", "/v1/bridges/{name}/dead" | "/v1/sinks/{name}/dead") => {
+            let of_bridge = path.starts_with("/v1/bridges");
+            Operation {
+                id: if of_bridge { "deadMessages" } else { "deadValues" },
+                tag: "operation",
+                summary: match of_bridge {
+                    true => "The messages that became no event",
+                    false => "The values that a store refuses",
+                },
+                description: "Needs the admin right `flows`. Up to 500, of the last 7 days, the oldest first.",
+                access: Access::Credential,
+                parameters: vec![json!({
+                    "name": "name", "in": "path", "required": true, "description": "The name in the configuration.",
+                    "schema": { "type": "string", "minLength": 1 },
+                    "examples": { "a flow": { "value": "legacy" } },
+                })],
+                body: None,
+                answers: vec![(200, json(schemas.written::<flows::Dead>(), "What was given up."))],
+                problems: &[Forbidden, NotFound, RateLimited],
+            }
+        }
         ("GET" | "HEAD", "/v1/schemas") => Operation {
             id: "schemas",
             tag: "overview",

@@ -57,7 +57,7 @@ pub fn rows() -> Vec<Row> {
     const NOBODY: [&str; 7] = ["401", "401", "403", "403", "403", "403", "403"];
     const LISTING: [&str; 7] = ["401", "401", "200", "200", "200", "200", "200"];
     const OPERATOR: [&str; 7] = ["401", "401", "403", "403", "403", "403", "200"];
-    const NO_WEBHOOK: [&str; 7] = ["401", "401", "403", "403", "403", "403", "404"];
+    const NO_FLOW: [&str; 7] = ["401", "401", "403", "403", "403", "403", "404"];
     const PUBLIC: [&str; 7] = ["200"; 7];
     let row = |sent, note, answers| Row { sent, note, answers };
     let get = |path: &str, note, answers| row(Sent::Request(Method::GET, path.to_owned(), None), note, answers);
@@ -138,10 +138,12 @@ pub fn rows() -> Vec<Row> {
         get("/metrics", "", OPERATOR),
         post("/v1/revocations", json!({"jti": "x"}), "", ["401", "401", "403", "403", "403", "403", "204"]),
         get("/v1/webhooks", "", OPERATOR),
-        post("/v1/webhooks/none/test", json!({}), "there is no such webhook", NO_WEBHOOK),
-        get("/v1/webhooks/none/dead", "", NO_WEBHOOK),
-        post("/v1/webhooks/none/replay", json!({"all": true}), "", NO_WEBHOOK),
-        post("/v1/webhooks/none/resume", json!({}), "", NO_WEBHOOK),
+        post("/v1/webhooks/none/test", json!({}), "there is no such webhook", NO_FLOW),
+        get("/v1/webhooks/none/dead", "", NO_FLOW),
+        post("/v1/webhooks/none/replay", json!({"all": true}), "", NO_FLOW),
+        post("/v1/webhooks/none/resume", json!({}), "", NO_FLOW),
+        get("/v1/bridges/none/dead", "there is no such bridge", NO_FLOW),
+        get("/v1/sinks/none/dead", "there is no such sink", NO_FLOW),
         get("/healthz", "", PUBLIC),
         get("/readyz", "", PUBLIC),
         get("/openapi.json", "", PUBLIC),

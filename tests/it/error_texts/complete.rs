@@ -32,6 +32,8 @@ const FEWER: &[(&str, usize, &str)] = &[
 
 /// Texts of `#[error(…)]` that the table does not have, and why.
 const NOT_PROVOKED: &[(&str, &str)] = &[
+    ("another node may have the lease", "a log line of a flow: another node goes on"),
+    ("the value ", "a log line of a flow"),
     ("the system gives no thread", "the system has no threads left"),
     ("the service ", "a service of the daemon panics; tests/it/supervision.rs has one"),
     ("a fan-out thread has died", "a thread of the daemon panics; tests/it/supervision.rs has one"),

@@ -29,6 +29,7 @@ async fn requests(table: &mut Table, node: &Node) {
     for path in [
         "/nope",
         "/v1/schemas/order-statu",
+        "/v1/bridges/none/dead",
         "/v1/stream?channel=order-statu",
         "/v1/events?channel=nonsense",
         "/v1/events?chanel=order-status",

@@ -47,9 +47,3 @@ export function epoch(position: string): string {
 export function offset(position: string): number {
   return Number(position.slice(position.indexOf(":") + 1));
 }
-
-/** The position before this one, which is that of an event. */
-export function before(position: string): string {
-  const at = position.indexOf(":") + 1;
-  return `${position.slice(0, at)}${BigInt(position.slice(at)) - 1n}`;
-}

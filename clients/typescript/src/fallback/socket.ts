@@ -10,12 +10,12 @@
 import { TidingsError } from "../errors.js";
 import type { ClientFrame, ServerFrame } from "../generated/protocol.js";
 import { CLOSE_CODES } from "../generated/protocol.js";
-import { reaches } from "../position.js";
+import { before, reaches } from "../position.js";
 import type { Transport } from "../state.js";
 import type { Gap } from "../subscription.js";
 import type { Timer } from "../timers.js";
 import type { WebSocketLike } from "../websocket.js";
-import { before, epoch, groups, offset, readCursor } from "./cursor.js";
+import { epoch, groups, offset, readCursor } from "./cursor.js";
 import { type End, type Feed, type FeedHandler, isRefused, isUnavailable, OwnFeed, type Path, usesStreams } from "./feed.js";
 import { remainingMs } from "./jwt.js";
 import { deliverPage, type PageSink } from "./page.js";
@@ -286,8 +286,6 @@ export class HttpSocket implements WebSocketLike, FeedHandler {
     this.#shut(code ?? 1006, reason);
   }
 
-  // Within
-
   #isFollowed(name: string): boolean {
     return this.#followed.has(this.#channels.get(name));
   }
@@ -299,6 +297,7 @@ export class HttpSocket implements WebSocketLike, FeedHandler {
       if (channel === undefined || reaches(channel.position, position)) return;
       if (epoch(position) !== epoch(channel.position)) return this.#isLate();
       channel.position = position;
+      this.#delivered++;
       // The frame as text: the event is not parsed twice.
       this.#fire("message", { data: `{"type":"event","position":${JSON.stringify(position)},"event":${json}}` });
     },
@@ -307,6 +306,7 @@ export class HttpSocket implements WebSocketLike, FeedHandler {
       if (channel === undefined || reaches(channel.position, position)) return;
       if (epoch(from) !== epoch(channel.position) && epoch(position) !== epoch(channel.position)) return this.#isLate();
       channel.position = position;
+      this.#delivered++;
       this.#emit({ type: "gap", channel: name, from, position });
     },
     reached: (positions) => {

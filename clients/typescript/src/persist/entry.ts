@@ -7,7 +7,7 @@
 import type { TidingsError } from "../errors.js";
 import type { CloudEvent } from "../generated/events.js";
 import type { PersistHost } from "../persistence.js";
-import { reaches } from "../position.js";
+import { before, reaches } from "../position.js";
 import type { SubscribeRequest, Subscriber } from "../subscription.js";
 import { Progress } from "./progress.js";
 import { type StoredRecord, Value } from "./record.js";
@@ -98,9 +98,9 @@ export class Entry implements Subscriber {
   join(subscriber: Subscriber): void {
     const member = new Member(subscriber, this.position);
     this.#members.set(subscriber, member);
-    // Where the subscription goes on, the daemon sends what is beyond the position again: older values must not follow newer ones.
-    const { position: from } = this;
-    const known = this.#unsubscribe || from === undefined ? this.values : this.values.filter(({ position }) => reaches(from, position));
+    // What is beyond where the subscription is, the daemon sends again: older values must not follow newer ones.
+    const from = (this.#unsubscribe && this.#host.reached(this)) ?? this.position;
+    const known = from === undefined ? this.values : this.values.filter(({ position }) => reaches(from, position));
     const events = known.map(({ position, text }) => {
       // A copy: handlers of the page may have changed the event that they were given.
       const [, event] = JSON.parse(text) as [string, CloudEvent];
@@ -152,6 +152,7 @@ export class Entry implements Subscriber {
 
   deliver(event: CloudEvent): void {
     const position = this.#host.positionOf(event);
+    if (position !== undefined && this.position === undefined) this.#start(before(position));
     if (position !== undefined && event.subject !== undefined) this.#keep(new Value(position, event));
     // A copy: a subscriber that a handler adds does not receive the current event, which is among its values.
     for (const [subscriber, member] of [...this.#members]) {
@@ -177,6 +178,13 @@ export class Entry implements Subscriber {
     const subscribers = [...this.#members.keys()];
     this.#members.clear();
     return subscribers.map((subscriber) => subscriber.end(error)).every(Boolean);
+  }
+
+  /** The first event comes after this position: what is not finished with comes again from there. */
+  #start(position: string): void {
+    this.position = position;
+    this.isChanged = true;
+    for (const { progress } of this.#members.values()) progress.start(position);
   }
 
   #keep(value: Value): void {

@@ -24,6 +24,11 @@ export class Progress {
     this.#position = position;
   }
 
+  /** Begins at `position`, unless it has begun. */
+  start(position: string): void {
+    this.#position ??= position;
+  }
+
   /** The subscriber was given an event. Returns a function that says that it has finished with it. */
   begin(): () => void {
     const period = this.#newer;

@@ -119,7 +119,8 @@ function Editor({ type, names }: { type: string; names: readonly string[] }) {
       <div class="columns">
         <section class="sheet">
           <div class="bar">
-            <label>Type <select value={type} onChange={(event) => ((draft.value = undefined), (location.hash = href("publish", { type: event.currentTarget.value })))}>{names.map((name) => <option key={name}>{name}</option>)}</select></label>
+            <label for="type">Type</label>
+            <select id="type" value={type} onChange={(event) => ((draft.value = undefined), (location.hash = href("publish", { type: event.currentTarget.value })))}>{names.map((name) => <option key={name}>{name}</option>)}</select>
             <span class="spring" />
             <Choice label="How to write it" value={mode} options={[["form", "Form"], ["json", "JSON"]]} onChange={(next) => !broken && (setMode(next), setText(undefined))} />
             <button type="button" class="quiet" onClick={() => load(fresh(type))}>Example</button>

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use fred::bytes::Bytes;
+use futures_util::future::try_join_all;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::Response;
 use reqwest::header::{ACCEPT, HeaderValue};
@@ -15,6 +16,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
+use super::super::transport::CallError;
 use super::lines::{Line, Lines};
 use super::{BrokerError, CALL_TIMEOUT, Rest, accepted, lost};
 
@@ -35,7 +37,7 @@ pub(super) type OneByOne = AtomicBool;
 pub(in super::super) struct Subscription {
     incoming: mpsc::Receiver<Incoming>,
     /// The tasks that read the streams.
-    _readers: JoinSet<()>,
+    readers: JoinSet<()>,
 }
 
 /// What comes on a subscription.
@@ -65,43 +67,43 @@ impl Rest {
     /// The server refused it, or did not answer in time.
     pub async fn subscribe(self: &Arc<Self>, channels: &[String]) -> Result<Subscription, BrokerError> {
         let (sender, incoming) = mpsc::channel(CAPACITY);
-        let mut subscription = Subscription { incoming, _readers: JoinSet::new() };
+        let mut subscription = Subscription { incoming, readers: JoinSet::new() };
         let mut missing: HashSet<&str> = channels.iter().map(String::as_str).collect();
         let paths = paths(channels, self.one_by_one.load(Ordering::Relaxed));
         let several = paths.len() < channels.len();
         let opened = timeout(CALL_TIMEOUT, async {
-            for path in &paths {
-                let response = self.open(path).await?;
-                subscription._readers.spawn(read(response, sender.clone()));
+            for response in try_join_all(paths.iter().map(|path| self.open(path))).await? {
+                subscription.readers.spawn(read(response, sender.clone()));
             }
             drop(sender);
             while !missing.is_empty() {
                 match subscription.next().await {
                     Incoming::Subscribed(channel) => drop(missing.remove(&*channel)),
                     Incoming::Message { .. } => {}
-                    Incoming::Ended(cause) => return Err(BrokerError::Unavailable(cause)),
+                    Incoming::Ended(cause) => return Err(BrokerError::Unavailable(cause).into()),
                 }
             }
             Ok(())
         });
         let opened = opened.await.unwrap_or_else(|_| {
-            Err(BrokerError::Unavailable("the REST interface does not answer to SUBSCRIBE".into()))
+            Err(CallError::from(BrokerError::Unavailable("the REST interface does not answer to SUBSCRIBE".into())))
         });
-        let answered = missing.len() < channels.len() || matches!(opened, Err(BrokerError::Rejected(_)));
-        if opened.is_err() && several && answered && !self.one_by_one.swap(true, Ordering::Relaxed) {
+        // The server has subscribed to some of the channels, or refused the command.
+        let partly = missing.len() < channels.len();
+        let refused = |error: &CallError| several && (partly || error.text.starts_with("ERR "));
+        if opened.as_ref().is_err_and(refused) && !self.one_by_one.swap(true, Ordering::Relaxed) {
             tracing::warn!(
                 redis = self.name,
                 "the server takes one channel a request only: each gets a request of its own"
             );
         }
-        opened.map(|()| subscription)
+        opened.map(|()| subscription).map_err(|error| error.cause)
     }
 
-    async fn open(&self, path: &str) -> Result<Response, BrokerError> {
+    async fn open(&self, path: &str) -> Result<Response, CallError> {
         let request = self.http.post(format!("{}/subscribe{path}", self.base));
         let request = request.header(ACCEPT, HeaderValue::from_static("text/event-stream"));
-        let response = accepted(request.send().await.map_err(|error| lost(error).cause)?).await;
-        response.map_err(|error| error.cause)
+        accepted(request.send().await.map_err(lost)?).await
     }
 }
 

@@ -1,0 +1,246 @@
+//! `tidings top`: what is going on, now: events per second by channel, subject and source, subscribers, and the nodes.
+//!
+//! It counts the events of a subscription of its own (`tally`), and asks the daemon every few seconds for the rest. `screen`
+//! draws it; with `--json` it is looked at once.
+
+mod screen;
+mod tally;
+
+use std::collections::HashMap;
+use std::io::{IsTerminal, stdout};
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::Args;
+use crossterm::event::{Event, EventStream, KeyCode, KeyEventKind, KeyModifiers};
+use futures_util::StreamExt;
+use serde::{Deserialize, Serialize};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
+
+use super::candidates;
+use super::failure::Failure;
+use super::fields::Field;
+use super::output::Output;
+use super::remote::Remote;
+use super::tail::subscriptions;
+use crate::client::{ChannelInfo, Client, NodeInfo, Update};
+use crate::config;
+use screen::Screen;
+use tally::Tally;
+
+/// How often the screen is drawn.
+const FRAME: Duration = Duration::from_millis(500);
+/// How often the daemon is asked for what events do not tell.
+const ASK: Duration = Duration::from_secs(3);
+/// The most subjects and sources that are shown.
+const MOST: usize = 100;
+
+/// Watch rates by channel, subject and source, subscribers, and the nodes.
+///
+/// Counts the events that come while it runs, and averages over 10 s. Press q to leave, p to pause.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  tidings top\n  tidings top inventory-change --where productId=123\n  tidings top --json --time 5s | jq .subjects"
+)]
+pub struct Top {
+    /// Channels to count [default: all].
+    #[arg(value_name = "CHANNEL", add = candidates::channels())]
+    channels: Vec<String>,
+    /// Count only events whose data has this value in this field. Repeat a field to match any of several values.
+    #[arg(long = "where", value_name = "FIELD=VALUE", add = candidates::fields())]
+    filter: Vec<Field>,
+    /// Count for a while, print one JSON object, and end.
+    #[arg(long)]
+    json: bool,
+    /// How long to count with --json: at most 10s.
+    #[arg(long, value_name = "DURATION", default_value = "2s", value_parser = time, requires = "json")]
+    time: Duration,
+    #[command(flatten)]
+    remote: Remote,
+}
+
+fn time(text: &str) -> Result<Duration, String> {
+    match config::duration_or_zero(text) {
+        Ok(time) if (Duration::from_millis(100)..=Duration::from_secs(10)).contains(&time) => Ok(time),
+        Ok(_) => Err("expected 100ms to 10s, the time over which rates are averaged".into()),
+        Err(expected) => Err(format!("expected {expected}")),
+    }
+}
+
+/// The attributes of an event that are counted.
+#[derive(Deserialize)]
+struct Counted<'a> {
+    #[serde(borrow, default)]
+    subject: Option<std::borrow::Cow<'a, str>>,
+    #[serde(borrow, default)]
+    source: Option<std::borrow::Cow<'a, str>>,
+}
+
+/// One look at the bus.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Look {
+    pub url: String,
+    /// All events, per second.
+    pub rate: f64,
+    pub channels: Vec<Channel>,
+    pub subjects: Vec<Subject>,
+    pub sources: Vec<Source>,
+    /// `None`: the token has no right to see them.
+    pub nodes: Option<Vec<NodeInfo>>,
+    /// What is wrong with the connection, for people.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trouble: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Channel {
+    pub channel: String,
+    pub rate: f64,
+    pub retained: Option<u64>,
+    pub subscribers: Option<u64>,
+    pub position: String,
+}
+
+#[derive(Debug, Serialize)]
+pub struct Subject {
+    pub channel: Arc<str>,
+    pub subject: String,
+    pub rate: f64,
+}
+
+#[derive(Debug, Serialize)]
+pub struct Source {
+    pub source: String,
+    pub rate: f64,
+}
+
+/// What is known of the bus.
+struct State {
+    url: String,
+    tally: Tally,
+    channels: Vec<ChannelInfo>,
+    nodes: Option<Vec<NodeInfo>>,
+    trouble: Option<String>,
+}
+
+impl Top {
+    pub async fn run(self) -> Result<(), Failure> {
+        if !self.json && !stdout().is_terminal() {
+            return Err(Failure::Message("stdout is no terminal: use --json for one look".into()));
+        }
+        let client = self.remote.client()?;
+        let subscriptions = subscriptions(&client, self.channels.clone(), &self.filter).await?;
+        let mut state = State::new(&client).await?;
+        let mut subscriber = client.subscribe(subscriptions);
+        if self.json {
+            let mut end = pin!(sleep(self.time));
+            loop {
+                tokio::select! {
+                    () = &mut end => break,
+                    update = subscriber.next() => state.take(update?),
+                }
+            }
+            subscriber.close().await;
+            state.ask(&client).await;
+            let mut output = Output::ndjson();
+            output.json(&state.look())?;
+            return output.flush();
+        }
+        let mut screen = Screen::new()?;
+        let mut keys = EventStream::new();
+        let [mut frames, mut asks] = [FRAME, ASK].map(|period| {
+            let mut ticks = interval(period);
+            ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            ticks
+        });
+        let mut is_paused = false;
+        loop {
+            tokio::select! {
+                update = subscriber.next() => state.take(update?),
+                _ = frames.tick(), if !is_paused => screen.draw(&state.look(), false)?,
+                _ = asks.tick() => state.ask(&client).await,
+                key = keys.next() => match key {
+                    Some(Ok(Event::Key(key))) if key.kind != KeyEventKind::Release => match key.code {
+                        KeyCode::Char('q') | KeyCode::Esc => break,
+                        KeyCode::Char('c') if key.modifiers.contains(KeyModifiers::CONTROL) => break,
+                        KeyCode::Char('p' | ' ') => {
+                            is_paused = !is_paused;
+                            screen.draw(&state.look(), is_paused)?;
+                        }
+                        _ => {}
+                    },
+                    Some(Ok(Event::Resize(..))) => screen.draw(&state.look(), is_paused)?,
+                    Some(Ok(_)) => {}
+                    // The terminal is gone.
+                    Some(Err(_)) | None => break,
+                },
+            }
+        }
+        drop(screen);
+        subscriber.close().await;
+        Ok(())
+    }
+}
+
+impl State {
+    async fn new(client: &Client) -> Result<Self, Failure> {
+        let channels = client.channels().await?;
+        let nodes = client.nodes().await.ok();
+        Ok(Self { url: client.url(), tally: Tally::new(Instant::now()), channels, nodes, trouble: None })
+    }
+
+    /// Counts an event, or notes what became of the connection.
+    fn take(&mut self, update: Update) {
+        match update {
+            Update::Event(delivery) => {
+                let Ok(Counted { subject, source }) = serde_json::from_str(delivery.event.get()) else { return };
+                self.tally.add(Instant::now(), &delivery.channel, subject.as_deref(), source.as_deref());
+            }
+            Update::Disconnected { reason, .. } | Update::Delayed { reason, .. } => self.trouble = Some(reason),
+            Update::Connected { .. } | Update::Subscribed { .. } => self.trouble = None,
+            _ => {}
+        }
+    }
+
+    /// Asks for what events do not tell. What cannot be asked for stays as it was.
+    async fn ask(&mut self, client: &Client) {
+        let (channels, nodes) = tokio::join!(client.channels(), client.nodes());
+        if let Ok(channels) = channels {
+            self.channels = channels;
+        }
+        if let Ok(nodes) = nodes {
+            self.nodes = Some(nodes);
+        }
+    }
+
+    fn look(&mut self) -> Look {
+        let now = Instant::now();
+        let rates: HashMap<Arc<str>, f64> = self.tally.channels(now);
+        let mut channels: Vec<_> = self
+            .channels
+            .iter()
+            .map(|channel| Channel {
+                channel: channel.name.clone(),
+                rate: rates.get(&*channel.name).copied().unwrap_or_default(),
+                retained: channel.retained,
+                subscribers: channel.subscribers,
+                position: channel.position.to_string(),
+            })
+            .collect();
+        channels.sort_by(|one, other| other.rate.total_cmp(&one.rate));
+        let subjects = self.tally.subjects(now, MOST).into_iter();
+        let sources = self.tally.sources(now, MOST).into_iter();
+        Look {
+            url: self.url.clone(),
+            rate: self.tally.total(now),
+            channels,
+            subjects: subjects.map(|((channel, subject), rate)| Subject { channel, subject, rate }).collect(),
+            sources: sources.map(|(source, rate)| Source { source, rate }).collect(),
+            nodes: self.nodes.clone(),
+            trouble: self.trouble.clone(),
+        }
+    }
+}

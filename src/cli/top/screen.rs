@@ -1,0 +1,243 @@
+//! Draws a [`Look`] on the whole terminal, and leaves the terminal as it was.
+
+use std::io;
+
+use ratatui::layout::{Constraint, Layout, Rect};
+use ratatui::style::{Color, Style, Stylize};
+use ratatui::text::{Line, Span};
+use ratatui::widgets::{Cell, Row, Table};
+use ratatui::{DefaultTerminal, Frame};
+
+use super::super::output::thousands;
+use super::super::printer::replace_controls;
+use super::Look;
+
+/// Below this width, the columns that are less important are left out.
+const NARROW: u16 = 70;
+
+/// The terminal. It is as before when this is dropped, also by a panic.
+pub struct Screen {
+    terminal: DefaultTerminal,
+}
+
+impl Screen {
+    /// Takes the terminal.
+    ///
+    /// # Errors
+    /// The terminal cannot be used.
+    pub fn new() -> io::Result<Self> {
+        Ok(Self { terminal: ratatui::try_init()? })
+    }
+
+    /// Draws a look.
+    ///
+    /// # Errors
+    /// The terminal cannot be written.
+    pub fn draw(&mut self, look: &Look, is_paused: bool) -> io::Result<()> {
+        self.terminal.draw(|frame| draw(frame, look, is_paused)).map(drop)
+    }
+}
+
+impl Drop for Screen {
+    fn drop(&mut self) {
+        ratatui::restore();
+    }
+}
+
+fn draw(frame: &mut Frame<'_>, look: &Look, is_paused: bool) {
+    let nodes = look.nodes.as_deref().unwrap_or_default();
+    let channels = look.channels.len().clamp(1, 12) as u16;
+    let [head, middle, lists, below, foot] = Layout::vertical([
+        Constraint::Length(1),
+        Constraint::Length(channels + 2),
+        Constraint::Min(3),
+        Constraint::Length(if nodes.is_empty() { 0 } else { nodes.len().min(6) as u16 + 2 }),
+        Constraint::Length(1),
+    ])
+    .areas(frame.area());
+    // A line of air.
+    let lists = Rect { height: lists.height.saturating_sub(1), ..lists };
+    let is_narrow = frame.area().width < NARROW;
+    frame.render_widget(title(look), head);
+    channels_table(frame, middle, look, is_narrow);
+    if is_narrow {
+        subjects_table(frame, lists, look);
+    } else {
+        let [left, right] = Layout::horizontal([Constraint::Fill(3), Constraint::Fill(2)]).spacing(2).areas(lists);
+        subjects_table(frame, left, look);
+        sources_table(frame, right, look);
+    }
+    nodes_table(frame, below, look, is_narrow);
+    let keys =
+        if is_paused { "paused: p goes on, q leaves" } else { "q leaves, p pauses; rates are per second over 10 s" };
+    frame.render_widget(Line::from(keys).dim(), foot);
+}
+
+fn title(look: &Look) -> Line<'_> {
+    let rate = Span::from(format!("{} events/s", rate(look.rate))).bold();
+    let mut line = vec![Span::from("tidings ").bold(), Span::from(&*look.url), Span::from("  "), rate];
+    if let Some(trouble) = &look.trouble {
+        line.push(Span::styled(format!("  {trouble}"), Style::new().fg(Color::Red)));
+    }
+    Line::from(line)
+}
+
+fn channels_table(frame: &mut Frame<'_>, area: Rect, look: &Look, is_narrow: bool) {
+    let number = |number: Option<u64>| number.map(thousands).unwrap_or_default();
+    let rows = look.channels.iter().map(|channel| {
+        let mut cells = vec![cell(&channel.channel), right(rate(channel.rate)), right(number(channel.subscribers))];
+        if !is_narrow {
+            cells.extend([right(number(channel.retained)), cell(&channel.position)]);
+        }
+        Row::new(cells).style(quiet(channel.rate))
+    });
+    let (mut head, mut widths) = (
+        vec!["CHANNEL", "PER S", "SUBSCRIBERS"],
+        vec![Constraint::Fill(1), Constraint::Length(9), Constraint::Length(11)],
+    );
+    if !is_narrow {
+        head.extend(["RETAINED", "POSITION"]);
+        widths.extend([Constraint::Length(12), Constraint::Length(20)]);
+    }
+    table(frame, area, rows, &head, widths);
+}
+
+fn subjects_table(frame: &mut Frame<'_>, area: Rect, look: &Look) {
+    let rows = look
+        .subjects
+        .iter()
+        .map(|subject| Row::new([cell(&subject.subject), cell(&subject.channel), right(rate(subject.rate))]));
+    table(
+        frame,
+        area,
+        rows,
+        &["SUBJECT", "CHANNEL", "PER S"],
+        vec![Constraint::Fill(2), Constraint::Fill(1), Constraint::Length(9)],
+    );
+}
+
+fn sources_table(frame: &mut Frame<'_>, area: Rect, look: &Look) {
+    let rows = look.sources.iter().map(|source| Row::new([cell(&source.source), right(rate(source.rate))]));
+    table(frame, area, rows, &["SOURCE", "PER S"], vec![Constraint::Fill(1), Constraint::Length(9)]);
+}
+
+fn nodes_table(frame: &mut Frame<'_>, area: Rect, look: &Look, is_narrow: bool) {
+    let rows = look.nodes.iter().flatten().map(|node| {
+        let style = match &*node.state {
+            "up" => Style::new(),
+            "draining" => Style::new().fg(Color::Yellow),
+            _ => Style::new().fg(Color::Red),
+        };
+        let mut cells = vec![cell(&node.address), cell(&node.state), right(thousands(node.connections))];
+        if !is_narrow {
+            cells.push(cell(&node.version));
+        }
+        Row::new(cells).style(style)
+    });
+    let (mut head, mut widths) = (
+        vec!["NODE", "STATE", "CONNECTIONS"],
+        vec![Constraint::Fill(1), Constraint::Length(9), Constraint::Length(11)],
+    );
+    if !is_narrow {
+        head.push("VERSION");
+        widths.push(Constraint::Length(12));
+    }
+    table(frame, area, rows, &head, widths);
+}
+
+fn table<'a>(
+    frame: &mut Frame<'_>,
+    area: Rect,
+    rows: impl Iterator<Item = Row<'a>>,
+    head: &[&'static str],
+    widths: Vec<Constraint>,
+) {
+    let cells = head.iter().map(|name| match *name {
+        "PER S" | "SUBSCRIBERS" | "RETAINED" | "CONNECTIONS" => right((*name).to_owned()),
+        name => Cell::from(name),
+    });
+    let head = Row::new(cells).style(Style::new().dim());
+    // Only what there is room for.
+    let rows = rows.take(usize::from(area.height));
+    frame.render_widget(Table::new(rows, widths).header(head).column_spacing(2), area);
+}
+
+/// A text that may be a stranger's.
+fn cell(text: &str) -> Cell<'static> {
+    Cell::from(replace_controls(text))
+}
+
+fn right(text: String) -> Cell<'static> {
+    Cell::from(Line::from(text).right_aligned())
+}
+
+/// A row without events is dimmed.
+fn quiet(rate: f64) -> Style {
+    if rate > 0.0 { Style::new() } else { Style::new().dim() }
+}
+
+/// A rate with three significant digits: 0.4, 12.3, 1,234.
+fn rate(rate: f64) -> String {
+    if rate < 99.95 { format!("{rate:.1}") } else { thousands(rate.round() as u64) }
+}
+
+#[cfg(test)]
+mod tests {
+    use ratatui::Terminal;
+    use ratatui::backend::TestBackend;
+
+    use super::super::{Channel, Source, Subject};
+    use super::*;
+
+    fn drawn(width: u16, height: u16) -> String {
+        let look = Look {
+            url: "http://127.0.0.1:7400".into(),
+            rate: 1_234.4,
+            channels: vec![
+                Channel {
+                    channel: "order-status".into(),
+                    rate: 1_230.0,
+                    retained: Some(10_000),
+                    subscribers: Some(12),
+                    position: "k3:10000".into(),
+                },
+                Channel {
+                    channel: "data-update".into(),
+                    rate: 0.0,
+                    retained: None,
+                    subscribers: None,
+                    position: "k3:0".into(),
+                },
+            ],
+            subjects: vec![Subject { channel: "order-status".into(), subject: "o-1\u{1b}[2J".into(), rate: 4.25 }],
+            sources: vec![Source { source: "/shop".into(), rate: 99.96 }],
+            nodes: Some(vec![]),
+            trouble: Some("the daemon is away".into()),
+        };
+        let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
+        terminal.draw(|frame| draw(frame, &look, false)).unwrap();
+        terminal.backend().to_string()
+    }
+
+    #[test]
+    fn a_look_fits_wide_and_narrow_terminals() {
+        let wide = drawn(100, 20);
+        for text in [
+            "1,234 events/s  the daemon is away",
+            "order-status",
+            "10,000",
+            "k3:10000",
+            "/shop",
+            "100",
+            "o-1\u{fffd}[2J",
+            "4.2",
+        ] {
+            assert!(wide.contains(text), "{text:?} is not in\n{wide}");
+        }
+        let narrow = drawn(40, 12);
+        assert!(narrow.contains("order-status") && !narrow.contains("10,000") && !narrow.contains("/shop"), "{narrow}");
+        for size in [(1, 1), (10, 2), (39, 5), (200, 3)] {
+            drawn(size.0, size.1);
+        }
+    }
+}
