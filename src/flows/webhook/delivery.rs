@@ -281,6 +281,7 @@ impl<'a> Delivery<'a> {
     fn finish(&mut self, key: LaneKey, attempted: Attempted) {
         let reason = |failure: &Failure| failure.reason.chars().take(MAX_REASON).collect();
         let failed = |failure: &Failure| Some(LastFailure { at: now(), reason: reason(failure) });
+        let is_delivered = matches!(attempted, Attempted::Delivered);
         match attempted {
             Attempted::Gone => {
                 self.gone = true;
@@ -297,11 +298,7 @@ impl<'a> Delivery<'a> {
                 return self.lanes.retry(key, Instant::now(), failure.retry_after.unwrap_or_default());
             }
             Attempted::Dead(failure) => self.failure = failed(&failure),
-            Attempted::Delivered => {
-                if self.failure.take().is_some() {
-                    tracing::info!(webhook = &*self.webhook.id.name, "the webhook's receiver takes events again");
-                }
-            }
+            Attempted::Delivered => {}
         }
         let channel = &mut self.channels[key.0];
         match self.lanes.done(&key) {
@@ -314,6 +311,11 @@ impl<'a> Delivery<'a> {
                 (channel.progress, channel.gap, channel.gap_queued) = (Progress::new(to), None, false);
             }
             None => {}
+        }
+        // One subject may fail for long, while the receiver takes the events of others.
+        if is_delivered && self.failure.is_some() && !self.lanes.is_failing() {
+            self.failure = None;
+            tracing::info!(webhook = &*self.webhook.id.name, "the webhook's receiver takes events again");
         }
         self.dirty = true;
         self.unsaved.push(key);

@@ -108,6 +108,11 @@ impl Lanes {
         self.lanes.is_empty()
     }
 
+    /// Whether the first of a lane has failed, and was not given up yet.
+    pub fn is_failing(&self) -> bool {
+        self.lanes.values().any(|lane| lane.failures > 0)
+    }
+
     /// The time of the oldest event that waits. Within a lane the first is the oldest.
     pub fn oldest(&self) -> Option<u64> {
         self.lanes.values().filter_map(|lane| lane.queue.front()).map(|pending| pending.time).min()

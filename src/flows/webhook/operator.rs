@@ -31,7 +31,8 @@ pub struct WebhookSummary {
     /// The URL without its query, which may have a secret.
     pub url: String,
     pub channels: Vec<String>,
-    /// `waiting` before a node has taken it, `delivering`, `failing` if the last attempt failed, or `stopped`.
+    /// `waiting` before a node has taken it, `delivering`, `failing` if an event is tried again or was given up last, or
+    /// `stopped`.
     pub state: &'static str,
     /// The node that delivered last.
     pub node: Option<String>,

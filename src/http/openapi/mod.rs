@@ -80,7 +80,11 @@ fn document(events: Value, routes: impl IntoIterator<Item = Route>) -> Value {
     for (path, methods) in routes {
         let mut item = Map::new();
         for method in methods.split(", ").filter(|method| *method != OPTIONS) {
-            if let Some(operation) = operations::operation(method, path, &mut schemas) {
+            let operation = match webhooks::operation(method, path, &mut schemas) {
+                None => operations::operation(method, path, &mut schemas),
+                found => found,
+            };
+            if let Some(operation) = operation {
                 item.insert(method.to_lowercase(), described(operation, method, path, &mut problems));
             }
         }

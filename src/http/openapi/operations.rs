@@ -6,7 +6,6 @@ use super::latest;
 use super::operation::{Access, Operation, gaps, json, positioned_event};
 use super::problems::with;
 use super::schemas::{Schemas, reference};
-use super::webhooks;
 use crate::bus::Published;
 use crate::http::envelope::MAX_EVENTS;
 use crate::http::{channels, flows, history, nodes, revocations};
@@ -139,7 +138,6 @@ pub(super) fn operation(method: &str, path: &str, schemas: &mut Schemas) -> Opti
             answers: vec![(204, json!({ "description": "The broker has the revocation.", "headers": with(["Cache-Control", "Vary"]) }))],
             problems: &[BadRequest, MalformedJson, Forbidden, RequestTimeout, PayloadTooLarge, RateLimited],
         },
-        (method, path) if path.starts_with("/v1/webhooks") => return webhooks::operation(method, path, schemas),
         ("GET" | "HEAD", "/v1/bridges/{name}/dead" | "/v1/sinks/{name}/dead") => {
             let of_bridge = path.starts_with("/v1/bridges");
             Operation {
