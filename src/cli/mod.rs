@@ -21,6 +21,7 @@ mod generate;
 mod health;
 mod history;
 mod interrupt;
+mod latest;
 mod man;
 mod nodes;
 mod output;
@@ -62,6 +63,7 @@ enum Command {
     Trigger(trigger::Trigger),
     Tail(tail::Tail),
     History(history::History),
+    Latest(latest::Latest),
     Channels(channels::Channels),
     Nodes(nodes::Nodes),
     Health(health::Health),
@@ -104,6 +106,7 @@ pub fn main() -> ExitCode {
         Command::Trigger(trigger) => run_on_one_core(trigger.run()),
         Command::Tail(tail) => run_on_one_core(tail.run()),
         Command::History(history) => run_on_one_core(history.run()),
+        Command::Latest(latest) => run_on_one_core(latest.run()),
         Command::Channels(channels) => run_on_one_core(channels.run()),
         Command::Nodes(nodes) => run_on_one_core(nodes.run()),
         Command::Health(health) => run_on_one_core(health.run()),

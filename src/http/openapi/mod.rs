@@ -78,7 +78,8 @@ fn document(events: Value, routes: impl IntoIterator<Item = Route>) -> Value {
     for (path, methods) in routes {
         let mut item = Map::new();
         for method in methods.split(", ").filter(|method| *method != OPTIONS) {
-            if let Some(operation) = operations::operation(method, path, &mut schemas) {
+            let found = latest::operation(method, path, &mut schemas);
+            if let Some(operation) = found.or_else(|| operations::operation(method, path, &mut schemas)) {
                 item.insert(method.to_lowercase(), described(operation, method, path, &mut problems));
             }
         }
