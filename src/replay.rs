@@ -1,13 +1,18 @@
 //! A replay: brings what the log has to one connection's subscriptions of a channel, until they are live.
 //!
+//! With `since: latest`, it first brings the newest event of each subject, in the order of the log: those up to the head that the
+//! log has when the first of them are read. A subject that changes while they are read moves behind that head. So the events of the
+//! log after the head are the rest, without loss or repetition.
+//!
 //! A replay goes at the pace of its peer: it reads the next part of the log when the peer has taken the last one. So no
 //! connection is closed because its replay is behind, and one that never catches up is served from the log for ever. What
 //! the log no longer has becomes a gap.
 
 use std::time::Duration;
 
-use crate::broker::Page;
+use crate::broker::{Entry, LatestPage, Page};
 use crate::bus::LogReader;
+use crate::event::Position;
 use crate::hub::{ChannelStep, Feed, FeedOutcome};
 
 /// The most events in one read of the log.
@@ -24,6 +29,9 @@ const SUBSCRIBE_DELAY: Duration = Duration::from_millis(10);
 /// `chunk` bytes at a time.
 pub async fn run(reader: LogReader, mut feed: Feed, channel: &str, chunk: usize) {
     tokio::time::sleep(SUBSCRIBE_DELAY).await;
+    if feed.latest && !list(&reader, &mut feed, channel, chunk).await {
+        return;
+    }
     let mut limit = FIRST_PAGE;
     while feed.ready().await {
         let page = match reader.read(&feed.position, limit).await {
@@ -37,11 +45,8 @@ pub async fn run(reader: LogReader, mut feed: Feed, channel: &str, chunk: usize)
             }
         };
         let empty = page.entries.is_empty();
-        // A page is held until the peer has taken it, for thousands of peers: so it is not much larger than what is sent at
-        // a time.
-        let bytes: usize = page.entries.iter().map(|entry| entry.json.len()).sum();
         if !empty {
-            limit = (chunk * page.entries.len() / bytes.max(1)).clamp(1, PAGE);
+            limit = fitting(&page.entries, chunk);
         }
         for steps in chunks(steps(&feed, channel, page), chunk) {
             match feed.feed(steps).await {
@@ -53,6 +58,59 @@ pub async fn run(reader: LogReader, mut feed: Feed, channel: &str, chunk: usize)
             tokio::time::sleep(RETRY).await;
         }
     }
+}
+
+/// Feeds the newest event of each subject. Returns whether the log has to be read after them.
+async fn list(reader: &LogReader, feed: &mut Feed, channel: &str, chunk: usize) -> bool {
+    let (mut head, mut limit): (Option<Position>, _) = (None, FIRST_PAGE);
+    while feed.ready().await {
+        let LatestPage { head: now, entries, more } = match reader.latest_page(feed.position.offset, limit).await {
+            Ok(page) => page,
+            Err(error) => {
+                tracing::debug!(channel, %error, "a replay cannot read the newest events; it tries again");
+                limit = (limit / 2).max(1);
+                tokio::time::sleep(RETRY).await;
+                continue;
+            }
+        };
+        let (head, mut steps) = (head.get_or_insert_with(|| now.clone()), Vec::with_capacity(entries.len() + 1));
+        let is_lost = !now.same_epoch(&feed.position);
+        if !entries.is_empty() {
+            limit = fitting(&entries, chunk);
+        }
+        let last = entries.last().map_or(0, |entry| entry.offset);
+        if is_lost {
+            // The newest events are lost with the log. A read of the log after what was sent tells the gap.
+            steps.push(ChannelStep::known(feed.channel, feed.position.clone()));
+        } else {
+            let entries = entries.into_iter().filter(|entry| entry.offset <= head.offset);
+            steps.extend(entries.map(|entry| {
+                let position = Position { offset: entry.offset, ..head.clone() };
+                ChannelStep::event(feed.channel, position, &entry.json)
+            }));
+            if !more || last >= head.offset {
+                steps.push(ChannelStep::known(feed.channel, head.clone()));
+            }
+        }
+        let is_end = steps.last().is_some_and(|step| step.frame().is_none());
+        for steps in chunks(steps, chunk) {
+            match feed.feed(steps).await {
+                FeedOutcome::On | FeedOutcome::Full => {}
+                FeedOutcome::Live | FeedOutcome::Gone => return false,
+            }
+        }
+        if is_end {
+            return true;
+        }
+    }
+    false
+}
+
+/// How many events of the size of these come to about `chunk` bytes. A page is held until the peer has taken it, for thousands of
+/// peers: so it is not much larger than what is sent at a time.
+fn fitting(entries: &[Entry], chunk: usize) -> usize {
+    let bytes: usize = entries.iter().map(|entry| entry.json.len()).sum();
+    (chunk * entries.len() / bytes.max(1)).clamp(1, PAGE)
 }
 
 /// The steps from where the feed stands to the end of a page.

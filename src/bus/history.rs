@@ -62,6 +62,10 @@ impl Bus {
         let HistoryQuery { mut stream, limit, wait } = query;
         self.may_subscribe(caller, &stream.channels)?;
         self.unpack(caller, &mut stream).await?;
+        if matches!(stream.since, Some(Since::Latest)) {
+            let detail = "`since`: a history does not begin at latest: open a stream, or read GET /v1/latest/{type}";
+            return Err(Problem::new(ErrorCode::InvalidPosition, detail));
+        }
         stream.since.get_or_insert(Since::Start);
         let selected = self.select(caller, &stream)?;
         let permit = if wait.is_zero() { None } else { Some(self.admit(caller)?) };

@@ -10,6 +10,7 @@ use tokio::time::{Instant, timeout};
 
 use super::history::{LongPoll, broken, matches};
 use super::latest_cache::{Found, Subject};
+use super::resolve::not_kept;
 use super::{Bus, Gap, LatestEvent, Namespace, Selected, unreadable};
 use crate::access::Caller;
 use crate::broker::{BrokerError, LatestPage};
@@ -76,37 +77,33 @@ impl Bus {
         let mut changes = asked.changes();
         let mut found = find(namespace, channel, subject, &asked).await?;
         drop(permit);
-        let deadline = Instant::now() + query.wait;
+        let mut deadline = Instant::now() + query.wait;
         let _waiting = (!query.wait.is_zero()).then(|| LongPoll::new(&self.metrics.long_polls));
         loop {
             let event = visible(&selector, found)?;
-            let is_news = event.as_ref().is_some_and(|event| !query.has(&event.position));
-            if is_news || Instant::now() >= deadline {
-                return match event {
-                    Some(event) if is_news => Ok(LatestAnswer::Event(event)),
-                    Some(event) => Ok(LatestAnswer::Unchanged(event.position.clone())),
-                    None => Err(nothing(name, subject)),
-                };
+            let old = match event {
+                Some(event) if !query.has(&event.position) => return Ok(LatestAnswer::Event(event)),
+                old => old.map(|event| event.position.clone()),
+            };
+            let mut ended = Instant::now() >= deadline;
+            if !ended {
+                tokio::select! {
+                    // The subject is held here, so that it does not end before.
+                    _ = changes.changed() => {}
+                    () = tokio::time::sleep_until(deadline) => {}
+                    () = self.evicted(caller) => deadline = Instant::now(),
+                    // The answer must not have an event that is published from now on.
+                    () = self.credential_ended(caller) => ended = true,
+                }
             }
-            tokio::select! {
-                // The subject is held here, so that it does not end before.
-                _ = changes.changed() => {}
-                () = tokio::time::sleep_until(deadline) => {}
-                () = self.evicted(caller) => {}
-                // The answer must not have an event that is published from now on.
-                () = self.credential_ended(caller) => return Err(nothing(name, subject)),
+            if ended {
+                return old.map(LatestAnswer::Unchanged).ok_or_else(|| nothing(name, subject));
             }
             found = match asked.last() {
                 Some(found) => found,
                 // What was known is gone: the log may have been lost.
                 None => find(namespace, channel, subject, &asked).await?,
             };
-            if self.lifecycle.draining.is_cancelled() {
-                let event = visible(&selector, found)?;
-                return event
-                    .map(|event| LatestAnswer::Unchanged(event.position.clone()))
-                    .ok_or_else(|| nothing(name, subject));
-            }
         }
     }
 
@@ -249,12 +246,4 @@ fn visible(selector: &Selector, found: Found) -> Result<Option<Arc<LatestEvent>>
 fn nothing(name: &str, subject: &str) -> Problem {
     let detail = format!("the subject {} has no event of type {name} here", suggest::quoted(subject));
     Problem::new(ErrorCode::NotFound, detail)
-}
-
-pub(super) fn not_kept(name: &str) -> Problem {
-    let detail = format!(
-        "the type {name} does not keep the newest event of each subject: its operator sets `latest` in [types.{name}], or \
-         `x-tidings-latest` in its schema"
-    );
-    Problem::new(ErrorCode::LatestNotKept, detail)
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{Bus, Namespace};
 use crate::access::Caller;
-use crate::broker::{BrokerError, Page};
+use crate::broker::{BrokerError, LatestPage, Page};
 use crate::event::{ChannelId, Position};
 
 /// Reads one channel's log for one caller. Made by [`Bus::reader`] only.
@@ -43,5 +43,14 @@ impl LogReader {
     /// The newest position that this node's relay has delivered. `None` until it has read the log.
     pub fn head(&self) -> Option<Position> {
         self.namespace.progress().position(self.channel)
+    }
+
+    /// Reads up to `limit` newest events of subjects above an offset, when it is this reader's turn.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub async fn latest_page(&self, after: u64, limit: usize) -> Result<LatestPage, BrokerError> {
+        let _permit = self.namespace.reads().permit().await;
+        self.namespace.backend().latest().latest_page(self.channel, after, limit).await
     }
 }

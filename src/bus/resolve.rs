@@ -54,6 +54,8 @@ pub struct SubscriptionParts {
 pub enum Begin {
     /// With the next live event. `recovered` is true if the request had a `since`, such as `now`.
     Live { recovered: bool },
+    /// With the newest event of each subject, and then with what follows those in the log. The position is before all of them.
+    Latest { position: Position },
     /// After this position in the log. `lost` is the requested position, if the log does not continue there: the client
     /// then gets a gap.
     After { position: Position, lost: Option<Position> },
@@ -66,7 +68,7 @@ impl Subscription {
 
     /// Whether the subscription begins with a replay of the log.
     pub fn begins_in_log(&self) -> bool {
-        matches!(self.0.begin, Begin::After { .. })
+        matches!(self.0.begin, Begin::After { .. } | Begin::Latest { .. })
     }
 
     /// A subscription for the hub's own tests.
@@ -81,7 +83,7 @@ impl Bus {
     /// Resolves one subscription, as a `subscribe` frame asks for it.
     ///
     /// # Errors
-    /// `unknown-channel`, `unknown-field`, `invalid-filter`, `invalid-position`, `broker-unavailable`.
+    /// `unknown-channel`, `unknown-field`, `invalid-filter`, `invalid-position`, `latest-not-kept`, `broker-unavailable`.
     pub async fn subscribe(
         &self,
         caller: &Caller,
@@ -103,7 +105,7 @@ impl Bus {
     ///
     /// # Errors
     /// The error of the first channel that cannot be selected: `unknown-channel`, `unknown-field`, `invalid-filter`,
-    /// `invalid-position`.
+    /// `invalid-position`, `latest-not-kept`.
     pub fn select(&self, caller: &Caller, query: &StreamQuery) -> Result<Vec<Selected>, Problem> {
         let all_channels = query.channels.is_empty();
         let (mut selected, mut never_matches) = (Vec::new(), None);
@@ -208,6 +210,11 @@ impl Bus {
         };
         let since = match since {
             None => None,
+            Some(Since::Latest) => match self.namespace(caller).backend().latest().keeps_latest(channel) {
+                true => Some(Since::Latest),
+                false if all_channels => Some(Since::Now),
+                false => return Err(not_kept(name)),
+            },
             Some(since) => match since.of(name) {
                 Some(since) => Some(since),
                 // The client subscribed to all channels, and its cursor is older than this channel: every event that the
@@ -234,6 +241,10 @@ impl Bus {
         match since {
             // The hub knows where new events begin, so that this needs no read of the log and no permit for it.
             Since::Now => Ok(Begin::Live { recovered: true }),
+            Since::Latest => {
+                let (start, _) = self.locate(caller, channel, &Since::Start).await?;
+                Ok(Begin::Latest { position: Position { offset: 0, ..start } })
+            }
             since => {
                 let (position, lost) = self.locate(caller, channel, since).await?;
                 Ok(Begin::After { position, lost })
@@ -290,7 +301,7 @@ async fn requested(log: &dyn Log, channel: ChannelId, since: &Since) -> Result<L
     };
     let position = match since {
         Since::After(position) => position.clone(),
-        Since::Now => bounds.head(),
+        Since::Now | Since::Latest => bounds.head(),
         // A cursor is unpacked, and its channel selected, before this. The start loses nothing.
         Since::Start | Since::Cursor(_) | Since::Packed(_) | Since::AcceptedFrom(_) => bounds.start(),
     };
@@ -299,4 +310,13 @@ async fn requested(log: &dyn Log, channel: ChannelId, since: &Since) -> Result<L
         bounds = log.bounds(channel, Some(&position)).await?;
     }
     Ok(Located { position, bounds })
+}
+
+/// The refusal of what a type has only if it keeps the newest event of each subject.
+pub(super) fn not_kept(name: &str) -> Problem {
+    let detail = format!(
+        "the type {name} does not keep the newest event of each subject: its operator sets `latest` in [types.{name}], or \
+         `x-tidings-latest` in its schema"
+    );
+    Problem::new(ErrorCode::LatestNotKept, detail)
 }

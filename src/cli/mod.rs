@@ -22,6 +22,7 @@ mod generate;
 mod health;
 mod history;
 mod interrupt;
+mod latest;
 mod man;
 mod nodes;
 mod output;
@@ -67,6 +68,7 @@ enum Command {
     Tail(tail::Tail),
     Top(top::Top),
     History(history::History),
+    Latest(latest::Latest),
     Channels(channels::Channels),
     Nodes(nodes::Nodes),
     Webhooks(webhook::Webhooks),
@@ -117,6 +119,7 @@ pub fn main() -> ExitCode {
         Command::Tail(tail) => run_on_one_core(tail.run()),
         Command::Top(top) => run_on_one_core(top.run()),
         Command::History(history) => run_on_one_core(history.run()),
+        Command::Latest(latest) => run_on_one_core(latest.run()),
         Command::Channels(channels) => run_on_one_core(channels.run()),
         Command::Nodes(nodes) => run_on_one_core(nodes.run()),
         Command::Webhooks(webhooks) => run_on_one_core(webhooks.run()),

@@ -25,7 +25,7 @@ use crate::event::{Filter, FilterError};
 /// each gap on stderr.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  tidings tail\n  tidings tail inventory-change --where productId=123 --where productId=124\n  tidings tail order-status --json | jq .event.data\n  tidings tail cache-invalidate --where 'keys={\"prefix\":\"user:\"}' --count 10\n  tidings tail order-status --since 10m --format '{time} {subject} {data.newStatus}'\n  tidings tail --jq 'select(.event.data.newQuantity? == 0) | .event.subject'"
+    after_help = "Examples:\n  tidings tail\n  tidings tail inventory-change --where productId=123 --where productId=124\n  tidings tail order-status --json | jq .event.data\n  tidings tail cache-invalidate --where 'keys={\"prefix\":\"user:\"}' --count 10\n  tidings tail order-status --since 10m --format '{time} {subject} {data.newStatus}'\n  tidings tail order-status --since latest\n  tidings tail --jq 'select(.event.data.newQuantity? == 0) | .event.subject'"
 )]
 pub struct Tail {
     /// Channels to follow [default: all].
@@ -34,9 +34,10 @@ pub struct Tail {
     /// Print only events whose data has this value in this field. Repeat a field to match any of several values.
     #[arg(long = "where", value_name = "FIELD=VALUE", add = candidates::fields())]
     filter: Vec<Field>,
-    /// Where to begin: `start` (the oldest retained event), `now`, an age such as 10m, a time such as
-    /// 2026-11-21T10:00:00Z, a position such as k3q7:42 (with one channel), or a cursor [default: now].
-    #[arg(long, value_name = "CURSOR|10m|start")]
+    /// Where to begin: `start` (the oldest retained event), `now`, `latest` (the newest event of each subject), an age such
+    /// as 10m, a time such as 2026-11-21T10:00:00Z, a position such as k3q7:42 (with one channel), or a cursor [default:
+    /// now].
+    #[arg(long, value_name = "CURSOR|10m|start|latest")]
     since: Option<String>,
     /// Print each Nth event only. `--count` counts those that are printed.
     #[arg(long, value_name = "N", default_value_t = 1, hide_default_value = true, value_parser = clap::value_parser!(u64).range(1..))]
@@ -55,15 +56,23 @@ impl Tail {
         let mut interrupted = pin!(tokio::signal::ctrl_c());
         let mut reader_gone = pin!(output::reader_gone());
         let client = self.remote.client()?;
+        let all = self.channels.is_empty();
         let subscriptions = tokio::select! {
             subscriptions = subscriptions(&client, self.channels, &self.filter) => subscriptions?,
             _ = &mut interrupted => return Ok(()),
         };
-        let subscriptions = subscriptions.into_iter().map(|subscription| match &self.since {
-            Some(since) => subscription.since(since),
-            None => subscription,
-        });
-        let subscriptions: Vec<_> = subscriptions.collect();
+        let mut begun = Vec::with_capacity(subscriptions.len());
+        for subscription in subscriptions {
+            begun.push(match &self.since {
+                // Of all channels, those that keep no newest events begin with their next event.
+                Some(since) if all && since == LATEST && !keeps_latest(&client, &subscription.channel).await? => {
+                    subscription
+                }
+                Some(since) => subscription.since(since),
+                None => subscription,
+            });
+        }
+        let subscriptions = begun;
         let mut unconfirmed: HashSet<_> =
             subscriptions.iter().map(|subscription| subscription.channel.clone()).collect();
         let mut printer = self.shape.printer()?;
@@ -116,6 +125,18 @@ impl Tail {
         reporter.flush();
         subscriber.close().await;
         Ok(())
+    }
+}
+
+/// The value of `--since` that begins with the newest event of each subject.
+const LATEST: &str = "latest";
+
+/// Whether a channel's type keeps the newest event of each subject.
+async fn keeps_latest(client: &Client, channel: &str) -> Result<bool, Failure> {
+    match client.latest_list(channel, None, None, 1).await {
+        Ok(_) => Ok(true),
+        Err(Error::Refused(problem)) if problem.status == 422 => Ok(false),
+        Err(error) => Err(error.into()),
     }
 }
 

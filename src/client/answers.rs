@@ -138,6 +138,22 @@ pub struct History {
     pub gaps: Vec<Gap>,
 }
 
+/// One page of newest events, as [`Client::latest_list`](super::Client::latest_list) returns it.
+#[derive(Debug, Clone, Deserialize)]
+#[non_exhaustive]
+pub struct LatestList {
+    /// The newest events of some subjects, in the order of the log.
+    pub events: Vec<LoggedEvent>,
+    /// The `cursor` of the next page.
+    pub cursor: Position,
+    /// Whether there may be further events.
+    pub more: bool,
+    /// The log of the `cursor` that was sent is lost: this page begins anew, and what earlier pages had does not count. Empty if
+    /// it is not.
+    #[serde(rename = "gap", deserialize_with = "gaps")]
+    pub gaps: Vec<Gap>,
+}
+
 /// One event of the log.
 #[derive(Debug, Clone, Deserialize, Serialize)]
 #[non_exhaustive]

@@ -61,7 +61,7 @@ use serde_json::Value;
 use tokio::time::{sleep, timeout};
 use url::Url;
 
-pub use answers::{Accepted, ChannelInfo, Gap, History, HistoryQuery, LoggedEvent, NodeInfo, Revocation};
+pub use answers::{Accepted, ChannelInfo, Gap, History, HistoryQuery, LatestList, LoggedEvent, NodeInfo, Revocation};
 pub use error::{AuthFailure, Error, FieldError, Problem};
 pub use flows::DeadMessage;
 #[cfg(feature = "server")]
@@ -74,6 +74,7 @@ pub use token::Token;
 pub use update::{Delivery, Update};
 pub use webhooks::{DeadLetter, FailedReplay, WebhookInfo, WebhookReplay, WebhookTest};
 
+use crate::event::{JsonText, Position};
 use retry::Attempts;
 #[cfg(feature = "tls")]
 use tls::TlsOptions;
@@ -284,6 +285,36 @@ impl Client {
         parameters.extend(query.since.clone().map(|since| ("since", since)));
         parameters.extend(query.limit.map(|limit| ("limit", limit.to_string())));
         self.get(&["v1", "events"], &parameters).await
+    }
+
+    /// The newest event of a subject, at most two seconds old. `None` if there is none, or none that the credential grants.
+    ///
+    /// # Errors
+    /// As [`Client::channels`]; [`Error::Refused`] also says that the type is unknown, or keeps no newest events.
+    pub async fn latest(&self, event_type: &str, subject: &str) -> Result<Option<LoggedEvent>, Error> {
+        match self.get(&["v1", "latest", event_type, subject], &[]).await {
+            Ok(event) => Ok(Some(event)),
+            Err(Error::Refused(problem)) if problem.status == 404 => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Reads one page of the newest events of a type's subjects, in the order of the log. [`LatestList::cursor`] is the `cursor` of
+    /// the next page, and after the last page the `since` of a subscription that goes on from there.
+    ///
+    /// # Errors
+    /// As [`Client::latest`]; [`Error::Refused`] also names an unknown field, or a cursor that cannot be read.
+    pub async fn latest_list(
+        &self,
+        event_type: &str,
+        filter: Option<&JsonText>,
+        cursor: Option<&Position>,
+        limit: u32,
+    ) -> Result<LatestList, Error> {
+        let mut parameters = vec![("limit", limit.to_string())];
+        parameters.extend(filter.map(|filter| ("where", filter.get().to_owned())));
+        parameters.extend(cursor.map(|cursor| ("cursor", cursor.to_string())));
+        self.get(&["v1", "latest", event_type], &parameters).await
     }
 
     /// Fetches the JSON Schema of a type's `data`.

@@ -184,7 +184,7 @@ impl Subscriptions {
         let since = match backfill {
             // The backfill subscription delivers the events that it needs.
             Some(backfill) if state.is_covered_by(&backfill.since) => None,
-            _ => state.position().map(Position::to_string).or_else(|| state.subscription.since.clone()),
+            _ => state.since(),
         };
         let sub = SubKind::Subscription.sub(index);
         Some(subscribe_frame(sub, &channel, state.subscription.filter.clone(), since))
@@ -379,6 +379,14 @@ impl SubscriptionState {
     /// The position up to which it has everything, once the daemon has confirmed it.
     fn position(&self) -> Option<&Position> {
         self.received_range.as_ref().map(|(_, last)| last)
+    }
+
+    /// Where the next request begins.
+    fn since(&self) -> Option<String> {
+        let asked = self.subscription.since.clone();
+        // Before the first event, the newest event of each subject is still to come.
+        let position = self.position().filter(|at| at.offset > 0 || asked.as_deref() != Some("latest"));
+        position.map(Position::to_string).or(asked)
     }
 
     /// The order of the requests for a channel on a new connection. First come the subscriptions that resume, in the

@@ -1,7 +1,7 @@
 //! The parameter `since`: where in a channel's log a subscription or a history request begins.
 //!
-//! It is a position, a cursor (the positions of several channels in one string), `start`, `now`, an RFC 3339 time, or an
-//! age such as `10m`.
+//! It is a position, a cursor (the positions of several channels in one string), `start`, `now`, `latest`, an RFC 3339
+//! time, or an age such as `10m`.
 
 use std::str::FromStr;
 use std::time::Duration;
@@ -19,6 +19,8 @@ pub enum Since {
     Start,
     /// After the newest event: only events that are published from now on.
     Now,
+    /// With the newest event of each subject, and then after the newest event.
+    Latest,
     /// After this position.
     After(Position),
     /// After the channel's position in this cursor.
@@ -41,7 +43,7 @@ pub enum Moment {
 /// The text has none of the forms of `since`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "`since`: {0:?} is not a position, a cursor, a time or an age: write start, now, 10m, 2026-11-21T10:00:00Z, or a position or cursor that the daemon gave out"
+    "`since`: {0:?} is not a position, a cursor, a time or an age: write start, now, latest, 10m, 2026-11-21T10:00:00Z, or a position or cursor that the daemon gave out"
 )]
 pub struct ParseSinceError(String);
 
@@ -63,6 +65,7 @@ impl FromStr for Since {
         match text {
             "start" => return Ok(Self::Start),
             "now" => return Ok(Self::Now),
+            "latest" => return Ok(Self::Latest),
             _ => {}
         }
         if let Ok(position) = text.parse() {

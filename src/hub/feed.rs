@@ -5,12 +5,13 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 
 use super::inbox::Inbox;
-use super::inbox_item::{FeedOutcome, InboxItem, ReplayId};
+use super::inbox_item::{Begun, FeedOutcome, InboxItem, ReplayId};
 use super::{ChannelStep, SendBuffer};
 use crate::event::{ChannelId, Position};
 use crate::protocol::CloseCode;
 
-/// A connection's replay of one channel. What is fed to it must continue at [`position`](Self::position).
+/// A connection's replay of one channel. What is fed to it must continue at [`position`](Self::position),
+/// unless it begins with newest events.
 ///
 /// A feed that is dropped before its replay has ended closes the connection with 1011: the client resumes on a new one.
 #[derive(Debug)]
@@ -24,17 +25,18 @@ pub struct Feed {
     pub channel: ChannelId,
     /// Where the replay stands: the next step is the one after this.
     pub position: Position,
+    /// The replay begins with the newest event of each subject, in the order of the log. A [`known`](ChannelStep::known) step ends
+    /// them; until then the replay does not become live.
+    pub latest: bool,
 }
 
 impl Feed {
     pub(super) fn new(
         shard: Arc<Inbox>,
         send_buffer: Arc<SendBuffer>,
-        replay_id: ReplayId,
-        channel: ChannelId,
-        position: Position,
+        Begun { replay_id, channel, position, latest }: Begun,
     ) -> Self {
-        Self { shard, send_buffer, replay_id, ended: false, channel, position }
+        Self { shard, send_buffer, replay_id, ended: false, channel, position, latest }
     }
 
     /// Waits until the peer has taken what it was sent; false if it has gone.

@@ -53,6 +53,8 @@ pub struct Begun {
     pub(super) replay_id: ReplayId,
     pub(super) channel: ChannelId,
     pub(super) position: Position,
+    /// It begins with the newest event of each subject.
+    pub(super) latest: bool,
 }
 
 /// Names a replay of a shard.

@@ -271,8 +271,8 @@ impl ConnectionHandle {
         Some(self.feed(answered.await.ok()?))
     }
 
-    fn feed(&self, Begun { replay_id, channel, position }: Begun) -> Feed {
-        Feed::new(self.shard.clone(), self.send_buffer.clone(), replay_id, channel, position)
+    fn feed(&self, begun: Begun) -> Feed {
+        Feed::new(self.shard.clone(), self.send_buffer.clone(), begun)
     }
 
     /// Leaves the shard; returns when the shard has written everything before that.

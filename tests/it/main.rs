@@ -34,6 +34,7 @@ mod faults;
 mod file_log;
 mod health;
 mod history;
+mod latest;
 mod layers;
 mod load;
 mod lost_signals;

@@ -8,8 +8,17 @@ use super::schemas::Schemas;
 use crate::http::history;
 use crate::protocol::ErrorCode::*;
 
+/// The operation of a method and a path. `None` where there is none of these.
+pub(super) fn operation(method: &str, path: &str, schemas: &mut Schemas) -> Option<Operation> {
+    match (method, path) {
+        ("GET" | "HEAD", "/v1/latest/{type}") => Some(list(schemas)),
+        ("GET" | "HEAD", "/v1/latest/{type}/{subject}") => Some(one()),
+        _ => None,
+    }
+}
+
 /// `GET /v1/latest/{type}`.
-pub(super) fn list(schemas: &mut Schemas) -> Operation {
+fn list(schemas: &mut Schemas) -> Operation {
     Operation {
         id: "latestList",
         tag: "events",
@@ -54,7 +63,7 @@ pub(super) fn list(schemas: &mut Schemas) -> Operation {
 }
 
 /// `GET /v1/latest/{type}/{subject}`.
-pub(super) fn one() -> Operation {
+fn one() -> Operation {
     Operation {
         id: "latest",
         tag: "events",

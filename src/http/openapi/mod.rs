@@ -80,11 +80,9 @@ fn document(events: Value, routes: impl IntoIterator<Item = Route>) -> Value {
     for (path, methods) in routes {
         let mut item = Map::new();
         for method in methods.split(", ").filter(|method| *method != OPTIONS) {
-            let operation = match webhooks::operation(method, path, &mut schemas) {
-                None => operations::operation(method, path, &mut schemas),
-                found => found,
-            };
-            if let Some(operation) = operation {
+            let own = latest::operation(method, path, &mut schemas)
+                .or_else(|| webhooks::operation(method, path, &mut schemas));
+            if let Some(operation) = own.or_else(|| operations::operation(method, path, &mut schemas)) {
                 item.insert(method.to_lowercase(), described(operation, method, path, &mut problems));
             }
         }

@@ -2,7 +2,6 @@
 
 use serde_json::{Value, json};
 
-use super::latest;
 use super::operation::{Access, Operation, gaps, json, positioned_event};
 use super::problems::with;
 use super::schemas::{Schemas, reference};
@@ -67,8 +66,6 @@ pub(super) fn operation(method: &str, path: &str, schemas: &mut Schemas) -> Opti
                 RateLimited, Draining, Overloaded,
             ],
         },
-        ("GET" | "HEAD", "/v1/latest/{type}") => latest::list(schemas),
-        ("GET" | "HEAD", "/v1/latest/{type}/{subject}") => latest::one(),
         ("GET", "/v1/stream") => Operation {
             id: "stream",
             tag: "events",

@@ -37,6 +37,10 @@ impl Shard {
         let frames =
             encoder.replayed_bytes(peer.encoding, &mut peer.cursor, steps.iter().filter(|step| replay.advance(step)));
         send_buffer.replay(&frames.iter().collect::<Vec<_>>());
+        if replay.is_listing {
+            let _ = done.send(if send_buffer.is_closing() { FeedOutcome::Gone } else { FeedOutcome::On });
+            return;
+        }
         let channel = &self.channels[replay.channel];
         let Some(live) = &channel.position else { return };
         if replay.position.same_epoch(live) && replay.position.offset > live.offset {

@@ -32,6 +32,9 @@ pub struct Replay {
     pub channel: ChannelId,
     /// The position up to which the channel was sent.
     pub position: Position,
+    /// It is sent the newest event of each subject, and must not become live before the last of them: it would be sent events
+    /// between these.
+    pub is_listing: bool,
     pub subs: Vec<ReplayedSubscription>,
     /// Set while the replay is ahead of the live channel: the reply to the feed that waits for the channel to catch up.
     pub ahead: Option<oneshot::Sender<FeedOutcome>>,
@@ -51,10 +54,12 @@ impl Replays {
         peer: u32,
         channel: ChannelId,
         position: Position,
+        is_listing: bool,
         member: ReplayedSubscription,
     ) -> ReplayId {
         self.serial += 1;
-        let replay = Replay { serial: self.serial, peer, channel, position, subs: vec![member], ahead: None };
+        let (serial, subs) = (self.serial, vec![member]);
+        let replay = Replay { serial, peer, channel, position, is_listing, subs, ahead: None };
         ReplayId { slot: self.replays.insert(replay) as u32, serial: self.serial }
     }
 
@@ -81,7 +86,10 @@ impl Replay {
     pub fn advance(&mut self, step: &ChannelStep) -> bool {
         self.position = step.position.clone();
         match &step.kind {
-            StepKind::Known => false,
+            StepKind::Known => {
+                self.is_listing = false;
+                false
+            }
             StepKind::Gap(_) => true,
             StepKind::Event(_) if self.subs.iter().any(|member| member.selector.is_everything()) => true,
             StepKind::Event(event) => {

@@ -34,8 +34,10 @@ impl Shard {
         let Parts { sub, channel, asked, selector, begin } = subscription.into_parts();
         let (recovered, lost) = match &begin {
             Begin::Live { recovered } => (recovered.then_some(true), None),
+            Begin::Latest { .. } => (Some(true), None),
             Begin::After { lost, .. } => (Some(lost.is_none()), lost.clone()),
         };
+        let latest = matches!(begin, Begin::Latest { .. });
         let (position, replay_id) = match self.try_subscribe(send_buffer, &sub, channel, asked, selector, begin) {
             Ok(made) => made,
             Err((code, message)) => return (self.refused(send_buffer, code, message, sub), None),
@@ -49,7 +51,7 @@ impl Shard {
             let gap = ServerFrame::Gap { channel: name.into(), from, position: position.clone() };
             answer.extend(send_buffer.encoding.encode(&gap));
         }
-        (answer, replay_id.map(|replay_id| Begun { replay_id, channel, position }))
+        (answer, replay_id.map(|replay_id| Begun { replay_id, channel, position, latest }))
     }
 
     /// Makes a subscription. Returns its position, and the replay that it begins.
@@ -80,8 +82,11 @@ impl Shard {
             }
             Some(ChannelSource::Live) | None => live,
         };
+        let (is_listing, is_live) = (matches!(begin, Begin::Latest { .. }), matches!(begin, Begin::Live { .. }));
         let from_log = match begin {
             Begin::Live { .. } => None,
+            // An empty log has no newest events.
+            Begin::Latest { position } => (position != current).then_some(position),
             Begin::After { position, lost } => {
                 let reached = position.same_epoch(&current) && position.offset >= current.offset;
                 (!reached || (others.is_none() && position != current) || lost.is_some()).then_some(position)
@@ -94,6 +99,16 @@ impl Shard {
                 "`since`: this connection's stream of the channel is at {current} and cannot go back: subscribe on another connection"
             );
             return Err((ErrorCode::InvalidPosition, message));
+        }
+        // A replay sends its subscriptions the same events.
+        let joined = others.and_then(|source| match source {
+            ChannelSource::Replay(replay) => self.replays.get(replay),
+            ChannelSource::Live => None,
+        });
+        if !is_live && joined.is_some_and(|replay| replay.is_listing != is_listing) {
+            let message = "`since`: another subscription of this connection to the channel has begun elsewhere: subscribe on \
+                           another connection";
+            return Err((ErrorCode::InvalidPosition, message.to_owned()));
         }
         let slot = peer.free_index();
         let (peer_number, sub) = (number as u32, slot as u32);
@@ -110,6 +125,7 @@ impl Shard {
                     peer_number,
                     id,
                     position.clone(),
+                    is_listing,
                     replays::ReplayedSubscription { sub, selector },
                 );
                 channel.replays.push(begun.slot);

@@ -7,6 +7,7 @@ use tokio_tungstenite::tungstenite::{Error, Message};
 
 use super::table::{CREDENTIALS, Sent, markdown, rows};
 use super::world::{AUDIENCE, World, now};
+use crate::latest::keeping;
 use crate::support::events::order;
 use crate::support::http::Response;
 use crate::support::node::{self, Node};
@@ -17,7 +18,9 @@ pub const ORDERS: &str = "order-status";
 
 async fn world() -> (World, Node, [Option<String>; 7]) {
     let world = World::new();
-    let node = Node::start(world.over(node::config(BrokerUrl::Memory))).await;
+    let mut config = world.over(node::config(BrokerUrl::Memory));
+    keeping(&mut config);
+    let node = Node::start(config).await;
     let pin = json!([{"channel": ORDERS, "where": {"customerId": "u1"}}]);
     let credentials = [
         None,

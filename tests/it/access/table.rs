@@ -97,6 +97,11 @@ pub fn rows() -> Vec<Row> {
         get(&format!("/v1/stream?channel={ORDERS}"), "", SUBSCRIBING),
         get("/v1/stream?channel=inventory-change", "not granted", NOBODY),
         get("/v1/stream?channel=no-such-channel", "", NOBODY),
+        get(&format!("/v1/latest/{ORDERS}"), "", SUBSCRIBING),
+        get(&format!("/v1/latest/{ORDERS}/o-1"), "no such subject", ["401", "401", "403", "403", "404", "404", "403"]),
+        get("/v1/latest/inventory-change", "not granted", NOBODY),
+        get("/v1/latest/inventory-change/p-1", "not granted", NOBODY),
+        get("/v1/latest/no-such-type/o-1", "", NOBODY),
         row(
             Sent::Handshake,
             "without a credential: closed after 5 s",

@@ -86,9 +86,9 @@ export type DaemonErrorCode =
   | "forbidden" | "forbidden-origin" | "not-found" | "method-not-allowed" | "request-timeout"
   | "payload-too-large" | "unsupported-media-type" | "misdirected-request" | "invalid-event"
   | "unknown-type" | "unknown-channel" | "unknown-field" | "invalid-filter" | "invalid-position"
-  | "duplicate-subscription" | "unknown-subscription" | "too-many-subscriptions"
-  | "upgrade-required" | "rate-limited" | "headers-too-large" | "internal" | "broker-unavailable"
-  | "draining" | "overloaded";
+  | "latest-not-kept" | "duplicate-subscription" | "unknown-subscription"
+  | "too-many-subscriptions" | "upgrade-required" | "rate-limited" | "headers-too-large"
+  | "internal" | "broker-unavailable" | "draining" | "overloaded";
 
 /** The WebSocket subprotocol. */
 export const SUBPROTOCOL = "tidings.v1";
@@ -114,6 +114,7 @@ export const ERROR_CODES: Readonly<Record<DaemonErrorCode, { status: number; tit
   "unknown-field": { status: 422, title: "Unknown field" },
   "invalid-filter": { status: 422, title: "The filter cannot be used" },
   "invalid-position": { status: 422, title: "The position cannot be used" },
+  "latest-not-kept": { status: 422, title: "The type keeps no newest events" },
   "duplicate-subscription": { status: 422, title: "The subscription exists" },
   "unknown-subscription": { status: 422, title: "Unknown subscription" },
   "too-many-subscriptions": { status: 422, title: "Too many subscriptions" },

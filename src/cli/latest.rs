@@ -1,0 +1,71 @@
+//! `tidings latest`: prints the newest event of a subject, or of each subject of a type.
+
+use clap::Args;
+
+use super::candidates;
+use super::failure::{Failure, say};
+use super::fields::Field;
+use super::output::DIM;
+use super::remote::Remote;
+use super::shape::Shape;
+use super::tail::subscriptions;
+use crate::client::LoggedEvent;
+use crate::event::Position;
+
+/// Print the newest event of a subject, or of each subject of a type.
+///
+/// For types that keep it: `latest` in `[types.NAME]`, or `x-tidings-latest` in a schema. The events come in the order of the log.
+/// Exits with 1 if the subject has none.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  tidings latest order-status o-1\n  tidings latest order-status --where newStatus=shipped\n  tidings latest order-status --json | jq .event.data"
+)]
+pub struct Latest {
+    /// The type of the events.
+    #[arg(value_name = "TYPE", add = candidates::channels())]
+    event_type: String,
+    /// The subject [default: all].
+    #[arg(value_name = "SUBJECT", conflicts_with = "filter")]
+    subject: Option<String>,
+    /// Print only events whose data has this value in this field. Repeat a field to match any of several values.
+    #[arg(long = "where", value_name = "FIELD=VALUE", add = candidates::fields())]
+    filter: Vec<Field>,
+    #[command(flatten)]
+    shape: Shape,
+    #[command(flatten)]
+    remote: Remote,
+}
+
+/// The most events that one request returns.
+const PAGE_SIZE: u32 = 1_000;
+
+impl Latest {
+    pub async fn run(self) -> Result<(), Failure> {
+        let client = self.remote.client()?;
+        let mut printer = self.shape.printer()?;
+        let name = self.event_type;
+        if let Some(subject) = &self.subject {
+            let Some(LoggedEvent { position, event }) = client.latest(&name, subject).await? else {
+                return Err(format!("{name}: the subject {subject:?} has no event").into());
+            };
+            printer.print(&name, &position, &event)?;
+            return printer.output.flush();
+        }
+        let selected = subscriptions(&client, vec![name.clone()], &self.filter).await?;
+        let filter = selected.into_iter().next().and_then(|subscription| subscription.filter);
+        let mut cursor: Option<Position> = None;
+        loop {
+            let page = client.latest_list(&name, filter.as_ref(), cursor.as_ref(), PAGE_SIZE).await?;
+            if !page.gaps.is_empty() {
+                say(&format!("{DIM}{name}: the log was lost; what was printed before does not count{DIM:#}"));
+            }
+            for LoggedEvent { position, event } in &page.events {
+                printer.print(&name, position, event)?;
+            }
+            if !page.more {
+                return printer.output.flush();
+            }
+            cursor = Some(page.cursor);
+        }
+    }
+}
