@@ -12,6 +12,8 @@ PEERS  := benches/peers
 COHERENCE := tests/coherence
 UPSTASH := tests/upstash
 NEXT   := tests/next
+SINKS  := tests/sinks
+MIGRATION := examples/migration
 SHOP   := examples/shop
 CONSOLE := ./console
 CARGO  ?= cargo
@@ -30,7 +32,7 @@ FOR_PYTHON_CLIENT := redis-server openssl $(PYTHON_CLIENT)/python-client.txt $(P
 FOR_OPENAPI := tests/openapi/openapi.txt
 FOR_UPSTASH := $(UPSTASH) $(UPSTASH)/upstash.txt
 FOR_BROKERS := redis-server tests/brokers/valkey-8.txt tests/brokers/redis-6.2.txt $(FOR_UPSTASH)
-FOR_TESTS  := redis-server chromium nginx haproxy caddy prometheus $(FOR_UPSTASH) $(FOR_PYTHON) $(FOR_PYTHON_CLIENT) $(FOR_OPENAPI) $(FOR_CLIENT) $(FOR_OTHERS) $(JOSE) $(HOOKS) $(COHERENCE) $(CONSOLE)
+FOR_TESTS  := redis-server chromium nginx haproxy caddy prometheus $(FOR_UPSTASH) $(FOR_PYTHON) $(FOR_PYTHON_CLIENT) $(FOR_OPENAPI) $(FOR_CLIENT) $(FOR_OTHERS) $(JOSE) $(HOOKS) $(COHERENCE) $(CONSOLE) $(SINKS) $(MIGRATION)
 FOR_FUZZ   := cargo-fuzz@0.13.2
 FOR_BENCH  := redis-server nginx libnginx-mod-nchan $(PEERS)/nats-server.txt $(PEERS)
 
@@ -101,7 +103,7 @@ lint: setup-lint build ## formatting, clippy, documentation, dependencies, gener
 	target/debug/tidings codegen protocol --out $(CLIENT)/src/generated --check
 	scripts/imports --check
 
-test: setup-test test-rust test-ajv test-generators test-openapi test-client test-console test-python-client test-coherence ## all tests, with real Redis servers, real sockets, a real browser
+test: setup-test test-rust test-ajv test-generators test-openapi test-client test-console test-python-client test-coherence test-sinks test-migration ## all tests, with real Redis servers, real sockets, a real browser
 
 test-rust: build ## the Rust tests alone
 	RUST_TEST_THREADS=$(TEST_THREADS) scripts/again $@ $(CARGO) test --locked
@@ -138,6 +140,12 @@ test-walk: build setup-client ## docs/typescript.md, "A page from nothing", done
 
 test-coherence: build-client build build-coherence setup-coherence ## the short form of `make coherence`: planted bugs, and the near caches under a few faults
 	cd $(COHERENCE) && $(CURDIR)/scripts/again $@ node --test short.test.mjs
+
+test-sinks: build setup-test ## sinks beside Cloudflare KV as miniflare runs it, with the example Worker
+	cd $(SINKS) && $(CURDIR)/scripts/again $@ node --test --test-reporter=spec check.test.mjs
+
+test-migration: build build-client setup-test ## the commands of docs/migration.md, step by step, while it counts what every reader gets
+	cd $(MIGRATION) && $(CURDIR)/scripts/again $@ node --test --test-reporter=spec check.test.mjs
 
 test-shop: build build-client ## the shop of examples/shop, with a customer and a clerk in a browser, while its parts are killed
 	@$(SETUP) $(FOR_SHOP)
