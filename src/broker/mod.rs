@@ -6,6 +6,7 @@
 //! The log is authoritative. A message on the bus is only a hint: it may be lost, repeated or garbled, and the relay
 //! then reads the log. This module does not know subscribers or sockets.
 
+#[cfg_attr(not(feature = "redis"), expect(dead_code, reason = "only servers are examined"))]
 pub mod examination;
 #[cfg(feature = "file")]
 mod file;
@@ -385,6 +386,7 @@ pub fn check(url: &BrokerUrl) -> Result<(), String> {
 ///
 /// # Errors
 /// As [`check`].
+#[cfg_attr(not(feature = "redis"), expect(unused_variables, reason = "only servers are examined"))]
 pub async fn examine(config: &BrokerConfig, catalog: &Arc<Catalog>) -> Result<Option<Vec<Finding>>, String> {
     config.broker.supported()?;
     match &config.broker {

@@ -58,7 +58,9 @@ pub use latest_cache::{LatestCache, LatestEvent};
 pub use look::Look;
 pub use namespace::Namespace;
 pub use overview::{ChannelCounts, ChannelSummary, NodeStatus, NodeSummary};
-pub use publish::{Documents, Published, Publisher, ValidEvents};
+#[cfg(feature = "redis")]
+pub use publish::ValidEvents;
+pub use publish::{Documents, Published, Publisher};
 pub use publish_limit::PublishLimit;
 pub use query::StreamQuery;
 pub use reader::LogReader;

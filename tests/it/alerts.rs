@@ -7,6 +7,7 @@ use serde_json::json;
 use yaml_rust2::{Yaml, YamlLoader};
 
 use crate::support::daemon::{Daemon, run};
+use crate::webhooks::receiver::SECRET;
 
 const RULES: &str = include_str!("../../docs/alerts.yml");
 const TESTS: &str = include_str!("../prometheus/alerts.yml");
@@ -29,6 +30,13 @@ account = "a"
 namespace = "n"
 token_file = "none"
 api = "http://127.0.0.1:1"
+
+[[webhook]]
+name = "a"
+url = "http://127.0.0.1:1"
+channels = ["order-status"]
+secret_file = "webhook.secret"
+allow_private = true
 "#;
 /// They begin so.
 const OF_CACHES: &str = "tidings_cache_";
@@ -93,6 +101,7 @@ fn metrics(expression: &str) -> BTreeSet<&str> {
 async fn each_metric_of_the_rules_exists() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("tidings.toml"), FLOWS).unwrap();
+    std::fs::write(folder.path().join("webhook.secret"), SECRET).unwrap();
     let daemon = Daemon::with(&["--listen", "127.0.0.1:0"], folder);
     // A metric with labels is exposed once it has a value.
     let refused =

@@ -249,6 +249,7 @@ fn a_daemon_without_its_broker_and_a_lost_node_are_named() {
     let ended = doctor(&daemon.url, &[]);
     assert_eq!(ended.code, Some(0), "{ended:?}");
     let crashed = Daemon::with(&flags, tempfile::tempdir().unwrap());
+    until("both nodes are listed", || daemon.run(&["nodes", "--json"]).out.lines().count() == 2);
     crashed.process.signal("KILL");
     until("the node is lost", || daemon.run(&["nodes", "--json"]).out.contains("\"lost\""));
     assert_finds(&daemon.url, &[], "nodes", &["1 of 2 nodes are lost", "its log"]);

@@ -135,11 +135,11 @@ mod tests {
         let at = |millis| begun + Duration::from_millis(millis);
         let (orders, stock): (Arc<str>, Arc<str>) = ("orders".into(), "stock".into());
         let mut tally = Tally::new(begun);
-        for n in 0..20 {
-            tally.add(at(n * 100), &orders, Some("a"), Some("shop"));
-        }
         for n in 0..10 {
             tally.add(at(n * 100), &stock, Some(&n.to_string()), None);
+        }
+        for n in 0..20 {
+            tally.add(at(n * 100), &orders, Some("a"), Some("shop"));
         }
         assert_eq!(tally.total(at(2_000)), 15.0);
         assert_eq!(tally.channels(at(2_000))[&stock], 5.0);

@@ -116,8 +116,11 @@ async fn the_clients_of_a_proxy_are_counted_one_by_one() {
             assert_eq!(open(&[&format!("X-Forwarded-For: {forwarded}")]).await.0, 429, "{reader:?} {forwarded}");
         }
         assert_eq!(open(&["X-Forwarded-For: 1.1.1.1", "X-Forwarded-For: 192.0.2.1"]).await.0, 429);
-        let (status, _other) = open(&["X-Forwarded-For: 192.0.2.1, 192.0.2.2"]).await;
-        assert_eq!(status, 101, "only the last entry is the proxy's");
+        let _other = until("only the last entry is the proxy's", async || {
+            let (status, raw) = open(&["X-Forwarded-For: 192.0.2.1, 192.0.2.2"]).await;
+            (status == 101).then_some(raw)
+        })
+        .await;
         // An event stream and a request count as well, and a request only as long as it is served.
         let get = |path: &str, client: IpAddr| {
             node.request(reqwest::Method::GET, path).header("x-forwarded-for", client.to_string())

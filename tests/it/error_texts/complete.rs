@@ -19,7 +19,17 @@ const FEWER: &[(&str, usize, &str)] = &[
         "a body waits 30 s to be parsed, as in a test of src/http/parse_limit.rs; no file is left, as in tests/it/edge/files.rs",
     ),
     ("draining", 3, "a request whose head arrives in the moment in which the node stops to accept connections"),
-    ("internal", 1, "a handler that panics; tests/it/supervision.rs has one"),
+    ("internal", 2, "a handler that panics; tests/it/supervision.rs has one; a read without a page"),
+    (
+        "not-found",
+        4,
+        "types that keep no newest events come first; tests/it/console.rs and tests/it/latest.rs have the others",
+    ),
+    (
+        "invalid-position",
+        2,
+        "a cursor of newest events where the type keeps none; a second `since: latest` on a connection, as in tests/it/latest/seam.rs",
+    ),
     ("bad-request", 1, "a body that breaks off closes the connection with it"),
     (
         "broker-unavailable",

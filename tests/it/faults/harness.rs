@@ -312,9 +312,11 @@ impl<B> Harness<B> {
             streams.all(|stream| last_events.iter().any(|(channel, id)| *channel == stream.channel && stream.has(id)))
         };
         // If something never arrives, the checker reports what is missing.
-        while start.elapsed() < PATIENCE && !(has_all(&self.ledger()) && self.webhook.has_all(&last_events)) {
-            tokio::time::sleep(Duration::from_millis(10)).await;
+        let is_complete = |ledger: &Ledger| has_all(ledger) && self.webhook.check(ledger).is_empty();
+        while start.elapsed() < PATIENCE && !is_complete(&self.ledger()) {
+            tokio::time::sleep(Duration::from_millis(50)).await;
         }
+        println!("{}", self.webhook.figures());
         let mut violations = check(&self.ledger());
         {
             let ledger = self.ledger();

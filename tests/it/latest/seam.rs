@@ -1,6 +1,6 @@
 //! `since: latest`: first the newest event of each subject, then every later event, without loss or repetition in between.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -38,21 +38,21 @@ struct Published {
     matches: bool,
 }
 
-/// Whether a stream with these offsets began with the newest events up to some head, and had every event after it. The last
-/// event is the last that it had.
+/// Whether a stream with these offsets began with the newest events up to some head, and had every event after it. A subject
+/// that changed while the newest events were read is among those after the head only. The last event is the last that it had.
 fn is_complete(received: &[u64], published: &[Published], is_filtered: bool) -> bool {
     let wanted = |event: &&Published| event.matches || !is_filtered;
     let missing = published.iter().filter(wanted).filter(|event| !received.contains(&event.offset));
     let lowest = missing.map(|event| event.offset).max().unwrap_or(0);
     (lowest..=published.last().map_or(0, |last| last.offset)).any(|head| {
-        let mut newest = BTreeMap::new();
-        for event in published.iter().filter(|event| event.offset <= head) {
-            newest.insert(&event.order, event);
-        }
-        let mut expected: Vec<u64> = newest.into_values().filter(wanted).map(|event| event.offset).collect();
-        expected.extend(published.iter().filter(|event| event.offset > head).filter(wanted).map(|event| event.offset));
-        expected.sort_unstable();
-        expected == received
+        let (before, after): (Vec<_>, Vec<_>) = published.iter().partition(|event| event.offset <= head);
+        let newest: BTreeMap<_, _> = before.iter().map(|event| (&event.order, *event)).collect();
+        let newest: BTreeMap<_, _> = newest.into_values().filter(wanted).map(|event| (event.offset, event)).collect();
+        let changed: BTreeSet<_> = after.iter().map(|event| &event.order).collect();
+        let (listed, live) = received.split_at(received.partition_point(|offset| *offset <= head));
+        live.iter().eq(after.into_iter().filter(wanted).map(|event| &event.offset))
+            && listed.iter().all(|offset| newest.contains_key(offset))
+            && newest.values().all(|event| listed.contains(&event.offset) || changed.contains(&event.order))
     })
 }
 

@@ -96,11 +96,6 @@ impl Receiver {
         self.received().iter().filter(|one| taken(one)).map(|one| one.id().to_owned()).collect()
     }
 
-    /// Whether the event with this id came.
-    pub fn has(&self, id: &str) -> bool {
-        self.shared.received.lock().unwrap().iter().rev().any(|one| one.event["id"] == id)
-    }
-
     /// Waits until so many requests were answered with 2xx.
     pub async fn took(&self, count: usize) -> Vec<String> {
         until(&format!("the receiver took {count} events"), async || {

@@ -86,9 +86,9 @@ export type DaemonErrorCode =
   | "forbidden" | "forbidden-origin" | "not-found" | "method-not-allowed" | "request-timeout"
   | "payload-too-large" | "unsupported-media-type" | "misdirected-request" | "invalid-event"
   | "unknown-type" | "unknown-channel" | "unknown-field" | "invalid-filter" | "invalid-position"
-  | "latest-not-kept" | "duplicate-subscription" | "unknown-subscription"
-  | "too-many-subscriptions" | "upgrade-required" | "rate-limited" | "headers-too-large"
-  | "internal" | "broker-unavailable" | "draining" | "overloaded";
+  | "latest-not-kept" | "duplicate-subscription" | "unknown-subscription" | "too-many-subscriptions"
+  | "upgrade-required" | "rate-limited" | "headers-too-large" | "internal" | "broker-unavailable"
+  | "draining" | "overloaded";
 
 /** The WebSocket subprotocol. */
 export const SUBPROTOCOL = "tidings.v1";
