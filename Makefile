@@ -103,7 +103,7 @@ lint: setup-lint build ## formatting, clippy, documentation, dependencies, gener
 	target/debug/tidings codegen protocol --out $(CLIENT)/src/generated --check
 	scripts/imports --check
 
-test: setup-test test-rust test-ajv test-generators test-openapi test-client test-console test-python-client test-coherence test-sinks test-migration ## all tests, with real Redis servers, real sockets, a real browser
+test: setup-test test-rust test-ajv test-generators test-openapi test-client test-python-client test-coherence test-sinks test-migration ## all tests, with real Redis servers, real sockets, a real browser
 
 test-rust: build ## the Rust tests alone
 	RUST_TEST_THREADS=$(TEST_THREADS) scripts/again $@ $(CARGO) test --locked

@@ -29,7 +29,7 @@ use finding::{Finding, Level};
     after_help = "Examples:\n  tidings doctor\n  tidings doctor --url https://bus.example --origin https://shop.example\n  tidings doctor --idle 70s --json"
 )]
 pub struct Doctor {
-    /// Check that pages of this origin may use the daemon, such as https://shop.example.
+    /// Check that pages of this origin may use the daemon, such as `https://shop.example`.
     #[arg(long, value_name = "ORIGIN", value_hint = ValueHint::Url)]
     origin: Option<String>,
     /// Keep a WebSocket and an event stream open for this long, and see whether something in between closes them or holds
