@@ -16,7 +16,8 @@ use tokio_tungstenite::{Connector, connect_async_tls_with_config};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
 use super::token::HeldToken;
-use super::{Client, Error, error, route};
+use super::urls::route;
+use super::{Client, Error, error};
 use crate::protocol::{self, CloseCode};
 use crate::secret::Secret;
 

@@ -38,7 +38,9 @@ mod open_connection;
 #[cfg(feature = "server")]
 mod parts;
 mod publish;
+mod reading;
 mod renewal;
+mod requests;
 mod retry;
 mod subscriber;
 mod subscription;
@@ -48,17 +50,13 @@ mod syncs;
 mod tls;
 mod token;
 mod update;
+mod urls;
 mod webhooks;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use reqwest::header;
-use serde::Deserialize;
-use serde::de::DeserializeOwned;
-use serde_json::Value;
-use tokio::time::{sleep, timeout};
 use url::Url;
 
 pub use answers::{Accepted, ChannelInfo, Gap, History, HistoryQuery, LatestList, LoggedEvent, NodeInfo, Revocation};
@@ -74,11 +72,11 @@ pub use token::Token;
 pub use update::{Delivery, Update};
 pub use webhooks::{DeadLetter, FailedReplay, WebhookInfo, WebhookReplay, WebhookTest};
 
-use crate::event::{JsonText, Position};
-use retry::Attempts;
+use requests::{build, http};
 #[cfg(feature = "tls")]
 use tls::TlsOptions;
-use token::{Credential, HeldToken};
+use token::Credential;
+use urls::base;
 
 /// A client of one daemon, or of several nodes of one bus. Cheap to clone; clones share their connections.
 #[derive(Clone)]
@@ -101,14 +99,6 @@ pub struct Client {
 
 /// The callback of [`Client::on_retry`].
 type OnRetry = dyn Fn(&Error, Duration) + Send + Sync;
-
-/// How long a daemon may take to begin its response. Longer than the daemon's own timeout for its broker.
-const RESPONSE_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long a whole response may take. Longer, since a page of history can be large.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
-/// How long a TCP connection may take. Shorter than [`RESPONSE_TIMEOUT`], so that a node that is down is reported as
-/// "nothing was sent".
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
 impl Client {
     /// A client of the daemon at `url`, such as `http://127.0.0.1:7400`. Does not connect yet.
@@ -212,208 +202,9 @@ impl Client {
         error::redacted(self.base(self.node()))
     }
 
-    /// Lists the channels of the daemon.
-    ///
-    /// # Errors
-    /// [`Error::Unreachable`] if no node responds, [`Error::Refused`] if the daemon refuses, and [`Error::Unexpected`] if
-    /// the response is not that of a daemon.
-    pub async fn channels(&self) -> Result<Vec<ChannelInfo>, Error> {
-        #[derive(Deserialize)]
-        struct Channels {
-            channels: Vec<ChannelInfo>,
-        }
-        let response: Channels = self.get(&["v1", "channels"], &[]).await?;
-        Ok(response.channels)
-    }
-
-    /// Lists the nodes that share the daemon's broker, including the daemon itself.
-    ///
-    /// # Errors
-    /// As [`Client::channels`].
-    pub async fn nodes(&self) -> Result<Vec<NodeInfo>, Error> {
-        #[derive(Deserialize)]
-        struct Nodes {
-            nodes: Vec<NodeInfo>,
-        }
-        let response: Nodes = self.get(&["v1", "nodes"], &[]).await?;
-        Ok(response.nodes)
-    }
-
-    /// Succeeds if the daemon is alive, whatever its broker does.
-    ///
-    /// # Errors
-    /// As [`Client::channels`].
-    pub async fn alive(&self) -> Result<(), Error> {
-        self.get::<Value>(&["healthz"], &[]).await.map(drop)
-    }
-
-    /// Succeeds if the daemon can publish and receive: it reaches its broker, and is not about to stop.
-    ///
-    /// # Errors
-    /// As [`Client::channels`]; [`Error::Refused`] says why the daemon is not ready.
-    pub async fn ready(&self) -> Result<(), Error> {
-        self.get::<Value>(&["readyz"], &[]).await.map(drop)
-    }
-
-    /// Revokes credentials on all nodes, within 2 s: requests are refused, and connections closed. Needs the right `revoke`.
-    ///
-    /// # Errors
-    /// As [`Client::channels`].
-    pub async fn revoke(&self, revocation: &Revocation) -> Result<(), Error> {
-        let mut attempts = Attempts::new(self, Duration::ZERO);
-        loop {
-            let node = attempts.node;
-            let request = self.http.post(route(self.base(node), &["v1", "revocations"])).json(revocation);
-            match self.call(node, request, RESPONSE_TIMEOUT).await {
-                Ok(()) => return Ok(()),
-                Err(error) => match attempts.failed(self, &error) {
-                    Some(delay) => sleep(delay).await,
-                    None => return Err(error),
-                },
-            }
-        }
-    }
-
-    /// Reads one page of retained events. [`History::cursor`] is the `since` of the next page.
-    ///
-    /// # Errors
-    /// As [`Client::channels`]; [`Error::Refused`] also names an unknown channel or field, or a `since` that cannot be read.
-    pub async fn history(&self, query: &HistoryQuery) -> Result<History, Error> {
-        let mut parameters: Vec<(&str, String)> =
-            query.channels.iter().map(|channel| ("channel", channel.clone())).collect();
-        parameters.extend(query.filter.as_ref().map(|filter| ("where", filter.get().to_owned())));
-        parameters.extend(query.since.clone().map(|since| ("since", since)));
-        parameters.extend(query.limit.map(|limit| ("limit", limit.to_string())));
-        self.get(&["v1", "events"], &parameters).await
-    }
-
-    /// The newest event of a subject, at most two seconds old. `None` if there is none, or none that the credential grants.
-    ///
-    /// # Errors
-    /// As [`Client::channels`]; [`Error::Refused`] also says that the type is unknown, or keeps no newest events.
-    pub async fn latest(&self, event_type: &str, subject: &str) -> Result<Option<LoggedEvent>, Error> {
-        match self.get(&["v1", "latest", event_type, subject], &[]).await {
-            Ok(event) => Ok(Some(event)),
-            Err(Error::Refused(problem)) if problem.status == 404 => Ok(None),
-            Err(error) => Err(error),
-        }
-    }
-
-    /// Reads one page of the newest events of a type's subjects, in the order of the log. [`LatestList::cursor`] is the `cursor` of
-    /// the next page, and after the last page the `since` of a subscription that goes on from there.
-    ///
-    /// # Errors
-    /// As [`Client::latest`]; [`Error::Refused`] also names an unknown field, or a cursor that cannot be read.
-    pub async fn latest_list(
-        &self,
-        event_type: &str,
-        filter: Option<&JsonText>,
-        cursor: Option<&Position>,
-        limit: u32,
-    ) -> Result<LatestList, Error> {
-        let mut parameters = vec![("limit", limit.to_string())];
-        parameters.extend(filter.map(|filter| ("where", filter.get().to_owned())));
-        parameters.extend(cursor.map(|cursor| ("cursor", cursor.to_string())));
-        self.get(&["v1", "latest", event_type], &parameters).await
-    }
-
-    /// Fetches the JSON Schema of a type's `data`.
-    ///
-    /// # Errors
-    /// As [`Client::channels`]; [`Error::Refused`] with status 404 if the daemon does not know the type.
-    pub async fn schema(&self, event_type: &str) -> Result<Value, Error> {
-        self.get(&["v1", "schemas", event_type], &[]).await
-    }
-
     /// Creates a subscriber with these subscriptions. It connects at the first call of [`Subscriber::next`].
     pub fn subscribe(&self, subscriptions: impl IntoIterator<Item = Subscription>) -> Subscriber {
         Subscriber::new(self.clone(), subscriptions.into_iter().collect())
-    }
-
-    /// Sends a GET request to each node until one responds, and again until the retry timeout if the caller has set one.
-    async fn get<T: DeserializeOwned>(&self, path: &[&str], parameters: &[(&str, String)]) -> Result<T, Error> {
-        let mut attempts = Attempts::new(self, Duration::ZERO);
-        loop {
-            let node = attempts.node;
-            let request = self.http.get(route(self.base(node), path)).query(parameters);
-            match self.call(node, request, RESPONSE_TIMEOUT).await {
-                Ok(response) => return Ok(response),
-                Err(error) => match attempts.failed(self, &error) {
-                    Some(delay) => sleep(delay).await,
-                    None => return Err(error),
-                },
-            }
-        }
-    }
-
-    /// Sends a request to a node with the token that the client has. If the daemon refuses a token that was held for a
-    /// while, the request is sent once more with a new one: the daemon has done nothing.
-    async fn call<T: DeserializeOwned>(
-        &self,
-        node: usize,
-        request: reqwest::RequestBuilder,
-        limit: Duration,
-    ) -> Result<T, Error> {
-        let Some(credential) = &self.credential else { return self.exchange(node, request, None, limit).await };
-        let token = credential.get().await?;
-        let again = request.try_clone();
-        let refusal = match self.exchange(node, request, Some(&token), limit).await {
-            Err(error) if error.is_unauthenticated() => error,
-            outcome => return outcome,
-        };
-        credential.refused(&token.secret);
-        let Some(again) = again.filter(|_| credential.is_renewable() && !token.is_new) else { return Err(refusal) };
-        let new = credential.get().await?;
-        if new.secret == token.secret {
-            return Err(refusal);
-        }
-        let outcome = self.exchange(node, again, Some(&new), limit).await;
-        if outcome.as_ref().is_err_and(Error::is_unauthenticated) {
-            credential.refused(&new.secret);
-        }
-        outcome
-    }
-
-    /// Sends a request to a node, which must begin its response within `limit`. After a transient error, the client moves
-    /// on to the next node.
-    async fn exchange<T: DeserializeOwned>(
-        &self,
-        node: usize,
-        mut request: reqwest::RequestBuilder,
-        token: Option<&HeldToken>,
-        limit: Duration,
-    ) -> Result<T, Error> {
-        if let Some(token) = token {
-            request = request.header(header::AUTHORIZATION, token.header()?);
-        }
-        let base = self.base(node);
-        let exchange = async {
-            let response = match timeout(limit, request.send()).await {
-                Ok(response) => response.map_err(|error| Error::unreachable(base, &error, !error.is_connect()))?,
-                Err(_) => {
-                    let cause = format!("no response within {limit:.1?}");
-                    return Err(Error::Unreachable { url: error::redacted(base), cause, sent: true });
-                }
-            };
-            let status = response.status();
-            let headers = response.headers().clone();
-            let body = response.bytes().await.map_err(|error| Error::unreachable(base, &error, true))?;
-            if !status.is_success() {
-                let refused = Error::refused(base, status.as_u16(), &headers, &body);
-                return Err(refused.or_unauthenticated(base, token.is_some()));
-            }
-            // 204 has no body.
-            let body = if status == reqwest::StatusCode::NO_CONTENT { b"null" } else { &body[..] };
-            serde_json::from_slice(body).map_err(|error| Error::unexpected_body(base, &headers, &error))
-        };
-        let result = exchange.await;
-        if let Err(error) = &result
-            && error.is_transient()
-        {
-            // A concurrent request may have moved on already: move on only once.
-            let _ = self.node.compare_exchange(node, node.wrapping_add(1), Ordering::Relaxed, Ordering::Relaxed);
-        }
-        result
     }
 
     /// The number of the current node.
@@ -431,62 +222,9 @@ impl Client {
     }
 }
 
-/// The settings of all HTTP requests.
-fn http() -> reqwest::ClientBuilder {
-    reqwest::Client::builder()
-        .connect_timeout(CONNECT_TIMEOUT)
-        .timeout(REQUEST_TIMEOUT)
-        .tcp_nodelay(true)
-        // The WebSocket ignores proxy settings, so HTTP must ignore them too.
-        .no_proxy()
-        // A redirected POST would become a GET, and the WebSocket follows none.
-        .redirect(reqwest::redirect::Policy::none())
-        .user_agent(concat!("tidings/", env!("CARGO_PKG_VERSION")))
-}
-
-fn build(http: reqwest::ClientBuilder) -> Result<reqwest::Client, Error> {
-    http.build().map_err(|error| Error::Url(error.to_string()))
-}
-
 #[cfg(feature = "tls")]
 fn uses_https(bases: &[Url]) -> bool {
     bases.iter().any(|base| base.scheme() == "https")
-}
-
-/// Parses a daemon's URL. [`route`] adds the path of a route to it.
-fn base(url: &str) -> Result<Url, Error> {
-    let invalid =
-        |cause: &str| Error::Url(format!("{:?} is not a valid daemon URL: {cause}", error::redacted_text(url)));
-    // `127.0.0.1:7400` is no URL, and `localhost:7400` is one whose scheme is `localhost`.
-    let without_scheme =
-        || !url.contains("://") && Url::parse(&format!("http://{url}")).is_ok_and(|url| url.port().is_some());
-    let example = "write http://HOST:PORT, such as http://127.0.0.1:7400";
-    let mut base = match Url::parse(url) {
-        Err(_) if without_scheme() => return Err(invalid("write http:// before it")),
-        Err(url::ParseError::InvalidPort) => return Err(invalid("a port is a number up to 65535")),
-        parsed => parsed.map_err(|_| invalid(example))?,
-    };
-    match base.scheme() {
-        "http" => {}
-        "https" if cfg!(feature = "tls") => {}
-        "https" => return Err(invalid("this client was built without TLS (the feature `tls`)")),
-        "ws" => return Err(invalid("write http:// instead; the client opens WebSockets by itself")),
-        "wss" => return Err(invalid("write https:// instead; the client opens WebSockets by itself")),
-        _ if without_scheme() => return Err(invalid("write http:// before it")),
-        _ => return Err(invalid(example)),
-    }
-    base.set_query(None);
-    base.set_fragment(None);
-    Ok(base)
-}
-
-/// The URL of a route, such as `["v1", "events"]`, below a daemon's URL.
-fn route(base: &Url, path: &[&str]) -> Url {
-    let mut url = base.clone();
-    if let Ok(mut segments) = url.path_segments_mut() {
-        segments.pop_if_empty().extend(path);
-    }
-    url
 }
 
 #[cfg(test)]

@@ -7,7 +7,8 @@ use reqwest::Response;
 use reqwest::header::{self, HeaderMap};
 use url::Url;
 
-use super::{Client, Error, route};
+use super::urls::route;
+use super::{Client, Error};
 use crate::secret::Secret;
 
 /// A stream may last for so long.

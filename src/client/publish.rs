@@ -11,8 +11,10 @@ use reqwest::header;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::requests::RESPONSE_TIMEOUT;
 use super::retry::Attempts;
-use super::{Accepted, Client, Error, RESPONSE_TIMEOUT, route};
+use super::urls::route;
+use super::{Accepted, Client, Error};
 use crate::event::Json;
 
 /// The most events that one call of [`Client::publish_all`] takes.

@@ -9,7 +9,8 @@ use serde_json::{Value, json};
 use tokio::time::sleep;
 
 use super::retry::Attempts;
-use super::{Client, Error, route};
+use super::urls::route;
+use super::{Client, Error};
 
 /// How long a call may take that delivers to a receiver: longer than the daemon tries.
 const DELIVERY_TIMEOUT: Duration = Duration::from_secs(90);
