@@ -1,23 +1,32 @@
 //! Tests of the wiring that need its parts: what a connection costs, and that namespaces do not hold each other up.
 
 use std::net::Ipv4Addr;
+use std::time::Duration;
 
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
+use super::acceptor::Acceptor;
+use super::assembly::{Rules, assemble, listen};
+use super::running::succeed;
 use super::*;
 use crate::access::{Caller, NamespaceId};
+use crate::admission::Admission;
+use crate::broker;
 use crate::bus::{Begin, Documents, StreamQuery, Subscription};
+use crate::cascade::Cascades;
 use crate::config::{
     AuthConfig, BrokerConfig, BrokerUrl, BusMessage, EdgeConfig, FileSync, FlowTables, LogConfig, LogFormat,
     RequestLimits, ServerConfig, WebSocketConfig,
 };
 use crate::connection::{Admitted, Client, Opening};
-use crate::event::ChannelId;
-use crate::http::direct;
+use crate::event::{Catalog, ChannelId};
 use crate::http::edge::Peer;
+use crate::http::{Side, direct};
 use crate::hub::{Encoding, NewConnection};
+use crate::metrics::Metrics;
+use crate::supervision::Services;
 
 /// How long a test waits for what must come.
 const PATIENCE: Duration = Duration::from_secs(20);
