@@ -6,6 +6,7 @@
 mod audit;
 mod bridges;
 mod flows;
+mod registrar;
 mod sinks;
 
 use std::sync::Arc;
@@ -21,6 +22,7 @@ use prometheus_client::registry::{Registry, Unit};
 use audit::AuditMetrics;
 use bridges::BridgeMetrics;
 pub use flows::{AttemptLabel, FlowLabel, FlowMetrics, WebhookLabel};
+use registrar::Registrar;
 use sinks::SinkMetrics;
 
 /// The metrics of one node. The help texts in `Metrics::default` describe them.
@@ -109,222 +111,58 @@ impl Drop for Outstanding {
 
 impl Default for Metrics {
     fn default() -> Self {
-        // From 50 µs (an in-process log) to the timeout after which a publisher gets a 503.
-        let seconds =
-            || Histogram::new([50e-6, 100e-6, 250e-6, 500e-6, 1e-3, 2.5e-3, 5e-3, 10e-3, 50e-3, 0.25, 1.0, 2.5]);
-        let mut metrics = Self {
-            connections: Gauge::default(),
-            subscriptions: Gauge::default(),
-            long_polls: Gauge::default(),
-            latest_subjects: Family::default(),
-            latest_evictions: Family::default(),
-            latest_requests: Counter::default(),
-            latest_reads: Counter::default(),
-            pending_connections: Gauge::default(),
-            published: Family::default(),
-            duplicates: Counter::default(),
-            cascaded: Counter::default(),
-            cascade_omissions: Counter::default(),
-            relayed: Family::default(),
-            deliveries: Counter::default(),
-            replayed: Counter::default(),
-            compressed: Counter::default(),
-            gaps: Counter::default(),
-            log_reads: Counter::default(),
-            syncs: Counter::default(),
-            sync_errors: Family::default(),
-            sync_seconds: seconds(),
-            syncs_outstanding: Gauge::default(),
-            sync_connections: Gauge::default(),
-            sync_looks: Counter::default(),
-            outbox_bytes: Gauge::default(),
-            slow_consumers: Counter::default(),
-            dead_peers: Counter::default(),
-            refusals: Family::default(),
-            publish_seconds: seconds(),
-            append_seconds: seconds(),
-            held_seconds: seconds(),
-            delivery_seconds: seconds(),
-            round_trip_seconds: seconds(),
-            ready: Gauge::default(),
-            task_panics: Counter::default(),
-            auth_refusals: Family::default(),
-            auth_jwks_fetches: Family::default(),
-            auth_config_stale: Gauge::default(),
-            tls_handshake_failures: Counter::default(),
-            tls_reload_failures: Counter::default(),
-            flows: FlowMetrics::default(),
-            audit: AuditMetrics::default(),
-            bridges: BridgeMetrics::default(),
-            sinks: SinkMetrics::default(),
-            registry: Registry::with_prefix("tidings"),
+        let mut r = Registrar::new("tidings");
+        let metrics = Self {
+            connections: r.add("connections", "Open WebSocket connections and event streams"),
+            subscriptions: r.add("subscriptions", "Open subscriptions of all connections"),
+            long_polls: r.add("long_polls", "Long-poll requests that wait for an event"),
+            latest_subjects: r.add("latest_subjects", "Subjects whose newest event the broker keeps, as this node last saw, by type"),
+            latest_evictions: r.add("latest_evictions", "Subjects that lost their newest event to an append of this node, because there are more than latest_max_subjects"),
+            latest_requests: r.add("latest_requests", "Requests for newest events, of one subject or a list"),
+            latest_reads: r.add("latest_reads", "Reads of the broker for the newest event of one subject; requests within 2 s share one"),
+            pending_connections: r.add("arriving", "Pending connections: not subscribed yet, or waiting to read the log for a replay"),
+            published: r.add("events_published", "Events that publishers appended through this node, by type"),
+            duplicates: r.add("events_duplicate", "Published events dropped because their id was published before"),
+            cascaded: r.add("events_cascaded", "Cache invalidations that published events caused by the [[cascade]] rules"),
+            cascade_omissions: r.add("cascade_omissions", "Templates of cascades left out: a value was absent or empty, or the text too long"),
+            relayed: r.add("events_relayed", "Events from the broker given to the fan-out, by type"),
+            deliveries: r.add("deliveries", "Live events sent to connections, counted once for each connection"),
+            replayed: r.add("replayed", "Events and gaps sent to connections from the log, by replays"),
+            compressed: r.add("events_compressed", "Events compressed; each is compressed once for all connections"),
+            gaps: r.add("gaps", "Gaps: lost ranges of a channel that were reported to subscribers"),
+            log_reads: r.add("log_reads", "Reads of the log for new events"),
+            syncs: r.add("syncs", "Syncs of connections that were answered with synced"),
+            sync_errors: r.add("sync_errors", "Syncs of connections that were answered with an error, by error code"),
+            sync_seconds: r.seconds("sync_round_trip", "Time from a sync that came until its synced was sent or queued"),
+            syncs_outstanding: r.add("syncs_outstanding", "Syncs of connections without an answer"),
+            sync_connections: r.add("sync_connections", "Open connections that have sent a sync, as caches do"),
+            sync_looks: r.add("sync_looks", "Looks at the heads of the subscribed channels; all syncs that wait at a time share one"),
+            outbox_bytes: r.with_unit("outbox", "Memory of frames queued for slow connections", Unit::Bytes),
+            slow_consumers: r.add("slow_consumers", "Connections closed because their send buffer was full; WebSockets with 4008"),
+            dead_peers: r.add("dead_peers", "Connections closed with 4009 after missed heartbeats"),
+            refusals: r.add("refusals", "Refused requests and frames, by error code"),
+            publish_seconds: r.seconds("publish", "Time from a publisher's whole request to its answer, 202 or broker-unavailable"),
+            append_seconds: r.seconds("broker_append", "Time from an append to the broker's reply"),
+            held_seconds: r.seconds("publish_held", "Time that publishers' answers were held back because too many events were in flight"),
+            delivery_seconds: r.seconds("delivery_delay", "Time from the relay until most of a sample of subscribers had read an event; sampled under load only"),
+            round_trip_seconds: r.seconds("broker_round_trip", "Time of a probe from this node through the broker's bus and back"),
+            ready: r.add("ready", "1 while the node can publish and receive"),
+            task_panics: r.add("task_panics", "Tasks of connections and replays that panicked"),
+            auth_refusals: r.add("auth_refusals", "Refused credentials, by the check that failed"),
+            auth_jwks_fetches: r.add("auth_jwks_fetches", "Fetches of the keys that issuers publish, by result"),
+            auth_config_stale: r.add("auth_config_stale", "1 while the access configuration on disk has a mistake or is deleted, and the one before is in force"),
+            tls_handshake_failures: r.add("tls_handshake_failures", "Connections ended because the client broke TLS, did not use it, or had no valid certificate"),
+            tls_reload_failures: r.add("tls_reload_failures", "Changes of the TLS files that could not be used"),
+            flows: FlowMetrics::new(&mut r),
+            audit: AuditMetrics::new(&mut r),
+            bridges: BridgeMetrics::new(&mut r),
+            sinks: SinkMetrics::new(&mut r),
+            registry: r.finish(),
         };
-        let mut registry = std::mem::take(&mut metrics.registry);
-        let r = &mut registry;
-        r.register("connections", "Open WebSocket connections and event streams", metrics.connections.clone());
-        r.register("subscriptions", "Open subscriptions of all connections", metrics.subscriptions.clone());
-        r.register("long_polls", "Long-poll requests that wait for an event", metrics.long_polls.clone());
-        r.register(
-            "latest_subjects",
-            "Subjects whose newest event the broker keeps, as this node last saw, by type",
-            metrics.latest_subjects.clone(),
-        );
-        r.register(
-            "latest_evictions",
-            "Subjects that lost their newest event to an append of this node, because there are more than latest_max_subjects",
-            metrics.latest_evictions.clone(),
-        );
-        r.register(
-            "latest_requests",
-            "Requests for newest events, of one subject or a list",
-            metrics.latest_requests.clone(),
-        );
-        r.register(
-            "latest_reads",
-            "Reads of the broker for the newest event of one subject; requests within 2 s share one",
-            metrics.latest_reads.clone(),
-        );
-        r.register(
-            "arriving",
-            "Pending connections: not subscribed yet, or waiting to read the log for a replay",
-            metrics.pending_connections.clone(),
-        );
-        r.register(
-            "events_published",
-            "Events that publishers appended through this node, by type",
-            metrics.published.clone(),
-        );
-        r.register(
-            "events_duplicate",
-            "Published events dropped because their id was published before",
-            metrics.duplicates.clone(),
-        );
-        r.register(
-            "events_cascaded",
-            "Cache invalidations that published events caused by the [[cascade]] rules",
-            metrics.cascaded.clone(),
-        );
-        r.register(
-            "cascade_omissions",
-            "Templates of cascades left out: a value was absent or empty, or the text too long",
-            metrics.cascade_omissions.clone(),
-        );
-        r.register("events_relayed", "Events from the broker given to the fan-out, by type", metrics.relayed.clone());
-        r.register(
-            "deliveries",
-            "Live events sent to connections, counted once for each connection",
-            metrics.deliveries.clone(),
-        );
-        r.register(
-            "replayed",
-            "Events and gaps sent to connections from the log, by replays",
-            metrics.replayed.clone(),
-        );
-        r.register(
-            "events_compressed",
-            "Events compressed; each is compressed once for all connections",
-            metrics.compressed.clone(),
-        );
-        r.register("gaps", "Gaps: lost ranges of a channel that were reported to subscribers", metrics.gaps.clone());
-        r.register("log_reads", "Reads of the log for new events", metrics.log_reads.clone());
-        r.register("syncs", "Syncs of connections that were answered with synced", metrics.syncs.clone());
-        r.register(
-            "sync_errors",
-            "Syncs of connections that were answered with an error, by error code",
-            metrics.sync_errors.clone(),
-        );
-        r.register_with_unit(
-            "sync_round_trip",
-            "Time from a sync that came until its synced was sent or queued",
-            Unit::Seconds,
-            metrics.sync_seconds.clone(),
-        );
-        r.register("syncs_outstanding", "Syncs of connections without an answer", metrics.syncs_outstanding.clone());
-        r.register(
-            "sync_connections",
-            "Open connections that have sent a sync, as caches do",
-            metrics.sync_connections.clone(),
-        );
-        r.register(
-            "sync_looks",
-            "Looks at the heads of the subscribed channels; all syncs that wait at a time share one",
-            metrics.sync_looks.clone(),
-        );
-        r.register_with_unit(
-            "outbox",
-            "Memory of frames queued for slow connections",
-            Unit::Bytes,
-            metrics.outbox_bytes.clone(),
-        );
-        r.register(
-            "slow_consumers",
-            "Connections closed because their send buffer was full; WebSockets with 4008",
-            metrics.slow_consumers.clone(),
-        );
-        r.register("dead_peers", "Connections closed with 4009 after missed heartbeats", metrics.dead_peers.clone());
-        r.register("refusals", "Refused requests and frames, by error code", metrics.refusals.clone());
-        r.register_with_unit(
-            "publish",
-            "Time from a publisher's whole request to its answer, 202 or broker-unavailable",
-            Unit::Seconds,
-            metrics.publish_seconds.clone(),
-        );
-        r.register_with_unit(
-            "broker_append",
-            "Time from an append to the broker's reply",
-            Unit::Seconds,
-            metrics.append_seconds.clone(),
-        );
-        r.register_with_unit(
-            "broker_round_trip",
-            "Time of a probe from this node through the broker's bus and back",
-            Unit::Seconds,
-            metrics.round_trip_seconds.clone(),
-        );
-        r.register_with_unit(
-            "publish_held",
-            "Time that publishers' answers were held back because too many events were in flight",
-            Unit::Seconds,
-            metrics.held_seconds.clone(),
-        );
-        r.register_with_unit(
-            "delivery_delay",
-            "Time from the relay until most of a sample of subscribers had read an event; sampled under load only",
-            Unit::Seconds,
-            metrics.delivery_seconds.clone(),
-        );
-        r.register("ready", "1 while the node can publish and receive", metrics.ready.clone());
-        r.register("task_panics", "Tasks of connections and replays that panicked", metrics.task_panics.clone());
-        r.register("auth_refusals", "Refused credentials, by the check that failed", metrics.auth_refusals.clone());
-        r.register(
-            "auth_jwks_fetches",
-            "Fetches of the keys that issuers publish, by result",
-            metrics.auth_jwks_fetches.clone(),
-        );
-        r.register(
-            "auth_config_stale",
-            "1 while the access configuration on disk has a mistake or is deleted, and the one before is in force",
-            metrics.auth_config_stale.clone(),
-        );
-        r.register(
-            "tls_handshake_failures",
-            "Connections ended because the client broke TLS, did not use it, or had no valid certificate",
-            metrics.tls_handshake_failures.clone(),
-        );
-        r.register(
-            "tls_reload_failures",
-            "Changes of the TLS files that could not be used",
-            metrics.tls_reload_failures.clone(),
-        );
-        metrics.flows.register(r);
-        metrics.audit.register(r);
-        metrics.bridges.register(r);
-        metrics.sinks.register(r);
         // A rate needs a sample from before the first error.
         for code in ["broker-unavailable", "invalid-frame", "rate-limited"] {
             drop(metrics.sync_errors.get_or_create(&CodeLabel { code }));
         }
-        metrics.registry = registry;
         metrics
     }
 }

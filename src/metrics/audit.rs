@@ -2,10 +2,11 @@
 
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::registry::Registry;
+
+use super::registrar::Registrar;
 
 /// See [`Metrics`](super::Metrics).
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct AuditMetrics {
     pub lines: Counter,
     pub lost: Counter,
@@ -13,13 +14,14 @@ pub struct AuditMetrics {
 }
 
 impl AuditMetrics {
-    pub(super) fn register(&self, registry: &mut Registry) {
-        registry.register("audit_lines", "Lines written to the audit", self.lines.clone());
-        registry.register(
-            "audit_lost",
-            "Lines of the audit that were lost: the file could not be written, or the queue was full",
-            self.lost.clone(),
-        );
-        registry.register("audit_failing", "1 while the audit cannot be written", self.failing.clone());
+    pub(super) fn new(r: &mut Registrar) -> Self {
+        Self {
+            lines: r.add("audit_lines", "Lines written to the audit"),
+            lost: r.add(
+                "audit_lost",
+                "Lines of the audit that were lost: the file could not be written, or the queue was full",
+            ),
+            failing: r.add("audit_failing", "1 while the audit cannot be written"),
+        }
     }
 }

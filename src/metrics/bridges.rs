@@ -2,12 +2,12 @@
 
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
-use prometheus_client::registry::Registry;
 
 use super::FlowLabel;
+use super::registrar::Registrar;
 
 /// See [`Metrics`](super::Metrics).
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct BridgeMetrics {
     pub bridged: Family<FlowLabel, Counter>,
     pub refused: Family<FlowLabel, Counter>,
@@ -24,19 +24,19 @@ impl BridgeMetrics {
         }
     }
 
-    pub(super) fn register(&self, r: &mut Registry) {
-        r.register("bridge_events", "Messages that this node made events of first, by bridge", self.bridged.clone());
-        r.register("bridge_refused", "Messages that are no valid event, by bridge", self.refused.clone());
-        r.register(
-            "bridge_ignored",
-            "Messages that a bridge leaves out: its types say so, or tidings itself published them",
-            self.ignored.clone(),
-        );
-        r.register(
-            "bridge_missed",
-            "Messages that came faster than a bridge could publish them, and are lost on this node",
-            self.missed.clone(),
-        );
-        r.register("bridge_sent", "Events that a bridge sent to Redis channels", self.sent.clone());
+    pub(super) fn new(r: &mut Registrar) -> Self {
+        Self {
+            bridged: r.add("bridge_events", "Messages that this node made events of first, by bridge"),
+            refused: r.add("bridge_refused", "Messages that are no valid event, by bridge"),
+            ignored: r.add(
+                "bridge_ignored",
+                "Messages that a bridge leaves out: its types say so, or tidings itself published them",
+            ),
+            missed: r.add(
+                "bridge_missed",
+                "Messages that came faster than a bridge could publish them, and are lost on this node",
+            ),
+            sent: r.add("bridge_sent", "Events that a bridge sent to Redis channels"),
+        }
     }
 }

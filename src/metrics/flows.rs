@@ -7,10 +7,12 @@ use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::registry::{Registry, Unit};
+use prometheus_client::registry::Unit;
+
+use super::registrar::Registrar;
 
 /// The metrics of all flows of a node. A node that does not run a flow has 0 for it.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct FlowMetrics {
     pub running: Family<FlowLabel, Gauge>,
     pub lag_events: Family<FlowLabel, Gauge>,
@@ -54,35 +56,27 @@ impl FlowMetrics {
         }
     }
 
-    pub(super) fn register(&self, r: &mut Registry) {
-        r.register("flow_running", "1 on the node that runs this flow", self.running.clone());
-        r.register(
-            "flow_lag_events",
-            "Events of the log that this flow has not dealt with, at the node that runs it",
-            self.lag_events.clone(),
-        );
-        r.register_with_unit(
-            "flow_lag",
-            "Age of the oldest event that this flow has not dealt with, by the event's time",
-            Unit::Seconds,
-            self.lag_seconds.clone(),
-        );
-        r.register("flow_gaps", "Gaps: lost ranges of a channel that this flow met", self.gaps.clone());
-        r.register("flow_dead", "Events and messages that this flow gave up", self.dead.clone());
-        r.register(
-            "flow_restarts",
-            "Runs of this flow that ended with an error, a panic, or the loss of its lease",
-            self.restarts.clone(),
-        );
-        r.register(
-            "webhook_attempts",
-            "Attempts to deliver an event to this webhook, by outcome",
-            self.webhook_attempts.clone(),
-        );
-        r.register(
-            "webhook_stopped",
-            "1 on the node that runs this webhook, while it is stopped because its receiver answered 410",
-            self.webhook_stopped.clone(),
-        );
+    pub(super) fn new(r: &mut Registrar) -> Self {
+        Self {
+            running: r.add("flow_running", "1 on the node that runs this flow"),
+            lag_events: r.add(
+                "flow_lag_events",
+                "Events of the log that this flow has not dealt with, at the node that runs it",
+            ),
+            lag_seconds: r.with_unit(
+                "flow_lag",
+                "Age of the oldest event that this flow has not dealt with, by the event's time",
+                Unit::Seconds,
+            ),
+            gaps: r.add("flow_gaps", "Gaps: lost ranges of a channel that this flow met"),
+            dead: r.add("flow_dead", "Events and messages that this flow gave up"),
+            restarts: r
+                .add("flow_restarts", "Runs of this flow that ended with an error, a panic, or the loss of its lease"),
+            webhook_attempts: r.add("webhook_attempts", "Attempts to deliver an event to this webhook, by outcome"),
+            webhook_stopped: r.add(
+                "webhook_stopped",
+                "1 on the node that runs this webhook, while it is stopped because its receiver answered 410",
+            ),
+        }
     }
 }

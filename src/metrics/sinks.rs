@@ -2,12 +2,12 @@
 
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
-use prometheus_client::registry::Registry;
 
 use super::FlowLabel;
+use super::registrar::Registrar;
 
 /// See [`Metrics`](super::Metrics).
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct SinkMetrics {
     pub written: Family<FlowLabel, Counter>,
     pub failures: Family<FlowLabel, Counter>,
@@ -20,12 +20,10 @@ impl SinkMetrics {
         drop(self.failures.get_or_create(sink));
     }
 
-    pub(super) fn register(&self, r: &mut Registry) {
-        r.register(
-            "sink_written",
-            "Values that a sink wrote: several events of a key within a second are one",
-            self.written.clone(),
-        );
-        r.register("sink_failures", "Writes of a sink that failed, and are tried again", self.failures.clone());
+    pub(super) fn new(r: &mut Registrar) -> Self {
+        Self {
+            written: r.add("sink_written", "Values that a sink wrote: several events of a key within a second are one"),
+            failures: r.add("sink_failures", "Writes of a sink that failed, and are tried again"),
+        }
     }
 }
