@@ -5,6 +5,7 @@
 
 mod audit;
 mod bridges;
+mod described;
 mod flows;
 mod sinks;
 
@@ -16,10 +17,11 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
-use prometheus_client::registry::{Registry, Unit};
+use prometheus_client::registry::Unit;
 
 use audit::AuditMetrics;
 use bridges::BridgeMetrics;
+use described::{DescribedRegistry, Description};
 pub use flows::{AttemptLabel, FlowLabel, FlowMetrics, WebhookLabel};
 use sinks::SinkMetrics;
 
@@ -70,7 +72,7 @@ pub struct Metrics {
     pub audit: AuditMetrics,
     pub bridges: BridgeMetrics,
     pub sinks: SinkMetrics,
-    registry: Registry,
+    registry: DescribedRegistry,
 }
 
 /// An event type of the catalogue.
@@ -157,7 +159,7 @@ impl Default for Metrics {
             audit: AuditMetrics::default(),
             bridges: BridgeMetrics::default(),
             sinks: SinkMetrics::default(),
-            registry: Registry::with_prefix("tidings"),
+            registry: DescribedRegistry::default(),
         };
         let mut registry = std::mem::take(&mut metrics.registry);
         let r = &mut registry;
@@ -395,7 +397,12 @@ impl Metrics {
     pub fn openmetrics(&self) -> String {
         let mut text = String::new();
         // Writing to a string cannot fail.
-        let _ = prometheus_client::encoding::text::encode(&mut text, &self.registry);
+        let _ = prometheus_client::encoding::text::encode(&mut text, &self.registry.registry);
         text
+    }
+
+    /// What each metric is called and says, those without samples too.
+    pub fn descriptions(&self) -> &[Description] {
+        &self.registry.descriptions
     }
 }

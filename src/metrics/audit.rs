@@ -2,7 +2,8 @@
 
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::registry::Registry;
+
+use super::described::DescribedRegistry;
 
 /// See [`Metrics`](super::Metrics).
 #[derive(Debug, Default)]
@@ -13,7 +14,7 @@ pub struct AuditMetrics {
 }
 
 impl AuditMetrics {
-    pub(super) fn register(&self, registry: &mut Registry) {
+    pub(super) fn register(&self, registry: &mut DescribedRegistry) {
         registry.register("audit_lines", "Lines written to the audit", self.lines.clone());
         registry.register(
             "audit_lost",

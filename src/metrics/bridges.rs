@@ -2,9 +2,9 @@
 
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
-use prometheus_client::registry::Registry;
 
 use super::FlowLabel;
+use super::described::DescribedRegistry;
 
 /// See [`Metrics`](super::Metrics).
 #[derive(Debug, Default)]
@@ -24,7 +24,7 @@ impl BridgeMetrics {
         }
     }
 
-    pub(super) fn register(&self, r: &mut Registry) {
+    pub(super) fn register(&self, r: &mut DescribedRegistry) {
         r.register("bridge_events", "Messages that this node made events of first, by bridge", self.bridged.clone());
         r.register("bridge_refused", "Messages that are no valid event, by bridge", self.refused.clone());
         r.register(

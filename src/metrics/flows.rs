@@ -7,7 +7,9 @@ use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::registry::{Registry, Unit};
+use prometheus_client::registry::Unit;
+
+use super::described::DescribedRegistry;
 
 /// The metrics of all flows of a node. A node that does not run a flow has 0 for it.
 #[derive(Debug, Default)]
@@ -54,7 +56,7 @@ impl FlowMetrics {
         }
     }
 
-    pub(super) fn register(&self, r: &mut Registry) {
+    pub(super) fn register(&self, r: &mut DescribedRegistry) {
         r.register("flow_running", "1 on the node that runs this flow", self.running.clone());
         r.register(
             "flow_lag_events",

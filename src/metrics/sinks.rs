@@ -2,9 +2,9 @@
 
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
-use prometheus_client::registry::Registry;
 
 use super::FlowLabel;
+use super::described::DescribedRegistry;
 
 /// See [`Metrics`](super::Metrics).
 #[derive(Debug, Default)]
@@ -20,7 +20,7 @@ impl SinkMetrics {
         drop(self.failures.get_or_create(sink));
     }
 
-    pub(super) fn register(&self, r: &mut Registry) {
+    pub(super) fn register(&self, r: &mut DescribedRegistry) {
         r.register(
             "sink_written",
             "Values that a sink wrote: several events of a key within a second are one",

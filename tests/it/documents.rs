@@ -1,4 +1,7 @@
-//! The documents: their links lead somewhere, and what they list is what there is.
+//! The documents: their links lead somewhere, what they list is what there is, and their commands are those of the program.
+
+mod commands;
+mod reference;
 
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
@@ -6,7 +9,7 @@ use std::path::{Path, PathBuf};
 use tidings::config::settings;
 
 /// Markdown files of the repository.
-fn documents() -> Vec<(PathBuf, String)> {
+fn markdown_files() -> Vec<(PathBuf, String)> {
     const SKIPPED: [&str; 3] = ["target", "node_modules", "dist"];
     fn collect(folder: &Path, found: &mut Vec<(PathBuf, String)>) {
         for entry in std::fs::read_dir(folder).unwrap() {
@@ -50,7 +53,7 @@ fn anchors(text: &str) -> Vec<String> {
 
 #[test]
 fn every_relative_link_leads_to_a_file_and_a_heading() {
-    let documents = documents();
+    let documents = markdown_files();
     let mut broken = Vec::new();
     for (path, text) in &documents {
         for link in links(text) {
