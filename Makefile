@@ -21,7 +21,8 @@ CARGO  ?= cargo
 TEST_THREADS ?= 8
 
 # What the targets need besides cargo and node; scripts/setup says what an item can be.
-FOR_LINT   := cargo-deny@0.20.2 cargo-machete@0.9.2
+FOR_LINT   := cargo-deny@0.20.2 cargo-machete@0.9.2 scripts/lychee.txt
+FOR_DOCS   := mdbook@0.5.4 scripts/lychee.txt
 FOR_CLIENT := $(CLIENT) $(CLIENT)/test/react18 $(AJV)
 FOR_COHERENCE := redis-server $(COHERENCE)
 FOR_CONSOLE := chromium nginx $(CLIENT) $(CONSOLE)
@@ -88,7 +89,7 @@ check: setup first-tries lint test ## everything that CI does
 first-tries:
 	@rm -f target/second-tries
 
-lint: setup-lint build ## formatting, clippy, documentation, dependencies, generated files
+lint: setup-lint build ## formatting, clippy, documentation, dependencies, generated files, links of the documents
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 	$(CARGO) clippy --locked --no-default-features -- -D warnings
@@ -102,6 +103,7 @@ lint: setup-lint build ## formatting, clippy, documentation, dependencies, gener
 	target/debug/tidings codegen typescript --out $(CLIENT)/src/generated --check
 	target/debug/tidings codegen protocol --out $(CLIENT)/src/generated --check
 	scripts/imports --check
+	target/python/lychee/bin/lychee --offline --include-fragments --no-progress --quiet $$(git ls-files '*.md')
 
 test: setup-test test-rust test-ajv test-generators test-openapi test-client test-python-client test-coherence test-sinks test-migration ## all tests, with real Redis servers, real sockets, a real browser
 
@@ -134,7 +136,7 @@ test-console: build setup-console ## whether console/dist is what the sources bu
 test-next: build-client build setup-next ## the adapter for Next.js: an application built once and run twice, beside a control; takes 3 minutes
 	cd $(NEXT) && node --test --test-reporter=spec check.test.mjs
 
-test-walk: build setup-client ## docs/typescript.md, "A page from nothing", done as it stands there with Vite in a browser; npm from the registry; takes a minute
+test-walk: build setup-client ## docs/live-page.md done as it stands there with Vite in a browser; npm from the registry; takes a minute
 	@$(SETUP) chromium
 	node --test --test-reporter=spec tests/walk/walk.test.mjs
 
@@ -169,6 +171,9 @@ generate: build setup-python-client ## write the generated files: schemas/ and t
 
 console: setup-console ## build the console, console/dist; then build the daemon, which embeds it
 	cd $(CONSOLE) && npm run build
+
+docs: setup-docs ## the site of the documents, target/site/index.html, with a search; each link within it is checked
+	scripts/site
 
 clean: ## remove what was built, and the npm packages
 	$(CARGO) clean
@@ -230,6 +235,9 @@ bench-tags: ## the memory of the near cache in Rust over 10 million tags; takes 
 # Parts of `make setup`, for the targets that need no more.
 setup-lint:
 	@$(SETUP) $(FOR_LINT)
+
+setup-docs:
+	@$(SETUP) $(FOR_DOCS)
 
 setup-test:
 	@$(SETUP) $(FOR_TESTS)

@@ -62,8 +62,8 @@ mod network;
 mod occupancy;
 #[cfg(feature = "server")]
 mod outbound;
-/// Internals for `benches/`, which measure them one by one, for `tests/conformance`, and for tests that sign tokens. Not part of the public
-/// interface.
+/// Internals for `benches/`, which measure them one by one, for `tests/conformance`, for tests that sign tokens, and for the
+/// tests of the documents. Not part of the public interface.
 #[cfg(feature = "server")]
 #[doc(hidden)]
 pub mod parts {
@@ -71,6 +71,7 @@ pub mod parts {
     pub use crate::cache::local_bus::LocalBus;
     pub use crate::http::echo::serve as echo;
     pub use crate::hub::{ChannelStep, Index, IndexSlot, Member, StepKind};
+    pub use crate::metrics::Metrics;
 }
 #[cfg(feature = "server")]
 mod pace;
@@ -98,3 +99,8 @@ mod supervision;
 pub mod telemetry;
 #[cfg(feature = "server")]
 mod transport;
+
+/// The examples of docs/rust.md compile.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/rust.md")]
+struct RustPage;

@@ -5,6 +5,7 @@
 
 mod audit;
 mod bridges;
+mod described;
 mod flows;
 mod registrar;
 mod sinks;
@@ -21,6 +22,7 @@ use prometheus_client::registry::{Registry, Unit};
 
 use audit::AuditMetrics;
 use bridges::BridgeMetrics;
+use described::Description;
 pub use flows::{AttemptLabel, FlowLabel, FlowMetrics, WebhookLabel};
 use registrar::Registrar;
 use sinks::SinkMetrics;
@@ -73,6 +75,7 @@ pub struct Metrics {
     pub bridges: BridgeMetrics,
     pub sinks: SinkMetrics,
     registry: Registry,
+    descriptions: Vec<Description>,
 }
 
 /// An event type of the catalogue.
@@ -111,7 +114,7 @@ impl Drop for Outstanding {
 
 impl Default for Metrics {
     fn default() -> Self {
-        let mut r = Registrar::new("tidings");
+        let mut r = Registrar::default();
         let metrics = Self {
             connections: r.add("connections", "Open WebSocket connections and event streams"),
             subscriptions: r.add("subscriptions", "Open subscriptions of all connections"),
@@ -157,7 +160,8 @@ impl Default for Metrics {
             audit: AuditMetrics::new(&mut r),
             bridges: BridgeMetrics::new(&mut r),
             sinks: SinkMetrics::new(&mut r),
-            registry: r.finish(),
+            registry: r.registry,
+            descriptions: r.descriptions,
         };
         // A rate needs a sample from before the first error.
         for code in ["broker-unavailable", "invalid-frame", "rate-limited"] {
@@ -235,5 +239,10 @@ impl Metrics {
         // Writing to a string cannot fail.
         let _ = prometheus_client::encoding::text::encode(&mut text, &self.registry);
         text
+    }
+
+    /// What each metric is called and says, those without samples too.
+    pub fn descriptions(&self) -> &[Description] {
+        &self.descriptions
     }
 }

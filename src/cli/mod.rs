@@ -48,7 +48,7 @@ mod webhook;
 use std::future::Future;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 use failure::Failure;
 
@@ -97,6 +97,11 @@ enum Command {
     Context(context::Context),
     Completions(completions::Completions),
     Man(man::Man),
+}
+
+/// The commands with their flags and texts. The documents list them, and a test parses the commands of the documents.
+pub fn command() -> clap::Command {
+    Cli::command()
 }
 
 /// Parses the arguments of the process, runs the command, and returns the exit code.
@@ -163,7 +168,6 @@ fn block_on(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     #[test]
     fn the_command_line_is_valid_and_every_command_has_an_example() {

@@ -9,6 +9,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Unit;
 
+use super::described::LabelNames;
 use super::registrar::Registrar;
 
 /// The metrics of all flows of a node. A node that does not run a flow has 0 for it.
@@ -43,6 +44,18 @@ pub struct FlowLabel {
     /// `webhook`, `bridge` or `sink`.
     pub flow: &'static str,
     pub name: Arc<str>,
+}
+
+impl LabelNames for FlowLabel {
+    const NAMES: &'static [&'static str] = &["flow", "name"];
+}
+
+impl LabelNames for AttemptLabel {
+    const NAMES: &'static [&'static str] = &["webhook", "outcome"];
+}
+
+impl LabelNames for WebhookLabel {
+    const NAMES: &'static [&'static str] = &["webhook"];
 }
 
 impl FlowMetrics {

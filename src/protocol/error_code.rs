@@ -36,6 +36,11 @@ macro_rules! error_codes {
             pub const fn title(self) -> &'static str {
                 match self { $(Self::$name => $title),+ }
             }
+
+            /// When this code is the answer, for documents: one or more sentences.
+            pub const fn meaning(self) -> &'static str {
+                match self { $(Self::$name => concat!($($doc),+).trim_ascii()),+ }
+            }
         }
     };
 }

@@ -32,6 +32,7 @@ mod error_texts;
 mod examples;
 mod faults;
 mod file_log;
+mod first_steps;
 mod health;
 mod history;
 mod latest;

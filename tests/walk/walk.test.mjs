@@ -1,4 +1,4 @@
-// The walk of a new user: the section "A page from nothing" of docs/typescript.md, done as it stands there.
+// The walk of a new user: docs/live-page.md, done as it stands there.
 //
 // Its commands are run, and its files are written, in a scratch folder with a copy of what the repository has under version
 // control. Only the ports are others. The pages are opened in Chromium. Vite and React come from the npm registry, in the versions
@@ -20,11 +20,10 @@ const { chromium } = createRequire(join(ROOT, "clients/typescript/package.json")
 /** How long a command or a page may take, in milliseconds. Only for when it never comes to an end. */
 const LIMIT_MS = 300_000;
 
-const DOCUMENT = await readFile(join(ROOT, "docs/typescript.md"), "utf8");
+const DOCUMENT = await readFile(join(ROOT, "docs/live-page.md"), "utf8");
 /** By heading: the blocks of code, in order. */
 const SECTIONS = new Map(
-  DOCUMENT.split(/^## /m).find((part) => part.startsWith("A page from nothing"))
-    .split(/^### /m).slice(1)
+  DOCUMENT.split(/^## /m).slice(1)
     .map((part) => [part.split("\n", 1)[0], [...part.matchAll(/^```(\w+)\n([^]*?)^```$/gm)].map(([, language, code]) => ({ language, code }))]),
 );
 
@@ -62,7 +61,7 @@ after(async () => {
 });
 
 test("a live page with React, in StrictMode", async () => {
-  await follow(SECTIONS.get("A live page").filter(({ code }) => !code.startsWith("// src/main.ts\n")));
+  await follow(SECTIONS.get("The page").filter(({ code }) => !code.startsWith("// src/main.ts\n")));
   assert.match(await readFile(join(folder, "src/main.tsx"), "utf8"), /<StrictMode>/);
   await shows("94 left (open)");
   assert.equal(sockets, 1);
@@ -70,7 +69,7 @@ test("a live page with React, in StrictMode", async () => {
 });
 
 test("the same without React", async () => {
-  const blocks = SECTIONS.get("A live page");
+  const blocks = SECTIONS.get("The page");
   const react = folder;
   folder = scratch;
   const [pack, ...rest] = blocks[0].code.trim().split("\n");
