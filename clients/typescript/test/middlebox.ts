@@ -75,6 +75,11 @@ export class Middlebox {
     this.#upgrades = "pass";
   }
 
+  /** Leaves requests for a WebSocket without an answer from now on. */
+  hang(): void {
+    this.#upgrades = "hang";
+  }
+
   /** The event streams that are open pass on nothing from now on, as where a connection has died unnoticed. */
   holdBack(): void {
     for (const stop of this.#streams) stop();
