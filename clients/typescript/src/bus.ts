@@ -61,12 +61,13 @@ export class Bus<Events extends object = EventMap> {
     const { random = Math.random, WebSocket, token, transports = ["websocket", "sse", "long-poll"], json = JSON, idleTimeoutMs = 5_000 } = options;
     const request: FetchLike = options.fetch ?? ((input, init) => fetch(input, init));
     const credential = token === undefined ? undefined : new Credential(token);
+    const onGap = (gap: Gap) => this.#reports.gaps.notify(gap);
     this.#subscriptions = new Subscriptions({
       timers: this.#timers,
       json,
       send: (frame) => this.#connection.send(frame),
       restart: (reason, isWanted) => this.#connection.restart(reason, isWanted),
-      onGap: (gap) => this.#reports.gaps.notify(gap),
+      onGap,
       onError: (error, notified) => this.#reports.error(error, notified),
       onSettled: () => this.#mayBeSettled(),
       retryDelay: (failures) => delayBefore(failures, backoff, random),
@@ -118,6 +119,7 @@ export class Bus<Events extends object = EventMap> {
       positionOf: (event) => this.#subscriptions.positionOf(event),
       onLoaded: () => this.#mayBeSettled(),
       onError: (error) => this.#reports.error(error, false),
+      onGap,
     });
     this.#host = {
       urls,

@@ -284,7 +284,7 @@ export class Connection {
     timers.stop(this.#returnTimer);
     if (!transports.mayReturn || this.#isTrying) return;
     this.#isTrying = true;
-    const comesUp = await transports.comesUp(`${this.#base.replace(/^http/, "ws")}/v1/ws`, SUBPROTOCOL);
+    const comesUp = await transports.comesUp(`${this.#base.replace(/^http/, "ws")}/v1/ws`, SUBPROTOCOL, this.#unref);
     this.#isTrying = false;
     if (this.#socket !== socket) return;
     if (comesUp) this.restart("a WebSocket comes up again", true);

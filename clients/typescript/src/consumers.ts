@@ -23,10 +23,8 @@ export function handlerConsumer(
 ): Consumer {
   return {
     deliver: (event) => reports.call(name, () => handler(event.data, event)),
-    end: (error) => {
-      if (error && onError) reports.call(name, () => onError(error));
-      return onError !== undefined;
-    },
+    // An adapter that has nobody to tell returns false.
+    end: (error) => onError !== undefined && (error === undefined || reports.call(name, () => onError(error) as unknown) !== false),
   };
 }
 

@@ -49,16 +49,28 @@ export interface OnInvalidateOptions {
   readonly since?: Since | undefined;
   /** Removes the listener when it is aborted. */
   readonly signal?: AbortSignal | undefined;
+  /**
+   * Called if the daemon refuses the subscription, or closes the connection for good. `bus.onError` is notified, too. The listener is
+   * told first that everything may be out of date, and nothing afterwards: call `onInvalidate` again once the reason is gone. Only a
+   * `since` that the daemon does not accept (`invalid-position`) leaves the listener in place: it goes on with what comes now.
+   */
+  readonly onError?: ((error: TidingsError) => void) | undefined;
 }
 
 /** The part of a `Bus` that `onInvalidate` uses. */
 export interface InvalidateBus {
   /** Subscribes to `cache-invalidate`. */
-  on(name: typeof CHANNEL, options: { since?: string }, handler: (data: any, event: any) => void): () => void;
+  on(
+    name: typeof CHANNEL,
+    options: { since?: string; onError?: (error: TidingsError) => unknown },
+    handler: (data: any, event: any) => void,
+  ): () => void;
   /** Reports events that are lost. */
   onGap(listener: (gap: any) => void): () => void;
   /** Resolves when all subscriptions are live. */
   ready(options: { signal: AbortSignal }): Promise<void>;
+  /** Reports changes of the connection, such as its end. */
+  onState?(listener: (state: any) => void): () => void;
   /** The position of an event that was received. */
   positionOf?(event: object): string | undefined;
 }
@@ -77,15 +89,10 @@ export interface InvalidateBus {
 export function onInvalidate(
   bus: InvalidateBus,
   listener: (what: Invalidated) => void,
-  { since, signal }: OnInvalidateOptions = {},
+  { since, signal, onError }: OnInvalidateOptions = {},
 ): () => void {
   if (signal?.aborted) return () => {};
-  const remove = feedOf(bus, since).add(listener);
-  const forget = onAbort(signal, remove);
-  return () => {
-    forget();
-    remove();
-  };
+  return feedOf(bus, since).add(listener, signal, onError);
 }
 
 /** The feed of a new listener. */
@@ -109,9 +116,16 @@ const feeds = new WeakMap<InvalidateBus, Map<string, Feed>>();
 /** An invalidation, or a loss (`undefined`). */
 type News = CacheInvalidate | undefined;
 
+/** Beside a listener: what tells it of a refusal, and what takes it off its signal. */
+interface Member {
+  readonly onError: ((error: TidingsError) => void) | undefined;
+  readonly forget: () => void;
+}
+
 /** One subscription, and its listeners. */
 class Feed {
   readonly #listeners = new Listeners<Invalidated>(failed);
+  readonly #members = new Set<Member>();
   readonly #bus: InvalidateBus;
   /** The position of the last event. */
   #position: string | undefined;
@@ -126,6 +140,8 @@ class Feed {
   #timer: ReturnType<typeof setTimeout> | undefined;
   /** By the id of its first event: a writer that is at work. */
   readonly #holds = new Map<string, ReturnType<typeof setTimeout>>();
+  /** Ends the subscription. */
+  #stop: () => void;
   readonly #end: () => void;
   #hasEnded = false;
 
@@ -138,9 +154,8 @@ class Feed {
       this.#position = position;
       this.#gather(undefined);
     });
-    let stop: () => void;
     try {
-      stop = bus.on(CHANNEL, { since: since ?? `${REACH_MS}ms` }, (data, event) => this.#received(data, event));
+      this.#stop = this.#subscribe(since ?? `${REACH_MS}ms`);
     } catch (error) {
       stopGaps();
       onEnd();
@@ -153,17 +168,49 @@ class Feed {
         if (Date.now() - begunAt > REACH_MS) this.#gather(undefined);
       }, (_: TidingsError) => {});
     }
+    const stopStates = bus.onState?.(({ status }: { status: string }) => void (status === "closed" && this.#end()));
     this.#end = () => {
+      if (this.#hasEnded) return;
+      this.#hasEnded = true;
       ended.abort();
-      stop();
+      this.#stop();
       stopGaps();
+      stopStates?.();
+      for (const { forget } of this.#members) forget();
       clearTimeout(this.#timer);
       for (const timer of this.#holds.values()) clearTimeout(timer);
       onEnd();
     };
   }
 
-  add(listener: (what: Invalidated) => void): () => void {
+  #subscribe(since: Since): () => void {
+    const onError = (error: TidingsError) => this.#refused(error);
+    return this.#bus.on(CHANNEL, { since, onError }, (data, event) => this.#received(data, event));
+  }
+
+  /** No invalidation follows any more. Returns whether the application was told the reason. */
+  #refused(error: TidingsError): boolean {
+    const members = [...this.#members];
+    if (error.code === "invalid-position") {
+      // What was invalidated since that position is unknown.
+      this.#position = undefined;
+      this.#gather(undefined);
+      this.#stop = this.#subscribe("now");
+    } else {
+      this.#listeners.notify(reportOf([undefined], this.#position));
+      this.#end();
+    }
+    for (const { onError } of members) {
+      try {
+        onError?.(error);
+      } catch (cause) {
+        failed(cause);
+      }
+    }
+    return members.length > 0 && members.every(({ onError }) => onError !== undefined);
+  }
+
+  add(listener: (what: Invalidated) => void, signal: AbortSignal | undefined, onError: Member["onError"]): () => void {
     const remove = this.#listeners.add(listener);
     let isThere = true;
     const recent = this.#since(performance.now() - REACH_MS).map(({ news }) => news);
@@ -175,18 +222,21 @@ class Feed {
       }
     };
     const timer = recent.length > 0 ? setTimeout(tell, 0) : undefined;
-    return () => {
+    const leave = () => {
       if (!isThere) return;
       isThere = false;
       clearTimeout(timer);
       remove();
+      member.forget();
+      this.#members.delete(member);
       // Later, since who leaves often comes back at once: React mounts twice in development. Then nothing is subscribed again.
       setTimeout(() => {
-        if (this.#listeners.size > 0 || this.#hasEnded) return;
-        this.#hasEnded = true;
-        this.#end();
+        if (this.#listeners.size === 0) this.#end();
       }, 0);
     };
+    const member: Member = { onError, forget: onAbort(signal, leave) };
+    this.#members.add(member);
+    return leave;
   }
 
   #received(data: CacheInvalidate, event: { id: string; causationid?: string }): void {

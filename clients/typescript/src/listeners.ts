@@ -1,16 +1,24 @@
 // A set of listeners for one kind of notification.
 
-import { onAbort } from "./aborting.js";
-
 /** The options of a listener. */
 export interface ListenerOptions {
   /** Removes the listener when it is aborted. */
   readonly signal?: AbortSignal | undefined;
 }
 
-/** Listeners, which are notified in the order in which they were added. */
+interface Entry<Value> extends ListenerOptions {
+  readonly listener: (value: Value) => void;
+}
+
+/**
+ * Listeners, which are notified in the order in which they were added.
+ *
+ * They ask a signal whether it is aborted. A listener on the signal would stay there after the bus is closed: an application may have
+ * one signal for its whole life, and many buses.
+ */
 export class Listeners<Value> {
-  readonly #listeners = new Set<(value: Value) => void>();
+  /** An entry for each call of `add`, so that the same listener can be added twice. */
+  readonly #entries = new Set<Entry<Value>>();
   readonly #failed: (cause: unknown) => void;
 
   /** `failed` receives what a listener throws, so that the other listeners are still notified. */
@@ -20,25 +28,27 @@ export class Listeners<Value> {
 
   /** Adds a listener. Returns a function that removes it. */
   add(listener: (value: Value) => void, { signal }: ListenerOptions = {}): () => void {
-    // A function of its own, so that the same listener can be added twice.
-    const entry = (value: Value) => listener(value);
-    this.#listeners.add(entry);
-    const forget = onAbort(signal, () => this.#listeners.delete(entry));
-    return () => {
-      forget();
-      this.#listeners.delete(entry);
-    };
+    const entry = { listener, signal };
+    this.#dropAborted();
+    this.#entries.add(entry);
+    return () => void this.#entries.delete(entry);
   }
 
+  /** The number of listeners. */
   get size(): number {
-    return this.#listeners.size;
+    this.#dropAborted();
+    return this.#entries.size;
+  }
+
+  #dropAborted(): void {
+    for (const entry of this.#entries) if (entry.signal?.aborted) this.#entries.delete(entry);
   }
 
   /** Calls every listener. One that a listener removes meanwhile is not called. */
   notify(value: Value): void {
-    for (const listener of [...this.#listeners]) {
+    for (const entry of [...this.#entries]) {
       try {
-        if (this.#listeners.has(listener)) listener(value);
+        if (this.#entries.has(entry) && !entry.signal?.aborted) entry.listener(value);
       } catch (cause) {
         this.#failed(cause);
       }

@@ -5,7 +5,7 @@
 import type { TidingsError } from "./errors.js";
 import type { CloudEvent } from "./generated/events.js";
 import type { ServerFrame } from "./generated/protocol.js";
-import type { SubscribeRequest, Subscriber } from "./subscription.js";
+import type { Gap, SubscribeRequest, Subscriber } from "./subscription.js";
 
 /**
  * Keeps the newest events and the positions of subscriptions in the browser, so that a reloaded page shows the values that it had
@@ -16,7 +16,8 @@ export interface Persistence {
   isRestored(event: object): boolean;
   /**
    * Removes everything that is stored under the name of this persistence: when the user signs out, after `bus.close()`. A bus that
-   * is still open forgets its values, too, and goes on with new ones.
+   * is still open, here or in another tab, forgets its values, too, and goes on with new ones. A hash of the name and the time stay in
+   * the storage: they tell the other tabs.
    */
   clear(): Promise<void>;
   /** @internal Begins to keep the state of a bus. */
@@ -36,6 +37,7 @@ export interface PersistHost {
   /** The storage was read. */
   onLoaded(): void;
   onError(error: TidingsError): void;
+  onGap(gap: Gap): void;
 }
 
 /** The persisted subscriptions of one bus. */

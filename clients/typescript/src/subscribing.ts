@@ -56,6 +56,9 @@ export class Subscribing {
       forget();
       remove();
     };
+    // A signal may live longer than the bus: nothing of the subscription stays on it.
+    const { end } = consumer;
+    consumer.end = (error) => (forget(), end(error));
     forget = onAbort(signal, () => {
       stop();
       consumer.abort?.(signal?.reason);

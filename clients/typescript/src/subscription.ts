@@ -26,6 +26,8 @@ export interface Gap<Channel extends string = string> {
   readonly channel: Channel;
   readonly from: string;
   readonly position: string;
+  /** Why, where it is not that the log no longer has them. */
+  readonly reason?: string | undefined;
 }
 
 /** What the application subscribes to. */

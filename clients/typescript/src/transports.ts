@@ -10,7 +10,8 @@ import { CLOSE_CODES } from "./generated/protocol.js";
 import type { JsonCodec } from "./json.js";
 import type { FetchLike } from "./publish.js";
 import type { Transport } from "./state.js";
-import type { Timers } from "./timers.js";
+import type { Timer, Timers } from "./timers.js";
+import type { Unref } from "./unref.js";
 import { closeSocket, type WebSocketConstructor, type WebSocketLike } from "./websocket.js";
 
 /** How many attempts with a WebSocket fail before the fallback is tried. */
@@ -86,19 +87,21 @@ export class Transports {
     this.#failures = wasFallback ? ATTEMPTS : 0;
   }
 
-  /** Whether a WebSocket opens by now. If so, the next attempt uses one. */
-  async comesUp(url: string, protocol: string): Promise<boolean> {
+  /** Whether a WebSocket opens by now. If so, the next attempt uses one. `unref` is what is done with a new socket. */
+  async comesUp(url: string, protocol: string, unref: Promise<Unref> | undefined): Promise<boolean> {
+    const { timers } = this.#options;
     let socket: WebSocketLike | undefined;
-    let timer: ReturnType<typeof setTimeout> | undefined;
+    let timer: Timer | undefined;
     try {
       const WebSocket = await this.#options.webSocket();
       const trial = new WebSocket(url, protocol);
       socket = trial;
+      void unref?.then(({ socket }) => socket(trial));
       const opens = await new Promise<boolean>((resolve) => {
         trial.addEventListener("open", () => resolve(true));
         trial.addEventListener("error", () => resolve(false));
         trial.addEventListener("close", () => resolve(false));
-        timer = setTimeout(() => resolve(false), TRIAL_MS);
+        timer = timers.start(() => resolve(false), TRIAL_MS);
       });
       // One failure is left: a proxy may open a WebSocket and let nothing through.
       if (opens) this.#failures = ATTEMPTS - 1;
@@ -106,7 +109,7 @@ export class Transports {
     } catch {
       return false;
     } finally {
-      clearTimeout(timer);
+      timers.stop(timer);
       closeSocket(socket, CLOSE_CODES.normal);
     }
   }

@@ -10,6 +10,12 @@ interface Socket {
   unref?: () => void;
 }
 
+/** The request by which the package `ws` opens a WebSocket. */
+interface Handshake {
+  readonly socket?: Socket | null;
+  once?(event: "socket", listener: () => void): void;
+}
+
 /** What undici publishes before it sends a request. */
 interface Sent {
   readonly request: { readonly origin?: unknown; readonly path?: string; readonly method?: string };
@@ -43,8 +49,11 @@ export function unrefSockets(urls: readonly string[], current: WebSocketLike | u
   };
   channels?.subscribe(CHANNEL, sent);
   const socket = (socket: WebSocketLike) => {
-    const unref = () => (socket as { _socket?: Socket })._socket?.unref?.();
+    const ofWs = socket as { readonly _socket?: Socket; readonly _req?: Handshake };
+    const unref = () => (ofWs._socket ?? ofWs._req?.socket)?.unref?.();
     socket.addEventListener("open", unref);
+    // Before there is an answer, the request has the socket.
+    ofWs._req?.once?.("socket", unref);
     unref();
   };
   if (current !== undefined) socket(current);

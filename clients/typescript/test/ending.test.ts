@@ -8,6 +8,7 @@ import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, expect, onTestFinished, test } from "vitest";
 
 import { Daemon } from "./daemon.js";
+import { Middlebox } from "./middlebox.js";
 
 let daemon: Daemon;
 const ROOT = fileURLToPath(new URL("..", import.meta.url));
@@ -119,6 +120,41 @@ test.each(TRANSPORTS)("after unref(), a subscription keeps no process alive: %s"
   await daemon.publish([{ type: "order-status", data: { orderId: "2", newStatus: "shipped" } }]);
   await expect.poll(() => other.output()).toBe(`event 1\n${transports[0]}\nevent 2\n`);
   other.stop();
+});
+
+test.each([
+  ["the package ws", ""],
+  ["the WebSocket of Node", "--experimental-websocket"],
+])("after unref(), the trial of a WebSocket beside the fallback keeps no process alive: %s", async (_name, flag) => {
+  const box = await Middlebox.before(daemon.port);
+  onTestFinished(() => box.stop());
+  const flags = flag === "" ? [] : [flag, "--no-warnings"];
+  // Runs until the trial hangs. Without the bus, it then has nothing left to do.
+  const text = (unref: string) => `
+    const bus = connect(url, { backoff: { minMs: 1, maxMs: 5 } });
+    ${unref}
+    bus.onError(() => {});
+    const work = setInterval(() => {}, 1_000);
+    bus.on("order-status", ({ orderId }) => {
+      console.log(bus.transport, orderId);
+      if (orderId === "try") bus.wake();
+      if (orderId === "end") clearInterval(work);
+    });`;
+  const publish = (orderId: string) => daemon.publish([{ type: "order-status", data: { orderId, newStatus: "shipped" } }]);
+  const run = async (unref: string) => {
+    const child = program(text(unref), { flags, url: box.url });
+    await expect.poll(async () => (await publish("go"), child.output())).toContain("sse go");
+    box.hang();
+    const tried = box.count("UPGRADE /v1/ws");
+    await publish("try");
+    await expect.poll(() => box.count("UPGRADE /v1/ws")).toBe(tried + 1);
+    await publish("end");
+    await expect.poll(() => child.output()).toContain("end");
+    return child;
+  };
+  const { ended } = await run("bus.unref();");
+  // The trial ends after 10 s by itself.
+  expect(await Promise.race([ended, new Promise((resolve) => setTimeout(resolve, 5_000, "goes on"))])).toBe(0);
 });
 
 test("after unref(), a bus that cannot reach its daemon keeps no process alive", async () => {

@@ -64,10 +64,28 @@ test.each(WITHOUT)("over %s, an expired fixed token ends the bus, which does not
 
 test("over an event stream, a revocation ends the bus with its code", async () => {
   const token = () => authority.token("revoked", "order-status", "1h");
-  const { bus } = await open({ token, transports: ["sse"] });
+  const { bus, orders } = await open({ token, transports: ["sse"] });
   await bus.ready();
+  // The stream is open: `ready` only says that the subscription has a position.
+  await authority.publish(order("1"));
+  await expect.poll(() => orders).toEqual(["1"]);
   await authority.revoke("revoked");
   await expect.poll(() => closing(bus)).toEqual(["unauthenticated", 4004]);
+});
+
+test("a revocation before the event stream is open ends the bus, which does not loop", async () => {
+  const token = await authority.token("early", "order-status", "1h");
+  const { box, bus } = await open({ token: () => token, transports: ["sse"] });
+  let passOn = () => {};
+  box.streamsAfter = new Promise((resolve) => (passOn = resolve));
+  await bus.ready();
+  await expect.poll(() => box.count("GET /v1/stream")).toBe(1);
+  await authority.revoke("early");
+  passOn();
+  // A 401 does not say why: no stream was there to close with 4004.
+  await expect.poll(() => bus.state.status).toBe("closed");
+  expect(closing(bus)[0]).toBe("unauthenticated");
+  expect(box.count("GET /v1/stream")).toBe(1);
 });
 
 test.each(WITHOUT)("over %s, a token that is not accepted ends the bus, and a channel that is not granted ends its subscription alone", async (transport) => {

@@ -1,8 +1,8 @@
 // `onInvalidate` with the real daemon, and with a fake one for what happens between two frames.
 
-import { afterEach, expect, onTestFinished, test, vi } from "vitest";
+import { afterEach, describe, expect, onTestFinished, test, vi } from "vitest";
 
-import { type Bus, connect, type Invalidated, onInvalidate } from "../src/index.js";
+import { type Bus, connect, type Invalidated, onInvalidate, type TidingsError } from "../src/index.js";
 import { Daemon } from "./daemon.js";
 import { FakeDaemon } from "./fake.js";
 import { Proxy } from "./proxy.js";
@@ -267,6 +267,75 @@ test("a closed bus has no invalidations", () => {
   bus.close();
   expect(() => onInvalidate(bus, () => {})).toThrow("the bus is closed");
 });
+
+describe("a subscription that the daemon refuses", () => {
+  test("is reported, everything may be out of date, and the next listener subscribes again", async () => {
+    const { fake, bus, errors } = await withFake();
+    const [seen, told, later]: [Invalidated[], string[], Invalidated[]] = [[], [], []];
+    onInvalidate(bus, (what) => seen.push(what), { onError: ({ code }) => told.push(code) });
+    const peer = (await fake.connection()).welcome();
+    const { sub } = await peer.receiveSubscribe();
+    peer.send({ type: "error", code: "forbidden", message: "no grant", sub });
+    await expect.poll(() => told).toEqual(["forbidden"]);
+    expect([seen, errors.map(({ code }) => code)]).toEqual([[{ ...NOTHING, all: true }], ["forbidden"]]);
+    // The grant is there now.
+    onInvalidate(bus, (what) => later.push(what));
+    await peer.confirmSubscribe();
+    peer.send(event(1, { tags: ["a"] }));
+    await expect.poll(() => later).toMatchObject([{ tags: ["a"] }]);
+    expect(seen).toHaveLength(1);
+  });
+
+  test("is in the console, unless every listener or the bus is told", async () => {
+    const error = vi.spyOn(console, "error").mockImplementation(() => {});
+    onTestFinished(() => error.mockRestore());
+    const { fake, bus } = await withFake(false);
+    onInvalidate(bus, () => {});
+    const peer = (await fake.connection()).welcome();
+    const { sub } = await peer.receiveSubscribe();
+    peer.send({ type: "error", code: "forbidden", message: "no grant", sub });
+    await expect.poll(() => error.mock.calls).toEqual([["tidings:", expect.objectContaining({ code: "forbidden" })]]);
+    const told = vi.fn();
+    onInvalidate(bus, () => {}, { onError: told });
+    peer.send({ type: "error", code: "forbidden", message: "no grant", sub: (await peer.receiveSubscribe()).sub });
+    await expect.poll(() => told.mock.calls).toHaveLength(1);
+    expect(error.mock.calls).toHaveLength(1);
+  });
+
+  test("because of its position goes on with what comes now, and everything may be out of date", async () => {
+    const { fake, bus, errors } = await withFake();
+    const seen: Invalidated[] = [];
+    onInvalidate(bus, (what) => seen.push(what), { since: "damaged:1" });
+    const peer = (await fake.connection()).welcome();
+    const { sub, since } = await peer.receiveSubscribe();
+    expect(since).toBe("damaged:1");
+    peer.send({ type: "error", code: "invalid-position", message: "no such position", sub });
+    expect((await peer.receiveSubscribe()).since).toBe("now");
+    await expect.poll(() => seen).toEqual([{ ...NOTHING, all: true, position: undefined }]);
+    expect(errors.map(({ code }) => code)).toEqual(["invalid-position"]);
+  });
+
+  test("for good, with the whole connection, tells each listener", async () => {
+    const { fake, bus } = await withFake();
+    const [seen, told]: [Invalidated[], string[]] = [[], []];
+    onInvalidate(bus, (what) => seen.push(what), { onError: ({ code }) => told.push(code) });
+    const peer = (await fake.connection()).welcome();
+    await peer.confirmSubscribe();
+    peer.socket.close(4004, "revoked");
+    await expect.poll(() => told).toEqual(["unauthenticated"]);
+    expect(seen).toMatchObject([{ all: true }]);
+  });
+});
+
+/** A bus of a fake daemon, with a listener of its errors. */
+async function withFake(listens = true) {
+  const fake = await FakeDaemon.start();
+  started.push(() => fake.stop());
+  const bus = busOf(fake.url);
+  const errors: TidingsError[] = [];
+  if (listens) bus.onError((error) => errors.push(error));
+  return { fake, bus, errors };
+}
 
 /** A fake daemon with a subscription to invalidations. */
 async function subscribedToFake(listener?: (what: Invalidated) => void) {

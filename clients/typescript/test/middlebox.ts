@@ -12,6 +12,8 @@ export class Middlebox {
   #upgrades: Upgrades;
   /** Ends what each event stream passes on. */
   readonly #streams = new Set<() => void>();
+  /** When it passes on a request for an event stream. */
+  streamsAfter: Promise<void> = Promise.resolve();
   /** The requests so far: `GET /v1/stream`, without parameters. */
   readonly requests: string[] = [];
   /** The URL and the `authorization` of each request. */
@@ -19,8 +21,9 @@ export class Middlebox {
 
   private constructor(port: number, upgrades: Upgrades, holdsBack: boolean) {
     this.#upgrades = upgrades;
-    this.#server = createServer((request, response) => {
+    this.#server = createServer(async (request, response) => {
       this.#note(request, request.method!);
+      if (request.url!.startsWith("/v1/stream")) await this.streamsAfter;
       const { method, url: path, headers } = request;
       const onward = send({ port, host: "127.0.0.1", method: method!, path: path!, headers, agent: false }, (answer) => {
         const isStream = path!.startsWith("/v1/stream");
@@ -73,6 +76,11 @@ export class Middlebox {
   /** Passes WebSockets on from now on. */
   mend(): void {
     this.#upgrades = "pass";
+  }
+
+  /** Leaves requests for a WebSocket without an answer from now on. */
+  hang(): void {
+    this.#upgrades = "hang";
   }
 
   /** The event streams that are open pass on nothing from now on, as where a connection has died unnoticed. */

@@ -13,6 +13,7 @@ import { Site } from "./site.js";
 declare global {
   // The globals of the page.
   var persist: typeof persistence;
+  var persisted: client.Persistence;
   /** For each product, its quantity. */
   var shown: Record<string, number>;
   var restored: number;
@@ -60,7 +61,7 @@ async function load(kind: Kind, page?: Page): Promise<Page> {
   await page.waitForFunction(() => globalThis.persist !== undefined);
   await page.evaluate(({ url, kind }) => {
     Object.assign(globalThis, { shown: {}, restored: 0, gaps: [], problems: [] });
-    const persist = globalThis.persist[kind]();
+    const persist = (globalThis.persisted = globalThis.persist[kind]());
     globalThis.bus = globalThis.tidings.connect(url, { persist, backoff: { minMs: 50, maxMs: 200 } });
     globalThis.bus.onError(({ code, message }) => globalThis.problems.push(`${code}: ${message}`));
     globalThis.bus.onGap((gap) => globalThis.gaps.push(gap));
@@ -181,6 +182,27 @@ describe.each<Kind>(["localStoragePersistence", "indexedDbPersistence"])("%s", (
     await expect.poll(() => shown(two)).toEqual({ shoe: 2, sock: 1 });
     expect(await two.evaluate(() => globalThis.restored)).toBe(2);
     expect(await stored(two, kind)).toHaveLength(1);
+  });
+
+  test("what one tab clears is not written again by another tab", async () => {
+    const [one, two] = [await load(kind), await load(kind)];
+    await Promise.all([ready(one), ready(two)]);
+    await publish({ shoe: 3 });
+    for (const page of [one, two]) await expect.poll(() => shown(page)).toEqual({ shoe: 3 });
+    await expect.poll(async () => JSON.stringify(await stored(one, kind))).toContain("shoe");
+    await one.evaluate(async () => {
+      globalThis.bus.close();
+      await globalThis.persisted.clear();
+    });
+    expect(JSON.stringify(await stored(one, kind))).not.toContain("shoe");
+    // The user of the other tab goes on.
+    await publish({ sock: 5 });
+    await expect.poll(async () => JSON.stringify(await stored(one, kind))).toContain("sock");
+    expect(JSON.stringify(await stored(one, kind))).not.toContain("shoe");
+    await load(kind, two);
+    await ready(two);
+    await expect.poll(() => shown(two)).toEqual({ sock: 5 });
+    expect(await two.evaluate(() => [globalThis.restored, globalThis.gaps])).toEqual([1, []]);
   });
 });
 

@@ -40,7 +40,8 @@ export class MemoryStorage implements WebStorage {
 
   /** The stored record of each subscription. */
   get records(): { position: string; events: [string, { subject: string; data: InventoryChange }][] }[] {
-    return [...this.texts.values()].map((text) => JSON.parse(text));
+    const texts = [...this.texts].filter(([key]) => !key.startsWith("tidings:cleared:"));
+    return texts.map(([, text]) => JSON.parse(text));
   }
 }
 

@@ -54,6 +54,23 @@ describe("what is stored and of no use is dropped without an error", () => {
     expect(second.errors.map(({ code }) => code)).toEqual(["invalid-position"]);
     expect(storage.texts.size).toBe(0);
   });
+
+  test("a position that the daemon refuses, which is a gap that says what is missing, before the next event", async () => {
+    await ended(["a"], "e:1");
+    const second = open();
+    const heard: unknown[] = [];
+    second.bus.onGap((gap) => heard.push(gap));
+    second.bus.on(channel, (_, event) => heard.push(second.bus.positionOf(event)));
+    const peer = await connection();
+    const { sub } = await peer.receiveSubscribe();
+    peer.send({ type: "error", code: "invalid-position", message: "no position", sub });
+    await peer.confirmSubscribe("f:7");
+    sale(peer, 8, "a", "f");
+    await handled(second.bus, peer, "f:9");
+    const reason = "the stored position was refused: what came since is unknown";
+    // The first one is restored.
+    expect(heard).toEqual(["e:1", { channel, from: "e:1", position: "f:7", reason }, "f:8"]);
+  });
 });
 
 test("changes are written together, and at once when the page may end", async () => {
@@ -214,10 +231,13 @@ describe("what belongs to a user", () => {
     other.bus.close();
     const [key] = storage.texts.keys();
     storage.setItem("another program's", "text");
+    // What stays tells other tabs when it was, and has no name.
+    const mark = expect.stringMatching(/^tidings:cleared:-?\w+$/);
     await other.persist.clear();
-    expect([...storage.texts.keys()]).toEqual([key, "another program's"]);
+    expect([...storage.texts.keys()]).toEqual([key, "another program's", mark]);
     await first.persist.clear();
-    expect([...storage.texts.keys()]).toEqual(["another program's"]);
+    expect([...storage.texts.keys()]).toEqual(["another program's", mark, mark]);
+    expect(JSON.stringify([...storage.texts])).not.toContain("ann");
   });
 
   test.each([4001, 4003])("is removed when the daemon refuses the user with %d", async (code) => {
@@ -251,6 +271,32 @@ describe("what belongs to a user", () => {
     await page.persist.clear();
     hide();
     expect(storage.records).toMatchObject([{ position: "e:1", events: [] }]);
+  });
+
+  test("is forgotten by the open bus of another tab, which keeps what came afterwards", async () => {
+    const [here, there] = [open(), open()];
+    seen(there);
+    const peer = await connection();
+    await peer.confirmSubscribe("e:0");
+    sale(peer, 1, "a");
+    await handled(there.bus, peer, "e:1");
+    hide();
+    await here.persist.clear();
+    const clearedAt = Date.now();
+    await expect.poll(() => Date.now()).toBeGreaterThan(clearedAt);
+    sale(peer, 2, "b");
+    await handled(there.bus, peer, "e:2");
+    hide();
+    expect(storage.records).toMatchObject([{ position: "e:2", events: [["e:2", { subject: "b" }]] }]);
+    there.bus.close();
+    // The next page knows the mark only by what was written since.
+    const next = open();
+    const quantities = seen(next);
+    const another = await connection();
+    await another.confirmSubscribe("e:2", true);
+    await handled(next.bus, another, "e:3");
+    hide();
+    expect([quantities, storage.records]).toMatchObject([[-2], [{ position: "e:3", events: [["e:2", { subject: "b" }]] }]]);
   });
 });
 

@@ -75,6 +75,8 @@ export class Entry implements Subscriber {
   readonly #values = new Map<string, Value>();
   readonly #members = new Map<Subscriber, Member>();
   #unsubscribe: (() => void) | undefined;
+  /** A position that the daemon does not accept, until the subscription that begins now instead is live. */
+  #refused: string | undefined;
 
   constructor(key: string, request: SubscribeRequest, host: EntryHost, stored: StoredRecord | undefined) {
     this.key = key;
@@ -144,16 +146,25 @@ export class Entry implements Subscriber {
     this.forget();
   }
 
-  /** Drops the values. */
-  forget(): void {
-    this.#values.clear();
+  /** Drops the values that were received up to this time; without one, all. */
+  forget(until: number = Infinity): void {
+    for (const [subject, { at }] of this.#values) if (at <= until) this.#values.delete(subject);
     this.isChanged = true;
+  }
+
+  /** The bus has handled a frame. Reports what is missing after a position that was refused, before any event that follows. */
+  received(): void {
+    const from = this.#refused;
+    const position = from === undefined ? undefined : this.#host.reached(this);
+    if (from === undefined || position === undefined) return;
+    this.#refused = undefined;
+    this.#host.onGap({ channel: this.channel, from, position, reason: "the stored position was refused: what came since is unknown" });
   }
 
   deliver(event: CloudEvent): void {
     const position = this.#host.positionOf(event);
     if (position !== undefined && this.position === undefined) this.#start(before(position));
-    if (position !== undefined && event.subject !== undefined) this.#keep(new Value(position, event));
+    if (position !== undefined && event.subject !== undefined) this.#keep(new Value(position, event, Date.now()));
     // A copy: a subscriber that a handler adds does not receive the current event, which is among its values.
     for (const [subscriber, member] of [...this.#members]) {
       if (this.#members.get(subscriber) === member) member.deliver(event);
@@ -165,6 +176,7 @@ export class Entry implements Subscriber {
     if (error?.code === "invalid-position" && this.position !== undefined) {
       // The stored position is damaged, or of another version of the daemon. What is stored with it may be old.
       this.#host.refused(this);
+      this.#refused = this.position;
       this.position = undefined;
       this.forget();
       this.#unsubscribe = this.#host.subscribe({ ...this.#request, since: undefined }, this);

@@ -68,17 +68,21 @@ function persistence(makeStore: () => Store | undefined, options: PersistenceOpt
   let store: Store | undefined;
   const openStore = () => (store ??= makeStore());
   const prefix = (...parts: string[]) => `tidings:${JSON.stringify(parts).slice(0, -1)},`;
+  // Not the name itself, which may say who it was: the mark stays when everything else is removed. The hash is FNV-1a.
+  const hash = [...name].reduce((hash, char) => Math.imul(hash ^ char.codePointAt(0)!, 16_777_619), 2_166_136_261);
+  const mark = `tidings:cleared:${hash}`;
   return {
     isRestored: (event) => positions.has(event),
     async clear() {
-      for (const bus of buses) bus.forget();
-      await openStore()?.clear(prefix(name));
+      const now = `${Date.now()}`;
+      for (const bus of buses) bus.forget(now);
+      await openStore()?.clear(prefix(name), [mark, now]);
     },
     attach(host) {
       // Not before it has a subscription: a server makes a bus for each page that it renders, and closes none of them.
       const onOpened = () => void buses.add(bus);
       const onClosed = () => void buses.delete(bus);
-      const bus = new Persisted(host, { openStore, prefix: prefix(name, host.url), limits, positions, onOpened, onClosed });
+      const bus = new Persisted(host, { openStore, prefix: prefix(name, host.url), mark, limits, positions, onOpened, onClosed });
       return bus;
     },
   };

@@ -10,7 +10,7 @@ import type { PersistedBus, PersistHost } from "../persistence.js";
 import { reaches } from "../position.js";
 import type { SubscribeRequest, Subscriber } from "../subscription.js";
 import { Entry, type EntryHost } from "./entry.js";
-import { isNewer, readRecord, type StoredRecord, writeRecord } from "./record.js";
+import { isNewer, readRecord, type StoredRecord, timeOf, writeRecord } from "./record.js";
 import type { Entries, Store } from "./store.js";
 
 /** The bounds of what is stored. */
@@ -26,6 +26,8 @@ export interface PersistedOptions {
   readonly openStore: () => Store | undefined;
   /** What the keys of the bus begin with. */
   readonly prefix: string;
+  /** The key that has the time of the last `clear`. */
+  readonly mark: string;
   readonly limits: Limits;
   /** Receives the position of each restored event. */
   readonly positions: WeakMap<object, string>;
@@ -45,6 +47,9 @@ export class Persisted implements PersistedBus {
   readonly #openStore: () => Store | undefined;
   readonly #limits: Limits;
   readonly #prefix: string;
+  readonly #mark: string;
+  /** The last `clear` that this bus knows of: the text of the mark. */
+  #cleared: string | undefined;
   readonly #onOpened: () => void;
   readonly #onClosed: () => void;
   /** `undefined` before the first subscription, and where there is none. */
@@ -71,6 +76,7 @@ export class Persisted implements PersistedBus {
     this.#onOpened = options.onOpened;
     this.#onClosed = options.onClosed;
     this.#prefix = options.prefix;
+    this.#mark = options.mark;
     this.#limits = limits;
     this.positionOf = (event) => positions.get(event);
     const isReceiving = () => this.#isReceiving;
@@ -143,15 +149,18 @@ export class Persisted implements PersistedBus {
   received(): void {
     this.#isReceiving = false;
     this.#receivedAt = Date.now();
+    for (const entry of this.#entries.values()) entry.received();
     if (this.#stored !== undefined && !this.#isClosed) this.#timer ??= setTimeout(() => this.#write(), WRITE_DELAY_MS);
   }
 
-  /** Drops all values: those of the storage are being removed. */
-  forget(): void {
-    this.#stored &&= new Map();
+  /** Drops the values from before a `clear`, which has left this mark: those of the storage are removed. */
+  forget(mark: string): void {
+    this.#cleared = mark;
+    const until = Number(mark);
+    for (const [key, text] of this.#stored ?? []) if (!(timeOf(text) > until)) this.#stored?.delete(key);
     for (const [key, entry] of this.#entries) {
-      if (entry.isActive) entry.forget();
-      else this.#entries.delete(key);
+      entry.forget(until);
+      if (!entry.isActive && entry.values.length === 0) this.#entries.delete(key);
     }
   }
 
@@ -196,7 +205,7 @@ export class Persisted implements PersistedBus {
   /** The storage was read, or cannot be. */
   #loaded(entries: Entries = []): void {
     if (this.#isClosed) return;
-    const at = new Map(entries.map(([key, text]) => [key, Number(/"at":(\d+)/.exec(text)?.[1])]));
+    const at = new Map(entries.map(([key, text]) => [key, timeOf(text)]));
     const isUsable = (key: string) => Math.abs(Date.now() - (at.get(key) ?? NaN)) <= this.#limits.maxAgeMs;
     const sorted = entries.filter(([key]) => isUsable(key)).sort(([one], [other]) => (at.get(one) ?? 0) - (at.get(other) ?? 0));
     this.#stored = new Map(sorted);
@@ -218,19 +227,22 @@ export class Persisted implements PersistedBus {
     if (!this.#isReceiving) for (const entry of active) entry.advance();
     const maxLength = Math.floor(maxSize * Math.min(MAX_PART, 1 / Math.max(1, active.length)));
     for (const entry of entries) {
-      const { key, channel, position, values } = entry;
+      const { key, channel, position } = entry;
       if (!entry.isChanged || position === undefined) continue;
-      // A value beyond the position comes again from the daemon.
-      const record: StoredRecord = { at: this.#receivedAt, position, values: values.filter((value) => reaches(position, value.position)) };
-      const text = writeRecord(record, maxLength);
       entry.isChanged = false;
-      entry.size = text.length;
-      const next = (stored: string | undefined) => {
+      const at = this.#receivedAt;
+      const next = (stored: string | undefined, mark: string | undefined) => {
+        // Another tab has cleared the storage: what this one had before must not come back.
+        if (mark !== undefined && mark !== this.#cleared) this.forget(mark);
+        // A value beyond the position comes again from the daemon.
+        const record: StoredRecord = { at, position, values: entry.values.filter((value) => reaches(position, value.position)) };
+        const text = writeRecord(record, maxLength);
+        entry.size = text.length;
         const other = stored === undefined ? undefined : readRecord(stored, channel, maxAgeMs);
         return other !== undefined && other.position !== entry.beforeGap && isNewer(other, record) ? undefined : text;
       };
       // What could not be written is written with the next change.
-      this.#use((store) => store.write(key, next), () => (entry.isChanged = true));
+      this.#use((store) => store.write(key, this.#mark, next), () => (entry.isChanged = true));
     }
     this.#makeRoom();
   }

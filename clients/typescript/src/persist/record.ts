@@ -13,11 +13,14 @@ const VERSION = 1;
 export class Value {
   readonly position: string;
   readonly event: CloudEvent;
+  /** When it was received, or a later time, by the clock of the computer, in milliseconds since 1970. */
+  readonly at: number;
   #text: string | undefined;
 
-  constructor(position: string, event: CloudEvent) {
+  constructor(position: string, event: CloudEvent, at: number) {
     this.position = position;
     this.event = event;
+    this.at = at;
   }
 
   /** As it is stored. Made once: most values do not change from one write to the next. */
@@ -50,6 +53,11 @@ export function writeRecord({ at, position, values }: StoredRecord, maxLength: n
   return `${head}${kept.join(",")}]}`;
 }
 
+/** When the record in this text was last added to. `NaN` if it is none. */
+export function timeOf(text: string): number {
+  return Number(/"at":(\d+)/.exec(text)?.[1]);
+}
+
 /** The record of a channel in this text. `undefined` if it is damaged, of another version, or not of the last `maxAgeMs`. */
 export function readRecord(text: string, channel: string, maxAgeMs: number): StoredRecord | undefined {
   let record: unknown;
@@ -68,7 +76,7 @@ export function readRecord(text: string, channel: string, maxAgeMs: number): Sto
     const pair: readonly unknown[] = Array.isArray(entry) ? entry : [];
     const [place, event] = pair;
     if (!isPosition(place) || !isEvent(event, channel)) return undefined;
-    values.push(new Value(place, event));
+    values.push(new Value(place, event, at));
   }
   return { at, position, values };
 }

@@ -4,12 +4,15 @@
 export interface Store {
   /** Every key that begins with `prefix`, with its text. */
   read(prefix: string): Entries | Promise<Entries>;
-  /** Writes what `next` makes of the stored text. With `undefined` the text stays. */
-  write(key: string, next: (stored: string | undefined) => string | undefined): void | Promise<void>;
+  /** Writes what `next` makes of the stored text, and of the text at `mark`. With `undefined` the text stays. */
+  write(key: string, mark: string, next: Next): void | Promise<void>;
   remove(key: string): void | Promise<void>;
-  /** Removes every key that begins with `prefix`. */
-  clear(prefix: string): void | Promise<void>;
+  /** Removes every key that begins with `prefix`, and sets the text of `mark`. */
+  clear(prefix: string, mark?: Mark): void | Promise<void>;
 }
+
+export type Next = (stored: string | undefined, mark: string | undefined) => string | undefined;
+export type Mark = readonly [key: string, text: string];
 
 export type Entries = readonly (readonly [key: string, text: string])[];
 
@@ -32,12 +35,15 @@ export function webStore(storage: WebStorage): Store {
     Array.from({ length: storage.length }, (_, index) => storage.key(index)).filter((key) => key !== null && key.startsWith(prefix)) as string[];
   return {
     read: (prefix) => keys(prefix).map((key) => [key, storage.getItem(key) ?? ""] as const),
-    write(key, next) {
-      const text = next(storage.getItem(key) ?? undefined);
+    write(key, mark, next) {
+      const text = next(storage.getItem(key) ?? undefined, storage.getItem(mark) ?? undefined);
       if (text !== undefined) storage.setItem(key, text);
     },
     remove: (key) => storage.removeItem(key),
-    clear: (prefix) => keys(prefix).forEach((key) => storage.removeItem(key)),
+    clear(prefix, mark) {
+      for (const key of keys(prefix)) storage.removeItem(key);
+      if (mark) storage.setItem(...mark);
+    },
   };
 }
 
@@ -73,16 +79,20 @@ export function indexedDbStore(factory: IDBFactory): Store {
         // Requests of a transaction are answered in order.
         texts.onsuccess = () => done(keys.result.map((key, index) => [String(key), String(texts.result[index])] as const));
       }),
-    write: (key, next) =>
+    write: (key, mark, next) =>
       transaction<void>("readwrite", (table) => {
-        const stored = table.get(key) as IDBRequest<string | undefined>;
+        const [marked, stored] = [mark, key].map((name) => table.get(name)) as [IDBRequest<string | undefined>, IDBRequest<string | undefined>];
         stored.onsuccess = () => {
-          const text = next(stored.result);
+          const text = next(stored.result, marked.result);
           if (text !== undefined) table.put(text, key);
         };
       }),
     remove: (key) => transaction<void>("readwrite", (table) => void table.delete(key)),
-    clear: (prefix) => transaction<void>("readwrite", (table) => void table.delete(range(prefix))),
+    clear: (prefix, mark) =>
+      transaction<void>("readwrite", (table) => {
+        table.delete(range(prefix));
+        if (mark) table.put(mark[1], mark[0]);
+      }),
   };
 }
 

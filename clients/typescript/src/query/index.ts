@@ -2,7 +2,7 @@
 //
 // It works with the query client of every framework, as they are all that of `@tanstack/query-core`, and imports none.
 
-import { onInvalidate, type InvalidateBus, type Invalidated } from "../invalidate.js";
+import { onInvalidate, type InvalidateBus, type Invalidated, type OnInvalidateOptions } from "../invalidate.js";
 import type { Since } from "../types.js";
 
 /** The part of a query that `bindQueryClient` uses. */
@@ -35,6 +35,8 @@ export interface BindOptions {
   tags?(query: QueryLike): readonly string[] | undefined;
   /** Where to begin; see `onInvalidate`. */
   readonly since?: Since | undefined;
+  /** Called if the daemon refuses the subscription; see `onInvalidate`. All queries that have tags were invalidated then. */
+  readonly onError?: OnInvalidateOptions["onError"];
 }
 
 /**
@@ -46,7 +48,7 @@ export interface BindOptions {
  *
  * Returns a function that ends it.
  */
-export function bindQueryClient(client: QueryClientLike, bus: InvalidateBus, { tags: tagsOf = metaTags, since }: BindOptions = {}): () => void {
+export function bindQueryClient(client: QueryClientLike, bus: InvalidateBus, { tags: tagsOf = metaTags, since, onError }: BindOptions = {}): () => void {
   const cache = client.getQueryCache();
   /** Queries whose fetch began before an invalidation, and goes on. */
   const outdated = new Set<QueryLike>();
@@ -74,7 +76,7 @@ export function bindQueryClient(client: QueryClientLike, bus: InvalidateBus, { t
       void client.invalidateQueries({ predicate: (other) => other === query });
     }
   });
-  const stop = onInvalidate(bus, invalidate, { since });
+  const stop = onInvalidate(bus, invalidate, { since, onError });
   return () => {
     stop();
     stopWatching();

@@ -68,16 +68,21 @@ export function useConnection(): ConnectionState {
 }
 
 /** Calls `listener` when one of the tags is invalidated, and after a gap. See `onInvalidate`. */
-export function useInvalidation(tags: readonly string[], listener: (what: Invalidated) => void, { since }: OnInvalidateOptions = {}): void {
+export function useInvalidation(
+  tags: readonly string[],
+  listener: (what: Invalidated) => void,
+  { since, onError }: Omit<OnInvalidateOptions, "signal"> = {},
+): void {
   const bus = useBus();
-  const newest = useNewest({ tags, listener });
+  const newest = useNewest({ tags, listener, onError });
+  const hears = onError !== undefined;
   useEffect(() => {
     if (bus.state.status === "closed") return;
     return onInvalidate(bus, (what) => {
       const { tags, listener } = newest.current;
       if (what.all || what.tags.some((tag) => tags.includes(tag))) listener(what);
-    }, { since });
-  }, [bus, since]);
+    }, { since, onError: hears ? (error) => newest.current.onError?.(error) : undefined });
+  }, [bus, since, hears]);
 }
 
 /** A reference to the newest value, which an event sees that comes after the render. */
