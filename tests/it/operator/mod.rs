@@ -3,6 +3,7 @@
 mod channels;
 mod connections;
 mod incidents;
+mod top;
 
 use serde_json::{Value, json};
 
