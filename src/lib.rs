@@ -52,6 +52,8 @@ mod http;
 #[cfg(feature = "server")]
 mod hub;
 #[cfg(feature = "server")]
+mod incidents;
+#[cfg(feature = "server")]
 #[doc(hidden)]
 pub mod load;
 #[cfg(feature = "server")]

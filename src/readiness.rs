@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use crate::broker::Backend;
 use crate::health::{Health, RelayReport};
 use crate::hub::{EvictReason, Hub};
+use crate::incidents::{IncidentKind, Incidents};
 use crate::metrics::Metrics;
 
 /// The longest time between two round trips while they fail: a node that waits for its broker is not idle.
@@ -33,6 +34,8 @@ pub struct Readiness {
     pub relay: watch::Receiver<RelayReport>,
     pub health: watch::Sender<Health>,
     pub metrics: Arc<Metrics>,
+    /// Is told when the namespace is no longer ready, and when it is ready again.
+    pub incidents: Arc<Incidents>,
     /// Between two round trips.
     pub pulse: Duration,
     /// How long round trips may fail until the node is partitioned, from the beginning of the first that failed. `None` if
@@ -65,6 +68,10 @@ impl Readiness {
                     if before.ready.is_err() {
                         tracing::info!("ready: the round trip through the broker works");
                     }
+                    if reported {
+                        let detail = "ready again: the round trip through the broker works".into();
+                        self.incidents.note(IncidentKind::Ready, None, detail);
+                    }
                     (was_ready, reported) = (true, false);
                 }
                 Err(reason) if !was_ready && elapsed >= SLOW && number <= SLOW_ROUNDS_AT_START => {
@@ -73,6 +80,7 @@ impl Readiness {
                 Err(reason) => {
                     if !std::mem::replace(&mut reported, true) {
                         tracing::error!(reason, "not ready");
+                        self.incidents.note(IncidentKind::NotReady, None, reason.clone());
                     }
                 }
             }

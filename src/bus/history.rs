@@ -1,11 +1,11 @@
 //! History: what the log has of the selected channels, waiting for something new if the caller asks for that.
 
 use std::fmt::Display;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::select_all;
-use prometheus_client::metrics::gauge::Gauge;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use tokio::time::{Instant, timeout_at};
@@ -33,6 +33,8 @@ pub struct HistoryQuery {
     pub limit: usize,
     /// How long to wait for an event if there is none yet.
     pub wait: Duration,
+    /// Where the call comes from.
+    pub address: IpAddr,
 }
 
 /// The answer to a history call.
@@ -59,7 +61,7 @@ impl Bus {
     /// # Errors
     /// Those of [`Bus::select`], and `broker-unavailable`. A call that waits is admitted first: see [`Bus::admit`].
     pub async fn history(&self, caller: &Caller, query: HistoryQuery) -> Result<History, Problem> {
-        let HistoryQuery { mut stream, limit, wait } = query;
+        let HistoryQuery { mut stream, limit, wait, address } = query;
         self.may_subscribe(caller, &stream.channels)?;
         self.unpack(caller, &mut stream).await?;
         if matches!(stream.since, Some(Since::Latest)) {
@@ -94,7 +96,8 @@ impl Bus {
         reader.fill(&mut streams).await?;
         // A call that only waits costs nothing, so it is not pending any more.
         drop(permit);
-        let _waiting = LongPoll::new(&self.metrics.long_polls);
+        let gauge = &self.metrics.long_polls;
+        let _waiting = (!wait.is_zero()).then(|| namespace.long_polls().begin(caller, address, streams.len(), gauge));
         let mut deadline = Instant::now() + wait;
         while reader.is_empty() && Instant::now() < deadline {
             let next = |stream: &Stream| Position { offset: stream.at.offset + 1, ..stream.at.clone() };
@@ -127,22 +130,6 @@ impl Bus {
         let cursor = Cursor(streams.into_iter().map(|stream| (stream.name, stream.at)).collect());
         let cursor = self.cursor_text(caller, &cursor).await;
         Ok(History { events: reader.events, cursor, gaps: reader.gaps })
-    }
-}
-
-/// Counts a waiting call until it is answered or its client has gone.
-pub(super) struct LongPoll<'a>(&'a Gauge);
-
-impl<'a> LongPoll<'a> {
-    pub fn new(gauge: &'a Gauge) -> Self {
-        gauge.inc();
-        Self(gauge)
-    }
-}
-
-impl Drop for LongPoll<'_> {
-    fn drop(&mut self) {
-        self.0.dec();
     }
 }
 

@@ -2,13 +2,14 @@
 //!
 //! An event that the caller's pin hides is not there for that caller.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::time::{Instant, timeout};
 
-use super::history::{LongPoll, broken, matches};
+use super::history::{broken, matches};
 use super::latest_cache::{Found, Subject};
 use super::resolve::not_kept;
 use super::{Bus, Gap, LatestEvent, Namespace, Selected, unreadable};
@@ -26,7 +27,7 @@ const MAX_SCANNED: usize = 20_000;
 const PAGE: usize = 512;
 
 /// What a caller asks for.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct LatestQuery {
     /// The positions that the caller has.
     pub known: Vec<Position>,
@@ -34,6 +35,8 @@ pub struct LatestQuery {
     pub knows_any: bool,
     /// How long to wait for an event that is newer than those.
     pub wait: Duration,
+    /// Where the call comes from.
+    pub address: IpAddr,
 }
 
 /// The newest event of a subject.
@@ -78,7 +81,8 @@ impl Bus {
         let mut found = find(namespace, channel, subject, &asked).await?;
         drop(permit);
         let mut deadline = Instant::now() + query.wait;
-        let _waiting = (!query.wait.is_zero()).then(|| LongPoll::new(&self.metrics.long_polls));
+        let gauge = &self.metrics.long_polls;
+        let _waiting = (!query.wait.is_zero()).then(|| namespace.long_polls().begin(caller, query.address, 1, gauge));
         loop {
             let event = visible(&selector, found)?;
             let old = match event {

@@ -18,7 +18,7 @@
 //! | [`Bus::history`] | `history.rs` |
 //! | [`Bus::latest`], [`Bus::latest_list`] | `latest.rs` |
 //! | [`Bus::unpack`], [`Bus::cursors`] | `cursors.rs` |
-//! | [`Bus::channels`], [`Bus::types`], [`Bus::schema`], [`Bus::event_schema`], [`Bus::nodes`] | `overview.rs` |
+//! | [`Bus::channels`], [`Bus::types`], [`Bus::schema`], [`Bus::event_schema`], [`Bus::nodes`], [`Bus::incidents`], [`Bus::long_polls`] | `overview.rs` |
 //! | [`Bus::authenticate`], [`Bus::renew`], [`Bus::may_subscribe`], [`Bus::require`] | `authorize.rs` |
 //! | [`Bus::revoke`] | `revocations.rs` |
 //! | the record of what was published and refused | `audit.rs` |
@@ -33,6 +33,7 @@ mod flow_store;
 mod history;
 mod latest;
 mod latest_cache;
+mod long_polls;
 mod look;
 mod namespace;
 mod overview;
@@ -43,6 +44,8 @@ mod reader;
 mod resolve;
 mod revocation_list;
 mod revocations;
+mod survey;
+mod traffic;
 
 use std::sync::Arc;
 
@@ -55,6 +58,7 @@ pub use flow_store::FlowStore;
 pub use history::{Gap, History, HistoryQuery};
 pub use latest::{LatestAnswer, LatestList, LatestQuery};
 pub use latest_cache::{LatestCache, LatestEvent};
+pub use long_polls::LongPolls;
 pub use look::Look;
 pub use namespace::Namespace;
 pub use overview::{ChannelCounts, ChannelSummary, NodeStatus, NodeSummary};
@@ -67,6 +71,8 @@ pub use reader::LogReader;
 pub use resolve::{Begin, Selected, Subscription, SubscriptionParts};
 pub use revocation_list::Revocation;
 pub use revocations::{MAX_REVOKED_NAME, Revocations};
+pub use survey::{ConnectionOrder, ConnectionRow, ConnectionTransport, Survey, visit_slice};
+pub use traffic::Traffic;
 
 use crate::access::Caller;
 use crate::admission::Admission;

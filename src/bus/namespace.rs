@@ -10,12 +10,13 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use super::look::Looks;
-use super::{CursorBases, LatestCache, Revocations};
+use super::{CursorBases, LatestCache, LongPolls, Revocations, Traffic};
 use crate::access::Guard;
 use crate::admission::{Admission, ReadLimit};
 use crate::broker::{Backend, Log, Store};
 use crate::event::{Catalog, ChannelId, PerChannel};
 use crate::health::Health;
+use crate::incidents::Incidents;
 use crate::metrics::Metrics;
 use crate::pace::Pace;
 use crate::progress::Progress;
@@ -26,6 +27,7 @@ const USUAL_ANSWER: Duration = Duration::from_millis(500);
 
 /// What the application layer knows of one namespace.
 pub struct Namespace {
+    name: Box<str>,
     backend: Arc<dyn Backend>,
     progress: Arc<Progress>,
     pace: Arc<Pace>,
@@ -38,6 +40,9 @@ pub struct Namespace {
     revocations: Arc<Revocations>,
     guard: Arc<dyn Guard>,
     looks: Arc<Looks>,
+    long_polls: LongPolls,
+    traffic: Arc<Traffic>,
+    incidents: Arc<Incidents>,
 }
 
 impl Namespace {
@@ -55,6 +60,7 @@ impl Namespace {
         let looks = Arc::new(Looks::new(backend.clone(), subscribers.clone(), metrics.clone()));
         let latest = Arc::new(LatestCache::new(backend.clone(), catalog, metrics.clone()));
         Self {
+            name: "default".into(),
             latest,
             looks,
             backend,
@@ -67,7 +73,22 @@ impl Namespace {
             cursors: Arc::default(),
             revocations,
             guard,
+            long_polls: LongPolls::default(),
+            traffic: Arc::new(Traffic::new(catalog)),
+            incidents: Arc::default(),
         }
+    }
+
+    /// The same with this name.
+    #[must_use]
+    pub fn named(mut self, name: &str) -> Self {
+        self.name = name.into();
+        self
+    }
+
+    /// Its name in the configuration.
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     /// How far this namespace's relay has come.
@@ -103,6 +124,21 @@ impl Namespace {
     /// Says which credentials have been taken back.
     pub fn guard(&self) -> &Arc<dyn Guard> {
         &self.guard
+    }
+
+    /// What this node saw of each channel.
+    pub fn traffic(&self) -> &Arc<Traffic> {
+        &self.traffic
+    }
+
+    /// What went wrong lately.
+    pub fn incidents(&self) -> &Arc<Incidents> {
+        &self.incidents
+    }
+
+    /// The long-polls that wait.
+    pub fn long_polls(&self) -> &LongPolls {
+        &self.long_polls
     }
 
     pub(super) fn backend(&self) -> &dyn Backend {

@@ -1,15 +1,17 @@
 //! What there is: the channels, their schemas, and the nodes of the cluster.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use futures_util::future::try_join_all;
 use serde_json::Value;
 
-use super::{Bus, Namespace, unreadable};
+use super::{Bus, LongPolls, Namespace, unreadable};
 use crate::access::{AdminRight, Caller, Principal, Rule};
 use crate::broker::nodes::{Heard, NodeState};
-use crate::event::{ChannelId, EventType, Position};
+use crate::event::{ChannelId, EventType, Moment, Position};
+use crate::incidents::Incident;
 use crate::protocol::{ErrorCode, Problem};
 use crate::suggest::{self, Known};
 
@@ -36,6 +38,14 @@ pub struct ChannelCounts {
     pub retained: u64,
     /// Connections of this node that are subscribed.
     pub subscribers: u64,
+    /// Events of all nodes, over the last ten seconds.
+    pub rate_per_second: f64,
+    /// Events that were appended through this node since it started.
+    pub published: u64,
+    /// Events published through this node whose `id` had been published before.
+    pub duplicates: u64,
+    /// Events that this node refused: with a mistake, or outside of their publisher's grants.
+    pub refused: u64,
 }
 
 /// A node, and how it is.
@@ -105,6 +115,8 @@ impl Bus {
     ) -> Result<ChannelSummary, Problem> {
         let bounds = namespace.log().bounds(channel, None).await.map_err(unreadable)?;
         let known = self.catalog.get(channel);
+        let traffic = namespace.traffic().of(channel);
+        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         Ok(ChannelSummary {
             name: known.name.to_string(),
             schema: known.id().to_owned(),
@@ -112,8 +124,43 @@ impl Bus {
             counts: (sight == Sight::Whole).then(|| ChannelCounts {
                 retained: (bounds.head + 1).saturating_sub(bounds.oldest),
                 subscribers: namespace.subscriber_count(channel),
+                rate_per_second: namespace.traffic().rate(channel),
+                published: count(&traffic.published),
+                duplicates: count(&traffic.duplicates),
+                refused: count(&traffic.refused),
             }),
         })
+    }
+
+    /// The incidents of the caller's namespace on this node, the oldest first: those of `since` and later.
+    ///
+    /// # Errors
+    /// `forbidden` without the admin right `nodes`.
+    pub fn incidents(&self, caller: &Caller, since: Option<Moment>) -> Result<Vec<Incident>, Problem> {
+        self.require(caller, AdminRight::Nodes)?;
+        let time = match since {
+            None => Some(SystemTime::UNIX_EPOCH),
+            Some(Moment::Ago(age)) => SystemTime::now().checked_sub(age),
+            Some(Moment::At(millis)) => {
+                SystemTime::UNIX_EPOCH.checked_add(Duration::from_millis(u64::try_from(millis).unwrap_or_default()))
+            }
+        };
+        // A time before the clock's begin is before everything.
+        Ok(self.namespace(caller).incidents().since(time.unwrap_or(SystemTime::UNIX_EPOCH)))
+    }
+
+    /// The long-polls of the caller's namespace that wait at this node.
+    ///
+    /// # Errors
+    /// `forbidden` without the admin right `connections`.
+    pub fn long_polls(&self, caller: &Caller) -> Result<&LongPolls, Problem> {
+        self.require(caller, AdminRight::Connections)?;
+        Ok(self.namespace(caller).long_polls())
+    }
+
+    /// The name of the caller's namespace.
+    pub fn namespace_name(&self, caller: &Caller) -> &str {
+        self.namespace(caller).name()
     }
 
     /// The event types that the caller may see.

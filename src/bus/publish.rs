@@ -2,6 +2,7 @@
 //! that outruns the fan-out.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
@@ -94,6 +95,7 @@ struct Added {
     position: Position,
     /// The number of events that are no duplicates.
     fresh: u64,
+    duplicates: u64,
 }
 
 impl Bus {
@@ -139,6 +141,11 @@ impl Publisher<'_> {
             bus.metrics.cascade_omissions.inc_by(omitted);
         }
         let added = added(&events, &appended);
+        for Added { channel, fresh, duplicates, .. } in &added {
+            let traffic = namespace.traffic().of(*channel);
+            traffic.published.fetch_add(*fresh, Ordering::Relaxed);
+            traffic.duplicates.fetch_add(*duplicates, Ordering::Relaxed);
+        }
         let accepted = events.into_iter().zip(appended).map(|(event, Appended { position, duplicate })| Accepted {
             id: event.id,
             r#type: bus.catalog.get(event.channel).name.clone(),
@@ -174,6 +181,7 @@ impl Publisher<'_> {
                 tokio::task::yield_now().await;
             }
             let at = if many { format!("/{index}") } else { String::new() };
+            let channel = self.channel_of(&document);
             match self.bus.catalog.validate(document, &at, MAX_MISTAKES - mistakes.len(), defaults) {
                 Ok(event) => {
                     if let Some(effect) = self.bus.cascades.effect(&event, &self.bus.catalog, &time) {
@@ -189,6 +197,7 @@ impl Publisher<'_> {
                         Mistake::new(format!("{at}/type"), known.refuse(&message, &name))
                     });
                     let is_unknown = unknown.is_some();
+                    self.refused(channel);
                     code.get_or_insert(if is_unknown { ErrorCode::UnknownType } else { ErrorCode::InvalidEvent });
                     mistakes.extend(unknown.into_iter().chain(refusal.mistakes));
                     if mistakes.len() >= MAX_MISTAKES {
@@ -216,7 +225,21 @@ impl Publisher<'_> {
         let source = document.get("source").and_then(Json::as_str).unwrap_or(&own);
         match within_pin && !self.bus.is_other_publisher(principal, source) {
             true => Ok(()),
-            false => Err(self.bus.denied(self.caller, PUBLISH, Some(name))),
+            false => {
+                self.refused(self.channel_of(document));
+                Err(self.bus.denied(self.caller, PUBLISH, Some(name)))
+            }
+        }
+    }
+
+    fn channel_of(&self, document: &Json<'_>) -> Option<ChannelId> {
+        self.bus.catalog.channel(document.get("type").and_then(Json::as_str)?)
+    }
+
+    /// Counts a refused event. An unknown type has no channel that could count it.
+    fn refused(&self, channel: Option<ChannelId>) {
+        if let Some(channel) = channel {
+            self.bus.namespace(self.caller).traffic().of(channel).refused.fetch_add(1, Ordering::Relaxed);
         }
     }
 }
@@ -303,8 +326,11 @@ fn added(events: &[Event], appended: &[Appended]) -> Vec<Added> {
                     added.position = position.clone();
                 }
                 added.fresh += fresh;
+                added.duplicates += 1 - fresh;
             }
-            None => all.push(Added { channel: event.channel, position: position.clone(), fresh }),
+            None => {
+                all.push(Added { channel: event.channel, position: position.clone(), fresh, duplicates: 1 - fresh });
+            }
         }
     }
     all

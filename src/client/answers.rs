@@ -61,6 +61,31 @@ pub struct NodeInfo {
     pub state: String,
 }
 
+/// One connection to the node, as [`Client::connections`](super::Client::connections) lists it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
+pub struct ConnectionInfo {
+    /// The id of the connection: the `session` of its `welcome` frame.
+    pub id: String,
+    /// `websocket`, `sse` or `long-poll`.
+    pub transport: String,
+    /// The client's address, with its port where the node knows it.
+    pub address: String,
+    /// The name that the client's credential gives it.
+    pub principal: Option<String>,
+    /// The namespace of its events.
+    pub namespace: String,
+    /// When the connection began, in RFC 3339.
+    pub since: String,
+    /// How many subscriptions it has.
+    pub subscriptions: u64,
+    /// How many bytes wait in its send buffer.
+    pub buffered_bytes: u64,
+    /// How many events it was sent.
+    pub delivered: u64,
+}
+
 /// Which credentials [`Client::revoke`](super::Client::revoke) ends.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(untagged, rename_all_fields = "camelCase")]

@@ -59,7 +59,9 @@ use std::time::Duration;
 
 use url::Url;
 
-pub use answers::{Accepted, ChannelInfo, Gap, History, HistoryQuery, LatestList, LoggedEvent, NodeInfo, Revocation};
+pub use answers::{
+    Accepted, ChannelInfo, ConnectionInfo, Gap, History, HistoryQuery, LatestList, LoggedEvent, NodeInfo, Revocation,
+};
 pub use error::{AuthFailure, Error, FieldError, Problem};
 pub use flows::DeadMessage;
 #[cfg(feature = "server")]

@@ -10,7 +10,9 @@ use tokio::time::sleep;
 use super::requests::RESPONSE_TIMEOUT;
 use super::retry::Attempts;
 use super::urls::route;
-use super::{ChannelInfo, Client, Error, History, HistoryQuery, LatestList, LoggedEvent, NodeInfo, Revocation};
+use super::{
+    ChannelInfo, Client, ConnectionInfo, Error, History, HistoryQuery, LatestList, LoggedEvent, NodeInfo, Revocation,
+};
 use crate::event::{JsonText, Position};
 
 impl Client {
@@ -39,6 +41,20 @@ impl Client {
         }
         let response: Nodes = self.get(&["v1", "nodes"], &[]).await?;
         Ok(response.nodes)
+    }
+
+    /// Lists the connections to the node with the largest send buffers, at most `limit`: its slowest consumers.
+    ///
+    /// # Errors
+    /// As [`Client::channels`]; [`Error::Refused`] without the admin right `connections`.
+    pub async fn connections(&self, limit: usize) -> Result<Vec<ConnectionInfo>, Error> {
+        #[derive(Deserialize)]
+        struct Connections {
+            connections: Vec<ConnectionInfo>,
+        }
+        let query = [("sort", "buffered".into()), ("limit", limit.to_string())];
+        let response: Connections = self.get(&["v1", "connections"], &query).await?;
+        Ok(response.connections)
     }
 
     /// Succeeds if the daemon is alive, whatever its broker does.

@@ -2,10 +2,12 @@
 
 use std::future::poll_fn;
 use std::io;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::timeout;
+use uuid::Uuid;
 
 use super::Connections;
 use crate::access::Caller;
@@ -17,21 +19,28 @@ use crate::transport::Transport;
 /// How often a stream looks whether its cursors have become long.
 const CURSOR_UPKEEP: Duration = Duration::from_secs(60);
 
+/// What the request of an event stream comes to.
+pub struct StreamOpening {
+    /// The head of the response.
+    pub head: Vec<u8>,
+    /// The body is framed in chunks.
+    pub chunked: bool,
+    pub subscriptions: Vec<Subscription>,
+    pub permit: AdmissionPermit,
+    /// The client's address, which a proxy may have named.
+    pub address: IpAddr,
+}
+
 impl Connections {
-    /// Serves an event stream to its end. `head` is the head of the response; `chunked` says how its body is framed.
-    pub async fn stream(
-        self: Arc<Self>,
-        stream: Transport,
-        caller: Caller,
-        head: Vec<u8>,
-        chunked: bool,
-        subscriptions: Vec<Subscription>,
-        permit: AdmissionPermit,
-    ) {
+    /// Serves an event stream to its end.
+    pub async fn stream(self: Arc<Self>, stream: Transport, caller: Caller, opening: StreamOpening) {
+        let StreamOpening { head, chunked, subscriptions, permit, address } = opening;
         let channels = subscriptions.len();
         let encoding = Encoding::Events { channels: channels as u16, chunked };
         let cursors = self.bus.cursors(&caller, channels).await;
         let new = NewConnection {
+            id: Uuid::now_v7(),
+            address,
             greeting: head,
             subscriptions,
             encoding,

@@ -9,6 +9,7 @@ mod events;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
 mod inbound;
+mod list;
 mod opening;
 mod sync;
 
@@ -33,7 +34,9 @@ use crate::replay;
 use crate::supervision::TaskGroup;
 use crate::transport::Transport;
 pub use echo::Echo;
+pub use events::StreamOpening;
 use inbound::{Inbound, Message};
+pub use list::Listed;
 pub use opening::{Admitted, Client, MAX_UNAUTHENTICATED, Opening};
 
 /// What was read of a client's frame, or what is wrong with it.
@@ -103,7 +106,7 @@ impl Connections {
         opening: Box<Opening>,
         inbound: &mut Inbound,
     ) -> Option<(Caller, ConnectionHandle, Vec<u8>)> {
-        let Opening { head: mut greeting, mut early, deflate, client, origin } = *opening;
+        let Opening { head: mut greeting, mut early, deflate, client, origin, address } = *opening;
         let admitted = match client {
             Client::Known(admitted) => admitted,
             Client::Unknown { permit: _permit, query } => {
@@ -115,7 +118,8 @@ impl Connections {
         inbound.set_limits(self.max_frame_bytes, deflate);
         let Admitted { caller, permit, subscriptions, problems } = admitted;
         let mut session = uuid::Uuid::encode_buffer();
-        let session: &str = uuid::Uuid::now_v7().hyphenated().encode_lower(&mut session);
+        let id = uuid::Uuid::now_v7();
+        let session: &str = id.hyphenated().encode_lower(&mut session);
         let welcome = ServerFrame::Welcome {
             protocol: protocol::VERSION,
             session: session.into(),
@@ -130,6 +134,8 @@ impl Connections {
         let in_log = subscriptions.iter().any(Subscription::begins_in_log);
         let encoding = Encoding::WebSocket { deflate };
         let new = NewConnection {
+            id,
+            address,
             greeting,
             subscriptions,
             encoding,

@@ -1,5 +1,6 @@
 //! How a WebSocket begins: what its handshake leaves to it, and the credential in its first frame if the handshake had none.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -41,6 +42,8 @@ pub struct Opening {
     pub client: Client,
     /// Where the handshake came from.
     pub origin: CallOrigin,
+    /// The client's address, which a proxy may have named.
+    pub address: IpAddr,
 }
 
 /// Who opens a connection.

@@ -33,11 +33,20 @@ struct Channel {
 
 /// For a caller who may see all of the channel.
 #[derive(Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
 struct Counts {
     /// Events that the log has.
     retained: u64,
     /// Connections of this node that are subscribed.
     subscribers: u64,
+    /// Events that the node got from the log in a second, over the last ten.
+    rate_per_second: f64,
+    /// Events that were appended through this node since it started, with those that others caused.
+    published: u64,
+    /// Events published through this node whose `id` had been published before.
+    duplicates: u64,
+    /// Events that this node refused: with a mistake, or outside of their publisher's grants.
+    refused: u64,
 }
 
 pub(super) async fn list(State(app): State<App>, caller: Caller) -> Result<Json<Response>, Problem> {
@@ -47,7 +56,13 @@ pub(super) async fn list(State(app): State<App>, caller: Caller) -> Result<Json<
 
 impl From<ChannelSummary> for Channel {
     fn from(ChannelSummary { name, schema, position, counts }: ChannelSummary) -> Self {
-        let counts = counts.map(|ChannelCounts { retained, subscribers }| Counts { retained, subscribers });
-        Self { r#type: name, schema, position, counts }
+        Self { r#type: name, schema, position, counts: counts.map(Counts::from) }
+    }
+}
+
+impl From<ChannelCounts> for Counts {
+    fn from(counts: ChannelCounts) -> Self {
+        let ChannelCounts { retained, subscribers, rate_per_second, published, duplicates, refused } = counts;
+        Self { retained, subscribers, rate_per_second, published, duplicates, refused }
     }
 }

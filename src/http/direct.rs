@@ -65,7 +65,8 @@ pub fn accept(app: &App, peer: &Peer, bytes: &[u8]) -> Option<(Box<Opening>, Opt
         admitted.caller = admitted.caller.clone().from(origin.clone());
     }
     let early = bytes[length..].to_vec();
-    Some((Box::new(Opening { head, early, deflate, client, origin }), passed.permit))
+    let opening = Opening { head, early, deflate, client, origin, address: passed.client };
+    Some((Box::new(opening), passed.permit))
 }
 
 /// Whether a query may have this byte without escaping (RFC 3986, section 3.4). hyper decides about others.

@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
+use axum::Extension;
 use axum::extract::{RawQuery, State};
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 
-use super::{App, edge};
+use super::App;
+use super::edge::{self, ClientAddress};
 use crate::access::Caller;
 use crate::bus::{History, HistoryQuery, StreamQuery};
 use crate::protocol::{ErrorCode, Problem};
@@ -20,6 +22,7 @@ pub(super) const MAX_WAIT: u64 = 30;
 
 pub(super) async fn read(
     State(app): State<App>,
+    Extension(ClientAddress(address)): Extension<ClientAddress>,
     caller: Caller,
     RawQuery(query): RawQuery,
 ) -> Result<Response, Problem> {
@@ -36,7 +39,7 @@ pub(super) async fn read(
     };
     let limit = number("limit", LIMIT, MAX_LIMIT)?.max(1) as usize;
     let wait = Duration::from_secs(number("wait", 0, MAX_WAIT)?);
-    let history = app.bus.history(&caller, HistoryQuery { stream, limit, wait }).await?;
+    let history = app.bus.history(&caller, HistoryQuery { stream, limit, wait, address }).await?;
     let json = [(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))];
     let mut response = (json, body(&history)).into_response();
     edge::hurry(response.headers_mut());

@@ -5,13 +5,15 @@
 
 use std::time::Duration;
 
+use axum::Extension;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, RawQuery, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
+use super::App;
+use super::edge::{self, ClientAddress};
 use super::history::{LIMIT, MAX_LIMIT, MAX_WAIT};
-use super::{App, edge};
 use crate::access::Caller;
 use crate::bus::{LatestAnswer, LatestList, LatestQuery, StreamQuery};
 use crate::event::Position;
@@ -24,6 +26,7 @@ const PRIVATE: HeaderValue = HeaderValue::from_static("private, max-age=2, stale
 
 pub(super) async fn one(
     State(app): State<App>,
+    Extension(ClientAddress(address)): Extension<ClientAddress>,
     caller: Caller,
     path: Result<Path<(String, String)>, PathRejection>,
     RawQuery(query): RawQuery,
@@ -42,7 +45,7 @@ pub(super) async fn one(
         }
     }
     let (known, knows_any) = known(&headers);
-    let answer = app.bus.latest(&caller, &name, &subject, LatestQuery { known, knows_any, wait }).await?;
+    let answer = app.bus.latest(&caller, &name, &subject, LatestQuery { known, knows_any, wait, address }).await?;
     let (position, mut response) = match &answer {
         LatestAnswer::Unchanged(position) => (position, StatusCode::NOT_MODIFIED.into_response()),
         LatestAnswer::Event(event) => (&event.position, json([b"{", &event.entry[..]].concat())),
@@ -91,7 +94,7 @@ fn known(headers: &HeaderMap) -> (Vec<Position>, bool) {
     (tags.iter().filter_map(position).collect(), tags.contains(&"*"))
 }
 
-fn number(name: &str, text: &str, max: u64) -> Result<u64, Problem> {
+pub(super) fn number(name: &str, text: &str, max: u64) -> Result<u64, Problem> {
     text.parse().ok().filter(|number| *number <= max).ok_or_else(|| {
         let detail = format!("`{name}` must be a whole number from 0 to {max}, not {}", suggest::quoted(text));
         Problem::new(ErrorCode::BadRequest, detail)
@@ -105,7 +108,7 @@ fn position(text: &str) -> Result<Position, Problem> {
     })
 }
 
-fn unknown(name: &str, known: &[&'static str]) -> Problem {
+pub(super) fn unknown(name: &str, known: &[&'static str]) -> Problem {
     let refusal = format!("there is no parameter {} here", suggest::quoted(name));
     let known = Known::new("parameters", known.iter().copied());
     Problem::new(ErrorCode::BadRequest, known.refuse(&refusal, name))

@@ -6,6 +6,7 @@
 mod caller;
 mod ce_header;
 mod channels;
+mod connections;
 mod console;
 mod content_coding;
 pub mod direct;
@@ -19,6 +20,7 @@ pub mod fuzz;
 mod handshake;
 mod health;
 mod history;
+mod incidents;
 mod latest;
 mod media_type;
 pub mod needs_tls;

@@ -4,7 +4,7 @@
 /// braces stands for any.
 ///
 /// HEAD is GET without the body (section 9.3.2). Paths that open a stream refuse it: they have no answer that ends.
-pub(super) const ROUTES: [(&str, &str); 24] = [
+pub(super) const ROUTES: [(&str, &str); 26] = [
     ("/", "GET, HEAD, OPTIONS"),
     ("/console/{file}", "GET, HEAD, OPTIONS"),
     ("/v1/events", "GET, HEAD, POST, OPTIONS"),
@@ -14,6 +14,8 @@ pub(super) const ROUTES: [(&str, &str); 24] = [
     ("/v1/ws", "GET, OPTIONS"),
     ("/v1/channels", "GET, HEAD, OPTIONS"),
     ("/v1/nodes", "GET, HEAD, OPTIONS"),
+    ("/v1/connections", "GET, HEAD, OPTIONS"),
+    ("/v1/incidents", "GET, HEAD, OPTIONS"),
     ("/v1/revocations", "POST, OPTIONS"),
     ("/v1/webhooks", "GET, HEAD, OPTIONS"),
     ("/v1/webhooks/{name}/test", "POST, OPTIONS"),

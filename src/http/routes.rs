@@ -10,8 +10,8 @@ use hyper_util::service::TowerToHyperService;
 use super::route_table::ROUTES;
 use super::side::Side;
 use super::{
-    App, channels, console, events, flows, health, history, latest, nodes, openapi, revocations, schemas, start_page,
-    stream, webhooks, websocket,
+    App, channels, connections, console, events, flows, health, history, incidents, latest, nodes, openapi,
+    revocations, schemas, start_page, stream, webhooks, websocket,
 };
 use crate::protocol::{ErrorCode, Problem};
 use crate::suggest::Known;
@@ -72,6 +72,8 @@ impl Routes {
             ("/v1/ws", get(websocket::upgrade).head(method_not_allowed)),
             ("/v1/channels", get(channels::list)),
             ("/v1/nodes", get(nodes::list)),
+            ("/v1/connections", get(connections::list)),
+            ("/v1/incidents", get(incidents::list)),
             ("/v1/revocations", post(revocations::revoke)),
             ("/v1/webhooks", get(webhooks::list)),
             ("/v1/webhooks/{name}/test", post(webhooks::test)),

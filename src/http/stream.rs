@@ -11,11 +11,12 @@ use axum::extract::{RawQuery, Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Version, header};
 
 use super::App;
-use super::edge::{self, SharedWith};
+use super::edge::{self, ClientAddress, SharedWith};
 use super::request_id::{self, RequestId};
 use super::takeover::{self, Takeover};
 use crate::access::Caller;
 use crate::bus::StreamQuery;
+use crate::connection::StreamOpening;
 use crate::protocol::{ErrorCode, Problem};
 
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
@@ -29,7 +30,7 @@ pub(super) async fn open(
     State(app): State<App>,
     Extension(takeover): Extension<Takeover>,
     Extension(id): Extension<RequestId>,
-    Extension(shared): Extension<SharedWith>,
+    (Extension(ClientAddress(address)), Extension(shared)): (Extension<ClientAddress>, Extension<SharedWith>),
     caller: Caller,
     RawQuery(query): RawQuery,
     request: Request,
@@ -61,8 +62,9 @@ pub(super) async fn open(
     edge::share(&mut headers, &shared);
     let head = takeover::head(StatusCode::OK, &headers);
     let connections = app.connections.clone();
+    let opening = StreamOpening { head, chunked, subscriptions, permit, address };
     let serve = move |stream, _| -> futures_util::future::BoxFuture<'static, ()> {
-        Box::pin(connections.stream(stream, caller, head, chunked, subscriptions, permit))
+        Box::pin(connections.stream(stream, caller, opening))
     };
     match takeover.take(Box::new(serve)).await {}
 }

@@ -13,6 +13,7 @@ use futures_util::future::BoxFuture;
 
 use super::App;
 use super::caller::Early;
+use super::edge::ClientAddress;
 use super::handshake::{Agreed, Handshake};
 use super::request_id::RequestId;
 use super::takeover::Takeover;
@@ -24,6 +25,7 @@ pub(super) async fn upgrade(
     State(app): State<App>,
     Extension(takeover): Extension<Takeover>,
     Extension(id): Extension<RequestId>,
+    Extension(ClientAddress(address)): Extension<ClientAddress>,
     Early(caller, origin): Early,
     RawQuery(text): RawQuery,
     request: Request,
@@ -47,7 +49,7 @@ pub(super) async fn upgrade(
     let serve = move |stream, early: Bytes| -> BoxFuture<'static, ()> {
         // Copied, because it is a part of the buffer that the handshake was read into.
         let early = early.to_vec();
-        Box::pin(connections.serve(stream, Box::new(Opening { head, early, deflate, client, origin })))
+        Box::pin(connections.serve(stream, Box::new(Opening { head, early, deflate, client, origin, address })))
     };
     match takeover.take(Box::new(serve)).await {}
 }

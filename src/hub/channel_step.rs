@@ -126,6 +126,11 @@ impl ChannelStep {
         self.frame().map_or(0, Bytes::len)
     }
 
+    /// Whether it is an event, and no gap.
+    pub fn is_event(&self) -> bool {
+        matches!(self.kind, StepKind::Event(_))
+    }
+
     /// A lost range: every event after `from`, up to and including `position`.
     pub fn gap(channel: ChannelId, name: &str, from: Position, position: Position) -> Self {
         let text = ServerFrame::Gap { channel: name.into(), from, position: position.clone() }.to_json();

@@ -7,7 +7,7 @@ use tokio::sync::oneshot;
 
 use super::mailbox::Mailbox;
 use super::{ChannelStep, EvictReason, NewConnection, SendBuffer};
-use crate::bus::{Renewal, Subscription};
+use crate::bus::{Renewal, Subscription, Survey};
 use crate::event::{ChannelId, Position};
 
 /// An item of a shard's inbox. The shard handles the items in order. It sends the reply through `done`, or drops `done`
@@ -43,6 +43,8 @@ pub enum InboxItem {
     RecheckCredentials,
     /// Closes all connections, and each new one as soon as it joins. `None` admits new connections again.
     Evict(Option<EvictReason>),
+    /// Surveys a slice of the connections, from this slot on. The reply has the slot at which to go on.
+    Survey { survey: Box<Survey>, from: usize, done: oneshot::Sender<(Box<Survey>, Option<usize>)> },
     /// Drops the sender once the shard has written all earlier items to the sockets.
     Settle(oneshot::Sender<()>),
 }

@@ -9,6 +9,7 @@
 
 mod backlog;
 mod channel_step;
+mod closes;
 mod encoding;
 mod feed;
 pub mod frame;
@@ -23,13 +24,16 @@ mod sync;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use futures_util::future::select_all;
+use futures_util::future::{join_all, select_all};
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
+use uuid::Uuid;
 
 pub use channel_step::{ChannelStep, StepKind};
 pub use encoding::Encoding;
@@ -43,8 +47,9 @@ pub use sync::SyncTicket;
 
 use crate::access::{Guard, Principal};
 use crate::admission::AdmissionPermit;
-use crate::bus::{CursorBases, Renewal, Subscription};
+use crate::bus::{CursorBases, Renewal, Subscription, Survey};
 use crate::event::{Catalog, PerChannel};
+use crate::incidents::Incidents;
 use crate::metrics::Metrics;
 use crate::pace::Pace;
 use crate::transport::Transport;
@@ -87,7 +92,7 @@ pub struct ShardDied;
 impl Hub {
     /// Starts the shards. Tasks that wait for their sockets run on the runtime that this is called on. `subscribers` counts
     /// the connections that are subscribed to each channel. `pace` is told how far these have come. `guard` says which
-    /// credentials have been taken back.
+    /// credentials have been taken back. `incidents` is told of gaps, and of connections that the hub closes.
     ///
     /// # Errors
     /// If the system gives no thread.
@@ -98,8 +103,10 @@ impl Hub {
         subscribers: &Arc<PerChannel<AtomicU64>>,
         pace: &Arc<Pace>,
         guard: &Arc<dyn Guard>,
+        incidents: &Arc<Incidents>,
     ) -> std::io::Result<Self> {
-        let outgoing = Arc::new(Outgoing::new(config.outbox_bytes, metrics.clone(), pace.clone(), Handle::current()));
+        let outgoing = Outgoing::new(config.outbox_bytes, metrics.clone(), pace.clone(), Handle::current());
+        let outgoing = Arc::new(outgoing.with_incidents(incidents.clone()));
         let shards = (0..config.shards)
             .map(|number| {
                 let (shard, inbox) = Inbox::new();
@@ -191,6 +198,27 @@ impl Hub {
         }
     }
 
+    /// Counts and lists the connections, in slices between which the shards go on.
+    pub async fn survey(&self, survey: &mut Survey) {
+        let parts = self.shards.iter().map(async |shard| {
+            let (mut part, mut next) = (Box::new(survey.part()), Some(0));
+            while let Some(from) = next {
+                let (done, surveyed) = oneshot::channel();
+                let _ = shard.send(InboxItem::Survey { survey: part, from, done }).await;
+                // A shard that has died has no connections left.
+                (part, next) = surveyed.await.unwrap_or_else(|_| (Box::new(survey.part()), None));
+            }
+            part
+        });
+        let parts = join_all(parts).await;
+        parts.into_iter().for_each(|part| survey.merge(*part));
+    }
+
+    /// How many connections were closed with each code. 1005: without a code; 1006: without a Close.
+    pub fn closed(&self) -> BTreeMap<u16, u64> {
+        self.outgoing.closes.counts()
+    }
+
     /// Closes every connection, and those that still join, until this is called with `None`.
     pub async fn evict(&self, reason: Option<EvictReason>) {
         for shard in &self.shards {
@@ -213,6 +241,10 @@ pub enum EvictReason {
 /// A connection that joins the hub.
 #[derive(Debug)]
 pub struct NewConnection {
+    /// Names it in `welcome` and in lists. A UUID of version 7.
+    pub id: Uuid,
+    /// Its client's, which a proxy may have named.
+    pub address: IpAddr,
     /// What it is sent before everything else.
     pub greeting: Vec<u8>,
     pub subscriptions: Vec<Subscription>,

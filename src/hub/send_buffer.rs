@@ -15,9 +15,11 @@ use bytes::Bytes;
 use tokio::sync::oneshot;
 
 use super::backlog::{Backlog, MAX_SLICES, Unwritten};
+use super::closes::{NO_CLOSE, NO_CODE};
 use super::encoding::Encoding;
 use super::frame;
 use super::outgoing::Outgoing;
+use crate::incidents::Incidents;
 use crate::protocol::{CloseCode, ServerFrame};
 use crate::transport::Transport;
 
@@ -180,13 +182,14 @@ impl SendBuffer {
     /// Queues a Close after all frames. If the peer does not end the connection within [`CLOSE_TIMEOUT`], the socket is
     /// shut down.
     pub fn close(self: &Arc<Self>, code: CloseCode, reason: &str) {
-        self.close_with(&mut self.lock(), self.encoding.close(code, reason));
+        self.close_with(&mut self.lock(), code.as_u16(), self.encoding.close(code, reason));
     }
 
     /// Like [`SendBuffer::close`], with a last frame before the Close. The limit does not apply to that frame.
     pub(super) fn close_after(self: &Arc<Self>, last: &ServerFrame<'_>, code: CloseCode, reason: &str) {
         let last = self.encoding.encode(last).unwrap_or_default();
-        self.close_with(&mut self.lock(), [last, self.encoding.close(code, reason)].concat().into());
+        let close = [last, self.encoding.close(code, reason)].concat().into();
+        self.close_with(&mut self.lock(), code.as_u16(), close);
     }
 
     /// Closes the connection without what is queued, which the peer may not have any more. A frame of which a part was
@@ -197,12 +200,13 @@ impl SendBuffer {
         if state.phase == Phase::Open {
             self.update_backlog(&mut state, Backlog::drop_unstarted);
         }
-        self.close_with(&mut state, [last, self.encoding.close(code, reason)].concat().into());
+        let close = [last, self.encoding.close(code, reason)].concat().into();
+        self.close_with(&mut state, code.as_u16(), close);
     }
 
     /// Answers a peer's Close.
     pub fn close_echo(self: &Arc<Self>, code: Option<u16>) {
-        self.close_with(&mut self.lock(), frame::close_echo(code));
+        self.close_with(&mut self.lock(), code.unwrap_or(NO_CODE), frame::close_echo(code));
     }
 
     /// Waits until the backlog is empty. Returns false if the connection is closing: it sends no further frame.
@@ -226,6 +230,16 @@ impl SendBuffer {
     pub(super) fn has_room(&self, bytes: usize) -> bool {
         let state = self.lock();
         state.phase == Phase::Open && !state.blocked && bytes <= self.shared.limit / 2
+    }
+
+    /// The memory of what the socket has not taken yet, in bytes.
+    pub(super) fn buffered(&self) -> usize {
+        self.lock().backlog.as_ref().map_or(0, |backlog| backlog.cost())
+    }
+
+    /// Is told what goes wrong in this connection's namespace.
+    pub(super) fn incidents(&self) -> &Incidents {
+        &self.shared.incidents
     }
 
     /// Whether a Close was sent or queued, or the socket is shut down.
@@ -329,19 +343,18 @@ impl SendBuffer {
         });
         if !fits {
             self.shared.metrics.slow_consumers.inc();
-            self.close_with(
-                state,
-                self.encoding
-                    .close(CloseCode::SlowConsumer, "the client reads too slowly: resume from the last position"),
-            );
+            let (code, reason) =
+                (CloseCode::SlowConsumer, "the client reads too slowly: resume from the last position");
+            self.close_with(state, code.as_u16(), self.encoding.close(code, reason));
         }
     }
 
-    fn close_with(self: &Arc<Self>, state: &mut WriteState, close: Bytes) {
+    fn close_with(self: &Arc<Self>, state: &mut WriteState, code: u16, close: Bytes) {
         if state.phase != Phase::Open {
             return;
         }
         state.phase = Phase::Closing;
+        self.shared.count_close(code);
         self.stop_counting(state);
         self.update_backlog(state, |backlog| {
             backlog.drained = Vec::new();
@@ -442,6 +455,11 @@ impl SendBuffer {
     fn shut_down_locked(&self, state: &mut WriteState) {
         if state.phase == Phase::Disconnected {
             return;
+        }
+        if state.phase == Phase::Open {
+            // An event stream's client has no other way to end it.
+            let is_stream = matches!(self.encoding, Encoding::Events { .. });
+            self.shared.count_close(if is_stream { NO_CODE } else { NO_CLOSE });
         }
         self.stream.shut_down();
         self.stop_counting(state);

@@ -35,7 +35,8 @@ impl Fixture {
         let subscribers = Arc::new(PerChannel::new(&catalog, |_| AtomicU64::new(0)));
         let guard: Arc<dyn Guard> = Arc::new(NoGuard);
         let pace = Arc::new(Pace::new(&catalog, subscribers.clone(), metrics.clone()));
-        let hub = Arc::new(Hub::start(&config, &catalog, &metrics, &subscribers, &pace, &guard).unwrap());
+        let hub =
+            Arc::new(Hub::start(&config, &catalog, &metrics, &subscribers, &pace, &guard, &Arc::default()).unwrap());
         Self { hub, catalog, metrics, position: "e:0".parse().unwrap() }
     }
 
@@ -72,6 +73,8 @@ impl Fixture {
             Subscription::for_test(&self.catalog.get(*channel).name, *channel, Arc::default(), begin)
         });
         let new = NewConnection {
+            id: Uuid::now_v7(),
+            address: [127, 0, 0, 1].into(),
             greeting: Vec::new(),
             subscriptions: subscriptions.collect(),
             encoding: Encoding::WebSocket { deflate: false },
@@ -149,7 +152,7 @@ async fn many_replays_do_not_overrun_one_send_buffer() {
             bytes += read.unwrap();
         }
     };
-    tokio::join!(futures_util::future::join_all(feeding), reading);
+    tokio::join!(join_all(feeding), reading);
     assert!(!handle.send_buffer().is_closing(), "the connection stays open");
     assert_eq!(fixture.metrics.slow_consumers.get(), 0);
 }

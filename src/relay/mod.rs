@@ -19,10 +19,11 @@ use prometheus_client::metrics::counter::Counter;
 use tokio::sync::watch;
 
 use crate::broker::{BrokerError, Log, ObservedSignals, Page, Signal};
-use crate::bus::{LatestCache, Namespace};
+use crate::bus::{LatestCache, Namespace, Traffic};
 use crate::event::{Catalog, ChannelId, PerChannel, Position};
 use crate::health::RelayReport;
 use crate::hub::{ChannelStep, Hub, ShardDied};
+use crate::incidents::{IncidentKind, Incidents};
 use crate::metrics::{Metrics, TypeLabel};
 use crate::pace::Pace;
 use crate::progress::Progress;
@@ -56,6 +57,8 @@ pub struct Relay {
     pace: Arc<Pace>,
     recent: Arc<RecentEvents>,
     latest: Arc<LatestCache>,
+    traffic: Arc<Traffic>,
+    incidents: Arc<Incidents>,
 }
 
 /// A page that was read from the log.
@@ -121,6 +124,8 @@ impl Relay {
             pace: namespace.pace().clone(),
             recent: namespace.recent().clone(),
             latest: namespace.latest().clone(),
+            traffic: namespace.traffic().clone(),
+            incidents: namespace.incidents().clone(),
         }
     }
 
@@ -344,6 +349,15 @@ impl Relay {
         if from.offset > 0 || to.offset > 0 {
             tracing::warn!(channel = %name, %from, %to, "events are lost: the log no longer has them");
         }
+        let (kind, detail) = match from.same_epoch(to) {
+            true => {
+                (IncidentKind::Gap, format!("events after {from}, up to {to}, are lost: the log no longer has them"))
+            }
+            false => {
+                (IncidentKind::EpochChange, format!("the log began anew: events after {from}, up to {to}, are lost"))
+            }
+        };
+        self.incidents.note(kind, Some(name), detail);
         self.metrics.gaps.inc();
         self.recent.clear(id);
         self.latest.clear(id);
@@ -365,6 +379,7 @@ impl Relay {
         self.hub.deliver(step).await?;
         let channel = &mut self.channels[id];
         channel.relayed.inc();
+        self.traffic.delivered(id);
         self.progress.note(id, &position);
         channel.delivered = Some(position);
         Ok(())

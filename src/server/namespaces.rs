@@ -59,15 +59,23 @@ impl NamespaceParts {
         let guard: Arc<dyn Guard> = Arc::new(TakenBack::new(auth.cloned(), revocations.clone()));
         let namespace =
             Namespace::new(backend.clone(), catalog, admission.clone(), reported, metrics, revocations, guard.clone());
-        let namespace = Arc::new(namespace);
+        let namespace = Arc::new(namespace.named(&broker.namespace));
         let hub_config = HubConfig {
             shards: std::thread::available_parallelism().map_or(1, usize::from),
             heartbeat: config.websocket.heartbeat,
             max_subscriptions: config.websocket.max_subscriptions,
             outbox_bytes: config.websocket.outbox_bytes,
         };
-        let hub = Hub::start(&hub_config, catalog, metrics, namespace.subscribers(), namespace.pace(), &guard)
-            .map_err(ServerError::Thread)?;
+        let hub = Hub::start(
+            &hub_config,
+            catalog,
+            metrics,
+            namespace.subscribers(),
+            namespace.pace(),
+            &guard,
+            namespace.incidents(),
+        )
+        .map_err(ServerError::Thread)?;
         let hub = Arc::new(hub);
         let (report, relay_report) = watch::channel(RelayReport::default());
         let relay = Relay::new(backend.clone(), hub.clone(), catalog.clone(), metrics.clone(), report, &namespace);
@@ -77,6 +85,7 @@ impl NamespaceParts {
             relay: relay_report,
             health,
             metrics: metrics.clone(),
+            incidents: namespace.incidents().clone(),
             pulse: broker.pulse,
             partitioned_after: broker.broker.is_shared().then_some(config.server.partitioned_after),
         };

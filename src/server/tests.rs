@@ -134,7 +134,14 @@ impl Node {
             problems: Vec::new(),
             permit: self.app.bus.admit(caller).unwrap(),
         });
-        let opening = Opening { head: Vec::new(), early: Vec::new(), deflate: false, client: known, origin: None };
+        let opening = Opening {
+            head: Vec::new(),
+            early: Vec::new(),
+            deflate: false,
+            client: known,
+            origin: None,
+            address: Ipv4Addr::LOCALHOST.into(),
+        };
         tokio::spawn(self.app.connections.clone().serve(stream.into(), Box::new(opening)));
         client
     }
@@ -171,7 +178,14 @@ async fn the_task_of_an_idle_connection_is_small() {
     let caller = Caller::unrestricted(NamespaceId::FIRST);
     let permit = node.app.bus.admit(&caller).unwrap();
     let client = Client::Known(Admitted { caller, subscriptions: Vec::new(), problems: Vec::new(), permit });
-    let opening = Opening { head: Vec::new(), early: Vec::new(), deflate: true, client, origin: None };
+    let opening = Opening {
+        head: Vec::new(),
+        early: Vec::new(),
+        deflate: true,
+        client,
+        origin: None,
+        address: Ipv4Addr::LOCALHOST.into(),
+    };
     let task = node.app.connections.clone().serve(stream.into(), Box::new(opening));
     assert!(size_of_val(&task) <= 360, "{} bytes", size_of_val(&task));
 }
@@ -273,6 +287,8 @@ async fn a_node_whose_fan_out_thread_panics_closes_its_connections_and_ends_with
         let permit = app.bus.admit(&Caller::unrestricted(NamespaceId::FIRST)).unwrap();
         let encoding = Encoding::WebSocket { deflate: false };
         let new = NewConnection {
+            id: uuid::Uuid::now_v7(),
+            address: Ipv4Addr::LOCALHOST.into(),
             greeting: b"hello".to_vec(),
             subscriptions,
             encoding,

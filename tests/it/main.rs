@@ -44,6 +44,7 @@ mod near_cache;
 mod nodes;
 mod one_bus;
 mod openapi;
+mod operator;
 mod output;
 mod pace;
 mod partitioned;

@@ -69,7 +69,20 @@ async fn every_channel_is_listed_with_its_position_and_counts(broker: TestBroker
     let channels = body["channels"].as_array().unwrap();
     assert_eq!(channels.iter().map(|entry| entry["type"].as_str().unwrap()).collect::<Vec<_>>(), TYPES);
     for entry in channels {
-        assert_eq!(members(entry), ["position", "retained", "schema", "subscribers", "type"]);
+        assert_eq!(
+            members(entry),
+            [
+                "duplicates",
+                "position",
+                "published",
+                "ratePerSecond",
+                "refused",
+                "retained",
+                "schema",
+                "subscribers",
+                "type"
+            ]
+        );
         assert_eq!(offset(entry["position"].as_str().unwrap()), 0);
         assert_eq!((&entry["retained"], &entry["subscribers"]), (&json!(0), &json!(0)));
     }

@@ -1,4 +1,5 @@
-//! `tidings top`: what is going on, now: events per second by channel, subject and source, subscribers, and the nodes.
+//! `tidings top`: what is going on, now: events per second by channel, subject and source, subscribers, slow consumers, and
+//! the nodes.
 //!
 //! It counts the events of a subscription of its own (`tally`), and asks the daemon every few seconds for the rest. `screen`
 //! draws it; with `--json` it is looked at once.
@@ -24,7 +25,7 @@ use super::fields::Field;
 use super::output::Output;
 use super::remote::Remote;
 use super::tail::subscriptions;
-use crate::client::{ChannelInfo, Client, NodeInfo, Update};
+use crate::client::{ChannelInfo, Client, ConnectionInfo, NodeInfo, Update};
 use crate::config;
 use screen::Screen;
 use tally::Tally;
@@ -35,8 +36,10 @@ const FRAME: Duration = Duration::from_millis(500);
 const ASK: Duration = Duration::from_secs(3);
 /// The most subjects and sources that are shown.
 const MOST: usize = 100;
+/// The most slow consumers that are shown.
+const MOST_SLOW: usize = 10;
 
-/// Watch rates by channel, subject and source, subscribers, and the nodes.
+/// Watch rates by channel, subject and source, subscribers, slow consumers, and the nodes.
 ///
 /// Counts the events that come while it runs, and averages over 10 s. Press q to leave, p to pause.
 #[derive(Debug, Args)]
@@ -87,6 +90,9 @@ pub struct Look {
     pub channels: Vec<Channel>,
     pub subjects: Vec<Subject>,
     pub sources: Vec<Source>,
+    /// The connections of the node with bytes in their send buffers, the largest first. `None`: the token has no right to
+    /// see them.
+    pub slow_consumers: Option<Vec<ConnectionInfo>>,
     /// `None`: the token has no right to see them.
     pub nodes: Option<Vec<NodeInfo>>,
     /// What is wrong with the connection, for people.
@@ -122,6 +128,7 @@ struct State {
     url: String,
     tally: Tally,
     channels: Vec<ChannelInfo>,
+    slow: Option<Vec<ConnectionInfo>>,
     nodes: Option<Vec<NodeInfo>>,
     trouble: Option<String>,
 }
@@ -189,7 +196,8 @@ impl State {
     async fn new(client: &Client) -> Result<Self, Failure> {
         let channels = client.channels().await?;
         let nodes = client.nodes().await.ok();
-        Ok(Self { url: client.url(), tally: Tally::new(Instant::now()), channels, nodes, trouble: None })
+        let slow = client.connections(MOST_SLOW).await.ok().map(slow);
+        Ok(Self { url: client.url(), tally: Tally::new(Instant::now()), channels, slow, nodes, trouble: None })
     }
 
     /// Counts an event, or notes what became of the connection.
@@ -207,7 +215,11 @@ impl State {
 
     /// Asks for what events do not tell. What cannot be asked for stays as it was.
     async fn ask(&mut self, client: &Client) {
-        let (channels, nodes) = tokio::join!(client.channels(), client.nodes());
+        let (channels, connections, nodes) =
+            tokio::join!(client.channels(), client.connections(MOST_SLOW), client.nodes());
+        if let Ok(connections) = connections {
+            self.slow = Some(slow(connections));
+        }
         if let Ok(channels) = channels {
             self.channels = channels;
         }
@@ -239,8 +251,14 @@ impl State {
             channels,
             subjects: subjects.map(|((channel, subject), rate)| Subject { channel, subject, rate }).collect(),
             sources: sources.map(|(source, rate)| Source { source, rate }).collect(),
+            slow_consumers: self.slow.clone(),
             nodes: self.nodes.clone(),
             trouble: self.trouble.clone(),
         }
     }
+}
+
+/// The connections that have not taken everything.
+fn slow(connections: Vec<ConnectionInfo>) -> Vec<ConnectionInfo> {
+    connections.into_iter().filter(|connection| connection.buffered_bytes > 0).collect()
 }

@@ -11,6 +11,7 @@ use ratatui::{DefaultTerminal, Frame};
 use super::super::output::thousands;
 use super::super::shown::replace_controls;
 use super::Look;
+use crate::client::ConnectionInfo;
 
 /// Below this width, the columns that are less important are left out.
 const NARROW: u16 = 70;
@@ -47,11 +48,14 @@ impl Drop for Screen {
 fn draw(frame: &mut Frame<'_>, look: &Look, is_paused: bool) {
     let nodes = look.nodes.as_deref().unwrap_or_default();
     let channels = look.channels.len().clamp(1, 12) as u16;
-    let [head, middle, lists, below, foot] = Layout::vertical([
+    let slow = look.slow_consumers.as_deref().unwrap_or_default();
+    let height = |rows: usize| if rows == 0 { 0 } else { rows.min(6) as u16 + 2 };
+    let [head, middle, lists, behind, below, foot] = Layout::vertical([
         Constraint::Length(1),
         Constraint::Length(channels + 2),
         Constraint::Min(3),
-        Constraint::Length(if nodes.is_empty() { 0 } else { nodes.len().min(6) as u16 + 2 }),
+        Constraint::Length(height(slow.len())),
+        Constraint::Length(height(nodes.len())),
         Constraint::Length(1),
     ])
     .areas(frame.area());
@@ -67,6 +71,7 @@ fn draw(frame: &mut Frame<'_>, look: &Look, is_paused: bool) {
         subjects_table(frame, left, look);
         sources_table(frame, right, look);
     }
+    slow_table(frame, behind, slow, is_narrow);
     nodes_table(frame, below, look, is_narrow);
     let keys =
         if is_paused { "paused: p goes on, q leaves" } else { "q leaves, p pauses; rates are per second over 10 s" };
@@ -121,6 +126,26 @@ fn sources_table(frame: &mut Frame<'_>, area: Rect, look: &Look) {
     table(frame, area, rows, &["SOURCE", "PER S"], vec![Constraint::Fill(1), Constraint::Length(9)]);
 }
 
+fn slow_table(frame: &mut Frame<'_>, area: Rect, slow: &[ConnectionInfo], is_narrow: bool) {
+    let rows = slow.iter().map(|connection| {
+        let mut cells = vec![cell(&connection.address), right(thousands(connection.buffered_bytes))];
+        if !is_narrow {
+            let principal = connection.principal.as_deref().unwrap_or_default();
+            cells.extend([right(thousands(connection.delivered)), cell(&connection.transport), cell(principal)]);
+        }
+        Row::new(cells).style(Style::new().fg(Color::Yellow))
+    });
+    let (mut head, mut widths) =
+        (vec!["SLOW CONSUMER", "BYTES BEHIND"], vec![Constraint::Fill(1), Constraint::Length(12)]);
+    if !is_narrow {
+        head.extend(["DELIVERED", "TRANSPORT", "WHO"]);
+        widths.extend([Constraint::Length(12), Constraint::Length(9), Constraint::Fill(1)]);
+    }
+    if !slow.is_empty() {
+        table(frame, area, rows, &head, widths);
+    }
+}
+
 fn nodes_table(frame: &mut Frame<'_>, area: Rect, look: &Look, is_narrow: bool) {
     let rows = look.nodes.iter().flatten().map(|node| {
         let style = match &*node.state {
@@ -153,7 +178,9 @@ fn table<'a>(
     widths: Vec<Constraint>,
 ) {
     let cells = head.iter().map(|name| match *name {
-        "PER S" | "SUBSCRIBERS" | "RETAINED" | "CONNECTIONS" => right((*name).to_owned()),
+        "PER S" | "SUBSCRIBERS" | "RETAINED" | "CONNECTIONS" | "BYTES BEHIND" | "DELIVERED" => {
+            right((*name).to_owned())
+        }
         name => Cell::from(name),
     });
     let head = Row::new(cells).style(Style::new().dim());
@@ -190,6 +217,11 @@ mod tests {
     use super::*;
 
     fn drawn(width: u16, height: u16) -> String {
+        let slow = serde_json::json!({
+            "id": "0", "transport": "sse", "address": "192.0.2.7:4711", "principal": "wall", "namespace": "default",
+            "since": "2026-11-21T10:00:00.000Z", "subscriptions": 1, "bufferedBytes": 700_000, "delivered": 98_765,
+        });
+        let slow: ConnectionInfo = serde_json::from_value(slow).unwrap();
         let look = Look {
             url: "http://127.0.0.1:7400".into(),
             rate: 1_234.4,
@@ -211,6 +243,7 @@ mod tests {
             ],
             subjects: vec![Subject { channel: "order-status".into(), subject: "o-1\u{1b}[2J".into(), rate: 4.25 }],
             sources: vec![Source { source: "/shop".into(), rate: 99.96 }],
+            slow_consumers: Some(vec![slow]),
             nodes: Some(vec![]),
             trouble: Some("the daemon is away".into()),
         };
@@ -230,6 +263,9 @@ mod tests {
             "/shop",
             "100",
             "o-1\u{fffd}[2J",
+            "192.0.2.7:4711",
+            "700,000",
+            "wall",
             "4.2",
         ] {
             assert!(wide.contains(text), "{text:?} is not in\n{wide}");

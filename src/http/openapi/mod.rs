@@ -9,6 +9,7 @@
 mod latest;
 mod operation;
 mod operations;
+mod operator;
 mod problems;
 mod schemas;
 mod webhooks;

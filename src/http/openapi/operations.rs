@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::operation::{Access, Operation, gaps, json, positioned_event};
+use super::operator;
 use super::problems::with;
 use super::schemas::{Schemas, reference};
 use crate::bus::Published;
@@ -120,6 +121,8 @@ pub(super) fn operation(method: &str, path: &str, schemas: &mut Schemas) -> Opti
             answers: vec![(200, json(schemas.written::<nodes::Response>(), "The nodes."))],
             problems: &[Forbidden, RateLimited],
         },
+        ("GET" | "HEAD", "/v1/connections") => operator::connections(schemas),
+        ("GET" | "HEAD", "/v1/incidents") => operator::incidents(schemas),
         ("POST", "/v1/revocations") => Operation {
             id: "revoke",
             tag: "operation",

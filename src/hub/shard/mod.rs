@@ -17,6 +17,7 @@ mod replays;
 mod sampler;
 mod step_encoder;
 mod subscribing;
+mod survey;
 mod syncs;
 
 use std::ops::RangeInclusive;
@@ -36,7 +37,6 @@ use super::index::Index;
 use super::send_buffer::SendBuffer;
 use super::{EvictReason, HubConfig, NewConnection};
 use crate::access::Guard;
-use crate::bus::CursorBases;
 use crate::deflate::Deflater;
 use crate::event::{Catalog, PerChannel, Position};
 use crate::metrics::Metrics;
@@ -216,6 +216,11 @@ impl Shard {
                 send_buffer.send(&reply.iter().collect::<Vec<_>>());
             }
             InboxItem::Sync { send_buffer, id, mailbox, done } => self.sync(&send_buffer, id, mailbox, done),
+            InboxItem::Survey { mut survey, from, done } => {
+                let next = self.survey(&mut survey, from);
+                // The receiver is dropped if the one who asked has gone.
+                let _ = done.send((survey, next));
+            }
             InboxItem::Looked => {}
             InboxItem::RecheckCredentials => self.recheck_credentials(),
             InboxItem::Evict(reason) => {
@@ -256,7 +261,8 @@ impl Shard {
         let mut encoder = StepEncoder::new(&self.catalog, &mut self.deflater, &self.metrics);
         for slot in &touched {
             let peer = &mut self.peers[*slot as usize];
-            let steps = self.batch.steps(&mut peer.chain);
+            let delivered = &mut peer.delivered;
+            let steps = self.batch.steps(&mut peer.chain).inspect(|step| *delivered += u64::from(step.is_event()));
             match &mut peer.cursor {
                 Some(cursor) if !peer.encoding.is_shared() => {
                     let own = encoder.own_bytes(peer.encoding, cursor, steps);
@@ -280,8 +286,9 @@ impl Shard {
     /// greeting's `id` lets a client resume even if it disconnects before the first event. It comes after the gaps, so that
     /// a client which disconnects between the two is told of them again.
     fn admit(&mut self, send_buffer: &Arc<SendBuffer>, new: NewConnection, begun: Option<oneshot::Sender<Vec<Begun>>>) {
-        let NewConnection { mut greeting, subscriptions, encoding, principal, cursors, permit: _permit } = new;
-        self.join(send_buffer.clone(), cursors);
+        let NewConnection { id, address, mut greeting, subscriptions, encoding, principal, cursors, permit: _permit } =
+            new;
+        self.join(Peer::new(id, address, send_buffer.clone(), cursors));
         if matches!(encoding, Encoding::Events { .. }) {
             // Every stream sets the time again: a client keeps the value that an earlier node sent at its drain.
             greeting.extend_from_slice(&encoding.framed(encoding::sse_retry(rand::random_range(RETRY_MS))));
@@ -308,10 +315,10 @@ impl Shard {
         }
     }
 
-    fn join(&mut self, send_buffer: Arc<SendBuffer>, cursors: Arc<CursorBases>) {
+    fn join(&mut self, peer: Peer) {
         let entry = self.peers.vacant_entry();
-        send_buffer.set_slot(entry.key());
-        entry.insert(Peer::new(send_buffer, cursors));
+        peer.send_buffer.set_slot(entry.key());
+        entry.insert(peer);
         self.metrics.connections.inc();
     }
 

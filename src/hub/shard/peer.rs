@@ -3,11 +3,13 @@
 //! A subscription is either live, and then has an entry in its channel's filter index, or it is replayed from the log.
 //! This module keeps that state; `subscribing.rs` and `replaying.rs` change it.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use smallvec::SmallVec;
 use tokio::time::Instant;
+use uuid::Uuid;
 
 use super::ChannelState;
 use super::chain::Chain;
@@ -21,6 +23,12 @@ use crate::hub::index::{IndexSlot, IndexSlots};
 
 /// One connection.
 pub struct Peer {
+    /// Names it in `welcome` and in lists; has the time at which it joined.
+    pub id: Uuid,
+    /// Its client's, which a proxy may have named.
+    pub address: IpAddr,
+    /// Events that it was sent, or that wait in its send buffer.
+    pub delivered: u64,
     pub send_buffer: Arc<SendBuffer>,
     pub encoding: Encoding,
     /// The last `id` that the connection was sent: the position of each of its channels. Only event streams have one.
@@ -79,11 +87,14 @@ pub enum ChannelSource {
 }
 
 impl Peer {
-    pub fn new(send_buffer: Arc<SendBuffer>, bases: Arc<CursorBases>) -> Self {
+    pub fn new(id: Uuid, address: IpAddr, send_buffer: Arc<SendBuffer>, bases: Arc<CursorBases>) -> Self {
         let encoding = send_buffer.encoding;
         let cursor = matches!(encoding, Encoding::Events { .. })
             .then(|| Box::new(StreamCursor { positions: SmallVec::new(), bases }));
         Self {
+            id,
+            address,
+            delivered: 0,
             send_buffer,
             encoding,
             cursor,
@@ -179,5 +190,16 @@ impl Sub {
             SubscriptionSource::Live(_) => channels[self.channel].position.clone(),
             SubscriptionSource::Replay(replay) => Some(replays.get(replay)?.position.clone()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every idle connection has one.
+    #[test]
+    fn a_peer_is_small() {
+        assert!(size_of::<Peer>() <= 112, "{} bytes", size_of::<Peer>());
     }
 }

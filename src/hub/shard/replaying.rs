@@ -34,8 +34,10 @@ impl Shard {
             return;
         }
         let mut encoder = StepEncoder::new(&self.catalog, &mut self.deflater, &self.metrics);
-        let frames =
-            encoder.replayed_bytes(peer.encoding, &mut peer.cursor, steps.iter().filter(|step| replay.advance(step)));
+        let delivered = &mut peer.delivered;
+        let sent = steps.iter().filter(|step| replay.advance(step));
+        let sent = sent.inspect(|step| *delivered += u64::from(step.is_event()));
+        let frames = encoder.replayed_bytes(peer.encoding, &mut peer.cursor, sent);
         send_buffer.replay(&frames.iter().collect::<Vec<_>>());
         if replay.is_listing {
             let _ = done.send(if send_buffer.is_closing() { FeedOutcome::Gone } else { FeedOutcome::On });
@@ -56,7 +58,9 @@ impl Shard {
                 let _ = done.send(if send_buffer.is_closing() { FeedOutcome::Gone } else { FeedOutcome::On });
                 return;
             };
+            let delivered = &mut peer.delivered;
             let rest = rest.map(|step| &**step).filter(|step| replay.advance(step));
+            let rest = rest.inspect(|step| *delivered += u64::from(step.is_event()));
             let frames = encoder.replayed_bytes(peer.encoding, &mut peer.cursor, rest);
             send_buffer.replay(&frames.iter().collect::<Vec<_>>());
         }

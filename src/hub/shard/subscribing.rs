@@ -17,6 +17,7 @@ use crate::hub::SendBuffer;
 use crate::hub::encoding::Encoding;
 use crate::hub::inbox_item::{Begun, ReplayId};
 use crate::hub::index::{IndexSlot, Member, Moved};
+use crate::incidents::IncidentKind;
 use crate::protocol::{ErrorCode, ServerFrame};
 use crate::suggest::{self, Known};
 
@@ -48,6 +49,9 @@ impl Shard {
         let mut answer: Vec<Bytes> = send_buffer.encoding.encode(&subscribed).into_iter().collect();
         if let Some(from) = lost {
             self.metrics.gaps.inc();
+            let detail =
+                format!("a client resumed after {from}, where the log does not continue: it was told of a gap");
+            send_buffer.incidents().note(IncidentKind::Gap, Some(&self.catalog.get(channel).name), detail);
             let gap = ServerFrame::Gap { channel: name.into(), from, position: position.clone() };
             answer.extend(send_buffer.encoding.encode(&gap));
         }

@@ -40,6 +40,8 @@ async fn requests(table: &mut Table, node: &Node) {
         "/v1/events?chanel=order-status",
         "/v1/events?channel=order-status&limit=many",
         "/v1/events?channel=order-status&wait=31",
+        "/v1/connections?sort=size",
+        "/v1/incidents?since=yesterday",
         "/v1/events?since=yesterday",
         "/v1/events?since=k3:41",
         "/v1/events?channel=order-status&since=data-update=k3:41",
