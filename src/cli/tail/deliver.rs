@@ -3,25 +3,22 @@
 //! The position moves after the answer, and is written before the next event is touched. So an event comes twice only if
 //! this process, or the connection, ended between the moment at which the receiver took it and the answer.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde::Deserialize;
-use serde_json::value::RawValue;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{Instant, sleep};
 
 use super::super::failure::{Failure, say, say_error};
-use super::super::output;
+use super::super::output::{self, DIM};
 use super::super::reporter::ConnectionReporter;
 use super::exec::Exec;
 use super::forward::Forward;
+use super::item::{Attempt, Item};
 use super::positions::Positions;
 use super::receipts::Receipts;
 use crate::client::{Error, Subscriber, Update};
-use crate::event::Position;
-use crate::flows::webhook::{Message, gap};
 
 /// The most updates that are read ahead while an event waits for its answer. Behind them, the daemon keeps the events: the
 /// connection is closed in the end and resumes.
@@ -29,50 +26,6 @@ const READ_AHEAD: usize = 256;
 /// The pauses between attempts: from a half to all of a bound that doubles from the first to the last of these.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const LAST_PAUSE: Duration = Duration::from_secs(30);
-
-/// What is delivered: an event, or the news of a gap.
-pub struct Item {
-    pub channel: Arc<str>,
-    /// Everything up to here is done when this is.
-    pub position: Position,
-    pub kind: String,
-    pub subject: Option<String>,
-    pub message: Message,
-}
-
-impl Item {
-    fn event(channel: &Arc<str>, position: &Position, event: &RawValue) -> Self {
-        #[derive(Deserialize, Default)]
-        struct Attributes {
-            id: Option<String>,
-            subject: Option<String>,
-        }
-        let Attributes { id, subject } = serde_json::from_str(event.get()).unwrap_or_default();
-        let id = id.unwrap_or_else(|| position.to_string());
-        let message = Message { id: id.into(), body: event.get().as_bytes().to_vec().into() };
-        Self { channel: channel.clone(), position: position.clone(), kind: channel.to_string(), subject, message }
-    }
-
-    fn gap(channel: &Arc<str>, from: &Position, position: &Position) -> Self {
-        let (message, subject) = (gap(channel, from, position), Some(channel.to_string()));
-        Self { channel: channel.clone(), position: position.clone(), kind: "tidings.gap".into(), subject, message }
-    }
-}
-
-/// What an attempt came to.
-pub enum Attempt {
-    Taken { status: Option<u16> },
-    Refused(Refusal),
-}
-
-/// Why an event was not taken.
-pub struct Refusal {
-    pub status: Option<u16>,
-    pub reason: String,
-    /// Whether no further attempt is wanted, of this event or another.
-    pub is_final: bool,
-    pub retry_after: Option<Duration>,
-}
 
 /// Who gets the events.
 pub enum Destination {
@@ -140,11 +93,15 @@ pub struct Delivering {
     signals: Signals,
     /// A signal came while an event waited for its answer.
     stopping: bool,
+    /// The channels whose subscriptions are not confirmed yet.
+    unconfirmed: HashSet<Arc<str>>,
     done: u64,
     skipped: u64,
 }
 
 impl Delivering {
+    /// The loop over a subscriber of these channels.
+    ///
     /// # Errors
     /// The handlers of the signals cannot be set.
     pub fn new(
@@ -152,7 +109,7 @@ impl Delivering {
         policy: Policy,
         positions: Positions,
         receipts: Receipts,
-        subscriber: Subscriber,
+        (subscriber, channels): (Subscriber, HashSet<Arc<str>>),
     ) -> Result<Self, Failure> {
         let signals =
             Signals { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? };
@@ -166,6 +123,7 @@ impl Delivering {
             reporter: ConnectionReporter::default(),
             signals,
             stopping: false,
+            unconfirmed: channels,
             done: 0,
             skipped: 0,
         })
@@ -216,6 +174,9 @@ impl Delivering {
                 Update::Subscribed { channel, position } => {
                     // Everything before it was delivered. Where nothing was yet, the channel begins here, also next time.
                     self.positions.done(&channel, &position)?;
+                    if self.unconfirmed.remove(&channel) && self.unconfirmed.is_empty() {
+                        say(&format!("{DIM}following; press Ctrl-C to stop{DIM:#}"));
+                    }
                     continue;
                 }
                 _ => continue,
@@ -269,6 +230,10 @@ impl Delivering {
                 }
                 Attempt::Refused(refusal) => refusal,
             };
+            if matches!(self.destination, Destination::Exec(_)) && output::is_reader_gone().await {
+                // The command had nobody to write to.
+                return Err(Failure::ClosedPipe.into());
+            }
             let given_up = self.policy.attempts.is_some_and(|most| attempt >= most);
             if !refusal.is_final && self.stopping {
                 self.receipts.refused(item, attempt, &refusal, took, None)?;

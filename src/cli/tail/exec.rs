@@ -4,7 +4,7 @@ use std::io::Write;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, ExitStatus, Stdio};
 
-use super::deliver::{Attempt, Item, Refusal};
+use super::item::{Attempt, Item, Refusal};
 
 /// A command line for the shell.
 pub struct Exec {

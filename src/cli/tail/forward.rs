@@ -12,7 +12,7 @@ use url::Url;
 use super::super::failure::{Failure, say, say_warning};
 use super::super::output::DIM;
 use super::super::remote::warn_of_file;
-use super::deliver::{Attempt, Item, Refusal};
+use super::item::{Attempt, Item, Refusal};
 use crate::config;
 use crate::flows::webhook::{Client, Outcome, Secrets, url_of};
 

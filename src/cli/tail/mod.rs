@@ -7,6 +7,7 @@
 mod deliver;
 mod exec;
 mod forward;
+mod item;
 mod positions;
 mod receipts;
 
@@ -166,9 +167,10 @@ impl Tail {
             }
             None => subscription,
         });
-        let subscriber = client.subscribe(begun.collect::<Vec<_>>());
-        say(&format!("{DIM}following; press Ctrl-C to stop{DIM:#}"));
-        Delivering::new(destination, policy, positions, receipts, subscriber)?.run().await
+        let begun: Vec<_> = begun.collect();
+        let channels = begun.iter().map(|subscription| subscription.channel.clone()).collect();
+        let subscriber = client.subscribe(begun);
+        Delivering::new(destination, policy, positions, receipts, (subscriber, channels))?.run().await
     }
 
     /// The subscriptions of the flags, each with where it begins.

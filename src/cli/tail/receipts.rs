@@ -10,7 +10,7 @@ use serde::Serialize;
 use super::super::failure::{Failure, say};
 use super::super::output::{DIM, Output, colour_of, human};
 use super::super::shown::{human_time, quote_if_needed};
-use super::deliver::{Item, Refusal};
+use super::item::{Item, Refusal};
 use crate::event::Position;
 
 /// Prints the outcome of attempts.
