@@ -31,6 +31,7 @@ use sinks::SinkMetrics;
 #[derive(Debug)]
 pub struct Metrics {
     pub connections: Gauge,
+    pub connections_limit: Gauge,
     pub subscriptions: Gauge,
     pub long_polls: Gauge,
     pub latest_subjects: Family<TypeLabel, Gauge>,
@@ -117,6 +118,7 @@ impl Default for Metrics {
         let mut r = Registrar::default();
         let metrics = Self {
             connections: r.add("connections", "Open WebSocket connections and event streams"),
+            connections_limit: r.add("connections_limit", "The most connections of any kind that the node accepts (max_connections)"),
             subscriptions: r.add("subscriptions", "Open subscriptions of all connections"),
             long_polls: r.add("long_polls", "Long-poll requests that wait for an event"),
             latest_subjects: r.add("latest_subjects", "Subjects whose newest event the broker keeps, as this node last saw, by type"),

@@ -33,7 +33,7 @@ pub enum Auth {
     after_help = "Examples:\n  tidings auth init\n  tidings auth init --dir /etc/tidings --iss https://shop.example/ --aud https://bus.shop.example"
 )]
 pub struct Init {
-    /// Folder to write the files to.
+    /// Folder to write the files to. It is made if it does not exist.
     #[arg(long, value_name = "DIR", default_value = ".", value_hint = ValueHint::DirPath)]
     dir: PathBuf,
     /// The issuer of the tokens: any name, or a URL of yours.
@@ -73,6 +73,8 @@ impl Init {
             )
             .into());
         }
+        fs::create_dir_all(&self.dir)
+            .map_err(|error| format!("cannot make the folder {}: {error}", self.dir.display()))?;
         let (private, public) = SigningKey::generate_ed25519().map_err(|error| error.to_string())?;
         let private = zeroize::Zeroizing::new(private);
         let [private_file, public_file, auth_file] = files;

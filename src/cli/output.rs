@@ -102,6 +102,33 @@ pub async fn reader_gone() {
     std::future::pending::<()>().await;
 }
 
+/// Whether the reader of stdout has closed the pipe.
+pub async fn is_reader_gone() -> bool {
+    // Registering a pipe and hearing of it takes one turn of the event loop.
+    tokio::time::timeout(Duration::from_millis(10), reader_gone()).await.is_ok()
+}
+
+/// The columns of the terminal on stdout. `None` if stdout is none.
+pub fn columns() -> Option<usize> {
+    let size = io::stdout().is_terminal().then(crossterm::terminal::size)?;
+    size.ok().map(|(columns, _)| usize::from(columns)).filter(|columns| *columns > 0)
+}
+
+/// Breaks a text at blanks into lines of at most so many letters. A longer word has a line of its own.
+pub fn wrapped(text: &str, width: usize) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for word in text.split(' ') {
+        match lines.last_mut() {
+            Some(line) if line.chars().count() + 1 + word.chars().count() <= width => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    lines
+}
+
 pub const DIM: Style = Style::new().dimmed();
 pub const BOLD: Style = Style::new().bold();
 
@@ -147,6 +174,13 @@ pub fn human(duration: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_text_is_broken_at_blanks() {
+        assert_eq!(wrapped("one two three", 7), ["one two", "three"]);
+        assert_eq!(wrapped("a https://shop.example b", 6), ["a", "https://shop.example", "b"]);
+        assert_eq!(wrapped("", 6), [""]);
+    }
 
     #[test]
     fn numbers_and_durations_are_formatted_for_people() {

@@ -152,6 +152,7 @@ pub(super) fn assemble(
         started: std::time::Instant::now(),
     });
     let max_connections = edge.max_connections.unwrap_or_else(file_limit::max_connections);
+    metrics.connections_limit.set(i64::try_from(max_connections).unwrap_or(i64::MAX));
     let occupancy = Occupancy::new(max_connections, edge.max_connections_per_address);
     let node = &config.server.node_id;
     let webhooks = webhooks

@@ -2,13 +2,14 @@
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
 use crate::support::certificates::Authority;
 use crate::support::daemon::{Daemon, Ended, run, tidings};
-use crate::support::redis::Redis;
+use crate::support::redis::{Redis, documented_user};
 
 /// What a proxy does to connections.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -147,9 +148,14 @@ fn a_sound_daemon_has_no_finding() {
     for url in [daemon.url.clone(), proxy(&daemon.url, Fault::None)] {
         let ended = doctor(&url, &["--idle", "1s"]);
         assert_eq!(ended.code, Some(0), "{ended:?}");
-        for line in
-            ["ok       websocket", "ok       stream", "ok       idle stream", "ok       clock", "ok       ready"]
-        {
+        for line in [
+            "ok       websocket",
+            "ok       stream",
+            "ok       idle stream",
+            "ok       clock",
+            "ok       ready",
+            "ok       connections",
+        ] {
             assert!(ended.out.contains(line), "{line:?} is not in {}", ended.out);
         }
     }
@@ -258,4 +264,60 @@ fn a_daemon_without_its_broker_and_a_lost_node_are_named() {
     let found = troubles(&doctor(&daemon.url, &["--json"]));
     let ready = found.iter().find(|(check, _)| check == "ready").unwrap_or_else(|| panic!("{found:?}"));
     assert!(ready.1.contains("the daemon's log"), "{ready:?}");
+}
+
+#[test]
+fn what_the_broker_lacks_is_named_with_the_daemons_configuration() {
+    let folder = tempfile::tempdir().unwrap();
+    let daemon = Daemon::start();
+    let file = folder.path().join("tidings.toml");
+    let configured = |broker: &str| {
+        std::fs::write(&file, format!("broker = \"{broker}\"\n")).unwrap();
+        doctor(&daemon.url, &["--json", "--config", file.to_str().unwrap()])
+    };
+    let durable = Redis::durable();
+    let sound = configured(&format!("redis://127.0.0.1:{}", durable.port));
+    assert_eq!(sound.code, Some(0), "{sound:?}");
+    for check in ["round trip", "server", "eviction", "persistence"] {
+        assert!(sound.out.contains(&format!("\"check\":\"{check}\",\"level\":\"ok\"")), "{check}: {sound:?}");
+    }
+    let faulty = Redis::with(&["--maxmemory-policy", "allkeys-lru", "--appendonly", "no"]);
+    documented_user(&faulty, "~tidings:*");
+    let found = troubles(&configured(&format!("redis://127.0.0.1:{}", faulty.port)));
+    assert_eq!(found.len(), 2, "{found:?}");
+    for (check, fix) in [("eviction", "set maxmemory-policy noeviction"), ("persistence", "set appendonly yes")] {
+        assert!(found.iter().any(|(name, text)| name == check && text.contains(fix)), "{check}: {found:?}");
+    }
+    faulty.cli(&["acl", "setuser", "tidings", "-xadd"]);
+    let ended = configured(&format!("redis://tidings:s3cret@127.0.0.1:{}", faulty.port));
+    let found = troubles(&ended);
+    let rights = found.iter().find(|(check, _)| check == "round trip").unwrap_or_else(|| panic!("{found:?}"));
+    assert!(rights.1.contains("+xadd") && rights.1.contains("docs/redis.md"), "{rights:?}");
+    assert!(ended.code == Some(1) && !ended.out.contains("s3cret"), "{ended:?}");
+    let wrong = troubles(&configured("ftp://x"));
+    assert!(wrong.len() == 1 && wrong[0].0 == "config" && wrong[0].1.contains("broker"), "{wrong:?}");
+    // Without the file, it says which command tells more.
+    let ended = doctor(&daemon.url, &[]);
+    assert!(ended.code == Some(0) && ended.out.contains("--config FILE"), "{ended:?}");
+}
+
+#[test]
+fn a_low_limit_on_open_files_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let daemon = Daemon::starting(&["--listen", "127.0.0.1:0"], folder, |command| {
+        let program = command.get_program().to_owned();
+        let arguments: Vec<_> = command.get_args().map(ToOwned::to_owned).collect();
+        let mut limited = std::process::Command::new("sh");
+        limited.args(["-c", "ulimit -n 300; exec \"$0\" \"$@\""]).arg(program).args(arguments);
+        limited.current_dir(command.get_current_dir().unwrap());
+        for (name, value) in command.get_envs() {
+            match value {
+                Some(value) => limited.env(name, value),
+                None => limited.env_remove(name),
+            };
+        }
+        limited.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        *command = limited;
+    });
+    assert_finds(&daemon.url, &[], "connections", &["of 270 are open", "LimitNOFILE"]);
 }

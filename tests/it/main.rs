@@ -33,6 +33,7 @@ mod examples;
 mod faults;
 mod file_log;
 mod first_steps;
+mod handed_on;
 mod health;
 mod history;
 mod latest;

@@ -141,6 +141,8 @@ impl List {
                     "ca": context.ca, "clientCert": context.client_cert, "clientKey": context.client_key,
                 }))?;
             }
+        } else if all.contexts.is_empty() {
+            say(&format!("there is no context yet: `{} context add NAME URL` makes one", program::called()));
         } else {
             let file =
                 |path: &Option<PathBuf>| path.as_ref().map(|path| path.display().to_string()).unwrap_or_default();

@@ -10,7 +10,7 @@ use reqwest::header::{ACCESS_CONTROL_ALLOW_ORIGIN, DATE, HeaderMap, HeaderValue,
 use serde_json::Value;
 use tokio::time::Instant;
 
-use super::super::output::human;
+use super::super::output::{human, thousands};
 use super::finding::Finding;
 use crate::client::{Client, Error};
 
@@ -20,6 +20,8 @@ const ROUNDS: usize = 5;
 const SLOW: Duration = Duration::from_millis(250);
 /// The header `Date` has whole seconds.
 const RESOLUTION: f64 = 1.0;
+/// Fewer connections than this are too few for a shop. The usual limit of 1,024 open files allows 918.
+const FEW: u64 = 500;
 /// A clock may differ by so much, in seconds. Tokens allow 60 s.
 const SKEW: f64 = 5.0;
 
@@ -160,6 +162,29 @@ pub async fn access(node: &Client) -> (Option<String>, Vec<Finding>) {
                 "look at the daemon's log, and at the proxy's if there is one",
             )],
         ),
+    }
+}
+
+/// How many more connections the daemon accepts. Each is an open file.
+pub async fn limit(node: &Client) -> Finding {
+    const CHECK: &str = "connections";
+    let text = match node.stream(&["metrics"], &[], HeaderMap::new()).await {
+        Ok(response) if response.status().is_success() => response.text().await.unwrap_or_default(),
+        // On the operator's address alone, or not for this token.
+        _ => return Finding::skipped(CHECK, "the limit is in the metrics, which are not shown here to this token"),
+    };
+    let value = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse::<u64>().ok());
+    let (Some(open), Some(limit)) = (value("tidings_connections "), value("tidings_connections_limit ")) else {
+        return Finding::skipped(CHECK, "the daemon does not tell its limit");
+    };
+    let message = format!("{} of {} are open", thousands(open), thousands(limit));
+    match limit < FEW || open > limit / 10 * 8 {
+        true => Finding::warning(
+            CHECK,
+            message,
+            "raise the limit on open files of the daemon (LimitNOFILE=65536 in a systemd unit, `ulimit -n 65536` in a shell), or its max_connections",
+        ),
+        false => Finding::ok(CHECK, message),
     }
 }
 

@@ -4,7 +4,12 @@ use anstyle::{AnsiColor, Style};
 use serde::Serialize;
 
 use super::super::failure::Failure;
-use super::super::output::{DIM, Output};
+use super::super::output::{DIM, Output, columns, wrapped};
+
+/// The width of the columns before a message.
+const NAMES: usize = 23;
+/// A terminal with fewer columns has messages below their names.
+const NARROW: usize = 60;
 
 /// How grave a finding is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -61,10 +66,29 @@ impl Finding {
             Level::Problem => ("problem", AnsiColor::Red.on_default().bold()),
             Level::Skipped => ("skipped", Style::new().dimmed()),
         };
-        output.line(&format!("  {style}{word:<8}{style:#} {:<11} {}", self.check, self.message))?;
-        match &self.fix {
-            Some(fix) => output.line(&format!("  {:<8} {DIM}{:<11}{DIM:#} {fix}", "", "fix")),
-            None => Ok(()),
+        // A narrow terminal has no room for the message beside the names.
+        let columns = columns();
+        let indent = match columns {
+            Some(columns) if columns < NARROW => 11,
+            _ => NAMES,
+        };
+        let broken = |text: &str| match columns {
+            Some(columns) => wrapped(text, columns.saturating_sub(indent).max(1)),
+            None => vec![text.to_owned()],
+        };
+        let is_narrow = indent < NAMES;
+        let mut message = broken(&self.message).into_iter();
+        let first = if is_narrow { String::new() } else { message.next().unwrap_or_default() };
+        output.line(format!("  {style}{word:<8}{style:#} {:<11} {first}", self.check).trim_end())?;
+        message.try_for_each(|line| output.line(&format!("{:indent$}{line}", "")))?;
+        let Some(fix) = &self.fix else { return Ok(()) };
+        for (number, line) in broken(fix).iter().enumerate() {
+            match (number, is_narrow) {
+                (0, false) => output.line(&format!("  {:<8} {DIM}{:<11}{DIM:#} {line}", "", "fix"))?,
+                (0, true) => output.line(&format!("  {DIM}{:<8}{DIM:#} {line}", "fix"))?,
+                _ => output.line(&format!("{:indent$}{line}", ""))?,
+            }
         }
+        Ok(())
     }
 }

@@ -1,13 +1,16 @@
 //! `tidings doctor`: looks at everything between here and a daemon, and says what is wrong and what to do.
 //!
 //! It only asks: no event is published, nothing is changed. Each check is a function that returns [`Finding`]s: `reach` from
-//! the name to the TLS certificate, `daemon` what the daemon says of itself, `streams` what happens to connections that stay.
+//! the name to the TLS certificate, `daemon` what the daemon says of itself, `streams` what happens to connections that stay,
+//! `broker` what its broker's servers have and lack.
 
+mod broker;
 mod daemon;
 mod finding;
 mod reach;
 mod streams;
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, ValueHint};
@@ -22,11 +25,12 @@ use finding::{Finding, Level};
 
 /// Find out what is wrong between here and a daemon.
 ///
-/// Checks the address, TLS, the token, the clock, readiness, the other nodes, and whether WebSockets and event streams come
-/// through whatever stands in between. Publishes nothing. Exit code 1 if there is a warning or a problem.
+/// Checks the address, TLS, the token, the clock, readiness, the limit on connections, the other nodes, and whether WebSockets
+/// and event streams come through whatever stands in between. With --config, also what the broker's servers have and lack:
+/// version, persistence, eviction, rights. Publishes nothing. Exit code 1 if there is a warning or a problem.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  tidings doctor\n  tidings doctor --url https://bus.example --origin https://shop.example\n  tidings doctor --idle 70s --json"
+    after_help = "Examples:\n  tidings doctor\n  tidings doctor --url https://bus.example --origin https://shop.example\n  tidings doctor --idle 70s --json\n  tidings doctor --config /etc/tidings/tidings.toml"
 )]
 pub struct Doctor {
     /// Check that pages of this origin may use the daemon, such as `https://shop.example`.
@@ -36,6 +40,10 @@ pub struct Doctor {
     /// their heartbeats back. More than a minute finds most proxies' limits.
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     idle: Option<Duration>,
+    /// Configuration file of the daemon, on a machine that reaches its broker: checks the broker, too, as `tidings config check
+    /// --connect` does. The environment counts as for the daemon.
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    config: Option<PathBuf>,
     /// Print one JSON object per line.
     #[arg(long)]
     json: bool,
@@ -63,6 +71,14 @@ struct Report {
 }
 
 impl Report {
+    /// Begins with what is looked at.
+    fn begin(&mut self, name: &str) -> Result<(), Failure> {
+        match self.json {
+            true => Ok(()),
+            false => self.output.line(&format!("{BOLD}{name}{BOLD:#}")),
+        }
+    }
+
     fn add(&mut self, url: &str, findings: &[Finding]) -> Result<(), Failure> {
         for finding in findings {
             self.troubles += usize::from(finding.is_trouble());
@@ -83,6 +99,11 @@ impl Doctor {
         for node in client.each_node() {
             self.examine(&node, &mut report).await?;
         }
+        if let Some(file) = &self.config {
+            let name = file.display().to_string();
+            report.begin(&name)?;
+            report.add(&name, &broker::check(file).await)?;
+        }
         if report.troubles > 0 {
             if !self.json {
                 let s = if report.troubles == 1 { "" } else { "s" };
@@ -97,9 +118,7 @@ impl Doctor {
     /// The checks of one node. A check that cannot work without an earlier one is left out.
     async fn examine(&self, node: &Client, report: &mut Report) -> Result<(), Failure> {
         let url = node.url();
-        if !self.json {
-            report.output.line(&format!("{BOLD}{url}{BOLD:#}"))?;
-        }
+        report.begin(&url)?;
         let works = |findings: &[Finding]| findings.iter().all(|finding| finding.level != Level::Problem);
         let reached = reach::check(node).await;
         report.add(&url, &reached)?;
@@ -112,6 +131,9 @@ impl Doctor {
             return Ok(());
         }
         report.add(&url, &daemon::ready(node).await)?;
+        if self.config.is_none() {
+            report.add(&url, &[broker::left_out()])?;
+        }
         if let Some(origin) = &self.origin {
             report.add(&url, &daemon::origin(node, origin).await)?;
         }
@@ -120,6 +142,7 @@ impl Doctor {
         if !works(&access) {
             return Ok(());
         }
+        report.add(&url, &[daemon::limit(node).await])?;
         report.add(&url, &daemon::nodes(node).await)?;
         let Some(channel) = channel else { return Ok(()) };
         report.add(&url, &streams::open(node, &channel).await)?;

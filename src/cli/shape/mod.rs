@@ -37,7 +37,7 @@ impl Shape {
     /// # Errors
     /// Why a program or a template cannot be read. The command line has checked both.
     pub fn printer(&self) -> Result<Printer, String> {
-        let zone = || if self.utc { TimeZone::UTC } else { TimeZone::system() };
+        let zone = || self.zone();
         let form = match self {
             Self { jq: Some(program), .. } => Form::Jq(Jq::new(program)?),
             Self { format: Some(template), .. } => Form::Template(Template::new(template)?, zone()),
@@ -45,5 +45,15 @@ impl Shape {
             _ => Form::Line(zone()),
         };
         Ok(Printer::new(form))
+    }
+
+    /// Whether `--json` was given.
+    pub fn is_json(&self) -> bool {
+        self.json
+    }
+
+    /// The time zone to print times in.
+    pub fn zone(&self) -> TimeZone {
+        if self.utc { TimeZone::UTC } else { TimeZone::system() }
     }
 }

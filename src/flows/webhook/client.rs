@@ -56,6 +56,8 @@ pub struct Failure {
     pub kind: &'static str,
     /// A sentence for the operator. Nothing that the receiver wrote.
     pub reason: String,
+    /// The status that the receiver answered with.
+    pub status: Option<u16>,
     /// The pause that the receiver asked for.
     pub retry_after: Option<Duration>,
 }
@@ -92,13 +94,34 @@ impl Client {
     /// An https URL, and the system has no certificate authorities.
     pub fn new(url: &Url, timeout: Duration, idle: usize, allow_private: bool) -> Result<Self, String> {
         let judge: Judge = if allow_private { |_| None } else { not_public };
-        let lookup: Lookup =
-            Arc::new(|host| Box::pin(async move { Ok(tokio::net::lookup_host((host, 0)).await?.collect()) }));
-        Self::with(url, timeout, idle, judge, lookup)
+        Self::with(url, timeout, idle, judge, system_lookup())
+    }
+
+    /// A client of one connection for a URL that the user of a command chose: any address will do, and these authorities are
+    /// trusted instead of those of the system.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn of_user(url: &Url, timeout: Duration, roots: Option<RootCertStore>) -> Result<Self, String> {
+        match roots {
+            Some(roots) => Self::trusting(roots, url, timeout, 1, |_| None, system_lookup()),
+            None => Self::new(url, timeout, 1, true),
+        }
     }
 
     fn with(url: &Url, timeout: Duration, idle: usize, judge: Judge, lookup: Lookup) -> Result<Self, String> {
         let roots = if url.scheme() == "https" { system_roots()? } else { RootCertStore::empty() };
+        Self::trusting(roots, url, timeout, idle, judge, lookup)
+    }
+
+    fn trusting(
+        roots: RootCertStore,
+        url: &Url,
+        timeout: Duration,
+        idle: usize,
+        judge: Judge,
+        lookup: Lookup,
+    ) -> Result<Self, String> {
         let http = reqwest::Client::builder()
             .redirect(Policy::none())
             .no_proxy()
@@ -151,7 +174,7 @@ impl Client {
             .body(message.body.clone());
         let Ok(sent) = timeout_at(deadline, request.send()).await else {
             let reason = format!("no answer within {} ms", self.timeout.as_millis());
-            return Err(Failure { kind: "timeout", reason, retry_after: None });
+            return Err(Failure { kind: "timeout", reason, status: None, retry_after: None });
         };
         let mut response = sent.map_err(failed)?;
         let status = response.status().as_u16();
@@ -174,8 +197,14 @@ impl Client {
             400..=499 => ("client-error", ""),
             _ => ("server-error", ""),
         };
-        Err(Failure { kind, reason: format!("the receiver answered {status}{more}"), retry_after })
+        let reason = format!("the receiver answered {status}{more}");
+        Err(Failure { kind, reason, status: Some(status), retry_after })
     }
+}
+
+/// The resolver of the system.
+fn system_lookup() -> Lookup {
+    Arc::new(|host| Box::pin(async move { Ok(tokio::net::lookup_host((host, 0)).await?.collect()) }))
 }
 
 /// Resolves host names to those addresses to which something may be sent.
@@ -219,7 +248,7 @@ impl fmt::Display for RefusedAddress {
 impl std::error::Error for RefusedAddress {}
 
 fn refused(address: &RefusedAddress) -> Failure {
-    Failure { kind: "address", reason: format!("nothing was sent: {address}"), retry_after: None }
+    Failure { kind: "address", reason: format!("nothing was sent: {address}"), status: None, retry_after: None }
 }
 
 /// Why no answer came.
@@ -235,7 +264,7 @@ fn failed(error: reqwest::Error) -> Failure {
     let cause = last.map_or_else(|| error.to_string(), ToString::to_string);
     let what = if error.is_connect() { "no connection" } else { "the connection ended before an answer" };
     let reason: String = format!("{what}: {cause}").chars().filter(|char| !char.is_control()).collect();
-    Failure { kind: "unreachable", reason, retry_after: None }
+    Failure { kind: "unreachable", reason, status: None, retry_after: None }
 }
 
 /// The pause of a `Retry-After` (RFC 9110, section 10.2.3): seconds or a date.

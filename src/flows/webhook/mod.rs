@@ -35,10 +35,13 @@ use crate::bus::Bus;
 use crate::config::{FlowTables, WEBHOOK};
 use crate::event::{Catalog, Moment, Since};
 use crate::metrics::{AttemptLabel, FlowLabel, Metrics, WebhookLabel};
-use client::{Message, OUTCOMES, Outcome};
+use client::OUTCOMES;
+pub use client::{Client, Message, Outcome};
 use delivery::{Delivery, Ended};
+pub use message::gap;
 pub use operator::{Replayed, Tested, WebhookSummary, Webhooks};
-pub use settings::Settings;
+pub use secrets::Secrets;
+pub use settings::{Settings, url_of};
 use state::Stopped;
 
 /// How often a stopped webhook looks whether it may go on.

@@ -31,7 +31,8 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 
 /// The secrets in a file.
 pub struct Secrets {
-    file: PathBuf,
+    /// `None` for a secret that was made for this process.
+    file: Option<PathBuf>,
     known: Mutex<Known>,
 }
 
@@ -54,7 +55,16 @@ impl Secrets {
         let warning = (shortest < MIN_BYTES)
             .then(|| format!("a secret has {shortest} bytes: the specification recommends {MIN_BYTES} to 64"));
         let known = Mutex::new(Known { keys: keys.into(), read: Instant::now(), failing: false });
-        Ok((Self { file: file.to_owned(), known }, warning))
+        Ok((Self { file: Some(file.to_owned()), known }, warning))
+    }
+
+    /// A random secret for this process, and its text for whoever checks the signatures.
+    pub fn random() -> (Self, Zeroizing<String>) {
+        let bytes: Zeroizing<[u8; MIN_BYTES]> = Zeroizing::new(rand::random());
+        let text = Zeroizing::new(format!("{PREFIX}{}", BASE64_STANDARD.encode(bytes.as_slice())));
+        let keys = [hmac::Key::new(hmac::HMAC_SHA256, bytes.as_slice())];
+        let known = Known { keys: Arc::from(keys), read: Instant::now(), failing: false };
+        (Self { file: None, known: Mutex::new(known) }, text)
     }
 
     /// The header `webhook-signature` of a message: a signature for each secret.
@@ -71,6 +81,7 @@ impl Secrets {
 
     /// The secrets in the file now. While it cannot be used, those that it had before.
     async fn current(&self) -> Arc<[hmac::Key]> {
+        let Some(file) = &self.file else { return self.lock().keys.clone() };
         {
             let mut known = self.lock();
             if known.read.elapsed() < MAX_AGE {
@@ -78,13 +89,13 @@ impl Secrets {
             }
             known.read = Instant::now();
         }
-        let text = tokio::fs::read(&self.file).await.map(Zeroizing::new);
+        let text = tokio::fs::read(file).await.map(Zeroizing::new);
         let keys = text.map_err(|error| crate::config::read_error(&error)).and_then(|text| read(&text));
         let mut known = self.lock();
         match keys {
             Ok((keys, _)) => (known.keys, known.failing) = (keys.into(), false),
             Err(error) if !std::mem::replace(&mut known.failing, true) => {
-                tracing::warn!(file = %self.file.display(), error, "the secrets of a webhook cannot be read; the ones before are used");
+                tracing::warn!(file = %file.display(), error, "the secrets of a webhook cannot be read; the ones before are used");
             }
             Err(_) => {}
         }

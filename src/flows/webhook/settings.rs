@@ -177,7 +177,11 @@ fn name(text: &str) -> Result<Arc<str>, String> {
     }
 }
 
-fn url_of(text: &str) -> Result<Url, String> {
+/// The URL of a receiver.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn url_of(text: &str) -> Result<Url, String> {
     let url = Url::parse(text).map_err(|error| format!("this is not a URL: {error}"))?;
     if !matches!(url.scheme(), "http" | "https") {
         return Err("this is not an https or http URL".into());

@@ -49,3 +49,17 @@ fn a_customer_sees_the_own_orders_only() {
     fails(as_customer(&["tail", "--since", "start"]), "not authenticated");
     succeeds(as_me(&["history"]));
 }
+
+#[test]
+fn auth_init_makes_its_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    let init = |dir: &str| run(tidings(folder.path(), &["auth", "init", "--dir", dir]), "");
+    let ended = init("new/below");
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    for name in ["auth.toml", "auth-public.pem", "auth-private.pem"] {
+        assert!(folder.path().join("new/below").join(name).exists(), "{name}");
+    }
+    fs::write(folder.path().join("file"), "").unwrap();
+    let ended = init("file/below");
+    assert!(ended.code == Some(1) && ended.err.contains("cannot make the folder file/below"), "{ended:?}");
+}
