@@ -1,11 +1,11 @@
 // Written by console/build.mjs: what the daemon embeds of the console.
 [
-    File { name: "app-D0Ihy-c3.js", hash: "0sxQQDhVzGw6Q5OY", media_type: "text/javascript", plain: include_bytes!("console/app-D0Ihy-c3.js"), brotli: include_bytes!("console/app-D0Ihy-c3.js.br") },
-    File { name: "channels-DapC0nwK.js", hash: "c7DVUSjJYfYKh3KI", media_type: "text/javascript", plain: include_bytes!("console/channels-DapC0nwK.js"), brotli: include_bytes!("console/channels-DapC0nwK.js.br") },
-    File { name: "explain-BYJUKtPG.js", hash: "h0g5ix3Go_v31bbu", media_type: "text/javascript", plain: include_bytes!("console/explain-BYJUKtPG.js"), brotli: include_bytes!("console/explain-BYJUKtPG.js.br") },
-    File { name: "fallback-D8CbJzjL.js", hash: "UqWuuv08iiGDuPsd", media_type: "text/javascript", plain: include_bytes!("console/fallback-D8CbJzjL.js"), brotli: include_bytes!("console/fallback-D8CbJzjL.js.br") },
-    File { name: "later-DOBkVnYQ.js", hash: "J1XPNJEvIfNLu7oR", media_type: "text/javascript", plain: include_bytes!("console/later-DOBkVnYQ.js"), brotli: include_bytes!("console/later-DOBkVnYQ.js.br") },
+    File { name: "app-BXfifpAb.js", hash: "dHOBnwvHgrRtJsnE", media_type: "text/javascript", plain: include_bytes!("console/app-BXfifpAb.js"), brotli: include_bytes!("console/app-BXfifpAb.js.br") },
+    File { name: "channels-0m8cimAm.js", hash: "zbfmrUTKBkioRNML", media_type: "text/javascript", plain: include_bytes!("console/channels-0m8cimAm.js"), brotli: include_bytes!("console/channels-0m8cimAm.js.br") },
+    File { name: "explain-OQMk5gR3.js", hash: "_KSqYeg35EyA0PID", media_type: "text/javascript", plain: include_bytes!("console/explain-OQMk5gR3.js"), brotli: include_bytes!("console/explain-OQMk5gR3.js.br") },
+    File { name: "fallback-BmLK_Ckn.js", hash: "w0uGYkhogtxZ4hU9", media_type: "text/javascript", plain: include_bytes!("console/fallback-BmLK_Ckn.js"), brotli: include_bytes!("console/fallback-BmLK_Ckn.js.br") },
+    File { name: "later-Cb5DwhNz.js", hash: "pPsKID0dE40ITk7C", media_type: "text/javascript", plain: include_bytes!("console/later-Cb5DwhNz.js"), brotli: include_bytes!("console/later-Cb5DwhNz.js.br") },
     File { name: "licenses.txt", hash: "j_9MNLNLC7mFDh45", media_type: "text/plain; charset=utf-8", plain: include_bytes!("console/licenses.txt"), brotli: include_bytes!("console/licenses.txt.br") },
-    File { name: "probe-Chb4mtdT.js", hash: "TpG1vTz2vqwJSpR9", media_type: "text/javascript", plain: include_bytes!("console/probe-Chb4mtdT.js"), brotli: include_bytes!("console/probe-Chb4mtdT.js.br") },
-    File { name: "style-Co2EQT1L.css", hash: "Co2EQT1Lkw57jvD6", media_type: "text/css", plain: include_bytes!("console/style-Co2EQT1L.css"), brotli: include_bytes!("console/style-Co2EQT1L.css.br") },
+    File { name: "probe-KZ8WipuI.js", hash: "zjfvP8-KpJAnIrVp", media_type: "text/javascript", plain: include_bytes!("console/probe-KZ8WipuI.js"), brotli: include_bytes!("console/probe-KZ8WipuI.js.br") },
+    File { name: "style-s5EB6ErS.css", hash: "s5EB6ErSmEXzhXmp", media_type: "text/css", plain: include_bytes!("console/style-s5EB6ErS.css"), brotli: include_bytes!("console/style-s5EB6ErS.css.br") },
 ]

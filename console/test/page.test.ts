@@ -96,6 +96,7 @@ test("everything can be done by keyboard", async () => {
     }
     throw new Error(`${name} cannot be reached; the focus is on ${await focused()}`);
   };
+  await page.getByRole("button", { name: "order-status" }).waitFor();
   // The first stop leads past the links of the views.
   await page.keyboard.press("Tab");
   expect(await focused()).toBe("To the content");
@@ -104,8 +105,7 @@ test("everything can be done by keyboard", async () => {
   await page.keyboard.press("Enter");
   await page.getByText("following").waitFor();
   await page.locator("body").press("Tab");
-  await page.getByLabel("Where to begin").focus();
-  await page.keyboard.type("all");
+  await page.getByLabel("Where to begin").press("End");
   await opened.rows.first().waitFor();
   // The list is one stop. Arrow keys move in it, Enter opens, Escape closes.
   await tabTo(/^Events, /);
@@ -135,6 +135,7 @@ test("everything can be done by keyboard", async () => {
   // The dialog keeps the focus while it is open.
   await page.getByRole("button", { name: "No token" }).focus();
   await page.keyboard.press("Enter");
+  await page.getByLabel("A token or an API key").waitFor();
   await page.keyboard.press("Tab");
   expect(await page.evaluate(() => document.activeElement?.closest("dialog") !== null)).toBe(true);
   await page.keyboard.press("Escape");
