@@ -11,7 +11,7 @@ let position: string;
 
 beforeAll(async () => {
   [chromium, daemon] = await Promise.all([browser(), Daemon.start(["--schemas", OWN])]);
-  position = await seed(daemon);
+  position = await seed(daemon.url);
 });
 afterAll(async () => {
   await chromium?.close();
@@ -248,7 +248,7 @@ test.each(["light", "dark"] as const)("axe finds nothing in any view, %s, wide a
     const { page } = opened;
     for (const hash of ["#/live", "#/live?channel=order-status&channel=price-change&since=start", "#/history", "#/history?channel=order-status", "#/event", `#/event?channel=price-change&position=${position}`, "#/publish?type=inventory-change", "#/channels", "#/types", "#/connections", "#/nodes"]) {
       await opened.go(hash);
-      await page.getByText("Asking the daemon…").waitFor({ state: "detached" });
+      await opened.isQuiet();
       if (hash.includes("?channel=order-status")) await opened.rows.first().click();
       await opened.isAccessible();
     }
