@@ -35,7 +35,7 @@ export function Nodes() {
   const isAnswered = ({ data, error }: Polled<unknown>) => data !== undefined || error !== undefined;
   return (
     <div class="view">
-      <Head title="Nodes" lead="And what went wrong lately at the one that answers this page." />
+      <Head title="Nodes" lead="The nodes of the bus, and what went wrong lately at the one that answers this page." />
       <Readiness />
       {isAnswered(nodes) && <List {...nodes} />}
       {isAnswered(incidents) && <Incidents {...incidents} />}
