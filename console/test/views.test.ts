@@ -86,6 +86,22 @@ test("Live goes on where it was after another view and after the tab was hidden"
   await opened.close();
 });
 
+test("Live closes an event that is open, and goes on, when something else is followed", async () => {
+  const opened = await Console.open(chromium, daemon.url, "#/live?channel=price-change&since=start");
+  const { page, rows } = opened;
+  await rows.first().click();
+  const panel = page.getByRole("complementary", { name: "Event" });
+  await panel.waitFor();
+  await page.getByRole("button", { name: "Wrap" }).click();
+  expect(await panel.isVisible()).toBe(true);
+  await page.getByRole("button", { name: "Pause" }).click();
+  await opened.go("#/live?channel=order-status&since=start");
+  await rows.filter({ hasText: "order-status" }).first().waitFor();
+  expect(await rows.filter({ hasText: "price-change" }).count()).toBe(0);
+  expect(await panel.count()).toBe(0);
+  await opened.close();
+});
+
 test("an event has a tree, its JSON, the difference to the one before, and its causes", async () => {
   const opened = await Console.open(chromium, daemon.url, `#/event?channel=price-change&position=${position}`);
   const { page } = opened;
