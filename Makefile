@@ -105,7 +105,7 @@ lint: setup-lint build ## formatting, clippy, documentation, dependencies, gener
 	scripts/imports --check
 	target/python/lychee/bin/lychee --offline --include-fragments --no-progress --quiet $$(git ls-files '*.md')
 
-test: setup-test test-rust test-ajv test-generators test-openapi test-client test-python-client test-coherence test-sinks test-migration ## all tests, with real Redis servers, real sockets, a real browser
+test: setup-test test-rust test-ajv test-generators test-openapi test-client test-python-client test-console test-coherence test-sinks test-migration ## all tests, with real Redis servers, real sockets, a real browser
 
 test-rust: build ## the Rust tests alone
 	RUST_TEST_THREADS=$(TEST_THREADS) scripts/again $@ $(CARGO) test --locked
@@ -131,7 +131,7 @@ test-python-client: build setup-python-client ## the Python client: types, lint,
 	cd $(PYTHON_CLIENT) && $(PYTHON_PATH) $(CURDIR)/scripts/again $@ python3 -m pytest --numprocesses $(TEST_THREADS) $(ARGS)
 
 test-console: build setup-console ## whether console/dist is what the sources build; the console in a browser; screenshots in target/console
-	cd $(CONSOLE) && npm run check
+	cd $(CONSOLE) && $(CURDIR)/scripts/again $@ npm run check
 
 test-next: build-client build setup-next ## the adapter for Next.js: an application built once and run twice, beside a control; takes 3 minutes
 	cd $(NEXT) && node --test --test-reporter=spec check.test.mjs
@@ -225,6 +225,9 @@ bench: setup-bench ## measure tidings beside its peers; takes an hour; BENCH="ba
 
 bench-report: ## write the last measurements into docs/performance.md
 	$(CARGO) bench --locked --bench fanout -- report
+
+bench-console: release setup-console ## the console beside 10,000 events a second: its frames, and the daemon's deliveries with and without it; ROUNDS=5
+	cd $(CONSOLE) && TIDINGS_BIN=$(CURDIR)/target/release/tidings CONSOLE_BENCH=1 ROUNDS=$(ROUNDS) npx vitest run
 
 bench-micro: ## measure single parts; ONLY=index for those with that in their name
 	$(CARGO) bench --locked --bench micro -- $(ONLY)

@@ -2,7 +2,8 @@ import { defineConfig } from "vitest/config";
 
 export default defineConfig({
   test: {
-    include: ["test/**/*.test.ts"],
+    // `make bench-console` measures; everything else is a test.
+    include: process.env["CONSOLE_BENCH"] ? ["bench/**/*.bench.ts"] : ["test/**/*.test.ts"],
     // Tests wait for conditions; these bounds are only for when one never comes true.
     testTimeout: 60_000,
     hookTimeout: 60_000,

@@ -100,6 +100,11 @@ export class Console {
     return this.page.locator(".row");
   }
 
+  /** Waits until nothing on the page says that it asks the daemon. */
+  async isQuiet(): Promise<void> {
+    await expect.poll(() => this.page.getByText("Asking the daemon…").count()).toBe(0);
+  }
+
   /** What axe finds wrong with the page as it is now: nothing. */
   async isAccessible(): Promise<void> {
     const has = await this.page.evaluate(() => "axe" in globalThis);
@@ -128,24 +133,26 @@ export class Console {
 }
 
 /** Events that give every view something to show. Returns the position of the last price change. */
-export async function seed(daemon: Daemon): Promise<string> {
+export async function seed(url: string, token = ""): Promise<string> {
+  const headers = { "content-type": "application/json", ...(token && { authorization: `Bearer ${token}` }) };
+  const post = async (body: string) => {
+    const response = await fetch(`${url}/v1/events`, { method: "POST", headers, body });
+    if (response.status !== 202) throw new Error(await response.text());
+    return (await response.json()) as { accepted: { id: string; position: string }[] };
+  };
   const statuses = ["pending", "confirmed", "processing", "shipped", "delivered"];
-  await daemon.publish(
-    Array.from({ length: 40 }, (_, index) => [
+  await post(
+    JSON.stringify(Array.from({ length: 40 }, (_, index) => [
       { type: "order-status", source: "/shop/checkout", data: { orderId: `o-${1000 + (index % 9)}`, oldStatus: statuses[index % 4], newStatus: statuses[(index % 4) + 1], customerId: `u-${index % 5}` } },
       { type: "inventory-change", source: "/warehouse", data: { productId: `p-${index % 7}`, variantId: "blue", oldQuantity: 100 - index, newQuantity: 99 - index, reason: index % 11 === 0 ? `counted again by hand ${"and again ".repeat(30)}` : "sale" } },
-    ]).flat(),
+    ]).flat()),
   );
   const price = async (amount: string, more: string) => {
-    const response = await fetch(`${daemon.url}/v1/events`, {
-      method: "POST",
-      headers: { "content-type": "application/json" },
-      body: `{"type":"price-change","source":"/pricing","traceparent":"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01","data":{"sku":"p-1","price":{"amount":${amount},"currency":"EUR"}${more}}}`,
-    });
-    return ((await response.json()) as { accepted: { id: string; position: string }[] }).accepted[0]!;
+    const { accepted } = await post(`{"type":"price-change","source":"/pricing","traceparent":"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01","data":{"sku":"p-1","price":{"amount":${amount},"currency":"EUR"}${more}}}`);
+    return accepted[0]!;
   };
   await price("9007199254740991", "");
   const { id, position } = await price(BIG, ',"was":{"amount":1999,"currency":"EUR"},"labels":{"season":"winter","note":"<b>bold?</b> & é ✓"},"channels":["web","shop"],"range":["2026-11-29",null],"reason":{"kind":"match","rival":"another shop"}');
-  await daemon.publish([{ type: "cache-invalidate", source: "/pricing", causationid: id, data: { tags: ["product:p-1", "catalogue"], reason: "price change" } }]);
+  await post(JSON.stringify([{ type: "cache-invalidate", source: "/pricing", causationid: id, data: { tags: ["product:p-1", "catalogue"], reason: "price change" } }]));
   return position;
 }

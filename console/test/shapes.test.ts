@@ -67,8 +67,11 @@ test("Channels shows the daemon's own rates and counts where it has them", async
   const opened = await Console.open(chromium, daemon.url);
   const { page } = opened;
   const channels = [{ type: "order-status", schema: "urn:x", position: "k3:42", retained: 42, subscribers: 2, ratePerSecond: 3.25, published: 1_000_042, duplicates: 7, refused: 5 }];
-  await page.route("**/v1/channels", (route) => route.fulfill({ json: { channels } }));
+  // A rate as the daemon writes it: no double is written so by a browser.
+  const quiet = '{"type":"data-update","schema":"urn:y","position":"k3:0","retained":0,"subscribers":0,"ratePerSecond":0.0,"published":0,"duplicates":0,"refused":0}';
+  await page.route("**/v1/channels", (route) => route.fulfill({ contentType: "application/json", body: `{"channels":[${JSON.stringify(channels[0])},${quiet}]}` }));
   await opened.view("Channels");
+  await page.getByRole("row", { name: /data-update.*0\/s/ }).waitFor();
   const row = page.getByRole("row", { name: /order-status/ });
   await row.waitFor();
   for (const text of ["3.3/s", "1,000,042", "7", "5"]) await row.getByText(text, { exact: true }).waitFor();

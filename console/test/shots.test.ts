@@ -17,7 +17,7 @@ let position: string;
 beforeAll(async () => {
   await mkdir(FOLDER, { recursive: true });
   [chromium, daemon] = await Promise.all([browser(), Daemon.start(["--schemas", OWN])]);
-  position = await seed(daemon);
+  position = await seed(daemon.url);
 });
 afterAll(async () => {
   await chromium?.close();
@@ -31,7 +31,8 @@ test.each([["light", 1440], ["light", 390], ["dark", 1440], ["dark", 390]] as co
   const { page, rows } = opened;
   const shoot = async (name: string, hash?: string) => {
     if (hash !== undefined) await opened.go(hash);
-    await page.getByText(/Asking the daemon…|Measuring since/).waitFor({ state: "detached" });
+    await opened.isQuiet();
+    await page.getByText("Measuring since").waitFor({ state: "detached" });
     if (/\?channel=order-status/.test(hash ?? "")) await rows.first().waitFor();
     await page.screenshot({ path: `${FOLDER}/${name}-${colorScheme}-${width}.png` });
   };

@@ -11,7 +11,7 @@ let position: string;
 
 beforeAll(async () => {
   [chromium, daemon] = await Promise.all([browser(), Daemon.start(["--schemas", OWN])]);
-  position = await seed(daemon);
+  position = await seed(daemon.url);
 });
 afterAll(async () => {
   await chromium?.close();
@@ -83,6 +83,22 @@ test("Live goes on where it was after another view and after the tab was hidden"
   await publish("three");
   await opened.setVisible(true);
   await expect.poll(() => rows.allTextContents().then((texts) => texts.map((text) => /one|two|three/.exec(text)?.[0]))).toEqual(["three", "two", "one"]);
+  await opened.close();
+});
+
+test("Live closes an event that is open, and goes on, when something else is followed", async () => {
+  const opened = await Console.open(chromium, daemon.url, "#/live?channel=price-change&since=start");
+  const { page, rows } = opened;
+  await rows.first().click();
+  const panel = page.getByRole("complementary", { name: "Event" });
+  await panel.waitFor();
+  await page.getByRole("button", { name: "Wrap" }).click();
+  expect(await panel.isVisible()).toBe(true);
+  await page.getByRole("button", { name: "Pause" }).click();
+  await opened.go("#/live?channel=order-status&since=start");
+  await rows.filter({ hasText: "order-status" }).first().waitFor();
+  expect(await rows.filter({ hasText: "price-change" }).count()).toBe(0);
+  expect(await panel.count()).toBe(0);
   await opened.close();
 });
 
@@ -248,7 +264,7 @@ test.each(["light", "dark"] as const)("axe finds nothing in any view, %s, wide a
     const { page } = opened;
     for (const hash of ["#/live", "#/live?channel=order-status&channel=price-change&since=start", "#/history", "#/history?channel=order-status", "#/event", `#/event?channel=price-change&position=${position}`, "#/publish?type=inventory-change", "#/channels", "#/types", "#/connections", "#/nodes"]) {
       await opened.go(hash);
-      await page.getByText("Asking the daemon…").waitFor({ state: "detached" });
+      await opened.isQuiet();
       if (hash.includes("?channel=order-status")) await opened.rows.first().click();
       await opened.isAccessible();
     }

@@ -26,7 +26,7 @@ export class Authority {
     // The daemon's clock is the issuer's: so the tokens end on time.
     const file = join(folder, "auth.toml");
     await writeFile(file, `clock_skew = "0s"\n${await readFile(file, "utf8")}`);
-    const operator = await run(folder, "token", "issue", "--sub", "me", "--publish", "*", "--subscribe", "*", "--admin", "revoke,metrics");
+    const operator = await run(folder, "token", "issue", "--sub", "me", "--publish", "*", "--subscribe", "*", "--admin", "nodes,connections,revoke,metrics");
     await writeFile(join(folder, "me.token"), operator, { mode: 0o600 });
     return new Authority(folder, await Daemon.start(["--auth", file, ...flags]), operator);
   }

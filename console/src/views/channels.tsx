@@ -16,7 +16,8 @@ interface Channel {
   readonly position: string;
   readonly retained?: number;
   readonly subscribers?: number;
-  readonly ratePerSecond?: number;
+  /** A number as it was written: `0.0` is no number of this page. */
+  readonly ratePerSecond?: unknown;
   readonly published?: number;
   readonly duplicates?: number;
   readonly refused?: number;
@@ -43,7 +44,7 @@ export function Channels() {
   const names = data?.channels.map(({ type }) => type) ?? [];
   const recent = usePoll((abort) => lastMinutes(names.slice(0, ASKED), abort), 60_000, names.join("\n"));
 
-  const rates = useMemo(() => new Map(names.map((name) => [name, data?.channels.find(({ type }) => type === name)?.ratePerSecond ?? rateOf(name)])), [data]);
+  const rates = useMemo(() => new Map(data?.channels.map(({ type, ratePerSecond }) => [type, ratePerSecond === undefined ? rateOf(type) : Number(String(ratePerSecond))])), [data]);
   const busiest = useMemo(() => {
     const weight = (name: string) => Number(recent.data?.get(name)?.count ?? 0) + (rates.get(name) ?? 0);
     return [...names].sort((a, b) => weight(b) - weight(a)).slice(0, LINES).sort();
@@ -69,7 +70,7 @@ export function Channels() {
   const shown = channels.filter(({ type }) => type.toLowerCase().includes(search.toLowerCase())).sort(order[sort]);
   return (
     <div class="view">
-      <Head title="Channels" lead={!has("refused") && "This daemon does not report what it refused, nor duplicates. Rates are measured by this page."}>
+      <Head title="Channels" lead={!has("refused") && "This daemon, or this token, tells neither what was refused nor duplicates. Rates are measured by this page."}>
         {channels.length > 8 && <input type="search" placeholder="Find a channel" aria-label="Find a channel" value={search} onInput={(event) => setSearch(event.currentTarget.value)} />}
         <label class="plain"><span class="sr">Order</span><select value={sort} onChange={(event) => setSort(event.currentTarget.value as keyof typeof SORTS)}>{Object.entries(SORTS).map(([value, text]) => <option key={value} value={value}>{text}</option>)}</select></label>
       </Head>

@@ -29,7 +29,7 @@ interface Answer {
 }
 
 const LIMIT = 100;
-const NAMES = new Map(Object.entries(CLOSE_CODES).map(([name, code]) => [String(code), name.replace(/[A-Z]/g, (letter) => ` ${letter.toLowerCase()}`)]));
+const NAMES = new Map([...Object.entries(CLOSE_CODES).map(([name, code]) => [String(code), name.replace(/[A-Z]/g, (letter) => ` ${letter.toLowerCase()}`)] as const), ["1005", "no code"], ["1006", "cut off"]]);
 
 export function Connections() {
   const [sort, setSort] = useState<"buffered" | "age">("buffered");
@@ -63,7 +63,7 @@ export function Connections() {
           {ended.length === 0 ? <p class="muted">None since the node started.</p> : <dl class="pairs">{ended.map(([code, count]) => <div key={code}><dt>{code} <span class="muted">{NAMES.get(code) ?? ""}</span></dt><dd>{counted(count)}</dd></div>)}</dl>}
         </section>
       </div>
-      {connections.length === 0 ? <Empty title="Nobody is connected">WebSockets and event streams to this node are listed here.</Empty> : (
+      {connections.length === 0 ? <Empty title="Nobody is connected">WebSockets, event streams and long-polls that wait at this node are listed here.</Empty> : (
         <div class="scrolls" tabindex={0} role="group" aria-label="Connections">
           <table class="wide-table">
             <thead><tr><th scope="col">address</th><th scope="col">who</th><th scope="col">transport</th><th scope="col">since</th><th scope="col" class="num">subscriptions</th><th scope="col" class="num">delivered</th><th scope="col" class="num">buffered</th></tr></thead>

@@ -33,7 +33,13 @@ export function Live() {
   const before = useRef(key);
   const [client, isVisible, hasCatalog] = [bus.value, visible.value, catalog.value !== undefined];
   useEffect(() => {
-    if (before.current !== key) live.restart();
+    if (before.current !== key) {
+      live.restart();
+      // What was chosen in the list before, and where the reader was in it, means nothing in this one.
+      setPaused(false);
+      setAway(false);
+      setOpen(undefined);
+    }
     before.current = key;
     if (channels.length === 0 || !isVisible || !hasCatalog) return;
     return live.start(followed);

@@ -1,7 +1,7 @@
 // Nodes and incidents: which nodes the bus has, whether this one is ready, and what went wrong lately.
 
 import { ago, clock, counted } from "../data/entries.js";
-import { usePoll } from "../data/poll.js";
+import { type Polled, usePoll } from "../data/poll.js";
 import { get } from "../data/session.js";
 import { Channel, Empty, Head, Loading, Problem } from "../ui/parts.js";
 
@@ -25,16 +25,22 @@ interface Incident {
   readonly detail: string;
 }
 
+/** Kinds that lose events or stop the node. */
+const SEVERE: ReadonlySet<string> = new Set(["gap", "epoch-change", "not-ready"]);
 const TONES = { up: "good", draining: "warn", lost: "bad" } as const;
 
 export function Nodes() {
+  const nodes = usePoll((abort) => get<{ nodes: Node[] }>("v1/nodes", {}, { abort }), 5_000);
+  const incidents = usePoll((abort) => get<{ incidents: Incident[] }>("v1/incidents", {}, { abort }), 5_000);
+  const isAnswered = ({ data, error }: Polled<unknown>) => data !== undefined || error !== undefined;
   return (
     <div class="view">
-      <Head title="Nodes" />
+      <Head title="Nodes" lead="The nodes of the bus, and what went wrong lately at the one that answers this page." />
       <Readiness />
-      <List />
-      <h2 class="section">Incidents</h2>
-      <Incidents />
+      {isAnswered(nodes) && <List {...nodes} />}
+      {isAnswered(incidents) && <Incidents {...incidents} />}
+      {/* One line for both. */}
+      {!(isAnswered(nodes) && isAnswered(incidents)) && <Loading />}
     </div>
   );
 }
@@ -52,9 +58,8 @@ function Readiness() {
   );
 }
 
-function List() {
-  const { data, error, reload } = usePoll((abort) => get<{ nodes: Node[] }>("v1/nodes", {}, { abort }), 5_000);
-  if (!data) return error ? <Problem error={error} retry={reload} missing={<p>There is no <code>/v1/nodes</code> at this address: <code>admin_listen</code> gives it an address of its own.</p>} /> : <Loading />;
+function List({ data, error, reload }: Polled<{ nodes: Node[] }>) {
+  if (!data) return error ? <Problem error={error} retry={reload} missing={<p>There is no <code>/v1/nodes</code> at this address: <code>admin_listen</code> gives it an address of its own.</p>} /> : null;
   const versions = new Set(data.nodes.map(({ version }) => version));
   return (
     <>
@@ -82,20 +87,31 @@ function List() {
   );
 }
 
-function Incidents() {
-  const { data, error, reload } = usePoll((abort) => get<{ incidents: Incident[] }>("v1/incidents", {}, { abort }), 5_000);
-  if (!data) return error ? <Problem error={error} retry={reload} missing={<p>There is no <code>/v1/incidents</code> at this address. Either this version of the daemon does not have it, or <code>admin_listen</code> gives it an address of its own. Its log and <code>/metrics</code> have what happened.</p>} /> : <Loading />;
-  const incidents = [...data.incidents].sort((a, b) => b.time.localeCompare(a.time));
-  if (incidents.length === 0) return <Empty title="None">The node that answers remembers no gap, no lost log, and no connection that it had to close.</Empty>;
+function Incidents(polled: Polled<{ incidents: Incident[] }>) {
   return (
-    <ol class="timeline">
-      {incidents.map((one, index) => (
-        <li key={`${one.time} ${index}`}>
-          <time dateTime={one.time} title={one.time}>{clock(one.time)}</time>
-          <span class="kind">{one.kind}</span>
-          <span class="breaks">{one.channel !== undefined && <Channel name={one.channel} />} {one.detail} <span class="muted">{one.node}</span></span>
-        </li>
-      ))}
-    </ol>
+    <section aria-label="Incidents" class="part">
+      <h2 class="section">Incidents</h2>
+      <Timeline {...polled} />
+    </section>
+  );
+}
+
+function Timeline({ data, error, reload }: Polled<{ incidents: Incident[] }>) {
+  if (!data) return error ? <Problem error={error} retry={reload} missing={<p>There is no <code>/v1/incidents</code> at this address. Either this version of the daemon does not have it, or <code>admin_listen</code> gives it an address of its own. Its log and <code>/metrics</code> have what happened.</p>} /> : null;
+  const incidents = [...data.incidents].sort((a, b) => b.time.localeCompare(a.time));
+  if (incidents.length === 0) return <Empty title="None">The node that answers remembers no gap, no new epoch, no connection that it had to close, and no time when it was not ready.</Empty>;
+  return (
+    <>
+      {error && <p class="stale" role="status">{error.message} What is shown is not the newest.</p>}
+      <ol class="timeline">
+        {incidents.map((one, index) => (
+          <li key={`${one.time} ${index}`}>
+            <time dateTime={one.time} title={`${one.time}, ${ago(one.time)}`}>{clock(one.time)}</time>
+            <span class={`kind ${SEVERE.has(one.kind) ? "bad" : one.kind === "ready" ? "good" : ""}`}>{one.kind}</span>
+            <span class="breaks">{one.channel !== undefined && <Channel name={one.channel} />} {one.detail} <span class="muted">{one.node}</span></span>
+          </li>
+        ))}
+      </ol>
+    </>
   );
 }
