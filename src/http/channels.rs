@@ -3,7 +3,7 @@
 use axum::Json;
 use axum::extract::State;
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use super::App;
 use crate::access::Caller;
@@ -40,6 +40,8 @@ struct Counts {
     /// Connections of this node that are subscribed.
     subscribers: u64,
     /// Events that the node got from the log in a second, over the last ten.
+    #[serde(serialize_with = "number")]
+    #[schemars(with = "f64")]
     rate_per_second: f64,
     /// Events that were appended through this node since it started, with those that others caused.
     published: u64,
@@ -52,6 +54,15 @@ struct Counts {
 pub(super) async fn list(State(app): State<App>, caller: Caller) -> Result<Json<Response>, Problem> {
     let channels = app.bus.channels(&caller).await?;
     Ok(Json(Response { channels: channels.into_iter().map(Channel::from).collect() }))
+}
+
+/// Writes a whole number without a fraction. A reader that keeps numbers as they were written takes `0.0` for no number of
+/// JavaScript.
+fn number<S: Serializer>(number: &f64, serializer: S) -> Result<S::Ok, S::Error> {
+    match number.fract() == 0.0 {
+        true => serializer.serialize_u64(*number as u64),
+        false => serializer.serialize_f64(*number),
+    }
 }
 
 impl From<ChannelSummary> for Channel {
