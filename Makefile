@@ -116,7 +116,7 @@ check-brokers: setup-brokers ## the tests of the brokers over Redis 6.2 and 7.0,
 test-ajv: build setup-client ## the daemon's verdicts beside those of an independent validator
 	node $(AJV)/check.mjs
 
-test-generators: build setup-generators ## code generators of other projects over the exported schemas
+test-generators: build setup-generators ## code generators of other projects over the exported schemas and the OpenAPI document, and its lint
 	node $(OTHERS)/check.mjs
 
 test-openapi: build setup-openapi ## the daemon beside its OpenAPI document, fuzzed by schemathesis; ARGS="--include-path /v1/events"

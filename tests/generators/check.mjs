@@ -1,5 +1,6 @@
 // Runs code generators of other projects over the schemas that `tidings schema export` writes, and uses what they generate:
-// json-schema-to-typescript, quicktype (TypeScript) and datamodel-code-generator (Python, pydantic).
+// json-schema-to-typescript, quicktype (TypeScript) and datamodel-code-generator (Python, pydantic). openapi.mjs lints
+// /openapi.json and makes types of it with openapi-typescript.
 //
 //   node check.mjs     takes target/debug/tidings (or TIDINGS_BIN), and datamodel-code-generator from target/python/generators
 
@@ -12,6 +13,8 @@ import { fileURLToPath } from "node:url";
 import { compile } from "json-schema-to-typescript";
 import { InputData, JSONSchemaInput, JSONSchemaStore, quicktype } from "quicktype-core";
 import ts from "typescript";
+
+import { checkOpenapi } from "./openapi.mjs";
 
 const path = (relative) => fileURLToPath(new URL(relative, import.meta.url));
 const BINARY = process.env.TIDINGS_BIN ?? path("../../target/debug/tidings");
@@ -36,11 +39,13 @@ try {
   cpSync(path("use.ts"), join(typescript, "use.ts"));
   typecheck(readdirSync(typescript).map((file) => join(typescript, file)));
 
+  typecheck([await checkOpenapi(BINARY, folder)]);
+
   const models = ["--input", schemas, "--output", join(folder, "models"), "--input-file-type", "jsonschema"];
   const options = ["--output-model-type", "pydantic_v2.BaseModel", "--formatters", "builtin"];
   python(["-m", "datamodel_code_generator", ...models, ...options]);
   python([path("use.py")]);
-  console.log("three generators read the schemas, and their types compile and hold events");
+  console.log("three generators read the schemas, and their types compile and hold events; Redocly and openapi-typescript read /openapi.json");
 } finally {
   rmSync(folder, { recursive: true });
 }
