@@ -96,6 +96,34 @@ async fn each_right_that_a_cluster_user_lacks_is_named() {
     each_right_is_named(&cluster.nodes, "cluster|slots", config).await;
 }
 
+/// A type that keeps the newest event of each subject needs further rights.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_right_that_latest_lacks_is_named() {
+    let redis = Redis::start();
+    documented_user(&redis, "~tidings:*");
+    let documentation = include_str!("../../docs/redis.md");
+    let line = documentation.lines().find(|line| line.starts_with("- A type that keeps the [newest event"));
+    let rights: Vec<_> = line.and_then(|line| line.split('`').nth(1)).expect("rights").split(' ').collect();
+    assert_eq!(rights.len(), 6, "{rights:?}");
+    let set = |word: &str| redis.cli(&["acl", "setuser", "tidings", word]);
+    let mut config = node::config(url(&format!("redis://tidings:s3cret@127.0.0.1:{}", redis.port)));
+    // The rights are checked with each 16th probe.
+    config.broker.pulse = std::time::Duration::from_millis(100);
+    crate::latest::keeping(&mut config);
+    let node = Node::unready(config).await;
+    unready(&node, &format!("grant {} (ACL SETUSER)", rights.join(" "))).await;
+    for right in &rights {
+        set(right);
+    }
+    ready(&node).await;
+    for right in rights {
+        set(&right.replacen('+', "-", 1));
+        unready(&node, &format!("grant {right} (ACL SETUSER)")).await;
+        set(right);
+        ready(&node).await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_redis_that_refuses_is_named_with_what_to_do() {
     let redis = Redis::start();

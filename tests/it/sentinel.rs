@@ -1,7 +1,9 @@
 //! Redis with Sentinel: a node follows the master that the sentinels name, and never returns a result from a demoted one.
 
+use std::time::Duration;
+
 use tidings::broker::BrokerError;
-use tidings::event::{Epoch, Position};
+use tidings::event::{Epoch, Event, Position, TypeSettings};
 
 use crate::support::broker::{Node, config, offsets, url};
 use crate::support::redis::{Redis, documented_user};
@@ -30,6 +32,38 @@ async fn a_node_follows_the_sentinels_to_a_new_master() {
     let after = appends_again(&node).await;
     assert!(after.same_epoch(&before) && after.offset > before.offset, "{after} came after {before}");
     assert_eq!(set.servers[1].cli(&["xlen", "tidings:default:inventory-change:log"]), after.offset.to_string());
+}
+
+/// The newest event of each subject is where the log is, before and after a promotion.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_promotion_keeps_the_newest_events_that_the_new_master_has() {
+    let mut set = Sentinels::start().await;
+    let mut config = config(url(&set.url()));
+    let settings = TypeSettings { latest: Some(Duration::from_secs(3600)), ..TypeSettings::default() };
+    config.types = [(STOCK.to_owned(), settings)].into();
+    let mut node = Node::ready(&config).await;
+    let event = |id: &str| Event { subject: Some("p1".into()), ..node.event(STOCK, id) };
+    let (first, second, third) = (event("first"), event("second"), event("third"));
+    node.broker.append(&[first]).await.expect("the master takes it");
+    let before = node.broker.append(&[second]).await.expect("the master takes it").remove(0).position;
+    until("the replica has both", async || {
+        (set.servers[1].cli(&["xlen", "tidings:default:inventory-change:log"]) == "2").then_some(())
+    })
+    .await;
+    set.servers[0].kill();
+    until("Sentinel names the other server", async || (set.named(0) == 1).then_some(())).await;
+    node.heals().await;
+    let channel = node.channel(STOCK);
+    let newest = async || {
+        let found = node.broker.latest().latest(channel, "p1").await.ok()?;
+        Some((found.entry.map(|entry| entry.offset)?, found.head))
+    };
+    let (offset, head) = until("the newest event is read", newest).await;
+    assert_eq!((offset, &head), (before.offset, &before), "the replica had the newest event");
+    let after = until("an append succeeds", async || node.broker.append(std::slice::from_ref(&third)).await.ok()).await;
+    let after = after[0].position.clone();
+    assert!(after.same_epoch(&before), "{after} came after {before}");
+    assert_eq!(until("the newest event is read", newest).await, (after.offset, after));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

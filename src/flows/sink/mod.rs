@@ -92,19 +92,24 @@ impl Flow for Sink {
             let next = readers
                 .iter_mut()
                 .map(|(name, reader)| async move { (name.clone(), reader.next(MAX_STEPS).await) }.boxed());
-            tokio::select! {
-                ((name, steps), ..) = select_all(next), if !pending.is_full() => self.note(&mut pending, &name, steps),
-                () = sleep_until(due), if !pending.is_empty() => {
-                    if !self.write(turn, &client, &mut pending).await? {
-                        // What is not written is read again by the next holder, from the checkpoint.
-                        return Ok(());
-                    }
-                    written.extend(pending.take_positions());
-                    checkpoint.save(&written).await?;
-                    due = Instant::now() + INTERVAL;
-                }
+            // The write is outside of the `select!`, because it reads the readers' lag.
+            let read = tokio::select! {
+                (read, ..) = select_all(next), if !pending.is_full() => Some(read),
+                () = sleep_until(due), if !pending.is_empty() => None,
                 () = turn.stopping.cancelled() => return Ok(()),
+            };
+            if let Some((name, steps)) = read {
+                self.note(&mut pending, &name, steps);
+                continue;
             }
+            let show_lag = |pending: &Pending| self.show_lag(&readers, &written, pending);
+            if !self.write(turn, &client, &mut pending, show_lag).await? {
+                // What is not written is read again by the next holder, from the checkpoint.
+                return Ok(());
+            }
+            written.extend(pending.take_positions());
+            checkpoint.save(&written).await?;
+            due = Instant::now() + INTERVAL;
         }
     }
 }
@@ -124,8 +129,14 @@ impl Sink {
     }
 
     /// Writes all that is pending, and tries until it succeeds. What is refused for good is kept as a dead letter. `false`: the
-    /// node stops, and something is not written.
-    async fn write(&self, turn: &Turn, client: &Cloudflare, pending: &mut Pending) -> Result<bool, FlowError> {
+    /// node stops, and something is not written. `show_lag` is called before each attempt: the lag grows while none succeeds.
+    async fn write(
+        &self,
+        turn: &Turn,
+        client: &Cloudflare,
+        pending: &mut Pending,
+        show_lag: impl Fn(&Pending) + Send,
+    ) -> Result<bool, FlowError> {
         let mut batches = vec![pending.take_pairs()];
         let (mut retry, label) = (RETRY, self.id.label());
         while let Some(mut batch) = batches.pop() {
@@ -133,6 +144,7 @@ impl Sink {
                 continue;
             }
             turn.check()?;
+            show_lag(pending);
             let count = batch.len() as u64;
             let pause = match client.write(&batch).await {
                 Ok(left_out) => {

@@ -54,14 +54,15 @@ impl Pending {
         self.positions.insert(channel.to_owned(), position);
     }
 
-    /// The pairs, which are pending no more.
+    /// The pairs, to be written. They count for [`age`](Self::age) until their positions are taken.
     pub fn take_pairs(&mut self) -> Vec<Pair> {
-        (self.bytes, self.oldest) = (0, None);
+        self.bytes = 0;
         std::mem::take(&mut self.pairs).into_values().collect()
     }
 
-    /// How far the channels were read when the pairs were taken.
+    /// How far the channels were read when the pairs were taken. All of it is written.
     pub fn take_positions(&mut self) -> BTreeMap<String, Position> {
+        self.oldest = None;
         std::mem::take(&mut self.positions)
     }
 
@@ -74,6 +75,17 @@ impl Pending {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_event_has_an_age_until_it_is_written() {
+        let mut pending = Pending::default();
+        let event = r#"{"subject":"o1","time":"2020-01-01T00:00:00Z"}"#;
+        pending.note("order-status", "a:1".parse().unwrap(), event, "");
+        assert_eq!(pending.take_pairs().len(), 1);
+        assert!(pending.age() > 1e6, "it is being written");
+        pending.take_positions();
+        assert_eq!(pending.age(), 0.0);
+    }
 
     #[test]
     fn the_newest_event_of_each_subject_is_pending() {
