@@ -44,7 +44,7 @@ async fn the_operators_routes_are_at_their_address_only() {
     let problem = get(&node, "/metric", None).await.problem(404, "not-found");
     assert_eq!(
         problem["detail"],
-        "there is nothing at /metric; did you mean `/metrics`? (routes: /v1/nodes, /v1/revocations, /v1/webhooks, /metrics)"
+        "there is nothing at /metric; did you mean `/metrics`? (routes: /v1/nodes, /v1/connections, /v1/incidents, /v1/revocations, /v1/webhooks, /metrics)"
     );
     let page = node.get("/").await.text;
     assert!(page.contains("/v1/channels") && !ADMIN.iter().any(|path| page.contains(path)), "{page}");

@@ -1,10 +1,10 @@
 //! `tidings tail --forward-to` and `--exec`, run as a program: who gets the events, how often, in which order, and what
 //! happens when one of the processes is killed.
 //!
-//! - [`endpoint`]: a receiver that is a process of its own, and can be killed.
-//! - [`killed`]: a killed daemon, a killed receiver, a stopped command; the ledger of received events is exact.
-//! - [`answers`]: signatures, TLS, what each answer means, gaps, signals.
-//! - [`commands`]: `--exec`.
+//! - [`endpoint`] is a receiver that is a process of its own, and can be killed.
+//! - [`killed`] has a killed daemon, a killed receiver, a stopped command; the ledger of received events is exact.
+//! - [`answers`] has signatures, TLS, what each answer means, gaps, signals.
+//! - [`commands`] has `--exec`.
 
 mod answers;
 mod commands;
