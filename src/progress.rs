@@ -21,6 +21,8 @@ pub struct Progress(PerChannel<Mutex<ChannelProgress>>);
 struct ChannelProgress {
     /// `None` until the log was read for the first time.
     reached: Option<Position>,
+    /// The first position that was reached.
+    first: Option<Position>,
     past_epochs: VecDeque<Epoch>,
     /// The waiters by offset, so that each step wakes only those that it concerns. The second number tells waiters for
     /// one offset apart.
@@ -46,6 +48,11 @@ impl Progress {
         lock(&self.0[channel]).reached.clone()
     }
 
+    /// Where a channel was when its log was read for the first time.
+    pub fn first(&self, channel: ChannelId) -> Option<Position> {
+        lock(&self.0[channel]).first.clone()
+    }
+
     /// Waits until everything of a channel up to `position` was handed to the hub, or the position's epoch is over.
     pub async fn reached(&self, channel: ChannelId, position: &Position) {
         while let Some(mut waiter) = Waiter::register(&self.0[channel], position) {
@@ -57,6 +64,7 @@ impl Progress {
     pub fn note(&self, channel: ChannelId, position: &Position) {
         let mut channel = lock(&self.0[channel]);
         let before = channel.reached.replace(position.clone());
+        channel.first.get_or_insert_with(|| position.clone());
         let new_epoch = before.as_ref().is_none_or(|before| !before.same_epoch(position));
         if new_epoch {
             channel.past_epochs.extend(before.map(|before| before.epoch));

@@ -45,6 +45,11 @@ impl LogReader {
         self.namespace.progress().position(self.channel)
     }
 
+    /// Where the channel was when this node's relay read its log for the first time.
+    pub fn first(&self) -> Option<Position> {
+        self.namespace.progress().first(self.channel)
+    }
+
     /// Reads up to `limit` newest events of subjects above an offset, when it is this reader's turn.
     ///
     /// # Errors

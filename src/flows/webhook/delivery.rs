@@ -108,7 +108,8 @@ impl<'a> Delivery<'a> {
                     let (position, lost) = webhook.bus.locate(&caller, channel.id, &webhook.since()).await?;
                     // A time to which the log does not reach back begins with a gap; `now` and `start` never do.
                     let asked = matches!(webhook.settings.since, Since::AcceptedFrom(_));
-                    Progress::new(lost.filter(|_| asked).unwrap_or(position))
+                    let begin = lost.filter(|_| asked).or_else(|| webhook.lost_before(&caller, channel.id, &position));
+                    Progress::new(begin.unwrap_or(position))
                 }
             };
             let reader = || ChannelReader::new(&webhook.bus, &caller, channel.id, progress.position().clone());

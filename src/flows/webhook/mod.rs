@@ -31,9 +31,10 @@ use tracing::Instrument;
 
 use super::dead_letters::now;
 use super::{Flow, FlowError, FlowId, Turn};
+use crate::access::Caller;
 use crate::bus::Bus;
 use crate::config::{FlowTables, WEBHOOK};
-use crate::event::{Catalog, Moment, Since};
+use crate::event::{Catalog, ChannelId, Moment, Position, Since};
 use crate::metrics::{AttemptLabel, FlowLabel, Metrics, WebhookLabel};
 use client::OUTCOMES;
 pub use client::{Client, Message, Outcome};
@@ -102,6 +103,13 @@ impl Webhook {
             Since::Now => Since::AcceptedFrom(Moment::Ago(self.made.elapsed())),
             since => since.clone(),
         }
+    }
+
+    /// Where this node saw a channel begin, if that was in another epoch than `now`: the broker has lost the log, and perhaps the
+    /// progress of this webhook with it. What was published before is then a gap.
+    fn lost_before(&self, caller: &Caller, channel: ChannelId, now: &Position) -> Option<Position> {
+        let first = self.bus.reader(caller, channel).first()?;
+        (matches!(self.settings.since, Since::Now) && !first.same_epoch(now)).then_some(first)
     }
 
     fn attempt_label(&self, outcome: &'static str) -> AttemptLabel {

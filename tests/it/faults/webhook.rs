@@ -50,7 +50,10 @@ impl Webhook {
         let mut positions = HashMap::new();
         for sent in &ledger.sent {
             let Outcome::Acknowledged(at) = &sent.outcome else { continue };
-            if let [only] = &**at {
+            // A retry may have put it after later ones, and the webhook may have the first attempt of an epoch that was lost.
+            if let [only] = &**at
+                && !sent.may_be_reordered
+            {
                 positions.insert(sent.id.as_str(), only);
             }
             let gaps = gaps.get(sent.channel).map_or(&[][..], |gaps| gaps);
