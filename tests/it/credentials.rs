@@ -69,8 +69,9 @@ fn auth_init_writes_a_configuration_and_keys_and_overwrites_nothing() {
         assert_fails(&run_in(other.path(), &["auth", "init"]), &[name, "exists"]);
         assert_eq!(fs::read_dir(other.path()).unwrap().count(), 1, "nothing is left behind");
     }
-    let dir = path("none");
-    assert_fails(&run_in(folder.path(), &["auth", "init", "--dir", dir.to_str().unwrap()]), &["cannot write", "none"]);
+    // A file stands where the folder would be.
+    let dir = path("auth.toml/none");
+    assert_fails(&run_in(folder.path(), &["auth", "init", "--dir", dir.to_str().unwrap()]), &["auth.toml/none"]);
 }
 
 #[test]

@@ -172,8 +172,11 @@ impl Delivering {
                 Update::Event(delivery) => Item::event(&delivery.channel, &delivery.position, &delivery.event),
                 Update::Gap { channel, from, position } => Item::gap(&channel, &from, &position),
                 Update::Subscribed { channel, position } => {
-                    // Everything before it was delivered. Where nothing was yet, the channel begins here, also next time.
-                    self.positions.done(&channel, &position)?;
+                    // Where nothing was delivered yet, the channel begins here, also next time. Otherwise a gap may follow, which
+                    // is not delivered yet.
+                    if self.positions.of(&channel).is_none() {
+                        self.positions.done(&channel, &position)?;
+                    }
                     if self.unconfirmed.remove(&channel) && self.unconfirmed.is_empty() {
                         say(&format!("{DIM}following; press Ctrl-C to stop{DIM:#}"));
                     }

@@ -7,7 +7,7 @@ use crate::support::http::Response;
 use crate::support::node::Node;
 use crate::support::raw::{RawConnection, Reader, Target};
 
-const ADMIN: [&str; 2] = ["/metrics", "/v1/nodes"];
+const ADMIN: [&str; 4] = ["/metrics", "/v1/nodes", "/v1/connections", "/v1/incidents"];
 const PUBLIC: [&str; 7] = ["/", "/v1/events", "/v1/channels", "/v1/schemas", "/healthz", "/readyz", "/favicon.ico"];
 
 async fn apart() -> Node {

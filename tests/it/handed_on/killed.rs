@@ -87,7 +87,9 @@ fn a_command_that_is_stopped_or_killed_goes_on_where_it_was() {
         assert_eq!(ended.code, (signal != "KILL").then_some(0), "{ended:?}");
         kills += usize::from(signal == "KILL");
     }
+    let before = endpoint.received().len();
     let tail = forward(&daemon, &endpoint.url());
+    until("it delivers, so that the file is its own", || endpoint.received().len() > before);
     // A second one with the same file would deliver everything twice.
     let second = forward(&daemon, &endpoint.url()).ended();
     assert!(second.code == Some(1) && second.err.contains("in use by another `tail`"), "{second:?}");
