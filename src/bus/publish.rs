@@ -181,7 +181,6 @@ impl Publisher<'_> {
                 tokio::task::yield_now().await;
             }
             let at = if many { format!("/{index}") } else { String::new() };
-            let channel = self.channel_of(&document);
             match self.bus.catalog.validate(document, &at, MAX_MISTAKES - mistakes.len(), defaults) {
                 Ok(event) => {
                     if let Some(effect) = self.bus.cascades.effect(&event, &self.bus.catalog, &time) {
@@ -197,7 +196,7 @@ impl Publisher<'_> {
                         Mistake::new(format!("{at}/type"), known.refuse(&message, &name))
                     });
                     let is_unknown = unknown.is_some();
-                    self.refused(channel);
+                    self.count_refused(refusal.channel);
                     code.get_or_insert(if is_unknown { ErrorCode::UnknownType } else { ErrorCode::InvalidEvent });
                     mistakes.extend(unknown.into_iter().chain(refusal.mistakes));
                     if mistakes.len() >= MAX_MISTAKES {
@@ -215,7 +214,8 @@ impl Publisher<'_> {
     fn authorize(&self, document: &Json<'_>) -> Result<(), Problem> {
         let Some(principal) = self.caller.principal() else { return Ok(()) };
         let Some(name) = document.get("type").and_then(Json::as_str) else { return Ok(()) };
-        let rule = self.bus.catalog.channel(name).and_then(|channel| principal.grants.publish(channel));
+        let channel = self.bus.catalog.channel(name);
+        let rule = channel.and_then(|channel| principal.grants.publish(channel));
         let within_pin = match rule {
             None => false,
             Some(Rule::All) => true,
@@ -226,18 +226,14 @@ impl Publisher<'_> {
         match within_pin && !self.bus.is_other_publisher(principal, source) {
             true => Ok(()),
             false => {
-                self.refused(self.channel_of(document));
+                self.count_refused(channel);
                 Err(self.bus.denied(self.caller, PUBLISH, Some(name)))
             }
         }
     }
 
-    fn channel_of(&self, document: &Json<'_>) -> Option<ChannelId> {
-        self.bus.catalog.channel(document.get("type").and_then(Json::as_str)?)
-    }
-
     /// Counts a refused event. An unknown type has no channel that could count it.
-    fn refused(&self, channel: Option<ChannelId>) {
+    fn count_refused(&self, channel: Option<ChannelId>) {
         if let Some(channel) = channel {
             self.bus.namespace(self.caller).traffic().of(channel).refused.fetch_add(1, Ordering::Relaxed);
         }

@@ -280,7 +280,7 @@ impl Catalog {
         // The application layer knows which types the publisher may see, and describes this mistake.
         let unknown_type = unknown.map(str::to_owned);
         mistakes.truncate(if unknown.is_some() { limit - 1 } else { limit });
-        Refusal { unknown_type, mistakes }
+        Refusal { channel, unknown_type, mistakes }
     }
 }
 

@@ -44,6 +44,8 @@ impl Defaults<'_> {
 /// Why a document was refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
+    /// The channel of the document's type. `None` if it names no type that the daemon has.
+    pub channel: Option<ChannelId>,
     /// The document's `type`, if the daemon has no such event type.
     pub unknown_type: Option<String>,
     /// What else is wrong and where, at most [`MAX_MISTAKES`](super::MAX_MISTAKES). Not empty if the type is known.
