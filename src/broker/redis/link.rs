@@ -159,6 +159,7 @@ impl Connection {
                 checked.map_err(|error| endpoint.explain(from_fred(&error)))?
             }
         };
+        endpoint.report_accepted();
         if is_replica {
             endpoint.report_replica();
             return Err(BrokerError::Unavailable(REPLICA.into()));

@@ -46,7 +46,7 @@ pub(super) fn follow(url: &RedisUrl) -> Result<(Target, impl Future<Output = ()>
     let options = ConnectOptions::of(url)?;
     let owned = |name| url.parameter(name).map(str::to_owned);
     let (username, password) = (owned("sentinel_username"), owned("sentinel_password"));
-    let sentinel_options = ConnectOptions { username, password, database: None, tls: options.tls.clone() };
+    let sentinel_options = ConnectOptions { username, password, tls: options.tls.clone(), ..ConnectOptions::default() };
     let (updates, replies) = watch::channel(SentinelReplies {
         last: vec![None; url.servers.len()],
         online: vec![false; url.servers.len()],

@@ -3,6 +3,8 @@
 //! A [`Target`] is a Redis that can be connected to, perhaps one that Sentinel names. It [resolves](Target::resolve) to an
 //! [`Endpoint`], the server for one connection.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use fred::clients::Client;
@@ -35,6 +37,8 @@ pub(super) struct ConnectOptions {
     pub password: Option<String>,
     pub database: Option<u8>,
     pub tls: Option<TlsConfig>,
+    /// Whether a server has accepted a connection with these options.
+    pub accepted: Arc<AtomicBool>,
 }
 
 /// A Redis that can be connected to.
@@ -43,6 +47,8 @@ pub(super) struct Target {
     config: Config,
     /// Names the server, if Sentinel does that. `config` has no server then.
     sentinel: Option<SentinelService>,
+    /// See [`ConnectOptions`].
+    accepted: Arc<AtomicBool>,
     /// The URL or address without a password, for log lines.
     pub name: String,
 }
@@ -52,6 +58,8 @@ pub(super) struct Target {
 pub(super) struct Endpoint {
     config: Config,
     master: Option<NamedMaster>,
+    /// See [`ConnectOptions`].
+    accepted: Arc<AtomicBool>,
 }
 
 impl ConnectOptions {
@@ -92,13 +100,14 @@ impl ConnectOptions {
             password: password.map(str::to_owned),
             database: database.transpose()?,
             tls: tls(url)?,
+            accepted: Arc::default(),
         })
     }
 }
 
 impl ConnectOptions {
     fn config(&self, server: ServerConfig) -> Config {
-        let Self { username, password, database, tls } = self.clone();
+        let Self { username, password, database, tls, accepted: _ } = self.clone();
         Config { server, username, password, database, tls, fail_fast: true, ..Config::default() }
     }
 }
@@ -114,18 +123,21 @@ impl Target {
             Some((host, port)) => ServerConfig::new_centralized(host.as_str(), *port),
             None => ServerConfig::new_unix_socket(&*url.path),
         };
-        Ok(Self { config: options.config(server), sentinel: None, name: url.to_string() })
+        let name = url.to_string();
+        Ok(Self { config: options.config(server), sentinel: None, accepted: options.accepted, name })
     }
 
     /// The server at this address: a sentinel, or a node of a cluster.
     pub fn at(options: &ConnectOptions, server: Server) -> Self {
         let name = server.to_string();
-        Self { config: options.config(ServerConfig::Centralized { server }), sentinel: None, name }
+        let config = options.config(ServerConfig::Centralized { server });
+        Self { config, sentinel: None, accepted: options.accepted.clone(), name }
     }
 
     /// The server that the sentinels name as the master of `service`.
     pub fn behind_sentinel(options: &ConnectOptions, service: SentinelService, name: String) -> Self {
-        Self { config: options.config(ServerConfig::default()), sentinel: Some(service), name }
+        let config = options.config(ServerConfig::default());
+        Self { config, sentinel: Some(service), accepted: options.accepted.clone(), name }
     }
 
     /// The server to connect to now.
@@ -134,10 +146,11 @@ impl Target {
     /// Why the sentinels name no master.
     pub async fn resolve(&mut self) -> Result<Endpoint, BrokerError> {
         let mut config = self.config.clone();
-        let Some(service) = &mut self.sentinel else { return Ok(Endpoint { config, master: None }) };
+        let accepted = self.accepted.clone();
+        let Some(service) = &mut self.sentinel else { return Ok(Endpoint { config, master: None, accepted }) };
         let master = service.master().await?;
         config.server = ServerConfig::Centralized { server: master.server().clone() };
-        Ok(Endpoint { config, master: Some(master) })
+        Ok(Endpoint { config, master: Some(master), accepted })
     }
 
     /// Waits until [`resolve`](Self::resolve) may return another server than the last time. That never happens without
@@ -184,9 +197,15 @@ impl Endpoint {
         Client::new(Config { version, ..self.config.clone() }, Some(performance), Some(connection), None)
     }
 
-    /// The error of a handshake, with its usual cause: TLS on one side only.
+    /// Reports that the server has passed its handshake.
+    pub fn report_accepted(&self) {
+        self.accepted.store(true, Ordering::Relaxed);
+    }
+
+    /// The error of a handshake. Until the first one that succeeds, with the usual cause: TLS on one side only.
     pub fn explain(&self, error: BrokerError) -> BrokerError {
         let hint = |cause: &str| match cause {
+            _ if self.accepted.load(Ordering::Relaxed) => "",
             _ if !SILENT.iter().any(|text| cause.contains(text)) => "",
             _ if self.config.uses_tls() => {
                 "if its port does not use TLS, the broker's URL must begin with redis instead of rediss"
@@ -266,5 +285,16 @@ mod tests {
             let message = ConnectOptions::of(&read(url)).err().unwrap_or_else(|| panic!("{url} was accepted"));
             assert!(!message.is_empty() && !message.contains("s3cret"), "{url}: {message}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_server_that_was_connected_to_and_is_silent_does_not_lack_tls() {
+        let mut target = target("redis://localhost").unwrap();
+        let silent = || BrokerError::Unavailable(NO_ANSWER.into());
+        let first = target.resolve().await.unwrap();
+        assert!(first.explain(silent()).to_string().contains("rediss"));
+        first.report_accepted();
+        let later = target.resolve().await.unwrap();
+        assert_eq!(later.explain(silent()).to_string(), silent().to_string());
     }
 }
