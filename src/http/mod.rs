@@ -14,6 +14,7 @@ pub mod echo;
 pub mod edge;
 mod envelope;
 mod events;
+mod failure_log;
 mod flows;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
@@ -51,6 +52,7 @@ use crate::flows::DeadBoxes;
 use crate::flows::webhook::Webhooks;
 use crate::metrics::Metrics;
 use edge::Edge;
+pub use failure_log::FailureLog;
 pub use parse_limit::ParseLimit;
 pub use raw::raw;
 pub use respond::respond;
@@ -77,6 +79,7 @@ pub struct AppState {
     pub console: bool,
     pub edge: Edge,
     pub dead_boxes: DeadBoxes,
+    pub failure_log: FailureLog,
 }
 
 impl std::ops::Deref for App {

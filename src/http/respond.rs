@@ -52,11 +52,21 @@ pub async fn respond(
     if let Some(Refused { code, cause }) = response.extensions().get() {
         app.metrics.refused(code.as_str());
         let (status, id) = (response.status().as_u16(), id.to_str().unwrap_or_default());
-        if let Some(cause) = cause {
-            tracing::warn!(%method, path = uri.path(), status, code = code.as_str(), cause, request_id = id, "failed");
-        } else {
+        // A fault of the daemon itself always has its line. Other failures come by the thousand while the broker is away.
+        let line = match (cause, code) {
+            (None, _) => None,
+            (Some(_), ErrorCode::Internal) => Some(0),
+            (Some(_), _) => app.failure_log.line(),
+        };
+        if let Some(left_out @ 1..) = line {
+            tracing::warn!(requests = left_out, "more requests failed than there are lines here: debug has them all");
+        }
+        let (path, code) = (uri.path(), code.as_str());
+        match (cause, line) {
+            (Some(cause), Some(_)) => tracing::warn!(%method, path, status, code, cause, request_id = id, "failed"),
+            (Some(cause), None) => tracing::debug!(%method, path, status, code, cause, request_id = id, "failed"),
             // The client's mistake, or a state of this node that was logged when it began: thousands of clients may meet it.
-            tracing::debug!(%method, path = uri.path(), status, code = code.as_str(), request_id = id, "refused");
+            (None, _) => tracing::debug!(%method, path, status, code, request_id = id, "refused"),
         }
     }
     let headers = response.headers_mut();
