@@ -88,6 +88,15 @@ async fn next_line(subscriber: &mut Subscriber) -> String {
     }
 }
 
+/// The next `count` updates and errors of a subscriber.
+async fn next_lines(subscriber: &mut Subscriber, count: usize) -> Vec<String> {
+    let mut lines = Vec::with_capacity(count);
+    while lines.len() < count {
+        lines.push(next_line(subscriber).await);
+    }
+    lines
+}
+
 /// Reads an HTTP request without a body.
 async fn read_head(stream: &mut TcpStream) {
     let mut bytes = Vec::new();

@@ -65,10 +65,7 @@ async fn a_subscriber_resumes_after_a_failure_of_the_daemon() {
     };
     let client = async {
         let mut subscriber = client.subscribe([Subscription::to("a")]);
-        let mut all = Vec::new();
-        while all.len() < 7 {
-            all.push(next_line(&mut subscriber).await);
-        }
+        let mut all = next_lines(&mut subscriber, 7).await;
         let disconnected = all.remove(3);
         assert!(disconnected.contains("1011") && disconnected.contains("the replay failed"), "{disconnected}");
         let resumed =
@@ -94,10 +91,7 @@ async fn a_subscriber_reconnects_to_a_draining_daemon_when_asked_to() {
     };
     let client = async {
         let mut subscriber = client.subscribe([Subscription::to("a")]);
-        let mut all = Vec::new();
-        while all.len() < 5 {
-            all.push(next_line(&mut subscriber).await);
-        }
+        let all = next_lines(&mut subscriber, 5).await;
         assert_eq!(
             all,
             ["connected n", "subscribed a e:1", "event a e:2", "disconnected: closed by the daemon", "connected n"]

@@ -25,10 +25,7 @@ async fn a_refused_subscription_is_reported_and_not_requested_again() {
         let subscriptions =
             [Subscription::to("b"), Subscription::to("a").filter(json!({"x":1})), Subscription::to("c")];
         let mut subscriber = client.subscribe(subscriptions);
-        let mut all = Vec::new();
-        while all.len() < 9 {
-            all.push(next_line(&mut subscriber).await);
-        }
+        let mut all = next_lines(&mut subscriber, 9).await;
         assert!(all.remove(5).starts_with("disconnected"));
         assert_eq!(
             all,

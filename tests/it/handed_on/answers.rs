@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::{daemon, ids, publish};
+use super::{daemon, forward, ids, publish};
 use crate::support::certificates::Authority;
 use crate::support::daemon::{Daemon, Ended, Running, run};
 use crate::webhooks::receiver::{Answer, Receiver, SECRET, status, verified};
@@ -98,18 +98,7 @@ async fn ctrl_c_ends_it_at_once_in_a_pause_and_after_the_answer_otherwise() {
     publish(&daemon, "a", 2);
     let receiver = Receiver::start(|_, _| Answer { retry_after: Some("3600".into()), ..status(503) }).await;
     let url = receiver.url();
-    let start = || {
-        Running::start(daemon.command(&[
-            "tail",
-            "inventory-change",
-            "--since",
-            "start",
-            "--forward-to",
-            &url,
-            "--position-file",
-            "positions",
-        ]))
-    };
+    let start = || forward(&daemon, &url);
     let ended = |tail: Running| tokio::task::spawn_blocking(move || tail.ended());
     let waiting = start();
     receiver.came(1).await;

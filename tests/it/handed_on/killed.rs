@@ -1,7 +1,7 @@
 //! Processes that are killed in the middle: every event arrives, in order, and twice only where an answer was lost.
 
 use super::endpoint::Endpoint;
-use super::{daemon, daemon_at, ids, lines, publish, until};
+use super::{daemon, daemon_at, forward, ids, lines, publish, until};
 use crate::support::daemon::{Daemon, Running};
 
 /// The order in which events came first, and how many came again.
@@ -14,19 +14,6 @@ fn first_and_again(received: &[String]) -> (Vec<String>, usize) {
     }
     let again = received.len() - first.len();
     (first, again)
-}
-
-fn forward(daemon: &Daemon, url: &str) -> Running {
-    Running::start(daemon.command(&[
-        "tail",
-        "inventory-change",
-        "--since",
-        "start",
-        "--forward-to",
-        url,
-        "--position-file",
-        "positions",
-    ]))
 }
 
 #[test]

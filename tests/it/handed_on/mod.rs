@@ -14,7 +14,7 @@ mod killed;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use crate::support::daemon::Daemon;
+use crate::support::daemon::{Daemon, Running};
 
 /// A daemon that keeps its log in its folder, at this address.
 fn daemon_at(listen: &str, folder: tempfile::TempDir) -> Daemon {
@@ -58,4 +58,18 @@ fn until(what: &str, mut condition: impl FnMut() -> bool) {
         assert!(Instant::now() < end, "timed out waiting until {what}");
         std::thread::sleep(Duration::from_millis(10));
     }
+}
+
+/// Starts `tail --forward-to` to this address, from the start or from its position file.
+fn forward(daemon: &Daemon, url: &str) -> Running {
+    Running::start(daemon.command(&[
+        "tail",
+        "inventory-change",
+        "--since",
+        "start",
+        "--forward-to",
+        url,
+        "--position-file",
+        "positions",
+    ]))
 }

@@ -4,7 +4,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use tidings::config::{BrokerUrl, networks};
 
-use super::{SALES, publish_batch, subscribe_without_reading};
+use super::SALES;
 use crate::access::world::World;
 use crate::stream::Stream;
 use crate::support::each_broker::TestBroker;
@@ -12,6 +12,7 @@ use crate::support::events::sale;
 use crate::support::http::{Response, members};
 use crate::support::node::{Node, config};
 use crate::support::raw::{self, RawConnection, Reader, Target};
+use crate::support::slow::{publish_batch, subscribe_without_reading};
 use crate::support::subscriber::Subscriber;
 use crate::support::until;
 

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use tidings::config::BrokerUrl;
 
-use super::{SALES, publish_batch, subscribe_without_reading};
+use super::SALES;
 use crate::access::world::World;
 use crate::support::broker::redis_url;
 use crate::support::events::sale;
@@ -11,6 +11,7 @@ use crate::support::http::members;
 use crate::support::node::{Node, config};
 use crate::support::proxy::{Mode, Proxy};
 use crate::support::redis::Redis;
+use crate::support::slow::{publish_batch, subscribe_without_reading};
 use crate::support::subscriber::Subscriber;
 use crate::support::until;
 

@@ -18,6 +18,7 @@ pub mod raw;
 pub mod redis;
 pub mod resp;
 pub mod sentinel;
+pub mod slow;
 pub mod subscriber;
 pub mod tls;
 pub mod upstash;

@@ -1,12 +1,11 @@
 //! Slow consumers: a subscriber that outruns its outbox is closed with 4008. What it received has no holes, and no other
 //! subscriber is affected.
 
-use serde_json::{Value, json};
-
 use crate::support::each_broker::{TestBroker, over_each_broker_and_tls};
-use crate::support::events::{offset, sale, with};
+use crate::support::events::offset;
 use crate::support::node::Node;
-use crate::support::raw::{CLOSE, RawConnection, TEXT, text};
+use crate::support::raw::{CLOSE, TEXT, text};
+use crate::support::slow::{BATCH, publish_batch, subscribe_without_reading};
 use crate::support::subscriber::Subscriber;
 use crate::support::{until, within};
 
@@ -17,25 +16,10 @@ over_each_broker_and_tls!(
 );
 
 const OUTBOX: usize = 128 << 10;
-const BATCH: usize = 100;
 
 /// A node whose connections have a small outbox.
 async fn node_with_small_outboxes(broker: &TestBroker) -> Node {
     broker.node_with(|config| config.websocket.outbox_bytes = OUTBOX).await
-}
-
-/// Subscribes, and then never reads.
-async fn subscribe_without_reading(node: &Node) -> RawConnection {
-    let mut raw = RawConnection::open(node).await;
-    raw.send(&text(r#"{"type":"subscribe","sub":"s","channel":"inventory-change"}"#)).await;
-    assert_eq!(raw.json().await["type"], "subscribed");
-    raw
-}
-
-/// Publishes [`BATCH`] events of a kilobyte each.
-async fn publish_batch(node: &Node) {
-    let events: Vec<Value> = (0..BATCH).map(|n| with(sale(&n.to_string()), "padding", "x".repeat(1000))).collect();
-    node.publish(&json!(events)).await;
 }
 
 /// Publishes until the daemon has closed this many slow consumers. Checks that `reader` receives every event meanwhile, and that
