@@ -22,7 +22,8 @@ pub struct Accepted {
 }
 
 /// One channel of the daemon, as [`Client::channels`](super::Client::channels) lists it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct ChannelInfo {
     /// The name of the channel, which is the type of its events.
@@ -38,6 +39,19 @@ pub struct ChannelInfo {
     /// How many connections of this node are subscribed. `None` as above.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subscribers: Option<u64>,
+    /// Events of all nodes in a second, averaged over the last ten seconds. `None` as above, or if the daemon is older than
+    /// this count.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate_per_second: Option<f64>,
+    /// How many events were appended through this node since it started, with those of cascades. `None` as above.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub published: Option<u64>,
+    /// How many events were published through this node whose `id` had been published before. `None` as above.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub duplicates: Option<u64>,
+    /// How many events this node refused, for a mistake or a missing grant. `None` as above.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused: Option<u64>,
 }
 
 /// One node of the cluster, as [`Client::nodes`](super::Client::nodes) lists it. Times are in RFC 3339.

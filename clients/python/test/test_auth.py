@@ -64,6 +64,8 @@ async def test_a_missing_grant_is_forbidden(authority: Authority, connect: Conne
                 raise AssertionError("it stands")
         channels = await bus.channels()
         assert [(channel.type, channel.retained) for channel in channels] == [("order-status", None)]
+        counts = ("subscribers", "rate_per_second", "published", "duplicates", "refused")
+        assert [getattr(channels[0], name) for name in counts] == [None] * 5
     assert caught.value.code == "forbidden"
 
 

@@ -8,11 +8,13 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from both import until
 from conftest import Connect
 from daemon import Daemon
 
 from tidings_client import (
     CacheInvalidate,
+    Channel,
     ConnectionFailedError,
     EventData,
     InvalidError,
@@ -77,6 +79,25 @@ async def test_the_same_id_is_taken_once(shared: Daemon, connect: Connect) -> No
         first = await bus.publish(SALE, id=id)
         second = await bus.publish(SALE, id=id)
     assert (second.position, second.duplicate) == (first.position, True)
+
+
+async def test_a_channel_counts_what_was_published_and_refused(connect: Connect) -> None:
+    with Daemon() as daemon:
+        async with connect(daemon.url) as bus:
+            await bus.publish_all([SALE, SALE])
+            await bus.publish(SALE, id="a")
+            await bus.publish(SALE, id="a")
+            with pytest.raises(InvalidError):
+                await bus.publish({"type": "inventory-change", "data": {}})
+
+            def sales() -> Channel:
+                with Tidings(daemon.url) as reader:
+                    return next(channel for channel in reader.channels() if channel.type == "inventory-change")
+
+            # The current second counts when it is over.
+            await until(lambda: bool(sales().rate_per_second), "a rate")
+            listed = {channel.type: channel for channel in await bus.channels()}["inventory-change"]
+    assert (listed.retained, listed.published, listed.duplicates, listed.refused) == (3, 3, 1, 1)
 
 
 async def test_a_refusal_has_every_mistake(shared: Daemon, connect: Connect) -> None:

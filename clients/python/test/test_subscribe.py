@@ -206,6 +206,7 @@ async def test_channels_and_types(shared: Daemon, connect: Connect) -> None:
         "cache-invalidate", "data-update", "inventory-change", "order-status", "finance-change", "price-change",
     }  # fmt: skip
     assert channels["data-update"].subscribers == 1
+    assert channels["data-update"].rate_per_second is not None
     assert channels["data-update"].schema == types["data-update"]["$id"]
     assert types["price-change"]["x-tidings-key"] == "sku"
 

@@ -1,5 +1,6 @@
 // The public API of the client of the tidings event bus. Start with `connect`.
 
+export type { ChannelInfo } from "./answers.js";
 export type { Backoff } from "./backoff.js";
 export type { Bus } from "./bus.js";
 export { connect } from "./connect.js";

@@ -1,6 +1,7 @@
 // Channels: where each one stands, and how much happens on it.
 
 import { useEffect, useMemo, useState } from "preact/hooks";
+import type { ChannelInfo } from "tidings-client";
 
 import { ago, counted, type Page, split } from "../data/entries.js";
 import { usePoll } from "../data/poll.js";
@@ -11,16 +12,9 @@ import { Chart } from "../ui/chart.js";
 import { Channel as Name, Empty, Head, Loading, Problem } from "../ui/parts.js";
 
 /** An entry of `GET /v1/channels`. The counts are absent where the token may not see them, or the daemon does not count. */
-interface Channel {
-  readonly type: string;
-  readonly position: string;
-  readonly retained?: number;
-  readonly subscribers?: number;
+interface Channel extends Omit<ChannelInfo, "ratePerSecond"> {
   /** A number as it was written: `0.0` is no number of this page. */
   readonly ratePerSecond?: unknown;
-  readonly published?: number;
-  readonly duplicates?: number;
-  readonly refused?: number;
 }
 
 /** How many channels are asked for their last 15 minutes. */

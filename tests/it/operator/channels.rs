@@ -1,6 +1,7 @@
 //! The counts of `GET /v1/channels`: published events, duplicates, refused events and the rate, by namespace.
 
 use serde_json::{Value, json};
+use tidings::client::{ChannelInfo, Client};
 use tidings::config::BrokerUrl;
 
 use super::SALES;
@@ -35,6 +36,12 @@ async fn a_channel_counts_what_was_published_and_refused(broker: TestBroker) {
         (rate > 0.0).then_some(())
     })
     .await;
+    let client = Client::new(&node.url("")).unwrap();
+    let listed = client.channels().await.unwrap();
+    let sales = listed.iter().find(|channel| channel.name == SALES).unwrap();
+    assert_eq!((sales.retained, sales.subscribers), (Some(4), Some(0)));
+    assert_eq!((sales.published, sales.duplicates, sales.refused), (Some(4), Some(2), Some(2)));
+    assert!(sales.rate_per_second.is_some_and(|rate| rate > 0.0), "{sales:?}");
 }
 
 /// The rate is of the whole bus, what was published is of the node.
@@ -76,4 +83,8 @@ async fn a_refusal_counts_in_its_namespace_and_a_pinned_subscriber_sees_no_count
     let pinned = of("shop", json!({"subscribe": [{"channel": SALES, "where": {"productId": "1"}}]}));
     let seen = channel(&pinned, SALES).await;
     assert_eq!(crate::support::http::members(&seen), ["position", "schema", "type"]);
+    let listed = Client::new(&node.url("")).unwrap().with_token(&*pinned).channels().await.unwrap();
+    let counts = |one: &ChannelInfo| [one.retained, one.subscribers, one.published, one.duplicates, one.refused];
+    assert_eq!(listed.iter().map(counts).collect::<Vec<_>>(), [[None; 5]]);
+    assert_eq!(listed[0].rate_per_second, None);
 }

@@ -111,6 +111,15 @@ class Channel:
     retained: int | None
     #: The subscribers at this node. `None` as above.
     subscribers: int | None
+    #: Events of all nodes in a second, averaged over the last ten seconds. `None` as above, and from a daemon that is
+    #: older than this count.
+    rate_per_second: float | None = None
+    #: Events that were appended through this node since it started, with those of cascades. `None` as above.
+    published: int | None = None
+    #: Events published through this node whose `id` had been published before. `None` as above.
+    duplicates: int | None = None
+    #: Events that this node refused, for a mistake or a missing grant. `None` as above.
+    refused: int | None = None
 
 
 def read_time(text: str) -> datetime:

@@ -44,8 +44,18 @@ def channel_list(core: Core) -> Flow[list[Channel]]:
     """Lists the channels."""
     answer = yield from core.get("/v1/channels")
     return [
-        Channel(c["type"], c["schema"], c["position"], c.get("retained"), c.get("subscribers"))
-        for c in answer["channels"]
+        Channel(
+            type=one["type"],
+            schema=one["schema"],
+            position=one["position"],
+            retained=one.get("retained"),
+            subscribers=one.get("subscribers"),
+            rate_per_second=one.get("ratePerSecond"),
+            published=one.get("published"),
+            duplicates=one.get("duplicates"),
+            refused=one.get("refused"),
+        )
+        for one in answer["channels"]
     ]
 
 
