@@ -5,10 +5,10 @@ use clap::Args;
 use super::candidates;
 use super::failure::{Failure, say};
 use super::fields::Field;
+use super::follow::subscriptions;
 use super::output::DIM;
 use super::remote::Remote;
 use super::shape::Shape;
-use super::tail::subscriptions;
 use crate::client::{HistoryQuery, LoggedEvent};
 
 /// Print retained events from the log.

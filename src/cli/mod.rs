@@ -18,6 +18,7 @@ mod failure;
 mod fields;
 mod flags;
 mod flow;
+mod follow;
 mod generate;
 mod health;
 mod history;

@@ -98,7 +98,8 @@ impl Subscriber {
                     Ok((socket, token)) => {
                         self.renewal = Renewal::default();
                         let mut open = OpenConnection::new(socket, token);
-                        // Behind the subscriptions, which were sent first.
+                        open.outgoing.extend(to_messages(self.subscriptions.added()));
+                        // Behind the subscriptions.
                         open.outgoing.extend(to_messages(self.syncs.unsent()));
                         self.connection = ConnectionState::Open(Box::new(open));
                     }
@@ -153,6 +154,19 @@ impl Subscriber {
                     }
                 }
             }
+        }
+    }
+
+    /// Adds a subscription. The daemon is asked for it at once, or on the next connection.
+    pub fn add(&mut self, subscription: Subscription) {
+        self.subscriptions.add(subscription);
+        self.request_added();
+    }
+
+    /// Requests the subscriptions that were added since the connection began to open.
+    fn request_added(&mut self) {
+        if let ConnectionState::Open(open) = &mut self.connection {
+            open.outgoing.extend(to_messages(self.subscriptions.added()));
         }
     }
 

@@ -39,6 +39,8 @@ pub(super) struct Subscriptions {
     gaps: HashMap<Arc<str>, (Position, Position)>,
     /// The delayed subscriptions, and when to request each of them again.
     retries: Vec<(Instant, usize)>,
+    /// The subscriptions that this connection has not requested, since they were added after it began.
+    added: Vec<usize>,
 }
 
 /// One subscription, and its state on the current connection.
@@ -115,24 +117,26 @@ enum SubKind {
 
 impl Subscriptions {
     pub fn new(subscriptions: Vec<Subscription>) -> Self {
-        let state = |subscription: Subscription| {
-            Some(SubscriptionState {
-                filter: subscription.filter.as_ref().map(|filter| filter.read().into_owned()),
-                subscription,
-                received_range: None,
-                phase: Phase::NotRequested,
-                requested_first: false,
-                lagging: false,
-                backoff: Backoff::default(),
-            })
-        };
         Self {
-            states: subscriptions.into_iter().map(state).collect(),
+            states: subscriptions.into_iter().map(|subscription| Some(SubscriptionState::new(subscription))).collect(),
             backfills: HashMap::new(),
             backfill_allowed: true,
             gaps: HashMap::new(),
             retries: Vec::new(),
+            added: Vec::new(),
         }
+    }
+
+    /// Adds a subscription. [`Subscriptions::added`] or the next connection requests it.
+    pub fn add(&mut self, subscription: Subscription) {
+        self.added.push(self.states.len());
+        self.states.push(Some(SubscriptionState::new(subscription)));
+    }
+
+    /// The frames that request the subscriptions which were added since the connection began.
+    pub fn added(&mut self) -> Vec<ClientFrame> {
+        let added = std::mem::take(&mut self.added);
+        added.into_iter().filter_map(|index| self.request(index)).collect()
     }
 
     /// Resets the state for a new connection, and returns the frames to send on it.
@@ -140,6 +144,7 @@ impl Subscriptions {
         self.backfills.clear();
         self.gaps.clear();
         self.retries.clear();
+        self.added.clear();
         let mut frames = Vec::new();
         let mut channels: Vec<Arc<str>> = Vec::new();
         for state in self.states.iter_mut().flatten() {
@@ -376,6 +381,18 @@ impl Subscriptions {
 }
 
 impl SubscriptionState {
+    fn new(subscription: Subscription) -> Self {
+        Self {
+            filter: subscription.filter.as_ref().map(|filter| filter.read().into_owned()),
+            subscription,
+            received_range: None,
+            phase: Phase::NotRequested,
+            requested_first: false,
+            lagging: false,
+            backoff: Backoff::default(),
+        }
+    }
+
     /// The position up to which it has everything, once the daemon has confirmed it.
     fn position(&self) -> Option<&Position> {
         self.received_range.as_ref().map(|(_, last)| last)

@@ -13,6 +13,7 @@ over_each_broker!(
     a_live_and_a_replaying_subscription_share_a_channel,
     a_hundred_replaying_subscriptions_share_a_channel,
     updates_are_a_stream,
+    a_subscription_is_added_before_and_after_the_connection,
     an_age_that_the_log_no_longer_reaches_is_a_gap,
 );
 
@@ -75,6 +76,20 @@ async fn updates_are_a_stream(broker: TestBroker) {
     });
     let offsets: Vec<u64> = within("five events", events.take(5).collect()).await;
     assert_eq!(offsets, [1, 2, 3, 4, 5]);
+}
+
+async fn a_subscription_is_added_before_and_after_the_connection(broker: TestBroker) {
+    let node = broker.node().await;
+    publish(&node, 0..3).await;
+    let mut subscriber = Client::new(&node.url("")).unwrap().subscribe([Subscription::to("order-status")]);
+    subscriber.add(Subscription::to(CHANNEL).since("start").filter(json!({"productId": ["1", "4"]})));
+    assert_eq!(products(&mut subscriber, 1).await, [1]);
+    // Begins before what the stream of the channel has reached.
+    subscriber.add(Subscription::to(CHANNEL).since("start").filter(json!({"productId": ["0", "5"]})));
+    assert_eq!(products(&mut subscriber, 1).await, [0]);
+    publish(&node, 3..6).await;
+    assert_eq!(products(&mut subscriber, 2).await, [4, 5]);
+    subscriber.close().await;
 }
 
 async fn an_age_that_the_log_no_longer_reaches_is_a_gap(broker: TestBroker) {

@@ -42,6 +42,7 @@ mod load;
 mod lost_signals;
 mod moments;
 mod near_cache;
+mod new_channels;
 mod nodes;
 mod one_bus;
 mod openapi;

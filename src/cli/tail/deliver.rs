@@ -11,6 +11,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{Instant, sleep};
 
 use super::super::failure::{Failure, say, say_error};
+use super::super::follow::{Following, Seen};
 use super::super::output::{self, DIM};
 use super::super::reporter::ConnectionReporter;
 use super::exec::Exec;
@@ -86,6 +87,7 @@ pub struct Delivering {
     policy: Policy,
     positions: Positions,
     receipts: Receipts,
+    following: Following,
     subscriber: Subscriber,
     /// What came while an event waited for its answer.
     ahead: VecDeque<Result<Update, Error>>,
@@ -100,7 +102,7 @@ pub struct Delivering {
 }
 
 impl Delivering {
-    /// The loop over a subscriber of these channels.
+    /// The loop over a subscriber of what is followed, which begins with these channels.
     ///
     /// # Errors
     /// The handlers of the signals cannot be set.
@@ -109,7 +111,7 @@ impl Delivering {
         policy: Policy,
         positions: Positions,
         receipts: Receipts,
-        (subscriber, channels): (Subscriber, HashSet<Arc<str>>),
+        (following, subscriber, channels): (Following, Subscriber, HashSet<Arc<str>>),
     ) -> Result<Self, Failure> {
         let signals =
             Signals { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? };
@@ -118,6 +120,7 @@ impl Delivering {
             policy,
             positions,
             receipts,
+            following,
             subscriber,
             ahead: VecDeque::new(),
             reporter: ConnectionReporter::default(),
@@ -196,12 +199,23 @@ impl Delivering {
     async fn next_update(&mut self) -> Result<Update, Stopped> {
         loop {
             let update = match self.ahead.pop_front() {
-                Some(update) => update?,
+                Some(update) => update,
                 None => tokio::select! {
-                    update = self.subscriber.next() => update?,
+                    update = self.subscriber.next() => update,
+                    more = self.following.more() => {
+                        more.into_iter().for_each(|one| self.subscriber.add(self.positions.resume(one)));
+                        continue;
+                    }
                     () = self.signals.next() => return Err(Stopped::Asked),
                     () = output::reader_gone() => return Err(Failure::ClosedPipe.into()),
                 },
+            };
+            let update = match self.following.saw(update)? {
+                Seen::Update(update) => update,
+                Seen::Ended(channel) => {
+                    self.unconfirmed.remove(&channel);
+                    continue;
+                }
             };
             match update {
                 Update::Event(_) | Update::Subscribed { .. } => return Ok(update),
@@ -306,10 +320,15 @@ fn has_room(ahead: &VecDeque<Result<Update, Error>>) -> bool {
     ahead.len() < READ_AHEAD && !ahead.back().is_some_and(Result::is_err)
 }
 
-/// Keeps what must stay in order, and reports the rest at once.
+/// Keeps what must stay in order, and reports the rest at once. What is followed sees all of it in its order.
 fn put(update: Result<Update, Error>, ahead: &mut VecDeque<Result<Update, Error>>, reporter: &mut ConnectionReporter) {
     match update {
-        Ok(Update::Event(_) | Update::Gap { .. } | Update::Subscribed { .. }) | Err(_) => ahead.push_back(update),
+        Ok(Update::Event(_) | Update::Gap { .. } | Update::Subscribed { .. } | Update::Connected { .. }) | Err(_) => {
+            if let Ok(connected @ Update::Connected { .. }) = &update {
+                reporter.report(connected);
+            }
+            ahead.push_back(update);
+        }
         Ok(other) => reporter.report(&other),
     }
 }

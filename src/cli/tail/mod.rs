@@ -17,7 +17,6 @@ use std::pin::pin;
 
 use clap::{Args, ValueHint};
 use futures_util::FutureExt;
-use serde_json::json;
 
 use self::deliver::{Delivering, Destination, Policy};
 use self::exec::Exec;
@@ -26,13 +25,13 @@ use self::positions::Positions;
 use self::receipts::Receipts;
 use super::candidates;
 use super::failure::{Failure, say};
-use super::fields::{self, Field};
+use super::fields::Field;
+use super::follow::{Following, LATEST, Seen};
 use super::output::{self, DIM, Output};
 use super::remote::Remote;
 use super::reporter::ConnectionReporter;
 use super::shape::Shape;
-use crate::client::{Client, Error, Subscription, Update};
-use crate::event::{Filter, FilterError};
+use crate::client::{Client, Subscription, Update};
 
 /// Follow events as they arrive.
 ///
@@ -46,7 +45,7 @@ use crate::event::{Filter, FilterError};
     after_help = "Examples:\n  tidings tail\n  tidings tail inventory-change --where productId=123 --where productId=124\n  tidings tail order-status --json | jq .event.data\n  tidings tail cache-invalidate --where 'keys={\"prefix\":\"user:\"}' --count 10\n  tidings tail order-status --since 10m --format '{time} {subject} {data.newStatus}'\n  tidings tail order-status --since latest\n  tidings tail --jq 'select(.event.data.newQuantity? == 0) | .event.subject'\n  tidings tail order-status --forward-to http://localhost:3000/hook --secret-file hook.secret --position-file hook.json\n  tidings tail inventory-change --exec './restock.sh \"$TIDINGS_SUBJECT\"' --attempts 3"
 )]
 pub struct Tail {
-    /// Channels to follow [default: all].
+    /// Channels to follow [default: all, also those that come later].
     #[arg(value_name = "CHANNEL", add = candidates::channels())]
     channels: Vec<String>,
     /// Print only events whose data has this value in this field. Repeat a field to match any of several values.
@@ -156,39 +155,19 @@ impl Tail {
             Destination::Forward(_) => Receipts::Lines(Output::new(), self.shape.zone()),
         };
         let client = self.remote.client()?;
-        let subscriptions = tokio::select! {
-            subscriptions = self.begun(&client) => subscriptions?,
+        let (following, subscriptions) = tokio::select! {
+            begun = self.begin(&client) => begun?,
             _ = tokio::signal::ctrl_c() => return Ok(()),
         };
-        let begun = subscriptions.into_iter().map(|subscription| match positions.of(&subscription.channel) {
-            Some(position) => {
-                let since = position.to_string();
-                subscription.since(since)
-            }
-            None => subscription,
-        });
-        let begun: Vec<_> = begun.collect();
+        let begun: Vec<_> = subscriptions.into_iter().map(|subscription| positions.resume(subscription)).collect();
         let channels = begun.iter().map(|subscription| subscription.channel.clone()).collect();
         let subscriber = client.subscribe(begun);
-        Delivering::new(destination, policy, positions, receipts, (subscriber, channels))?.run().await
+        Delivering::new(destination, policy, positions, receipts, (following, subscriber, channels))?.run().await
     }
 
-    /// The subscriptions of the flags, each with where it begins.
-    async fn begun(&self, client: &Client) -> Result<Vec<Subscription>, Failure> {
-        let all = self.channels.is_empty();
-        let subscriptions = subscriptions(client, self.channels.clone(), &self.filter).await?;
-        let mut begun = Vec::with_capacity(subscriptions.len());
-        for subscription in subscriptions {
-            begun.push(match &self.since {
-                // Of all channels, those that keep no newest events begin with their next event.
-                Some(since) if all && since == LATEST && !keeps_latest(client, &subscription.channel).await? => {
-                    subscription
-                }
-                Some(since) => subscription.since(since),
-                None => subscription,
-            });
-        }
-        Ok(begun)
+    /// The channels of the flags, and their subscriptions.
+    async fn begin(&self, client: &Client) -> Result<(Following, Vec<Subscription>), Failure> {
+        Following::begin(client.clone(), self.channels.clone(), self.filter.clone(), self.since.clone()).await
     }
 
     /// Prints each event.
@@ -196,8 +175,8 @@ impl Tail {
         let mut interrupted = pin!(tokio::signal::ctrl_c());
         let mut reader_gone = pin!(output::reader_gone());
         let client = self.remote.client()?;
-        let subscriptions = tokio::select! {
-            subscriptions = self.begun(&client) => subscriptions?,
+        let (mut following, subscriptions) = tokio::select! {
+            begun = self.begin(&client) => begun?,
             _ = &mut interrupted => return Ok(()),
         };
         let mut unconfirmed: HashSet<_> =
@@ -210,11 +189,15 @@ impl Tail {
         while left != Some(0) {
             // Events that have already arrived are printed in one write. Flush before waiting for more.
             let update = match subscriber.next().now_or_never() {
-                Some(update) => update?,
+                Some(update) => update,
                 None => {
                     printer.output.flush()?;
                     tokio::select! {
-                        update = subscriber.next() => update?,
+                        update = subscriber.next() => update,
+                        more = following.more() => {
+                            more.into_iter().for_each(|subscription| subscriber.add(subscription));
+                            continue;
+                        }
                         () = reporter.due() => {
                             reporter.flush();
                             continue;
@@ -222,6 +205,13 @@ impl Tail {
                         _ = &mut interrupted => break,
                         () = &mut reader_gone => return Err(Failure::ClosedPipe),
                     }
+                }
+            };
+            let update = match following.saw(update)? {
+                Seen::Update(update) => update,
+                Seen::Ended(channel) => {
+                    unconfirmed.remove(&channel);
+                    continue;
                 }
             };
             match update {
@@ -260,78 +250,4 @@ impl HandingFlags {
     fn is_given(&self) -> bool {
         self.position_file.is_some() || self.attempts.is_some() || self.skip_failed
     }
-}
-
-/// The value of `--since` that begins with the newest event of each subject.
-const LATEST: &str = "latest";
-
-/// Whether a channel's type keeps the newest event of each subject.
-async fn keeps_latest(client: &Client, channel: &str) -> Result<bool, Failure> {
-    match client.latest_list(channel, None, None, 1).await {
-        Ok(_) => Ok(true),
-        Err(Error::Refused(problem)) if problem.status == 422 => Ok(false),
-        Err(error) => Err(error.into()),
-    }
-}
-
-/// The subscriptions for the named channels. Without names, those for all channels that have the fields of the filter.
-pub async fn subscriptions(
-    client: &Client,
-    named: Vec<String>,
-    conditions: &[Field],
-) -> Result<Vec<Subscription>, Failure> {
-    let all = named.is_empty();
-    let mut names = named;
-    if all {
-        names = client.channels().await?.into_iter().map(|channel| channel.name).collect();
-    } else {
-        // Follow a channel once, even if it was named twice.
-        let mut seen = HashSet::new();
-        names.retain(|name| seen.insert(name.clone()));
-    }
-    let (mut subscriptions, mut refused) = (Vec::new(), Vec::new());
-    for name in &names {
-        // The schema is fetched even without conditions, so that the command fails at once if the daemon is
-        // unreachable.
-        let schema = match client.schema(name).await {
-            // An unknown channel. The daemon refuses the subscription, and suggests a similar name.
-            Err(Error::Refused(problem)) if problem.status == 404 => json!({}),
-            schema => schema?,
-        };
-        let subscription = Subscription::to(name);
-        if conditions.is_empty() {
-            subscriptions.push(subscription);
-            continue;
-        }
-        let filter = fields::filter(&schema, conditions);
-        // A named channel's filter is left to the daemon, whose schema is the one that counts.
-        match Filter::read(&filter, name, &schema) {
-            Err(error) if all => refused.push(error),
-            _ => subscriptions.push(subscription.filter(filter)),
-        }
-    }
-    if subscriptions.is_empty() {
-        return Err(no_channel_matches(refused, conditions));
-    }
-    if subscriptions.len() < names.len() {
-        let followed: Vec<_> = subscriptions.iter().map(|subscription| &*subscription.channel).collect();
-        say(&format!("{DIM}only these channels can match --where: {}{DIM:#}", followed.join(", ")));
-    }
-    Ok(subscriptions)
-}
-
-/// The failure of a filter for all channels that none of them can match.
-fn no_channel_matches(refused: Vec<FilterError>, conditions: &[Field]) -> Failure {
-    // A channel that has the fields, but never with these values, is the one that was meant.
-    if let Some(error) = refused.iter().find(|error| matches!(error, FilterError::Invalid(_))) {
-        return error.to_string().into();
-    }
-    let fields: Vec<_> = conditions.iter().map(|field| field.name.as_str()).collect();
-    let fields = fields.join(" and ");
-    let first = conditions.first().map_or_else(String::new, |field| format!("{}={}", field.name, field.text));
-    format!(
-        "no channel has the field {fields}: name a channel to learn which fields it has, as in \
-         `tidings tail order-status --where {first}`"
-    )
-    .into()
 }

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::client::Subscription;
 use crate::config::read_error;
 use crate::event::{Cursor, Position};
 
@@ -81,6 +82,17 @@ impl Positions {
     /// Up to where everything of a channel is done.
     pub fn of(&self, channel: &str) -> Option<&Position> {
         self.stored.positions.get(channel)
+    }
+
+    /// The subscription from where its channel is done.
+    pub fn resume(&self, subscription: Subscription) -> Subscription {
+        match self.of(&subscription.channel) {
+            Some(position) => {
+                let since = position.to_string();
+                subscription.since(since)
+            }
+            None => subscription,
+        }
     }
 
     /// Everything of a channel up to here is done.

@@ -22,9 +22,9 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 use super::candidates;
 use super::failure::Failure;
 use super::fields::Field;
+use super::follow::{Following, Seen};
 use super::output::Output;
 use super::remote::Remote;
-use super::tail::subscriptions;
 use crate::client::{ChannelInfo, Client, ConnectionInfo, NodeInfo, Update};
 use crate::config;
 use screen::Screen;
@@ -139,7 +139,7 @@ impl Top {
             return Err(Failure::Message("stdout is no terminal: use --json for one look".into()));
         }
         let client = self.remote.client()?;
-        let subscriptions = subscriptions(&client, self.channels.clone(), &self.filter).await?;
+        let (mut following, subscriptions) = Following::begin(client.clone(), self.channels, self.filter, None).await?;
         let mut state = State::new(&client).await?;
         let mut subscriber = client.subscribe(subscriptions);
         if self.json {
@@ -166,7 +166,11 @@ impl Top {
         let mut is_paused = false;
         loop {
             tokio::select! {
-                update = subscriber.next() => state.take(update?),
+                update = subscriber.next() => match following.saw(update)? {
+                    Seen::Update(update) => state.take(update),
+                    Seen::Ended(_) => {}
+                },
+                more = following.more() => more.into_iter().for_each(|subscription| subscriber.add(subscription)),
                 _ = frames.tick(), if !is_paused => screen.draw(&state.look(), false)?,
                 _ = asks.tick() => state.ask(&client).await,
                 key = keys.next() => match key {
