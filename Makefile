@@ -172,6 +172,10 @@ generate: build setup-python-client ## write the generated files: schemas/ and t
 console: setup-console ## build the console, console/dist; then build the daemon, which embeds it
 	cd $(CONSOLE) && npm run build
 
+record: release ## record `tail --forward-to`, `top` and `doctor` at a terminal again, into docs/command-line.md
+	@$(SETUP) tmux redis-server
+	TIDINGS_BIN=$(CURDIR)/target/release/tidings scripts/record
+
 docs: setup-docs ## the site of the documents, target/site/index.html, with a search; each link within it is checked
 	scripts/site
 
