@@ -75,3 +75,25 @@ test("the TypeScript type is one that a person can read", () => {
   code?: string;
 }`);
 });
+
+test("the TypeScript type has numbers as they are written, and lists of alternatives in parentheses", () => {
+  const schema = json.parse(`{
+    "type": "object",
+    "properties": {
+      "big": { "enum": [9007199254740993, 1.10, "x", null] },
+      "one": { "const": 1E5 },
+      "parts": { "type": "array", "items": { "type": ["object", "null"], "properties": { "a": { "type": ["string", "null"] } } } },
+      "flat": { "type": "array", "items": { "type": "object", "properties": { "a": { "type": ["string", "null"] } } } }
+    }
+  }`);
+  expect(typescript(schema as Schema)).toBe(`{
+  big?: 9007199254740993 | 1.10 | "x" | null;
+  one?: 1E5;
+  parts?: ({
+    a?: string | null;
+  } | null)[];
+  flat?: {
+    a?: string | null;
+  }[];
+}`);
+});

@@ -1,6 +1,6 @@
 // A JSON Schema as a TypeScript type, for people to read. `tidings codegen typescript` writes the ones for programs.
 
-import { isObject } from "./json.js";
+import { isObject, json } from "./json.js";
 import { resolve, type Schema, types } from "./schema.js";
 
 /** The TypeScript type of a schema's values. */
@@ -9,16 +9,23 @@ export function typescript(root: Schema): string {
 }
 
 function write(given: unknown, root: Schema, depth: number): string {
-  if (given === true || given === undefined) return "unknown";
-  if (given === false) return "never";
-  if (depth > 8) return "unknown";
-  if (depth > 0 && isObject(given) && given["$ref"] === "#") return "Data";
+  return alternatives(given, root, depth).join(" | ");
+}
+
+/** The types of which a value has one. */
+function alternatives(given: unknown, root: Schema, depth: number): readonly string[] {
+  if (given === true || given === undefined) return ["unknown"];
+  if (given === false) return ["never"];
+  if (depth > 8) return ["unknown"];
+  if (depth > 0 && isObject(given) && given["$ref"] === "#") return ["Data"];
   const schema = resolve(given, root);
-  if (schema["const"] !== undefined) return JSON.stringify(schema["const"]);
-  if (Array.isArray(schema["enum"])) return schema["enum"].map((value) => JSON.stringify(value)).join(" | ");
+  // Numbers stay as they are written.
+  if (schema["const"] !== undefined) return [json.stringify(schema["const"])];
+  if (Array.isArray(schema["enum"])) return schema["enum"].map((value) => json.stringify(value));
   const options = (schema["oneOf"] ?? schema["anyOf"]) as unknown[] | undefined;
-  if (Array.isArray(options) && !isObject(schema["properties"])) return [...new Set(options.map((option) => write(option, root, depth)))].join(" | ");
-  return types(schema).map((type) => one(type, schema, root, depth)).join(" | ") || "unknown";
+  if (Array.isArray(options) && !isObject(schema["properties"])) return [...new Set(options.flatMap((option) => alternatives(option, root, depth)))];
+  const known = types(schema).map((type) => one(type, schema, root, depth));
+  return known.length > 0 ? known : ["unknown"];
 }
 
 function one(type: string, schema: Schema, root: Schema, depth: number): string {
@@ -39,8 +46,8 @@ function one(type: string, schema: Schema, root: Schema, depth: number): string 
     case "array": {
       const fixed = schema["prefixItems"] as unknown[] | undefined;
       if (Array.isArray(fixed)) return `[${fixed.map((item) => write(item, root, depth + 1)).join(", ")}]`;
-      const item = write(schema["items"], root, depth);
-      return / \| /.test(item) && !item.startsWith("{") ? `(${item})[]` : `${item}[]`;
+      const items = alternatives(schema["items"], root, depth);
+      return items.length > 1 ? `(${items.join(" | ")})[]` : `${items.join("")}[]`;
     }
     case "integer":
       return "number";
