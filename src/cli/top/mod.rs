@@ -7,7 +7,7 @@
 mod screen;
 mod tally;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io::{IsTerminal, stdout};
 use std::pin::pin;
 use std::sync::Arc;
@@ -23,9 +23,10 @@ use super::candidates;
 use super::failure::Failure;
 use super::fields::Field;
 use super::follow::{Following, Seen};
+use super::interrupt::interrupted;
 use super::output::Output;
 use super::remote::Remote;
-use crate::client::{ChannelInfo, Client, ConnectionInfo, NodeInfo, Update};
+use crate::client::{ChannelInfo, Client, ConnectionInfo, Error, NodeInfo, Update};
 use crate::config;
 use screen::Screen;
 use tally::Tally;
@@ -127,10 +128,29 @@ pub struct Source {
 struct State {
     url: String,
     tally: Tally,
+    /// The channels that are counted. `None`: all of them.
+    counted: Option<HashSet<Arc<str>>>,
     channels: Vec<ChannelInfo>,
     slow: Option<Vec<ConnectionInfo>>,
     nodes: Option<Vec<NodeInfo>>,
+    /// What is wrong with the subscription.
     trouble: Option<String>,
+    /// Why the last question was not answered.
+    unanswered: Option<String>,
+}
+
+/// What events do not tell, as far as the daemon answered.
+struct Answers {
+    channels: Result<Vec<ChannelInfo>, Error>,
+    connections: Result<Vec<ConnectionInfo>, Error>,
+    nodes: Result<Vec<NodeInfo>, Error>,
+}
+
+/// Asks the daemon after a while.
+async fn answers(client: &Client, after: Duration) -> Answers {
+    sleep(after).await;
+    let (channels, connections, nodes) = tokio::join!(client.channels(), client.connections(MOST_SLOW), client.nodes());
+    Answers { channels, connections, nodes }
 }
 
 impl Top {
@@ -139,8 +159,10 @@ impl Top {
             return Err(Failure::Message("stdout is no terminal: use --json for one look".into()));
         }
         let client = self.remote.client()?;
+        let is_chosen = !(self.channels.is_empty() && self.filter.is_empty());
         let (mut following, subscriptions) = Following::begin(client.clone(), self.channels, self.filter, None).await?;
-        let mut state = State::new(&client).await?;
+        let counted = is_chosen.then(|| subscriptions.iter().map(|one| one.channel.clone()).collect());
+        let mut state = State::new(&client, counted).await?;
         let mut subscriber = client.subscribe(subscriptions);
         if self.json {
             let mut end = pin!(sleep(self.time));
@@ -151,18 +173,18 @@ impl Top {
                 }
             }
             subscriber.close().await;
-            state.ask(&client).await;
+            state.learn(answers(&client, Duration::ZERO).await);
             let mut output = Output::ndjson();
             output.json(&state.look())?;
             return output.flush();
         }
         let mut screen = Screen::new()?;
         let mut keys = EventStream::new();
-        let [mut frames, mut asks] = [FRAME, ASK].map(|period| {
-            let mut ticks = interval(period);
-            ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-            ticks
-        });
+        let mut frames = interval(FRAME);
+        frames.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        // Keys and frames do not wait for an answer: the daemon may hang.
+        let mut asked = pin!(answers(&client, ASK));
+        let mut stopped = pin!(interrupted());
         let mut is_paused = false;
         loop {
             tokio::select! {
@@ -170,9 +192,19 @@ impl Top {
                     Seen::Update(update) => state.take(update),
                     Seen::Ended(_) => {}
                 },
-                more = following.more() => more.into_iter().for_each(|subscription| subscriber.add(subscription)),
+                more = following.more() => for subscription in more {
+                    if let Some(counted) = &mut state.counted {
+                        counted.insert(subscription.channel.clone());
+                    }
+                    subscriber.add(subscription);
+                },
                 _ = frames.tick(), if !is_paused => screen.draw(&state.look(), false)?,
-                _ = asks.tick() => state.ask(&client).await,
+                answers_now = &mut asked => {
+                    state.learn(answers_now);
+                    asked.set(answers(&client, ASK));
+                }
+                // So that the terminal is left as it was.
+                _ = &mut stopped => break,
                 key = keys.next() => match key {
                     Some(Ok(Event::Key(key))) if key.kind != KeyEventKind::Release => match key.code {
                         KeyCode::Char('q') | KeyCode::Esc => break,
@@ -197,11 +229,23 @@ impl Top {
 }
 
 impl State {
-    async fn new(client: &Client) -> Result<Self, Failure> {
-        let channels = client.channels().await?;
-        let nodes = client.nodes().await.ok();
-        let slow = client.connections(MOST_SLOW).await.ok().map(slow);
-        Ok(Self { url: client.url(), tally: Tally::new(Instant::now()), channels, slow, nodes, trouble: None })
+    async fn new(client: &Client, counted: Option<HashSet<Arc<str>>>) -> Result<Self, Failure> {
+        let mut state = Self {
+            url: client.url(),
+            tally: Tally::new(Instant::now()),
+            counted,
+            channels: Vec::new(),
+            slow: None,
+            nodes: None,
+            trouble: None,
+            unanswered: None,
+        };
+        let answers = answers(client, Duration::ZERO).await;
+        if let Err(error) = &answers.channels {
+            return Err(error.clone().into());
+        }
+        state.learn(answers);
+        Ok(state)
     }
 
     /// Counts an event, or notes what became of the connection.
@@ -217,17 +261,22 @@ impl State {
         }
     }
 
-    /// Asks for what events do not tell. What cannot be asked for stays as it was.
-    async fn ask(&mut self, client: &Client) {
-        let (channels, connections, nodes) =
-            tokio::join!(client.channels(), client.connections(MOST_SLOW), client.nodes());
-        if let Ok(connections) = connections {
+    /// Notes what the daemon answered. What it did not answer stays as it was.
+    fn learn(&mut self, answers: Answers) {
+        self.unanswered = match answers.channels {
+            Ok(mut channels) => {
+                if let Some(counted) = &self.counted {
+                    channels.retain(|channel| counted.contains(&*channel.name));
+                }
+                self.channels = channels;
+                None
+            }
+            Err(error) => Some(error.to_string()),
+        };
+        if let Ok(connections) = answers.connections {
             self.slow = Some(slow(connections));
         }
-        if let Ok(channels) = channels {
-            self.channels = channels;
-        }
-        if let Ok(nodes) = nodes {
+        if let Ok(nodes) = answers.nodes {
             self.nodes = Some(nodes);
         }
     }
@@ -257,7 +306,7 @@ impl State {
             sources: sources.map(|(source, rate)| Source { source, rate }).collect(),
             slow_consumers: self.slow.clone(),
             nodes: self.nodes.clone(),
-            trouble: self.trouble.clone(),
+            trouble: self.trouble.as_ref().or(self.unanswered.as_ref()).cloned(),
         }
     }
 }
