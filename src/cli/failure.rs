@@ -74,6 +74,23 @@ fn say_channels(code: &str) {
     }
 }
 
+/// What to do if the daemon wants a client's certificate and gets none.
+pub const MISSING_CLIENT_CERTIFICATE: &str =
+    "the daemon wants a certificate of this client: give --client-cert and --client-key";
+
+/// What to do if the daemon refuses the client's certificate, or the lack of one. With TLS 1.3 its alert comes after the
+/// handshake, in place of the first answer. `cause` is that of [`Error::Unreachable`].
+pub fn client_certificate_advice(cause: &str) -> Option<&'static str> {
+    match cause.strip_prefix("received fatal alert: ")? {
+        "CertificateRequired" => Some(MISSING_CLIENT_CERTIFICATE),
+        "BadCertificate" | "CertificateExpired" | "CertificateUnknown" | "UnknownCA" | "DecryptError" => Some(
+            "the daemon does not take the certificate of this client: give one that is valid and that an authority of \
+             tls_client_ca has signed",
+        ),
+        _ => None,
+    }
+}
+
 impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Self {
         Self::Message(error.to_string())
@@ -89,6 +106,16 @@ impl From<String> for Failure {
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         match error {
+            Error::Unreachable { ref cause, .. } if client_certificate_advice(cause).is_some() => {
+                Self::Message(format!("{error}\n{}", client_certificate_advice(cause).unwrap_or_default()))
+            }
+            // A daemon runs there, or somebody in its place.
+            Error::Unreachable { ref cause, .. } if cause.contains("invalid peer certificate") => {
+                Self::Message(format!(
+                    "{error}\n--ca FILE names an authority that this system does not trust; `{} doctor` says what is wrong.",
+                    program::called()
+                ))
+            }
             Error::Unreachable { sent: false, .. } => Self::Message(format!(
                 "{error}\nIs a daemon running there? Start one with `{} serve`, or give the address of another one with --url or TIDINGS_URL.",
                 program::called()

@@ -209,6 +209,10 @@ fn a_daemon_that_cannot_be_reached_is_named() {
     let daemon = Daemon::start();
     let https = daemon.url.replace("http:", "https:");
     assert_finds(&https, &[], "tls", &["handshake failed", "http://"]);
+    // A process that accepts connections and hangs.
+    let hung = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", hung.local_addr().unwrap());
+    assert_finds(&url, &[], "daemon", &["GET /healthz is not answered within 5 s", "hangs"]);
 }
 
 #[test]
@@ -227,6 +231,19 @@ fn a_certificate_that_is_not_trusted_or_ends_soon_is_named() {
     assert_finds(&misnamed.url, &trusted, "tls", &["handshake failed", "alternative names"]);
     let ending = daemon(&authority.certificate_for_days(&["127.0.0.1"], 3));
     assert_finds(&ending.url, &trusted, "tls", &["ends in 2 days", "renew"]);
+    // Without TLS to a port that takes nothing else.
+    let http = sound.url.replace("https:", "http:");
+    assert_finds(&http, &[], "daemon", &["this port takes TLS only", "https://"]);
+}
+
+#[test]
+fn a_client_certificate_that_is_missing_is_named() {
+    let authority = Authority::new();
+    let certificate = authority.certificate(&["127.0.0.1"]);
+    let ca = authority.cacert();
+    let flags = ["--tls-cert", &certificate.cert, "--tls-key", &certificate.key, "--tls-client-ca", &ca];
+    let daemon = Daemon::with(&[&["--listen", "127.0.0.1:0"], &flags[..]].concat(), tempfile::tempdir().unwrap());
+    assert_finds(&daemon.url, &["--ca", &ca], "daemon", &["CertificateRequired", "--client-cert", "--client-key"]);
 }
 
 #[test]
@@ -281,6 +298,13 @@ fn what_the_broker_lacks_is_named_with_the_daemons_configuration() {
     for check in ["round trip", "server", "eviction", "persistence"] {
         assert!(sound.out.contains(&format!("\"check\":\"{check}\",\"level\":\"ok\"")), "{check}: {sound:?}");
     }
+    let shown = doctor(&daemon.url, &["--config", file.to_str().unwrap()]);
+    let (_, lines) = shown.out.split_once("tidings.toml\n").unwrap_or_else(|| panic!("{shown:?}"));
+    let begins = lines.lines().map(|line| line.chars().nth(26) == Some(' ') && line.chars().nth(27) != Some(' '));
+    assert!(
+        begins.clone().count() > 5 && begins.clone().all(|begins| begins),
+        "the messages are in one column: {lines}"
+    );
     let faulty = Redis::with(&["--maxmemory-policy", "allkeys-lru", "--appendonly", "no"]);
     documented_user(&faulty, "~tidings:*");
     let found = troubles(&configured(&format!("redis://127.0.0.1:{}", faulty.port)));
@@ -294,6 +318,10 @@ fn what_the_broker_lacks_is_named_with_the_daemons_configuration() {
     let rights = found.iter().find(|(check, _)| check == "round trip").unwrap_or_else(|| panic!("{found:?}"));
     assert!(rights.1.contains("+xadd") && rights.1.contains("docs/redis.md"), "{rights:?}");
     assert!(ended.code == Some(1) && !ended.out.contains("s3cret"), "{ended:?}");
+    let away = troubles(&configured("redis://tidings.invalid:6379"));
+    assert!(away.len() == 1 && away[0].0 == "round trip", "{away:?}");
+    assert!(away[0].1.starts_with("no connection to Redis: failed to lookup address information: "), "{away:?}");
+    assert!(away[0].1.contains("| check `broker` in the configuration"), "{away:?}");
     let wrong = troubles(&configured("ftp://x"));
     assert!(wrong.len() == 1 && wrong[0].0 == "config" && wrong[0].1.contains("broker"), "{wrong:?}");
     // Without the file, it says which command tells more.

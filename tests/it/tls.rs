@@ -177,6 +177,7 @@ async fn the_commands_trust_the_authority_that_they_are_given() {
     let refused = secure.daemon.run(&["channels"]);
     assert_ne!(refused.code, Some(0));
     assert!(refused.err.contains("UnknownIssuer"), "{refused:?}");
+    assert!(refused.err.contains("--ca FILE") && !refused.err.contains("Is a daemon running"), "{refused:?}");
     let listed = secure.daemon.run(&["channels", "--ca", &ca]);
     assert_eq!(listed.code, Some(0), "{listed:?}");
     let data = r#"{"productId":"1","oldQuantity":1,"newQuantity":0,"reason":"sale"}"#;
@@ -515,6 +516,7 @@ async fn client_certificates_are_required_and_their_authority_can_change() {
     assert_eq!(listed.code, Some(0), "{listed:?}");
     let refused = secure.daemon.run(&["channels", "--ca", &secure.authority.cacert()]);
     assert_ne!(refused.code, Some(0), "{refused:?}");
+    assert!(refused.err.contains("give --client-cert and --client-key"), "{refused:?}");
 
     // A client that remembers sessions gets none to resume.
     let mut remembering = VERSIONS.map(|version| with(version, Some(&known)));

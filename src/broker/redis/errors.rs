@@ -117,10 +117,11 @@ pub(super) fn describe(error: &Error) -> String {
     match error.kind() {
         ErrorKind::Timeout => NO_ANSWER.into(),
         // fred writes the operating system's errors as Rust's debugger would.
-        ErrorKind::IO => match details.split_once("message: \"").and_then(|(_, rest)| rest.split_once('"')) {
-            Some((message, _)) => message.to_owned(),
-            None => details.to_owned(),
-        },
+        ErrorKind::IO => {
+            let quoted = |name| details.split_once(name).and_then(|(_, rest)| rest.split_once('"'));
+            let message = quoted("message: \"").or_else(|| quoted("error: \""));
+            message.map_or(details, |(message, _)| message).to_owned()
+        }
         _ => details.to_owned(),
     }
 }
@@ -258,6 +259,13 @@ mod tests {
         assert_eq!(
             of(ErrorKind::IO, refused),
             BrokerError::Unavailable("no connection to Redis: Connection refused".into())
+        );
+        let unknown = "Custom { kind: Uncategorized, error: \"failed to lookup address information: Name or service not known\" }";
+        assert_eq!(
+            of(ErrorKind::IO, unknown),
+            BrokerError::Unavailable(
+                "no connection to Redis: failed to lookup address information: Name or service not known".into()
+            )
         );
         assert_eq!(of(ErrorKind::Canceled, "Canceled."), BrokerError::Unavailable("Canceled.".into()));
         assert_eq!(of(ErrorKind::Auth, "WRONGPASS no"), BrokerError::Rejected("WRONGPASS no".into()));

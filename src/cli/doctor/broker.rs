@@ -42,7 +42,12 @@ fn finding(found: examination::Finding) -> Finding {
         examination::Verdict::Good => Finding::ok(name, found),
         examination::Verdict::Worse(advice) => Finding::warning(name, found, advice),
         examination::Verdict::Fails => {
-            let fix = "give the daemon's user what docs/redis.md lists, or check that the server runs at this address";
+            let fix = match found.starts_with("no connection") {
+                true => "check `broker` in the configuration, and that the server runs and this machine reaches it",
+                false => {
+                    "give the daemon's user what docs/redis.md lists, or check that the server runs at this address"
+                }
+            };
             Finding::problem(name, found, fix)
         }
     }

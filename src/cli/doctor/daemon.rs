@@ -8,14 +8,17 @@ use jiff::fmt::rfc2822::DateTimeParser;
 use reqwest::StatusCode;
 use reqwest::header::{ACCESS_CONTROL_ALLOW_ORIGIN, DATE, HeaderMap, HeaderValue, ORIGIN, SERVER};
 use serde_json::Value;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
+use super::super::failure::client_certificate_advice;
 use super::super::output::{human, thousands};
 use super::finding::Finding;
 use crate::client::{Client, Error};
 
 /// So often the round trip is measured.
 const ROUNDS: usize = 5;
+/// How long an answer may take.
+const ANSWER: Duration = Duration::from_secs(5);
 /// A round trip above this is worth a word.
 const SLOW: Duration = Duration::from_millis(250);
 /// The header `Date` has whole seconds.
@@ -32,16 +35,27 @@ pub async fn alive(node: &Client) -> Vec<Finding> {
     let mut clock = None;
     for _ in 0..ROUNDS {
         let (begun, now) = (Instant::now(), SystemTime::now());
-        let response = match node.response(&["healthz"], HeaderMap::new()).await {
-            Ok(response) => response,
-            Err(error) => {
-                let fix = "look at what listens there: its log, and that of the proxy in front of it";
+        let response = match timeout(ANSWER, node.response(&["healthz"], HeaderMap::new())).await {
+            Ok(Ok(response)) => response,
+            Ok(Err(error)) => {
+                let advice = match &error {
+                    Error::Unreachable { cause, .. } => client_certificate_advice(cause),
+                    _ => None,
+                };
+                let fix = advice.unwrap_or("look at what listens there: its log, and that of the proxy in front of it");
                 return vec![Finding::problem(CHECK, format!("no answer to GET /healthz: {error}"), fix)];
+            }
+            Err(_) => {
+                let fix = "what listens there accepts connections and hangs: look at its log, at the load of its machine, and at the proxy in front of it";
+                return vec![Finding::problem(CHECK, "GET /healthz is not answered within 5 s", fix)];
             }
         };
         let (status, headers) = (response.status(), response.headers().clone());
         let body: Value = response.json().await.unwrap_or_default();
         times.push(begun.elapsed());
+        if let Some(detail) = body["detail"].as_str().filter(|detail| detail.contains("TLS only")) {
+            return vec![Finding::problem(CHECK, detail, "give the address with https://")];
+        }
         if body["status"] != "alive" {
             let server = headers.get(SERVER).and_then(|server| server.to_str().ok());
             let by = server.map(|server| format!(" by {server}")).unwrap_or_default();

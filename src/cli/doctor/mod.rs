@@ -80,11 +80,12 @@ impl Report {
     }
 
     fn add(&mut self, url: &str, findings: &[Finding]) -> Result<(), Failure> {
+        let names = Finding::names(findings);
         for finding in findings {
             self.troubles += usize::from(finding.is_trouble());
             match self.json {
                 true => self.output.json(&Line { url, finding })?,
-                false => finding.print(&mut self.output)?,
+                false => finding.print(&mut self.output, names)?,
             }
         }
         self.output.flush()

@@ -12,6 +12,7 @@ use tokio_rustls::TlsConnector;
 use x509_cert::Certificate;
 use x509_cert::der::Decode;
 
+use super::super::failure::MISSING_CLIENT_CERTIFICATE;
 use super::super::output::human;
 use super::finding::Finding;
 use crate::client::Client;
@@ -120,7 +121,7 @@ fn tls_fix(error: Option<&rustls::Error>) -> &'static str {
             CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
         )) => "use a name that the certificate has, or add this one to its subject alternative names",
         Some(AlertReceived(AlertDescription::CertificateRequired | AlertDescription::HandshakeFailure)) => {
-            "the daemon wants a certificate of this client: give --client-cert and --client-key"
+            MISSING_CLIENT_CERTIFICATE
         }
         Some(InvalidMessage(_)) => "this port speaks no TLS: use an http:// address, or the port with TLS",
         _ => "check tls_cert and tls_key of the daemon, and what stands in between",
