@@ -7,7 +7,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::redis_url::{self, Form, RedisUrl};
-use super::value::{Expected, meant};
+use super::value::Expected;
+use crate::suggest;
 
 /// The backend of the broker.
 #[derive(Clone, PartialEq, Eq)]
@@ -46,9 +47,20 @@ impl BrokerUrl {
             Some((_, port)) if port.parse::<u16>().is_ok() => {
                 Err(format!("{KNOWN} (for a Redis server, write redis://HOST:PORT)"))
             }
-            scheme => Err(format!("{KNOWN}{}", meant(scheme.map_or(text, |(scheme, _)| scheme), schemes()))),
+            scheme => Err(format!("{KNOWN}{}", meant(scheme.map_or(text, |(scheme, _)| scheme)))),
         }
     }
+}
+
+/// The beginning that was probably meant, in parentheses, as it must be written.
+fn meant(scheme: &str) -> String {
+    let near = suggest::nearest(scheme, schemes());
+    let begin = |near: &str| match near {
+        "memory" => near.to_owned(),
+        "file" => "file:DIRECTORY".to_owned(),
+        _ => format!("{near}://"),
+    };
+    near.map(|near| format!(" (did you mean `{}`?)", begin(near))).unwrap_or_default()
 }
 
 /// What a broker's URL may begin with.
@@ -143,7 +155,16 @@ mod tests {
         {
             assert!(BrokerUrl::parse(text).is_err(), "{text}");
         }
-        assert!(BrokerUrl::parse("reddis://h").unwrap_err().ends_with("(did you mean `redis`?)"));
+        for (text, meant) in [
+            ("reddis://h", "redis://"),
+            ("redis", "redis://"),
+            ("redis:/h", "redis://"),
+            ("fil:x", "file:DIRECTORY"),
+            ("memry", "memory"),
+        ] {
+            let error = BrokerUrl::parse(text).unwrap_err();
+            assert!(error.ends_with(&format!("(did you mean `{meant}`?)")), "{text}: {error}");
+        }
         assert_eq!(BrokerUrl::parse("upstash+https://s3cret@h").unwrap().to_string(), "upstash+https://***@h:443");
     }
 }

@@ -12,7 +12,7 @@ use crate::suggest;
 pub type Expected = String;
 
 /// The word that was probably meant, in parentheses.
-pub(super) fn meant<'a>(text: &str, known: impl IntoIterator<Item = &'a str>) -> String {
+fn meant<'a>(text: &str, known: impl IntoIterator<Item = &'a str>) -> String {
     suggest::nearest(text, known).map(|near| format!(" (did you mean `{near}`?)")).unwrap_or_default()
 }
 
