@@ -14,6 +14,7 @@ use tokio::io::Interest;
 use tokio::net::unix::pipe;
 
 use super::failure::Failure;
+use super::shown::replace_controls;
 
 /// Buffered stdout. Removes colours if stdout is not a terminal, or if `NO_COLOR` is set.
 pub struct Output {
@@ -52,13 +53,18 @@ impl Output {
         }
     }
 
-    /// Writes a line of NDJSON.
+    /// Writes a line of NDJSON. A terminal gets the control characters that JSON allows in texts as escapes.
     pub fn json(&mut self, value: &impl Serialize) -> Result<(), Failure> {
+        if self.to_terminal {
+            let text = serde_json::to_string(value).map_err(|error| unwritten(error.into()))?;
+            return self.line(&escaped(&text));
+        }
         let written = serde_json::to_writer(&mut self.stdout, value).map_err(io::Error::from);
         written.and_then(|()| self.stdout.write_all(b"\n")).map_err(unwritten)
     }
 
-    /// Writes a table with a dimmed header. Each column is as wide as its widest cell.
+    /// Writes a table with a dimmed header. Each column is as wide as its widest cell. Cells may be a stranger's texts, such as
+    /// the reason of a dead letter.
     pub fn table(&mut self, head: &[&str], rows: &[Vec<String>]) -> Result<(), Failure> {
         let width = |column: usize| {
             let cells = rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count());
@@ -71,13 +77,25 @@ impl Output {
         };
         let head: Vec<String> = head.iter().map(|name| (*name).to_owned()).collect();
         self.line(&format!("{DIM}{}{DIM:#}", join(&head)))?;
-        rows.iter().try_for_each(|row| self.line(&join(row)))
+        rows.iter().try_for_each(|row| self.line(&replace_controls(&join(row))))
     }
 
     /// Writes out what is buffered.
     pub fn flush(&mut self) -> Result<(), Failure> {
         self.stdout.flush().map_err(unwritten)
     }
+}
+
+/// JSON without the control characters that it may have unescaped, U+007F to U+009F. One of them begins an escape sequence.
+fn escaped(json: &str) -> String {
+    let mut text = String::with_capacity(json.len());
+    for letter in json.chars() {
+        match letter {
+            '\u{7f}'..='\u{9f}' => text.push_str(&format!("\\u{:04x}", u32::from(letter))),
+            _ => text.push(letter),
+        }
+    }
+    text
 }
 
 /// The failure of a write to stdout.

@@ -252,3 +252,28 @@ fn a_failed_stream_leaves_nothing_of_its_progress_bar() {
     assert!(lines[1].starts_with("error: line 2: not JSON"), "{lines:?}");
     assert!(lines[2].ends_with("Nothing from line 2 on was published."), "{lines:?}");
 }
+
+/// An event may have texts that are escape sequences. No form of output brings one to the terminal.
+#[test]
+fn texts_of_events_send_no_escape_sequence_to_the_terminal() {
+    let daemon = Daemon::start();
+    let data = "{\"productId\":\"1\",\"oldQuantity\":1,\"newQuantity\":0,\"reason\":\"a\u{9b}31mred\u{7f}\"}";
+    let published = daemon.run(&["publish", "inventory-change", "--data", data]);
+    assert_eq!(published.code, Some(0), "{published:?}");
+    for form in ["", "--json", "--jq .event", "--jq .event.data.reason", "--format {data.reason}"] {
+        let mut script = Command::new("script");
+        script.args(["-qec", &format!("$TIDINGS history inventory-change {form}"), "/dev/null"]);
+        script.env("TIDINGS", env!("CARGO_BIN_EXE_tidings")).env("TIDINGS_URL", &daemon.url).env("TERM", "xterm");
+        script.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let ended = Running::start(script).ended();
+        assert!(ended.out.contains("31mred"), "{form}: {ended:?}");
+        assert!(!ended.out.contains(['\u{9b}', '\u{7f}']), "{form}: {ended:?}");
+        if form == "--json" {
+            let line: Value = serde_json::from_str(ended.out.trim()).unwrap();
+            assert_eq!(line["event"]["data"]["reason"], "a\u{9b}31mred\u{7f}", "nothing is lost");
+        }
+    }
+    // A pipe gets what was published.
+    let piped = daemon.run(&["history", "inventory-change", "--json"]);
+    assert!(piped.out.contains("a\u{9b}31mred\u{7f}"), "{piped:?}");
+}
