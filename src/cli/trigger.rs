@@ -147,7 +147,7 @@ impl Source<'_> {
                 say_error(&format!("{}: {}", mistake.pointer, mistake.message));
             }
             say(&format!(
-                "No valid data was found for {}: give the fields that are named above, as FIELD=VALUE",
+                "No valid data was found for {}: correct the fields that are named above, or give them as FIELD=VALUE",
                 self.event_type
             ));
             Failure::Reported

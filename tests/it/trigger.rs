@@ -69,7 +69,7 @@ fn what_cannot_be_made_is_named() {
     let ended = daemon.run(&["trigger", "order-status", "newStatus=lost"]);
     assert_eq!(ended.code, Some(1), "{ended:?}");
     assert!(ended.err.contains("/data/newStatus: "), "{ended:?}");
-    assert!(ended.err.contains("No valid data was found for order-status"), "{ended:?}");
+    assert!(ended.err.contains("No valid data was found for order-status: correct the fields"), "{ended:?}");
     let ended = daemon.run(&["trigger", "order-statu"]);
     assert_eq!(ended.code, Some(1), "{ended:?}");
     assert!(ended.err.contains("order-status"), "the nearest type is named: {ended:?}");
