@@ -309,7 +309,8 @@ impl<'a> Delivery<'a> {
                 channel.progress.done(position.offset);
             }
             Some(Pending { what: What::Gap(to), .. }) => {
-                (channel.progress, channel.gap, channel.gap_queued) = (Progress::new(to), None, false);
+                channel.progress.pass(to);
+                (channel.gap, channel.gap_queued) = (None, false);
             }
             None => {}
         }

@@ -68,6 +68,20 @@ impl Progress {
             false => drop(self.beyond.insert(first, last)),
         }
     }
+
+    /// Notes that the events up to this position are lost. In the same epoch, what is done beyond it stays done.
+    pub fn pass(&mut self, to: Position) {
+        if !to.same_epoch(&self.at) {
+            *self = Self::new(to);
+            return;
+        }
+        self.at.offset = self.at.offset.max(to.offset);
+        while let Some(first) = self.beyond.first_entry()
+            && *first.key() <= self.at.offset + 1
+        {
+            self.at.offset = self.at.offset.max(first.remove());
+        }
+    }
 }
 
 impl Serialize for Progress {
@@ -119,6 +133,23 @@ mod tests {
         assert_eq!(progress.position(), &at(14));
         assert_eq!([10, 14, 15, 20].map(|offset| progress.is_done(offset)), [true, true, false, true]);
         assert!(serde_json::from_str::<Progress>(r#"{"at":"a:10","done":[[1,3]]}"#).is_err());
+    }
+
+    #[test]
+    fn what_is_done_beyond_a_gap_stays_done_in_the_same_epoch() {
+        let done = |offsets: &[u64]| {
+            let mut progress = Progress::new(at(10));
+            offsets.iter().for_each(|offset| progress.done(*offset));
+            progress
+        };
+        for (gap, position, beyond) in [(15, 15, 2), (16, 18, 0), (17, 18, 0), (18, 18, 0), (20, 20, 0)] {
+            let mut progress = done(&[12, 13, 17, 18]);
+            progress.pass(at(gap));
+            assert_eq!((progress.position(), progress.done_beyond()), (&at(position), beyond), "a gap up to {gap}");
+        }
+        let mut progress = done(&[12]);
+        progress.pass("b:3".parse().unwrap());
+        assert_eq!(progress, Progress::new("b:3".parse().unwrap()));
     }
 
     proptest! {
