@@ -1,5 +1,7 @@
-//! TLS of the HTTPS requests that the daemon sends to others: to issuers of tokens, to webhooks.
+//! The HTTPS requests that the daemon sends to others, to issuers of tokens, to webhooks and to sinks: their TLS, and why they
+//! fail.
 
+use std::error::Error;
 use std::sync::Arc;
 
 use rustls::crypto::ring;
@@ -29,4 +31,13 @@ pub fn tls(roots: RootCertStore) -> Result<ClientConfig, String> {
         .with_safe_default_protocol_versions()
         .map_err(|error| error.to_string())?;
     Ok(config.with_root_certificates(roots).with_no_client_auth())
+}
+
+/// Why there is no answer, as one line without the URL. The innermost cause: those around it say only that a request failed.
+pub fn cause(error: reqwest::Error) -> String {
+    let error = error.without_url();
+    let what = if error.is_connect() { "no connection" } else { "the connection ended before an answer" };
+    let innermost = std::iter::successors(error.source(), |&inner| inner.source()).last();
+    let cause = innermost.map_or_else(|| error.to_string(), ToString::to_string);
+    format!("{what}: {cause}").chars().filter(|char| !char.is_control()).collect()
 }

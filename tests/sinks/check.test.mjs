@@ -128,6 +128,35 @@ test("a store that fails gets everything later", async (context) => {
   await until("the long one", () => store.kv.get(`inventory-change/${"x".repeat(256)}`));
 });
 
+test("a refusal that is not about a value is no dead letter", async (context) => {
+  const store = await front(context);
+  // Cloudflare's codes for a malformed header, and for an account that does not exist.
+  store.failures.push({ status: 400, code: 6003 }, { status: 400, code: 7003 });
+  const { url } = await daemon(context, store);
+  await publish(url, [sale("p1", 1), sale("p2", 2)]);
+  await until("the values", async () => (await store.kv.get("inventory-change/p1")) && store.kv.get("inventory-change/p2"));
+  assert.equal(await metric(url, "tidings_flow_dead_total"), 0);
+  assert.equal(await metric(url, "tidings_sink_failures_total"), 2);
+});
+
+test("a value that the store leaves out is written later, and counts as a failure", async (context) => {
+  const store = await front(context);
+  Object.assign(store.leftOut, { key: "inventory-change/p1", times: 2 });
+  const { url, log } = await daemon(context, store);
+  await publish(url, [sale("p1", 1), sale("p2", 2)]);
+  await until("the values", async () => (await store.kv.get("inventory-change/p1")) && store.kv.get("inventory-change/p2"));
+  await until("the count", async () => (await metric(url, "tidings_sink_written_total")) === 2);
+  assert.equal(await metric(url, "tidings_sink_failures_total"), 2);
+  assert.match(log.join("\n"), /the store has left out 1 of [12] values/);
+});
+
+test("the log says why a store cannot be reached", async (context) => {
+  const store = await front(context);
+  const { url, log } = await daemon(context, { ...store, url: "http://127.0.0.1:1" });
+  await publish(url, [sale("p1", 1)]);
+  await until("the reason", () => log.some((line) => /no connection: .*refused/i.test(line)));
+});
+
 test("another node goes on from the kept position, and nothing is lost", async (context) => {
   const redis = await redisServer(context);
   const store = await front(context);

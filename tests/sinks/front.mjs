@@ -16,21 +16,29 @@ export async function start(token, account, namespace) {
   });
   const kv = await miniflare.getKVNamespace("STATE");
   const writes = [];
-  /** Statuses of the next answers, before anything is written. */
+  /** Statuses of the next answers, before anything is written: a number, or one with the code of its error. */
   const failures = [];
+  /** How often this key is still left out of what is written. */
+  const leftOut = { key: "", times: 0 };
   const path = `/accounts/${account}/storage/kv/namespaces/${namespace}/bulk`;
   const server = http.createServer(async (request, response) => {
     let text = "";
     for await (const part of request) text += part;
-    const answer = (status, errors, headers = {}) => {
-      const body = { success: status === 200, errors, messages: [], result: { successful_key_count: 0, unsuccessful_keys: [] } };
+    const answer = (status, errors, headers = {}, unsuccessful = []) => {
+      const body = { success: status === 200, errors, messages: [], result: { successful_key_count: 0, unsuccessful_keys: unsuccessful } };
       response.writeHead(status, { "content-type": "application/json", ...headers }).end(JSON.stringify(body));
     };
     if (request.headers.authorization !== `Bearer ${token}`) return answer(403, [{ code: 10000, message: "Authentication error" }]);
     if (request.method !== "PUT" || request.url !== path) return answer(404, [{ code: 7000, message: "No route" }]);
     const failure = failures.shift();
-    if (failure !== undefined) return answer(failure, [{ code: 1, message: "on purpose" }], failure === 429 ? { "retry-after": "1" } : {});
-    const pairs = JSON.parse(text);
+    if (failure !== undefined) {
+      const { status = failure, code = 1 } = failure;
+      return answer(status, [{ code, message: "on purpose" }], status === 429 ? { "retry-after": "1" } : {});
+    }
+    const all = JSON.parse(text);
+    const isLeft = ({ key }) => key === leftOut.key && leftOut.times > 0;
+    const [left, pairs] = [all.filter(isLeft), all.filter((pair) => !isLeft(pair))];
+    if (left.length > 0) leftOut.times -= 1;
     if (pairs.length > 10_000) return answer(400, [{ code: 10030, message: "too many keys" }]);
     // KV's own limits (https://developers.cloudflare.com/kv/platform/limits/).
     if (pairs.some(({ key }) => Buffer.byteLength(key) > 512)) return answer(400, [{ code: 10033, message: "key too long" }]);
@@ -42,7 +50,7 @@ export async function start(token, account, namespace) {
       return answer(500, [{ code: 1, message: error.message }]);
     }
     writes.push(...pairs.map(({ key, value }) => ({ key, value, at })));
-    answer(200, []);
+    answer(200, [], {}, left.map(({ key }) => key));
   });
   await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
   const stop = async () => {
@@ -50,5 +58,5 @@ export async function start(token, account, namespace) {
     server.close();
     await miniflare.dispose();
   };
-  return { url: `http://127.0.0.1:${server.address().port}`, miniflare, kv, writes, failures, stop };
+  return { url: `http://127.0.0.1:${server.address().port}`, miniflare, kv, writes, failures, leftOut, stop };
 }

@@ -11,12 +11,16 @@ use serde::{Deserialize, Serialize};
 use url::Url;
 
 use super::settings::SinkSettings;
-use crate::outbound::{system_roots, tls};
+use crate::outbound::{cause, system_roots, tls};
 
-/// How long a write may take. The lease of a node that does not answer ends later.
-const TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a write may take. A full one, of `MAX_BYTES` in `pending.rs`, needs 2.2 Mbit/s. A node that loses its lease
+/// meanwhile ends the write at once.
+const TIMEOUT: Duration = Duration::from_secs(30);
 /// The longest key, in bytes.
 const MAX_KEY: usize = 512;
+/// The highest code of an error that is about the request and not about its pairs: a header, the route, the token. KV's own
+/// codes are above it.
+const LAST_GENERAL_CODE: u64 = 10_000;
 /// The longest pause that an answer may ask for.
 const MAX_AFTER: Duration = Duration::from_secs(300);
 
@@ -66,9 +70,18 @@ struct Counted {
     unsuccessful_keys: Vec<String>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, Default)]
+#[serde(default)]
 struct Reported {
+    code: u64,
     message: String,
+}
+
+impl Answer {
+    /// Whether KV refuses the pairs. Cloudflare answers a malformed token, and an account that does not exist, with 400 as well.
+    fn is_about_pairs(&self) -> bool {
+        !self.errors.is_empty() && self.errors.iter().all(|error| error.code > LAST_GENERAL_CODE)
+    }
 }
 
 impl Cloudflare {
@@ -106,14 +119,18 @@ impl Cloudflare {
         let expiration_ttl = self.ttl.map(|ttl| ttl.as_secs());
         let body: Vec<_> = pairs.iter().map(|Pair { key, value, .. }| Written { key, value, expiration_ttl }).collect();
         let request = self.http.put(self.url.clone()).bearer_auth(token.trim()).json(&body);
-        let answer = request.send().await.map_err(|error| later(error.without_url().to_string()))?;
+        let answer = request.send().await.map_err(|error| match error.is_timeout() {
+            true => later(format!("no answer within {} s", TIMEOUT.as_secs())),
+            false => later(cause(error)),
+        })?;
         let status = answer.status();
         let after = answer.headers().get(RETRY_AFTER).and_then(|seconds| seconds.to_str().ok()?.parse().ok());
         let after = after.map(|seconds| Duration::from_secs(seconds).min(MAX_AFTER));
         let answer: Answer = answer.json().await.unwrap_or_default();
         match status {
             status if status.is_success() => Ok(answer.result.unwrap_or_default().unsuccessful_keys),
-            StatusCode::BAD_REQUEST | StatusCode::PAYLOAD_TOO_LARGE => Err(Failure::Invalid(said(status, &answer))),
+            StatusCode::BAD_REQUEST if answer.is_about_pairs() => Err(Failure::Invalid(said(status, &answer))),
+            StatusCode::PAYLOAD_TOO_LARGE => Err(Failure::Invalid(said(status, &answer))),
             status => Err(Failure::Later { reason: said(status, &answer), after }),
         }
     }

@@ -145,13 +145,25 @@ impl Sink {
             }
             turn.check()?;
             show_lag(pending);
-            let count = batch.len() as u64;
-            let pause = match client.write(&batch).await {
+            let (count, written) = (batch.len(), client.write(&batch).await);
+            let mut again = |reason: String, after: Option<Duration>| {
+                self.metrics.sinks.failures.get_or_create(&label).inc();
+                let pause = after.unwrap_or_else(|| retry.mul_f64(rand::random_range(0.5..1.0))).max(INTERVAL);
+                retry = (retry * 2).min(MAX_RETRY);
+                tracing::warn!(sink = %self.id.name, reason, ?pause, "a sink cannot be written; it is tried again");
+                pause
+            };
+            let pause = match written {
                 Ok(left_out) => {
-                    self.metrics.sinks.written.get_or_create(&label).inc_by(count - left_out.len() as u64);
-                    retry = RETRY;
                     batch.retain(|pair| left_out.contains(&pair.key));
-                    INTERVAL
+                    let left = batch.len();
+                    self.metrics.sinks.written.get_or_create(&label).inc_by((count - left) as u64);
+                    if left > 0 {
+                        again(format!("the store has left out {left} of {count} values"), None)
+                    } else {
+                        retry = RETRY;
+                        INTERVAL
+                    }
                 }
                 Err(Failure::Invalid(reason)) if batch.len() == 1 => {
                     self.give_up(turn, &batch[0], reason).await?;
@@ -163,13 +175,7 @@ impl Sink {
                     batches.push(batch.split_off(batch.len() / 2));
                     INTERVAL
                 }
-                Err(Failure::Later { reason, after }) => {
-                    self.metrics.sinks.failures.get_or_create(&label).inc();
-                    let pause = after.unwrap_or_else(|| retry.mul_f64(rand::random_range(0.5..1.0)));
-                    retry = (retry * 2).min(MAX_RETRY);
-                    tracing::warn!(sink = %self.id.name, reason, ?pause, "a sink cannot be written; it is tried again");
-                    pause
-                }
+                Err(Failure::Later { reason, after }) => again(reason, after),
             };
             batches.push(batch);
             let more = batches.iter().any(|batch| !batch.is_empty());

@@ -9,8 +9,8 @@ use crate::event::{Json, Position};
 
 /// Pairs of one write. Cloudflare takes 10,000.
 const MAX_PAIRS: usize = 10_000;
-/// The bytes of their values. Cloudflare takes 100 MB.
-const MAX_BYTES: usize = 64 << 20;
+/// The bytes of their values. Cloudflare takes 100 MB; a slow line must send them within the time that a write may take.
+const MAX_BYTES: usize = 8 << 20;
 
 #[derive(Debug, Default)]
 pub struct Pending {

@@ -23,7 +23,7 @@ use url::{Host, Url};
 
 use super::secrets::Secrets;
 use crate::network::not_public;
-use crate::outbound::{system_roots, tls};
+use crate::outbound::{cause, system_roots, tls};
 
 /// The media type of the body.
 const CLOUD_EVENT: &str = "application/cloudevents+json";
@@ -253,18 +253,11 @@ fn refused(address: &RefusedAddress) -> Failure {
 
 /// Why no answer came.
 fn failed(error: reqwest::Error) -> Failure {
-    let error = error.without_url();
-    let (mut source, mut last) = (error.source(), None);
-    while let Some(cause) = source {
-        if let Some(address) = cause.downcast_ref::<RefusedAddress>() {
-            return refused(address);
-        }
-        (last, source) = (Some(cause), cause.source());
+    let mut causes = std::iter::successors(error.source(), |&inner| inner.source());
+    if let Some(address) = causes.find_map(|inner| inner.downcast_ref::<RefusedAddress>()) {
+        return refused(address);
     }
-    let cause = last.map_or_else(|| error.to_string(), ToString::to_string);
-    let what = if error.is_connect() { "no connection" } else { "the connection ended before an answer" };
-    let reason: String = format!("{what}: {cause}").chars().filter(|char| !char.is_control()).collect();
-    Failure { kind: "unreachable", reason, status: None, retry_after: None }
+    Failure { kind: "unreachable", reason: cause(error), status: None, retry_after: None }
 }
 
 /// The pause of a `Retry-After` (RFC 9110, section 10.2.3): seconds or a date.
