@@ -360,3 +360,31 @@ async fn what_was_published_while_no_bridge_ran_goes_out_later() {
     let _second = node(&redis, &out).await;
     assert!(legacy.message().1.contains(r#""sku":"b""#));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_cannot_go_out_is_a_lag_and_a_refused_message_is_tried_again_after_pauses() {
+    let redis = Redis::start();
+    redis.cli(&["acl", "setuser", "reader", "on", ">secret", "allchannels", "+ping", "+subscribe"]);
+    let out = |name: &str, server: &str| {
+        format!(
+            "[[bridge]]\nname = \"{name}\"\ndirection = \"out\"\nredis = \"redis://{server}\"\nchannels = [\"elsewhere\"]\n\
+             type = \"inventory-change\"\n"
+        )
+    };
+    let tables = out("refused", &format!("reader:secret@127.0.0.1:{}", redis.port)) + &out("away", "127.0.0.1:1");
+    let node = node(&redis, &tables).await;
+    let event = json!({"type": "inventory-change", "data": {"productId": "a", "oldQuantity": 5, "newQuantity": 4, "reason": "sale"}});
+    crate::file_log::load::post(&node.url, &event).await.unwrap();
+    let value = async |metric: &str, name: &str| metric_of(&node, metric, name).await;
+    for name in ["refused", "away"] {
+        until("the lag", async || (value("tidings_flow_lag_events", name).await == 1.0).then_some(())).await;
+    }
+    until("runs that failed", async || (value("tidings_flow_restarts_total", "refused").await >= 2.0).then_some(()))
+        .await;
+    let stats = redis.cli(&["info", "commandstats"]);
+    let of_publish = stats.lines().find(|line| line.starts_with("cmdstat_publish:")).unwrap();
+    let calls = of_publish.trim().split(',').find_map(|part| part.strip_prefix("rejected_calls=")).unwrap();
+    assert!((2..=4).contains(&calls.parse::<u32>().unwrap()), "each attempt has a pause behind it: {of_publish}");
+    redis.cli(&["acl", "setuser", "reader", "+publish"]);
+    until("the message", async || (value("tidings_bridge_sent_total", "refused").await == 1.0).then_some(())).await;
+}

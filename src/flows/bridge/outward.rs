@@ -3,10 +3,12 @@
 //! At least once: what was sent after the last checkpoint is sent again by the next holder of the lease.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::FutureExt;
 use futures_util::future::select_all;
+use tokio::time::sleep;
 
 use super::super::{ChannelReader, Checkpoint, Flow, FlowError, FlowId, Step, Turn};
 use super::Parts;
@@ -15,6 +17,8 @@ use crate::event::{Json, Moment, Position, Since};
 
 /// Events between two checkpoints.
 const MAX_BATCH: usize = 100;
+/// How often the lag is measured while there is no connection.
+const TICK: Duration = Duration::from_secs(1);
 
 pub(super) struct Outward(pub Parts);
 
@@ -48,31 +52,36 @@ impl Flow for Outward {
         }
         checkpoint.save(&sent).await?;
         let mut redis = PubSub::new(&parts.settings.redis).map_err(BrokerError::Rejected)?;
-        let connecting = redis.connect(&[], &[]);
-        let Some(mut connection) = turn.stopping.run_until_cancelled(connecting).await else { return Ok(()) };
+        let connected = connect(&mut redis, turn, || self.show_lag(&readers, &sent)).await;
+        let Some(mut connection) = connected else { return Ok(()) };
         loop {
-            let behind: u64 =
-                readers.iter().map(|(name, reader)| sent.get(name).map_or(0, |at| reader.behind(at))).sum();
-            parts.metrics.flows.lag_events.get_or_create(&parts.id.label()).set(behind as i64);
+            self.show_lag(&readers, &sent);
             let next = readers
                 .iter_mut()
                 .map(|(name, reader)| async move { (name.clone(), reader.next(MAX_BATCH).await) }.boxed());
-            let (name, steps) = tokio::select! {
-                ((name, steps), ..) = select_all(next) => (name, steps),
-                cause = connection.ended() => {
+            let read = tokio::select! {
+                ((name, steps), ..) = select_all(next) => Ok((name, steps)),
+                cause = connection.ended() => Err(cause),
+                () = turn.stopping.cancelled() => return Ok(()),
+            };
+            let (name, steps) = match read {
+                Ok(read) => read,
+                Err(cause) => {
                     redis.failed(&cause);
-                    let connecting = redis.connect(&[], &[]);
-                    let Some(connected) = turn.stopping.run_until_cancelled(connecting).await else { return Ok(()) };
+                    let connected = connect(&mut redis, turn, || self.show_lag(&readers, &sent)).await;
+                    let Some(connected) = connected else { return Ok(()) };
                     connection = connected;
                     continue;
                 }
-                () = turn.stopping.cancelled() => return Ok(()),
             };
             for step in steps {
                 let at = match step {
                     Step::Event { position, json } => {
                         if let Some(message) = self.message(&json) {
-                            self.send(turn, &mut redis, &mut connection, &message).await?;
+                            let show_lag = || self.show_lag(&readers, &sent);
+                            if !self.send(turn, &mut redis, &mut connection, &message, show_lag).await? {
+                                return checkpoint.save(&sent).await;
+                            }
                         }
                         position
                     }
@@ -100,27 +109,53 @@ impl Outward {
         self.0.settings.shape.message(event)
     }
 
-    /// Sends a message to all channels, over a new connection if this one fails.
+    /// Sends a message to all channels, over a new connection if this one fails. `false`: the node stops.
+    ///
+    /// # Errors
+    /// Redis refuses the message, and a new connection would change nothing.
     async fn send(
         &self,
         turn: &Turn,
         redis: &mut PubSub,
         connection: &mut PubSubConnection,
         message: &str,
-    ) -> Result<(), FlowError> {
+        show_lag: impl Fn() + Send + Sync,
+    ) -> Result<bool, FlowError> {
         for channel in &self.0.settings.channels {
             loop {
                 turn.check()?;
                 match connection.publish(channel, message).await {
                     Ok(()) => break,
+                    Err(error @ BrokerError::Rejected(_)) => return Err(error.into()),
                     Err(error) => {
                         redis.failed(&error.to_string());
-                        *connection = redis.connect(&[], &[]).await;
+                        let Some(connected) = connect(redis, turn, &show_lag).await else { return Ok(false) };
+                        *connection = connected;
                     }
                 }
             }
         }
         self.0.metrics.bridges.sent.get_or_create(&self.0.id.label()).inc();
-        Ok(())
+        Ok(true)
+    }
+
+    fn show_lag(&self, readers: &[(String, ChannelReader)], sent: &Sent) {
+        let behind: u64 = readers.iter().map(|(name, reader)| sent.get(name).map_or(0, |at| reader.behind(at))).sum();
+        let lag = self.0.metrics.flows.lag_events.get_or_create(&self.0.id.label()).clone();
+        lag.set(i64::try_from(behind).unwrap_or(i64::MAX));
+    }
+}
+
+/// Connects, and shows the lag that grows meanwhile. `None`: the node stops.
+async fn connect(redis: &mut PubSub, turn: &Turn, show_lag: impl Fn() + Send) -> Option<PubSubConnection> {
+    let connecting = redis.connect(&[], &[]);
+    tokio::pin!(connecting);
+    loop {
+        show_lag();
+        tokio::select! {
+            connection = &mut connecting => return Some(connection),
+            () = sleep(TICK) => {}
+            () = turn.stopping.cancelled() => return None,
+        }
     }
 }

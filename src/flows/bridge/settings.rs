@@ -236,6 +236,10 @@ impl Reading<'_> {
                         }
                     }
                 }
+                if all.len() == members.len() && all.iter().all(|(_, name)| name.is_none()) {
+                    self.mistake(table, "types", "none of these names an event type, so the bridge would do nothing");
+                    return None;
+                }
                 Some(Types::From { pointer: pointer?, types: all })
             }
             _ => {
@@ -347,6 +351,18 @@ mod tests {
         let skipped: Vec<_> = bridges.iter().map(|bridge| bridge.skipped_sources.clone()).collect();
         assert_eq!(skipped, [vec![], vec!["bridge/in".to_owned()], vec![]]);
         assert_eq!((&*bridges[0].patterns, &*bridges[0].channels), (&["channel:*".to_owned()][..], &[][..]));
+    }
+
+    #[test]
+    fn a_bridge_whose_messages_are_all_ignored_is_a_mistake() {
+        for direction in ["in", "out"] {
+            let text = format!(
+                "[[bridge]]\nname = \"a\"\ndirection = \"{direction}\"\nchannels = [\"a\"]\ntype_from = \"/type\"\ntypes = {{ x = false }}"
+            );
+            let mistakes = parsed(&text, &broker()).unwrap_err();
+            let expected = "tidings.toml:6: bridge[0].types: none of these names an event type";
+            assert!(mistakes.len() == 1 && mistakes[0].starts_with(expected), "{mistakes:?}");
+        }
     }
 
     #[test]
