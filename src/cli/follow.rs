@@ -32,6 +32,8 @@ pub struct Following {
     begun: Instant,
     /// The channels that were looked at. `None` if channels were named.
     known: Option<HashMap<Arc<str>, Known>>,
+    /// Whether it tells people which channels come and go.
+    says: bool,
     /// Asks for the channels again.
     looking: Option<Pin<Box<dyn Future<Output = Looked> + Send>>>,
 }
@@ -88,7 +90,12 @@ impl Following {
                 None => subscription,
             });
         }
-        Ok((Self { client, conditions, since, begun, known, looking: None }, begins))
+        Ok((Self { client, conditions, since, begun, known, says: true, looking: None }, begins))
+    }
+
+    /// The same without a word about channels that come and go: something else is drawn on the terminal.
+    pub fn silent(self) -> Self {
+        Self { says: false, ..self }
     }
 
     /// The subscriptions of channels that have come. Waits until there are any; for ever if channels were named. Cancel safe.
@@ -102,8 +109,10 @@ impl Following {
                     let more: Vec<_> =
                         candidates.into_iter().filter_map(|candidate| self.subscription(candidate)).collect();
                     if !more.is_empty() {
-                        let names: Vec<_> = more.iter().map(|subscription| &*subscription.channel).collect();
-                        say(&format!("{DIM}following, too: {}{DIM:#}", names.join(", ")));
+                        if self.says {
+                            let names: Vec<_> = more.iter().map(|subscription| &*subscription.channel).collect();
+                            say(&format!("{DIM}following, too: {}{DIM:#}", names.join(", ")));
+                        }
                         return more;
                     }
                 }
@@ -127,7 +136,9 @@ impl Following {
             Err(Error::Subscription { channel, code, message })
                 if matches!(&**code, "unknown-channel" | "forbidden") =>
             {
-                say(&format!("{DIM}{channel} is not followed any more: {message}{DIM:#}"));
+                if self.says {
+                    say(&format!("{DIM}{channel} is not followed any more: {message}{DIM:#}"));
+                }
                 known.entry(channel.as_str().into()).or_default().has_ended = true;
                 return Ok(Seen::Ended(channel.as_str().into()));
             }

@@ -14,9 +14,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
-use crossterm::event::{Event, EventStream, KeyCode, KeyEventKind, KeyModifiers};
-use futures_util::StreamExt;
+use crossterm::event::{self, Event, KeyCode, KeyEventKind, KeyModifiers};
 use serde::{Deserialize, Serialize};
+use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
 use super::candidates;
@@ -160,7 +160,7 @@ impl Top {
         }
         let client = self.remote.client()?;
         let is_chosen = !(self.channels.is_empty() && self.filter.is_empty());
-        let (mut following, subscriptions) = Following::begin(client.clone(), self.channels, self.filter, None).await?;
+        let (following, subscriptions) = Following::begin(client.clone(), self.channels, self.filter, None).await?;
         let counted = is_chosen.then(|| subscriptions.iter().map(|one| one.channel.clone()).collect());
         let mut state = State::new(&client, counted).await?;
         let mut subscriber = client.subscribe(subscriptions);
@@ -179,7 +179,8 @@ impl Top {
             return output.flush();
         }
         let mut screen = Screen::new()?;
-        let mut keys = EventStream::new();
+        let mut following = following.silent();
+        let mut events = terminal_events();
         let mut frames = interval(FRAME);
         frames.set_missed_tick_behavior(MissedTickBehavior::Delay);
         // Keys and frames do not wait for an answer: the daemon may hang.
@@ -198,15 +199,22 @@ impl Top {
                     }
                     subscriber.add(subscription);
                 },
-                _ = frames.tick(), if !is_paused => screen.draw(&state.look(), false)?,
+                _ = frames.tick() => {
+                    if screen.is_gone() {
+                        break;
+                    }
+                    if !is_paused {
+                        screen.draw(&state.look(), false)?;
+                    }
+                }
                 answers_now = &mut asked => {
                     state.learn(answers_now);
                     asked.set(answers(&client, ASK));
                 }
                 // So that the terminal is left as it was.
                 _ = &mut stopped => break,
-                key = keys.next() => match key {
-                    Some(Ok(Event::Key(key))) if key.kind != KeyEventKind::Release => match key.code {
+                event = events.recv() => match event {
+                    Some(Event::Key(key)) if key.kind != KeyEventKind::Release => match key.code {
                         KeyCode::Char('q') | KeyCode::Esc => break,
                         KeyCode::Char('c') if key.modifiers.contains(KeyModifiers::CONTROL) => break,
                         KeyCode::Char('p' | ' ') => {
@@ -215,10 +223,9 @@ impl Top {
                         }
                         _ => {}
                     },
-                    Some(Ok(Event::Resize(..))) => screen.draw(&state.look(), is_paused)?,
-                    Some(Ok(_)) => {}
-                    // The terminal is gone.
-                    Some(Err(_)) | None => break,
+                    Some(Event::Resize(..)) => screen.draw(&state.look(), is_paused)?,
+                    Some(_) => {}
+                    None => break,
                 },
             }
         }
@@ -226,6 +233,21 @@ impl Top {
         subscriber.close().await;
         Ok(())
     }
+}
+
+/// What comes from the terminal: keys, and its new size.
+///
+/// A thread of its own reads, because crossterm reads for ever once the terminal is gone. It ends with the process.
+fn terminal_events() -> mpsc::Receiver<Event> {
+    let (sender, receiver) = mpsc::channel(16);
+    std::thread::spawn(move || {
+        while let Ok(event) = event::read() {
+            if sender.blocking_send(event).is_err() {
+                break;
+            }
+        }
+    });
+    receiver
 }
 
 impl State {

@@ -7,6 +7,7 @@ use ratatui::style::{Color, Style, Stylize};
 use ratatui::text::{Line, Span};
 use ratatui::widgets::{Cell, Row, Table};
 use ratatui::{DefaultTerminal, Frame};
+use rustix::termios::tcgetwinsize;
 
 use super::super::output::thousands;
 use super::super::shown::replace_controls;
@@ -36,6 +37,11 @@ impl Screen {
     /// The terminal cannot be written.
     pub fn draw(&mut self, look: &Look, is_paused: bool) -> io::Result<()> {
         self.terminal.draw(|frame| draw(frame, look, is_paused)).map(drop)
+    }
+
+    /// Whether the terminal was closed. Below `nohup`, no SIGHUP tells it.
+    pub fn is_gone(&self) -> bool {
+        tcgetwinsize(io::stdout()).is_err()
     }
 }
 

@@ -3,6 +3,7 @@
 mod channels;
 mod connections;
 mod incidents;
+mod terminal;
 mod top;
 
 /// The channel of the tests' slow consumers.
