@@ -64,8 +64,9 @@ export class Console {
     });
     page.on("pageerror", (error) => this.#mistakes.push(`an error: ${error.stack}`));
     page.on("console", (message) => {
-      // The browser itself notes each answer that is no 2xx.
-      if (message.type() === "error" && !message.text().startsWith("Failed to load resource")) this.#mistakes.push(`on the console: ${message.text()}`);
+      // The browser itself notes each answer that is no 2xx, and each connection to a daemon that is gone.
+      const isBrowser = /^Failed to load resource|^WebSocket connection .*ERR_CONNECTION_(REFUSED|RESET)/.test(message.text());
+      if (message.type() === "error" && !isBrowser) this.#mistakes.push(`on the console: ${message.text()}`);
     });
   }
 

@@ -47,6 +47,11 @@ export class Daemon {
     return `http://127.0.0.1:${this.port}`;
   }
 
+  /** The id of the process. */
+  get pid(): number {
+    return this.#process.pid!;
+  }
+
   async isReady(): Promise<boolean> {
     return fetch(`${this.url}/readyz`).then((response) => response.ok, () => false);
   }

@@ -33,6 +33,8 @@ export interface GapEntry extends Placed {
   readonly channel: string;
   readonly position: string;
   readonly from: string;
+  /** How many events between the two the list leaves out, where the log has them. */
+  readonly leftOut?: number;
 }
 
 export type Entry = EventEntry | GapEntry;

@@ -2,27 +2,39 @@
 //
 // The list is kept when another view is opened. The subscriptions are not: they end with the view and while the tab is hidden,
 // and resume at their positions, so that nothing is missed that the log still has.
+//
+// A channel on which more happens than a page can show is sampled (`sample.ts`) until it is calm again.
 
 import { batch, signal } from "@preact/signals";
 import type { ConnectionState, TidingsError } from "tidings-client";
 
 import { type Entry, type Event, nextKey, Places } from "./entries.js";
 import { json } from "./json.js";
+import { sample } from "./sample.js";
 import { bus, refused } from "./session.js";
 import type { Followed } from "./snippets.js";
 
 /** How many events and gaps are kept. */
 export const KEPT = 5_000;
 
-/** How often the list is drawn at most, in milliseconds: often enough for the eye, and seldom enough for 10,000 events a second. */
+/** How often the list is drawn at most, in milliseconds. */
 const DRAWN_MS = 100;
+/** How many events a second are followed one by one, over all channels, and how many more at once. */
+const MOST = 500;
+const BURST = 1_000;
+/** The same where events are replayed: the log of a channel, and as much again. */
+const REPLAY = 20_000;
 
 /** Oldest first. */
 let entries: Entry[] = [];
 /** What `held` gives. A new array each time that the list has changed. */
 let shown: readonly Entry[] = [];
-/** How many were received since the list was cleared. */
+/** How many events there were since the list was cleared. */
 export const received = signal(0);
+/** How many of them are not in the list, since they were too many at once. */
+export const leftOut = signal(0);
+/** The channels that are sampled. */
+export const sampled = signal<ReadonlySet<string>>(new Set());
 /** Rises when `held` has changed. */
 export const version = signal(0);
 /** Events a second, over the last two seconds. */
@@ -44,18 +56,22 @@ const placeOf = (followed: Followed, channel: string) => json.stringify([channel
 
 let places = new Places();
 let total = 0;
+let missing = 0;
 let isScheduled = false;
 let drawnAt = -Infinity;
 /** When events came, in tenths of a second, and how many. */
 let beats: [number, number][] = [];
 
-function add(entry: Entry): void {
-  entries.push(entry);
-  total++;
+function count(events: number): void {
+  total += events;
   const tenth = Math.floor(performance.now() / 100);
   const last = beats.at(-1);
-  if (last?.[0] === tenth) last[1]++;
-  else beats.push([tenth, 1]);
+  if (last?.[0] === tenth) last[1] += events;
+  else beats.push([tenth, events]);
+}
+
+function add(entry: Entry): void {
+  entries.push(entry);
   // Removed by the thousand: each time costs as much as the whole list.
   if (entries.length >= KEPT + 1_000) entries = entries.slice(-KEPT);
   schedule();
@@ -70,6 +86,7 @@ function schedule(): void {
     shown = entries.slice(-KEPT);
     batch(() => {
       received.value = total;
+      leftOut.value = missing;
       version.value++;
     });
   }, Math.max(0, drawnAt + DRAWN_MS - performance.now()));
@@ -84,7 +101,7 @@ function measure(): void {
 export function clear(): void {
   entries = [];
   places = new Places();
-  total = 0;
+  total = missing = 0;
   schedule();
 }
 
@@ -97,41 +114,90 @@ export function restart(): void {
 /** Follows channels until the returned function is called. */
 export function start(followed: Followed): () => void {
   const current = bus.value;
-  const stops: (() => void)[] = [];
+  /** How each channel is left. */
+  const stops = new Map<string, () => void>();
   refusals.value = new Map();
   trouble.value = undefined;
+  /** How many events may still come one by one. */
+  let allowance = followed.since === "now" && positions.size === 0 ? BURST : REPLAY;
+  let counts = new Map<string, number>();
   const note = () => {
     const now = current.state;
+    // What was missed meanwhile is replayed.
+    if (now.status === "reconnecting") allowance = REPLAY;
     state.value = now.status;
     if ("error" in now && now.error) trouble.value = now.error;
     if (trouble.value?.code === "unauthenticated") refused.value = trouble.value;
     else if (now.status === "open") trouble.value = undefined;
   };
-  stops.push(current.onState(note));
-  stops.push(current.onGap(({ channel, from, position }) => add({ key: nextKey(), at: places.of(channel), channel, from, position })));
-  for (const channel of followed.channels) {
+  const gap = (channel: string, from: string, position: string) => add({ key: nextKey(), at: places.of(channel), channel, from, position });
+  const take = (channel: string, position: string, event: Event) => {
+    positions.set(placeOf(followed, channel), position);
+    count(1);
+    add({ key: nextKey(), at: places.of(channel, event.time), channel, position, event });
+  };
+  const refuse = (channel: string, error: TidingsError) => (refusals.value = new Map([...refusals.peek(), [channel, error]]));
+  const listeners = [current.onState(note), current.onGap(({ channel, from, position }) => gap(channel, from, position))];
+  const follow = (channel: string) => {
     const where = followed.filters[channel];
     const place = placeOf(followed, channel);
     const since = positions.get(place) ?? (followed.since === "now" ? undefined : followed.since);
-    const onError = (error: TidingsError) => (refusals.value = new Map([...refusals.peek(), [channel, error]]));
     const handler = (_: unknown, event: Event) => {
-      const position = current.positionOf(event) ?? "";
-      positions.set(place, position);
-      add({ key: nextKey(), at: places.of(channel, event.time), channel, position, event });
+      take(channel, current.positionOf(event) ?? "", event);
+      counts.set(channel, (counts.get(channel) ?? 0) + 1);
+      if (--allowance < 0) thin();
     };
-    stops.push(current.on(channel, { ...(where && { where: where as any }), ...(since !== undefined && { since }), onError }, handler as any));
-    stops.push(() => {
+    const options = { ...(where && { where: where as any }), ...(since !== undefined && { since }), onError: (error: TidingsError) => refuse(channel, error) };
+    const stop = current.on(channel, options, handler as any);
+    stops.set(channel, () => {
       // Where there was no event, the client knows how far the channel was followed.
       const reached = current.positions.get(channel);
       if (reached !== undefined) positions.set(place, reached);
+      stop();
     });
-  }
-  const timer = setInterval(measure, 500);
+  };
+  /** Samples the busiest of the channels that are followed. */
+  const thin = () => {
+    const [channel] = [...counts].reduce((most, one) => (one[1] > most[1] ? one : most));
+    stops.get(channel)!();
+    counts = new Map();
+    allowance = BURST;
+    const mark = (isSampled: boolean) => (sampled.value = new Set([...sampled.peek()].filter((one) => one !== channel).concat(isSampled ? channel : [])));
+    mark(true);
+    const place = placeOf(followed, channel);
+    stops.set(channel, sample(channel, followed.filters[channel], positions.get(place)!, {
+      take: (events, before) => {
+        if (before > 0) {
+          missing += before;
+          count(before);
+          add({ key: nextKey(), at: places.of(channel), channel, from: positions.get(place)!, position: events[0]?.position ?? "", leftOut: before });
+        }
+        for (const { position, event } of events) take(channel, position, event);
+      },
+      gap: (from, position) => gap(channel, from, position),
+      failed: (error) => {
+        if (error?.status === 403 || error?.status === 422) (stops.get(channel)!(), mark(false), refuse(channel, error));
+        else trouble.value = error;
+      },
+      calm: (position) => {
+        positions.set(place, position);
+        mark(false);
+        follow(channel);
+      },
+    }));
+  };
+  followed.channels.forEach(follow);
+  const timer = setInterval(() => {
+    measure();
+    counts = new Map();
+    if (allowance < BURST) allowance = Math.min(allowance + MOST / 2, BURST);
+  }, 500);
   note();
   return () => {
     clearInterval(timer);
     // Positions are read before the subscriptions end.
-    for (const stop of stops.reverse()) stop();
+    for (const stop of [...stops.values(), ...listeners]) stop();
+    sampled.value = new Set();
     state.value = "off";
     rate.value = 0;
   };

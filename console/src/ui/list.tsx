@@ -123,7 +123,7 @@ export function EventList({ label, entries, wrap, edge, onEdge, onOpen, open, ch
               aria-setsize={entries.length}
               data-index={row.index}
               ref={wrap || isNarrow ? virtualizer.measureElement : null}
-              class={`row ${isGap(entry) ? "gap" : ""} ${entry.key === current ? "current" : ""} ${entry.key === open ? "open" : ""}`}
+              class={`row ${isGap(entry) ? (entry.leftOut ? "left-out" : "gap") : ""} ${entry.key === current ? "current" : ""} ${entry.key === open ? "open" : ""}`}
               style={{ transform: `translateY(${row.start}px)` }}
               onClick={(event) => {
                 setCurrent(entry.key);
@@ -146,10 +146,10 @@ function Row({ entry }: { entry: Entry }) {
   if (isGap(entry)) {
     return (
       <>
-        <span class="row-time">lost</span>
+        <span class="row-time">{entry.leftOut ? "left out" : "lost"}</span>
         <Channel name={entry.channel} />
         <span class="row-data">
-          Events after {entry.from} up to {entry.position} are gone from the log.
+          {entry.leftOut ? `${counted(entry.leftOut)} events, too many to show` : `Events after ${entry.from} up to ${entry.position} are gone from the log.`}
         </span>
       </>
     );

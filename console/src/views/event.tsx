@@ -3,7 +3,7 @@
 import type { ComponentChildren } from "preact";
 import { useEffect, useRef, useState } from "preact/hooks";
 
-import { type Entry, type Event, type EventEntry, ago, eventAt, isGap } from "../data/entries.js";
+import { type Entry, type Event, type EventEntry, ago, counted, eventAt, isGap } from "../data/entries.js";
 import { json } from "../data/json.js";
 import { usePoll } from "../data/poll.js";
 import { go, href, route } from "../data/route.js";
@@ -37,7 +37,13 @@ export function EventPanel({ entry, onClose }: { entry: Entry; onClose: () => vo
         {!isGap(entry) && <a class="button quiet" href={href("event", { channel: entry.channel, position: entry.position })}>Open alone</a>}
         <button type="button" class="quiet" aria-label="Close" onClick={onClose}>×</button>
       </div>
-      {isGap(entry) ? (
+      {isGap(entry) && entry.leftOut ? (
+        <Empty title={`${counted(entry.leftOut)} events are left out`}>
+          <p>
+            They were too many to show at once. The log has them after <code>{entry.from}</code>: <a href={href("history", { channel: entry.channel, since: entry.from })}>History</a>
+          </p>
+        </Empty>
+      ) : isGap(entry) ? (
         <Empty title="Events were lost">
           <p>
             The events of <Channel name={entry.channel} /> after <code>{entry.from}</code>, up to and including <code>{entry.position}</code>, are not in the log any more. What they changed has to be read from its source.

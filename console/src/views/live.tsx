@@ -136,8 +136,11 @@ export function Live() {
 /** The connection, how much came, and what waits while the list stands still. */
 function Status({ isRefused, isPaused, waiting, onResume }: { isRefused: boolean; isPaused: boolean; waiting: number; onResume: () => void }) {
   const state = live.state.value;
+  const [total, missing] = [live.received.value, live.leftOut.value];
+  const isSampled = live.sampled.value.size > 0;
   const [tone, text] =
     isRefused ? ["bad", "not following"] :
+    isSampled && state !== "reconnecting" ? (live.trouble.value ? ["warn", "waiting for the daemon"] : ["good", "following, sampled"]) :
     state === "open" ? ["good", live.transport() === "websocket" || !live.transport() ? "following" : `following over ${live.transport() === "sse" ? "an event stream" : "long-polls"}`] :
     state === "closed" ? ["bad", "closed"] :
     state === "off" ? ["", "not following"] :
@@ -147,9 +150,10 @@ function Status({ isRefused, isPaused, waiting, onResume }: { isRefused: boolean
     <p class="status">
       <span class={`dot ${tone}`} aria-hidden="true" />
       <span role="status">{text}{isPaused ? ", paused" : ""}</span>
-      <span class="muted">{counted(live.received.value)} {live.received.value === 1 ? "event" : "events"}</span>
+      <span class={missing > 0 ? "" : "muted"}>{missing > 0 && `${counted(total - missing)} of `}{counted(total)} {total === 1 ? "event" : "events"}{missing > 0 && " shown"}</span>
       <span class="muted">{counted(live.rate.value)}/s</span>
-      {live.received.value > live.KEPT && <span class="muted">the newest {counted(live.KEPT)} are kept</span>}
+      {isSampled && <span class="muted">too many to show each: a filter shows all that match</span>}
+      {total - missing > live.KEPT && <span class="muted">the newest {counted(live.KEPT)} are kept</span>}
       {waiting > 0 && <button type="button" class="main" onClick={onResume}>Show {counted(waiting)} new</button>}
     </p>
   );
