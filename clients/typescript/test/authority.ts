@@ -31,6 +31,11 @@ export class Authority {
     return new Authority(folder, await Daemon.start(["--auth", file, ...flags]), operator);
   }
 
+  /** The flags of another daemon with the same credentials. */
+  get flags(): string[] {
+    return ["--auth", join(this.#folder, "auth.toml")];
+  }
+
   /** A token of `sub` that may subscribe to these channels, for this long. */
   token(sub: string, subscribe: string, ttl: string): Promise<string> {
     return run(this.#folder, "token", "issue", "--sub", sub, "--subscribe", subscribe, "--ttl", ttl);

@@ -45,14 +45,17 @@ export function Loading() {
   return <p class="loading" role="status">Asking the daemon…</p>;
 }
 
-/** What the daemon refused, or why it cannot be reached. `missing` explains a 404: this daemon does not offer the route. */
-export function Problem({ error, missing, retry }: { error: TidingsError; missing?: ComponentChildren; retry?: () => void }) {
+/**
+ * What the daemon refused, or why it cannot be reached. `missing` explains a 404: this daemon does not offer the route. `right` is the
+ * admin grant that the route needs: the daemon does not say so.
+ */
+export function Problem({ error, missing, right, retry }: { error: TidingsError; missing?: ComponentChildren; right?: string; retry?: () => void }) {
   const { status } = error;
   if (status === 404 && missing) return <Empty title="This daemon does not offer it">{missing}</Empty>;
   const [title, text] =
     status === 401 && token.value ? ["The daemon refused the token", "It may have ended or been revoked. The log of the daemon says why."] :
     status === 401 ? ["The daemon wants a token", "Without one it does not answer this."] :
-    status === 403 ? ["The token does not allow this", "Whoever issued it can grant it."] :
+    status === 403 ? ["The token does not allow this", right ? `It needs the admin grant “${right}”. Whoever issued it can give that.` : "Whoever issued it can grant it."] :
     error.code === "network" ? ["No answer", error.message] :
     ["The daemon refused this", error.message];
   return (

@@ -39,7 +39,7 @@ export function Connections() {
     return (
       <div class="view">
         {title}
-        {error ? <Problem error={error} retry={reload} missing={<p>There is no <code>/v1/connections</code> at this address. Either this version of the daemon does not have it, or <code>admin_listen</code> gives it an address of its own. <a href="#/channels">Channels</a> has the number of subscribers.</p>} /> : <Loading />}
+        {error ? <Problem error={error} retry={reload} right="connections" missing={<p>There is no <code>/v1/connections</code> at this address. Either this version of the daemon does not have it, or <code>admin_listen</code> gives it an address of its own. <a href="#/channels">Channels</a> has the number of subscribers.</p>} /> : <Loading />}
       </div>
     );
   }
@@ -71,12 +71,12 @@ export function Connections() {
               {connections.map((one) => (
                 <tr key={one.id}>
                   <th scope="row" class="mono" title={`connection ${one.id}`}>{one.address}</th>
-                  <td>{one.principal ?? <span class="muted">anonymous</span>}{one.namespace !== "default" && <span class="muted"> in {one.namespace}</span>}</td>
+                  <td class="name">{one.principal ?? <span class="muted">anonymous</span>}{one.namespace !== "default" && <span class="muted"> in {one.namespace}</span>}</td>
                   <td>{one.transport}</td>
                   <td><time dateTime={one.since} title={one.since}>{ago(one.since)}</time></td>
                   <td class="num">{counted(one.subscriptions)}</td>
                   <td class="num">{counted(one.delivered)}</td>
-                  <td class="num"><span class="meter" aria-hidden="true"><i style={{ width: `${(100 * one.bufferedBytes) / largest}%` }} /></span>{bytes(one.bufferedBytes)}</td>
+                  <td class="num"><span class="meter" aria-hidden="true"><i style={{ width: `${(100 * one.bufferedBytes) / largest}%` }} /></span><span class="size">{bytes(one.bufferedBytes)}</span></td>
                 </tr>
               ))}
             </tbody>
