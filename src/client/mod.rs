@@ -44,6 +44,7 @@ mod requests;
 mod retry;
 mod subscriber;
 mod subscription;
+mod subscription_state;
 mod subscriptions;
 mod syncs;
 #[cfg(feature = "tls")]

@@ -19,9 +19,9 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use tokio::time::Instant;
 
-use super::backoff::Backoff;
 use super::filter::matches;
 use super::subscription::Subscription;
+use super::subscription_state::{Phase, SubscriptionState, reaches};
 use crate::event::{Json, JsonText, Position};
 use crate::protocol::{ClientFrame, ErrorCode, Subscribe, Unsubscribe};
 
@@ -41,37 +41,6 @@ pub(super) struct Subscriptions {
     retries: Vec<(Instant, usize)>,
     /// The subscriptions that this connection has not requested, since they were added after it began.
     added: Vec<usize>,
-}
-
-/// One subscription, and its state on the current connection.
-struct SubscriptionState {
-    subscription: Subscription,
-    /// Its filter, parsed once for all events.
-    filter: Option<Json<'static>>,
-    /// The range that it has received: all its events after the first position, up to and including the second. `None`
-    /// until the daemon first confirms it.
-    received_range: Option<(Position, Position)>,
-    phase: Phase,
-    /// Whether it was the first request for its channel on this connection. If so, no other subscription can have moved
-    /// the stream past its position.
-    requested_first: bool,
-    /// Whether the daemon has refused its position, because the stream had already passed it.
-    lagging: bool,
-    /// The delays between requests while the daemon cannot read the log.
-    backoff: Backoff,
-}
-
-/// How far the request for a subscription is on this connection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Phase {
-    /// Not requested, or waiting for a retry.
-    NotRequested,
-    /// Requested; the daemon has not answered.
-    Requested,
-    /// Requested and not confirmed, but a backfill subscription already delivers its events.
-    Backfilled,
-    /// Confirmed by the daemon.
-    Live,
 }
 
 /// An unfiltered subscription from `since` on, which delivers events to the other subscriptions of its channel until the
@@ -380,69 +349,6 @@ impl Subscriptions {
     }
 }
 
-impl SubscriptionState {
-    fn new(subscription: Subscription) -> Self {
-        Self {
-            filter: subscription.filter.as_ref().map(|filter| filter.read().into_owned()),
-            subscription,
-            received_range: None,
-            phase: Phase::NotRequested,
-            requested_first: false,
-            lagging: false,
-            backoff: Backoff::default(),
-        }
-    }
-
-    /// The position up to which it has everything, once the daemon has confirmed it.
-    fn position(&self) -> Option<&Position> {
-        self.received_range.as_ref().map(|(_, last)| last)
-    }
-
-    /// Where the next request begins.
-    fn since(&self) -> Option<String> {
-        let asked = self.subscription.since.clone();
-        // Before the first event, the newest event of each subject is still to come.
-        let position = self.position().filter(|at| at.offset > 0 || asked.as_deref() != Some("latest"));
-        position.map(Position::to_string).or(asked)
-    }
-
-    /// The order of the requests for a channel on a new connection. First come the subscriptions that resume, in the
-    /// order of their positions. Then come those that begin now: after a subscription that begins in the past, they
-    /// would also receive its replay. Subscriptions that begin in the past come last.
-    fn request_order(&self) -> (u8, u64) {
-        match (self.position(), &self.subscription.since) {
-            (Some(position), _) => (0, position.offset),
-            (None, None) => (1, 0),
-            (None, Some(_)) => (2, 0),
-        }
-    }
-
-    /// Whether a backfill subscription from `since` delivers the events that this subscription needs.
-    fn is_covered_by(&self, since: &str) -> bool {
-        self.received_range.is_some() || self.subscription.since.as_deref() == Some(since)
-    }
-
-    /// Records that the stream begins after `start`. Another subscription can make the stream begin earlier than this
-    /// one needs. This one then keeps its position.
-    fn begin_at(&mut self, start: &Position, recovered: Option<bool>) {
-        let requested = || self.subscription.since.as_ref().and_then(|since| since.parse().ok());
-        let received_range = self.received_range.clone().or_else(|| requested().map(|at: Position| (at.clone(), at)));
-        let kept = received_range.filter(|(_, last)| recovered != Some(false) && reaches(last, start));
-        self.received_range = Some(kept.unwrap_or_else(|| (start.clone(), start.clone())));
-    }
-
-    /// Whether the event at `position` is in its stream and is later than all that it has received.
-    fn expects(&self, position: &Position) -> bool {
-        matches!(self.phase, Phase::Backfilled | Phase::Live)
-            && self.position().is_none_or(|last| !reaches(last, position))
-    }
-
-    /// Whether it has received the event at `position`, if that event matches the filter.
-    fn has_received(&self, position: &Position) -> bool {
-        self.received_range.as_ref().is_some_and(|(first, last)| !reaches(first, position) && reaches(last, position))
-    }
-}
-
 impl BackfillSubscription {
     fn sub(&self) -> String {
         SubKind::Backfill.sub(self.lagging)
@@ -471,11 +377,6 @@ fn parse_sub(sub: &str) -> Option<(SubKind, usize)> {
         _ => return None,
     };
     Some((kind, sub[1..].parse().ok()?))
-}
-
-/// Whether `position` is equal to `other` or after it. False if their epochs differ, since they cannot be compared then.
-fn reaches(position: &Position, other: &Position) -> bool {
-    position.same_epoch(other) && position.offset >= other.offset
 }
 
 fn subscribe_frame(sub: String, channel: &str, filter: Option<JsonText>, since: Option<String>) -> ClientFrame {
