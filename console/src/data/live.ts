@@ -33,6 +33,9 @@ let shown: readonly Entry[] = [];
 export const received = signal(0);
 /** How many of them are not in the list, since they were too many at once. */
 export const leftOut = signal(0);
+/** Whether that is an estimate: the events of a filter. */
+let isEstimate = false;
+export const isAbout = (): boolean => isEstimate;
 /** The channels that are sampled. */
 export const sampled = signal<ReadonlySet<string>>(new Set());
 /** Rises when `held` has changed. */
@@ -102,6 +105,7 @@ export function clear(): void {
   entries = [];
   places = new Places();
   total = missing = 0;
+  isEstimate = false;
   schedule();
 }
 
@@ -169,6 +173,7 @@ export function start(followed: Followed): () => void {
       take: (events, before) => {
         if (before > 0) {
           missing += before;
+          isEstimate ||= followed.filters[channel] !== undefined;
           count(before);
           add({ key: nextKey(), at: places.of(channel), channel, from: positions.get(place)!, position: events[0]?.position ?? "", leftOut: before });
         }

@@ -150,7 +150,7 @@ function Status({ isRefused, isPaused, waiting, onResume }: { isRefused: boolean
     <p class="status">
       <span class={`dot ${tone}`} aria-hidden="true" />
       <span role="status">{text}{isPaused ? ", paused" : ""}</span>
-      <span class={missing > 0 ? "" : "muted"}>{missing > 0 && `${counted(total - missing)} of `}{counted(total)} {total === 1 ? "event" : "events"}{missing > 0 && " shown"}</span>
+      <span class={missing > 0 ? "" : "muted"}>{missing > 0 && `${counted(total - missing)} of ${live.isAbout() ? "about " : ""}`}{counted(total)} {total === 1 ? "event" : "events"}{missing > 0 && " shown"}</span>
       <span class="muted">{counted(live.rate.value)}/s</span>
       {isSampled && <span class="muted">too many to show each: a filter shows all that match</span>}
       {total - missing > live.KEPT && <span class="muted">the newest {counted(live.KEPT)} are kept</span>}
