@@ -102,6 +102,8 @@ lint: setup-lint build ## formatting, clippy, documentation, dependencies, gener
 	target/debug/tidings schema export --out schemas --check
 	target/debug/tidings codegen typescript --out $(CLIENT)/src/generated --check
 	target/debug/tidings codegen protocol --out $(CLIENT)/src/generated --check
+	target/debug/tidings codegen openapi --out schemas --check
+	target/debug/tidings codegen asyncapi --out schemas --check
 	scripts/imports --check
 	target/python/lychee/bin/lychee --offline --include-fragments --no-progress --quiet $$(git ls-files '*.md')
 
@@ -116,7 +118,7 @@ check-brokers: setup-brokers ## the tests of the brokers over Redis 6.2 and 7.0,
 test-ajv: build setup-client ## the daemon's verdicts beside those of an independent validator
 	node $(AJV)/check.mjs
 
-test-generators: build setup-generators ## code generators of other projects over the exported schemas and the OpenAPI document, and its lint
+test-generators: build setup-generators ## code generators of other projects over the exported schemas and the OpenAPI and AsyncAPI documents, and their lint
 	node $(OTHERS)/check.mjs
 
 test-openapi: build setup-openapi ## the daemon beside its OpenAPI document, fuzzed by schemathesis; ARGS="--include-path /v1/events"
@@ -159,10 +161,12 @@ test-shop: build build-client ## the shop of examples/shop, with a customer and 
 fmt: ## format the Rust code
 	$(CARGO) fmt
 
-generate: build setup-python-client ## write the generated files: schemas/ and the clients' types
+generate: build setup-python-client ## write the generated files: schemas/ with the documents of the interface, and the clients' types
 	target/debug/tidings schema export --out schemas
 	target/debug/tidings codegen typescript --out $(CLIENT)/src/generated
 	target/debug/tidings codegen protocol --out $(CLIENT)/src/generated
+	target/debug/tidings codegen openapi --out schemas
+	target/debug/tidings codegen asyncapi --out schemas
 	target/debug/tidings codegen typescript --schemas $(CLIENT)/test/own --config $(CLIENT)/test/own/tidings.toml --out $(CLIENT)/test/own
 	target/debug/tidings codegen typescript --config $(SHOP)/tidings.toml --schemas $(SHOP)/types --out $(SHOP)/shared/generated
 	target/debug/tidings schema export --schemas $(CLIENT)/test/own --out target/python/own-schemas

@@ -50,6 +50,7 @@ pub struct History {
 /// A lost range: the events after `from` up to and including `position`.
 #[derive(Debug, Serialize, schemars::JsonSchema)]
 pub struct Gap {
+    #[schemars(example = &"order-status")]
     pub channel: String,
     pub from: Position,
     pub position: Position,

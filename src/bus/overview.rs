@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::{Bus, LongPolls, Namespace, unreadable};
 use crate::access::{AdminRight, Caller, Principal, Rule};
 use crate::broker::nodes::{Heard, NodeState};
-use crate::event::{ChannelId, EventType, Moment, Position};
+use crate::event::{Catalog, ChannelId, EventType, Moment, Position};
 use crate::incidents::Incident;
 use crate::protocol::{ErrorCode, Problem};
 use crate::suggest::{self, Known};
@@ -102,7 +102,7 @@ impl Bus {
     }
 
     /// Whether the caller may know of an event type.
-    fn sees_type(&self, caller: &Caller, channel: ChannelId) -> bool {
+    pub fn sees_type(&self, caller: &Caller, channel: ChannelId) -> bool {
         let publishes = |principal: &Arc<Principal>| principal.grants.publish(channel).is_some();
         self.sight(caller, channel).is_some() || caller.principal().is_some_and(publishes)
     }
@@ -201,14 +201,14 @@ impl Bus {
         })
     }
 
-    /// The schema of the whole event, with the built-in types alone: what everybody may see.
-    pub fn builtin_event_schema(&self) -> Value {
-        self.catalog.builtin_event_schema()
+    /// The event types: [`Bus::sees_type`] says which of them a caller may see.
+    pub fn catalog(&self) -> &Catalog {
+        &self.catalog
     }
 
     /// The schema of the whole event, with every type that the caller may see.
     pub fn event_schema(&self, caller: &Caller) -> Value {
-        self.catalog.event_schema(|channel| self.sees_type(caller, channel))
+        self.catalog.event_schema(|channel| self.sees_type(caller, channel), &[])
     }
 
     /// The nodes of the cluster, by id. A node registers with the broker of its first namespace.

@@ -75,7 +75,9 @@ pub struct Published {
 /// An event that the broker has taken.
 #[derive(Debug, Serialize, schemars::JsonSchema)]
 pub struct Accepted {
+    #[schemars(example = &"01a22090-487d-73fd-adec-6b9ccd8fbc01")]
     pub id: String,
+    #[schemars(example = &"order-status")]
     pub r#type: Arc<str>,
     pub position: Position,
     /// It had been published before, and `position` is where.

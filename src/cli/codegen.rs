@@ -1,17 +1,20 @@
-//! `tidings codegen`: generates the event types for clients in other languages.
+//! `tidings codegen`: generates the event types for clients in other languages, and the documents of the interface.
 
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueHint};
+use serde_json::Value;
 
 use super::cascade;
 use super::failure::Failure;
 use super::flags::ConfigFlags;
 use super::generate::Generate;
+use crate::event::Catalog;
+use crate::http;
 use crate::schema::generated::File;
 use crate::schema::typescript::{self, TypeSchema};
 
-/// Generate the event types for a client.
+/// Generate the event types for a client, or the documents of the interface.
 #[derive(Debug, Subcommand)]
 pub enum Codegen {
     /// Write the TypeScript types of the events, as events.ts. Does not need Node.js.
@@ -27,6 +30,20 @@ pub enum Codegen {
         after_help = "Examples:\n  tidings codegen protocol --out src/generated\n  tidings codegen protocol --out src/generated --check"
     )]
     Protocol(Generate),
+    /// Write the AsyncAPI document of the channels and frames, as asyncapi.json, with the custom types.
+    ///
+    /// A daemon serves it as /asyncapi.json, with the address at which it was asked.
+    #[command(
+        after_help = "Examples:\n  tidings codegen asyncapi --out docs --schemas types\n  tidings codegen asyncapi --out docs --schemas types --check"
+    )]
+    Asyncapi(Generate),
+    /// Write the OpenAPI document of the routes, as openapi.json. It names no custom type.
+    ///
+    /// A daemon serves it as /openapi.json.
+    #[command(
+        after_help = "Examples:\n  tidings codegen openapi --out docs\n  tidings codegen openapi --out docs --check"
+    )]
+    Openapi(Generate),
 }
 
 /// The flags of `tidings codegen typescript`.
@@ -39,9 +56,11 @@ pub struct TypeScript {
     config: Option<PathBuf>,
 }
 
-/// The name of the generated file.
+/// The names of the generated files.
 const EVENTS: &str = "events.ts";
 const PROTOCOL: &str = "protocol.ts";
+const ASYNCAPI: &str = "asyncapi.json";
+const OPENAPI: &str = "openapi.json";
 
 impl Codegen {
     pub fn run(self) -> Result<(), Failure> {
@@ -51,6 +70,8 @@ impl Codegen {
                 let file = File { name: PROTOCOL.into(), text: typescript::protocol() };
                 return generate.write_or_check(PROTOCOL, &[file]);
             }
+            Self::Asyncapi(generate) => return document(&generate, ASYNCAPI, http::asyncapi::public),
+            Self::Openapi(generate) => return document(&generate, OPENAPI, http::openapi::public),
         };
         let loaded = config.map(|file| ConfigFlags::of_file(file).load()).transpose()?;
         let configured = loaded.as_ref().map(|loaded| &loaded.config);
@@ -70,4 +91,10 @@ impl Codegen {
         let file = File { name: EVENTS.into(), text: typescript::generate(&types) + &typescript::cache_tag(&tags) };
         generate.write_or_check(EVENTS, &[file])
     }
+}
+
+/// Writes or checks a document that is made of a catalogue.
+fn document(generate: &Generate, name: &str, made: impl Fn(&Catalog) -> Value) -> Result<(), Failure> {
+    let text = format!("{:#}\n", made(&generate.catalog()?));
+    generate.write_or_check(name, &[File { name: name.into(), text }])
 }

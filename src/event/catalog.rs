@@ -154,6 +154,11 @@ impl Catalog {
         Ok(Added { channel, warnings })
     }
 
+    /// The channels of the built-in types that the catalogue has.
+    pub fn builtin_channels(&self) -> Vec<ChannelId> {
+        builtin::types().into_iter().filter_map(|(name, ..)| self.channel(name)).collect()
+    }
+
     /// Whether a type of this name is part of the program.
     fn is_builtin(name: &str) -> bool {
         builtin::types().iter().any(|(builtin, ..)| *builtin == name)
@@ -224,16 +229,11 @@ impl Catalog {
         &self.types[channel.0 as usize]
     }
 
-    /// The JSON Schema of the whole event, with the schema of each type that is `shown` among its definitions.
-    pub fn event_schema(&self, shown: impl Fn(ChannelId) -> bool) -> Value {
+    /// The JSON Schema of the whole event, with the schema of each type that is `shown` among its definitions. None of them
+    /// has one of the `reserved` names.
+    pub fn event_schema(&self, shown: impl Fn(ChannelId) -> bool, reserved: &[&str]) -> Value {
         let types = self.channels().filter(|channel| shown(*channel)).map(|channel| self.get(channel));
-        event_schema::event_schema(types.map(|known| (&*known.name, &known.schema)))
-    }
-
-    /// The same with the built-in types alone.
-    pub fn builtin_event_schema(&self) -> Value {
-        let builtin = builtin::types().map(|(name, ..)| name);
-        self.event_schema(|channel| builtin.contains(&&*self.get(channel).name))
+        event_schema::event_schema(types.map(|known| (&*known.name, &known.schema)), reserved)
     }
 
     /// Validates a document against the envelope and its type's schema, and completes it to an event.

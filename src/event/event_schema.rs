@@ -15,8 +15,10 @@ const EXTENSION: &str = "Extension";
 /// The schema of an event of any of `types`, each a name and the schema of its `data`. It accepts exactly the documents that the daemon accepts.
 ///
 /// One difference is possible: a `$dynamicRef` whose target depends on the instance accepts everything.
-pub(super) fn event_schema<'a>(types: impl IntoIterator<Item = (&'a str, &'a Value)>) -> Value {
-    let mut definitions = Definitions::new([EVENT]);
+///
+/// No definition has one of the `reserved` names.
+pub(super) fn event_schema<'a>(types: impl IntoIterator<Item = (&'a str, &'a Value)>, reserved: &[&str]) -> Value {
+    let mut definitions = Definitions::new(&[&[EVENT], reserved].concat());
     let extension = definitions.add(EXTENSION, envelope::extension());
     let attributes = definitions.add(ATTRIBUTES, attributes(&extension));
     let types: Vec<_> = types.into_iter().map(|(name, schema)| (name, definitions.root(name, schema))).collect();
@@ -64,7 +66,7 @@ fn attributes(extension: &str) -> Value {
         "type": "object",
         "properties": properties,
         "propertyNames": envelope["propertyNames"],
-        "if": true,
+        "if": {},
         "then": { "properties": known, "additionalProperties": reference(extension) },
     })
 }
@@ -153,7 +155,7 @@ mod tests {
                 check(item, definitions, at);
             }
         }
-        let schema = catalog().event_schema(|_| true);
+        let schema = catalog().event_schema(|_| true, &[]);
         let definitions = schema["$defs"].as_object().unwrap();
         for (name, definition) in definitions {
             assert_eq!(definition["title"], **name);
@@ -182,7 +184,7 @@ mod tests {
     #[test]
     fn it_accepts_what_the_catalogue_accepts() {
         let catalog = catalog();
-        let schema = catalog.event_schema(|_| true);
+        let schema = catalog.event_schema(|_| true, &[]);
         let whole = jsonschema::options().should_validate_formats(true).build(&schema).unwrap();
         let order = |data: Value| json!({ "type": "order", "data": data });
         let strict = |data: Value| json!({ "type": "strict", "data": data });

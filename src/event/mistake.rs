@@ -25,8 +25,10 @@ const MAX_ERRORS: usize = 10 * MAX_MISTAKES;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 pub struct Mistake {
     /// JSON Pointer (RFC 6901) into the document.
+    #[schemars(example = &"/data/newStatus")]
     pub pointer: String,
     /// What is wrong there, as a sentence for people.
+    #[schemars(example = &"is required")]
     pub message: String,
 }
 

@@ -119,7 +119,12 @@ impl schemars::JsonSchema for Position {
     }
 
     fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
-        schemars::json_schema!({ "type": "string" })
+        schemars::json_schema!({
+            "type": "string",
+            "description": "A position in the log of a channel; opaque.",
+            "pattern": "^[0-9a-z]{1,32}:(?:0|[1-9][0-9]{0,18})$",
+            "examples": ["k3:42"],
+        })
     }
 }
 

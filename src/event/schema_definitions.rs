@@ -43,7 +43,7 @@ pub(super) struct Definitions<'a> {
 
 impl<'a> Definitions<'a> {
     /// `reserved`: names that no definition of a type gets.
-    pub fn new<const N: usize>(reserved: [&str; N]) -> Self {
+    pub fn new(reserved: &[&str]) -> Self {
         Self { names: SchemaNames::new(reserved), queue: VecDeque::new(), written: Map::new() }
     }
 

@@ -21,8 +21,8 @@ pub struct SchemaNames<'a> {
 
 impl<'a> SchemaNames<'a> {
     /// `reserved`: names that no schema gets.
-    pub fn new<const N: usize>(reserved: [&str; N]) -> Self {
-        Self { used: reserved.map(str::to_owned).into(), ..Self::default() }
+    pub fn new(reserved: &[&str]) -> Self {
+        Self { used: reserved.iter().copied().map(str::to_owned).collect(), ..Self::default() }
     }
 
     /// Names the schema of the event type `name`.

@@ -9,6 +9,7 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
 use super::App;
+use super::entity_tag::{self, listed};
 use crate::protocol::{ErrorCode, Problem};
 
 /// Scripts and styles come from here and from nowhere else, nothing is evaluated, and no other page may embed this one.
@@ -51,7 +52,7 @@ pub(super) async fn file(State(app): State<App>, Path(name): Path<String>, reque
 
 fn answer(file: &'static File, caching: &'static str, request: &HeaderMap) -> Response {
     let tag = format!("W/\"{}\"", file.hash);
-    let has_it = listed(request, &header::IF_NONE_MATCH).any(|known| known == tag);
+    let has_it = entity_tag::is_known(request, &tag);
     let mut headers = HeaderMap::new();
     let is_brotli = listed(request, &header::ACCEPT_ENCODING).any(is_wanted_brotli);
     let fixed = [
@@ -71,12 +72,6 @@ fn answer(file: &'static File, caching: &'static str, request: &HeaderMap) -> Re
         headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("br"));
     }
     (headers, if is_brotli { file.brotli } else { file.plain }).into_response()
-}
-
-/// The entries of a header that is a list.
-fn listed<'a>(request: &'a HeaderMap, name: &header::HeaderName) -> impl Iterator<Item = &'a str> {
-    let values = request.get_all(name).iter().filter_map(|value| value.to_str().ok());
-    values.flat_map(|value| value.split(',')).map(str::trim)
 }
 
 /// Whether an entry of `Accept-Encoding` wants Brotli: not with the weight 0 (RFC 9110, section 12.4.2).

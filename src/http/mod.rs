@@ -3,15 +3,18 @@
 //! Handlers translate: a request into a call of the application layer, its answer or problem into a response. They have no
 //! rule of their own, and never touch the hub's connections.
 
+pub mod asyncapi;
 mod caller;
 mod ce_header;
 mod channels;
 mod connections;
 mod console;
 mod content_coding;
+mod described;
 pub mod direct;
 pub mod echo;
 pub mod edge;
+mod entity_tag;
 mod envelope;
 mod events;
 mod failure_log;
@@ -26,7 +29,7 @@ mod latest;
 mod media_type;
 pub mod needs_tls;
 mod nodes;
-mod openapi;
+pub mod openapi;
 mod parse_limit;
 mod problem;
 mod raw;

@@ -20,14 +20,18 @@ pub struct Refused {
 #[schemars(rename = "Problem")]
 pub(super) struct Document<'a> {
     /// `urn:tidings:problem:` and the code.
+    #[schemars(example = &"urn:tidings:problem:invalid-event")]
     r#type: String,
     /// What the code means: the same words for every occurrence.
+    #[schemars(example = &ErrorCode::InvalidEvent.title())]
     title: &'a str,
     /// The status of the response.
+    #[schemars(example = ErrorCode::InvalidEvent.status())]
     status: u16,
-    #[schemars(with = "ErrorCode")]
+    #[schemars(with = "ErrorCode", example = ErrorCode::InvalidEvent)]
     code: &'a str,
     /// What is wrong, and what to do, as a sentence for people.
+    #[schemars(example = &"/data/newStatus: is required")]
     detail: &'a str,
     /// Every mistake in the body or the filter, with its place.
     #[serde(skip_serializing_if = "<[_]>::is_empty")]

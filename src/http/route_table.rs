@@ -4,7 +4,7 @@
 /// braces stands for any.
 ///
 /// HEAD is GET without the body (section 9.3.2). Paths that open a stream refuse it: they have no answer that ends.
-pub(super) const ROUTES: [(&str, &str); 26] = [
+pub(super) const ROUTES: [(&str, &str); 27] = [
     ("/", "GET, HEAD, OPTIONS"),
     ("/console/{file}", "GET, HEAD, OPTIONS"),
     ("/v1/events", "GET, HEAD, POST, OPTIONS"),
@@ -30,5 +30,6 @@ pub(super) const ROUTES: [(&str, &str); 26] = [
     ("/readyz", "GET, HEAD, OPTIONS"),
     ("/metrics", "GET, HEAD, OPTIONS"),
     ("/openapi.json", "GET, HEAD, OPTIONS"),
+    ("/asyncapi.json", "GET, HEAD, OPTIONS"),
     ("/favicon.ico", "GET, HEAD, OPTIONS"),
 ];

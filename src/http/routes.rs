@@ -1,8 +1,10 @@
 //! The routes: the router, and the table from which a 404 and a 405 say what works.
 
+use std::sync::Arc;
+
 use axum::Router;
 use axum::extract::State;
-use axum::http::{HeaderValue, Method, StatusCode, Uri, header};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use hyper_util::service::TowerToHyperService;
@@ -10,9 +12,10 @@ use hyper_util::service::TowerToHyperService;
 use super::route_table::ROUTES;
 use super::side::Side;
 use super::{
-    App, channels, connections, console, events, flows, health, history, incidents, latest, nodes, openapi,
+    App, asyncapi, channels, connections, console, events, flows, health, history, incidents, latest, nodes, openapi,
     revocations, schemas, start_page, stream, webhooks, websocket,
 };
+use crate::access::Caller;
 use crate::protocol::{ErrorCode, Problem};
 use crate::suggest::Known;
 
@@ -59,8 +62,12 @@ fn methods(side: Side, path: &str) -> Option<&'static str> {
 impl Routes {
     /// The routes of an address of this side. [`respond`](super::respond) answers requests with them.
     pub fn new(app: App, side: Side) -> Self {
-        let described = ROUTES.into_iter().filter(|(path, _)| side.has(path));
-        let document = openapi::Document::new(app.bus.builtin_event_schema(), described);
+        let openapi = Arc::new(openapi::Document::new(side));
+        let show_openapi = async move |State(app): State<App>, head: HeaderMap| openapi.show(&app, &head);
+        let asyncapi = Arc::new(asyncapi::Document::default());
+        let show_asyncapi = async move |State(app): State<App>, caller: Caller, uri: Uri, head: HeaderMap| {
+            asyncapi.show(&app, &caller, &uri, &head)
+        };
         let mut router = Router::new();
         let routes = [
             ("/", get(start_page::show)),
@@ -87,7 +94,8 @@ impl Routes {
             ("/healthz", get(health::alive)),
             ("/readyz", get(health::ready)),
             ("/metrics", get(health::metrics)),
-            ("/openapi.json", get(async move |State(app): State<App>| document.show(&app))),
+            ("/openapi.json", get(show_openapi)),
+            ("/asyncapi.json", get(show_asyncapi)),
             ("/favicon.ico", get(no_icon)),
         ];
         for (path, route) in routes.into_iter().filter(|(path, _)| side.has(path)) {

@@ -29,11 +29,12 @@ Look around:
 ";
 
 /// The links of the page, with what they show.
-static LINKS: [(&str, &str); 8] = [
+static LINKS: [(&str, &str); 9] = [
     ("/v1/channels", "the channels"),
     ("/v1/events?limit=10", "the oldest events in the log"),
     ("/v1/schemas", "the JSON Schemas of the event types"),
     ("/openapi.json", "the OpenAPI document of these routes"),
+    ("/asyncapi.json", "the AsyncAPI document of the channels and frames"),
     ("/v1/nodes", "the nodes of this bus"),
     ("/healthz", "whether the process answers"),
     ("/readyz", "whether this node can publish and receive"),
@@ -92,7 +93,7 @@ fn html<'a>(text: &str, links: impl Iterator<Item = &'a (&'a str, &'a str)>) -> 
 }
 
 /// The address by which the client reaches the daemon, as far as the request tells.
-fn origin(uri: &Uri, headers: &HeaderMap, tls: bool) -> String {
+pub(super) fn origin(uri: &Uri, headers: &HeaderMap, tls: bool) -> String {
     const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
     let text = |name: &HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
     let scheme = match text(&FORWARDED_PROTO) {

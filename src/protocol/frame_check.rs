@@ -50,3 +50,26 @@ pub(super) fn check(kind: &str, given: &[Member<'_>]) -> Result<(), (ErrorCode, 
     }
     Ok(())
 }
+
+#[cfg(all(test, feature = "server"))]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+    use crate::protocol::ClientFrame;
+
+    #[test]
+    fn the_members_are_those_of_the_frames_types() {
+        let schema = schemars::schema_for!(ClientFrame).to_value();
+        let variants = schema["oneOf"].as_array().unwrap();
+        assert_eq!(variants.len(), FRAMES.len());
+        for (variant, (kind, Members { required, optional })) in variants.iter().zip(FRAMES) {
+            let names: Vec<&str> = variant["properties"].as_object().unwrap().keys().map(String::as_str).collect();
+            let is_required = |name: &str| variant["required"].as_array().unwrap().iter().any(|known| known == name);
+            assert_eq!(variant["properties"]["type"]["const"], Value::from(kind));
+            let (must, may): (Vec<&str>, Vec<&str>) = names.iter().partition(|name| is_required(name));
+            assert_eq!(must[..], [&["type"], required].concat(), "{kind}");
+            assert_eq!(may, optional, "{kind}");
+        }
+    }
+}

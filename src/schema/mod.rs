@@ -33,7 +33,20 @@ pub fn catalog(folder: Option<&Path>) -> Result<(Catalog, Vec<String>), LoadErro
 pub fn documents(catalog: &Catalog) -> Vec<File> {
     let file = |name: &str, schema: &Value| File { name: format!("{name}{EXTENSION}"), text: format!("{schema:#}\n") };
     let types = catalog.types().iter().map(|known| file(&known.name, &known.schema));
-    types.chain([file("event", &catalog.event_schema(|_| true))]).collect()
+    types.chain([file("event", &catalog.event_schema(|_| true, &[]))]).collect()
+}
+
+/// Replaces rustdoc's links by their text: `[Since](crate::event::Since)` is `Since`.
+pub(crate) fn without_links(text: &str) -> String {
+    let mut rest = text;
+    let mut plain = String::with_capacity(text.len());
+    while let Some((before, link)) = rest.split_once("[`") {
+        let Some((name, after)) = link.split_once("`]") else { break };
+        plain.extend([before, "`", name, "`"]);
+        let target = after.strip_prefix('(').and_then(|target| target.split_once(')'));
+        rest = target.map_or(after, |(_, after)| after);
+    }
+    plain + rest
 }
 
 #[cfg(test)]

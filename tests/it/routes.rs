@@ -13,7 +13,7 @@ use crate::support::node::{Node, config};
 use crate::support::{until, within};
 
 /// Every route whose answer ends, and the status of a plain GET.
-const GETS: [(&str, u16); 11] = [
+const GETS: [(&str, u16); 12] = [
     ("/", 200),
     ("/v1/events", 200),
     ("/v1/channels", 200),
@@ -24,6 +24,7 @@ const GETS: [(&str, u16); 11] = [
     ("/readyz", 200),
     ("/metrics", 200),
     ("/openapi.json", 200),
+    ("/asyncapi.json", 200),
     ("/favicon.ico", 204),
 ];
 /// The routes that open a stream.

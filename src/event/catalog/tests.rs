@@ -333,7 +333,7 @@ fn the_event_schema_covers_own_types() {
         "$defs":{"sku":{"type":"integer"},"unit":{"$id":"unit","enum":["kg"]}}});
     catalog.add("price-change", &own.to_string()).unwrap();
     catalog.add("note", r#"{"type":"string"}"#).unwrap();
-    let whole = compile(&catalog.event_schema(|_| true), PatternOptions::fancy_regex()).unwrap();
+    let whole = compile(&catalog.event_schema(|_| true, &[]), PatternOptions::fancy_regex()).unwrap();
     for (document, right) in [
         (json!({"type":"price-change","data":{"sku":1,"parts":[{"sku":2}],"unit":"kg"}}), true),
         (json!({"type":"price-change","data":{"sku":"1"}}), false),
@@ -352,7 +352,7 @@ fn the_event_schema_covers_own_types() {
 #[test]
 fn the_event_schema_accepts_what_the_catalogue_accepts() {
     let catalog = Catalog::builtin();
-    let whole = compile(&catalog.event_schema(|_| true), PatternOptions::fancy_regex()).unwrap();
+    let whole = compile(&catalog.event_schema(|_| true, &[]), PatternOptions::fancy_regex()).unwrap();
     let mut wrong = sale();
     wrong["data"]["extra"] = json!(1);
     for document in [sale(), wrong, json!({"type":"nope","data":{}}), json!({"type":"data-update"})] {

@@ -2,9 +2,10 @@
 
 use serde_json::{Value, json};
 
-use super::operation::{Access, Operation, gaps, positioned_event};
+use super::operation::{Access, Operation, if_none_match, unchanged};
 use super::problems::with;
-use super::schemas::Schemas;
+use crate::event::Position;
+use crate::http::described::Schemas;
 use crate::http::history;
 use crate::protocol::ErrorCode::*;
 
@@ -12,7 +13,7 @@ use crate::protocol::ErrorCode::*;
 pub(super) fn operation(method: &str, path: &str, schemas: &mut Schemas) -> Option<Operation> {
     match (method, path) {
         ("GET" | "HEAD", "/v1/latest/{type}") => Some(list(schemas)),
-        ("GET" | "HEAD", "/v1/latest/{type}/{subject}") => Some(one()),
+        ("GET" | "HEAD", "/v1/latest/{type}/{subject}") => Some(one(schemas)),
         _ => None,
     }
 }
@@ -36,7 +37,7 @@ fn list(schemas: &mut Schemas) -> Operation {
             }),
             json!({
                 "name": "cursor", "in": "query", "description": "The `cursor` of the last answer.",
-                "schema": { "type": "string", "pattern": "^[0-9a-z]{1,32}:(?:0|[1-9][0-9]{0,18})$" },
+                "schema": schemas.written::<Position>(),
             }),
         ],
         body: None,
@@ -63,7 +64,7 @@ fn list(schemas: &mut Schemas) -> Operation {
 }
 
 /// `GET /v1/latest/{type}/{subject}`.
-fn one() -> Operation {
+fn one(schemas: &mut Schemas) -> Operation {
     Operation {
         id: "latest",
         tag: "events",
@@ -76,6 +77,7 @@ fn one() -> Operation {
             json!({
                 "name": "subject", "in": "path", "required": true, "description": "The subject of the events.",
                 "schema": { "type": "string", "minLength": 1 },
+                "examples": { "an order": { "value": "o-1" } },
             }),
             json!({
                 "name": "wait", "in": "query",
@@ -83,10 +85,7 @@ fn one() -> Operation {
                     in seconds.",
                 "schema": { "type": "integer", "minimum": 0, "maximum": history::MAX_WAIT, "default": 0 },
             }),
-            json!({
-                "name": "If-None-Match", "in": "header", "description": "The `ETag` of the event that the client has.",
-                "schema": { "type": "string" },
-            }),
+            if_none_match("event"),
         ],
         body: None,
         answers: vec![
@@ -95,16 +94,10 @@ fn one() -> Operation {
                 json!({
                     "description": "The event.",
                     "headers": with(["Cache-Control", "Vary", "ETag"]),
-                    "content": { "application/json": { "schema": positioned_event() } },
+                    "content": { "application/json": { "schema": schemas.positioned_event() } },
                 }),
             ),
-            (
-                304,
-                json!({
-                    "description": "The client has the newest event.",
-                    "headers": with(["Cache-Control", "Vary", "ETag"]),
-                }),
-            ),
+            (304, unchanged("The client has the newest event.")),
         ],
         problems: &[BadRequest, Forbidden, NotFound, UnknownChannel, LatestNotKept, RateLimited, Draining, Overloaded],
     }
@@ -116,10 +109,10 @@ fn latest_list(schemas: &mut Schemas) -> Value {
         "type": "object",
         "required": ["events", "cursor", "more", "gap"],
         "properties": {
-            "events": { "type": "array", "items": positioned_event() },
+            "events": { "type": "array", "items": schemas.positioned_event() },
             "cursor": { "type": "string", "description": "The `cursor` of the next request." },
             "more": { "type": "boolean", "description": "There may be further events behind the cursor." },
-            "gap": gaps(schemas, "The log was lost, and with it the events of earlier answers: this list begins anew."),
+            "gap": schemas.gaps("The log was lost, and with it the events of earlier answers: this list begins anew."),
         },
         "additionalProperties": false,
     })
@@ -129,5 +122,6 @@ fn type_parameter() -> Value {
     json!({
         "name": "type", "in": "path", "required": true, "description": "The name of the type.",
         "schema": { "type": "string", "minLength": 1 },
+        "examples": { "a type": { "value": "order-status" } },
     })
 }

@@ -6,26 +6,29 @@
 //!
 //! Everybody may read it, so it names no type of the user's own.
 
+mod events;
 mod latest;
 mod operation;
 mod operations;
 mod operator;
 mod problems;
-mod schemas;
 mod webhooks;
 
-use std::sync::Arc;
+use std::sync::OnceLock;
 
-use axum::body::Bytes;
-use axum::http::{HeaderName, HeaderValue, header};
-use axum::response::IntoResponse;
+use axum::http::{HeaderMap, HeaderValue, header};
+use axum::response::Response;
 use serde_json::{Map, Value, json};
 
 use super::App;
+use super::described::{BEARER, LICENSE, Schemas, Served, TITLE, TypeExamples, Types, security_schemes};
+use super::route_table::ROUTES;
+use super::side::Side;
+use crate::event::Catalog;
 use crate::protocol::ErrorCode;
-use operation::{Access, Operation};
+use operation::Access;
+pub(super) use operation::Operation;
 use problems::Problems;
-use schemas::Schemas;
 
 const DESCRIPTION: &str = "\
 An event bus: publishers post CloudEvents, and subscribers get them over WebSocket, Server-Sent Events or long-poll.
@@ -36,54 +39,79 @@ and a preflight of a page that may use the daemon with its CORS headers.";
 
 /// Every path takes it, and answers it alike.
 const OPTIONS: &str = "OPTIONS";
-/// The name of the security scheme.
-const BEARER: &str = "bearer";
-
-/// A path, and the methods that it takes, separated by commas.
-type Route = (&'static str, &'static str);
-
-/// The document, for a daemon that refuses callers without a credential, and for one that does not.
+/// The document of an address's routes. It is made when it is first asked for.
 #[derive(Debug)]
 pub(super) struct Document {
-    required: Bytes,
-    optional: Bytes,
+    side: Side,
+    served: OnceLock<Variants>,
+}
+
+/// The document of a daemon that refuses callers without a credential, and of one that does not.
+#[derive(Debug)]
+struct Variants {
+    required: Served,
+    optional: Served,
 }
 
 impl Document {
-    /// The document of these routes: their paths and methods. `events` is the schema of the events of the built-in types.
-    pub fn new(events: Value, routes: impl IntoIterator<Item = Route>) -> Arc<Self> {
-        let mut document = document(events, routes);
-        let required = document.to_string().into();
-        // The order of the alternatives means nothing; an empty one makes the credential optional.
-        document["security"] = json!([{ BEARER: [] }, {}]);
-        Arc::new(Self { required, optional: document.to_string().into() })
+    /// The document of the routes that an address of this side has.
+    pub fn new(side: Side) -> Self {
+        Self { side, served: OnceLock::new() }
     }
 
     /// The response. What `[anonymous]` grants can change at any time.
-    pub fn show(&self, app: &App) -> impl IntoResponse + use<> {
-        let document = match app.bus.without_credential() {
-            None => &self.required,
-            Some(_) => &self.optional,
+    pub fn show(&self, app: &App, request: &HeaderMap) -> Response {
+        let variants = self.served.get_or_init(|| {
+            let required = document(app.bus.catalog(), self.side);
+            Variants { required: Served::new(&required), optional: Served::new(&without_need(required)) }
+        });
+        let served = match app.bus.without_credential() {
+            None => &variants.required,
+            Some(_) => &variants.optional,
         };
-        let headers: [(HeaderName, HeaderValue); 2] = [
-            (header::CONTENT_TYPE, HeaderValue::from_static("application/json")),
-            (header::CACHE_CONTROL, HeaderValue::from_static("no-cache")),
-        ];
-        (headers, document.clone())
+        let mut response = served.response(request);
+        response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+        response
     }
 }
 
+/// The document of all routes, as a daemon without authentication serves it.
+pub fn public(catalog: &Catalog) -> Value {
+    without_need(document(catalog, Side::Whole))
+}
+
+/// The document of a daemon that needs no credential.
+fn without_need(mut document: Value) -> Value {
+    // The order of the alternatives means nothing; an empty one makes the credential optional.
+    document["security"] = json!([{ BEARER: [] }, {}]);
+    document
+}
+
+/// What a GET of a path takes and answers.
+pub(super) fn operation(method: &str, path: &str, schemas: &mut Schemas) -> Option<Operation> {
+    events::operation(method, path, schemas)
+        .or_else(|| latest::operation(method, path, schemas))
+        .or_else(|| webhooks::operation(method, path, schemas))
+        .or_else(|| operations::operation(method, path, schemas))
+}
+
+/// The parameter that `parameter` is or refers to.
+pub(super) fn parameter(parameter: &Value) -> Value {
+    let name = parameter["$ref"].as_str().and_then(|to| to.rsplit('/').next());
+    name.map_or_else(|| parameter.clone(), |name| events::shared_parameters()[name].take())
+}
+
 /// The document of a daemon that needs a credential.
-fn document(events: Value, routes: impl IntoIterator<Item = Route>) -> Value {
-    let mut schemas = Schemas::new(events);
+fn document(catalog: &Catalog, side: Side) -> Value {
+    let (examples, builtin) = (TypeExamples::of(catalog), catalog.builtin_channels());
+    let types = Types::of(catalog, &examples, |channel| builtin.contains(&channel));
+    let mut schemas = Schemas::new(&types, true);
     let mut problems = Problems::default();
     let mut paths = Map::new();
-    for (path, methods) in routes {
+    for (path, methods) in ROUTES.into_iter().filter(|(path, _)| side.has(path)) {
         let mut item = Map::new();
         for method in methods.split(", ").filter(|method| *method != OPTIONS) {
-            let own = latest::operation(method, path, &mut schemas)
-                .or_else(|| webhooks::operation(method, path, &mut schemas));
-            if let Some(operation) = own.or_else(|| operations::operation(method, path, &mut schemas)) {
+            if let Some(operation) = operation(method, path, &mut schemas) {
                 item.insert(method.to_lowercase(), described(operation, method, path, &mut problems));
             }
         }
@@ -94,11 +122,11 @@ fn document(events: Value, routes: impl IntoIterator<Item = Route>) -> Value {
     json!({
         "openapi": "3.1.0",
         "info": {
-            "title": "tidings",
+            "title": TITLE,
             "version": env!("CARGO_PKG_VERSION"),
             "summary": "An event bus daemon",
             "description": DESCRIPTION,
-            "license": { "name": "MIT OR Apache-2.0", "identifier": "MIT OR Apache-2.0" },
+            "license": { "name": LICENSE, "identifier": LICENSE },
         },
         "servers": [{ "url": "/", "description": "This daemon." }],
         "security": [{ BEARER: [] }],
@@ -109,18 +137,11 @@ fn document(events: Value, routes: impl IntoIterator<Item = Route>) -> Value {
         ],
         "paths": paths,
         "components": {
-            "schemas": schemas.finish(),
+            "schemas": schemas.all(),
             "responses": problems.finish(),
             "headers": problems::headers(),
-            "parameters": operations::shared_parameters(),
-            "securitySchemes": {
-                BEARER: {
-                    "type": "http",
-                    "scheme": "bearer",
-                    "bearerFormat": "a JSON Web Token, or an API key (tdg_…)",
-                    "description": "Exactly one header `Authorization: Bearer …`. A credential in the URL is refused.",
-                },
-            },
+            "parameters": events::shared_parameters(),
+            "securitySchemes": security_schemes(),
         },
     })
 }
@@ -172,9 +193,7 @@ fn described(operation: Operation, method: &str, path: &str, problems: &mut Prob
 mod tests {
     use std::collections::BTreeSet;
 
-    use super::super::route_table::ROUTES;
     use super::*;
-    use crate::event::Catalog;
 
     /// What only an `error` frame says.
     const OF_FRAMES: [ErrorCode; 5] = [
@@ -186,7 +205,7 @@ mod tests {
     ];
 
     fn document() -> Value {
-        super::document(Catalog::builtin().builtin_event_schema(), ROUTES)
+        super::document(&Catalog::builtin(), Side::Whole)
     }
 
     #[test]
@@ -194,11 +213,7 @@ mod tests {
         let document = document();
         for (path, methods) in ROUTES {
             let described: Vec<_> = document["paths"][path].as_object().unwrap().keys().cloned().collect();
-            assert_eq!(
-                described.join(", ").to_uppercase() + ", OPTIONS",
-                methods,
-                "{path}: describe it in operations.rs"
-            );
+            assert_eq!(described.join(", ").to_uppercase() + ", OPTIONS", methods, "{path}: describe it in openapi/");
         }
         // The table has what the router has.
         let source = include_str!("../routes.rs");
@@ -259,6 +274,6 @@ mod tests {
     fn no_type_of_the_users_own_is_named() {
         let mut catalog = Catalog::builtin();
         catalog.add("secret-merger", r#"{"title":"Secret merger","type":"object"}"#).unwrap();
-        assert_eq!(super::document(catalog.builtin_event_schema(), ROUTES), document());
+        assert_eq!(super::document(&catalog, Side::Whole), document());
     }
 }

@@ -3,11 +3,11 @@
 use serde_json::{Value, json};
 
 use super::problems::with;
-use super::schemas::{Schemas, reference};
+use crate::http::described::Schemas;
 use crate::protocol::ErrorCode::{self, *};
 
 /// What a method of a route takes and answers.
-pub(super) struct Operation {
+pub(in crate::http) struct Operation {
     pub id: &'static str,
     pub tag: &'static str,
     pub summary: &'static str,
@@ -23,7 +23,7 @@ pub(super) struct Operation {
 
 /// Who may call an operation.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Access {
+pub(in crate::http) enum Access {
     Everybody,
     /// Everybody. A credential changes the answer.
     Optional,
@@ -42,28 +42,6 @@ impl Access {
     }
 }
 
-/// The schema of an event with its position.
-pub(super) fn positioned_event() -> Value {
-    let position = json!({ "type": "string", "description": "Where in its channel's log the event is; opaque." });
-    json!({
-        "type": "object",
-        "required": ["position", "event"],
-        "properties": { "position": position, "event": reference("DeliveredEvent") },
-        "additionalProperties": false,
-    })
-}
-
-/// The schema of lost ranges.
-pub(super) fn gaps(schemas: &mut Schemas, description: &str) -> Value {
-    json!({
-        "description": description,
-        "anyOf": [
-            { "type": "boolean", "const": false },
-            { "type": "array", "items": schemas.written::<crate::bus::Gap>(), "minItems": 1 },
-        ],
-    })
-}
-
 /// A response with JSON.
 pub(super) fn json(schema: Value, description: &str) -> Value {
     json!({
@@ -71,4 +49,23 @@ pub(super) fn json(schema: Value, description: &str) -> Value {
         "headers": with(["Cache-Control", "Vary"]),
         "content": { "application/json": { "schema": schema } },
     })
+}
+
+/// A body of this schema as JSON, with an example.
+pub(super) fn made_example(schema: Value, schemas: &Schemas) -> Value {
+    let example = schemas.example(&schema);
+    json!({ "required": true, "content": { "application/json": { "schema": schema, "example": example } } })
+}
+
+/// The header by which a client asks whether `what` has changed.
+pub(super) fn if_none_match(what: &str) -> Value {
+    json!({
+        "name": "If-None-Match", "in": "header", "description": format!("The `ETag` of the {what} that the client has."),
+        "schema": { "type": "string" },
+    })
+}
+
+/// The response to a client that has what it asks for.
+pub(super) fn unchanged(description: &str) -> Value {
+    json!({ "description": description, "headers": with(["Cache-Control", "Vary", "ETag"]) })
 }

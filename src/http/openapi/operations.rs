@@ -2,15 +2,12 @@
 
 use serde_json::{Value, json};
 
-use super::operation::{Access, Operation, gaps, json, positioned_event};
+use super::operation::{Access, Operation, if_none_match, json, made_example, unchanged};
 use super::operator;
 use super::problems::with;
-use super::schemas::{Schemas, reference};
-use crate::bus::Published;
-use crate::http::envelope::MAX_EVENTS;
-use crate::http::{channels, flows, history, nodes, revocations};
+use crate::http::described::Schemas;
+use crate::http::{channels, flows, nodes, revocations};
 use crate::protocol::ErrorCode::{self, *};
-use crate::protocol::{ClientFrame, SUBPROTOCOL, ServerFrame};
 
 /// The problems of every request, whatever it asks for.
 pub(super) fn everywhere(path: &str) -> &'static [ErrorCode] {
@@ -32,73 +29,16 @@ pub(super) fn operation(method: &str, path: &str, schemas: &mut Schemas) -> Opti
             access: Access::Everybody,
             parameters: vec![],
             body: None,
-            answers: vec![(200, json!({
-                "description": "The page.",
-                "headers": with(["Cache-Control", "Vary"]),
-                "content": { "text/plain": { "schema": { "type": "string" } }, "text/html": { "schema": { "type": "string" } } },
-            }))],
+            answers: vec![(
+                200,
+                json!({
+                    "description": "The page.",
+                    "headers": with(["Cache-Control", "Vary"]),
+                    "content": { "text/plain": { "schema": { "type": "string" } }, "text/html": { "schema": { "type": "string" } } },
+                }),
+            )],
             problems: &[],
         },
-        ("POST", "/v1/events") => publish(schemas),
-        ("GET" | "HEAD", "/v1/events") => Operation {
-            id: "history",
-            tag: "events",
-            summary: "The events of the log; with `wait`, a long-poll",
-            description: "Reads the log of the channels from `since` on. Continue with the `cursor` of the answer.",
-            access: Access::Credential,
-            parameters: [selection(), vec![
-                json!({
-                    "name": "limit", "in": "query", "description": "The most events in the answer. 0 is read as 1.",
-                    "schema": { "type": "integer", "minimum": 0, "maximum": history::MAX_LIMIT, "default": history::LIMIT },
-                }),
-                json!({
-                    "name": "wait", "in": "query", "description": "How long to wait for an event if there is none, in seconds.",
-                    "schema": { "type": "integer", "minimum": 0, "maximum": history::MAX_WAIT, "default": 0 },
-                }),
-            ]].concat(),
-            body: None,
-            answers: vec![(200, json!({
-                "description": "The events, each channel's in order.",
-                "headers": with(["Cache-Control", "Vary", "X-Accel-Buffering"]),
-                "content": { "application/json": { "schema": history(schemas) } },
-            }))],
-            problems: &[
-                BadRequest, MalformedJson, Forbidden, UnknownChannel, UnknownField, InvalidFilter, InvalidPosition,
-                RateLimited, Draining, Overloaded,
-            ],
-        },
-        ("GET", "/v1/stream") => Operation {
-            id: "stream",
-            tag: "events",
-            summary: "Events as Server-Sent Events",
-            description: "Server-Sent Events (HTML Living Standard, section 9.2). The field `event` is the type of an event, or \
-                `gap`, `cursor`, `closed`, `error`. `id` is a cursor for all channels of the stream. The response does not \
-                end by itself, but with `event: closed` when the node stops and with `event: error` when the credential ends.",
-            access: Access::Credential,
-            parameters: [selection(), vec![
-                json!({
-                    "name": "Last-Event-ID", "in": "header",
-                    "description": "The last `id` that the client received: the stream goes on after it. It overrides `lastEventId` and `since`.",
-                    "schema": { "$ref": "#/components/schemas/Cursor" },
-                }),
-                json!({
-                    "name": "lastEventId", "in": "query",
-                    "description": "The same, for clients that send no header. It overrides `since`. `lastEventID` is another name of it.",
-                    "schema": { "$ref": "#/components/schemas/Cursor" },
-                }),
-            ]].concat(),
-            body: None,
-            answers: vec![(200, json!({
-                "description": "The stream.",
-                "headers": with(["Cache-Control", "Vary", "X-Accel-Buffering"]),
-                "content": { "text/event-stream": { "schema": reference("StreamEvent") } },
-            }))],
-            problems: &[
-                BadRequest, MalformedJson, Forbidden, UnknownChannel, UnknownField, InvalidFilter, InvalidPosition,
-                RateLimited, Draining, Overloaded,
-            ],
-        },
-        ("GET", "/v1/ws") => websocket(schemas),
         ("GET" | "HEAD", "/v1/channels") => Operation {
             id: "channels",
             tag: "overview",
@@ -131,11 +71,11 @@ pub(super) fn operation(method: &str, path: &str, schemas: &mut Schemas) -> Opti
                 and refuses its requests. Send exactly one of `jti`, `sub` and `key`.",
             access: Access::Credential,
             parameters: vec![],
-            body: Some(json!({
-                "required": true,
-                "content": { "application/json": { "schema": schemas.read::<revocations::Body>() } },
-            })),
-            answers: vec![(204, json!({ "description": "The broker has the revocation.", "headers": with(["Cache-Control", "Vary"]) }))],
+            body: Some(made_example(schemas.read::<revocations::Body>(), schemas)),
+            answers: vec![(
+                204,
+                json!({ "description": "The broker has the revocation.", "headers": with(["Cache-Control", "Vary"]) }),
+            )],
             problems: &[BadRequest, MalformedJson, Forbidden, RequestTimeout, PayloadTooLarge, RateLimited],
         },
         ("GET" | "HEAD", "/v1/bridges/{name}/dead" | "/v1/sinks/{name}/dead") => {
@@ -167,15 +107,18 @@ pub(super) fn operation(method: &str, path: &str, schemas: &mut Schemas) -> Opti
             access: Access::Credential,
             parameters: vec![],
             body: None,
-            answers: vec![(200, json(
-                json!({
-                    "type": "object",
-                    "required": ["schemas"],
-                    "properties": { "schemas": { "type": "object", "additionalProperties": { "type": ["object", "boolean"] } } },
-                    "additionalProperties": false,
-                }),
-                "The schemas by type.",
-            ))],
+            answers: vec![(
+                200,
+                json(
+                    json!({
+                        "type": "object",
+                        "required": ["schemas"],
+                        "properties": { "schemas": { "type": "object", "additionalProperties": { "type": ["object", "boolean"] } } },
+                        "additionalProperties": false,
+                    }),
+                    "The schemas by type.",
+                ),
+            )],
             problems: &[],
         },
         ("GET" | "HEAD", "/v1/schemas/{type}") => Operation {
@@ -193,11 +136,14 @@ pub(super) fn operation(method: &str, path: &str, schemas: &mut Schemas) -> Opti
                 },
             })],
             body: None,
-            answers: vec![(200, json!({
-                "description": "The schema.",
-                "headers": with(["Cache-Control", "Vary"]),
-                "content": { "application/schema+json": { "schema": { "type": "object" } } },
-            }))],
+            answers: vec![(
+                200,
+                json!({
+                    "description": "The schema.",
+                    "headers": with(["Cache-Control", "Vary"]),
+                    "content": { "application/schema+json": { "schema": { "type": "object" } } },
+                }),
+            )],
             problems: &[NotFound],
         },
         ("GET" | "HEAD", "/healthz") => Operation {
@@ -231,14 +177,17 @@ pub(super) fn operation(method: &str, path: &str, schemas: &mut Schemas) -> Opti
             access: Access::Credential,
             parameters: vec![],
             body: None,
-            answers: vec![(200, json!({
-                "description": "The metrics.",
-                "headers": with(["Cache-Control", "Vary"]),
-                "content": {
-                    "text/plain": { "schema": { "type": "string" } },
-                    "application/openmetrics-text": { "schema": { "type": "string" } },
-                },
-            }))],
+            answers: vec![(
+                200,
+                json!({
+                    "description": "The metrics.",
+                    "headers": with(["Cache-Control", "Vary"]),
+                    "content": {
+                        "text/plain": { "schema": { "type": "string" } },
+                        "application/openmetrics-text": { "schema": { "type": "string" } },
+                    },
+                }),
+            )],
             problems: &[Forbidden],
         },
         ("GET" | "HEAD", "/openapi.json") => Operation {
@@ -247,9 +196,21 @@ pub(super) fn operation(method: &str, path: &str, schemas: &mut Schemas) -> Opti
             summary: "This document",
             description: "It names no type that the daemon's operator has added.",
             access: Access::Everybody,
-            parameters: vec![],
+            parameters: vec![if_none_match("document")],
             body: None,
-            answers: vec![(200, json(json!({ "type": "object" }), "The document."))],
+            answers: document_answers(),
+            problems: &[],
+        },
+        ("GET" | "HEAD", "/asyncapi.json") => Operation {
+            id: "asyncapi",
+            tag: "overview",
+            summary: "The channels and their messages as AsyncAPI 3.0",
+            description: "The frames of the WebSocket, the event streams and the long-polls, and the events of the types that the \
+                caller may see, the operator's own included.",
+            access: Access::Credential,
+            parameters: vec![if_none_match("document")],
+            body: None,
+            answers: document_answers(),
             problems: &[],
         },
         ("GET" | "HEAD", "/console/{file}") => Operation {
@@ -261,15 +222,22 @@ pub(super) fn operation(method: &str, path: &str, schemas: &mut Schemas) -> Opti
             parameters: vec![json!({
                 "name": "file", "in": "path", "required": true, "description": "The name of the file.",
                 "schema": { "type": "string", "minLength": 1 },
+                "examples": { "the licences": { "value": "licenses.txt" } },
             })],
             body: None,
             answers: vec![
-                (200, json!({
-                    "description": "The file.",
-                    "headers": with(["Cache-Control", "Vary"]),
-                    "content": { "text/javascript": { "schema": { "type": "string" } }, "text/css": { "schema": { "type": "string" } } },
-                })),
-                (304, json!({ "description": "It is the one that `If-None-Match` names.", "headers": with(["Cache-Control", "Vary"]) })),
+                (
+                    200,
+                    json!({
+                        "description": "The file.",
+                        "headers": with(["Cache-Control", "Vary"]),
+                        "content": { "text/javascript": { "schema": { "type": "string" } }, "text/css": { "schema": { "type": "string" } } },
+                    }),
+                ),
+                (
+                    304,
+                    json!({ "description": "It is the one that `If-None-Match` names.", "headers": with(["Cache-Control", "Vary"]) }),
+                ),
             ],
             problems: &[NotFound],
         },
@@ -288,188 +256,6 @@ pub(super) fn operation(method: &str, path: &str, schemas: &mut Schemas) -> Opti
     })
 }
 
-fn publish(schemas: &mut Schemas) -> Operation {
-    let many = json!({ "type": "array", "items": reference("Event"), "maxItems": MAX_EVENTS });
-    let example = json!({ "type": "order-status", "data": { "orderId": "o-1", "newStatus": "confirmed" } });
-    let cloud_event = json!({
-        "specversion": "1.0", "id": "shop-18", "source": "/shop", "type": "order-status",
-        "data": { "orderId": "o-3", "newStatus": "pending" },
-    });
-    let attribute = |name: &str, description: &str| {
-        json!({
-            "name": format!("ce-{name}"), "in": "header", "description": description,
-            "schema": { "type": "string" },
-        })
-    };
-    Operation {
-        id: "publish",
-        tag: "events",
-        summary: "Publishes one event, or up to 1,000",
-        description: "CloudEvents 1.0: plain JSON, structured mode, batch mode, or binary mode, in which the attributes are \
-            headers that begin with `ce-` and the body is `data`. All events are validated before any is published. The \
-            answer comes when the broker has them. Send an event with the same `id` again after an unclear answer.",
-        access: Access::Credential,
-        parameters: vec![
-            attribute(
-                "type",
-                "In binary mode the event's type, which is required. A client sends other attributes and extensions the same way.",
-            ),
-            attribute("id", "In binary mode the event's id."),
-            attribute("source", "In binary mode the event's source."),
-            attribute("specversion", "In binary mode the version, `1.0`."),
-            attribute("time", "In binary mode the event's time."),
-            attribute("subject", "In binary mode the event's subject."),
-            json!({
-                "name": "Content-Encoding", "in": "header", "description": "How the body is compressed.",
-                "schema": { "type": "string", "enum": ["identity", "gzip", "deflate", "zstd"] },
-            }),
-        ],
-        body: Some(json!({
-            "required": true,
-            "content": {
-                "application/json": {
-                    "schema": {
-                        "description": "An event, or an array of them. In binary mode `data`, whatever it is.",
-                        "anyOf": [reference("Event"), many],
-                    },
-                    "examples": {
-                        "one event": { "value": example },
-                        "several": { "value": [example, { "type": "cache-invalidate", "data": { "tags": ["product:123"] } }] },
-                    },
-                },
-                "application/cloudevents+json": {
-                    "schema": reference("Event"),
-                    "examples": { "structured": { "value": cloud_event } },
-                },
-                "application/cloudevents-batch+json": {
-                    "schema": many,
-                    "examples": { "batch": { "value": [cloud_event] } },
-                },
-            },
-        })),
-        answers: vec![(202, json(schemas.written::<Published>(), "The broker has the events."))],
-        problems: &[
-            BadRequest,
-            MalformedJson,
-            Forbidden,
-            RequestTimeout,
-            PayloadTooLarge,
-            UnsupportedMediaType,
-            InvalidEvent,
-            UnknownType,
-            RateLimited,
-            Draining,
-            Overloaded,
-        ],
-    }
-}
-
-fn websocket(schemas: &mut Schemas) -> Operation {
-    let fixed = |name: &str, description: &str, schema: Value| json!({ "name": name, "in": "header", "required": true, "description": description, "schema": schema });
-    let offered = |name: &str, description: &str, schema: Value| json!({ "name": name, "in": "header", "description": description, "schema": schema });
-    Operation {
-        id: "websocket",
-        tag: "events",
-        summary: "Events over a WebSocket",
-        description: "The opening handshake (RFC 6455, section 4). Each message is a text frame with one JSON object: the client \
-            sends a `ClientFrame`, the daemon a `ServerFrame`. A client that can set no header sends its credential as the \
-            first frame, `auth`, within five seconds. Problems of the query are `error` frames.",
-        access: Access::Optional,
-        parameters: [
-            selection(),
-            vec![
-                fixed(
-                    "Connection",
-                    "Browsers send it by themselves.",
-                    json!({ "type": "string", "enum": ["Upgrade"] }),
-                ),
-                fixed("Upgrade", "Browsers send it by themselves.", json!({ "type": "string", "enum": ["websocket"] })),
-                fixed(
-                    "Sec-WebSocket-Version",
-                    "The version of the protocol.",
-                    json!({ "type": "string", "enum": ["13"] }),
-                ),
-                fixed(
-                    "Sec-WebSocket-Key",
-                    "16 random bytes in base64.",
-                    json!({ "type": "string", "pattern": "^[A-Za-z0-9+/]{21}[AQgw]==$" }),
-                ),
-                offered(
-                    "Sec-WebSocket-Protocol",
-                    "The subprotocol. A client need not offer it.",
-                    json!({ "type": "string", "enum": [SUBPROTOCOL] }),
-                ),
-                offered(
-                    "Sec-WebSocket-Extensions",
-                    "Compression (RFC 7692), where the daemon has it.",
-                    json!({ "type": "string", "enum": ["permessage-deflate"] }),
-                ),
-            ],
-        ]
-        .concat(),
-        body: None,
-        answers: vec![(
-            101,
-            json!({
-                "description": "The WebSocket is open. `welcome` is the first frame, once the client is known.",
-                "headers": with([
-                    "Connection", "Upgrade", "Sec-WebSocket-Accept", "Sec-WebSocket-Protocol", "Sec-WebSocket-Extensions",
-                ]),
-                "x-websocket-messages": {
-                    "client": schemas.written::<ClientFrame>(),
-                    "server": schemas.written::<ServerFrame<'static>>(),
-                },
-            }),
-        )],
-        problems: &[BadRequest, Unauthenticated, UpgradeRequired, RateLimited, BrokerUnavailable, Draining, Overloaded],
-    }
-}
-
-/// The parameters that select events.
-fn selection() -> Vec<Value> {
-    ["channel", "where", "since"].map(|name| json!({ "$ref": format!("#/components/parameters/{name}") })).into()
-}
-
-/// The parameters that several operations have.
-pub(super) fn shared_parameters() -> Value {
-    json!({
-        "channel": {
-            "name": "channel", "in": "query",
-            "description": "The channels, each as a parameter of its own. Without it, all that the caller may subscribe to.",
-            "schema": { "type": "array", "items": { "type": "string" } },
-            "examples": { "one": { "value": ["order-status"] }, "two": { "value": ["order-status", "inventory-change"] } },
-        },
-        "where": {
-            "name": "where", "in": "query",
-            "description": "A filter. Without `channel` it selects the channels that have its fields.",
-            "content": { "application/json": {
-                "schema": reference("Filter"),
-                "examples": { "one order": { "value": { "orderId": "o-1" } } },
-            } },
-        },
-        "since": {
-            "name": "since", "in": "query",
-            "description": "Where to begin. By default history begins at the start of the log, and streams with the next event.",
-            "schema": reference("Since"),
-            "examples": { "the oldest event": { "value": "start" }, "ten minutes ago": { "value": "10m" } },
-        },
-    })
-}
-
-/// The schema of history's answer. It has no Rust type, because the handler copies the events from the log as bytes.
-fn history(schemas: &mut Schemas) -> Value {
-    json!({
-        "type": "object",
-        "required": ["events", "cursor", "gap"],
-        "properties": {
-            "events": { "type": "array", "items": positioned_event() },
-            "cursor": { "type": "string", "description": "The `since` of the next request." },
-            "gap": gaps(schemas, "The ranges that are lost."),
-        },
-        "additionalProperties": false,
-    })
-}
-
 fn status(status: &str) -> Value {
     json!({
         "type": "object",
@@ -477,4 +263,14 @@ fn status(status: &str) -> Value {
         "properties": { "status": { "type": "string", "const": status } },
         "additionalProperties": false,
     })
+}
+
+/// The answers of a route that has a document, such as this one.
+fn document_answers() -> Vec<(u16, Value)> {
+    let document = json!({
+        "description": "The document.",
+        "headers": with(["Cache-Control", "Vary", "ETag"]),
+        "content": { "application/json": { "schema": { "type": "object" } } },
+    });
+    vec![(200, document), (304, unchanged("The client has the document."))]
 }

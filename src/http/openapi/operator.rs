@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::operation::{Access, Operation, json};
-use super::schemas::Schemas;
+use crate::http::described::Schemas;
 use crate::http::{connections, incidents};
 use crate::protocol::ErrorCode::{BadRequest, Forbidden, RateLimited};
 

@@ -84,7 +84,7 @@ pub(super) fn headers() -> Value {
         ),
         "Cache-Control": header("Whether the response may be stored.", false, text()),
         "X-Accel-Buffering": header("`no`: tells proxies such as nginx to pass the response on as it comes.", true, text()),
-        "ETag": header("The position of the event, as a strong tag.", true, text()),
+        "ETag": header("Identifies the content, as a strong tag. Of an event it is the position.", true, text()),
         "Vary": header("The headers of the request that the response depends on.", false, text()),
         "Connection": header("`upgrade`.", false, text()),
         "Upgrade": header("The protocol to upgrade to.", true, json!({ "type": "string", "const": "websocket" })),

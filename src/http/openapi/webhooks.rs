@@ -2,9 +2,9 @@
 
 use serde_json::{Value, json};
 
-use super::operation::{Access, Operation, json as answer};
+use super::operation::{Access, Operation, json as answer, made_example};
 use super::problems::with;
-use super::schemas::Schemas;
+use crate::http::described::Schemas;
 use crate::http::webhooks;
 use crate::protocol::ErrorCode::{self, *};
 
@@ -62,10 +62,7 @@ pub(super) fn operation(method: &str, path: &str, schemas: &mut Schemas) -> Opti
             "Delivers events again that a webhook could not deliver",
             "Needs the admin right `flows`. Send exactly one of `id` and `all`. Each event is sent once, in order, for up to 20 \
              seconds.",
-            Some(json!({
-                "required": true,
-                "content": { "application/json": { "schema": schemas.read::<webhooks::Replay>() } },
-            })),
+            Some(made_example(schemas.read::<webhooks::Replay>(), schemas)),
             (200, answer(schemas.written::<webhooks::ReplayResult>(), "What became of each.")),
             &[BadRequest, MalformedJson, Forbidden, NotFound, RequestTimeout, PayloadTooLarge, RateLimited],
         ),

@@ -3,7 +3,7 @@ use serde_json::json;
 use super::*;
 
 /// Adds an own type, and makes `count` examples of it.
-fn examples(schema: &serde_json::Value, count: u64) -> Vec<serde_json::Value> {
+fn examples(schema: &Value, count: u64) -> Vec<Value> {
     let mut catalog = Catalog::builtin();
     let channel = catalog.add("own", &schema.to_string()).unwrap().channel;
     let examples = Examples::new(&catalog, channel, 7);
@@ -126,4 +126,23 @@ fn what_no_example_can_mend_is_named() {
     let mistakes = Examples::new(&catalog, channel, 3).make(0, &given).unwrap_err();
     assert_eq!(mistakes.len(), 1, "{mistakes:?}");
     assert_eq!(mistakes[0].pointer, "/data/newStatus");
+}
+
+#[test]
+fn null_is_chosen_only_where_there_is_nothing_else() {
+    assert_eq!(of_schema(&json!({"enum":[null,"1.0"]}), "version"), Some(json!("1.0")));
+    assert_eq!(of_schema(&json!({"enum":[null]}), "version"), Some(json!(null)));
+    assert_eq!(of_schema(&json!({"enum":["a"],"not":{"const":"a"}}), "nothing"), None);
+}
+
+#[test]
+fn an_event_is_shown_as_it_is_sent_and_as_it_is_delivered() {
+    let catalog = Catalog::builtin();
+    for channel in catalog.channels() {
+        let ExampleEvent { published, delivered } = Examples::new(&catalog, channel, 0).event(0).unwrap();
+        assert_eq!(published["data"], delivered["data"]);
+        assert_eq!(delivered["dataschema"], catalog.get(channel).id());
+        let subject = catalog.get(channel).key.as_deref().map(|key| &published["data"][key]);
+        assert_eq!(delivered.get("subject"), subject);
+    }
 }

@@ -38,13 +38,14 @@ impl Maker<'_> {
         if depth > MAX_DEPTH || self.values > MAX_VALUES {
             return Json::Null;
         }
-        if let Some(options) = rules.options() {
-            return pick(&options, self.dice).map_or(Json::Null, |value| Json::from((*value).clone()));
-        }
         if let Some(examples) = rules.first("examples").and_then(Value::as_array)
             && let Some(example) = pick(examples, self.dice)
         {
             return Json::from(example.clone());
+        }
+        if let Some(options) = rules.options() {
+            let said: Vec<_> = options.iter().filter(|value| !value.is_null()).collect();
+            return pick(&said, self.dice).map_or(Json::Null, |value| Json::from((**value).clone()));
         }
         match kind(rules, self.dice) {
             "object" => self.object(rules, depth),
@@ -99,7 +100,8 @@ impl Maker<'_> {
         let usual = if depth < MAX_OPTIONAL_DEPTH { self.dice.random_range(1..=3) } else { 0 };
         let length = usual.max(least).min(most);
         let is_unique = rules.first("uniqueItems") == Some(&Value::Bool(true));
-        let singular = name.strip_suffix('s').unwrap_or(name);
+        let singular =
+            name.strip_suffix("es").filter(|stem| stem.ends_with('x')).or(name.strip_suffix('s')).unwrap_or(name);
         let mut elements: Vec<Json<'static>> = Vec::new();
         // Equal ones are made again, a few times.
         for _ in 0..length.saturating_mul(3) {

@@ -9,6 +9,7 @@ use schemars::schema_for;
 use super::print::declaration;
 use super::translate::Translator;
 use crate::protocol::{ClientFrame, CloseCode, ErrorCode, SUBPROTOCOL, ServerFrame, TEMPORARY_STATUSES};
+use crate::schema::without_links;
 
 const HEADER: &str = "\
 /* eslint-disable */
@@ -55,19 +56,6 @@ pub fn protocol() -> String {
          export type FinalCloseCode = (typeof FINAL_CLOSE_CODES)[number];"
     );
     source
-}
-
-/// Replaces rustdoc's links by their text: `[Since](crate::event::Since)` is `Since`.
-fn without_links(text: &str) -> String {
-    let mut rest = text;
-    let mut plain = String::with_capacity(text.len());
-    while let Some((before, link)) = rest.split_once("[`") {
-        let Some((name, after)) = link.split_once("`]") else { break };
-        plain.extend([before, "`", name, "`"]);
-        let target = after.strip_prefix('(').and_then(|target| target.split_once(')'));
-        rest = target.map_or(after, |(_, after)| after);
-    }
-    plain + rest
 }
 
 #[cfg(test)]

@@ -38,7 +38,7 @@ const OF_ARRAYS: [&str; 2] = ["prefixItems", "items"];
 impl<'a> Translator<'a> {
     /// `reserved`: names that no declaration may have.
     pub fn new<const N: usize>(reserved: [&str; N]) -> Self {
-        Self { names: SchemaNames::new(reserved), roots: Vec::new(), queue: VecDeque::new() }
+        Self { names: SchemaNames::new(&reserved), roots: Vec::new(), queue: VecDeque::new() }
     }
 
     /// Adds the schema of the event type `name`. Returns its name in TypeScript.

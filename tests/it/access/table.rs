@@ -139,6 +139,7 @@ pub fn rows() -> Vec<Row> {
         get("/v1/schemas/inventory-change", "not granted", ["401", "401", "404", "404", "404", "404", "200"]),
         get("/v1/schemas/no-such-type", "", ["401", "401", "404", "404", "404", "404", "404"]),
         get("/v1/schemas/event", "", LISTING),
+        get("/asyncapi.json", "the granted types", LISTING),
         get("/v1/nodes", "", OPERATOR),
         get("/v1/connections", "", OPERATOR),
         get("/v1/connections?sort=x", "a wrong parameter", ["401", "401", "403", "403", "403", "403", "400"]),

@@ -37,9 +37,13 @@ export type ClientFrame =
 export type ServerFrame =
   | {
       type: "welcome";
+      /** The version of the protocol. */
       protocol: number;
+      /** The id of the connection. */
       session: string;
+      /** The id of the node. */
       node: string;
+      /** The time between two heartbeats. */
       heartbeatMs: number;
       /** How long the credential of the connection is still valid. Absent if it has no end, or there is none. */
       expiresInMs?: number | undefined;
@@ -53,12 +57,25 @@ export type ServerFrame =
       type: "subscribed";
       sub: string;
       channel: string;
+      /** A position in the log of a channel; opaque. */
       position: string;
       /** Whether the stream begins at `since`, without a loss. If false, a `gap` follows. Absent without `since`. */
       recovered?: boolean | undefined;
     }
-  | { type: "event"; position: string; event: CloudEvent }
-  | { type: "gap"; channel: string; from: string; position: string }
+  | {
+      type: "event";
+      /** A position in the log of a channel; opaque. */
+      position: string;
+      event: CloudEvent;
+    }
+  | {
+      type: "gap";
+      channel: string;
+      /** A position in the log of a channel; opaque. */
+      from: string;
+      /** A position in the log of a channel; opaque. */
+      position: string;
+    }
   | { type: "unsubscribed"; sub: string }
   | { type: "heartbeat"; positions: { [key: string]: string } }
   | {
@@ -72,6 +89,7 @@ export type ServerFrame =
   | {
       type: "error";
       code: DaemonErrorCode;
+      /** What is wrong, for people. */
       message: string;
       /** The subscription that the frame named, if it named one. */
       sub?: string | undefined;

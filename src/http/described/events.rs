@@ -1,99 +1,50 @@
-//! The schemas of the bodies: made by schemars of the types that the handlers read and write, and of the event types.
+//! The schemas of events and of what selects them, which both documents have.
 
-use schemars::generate::SchemaSettings;
-use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::{Map, Value, json};
 
-/// Where OpenAPI has schemas.
-const AT: &str = "#/components/schemas/";
+use super::references::{AT, reference};
+use super::types::{NamedType, Types};
 
 /// The name of an event type: see `Catalog::add`.
 const TYPE_NAME: &str = "^[A-Za-z0-9][A-Za-z0-9._-]*$";
 
-/// The schemas of the document.
-pub(super) struct Schemas {
-    read: SchemaGenerator,
-    written: SchemaGenerator,
-    more: Map<String, Value>,
-}
-
-impl Schemas {
-    /// `events`: the schema of the events of the built-in types.
-    pub fn new(events: Value) -> Self {
-        let settings =
-            || SchemaSettings::draft2020_12().with(|settings| settings.definitions_path = "/components/schemas".into());
-        let read = settings().for_deserialize().into_generator();
-        let written = settings().for_serialize().into_generator();
-        Self { read, written, more: of_events(events) }
-    }
-
-    /// A reference to the schema of what a handler reads.
-    pub fn read<T: JsonSchema>(&mut self) -> Value {
-        self.read.subschema_for::<T>().to_value()
-    }
-
-    /// A reference to the schema of what a handler writes.
-    pub fn written<T: JsonSchema>(&mut self) -> Value {
-        self.written.subschema_for::<T>().to_value()
-    }
-
-    /// All of them, by name.
-    pub fn finish(mut self) -> Map<String, Value> {
-        self.written::<crate::protocol::ErrorCode>();
-        self.written::<super::super::problem::Document<'static>>();
-        let mut all = self.more;
-        all.extend(self.read.take_definitions(true));
-        all.extend(self.written.take_definitions(true));
-        all.sort_keys();
-        all
-    }
-}
-
-/// A reference to a schema by name.
-pub(super) fn reference(name: &str) -> Value {
-    json!({ "$ref": format!("{AT}{name}") })
-}
+/// How many of the events that are examples stand in the schema of all events.
+const SHOWN: usize = 5;
 
 /// The schemas of events, with the definitions that they refer to.
 ///
-/// `Event` is what a publisher sends: an event of a built-in type, or one of another type, whose `data` this document does
-/// not know. `DeliveredEvent` is what subscribers get: the daemon has added the attributes that were absent.
-fn of_events(mut events: Value) -> Map<String, Value> {
+/// `Event` is what a publisher sends: an event of one of `types`, or, if there are `others`, one of another type, whose
+/// `data` the document does not know. `DeliveredEvent` is what subscribers get: the daemon has added the attributes that were
+/// absent.
+pub(super) fn schemas(types: &Types<'_>, others: bool) -> Map<String, Value> {
+    let mut events = types.schema.clone();
     let variants = events["oneOf"].take();
     let mut text = json!({ "definitions": events["$defs"].take(), "variants": variants }).to_string();
     text = text.replace("\"#/$defs/", &format!("\"{AT}"));
     // It was JSON, and still is.
     let mut read: Value = serde_json::from_str(&text).unwrap_or_default();
     let Value::Object(mut schemas) = read["definitions"].take() else { return Map::new() };
-    let names: Vec<Value> =
-        schemas.values().filter_map(|schema| schema.pointer("/properties/type/const").cloned()).collect();
-    schemas.insert(
-        "OwnEvent".into(),
-        json!({
-            "title": "OwnEvent",
-            "description": "An event of a type that the daemon's operator has added. `GET /v1/schemas/{type}` has the \
-                schema of its `data`.",
-            "type": "object",
-            "allOf": [reference("Attributes")],
-            "required": ["type", "data"],
-            "properties": {
-                "type": { "type": "string", "maxLength": 64, "pattern": TYPE_NAME, "not": { "enum": names } },
-                "data": {},
-            },
-        }),
-    );
+    for NamedType { event, example, .. } in &types.types {
+        if let (Some(Value::Object(schema)), Some(example)) = (schemas.get_mut(event), example) {
+            schema.insert("examples".into(), json!([example.published]));
+        }
+    }
     let mut variants = read["variants"].take();
-    if let Some(variants) = variants.as_array_mut() {
+    if let (Some(variants), true) = (variants.as_array_mut(), others) {
         variants.push(reference("OwnEvent"));
+        schemas.insert("OwnEvent".into(), own_event(types));
     }
     schemas.insert(
         "Event".into(),
-        json!({
-            "title": "Event",
-            "description": "A CloudEvents 1.0 event, as a publisher sends it. `type` names the channel and decides the \
-                schema of `data`. The daemon adds the other attributes if they are absent.",
-            "oneOf": variants,
-        }),
+        match variants.as_array().is_some_and(|variants| !variants.is_empty()) {
+            true => json!({
+                "title": "Event",
+                "description": "A CloudEvents 1.0 event, as a publisher sends it. `type` names the channel and decides the \
+                    schema of `data`. The daemon adds the other attributes if they are absent.",
+                "oneOf": variants,
+            }),
+            false => json!({ "title": "Event", "description": "This caller may see no event type.", "not": {} }),
+        },
     );
     schemas.insert(
         "DeliveredEvent".into(),
@@ -103,8 +54,16 @@ fn of_events(mut events: Value) -> Map<String, Value> {
             "allOf": [reference("Event")],
             "type": "object",
             "required": ["specversion", "id", "source", "type", "time", "dataschema", "data"],
+            "examples": types.examples().take(SHOWN).map(|example| &example.delivered).collect::<Vec<_>>(),
         }),
     );
+    let streamed = types.examples().take(SHOWN).map(|example| {
+        let channel = example.delivered["type"].as_str().unwrap_or_default();
+        json!({ "event": channel, "data": example.delivered.to_string(), "id": format!("{channel}=k3:42") })
+    });
+    let begin =
+        json!({ "event": "cursor", "data": r#"{"type":"cursor"}"#, "id": "order-status=k3:41", "retry": 2_210 });
+    let streamed: Vec<Value> = [begin].into_iter().chain(streamed).collect();
     schemas.insert(
         "StreamEvent".into(),
         json!({
@@ -120,16 +79,19 @@ fn of_events(mut events: Value) -> Map<String, Value> {
                     "contentMediaType": "application/json",
                     "contentSchema": { "anyOf": [
                         reference("DeliveredEvent"),
+                        reference("GapFrame"),
+                        reference("ErrorFrame"),
                         {
                             "type": "object",
                             "required": ["type"],
-                            "properties": { "type": { "enum": ["gap", "cursor", "closed", "error"] } },
+                            "properties": { "type": { "enum": ["cursor", "closed"] } },
                         },
                     ] },
                 },
                 "id": reference("Cursor"),
                 "retry": { "type": "integer", "description": "Milliseconds until the client should reconnect." },
             },
+            "examples": streamed,
         }),
     );
     schemas.insert(
@@ -140,6 +102,7 @@ fn of_events(mut events: Value) -> Map<String, Value> {
                 values of which one suffices, or a prefix. All conditions must hold. The fields and values must be \
                 possible in the channel's schema.",
             "type": "object",
+            "examples": [{ "newStatus": ["shipped", "delivered"] }],
             "maxProperties": 16,
             "additionalProperties": { "anyOf": [
                 reference("Scalar"),
@@ -168,6 +131,7 @@ fn of_events(mut events: Value) -> Map<String, Value> {
             "title": "Cursor",
             "description": "A position in each of several channels; opaque. The daemon gives it out.",
             "type": "string",
+            "examples": ["order-status=k3:42"],
         }),
     );
     schemas.insert(
@@ -176,6 +140,7 @@ fn of_events(mut events: Value) -> Map<String, Value> {
             "title": "Since",
             "description": "Where in the log to begin.",
             "type": "string",
+            "examples": ["10m", "start"],
             "anyOf": [
                 { "enum": ["start", "now"], "description": "The oldest event; the next one." },
                 { "pattern": "^[0-9]+(?:ms|s|m|h|d)$", "description": "An age: what the broker took from then on." },
@@ -187,4 +152,21 @@ fn of_events(mut events: Value) -> Map<String, Value> {
         }),
     );
     schemas
+}
+
+/// The schema of an event of a type that is none of `types`.
+fn own_event(types: &Types<'_>) -> Value {
+    let names: Vec<_> = types.types.iter().map(|known| known.name).collect();
+    json!({
+        "title": "OwnEvent",
+        "description": "An event of a type that the daemon's operator has added. `GET /v1/schemas/{type}` has the \
+            schema of its `data`.",
+        "type": "object",
+        "allOf": [reference("Attributes")],
+        "required": ["type", "data"],
+        "properties": {
+            "type": { "type": "string", "maxLength": 64, "pattern": TYPE_NAME, "not": { "enum": names } },
+            "data": {},
+        },
+    })
 }
