@@ -1,6 +1,6 @@
 // Runs code generators of other projects over the schemas that `tidings schema export` writes, and uses what they generate:
-// json-schema-to-typescript, quicktype (TypeScript) and datamodel-code-generator (Python, pydantic). openapi.mjs lints
-// /openapi.json and makes types of it with openapi-typescript.
+// json-schema-to-typescript, quicktype (TypeScript) and datamodel-code-generator (Python, pydantic). openapi.mjs and
+// asyncapi.mjs lint the documents that a daemon serves, and make types of them.
 //
 //   node check.mjs     takes target/debug/tidings (or TIDINGS_BIN), and datamodel-code-generator from target/python/generators
 
@@ -11,41 +11,50 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 
 import { compile } from "json-schema-to-typescript";
-import { InputData, JSONSchemaInput, JSONSchemaStore, quicktype } from "quicktype-core";
 import ts from "typescript";
 
+import { checkAsyncapi } from "./asyncapi.mjs";
+import { withDaemon } from "./daemon.mjs";
 import { checkOpenapi } from "./openapi.mjs";
+import { quicktyped, quicktypedEach } from "./quicktyped.mjs";
 
 const path = (relative) => fileURLToPath(new URL(relative, import.meta.url));
 const BINARY = process.env.TIDINGS_BIN ?? path("../../target/debug/tidings");
+const OWN_TYPES = path("../../clients/typescript/test/own");
 const PYTHON = path("../../target/python/generators");
 
 const folder = mkdtempSync(join(tmpdir(), "tidings-generators-"));
 try {
   const schemas = join(folder, "schemas");
   // With a type of the user's own that refers to itself, has definitions and a union.
-  execFileSync(BINARY, ["schema", "export", "--schemas", path("../../clients/typescript/test/own"), "--out", schemas], { stdio: "pipe" });
+  execFileSync(BINARY, ["schema", "export", "--schemas", OWN_TYPES, "--out", schemas], { stdio: "pipe" });
   const typescript = join(folder, "typescript");
   mkdirSync(typescript);
   for (const file of readdirSync(schemas)) {
     const name = file.replace(".schema.json", "");
     const text = readFileSync(join(schemas, file), "utf8");
     writeFileSync(join(typescript, `${name}.ts`), await compile(JSON.parse(text), name, { bannerComment: "" }));
-    writeFileSync(join(typescript, `${name}.quicktype.ts`), await quicktyped({ name, schema: text }));
+    writeFileSync(join(typescript, `${name}.quicktype.ts`), await quicktyped(name, text));
     if (name !== "event") continue;
-    // All definitions instead of the root: quicktype merges the members of a union into one class.
-    writeFileSync(join(typescript, `${name}.definitions.ts`), await quicktyped({ name, uris: [`${file}#/$defs/`] }, text));
+    writeFileSync(join(typescript, `${name}.definitions.ts`), await quicktypedEach(file, text, "/$defs/"));
   }
   cpSync(path("use.ts"), join(typescript, "use.ts"));
   typecheck(readdirSync(typescript).map((file) => join(typescript, file)));
 
-  typecheck([await checkOpenapi(BINARY, folder)]);
+  const served = await withDaemon(BINARY, folder, ["--schemas", OWN_TYPES], async (url) => [
+    ...(await checkOpenapi(url, folder)),
+    ...(await checkAsyncapi(url, folder)),
+  ]);
+  cpSync(path("use_documents.ts"), join(folder, "use_documents.ts"));
+  typecheck([...served, join(folder, "use_documents.ts")]);
+  python([path("use_openapi.py")]);
 
   const models = ["--input", schemas, "--output", join(folder, "models"), "--input-file-type", "jsonschema"];
   const options = ["--output-model-type", "pydantic_v2.BaseModel", "--formatters", "builtin"];
   python(["-m", "datamodel_code_generator", ...models, ...options]);
   python([path("use.py")]);
-  console.log("three generators read the schemas, and their types compile and hold events; Redocly and openapi-typescript read /openapi.json");
+  console.log("three generators read the schemas, and their types compile and hold events");
+  console.log("Redocly and the AsyncAPI parser find no mistake in the documents, and the types that are made of them compile and hold frames");
 } finally {
   rmSync(folder, { recursive: true });
 }
@@ -53,19 +62,6 @@ try {
 /** Runs Python with the installed packages and the generated models. */
 function python(args) {
   execFileSync("python3", args, { stdio: "inherit", env: { ...process.env, PYTHONPATH: `${PYTHON}:${folder}` } });
-}
-
-/** What quicktype generates of a schema. It loads `document` for every URI. */
-async function quicktyped(source, document) {
-  const input = new JSONSchemaInput(new (class extends JSONSchemaStore {
-    async fetch() {
-      return JSON.parse(document);
-    }
-  })());
-  await input.addSource(source);
-  const inputData = new InputData();
-  inputData.addInput(input);
-  return (await quicktype({ inputData, lang: "typescript" })).lines.join("\n");
 }
 
 /** Throws if the program does not compile. */
