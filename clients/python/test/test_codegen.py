@@ -7,11 +7,13 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from daemon import OWN_TYPES, ROOT, Authority, Daemon, run
 from own_types import Money, PriceChange
@@ -132,14 +134,14 @@ def test_types_beyond_json() -> None:
     assert change.model_dump(mode="json")["range"] == ["2026-11-21", None]
 
 
-def test_the_generator_alone_reads_the_schemas_of_the_daemon(
-    shared: Daemon, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """What `GET /v1/schemas` answers gives models of pydantic without this package, and data makes the round trip."""
-    (tmp_path / "schemas").mkdir()
+@pytest.fixture(scope="module")
+def plain(shared: Daemon, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
+    """The models of pydantic that `GET /v1/schemas` gives without this package, by channel."""
+    folder = tmp_path_factory.mktemp("plain")
+    (folder / "schemas").mkdir()
     with Tidings(shared.url) as bus:
         for name, schema in bus.types().items():
-            (tmp_path / f"schemas/{name}.json").write_text(json.dumps(schema))
+            (folder / f"schemas/{name}.json").write_text(json.dumps(schema))
     command = [sys.executable, "-m", "datamodel_code_generator", "--input", "schemas", "--output", "plain_types"]
     options = [
         "--input-file-type",
@@ -150,14 +152,39 @@ def test_the_generator_alone_reads_the_schemas_of_the_daemon(
         "builtin",
     ]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    subprocess.run([*command, *options], check=True, cwd=tmp_path, env=environment)
-    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+    subprocess.run([*command, *options], check=True, cwd=folder, env=environment)
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(sys, "path", [str(folder), *sys.path])
+        yield {
+            channel: getattr(importlib.import_module(f"plain_types.{channel.replace('-', '_')}"), model.__name__)
+            for channel, model in ((channel_of(model), model) for model, _ in SMALL)
+        }
+
+
+def test_the_generator_alone_reads_the_schemas_of_the_daemon(plain: dict[str, Any]) -> None:
+    """Data makes the round trip through the models."""
     for model, data in VALID + SMALL:
-        channel = channel_of(model)
-        plain: Any = getattr(importlib.import_module(f"plain_types.{channel.replace('-', '_')}"), model.__name__)
-        made = plain.model_validate_json(json.dumps(data))
+        made = plain[channel_of(model)].model_validate_json(json.dumps(data))
         assert made.model_dump(mode="json", exclude_unset=True) == data
-        assert plain.model_validate(made.model_dump()) == made
+        assert plain[channel_of(model)].model_validate(made.model_dump()) == made
+
+
+def test_the_examples_make_the_round_trip(shared: Daemon, plain: dict[str, Any]) -> None:
+    """What the daemon makes up of each type becomes an object, and the daemon accepts what the object becomes."""
+    document = httpx.get(f"{shared.url}/asyncapi.json").json()
+    messages = document["components"]["messages"]
+    with Tidings(shared.url) as bus:
+        assert set(bus.types()) == set(plain)
+        for channel, model in plain.items():
+            events = [example["payload"] for example in messages[f"event.{channel}"]["examples"]]
+            made_up = run("trigger", channel, "--count", "20", "--seed", "1", "--dry-run", "--url", shared.url)
+            events += [json.loads(line) for line in made_up.splitlines()]
+            assert len(events) == 22
+            for data in (event["data"] for event in events):
+                made = model.model_validate(data)
+                again = made.model_dump(mode="json", exclude_unset=True)
+                assert again == data
+                assert bus.publish({"type": channel, "data": again}).type == channel
 
 
 NUMBERS = {
