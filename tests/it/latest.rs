@@ -18,6 +18,7 @@ use crate::support::{until, within};
 mod command;
 mod lost;
 mod seam;
+mod slots;
 
 pub const ORDERS: &str = "order-status";
 
