@@ -157,6 +157,7 @@ impl Redis {
     pub fn try_cli(&self, command: &[&str]) -> Option<String> {
         let output = Command::new("redis-cli")
             .args(["-p", &self.port.to_string(), "-e"])
+            .args(login())
             .args(command)
             .output()
             .unwrap_or_else(|error| panic!("cannot start redis-cli ({error}): {INSTALL}"));
@@ -187,6 +188,7 @@ impl Redis {
     fn follow(&self, command: &[&str]) -> Watcher {
         let mut client = Command::new("redis-cli")
             .args(["-p", &self.port.to_string()])
+            .args(login())
             .args(command)
             .stdout(Stdio::piped())
             .spawn()
@@ -266,6 +268,13 @@ fn program() -> String {
 fn other_options() -> Vec<String> {
     let options = std::env::var("TIDINGS_TEST_REDIS_OPTIONS").unwrap_or_else(|_| "[]".into());
     serde_json::from_str(&options).expect("TIDINGS_TEST_REDIS_OPTIONS is a JSON array of strings")
+}
+
+/// The options of redis-cli for the user in `TIDINGS_TEST_REDIS_USER`. A profile that takes commands from the daemon's user
+/// leaves them to the tests by another user.
+fn login() -> Vec<String> {
+    let Ok(user) = std::env::var("TIDINGS_TEST_REDIS_USER") else { return Vec::new() };
+    ["--user", &user, "--pass", "any", "--no-auth-warning"].map(str::to_owned).into()
 }
 
 const INSTALL: &str = "the tests need a real Redis; install it (on Debian: apt-get install redis-server)";

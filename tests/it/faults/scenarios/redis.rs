@@ -116,13 +116,16 @@ async fn flushed() {
     harness.finish("FLUSHALL, three times", 3).await;
 }
 
-/// Redis disconnects a subscriber whose output buffer is over the limit; here the limit is a few events.
+/// Redis disconnects a subscriber whose output buffer is over the limit. The limit counts what is behind the 16 KiB that every
+/// client has. Redis 7 shrinks these to the size in use, and the load alone is over the limit there. Redis 6.2 does not, so a
+/// message of another program fills them.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn subscribers_dropped_over_the_output_buffer_limit() {
     let mut harness = Harness::on_redis(Redis::start()).await;
     for times in 1..=3 {
         harness.broker.cli(&["config", "set", "client-output-buffer-limit", "pubsub 2kb 0 0"]);
         until("Redis has dropped both nodes", async || {
+            harness.broker.cli(&["publish", "tidings:default:order-status", &"x".repeat(20_000)]);
             let log =
                 std::fs::read_to_string(harness.broker.directory.path().join("redis.log")).expect("the log of Redis");
             (log.matches("overcoming of output buffer limits").count() >= times * 2).then_some(())
