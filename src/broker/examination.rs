@@ -18,29 +18,38 @@ pub enum Verdict {
     Good,
     /// tidings works. The text says what is worse for it, and what to do.
     Worse(String),
-    /// tidings does not work: no node becomes ready.
+    /// It does not work: no node becomes ready, or the bridge that was looked at does nothing.
     Fails,
 }
 
 impl Finding {
-    pub(super) fn good(name: &'static str, found: impl Into<String>) -> Self {
+    pub fn good(name: &'static str, found: impl Into<String>) -> Self {
         Self { name, found: found.into(), verdict: Verdict::Good }
     }
 
-    pub(super) fn worse(name: &'static str, found: impl Into<String>, advice: impl Into<String>) -> Self {
+    pub fn worse(name: &'static str, found: impl Into<String>, advice: impl Into<String>) -> Self {
         Self { name, found: found.into(), verdict: Verdict::Worse(advice.into()) }
     }
 
-    pub(super) fn fails(name: &'static str, found: impl Into<String>) -> Self {
+    pub fn fails(name: &'static str, found: impl Into<String>) -> Self {
         Self { name, found: found.into(), verdict: Verdict::Fails }
     }
+}
+
+/// Calls that an idle node makes beside those of the broker itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MoreCalls {
+    /// What they are for, such as `the leases of 2 flows`.
+    pub purpose: String,
+    /// How many there are in a month.
+    pub a_month: u64,
 }
 
 /// A month has 30 days.
 const MONTH: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// The calls of a month that come each `interval`.
-pub(super) fn calls_a_month(interval: Duration) -> u64 {
+pub fn calls_a_month(interval: Duration) -> u64 {
     (MONTH.as_secs_f64() / interval.as_secs_f64()).round() as u64
 }
 

@@ -28,14 +28,14 @@ use tokio::sync::mpsc;
 
 use crate::config::{BrokerConfig, BrokerUrl};
 use crate::event::{Catalog, ChannelId, Epoch, Event, Moment, PerChannel, Position};
-use examination::Finding;
+use examination::{Finding, MoreCalls};
 pub use latest::{Latest, LatestOf, LatestPage, LatestRetention, LatestTally};
 use nodes::Nodes;
 pub use observed::{ObservedSignals, observe};
 #[cfg(all(feature = "redis", any(test, fuzzing)))]
 pub use redis::fuzz;
 #[cfg(feature = "redis")]
-pub use redis::{PubSub, PubSubConnection, Received};
+pub use redis::{NO_REST, PubSub, PubSubConnection, Received};
 pub use store::{MAX_KEY_BYTES, MAX_LEASE_TTL, MAX_VALUE_BYTES, Store};
 
 /// A log for each channel, with positions, deduplication and retention.
@@ -387,11 +387,17 @@ pub fn check(url: &BrokerUrl) -> Result<(), String> {
 /// # Errors
 /// As [`check`].
 #[cfg_attr(not(feature = "redis"), expect(unused_variables, reason = "only servers are examined"))]
-pub async fn examine(config: &BrokerConfig, catalog: &Arc<Catalog>) -> Result<Option<Vec<Finding>>, String> {
+pub async fn examine(
+    config: &BrokerConfig,
+    catalog: &Arc<Catalog>,
+    more: &[MoreCalls],
+) -> Result<Option<Vec<Finding>>, String> {
     config.broker.supported()?;
     match &config.broker {
         #[cfg(feature = "redis")]
-        BrokerUrl::Redis(url) => redis::examine(url, config, catalog, Limits::new(config, catalog)).await.map(Some),
+        BrokerUrl::Redis(url) => {
+            redis::examine(url, config, catalog, Limits::new(config, catalog), more).await.map(Some)
+        }
         _ => Ok(None),
     }
 }

@@ -70,7 +70,7 @@ pub use query::StreamQuery;
 pub use reader::LogReader;
 pub use resolve::{Begin, Selected, Subscription, SubscriptionParts};
 pub use revocation_list::Revocation;
-pub use revocations::{MAX_REVOKED_NAME, Revocations};
+pub use revocations::{INTERVAL as REVOCATIONS_INTERVAL, MAX_REVOKED_NAME, Revocations};
 pub use survey::{ConnectionOrder, ConnectionRow, ConnectionTransport, Survey, visit_slice};
 pub use traffic::Traffic;
 

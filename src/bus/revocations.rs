@@ -25,7 +25,7 @@ use crate::broker::{Backend, BrokerError};
 use crate::protocol::{ErrorCode, Problem};
 
 /// Between two looks at the store. With it, a revocation holds on every node within 2 s.
-const INTERVAL: Duration = Duration::from_millis(750);
+pub const INTERVAL: Duration = Duration::from_millis(750);
 /// How old the list may be with which credentials are checked.
 const MAX_AGE: Duration = Duration::from_secs(2);
 /// How long one read or write of the store may take.

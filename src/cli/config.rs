@@ -10,9 +10,9 @@ use super::failure::{self, Failure, say, say_error, say_warning};
 use super::flags::ConfigFlags;
 use super::output::Output;
 use crate::broker::examination::{Finding, Verdict};
-use crate::config::{BrokerConfig, TypeTables};
+use crate::config::{Config, TypeTables};
 use crate::event::Catalog;
-use crate::server::FlowSettings;
+use crate::server::{self, FlowSettings};
 use crate::{auth, broker, schema};
 
 /// Show or check the configuration of the daemon.
@@ -36,10 +36,11 @@ pub enum ConfigCommand {
     },
     /// Check the configuration with its cascades and webhooks, and the custom event types and the access file that it refers to.
     ///
-    /// Exits with 1 if something is wrong, and names the setting or the file. Connects to the broker only with --connect.
+    /// Exits with 1 if something is wrong, and names the setting or the file. Connects to servers only with --connect.
     #[command(after_help = "Examples:\n  tidings config check\n  tidings config check --config prod.toml --connect")]
     Check {
-        /// Connect to the broker, try a round trip, and print what its server lacks and the calls a month of an idle node.
+        /// Connect to the broker, try a round trip, and print what its server lacks and the calls a month of an idle node. Connect
+        /// to the Redis of each bridge, and print the rights that its user lacks.
         #[arg(long)]
         connect: bool,
         #[command(flatten)]
@@ -56,10 +57,10 @@ impl ConfigCommand {
                 output.flush()
             }
             Self::Show { json, flags, .. } => show(flags, json),
-            Self::Check { connect, flags } => match (check(flags)?, connect) {
-                ((config, catalog), true) => examine(&config, &catalog).await,
-                _ => Ok(()),
-            },
+            Self::Check { connect, flags } => {
+                let (config, catalog) = check(flags)?;
+                if connect { examine(&config, &catalog).await } else { Ok(()) }
+            }
         }
     }
 }
@@ -83,7 +84,7 @@ fn show(flags: ConfigFlags, as_json: bool) -> Result<(), Failure> {
     Ok(())
 }
 
-fn check(flags: ConfigFlags) -> Result<(BrokerConfig, Arc<Catalog>), Failure> {
+fn check(flags: ConfigFlags) -> Result<(Config, Arc<Catalog>), Failure> {
     let loaded = flags.load()?;
     warn(&loaded.warnings);
     let schemas = schema::catalog(loaded.config.server.schemas.as_deref()).map(|(catalog, warnings)| {
@@ -126,18 +127,19 @@ fn check(flags: ConfigFlags) -> Result<(BrokerConfig, Arc<Catalog>), Failure> {
     }
     cascades?;
     say("the configuration is valid");
-    Ok((loaded.config.broker, Arc::new(catalog)))
+    Ok((loaded.config, Arc::new(catalog)))
 }
 
-/// Prints what the broker's servers have and lack.
+/// Prints what the servers of the broker and of the bridges have and lack.
 ///
 /// # Errors
-/// No node would become ready.
-async fn examine(config: &BrokerConfig, catalog: &Arc<Catalog>) -> Result<(), Failure> {
-    let Some(findings) = broker::examine(config, catalog).await? else {
-        say(&format!("{} is in the daemon's process: there is nothing to connect to", config.broker));
+/// No node would become ready, or a bridge would not work.
+async fn examine(config: &Config, catalog: &Arc<Catalog>) -> Result<(), Failure> {
+    let findings = server::examine(config, catalog).await.map_err(|mistakes| mistakes.join("; "))?;
+    if findings.is_empty() {
+        say(&format!("{} is in the daemon's process: there is nothing to connect to", config.broker.broker));
         return Ok(());
-    };
+    }
     let row = |Finding { name, found, verdict }: &Finding| {
         let (verdict, advice) = match verdict {
             Verdict::Good => ("ok", ""),
@@ -150,6 +152,7 @@ async fn examine(config: &BrokerConfig, catalog: &Arc<Catalog>) -> Result<(), Fa
     output.table(&["CHECK", "RESULT", "FOUND", "WHAT IT MEANS"], &findings.iter().map(row).collect::<Vec<_>>())?;
     output.flush()?;
     match findings.iter().find(|finding| finding.verdict == Verdict::Fails) {
+        Some(Finding { name: "bridge", found, .. }) => Err(format!("a bridge would not work: {found}").into()),
         Some(finding) => Err(format!("broker: no node would become ready: {}", finding.found).into()),
         None => Ok(()),
     }

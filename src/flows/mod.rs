@@ -32,7 +32,7 @@ pub use channel_reader::{ChannelReader, Step};
 pub use checkpoint::Checkpoint;
 pub use dead_boxes::DeadBoxes;
 pub use dead_letters::{DeadLetter, DeadLetters};
-pub use lease::Lease;
+pub use lease::{IDLE_INTERVAL, Lease};
 pub use supervisor::supervise;
 
 use crate::access::{Caller, NamespaceId};

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::broker::examination::Finding;
 use crate::bus::Bus;
 use crate::config::{BRIDGE, Config, SINK};
 use crate::event::Catalog;
@@ -58,6 +59,25 @@ impl FlowSettings {
         #[cfg(feature = "redis")]
         ids.extend(self.bridges.iter().map(|bridge| id(bridge::KIND, &bridge.name)));
         ids
+    }
+
+    /// How many flows one node at a time runs.
+    pub fn leases(&self) -> u64 {
+        let leases = self.webhooks.len() + self.sinks.len();
+        #[cfg(feature = "redis")]
+        let leases = leases + self.bridges.iter().filter(|bridge| bridge.is_exclusive()).count();
+        leases as u64
+    }
+
+    /// Connects to the Redis of each bridge, and finds out whether the user may do what the bridge does.
+    pub async fn examine(&self) -> Vec<Finding> {
+        #[cfg_attr(not(feature = "redis"), expect(unused_mut, reason = "there are no bridges"))]
+        let mut findings = Vec::new();
+        #[cfg(feature = "redis")]
+        for settings in &self.bridges {
+            findings.push(bridge::examine(settings).await);
+        }
+        findings
     }
 
     /// The flows of a node, but for the webhooks.

@@ -5,6 +5,7 @@
 mod acceptor;
 mod assembly;
 mod certificates;
+mod examine;
 mod file_limit;
 mod flow_settings;
 mod namespaces;
@@ -31,6 +32,7 @@ use crate::occupancy::Occupancy;
 use crate::supervision::{ServiceEnded, TaskGroup};
 pub use assembly::{bind, bind_with};
 use certificates::{Certificates, CurrentTls};
+pub use examine::examine;
 pub use flow_settings::FlowSettings;
 use namespaces::NamespaceParts;
 pub use namespaces::OpenBroker;

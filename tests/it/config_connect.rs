@@ -7,7 +7,13 @@ use crate::support::redis::{Redis, documented_user};
 use crate::support::upstash::{TOKEN, Upstash};
 
 fn check(broker: &str, flags: &[&str]) -> Ended {
+    check_with(broker, flags, "")
+}
+
+/// The same, with tables in tidings.toml.
+fn check_with(broker: &str, flags: &[&str], tables: &str) -> Ended {
     let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("tidings.toml"), tables).unwrap();
     let arguments = [&["config", "check", "--connect", "--broker", broker], flags].concat();
     run(tidings(Path::new(folder.path()), &arguments), "")
 }
@@ -80,4 +86,97 @@ async fn the_rest_interface_has_a_longer_pulse() {
     assert_eq!(ended.code, Some(0), "{ended:?}");
     assert!(line(&ended, "protocol").contains("REST"), "{ended:?}");
     assert!(line(&ended, "idle node").contains("89,100 calls a month, with broker_pulse = 60s"), "{ended:?}");
+}
+
+#[test]
+fn the_rights_for_newest_events_are_named() {
+    let redis = Redis::start();
+    documented_user(&redis, "~tidings:*");
+    let broker = format!("redis://tidings:s3cret@127.0.0.1:{}", redis.port);
+    let table = "[types.order-status]\nlatest = \"1h\"\n";
+    let rights = ["+del", "+zadd", "+zcard", "+zcount", "+zrange", "+zrem"];
+    let ended = check_with(&broker, &[], table);
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    assert!(line(&ended, "round trip").contains(&rights.join(" ")), "{ended:?}");
+    redis.cli(&[&["acl", "setuser", "tidings"][..], &rights].concat());
+    assert_eq!(check_with(&broker, &[], table).code, Some(0));
+}
+
+const BRIDGES: &str = r#"
+[[bridge]]
+name = "channel"
+channels = ["channel:inventory:change"]
+type = "inventory-change"
+id = "/eventId"
+redis = "REDIS"
+
+[[bridge]]
+name = "pattern"
+channels = ["ws:*"]
+type = "inventory-change"
+redis = "REDIS"
+
+[[bridge]]
+name = "out"
+direction = "out"
+channels = ["legacy:inventory"]
+type = "inventory-change"
+redis = "REDIS"
+"#;
+
+/// The line of a bridge.
+fn bridge<'a>(ended: &'a Ended, name: &str) -> &'a str {
+    let is_it = |line: &&str| line.starts_with("bridge") && line.contains(&format!("{name}:"));
+    ended.out.lines().find(is_it).unwrap_or_else(|| panic!("{name} is not in {ended:?}"))
+}
+
+#[test]
+fn the_rights_that_a_bridge_lacks_are_named_one_by_one() {
+    let (bus, redis) = (Redis::start(), Redis::start());
+    let rights = documented_user(&redis, "&channel:inventory:change");
+    let legacy = redis.watch("legacy:*");
+    let broker = format!("redis://127.0.0.1:{}", bus.port);
+    let tables = BRIDGES.replace("REDIS", &format!("redis://legacy:s3cret@127.0.0.1:{}", redis.port));
+    let ended = check_with(&broker, &[], &tables);
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    for name in ["channel", "pattern", "out"] {
+        assert!(bridge(&ended, name).contains("has every right"), "{ended:?}");
+    }
+    assert_eq!(rights, ["+ping", "+subscribe", "+psubscribe", "+publish", "+multi", "+discard"]);
+    let every_channel = ["&channel:inventory:change", "&ws:*", "&legacy:inventory"];
+    for (change, name, advice) in [
+        (&["-ping"][..], "channel", "grant +ping"),
+        (&["-subscribe"], "channel", "grant +subscribe"),
+        (&["-psubscribe"], "pattern", "grant +psubscribe"),
+        (&["-publish"], "out", "grant +publish"),
+        (&["resetchannels", "&ws:*"], "channel", "grant &channel:inventory:change"),
+        (&["resetchannels", "&ws:1"], "pattern", "grant &ws:*"),
+        (&["resetchannels", "&ws:*"], "out", "grant &legacy:inventory"),
+    ] {
+        redis.cli(&[&["acl", "setuser", "legacy"], change].concat());
+        let ended = check_with(&broker, &[], &tables);
+        assert_eq!(ended.code, Some(1), "{change:?}: {ended:?}");
+        let line = bridge(&ended, name);
+        assert!(line.contains("fails") && line.contains(advice) && !line.contains("s3cret"), "{change:?}: {ended:?}");
+        assert!(ended.err.contains("a bridge would not work"), "{ended:?}");
+        redis.cli(&[&["acl", "setuser", "legacy"][..], &rights, &every_channel].concat());
+    }
+    redis.cli(&["acl", "setuser", "legacy", "-multi"]);
+    let ended = check_with(&broker, &[], &tables);
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    assert!(bridge(&ended, "out").contains("warning") && bridge(&ended, "out").contains("+multi"), "{ended:?}");
+    // Nothing was published.
+    redis.cli(&["publish", "legacy:end", "the end"]);
+    assert_eq!(legacy.message().0, "legacy:end");
+}
+
+#[test]
+fn the_calls_of_flows_are_counted() {
+    let redis = Redis::start();
+    let broker = format!("redis://127.0.0.1:{}", redis.port);
+    let tables = BRIDGES.replace("REDIS", &broker);
+    let ended = check_with(&broker, &["--broker-pulse", "60s"], &tables);
+    // A bridge with an id needs no lease. Each of the others is a call in 2.25 s.
+    let expected = "2,393,100 calls a month, with broker_pulse = 60s; 2,304,000 of these are for the leases of 2 flows";
+    assert!(line(&ended, "idle node").contains(expected), "{ended:?}");
 }

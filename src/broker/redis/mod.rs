@@ -78,7 +78,7 @@ use self::server::Server;
 use self::store::RedisStore;
 use self::target::{ConnectOptions, Target};
 use self::tasks::Tasks;
-use super::examination::Finding;
+use super::examination::{Finding, MoreCalls};
 use super::nodes::Nodes;
 use super::{
     Appended, Backend, BrokerError, FoundHeads, Head, Latest, LatestOf, LatestPage, LatestTally, Limits, Located, Log,
@@ -87,7 +87,7 @@ use super::{
 use crate::config::{BrokerConfig, Form, RedisUrl};
 use crate::event::{Catalog, ChannelId, Epoch, Event, Moment, Position};
 
-pub use self::pub_sub::{PubSub, PubSubConnection, Received};
+pub use self::pub_sub::{NO_REST, PubSub, PubSubConnection, Received};
 
 /// How long a call may take, with all its attempts. A publisher gets its response within 3 s.
 const CALL_TIMEOUT: Duration = Duration::from_secs(2);
@@ -131,9 +131,10 @@ pub(super) async fn examine(
     config: &BrokerConfig,
     catalog: &Catalog,
     limits: Limits,
+    more: &[MoreCalls],
 ) -> Result<Vec<Finding>, String> {
     let (redis, _signals) = start(url, config, catalog, limits)?;
-    let findings = redis.examine().await;
+    let findings = redis.examine(more).await;
     redis.close().await;
     Ok(findings)
 }

@@ -1,17 +1,21 @@
 //! Plain pub/sub with any Redis, beside the broker: for bridges. No other call goes over these connections.
+//! [`missing_rights`](PubSub::missing_rights) tries what a bridge does, for `tidings config check --connect`.
 
 use std::pin::pin;
 use std::time::Duration;
 
 use bytes::Bytes;
-use fred::interfaces::{EventInterface, PubsubInterface};
-use fred::types::{Message, Value};
+use fred::error::Error;
+use fred::interfaces::{ClientLike, EventInterface, PubsubInterface};
+use fred::types::{ClusterHash, CustomCommand, Message, Value};
 use futures_util::FutureExt;
-use futures_util::future::BoxFuture;
 use tokio::sync::broadcast::{self, error::RecvError};
+use tokio::time::{Instant, timeout_at};
+use tokio_util::task::AbortOnDropHandle;
 
 use super::errors::{describe, from_fred};
 use super::link::{Connection, Link, SignsOfLife, verified_ping};
+use super::rights::{advised, missing_right};
 use super::target::Target;
 use super::{BrokerError, Topology};
 use crate::config::RedisUrl;
@@ -20,6 +24,11 @@ use crate::config::RedisUrl;
 const MESSAGE_BUFFER: usize = 8192;
 /// How often an idle connection is checked.
 const CHECK: Duration = Duration::from_secs(2);
+/// How long [`missing_rights`](PubSub::missing_rights) tries to connect.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// What a bridge is told that is given a REST interface.
+pub const NO_REST: &str = "a bridge cannot use the REST interface: give it the server's redis:// or rediss:// URL";
 
 /// A Redis with pub/sub: one server, the master that sentinels name, or any node of a cluster.
 pub struct PubSub {
@@ -27,8 +36,8 @@ pub struct PubSub {
     /// The nodes of a cluster that the URL names, and which of them is tried. Empty without a cluster.
     nodes: Vec<Target>,
     node: usize,
-    /// Follows the sentinels, while it is polled.
-    sentinels: Option<BoxFuture<'static, ()>>,
+    /// Follows the sentinels. A connection ends as soon as they name another master, even if the old one still answers.
+    _sentinels: Option<AbortOnDropHandle<()>>,
 }
 
 /// What a subscriber receives.
@@ -42,6 +51,15 @@ pub enum Received {
     Missed(u64),
 }
 
+/// What a user may not do with channels.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct ChannelRights {
+    /// The rights that it lacks, each as a sentence that says what to grant.
+    pub missing: Vec<String>,
+    /// Whether it may publish could not be tried.
+    pub unknown: bool,
+}
+
 /// Subscribed to channels, or able to publish.
 pub struct PubSubConnection {
     connection: Connection,
@@ -50,58 +68,107 @@ pub struct PubSubConnection {
 }
 
 impl PubSub {
-    /// A Redis by its URL.
+    /// A Redis by its URL. Needs a tokio runtime.
     ///
     /// # Errors
     /// What is wrong with the URL, without its passwords.
     pub fn new(url: &RedisUrl) -> Result<Self, String> {
         let link = |target| Link::new(target, "bridge", MESSAGE_BUFFER);
         Ok(match Topology::of(url)? {
-            Topology::Server(target, sentinels) => Self { link: link(target), nodes: Vec::new(), node: 0, sentinels },
-            Topology::Rest(_) => {
-                return Err(
-                    "a bridge cannot use the REST interface: give it the server's redis:// or rediss:// URL".into()
-                );
+            Topology::Server(target, sentinels) => {
+                let sentinels = sentinels.map(|follow| AbortOnDropHandle::new(tokio::spawn(follow)));
+                Self { link: link(target), nodes: Vec::new(), node: 0, _sentinels: sentinels }
             }
+            Topology::Rest(_) => return Err(NO_REST.into()),
             // Each node of a cluster passes plain messages on to all others.
             Topology::Cluster(options, nodes) => {
                 let nodes: Vec<_> = nodes.into_iter().map(|node| Target::at(&options, node)).collect();
                 let first = nodes.first().cloned().ok_or("the URL names no server")?;
-                Self { link: link(first).or_replica(), nodes, node: 0, sentinels: None }
+                Self { link: link(first).or_replica(), nodes, node: 0, _sentinels: None }
             }
         })
     }
 
     /// Connects, and subscribes to channels and to patterns. Tries until it succeeds.
     pub async fn connect(&mut self, channels: &[String], patterns: &[String]) -> PubSubConnection {
-        let Self { link, nodes, node, sentinels } = self;
-        let connecting = async {
-            loop {
-                let Ok(connection) = link.connect().await else {
-                    *node += 1;
-                    if let Some(next) = nodes.get(*node % nodes.len().max(1)) {
-                        link.set_target(next.clone());
-                    }
-                    continue;
-                };
-                let messages = connection.client.message_rx();
-                let opened = PubSubConnection { connection, messages, signs: SignsOfLife::after_each(CHECK) };
-                match opened.subscribe(channels, patterns).await {
-                    Ok(()) => {
-                        link.established();
-                        return opened;
-                    }
-                    Err(cause) => link.failed(&cause),
+        loop {
+            let Ok(opened) = self.open().await else { continue };
+            match opened.subscribe(channels, patterns).await {
+                Ok(()) => {
+                    self.link.established();
+                    return opened;
                 }
+                Err(cause) => self.link.failed(&cause),
             }
-        };
-        match sentinels {
-            None => connecting.await,
-            Some(sentinels) => tokio::select! {
-                connection = connecting => connection,
-                () = sentinels => std::future::pending().await,
-            },
         }
+    }
+
+    /// Tries once to connect, and goes on to the next node of a cluster if that fails.
+    async fn open(&mut self) -> Result<PubSubConnection, BrokerError> {
+        match self.link.connect().await {
+            Ok(connection) => {
+                let messages = connection.client.message_rx();
+                Ok(PubSubConnection { connection, messages, signs: SignsOfLife::after_each(CHECK) })
+            }
+            Err(error) => {
+                self.node += 1;
+                if let Some(next) = self.nodes.get(self.node % self.nodes.len().max(1)) {
+                    self.link.set_target(next.clone());
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Tries to connect, until it succeeds, the server refuses, or the time is over.
+    async fn open_within(&mut self, patience: Duration) -> Result<PubSubConnection, BrokerError> {
+        let deadline = Instant::now() + patience;
+        let mut failure = BrokerError::Unavailable("no server answered in time".into());
+        while let Ok(opened) = timeout_at(deadline, self.open()).await {
+            match opened {
+                Err(error) if !matches!(error, BrokerError::Rejected(_)) => failure = error,
+                opened => return opened,
+            }
+        }
+        Err(failure)
+    }
+
+    /// The rights that the user lacks to listen to these channels and patterns, and to publish to others. Nothing is published,
+    /// and what is heard is dropped.
+    ///
+    /// # Errors
+    /// Why no connection could be opened.
+    pub async fn missing_rights(
+        &mut self,
+        channels: &[String],
+        patterns: &[String],
+        published: &[String],
+    ) -> Result<ChannelRights, String> {
+        let mut rights = ChannelRights::default();
+        let listened =
+            channels.iter().map(|name| ("subscribe", name)).chain(patterns.iter().map(|name| ("psubscribe", name)));
+        for (command, name) in listened.chain(published.iter().map(|name| ("publish", name))) {
+            // A connection for each: after a refusal, its replies may belong to other commands.
+            let connection = self.open_within(PATIENCE).await.map_err(|error| advised(error, "").to_string())?;
+            let name = std::slice::from_ref(name);
+            let tried = match command {
+                "subscribe" => connection.subscribe(name, &[]).await,
+                "psubscribe" => connection.subscribe(&[], name).await,
+                _ => match connection.may_publish(&name[0]).await {
+                    None => {
+                        rights.unknown = true;
+                        continue;
+                    }
+                    Some(tried) => tried,
+                },
+            };
+            if let Err(cause) = tried
+                && !rights.missing.contains(&cause)
+            {
+                rights.missing.push(cause);
+            }
+        }
+        Ok(rights)
     }
 
     /// Reports why a connection has ended.
@@ -113,17 +180,30 @@ impl PubSub {
 impl PubSubConnection {
     async fn subscribe(&self, channels: &[String], patterns: &[String]) -> Result<(), String> {
         let client = &self.connection.client;
-        let subscribed = async {
-            if !channels.is_empty() {
-                client.subscribe(channels.to_vec()).await?;
-            }
-            if !patterns.is_empty() {
-                client.psubscribe(patterns.to_vec()).await?;
-            }
-            // fred returns before the server has answered, and says nothing of a refusal.
-            verified_ping(client).await
+        let channels_heard =
+            async { if channels.is_empty() { Ok(()) } else { client.subscribe(channels.to_vec()).await } };
+        let patterns_heard =
+            async { if patterns.is_empty() { Ok(()) } else { client.psubscribe(patterns.to_vec()).await } };
+        // fred awaits no reply to SUBSCRIBE. It gives a refusal to the oldest command that waits for a reply, and drops it if
+        // there is none. So the PING must be on its way before the refusal comes.
+        let (channels_heard, patterns_heard, answered) =
+            tokio::join!(biased; channels_heard, patterns_heard, verified_ping(client));
+        let subscribed = channels_heard.and(patterns_heard).and(answered);
+        let names = || channels.iter().chain(patterns).map(String::as_str).collect::<Vec<_>>();
+        subscribed.map_err(|error| refusal(&error, &names().join(" &")))
+    }
+
+    /// Whether the user may publish to a channel. A command within MULTI is refused when it is queued, and DISCARD forgets it.
+    /// `None` if the user may not run these.
+    async fn may_publish(&self, channel: &str) -> Option<Result<(), String>> {
+        let run = async |command: &'static str, arguments: Vec<&str>| {
+            let command = CustomCommand::new_static(command, ClusterHash::Random, false);
+            self.connection.client.custom::<Value, _>(command, arguments).await
         };
-        subscribed.await.map_err(|error: fred::error::Error| describe(&error))
+        run("MULTI", Vec::new()).await.ok()?;
+        let queued = run("PUBLISH", vec![channel, ""]).await;
+        let _ = run("DISCARD", Vec::new()).await;
+        Some(queued.map(drop).map_err(|error| refusal(&error, channel)))
     }
 
     /// Waits for messages: those that have come, at least one and at most `limit`.
@@ -162,6 +242,12 @@ impl PubSubConnection {
     pub async fn ended(&mut self) -> String {
         self.connection.ended(&self.signs).await
     }
+}
+
+/// What a server refused, and what to grant if it was for a right to these channels or patterns.
+fn refusal(error: &Error, names: &str) -> String {
+    let text = describe(error);
+    missing_right(&text, names).unwrap_or(text)
 }
 
 fn received(message: Result<Message, RecvError>) -> Result<Received, String> {

@@ -92,6 +92,25 @@ fn pattern(text: &str, prefix: &str) -> Option<String> {
     ))
 }
 
+/// What to grant if Redis refused a command on these pub/sub channels or patterns, separated by ` &`, for a missing right.
+pub(super) fn missing_right(text: &str, channels: &str) -> Option<String> {
+    if !text.starts_with("NOPERM") {
+        return None;
+    }
+    match refused_command(text) {
+        Some(command) => Some(may_not_run(&[command])),
+        None => text
+            .contains("channel")
+            .then(|| format!("the Redis user may not use these channels: grant &{channels} (ACL SETUSER)")),
+    }
+}
+
+/// The command in `… has no permissions to run the 'evalsha' command`.
+fn refused_command(text: &str) -> Option<String> {
+    let (_, rest) = text.split_once("to run the '")?;
+    Some(rest.split('\'').next()?.to_ascii_lowercase())
+}
+
 /// The same error, with what to do about it if Redis refused the call.
 pub(super) fn advised(error: BrokerError, prefix: &str) -> BrokerError {
     match error {
@@ -109,11 +128,7 @@ fn with_advice(text: &str, prefix: &str) -> String {
 }
 
 fn advice(text: &str, prefix: &str) -> Option<String> {
-    // `… has no permissions to run the 'evalsha' command`
-    let command = || {
-        let (_, rest) = text.split_once("to run the '")?;
-        Some(may_not_run(&[rest.split('\'').next()?.to_ascii_lowercase()]))
-    };
+    let command = || refused_command(text).map(|command| may_not_run(&[command]));
     match text.split([' ', ':']).next()? {
         "NOPERM" => command().or_else(|| pattern(text, prefix)),
         "OOM" => Some("raise Redis' maxmemory, or lower log_max_events".to_owned()),

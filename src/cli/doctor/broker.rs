@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use super::super::flags::ConfigFlags;
 use super::finding::Finding;
-use crate::broker::{self, examination};
-use crate::schema;
+use crate::broker::examination;
+use crate::{schema, server};
 
 const CHECK: &str = "broker";
 
@@ -29,10 +29,12 @@ pub async fn check(file: &Path) -> Vec<Finding> {
         Ok((catalog, _)) => Arc::new(catalog),
         Err(errors) => return configured(errors.to_string()),
     };
-    match broker::examine(&loaded.config.broker, &catalog).await {
-        Ok(Some(found)) => found.into_iter().map(finding).collect(),
-        Ok(None) => vec![Finding::ok(CHECK, format!("{} is in the daemon's process", loaded.config.broker.broker))],
-        Err(error) => vec![Finding::problem(CHECK, error, "correct `broker` in the configuration")],
+    match server::examine(&loaded.config, &catalog).await {
+        Ok(found) if found.is_empty() => {
+            vec![Finding::ok(CHECK, format!("{} is in the daemon's process", loaded.config.broker.broker))]
+        }
+        Ok(found) => found.into_iter().map(finding).collect(),
+        Err(mistakes) => configured(mistakes.join("; ")),
     }
 }
 
@@ -42,11 +44,9 @@ fn finding(found: examination::Finding) -> Finding {
         examination::Verdict::Good => Finding::ok(name, found),
         examination::Verdict::Worse(advice) => Finding::warning(name, found, advice),
         examination::Verdict::Fails => {
-            let fix = match found.starts_with("no connection") {
-                true => "check `broker` in the configuration, and that the server runs and this machine reaches it",
-                false => {
-                    "give the daemon's user what docs/redis.md lists, or check that the server runs at this address"
-                }
+            let fix = match found.contains("no connection") {
+                true => "check the URL in the configuration, and that the server runs and this machine reaches it",
+                false => "give the user what docs/redis.md lists, or check that the server runs at this address",
             };
             Finding::problem(name, found, fix)
         }

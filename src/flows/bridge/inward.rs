@@ -42,9 +42,8 @@ impl Flow for Inward {
         &self.0.id
     }
 
-    /// With ids, every node listens, and deduplication makes each message one event.
     fn is_exclusive(&self) -> bool {
-        self.0.settings.shape.id.is_none()
+        self.0.settings.is_exclusive()
     }
 
     async fn run(&self, turn: &Turn) -> Result<(), FlowError> {

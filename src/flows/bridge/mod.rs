@@ -25,6 +25,8 @@ use self::inward::Inward;
 use self::outward::Outward;
 use self::settings::Direction;
 use super::{Flow, FlowId};
+use crate::broker::PubSub;
+use crate::broker::examination::Finding;
 use crate::bus::Bus;
 use crate::event::Catalog;
 use crate::metrics::Metrics;
@@ -46,6 +48,31 @@ struct Parts {
     max_event_bytes: usize,
     /// When this node made the bridge. A new one with `direction = "out"` begins there.
     made: Instant,
+}
+
+/// Finds out whether the user of the bridge's Redis may do what the bridge does, without publishing anything.
+pub async fn examine(settings: &BridgeSettings) -> Finding {
+    const NAME: &str = "bridge";
+    let BridgeSettings { name, redis, channels, patterns, direction, .. } = settings;
+    let (listened, published): (&[String], &[String]) = match direction {
+        Direction::In => (channels, &[]),
+        Direction::Out => (&[], channels),
+    };
+    let tried = match PubSub::new(redis) {
+        Ok(mut redis) => redis.missing_rights(listened, patterns, published).await,
+        Err(error) => Err(error),
+    };
+    match tried {
+        Err(cause) => Finding::fails(NAME, format!("{name}: no connection to {redis}: {cause}")),
+        Ok(rights) if !rights.missing.is_empty() => {
+            Finding::fails(NAME, format!("{name}: {}", rights.missing.join("; ")))
+        }
+        Ok(rights) if rights.unknown => {
+            let advice = "whether it may PUBLISH could not be tried: grant +multi +discard to have it checked";
+            Finding::worse(NAME, format!("{name}: connects to {redis}"), advice)
+        }
+        Ok(_) => Finding::good(NAME, format!("{name}: has every right that it needs at {redis}")),
+    }
 }
 
 /// The flow of a table.

@@ -2,8 +2,9 @@
 
 use super::pointer::Pointer;
 use super::shape::{Shape, Types};
+use crate::broker::NO_REST;
 use crate::config::toml_tree::{Node, Reader, Table, Value};
-use crate::config::{BrokerConfig, BrokerUrl, FlowTable, RedisUrl};
+use crate::config::{BrokerConfig, BrokerUrl, FlowTable, Form, RedisUrl};
 use crate::event::Catalog;
 use crate::suggest::{self, Known};
 
@@ -47,6 +48,11 @@ impl BridgeSettings {
                 types
             }
         }
+    }
+
+    /// Whether one node at a time runs it. With ids, every node listens, and deduplication makes each message one event.
+    pub fn is_exclusive(&self) -> bool {
+        self.direction == Direction::Out || self.shape.id.is_none()
     }
 
     /// Whether it listens on this channel.
@@ -160,7 +166,9 @@ impl Reading<'_> {
         match (self.reader.string(table, "redis"), &self.broker.broker) {
             (Some(text), _) => match RedisUrl::parse(text) {
                 Some(Ok(url)) => {
-                    if let Err(mistake) = crate::broker::check(&BrokerUrl::Redis(url.clone())) {
+                    if url.form == Form::Rest {
+                        self.mistake(table, "redis", NO_REST);
+                    } else if let Err(mistake) = crate::broker::check(&BrokerUrl::Redis(url.clone())) {
                         self.mistake(table, "redis", mistake);
                     }
                     Some(url)
@@ -174,6 +182,11 @@ impl Reading<'_> {
                     None
                 }
             },
+            (None, BrokerUrl::Redis(url)) if url.form == Form::Rest => {
+                let text = format!("`redis` is missing: {NO_REST}");
+                self.reader.mistake(table.node.at, table.path, text);
+                None
+            }
             (None, BrokerUrl::Redis(url)) => Some(url.clone()),
             (None, _) => {
                 let text = "`redis` is missing: the broker is none, so the bridge needs the URL of one";
@@ -362,6 +375,22 @@ mod tests {
             let mistakes = parsed(&text, &broker()).unwrap_err();
             let expected = "tidings.toml:6: bridge[0].types: none of these names an event type";
             assert!(mistakes.len() == 1 && mistakes[0].starts_with(expected), "{mistakes:?}");
+        }
+    }
+
+    #[test]
+    fn a_rest_interface_has_no_channels_for_a_bridge() {
+        let rest = BrokerUrl::parse("upstash+https://t0ken@host.example").unwrap();
+        let table = "[[bridge]]\nname = \"a\"\nchannels = [\"a\"]\ntype = \"order-status\"\n";
+        for (text, place) in [
+            (table.to_owned(), "tidings.toml:1: bridge[0]: `redis` is missing: a bridge cannot use the REST interface"),
+            (
+                format!("{table}redis = \"upstash+https://t0ken@host.example\""),
+                "tidings.toml:5: bridge[0].redis: a bridge cannot use the REST interface",
+            ),
+        ] {
+            let mistakes = parsed(&text, &BrokerConfig { broker: rest.clone(), ..broker() }).unwrap_err();
+            assert!(mistakes[0].starts_with(place) && !mistakes[0].contains("t0ken"), "{mistakes:?}");
         }
     }
 

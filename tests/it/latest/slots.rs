@@ -99,7 +99,8 @@ async fn values_are_right_while_their_slot_moves() {
         let joining = Subscriber::connect_to(&other, JOIN);
         clients.push(tokio::join!(moving, joining).1);
         let before = published.lock().unwrap().len();
-        until("more events are published", async || (published.lock().unwrap().len() > before + 20).then_some(())).await;
+        until("more events are published", async || (published.lock().unwrap().len() > before + 20).then_some(()))
+            .await;
     }
     stop.store(true, Ordering::Relaxed);
     let last = within("the publisher", publisher).await.unwrap();
@@ -161,10 +162,10 @@ async fn a_failover_without_a_loss_keeps_them() {
         (list.status == 200).then(|| list.json())
     })
     .await;
-    assert_eq!(list["events"].as_array().unwrap().iter().map(|one| &one["position"]).collect::<Vec<_>>(), [
-        &json!(newer),
-        &json!(newest_of_all)
-    ]);
+    assert_eq!(
+        list["events"].as_array().unwrap().iter().map(|one| &one["position"]).collect::<Vec<_>>(),
+        [&json!(newer), &json!(newest_of_all)]
+    );
 }
 
 /// The replica lacks events: a new epoch begins, subscribers get a gap, and no answer has an event of the epoch before.
