@@ -1,5 +1,7 @@
 //! Bridges: messages of a legacy publisher become events, and events become messages; over real Redis, with the real binary.
 
+mod elsewhere;
+
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
