@@ -1,6 +1,8 @@
 //! Redis is restored from an older state, and a node that does not know of the lost events appends to the log. Without a new
 //! epoch two events would have one position: the nodes that know the lost events must detect the loss.
 
+use std::time::Duration;
+
 use serde_json::json;
 use tidings::event::Position;
 
@@ -167,5 +169,24 @@ async fn every_subscriber_gets_a_gap() {
     gets_gap(&mut of_fresh, &last, 6).await;
     for subscriber in [&mut subscriber, &mut of_fresh] {
         assert_eq!(subscriber.event().await.position, next);
+    }
+}
+
+/// A holder from before the loss must not pass for a later one, whatever it wrote under its token.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_store_that_was_lost_gives_higher_tokens_than_before() {
+    let redis = Redis::start();
+    let (one, other) = (Bus::on_redis(redis.port).await, Bus::on_redis(redis.port).await);
+    let minute = Duration::from_secs(60);
+    let mut before = 0;
+    for holder in ["a", "b", "c"] {
+        let token = one.broker.store().lease("flow", holder, minute).await.unwrap().expect("it is free");
+        assert!(token > before, "{token} after {before}");
+        redis.cli(&["flushall"]);
+        // The holder renews before anybody else asks: it gets a token that is none of its own.
+        let again = other.broker.store().lease("flow", holder, minute).await.unwrap().expect("it is free");
+        assert!(again > token, "{again} after {token}");
+        before = again;
+        redis.cli(&["flushall"]);
     }
 }
