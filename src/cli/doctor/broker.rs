@@ -44,9 +44,14 @@ fn finding(found: examination::Finding) -> Finding {
         examination::Verdict::Good => Finding::ok(name, found),
         examination::Verdict::Worse(advice) => Finding::warning(name, found, advice),
         examination::Verdict::Fails => {
-            let fix = match found.contains("no connection") {
-                true => "check the URL in the configuration, and that the server runs and this machine reaches it",
-                false => "give the user what docs/redis.md lists, or check that the server runs at this address",
+            let fix = match (found.contains("no connection"), name) {
+                (true, "bridge") => {
+                    "check `redis` in the table of the bridge, and that the server runs and this machine reaches it"
+                }
+                (true, _) => {
+                    "check `broker` in the configuration, and that the server runs and this machine reaches it"
+                }
+                (false, _) => "give the user what docs/redis.md lists, or check that the server runs at this address",
             };
             Finding::problem(name, found, fix)
         }

@@ -1,0 +1,90 @@
+//! Which `[[bridge]]` tables are accepted, and what is said of the others.
+
+use super::*;
+use crate::config::Sources;
+
+fn broker() -> BrokerConfig {
+    let loaded = crate::config::load(Sources::default()).unwrap();
+    let redis = BrokerUrl::parse("redis://127.0.0.1:6379").unwrap();
+    BrokerConfig { broker: redis, ..loaded.config.broker }
+}
+
+#[test]
+fn a_pattern_has_names() {
+    for (pattern, name, has) in [
+        ("channel:*", "channel:a:b", true),
+        ("channel:*", "channel:", true),
+        ("*:change", "a:change", true),
+        ("a*b*c", "a--b--c", true),
+        ("a*b*c", "a--c", false),
+        ("a", "ab", false),
+        ("a*a", "a", false),
+    ] {
+        assert_eq!(matches(pattern, name), has, "{pattern} {name}");
+    }
+}
+
+#[test]
+fn a_bridge_that_writes_where_another_listens_skips_what_came_from_there() {
+    let text = "[[bridge]]\nname = \"in\"\nchannels = [\"channel:*\"]\ntype = \"order-status\"\n\
+                [[bridge]]\nname = \"out\"\ndirection = \"out\"\nchannels = [\"channel:orders\"]\ntype = \"order-status\"\n\
+                [[bridge]]\nname = \"other\"\ndirection = \"out\"\nchannels = [\"orders\"]\ntype = \"order-status\"";
+    let bridges = parsed(text, &broker()).unwrap();
+    let skipped: Vec<_> = bridges.iter().map(|bridge| bridge.skipped_sources.clone()).collect();
+    assert_eq!(skipped, [vec![], vec!["bridge/in".to_owned()], vec![]]);
+    assert_eq!((&*bridges[0].patterns, &*bridges[0].channels), (&["channel:*".to_owned()][..], &[][..]));
+}
+
+#[test]
+fn a_bridge_whose_messages_are_all_ignored_is_a_mistake() {
+    for direction in ["in", "out"] {
+        let text = format!(
+            "[[bridge]]\nname = \"a\"\ndirection = \"{direction}\"\nchannels = [\"a\"]\ntype_from = \"/type\"\ntypes = {{ x = false }}"
+        );
+        let mistakes = parsed(&text, &broker()).unwrap_err();
+        let expected = "tidings.toml:6: bridge[0].types: none of these names an event type";
+        assert!(mistakes.len() == 1 && mistakes[0].starts_with(expected), "{mistakes:?}");
+    }
+}
+
+#[test]
+fn a_rest_interface_has_no_channels_for_a_bridge() {
+    let rest = BrokerUrl::parse("upstash+https://t0ken@host.example").unwrap();
+    let table = "[[bridge]]\nname = \"a\"\nchannels = [\"a\"]\ntype = \"order-status\"\n";
+    for (text, place) in [
+        (table.to_owned(), "tidings.toml:1: bridge[0]: `redis` is missing: a bridge cannot use the REST interface"),
+        (
+            format!("{table}redis = \"upstash+https://t0ken@host.example\""),
+            "tidings.toml:5: bridge[0].redis: a bridge cannot use the REST interface",
+        ),
+    ] {
+        let mistakes = parsed(&text, &BrokerConfig { broker: rest.clone(), ..broker() }).unwrap_err();
+        assert!(mistakes[0].starts_with(place) && !mistakes[0].contains("t0ken"), "{mistakes:?}");
+    }
+}
+
+#[test]
+fn every_mistake_has_its_line_and_says_what_to_write() {
+    let text = "[[bridge]]\nname = \"a b\"\nchannels = [\"tidings:default:x\", \"a:*\", \"a:b\", \"c?\"]\ntype = \"order-statu\"\n\
+                [[bridge]]\nname = \"a\"\ndirection = \"up\"\nredis = \"http://x\"\nchannels = [\"a\"]\n\
+                [[bridge]]\nname = \"a\"\ntype_from = \"type\"\ntypes = { x = 1 }\ndrop = [\"x\"]\nmap = { \"/a\" = 1 }\nchanels = 1";
+    let mistakes = parsed(text, &broker()).unwrap_err();
+    for expected in [
+        "tidings.toml:2: bridge[0].name: expected 1 to 64",
+        "tidings.toml:3: bridge[0].channels: names that begin with \"tidings:\" are those of tidings itself",
+        "tidings.toml:3: bridge[0].channels: another entry has the same messages",
+        "tidings.toml:3: bridge[0].channels: the only wildcard is `*`",
+        "tidings.toml:4: bridge[0].type: there is no event type \"order-statu\"; did you mean",
+        "tidings.toml:7: bridge[1].direction: expected in or out",
+        "tidings.toml:8: bridge[1].redis: expected the URL of a Redis",
+        "tidings.toml:5: bridge[1]: say which events the messages are",
+        "tidings.toml:10: bridge[2]: `channels` is missing",
+        "tidings.toml:12: bridge[2].type_from: expected a JSON Pointer",
+        "tidings.toml:13: bridge[2].types: expected the name of an event type, or false",
+        "tidings.toml:14: bridge[2].drop: expected a JSON Pointer",
+        "tidings.toml:15: bridge[2].map: expected a JSON Pointer into the message",
+        "tidings.toml:16: bridge[2]: unknown key \"chanels\"; did you mean `channels`?",
+    ] {
+        assert!(mistakes.iter().any(|mistake| mistake.starts_with(expected)), "{expected} is not in {mistakes:#?}");
+    }
+}
