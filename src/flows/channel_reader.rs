@@ -34,6 +34,12 @@ impl ChannelReader {
         Self { reader: bus.reader(caller, channel), at }
     }
 
+    /// Where this node saw a channel begin, if that was in another epoch than `now`: the broker has lost the log, and perhaps how
+    /// far a flow came with it. A reader that begins there meets the gap.
+    pub fn lost_before(bus: &Bus, caller: &Caller, channel: ChannelId, now: &Position) -> Option<Position> {
+        bus.reader(caller, channel).first().filter(|first| !first.same_epoch(now))
+    }
+
     /// The next steps, at most `limit` and at least one: waits until there is one. A gap comes alone.
     ///
     /// Cancel safe: a call that is dropped has read nothing.

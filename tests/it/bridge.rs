@@ -345,11 +345,47 @@ async fn events_go_out_once_and_nothing_goes_round() {
     assert_eq!(metric_of(&node, "tidings_bridge_refused_total", "in").await, 0.0);
 }
 
+/// The table of the bridge that sends, alone.
+fn out() -> String {
+    BOTH_WAYS.split("[[bridge]]").nth(2).map(|table| format!("[[bridge]]{table}")).unwrap()
+}
+
+fn sale(id: &str) -> Value {
+    let data = json!({"productId": id, "oldQuantity": 5, "newQuantity": 4, "reason": "sale"});
+    json!({"type": "inventory-change", "id": id, "data": data})
+}
+
+/// The node that has the lease loses it together with the log, so that the next holder finds no position.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_log_that_is_lost_with_the_position_of_a_bridge_is_counted_as_a_gap() {
+    let redis = Redis::start();
+    let first = node(&redis, &out()).await;
+    first.process.said(CONNECTED);
+    let second = node(&redis, &out()).await;
+    let legacy = redis.watch("elsewhere");
+    crate::file_log::load::post(&first.url, &sale("a")).await.unwrap();
+    assert!(legacy.message().1.contains(r#""sku":"a""#));
+    until("the second node has the event", async || {
+        (!events(&second, "inventory-change").await.is_empty()).then_some(())
+    })
+    .await;
+    first.process.signal("STOP");
+    redis.cli(&["flushall"]);
+    second.process.said(CONNECTED);
+    crate::file_log::load::post(&second.url, &sale("b")).await.unwrap();
+    assert!(legacy.message().1.contains(r#""sku":"b""#));
+    assert_eq!(metric_of(&second, "tidings_flow_gaps_total", "out").await, 1.0);
+    // The first node finds that another one has the lease, and sends nothing again.
+    first.process.signal("CONT");
+    crate::file_log::load::post(&second.url, &sale("c")).await.unwrap();
+    assert!(legacy.message().1.contains(r#""sku":"c""#));
+    first.process.said("the flow lost its lease");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_published_while_no_bridge_ran_goes_out_later() {
     let redis = Redis::start();
-    let out = BOTH_WAYS.split("[[bridge]]").nth(2).map(|table| format!("[[bridge]]{table}")).unwrap();
-    let event = |id: &str| json!({"type": "inventory-change", "id": id, "data": {"productId": id, "oldQuantity": 5, "newQuantity": 4, "reason": "sale"}});
+    let (out, event) = (out(), sale);
     let first = node(&redis, &out).await;
     let legacy = redis.watch("elsewhere");
     first.process.said(CONNECTED);

@@ -42,9 +42,11 @@ impl Flow for Outward {
             let Some(channel) = parts.catalog.channel(name) else { continue };
             let begin = match sent.get(name) {
                 Some(position) => position.clone(),
-                // What is published while the node starts, or waits for its broker, is not before `now`.
                 None => {
-                    parts.bus.locate(&caller, channel, &Since::AcceptedFrom(Moment::Ago(parts.made.elapsed()))).await?.0
+                    // What is published while the node starts, or waits for its broker, is not before `now`.
+                    let now = Since::AcceptedFrom(Moment::Ago(parts.made.elapsed()));
+                    let begin = parts.bus.locate(&caller, channel, &now).await?.0;
+                    ChannelReader::lost_before(&parts.bus, &caller, channel, &begin).unwrap_or(begin)
                 }
             };
             sent.insert(name.to_owned(), begin.clone());

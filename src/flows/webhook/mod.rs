@@ -30,7 +30,7 @@ use tokio::time::{Instant, sleep};
 use tracing::Instrument;
 
 use super::dead_letters::now;
-use super::{Flow, FlowError, FlowId, Turn};
+use super::{ChannelReader, Flow, FlowError, FlowId, Turn};
 use crate::access::Caller;
 use crate::bus::Bus;
 use crate::config::{FlowTables, WEBHOOK};
@@ -105,11 +105,10 @@ impl Webhook {
         }
     }
 
-    /// Where this node saw a channel begin, if that was in another epoch than `now`: the broker has lost the log, and perhaps the
-    /// progress of this webhook with it. What was published before is then a gap.
+    /// Where it begins if the log was lost, perhaps with its progress. What was published before is then a gap.
     fn lost_before(&self, caller: &Caller, channel: ChannelId, now: &Position) -> Option<Position> {
-        let first = self.bus.reader(caller, channel).first()?;
-        (matches!(self.settings.since, Since::Now) && !first.same_epoch(now)).then_some(first)
+        let asked = matches!(self.settings.since, Since::Now);
+        asked.then(|| ChannelReader::lost_before(&self.bus, caller, channel, now)).flatten()
     }
 
     fn attempt_label(&self, outcome: &'static str) -> AttemptLabel {
