@@ -6,13 +6,10 @@
 
 use std::collections::{HashMap, HashSet};
 
-use tidings::event::{Epoch, Position};
+use tidings::event::Position;
 
-use super::ledger::{CHANNELS, Ledger, Observation, ObservedStream, Outcome, SentEvent};
+use super::ledger::{CHANNELS, ComparablePosition, Epochs, Ledger, Observation, ObservedStream, Outcome, SentEvent};
 use crate::support::broker::Next;
-
-/// A position that can be compared: the index of its epoch in the order of epochs, and its offset.
-type ComparablePosition = (usize, u64);
 
 /// All violations in this ledger.
 pub fn check(ledger: &Ledger) -> Vec<String> {
@@ -39,7 +36,7 @@ pub fn check(ledger: &Ledger) -> Vec<String> {
 struct Checker<'a> {
     sent: HashMap<&'a str, &'a SentEvent>,
     /// The epochs of each channel, in order.
-    epochs: HashMap<&'a str, Vec<Epoch>>,
+    epochs: HashMap<&'a str, Epochs>,
     /// The id of the event at each position, from deliveries and responses alike. Two ids at one position are a violation.
     events: HashMap<(&'a str, Position), &'a str>,
     violations: Vec<String>,
@@ -107,7 +104,7 @@ impl<'a> Checker<'a> {
     }
 
     /// No event is shown to a subscriber again. An id that was published again after a loss is another event: the daemon
-    /// gave it another `time`.
+    /// gave it another `time`. A bridge publishes the same event, with the same `time`.
     fn check_shown_again(&mut self, stream: &'a ObservedStream) {
         let mut received = HashMap::new();
         let mut again = Vec::new();
@@ -115,6 +112,7 @@ impl<'a> Checker<'a> {
             if let Observation::Event { position, event } = seen
                 && let Some((first, same)) = received.insert(event["id"].as_str(), (position, event))
                 && same == event
+                && !event["id"].as_str().is_some_and(|id| self.is_bridged(id))
             {
                 again.push((first, position));
             }
@@ -123,6 +121,10 @@ impl<'a> Checker<'a> {
             let count = again.len();
             self.report(&stream.name, format!("{count} events were shown again, the first at {first} and {position}"));
         }
+    }
+
+    fn is_bridged(&self, id: &str) -> bool {
+        self.sent.get(id).is_some_and(|sent| sent.outcome == Outcome::Bridged)
     }
 
     /// Records that an event is at a position, which must be the same event for every client of every node.
@@ -135,22 +137,21 @@ impl<'a> Checker<'a> {
 
     /// All streams of a channel have the same epochs in the same order. A stream may miss some of them.
     fn check_epochs(&mut self, channel: &'a str, ledger: &'a Ledger) {
-        let streams = || ledger.streams.iter().filter(|stream| stream.channel == channel);
-        let all = streams().map(epochs_of).max_by_key(Vec::len).unwrap_or_default();
-        for stream in streams() {
-            let mut rest = all.iter();
-            let ordered = epochs_of(stream).iter().all(|epoch| rest.any(|other| other == epoch));
+        let epochs = ledger.epochs(channel);
+        let all = &epochs.0;
+        for stream in ledger.streams.iter().filter(|stream| stream.channel == channel) {
+            let (mut rest, its) = (all.iter(), stream.epochs());
+            let ordered = its.iter().all(|epoch| rest.any(|other| other == epoch));
             if !ordered || all.iter().collect::<HashSet<_>>().len() != all.len() {
-                self.report(&stream.name, format!("epochs {:?}, elsewhere {all:?}", epochs_of(stream)));
+                self.report(&stream.name, format!("epochs {its:?}, elsewhere {all:?}"));
             }
         }
-        self.epochs.insert(channel, all);
+        self.epochs.insert(channel, epochs);
     }
 
     /// The position in a form that can be compared; `None` if its epoch is not among the channel's epochs.
     fn comparable(&self, channel: &str, position: &Position) -> Option<ComparablePosition> {
-        let epoch = self.epochs[channel].iter().position(|epoch| *epoch == position.epoch)?;
-        Some((epoch, position.offset))
+        self.epochs[channel].comparable(position)
     }
 
     /// Every acknowledged event was delivered to every subscriber, or is covered by a gap. Within an epoch it has one
@@ -242,18 +243,6 @@ impl<'a> Checker<'a> {
             }
         }
     }
-}
-
-fn epochs_of(stream: &ObservedStream) -> Vec<Epoch> {
-    let position = |seen: &Observation| match seen {
-        Observation::Event { position, .. } | Observation::Gap { position, .. } | Observation::Heartbeat(position) => {
-            position.epoch.clone()
-        }
-    };
-    let mut epochs: Vec<_> =
-        std::iter::once(stream.start.epoch.clone()).chain(stream.observations.iter().map(position)).collect();
-    epochs.dedup();
-    epochs
 }
 
 /// Tests of the checker itself: it must find every kind of violation, and accept every correct ledger.

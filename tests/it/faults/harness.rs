@@ -10,21 +10,21 @@ use std::time::{Duration, Instant};
 
 use tokio::task::JoinHandle;
 
+use super::bridge::{Bridge, BridgeMetrics};
 use super::checker::check;
 use super::figures;
-use super::ledger::{CHANNELS, Ledger, ObservedStream, ResponseCounts, SharedLedger, lock};
+use super::ledger::{CHANNELS, Ledger, ObservedStream, Outcome, ResponseCounts, SharedLedger, lock};
+use super::node::{self, StartOptions};
 use super::profile::{Profile, profile};
 use super::publisher::Publisher;
 use super::subscriber::{ReadGate, subscribe};
 use super::webhook::Webhook;
-use crate::support::clock::Clock;
 use crate::support::cluster::Cluster;
 use crate::support::daemon::Daemon;
 use crate::support::proxy::Proxy;
 use crate::support::redis::Redis;
 use crate::support::sentinel::Sentinels;
 use crate::support::{PATIENCE, seed, until};
-use crate::webhooks::receiver::folder;
 
 /// The longest time that a 503 may take.
 const MAX_503_TIME: Duration = Duration::from_secs(3);
@@ -44,6 +44,7 @@ pub struct Harness<B = Redis> {
     fails_over: bool,
     profile: Profile,
     webhook: Webhook,
+    bridge: Bridge,
     ledger: SharedLedger,
     seed: u64,
     stop: Arc<AtomicBool>,
@@ -51,16 +52,6 @@ pub struct Harness<B = Redis> {
     subscribers: Vec<JoinHandle<()>>,
     /// The longest time from a repair until every node accepted events.
     longest_recovery: Duration,
-}
-
-/// Options for starting the nodes.
-#[derive(Default, Clone, Copy)]
-pub struct StartOptions<'a> {
-    pub flags: &'a [&'a str],
-    /// The wall clock of the nodes.
-    pub clock: Option<&'a Clock>,
-    /// Clients that lose their node continue at another.
-    pub fails_over: bool,
 }
 
 impl Harness {
@@ -105,9 +96,9 @@ impl Harness<Cluster> {
 impl<B> Harness<B> {
     /// Starts a node for each of these broker URLs, then the load; returns when everything runs.
     pub async fn start(broker: B, proxies: Vec<Proxy>, broker_urls: Vec<String>, options: StartOptions<'_>) -> Self {
-        let (count, webhook) = (broker_urls.len(), Webhook::start().await);
-        let tables = webhook.tables();
-        let node = |(number, broker): (usize, &String)| start_node(number, "127.0.0.1:0", broker, &tables, options);
+        let (count, webhook, bridge) = (broker_urls.len(), Webhook::start().await, Bridge::start());
+        let tables = node::tables(&webhook, &bridge);
+        let node = |(number, broker): (usize, &String)| node::start(number, "127.0.0.1:0", broker, &tables, options);
         let nodes: Vec<_> = broker_urls.iter().enumerate().map(node).collect();
         let mut harness = Self {
             broker,
@@ -118,6 +109,7 @@ impl<B> Harness<B> {
             fails_over: options.fails_over,
             profile: profile(),
             webhook,
+            bridge,
             ledger: SharedLedger::default(),
             // The seed repeats the publishers' choices, as long as the outcomes are the same.
             seed: seed(),
@@ -138,6 +130,8 @@ impl<B> Harness<B> {
             let publisher = harness.publisher(number);
             harness.publishers.push(tokio::spawn(publisher.run(harness.stop.clone())));
         }
+        harness.bridge.wait_for_listeners(count).await;
+        harness.publishers.push(tokio::spawn(harness.bridge.publish(harness.ledger.clone(), harness.stop.clone())));
         harness.run_healthy().await;
         harness
     }
@@ -182,6 +176,9 @@ impl<B> Harness<B> {
         // The lock keeps publishers from recording responses meanwhile.
         fault();
         ledger.expired_before = ledger.sent.len();
+        // Each node publishes a message of the legacy publisher, some of them after the fault.
+        let bridged = ledger.sent.iter_mut().filter(|sent| sent.outcome == Outcome::Bridged);
+        bridged.for_each(|sent| sent.id_expired = true);
     }
 
     /// Lets the load run for a while without a fault.
@@ -225,8 +222,8 @@ impl<B> Harness<B> {
         let ended = tokio::task::spawn_blocking(|| old.process.ended()).await.expect("the wait does not panic");
         assert_eq!(ended.code, Some(0), "{}", ended.err);
         let address = self.urls[node].trim_start_matches("http://");
-        let (tables, broker) = (self.webhook.tables(), &self.broker_urls[node]);
-        self.nodes[node] = Some(start_node(node, address, broker, &tables, StartOptions::default()));
+        let (tables, broker) = (node::tables(&self.webhook, &self.bridge), &self.broker_urls[node]);
+        self.nodes[node] = Some(node::start(node, address, broker, &tables, StartOptions::default()));
     }
 
     /// Waits until `/v1/nodes` of a node lists exactly these nodes in these states.
@@ -249,6 +246,17 @@ impl<B> Harness<B> {
         let samples =
             metrics.lines().filter_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse::<f64>().ok());
         samples.fold(0.0, |sum, sample| sum + sample)
+    }
+
+    /// The bridges' metrics, of all nodes that run.
+    async fn bridge_metrics(&self) -> BridgeMetrics {
+        let mut metrics = BridgeMetrics::default();
+        for (node, _) in self.nodes.iter().enumerate().filter(|(_, node)| node.is_some()) {
+            for (name, sum) in metrics.samples() {
+                *sum += self.metric(node, name).await;
+            }
+        }
+        metrics
     }
 
     /// Waits until a node is partitioned and has closed all its connections.
@@ -312,15 +320,20 @@ impl<B> Harness<B> {
             streams.all(|stream| last_events.iter().any(|(channel, id)| *channel == stream.channel && stream.has(id)))
         };
         // If something never arrives, the checker reports what is missing.
-        let is_complete = |ledger: &Ledger| has_all(ledger) && self.webhook.check(ledger).is_empty();
+        let is_complete = |ledger: &Ledger| {
+            has_all(ledger) && self.bridge.is_complete(ledger) && self.webhook.check(ledger).is_empty()
+        };
         while start.elapsed() < PATIENCE && !is_complete(&self.ledger()) {
-            tokio::time::sleep(Duration::from_millis(50)).await;
+            // The nodes need the processor that the comparison takes.
+            tokio::time::sleep(Duration::from_millis(200)).await;
         }
-        println!("{}", self.webhook.figures());
+        println!("{}\n{}", self.webhook.figures(), self.bridge.figures(&self.ledger()));
+        let bridge_metrics = self.bridge_metrics().await;
         let mut violations = check(&self.ledger());
         {
             let ledger = self.ledger();
             violations.extend(self.webhook.check(&ledger));
+            violations.extend(self.bridge.check(&ledger, &bridge_metrics));
             for stream in ledger.streams.iter().filter(|stream| !gaps(stream).contains(&stream.gaps())) {
                 let expected = gaps(stream);
                 violations.push(format!("{}: {} gaps instead of {expected:?}", stream.name, stream.gaps()));
@@ -350,17 +363,4 @@ impl<B> Harness<B> {
     pub fn ledger(&self) -> MutexGuard<'_, Ledger> {
         lock(&self.ledger)
     }
-}
-
-/// Starts one node with these tables in its configuration.
-fn start_node(number: usize, listen: &str, broker: &str, tables: &str, options: StartOptions<'_>) -> Daemon {
-    let id = format!("node-{number}");
-    let given = ["--listen", listen, "--broker", broker, "--node-id", &id];
-    let heartbeat: &[&str] = if options.flags.contains(&"--heartbeat") { &[] } else { &["--heartbeat", "5s"] };
-    let flags = [&given, heartbeat, options.flags].concat();
-    Daemon::starting(&flags, folder(tables), |command| {
-        if let Some(clock) = options.clock {
-            command.envs(clock.environment());
-        }
-    })
 }

@@ -2,12 +2,12 @@
 //!
 //! It holds only what the contract shows to the outside. The [`checker`](super::checker) reads it at the end.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tidings::event::Position;
+use tidings::event::{Epoch, Position};
 
 /// The channels on which the load is published.
 pub const CHANNELS: [&str; 3] = ["inventory-change", "order-status", "data-update"];
@@ -51,7 +51,12 @@ pub enum Outcome {
     Refused,
     /// 503, or no response yet: the event may be in the log or not.
     Unknown,
+    /// Published on a Redis from which bridges take it: nobody is told what becomes of it.
+    Bridged,
 }
+
+/// The epochs of a channel in their order, as subscribers saw them.
+pub struct Epochs(pub Vec<Epoch>);
 
 /// What one subscription received, across all its connections, until the end of the test.
 pub struct ObservedStream {
@@ -122,9 +127,42 @@ impl Ledger {
         gaps
     }
 
+    /// The epochs of a channel: those of the stream that saw the most of them.
+    pub fn epochs(&self, channel: &str) -> Epochs {
+        let streams = self.streams.iter().filter(|stream| stream.channel == channel);
+        Epochs(streams.map(ObservedStream::epochs).max_by_key(Vec::len).unwrap_or_default())
+    }
+
+    /// From the id of each acknowledged event to its position, where it has only one, and no retry may have put it after later events.
+    pub fn only_positions(&self) -> HashMap<&str, &Position> {
+        let in_order = self.sent.iter().filter(|sent| !sent.may_be_reordered);
+        let only = in_order.filter_map(|sent| match &sent.outcome {
+            Outcome::Acknowledged(at) if at.len() == 1 => Some((sent.id.as_str(), &at[0])),
+            _ => None,
+        });
+        only.collect()
+    }
+
     /// The longest time that a 503 of any node took.
     pub fn longest_503(&self) -> Duration {
         self.responses.iter().map(|responses| responses.longest_503).max().unwrap_or_default()
+    }
+}
+
+/// A position that can be compared: the index of its epoch in the order of epochs, and its offset.
+pub type ComparablePosition = (usize, u64);
+
+impl Epochs {
+    /// The position in a form that can be compared; `None` if its epoch is not among these.
+    pub fn comparable(&self, position: &Position) -> Option<ComparablePosition> {
+        let epoch = self.0.iter().position(|epoch| *epoch == position.epoch)?;
+        Some((epoch, position.offset))
+    }
+
+    /// Whether a gap says that the event at this position is lost.
+    pub fn covers(&self, from: &Position, to: &Position, at: &Position) -> bool {
+        let [from, to, at] = [from, to, at].map(|position| self.comparable(position));
+        from < at && at <= to
     }
 }
 
@@ -143,7 +181,27 @@ impl ObservedStream {
 
     /// The number of gaps received.
     pub fn gaps(&self) -> usize {
-        self.observations.iter().filter(|seen| matches!(seen, Observation::Gap { .. })).count()
+        self.all_gaps().count()
+    }
+
+    /// Both ends of each gap.
+    pub fn all_gaps(&self) -> impl Iterator<Item = (&Position, &Position)> {
+        self.observations.iter().filter_map(|seen| match seen {
+            Observation::Gap { from, position } => Some((from, position)),
+            _ => None,
+        })
+    }
+
+    /// The epochs that it saw, in order.
+    pub fn epochs(&self) -> Vec<Epoch> {
+        let seen = self.observations.iter().map(|seen| match seen {
+            Observation::Event { position, .. }
+            | Observation::Gap { position, .. }
+            | Observation::Heartbeat(position) => &position.epoch,
+        });
+        let mut epochs: Vec<_> = [&self.start.epoch].into_iter().chain(seen).collect();
+        epochs.dedup();
+        epochs.into_iter().cloned().collect()
     }
 
     /// The number of events received.

@@ -3,8 +3,8 @@
 //! Its promise differs from that of subscribers: an event may come more than once. So it has a check of its own.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::hash::Hash;
 
-use serde_json::Value;
 use tidings::event::Position;
 
 use super::ledger::{CHANNELS, Ledger, Outcome};
@@ -47,50 +47,39 @@ impl Webhook {
             }
         }
         let mut violations = Vec::new();
-        let mut positions = HashMap::new();
+        let epochs: HashMap<_, _> = CHANNELS.into_iter().map(|channel| (channel, ledger.epochs(channel))).collect();
         for sent in &ledger.sent {
             let Outcome::Acknowledged(at) = &sent.outcome else { continue };
-            // A retry may have put it after later ones, and the webhook may have the first attempt of an epoch that was lost.
-            if let [only] = &**at
-                && !sent.may_be_reordered
-            {
-                positions.insert(sent.id.as_str(), only);
-            }
             let gaps = gaps.get(sent.channel).map_or(&[][..], |gaps| gaps);
-            let is_lost = |at: &Position| gaps.iter().any(|(from, to)| covers(from, to, at));
-            if !seen.contains(&sent.id) && !at.iter().any(is_lost) {
+            let is_lost = |at: &Position| gaps.iter().any(|(from, to)| epochs[sent.channel].covers(from, to, at));
+            if !seen.contains(&sent.id) && !at.iter().all(is_lost) {
                 violations.push(format!("webhook: {} was acknowledged at {at:?} and never came", sent.id));
             }
         }
-        violations.extend(out_of_order(&first, &positions));
+        let came = first.iter().map(|event| {
+            let [of_type, subject, id] = ["type", "subject", "id"].map(|name| event[name].as_str().unwrap_or_default());
+            ((of_type, subject), id)
+        });
+        violations.extend(out_of_order("webhook", came, &ledger.only_positions()));
         violations
     }
 }
 
-/// Whether a gap says that the event at this position is lost.
-fn covers(from: &Position, to: &Position, at: &Position) -> bool {
-    match (at.same_epoch(from), at.same_epoch(to)) {
-        (true, true) => from.offset < at.offset && at.offset <= to.offset,
-        (true, false) => from.offset < at.offset,
-        (false, true) => at.offset <= to.offset,
-        // An epoch in between.
-        (false, false) => true,
-    }
-}
-
-/// Events that came after a later one of their subject, by their positions in the log.
-fn out_of_order(first: &[Value], positions: &HashMap<&str, &Position>) -> Vec<String> {
-    let (mut last, mut violations) = (HashMap::<_, (&str, &Position)>::new(), Vec::new());
-    for event in first {
-        let (Some(id), subject) = (event["id"].as_str(), (event["type"].as_str(), event["subject"].as_str())) else {
-            continue;
-        };
+/// What came after something later of the same key, by the positions of their ids in the log. The webhook or the bridge that this is
+/// about is named by `receiver`.
+pub fn out_of_order<'a, K: Eq + Hash>(
+    receiver: &str,
+    came: impl IntoIterator<Item = (K, &'a str)>,
+    positions: &HashMap<&str, &Position>,
+) -> Vec<String> {
+    let (mut last, mut violations) = (HashMap::<K, (&str, &Position)>::new(), Vec::new());
+    for (key, id) in came {
         let Some(at) = positions.get(id).copied() else { continue };
-        if let Some((before, its)) = last.insert(subject, (id, at))
+        if let Some((before, its)) = last.insert(key, (id, at))
             && its.same_epoch(at)
             && its.offset > at.offset
         {
-            violations.push(format!("webhook: {id} at {at} came after {before} at {its}"));
+            violations.push(format!("{receiver}: {id} at {at} came after {before} at {its}"));
         }
     }
     violations

@@ -1,6 +1,7 @@
 //! The wall clock is stepped by an hour, forwards and backwards: of Redis, of the nodes, and of a node with the file broker.
 
-use crate::faults::harness::{Harness, StartOptions};
+use crate::faults::harness::Harness;
+use crate::faults::node::StartOptions;
 use crate::support::clock::Clock;
 use crate::support::redis::Redis;
 

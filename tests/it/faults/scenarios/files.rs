@@ -2,8 +2,9 @@
 
 use tempfile::TempDir;
 
-use crate::faults::harness::{Harness, StartOptions};
+use crate::faults::harness::Harness;
 use crate::faults::ledger::CHANNELS;
+use crate::faults::node::StartOptions;
 use crate::support::disk::Disk;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -4,7 +4,8 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
-use crate::faults::harness::{Harness, StartOptions};
+use crate::faults::harness::Harness;
+use crate::faults::node::StartOptions;
 use crate::support::redis::Redis;
 
 /// How many closes the test waits for.
