@@ -186,8 +186,8 @@ fn judge(ledger: &Ledger, sent: &[String], metrics: &BridgeMetrics) -> Vec<Strin
     violations
 }
 
-/// The acknowledged events that are not among those sent, and whether each may be lost: its log is gone, a subscriber has a gap there,
-/// or it expired when a clock was stepped.
+/// The acknowledged events that are not among those sent, and whether each may be lost: its log is gone, a subscriber has a gap
+/// there, or it expired when a clock was stepped.
 fn unsent<'a>(ledger: &'a Ledger, sent: &HashSet<&str>) -> Vec<(&'a SentEvent, bool)> {
     let epochs = ledger.epochs(TYPE);
     let streams = ledger.streams.iter().filter(|stream| stream.channel == TYPE);

@@ -13,6 +13,7 @@ use tokio::task::JoinHandle;
 use super::bridge::{Bridge, BridgeMetrics};
 use super::checker::check;
 use super::figures;
+use super::latest::Latest;
 use super::ledger::{CHANNELS, Ledger, ObservedStream, Outcome, ResponseCounts, SharedLedger, lock};
 use super::node::{self, StartOptions};
 use super::profile::{Profile, profile};
@@ -45,6 +46,7 @@ pub struct Harness<B = Redis> {
     profile: Profile,
     webhook: Webhook,
     bridge: Bridge,
+    latest: Latest,
     ledger: SharedLedger,
     seed: u64,
     stop: Arc<AtomicBool>,
@@ -100,6 +102,7 @@ impl<B> Harness<B> {
         let tables = node::tables(&webhook, &bridge);
         let node = |(number, broker): (usize, &String)| node::start(number, "127.0.0.1:0", broker, &tables, options);
         let nodes: Vec<_> = broker_urls.iter().enumerate().map(node).collect();
+        let ledger = SharedLedger::default();
         let mut harness = Self {
             broker,
             proxies,
@@ -110,7 +113,8 @@ impl<B> Harness<B> {
             profile: profile(),
             webhook,
             bridge,
-            ledger: SharedLedger::default(),
+            latest: Latest::new(ledger.clone()),
+            ledger,
             // The seed repeats the publishers' choices, as long as the outcomes are the same.
             seed: seed(),
             stop: Arc::default(),
@@ -133,6 +137,7 @@ impl<B> Harness<B> {
         harness.bridge.wait_for_listeners(count).await;
         harness.publishers.push(tokio::spawn(harness.bridge.publish(harness.ledger.clone(), harness.stop.clone())));
         harness.run_healthy().await;
+        harness.latest.check(&harness.urls[0], false).await;
         harness
     }
 
@@ -274,7 +279,8 @@ impl<B> Harness<B> {
         reqwest::get(url).await.expect("the daemon responds").status().as_u16()
     }
 
-    /// Waits until all nodes are ready and accept events, and records how long that took since the call.
+    /// Waits until all nodes are ready and accept events, and records how long that took since the call. Then the newest events
+    /// of the subjects must be those of the log.
     pub async fn wait_for_recovery(&mut self) {
         let start = Instant::now();
         let acknowledged =
@@ -284,6 +290,8 @@ impl<B> Harness<B> {
             until("all nodes accept events", async || (acknowledged()[node] > before).then_some(())).await;
         }
         self.longest_recovery = self.longest_recovery.max(start.elapsed());
+        // One node is enough under load: all of them have the same broker.
+        self.latest.check(&self.urls[0], false).await;
     }
 
     /// Waits until Sentinel has announced another master and an event was acknowledged since; prints how long that took.
@@ -327,7 +335,10 @@ impl<B> Harness<B> {
             // The nodes need the processor that the comparison takes.
             tokio::time::sleep(Duration::from_millis(200)).await;
         }
-        println!("{}\n{}", self.webhook.figures(), self.bridge.figures(&self.ledger()));
+        for (url, _) in self.urls.iter().zip(&self.nodes).filter(|(_, node)| node.is_some()) {
+            self.latest.check(url, true).await;
+        }
+        println!("{}\n{}\n{}", self.webhook.figures(), self.bridge.figures(&self.ledger()), self.latest.figures());
         let bridge_metrics = self.bridge_metrics().await;
         let mut violations = check(&self.ledger());
         {

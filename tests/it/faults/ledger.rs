@@ -133,7 +133,8 @@ impl Ledger {
         Epochs(streams.map(ObservedStream::epochs).max_by_key(Vec::len).unwrap_or_default())
     }
 
-    /// From the id of each acknowledged event to its position, where it has only one, and no retry may have put it after later events.
+    /// From the id of each acknowledged event to its position, where it has only one, and no retry may have put it after later
+    /// events.
     pub fn only_positions(&self) -> HashMap<&str, &Position> {
         let in_order = self.sent.iter().filter(|sent| !sent.may_be_reordered);
         let only = in_order.filter_map(|sent| match &sent.outcome {

@@ -1,6 +1,7 @@
 //! One node of the harness: its configuration, and how it is started.
 
 use super::bridge::Bridge;
+use super::ledger::CHANNELS;
 use super::webhook::Webhook;
 use crate::support::clock::Clock;
 use crate::support::daemon::Daemon;
@@ -16,9 +17,11 @@ pub struct StartOptions<'a> {
     pub fails_over: bool,
 }
 
-/// The tables of each node: a webhook and bridges.
+/// The tables of each node: a webhook, bridges, and types that keep the newest event of each subject
+/// for longer than a clock is stepped.
 pub fn tables(webhook: &Webhook, bridge: &Bridge) -> String {
-    [webhook.tables(), bridge.tables()].concat()
+    let types = CHANNELS.map(|channel| format!("[types.{channel}]\nlatest = \"7d\"\n")).concat();
+    [webhook.tables(), bridge.tables(), types].concat()
 }
 
 /// Starts one node with these tables in its configuration.

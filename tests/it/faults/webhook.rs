@@ -65,8 +65,8 @@ impl Webhook {
     }
 }
 
-/// What came after something later of the same key, by the positions of their ids in the log. The webhook or the bridge that this is
-/// about is named by `receiver`.
+/// What came after something later of the same key, by the positions of their ids in the log. `receiver` names the webhook or the
+/// bridge.
 pub fn out_of_order<'a, K: Eq + Hash>(
     receiver: &str,
     came: impl IntoIterator<Item = (K, &'a str)>,
