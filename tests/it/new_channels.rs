@@ -2,6 +2,9 @@
 //! without what goes.
 
 use std::fs;
+use std::io::Write;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -133,4 +136,49 @@ fn what_comes_is_handed_on_once_with_a_position_file() {
     publish(&daemon, &["review", "sku=c"]);
     let tail = Running::start(daemon.command(&flags));
     assert_eq!(tail.line(), "c");
+}
+
+/// Waits until somebody subscribes to a channel.
+fn until_subscribed(daemon: &Daemon, channel: &str) {
+    let end = Instant::now() + Duration::from_secs(20);
+    let is_subscribed = |line: &str| {
+        let listed: Value = serde_json::from_str(line).unwrap();
+        listed["type"] == channel && listed["subscribers"] == 1
+    };
+    while !daemon.run(&["channels", "--json"]).out.lines().any(is_subscribed) {
+        assert!(Instant::now() < end, "nobody subscribes to {channel}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// What comes and goes is seen in the list of channels. A message would stand across the screen.
+#[test]
+fn top_follows_channels_that_come_and_says_nothing_across_its_screen() {
+    let daemon = daemon();
+    // `script` gives the command a terminal.
+    let mut script = Command::new("script");
+    script.args(["-qec", "stty rows 30 cols 100; exec $TIDINGS top", "/dev/null"]).current_dir(daemon.folder.path());
+    script.env("TIDINGS", env!("CARGO_BIN_EXE_tidings")).env("TIDINGS_URL", &daemon.url).env("TERM", "xterm");
+    let mut top = script
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("script is installed");
+    until_subscribed(&daemon, "order-status");
+    let daemon = again(daemon, true);
+    until_subscribed(&daemon, "review");
+    let daemon = again(daemon, false);
+    until_subscribed(&daemon, "order-status");
+    // It has gone on without the channels that went.
+    let daemon = again(daemon, true);
+    until_subscribed(&daemon, "visit");
+    top.stdin.take().unwrap().write_all(b"q").unwrap();
+    let ended = top.wait_with_output().unwrap();
+    let screen = String::from_utf8_lossy(&ended.stdout);
+    assert_eq!(ended.status.code(), Some(0), "{screen}");
+    assert!(screen.contains("SUBSCRIBERS"), "{screen}");
+    for message in ["following", "followed"] {
+        assert!(!screen.contains(message), "{message:?} stands on the screen: {screen}");
+    }
 }
