@@ -47,9 +47,10 @@ fn query(path: &str, schemas: &mut Schemas) -> Value {
         let name = parameter["name"].as_str()?.to_owned();
         let (schema, description) = (parameter["schema"].take(), parameter["description"].take());
         // What the schemas of the document say better, in a format of their own, is a text here.
-        let mut property = match schema.get("type") {
-            Some(_) => schema,
-            None => json!({ "type": "string" }),
+        let mut property = match (schema.get("type"), parameter.get("content")) {
+            (Some(_), _) => schema,
+            (None, None) => json!({ "type": "string" }),
+            (None, Some(_)) => json!({ "type": "string", "contentMediaType": "application/json" }),
         };
         property["description"] = description;
         Some((name, property))

@@ -111,8 +111,8 @@ fn document(types: &Types<'_>, origin: &str, needs_credential: bool) -> Value {
     let mut schemas = Schemas::new(types, false);
     let mut channels = Map::new();
     let mut operations = Map::new();
-    let mut messages = Messages::new(&mut schemas, types);
-    channels::add(&mut channels, &mut messages, types, &mut schemas);
+    let messages = Messages::new(&mut schemas, types);
+    channels::add(&mut channels, &messages, types, &mut schemas);
     operations::add(&mut operations, &messages, types, &mut schemas);
     schemas.add("CloseCode", close_codes());
     let all = schemas.all();
