@@ -108,6 +108,11 @@ impl Ledger {
         self.sent.iter().filter(|sent| matches!(sent.outcome, Outcome::Acknowledged(_))).count()
     }
 
+    /// The messages for bridges.
+    pub fn bridged(&mut self) -> impl Iterator<Item = &mut SentEvent> {
+        self.sent.iter_mut().filter(|sent| sent.outcome == Outcome::Bridged)
+    }
+
     /// The number of events with this outcome.
     pub fn count(&self, outcome: &Outcome) -> usize {
         self.sent.iter().filter(|sent| sent.outcome == *outcome).count()
