@@ -15,17 +15,18 @@ use tidings::event::Position;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader as AsyncReader};
 use tokio::net::TcpStream;
 
-use super::ledger::{Ledger, Observation, ObservedStream, Outcome, SentEvent, SharedLedger, lock};
+use super::ledger::{CHANNELS, Ledger, Observation, ObservedStream, Outcome, SentEvent, SharedLedger, lock};
 use super::webhook::out_of_order;
 use crate::support::redis::Redis;
 use crate::support::until;
 
-const TYPE: &str = "inventory-change";
+/// The type of both bridges. The webhook has the others, because each event that goes out costs the nodes much.
+const TYPE: &str = CHANNELS[0];
 const CHANNEL: &str = "legacy:inventory";
 /// The number of this publisher in the ledger.
 const NUMBER: usize = 1000;
 /// The pause between two messages. Each node publishes each of them.
-const INTERVAL: Duration = Duration::from_millis(50);
+const INTERVAL: Duration = Duration::from_millis(100);
 
 /// The Redis of the legacy publisher, and what its channel had.
 pub struct Bridge {

@@ -1,8 +1,8 @@
 //! Whether the newest event of each subject is that of the log, while the load goes on.
 //!
-//! The newest events are read before and after the log. In one epoch, those of before are at most as new as the log's, and
-//! those of after at least. Without load, they are the same. A reader that resumes with its last cursor must be told when a log was
-//! lost.
+//! A reader goes on from its last cursor, then reads the log, and then asks for all newest events. In one epoch, what it has
+//! from the lists is at most as new as the log, and what it gets after the log at least. Without load, all are the same. It must
+//! be told when a log was lost.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -98,18 +98,17 @@ impl Latest {
 impl Channel {
     /// Compares once; returns how many newest events. `Err`: what is wrong, or why nothing can be said yet.
     async fn compare(&mut self, url: &str, ledger: &SharedLedger, is_quiet: bool) -> Result<usize, String> {
-        let before = self.list(url, ledger, None).await?.newest;
+        self.resume(url, ledger).await?;
         self.read_log(url).await?;
         let mut after = self.list(url, ledger, None).await?.newest;
         let compared = self.log.newest.len();
-        self.resume(url, ledger).await?;
         if is_quiet && self.newest != after {
             return Err("what a reader has that resumed is not what a new one has".into());
         }
         self.ask_alone(url, &mut after).await?;
         let ledger = lock(ledger);
         let survived = |_: &str, at: &Position| at.offset <= survived(&ledger, self.name, at);
-        judge(&before, &self.log, &after, survived)?;
+        judge(&self.newest, &self.log, &after, survived)?;
         Ok(compared)
     }
 
