@@ -2,13 +2,14 @@
 //!
 //! The files are compared by content every few seconds. So it does not matter how they are renewed: written in place,
 //! moved, or by a symbolic link to another folder, as Kubernetes does it. New connections get the new certificate, and
-//! open ones go on. Files that do not fit together change nothing.
+//! open ones go on. Files that do not fit together change nothing. A certificate that has ended, or ends soon, is a warning.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use rustls::crypto::ring;
 use rustls::pki_types::pem::{Error as PemError, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -18,6 +19,7 @@ use tokio::sync::watch;
 
 use crate::config::{TlsConfig, read_error};
 use crate::metrics::Metrics;
+use crate::transport::{Remaining, days_between, end_of};
 
 /// How often the files are read.
 const INTERVAL: Duration = Duration::from_secs(2);
@@ -33,6 +35,10 @@ pub struct Certificates {
     current: watch::Sender<Arc<ServerConfig>>,
     /// The fingerprint of the files that were read last and were used, or refused.
     known: u64,
+    /// When the certificate in use ends, if that can be read.
+    end: Option<Timestamp>,
+    /// What was said last of that end.
+    said: Remaining,
     metrics: Arc<Metrics>,
 }
 
@@ -51,7 +57,10 @@ impl Certificates {
     pub fn load(files: TlsConfig, metrics: Arc<Metrics>) -> Result<(Self, CurrentTls), String> {
         let contents = Contents::read(&files)?;
         let (current, receiver) = watch::channel(Arc::new(contents.config(&files)?));
-        Ok((Self { files, current, known: contents.fingerprint(), metrics }, receiver))
+        let (known, end) = (contents.fingerprint(), contents.end(&files));
+        let mut loaded = Self { files, current, known, end, said: Remaining::Enough, metrics };
+        loaded.note_end(end);
+        Ok((loaded, receiver))
     }
 
     /// Follows the files for ever.
@@ -61,6 +70,7 @@ impl Certificates {
         loop {
             tokio::time::sleep(pause).await;
             pause = INTERVAL;
+            self.warn_of_end();
             let files = self.files.clone();
             let Ok(read) = tokio::task::spawn_blocking(move || Contents::read(&files)).await else { continue };
             match read {
@@ -87,13 +97,43 @@ impl Certificates {
         }
     }
 
-    fn renew(&self, contents: &Contents) {
+    fn renew(&mut self, contents: &Contents) {
         match contents.config(&self.files) {
             Ok(config) => {
                 self.current.send_replace(Arc::new(config));
                 tracing::info!(cert = %self.files.cert.display(), "the TLS certificate was renewed");
+                self.note_end(contents.end(&self.files));
             }
             Err(reason) => self.keep(&reason),
+        }
+    }
+
+    /// Notes when the certificate in use ends.
+    fn note_end(&mut self, end: Option<Timestamp>) {
+        (self.end, self.said) = (end, Remaining::Enough);
+        self.metrics.tls_certificate_expiry.set(end.map_or(0, Timestamp::as_second));
+        self.warn_of_end();
+    }
+
+    /// Warns once when the end is near, and once more when it has come.
+    fn warn_of_end(&mut self) {
+        let (Some(end), now) = (self.end, Timestamp::now()) else { return };
+        let remaining = Remaining::at(now, end);
+        if std::mem::replace(&mut self.said, remaining) == remaining {
+            return;
+        }
+        let (cert, days) = (self.files.cert.display(), days_between(now, end));
+        match remaining {
+            Remaining::Enough => {}
+            Remaining::Soon => tracing::warn!(
+                %cert, %end, days,
+                "the TLS certificate ends soon: write a newer one to the same files, which are read again by themselves"
+            ),
+            Remaining::Nothing => tracing::warn!(
+                %cert, %end,
+                "the TLS certificate has expired, so clients refuse this node: write a newer one to the same files, which are \
+                 read again by themselves"
+            ),
         }
     }
 
@@ -121,6 +161,12 @@ impl Contents {
         let mut hasher = DefaultHasher::new();
         (&self.cert, &self.key, &self.client_ca).hash(&mut hasher);
         hasher.finish()
+    }
+
+    /// When the certificate ends. Those of authorities after it end later, as a rule.
+    fn end(&self, files: &TlsConfig) -> Option<Timestamp> {
+        let pem = Pem { name: "tls_cert", path: &files.cert, text: &self.cert };
+        end_of(pem.certificates().ok()?.first()?)
     }
 
     fn config(&self, files: &TlsConfig) -> Result<ServerConfig, String> {

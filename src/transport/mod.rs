@@ -5,6 +5,7 @@
 //! `tls.rs`), so nobody above this module knows which of the two a connection has. This module does not know frames or
 //! requests.
 
+mod expiry;
 mod session;
 mod tls;
 
@@ -20,6 +21,7 @@ use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
+pub use expiry::{Remaining, days_between, end_of};
 pub use session::PlainHttp;
 use tls::TlsStream;
 

@@ -27,7 +27,7 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 
 use crate::support::certificates::{Authority, Certificate};
-use crate::support::daemon::{self, Daemon};
+use crate::support::daemon::{self, Daemon, Running};
 use crate::support::events::{offset, sale, with};
 use crate::support::node::{Node, config};
 use crate::support::tls::{VERSIONS, client_config, connect, handshake, install_cryptography, server_config};
@@ -191,6 +191,68 @@ async fn the_commands_trust_the_authority_that_they_are_given() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn both_versions_agree_on_http_1_1_and_keep_connections_alive() {
+/// Over HTTP and over the WebSocket, by the flag and by a context, and never in silence.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_commands_take_any_certificate_only_with_a_warning() {
+    let secure = Secure::start(&[]);
+    secure.publish(&sale("1")).await;
+    let tail = ["tail", "inventory-change", "--since", "start", "--count", "1", "--format", "{subject}"];
+    assert_eq!(secure.daemon.run(&tail).code, Some(1));
+    let insecure = secure.daemon.run(&[&tail[..], &["--insecure-tls"]].concat());
+    assert_eq!((insecure.code, &*insecure.out), (Some(0), "1\n"), "{insecure:?}");
+    assert!(insecure.err.contains("warning: --insecure-tls") && insecure.err.contains("--cacert FILE"), "{insecure:?}");
+    let here = |arguments: &[&str]| daemon::run(daemon::tidings(secure.daemon.folder.path(), arguments), "");
+    let added = here(&["context", "add", "try", &secure.daemon.url, "--insecure-tls"]);
+    assert!(added.code == Some(0) && added.err.contains("warning: --insecure-tls"), "{added:?}");
+    let listed = here(&["channels"]);
+    assert!(listed.code == Some(0) && listed.err.contains("warning: --insecure-tls"), "{listed:?}");
+    let contexts = here(&["context", "list", "--json"]);
+    assert!(contexts.out.contains("\"insecureTls\":true"), "{contexts:?}");
+    // Without TLS, there is nothing to warn of.
+    let plain = Daemon::start();
+    let listed = plain.run(&["channels", "--insecure-tls"]);
+    assert!(listed.code == Some(0) && listed.err.is_empty(), "{listed:?}");
+}
+
+/// Nobody else tells that clients refuse the node.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_certificate_that_has_expired_or_ends_soon_is_a_warning_and_a_metric() {
+    let authority = Authority::new();
+    let folder = tempfile::tempdir().unwrap();
+    let [cert, key] = ["tls.crt", "tls.key"].map(|name| folder.path().join(name).display().to_string());
+    let use_one_for = |days: i64| {
+        let pair = authority.certificate_for_days(&["localhost"], days);
+        replace(&key, &pair.key);
+        replace(&cert, &pair.cert);
+    };
+    use_one_for(-1);
+    let flags = ["serve", "--log-format", "json", "--listen", "127.0.0.1:0", "--tls-cert", &cert, "--tls-key", &key];
+    let node = Running::start(daemon::tidings(folder.path(), &flags));
+    let warned = node.said("the TLS certificate has expired");
+    assert!(warned.contains("\"WARN\"") && warned.contains("tls.crt") && warned.contains("T00:00:00Z"), "{warned}");
+    let listening: Value = serde_json::from_str(&node.said("\"listening\"")).unwrap();
+    let address = listening["url"].as_str().unwrap().strip_prefix("https://").unwrap().parse().unwrap();
+
+    use_one_for(10);
+    node.said("the TLS certificate was renewed");
+    let warned = node.said("the TLS certificate ends soon");
+    assert!(warned.contains("\"days\":9") || warned.contains("\"days\":10"), "{warned}");
+    let config = client_config(&authority.cacert(), &version::TLS13, None);
+    let text = get(connect(address, config).await.unwrap(), "/metrics").await;
+    let line = text.lines().find_map(|line| line.strip_prefix("tidings_tls_certificate_expiry_seconds "));
+    let end = line.and_then(|line| line.parse::<i64>().ok()).unwrap_or_else(|| panic!("{text}"));
+    let left = end - jiff::Timestamp::now().as_second();
+    assert!((8 * 86_400..=10 * 86_400).contains(&left), "{left}");
+
+    use_one_for(-3);
+    node.said("the TLS certificate has expired");
+    use_one_for(60);
+    node.said("the TLS certificate was renewed");
+    node.signal("TERM");
+    let rest = node.ended();
+    assert!(!rest.err.contains("the TLS certificate"), "{rest:?}");
+}
+
     let secure = Secure::start(&[]);
     for version in VERSIONS {
         let config = client_config(&secure.authority.cacert(), version, None);
