@@ -112,7 +112,7 @@ impl From<Error> for Failure {
             // A daemon runs there, or somebody in its place.
             Error::Unreachable { ref cause, .. } if cause.contains("invalid peer certificate") => {
                 Self::Message(format!(
-                    "{error}\n--ca FILE names an authority that this system does not trust; `{} doctor` says what is wrong.",
+                    "{error}\n--cacert FILE names an authority that this system does not trust; `{} doctor` says what is wrong.",
                     program::called()
                 ))
             }

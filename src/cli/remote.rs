@@ -1,4 +1,4 @@
-//! The flags `--url`, `--token-file`, `--token`, `--ca` and their like of every command that talks to a daemon, and the client
+//! The flags `--url`, `--token-file`, `--token`, `--cacert` and their like of every command that talks to a daemon, and the client
 //! that they make.
 //!
 //! A token in a file is read again when it is about to expire or was refused, so that another program can renew it.
@@ -44,8 +44,13 @@ pub struct Remote {
     credential: CredentialFlags,
 
     /// Certificates of the authorities to trust, in PEM form, for https:// [default: those of this system].
-    #[arg(long, value_name = "FILE", env = "TIDINGS_CA", value_hint = ValueHint::FilePath)]
+    #[arg(long = "cacert", alias = "ca", value_name = "FILE", env = "TIDINGS_CA", value_hint = ValueHint::FilePath)]
     ca: Option<PathBuf>,
+
+    /// Take every certificate of the daemon. Whoever stands in between can read the token and the events, and change them.
+    /// For a try on one machine: --cacert is the safe way.
+    #[arg(long)]
+    insecure_tls: bool,
 
     /// Certificate to show to a daemon that asks for one, in PEM form.
     #[arg(long, value_name = "FILE", env = "TIDINGS_CLIENT_CERT", value_hint = ValueHint::FilePath, requires = "client_key")]
@@ -197,10 +202,34 @@ impl Remote {
     /// # Errors
     /// If a URL is not valid, or the token cannot be read. Does not connect.
     pub fn client(&self) -> Result<Client, Failure> {
-        let context = self.context()?;
+        self.client_of(self.context()?)
+    }
+
+    /// A client of the daemon at `url`, for a command that names none. The current context counts only if it has that address.
+    ///
+    /// # Errors
+    /// Those of [`Remote::client`].
+    pub fn client_at(&self, url: String) -> Result<Client, Failure> {
+        let current = context::chosen(None)?.filter(|current| current.url == [url.as_str()]);
+        self.client_of(current.unwrap_or_else(|| Stored { url: vec![url], ..Stored::default() }))
+    }
+
+    /// Whether a flag or a variable says which daemon is meant.
+    pub fn names_a_daemon(&self) -> bool {
+        !self.urls().is_empty() || self.context.as_deref().is_some_and(|name| !name.is_empty())
+    }
+
+    fn client_of(&self, context: Stored) -> Result<Client, Failure> {
         let client = self.client_with(&context, self.credential.or(&context).given()?)?;
         if let Some(key) = self.client_key.as_ref().or(context.client_key.as_ref()) {
             warn_of_file(key, "the private key of the client's certificate");
+        }
+        if client.takes_any_certificate() {
+            say_warning(&format!(
+                "--insecure-tls: the certificate of {} is not checked, so somebody in between can read the token and the \
+                 events; --cacert FILE trusts an authority of your own",
+                client.url()
+            ));
         }
         Ok(client.on_retry(report_first()))
     }
@@ -255,10 +284,16 @@ impl Remote {
             flag.clone().filter(|path| !path.as_os_str().is_empty()).or_else(|| stored.clone())
         };
         let ca = given(&self.ca, &context.ca);
+        let client = match self.insecure_tls || context.insecure_tls {
+            true => client.without_verification()?,
+            false => client,
+        };
         let (cert, key) =
             (given(&self.client_cert, &context.client_cert), given(&self.client_key, &context.client_key));
         let client = match ca {
-            Some(file) => client.with_ca(read(&file)?).map_err(|error| format!("--ca {}: {error}", file.display()))?,
+            Some(file) => {
+                client.with_ca(read(&file)?).map_err(|error| format!("--cacert {}: {error}", file.display()))?
+            }
             None => client,
         };
         match (cert, key) {

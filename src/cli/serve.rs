@@ -123,7 +123,7 @@ fn example_commands(url: &str, has_context: bool, config: &Config) -> [String; 2
         tail += &format!(" --url {url}");
     }
     if let Some(tls) = &config.tls {
-        tail += " --ca CA.pem";
+        tail += " --cacert CA.pem";
         curl += " --cacert CA.pem";
         if tls.client_ca.is_some() {
             tail += " --client-cert CLIENT.pem --client-key CLIENT.key";
@@ -157,7 +157,7 @@ mod tests {
         );
         let tls = [("tls_cert", "a.pem"), ("tls_key", "a.key"), ("tls_client_ca", "c.pem"), ("auth", "auth.toml")];
         let [tail, curl] = examples("https://127.0.0.1:1", &tls);
-        let flags = " --url https://127.0.0.1:1 --ca CA.pem --client-cert CLIENT.pem --client-key CLIENT.key --token-file me.token";
+        let flags = " --url https://127.0.0.1:1 --cacert CA.pem --client-cert CLIENT.pem --client-key CLIENT.key --token-file me.token";
         assert!(tail.ends_with(flags), "{tail}");
         let flags =
             r#"curl --cacert CA.pem --cert CLIENT.pem --key CLIENT.key -H "authorization: Bearer $(cat me.token)" -H "#;

@@ -50,6 +50,8 @@ mod syncs;
 #[cfg(feature = "tls")]
 mod tls;
 mod token;
+#[cfg(feature = "server")]
+mod unverified;
 mod update;
 mod urls;
 mod webhooks;

@@ -8,7 +8,7 @@ use reqwest::header::{self, HeaderMap};
 use url::Url;
 
 use super::urls::route;
-use super::{Client, Error};
+use super::{Client, Error, uses_https};
 use crate::secret::Secret;
 
 /// A stream may last for so long.
@@ -28,6 +28,22 @@ impl Client {
     /// Whether it sends a token.
     pub(crate) fn has_token(&self) -> bool {
         self.credential.is_some()
+    }
+
+    /// Takes every certificate of a daemon, without a check of who answers.
+    ///
+    /// # Errors
+    /// The client's own certificate cannot be used.
+    pub(crate) fn without_verification(self) -> Result<Self, Error> {
+        self.change_tls(|tls| {
+            tls.takes_any = true;
+            Ok(())
+        })
+    }
+
+    /// Whether it takes every certificate of an `https:` daemon.
+    pub(crate) fn takes_any_certificate(&self) -> bool {
+        self.tls.takes_any && uses_https(&self.bases)
     }
 
     /// The TLS configuration of its connections.

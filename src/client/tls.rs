@@ -19,12 +19,20 @@ pub(super) struct TlsOptions {
     ca: Vec<CertificateDer<'static>>,
     /// The client's certificate and its key.
     identity: Option<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>)>,
+    /// Takes every certificate of a daemon.
+    #[cfg(feature = "server")]
+    pub takes_any: bool,
 }
 
 impl Clone for TlsOptions {
     fn clone(&self) -> Self {
         let identity = self.identity.as_ref().map(|(chain, key)| (chain.clone(), key.clone_key()));
-        Self { ca: self.ca.clone(), identity }
+        Self {
+            ca: self.ca.clone(),
+            identity,
+            #[cfg(feature = "server")]
+            takes_any: self.takes_any,
+        }
     }
 }
 
@@ -55,8 +63,14 @@ impl TlsOptions {
         let invalid = |error: rustls::Error| Error::Url(format!("the client's certificate cannot be used: {error}"));
         let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_safe_default_protocol_versions()
-            .map_err(invalid)?
-            .with_root_certificates(roots);
+            .map_err(invalid)?;
+        #[cfg(feature = "server")]
+        let builder = match self.takes_any {
+            true => builder.dangerous().with_custom_certificate_verifier(super::unverified::verifier()),
+            false => builder.with_root_certificates(roots),
+        };
+        #[cfg(not(feature = "server"))]
+        let builder = builder.with_root_certificates(roots);
         let mut config = match self.clone().identity {
             Some((chain, key)) => builder.with_client_auth_cert(chain, key).map_err(invalid)?,
             None => builder.with_no_client_auth(),

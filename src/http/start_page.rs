@@ -56,7 +56,7 @@ pub(super) async fn show(State(app): State<App>, uri: Uri, headers: HeaderMap) -
     let (mut flags, mut tail) = (String::new(), String::new());
     if app.tls {
         flags += " --cacert CA.pem";
-        tail += " --ca CA.pem";
+        tail += " --cacert CA.pem";
     }
     if app.bus.has_auth() {
         flags += " -H \"authorization: Bearer $(cat me.token)\"";

@@ -70,6 +70,21 @@ fn a_token_of_a_context_goes_to_no_other_address() {
 }
 
 #[test]
+fn files_that_are_not_there_are_named_when_a_context_is_added() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("token"), "a").unwrap();
+    let add = ["context", "add", "prod", "https://bus.example", "--cacert", "nope.pem", "--token-file"];
+    let added = context(folder.path(), &[&add[..], &["token"]].concat());
+    assert!(added.code == Some(0) && added.err.contains("warning: --cacert /"), "{added:?}");
+    assert!(added.err.contains("nope.pem: there is no such file") && !added.err.contains("--token-file"), "{added:?}");
+    let added = context(folder.path(), &[&add[..], &["nope.token"]].concat());
+    assert!(
+        added.err.contains("warning: --token-file /") && added.err.contains("nope.token: there is no"),
+        "{added:?}"
+    );
+}
+
+#[test]
 fn mistakes_are_named_and_an_address_helps_over_a_damaged_file() {
     let folder = tempfile::tempdir().unwrap();
     let here = |arguments: &[&str]| context(folder.path(), arguments);

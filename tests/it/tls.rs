@@ -177,20 +177,20 @@ async fn the_commands_trust_the_authority_that_they_are_given() {
     let refused = secure.daemon.run(&["channels"]);
     assert_ne!(refused.code, Some(0));
     assert!(refused.err.contains("UnknownIssuer"), "{refused:?}");
-    assert!(refused.err.contains("--ca FILE") && !refused.err.contains("Is a daemon running"), "{refused:?}");
-    let listed = secure.daemon.run(&["channels", "--ca", &ca]);
-    assert_eq!(listed.code, Some(0), "{listed:?}");
+    assert!(refused.err.contains("--cacert FILE") && !refused.err.contains("Is a daemon running"), "{refused:?}");
+    for flag in ["--cacert", "--ca"] {
+        let listed = secure.daemon.run(&["channels", flag, &ca]);
+        assert_eq!(listed.code, Some(0), "{listed:?}");
+    }
     let data = r#"{"productId":"1","oldQuantity":1,"newQuantity":0,"reason":"sale"}"#;
     let mut publish = secure.daemon.command(&["publish", "inventory-change", "--data", data]);
     publish.env("TIDINGS_CA", &ca);
     let published = daemon::run(publish, "");
     assert_eq!(published.code, Some(0), "{published:?}");
-    let missing = secure.daemon.run(&["channels", "--ca", "no-such.pem"]);
+    let missing = secure.daemon.run(&["channels", "--cacert", "no-such.pem"]);
     assert!(missing.err.contains("no-such.pem"), "{missing:?}");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn both_versions_agree_on_http_1_1_and_keep_connections_alive() {
 /// Over HTTP and over the WebSocket, by the flag and by a context, and never in silence.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_commands_take_any_certificate_only_with_a_warning() {
@@ -253,6 +253,8 @@ async fn a_certificate_that_has_expired_or_ends_soon_is_a_warning_and_a_metric()
     assert!(!rest.err.contains("the TLS certificate"), "{rest:?}");
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn both_versions_agree_on_http_1_1_and_keep_connections_alive() {
     let secure = Secure::start(&[]);
     for version in VERSIONS {
         let config = client_config(&secure.authority.cacert(), version, None);

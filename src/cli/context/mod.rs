@@ -4,16 +4,18 @@
 
 mod file;
 
+use std::fs::File;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueHint};
 use clap_complete::engine::{ArgValueCandidates, CompletionCandidate};
 use serde_json::json;
 
-use super::failure::{Failure, say};
+use super::failure::{Failure, say, say_warning};
 use super::output::Output;
 use super::program;
 use crate::client::Client;
+use crate::config::read_error;
 pub use file::Context as Stored;
 use file::Contexts;
 
@@ -43,8 +45,12 @@ pub struct Add {
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     token_file: Option<PathBuf>,
     /// Certificates of the authorities to trust, in PEM form.
-    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    #[arg(long = "cacert", alias = "ca", value_name = "FILE", value_hint = ValueHint::FilePath)]
     ca: Option<PathBuf>,
+    /// Take every certificate of the daemon, in each command that uses the context. Whoever stands in between can read the
+    /// token and the events, and change them.
+    #[arg(long)]
+    insecure_tls: bool,
     /// Certificate to show to a daemon that asks for one, in PEM form.
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, requires = "client_key")]
     client_cert: Option<PathBuf>,
@@ -104,7 +110,12 @@ impl Add {
             ca: absolute(self.ca)?,
             client_cert: absolute(self.client_cert)?,
             client_key: absolute(self.client_key)?,
+            insecure_tls: self.insecure_tls,
         };
+        warn_of_missing_files(&context);
+        if context.insecure_tls {
+            say_warning("--insecure-tls: commands with this context do not check who answers");
+        }
         let is_new = all.contexts.insert(self.name.clone(), context).is_none();
         let is_current = *all.current.get_or_insert_with(|| self.name.clone()) == self.name;
         all.save()?;
@@ -115,6 +126,23 @@ impl Add {
             false => format!("{done} {0}; `{program} context use {0}` makes it the current one", self.name),
         });
         Ok(())
+    }
+}
+
+/// Warns of files that commands with this context could not read now. Another program may write them later.
+fn warn_of_missing_files(context: &Stored) {
+    for (flag, file) in [
+        ("--token-file", &context.token_file),
+        ("--cacert", &context.ca),
+        ("--client-cert", &context.client_cert),
+        ("--client-key", &context.client_key),
+    ] {
+        if let Some(file) = file
+            && let Err(error) = File::open(file)
+        {
+            let error = read_error(&error);
+            say_warning(&format!("{flag} {}: {error}; commands with this context need it", file.display()));
+        }
     }
 }
 
@@ -138,7 +166,7 @@ impl List {
             for (name, context) in &all.contexts {
                 output.json(&json!({
                     "name": name, "current": is_current(name), "url": context.url, "tokenFile": context.token_file,
-                    "ca": context.ca, "clientCert": context.client_cert, "clientKey": context.client_key,
+                    "ca": context.ca, "insecureTls": context.insecure_tls, "clientCert": context.client_cert, "clientKey": context.client_key,
                 }))?;
             }
         } else if all.contexts.is_empty() {
