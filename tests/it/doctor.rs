@@ -164,6 +164,20 @@ fn a_sound_daemon_has_no_finding() {
     assert_eq!(daemon.run(&["channels", "--json"]).out, before, "nothing was published");
 }
 
+/// A terminal that is silent for a minute seems to hang. Without one, nobody waits.
+#[test]
+fn at_a_terminal_it_says_what_it_waits_for() {
+    let daemon = Daemon::start();
+    let words = "keeping a WebSocket and an event stream open for 300.0 ms";
+    let mut script = std::process::Command::new("script");
+    script.args(["-qec", "exec $TIDINGS doctor --idle 300ms", "/dev/null"]).stdin(Stdio::null());
+    script.env("TIDINGS", env!("CARGO_BIN_EXE_tidings")).env("TIDINGS_URL", &daemon.url);
+    let shown = script.output().unwrap();
+    assert!(String::from_utf8_lossy(&shown.stdout).contains(words), "{shown:?}");
+    let ended = doctor(&daemon.url, &["--idle", "300ms"]);
+    assert!(ended.code == Some(0) && ended.err.is_empty(), "{ended:?}");
+}
+
 #[test]
 fn faults_on_the_way_are_named_with_what_to_do() {
     let daemon = Daemon::start();
@@ -223,14 +237,19 @@ fn a_certificate_that_is_not_trusted_or_ends_soon_is_named() {
         Daemon::with(&flags, tempfile::tempdir().unwrap())
     };
     let sound = daemon(&authority.certificate(&["127.0.0.1"]));
-    let trusted = ["--ca", &authority.cacert()];
+    let trusted = ["--cacert", &authority.cacert()];
     let ended = doctor(&sound.url, &trusted);
     assert_eq!(ended.code, Some(0), "{ended:?}");
-    assert_finds(&sound.url, &["--ca", &other.cacert()], "tls", &["handshake failed", "--ca FILE"]);
+    assert_finds(&sound.url, &["--ca", &other.cacert()], "tls", &["handshake failed", "--cacert FILE"]);
     let misnamed = daemon(&authority.certificate(&["bus.example"]));
     assert_finds(&misnamed.url, &trusted, "tls", &["handshake failed", "alternative names"]);
     let ending = daemon(&authority.certificate_for_days(&["127.0.0.1"], 3));
-    assert_finds(&ending.url, &trusted, "tls", &["ends in 2 days", "renew"]);
+    assert_finds(&ending.url, &trusted, "tls", &["ends in 2 days, at 20", "T00:00:00Z", "renew"]);
+    let expired = daemon(&authority.certificate_for_days(&["127.0.0.1"], -2));
+    let found = &["the certificate has expired at 20", "T00:00:00Z", "renew"];
+    assert_finds(&expired.url, &trusted, "tls", found);
+    // Somebody in between could show any certificate.
+    assert_finds(&sound.url, &["--insecure-tls"], "tls", &["is not checked", "--cacert FILE"]);
     // Without TLS to a port that takes nothing else.
     let http = sound.url.replace("https:", "http:");
     assert_finds(&http, &[], "daemon", &["this port takes TLS only", "https://"]);
@@ -280,7 +299,44 @@ fn a_daemon_without_its_broker_and_a_lost_node_are_named() {
     until("the daemon is not ready", || daemon.run(&["health", "--ready"]).code == Some(1));
     let found = troubles(&doctor(&daemon.url, &["--json"]));
     let ready = found.iter().find(|(check, _)| check == "ready").unwrap_or_else(|| panic!("{found:?}"));
-    assert!(ready.1.contains("the daemon's log"), "{ready:?}");
+    assert!(ready.1.contains("the daemon's log") && ready.1.contains("config check --connect"), "{ready:?}");
+    // With the configuration, the broker alone is the finding.
+    let file = daemon.folder.path().join("tidings.toml");
+    std::fs::write(&file, format!("broker = \"{broker}\"\n")).unwrap();
+    let found = troubles(&doctor(&daemon.url, &["--json", "--config", file.to_str().unwrap()]));
+    let of_the_broker = found.iter().filter(|(check, _)| matches!(&**check, "ready" | "round trip"));
+    assert_eq!(of_the_broker.map(|(check, _)| &**check).collect::<Vec<_>>(), ["round trip"], "{found:?}");
+}
+
+#[test]
+fn without_an_address_the_daemon_of_the_configuration_is_examined() {
+    let authority = Authority::new();
+    let certificate = authority.certificate(&["127.0.0.1"]);
+    let flags = ["--listen", "127.0.0.1:0", "--tls-cert", &certificate.cert, "--tls-key", &certificate.key];
+    let daemon = Daemon::with(&flags, tempfile::tempdir().unwrap());
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("tidings.toml");
+    let here = |listen: &str, more: &[&str]| {
+        let tls = format!("tls_cert = {:?}\ntls_key = {:?}\n", certificate.cert, certificate.key);
+        std::fs::write(&file, format!("listen = \"{listen}\"\ninsecure = true\n{tls}")).unwrap();
+        let arguments = ["doctor", "--config", "tidings.toml", "--cacert", &authority.cacert()];
+        run(tidings(folder.path(), &[&arguments[..], more].concat()), "")
+    };
+    let address = daemon.url.strip_prefix("https://").unwrap();
+    let ended = here(address, &[]);
+    assert!(ended.code == Some(0) && ended.out.starts_with(&format!("{}\n", daemon.url)), "{ended:?}");
+    // Every address of the machine is reached at its own.
+    let ended = here(&address.replace("127.0.0.1", "0.0.0.0"), &[]);
+    assert!(ended.code == Some(0) && ended.out.starts_with(&format!("{}\n", daemon.url)), "{ended:?}");
+    let closed = format!("http://{}", TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap());
+    let ended = here(address, &["--url", &closed]);
+    assert!(ended.out.starts_with(&format!("{closed}\n")), "the flag wins: {ended:?}");
+    let ended = here("127.0.0.1:0", &[]);
+    assert!(ended.code == Some(1) && ended.err.contains("--url"), "{ended:?}");
+    // A mistake in the file is the only finding: nobody knows which daemon it is about.
+    let ended = here("nowhere", &[]);
+    assert!(ended.code == Some(1) && ended.out.starts_with("tidings.toml\n"), "{ended:?}");
+    assert!(ended.out.contains("problem  config"), "{ended:?}");
 }
 
 #[test]

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::super::flags::ConfigFlags;
 use super::finding::Finding;
 use crate::broker::examination;
+use crate::config::Config;
 use crate::{schema, server};
 
 const CHECK: &str = "broker";
@@ -17,24 +18,31 @@ pub fn left_out() -> Finding {
     Finding::skipped(CHECK, message)
 }
 
-/// Looks at the broker that a daemon with this configuration file uses.
-pub async fn check(file: &Path) -> Vec<Finding> {
-    let configured = |message: String| vec![Finding::problem("config", message, "`tidings config check` says more")];
-    let loaded = match ConfigFlags::of_file(file.to_owned()).read() {
-        Ok(Ok(loaded)) => loaded,
-        Ok(Err(mistakes)) => return configured(mistakes.0.join("; ")),
-        Err(error) => return configured(error.to_string()),
-    };
-    let catalog = match schema::catalog(loaded.config.server.schemas.as_deref()) {
+/// The configuration of a daemon with this file, or what is wrong with it.
+pub fn configuration(file: &Path) -> Result<Config, Finding> {
+    match ConfigFlags::of_file(file.to_owned()).read() {
+        Ok(Ok(loaded)) => Ok(loaded.config),
+        Ok(Err(mistakes)) => Err(configured(mistakes.0.join("; "))),
+        Err(error) => Err(configured(error.to_string())),
+    }
+}
+
+fn configured(message: String) -> Finding {
+    Finding::problem("config", message, "`tidings config check` says more")
+}
+
+/// Looks at the broker of this configuration.
+pub async fn check(config: &Config) -> Vec<Finding> {
+    let catalog = match schema::catalog(config.server.schemas.as_deref()) {
         Ok((catalog, _)) => Arc::new(catalog),
-        Err(errors) => return configured(errors.to_string()),
+        Err(errors) => return vec![configured(errors.to_string())],
     };
-    match server::examine(&loaded.config, &catalog).await {
+    match server::examine(config, &catalog).await {
         Ok(found) if found.is_empty() => {
-            vec![Finding::ok(CHECK, format!("{} is in the daemon's process", loaded.config.broker.broker))]
+            vec![Finding::ok(CHECK, format!("{} is in the daemon's process", config.broker.broker))]
         }
         Ok(found) => found.into_iter().map(finding).collect(),
-        Err(mistakes) => configured(mistakes.join("; ")),
+        Err(mistakes) => vec![configured(mistakes.join("; "))],
     }
 }
 

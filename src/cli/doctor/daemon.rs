@@ -104,17 +104,22 @@ fn skew(ours: SystemTime, theirs: Timestamp) -> Finding {
     }
 }
 
-/// Whether it can publish and receive.
-pub async fn ready(node: &Client) -> Vec<Finding> {
-    vec![match node.ready().await {
-        Ok(()) => Finding::ok("ready", "reaches its broker"),
-        Err(Error::Refused(problem)) => Finding::problem(
-            "ready",
-            problem.to_string(),
-            "the daemon's log says what the broker refuses; `tidings config check` on its machine checks the settings",
+/// Whether it can publish and receive. `broker_fails`: whether a finding about its broker says why not.
+pub async fn ready(node: &Client, broker_fails: bool) -> Finding {
+    const CHECK: &str = "ready";
+    match node.ready().await {
+        Ok(()) => Finding::ok(CHECK, "reaches its broker"),
+        Err(Error::Refused(_)) if broker_fails => Finding::skipped(
+            CHECK,
+            "not ready, and its broker has a problem: see below, where its configuration is checked",
         ),
-        Err(error) => Finding::problem("ready", error.to_string(), "look at the daemon's log"),
-    }]
+        Err(Error::Refused(problem)) => Finding::problem(
+            CHECK,
+            problem.to_string(),
+            "the daemon's log says what the broker refuses; `tidings config check --connect` on its machine looks at the broker",
+        ),
+        Err(error) => Finding::problem(CHECK, error.to_string(), "look at the daemon's log"),
+    }
 }
 
 /// Whether pages of this origin may use the daemon.

@@ -10,17 +10,19 @@ mod finding;
 mod reach;
 mod streams;
 
+use std::io::{self, IsTerminal};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, ValueHint};
 use serde::Serialize;
 
-use super::failure::Failure;
-use super::output::{BOLD, Output};
+use super::failure::{Failure, say};
+use super::output::{BOLD, DIM, Output, human};
 use super::remote::Remote;
 use crate::client::Client;
-use crate::config;
+use crate::config::{self, Config};
 use finding::{Finding, Level};
 
 /// Find out what is wrong between here and a daemon.
@@ -41,7 +43,8 @@ pub struct Doctor {
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     idle: Option<Duration>,
     /// Configuration file of the daemon, on a machine that reaches its broker: checks the broker, too, as `tidings config check
-    /// --connect` does. The environment counts as for the daemon.
+    /// --connect` does. Without --url and --context, the daemon is the one at its `listen`. The environment counts as for the
+    /// daemon.
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     config: Option<PathBuf>,
     /// Print one JSON object per line.
@@ -53,6 +56,24 @@ pub struct Doctor {
 
 fn duration(text: &str) -> Result<Duration, String> {
     config::duration_or_zero(text).map_err(|expected| format!("expected {expected}"))
+}
+
+/// The address at which a daemon with this configuration is reached from its own machine.
+fn address_of(config: &Config) -> Result<String, Failure> {
+    let scheme = if config.tls.is_some() { "https" } else { "http" };
+    let listen = config.server.listen;
+    let ip = match listen.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    match listen.port() {
+        0 => {
+            Err(format!("the configuration lets the daemon choose its port ({listen}): give its address with --url")
+                .into())
+        }
+        port => Ok(format!("{scheme}://{}", SocketAddr::new(ip, port))),
+    }
 }
 
 /// A line of `--json`.
@@ -94,16 +115,27 @@ impl Report {
 
 impl Doctor {
     pub async fn run(self) -> Result<(), Failure> {
-        let client = self.remote.client()?;
+        let configured = self.config.as_deref().map(broker::configuration);
+        let at_broker = match &configured {
+            Some(Ok(config)) => broker::check(config).await,
+            Some(Err(finding)) => vec![finding.clone()],
+            None => Vec::new(),
+        };
+        let client = match &configured {
+            Some(Ok(config)) if !self.remote.names_a_daemon() => Some(self.remote.client_at(address_of(config)?)?),
+            // Which daemon is meant cannot be read.
+            Some(Err(_)) if !self.remote.names_a_daemon() => None,
+            _ => Some(self.remote.client()?),
+        };
         let output = if self.json { Output::ndjson() } else { Output::new() };
         let mut report = Report { output, json: self.json, troubles: 0 };
-        for node in client.each_node() {
-            self.examine(&node, &mut report).await?;
+        for node in client.iter().flat_map(Client::each_node) {
+            self.examine(&node, &at_broker, &mut report).await?;
         }
         if let Some(file) = &self.config {
             let name = file.display().to_string();
             report.begin(&name)?;
-            report.add(&name, &broker::check(file).await)?;
+            report.add(&name, &at_broker)?;
         }
         if report.troubles > 0 {
             if !self.json {
@@ -117,7 +149,7 @@ impl Doctor {
     }
 
     /// The checks of one node. A check that cannot work without an earlier one is left out.
-    async fn examine(&self, node: &Client, report: &mut Report) -> Result<(), Failure> {
+    async fn examine(&self, node: &Client, at_broker: &[Finding], report: &mut Report) -> Result<(), Failure> {
         let url = node.url();
         report.begin(&url)?;
         let works = |findings: &[Finding]| findings.iter().all(|finding| finding.level != Level::Problem);
@@ -131,7 +163,8 @@ impl Doctor {
         if !works(&alive) {
             return Ok(());
         }
-        report.add(&url, &daemon::ready(node).await)?;
+        let broker_fails = !works(at_broker);
+        report.add(&url, &[daemon::ready(node, broker_fails).await])?;
         if self.config.is_none() {
             report.add(&url, &[broker::left_out()])?;
         }
@@ -148,6 +181,10 @@ impl Doctor {
         let Some(channel) = channel else { return Ok(()) };
         report.add(&url, &streams::open(node, &channel).await)?;
         if let Some(idle) = self.idle {
+            if io::stderr().is_terminal() {
+                let time = human(idle);
+                say(&format!("{DIM}keeping a WebSocket and an event stream open for {time}; Ctrl-C ends it{DIM:#}"));
+            }
             report.add(&url, &streams::idle(node, &channel, idle).await)?;
         }
         Ok(())

@@ -2,24 +2,22 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
-use rustls::pki_types::ServerName;
+use jiff::Timestamp;
+use rustls::pki_types::{ServerName, UnixTime};
 use rustls::{AlertDescription, CertificateError};
 use tokio::net::{TcpStream, lookup_host};
 use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsConnector;
-use x509_cert::Certificate;
-use x509_cert::der::Decode;
 
 use super::super::failure::MISSING_CLIENT_CERTIFICATE;
 use super::super::output::human;
 use super::finding::Finding;
 use crate::client::Client;
+use crate::transport::{Remaining, days_between, end_of};
 
 const TIMEOUT: Duration = Duration::from_secs(5);
-/// A certificate that ends sooner is worth a word: those that renew themselves do it a month before.
-const SOON: Duration = Duration::from_secs(14 * 24 * 60 * 60);
 
 /// Connects, and looks at the certificate of an `https:` address.
 pub async fn check(node: &Client) -> Vec<Finding> {
@@ -79,37 +77,51 @@ async fn tls(node: &Client, host: &str, stream: TcpStream) -> Finding {
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => {
             let inner = error.get_ref().and_then(|error| error.downcast_ref::<rustls::Error>());
-            return Finding::problem(CHECK, format!("the TLS handshake failed: {error}"), tls_fix(inner));
+            let why = inner.and_then(outside_its_time).unwrap_or_else(|| error.to_string());
+            return Finding::problem(CHECK, format!("the TLS handshake failed: {why}"), tls_fix(inner));
         }
         Err(_) => {
             let fix = "check that this port speaks TLS: an http:// address may be what is meant";
             return Finding::problem(CHECK, "the TLS handshake took longer than 5 s", fix);
         }
     };
-    let end = stream.get_ref().1.peer_certificates().and_then(|chain| ends(chain.first()?));
+    if node.takes_any_certificate() {
+        let fix = "leave out --insecure-tls, and give the authority's certificate with --cacert FILE";
+        return Finding::warning(CHECK, "the certificate is not checked: anybody in between could show one", fix);
+    }
+    let end = stream.get_ref().1.peer_certificates().and_then(|chain| end_of(chain.first()?));
     let Some(end) = end else { return Finding::ok(CHECK, "the certificate is valid") };
-    let left = end.saturating_sub(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default());
-    let days = left.as_secs() / (24 * 60 * 60);
-    match left < SOON {
-        true => Finding::warning(
+    let now = Timestamp::now();
+    let days = days_between(now, end);
+    match Remaining::at(now, end) {
+        Remaining::Enough => Finding::ok(CHECK, format!("the certificate is valid for {days} more days, until {end}")),
+        _ => Finding::warning(
             CHECK,
-            format!("the certificate ends in {days} days"),
+            format!("the certificate ends in {days} days, at {end}"),
             "renew it; the daemon reads tls_cert and tls_key again by itself",
         ),
-        false => Finding::ok(CHECK, format!("the certificate is valid for {days} more days")),
     }
 }
 
-/// The time since 1970 at which a certificate ends (RFC 5280, section 4.1.2.5).
-fn ends(certificate: &[u8]) -> Option<Duration> {
-    Some(Certificate::from_der(certificate).ok()?.tbs_certificate.validity.not_after.to_unix_duration())
+/// That a certificate is used before or after its time, with dates in place of the seconds that rustls has.
+fn outside_its_time(error: &rustls::Error) -> Option<String> {
+    let date = |time: &UnixTime| Timestamp::from_second(time.as_secs().try_into().ok()?).ok();
+    match error {
+        rustls::Error::InvalidCertificate(CertificateError::ExpiredContext { not_after, .. }) => {
+            Some(format!("the certificate has expired at {}", date(not_after)?))
+        }
+        rustls::Error::InvalidCertificate(CertificateError::NotValidYetContext { not_before, .. }) => {
+            Some(format!("the certificate is valid from {} on", date(not_before)?))
+        }
+        _ => None,
+    }
 }
 
 fn tls_fix(error: Option<&rustls::Error>) -> &'static str {
     use rustls::Error::{AlertReceived, InvalidCertificate, InvalidMessage};
     match error {
         Some(InvalidCertificate(CertificateError::UnknownIssuer)) => {
-            "give the authority's certificate with --ca FILE, or add it to those of this system"
+            "give the authority's certificate with --cacert FILE, or add it to those of this system"
         }
         Some(InvalidCertificate(CertificateError::Expired | CertificateError::ExpiredContext { .. })) => {
             "renew the certificate; if it is new, the clock of this machine is wrong"
