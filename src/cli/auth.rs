@@ -153,7 +153,7 @@ Next:
      umask 077      # files with tokens are for you only
      {program} token issue{auth} --sub me --publish '*' --subscribe '*' --admin nodes,metrics,connections,revoke,flows > me.token
      {program} tail --token-file me.token
-3. Make a token for a customer, who sees the own orders only, and look at it:
+3. Make a token for a customer, who sees only their own orders, and look at it:
      {program} token issue{auth} --sub u42 --subscribe order-status:customerId=u42 > u42.token
      {program} token inspect{auth} --token-file u42.token
    In a page:  connect(\"http://127.0.0.1:7400\", {{ token: \"…\" }}).on(\"order-status\", console.log)

@@ -5,6 +5,7 @@
 use std::io;
 use std::process::ExitCode;
 
+use super::grant::{self, Grant};
 use super::program;
 use crate::client::{AuthFailure, Error, FieldError};
 use crate::schema::LoadErrors;
@@ -14,6 +15,8 @@ use crate::schema::LoadErrors;
 pub enum Failure {
     /// [`Failure::report`] writes this message to stderr.
     Message(String),
+    /// The credential does not grant what the command wanted, in the daemon's words.
+    Forbidden(String),
     /// The message was written already.
     Reported,
     /// The reader of stdout has closed the pipe (`| head`). This is a normal end of a command that only reads, with exit code 0.
@@ -24,7 +27,16 @@ pub enum Failure {
 impl Failure {
     /// Writes the message to stderr, and returns the exit code.
     pub fn report(self) -> ExitCode {
+        self.report_with(None)
+    }
+
+    /// The same, with the grant that the command needs.
+    pub fn report_with(self, needed: Option<&Grant>) -> ExitCode {
         match self {
+            Self::Forbidden(message) => {
+                say_error(&message);
+                say(&needed.map_or_else(grant::inspect, Grant::to_string));
+            }
             Self::ClosedPipe => return ExitCode::SUCCESS,
             Self::Reported => {}
             Self::Message(message) => say_error(&message),
@@ -62,8 +74,15 @@ pub fn say(line: &str) {
 /// knows.
 pub fn say_field_errors(errors: &[FieldError], mut describe: impl FnMut(&str) -> String) {
     for error in errors {
-        say(&format!("  {}: {}", describe(&error.pointer), error.message));
+        say(&format!("  {}: {}", describe(&error.pointer), without_route(&error.message)));
     }
+}
+
+/// A text of the daemon without the route that lists the channels: the command line names its command instead.
+pub fn without_route(text: &str) -> String {
+    text.replace("; see GET /v1/channels)", ")")
+        .replace(" (GET /v1/channels lists the channels)", "")
+        .replace(" (GET /v1/channels lists the event types)", "")
 }
 
 /// Names the command that lists the channels, where a request named one that does not exist.
@@ -73,6 +92,9 @@ fn say_channels(code: &str) {
         say(&format!("`{program} channels` lists the event types of the daemon: each has a channel of the same name."));
     }
 }
+
+/// The code of a refusal for want of a grant.
+pub const FORBIDDEN: &str = "forbidden";
 
 /// What to do if the daemon wants a client's certificate and gets none.
 pub const MISSING_CLIENT_CERTIFICATE: &str =
@@ -120,10 +142,11 @@ impl From<Error> for Failure {
                 "{error}\nIs a daemon running there? Start one with `{} serve`, or give the address of another one with --url or TIDINGS_URL.",
                 program::called()
             )),
+            Error::Refused(problem) if problem.code == FORBIDDEN => Self::Forbidden(problem.to_string()),
             Error::Refused(problem) => {
                 match problem.errors.len() {
                     // The detail says all.
-                    0 | 1 => say_error(&problem.to_string()),
+                    0 | 1 => say_error(&without_route(&problem.to_string())),
                     count => {
                         say_error(&format!("the daemon refused the request for {count} mistakes ({})", problem.code));
                         say_field_errors(&problem.errors, str::to_owned);
@@ -132,8 +155,9 @@ impl From<Error> for Failure {
                 say_channels(&problem.code);
                 Self::Reported
             }
+            Error::Subscription { ref code, .. } if code == FORBIDDEN => Self::Forbidden(error.to_string()),
             Error::Subscription { ref code, .. } => {
-                say_error(&error.to_string());
+                say_error(&without_route(&error.to_string()));
                 say_channels(code);
                 Self::Reported
             }

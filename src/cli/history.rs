@@ -43,6 +43,11 @@ pub struct History {
 const PAGE_SIZE: u32 = 1_000;
 
 impl History {
+    /// The channels that were named.
+    pub fn channels(&self) -> &[String] {
+        &self.channels
+    }
+
     pub async fn run(self) -> Result<(), Failure> {
         let client = self.remote.client()?;
         let mut printer = self.shape.printer()?;

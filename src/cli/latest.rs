@@ -40,6 +40,10 @@ pub struct Latest {
 const PAGE_SIZE: u32 = 1_000;
 
 impl Latest {
+    pub fn event_type(&self) -> &str {
+        &self.event_type
+    }
+
     pub async fn run(self) -> Result<(), Failure> {
         let client = self.remote.client()?;
         let mut printer = self.shape.printer()?;

@@ -20,6 +20,7 @@ mod flags;
 mod flow;
 mod follow;
 mod generate;
+mod grant;
 mod health;
 mod history;
 mod interrupt;
@@ -52,6 +53,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser, Subcommand};
 
 use failure::Failure;
+use grant::Grant;
 
 /// A typed event bus: publish over HTTP, subscribe over WebSocket; events are kept in memory, in files or in Redis.
 #[derive(Debug, Parser)]
@@ -118,6 +120,7 @@ pub fn main() -> ExitCode {
         }
         Err(mistake) => mistake.exit(),
     };
+    let grant = Grant::of(&cli.command);
     let outcome = match cli.command {
         Command::Serve(serve) => run_on_all_cores(serve.run()),
         Command::Publish(publish) => run_on_one_core(publish.run()),
@@ -147,7 +150,7 @@ pub fn main() -> ExitCode {
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => failure.report(),
+        Err(failure) => failure.report_with(grant.as_ref()),
     }
 }
 

@@ -67,6 +67,10 @@ impl Trigger {
         let client = self.remote.client()?;
         let (catalog, channel) = self.catalog(&client).await?;
         let seed = self.seed.unwrap_or_else(rand::random);
+    pub fn event_type(&self) -> &str {
+        &self.event_type
+    }
+
         let given = fields::data(&catalog.get(channel).schema, &self.fields)?;
         let examples = Examples::new(&catalog, channel, seed.into());
         let source = Source { examples, event_type: &self.event_type, given };

@@ -58,6 +58,11 @@ pub struct Publish {
 }
 
 impl Publish {
+    /// The type of the events; `None` if each line of stdin has its own.
+    pub fn event_type(&self) -> Option<&str> {
+        Some(&*self.event_type).filter(|name| *name != "-")
+    }
+
     pub async fn run(self) -> Result<(), Failure> {
         let from_stdin = match (self.event_type.as_str(), self.fields.as_slice()) {
             ("-", []) => Some(None),

@@ -2,7 +2,8 @@
 
 use std::io;
 
-use super::super::failure::{Failure, say, say_error, say_field_errors};
+use super::super::failure::{FORBIDDEN, Failure, say, say_error, say_field_errors, without_route};
+use super::super::grant::Grant;
 use crate::client::{Error, Problem};
 
 pub enum Stop {
@@ -29,6 +30,12 @@ impl From<io::Error> for Stop {
 impl Stop {
     /// Reports the failure. `in_flight` are the first and the last line of the batch whose outcome is unknown.
     pub fn report(self, in_flight: Option<[u64; 2]>, id_prefix: &str) -> Failure {
+        // The same line would be refused again.
+        let wrong = match &self {
+            Self::Unreadable { line, .. } => Some(*line),
+            Self::Refused { problem, line, .. } if problem.code != FORBIDDEN => Some(*line),
+            _ => None,
+        };
         let unpublished_from = match self {
             Self::Unreadable { line, error } => {
                 say_error(&format!("line {line}: {error}"));
@@ -37,7 +44,10 @@ impl Stop {
             Self::Refused { problem: Problem { detail, code, errors, .. }, line, lines } => {
                 // The mistakes follow, with the number of their line in place of the index in the request.
                 let what = if errors.is_empty() { &detail } else { "the event is refused" };
-                say_error(&format!("line {line}: {what} ({code})"));
+                say_error(&format!("line {line}: {} ({code})", without_route(what)));
+                if code == FORBIDDEN {
+                    say(&Grant::publish(&format!("the type of line {line}")).to_string());
+                }
                 say_field_errors(&errors, |pointer| {
                     let pointer = pointer.trim_start_matches('/');
                     let (index, rest) = pointer.split_once('/').unwrap_or((pointer, ""));
@@ -80,8 +90,12 @@ impl Stop {
             }
             (None, None) => {}
         }
+        let again = match wrong {
+            Some(line) => format!("correct line {line} and publish the input again"),
+            None => "publish the same input again".to_owned(),
+        };
         say(&format!(
-            "To go on, publish the same input again with --id-prefix {id_prefix}: the daemon takes an id only once within \
+            "To go on, {again} with --id-prefix {id_prefix}: the daemon takes an id only once within \
              its deduplication window (10 minutes by default)."
         ));
         Failure::Reported

@@ -111,6 +111,11 @@ fn attempts(text: &str) -> Result<Attempts, String> {
 impl Tail {
     pub async fn run(self) -> Result<(), Failure> {
         let destination = match (self.forward.receiver()?, &self.handing.exec) {
+    /// The channels that were named.
+    pub fn channels(&self) -> &[String] {
+        &self.channels
+    }
+
             (Some(forward), _) => Some(Destination::Forward(forward)),
             (None, Some(command)) => Some(Destination::Exec(Exec { command: command.clone() })),
             (None, None) => None,

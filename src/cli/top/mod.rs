@@ -154,6 +154,11 @@ async fn answers(client: &Client, after: Duration) -> Answers {
 }
 
 impl Top {
+    /// The channels that were named.
+    pub fn channels(&self) -> &[String] {
+        &self.channels
+    }
+
     pub async fn run(self) -> Result<(), Failure> {
         if !self.json && !stdout().is_terminal() {
             return Err(Failure::Message("stdout is no terminal: use --json for one look".into()));

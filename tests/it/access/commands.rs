@@ -5,7 +5,7 @@ use std::fs;
 use crate::support::daemon::{Daemon, Ended, run, tidings};
 
 #[test]
-fn a_customer_sees_the_own_orders_only() {
+fn customers_see_only_their_own_orders() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().to_owned();
     let offline = |arguments: &[&str]| {
@@ -42,6 +42,33 @@ fn a_customer_sees_the_own_orders_only() {
 
     fails(as_customer(&["publish", "order-status", "orderId=4", "newStatus=shipped"]), "does not grant this");
     fails(as_customer(&["nodes"]), "does not grant this");
+    // The daemon says the same to everything that it refuses. The command knows what it asked for.
+    for (arguments, needed) in [
+        (
+            &["publish", "order-status", "orderId=4", "newStatus=shipped"][..],
+            "To publish order-status, the credential needs order-status in its list `publish`",
+        ),
+        (&["nodes"], "To list the nodes, the credential needs `nodes` in its list `admin`"),
+        (&["webhooks"], "To list the webhooks, the credential needs `nodes` in its list `admin`"),
+        (&["webhook", "dead", "x"], "needs `flows` in its list `admin`"),
+        (
+            &["token", "revoke", "--sub", "me"],
+            "To revoke credentials, the credential needs `revoke` in its list `admin`",
+        ),
+        (&["history", "data-update"], "To read data-update, the credential needs data-update in its list `subscribe`"),
+        (&["tail", "data-update"], "To read data-update, the credential needs data-update in its list `subscribe`"),
+    ] {
+        let ended = as_customer(arguments);
+        assert!(ended.err.contains("tidings token inspect` shows what it grants"), "{ended:?}");
+        fails(ended, needed);
+    }
+    let lines = "{\"orderId\":\"4\",\"newStatus\":\"shipped\"}\n";
+    let publish = ["publish", "order-status", "-", "--token-file", "u42.token"];
+    let ended = run(daemon.command(&publish), lines);
+    assert!(
+        ended.err.contains("To publish the type of line 1") && ended.err.contains("publish the same input"),
+        "{ended:?}"
+    );
     fails(daemon.run(&["channels"]), "not authenticated");
     succeeds(as_me(&["nodes"]));
     succeeds(as_me(&["token", "revoke", "--sub", "u42"]));
