@@ -80,15 +80,29 @@ impl Following {
         let known = subscriptions.iter().map(|subscription| (subscription.channel.clone(), Known::default()));
         let known = all.then(|| known.collect());
         let mut begins = Vec::with_capacity(subscriptions.len());
+        let mut from_now = Vec::new();
         for subscription in subscriptions {
             begins.push(match &since {
                 // Of all channels, those that keep no newest events begin with their next event.
                 Some(since) if all && since == LATEST && !keeps_latest(&client, &subscription.channel).await? => {
+                    from_now.push(subscription.channel.clone());
                     subscription
                 }
                 Some(since) => subscription.since(since),
                 None => subscription,
             });
+        }
+        match from_now.len() {
+            0 => {}
+            count if count == begins.len() => {
+                say(
+                    "no type keeps its newest events (`latest` in [types.NAME]): all channels begin with their next event",
+                );
+            }
+            _ => say(&format!(
+                "{DIM}these keep no newest events and begin with their next one: {}{DIM:#}",
+                from_now.join(", ")
+            )),
         }
         Ok((Self { client, conditions, since, begun, known, says: true, looking: None }, begins))
     }

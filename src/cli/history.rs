@@ -51,7 +51,10 @@ impl History {
     pub async fn run(self) -> Result<(), Failure> {
         let client = self.remote.client()?;
         let mut printer = self.shape.printer()?;
-        for subscription in subscriptions(&client, self.channels, &self.filter).await? {
+        let subscriptions = subscriptions(&client, self.channels, &self.filter).await?;
+        let channels: Vec<_> = subscriptions.iter().map(|subscription| &*subscription.channel).collect();
+        self.shape.check_fields(&client, &channels).await?;
+        for subscription in subscriptions {
             let channel = subscription.channel.to_string();
             let mut left = self.limit;
             let mut query = HistoryQuery::default().channel(&channel).since(&self.since);

@@ -48,6 +48,7 @@ impl Latest {
         let client = self.remote.client()?;
         let mut printer = self.shape.printer()?;
         let name = self.event_type;
+        self.shape.check_fields(&client, &[&name]).await?;
         if let Some(subject) = &self.subject {
             let Some(LoggedEvent { position, event }) = client.latest(&name, subject).await? else {
                 return Err(format!("{name}: the subject {subject:?} has no event").into());

@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 
 use super::failure::{Failure, say_warning};
 use super::output::{DIM, Output, colour_of};
-use super::shape::{Jq, Template};
+use super::shape::{Jq, Template, absent};
 use super::shown::{human_time, quote_if_needed, replace_controls};
 use crate::event::{Json, Position};
 
@@ -28,7 +28,12 @@ pub enum Form {
     /// What a program makes of that line.
     Jq(Jq),
     /// A line by a template.
-    Template(Template, TimeZone),
+    Template {
+        template: Template,
+        zone: TimeZone,
+        /// The names that the next event is looked at for. Empty after the first event.
+        unusual: Vec<String>,
+    },
 }
 
 /// One line of `--json`.
@@ -68,8 +73,11 @@ impl Printer {
                     serde_json::from_str(event.get()).map_err(|error| error.to_string())?;
                 output.line(&human_line(channel, position, &shown, zone, Timestamp::now()))
             }
-            Form::Template(template, zone) => {
+            Form::Template { template, zone, unusual } => {
                 let event = Json::parse_logged(event.get()).map_err(|error| error.to_string())?;
+                for name in std::mem::take(unusual).iter().filter(|name| event.get(name).is_none()) {
+                    say_warning(&absent(name));
+                }
                 output.line(&template.line(position, &event, zone, Timestamp::now()))
             }
             Form::Jq(jq) => {

@@ -47,11 +47,80 @@ fn a_wrong_program_or_template_is_refused_before_anything_is_asked() {
         (["--jq", ".event."], "at its end"),
         (["--jq", "nonsense(1)"], "there is no filter \"nonsense\""),
         (["--format", "{data.}"], "is no name"),
+        (["--format", "{newStatus}"], "write {data.newStatus}"),
     ] {
         let ended = alone(&[&["tail", "--url", "http://127.0.0.1:1"][..], &flags].concat());
         assert_eq!(ended.code, Some(2), "{ended:?}");
         assert!(ended.err.contains(fragment), "{ended:?}");
     }
+}
+
+#[test]
+fn counts_are_at_the_right_of_their_columns() {
+    let daemon = Daemon::start();
+    publish(&daemon, 0..12);
+    let listed = daemon.run(&["channels"]).out;
+    let lines: Vec<_> = listed.lines().collect();
+    let end = lines[0].find("RETAINED").unwrap() + "RETAINED".len();
+    let retained: Vec<_> = lines[1..].iter().map(|line| line[..end].rsplit(' ').next().unwrap()).collect();
+    assert!(retained.contains(&"12") && retained.contains(&"0"), "{listed}");
+}
+
+#[test]
+fn what_is_not_there_or_not_known_is_said_in_the_words_of_the_command_line() {
+    let daemon = Daemon::start();
+    let webhooks = daemon.run(&["webhooks"]);
+    assert_eq!((webhooks.code, &*webhooks.out), (Some(0), ""), "{webhooks:?}");
+    assert!(webhooks.err.contains("this daemon has no webhook"), "{webhooks:?}");
+    for arguments in
+        [&["publish", "order-statu", "orderId=1"][..], &["tail", "order-statu"], &["publish", "nonsense", "-"]]
+    {
+        let ended = run(daemon.command(arguments), "{}\n");
+        assert!(ended.code == Some(1) && !ended.err.contains("GET /v1"), "{ended:?}");
+    }
+    let seed = alone(&["trigger", "order-status", "--seed", "x"]);
+    assert!(seed.code == Some(2) && seed.err.contains("expected a whole number from 0 to 4294967295"), "{seed:?}");
+}
+
+/// Otherwise a typing error makes empty lines, and no word.
+#[test]
+fn a_name_that_prints_nothing_is_said_once() {
+    let daemon = Daemon::start();
+    publish(&daemon, [3, 0]);
+    let history = |format: &str| daemon.run(&["history", "inventory-change", "--format", format]);
+    let misspelt = history("{data.newQuantiy}{data.productId}");
+    assert_eq!((misspelt.code, &*misspelt.out), (Some(0), "p/1\np/1\n"), "{misspelt:?}");
+    assert_eq!(misspelt.err.matches("--format: {data.newQuantiy} prints nothing").count(), 1, "{misspelt:?}");
+    assert!(misspelt.err.contains("did you mean `newQuantity`?"), "{misspelt:?}");
+    let nope = history("{nope}{subjct}");
+    assert_eq!(nope.err.lines().count(), 2, "{nope:?}");
+    assert!(
+        nope.err.contains("the first event has no {nope}") && nope.err.contains("did you mean {subject}?"),
+        "{nope:?}"
+    );
+    let several = ["tail", "order-status", "inventory-change", "--since", "start", "--count", "2", "--format"];
+    let tail = daemon.run(&[&several[..], &["{data.newStatus}{data.newQuantity}"]].concat());
+    assert!(tail.out == "3\n0\n" && !tail.err.contains("warning"), "one of the channels has each: {tail:?}");
+    let tail = daemon.run(&[&several[..], &["{data.colour}"]].concat());
+    assert!(tail.err.contains("{data.colour} prints nothing: no channel has this field"), "{tail:?}");
+}
+
+#[test]
+fn a_position_is_one_of_one_channel() {
+    let daemon = Daemon::start();
+    for channels in [&[][..], &["order-status", "data-update"]] {
+        let ended = daemon.run(&[&["tail", "--since", "k3q7:42"], channels].concat());
+        assert_eq!(ended.code, Some(1), "{ended:?}");
+        assert!(
+            ended.err.contains("name that channel alone") && ended.err.contains("order-status=k3q7:42"),
+            "{ended:?}"
+        );
+    }
+    publish(&daemon, [3, 0]);
+    let position = daemon.run(&["history", "inventory-change", "--limit", "1", "--format", "{position}"]).out;
+    let tail = ["tail", "inventory-change", "inventory-change", "--count", "1", "--format", "{data.newQuantity}"];
+    let ended = daemon.run(&[&tail[..], &["--since", position.trim()]].concat());
+    assert_eq!((ended.code, &*ended.out), (Some(0), "0\n"), "{ended:?}");
 }
 
 #[test]

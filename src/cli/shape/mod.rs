@@ -8,9 +8,12 @@ mod template;
 use clap::Args;
 use jiff::tz::TimeZone;
 
+use super::failure::{Failure, say_warning};
 use super::printer::{Form, Printer};
+use crate::client::{Client, Error};
+use crate::event::{Filter, FilterError, Json};
 pub use jq::Jq;
-pub use template::Template;
+pub use template::{Template, absent};
 
 /// The flags.
 #[derive(Debug, Args)]
@@ -40,11 +43,52 @@ impl Shape {
         let zone = || self.zone();
         let form = match self {
             Self { jq: Some(program), .. } => Form::Jq(Jq::new(program)?),
-            Self { format: Some(template), .. } => Form::Template(Template::new(template)?, zone()),
+            Self { format: Some(template), .. } => {
+                let template = Template::new(template)?;
+                let unusual = template.unusual();
+                Form::Template { template, zone: zone(), unusual }
+            }
             Self { json: true, .. } => Form::Json,
             _ => Form::Line(zone()),
         };
         Ok(Printer::new(form))
+    }
+
+    /// Warns of fields of the template that no event of these channels can have, by their schemas. They print nothing.
+    ///
+    /// # Errors
+    /// The daemon cannot be asked.
+    pub async fn check_fields(&self, client: &Client, channels: &[&str]) -> Result<(), Failure> {
+        let Some(template) = &self.format else { return Ok(()) };
+        let mut missing: Vec<_> = Template::new(template)?.fields().into_iter().map(|field| (field, None)).collect();
+        for channel in channels {
+            if missing.is_empty() {
+                return Ok(());
+            }
+            let schema = match client.schema(channel).await {
+                // The daemon refuses the subscription, and suggests a similar name.
+                Err(Error::Refused(problem)) if problem.status == 404 => return Ok(()),
+                schema => schema?,
+            };
+            missing.retain_mut(|(field, why)| {
+                let asked = Json::Object(vec![(field.clone().into(), Json::Null)]);
+                match Filter::read(&asked, channel, &schema) {
+                    Err(FilterError::UnknownField(mistakes)) => {
+                        *why = mistakes.into_iter().next().map(|mistake| mistake.message);
+                        true
+                    }
+                    _ => false,
+                }
+            });
+        }
+        for (field, why) in missing {
+            let why = match channels {
+                [_] => why.unwrap_or_default(),
+                _ => "no channel has this field".to_owned(),
+            };
+            say_warning(&format!("--format: {{data.{field}}} prints nothing: {why}"));
+        }
+        Ok(())
     }
 
     /// Whether `--json` was given.

@@ -1,13 +1,30 @@
 //! Templates of `--format`: text with names in braces, such as `{time} {subject} {data.newStatus}`.
 //!
 //! A name is an attribute of the event or a path into its data. `{{` and `}}` are braces; `\t`, `\n` and `\\` are the usual
-//! characters, since a shell's quotes keep a backslash. A name that an event lacks prints nothing.
+//! characters, since a shell's quotes keep a backslash. A name that an event lacks prints nothing. A name that no event can have
+//! is refused; [`Template::unusual`] are those that only a publisher of one's own may add.
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use super::super::shown::{human_time, replace_controls};
 use crate::event::{Json, Position};
+use crate::suggest::misspelt;
+
+/// The names that an event has by itself, and its position.
+const NAMES: [&str; 11] = [
+    "position",
+    "time",
+    "type",
+    "subject",
+    "id",
+    "source",
+    "data",
+    "causationid",
+    "specversion",
+    "dataschema",
+    "datacontenttype",
+];
 
 /// A template that was read.
 #[derive(Debug)]
@@ -57,6 +74,7 @@ impl Template {
                             "{{{name}}} is no name: write an attribute such as {{subject}}, or a path such as {{data.newStatus}}"
                         ));
                     }
+                    possible(&path)?;
                     if !plain.is_empty() {
                         pieces.push(Piece::Text(std::mem::take(&mut plain)));
                     }
@@ -79,6 +97,28 @@ impl Template {
         Ok(Self { pieces })
     }
 
+    /// The paths into `data`, without what follows the number of an element: dotted names of fields.
+    pub fn fields(&self) -> Vec<String> {
+        let of_data = |path: &Vec<String>| {
+            let (_, fields) = path.split_first().filter(|(first, _)| *first == "data")?;
+            let named: Vec<_> = fields.iter().take_while(|name| name.parse::<usize>().is_err()).cloned().collect();
+            (!named.is_empty()).then(|| named.join("."))
+        };
+        self.paths().filter_map(of_data).collect()
+    }
+
+    /// The names that only a publisher's extension attributes can have.
+    pub fn unusual(&self) -> Vec<String> {
+        self.paths().filter_map(|path| path.first()).filter(|name| !NAMES.contains(&&***name)).cloned().collect()
+    }
+
+    fn paths(&self) -> impl Iterator<Item = &Vec<String>> {
+        self.pieces.iter().filter_map(|piece| match piece {
+            Piece::Path(path) => Some(path),
+            Piece::Text(_) => None,
+        })
+    }
+
     /// The line of an event. Control characters of the event are replaced.
     pub fn line(&self, position: &Position, event: &Json<'_>, zone: &TimeZone, now: Timestamp) -> String {
         let mut line = String::new();
@@ -94,6 +134,31 @@ impl Template {
         }
         line
     }
+}
+
+/// Refuses a path that no event can have: extension attributes have lower-case letters and digits (CloudEvents 1.0), and only
+/// `data` has something inside.
+fn possible(path: &[String]) -> Result<(), String> {
+    let (name, inner) = path.split_first().map(|(name, inner)| (name.as_str(), inner)).unwrap_or_default();
+    let is_attribute = name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit());
+    if name == "data" || is_attribute && inner.is_empty() {
+        return Ok(());
+    }
+    let path = path.join(".");
+    Err(match misspelt(name, NAMES) {
+        Some(near) => format!("no event can have {{{path}}}: did you mean {{{near}}}?"),
+        None => format!("no event can have {{{path}}}: write {{data.{path}}} for a field of its data"),
+    })
+}
+
+/// What to say of a name that the first event does not have.
+pub fn absent(name: &str) -> String {
+    let near = misspelt(name, NAMES).map(|near| format!("; did you mean {{{near}}}?")).unwrap_or_default();
+    format!(
+        "--format: the first event has no {{{name}}}, which prints nothing{near} (an event has {}, and the attributes that its \
+         publisher adds)",
+        NAMES.join(", ")
+    )
 }
 
 /// The time of an event in the zone, or as it was written if it is no time.
@@ -153,6 +218,9 @@ mod tests {
             ("a } b", "write }}"),
             ("a\\x", "\\x is not known"),
             ("a\\", "write \\\\"),
+            ("{newStatus}", "write {data.newStatus}"),
+            ("{Subject}", "did you mean {subject}?"),
+            ("{subject.id}", "no event can have {subject.id}"),
         ] {
             let error = Template::new(template).unwrap_err();
             assert!(error.contains(fragment), "{template}: {error}");

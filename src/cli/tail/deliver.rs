@@ -35,6 +35,14 @@ pub enum Destination {
 }
 
 impl Destination {
+    /// What an attempt ends with.
+    fn end(&self) -> &'static str {
+        match self {
+            Self::Forward(_) => "the answer",
+            Self::Exec(_) => "the command",
+        }
+    }
+
     async fn attempt(&self, item: &Item) -> Attempt {
         match self {
             Self::Forward(forward) => forward.attempt(item).await,
@@ -169,6 +177,14 @@ impl Delivering {
         }
     }
 
+    /// When an event comes again that is not done. The summary has the cursor.
+    fn next_time(&self) -> &'static str {
+        match self.positions.is_kept() {
+            true => "the next time",
+            false => "in a run with the --since below",
+        }
+    }
+
     async fn deliver_all(&mut self) -> Result<(), Stopped> {
         while self.policy.count.is_none_or(|count| self.done + self.skipped < count) {
             let item = match self.next_update().await? {
@@ -254,7 +270,8 @@ impl Delivering {
             let given_up = self.policy.attempts.is_some_and(|most| attempt >= most);
             if !refusal.is_final && self.stopping {
                 self.receipts.refused(item, attempt, &refusal, took, None)?;
-                say(&format!("the event {} was not taken, and comes first the next time", item.message.id));
+                let next = self.next_time();
+                say(&format!("the event {} was not taken, and comes first {next}", item.message.id));
                 return Err(Stopped::Asked);
             }
             if refusal.is_final || given_up && !self.policy.skip_failed {
@@ -262,8 +279,12 @@ impl Delivering {
                 let attempts = if attempt == 1 { String::new() } else { format!(" after {attempt} attempts") };
                 return Err(Stopped::Failed(
                     format!(
-                        "{}{attempts}: {} of {} (id {}) is not done, and comes first the next time",
-                        refusal.reason, item.position, item.channel, item.message.id
+                        "{}{attempts}: {} of {} (id {}) is not done, and comes first {}",
+                        refusal.reason,
+                        item.position,
+                        item.channel,
+                        item.message.id,
+                        self.next_time()
                     )
                     .into(),
                 ));
@@ -294,7 +315,8 @@ impl Delivering {
                         // A command of --exec is waited for by a thread, which only the end of the process ends.
                         std::process::exit(1);
                     }
-                    say("stopping after the answer; press Ctrl-C again to stop at once");
+                    let end = self.destination.end();
+                    say(&format!("stopping after {end}; press Ctrl-C again to stop at once"));
                 }
             }
         }

@@ -32,6 +32,7 @@ use super::remote::Remote;
 use super::reporter::ConnectionReporter;
 use super::shape::Shape;
 use crate::client::{Client, Subscription, Update};
+use crate::event::Since;
 
 /// Follow events as they arrive.
 ///
@@ -42,7 +43,7 @@ use crate::client::{Client, Subscription, Update};
 /// With --position-file, the next run goes on where this one ended. A gap is handed on as an event of the type tidings.gap.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  tidings tail\n  tidings tail inventory-change --where productId=123 --where productId=124\n  tidings tail order-status --json | jq .event.data\n  tidings tail cache-invalidate --where 'keys={\"prefix\":\"user:\"}' --count 10\n  tidings tail order-status --since 10m --format '{time} {subject} {data.newStatus}'\n  tidings tail order-status --since latest\n  tidings tail --jq 'select(.event.data.newQuantity? == 0) | .event.subject'\n  tidings tail order-status --forward-to http://localhost:3000/hook --secret-file hook.secret --position-file hook.json\n  tidings tail inventory-change --exec './restock.sh \"$TIDINGS_SUBJECT\"' --attempts 3"
+    after_help = "Examples:\n  tidings tail\n  tidings tail inventory-change --where productId=123 --where productId=124\n  tidings tail order-status --json | jq .event.data\n  tidings tail cache-invalidate --where 'keys={\"prefix\":\"user:\"}' --count 10\n  tidings tail order-status --since 10m --format '{time} {subject} {data.newStatus}'\n  tidings tail --since latest\n  tidings tail --jq 'select(.event.data.newQuantity? == 0) | .event.subject'\n  tidings tail order-status --forward-to http://localhost:3000/hook --secret-file hook.secret --position-file hook.json\n  tidings tail inventory-change --exec './restock.sh \"$TIDINGS_SUBJECT\"' --attempts 3"
 )]
 pub struct Tail {
     /// Channels to follow [default: all, also those that come later].
@@ -51,7 +52,8 @@ pub struct Tail {
     /// Print only events whose data has this value in this field. Repeat a field to match any of several values.
     #[arg(long = "where", value_name = "FIELD=VALUE", add = candidates::fields())]
     filter: Vec<Field>,
-    /// Where to begin: `start` (the oldest retained event), `now`, `latest` (the newest event of each subject), an age such
+    /// Where to begin: `start` (the oldest retained event), `now`, `latest` (the newest event of each subject, of types
+    /// that keep it), an age such
     /// as 10m, a time such as 2026-11-21T10:00:00Z, a position such as k3q7:42 (with one channel), or a cursor [default:
     /// now].
     #[arg(long, value_name = "CURSOR|10m|start|latest")]
@@ -82,7 +84,7 @@ struct HandingFlags {
     #[arg(long, value_name = "COMMAND", value_hint = ValueHint::CommandString, conflicts_with_all = ["json", "jq", "format", "sample", "utc"])]
     exec: Option<String>,
     /// File that keeps the positions up to which everything was handed on. Channels that it names go on from there, whatever
-    /// --since says.
+    /// --since says. Beside it, FILE.lock keeps a second `tail` away; it stays, and holds nothing.
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     position_file: Option<PathBuf>,
     /// How often to try an event, with growing pauses, before the command ends with exit code 1 [default: unlimited with
@@ -109,13 +111,16 @@ fn attempts(text: &str) -> Result<Attempts, String> {
 }
 
 impl Tail {
-    pub async fn run(self) -> Result<(), Failure> {
-        let destination = match (self.forward.receiver()?, &self.handing.exec) {
     /// The channels that were named.
     pub fn channels(&self) -> &[String] {
         &self.channels
     }
 
+    pub async fn run(self) -> Result<(), Failure> {
+        if let Some(since) = &self.since {
+            position_needs_one_channel(since, &self.channels)?;
+        }
+        let destination = match (self.forward.receiver()?, &self.handing.exec) {
             (Some(forward), _) => Some(Destination::Forward(forward)),
             (None, Some(command)) => Some(Destination::Exec(Exec { command: command.clone() })),
             (None, None) => None,
@@ -184,6 +189,8 @@ impl Tail {
             begun = self.begin(&client) => begun?,
             _ = &mut interrupted => return Ok(()),
         };
+        let channels: Vec<_> = subscriptions.iter().map(|subscription| &*subscription.channel).collect();
+        self.shape.check_fields(&client, &channels).await?;
         let mut unconfirmed: HashSet<_> =
             subscriptions.iter().map(|subscription| subscription.channel.clone()).collect();
         let mut printer = self.shape.printer()?;
@@ -247,6 +254,20 @@ impl Tail {
         reporter.flush();
         subscriber.close().await;
         Ok(())
+    }
+}
+
+/// Refuses a position for several channels: it is one of one log. In the others it would be a gap from the beginning.
+fn position_needs_one_channel(since: &str, channels: &[String]) -> Result<(), Failure> {
+    let named: HashSet<_> = channels.iter().collect();
+    match since.parse() {
+        Ok(Since::After(_)) if named.len() != 1 => Err(format!(
+            "--since {since} is a position in the log of one channel, and {} are followed: name that channel alone, or give a \
+             cursor such as order-status={since}",
+            if channels.is_empty() { "all".to_owned() } else { named.len().to_string() }
+        )
+        .into()),
+        _ => Ok(()),
     }
 }
 

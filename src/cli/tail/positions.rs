@@ -48,6 +48,13 @@ impl Positions {
             name.push(suffix);
             PathBuf::from(name)
         };
+        if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty() && !folder.exists()) {
+            return Err(format!(
+                "cannot write {}: there is no folder {}: make it, or give another file",
+                path.display(),
+                folder.display()
+            ));
+        }
         let (lock_path, draft) = (beside(".lock"), beside(".new"));
         let lock = OpenOptions::new().write(true).create(true).truncate(false).open(&lock_path);
         let lock = lock.map_err(|error| format!("cannot write {}: {}", lock_path.display(), read_error(&error)))?;
@@ -158,6 +165,6 @@ mod tests {
             assert_eq!(fs::read_to_string(&path).unwrap(), text);
         }
         let Err(error) = Positions::open(&folder.path().join("none/positions")) else { panic!("there is no folder") };
-        assert!(error.contains("none/positions"), "{error}");
+        assert!(error.contains("none/positions: there is no folder") && !error.contains(".lock"), "{error}");
     }
 }

@@ -33,7 +33,7 @@ fn a_command_that_fails_ends_the_tail_and_comes_first_the_next_time() {
     let arguments = ["tail", "inventory-change", "--since", "start", "--exec", command, "--position-file", "positions"];
     let ended = daemon.run(&arguments);
     assert_eq!((ended.code, &*ended.out), (Some(1), "a-1\na-2\n"), "{ended:?}");
-    for words in ["ended with exit code 7", "(id a-3) is not done", "delivered: 2"] {
+    for words in ["ended with exit code 7", "(id a-3) is not done, and comes first the next time", "delivered: 2"] {
         assert!(ended.err.contains(words), "{words}: {ended:?}");
     }
     std::fs::write(daemon.folder.path().join("repaired"), "").unwrap();
@@ -47,6 +47,7 @@ fn without_a_file_the_command_says_where_to_go_on() {
     publish(&daemon, "a", 3);
     let ended = daemon.run(&["tail", "inventory-change", "--since", "start", "--exec", "test $TIDINGS_ID != a-2"]);
     assert_eq!(ended.code, Some(1), "{ended:?}");
+    assert!(ended.err.contains("comes first in a run with the --since below"), "{ended:?}");
     let (_, cursor) = ended.err.trim().rsplit_once("--since ").unwrap_or_else(|| panic!("{ended:?}"));
     let exec = "echo $TIDINGS_ID";
     let ended = daemon.run(&["tail", "inventory-change", "--since", cursor, "--count", "2", "--exec", exec]);
@@ -76,7 +77,7 @@ fn a_signal_waits_for_the_command_that_runs() {
     let tail = Running::start(daemon.command(&arguments));
     until("the command runs", || daemon.folder.path().join("begun").exists());
     tail.signal("TERM");
-    tail.said("stopping after the answer");
+    tail.said("stopping after the command");
     std::fs::write(daemon.folder.path().join("go"), "").unwrap();
     let ended = tail.ended();
     assert_eq!((ended.code, &*ended.out), (Some(0), "a-1\n"), "{ended:?}");
@@ -103,4 +104,13 @@ fn a_reader_that_leaves_ends_it_without_a_failure() {
     tail.stop_reading();
     let ended = tail.ended();
     assert!(ended.code == Some(0) && !ended.err.contains("error"), "{ended:?}");
+}
+
+#[test]
+fn a_position_file_in_no_folder_names_the_folder() {
+    let daemon = daemon();
+    let arguments = ["tail", "inventory-change", "--exec", "true", "--position-file", "none/positions"];
+    let ended = daemon.run(&arguments);
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    assert!(ended.err.contains("cannot write none/positions: there is no folder none"), "{ended:?}");
 }

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use tidings::client::Client;
 
 use super::{ORDERS, keeping};
-use crate::support::daemon::Daemon;
+use crate::support::daemon::{Daemon, Running};
 use crate::support::each_broker::TestBroker;
 use crate::support::events::{order, with_data};
 
@@ -33,6 +33,21 @@ async fn the_client_reads_newest_events() {
     }
     assert_eq!(ids, ["o2", "o3", "a/b"]);
     assert!(client.latest("data-update", "1").await.is_err());
+}
+
+/// Otherwise a tail would wait for new events without a word.
+#[test]
+fn channels_that_keep_no_newest_events_are_said_to_begin_with_their_next_one() {
+    let daemon = Daemon::start();
+    let tail = Running::start(daemon.command(&["tail", "--since", "latest"]));
+    tail.said("no type keeps its newest events (`latest` in [types.NAME]): all channels begin with their next event");
+    tail.said("following");
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("tidings.toml"), "[types.order-status]\nlatest = \"1h\"\n").unwrap();
+    let daemon = Daemon::with(&["--listen", "127.0.0.1:0"], folder);
+    let tail = Running::start(daemon.command(&["tail", "--since", "latest"]));
+    let said = tail.said("these keep no newest events and begin with their next one");
+    assert!(said.contains("inventory-change") && !said.contains("order-status"), "{said}");
 }
 
 #[test]
