@@ -57,6 +57,19 @@ test("a link brings the token once, and the address does not keep it", async () 
   await opened.close();
 });
 
+test("a link whose token cannot be read is said, and the console works without it", async () => {
+  const opened = await Console.open(chromium, authority.daemon.url, "#token=%E0%A4%A");
+  const { page } = opened;
+  await page.getByRole("button", { name: "the link's cannot be read" }).click();
+  await page.getByText("it was cut or changed on its way").waitFor();
+  expect(page.url()).toBe(`${authority.daemon.url}/#/live`);
+  await page.getByLabel("A token or an API key").fill(authority.operator);
+  await page.getByRole("button", { name: "Use it" }).click();
+  await page.getByRole("button", { name: "order-status" }).waitFor();
+  expect(await page.getByText("cannot be read").count()).toBe(0);
+  await opened.close();
+});
+
 test("a pinned subscriber sees its channels alone", async () => {
   const token = await authority.token("u1", "order-status:customerId=u1", "1h");
   const opened = await Console.open(chromium, authority.daemon.url, `#token=${token}`);

@@ -12,13 +12,22 @@ export const base = new URL(".", location.href.replace(/[?#].*/s, "")).href.repl
 
 const STORED = `tidings:${new URL(base).pathname}:token`;
 
+/** Whether the address brought a token that cannot be read, and none has been given since. */
+export const unreadable = signal(false);
+
 /** Takes the token of `#token=…` out of the address, so that it is in no history and no screenshot. */
 function fromAddress(): string | undefined {
   const match = /^#token=([^&]+)/.exec(location.hash);
   if (!match?.[1]) return undefined;
   history.replaceState(null, "", "#/live");
   dispatchEvent(new HashChangeEvent("hashchange"));
-  return decodeURIComponent(match[1]).trim();
+  try {
+    return decodeURIComponent(match[1]).trim();
+  } catch {
+    // A `%` that begins no escape: the link was cut or changed on its way.
+    unreadable.value = true;
+    return undefined;
+  }
 }
 
 export const token = signal<string>(fromAddress() ?? sessionStorage.getItem(STORED) ?? "");
@@ -46,6 +55,7 @@ effect(() => {
   const now = token.value;
   if (now === known) return;
   known = now;
+  unreadable.value = false;
   if (now) sessionStorage.setItem(STORED, now);
   else sessionStorage.removeItem(STORED);
   refused.value = undefined;

@@ -4,7 +4,7 @@ import { signal } from "@preact/signals";
 import { useEffect, useRef } from "preact/hooks";
 
 import { ago } from "../data/entries.js";
-import { about, refused, token } from "../data/session.js";
+import { about, refused, token, unreadable } from "../data/session.js";
 
 const isOpen = signal(false);
 
@@ -18,9 +18,9 @@ export function TokenButton() {
   const { name, ends } = text ? about(text) : { name: "No token" };
   const late = ends !== undefined && ends.getTime() < Date.now();
   return (
-    <button type="button" class={`token ${refused.value || late ? "warns" : ""}`} onClick={askForToken} title="The token for this daemon">
+    <button type="button" class={`token ${refused.value || unreadable.value || late ? "warns" : ""}`} onClick={askForToken} title="The token for this daemon">
       <span class="token-name">{name}</span>
-      {refused.value ? <span>{text ? "refused" : "the daemon wants one"}</span> : ends ? <span>{late ? "ended" : "ends"} {ago(ends)}</span> : null}
+      {unreadable.value ? <span>the link's cannot be read</span> : refused.value ? <span>{text ? "refused" : "the daemon wants one"}</span> : ends ? <span>{late ? "ended" : "ends"} {ago(ends)}</span> : null}
     </button>
   );
 }
@@ -45,6 +45,7 @@ export function TokenDialog() {
         <form onSubmit={take}>
           <h2 id="token-title">Token</h2>
           {refused.value && token.value && <p class="mistake">The daemon refused this token. Its log says why: it may have ended or been revoked.</p>}
+          {unreadable.value && <p class="mistake">The link brought a token that cannot be read: it was cut or changed on its way. Paste the token itself.</p>}
           <label for="token-text">A token or an API key for this daemon</label>
           <textarea id="token-text" ref={field} class="mono" rows={5} autocomplete="off" spellcheck={false} defaultValue={token.value} onKeyDown={(event) => event.key === "Enter" && !event.shiftKey && take(event)} />
           <p class="muted">
