@@ -16,7 +16,7 @@ use crate::suggest::Known;
     after_help = "Examples:\n  tidings man tail | man -l -\n  tidings man token issue | man -l -\n  tidings man --out /usr/local/share/man/man1"
 )]
 pub struct Man {
-    /// The command to print the page of, such as `tail` or `token issue` [default: that of tidings itself].
+    /// The command to print the page of, such as `tail`, `token issue` or `token-issue` [default: that of tidings itself].
     #[arg(value_name = "COMMAND")]
     command: Vec<String>,
     /// Write the pages of all commands to this folder, as tidings-tail.1 and so on.
@@ -43,11 +43,18 @@ fn print(program: &clap::Command, words: &[String]) -> Result<(), Failure> {
     for word in words {
         let known = Known::new("commands", command.get_subcommands().map(clap::Command::get_name));
         let unknown = || known.refuse(&format!("{} has no command {word:?}", file_name(command)), word);
-        command = command.find_subcommand(word).ok_or_else(unknown)?;
+        command = find(command, word).ok_or_else(unknown)?;
     }
     let mut output = Output::new();
     output.line(String::from_utf8_lossy(&page(command)?).trim_end())?;
     output.flush()
+}
+
+/// The subcommand of this name, or of names with hyphens between them, as those of the pages are.
+fn find<'a>(command: &'a clap::Command, name: &str) -> Option<&'a clap::Command> {
+    let deeper =
+        || name.match_indices('-').find_map(|(at, _)| find(command.find_subcommand(&name[..at])?, &name[at + 1..]));
+    command.find_subcommand(name).or_else(deeper)
 }
 
 /// Writes the pages of a command and of those below it.
@@ -65,6 +72,7 @@ fn file_name(command: &clap::Command) -> String {
 fn page(command: &clap::Command) -> Result<Vec<u8>, Failure> {
     let mut page = Vec::new();
     // Without a date, the same program writes the same pages.
-    Page::new(command.clone()).manual("tidings").render(&mut page)?;
+    let source = concat!("tidings ", env!("CARGO_PKG_VERSION"));
+    Page::new(command.clone()).manual("tidings").source(source).render(&mut page)?;
     Ok(page)
 }

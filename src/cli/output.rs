@@ -63,7 +63,7 @@ impl Output {
         written.and_then(|()| self.stdout.write_all(b"\n")).map_err(unwritten)
     }
 
-    /// Writes a table with a dimmed header. Each column is as wide as its widest cell. Cells may be a stranger's texts, such as
+    /// Writes a table with a dimmed header. Each column is as wide as its widest cell; counts are at its right. Cells may be a stranger's texts, such as
     /// the reason of a dead letter.
     pub fn table(&mut self, head: &[&str], rows: &[Vec<String>]) -> Result<(), Failure> {
         let width = |column: usize| {
@@ -72,11 +72,14 @@ impl Output {
         };
         let widths: Vec<usize> = (0..head.len()).map(width).collect();
         let join = |cells: &[String]| {
-            let padded = cells.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}"));
+            let padded = cells.iter().zip(&widths).zip(head).map(|((cell, width), name)| match COUNTS.contains(name) {
+                true => format!("{cell:>width$}"),
+                false => format!("{cell:<width$}"),
+            });
             padded.collect::<Vec<_>>().join("  ").trim_end().to_owned()
         };
-        let head: Vec<String> = head.iter().map(|name| (*name).to_owned()).collect();
-        self.line(&format!("{DIM}{}{DIM:#}", join(&head)))?;
+        let names: Vec<String> = head.iter().map(|name| (*name).to_owned()).collect();
+        self.line(&format!("{DIM}{}{DIM:#}", join(&names)))?;
         rows.iter().try_for_each(|row| self.line(&replace_controls(&join(row))))
     }
 
@@ -85,6 +88,9 @@ impl Output {
         self.stdout.flush().map_err(unwritten)
     }
 }
+
+/// The columns of tables that have counts.
+const COUNTS: [&str; 6] = ["RETAINED", "SUBSCRIBERS", "CONNECTIONS", "LAG", "DEAD", "ATTEMPTS"];
 
 /// JSON without the control characters that it may have unescaped, U+007F to U+009F. One of them begins an escape sequence.
 fn escaped(json: &str) -> String {

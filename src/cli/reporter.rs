@@ -38,10 +38,10 @@ impl ConnectionReporter {
         match update {
             Update::Disconnected { reason, retry_in } => {
                 self.disconnected = true;
-                say(&format!("{DIM}disconnected: {reason}; reconnecting in {}{DIM:#}", human(*retry_in)));
+                say(&format!("{DIM}disconnected: {reason}; reconnecting {}{DIM:#}", after(*retry_in)));
             }
             Update::Delayed { channel, reason, retry_in } => {
-                say(&format!("{DIM}{channel}: {reason}; subscribing again in {}{DIM:#}", human(*retry_in)));
+                say(&format!("{DIM}{channel}: {reason}; subscribing again {}{DIM:#}", after(*retry_in)));
             }
             Update::Connected { node } if self.disconnected => {
                 self.disconnected = false;
@@ -84,6 +84,11 @@ impl ConnectionReporter {
     }
 }
 
+/// When the next attempt comes, for people.
+fn after(pause: Duration) -> String {
+    if pause < Duration::from_millis(1) { "at once".to_owned() } else { format!("in {}", human(pause)) }
+}
+
 /// The gaps of a lost log in one sentence.
 fn summary(lost: &[LostLog]) -> Option<String> {
     if let [LostLog { channel, from, position }] = lost {
@@ -110,6 +115,14 @@ mod tests {
 
     fn lost(channel: &str, from: &str) -> LostLog {
         LostLog { channel: channel.into(), from: from.parse().unwrap(), position: "new:0".parse().unwrap() }
+    }
+
+    #[test]
+    fn no_pause_is_no_number() {
+        assert_eq!(
+            [0, 1, 30].map(|millis| after(Duration::from_millis(millis))),
+            ["at once", "in 1.0 ms", "in 30.0 ms"]
+        );
     }
 
     #[test]

@@ -38,7 +38,7 @@ pub struct Trigger {
     #[arg(long, value_name = "R", value_parser = rate)]
     rate: Option<f64>,
     /// What the data is made from [default: a random number, which is printed].
-    #[arg(long, value_name = "S")]
+    #[arg(long, value_name = "S", value_parser = seed)]
     seed: Option<u32>,
     /// Print the events, one JSON object per line, and publish none. `tidings publish -` publishes them.
     #[arg(long, conflicts_with_all = ["json", "rate"])]
@@ -55,6 +55,10 @@ fn rate(text: &str) -> Result<f64, String> {
     rate.ok_or_else(|| "expected a number of events per second, from 0.001 to 1000000".into())
 }
 
+fn seed(text: &str) -> Result<u32, String> {
+    text.parse().map_err(|_| format!("expected a whole number from 0 to {}", u32::MAX))
+}
+
 /// The events of one run.
 struct Source<'a> {
     examples: Examples<'a>,
@@ -63,14 +67,14 @@ struct Source<'a> {
 }
 
 impl Trigger {
-    pub async fn run(self) -> Result<(), Failure> {
-        let client = self.remote.client()?;
-        let (catalog, channel) = self.catalog(&client).await?;
-        let seed = self.seed.unwrap_or_else(rand::random);
     pub fn event_type(&self) -> &str {
         &self.event_type
     }
 
+    pub async fn run(self) -> Result<(), Failure> {
+        let client = self.remote.client()?;
+        let (catalog, channel) = self.catalog(&client).await?;
+        let seed = self.seed.unwrap_or_else(rand::random);
         let given = fields::data(&catalog.get(channel).schema, &self.fields)?;
         let examples = Examples::new(&catalog, channel, seed.into());
         let source = Source { examples, event_type: &self.event_type, given };

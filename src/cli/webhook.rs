@@ -90,6 +90,8 @@ impl Webhooks {
         let mut output = Output::new();
         if self.json {
             webhooks.iter().try_for_each(|webhook| output.json(webhook))?;
+        } else if webhooks.is_empty() {
+            say("this daemon has no webhook: [[webhook]] in its configuration makes one");
         } else {
             let rows: Vec<_> = webhooks
                 .into_iter()

@@ -193,6 +193,25 @@ fn inspect_says_why_a_token_would_be_refused() {
 }
 
 #[test]
+fn inspect_names_the_skew_to_which_an_expired_token_owes_its_validity() {
+    let folder = initialised();
+    let token = issued(folder.path(), &["--sub", "u", "--subscribe", "*", "--ttl", "1s"]);
+    fs::write(folder.path().join("token"), &token).unwrap();
+    let inspect = || run_in(folder.path(), &["token", "inspect", "--token-file", "token"]);
+    let end = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    let expired = loop {
+        let inspected = inspect();
+        assert_succeeds(&inspected);
+        if inspected.err.contains("warning: it expired") {
+            break inspected;
+        }
+        assert!(std::time::Instant::now() < end, "{inspected:?}");
+        std::thread::sleep(std::time::Duration::from_millis(100));
+    };
+    assert!(expired.err.contains("`clock_skew`") && expired.err.contains("would take it"), "{expired:?}");
+}
+
+#[test]
 fn an_api_key_is_printed_once_and_its_table_is_for_the_file() {
     let folder = initialised();
     let made = run_in(

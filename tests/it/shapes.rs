@@ -184,6 +184,14 @@ fn a_manual_page_is_printed_or_all_are_written() {
     let page = alone(&["man", "token", "issue"]);
     assert!(page.out.contains(".TH tidings-token-issue 1"), "{page:?}");
     assert!(page.out.contains("tidings token issue"), "the examples are in it: {page:?}");
+    // As the page's file is called.
+    assert_eq!(alone(&["man", "token-issue"]).out, page.out);
+    assert_eq!(alone(&["man", "token-api-key"]).out, alone(&["man", "token", "api-key"]).out);
+    for page in [&page, &alone(&["man", "tail"]), &alone(&["man"])] {
+        let head = page.out.lines().find(|line| line.starts_with(".TH")).unwrap();
+        let source = concat!("\"tidings ", env!("CARGO_PKG_VERSION"), "\"");
+        assert!(head.contains(source), "{head}");
+    }
     let unknown = alone(&["man", "tial"]);
     assert_eq!(unknown.code, Some(1), "{unknown:?}");
     assert!(unknown.err.contains("did you mean `tail`?"), "{unknown:?}");

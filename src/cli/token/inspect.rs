@@ -13,7 +13,7 @@ use super::grants::catalog;
 use crate::access::{AdminRight, GrantList, Grants, Principal, Rule};
 use crate::auth;
 use crate::cli::auth::AUTH_FILE;
-use crate::cli::failure::{Failure, say, say_error};
+use crate::cli::failure::{Failure, say, say_error, say_warning};
 use crate::cli::output::{BOLD, DIM, Output};
 use crate::cli::remote::{CredentialFlags, Given, secret, warn_of_argument};
 use crate::cli::secret_input;
@@ -82,6 +82,13 @@ impl Inspect {
             Ok((principal, namespaces)) => {
                 show_principal(&principal, &namespaces, &catalog, &mut output)?;
                 output.flush()?;
+                if let Some(ago) = claims.as_ref().and_then(expired_for) {
+                    say_warning(&format!(
+                        "it expired {} ago, and is taken only because clocks may differ by `clock_skew` of auth.toml (30s by \
+                         default)",
+                        rounded(ago)
+                    ));
+                }
                 say(&format!("{DIM}checked with {}: the daemon would take it{DIM:#}", file.display()));
                 Ok(())
             }
@@ -151,6 +158,13 @@ fn time(seconds: i64) -> Option<String> {
     let away = seconds.saturating_sub(Timestamp::now().as_second());
     let span = rounded(Duration::from_secs(away.unsigned_abs()));
     Some(if away < 0 { format!("{at}, {span} ago") } else { format!("{at}, in {span}") })
+}
+
+/// For how long a token has been past its `exp`, if it is.
+fn expired_for(claims: &Json<'_>) -> Option<Duration> {
+    let Some(Json::Number(text)) = claims.get("exp") else { return None };
+    let end = Timestamp::from_second(text.parse().ok()?).ok()?;
+    Duration::try_from(Timestamp::now().duration_since(end)).ok()
 }
 
 /// A span of time in its largest unit.

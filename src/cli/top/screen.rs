@@ -16,6 +16,10 @@ use crate::client::ConnectionInfo;
 
 /// Below this width, the columns that are less important are left out.
 const NARROW: u16 = 70;
+/// A table needs so many lines: its heading and a row.
+const LEAST: u16 = 2;
+/// The most columns for the channel of a subject.
+const WIDEST_CHANNEL: usize = 32;
 
 /// The terminal. It is as before when this is dropped, also by a panic.
 pub struct Screen {
@@ -56,17 +60,21 @@ fn draw(frame: &mut Frame<'_>, look: &Look, is_paused: bool) {
     let channels = look.channels.len().clamp(1, 12) as u16;
     let slow = look.slow_consumers.as_deref().unwrap_or_default();
     let height = |rows: usize| if rows == 0 { 0 } else { rows.min(6) as u16 + 2 };
-    let [head, middle, lists, behind, below, foot] = Layout::vertical([
-        Constraint::Length(1),
-        Constraint::Length(channels + 2),
-        Constraint::Min(3),
-        Constraint::Length(height(slow.len())),
-        Constraint::Length(height(nodes.len())),
-        Constraint::Length(1),
-    ])
-    .areas(frame.area());
+    let mut left = frame.area().height.saturating_sub(2);
+    // The first ones get their lines first. What gets only its heading is left out.
+    let mut take = |wanted: u16| {
+        let given = if wanted.min(left) < LEAST { 0 } else { wanted.min(left) };
+        left -= given;
+        given
+    };
+    let channels = take(channels + 2);
+    let lists = take(3);
+    let (behind, below) = (take(height(slow.len())), take(height(nodes.len())));
+    let lists = lists + left;
+    let lengths = [1, channels, lists, behind, below, 1].map(Constraint::Length);
+    let [head, middle, lists, behind, below, foot] = Layout::vertical(lengths).areas(frame.area());
     // A line of air.
-    let lists = Rect { height: lists.height.saturating_sub(1), ..lists };
+    let lists = Rect { height: if lists.height > LEAST { lists.height - 1 } else { lists.height }, ..lists };
     let is_narrow = frame.area().width < NARROW;
     frame.render_widget(title(look), head);
     channels_table(frame, middle, look, is_narrow);
@@ -118,13 +126,11 @@ fn subjects_table(frame: &mut Frame<'_>, area: Rect, look: &Look) {
         .subjects
         .iter()
         .map(|subject| Row::new([cell(&subject.subject), cell(&subject.channel), right(rate(subject.rate))]));
-    table(
-        frame,
-        area,
-        rows,
-        &["SUBJECT", "CHANNEL", "PER S"],
-        vec![Constraint::Fill(2), Constraint::Fill(1), Constraint::Length(9)],
-    );
+    // The names of channels are few and short: subjects get the rest.
+    let head = ["SUBJECT", "CHANNEL", "PER S"];
+    let widest = look.subjects.iter().map(|subject| subject.channel.chars().count()).max().unwrap_or_default();
+    let channel = Constraint::Length(widest.clamp(head[1].len(), WIDEST_CHANNEL) as u16);
+    table(frame, area, rows, &head, vec![Constraint::Fill(1), channel, Constraint::Length(9)]);
 }
 
 fn sources_table(frame: &mut Frame<'_>, area: Rect, look: &Look) {
@@ -183,6 +189,9 @@ fn table<'a>(
     head: &[&'static str],
     widths: Vec<Constraint>,
 ) {
+    if area.height < LEAST {
+        return;
+    }
     let cells = head.iter().map(|name| match *name {
         "PER S" | "SUBSCRIBERS" | "RETAINED" | "CONNECTIONS" | "BYTES BEHIND" | "DELIVERED" => {
             right((*name).to_owned())
@@ -228,6 +237,11 @@ mod tests {
             "since": "2026-11-21T10:00:00.000Z", "subscriptions": 1, "bufferedBytes": 700_000, "delivered": 98_765,
         });
         let slow: ConnectionInfo = serde_json::from_value(slow).unwrap();
+        let node = serde_json::json!({
+            "id": "n", "address": "192.0.2.1:7400", "version": "0.1.0", "started": "2026-11-21T10:00:00.000Z",
+            "lastHeartbeat": "2026-11-21T10:00:00.000Z", "connections": 3, "state": "up",
+        });
+        let node = serde_json::from_value(node).unwrap();
         let look = Look {
             url: "http://127.0.0.1:7400".into(),
             rate: 1_234.4,
@@ -247,15 +261,34 @@ mod tests {
                     position: "k3:0".into(),
                 },
             ],
-            subjects: vec![Subject { channel: "order-status".into(), subject: "o-1\u{1b}[2J".into(), rate: 4.25 }],
+            subjects: vec![Subject { channel: "inventory-change".into(), subject: "o-1\u{1b}[2J".into(), rate: 4.25 }],
             sources: vec![Source { source: "/shop".into(), rate: 99.96 }],
             slow_consumers: Some(vec![slow]),
-            nodes: Some(vec![]),
+            nodes: Some(vec![node]),
             trouble: Some("the daemon is away".into()),
         };
         let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
         terminal.draw(|frame| draw(frame, &look, false)).unwrap();
         terminal.backend().to_string()
+    }
+
+    #[test]
+    fn a_heading_has_a_row_below_it_at_every_height() {
+        const HEADINGS: [&str; 4] = ["CHANNEL ", "SUBJECT ", "SLOW CONSUMER", "NODE "];
+        for height in 1..30 {
+            let drawn = drawn(200, height);
+            let mut lines: Vec<_> = drawn.lines().map(|line| line.trim_matches(['"', ' '])).collect();
+            // The keys.
+            lines.pop();
+            let is_heading = |line: &str| HEADINGS.iter().any(|heading| line.starts_with(heading));
+            for (at, line) in lines.iter().enumerate().filter(|(_, line)| is_heading(line)) {
+                let below = lines.get(at + 1).copied().unwrap_or_default();
+                assert!(!below.is_empty() && !is_heading(below), "{line} at {height} lines:\n{drawn}");
+            }
+        }
+        // What there is room for, from the top.
+        assert!(drawn(200, 8).contains("SUBJECT ") && !drawn(200, 8).contains("NODE "), "{}", drawn(200, 8));
+        assert!(drawn(200, 20).contains("NODE ") && drawn(200, 20).contains("SLOW CONSUMER"));
     }
 
     #[test]
@@ -269,6 +302,7 @@ mod tests {
             "/shop",
             "100",
             "o-1\u{fffd}[2J",
+            " inventory-change ",
             "192.0.2.7:4711",
             "700,000",
             "wall",
