@@ -307,6 +307,14 @@ impl EventType {
         self.validator.is_valid(data)
     }
 
+    /// Which of the members of `data` at these JSON Pointers have no field in the schema, where it allows no other.
+    pub fn unknown<'p>(&self, data: &Json<'_>, pointers: &[&'p str]) -> Vec<&'p str> {
+        if pointers.is_empty() || self.is_valid(data) {
+            return Vec::new();
+        }
+        mistake::unknown(&self.validator.iter_errors(data).take(MAX_MISTAKES).collect::<Vec<_>>(), pointers)
+    }
+
     /// The `subject` of an event with this `data`: the value of the key field. Equal numbers give one subject, however
     /// they are written. A value that no `subject` may have gives none: it is too long, empty, or has control characters.
     fn subject<'a>(&self, data: &'a Json<'_>) -> Option<Cow<'a, str>> {

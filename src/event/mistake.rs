@@ -93,6 +93,35 @@ pub(super) fn mistakes<'a>(
     found
 }
 
+/// Which of the members at these JSON Pointers the errors refuse for their names alone: the schema has no such field there, and
+/// allows no other. A member whose value is wrong has a field.
+pub(super) fn unknown<'p>(errors: &[ValidationError<'_>], pointers: &[&'p str]) -> Vec<&'p str> {
+    let is_unknown = |pointer: &&&str| {
+        let has_field = |error: &ValidationError<'_>| {
+            error.instance_path().as_str() == **pointer && !matches!(error.kind(), ValidationErrorKind::FalseSchema)
+        };
+        errors.iter().any(|error| refuses_name(error, pointer)) && !errors.iter().any(has_field)
+    };
+    pointers.iter().filter(is_unknown).copied().collect()
+}
+
+/// Whether an error says that there may be no member at this pointer. Of alternatives, all must say so.
+fn refuses_name(error: &ValidationError<'_>, pointer: &str) -> bool {
+    let here = error.instance_path().as_str();
+    let names = |name: &str| pointer.strip_prefix(here) == Some(&*format!("/{}", escape(name)));
+    match error.kind() {
+        ValidationErrorKind::AdditionalProperties { unexpected }
+        | ValidationErrorKind::UnevaluatedProperties { unexpected } => unexpected.iter().any(|name| names(name)),
+        ValidationErrorKind::PropertyNames { error } => names(error.instance().as_str().unwrap_or_default()),
+        ValidationErrorKind::FalseSchema => here == pointer,
+        _ => {
+            let alternatives = alternatives(error);
+            let refuses = |errors: &Vec<ValidationError<'_>>| errors.iter().any(|error| refuses_name(error, pointer));
+            !alternatives.is_empty() && alternatives.iter().all(refuses)
+        }
+    }
+}
+
 /// The alternatives of `anyOf` or `oneOf`, each with the errors of a value that does not fit it. Empty for other errors.
 fn alternatives<'a>(error: &'a ValidationError<'_>) -> &'a [Vec<ValidationError<'static>>] {
     match error.kind() {

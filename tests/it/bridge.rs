@@ -150,7 +150,7 @@ const WITH_ID: &str = r#"
 name = "legacy"
 channels = ["channel:inventory:change"]
 type = "inventory-change"
-drop = ["/type", "/timestamp", "/eventId"]
+drop = ["/type", "/timestamp"]
 time = "/timestamp"
 id = "/eventId"
 "#;

@@ -125,8 +125,12 @@ impl Run<'_> {
                 payload.len()
             ));
         }
-        let event = match self.parts.settings.shape.event(payload)? {
-            Incoming::Event(event) => event,
+        let shape = &self.parts.settings.shape;
+        let event = match shape.event(payload)? {
+            Incoming::Event(mut event) => {
+                shape.leave_out(&mut event, &self.parts.catalog);
+                event
+            }
             Incoming::Ignored | Incoming::Own => return Ok(None),
         };
         let publisher = self.parts.bus.flow_publisher(&self.caller);

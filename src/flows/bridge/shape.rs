@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use super::pointer::Pointer;
-use crate::event::{Json, Member};
+use crate::event::{Catalog, Json, Member};
 
 /// White space behind each message of `direction = "out"`. JSON allows it (RFC 8259, section 2), and nobody else writes it: a
 /// bridge does not take in a message that ends so. So events that go out do not come back in, on any node.
@@ -79,6 +79,29 @@ impl Shape {
         event.extend(time.map(|time| ("time".into(), time.into())));
         event.push(("data".into(), data));
         Ok(Incoming::Event(Json::Object(event).into_owned()))
+    }
+
+    /// Takes the members out of the data that `id`, `time` and `type_from` name, where the event's type has no such field and
+    /// allows no other. What `map` or `set` puts there is data.
+    pub fn leave_out(&self, event: &mut Json<'_>, catalog: &Catalog) {
+        let channel = event.get("type").and_then(Json::as_str).and_then(|name| catalog.channel(name));
+        let Json::Object(members) = event else { return };
+        let data = members.iter_mut().find_map(|(name, value)| (name == "data").then_some(value));
+        let (Some(channel), Some(data)) = (channel, data) else { return };
+        let type_from = match &self.types {
+            Types::One(_) => None,
+            Types::From { pointer, .. } => Some(pointer),
+        };
+        let is_data = |pointer: &&Pointer| {
+            self.map.iter().any(|(to, _)| to == *pointer) || self.set.iter().any(|(to, _)| to == *pointer)
+        };
+        let named = [self.id.as_ref(), self.time.as_ref(), type_from].into_iter().flatten();
+        let named: Vec<_> = named.filter(|pointer| !is_data(pointer) && pointer.get(data).is_some()).collect();
+        let texts: Vec<_> = named.iter().map(|pointer| pointer.as_str()).collect();
+        let unknown = catalog.get(channel).unknown(data, &texts);
+        for pointer in named.iter().filter(|pointer| unknown.contains(&pointer.as_str())) {
+            pointer.take(data);
+        }
     }
 
     fn event_type(&self, message: &Json<'_>) -> Result<Option<&str>, String> {
@@ -212,6 +235,48 @@ mod tests {
         let event = read(&other).unwrap();
         assert_eq!((&event["time"], &event["data"]["reason"]), (&json!("2026-01-31T12:00:00Z"), &json!("sale")));
         assert_eq!(read(&json!({"type": "ping"})).unwrap(), json!("ignored"));
+    }
+
+    #[test]
+    fn a_member_that_says_what_the_message_is_is_data_only_where_the_type_takes_it() {
+        let mut catalog = Catalog::empty();
+        let schema =
+            |more: &str| format!(r#"{{"type":"object","properties":{{"a":{{}},"b":{{"properties":{{}}}}}}{more}}}"#);
+        let closed = r#","additionalProperties":false"#;
+        let one_of = r#"{"oneOf":[{"properties":{"a":{},"eventId":{}},"additionalProperties":false,"required":["no"]},
+            {"properties":{"a":{},"at":{}},"additionalProperties":false,"required":["a"]}]}"#;
+        let field = schema(closed).replace(r#""a":{}"#, r#""a":{},"at":{"type":"string"}"#);
+        let all_of = format!(r#"{{"allOf":[{}],"unevaluatedProperties":false}}"#, schema(""));
+        for (name, text) in [
+            ("strict", &schema(closed)),
+            ("free", &schema("")),
+            ("field", &field),
+            ("all", &all_of),
+            ("one", &one_of.into()),
+        ] {
+            catalog.add(name, text).unwrap();
+        }
+        let types: Vec<_> = catalog.types().iter().map(|known| known.name.to_string()).collect();
+        let types = types.into_iter().map(|name| (name.clone(), Some(name))).collect();
+        let (id, time) = (Some(at("/eventId")), Some(at("/at")));
+        let types = Types::From { pointer: at("/kind"), types };
+        let shape = Shape { types, drop: vec![], map: vec![(at("/kind2"), at("/x"))], set: vec![], time, id };
+        let data = |shape: &Shape, kind: &str| {
+            let message = json!({"kind": kind, "eventId": "e", "at": 1_700_000_000_000_u64, "a": 1});
+            let Ok(Incoming::Event(mut event)) = shape.event(message.to_string().as_bytes()) else {
+                panic!("no event")
+            };
+            shape.leave_out(&mut event, &catalog);
+            assert_eq!((event.get("id").and_then(Json::as_str), event.get("time").is_some()), (Some("e"), true));
+            event.to_value()["data"].as_object().unwrap().keys().cloned().collect::<Vec<_>>()
+        };
+        assert_eq!(data(&shape, "strict"), ["a"]);
+        assert_eq!(data(&shape, "all"), ["a"]);
+        assert_eq!(data(&shape, "free"), ["kind", "eventId", "at", "a"]);
+        assert_eq!(data(&shape, "field"), ["at", "a"], "a wrong value is a mistake of the message");
+        assert_eq!(data(&shape, "one"), ["eventId", "at", "a"], "one of the forms has each of them");
+        let mapped = Shape { map: vec![(at("/at"), at("/a"))], ..shape };
+        assert_eq!(data(&mapped, "strict"), ["at"], "`map` says that this is data");
     }
 
     #[test]
