@@ -31,13 +31,6 @@ impl DeadBoxes {
             let refusal = format!("there is no {kind} {} here", suggest::quoted(name));
             Problem::new(ErrorCode::NotFound, known.refuse(&refusal, name))
         })?;
-        DeadLetters::new(flow.store(&self.bus)).list(None).await.map_err(|error| match error {
-            FlowError::Refused(problem) => problem,
-            error => {
-                let detail =
-                    "the broker does not answer or refused the call: try again; the reason is in this node's log";
-                Problem::new(ErrorCode::BrokerUnavailable, detail).with_cause(error)
-            }
-        })
+        DeadLetters::new(flow.store(&self.bus)).list(None).await.map_err(FlowError::problem)
     }
 }

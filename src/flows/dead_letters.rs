@@ -78,7 +78,7 @@ impl DeadLetters {
         let text = serde_json::to_vec(&letter).map_err(|error| damaged(INDEX, &error))?;
         let entry = Entry(name(&letter), letter.at, text.len());
         for (number, part) in text.chunks(MAX_VALUE_BYTES).enumerate() {
-            self.0.put(&part_key(&entry.0, number), part).await?;
+            self.0.put(&entry.part(number), part).await?;
         }
         let (name, now) = (entry.0.clone(), now());
         self.change(|entries| {
@@ -127,7 +127,7 @@ impl DeadLetters {
     async fn letter(&self, entry: &Entry) -> Result<Option<DeadLetter>, FlowError> {
         let mut text = Vec::with_capacity(entry.2);
         for number in 0..entry.2.div_ceil(MAX_VALUE_BYTES) {
-            match self.0.get(&part_key(&entry.0, number)).await? {
+            match self.0.get(&entry.part(number)).await? {
                 Some(part) => text.extend_from_slice(&part),
                 None => return Ok(None),
             }
@@ -164,7 +164,7 @@ impl DeadLetters {
             let text = serde_json::to_vec(&after).map_err(|error| damaged(INDEX, &error))?;
             let new = (!after.is_empty()).then_some(&*text);
             if self.0.compare_and_set(INDEX, stored.as_deref(), new).await? {
-                for gone in before.iter().filter(|entry| after.iter().all(|other| other.0 != entry.0)) {
+                for gone in before.iter().filter(|entry| after.iter().all(|other| !other.is_stored_as(entry))) {
                     self.delete(gone).await;
                 }
                 return Ok(());
@@ -176,7 +176,7 @@ impl DeadLetters {
     /// Deletes a letter that nobody needs. One that stays does no harm.
     async fn delete(&self, entry: &Entry) {
         for number in 0..entry.2.div_ceil(MAX_VALUE_BYTES) {
-            let key = part_key(&entry.0, number);
+            let key = entry.part(number);
             if let Ok(Some(part)) = self.0.get(&key).await {
                 let _ = self.0.compare_and_set(&key, Some(&part), None).await;
             }
@@ -185,6 +185,17 @@ impl DeadLetters {
 }
 
 impl Entry {
+    /// The key of a part. A letter that is added again has other keys, so that a node that deletes the earlier one does not
+    /// delete the later one.
+    fn part(&self, number: usize) -> String {
+        format!("dead/{}/{}/{number}", self.0, self.1)
+    }
+
+    /// Whether both have the same parts.
+    fn is_stored_as(&self, other: &Self) -> bool {
+        (&self.0, self.1) == (&other.0, other.1)
+    }
+
     fn is_fresh(&self, now: u64) -> bool {
         now.saturating_sub(self.1) < MAX_AGE.as_millis() as u64
     }
@@ -196,10 +207,6 @@ fn name(letter: &DeadLetter) -> String {
     BASE64_URL_SAFE_NO_PAD.encode(&digest::digest(&digest::SHA256, text.as_bytes()).as_ref()[..15])
 }
 
-fn part_key(name: &str, number: usize) -> String {
-    format!("dead/{name}/{number}")
-}
-
 /// Now, in milliseconds since 1970.
 pub fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
@@ -207,4 +214,31 @@ pub fn now() -> u64 {
 
 fn damaged(key: &str, cause: &dyn std::fmt::Display) -> FlowError {
     FlowError::Damaged { key: key.to_owned(), cause: cause.to_string() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_letter_that_is_added_again_survives_the_deletion_of_the_earlier_one() {
+        let letters = DeadLetters::new(FlowStore::for_test(super::super::tests::backend(), "bridge/a"));
+        let at = now();
+        let first = DeadLetter {
+            id: "e1".into(),
+            reason: "refused".into(),
+            at,
+            attempts: 1,
+            position: None,
+            body: "x".repeat(100_000),
+        };
+        letters.add(first.clone()).await.unwrap();
+        let entry = letters.index().await.unwrap().1.remove(0);
+        letters.remove(&first).await.unwrap();
+        // Another node adds it again while the one that removed it has still to delete its parts.
+        let again = DeadLetter { at: at + 1, ..first };
+        letters.add(again.clone()).await.unwrap();
+        letters.delete(&entry).await;
+        assert_eq!(letters.list(None).await.unwrap(), [again]);
+    }
 }

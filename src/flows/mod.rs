@@ -39,7 +39,7 @@ use crate::access::{Caller, NamespaceId};
 use crate::broker::BrokerError;
 use crate::bus::{Bus, FlowStore};
 use crate::metrics::FlowLabel;
-use crate::protocol::Problem;
+use crate::protocol::{ErrorCode, Problem};
 
 /// Which flow it is, on every node.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -133,6 +133,20 @@ impl Turn {
     /// The fencing token of the lease, which rises with each holder. 0 without a lease.
     pub fn token(&self) -> u64 {
         self.lease.as_ref().map_or(0, Lease::token)
+    }
+}
+
+impl FlowError {
+    /// The answer to an operator whose call failed so.
+    pub fn problem(self) -> Problem {
+        match self {
+            Self::Refused(problem) => problem,
+            error => {
+                let detail =
+                    "the broker does not answer or refused the call: try again; the reason is in this node's log";
+                Problem::new(ErrorCode::BrokerUnavailable, detail).with_cause(error)
+            }
+        }
     }
 }
 

@@ -17,7 +17,7 @@ use crate::metrics::Metrics;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
-fn backend() -> Arc<dyn Backend> {
+pub fn backend() -> Arc<dyn Backend> {
     let hour = Duration::from_secs(3600);
     let config = BrokerConfig {
         broker: BrokerUrl::Memory,

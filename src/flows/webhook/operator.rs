@@ -77,7 +77,7 @@ impl Webhooks {
         self.bus.require(caller, AdminRight::Nodes)?;
         let mut summaries = Vec::new();
         for webhook in &self.all {
-            summaries.push(webhook.summary().await.map_err(problem)?);
+            summaries.push(webhook.summary().await.map_err(FlowError::problem)?);
         }
         Ok(summaries)
     }
@@ -99,7 +99,7 @@ impl Webhooks {
     /// `forbidden`, `not-found`, `broker-unavailable`.
     pub async fn dead(&self, caller: &Caller, name: &str) -> Result<Vec<DeadLetter>, Problem> {
         let (_, store) = self.find(caller, name)?;
-        DeadLetters::new(store).list(None).await.map_err(problem)
+        DeadLetters::new(store).list(None).await.map_err(FlowError::problem)
     }
 
     /// Sends dead letters again, once each and in order: the one with this id, or all. What is delivered leaves the box.
@@ -109,7 +109,7 @@ impl Webhooks {
     pub async fn replay(&self, caller: &Caller, name: &str, id: Option<&str>) -> Result<Replayed, Problem> {
         let (webhook, store) = self.find(caller, name)?;
         let box_of = DeadLetters::new(store);
-        let letters = box_of.list(id).await.map_err(problem)?;
+        let letters = box_of.list(id).await.map_err(FlowError::problem)?;
         if let Some(id) = id
             && letters.is_empty()
         {
@@ -125,7 +125,7 @@ impl Webhooks {
             let message = Message { id: letter.id.as_str().into(), body: letter.body.clone().into() };
             match webhook.failure_of(&message).await {
                 None => {
-                    box_of.remove(&letter).await.map_err(problem)?;
+                    box_of.remove(&letter).await.map_err(FlowError::problem)?;
                     replayed.delivered.push(letter.id);
                 }
                 Some(reason) => replayed.failed.push((letter.id, reason)),
@@ -140,7 +140,7 @@ impl Webhooks {
     /// `forbidden`, `not-found`, `broker-unavailable`.
     pub async fn resume(&self, caller: &Caller, name: &str) -> Result<(), Problem> {
         let (_, store) = self.find(caller, name)?;
-        Stopped::remove(&store).await.map_err(problem)
+        Stopped::remove(&store).await.map_err(FlowError::problem)
     }
 
     /// The webhook of this name, for a caller who may work with it.
@@ -208,16 +208,6 @@ impl Webhook {
             Outcome::Delivered { .. } => None,
             Outcome::Gone => Some("the receiver answered 410".into()),
             Outcome::Failed(failure) => Some(failure.reason),
-        }
-    }
-}
-
-fn problem(error: FlowError) -> Problem {
-    match error {
-        FlowError::Refused(problem) => problem,
-        error => {
-            let detail = "the broker does not answer or refused the call: try again; the reason is in this node's log";
-            Problem::new(ErrorCode::BrokerUnavailable, detail).with_cause(error)
         }
     }
 }
