@@ -9,10 +9,14 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use crate::config::read_error;
+
 /// What is written with one call, in bytes: a write that fails loses no more.
 const CHUNK: usize = 64 << 10;
 /// How often it is checked that the path still names this file.
 const CHECK: Duration = Duration::from_secs(1);
+/// From a rotation that failed to the next attempt.
+const ROTATION_RETRY: Duration = Duration::from_secs(10);
 /// What is read at a time to find the end of the last whole line, in bytes.
 const BLOCK: u64 = 64 << 10;
 
@@ -24,6 +28,8 @@ pub struct AuditFile {
     keep: u64,
     /// `None`: it must be opened again.
     open: Option<Open>,
+    /// The last rotation failed. It is tried again then.
+    rotate_after: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -41,7 +47,7 @@ impl AuditFile {
     /// # Errors
     /// `WouldBlock`: another process writes it.
     pub fn open(path: &Path, max_bytes: u64, keep: u64) -> io::Result<Self> {
-        Ok(Self { path: path.to_owned(), max_bytes, keep, open: Some(Open::at(path)?) })
+        Ok(Self { path: path.to_owned(), max_bytes, keep, open: Some(Open::at(path)?), rotate_after: None })
     }
 
     pub fn path(&self) -> &Path {
@@ -73,8 +79,8 @@ impl AuditFile {
             self.open = None;
         }
         let full = |open: &Open| open.len > 0 && open.len + chunk.len() as u64 > self.max_bytes;
-        if self.open.as_ref().is_some_and(full) {
-            self.rotate()?;
+        if self.open.as_ref().is_some_and(full) && self.rotate_after.is_none_or(|after| Instant::now() >= after) {
+            self.try_to_rotate();
         }
         let open = match &mut self.open {
             Some(open) => open,
@@ -83,13 +89,40 @@ impl AuditFile {
         open.append(chunk)
     }
 
-    /// Moves the file aside, and deletes the oldest.
+    /// Rotates. Where that fails, the file grows, and loses no line: it is tried again later.
+    fn try_to_rotate(&mut self) {
+        let was_failing = self.rotate_after.is_some();
+        let rotated = self.rotate();
+        let (file, max_bytes) = (self.path.display(), self.max_bytes);
+        match rotated {
+            Ok(()) if was_failing => tracing::info!(%file, "the audit is rotated again"),
+            Ok(()) => {}
+            Err(error) if !was_failing => {
+                let error = read_error(&error);
+                tracing::error!(%file, error, max_bytes, "the audit cannot be rotated: its file grows beyond max_bytes");
+            }
+            Err(_) => {}
+        }
+    }
+
+    /// Moves the file aside, and deletes the oldest. The file stays open until the next one is.
     fn rotate(&mut self) -> io::Result<()> {
-        self.open = None;
-        for number in (1..self.keep).rev() {
+        self.rotate_after = Some(Instant::now() + ROTATION_RETRY);
+        // Those behind a free number stay: each attempt after one that failed halfway would move them once more.
+        let free = (1..self.keep).find(|number| !self.rotated(*number).exists()).unwrap_or(self.keep);
+        for number in (1..free).rev() {
             move_file(&self.rotated(number), &self.rotated(number + 1))?;
         }
-        move_file(&self.path, &self.rotated(1))
+        move_file(&self.path, &self.rotated(1))?;
+        match Open::at(&self.path) {
+            Ok(open) => (self.open, self.rotate_after) = (Some(open), None),
+            Err(error) => {
+                // It was not there, or is empty.
+                move_file(&self.rotated(1), &self.path)?;
+                return Err(error);
+            }
+        }
+        Ok(())
     }
 
     fn rotated(&self, number: u64) -> PathBuf {
@@ -193,6 +226,39 @@ mod tests {
         assert_eq!(text(&file.rotated(1)), "6666666666666\n", "a line that is longer than a file has one of its own");
         assert_eq!(text(&file.rotated(2)), "4444\n5555\n");
         assert!(!file.rotated(3).exists());
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_rotated_grows_and_is_rotated_later() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("audit.ndjson");
+        let mut file = AuditFile::open(&path, 10, 1).unwrap();
+        let blocking = file.rotated(1);
+        fs::create_dir_all(blocking.join("not empty")).unwrap();
+        for line in ["1111\n", "2222\n", "3333\n", "4444\n"] {
+            file.append(line.as_bytes()).unwrap();
+        }
+        assert_eq!(text(&path), "1111\n2222\n3333\n4444\n");
+        fs::remove_dir_all(&blocking).unwrap();
+        file.append(b"5555\n").unwrap();
+        assert!(!blocking.exists(), "it is not tried with each line");
+        file.rotate_after = Some(Instant::now());
+        file.append(b"6666\n").unwrap();
+        assert_eq!((text(&path), text(&blocking)), ("6666\n".into(), "1111\n2222\n3333\n4444\n5555\n".into()));
+    }
+
+    #[test]
+    fn a_rotation_that_failed_halfway_moves_the_older_files_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("audit.ndjson");
+        let mut file = AuditFile::open(&path, 10, 3).unwrap();
+        file.append(b"4444\n").unwrap();
+        // As it was left: 1 and 2 were moved.
+        fs::write(file.rotated(2), "3333\n").unwrap();
+        fs::write(file.rotated(3), "2222\n").unwrap();
+        file.append(b"5555\n6666\n").unwrap();
+        let all = [&path, &file.rotated(1), &file.rotated(2), &file.rotated(3)].map(|path| text(path));
+        assert_eq!(all, ["5555\n6666\n", "4444\n", "3333\n", "2222\n"]);
     }
 
     #[test]
