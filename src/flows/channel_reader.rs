@@ -3,20 +3,29 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use crate::access::Caller;
 use crate::bus::{Bus, LogReader};
-use crate::event::{ChannelId, Position};
+use crate::event::{ChannelId, Json, Position};
 
 /// Pause after the first read of the log that failed. It doubles up to [`MAX_RETRY`].
 const RETRY: Duration = Duration::from_millis(200);
 const MAX_RETRY: Duration = Duration::from_secs(3);
+/// How long a look for the oldest event may take.
+const LOOK: Duration = Duration::from_secs(2);
 
 /// A channel, and how far a flow has read it.
 pub struct ChannelReader {
     reader: LogReader,
     at: Position,
+}
+
+/// The time of an event of the log, in milliseconds since 1970.
+pub fn event_time(json: &str) -> Option<u64> {
+    let event = Json::parse(json).ok()?;
+    let time = event.get("time").and_then(Json::as_str)?.parse::<jiff::Timestamp>().ok()?;
+    u64::try_from(time.as_millisecond()).ok()
 }
 
 /// What comes next in a channel.
@@ -72,6 +81,13 @@ impl ChannelReader {
             }
             self.reader.grown(&self.at).await;
         }
+    }
+
+    /// The time of the first event after `position` that the log has, in milliseconds since 1970. `None` where there is none, or
+    /// the broker does not answer in time.
+    pub async fn oldest_after(&self, position: &Position) -> Option<u64> {
+        let page = timeout(LOOK, self.reader.read(position, 1)).await.ok()?.ok()?;
+        page.entries.first().and_then(|entry| event_time(&entry.json))
     }
 
     /// How many events the log has after `position`, as far as this node knows. Of a position of an earlier epoch, as many as

@@ -28,7 +28,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use tokio_util::sync::CancellationToken;
 
-pub use channel_reader::{ChannelReader, Step};
+pub use channel_reader::{ChannelReader, Step, event_time};
 pub use checkpoint::Checkpoint;
 pub use dead_boxes::DeadBoxes;
 pub use dead_letters::{DeadLetter, DeadLetters};

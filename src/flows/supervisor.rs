@@ -14,6 +14,8 @@ use crate::supervision::TaskGroup;
 /// Pause before a flow runs again, doubled after each failure in a row.
 const PAUSE: Duration = Duration::from_millis(500);
 const MAX_PAUSE: Duration = Duration::from_secs(30);
+/// A lease that this node did not get for so long is another node's.
+const OTHERS: Duration = Duration::from_secs(5);
 /// A run that lasted so long was no failure at the start.
 const SOUND: Duration = Duration::from_secs(60);
 
@@ -32,10 +34,23 @@ pub async fn supervise(
     let mut pause = PAUSE;
     while !stopping.is_cancelled() {
         let lease = match flow.is_exclusive() {
-            true => match stopping.run_until_cancelled(Lease::take(&store, &node)).await {
-                Some(lease) => Some(lease),
-                None => break,
-            },
+            true => {
+                let taking = async {
+                    let taking = Lease::take(&store, &node);
+                    tokio::pin!(taking);
+                    tokio::select! {
+                        lease = &mut taking => return lease,
+                        () = sleep(OTHERS) => {}
+                    }
+                    // Another node runs the flow, and shows its lag.
+                    metrics.flows.show_no_lag(&label);
+                    taking.await
+                };
+                match stopping.run_until_cancelled(taking).await {
+                    Some(lease) => Some(lease),
+                    None => break,
+                }
+            }
             false => None,
         };
         let turn = Turn { store: store.clone(), lease, stopping: stopping.clone() };
@@ -54,6 +69,7 @@ pub async fn supervise(
                 tracing::error!(flow = id.kind, name = %id.name, "the flow ended by itself; it starts again");
             }
             Some(Err(FlowError::LeaseLost)) => {
+                metrics.flows.show_no_lag(&label);
                 tracing::warn!(flow = id.kind, name = %id.name, "the flow lost its lease; it waits for the next");
             }
             Some(Err(error)) => {

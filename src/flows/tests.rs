@@ -182,3 +182,24 @@ async fn a_flow_runs_again_after_a_panic_and_an_error_and_gives_its_lease_back_w
     assert!(store.lease("two", grace).await.unwrap().is_some(), "the lease is free");
     assert_eq!(metrics.flows.running.get_or_create(&id.label()).get(), 0);
 }
+
+#[tokio::test]
+async fn a_node_whose_lease_another_one_has_shows_no_lag() {
+    let (metrics, stopping) = (Arc::new(Metrics::default()), CancellationToken::new());
+    let id = FlowId { kind: "webhook", name: "moody".into() };
+    let flow = Arc::new(Moody { id: id.clone(), runs: AtomicU32::new(0), said: mpsc::unbounded_channel().0 });
+    let bus = bus(backend(), &metrics);
+    assert!(id.store(&bus).lease("two", 3 * PATIENCE).await.unwrap().is_some());
+    let lag = metrics.flows.lag_events.get_or_create(&id.label()).clone();
+    lag.set(40);
+    let grace = Duration::from_secs(1);
+    let running = tokio::spawn(supervise(flow, bus, "one".into(), metrics.clone(), stopping.clone(), grace));
+    let none = async {
+        while lag.get() != 0 {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    within("the lag is another node's", none).await;
+    stopping.cancel();
+    within("it ends", running).await.unwrap();
+}

@@ -69,6 +69,12 @@ impl FlowMetrics {
         }
     }
 
+    /// Shows that this node runs a flow no more, or that the flow is not behind.
+    pub fn show_no_lag(&self, flow: &FlowLabel) {
+        self.lag_events.get_or_create(flow).set(0);
+        self.lag_seconds.get_or_create(flow).set(0.0);
+    }
+
     pub(super) fn new(r: &mut Registrar) -> Self {
         Self {
             running: r.add("flow_running", "1 on the node that runs this flow"),

@@ -1,5 +1,6 @@
 //! Bridges: messages of a legacy publisher become events, and events become messages; over real Redis, with the real binary.
 
+mod connections;
 mod elsewhere;
 
 use std::collections::HashMap;
@@ -263,18 +264,6 @@ async fn what_is_no_event_is_counted_and_what_follows_goes_on() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_bridge_listens_again_after_its_connection_was_killed() {
-    let redis = Redis::start();
-    let node = node(&redis, WITH_ID).await;
-    listening(&redis, "channel:inventory:change", 1).await;
-    redis.cli(&["client", "kill", "type", "pubsub"]);
-    listening(&redis, "channel:inventory:change", 1).await;
-    Publisher::to(&redis).publish("channel:inventory:change", numbered(1).as_bytes());
-    let all = async || Some(events(&node, "inventory-change").await).filter(|events| !events.is_empty());
-    assert_eq!(until("the event", all).await.len(), 1);
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_cluster_passes_the_messages_of_each_of_its_nodes_on() {
     let cluster = Cluster::masters();
     let node = node_on(&cluster.text(), WITH_ID).await;
@@ -397,32 +386,4 @@ async fn what_was_published_while_no_bridge_ran_goes_out_later() {
     crate::file_log::load::post(&plain.url, &event("b")).await.unwrap();
     let _second = node(&redis, &out).await;
     assert!(legacy.message().1.contains(r#""sku":"b""#));
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_cannot_go_out_is_a_lag_and_a_refused_message_is_tried_again_after_pauses() {
-    let redis = Redis::start();
-    redis.cli(&["acl", "setuser", "reader", "on", ">secret", "allchannels", "+ping", "+subscribe"]);
-    let out = |name: &str, server: &str| {
-        format!(
-            "[[bridge]]\nname = \"{name}\"\ndirection = \"out\"\nredis = \"redis://{server}\"\nchannels = [\"elsewhere\"]\n\
-             type = \"inventory-change\"\n"
-        )
-    };
-    let tables = out("refused", &format!("reader:secret@127.0.0.1:{}", redis.port)) + &out("away", "127.0.0.1:1");
-    let node = node(&redis, &tables).await;
-    let event = json!({"type": "inventory-change", "data": {"productId": "a", "oldQuantity": 5, "newQuantity": 4, "reason": "sale"}});
-    crate::file_log::load::post(&node.url, &event).await.unwrap();
-    let value = async |metric: &str, name: &str| metric_of(&node, metric, name).await;
-    for name in ["refused", "away"] {
-        until("the lag", async || (value("tidings_flow_lag_events", name).await == 1.0).then_some(())).await;
-    }
-    until("runs that failed", async || (value("tidings_flow_restarts_total", "refused").await >= 2.0).then_some(()))
-        .await;
-    let stats = redis.cli(&["info", "commandstats"]);
-    let of_publish = stats.lines().find(|line| line.starts_with("cmdstat_publish:")).unwrap();
-    let calls = of_publish.trim().split(',').find_map(|part| part.strip_prefix("rejected_calls=")).unwrap();
-    assert!((2..=4).contains(&calls.parse::<u32>().unwrap()), "each attempt has a pause behind it: {of_publish}");
-    redis.cli(&["acl", "setuser", "reader", "+publish"]);
-    until("the message", async || (value("tidings_bridge_sent_total", "refused").await == 1.0).then_some(())).await;
 }

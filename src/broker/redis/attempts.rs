@@ -21,6 +21,8 @@ pub(super) struct Attempts {
     pub name: String,
     /// The purpose of the connection, for log lines.
     pub role: &'static str,
+    /// The bridge that the connection is for, for log lines.
+    pub bridge: Option<String>,
     /// What to tell of a connection that was in use and ended.
     pulse: Option<Pulse>,
     /// Consecutive attempts that failed, or whose connection ended before [`established`](Self::established).
@@ -46,7 +48,7 @@ impl Pulse {
 
 impl Attempts {
     pub fn new(name: String, role: &'static str) -> Self {
-        Self { name, role, pulse: None, failures: 0, last_failure: None }
+        Self { name, role, bridge: None, pulse: None, failures: 0, last_failure: None }
     }
 
     /// Makes a probe due when a connection that was in use has ended: `/readyz` must not wait for the next pulse.
@@ -65,7 +67,8 @@ impl Attempts {
     pub fn established(&mut self) {
         self.failures = 0;
         self.last_failure = None;
-        tracing::info!(redis = self.name, role = self.role, "connected to Redis");
+        let (redis, role, bridge) = (&*self.name, self.role, self.bridge.as_deref());
+        tracing::info!(redis, role, bridge, "connected to Redis");
     }
 
     /// Reports that the connection ended, or could not be used: increases the backoff.
@@ -75,7 +78,8 @@ impl Attempts {
         }
         self.failures += 1;
         if self.last_failure.as_deref() != Some(cause) {
-            tracing::warn!(redis = self.name, role = self.role, reason = cause, "no connection to Redis");
+            let (redis, role, bridge) = (&*self.name, self.role, self.bridge.as_deref());
+            tracing::warn!(redis, role, bridge, reason = cause, "no connection to Redis");
             self.last_failure = Some(cause.to_owned());
         }
     }

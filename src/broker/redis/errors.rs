@@ -113,16 +113,21 @@ pub(super) fn from_reply(text: &str) -> BrokerError {
 
 /// An error of fred or Redis as a sentence for people.
 pub(super) fn describe(error: &Error) -> String {
-    let details = error.details();
     match error.kind() {
         ErrorKind::Timeout => NO_ANSWER.into(),
-        // fred writes the operating system's errors as Rust's debugger would.
-        ErrorKind::IO => {
-            let quoted = |name| details.split_once(name).and_then(|(_, rest)| rest.split_once('"'));
-            let message = quoted("message: \"").or_else(|| quoted("error: \""));
-            message.map_or(details, |(message, _)| message).to_owned()
-        }
-        _ => details.to_owned(),
+        ErrorKind::IO | ErrorKind::Protocol => without_debug_form(error.details()).to_owned(),
+        _ => error.details().to_owned(),
+    }
+}
+
+/// fred writes the operating system's errors, and those of its decoder, as Rust's debugger would: `Custom { kind: …, error: "…" }`.
+fn without_debug_form(details: &str) -> &str {
+    let quoted = |name| details.split_once(name).and_then(|(_, rest)| rest.split_once('"'));
+    let message = quoted("message: \"").or_else(|| quoted("error: \""));
+    match message.map_or(details, |(message, _)| message) {
+        // The words of tokio-util's decoder.
+        "bytes remaining on stream" => "the server closed the connection in the middle of a message",
+        message => message,
     }
 }
 
@@ -144,6 +149,24 @@ mod tests {
     use super::*;
 
     const HASH: &str = "6b1bf486c81ceb7edf3c093f4c48582e38c0e791";
+
+    #[test]
+    fn an_error_of_the_decoder_or_the_system_is_a_sentence() {
+        let cut = r#"Custom { kind: Other, error: "bytes remaining on stream" }"#;
+        let closed = "the server closed the connection in the middle of a message";
+        for (kind, details, expected) in [
+            (ErrorKind::IO, cut.to_owned(), closed),
+            (ErrorKind::Protocol, format!("IO Error: {cut}"), closed),
+            (
+                ErrorKind::IO,
+                r#"Os { code: 111, kind: ConnectionRefused, message: "Connection refused" }"#.into(),
+                "Connection refused",
+            ),
+            (ErrorKind::Protocol, "replies do not match".into(), "replies do not match"),
+        ] {
+            assert_eq!(describe(&Error::new(kind, details)), expected);
+        }
+    }
 
     #[test]
     fn refusals_are_rejected() {

@@ -74,6 +74,12 @@ impl Link {
         Self { target, attempts, message_buffer, allow_replica: false, resp3_only: false }
     }
 
+    /// Names the bridge that the link is for, in log lines.
+    pub fn of_bridge(mut self, name: &str) -> Self {
+        self.attempts.bridge = Some(name.to_owned());
+        self
+    }
+
     /// Accepts a replica as well as a master.
     pub fn or_replica(self) -> Self {
         Self { allow_replica: true, ..self }

@@ -68,12 +68,12 @@ pub struct PubSubConnection {
 }
 
 impl PubSub {
-    /// A Redis by its URL. Needs a tokio runtime.
+    /// A Redis by its URL, for the bridge of this name. Needs a tokio runtime.
     ///
     /// # Errors
     /// What is wrong with the URL, without its passwords.
-    pub fn new(url: &RedisUrl) -> Result<Self, String> {
-        let link = |target| Link::new(target, "bridge", MESSAGE_BUFFER);
+    pub fn new(url: &RedisUrl, bridge: &str) -> Result<Self, String> {
+        let link = |target| Link::new(target, "bridge", MESSAGE_BUFFER).of_bridge(bridge);
         Ok(match Topology::of(url)? {
             Topology::Server(target, sentinels) => {
                 let sentinels = sentinels.map(|follow| AbortOnDropHandle::new(tokio::spawn(follow)));
@@ -222,8 +222,10 @@ impl PubSubConnection {
         let mut all = vec![first];
         while all.len() < limit {
             match messages.recv().now_or_never() {
-                Some(message) => all.push(received(message)?),
-                None => break,
+                Some(Ok(message)) => all.push(received(Ok(message))?),
+                Some(Err(RecvError::Lagged(missed))) => all.push(Received::Missed(missed)),
+                // The next call returns the end: what has come is not lost with it.
+                Some(Err(RecvError::Closed)) | None => break,
             }
         }
         Ok(all)

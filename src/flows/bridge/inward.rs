@@ -4,13 +4,14 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use ring::digest;
+use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep};
 
 use super::super::{DeadLetter, DeadLetters, Flow, FlowError, FlowId, Turn, dead_letters};
-use super::Parts;
 use super::shape::Incoming;
+use super::{Connected, Parts};
 use crate::access::Caller;
-use crate::broker::{PubSub, PubSubConnection, Received};
+use crate::broker::{BrokerError, PubSub, PubSubConnection, Received};
 use crate::bus::{Documents, ValidEvents};
 use crate::protocol::{ErrorCode, Problem};
 
@@ -21,6 +22,10 @@ const RETRY: Duration = Duration::from_millis(100);
 const MAX_RETRY: Duration = Duration::from_secs(2);
 /// Messages that are kept in a second: more are counted only, so that a flood of them does not hold up the others.
 const KEPT_PER_SECOND: u32 = 20;
+/// Letters that wait for the broker to take them.
+const MAX_WAITING: usize = 40;
+/// Pause after a letter could not be kept.
+const KEEP_RETRY: Duration = Duration::from_secs(1);
 /// The longest part of a message that is kept, in bytes.
 const MAX_KEPT: usize = 64 << 10;
 
@@ -31,7 +36,8 @@ struct Run<'a> {
     parts: &'a Parts,
     turn: &'a Turn,
     caller: Caller,
-    dead: DeadLetters,
+    /// The letters that wait to be kept.
+    letters: mpsc::Sender<DeadLetter>,
     /// The second that is counted, and what was kept in it.
     kept: (Instant, u32),
 }
@@ -49,21 +55,48 @@ impl Flow for Inward {
     async fn run(&self, turn: &Turn) -> Result<(), FlowError> {
         let parts = &self.0;
         // The settings were checked at the start.
-        let mut redis = PubSub::new(&parts.settings.redis).map_err(crate::broker::BrokerError::Rejected)?;
-        let dead = DeadLetters::new(turn.store.clone());
-        let mut run = Run { parts, turn, caller: parts.id.caller(), dead, kept: (Instant::now(), 0) };
-        loop {
-            let connecting = redis.connect(&parts.settings.channels, &parts.settings.patterns);
-            let Some(mut connection) = turn.stopping.run_until_cancelled(connecting).await else { return Ok(()) };
-            match run.listen(&mut connection).await? {
-                None => return Ok(()),
-                Some(cause) => redis.failed(&cause),
+        let redis = PubSub::new(&parts.settings.redis, &parts.id.name).map_err(BrokerError::Rejected)?;
+        let (letters, queue) = mpsc::channel(MAX_WAITING);
+        let run = Run { parts, turn, caller: parts.id.caller(), letters, kept: (Instant::now(), 0) };
+        let keeping = keep_all(queue, DeadLetters::new(turn.store.clone()), &parts.id.name);
+        // Beside each other: a broker that is slow to keep letters does not keep the bridge from listening.
+        tokio::join!(run.listen_always(redis), keeping).0
+    }
+}
+
+/// Keeps letters until no more can come. Then those that wait are tried once.
+async fn keep_all(mut queue: mpsc::Receiver<DeadLetter>, dead: DeadLetters, bridge: &str) {
+    while let Some(letter) = queue.recv().await {
+        while let Err(error) = dead.add(letter.clone()).await {
+            if !matches!(error, FlowError::Broker(_)) {
+                tracing::warn!(bridge, %error, "a message that is no event could not be kept");
+                break;
             }
+            if queue.is_closed() {
+                tracing::warn!(bridge, %error, "the last messages that are no events could not be kept");
+                return;
+            }
+            tracing::debug!(bridge, %error, "a message that is no event cannot be kept; it is tried again");
+            sleep(KEEP_RETRY).await;
         }
     }
 }
 
 impl Run<'_> {
+    /// Connects, and takes messages, until the node stops.
+    async fn listen_always(mut self, mut redis: PubSub) -> Result<(), FlowError> {
+        let (settings, connected) = (&self.parts.settings, Connected::new(self.parts));
+        loop {
+            let connecting = redis.connect(&settings.channels, &settings.patterns);
+            let Some(mut connection) = self.turn.stopping.run_until_cancelled(connecting).await else { return Ok(()) };
+            connected.show(true);
+            let Some(cause) = self.listen(&mut connection).await? else { return Ok(()) };
+            connected.show(false);
+            self.parts.metrics.bridges.disconnections.get_or_create(&self.parts.id.label()).inc();
+            redis.failed(&cause);
+        }
+    }
+
     /// Takes messages until the connection ends; returns why. `None`: the node stops.
     async fn listen(&mut self, connection: &mut PubSubConnection) -> Result<Option<String>, FlowError> {
         loop {
@@ -106,7 +139,7 @@ impl Run<'_> {
                 Ok(None) => drop(metrics.ignored.get_or_create(&label).inc()),
                 Err(reason) => {
                     metrics.refused.get_or_create(&label).inc();
-                    self.keep(&channel, &payload, &reason).await;
+                    self.keep(&channel, &payload, &reason);
                 }
             }
         }
@@ -161,8 +194,8 @@ impl Run<'_> {
         }
     }
 
-    /// Keeps a message that did not become an event. Every node finds the same name for it.
-    async fn keep(&mut self, channel: &str, payload: &[u8], reason: &str) {
+    /// Keeps a message that did not become an event, unless too many wait for that. Every node finds the same name for it.
+    fn keep(&mut self, channel: &str, payload: &[u8], reason: &str) {
         self.parts.metrics.flows.dead.get_or_create(&self.parts.id.label()).inc();
         if self.kept.0.elapsed() >= Duration::from_secs(1) {
             self.kept = (Instant::now(), 0);
@@ -177,9 +210,8 @@ impl Run<'_> {
         let body = String::from_utf8_lossy(&payload[..payload.len().min(MAX_KEPT)]).into_owned();
         let reason = format!("{channel}: {reason}");
         let letter = DeadLetter { id, reason, at: dead_letters::now(), attempts: 1, position: None, body };
-        if let Err(error) = self.dead.add(letter).await {
-            tracing::warn!(bridge = %self.parts.id.name, %error, "a message that is no event could not be kept");
-        }
+        // The broker is slower than these messages come, or away. This one is counted.
+        let _ = self.letters.try_send(letter);
     }
 }
 

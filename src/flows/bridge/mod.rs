@@ -19,6 +19,7 @@ mod shape;
 use std::sync::Arc;
 use std::time::Instant;
 
+use prometheus_client::metrics::gauge::Gauge;
 pub use settings::{BridgeSettings, read};
 
 use self::inward::Inward;
@@ -58,7 +59,7 @@ pub async fn examine(settings: &BridgeSettings) -> Finding {
         Direction::In => (channels, &[]),
         Direction::Out => (&[], channels),
     };
-    let tried = match PubSub::new(redis) {
+    let tried = match PubSub::new(redis, name) {
         Ok(mut redis) => redis.missing_rights(listened, patterns, published).await,
         Err(error) => Err(error),
     };
@@ -72,6 +73,28 @@ pub async fn examine(settings: &BridgeSettings) -> Finding {
             Finding::worse(NAME, format!("{name}: connects to {redis}"), advice)
         }
         Ok(_) => Finding::good(NAME, format!("{name}: has every right that it needs at {redis}")),
+    }
+}
+
+/// Shows whether a bridge is connected to its Redis. Dropped, it is not.
+struct Connected(Gauge);
+
+impl Connected {
+    /// It is not connected yet.
+    fn new(parts: &Parts) -> Self {
+        let connected = Self(parts.metrics.bridges.connected.get_or_create(&parts.id.label()).clone());
+        connected.show(false);
+        connected
+    }
+
+    fn show(&self, connected: bool) {
+        self.0.set(connected.into());
+    }
+}
+
+impl Drop for Connected {
+    fn drop(&mut self) {
+        self.show(false);
     }
 }
 

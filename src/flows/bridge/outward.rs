@@ -3,6 +3,7 @@
 //! At least once: what was sent after the last checkpoint is sent again by the next holder of the lease.
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -10,8 +11,8 @@ use futures_util::FutureExt;
 use futures_util::future::select_all;
 use tokio::time::sleep;
 
-use super::super::{ChannelReader, Checkpoint, Flow, FlowError, FlowId, Step, Turn};
-use super::Parts;
+use super::super::{ChannelReader, Checkpoint, Flow, FlowError, FlowId, Step, Turn, dead_letters::now, event_time};
+use super::{Connected, Parts};
 use crate::broker::{BrokerError, PubSub, PubSubConnection};
 use crate::event::{Json, Moment, Position, Since};
 
@@ -24,6 +25,20 @@ pub(super) struct Outward(pub Parts);
 
 /// Up to where the events of each type were sent.
 type Sent = BTreeMap<String, Position>;
+
+/// What one run of the flow works with.
+struct Run<'a> {
+    parts: &'a Parts,
+    turn: &'a Turn,
+    redis: PubSub,
+    connected: Connected,
+    readers: Vec<(String, ChannelReader)>,
+    sent: Sent,
+    oldest: Oldest,
+}
+
+/// The time of the first event after a position, by type. It is read once for each position.
+type Oldest = BTreeMap<String, (Position, u64)>;
 
 #[async_trait]
 impl Flow for Outward {
@@ -53,111 +68,161 @@ impl Flow for Outward {
             readers.push((name.to_owned(), ChannelReader::new(&parts.bus, &caller, channel, begin)));
         }
         checkpoint.save(&sent).await?;
-        let mut redis = PubSub::new(&parts.settings.redis).map_err(BrokerError::Rejected)?;
-        let connected = connect(&mut redis, turn, || self.show_lag(&readers, &sent)).await;
-        let Some(mut connection) = connected else { return Ok(()) };
+        let redis = PubSub::new(&parts.settings.redis, &parts.id.name).map_err(BrokerError::Rejected)?;
+        let (connected, oldest) = (Connected::new(parts), Oldest::new());
+        let run = Run { parts, turn, redis, connected, readers, sent, oldest };
+        run.send_always(checkpoint).await
+    }
+}
+
+impl Run<'_> {
+    /// Sends what is published, until the node stops.
+    async fn send_always(mut self, mut checkpoint: Checkpoint<Sent>) -> Result<(), FlowError> {
+        let Some(mut connection) = self.connect().await else { return Ok(()) };
         loop {
-            self.show_lag(&readers, &sent);
-            let next = readers
+            if self.behind() == 0 {
+                show_lag(self.parts, 0, None);
+            }
+            let next = self
+                .readers
                 .iter_mut()
                 .map(|(name, reader)| async move { (name.clone(), reader.next(MAX_BATCH).await) }.boxed());
             let read = tokio::select! {
                 ((name, steps), ..) = select_all(next) => Ok((name, steps)),
                 cause = connection.ended() => Err(cause),
-                () = turn.stopping.cancelled() => return Ok(()),
+                () = self.turn.stopping.cancelled() => return Ok(()),
             };
             let (name, steps) = match read {
                 Ok(read) => read,
                 Err(cause) => {
-                    redis.failed(&cause);
-                    let connected = connect(&mut redis, turn, || self.show_lag(&readers, &sent)).await;
-                    let Some(connected) = connected else { return Ok(()) };
-                    connection = connected;
+                    let Some(again) = self.reconnect(&cause).await else { return Ok(()) };
+                    connection = again;
                     continue;
                 }
             };
+            let first = steps.iter().find_map(|step| match step {
+                Step::Event { json, .. } => event_time(json),
+                Step::Gap { .. } => None,
+            });
+            show_lag(self.parts, self.behind(), first);
             for step in steps {
                 let at = match step {
                     Step::Event { position, json } => {
-                        if let Some(message) = self.message(&json) {
-                            let show_lag = || self.show_lag(&readers, &sent);
-                            if !self.send(turn, &mut redis, &mut connection, &message, show_lag).await? {
-                                return checkpoint.save(&sent).await;
-                            }
+                        if let Some(message) = self.message(&json)
+                            && !self.send(&mut connection, &message).await?
+                        {
+                            return checkpoint.save(&self.sent).await;
                         }
                         position
                     }
                     Step::Gap { from, to } => {
-                        parts.metrics.flows.gaps.get_or_create(&parts.id.label()).inc();
-                        tracing::warn!(bridge = %parts.id.name, channel = name, %from, %to, "events are lost to a bridge");
+                        self.parts.metrics.flows.gaps.get_or_create(&self.parts.id.label()).inc();
+                        let bridge = &*self.parts.id.name;
+                        tracing::warn!(bridge, channel = name, %from, %to, "events are lost to a bridge");
                         to
                     }
                 };
-                sent.insert(name.clone(), at);
+                self.sent.insert(name.clone(), at);
             }
-            checkpoint.save(&sent).await?;
+            checkpoint.save(&self.sent).await?;
         }
     }
-}
 
-impl Outward {
     /// The message of an event. `None` for an event that came from there.
     fn message(&self, event: &str) -> Option<String> {
         let parsed = Json::parse(event).ok()?;
         let source = parsed.get("source").and_then(Json::as_str).unwrap_or_default();
-        if self.0.settings.skipped_sources.iter().any(|skipped| skipped == source) {
+        if self.parts.settings.skipped_sources.iter().any(|skipped| skipped == source) {
             return None;
         }
-        self.0.settings.shape.message(event)
+        self.parts.settings.shape.message(event)
     }
 
     /// Sends a message to all channels, over a new connection if this one fails. `false`: the node stops.
     ///
     /// # Errors
     /// Redis refuses the message, and a new connection would change nothing.
-    async fn send(
-        &self,
-        turn: &Turn,
-        redis: &mut PubSub,
-        connection: &mut PubSubConnection,
-        message: &str,
-        show_lag: impl Fn() + Send + Sync,
-    ) -> Result<bool, FlowError> {
-        for channel in &self.0.settings.channels {
+    async fn send(&mut self, connection: &mut PubSubConnection, message: &str) -> Result<bool, FlowError> {
+        for channel in &self.parts.settings.channels {
             loop {
-                turn.check()?;
+                self.turn.check()?;
                 match connection.publish(channel, message).await {
                     Ok(()) => break,
                     Err(error @ BrokerError::Rejected(_)) => return Err(error.into()),
                     Err(error) => {
-                        redis.failed(&error.to_string());
-                        let Some(connected) = connect(redis, turn, &show_lag).await else { return Ok(false) };
-                        *connection = connected;
+                        let Some(again) = self.reconnect(&error.to_string()).await else { return Ok(false) };
+                        *connection = again;
                     }
                 }
             }
         }
-        self.0.metrics.bridges.sent.get_or_create(&self.0.id.label()).inc();
+        self.parts.metrics.bridges.sent.get_or_create(&self.parts.id.label()).inc();
         Ok(true)
     }
 
-    fn show_lag(&self, readers: &[(String, ChannelReader)], sent: &Sent) {
-        let behind: u64 = readers.iter().map(|(name, reader)| sent.get(name).map_or(0, |at| reader.behind(at))).sum();
-        let lag = self.0.metrics.flows.lag_events.get_or_create(&self.0.id.label()).clone();
-        lag.set(i64::try_from(behind).unwrap_or(i64::MAX));
+    async fn reconnect(&mut self, cause: &str) -> Option<PubSubConnection> {
+        self.parts.metrics.bridges.disconnections.get_or_create(&self.parts.id.label()).inc();
+        self.redis.failed(cause);
+        self.connect().await
+    }
+
+    /// Connects, and shows the lag that grows meanwhile. `None`: the node stops.
+    async fn connect(&mut self) -> Option<PubSubConnection> {
+        self.connected.show(false);
+        let Self { parts, turn, redis, readers, sent, oldest, .. } = self;
+        let connection = tokio::select! {
+            connection = redis.connect(&[], &[]) => connection,
+            never = measure_always(parts, readers, sent, oldest) => match never {},
+            () = turn.stopping.cancelled() => return None,
+        };
+        self.connected.show(true);
+        Some(connection)
+    }
+
+    fn behind(&self) -> u64 {
+        behind(&self.readers, &self.sent).map(|(.., behind)| behind).sum()
     }
 }
 
-/// Connects, and shows the lag that grows meanwhile. `None`: the node stops.
-async fn connect(redis: &mut PubSub, turn: &Turn, show_lag: impl Fn() + Send) -> Option<PubSubConnection> {
-    let connecting = redis.connect(&[], &[]);
-    tokio::pin!(connecting);
+/// Each type with its reader, the position up to which it was sent, and the number of events behind that.
+fn behind<'r>(
+    readers: &'r [(String, ChannelReader)],
+    sent: &'r Sent,
+) -> impl Iterator<Item = (&'r str, &'r ChannelReader, &'r Position, u64)> {
+    readers.iter().filter_map(move |(name, reader)| {
+        let at = sent.get(name)?;
+        Some((&**name, reader, at, reader.behind(at)))
+    })
+}
+
+/// Shows the lag again and again, while nothing is sent.
+async fn measure_always(
+    parts: &Parts,
+    readers: &[(String, ChannelReader)],
+    sent: &Sent,
+    oldest: &mut Oldest,
+) -> Infallible {
     loop {
-        show_lag();
-        tokio::select! {
-            connection = &mut connecting => return Some(connection),
-            () = sleep(TICK) => {}
-            () = turn.stopping.cancelled() => return None,
+        let (mut events, mut first) = (0, None);
+        for (name, reader, at, behind) in behind(readers, sent).filter(|(.., behind)| *behind > 0) {
+            events += behind;
+            if oldest.get(name).is_none_or(|(known, _)| known != at)
+                && let Some(time) = reader.oldest_after(at).await
+            {
+                oldest.insert(name.to_owned(), (at.clone(), time));
+            }
+            let time = oldest.get(name).filter(|(known, _)| known == at).map(|(_, time)| *time);
+            first = [first, time].into_iter().flatten().min();
         }
+        show_lag(parts, events, first);
+        sleep(TICK).await;
     }
+}
+
+/// Shows how many events are not sent, and the age of the oldest, by its time.
+fn show_lag(parts: &Parts, events: u64, oldest: Option<u64>) {
+    let (flows, label) = (&parts.metrics.flows, parts.id.label());
+    flows.lag_events.get_or_create(&label).set(i64::try_from(events).unwrap_or(i64::MAX));
+    let age = oldest.map_or(0.0, |oldest| now().saturating_sub(oldest) as f64 / 1_000.0);
+    flows.lag_seconds.get_or_create(&label).set(age);
 }
