@@ -19,6 +19,7 @@ mod checkpoint;
 mod dead_boxes;
 pub mod dead_letters;
 mod lease;
+mod settings;
 pub mod sink;
 mod supervisor;
 pub mod webhook;

@@ -9,7 +9,7 @@ use crate::event::Catalog;
 #[cfg(feature = "redis")]
 use crate::flows::bridge::{self, BridgeSettings};
 use crate::flows::sink::{self, SinkSettings};
-use crate::flows::{Flow, FlowId, webhook};
+use crate::flows::{Flow, FlowId, audit, webhook};
 use crate::metrics::Metrics;
 
 /// The tables of flows, checked against the event types.
@@ -24,7 +24,7 @@ pub struct FlowSettings {
 }
 
 impl FlowSettings {
-    /// Reads all tables.
+    /// Reads all tables, and looks at the place of the audit.
     ///
     /// # Errors
     /// Everything that is wrong with them, each with its line.
@@ -32,8 +32,10 @@ impl FlowSettings {
         let bridges = bridges(config, catalog);
         let sinks = sink::read(config.flows.of(SINK), catalog);
         let webhooks = webhook::compile(&config.flows, catalog);
-        match (bridges, sinks, webhooks) {
-            (Ok(bridges), Ok((sinks, mut warnings)), Ok((webhooks, more))) => {
+        // Without the directory of its audit, a node does not start.
+        let audit = config.audit.as_ref().map_or(Ok(()), audit::check);
+        match (bridges, sinks, webhooks, audit) {
+            (Ok(bridges), Ok((sinks, mut warnings)), Ok((webhooks, more)), Ok(())) => {
                 warnings.extend(more);
                 #[cfg(not(feature = "redis"))]
                 let () = bridges;
@@ -45,8 +47,9 @@ impl FlowSettings {
                     warnings,
                 })
             }
-            (bridges, sinks, webhooks) => {
-                Err([bridges.err(), sinks.err(), webhooks.err()].into_iter().flatten().flatten().collect())
+            (bridges, sinks, webhooks, audit) => {
+                let flows = [bridges.err(), sinks.err(), webhooks.err()].into_iter().flatten().flatten();
+                Err(flows.chain(audit.err()).collect())
             }
         }
     }

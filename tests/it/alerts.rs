@@ -28,7 +28,7 @@ kind = "cloudflare-kv"
 channels = ["order-status"]
 account = "a"
 namespace = "n"
-token_file = "none"
+token_file = "kv.token"
 api = "http://127.0.0.1:1"
 
 [[webhook]]
@@ -102,6 +102,7 @@ async fn each_metric_of_the_rules_exists() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("tidings.toml"), FLOWS).unwrap();
     std::fs::write(folder.path().join("webhook.secret"), SECRET).unwrap();
+    std::fs::write(folder.path().join("kv.token"), "token").unwrap();
     let daemon = Daemon::with(&["--listen", "127.0.0.1:0"], folder);
     // A metric with labels is exposed once it has a value.
     let refused =

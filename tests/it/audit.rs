@@ -234,16 +234,20 @@ async fn a_full_disk_refuses_publishers_where_the_audit_must_be_complete() {
 }
 
 #[test]
-fn a_file_that_cannot_be_written_refuses_the_start() {
+fn a_file_that_cannot_be_written_refuses_the_start_and_fails_the_check() {
     let folder = tempfile::tempdir().unwrap();
-    std::fs::write(folder.path().join("tidings.toml"), "[audit]\nfile = \"nowhere/audit.ndjson\"\n").unwrap();
-    let ended = Running::start(tidings(folder.path(), &["serve", "--listen", "127.0.0.1:0"])).ended();
-    assert_eq!(ended.code, Some(1));
-    assert!(
-        ended.err.contains("audit.file: cannot write nowhere/audit.ndjson: there is no such file"),
-        "{}",
-        ended.err
-    );
+    std::fs::create_dir(folder.path().join("log")).unwrap();
+    for (file, why) in [
+        ("nowhere/audit.ndjson", "the directory nowhere is missing: make it"),
+        ("log", "this is a directory: name a file in it"),
+    ] {
+        std::fs::write(folder.path().join("tidings.toml"), format!("[audit]\nfile = {file:?}\n")).unwrap();
+        for command in [&["serve", "--listen", "127.0.0.1:0"][..], &["config", "check"]] {
+            let ended = Running::start(tidings(folder.path(), command)).ended();
+            assert_eq!(ended.code, Some(1), "{ended:?}");
+            assert!(ended.err.contains(&format!("audit.file: cannot write {file}: {why}")), "{}", ended.err);
+        }
+    }
 }
 
 #[tokio::test]

@@ -50,12 +50,9 @@ impl AuditWriter {
         namespaces: Vec<String>,
         metrics: Arc<Metrics>,
     ) -> Result<Self, String> {
-        let refused = |error: std::io::Error| {
-            let why = match error.kind() {
-                std::io::ErrorKind::WouldBlock => "another process writes it".into(),
-                _ => read_error(&error),
-            };
-            format!("audit.file: cannot write {}: {why}", config.file.display())
+        let refused = |error: std::io::Error| match error.kind() {
+            std::io::ErrorKind::WouldBlock => refusal(config, "another process writes it"),
+            _ => refusal(config, &read_error(&error)),
         };
         let file = AuditFile::open(&config.file, config.max_bytes, config.keep).map_err(refused)?;
         let lines = Lines { node: node.to_owned(), namespaces, data: config.data };
@@ -161,6 +158,25 @@ impl AuditWriter {
             _ => {}
         }
     }
+}
+
+/// Checks that the file can be there, without making it.
+///
+/// # Errors
+/// A sentence: its directory is missing, or it is a directory itself.
+pub fn check(config: &AuditConfig) -> Result<(), String> {
+    if config.file.is_dir() {
+        return Err(refusal(config, "this is a directory: name a file in it"));
+    }
+    let folder = config.file.parent().filter(|folder| !folder.as_os_str().is_empty());
+    match folder.filter(|folder| !folder.is_dir()) {
+        Some(folder) => Err(refusal(config, &format!("the directory {} is missing: make it", folder.display()))),
+        None => Ok(()),
+    }
+}
+
+fn refusal(config: &AuditConfig, why: &str) -> String {
+    format!("audit.file: cannot write {}: {why}", config.file.display())
 }
 
 fn lines_of(text: &[u8]) -> usize {

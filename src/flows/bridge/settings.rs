@@ -6,12 +6,11 @@ use crate::broker::NO_REST;
 use crate::config::toml_tree::{Node, Reader, Table, Value};
 use crate::config::{BrokerConfig, BrokerUrl, FlowTable, Form, RedisUrl};
 use crate::event::Catalog;
+use crate::flows::settings::name as name_of;
 use crate::suggest::{self, Known};
 
 const MEMBERS: [&str; 12] =
     ["name", "direction", "redis", "channels", "type", "type_from", "types", "drop", "map", "set", "time", "id"];
-/// The longest name of a bridge, in bytes.
-const MAX_NAME: usize = 64;
 
 /// One `[[bridge]]` table.
 #[derive(Debug, Clone)]
@@ -122,7 +121,8 @@ struct Reading<'a> {
 
 impl Reading<'_> {
     fn bridge(&mut self, table: Table<'_>) -> Option<BridgeSettings> {
-        let name = self.name(table);
+        let name = self.reader.required_string(table, "name");
+        let name = name.and_then(|_| self.reader.value(table, "name", name_of)).map(|name| name.to_string());
         let direction = match self.reader.string(table, "direction") {
             None | Some("in") => Direction::In,
             Some("out") => Direction::Out,
@@ -149,16 +149,6 @@ impl Reading<'_> {
 
     fn mistake(&mut self, table: Table<'_>, member: &str, text: impl std::fmt::Display) {
         self.reader.mistake(table.node.place(&format!("/{member}")), &table.at(member), text);
-    }
-
-    fn name(&mut self, table: Table<'_>) -> Option<String> {
-        let name = self.reader.required_string(table, "name")?;
-        let good = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
-        if name.len() > MAX_NAME || !name.bytes().all(good) {
-            self.mistake(table, "name", "expected 1 to 64 letters, digits, `.`, `_` or `-`");
-            return None;
-        }
-        Some(name.to_owned())
     }
 
     /// The Redis of the bridge: by default that of the broker.
@@ -189,7 +179,7 @@ impl Reading<'_> {
             }
             (None, BrokerUrl::Redis(url)) => Some(url.clone()),
             (None, _) => {
-                let text = "`redis` is missing: the broker is none, so the bridge needs the URL of one";
+                let text = "`redis` is missing: the broker is not a Redis, so the bridge needs the URL of one";
                 self.reader.mistake(table.node.at, table.path, text);
                 None
             }

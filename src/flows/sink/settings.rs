@@ -6,8 +6,9 @@ use std::time::Duration;
 use url::Url;
 
 use crate::config::toml_tree::{Reader, Table};
-use crate::config::{FlowTable, duration_or_zero};
+use crate::config::{FlowTable, duration_or_zero, read_error};
 use crate::event::{Catalog, Since};
+use crate::flows::settings::{name, since};
 use crate::secret::exposed;
 use crate::suggest::{self, Known};
 
@@ -19,8 +20,6 @@ const CLOUDFLARE_KV: &str = "cloudflare-kv";
 const API: &str = "https://api.cloudflare.com/client/v4";
 /// The shortest time that KV keeps a value.
 const MIN_TTL: Duration = Duration::from_secs(60);
-/// The longest name of a sink, in bytes.
-const MAX_NAME: usize = 64;
 
 /// One `[[sink]]` table.
 #[derive(Debug, Clone)]
@@ -64,13 +63,7 @@ fn mistake(reader: &mut Reader<'_>, table: Table<'_>, member: &str, text: impl s
 }
 
 fn sink(reader: &mut Reader<'_>, table: Table<'_>, catalog: &Catalog) -> Option<SinkSettings> {
-    let good_name = |text: &str| {
-        text.len() <= MAX_NAME && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
-    };
-    let name = reader.required_string(table, "name");
-    if name.is_some_and(|name| !good_name(name)) {
-        mistake(reader, table, "name", "expected 1 to 64 letters, digits, `.`, `_` or `-`");
-    }
+    let name = reader.required_string(table, "name").and_then(|_| reader.value(table, "name", name));
     if reader.required_string(table, "kind").is_some_and(|kind| kind != CLOUDFLARE_KV) {
         mistake(reader, table, "kind", format!("the one kind is {CLOUDFLARE_KV}"));
     }
@@ -96,7 +89,12 @@ fn sink(reader: &mut Reader<'_>, table: Table<'_>, catalog: &Catalog) -> Option<
         Some(text)
     };
     let (account, namespace) = (id(reader, "account"), id(reader, "namespace"));
-    let token_file = reader.required_string(table, "token_file");
+    let token_file = reader.required_string(table, "token_file").map(PathBuf::from);
+    if let Some(file) = &token_file
+        && let Err(error) = std::fs::read(file)
+    {
+        mistake(reader, table, "token_file", format!("{}: {}", file.display(), read_error(&error)));
+    }
     let prefix = reader.string(table, "prefix").unwrap_or_default();
     let ttl = reader.string(table, "ttl").and_then(|text| match duration_or_zero(text) {
         Ok(ttl) if ttl >= MIN_TTL => Some(ttl),
@@ -109,13 +107,10 @@ fn sink(reader: &mut Reader<'_>, table: Table<'_>, catalog: &Catalog) -> Option<
             None
         }
     });
-    let since = reader.string(table, "since").map_or(Some(Since::Start), |text| match text.parse::<Since>() {
-        Ok(since) => Some(since),
-        Err(error) => {
-            mistake(reader, table, "since", error);
-            None
-        }
-    });
+    let since = match table.node.get("since") {
+        None => Some(Since::Start),
+        Some(_) => reader.value(table, "since", since),
+    };
     let api = reader.string(table, "api").unwrap_or(API);
     let url = Url::parse(&format!(
         "{}/accounts/{}/storage/kv/namespaces/{}/bulk",
@@ -131,10 +126,10 @@ fn sink(reader: &mut Reader<'_>, table: Table<'_>, catalog: &Catalog) -> Option<
         mistake(reader, table, "api", "expected an https:// URL: the token goes there");
     }
     Some(SinkSettings {
-        name: name?.to_owned(),
+        name: name?.to_string(),
         channels,
         url: url?,
-        token_file: token_file?.into(),
+        token_file: token_file?,
         prefix: prefix.to_owned(),
         ttl,
         since: since?,
@@ -156,10 +151,12 @@ mod tests {
 
     #[test]
     fn a_sink_writes_to_its_namespace_from_the_start_of_the_log() {
-        let (sinks, _) = parsed(
+        let token = tempfile::NamedTempFile::new().unwrap();
+        let (sinks, _) = parsed(&format!(
             "[[sink]]\nname = \"edge\"\nkind = \"cloudflare-kv\"\nchannels = [\"inventory-change\"]\naccount = \"a1\"\n\
-             namespace = \"n2\"\ntoken_file = \"kv.token\"\nttl = \"7d\"",
-        )
+             namespace = \"n2\"\ntoken_file = {:?}\nttl = \"7d\"",
+            token.path()
+        ))
         .unwrap();
         let expected = "https://api.cloudflare.com/client/v4/accounts/a1/storage/kv/namespaces/n2/bulk";
         assert_eq!((sinks[0].url.as_str(), &sinks[0].since), (expected, &Since::Start));
@@ -170,7 +167,8 @@ mod tests {
     fn every_mistake_has_its_line() {
         let mistakes = parsed(
             "[[sink]]\nname = \"a b\"\nkind = \"kv\"\nchannels = [\"inventory\"]\naccount = \"a/b\"\nnamespace = \"n\"\n\
-             token_file = \"\"\nttl = \"5s\"\nsince = \"x\"\napi = \"http://kv.example\"",
+             token_file = \"\"\nttl = \"5s\"\nsince = \"latest\"\napi = \"http://kv.example\"\n[[sink]]\nname = \".a\"\n\
+             token_file = \"/no/such\"",
         );
         let mistakes = mistakes.unwrap_err();
         for expected in [
@@ -180,7 +178,9 @@ mod tests {
             "tidings.toml:5: sink[0].account: expected the id",
             "tidings.toml:7: sink[0].token_file: this is empty",
             "tidings.toml:8: sink[0].ttl: expected at least 60s",
-            "tidings.toml:9: sink[0].since: ",
+            "tidings.toml:9: sink[0].since: expected now, start, an age such as 10m, or an RFC 3339 time, not \"latest\"",
+            "tidings.toml:12: sink[1].name: expected 1 to 64 letters, digits, `.`, `_` or `-`, the first of them no `.`",
+            "tidings.toml:13: sink[1].token_file: /no/such: there is no such file",
             "tidings.toml:10: sink[0].api: expected an https:// URL",
         ] {
             assert!(mistakes.iter().any(|mistake| mistake.starts_with(expected)), "{expected} is not in {mistakes:#?}");

@@ -12,6 +12,7 @@ use super::secrets::Secrets;
 use crate::config::toml_tree::{Reader, Table};
 use crate::config::{FlowTable, duration, switch};
 use crate::event::{Catalog, ChannelId, Selector, Since};
+use crate::flows::settings::{name, since};
 use crate::network::not_public;
 use crate::secret::exposed;
 use crate::suggest::{self, Known};
@@ -169,14 +170,6 @@ fn channels(reader: &mut Reader<'_>, table: Table<'_>, catalog: &Catalog) -> Opt
     Some(channels)
 }
 
-fn name(text: &str) -> Result<Arc<str>, String> {
-    let good = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
-    match (1..=64).contains(&text.len()) && text.bytes().all(good) && !text.starts_with('.') {
-        true => Ok(text.into()),
-        false => Err("1 to 64 letters, digits, `.`, `_` or `-`".into()),
-    }
-}
-
 /// The URL of a receiver.
 ///
 /// # Errors
@@ -207,13 +200,6 @@ fn literal(url: &Url) -> Option<&'static str> {
 fn number(text: &str, most: u64) -> Result<u64, String> {
     let number = text.parse::<u64>().ok().filter(|number| (1..=most).contains(number));
     number.ok_or_else(|| format!("a whole number from 1 to {most}"))
-}
-
-fn since(text: &str) -> Result<Since, String> {
-    match text.parse() {
-        Ok(since @ (Since::Now | Since::Start | Since::AcceptedFrom(_))) => Ok(since),
-        _ => Err("now, start, an age such as 10m, or an RFC 3339 time".into()),
-    }
 }
 
 #[cfg(test)]
