@@ -104,11 +104,12 @@ impl Webhooks {
                         webhook.node.unwrap_or_else(|| "-".into()),
                         webhook.channels.join(","),
                         webhook.url,
+                        webhook.since.unwrap_or_else(|| "-".into()),
                         webhook.reason.unwrap_or_default(),
                     ]
                 })
                 .collect();
-            output.table(&["WEBHOOK", "STATE", "LAG", "DEAD", "NODE", "CHANNELS", "URL", "REASON"], &rows)?;
+            output.table(&["WEBHOOK", "STATE", "LAG", "DEAD", "NODE", "CHANNELS", "URL", "SINCE", "REASON"], &rows)?;
         }
         output.flush()
     }
@@ -131,8 +132,10 @@ impl Webhook {
             Self::Dead(dead) => dead.run().await,
             Self::Replay(replay) => replay.run().await,
             Self::Resume(Named { name, remote }) => {
-                remote.client()?.resume_webhook(&name).await?;
-                say(&format!("the webhook {name} goes on {DIM}within seconds{DIM:#}"));
+                match remote.client()?.resume_webhook(&name).await? {
+                    true => say(&format!("the webhook {name} goes on {DIM}within seconds{DIM:#}")),
+                    false => say(&format!("the webhook {name} was not stopped: nothing has changed")),
+                }
                 Ok(())
             }
         }

@@ -143,12 +143,17 @@ impl Client {
         self.act(&["v1", "webhooks", name, "replay"], &body).await
     }
 
-    /// Lets a webhook go on that its receiver has stopped with 410.
+    /// Lets a webhook go on that its receiver has stopped with 410. Returns whether it was stopped.
     ///
     /// # Errors
     /// As [`Client::channels`].
-    pub async fn resume_webhook(&self, name: &str) -> Result<(), Error> {
-        self.act(&["v1", "webhooks", name, "resume"], &json!({})).await
+    pub async fn resume_webhook(&self, name: &str) -> Result<bool, Error> {
+        #[derive(Deserialize)]
+        struct Resumed {
+            resumed: bool,
+        }
+        let response: Resumed = self.act(&["v1", "webhooks", name, "resume"], &json!({})).await?;
+        Ok(response.resumed)
     }
 
     async fn act<T: DeserializeOwned>(&self, path: &[&str], body: &Value) -> Result<T, Error> {

@@ -4,7 +4,7 @@ use axum::Json;
 use axum::body::Body as RequestBody;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::HeaderMap;
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -48,11 +48,11 @@ struct Webhook {
     lag: u64,
     /// Events that were given up in the last 7 days.
     dead: usize,
-    /// Why it is failing or stopped.
+    /// Why it is stopped, or why the last attempt failed, unless one succeeded since.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "String")]
     reason: Option<String>,
-    /// When that was so last, in RFC 3339.
+    /// When that was, in RFC 3339.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "String")]
     since: Option<String>,
@@ -130,6 +130,14 @@ fn one_of_two(schema: &mut schemars::Schema) {
     );
 }
 
+/// What became of a resumption.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "ResumedWebhook")]
+pub(super) struct Resumed {
+    /// `true`: it goes on within seconds. `false`: it was not stopped.
+    resumed: bool,
+}
+
 /// What became of a replay.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "Replayed")]
@@ -179,9 +187,8 @@ pub(super) async fn replay(
     Ok(Json(ReplayResult { delivered, failed, remaining }))
 }
 
-pub(super) async fn resume(State(app): State<App>, caller: Caller, name: Name) -> Result<StatusCode, Problem> {
-    app.webhooks.resume(&caller, &named(name)).await?;
-    Ok(StatusCode::NO_CONTENT)
+pub(super) async fn resume(State(app): State<App>, caller: Caller, name: Name) -> Result<Json<Resumed>, Problem> {
+    Ok(Json(Resumed { resumed: app.webhooks.resume(&caller, &named(name)).await? }))
 }
 
 /// The name of a webhook in the path.

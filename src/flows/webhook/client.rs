@@ -62,6 +62,13 @@ pub struct Failure {
     pub retry_after: Option<Duration>,
 }
 
+impl Failure {
+    /// How long the receiver as a whole takes nothing: 429 and 503 with a `Retry-After`. Other statuses are about one event.
+    pub fn hold(&self) -> Option<Duration> {
+        self.retry_after.filter(|_| matches!(self.status, Some(429 | 503)))
+    }
+}
+
 /// The outcomes that the metrics count.
 pub const OUTCOMES: [&str; 8] =
     ["delivered", "gone", "redirect", "client-error", "server-error", "timeout", "unreachable", "address"];

@@ -172,7 +172,7 @@ impl<'a> Delivery<'a> {
             let busy = !self.lanes.is_empty() || self.dirty;
             // A retry that is due waits for a free turn, which an attempt or a write brings.
             let has_turn = !ending && self.active < self.webhook.settings.concurrency;
-            let wake = [busy.then(|| Instant::now() + TICK), self.lanes.next_retry().filter(|_| has_turn)];
+            let wake = [busy.then(|| Instant::now() + TICK), self.lanes.next_turn().filter(|_| has_turn)];
             let wake = wake.into_iter().flatten().min();
             let due = async {
                 match wake {
@@ -281,8 +281,14 @@ impl<'a> Delivery<'a> {
 
     fn finish(&mut self, key: LaneKey, attempted: Attempted) {
         let reason = |failure: &Failure| failure.reason.chars().take(MAX_REASON).collect();
-        let failed = |failure: &Failure| Some(LastFailure { at: now(), reason: reason(failure) });
-        let is_delivered = matches!(attempted, Attempted::Delivered);
+        let failed = |failure: &Failure| Some(LastFailure { at: now(), reason: reason(failure), given_up: false });
+        let (is_delivered, is_dead) =
+            (matches!(attempted, Attempted::Delivered), matches!(attempted, Attempted::Dead(_)));
+        if let Attempted::Failed(failure) | Attempted::Dead(failure) = &attempted
+            && let Some(pause) = failure.hold()
+        {
+            self.lanes.hold(Instant::now() + pause);
+        }
         match attempted {
             Attempted::Gone => {
                 self.gone = true;
@@ -318,6 +324,9 @@ impl<'a> Delivery<'a> {
         if is_delivered && self.failure.is_some() && !self.lanes.is_failing() {
             self.failure = None;
             tracing::info!(webhook = &*self.webhook.id.name, "the webhook's receiver takes events again");
+        }
+        if is_dead && let Some(failure) = &mut self.failure {
+            failure.given_up = !self.lanes.is_failing();
         }
         self.dirty = true;
         self.unsaved.push(key);

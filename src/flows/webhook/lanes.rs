@@ -44,6 +44,8 @@ pub struct Lanes {
     ready: VecDeque<LaneKey>,
     /// Lanes whose first event waits for its next attempt.
     retries: BinaryHeap<Reverse<(Instant, LaneKey)>>,
+    /// The receiver takes nothing before that.
+    held_until: Option<Instant>,
 }
 
 #[derive(Debug, Default)]
@@ -66,6 +68,10 @@ impl Lanes {
     /// The next lane whose first event may be sent, that event, and how often it failed. The lane has no other turn until one of
     /// [`retry`](Self::retry), [`release`](Self::release) is called.
     pub fn next(&mut self, now: Instant) -> Option<(LaneKey, Pending, u32)> {
+        if self.held_until.is_some_and(|until| now < until) {
+            return None;
+        }
+        self.held_until = None;
         while self.retries.peek().is_some_and(|Reverse((at, _))| *at <= now) {
             self.ready.extend(self.retries.pop().map(|Reverse((_, key))| key));
         }
@@ -75,9 +81,19 @@ impl Lanes {
         Some((key, first, lane.failures))
     }
 
-    /// When the next retry is due.
-    pub fn next_retry(&self) -> Option<Instant> {
-        self.retries.peek().map(|Reverse((at, _))| *at)
+    /// When the next lane has its turn, of those that have none now.
+    pub fn next_turn(&self) -> Option<Instant> {
+        let retry = self.retries.peek().map(|Reverse((at, _))| *at);
+        match self.held_until {
+            Some(until) if self.ready.is_empty() => retry.map(|at| at.max(until)),
+            Some(until) => Some(until),
+            None => retry,
+        }
+    }
+
+    /// Gives no lane a turn before that: the receiver takes nothing.
+    pub fn hold(&mut self, until: Instant) {
+        self.held_until = self.held_until.max(Some(until));
     }
 
     /// Notes that the first of a lane failed, and is to be tried again, not before `at_least` from now.
@@ -155,7 +171,7 @@ mod tests {
         lanes.done(&b);
         lanes.release(b);
         assert_eq!((offset(lanes.next(now)), lanes.oldest()), (None, Some(1)));
-        let later = lanes.next_retry().unwrap();
+        let later = lanes.next_turn().unwrap();
         assert!(later >= now + Duration::from_secs(5));
         let (key, _, failures) = lanes.next(later).unwrap();
         assert_eq!((&key, failures), (&a, 1));
@@ -166,6 +182,23 @@ mod tests {
         lanes.done(&a);
         lanes.release(a);
         assert!(lanes.is_empty());
+    }
+
+    #[test]
+    fn no_lane_has_a_turn_while_the_receiver_takes_nothing() {
+        let (mut lanes, now) = (Lanes::default(), Instant::now());
+        let [a, b]: [LaneKey; 2] = [(0, Some("a".into())), (0, None)];
+        lanes.push(a.clone(), pending(1));
+        assert_eq!(offset(lanes.next(now)), Some(1));
+        let until = now + Duration::from_secs(60);
+        lanes.hold(until);
+        lanes.hold(now);
+        lanes.retry(a, now, Duration::ZERO);
+        assert_eq!(lanes.next_turn(), Some(until), "a retry waits, too");
+        lanes.push(b, pending(2));
+        assert_eq!((offset(lanes.next(until - Duration::from_millis(1))), lanes.next_turn()), (None, Some(until)));
+        assert_eq!((offset(lanes.next(until)), offset(lanes.next(until))), (Some(2), Some(1)));
+        assert_eq!(lanes.next_turn(), None);
     }
 
     #[test]

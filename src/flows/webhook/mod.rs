@@ -43,7 +43,7 @@ pub use message::gap;
 pub use operator::{Replayed, Tested, WebhookSummary, Webhooks};
 pub use secrets::Secrets;
 pub use settings::{Settings, url_of};
-use state::Stopped;
+use state::{State, Stopped};
 
 /// How often a stopped webhook looks whether it may go on.
 const STOPPED_LOOK: Duration = Duration::from_secs(2);
@@ -126,6 +126,23 @@ impl Webhook {
         self.metrics.flows.webhook_stopped.get_or_create(&label).set(stopped.into());
     }
 
+    /// Shows how far the webhook is behind while it is stopped, and reads nothing.
+    async fn measure_stopped(&self, turn: &Turn) -> Result<(), FlowError> {
+        let Some(state) = State::peek(&turn.store).await? else { return Ok(()) };
+        let (caller, mut oldest) = (self.id.caller(), None);
+        for channel in &self.settings.channels {
+            let Some(progress) = state.channels.get(&*channel.name) else { continue };
+            let at = progress.position();
+            let reader = ChannelReader::new(&self.bus, &caller, channel.id, at.clone());
+            if reader.behind(at) > progress.done_beyond() {
+                oldest = [oldest, reader.oldest_after(at).await].into_iter().flatten().min();
+            }
+        }
+        let age = oldest.map_or(0.0, |oldest| now().saturating_sub(oldest) as f64 / 1_000.0);
+        self.show_lag(self.lag(&state), age);
+        Ok(())
+    }
+
     /// Waits until the webhook is not stopped. `false`: the node stops.
     async fn may_deliver(&self, turn: &Turn) -> Result<bool, FlowError> {
         while !turn.stopping.is_cancelled() {
@@ -134,7 +151,10 @@ impl Webhook {
                     self.show_stopped(false);
                     return Ok(true);
                 }
-                Some(_) => self.show_stopped(true),
+                Some(_) => {
+                    self.show_stopped(true);
+                    self.measure_stopped(turn).await?;
+                }
             }
             let _ = turn.stopping.run_until_cancelled(sleep(STOPPED_LOOK)).await;
         }

@@ -31,15 +31,15 @@ pub struct WebhookSummary {
     /// The URL without its query, which may have a secret.
     pub url: String,
     pub channels: Vec<String>,
-    /// `waiting` before a node has taken it, `delivering`, `failing` if an event is tried again or was given up last, or
-    /// `stopped`.
+    /// `waiting` before a node has taken it, `delivering`, `failing` if an event is tried again, or `stopped`.
     pub state: &'static str,
     /// The node that delivered last.
     pub node: Option<String>,
     /// Events that are not delivered yet.
     pub lag: u64,
     pub dead: usize,
-    /// Why it fails or is stopped, and since when, in milliseconds since 1970.
+    /// Why it is stopped, or why the last attempt failed, unless one succeeded since; and when that was, in milliseconds since
+    /// 1970.
     pub trouble: Option<(String, u64)>,
 }
 
@@ -134,11 +134,11 @@ impl Webhooks {
         Ok(replayed)
     }
 
-    /// Lets a webhook go on that its receiver has stopped. One that is not stopped stays as it is.
+    /// Lets a webhook go on that its receiver has stopped. Returns whether it was: one that is not stopped stays as it is.
     ///
     /// # Errors
     /// `forbidden`, `not-found`, `broker-unavailable`.
-    pub async fn resume(&self, caller: &Caller, name: &str) -> Result<(), Problem> {
+    pub async fn resume(&self, caller: &Caller, name: &str) -> Result<bool, Problem> {
         let (_, store) = self.find(caller, name)?;
         Stopped::remove(&store).await.map_err(FlowError::problem)
     }
@@ -167,17 +167,19 @@ impl Webhook {
             (None, Some(state)) => state.failure.as_ref().map(|failure| (failure.reason.clone(), failure.at)),
             (None, None) => None,
         };
+        let is_failing =
+            state.as_ref().and_then(|state| state.failure.as_ref()).is_some_and(|failure| !failure.given_up);
         let mut url = self.settings.url.clone();
         url.set_query(None);
         Ok(WebhookSummary {
             name: self.id.name.to_string(),
             url: url.into(),
             channels: self.settings.channels.iter().map(|channel| channel.name.to_string()).collect(),
-            state: match (&stopped, &state, &trouble) {
-                (Some(_), ..) => "stopped",
-                (None, None, _) => "waiting",
-                (None, Some(_), Some(_)) => "failing",
-                (None, Some(_), None) => "delivering",
+            state: match (&stopped, &state) {
+                (Some(_), _) => "stopped",
+                (None, None) => "waiting",
+                (None, Some(_)) if is_failing => "failing",
+                (None, Some(_)) => "delivering",
             },
             lag: state.as_ref().map_or(0, |state| self.lag(state)),
             node: state.map(|state| state.node),
@@ -187,7 +189,7 @@ impl Webhook {
     }
 
     /// How many events this node knows of that the webhook has not delivered.
-    fn lag(&self, state: &State) -> u64 {
+    pub(super) fn lag(&self, state: &State) -> u64 {
         let caller = self.id.caller();
         let behind = |at: &Position, head: Option<Position>| match head {
             Some(head) if head.same_epoch(at) => head.offset.saturating_sub(at.offset),

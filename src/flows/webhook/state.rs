@@ -33,6 +33,9 @@ pub struct LastFailure {
     /// In milliseconds since 1970.
     pub at: u64,
     pub reason: String,
+    /// The event of it was given up, and no other one is tried again.
+    #[serde(default)]
+    pub given_up: bool,
 }
 
 /// That the receiver wants no more events.
@@ -72,16 +75,16 @@ impl Stopped {
         Ok(store.put(STOPPED, &serde_json::to_vec(self).unwrap_or_default()).await?)
     }
 
-    /// Lets the webhook go on. The node with its lease notices within seconds.
+    /// Lets the webhook go on. The node with its lease notices within seconds. Returns whether it was stopped.
     ///
     /// # Errors
     /// The broker's.
-    pub async fn remove(store: &FlowStore) -> Result<(), FlowError> {
+    pub async fn remove(store: &FlowStore) -> Result<bool, FlowError> {
         while let Some(text) = store.get(STOPPED).await? {
             if store.compare_and_set(STOPPED, Some(&text), None).await? {
-                break;
+                return Ok(true);
             }
         }
-        Ok(())
+        Ok(false)
     }
 }

@@ -3,7 +3,6 @@
 use serde_json::{Value, json};
 
 use super::operation::{Access, Operation, json as answer, made_example};
-use super::problems::with;
 use crate::http::described::Schemas;
 use crate::http::webhooks;
 use crate::protocol::ErrorCode::{self, *};
@@ -71,7 +70,7 @@ pub(super) fn operation(method: &str, path: &str, schemas: &mut Schemas) -> Opti
             "Lets a webhook go on that its receiver has stopped",
             "Needs the admin right `flows`. One that is not stopped stays as it is.",
             None,
-            (204, json!({ "description": "It goes on within seconds.", "headers": with(["Cache-Control", "Vary"]) })),
+            (200, answer(schemas.written::<webhooks::Resumed>(), "Whether it was stopped, and goes on.")),
             OF_ONE,
         ),
         _ => return None,

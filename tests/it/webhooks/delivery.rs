@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -95,7 +96,7 @@ async fn the_events_of_a_subject_stay_in_order_while_some_are_tried_again() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_subject_that_fails_holds_up_no_other_and_retry_after_is_heeded() {
     let receiver = Receiver::start(|event, before| match (event["subject"].as_str(), before) {
-        (Some("bad"), 0) => Answer { retry_after: Some("3".into()), ..status(503) },
+        (Some("bad"), 0) => Answer { retry_after: Some("3".into()), ..status(409) },
         _ => status(200),
     })
     .await;
@@ -103,12 +104,53 @@ async fn a_subject_that_fails_holds_up_no_other_and_retry_after_is_heeded() {
     publish(&daemon, &[sale("bad", "bad"), sale("good-1", "1"), sale("good-2", "2")]).await;
     assert_eq!(receiver.took(2).await, ["good-1", "good-2"]);
     let listed = state(&daemon, "failing").await;
-    assert_eq!((&listed["reason"], &listed["lag"]), (&json!("the receiver answered 503"), &json!(1)));
+    assert_eq!((&listed["reason"], &listed["lag"]), (&json!("the receiver answered 409"), &json!(1)));
     receiver.took(3).await;
     let bad: Vec<_> = receiver.received().into_iter().filter(|one| one.id() == "bad").collect();
     assert_eq!(bad.len(), 2);
     assert!(bad[1].at - bad[0].at >= Duration::from_secs(3));
     state(&daemon, "delivering").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_receiver_that_says_when_to_come_again_gets_nothing_before() {
+    for code in [429, 503] {
+        let first = OnceLock::new();
+        let receiver = Receiver::start(move |_, _| match first.get_or_init(Instant::now).elapsed() {
+            early if early < Duration::from_secs(1) => Answer { retry_after: Some("3".into()), ..status(code) },
+            _ => status(200),
+        })
+        .await;
+        let daemon = daemon(&table(&receiver.url(), SALES, &private("concurrency = 4")), &[]).await;
+        let events: Vec<_> = (0..20).map(|number| sale(&number.to_string(), &number.to_string())).collect();
+        publish(&daemon, &events).await;
+        receiver.took(20).await;
+        let received = receiver.received();
+        let refused = received.iter().take_while(|one| one.answered == Some(code)).count();
+        assert!((1..=4).contains(&refused) && received.len() == 20 + refused, "{refused} of {}", received.len());
+        assert!(received[refused].at - received[0].at >= Duration::from_secs(3), "{code}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_webhook_whose_last_event_was_given_up_is_not_failing() {
+    let receiver = Receiver::start(|event, _| status(if event["id"] == "poison" { 400 } else { 200 })).await;
+    let daemon = daemon(&table(&receiver.url(), SALES, &private("max_attempts = 1")), &[]).await;
+    publish(&daemon, &[sale("poison", "p")]).await;
+    let listed = until("the dead letter", async || {
+        Some(listed(&daemon)).filter(|listed| listed["lag"] == 0 && listed["dead"] == 1)
+    });
+    let listed = listed.await;
+    assert_eq!((&listed["state"], &listed["reason"]), (&json!("delivering"), &json!("the receiver answered 400")));
+    let shown = daemon.run(&["webhooks"]).out;
+    assert!(shown.contains("SINCE") && shown.contains(listed["since"].as_str().unwrap()), "{shown}");
+    publish(&daemon, &[sale("good", "p")]).await;
+    receiver.took(1).await;
+    until("the reason is over", async || {
+        let listed = crate::webhooks::receiver::listed(&daemon);
+        (listed["reason"].is_null() && listed["lag"] == 0).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -173,17 +215,26 @@ async fn an_answer_of_410_stops_the_webhook_over_restarts_and_a_gap_is_told_when
 
     let second = ready(Daemon::with(&flags, folder)).await;
     assert_eq!(state(&second, "stopped").await["lag"], 8);
+    until("the lag", async || (metric(&second, "tidings_flow_lag_events").await == 8.0).then_some(())).await;
+    let age = metric(&second, "tidings_flow_lag_seconds").await;
+    let older = async || (metric(&second, "tidings_flow_lag_seconds").await > age).then_some(());
+    until("the lag grows while the webhook is stopped", older).await;
+    publish(&second, &[sale("10", "p")]).await;
+    until("the next event", async || (metric(&second, "tidings_flow_lag_events").await == 9.0).then_some(())).await;
     assert_eq!(receiver.received().len(), 2);
     receiver.answer(|_, _| status(200));
     let resumed = second.run(&["webhook", "resume", "hook"]);
     assert_eq!(resumed.code, Some(0), "{}", resumed.err);
+    assert!(resumed.err.contains("goes on within seconds"), "{resumed:?}");
     let taken = receiver.took(5).await;
-    assert_eq!(taken[2..], ["7", "8", "9"]);
+    assert_eq!(taken[2..], ["8", "9", "10"]);
+    let resumed = second.run(&["webhook", "resume", "hook"]);
+    assert!(resumed.code == Some(0) && resumed.err.contains("was not stopped"), "{resumed:?}");
     let gap = receiver.received().into_iter().find(|one| one.event["type"] == "tidings.gap").unwrap();
     let data = &gap.event["data"];
     assert_eq!((taken[1].as_str(), &data["channel"]), (gap.id(), &json!("inventory-change")));
     let offset = |name: &str| data[name].as_str().unwrap().split(':').nth(1).unwrap().to_owned();
-    assert_eq!([offset("from"), offset("position")], ["1", "6"]);
+    assert_eq!([offset("from"), offset("position")], ["1", "7"]);
     assert_eq!(verified("PyPI", SECRET, &[gap]), ["ok"]);
     assert_eq!(metric(&second, "tidings_flow_gaps_total").await, 1.0);
     assert_eq!(state(&second, "delivering").await["lag"], 0);
