@@ -76,7 +76,7 @@ pub(super) async fn list(
     for (parameter, value) in url::form_urlencoded::parse(query.as_bytes()) {
         match &*parameter {
             "where" => filter = Some(StreamQuery::filter(&value)?),
-            "limit" => limit = number("limit", &value, MAX_LIMIT)?.max(1),
+            "limit" => limit = at_least_one(&value)?,
             "cursor" => cursor = Some(position(&value)?),
             other => return Err(unknown(other, &["where", "limit", "cursor"])),
         }
@@ -97,6 +97,14 @@ fn known(headers: &HeaderMap) -> (Vec<Position>, bool) {
 pub(super) fn number(name: &str, text: &str, max: u64) -> Result<u64, Problem> {
     text.parse().ok().filter(|number| *number <= max).ok_or_else(|| {
         let detail = format!("`{name}` must be a whole number from 0 to {max}, not {}", suggest::quoted(text));
+        Problem::new(ErrorCode::BadRequest, detail)
+    })
+}
+
+/// The limit of a list.
+fn at_least_one(text: &str) -> Result<u64, Problem> {
+    text.parse().ok().filter(|number| (1..=MAX_LIMIT).contains(number)).ok_or_else(|| {
+        let detail = format!("`limit` must be a whole number from 1 to {MAX_LIMIT}, not {}", suggest::quoted(text));
         Problem::new(ErrorCode::BadRequest, detail)
     })
 }

@@ -125,6 +125,9 @@ async fn lists_are_read_in_pages(broker: TestBroker) {
     let last = publish(&node, with_data(order("o2"), "newStatus", "shipped")).await;
     let expected = [("o1", "pending"), ("o3", "pending"), ("o4", "pending"), ("o2", "shipped")];
     let expected = expected.map(|(id, status)| (id.to_owned(), status.to_owned()));
+    for limit in ["0", "1001", "-1", "x"] {
+        ask(&node, &format!("/v1/latest/{ORDERS}?limit={limit}"), None).await.problem(400, "bad-request");
+    }
     for limit in [1, 3, 100] {
         let (mut cursor, mut found) = (String::new(), Vec::new());
         loop {

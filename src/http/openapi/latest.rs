@@ -32,8 +32,8 @@ fn list(schemas: &mut Schemas) -> Operation {
             type_parameter(),
             json!({ "$ref": "#/components/parameters/where" }),
             json!({
-                "name": "limit", "in": "query", "description": "The most events in the answer. 0 is read as 1.",
-                "schema": { "type": "integer", "minimum": 0, "maximum": history::MAX_LIMIT, "default": history::LIMIT },
+                "name": "limit", "in": "query", "description": "The most events in the answer.",
+                "schema": { "type": "integer", "minimum": 1, "maximum": history::MAX_LIMIT, "default": history::LIMIT },
             }),
             json!({
                 "name": "cursor", "in": "query", "description": "The `cursor` of the last answer.",
