@@ -47,6 +47,8 @@ export class Console {
   readonly page: Page;
   /** What the page asked for. */
   readonly requests: Request[] = [];
+  /** How many subscriptions the daemon has confirmed. */
+  subscribed = 0;
   readonly #url: string;
   readonly #mistakes: string[] = [];
 
@@ -61,6 +63,7 @@ export class Console {
     });
     page.on("websocket", (socket) => {
       if (!socket.url().startsWith(origin.replace("http", "ws"))) this.#mistakes.push(`a WebSocket to another origin: ${socket.url()}`);
+      socket.on("framereceived", ({ payload }) => void (String(payload).startsWith('{"type":"subscribed"') && this.subscribed++));
     });
     page.on("pageerror", (error) => this.#mistakes.push(`an error: ${error.stack}`));
     page.on("console", (message) => {
