@@ -64,11 +64,9 @@ pub struct Subscribe {
     pub channel: String,
     /// The filter; all events if it is absent. See [`Filter`](crate::event::Filter).
     #[serde(rename = "where", default, skip_serializing_if = "Option::is_none", deserialize_with = "given")]
-    #[cfg_attr(feature = "server", schemars(extend("examples" = [{ "newStatus": ["shipped", "delivered"] }])))]
     pub filter: Option<JsonText>,
     /// Where to begin: a position or another form of [`Since`](crate::event::Since). Only new events if it is absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[cfg_attr(feature = "server", schemars(example = &"10m"))]
     pub since: Option<String>,
 }
 

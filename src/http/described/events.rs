@@ -102,7 +102,7 @@ pub(super) fn schemas(types: &Types<'_>, others: bool) -> Map<String, Value> {
                 values of which one suffices, or a prefix. All conditions must hold. The fields and values must be \
                 possible in the channel's schema.",
             "type": "object",
-            "examples": [{ "newStatus": ["shipped", "delivered"] }],
+            "examples": [{ "orderId": "o-1" }],
             "maxProperties": 16,
             "additionalProperties": { "anyOf": [
                 reference("Scalar"),

@@ -231,7 +231,11 @@ pub(super) fn operation(method: &str, path: &str, schemas: &mut Schemas) -> Opti
                     json!({
                         "description": "The file.",
                         "headers": with(["Cache-Control", "Vary"]),
-                        "content": { "text/javascript": { "schema": { "type": "string" } }, "text/css": { "schema": { "type": "string" } } },
+                        "content": {
+                            "text/javascript": { "schema": { "type": "string" } },
+                            "text/css": { "schema": { "type": "string" } },
+                            "text/plain": { "schema": { "type": "string" } },
+                        },
                     }),
                 ),
                 (
