@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use reqwest::Method;
 use serde_json::{Value, json};
+use tidings::config::Config;
 use tokio::task::JoinSet;
 
 use super::world::{World, now};
@@ -41,7 +42,12 @@ fn publish(node: &Arc<Node>, token: &str, each: usize) -> JoinSet<()> {
 }
 
 async fn start(broker: &TestBroker, world: &World) -> (Arc<Node>, String) {
-    let node = broker.node_with(|config| config.auth.file = Some(world.file())).await;
+    let change = |config: &mut Config| {
+        config.auth.file = Some(world.file());
+        // A client sends a token after each answer, for as long as the publishers take.
+        config.edge.frame_rate = 1_000_000;
+    };
+    let node = broker.node_with(change).await;
     (Arc::new(node), world.token(json!({"sub": "p", "tidings": {"publish": ["*"]}})))
 }
 
