@@ -29,7 +29,9 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use tokio_util::sync::CancellationToken;
 
-pub use channel_reader::{ChannelReader, Step, event_time};
+#[cfg(feature = "redis")]
+pub use channel_reader::event_time;
+pub use channel_reader::{ChannelReader, Step};
 pub use checkpoint::Checkpoint;
 pub use dead_boxes::DeadBoxes;
 pub use dead_letters::{DeadLetter, DeadLetters};
