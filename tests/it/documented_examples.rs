@@ -33,7 +33,7 @@ kind = "cloudflare-kv"
 channels = ["order-status"]
 account = "a"
 namespace = "n"
-token_file = "none"
+token_file = "kv.token"
 api = "http://127.0.0.1:1"
 
 [[webhook]]
@@ -167,6 +167,7 @@ async fn each_example_of_a_request_is_answered_as_documented() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("tidings.toml"), CONFIGURATION).unwrap();
     std::fs::write(folder.path().join("webhook.secret"), SECRET).unwrap();
+    std::fs::write(folder.path().join("kv.token"), "t").unwrap();
     let daemon = Daemon::with(&["--listen", "127.0.0.1:0"], folder);
     let client = reqwest::Client::new();
     let document: Value =
