@@ -35,12 +35,13 @@ impl Screen {
         Ok(Self { terminal: ratatui::try_init()? })
     }
 
-    /// Draws a look.
+    /// Draws a look, if the terminal is not [gone](Self::is_gone).
     ///
     /// # Errors
     /// The terminal cannot be written.
     pub fn draw(&mut self, look: &Look, is_paused: bool) -> io::Result<()> {
-        self.terminal.draw(|frame| draw(frame, look, is_paused)).map(drop)
+        let drawn = self.terminal.draw(|frame| draw(frame, look, is_paused)).map(drop);
+        if self.is_gone() { Ok(()) } else { drawn }
     }
 
     /// Whether the terminal was closed. Below `nohup`, no SIGHUP tells it.
