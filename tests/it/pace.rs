@@ -60,6 +60,16 @@ async fn read_and_wait(raw: &mut RawConnection, mut events: usize) -> Vec<Frame>
     pings
 }
 
+/// Publishes until a Ping comes behind events. The shard takes a sample of several events that it writes at once, and may write
+/// single ones.
+async fn first_sample(node: &Node, raw: &mut RawConnection) -> Vec<Frame> {
+    until("a sample", async || {
+        node.publish(&orders(20)).await;
+        Some(read_and_wait(raw, 20).await).filter(|pings| !pings.is_empty())
+    })
+    .await
+}
+
 async fn answer(raw: &mut RawConnection, pings: &[Frame]) {
     for ping in pings {
         raw.send(&raw::frame(FIN | PONG, &ping.payload)).await;
@@ -70,8 +80,7 @@ async fn answer(raw: &mut RawConnection, pings: &[Frame]) {
 async fn an_answer_waits_until_the_subscribers_have_read() {
     let node = Node::start(config(BrokerUrl::Memory)).await;
     let mut raw = subscriber(&node).await;
-    node.publish(&orders(20)).await;
-    let pings = read(&mut raw, 20).await;
+    let pings = first_sample(&node, &mut raw).await;
     answer(&mut raw, &pings).await;
     until("the sample", async || (node.metric("tidings_delivery_delay_seconds_count").await > 0.0).then_some(())).await;
 
