@@ -18,8 +18,8 @@ pub enum Verdict {
     Good,
     /// tidings works. The text says what is worse for it, and what to do.
     Worse(String),
-    /// It does not work: no node becomes ready, or the bridge that was looked at does nothing.
-    Fails,
+    /// It does not work: no node becomes ready, or the bridge that was looked at does nothing. The text says what to do.
+    Fails(String),
 }
 
 impl Finding {
@@ -31,8 +31,8 @@ impl Finding {
         Self { name, found: found.into(), verdict: Verdict::Worse(advice.into()) }
     }
 
-    pub fn fails(name: &'static str, found: impl Into<String>) -> Self {
-        Self { name, found: found.into(), verdict: Verdict::Fails }
+    pub fn fails(name: &'static str, found: impl Into<String>, advice: impl Into<String>) -> Self {
+        Self { name, found: found.into(), verdict: Verdict::Fails(advice.into()) }
     }
 }
 

@@ -144,14 +144,14 @@ async fn examine(config: &Config, catalog: &Arc<Catalog>) -> Result<(), Failure>
         let (verdict, advice) = match verdict {
             Verdict::Good => ("ok", ""),
             Verdict::Worse(advice) => ("warning", advice.as_str()),
-            Verdict::Fails => ("fails", ""),
+            Verdict::Fails(advice) => ("fails", advice.as_str()),
         };
         vec![name.to_string(), verdict.to_owned(), found.clone(), advice.to_owned()]
     };
     let mut output = Output::new();
     output.table(&["CHECK", "RESULT", "FOUND", "WHAT IT MEANS"], &findings.iter().map(row).collect::<Vec<_>>())?;
     output.flush()?;
-    match findings.iter().find(|finding| finding.verdict == Verdict::Fails) {
+    match findings.iter().find(|finding| matches!(finding.verdict, Verdict::Fails(_))) {
         Some(Finding { name: "bridge", found, .. }) => Err(format!("a bridge would not work: {found}").into()),
         Some(finding) => Err(format!("broker: no node would become ready: {}", finding.found).into()),
         None => Ok(()),

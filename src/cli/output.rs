@@ -63,8 +63,8 @@ impl Output {
         written.and_then(|()| self.stdout.write_all(b"\n")).map_err(unwritten)
     }
 
-    /// Writes a table with a dimmed header. Each column is as wide as its widest cell; counts are at its right. Cells may be a stranger's texts, such as
-    /// the reason of a dead letter.
+    /// Writes a table with a dimmed header. Each column is as wide as its widest cell; counts are at its right. Cells may be a
+    /// stranger's texts, such as the reason of a dead letter.
     pub fn table(&mut self, head: &[&str], rows: &[Vec<String>]) -> Result<(), Failure> {
         let width = |column: usize| {
             let cells = rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count());

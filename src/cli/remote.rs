@@ -47,7 +47,7 @@ pub struct Remote {
     #[arg(long = "cacert", alias = "ca", value_name = "FILE", env = "TIDINGS_CA", value_hint = ValueHint::FilePath)]
     ca: Option<PathBuf>,
 
-    /// Take every certificate of the daemon. Whoever stands in between can read the token and the events, and change them.
+    /// Take every certificate of the daemon. An attacker on the way can read the token and the events, and change them.
     /// For a try on one machine: --cacert is the safe way.
     #[arg(long)]
     insecure_tls: bool,
@@ -226,7 +226,7 @@ impl Remote {
         }
         if client.takes_any_certificate() {
             say_warning(&format!(
-                "--insecure-tls: the certificate of {} is not checked, so somebody in between can read the token and the \
+                "--insecure-tls: the certificate of {} is not checked, so an attacker on the way can read the token and the \
                  events; --cacert FILE trusts an authority of your own",
                 client.url()
             ));

@@ -1,7 +1,7 @@
 //! TLS without a check of who answers, for `--insecure-tls` of the command line.
 //!
 //! The daemon still has to prove that it holds the key of the certificate that it shows. Which certificate that is does not
-//! matter, so whoever stands in between can show one of theirs.
+//! matter, so an attacker on the way can show one of their own.
 
 use std::sync::Arc;
 

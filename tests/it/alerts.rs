@@ -7,37 +7,13 @@ use serde_json::json;
 use yaml_rust2::{Yaml, YamlLoader};
 
 use crate::support::daemon::{Daemon, run};
-use crate::webhooks::receiver::SECRET;
+use crate::support::flows;
 
 const RULES: &str = include_str!("../../docs/alerts.yml");
 const TESTS: &str = include_str!("../prometheus/alerts.yml");
 const DEPLOYMENT: &str = include_str!("../../docs/deployment.md");
 /// Where the metrics of programs with a cache are defined.
 const CACHES: &str = include_str!("../../docs/cache.md");
-/// One flow of each kind, whose servers are not there.
-const FLOWS: &str = r#"
-[[bridge]]
-name = "a"
-redis = "redis://127.0.0.1:1"
-channels = ["a"]
-type = "order-status"
-
-[[sink]]
-name = "a"
-kind = "cloudflare-kv"
-channels = ["order-status"]
-account = "a"
-namespace = "n"
-token_file = "kv.token"
-api = "http://127.0.0.1:1"
-
-[[webhook]]
-name = "a"
-url = "http://127.0.0.1:1"
-channels = ["order-status"]
-secret_file = "webhook.secret"
-allow_private = true
-"#;
 /// They begin so.
 const OF_CACHES: &str = "tidings_cache_";
 
@@ -100,9 +76,7 @@ fn metrics(expression: &str) -> BTreeSet<&str> {
 #[tokio::test]
 async fn each_metric_of_the_rules_exists() {
     let folder = tempfile::tempdir().unwrap();
-    std::fs::write(folder.path().join("tidings.toml"), FLOWS).unwrap();
-    std::fs::write(folder.path().join("webhook.secret"), SECRET).unwrap();
-    std::fs::write(folder.path().join("kv.token"), "token").unwrap();
+    flows::write(folder.path(), "");
     let daemon = Daemon::with(&["--listen", "127.0.0.1:0"], folder);
     // A metric with labels is exposed once it has a value.
     let refused =

@@ -64,8 +64,16 @@ impl Redis {
                     let took = sent.elapsed().as_secs_f64() * 1000.0;
                     return Finding::good("round trip", format!("{took:.1} ms, with every right that it needs"));
                 }
-                Err(error @ BrokerError::Rejected(_)) => return Finding::fails("round trip", error.to_string()),
-                Err(error) if Instant::now() > deadline => return Finding::fails("round trip", error.to_string()),
+                Err(error @ BrokerError::Rejected(_)) => {
+                    let advice =
+                        "give the user what docs/redis.md lists, or check that the server runs at this address";
+                    return Finding::fails("round trip", error.to_string(), advice);
+                }
+                Err(error) if Instant::now() > deadline => {
+                    let advice =
+                        "check `broker` in the configuration, and that the server runs and this machine reaches it";
+                    return Finding::fails("round trip", error.to_string(), advice);
+                }
                 Err(_) => tokio::time::sleep(RETRY).await,
             }
         }

@@ -47,7 +47,7 @@ pub struct Add {
     /// Certificates of the authorities to trust, in PEM form.
     #[arg(long = "cacert", alias = "ca", value_name = "FILE", value_hint = ValueHint::FilePath)]
     ca: Option<PathBuf>,
-    /// Take every certificate of the daemon, in each command that uses the context. Whoever stands in between can read the
+    /// Take every certificate of the daemon, in each command that uses the context. An attacker on the way can read the
     /// token and the events, and change them.
     #[arg(long)]
     insecure_tls: bool,
@@ -166,7 +166,8 @@ impl List {
             for (name, context) in &all.contexts {
                 output.json(&json!({
                     "name": name, "current": is_current(name), "url": context.url, "tokenFile": context.token_file,
-                    "ca": context.ca, "insecureTls": context.insecure_tls, "clientCert": context.client_cert, "clientKey": context.client_key,
+                    "ca": context.ca, "insecureTls": context.insecure_tls,
+                    "clientCert": context.client_cert, "clientKey": context.client_key,
                 }))?;
             }
         } else if all.contexts.is_empty() {

@@ -51,17 +51,6 @@ fn finding(found: examination::Finding) -> Finding {
     match verdict {
         examination::Verdict::Good => Finding::ok(name, found),
         examination::Verdict::Worse(advice) => Finding::warning(name, found, advice),
-        examination::Verdict::Fails => {
-            let fix = match (found.contains("no connection"), name) {
-                (true, "bridge") => {
-                    "check `redis` in the table of the bridge, and that the server runs and this machine reaches it"
-                }
-                (true, _) => {
-                    "check `broker` in the configuration, and that the server runs and this machine reaches it"
-                }
-                (false, _) => "give the user what docs/redis.md lists, or check that the server runs at this address",
-            };
-            Finding::problem(name, found, fix)
-        }
+        examination::Verdict::Fails(advice) => Finding::problem(name, found, advice),
     }
 }

@@ -87,7 +87,11 @@ async fn tls(node: &Client, host: &str, stream: TcpStream) -> Finding {
     };
     if node.takes_any_certificate() {
         let fix = "leave out --insecure-tls, and give the authority's certificate with --cacert FILE";
-        return Finding::warning(CHECK, "the certificate is not checked: anybody in between could show one", fix);
+        return Finding::warning(
+            CHECK,
+            "the certificate is not checked: an attacker on the way could show one of their own",
+            fix,
+        );
     }
     let end = stream.get_ref().1.peer_certificates().and_then(|chain| end_of(chain.first()?));
     let Some(end) = end else { return Finding::ok(CHECK, "the certificate is valid") };

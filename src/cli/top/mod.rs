@@ -240,7 +240,7 @@ impl Top {
     }
 }
 
-/// What comes from the terminal: keys, and its new size.
+/// The keys that the user presses, and the terminal's new sizes.
 ///
 /// A thread of its own reads, because crossterm reads for ever once the terminal is gone. It ends with the process.
 fn terminal_events() -> mpsc::Receiver<Event> {

@@ -64,9 +64,14 @@ pub async fn examine(settings: &BridgeSettings) -> Finding {
         Err(error) => Err(error),
     };
     match tried {
-        Err(cause) => Finding::fails(NAME, format!("{name}: no connection to {redis}: {cause}")),
+        Err(cause) => {
+            let advice =
+                "check `redis` in the table of the bridge, and that the server runs and this machine reaches it";
+            Finding::fails(NAME, format!("{name}: no connection to {redis}: {cause}"), advice)
+        }
         Ok(rights) if !rights.missing.is_empty() => {
-            Finding::fails(NAME, format!("{name}: {}", rights.missing.join("; ")))
+            let advice = "give the user these rights: docs/redis.md has all that a bridge needs";
+            Finding::fails(NAME, format!("{name}: {}", rights.missing.join("; ")), advice)
         }
         Ok(rights) if rights.unknown => {
             let advice = "whether it may PUBLISH could not be tried: grant +multi +discard to have it checked";

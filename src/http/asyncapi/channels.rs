@@ -63,9 +63,8 @@ pub(super) fn add(channels: &mut Map<String, Value>, messages: &Messages, types:
             "messages": messages.listed([&*of_type(name)]),
             "tags": [{ "name": "events" }],
         });
-        channel["description"] = known.description.map_or(Value::Null, Value::from);
-        if known.description.is_none() {
-            channel.as_object_mut().map(|channel| channel.shift_remove("description"));
+        if let Some(description) = known.description {
+            channel["description"] = description.into();
         }
         channels.insert(name.to_owned(), channel);
     }

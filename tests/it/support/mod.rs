@@ -11,6 +11,7 @@ pub mod deflate;
 pub mod disk;
 pub mod each_broker;
 pub mod events;
+pub mod flows;
 pub mod http;
 pub mod node;
 pub mod proxy;
