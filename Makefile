@@ -110,7 +110,7 @@ lint: setup-lint build ## formatting, clippy, documentation, dependencies, gener
 test: setup-test test-rust test-ajv test-generators test-openapi test-client test-python-client test-console test-coherence test-sinks test-migration ## all tests, with real Redis servers, real sockets, a real browser
 
 test-rust: build ## the Rust tests alone
-	RUST_TEST_THREADS=$(TEST_THREADS) scripts/again $@ $(CARGO) test --locked
+	RUST_TEST_THREADS=$(TEST_THREADS) scripts/again $@ $(CARGO) test --locked --no-fail-fast
 
 check-brokers: setup-brokers ## the tests of the brokers over Redis 6.2 and 7.0, Valkey 8, profiles of other servers, and Upstash's REST interface; ARGS=valkey
 	TEST_THREADS=$(TEST_THREADS) CARGO="$(CARGO)" scripts/check-brokers $(ARGS)

@@ -81,6 +81,17 @@ fn config() -> Config {
     }
 }
 
+/// Waits until every namespace is ready: its relay has read every log.
+async fn until_ready(app: &App) {
+    tokio::time::timeout(PATIENCE, async {
+        while app.bus.readiness().is_err() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await
+    .expect("every namespace is ready");
+}
+
 /// A node with these namespaces, each on an in-process broker of its own. Nobody serves HTTP: tests call the application
 /// layer and open connections by themselves.
 struct Node {
@@ -110,15 +121,8 @@ impl Node {
             services.start("relay", async { relay.run(signals).await.map_err(|error| error.to_string()) });
             services.start("readiness probe", succeed(readiness.run()));
         }
-        let node = Self { app: server.app, _services: services };
-        tokio::time::timeout(PATIENCE, async {
-            while node.app.bus.readiness().is_err() {
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
-        })
-        .await
-        .expect("every namespace is ready");
-        node
+        until_ready(&server.app).await;
+        Self { app: server.app, _services: services }
     }
 
     /// Opens a WebSocket that is subscribed to [`CHANNEL`] from now on; returns the client's side.
@@ -273,12 +277,13 @@ async fn namespaces_share_no_events_and_no_positions() {
     assert_eq!((summary.position.offset, counts.retained, counts.subscribers), (1, 1, 1));
 }
 
-/// Nothing is published, so that the relay gives the dead shard nothing.
+/// The relay has read every log, and nothing is published: it gives the dead shard nothing.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_whose_fan_out_thread_panics_closes_its_connections_and_ends_with_an_error() {
     let server = bind(config(), Arc::new(Catalog::builtin())).await.unwrap();
     let app = server.app.clone();
     let run = tokio::spawn(server.run(std::future::pending(), std::future::pending()));
+    until_ready(&app).await;
     let listener = listen((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
     let mut clients = Vec::new();
     let mut join = async |subscriptions: Vec<Subscription>| {
