@@ -357,7 +357,8 @@ impl Subscriber {
             ServerFrame::Draining { reconnect_in_ms } => {
                 open.reconnect_at = Some(Instant::now() + Duration::from_millis(reconnect_in_ms));
             }
-            ServerFrame::Event { .. } | ServerFrame::Unsubscribed { .. } | ServerFrame::Pong => {}
+            ServerFrame::Unsubscribed { sub } => self.subscriptions.unsubscribed(&sub),
+            ServerFrame::Event { .. } | ServerFrame::Pong => {}
         }
         Ok(())
     }

@@ -9,7 +9,8 @@
 //!
 //! A subscription lags if the stream has passed the events that it needs; the daemon then answers `invalid-position`. The
 //! subscriber opens a new connection, and first sends a [`BackfillSubscription`] there. It is unfiltered and begins at the
-//! earliest position that a subscription to the channel needs. It ends when all subscriptions to the channel are live.
+//! earliest position that a subscription to the channel needs. It ends when all subscriptions to the channel are live, and its
+//! last event comes before the daemon's `unsubscribed`.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -50,6 +51,9 @@ struct BackfillSubscription {
     since: String,
     /// The index of the lagging subscription that caused this backfill.
     lagging: usize,
+    /// Whether all subscriptions of the channel are live. Until the daemon answers `unsubscribed`, it sends events that no other
+    /// subscription asked for.
+    ended: bool,
 }
 
 /// What a `subscribed` frame means.
@@ -149,7 +153,7 @@ impl Subscriptions {
     fn request(&mut self, index: usize) -> Option<ClientFrame> {
         let channel = self.states[index].as_ref()?.subscription.channel.clone();
         let first = self.of_channel(&channel).all(|(_, state)| state.phase == Phase::NotRequested);
-        let backfill = self.backfills.get(&channel);
+        let backfill = self.backfills.get(&channel).filter(|backfill| !backfill.ended);
         let state = self.states[index].as_mut()?;
         state.requested_first = first && backfill.is_none();
         if state.phase == Phase::NotRequested {
@@ -192,7 +196,7 @@ impl Subscriptions {
     /// Handles the `subscribed` frame of a backfill subscription: from here on, it delivers events to the subscriptions
     /// that it covers.
     fn backfill_subscribed(&mut self, channel: &str, start: &Position, recovered: Option<bool>) -> SubscribedOutcome {
-        let Some(BackfillSubscription { since, lagging }) = self.backfills.get(channel) else {
+        let Some(BackfillSubscription { since, lagging, .. }) = self.backfills.get(channel) else {
             return SubscribedOutcome::Ignored;
         };
         let mut uncovered = None;
@@ -220,6 +224,11 @@ impl Subscriptions {
             }
         }
         SubscribedOutcome::Reconnect
+    }
+
+    /// Handles an `unsubscribed` frame: the daemon sends no more events of an ended backfill subscription.
+    pub fn unsubscribed(&mut self, sub: &str) {
+        self.backfills.retain(|_, backfill| backfill.sub() != sub);
     }
 
     /// Handles an event. Returns its channel, and whether the event is new to the application. `None` if `event` is not
@@ -327,7 +336,7 @@ impl Subscriptions {
             }
             None => state(lagging)?.subscription.since.clone()?,
         };
-        self.backfill_allowed.then_some(BackfillSubscription { since, lagging })
+        self.backfill_allowed.then_some(BackfillSubscription { since, lagging, ended: false })
     }
 
     /// Ends the backfill subscription of a channel once all subscriptions to the channel are live. Returns the frame to
@@ -336,7 +345,8 @@ impl Subscriptions {
         if self.of_channel(channel).any(|(_, state)| state.phase != Phase::Live) {
             return None;
         }
-        let backfill = self.backfills.remove(channel)?;
+        let backfill = self.backfills.get_mut(channel).filter(|backfill| !backfill.ended)?;
+        backfill.ended = true;
         Some(ClientFrame::Unsubscribe(Unsubscribe { sub: backfill.sub() }))
     }
 

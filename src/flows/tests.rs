@@ -15,7 +15,7 @@ use crate::event::Catalog;
 use crate::health::Health;
 use crate::metrics::Metrics;
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 pub fn backend() -> Arc<dyn Backend> {
     let hour = Duration::from_secs(3600);

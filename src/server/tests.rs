@@ -29,7 +29,7 @@ use crate::metrics::Metrics;
 use crate::supervision::Services;
 
 /// How long a test waits for what must come.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 const CHANNEL: &str = "inventory-change";
 
 fn config() -> Config {

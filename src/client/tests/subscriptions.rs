@@ -139,6 +139,42 @@ async fn a_lagging_subscription_is_backfilled_from_its_own_position() {
 }
 
 #[tokio::test]
+async fn the_last_events_of_a_backfill_pass_the_filters() {
+    let (listener, client) = fake_daemon().await;
+    let daemon = async {
+        let mut peer = Peer::accept(&listener, 25_000).await;
+        peer.confirm("e:5").await;
+        peer.receive().await;
+        peer.send(json!({"type":"error","code":"invalid-position","message":"too late","sub":"s1"})).await;
+
+        let mut peer = Peer::accept(&listener, 25_000).await;
+        let backfill = peer.confirm("e:3").await;
+        for _ in 0..2 {
+            peer.confirm("e:3").await;
+        }
+        let ended = json!({"type":"unsubscribe","sub":backfill["sub"]});
+        assert_eq!(peer.receive().await, ended);
+        // The daemon has sent these before it handled the frame.
+        peer.event_of("e:6", json!({"x":3})).await;
+        peer.event_of("e:7", json!({"x":2})).await;
+        peer.send(json!({"type":"unsubscribed","sub":backfill["sub"]})).await;
+        peer.event_of("e:8", json!({"x":1})).await;
+        peer
+    };
+    let client = async {
+        let [first, lagging] = [json!({"x":1}), json!({"x":2})].map(|filter| Subscription::to("a").filter(filter));
+        let mut subscriber = client.subscribe([first, lagging.since("e:3")]);
+        let mut events = Vec::new();
+        while events.len() < 2 {
+            events.push(next_line(&mut subscriber).await);
+            events.retain(|line| line.starts_with("event"));
+        }
+        assert_eq!(events, ["event a e:7", "event a e:8"]);
+    };
+    tokio::join!(daemon, client);
+}
+
+#[tokio::test]
 async fn a_delayed_subscription_is_backfilled_from_its_since() {
     let (listener, client) = fake_daemon().await;
     let daemon = async {

@@ -9,8 +9,7 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-/// The timeout of every wait here. No test uses it to check how fast a command is.
-const PATIENCE: Duration = Duration::from_secs(20);
+use super::PATIENCE;
 
 /// A `tidings` command with these arguments, in this folder, without the test's own `TIDINGS_…` variables.
 pub fn tidings(folder: &Path, arguments: &[&str]) -> Command {

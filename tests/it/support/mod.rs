@@ -29,7 +29,7 @@ use std::time::{Duration, Instant};
 
 /// The timeout of every condition that a test waits for. It is long because other tests share the machine; no test uses it to
 /// check how fast the daemon is.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Polls `ask` every 10 ms until it returns a value. Panics with `what` after [`PATIENCE`].
 pub async fn until<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
