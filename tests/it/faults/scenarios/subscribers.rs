@@ -11,7 +11,7 @@ use crate::support::redis::Redis;
 /// How many closes the test waits for.
 const CLOSES: u64 = 4;
 /// The timeout of that wait. It is long, because the load must first fill every buffer between the node and the client.
-const CLOSE_TIMEOUT: Duration = Duration::from_secs(120);
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(300);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn slow_subscribers_are_closed_and_resume() {
