@@ -331,6 +331,8 @@ async fn a_namespace_whose_subscribers_are_stuck_does_not_hold_up_another() {
         tokio::spawn(async move {
             for number in 0.. {
                 let _ = node.publish(&busy, &format!("flood-{number}")).await;
+                // A refusal waits for nothing, and a task that never waits cannot be aborted.
+                tokio::task::yield_now().await;
             }
         })
     };
