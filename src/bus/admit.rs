@@ -39,7 +39,8 @@ impl Bus {
     /// Whether this node can publish and receive, in every namespace.
     ///
     /// # Errors
-    /// `draining`, or `broker-unavailable` with the reason of the first namespace that is not ready.
+    /// `draining`, or `broker-unavailable` with the reason of the first namespace that is not ready, or where the audit refuses
+    /// publishers.
     pub fn readiness(&self) -> Result<(), Problem> {
         if self.lifecycle.stopping.is_cancelled() {
             return Err(Problem::new(ErrorCode::Draining, "this node is about to stop"));
@@ -49,6 +50,10 @@ impl Bus {
                 Some("the revoked credentials were not read yet".into())
             }
             health => health.err(),
+        });
+        let unready = unready.or_else(|| {
+            let refuses = self.audit.as_ref().is_some_and(|audit| audit.refuses_now());
+            refuses.then(|| "publishers are refused, because the audit file of this node cannot be written".into())
         });
         unready.map_or(Ok(()), |reason| Err(Problem::new(ErrorCode::BrokerUnavailable, reason)))
     }

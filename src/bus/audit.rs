@@ -133,6 +133,11 @@ impl Audit {
         (Self { queue, room, state, refuses, closed }, writer)
     }
 
+    /// Whether publishers are refused now. The writer tries again by itself.
+    pub(super) fn refuses_now(&self) -> bool {
+        self.refuses && self.state.failing.load(Ordering::Relaxed)
+    }
+
     /// Ends the queue: the writer writes what is in it, and ends.
     pub fn close(&self) {
         self.closed.cancel();
@@ -184,10 +189,9 @@ impl<'a> Unrecorded<'a> {
     pub async fn new(audit: Option<&'a Audit>, caller: &'a Caller, events: Vec<Event>) -> Result<Self, Problem> {
         let slot = match audit {
             Some(audit) if audit.refuses => {
-                let failing = || audit.state.failing.load(Ordering::Relaxed);
                 let slot = timeout(PATIENCE, audit.wait_for_slot(bytes_of(&events)));
-                let slot = if failing() { None } else { slot.await.ok().flatten() };
-                let Some(slot) = slot.filter(|_| !failing()) else {
+                let slot = if audit.refuses_now() { None } else { slot.await.ok().flatten() };
+                let Some(slot) = slot.filter(|_| !audit.refuses_now()) else {
                     let detail = "the audit file of this node cannot be written, and nothing was published: try again";
                     return Err(Problem::new(ErrorCode::BrokerUnavailable, detail));
                 };

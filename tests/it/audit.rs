@@ -222,7 +222,12 @@ async fn a_full_disk_refuses_publishers_where_the_audit_must_be_complete() {
     let (status, problem) = post(&url, &sale("7")).await.unwrap();
     assert_eq!((status, &problem["code"]), (503, &json!("broker-unavailable")));
     assert!(problem["detail"].as_str().unwrap().contains("audit"), "{problem}");
+    let response = reqwest::get(format!("{url}/readyz")).await.unwrap();
+    let (status, reason) = (response.status(), response.text().await.unwrap());
+    assert!(status == 503 && reason.contains("the audit file of this node cannot be written"), "{status} {reason}");
     disk.make_room(process);
+    // It finds out by itself that there is room.
+    wait_for_readyz(&url, 200).await;
     until("publishers are answered again", async || (!publish(&url, 0..1).await.is_empty()).then_some(())).await;
     answered.extend(publish(&url, 0..count).await);
     let logged = logged(&url).await;
