@@ -154,7 +154,8 @@ impl Server {
         for flow in flows {
             let member = flow_runs.enter();
             let (bus, metrics, process) = (app.bus.clone(), app.metrics.clone(), process.clone());
-            let (stopping, grace) = (lifecycle.draining.clone(), config.server.drain / 3);
+            let stopping = lifecycle.draining.clone();
+            let grace = config.server.drain.saturating_sub(2 * LAST_STEPS);
             services.start("flow", async move {
                 let running = flows::supervise(flow, bus, process, metrics, stopping, grace);
                 member.run("flow", running).await.ok_or("panicked")?;

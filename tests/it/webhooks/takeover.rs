@@ -29,15 +29,20 @@ struct Cluster {
 
 impl Cluster {
     async fn start() -> Self {
-        let redis = Redis::start();
         // A little time, so that requests are under way when something happens.
-        let receiver = Receiver::start(|_, _| Answer { delay: Duration::from_millis(20), ..status(200) }).await;
+        Self::with(Duration::from_millis(20), "3s").await
+    }
+
+    /// The receiver answers after `delay`.
+    async fn with(delay: Duration, drain: &str) -> Self {
+        let redis = Redis::start();
+        let receiver = Receiver::start(move |_, _| Answer { delay, ..status(200) }).await;
         let broker = format!("redis://127.0.0.1:{}", redis.port);
         let more = format!("allow_private = true\nconcurrency = {CONCURRENCY}");
         let tables = table(&receiver.url(), "[\"inventory-change\"]", &more);
         let mut nodes = HashMap::new();
         for name in ["one", "two"] {
-            let flags = ["--listen", "127.0.0.1:0", "--broker", &broker, "--node-id", name, "--drain", "3s"];
+            let flags = ["--listen", "127.0.0.1:0", "--broker", &broker, "--node-id", name, "--drain", drain];
             nodes.insert(name.to_owned(), ready(Daemon::with(&flags, folder(&tables))).await);
         }
         Self { _redis: redis, receiver, nodes, sent: HashMap::new(), count: 0 }
@@ -125,6 +130,21 @@ async fn a_deliverer_that_stood_still_sends_nothing_more_and_sets_nothing_back()
     assert_eq!(cluster.deliverer(&first).as_deref(), Some(second));
     cluster.publish(&first, 20).await;
     cluster.check(CONCURRENCY).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_attempt_that_takes_half_of_the_drain_is_not_made_again() {
+    let mut cluster = Cluster::with(Duration::from_secs(5), "10s").await;
+    let first = deliverer(&cluster).await;
+    let second = other(&first);
+    cluster.publish(second, CONCURRENCY).await;
+    until("an attempt", async || (!cluster.receiver.received().is_empty()).then_some(())).await;
+    cluster.nodes[&first].process.signal("TERM");
+    let gone = cluster.nodes.remove(&first).unwrap();
+    assert_eq!(gone.process.ended().code, Some(0));
+    until("the other node delivers", async || (cluster.deliverer(second)? == second).then_some(())).await;
+    cluster.publish(second, 1).await;
+    cluster.check(0).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
