@@ -80,32 +80,31 @@ impl Bus {
         let mut changes = asked.changes();
         let mut found = find(namespace, channel, subject, &asked).await?;
         drop(permit);
-        let mut deadline = Instant::now() + query.wait;
+        let deadline = Instant::now() + query.wait;
         let gauge = &self.metrics.long_polls;
         let _waiting = (!query.wait.is_zero()).then(|| namespace.long_polls().begin(caller, query.address, 1, gauge));
+        let mut waits = !query.wait.is_zero();
         loop {
-            let event = visible(&selector, found)?;
-            let old = match event {
+            let old = match visible(&selector, found)? {
                 Some(event) if !query.has(&event.position) => return Ok(LatestAnswer::Event(event)),
                 old => old.map(|event| event.position.clone()),
             };
-            let mut ended = Instant::now() >= deadline;
-            if !ended {
-                tokio::select! {
-                    // The subject is held here, so that it does not end before.
-                    _ = changes.changed() => {}
-                    () = tokio::time::sleep_until(deadline) => {}
-                    () = self.evicted(caller) => deadline = Instant::now(),
-                    // The answer must not have an event that is published from now on.
-                    () = self.credential_ended(caller) => ended = true,
-                }
+            let unchanged = || old.map(LatestAnswer::Unchanged).ok_or_else(|| nothing(name, subject));
+            if !waits {
+                return unchanged();
             }
-            if ended {
-                return old.map(LatestAnswer::Unchanged).ok_or_else(|| nothing(name, subject));
-            }
-            found = match asked.last() {
+            let known = tokio::select! {
+                // The subject is held here, so that it does not end before.
+                _ = changes.changed() => asked.last(),
+                () = tokio::time::sleep_until(deadline) => { waits = false; None },
+                () = self.evicted(caller) => { waits = false; None },
+                // The answer must not have an event that is published from now on.
+                () = self.credential_ended(caller) => return unchanged(),
+            };
+            found = match known {
                 Some(found) => found,
-                // What was known is gone: the log may have been lost.
+                // What was known is gone, for the log may have been lost; or the wait ends, and what is known may be older than
+                // two seconds, for a signal may have been lost.
                 None => find(namespace, channel, subject, &asked).await?,
             };
         }
