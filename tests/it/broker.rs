@@ -15,8 +15,8 @@ use tidings::event::{Epoch, Event, Position, TypeSettings};
 
 use latest::{
     a_log_that_loses_events_loses_its_newest_events, a_subject_has_its_newest_event, a_subject_may_be_any_text,
-    events_without_the_setting_end_all_values, large_values_end_a_page, old_values_do_not_count,
-    the_longest_unchanged_subjects_leave_first, values_are_read_in_pages_while_they_change,
+    a_value_that_is_too_old_leaves_for_nobody, events_without_the_setting_end_all_values, large_values_end_a_page,
+    old_values_do_not_count, the_longest_unchanged_subjects_leave_first, values_are_read_in_pages_while_they_change,
     values_outlive_their_events_in_the_log,
 };
 
@@ -148,6 +148,7 @@ over_every_backend! {
     a_subject_may_be_any_text
     the_longest_unchanged_subjects_leave_first
     old_values_do_not_count
+    a_value_that_is_too_old_leaves_for_nobody
     values_are_read_in_pages_while_they_change
     large_values_end_a_page
     a_log_that_loses_events_loses_its_newest_events

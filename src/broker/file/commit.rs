@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use rusqlite::Connection;
 
-use super::clock::millis;
+use super::clock::{LogTime, millis};
 use super::database::Failure;
 use super::latest_rows;
 use super::reading::Retained;
@@ -84,7 +84,7 @@ pub(super) fn append(log: &mut OpenLog, limits: &Limits, batches: &[&[Event]]) -
         for (id, Written { row, new, subjects, evicted }) in &mut written {
             let (retention, most) = (limits.retention(*id), MIN_TRIM.max(2 * *new));
             if let Some(kept) = retention.latest {
-                *evicted = evict(to, row.number, subjects, kept)?;
+                *evicted = evict(to, row.number, subjects, kept, time)?;
             }
             if row.head % TRIM_INTERVAL < *new {
                 rows::delete_ids(to, time.saturating_sub(window), most)?;
@@ -105,15 +105,22 @@ pub(super) fn append(log: &mut OpenLog, limits: &Limits, batches: &[&[Event]]) -
     Ok(Committed { outcomes, new_events, evicted })
 }
 
-/// Deletes the subjects of a channel that are too many; how many there were.
-fn evict(to: &Connection, number: ChannelNumber, subjects: &mut u64, kept: LatestRetention) -> Result<u64, Failure> {
+/// Deletes the subjects of a channel that are too many; how many there were whose values were not too old.
+fn evict(
+    to: &Connection,
+    number: ChannelNumber,
+    subjects: &mut u64,
+    kept: LatestRetention,
+    time: LogTime,
+) -> Result<u64, Failure> {
     // The limit may have been lowered.
     let excess = subjects.saturating_sub(kept.max_subjects).min(MAX_IDLE_TRIM);
     if excess == 0 {
         return Ok(0);
     }
-    let evicted = latest_rows::evict(to, number, excess)?;
-    *subjects -= evicted;
+    let expired = latest_rows::expire(to, number, time.saturating_sub(millis(kept.max_age)), excess)?;
+    let evicted = latest_rows::evict(to, number, excess - expired)?;
+    *subjects -= expired + evicted;
     Ok(evicted)
 }
 

@@ -37,30 +37,41 @@ local function remove_latest(log, subjects)
   end
 end
 
--- Ends the changes of a call: the values are right up to the head now. Removes the subjects that are too many.
-local function close_latest(log)
-  local latest = log.latest
-  redis.call('HSET', latest.values, '', log.epoch .. ':' .. integer(log.head))
-  local kept = redis.call('ZCARD', latest.order) - 1
-  local evicted = math.min(math.max(kept - latest.most, 0), MAX_REMOVED)
-  if evicted > 0 then
-    remove_latest(log, redis.call('ZRANGE', latest.order, 1, evicted))
+-- The subjects whose values are too old, among the first so many.
+local function too_old(log, most)
+  local subjects, old = redis.call('ZRANGE', log.latest.order, 1, most), {}
+  local values = #subjects > 0 and redis.call('HMGET', log.latest.values, unpack(subjects)) or {}
+  for i, value in ipairs(values) do
+    if tonumber(string.match(value or '', '^%d+ (%d+)') or 0) < time - log.latest.age then
+      old[#old + 1] = subjects[i]
+    end
   end
-  latest.kept, latest.evicted = integer(kept - evicted), integer(evicted)
+  return old
 end
 
 -- Removes values that are too old.
 local function expire_latest(log)
   local removed = 0
   repeat
-    local subjects, old = redis.call('ZRANGE', log.latest.order, 1, 100), {}
-    local values = #subjects > 0 and redis.call('HMGET', log.latest.values, unpack(subjects)) or {}
-    for i, value in ipairs(values) do
-      if tonumber(string.match(value or '', '^%d+ (%d+)') or 0) < time - log.latest.age then
-        old[#old + 1] = subjects[i]
-      end
-    end
+    local old = too_old(log, 100)
     remove_latest(log, old)
     removed = removed + #old
   until #old < 100 or removed >= MAX_REMOVED
+end
+
+-- Ends the changes of a call: the values are right up to the head now. Removes the subjects that are too many, after those whose
+-- values are too old: these leave for nobody, and count as no eviction.
+local function close_latest(log)
+  local latest = log.latest
+  redis.call('HSET', latest.values, '', log.epoch .. ':' .. integer(log.head))
+  local kept = redis.call('ZCARD', latest.order) - 1
+  if kept > latest.most and #too_old(log, 1) > 0 then
+    expire_latest(log)
+    kept = redis.call('ZCARD', latest.order) - 1
+  end
+  local evicted = math.min(math.max(kept - latest.most, 0), MAX_REMOVED)
+  if evicted > 0 then
+    remove_latest(log, redis.call('ZRANGE', latest.order, 1, evicted))
+  end
+  latest.kept, latest.evicted = integer(kept - evicted), integer(evicted)
 end

@@ -137,6 +137,21 @@ pub async fn old_values_do_not_count(backend: Backend) {
     assert_eq!(all(&node, 10).await, ["new"]);
 }
 
+pub async fn a_value_that_is_too_old_leaves_for_nobody(backend: Backend) {
+    let backend = backend.keeping(Duration::from_millis(500), 10);
+    let node = backend.node().await;
+    let batch = async |name: &str| {
+        let batch: Vec<_> =
+            (0..10).map(|i| about(&node, STOCK, &format!("{name}{i}"), &format!("{name} {i}"))).collect();
+        node.broker.append(&batch).await.unwrap();
+    };
+    batch("old").await;
+    until("all values are too old", async || all(&node, 10).await.is_empty().then_some(())).await;
+    batch("new").await;
+    let tally = node.broker.latest().latest_tally(node.channel(STOCK));
+    assert_eq!((tally.kept(), tally.take_evicted()), (10, 0));
+}
+
 pub async fn values_are_read_in_pages_while_they_change(backend: Backend) {
     let backend = backend.keeping(HOUR, 1000);
     let node = backend.node().await;
