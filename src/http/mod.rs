@@ -54,6 +54,7 @@ use crate::connection::Connections;
 use crate::flows::DeadBoxes;
 use crate::flows::webhook::Webhooks;
 use crate::metrics::Metrics;
+pub use described::TypeExamples;
 use edge::Edge;
 pub use failure_log::FailureLog;
 pub use parse_limit::ParseLimit;
@@ -82,6 +83,8 @@ pub struct AppState {
     pub console: bool,
     pub edge: Edge,
     pub dead_boxes: DeadBoxes,
+    /// An example of an event of each type.
+    pub examples: TypeExamples,
     pub failure_log: FailureLog,
 }
 

@@ -26,7 +26,7 @@ use crate::flows::audit::AuditWriter;
 use crate::flows::webhook::{self, Webhook, Webhooks};
 use crate::flows::{DeadBoxes, Flow, FlowId};
 use crate::http::edge::Edge;
-use crate::http::{App, AppState, FailureLog, ParseLimit};
+use crate::http::{App, AppState, FailureLog, ParseLimit, TypeExamples};
 use crate::metrics::Metrics;
 use crate::occupancy::Occupancy;
 use crate::rate::Rate;
@@ -174,6 +174,7 @@ pub(super) fn assemble(
         // Without authentication, every caller may do everything.
         edge: Edge::new(edge, auth.is_none(), occupancy.clone()),
         dead_boxes,
+        examples: TypeExamples::default(),
         failure_log: FailureLog::new(),
     }));
     Server {

@@ -1,12 +1,14 @@
 //! `GET /v1/schemas` and `GET /v1/channels`, with built-in and own event types, over each broker.
 
 use serde_json::{Value, json};
+use tidings::config::BrokerUrl;
 use tidings::event::Catalog;
 
+use crate::access::world::World;
 use crate::support::each_broker::{TestBroker, over_each_broker};
 use crate::support::events::{TYPES, epoch_and_offset, offset, one_of_each, sale};
 use crate::support::http::members;
-use crate::support::node::Node;
+use crate::support::node::{Node, config};
 use crate::support::subscriber::Subscriber;
 use crate::support::until;
 
@@ -204,4 +206,57 @@ async fn the_schema_of_an_own_type_is_served(broker: TestBroker) {
         .expect("a schema without external references");
     assert!(validator.is_valid(&ticket(1, json!({}))));
     assert!(!validator.is_valid(&ticket(1, json!({"labels": 7}))));
+}
+
+/// A schema to which no example made of its types alone fits, one with an example of its own, and one to which nothing fits.
+const WITH_EXAMPLES: [(&str, &str); 3] = [
+    (
+        "stock",
+        r#"{"type":"object","required":["sku"],"properties":{"sku":{"type":"string","pattern":"^[A-Z]{3}-[0-9]{4}$"}}}"#,
+    ),
+    ("parcel", r#"{"type":"object","properties":{"code":{"type":"string"}},"examples":[{"code":"Z-1"}]}"#),
+    ("nothing", r#"{"type":"string","minLength":2,"maxLength":1}"#),
+];
+
+#[tokio::test]
+async fn each_schema_comes_with_an_example_that_the_daemon_accepts() {
+    let mut catalog = Catalog::builtin();
+    for (name, schema) in WITH_EXAMPLES {
+        catalog.add(name, schema).unwrap();
+    }
+    let node = Node::start_with(config(BrokerUrl::Memory), catalog).await;
+    let answer = node.get("/v1/schemas?examples=true").await.json();
+    // The schemas are those of the files: examples stand beside them.
+    let schemas = node.get("/v1/schemas?examples=false").await.json();
+    assert_eq!(schemas, node.get("/v1/schemas").await.json());
+    assert_eq!(answer["schemas"], schemas["schemas"]);
+    let mut names = members(&schemas["schemas"]);
+    names.retain(|name| *name != "nothing");
+    assert_eq!(members(&answer["examples"]), names);
+    for (name, data) in answer["examples"].as_object().unwrap() {
+        let response = node.post(&json!({"type": name, "data": data})).await;
+        assert_eq!(response.status, 202, "{name} {data}: {response:?}");
+    }
+    assert_eq!(answer["examples"]["parcel"], json!({"code": "Z-1"}));
+    // The documents show the same one.
+    let asyncapi = node.get("/asyncapi.json").await.json();
+    let shown = &asyncapi["components"]["messages"]["event.stock"]["examples"][0]["payload"]["data"];
+    assert_eq!(&answer["examples"]["stock"], shown);
+    node.get("/v1/schemas?examples=yes").await.problem(400, "bad-request");
+    node.get("/v1/schemas?example=true").await.problem(400, "bad-request");
+}
+
+#[tokio::test]
+async fn examples_are_those_of_the_types_that_the_caller_may_see() {
+    let world = World::new();
+    let node = Node::start(world.over(config(BrokerUrl::Memory))).await;
+    for (grants, seen) in [
+        (json!({}), &[][..]),
+        (json!({"publish": ["order-status"]}), &["order-status"]),
+        (json!({"subscribe": ["data-update"]}), &["data-update"]),
+    ] {
+        let answer = node.get_as(&world.granting(grants), "/v1/schemas?examples=true").await.json();
+        assert_eq!(members(&answer["examples"]), seen);
+        assert_eq!(members(&answer["schemas"]), seen);
+    }
 }

@@ -12,7 +12,7 @@ mod messages;
 mod operations;
 
 use std::collections::{BTreeSet, VecDeque};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
 use axum::http::{HeaderMap, HeaderValue, Uri, header};
 use axum::response::Response;
@@ -56,7 +56,6 @@ const KEPT: usize = 16;
 /// The documents of a daemon. Callers with the same grants get the same one.
 #[derive(Debug, Default)]
 pub(super) struct Document {
-    examples: OnceLock<TypeExamples>,
     /// Those that were made last, the oldest first.
     made: Mutex<VecDeque<(About, Served)>>,
 }
@@ -75,7 +74,7 @@ impl Document {
         let shown = app.bus.catalog().channels().filter(|channel| app.bus.sees_type(caller, *channel));
         let needs_credential = app.bus.without_credential().is_none();
         let about = About { shown: shown.collect(), origin: origin(uri, request, app.tls), needs_credential };
-        let mut response = self.made(app.bus.catalog(), about).response(request);
+        let mut response = self.made(app, about).response(request);
         if !app.bus.has_auth() {
             response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
         }
@@ -83,13 +82,13 @@ impl Document {
     }
 
     /// The document about this, which may have been made before.
-    fn made(&self, catalog: &Catalog, about: About) -> Served {
+    fn made(&self, app: &App, about: About) -> Served {
         let made = || self.made.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((_, served)) = made().iter().find(|(known, _)| *known == about) {
             return served.clone();
         }
-        let examples = self.examples.get_or_init(|| TypeExamples::of(catalog));
-        let types = Types::of(catalog, examples, |channel| about.shown.contains(&channel));
+        let catalog = app.bus.catalog();
+        let types = Types::of(catalog, app.examples.of(catalog), |channel| about.shown.contains(&channel));
         let served = Served::new(&document(&types, &about.origin, about.needs_credential));
         let mut made = made();
         if made.len() == KEPT {
@@ -102,8 +101,8 @@ impl Document {
 
 /// The document with all types of a catalogue, of a daemon without authentication.
 pub fn public(catalog: &Catalog) -> Value {
-    let examples = TypeExamples::of(catalog);
-    document(&Types::of(catalog, &examples, |_| true), EXAMPLE_ORIGIN, false)
+    let examples = TypeExamples::default();
+    document(&Types::of(catalog, examples.of(catalog), |_| true), EXAMPLE_ORIGIN, false)
 }
 
 /// The document of a daemon at `origin`, with these types.

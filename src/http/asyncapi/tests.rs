@@ -101,8 +101,8 @@ fn each_type_has_a_channel_and_a_message_whatever_it_is_called() {
 #[test]
 fn a_schema_of_the_protocol_has_a_name_that_no_type_gets() {
     let catalog = Catalog::builtin();
-    let examples = TypeExamples::of(&catalog);
-    let none = Types::of(&catalog, &examples, |_| false);
+    let examples = TypeExamples::default();
+    let none = Types::of(&catalog, examples.of(&catalog), |_| false);
     let document = super::document(&none, EXAMPLE_ORIGIN, true);
     for name in document["components"]["schemas"].as_object().unwrap().keys() {
         let is_of_events = ["Event", "Attributes", "Extension"].contains(&name.as_str());

@@ -18,7 +18,8 @@ pub(super) use schemas::{Schemas, example_of};
 pub(super) use served::Served;
 #[cfg(test)]
 pub(super) use types::RESERVED;
-pub(super) use types::{NamedType, TypeExamples, Types};
+pub use types::TypeExamples;
+pub(super) use types::{NamedType, Types};
 
 /// What the documents call the daemon's interface.
 pub(super) const TITLE: &str = "tidings";

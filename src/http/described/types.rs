@@ -1,5 +1,7 @@
 //! The event types that a document names, each with an example.
 
+use std::sync::OnceLock;
+
 use serde_json::Value;
 
 use crate::event::{Catalog, ChannelId};
@@ -44,13 +46,15 @@ pub(in crate::http) const RESERVED: [&str; 34] = [
 ];
 
 /// An example of an event of each type of a catalogue.
-#[derive(Debug)]
-pub(in crate::http) struct TypeExamples(Vec<Option<ExampleEvent>>);
+#[derive(Debug, Default)]
+pub struct TypeExamples(OnceLock<Vec<Option<ExampleEvent>>>);
 
 impl TypeExamples {
-    /// Made once for a catalogue: a schema to which no example fits costs many attempts.
-    pub fn of(catalog: &Catalog) -> Self {
-        Self(catalog.channels().map(|channel| Examples::new(catalog, channel, 0).event(0)).collect())
+    /// The examples by channel, `None` where none was found. They are made at the first call, which may take long: a schema to
+    /// which no example fits costs many attempts. Every call must have the same catalogue.
+    pub fn of(&self, catalog: &Catalog) -> &[Option<ExampleEvent>] {
+        let event = |channel| Examples::new(catalog, channel, 0).event(0);
+        self.0.get_or_init(|| catalog.channels().map(event).collect())
     }
 }
 
@@ -76,10 +80,10 @@ pub(in crate::http) struct NamedType<'a> {
 
 impl<'a> Types<'a> {
     /// Those types of the catalogue that are `shown`.
-    pub fn of(catalog: &'a Catalog, examples: &'a TypeExamples, shown: impl Fn(ChannelId) -> bool) -> Self {
+    pub fn of(catalog: &'a Catalog, examples: &'a [Option<ExampleEvent>], shown: impl Fn(ChannelId) -> bool) -> Self {
         let schema = catalog.event_schema(&shown, &RESERVED);
         let events: Vec<_> = schema["oneOf"].as_array().into_iter().flatten().filter_map(name_of_definition).collect();
-        let shown = catalog.channels().zip(&examples.0).filter(|(channel, _)| shown(*channel));
+        let shown = catalog.channels().zip(examples).filter(|(channel, _)| shown(*channel));
         let types = shown.zip(events).map(|((channel, example), event)| {
             let known = catalog.get(channel);
             let description = known.schema.get("description").and_then(Value::as_str);

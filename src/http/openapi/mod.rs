@@ -103,8 +103,8 @@ pub(super) fn parameter(parameter: &Value) -> Value {
 
 /// The document of a daemon that needs a credential.
 fn document(catalog: &Catalog, side: Side) -> Value {
-    let (examples, builtin) = (TypeExamples::of(catalog), catalog.builtin_channels());
-    let types = Types::of(catalog, &examples, |channel| builtin.contains(&channel));
+    let (examples, builtin) = (TypeExamples::default(), catalog.builtin_channels());
+    let types = Types::of(catalog, examples.of(catalog), |channel| builtin.contains(&channel));
     let mut schemas = Schemas::new(&types, true);
     let mut problems = Problems::default();
     let mut paths = Map::new();

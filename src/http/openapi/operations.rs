@@ -105,7 +105,12 @@ pub(super) fn operation(method: &str, path: &str, schemas: &mut Schemas) -> Opti
             summary: "The JSON Schemas of the event types",
             description: "The schema (2020-12) of the `data` of each type that the caller may see.",
             access: Access::Credential,
-            parameters: vec![],
+            parameters: vec![json!({
+                "name": "examples", "in": "query",
+                "description": "Whether the answer has an example of the `data` of each type, too. The daemon makes one that it \
+                    accepts, of the schema's own `examples` if it has some. A type to which none was found is left out.",
+                "schema": { "type": "boolean", "default": false },
+            })],
             body: None,
             answers: vec![(
                 200,
@@ -113,7 +118,10 @@ pub(super) fn operation(method: &str, path: &str, schemas: &mut Schemas) -> Opti
                     json!({
                         "type": "object",
                         "required": ["schemas"],
-                        "properties": { "schemas": { "type": "object", "additionalProperties": { "type": ["object", "boolean"] } } },
+                        "properties": {
+                            "schemas": { "type": "object", "additionalProperties": { "type": ["object", "boolean"] } },
+                            "examples": { "type": "object", "description": "Examples of `data` by type." },
+                        },
                         "additionalProperties": false,
                     }),
                     "The schemas by type.",

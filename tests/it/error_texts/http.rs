@@ -40,6 +40,8 @@ async fn requests(table: &mut Table, node: &Node) {
         "/v1/events?chanel=order-status",
         "/v1/events?channel=order-status&limit=many",
         "/v1/events?channel=order-status&wait=31",
+        "/v1/schemas?example=true",
+        "/v1/schemas?examples=yes",
         "/v1/connections?sort=size",
         "/v1/incidents?since=yesterday",
         "/v1/events?since=yesterday",
