@@ -10,6 +10,8 @@ import { get, token } from "./session.js";
 export interface Catalog {
   /** The schema of `data` by event type, in the daemon's order. */
   readonly schemas: ReadonlyMap<string, Schema>;
+  /** An example of `data` by event type, which the daemon accepts. It does not find one for every schema. */
+  readonly examples: ReadonlyMap<string, unknown>;
   readonly error?: TidingsError | undefined;
 }
 
@@ -28,9 +30,9 @@ effect(() => {
   if (!visible.value || key === asked) return;
   asked = key;
   catalog.value = undefined;
-  get<{ schemas: Record<string, Schema> }>("v1/schemas").then(
-    ({ schemas }) => key === asked && (catalog.value = { schemas: new Map(Object.entries(schemas)) }),
-    (error: TidingsError) => key === asked && (catalog.value = { schemas: new Map(), error }),
+  get<{ schemas: Record<string, Schema>; examples: Record<string, unknown> }>("v1/schemas", { examples: "true" }).then(
+    ({ schemas, examples }) => key === asked && (catalog.value = { schemas: new Map(Object.entries(schemas)), examples: new Map(Object.entries(examples)) }),
+    (error: TidingsError) => key === asked && (catalog.value = { schemas: new Map(), examples: new Map(), error }),
   );
 });
 

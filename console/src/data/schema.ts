@@ -1,4 +1,4 @@
-// Reads JSON Schemas (2020-12) as far as the console needs it: fields for filters, examples, and the kind of input of a value.
+// Reads JSON Schemas (2020-12) as far as the console needs it: fields for filters, and the kind of input of a value.
 //
 // The daemon validates. What the console does not understand of a schema, a person types as JSON.
 
@@ -90,78 +90,27 @@ export function filterFields(root: Schema): readonly FilterField[] {
   return [...fields.values()];
 }
 
-/** How deep an example may be. */
+/** How deep a value may be. */
 const DEPTH = 6;
+const EMPTY: Readonly<Record<string, unknown>> = { boolean: true, null: null, string: "" };
 
-/** A value that fits, in the simple cases: what a form begins with. Optional members are left out below the first level. */
-export function example(given: unknown, root: Schema, name = "", depth = 0): unknown {
+/** What a person who adds a value begins with: one that the schema names, or an empty one with the members that are required. */
+export function blank(given: unknown, root: Schema, depth = 1): unknown {
   const schema = resolve(given, root);
-  const stated = schema["examples"]?.[0] ?? schema["default"] ?? schema["const"] ?? schema["enum"]?.[0];
-  if (stated !== undefined) return stated;
-  const [kind] = types(schema);
+  const named = schema["examples"]?.[0] ?? schema["default"] ?? schema["const"] ?? schema["enum"]?.[0];
+  if (named !== undefined) return named;
+  const [kind = ""] = types(schema);
+  const below = (part: unknown) => blank(part, root, depth + 1);
   // A schema may contain itself.
   if (depth > DEPTH) return kind === "object" ? {} : kind === "array" ? [] : null;
-  const choice = alternatives(schema, root)[0];
-  if (choice !== undefined) return example(choice, root, name, depth + 1);
-  switch (kind) {
-    case "object": {
-      const required = new Set<string>(schema["required"] ?? []);
-      // Where alternatives say which members are needed, the first one is taken.
-      for (const member of (schema["anyOf"]?.[0]?.["required"] ?? schema["oneOf"]?.[0]?.["required"] ?? []) as string[]) required.add(member);
-      const members = Object.entries((schema["properties"] ?? {}) as Record<string, unknown>);
-      return Object.fromEntries(members.filter(([member]) => required.has(member)).map(([member, value]) => [member, example(value, root, member, depth + 1)]));
-    }
-    case "array": {
-      const fixed = (schema["prefixItems"] ?? []) as unknown[];
-      const count = Math.max(Number(schema["minItems"] ?? 0), depth < 2 ? 1 : 0, fixed.length);
-      const rest = schema["items"] === false ? fixed.length : Math.min(count, 20);
-      return Array.from({ length: rest }, (_, index) => example(fixed[index] ?? schema["items"], root, name.replace(/s$/, ""), depth + 1));
-    }
-    case "integer":
-    case "number": {
-      const least = schema["minimum"] ?? (schema["exclusiveMinimum"] === undefined ? undefined : Number(schema["exclusiveMinimum"]) + 1);
-      return least !== undefined && Number(least) > 1 ? least : Number(schema["maximum"] ?? 1) < 1 ? schema["maximum"] : 1;
-    }
-    case "boolean":
-      return true;
-    case "null":
-      return null;
-    case "string":
-      return exampleText(schema, name);
-    default:
-      return depth === 0 ? {} : "example";
+  const [choice] = alternatives(schema, root);
+  if (choice) return below(choice);
+  if (kind === "object") return Object.fromEntries(((schema["required"] ?? []) as string[]).map((member) => [member, below(schema["properties"]?.[member])]));
+  if (kind === "array") {
+    const fixed = (schema["prefixItems"] ?? []) as unknown[];
+    const count = Math.max(Number(schema["minItems"] ?? 0), depth < 2 ? 1 : 0, fixed.length);
+    return Array.from({ length: schema["items"] === false ? fixed.length : Math.min(count, 20) }, (_, index) => below(fixed[index] ?? schema["items"]));
   }
-}
-
-const FORMATS: Readonly<Record<string, string>> = {
-  date: "2026-01-31",
-  time: "12:00:00Z",
-  "date-time": "2026-01-31T12:00:00Z",
-  duration: "PT1H",
-  email: "somebody@example.com",
-  hostname: "host.example.com",
-  ipv4: "192.0.2.1",
-  ipv6: "2001:db8::1",
-  uri: "https://example.com/",
-  "uri-reference": "/example",
-  uuid: "018f4e2a-0000-7000-8000-000000000001",
-};
-
-function exampleText(schema: Schema, name: string): string {
-  const format = FORMATS[schema["format"]];
-  if (format !== undefined) return format;
-  // `orderId` is `order-1`: names of things end like this.
-  let words = name.replace(/(Id|ID|_id)$/, "").replace(/([a-z])([A-Z])/g, "$1-$2").toLowerCase();
-  const isName = /(^id|Id|ID|_id|sku|key|tag|prefix)$/.test(name);
-  if (/currency$/i.test(name)) words = "EUR";
-  const tries = [isName ? `${words || "item"}-1` : words || "example", "EUR", "A1", "a", "1", "example", "2026-01-31"];
-  const fits = (text: string) => {
-    if (text.length < Number(schema["minLength"] ?? 0) || text.length > Number(schema["maxLength"] ?? Infinity)) return false;
-    try {
-      return schema["pattern"] === undefined || new RegExp(schema["pattern"], "u").test(text);
-    } catch {
-      return true;
-    }
-  };
-  return tries.find(fits) ?? "example".padEnd(Number(schema["minLength"] ?? 0), "-");
+  if (kind === "integer" || kind === "number") return schema["minimum"] ?? 1;
+  return EMPTY[kind] ?? "";
 }

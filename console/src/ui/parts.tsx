@@ -47,21 +47,24 @@ export function Loading() {
 
 /**
  * What the daemon refused, or why it cannot be reached. `missing` explains a 404: this daemon does not offer the route. `right` is the
- * admin grant that the route needs: the daemon does not say so.
+ * admin grant that the route needs: the daemon does not say so. `title` says what the error means where that is more than a refusal.
  */
-export function Problem({ error, missing, right, retry }: { error: TidingsError; missing?: ComponentChildren; right?: string; retry?: () => void }) {
+export function Problem({ error, title: given, children, missing, right, retry }: { error: TidingsError; title?: string; children?: ComponentChildren; missing?: ComponentChildren; right?: string; retry?: () => void }) {
   const { status } = error;
   if (status === 404 && missing) return <Empty title="This daemon does not offer it">{missing}</Empty>;
   const [title, text] =
+    given ? [given, error.message] :
     status === 401 && token.value ? ["The daemon refused the token", "It may have ended or been revoked. The log of the daemon says why."] :
     status === 401 ? ["The daemon wants a token", "Without one it does not answer this."] :
     status === 403 ? ["The token does not allow this", right ? `It needs the admin grant “${right}”. Whoever issued it can give that.` : "Whoever issued it can grant it."] :
-    error.code === "network" ? ["No answer", error.message] :
+    status === undefined ? ["No answer", error.message] :
+    status >= 500 ? ["The daemon could not do this", error.message] :
     ["The daemon refused this", error.message];
   return (
     <div class="problem" role="alert">
       <p class="problem-title">{title}</p>
       <p>{text}</p>
+      {children}
       {error.errors.length > 1 && (
         <ul>
           {error.errors.map(({ pointer, message }) => (

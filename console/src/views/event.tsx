@@ -11,7 +11,7 @@ import { publish } from "../data/snippets.js";
 import { Channel, Choice, Copy, Empty, Head, Loading, Menu, Problem } from "../ui/parts.js";
 import { catalog } from "../data/catalog.js";
 import { Tree } from "../ui/tree.js";
-import { prefill } from "./publish/draft.js";
+import { begin } from "./publish/draft.js";
 import { Causes, Difference } from "./related.js";
 
 /** The event that is chosen in a list, beside it. */
@@ -85,7 +85,7 @@ function Whole({ entry }: { entry: EventEntry }) {
           <span data-choice><Copy choice text={() => publish.cli(message)}>As a command</Copy></span>
           <span data-choice><Copy choice text={() => publish.typescript(message)}>As TypeScript</Copy></span>
         </Menu>
-        <button type="button" onClick={() => (prefill({ type: channel, data, subject, source: "" }), go("publish"))}>Publish again…</button>
+        <button type="button" onClick={() => (begin({ type: channel, data, subject, source: "" }), go("publish"))}>Publish again…</button>
       </div>
       {tab === "tree" && <Tree value={data} label="Data" />}
       {tab === "raw" && <pre class="raw" tabindex={0} aria-label="The event as JSON">{json.stringify(event, 2)}</pre>}

@@ -6,6 +6,7 @@ import { TidingsError } from "tidings-client";
 import { catalog, reloadCatalog } from "../data/catalog.js";
 import { counted, type Entry, entriesOf, type EventEntry, isGap, ndjson, type Page, Places, split } from "../data/entries.js";
 import { json } from "../data/json.js";
+import { isUnknown, newId, SAFE } from "../data/outcome.js";
 import { visible } from "../data/poll.js";
 import { note, route } from "../data/route.js";
 import { bus, get, token } from "../data/session.js";
@@ -76,6 +77,8 @@ export function History() {
   const [isBusy, setBusy] = useState(false);
   const [open, setOpen] = useState<Entry>();
   const [chosen, setChosen] = useState<ReadonlySet<number>>(new Set());
+  /** How many events were published again since the last choice. */
+  const [again, setAgain] = useState(0);
   const [round, setRound] = useState(0);
   const key = json.stringify([channels, filters, since, token.value, round]);
   const latest = useRef(key);
@@ -117,6 +120,7 @@ export function History() {
     setError(undefined);
     setOpen(undefined);
     setChosen(new Set());
+    setAgain(0);
     stopper.current.abort();
     stopper.current = new AbortController();
     if (channels.length > 0) void ask(undefined, stopper.current.signal);
@@ -130,7 +134,14 @@ export function History() {
   }, [found, oldestFirst]);
   const events = entries.filter((entry): entry is EventEntry => !isGap(entry));
   const picked = events.filter((entry) => chosen.has(entry.key)).sort((a, b) => a.key - b.key);
+  // What is still chosen is what is still to be published.
+  const published = (entries: readonly EventEntry[]) => {
+    const keys = new Set(entries.map(({ key }) => key));
+    setChosen((before) => new Set([...before].filter((key) => !keys.has(key))));
+    setAgain((before) => before + entries.length);
+  };
   const choose = (entry: Entry) => {
+    if (chosen.size === 0) setAgain(0);
     const next = new Set(chosen);
     if (!isGap(entry) && !next.delete(entry.key)) next.add(entry.key);
     setChosen(next);
@@ -158,7 +169,8 @@ export function History() {
           {channels.length > 0 && <Since value={since} channels={channels} onChange={(value) => write({ since: value })} />}
           <FilterBar selection={selection} onChange={write} />
         </div>
-        {picked.length > 0 && <Again picked={picked} onDone={() => setChosen(new Set())} />}
+        {picked.length > 0 && <Again picked={picked} onNone={() => setChosen(new Set())} onSent={published} />}
+        {again > 0 && <p role="status" class="done">{again === 1 ? "1 event was" : `${counted(again)} events were`} published again.</p>}
         {error && <Problem error={error} retry={() => setRound(round + 1)} />}
         {channels.length === 0 ? (
           <Begin onChoose={(next) => write({ channels: next })} />
@@ -213,12 +225,14 @@ function Since({ value, channels, onChange }: { value: string; channels: readonl
   );
 }
 
+/** The ids of events that were sent again and not accepted yet, by place: so each is published once, however often it is sent. */
+const ids = new Map<string, string>();
+
 /** Publishes events of the log again. Asks first: it cannot be undone. */
-function Again({ picked, onDone }: { picked: readonly EventEntry[]; onDone: () => void }) {
+function Again({ picked, onSent, onNone }: { picked: readonly EventEntry[]; onSent: (entries: readonly EventEntry[]) => void; onNone: () => void }) {
   const [isSure, setSure] = useState(false);
   const [isBusy, setBusy] = useState(false);
   const [error, setError] = useState<TidingsError>();
-  const [count, setCount] = useState(0);
   const what = picked.length === 1 ? "this event" : `these ${counted(picked.length)} events`;
   const send = async () => {
     setBusy(true);
@@ -226,10 +240,12 @@ function Again({ picked, onDone }: { picked: readonly EventEntry[]; onDone: () =
     try {
       // As many as the daemon takes in one request. In the order of the log.
       for (let from = 0; from < picked.length; from += 1_000) {
-        await bus.peek().publishAll(picked.slice(from, from + 1_000).map(({ channel, event }) => ({ type: channel, data: event.data, ...(event.subject !== undefined && { subject: event.subject }), causationid: event.id })));
-        setCount(from + Math.min(1_000, picked.length - from));
+        const some = picked.slice(from, from + 1_000).map((entry) => ({ entry, place: `${entry.channel} ${entry.position}` }));
+        for (const { place } of some) if (!ids.has(place)) ids.set(place, newId());
+        await bus.peek().publishAll(some.map(({ entry: { channel, event }, place }) => ({ type: channel, id: ids.get(place), data: event.data, ...(event.subject !== undefined && { subject: event.subject }), causationid: event.id })));
+        for (const { place } of some) ids.delete(place);
+        onSent(some.map(({ entry }) => entry));
       }
-      onDone();
     } catch (cause) {
       setError(cause as TidingsError);
     }
@@ -240,17 +256,17 @@ function Again({ picked, onDone }: { picked: readonly EventEntry[]; onDone: () =
       {isSure ? (
         <>
           <span>Publish {what} as new events? Subscribers get them again: the ids and times are new, and <code>causationid</code> names the old ones.</span>
-          <button type="button" class="main" disabled={isBusy} onClick={send}>{isBusy ? `Publishing… ${count || ""}` : "Publish"}</button>
-          <button type="button" onClick={() => setSure(false)}>Cancel</button>
+          <button type="button" class="main" disabled={isBusy} onClick={send}>{isBusy ? "Publishing…" : "Publish"}</button>
+          <button type="button" disabled={isBusy} onClick={() => (setSure(false), setError(undefined))}>Cancel</button>
         </>
       ) : (
         <>
           <span>{counted(picked.length)} chosen</span>
           <button type="button" onClick={() => setSure(true)}>Publish again…</button>
-          <button type="button" class="quiet" onClick={onDone}>Choose none</button>
+          <button type="button" class="quiet" onClick={onNone}>Choose none</button>
         </>
       )}
-      {error && <Problem error={error} />}
+      {error && (isUnknown(error) ? <Problem title="It is not known whether the rest was published" error={error}><p>{SAFE}</p></Problem> : <Problem error={error} />)}
     </div>
   );
 }

@@ -1,14 +1,14 @@
 // Types: what each event type means, an example of it, and code that uses it.
 
 import type { ComponentChildren } from "preact";
-import { useMemo, useState } from "preact/hooks";
+import { useState } from "preact/hooks";
 
 import { catalog, reloadCatalog } from "../data/catalog.js";
 import { counted, type Page } from "../data/entries.js";
 import { isObject, json } from "../data/json.js";
 import { usePoll } from "../data/poll.js";
 import { go, href, route } from "../data/route.js";
-import { example, resolve, type Schema, types } from "../data/schema.js";
+import { blank, resolve, type Schema, types } from "../data/schema.js";
 import { get } from "../data/session.js";
 import { follow, publish } from "../data/snippets.js";
 import { typescript } from "../data/typescript.js";
@@ -44,9 +44,9 @@ export function Types() {
 
 function Type({ name, schema }: { name: string; schema: Schema }) {
   const [language, setLanguage] = useState<"typescript" | "curl" | "cli" | "python">("typescript");
-  const data = useMemo(() => example(schema, schema), [schema]);
+  const example = catalog.value?.examples.get(name);
   const followed = { channels: [name], filters: {}, since: "now" };
-  const message = { type: name, data, attributes: {} };
+  const message = { type: name, data: example ?? blank(schema, schema), attributes: {} };
   const fields = Object.entries((schema["properties"] ?? {}) as Record<string, unknown>);
   const required = new Set<string>(schema["required"] ?? []);
   return (
@@ -79,7 +79,7 @@ function Type({ name, schema }: { name: string; schema: Schema }) {
         )}
         <Sources key={name} name={name} />
       </div>
-      <Code label="Example" text={json.stringify(data, 2)} />
+      {example === undefined ? <p class="muted">No example was found that fits this schema.</p> : <Code label="Example" text={json.stringify(example, 2)} />}
       <Code label="TypeScript type" text={`type Data = ${typescript(schema)};`} />
       <div class="bar"><h3>Use it</h3><Choice label="Language" value={language} options={[["typescript", "TypeScript"], ["curl", "curl"], ["cli", "Command line"], ["python", "Python"]]} onChange={setLanguage} /></div>
       <Code label="Follow it" text={follow[language](followed)} />

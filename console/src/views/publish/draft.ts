@@ -1,6 +1,7 @@
 // The message that is being written, and the messages that were saved. Both outlive a change of the view.
 
 import { signal } from "@preact/signals";
+import type { TidingsError } from "tidings-client";
 
 import { isObject, json } from "../../data/json.js";
 import { base } from "../../data/session.js";
@@ -19,9 +20,24 @@ export interface Draft {
 
 export const draft = signal<Draft | undefined>(undefined);
 
-/** Begins with this message when the view is opened. */
-export function prefill(message: Draft): void {
+/** What is known of the message until the daemon has accepted it. */
+export interface Attempt {
+  /** The id of the event. It stays, so that the message is published once, however often it is sent. */
+  readonly id: string;
+  /** The message as it was sent when its outcome was unknown for the first time, as text. */
+  readonly sent?: string;
+  /** Why the outcome is unknown. */
+  readonly error?: TidingsError;
+}
+
+export const attempt = signal<Attempt | undefined>(undefined);
+/** Whether it is on its way. */
+export const isSending = signal(false);
+
+/** Begins with this message, or with an example. */
+export function begin(message: Draft | undefined): void {
   draft.value = message;
+  attempt.value = undefined;
 }
 
 export interface Saved {

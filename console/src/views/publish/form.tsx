@@ -7,7 +7,7 @@ import { useState } from "preact/hooks";
 import type { Mistake } from "tidings-client";
 
 import { isNumber, isObject, json, same, typedNumber } from "../../data/json.js";
-import { alternatives, example, labelOf, resolve, type Schema, types } from "../../data/schema.js";
+import { alternatives, blank, labelOf, resolve, type Schema, types } from "../../data/schema.js";
 
 export interface FieldProps {
   readonly schema: unknown;
@@ -124,7 +124,7 @@ function Labelled({ name, schema, pointer, isRequired, mistakes, children, onCha
     <div class="field">
       <div class="field-head">
         <label for={idOf(pointer)}>{name}{isRequired && <span class="needed" title="required" aria-hidden="true"> *</span>}</label>
-        {isNullable && <button type="button" class="quiet" onClick={() => onChange(value === null ? example({ ...schema, type: types(schema).filter((type) => type !== "null") }, root, name) : null)}>{value === null ? "Give a value" : "Set to null"}</button>}
+        {isNullable && <button type="button" class="quiet" onClick={() => onChange(value === null ? blank({ ...schema, type: types(schema).filter((type) => type !== "null") }, root) : null)}>{value === null ? "Give a value" : "Set to null"}</button>}
       </div>
       {children}
       <Below pointer={pointer} schema={schema} mistakes={mistakes} />
@@ -182,7 +182,7 @@ function Members(props: FieldProps & { schema: Schema }) {
           <button type="button" class="quiet" aria-label={`Remove ${member}`} onClick={() => set(member, undefined)}>×</button>
         </div>
       ))}
-      {mayHaveOthers && <AddMember taken={Object.keys(members)} onAdd={(member) => set(member, example(schema["additionalProperties"], root, member, 2))} />}
+      {mayHaveOthers && <AddMember taken={Object.keys(members)} onAdd={(member) => set(member, blank(schema["additionalProperties"], root, 2))} />}
     </>
   );
   if (isOpen) return <div class="fields">{fields}</div>;
@@ -206,7 +206,7 @@ function Absent({ schema, root, name, pointer, onChange, isRequired, mistakes, w
     <div class="field absent">
       <div class="field-head">
         <span>{name}{isRequired && <span class="needed" aria-hidden="true"> *</span>}</span>
-        <button type="button" class="quiet" id={idOf(pointer)} aria-label={`${what} ${name}`} onClick={() => onChange(example(schema, root, name, 1))}>+ {what}</button>
+        <button type="button" class="quiet" id={idOf(pointer)} aria-label={`${what} ${name}`} onClick={() => onChange(blank(schema, root))}>+ {what}</button>
       </div>
       <Below pointer={pointer} schema={schema} mistakes={mistakes} />
     </div>
@@ -220,7 +220,7 @@ function Items(props: FieldProps & { schema: Schema }) {
   const fixed = (schema["prefixItems"] ?? []) as unknown[];
   const schemaOf = (index: number) => fixed[index] ?? schema["items"] ?? {};
   const mayGrow = (schema["items"] !== false || items.length < fixed.length) && items.length < Number(schema["maxItems"] ?? Infinity);
-  const add = () => onChange([...items, example(schemaOf(items.length), root, name.replace(/s$/, ""), 1)]);
+  const add = () => onChange([...items, blank(schemaOf(items.length), root)]);
   return (
     <Group {...props} head={!isRequired && <button type="button" class="quiet" onClick={() => onChange(undefined)}>Remove {name}</button>}>
       {items.map((item, index) => (
@@ -244,7 +244,7 @@ function Alternatives(props: FieldProps & { schema: Schema; options: readonly Sc
   const labels = options.map((option) => labelOf(option, root));
   const choose = (at: number) => {
     setChosen(at);
-    onChange(at < 0 ? undefined : example(options[at], root, name, 1));
+    onChange(at < 0 ? undefined : blank(options[at], root));
   };
   return (
     <div class="alternatives">

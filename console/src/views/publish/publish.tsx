@@ -6,12 +6,13 @@ import type { Accepted, TidingsError } from "tidings-client";
 import { catalog, reloadCatalog } from "../../data/catalog.js";
 import { clock } from "../../data/entries.js";
 import { json } from "../../data/json.js";
+import { isUnknown, newId, SAFE } from "../../data/outcome.js";
 import { href, route } from "../../data/route.js";
-import { example } from "../../data/schema.js";
+import { blank } from "../../data/schema.js";
 import { bus } from "../../data/session.js";
 import { publish } from "../../data/snippets.js";
 import { Channel, Choice, Copy, Empty, Head, Loading, Menu, Problem } from "../../ui/parts.js";
-import { type Draft, draft, forget, save, saved } from "./draft.js";
+import { attempt, begin, type Draft, draft, forget, isSending, save, saved } from "./draft.js";
 import { Field, idOf } from "./form.js";
 
 interface Sent {
@@ -43,15 +44,17 @@ export function Publish() {
 
 /** A new message: an example of its type. */
 function fresh(type: string): Draft {
-  const schema = catalog.peek()?.schemas.get(type);
-  return { type, data: schema ? example(schema, schema) : {}, subject: undefined, source: "" };
+  const known = catalog.peek();
+  const schema = known?.schemas.get(type) ?? {};
+  return { type, data: known?.examples.get(type) ?? blank(schema, schema), subject: undefined, source: "" };
 }
 
 function Editor({ type, names }: { type: string; names: readonly string[] }) {
   const schema = catalog.value?.schemas.get(type) ?? {};
   const current: Draft = draft.value?.type === type ? { ...draft.value, data: draft.value.data ?? fresh(type).data } : fresh(type);
   useEffect(() => {
-    if (draft.peek() !== current) draft.value = current;
+    if (draft.peek()?.type !== type) begin(current);
+    else if (draft.peek() !== current) draft.value = current;
   }, [type]);
   const set = (change: Partial<Draft>) => (draft.value = { ...current, ...change });
 
@@ -59,8 +62,9 @@ function Editor({ type, names }: { type: string; names: readonly string[] }) {
   const [text, setText] = useState<string>();
   const [broken, setBroken] = useState("");
   const [error, setError] = useState<TidingsError>();
-  const [isBusy, setBusy] = useState(false);
-  const [done, setDone] = useState<Accepted>();
+  const isBusy = isSending.value;
+  const [done, setDone] = useState<Accepted & { readonly isWithoutChanges: boolean }>();
+  const unknown = attempt.value?.error;
   const summary = useRef<HTMLDivElement>(null);
   useEffect(() => {
     setText(undefined);
@@ -77,22 +81,30 @@ function Editor({ type, names }: { type: string; names: readonly string[] }) {
   });
   const message = () => ({ type, data: current.data, attributes: { ...attributes(), extensions: undefined, ...current.extensions } });
   const send = async () => {
-    if (isBusy || broken) return;
-    setBusy(true);
+    if (isSending.peek() || broken) return;
+    isSending.value = true;
     setError(undefined);
     setDone(undefined);
+    const before = attempt.peek();
+    const id = current.id || before?.id || newId();
+    const text = json.stringify([current.data, attributes()]);
+    const note = (next: typeof before) => attempt.peek()?.id === id && (attempt.value = next);
+    attempt.value = { ...before, id };
     try {
-      const accepted = await bus.peek().publish(type, current.data, attributes());
+      const accepted = await bus.peek().publish(type, current.data, { ...attributes(), id });
+      note(undefined);
       sent = [{ at: new Date(), accepted, draft: current }, ...sent].slice(0, SENT);
-      setDone(accepted);
-    } catch (error) {
-      setError(error as TidingsError);
+      setDone({ ...accepted, isWithoutChanges: accepted.duplicate && before?.sent !== undefined && before.sent !== text });
+    } catch (cause) {
+      const error = cause as TidingsError;
+      if (isUnknown(error)) note({ sent: text, ...before, id, error });
+      else setError(error);
       requestAnimationFrame(() => summary.current?.focus());
     }
-    setBusy(false);
+    isSending.value = false;
   };
   const load = (next: Draft) => {
-    draft.value = next;
+    begin(next);
     if (next.type !== type) location.hash = href("publish", { type: next.type });
     setText(undefined);
     setBroken("");
@@ -120,15 +132,16 @@ function Editor({ type, names }: { type: string; names: readonly string[] }) {
         <section class="sheet">
           <div class="bar">
             <label for="type">Type</label>
-            <select id="type" value={type} onChange={(event) => ((draft.value = undefined), (location.hash = href("publish", { type: event.currentTarget.value })))}>{names.map((name) => <option key={name}>{name}</option>)}</select>
+            <select id="type" value={type} onChange={(event) => (begin(undefined), (location.hash = href("publish", { type: event.currentTarget.value })))}>{names.map((name) => <option key={name}>{name}</option>)}</select>
             <span class="spring" />
             <Choice label="How to write it" value={mode} options={[["form", "Form"], ["json", "JSON"]]} onChange={(next) => !broken && (setMode(next), setText(undefined))} />
             <button type="button" class="quiet" onClick={() => load(fresh(type))}>Example</button>
           </div>
           {typeof schema["description"] === "string" && <p class="hint">{schema["description"]}</p>}
-          {error && (
+          {(error || unknown) && (
             <div ref={summary} tabindex={-1} class="mistakes">
-              {error.errors.length > 0 ? (
+              {unknown && <Problem title="It is not known whether this was published" error={unknown}><p>{SAFE}</p></Problem>}
+              {!error ? null : error.errors.length > 0 ? (
                 <div class="problem" role="alert">
                   <p class="problem-title">{error.errors.length === 1 ? "One thing does not fit" : `${error.errors.length} things do not fit`}</p>
                   <ul>
@@ -180,8 +193,9 @@ function Editor({ type, names }: { type: string; names: readonly string[] }) {
             <span role="status" class="done">
               {done && (
                 <>
-                  {done.duplicate ? "Already there, and not delivered again: " : "Accepted at "}
+                  {done.isWithoutChanges ? "Published before, without your changes since: " : done.duplicate ? "Already there, and not delivered again: " : "Accepted at "}
                   <a href={href("event", { channel: done.type, position: done.position })}>{done.position}</a>
+                  {done.isWithoutChanges && ". Publish again makes a new event of them."}
                 </>
               )}
             </span>
