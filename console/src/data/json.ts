@@ -64,3 +64,16 @@ export function same(a: unknown, b: unknown): boolean {
   if (Array.isArray(a) && Array.isArray(b)) return a.length === b.length && a.every((value, index) => same(value, b[index]));
   return a === b || (isNumber(a) && isNumber(b) && String(a) === String(b));
 }
+
+/** What a parser says of a text that is no JSON, with the line. */
+export function whatIsWrong(text: string, cause: unknown): string {
+  let message = cause instanceof Error ? cause.message : String(cause);
+  try {
+    // The browser's own parser says it better.
+    JSON.parse(text);
+  } catch (error) {
+    message = (error as Error).message;
+  }
+  const at = /position (\d+)/.exec(message)?.[1];
+  return `This is no JSON${at === undefined ? "" : ` (line ${text.slice(0, Number(at)).split("\n").length})`}: ${message.replace(/ in JSON at position.*| \(line.*/, "")}`;
+}

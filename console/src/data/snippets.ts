@@ -59,13 +59,20 @@ export const follow = {
     });
     return `import { connect } from "tidings-client";\n\nconst bus = connect(${JSON.stringify(base)}${option(TOKEN)});\n${handlers.join("\n")}`;
   },
-  python: ({ channels, filters, since }: Followed) => {
-    const parameters = [`"channel": ${JSON.stringify(channels.length === 1 ? channels[0] : channels)}`];
-    const where = common({ channels, filters, since });
-    if (since !== "now") parameters.push(`"since": ${JSON.stringify(since)}`);
-    if (where) parameters.push(`"where": ${JSON.stringify(json.stringify(where))}`);
+  python: (followed: Followed) => {
+    const all = apart(followed).map((one) => {
+      const where = common(one);
+      const parameters = [`"channel": ${JSON.stringify(one.channels.length === 1 ? one.channels[0] : one.channels)}`];
+      if (one.since !== "now") parameters.push(`"since": ${JSON.stringify(one.since)}`);
+      if (where) parameters.push(`"where": ${JSON.stringify(json.stringify(where))}`);
+      return `{${parameters.join(", ")}}`;
+    });
+    const isOne = all.length === 1;
     const headers = token.peek() ? `, headers={"authorization": f"Bearer {os.environ['TIDINGS_TOKEN']}"}` : "";
-    return `import json${token.peek() ? ", os" : ""}, httpx\n\nwith httpx.stream("GET", ${JSON.stringify(`${base}/v1/stream`)}, timeout=None,\n                  params={${parameters.join(", ")}}${headers}) as stream:\n    for line in stream.iter_lines():\n        if line.startswith("data: "):\n            print(json.loads(line[6:]))`;
+    const stream = `with httpx.stream("GET", ${JSON.stringify(`${base}/v1/stream`)}, timeout=None,\n                  params=${isOne ? all[0] : "params"}${headers}) as stream:\n    for line in stream.iter_lines():\n        if line.startswith("data: "):\n            print(json.loads(line[6:]))`;
+    // A request has one filter: each stream has a thread.
+    const whole = isOne ? stream : `def follow(params):\n    ${stream.replaceAll("\n", "\n    ")}\n\nfor params in [\n    ${all.join(",\n    ")},\n]:\n    threading.Thread(target=follow, args=[params]).start()`;
+    return `import json${token.peek() ? ", os" : ""}${isOne ? "" : ", threading"}, httpx\n\n${whole}`;
   },
 };
 
@@ -81,7 +88,7 @@ export const publish = {
   curl: (message: Message) => `curl ${bearer()}-H 'content-type: application/json' ${quoted(`${base}/v1/events`)} \\\n  -d ${quoted(json.stringify(whole(message)))}`,
   cli: ({ type, data, attributes }: Message) =>
     Object.keys(attributes).length > 0
-      ? `echo ${quoted(json.stringify(whole({ type, data, attributes })))} |\n  tidings publish - --url ${quoted(base)}`
+      ? `printf '%s\\n' ${quoted(json.stringify(whole({ type, data, attributes })))} |\n  tidings publish - --url ${quoted(base)}`
       : `tidings publish ${quoted(type)} --data ${quoted(json.stringify(data))} --url ${quoted(base)}`,
   typescript: ({ type, data, attributes }: Message) =>
     `import { connect } from "tidings-client";\n\nconst bus = connect(${JSON.stringify(base)}${option(TOKEN)});\nawait bus.publish(${JSON.stringify(type)}, ${json.stringify(data, 2)}${Object.keys(attributes).length > 0 ? `, ${json.stringify(attributes)}` : ""});`,

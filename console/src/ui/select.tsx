@@ -1,38 +1,76 @@
 // Which channels, and which of their events: the pickers of Live and History.
 
 import { useEffect, useId, useRef, useState } from "preact/hooks";
+import { TidingsError } from "tidings-client";
 
-import { catalog } from "../data/catalog.js";
-import { isObject, json, typedNumber } from "../data/json.js";
+import { catalog, reloadCatalog } from "../data/catalog.js";
+import { counted } from "../data/entries.js";
+import { isObject, json, typedNumber, whatIsWrong } from "../data/json.js";
 import { type FilterField, filterFields } from "../data/schema.js";
 import type { Filters } from "../data/snippets.js";
-import { Channel, Menu } from "./parts.js";
+import { Channel, Empty, Loading, Menu, Problem } from "./parts.js";
 
 export interface Selection {
   readonly channels: readonly string[];
   readonly filters: Filters;
+  /** A filter in the address that cannot be used, and why. Nothing is followed or read until it is gone. */
+  readonly broken?: { readonly where: string; readonly why: string } | undefined;
 }
 
-/** The selection in the address of a view. What cannot be read is left out. */
+const FORM = 'A filter names a channel, and the conditions for it, as in {"order-status":{"newStatus":"shipped"}}.';
+
+/** The selection in the address of a view. */
 export function readSelection(query: URLSearchParams): Selection {
   const channels = [...new Set(query.getAll("channel"))];
-  let filters: Filters = {};
+  const where = query.get("where") ?? "{}";
+  const without = (why: string) => ({ channels, filters: {}, broken: { where, why } });
+  let filters: unknown;
   try {
-    const given = json.parse(query.get("where") ?? "{}");
-    if (isObject(given) && Object.values(given).every(isObject)) filters = given as Filters;
-  } catch {
-    // As typed by hand.
+    filters = json.parse(where);
+  } catch (cause) {
+    return without(`${whatIsWrong(where, cause)}. ${FORM}`);
   }
-  return { channels, filters: Object.fromEntries(Object.entries(filters).filter(([channel]) => channels.includes(channel))) };
+  if (!isObject(filters) || !Object.values(filters).every(isObject)) return without(FORM);
+  const other = Object.keys(filters).find((channel) => !channels.includes(channel));
+  if (other !== undefined) return without(`It has conditions for “${other}”, which is not among the chosen channels${channels.length > 0 ? `: ${channels.join(", ")}` : ""}.`);
+  return { channels, filters: filters as Filters };
 }
 
-export function writeSelection({ channels, filters }: Selection): { channel: readonly string[]; where: string | undefined } {
-  return { channel: channels, where: Object.keys(filters).length > 0 ? json.stringify(filters) : undefined };
+export function writeSelection({ channels, filters, broken }: Selection): { channel: readonly string[]; where: string | undefined } {
+  return { channel: channels, where: broken?.where ?? (Object.keys(filters).length > 0 ? json.stringify(filters) : undefined) };
+}
+
+/** The filter of the address that cannot be used. */
+export function BrokenFilter({ selection, onChange }: { selection: Selection; onChange: (change: Partial<Selection>) => void }) {
+  if (!selection.broken) return null;
+  return (
+    <Problem title="The filter in the address cannot be used" error={new TidingsError("invalid-filter", selection.broken.why)}>
+      <p><code>where={selection.broken.where}</code></p>
+      <p class="problem-foot"><button type="button" onClick={() => onChange({ broken: undefined })}>Remove the filter</button></p>
+    </Problem>
+  );
 }
 
 interface PickerProps {
   readonly selection: Selection;
   readonly onChange: (selection: Selection) => void;
+}
+
+/** What a view shows while no channel is chosen: the channels. */
+export function Begin({ verb, none, onChoose }: { verb: string; none: string; onChoose: (channels: readonly string[]) => void }) {
+  const known = catalog.value;
+  if (!known) return <Loading />;
+  if (known.error) return <Problem error={known.error} retry={reloadCatalog} />;
+  const names = [...known.schemas.keys()];
+  if (names.length === 0) return <Empty title="No channels">The token may {none} no channel. Give another one, or ask whoever issued it.</Empty>;
+  return (
+    <Empty title={`Choose what to ${verb}`}>
+      <div class="begin">
+        {names.slice(0, 24).map((name) => <button type="button" key={name} onClick={() => onChoose([name])}><Channel name={name} /></button>)}
+      </div>
+      {names.length > 1 && <p><button type="button" class="quiet" onClick={() => onChoose(names)}>{verb === "read" ? "Read" : "Follow"} all {counted(names.length)} channels</button></p>}
+    </Empty>
+  );
 }
 
 /** Chooses channels from a menu that can be searched. */
@@ -67,7 +105,7 @@ export function ChannelPicker({ selection, onChange }: PickerProps) {
 export function FilterBar({ selection, onChange }: PickerProps) {
   const { channels, filters } = selection;
   const [isAdding, setAdding] = useState(false);
-  if (channels.length === 0) return null;
+  if (channels.length === 0 || selection.broken) return null;
   const conditions = Object.entries(filters).flatMap(([channel, where]) => Object.entries(where).map(([field, condition]) => ({ channel, field, condition })));
   const set = (channel: string, field: string, condition: unknown) => {
     const { [field]: _, ...others } = filters[channel] ?? {};

@@ -3,7 +3,6 @@
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import { TidingsError } from "tidings-client";
 
-import { catalog, reloadCatalog } from "../data/catalog.js";
 import { counted, type Entry, entriesOf, type EventEntry, isGap, ndjson, type Page, Places, split } from "../data/entries.js";
 import { json } from "../data/json.js";
 import { isUnknown, newId, SAFE } from "../data/outcome.js";
@@ -11,8 +10,8 @@ import { visible } from "../data/poll.js";
 import { note, route } from "../data/route.js";
 import { bus, get, token } from "../data/session.js";
 import { EventList } from "../ui/list.js";
-import { Channel, download, Empty, Head, Loading, Problem } from "../ui/parts.js";
-import { ChannelPicker, FilterBar, readSelection, type Selection, writeSelection } from "../ui/select.js";
+import { download, Empty, Head, Loading, Problem } from "../ui/parts.js";
+import { Begin, BrokenFilter, ChannelPicker, FilterBar, readSelection, type Selection, writeSelection } from "../ui/select.js";
 import { EventPanel } from "./event.js";
 
 /** Events of one channel in one answer. */
@@ -80,7 +79,7 @@ export function History() {
   /** How many events were published again since the last choice. */
   const [again, setAgain] = useState(0);
   const [round, setRound] = useState(0);
-  const key = json.stringify([channels, filters, since, token.value, round]);
+  const key = json.stringify([channels, filters, since, token.value, round, selection.broken?.where]);
   const latest = useRef(key);
   latest.current = key;
 
@@ -123,7 +122,7 @@ export function History() {
     setAgain(0);
     stopper.current.abort();
     stopper.current = new AbortController();
-    if (channels.length > 0) void ask(undefined, stopper.current.signal);
+    if (channels.length > 0 && !selection.broken) void ask(undefined, stopper.current.signal);
   }, [key, isVisible]);
 
   const entries = useMemo(() => {
@@ -155,7 +154,7 @@ export function History() {
     <div class={`view fills ${open ? "beside" : ""}`}>
       <div class="view-main">
         <Head title="History">
-          {channels.length > 0 && (
+          {channels.length > 0 && !selection.broken && (
             <>
               <button type="button" onClick={() => setRound(round + 1)}>Read again</button>
               <button type="button" aria-pressed={wrap} onClick={() => write({ wrap: !wrap })}>Wrap</button>
@@ -172,8 +171,9 @@ export function History() {
         {picked.length > 0 && <Again picked={picked} onNone={() => setChosen(new Set())} onSent={published} />}
         {again > 0 && <p role="status" class="done">{again === 1 ? "1 event was" : `${counted(again)} events were`} published again.</p>}
         {error && <Problem error={error} retry={() => setRound(round + 1)} />}
-        {channels.length === 0 ? (
-          <Begin onChoose={(next) => write({ channels: next })} />
+        <BrokenFilter selection={selection} onChange={write} />
+        {selection.broken ? null : channels.length === 0 ? (
+          <Begin verb="read" none="read" onChoose={(next) => write({ channels: next })} />
         ) : !found ? (
           !error && <Loading />
         ) : entries.length === 0 ? (
@@ -190,22 +190,6 @@ export function History() {
       </div>
       {open && <EventPanel entry={open} onClose={() => setOpen(undefined)} />}
     </div>
-  );
-}
-
-function Begin({ onChoose }: { onChoose: (channels: readonly string[]) => void }) {
-  const known = catalog.value;
-  if (!known) return <Loading />;
-  if (known.error) return <Problem error={known.error} retry={reloadCatalog} />;
-  const names = [...known.schemas.keys()];
-  if (names.length === 0) return <Empty title="No channels">The token may read no channel.</Empty>;
-  return (
-    <Empty title="Choose what to read">
-      <div class="begin">
-        {names.slice(0, 24).map((name) => <button type="button" key={name} onClick={() => onChoose([name])}><Channel name={name} /></button>)}
-      </div>
-      {names.length > 1 && <p><button type="button" class="quiet" onClick={() => onChoose(names)}>Read all {counted(names.length)} channels</button></p>}
-    </Empty>
   );
 }
 

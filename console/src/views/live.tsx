@@ -2,7 +2,7 @@
 
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 
-import { catalog, reloadCatalog } from "../data/catalog.js";
+import { catalog } from "../data/catalog.js";
 import { counted, type Entry, isGap, ndjson } from "../data/entries.js";
 import { json } from "../data/json.js";
 import * as live from "../data/live.js";
@@ -11,9 +11,9 @@ import { note, route } from "../data/route.js";
 import { bus } from "../data/session.js";
 import { follow } from "../data/snippets.js";
 import { EventList } from "../ui/list.js";
-import { Channel, Copy, download, Empty, Head, Loading, Menu, Problem } from "../ui/parts.js";
+import { Channel, Copy, download, Empty, Head, Menu } from "../ui/parts.js";
 import { askForToken } from "../ui/token.js";
-import { ChannelPicker, FilterBar, readSelection, type Selection, writeSelection } from "../ui/select.js";
+import { Begin, BrokenFilter, ChannelPicker, FilterBar, readSelection, type Selection, writeSelection } from "../ui/select.js";
 import { EventPanel } from "./event.js";
 
 const BEGINNINGS = [["now", "from now on"], ["1m", "the last minute"], ["10m", "the last 10 minutes"], ["start", "all retained"]] as const;
@@ -29,7 +29,7 @@ export function Live() {
 
   const { channels, filters } = selection;
   const followed = { channels, filters, since };
-  const key = json.stringify([channels, filters, since]);
+  const key = json.stringify([channels, filters, since, selection.broken?.where]);
   const before = useRef(key);
   const [client, isVisible, hasCatalog] = [bus.value, visible.value, catalog.value !== undefined];
   useEffect(() => {
@@ -41,7 +41,7 @@ export function Live() {
       setOpen(undefined);
     }
     before.current = key;
-    if (channels.length === 0 || !isVisible || !hasCatalog) return;
+    if (channels.length === 0 || selection.broken || !isVisible || !hasCatalog) return;
     return live.start(followed);
   }, [key, client, isVisible, hasCatalog]);
 
@@ -79,7 +79,7 @@ export function Live() {
     setOpen(undefined);
   };
 
-  const actions = channels.length > 0 && (
+  const actions = channels.length > 0 && !selection.broken && (
     <>
       <button type="button" aria-pressed={isPaused} onClick={() => setPaused(!isPaused)}>{isPaused ? "Resume" : "Pause"}</button>
       <button type="button" onClick={clear}>Clear</button>
@@ -107,7 +107,7 @@ export function Live() {
           )}
           <FilterBar selection={selection} onChange={write} />
         </div>
-        {channels.length > 0 && <Status isRefused={live.refusals.value.size === channels.length} isPaused={isPaused} waiting={waiting} onResume={() => (setPaused(false), setAway(false), document.querySelector(".list")?.scrollTo({ top: oldestFirst ? 1e9 : 0 }))} />}
+        {channels.length > 0 && !selection.broken && <Status isRefused={live.refusals.value.size === channels.length} isPaused={isPaused} waiting={waiting} onResume={() => (setPaused(false), setAway(false), document.querySelector(".list")?.scrollTo({ top: oldestFirst ? 1e9 : 0 }))} />}
         {live.trouble.value && entries.length > 0 && (
           <p class="refusal" role="alert">
             {live.trouble.value.message} {live.trouble.value.code === "unauthenticated" && <button type="button" class="link" onClick={askForToken}>Give another token…</button>}
@@ -118,8 +118,9 @@ export function Live() {
             <Channel name={channel} /> is not followed: {error.message}
           </p>
         ))}
-        {channels.length === 0 ? (
-          <Begin onChoose={(next) => write({ channels: next })} />
+        <BrokenFilter selection={selection} onChange={write} />
+        {selection.broken ? null : channels.length === 0 ? (
+          <Begin verb="follow" none="subscribe to" onChoose={(next) => write({ channels: next })} />
         ) : entries.length === 0 && live.refusals.value.size === channels.length ? null : entries.length === 0 ? (
           <Empty title={live.trouble.value ? "No connection" : "Nothing yet"}>
             {live.trouble.value ? <p>{live.trouble.value.message}</p> : <p>Events appear here as they are published{Object.keys(filters).length > 0 && ", if the filters let them through"}. <a href="#/publish">Publish one</a> to try it.</p>}
@@ -156,23 +157,5 @@ function Status({ isRefused, isPaused, waiting, onResume }: { isRefused: boolean
       {total - missing > live.KEPT && <span class="muted">the newest {counted(live.KEPT)} are kept</span>}
       {waiting > 0 && <button type="button" class="main" onClick={onResume}>Show {counted(waiting)} new</button>}
     </p>
-  );
-}
-
-function Begin({ onChoose }: { onChoose: (channels: readonly string[]) => void }) {
-  const known = catalog.value;
-  if (!known) return <Loading />;
-  if (known.error) return <Problem error={known.error} retry={reloadCatalog} />;
-  const names = [...known.schemas.keys()];
-  if (names.length === 0) return <Empty title="No channels">The token may subscribe to no channel. Give another one, or ask whoever issued it.</Empty>;
-  return (
-    <Empty title="Choose what to follow">
-      <div class="begin">
-        {names.slice(0, 24).map((name) => (
-          <button type="button" key={name} onClick={() => onChoose([name])}><Channel name={name} /></button>
-        ))}
-      </div>
-      {names.length > 1 && <p><button type="button" class="quiet" onClick={() => onChoose(names)}>Follow all {counted(names.length)} channels</button></p>}
-    </Empty>
   );
 }

@@ -5,7 +5,7 @@ import type { Accepted, TidingsError } from "tidings-client";
 
 import { catalog, reloadCatalog } from "../../data/catalog.js";
 import { clock } from "../../data/entries.js";
-import { json } from "../../data/json.js";
+import { json, whatIsWrong } from "../../data/json.js";
 import { isUnknown, newId, SAFE } from "../../data/outcome.js";
 import { href, route } from "../../data/route.js";
 import { blank } from "../../data/schema.js";
@@ -219,19 +219,6 @@ function Editor({ type, names }: { type: string; names: readonly string[] }) {
       </div>
     </form>
   );
-}
-
-/** What a parser says of a text that is no JSON, with the line. */
-function whatIsWrong(text: string, cause: unknown): string {
-  let message = cause instanceof Error ? cause.message : String(cause);
-  try {
-    // The browser's own parser says it better.
-    JSON.parse(text);
-  } catch (error) {
-    message = (error as Error).message;
-  }
-  const at = /position (\d+)/.exec(message)?.[1];
-  return `This is no JSON${at === undefined ? "" : ` (line ${text.slice(0, Number(at)).split("\n").length})`}: ${message.replace(/ in JSON at position.*| \(line.*/, "")}`;
 }
 
 function Attributes({ current, onChange }: { current: Draft; onChange: (change: Partial<Draft>) => void }) {
