@@ -7,5 +7,5 @@
     File { name: "later-DZJ5ocC2.js", hash: "NVGPNURfztsTDqdK", media_type: "text/javascript", plain: include_bytes!("console/later-DZJ5ocC2.js"), brotli: include_bytes!("console/later-DZJ5ocC2.js.br") },
     File { name: "licenses.txt", hash: "j_9MNLNLC7mFDh45", media_type: "text/plain; charset=utf-8", plain: include_bytes!("console/licenses.txt"), brotli: include_bytes!("console/licenses.txt.br") },
     File { name: "probe-BDGn1KOv.js", hash: "OV_ROr5AMbMEuWLE", media_type: "text/javascript", plain: include_bytes!("console/probe-BDGn1KOv.js"), brotli: include_bytes!("console/probe-BDGn1KOv.js.br") },
-    File { name: "style-XUTnAIYk.css", hash: "XUTnAIYk9fQeVIue", media_type: "text/css", plain: include_bytes!("console/style-XUTnAIYk.css"), brotli: include_bytes!("console/style-XUTnAIYk.css.br") },
+    File { name: "style-wk1L32wV.css", hash: "wk1L32wVoxc5J8kf", media_type: "text/css", plain: include_bytes!("console/style-wk1L32wV.css"), brotli: include_bytes!("console/style-wk1L32wV.css.br") },
 ]
