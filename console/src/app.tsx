@@ -3,9 +3,11 @@
 import { signal } from "@preact/signals";
 import { type ComponentType, createElement } from "preact";
 import { useEffect, useState } from "preact/hooks";
+import { TidingsError } from "tidings-client";
 
 import { route } from "./data/route.js";
-import { Loading } from "./ui/parts.js";
+import { get } from "./data/session.js";
+import { Loading, Problem } from "./ui/parts.js";
 import { TokenButton, TokenDialog } from "./ui/token.js";
 import { EventView } from "./views/event.js";
 import { Live } from "./views/live.js";
@@ -72,29 +74,28 @@ function intoView(link: HTMLElement | null): void {
   if (link && strip && strip.scrollWidth > strip.clientWidth) strip.scrollLeft = link.offsetLeft - (strip.clientWidth - link.clientWidth) / 2;
 }
 
+/** Why a view cannot be loaded: the daemon does not answer, or it answers without this file. */
+const ask = (): Promise<TidingsError> =>
+  get("healthz").then(() => new TidingsError("unexpected-response", "This view could not be loaded: the daemon may have been updated since this page was opened.", { status: 500 }), (error) => error as TidingsError);
+
 function Shown({ name, view }: { name: string; view: ComponentType | Load }) {
-  const [failed, setFailed] = useState("");
+  /** Why the view could not be loaded. */
+  const [failed, setFailed] = useState<TidingsError>();
   const [, setArrived] = useState("");
   const ready = EAGER.has(view) ? (view as ComponentType) : loaded.get(name);
   useEffect(() => {
+    setFailed(undefined);
     if (ready) return;
+    let isOpen = true;
     (view as Load)().then(
       (component) => (loaded.set(name, component), setArrived(name)),
-      () => setFailed(name),
+      () => ask().then((error) => isOpen && setFailed(error)),
     );
+    return () => void (isOpen = false);
   }, [name, ready]);
   if (ready) return createElement(ready, { key: name });
-  if (failed === name) {
-    return (
-      <div class="view">
-        <div class="problem" role="alert">
-          <p class="problem-title">This view could not be loaded</p>
-          <p>The daemon may have been updated since this page was opened.</p>
-          <p class="problem-foot"><button type="button" onClick={() => location.reload()}>Load the page again</button></p>
-        </div>
-      </div>
-    );
-  }
+  // A browser may try a script that failed only once. So the page is loaded again, as soon as there is a daemon for it.
+  if (failed) return <div class="view"><Problem error={failed} retry={() => ask().then((error) => (error.code === "network" ? setFailed(error) : location.reload()))} /></div>;
   return <div class="view"><Loading /></div>;
 }
 

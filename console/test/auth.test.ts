@@ -105,3 +105,34 @@ test("a token that ends or is revoked is named, and a new one goes on", async ()
   await page.getByRole("row", { name: /order-status/ }).waitFor();
   await opened.close();
 });
+
+test("a publisher is offered no channel that it may not read, and its type to publish", async () => {
+  const opened = await Console.open(chromium, authority.daemon.url, `#token=${await authority.publisher("shop", "order-status")}`);
+  const { page } = opened;
+  await page.getByText("The token may subscribe to no channel. Give another one").waitFor();
+  expect(await page.getByRole("button", { name: "order-status" }).count()).toBe(0);
+  await page.locator("summary", { hasText: "Channels" }).click();
+  await page.getByRole("group", { name: "Channels" }).getByText("The token may subscribe to no channel.").waitFor();
+  await opened.view("History");
+  await page.getByText("The token may read no channel.").waitFor();
+  await opened.view("Publish");
+  await page.getByRole("button", { name: "Publish", exact: true }).click();
+  await page.getByText("Accepted at").waitFor();
+  await opened.close();
+});
+
+test("Live says in words for people that the token was revoked, and takes another one", async () => {
+  const opened = await Console.open(chromium, authority.daemon.url, `#token=${await authority.token("leaver", "order-status", "1h")}`);
+  const { page } = opened;
+  await page.getByRole("button", { name: "order-status" }).click();
+  await page.getByText("following").waitFor();
+  await authority.revoke("leaver");
+  await page.getByText("The daemon refused the token").waitFor();
+  expect(await page.getByText("call connect again").count()).toBe(0);
+  await opened.isAccessible();
+  await page.getByRole("button", { name: "Give another token…" }).click();
+  await page.getByLabel("A token or an API key").fill(authority.operator);
+  await page.getByRole("button", { name: "Use it" }).click();
+  await page.getByText("following").waitFor();
+  await opened.close();
+});

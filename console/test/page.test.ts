@@ -105,7 +105,8 @@ test("a hidden tab asks for nothing, and a visible one pulls", async () => {
   const opened = await Console.open(chromium, daemon.url, "#/channels");
   const { page, requests } = opened;
   const asked = () => requests.filter((request) => request.url().endsWith("/v1/channels")).length;
-  await expect.poll(asked).toBeGreaterThan(2);
+  // One for the list of channels, two for the view, and the first that pulls: what the view begins with is over.
+  await expect.poll(asked).toBeGreaterThan(3);
   await opened.setVisible(false);
   const before = requests.length;
   // The page's own clock goes on for a minute.
@@ -149,4 +150,23 @@ test("what has no address is a view, and what is lost is said", async () => {
   await page.getByText("is not followed").waitFor();
   await opened.isAccessible();
   await opened.close();
+});
+
+// With `CONSOLE_DIST=1`, the files do not come from the daemon.
+test.skipIf(process.env["CONSOLE_DIST"])("a view that is opened while the daemon is down says so, and opens when it is back", async () => {
+  const first = await Daemon.start();
+  const opened = await Console.open(chromium, first.url, "#/live");
+  const { page } = opened;
+  await page.getByRole("button", { name: "order-status" }).waitFor();
+  await first.kill();
+  await page.getByRole("link", { name: "History" }).click();
+  await page.getByText("The daemon does not answer.").waitFor();
+  expect(await page.getByText("updated").count()).toBe(0);
+  await page.getByRole("button", { name: "Try again" }).click();
+  await page.getByText("The daemon does not answer.").waitFor();
+  const second = await Daemon.start([], first.port);
+  await page.getByRole("button", { name: "Try again" }).click();
+  await page.getByText("Choose what to read").waitFor();
+  await opened.close();
+  await second.kill();
 });

@@ -66,6 +66,22 @@ test("Live stands still while it is paused, and tells what waits", async () => {
   await opened.close();
 });
 
+test("Live counts what happens in its rate, and not what is replayed", async () => {
+  const opened = await Console.open(chromium, daemon.url);
+  const { page, rows } = opened;
+  await page.evaluate(() => {
+    const most = { rate: 0 };
+    Object.assign(globalThis, { most });
+    new MutationObserver(() => (most.rate = Math.max(most.rate, Number(/(\d+)\/s/.exec(document.querySelector(".status")?.textContent ?? "")?.[1] ?? 0)))).observe(document.body, { subtree: true, childList: true, characterData: true });
+  });
+  await page.evaluate(() => (location.hash = "#/live?channel=inventory-change&since=start"));
+  await expect.poll(() => rows.count()).toBeGreaterThan(20);
+  await daemon.publish([1, 2].map((newQuantity) => ({ type: "inventory-change", data: { productId: "rate", oldQuantity: 0, newQuantity, reason: "sale" } })));
+  await page.locator(".status").getByText("1/s").waitFor();
+  expect(await page.evaluate(() => (globalThis as unknown as { most: { rate: number } }).most.rate)).toBe(1);
+  await opened.close();
+});
+
 test("Live goes on where it was after another view and after the tab was hidden", async () => {
   const opened = await Console.open(chromium, daemon.url, "#/live?channel=finance-change");
   const { rows } = opened;
@@ -197,6 +213,8 @@ test("Channels shows where each channel stands, and how much happens on it", asy
   const row = page.getByRole("row", { name: /inventory-change/ });
   await expect.poll(() => row.textContent()).toMatch(/:4\d.*4\d/);
   await page.getByRole("img").waitFor();
+  // The chart has what this page has measured, and says so.
+  await page.getByRole("heading", { name: /^Events a second, measured here since \d\d:\d\d:\d\d$/ }).waitFor();
   await opened.isAccessible();
   await opened.close();
 });

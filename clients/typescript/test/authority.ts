@@ -41,6 +41,11 @@ export class Authority {
     return run(this.#folder, "token", "issue", "--sub", sub, "--subscribe", subscribe, "--ttl", ttl);
   }
 
+  /** A token of `sub` that may publish this type, and subscribe to nothing. */
+  publisher(sub: string, type: string): Promise<string> {
+    return run(this.#folder, "token", "issue", "--sub", sub, "--publish", type);
+  }
+
   async revoke(sub: string): Promise<void> {
     await run(this.#folder, "token", "revoke", "--sub", sub, "--url", this.daemon.url, "--token-file", "me.token");
   }

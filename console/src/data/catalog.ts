@@ -12,6 +12,8 @@ export interface Catalog {
   readonly schemas: ReadonlyMap<string, Schema>;
   /** An example of `data` by event type, which the daemon accepts. It does not find one for every schema. */
   readonly examples: ReadonlyMap<string, unknown>;
+  /** The channels that the holder of the token may read. */
+  readonly channels: readonly string[];
   readonly error?: TidingsError | undefined;
 }
 
@@ -30,9 +32,14 @@ effect(() => {
   if (!visible.value || key === asked) return;
   asked = key;
   catalog.value = undefined;
-  get<{ schemas: Record<string, Schema>; examples: Record<string, unknown> }>("v1/schemas", { examples: "true" }).then(
-    ({ schemas, examples }) => key === asked && (catalog.value = { schemas: new Map(Object.entries(schemas)), examples: new Map(Object.entries(examples)) }),
-    (error: TidingsError) => key === asked && (catalog.value = { schemas: new Map(), examples: new Map(), error }),
+  const take = (next: Catalog) => key === asked && (catalog.value = next);
+  Promise.all([
+    get<{ schemas: Record<string, Schema>; examples: Record<string, unknown> }>("v1/schemas", { examples: "true" }),
+    // A token that may only publish a type sees its schema, too. Where the broker does not answer, all of them are offered.
+    get<{ channels: { type: string }[] }>("v1/channels").catch(() => undefined),
+  ]).then(
+    ([{ schemas, examples }, listed]) => take({ schemas: new Map(Object.entries(schemas)), examples: new Map(Object.entries(examples)), channels: listed?.channels.map(({ type }) => type) ?? Object.keys(schemas) }),
+    (error: TidingsError) => take({ schemas: new Map(), examples: new Map(), channels: [], error }),
   );
 });
 

@@ -65,8 +65,10 @@ let drawnAt = -Infinity;
 /** When events came, in tenths of a second, and how many. */
 let beats: [number, number][] = [];
 
-function count(events: number): void {
+/** Counts events. Those of a replay are no part of the rate: they happened before. */
+function count(events: number, isReplay: boolean): void {
   total += events;
+  if (isReplay) return;
   const tenth = Math.floor(performance.now() / 100);
   const last = beats.at(-1);
   if (last?.[0] === tenth) last[1] += events;
@@ -122,13 +124,26 @@ export function start(followed: Followed): () => void {
   const stops = new Map<string, () => void>();
   refusals.value = new Map();
   trouble.value = undefined;
+  /** Whether it begins with events of the log. */
+  const isOld = followed.since !== "now" || positions.size > 0;
   /** How many events may still come one by one. */
-  let allowance = followed.since === "now" && positions.size === 0 ? BURST : REPLAY;
+  let allowance = isOld ? REPLAY : BURST;
   let counts = new Map<string, number>();
+  const ended = new AbortController();
+  let isReplay = false;
+  /** It ends with what the log has now. */
+  const replay = () => {
+    if (!isReplay) void current.sync({ signal: ended.signal }).catch(() => {}).then(() => (isReplay = false));
+    isReplay = true;
+  };
   const note = () => {
     const now = current.state;
     // What was missed meanwhile is replayed.
-    if (now.status === "reconnecting") allowance = REPLAY;
+    if (now.status === "reconnecting") {
+      allowance = REPLAY;
+      // Where all channels are sampled, there is no connection that has to come back.
+      if (sampled.peek().size < followed.channels.length) replay();
+    }
     state.value = now.status;
     if ("error" in now && now.error) trouble.value = now.error;
     if (trouble.value?.code === "unauthenticated") refused.value = trouble.value;
@@ -137,7 +152,7 @@ export function start(followed: Followed): () => void {
   const gap = (channel: string, from: string, position: string) => add({ key: nextKey(), at: places.of(channel), channel, from, position });
   const take = (channel: string, position: string, event: Event) => {
     positions.set(placeOf(followed, channel), position);
-    count(1);
+    count(1, isReplay);
     add({ key: nextKey(), at: places.of(channel, event.time), channel, position, event });
   };
   const refuse = (channel: string, error: TidingsError) => (refusals.value = new Map([...refusals.peek(), [channel, error]]));
@@ -174,7 +189,7 @@ export function start(followed: Followed): () => void {
         if (before > 0) {
           missing += before;
           isEstimate ||= followed.filters[channel] !== undefined;
-          count(before);
+          count(before, isReplay);
           add({ key: nextKey(), at: places.of(channel), channel, from: positions.get(place)!, position: events[0]?.position ?? "", leftOut: before });
         }
         for (const { position, event } of events) take(channel, position, event);
@@ -192,6 +207,7 @@ export function start(followed: Followed): () => void {
     }));
   };
   followed.channels.forEach(follow);
+  if (isOld) replay();
   const timer = setInterval(() => {
     measure();
     counts = new Map();
@@ -200,6 +216,8 @@ export function start(followed: Followed): () => void {
   note();
   return () => {
     clearInterval(timer);
+    ended.abort();
+    beats = [];
     // Positions are read before the subscriptions end.
     for (const stop of [...stops.values(), ...listeners]) stop();
     sampled.value = new Set();

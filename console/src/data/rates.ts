@@ -21,6 +21,12 @@ export function sample(positions: ReadonlyMap<string, string>): void {
   samples = [...samples.filter((one) => one.at > at - SPAN), { at, positions }];
 }
 
+/** When the measurement began, in milliseconds since 1970. `undefined` where it is as long as samples are kept. */
+export function measuredSince(): number | undefined {
+  const first = samples[0];
+  return first && first.at > Date.now() / 1_000 - SPAN + 10 ? first.at * 1_000 : undefined;
+}
+
 /** Forgets all: another token may see other channels. */
 export function forgetRates(): void {
   samples = [];

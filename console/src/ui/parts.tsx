@@ -50,7 +50,8 @@ export function Loading() {
  * admin grant that the route needs: the daemon does not say so. `title` says what the error means where that is more than a refusal.
  */
 export function Problem({ error, title: given, children, missing, right, retry }: { error: TidingsError; title?: string; children?: ComponentChildren; missing?: ComponentChildren; right?: string; retry?: () => void }) {
-  const { status } = error;
+  // A connection that was closed has a close code in place of the status.
+  const status = error.code === "unauthenticated" ? 401 : error.status;
   if (status === 404 && missing) return <Empty title="This daemon does not offer it">{missing}</Empty>;
   const [title, text] =
     given ? [given, error.message] :

@@ -61,7 +61,7 @@ export function Begin({ verb, none, onChoose }: { verb: string; none: string; on
   const known = catalog.value;
   if (!known) return <Loading />;
   if (known.error) return <Problem error={known.error} retry={reloadCatalog} />;
-  const names = [...known.schemas.keys()];
+  const names = known.channels;
   if (names.length === 0) return <Empty title="No channels">The token may {none} no channel. Give another one, or ask whoever issued it.</Empty>;
   return (
     <Empty title={`Choose what to ${verb}`}>
@@ -77,7 +77,7 @@ export function Begin({ verb, none, onChoose }: { verb: string; none: string; on
 export function ChannelPicker({ selection, onChange }: PickerProps) {
   const [search, setSearch] = useState("");
   const { channels, filters } = selection;
-  const known = [...(catalog.value?.schemas.keys() ?? [])];
+  const known = catalog.value?.channels ?? [];
   const all = [...known, ...channels.filter((channel) => !known.includes(channel))];
   const shown = all.filter((name) => name.toLowerCase().includes(search.toLowerCase()));
   const choose = (next: readonly string[]) => onChange({ channels: all.filter((name) => next.includes(name)), filters: Object.fromEntries(Object.entries(filters).filter(([channel]) => next.includes(channel))) });

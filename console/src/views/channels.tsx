@@ -3,9 +3,9 @@
 import { useEffect, useMemo, useState } from "preact/hooks";
 import type { ChannelInfo } from "tidings-client";
 
-import { ago, counted, type Page, split } from "../data/entries.js";
+import { ago, clock, counted, type Page, split } from "../data/entries.js";
 import { usePoll } from "../data/poll.js";
-import { EVERY_MS, forgetRates, rateOf, sample, series } from "../data/rates.js";
+import { EVERY_MS, forgetRates, measuredSince, rateOf, sample, series } from "../data/rates.js";
 import { href } from "../data/route.js";
 import { get, token } from "../data/session.js";
 import { Chart } from "../ui/chart.js";
@@ -44,6 +44,7 @@ export function Channels() {
     return [...names].sort((a, b) => weight(b) - weight(a)).slice(0, LINES).sort();
   }, [names.join("\n"), recent.data]);
   const lines = useMemo(() => series(busiest), [data, busiest]);
+  const since = measuredSince();
   const [wasHidden, setHidden] = useState(false);
   useEffect(() => {
     const note = () => document.visibilityState === "hidden" && setHidden(true);
@@ -70,7 +71,7 @@ export function Channels() {
       </Head>
       {error && <p class="stale" role="status">{error.message} What is shown is from {ago(new Date(data.at))}.</p>}
       <section class="sheet" aria-label="Rates">
-        <div class="chart-head"><h2>Events a second, last 15 minutes</h2><p class="legend">{busiest.map((name) => <Name key={name} name={name} />)}{channels.length > LINES && <span class="muted">the busiest {LINES}</span>}</p></div>
+        <div class="chart-head"><h2>Events a second, {since === undefined ? "last 15 minutes" : `measured here since ${clock(new Date(since).toISOString()).slice(0, -4)}`}</h2><p class="legend">{busiest.map((name) => <Name key={name} name={name} />)}{channels.length > LINES && <span class="muted">the busiest {LINES}</span>}</p></div>
         {lines[0].length < 2 ? <p class="chart-wait muted">Measuring since this view was opened…</p> : <Chart data={lines} names={busiest} label={`Events a second of ${busiest.join(", ")}`} />}
         {wasHidden && <p class="muted small">Nothing is measured while the tab is hidden.</p>}
       </section>

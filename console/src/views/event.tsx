@@ -124,7 +124,7 @@ export function EventView() {
 }
 
 function Find({ channel, position }: { channel: string; position: string }) {
-  const names = [...(catalog.value?.schemas.keys() ?? [])];
+  const names = catalog.value?.channels ?? [];
   return (
     <form
       class="bar"

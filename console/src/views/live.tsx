@@ -1,6 +1,7 @@
 // Live: what happens on the chosen channels, as it happens.
 
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
+import type { TidingsError } from "tidings-client";
 
 import { catalog } from "../data/catalog.js";
 import { counted, type Entry, isGap, ndjson } from "../data/entries.js";
@@ -11,8 +12,7 @@ import { note, route } from "../data/route.js";
 import { bus } from "../data/session.js";
 import { follow } from "../data/snippets.js";
 import { EventList } from "../ui/list.js";
-import { Channel, Copy, download, Empty, Head, Menu } from "../ui/parts.js";
-import { askForToken } from "../ui/token.js";
+import { Channel, Copy, download, Empty, Head, Menu, Problem } from "../ui/parts.js";
 import { Begin, BrokenFilter, ChannelPicker, FilterBar, readSelection, type Selection, writeSelection } from "../ui/select.js";
 import { EventPanel } from "./event.js";
 
@@ -79,6 +79,12 @@ export function Live() {
     setOpen(undefined);
   };
 
+  // A token that is refused is refused for all channels. What the client says of it is for programmers.
+  const isOfToken = ({ code }: TidingsError) => code === "unauthenticated";
+  const all = [...live.refusals.value];
+  const refusals = all.filter(([, error]) => !isOfToken(error));
+  const trouble = live.trouble.value ?? all.map(([, error]) => error).find(isOfToken);
+
   const actions = channels.length > 0 && !selection.broken && (
     <>
       <button type="button" aria-pressed={isPaused} onClick={() => setPaused(!isPaused)}>{isPaused ? "Resume" : "Pause"}</button>
@@ -107,13 +113,9 @@ export function Live() {
           )}
           <FilterBar selection={selection} onChange={write} />
         </div>
-        {channels.length > 0 && !selection.broken && <Status isRefused={live.refusals.value.size === channels.length} isPaused={isPaused} waiting={waiting} onResume={() => (setPaused(false), setAway(false), document.querySelector(".list")?.scrollTo({ top: oldestFirst ? 1e9 : 0 }))} />}
-        {live.trouble.value && entries.length > 0 && (
-          <p class="refusal" role="alert">
-            {live.trouble.value.message} {live.trouble.value.code === "unauthenticated" && <button type="button" class="link" onClick={askForToken}>Give another token…</button>}
-          </p>
-        )}
-        {[...live.refusals.value].map(([channel, error]) => (
+        {channels.length > 0 && !selection.broken && <Status isRefused={refusals.length === channels.length} isPaused={isPaused} waiting={waiting} onResume={() => (setPaused(false), setAway(false), document.querySelector(".list")?.scrollTo({ top: oldestFirst ? 1e9 : 0 }))} />}
+        {trouble && (isOfToken(trouble) ? <Problem error={trouble} /> : entries.length > 0 && <p class="refusal" role="alert">{trouble.message}</p>)}
+        {refusals.map(([channel, error]) => (
           <p class="refusal" role="alert" key={channel}>
             <Channel name={channel} /> is not followed: {error.message}
           </p>
@@ -121,9 +123,9 @@ export function Live() {
         <BrokenFilter selection={selection} onChange={write} />
         {selection.broken ? null : channels.length === 0 ? (
           <Begin verb="follow" none="subscribe to" onChoose={(next) => write({ channels: next })} />
-        ) : entries.length === 0 && live.refusals.value.size === channels.length ? null : entries.length === 0 ? (
-          <Empty title={live.trouble.value ? "No connection" : "Nothing yet"}>
-            {live.trouble.value ? <p>{live.trouble.value.message}</p> : <p>Events appear here as they are published{Object.keys(filters).length > 0 && ", if the filters let them through"}. <a href="#/publish">Publish one</a> to try it.</p>}
+        ) : entries.length === 0 && (refusals.length === channels.length || (trouble && isOfToken(trouble))) ? null : entries.length === 0 ? (
+          <Empty title={trouble ? "No connection" : "Nothing yet"}>
+            {trouble ? <p>{trouble.message}</p> : <p>Events appear here as they are published{Object.keys(filters).length > 0 && ", if the filters let them through"}. <a href="#/publish">Publish one</a> to try it.</p>}
           </Empty>
         ) : (
           <EventList label="Events" entries={entries} wrap={wrap} edge={oldestFirst ? "bottom" : "top"} onEdge={(there) => setAway(!there)} onOpen={setOpen} open={open?.key} />
