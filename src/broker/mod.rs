@@ -35,7 +35,7 @@ pub use observed::{ObservedSignals, observe};
 #[cfg(all(feature = "redis", any(test, fuzzing)))]
 pub use redis::fuzz;
 #[cfg(feature = "redis")]
-pub use redis::{NO_REST, PubSub, PubSubConnection, Received};
+pub use redis::{NO_REST, PubSub, PubSubConnection, Received, compare as compare_redis};
 pub use store::{MAX_KEY_BYTES, MAX_LEASE_TTL, MAX_VALUE_BYTES, Store};
 
 /// A log for each channel, with positions, deduplication and retention.

@@ -13,7 +13,7 @@ use super::authorize::PUBLISH;
 use super::{Bus, Namespace, rate_limited};
 use crate::access::{Caller, Rule};
 use crate::broker::{Appended, BrokerError};
-use crate::event::{ChannelId, Defaults, Event, Json, MAX_MISTAKES, Mistake, Position};
+use crate::event::{BRIDGE_CHANNEL, ChannelId, Defaults, Event, Json, MAX_MISTAKES, Mistake, Position};
 use crate::metrics::TypeLabel;
 use crate::protocol::{ErrorCode, Problem};
 use crate::suggest;
@@ -178,7 +178,12 @@ impl Publisher<'_> {
         let mut valid = ValidEvents { events: Vec::with_capacity(documents.len()), cascaded: Vec::new(), omitted: 0 };
         let mut code = None;
         let mut mistakes: Vec<Mistake> = Vec::new();
-        for (index, document) in documents.into_iter().enumerate() {
+        for (index, mut document) in documents.into_iter().enumerate() {
+            if let Json::Object(attributes) = &mut document
+                && self.caller.part().is_none()
+            {
+                attributes.retain(|(name, _)| name != BRIDGE_CHANNEL);
+            }
             if index % DOCUMENTS_PER_TURN == DOCUMENTS_PER_TURN - 1 {
                 tokio::task::yield_now().await;
             }

@@ -78,6 +78,10 @@ pub(super) fn extension() -> Value {
     })
 }
 
+/// The extension attribute of events of bridges: the Redis channel that the message came from. Only they set it; the daemon
+/// takes it out of what others publish.
+pub const BRIDGE_CHANNEL: &str = "bridgechannel";
+
 const EXTENSION: &str = "An extension attribute, passed on unchanged.";
 
 /// The JSON Schema of the envelope. It allows any `data`; the type's own schema restricts it.

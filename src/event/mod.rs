@@ -87,7 +87,7 @@ pub use self::{
     channel::ChannelId,
     cursor_base::{CursorBase, PackedCursor},
     duration::{duration, duration_or_zero},
-    envelope::{Defaults, Event, Refusal},
+    envelope::{BRIDGE_CHANNEL, Defaults, Event, Refusal},
     filter::{Condition, Filter, FilterError, Test},
     mistake::{MAX_MISTAKES, Mistake},
     per_channel::PerChannel,

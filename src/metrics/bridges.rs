@@ -42,7 +42,7 @@ impl BridgeMetrics {
             refused: r.add("bridge_refused", "Messages that are no valid event, by bridge"),
             ignored: r.add(
                 "bridge_ignored",
-                "Messages that a bridge leaves out: its types say so, or tidings itself published them",
+                "Messages that a bridge leaves out: its types say so, tidings itself published them, or they came from that channel",
             ),
             missed: r.add(
                 "bridge_missed",

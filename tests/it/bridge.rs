@@ -2,6 +2,7 @@
 
 mod connections;
 mod elsewhere;
+mod origins;
 
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Write};
@@ -310,7 +311,7 @@ async fn events_go_out_once_and_nothing_goes_round() {
     // One of each bridge: the one that sends has then saved where it begins.
     node.process.said(CONNECTED);
     node.process.said(CONNECTED);
-    let legacy = redis.watch("channel:*");
+    let (legacy, elsewhere) = (redis.watch("channel:*"), redis.watch("elsewhere"));
     let event = json!({"type": "inventory-change", "id": "e1", "time": "2026-01-31T12:00:00Z",
         "data": {"productId": "p1", "oldQuantity": 5, "newQuantity": 4, "reason": "sale"}});
     let (status, _) = crate::file_log::load::post(&node.url, &event).await.unwrap();
@@ -330,7 +331,10 @@ async fn events_go_out_once_and_nothing_goes_round() {
     second["id"] = json!("e2");
     crate::file_log::load::post(&node.url, &second).await.unwrap();
     assert!(legacy.message().1.contains(r#""version":2"#), "nothing came between");
-    until("both were sent", async || (metric_of(&node, "tidings_bridge_sent_total", "out").await == 2.0).then_some(()))
+    // Readers of the other channel have not heard theirs.
+    let others = [elsewhere.message().1, elsewhere.message().1, elsewhere.message().1];
+    assert!(others.iter().all(|message| message.contains(r#""version":2"#)), "{others:?}");
+    until("all were sent", async || (metric_of(&node, "tidings_bridge_sent_total", "out").await == 3.0).then_some(()))
         .await;
     assert_eq!(events(&node, "inventory-change").await.len(), 3);
     assert_eq!(metric_of(&node, "tidings_bridge_refused_total", "in").await, 0.0);

@@ -142,7 +142,7 @@ fn the_rights_that_a_bridge_lacks_are_named_one_by_one() {
     for name in ["channel", "pattern", "out"] {
         assert!(bridge(&ended, name).contains("has every right"), "{ended:?}");
     }
-    assert_eq!(rights, ["+ping", "+subscribe", "+psubscribe", "+publish", "+multi", "+discard"]);
+    assert_eq!(rights, ["+ping", "+subscribe", "+psubscribe", "+publish", "+multi", "+discard", "+info"]);
     let every_channel = ["&channel:inventory:change", "&ws:*", "&legacy:inventory"];
     for (change, name, advice) in [
         (&["-ping"][..], "channel", "grant +ping"),

@@ -35,6 +35,7 @@ mod reads;
 mod rest;
 mod rights;
 mod routes;
+mod same_server;
 mod sentinel;
 mod sentinel_replies;
 mod server;
@@ -88,6 +89,7 @@ use crate::config::{BrokerConfig, Form, RedisUrl};
 use crate::event::{Catalog, ChannelId, Epoch, Event, Moment, Position};
 
 pub use self::pub_sub::{NO_REST, PubSub, PubSubConnection, Received};
+pub use self::same_server::compare;
 
 /// How long a call may take, with all its attempts. A publisher gets its response within 3 s.
 const CALL_TIMEOUT: Duration = Duration::from_secs(2);

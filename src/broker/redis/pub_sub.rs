@@ -5,8 +5,10 @@ use std::pin::pin;
 use std::time::Duration;
 
 use bytes::Bytes;
+use fred::clients::Client;
 use fred::error::Error;
 use fred::interfaces::{ClientLike, EventInterface, PubsubInterface};
+use fred::types::config::Server;
 use fred::types::{ClusterHash, CustomCommand, Message, Value};
 use futures_util::FutureExt;
 use tokio::sync::broadcast::{self, error::RecvError};
@@ -121,7 +123,7 @@ impl PubSub {
     }
 
     /// Tries to connect, until it succeeds, the server refuses, or the time is over.
-    async fn open_within(&mut self, patience: Duration) -> Result<PubSubConnection, BrokerError> {
+    pub(super) async fn open_within(&mut self, patience: Duration) -> Result<PubSubConnection, BrokerError> {
         let deadline = Instant::now() + patience;
         let mut failure = BrokerError::Unavailable("no server answered in time".into());
         while let Ok(opened) = timeout_at(deadline, self.open()).await {
@@ -178,6 +180,16 @@ impl PubSub {
 }
 
 impl PubSubConnection {
+    /// The connection itself, for other commands.
+    pub(super) fn client(&self) -> &Client {
+        &self.connection.client
+    }
+
+    /// The server that the sentinels named. `None` without Sentinel.
+    pub(super) fn named_master(&self) -> Option<&Server> {
+        self.connection.endpoint.named_master()
+    }
+
     async fn subscribe(&self, channels: &[String], patterns: &[String]) -> Result<(), String> {
         let client = &self.connection.client;
         let channels_heard =

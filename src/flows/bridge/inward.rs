@@ -8,11 +8,13 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep};
 
 use super::super::{DeadLetter, DeadLetters, Flow, FlowError, FlowId, Turn, dead_letters};
+use super::origin::encoded;
 use super::shape::Incoming;
 use super::{Connected, Parts};
 use crate::access::Caller;
 use crate::broker::{BrokerError, PubSub, PubSubConnection, Received};
 use crate::bus::{Documents, ValidEvents};
+use crate::event::{BRIDGE_CHANNEL, Json};
 use crate::protocol::{ErrorCode, Problem};
 
 /// Messages that are published together.
@@ -131,7 +133,7 @@ impl Run<'_> {
                 metrics.ignored.get_or_create(&label).inc();
                 continue;
             }
-            match self.event(&payload).await {
+            match self.event(&channel, &payload).await {
                 Ok(Some(valid)) => match &mut events {
                     Some(events) => events.append(valid),
                     None => events = Some(valid),
@@ -150,7 +152,7 @@ impl Run<'_> {
     }
 
     /// The event of a message. `None`: it is none, on purpose.
-    async fn event(&self, payload: &[u8]) -> Result<Option<ValidEvents>, String> {
+    async fn event(&self, channel: &str, payload: &[u8]) -> Result<Option<ValidEvents>, String> {
         let max = self.parts.max_event_bytes;
         if payload.len() > max {
             return Err(format!(
@@ -162,6 +164,9 @@ impl Run<'_> {
         let event = match shape.event(payload)? {
             Incoming::Event(mut event) => {
                 shape.leave_out(&mut event, &self.parts.catalog);
+                if let Json::Object(attributes) = &mut event {
+                    attributes.push((BRIDGE_CHANNEL.into(), encoded(channel).into_owned().into()));
+                }
                 event
             }
             Incoming::Ignored | Incoming::Own => return Ok(None),

@@ -6,11 +6,13 @@
 //! | `shape.rs`, `pointer.rs` | from a message to an event and back |
 //! | `inward.rs` | `direction = "in"`: listens, publishes, keeps what is no event |
 //! | `outward.rs` | `direction = "out"`: sends events from a kept position |
+//! | `origin.rs` | from which channel an event came, to which it does not go back |
 //!
 //! A bridge publishes through the application layer, so that its events are validated, bring cascades and are in the audit.
 //! It never takes in what tidings itself publishes: neither the bus, nor what a bridge has sent.
 
 mod inward;
+mod origin;
 mod outward;
 mod pointer;
 mod settings;

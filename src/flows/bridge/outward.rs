@@ -12,6 +12,7 @@ use futures_util::future::select_all;
 use tokio::time::sleep;
 
 use super::super::{ChannelReader, Checkpoint, Flow, FlowError, FlowId, Step, Turn, dead_letters::now, event_time};
+use super::origin::{Origins, encoded};
 use super::{Connected, Parts};
 use crate::broker::{BrokerError, PubSub, PubSubConnection};
 use crate::event::{Json, Moment, Position, Since};
@@ -32,6 +33,7 @@ struct Run<'a> {
     turn: &'a Turn,
     redis: PubSub,
     connected: Connected,
+    origins: Origins<'a>,
     readers: Vec<(String, ChannelReader)>,
     sent: Sent,
     oldest: Oldest,
@@ -69,8 +71,9 @@ impl Flow for Outward {
         }
         checkpoint.save(&sent).await?;
         let redis = PubSub::new(&parts.settings.redis, &parts.id.name).map_err(BrokerError::Rejected)?;
+        let origins = Origins::new(&parts.settings.name, &parts.settings.redis, &parts.settings.listeners);
         let (connected, oldest) = (Connected::new(parts), Oldest::new());
-        let run = Run { parts, turn, redis, connected, readers, sent, oldest };
+        let run = Run { parts, turn, redis, connected, origins, readers, sent, oldest };
         run.send_always(checkpoint).await
     }
 }
@@ -108,9 +111,7 @@ impl Run<'_> {
             for step in steps {
                 let at = match step {
                     Step::Event { position, json } => {
-                        if let Some(message) = self.message(&json)
-                            && !self.send(&mut connection, &message).await?
-                        {
+                        if !self.send(&mut connection, &json).await? {
                             return checkpoint.save(&self.sent).await;
                         }
                         position
@@ -128,25 +129,26 @@ impl Run<'_> {
         }
     }
 
-    /// The message of an event. `None` for an event that came from there.
-    fn message(&self, event: &str) -> Option<String> {
-        let parsed = Json::parse(event).ok()?;
-        let source = parsed.get("source").and_then(Json::as_str).unwrap_or_default();
-        if self.parts.settings.skipped_sources.iter().any(|skipped| skipped == source) {
-            return None;
-        }
-        self.parts.settings.shape.message(event)
-    }
-
-    /// Sends a message to all channels, over a new connection if this one fails. `false`: the node stops.
+    /// Sends an event to all channels but the one that it came from, over a new connection if this one fails. `false`: the node
+    /// stops.
     ///
     /// # Errors
     /// Redis refuses the message, and a new connection would change nothing.
-    async fn send(&mut self, connection: &mut PubSubConnection, message: &str) -> Result<bool, FlowError> {
-        for channel in &self.parts.settings.channels {
+    async fn send(&mut self, connection: &mut PubSubConnection, event: &str) -> Result<bool, FlowError> {
+        let settings = &self.parts.settings;
+        let (label, metrics) = (self.parts.id.label(), &self.parts.metrics.bridges);
+        let (Ok(parsed), Some(message)) = (Json::parse(event), settings.shape.message(event)) else { return Ok(true) };
+        let origin = self.origins.of(&parsed).await;
+        let mut sent = false;
+        for channel in &settings.channels {
+            // Who reads there has the message already.
+            if origin.is_some_and(|origin| origin == encoded(channel)) {
+                metrics.ignored.get_or_create(&label).inc();
+                continue;
+            }
             loop {
                 self.turn.check()?;
-                match connection.publish(channel, message).await {
+                match connection.publish(channel, &message).await {
                     Ok(()) => break,
                     Err(error @ BrokerError::Rejected(_)) => return Err(error.into()),
                     Err(error) => {
@@ -155,14 +157,16 @@ impl Run<'_> {
                     }
                 }
             }
+            sent = true;
         }
-        self.parts.metrics.bridges.sent.get_or_create(&self.parts.id.label()).inc();
+        metrics.sent.get_or_create(&label).inc_by(sent.into());
         Ok(true)
     }
 
     async fn reconnect(&mut self, cause: &str) -> Option<PubSubConnection> {
         self.parts.metrics.bridges.disconnections.get_or_create(&self.parts.id.label()).inc();
         self.redis.failed(cause);
+        self.origins.forget();
         self.connect().await
     }
 

@@ -1,5 +1,6 @@
 //! Reads the `[[bridge]]` tables: which messages become which events.
 
+use super::origin::Listener;
 use super::pointer::Pointer;
 use super::shape::{Shape, Types};
 use crate::broker::NO_REST;
@@ -23,8 +24,8 @@ pub struct BridgeSettings {
     /// Those with one.
     pub patterns: Vec<String>,
     pub shape: Shape,
-    /// Sources of events that a bridge with `direction = "out"` does not send: its channel is where they came from.
-    pub skipped_sources: Vec<String>,
+    /// Bridges that listen on channels to which this one sends. An event does not go back to where it came from.
+    pub listeners: Vec<Listener>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -105,10 +106,9 @@ pub fn read(
     }
     let heard: Vec<_> = bridges.iter().filter(|bridge| bridge.direction == Direction::In).cloned().collect();
     for bridge in bridges.iter_mut().filter(|bridge| bridge.direction == Direction::Out) {
-        let same = |other: &&BridgeSettings| {
-            other.redis == bridge.redis && bridge.channels.iter().any(|channel| other.hears(channel))
-        };
-        bridge.skipped_sources = heard.iter().filter(same).map(|other| format!("bridge/{}", other.name)).collect();
+        let listens = |other: &&BridgeSettings| bridge.channels.iter().any(|channel| other.hears(channel));
+        let listener = |other: &BridgeSettings| Listener { name: other.name.clone(), redis: other.redis.clone() };
+        bridge.listeners = heard.iter().filter(listens).map(listener).collect();
     }
     if reading.reader.mistakes.is_empty() { Ok(bridges) } else { Err(reading.reader.mistakes) }
 }
@@ -144,7 +144,7 @@ impl Reading<'_> {
         });
         let shape = Shape { types: types?, drop, map, set, time, id };
         let (name, redis) = (name?, redis?);
-        Some(BridgeSettings { name, direction, redis, channels, patterns, shape, skipped_sources: Vec::new() })
+        Some(BridgeSettings { name, direction, redis, channels, patterns, shape, listeners: Vec::new() })
     }
 
     fn mistake(&mut self, table: Table<'_>, member: &str, text: impl std::fmt::Display) {

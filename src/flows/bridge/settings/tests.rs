@@ -25,13 +25,13 @@ fn a_pattern_has_names() {
 }
 
 #[test]
-fn a_bridge_that_writes_where_another_listens_skips_what_came_from_there() {
+fn a_bridge_that_sends_knows_those_that_listen_on_its_channels() {
     let text = "[[bridge]]\nname = \"in\"\nchannels = [\"channel:*\"]\ntype = \"order-status\"\n\
                 [[bridge]]\nname = \"out\"\ndirection = \"out\"\nchannels = [\"channel:orders\"]\ntype = \"order-status\"\n\
                 [[bridge]]\nname = \"other\"\ndirection = \"out\"\nchannels = [\"orders\"]\ntype = \"order-status\"";
     let bridges = parsed(text, &broker()).unwrap();
-    let skipped: Vec<_> = bridges.iter().map(|bridge| bridge.skipped_sources.clone()).collect();
-    assert_eq!(skipped, [vec![], vec!["bridge/in".to_owned()], vec![]]);
+    let names = |bridge: &BridgeSettings| bridge.listeners.iter().map(|other| other.name.clone()).collect::<Vec<_>>();
+    assert_eq!(bridges.iter().map(names).collect::<Vec<_>>(), [vec![], vec!["in".to_owned()], vec![]]);
     assert_eq!((&*bridges[0].patterns, &*bridges[0].channels), (&["channel:*".to_owned()][..], &[][..]));
 }
 
