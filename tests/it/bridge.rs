@@ -2,9 +2,9 @@
 
 mod connections;
 mod elsewhere;
+mod example;
 mod origins;
 
-use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
 
@@ -13,10 +13,8 @@ use serde_json::{Value, json};
 use crate::support::cluster::Cluster;
 use crate::support::daemon::Daemon;
 use crate::support::redis::Redis;
-use crate::support::subscriber::Subscriber;
 use crate::support::until;
 
-const EXAMPLE: &str = include_str!("../../examples/bridge/tidings.toml");
 const SALE: &str = r#"{"type":"inventory:change","productId":"p1","oldQuantity":5,"newQuantity":4,"reason":"sale","timestamp":1700000000123}"#;
 
 /// A node on this Redis with these tables.
@@ -88,63 +86,6 @@ async fn events(daemon: &Daemon, channel: &str) -> Vec<Value> {
         all.extend(events.iter().map(|entry| entry["event"].clone()));
         since = page["cursor"].as_str().unwrap().to_owned();
     }
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_five_channels_of_the_example_become_typed_events() {
-    let redis = Redis::start();
-    let tables: String =
-        EXAMPLE.lines().filter(|line| !line.starts_with("broker")).map(|line| format!("{line}\n")).collect();
-    let node = node(&redis, &format!("{tables}[audit]\nfile = \"audit.ndjson\"\n")).await;
-    listening(&redis, "*", 2).await;
-    let url = format!(
-        "{}/v1/ws?channel=inventory-change&channel=order-status&channel=finance-change&channel=data-update&channel=cache-invalidate",
-        node.url
-    );
-    let mut subscriber = Subscriber::connect_url(&url).await;
-    for _ in 0..5 {
-        subscriber.frame_of("subscribed").await;
-    }
-    let mut publisher = Publisher::to(&redis);
-    let order = r#"{"type":"order:status","orderId":"o1","newStatus":"shipped","timestamp":"2026-01-31T12:00:00Z"}"#;
-    let payment = r#"{"type":"finance:change","entity":"payment","id":"pay_1","amount":1999,"currency":"EUR"}"#;
-    let update =
-        r#"{"type":"data:update","table":"product","recordId":"17","operation":"update","timestamp":1700000000000}"#;
-    let stale = r#"{"type":"cache:invalidate","tags":["products:17"],"timestamp":1700000000000}"#;
-    publisher.publish("channel:presence", br#"{"type":"presence","user":1}"#);
-    for (channel, message) in [
-        ("channel:inventory:change", SALE),
-        ("channel:order:status", order),
-        ("channel:finance:change", payment),
-        ("ws:data:update", update),
-        ("ws:cache:invalidate", stale),
-    ] {
-        publisher.publish(channel, message.as_bytes());
-    }
-    let mut found = HashMap::new();
-    for _ in 0..5 {
-        let event = subscriber.event().await.event;
-        assert_eq!(event["source"], "bridge/legacy");
-        found.insert(event["type"].as_str().unwrap().to_owned(), event);
-    }
-    let sale = &found["inventory-change"];
-    assert_eq!((&sale["time"], &sale["subject"]), (&json!("2023-11-14T22:13:20.123Z"), &json!("p1")));
-    let expected = [
-        ("inventory-change", json!({"productId": "p1", "oldQuantity": 5, "newQuantity": 4, "reason": "sale"})),
-        ("order-status", json!({"orderId": "o1", "newStatus": "shipped"})),
-        ("finance-change", json!({"entity": "payment", "id": "pay_1", "currency": "EUR", "amountMinor": 1999})),
-        ("data-update", json!({"resource": "product", "id": "17", "action": "update"})),
-        ("cache-invalidate", json!({"tags": ["products:17"]})),
-    ];
-    for (name, data) in expected {
-        assert_eq!(found[name]["data"], data, "{name}");
-    }
-    assert_eq!(metric(&node, "tidings_bridge_events_total").await, 5.0);
-    assert_eq!(metric(&node, "tidings_bridge_ignored_total").await, 1.0);
-    assert_eq!(metric(&node, "tidings_bridge_refused_total").await, 0.0);
-    let audit = std::fs::read_to_string(node.folder.path().join("audit.ndjson")).unwrap();
-    assert_eq!(audit.lines().count(), 5);
-    assert!(audit.lines().all(|line| line.contains(r#""publisher":"bridge/legacy""#)), "{audit}");
 }
 
 const WITH_ID: &str = r#"

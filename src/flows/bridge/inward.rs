@@ -163,7 +163,7 @@ impl Run<'_> {
         let shape = &self.parts.settings.shape;
         let event = match shape.event(payload)? {
             Incoming::Event(mut event) => {
-                shape.leave_out(&mut event, &self.parts.catalog);
+                shape.fit(&mut event, &self.parts.catalog);
                 if let Json::Object(attributes) = &mut event {
                     attributes.push((BRIDGE_CHANNEL.into(), encoded(channel).into_owned().into()));
                 }

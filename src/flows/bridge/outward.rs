@@ -11,7 +11,10 @@ use futures_util::FutureExt;
 use futures_util::future::select_all;
 use tokio::time::sleep;
 
-use super::super::{ChannelReader, Checkpoint, Flow, FlowError, FlowId, Step, Turn, dead_letters::now, event_time};
+use super::super::dead_letters::now;
+use super::super::{
+    ChannelReader, Checkpoint, DeadLetter, DeadLetters, Flow, FlowError, FlowId, Step, Turn, event_time,
+};
 use super::origin::{Origins, encoded};
 use super::{Connected, Parts};
 use crate::broker::{BrokerError, PubSub, PubSubConnection};
@@ -111,7 +114,7 @@ impl Run<'_> {
             for step in steps {
                 let at = match step {
                     Step::Event { position, json } => {
-                        if !self.send(&mut connection, &json).await? {
+                        if !self.send(&mut connection, &position, &json).await? {
                             return checkpoint.save(&self.sent).await;
                         }
                         position
@@ -134,10 +137,24 @@ impl Run<'_> {
     ///
     /// # Errors
     /// Redis refuses the message, and a new connection would change nothing.
-    async fn send(&mut self, connection: &mut PubSubConnection, event: &str) -> Result<bool, FlowError> {
+    async fn send(
+        &mut self,
+        connection: &mut PubSubConnection,
+        position: &Position,
+        event: &str,
+    ) -> Result<bool, FlowError> {
         let settings = &self.parts.settings;
         let (label, metrics) = (self.parts.id.label(), &self.parts.metrics.bridges);
-        let (Ok(parsed), Some(message)) = (Json::parse(event), settings.shape.message(event)) else { return Ok(true) };
+        let message = match settings.shape.message(event) {
+            Ok(Some(message)) => message,
+            Ok(None) => return Ok(true),
+            Err(reason) => {
+                metrics.refused.get_or_create(&label).inc();
+                self.keep(position, event, reason).await?;
+                return Ok(true);
+            }
+        };
+        let Ok(parsed) = Json::parse(event) else { return Ok(true) };
         let origin = self.origins.of(&parsed).await;
         let mut sent = false;
         for channel in &settings.channels {
@@ -161,6 +178,14 @@ impl Run<'_> {
         }
         metrics.sent.get_or_create(&label).inc_by(sent.into());
         Ok(true)
+    }
+
+    /// Keeps an event that has no message.
+    async fn keep(&self, position: &Position, event: &str, reason: String) -> Result<(), FlowError> {
+        self.parts.metrics.flows.dead.get_or_create(&self.parts.id.label()).inc();
+        let (id, position) = (position.to_string(), Some(position.to_string()));
+        let letter = DeadLetter { id, reason, at: now(), attempts: 1, position, body: event.to_owned() };
+        DeadLetters::new(self.turn.store.clone()).add(letter).await
     }
 
     async fn reconnect(&mut self, cause: &str) -> Option<PubSubConnection> {

@@ -41,17 +41,21 @@ impl Pointer {
         Some(members.remove(at).1)
     }
 
-    /// Sets the member, if the document has none there. Makes the objects on the way. What is no object is left as it is.
-    pub fn add<'j>(&self, document: &mut Json<'j>, value: Json<'j>) {
+    /// Sets the member, if the document has none there. Makes the objects on the way. `false`: something on the way is there, and
+    /// is no object.
+    pub fn add<'j>(&self, document: &mut Json<'j>, value: Json<'j>) -> bool {
         let mut parent = document;
         for (number, name) in self.names.iter().enumerate() {
-            let Json::Object(members) = parent else { return };
+            let Json::Object(members) = parent else { return false };
             let at = members.iter().position(|(known, _)| known == name);
             let is_last = number + 1 == self.names.len();
             let at = match (at, is_last) {
-                (Some(_), true) => return,
+                (Some(_), true) => return true,
                 (Some(at), false) => at,
-                (None, true) => return members.push((name.clone().into(), value)),
+                (None, true) => {
+                    members.push((name.clone().into(), value));
+                    return true;
+                }
                 (None, false) => {
                     members.push((name.clone().into(), Json::Object(Vec::new())));
                     members.len() - 1
@@ -59,6 +63,13 @@ impl Pointer {
             };
             parent = &mut members[at].1;
         }
+        true
+    }
+
+    /// This pointer and those to the members that it goes through, the shortest first.
+    pub fn path(&self) -> impl Iterator<Item = Self> {
+        let slashes = self.text.match_indices('/').skip(1).map(|(at, _)| at);
+        slashes.chain([self.text.len()]).filter_map(|end| Self::parse(&self.text[..end]))
     }
 }
 
@@ -81,10 +92,12 @@ mod tests {
         assert_eq!(at("/a/x").get(&json), None);
         assert_eq!(at("/d").take(&mut json).unwrap().to_string(), "3");
         assert_eq!(at("/d/e").take(&mut json), None);
-        at("/x/y").add(&mut json, true.to_string().into());
-        at("/a/b~1c").add(&mut json, Json::Null);
-        at("/a/b~1c/0/z").add(&mut json, Json::Null);
+        assert!(at("/x/y").add(&mut json, true.to_string().into()));
+        assert!(at("/a/b~1c").add(&mut json, Json::Null), "it is there already");
+        assert!(!at("/a/b~1c/0/z").add(&mut json, Json::Null), "an array");
         assert_eq!(json.to_string(), r#"{"a":{"b/c":[1,{"~":2}]},"x":{"y":"true"}}"#);
+        let path: Vec<_> = at("/a/b~1c//d").path().map(|pointer| pointer.text).collect();
+        assert_eq!(path, ["/a", "/a/b~1c", "/a/b~1c/", "/a/b~1c//d"]);
         for text in ["", "a", "/a~", "/~2"] {
             assert_eq!(Pointer::parse(text), None, "{text}");
         }

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use super::pointer::Pointer;
-use crate::event::{Catalog, Json, Member};
+use crate::event::{Catalog, EventType, Json, Member};
 
 /// White space behind each message of `direction = "out"`. JSON allows it (RFC 8259, section 2), and nobody else writes it: a
 /// bridge does not take in a message that ends so. So events that go out do not come back in, on any node.
@@ -61,18 +61,7 @@ impl Shape {
         let Some(event_type) = self.event_type(&data)? else { return Ok(Incoming::Ignored) };
         let id = self.id.as_ref().map(|pointer| id(pointer, &data)).transpose()?;
         let time = self.time.as_ref().map_or(Ok(None), |pointer| time(pointer, &data))?;
-        for pointer in &self.drop {
-            pointer.take(&mut data);
-        }
-        // All are taken before any is set, so that two members can change places.
-        let moved: Vec<_> = self.map.iter().map(|(_, from)| from.take(&mut data)).collect();
-        for ((to, _), value) in self.map.iter().zip(moved) {
-            if let Some(value) = value {
-                to.take(&mut data);
-                to.add(&mut data, value);
-            }
-        }
-        self.add_fixed(&mut data);
+        self.rename(&mut data, |(to, from)| (from, to))?;
         // Without an id of its own, so that an attempt that is repeated publishes the same event.
         let id = id.unwrap_or_else(|| uuid::Uuid::now_v7().to_string());
         let mut event: Vec<Member<'_>> = vec![("type".into(), event_type.to_owned().into()), ("id".into(), id.into())];
@@ -81,13 +70,16 @@ impl Shape {
         Ok(Incoming::Event(Json::Object(event).into_owned()))
     }
 
-    /// Takes the members out of the data that `id`, `time` and `type_from` name, where the event's type has no such field and
-    /// allows no other. What `map` or `set` puts there is data.
-    pub fn leave_out(&self, event: &mut Json<'_>, catalog: &Catalog) {
+    /// Fits the data to the event's type. Adds the members of `set` that the type takes, where there are none. Takes those out
+    /// that `id`, `time` and `type_from` name, where the type has no such field and allows no other. What `map` or `set` puts
+    /// there is data.
+    pub fn fit(&self, event: &mut Json<'_>, catalog: &Catalog) {
         let channel = event.get("type").and_then(Json::as_str).and_then(|name| catalog.channel(name));
         let Json::Object(members) = event else { return };
         let data = members.iter_mut().find_map(|(name, value)| (name == "data").then_some(value));
         let (Some(channel), Some(data)) = (channel, data) else { return };
+        let kind = catalog.get(channel);
+        self.add_fixed(data, kind);
         let type_from = match &self.types {
             Types::One(_) => None,
             Types::From { pointer, .. } => Some(pointer),
@@ -98,10 +90,59 @@ impl Shape {
         let named = [self.id.as_ref(), self.time.as_ref(), type_from].into_iter().flatten();
         let named: Vec<_> = named.filter(|pointer| !is_data(pointer) && pointer.get(data).is_some()).collect();
         let texts: Vec<_> = named.iter().map(|pointer| pointer.as_str()).collect();
-        let unknown = catalog.get(channel).unknown(data, &texts);
+        let unknown = kind.unknown(data, &texts);
         for pointer in named.iter().filter(|pointer| unknown.contains(&pointer.as_str())) {
             pointer.take(data);
         }
+    }
+
+    /// Adds the members of `set` that the type takes: with the others, the events of a table's other types would be none.
+    fn add_fixed(&self, data: &mut Json<'_>, kind: &EventType) {
+        let mut all = data.clone();
+        // The objects on the way to a member are new, too.
+        let new = |(pointer, _): &&(Pointer, _)| pointer.get(data).is_none();
+        let absent: Vec<_> = self.set.iter().filter(new).collect();
+        let paths: Vec<Vec<_>> = absent
+            .iter()
+            .map(|(pointer, _)| pointer.path().filter(|part| part.get(data).is_none()).collect())
+            .collect();
+        for (pointer, value) in &absent {
+            pointer.add(&mut all, value.clone());
+        }
+        let texts: Vec<_> = paths.iter().flatten().map(Pointer::as_str).collect();
+        let unknown = kind.unknown(&all, &texts);
+        for ((pointer, value), path) in absent.into_iter().zip(&paths) {
+            if !path.iter().any(|part| unknown.contains(&part.as_str())) {
+                pointer.add(data, value.clone());
+            }
+        }
+    }
+
+    /// Takes out what `drop` names, and moves what `map` names: from the first member of the pair to the second.
+    ///
+    /// # Errors
+    /// Which member cannot be taken or written, as a sentence.
+    fn rename<'s>(
+        &'s self,
+        document: &mut Json<'_>,
+        pair: impl Fn(&'s (Pointer, Pointer)) -> (&'s Pointer, &'s Pointer),
+    ) -> Result<(), String> {
+        for pointer in &self.drop {
+            take(pointer, document, "drop")?;
+        }
+        // All are taken before any is set, so that two members can change places.
+        let mut moved = Vec::new();
+        for (from, to) in self.map.iter().map(pair) {
+            moved.extend(take(from, document, "map")?.map(|value| (from, to, value)));
+        }
+        for (from, to, value) in moved {
+            to.take(document);
+            if !to.add(document, value) {
+                let (from, to) = (from.as_str(), to.as_str());
+                return Err(format!("{from} cannot be moved to {to}: what is on the way there is no object"));
+            }
+        }
+        Ok(())
     }
 
     fn event_type(&self, message: &Json<'_>) -> Result<Option<&str>, String> {
@@ -120,47 +161,59 @@ impl Shape {
         }
     }
 
-    fn add_fixed<'j>(&self, document: &mut Json<'j>) {
-        for (pointer, value) in &self.set {
-            pointer.add(document, value.clone());
-        }
-    }
-
     /// The message of an event, as the text that is published. `None`: it is of another type.
-    pub fn message(&self, event: &str) -> Option<String> {
-        let mut event = Json::parse(event).ok()?;
-        let text = |name: &str| event.get(name).and_then(Json::as_str).map(str::to_owned);
-        let (event_type, id, time) = (text("type")?, text("id")?, text("time")?);
+    ///
+    /// # Errors
+    /// Which member of the data cannot be written, as a sentence.
+    pub fn message(&self, event: &str) -> Result<Option<String>, String> {
+        let mut event = Json::parse(event).map_err(|error| format!("the event cannot be read: {error}"))?;
+        let text = |name: &str| event.get(name).and_then(Json::as_str).unwrap_or_default().to_owned();
+        let (event_type, id, time) = (text("type"), text("id"), text("time"));
         let legacy_type = match &self.types {
             Types::One(known) if *known == event_type => None,
-            Types::One(_) => return None,
+            Types::One(_) => return Ok(None),
             Types::From { pointer, types } => {
-                let (legacy, _) = types.iter().find(|(_, known)| known.as_ref() == Some(&event_type))?;
-                Some((pointer, legacy))
+                match types.iter().find(|(_, known)| known.as_ref() == Some(&event_type)) {
+                    Some((legacy, _)) => Some((pointer, legacy)),
+                    None => return Ok(None),
+                }
             }
         };
-        let mut message = Pointer::parse("/data")?.take(&mut event)?;
-        for pointer in &self.drop {
-            pointer.take(&mut message);
-        }
-        let moved: Vec<_> = self.map.iter().map(|(from, _)| from.take(&mut message)).collect();
-        for ((_, to), value) in self.map.iter().zip(moved) {
-            if let Some(value) = value {
-                to.add(&mut message, value);
-            }
-        }
+        let Json::Object(attributes) = &mut event else { return Ok(None) };
+        let data = attributes.iter_mut().find_map(|(name, value)| (name == "data").then_some(value));
+        let mut message = std::mem::replace(data.unwrap_or(&mut Json::Null), Json::Null);
+        self.rename(&mut message, |(from, to)| (from, to))?;
+        let mut put = |pointer: &Pointer, value: Json<'static>| match pointer.add(&mut message, value) {
+            true => Ok(()),
+            false => Err(format!("{} cannot be written: what is on the way there is no object", pointer.as_str())),
+        };
         if let Some((pointer, legacy)) = legacy_type {
-            pointer.add(&mut message, legacy.clone().into());
+            put(pointer, legacy.clone().into())?;
         }
         if let Some(pointer) = &self.id {
-            pointer.add(&mut message, id.into());
+            put(pointer, id.into())?;
         }
         if let Some(pointer) = &self.time {
             let millis = time.parse::<Timestamp>().map_or(0, Timestamp::as_millisecond);
-            pointer.add(&mut message, Json::Number(millis.to_string().into()));
+            put(pointer, Json::Number(millis.to_string().into()))?;
         }
-        self.add_fixed(&mut message);
-        Some(format!("{message}{MARK}"))
+        for (pointer, value) in &self.set {
+            put(pointer, value.clone())?;
+        }
+        Ok(Some(format!("{message}{MARK}")))
+    }
+}
+
+/// Takes a member out of a document, for this setting.
+///
+/// # Errors
+/// It is an element of an array, or within one: those can only be read.
+fn take<'j>(pointer: &Pointer, document: &mut Json<'j>, setting: &str) -> Result<Option<Json<'j>>, String> {
+    match pointer.take(document) {
+        None if pointer.get(document).is_some() => {
+            Err(format!("`{setting}` cannot take {} out of an array", pointer.as_str()))
+        }
+        taken => Ok(taken),
     }
 }
 
@@ -226,7 +279,7 @@ mod tests {
     fn a_message_becomes_an_event() {
         let expected = json!({
             "type": "inventory-change", "id": "7", "time": "2023-11-14T22:13:20.123Z",
-            "data": {"stock": {}, "productId": "a", "newQuantity": 3, "reason": "legacy"},
+            "data": {"stock": {}, "productId": "a", "newQuantity": 3},
         });
         assert_eq!(read(&message()).unwrap(), expected);
         let mut other = message();
@@ -266,7 +319,7 @@ mod tests {
             let Ok(Incoming::Event(mut event)) = shape.event(message.to_string().as_bytes()) else {
                 panic!("no event")
             };
-            shape.leave_out(&mut event, &catalog);
+            shape.fit(&mut event, &catalog);
             assert_eq!((event.get("id").and_then(Json::as_str), event.get("time").is_some()), (Some("e"), true));
             event.to_value()["data"].as_object().unwrap().keys().cloned().collect::<Vec<_>>()
         };
@@ -275,6 +328,11 @@ mod tests {
         assert_eq!(data(&shape, "free"), ["kind", "eventId", "at", "a"]);
         assert_eq!(data(&shape, "field"), ["at", "a"], "a wrong value is a mistake of the message");
         assert_eq!(data(&shape, "one"), ["eventId", "at", "a"], "one of the forms has each of them");
+        let fixed = [("/a", "no"), ("/x/y", "no"), ("/b/c", "set")];
+        let set = fixed.map(|(pointer, value)| (at(pointer), value.into())).into();
+        let fixed = Shape { set, ..shape.clone() };
+        assert_eq!(data(&fixed, "strict"), ["a", "b"], "/b/c is no field that is refused, /x is");
+        assert_eq!(data(&fixed, "free"), ["kind", "eventId", "at", "a", "x", "b"]);
         let mapped = Shape { map: vec![(at("/at"), at("/a"))], ..shape };
         assert_eq!(data(&mapped, "strict"), ["at"], "`map` says that this is data");
     }
@@ -298,12 +356,32 @@ mod tests {
     }
 
     #[test]
+    fn a_value_that_cannot_be_moved_is_a_mistake_of_the_message() {
+        let map = vec![(at("/price/amount"), at("/amount"))];
+        let shape = |drop: &str| Shape {
+            types: Types::One("t".into()),
+            drop: vec![at(drop)],
+            map: map.clone(),
+            set: vec![],
+            time: None,
+            id: None,
+        };
+        let read = |drop: &str, text: &str| shape(drop).event(text.as_bytes()).unwrap_err();
+        let expected = "/amount cannot be moved to /price/amount: what is on the way there is no object";
+        assert_eq!(read("/x", r#"{"amount":6,"price":"EUR"}"#), expected);
+        assert_eq!(read("/list/0", r#"{"list":[1]}"#), "`drop` cannot take /list/0 out of an array");
+        let back = Shape { map: vec![(at("/amount"), at("/price/amount"))], ..shape("/x") };
+        let sent = back.message(r#"{"type":"t","data":{"amount":6,"price":"EUR"}}"#);
+        assert_eq!(sent, Err(expected.to_owned()));
+    }
+
+    #[test]
     fn an_event_becomes_a_message_which_does_not_come_back() {
         let event = json!({
             "specversion": "1.0", "id": "e1", "source": "x", "type": "inventory-change", "time": "2026-01-31T12:00:00Z",
             "data": {"productId": "a", "newQuantity": 3, "oldQuantity": 4},
         });
-        let message = shape().message(&event.to_string()).unwrap();
+        let message = shape().message(&event.to_string()).unwrap().unwrap();
         let expected = json!({
             "oldQuantity": 4, "sku": "a", "stock": {"now": 3}, "type": "inventory:change", "eventId": "e1",
             "timestamp": 1_769_860_800_000_u64, "reason": "legacy",
@@ -311,6 +389,6 @@ mod tests {
         assert_eq!(serde_json::from_str::<Value>(&message).unwrap(), expected);
         assert_eq!(shape().event(message.as_bytes()), Ok(Incoming::Own));
         assert!(matches!(shape().event(message.trim_end().as_bytes()), Ok(Incoming::Event(_))));
-        assert_eq!(shape().message(&event.to_string().replace("inventory-change", "order-status")), None);
+        assert_eq!(shape().message(&event.to_string().replace("inventory-change", "order-status")), Ok(None));
     }
 }

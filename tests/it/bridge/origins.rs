@@ -153,3 +153,32 @@ async fn a_master_behind_sentinels_and_the_nodes_of_a_cluster_are_the_same_redis
         assert_eq!(node.process.ended().code, Some(0));
     }
 }
+
+/// A price that is a text has no place for the amount, in either direction.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_value_that_has_no_place_is_kept_with_its_reason_and_not_lost() {
+    let redis = Redis::start();
+    let both = "type_from = \"/kind\"\ntypes = { data = \"data-update\" }\nmap = { \"/id/number\" = \"/number\" }\n";
+    let tables = format!(
+        "[[bridge]]\nname = \"in\"\nchannels = [\"a\"]\n{both}[[bridge]]\nname = \"out\"\ndirection = \"out\"\n\
+         channels = [\"b\"]\ntype = \"data-update\"\nmap = {{ \"/resource\" = \"/id/resource\" }}\n"
+    );
+    let node = node(&redis, &tables).await;
+    listening(&redis, "a", 1).await;
+    connected(&node, "out").await;
+    Publisher::to(&redis).publish("a", br#"{"kind":"data","resource":"r","id":"1","action":"update","number":6}"#);
+    let data = json!({"resource": "r", "id": "1", "action": "update"});
+    assert_eq!(post(&node.url, &json!({"type": "data-update", "data": data})).await.unwrap().0, 202);
+    for (name, reason) in [
+        ("in", "a: /number cannot be moved to /id/number: what is on the way there is no object"),
+        ("out", "/resource cannot be moved to /id/resource: what is on the way there is no object"),
+    ] {
+        reaches(&node, "tidings_bridge_refused_total", name, 1.0).await;
+        let letter = until("the letter", async || {
+            let out = node.run(&["bridge", "dead", name, "--json"]).out;
+            out.lines().next().map(|line| serde_json::from_str::<Value>(line).unwrap())
+        });
+        assert_eq!(letter.await["reason"], reason);
+    }
+    assert_eq!(metric_of(&node, "tidings_bridge_sent_total", "out").await, 0.0);
+}
