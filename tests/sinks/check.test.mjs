@@ -139,6 +139,19 @@ test("a refusal that is not about a value is no dead letter", async (context) =>
   assert.equal(await metric(url, "tidings_sink_failures_total"), 2);
 });
 
+test("an answer with 200 that does not say success is a failure, and nothing is lost", async (context) => {
+  const store = await front(context);
+  const failed = JSON.stringify({ success: false, errors: [{ code: 10013, message: "an unknown error" }], messages: [], result: null });
+  store.failures.push({ status: 200, text: failed }, { status: 200, text: "<html>Welcome</html>" }, { status: 200, text: "" });
+  const { url, log } = await daemon(context, store);
+  await publish(url, [sale("p1", 1)]);
+  await until("the value", () => store.kv.get("inventory-change/p1"));
+  await until("the count", async () => (await metric(url, "tidings_sink_written_total")) === 1);
+  assert.equal(await metric(url, "tidings_sink_failures_total"), 3);
+  assert.match(log.join("\n"), /the store answered 200, but not .*success.*: an unknown error/);
+  assert.match(log.join("\n"), /the store answered 200, but not with JSON/);
+});
+
 test("a value that the store leaves out is written later, and counts as a failure", async (context) => {
   const store = await front(context);
   Object.assign(store.leftOut, { key: "inventory-change/p1", times: 2 });

@@ -16,7 +16,7 @@ export async function start(token, account, namespace) {
   });
   const kv = await miniflare.getKVNamespace("STATE");
   const writes = [];
-  /** Statuses of the next answers, before anything is written: a number, or one with the code of its error. */
+  /** The next answers, before anything is written: a status, one with the code of its error, or one with its `text`. */
   const failures = [];
   /** How often this key is still left out of what is written. */
   const leftOut = { key: "", times: 0 };
@@ -32,7 +32,8 @@ export async function start(token, account, namespace) {
     if (request.method !== "PUT" || request.url !== path) return answer(404, [{ code: 7000, message: "No route" }]);
     const failure = failures.shift();
     if (failure !== undefined) {
-      const { status = failure, code = 1 } = failure;
+      const { status = failure, code = 1, text } = failure;
+      if (text !== undefined) return response.writeHead(status, { "content-type": "text/html" }).end(text);
       return answer(status, [{ code, message: "on purpose" }], status === 429 ? { "retry-after": "1" } : {});
     }
     const all = JSON.parse(text);

@@ -24,6 +24,9 @@ const LAST_GENERAL_CODE: u64 = 10_000;
 /// The longest pause that an answer may ask for.
 const MAX_AFTER: Duration = Duration::from_secs(300);
 
+/// What is said of an answer that something else has given.
+const NOT_CLOUDFLARE: &str = "not with JSON as Cloudflare does";
+
 /// A key, its value, and the position of the event in it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Pair {
@@ -60,6 +63,7 @@ struct Written<'a> {
 #[derive(Deserialize, Default)]
 #[serde(default)]
 struct Answer {
+    success: bool,
     result: Option<Counted>,
     errors: Vec<Reported>,
 }
@@ -126,9 +130,18 @@ impl Cloudflare {
         let status = answer.status();
         let after = answer.headers().get(RETRY_AFTER).and_then(|seconds| seconds.to_str().ok()?.parse().ok());
         let after = after.map(|seconds| Duration::from_secs(seconds).min(MAX_AFTER));
-        let answer: Answer = answer.json().await.unwrap_or_default();
+        let body = answer.bytes().await.map_err(cause);
+        let answer = body.and_then(|body| serde_json::from_slice(&body).map_err(|_| NOT_CLOUDFLARE.to_owned()));
+        // A front may answer 200 with a page of its own, and Cloudflare with what failed.
+        let answer: Answer = match answer {
+            Ok(answer) => answer,
+            Err(why) if status.is_success() => {
+                return Err(later(format!("the store answered {}, but {why}", status.as_u16())));
+            }
+            Err(_) => Answer::default(),
+        };
         match status {
-            status if status.is_success() => Ok(answer.result.unwrap_or_default().unsuccessful_keys),
+            status if status.is_success() && answer.success => Ok(answer.result.unwrap_or_default().unsuccessful_keys),
             StatusCode::BAD_REQUEST if answer.is_about_pairs() => Err(Failure::Invalid(said(status, &answer))),
             StatusCode::PAYLOAD_TOO_LARGE => Err(Failure::Invalid(said(status, &answer))),
             status => Err(Failure::Later { reason: said(status, &answer), after }),
@@ -140,6 +153,7 @@ impl Cloudflare {
 fn said(status: StatusCode, answer: &Answer) -> String {
     let errors: Vec<_> =
         answer.errors.iter().map(|error| crate::suggest::one_line(&error.message).into_owned()).collect();
-    let text = format!("the store answered {}: {}", status.as_u16(), errors.join("; "));
+    let failed = if status.is_success() { ", but not `\"success\": true`" } else { "" };
+    let text = format!("the store answered {}{failed}: {}", status.as_u16(), errors.join("; "));
     crate::suggest::cut(text.trim_end_matches(": "), 300).into_owned()
 }
