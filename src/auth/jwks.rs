@@ -17,13 +17,13 @@ use reqwest::redirect::Policy;
 use rustls::RootCertStore;
 use tokio::sync::{Notify, Semaphore, watch};
 use tokio::time::{Instant, sleep_until, timeout};
-use url::{Host, Url};
+use url::Url;
 
 use super::jws::Jws;
 use super::keys::{KeySet, VerifyingKey};
 use super::refusal::shown;
 use crate::metrics::Metrics;
-use crate::outbound::{system_roots, tls};
+use crate::outbound::{is_loopback, system_roots, tls};
 
 /// The shortest time from one fetch to the next.
 const COOLDOWN: Duration = Duration::from_secs(10);
@@ -93,15 +93,9 @@ impl Known {
 /// What is wrong, as the rest of a sentence.
 pub fn check_url(text: &str) -> Result<Url, String> {
     let url = Url::parse(text).map_err(|error| format!("this is not a URL: {error}"))?;
-    let is_loopback = match url.host() {
-        Some(Host::Domain(name)) => name == "localhost",
-        Some(Host::Ipv4(address)) => address.is_loopback(),
-        Some(Host::Ipv6(address)) => address.is_loopback(),
-        None => false,
-    };
     match url.scheme() {
         "https" => {}
-        "http" if is_loopback => {}
+        "http" if is_loopback(&url) => {}
         "http" => return Err("keys are fetched with https; with http from loopback only".into()),
         _ => return Err("keys are fetched from an https URL".into()),
     }

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use url::Url;
 
 use super::settings::SinkSettings;
-use crate::outbound::{cause, system_roots, tls};
+use crate::outbound::{cause, retry_after, system_roots, tls};
 
 /// How long a write may take. A full one, of `MAX_BYTES` in `pending.rs`, needs 2.2 Mbit/s. A node that loses its lease
 /// meanwhile ends the write at once.
@@ -128,8 +128,7 @@ impl Cloudflare {
             false => later(cause(error)),
         })?;
         let status = answer.status();
-        let after = answer.headers().get(RETRY_AFTER).and_then(|seconds| seconds.to_str().ok()?.parse().ok());
-        let after = after.map(|seconds| Duration::from_secs(seconds).min(MAX_AFTER));
+        let after = answer.headers().get(RETRY_AFTER).and_then(|value| retry_after(value.to_str().ok()?, MAX_AFTER));
         let body = answer.bytes().await.map_err(cause);
         let answer = body.and_then(|body| serde_json::from_slice(&body).map_err(|_| NOT_CLOUDFLARE.to_owned()));
         // A front may answer 200 with a page of its own, and Cloudflare with what failed.

@@ -9,6 +9,7 @@ use crate::config::toml_tree::{Reader, Table};
 use crate::config::{FlowTable, duration_or_zero, read_error};
 use crate::event::{Catalog, Since};
 use crate::flows::settings::{name, since};
+use crate::outbound::is_loopback;
 use crate::secret::exposed;
 use crate::suggest::{self, Known};
 
@@ -118,12 +119,9 @@ fn sink(reader: &mut Reader<'_>, table: Table<'_>, catalog: &Catalog) -> Option<
         account.unwrap_or_default(),
         namespace.unwrap_or_default()
     ));
-    let loopback = |url: &Url| {
-        url.host_str().is_some_and(|host| host == "localhost" || host.starts_with("127.") || host == "[::1]")
-    };
-    let url = url.ok().filter(|url| url.scheme() == "https" || url.scheme() == "http" && loopback(url));
+    let url = url.ok().filter(|url| url.scheme() == "https" || url.scheme() == "http" && is_loopback(url));
     if url.is_none() {
-        mistake(reader, table, "api", "expected an https:// URL: the token goes there");
+        mistake(reader, table, "api", "expected an https:// URL, or http:// on loopback: the token goes there");
     }
     Some(SinkSettings {
         name: name?.to_string(),
@@ -168,7 +166,7 @@ mod tests {
         let mistakes = parsed(
             "[[sink]]\nname = \"a b\"\nkind = \"kv\"\nchannels = [\"inventory\"]\naccount = \"a/b\"\nnamespace = \"n\"\n\
              token_file = \"\"\nttl = \"5s\"\nsince = \"latest\"\napi = \"http://kv.example\"\n[[sink]]\nname = \".a\"\n\
-             token_file = \"/no/such\"",
+             token_file = \"/no/such\"\napi = \"http://127.evil.example/\"",
         );
         let mistakes = mistakes.unwrap_err();
         for expected in [
@@ -182,6 +180,7 @@ mod tests {
             "tidings.toml:12: sink[1].name: expected 1 to 64 letters, digits, `.`, `_` or `-`, the first of them no `.`",
             "tidings.toml:13: sink[1].token_file: /no/such: there is no such file",
             "tidings.toml:10: sink[0].api: expected an https:// URL",
+            "tidings.toml:14: sink[1].api: expected an https:// URL, or http:// on loopback",
         ] {
             assert!(mistakes.iter().any(|mistake| mistake.starts_with(expected)), "{expected} is not in {mistakes:#?}");
         }

@@ -23,7 +23,7 @@ use url::{Host, Url};
 
 use super::secrets::Secrets;
 use crate::network::not_public;
-use crate::outbound::{cause, system_roots, tls};
+use crate::outbound::{cause, retry_after, system_roots, tls};
 
 /// The media type of the body.
 const CLOUD_EVENT: &str = "application/cloudevents+json";
@@ -185,7 +185,7 @@ impl Client {
         };
         let mut response = sent.map_err(failed)?;
         let status = response.status().as_u16();
-        let retry_after = response.headers().get(RETRY_AFTER).and_then(|value| retry_after(value.to_str().ok()?));
+        let retry_after = response.headers().get(RETRY_AFTER).and_then(|value| retry_after(value.to_str().ok()?, MAX_RETRY_AFTER));
         // What the receiver says does not matter: reading it only frees the connection.
         let _ = timeout(DRAIN, async {
             let mut read = 0;
@@ -265,18 +265,6 @@ fn failed(error: reqwest::Error) -> Failure {
         return refused(address);
     }
     Failure { kind: "unreachable", reason: cause(error), status: None, retry_after: None }
-}
-
-/// The pause of a `Retry-After` (RFC 9110, section 10.2.3): seconds or a date.
-fn retry_after(value: &str) -> Option<Duration> {
-    let pause = match value.trim().parse::<u64>() {
-        Ok(seconds) => Duration::from_secs(seconds),
-        Err(_) => {
-            let date = jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(value.trim()).ok()?;
-            Duration::try_from(date.duration_since(jiff::Timestamp::now())).unwrap_or_default()
-        }
-    };
-    Some(pause.min(MAX_RETRY_AFTER))
 }
 
 #[cfg(test)]
