@@ -315,6 +315,11 @@ impl EventType {
         mistake::unknown(&self.validator.iter_errors(data).take(MAX_MISTAKES).collect::<Vec<_>>(), pointers)
     }
 
+    /// Why the schema refuses the value of the member of `data` at this JSON Pointer, whatever the other members are.
+    pub fn wrong_value(&self, data: &Json<'_>, pointer: &str) -> Option<String> {
+        self.validator.iter_errors(data).take(MAX_MISTAKES).find_map(|error| mistake::wrong_value(&error, pointer))
+    }
+
     /// The `subject` of an event with this `data`: the value of the key field. Equal numbers give one subject, however
     /// they are written. A value that no `subject` may have gives none: it is too long, empty, or has control characters.
     fn subject<'a>(&self, data: &'a Json<'_>) -> Option<Cow<'a, str>> {

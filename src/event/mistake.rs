@@ -105,6 +105,24 @@ pub(super) fn unknown<'p>(errors: &[ValidationError<'_>], pointers: &[&'p str]) 
     pointers.iter().filter(is_unknown).copied().collect()
 }
 
+/// What an error says of the value at this JSON Pointer. `None` for errors about other places, or members in it, and those that
+/// depend on other members.
+pub(super) fn wrong_value(error: &ValidationError<'_>, pointer: &str) -> Option<String> {
+    const CONDITIONS: [&str; 7] = ["if", "then", "else", "anyOf", "oneOf", "not", "dependentSchemas"];
+    let is_about_members = matches!(
+        error.kind(),
+        ValidationErrorKind::Required { .. }
+            | ValidationErrorKind::AdditionalProperties { .. }
+            | ValidationErrorKind::UnevaluatedProperties { .. }
+            | ValidationErrorKind::PropertyNames { .. }
+    );
+    let depends = error.schema_path().as_str().split('/').any(|part| CONDITIONS.contains(&part));
+    if error.instance_path().as_str() != pointer || is_about_members || depends {
+        return None;
+    }
+    describe_one(error, "", &|_| Vec::new()).into_iter().next().map(|mistake| mistake.message)
+}
+
 /// Whether an error says that there may be no member at this pointer. Of alternatives, all must say so.
 fn refuses_name(error: &ValidationError<'_>, pointer: &str) -> bool {
     let here = error.instance_path().as_str();

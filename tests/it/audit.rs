@@ -245,6 +245,7 @@ fn a_file_that_cannot_be_written_refuses_the_start_and_fails_the_check() {
     for (file, why) in [
         ("nowhere/audit.ndjson", "the directory nowhere is missing: make it"),
         ("log", "this is a directory: name a file in it"),
+        ("sub/", "this is a directory: name a file in it"),
     ] {
         std::fs::write(folder.path().join("tidings.toml"), format!("[audit]\nfile = {file:?}\n")).unwrap();
         for command in [&["serve", "--listen", "127.0.0.1:0"][..], &["config", "check"]] {

@@ -165,7 +165,7 @@ impl AuditWriter {
 /// # Errors
 /// A sentence: its directory is missing, or it is a directory itself.
 pub fn check(config: &AuditConfig) -> Result<(), String> {
-    if config.file.is_dir() {
+    if config.file.is_dir() || config.file.as_os_str().as_encoded_bytes().ends_with(b"/") {
         return Err(refusal(config, "this is a directory: name a file in it"));
     }
     let folder = config.file.parent().filter(|folder| !folder.as_os_str().is_empty());

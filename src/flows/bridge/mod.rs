@@ -2,7 +2,7 @@
 //!
 //! | file | what it knows |
 //! |---|---|
-//! | `settings.rs` | the `[[bridge]]` tables |
+//! | `settings.rs`, `type_check.rs` | the `[[bridge]]` tables, and whether they fit their event types |
 //! | `shape.rs`, `pointer.rs` | from a message to an event and back |
 //! | `inward.rs` | `direction = "in"`: listens, publishes, keeps what is no event |
 //! | `outward.rs` | `direction = "out"`: sends events from a kept position |
@@ -17,6 +17,7 @@ mod outward;
 mod pointer;
 mod settings;
 mod shape;
+mod type_check;
 
 use std::sync::Arc;
 use std::time::Instant;

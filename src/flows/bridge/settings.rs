@@ -3,10 +3,11 @@
 use super::origin::Listener;
 use super::pointer::Pointer;
 use super::shape::{Shape, Types};
+use super::type_check::{kinds, misfit};
 use crate::broker::NO_REST;
 use crate::config::toml_tree::{Node, Reader, Table, Value};
 use crate::config::{BrokerConfig, BrokerUrl, FlowTable, Form, RedisUrl};
-use crate::event::Catalog;
+use crate::event::{Catalog, EventType, Json};
 use crate::flows::settings::name as name_of;
 use crate::suggest::{self, Known};
 
@@ -136,8 +137,10 @@ impl Reading<'_> {
         let types = self.types(table);
         let drop = self.reader.strings(table, "drop").unwrap_or_default();
         let drop = drop.into_iter().filter_map(|(at, text)| self.pointer(at, &table.at("drop"), text)).collect();
-        let map = self.map(table);
-        let set = self.set(table);
+        let kinds = kinds(self.catalog, types.as_ref());
+        let map = self.map(table, &kinds);
+        // On the way out, `set` is about messages, which have no schema.
+        let set = self.set(table, if direction == Direction::In { &kinds } else { &[] });
         let [time, id] = ["time", "id"].map(|name| {
             let text = self.reader.string(table, name)?;
             self.pointer(table.node.place(&format!("/{name}")), &table.at(name), text)
@@ -284,10 +287,13 @@ impl Reading<'_> {
         read.collect::<Vec<_>>().into_iter().flatten().collect()
     }
 
-    fn map(&mut self, table: Table<'_>) -> Vec<(Pointer, Pointer)> {
+    fn map(&mut self, table: Table<'_>, kinds: &[&EventType]) -> Vec<(Pointer, Pointer)> {
         let path = table.at("map");
         let mut map = Vec::new();
         for (to, node) in self.pointers(table, "map") {
+            if let Some(why) = misfit(kinds, &to, None) {
+                self.reader.mistake(node.at, &path, why);
+            }
             match node.as_str() {
                 Some(text) => map.extend(self.pointer(node.at, &path, text).map(|from| (to, from))),
                 None => self.reader.mistake(node.at, &path, "expected a JSON Pointer into the message"),
@@ -296,14 +302,19 @@ impl Reading<'_> {
         map
     }
 
-    fn set(&mut self, table: Table<'_>) -> Vec<(Pointer, crate::event::Json<'static>)> {
+    fn set(&mut self, table: Table<'_>, kinds: &[&EventType]) -> Vec<(Pointer, Json<'static>)> {
         let path = table.at("set");
         let mut set = Vec::new();
         for (pointer, node) in self.pointers(table, "set") {
-            match &node.value {
-                Value::Other(what) => self.reader.mistake(node.at, &path, format!("JSON has no {what}")),
-                _ => set.push((pointer, node.to_json())),
+            if let Value::Other(what) = &node.value {
+                self.reader.mistake(node.at, &path, format!("JSON has no {what}"));
+                continue;
             }
+            let value = node.to_json();
+            if let Some(why) = misfit(kinds, &pointer, Some(&value)) {
+                self.reader.mistake(node.at, &path, why);
+            }
+            set.push((pointer, value));
         }
         set
     }

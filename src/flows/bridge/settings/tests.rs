@@ -88,3 +88,43 @@ fn every_mistake_has_its_line_and_says_what_to_write() {
         assert!(mistakes.iter().any(|mistake| mistake.starts_with(expected)), "{expected} is not in {mistakes:#?}");
     }
 }
+
+#[test]
+fn a_member_that_no_type_takes_and_a_value_that_a_type_refuses_are_mistakes() {
+    let table = |more: &str| format!("[[bridge]]\nname = \"a\"\nchannels = [\"a\"]\n{more}");
+    let one = "type = \"inventory-change\"\n";
+    let two = "type_from = \"/type\"\ntypes = { a = \"inventory-change\", b = \"finance-change\" }\n";
+    let out = "direction = \"out\"\ntype = \"inventory-change\"\n";
+    for (tables, expected) in [
+        (
+            format!("{one}set = {{ \"/reason\" = 5 }}"),
+            "5: bridge[0].set: the event type inventory-change refuses this value of /reason: it must be",
+        ),
+        (
+            format!("{one}map = {{ \"/nosuch\" = \"/x\" }}"),
+            "5: bridge[0].map: the event type inventory-change has no field /nosuch, and allows no other",
+        ),
+        (
+            format!("{one}set = {{ \"/nosuch/a\" = 1 }}"),
+            "5: bridge[0].set: the event type inventory-change has no field /nosuch/a",
+        ),
+        (
+            format!("{two}set = {{ \"/nosuch\" = 1 }}"),
+            "6: bridge[0].set: none of the 2 event types has a field /nosuch",
+        ),
+        (
+            format!("{out}map = {{ \"/nosuch\" = \"/x\" }}"),
+            "6: bridge[0].map: the event type inventory-change has no field /nosuch",
+        ),
+    ] {
+        let mistakes = parsed(&table(&tables), &broker()).unwrap_err();
+        let [mistake] = &mistakes[..] else { panic!("{tables}: {mistakes:?}") };
+        assert!(mistake.starts_with(&format!("tidings.toml:{expected}")), "{mistake}");
+    }
+    for good in [
+        format!("{two}set = {{ \"/reason\" = \"unknown\" }}\nmap = {{ \"/amountMinor\" = \"/amount\" }}"),
+        format!("{out}set = {{ \"/version\" = 2 }}\nmap = {{ \"/productId\" = \"/sku\" }}"),
+    ] {
+        parsed(&table(&good), &broker()).unwrap();
+    }
+}
