@@ -7,7 +7,7 @@
 export default {
   async fetch(request, env) {
     if (request.method !== "GET") return answer(405, { error: "use GET" }, { allow: "GET" });
-    const [channel, subject, ...rest] = new URL(request.url).pathname.slice(1).split("/").map(decodeURIComponent);
+    const [channel, subject, ...rest] = new URL(request.url).pathname.slice(1).split("/").map(decoded);
     if (!channel || !subject || rest.length > 0) return answer(404, { error: "GET /CHANNEL/SUBJECT" });
     const text = await env.STATE.get(`${channel}/${subject}`, { cacheTtl: 60 });
     if (text === null) return answer(404, { error: `${channel} has nothing about ${subject}` });
@@ -16,6 +16,15 @@ export default {
     return answer(200, { position, event, ageMs }, { age: String(Math.floor(ageMs / 1000)), etag: `"${position}"` });
   },
 };
+
+/** A part of the path. Empty if its percent-encoding is none of UTF-8. */
+function decoded(part) {
+  try {
+    return decodeURIComponent(part);
+  } catch {
+    return "";
+  }
+}
 
 function answer(status, body, headers = {}) {
   return Response.json(body, { status, headers: { "cache-control": "no-cache", ...headers } });

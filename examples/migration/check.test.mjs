@@ -63,9 +63,11 @@ test("the steps of the page lose nothing and repeat nothing", async (context) =>
     redis.kill("SIGKILL");
   });
   const environment = {
-    REDIS: `redis://127.0.0.1:${redisPort}`, RELAY: String(relayPort), TIDINGS_URL: `http://127.0.0.1:${one}`, TIDINGS_URLS: `http://127.0.0.1:${one},http://127.0.0.1:${other}`, TIDINGS_LOG_FORMAT: "json",
+    REDIS: `redis://127.0.0.1:${redisPort}`, RELAY: String(relayPort), TIDINGS_URL: `http://127.0.0.1:${one}`, NODES: `http://127.0.0.1:${one},http://127.0.0.1:${other}`, TIDINGS_LOG_FORMAT: "json",
     "127.0.0.1:7400": `127.0.0.1:${one}`, "127.0.0.1:7401": `127.0.0.1:${other}`, PATH: `${dirname(program)}${delimiter}${process.env.PATH}`,
   };
+  const exported = page.match(/^```sh setup\n([^]*?)^```/m)[1].match(/\b[A-Z_]+(?==)/g);
+  assert.deepEqual(exported.filter((name) => environment[name] === undefined), [], "the test sets what the page exports");
   await until("Redis", () => new Promise((done) => {
     const socket = net.connect(redisPort, "127.0.0.1", () => done(socket.destroy() && true)).on("error", () => done(false));
   }));
@@ -83,6 +85,7 @@ test("the steps of the page lose nothing and repeat nothing", async (context) =>
         running.set(command, process_);
         const url = `http://${environment[command.match(/127\.0\.0\.1:740[01]/)[0]]}`;
         await until(`the node: ${process_.errors.join("\n")}`, async () => (await fetch(`${url}/readyz`).catch(() => ({}))).ok);
+        assert.deepEqual(process_.errors.filter((line) => line.includes("unknown variable")), []);
         // Its bridges work.
         const bridges = readFileSync(resolve(here, command.match(/--config (\S+)/)[1]), "utf8").match(/^name/gm)?.length ?? 0;
         const connected = () => process_.errors.filter((line) => line.includes('"role":"bridge"')).length;

@@ -2,7 +2,7 @@
 
 import { connect } from "tidings-client";
 
-const [url, ...urls] = (process.env.TIDINGS_URLS ?? "http://127.0.0.1:7400,http://127.0.0.1:7401").split(",");
+const [url, ...urls] = (process.env.NODES ?? "http://127.0.0.1:7400,http://127.0.0.1:7401").split(",");
 const bus = connect(url, { urls, retryTimeoutMs: 15_000 });
 let left = Number(process.argv[2] ?? 500_000);
 for (;;) {

@@ -3,7 +3,7 @@
 import { connect } from "tidings-client";
 import { WebSocket } from "ws";
 
-const [url, ...urls] = (process.env.TIDINGS_URLS ?? "http://127.0.0.1:7400,http://127.0.0.1:7401").split(",");
+const [url, ...urls] = (process.env.NODES ?? "http://127.0.0.1:7400,http://127.0.0.1:7401").split(",");
 const bus = connect(url, { urls, WebSocket });
 bus.on("inventory-change", { where: { productId: "p1" }, since: "start" }, (data) => console.log(data.newQuantity));
 await bus.ready();
