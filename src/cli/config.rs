@@ -10,7 +10,7 @@ use super::failure::{self, Failure, say, say_error, say_warning};
 use super::flags::ConfigFlags;
 use super::output::Output;
 use crate::broker::examination::{Finding, Verdict};
-use crate::config::{Config, TypeTables};
+use crate::config::{Config, ShownMember, TypeTables};
 use crate::event::Catalog;
 use crate::server::{self, FlowSettings};
 use crate::{auth, broker, schema};
@@ -20,7 +20,8 @@ use crate::{auth, broker, schema};
 pub enum ConfigCommand {
     /// Print the effective configuration, and where each value comes from.
     ///
-    /// The order of precedence is: flags, environment variables, tidings.toml, defaults. Secrets are not shown.
+    /// The order of precedence is: flags, environment variables, tidings.toml, defaults. The members of the file's tables follow,
+    /// such as those of [audit] and [[webhook]]. Secrets are not shown.
     #[command(
         after_help = "Examples:\n  tidings config show\n  TIDINGS_DRAIN=30s tidings config show --config prod.toml --json\n  tidings config show --defaults > tidings.toml"
     )]
@@ -59,7 +60,11 @@ impl ConfigCommand {
             Self::Show { json, flags, .. } => show(flags, json),
             Self::Check { connect, flags } => {
                 let (config, catalog) = check(flags)?;
-                if connect { examine(&config, &catalog).await } else { Ok(()) }
+                if connect {
+                    examine(&config, &catalog).await?;
+                }
+                say("the configuration is valid");
+                Ok(())
             }
         }
     }
@@ -72,12 +77,18 @@ fn show(flags: ConfigFlags, as_json: bool) -> Result<(), Failure> {
         for value in &loaded.values {
             output.json(&json!({ "name": value.name, "value": value.value, "from": value.source.to_string() }))?;
         }
+        for ShownMember { name, value, source } in &loaded.tables {
+            output.json(&json!({ "name": name, "value": value, "from": source.to_string() }))?;
+        }
     } else {
         let row = |value: &crate::config::InForce| {
             let shown = value.value.clone().unwrap_or_else(|| "-".into());
             vec![value.name.to_owned(), shown, value.source.to_string()]
         };
-        output.table(&["NAME", "VALUE", "FROM"], &loaded.values.iter().map(row).collect::<Vec<_>>())?;
+        let member =
+            |ShownMember { name, value, source }: &ShownMember| vec![name.clone(), value.clone(), source.to_string()];
+        let rows = loaded.values.iter().map(row).chain(loaded.tables.iter().map(member));
+        output.table(&["NAME", "VALUE", "FROM"], &rows.collect::<Vec<_>>())?;
     }
     output.flush()?;
     warn(&loaded.warnings);
@@ -126,7 +137,6 @@ fn check(flags: ConfigFlags) -> Result<(Config, Arc<Catalog>), Failure> {
         None => {}
     }
     cascades?;
-    say("the configuration is valid");
     Ok((loaded.config, Arc::new(catalog)))
 }
 

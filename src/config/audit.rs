@@ -14,6 +14,10 @@ const MAX_BYTES: u64 = 100 << 20;
 /// See [`AuditConfig::keep`].
 const KEEP: u64 = 10;
 
+/// The members that a table need not have, with their values.
+pub(super) const DEFAULTS: [(&str, &str); 4] =
+    [("max_bytes", "100MiB"), ("keep", "10"), ("data", "false"), ("on_failure", "continue")];
+
 /// The audit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AuditConfig {
@@ -91,6 +95,13 @@ mod tests {
     fn audit(text: &str) -> Result<AuditConfig, Vec<String>> {
         let root = Node::parse(text).unwrap();
         AuditConfig::read(Path::new("tidings.toml"), text, root.get(AUDIT).unwrap())
+    }
+
+    #[test]
+    fn the_defaults_that_are_shown_are_those_in_force() {
+        let members: String = DEFAULTS.iter().map(|(name, value)| format!("{name} = \"{value}\"\n")).collect();
+        let table = "[audit]\nfile = \"a.ndjson\"\n";
+        assert_eq!(audit(&format!("{table}{members}")), audit(table));
     }
 
     #[test]

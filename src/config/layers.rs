@@ -5,7 +5,6 @@
 //! parses it ([`value`](super::value)), so that a value has the same form in every layer.
 
 use std::collections::HashMap;
-use std::fmt;
 use std::path::{Path, PathBuf};
 
 use toml::de::{DeTable, DeValue};
@@ -15,6 +14,8 @@ use super::audit::{AUDIT, AuditConfig};
 use super::cascades::{CASCADE, CascadeTables};
 use super::flow_tables::{FLOW_KEYS, FlowTables};
 use super::setting::{self, PREFIX, settings};
+use super::shown::{ShownMember, members_of};
+use super::source::Source;
 use super::toml_tree::Node;
 use super::types::{TYPES, TypeTables};
 use super::value::Expected;
@@ -33,30 +34,6 @@ pub struct Sources {
     pub directory: PathBuf,
     /// The default of `log_format`, which depends on whether stderr is a terminal.
     pub log_format: LogFormat,
-}
-
-/// The source of a value.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Source {
-    /// The defaults file.
-    Default,
-    /// A line of a configuration file.
-    File { path: PathBuf, line: usize },
-    /// An environment variable.
-    Variable(String),
-    /// A flag, without its dashes.
-    Flag(String),
-}
-
-impl fmt::Display for Source {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Default => f.write_str("default"),
-            Self::File { path, line } => write!(f, "{}:{line}", path.display()),
-            Self::Variable(name) => f.write_str(name),
-            Self::Flag(name) => write!(f, "--{name}"),
-        }
-    }
 }
 
 /// The mistakes in a configuration, one sentence each.
@@ -78,6 +55,8 @@ pub(super) struct Layers {
     pub types: Option<TypeTables>,
     pub flows: FlowTables,
     pub audit: Option<AuditConfig>,
+    /// The members of all tables.
+    pub tables: Vec<ShownMember>,
     pub mistakes: Vec<String>,
     pub warnings: Vec<String>,
 }
@@ -161,7 +140,9 @@ impl Layers {
             let at = value.span().start;
             let (key, value) = (key.into_inner(), value.into_inner());
             if key == AUDIT {
-                match AuditConfig::read(path, text, &Node::of(at, value)) {
+                let node = Node::of(at, value);
+                self.tables.extend(members_of(path, text, AUDIT, &node));
+                match AuditConfig::read(path, text, &node) {
                     Ok(audit) => self.audit = Some(audit),
                     Err(mistakes) => self.mistakes.extend(mistakes),
                 }
@@ -170,6 +151,7 @@ impl Layers {
             let flow = FLOW_KEYS.into_iter().find(|known| *known == key);
             if key == CASCADE || key == TYPES || flow.is_some() {
                 let node = Node::of(at, value);
+                self.tables.extend(members_of(path, text, &key, &node));
                 let taken = match (flow, key == CASCADE) {
                     (Some(flow), _) => self.flows.add(flow, path, text, node),
                     (None, true) => CascadeTables::of(path, text, node).map(|tables| self.cascades = Some(tables)),

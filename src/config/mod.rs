@@ -11,6 +11,8 @@ mod flow_tables;
 mod layers;
 mod redis_url;
 mod setting;
+mod shown;
+mod source;
 pub(crate) mod toml_tree;
 mod types;
 mod value;
@@ -26,9 +28,11 @@ pub use cascades::CascadeTables;
 pub use edge::{EdgeConfig, hosts, networks, origins};
 pub use flow_tables::{BRIDGE, FlowTable, FlowTables, SINK, WEBHOOK};
 pub(crate) use layers::read_error;
-pub use layers::{Mistakes, Source, Sources};
+pub use layers::{Mistakes, Sources};
 pub use redis_url::{Form, RedisUrl};
 pub use setting::{DEFAULTS, Setting, settings};
+pub use shown::ShownMember;
+pub use source::Source;
 pub use types::TypeTables;
 pub(crate) use value::switch;
 pub use value::{duration, duration_or_zero};
@@ -214,6 +218,8 @@ pub struct Loaded {
     pub config: Config,
     /// Every setting, in the order of the defaults file.
     pub values: Vec<InForce>,
+    /// The members of the tables: `[audit]`, `[types.NAME]`, `[[cascade]]` and those of flows.
+    pub tables: Vec<ShownMember>,
     /// Values that are suspicious but valid, one sentence each.
     pub warnings: Vec<String>,
 }
@@ -316,7 +322,7 @@ pub fn load(sources: Sources) -> Result<Loaded, Mistakes> {
         return Err(Mistakes(layers.mistakes));
     }
     let values = settings().iter().map(|setting| in_force(setting, layers.given(setting.name), &config)).collect();
-    Ok(Loaded { config, values, warnings: layers.warnings })
+    Ok(Loaded { config, values, tables: layers.tables, warnings: layers.warnings })
 }
 
 /// The TLS of the listener: a certificate and its key belong together, and client certificates need both.

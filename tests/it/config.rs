@@ -3,9 +3,10 @@
 use std::fs;
 use std::path::Path;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::support::daemon::{Ended, run, tidings};
+use crate::support::flows;
 
 fn config(folder: &Path, arguments: &[&str], env: &[(&str, &str)]) -> Ended {
     let mut command = tidings(folder, &[&["config"], arguments].concat());
@@ -69,4 +70,30 @@ fn an_address_that_is_not_loopback_needs_insecure() {
     assert!(refused.err.contains("--insecure"), "{}", refused.err);
     let shown = config(folder.path(), &["check", "--listen", "0.0.0.0:0", "--insecure"], &[]);
     assert_eq!(shown.code, Some(0), "{shown:?}");
+}
+
+#[test]
+fn the_members_of_all_tables_are_shown_with_their_lines_and_without_secrets() {
+    let folder = tempfile::tempdir().unwrap();
+    let more = "[audit]\nfile = \"audit.ndjson\"\n\n[types.order-status]\nlatest = \"7d\"\n";
+    flows::write(folder.path(), more);
+    let file = folder.path().join("tidings.toml");
+    let text = fs::read_to_string(&file).unwrap().replace("redis://127", "redis://user:s3cret@127");
+    fs::write(&file, text).unwrap();
+    let (json, table) = (config(folder.path(), &["show", "--json"], &[]), config(folder.path(), &["show"], &[]));
+    let rows: Vec<Value> = json.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    for (name, value, from) in [
+        ("audit.file", "audit.ndjson", "tidings.toml:2"),
+        ("audit.on_failure", "continue", "default"),
+        ("types.order-status.latest", "7d", "tidings.toml:5"),
+        ("bridge[0].redis", "redis://user:***@127.0.0.1:1", "tidings.toml:9"),
+        ("sink[0].channels", r#"["order-status"]"#, "tidings.toml:16"),
+        ("webhook[0].url", "http://127.0.0.1:1/", "tidings.toml:24"),
+    ] {
+        let row = rows.iter().find(|row| row["name"] == name).unwrap_or_else(|| panic!("no {name} in {}", json.out));
+        assert_eq!((&row["value"], &row["from"]), (&json!(value), &json!(from)), "{name}");
+        let line = table.out.lines().find(|line| line.starts_with(name)).unwrap();
+        assert!(line.contains(value) && line.ends_with(from), "{line}");
+    }
+    assert!(!json.out.contains("s3cret") && !table.out.contains("s3cret"), "{}", json.out);
 }
