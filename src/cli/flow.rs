@@ -60,10 +60,15 @@ impl Dead {
         if self.json {
             messages.iter().try_for_each(|message| output.json(message))?;
         } else {
-            let rows: Vec<_> =
-                messages.into_iter().map(|message| vec![message.id, message.at, message.reason]).collect();
+            let row = |message: crate::client::DeadMessage| vec![cut_id(&message.id), message.at, message.reason];
+            let rows: Vec<_> = messages.into_iter().map(row).collect();
             output.table(&["ID", "GIVEN UP", "REASON"], &rows)?;
         }
         output.flush()
     }
+}
+
+/// The id of a dead letter as a table shows it. It may have the subject of an event, and `--json` has the whole.
+pub fn cut_id(id: &str) -> String {
+    crate::suggest::cut(id, 64).into_owned()
 }

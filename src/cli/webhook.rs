@@ -5,6 +5,7 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 
 use super::failure::{Failure, say};
+use super::flow::cut_id;
 use super::output::{DIM, Output, human, thousands};
 use super::remote::Remote;
 
@@ -152,7 +153,7 @@ impl Dead {
         } else {
             let row = |letter: crate::client::DeadLetter| {
                 let position = letter.position.unwrap_or_else(|| "-".into());
-                vec![letter.id, letter.at, letter.attempts.to_string(), position, letter.reason]
+                vec![cut_id(&letter.id), letter.at, letter.attempts.to_string(), position, letter.reason]
             };
             let rows: Vec<_> = letters.into_iter().map(row).collect();
             output.table(&["ID", "GIVEN UP", "ATTEMPTS", "POSITION", "REASON"], &rows)?;

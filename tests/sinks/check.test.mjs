@@ -95,6 +95,7 @@ test("the Worker answers what the sink wrote, and says how old it is", async (co
   assert.equal((await (await ask("/inventory-change/p2")).json()).event.data.newQuantity, 7);
   assert.equal((await ask("/data-update/1")).status, 404, "a channel that the sink does not have");
   assert.equal((await ask("/inventory-change/p3")).status, 404);
+  assert.equal((await ask("/inventory-change/%E0%A4%A")).status, 404, "no percent-encoding of UTF-8");
   assert.equal(store.writes.length, 2, "one write of each key");
   assert.equal(await metric(url, "tidings_sink_written_total"), 2);
 });
@@ -118,13 +119,15 @@ test("a key is written at most once a second, with the newest event last", async
 test("a store that fails gets everything later", async (context) => {
   const store = await front(context);
   store.failures.push(500, 429);
-  const { url } = await daemon(context, store);
+  const { url, log } = await daemon(context, store);
   await publish(url, [sale("p1", 1)]);
   await until("the value", () => store.kv.get("inventory-change/p1"));
   assert.equal(await metric(url, "tidings_sink_failures_total"), 2);
   // A value that is refused for good does not hold up the others.
   await publish(url, [sale("x".repeat(256), 1), { ...sale("p2", 2) }, { ...sale("p3", 3), subject: "y".repeat(600) }]);
   await until("the others", async () => (await store.kv.get("inventory-change/p2")) && (await metric(url, "tidings_flow_dead_total")) === 1);
+  const refused = log.map((line) => JSON.parse(line)).find(({ message }) => message === "a value was refused for good");
+  assert.match(refused.key, /^inventory-change\/y{50,}…$/);
   await until("the long one", () => store.kv.get(`inventory-change/${"x".repeat(256)}`));
 });
 

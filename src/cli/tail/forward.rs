@@ -64,7 +64,7 @@ impl ForwardFlags {
         let secrets = match &self.secret_file {
             Some(file) => {
                 warn_of_file(file, "the secret that signs");
-                let opened = Secrets::open(file);
+                let opened = Secrets::open(file, "--forward");
                 let (secrets, warning) =
                     opened.map_err(|error| format!("--secret-file {}: {error}", file.display()))?;
                 warning.iter().for_each(|warning| say_warning(warning));

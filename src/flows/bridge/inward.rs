@@ -26,6 +26,8 @@ const MAX_RETRY: Duration = Duration::from_secs(2);
 const KEPT_PER_SECOND: u32 = 20;
 /// Letters that wait for the broker to take them.
 const MAX_WAITING: usize = 40;
+/// The shortest time between two log lines about missed messages.
+const MISSED_LOGGED: Duration = Duration::from_secs(10);
 /// Pause after a letter could not be kept.
 const KEEP_RETRY: Duration = Duration::from_secs(1);
 /// The longest part of a message that is kept, in bytes.
@@ -42,6 +44,8 @@ struct Run<'a> {
     letters: mpsc::Sender<DeadLetter>,
     /// The second that is counted, and what was kept in it.
     kept: (Instant, u32),
+    /// When missed messages were last logged, and how many are not logged yet.
+    missed: (Option<Instant>, u64),
 }
 
 #[async_trait]
@@ -59,7 +63,7 @@ impl Flow for Inward {
         // The settings were checked at the start.
         let redis = PubSub::new(&parts.settings.redis, &parts.id.name).map_err(BrokerError::Rejected)?;
         let (letters, queue) = mpsc::channel(MAX_WAITING);
-        let run = Run { parts, turn, caller: parts.id.caller(), letters, kept: (Instant::now(), 0) };
+        let run = Run { parts, turn, caller: parts.id.caller(), letters, kept: (Instant::now(), 0), missed: (None, 0) };
         let keeping = keep_all(queue, DeadLetters::new(turn.store.clone()), &parts.id.name);
         // Beside each other: a broker that is slow to keep letters does not keep the bridge from listening.
         tokio::join!(run.listen_always(redis), keeping).0
@@ -124,7 +128,12 @@ impl Run<'_> {
                 Received::Message { channel, payload } => (channel, payload),
                 Received::Missed(missed) => {
                     metrics.missed.get_or_create(&label).inc_by(missed);
-                    tracing::warn!(bridge = %self.parts.id.name, missed, "messages came faster than they could be published");
+                    self.missed.1 += missed;
+                    if self.missed.0.is_none_or(|logged| logged.elapsed() >= MISSED_LOGGED) {
+                        let missed = std::mem::take(&mut self.missed.1);
+                        self.missed.0 = Some(Instant::now());
+                        tracing::warn!(bridge = %self.parts.id.name, missed, "messages came faster than they could be published; tidings_bridge_missed_total counts them");
+                    }
                     continue;
                 }
             };

@@ -41,6 +41,8 @@ const MAX_STEPS: usize = 500;
 /// Pause after a write that failed, which doubles up to [`MAX_RETRY`].
 const RETRY: Duration = Duration::from_secs(1);
 const MAX_RETRY: Duration = Duration::from_secs(60);
+/// The characters of a key that a log line has.
+const MAX_SHOWN: usize = 100;
 
 /// Up to where each channel was written.
 type Written = BTreeMap<String, Position>;
@@ -188,7 +190,8 @@ impl Sink {
 
     async fn give_up(&self, turn: &Turn, pair: &Pair, reason: String) -> Result<(), FlowError> {
         self.metrics.flows.dead.get_or_create(&self.id.label()).inc();
-        tracing::warn!(sink = %self.id.name, reason, "a value was refused for good");
+        let key = crate::suggest::cut(&pair.key, MAX_SHOWN);
+        tracing::warn!(sink = %self.id.name, %key, position = pair.position, reason, "a value was refused for good");
         let (id, body, position) = (pair.key.clone(), pair.value.clone(), Some(pair.position.clone()));
         let letter = DeadLetter { id, reason, at: dead_letters::now(), attempts: 1, position, body };
         DeadLetters::new(turn.store.clone()).add(letter).await

@@ -185,7 +185,8 @@ impl Client {
         };
         let mut response = sent.map_err(failed)?;
         let status = response.status().as_u16();
-        let retry_after = response.headers().get(RETRY_AFTER).and_then(|value| retry_after(value.to_str().ok()?, MAX_RETRY_AFTER));
+        let retry_after =
+            response.headers().get(RETRY_AFTER).and_then(|value| retry_after(value.to_str().ok()?, MAX_RETRY_AFTER));
         // What the receiver says does not matter: reading it only frees the connection.
         let _ = timeout(DRAIN, async {
             let mut read = 0;

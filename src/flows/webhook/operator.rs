@@ -164,7 +164,12 @@ impl Webhook {
         let dead = DeadLetters::new(store).count().await?;
         let trouble = match (&stopped, &state) {
             (Some(stopped), _) => Some((stopped.reason.clone(), stopped.at)),
-            (None, Some(state)) => state.failure.as_ref().map(|failure| (failure.reason.clone(), failure.at)),
+            (None, Some(state)) => state
+                .failure
+                .as_ref()
+                // What was given up, and then delivered by a replay, is no trouble any more.
+                .filter(|failure| !failure.given_up || dead > 0)
+                .map(|failure| (failure.reason.clone(), failure.at)),
             (None, None) => None,
         };
         let is_failing =

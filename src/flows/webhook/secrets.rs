@@ -32,30 +32,37 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 /// The secrets in a file.
 pub struct Secrets {
     /// `None` for a secret that was made for this process.
-    file: Option<PathBuf>,
+    file: Option<Box<SecretFile>>,
     known: Mutex<Known>,
+}
+
+struct SecretFile {
+    path: PathBuf,
+    /// The webhook that has it, for log lines.
+    webhook: String,
 }
 
 struct Known {
     keys: Arc<[hmac::Key]>,
     /// When the file was read, or tried to be.
     read: Instant,
-    /// Whether the last attempt failed.
-    failing: bool,
+    /// Why the last attempt failed.
+    failure: Option<String>,
 }
 
 impl Secrets {
-    /// The secrets in a file, and a warning about a weak one.
+    /// The secrets in a file, for the webhook of this name, and a warning about a weak one.
     ///
     /// # Errors
     /// The file cannot be read or has no secret. The text repeats nothing of it.
-    pub fn open(file: &Path) -> Result<(Self, Option<String>), String> {
+    pub fn open(file: &Path, webhook: &str) -> Result<(Self, Option<String>), String> {
         let text = std::fs::read(file).map(Zeroizing::new).map_err(|error| crate::config::read_error(&error))?;
         let (keys, shortest) = read(&text)?;
         let warning = (shortest < MIN_BYTES)
             .then(|| format!("a secret has {shortest} bytes: the specification recommends {MIN_BYTES} to 64"));
-        let known = Mutex::new(Known { keys: keys.into(), read: Instant::now(), failing: false });
-        Ok((Self { file: Some(file.to_owned()), known }, warning))
+        let known = Mutex::new(Known { keys: keys.into(), read: Instant::now(), failure: None });
+        let file = SecretFile { path: file.to_owned(), webhook: webhook.to_owned() };
+        Ok((Self { file: Some(Box::new(file)), known }, warning))
     }
 
     /// A random secret for this process, and its text for whoever checks the signatures.
@@ -63,7 +70,7 @@ impl Secrets {
         let bytes: Zeroizing<[u8; MIN_BYTES]> = Zeroizing::new(rand::random());
         let text = Zeroizing::new(format!("{PREFIX}{}", BASE64_STANDARD.encode(bytes.as_slice())));
         let keys = [hmac::Key::new(hmac::HMAC_SHA256, bytes.as_slice())];
-        let known = Known { keys: Arc::from(keys), read: Instant::now(), failing: false };
+        let known = Known { keys: Arc::from(keys), read: Instant::now(), failure: None };
         (Self { file: None, known: Mutex::new(known) }, text)
     }
 
@@ -81,7 +88,7 @@ impl Secrets {
 
     /// The secrets in the file now. While it cannot be used, those that it had before.
     async fn current(&self) -> Arc<[hmac::Key]> {
-        let Some(file) = &self.file else { return self.lock().keys.clone() };
+        let Some(SecretFile { path, webhook }) = self.file.as_deref() else { return self.lock().keys.clone() };
         {
             let mut known = self.lock();
             if known.read.elapsed() < MAX_AGE {
@@ -89,13 +96,15 @@ impl Secrets {
             }
             known.read = Instant::now();
         }
-        let text = tokio::fs::read(file).await.map(Zeroizing::new);
+        let text = tokio::fs::read(path).await.map(Zeroizing::new);
         let keys = text.map_err(|error| crate::config::read_error(&error)).and_then(|text| read(&text));
         let mut known = self.lock();
         match keys {
-            Ok((keys, _)) => (known.keys, known.failing) = (keys.into(), false),
-            Err(error) if !std::mem::replace(&mut known.failing, true) => {
-                tracing::warn!(file = %file.display(), error, "the secrets of a webhook cannot be read; the ones before are used");
+            Ok((keys, _)) => (known.keys, known.failure) = (keys.into(), None),
+            // Each reason once: the file is read again every few seconds.
+            Err(error) if known.failure.as_ref() != Some(&error) => {
+                tracing::warn!(webhook, file = %path.display(), error, "the secrets of a webhook cannot be read; the ones before are used");
+                known.failure = Some(error);
             }
             Err(_) => {}
         }
@@ -141,7 +150,7 @@ mod tests {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), format!("{SECRET}\n\n  whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA \r\n"))
             .unwrap();
-        let (secrets, warning) = Secrets::open(file.path()).unwrap();
+        let (secrets, warning) = Secrets::open(file.path(), "a").unwrap();
         assert_eq!(warning, None);
         let signed = secrets.sign("msg_p5jXN8AQM9LWM0D4loKWxJek", 1_614_265_330, br#"{"test": 2432232314}"#).await;
         let (first, second) = signed.split_once(' ').unwrap();

@@ -93,7 +93,7 @@ fn settings(reader: &mut Reader<'_>, table: Table<'_>, catalog: &Catalog) -> Opt
     let channels = channels(reader, table, catalog);
     let secrets = reader.required_string(table, "secret_file").and_then(|file| {
         let file = Path::new(file);
-        match Secrets::open(file) {
+        match Secrets::open(file, name.as_deref().unwrap_or_default()) {
             Ok((secrets, weak)) => {
                 for warning in weak.into_iter().chain(exposed(file, "the secrets of a webhook")) {
                     reader.warning(at("secret_file"), &table.at("secret_file"), warning);

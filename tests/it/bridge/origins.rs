@@ -93,11 +93,8 @@ async fn old_readers_hear_a_message_once_however_the_url_of_their_redis_is_writt
         format!("redis://127.0.0.1:{}", proxy.port),
     ];
     let names: Vec<_> = (0..urls.len()).map(|number| format!("out{number}")).collect();
-    let tables: String = names
-        .iter()
-        .zip(&urls)
-        .map(|(name, url)| outward(name, r#"["a"]"#, &format!("redis = \"{url}\"\n")))
-        .collect();
+    let tables: String =
+        names.iter().zip(&urls).map(|(name, url)| outward(name, r#"["a"]"#, &format!("redis = \"{url}\"\n"))).collect();
     let other = Redis::start();
     let elsewhere = outward("elsewhere", r#"["a"]"#, &format!("redis = \"redis://127.0.0.1:{}\"\n", other.port));
     let node = node(&redis, &(inward(r#"["a"]"#, "") + &tables + &elsewhere)).await;

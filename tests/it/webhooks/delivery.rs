@@ -64,6 +64,27 @@ async fn what_is_sent_is_the_event_and_the_reference_libraries_verify_it() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_fault_of_a_secret_file_is_logged_with_its_webhook() {
+    let receiver = Receiver::start(|_, _| status(200)).await;
+    let daemon = daemon(&table(&receiver.url(), SALES, &private("")), &[]).await;
+    let (url, file) = (daemon.url.clone(), daemon.folder.path().join("hook.secret"));
+    // The file is read for a delivery.
+    let publishing = tokio::spawn(async move {
+        loop {
+            let data = json!({"productId": "a", "oldQuantity": 1, "newQuantity": 2, "reason": "sale"});
+            let _ = crate::file_log::load::post(&url, &json!({"type": "inventory-change", "data": data})).await;
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    });
+    for (text, fault) in [("", "there is no secret"), ("hunter2", "line 1: a secret is whsec_")] {
+        std::fs::write(&file, text).unwrap();
+        let line = daemon.process.said(fault);
+        assert!(line.contains(r#""webhook":"hook""#) && !line.contains("hunter2"), "{line}");
+    }
+    publishing.abort();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_events_of_a_subject_stay_in_order_while_some_are_tried_again() {
     // The first attempts of every third event fail in different ways. What matters is the order of those that succeed.
     let receiver = Receiver::start(|event, before| {
@@ -151,6 +172,20 @@ async fn a_webhook_whose_last_event_was_given_up_is_not_failing() {
         (listed["reason"].is_null() && listed["lag"] == 0).then_some(())
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_reason_of_a_dead_letter_is_over_when_its_replay_was_delivered() {
+    let receiver = Receiver::start(|_, _| status(400)).await;
+    let daemon = daemon(&table(&receiver.url(), SALES, &private("max_attempts = 1")), &[]).await;
+    publish(&daemon, &[sale("poison", "p")]).await;
+    let given_up = async || (listed(&daemon)["reason"] == "the receiver answered 400").then_some(());
+    until("the reason", given_up).await;
+    until("the dead letter", async || (listed(&daemon)["dead"] == 1).then_some(())).await;
+    receiver.answer(|_, _| status(200));
+    let replayed = daemon.run(&["webhook", "replay", "hook", "--all"]);
+    assert_eq!(replayed.code, Some(0), "{}", replayed.err);
+    assert_eq!(listed(&daemon)["reason"], Value::Null);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -35,7 +35,7 @@ async fn server(host: [u8; 4], port: u16, answer: &'static str) -> (SocketAddr, 
 fn secrets() -> (Secrets, tempfile::NamedTempFile) {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").unwrap();
-    (Secrets::open(file.path()).unwrap().0, file)
+    (Secrets::open(file.path(), "a").unwrap().0, file)
 }
 
 fn client(url: &str, answers: Vec<Vec<[u8; 4]>>) -> Client {
