@@ -250,6 +250,83 @@ test("a watcher looks again after a gap, and a while after its beginning", async
   expect(asked.mock.calls).toEqual(["1", "2", "3"].map(() => ["/v1/latest/inventory-change/1"]));
 });
 
+/** A watcher of a fake daemon, which has read event 1. `fails` says what the reads of the newest event are answered with: a status, or 200. */
+async function watcherOfFake(status: () => number) {
+  vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout", "performance"] });
+  onTestFinished(() => void vi.useRealTimers());
+  const fake = await FakeDaemon.start();
+  started.push(() => fake.stop());
+  const event = (newQuantity: number) => ({ id: `i${newQuantity}`, type: "inventory-change", subject: "1", data: sale("1", newQuantity).data });
+  const state = { newest: { position: "e:1", event: event(1) }, reads: 0, ended: vi.fn() };
+  const put = (position: string, newQuantity: number) => (state.newest = { position, event: event(newQuantity) });
+  const { bus, errors } = open({
+    fetch: async () => {
+      state.reads++;
+      const answered = status();
+      const headers = { "content-type": answered === 200 ? "application/json" : "application/problem+json" };
+      const problem = { code: answered === 503 ? "broker-unavailable" : "latest-not-kept", title: "no", detail: "no" };
+      return new Response(JSON.stringify(answered === 200 ? state.newest : problem), { status: answered, headers });
+    },
+  }, fake.url);
+  const seen: number[] = [];
+  bus.watch("inventory-change", "1", { onError: state.ended }, ({ newQuantity }) => seen.push(newQuantity));
+  const peer = (await fake.connection()).welcome();
+  await peer.confirmSubscribe("e:2");
+  await bus.ready();
+  expect(seen).toEqual([1]);
+  const lose = (from: string, position: string) => peer.send({ type: "gap", channel: "inventory-change", from, position });
+  return { bus, errors, seen, state, put, lose };
+}
+
+test("a watcher whose read fails after a gap tries again until it has the newest event, and says so once", async () => {
+  let failures = 0;
+  const { errors, seen, state, put, lose } = await watcherOfFake(() => (failures-- > 0 ? 503 : 200));
+  await vi.advanceTimersByTimeAsync(2_600);
+  await expect.poll(() => state.reads).toBe(2);
+  failures = 3;
+  put("f:9", 9);
+  lose("e:2", "f:9");
+  await expect.poll(() => state.reads).toBe(3);
+  for (let delayMs = 500; failures >= 0; delayMs *= 2) await vi.advanceTimersByTimeAsync(delayMs);
+  await expect.poll(() => seen).toEqual([1, 9]);
+  expect(errors).toMatchObject([{ code: "broker-unavailable", status: 503 }]);
+  expect(state.ended).not.toHaveBeenCalled();
+});
+
+test("a watcher whose second look fails tries again", async () => {
+  let failures = 0;
+  const { errors, seen, put } = await watcherOfFake(() => (failures-- > 0 ? 503 : 200));
+  failures = 1;
+  put("e:2", 2);
+  await vi.advanceTimersByTimeAsync(2_600);
+  await expect.poll(() => errors).toMatchObject([{ code: "broker-unavailable" }]);
+  await vi.advanceTimersByTimeAsync(500);
+  await expect.poll(() => seen).toEqual([1, 2]);
+});
+
+test("a watcher looks twice after a gap, since the first answer may be older than the gap", async () => {
+  const { seen, state, put, lose } = await watcherOfFake(() => 200);
+  await vi.advanceTimersByTimeAsync(2_600);
+  await expect.poll(() => state.reads).toBe(2);
+  lose("e:2", "e:8");
+  await expect.poll(() => state.reads).toBe(3);
+  put("e:8", 8);
+  await vi.advanceTimersByTimeAsync(2_600);
+  await expect.poll(() => seen).toEqual([1, 8]);
+});
+
+test("a watcher whose type keeps none any more is told so, and ends", async () => {
+  let isKept = true;
+  const { bus, errors, state, lose } = await watcherOfFake(() => (isKept ? 200 : 422));
+  isKept = false;
+  lose("e:2", "f:9");
+  await expect.poll(() => state.ended.mock.calls).toMatchObject([[{ code: "latest-not-kept" }]]);
+  expect(errors).toMatchObject([{ code: "latest-not-kept" }]);
+  await vi.advanceTimersByTimeAsync(60_000);
+  expect(state.reads).toBe(2);
+  expect(bus.state.status).not.toBe("closed");
+});
+
 test("close ends a loop that has not begun yet, and a token that is refused says so", async () => {
   const { bus } = open({ fetch: () => new Promise(() => {}) });
   const loop = bus.events("stock-take", { since: "latest" }).next();

@@ -8,6 +8,7 @@ import type { TidingsError } from "../errors.js";
 import type { CloudEvent } from "../generated/events.js";
 import { reaches } from "../position.js";
 import type { SubscribeRequest, Subscriber } from "../subscription.js";
+import type { Timer } from "../timers.js";
 import { filterOf, isTransient, type Placed, placeOf, readList, readOne } from "./reader.js";
 import type { LatestHost } from "./types.js";
 
@@ -75,22 +76,33 @@ abstract class Beginning implements Subscriber {
   protected abstract deliverNewest(): Promise<string | undefined>;
 
   /** Subscribes, and delivers the newest events. Never rejects. */
-  async begin(): Promise<void> {
+  begin(): Promise<void> {
     const { host, request } = this;
     const { signal } = this.ended;
     let isSubscribed = false;
+    return this.persevere(async () => {
+      if (!isSubscribed) {
+        const where = await this.filter();
+        if (signal.aborted) return;
+        this.#unsubscribe = host.subscriptions.add({ ...request, where, since: undefined }, this);
+        isSubscribed = true;
+      }
+      await host.progress.until(() => host.subscriptions.reached(this) !== undefined, signal);
+      do this.#isOverflown = false;
+      while (!this.#open(await this.deliverNewest()));
+    });
+  }
+
+  /**
+   * Tries until it succeeds or the subscription has ended, which an error that is not transient does. Reports the first failure.
+   * Never rejects.
+   */
+  protected async persevere(attempt: () => Promise<void>): Promise<void> {
+    const { host } = this;
+    const { signal } = this.ended;
     for (let delayMs = RETRY_MS.first; !signal.aborted; delayMs = Math.min(2 * delayMs, RETRY_MS.last)) {
       try {
-        if (!isSubscribed) {
-          const where = await this.filter();
-          if (signal.aborted) return;
-          this.#unsubscribe = host.subscriptions.add({ ...request, where, since: undefined }, this);
-          isSubscribed = true;
-        }
-        await host.progress.until(() => host.subscriptions.reached(this) !== undefined, signal);
-        do this.#isOverflown = false;
-        while (!this.#open(await this.deliverNewest()));
-        return;
+        return await attempt();
       } catch (error) {
         if (signal.aborted) return;
         if (!isTransient(error)) {
@@ -100,8 +112,8 @@ abstract class Beginning implements Subscriber {
         }
         if (delayMs === RETRY_MS.first) host.reports.error(error, false);
         await new Promise<void>((resolve) => {
-          const timer = host.timers.start(resolve, delayMs);
-          signal.addEventListener("abort", () => (host.timers.stop(timer), resolve()), { once: true });
+          const timer = host.timers.start(() => (forget(), resolve()), delayMs);
+          const forget = onAbort(signal, () => (host.timers.stop(timer), resolve()));
         });
       }
     }
@@ -186,6 +198,10 @@ class Watching extends Beginning {
   readonly #subject: string;
   /** The position of the newest event that was passed on. */
   #newest: string | undefined;
+  #secondLook: Timer | undefined;
+  /** Whether the newest event is read again, and whether that must begin anew. */
+  #isLooking = false;
+  #isDue = false;
 
   constructor(host: LatestHost, request: SubscribeRequest, subscriber: Subscriber, subject: string) {
     super(host, request, subscriber);
@@ -198,13 +214,36 @@ class Watching extends Beginning {
 
   protected async deliverNewest(): Promise<undefined> {
     await this.#look();
-    const { timers } = this.host;
-    const { signal } = this.ended;
-    const again = () => void this.#look().catch(() => {});
-    const timer = timers.start(again, SECOND_LOOK_MS);
+    // More than may wait came meanwhile, so this is called again.
+    if (this.#secondLook !== undefined) return;
+    this.#lookLater();
     // What was lost may have been the newest one.
-    const stopGaps = this.host.reports.gaps.add(({ channel }) => channel === this.request.channel && again());
-    signal.addEventListener("abort", () => (timers.stop(timer), stopGaps()), { once: true });
+    const stopGaps = this.host.reports.gaps.add(({ channel }) => {
+      if (channel !== this.request.channel) return;
+      this.#lookLater();
+      void this.#lookAgain();
+    });
+    onAbort(this.ended.signal, () => (this.host.timers.stop(this.#secondLook), stopGaps()));
+  }
+
+  #lookLater(): void {
+    const { timers } = this.host;
+    timers.stop(this.#secondLook);
+    this.#secondLook = timers.start(() => void this.#lookAgain(), SECOND_LOOK_MS);
+  }
+
+  /** Reads the newest event until that succeeds. A call meanwhile makes it read once more. Never rejects. */
+  async #lookAgain(): Promise<void> {
+    this.#isDue = true;
+    if (this.#isLooking) return;
+    this.#isLooking = true;
+    while (this.#isDue && !this.ended.signal.aborted) {
+      await this.persevere(() => {
+        this.#isDue = false;
+        return this.#look();
+      });
+    }
+    this.#isLooking = false;
   }
 
   /** Reads the newest event, and passes it on if it is newer than what was passed on. */
