@@ -271,6 +271,9 @@ pub enum BrokerError {
         /// The wait before the next attempt, if the broker gives one.
         retry_after: Option<Duration>,
     },
+    /// The call is larger than the broker takes, and had no effect. A smaller one may succeed.
+    #[error("{0}")]
+    TooLarge(String),
     /// The broker refused the call, which had no effect. Causes are a missing permission, full memory, a full, locked
     /// or damaged file, or a key of another type. A retry fails until the cause is removed.
     #[error("{0}")]
@@ -290,6 +293,7 @@ impl BrokerError {
         match self {
             Self::Unavailable(cause) => Self::Unavailable(prefixed(cause)),
             Self::RateLimited { cause, retry_after } => Self::RateLimited { cause: prefixed(cause), retry_after },
+            Self::TooLarge(cause) => Self::TooLarge(prefixed(cause)),
             Self::Rejected(cause) => Self::Rejected(prefixed(cause)),
         }
     }

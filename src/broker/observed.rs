@@ -206,7 +206,7 @@ impl Log for Observed {
                 }
             }),
             // The call had no effect.
-            Err(BrokerError::RateLimited { .. }) => {}
+            Err(BrokerError::RateLimited { .. } | BrokerError::TooLarge(_)) => {}
             Err(_) => return appended,
         }
         unanswered.events = &[];

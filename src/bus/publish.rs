@@ -266,7 +266,7 @@ impl Bus {
         let appended = match appended {
             Ok(appended) => appended,
             Err(error) => {
-                if matches!(error, BrokerError::RateLimited { .. }) {
+                if matches!(error, BrokerError::RateLimited { .. } | BrokerError::TooLarge(_)) {
                     unrecorded.discard();
                 }
                 return Err(not_appended(error));
@@ -297,6 +297,11 @@ impl Bus {
 fn not_appended(error: BrokerError) -> Problem {
     let detail = match error {
         BrokerError::RateLimited { cause, retry_after } => return rate_limited(cause, retry_after),
+        BrokerError::TooLarge(_) => {
+            let detail = "an event is larger than the broker takes in one call, and nothing was published: send a smaller one; \
+                          the broker's answer is in this node's log, and max_event_bytes belongs below its limit";
+            return Problem::new(ErrorCode::PayloadTooLarge, detail).with_cause(error);
+        }
         BrokerError::Rejected(_) => {
             "the broker refused the events, but some may have been published: the reason is in this node's log; sending \
              the same ids again is safe"

@@ -337,7 +337,7 @@ fn segment_key(name: &str) -> String {
 fn not_stored(error: BrokerError) -> Problem {
     let detail = match error {
         BrokerError::RateLimited { cause, retry_after } => return rate_limited(cause, retry_after),
-        BrokerError::Rejected(_) => {
+        BrokerError::Rejected(_) | BrokerError::TooLarge(_) => {
             "the broker refused to store the revocation, so the credential is still accepted: the reason is in this node's log"
         }
         _ => {

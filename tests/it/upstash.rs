@@ -7,10 +7,12 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use rustls::ServerConfig;
 use rustls::crypto::ring;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use serde_json::{Value, json};
 use tidings::broker::BrokerError;
 use tidings::event::{Catalog, Epoch};
 use tokio::net::{TcpListener, TcpStream};
@@ -18,7 +20,7 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::support::broker::{self, Next, config, redis_url, url};
 use crate::support::certificates::Authority;
-use crate::support::events::sale;
+use crate::support::events::{epoch_and_offset, sale};
 use crate::support::node::{self, Node};
 use crate::support::subscriber::Subscriber;
 use crate::support::upstash::{TOKEN, Upstash};
@@ -193,6 +195,64 @@ async fn a_limit_is_told_with_its_delay() {
     assert!(delay == Duration::from_secs(7) && cause.contains("max requests limit"), "{cause}");
     upstash.limited.store(0, Ordering::Relaxed);
     node.add(STOCK, "a").await;
+}
+
+/// An event of a type of the test's own, with a text of so many bytes.
+fn note(id: &str, bytes: usize) -> Value {
+    json!({"type": "note", "id": id, "data": {"text": "x".repeat(bytes)}})
+}
+
+/// A node whose scripts the server has, and then takes no request of more than 32 KiB.
+async fn limited_node(upstash: &Upstash, too_large: u16) -> Node {
+    let mut catalog = Catalog::builtin();
+    catalog.add("note", r#"{"type": "object"}"#).expect("a schema");
+    let node = Node::start_with(daemon_config(upstash), catalog).await;
+    node.publish(&note("first", 1)).await;
+    upstash.too_large.store(too_large, Ordering::Relaxed);
+    upstash.max_request.store(32 << 10, Ordering::Relaxed);
+    node
+}
+
+/// The server answers with the status 413, or with an error reply.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_batch_that_is_larger_than_a_request_may_be_is_appended_in_parts() {
+    for too_large in [413, 0] {
+        let upstash = Upstash::start();
+        let node = limited_node(&upstash, too_large).await;
+        let mut subscriber = Subscriber::to(&node, "note").await;
+        let ids: Vec<_> = (0..100).map(|number| number.to_string()).collect();
+        let batch: Value = ids.iter().map(|id| note(id, 2000)).collect();
+        // Others publish meanwhile.
+        let small: Vec<_> = (0..20).map(|number| note(&format!("small-{number}"), 10)).collect();
+        let (batch, small) =
+            tokio::join!(node.publish(&batch), join_all(small.iter().map(|event| node.publish(event))));
+        let offset = |position: &str| epoch_and_offset(position).1;
+        assert!(batch.iter().is_sorted_by_key(|accepted| offset(&accepted.position)), "{batch:?}");
+        let small = small.into_iter().flatten();
+        let mut offsets: Vec<_> =
+            batch.iter().cloned().chain(small).map(|accepted| offset(&accepted.position)).collect();
+        offsets.sort_unstable();
+        assert_eq!(offsets, (2..=121).collect::<Vec<_>>());
+        for expected in offsets {
+            let received = subscriber.event().await;
+            assert_eq!(offset(&received.position), expected);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_event_that_is_larger_than_a_request_may_be_is_refused_as_too_large() {
+    let upstash = Upstash::start();
+    let node = limited_node(&upstash, 413).await;
+    let response = node.post(&note("large", 40_000)).await;
+    assert!(response.text.contains("max_event_bytes"), "{}", response.text);
+    response.problem(413, "payload-too-large");
+    // A refusal says that nothing was published: neither what comes before the event, nor what comes after it.
+    let batch = [note("a", 20_000), note("b", 20_000), note("large", 40_000), note("c", 10)];
+    node.post(&json!(batch)).await.problem(413, "payload-too-large");
+    assert_eq!(epoch_and_offset(node.channel("note").await["position"].as_str().unwrap()).1, 1);
+    let accepted = node.publish(&json!([note("a", 20_000), note("b", 20_000), note("c", 10)])).await;
+    assert!(accepted.iter().all(|accepted| !accepted.duplicate), "{accepted:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

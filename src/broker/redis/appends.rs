@@ -9,19 +9,16 @@
 //! channels is split into one part for each channel. The order within a channel is kept, and the publisher gets one
 //! result.
 
-use std::collections::{HashMap, VecDeque};
-use std::future::poll_fn;
-use std::pin::Pin;
+use std::collections::HashMap;
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::Duration;
 
 use fred::bytes_utils::Str;
 use fred::types::{Key, Value};
-use futures_util::FutureExt;
-use futures_util::future::{MaybeDone, join_all, maybe_done, try_join_all};
+use futures_util::future::{join_all, try_join_all};
 use tokio::sync::{mpsc, oneshot};
 
+use super::calls_in_flight::CallsInFlight;
 use super::channels::{Attempt, Channels};
 use super::commands::{Commands, Script, Sending, timed_out, unreadable};
 use super::errors::from_reply;
@@ -46,9 +43,15 @@ const QUEUE_CAPACITY: usize = 1024;
 /// A batch has a longer timeout than its call, by this margin, so that the publisher gets the error of the call.
 const REPLY_MARGIN: Duration = Duration::from_millis(200);
 
+/// What a call of the append script may have beside its event, in bytes.
+const CALL_OVERHEAD: usize = 1024;
+
 /// Accepts batches and returns their results.
 pub(super) struct Appends {
     channels: Arc<Channels>,
+    commands: Arc<Commands>,
+    /// Does nothing with its arguments.
+    nothing: Script,
     keeps_latest: PerChannel<bool>,
     /// One queue, or one for each channel in a cluster.
     queues: Vec<mpsc::Sender<Batch>>,
@@ -67,14 +70,21 @@ struct Appender {
 /// The events of one publisher's request, or the part of them that goes through one queue.
 struct Batch {
     events: Vec<QueuedEvent>,
-    done: oneshot::Sender<Result<Vec<Appended>, BrokerError>>,
+    done: oneshot::Sender<Result<Vec<Appended>, NotAppended>>,
 }
 
-/// The calls in flight, in the order in which they were sent.
-///
-/// `FuturesOrdered` would do the same, but it wakes its task each time it has polled all of its futures. With one call in
-/// flight that is every time: the task then ran twice for each call, and another thread was woken for it.
-struct CallsInFlight<F: Future>(VecDeque<Pin<Box<MaybeDone<F>>>>);
+/// A batch that failed.
+struct NotAppended {
+    error: BrokerError,
+    /// Its events. Empty if the server has looked at them.
+    events: Vec<QueuedEvent>,
+}
+
+impl From<BrokerError> for NotAppended {
+    fn from(error: BrokerError) -> Self {
+        Self { error, events: Vec::new() }
+    }
+}
 
 /// A finished call.
 struct FinishedCall {
@@ -127,11 +137,19 @@ impl Appends {
         };
         let keeps_latest = limits.map(|retention| retention.latest.is_some());
         let max_calls = if keeps_order { MAX_CALLS_IN_FLIGHT } else { 1 };
-        let appender = Arc::new(Appender { channels: channels.clone(), commands, limits, script, signals, max_calls });
+        let nothing = Script::new("return 1");
+        let appender = Arc::new(Appender {
+            channels: channels.clone(),
+            commands: commands.clone(),
+            limits,
+            script,
+            signals,
+            max_calls,
+        });
         let count = if channels.clustered { channels.iter().count() } else { 1 };
         let (queues, batches): (_, Vec<_>) = (0..count).map(|_| mpsc::channel(QUEUE_CAPACITY)).unzip();
         let sending = join_all(batches.into_iter().map(|batches| appender.clone().run(batches)));
-        (Self { channels, keeps_latest, queues }, async { drop(sending.await) })
+        (Self { channels, commands, nothing, keeps_latest, queues }, async { drop(sending.await) })
     }
 
     /// Appends a batch. Returns within [`CALL_TIMEOUT`] plus [`REPLY_MARGIN`], with one result for each event, in the
@@ -153,12 +171,7 @@ impl Appends {
             queue_of_event.push(queue);
         }
         let parts = self.queues.iter().zip(parts).map(async |(queue, events)| {
-            if events.is_empty() {
-                return Ok(Vec::new());
-            }
-            let (done, appended) = oneshot::channel();
-            queue.send(Batch { events, done }).await.map_err(|_| BrokerError::closed())?;
-            appended.await.map_err(|_| BrokerError::closed())?
+            if events.is_empty() { Ok(Vec::new()) } else { self.append_part(queue, events).await }
         });
         let parts = tokio::time::timeout(CALL_TIMEOUT + REPLY_MARGIN, try_join_all(parts)).await;
         let split = queue_of_event.iter().any(|queue| *queue != queue_of_event[0]);
@@ -167,18 +180,60 @@ impl Appends {
         let mut parts: Vec<_> = parts.into_iter().map(Vec::into_iter).collect();
         Ok(queue_of_event.into_iter().filter_map(|queue| parts[queue].next()).collect())
     }
+
+    /// Appends events through one queue: as one batch, or as several, one after the other, if the server takes no call as large.
+    async fn append_part(
+        &self,
+        queue: &mpsc::Sender<Batch>,
+        events: Vec<QueuedEvent>,
+    ) -> Result<Vec<Appended>, BrokerError> {
+        let (mut appended, mut are_checked) = (Vec::new(), false);
+        // The last one is next.
+        let mut waiting = vec![events];
+        while let Some(events) = waiting.pop() {
+            let (done, result) = oneshot::channel();
+            queue.send(Batch { events, done }).await.map_err(|_| BrokerError::closed())?;
+            match result.await.map_err(|_| BrokerError::closed())? {
+                Ok(part) => appended.extend(part),
+                Err(NotAppended { error: BrokerError::TooLarge(_), mut events }) if events.len() > 1 => {
+                    if !are_checked {
+                        self.takes_each(&events).await?;
+                        are_checked = true;
+                    }
+                    let later = events.split_off(events.len() / 2);
+                    waiting.extend([later, events]);
+                }
+                Err(NotAppended { error, .. }) if appended.is_empty() => return Err(error),
+                Err(NotAppended { error, .. }) => return Err(partly(error)),
+            }
+        }
+        Ok(appended)
+    }
+
+    /// Sends the largest event to a script that does nothing: a batch with an event that no call can carry must fail before a
+    /// part of it is in the log.
+    ///
+    /// # Errors
+    /// [`BrokerError::TooLarge`], and those of any call.
+    async fn takes_each(&self, events: &[QueuedEvent]) -> Result<(), BrokerError> {
+        let Some(largest) = events.iter().max_by_key(|event| event.json.len()) else { return Ok(()) };
+        let key = &self.channels.get(largest.channel).stream;
+        let overhead = " ".repeat(CALL_OVERHEAD);
+        let arguments = |_| (vec![key.as_str().into()], vec![(&*largest.json).into(), overhead.as_str().into()]);
+        self.commands.run(&self.nothing, key, arguments).await.map(drop)
+    }
 }
 
 impl Appender {
     async fn run(self: Arc<Self>, mut queue: mpsc::Receiver<Batch>) {
-        let mut calls = CallsInFlight(VecDeque::with_capacity(self.max_calls));
+        let mut calls = CallsInFlight::with_capacity(self.max_calls);
         loop {
             tokio::select! {
                 // Finished calls come first, in the order in which they were sent: the relay must get its signals in
                 // the order of the log.
                 biased;
                 Some(call) = calls.next() => self.finish(call),
-                Some(first) = queue.recv(), if calls.0.len() < self.max_calls => {
+                Some(first) = queue.recv(), if calls.len() < self.max_calls => {
                     let batches = take_batches(first, &mut queue);
                     if !batches.is_empty() {
                         calls.push(self.call(batches));
@@ -189,7 +244,26 @@ impl Appender {
         }
     }
 
+    /// Sends the batches in one call, or in several, one after the other, if the server takes no call as large. Then it finishes
+    /// all but the last one. With another call in flight, the relay may get their signals too early, and reads the log.
     async fn call(&self, batches: Vec<Batch>) -> FinishedCall {
+        // The last one is next.
+        let mut waiting = Vec::new();
+        let mut call = self.call_once(batches).await;
+        loop {
+            if matches!(call.reply, Err(BrokerError::TooLarge(_))) && call.batches.len() > 1 {
+                waiting.push(call.batches.split_off(call.batches.len() / 2));
+                call = self.call_once(call.batches).await;
+            } else if let Some(batches) = waiting.pop() {
+                self.finish(call);
+                call = self.call_once(batches).await;
+            } else {
+                return call;
+            }
+        }
+    }
+
+    async fn call_once(&self, batches: Vec<Batch>) -> FinishedCall {
         let attempt = Attempt::default();
         let Some(first) = batches.iter().find_map(|batch| batch.events.first()) else {
             let reply = Ok(Value::Array(Vec::new()));
@@ -267,9 +341,9 @@ impl Appender {
                 Ok(reply) => {
                     let error = reply.next();
                     let positions = reply.by_ref().take(events.len()).collect();
-                    self.batch_result(events, error, positions, &attempt, nonce)
+                    self.batch_result(events, error, positions, &attempt, nonce).map_err(NotAppended::from)
                 }
-                Err(error) => Err(error.clone()),
+                Err(error) => Err(NotAppended { error: error.clone(), events }),
             };
             // The receiver is gone if the publisher no longer waits.
             let _ = done.send(result);
@@ -318,29 +392,6 @@ impl Appender {
     }
 }
 
-impl<F: Future> CallsInFlight<F> {
-    fn push(&mut self, call: F) {
-        self.0.push_back(Box::pin(maybe_done(call)));
-    }
-
-    /// Waits until the first call has finished, and removes it. The others make progress meanwhile. `None` if no call is
-    /// in flight.
-    async fn next(&mut self) -> Option<F::Output> {
-        poll_fn(|context| {
-            let Some(first) = self.0.front_mut() else { return Poll::Ready(None) };
-            if first.poll_unpin(context).is_pending() {
-                for call in self.0.iter_mut().skip(1) {
-                    // Its output stays with it until it is the first.
-                    let _ = call.poll_unpin(context);
-                }
-                return Poll::Pending;
-            }
-            Poll::Ready(self.0.pop_front().and_then(|mut first| first.as_mut().take_output()))
-        })
-        .await
-    }
-}
-
 /// The channels of the batches, in the order in which they first occur.
 fn channels_of(batches: &[Batch]) -> Vec<ChannelId> {
     let mut channels: Vec<ChannelId> = Vec::new();
@@ -352,10 +403,12 @@ fn channels_of(batches: &[Batch]) -> Vec<ChannelId> {
     channels
 }
 
-/// The error of a batch of which another part may be in the log. A rate limit would say that nothing was done.
+/// The error of a batch of which another part may be in the log. A rate limit, or that of a call's size, would say that nothing was
+/// done.
 fn partly(error: BrokerError) -> BrokerError {
     match error {
         BrokerError::RateLimited { cause, .. } => BrokerError::Unavailable(cause),
+        BrokerError::TooLarge(cause) => BrokerError::Rejected(cause),
         error => error,
     }
 }
@@ -378,50 +431,12 @@ fn take_batches(first: Batch, queue: &mut mpsc::Receiver<Batch>) -> Vec<Batch> {
 
 #[cfg(test)]
 mod tests {
-    use std::pin::pin;
-    use std::sync::atomic::{AtomicUsize, Ordering};
-    use std::task::{Context, Wake};
-
     use tokio::sync::watch;
 
     use super::*;
     use crate::broker::redis::routes::Routes;
 
     const LIMIT: &str = "ERR max daily request limit exceeded";
-
-    #[derive(Default)]
-    struct CountedWakes(AtomicUsize);
-
-    impl Wake for CountedWakes {
-        fn wake(self: Arc<Self>) {
-            self.0.fetch_add(1, Ordering::Relaxed);
-        }
-    }
-
-    #[tokio::test]
-    async fn calls_finish_in_the_order_of_sending_and_all_make_progress() {
-        let mut calls = CallsInFlight(VecDeque::new());
-        assert_eq!(calls.next().await, None);
-        let (senders, receivers): (Vec<_>, Vec<_>) = (0..3).map(|_| oneshot::channel::<u32>()).unzip();
-        receivers.into_iter().for_each(|call| calls.push(call));
-        for (number, sender) in senders.into_iter().enumerate().rev() {
-            assert!(calls.next().now_or_never().is_none(), "the first call has not finished");
-            sender.send(number as u32).unwrap();
-        }
-        for number in 0..3 {
-            assert_eq!(calls.next().await, Some(Ok(number)));
-        }
-        assert_eq!(calls.next().await, None);
-    }
-
-    #[tokio::test]
-    async fn a_call_in_flight_does_not_wake_its_own_task() {
-        let mut calls = CallsInFlight(VecDeque::new());
-        calls.push(std::future::pending::<()>());
-        let wakes = Arc::new(CountedWakes::default());
-        assert!(pin!(calls.next()).poll(&mut Context::from_waker(&wakes.clone().into())).is_pending());
-        assert_eq!(wakes.0.load(Ordering::Relaxed), 0);
-    }
 
     /// What a batch of events on these channels is answered if the queue of the first channel takes its part and those of
     /// the others are at their limit.
@@ -433,7 +448,7 @@ mod tests {
                 while let Some(Batch { events, done }) = queue.recv().await {
                     let appended = |_| Appended { position: "e:1".parse().unwrap(), duplicate: false };
                     let taken = Ok(events.iter().map(appended).collect());
-                    let _ = done.send(if index == 0 { taken } else { Err(from_reply(LIMIT)) });
+                    let _ = done.send(if index == 0 { taken } else { Err(from_reply(LIMIT).into()) });
                 }
             });
         }
@@ -445,7 +460,8 @@ mod tests {
         };
         let events: Vec<_> = on.iter().map(event).collect();
         let keeps_latest = Limits::for_test().map(|_| false);
-        Appends { channels, keeps_latest, queues }.append(&events).await.unwrap_err()
+        let (commands, nothing) = (Arc::new(Commands::new(watch::channel(Routes::Pending).1, None)), Script::new(""));
+        Appends { channels, commands, nothing, keeps_latest, queues }.append(&events).await.unwrap_err()
     }
 
     #[tokio::test]

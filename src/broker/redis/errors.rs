@@ -1,7 +1,7 @@
 //! What an error means for a call: the one place where error replies of Redis become [`BrokerError`]s.
 //!
 //! A reply that names a refusal is [`BrokerError::Rejected`]. A reply that names a limit of a hosted server is
-//! [`BrokerError::RateLimited`]. Everything else is [`BrokerError::Unavailable`]: a timeout, a lost connection, a server
+//! [`BrokerError::RateLimited`], or [`BrokerError::TooLarge`] if the limit is that of one call. Everything else is [`BrokerError::Unavailable`]: a timeout, a lost connection, a server
 //! that is loading, a replica, and every text that this module does not know.
 
 use fred::error::{Error, ErrorKind};
@@ -32,6 +32,9 @@ const REFUSAL_TEXTS: [&str; 9] = [
 /// Limits of hosted servers, and of connections. In lower case.
 const LIMIT_TEXTS: [&str; 5] =
     ["too many requests", "rate limit", "max concurrent connections", "max number of clients", "per second exceeded"];
+
+/// What Upstash replies to a call that is larger than it takes. In lower case.
+const TOO_LARGE_TEXT: &str = "max request size exceeded";
 
 /// The text of a call without an answer.
 pub(super) const NO_ANSWER: &str = "Redis does not answer";
@@ -99,6 +102,9 @@ pub(super) fn from_reply(text: &str) -> BrokerError {
         return BrokerError::Rejected(text.to_owned());
     }
     let sentence = message.split(['.', '\n', '"']).next().unwrap_or_default().to_ascii_lowercase();
+    if sentence.contains(TOO_LARGE_TEXT) {
+        return BrokerError::TooLarge(text.to_owned());
+    }
     let says = |texts: &[&str]| texts.iter().any(|text| sentence.contains(text));
     let limit = code == "LIMIT" || sentence.contains("max ") && sentence.contains(" limit") || says(&LIMIT_TEXTS);
     if limit {
@@ -198,7 +204,6 @@ mod tests {
             "ERR AUTH <password> called without any password configured for the default user. Are you sure your \
              configuration is correct?",
             "ERR DB capacity quota exceeded",
-            "ERR max request size exceeded. Limit: 1048576 bytes, Actual: 1202032 bytes",
             "ERR max single record size exceeded. Limit: 104857600 bytes, Actual: 104857700 bytes",
             "ERR user_script:5: attempt to index field '?' (a nil value) script: HASH, on @user_script:5.",
             "ERR Error running script (call to f_HASH): @user_script:31: WRONGTYPE Operation against a key holding the \
@@ -245,6 +250,16 @@ mod tests {
             "LIMIT 100 commands a second",
         ] {
             assert_eq!(from_reply(text), BrokerError::RateLimited { cause: text.into(), retry_after: None });
+        }
+    }
+
+    #[test]
+    fn a_call_that_is_too_large_may_succeed_in_parts() {
+        for text in [
+            "ERR max request size exceeded",
+            "ERR max request size exceeded. Limit: 1048576 bytes, Actual: 1202032 bytes",
+        ] {
+            assert_eq!(from_reply(text), BrokerError::TooLarge(text.into()));
         }
     }
 

@@ -12,6 +12,7 @@
 mod announcements;
 mod appends;
 mod attempts;
+mod calls_in_flight;
 mod channels;
 mod cluster;
 mod commands;

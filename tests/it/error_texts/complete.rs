@@ -30,6 +30,7 @@ const FEWER: &[(&str, usize, &str)] = &[
         2,
         "a cursor of newest events where the type keeps none; a second `since: latest` on a connection, as in tests/it/latest/seam.rs",
     ),
+    ("payload-too-large", 1, "a broker that takes no call as large, as in tests/it/upstash.rs"),
     ("bad-request", 1, "a body that breaks off closes the connection with it"),
     (
         "broker-unavailable",

@@ -5,7 +5,7 @@
 //! `Upstash-Sync-Token`, and subscriptions as event streams.
 
 use std::convert::Infallible;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use axum::body::{Body, Bytes};
@@ -45,6 +45,10 @@ pub struct Emulator {
     token: AtomicU64,
     /// Seconds in `Retry-After`; not 0 while requests are answered with 429.
     pub limited: AtomicU64,
+    /// The most bytes of a request; 0 for any number.
+    pub max_request: AtomicUsize,
+    /// The status of the answer to a larger request; 0 for that of an error reply, which Upstash's documentation has.
+    pub too_large: AtomicU16,
     /// A subscription drops what is published.
     pub deaf: AtomicBool,
     /// A subscription is to the first channel of its path only.
@@ -123,6 +127,12 @@ async fn answer(State(state): State<Arc<Emulator>>, request: Request<Body>) -> R
         let mut response = error(StatusCode::TOO_MANY_REQUESTS, "ERR max requests limit exceeded");
         response.headers_mut().insert("retry-after", limited.into());
         return response;
+    }
+    let most = state.max_request.load(Ordering::Relaxed);
+    if most > 0 && body.len() > most {
+        let status = StatusCode::from_u16(state.too_large.load(Ordering::Relaxed)).unwrap_or(StatusCode::BAD_REQUEST);
+        let actual = body.len();
+        return error(status, &format!("ERR max request size exceeded. Limit: {most} bytes, Actual: {actual} bytes"));
     }
     let decoded = |part: &str| percent_encoding::percent_decode_str(part).collect::<Vec<u8>>();
     let path: Vec<_> = head.uri.path().split('/').filter(|part| !part.is_empty()).map(decoded).collect();

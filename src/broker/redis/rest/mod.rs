@@ -217,7 +217,7 @@ async fn accepted(mut response: Response) -> Result<Response, CallError> {
         }
         .into(),
         StatusCode::PAYLOAD_TOO_LARGE => {
-            BrokerError::Rejected(told("the request is larger than the REST interface takes")).into()
+            BrokerError::TooLarge(told("the request is larger than the REST interface takes")).into()
         }
         StatusCode::BAD_REQUEST if text.is_some() => CallError::reply(text.unwrap_or_default()),
         _ if status.is_redirection() => {
