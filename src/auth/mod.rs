@@ -94,6 +94,8 @@ pub struct Auth {
 pub struct Summary {
     pub issuers: usize,
     pub keys: usize,
+    /// The namespaces that the file names.
+    pub namespaces: Vec<String>,
     /// What is allowed and still suspicious, one sentence each.
     pub warnings: Vec<String>,
 }
@@ -106,7 +108,8 @@ pub fn check(file: &Path, catalog: &Catalog) -> Result<Summary, Vec<String>> {
     let text = read_text(file)?;
     let read = file::read(file, &text, catalog);
     let content = read.file?;
-    Ok(Summary { issuers: content.issuers.len(), keys: content.keys.len(), warnings: read.warnings })
+    let namespaces = content.namespaces().into_iter().map(str::to_owned).collect();
+    Ok(Summary { issuers: content.issuers.len(), keys: content.keys.len(), namespaces, warnings: read.warnings })
 }
 
 fn read_text(file: &Path) -> Result<String, Vec<String>> {

@@ -36,6 +36,15 @@ impl Finding {
     }
 }
 
+/// What an idle node costs beside the pulse of one namespace.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IdleNode {
+    /// The namespaces, each of which has a pulse of its own.
+    pub namespaces: u64,
+    /// Calls beside those of the broker itself, of all namespaces.
+    pub more: Vec<MoreCalls>,
+}
+
 /// Calls that an idle node makes beside those of the broker itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MoreCalls {

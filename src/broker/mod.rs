@@ -28,7 +28,7 @@ use tokio::sync::mpsc;
 
 use crate::config::{BrokerConfig, BrokerUrl};
 use crate::event::{Catalog, ChannelId, Epoch, Event, Moment, PerChannel, Position};
-use examination::{Finding, MoreCalls};
+use examination::{Finding, IdleNode};
 pub use latest::{Latest, LatestOf, LatestPage, LatestRetention, LatestTally};
 use nodes::Nodes;
 pub use observed::{ObservedSignals, observe};
@@ -394,13 +394,13 @@ pub fn check(url: &BrokerUrl) -> Result<(), String> {
 pub async fn examine(
     config: &BrokerConfig,
     catalog: &Arc<Catalog>,
-    more: &[MoreCalls],
+    idle: &IdleNode,
 ) -> Result<Option<Vec<Finding>>, String> {
     config.broker.supported()?;
     match &config.broker {
         #[cfg(feature = "redis")]
         BrokerUrl::Redis(url) => {
-            redis::examine(url, config, catalog, Limits::new(config, catalog), more).await.map(Some)
+            redis::examine(url, config, catalog, Limits::new(config, catalog), idle).await.map(Some)
         }
         _ => Ok(None),
     }

@@ -4,8 +4,9 @@
 use std::sync::Arc;
 
 use super::FlowSettings;
+use crate::auth;
 use crate::broker;
-use crate::broker::examination::{Finding, MoreCalls, calls_a_month};
+use crate::broker::examination::{Finding, IdleNode, MoreCalls, calls_a_month};
 use crate::bus::REVOCATIONS_INTERVAL;
 use crate::config::{Config, TypeTables};
 use crate::event::Catalog;
@@ -19,15 +20,19 @@ pub async fn examine(config: &Config, catalog: &Arc<Catalog>) -> Result<Vec<Find
     let mut settings = config.broker.clone();
     settings.types.extend(TypeTables::settings(config.types.as_ref(), catalog)?);
     let flows = FlowSettings::read(config, catalog)?;
-    let found = broker::examine(&settings, catalog, &more_calls(config, &flows)).await.map_err(|error| vec![error])?;
+    let idle = idle_node(config, catalog, &flows)?;
+    let found = broker::examine(&settings, catalog, &idle).await.map_err(|error| vec![error])?;
     let mut findings = found.unwrap_or_default();
     findings.extend(flows.examine().await);
     Ok(findings)
 }
 
-/// What a node asks of the store while nothing happens. No pulse delays it: another node takes a flow over within 15 s, and a
-/// revocation holds within 2 s.
-fn more_calls(config: &Config, flows: &FlowSettings) -> Vec<MoreCalls> {
+/// What a node asks of its broker while nothing happens. No pulse delays what it asks of the store: another node takes a flow over
+/// within 15 s, and a revocation holds within 2 s.
+///
+/// # Errors
+/// The mistakes in the file of the setting `auth`.
+fn idle_node(config: &Config, catalog: &Catalog, flows: &FlowSettings) -> Result<IdleNode, Vec<String>> {
     let mut more = Vec::new();
     let leases = flows.leases();
     if leases > 0 {
@@ -35,8 +40,11 @@ fn more_calls(config: &Config, flows: &FlowSettings) -> Vec<MoreCalls> {
         let a_month = leases * calls_a_month(IDLE_INTERVAL);
         more.push(MoreCalls { purpose: format!("the lease{s} of {leases} flow{s}"), a_month });
     }
-    if config.auth.file.is_some() {
-        more.push(MoreCalls { purpose: "revoked credentials".into(), a_month: calls_a_month(REVOCATIONS_INTERVAL) });
-    }
-    more
+    let Some(file) = &config.auth.file else { return Ok(IdleNode { namespaces: 1, more }) };
+    let own = &config.broker.namespace;
+    let others = auth::check(file, catalog)?.namespaces.into_iter().filter(|name| name != own);
+    let namespaces = 1 + others.count() as u64;
+    let a_month = namespaces * calls_a_month(REVOCATIONS_INTERVAL);
+    more.push(MoreCalls { purpose: "revoked credentials".into(), a_month });
+    Ok(IdleNode { namespaces, more })
 }

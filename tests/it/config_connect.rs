@@ -1,8 +1,9 @@
 //! `tidings config check --connect`, run as a program: what it says of real servers.
 
 use std::path::Path;
+use std::time::{Duration, Instant};
 
-use crate::support::daemon::{Ended, run, tidings};
+use crate::support::daemon::{Daemon, Ended, run, tidings};
 use crate::support::redis::{Redis, documented_user};
 use crate::support::upstash::{TOKEN, Upstash};
 
@@ -179,4 +180,77 @@ fn the_calls_of_flows_are_counted() {
     // A bridge with an id needs no lease. Each of the others is a call in 2.25 s.
     let expected = "2,393,100 calls a month, with broker_pulse = 60s; 2,304,000 of these are for the leases of 2 flows";
     assert!(line(&ended, "idle node").contains(expected), "{ended:?}");
+}
+
+/// Keys of these namespaces.
+const KEYS: &str = r#"
+[[key]]
+id = "admin"
+hash = "sha256:0f007385b6f9d4b7eeb2748605afe1a984a0a3bfa3f014d09e2a784ce9e5cd1a"
+name = "admin"
+publish = ["*"]
+
+[[key]]
+id = "shop"
+hash = "sha256:0f007385b6f9d4b7eeb2748605afe1a984a0a3bfa3f014d09e2a784ce9e5cd1b"
+name = "shop"
+namespace = "shop"
+publish = ["*"]
+
+[[key]]
+id = "crm"
+hash = "sha256:0f007385b6f9d4b7eeb2748605afe1a984a0a3bfa3f014d09e2a784ce9e5cd1c"
+name = "crm"
+namespace = "crm"
+publish = ["*"]
+"#;
+
+/// Counts the calls that Redis gets, not what scripts call.
+fn calls(redis: &Redis) -> u64 {
+    let text = redis.cli(&["info", "commandstats"]);
+    let call = |line: &str| {
+        let (name, rest) = line.strip_prefix("cmdstat_")?.split_once(":calls=")?;
+        ["eval", "evalsha"].contains(&name).then(|| rest.split(',').next()?.parse::<u64>().ok())?
+    };
+    text.lines().filter_map(call).sum()
+}
+
+#[test]
+fn the_calls_of_each_namespace_are_counted() {
+    let redis = Redis::start();
+    let broker = format!("redis://127.0.0.1:{}", redis.port);
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("auth.toml"), KEYS).unwrap();
+    let run = |command: &[&str]| {
+        let flags = ["--broker", &broker, "--broker-pulse", "60s", "--auth", "auth.toml"];
+        run(tidings(folder.path(), &[command, &flags].concat()), "")
+    };
+    let ended = run(&["config", "check", "--connect"]);
+    // Of each of three namespaces: 89,100 for the pulse, 3,456,000 for revoked credentials.
+    let expected = "10,635,300 calls a month in 3 namespaces, with broker_pulse = 60s; 10,368,000 of these are for revoked credentials";
+    assert!(line(&ended, "idle node").contains(expected), "{ended:?}");
+}
+
+/// What a node really calls is what the check says.
+#[test]
+fn an_idle_node_with_namespaces_makes_the_calls_that_are_said() {
+    let redis = Redis::start();
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("auth.toml"), KEYS).unwrap();
+    let broker = format!("redis://127.0.0.1:{}", redis.port);
+    let _daemon = Daemon::with(&["--listen", "127.0.0.1:0", "--broker", &broker, "--auth", "auth.toml"], folder);
+    // A pulse, a fifth of a heartbeat, a sixteenth of the rights, and 4 in 3 s for revoked credentials: of each namespace.
+    let said = 3.0 * (1.0 + 0.2 + 1.0 / 16.0 + 4.0 / 3.0);
+    let mut measured = Vec::new();
+    // A node that starts is not idle yet.
+    while measured.len() < 12 {
+        let (before, started) = (calls(&redis), Instant::now());
+        std::thread::sleep(Duration::from_secs(5));
+        let a_second = (calls(&redis) - before) as f64 / started.elapsed().as_secs_f64();
+        measured.push(a_second);
+        if (0.75 * said..1.15 * said).contains(&a_second) {
+            return;
+        }
+    }
+    panic!("{measured:?} calls a second, not {said}");
 }

@@ -15,7 +15,7 @@ use super::server::Server;
 use super::transport::{CallError, Transport};
 use super::{CALL_TIMEOUT, Redis};
 use crate::broker::BrokerError;
-use crate::broker::examination::{Finding, MoreCalls, calls_a_month, with_commas};
+use crate::broker::examination::{Finding, IdleNode, MoreCalls, calls_a_month, with_commas};
 use crate::broker::nodes;
 
 /// How long to try to connect: a server that is found by Sentinel or in a cluster takes several round trips.
@@ -28,8 +28,8 @@ const RETRY: Duration = Duration::from_millis(200);
 const RIGHTS_INTERVAL: u32 = 16;
 
 impl Redis {
-    /// What the servers have and lack. An idle node makes `more` calls, too.
-    pub async fn examine(&self, more: &[MoreCalls]) -> Vec<Finding> {
+    /// What the servers have and lack, and what an idle node costs.
+    pub async fn examine(&self, idle: &IdleNode) -> Vec<Finding> {
         let mut findings = vec![self.round_trip().await];
         for server in self.servers() {
             let found = match server.connection().await {
@@ -50,7 +50,7 @@ impl Redis {
                 ),
             });
         }
-        findings.push(self.idle_node(more));
+        findings.push(self.idle_node(idle));
         findings
     }
 
@@ -96,7 +96,7 @@ impl Redis {
     }
 
     /// The calls of an idle node, as docs/redis.md lists them.
-    fn idle_node(&self, more: &[MoreCalls]) -> Finding {
+    fn idle_node(&self, IdleNode { namespaces, more }: &IdleNode) -> Finding {
         let pulse = self.pulse.interval;
         let probed = calls_a_month(pulse) + calls_a_month(pulse * RIGHTS_INTERVAL);
         let heartbeats = calls_a_month(nodes::heartbeat(pulse));
@@ -106,8 +106,9 @@ impl Redis {
             false => probed + heartbeats,
             true => masters * (probed + calls_a_month(pulse)) + 2 * calls_a_month(pulse) + heartbeats,
         };
-        let all = calls + more.iter().map(|more| more.a_month).sum::<u64>();
-        let mut found = format!("{} calls a month, with broker_pulse = {pulse:?}", with_commas(all));
+        let all = namespaces * calls + more.iter().map(|more| more.a_month).sum::<u64>();
+        let of = if *namespaces > 1 { format!(" in {namespaces} namespaces") } else { String::new() };
+        let mut found = format!("{} calls a month{of}, with broker_pulse = {pulse:?}", with_commas(all));
         for MoreCalls { purpose, a_month } in more {
             found.push_str(&format!("; {} of these are for {purpose}", with_commas(*a_month)));
         }

@@ -80,7 +80,7 @@ use self::server::Server;
 use self::store::RedisStore;
 use self::target::{ConnectOptions, Target};
 use self::tasks::Tasks;
-use super::examination::{Finding, MoreCalls};
+use super::examination::{Finding, IdleNode};
 use super::nodes::Nodes;
 use super::{
     Appended, Backend, BrokerError, FoundHeads, Head, Latest, LatestOf, LatestPage, LatestTally, Limits, Located, Log,
@@ -134,10 +134,10 @@ pub(super) async fn examine(
     config: &BrokerConfig,
     catalog: &Catalog,
     limits: Limits,
-    more: &[MoreCalls],
+    idle: &IdleNode,
 ) -> Result<Vec<Finding>, String> {
     let (redis, _signals) = start(url, config, catalog, limits)?;
-    let findings = redis.examine(more).await;
+    let findings = redis.examine(idle).await;
     redis.close().await;
     Ok(findings)
 }
