@@ -254,3 +254,34 @@ fn an_idle_node_with_namespaces_makes_the_calls_that_are_said() {
     }
     panic!("{measured:?} calls a second, not {said}");
 }
+
+#[test]
+fn a_refused_login_and_a_missing_database_say_what_to_change() {
+    let redis = Redis::start();
+    redis.cli(&["config", "set", "requirepass", "s3cret"]);
+    let at = |login: &str, database: &str| format!("redis://{login}127.0.0.1:{}{database}", redis.port);
+    for (broker, advice) in [
+        (at("nobody:wrong@", ""), "check the user and the password in `broker`"),
+        (at("", ""), "check the user and the password in `broker`"),
+        (at(":s3cret@", "/99"), "check the number of the database in `broker`"),
+    ] {
+        let ended = check(&broker, &[]);
+        assert_eq!(ended.code, Some(1), "{ended:?}");
+        let line = line(&ended, "round trip");
+        assert!(line.contains("fails") && line.contains(advice), "{broker}: {ended:?}");
+        assert!(!line.contains("what docs/redis.md lists"), "{broker}: {ended:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn with_a_wrong_token_nothing_is_said_of_the_server() {
+    let upstash = Upstash::start();
+    let broker = format!("upstash+http://wrong@127.0.0.1:{}", upstash.port);
+    let ended = tokio::task::spawn_blocking(move || check(&broker, &[])).await.unwrap();
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    assert!(line(&ended, "round trip").contains("check the token in `broker`"), "{ended:?}");
+    for unknown in ["sharded pub/sub", "server", "eviction", "persistence", "protocol"] {
+        assert!(!ended.out.lines().any(|line| line.starts_with(unknown)), "{unknown}: {ended:?}");
+    }
+    assert!(line(&ended, "idle node").contains("89,100 calls a month"), "{ended:?}");
+}

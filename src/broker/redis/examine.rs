@@ -10,12 +10,13 @@ use std::time::Duration;
 use fred::types::Value;
 use tokio::time::Instant;
 
+use super::rest::REFUSED_TOKEN;
 use super::routes::Routes;
 use super::server::Server;
 use super::transport::{CallError, Transport};
 use super::{CALL_TIMEOUT, Redis};
 use crate::broker::BrokerError;
-use crate::broker::examination::{Finding, IdleNode, MoreCalls, calls_a_month, with_commas};
+use crate::broker::examination::{Finding, IdleNode, MoreCalls, Verdict, calls_a_month, with_commas};
 use crate::broker::nodes;
 
 /// How long to try to connect: a server that is found by Sentinel or in a cluster takes several round trips.
@@ -30,8 +31,11 @@ const RIGHTS_INTERVAL: u32 = 16;
 impl Redis {
     /// What the servers have and lack, and what an idle node costs.
     pub async fn examine(&self, idle: &IdleNode) -> Vec<Finding> {
-        let mut findings = vec![self.round_trip().await];
-        for server in self.servers() {
+        let round_trip = self.round_trip().await;
+        // A server that refuses the login says nothing of itself.
+        let is_let_in = round_trip.verdict == Verdict::Good || login_advice(&round_trip.found).is_none();
+        let mut findings = vec![round_trip];
+        for server in self.servers().into_iter().filter(|_| is_let_in) {
             let found = match server.connection().await {
                 Ok(connection) => examine(&*connection.transport).await,
                 // The round trip has said why.
@@ -65,9 +69,11 @@ impl Redis {
                     return Finding::good("round trip", format!("{took:.1} ms, with every right that it needs"));
                 }
                 Err(error @ BrokerError::Rejected(_)) => {
-                    let advice =
-                        "give the user what docs/redis.md lists, or check that the server runs at this address";
-                    return Finding::fails("round trip", error.to_string(), advice);
+                    let cause = error.to_string();
+                    let advice = login_advice(&cause).unwrap_or(
+                        "give the user what docs/redis.md lists, or check that the server runs at this address",
+                    );
+                    return Finding::fails("round trip", cause, advice);
                 }
                 Err(error) if Instant::now() > deadline => {
                     let advice =
@@ -113,6 +119,20 @@ impl Redis {
             found.push_str(&format!("; {} of these are for {purpose}", with_commas(*a_month)));
         }
         Finding::good("idle node", found)
+    }
+}
+
+/// What to change if the server lets nobody in with what the URL of the broker has.
+fn login_advice(cause: &str) -> Option<&'static str> {
+    let says = |texts: &[&str]| texts.iter().any(|text| cause.contains(text));
+    if says(&[REFUSED_TOKEN]) {
+        Some("check the token in `broker`")
+    } else if says(&["WRONGPASS", "NOAUTH", "without any password configured"]) {
+        Some("check the user and the password in `broker`")
+    } else if says(&["DB index is out of range"]) {
+        Some("check the number of the database in `broker`")
+    } else {
+        None
     }
 }
 

@@ -50,6 +50,9 @@ for i, arg in ipairs(ARGV) do
 end
 ";
 
+/// How the error of a refused token begins.
+pub(super) const REFUSED_TOKEN: &str = "the REST interface refused the token of the broker's URL";
+
 const SYNC_TOKEN: HeaderName = HeaderName::from_static("upstash-sync-token");
 
 /// A database behind the REST interface.
@@ -208,9 +211,7 @@ async fn accepted(mut response: Response) -> Result<Response, CallError> {
         None => format!("{what} (status {})", status.as_u16()),
     };
     Err(match status {
-        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
-            BrokerError::Rejected(told("the REST interface refused the token of the broker's URL")).into()
-        }
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => BrokerError::Rejected(told(REFUSED_TOKEN)).into(),
         StatusCode::TOO_MANY_REQUESTS => BrokerError::RateLimited {
             cause: told("the REST interface limits the rate of requests"),
             retry_after: retry_after.map(Duration::from_secs),
